@@ -1,0 +1,1 @@
+"""A Numba-accelerated probabilistic programming framework."""

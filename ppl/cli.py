@@ -1,0 +1,111 @@
+"""The ``ppl`` command: ``ppl list`` shows the model zoo, ``ppl run NAME`` runs one of its models.
+
+It stands outside the pipeline. A model is a module of :mod:`ppl.models` that defines ``main(argv=None)``; its
+description is the first line of its docstring. Listing reads source text and imports no model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import NamedTuple
+
+import ppl.models
+
+
+class Entry(NamedTuple):
+    """A runnable model: its module name within ``ppl.models`` and a one-line description."""
+
+    name: str
+    description: str
+
+
+def entries() -> list[Entry]:
+    """Return the runnable models in alphabetical order, without importing them."""
+    names = sorted(module.name for module in pkgutil.iter_modules(ppl.models.__path__))
+    return [entry for name in names if (entry := _read_entry(name)) is not None]
+
+
+def _read_entry(name: str) -> Entry | None:
+    """Return the entry of module ``name``, or None if it defines no ``main`` or cannot be parsed."""
+    spec = importlib.util.find_spec(f"ppl.models.{name}")
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    try:
+        with open(spec.origin, encoding="utf-8") as file:
+            tree = ast.parse(file.read())
+    except (OSError, SyntaxError):
+        return None
+    if not any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body):
+        return None
+    docstring = ast.get_docstring(tree) or ""
+    return Entry(name, docstring.partition("\n")[0])
+
+
+def list_models() -> int:
+    """Print the runnable models, one per line; return the exit status."""
+    found = entries()
+    width = max((len(entry.name) for entry in found), default=0)
+    for entry in found:
+        print(f"{entry.name:{width}}  {entry.description}".rstrip())
+    return 0
+
+
+def run_model(name: str, arguments: Sequence[str]) -> int:
+    """Run ``ppl.models.NAME`` with ``arguments``; return the exit status."""
+    names = [entry.name for entry in entries()]
+    if name not in names:
+        print(_unknown(name, names), file=sys.stderr)
+        return 2
+    status = importlib.import_module(f"ppl.models.{name}").main(list(arguments))
+    return status if isinstance(status, int) else 0
+
+
+def _unknown(name: str, names: Sequence[str]) -> str:
+    """Return the message for a name that is not in the zoo, with close matches or all names."""
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if close:
+        return f"ppl: there is no model {name!r}; did you mean {' or '.join(close)}?"
+    return f"ppl: there is no model {name!r}; 'ppl list' shows them: {', '.join(names) or 'none'}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Return the command-line parser."""
+    parser = argparse.ArgumentParser(prog="ppl", description="Run the models that come with ppl.")
+    parser.add_argument("--version", action="version", version=f"ppl {version('numba-ppl')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("list", help="list the models that can be run")
+    run = commands.add_parser("run", help="run a model; 'ppl run NAME --help' shows its options")
+    run.add_argument("name", metavar="NAME", help="a name from 'ppl list'")
+    run.add_argument("arguments", metavar="...", nargs=argparse.REMAINDER, help="passed on to the model")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the ``ppl`` command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the command's name; the process's own by default.
+
+    Returns
+    -------
+    int
+        The exit status: 0, 2 for an unknown model, or what the model's ``main`` returned.
+    """
+    options = _parser().parse_args(argv)
+    if options.command == "list":
+        return list_models()
+    return run_model(options.name, options.arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
