@@ -1,4 +1,4 @@
-"""Run mypy over the package as it is installed: ``kernels/`` as ``ppl.kernels``, ``models/`` as ``ppl.models``.
+"""Run mypy over the package as installed: ``kernels/`` is ``ppl.kernels``, ``models/`` is ``ppl.models``.
 
 mypy names modules after folders and cannot map one to the other, so this lays out links under
 ``build/types/ppl`` in the shape of the installed package, checks that, and prints paths of the real tree.

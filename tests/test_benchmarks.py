@@ -1,0 +1,65 @@
+"""The benchmark harness: turns are timed, promises judged on the right side, records written whole."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import machine, sbn_products, timing
+
+pytestmark = pytest.mark.tiny
+
+
+def test_interleave_orders_by_duration() -> None:
+    timings = timing.interleave(
+        {"short": lambda: None, "long": lambda: time.sleep(2e-3)}, samples=3, sample_seconds=2e-3, pause=0.0
+    )
+    assert list(timings) == ["short", "long"]
+    assert timings["short"].median < 1e-4 < 2e-3 <= timings["long"].minimum
+    assert timings["short"].inner > 1
+    assert timings["long"].samples == 3
+
+
+def test_checks_know_their_side() -> None:
+    assert timing.passes(timing.check("fast", 1.0, 2.0))
+    assert not timing.passes(timing.check("slow", 3.0, 2.0))
+    assert timing.passes(timing.check("many", 3.0, 2.0, "G/s", at_most=False))
+    assert not timing.passes(timing.check("few", 1.0, 2.0, "G/s", at_most=False))
+
+
+def test_record_is_written_as_json_and_markdown(tmp_path: Path) -> None:
+    record = {
+        "name": "example",
+        "title": "An example",
+        "timings": timing.interleave({"a": lambda: None, "b": lambda: None}, samples=2, sample_seconds=1e-4),
+        "baseline": "b",
+        "checks": [timing.check("a promise", 3e-5, 2e-5)],
+        "notes": ["a note"],
+        "date": "2000-01-01",
+        "machine": machine.info(),
+    }
+    data, page = timing.write(record, tmp_path)
+    assert json.loads(data.read_text())["timings"]["a"]["samples"] == 2
+    text = page.read_text()
+    assert "relative to b" in text
+    assert "| a promise | 30 us | ≤ 20 us | MISSED |" in text
+    assert timing.missed([record]) == record["checks"]
+
+
+def test_products_have_both_layouts_and_the_right_work() -> None:
+    measured = machine.product_times([machine.Product(8, 4, 2, calls=3, transposed="a")], repeats=3, warmup=1)
+    assert len(measured.each) == 1
+    assert measured.total > 0
+    assert sum(product.flops for product in sbn_products.PRODUCTS) == 2 * 126_080_000
+
+
+def test_workload_files_have_descriptions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--list"]) == 0
+    assert capsys.readouterr().out.split() == command.names()
+    with pytest.raises(SystemExit):
+        command.main(["no_such_workload"])
+    assert "no workload no_such_workload" in capsys.readouterr().err
