@@ -1,0 +1,184 @@
+"""The contract of a distribution: formulas in IR, used symbolically by the compiler and eagerly by users.
+
+A distribution holds its parameters as IR nodes broadcast to one event shape. A subclass states `param_names`, its
+support, and the formulas below; it never sees plates, particles or branches, because IR ops broadcast named axes.
+Public methods (`log_prob`, `mean`, `entropy`, `cdf`) return symbolic values inside a model and NumPy arrays outside.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ppl.distributions.eager import present
+from ppl.distributions.support import Support
+from ppl.errors import ModelError
+from ppl.ir import ops
+from ppl.ir.node import Node
+from ppl.ir.types import union_axes
+
+
+class Distribution:
+    """Base class. `params` maps parameter names to nodes of event shape `event_shape` (trailing unit dims included).
+
+    Attributes
+    ----------
+    param_names : names of the parameters in constructor order, as given (e.g. ("logits",) or ("probs",)).
+    discrete : whether samples take finitely or countably many values.
+    dtype : "float" or "int", the dtype of samples.
+    reparameterized : whether `sample` is differentiable in the parameters (a pathwise gradient exists).
+    relaxable : whether `relax` and `relax_given` exist.
+    unit_rank : trailing event dimensions that form one random unit (1 for one-hot and simplex values, else 0).
+    moving : parameters that move the support; score-function estimators refuse them.
+    """
+
+    discrete: ClassVar[bool] = False
+    dtype: ClassVar[str] = "float"
+    reparameterized: ClassVar[bool] = False
+    relaxable: ClassVar[bool] = False
+    unit_rank: ClassVar[int] = 0
+    moving: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, **params: Any):
+        nodes = {name: ops.as_node(value) for name, value in params.items()}
+        self.params: dict[str, Node] = self._broadcast(nodes)
+        self.event_mask: Node | None = None
+
+    def _broadcast(self, nodes: dict[str, Node]) -> dict[str, Node]:
+        try:
+            shape = np.broadcast_shapes(*(n.type.shape for n in nodes.values()))
+        except ValueError:
+            listed = ", ".join(f"{k} {n.type.shape}" for k, n in nodes.items())
+            raise ModelError(f"{type(self).__name__}: parameter shapes do not broadcast: {listed}") from None
+        return {k: ops.expand(ops.cast(n, "float"), (), shape) for k, n in nodes.items()}
+
+    @property
+    def param_names(self) -> tuple[str, ...]:
+        """Names of the parameters this instance was built with."""
+        return tuple(self.params)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return next(iter(self.params.values())).type.shape
+
+    @property
+    def batch_of_units(self) -> tuple[int, ...]:
+        """Event shape without the trailing dimensions of one unit."""
+        return self.event_shape[: len(self.event_shape) - self.unit_rank]
+
+    @property
+    def axes(self) -> tuple:
+        """Named axes of the parameters together."""
+        return union_axes(*(n.type.axes for n in self.params.values()))
+
+    def with_params(self, nodes: tuple[Node, ...]) -> Distribution:
+        """The same distribution with other parameter nodes (in `params` order)."""
+        out = copy.copy(self)
+        out.params = dict(zip(self.params, nodes, strict=True))
+        return out
+
+    # --- formulas a subclass writes in IR -------------------------------------------------------------------------
+
+    @property
+    def support(self) -> Support:
+        """Where samples lie."""
+        raise ModelError(f"{type(self).__name__} has no support")
+
+    def unit_log_prob(self, value: Node) -> Node:
+        """Log-density per unit, event shape `batch_of_units`. For discrete values its multilinear extension."""
+        raise ModelError(f"{type(self).__name__} has no log-density")
+
+    def uniforms(self) -> tuple[tuple[int, ...], ...]:
+        """Event shapes of the open uniforms that one sample consumes (purposes 0, 1, …)."""
+        return (self.event_shape,)
+
+    def draw(self, *u: Node) -> Node:
+        """A sample from base uniforms; differentiable in the parameters if `reparameterized`."""
+        raise ModelError(f"{type(self).__name__} cannot be sampled")
+
+    def relax(self, temperature: Node, *u: Node) -> Node:
+        """A relaxed sample from the same uniforms as `draw` (Concrete, Gumbel-softmax)."""
+        raise ModelError(f"{type(self).__name__} has no relaxation")
+
+    def relax_given(self, temperature: Node, value: Node, *v: Node) -> Node:
+        """A relaxed sample conditional on the hard `value` (REBAR's z given b), from fresh uniforms."""
+        raise ModelError(f"{type(self).__name__} has no conditional relaxation")
+
+    def unit_support(self) -> np.ndarray | None:
+        """All values of one unit, shape (S, *unit shape), or None where the support is not finite."""
+        return None
+
+    def node_mean(self) -> Node:
+        """The mean."""
+        raise ModelError(f"{type(self).__name__} has no mean in closed form")
+
+    def unit_entropy(self) -> Node:
+        """Entropy per unit."""
+        raise ModelError(f"{type(self).__name__} has no entropy in closed form")
+
+    def node_cdf(self, value: Node) -> Node:
+        """Cumulative distribution function, elementwise."""
+        raise ModelError(f"{type(self).__name__} has no cdf")
+
+    # --- derived ---------------------------------------------------------------------------------------------------
+
+    def node_log_prob(self, value: Node) -> Node:
+        """Log-density of `value` summed over all units: one scalar per plate row. A mask drops units."""
+        units = self.unit_log_prob(value)
+        if self.event_mask is not None:
+            units = ops.where(self.event_mask, units, 0.0)
+        return ops.reduce_sum(units)
+
+    def support_size(self) -> float:
+        """Number of joint values of the event (inf where not finite)."""
+        unit = self.unit_support()
+        return float("inf") if unit is None else float(len(unit)) ** int(np.prod(self.batch_of_units))
+
+    def support_table(self) -> np.ndarray:
+        """Every joint value of the event: shape (support_size, *event_shape)."""
+        unit = self.unit_support()
+        assert unit is not None
+        count = int(np.prod(self.batch_of_units))
+        grid = np.indices((len(unit),) * count).reshape(count, -1).T
+        return unit[grid].reshape(-1, *self.event_shape)
+
+    def expand(self, shape: tuple[int, ...]) -> Distribution:
+        """The distribution of event shape `shape + unit dims`, by broadcasting the parameters."""
+        out = copy.copy(self)
+        tail = self.event_shape[len(self.event_shape) - self.unit_rank :]
+        out.params = {k: ops.expand(n, (), tuple(shape) + tail) for k, n in self.params.items()}
+        return out
+
+    def mask(self, mask: Any) -> Distribution:
+        """The same distribution, whose log-density counts only units where `mask` (over `batch_of_units`) is true."""
+        out = copy.copy(self)
+        node = ops.cast(ops.as_node(mask), "bool")
+        out.event_mask = ops.expand(node, (), self.batch_of_units)
+        if self.event_mask is not None:
+            out.event_mask = ops.logical_and(out.event_mask, self.event_mask)
+        return out
+
+    # --- public, symbolic or eager ----------------------------------------------------------------------------------
+
+    def log_prob(self, value: Any) -> Any:
+        """Log-density of `value`, one number per plate row (eagerly: per leading index beyond the event)."""
+        return present(self, self.node_log_prob, value)
+
+    def cdf(self, value: Any) -> Any:
+        """Cumulative distribution function, elementwise, of the shape of `value`."""
+        return present(self, self.node_cdf, value)
+
+    @property
+    def mean(self) -> Any:
+        """The mean, of the event's shape."""
+        return present(self, self.node_mean)
+
+    def entropy(self) -> Any:
+        """Entropy of the whole event, a scalar per plate row."""
+        return present(self, lambda: ops.reduce_sum(self.unit_entropy()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(self.params)}; event {self.event_shape})"

@@ -1,0 +1,180 @@
+"""The vector-Jacobian product of every op, one line a rule, built from the same ops (so closed under differentiation).
+
+A rule takes the cotangent `g` of the result, the node itself, and its arguments; it returns one cotangent an argument,
+`None` where no gradient flows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from ppl.ir import ops
+from ppl.ir.node import Node, make
+from ppl.ir.types import Kind
+
+Cotangents = tuple[Node | None, ...]
+PDF_LOG_NORM = 0.5 * math.log(2 * math.pi)
+
+
+def _normal_pdf(x: Node) -> Node:
+    return ops.exp(ops.sub(ops.mul(ops.mul(x, x), -0.5), PDF_LOG_NORM))
+
+
+def _split_tie(g: Node, wins: Node, ties: Node) -> Node:
+    return ops.where(wins, g, ops.where(ties, ops.mul(g, 0.5), 0.0))
+
+
+def _pow(g: Node, n: Node, a: Node, b: Node) -> Cotangents:
+    slope = ops.mul(b, ops.power(a, ops.sub(b, 1.0)))
+    log_a = ops.where(ops.less(0.0, a), ops.log(ops.where(ops.less(0.0, a), a, 1.0)), 0.0)
+    return ops.mul(g, slope), ops.mul(g, ops.mul(n, log_a))
+
+
+def _expand(g: Node, n: Node, x: Node) -> Cotangents:
+    new, live = n.attrs["axes"], n.attrs["live"]
+    branch = next((a for a in new if a.kind is Kind.BRANCH), None)
+    if branch is not None:
+        terms = tuple((0, t) for t in range(len(branch.copies)) if live is None or live[t])
+        if not terms:
+            return (None,)
+        g = make("route", g, to=None, terms=(terms,), live=(True,))
+    offset = len(n.type.shape) - len(x.type.shape)
+    stretched = tuple(d for d, m in enumerate(x.type.shape, offset) if m == 1 != n.type.shape[d])
+    dims = tuple(range(offset)) + stretched
+    axes = tuple(a for a in new if a.kind is not Kind.BRANCH)
+    g = make("sum", g, axes=axes, dims=dims) if axes or dims else g
+    return (ops.reshape(g, x.type.shape),)
+
+
+def _route(g: Node, n: Node, *args: Node) -> Cotangents:
+    terms, live = n.attrs["terms"], n.attrs["live"]
+    out: list[Node | None] = []
+    for i, arg in enumerate(args):
+        branch = arg.type.branch
+        count = 1 if branch is None else len(branch.copies)
+        back = tuple(
+            tuple((0, t) for t, pairs in enumerate(terms) if live[t] and (i, s) in pairs) for s in range(count)
+        )
+        out.append(make("route", g, to=branch, terms=back, live=(True,) * count) if any(back) else None)
+    return tuple(out)
+
+
+def _keepdims(g: Node, n: Node, x: Node) -> Node:
+    shape = tuple(1 if d in n.attrs["dims"] else m for d, m in enumerate(x.type.shape))
+    return make("expand", ops.reshape(g, shape), axes=n.attrs["axes"], shape=x.type.shape, live=None) if n.attrs[
+        "axes"
+    ] else ops.expand(ops.reshape(g, shape), (), x.type.shape)
+
+
+def _amax(g: Node, n: Node, x: Node) -> Cotangents:
+    hit = ops.cast(ops.equal(x, _keepdims(n, n, x)), "float")
+    count = make("sum", hit, axes=n.attrs["axes"], dims=n.attrs["dims"])
+    return (ops.mul(_keepdims(ops.div(g, count), n, x), hit),)
+
+
+def _one_contract(g: Node, n: Node, other: Node, lo: str, mine: Node, lm: str) -> Node:
+    lg = n.attrs["out"]
+    kept = "".join(c for c in lm if c in lg or c in lo)
+    g = make("expand", g, axes=n.attrs["over"], shape=g.type.shape, live=None) if n.attrs["over"] else g
+    out = make("contract", g, other, a=lg, b=lo, out=kept, over=())
+    shape = tuple(m if c in kept else 1 for c, m in zip(lm, mine.type.shape, strict=True))
+    return ops.expand(ops.reshape(out, shape), (), mine.type.shape)
+
+
+def _contract(g: Node, n: Node, a: Node, b: Node) -> Cotangents:
+    return _one_contract(g, n, b, n.attrs["b"], a, n.attrs["a"]), _one_contract(g, n, a, n.attrs["a"], b, n.attrs["b"])
+
+
+def _concat(g: Node, n: Node, *args: Node) -> Cotangents:
+    out, start, dim = [], 0, n.attrs["dim"]
+    for arg in args:
+        window = [(0, m, 1) for m in n.type.shape]
+        window[dim] = (start, arg.type.shape[dim], 1)
+        out.append(ops.window(g, window))
+        start += arg.type.shape[dim]
+    return tuple(out)
+
+
+def _put(g: Node, n: Node, value: Node, index: Node) -> Cotangents:
+    return ops.take(make("expand", g, axes=n.attrs["over"], shape=g.type.shape, live=None), index), None
+
+
+def _inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(perm.index(i) for i in range(len(perm)))
+
+
+def _external(g: Node, n: Node, *args: Node) -> Cotangents:
+    fn = n.attrs["fn"]
+    if fn.gradient is None or n.attrs["output"] is not None:
+        return (None,) * len(args)
+    first = 1 if fn.key else 0
+    made = [
+        make("external", *args, g, fn=fn, output=i - first, axes=n.attrs["axes"], shape=a.type.shape, dtype="float")
+        if i >= first and a.type.dtype == "float"
+        else None
+        for i, a in enumerate(args)
+    ]
+    return tuple(made)
+
+
+NONE: Callable[..., Cotangents] = lambda g, n, *args: (None,) * len(args)  # noqa: E731
+SQRT_PI = math.sqrt(math.pi)
+
+VJPS: dict[str, Callable[..., Cotangents]] = {
+    "add": lambda g, n, a, b: (g, g),
+    "sub": lambda g, n, a, b: (g, ops.neg(g)),
+    "mul": lambda g, n, a, b: (ops.mul(g, b), ops.mul(g, a)),
+    "div": lambda g, n, a, b: (ops.div(g, b), ops.neg(ops.div(ops.mul(g, n), b))),
+    "pow": _pow,
+    "max": lambda g, n, a, b: (
+        _split_tie(g, ops.less(b, a), ops.equal(a, b)),
+        _split_tie(g, ops.less(a, b), ops.equal(a, b)),
+    ),
+    "min": lambda g, n, a, b: (
+        _split_tie(g, ops.less(a, b), ops.equal(a, b)),
+        _split_tie(g, ops.less(b, a), ops.equal(a, b)),
+    ),
+    "neg": lambda g, n, x: (ops.neg(g),),
+    "exp": lambda g, n, x: (ops.mul(g, n),),
+    "log": lambda g, n, x: (ops.div(g, x),),
+    "log1p": lambda g, n, x: (ops.div(g, ops.add(x, 1.0)),),
+    "expm1": lambda g, n, x: (ops.mul(g, ops.add(n, 1.0)),),
+    "sqrt": lambda g, n, x: (ops.div(ops.mul(g, 0.5), n),),
+    "sin": lambda g, n, x: (ops.mul(g, ops.cos(x)),),
+    "cos": lambda g, n, x: (ops.neg(ops.mul(g, ops.sin(x))),),
+    "tan": lambda g, n, x: (ops.mul(g, ops.add(1.0, ops.mul(n, n))),),
+    "atan": lambda g, n, x: (ops.div(g, ops.add(1.0, ops.mul(x, x))),),
+    "tanh": lambda g, n, x: (ops.mul(g, ops.sub(1.0, ops.mul(n, n))),),
+    "sigmoid": lambda g, n, x: (ops.mul(g, ops.mul(n, ops.sub(1.0, n))),),
+    "softplus": lambda g, n, x: (ops.mul(g, ops.sigmoid(x)),),
+    "abs": lambda g, n, x: (ops.mul(g, ops.sign(x)),),
+    "lgamma": lambda g, n, x: (ops.mul(g, ops.polygamma(0, x)),),
+    "polygamma": lambda g, n, x: (ops.mul(g, ops.polygamma(n.attrs["n"] + 1, x)),),
+    "erf": lambda g, n, x: (ops.mul(g, ops.mul(ops.exp(ops.neg(ops.mul(x, x))), 2 / SQRT_PI)),),
+    "ndtr": lambda g, n, x: (ops.mul(g, _normal_pdf(x)),),
+    "ndtri": lambda g, n, x: (ops.div(g, _normal_pdf(n)),),
+    "log_ndtr": lambda g, n, x: (
+        ops.mul(g, ops.exp(ops.sub(ops.sub(ops.mul(ops.mul(x, x), -0.5), PDF_LOG_NORM), n))),
+    ),
+    "where": lambda g, n, c, a, b: (None, ops.where(c, g, 0.0), ops.where(c, 0.0, g)),
+    "cast": lambda g, n, x: (g if x.type.dtype == "float" else None,),
+    "scale_grad": lambda g, n, x, w: (ops.mul(g, w), None),
+    "expand": _expand,
+    "route": _route,
+    "sum": lambda g, n, x: (_keepdims(g, n, x),),
+    "amax": _amax,
+    "reshape": lambda g, n, x: (ops.reshape(g, x.type.shape),),
+    "transpose": lambda g, n, x: (ops.transpose(g, _inverse(n.attrs["perm"])),),
+    "slice": lambda g, n, x: (make("pad", g, window=n.attrs["window"], shape=x.type.shape),),
+    "pad": lambda g, n, x: (ops.window(g, n.attrs["window"]),),
+    "concat": _concat,
+    "take": lambda g, n, x, i: (make("put", g, i, size=x.type.shape[0], over=()), None),
+    "put": _put,
+    "contract": _contract,
+    "collect": lambda g, n, x: (ops.distribute(g, n.attrs["axis"]),),
+    "distribute": lambda g, n, x: (ops.collect(g, n.attrs["axis"]),),
+    "external": _external,
+    **{op: NONE for op in ("sign", "floor", "lt", "le", "eq", "and", "or", "not", "argmax", "stop")},
+    **{op: NONE for op in ("const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "rowkey", "noise", "arg")},
+}

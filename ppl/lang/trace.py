@@ -1,0 +1,112 @@
+"""What tracing a model produces: parameters, inputs, sites and costs, all pointing into one expression graph.
+
+A random node appears in the graph as op `sample`, whose arguments are its distribution's parameters. `expand`
+replaces it by the branches of its estimator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from ppl.ir.node import Node, make
+from ppl.ir.shapes import rule
+from ppl.ir.types import Axis, Type, sort_axes
+
+if TYPE_CHECKING:
+    from ppl.distributions.base import Distribution
+
+
+@rule("sample")
+def _sample(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
+    return Type(sort_axes(attrs["axes"]), attrs["shape"], attrs["dtype"])
+
+
+class SiteKind(Enum):
+    """Kinds of named sites. SCORED is a model's latent whose value comes from a guide."""
+
+    RANDOM = "random"
+    OBSERVED = "observed"
+    SCORED = "scored"
+    DETERMINISTIC = "deterministic"
+
+
+@dataclass(eq=False)
+class Site:
+    """A named site. `node` is its value; `mask` says which entries of an observation count; `where` is user source."""
+
+    name: str
+    kind: SiteKind
+    axes: tuple[Axis, ...]
+    where: str
+    dist: Distribution | None = None
+    node: Node | None = None
+    mask: Node | None = None
+    estimator: Any = None
+    aux: bool = False
+    unit_noise: str = "logistic"
+
+    def __repr__(self) -> str:
+        return f"Site({self.name!r})"
+
+
+@dataclass(eq=False)
+class Param:
+    """A learnable array: unconstrained leaf `node` of `raw_shape`, constrained value `value` of `shape`."""
+
+    name: str
+    shape: tuple[int, ...]
+    raw_shape: tuple[int, ...]
+    init: Any
+    constraint: str | None
+    node: Node
+    value: Node
+    where: str
+    shared: bool = False
+
+
+@dataclass(eq=False)
+class Input:
+    """A data argument: `plate` is the axis that its leading dimension opens, None if it is passed whole."""
+
+    name: str
+    plate: Axis | None
+    shape: tuple[int, ...]
+    dtype: str
+    node: Node
+
+
+@dataclass(eq=False)
+class Cost:
+    """A cost node: scalar per entry of its axes; the objective is the expectation of the sum over all of them."""
+
+    name: str
+    node: Node
+    where: str
+    axes: tuple[Axis, ...] = ()
+
+
+@dataclass(eq=False)
+class Trace:
+    """Everything one run of a model declared, in declaration order."""
+
+    params: dict[str, Param] = field(default_factory=dict)
+    inputs: dict[str, Input] = field(default_factory=dict)
+    sites: dict[str, Site] = field(default_factory=dict)
+    costs: dict[str, Cost] = field(default_factory=dict)
+    hypers: dict[str, float] = field(default_factory=dict)
+    plates: dict[str, Axis] = field(default_factory=dict)
+
+    def random_sites(self) -> list[Site]:
+        """Random sites in declaration order."""
+        return [s for s in self.sites.values() if s.kind is SiteKind.RANDOM]
+
+
+def sample_node(site: Site, axes: tuple[Axis, ...]) -> Node:
+    """The graph node of a random site over plates `axes`; its arguments are the distribution's parameters."""
+    dist = site.dist
+    assert dist is not None
+    return make(
+        "sample", *dist.params.values(), site=site, axes=sort_axes(axes), shape=dist.event_shape, dtype=dist.dtype
+    )
