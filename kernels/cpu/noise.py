@@ -6,33 +6,49 @@ first and the last block, where they are cut by the range, are made whole in a s
 
 import numpy as np
 
-from ppl.kernels.config import jit
+from ppl.kernels.config import inline, jit
 from ppl.kernels.scalar.noise import block_words, open_uniform_f32, open_uniform_f64
 
 u64 = np.uint64
 BLOCK_F32, BLOCK_F64 = 256, 128
 
 
-@jit
-def _block_f32(out, block, key, time, step, purpose):
-    """Write the 256 uniforms of one block."""
-    o0, o1, o2, o3 = out[:64], out[64:128], out[128:192], out[192:256]
-    for lane in range(64):
+@inline
+def _block_f32(out, start, block, key, time, step, purpose):
+    """Write the 256 uniforms of one block to ``out[start:]``; `start` is unsigned, so it needs no check for < 0."""
+    for lane in range(u64(64)):
         w0, w1, w2, w3 = block_words(block, lane, key, time, step, purpose)
-        o0[lane] = open_uniform_f32(w0)
-        o1[lane] = open_uniform_f32(w1)
-        o2[lane] = open_uniform_f32(w2)
-        o3[lane] = open_uniform_f32(w3)
+        out[start + lane] = open_uniform_f32(w0)
+        out[start + lane + u64(64)] = open_uniform_f32(w1)
+        out[start + lane + u64(128)] = open_uniform_f32(w2)
+        out[start + lane + u64(192)] = open_uniform_f32(w3)
+
+
+@inline
+def _block_f64(out, start, block, key, time, step, purpose):
+    """Write the 128 uniforms of one block to ``out[start:]``."""
+    for lane in range(u64(64)):
+        w0, w1, w2, w3 = block_words(block, lane, key, time, step, purpose)
+        out[start + lane] = open_uniform_f64(w0, w1)
+        out[start + lane + u64(64)] = open_uniform_f64(w2, w3)
 
 
 @jit
-def _block_f64(out, block, key, time, step, purpose):
-    """Write the 128 uniforms of one block."""
-    o0, o1 = out[:64], out[64:128]
-    for lane in range(64):
-        w0, w1, w2, w3 = block_words(block, lane, key, time, step, purpose)
-        o0[lane] = open_uniform_f64(w0, w1)
-        o1[lane] = open_uniform_f64(w2, w3)
+def _part_f32(out, first, key, time, step, purpose):
+    """Fill `out` from within one block."""
+    whole = np.empty(BLOCK_F32, np.float32)
+    _block_f32(whole, u64(0), u64(first // BLOCK_F32), key, time, step, purpose)
+    offset = first % BLOCK_F32
+    out[:] = whole[offset : offset + out.shape[0]]
+
+
+@jit
+def _part_f64(out, first, key, time, step, purpose):
+    """Fill `out` from within one block."""
+    whole = np.empty(BLOCK_F64, np.float64)
+    _block_f64(whole, u64(0), u64(first // BLOCK_F64), key, time, step, purpose)
+    offset = first % BLOCK_F64
+    out[:] = whole[offset : offset + out.shape[0]]
 
 
 @jit
@@ -47,32 +63,28 @@ def fill_uniform_f32(out, first, key, time, step, purpose):
     key, time, step, purpose
         As for `ppl.kernels.scalar.noise.uniform_f32`.
     """
-    done = 0
-    while done < out.shape[0]:
-        element = first + done
-        offset = element % BLOCK_F32
-        count = min(BLOCK_F32 - offset, out.shape[0] - done)
-        if count == BLOCK_F32:
-            _block_f32(out[done : done + BLOCK_F32], u64(element // BLOCK_F32), key, time, step, purpose)
-        else:
-            whole = np.empty(BLOCK_F32, np.float32)
-            _block_f32(whole, u64(element // BLOCK_F32), key, time, step, purpose)
-            out[done : done + count] = whole[offset : offset + count]
-        done += count
+    head = min(-first % BLOCK_F32, out.shape[0])
+    blocks = (out.shape[0] - head) // BLOCK_F32
+    tail = head + blocks * BLOCK_F32
+    if head > 0:
+        _part_f32(out[:head], first, key, time, step, purpose)
+    block = u64((first + head) // BLOCK_F32)
+    for b in range(blocks):
+        _block_f32(out, u64(head + b * BLOCK_F32), block + u64(b), key, time, step, purpose)
+    if tail < out.shape[0]:
+        _part_f32(out[tail:], first + tail, key, time, step, purpose)
 
 
 @jit
 def fill_uniform_f64(out, first, key, time, step, purpose):
     """Fill the contiguous float64 vector `out`; arguments as for `fill_uniform_f32`."""
-    done = 0
-    while done < out.shape[0]:
-        element = first + done
-        offset = element % BLOCK_F64
-        count = min(BLOCK_F64 - offset, out.shape[0] - done)
-        if count == BLOCK_F64:
-            _block_f64(out[done : done + BLOCK_F64], u64(element // BLOCK_F64), key, time, step, purpose)
-        else:
-            whole = np.empty(BLOCK_F64, np.float64)
-            _block_f64(whole, u64(element // BLOCK_F64), key, time, step, purpose)
-            out[done : done + count] = whole[offset : offset + count]
-        done += count
+    head = min(-first % BLOCK_F64, out.shape[0])
+    blocks = (out.shape[0] - head) // BLOCK_F64
+    tail = head + blocks * BLOCK_F64
+    if head > 0:
+        _part_f64(out[:head], first, key, time, step, purpose)
+    block = u64((first + head) // BLOCK_F64)
+    for b in range(blocks):
+        _block_f64(out, u64(head + b * BLOCK_F64), block + u64(b), key, time, step, purpose)
+    if tail < out.shape[0]:
+        _part_f64(out[tail:], first + tail, key, time, step, purpose)
