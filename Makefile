@@ -42,6 +42,7 @@ bench: $(EXTRA)-bench          ## the benchmarks, against PyTorch and JAX
 	$(BIN)/python -m benchmarks --peers torch jax
 
 wheel: $(EXTRA)-test           ## build a wheel into dist/
+	rm -rf build/lib build/bdist.*
 	$(BIN)/python -m pip wheel . --no-deps --no-build-isolation -w dist
 
 clean:           ## remove everything that can be made again
