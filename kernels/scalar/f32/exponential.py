@@ -1,0 +1,178 @@
+"""Exponentials, logarithms and the functions of logits (float32).
+
+Coefficients are minimax fits (Remez) made for this project; errors are stated with each function in units in the
+last place (ulp) and tested. Infinite and NaN arguments give what NumPy gives. Results below the smallest normal
+number are flushed to zero.
+"""
+
+import numpy as np
+
+from ppl.kernels.config import inline
+from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO, maximum, minimum
+from ppl.kernels.scalar.polynomials import horner4, horner5, horner8
+
+f32, i32 = np.float32, np.int32
+
+LOG2E = f32(1.4426950408889634)
+LN2_HIGH = f32(0.693359375)  # 10 bits: k * LN2_HIGH is exact
+LN2_LOW = f32(-2.12194440e-4)
+# (exp(r) - 1 - r) / r**2 on |r| < 0.347
+EXP = tuple(map(f32, (0.500000006, 0.166665426, 0.0416662809, 0.00836664723, 0.00139465396)))
+# (log(1 + f) - f + f**2 / 2) / f**3 on sqrt(1/2) - 1 < f < sqrt(2) - 1
+LOG = tuple(
+    map(
+        f32,
+        (
+            0.333333106,
+            -0.249999866,
+            0.200022181,
+            -0.166692468,
+            0.142188008,
+            -0.123844828,
+            0.118721716,
+            -0.117888144,
+            0.0691586755,
+        ),
+    )
+)
+# 2 atanh(s) / s in s**2 on 0 < s < 1/3
+ATANH = tuple(map(f32, (2.0, 0.666666795, 0.399986782, 0.286210414, 0.213899664, 0.244248897)))
+
+
+@inline
+def _reduce(x):
+    """k and r with x = k ln 2 + r and |r| < 0.347, for -87.4 < x < 90; k is an int32."""
+    k = i32(x * LOG2E + f32(256.5)) - i32(256)
+    t = f32(k)
+    return i32(k), (x - t * LN2_HIGH) - t * LN2_LOW
+
+
+@inline
+def _clamp(x):
+    """`x` clamped to the range of `_reduce`; NaN becomes the lower end."""
+    x = x if x > f32(-87.33) else f32(-87.33)
+    return x if x < f32(89.0) else f32(89.0)
+
+
+@inline
+def _half_power_of_two(k):
+    """2**(k - 1) for -126 < k <= 128, and 0 for k = -126."""
+    return i32(i32(k + i32(126)) << i32(23)).view(f32)
+
+
+@inline
+def exp(x):
+    """exp(x); 1 ulp; 0 below -87."""
+    k, r = _reduce(_clamp(x))
+    y = horner4(r, *EXP) * (r * r) + r + ONE
+    y = (y + y) * _half_power_of_two(k)  # in this order no subnormal number appears, which would cost 100 cycles
+    return x if x != x else y
+
+
+@inline
+def expm1(x):
+    """exp(x) - 1; 2 ulp."""
+    k, r = _reduce(_clamp(x if x > f32(-40.0) else f32(-40.0)))
+    p = horner4(r, *EXP) * (r * r) + r
+    s = _half_power_of_two(k)
+    y = (s * p + (s - HALF)) * TWO
+    return x if x != x else y
+
+
+@inline
+def _log_positive(x):
+    """log(x) for 0 < x < inf."""
+    tiny = x < f32(1.17549435e-38)
+    x = x * f32(8388608.0) if tiny else x
+    bits = f32(x).view(i32)
+    e = i32(i32(bits - i32(0x3F3504F3)) >> i32(23))
+    f = i32(bits - i32(e << i32(23))).view(f32) - ONE
+    e = f32(e) - (f32(23.0) if tiny else ZERO)
+    z = f * f
+    y = horner8(f, *LOG) * (f * z) + e * LN2_LOW
+    return (y - HALF * z) + f + e * LN2_HIGH
+
+
+@inline
+def log(x):
+    """Natural logarithm; 1 ulp; -inf at 0 and NaN below."""
+    inside = x > ZERO and x < INF
+    y = _log_positive(x if inside else ONE)
+    outside = x if x > ZERO else (-INF if x == ZERO else NAN)
+    return y if inside else outside
+
+
+@inline
+def log1p(x):
+    """log(1 + x); 2 ulp; -inf at -1 and NaN below."""
+    inside = x > -ONE and x < INF
+    z = x if inside else ZERO
+    u = ONE + z
+    y = _log_positive(u) + (z - (u - ONE)) / u
+    outside = x if x > -ONE else (-INF if x == -ONE else NAN)
+    return y if inside else outside
+
+
+@inline
+def _log1p_unit(x):
+    """log(1 + x) for 0 <= x <= 1."""
+    s = x / (TWO + x)
+    t = s if s > f32(1e-10) else f32(1e-10)  # squares stay normal numbers
+    return s * horner5(t * t, *ATANH)
+
+
+@inline
+def sigmoid(x):
+    """1 / (1 + exp(-x)); 2 ulp (relative, in both tails)."""
+    return ONE / (ONE + exp(-x))
+
+
+@inline
+def softplus(x):
+    """log(1 + exp(x)); 3 ulp."""
+    return maximum(x, ZERO) + _log1p_unit(exp(-x if x > ZERO else x))
+
+
+@inline
+def log_sigmoid(x):
+    """log(sigmoid(x)) = -softplus(-x); 3 ulp."""
+    return minimum(x, ZERO) - _log1p_unit(exp(-x if x > ZERO else x))
+
+
+@inline
+def logit(p):
+    """log(p / (1 - p)), the inverse of `sigmoid`; error 2e-7 relative to max(1, \\|y\\|)."""
+    return log(p / (ONE - p))
+
+
+@inline
+def tanh(x):
+    """Hyperbolic tangent; 3 ulp."""
+    a = -x if x < ZERO else x
+    e = expm1(TWO * (f32(10.0) if a > f32(10.0) else a))
+    y = e / (e + TWO)
+    return -y if x < ZERO else y
+
+
+@inline
+def log1mexp(x):
+    """log(1 - exp(x)) for x <= 0, accurate at both ends."""
+    e = exp(x)
+    near = x > f32(-0.6931472)
+    u = -expm1(x) if near else ONE - e
+    y = log(u) - (ZERO if near else (e + (u - ONE)) / u)
+    return y
+
+
+@inline
+def power(x, y):
+    """x**y with the error of exp(y log x): (2 + \\|y log x\\|) ulp; NaN for x < 0 unless y is an integer."""
+    a = -x if x < ZERO else x
+    r = exp(y * log(a))
+    half = y * HALF
+    bounded = (-y if y < ZERO else y) < f32(16777216.0)
+    whole = f32(i32(y if bounded else ZERO)) == y or not bounded
+    odd = bounded and whole and f32(i32(half if bounded else ZERO)) != half
+    r = -r if (x < ZERO and odd) else r
+    r = NAN if (x < ZERO and not whole) else r
+    return ONE if (y == ZERO or x == ONE) else r
