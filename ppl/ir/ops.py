@@ -195,6 +195,11 @@ def scale_grad(x: Node, weight: Operand) -> Node:
     return make("scale_grad", x, expand(cast(weight, "float"), axes, shape))
 
 
+def graft(value: Operand, derivative: Operand) -> Node:
+    """`value`, whose cotangent goes to `derivative` instead (straight-through)."""
+    return make("graft", *broadcast(cast(value, "float"), derivative))
+
+
 def _dims(x: Node, dims: int | Sequence[int] | None) -> tuple[int, ...]:
     rank = len(x.type.shape)
     if dims is None:

@@ -21,7 +21,7 @@ BINARY_FLOAT = "add sub mul div pow max min".split()
 COMPARE = "lt le eq".split()
 LOGICAL = "and or".split()
 ELEMENTWISE = {*UNARY_FLOAT, *BINARY_FLOAT, *COMPARE, *LOGICAL, "not", "where", "cast"}
-MARKERS = {"stop", "scale_grad"}
+MARKERS = {"stop", "scale_grad", "graft"}
 LEAVES = {"const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "noise", "rowkey", "arg"}
 VIEWS = {"expand", "reshape", "transpose", "slice", "collect", "distribute"}
 
@@ -91,6 +91,13 @@ def _stop(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 @rule("scale_grad")
 def _scale_grad(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     _same(types, "scale_grad")
+    return types[0]
+
+
+@rule("graft")
+def _graft(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
+    """The value of argument 0 with the derivative of argument 1 (straight-through)."""
+    _same(types, "graft")
     return types[0]
 
 

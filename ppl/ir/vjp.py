@@ -160,6 +160,7 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "where": lambda g, n, c, a, b: (None, ops.where(c, g, 0.0), ops.where(c, 0.0, g)),
     "cast": lambda g, n, x: (g if x.type.dtype == "float" else None,),
     "scale_grad": lambda g, n, x, w: (ops.mul(g, w), None),
+    "graft": lambda g, n, value, derivative: (None, g),
     "expand": _expand,
     "route": _route,
     "sum": lambda g, n, x: (_keepdims(g, n, x),),
