@@ -1,0 +1,64 @@
+"""Scalar functions of float64 numbers; `ppl.kernels.scalar.f32` has the same names."""
+
+from ppl.kernels.scalar.f64.basic import (
+    abs,
+    floor,
+    maximum,
+    minimum,
+    reciprocal,
+    select,
+    sign,
+    sqrt,
+    square,
+)
+from ppl.kernels.scalar.f64.exponential import (
+    exp,
+    expm1,
+    log,
+    log1mexp,
+    log1p,
+    log_sigmoid,
+    logit,
+    power,
+    sigmoid,
+    softplus,
+    tanh,
+)
+from ppl.kernels.scalar.f64.gamma import digamma, lgamma, trigamma
+from ppl.kernels.scalar.f64.normal import erf, erfc, log_ndtr, ndtr, ndtri
+from ppl.kernels.scalar.f64.trigonometric import atan, cos, sin, tan
+
+__all__ = [
+    "abs",
+    "atan",
+    "cos",
+    "digamma",
+    "erf",
+    "erfc",
+    "exp",
+    "expm1",
+    "floor",
+    "lgamma",
+    "log",
+    "log1mexp",
+    "log1p",
+    "log_ndtr",
+    "log_sigmoid",
+    "logit",
+    "maximum",
+    "minimum",
+    "ndtr",
+    "ndtri",
+    "power",
+    "reciprocal",
+    "select",
+    "sigmoid",
+    "sign",
+    "sin",
+    "softplus",
+    "sqrt",
+    "square",
+    "tan",
+    "tanh",
+    "trigamma",
+]
