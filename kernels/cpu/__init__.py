@@ -1,0 +1,1 @@
+"""Loops and calls for the CPU: filling noise, matrix products, threads, optimizer updates."""
