@@ -1,0 +1,78 @@
+"""Compiling device functions and kernels to PTX on a machine without a GPU.
+
+Needs numba-cuda and the NVVM wheels (``pip install "numba-cuda[cu12]"``), but neither driver nor device: the one
+place where numba-cuda asks the driver, for the compute capability of functions called by the compiled one, is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+REQUIREMENT = "numba-cuda[cu12]"
+_lock = threading.Lock()
+
+
+def is_available() -> bool:
+    """Whether numba-cuda can be imported and finds a compiler (NVVM)."""
+    if importlib.util.find_spec("numba_cuda") is None:
+        return False
+    try:
+        from numba.cuda.cudadrv import nvvm
+
+        nvvm.NVVM()
+    except Exception:  # whatever the reason, there is no compiler
+        return False
+    return True
+
+
+def compile_ptx(
+    fn: Callable[..., Any], signature: Any, cc: tuple[int, int] = (9, 0), device: bool = True
+) -> tuple[str, Any]:
+    """Compile one function to PTX.
+
+    Parameters
+    ----------
+    fn : function
+        A function of ``ppl.kernels.scalar`` (compiled by `ppl.kernels.config.inline` or plain), or a kernel body.
+    signature : tuple of Numba types, or a Numba signature
+        Types of the arguments, such as ``(numba.float32,)``.
+    cc : (int, int)
+        Compute capability, (9, 0) for Hopper.
+    device : bool
+        Whether `fn` is a device function; else it is a kernel and returns nothing.
+
+    Returns
+    -------
+    ptx : str
+    return_type : Numba type
+
+    Raises
+    ------
+    ImportError
+        If numba-cuda is not installed.
+    """
+    if importlib.util.find_spec("numba_cuda") is None:
+        raise ImportError(f'PTX needs numba-cuda: pip install "{REQUIREMENT}"')
+    from numba import cuda
+
+    with _capability(cc):
+        return cuda.compile_ptx(getattr(fn, "py_func", fn), signature, device=device, cc=cc, abi="numba")
+
+
+@contextlib.contextmanager
+def _capability(cc: tuple[int, int]) -> Iterator[None]:
+    """Let numba-cuda believe that the current device has compute capability `cc`."""
+    from numba.cuda import dispatcher
+
+    with _lock:
+        original = dispatcher.get_current_device
+        dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=cc)
+        try:
+            yield
+        finally:
+            dispatcher.get_current_device = original
