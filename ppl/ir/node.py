@@ -21,7 +21,7 @@ class Array:
     __slots__ = ("_key", "value")
 
     def __init__(self, value: np.ndarray):
-        value = np.ascontiguousarray(value)
+        value = np.array(value, order="C")  # a copy: freezing must not touch the caller's array
         value.setflags(write=False)
         self.value = value
         self._key = (value.shape, value.dtype.str, value.tobytes())

@@ -1,0 +1,56 @@
+"""Rewrites of whole loops: the same recurrence is run once, and results that nobody reads are not stacked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ppl.ir.loop import Body
+from ppl.ir.node import Node, make, rebuild, remake, topological
+
+
+def merge_loops(outputs: Sequence[Node]) -> list[Node]:
+    """Convert loops that carry the same values to one loop with the union of the stacked results that are read.
+
+    Reverse mode makes such pairs: the loop of the model, and one that also records its carries.
+    """
+    order = topological(outputs)
+    groups: dict[tuple, dict[Node, None]] = {}
+    for node in order:
+        if node.op != "get":
+            continue
+        loop, i = node.args[0], node.attrs["index"]
+        n = len(loop.attrs["body"].carries)
+        ys = groups.setdefault(_recurrence(loop), {})
+        if i >= n:
+            ys[loop.attrs["body"].ys[i - n]] = None
+    if not groups:
+        return list(outputs)
+    return rebuild(
+        outputs, lambda node, args: _read(node, args, groups) if node.op == "get" else remake(node, args)
+    )
+
+
+def _recurrence(loop: Node) -> tuple:
+    """What two loops share when they carry the same values."""
+    body = loop.attrs["body"]
+    return (
+        loop.args,
+        body.index,
+        body.args,
+        body.carries,
+        body.n_xs,
+        loop.attrs["length"],
+        loop.attrs["reverse"],
+    )
+
+
+def _read(node: Node, args: tuple[Node, ...], groups: dict[tuple, dict[Node, None]]) -> Node:
+    """`node`, reading from the merged loop of its group."""
+    old, new, i = node.args[0], args[0], node.attrs["index"]
+    body = old.attrs["body"]
+    ys = tuple(groups[_recurrence(old)])
+    n = len(body.carries)
+    merged = Body(body.index, body.args, body.carries, ys, body.n_xs)
+    loop = make("loop", *new.args, body=merged, length=old.attrs["length"], reverse=old.attrs["reverse"])
+    index = i if i < n else n + ys.index(body.ys[i - n])
+    return make("get", loop, index=index, type=node.type)

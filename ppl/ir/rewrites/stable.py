@@ -1,0 +1,71 @@
+"""Rules that replace a formula which overflows or cancels by one that does not."""
+
+from __future__ import annotations
+
+from ppl.ir.node import Node
+from ppl.ir.rewrites.match import Rule, is_value, op
+
+
+def log_sigmoid(n: Node) -> Node | None:
+    """Convert log(sigmoid x) to -softplus(-x)."""
+    (x,) = n.args
+    return op("neg", op("softplus", op("neg", x.args[0]))) if x.op == "sigmoid" else None
+
+
+def log1p_minus_sigmoid(n: Node) -> Node | None:
+    """Convert log1p(-sigmoid x) to -softplus(x)."""
+    (x,) = n.args
+    if x.op == "neg" and x.args[0].op == "sigmoid":
+        return op("neg", op("softplus", x.args[0].args[0]))
+    return None
+
+
+def one_minus_sigmoid(n: Node) -> Node | None:
+    """Convert 1 - sigmoid(x) to sigmoid(-x)."""
+    a, b = n.args
+    return op("sigmoid", op("neg", b.args[0])) if b.op == "sigmoid" and is_value(a, 1) else None
+
+
+def inverse_pair(n: Node) -> Node | None:
+    """Convert log(exp x) and exp(log x) to x."""
+    (x,) = n.args
+    return x.args[0] if x.op == {"log": "exp", "exp": "log"}[n.op] else None
+
+
+def log1p_exp(n: Node) -> Node | None:
+    """Convert log1p(exp x) to softplus(x)."""
+    (x,) = n.args
+    return op("softplus", x.args[0]) if x.op == "exp" else None
+
+
+def log_one_plus_exp(n: Node) -> Node | None:
+    """Convert log(exp x + 1) to softplus(x)."""
+    (x,) = n.args
+    if x.op == "add" and x.args[0].op == "exp" and is_value(x.args[1], 1):
+        return op("softplus", x.args[0].args[0])
+    return None
+
+
+def logistic(n: Node) -> Node | None:
+    """Convert 1 / (exp x + 1) to sigmoid(-x)."""
+    a, b = n.args
+    if is_value(a, 1) and b.op == "add" and b.args[0].op == "exp" and is_value(b.args[1], 1):
+        return op("sigmoid", op("neg", b.args[0].args[0]))
+    return None
+
+
+def log_softmax(n: Node) -> Node | None:
+    """Convert log(exp(x) / s) to x - log(s)."""
+    (x,) = n.args
+    if x.op == "div" and x.args[0].op == "exp":
+        return op("sub", x.args[0].args[0], op("log", x.args[1]))
+    return None
+
+
+RULES: dict[str, list[Rule]] = {
+    "log": [inverse_pair, log_sigmoid, log_one_plus_exp, log_softmax],
+    "log1p": [log1p_minus_sigmoid, log1p_exp],
+    "exp": [inverse_pair],
+    "sub": [one_minus_sigmoid],
+    "div": [logistic],
+}
