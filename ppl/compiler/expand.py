@@ -1,0 +1,237 @@
+"""Expansion: rewrite the traced graph with the plan's estimators into plain IR without random nodes.
+
+One walk over the trace in order of computation. Plain ops are rebuilt on arguments that may have gained axes
+(particles, enumerations, the branch axis); random nodes become the branches of their estimator. Afterwards the costs
+and the score terms are assembled into the surrogate whose gradient is the estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from ppl.compiler.objective import Reducer
+from ppl.distributions.base import Distribution
+from ppl.estimators.base import CONDITIONAL, Advantages, Auxiliary, Branches, Estimator, Hyper, NodeContext, Option
+from ppl.estimators.enumerate import Enumerate
+from ppl.estimators.none import NotNeeded
+from ppl.estimators.pathwise import Pathwise
+from ppl.graph.stochastic import RandomNode, StochasticGraph
+from ppl.ir import ops
+from ppl.ir.node import Node, make, topological
+from ppl.ir.types import PARTICLES, REPEATS, TRUNK, Axis, Copy, Kind, branch_axis, sort_axes, union_axes
+
+Mode = Literal["gradient", "value", "sample"]
+
+
+@dataclass(eq=False)
+class AuxVariable:
+    """An auxiliary variable in the expanded program: leaf, declaration, the node it serves."""
+
+    leaf: Node
+    spec: Auxiliary
+    owner: str
+
+
+@dataclass(eq=False)
+class Expanded:
+    """The expanded program.
+
+    `values` maps site and cost names to nodes; `surrogate` has the estimate as its gradient with respect to the nodes
+    in `wrt`; `own` holds the trunk parameters of each random node, for the auxiliary pass.
+    """
+
+    values: dict[str, Node]
+    costs: dict[str, Node]
+    loss: Node
+    surrogate: Node
+    wrt: dict[str, Node]
+    aux: dict[str, AuxVariable]
+    own: dict[str, tuple[Node, ...]]
+    advantages: dict[str, Advantages]
+    hypers: dict[str, float]
+    copies: dict[str, int] = field(default_factory=dict)
+
+
+class Expansion:
+    """One expansion of `graph` under `plan` (site name → estimator)."""
+
+    def __init__(self, graph: StochasticGraph, plan: Mapping[str, Estimator], mode: Mode, repeats: bool = False):
+        self.graph, self.plan, self.mode = graph, plan, mode
+        self.everywhere: tuple[Axis, ...] = (REPEATS,) if repeats else ()
+        self.reducer = Reducer()
+        self.env: dict[int, Node] = {}
+        self.branches: dict[str, tuple[Branches, Node]] = {}
+        self.own: dict[str, tuple[Node, ...]] = {}
+        self.aux: dict[str, AuxVariable] = {}
+        self.hypers: dict[str, float] = dict(graph.trace.hypers)
+        self.wrt: dict[str, Node] = {}
+        self.costs: dict[str, Node] = {}
+
+    def run(self) -> Expanded:
+        """Walk the graph, then assemble costs and score terms."""
+        for node in topological(self.graph.outputs):
+            self.env[id(node)] = self._visit(node)
+        trace = self.graph.trace
+        costs = self.costs = {name: self.env[id(c.node)] for name, c in trace.costs.items()}
+        values = {name: self.env[id(s.node)] for name, s in trace.sites.items() if s.node is not None}
+        trunk = {name: self.reducer.total(c, trunk=True) for name, c in costs.items()}
+        loss = _sum(list(trunk.values()), self.everywhere)
+        surrogate, advantages = loss, {}
+        if self.mode == "gradient":
+            terms = [self.reducer.total(c) for c in costs.values()]
+            for name in self.branches:
+                found = self._score_term(name, costs)
+                if found is not None:
+                    terms.append(self.reducer.total(found[0], stopped=True))
+                    advantages[name] = found[1]
+            surrogate = _sum(terms, self.everywhere)
+        copies = {n: c.type.branch.size or 1 for n, c in costs.items() if c.type.branch is not None}
+        return Expanded(
+            values, trunk, loss, surrogate, self.wrt, self.aux, self.own, advantages, self.hypers, copies
+        )
+
+    def _visit(self, node: Node) -> Node:
+        if node.op == "sample":
+            return self._sample(self.graph[node.attrs["site"].name])
+        if node.op == "param":
+            leaf = ops.expand(node, self.everywhere)
+            self.wrt[node.attrs["name"]] = leaf
+            return leaf
+        if node.op == "rowkey":
+            return make("rowkey", name=node.attrs["name"], axes=(*node.attrs["axes"], PARTICLES, *self.everywhere))
+        if not node.args:
+            return node
+        args = [self.env[id(a)] for a in node.args]
+        if node.op == "expand":
+            return ops.expand(args[0], node.attrs["axes"], node.type.shape)
+        axes = union_axes(*(a.type.axes for a in args))
+        args = [ops.expand(a, axes) for a in args]
+        attrs = {**node.attrs, "axes": axes} if node.op == "external" else node.attrs
+        return make(node.op, *args, **attrs)
+
+    # --- random nodes ------------------------------------------------------------------------------------------------
+
+    def _sample(self, rn: RandomNode) -> Node:
+        params = [self.env[id(a)] for a in rn.node.args]
+        axes = union_axes(*(p.type.axes for p in params))
+        dist = rn.dist.with_params(tuple(ops.expand(p, [a for a in axes if a.kind is Kind.BRANCH]) for p in params))
+        estimator = self.plan.get(rn.name, NotNeeded())
+        if self.mode != "sample" and isinstance(estimator, Enumerate):
+            return self._enumerate(rn, dist)
+        plates = sort_axes((*rn.node.type.axes, *self.everywhere))
+        uniforms = self._uniforms(rn.name, plates, dist.uniforms(), 0)
+        if self.mode != "gradient":
+            return dist.draw(*uniforms)
+        return self._branch(rn, dist, estimator, plates, uniforms)
+
+    def _uniforms(
+        self, name: str, plates: tuple[Axis, ...], shapes: tuple[tuple[int, ...], ...], purpose: int
+    ) -> tuple[Node, ...]:
+        return tuple(ops.noise(name, purpose + i, (*plates, PARTICLES), s) for i, s in enumerate(shapes))
+
+    def _branch(
+        self,
+        rn: RandomNode,
+        dist: Distribution,
+        estimator: Estimator,
+        plates: tuple[Axis, ...],
+        uniforms: tuple[Node, ...],
+    ) -> Node:
+        own = tuple(ops.expand(ops.pick(p), plates) for p in dist.params.values())
+        self.own[rn.name] = own
+        ctx = NodeContext(
+            rn.name,
+            dist.with_params(own),
+            uniforms,
+            fresh=lambda shapes: self._uniforms(rn.name, plates, shapes, CONDITIONAL),
+            aux=lambda key, spec: self._aux(rn.name, key, spec),
+            option=self._option,
+        )
+        made = estimator.expand(ctx)
+        inherited = [c for p in dist.params.values() if p.type.branch for c in p.type.branch.copies if c != TRUNK]
+        if not made.sides and not inherited:
+            value = made.trunk
+        elif not made.sides and isinstance(estimator, Pathwise):
+            value = dist.draw(*uniforms)
+        else:
+            value = self._assemble(rn, dist, estimator, made, inherited, uniforms)
+        self.branches[rn.name] = (made, value)
+        return value
+
+    def _assemble(
+        self,
+        rn: RandomNode,
+        dist: Distribution,
+        estimator: Estimator,
+        made: Branches,
+        inherited: list[Copy],
+        uniforms: tuple[Node, ...],
+    ) -> Node:
+        pieces: dict[Copy, Node] = {TRUNK: made.trunk}
+        for copy in dict.fromkeys(inherited):
+            at = dist.with_params(tuple(ops.pick(p, copy) for p in dist.params.values()))
+            pieces[copy] = self._follow(at, copy, uniforms)
+        for i, side in enumerate(made.sides, 1):
+            value = side.value if side.weight is None else ops.scale_grad(side.value, side.weight)
+            pieces[Copy(rn.rank, rn.name, i, side.live, side.soft)] = value
+        return ops.assemble(pieces, branch_axis(tuple(pieces)))
+
+    def _follow(self, dist: Distribution, copy: Copy, uniforms: tuple[Node, ...]) -> Node:
+        """Rule 4: a node's value in an earlier node's side branch, on the trunk's noise; relaxed where that is soft."""
+        if copy.soft and dist.discrete:
+            source = self.plan[copy.node]
+            return dist.relax(self._option(getattr(source, "temperature", 0.5)), *uniforms)
+        return dist.draw(*uniforms)
+
+    def _aux(self, site: str, key: str, spec: Auxiliary) -> Node:
+        name = f"{site}/{key}"
+        leaf = make("aux", name=name, shape=())
+        self.aux[name] = AuxVariable(leaf, spec, site)
+        return leaf
+
+    def _option(self, option: Option) -> Node:
+        if isinstance(option, Hyper):
+            self.hypers.setdefault(option.name, option.default)
+            return make("hyper", name=option.name)
+        return ops.const(float(option))
+
+    def _enumerate(self, rn: RandomNode, dist: Distribution) -> Node:
+        coupled = rn.coupled_plates
+        table = dist.support_table()
+        for plate in reversed(coupled):
+            states, rows = len(table), plate.size or 1
+            index = np.indices((states,) * rows).reshape(rows, -1).T
+            table = table[index]
+        axis = Axis(f"enum:{rn.name}", Kind.ENUM, len(table), depth=rn.rank)
+        value = ops.distribute(ops.const(table, dist.dtype), axis)
+        for plate in coupled:
+            value = ops.distribute(value, plate)
+        log_prob = ops.sum_axes(dist.node_log_prob(value), coupled)
+        self.reducer.weights[axis] = ops.exp(log_prob)
+        return value
+
+    # --- score terms -------------------------------------------------------------------------------------------------
+
+    def _score_term(self, name: str, costs: dict[str, Node]) -> tuple[Node, Advantages] | None:
+        rn = self.graph[name]
+        made, value = self.branches[name]
+        if made.score is None or not rn.costs:
+            return None
+        downstream = [costs[c.name] for c in rn.costs]
+        keep = set(made.trunk.type.axes)
+        copies = [TRUNK, *(Copy(rn.rank, name, i, s.live, s.soft) for i, s in enumerate(made.sides, 1))]
+        advantages = Advantages(
+            [self.reducer.advantage(downstream, keep, copy) for copy in copies], self.reducer.mean_over_rows
+        )
+        return made.score(advantages), advantages
+
+
+def _sum(terms: list[Node], axes: tuple[Axis, ...]) -> Node:
+    total = ops.expand(ops.const(0.0), axes)
+    for term in terms:
+        total = ops.add(total, term)
+    return total

@@ -1,0 +1,237 @@
+"""Selection: which gradient estimator each random node gets, and why.
+
+The automatic choice goes down one documented table (`TABLE`), unbiased estimators first, and keeps the reason of the
+choice and of every rejection. Pins (`sample(estimator=)`) come before the `estimators` argument, that before the table.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ppl.errors import EstimatorError
+from ppl.estimators import Enumerate, NotNeeded, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
+from ppl.estimators.base import Estimator
+from ppl.graph.stochastic import RandomNode, StochasticGraph
+
+Requested = str | Estimator | Mapping[str, Estimator]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the decision table: a candidate, the wish that ranks it, and whether it needs `allow_bias`."""
+
+    estimator: Estimator
+    because: str
+
+
+TABLE: tuple[Row, ...] = (
+    Row(Enumerate(), "exact, no variance from this node"),
+    Row(Pathwise(), "low variance through the cost's slope"),
+    Row(Rebar(), "the relaxed cost as control variate"),
+    Row(ScoreFunction(baseline="leave_one_out"), "the other particles as baseline"),
+    Row(ScoreFunction(baseline="moving_average"), "needs only the log-density"),
+    Row(Relaxed(), "relaxed sample (biased)"),
+    Row(StraightThrough(), "straight-through (biased)"),
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The decision for one random node."""
+
+    name: str
+    distribution: str
+    plates: tuple[str, ...]
+    estimator: Estimator
+    reason: str
+    rejected: tuple[tuple[str, str], ...]
+    costs: tuple[str, ...]
+    copies: int
+
+    @property
+    def biased(self) -> bool:
+        """Whether the chosen estimator is biased."""
+        return self.estimator.biased
+
+
+@dataclass
+class Plan:
+    """The decisions for all random nodes: prints as a table, indexes as data (`plan["b"].estimator`)."""
+
+    choices: dict[str, Choice]
+    copies: int
+    particles: int
+    regions: int | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def __getitem__(self, name: str) -> Choice:
+        return self.choices[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.choices)
+
+    def __len__(self) -> int:
+        return len(self.choices)
+
+    @property
+    def estimators(self) -> dict[str, Estimator]:
+        """Node name → estimator."""
+        return {name: c.estimator for name, c in self.choices.items()}
+
+    def as_dict(self) -> dict[str, Estimator]:
+        """The choices in the form that `ppl.compile(estimators=...)` takes; its repr can be pasted into code."""
+        return {name: c.estimator for name, c in self.choices.items() if not isinstance(c.estimator, NotNeeded)}
+
+    def __str__(self) -> str:
+        from ppl.compiler.show_plan import render
+
+        return render(self)
+
+    __repr__ = __str__
+
+
+def make_plan(
+    graph: StochasticGraph,
+    requested: Requested = "auto",
+    allow_bias: bool = False,
+    particles: int = 1,
+    max_copies: int = 4,
+) -> Plan:
+    """Choose an estimator for every random node of `graph`.
+
+    Raises
+    ------
+    EstimatorError
+        If a named estimator does not support its node, a glob matches nothing, or nothing admissible exists.
+    """
+    named = _named(graph, requested)
+    used = _Budget()
+    choices: dict[str, Choice] = {}
+    for rn in graph.nodes.values():
+        if rn.name in named:
+            choices[rn.name] = _check_named(rn, named[rn.name], particles)
+            used.add(rn, choices[rn.name].estimator)
+    for rn in graph.nodes.values():
+        if rn.name not in choices:
+            choices[rn.name] = _choose(rn, allow_bias, particles, max_copies, used)
+            used.add(rn, choices[rn.name].estimator)
+    ordered = {name: choices[name] for name in graph.nodes}
+    _check_joint_budget(graph, ordered)
+    return Plan(ordered, used.total(), particles)
+
+
+class _Budget:
+    """Copies spent so far: the branch axis adds up, enumerations multiply."""
+
+    def __init__(self) -> None:
+        self.sides = 0
+        self.states = 1.0
+
+    def add(self, rn: RandomNode, estimator: Estimator) -> None:
+        if isinstance(estimator, Enumerate):
+            self.states *= rn.joint_support()
+        self.sides += estimator.sides
+
+    def with_(self, rn: RandomNode, estimator: Estimator) -> float:
+        states = rn.joint_support() if isinstance(estimator, Enumerate) else 1.0
+        return self.states * states * (1 + self.sides + estimator.sides)
+
+    def total(self) -> int:
+        return int(self.states * (1 + self.sides))
+
+
+def _named(graph: StochasticGraph, requested: Requested) -> dict[str, Estimator]:
+    named: dict[str, Estimator] = {}
+    if isinstance(requested, Mapping):
+        for pattern, estimator in requested.items():
+            _require_estimator(estimator, f"estimators[{pattern!r}]")
+            hits = fnmatch.filter(graph.nodes, pattern)
+            if not hits:
+                raise EstimatorError(f"estimators: {pattern!r} matches no random node; nodes: {', '.join(graph.nodes)}")
+            for name in hits:
+                named.setdefault(name, estimator)
+    elif isinstance(requested, Estimator):
+        named = {rn.name: requested for rn in graph.nodes.values() if rn.needs_gradient}
+    elif requested != "auto":
+        raise EstimatorError(f'estimators must be "auto", an Estimator or a dict of node-name globs, not {requested!r}')
+    for rn in graph.nodes.values():
+        if rn.site.estimator is not None:
+            _require_estimator(rn.site.estimator, f"sample({rn.name!r}, estimator=…)")
+            named[rn.name] = rn.site.estimator
+    return named
+
+
+def _require_estimator(value: Any, where: str) -> None:
+    if not isinstance(value, Estimator):
+        raise EstimatorError(f"{where} is {value!r}, not an estimator instance such as ppl.estimators.Rebar()")
+
+
+def _choice(rn: RandomNode, estimator: Estimator, reason: str, rejected: list[tuple[str, str]]) -> Choice:
+    copies = int(rn.joint_support()) if isinstance(estimator, Enumerate) else 1 + estimator.sides
+    plates = tuple(a.name for a in rn.node.type.axes)
+    costs = tuple(c.name for c in rn.costs)
+    return Choice(rn.name, type(rn.dist).__name__, plates, estimator, reason, tuple(rejected), costs, copies)
+
+
+def _check_named(rn: RandomNode, estimator: Estimator, particles: int) -> Choice:
+    support = estimator.supports(rn)
+    complaint = support.reason if not support.ok else estimator.validate(particles)
+    if complaint:
+        raise EstimatorError(f"{estimator.label} cannot be used for node '{rn.name}' ({rn.site.where}): {complaint}")
+    return _choice(rn, estimator, f"named by the user; {support.reason}", [])
+
+
+def _choose(rn: RandomNode, allow_bias: bool, particles: int, max_copies: int, used: _Budget) -> Choice:
+    if not rn.needs_gradient:
+        estimator = NotNeeded()
+        return _choice(rn, estimator, estimator.supports(rn).reason, [])
+    rejected: list[tuple[str, str]] = []
+    best: tuple[Estimator, str] | None = None
+    for row in TABLE:
+        reason = _refusal(row.estimator, rn, allow_bias, particles, max_copies, used)
+        if reason is None and best is None:
+            best = row.estimator, f"{row.because}; {row.estimator.supports(rn).reason}"
+        elif best is not None:
+            rejected.append((row.estimator.label, reason or f"ranked after {best[0].label}"))
+        else:
+            rejected.append((row.estimator.label, reason or ""))
+    if best is None:
+        listed = "".join(f"\n  {label}: {why}" for label, why in rejected)
+        raise EstimatorError(f"no admissible estimator for node '{rn.name}' ({rn.site.where}):{listed}")
+    return _choice(rn, best[0], best[1], rejected)
+
+
+def _refusal(
+    estimator: Estimator, rn: RandomNode, allow_bias: bool, particles: int, max_copies: int, used: _Budget
+) -> str | None:
+    support = estimator.supports(rn)
+    if not support.ok:
+        return support.reason
+    complaint = estimator.validate(particles)
+    if complaint:
+        return complaint
+    if estimator.biased and not allow_bias:
+        return "biased; needs allow_bias=True or to be named"
+    spent = used.with_(rn, estimator)
+    if (estimator.sides or isinstance(estimator, Enumerate)) and spent > max_copies:
+        return f"{spent:.4g} copies in all exceed max_copies={max_copies}"
+    return None
+
+
+def _check_joint_budget(graph: StochasticGraph, choices: dict[str, Choice]) -> None:
+    """Enumerated nodes with a common cost must stay within one budget, since only enumeration multiplies."""
+    for cost in graph.trace.costs.values():
+        states, budget, names = 1.0, float("inf"), []
+        for name, choice in choices.items():
+            if isinstance(choice.estimator, Enumerate) and cost.node in graph[name].dependent:
+                states *= graph[name].joint_support()
+                budget = min(budget, choice.estimator.budget)
+                names.append(name)
+        if states > budget:
+            raise EstimatorError(
+                f"enumerating {', '.join(names)} together takes {states:.3g} joint states for cost '{cost.name}', "
+                f"over the budget of {budget:.0f}"
+            )

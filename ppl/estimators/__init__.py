@@ -1,0 +1,16 @@
+"""Gradient estimators, one per file, and the registry that law tests and the plan run over."""
+
+from ppl.estimators.base import Estimator, Support
+from ppl.estimators.enumerate import Enumerate
+from ppl.estimators.none import NotNeeded
+from ppl.estimators.pathwise import Pathwise
+from ppl.estimators.rebar import Rebar
+from ppl.estimators.relaxed import Relaxed
+from ppl.estimators.score_function import ScoreFunction
+from ppl.estimators.straight_through import StraightThrough
+
+REGISTRY: dict[str, type[Estimator]] = {
+    e.__name__: e for e in (Enumerate, Pathwise, Rebar, ScoreFunction, Relaxed, StraightThrough)
+}
+
+__all__ = ["REGISTRY", "NotNeeded", "Support", *REGISTRY]

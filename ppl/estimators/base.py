@@ -1,0 +1,132 @@
+"""The contract of a gradient estimator: when it applies, what it costs, and how it rewrites a random node.
+
+An estimator maps a random node to *branches*. Branch 0 is the trunk; the others are side branches that run from the
+node to the costs on the trunk's noise. A branch has a value (stopped or not), a weight, and flags; score terms are
+multiplied by the stopped primal costs downstream. The gradient of the finished surrogate is the estimate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+from ppl.distributions.base import Distribution
+from ppl.ir import ops
+from ppl.ir.node import Node
+from ppl.ir.types import PARTICLES, Axis
+
+if TYPE_CHECKING:
+    from ppl.graph.stochastic import RandomNode
+
+CONDITIONAL = 16  # purpose of the first uniform of a conditional relaxation; base uniforms have purposes 0, 1, …
+
+
+class Support(NamedTuple):
+    """Whether an estimator applies to a node, and if not, why."""
+
+    ok: bool
+    reason: str = ""
+
+
+class Hyper(NamedTuple):
+    """A run-time option of an estimator: the hyper parameter `name` with its default value."""
+
+    name: str
+    default: float
+
+
+Option = float | Hyper
+
+
+@dataclass(frozen=True)
+class Side:
+    """A side branch: its value over the node's axes, the weight of its gradient, and its flags."""
+
+    value: Node
+    weight: Node | None = None
+    live: bool = False
+    soft: bool = False
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """An auxiliary variable of a node: initial value and how a step moves it.
+
+    `adapt="second_moment"` follows the gradient of the row-local second moment of the estimate (Adam);
+    a callable maps (expansion context, current value) to the new value.
+    """
+
+    init: float
+    adapt: str | Callable[[Advantages, Node], Node] = "second_moment"
+    rate: float = 0.01
+
+
+@dataclass
+class Advantages:
+    """Primal downstream costs of a node, one per branch (trunk first), over the node's plates and particles.
+
+    `mean_over_rows` averages such a value over plates and particles to an unplated scalar.
+    """
+
+    costs: list[Node]
+    mean_over_rows: Callable[[Node], Node]
+
+
+ScoreTerm = Callable[[Advantages], Node]
+
+
+@dataclass
+class Branches:
+    """What an estimator makes of a node: the trunk value, side branches, and the score term (or None)."""
+
+    trunk: Node
+    sides: list[Side] = field(default_factory=list)
+    score: ScoreTerm | None = None
+
+
+@dataclass
+class NodeContext:
+    """What an estimator gets to expand one node: the distribution with its trunk parameters, noise and auxiliaries."""
+
+    name: str
+    dist: Distribution
+    uniforms: tuple[Node, ...]
+    fresh: Callable[[tuple[tuple[int, ...], ...]], tuple[Node, ...]]
+    aux: Callable[[str, Auxiliary], Node]
+    option: Callable[[Option], Node]
+    particles: Axis = PARTICLES
+
+    def draw(self) -> Node:
+        """The true sample."""
+        return self.dist.draw(*self.uniforms)
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """Base class of gradient estimators; instances are immutable and compare by their options."""
+
+    biased: ClassVar[bool] = False
+    sides: ClassVar[int] = 0
+
+    @property
+    def label(self) -> str:
+        """The estimator as one would write it."""
+        return repr(self)
+
+    def supports(self, node: RandomNode) -> Support:
+        """Whether the estimator gives a right gradient for `node` (a biased one: its own formula's expectation)."""
+        raise NotImplementedError(f"{type(self).__name__}.supports is abstract")
+
+    def expand(self, ctx: NodeContext) -> Branches:
+        """Rewrite one node."""
+        raise NotImplementedError(f"{type(self).__name__}.expand is abstract")
+
+    def validate(self, particles: int) -> str | None:
+        """A complaint about compile-time settings, or None."""
+        return None
+
+
+def score_of(dist: Distribution, value: Node) -> Node:
+    """log p(value | parameters) with the value stopped: the term whose gradient is the score."""
+    return dist.node_log_prob(ops.stop(value))

@@ -1,0 +1,33 @@
+"""Exact enumeration over finite support."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ppl.estimators.base import Estimator, Support
+
+if TYPE_CHECKING:
+    from ppl.graph.stochastic import RandomNode
+
+
+@dataclass(frozen=True)
+class Enumerate(Estimator):
+    """Sum over every joint value of the node, weighted by its probability: no sampling, no variance from this node.
+
+    The values run along an enumeration axis, so that everything downstream is one batch; nodes downstream keep their
+    own estimators in every state. Cost: the joint support over all event elements and all rows that a downstream
+    value couples, times that of other enumerated nodes with a common cost, at most `budget`.
+    """
+
+    budget: int = 4096
+
+    def supports(self, node: RandomNode) -> Support:
+        """Finite support within the budget."""
+        size = node.joint_support()
+        if node.dist.support_size() == float("inf"):
+            return Support(False, f"{type(node.dist).__name__} has no finite support")
+        if size > self.budget:
+            shown = f"{size:.0f}" if size < 1e6 else f"{size:.1e}"
+            return Support(False, f"{shown} joint values exceed the budget of {self.budget}")
+        return Support(True, f"exact: {size:.0f} joint values")

@@ -1,0 +1,69 @@
+"""Relaxed gradients: Concrete / Gumbel-softmax, soft or hard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ppl.estimators.base import Branches, Estimator, Hyper, NodeContext, Option, Support
+from ppl.graph.smoothness import KINK, describe
+from ppl.ir import ops
+
+if TYPE_CHECKING:
+    from ppl.graph.stochastic import RandomNode
+
+
+def relaxation_support(node: RandomNode, soft: bool) -> Support:
+    """Whether `node` can be relaxed: a relaxable distribution and no jump on the soft path."""
+    if not node.dist.relaxable:
+        hint = "; use OneHotCategorical" if node.dist.dtype == "int" else ""
+        return Support(False, f"{type(node.dist).__name__} has no relaxation{hint}")
+    order, where = node.soft_order() if soft else node.path_order()
+    if order < KINK:
+        return Support(False, f"{describe(order)} on the relaxed way: {where}")
+    return Support(True, "relaxable, no jump on the relaxed way to a cost")
+
+
+@dataclass(frozen=True)
+class Relaxed(Estimator):
+    """The sample replaced by its relaxation: sigmoid or softmax of (logits + noise) / temperature.
+
+    Biased: the gradient is that of the relaxed cost; the temperature trades bias for variance. With `hard=True` the
+    forward value is the true sample and only the derivative is the relaxation's (straight-through Gumbel-softmax).
+    One downstream evaluation. Maddison, Mnih & Teh 2017; Jang, Gu & Poole 2017.
+
+    Parameters
+    ----------
+    temperature : positive number or `ppl.hyper(name, default)` to set or schedule it at run time.
+    hard : whether the forward value is the true sample.
+    """
+
+    temperature: Option = 0.5
+    hard: bool = False
+    biased: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        as_option(self, "temperature")
+
+    def supports(self, node: RandomNode) -> Support:
+        """Relaxable, and no jump on the way."""
+        return relaxation_support(node, soft=False)
+
+    def expand(self, ctx: NodeContext) -> Branches:
+        """One soft branch, not stopped."""
+        soft = ctx.dist.relax(ctx.option(self.temperature), *ctx.uniforms)
+        return Branches(ops.graft(ctx.draw(), soft) if self.hard else soft)
+
+
+def as_option(estimator: Estimator, name: str) -> None:
+    """Turn a `ppl.hyper(...)` given as option `name` into a Hyper record, so that estimators stay hashable."""
+    value = getattr(estimator, name)
+    node = getattr(value, "__ppl_node__", None)
+    if node is not None:
+        object.__setattr__(estimator, name, Hyper(node.attrs["name"], value.default))
+    elif not isinstance(value, Hyper):
+        if not float(value) > 0:
+            from ppl.errors import EstimatorError
+
+            raise EstimatorError(f"{type(estimator).__name__}: {name} must be positive, not {value}")
+        object.__setattr__(estimator, name, float(value))

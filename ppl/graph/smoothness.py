@@ -1,0 +1,76 @@
+"""Smoothness of an expression in one of its ancestors, read off the ops along every path.
+
+Orders: -1 discontinuous (a pathwise gradient would be silently 0), 0 kinked, 1 once differentiable, inf smooth.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from ppl.ir.node import Node
+
+JUMP, KINK, SMOOTH = -1.0, 0.0, math.inf
+
+ORDER_OF_OP: dict[str, float] = {
+    **dict.fromkeys(("lt", "le", "eq", "and", "or", "not", "sign", "floor", "argmax"), JUMP),
+    **dict.fromkeys(("abs", "max", "min", "amax"), KINK),
+}
+
+
+def order_of_edge(node: Node, position: int) -> float:
+    """Smoothness of `node` in its argument number `position`."""
+    if node.op == "where":
+        return JUMP if position == 0 else SMOOTH
+    if node.op in ("take", "put"):
+        return JUMP if position == 1 else SMOOTH
+    if node.op == "cast":
+        return SMOOTH if node.type.dtype == "float" and node.args[0].type.dtype == "float" else JUMP
+    if node.op == "external":
+        return JUMP if node.attrs["fn"].gradient is None else SMOOTH
+    if node.op == "stop" and node.attrs["tag"] == "shift":
+        return SMOOTH
+    return ORDER_OF_OP.get(node.op, SMOOTH)
+
+
+def describe(order: float) -> str:
+    """An order in words."""
+    return {JUMP: "a jump", KINK: "a kink", SMOOTH: "smooth"}.get(order, f"differentiable {order:g} times")
+
+
+class Orders:
+    """Worst smoothness, over all paths, of every node as a function of `source`; nodes it does not reach are absent.
+
+    `through` decides what a `sample` node passes on: None (paths end there) or an order.
+    `blame` remembers, for every node reached with a jump, the op that jumps.
+    """
+
+    def __init__(self, source: Node, order: Sequence[Node], through: Callable[[Node], float | None]):
+        self.of: dict[int, float] = {id(source): SMOOTH}
+        self.blame: dict[int, Node] = {}
+        for node in order:
+            if node is source:
+                continue
+            edges = [(self.of[id(a)], i, a) for i, a in enumerate(node.args) if id(a) in self.of]
+            if not edges or (node.op == "stop" and node.attrs["tag"] == "user"):
+                continue
+            if node.op == "sample":
+                passed = through(node)
+                if passed is None:
+                    continue
+                self.of[id(node)] = min([passed, *(o for o, _, _ in edges)])
+                continue
+            self._combine(node, edges)
+
+    def _combine(self, node: Node, edges: list[tuple[float, int, Node]]) -> None:
+        worst, position, arg = min(edges, key=lambda e: min(e[0], order_of_edge(node, e[1])))
+        own = order_of_edge(node, position)
+        self.of[id(node)] = min(worst, own)
+        if self.of[id(node)] == JUMP:
+            self.blame[id(node)] = self.blame.get(id(arg), node) if worst == JUMP else node
+
+    def __contains__(self, node: Node) -> bool:
+        return id(node) in self.of
+
+    def __getitem__(self, node: Node) -> float:
+        return self.of[id(node)]

@@ -1,0 +1,199 @@
+"""The stochastic computation graph of a trace, and the questions that estimators and the plan ask of it.
+
+Nodes of the networkx graph are parameters, inputs, deterministic, random, observed and cost nodes; an edge says that
+one is computed directly from the other. Random nodes are looked at through `RandomNode`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import networkx as nx
+
+from ppl.distributions.base import Distribution
+from ppl.graph.smoothness import JUMP, SMOOTH, Orders
+from ppl.ir.node import Node, topological
+from ppl.ir.types import Axis, Kind
+from ppl.lang.trace import Cost, Site, SiteKind, Trace
+
+LEAF_KINDS = {"param": "parameter", "input": "input", "hyper": "hyper"}
+
+
+class StochasticGraph:
+    """The analysed graph of one trace."""
+
+    def __init__(self, trace: Trace):
+        self.trace = trace
+        self.outputs: list[Node] = [c.node for c in trace.costs.values()]
+        self.outputs += [s.node for s in trace.sites.values() if s.node is not None]
+        self.order = topological(self.outputs)
+        self.samples = [n for n in self.order if n.op == "sample"]
+        self.nodes = {n.attrs["site"].name: RandomNode(self, n, rank) for rank, n in enumerate(self.samples)}
+
+    def __getitem__(self, name: str) -> RandomNode:
+        return self.nodes[name]
+
+    @cached_property
+    def depends_on_param(self) -> set[int]:
+        """Ids of all nodes with a learnable parameter upstream (random nodes passed through)."""
+        found: set[int] = set()
+        for node in self.order:
+            if node.op == "param" or (
+                any(id(a) in found for a in node.args) and not (node.op == "stop" and node.attrs["tag"] == "user")
+            ):
+                found.add(id(node))
+        return found
+
+    @cached_property
+    def networkx(self) -> nx.DiGraph:
+        """A `DiGraph` whose nodes carry `kind`, `axes` and `shape`; names are those of the model.
+
+        Where a name is used twice (an input and the observed node it fills), the leaf is called `name (input)`.
+        """
+        graph = nx.DiGraph()
+        named: dict[int, str] = {}
+        taken = {s.name for s in self.trace.sites.values()} | set(self.trace.costs)
+        for node in self.order:
+            if node.op in LEAF_KINDS:
+                self._add_leaf(graph, named, taken, node)
+        for site in self.trace.sites.values():
+            if site.node is not None and site.kind in (SiteKind.RANDOM, SiteKind.DETERMINISTIC):
+                named.setdefault(id(site.node), site.name)
+        for site in self.trace.sites.values():
+            if site.kind is SiteKind.SCORED or site.node is None:
+                continue
+            axes = tuple(a.name for a in site.axes)
+            graph.add_node(site.name, kind=site.kind.value, axes=axes, shape=site.node.type.shape)
+            sources: Iterable[Node] = [site.node]
+            if site.dist is not None:
+                sources = [*site.dist.params.values(), *([site.node] if site.kind is SiteKind.OBSERVED else [])]
+            self._connect(graph, named, sources, site.name)
+        for cost in self.trace.costs.values():
+            graph.add_node(cost.name, kind="cost", axes=tuple(a.name for a in cost.node.type.axes), shape=())
+            self._connect(graph, named, [cost.node], cost.name)
+        return graph
+
+    def _add_leaf(self, graph: nx.DiGraph, named: dict[int, str], taken: set[str], node: Node) -> None:
+        kind, name = LEAF_KINDS[node.op], node.attrs["name"]
+        name = f"{name} ({kind})" if name in taken else name
+        taken.add(name)
+        named[id(node)] = name
+        graph.add_node(name, kind=kind, axes=tuple(a.name for a in node.type.axes), shape=node.type.shape)
+
+    def _connect(self, graph: nx.DiGraph, named: dict[int, str], sources: Iterable[Node], target: str) -> None:
+        seen: set[int] = set()
+        stack = list(sources)
+        while stack:
+            node = stack.pop()
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            name = named.get(id(node))
+            if name is not None and name != target:
+                graph.add_edge(name, target)
+            elif not (node.op == "stop" and node.attrs["tag"] == "user"):
+                stack.extend(node.args)
+
+
+@dataclass(frozen=True, eq=False)
+class RandomNode:
+    """One random node, as an estimator sees it. `rank` is its place in the order of computation."""
+
+    graph: StochasticGraph
+    node: Node
+    rank: int
+
+    @property
+    def site(self) -> Site:
+        """The site that declared it."""
+        return self.node.attrs["site"]
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.site.name
+
+    @property
+    def dist(self) -> Distribution:
+        """Its distribution, with the traced parameters."""
+        assert self.site.dist is not None
+        return self.site.dist
+
+    @cached_property
+    def direct(self) -> Orders:
+        """Smoothness of everything computed from it before the next random node."""
+        return Orders(self.node, self.graph.order, lambda sample: None)
+
+    @cached_property
+    def dependent(self) -> Orders:
+        """Everything downstream, random nodes passed through."""
+        return Orders(self.node, self.graph.order, lambda sample: SMOOTH)
+
+    @cached_property
+    def costs(self) -> list[Cost]:
+        """Downstream costs."""
+        return [c for c in self.graph.trace.costs.values() if c.node in self.dependent]
+
+    @cached_property
+    def children(self) -> list[RandomNode]:
+        """Random nodes downstream."""
+        return [n for n in self.graph.nodes.values() if n is not self and n.node in self.dependent]
+
+    @cached_property
+    def needs_gradient(self) -> bool:
+        """Whether a learnable parameter lies upstream of its own parameters and a cost downstream."""
+        return bool(self.costs) and any(id(a) in self.graph.depends_on_param for a in self.node.args)
+
+    @cached_property
+    def coupled_plates(self) -> tuple[Axis, ...]:
+        """Plates of the node whose rows one downstream value mixes (through `collect`)."""
+        mixed = {n.attrs["axis"] for n in self.graph.order if n.op == "collect" and n in self.dependent}
+        return tuple(a for a in self.node.type.axes if a in mixed)
+
+    def path_order(self) -> tuple[float, str]:
+        """Worst smoothness on the way to a cost or to the parameters of the next random node, and where it lies."""
+        ends = [(c.node, f"cost '{c.name}'") for c in self.costs]
+        for child in self.children:
+            ends += [(a, f"the parameters of '{child.name}'") for a in child.node.args]
+        return _worst(self.direct, ends)
+
+    def soft_order(self) -> tuple[float, str]:
+        """Worst smoothness on the way to a cost when it and every discrete node after it are relaxed.
+
+        A downstream node that can neither be relaxed nor reparameterized counts as a jump.
+        """
+        for child in self.children:
+            dist = child.dist
+            if not (dist.relaxable if dist.discrete else dist.reparameterized):
+                return JUMP, f"'{child.name}' downstream, a {type(dist).__name__} that can be neither relaxed nor reparameterized"
+        return _worst(self.dependent, [(c.node, f"cost '{c.name}'") for c in self.costs])
+
+    def moving_support(self) -> list[str]:
+        """Parameters that move the support and have a learnable parameter upstream."""
+        learnable = self.graph.depends_on_param
+        return [k for k, n in self.dist.params.items() if k in self.dist.moving and id(n) in learnable]
+
+    def joint_support(self) -> float:
+        """Number of joint values over all event elements and all rows that a downstream cost couples."""
+        rows = 1.0
+        for axis in self.coupled_plates:
+            rows *= axis.size if axis.size is not None else float("inf")
+        return self.dist.support_size() ** rows
+
+
+def _worst(orders: Orders, ends: list[tuple[Node, str]]) -> tuple[float, str]:
+    worst, where = SMOOTH, ""
+    for node, label in ends:
+        if node in orders and orders[node] < worst:
+            worst, where = orders[node], label
+            blamed = orders.blame.get(id(node))
+            if blamed is not None:
+                where += f" (op {blamed.op})"
+    return worst, where
+
+
+def plate_axes(axes: Iterable[Axis]) -> tuple[Axis, ...]:
+    """The data plates among `axes`."""
+    return tuple(a for a in axes if a.kind is Kind.PLATE)
