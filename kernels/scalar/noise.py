@@ -67,13 +67,13 @@ def open_uniform_f64(high, low):
 @inline
 def counter_high(block, purpose):
     """Counter word 1: bits 32 to 47 of ``block * 64`` and the purpose."""
-    return u32((u64(block) >> u64(26)) & u64(0xFFFF)) | (u32(purpose) << u32(16))
+    return u32(u32((u64(block) >> u64(26)) & u64(0xFFFF)) | u32(u32(purpose) << u32(16)))
 
 
 @inline
 def counter_low(block, lane):
     """Counter word 0: the low 32 bits of ``block * 64 + lane``."""
-    return u32((u64(block) << u64(6)) & u64(0xFFFFFFFF)) | u32(lane)
+    return u32(u32((u64(block) << u64(6)) & u64(0xFFFFFFFF)) | u32(lane))
 
 
 @inline

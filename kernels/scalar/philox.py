@@ -18,7 +18,12 @@ def _round(c0, c1, c2, c3, k0, k1):
     p0 = u64(0xD2511F53) * u64(c0)
     p1 = u64(0xCD9E8D57) * u64(c2)
     low = u64(0xFFFFFFFF)
-    return u32(p1 >> u64(32)) ^ c1 ^ k0, u32(p1 & low), u32(p0 >> u64(32)) ^ c3 ^ k1, u32(p0 & low)
+    return (
+        u32(u32(p1 >> u64(32)) ^ c1 ^ k0),
+        u32(p1 & low),
+        u32(u32(p0 >> u64(32)) ^ c3 ^ k1),
+        u32(p0 & low),
+    )
 
 
 @inline

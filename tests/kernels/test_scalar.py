@@ -1,0 +1,94 @@
+"""Scalar functions: accuracy within the stated bounds, values at the edges, types, vectorisation."""
+
+import mpmath as mp
+import numba
+import numpy as np
+import pytest
+from scalar_cases import CASES, EDGES, MODULES, apply, loop
+
+from ppl.kernels import scalar
+
+COMPILED = not numba.config.DISABLE_JIT
+needs_jit = pytest.mark.skipif(not COMPILED, reason="inspects compiled code")
+UNARY = sorted({case.name for case in CASES})
+IDS = [f"{c.name}-{i}" for i, c in enumerate(CASES)]
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_accuracy_f32(case):
+    x = case.points(np.float32, 20000 if COMPILED else 500)
+    truth = np.asarray(case.reference(x.astype(np.float64)), np.longdouble)
+    assert case.error(apply("f32", case.name, x), truth) <= case.f32
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_accuracy_f64(case):
+    x = case.points(np.float64, 200)
+    with mp.workdps(40):
+        truth = np.array([np.longdouble(mp.nstr(case.exact(mp.mpf(float(v))), 25)) for v in x])
+    assert case.error(apply("f64", case.name, x), truth) <= case.f64
+
+
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("name", EDGES)
+def test_edges(module, name):
+    dtype = MODULES[module][1]
+    x = np.array(list(EDGES[name]), dtype)
+    want = np.array(list(EDGES[name].values()), dtype)
+    np.testing.assert_allclose(apply(module, name, x), want, rtol=1e-6, atol=1e-6 if name == "lgamma" else 0)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_subnormal_logarithm(module):
+    dtype = MODULES[module][1]
+    x = np.array([np.finfo(dtype).smallest_subnormal, np.finfo(dtype).tiny / 3], dtype)
+    np.testing.assert_allclose(apply(module, "log", x), np.log(x.astype(np.longdouble)).astype(dtype), rtol=1e-6)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_power(module):
+    functions, dtype = MODULES[module]
+    rng = np.random.default_rng(0)
+    for x, y in zip(rng.uniform(0.01, 20, 200).astype(dtype), rng.uniform(-5, 5, 200).astype(dtype), strict=True):
+        want = np.float64(x) ** np.float64(y)
+        bound = (3 + abs(y * np.log(x))) * np.finfo(dtype).eps
+        assert abs(functions.power(x, y) / want - 1) <= bound
+    for x, y in [(-2, 3), (-2, 2), (-2, 0.5), (0, 2), (0, 0), (1, 1e9), (2, -3), (-1.5, -3)]:
+        with np.errstate(all="ignore"):
+            want = np.float64(x) ** np.float64(y)
+        np.testing.assert_allclose(functions.power(dtype(x), dtype(y)), want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_binary_and_select(module):
+    functions, dtype = MODULES[module]
+    a, b, nan = dtype(1), dtype(2), dtype(np.nan)
+    assert functions.minimum(a, b) == 1 and functions.maximum(a, b) == 2
+    for x, y in [(a, nan), (nan, a)]:
+        assert np.isnan(functions.minimum(x, y)) and np.isnan(functions.maximum(x, y))
+    assert functions.select(True, a, b) == 1 and functions.select(False, a, b) == 2
+
+
+def test_both_modules_have_the_same_names():
+    assert scalar.f32.__all__ == scalar.f64.__all__
+    tested = {*UNARY, "power", "minimum", "maximum", "select"}
+    assert tested == set(scalar.f32.__all__)
+
+
+@needs_jit
+@pytest.mark.parametrize("name", UNARY)
+def test_f32_has_no_double_and_vectorises(name):
+    apply("f32", name, np.ones(4, np.float32))
+    (llvm,) = loop("f32", name).inspect_llvm().values()
+    assert "double" not in llvm
+    (assembly,) = loop("f32", name).inspect_asm().values()
+    if numba.config.ENABLE_AVX and ("ymm" in assembly or "zmm" in assembly or "xmm" in assembly):
+        assert "x float>" in llvm, "the loop was not vectorised"
+
+
+@needs_jit
+@pytest.mark.parametrize("name", ["exp", "log", "log1p", "expm1", "sigmoid", "tanh", "softplus", "ndtri"])
+def test_f64_vectorises(name):
+    apply("f64", name, np.ones(4))
+    (llvm,) = loop("f64", name).inspect_llvm().values()
+    assert "x double>" in llvm
