@@ -1,7 +1,8 @@
 """The NumPy reference interpreter: the oracle of every backend.
 
-It evaluates any graph of the IR node by node, with the noise of design section 4: an entry of a noise node is a pure
-function of (seed, node name, step, loop time, global row, particle, column), whatever batch the row arrives in.
+It evaluates any graph of the IR node by node, with the noise of design section 4: an entry of a noise node is
+a pure function of (seed, node name, step, loop time, global row, particle, column), whatever batch the row
+arrives in.
 Leaves are looked up in an `Env`; the meaning of the other ops is the table in `ppl.ir.numpy_ops`.
 """
 
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.ir import noise as philox
 from ppl.ir.loop import split_args
 from ppl.ir.node import Node, topological
 from ppl.ir.numpy_ops import OPS
@@ -34,8 +36,8 @@ class Env:
     scales
         Plate → factor N/B (default 1).
     total_rows
-        Plate → rows of the whole data set (default: its size here). Needed only where `repeats` or another plate
-        stands before that plate: global row = repeat · total + row.
+        Plate → rows of the whole data set (default: its size here). Needed only where `repeats` or another
+        plate stands before that plate: global row = repeat · total + row.
     seed, step
         Select the noise.
     dtype
@@ -96,7 +98,7 @@ def evaluate(outputs: Sequence[Node], env: Env) -> list[np.ndarray]:
 
 
 def evaluate_intermediates(outputs: Sequence[Node], env: Env) -> dict[Node, Any]:
-    """Evaluate every node that `outputs` need, in topological order: node → array (a `loop` → tuple of results)."""
+    """Evaluate every node that `outputs` need, in topological order; a `loop` has a tuple of results."""
     return _run(outputs, env, {}, keep_all=True)
 
 
@@ -159,7 +161,7 @@ def _named(source: str) -> Callable[[Env, Node, Sequence[Any]], Any]:
 
 
 def _mesh(axes: Sequence[Axis], env: Env, kinds: set[Kind]) -> tuple[np.ndarray, int]:
-    """Flattened global index over the axes of `kinds`, broadcastable over all of `axes`; and their global count."""
+    """Flattened global index over the axes of `kinds`, broadcastable over `axes`, and their global count."""
     index, count = np.zeros((1,) * len(axes), np.int64), 1
     for i, axis in enumerate(axes):
         if axis.kind in kinds:
@@ -186,8 +188,6 @@ def _time(args: Sequence[Any]) -> int:
 
 def _noise(env: Env, node: Node, args: Sequence[Any]) -> np.ndarray:
     """Uniforms of element (row · K + particle) · E + column."""
-    from ppl.ir import noise as philox
-
     t = node.type
     columns = np.arange(t.event_size, dtype=np.int64)
     elements = row_elements(t.axes, env)[..., None] * t.event_size + columns
@@ -198,10 +198,10 @@ def _noise(env: Env, node: Node, args: Sequence[Any]) -> np.ndarray:
 
 
 def _rowkey(env: Env, node: Node, args: Sequence[Any]) -> np.ndarray:
-    """mix(mix(seed, node_hash(name)), element · 2³² + step) modulo 2⁶⁴, stored as int64 bits; the element is the row
-    and particle. Inside a loop (one argument) the time is mixed in last: mix(that, time)."""
-    from ppl.ir import noise as philox
+    """mix(mix(seed, node_hash(name)), element · 2³² + step modulo 2⁶⁴), stored as int64 bits.
 
+    The element is that of the row and particle. Inside a loop (one argument) the time is mixed in last.
+    """
     base = philox.mix(env.seed, philox.node_hash(node.attrs["name"]))
     elements = row_elements(node.type.axes, env)
     keys = [int(philox.mix(int(base), (int(e) * 2**32 + env.step) % 2**64)) for e in elements.ravel()]
@@ -212,8 +212,8 @@ def _rowkey(env: Env, node: Node, args: Sequence[Any]) -> np.ndarray:
 
 
 def _plate_name(node: Node) -> str:
-    axis = node.attrs.get("axis")
-    return axis.name if isinstance(axis, Axis) else node.attrs.get("name", axis)
+    axis = node.attrs["axis"]
+    return axis.name if isinstance(axis, Axis) else str(axis)
 
 
 LEAVES: dict[str, Callable[[Env, Node, Sequence[Any]], Any]] = {

@@ -52,7 +52,7 @@ def sliced(t: Type) -> Type:
     return Type(t.axes, t.shape[1:], t.dtype)
 
 
-def build(body: Body, inits: Sequence[Node], xs: Sequence[Node], consts: Sequence[Node], length: int, reverse: bool):
+def build(body: Body, inits: Sequence[Node], xs: Sequence[Node], consts: Sequence[Node], length: int, reverse: bool) -> list[Node]:
     """Make the loop node and the `get` nodes of its results."""
     for init, carry in zip(inits, body.carries, strict=True):
         if init.type != carry.type:

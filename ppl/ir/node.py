@@ -40,6 +40,11 @@ class Node:
     """One operation. Fields: `op` (name), `args` (nodes), `attrs` (dict-like, hashable values), `type`."""
 
     __slots__ = ("__weakref__", "args", "attrs", "key", "op", "type")
+    op: str
+    args: tuple[Node, ...]
+    attrs: dict[str, Any]
+    type: Type
+    key: tuple
 
     def __init__(self, op: str, args: tuple[Node, ...], attrs: dict[str, Any], type_: Type, key: tuple):
         for field, value in zip(("op", "args", "attrs", "type", "key"), (op, args, attrs, type_, key), strict=True):

@@ -1,7 +1,7 @@
 """What every op means, in NumPy: one table, op → function of (environment, node, argument values).
 
-An array has one dimension per named axis of its type, in order, and then the event. `ppl.ir.interpret` walks graphs
-with this table; the compiled backends are tested against it, so it is written to be right, not to be fast.
+An array has one dimension per named axis of its type, in order, and then the event. `ppl.ir.interpret` walks
+graphs with this table; the compiled backends are tested against it, so it is written to be right, not fast.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _reduced(node: Node) -> tuple[int, ...]:
 
 def _sum(env: Env, node: Node, args: Sequence[Array]) -> Array:
     accumulator = np.float64 if node.type.dtype == "float" else np.int64
-    return np.sum(args[0], axis=_reduced(node), dtype=accumulator)
+    return np.asarray(np.sum(args[0], axis=_reduced(node), dtype=accumulator))
 
 
 def _reshape(env: Env, node: Node, args: Sequence[Array]) -> Array:
@@ -106,7 +106,7 @@ def _pad(env: Env, node: Node, args: Sequence[Array]) -> Array:
 
 
 def _batch_index(sizes: Sequence[int], keep: Sequence[int], rank: int) -> list[Array]:
-    """Open-mesh indices of the named dimensions `keep`, each broadcastable against an index of event rank `rank`."""
+    """Open-mesh indices of the named dimensions `keep`, broadcastable to an index of event rank `rank`."""
     out = []
     for i in keep:
         shape = [1] * (len(sizes) + rank)
@@ -171,7 +171,7 @@ def _external(env: Env, node: Node, args: Sequence[Array]) -> Array:
     out = np.empty(env.shape(node.type), env.numpy_dtype(node.type.dtype))
     keyed = bool(fn.key)
     for at in np.ndindex(out.shape[: len(node.type.axes)]):
-        rows = [np.ascontiguousarray(x[at]) if x[at].ndim else x[at] for x in args]
+        rows: list[Any] = [np.ascontiguousarray(x[at]) if x[at].ndim else x[at] for x in args]
         if keyed:
             rows[0] = np.uint64(int(rows[0]) % 2**64)
         result = fn.function(*rows) if which is None else fn.gradient(*rows)
@@ -224,6 +224,7 @@ UFUNCS: dict[str, Callable[..., Any]] = {
     "where": np.where,
     "stop": lambda x: x,
     "scale_grad": lambda x, weight: x,
+    "graft": lambda value, derivative: value,
 }
 
 OPS: dict[str, Function] = {

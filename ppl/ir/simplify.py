@@ -1,8 +1,8 @@
 """The simplifier: rewrites every node by flat tables of rules until none applies.
 
-It preserves values up to rounding (see `ppl.ir.rewrites.stable` for where it improves them), preserves types exactly,
-and goes by structure alone, so that equal graphs give equal results. Markers (`stop`, masks of live branch entries)
-are left alone: a graph may be differentiated after it was simplified.
+It preserves values up to rounding (see `ppl.ir.rewrites.stable` for where it improves them), preserves types
+exactly, and goes by structure alone, so that equal graphs give equal results. Markers (`stop`, masks of live
+branch entries) are left alone: a graph may be differentiated after it was simplified.
 """
 
 from __future__ import annotations

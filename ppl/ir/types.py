@@ -6,6 +6,7 @@ in one canonical memory order (repeats, data plates, particles, enumerations, br
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -30,7 +31,7 @@ class Copy(NamedTuple):
 
     rank: int
     node: str
-    index: int
+    index: int  # type: ignore[assignment]
     live: bool = False
     soft: bool = False
 
@@ -95,7 +96,7 @@ class Type:
         return f"{self.dtype}[{axes}{' | ' if axes else ''}{', '.join(map(str, self.shape))}]"
 
 
-def sort_axes(axes) -> tuple[Axis, ...]:
+def sort_axes(axes: Iterable[Axis]) -> tuple[Axis, ...]:
     """Axes in canonical order without repetition."""
     return tuple(sorted(set(axes), key=lambda a: a.order))
 

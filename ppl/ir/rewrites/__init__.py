@@ -1,1 +1,1 @@
-"""Rewrite rules of the simplifier, a flat table per topic: one rule is one named function "Convert A to B when C"."""
+"""Rewrite rules of the simplifier, a table per topic. One rule is one function: "Convert A to B when C"."""

@@ -1,7 +1,7 @@
-"""Rules of arithmetic and logic: neutral elements, signs, constants gathered on the outside right, powers, selection.
+"""Rules of arithmetic and logic: neutral elements, signs, gathered constants, powers, selection.
 
-Normal form: constants stand on the right of `add` and `mul`; `sub` of a constant is `add` of its negative; signs move
-outwards through products and are absorbed by constants and sums.
+Normal form: constants stand on the right of `add` and `mul`; `sub` of a constant is `add` of its negative;
+signs move outwards through products and are absorbed by constants and sums.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def gather_multiple_div(n: Node) -> Node | None:
 
 
 def gather_sign(n: Node) -> Node | None:
-    """Convert (-x) · y, x · (-y), (-x) / y and x / (-y) to -(x · y) and -(x / y); a constant takes the sign."""
+    """Convert (-x) · y, x · (-y), (-x) / y, x / (-y) to -(x · y), -(x / y); a constant takes the sign."""
     a, b = n.args
     if a.op == "neg" and scalar(b) is not None:
         return op(n.op, a.args[0], filled(-scalar(b), n.type))

@@ -1,4 +1,4 @@
-"""Rules that compute on small operands and broadcast afterwards: expands sink towards the users of a value."""
+"""Rules that compute on small operands and broadcast afterwards: expands sink towards a value's users."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from ppl.ir.node import Node, make
 from ppl.ir.rewrites.match import Core, Rule, op, reshaped, spread, spread_like, strip, without
 from ppl.ir.shapes import ELEMENTWISE
-from ppl.ir.types import sort_axes
+from ppl.ir.types import Kind, sort_axes
 
 
 def trivial_expand(n: Node) -> Node | None:
@@ -64,7 +64,7 @@ def _event_only(n: Node) -> Core | None:
 
 
 def reshape_of_expand(n: Node) -> Node | None:
-    """Convert reshape(expand(x)) to expand(reshape(x)) when x is one entry or only unit dimensions come and go."""
+    """Convert reshape(expand(x)) to expand(reshape(x)) when x is one number or unit dimensions change."""
     found = _event_only(n)
     if found is None:
         return None
@@ -112,36 +112,31 @@ def distribute_of_expand(n: Node) -> Node | None:
     found = _event_only(n)
     if found is None or found.padded[0] != 1 or n.args[0].type.shape[0] == 1:
         return None
-    return spread_like(reshaped(found.core, found.padded[1:]) if len(found.core.type.shape) == len(found.padded)
-                       else found.core, n.type)  # fmt: skip
+    whole = len(found.core.type.shape) == len(found.padded)
+    return spread_like(reshaped(found.core, found.padded[1:]) if whole else found.core, n.type)
 
 
 def route_of_expand(n: Node) -> Node | None:
-    """Convert route(expand(x), …) to expand(route(x, …)) over plain axes and events that all arguments repeat."""
+    """Convert route(expand(x), …) to expand(route(x, …)) over plain axes and events that all repeat along."""
     cores = [strip(a) for a in n.args]
-    axes = sort_axes(a for c in cores for a in c.core.type.axes + (() if c.full.type.branch is None else
-                                                                   (c.full.type.branch,)))  # fmt: skip
-    plain = tuple(a for a in axes if a.kind != 4)
+    plain = sort_axes(a for c in cores for a in c.core.type.axes if a.kind is not Kind.BRANCH)
     shape = np.broadcast_shapes(*(c.core.type.shape for c in cores))
-    outer = tuple(a for a in n.args[0].type.axes if a.kind != 4)
-    if plain == outer and shape == n.type.shape:
+    if shape == n.type.shape and all(a in plain for a in n.type.axes if a.kind is not Kind.BRANCH):
         return None
-    small = []
-    for c in cores:
-        own = () if c.full.type.branch is None else (c.full.type.branch,)
-        small.append(spread(c.core, plain + own, shape))
+    branches = [() if c.full.type.branch is None else (c.full.type.branch,) for c in cores]
+    small = [spread(c.core, plain + own, shape) for c, own in zip(cores, branches, strict=True)]
     return spread_like(op("route", *small, **n.attrs), n.type)
 
 
-NAMED = ("reshape", "transpose", "slice", "pad", "concat", "take", "argmax", "collect", "distribute")
+NAMED = ("pad", "concat", "take", "argmax")
 RULES: dict[str, list[Rule]] = {
     "expand": [trivial_expand, merge_expands, expand_of_padding],
-    **{name: [sink_elementwise] for name in sorted(ELEMENTWISE)},
-    **{name: [sink_named] for name in NAMED},
+    "reshape": [reshape_of_expand, sink_named],
+    "transpose": [transpose_of_expand, sink_named],
+    "slice": [slice_of_expand, sink_named],
+    "collect": [collect_of_expand, sink_named],
+    "distribute": [distribute_of_expand, sink_named],
     "route": [route_of_expand],
+    **{name: [sink_named] for name in NAMED},
+    **{name: [sink_elementwise] for name in sorted(ELEMENTWISE)},
 }
-for _name, _rule in {
-    "reshape": reshape_of_expand, "transpose": transpose_of_expand, "slice": slice_of_expand,
-    "collect": collect_of_expand, "distribute": distribute_of_expand,
-}.items():  # fmt: skip
-    RULES[_name] = [_rule, *RULES[_name]]

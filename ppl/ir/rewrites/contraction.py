@@ -16,15 +16,15 @@ from ppl.ir.rewrites.match import (
 )
 
 
-def _with(n: Node, a: Node, b: Node, **changes: object) -> Node:
-    return make("contract", a, b, **{**n.attrs, **changes})
+def _with(n: Node, x: Node, y: Node, /, **changes: object) -> Node:
+    return make("contract", x, y, **{**n.attrs, **changes})
 
 
 def contract_broadcast_axes(n: Node) -> Node | None:
     """Convert contract(expand(x), y) to a contraction without the named axes A that x only repeats along.
 
-    Kept axes that neither operand varies along are added afterwards; summed axes of that kind multiply by their
-    length; summed axes that only one operand varies along are summed in that operand first.
+    Kept axes that neither operand varies along are added afterwards; summed axes of that kind multiply by
+    their length; summed axes that only one operand varies along are summed in that operand first.
     """
     a, b = n.args
     over = n.attrs["over"]
@@ -68,7 +68,7 @@ def contract_broadcast_labels(n: Node) -> Node | None:
 
 
 def sum_private_labels(n: Node) -> Node | None:
-    """Convert a contraction over a label that only one operand has to a contraction of the sum of that operand."""
+    """Convert a contraction over a label that only one operand has to a contraction of that operand's sum."""
     labels = [n.attrs["a"], n.attrs["b"]]
     args = list(n.args)
     for i in (0, 1):

@@ -9,7 +9,7 @@ from ppl.ir.node import Node, make, rebuild, remake, topological
 
 
 def merge_loops(outputs: Sequence[Node]) -> list[Node]:
-    """Convert loops that carry the same values to one loop with the union of the stacked results that are read.
+    """Convert loops that carry the same values to one loop with the stacked results of both that are read.
 
     Reverse mode makes such pairs: the loop of the model, and one that also records its carries.
     """

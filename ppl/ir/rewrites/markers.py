@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from ppl.ir.loop import map_body
 from ppl.ir.node import Node, make, rebuild, remake
+from ppl.ir.shapes import MARKERS
 
 
 def _erase(n: Node, args: tuple[Node, ...]) -> Node:
-    if n.op in ("stop", "scale_grad"):
+    if n.op in MARKERS:
         return args[0]
     if n.op == "expand" and n.attrs["live"] is not None:
         return make("expand", *args, axes=n.attrs["axes"], shape=n.attrs["shape"], live=None)
@@ -21,7 +22,7 @@ def _erase(n: Node, args: tuple[Node, ...]) -> Node:
 
 
 def erase_markers(outputs: Sequence[Node]) -> list[Node]:
-    """Replace `stop` and `scale_grad` by their argument and let every branch entry pass gradient, loop bodies too.
+    """Replace markers by their (first) argument and let every branch entry pass gradient, loop bodies too.
 
     Call it after the last differentiation: a graph without markers has the same values but other gradients.
     """

@@ -1,7 +1,7 @@
 """What the rewrite rules share: seeing through broadcasts, recognising constants, and building broadcasts.
 
-A rule is a function of one node (whose arguments are in normal form) that returns an equal node, or None where it
-does not apply.
+A rule is a function of one node (whose arguments are in normal form) that returns an equal node, or None
+where it does not apply.
 """
 
 from __future__ import annotations

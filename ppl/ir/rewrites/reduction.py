@@ -1,4 +1,4 @@
-"""Rules that sum less: reductions merge, skip what is only repeated, and pull factors out that do not vary."""
+"""Rules that sum less: reductions merge, skip what is only repeated, and pull out constant factors."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def _drop(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _outer_dims(rank: int, gone: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
-    """Dimensions `dims` of an event of `rank` from which `gone` were removed, as numbered before the removal."""
+    """Dimensions `dims` of an event of `rank` without `gone`, as numbered with them."""
     left = [d for d in range(rank) if d not in gone]
     return tuple(left[d] for d in dims)
 
 
 def _inner_dims(rank: int, gone: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
-    """Dimensions `dims` (none of them `gone`) as numbered after the removal of `gone`."""
+    """Dimensions `dims` (none of them `gone`) of an event of `rank`, as numbered without `gone`."""
     left = [d for d in range(rank) if d not in gone]
     return tuple(left.index(d) for d in dims)
 
@@ -62,7 +62,7 @@ def merge_reductions(n: Node) -> Node | None:
 
 
 def reduce_expand(n: Node) -> Node | None:
-    """Convert a reduction of expand(x) to an expand of the reduction of x, times the lengths only repeated along."""
+    """Convert a reduction of expand(x) to an expand of that of x, times the lengths only repeated along."""
     found = strip(n.args[0])
     if found.core is found.full:
         return None
@@ -81,7 +81,7 @@ def reduce_expand(n: Node) -> Node | None:
 
 
 def _factor_out(n: Node, factor: Core, other: Node, name: str) -> Node | None:
-    """sum(other ∘ factor) as sum(sum(other) ∘ factor), the inner sum over what `factor` only repeats along."""
+    """sum(other ∘ factor) as sum(sum(other) ∘ factor), the inner sum over what `factor` repeats along."""
     axes = tuple(a for a in n.attrs["axes"] if a in factor.added)
     dims = factor.missing(n.attrs["dims"])
     if not axes and not dims:
@@ -154,7 +154,7 @@ def sum_of_view(n: Node) -> Node | None:
 
 
 def sum_all_of_view(n: Node) -> Node | None:
-    """Convert the sum over the whole event of a reshape, transpose or pad to the sum over the event before it."""
+    """Convert the sum over the whole event of a reshape, transpose or pad to that of its argument."""
     (x,) = n.args
     whole = n.attrs["dims"] == tuple(range(len(x.type.shape)))
     if x.op not in ("reshape", "transpose", "pad") or not whole:

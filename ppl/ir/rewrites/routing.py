@@ -1,4 +1,4 @@
-"""Rules of `route`, which assembles the branch axis: identities go, compositions merge, pure broadcasts are expands."""
+"""Rules of `route`: identities go, compositions merge, and pure broadcasts are expands."""
 
 from __future__ import annotations
 

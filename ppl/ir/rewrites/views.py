@@ -1,4 +1,4 @@
-"""Rules of reshapes, transposes, slices, concatenations and collected axes: views compose, and inverses cancel."""
+"""Rules of reshapes, transposes, slices, pieces and collected axes: views compose and inverses cancel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ppl.ir.rewrites.match import Rule, reshaped
 
 
 def trivial_view(n: Node) -> Node | None:
-    """Convert a reshape to the same shape, an identical permutation or a slice of everything to its argument."""
+    """Convert a reshape to the same shape, an identical permutation or a whole slice to its argument."""
     (x,) = n.args
     if n.op == "reshape":
         same = n.type.shape == x.type.shape
