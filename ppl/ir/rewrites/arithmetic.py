@@ -215,7 +215,7 @@ RULES: dict[str, list[Rule]] = {
     "mul": [
         constant_to_the_right, times_one, times_minus_one, multiply_constants, gather_sign, gather_multiple,
     ],
-    "div": [times_one, times_minus_one, gather_sign, divide_by_constant_twice, gather_multiple_div],
+    "div": [cancel_quotient, times_one, times_minus_one, gather_sign, divide_by_constant_twice, gather_multiple_div],
     "neg": [double_negation, negated_difference, negated_shift, negated_multiple],
     "not": [double_negation],
     "abs": [absolute_of_negative],
