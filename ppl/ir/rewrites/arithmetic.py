@@ -142,6 +142,19 @@ def divide_by_constant_twice(n: Node) -> Node | None:
     return None if c is None or d is None else op("div", a.args[0], filled(c * d, n.type))
 
 
+def cancel_quotient(n: Node) -> Node | None:
+    """Convert (x / y) · y, y · (x / y) and (x · y) / y to x when y is not a constant."""
+    a, b = n.args
+    if n.op == "div":
+        if a.op == "mul" and b in a.args and scalar(b) is None:
+            return a.args[1] if a.args[0] is b else a.args[0]
+        return None
+    for x, y in ((a, b), (b, a)):
+        if x.op == "div" and x.args[1] is y and scalar(y) is None:
+            return x.args[0]
+    return None
+
+
 def absolute_of_negative(n: Node) -> Node | None:
     """Convert |-x| and ||x|| to |x|."""
     (x,) = n.args
