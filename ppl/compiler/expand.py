@@ -16,13 +16,14 @@ import numpy as np
 from ppl.compiler.objective import Reducer
 from ppl.distributions.base import Distribution
 from ppl.estimators.base import CONDITIONAL, Advantages, Auxiliary, Branches, Estimator, Hyper, NodeContext, Option
-from ppl.estimators.enumerate import Enumerate
+from ppl.estimators.enumerate import Enumerate, Marginalize
 from ppl.estimators.none import NotNeeded
 from ppl.estimators.pathwise import Pathwise
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
 from ppl.ir.types import PARTICLES, REPEATS, TRUNK, Axis, Copy, Kind, branch_axis, sort_axes, union_axes
+from ppl.lang.trace import Cost
 
 Mode = Literal["gradient", "value", "sample"]
 
@@ -70,13 +71,14 @@ class Expansion:
         self.hypers: dict[str, float] = dict(graph.trace.hypers)
         self.wrt: dict[str, Node] = {}
         self.costs: dict[str, Node] = {}
+        self.log_weights: dict[str, tuple[Axis, Node]] = {}
 
     def run(self) -> Expanded:
         """Walk the graph, then assemble costs and score terms."""
         for node in topological(self.graph.outputs):
             self.env[id(node)] = self._visit(node)
         trace = self.graph.trace
-        costs = self.costs = {name: self.env[id(c.node)] for name, c in trace.costs.items()}
+        costs = self.costs = {} if self.mode == "sample" else {n: self._cost(c) for n, c in trace.costs.items()}
         values = {name: self.env[id(s.node)] for name, s in trace.sites.items() if s.node is not None}
         trunk = {name: self.reducer.total(c, trunk=True) for name, c in costs.items()}
         loss = _sum(list(trunk.values()), self.everywhere)
@@ -211,8 +213,24 @@ class Expansion:
         for plate in coupled:
             value = ops.distribute(value, plate)
         log_prob = ops.sum_axes(dist.node_log_prob(value), coupled)
-        self.reducer.weights[axis] = ops.exp(log_prob)
+        if isinstance(self.plan[rn.name], Marginalize):
+            self.log_weights[rn.name] = axis, log_prob
+        else:
+            self.reducer.weights[axis] = ops.exp(log_prob)
         return value
+
+    def _cost(self, cost: Cost) -> Node:
+        value = self.env[id(cost.node)]
+        if not cost.marginalize:
+            return value
+        axes = []
+        for name in cost.marginalize:
+            axis, log_prob = self.log_weights[name]
+            axes.append(axis)
+            value = ops.add(value, log_prob)
+        top = ops.stop(make("amax", value, axes=sort_axes(axes), dims=()), "shift")
+        top = ops.where(ops.less(ops.absolute(top), np.inf), top, 0.0)
+        return ops.neg(ops.add(ops.log(ops.sum_axes(ops.exp(ops.sub(value, top)), axes)), top))
 
     # --- score terms -------------------------------------------------------------------------------------------------
 

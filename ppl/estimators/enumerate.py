@@ -31,3 +31,8 @@ class Enumerate(Estimator):
             shown = f"{size:.0f}" if size < 1e6 else f"{size:.1e}"
             return Support(False, f"{shown} joint values exceed the budget of {self.budget}")
         return Support(True, f"exact: {size:.0f} joint values")
+
+
+@dataclass(frozen=True)
+class Marginalize(Enumerate):
+    """The node is summed out inside the likelihood by log-sum-exp (`ppl.likelihood(model, marginalize=...)`)."""

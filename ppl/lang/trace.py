@@ -16,6 +16,7 @@ from ppl.ir.types import Axis, Type, sort_axes
 
 if TYPE_CHECKING:
     from ppl.distributions.base import Distribution
+    from ppl.lang.arguments import ArgumentSpec
 
 
 @rule("sample")
@@ -34,7 +35,11 @@ class SiteKind(Enum):
 
 @dataclass(eq=False)
 class Site:
-    """A named site. `node` is its value; `mask` says which entries of an observation count; `where` is user source."""
+    """A named site. `node` is its value; `mask` says which units of an observation count; `where` is user source.
+
+    Where `mask` drops an entry, `node` holds a harmless value of the support (so that no NaN meets a derivative);
+    `observed` is the observation as it was given.
+    """
 
     name: str
     kind: SiteKind
@@ -46,6 +51,7 @@ class Site:
     estimator: Any = None
     aux: bool = False
     unit_noise: str = "logistic"
+    observed: Node | None = None
 
     def __repr__(self) -> str:
         return f"Site({self.name!r})"
@@ -79,17 +85,27 @@ class Input:
 
 @dataclass(eq=False)
 class Cost:
-    """A cost node: scalar per entry of its axes; the objective is the expectation of the sum over all of them."""
+    """A cost node: scalar per entry of its axes; the objective is the expectation of the sum over all of them.
+
+    With `marginalize`, the node is a log-density given those finite latents, and the cost is minus the log-sum-exp of
+    it plus their log-probabilities over all their joint values.
+    """
 
     name: str
     node: Node
     where: str
     axes: tuple[Axis, ...] = ()
+    marginalize: tuple[str, ...] = ()
 
 
 @dataclass(eq=False)
 class Trace:
-    """Everything one run of a model declared, in declaration order."""
+    """Everything one run of a model declared, in declaration order.
+
+    `scored` holds SCORED sites apart from `sites`, where a guide traced before has RANDOM ones of the same names.
+    `arguments` are the data arguments in positional order; `outer_plates` and `plate_lines` say inside which plates and
+    on which line each plate was opened first; `rowkeys` maps the names of external noise keys to lines.
+    """
 
     params: dict[str, Param] = field(default_factory=dict)
     inputs: dict[str, Input] = field(default_factory=dict)
@@ -97,6 +113,12 @@ class Trace:
     costs: dict[str, Cost] = field(default_factory=dict)
     hypers: dict[str, float] = field(default_factory=dict)
     plates: dict[str, Axis] = field(default_factory=dict)
+    scored: dict[str, Site] = field(default_factory=dict)
+    arguments: dict[str, ArgumentSpec] = field(default_factory=dict)
+    outer_plates: dict[str, tuple[Axis, ...]] = field(default_factory=dict)
+    plate_lines: dict[str, str] = field(default_factory=dict)
+    rowkeys: dict[str, str] = field(default_factory=dict)
+    returned: Any = None
 
     def random_sites(self) -> list[Site]:
         """Random sites in declaration order."""

@@ -1,0 +1,124 @@
+"""A traced and planned model for one data signature, with its executables compiled on first use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppl.compiler.bind import Binder
+from ppl.compiler.build import Variant, build_gradient, build_rows, build_sample, build_value
+from ppl.compiler.plan import Plan, make_plan
+from ppl.compiler.state import Layout
+from ppl.errors import DataError
+from ppl.graph.stochastic import StochasticGraph
+from ppl.ir.types import Type
+from ppl.lang.trace import Trace
+
+if TYPE_CHECKING:
+    from ppl.compiler.executable import Executable, Request
+    from ppl.compiler.program import Settings
+
+
+class Compiled:
+    """Trace, graph, plan and executables of a program for one signature of event shapes and dtypes."""
+
+    def __init__(self, trace: Trace, settings: Settings):
+        self.trace, self.settings = trace, settings
+        self.graph = StochasticGraph(trace)
+        self.plan: Plan = make_plan(
+            self.graph, settings.estimators, settings.allow_bias, settings.particles, settings.max_copies
+        )
+        self.binder = Binder(trace, np.dtype(settings.dtype))
+        self.layout = Layout(tuple((p.name, p.raw_shape) for p in trace.params.values()))
+        self._variants: dict[str, Variant] = {}
+        self._executables: dict[str, Executable] = {}
+        self._lock = threading.RLock()
+
+    @property
+    def aux_layout(self) -> Layout:
+        """Layout of the auxiliary vector."""
+        return Layout(tuple((name, ()) for name in self.variant("gradient").aux_init))
+
+    def aux_init(self) -> np.ndarray:
+        """Initial auxiliary vector."""
+        return np.array(list(self.variant("gradient").aux_init.values()), self.settings.dtype)
+
+    def variant(self, key: str, sites: Sequence[str] = ()) -> Variant:
+        """The IR of one variant ("gradient", "value", "rows", "sample", "repeats")."""
+        with self._lock:
+            name = key + ":" + ",".join(sites) if sites else key
+            if name not in self._variants:
+                self._variants[name] = self._build(key, sites)
+            return self._variants[name]
+
+    def _build(self, key: str, sites: Sequence[str]) -> Variant:
+        plan = self.plan.estimators
+        builders: dict[str, Callable[[], Variant]] = {
+            "gradient": lambda: build_gradient(self.graph, plan),
+            "repeats": lambda: build_gradient(self.graph, plan, repeats=True),
+            "value": lambda: build_value(self.graph, plan),
+            "rows": lambda: build_rows(self.graph, plan),
+            "sample": lambda: build_sample(self.graph, sites),
+        }
+        return builders[key]()
+
+    @property
+    def hypers(self) -> tuple[str, ...]:
+        """Names of run-time scalars in the order of the hyper vector."""
+        return tuple(self.variant("gradient").hypers)
+
+    def hyper_vector(self, values: dict[str, float] | None, step: int) -> np.ndarray:
+        """Defaults overridden by `values`, whose entries may be schedules of the step."""
+        found = dict(self.variant("gradient").hypers)
+        if values:
+            unknown = sorted(set(values) - set(found))
+            if unknown:
+                raise DataError(f"no hyper parameter named {unknown}; the program has {sorted(found)}")
+            found.update({k: float(v(step)) if callable(v) else float(v) for k, v in values.items()})
+        return np.array(list(found.values()), self.settings.dtype)
+
+    def request(self, key: str, sites: Sequence[str] = ()) -> Request:
+        """What a backend compiles for one variant."""
+        from ppl.compiler.executable import Request
+
+        variant = self.variant(key, sites)
+        inputs = tuple((i.name, i.node.type) for i in self.trace.inputs.values())
+        return Request(
+            scalars=tuple(variant.scalars.items()),
+            grads=tuple(variant.grads.items()),
+            aux=tuple(variant.aux.items()),
+            arrays=tuple(variant.arrays.items()),
+            params=self.layout.shapes,
+            aux_layout=self.aux_layout.shapes,
+            hypers=self.hypers,
+            inputs=inputs,
+        )
+
+    def executable(self, key: str, sites: Sequence[str] = ()) -> Executable:
+        """The compiled variant."""
+        name = key + ":" + ",".join(sites) if sites else key
+        found = self._executables.get(name)
+        if found is None:
+            from ppl.compiler.executable import compile_request
+
+            with self._lock:
+                request = self.request(key, sites)
+                found = compile_request(request, self.settings.dtype, self.settings.target)
+                self._executables[name] = found
+        return found
+
+
+Signature = tuple[Any, ...]
+
+
+def signature(data: Sequence[Any]) -> Signature:
+    """What decides whether data needs another trace: event shapes and kinds of dtype."""
+    return tuple((np.shape(a)[1:], np.ndim(a), np.asarray(a).dtype.kind) for a in data)
+
+
+def input_type(shape: tuple[int, ...], dtype: str) -> Type:
+    """The type of a whole array argument."""
+    return Type((), shape, dtype)

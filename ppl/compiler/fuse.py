@@ -1,0 +1,272 @@
+"""Fusion: the operations of one cluster become one loop tree, whose bodies keep values in local variables.
+
+Loops run in the canonical order (row, nested plates, particles, enumerations, branch, event). At each loop prefix,
+operations without remaining loops become statements; of the others, as many as possible share the next loop. Two
+operations share a loop if one reads the other's result at the very index of that loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ppl.compiler.layout import Dim, Entry, Key, Poly, View, axis_strides, dims_of, strides_of
+from ppl.ir.node import Node
+from ppl.ir.types import Axis
+
+MAX_ARRAYS = 14
+"""Arrays that one innermost loop may touch and still vectorise."""
+
+
+@dataclass(eq=False)
+class Buffer:
+    """Where a stored value lies: `array[offset + ...]`.
+
+    `offset` is a Python expression; `rows` says that the row index counts from the first row of the call and not of
+    the tile; `kept` lists the keys of the value that have memory (None: all).
+    """
+
+    array: str
+    offset: str
+    rows: bool = False
+    symbol: str = ""
+    literal: bool = False
+    size: Poly = field(default_factory=Poly)
+
+
+@dataclass(eq=False)
+class Value:
+    """A value that exists in memory or registers."""
+
+    node: Node
+    name: str
+    axes: tuple[Axis, ...]
+    shape: tuple[int, ...]
+    dtype: str
+    buffer: Buffer | None = None
+    external: bool = False
+    prefix: tuple[Loop, ...] = ()
+
+    @property
+    def steps(self) -> dict[Axis, Poly]:
+        """Memory strides of the named axes."""
+        size = 1
+        for n in self.shape:
+            size *= n
+        return axis_strides(self.axes, size)
+
+    def extent(self, skip: Iterable[Key] = ()) -> Poly:
+        """Number of entries, leaving out the loops `skip`."""
+        total = Poly.of(1)
+        for dim in dims_of(self.axes, self.shape):
+            total = total * (1 if dim.key in skip else dim.size)
+        return total
+
+
+@dataclass(eq=False)
+class Access:
+    """A read of `value` by an operation; `gather` is (index access, stride or axis) for data-dependent rows."""
+
+    value: Value
+    view: View
+    gather: tuple[Access, int | Axis] | None = None
+    limit: int = 0
+
+
+@dataclass(eq=False)
+class Op:
+    """One operation over the loops `domain`; `scattered` are those after which, and only then, its result is whole."""
+
+    kind: str
+    node: Node
+    target: Value
+    domain: tuple[Dim, ...]
+    args: list[Access]
+    scattered: frozenset[Key] = frozenset()
+    axes: Mapping[Axis, Key | Entry] = field(default_factory=dict)
+    coefs: Mapping[Key, int] = field(default_factory=dict)
+    offset: int = 0
+    gather: tuple[Access, int | Axis] | None = None
+    limit: int = 0
+    loops: list[Loop] = field(default_factory=list)
+
+    @property
+    def reads(self) -> Iterator[Access]:
+        """All accesses, those of indices included."""
+        for access in (*self.args, *((self.gather[0],) if self.gather else ())):
+            yield access
+            if access.gather:
+                yield access.gather[0]
+
+    @property
+    def head(self) -> Dim:
+        """The next loop it needs."""
+        return self.domain[len(self.loops)]
+
+    def loop_of(self, key: Key) -> Loop | None:
+        """The loop over `key`, None where its length is 1."""
+        for dim, loop in zip(self.domain, self.loops, strict=False):
+            if dim.key == key:
+                return loop
+        return None
+
+    @property
+    def outermost(self) -> int:
+        """Depth of the first scattered loop."""
+        return next((i for i, d in enumerate(self.domain) if d.key in self.scattered), len(self.domain))
+
+    @property
+    def complete(self) -> tuple[Loop, ...]:
+        """The loops inside which its result is whole."""
+        return tuple(self.loops[: self.outermost])
+
+    @property
+    def in_register(self) -> bool:
+        """Whether its result, while being made, is one number."""
+        if self.kind in ("reduce", "argmax"):
+            return all(d.key in self.scattered for d in self.domain[self.outermost :])
+        return self.kind == "map"
+
+
+@dataclass(eq=False)
+class Loop:
+    """`for` over a named axis or an event dimension."""
+
+    token: Any
+    size: Poly
+    items: list[Loop | Op] = field(default_factory=list)
+    var: str = ""
+
+    def ops(self) -> Iterator[Op]:
+        """All operations inside."""
+        for item in self.items:
+            if isinstance(item, Op):
+                yield item
+            else:
+                yield from item.ops()
+
+    @property
+    def innermost(self) -> bool:
+        """Whether no loop is inside."""
+        return all(isinstance(i, Op) for i in self.items)
+
+
+def identity_store(node: Node) -> tuple[dict[Axis, Key | Entry], dict[Key, int]]:
+    """The store map of a result that is written where it is computed."""
+    steps = strides_of(node.type.shape)
+    return {a: a for a in node.type.axes}, {k: s for k, s in enumerate(steps) if node.type.shape[k] != 1}
+
+
+def nest(ops: Sequence[Op]) -> list[Loop | Op]:
+    """Arrange `ops` (in topological order, all at the same loop prefix) into statements and shared loops."""
+    pending, items = list(ops), []
+    while pending:
+        waiting = {id(o.target) for o in pending}
+        for op in list(pending):
+            if len(op.loops) == len(op.domain) and not any(
+                any(d.target is r.value for d in pending) for r in op.reads if id(r.value) in waiting
+            ):
+                items.append(op)
+                pending.remove(op)
+        if not pending:
+            break
+        token, members = _choose(pending)
+        loop = Loop(token, members[0].head.size)
+        for op in members:
+            op.loops.append(loop)
+        loop.items = nest(members)
+        items.append(loop)
+        inside = {id(m) for m in members}
+        pending = [o for o in pending if id(o) not in inside]
+    return items
+
+
+def _choose(pending: list[Op]) -> tuple[Any, list[Op]]:
+    """The token whose loop can take in the most, complete groups first."""
+    tokens = list(dict.fromkeys(o.head.token for o in pending if len(o.loops) < len(o.domain)))
+    best: tuple[Any, list[Op]] | None = None
+    rank = (False, 0)
+    for token in tokens:
+        members = _gather(pending, token)
+        wanted = sum(1 for o in pending if len(o.loops) < len(o.domain) and o.head.token == token)
+        score = (len(members) == wanted, len(members))
+        if members and (best is None or score > rank):
+            best, rank = (token, members), score
+    if best is None:
+        raise AssertionError("the scheduler found a cycle")
+    return best
+
+
+def _gather(pending: list[Op], token: Any) -> list[Op]:
+    defs: dict[int, list[Op]] = {}
+    for op in pending:
+        defs.setdefault(id(op.target), []).append(op)
+    members: list[Op] = []
+    inside: set[int] = set()
+    arrays: set[int] = set()
+    for op in pending:
+        if len(op.loops) == len(op.domain) or op.head.token != token:
+            continue
+        before = [(r, d) for r in op.reads for d in defs.get(id(r.value), ()) if d is not op]
+        if not all(id(d) in inside and aligned(op, r, d) for r, d in before):
+            continue
+        if len(op.domain) - len(op.loops) == 1:
+            touched = {id(r.value) for r in op.reads if id(r.value) not in defs}
+            touched |= {id(op.target)} if op.target.external or op.kind != "map" else set()
+            if members and len(arrays | touched) > MAX_ARRAYS:
+                continue
+            arrays |= touched
+        members.append(op)
+        inside.add(id(op))
+    return members
+
+
+def aligned(user: Op, read: Access, maker: Op) -> bool:
+    """Whether `user`, in the loop that both need next, reads what `maker` has just written there."""
+    mine, theirs = user.head.key, maker.head.key
+    if theirs in maker.scattered or read.gather is not None:
+        return False
+    if isinstance(theirs, int):
+        same = read.view.coefs.get(mine) == maker.coefs.get(theirs) is not None
+        return same and read.view.offset == 0 and maker.offset == 0
+    return read.view.axes.get(theirs) == mine and maker.axes.get(theirs) == theirs
+
+
+def place(ops: Sequence[Op]) -> list[Value]:
+    """Decide which results of a cluster need memory; returns those that need only scratch, with their `prefix` set."""
+    makers: dict[Value, list[Op]] = {}
+    for op in ops:
+        makers.setdefault(op.target, []).append(op)
+    users: dict[Value, list[Op]] = {}
+    for op in ops:
+        for read in op.reads:
+            if read.value in makers:
+                users.setdefault(read.value, []).append(op)
+    scratch = []
+    for value, defs in makers.items():
+        if value.external or value.buffer is not None:
+            continue
+        far = [u for u in users.get(value, []) if not near(defs, u)]
+        if not far and all(d.in_register for d in defs):
+            continue
+        value.prefix = _common([d.complete for d in defs] + [tuple(u.loops) for u in users.get(value, [])])
+        scratch.append(value)
+    return scratch
+
+
+def near(defs: Sequence[Op], user: Op) -> bool:
+    """Whether `user` can take the result of `defs` from a local variable."""
+    if len(defs) != 1 or not defs[0].in_register:
+        return False
+    path = defs[0].complete
+    return tuple(user.loops[: len(path)]) == path
+
+
+def _common(paths: Sequence[tuple[Loop, ...]]) -> tuple[Loop, ...]:
+    out = []
+    for group in zip(*paths, strict=False):
+        if any(g is not group[0] for g in group):
+            break
+        out.append(group[0])
+    return tuple(out)

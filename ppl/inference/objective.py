@@ -1,0 +1,58 @@
+"""Objectives: what is minimised. An objective turns data arguments into one trace whose costs are to be averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ppl.errors import ModelError
+from ppl.lang.context import trace_model
+from ppl.lang.model import Model
+from ppl.lang.trace import SiteKind, Trace
+
+
+class Objective(Protocol):
+    """The contract of an objective."""
+
+    @property
+    def argument_names(self) -> tuple[str, ...]:
+        """Names of the data arguments, in order."""
+        ...
+
+    def trace(self, arguments: Mapping[str, Any]) -> Trace:
+        """The trace of the objective for example data; its `costs` are all the terms."""
+        ...
+
+
+class ExpectedCost:
+    """E[sum of the costs that a model declares]."""
+
+    def __init__(self, model: Model):
+        self.model = model
+
+    @property
+    def argument_names(self) -> tuple[str, ...]:
+        """Names of the model's data arguments."""
+        return self.model.argument_names
+
+    def trace(self, arguments: Mapping[str, Any]) -> Trace:
+        """Trace the model; observations without an objective are an error."""
+        trace = trace_model(self.model, dict(arguments))
+        observed = [s.name for s in trace.sites.values() if s.kind is SiteKind.OBSERVED]
+        if observed:
+            raise ModelError(
+                f"model '{self.model.name}' observes {', '.join(observed)} but has no objective: "
+                "wrap it in ppl.elbo(model, guide) or ppl.likelihood(model)"
+            )
+        if not trace.costs:
+            raise ModelError(f"model '{self.model.name}' declares no ppl.cost, so there is nothing to minimise")
+        return trace
+
+
+def as_objective(value: Any) -> Objective:
+    """`value` if it is an objective, the expected cost of a model otherwise."""
+    if isinstance(value, Model):
+        return ExpectedCost(value)
+    if hasattr(value, "trace") and hasattr(value, "argument_names"):
+        return value
+    raise ModelError(f"ppl.compile takes a @ppl.model or an objective such as ppl.elbo(...), not {value!r}")
