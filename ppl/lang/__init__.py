@@ -1,0 +1,44 @@
+"""The language: what a model is written with. Tracing a model gives a `Trace`, the compiler's input."""
+
+from ppl.lang import init, layers
+from ppl.lang.arguments import ArgumentSpec, spec
+from ppl.lang.context import trace_model
+from ppl.lang.dense import dense
+from ppl.lang.external import external
+from ppl.lang.functional import log_sigmoid, log_softmax, logsumexp, one_hot, relu, sigmoid, softmax, softplus
+from ppl.lang.model import Model, model
+from ppl.lang.params import constant, hyper, param
+from ppl.lang.plate import collect, plate, scope
+from ppl.lang.sites import cost, deterministic, sample, stop_gradient
+from ppl.lang.value import Value
+
+__all__ = [
+    "ArgumentSpec",
+    "Model",
+    "Value",
+    "collect",
+    "constant",
+    "cost",
+    "dense",
+    "deterministic",
+    "external",
+    "hyper",
+    "init",
+    "layers",
+    "log_sigmoid",
+    "log_softmax",
+    "logsumexp",
+    "model",
+    "one_hot",
+    "param",
+    "plate",
+    "relu",
+    "sample",
+    "scope",
+    "sigmoid",
+    "softmax",
+    "softplus",
+    "spec",
+    "stop_gradient",
+    "trace_model",
+]

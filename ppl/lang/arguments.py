@@ -1,0 +1,121 @@
+"""Data arguments of a model: their specification, and the opaque value that stands for one until a plate opens it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ppl.errors import ModelError
+from ppl.ir.node import Node, make
+from ppl.ir.types import Axis
+from ppl.lang.context import current, dtype_name
+from ppl.lang.source import user_line
+from ppl.lang.trace import Input
+from ppl.lang.value import Value
+
+
+@dataclass(frozen=True)
+class ArgumentSpec:
+    """Shape (a leading None is a run-time number of rows) and NumPy dtype of a data argument."""
+
+    shape: tuple[int | None, ...]
+    dtype: np.dtype
+
+    @property
+    def ir_dtype(self) -> str:
+        """ "float", "int" or "bool"."""
+        return dtype_name(self.dtype)
+
+
+def spec(shape: Sequence[int | None] | int | None, dtype: Any = np.float64) -> ArgumentSpec:
+    """Describe a data argument without an example, e.g. `ppl.spec((None, 64), dtype=np.float32)`.
+
+    Parameters
+    ----------
+    shape : full shape; None in front is a number of rows known at run time only.
+    dtype : NumPy dtype; its kind (float, int, bool) matters, precision is that of the program.
+
+    Raises
+    ------
+    ModelError
+        None elsewhere than in front, or a dtype that is not a number.
+    """
+    full = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    if any(n is None for n in full[1:]):
+        raise ModelError(f"spec: only the leading length may be None, not {full}\n  at {user_line()}")
+    dtype_name(dtype)
+    return ArgumentSpec(tuple(None if n is None else int(n) for n in full), np.dtype(dtype))
+
+
+def as_spec(example: Any, name: str = "") -> ArgumentSpec:
+    """The spec of an example array (or a spec itself)."""
+    if isinstance(example, ArgumentSpec):
+        return example
+    array = np.asarray(example)
+    if array.dtype.kind not in "fiub":
+        raise ModelError(f"data argument {name!r} has dtype {array.dtype}, which is not a number type")
+    return ArgumentSpec(array.shape, array.dtype)
+
+
+class Argument(Value):
+    """A data argument. A plate opens it; used directly it becomes the whole array with a static shape."""
+
+    __slots__ = ("name", "spec")
+
+    def __init__(self, name: str, spec: ArgumentSpec):
+        self.name, self.spec = name, spec
+
+    def __repr__(self) -> str:
+        return f"Argument({self.name!r}, {self.spec.shape})"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Full shape, with None for a run-time length."""
+        return self.spec.shape  # type: ignore[return-value]
+
+    @property
+    def dtype(self) -> str:
+        """ "float", "int" or "bool"."""
+        return self.spec.ir_dtype
+
+    @property
+    def node(self) -> Node:
+        """The whole array as one leaf.
+
+        Raises
+        ------
+        ModelError
+            The leading length is known only at run time, or a plate opened this argument.
+        """
+        if None in self.spec.shape:
+            raise ModelError(
+                f"data argument {self.name!r} of shape {self.spec.shape} is used before a plate opens it: write "
+                f"`with ppl.plate('data', {self.name}) as {self.name}:`\n  at {user_line()}"
+            )
+        return self._leaf(None, self.spec.shape)  # type: ignore[arg-type]
+
+    def open(self, axis: Axis) -> Node:
+        """The leaf of one row, the leading axis being plate `axis`."""
+        if not self.spec.shape:
+            raise ModelError(f"plate {axis.name!r}: argument {self.name!r} is a scalar\n  at {user_line()}")
+        return self._leaf(axis, self.spec.shape[1:])  # type: ignore[arg-type]
+
+    def _leaf(self, axis: Axis | None, shape: tuple[int, ...]) -> Node:
+        axes = () if axis is None else (axis,)
+        node = make("input", name=self.name, axes=axes, shape=shape, dtype=self.spec.ir_dtype)
+        context = current()
+        if context is None:
+            return node
+        known = context.trace.inputs.setdefault(
+            self.name, Input(self.name, axis, shape, self.spec.ir_dtype, node)
+        )
+        if known.plate != axis or known.shape != shape:
+            ways = [f"by plate {a.name!r}" if a else "whole" for a in (known.plate, axis)]
+            raise ModelError(
+                f"data argument {self.name!r} is used {ways[0]} and {ways[1]}: pass it a second time under another "
+                f"name\n  at {user_line()}"
+            )
+        return known.node

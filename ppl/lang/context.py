@@ -1,0 +1,162 @@
+"""The thread-local tracing context: the trace being filled, open plates, scopes and substituted latents.
+
+`trace_model` runs a model function once with symbolic arguments and returns its `Trace`, the compiler's input.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ppl.errors import ModelError
+from ppl.ir.node import Node
+from ppl.ir.types import Axis, Kind
+from ppl.lang.source import user_line
+from ppl.lang.trace import Site, Trace
+
+_local = threading.local()
+
+
+@dataclass(eq=False)
+class Context:
+    """State of one running trace.
+
+    `substitute` maps a latent's name to the guide's site whose value stands in for it (see `ppl.elbo`).
+    """
+
+    trace: Trace
+    plates: list[Axis] = field(default_factory=list)
+    scopes: list[str] = field(default_factory=list)
+    substitute: Mapping[str, Site] = field(default_factory=dict)
+    allow_obs: bool = True
+
+    def full_name(self, name: str) -> str:
+        """`name` with the open scopes before it."""
+        if not isinstance(name, str) or not name:
+            raise ModelError(f"a name is a non-empty string, not {name!r}\n  at {user_line()}")
+        return "/".join((*self.scopes, name))
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The open plates, outermost first."""
+        return tuple(self.plates)
+
+
+def current() -> Context | None:
+    """The innermost running trace of this thread, or None."""
+    stack = getattr(_local, "stack", None)
+    return stack[-1] if stack else None
+
+
+def require(what: str) -> Context:
+    """The running trace, or a ModelError saying that `what` belongs inside a model."""
+    context = current()
+    if context is None:
+        raise ModelError(
+            f"{what} was called outside a model: call it in a function decorated with @ppl.model and hand that to "
+            f"ppl.compile\n  at {user_line()}"
+        )
+    return context
+
+
+@contextmanager
+def tracing(context: Context) -> Iterator[Context]:
+    """Make `context` the running trace of this thread."""
+    if not hasattr(_local, "stack"):
+        _local.stack = []
+    _local.stack.append(context)
+    try:
+        yield context
+    finally:
+        _local.stack.pop()
+
+
+def check_open(axes: tuple[Axis, ...], what: str = "a value") -> None:
+    """Raise a ModelError if `axes` has a plate that is not open in the running trace."""
+    context = current()
+    if context is None:
+        return
+    for axis in axes:
+        if axis.kind is Kind.PLATE and axis not in context.plates:
+            opened = ", ".join(repr(a.name) for a in context.plates) or "none"
+            hint = (
+                f"ppl.collect(value, {axis.name!r}) turns it into an event axis"
+                if axis.size is not None
+                else "move the line into the plate"
+            )
+            raise ModelError(
+                f"{what} of plate {axis.name!r} is used outside it (open plates: {opened}); {hint}\n  at {user_line()}"
+            )
+
+
+def check_plates(node: Node, what: str) -> Node:
+    """`node`, if all of its plates are open."""
+    check_open(node.type.axes, what)
+    return node
+
+
+def trace_model(
+    fn: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    static: Mapping[str, Any] | None = None,
+    *,
+    into: Trace | None = None,
+    substitute: Mapping[str, Site] | None = None,
+    allow_obs: bool = True,
+) -> Trace:
+    """Run `fn` once with symbolic arguments and record what it declares.
+
+    Parameters
+    ----------
+    fn : a function or `Model`; positional parameters are data, keyword-only ones static.
+    arguments : name -> `ArgumentSpec` or example array. Names that `fn` does not take are ignored.
+    static : values of keyword-only parameters.
+    into : a trace to continue (a guide's, when tracing its model), by default a new one.
+    substitute : guide sites by name. A latent of such a name takes the guide's value and is recorded in
+        `trace.scored` as a SCORED site instead of `trace.sites`.
+    allow_obs : False where observations make no sense (a guide).
+
+    Raises
+    ------
+    ModelError
+        A data argument or static value is missing, or the model is declared wrongly.
+    """
+    from ppl.lang.arguments import Argument, as_spec  # Argument is a Value, which itself needs this module
+
+    function = getattr(fn, "function", fn)
+    bound = {**getattr(fn, "static", {}), **(static or {})}
+    trace = Trace() if into is None else into
+    positional: list[Any] = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            if name not in bound and parameter.default is parameter.empty:
+                raise ModelError(
+                    f"model {function.__name__!r} needs static argument {name!r}: use .bind({name}=...)"
+                )
+        elif name in arguments:
+            spec = as_spec(arguments[name], name)
+            trace.arguments[name] = spec
+            positional.append(Argument(name, spec))
+        elif parameter.default is not parameter.empty:
+            positional.append(parameter.default)
+        else:
+            raise ModelError(
+                f"model {function.__name__!r} needs data argument {name!r}, of which no example was given"
+            )
+    with tracing(Context(trace, substitute=substitute or {}, allow_obs=allow_obs)):
+        trace.returned = function(*positional, **bound)
+    return trace
+
+
+def dtype_name(dtype: Any) -> str:
+    """The IR dtype ("float", "int", "bool") of a NumPy dtype."""
+    kind = {"f": "float", "i": "int", "u": "int", "b": "bool"}.get(np.dtype(dtype).kind)
+    if kind is None:
+        raise ModelError(f"dtype {np.dtype(dtype)} is not a number type\n  at {user_line()}")
+    return kind

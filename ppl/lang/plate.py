@@ -1,0 +1,178 @@
+"""Plates and scopes: `ppl.plate`, `ppl.collect`, `ppl.scope`.
+
+A plate is a named axis of conditionally independent rows. Its depth is its position in the stack of open plates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ppl.errors import ModelError, ShapeError
+from ppl.ir import ops
+from ppl.ir.node import Node, make
+from ppl.ir.types import Axis, Kind
+from ppl.lang.arguments import Argument
+from ppl.lang.context import Context, current, require
+from ppl.lang.source import user_line
+from ppl.lang.value import Value, as_value, lift
+
+RESERVED = {"particles", "repeats", "branch", "importance", "eager"}
+
+
+class plate:
+    """Context manager of conditionally independent rows.
+
+    ``with ppl.plate("data", x, y) as (x, y):`` opens over the leading axes of data arguments (a run-time length), of
+    constant arrays, or of rows and other values (a fixed length); ``with ppl.plate("k", 10) as i:`` opens 10 rows and
+    hands back the row index. With one array it hands back that row, with several a tuple.
+
+    Parameters
+    ----------
+    name : name of the plate; a model and its guide open the same plates. Scopes do not change it.
+    over : arrays of one leading length, or one int. A value that varies over this plate already (the plate was open
+        before) is handed back as it is.
+
+    Raises
+    ------
+    ModelError
+        The name is reserved or open already, or fixed arrays are mixed with data arguments.
+    ShapeError
+        Leading lengths differ, or the plate had another length or position before.
+    """
+
+    def __init__(self, name: str, *over: Any):
+        self.name, self.over = name, over
+        self.line = user_line()
+        self.axis: Axis | None = None
+        if not isinstance(name, str) or not name:
+            raise ModelError(f"a name is a non-empty string, not {name!r}\n  at {self.line}")
+        if name in RESERVED:
+            raise ModelError(
+                f"plate name {name!r} is reserved ({', '.join(sorted(RESERVED))})\n  at {self.line}"
+            )
+        if not over:
+            raise ModelError(f"plate {name!r} needs arrays or a size\n  at {self.line}")
+
+    def __enter__(self) -> Any:
+        context = require("ppl.plate")
+        if any(a.name == self.name for a in context.plates):
+            raise ModelError(f"plate {self.name!r} is open already\n  at {self.line}")
+        counted = len(self.over) == 1 and isinstance(self.over[0], (int, np.integer))
+        arrays = [] if counted else [a if isinstance(a, Value) else as_value(a) for a in self.over]
+        nodes = [None if isinstance(a, Argument) else a.node for a in arrays]
+        size = int(self.over[0]) if counted else self._length(arrays, nodes)
+        if size is not None and size < 1:
+            raise ShapeError(f"plate {self.name!r} has {size} rows\n  at {self.line}")
+        axis = Axis(self.name, Kind.PLATE, size, len(context.plates))
+        self._register(context, axis)
+        context.plates.append(axis)
+        self.axis = axis
+        try:
+            if counted:
+                return Value(make("rowid", axis=axis))
+            rows = tuple(self._row(a, n, axis) for a, n in zip(arrays, nodes, strict=True))
+        except ModelError:
+            context.plates.pop()
+            raise
+        return rows[0] if len(rows) == 1 else rows
+
+    def __exit__(self, *error: Any) -> None:
+        context = current()
+        assert context is not None and context.plates[-1] == self.axis
+        context.plates.pop()
+
+    def _again(self, node: Node) -> Axis | None:
+        """The axis of this plate that `node` has from an earlier opening."""
+        return next((a for a in node.type.axes if a.kind is Kind.PLATE and a.name == self.name), None)
+
+    def _length(self, arrays: list[Value], nodes: list[Node | None]) -> int | None:
+        lengths: dict[str, int | None] = {}
+        runtime = []
+        for i, (array, node) in enumerate(zip(arrays, nodes, strict=True)):
+            label = array.name if isinstance(array, Argument) else f"array {i}"
+            if node is None:
+                assert isinstance(array, Argument)
+                runtime.append(array.name)
+                lengths[label] = array.shape[0] if array.shape else None
+            elif (axis := self._again(node)) is not None:
+                runtime += [label] if axis.size is None else []
+                lengths[label] = axis.size
+            elif not node.type.shape:
+                raise ShapeError(
+                    f"plate {self.name!r}: {label} is a scalar, it has no rows\n  at {self.line}"
+                )
+            else:
+                lengths[label] = node.type.shape[0]
+        if len({n for n in lengths.values() if n is not None}) > 1:
+            listed = ", ".join(f"{k}: {n}" for k, n in lengths.items())
+            raise ShapeError(f"plate {self.name!r}: leading lengths differ ({listed})\n  at {self.line}")
+        if runtime and len(runtime) < len(arrays):
+            fixed = ", ".join(k for k in lengths if k not in runtime)
+            raise ModelError(
+                f"plate {self.name!r} opens over data argument {', '.join(runtime)}, whose rows are known at run time "
+                f"only, and over {fixed} of fixed length: pass it as a data argument too\n  at {self.line}"
+            )
+        return None if runtime else next(iter(lengths.values()))
+
+    def _register(self, context: Context, axis: Axis) -> None:
+        trace = context.trace
+        known = trace.plates.setdefault(axis.name, axis)
+        lines = f"\n  first at {trace.plate_lines.setdefault(axis.name, self.line)}\n  again at {self.line}"
+        if known.size != axis.size:
+            sizes = ["a run-time number of" if n is None else n for n in (known.size, axis.size)]
+            raise ShapeError(f"plate {axis.name!r} has {sizes[0]} rows and {sizes[1]} rows{lines}")
+        outer = trace.outer_plates.setdefault(axis.name, context.axes)
+        if outer != context.axes:
+            nests = [", ".join(a.name for a in axes) or "no plate" for axes in (outer, context.axes)]
+            raise ShapeError(f"plate {axis.name!r} is opened inside {nests[0]}, and inside {nests[1]}{lines}")
+
+    def _row(self, array: Value, node: Node | None, axis: Axis) -> Value:
+        if node is None:
+            assert isinstance(array, Argument)
+            return Value(array.open(axis))
+        if self._again(node) is not None:
+            return Value(node)
+        return lift(f"plate {self.name!r}", ops.distribute, Value(node), axis=axis)
+
+
+def collect(value: Any, plate: Any) -> Value:
+    """Turn a fixed-size plate of `value` into its leading event axis.
+
+    Parameters
+    ----------
+    value : a value inside the plate.
+    plate : the plate's name.
+
+    Raises
+    ------
+    ModelError
+        There is no such plate, or its number of rows is known at run time only.
+    """
+    context = require("ppl.collect")
+    name = getattr(plate, "name", plate)
+    axis = context.trace.plates.get(name)
+    if axis is None:
+        known = ", ".join(map(repr, context.trace.plates)) or "none"
+        raise ModelError(f"collect: there is no plate {name!r} (there are: {known})\n  at {user_line()}")
+    if axis.size is None:
+        raise ModelError(
+            f"collect: the rows of plate {name!r} are known at run time only; no operation reduces over a data plate "
+            f"(a cost inside it is summed)\n  at {user_line()}"
+        )
+    return lift("collect", ops.collect, value, axis=axis)
+
+
+@contextmanager
+def scope(name: str) -> Iterator[None]:
+    """Put `name/` before the names of nodes and parameters declared inside."""
+    context = require("ppl.scope")
+    context.full_name(name)
+    context.scopes.append(name)
+    try:
+        yield
+    finally:
+        context.scopes.pop()

@@ -1,0 +1,226 @@
+"""Named nodes of a model: `ppl.sample`, `ppl.cost`, `ppl.deterministic`, and `ppl.stop_gradient`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ppl.distributions.base import Distribution
+from ppl.distributions.support import Support
+from ppl.errors import ModelError, ShapeError
+from ppl.ir import ops
+from ppl.ir.node import Node
+from ppl.lang.context import Context, check_open, check_plates, require
+from ppl.lang.source import user_line
+from ppl.lang.trace import Cost, Site, SiteKind, sample_node
+from ppl.lang.value import Value, lift
+
+# What fills masked-out entries of an observation: inside the support, and finite under every log-density.
+FILLERS = {Support.POSITIVE: 1.0, Support.UNIT_INTERVAL: 0.5}
+
+
+def sample(
+    name: str,
+    dist: Distribution,
+    obs: Any = None,
+    obs_mask: Any = None,
+    estimator: Any = None,
+    aux: bool = False,
+) -> Value:
+    """Declare a random node, or an observed one.
+
+    Parameters
+    ----------
+    name : unique among nodes; scopes go before it.
+    dist : its distribution; its parameters may vary over open plates only.
+    obs : observed value of exactly the distribution's event shape.
+    obs_mask : truth values over the distribution's units; entries that are False do not count, and are redrawn in
+        prediction.
+    estimator : pins the gradient estimator.
+    aux : a guide's node that its model does not have.
+
+    Returns
+    -------
+    Value of the node (of `obs`, where it is given).
+
+    Raises
+    ------
+    ModelError
+        Duplicate name, a plate used outside, or an observation of the wrong kind.
+    ShapeError
+        `obs` or `obs_mask` does not have the event shape, or a guide's node differs from the model's.
+    """
+    return declare(name, dist, obs, obs_mask, estimator, aux)
+
+
+def declare(
+    name: str,
+    dist: Distribution,
+    obs: Any = None,
+    obs_mask: Any = None,
+    estimator: Any = None,
+    aux: bool = False,
+    unit_noise: str = "logistic",
+) -> Value:
+    """`sample`, with the noise that a layer of binary units stands for."""
+    context = require("ppl.sample")
+    full, line = context.full_name(name), user_line()
+    if not isinstance(dist, Distribution):
+        raise ModelError(f"node {full!r}: the second argument is a distribution, not {dist!r}\n  at {line}")
+    for parameter, node in dist.params.items():
+        check_open(node.type.axes, f"node {full!r}: parameter {parameter!r}")
+    if dist.event_mask is not None:
+        check_open(dist.event_mask.type.axes, f"node {full!r}: the mask")
+    site = Site(full, SiteKind.RANDOM, context.axes, line, dist, None, None, estimator, aux, unit_noise)
+    if obs is not None:
+        return _observed(context, site, obs, obs_mask)
+    if obs_mask is not None:
+        raise ModelError(f"node {full!r}: obs_mask without obs\n  at {line}")
+    guide = context.substitute.get(full)
+    if guide is not None and guide.kind is SiteKind.RANDOM:
+        return _scored(context, site, guide)
+    _claim(context, full, line)
+    site.node = sample_node(site, context.axes)
+    context.trace.sites[full] = site
+    return Value(site.node)
+
+
+def _claim(context: Context, name: str, line: str) -> None:
+    """Raise if a node called `name` exists."""
+    trace = context.trace
+    known = trace.sites.get(name) or trace.scored.get(name) or trace.costs.get(name)
+    where = known.where if known is not None else trace.rowkeys.get(name)
+    if where is not None:
+        raise ModelError(f"two nodes are called {name!r}\n  first at {where}\n  again at {line}")
+
+
+def _scored(context: Context, site: Site, guide: Site) -> Value:
+    """The model's latent takes the guide's value."""
+    assert site.dist is not None and guide.dist is not None and guide.node is not None
+    lines = f"\n  guide at {guide.where}\n  model at {site.where}"
+    if site.name in context.trace.scored:
+        raise ModelError(
+            f"two nodes are called {site.name!r}\n  first at {context.trace.scored[site.name].where}\n  again at {site.where}"
+        )
+    if set(guide.axes) != set(site.axes):
+        plates = [", ".join(a.name for a in axes) or "none" for axes in (guide.axes, site.axes)]
+        raise ShapeError(
+            f"node {site.name!r} lies in plates {plates[0]} in the guide, {plates[1]} in the model{lines}"
+        )
+    if guide.dist.event_shape != site.dist.event_shape or guide.dist.dtype != site.dist.dtype:
+        raise ShapeError(
+            f"node {site.name!r} is {guide.dist.dtype} of event shape {guide.dist.event_shape} in the guide, "
+            f"{site.dist.dtype} of {site.dist.event_shape} in the model{lines}"
+        )
+    site.kind, site.node = SiteKind.SCORED, guide.node
+    context.trace.scored[site.name] = site
+    return Value(guide.node)
+
+
+def _observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:
+    assert site.dist is not None
+    name, line, dist = site.name, site.where, site.dist
+    if not context.allow_obs:
+        raise ModelError(f"node {name!r} is observed, but a guide has no observations\n  at {line}")
+    if name in context.substitute and context.substitute[name].kind is SiteKind.RANDOM:
+        raise ModelError(
+            f"node {name!r} is observed in the model and sampled in the guide\n  guide at "
+            f"{context.substitute[name].where}\n  model at {line}"
+        )
+    _claim(context, name, line)
+    node = check_plates(
+        _cast_obs(site, lift(f"node {name!r}: obs", ops.as_node, obs).node), f"node {name!r}: obs"
+    )
+    if node.type.shape != dist.event_shape:
+        raise ShapeError(
+            f"node {name!r}: obs has event shape {node.type.shape}, the distribution {dist.event_shape}\n  at {line}"
+        )
+    node = ops.expand(node, context.axes)
+    site.kind, site.node, site.observed = SiteKind.OBSERVED, node, node
+    if obs_mask is not None:
+        site.mask = _mask(site, obs_mask, context)
+        unit = ops.reshape(site.mask, (*dist.batch_of_units, *(1,) * dist.unit_rank))
+        site.node = ops.where(unit, node, _filler(dist))
+    context.trace.sites[name] = site
+    return Value(site.node)
+
+
+def _cast_obs(site: Site, node: Node) -> Node:
+    """`node` in the distribution's dtype. Floats are taken for integers only where they are constant and whole."""
+    assert site.dist is not None
+    if site.dist.dtype == "int" and node.type.dtype == "float":
+        value = node.attrs["value"].value if node.op == "const" else None
+        if value is None or np.any(value != np.floor(value)):
+            raise ModelError(
+                f"node {site.name!r}: {type(site.dist).__name__} observes integers, obs is float; pass integer data or "
+                f"use .astype(int)\n  at {site.where}"
+            )
+    return ops.cast(node, site.dist.dtype)
+
+
+def _mask(site: Site, obs_mask: Any, context: Context) -> Node:
+    assert site.dist is not None
+    units = site.dist.batch_of_units
+    node = lift(f"node {site.name!r}: obs_mask", ops.as_node, obs_mask).node
+    check_plates(node, f"node {site.name!r}: obs_mask")
+    if node.type.shape not in ((), units):
+        raise ShapeError(
+            f"node {site.name!r}: obs_mask has shape {node.type.shape}, the units {units}\n  at {site.where}"
+        )
+    return ops.expand(ops.cast(node, "bool"), context.axes, units)
+
+
+def _filler(dist: Distribution) -> Node:
+    """A value of the support for entries that do not count."""
+    if dist.support is Support.INTERVAL:
+        return ops.stop(dist.draw(*(ops.const(np.full(shape, 0.5)) for shape in dist.uniforms())), "user")
+    if dist.support in (Support.SIMPLEX, Support.ONE_HOT):
+        size = dist.event_shape[-1]
+        return ops.const(np.full(size, 1.0 / size) if dist.support is Support.SIMPLEX else np.eye(size)[0])
+    return ops.cast(FILLERS.get(dist.support, 0.0), dist.dtype)
+
+
+def cost(name: str, value: Any) -> None:
+    """Declare a cost node: a scalar per row of the open plates. The objective is the expectation of the sum of costs.
+
+    Raises
+    ------
+    ModelError
+        Duplicate name, or a value of a plate that is not open.
+    ShapeError
+        `value` has event axes.
+    """
+    context = require("ppl.cost")
+    full, line = context.full_name(name), user_line()
+    _claim(context, full, line)
+    node = check_plates(lift(f"cost {full!r}", ops.as_node, value).node, f"cost {full!r}: the value")
+    if node.type.shape != ():
+        raise ShapeError(
+            f"cost {full!r} must be a scalar per row, its event shape is {node.type.shape}; use np.sum or open a "
+            f"plate\n  at {line}"
+        )
+    node = ops.expand(ops.cast(node, "float"), context.axes)
+    context.trace.costs[full] = Cost(full, node, line, context.axes)
+
+
+def deterministic(name: str, value: Any) -> Value:
+    """Name a value, so that `program.sample` returns it.
+
+    Raises
+    ------
+    ModelError
+        Duplicate name, or a value of a plate that is not open.
+    """
+    context = require("ppl.deterministic")
+    full, line = context.full_name(name), user_line()
+    _claim(context, full, line)
+    node = check_plates(lift(f"node {full!r}", ops.as_node, value).node, f"node {full!r}: the value")
+    node = ops.expand(node, context.axes)
+    context.trace.sites[full] = Site(full, SiteKind.DETERMINISTIC, context.axes, line, node=node)
+    return Value(node)
+
+
+def stop_gradient(value: Any) -> Value:
+    """`value`, through which neither a derivative nor the dependence of downstream costs passes."""
+    return lift("stop_gradient", ops.stop, value, tag="user")
