@@ -1,8 +1,9 @@
 """The contract of a distribution: formulas in IR, used symbolically by the compiler and eagerly by users.
 
-A distribution holds its parameters as IR nodes broadcast to one event shape. A subclass states `param_names`, its
-support, and the formulas below; it never sees plates, particles or branches, because IR ops broadcast named axes.
-Public methods (`log_prob`, `mean`, `entropy`, `cdf`) return symbolic values inside a model and NumPy arrays outside.
+A distribution holds its parameters as IR nodes broadcast to one event shape. A subclass states its
+parameters, its support, and the formulas below; it never sees plates, particles or branches, because IR ops
+broadcast named axes. Public methods (`log_prob`, `mean`, `entropy`, `cdf`) return symbolic values inside a
+model and NumPy arrays outside.
 """
 
 from __future__ import annotations
@@ -12,26 +13,29 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ppl.distributions.checks import checked_parameters
 from ppl.distributions.eager import present
-from ppl.distributions.support import Support
-from ppl.errors import ModelError
+from ppl.distributions.intervals import Interval
+from ppl.distributions.support import INTERVAL_OF, Support
+from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import union_axes
 
 
 class Distribution:
-    """Base class. `params` maps parameter names to nodes of event shape `event_shape` (trailing unit dims included).
+    """Base class. `params` maps parameter names to nodes of one shape (trailing dims of a unit included).
 
     Attributes
     ----------
-    param_names : names of the parameters in constructor order, as given (e.g. ("logits",) or ("probs",)).
     discrete : whether samples take finitely or countably many values.
     dtype : "float" or "int", the dtype of samples.
-    reparameterized : whether `sample` is differentiable in the parameters (a pathwise gradient exists).
+    reparameterized : whether `draw` is differentiable in the parameters (a pathwise gradient exists).
     relaxable : whether `relax` and `relax_given` exist.
-    unit_rank : trailing event dimensions that form one random unit (1 for one-hot and simplex values, else 0).
+    unit_rank : trailing event dimensions that form one random unit (1 for one-hot and simplex values).
+    param_rank : trailing parameter dimensions of one unit (1 for class probabilities).
     moving : parameters that move the support; score-function estimators refuse them.
+    constraints : parameter name to a key of `checks.CONSTRAINTS`; constant parameters are checked.
     """
 
     discrete: ClassVar[bool] = False
@@ -39,20 +43,13 @@ class Distribution:
     reparameterized: ClassVar[bool] = False
     relaxable: ClassVar[bool] = False
     unit_rank: ClassVar[int] = 0
+    param_rank: ClassVar[int] = 0
     moving: ClassVar[frozenset[str]] = frozenset()
+    constraints: ClassVar[dict[str, str]] = {}
 
     def __init__(self, **params: Any):
-        nodes = {name: ops.as_node(value) for name, value in params.items()}
-        self.params: dict[str, Node] = self._broadcast(nodes)
+        self.params: dict[str, Node] = checked_parameters(type(self).__name__, params, self.constraints)
         self.event_mask: Node | None = None
-
-    def _broadcast(self, nodes: dict[str, Node]) -> dict[str, Node]:
-        try:
-            shape = np.broadcast_shapes(*(n.type.shape for n in nodes.values()))
-        except ValueError:
-            listed = ", ".join(f"{k} {n.type.shape}" for k, n in nodes.items())
-            raise ModelError(f"{type(self).__name__}: parameter shapes do not broadcast: {listed}") from None
-        return {k: ops.expand(ops.cast(n, "float"), (), shape) for k, n in nodes.items()}
 
     @property
     def param_names(self) -> tuple[str, ...]:
@@ -80,15 +77,20 @@ class Distribution:
         out.params = dict(zip(self.params, nodes, strict=True))
         return out
 
-    # --- formulas a subclass writes in IR -------------------------------------------------------------------------
+    # formulas a subclass writes in IR
 
     @property
     def support(self) -> Support:
         """Where samples lie."""
         raise ModelError(f"{type(self).__name__} has no support")
 
+    @property
+    def bounds(self) -> Interval:
+        """An interval that holds every entry of every sample, known without the parameters."""
+        return INTERVAL_OF[self.support]
+
     def unit_log_prob(self, value: Node) -> Node:
-        """Log-density per unit, event shape `batch_of_units`. For discrete values its multilinear extension."""
+        """Log-density per unit, event shape `batch_of_units`; discrete values: its multilinear extension."""
         raise ModelError(f"{type(self).__name__} has no log-density")
 
     def uniforms(self) -> tuple[tuple[int, ...], ...]:
@@ -123,14 +125,22 @@ class Distribution:
         """Cumulative distribution function, elementwise."""
         raise ModelError(f"{type(self).__name__} has no cdf")
 
-    # --- derived ---------------------------------------------------------------------------------------------------
+    # derived
 
     def node_log_prob(self, value: Node) -> Node:
         """Log-density of `value` summed over all units: one scalar per plate row. A mask drops units."""
-        units = self.unit_log_prob(value)
-        if self.event_mask is not None:
-            units = ops.where(self.event_mask, units, 0.0)
-        return ops.reduce_sum(units)
+        shape = value.type.shape
+        try:
+            fits = np.broadcast_shapes(shape, self.event_shape) == self.event_shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ShapeError(f"{type(self).__name__} has event {self.event_shape}, its value event {shape}")
+        return self.masked_sum(self.unit_log_prob(ops.expand(value, (), self.event_shape)))
+
+    def masked_sum(self, units: Node) -> Node:
+        """The sum of per-unit numbers over units that count."""
+        return ops.reduce_sum(units if self.event_mask is None else ops.where(self.event_mask, units, 0.0))
 
     def support_size(self) -> float:
         """Number of joint values of the event (inf where not finite)."""
@@ -140,20 +150,23 @@ class Distribution:
     def support_table(self) -> np.ndarray:
         """Every joint value of the event: shape (support_size, *event_shape)."""
         unit = self.unit_support()
-        assert unit is not None
+        if unit is None:
+            raise ModelError(f"{type(self).__name__} does not have a finite support")
         count = int(np.prod(self.batch_of_units))
         grid = np.indices((len(unit),) * count).reshape(count, -1).T
         return unit[grid].reshape(-1, *self.event_shape)
 
     def expand(self, shape: tuple[int, ...]) -> Distribution:
-        """The distribution of event shape `shape + unit dims`, by broadcasting the parameters."""
+        """The distribution of units of shape `shape`, by broadcasting the parameters."""
         out = copy.copy(self)
-        tail = self.event_shape[len(self.event_shape) - self.unit_rank :]
-        out.params = {k: ops.expand(n, (), tuple(shape) + tail) for k, n in self.params.items()}
+        tails = {k: n.type.shape[len(n.type.shape) - self.param_rank :] for k, n in self.params.items()}
+        out.params = {k: ops.expand(n, (), (*shape, *tails[k])) for k, n in self.params.items()}
+        if self.event_mask is not None:
+            out.event_mask = ops.expand(self.event_mask, (), out.batch_of_units)
         return out
 
     def mask(self, mask: Any) -> Distribution:
-        """The same distribution, whose log-density counts only units where `mask` (over `batch_of_units`) is true."""
+        """The same distribution, counting only units where `mask` (over `batch_of_units`) is true."""
         out = copy.copy(self)
         node = ops.cast(ops.as_node(mask), "bool")
         out.event_mask = ops.expand(node, (), self.batch_of_units)
@@ -161,24 +174,24 @@ class Distribution:
             out.event_mask = ops.logical_and(out.event_mask, self.event_mask)
         return out
 
-    # --- public, symbolic or eager ----------------------------------------------------------------------------------
+    # public, symbolic or eager
 
     def log_prob(self, value: Any) -> Any:
         """Log-density of `value`, one number per plate row (eagerly: per leading index beyond the event)."""
-        return present(self, self.node_log_prob, value)
+        return present((self,), self.node_log_prob, value)
 
     def cdf(self, value: Any) -> Any:
         """Cumulative distribution function, elementwise, of the shape of `value`."""
-        return present(self, self.node_cdf, value)
+        return present((self,), self.node_cdf, value)
 
     @property
     def mean(self) -> Any:
         """The mean, of the event's shape."""
-        return present(self, self.node_mean)
+        return present((self,), self.node_mean)
 
     def entropy(self) -> Any:
         """Entropy of the whole event, a scalar per plate row."""
-        return present(self, lambda: ops.reduce_sum(self.unit_entropy()))
+        return present((self,), lambda: self.masked_sum(self.unit_entropy()))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self.params)}; event {self.event_shape})"

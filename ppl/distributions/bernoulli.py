@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.support import Support
+from ppl.distributions.bounds import bounds_of
+from ppl.distributions.formulas import finite, frozen, logit, weigh_log, weigh_log1m
+from ppl.distributions.guards import contains
+from ppl.distributions.intervals import CLOSED_UNIT
+from ppl.distributions.support import Support, is_constant
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node
 
 
-def logit(u: Node) -> Node:
-    """log u - log(1 - u)."""
-    return ops.sub(ops.log(u), ops.log1p(ops.neg(u)))
-
-
 class Bernoulli(Distribution):
     """Bernoulli(probs) or Bernoulli(logits=...): support {0, 1}, samples of the program's float dtype.
 
-    One uniform u gives the sample 1[u > sigmoid(-logits)], its relaxation sigmoid((logits + logit u) / temperature)
-    (Maddison et al. 2017, Jang et al. 2017) and, with a second uniform, the relaxation given the sample (Tucker et
-    al. 2017), all in logits, since in float32 a probability is exactly 1 from logit 17 on.
+    One uniform u gives the sample 1[u > sigmoid(-logits)], its relaxation sigmoid((logits + logit u) /
+    temperature) (Maddison et al. 2017, Jang et al. 2017) and, with a second uniform, the relaxation given the
+    sample (Tucker et al. 2017), all in logits, since in float32 a probability is exactly 1 from logit 17 on.
+    The log-density extends linearly to values between 0 and 1.
+
+    Parameters
+    ----------
+    probs : between 0 and 1, both included.
+    logits : finite log-odds.
     """
 
     discrete = True
     relaxable = True
+    constraints: ClassVar[dict[str, str]] = {"probs": "unit_interval", "logits": "logit"}
 
     def __init__(self, probs: Any = None, logits: Any = None):
         if (probs is None) == (logits is None):
@@ -40,37 +47,63 @@ class Bernoulli(Distribution):
         return self.params["logits"] if "logits" in self.params else logit(self.params["probs"])
 
     @property
+    def in_logits(self) -> bool:
+        """Whether the log-odds are at hand: given, or behind a sigmoid."""
+        return "logits" in self.params or self.params["probs"].op == "sigmoid"
+
+    @property
     def support(self) -> Support:
         """{0, 1}."""
         return Support.BINARY
 
-    def unit_log_prob(self, value: Node) -> Node:
-        """x log p + (1 - x) log(1 - p), linear in x: the multilinear extension on relaxed values."""
-        value = ops.cast(value, "float")
-        if "logits" in self.params:
-            return ops.sub(ops.mul(value, self.logits), ops.softplus(self.logits))
+    def outcome_probs(self) -> tuple[Node, Node]:
+        """Probabilities of 1 and of 0."""
+        if self.in_logits:
+            return ops.sigmoid(self.logits), ops.sigmoid(ops.neg(self.logits))
+        return self.params["probs"], ops.sub(1.0, self.params["probs"])
+
+    def expected_log_prob(self, one: Node, zero: Node) -> Node:
+        """one * log P(1) + zero * log P(0) with 0 * (-inf) = 0."""
+        if self.in_logits:
+            a = self.logits
+            return ops.neg(ops.add(ops.mul(one, ops.softplus(ops.neg(a))), ops.mul(zero, ops.softplus(a))))
         p = self.params["probs"]
-        yes = ops.where(ops.equal(value, 0.0), 0.0, ops.mul(value, ops.log(p)))
-        no = ops.where(ops.equal(value, 1.0), 0.0, ops.mul(ops.sub(1.0, value), ops.log1p(ops.neg(p))))
-        return ops.add(yes, no)
+        return ops.add(weigh_log(one, p), weigh_log1m(zero, p))
+
+    def unit_log_prob(self, value: Node) -> Node:
+        """x log p + (1 - x) log(1 - p), linear in x: the multilinear extension on relaxed values.
+
+        Constants outside [0, 1] have -inf; symbolic values are taken to lie inside, so that no jump is
+        introduced.
+        """
+        value = ops.cast(value, "float")
+        if self.in_logits:
+            out = ops.sub(ops.mul(value, self.logits), ops.softplus(self.logits))
+        else:
+            out = self.expected_log_prob(value, ops.sub(1.0, value))
+        if is_constant(value) and not bounds_of(value).within(CLOSED_UNIT):
+            out = ops.where(contains(CLOSED_UNIT, value), out, -math.inf)
+        return out
 
     def draw(self, *u: Node) -> Node:
         """1[u > sigmoid(-logits)]."""
-        return ops.cast(ops.less(ops.sigmoid(ops.neg(self.logits)), u[0]), "float")
+        return ops.cast(ops.less(self.outcome_probs()[1], u[0]), "float")
 
     def relax(self, temperature: Node, *u: Node) -> Node:
         """sigmoid((logits + logit u) / temperature)."""
-        return ops.sigmoid(ops.div(ops.add(self.logits, logit(u[0])), temperature))
+        return ops.sigmoid(ops.div(ops.add(finite(self.logits), logit(u[0])), temperature))
 
     def relax_given(self, temperature: Node, value: Node, *v: Node) -> Node:
-        """The relaxation conditional on `value`: the logistic variable z truncated to the side of 0 that it says.
+        """The relaxation conditional on `value`: the logistic variable z truncated to the side of 0 that it
+        says.
 
-        With w uniform: z = softplus(a + log w) - log(1 - w) for 1, and log w - softplus(log(1 - w) - a) for 0.
+        With w uniform: z = softplus(a + log w) - log(1 - w) for 1, and log w - softplus(log(1 - w) - a) for
+        0.
         """
-        a, log_w, log_not = self.logits, ops.log(v[0]), ops.log1p(ops.neg(v[0]))
+        a, log_w, log_not = finite(self.logits), ops.log(v[0]), ops.log1p(ops.neg(v[0]))
         one = ops.sub(ops.softplus(ops.add(a, log_w)), log_not)
         zero = ops.sub(log_w, ops.softplus(ops.sub(log_not, a)))
-        return ops.sigmoid(ops.div(ops.where(ops.less(0.5, value), one, zero), temperature))
+        return ops.sigmoid(ops.div(ops.where(ops.less(0.5, frozen(value)), one, zero), temperature))
 
     def unit_support(self) -> np.ndarray:
         """0 and 1."""
@@ -81,11 +114,10 @@ class Bernoulli(Distribution):
         return self.params["probs"] if "probs" in self.params else ops.sigmoid(self.logits)
 
     def unit_entropy(self) -> Node:
-        """softplus(a) - a sigmoid(a)."""
-        a = self.logits
-        return ops.sub(ops.softplus(a), ops.mul(a, ops.sigmoid(a)))
+        """-p log p - (1 - p) log(1 - p)."""
+        return ops.neg(self.expected_log_prob(*self.outcome_probs()))
 
     def node_cdf(self, value: Node) -> Node:
         """0 below 0, 1 - probs below 1, then 1."""
-        below = ops.where(ops.less(value, 0.0), 0.0, ops.sub(1.0, self.node_mean()))
+        below = ops.where(ops.less(value, 0.0), 0.0, self.outcome_probs()[1])
         return ops.where(ops.less(value, 1.0), below, 1.0)

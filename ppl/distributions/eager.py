@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import Node, topological
@@ -16,22 +17,35 @@ from ppl.ir.types import Axis, Kind
 if TYPE_CHECKING:
     from ppl.distributions.base import Distribution
 
+EAGER_OPS = ("const", "expand", "cast", "reshape", "and")
 
-def present(dist: Distribution, formula: Callable[..., Node], *values: Any) -> Any:
+
+def present(dists: Sequence[Distribution], formula: Callable[..., Node], *values: Any) -> Any:
     """Apply `formula` to `values`; evaluate at once (float64) where nothing is symbolic.
 
-    Eagerly, axes of a value beyond the event are leading axes that stay in the result.
+    Eagerly, axes of a value beyond the event are leading axes that stay in the result. `dists` are the
+    distributions whose parameters and masks the formula reads; values have the event shape of the first.
     """
-    nodes = [*dist.params.values(), *(ops.as_node(v) for v in values)]
-    if any(n.op not in ("const", "expand", "cast", "reshape") for n in topological(nodes)):
+    nodes = [n for d in dists for n in (*d.params.values(), d.event_mask) if n is not None]
+    symbolic = any(isinstance(v, Node) or hasattr(v, "__ppl_node__") for v in values)
+    if symbolic or any(n.op not in EAGER_OPS for n in topological(nodes)):
         from ppl.lang.value import Value
 
         return Value(formula(*(ops.as_node(v) for v in values)))
     arrays = [np.asarray(v) for v in values]
-    lead = arrays[0].shape[: max(arrays[0].ndim - len(dist.event_shape), 0)] if arrays else ()
+    event = len(dists[0].event_shape)
+    lead = np.broadcast_shapes(*(a.shape[: max(a.ndim - event, 0)] for a in arrays))
     if not lead:
         return evaluate([formula(*map(ops.as_node, arrays))], Env(dtype=np.float64))[0][()]
     axis = Axis("eager", Kind.PLATE, math.prod(lead))
-    rows = [ops.distribute(ops.const(a.reshape(-1, *a.shape[len(lead) :])), axis) for a in arrays]
+    rows = [ops.distribute(ops.const(_flat(a, lead, event)), axis) for a in arrays]
     out = evaluate([formula(*rows)], Env(dtype=np.float64))[0]
     return out.reshape(*lead, *out.shape[1:])
+
+
+def _flat(array: np.ndarray, lead: tuple[int, ...], event: int) -> np.ndarray:
+    """`array` with its leading axes broadcast to `lead` and flattened."""
+    if array.ndim < event:
+        raise ModelError(f"a value of shape {array.shape} has fewer axes than the event, which has {event}")
+    tail = array.shape[array.ndim - event :]
+    return np.broadcast_to(array, lead + tail).reshape(-1, *tail)

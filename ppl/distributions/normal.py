@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
+from ppl.distributions.formulas import LOG_SQRT_2PI, affine, standardize
 from ppl.distributions.support import Support
 from ppl.ir import ops
 from ppl.ir.node import Node
 
-LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
-
 
 class Normal(Distribution):
-    """Normal(loc, scale): support the real line; path loc + scale * ndtri(u)."""
+    """Normal(loc, scale): support the real line; path loc + scale * ndtri(u).
+
+    Parameters
+    ----------
+    loc, scale : real, positive.
+    """
 
     reparameterized = True
+    constraints: ClassVar[dict[str, str]] = {"loc": "real", "scale": "positive"}
 
     def __init__(self, loc: Any = 0.0, scale: Any = 1.0):
         super().__init__(loc=loc, scale=scale)
@@ -28,13 +32,13 @@ class Normal(Distribution):
 
     def unit_log_prob(self, value: Node) -> Node:
         """-(x - loc)^2 / (2 scale^2) - log scale - log sqrt(2 pi)."""
-        standard = ops.div(ops.sub(value, self.params["loc"]), self.params["scale"])
+        standard = standardize(value, self.params["loc"], self.params["scale"])
         quadratic = ops.mul(-0.5, ops.mul(standard, standard))
         return ops.sub(ops.sub(quadratic, ops.log(self.params["scale"])), LOG_SQRT_2PI)
 
     def draw(self, *u: Node) -> Node:
         """loc + scale * ndtri(u)."""
-        return ops.add(self.params["loc"], ops.mul(self.params["scale"], ops.ndtri(u[0])))
+        return affine(self.params["loc"], self.params["scale"], ops.ndtri(u[0]))
 
     def node_mean(self) -> Node:
         """loc."""
@@ -46,4 +50,4 @@ class Normal(Distribution):
 
     def node_cdf(self, value: Node) -> Node:
         """Normal cdf."""
-        return ops.ndtr(ops.div(ops.sub(value, self.params["loc"]), self.params["scale"]))
+        return ops.ndtr(standardize(value, self.params["loc"], self.params["scale"]))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from enum import Enum
 
+import numpy as np
+
+from ppl.distributions.bounds import bounds_of, softmax_argument
+from ppl.distributions.intervals import CLOSED_UNIT, NONNEGATIVE, POSITIVE, REAL, UNIT, Interval
 from ppl.ir.node import Node
 
 
 class Support(Enum):
-    """Sets a sample can lie in. INTERVAL depends on parameters."""
+    """Sets a sample can lie in; POSITIVE, UNIT_INTERVAL, SIMPLEX are open, INTERVAL depends on parameters."""
 
     REAL = "real"
+    NONNEGATIVE = "non-negative"
     POSITIVE = "positive"
     UNIT_INTERVAL = "unit interval"
     INTERVAL = "interval between parameters"
@@ -25,24 +30,68 @@ class Support(Enum):
 
 
 INSIDE: dict[Support, tuple[Support, ...]] = {
-    Support.POSITIVE: (Support.REAL,),
-    Support.UNIT_INTERVAL: (Support.POSITIVE, Support.REAL),
+    Support.NONNEGATIVE: (Support.REAL,),
+    Support.POSITIVE: (Support.NONNEGATIVE, Support.REAL),
+    Support.UNIT_INTERVAL: (Support.POSITIVE, Support.NONNEGATIVE, Support.REAL),
     Support.INTERVAL: (Support.REAL,),
-    Support.SIMPLEX: (Support.UNIT_INTERVAL, Support.POSITIVE, Support.REAL),
-    Support.BINARY: (Support.REAL,),
-    Support.INTEGER: (Support.REAL,),
-    Support.ONE_HOT: (Support.SIMPLEX, Support.REAL),
+    Support.SIMPLEX: (Support.UNIT_INTERVAL, Support.POSITIVE, Support.NONNEGATIVE, Support.REAL),
+    Support.BINARY: (Support.NONNEGATIVE, Support.REAL),
+    Support.INTEGER: (Support.NONNEGATIVE, Support.REAL),
+    Support.ONE_HOT: (Support.NONNEGATIVE, Support.REAL),
 }
 
-RANGE_OF_OP = {"exp": Support.POSITIVE, "sigmoid": Support.UNIT_INTERVAL, "softplus": Support.POSITIVE}
-PASSES_THROUGH = ("expand", "reshape", "transpose", "slice", "route", "stop", "scale_grad", "collect", "distribute", "concat")
+INTERVAL_OF: dict[Support, Interval] = {
+    Support.REAL: REAL,
+    Support.NONNEGATIVE: NONNEGATIVE,
+    Support.POSITIVE: POSITIVE,
+    Support.UNIT_INTERVAL: UNIT,
+    Support.INTERVAL: REAL,
+    Support.SIMPLEX: UNIT,
+    Support.BINARY: CLOSED_UNIT,
+    Support.INTEGER: NONNEGATIVE,
+    Support.ONE_HOT: CLOSED_UNIT,
+}
+
+VIEWS = ("stop", "scale_grad", "graft", "expand", "reshape", "transpose", "slice", "collect", "distribute")
+ROWS = (Support.SIMPLEX, Support.ONE_HOT)
 
 
 def support_of(value: Node) -> Support:
-    """The smallest known set that contains every entry of `value`, read off the expression that makes it."""
-    if value.op == "sample":
-        return value.attrs["site"].dist.support
-    if value.op in PASSES_THROUGH:
-        found = {support_of(a) for a in value.args[: 1 if value.op == "scale_grad" else None]}
-        return found.pop() if len(found) == 1 else Support.REAL
-    return RANGE_OF_OP.get(value.op, Support.REAL)
+    """The smallest known set that holds every entry (row, for SIMPLEX and ONE_HOT) of `value`."""
+    source, keeps_rows = value, True
+    while source.op in VIEWS:
+        keeps_rows = keeps_rows and _keeps_rows(source)
+        source = source.args[0]
+    found = _structure(source)
+    if found is not None and (keeps_rows or found not in ROWS):
+        return found
+    inside = bounds_of(value)
+    narrow_first = (Support.UNIT_INTERVAL, Support.POSITIVE, Support.NONNEGATIVE)
+    return next((s for s in narrow_first if inside.within(INTERVAL_OF[s])), Support.REAL)
+
+
+def _structure(source: Node) -> Support | None:
+    """What is known beyond an interval."""
+    if source.op == "sample":
+        return source.attrs["site"].dist.support
+    if softmax_argument(source) is not None and bounds_of(source) == UNIT:
+        return Support.SIMPLEX
+    truth = source.op == "cast" and source.args[0].type.dtype == "bool"
+    if truth or (source.op == "const" and np.isin(source.attrs["value"].value, (0, 1)).all()):
+        return Support.BINARY
+    return None
+
+
+def _keeps_rows(view: Node) -> bool:
+    """Whether the last event dimension of a view holds the same rows as that of its argument."""
+    before, after = view.args[0].type.shape, view.type.shape
+    if view.op == "transpose" and view.attrs["perm"][-1:] != (len(after) - 1,):
+        return False
+    return before[-1:] == after[-1:]
+
+
+def is_constant(value: Node) -> bool:
+    """Whether `value` is a constant seen through broadcasting, as in eager calls."""
+    while value.op in ("expand", "reshape", "cast", "distribute"):
+        value = value.args[0]
+    return value.op == "const"

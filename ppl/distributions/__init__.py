@@ -1,0 +1,62 @@
+"""Distributions: log-density, sampling path, support and closed KL divergences, written in IR ops, one per
+file.
+
+`REGISTRY` lists every distribution; the law tests run over it, so that a new one is tested the day it is
+added.
+"""
+
+from ppl.distributions.base import Distribution
+from ppl.distributions.bernoulli import Bernoulli
+from ppl.distributions.categorical import Categorical
+from ppl.distributions.exponential import Exponential
+from ppl.distributions.gumbel import Gumbel
+from ppl.distributions.kl import kl, kl_divergence, register_kl
+from ppl.distributions.laplace import Laplace
+from ppl.distributions.logistic import Logistic
+from ppl.distributions.lognormal import LogNormal
+from ppl.distributions.normal import Normal
+from ppl.distributions.onehot import OneHotCategorical
+from ppl.distributions.relaxed_bernoulli import RelaxedBernoulli
+from ppl.distributions.relaxed_onehot import RelaxedOneHotCategorical
+from ppl.distributions.support import Support, support_of
+from ppl.distributions.uniform import Uniform
+
+REGISTRY: dict[str, type[Distribution]] = {
+    d.__name__: d
+    for d in (
+        Normal,
+        LogNormal,
+        Bernoulli,
+        Categorical,
+        OneHotCategorical,
+        Uniform,
+        Exponential,
+        Laplace,
+        Logistic,
+        Gumbel,
+        RelaxedBernoulli,
+        RelaxedOneHotCategorical,
+    )
+}
+
+__all__ = [
+    "REGISTRY",
+    "Bernoulli",
+    "Categorical",
+    "Distribution",
+    "Exponential",
+    "Gumbel",
+    "Laplace",
+    "LogNormal",
+    "Logistic",
+    "Normal",
+    "OneHotCategorical",
+    "RelaxedBernoulli",
+    "RelaxedOneHotCategorical",
+    "Support",
+    "Uniform",
+    "kl",
+    "kl_divergence",
+    "register_kl",
+    "support_of",
+]

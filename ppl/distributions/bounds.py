@@ -1,0 +1,186 @@
+"""Bounds of expressions: an interval that holds every entry of a symbolic value, for all parameters and data.
+
+Log-densities use it to leave out the guard at the edge of a support where no value can cross it. The bounds
+hold for exact real arithmetic: exp(x) is positive although it can underflow. Parameters and data count as
+finite reals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from scipy import special
+
+from ppl.distributions import intervals as iv
+from ppl.distributions.intervals import ANYTHING, CLOSED_UNIT, NONNEGATIVE, POSITIVE, REAL, UNIT, Interval
+from ppl.ir.node import Node, topological
+
+Rule = Callable[..., Interval]
+MINUS_ONE_UP = Interval(-1.0, math.inf)
+SIGNED_UNIT = Interval(-1.0, 1.0, False, False)
+
+
+def bounds_of(value: Node) -> Interval:
+    """The smallest interval known to hold every entry of `value`."""
+    found: dict[int, Interval] = {}
+    for node in topological([value]):
+        found[id(node)] = RULES.get(node.op, _unknown)(node, *(found[id(a)] for a in node.args))
+    return found[id(value)]
+
+
+def softmax_argument(node: Node) -> Node | None:
+    """x where `node` is softmax(x) along its last event dimension as `ops.softmax` writes it, else None."""
+    if node.op != "div" or node.args[0].op != "exp":
+        return None
+    top, total = node.args
+    shifted = top.args[0]
+    if _row_total(total) is not top or shifted.op != "sub":
+        return None
+    return shifted.args[0] if _row_total(shifted.args[1], "amax") is shifted.args[0] else None
+
+
+def _row_total(node: Node, op: str = "sum") -> Node | None:
+    """x where `node` is the sum (or maximum) of x over its last dimension, broadcast back along it."""
+    shape = node.type.shape
+    while node.op in ("expand", "stop"):
+        node = node.args[0]
+    if node.op != "reshape" or not shape or node.type.shape != (*shape[:-1], 1):
+        return None
+    (inner,) = node.args
+    over_last = inner.op == op and inner.attrs == {"axes": (), "dims": (len(shape) - 1,)}
+    return inner.args[0] if over_last else None
+
+
+def _unknown(node: Node, *args: Interval) -> Interval:
+    return ANYTHING
+
+
+def _same(node: Node, a: Interval, *rest: Interval) -> Interval:
+    return a
+
+
+def _fixed(interval: Interval) -> Rule:
+    return lambda node, *args: interval
+
+
+def _monotone(function: Callable[[np.float64], np.float64], domain: Interval = ANYTHING) -> Rule:
+    def rule(node: Node, a: Interval) -> Interval:
+        if not a.within(domain):
+            return ANYTHING
+        with np.errstate(all="ignore"):
+            return iv.hull([(float(function(np.float64(end))), opened) for end, opened in iv.ends(a)])
+
+    return rule
+
+
+def _const(node: Node) -> Interval:
+    value = node.attrs["value"].value
+    if not value.size or np.isnan(value).any():
+        return ANYTHING
+    return Interval(float(value.min()), float(value.max()), False, False)
+
+
+def _mul(node: Node, a: Interval, b: Interval) -> Interval:
+    return iv.mul(a, b) if node.args[0] is not node.args[1] else iv.mul(iv.absolute(a), iv.absolute(a))
+
+
+def _div(node: Node, a: Interval, b: Interval) -> Interval:
+    if softmax_argument(node) is None:
+        return iv.div(a, b)
+    return UNIT if node.type.shape[-1] > 1 and a.within(POSITIVE) else CLOSED_UNIT
+
+
+def _pow(node: Node, a: Interval, b: Interval) -> Interval:
+    if b.lo == b.hi and b.lo > 0 and b.lo % 2 == 0:
+        return _monotone(lambda x: x**b.lo)(node, iv.absolute(a))
+    return POSITIVE if a.within(POSITIVE) and b.within(REAL) else ANYTHING
+
+
+def _sum(node: Node, a: Interval) -> Interval:
+    sizes = [node.args[0].type.shape[d] for d in node.attrs["dims"]]
+    lengths = [axis.size for axis in node.attrs["axes"]]
+    return iv.some(a) if None in lengths else iv.times(a, math.prod(sizes + lengths))
+
+
+def _contract(node: Node, a: Interval, b: Interval) -> Interval:
+    sizes: dict[str, int] = {}
+    for labels, argument in zip((node.attrs["a"], node.attrs["b"]), node.args, strict=True):
+        sizes.update(zip(labels, argument.type.shape, strict=True))
+    lengths = [axis.size for axis in node.attrs["over"]]
+    summed = [n for label, n in sizes.items() if label not in node.attrs["out"]]
+    product = iv.mul(a, b)
+    return iv.some(product) if None in lengths else iv.times(product, math.prod(summed + lengths))
+
+
+def _route(node: Node, *args: Interval) -> Interval:
+    entries = []
+    for pairs in node.attrs["terms"]:
+        total = iv.ZERO
+        for argument, _ in pairs:
+            total = iv.add(total, args[argument])
+        entries.append(total)
+    return iv.union(*entries)
+
+
+def _cast(node: Node, a: Interval) -> Interval:
+    if node.type.dtype == "bool":
+        return CLOSED_UNIT
+    if node.type.dtype == "float" or node.args[0].type.dtype != "float":
+        return a
+    return iv.hull([(float(np.trunc(end)), opened and math.isinf(end)) for end, opened in iv.ends(a)])
+
+
+def _argmax(node: Node, a: Interval) -> Interval:
+    return Interval(0.0, node.args[0].type.shape[-1] - 1.0, False, False)
+
+
+def _sample(node: Node, *args: Interval) -> Interval:
+    return node.attrs["site"].dist.bounds
+
+
+VIEWS = ("expand", "reshape", "transpose", "slice", "collect", "distribute")
+SAME = (*VIEWS, "stop", "graft", "scale_grad", "amax", "take")
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(SAME, _same),
+    **dict.fromkeys(("param", "aux", "hyper", "input"), _fixed(REAL)),
+    **dict.fromkeys(("size", "scale", "rowid"), _fixed(NONNEGATIVE)),
+    **dict.fromkeys(("lt", "le", "eq", "and", "or", "not"), _fixed(CLOSED_UNIT)),
+    **dict.fromkeys(("sin", "cos", "sign"), _fixed(SIGNED_UNIT)),
+    "const": _const,
+    "noise": _fixed(UNIT),
+    "sample": _sample,
+    "cast": _cast,
+    "argmax": _argmax,
+    "where": lambda node, c, a, b: iv.union(a, b),
+    "concat": lambda node, *args: iv.union(*args),
+    "route": _route,
+    "pad": lambda node, a: iv.union(a, iv.ZERO),
+    "neg": lambda node, a: iv.neg(a),
+    "abs": lambda node, a: iv.absolute(a),
+    "add": lambda node, a, b: iv.add(a, b),
+    "sub": lambda node, a, b: iv.add(a, iv.neg(b)),
+    "max": lambda node, a, b: iv.maximum(a, b),
+    "min": lambda node, a, b: iv.minimum(a, b),
+    "mul": _mul,
+    "div": _div,
+    "pow": _pow,
+    "sum": _sum,
+    "contract": _contract,
+    "exp": _monotone(np.exp),
+    "expm1": _monotone(np.expm1),
+    "tanh": _monotone(np.tanh),
+    "atan": _monotone(np.arctan),
+    "erf": _monotone(special.erf),
+    "ndtr": _monotone(special.ndtr),
+    "log_ndtr": _monotone(special.log_ndtr),
+    "sigmoid": _monotone(special.expit),
+    "softplus": _monotone(lambda x: np.logaddexp(0.0, x)),
+    "log": _monotone(np.log, NONNEGATIVE),
+    "log1p": _monotone(np.log1p, MINUS_ONE_UP),
+    "sqrt": _monotone(np.sqrt, NONNEGATIVE),
+    "ndtri": _monotone(special.ndtri, CLOSED_UNIT),
+    "lgamma": lambda node, a: REAL if a.within(POSITIVE) else ANYTHING,
+}

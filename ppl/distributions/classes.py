@@ -1,0 +1,85 @@
+"""What distributions over K classes share: probabilities or logits with a trailing axis of classes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ppl.distributions.base import Distribution
+from ppl.distributions.bounds import softmax_argument
+from ppl.distributions.formulas import weigh, weigh_log
+from ppl.errors import ModelError, ShapeError
+from ppl.ir import ops
+from ppl.ir.node import Node
+
+
+class Classes(Distribution):
+    """Base of Categorical, OneHotCategorical and their relaxation. Symbolic `probs` are normalised, for
+    safety.
+
+    Parameters
+    ----------
+    probs : non-negative, rows sum to 1.
+    logits : finite or -inf; need not be normalised.
+    """
+
+    discrete = True
+    param_rank = 1
+    constraints: ClassVar[dict[str, str]] = {"probs": "simplex", "logits": "class_logits"}
+
+    def __init__(self, probs: Any = None, logits: Any = None, **others: Any):
+        name = type(self).__name__
+        if (probs is None) == (logits is None):
+            raise ModelError(f"{name} takes exactly one of probs and logits")
+        given = {"logits": logits} if probs is None else {"probs": probs}
+        (label, value), *_ = given.items()
+        shape = ops.as_node(value).type.shape
+        if not shape or not shape[-1]:
+            raise ShapeError(f"{name}: {label} needs a last axis of at least one class, got shape {shape}")
+        super().__init__(**others, **given)
+
+    @property
+    def weights(self) -> Node:
+        """The parameter that holds the classes: logits or probs."""
+        return self.params["logits"] if "logits" in self.params else self.params["probs"]
+
+    @property
+    def count(self) -> int:
+        """Number of classes K."""
+        return self.weights.type.shape[-1]
+
+    @property
+    def logits(self) -> Node:
+        """Log-probabilities up to a constant per row."""
+        if "logits" in self.params:
+            return self.params["logits"]
+        behind = softmax_argument(self.params["probs"])
+        return ops.log(self.params["probs"]) if behind is None else behind
+
+    @property
+    def in_logits(self) -> bool:
+        """Whether logits are at hand: given, or behind a softmax."""
+        return "logits" in self.params or softmax_argument(self.params["probs"]) is not None
+
+    def log_probs(self) -> Node:
+        """Normalised log-probabilities of the classes."""
+        if self.in_logits:
+            return ops.log_softmax(self.logits)
+        return ops.sub(self.logits, ops.log(ops.reduce_sum(self.params["probs"], -1, keepdims=True)))
+
+    def class_probs(self) -> Node:
+        """Normalised probabilities of the classes."""
+        if self.in_logits:
+            return ops.softmax(self.logits)
+        return ops.div(self.params["probs"], ops.reduce_sum(self.params["probs"], -1, keepdims=True))
+
+    def expected_log_prob(self, weight: Node) -> Node:
+        """Sum over classes of weight * log probability, with 0 * (-inf) = 0; linear in `weight`."""
+        if self.in_logits:
+            return ops.reduce_sum(weigh(weight, self.log_probs()), -1)
+        p = self.params["probs"]
+        total = ops.log(ops.reduce_sum(p, -1))
+        return ops.sub(ops.reduce_sum(weigh_log(weight, p), -1), ops.mul(ops.reduce_sum(weight, -1), total))
+
+    def unit_entropy(self) -> Node:
+        """Minus the sum of p log p."""
+        return ops.neg(self.expected_log_prob(self.class_probs()))

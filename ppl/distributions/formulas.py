@@ -1,0 +1,69 @@
+"""Formulas that several distributions share, in the form that stays right in the tails."""
+
+from __future__ import annotations
+
+import math
+
+from ppl.distributions.bounds import bounds_of
+from ppl.distributions.intervals import POSITIVE, Interval
+from ppl.ir import ops
+from ppl.ir.node import Node
+
+LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
+EULER = 0.57721566490153286061
+BELOW_ONE = Interval(-math.inf, 1.0)
+HUGE = 1e30
+
+
+def logit(u: Node) -> Node:
+    """log u - log(1 - u); of sigmoid(x) it is x."""
+    return u.args[0] if u.op == "sigmoid" else ops.sub(ops.log(u), ops.log1p(ops.neg(u)))
+
+
+def gumbel(u: Node) -> Node:
+    """A standard Gumbel variable -log(-log u) from a uniform u."""
+    return ops.neg(ops.log(ops.neg(ops.log(u))))
+
+
+def frozen(x: Node) -> Node:
+    """`x` where it only decides which formula applies to the same function: no derivative, no jump."""
+    return ops.stop(x, "select")
+
+
+def weigh(x: Node, log_p: Node) -> Node:
+    """x log p with 0 * (-inf) = 0, linear in x."""
+    if not bounds_of(log_p).lo_open:
+        dead = ops.logical_and(ops.equal(frozen(x), 0.0), ops.equal(frozen(log_p), -math.inf))
+        log_p = ops.where(dead, 0.0, log_p)
+    return ops.mul(x, log_p)
+
+
+def weigh_log(x: Node, p: Node) -> Node:
+    """x log p with 0 log 0 = 0, linear in x; the derivative in p is 0 where both are 0."""
+    if not bounds_of(p).within(POSITIVE):
+        p = ops.where(ops.logical_and(ops.equal(frozen(x), 0.0), ops.equal(frozen(p), 0.0)), 1.0, p)
+    return ops.mul(x, ops.log(p))
+
+
+def weigh_log1m(x: Node, p: Node) -> Node:
+    """x log(1 - p) with 0 log 0 = 0, linear in x."""
+    if not bounds_of(p).within(BELOW_ONE):
+        p = ops.where(ops.logical_and(ops.equal(frozen(x), 0.0), ops.equal(frozen(p), 1.0)), 0.0, p)
+    return ops.mul(x, ops.log1p(ops.neg(p)))
+
+
+def finite(x: Node) -> Node:
+    """`x` with huge numbers for infinities, so that x / temperature has a derivative in the temperature."""
+    inside = bounds_of(x)
+    x = x if inside.lo_open else ops.maximum(x, -HUGE)
+    return x if inside.hi_open else ops.minimum(x, HUGE)
+
+
+def standardize(value: Node, loc: Node, scale: Node) -> Node:
+    """(value - loc) / scale."""
+    return ops.div(ops.sub(value, loc), scale)
+
+
+def affine(loc: Node, scale: Node, standard: Node) -> Node:
+    """loc + scale * standard."""
+    return ops.add(loc, ops.mul(scale, standard))

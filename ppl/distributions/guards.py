@@ -1,0 +1,46 @@
+"""The guard at the edge of a support: log-density -inf outside, left out where no path can cross the edge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ppl.distributions.bounds import bounds_of
+from ppl.distributions.intervals import Interval
+from ppl.ir import ops
+from ppl.ir.node import Node
+
+if TYPE_CHECKING:
+    from ppl.distributions.base import Distribution
+
+
+def owns(dist: Distribution, value: Node) -> bool:
+    """Whether `value` is a random node's sample from this very distribution, so inside its support."""
+    if value.op != "sample":
+        return False
+    source = value.attrs["site"].dist
+    return type(source) is type(dist) and tuple(source.params.values()) == tuple(dist.params.values())
+
+
+def guarded(
+    dist: Distribution, value: Node, closure: Interval, safe: float, formula: Callable[[Node], Node]
+) -> Node:
+    """`formula(value)` where every value lies in `closure` for sure; else with -inf outside of it.
+
+    The guard is a jump, through which no pathwise gradient is allowed. Outside, the formula sees the number
+    `safe`, so that it makes no NaN.
+    """
+    if owns(dist, value) or bounds_of(value).within(closure):
+        return formula(value)
+    inside = contains(closure, value)
+    return ops.where(inside, formula(ops.where(inside, value, safe)), -math.inf)
+
+
+def contains(closure: Interval, value: Node) -> Node:
+    """Whether each entry of `value` lies in an interval with a finite lower end."""
+    above = ops.less(closure.lo, value) if closure.lo_open else ops.less_equal(closure.lo, value)
+    if math.isinf(closure.hi):
+        return above
+    below = ops.less(value, closure.hi) if closure.hi_open else ops.less_equal(value, closure.hi)
+    return ops.logical_and(above, below)

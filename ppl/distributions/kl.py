@@ -1,0 +1,100 @@
+"""Closed Kullback-Leibler divergences, one registered function per pair of distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ppl.distributions.base import Distribution
+from ppl.distributions.bernoulli import Bernoulli
+from ppl.distributions.categorical import Categorical
+from ppl.distributions.classes import Classes
+from ppl.distributions.eager import present
+from ppl.distributions.exponential import Exponential
+from ppl.distributions.lognormal import LogNormal
+from ppl.distributions.normal import Normal
+from ppl.distributions.onehot import OneHotCategorical
+from ppl.errors import ModelError, ShapeError
+from ppl.ir import ops
+from ppl.ir.node import Node
+
+Formula = Callable[[Any, Any], Node]
+F = TypeVar("F", bound=Formula)
+KL_PAIRS: dict[tuple[type[Distribution], type[Distribution]], Formula] = {}
+
+
+def register_kl(p: type[Distribution], q: type[Distribution]) -> Callable[[F], F]:
+    """Register a function of (p, q) that gives KL(p || q) per unit, event shape `batch_of_units`."""
+
+    def register(function: F) -> F:
+        KL_PAIRS[p, q] = function
+        return function
+
+    return register
+
+
+def kl_divergence(p: Distribution, q: Distribution) -> Node | None:
+    """KL(p || q) = E_p[log p - log q] summed over units: a scalar per row; None where no closed form is
+    registered.
+
+    With masks it is the sum over units that count, and closed only where both sides have the same mask.
+    """
+    formula = KL_PAIRS.get((type(p), type(q)))
+    if formula is None or p.event_mask is not q.event_mask:
+        return None
+    if p.event_shape != q.event_shape:
+        raise ShapeError(f"KL of {p!r} and {q!r}: event shapes differ")
+    return p.masked_sum(formula(p, q))
+
+
+def kl(p: Distribution, q: Distribution) -> Any:
+    """KL(p || q), symbolic inside a model and a number outside.
+
+    Raises
+    ------
+    ModelError
+        Where no closed form is registered for the pair, or the masks differ.
+    """
+
+    def formula() -> Node:
+        found = kl_divergence(p, q)
+        if found is None:
+            raise ModelError(f"KL({type(p).__name__} || {type(q).__name__}) has no closed form here")
+        return found
+
+    return present((p, q), formula)
+
+
+@register_kl(Normal, Normal)
+@register_kl(LogNormal, LogNormal)
+def _normal(p: Normal | LogNormal, q: Normal | LogNormal) -> Node:
+    """(r^2 - 1) / 2 - log r + (shift / scale_q)^2 / 2, r = scale_p / scale_q; exp changes nothing."""
+    scale_p, scale_q = p.params["scale"], q.params["scale"]
+    ratio = ops.div(scale_p, scale_q)
+    shift = ops.div(ops.sub(p.params["loc"], q.params["loc"]), scale_q)
+    squares = ops.sub(ops.add(ops.mul(ratio, ratio), ops.mul(shift, shift)), 1.0)
+    return ops.add(ops.mul(0.5, squares), ops.sub(ops.log(scale_q), ops.log(scale_p)))
+
+
+@register_kl(Bernoulli, Bernoulli)
+def _bernoulli(p: Bernoulli, q: Bernoulli) -> Node:
+    """Sum over both outcomes of P (log P - log Q)."""
+    outcomes = p.outcome_probs()
+    return ops.sub(p.expected_log_prob(*outcomes), q.expected_log_prob(*outcomes))
+
+
+@register_kl(Categorical, Categorical)
+@register_kl(OneHotCategorical, OneHotCategorical)
+def _classes(p: Classes, q: Classes) -> Node:
+    """Sum over classes of P (log P - log Q)."""
+    if p.count != q.count:
+        raise ShapeError(f"KL of {p!r} and {q!r}: {p.count} and {q.count} classes")
+    probs = p.class_probs()
+    return ops.sub(p.expected_log_prob(probs), q.expected_log_prob(probs))
+
+
+@register_kl(Exponential, Exponential)
+def _exponential(p: Exponential, q: Exponential) -> Node:
+    """log(rate_p / rate_q) + rate_q / rate_p - 1."""
+    rate_p, rate_q = p.params["rate"], q.params["rate"]
+    return ops.sub(ops.add(ops.sub(ops.log(rate_p), ops.log(rate_q)), ops.div(rate_q, rate_p)), 1.0)

@@ -1,0 +1,80 @@
+"""The uniform distribution on an interval."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ppl.distributions.base import Distribution
+from ppl.distributions.bounds import bounds_of
+from ppl.distributions.checks import constant_value
+from ppl.distributions.guards import owns
+from ppl.distributions.intervals import Interval
+from ppl.distributions.support import Support
+from ppl.errors import ModelError
+from ppl.ir import ops
+from ppl.ir.node import Node
+
+
+class Uniform(Distribution):
+    """Uniform(low, high): support low <= x <= high, which both parameters move; path low + (high - low) * u.
+
+    Parameters
+    ----------
+    low, high : real, low < high.
+    """
+
+    reparameterized = True
+    moving = frozenset({"low", "high"})
+    constraints: ClassVar[dict[str, str]] = {"low": "real", "high": "real"}
+
+    def __init__(self, low: Any = 0.0, high: Any = 1.0):
+        super().__init__(low=low, high=high)
+        low_value, high_value = (constant_value(self.params[name]) for name in ("low", "high"))
+        if low_value is None or high_value is None:
+            return
+        bad = np.argwhere(np.broadcast_to(low_value >= high_value, self.event_shape))
+        if len(bad):
+            first = tuple(bad[0].tolist())
+            pair = [np.broadcast_to(v, self.event_shape)[first] for v in (low_value, high_value)]
+            raise ModelError(f"Uniform: high must be greater than low, got low {pair[0]} and high {pair[1]}")
+
+    @property
+    def support(self) -> Support:
+        """The unit interval for constants 0 and 1, else an interval between the parameters."""
+        inside = self.bounds
+        return Support.UNIT_INTERVAL if (inside.lo, inside.hi) == (0.0, 1.0) else Support.INTERVAL
+
+    @property
+    def bounds(self) -> Interval:
+        """From the smallest low to the largest high, as far as they are known."""
+        return Interval(bounds_of(self.params["low"]).lo, bounds_of(self.params["high"]).hi)
+
+    def unit_log_prob(self, value: Node) -> Node:
+        """-log(high - low) inside."""
+        low, high = self.params["low"], self.params["high"]
+        inside = Interval(bounds_of(low).hi, bounds_of(high).lo, False, False)
+        density, value = ops.broadcast(ops.neg(ops.log(ops.sub(high, low))), value)
+        if owns(self, value) or bounds_of(value).within(inside):
+            return density
+        within = ops.logical_and(ops.less_equal(low, value), ops.less_equal(value, high))
+        return ops.where(within, density, -np.inf)
+
+    def draw(self, *u: Node) -> Node:
+        """low + (high - low) * u."""
+        low, high = self.params["low"], self.params["high"]
+        return ops.add(low, ops.mul(ops.sub(high, low), u[0]))
+
+    def node_mean(self) -> Node:
+        """(low + high) / 2."""
+        return ops.mul(0.5, ops.add(self.params["low"], self.params["high"]))
+
+    def unit_entropy(self) -> Node:
+        """log(high - low)."""
+        return ops.log(ops.sub(self.params["high"], self.params["low"]))
+
+    def node_cdf(self, value: Node) -> Node:
+        """(x - low) / (high - low), cut off at 0 and 1."""
+        low, high = self.params["low"], self.params["high"]
+        return ops.minimum(ops.maximum(ops.div(ops.sub(value, low), ops.sub(high, low)), 0.0), 1.0)
