@@ -114,10 +114,10 @@ def loop_vjp(node: Node, cotangents: list[Node | None], differentiate: Callable)
     bars = [ops.zeros_like(body.result_type(i, length)) if c is None else c for i, c in enumerate(cotangents)]
 
     index = placeholder(body.index.type)
-    carry_bars = [placeholder(t.type) for t in body.carries]
+    carry_bars = [placeholder(Type(c.type.axes, c.type.shape)) for c in body.carries]
     sums = [placeholder(Type(c.type.axes, c.type.shape)) for c in consts]
     ins = [placeholder(a.type) for a in body.args]
-    y_bars = [placeholder(y.type) for y in body.ys]
+    y_bars = [placeholder(Type(y.type.axes, y.type.shape)) for y in body.ys]
     outputs = substitute(body.outputs, {body.index: index, **dict(zip(body.args, ins, strict=True))})
     seeds = [(o, s) for o, s in zip(outputs, [*carry_bars, *y_bars], strict=True) if o.type.dtype == "float"]
     grads = differentiate(seeds, ins)

@@ -15,10 +15,10 @@ OUTSIDE_LOOPS = ("param", "aux")
 def verify(outputs: Sequence[Node]) -> None:
     """Check a graph.
 
-    Checked: every op is known and its type is what its shape rule says; named axes are in canonical order, with
-    at most one branch axis, last, whose copies are sorted with the trunk first; `arg` occurs only inside loop
-    bodies and is one of that body's; a `get` reads a result that its loop has; loops fit their bodies, which are
-    checked too.
+    Checked: every op is known and its type is what its shape rule says; named axes are in canonical order,
+    with at most one branch axis, last, whose copies are sorted with the trunk first; `arg` occurs only inside
+    loop bodies and is one of that body's; a `get` reads a result that its loop has; loops fit their bodies,
+    which are checked too.
 
     Raises
     ------

@@ -54,7 +54,8 @@ def _route(g: Node, n: Node, *args: Node) -> Cotangents:
         branch = arg.type.branch
         count = 1 if branch is None else len(branch.copies)
         back = tuple(
-            tuple((0, t) for t, pairs in enumerate(terms) if live[t] and (i, s) in pairs) for s in range(count)
+            tuple((0, t) for t, pairs in enumerate(terms) if live[t] for pair in pairs if pair == (i, s))
+            for s in range(count)
         )
         out.append(make("route", g, to=branch, terms=back, live=(True,) * count) if any(back) else None)
     return tuple(out)

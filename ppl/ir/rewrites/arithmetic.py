@@ -226,9 +226,22 @@ RULES: dict[str, list[Rule]] = {
     "add": [constant_to_the_right, add_zero, add_negative, add_constants],
     "sub": [add_zero, sub_from_zero, sub_negative, sub_constant, sub_from_shift],
     "mul": [
-        constant_to_the_right, times_one, times_minus_one, multiply_constants, gather_sign, gather_multiple,
+        constant_to_the_right,
+        times_one,
+        times_minus_one,
+        multiply_constants,
+        cancel_quotient,
+        gather_sign,
+        gather_multiple,
     ],
-    "div": [cancel_quotient, times_one, times_minus_one, gather_sign, divide_by_constant_twice, gather_multiple_div],
+    "div": [
+        times_one,
+        times_minus_one,
+        cancel_quotient,
+        gather_sign,
+        divide_by_constant_twice,
+        gather_multiple_div,
+    ],
     "neg": [double_negation, negated_difference, negated_shift, negated_multiple],
     "not": [double_negation],
     "abs": [absolute_of_negative],
@@ -239,4 +252,4 @@ RULES: dict[str, list[Rule]] = {
     "or": [idempotent, decided_logic],
     "where": [decided_where, where_not, where_of_where],
     "cast": [redundant_cast],
-}  # fmt: skip
+}

@@ -154,13 +154,13 @@ def sum_of_view(n: Node) -> Node | None:
 
 
 def sum_all_of_view(n: Node) -> Node | None:
-    """Convert the sum over the whole event of a reshape, transpose or pad to that of its argument."""
+    """Convert the sum over the whole event of a reshape, transpose or pad of x to that of x, unless x has unit dimensions."""
     (x,) = n.args
     whole = n.attrs["dims"] == tuple(range(len(x.type.shape)))
     if x.op not in ("reshape", "transpose", "pad") or not whole:
         return None
     (y,) = x.args
-    return summed(y, n.attrs["axes"], range(len(y.type.shape)))
+    return None if 1 in y.type.shape else summed(y, n.attrs["axes"], range(len(y.type.shape)))
 
 
 COMMON: list[Rule] = [empty_reduction, unit_reduction, merge_reductions, reduce_expand]
