@@ -1,15 +1,16 @@
 """The one place that owns Numba's compile flags.
 
-Every function of ``ppl.kernels``, and every function that the compiler emits, is decorated with `jit` or `inline`.
+Every function of ``ppl.kernels``, and every function that the compiler emits, is decorated with `jit` or
+`inline`.
 
 Promises
 --------
 * No ``nnan`` or ``ninf``: infinite logits and ``isnan`` keep their meaning.
-* `inline` (scalar functions) does not allow reassociation, because two-part constants such as ``x - k*hi - k*lo`` would
-  be folded into one; `jit` (loops) allows it, so that sums vectorise. LLVM keeps the flags of each instruction when
-  it inlines one into the other.
-* Compiled code is cached on disk, and the cache of every kernel is invalidated when any file of this folder changes
-  (Numba itself looks only at the file of the outermost function).
+* `inline` (scalar functions) does not allow reassociation, because two-part constants such as the two
+  halves of ln 2 would be folded into one; `jit` (loops) allows it, so that sums vectorise. LLVM keeps the
+  flags of each instruction when it inlines one into the other.
+* Compiled code is cached on disk, and the cache of every kernel is invalidated when any file of this folder
+  changes (Numba itself looks only at the file of the outermost function).
 * With ``NUMBA_DISABLE_JIT=1`` both decorators return the plain Python function.
 """
 
@@ -42,15 +43,15 @@ def kernels_version() -> str:
 
 
 def jit(fn: Callable[..., Any]) -> Any:
-    """Compile a loop: cached on disk, without the GIL, division by zero as in NumPy, sums may be reassociated."""
+    """Compile a loop: cached, without the GIL, division by zero as in NumPy, sums may be reassociated."""
     return _compile(fn, fastmath=set(LOOP_FASTMATH))
 
 
 def inline(fn: Callable[..., Any]) -> Any:
     """Compile a scalar function that LLVM always inlines into its caller, with value-preserving arithmetic.
 
-    Contraction to fused multiply-add is the only freedom given to the compiler. (Numba's own ``inline="always"``,
-    which rewrites the caller's source form, compiles several times slower for the same machine code.)
+    Contraction to fused multiply-add is the only freedom given to the compiler. The inlining is LLVM's
+    ``alwaysinline``: Numba's own ``inline="always"`` would type every copy of the body again in every caller.
     """
     return _compile(fn, fastmath=set(SCALAR_FASTMATH), forceinline=True)
 
@@ -62,7 +63,7 @@ def _compile(fn: Callable[..., Any], **flags: Any) -> Any:
 
 
 def _stamp_cache(dispatcher: Any) -> None:
-    """Add the version of the kernels to the stamp by which Numba decides whether a cached function is current."""
+    """Add the kernels' version to the stamp by which Numba decides whether a cached function is current."""
     file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
     if hasattr(file, "_source_stamp"):
         file._source_stamp = (file._source_stamp, kernels_version())

@@ -1,8 +1,8 @@
 """Matrix products on flat row-major arrays.
 
-The products call ``numba_xxgemm``, the symbol that Numba registers for ``np.dot`` and that calls SciPy's BLAS: they
-accumulate (beta), take leading dimensions and copy nothing. Everything here is reached by symbol, not by pointer, so
-that callers can be cached on disk.
+The products call ``numba_xxgemm``, the symbol that Numba registers for ``np.dot`` and that calls SciPy's
+BLAS: they accumulate (beta), take leading dimensions and copy nothing. Everything here is reached by symbol,
+not by pointer, so that callers can be cached on disk.
 
 The thread count of the BLAS and its guard are re-exported from `ppl.kernels.cpu.blas_threads`.
 """
@@ -16,7 +16,13 @@ from numba.extending import intrinsic
 from numba.np.linalg import ensure_blas
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.blas_threads import enter_single, get_threads, has_thread_control, leave_single, set_threads
+from ppl.kernels.cpu.blas_threads import (
+    enter_single,
+    get_threads,
+    has_thread_control,
+    leave_single,
+    set_threads,
+)
 
 __all__ = [
     "enter_single",
@@ -47,9 +53,8 @@ def _xxgemm(typing_context, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc
     def codegen(context, builder, signature, arguments):
         ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc = arguments
         char, word, pointer = ir.IntType(8), context.get_value_type(types.intp), cgutils.voidptr_t
-        function_type = ir.FunctionType(
-            ir.IntType(32), [char] * 3 + [word] * 3 + [pointer, pointer, word, pointer, word, pointer, pointer, word]
-        )
+        operands = [pointer, pointer, word, pointer, word, pointer, pointer, word]
+        function_type = ir.FunctionType(ir.IntType(32), [char] * 3 + [word] * 3 + operands)
         function = cgutils.get_or_insert_function(builder.module, function_type, "numba_xxgemm")
 
         def data(array_type, value):
@@ -90,15 +95,25 @@ def gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """
     # Row-major C is column-major C transposed, which is op(B)' op(A)'.
     if m > 0 and n > 0:
-        _xxgemm(
-            tb, ta, n, m, k, np.float32(alpha), b, max(ldb, 1), a, max(lda, 1), np.float32(beta), c, max(ldc, 1)
+        alpha, beta, lda, ldb, ldc = (
+            np.float32(alpha),
+            np.float32(beta),
+            max(lda, 1),
+            max(ldb, 1),
+            max(ldc, 1),
         )
+        _xxgemm(tb, ta, n, m, k, alpha, b, ldb, a, lda, beta, c, ldc)
 
 
 @jit
 def gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """C = alpha op(A) op(B) + beta C for row-major float64 matrices; arguments as for `gemm_f32`."""
     if m > 0 and n > 0:
-        _xxgemm(
-            tb, ta, n, m, k, np.float64(alpha), b, max(ldb, 1), a, max(lda, 1), np.float64(beta), c, max(ldc, 1)
+        alpha, beta, lda, ldb, ldc = (
+            np.float64(alpha),
+            np.float64(beta),
+            max(lda, 1),
+            max(ldb, 1),
+            max(ldc, 1),
         )
+        _xxgemm(tb, ta, n, m, k, alpha, b, ldb, a, lda, beta, c, ldc)

@@ -1,9 +1,9 @@
 """The thread count of the BLAS, and a guard that keeps it at one while programs run.
 
 Numba's threads and the BLAS's must never alternate (design, section 4): a program brackets its run with
-`enter_single` and `leave_single`, which are counted over the whole process, so that two threads that restore the
-count cannot leave it at 1. All of it is nopython code reached by symbol, so callers can be cached on disk; where
-SciPy's BLAS is not an OpenBLAS that we can find, setting does nothing and the count reads 1.
+`enter_single` and `leave_single`, which are counted over the whole process, so that two threads that restore
+the count cannot leave it at 1. All of it is nopython code reached by symbol, so callers can be cached on
+disk; where SciPy's BLAS is not an OpenBLAS that we can find, setting does nothing and the count reads 1.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ from ppl.kernels.config import jit
 
 
 def _find_openblas():
-    """Return the addresses of OpenBLAS's set and get functions, or None; SciPy's own copy is loaded already."""
+    """Return the addresses of the set and get functions of SciPy's OpenBLAS, or None."""
     root = os.path.dirname(scipy.__file__)
     patterns = ("../scipy.libs/*openblas*", ".dylibs/*openblas*", "../scipy_openblas*/lib/*openblas*")
     for path in [p for pattern in patterns for p in glob.glob(os.path.join(root, pattern))]:
@@ -46,7 +46,8 @@ if _found is None:  # symbols must exist all the same, because cached code refer
     _nothing = cfunc(types.void(types.int32))(lambda n: None)
     _one = cfunc(types.int32())(lambda: 1)
     _found = [_nothing.address, _one.address]
-LOCK, USERS, COUNT = 0, 1, 2  # entries of the state: a spin lock, the guard's users, the thread count to restore
+# Entries of the state: a spin lock, the number of users of the guard, the thread count to restore.
+LOCK, USERS, COUNT = 0, 1, 2
 _state = (ctypes.c_int64 * 3)()
 
 llvm.add_symbol("ppl_blas_set_threads", _found[0])

@@ -1,7 +1,8 @@
 """Filling arrays with uniforms, bit for bit those of `ppl.kernels.scalar.noise`.
 
-Full blocks are written by a loop over the 64 lanes with one contiguous output stream per word, which vectorises. The
-first and the last block, where they are cut by the range, are made whole in a small buffer and copied in part.
+Full blocks are written by a loop over the 64 lanes with one contiguous output stream per word, which
+vectorises. The first and the last block, where they are cut by the range, are made whole in a small buffer
+and copied in part.
 """
 
 import numpy as np
@@ -15,7 +16,7 @@ BLOCK_F32, BLOCK_F64 = 256, 128
 
 @inline
 def _block_f32(out, start, block, key, time, step, purpose):
-    """Write the 256 uniforms of one block to ``out[start:]``; `start` is unsigned, so it needs no check for < 0."""
+    """Write the 256 uniforms of one block to ``out[start:]``; an unsigned `start` needs no check for < 0."""
     for lane in range(u64(64)):
         w0, w1, w2, w3 = block_words(block, lane, key, time, step, purpose)
         out[start + lane] = open_uniform_f32(w0)

@@ -1,7 +1,7 @@
 """Optimizer updates in place on flat vectors, for float32 and float64.
 
-Serial and vectorised; a parallel driver calls them on disjoint slices. Every hyperparameter is cast to the type of
-the parameters, so that nothing is computed in double precision by accident.
+Serial and vectorised; a parallel driver calls them on disjoint slices. Every hyperparameter is cast to the
+type of the parameters, so that nothing is computed in double precision by accident.
 """
 
 import math
@@ -53,7 +53,8 @@ def momentum(p, g, buf, lr, beta):
 
 @jit
 def adam(p, g, m, v, lr, b1, b2, eps, t):
-    """One step of Adam (Kingma and Ba, 2015), with bias correction; `t` counts steps from 1, `m` and `v` start at 0.
+    """One step of Adam (Kingma and Ba, 2015), with bias correction; `t` counts steps from 1, `m` and `v`
+    start at 0.
 
     ``m = b1 m + (1 - b1) g``; ``v = b2 v + (1 - b2) g**2``;
     ``p -= lr / (1 - b1**t) m / (sqrt(v / (1 - b2**t)) + eps)``.

@@ -1,8 +1,8 @@
 """How many threads a program may use, and when two parallel regions may run at once.
 
-Numba's ``workqueue`` layer aborts the process when parallel regions run concurrently, so there a process-wide lock
-serialises them; the OpenMP and TBB layers need none. After ``fork`` the child runs on one thread, because GNU OpenMP
-kills a child that enters a parallel region.
+Numba's ``workqueue`` layer aborts the process when parallel regions run concurrently, so there a process-wide
+lock serialises them; the OpenMP and TBB layers need none. After ``fork`` the child runs on one thread,
+because GNU OpenMP kills a child that enters a parallel region.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ _MODULES = {"omp": "omppool", "tbb": "tbbpool", "workqueue": "workqueue"}
 
 
 def num_threads() -> int:
-    """Return the number of threads to use: Numba's (``NUMBA_NUM_THREADS``, ``numba.set_num_threads``), 1 after fork."""
+    """Return the number of threads to use: that of ``numba.get_num_threads``, but 1 in a forked child."""
     return 1 if _forked else int(numba.get_num_threads())
 
 
@@ -32,7 +32,7 @@ def is_thread_safe() -> bool:
 
 
 def _expected_layer() -> str:
-    """The layer that Numba will choose: the configured one, or the first of its priority list that imports."""
+    """The layer that Numba will choose: the configured one, or the first that imports."""
     wanted = numba.config.THREADING_LAYER
     if wanted in ("omp", "tbb", "workqueue"):
         return str(wanted)
@@ -45,7 +45,7 @@ def _expected_layer() -> str:
 
 @contextlib.contextmanager
 def parallel_region() -> Iterator[None]:
-    """Bracket a call of a compiled parallel driver; exclusive in the process where the layer is not thread-safe."""
+    """Bracket a call of a parallel driver; exclusive in the process where the layer is not thread-safe."""
     if is_thread_safe():
         yield
     else:

@@ -1,1 +1,1 @@
-"""CUDA: compiling the scalar functions for a GPU. Importing this package needs neither a GPU nor numba-cuda."""
+"""CUDA: compiling the scalar functions for a GPU. Importing it needs neither a GPU nor numba-cuda."""

@@ -1,7 +1,8 @@
 """Compiling device functions and kernels to PTX on a machine without a GPU.
 
-Needs numba-cuda and the NVVM wheels (``pip install "numba-cuda[cu12]"``), but neither driver nor device: the one
-place where numba-cuda asks the driver, for the compute capability of functions called by the compiled one, is told.
+Needs numba-cuda and the NVVM wheels (``pip install "numba-cuda[cu12]"``), but neither driver nor device: the
+one place where numba-cuda asks the driver, for the compute capability of functions called by the compiled
+one, is told.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def compile_ptx(
     Parameters
     ----------
     fn : function
-        A function of ``ppl.kernels.scalar`` (compiled by `ppl.kernels.config.inline` or plain), or a kernel body.
+        A function of ``ppl.kernels.scalar`` (compiled by `ppl.kernels.config.inline` or plain), or a kernel
+        body.
     signature : tuple of Numba types, or a Numba signature
         Types of the arguments, such as ``(numba.float32,)``.
     cc : (int, int)

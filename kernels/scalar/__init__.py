@@ -1,4 +1,5 @@
-"""Scalar functions, each written once: compiled by Numba for the CPU, and reached from CUDA kernels as device code.
+"""Scalar functions, each written once: compiled by Numba for the CPU, and reached from CUDA kernels as device
+code.
 
 `f32` and `f64` hold functions of the same names; `philox` and `noise` the random bits.
 """

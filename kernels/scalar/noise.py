@@ -1,17 +1,18 @@
 """The noise layout: which random bits belong to which element of which random node.
 
-Uniforms are a pure function of (element, key, time, step, purpose) and nothing else, so that they do not depend on
-threads, devices, tiles or the batch split. `ppl.ir.noise` is the same function in NumPy, written independently.
+Uniforms are a pure function of (element, key, time, step, purpose) and nothing else, so that they do not
+depend on threads, devices, tiles or the batch split. `ppl.ir.noise` is the same function in NumPy, written
+independently.
 
-==========  ==========================================================================================
-counter 0   low 32 bits of ``block * 64 + lane``
-counter 1   its next 16 bits, and ``purpose`` (16 bits: what the noise is for, and the rejection attempt) above
-counter 2   ``time``: the iteration of the innermost loop over time
-counter 3   ``step``: the training step
-key         `mix` of the seed and the hash of the node's name
-float32     256 elements a block: ``block = e // 256``, word ``(e % 256) // 64``, ``lane = e % 64``
-float64     128 elements a block: ``block = e // 128``, words 2p and 2p+1 of ``p = (e % 128) // 64``, ``lane = e % 64``
-==========  ==========================================================================================
+=========  ========================================================================================
+counter 0  low 32 bits of ``block * 64 + lane``
+counter 1  its next 16 bits; above them 16 bits of ``purpose`` (what for, and the rejection attempt)
+counter 2  ``time``: the iteration of the innermost loop over time
+counter 3  ``step``: the training step
+key        `mix` of the seed and the hash of the node's name
+float32    ``block = e // 256``, ``lane = e % 64``, word ``(e % 256) // 64``
+float64    ``block = e // 128``, ``lane = e % 64``, words 2p and 2p + 1 of ``p = (e % 128) // 64``
+=========  ========================================================================================
 """
 
 import numpy as np

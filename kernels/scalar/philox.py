@@ -1,8 +1,8 @@
-"""Philox4x32-10, the counter-based generator behind all noise (Salmon et al., "Parallel random numbers: as easy as
-1, 2, 3", SC 2011).
+"""Philox4x32-10, the counter-based generator behind all noise (Salmon et al., "Parallel random numbers: as
+easy as 1, 2, 3", SC 2011).
 
-The ten rounds are written out: LLVM does not vectorise a loop around this function if there is a loop inside it.
-Every product and sum stays below 2**64, so that the plain Python version raises no overflow warnings.
+The ten rounds are written out: LLVM does not vectorise a loop around this function if there is a loop inside
+it. Every product and sum stays below 2**64, so that the plain Python version raises no overflow warnings.
 """
 
 import numpy as np

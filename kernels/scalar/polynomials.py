@@ -1,7 +1,8 @@
-"""Polynomials of fixed degree by Horner's rule, for coefficients listed as ``horner4(x, c0, c1, c2, c3, c4)``.
+"""Polynomials of fixed degree by Horner's rule, for coefficients listed as ``horner4(x, c0, c1, c2, c3,
+c4)``.
 
-The result has the type of the arguments: the coefficient tables of `f32` and `f64` are cast where they are defined.
-Degrees are written out because LLVM must see straight-line code.
+The result has the type of the arguments: the coefficient tables of `f32` and `f64` are cast where they are
+defined. Degrees are written out because LLVM must see straight-line code.
 """
 
 from ppl.kernels.config import inline

@@ -1,8 +1,8 @@
-"""The reference of the noise layout, in plain NumPy: the interpreter's random bits, and the oracle of the kernels.
+"""The reference of the noise layout, in plain NumPy: the interpreter's random bits and the kernels' oracle.
 
-It is written independently of `ppl.kernels.scalar.noise` and agrees with it bit for bit. A uniform is a pure function
-of the element's global index, the node's key, the iteration of a loop over time, the training step and a purpose;
-the layout (Philox4x32-10 counters and words) is tabulated in that module and in the design.
+It is written independently of `ppl.kernels.scalar.noise` and agrees with it bit for bit. A uniform is a pure
+function of the element's global index, the node's key, the iteration of a loop over time, the training step
+and a purpose; the layout (Philox4x32-10 counters and words) is tabulated in that module and in the design.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def mix(seed: int, name_hash: int) -> int:
 
 
 def philox4x32(counter: npt.NDArray[np.uint64], key: tuple[int, int]) -> npt.NDArray[np.uint64]:
-    """Philox4x32-10 on an array of counters of shape (4, ...), words below 2**32 held as uint64; same shape."""
+    """Philox4x32-10 on counters of shape (4, ...): 32-bit words held as uint64; the same shape comes back."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):

@@ -1,7 +1,8 @@
 """The table behind the tests of the scalar functions: references, ranges and stated error bounds.
 
-A bound is in units in the last place of the result ("ulp"), or relative to max(1, |y|) ("mixed", in machine epsilons
-of the type) where the result crosses zero. f32 is compared with SciPy's double precision, f64 with mpmath.
+A bound is in units in the last place of the result ("ulp"), or relative to max(1, |y|) ("mixed", in machine
+epsilons of the type) where the result crosses zero. f32 is compared with SciPy's double precision, f64 with
+mpmath.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ EDGES = {
 
 @functools.cache
 def loop(module: str, name: str) -> Any:
-    """A compiled ``run(out, x)`` applying one function in a loop; without disk cache, so that it can be inspected."""
+    """A compiled ``run(out, x)`` applying one function in a loop; not cached, so that it can be inspected."""
     fn = getattr(MODULES[module][0], name)
 
     def run(out, x):

@@ -1,4 +1,4 @@
-"""Arithmetic without approximation: absolute value, rounding, comparison, selection, square root (float32)."""
+"""Arithmetic without approximation: absolute value, rounding, selection, square root (float32)."""
 
 import math
 

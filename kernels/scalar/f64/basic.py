@@ -1,4 +1,4 @@
-"""Arithmetic without approximation: absolute value, rounding, comparison, selection, square root (float64)."""
+"""Arithmetic without approximation: absolute value, rounding, selection, square root (float64)."""
 
 import math
 

@@ -1,8 +1,8 @@
 """Exponentials, logarithms and the functions of logits (float64).
 
-`exp` sums its Taylor series after reduction; `log` uses the coefficients of fdlibm (Sun Microsystems, 1993). Both
-vectorise. Infinite and NaN arguments give what NumPy gives; results below the smallest normal number are flushed to
-zero.
+`exp` sums its Taylor series after reduction; `log` uses the coefficients of fdlibm (Sun Microsystems, 1993).
+Both vectorise. Infinite and NaN arguments give what NumPy gives; results below the smallest normal number are
+flushed to zero.
 """
 
 import numpy as np

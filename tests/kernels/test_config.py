@@ -1,0 +1,114 @@
+"""Compile flags, the disk cache in a second process, threads, and a run without the JIT."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ppl.kernels import config
+from ppl.kernels.cpu import threads
+from ppl.kernels.scalar import f32
+
+MODULE = """
+import numpy as np
+from ppl.kernels.config import jit
+from ppl.kernels.cpu.blas import enter_single, gemm_f32, leave_single
+from ppl.kernels.cpu.noise import fill_uniform_f32
+from ppl.kernels.scalar import f32
+
+@jit
+def layer(x, w, out, noise, key):
+    enter_single()
+    gemm_f32(False, False, 4, 3, 2, 1.0, x, 2, w, 3, 0.0, out, 3)
+    leave_single()
+    fill_uniform_f32(noise, 0, key, 0, 0, 0)
+    for i in range(out.shape[0]):
+        out[i] = f32.sigmoid(out[i]) - noise[i]
+
+out = np.empty(12, np.float32)
+layer(np.ones(8, np.float32), np.ones(6, np.float32), out, np.empty(12, np.float32), np.uint64(3))
+print(sum(layer.stats.cache_hits.values()), sum(layer.stats.cache_misses.values()), float(out.sum()).hex())
+"""
+
+
+def test_disk_cache_hits_in_the_second_process(tmp_path):
+    script = tmp_path / "emitted.py"
+    script.write_text(MODULE)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    runs = [
+        subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
+        for _ in range(2)
+    ]
+    first, second = (run.stdout.split() for run in runs)
+    assert first[:2] == ["0", "1"]
+    assert second[:2] == ["1", "0"]
+    assert first[2] == second[2]
+
+
+def test_version_stamps_the_cache():
+    assert len(config.kernels_version()) == 32
+    assert config.kernels_version() in f32.exp._cache._cache_file._source_stamp
+
+
+def test_infinities_keep_their_meaning():
+    @config.jit
+    def count_nan(x):
+        total = 0
+        for i in range(x.shape[0]):
+            total += x[i] != x[i]
+        return total
+
+    assert count_nan(np.array([np.nan, np.inf, 1.0, np.nan])) == 2
+    assert not {"nnan", "ninf", "fast"} & (config.LOOP_FASTMATH | config.SCALAR_FASTMATH)
+
+
+def test_threads():
+    assert threads.num_threads() >= 1
+    assert isinstance(threads.is_thread_safe(), bool)
+    with threads.parallel_region(), threads.parallel_region():
+        pass
+
+
+@pytest.mark.parametrize("layer", ["omp", "workqueue"])
+def test_layer_is_known_before_and_after_the_first_region(layer, tmp_path):
+    script = tmp_path / "layer.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import numba, numpy as np
+            from ppl.kernels.cpu import threads
+            before = threads.is_thread_safe()
+            @numba.njit(parallel=True)
+            def f(x):
+                for i in numba.prange(x.shape[0]):
+                    x[i] = i
+            with threads.parallel_region():
+                f(np.zeros(10))
+            print(before, threads.is_thread_safe(), numba.threading_layer())
+            """
+        )
+    )
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": layer}
+    run = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
+    if "No threading layer could be loaded" in run.stderr:
+        pytest.skip(f"{layer} is not installed")
+    safe = str(layer != "workqueue")
+    assert run.stdout.split() == [safe, safe, layer]
+
+
+def test_scalar_functions_without_jit():
+    """The source is plain Python: the same tests pass with the compiler switched off."""
+    here = Path(__file__).parent
+    noise = ["philox_known_answers", "scalar_equals_reference", "extreme_words_stay_inside"]
+    files = [here / "test_scalar.py", *(here / f"test_noise.py::test_{name}" for name in noise)]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *map(str, files)],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stdout[-3000:]

@@ -1,0 +1,53 @@
+"""Optimizer updates against their formulas in double precision."""
+
+import numpy as np
+import pytest
+
+from ppl.kernels.cpu import optimizers
+
+DTYPES = [np.float32, np.float64]
+
+
+def _vectors(dtype, count, n=1003):
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=n).astype(dtype) for _ in range(count)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sgd(dtype):
+    p, g = _vectors(dtype, 2)
+    want = p.astype(float) - 0.1 * g
+    optimizers.sgd(p, g, 0.1)
+    np.testing.assert_allclose(p, want, atol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_momentum(dtype):
+    p, g, b = _vectors(dtype, 3)
+    buffer = 0.9 * b.astype(float) + g
+    want = p - 0.1 * buffer
+    optimizers.momentum(p, g, b, 0.1, 0.9)
+    np.testing.assert_allclose(b, buffer, atol=8 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(p, want, atol=8 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_adam(dtype):
+    (p,) = _vectors(dtype, 1)
+    m, v = np.zeros_like(p), np.zeros_like(p)
+    want, first, second = p.astype(float), 0.0, 0.0
+    for t in range(1, 6):
+        g = _vectors(dtype, t)[-1]
+        first = 0.9 * first + 0.1 * g.astype(float)
+        second = 0.999 * second + 0.001 * g.astype(float) ** 2
+        want = want - 1e-2 * (first / (1 - 0.9**t)) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
+        optimizers.adam(p, g, m, v, 1e-2, 0.9, 0.999, 1e-8, t)
+    np.testing.assert_allclose(p, want, atol=20 * np.finfo(dtype).eps)
+    assert p.dtype == m.dtype == v.dtype == dtype
+
+
+def test_zero_gradient_is_no_step():
+    p = np.ones(5, np.float32)
+    zeros = [np.zeros(5, np.float32) for _ in range(3)]
+    optimizers.adam(p, *zeros, 1e-2, 0.9, 0.999, 1e-8, 1)
+    assert np.array_equal(p, np.ones(5))

@@ -1,0 +1,46 @@
+"""Every scalar function compiles for a GPU, on a machine that may have none."""
+
+import inspect
+
+import numba
+import pytest
+from numba import boolean, float32, float64, int64, uint32, uint64
+
+from ppl.kernels import scalar
+from ppl.kernels.cuda import ptx
+
+pytestmark = [
+    pytest.mark.skipif(not ptx.is_available(), reason=f'needs pip install "{ptx.REQUIREMENT}"'),
+    pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMBA_DISABLE_JIT"),
+]
+
+
+@pytest.mark.parametrize("name", scalar.f32.__all__)
+@pytest.mark.parametrize(("module", "kind"), [(scalar.f32, float32), (scalar.f64, float64)])
+def test_elementary(module, kind, name):
+    function = getattr(module, name)
+    count = len(inspect.signature(function.py_func).parameters)
+    signature = (boolean, kind, kind) if name == "select" else (kind,) * count
+    source, result = ptx.compile_ptx(function, signature)
+    assert ".visible" in source and result == kind
+    if kind == float32:
+        assert ".f64" not in source
+
+
+@pytest.mark.parametrize(
+    ("function", "signature", "result"),
+    [
+        (scalar.philox.philox4x32, (uint32,) * 6, numba.types.UniTuple(uint32, 4)),
+        (scalar.noise.mix, (uint64, uint64), uint64),
+        (scalar.noise.uniform_f32, (int64, uint64, int64, int64, int64), float32),
+        (scalar.noise.uniform_f64, (int64, uint64, int64, int64, int64), float64),
+    ],
+)
+def test_noise(function, signature, result):
+    source, kind = ptx.compile_ptx(function, signature)
+    assert ".visible" in source and str(kind) == str(result)
+
+
+def test_callers_are_given_the_capability():
+    source, _ = ptx.compile_ptx(scalar.f32.ndtri, (float32,), cc=(8, 0))
+    assert ".target sm_80" in source
