@@ -1,9 +1,14 @@
-"""A Numba-accelerated probabilistic programming framework."""
+"""ppl: stochastic computation graphs of layered random units, with a gradient estimator chosen per random node.
 
-import importlib
-from typing import Any
+Declare a model with `@ppl.model`, compile it with `ppl.compile`, train it with `ppl.fit`; `program.explain()` says
+which estimator each node got and why.
+"""
 
-from ppl import distributions, errors
+from importlib.metadata import PackageNotFoundError, version
+
+from ppl import distributions, errors, estimators, random
+from ppl.compiler.program import Program, compile  # noqa: A004
+from ppl.compiler.state import State, load_state
 from ppl.distributions import (
     Bernoulli,
     Categorical,
@@ -17,8 +22,14 @@ from ppl.distributions import (
     RelaxedBernoulli,
     RelaxedOneHotCategorical,
     Uniform,
+    kl,
 )
+from ppl.graph.draw import draw
+from ppl.inference.elbo import elbo
+from ppl.inference.likelihood import likelihood
 from ppl.lang import (
+    Model,
+    Value,
     collect,
     constant,
     cost,
@@ -45,52 +56,7 @@ from ppl.lang import (
     stop_gradient,
 )
 
-LAZY = ("random",)  # modules that import Numba, which a look at a model does not need
-
-
-def __getattr__(name: str) -> Any:
-    if name in LAZY:
-        return importlib.import_module(f"ppl.{name}")
-    raise AttributeError(f"module 'ppl' has no attribute {name!r}")
-
-
-__all__ = [
-    "Bernoulli",
-    "Categorical",
-    "Exponential",
-    "Gumbel",
-    "Laplace",
-    "LogNormal",
-    "Logistic",
-    "Normal",
-    "OneHotCategorical",
-    "RelaxedBernoulli",
-    "RelaxedOneHotCategorical",
-    "Uniform",
-    "collect",
-    "constant",
-    "cost",
-    "dense",
-    "deterministic",
-    "distributions",
-    "errors",
-    "external",
-    "hyper",
-    "init",
-    "layers",
-    "log_sigmoid",
-    "log_softmax",
-    "logsumexp",
-    "model",
-    "one_hot",
-    "param",
-    "plate",
-    "relu",
-    "sample",
-    "scope",
-    "sigmoid",
-    "softmax",
-    "softplus",
-    "spec",
-    "stop_gradient",
-]
+try:
+    __version__ = version("numba-ppl")
+except PackageNotFoundError:
+    __version__ = "0.0.0"

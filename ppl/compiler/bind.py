@@ -43,19 +43,18 @@ class Bound:
 class Binder:
     """Checks and converts the data arguments of one trace."""
 
-    def __init__(self, trace: Trace, dtype: np.dtype):
-        self.inputs: list[Input] = list(trace.inputs.values())
+    def __init__(self, trace: Trace, arguments: tuple[str, ...], dtype: np.dtype):
+        self.arguments = arguments
+        self.inputs: list[Input] = [trace.inputs[name] for name in self.arguments if name in trace.inputs]
         self.dtype = dtype
         self.checks = list(_find_checks(trace))
         self.plates = [a for a in trace.plates.values() if a.size is None]
 
     def bind(self, data: Sequence[Any], rows: Any = None, total_rows: Any = None, check: bool = True) -> Bound:
         """Convert `data` (in argument order) and work out plate sizes, global rows and scales."""
-        if len(data) != len(self.inputs):
-            names = ", ".join(i.name for i in self.inputs) or "none"
-            raise DataError(f"the program takes {len(self.inputs)} data arguments ({names}); {len(data)} were given")
+        given = dict(zip(self.arguments, data, strict=True))
         sizes: dict[str, int] = {}
-        arrays = tuple(self._convert(i, value, sizes) for i, value in zip(self.inputs, data, strict=True))
+        arrays = tuple(self._convert(i, given[i.name], sizes) for i in self.inputs)
         if check:
             self._check(dict(zip((i.name for i in self.inputs), arrays, strict=True)))
         return self._rows(arrays, sizes, rows, total_rows)
@@ -131,7 +130,7 @@ def _leaf(node: Node) -> Node | None:
 def _find_checks(trace: Trace):  # type: ignore[no-untyped-def]
     nodes = [s.node for s in trace.sites.values() if s.node is not None] + [c.node for c in trace.costs.values()]
     for site in trace.sites.values():
-        leaf = _leaf(site.node) if site.kind is SiteKind.OBSERVED and site.node is not None else None
+        leaf = _leaf(site.observed) if site.kind is SiteKind.OBSERVED and site.observed is not None else None
         if leaf is None:
             continue
         if isinstance(site.dist, Categorical):

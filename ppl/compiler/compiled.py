@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.compiler.bind import Binder
-from ppl.compiler.build import Variant, build_gradient, build_rows, build_sample, build_value
+from ppl.compiler.variants import Variant, build_gradient, build_rows, build_sample, build_value
 from ppl.compiler.plan import Plan, make_plan
 from ppl.compiler.state import Layout
 from ppl.errors import DataError
 from ppl.graph.stochastic import StochasticGraph
-from ppl.ir.types import Type
+from ppl.lang.arguments import as_spec
 from ppl.lang.trace import Trace
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 class Compiled:
     """Trace, graph, plan and executables of a program for one signature of event shapes and dtypes."""
 
-    def __init__(self, trace: Trace, settings: Settings):
+    def __init__(self, trace: Trace, arguments: tuple[str, ...], settings: Settings):
         self.trace, self.settings = trace, settings
         self.graph = StochasticGraph(trace)
         self.plan: Plan = make_plan(
             self.graph, settings.estimators, settings.allow_bias, settings.particles, settings.max_copies
         )
-        self.binder = Binder(trace, np.dtype(settings.dtype))
+        self.binder = Binder(trace, arguments, np.dtype(settings.dtype))
         self.layout = Layout(tuple((p.name, p.raw_shape) for p in trace.params.values()))
         self._variants: dict[str, Variant] = {}
         self._executables: dict[str, Executable] = {}
@@ -85,7 +85,7 @@ class Compiled:
         from ppl.compiler.executable import Request
 
         variant = self.variant(key, sites)
-        inputs = tuple((i.name, i.node.type) for i in self.trace.inputs.values())
+        inputs = tuple((i.name, i.node.type) for i in self.binder.inputs)
         return Request(
             scalars=tuple(variant.scalars.items()),
             grads=tuple(variant.grads.items()),
@@ -111,14 +111,10 @@ class Compiled:
         return found
 
 
-Signature = tuple[Any, ...]
-
-
-def signature(data: Sequence[Any]) -> Signature:
-    """What decides whether data needs another trace: event shapes and kinds of dtype."""
-    return tuple((np.shape(a)[1:], np.ndim(a), np.asarray(a).dtype.kind) for a in data)
-
-
-def input_type(shape: tuple[int, ...], dtype: str) -> Type:
-    """The type of a whole array argument."""
-    return Type((), shape, dtype)
+def signature(data: Sequence[Any]) -> tuple[Any, ...]:
+    """What decides whether data needs another trace: event shapes, ranks and kinds of dtype."""
+    parts = []
+    for value in data:
+        spec = as_spec(value)
+        parts.append((spec.shape[1:], len(spec.shape), spec.dtype.kind))
+    return tuple(parts)

@@ -14,9 +14,8 @@ from ppl.compiler.plan import Plan, Requested
 from ppl.compiler.state import State
 from ppl.errors import DataError, EstimatorError
 from ppl.inference.objective import Objective, as_objective
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.show import show
-from ppl.lang.params import initial_value
+from ppl.lang.params import constrained, initial_value, unconstrained
 from ppl.lang.trace import SiteKind
 
 HyperValues = Mapping[str, float | Callable[[int], float]]
@@ -103,11 +102,11 @@ class Program:
         if len(data) != len(self.argument_names):
             names = ", ".join(self.argument_names) or "none"
             raise DataError(f"the program takes {len(self.argument_names)} data arguments ({names}); {len(data)} given")
-        key = tuple(getattr(d, "signature", None) or s for d, s in zip(data, signature(data), strict=True))
+        key = signature(data)
         found = self._compiled.get(key)
         if found is None:
             trace = self.objective.trace(dict(zip(self.argument_names, data, strict=True)))
-            found = Compiled(trace, self.settings)
+            found = Compiled(trace, self.argument_names, self.settings)
             self._compiled[key] = found
         self._latest = found
         return found
@@ -122,16 +121,17 @@ class Program:
         unknown = sorted(set(given) - set(compiled.trace.params))
         if unknown:
             raise DataError(f"no parameter named {unknown}; the program has {sorted(compiled.trace.params)}")
-        raw = {n: initial_value(p, seed, given.get(n)) for n, p in compiled.trace.params.items()}
+        raw = {
+            name: unconstrained(p, np.broadcast_to(given[name], p.shape)) if name in given else initial_value(p, seed)
+            for name, p in compiled.trace.params.items()
+        }
         flat = compiled.layout.join(raw, self.settings.dtype)
         return State(flat, compiled.aux_init(), (compiled.layout, compiled.aux_layout), 0, int(seed))
 
     def params(self, state: State) -> dict[str, np.ndarray]:
         """Constrained parameter values."""
-        trace = self.prepare().trace
-        env = Env(params=state.params, dtype=np.dtype(self.settings.dtype).type)
-        values = evaluate([p.value for p in trace.params.values()], env)
-        return dict(zip(trace.params, values, strict=True))
+        declared = self.prepare().trace.params
+        return {name: np.array(constrained(declared[name], raw)) for name, raw in state.params.items()}
 
     def ravel(self, state: State) -> np.ndarray:
         """All unconstrained parameters as one vector (a copy)."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from ppl.distributions.kl import kl_divergence
 from ppl.errors import ModelError
-from ppl.inference.observed import merge_traces, negative_log_likelihood
+from ppl.inference.observed import negative_log_likelihood
 from ppl.ir import ops
 from ppl.ir.node import Node, topological
 from ppl.lang.context import trace_model
@@ -26,25 +26,19 @@ class Elbo:
     @property
     def argument_names(self) -> tuple[str, ...]:
         """The model's data arguments, then those that only the guide takes."""
-        extra = tuple(n for n in self.guide.argument_names if n not in self.model.argument_names)
-        return self.model.argument_names + extra
+        extra = tuple(n for n in self.guide.arguments if n not in self.model.arguments)
+        return self.model.arguments + extra
 
     def trace(self, arguments: Mapping[str, Any]) -> Trace:
         """Trace the guide, then the model on the guide's values; write one cost per term."""
-        pick = lambda m: {n: arguments[n] for n in m.argument_names}  # noqa: E731
-        guide = trace_model(self.guide, pick(self.guide))
-        observed = [s.name for s in guide.sites.values() if s.kind is SiteKind.OBSERVED]
-        if observed:
-            raise ModelError(f"guide '{self.guide.name}' observes {', '.join(observed)}; only the model may observe")
-        latents = {s.name: s for s in guide.random_sites()}
-        model = trace_model(self.model, pick(self.model), substitute=latents)
-        scored = {s.name: s for s in model.sites.values() if s.kind is SiteKind.SCORED}
-        self._match(latents, scored, model)
-        trace = merge_traces(guide, model)
+        trace = trace_model(self.guide, arguments, allow_obs=False)
+        latents = {s.name: s for s in trace.random_sites()}
+        trace_model(self.model, arguments, into=trace, substitute=latents)
+        self._match(latents, trace)
         weight = self._weight(trace)
         for name, q in latents.items():
-            self._latent_costs(trace, q, scored.get(name), weight)
-        for site in model.sites.values():
+            self._latent_costs(trace, q, trace.scored.get(name), weight)
+        for site in list(trace.sites.values()):
             if site.kind is SiteKind.OBSERVED:
                 trace.costs[f"-log p({site.name})"] = negative_log_likelihood(site)
         return trace
@@ -55,32 +49,19 @@ class Elbo:
             trace.hypers.setdefault(node.attrs["name"], float(self.kl_weight.default))
         return node
 
-    def _match(self, latents: dict[str, Site], scored: dict[str, Site], model: Trace) -> None:
-        unmatched = [s.name for s in model.random_sites()]
-        if unmatched:
-            raise ModelError(
-                f"elbo: latent '{unmatched[0]}' of model '{self.model.name}' ({model.sites[unmatched[0]].where}) is not "
-                f"sampled by guide '{self.guide.name}', which samples {sorted(latents) or 'nothing'}"
-            )
+    def _match(self, latents: Mapping[str, Site], trace: Trace) -> None:
+        for site in trace.random_sites():
+            if site.name not in latents:
+                raise ModelError(
+                    f"elbo: latent '{site.name}' of model '{self.model.name}' ({site.where}) is not sampled by guide "
+                    f"'{self.guide.name}', which samples {sorted(latents) or 'nothing'}"
+                )
         for name, q in latents.items():
-            if q.aux:
-                continue
-            if name not in scored:
+            if name not in trace.scored and not q.aux:
                 raise ModelError(
                     f"elbo: guide node '{name}' ({q.where}) is not in model '{self.model.name}'; "
                     "pass aux=True to ppl.sample if that is meant"
                 )
-            p = scored[name]
-            assert q.dist is not None and p.dist is not None
-            for what, a, b in (
-                ("event shape", q.dist.event_shape, p.dist.event_shape),
-                ("plates", tuple(x.name for x in q.axes), tuple(x.name for x in p.axes)),
-                ("dtype", q.dist.dtype, p.dist.dtype),
-            ):
-                if a != b:
-                    raise ModelError(
-                        f"elbo: '{name}' has {what} {a} in the guide ({q.where}) but {b} in the model ({p.where})"
-                    )
 
     def _latent_costs(self, trace: Trace, q: Site, p: Site | None, weight: Node) -> None:
         assert q.dist is not None and q.node is not None

@@ -28,7 +28,7 @@ class Likelihood:
     @property
     def argument_names(self) -> tuple[str, ...]:
         """The model's data arguments."""
-        return self.model.argument_names
+        return self.model.arguments
 
     def trace(self, arguments: Mapping[str, Any]) -> Trace:
         """Trace the model and write one cost per observation, or per group that a marginalised latent ties together."""

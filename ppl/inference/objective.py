@@ -33,7 +33,7 @@ class ExpectedCost:
     @property
     def argument_names(self) -> tuple[str, ...]:
         """Names of the model's data arguments."""
-        return self.model.argument_names
+        return self.model.arguments
 
     def trace(self, arguments: Mapping[str, Any]) -> Trace:
         """Trace the model; observations without an objective are an error."""
