@@ -6,10 +6,18 @@ from collections.abc import Collection, Sequence
 
 from ppl.ir.loop import sliced, split_args
 from ppl.ir.node import Node, topological, type_rules
+from ppl.ir.shapes import BINARY_FLOAT, COMPARE, LOGICAL, UNARY_FLOAT
 from ppl.ir.types import TRUNK, Kind, Type, sort_axes
 
 # A loop is differentiated with respect to its arguments, so a learnable leaf inside would lose its gradient.
 OUTSIDE_LOOPS = ("param", "aux")
+ARITY = {
+    **dict.fromkeys(
+        (*UNARY_FLOAT, "not", "cast", "stop", "reshape", "transpose", "slice", "pad", "expand"), 1
+    ),
+    **dict.fromkeys((*BINARY_FLOAT, *COMPARE, *LOGICAL, "scale_grad", "graft"), 2),
+    "where": 3,
+}
 
 
 def verify(outputs: Sequence[Node]) -> None:
@@ -31,6 +39,7 @@ def verify(outputs: Sequence[Node]) -> None:
 def _verify(outputs: Sequence[Node], inside: Collection[Node] | None) -> None:
     for node in topological(outputs):
         _check(node.op in type_rules, node, "is not a known op")
+        _check(len(node.args) == ARITY.get(node.op, len(node.args)), node, "has a wrong number of arguments")
         _check_type(node)
         if node.op == "arg":
             _check(

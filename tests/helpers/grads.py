@@ -30,7 +30,7 @@ def check_grads(
     rtol: float = 1e-6,
     seed: int = 0,
 ) -> None:
-    """Check the gradients of `fn` (nodes → node or nodes) at float64 `arrays` up to derivatives of `order`."""
+    """Check the gradients of `fn` (nodes → node or nodes) at `arrays` up to derivatives of `order`."""
     rng = np.random.default_rng(seed)
     env = Env(sizes=SIZES) if env is None else env
     arrays = tuple(np.asarray(a, np.float64) for a in arrays)
