@@ -52,6 +52,9 @@ _state = (ctypes.c_int64 * 3)()
 
 llvm.add_symbol("ppl_blas_set_threads", _found[0])
 llvm.add_symbol("ppl_blas_get_threads", _found[1])
+if llvm.address_of_symbol("sched_yield") is None:  # not a POSIX system: spin without yielding
+    _zero = cfunc(types.int32())(lambda: 0)
+    llvm.add_symbol("sched_yield", _zero.address)
 llvm.add_symbol("ppl_blas_state", ctypes.addressof(_state))
 
 _set = types.ExternalFunction("ppl_blas_set_threads", types.void(types.int32))

@@ -39,8 +39,9 @@ def _part_f32(out, first, key, time, step, purpose):
     """Fill `out` from within one block."""
     whole = np.empty(BLOCK_F32, np.float32)
     _block_f32(whole, u64(0), u64(first // BLOCK_F32), key, time, step, purpose)
-    offset = first % BLOCK_F32
-    out[:] = whole[offset : offset + out.shape[0]]
+    used = whole[first % BLOCK_F32 :]
+    for i in range(out.shape[0]):
+        out[i] = used[i]
 
 
 @jit
@@ -48,8 +49,9 @@ def _part_f64(out, first, key, time, step, purpose):
     """Fill `out` from within one block."""
     whole = np.empty(BLOCK_F64, np.float64)
     _block_f64(whole, u64(0), u64(first // BLOCK_F64), key, time, step, purpose)
-    offset = first % BLOCK_F64
-    out[:] = whole[offset : offset + out.shape[0]]
+    used = whole[first % BLOCK_F64 :]
+    for i in range(out.shape[0]):
+        out[i] = used[i]
 
 
 @jit

@@ -92,6 +92,29 @@ def test_guard_under_contention(four_threads):
     assert blas.get_threads() == 4
 
 
+def test_without_a_known_blas(tmp_path):
+    """Where the library is not found, the guard does nothing and products still work."""
+    script = tmp_path / "unknown.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import glob
+            glob.glob = lambda pattern: []
+            import numpy as np
+            from ppl.kernels.cpu import blas
+            assert not blas.has_thread_control
+            blas.enter_single(); blas.set_threads(3)
+            assert blas.get_threads() == 1
+            c = np.zeros(1)
+            blas.gemm_f64(False, False, 1, 1, 2, 1, np.ones(2), 2, np.ones(2), 1, 0, c, 1)
+            blas.leave_single()
+            assert c[0] == 2
+            """
+        )
+    )
+    subprocess.run([sys.executable, script], check=True, timeout=120)
+
+
 @needs_control
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_guard_after_fork(tmp_path):

@@ -1,5 +1,6 @@
 """Random bits: known answers; scalar kernels, filling loops and the NumPy reference agree bit for bit."""
 
+import numba
 import numpy as np
 import pytest
 
@@ -94,6 +95,19 @@ def test_fill_equals_reference(kind, first, size):
     fill(out[1:-1], first, u64(KEY), 3, 4, 5)
     assert np.array_equal(out[1:-1], reference.uniforms(first + np.arange(size), KEY, 3, 4, 5, dtype))
     assert out[0] == out[-1] == -1
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="inspects compiled code")
+@pytest.mark.parametrize("kind", KINDS)
+def test_fill_vectorises(kind):
+    dtype, _, fill, _ = KINDS[kind]
+    fresh = numba.njit(**{k: v for k, v in fill.targetoptions.items() if k in ("fastmath", "error_model")})(
+        fill.py_func
+    )
+    fresh(np.empty(256, dtype), 0, u64(KEY), 0, 0, 0)
+    (llvm,) = fresh.inspect_llvm().values()
+    assert f"x {'float' if kind == 'f32' else 'double'}>" in llvm
+    assert kind == "f64" or "double" not in llvm
 
 
 @pytest.mark.parametrize("kind", KINDS)

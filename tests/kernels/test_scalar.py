@@ -64,6 +64,20 @@ def test_power(module):
 
 
 @pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("order", [0, 1, 2, 3, 5, 10])
+def test_polygamma(module, order):
+    functions, dtype = MODULES[module]
+    points = np.array([0.05, 0.7, 1.0, 3.3, 9.0, 200.0], dtype)
+    want = [float(mp.psi(order, mp.mpf(float(x)))) for x in points]
+    got = [functions.polygamma(order, x) for x in points]
+    np.testing.assert_allclose(got, want, rtol=50 * np.finfo(dtype).eps)
+    if order > 1:
+        assert functions.polygamma(order, dtype(np.inf)) == 0
+        assert np.isinf(functions.polygamma(order, dtype(0)))
+        assert np.isnan(functions.polygamma(order, dtype(-1)))
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_binary_and_select(module):
     functions, dtype = MODULES[module]
     a, b, nan = dtype(1), dtype(2), dtype(np.nan)
@@ -75,7 +89,7 @@ def test_binary_and_select(module):
 
 def test_both_modules_have_the_same_names():
     assert scalar.f32.__all__ == scalar.f64.__all__
-    tested = {*UNARY, "power", "minimum", "maximum", "select"}
+    tested = {*UNARY, "polygamma", "power", "minimum", "maximum", "select"}
     assert tested == set(scalar.f32.__all__)
 
 

@@ -24,7 +24,7 @@ from ppl.kernels.scalar.f64.exponential import (
     softplus,
     tanh,
 )
-from ppl.kernels.scalar.f64.gamma import digamma, lgamma, trigamma
+from ppl.kernels.scalar.f64.gamma import digamma, lgamma, polygamma, trigamma
 from ppl.kernels.scalar.f64.normal import erf, erfc, log_ndtr, ndtr, ndtri
 from ppl.kernels.scalar.f64.trigonometric import atan, cos, sin, tan
 
@@ -49,6 +49,7 @@ __all__ = [
     "minimum",
     "ndtr",
     "ndtri",
+    "polygamma",
     "power",
     "reciprocal",
     "select",

@@ -5,15 +5,16 @@ import math
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f64.basic import HALF, INF, NAN, ONE, ZERO
+from ppl.kernels.scalar.f64.basic import HALF, INF, NAN, ONE, TWO, ZERO
 from ppl.kernels.scalar.f64.exponential import _log_positive
 from ppl.kernels.scalar.polynomials import horner7
 
 f64 = np.float64
 
-# B(2n) / (2n) and B(2n), n = 1, ..., 8: the asymptotic series in y**-2
+# The asymptotic series of digamma in y**-2: B(2n) / (2n), n = 1, ..., 8
 DIGAMMA = tuple(map(f64, (1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12, -3617 / 8160)))
-TRIGAMMA = tuple(map(f64, (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)))
+# The Bernoulli numbers B(2n), n = 1, ..., 8: that of trigamma
+BERNOULLI = tuple(map(f64, (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)))
 
 
 @inline
@@ -56,5 +57,41 @@ def trigamma(x):
         y += ONE
     inverse = ONE / y
     w = inverse * inverse
-    value = inverse + HALF * w + w * inverse * horner7(w, *TRIGAMMA) + shift
+    value = inverse + HALF * w + w * inverse * horner7(w, *BERNOULLI) + shift
     return value if inside else _outside(x, INF, ZERO)
+
+
+@inline
+def polygamma(n, x):
+    """The derivative of order `n` of `digamma` for x > 0; relative error 1e-14 for 2 <= n <= 10.
+
+    Orders 0 and 1 are `digamma` and `trigamma`; beyond, a loop over the recurrence, which does not vectorise.
+    """
+    if n == 0:
+        return digamma(x)
+    if n == 1:
+        return trigamma(x)
+    inside = x > ZERO and x < INF
+    y = x if inside else ONE
+    order = f64(n)
+    factorial = ONE
+    for i in range(2, n + 1):
+        factorial *= f64(i)
+    total = ZERO
+    while y < f64(12.0) + order:
+        term = factorial / y
+        for _ in range(n):
+            term /= y
+        total += term
+        y += ONE
+    term = factorial / y
+    for _ in range(n):
+        term /= y
+    total += term * (y / order + HALF)
+    term *= (order + ONE) * HALF / y
+    for k in range(8):
+        total += f64(BERNOULLI[k]) * term
+        i = f64(2 * k + 2)
+        term *= (order + i) * (order + i + ONE) / ((i + ONE) * (i + TWO)) / (y * y)
+    total = total if n % 2 == 1 else -total
+    return total if inside else _outside(x, INF if n % 2 == 1 else -INF, ZERO)
