@@ -8,7 +8,7 @@ multiplied by the stopped primal costs downstream. The gradient of the finished 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ppl.distributions.base import Distribution
@@ -111,8 +111,9 @@ class Estimator:
 
     @property
     def label(self) -> str:
-        """The estimator as one would write it."""
-        return repr(self)
+        """The estimator as one would write it, options at their defaults left out."""
+        changed = [f for f in fields(self) if getattr(self, f.name) != f.default]
+        return f"{type(self).__name__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in changed)})"
 
     def supports(self, node: RandomNode) -> Support:
         """Whether the estimator gives a right gradient for `node` (a biased one: its own formula's expectation)."""
