@@ -85,9 +85,15 @@ def test_leaves_are_looked_up():
         make("rowid", axis=DATA),
     ]
     env = Env(
-        params={"w": [1, 2]}, aux={"a": 3}, hyper={"h": 0.5}, inputs={"x": np.eye(2), "n": np.array([4, 5])},
-        sizes={"data": 2}, rows={"data": np.array([8, 9])}, scales={"data": 2.5}, dtype=np.float32,
-    )  # fmt: skip
+        params={"w": [1, 2]},
+        aux={"a": 3},
+        hyper={"h": 0.5},
+        inputs={"x": np.eye(2), "n": np.array([4, 5])},
+        sizes={"data": 2},
+        rows={"data": np.array([8, 9])},
+        scales={"data": 2.5},
+        dtype=np.float32,
+    )
     found = evaluate(leaves, env)
     expected = [[1, 2], 3, 0.5, np.eye(2), [4, 5], 2, 2.5, [8, 9]]
     for value, want in zip(found, expected, strict=True):
@@ -114,9 +120,8 @@ def test_float32_stays_float32_and_outputs_are_fresh():
 def test_sums_of_float32_accumulate_in_float64():
     x = make("input", name="x", axes=(DATA,), shape=())
     values = np.full(200_000, 0.1, np.float32)
-    (total,) = evaluate(
-        [ops.sum_axes(x, (DATA,))], Env(inputs={"x": values}, sizes={"data": 200_000}, dtype=np.float32)
-    )
+    env = Env(inputs={"x": values}, sizes={"data": 200_000}, dtype=np.float32)
+    (total,) = evaluate([ops.sum_axes(x, (DATA,))], env)
     assert total == np.float32(values.astype(np.float64).sum())
 
 
@@ -134,9 +139,15 @@ def test_contract_does_not_copy_a_shared_weight():
 def test_ops_without_gradient():
     x = ops.const([[1.5, -2.0, 1.5], [0.0, 3.0, -0.5]])
     nodes = [
-        ops.sign(x), ops.floor(x), ops.argmax(x), ops.less(x, 0.0), ops.logical_not(ops.less_equal(x, 0.0)),
-        ops.logical_or(ops.equal(x, 3.0), ops.less(x, 0.0)), ops.one_hot(np.array([2, 0]), 3), ops.cast(x, "int"),
-    ]  # fmt: skip
+        ops.sign(x),
+        ops.floor(x),
+        ops.argmax(x),
+        ops.less(x, 0.0),
+        ops.logical_not(ops.less_equal(x, 0.0)),
+        ops.logical_or(ops.equal(x, 3.0), ops.less(x, 0.0)),
+        ops.one_hot(np.array([2, 0]), 3),
+        ops.cast(x, "int"),
+    ]
     a = x.attrs["value"].value
     expected = [
         np.sign(a),

@@ -18,6 +18,7 @@ from ppl.ir.verify import verify
 pytestmark = pytest.mark.tiny
 
 DATA = Axis("data", Kind.PLATE)
+SCALAR = Type()
 BRANCH = branch_axis((TRUNK, Copy(0, "z", 0)))
 
 
@@ -25,7 +26,7 @@ def param(name="x", *shape):
     return make("param", name=name, shape=shape)
 
 
-def forged(op, args=(), attrs=None, type_=Type()):
+def forged(op, args=(), attrs=None, type_=SCALAR):
     """A node that bypasses the shape rules."""
     return Node(op, tuple(args), attrs or {}, type_, ())
 

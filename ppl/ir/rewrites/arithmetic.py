@@ -109,9 +109,11 @@ def multiply_constants(n: Node) -> Node | None:
 
 def gather_multiple(n: Node) -> Node | None:
     """Convert (x · c) · y and y · (x · c) to (x · y) · c, so that constants meet, when c is a constant."""
-    for a, b in (n.args, n.args[::-1]):
-        if a.op == "mul" and scalar(a.args[1]) is not None and scalar(b) is None:
-            return op("mul", op("mul", a.args[0], b), a.args[1])
+    a, b = n.args
+    if a.op == "mul" and scalar(a.args[1]) is not None and scalar(b) is None:
+        return op("mul", op("mul", a.args[0], b), a.args[1])
+    if b.op == "mul" and scalar(b.args[1]) is not None and scalar(a) is None:
+        return op("mul", op("mul", a, b.args[0]), b.args[1])
     return None
 
 

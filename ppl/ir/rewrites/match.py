@@ -117,6 +117,8 @@ def summed(x: Node, axes: Iterable[Axis], dims: Iterable[int]) -> Node:
 
 def times_sizes(x: Node, axes: Iterable[Axis], count: int = 1) -> Node:
     """`x` multiplied by the lengths of `axes` and by `count`."""
+    if is_value(x, 0):
+        return x
     known = count
     for axis in (axes := tuple(axes)):
         known *= 1 if axis.size is None else axis.size

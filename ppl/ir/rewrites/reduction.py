@@ -154,7 +154,7 @@ def sum_of_view(n: Node) -> Node | None:
 
 
 def sum_all_of_view(n: Node) -> Node | None:
-    """Convert the sum over the whole event of a reshape, transpose or pad of x to that of x, unless x has unit dimensions."""
+    """Convert the sum over the whole event of a view of x to that of x, which has no unit dimensions."""
     (x,) = n.args
     whole = n.attrs["dims"] == tuple(range(len(x.type.shape)))
     if x.op not in ("reshape", "transpose", "pad") or not whole:
