@@ -1,8 +1,8 @@
 """Random numbers inside a user's `@njit` function: `ppl.random.uniform(key, i)`, `ppl.random.normal(key, i)`.
 
-`key` is what `ppl.external(..., key=True)` hands over, `i` any non-negative integer: the result is a pure function of
-both. Streams of one key are Philox4x32-10 counters, one a number, in float64. `import ppl` does not import this module
-until it is used, since it imports Numba.
+`key` is what `ppl.external(..., key=True)` hands over, `i` any non-negative integer: the result is a pure
+function of both. Streams of one key are Philox4x32-10 counters, one a number, in float64. They are
+independent of each other and of the noise of random nodes.
 """
 
 import math
@@ -35,7 +35,7 @@ def uniform(key, i):  # type: ignore[no-untyped-def]
 
 @inline
 def normal(key, i):  # type: ignore[no-untyped-def]
-    """Return the i-th standard normal of `key` (Box and Muller 1958), as float64, independent of the uniforms."""
+    """Return the i-th standard normal of `key` (Box and Muller 1958), independent of its uniforms."""
     w0, w1, w2, w3 = _words(key, i, NORMAL)
     radius = math.sqrt(-2.0 * math.log(open_uniform_f64(w0, w1)))
     return radius * math.cos(2.0 * math.pi * open_uniform_f64(w2, w3))

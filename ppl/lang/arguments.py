@@ -1,4 +1,4 @@
-"""Data arguments of a model: their specification, and the opaque value that stands for one until a plate opens it."""
+"""Data arguments: their specification, and the opaque value that stands for one until a plate opens it."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ class Argument(Value):
         """
         if None in self.spec.shape:
             raise ModelError(
-                f"data argument {self.name!r} of shape {self.spec.shape} is used before a plate opens it: write "
-                f"`with ppl.plate('data', {self.name}) as {self.name}:`\n  at {user_line()}"
+                f"data argument {self.name!r} of shape {self.spec.shape} is used before a plate opens it: "
+                f"write `with ppl.plate('data', {self.name}) as {self.name}:`\n  at {user_line()}"
             )
         return self._leaf(None, self.spec.shape)  # type: ignore[arg-type]
 
@@ -115,7 +115,7 @@ class Argument(Value):
         if known.plate != axis or known.shape != shape:
             ways = [f"by plate {a.name!r}" if a else "whole" for a in (known.plate, axis)]
             raise ModelError(
-                f"data argument {self.name!r} is used {ways[0]} and {ways[1]}: pass it a second time under another "
-                f"name\n  at {user_line()}"
+                f"data argument {self.name!r} is used {ways[0]} and {ways[1]}: pass it a second time under "
+                f"another name\n  at {user_line()}"
             )
         return known.node

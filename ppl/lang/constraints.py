@@ -1,8 +1,8 @@
 """Constraints of parameters: maps between unconstrained arrays, which are optimised, and constrained values.
 
-Each has its forward map in IR and in NumPy, and its inverse in NumPy for initial values. No Jacobian is ever added.
-positive is exp, unit_interval is sigmoid, simplex is softmax over the last axis, and lower_cholesky is a lower
-triangular matrix whose diagonal is exp of the first n of n(n+1)/2 unconstrained entries.
+Each has its forward map in IR and in NumPy, and its inverse in NumPy for initial values. No Jacobian is ever
+added. positive is exp, unit_interval is sigmoid, simplex is softmax over the last axis, and lower_cholesky is
+a lower triangular matrix whose diagonal is exp of the first n of n(n+1)/2 unconstrained entries.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Constraint:
-    """A constraint: shape of the unconstrained array, forward map (IR, NumPy), inverse, and a test of values."""
+    """A constraint: shape of the unconstrained array, forward map (IR, NumPy), inverse, test of values."""
 
     raw_shape: Callable[[Shape], Shape]
     forward: Callable[[Node, Shape], Node]

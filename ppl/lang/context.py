@@ -1,6 +1,7 @@
 """The thread-local tracing context: the trace being filled, open plates, scopes and substituted latents.
 
-`trace_model` runs a model function once with symbolic arguments and returns its `Trace`, the compiler's input.
+`trace_model` runs a model function once with symbolic arguments and returns its `Trace`, the compiler's
+input.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ def require(what: str) -> Context:
     context = current()
     if context is None:
         raise ModelError(
-            f"{what} was called outside a model: call it in a function decorated with @ppl.model and hand that to "
-            f"ppl.compile\n  at {user_line()}"
+            f"{what} was called outside a model: call it in a function decorated with @ppl.model and hand "
+            f"that to ppl.compile\n  at {user_line()}"
         )
     return context
 
@@ -91,7 +92,8 @@ def check_open(axes: tuple[Axis, ...], what: str = "a value") -> None:
                 else "move the line into the plate"
             )
             raise ModelError(
-                f"{what} of plate {axis.name!r} is used outside it (open plates: {opened}); {hint}\n  at {user_line()}"
+                f"{what} of plate {axis.name!r} is used outside it (open plates: {opened}); {hint}\n"
+                f"  at {user_line()}"
             )
 
 

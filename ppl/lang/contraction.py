@@ -14,7 +14,7 @@ from ppl.lang.value import Value, as_value, lift
 
 
 def einsum(subscripts: str, *operands: Any, optimize: Any = None) -> Value:
-    """np.einsum with subscripts in one string, without repeated labels in one operand; pairs contract left to right."""
+    """np.einsum with subscripts in one string, no label twice in one operand; contracts left to right."""
     return lift("np.einsum", lambda *nodes: _einsum(subscripts, nodes), *operands)
 
 
@@ -73,9 +73,9 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Value:
     """np.tensordot."""
     a, b = as_value(a), as_value(b)
     if isinstance(axes, (int, np.integer)):
-        of_a, of_b = list(range(a.ndim - axes, a.ndim)), list(range(axes))
+        of_a, of_b = list(range(a.ndim - int(axes), a.ndim)), list(range(int(axes)))
     else:
-        of_a, of_b = ([x] if isinstance(x, (int, np.integer)) else list(x) for x in axes)
+        of_a, of_b = (np.atleast_1d(x).tolist() for x in axes)
     la = list(string.ascii_lowercase[: a.ndim])
     lb = list(string.ascii_uppercase[: b.ndim])
     for i, j in zip(of_a, of_b, strict=True):

@@ -162,7 +162,7 @@ def erfc(x: Node) -> Node:
     return ops.mul(2.0, ops.ndtr(ops.mul(x, -math.sqrt(2.0))))
 
 
-# --- reductions and shapes ---------------------------------------------------------------------------------------------
+# --- reductions and shapes ------------------------------------------------------------------------------
 
 
 def _count(x: Node, dims: Any) -> int:
@@ -255,3 +255,23 @@ def cumsum(x: Node, axis: int | None = None) -> Node:
     moved = move(x, dim, last)
     out = ops.matmul(ops.cast(moved, "float"), np.triu(np.ones((x.type.shape[dim],) * 2)))
     return ops.cast(move(out, last, dim), "float" if dtype == "float" else "int")
+
+
+def squeeze(x: Node, axis: Any = None) -> Node:
+    """Drop event dimensions of length 1."""
+    shape = x.type.shape
+    listed = [d for d, n in enumerate(shape) if n == 1] if axis is None else np.atleast_1d(axis)
+    dims = [dim_of(x, int(d)) for d in listed]
+    if any(shape[d] != 1 for d in dims):
+        raise ShapeError(f"axis {axis} of event shape {shape} is not 1 long")
+    return ops.reshape(x, [n for d, n in enumerate(shape) if d not in dims])
+
+
+def dot(a: Node, b: Node) -> Node:
+    """Product of scalars, vectors and matrices."""
+    ranks = len(a.type.shape), len(b.type.shape)
+    if 0 in ranks:
+        return ops.mul(a, b)
+    if max(ranks) > 2:
+        raise ShapeError(f"dot of event shapes {a.type.shape} and {b.type.shape}: use @ or np.einsum")
+    return ops.matmul(a, b)

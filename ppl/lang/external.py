@@ -41,12 +41,12 @@ def external(
 
     Parameters
     ----------
-    fn : called as `fn(*values)`, or `fn(key, *values)`, with scalars for values of event shape () and C-contiguous
-        arrays otherwise; returns a scalar if `shape` is (), else an array of that shape.
+    fn : called as `fn(*values)`, or `fn(key, *values)`, with scalars for values of event shape () and
+        C-contiguous arrays otherwise; returns a scalar if `shape` is (), else an array of that shape.
     values : its arguments.
     shape, dtype : event shape and dtype (float by default) of the result.
-    gradient : `gradient([key,] *values, g)` returns a tuple with the cotangent of every value; without it the function
-        is a black box: no derivative passes, and the graph counts it as discontinuous.
+    gradient : `gradient([key,] *values, g)` returns a tuple with the cotangent of every value; without it the
+        function is a black box: no derivative passes, and the graph counts it as discontinuous.
     key : hand `fn` a uint64 noise key per row and particle first, for `ppl.random.uniform(key, i)`.
     name : name of the noise key, unique among nodes; by default the function's name, numbered.
 
@@ -59,7 +59,7 @@ def external(
     line = user_line()
     if not callable(fn) or not (gradient is None or callable(gradient)):
         raise ModelError(f"external: {fn if not callable(fn) else gradient!r} is not a function\n  at {line}")
-    base = name or getattr(fn, "__name__", type(fn).__name__)
+    base = name or str(getattr(fn, "__name__", type(fn).__name__))
     nodes = [
         check_plates(lift(f"external {base!r}", ops.as_node, v).node, f"external {base!r}: an argument")
         for v in values

@@ -1,4 +1,4 @@
-"""Functions that NumPy lacks, on values and on plain arrays: softmax, logsumexp, sigmoid, one_hot, activations."""
+"""Functions that NumPy lacks, on values and arrays: softmax, logsumexp, sigmoid, one_hot, activations."""
 
 from __future__ import annotations
 
@@ -100,6 +100,7 @@ def activate(x: Any, activation: str | Callable[[Any], Any] | None) -> Any:
         return activation(x)
     if activation not in ACTIVATIONS:
         raise ModelError(
-            f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}, or pass a function\n  at {user_line()}"
+            f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}, or pass a function\n"
+            f"  at {user_line()}"
         )
     return ACTIVATIONS[activation](x)

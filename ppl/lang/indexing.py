@@ -1,4 +1,4 @@
-"""NumPy indexing of event axes: integers, slices, None, Ellipsis, static integer or bool arrays, symbolic integers."""
+"""NumPy indexing of event axes: integers, slices, None, Ellipsis, static arrays, symbolic integers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ppl.lang.elementwise import move
 
 
 def get_item(x: Node, key: Any) -> Node:
-    """`x[key]` on event axes. Symbolic integer indices must lie in [0, n); they are checked at run time, if at all."""
+    """`x[key]` on event axes. Symbolic integers must lie in [0, n); data are checked at run time."""
     entries = _normalise(x.type.shape, key if isinstance(key, tuple) else (key,))
     shape = iter(x.type.shape)
     x = ops.reshape(x, [1 if e is None else next(shape) for e in entries])
@@ -84,7 +84,7 @@ def _index(entry: Any, lengths: tuple[int, ...]) -> list[Any]:
 
 
 def _slices(x: Node, entries: list[Any]) -> Node:
-    """Apply the slices among `entries`; ints become windows of length 1, index nodes leave their axis whole."""
+    """Apply the slices among `entries`; ints become windows of length 1, index nodes leave axes whole."""
     window, flipped = [], {}
     for dim, (e, n) in enumerate(zip(entries, x.type.shape, strict=True)):
         if isinstance(e, slice):
@@ -108,7 +108,7 @@ def _basic(x: Node, entries: list[Any]) -> Node:
 
 
 def _advanced(x: Node, entries: list[Any]) -> Node:
-    """Index arrays broadcast together; their axes go where they stood if they are adjacent, else to the front."""
+    """Index arrays broadcast; their axes go where they stood if they are adjacent, else to the front."""
     entries = [ops.const(e) if isinstance(e, int) else e for e in entries]
     x = _slices(x, entries)
     dims = [d for d, e in enumerate(entries) if isinstance(e, Node)]

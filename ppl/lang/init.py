@@ -1,7 +1,7 @@
 """Initialisers of parameters, public as `ppl.init`: functions of (rng, shape) that return arrays.
 
-Every parameter has its own generator, keyed by (seed, name), so that its start does not depend on declaration order.
-Fans are counted as for `x @ weight` with weight (in, out).
+Every parameter has its own generator, keyed by (seed, name), so that its start does not depend on declaration
+order. Fans are counted as for `x @ weight` with weight (in, out).
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def lecun_normal() -> Initializer:
 
 
 def orthogonal(gain: float = 1.0) -> Initializer:
-    """Orthonormal rows or columns, whichever are fewer, times `gain` (Saxe et al. 2014); needs two axes or more."""
+    """Orthonormal rows or columns, whichever are fewer, times `gain` (Saxe et al. 2014); two axes or more."""
 
     def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         if len(shape) < 2:

@@ -1,7 +1,7 @@
 """`ppl.layers`: layers of random units, chained in one line.
 
-A layer is called with (node name, parameter name, input, obs) and returns its value. An input of None leaves only the
-bias: the top layer of a belief network.
+A layer is called with (node name, parameter name, input, obs) and returns its value. An input of None leaves
+only the bias: the top layer of a belief network.
 """
 
 from __future__ import annotations
@@ -53,9 +53,11 @@ class Dense:
 
 @dataclass(frozen=True)
 class BinaryUnits:
-    """Units y = 1[a + ε > 0], a = x @ weight + bias, sampled as Bernoulli with P(y = 1) = F(a), F the noise's cdf.
+    """Units y = 1[a + ε > 0], a = x @ weight + bias, sampled as Bernoulli with P(y = 1) = F(a), F the noise's
+    cdf.
 
-    `noise`: "logistic" (sigmoid), "normal" (ndtr) or "uniform" on (-1, 1) (the hard sigmoid clip((a + 1) / 2, 0, 1)).
+    `noise`: "logistic" (sigmoid), "normal" (ndtr) or "uniform" on (-1, 1) (the hard sigmoid clip((a + 1) / 2,
+    0, 1)).
     """
 
     units: int
@@ -75,7 +77,7 @@ class BinaryUnits:
         elif self.noise == "normal":
             dist = Bernoulli(probs=lift("ndtr", ops.ndtr, a))
         else:
-            dist = Bernoulli(probs=np.clip((a + 1.0) * 0.5, 0.0, 1.0))  # type: ignore[call-overload]
+            dist = Bernoulli(probs=np.clip((a + 1.0) * 0.5, 0.0, 1.0))
         return declare(name, dist, obs, estimator=self.estimator, unit_noise=self.noise)
 
 
@@ -83,8 +85,8 @@ class BinaryUnits:
 class GaussianUnits:
     """Normal units around x @ weight + bias.
 
-    `scale`: "learned" (one positive parameter `.scale` a unit, starting at 1), "affine" (exp of a second affine map of
-    the input, `.log_scale`), or a number.
+    `scale`: "learned" (one positive parameter `.scale` a unit, starting at 1), "affine" (exp of a second
+    affine map of the input, `.log_scale`), or a number.
     """
 
     units: int
@@ -137,7 +139,8 @@ def chain(
     x : the input x⁰, or None: then the first layer has a bias only.
     layers : random or deterministic layers.
     name : layer i is node `name/i`, with parameters `name/i.weight`, `name/i.bias`, …
-    names : node names instead, one a layer: a guide that runs upwards names the nodes of a model that runs downwards.
+    names : node names instead, one a layer: a guide that runs upwards names the nodes of a model that runs
+        downwards.
     params : prefix of parameter names instead of `name`; a guide needs one that differs from its model's.
     obs : observed value of the last layer.
 

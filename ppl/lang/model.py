@@ -1,4 +1,4 @@
-"""`@ppl.model`: marks a function of data arguments as a model, binds its static arguments, runs it inline in others."""
+"""`@ppl.model`: marks a function as a model, binds its static arguments, runs it inline in other models."""
 
 from __future__ import annotations
 

@@ -122,8 +122,8 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: di
     name = ufunc.__name__
     if kwargs.get("out") is not None:
         raise ModelError(
-            f"np.{name}: values are immutable and arrays cannot hold them; drop out= (and use a = a + b rather than "
-            f"array += value)\n  at {user_line()}"
+            f"np.{name}: values are immutable and arrays cannot hold them; drop out= (and use a = a + b "
+            f"rather than array += value)\n  at {user_line()}"
         )
     if method == "reduce" and name in REDUCTIONS:
         options = {k: v for k, v in kwargs.items() if k in ("axis", "keepdims")}

@@ -30,11 +30,11 @@ def param(
     Parameters
     ----------
     name : unique name; scopes go before it.
-    init : a number, an array, or one of `ppl.init` (called with (rng, shape), which then has to be given). Always in
-        constrained values.
+    init : a number, an array, or one of `ppl.init` (called with (rng, shape), which then has to be given).
+        Always in constrained values.
     shape : event shape; by default that of `init`.
-    constraint : "positive" (exp), "unit_interval" (sigmoid), "simplex" (K entries from K logits, softmax over the last
-        axis) or "lower_cholesky" (exp on the diagonal).
+    constraint : "positive" (exp), "unit_interval" (sigmoid), "simplex" (K entries from K logits, softmax over
+        the last axis) or "lower_cholesky" (exp on the diagonal).
     shared : say True in every declaration of a name that is declared more than once.
 
     Returns
@@ -54,7 +54,8 @@ def param(
     wanted = _event_shape(full, init, shape, line)
     if constraint is not None and constraint not in CONSTRAINTS:
         raise ModelError(
-            f"param {full!r}: unknown constraint {constraint!r}; there are {', '.join(CONSTRAINTS)}\n  at {line}"
+            f"param {full!r}: unknown constraint {constraint!r}; there are {', '.join(CONSTRAINTS)}\n"
+            f"  at {line}"
         )
     known = context.trace.params.get(full)
     if known is not None:
@@ -101,14 +102,14 @@ def _redeclared(
         )
     if shape != known.shape or constraint != known.constraint:
         raise ShapeError(
-            f"shared param {known.name!r} is declared with shape {known.shape}, constraint {known.constraint}, and with "
-            f"shape {shape}, constraint {constraint}{lines}"
+            f"shared param {known.name!r} is declared with {known.shape}, constraint {known.constraint}"
+            f", and with {shape}, constraint {constraint}{lines}"
         )
     return Value(known.value)
 
 
 def initial_value(param: Param, seed: int) -> np.ndarray:
-    """The unconstrained start of `param` under `seed` (float64): a function of seed, name, shape and init alone.
+    """The unconstrained start of `param` (float64): a function of seed, name, shape and init alone.
 
     Raises
     ------
@@ -121,7 +122,8 @@ def initial_value(param: Param, seed: int) -> np.ndarray:
         value = np.asarray(param.init(generator(seed, param.name), param.shape), np.float64)
         if value.shape != param.shape:
             raise ShapeError(
-                f"param {param.name!r}: init returned shape {value.shape} instead of {param.shape}\n  at {param.where}"
+                f"param {param.name!r}: init returned shape {value.shape} instead of {param.shape}\n"
+                f"  at {param.where}"
             )
     else:
         value = np.broadcast_to(np.asarray(param.init, np.float64), param.shape).copy()
@@ -144,7 +146,8 @@ def unconstrained(param: Param, value: Any) -> np.ndarray:
     rule = CONSTRAINTS[param.constraint]
     if not rule.holds(value):
         raise ModelError(
-            f"param {param.name!r}: constraint {param.constraint!r} takes {rule.wanted}, which init is not\n  at {param.where}"
+            f"param {param.name!r}: {param.constraint!r} takes {rule.wanted}, which the value is not\n"
+            f"  at {param.where}"
         )
     return rule.inverse(value)
 
@@ -179,7 +182,8 @@ class Hyper(Value):
 
 
 def hyper(name: str, default: float) -> Hyper:
-    """An unlearned run-time scalar, set by `hyper={name: value}` without recompiling; scopes do not change its name.
+    """An unlearned run-time scalar, set by `hyper={name: value}` without recompiling; scopes do not change
+    its name.
 
     Usable in a model and, outside one, as an estimator's option.
 

@@ -1,6 +1,7 @@
 """Plates and scopes: `ppl.plate`, `ppl.collect`, `ppl.scope`.
 
-A plate is a named axis of conditionally independent rows. Its depth is its position in the stack of open plates.
+A plate is a named axis of conditionally independent rows. Its depth is its position in the stack of open
+plates.
 """
 
 from __future__ import annotations
@@ -26,15 +27,16 @@ RESERVED = {"particles", "repeats", "branch", "importance", "eager"}
 class plate:
     """Context manager of conditionally independent rows.
 
-    ``with ppl.plate("data", x, y) as (x, y):`` opens over the leading axes of data arguments (a run-time length), of
-    constant arrays, or of rows and other values (a fixed length); ``with ppl.plate("k", 10) as i:`` opens 10 rows and
-    hands back the row index. With one array it hands back that row, with several a tuple.
+    ``with ppl.plate("data", x, y) as (x, y):`` opens over the leading axes of data arguments (a run-time
+    length), of constant arrays, or of rows and other values (a fixed length); ``with ppl.plate("k", 10) as
+    i:`` opens 10 rows and hands back the row index. With one array it hands back that row, with several a
+    tuple.
 
     Parameters
     ----------
     name : name of the plate; a model and its guide open the same plates. Scopes do not change it.
-    over : arrays of one leading length, or one int. A value that varies over this plate already (the plate was open
-        before) is handed back as it is.
+    over : arrays of one leading length, or one int. A value that varies over this plate already (the plate
+        was open before) is handed back as it is.
 
     Raises
     ------
@@ -113,8 +115,9 @@ class plate:
         if runtime and len(runtime) < len(arrays):
             fixed = ", ".join(k for k in lengths if k not in runtime)
             raise ModelError(
-                f"plate {self.name!r} opens over data argument {', '.join(runtime)}, whose rows are known at run time "
-                f"only, and over {fixed} of fixed length: pass it as a data argument too\n  at {self.line}"
+                f"plate {self.name!r} opens over data argument {', '.join(runtime)}, whose rows are known "
+                f"at run time only, and over {fixed} of fixed length: pass it as a data argument too\n"
+                f"  at {self.line}"
             )
         return None if runtime else next(iter(lengths.values()))
 
@@ -160,8 +163,8 @@ def collect(value: Any, plate: Any) -> Value:
         raise ModelError(f"collect: there is no plate {name!r} (there are: {known})\n  at {user_line()}")
     if axis.size is None:
         raise ModelError(
-            f"collect: the rows of plate {name!r} are known at run time only; no operation reduces over a data plate "
-            f"(a cost inside it is summed)\n  at {user_line()}"
+            f"collect: the rows of plate {name!r} are known at run time only; no operation reduces over a "
+            f"data plate (a cost inside it is summed)\n  at {user_line()}"
         )
     return lift("collect", ops.collect, value, axis=axis)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ppl.distributions.base import Distribution
 from ppl.distributions.support import Support
-from ppl.errors import ModelError, ShapeError
+from ppl.errors import DataError, ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.lang.context import Context, check_open, check_plates, require
@@ -35,8 +35,8 @@ def sample(
     name : unique among nodes; scopes go before it.
     dist : its distribution; its parameters may vary over open plates only.
     obs : observed value of exactly the distribution's event shape.
-    obs_mask : truth values over the distribution's units; entries that are False do not count, and are redrawn in
-        prediction.
+    obs_mask : truth values over the distribution's units; entries that are False do not count, and are
+        redrawn in prediction.
     estimator : pins the gradient estimator.
     aux : a guide's node that its model does not have.
 
@@ -48,6 +48,8 @@ def sample(
     ------
     ModelError
         Duplicate name, a plate used outside, or an observation of the wrong kind.
+    DataError
+        A constant observation has NaN and no mask.
     ShapeError
         `obs` or `obs_mask` does not have the event shape, or a guide's node differs from the model's.
     """
@@ -101,7 +103,8 @@ def _scored(context: Context, site: Site, guide: Site) -> Value:
     lines = f"\n  guide at {guide.where}\n  model at {site.where}"
     if site.name in context.trace.scored:
         raise ModelError(
-            f"two nodes are called {site.name!r}\n  first at {context.trace.scored[site.name].where}\n  again at {site.where}"
+            f"two nodes are called {site.name!r}\n  first at {context.trace.scored[site.name].where}\n"
+            f"  again at {site.where}"
         )
     if set(guide.axes) != set(site.axes):
         plates = [", ".join(a.name for a in axes) or "none" for axes in (guide.axes, site.axes)]
@@ -134,9 +137,12 @@ def _observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:
     )
     if node.type.shape != dist.event_shape:
         raise ShapeError(
-            f"node {name!r}: obs has event shape {node.type.shape}, the distribution {dist.event_shape}\n  at {line}"
+            f"node {name!r}: obs has event shape {node.type.shape}, the distribution {dist.event_shape}\n"
+            f"  at {line}"
         )
     node = ops.expand(node, context.axes)
+    if obs_mask is None and isinstance(obs, np.ndarray) and obs.dtype.kind == "f" and np.isnan(obs).any():
+        raise DataError(f"node {name!r}: obs has NaN; mask it with obs_mask\n  at {line}")
     site.kind, site.node, site.observed = SiteKind.OBSERVED, node, node
     if obs_mask is not None:
         site.mask = _mask(site, obs_mask, context)
@@ -147,14 +153,14 @@ def _observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:
 
 
 def _cast_obs(site: Site, node: Node) -> Node:
-    """`node` in the distribution's dtype. Floats are taken for integers only where they are constant and whole."""
+    """`node` in the distribution's dtype. Floats count as integers only where they are constant and whole."""
     assert site.dist is not None
     if site.dist.dtype == "int" and node.type.dtype == "float":
         value = node.attrs["value"].value if node.op == "const" else None
         if value is None or np.any(value != np.floor(value)):
             raise ModelError(
-                f"node {site.name!r}: {type(site.dist).__name__} observes integers, obs is float; pass integer data or "
-                f"use .astype(int)\n  at {site.where}"
+                f"node {site.name!r}: {type(site.dist).__name__} observes integers, obs is float; pass "
+                f"integer data or use .astype(int)\n  at {site.where}"
             )
     return ops.cast(node, site.dist.dtype)
 
@@ -178,11 +184,12 @@ def _filler(dist: Distribution) -> Node:
     if dist.support in (Support.SIMPLEX, Support.ONE_HOT):
         size = dist.event_shape[-1]
         return ops.const(np.full(size, 1.0 / size) if dist.support is Support.SIMPLEX else np.eye(size)[0])
-    return ops.cast(FILLERS.get(dist.support, 0.0), dist.dtype)
+    return ops.const(FILLERS.get(dist.support, 0.0), dist.dtype)
 
 
 def cost(name: str, value: Any) -> None:
-    """Declare a cost node: a scalar per row of the open plates. The objective is the expectation of the sum of costs.
+    """Declare a cost node: a scalar per row of the open plates. The objective is the expectation of the sum
+    of costs.
 
     Raises
     ------
@@ -197,8 +204,8 @@ def cost(name: str, value: Any) -> None:
     node = check_plates(lift(f"cost {full!r}", ops.as_node, value).node, f"cost {full!r}: the value")
     if node.type.shape != ():
         raise ShapeError(
-            f"cost {full!r} must be a scalar per row, its event shape is {node.type.shape}; use np.sum or open a "
-            f"plate\n  at {line}"
+            f"cost {full!r} must be a scalar per row, its event shape is {node.type.shape}; use np.sum or "
+            f"open a plate\n  at {line}"
         )
     node = ops.expand(ops.cast(node, "float"), context.axes)
     context.trace.costs[full] = Cost(full, node, line, context.axes)

@@ -1,23 +1,25 @@
-"""`Value`: a symbolic value during tracing. It looks like a NumPy array of its event shape and wraps an IR node.
+"""`Value`: a symbolic value during tracing. It looks like a NumPy array of its event shape and wraps an IR
+node.
 
-All operations act on event axes; plates broadcast by name and cannot be reduced over. What would need a number
-(`if`, `float`, `np.array([v, v])`) raises a `ModelError` that says what to write instead.
+All operations act on event axes; plates broadcast by name and cannot be reduced over. What would need a
+number (`if`, `float`, `np.array([v, v])`) raises a `ModelError` that says what to write instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from ppl.errors import ModelError, ShapeError
+from ppl.errors import ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import Axis, Kind
 from ppl.lang import elementwise as el
 from ppl.lang.context import check_open, dtype_name
 from ppl.lang.indexing import get_item
+from ppl.lang.refusals import Refusals, refuse
 from ppl.lang.source import user_line
 
 
@@ -37,14 +39,7 @@ def as_value(x: Any) -> Value:
     return x if isinstance(x, Value) else lift("constant", ops.as_node, x)
 
 
-def refuse(what: str, hint: str) -> NoReturn:
-    """Raise the ModelError for an operation that needs a number."""
-    raise ModelError(
-        f"{what}, but the model is being traced and values are symbolic: {hint}\n  at {user_line()}"
-    )
-
-
-class Value:
+class Value(Refusals):
     """A symbolic value of event shape `shape` and IR dtype `dtype` inside the plates `plates`."""
 
     __slots__ = ("_node",)
@@ -96,7 +91,7 @@ class Value:
     def __repr__(self) -> str:
         return f"Value({self.node.type})"
 
-    # --- operators ---------------------------------------------------------------------------------------------------
+    # --- operators
 
     def __add__(self, other: Any) -> Value:
         return lift("+", ops.add, self, other)
@@ -191,7 +186,7 @@ class Value:
     def __invert__(self) -> Value:
         return lift("~", el.bit_not, self)
 
-    # --- shape, indexing, reductions -----------------------------------------------------------------------------------
+    # --- shape, indexing, reductions
 
     def __getitem__(self, key: Any) -> Value:
         return lift(f"indexing event shape {self.shape}", get_item, self, key=key)
@@ -224,7 +219,7 @@ class Value:
 
     def squeeze(self, axis: Any = None) -> Value:
         """The event without axes of length 1."""
-        return np.squeeze(self, axis)  # type: ignore[call-overload, no-any-return]
+        return lift("squeeze", el.squeeze, self, axis=axis)
 
     def astype(self, dtype: Any) -> Value:
         """The value as "float", "int" or "bool" (or the NumPy dtype of such a kind)."""
@@ -270,49 +265,14 @@ class Value:
 
     def dot(self, other: Any) -> Value:
         """Matrix product on event axes."""
-        return np.dot(self, other)  # type: ignore[no-any-return]
+        return lift("dot", el.dot, self, other)
 
-    def clip(self, low: Any = None, high: Any = None) -> Value:
-        """The value limited to [low, high]."""
-        return np.clip(self, low, high)  # type: ignore[no-any-return]
+    def clip(self, min: Any = None, max: Any = None) -> Value:
+        """The value limited to [min, max]; None is no bound."""
+        out = self if min is None else lift("clip", ops.maximum, self, min)
+        return out if max is None else lift("clip", ops.minimum, out, max)
 
-    # --- what a symbolic value cannot do -------------------------------------------------------------------------------
-
-    def __bool__(self) -> bool:
-        refuse("a value was used as a truth value (if, while, and, or, not, max, min)",
-               "use np.where(condition, a, b), np.logical_and, np.maximum")  # fmt: skip
-
-    def __float__(self) -> float:
-        refuse("a value was converted to a float", "use np.exp instead of math.exp, and so on")
-
-    def __int__(self) -> int:
-        refuse("a value was converted to an int", "use value.astype(int)")
-
-    def __complex__(self) -> complex:
-        refuse("a value was converted to a complex number", "values are real")
-
-    def __index__(self) -> int:
-        refuse("a value was used as a Python index or range",
-               "a symbolic integer indexes the leading axis of a Value; wrap arrays with ppl.constant(array)")  # fmt: skip
-
-    def __round__(self, digits: int | None = None) -> Value:
-        refuse("a value was rounded", "use np.floor(value + 0.5)")
-
-    def __contains__(self, item: Any) -> bool:
-        refuse("a value was asked for membership", "use np.any(value == item)")
-
-    def __setitem__(self, key: Any, item: Any) -> None:
-        refuse(
-            "an entry of a value was assigned",
-            "values are immutable; use np.where, np.concatenate or np.stack",
-        )
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        refuse("a value was converted to an array",
-               "use np.stack([a, b]) instead of np.array([a, b]), ppl.constant(array)[index] for a symbolic index, and "
-               "NumPy ufuncs or ppl.softmax, ppl.logsumexp instead of functions that call np.asarray")  # fmt: skip
-
-    # --- NumPy protocols (tables in numpy_protocol.py and numpy_functions.py, which build on this class) -----------------
+    # --- NumPy protocols (their tables build on this class)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         from ppl.lang.numpy_protocol import call_ufunc

@@ -1,0 +1,61 @@
+"""What a symbolic value cannot do: each attempt is a `ModelError` that says what to write instead."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ppl.errors import ModelError
+from ppl.lang.source import user_line
+
+
+def refuse(what: str, hint: str) -> NoReturn:
+    """Raise the ModelError for an operation that needs a number."""
+    raise ModelError(
+        f"{what}, but the model is being traced and values are symbolic: {hint}\n  at {user_line()}"
+    )
+
+
+class Refusals:
+    """Base class of `Value`: conversions to Python numbers, truth values and arrays, and assignment."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        refuse("a value was used as a truth value (if, while, and, or, not, max, min)",
+               "use np.where(condition, a, b), np.logical_and, np.maximum")  # fmt: skip
+
+    def __float__(self) -> float:
+        refuse("a value was converted to a float", "use np.exp instead of math.exp, and so on")
+
+    def __int__(self) -> int:
+        refuse("a value was converted to an int", "use value.astype(int)")
+
+    def __complex__(self) -> complex:
+        refuse("a value was converted to a complex number", "values are real")
+
+    def __index__(self) -> int:
+        refuse(
+            "a value was used as a Python index or range",
+            "a symbolic integer indexes Values only; wrap an array with ppl.constant(array)",
+        )
+
+    def __round__(self, digits: int | None = None) -> Any:
+        refuse("a value was rounded", "use np.floor(value + 0.5)")
+
+    def __contains__(self, item: Any) -> bool:
+        refuse("a value was asked for membership", "use np.any(value == item)")
+
+    def __setitem__(self, key: Any, item: Any) -> None:
+        refuse(
+            "an entry of a value was assigned",
+            "values are immutable; use np.where, np.concatenate or np.stack",
+        )
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        refuse(
+            "a value was converted to an array",
+            "use np.stack([a, b]) instead of np.array([a, b]), ppl.constant(array)[index] for a symbolic "
+            "index, and NumPy ufuncs or ppl.softmax, ppl.logsumexp instead of functions that call np.asarray",
+        )
