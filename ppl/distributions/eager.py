@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import Node, topological
@@ -45,7 +44,5 @@ def present(dists: Sequence[Distribution], formula: Callable[..., Node], *values
 
 def _flat(array: np.ndarray, lead: tuple[int, ...], event: int) -> np.ndarray:
     """`array` with its leading axes broadcast to `lead` and flattened."""
-    if array.ndim < event:
-        raise ModelError(f"a value of shape {array.shape} has fewer axes than the event, which has {event}")
     tail = array.shape[array.ndim - event :]
     return np.broadcast_to(array, lead + tail).reshape(-1, *tail)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+from ppl.distributions.base import Distribution
 from ppl.distributions.classes import Classes
 from ppl.distributions.formulas import gumbel
 from ppl.distributions.guards import owns
@@ -69,3 +70,7 @@ class RelaxedOneHotCategorical(Classes):
     def draw(self, *u: Node) -> Node:
         """softmax((logits + G) / temperature)."""
         return ops.softmax(ops.div(ops.add(self.logits, gumbel(u[0])), self.params["temperature"]))
+
+    def unit_entropy(self) -> Node:
+        """Refused: no closed form."""
+        return Distribution.unit_entropy(self)

@@ -1,0 +1,186 @@
+"""One entry per registered distribution: instances, reference laws and values to compare at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import special, stats
+
+from ppl.distributions import REGISTRY, Distribution
+from ppl.ir import ops
+from ppl.ir.interpret import Env, evaluate
+from ppl.ir.node import Node, make
+from ppl.ir.types import Axis, Kind
+
+INF = np.inf
+LINE = np.array([-1e8, -1e3, -30.0, -4.0, -1.0, -0.1, 0.0, 1e-8, 0.3, 1.0, 2.5, 12.0, 40.0, 700.0, 1e6])
+HALF = np.array([1e-300, 1e-12, 0.01, 0.4, 1.0, 3.0, 50.0, 700.0, 1e8])
+INNER = np.array([1e-12, 1e-4, 0.2, 0.5, 0.77, 0.999, 1 - 1e-10])
+
+
+class Reference:
+    """A law written without the package, in the manner of a frozen scipy distribution."""
+
+    def __init__(self, logpdf: Callable, cdf: Callable | None = None):
+        self.logpdf = logpdf
+        if cdf is not None:
+            self.cdf = cdf
+
+
+@dataclass(frozen=True)
+class Law:
+    """How a distribution is checked.
+
+    `reference(**params)` is a frozen law per scalar unit; `values` lie inside the support, `outside` do not.
+    `cases` are keyword parameters of scalar units. Vector units (rows) bring their own `log_prob`.
+    """
+
+    cases: tuple[dict[str, Any], ...]
+    reference: Callable[..., Any]
+    values: Any
+    outside: Any = ()
+    closed: tuple[str, ...] = field(default=("mean", "entropy", "cdf"))
+
+
+def binary_p(probs: Any = None, logits: Any = None) -> float:
+    return special.expit(logits) if probs is None else probs
+
+
+def class_p(probs: Any = None, logits: Any = None) -> np.ndarray:
+    return special.softmax(logits) if probs is None else np.asarray(probs)
+
+
+def laplace(loc: float = 0.0, scale: float = 1.0) -> Any:
+    frozen = stats.laplace(loc, scale)  # its logpdf is the log of an underflowing pdf
+    frozen.logpdf = lambda x: -np.abs(x - loc) / scale - np.log(2 * scale)
+    return frozen
+
+
+def concrete(temperature: float, **which: Any) -> Reference:
+    a = which["logits"] if "logits" in which else special.logit(which["probs"])
+
+    def logpdf(x: np.ndarray) -> np.ndarray:
+        z = temperature * special.logit(x) - a
+        return stats.logistic.logpdf(z) + np.log(temperature) - np.log(x) - np.log1p(-x)
+
+    return Reference(logpdf, lambda x: stats.logistic.cdf(temperature * special.logit(x) - a))
+
+
+def concrete_rows(temperature: float, **which: Any) -> Reference:
+    p = class_p(**which)
+    k = len(p)
+
+    def logpdf(x: np.ndarray) -> np.ndarray:
+        total = np.log((p * x**-temperature).sum(-1))
+        rows = (np.log(p) - (temperature + 1) * np.log(x)).sum(-1)
+        return special.gammaln(k) + (k - 1) * np.log(temperature) + rows - k * total
+
+    return Reference(logpdf)
+
+
+def one_hot(**which: Any) -> Reference:
+    with np.errstate(divide="ignore"):
+        log_p = np.log(class_p(**which))
+    return Reference(lambda x: log_p[np.argmax(x, -1)])
+
+
+LOCATIONS = ({}, {"loc": -1.3, "scale": 0.4}, {"loc": 50.0, "scale": 7.0})
+P3 = [0.2, 0.5, 0.3]
+ROWS = np.array([[0.2, 0.3, 0.5], [1e-6, 0.4, 0.599999], [0.98, 0.01, 0.01]])
+
+LAWS: dict[str, Law] = {
+    "Normal": Law(LOCATIONS, lambda loc=0.0, scale=1.0: stats.norm(loc, scale), LINE),
+    "LogNormal": Law(
+        ({}, {"loc": -1.3, "scale": 0.4}, {"loc": 2.0, "scale": 1.5}),
+        lambda loc=0.0, scale=1.0: stats.lognorm(scale, scale=np.exp(loc)),
+        HALF,
+        (-1e8, -1.0, 0.0),
+    ),
+    "Bernoulli": Law(
+        ({"probs": 0.3}, {"probs": 0.0}, {"probs": 1.0}, {"logits": 1.7}, {"logits": -40.0}),
+        lambda **which: stats.bernoulli(binary_p(**which)),
+        [0.0, 1.0],
+        (-1.0, 2.0),
+    ),
+    "Categorical": Law(
+        ({"probs": P3}, {"logits": [1.0, -2.0, 0.5, 0.0]}, {"probs": [0.4, 0.0, 0.6]}),
+        lambda **which: stats.rv_discrete(values=(np.arange(len(class_p(**which))), class_p(**which))),
+        [0, 1, 2],
+        (-1, 5),
+    ),
+    "OneHotCategorical": Law(
+        ({"probs": P3}, {"logits": [1.0, -2.0, 0.5]}, {"probs": [0.4, 0.0, 0.6]}),
+        one_hot,
+        np.eye(3),
+        ([1.0, 1.0, 0.0], [0.0, 0.0, 0.0], [2.0, -1.0, 0.0]),
+        ("mean", "entropy"),
+    ),
+    "Uniform": Law(
+        ({}, {"low": -2.0, "high": -0.5}, {"low": 0.1, "high": 1e3}),
+        lambda low=0.0, high=1.0: stats.uniform(low, high - low),
+        LINE,
+    ),
+    "Exponential": Law(
+        ({}, {"rate": 0.02}, {"rate": 30.0}),
+        lambda rate=1.0: stats.expon(scale=1 / rate),
+        [0.0, *HALF],
+        (-1e8, -1.0, -1e-300),
+    ),
+    "Laplace": Law(LOCATIONS, laplace, LINE),
+    "Logistic": Law(LOCATIONS, lambda loc=0.0, scale=1.0: stats.logistic(loc, scale), LINE),
+    "Gumbel": Law(LOCATIONS, lambda loc=0.0, scale=1.0: stats.gumbel_r(loc, scale), LINE),
+    "RelaxedBernoulli": Law(
+        tuple({"temperature": t, "logits": a} for t in (0.3, 1.0, 2.0) for a in (-1.5, 0.0, 4.0))
+        + ({"temperature": 0.7, "probs": 0.2},),
+        concrete,
+        INNER,
+        (-1.0, 0.0, 1.0, 3.0),
+        ("cdf",),
+    ),
+    "RelaxedOneHotCategorical": Law(
+        tuple({"temperature": t, "logits": np.array([0.3, -1.0, 0.9])} for t in (0.4, 1.0, 2.0))
+        + ({"temperature": 0.7, "probs": P3},),
+        concrete_rows,
+        ROWS,
+        ([1.0, 0.0, 0.0], [0.5, 0.6, 0.2], [1.2, -0.1, -0.1]),
+        (),
+    ),
+}
+
+CASES = [(name, case) for name, law in LAWS.items() for case in law.cases]
+IDS = [f"{name}-{','.join(f'{k}={np.asarray(v).tolist()}' for k, v in case.items())}" for name, case in CASES]
+
+
+def build(name: str, case: dict[str, Any]) -> Distribution:
+    """The registered distribution `name` with keyword parameters `case`."""
+    return REGISTRY[name](**case)  # type: ignore[arg-type]
+
+
+def value_of(node: Node, seed: int = 0, **params: Any) -> np.ndarray:
+    """A node's float64 value, parameters given by name."""
+    return evaluate([node], Env(params=params, seed=seed))[0]
+
+
+def values_of(nodes: list[Node], seed: int = 0, **params: Any) -> list[np.ndarray]:
+    """Several nodes' float64 values."""
+    return evaluate(nodes, Env(params=params, seed=seed))
+
+
+def noise_of(dist: Distribution, n: int, name: str = "x", first: int = 0) -> list[Node]:
+    """The uniforms of `n` independent draws over a plate."""
+    axis = Axis("draws", Kind.PLATE, n)
+    return [ops.noise(name, first + i, (axis,), shape) for i, shape in enumerate(dist.uniforms())]
+
+
+def leaf(name: str, shape: tuple[int, ...] = ()) -> Node:
+    """A parameter node."""
+    return make("param", name=name, shape=shape, axes=(), dtype="float")
+
+
+def symbolic(dist: Distribution) -> tuple[Distribution, dict[str, Node], dict[str, np.ndarray]]:
+    """`dist` with its parameters replaced by leaves, and those leaves' values."""
+    leaves = {k: leaf(k, n.type.shape) for k, n in dist.params.items()}
+    return dist.with_params(tuple(leaves.values())), leaves, {k: value_of(n) for k, n in dist.params.items()}

@@ -1,0 +1,125 @@
+"""Laws of every registered distribution: log-density, cdf, mean, entropy, support, against independent formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from distribution_laws import CASES, IDS, LAWS, build, symbolic, values_of
+from scipy import integrate, special
+
+from ppl.distributions import REGISTRY
+from ppl.errors import ModelError
+from ppl.ir import ops
+from ppl.ir.differentiate import gradient
+
+each_case = pytest.mark.parametrize(("name", "case"), CASES, ids=IDS)
+
+
+def assert_close(got, wanted, tolerance=1e-10):
+    """Error relative to max(1, |wanted|), infinities equal."""
+    got, wanted = np.asarray(got, float), np.asarray(wanted, float)
+    finite = np.isfinite(wanted)
+    np.testing.assert_array_equal(got[~finite], wanted[~finite])
+    error = np.abs(got[finite] - wanted[finite]) / np.maximum(1, np.abs(wanted[finite]))
+    assert error.max(initial=0) <= tolerance, (got, wanted)
+
+
+def test_every_registered_distribution_has_a_law():
+    assert set(LAWS) == set(REGISTRY)
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning:scipy")
+@each_case
+def test_log_prob(name, case):
+    law = LAWS[name]
+    dist, reference = build(name, case), law.reference(**case)
+    log_density = getattr(reference, "logpdf", None) or reference.logpmf
+    with np.errstate(divide="ignore"):
+        assert_close(dist.log_prob(np.asarray(law.values)), log_density(np.asarray(law.values)))
+
+
+@each_case
+def test_log_prob_is_minus_infinity_outside(name, case):
+    outside = np.asarray(LAWS[name].outside)
+    if len(outside):
+        np.testing.assert_array_equal(build(name, case).log_prob(outside), -np.inf)
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning:scipy")
+@each_case
+def test_cdf(name, case):
+    law = LAWS[name]
+    dist = build(name, case)
+    if "cdf" not in law.closed:
+        with pytest.raises(ModelError, match="no cdf"):
+            dist.cdf(np.asarray(law.values))
+        return
+    values = np.asarray(law.values)
+    wanted = law.reference(**case).cdf(values)
+    np.testing.assert_allclose(dist.cdf(values), wanted, rtol=1e-10, atol=1e-300)
+    for outside in law.outside:
+        assert dist.cdf(outside) == (0.0 if outside <= 0 else 1.0)
+
+
+@each_case
+def test_mean_and_entropy(name, case):
+    law = LAWS[name]
+    dist, reference = build(name, case), law.reference(**case)
+    for what in ("mean", "entropy"):
+        if what not in law.closed:
+            with pytest.raises(ModelError, match=f"no {what} in closed form"):
+                getattr(dist, what)() if what == "entropy" else dist.mean
+    if "mean" in law.closed and name != "OneHotCategorical":
+        assert_close(dist.mean, reference.mean())
+    if "entropy" in law.closed and name != "OneHotCategorical":
+        assert_close(dist.entropy(), reference.entropy(), 1e-9)
+
+
+@each_case
+def test_density_sums_or_integrates_to_one(name, case):
+    dist = build(name, case)
+    if dist.unit_support() is not None:
+        assert np.exp(dist.log_prob(dist.support_table())).sum() == pytest.approx(1.0, abs=1e-12)
+        assert dist.support_size() == len(dist.support_table())
+    elif name == "RelaxedBernoulli":
+        y = np.linspace(-20, 20, 20001)  # in y = logit x, where the mass is not squeezed against the ends
+        x = special.expit(y)
+        mass = integrate.trapezoid(np.exp(dist.log_prob(x)) * x * special.expit(-y), y)
+        low, high = dist.cdf(x[[0, -1]])
+        assert mass == pytest.approx(high - low, abs=1e-6)
+
+
+def test_relaxed_one_hot_integrates_to_one():
+    dist = REGISTRY["RelaxedOneHotCategorical"](1.3, logits=np.array([0.3, -1.0, 0.9]))
+    grid = np.linspace(-25, 25, 401)
+    y = np.stack(np.meshgrid(grid, grid, indexing="ij"), -1)
+    x = np.exp(np.concatenate([y, np.zeros((*y.shape[:-1], 1))], -1))
+    x /= x.sum(-1, keepdims=True)
+    mass = np.exp(dist.log_prob(x)) * x.prod(-1)  # the Jacobian of y -> x
+    inner = integrate.trapezoid(mass, grid, axis=0)
+    assert integrate.trapezoid(inner, grid) == pytest.approx(1.0, abs=1e-6)
+
+
+@each_case
+def test_score_matches_differences(name, case):
+    """The derivative of the log-density in each parameter, where it is differentiable."""
+    if 0.0 in np.ravel(case.get("probs", 0.5)) or 1.0 in np.ravel(case.get("probs", 0.5)):
+        pytest.skip("a probability at the edge of its range")
+    dist, leaves, at = symbolic(build(name, case))
+    values = np.asarray(LAWS[name].values, float)
+    moderate = values[(np.abs(values) < 50).reshape(len(values), -1).all(-1)]
+    for value in moderate:
+        if name == "Laplace" and 0 < abs(value) < 1e-4:
+            continue  # differences would straddle the kink
+        log_p = dist.node_log_prob(ops.const(value))
+        grads = values_of(gradient(log_p, list(leaves.values())), **at)
+        for (key, theta), grad in zip(at.items(), grads, strict=True):
+            step = 1e-5 * np.maximum(1, np.abs(theta))
+            for index in np.ndindex(theta.shape):
+                shift = np.zeros(theta.shape)
+                shift[index] = np.broadcast_to(step, theta.shape)[index]
+                high, low = (values_of([log_p], **{**at, key: theta + s * shift})[0] for s in (1, -1))
+                if np.isinf(high) or np.isinf(low):
+                    continue
+                slope = (high - low) / (2 * shift[index])
+                assert grad[index] == pytest.approx(slope, rel=2e-5, abs=2e-5), (value, key)
