@@ -1,7 +1,9 @@
-"""Optimizer updates in place on flat vectors, for float32 and float64.
+"""Optimizer updates on flat vectors, for float32 and float64: in place, and (`..._into`) into fresh vectors.
 
 Serial and vectorised; a parallel driver calls them on disjoint slices. Every hyperparameter is cast to the
-type of the parameters, so that nothing is computed in double precision by accident.
+type of the parameters, so that nothing is computed in double precision by accident. The `_into` forms are what
+training uses, because a state is immutable: they read each vector once and write each result once, where copying
+first would touch the memory twice. There the gradient is multiplied by `scale` on the way (clipping).
 """
 
 import math
@@ -10,7 +12,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from ppl.kernels.config import jit
+from ppl.kernels.config import inline, jit
 
 
 def _cast(like, value):
@@ -23,6 +25,12 @@ def _cast_overload(like, value):
     if like.dtype == types.float32:
         return lambda like, value: np.float32(value)
     return lambda like, value: np.float64(value)
+
+
+@inline
+def _adam_step(mi, vi, rate, scale, tiny):
+    """The step of one entry from its moments."""
+    return rate * mi / (math.sqrt(vi) * scale + tiny)
 
 
 @jit
@@ -42,6 +50,14 @@ def sgd(p, g, lr):
 
 
 @jit
+def sgd_into(new, p, g, lr, scale):
+    """new = p - lr scale g; see `sgd`."""
+    rate = _cast(p, lr * scale)
+    for i in range(p.shape[0]):
+        new[i] = p[i] - rate * g[i]
+
+
+@jit
 def momentum(p, g, buf, lr, beta):
     """buf = beta buf + g; p -= lr buf (heavy ball, without dampening); `buf` starts at zero."""
     rate, decay = _cast(p, lr), _cast(p, beta)
@@ -49,6 +65,27 @@ def momentum(p, g, buf, lr, beta):
         b = decay * buf[i] + g[i]
         buf[i] = b
         p[i] -= rate * b
+
+
+@jit
+def momentum_into(new, new_buf, p, g, buf, lr, beta, scale):
+    """new_buf = beta buf + scale g; new = p - lr new_buf; see `momentum`."""
+    rate, decay, factor = _cast(p, lr), _cast(p, beta), _cast(p, scale)
+    for i in range(p.shape[0]):
+        b = decay * buf[i] + factor * g[i]
+        new_buf[i] = b
+        new[i] = p[i] - rate * b
+
+
+@jit
+def nesterov_into(new, new_buf, p, g, buf, lr, beta, scale):
+    """new_buf = beta buf + scale g; new = p - lr (scale g + beta new_buf): the gradient looks one step ahead."""
+    rate, decay, factor = _cast(p, lr), _cast(p, beta), _cast(p, scale)
+    for i in range(p.shape[0]):
+        gi = factor * g[i]
+        b = decay * buf[i] + gi
+        new_buf[i] = b
+        new[i] = p[i] - rate * (gi + decay * b)
 
 
 @jit
@@ -70,4 +107,41 @@ def adam(p, g, m, v, lr, b1, b2, eps, t):
         vi = second * v[i] + second_rest * (gi * gi)
         m[i] = mi
         v[i] = vi
-        p[i] -= rate * mi / (math.sqrt(vi) * scale + tiny)
+        p[i] -= _adam_step(mi, vi, rate, scale, tiny)
+
+
+@jit
+def adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
+    """One step of Adam on the gradient scale g, written to `new`, `new_m`, `new_v`; see `adam`."""
+    first, second = _cast(p, b1), _cast(p, b2)
+    first_rest, second_rest = _cast(p, 1.0 - b1), _cast(p, 1.0 - b2)
+    rate = _cast(p, lr / (1.0 - b1**t))
+    correction = _cast(p, 1.0 / math.sqrt(1.0 - b2**t))
+    tiny, factor = _cast(p, eps), _cast(p, scale)
+    for i in range(p.shape[0]):
+        gi = factor * g[i]
+        mi = first * m[i] + first_rest * gi
+        vi = second * v[i] + second_rest * (gi * gi)
+        new_m[i] = mi
+        new_v[i] = vi
+        new[i] = p[i] - _adam_step(mi, vi, rate, correction, tiny)
+
+
+@jit
+def norm(x):
+    """The Euclidean norm, summed in double precision (a named accumulator: float32 squares overflow at 1e19)."""
+    total = 0.0
+    for i in range(x.shape[0]):
+        xi = np.float64(x[i])
+        total += xi * xi
+    return math.sqrt(total)
+
+
+@jit
+def all_finite(x):
+    """Whether no entry is NaN or infinite: 0 x is 0 for finite x only."""
+    zero = _cast(x, 0.0)
+    total = zero
+    for i in range(x.shape[0]):
+        total += zero * x[i]
+    return total == zero

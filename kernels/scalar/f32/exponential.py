@@ -1,7 +1,7 @@
 """Exponentials, logarithms and the functions of logits (float32).
 
-Coefficients are minimax fits (Remez) made for this project; errors are stated with each function in units in
-the last place (ulp) and tested. Infinite and NaN arguments give what NumPy gives. Results below the smallest
+Coefficients are from `ppl.kernels.scalar.fit`; errors are stated with each function in units in the last
+place (ulp) and tested. Infinite and NaN arguments give what NumPy gives. Results below the smallest
 normal number are flushed to zero.
 """
 

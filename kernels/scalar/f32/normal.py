@@ -1,8 +1,8 @@
 """The normal distribution and the error function (float32).
 
 Both tails rest on ``M(z) = exp(z**2 / 2) * ndtr(-z)``, which falls from 1/2 as slowly as 1 / z, so that
-``log_ndtr`` and relative accuracy far out in a tail need no special case. Coefficients were fitted for this
-project (Remez for polynomials, weighted linearised least squares for quotients).
+``log_ndtr`` and relative accuracy far out in a tail need no special case. Coefficients are from
+`ppl.kernels.scalar.fit`.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Sine, cosine, tangent and arc tangent (float32); minimax coefficients fitted for this project."""
+"""Sine, cosine, tangent and arc tangent (float32); coefficients from `ppl.kernels.scalar.fit`."""
 
 import numpy as np
 

@@ -1,0 +1,92 @@
+"""Noise, ids and keys of the rows of one tile: run-time support of emitted programs.
+
+Rows of a batch carry global ids: either consecutive ones, from `first`, or those of an array `ids` (used if not empty,
+from position `start`). Runs of consecutive ids are filled in one go.
+"""
+
+import numpy as np
+
+from ppl.kernels.config import jit
+from ppl.kernels.cpu.noise import fill_uniform_f32, fill_uniform_f64
+from ppl.kernels.scalar.noise import mix
+
+u64, i64 = np.uint64, np.int64
+
+
+@jit
+def _run_length(ids, start, stop):
+    """Length of the run of consecutive ids that begins at `start`."""
+    end = start + 1
+    while end < stop and ids[end] == ids[end - 1] + 1:
+        end += 1
+    return end - start
+
+
+@jit
+def fill_rows_f32(out, ids, start, first, n, base, per_row, key, time, step, purpose):
+    """Uniforms of `n` rows of `per_row` elements each; row r has global number ``base + id(r)``."""
+    if ids.shape[0] == 0:
+        fill_uniform_f32(out[: n * per_row], (base + first) * per_row, key, time, step, purpose)
+        return
+    i = 0
+    while i < n:
+        run = _run_length(ids, start + i, start + n)
+        part = out[i * per_row : (i + run) * per_row]
+        fill_uniform_f32(part, (base + ids[start + i]) * per_row, key, time, step, purpose)
+        i += run
+
+
+@jit
+def fill_rows_f64(out, ids, start, first, n, base, per_row, key, time, step, purpose):
+    """As `fill_rows_f32`."""
+    if ids.shape[0] == 0:
+        fill_uniform_f64(out[: n * per_row], (base + first) * per_row, key, time, step, purpose)
+        return
+    i = 0
+    while i < n:
+        run = _run_length(ids, start + i, start + n)
+        part = out[i * per_row : (i + run) * per_row]
+        fill_uniform_f64(part, (base + ids[start + i]) * per_row, key, time, step, purpose)
+        i += run
+
+
+@jit
+def row_ids(out, ids, start, first, n):
+    """Global ids of `n` rows."""
+    for i in range(n):
+        out[i] = first + i if ids.shape[0] == 0 else ids[start + i]
+
+
+@jit
+def row_keys(out, ids, start, first, n, base, per_row, key, step):
+    """64-bit keys of `n` rows of `per_row` elements each, as int64."""
+    for i in range(n):
+        row = base + (first + i if ids.shape[0] == 0 else ids[start + i])
+        for k in range(per_row):
+            element = u64(row * per_row + k)
+            out[i * per_row + k] = i64(mix(key, (element << u64(32)) + u64(step)))
+
+
+@jit
+def mix_time(out, time):
+    """Mix the time of a loop into keys."""
+    for i in range(out.shape[0]):
+        out[i] = i64(mix(u64(out[i]), u64(time)))
+
+
+@jit
+def add_slabs(array, start, size, stride, slabs):
+    """Add the accumulators of slabs 1, 2, ... to those of slab 0, in this order."""
+    total = array[start : start + size]
+    for s in range(1, slabs):
+        part = array[start + s * stride : start + s * stride + size]
+        for j in range(size):
+            total[j] += part[j]
+
+
+@jit
+def max_slabs(array, start, size, stride, slabs):
+    """Maximum over slabs, into slab 0."""
+    for s in range(1, slabs):
+        for j in range(size):
+            array[start + j] = max(array[start + j], array[start + s * stride + j])

@@ -1,0 +1,174 @@
+"""Where the float32 coefficients come from: ``python -m ppl.kernels.scalar.fit`` fits and prints every table.
+
+Polynomials are minimax fits by the Remez exchange on a grid of Chebyshev points; quotients are weighted linearised
+least squares whose weights are moved towards the largest errors (Lawson). Not imported by any kernel; needs mpmath.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Function = Callable[[Any], Any]
+
+
+class Problem(NamedTuple):
+    """Approximate `target` on (low, high) by a polynomial of some degree, minimising ``max |weight * error|``."""
+
+    target: Function
+    low: float
+    high: float
+    degree: int
+    weight: Function
+
+
+def problems() -> dict[str, Problem]:
+    """The polynomial tables, by module and name."""
+    import mpmath as mp
+
+    one = mp.mpf(1)
+    root = mp.sqrt
+    stirling = mp.log(2 * mp.pi) / 2
+
+    def exp_rest(r: Any) -> Any:
+        return (mp.exp(r) - 1 - r) / r**2 if abs(r) > 1e-9 else one / 2 + r / 6
+
+    def log_rest(f: Any) -> Any:
+        return (mp.log1p(f) - f + f * f / 2) / f**3 if abs(f) > 1e-9 else one / 3
+
+    def lgamma_slope(t: Any) -> Any:
+        return mp.loggamma(2 + t) / t if abs(t) > 1e-9 else mp.digamma(2)
+
+    def stirling_rest(w: Any) -> Any:
+        y = 1 / root(w)
+        return (mp.loggamma(y) - (y - one / 2) * mp.log(y) + y - stirling) * y
+
+    def digamma_rest(w: Any) -> Any:
+        y = 1 / root(w)
+        return (mp.log(y) - mp.digamma(y) - 1 / (2 * y)) / w
+
+    def trigamma_rest(w: Any) -> Any:
+        y = 1 / root(w)
+        return (mp.psi(1, y) - 1 / y - w / 2) * y**3
+
+    def mills(t: Any) -> Any:
+        if t > 0.9:
+            s = 7 * (1 / (1 - t)) - 3.5 if t < 1 else mp.inf
+            if s > 60:
+                tail = 1 - s**-2 + 3 * s**-4 - 15 * s**-6
+                return (1 + 3.5 / s) * tail / root(2 * mp.pi)
+        z = 3.5 * (1 + t) / (1 - t)
+        return mp.exp(z * z / 2) * mp.erfc(z / root(2)) / 2 * (z + 3.5)
+
+    quarter = (float(mp.pi) / 4 + 1e-3) ** 2
+    tiny = 1e-10
+    return {
+        "exponential.EXP": Problem(exp_rest, -0.347, 0.347, 4, lambda r: abs(r) + 1e-3),
+        "exponential.LOG": Problem(log_rest, 0.5**0.5 - 1, 2**0.5 - 1, 8, lambda f: f * f + 1e-4),
+        "exponential.ATANH": Problem(lambda v: 2 * mp.atanh(root(v)) / root(v), tiny, 1 / 9, 5, lambda v: 1),
+        "trigonometric.SIN": Problem(lambda v: (mp.sin(root(v)) / root(v) - 1) / v, tiny, quarter, 2, abs),
+        "trigonometric.COS": Problem(
+            lambda v: (mp.cos(root(v)) - 1 + v / 2) / v**2, 1e-6, quarter, 2, lambda v: v * v
+        ),
+        "trigonometric.ATAN": Problem(lambda v: (mp.atan(root(v)) / root(v) - 1) / v, tiny, 1, 8, abs),
+        "normal.ERF": Problem(lambda v: mp.erf(root(v)) / root(v), tiny, 1, 6, lambda v: 1),
+        "normal.MILLS": Problem(mills, -1, 1, 10, lambda t: 1 / mills(t)),
+        "gamma.LGAMMA": Problem(lgamma_slope, -0.5, 0.5, 8, lambda t: 1),
+        "gamma.STIRLING": Problem(stirling_rest, 1e-9, 1 / 2.5**2, 3, lambda w: 1),
+        "gamma.DIGAMMA": Problem(digamma_rest, 1e-9, 1 / 16, 2, lambda w: 1),
+        "gamma.TRIGAMMA": Problem(trigamma_rest, 1e-9, 1 / 16, 2, abs),
+    }
+
+
+def remez(problem: Problem, points: int = 300, rounds: int = 50) -> tuple[np.ndarray, float]:
+    """Return the coefficients, lowest first, and the largest weighted error."""
+    import mpmath as mp
+
+    target, low, high, degree, weight = problem
+    x = -np.cos(np.pi * np.arange(points) / (points - 1))
+    with mp.workdps(40):
+        grid = [mp.mpf(float(v)) for v in (high - low) / 2 * x + (high + low) / 2]
+        y = np.array([float(target(v)) for v in grid])
+        w = np.array([float(weight(v)) for v in grid])
+    w = np.maximum(w, 1e-6 * w.max())
+    basis = np.polynomial.chebyshev.chebvander(x, degree)
+    chosen = np.round(np.linspace(0, points - 1, degree + 2)).astype(int)
+    best, largest = np.zeros(degree + 1), np.inf
+    for _ in range(rounds):
+        alternating = ((-1.0) ** np.arange(degree + 2) / w[chosen])[:, None]
+        solution = np.linalg.solve(np.hstack([basis[chosen], alternating]), y[chosen])[:-1]
+        error = (basis @ solution - y) * w
+        if np.abs(error).max() < largest:
+            best, largest = solution, float(np.abs(error).max())
+        extrema = _extrema(error, degree + 2)
+        if len(extrema) < degree + 2 or np.array_equal(extrema, chosen):
+            break
+        chosen = extrema
+    series = np.polynomial.chebyshev.Chebyshev(best, domain=[low, high])
+    return series.convert(kind=np.polynomial.Polynomial).coef, largest
+
+
+def _extrema(error: np.ndarray, count: int) -> np.ndarray:
+    """Up to `count` positions of alternating local extrema, the smallest dropped from the ends."""
+    cuts = np.flatnonzero(np.sign(error[1:]) != np.sign(error[:-1])) + 1
+    runs = np.split(np.arange(len(error)), cuts)
+    found = [int(run[np.argmax(np.abs(error[run]))]) for run in runs]
+    while len(found) > count:
+        found.pop(0 if abs(error[found[0]]) < abs(error[found[-1]]) else -1)
+    return np.array(found)
+
+
+def quotient(
+    x: np.ndarray, y: np.ndarray, top: int, bottom: int, rounds: int = 200
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Fit ``P(x) / Q(x)`` with Q(0) = 1 to `y` in relative error; return both tables and the largest error."""
+    scale = x.max()
+    high = np.vander(x / scale, top + 1, increasing=True)
+    low = np.vander(x / scale, bottom + 1, increasing=True)[:, 1:]
+    weight, denominator = np.ones(len(x)), np.ones(len(x))
+    best, largest = np.zeros(top + bottom + 1), np.inf
+    for i in range(rounds):
+        s = np.sqrt(weight) / (y * denominator)
+        matrix = np.hstack([high, -y[:, None] * low]) * s[:, None]
+        norms = np.linalg.norm(matrix, axis=0)
+        solution = np.linalg.lstsq(matrix / norms, y * s, rcond=None)[0] / norms
+        denominator = 1 + low @ solution[top + 1 :]
+        error = np.abs(high @ solution[: top + 1] / denominator / y - 1)
+        if denominator.min() > 0 and error.max() < largest:
+            best, largest = solution, float(error.max())
+        denominator = np.abs(denominator) + 1e-9
+        if i > 10:
+            weight = weight * (error / error.max() + 1e-3)
+            weight = weight / weight.sum()
+    powers = scale ** -np.arange(max(top, bottom) + 1.0)
+    return best[: top + 1] * powers[: top + 1], np.r_[1, best[top + 1 :] * powers[1 : bottom + 1]], largest
+
+
+def normal_quantile(points: int = 300) -> dict[str, tuple[np.ndarray, np.ndarray, float]]:
+    """The quotients of `normal.ndtri`: centre and tail."""
+    import scipy.special as special
+
+    unit = (1 - np.cos(np.pi * np.arange(points) / (points - 1))) / 2
+    q = np.maximum(0.425 * np.sqrt(unit), 1e-6)
+    r = 1.6 + unit * (9.36 - 1.6)
+    return {
+        "normal.CENTRE": quotient(0.425**2 - q * q, -special.ndtri(0.5 - q) / q, 3, 3),
+        "normal.TAIL": quotient(r - 1.6, -special.ndtri_exp(-r * r), 4, 3),
+    }
+
+
+def main() -> None:
+    """Print every table with its error."""
+    for name, problem in problems().items():
+        coefficients, error = remez(problem)
+        print(f"{name}: error {error:.2g}\n    " + ", ".join(f"{c:.9g}" for c in coefficients))
+    for name, (top, bottom, error) in normal_quantile().items():
+        print(f"{name}: error {error:.2g}")
+        for table in (top, bottom):
+            print("    " + ", ".join(f"{c:.9g}" for c in table))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""The coefficient tables in the source are those that the fitting program finds."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+from ppl.kernels.scalar import fit
+
+
+def _table(name):
+    module, _, table = name.partition(".")
+    return np.array(getattr(importlib.import_module(f"ppl.kernels.scalar.f32.{module}"), table), float)
+
+
+@pytest.mark.parametrize("name", fit.problems())
+def test_polynomials(name):
+    problem = fit.problems()[name]
+    coefficients, error = fit.remez(problem, points=200)
+    x = np.linspace(problem.low, problem.high, 50)
+    polynomial = np.polynomial.polynomial.polyval
+    np.testing.assert_allclose(polynomial(x, _table(name)), polynomial(x, coefficients), rtol=2e-7)
+    assert error < 3e-8
+
+
+def test_quotients():
+    polynomial = np.polynomial.polynomial.polyval
+    for name, (top, bottom, error) in fit.normal_quantile().items():
+        x = np.linspace(0, 0.18 if "CENTRE" in name else 7.7, 50)
+        ours = polynomial(x, _table(name + "_TOP")) / polynomial(x, _table(name + "_BOTTOM"))
+        np.testing.assert_allclose(ours, polynomial(x, top) / polynomial(x, bottom), rtol=3e-7)
+        assert error < 6e-8
