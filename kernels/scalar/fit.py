@@ -1,7 +1,8 @@
 """Where the float32 coefficients come from: ``python -m ppl.kernels.scalar.fit`` fits and prints every table.
 
-Polynomials are minimax fits by the Remez exchange on a grid of Chebyshev points; quotients are weighted linearised
-least squares whose weights are moved towards the largest errors (Lawson). Not imported by any kernel; needs mpmath.
+Polynomials are minimax fits by the Remez exchange on a grid of Chebyshev points; quotients are weighted
+linearised least squares whose weights are moved towards the largest errors (Lawson). Not imported by any
+kernel; needs mpmath.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ Function = Callable[[Any], Any]
 
 
 class Problem(NamedTuple):
-    """Approximate `target` on (low, high) by a polynomial of some degree, minimising ``max |weight * error|``."""
+    """Approximate `target` on (low, high) by a polynomial, minimising ``max |weight * error|``."""
 
     target: Function
     low: float
@@ -123,7 +124,7 @@ def _extrema(error: np.ndarray, count: int) -> np.ndarray:
 def quotient(
     x: np.ndarray, y: np.ndarray, top: int, bottom: int, rounds: int = 200
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Fit ``P(x) / Q(x)`` with Q(0) = 1 to `y` in relative error; return both tables and the largest error."""
+    """Fit ``P(x) / Q(x)`` with Q(0) = 1 to `y` in relative error; return both tables and the error."""
     scale = x.max()
     high = np.vander(x / scale, top + 1, increasing=True)
     low = np.vander(x / scale, bottom + 1, increasing=True)[:, 1:]

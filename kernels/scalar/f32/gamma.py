@@ -1,7 +1,7 @@
 """The gamma function's logarithm and its derivatives for positive arguments (float32).
 
-Small arguments are shifted up by the recurrence, large ones use Stirling's series, both with coefficients from
-`ppl.kernels.scalar.fit`.
+Small arguments are shifted up by the recurrence, large ones use Stirling's series, both with coefficients
+from `ppl.kernels.scalar.fit`.
 """
 
 import numpy as np
