@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ppl.ir.node import Node, make
 from ppl.ir.rewrites.match import Rule, strip
+from ppl.ir.shapes import ELEMENTWISE
 
 
 def _make(args: list[Node], n: Node, terms: list[tuple[tuple[int, int], ...]]) -> Node:
@@ -78,6 +79,45 @@ def merge_routes(n: Node) -> Node | None:
     return _make(args, n, terms) if changed else None
 
 
+def _entry(x: Node, pair: tuple[int, int]) -> Node:
+    """One branch entry of `x`, without the axis."""
+    return make("route", x, to=None, terms=((pair,),), live=(True,))
+
+
+def pick_of_contract(n: Node) -> Node | None:
+    """Convert an entry (or sum of entries) of a contract to contracts of entries: dW reads live entries only."""
+    if n.attrs["to"] is not None or len(n.args) != 1 or n.args[0].op != "contract" or not n.attrs["terms"][0]:
+        return None
+    x = n.args[0]
+    parts = [make("contract", *(_entry(a, pair) for a in x.args), **x.attrs) for pair in n.attrs["terms"][0]]
+    total = parts[0]
+    for part in parts[1:]:
+        total = make("add", total, part)
+    return total
+
+
+def pick_of_elementwise(n: Node) -> Node | None:
+    """Convert an entry of an elementwise op to the op of entries when each operand is a broadcast or assembled there."""
+    if n.attrs["to"] is not None or len(n.attrs["terms"][0]) != 1 or n.args[0].op not in ELEMENTWISE:
+        return None
+    ((_, entry),) = n.attrs["terms"][0]
+    x = n.args[0]
+    for a in x.args:
+        assembled = a.op == "route" and all(a.attrs["live"]) and len(a.attrs["terms"][entry]) == 1
+        plain = assembled and a.args[a.attrs["terms"][entry][0][0]].type.branch is None
+        if not plain and a.type.branch not in strip(a).added:
+            return None
+    return make(x.op, *(_entry(a, (0, entry)) for a in x.args), **x.attrs)
+
+
 RULES: dict[str, list[Rule]] = {
-    "route": [unread_arguments, identity_route, uniform_route, route_of_broadcast, merge_routes]
+    "route": [
+        unread_arguments,
+        identity_route,
+        uniform_route,
+        route_of_broadcast,
+        merge_routes,
+        pick_of_contract,
+        pick_of_elementwise,
+    ]
 }
