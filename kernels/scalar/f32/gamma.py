@@ -70,7 +70,7 @@ def lgamma(x):
 
 @inline
 def digamma(x):
-    """Derivative of `lgamma` for x > 0, error 4e-7 relative to max(1, \\|y\\|); -inf at 0, NaN below."""
+    """Derivative of `lgamma` for x > 0, error 7e-7 relative to max(1, \\|y\\|); -inf at 0, NaN below."""
     inside = x > ZERO and x < INF
     a = x if inside else ONE
     small = a < f32(4.0)
