@@ -1,121 +1,210 @@
-"""From plan to request: expand, differentiate and simplify one variant of a program, ready for a backend.
-
-Variants: "gradient" (loss, costs, gradients, auxiliary updates), "value" (loss and costs with true nodes), "rows" (the
-loss per row of the outermost plate) and "sample" (named arrays). With `repeats`, gradients keep a leading repeats axis.
-"""
+"""From nodes to values and operations: the map of every read and write, before loops are chosen."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from ppl.compiler.auxiliary import auxiliary_layout, auxiliary_updates
-from ppl.compiler.expand import Expanded, Expansion
-from ppl.errors import ModelError
-from ppl.estimators.base import Estimator
-from ppl.graph.stochastic import StochasticGraph
-from ppl.ir import ops
-from ppl.ir.differentiate import vjp
-from ppl.ir.node import Node
-from ppl.ir.simplify import erase_markers, simplify
-from ppl.ir.types import Kind
+import numpy as np
 
+from ppl.compiler.fuse import Access, Buffer, Op, Value, identity_store
+from ppl.compiler.layout import Entry, Key, Poly, View, dims_of, identifier, is_view, resolve, row_axis, strides_of
+from ppl.ir.node import Node, topological
+from ppl.ir.types import Axis
 
-@dataclass
-class Variant:
-    """One variant at every stage. Outputs are named; `stages` keeps the nodes of each stage for `program.ir`."""
-
-    scalars: dict[str, Node] = field(default_factory=dict)
-    grads: dict[str, Node] = field(default_factory=dict)
-    aux: dict[str, Node] = field(default_factory=dict)
-    arrays: dict[str, Node] = field(default_factory=dict)
-    aux_init: dict[str, float] = field(default_factory=dict)
-    hypers: dict[str, float] = field(default_factory=dict)
-    copies: dict[str, int] = field(default_factory=dict)
-    stages: dict[str, dict[str, Node]] = field(default_factory=dict)
-
-    def outputs(self) -> dict[str, Node]:
-        """All outputs under distinct names."""
-        return {
-            **self.scalars,
-            **{f"grad {k}": v for k, v in self.grads.items()},
-            **{f"aux {k}": v for k, v in self.aux.items()},
-            **{f"array {k}": v for k, v in self.arrays.items()},
-        }
-
-    def replace_outputs(self, nodes: Sequence[Node]) -> None:
-        """Put `nodes` (in the order of `outputs`) in place of the outputs."""
-        queue = iter(nodes)
-        for group in (self.scalars, self.grads, self.aux, self.arrays):
-            for key in group:
-                group[key] = next(queue)
+if TYPE_CHECKING:
+    from ppl.compiler.schedule import Output, Stage
 
 
-def build_gradient(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False) -> Variant:
-    """Loss, costs, gradients with respect to every parameter, and new auxiliary values."""
-    expanded = Expansion(graph, plan, "gradient", repeats).run()
-    variant = _start(expanded)
-    variant.stages["expand"] = {"loss": expanded.loss, "surrogate": expanded.surrogate}
-    variant.aux_init = auxiliary_layout(expanded)
-    own = {} if repeats else {v.owner: expanded.own[v.owner] for v in expanded.aux.values()}
-    wrt = [*expanded.wrt.values(), *(n for nodes in own.values() for n in nodes)]
-    found = vjp([(expanded.surrogate, ops.const(1.0))], wrt)
-    queue = iter(found)
-    for name, leaf in expanded.wrt.items():
-        g = next(queue)
-        variant.grads[name] = ops.zeros_like(leaf.type) if g is None else g
-    if not repeats:
-        own_gradients = {k: [g for g in (next(queue) for _ in nodes) if g is not None] for k, nodes in own.items()}
-        updates = auxiliary_updates(expanded, own_gradients)
-        variant.aux = {name: updates[name] for name in variant.aux_init}
-    return _finish(variant)
+class Builder:
+    """Makes the values and operations of one program; knows where leaves lie (`offsets`: (op, name) → offset)."""
 
+    def __init__(self, outputs: Sequence[Node], offsets: dict[tuple[str, str], int]):
+        self.offsets = offsets
+        self.memo: dict[Node, View | None] = {}
+        self.values: dict[Node, Value] = {}
+        self.names: dict[str, int] = {}
+        self.users: dict[Node, list[Node]] = {}
+        self.gets: dict[Node, list[Node]] = {}
+        self.consts: dict[str, list[np.ndarray]] = {"w": [], "v": []}
+        self.globals: list[Value] = []
+        self.inputs: dict[str, str] = {}
+        for node in topological(outputs):
+            if node.op == "get":
+                self.gets.setdefault(node.args[0], []).append(node)
+            if not is_view(node):
+                for arg in node.args:
+                    self.users.setdefault(self.base(arg), []).append(node)
 
-def build_value(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False) -> Variant:
-    """Loss and costs with true nodes."""
-    expanded = Expansion(graph, plan, "value", repeats).run()
-    variant = _start(expanded)
-    variant.stages["expand"] = {"loss": expanded.loss}
-    return _finish(variant)
+    def base(self, node: Node) -> Node:
+        """The stored node below a chain of views."""
+        while is_view(node):
+            node = node.args[0]
+        return node
 
+    def _name(self, node: Node) -> str:
+        stem = identifier(str(node.attrs.get("name", node.op)))
+        count = self.names[stem] = self.names.get(stem, 0) + 1
+        return f"{stem}_{count}"
 
-def build_rows(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> Variant:
-    """The loss of every row of the outermost plate."""
-    expansion = Expansion(graph, plan, "value")
-    expanded = expansion.run()
-    plates = [a for c in expansion.costs.values() for a in c.type.axes if a.kind is Kind.PLATE and a.depth == 0]
-    if len(set(plates)) != 1:
-        raise ModelError(f"per_row needs costs in one outermost plate; found {[a.name for a in dict.fromkeys(plates)]}")
-    total: Node | None = None
-    for name, cost in expansion.costs.items():
-        folded = expansion.reducer.particles(expansion.reducer.fold(cost, trunk=True))
-        if plates[0] not in folded.type.axes:
-            raise ModelError(f"per_row: cost '{name}' lies outside plate '{plates[0].name}'")
-        row = expansion.reducer.plates(folded, keep=(plates[0],))
-        total = row if total is None else ops.add(total, row)
-    assert total is not None
-    variant = Variant(arrays={"rows": total}, hypers=expanded.hypers)
-    variant.stages["expand"] = {"rows": total}
-    return _finish(variant)
+    def value(self, node: Node) -> Value:
+        """The stored value of `node` (which is not a view)."""
+        if node not in self.values:
+            t = node.type
+            value = self.values[node] = Value(node, self._name(node), t.axes, t.shape, t.dtype)
+            value.buffer = self._leaf_buffer(node, value)
+        return self.values[node]
 
+    def _leaf_buffer(self, node: Node, value: Value) -> Buffer | None:
+        if node.op in ("param", "aux", "hyper"):
+            array = {"param": "params"}.get(node.op, node.op)
+            return Buffer(array, str(self.offsets[node.op, node.attrs["name"]]), literal=True)
+        if node.op == "input":
+            array = self.inputs.setdefault(node.attrs["name"], "x_" + identifier(node.attrs["name"]))
+            return Buffer(array, "0", rows=True, literal=row_axis(value.axes) is None, symbol=f"{value.name}_o")
+        if node.op == "const" and node.attrs["value"].value.size != 1:
+            data = node.attrs["value"].value
+            where = "v" if node.type.dtype == "int" else "w"
+            start = sum(c.size for c in self.consts[where])
+            self.consts[where].append(data.ravel())
+            return Buffer(where, f"c_{where} + {start}", symbol=f"{value.name}_o")
+        return None
 
-def build_sample(graph: StochasticGraph, sites: Sequence[str]) -> Variant:
-    """Values of named sites, particles kept as an axis."""
-    expanded = Expansion(graph, {}, "sample").run()
-    arrays = {name: expanded.values[name] for name in sites}
-    variant = Variant(arrays=arrays, hypers=expanded.hypers)
-    variant.stages["expand"] = dict(arrays)
-    return _finish(variant)
+    def results_of(self, node: Node) -> list[Value]:
+        """The values that the step of `node` makes (a loop makes one per `get`)."""
+        return [self.value(n) for n in (self.gets.get(node, []) if node.op == "loop" else [node])]
 
+    def accumulator(self, value: Value) -> None:
+        """Give `value`, a sum over rows, its place among the accumulators of each slab."""
+        value.accumulates = True
+        value.buffer = Buffer("v" if value.dtype == "int" else "w", f"{value.name}_a", symbol=f"{value.name}_a")
 
-def _start(expanded: Expanded) -> Variant:
-    scalars = {"loss": expanded.loss, **{f"cost {k}": v for k, v in expanded.costs.items()}}
-    return Variant(scalars=scalars, hypers=expanded.hypers, copies=expanded.copies)
+    def global_rows(self, value: Value) -> None:
+        """Give `value` memory for all rows of the call, because another region reads it."""
+        if value.buffer is None:
+            self._global(value, rows=True)
 
+    def _global(self, value: Value, rows: bool) -> Buffer:
+        array = "v" if value.dtype == "int" else "w"
+        value.buffer = Buffer(array, f"{value.name}_g", rows=rows, symbol=f"{value.name}_o", size=value.extent())
+        self.globals.append(value)
+        return value.buffer
 
-def _finish(variant: Variant) -> Variant:
-    variant.stages["differentiate"] = variant.outputs()
-    nodes = erase_markers(list(variant.outputs().values()))
-    variant.replace_outputs(simplify(nodes))
-    variant.stages["simplify"] = variant.outputs()
-    return variant
+    def plain(self, value: Value, stage: Stage) -> Buffer:
+        """Memory for a value that other steps of its stage read."""
+        if stage.row is None:
+            return self._global(value, rows=False)
+        symbol = f"{value.name}_o"
+        return Buffer("v" if value.dtype == "int" else "w", symbol, symbol=symbol)
+
+    def access(self, node: Node) -> Access:
+        """How `node` is read."""
+        view = resolve(node, self.memo)
+        assert view is not None, f"{node} has no affine view"
+        return Access(self.value(view.base), view)
+
+    def ops_of(self, node: Node) -> list[Op]:
+        """The operations that compute `node`."""
+        special = {"sum": self._reduce, "amax": self._reduce, "argmax": self._reduce, "take": self._take,
+                   "put": self._put, "pad": self._pad, "concat": self._concat, "route": self._route}  # fmt: skip
+        return special.get(node.op, self._map)(node)
+
+    def _map(self, node: Node) -> list[Op]:
+        axes, coefs = identity_store(node)
+        domain = dims_of(node.type.axes, node.type.shape)
+        return [Op("map", node, self.value(node), domain, [self.access(a) for a in node.args], axes=axes, coefs=coefs)]
+
+    def _reduce(self, node: Node) -> list[Op]:
+        arg = node.args[0]
+        rank = len(arg.type.shape)
+        dims = {rank - 1} if node.op == "argmax" else set(node.attrs["dims"])
+        over = set() if node.op == "argmax" else set(node.attrs["axes"])
+        steps, coefs = strides_of(node.type.shape), {}
+        for new, old in enumerate(d for d in range(rank) if d not in dims):
+            if node.type.shape[new] != 1:
+                coefs[old] = steps[new]
+        axes: dict[Axis, Key | Entry] = {a: a for a in node.type.axes}
+        kind = "argmax" if node.op == "argmax" else "reduce"
+        domain = dims_of(arg.type.axes, arg.type.shape)
+        return [Op(kind, node, self.value(node), domain, [self.access(arg)], frozenset((*over, *dims)), axes, coefs)]
+
+    def _take(self, node: Node) -> list[Op]:
+        table, index = node.args
+        inner = self.access(table)
+        shift = len(index.type.shape) - 1
+        moving = next((a for a, k in inner.view.axes.items() if k == 0 and isinstance(k, int)), None)
+        target: int | Axis = moving if moving is not None else inner.view.coefs.get(0, 0)
+        axes = {a: Entry(0) if a == moving else k for a, k in inner.view.axes.items()}
+        coefs = {k: c for k, c in inner.view.coefs.items() if not (isinstance(k, int) and k == 0)}
+        view = View(inner.view.base, axes, coefs, inner.view.offset)
+        view = view.renamed({k: k + shift for k in range(1, len(table.type.shape))})
+        read = Access(inner.value, view, (self.access(index), target), table.type.shape[0])
+        store_axes, store = identity_store(node)
+        domain = dims_of(node.type.axes, node.type.shape)
+        return [Op("map", node, self.value(node), domain, [read], axes=store_axes, coefs=store)]
+
+    def _put(self, node: Node) -> list[Op]:
+        value, index = node.args
+        lead, steps = len(index.type.shape), strides_of(node.type.shape)
+        coefs: dict[Key, int] = {lead + k: s for k, s in enumerate(steps[1:])}
+        scattered = frozenset((*node.attrs["over"], *range(len(value.type.shape))))
+        return [Op("put", node, self.value(node), dims_of(value.type.axes, value.type.shape), [self.access(value)],
+                   scattered, {a: a for a in node.type.axes}, coefs, gather=(self.access(index), steps[0]),
+                   limit=node.attrs["size"])]  # fmt: skip
+
+    def _pad(self, node: Node) -> list[Op]:
+        arg = node.args[0]
+        steps, coefs, offset = strides_of(node.type.shape), {}, 0
+        for k, (start, _, step) in enumerate(node.attrs["window"]):
+            offset += start * steps[k]
+            coefs[k] = step * steps[k]
+        return [self._piece(node, "pad", arg, {a: a for a in node.type.axes}, coefs, offset, [self.access(arg)])]
+
+    def _piece(self, node: Node, kind: str, like: Node, axes: Any, coefs: Any, offset: int, args: list[Access],
+               shape: tuple[int, ...] | None = None, over: tuple[Axis, ...] | None = None) -> Op:  # fmt: skip
+        shape, over = (like.type.shape if shape is None else shape), (like.type.axes if over is None else over)
+        scattered = frozenset(range(len(shape)))
+        return Op(kind, node, self.value(node), dims_of(over, shape), args, scattered, axes, coefs, offset)
+
+    def _concat(self, node: Node) -> list[Op]:
+        steps, start, out = strides_of(node.type.shape), 0, []
+        axes = {a: a for a in node.type.axes}
+        for arg in node.args:
+            offset = start * steps[node.attrs["dim"]]
+            out.append(self._piece(node, "piece", arg, axes, dict(enumerate(steps)), offset, [self.access(arg)]))
+            start += arg.type.shape[node.attrs["dim"]]
+        return out
+
+    def _route(self, node: Node) -> list[Op]:
+        to, t = node.attrs["to"], node.type
+        plain = tuple(a for a in t.axes if a != to)
+        store = dict(identity_store(node)[1])
+        out = []
+        for entry, pairs in enumerate(node.attrs["terms"]):
+            args = [self._entry(node.args[i], s) for i, s in pairs]
+            axes: dict[Axis, Key | Entry] = {a: a for a in plain}
+            if to is None:
+                domain = dims_of(plain, t.shape)
+                return [Op("map", node, self.value(node), domain, args, axes=axes, coefs=store)]
+            axes[to] = Entry(entry)
+            out.append(self._piece(node, "piece", node, axes, store, 0, args, over=plain))
+        return out
+
+    def _entry(self, arg: Node, entry: int) -> Access:
+        read, branch = self.access(arg), arg.type.branch
+        axes = {a: Entry(entry) if k == branch and branch is not None else k for a, k in read.view.axes.items()}
+        return Access(read.value, View(read.view.base, axes, read.view.coefs, read.view.offset))
+
+    def output_op(self, out: Output) -> Op:
+        """Write an output where the caller wants it."""
+        t = out.node.type
+        value = Value(out.node, f"out_{identifier(out.name)}", t.axes, t.shape, t.dtype, external=True)
+        literal = out.offset.constant is not None and not (out.rows and row_axis(t.axes))
+        value.buffer = Buffer(out.array, str(out.offset), out.rows, f"{value.name}_o", literal)
+        axes, coefs = identity_store(out.node)
+        domain = dims_of(t.axes, t.shape)
+        return Op("output", out.node, value, domain, [self.access(out.node)], axes=axes, coefs=coefs)
+
+    def row_step(self, value: Value, row: Axis | None) -> Poly | None:
+        """Memory stride of the row axis `row` in `value`, None where it has no such axis."""
+        return value.steps.get(row) if row is not None else None

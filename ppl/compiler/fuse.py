@@ -46,6 +46,7 @@ class Value:
     dtype: str
     buffer: Buffer | None = None
     external: bool = False
+    accumulates: bool = False
     prefix: tuple[Loop, ...] = ()
 
     @property

@@ -1,0 +1,201 @@
+"""The CPU emitter: a schedule as the source of a Python module for Numba.
+
+One function per fused kernel; one per stage, `rows_i(…, slab, lo, hi)` for a row region, which calls kernels and products
+in order, tile by tile; a serial driver `serial`, and a parallel one whose only parallel loop runs over slabs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ppl.compiler.build import Builder
+from ppl.compiler.emit_loops import KernelWriter
+from ppl.compiler.emit_opaque import EMIT
+from ppl.compiler.layout import axis_size
+from ppl.compiler.memory import Memory
+from ppl.compiler.schedule import Cluster, Stage
+
+HEAD = '''"""Program emitted by ppl for the CPU in {dtype}. Do not edit: the name of this file is a hash of its content."""
+
+import numpy as np
+from numba import njit, prange
+
+from ppl.kernels.config import jit
+from ppl.kernels.cpu.blas import {gemm}, enter_single, leave_single
+from ppl.kernels.cpu.rows import add_slabs, {fill}, max_slabs, mix_time, row_ids, row_keys
+from ppl.kernels.scalar import {module} as m
+from ppl.kernels.scalar.noise import mix, {uniform}
+
+F, I, U = np.{dtype}, np.int64, np.uint64
+INF, NAN = F(np.inf), F(np.nan)
+'''
+
+
+@dataclass
+class Emitter:
+    """Writes one program; `arrays` are the names of its data arguments."""
+
+    stages: Sequence[Stage]
+    builder: Builder
+    memory: Memory
+    dtype: str
+    arrays: Sequence[str]
+    plates: Sequence[str]
+    n_aux: int
+    aux_at: int
+    counts: Sequence[str] = ()
+    sampling: bool = False
+    kernels: int = 0
+
+    def __post_init__(self) -> None:
+        ids = [f"row0_{p}" for p in self.plates] + [f"ids_{p}" for p in self.plates]
+        self.common = ["w", "v", "params", "grad", "out", "aux", "hyper", "seed", "step", *ids, *self.arrays]
+
+    def source(self) -> str:
+        """The whole module."""
+        parts = [head(self.dtype)]
+        for stage in self.stages:
+            parts += self._stage(stage)
+        parts += [self._serial(), self._entry(), *self._parallel()]
+        return "\n\n\n".join(parts) + "\n"
+
+    def _stage(self, stage: Stage) -> list[str]:
+        functions, calls = [], []
+        for i, step in enumerate(stage.steps):
+            if isinstance(step, Cluster):
+                step.name = f"{stage.name}_kernel_{i}"
+                writer = KernelWriter(step, stage.row)
+                functions.append(writer.source(step.name))
+                calls.append(writer.call(step.name))
+                self.kernels += 1
+            else:
+                calls += EMIT[step.node.op](step, self.builder, stage.row, self.dtype)
+        if stage.row is None:
+            body = calls or ["pass"]
+            extra: list[str] = []
+        else:
+            tile = f"tile_{stage.name}"
+            body = self._cleared(stage)
+            body += [f"for t0 in range(lo, hi, {tile}):", f"    n = min({tile}, hi - t0)"]
+            body += ["    " + line for line in calls]
+            extra = ["slab", "lo", "hi"]
+        functions.append(self._function(stage.name, [*self.common, *extra], body, stage_doc(stage)))
+        return functions
+
+    def _cleared(self, stage: Stage) -> list[str]:
+        lines = []
+        for value in stage.accumulators:
+            assert value.buffer is not None
+            zero = "-INF" if value.node.op == "amax" else "0"
+            lines.append(f"{value.buffer.array}[{value.buffer.symbol} : {value.buffer.symbol} + "
+                         f"{value.extent()}] = {zero}")  # fmt: skip
+        return lines
+
+    def _function(self, name: str, arguments: Sequence[str], body: Sequence[str], doc: str) -> str:
+        lines = [*self._definitions(body, "slab" if "slab" in arguments else "0"), *body]
+        return "\n".join([f"@jit\ndef {name}({', '.join(arguments)}):", f'    """{doc}"""', *("    " + x for x in lines)])
+
+    def _definitions(self, body: Sequence[str], slab: str) -> list[str]:
+        """Assignments of the symbols that `body` uses: offsets, then the sizes that these need."""
+        words = set(re.findall(r"[A-Za-z_]\w*", "\n".join(body)))
+        memory, offsets, needed = self.memory, [], set(words)
+        for symbol, poly in memory.symbols.items():
+            if symbol in words:
+                offsets.append(f"{symbol} = {poly}")
+                needed |= poly.names
+        slabs = []
+        for array in "wv":
+            if f"slab_{array}" in needed:
+                total, size = memory.totals[array], memory.slab[array]
+                slabs.append(f"slab_{array} = {total} + {slab} * {size}")
+                needed |= total.names | size.names
+            if f"stride_{array}" in needed:
+                slabs.append(f"stride_{array} = {memory.slab[array]}")
+                needed |= memory.slab[array].names
+        sizes = [f"{name} = v[{i}]" for i, name in enumerate(memory.header) if name in needed]
+        sizes += [f"{name} = w[{i}]" for i, name in enumerate(self._scales()) if name in needed]
+        if "no_ids" in needed:
+            sizes.append("no_ids = v[:0]")
+        return sizes + slabs + offsets
+
+    def _scales(self) -> list[str]:
+        return [f"scale_{p}" for p in self.plates]
+
+    def _sequence(self, parallel: bool) -> list[str]:
+        arguments = ", ".join(self.common)
+        lines = ["enter_single()"]
+        for stage in self.stages:
+            if stage.row is None:
+                lines.append(f"{stage.name}({arguments})")
+                continue
+            rows = axis_size(stage.row)
+            if parallel:
+                lines.append(f"{stage.name}_parallel({arguments}, slabs, {rows})")
+                lines += self._combine(stage)
+            else:
+                lines.append(f"{stage.name}({arguments}, 0, 0, {rows})")
+        lines.append("leave_single()")
+        if self.n_aux:
+            lines.append(f"aux[:] = w[{self.aux_at} : {self.aux_at + self.n_aux}]")
+        return [*lines, f"return w[{len(self.plates)}]"]
+
+    def _combine(self, stage: Stage) -> list[str]:
+        lines = []
+        for value in stage.accumulators:
+            assert value.buffer is not None
+            array, start = value.buffer.array, value.buffer.symbol
+            fn = "max_slabs" if value.node.op == "amax" else "add_slabs"
+            lines.append(f"{fn}({array}, {start}, {value.extent()}, stride_{array}, slabs)")
+        return lines
+
+    def _driver_arguments(self) -> list[str]:
+        return ["params", "grad", "out", "aux", "hyper", "seed", "step",
+                *[f"row0_{p}" for p in self.plates], *[f"ids_{p}" for p in self.plates], "w", "v", *self.arrays]  # fmt: skip
+
+    def _serial(self) -> str:
+        return self._function("serial", self._driver_arguments(), self._sequence(False), "The program on one thread.")
+
+    def _entry(self) -> str:
+        """The form for users' own nopython code: one scale, data arrays as they are, no row ids."""
+        arrays = [f"{a}.reshape(-1)" for a in self.arrays]
+        body = ["w, v = work", *self.counts]
+        if self.plates:
+            body.append("w[0] = scale")
+        ids = [*["row0" if i == 0 else "0" for i, _ in enumerate(self.plates)], *["v[:0]" for _ in self.plates]]
+        target = "params, w[:0], grad" if self.sampling else "params, grad, w[:0]"
+        body.append(f"return serial({', '.join([target, 'aux, hyper, seed, step', *ids, 'w, v', *arrays])})")
+        arguments = ["params", "grad", "aux", "hyper", "seed", "step", "row0", "scale", "work", *self.arrays]
+        lines = [f"@jit\ndef njit_entry({', '.join(arguments)}):", '    """Serial, for nopython callers."""']
+        return "\n".join([*lines, *("    " + x for x in body)])
+
+    def _parallel(self) -> list[str]:
+        if all(s.row is None for s in self.stages):
+            return []
+        parts = []
+        for stage in self.stages:
+            if stage.row is not None:
+                part = ", ".join(self.common)
+                parts.append(
+                    f"@njit(parallel=True, nogil=True, cache=True)\ndef {stage.name}_parallel({part}, slabs, rows):\n"
+                    f'    """Row region {stage.name}, one slab per iteration."""\n'
+                    f"    for slab in prange(slabs):\n"
+                    f"        {stage.name}({part}, slab, rows * slab // slabs, rows * (slab + 1) // slabs)"
+                )
+        arguments = [*self._driver_arguments(), "slabs"]
+        parts.append(self._function("parallel", arguments, self._sequence(True), "The program on several threads."))
+        return parts
+
+
+def head(dtype: str) -> str:
+    """Docstring, imports and types of an emitted module."""
+    bits = "f32" if dtype == "float32" else "f64"
+    return HEAD.format(dtype=dtype, module=bits, gemm=f"gemm_{bits}", fill=f"fill_rows_{bits}", uniform=f"uniform_{bits}")
+
+
+def stage_doc(stage: Stage) -> str:
+    """What a stage function does."""
+    if stage.row is None:
+        return f"Unplated stage {stage.level}."
+    return f"Rows lo to hi of axis {stage.row.name}, in tiles; sums over rows go to the accumulators of `slab`."

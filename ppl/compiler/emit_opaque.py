@@ -1,0 +1,221 @@
+"""Emission of the steps that are not loop nests: products, noise, row ids and keys, external functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ppl.compiler.build import Builder
+from ppl.compiler.fuse import Value
+from ppl.compiler.layout import Entry, Poly, View, axis_size, identifier
+from ppl.compiler.lower import group_strides
+from ppl.compiler.schedule import Opaque
+from ppl.ir.node import Node
+from ppl.ir.noise import node_hash
+from ppl.ir.types import Axis, Kind
+
+Row = Axis | None
+
+
+def start_of(value: Value, row: Row) -> str:
+    """Where the first row of the tile lies in the array of `value`."""
+    buffer = value.buffer
+    assert buffer is not None
+    step = value.steps.get(row) if row is not None else None
+    if buffer.rows and step is not None:
+        return f"{buffer.offset} + t0 * {step}"
+    return buffer.offset
+
+
+def _operand(builder: Builder, node: Node, row: Row) -> str:
+    read = builder.access(node)
+    offset = Poly.of(read.view.offset)
+    for axis, key in read.view.axes.items():
+        if isinstance(key, Entry):
+            offset = offset + read.value.steps[axis] * key.position
+    extra = f" + {offset}" if offset.terms else ""
+    assert read.value.buffer is not None
+    return f"{read.value.buffer.array}[{start_of(read.value, row)}{extra} :]"
+
+
+def _merged(chain: Sequence[tuple[Any, Any]], sizes: Sequence[Poly]) -> tuple[Poly, Poly | None]:
+    """Size of a merged group of loops and its stride (None for a single entry)."""
+    total = Poly.of(1)
+    for size in sizes:
+        total = total * size
+    return total, Poly.of(chain[-1][1]) if chain else None
+
+
+def gemm(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
+    """One call of BLAS for a `gemm` node."""
+    node, attrs = step.node, step.node.attrs
+    groups: dict[str, tuple[Poly, Poly | None]] = {}
+    for side, x in zip("ab", node.args, strict=True):
+        for group in ("rows", "inner") if side == "a" else ("inner", "cols"):
+            chain = group_strides(x, attrs[side], attrs[group])
+            assert chain is not None
+            sizes = []
+            for item in attrs[group]:
+                if item == row:
+                    sizes.append(Poly.of("n"))
+                elif isinstance(item, Axis):
+                    sizes.append(axis_size(item))
+                else:
+                    sizes.append(Poly.of(x.type.shape[attrs[side].index(item)]))
+            groups[side + group] = _merged(chain, sizes)
+    (m, am), (k, ak) = groups["arows"], groups["ainner"]
+    (_, bk), (n, bn) = groups["binner"], groups["bcols"]
+    one = Poly.of(1)
+    ta = not (ak is None or ak == one) and am is not None
+    tb = not (bn is None or bn == one) and bk is not None
+    lda = (ak if ta else am) or k
+    ldb = (bn if tb else bk) or n
+    value = step.target
+    assert value.buffer is not None
+    beta = "1.0" if value.accumulates else "0.0"
+    name = "gemm_f32" if dtype == "float32" else "gemm_f64"
+    a, b = (_operand(builder, x, row) for x in node.args)
+    out = f"{value.buffer.array}[{start_of(value, row)} :]"
+    return [f"{name}({ta}, {tb}, {m}, {n}, {k}, 1.0, {a}, {lda}, {b}, {ldb}, {beta}, {out}, {n})"]
+
+
+def _time(node: Node, builder: Builder) -> str:
+    return _scalar(builder, node.args[0]) if node.args else "0"
+
+
+def _scalar(builder: Builder, node: Node) -> str:
+    value = builder.value(builder.base(node))
+    if value.node.op == "const":
+        return str(int(value.node.attrs["value"].value))
+    assert value.buffer is not None
+    return value.buffer.offset if value.buffer.array == "" else f"{value.buffer.array}[{value.buffer.offset}]"
+
+
+def _rows(value: Value, row: Row) -> tuple[str, str, str, str, str, Poly]:
+    """(ids, start, first, count, base, entries a row) of a noise-like value, for the run-time plate that has ids."""
+    axes = value.axes
+    plate = next((a for a in axes if a.kind is Kind.PLATE and a.size is None), None)
+    if row is None or row not in axes:
+        return "no_ids", "0", "0", "1", "0", value.extent()
+    if row.kind is Kind.REPEATS:
+        if plate is None:
+            return "no_ids", "0", "t0", "n", "0", value.extent(skip=(row,))
+        count, name = axis_size(plate), identifier(plate.name)
+        return f"ids_{name}", "0", f"row0_{name}", str(count), f"(t0 + q) * total_{name}", value.extent((row, plate))
+    name = identifier(row.name)
+    if row.size is not None:
+        return "no_ids", "0", "t0", "n", "0", value.extent(skip=(row,))
+    return f"ids_{name}", "t0", f"row0_{name} + t0", "n", "0", value.extent(skip=(row,))
+
+
+def noise(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
+    """Fill a tile with the uniforms of its rows."""
+    node, value = step.node, step.target
+    ids, start, first, count, base, per_row = _rows(value, row)
+    key = f"mix(U(seed), U({node_hash(node.attrs['name']):#x}))"
+    fill = "fill_rows_f32" if dtype == "float32" else "fill_rows_f64"
+    at, time, purpose = start_of(value, row), _time(node, builder), node.attrs["purpose"]
+
+    def call(at: str) -> str:
+        return (f"{fill}(w[{at} :], {ids}, {start}, {first}, {count}, {base}, "
+                f"{per_row}, {key}, {time}, step, {purpose})")  # fmt: skip
+
+    return _repeated(base, at, value, row, call)
+
+
+def _repeated(base: str, at: str, value: Value, row: Row, call: Callable[[str], str]) -> list[str]:
+    if base == "0":
+        return [call(at)]
+    assert row is not None
+    return ["for q in range(n):", "    " + call(f"{at} + q * {value.steps[row]}")]
+
+
+def rowkey(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
+    """Keys for external functions."""
+    node, value = step.node, step.target
+    ids, start, first, count, base, per_row = _rows(value, row)
+    key = f"mix(U(seed), U({node_hash(node.attrs['name']):#x}))"
+    at = start_of(value, row)
+    lines = _repeated(base, at, value, row, lambda at: (
+        f"row_keys(v[{at} :], {ids}, {start}, {first}, {count}, {base}, {per_row}, {key}, step)"))  # fmt: skip
+    if node.args:
+        size = value.extent(skip=(row,)) * ("n" if row in value.axes else 1)
+        lines.append(f"mix_time(v[{at} : {at} + {size}], {_time(node, builder)})")
+    return lines
+
+
+def rowid(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
+    """Global ids of the rows."""
+    value, axis = step.target, step.node.attrs["axis"]
+    at = start_of(value, row)
+    if axis.size is not None or axis.kind is Kind.REPEATS:
+        first = "t0" if axis == row else "0"
+        count = "n" if axis == row else str(axis_size(axis))
+        return [f"row_ids(v[{at} :], no_ids, 0, {first}, {count})"]
+    name = identifier(axis.name)
+    if axis == row:
+        return [f"row_ids(v[{at} :], ids_{name}, t0, row0_{name} + t0, n)"]
+    return [f"row_ids(v[{at} :], ids_{name}, 0, row0_{name}, {axis_size(axis)})"]
+
+
+def external(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
+    """Call a user's function once for every entry of the named axes."""
+    node, value = step.node, step.target
+    fn, which = node.attrs["fn"], node.attrs["output"]
+    axes, lines, names, depth = node.attrs["axes"], [], {}, 0
+    for axis in axes:
+        names[axis] = f"i{depth}"
+        count = "n" if axis == row else axis_size(axis)
+        lines.append("    " * depth + f"for i{depth} in range({count}):")
+        depth += 1
+
+    def address(v: Value, view: View | None) -> str:
+        text, offset = start_of(v, row), Poly.of(0 if view is None else view.offset)
+        for axis, step_ in v.steps.items():
+            key = axis if view is None else view.axes[axis]
+            if isinstance(key, Entry):
+                offset = offset + step_ * key.position
+            else:
+                text += f" + {names[key]} * {step_}"  # type: ignore[index]
+        return f"{text} + {offset}" if offset.terms else text
+
+    args = []
+    for i, arg in enumerate(node.args):
+        read = builder.access(arg)
+        assert read.value.buffer is not None
+        text = _argument(read.value, address(read.value, read.view), arg)
+        args.append(f"U({text})" if i == 0 and fn.key else text)
+    pad = "    " * depth
+    call = f"{builder.function(fn, which)}({', '.join(args)})"
+    if which is not None and sum(a.type.dtype == "float" for a in node.args[:-1]) >= 1:
+        call = f"part({call}, {which})"
+    lines.append(f"{pad}result = {call}")
+    assert value.buffer is not None
+    at, size = address(value, None), node.type.event_size
+    if node.type.shape:
+        lines.append(f"{pad}{value.buffer.array}[{at} : {at} + {size}] = result.reshape({size})")
+    else:
+        stored = "result" if node.type.dtype != "bool" else "1 if result else 0"
+        lines.append(f"{pad}{value.buffer.array}[{at}] = {stored}")
+    return lines
+
+
+def _argument(value: Value, at: str, arg: Node) -> str:
+    node = value.node
+    if node.op == "const" and node.attrs["value"].value.size == 1 and not arg.type.shape:
+        from ppl.compiler.emit_scalar import literal
+
+        return literal(node.attrs["value"].value.ravel()[0], value.dtype)
+    assert value.buffer is not None
+    if not arg.type.shape:
+        return f"{value.buffer.array}[{at}]" + (" != 0" if value.dtype == "bool" else "")
+    return f"{value.buffer.array}[{at} : {at} + {arg.type.event_size}].reshape({arg.type.shape})"
+
+
+EMIT: dict[str, Callable[[Opaque, Builder, Row, str], list[str]]] = {
+    "gemm": gemm,
+    "noise": noise,
+    "rowkey": rowkey,
+    "rowid": rowid,
+    "external": external,
+}

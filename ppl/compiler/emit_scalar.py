@@ -1,0 +1,75 @@
+"""Emission of one scalar operation: a flat table from ops to Python expressions over scalars of the program's dtype.
+
+In emitted modules `F` is the float type, `I` is int64 and `m` the module of scalar functions (`ppl.kernels.scalar.f32`
+or `f64`). Every constant is cast, because Numba would otherwise compute in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ppl.ir.node import Node
+
+SAME_NAME = (
+    "exp log log1p expm1 sqrt sin cos tan atan tanh sigmoid softplus sign floor lgamma erf ndtr ndtri log_ndtr abs"
+).split()
+INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "and": "&", "or": "|"}
+RENAMED = {"pow": "power", "max": "maximum", "min": "minimum"}
+INTS = {"abs": "abs({})", "sign": "I(({0} > 0) - ({0} < 0))", "max": "max({}, {})", "min": "min({}, {})"}
+
+
+def literal(value: float | int | bool, dtype: str) -> str:
+    """A constant of the program's dtype."""
+    if dtype == "bool":
+        return "True" if value else "False"
+    if dtype == "int":
+        return f"I({int(value)})"
+    if np.isfinite(value):
+        return f"F({float(value)!r})"
+    return "NAN" if np.isnan(value) else ("INF" if value > 0 else "-INF")
+
+
+def _cast(node: Node, a: str) -> str:
+    old, new = node.args[0].type.dtype, node.attrs["dtype"]
+    if old == new:
+        return a
+    if new == "bool":
+        return f"({a} != {literal(0, old)})"
+    if old == "bool":
+        return f"({literal(1, new)} if {a} else {literal(0, new)})"
+    return f"{'F' if new == 'float' else 'I'}({a})"
+
+
+def _polygamma(node: Node, a: str) -> str:
+    n = node.attrs["n"]
+    names = {0: "digamma", 1: "trigamma"}
+    return f"m.{names[n]}({a})" if n in names else f"m.polygamma({n}, {a})"
+
+
+SPECIAL: dict[str, Callable[..., str]] = {
+    "cast": _cast,
+    "polygamma": _polygamma,
+    "neg": lambda node, a: f"(-{a})",
+    "not": lambda node, a: f"(not {a})",
+    "where": lambda node, c, a, b: f"({a} if {c} else {b})",
+    "take": lambda node, a: a,
+    "output": lambda node, a: a,
+}
+
+
+def expression(node: Node, args: Sequence[str]) -> str:
+    """The value of `node` from the expressions of its arguments."""
+    op = node.op
+    if op in SPECIAL:
+        return SPECIAL[op](node, *args)
+    if op in INFIX:
+        return f"({args[0]} {INFIX[op]} {args[1]})"
+    if op == "route":
+        return "(" + " + ".join(args) + ")" if args else literal(0, node.type.dtype)
+    if node.type.dtype == "int" and op in INTS:
+        return INTS[op].format(*args)
+    if op in SAME_NAME or op in RENAMED:
+        return f"m.{RENAMED.get(op, op)}({', '.join(args)})"
+    raise NotImplementedError(f"the CPU emitter does not know op {op!r}")

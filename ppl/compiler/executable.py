@@ -1,0 +1,343 @@
+"""From a request to something that runs: lower, schedule, emit, import; then workspaces and calls.
+
+`Executable.run` is pure and returns fresh arrays. `Executable.njit` is the serial form for users' own nopython code:
+
+``loss = njit(params, grad, aux, hyper, seed, step, row0, scale, work, *data)``
+
+with flat vectors, data arrays as the user holds them, and ``work = executable.workspace(rows, particles)``, one per
+thread. `grad` is overwritten and `aux` updated in place. For a request with arrays (sampling), `grad` stands for the
+flat float output `out`: the arrays of `Executable.array_layout` one after another, ints as floats.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ppl.compiler import cache
+from ppl.compiler.build import Builder
+from ppl.compiler.emit_cpu import Emitter
+from ppl.compiler.layout import Poly, axis_size, identifier
+from ppl.compiler.lower import lower
+from ppl.compiler.memory import Memory, plan
+from ppl.compiler.schedule import Output, Stage, schedule
+from ppl.ir import ops
+from ppl.ir.node import Node, topological
+from ppl.ir.types import Axis, Kind, Type
+
+Layout = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to compute: outputs by kind, and the order and shapes that define the flat vectors."""
+
+    scalars: tuple[tuple[str, Node], ...] = ()
+    grads: tuple[tuple[str, Node], ...] = ()
+    aux: tuple[tuple[str, Node], ...] = ()
+    arrays: tuple[tuple[str, Node], ...] = ()
+    params: Layout = ()
+    aux_layout: Layout = ()
+    hypers: tuple[str, ...] = ()
+    inputs: tuple[tuple[str, Type], ...] = ()
+
+
+class Result(NamedTuple):
+    """What a run gives: scalar outputs by name, the flat gradient, the flat new aux vector, and the arrays."""
+
+    scalars: dict[str, float]
+    grad: np.ndarray
+    aux: np.ndarray
+    arrays: dict[str, np.ndarray]
+
+
+def _offsets(layout: Layout) -> tuple[dict[str, int], int]:
+    out, at = {}, 0
+    for name, shape in layout:
+        out[name] = at
+        at += int(np.prod(shape, dtype=np.int64))
+    return out, at
+
+
+@dataclass(eq=False)
+class Executable:
+    """A compiled request."""
+
+    request: Request
+    dtype: str
+    source: str
+    stages: list[Stage]
+    memory: Memory
+    kernels: int
+    axes: dict[str, Axis]
+    plates: list[str]
+    array_layout: list[tuple[str, Type, Poly]]
+    injected: Mapping[str, Any] = field(default_factory=dict)
+    flops: Poly = field(default_factory=Poly)
+
+    def __post_init__(self) -> None:
+        self._module: Any = None
+        self._local = threading.local()
+        self.float = np.dtype(self.dtype).type
+        self.n_params = _offsets(self.request.params)[1]
+        self.n_aux = _offsets(self.request.aux_layout)[1]
+        self._names = [n for n, _ in self.request.scalars]
+        self._empty = np.zeros(0, np.int64)
+        self._none = np.zeros(0, self.float)
+
+    @property
+    def module(self) -> Any:
+        """The emitted module, imported when first needed."""
+        if self._module is None:
+            self._module = cache.load(self.source, self.injected)
+        return self._module
+
+    @property
+    def regions(self) -> int:
+        """Number of row regions."""
+        return sum(s.row is not None for s in self.stages)
+
+    @property
+    def schedule(self) -> str:
+        """The stages and their steps, one line each."""
+        from ppl.compiler.show import show
+
+        return show(self.stages)
+
+    @property
+    def njit(self) -> Any:
+        """Serial nopython function, see the module's docstring."""
+        return self.module.njit_entry
+
+    def workspace(self, rows: int | Mapping[str, int] = 1, particles: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """A workspace for `njit`: (float buffer, int buffer), for up to `rows` rows."""
+        given = dict(rows) if isinstance(rows, Mapping) else dict.fromkeys(self.axes, rows)
+        sizes = self._sizes(given, particles, 1)
+        return self._buffers(sizes, 1)
+
+    def _sizes(self, rows: Mapping[str, int], particles: int, repeats: int) -> dict[str, int]:
+        sizes = {}
+        for name, axis in self.axes.items():
+            if axis.kind is Kind.PARTICLES:
+                length = int(rows.get(name, particles))
+            elif axis.kind is Kind.REPEATS:
+                length = repeats
+            else:
+                length = int(rows[name])
+            sizes[f"n_{identifier(name)}"] = length
+        return sizes
+
+    def _buffers(self, sizes: dict[str, int], slabs: int) -> tuple[np.ndarray, np.ndarray]:
+        full = dict(sizes)
+        itemsize = np.dtype(self.dtype).itemsize
+        for plate in self.plates:
+            full[f"total_{plate}"] = full.get(f"n_{plate}", 1)
+        for stage in self.stages:
+            if stage.row is not None:
+                rows = axis_size(stage.row).evaluate(full)
+                full[f"tile_{stage.name}"] = self.memory.tile(stage, full, -(-rows // slabs), itemsize)
+        out = []
+        for array, dtype in (("w", self.float), ("v", np.int64)):
+            size = self.memory.totals[array].evaluate(full) + slabs * self.memory.slab[array].evaluate(full)
+            buffer = np.zeros(size, dtype)
+            start = self.memory.symbols[f"c_{array}"].evaluate(full)
+            data = self.memory.consts[array]
+            buffer[start : start + data.size] = data
+            out.append(buffer)
+        out[1][: len(self.memory.header)] = [full[n] for n in self.memory.header]
+        out[0][: len(self.plates)] = 1.0
+        return out[0], out[1]
+
+    def run(self, params: np.ndarray, aux: np.ndarray | None = None, hyper: np.ndarray | None = None,
+            inputs: Sequence[np.ndarray] = (), *, rows: Mapping[str, int] | None = None,
+            row_ids: Mapping[str, Any] | None = None, scales: Mapping[str, float] | None = None,
+            total_rows: Mapping[str, int] | None = None, particles: int = 1, repeats: int = 1, seed: int = 0,
+            step: int = 0, threads: int | None = None, update_aux: bool = True) -> Result:  # fmt: skip
+        """Run once; see `Request` for the meaning of the flat vectors.
+
+        `row_ids` gives the global ids of rows (an array, or the first of consecutive ones), `scales` the factors N/B.
+        """
+        data = [self._data(x, t) for x, (_, t) in zip(inputs, self.request.inputs, strict=True)]
+        sizes = self._sizes(self._rows(inputs, rows), particles, repeats) if self.axes else {}
+        slabs = self._slabs(sizes, threads)
+        w, v = self._work(sizes, slabs)
+        starts, ids = [], []
+        for i, plate in enumerate(self.plates):
+            w[i] = 1.0 if scales is None else scales.get(plate, 1.0)
+            given = None if row_ids is None else row_ids.get(plate)
+            array = isinstance(given, np.ndarray)
+            starts.append(0 if given is None or array else int(given))
+            ids.append(np.ascontiguousarray(given, np.int64) if array else self._empty)
+            if total_rows is not None and plate in total_rows:
+                v[self.memory.header.index(f"total_{identifier(plate)}")] = total_rows[plate]
+        new_aux = self._none if aux is None else np.array(aux, self.float)
+        grad = np.empty(self.n_params if self.request.grads else 0, self.float)
+        out = np.empty(self._out_size(sizes), self.float) if self.request.arrays else self._none
+        hyper = self._none if hyper is None else hyper
+        arguments = (params, grad, out, new_aux, hyper, np.uint64(seed & 0xFFFFFFFFFFFFFFFF), step,
+                     *starts, *ids, w, v, *data)  # fmt: skip
+        if slabs == 1:
+            self.module.serial(*arguments)
+        else:
+            self._parallel(arguments, slabs)
+        first = len(self.plates)
+        scalars = dict(zip(self._names, w[first : first + len(self._names)].tolist(), strict=True))
+        if not update_aux and aux is not None:
+            new_aux = np.array(aux, self.float)
+        return Result(scalars, grad, new_aux, self._arrays(out, sizes) if self.request.arrays else {})
+
+    def _parallel(self, arguments: tuple[Any, ...], slabs: int) -> None:
+        from ppl.kernels.cpu.threads import parallel_region
+
+        with parallel_region():
+            self.module.parallel(*arguments, slabs)
+
+    def _data(self, x: Any, t: Type) -> np.ndarray:
+        dtype = {"float": self.float, "int": None, "bool": np.bool_}[t.dtype]
+        array = np.ascontiguousarray(x, dtype)
+        return array.reshape(-1)
+
+    def _rows(self, inputs: Sequence[np.ndarray], rows: Mapping[str, int] | None) -> dict[str, int]:
+        found = {} if rows is None else dict(rows)
+        for x, (_, t) in zip(inputs, self.request.inputs, strict=True):
+            for k, axis in enumerate(t.axes):
+                if axis.size is None:
+                    found.setdefault(axis.name, np.shape(x)[k])
+        return found
+
+    def _slabs(self, sizes: dict[str, int], threads: int | None) -> int:
+        if not self.regions or threads == 1:
+            return 1
+        from ppl.kernels.cpu.threads import num_threads
+
+        most = num_threads() if threads is None else min(threads, num_threads())
+        rows = max(axis_size(s.row).evaluate(sizes) for s in self.stages if s.row is not None)
+        if threads is None and self.flops.evaluate(sizes) < 400_000:
+            return 1
+        return max(1, min(most, rows))
+
+    def _work(self, sizes: dict[str, int], slabs: int) -> tuple[np.ndarray, np.ndarray]:
+        known = self._local.__dict__.setdefault("buffers", {})
+        key = (slabs, *sizes.values())
+        if key not in known:
+            if len(known) >= 4:
+                known.clear()
+            known[key] = self._buffers(sizes, slabs)
+        return known[key]
+
+    def _out_size(self, sizes: dict[str, int]) -> int:
+        return sum(size.evaluate(sizes) for _, _, size in self.array_layout)
+
+    def _arrays(self, out: np.ndarray, sizes: dict[str, int]) -> dict[str, np.ndarray]:
+        arrays, at = {}, 0
+        for name, t, size in self.array_layout:
+            n = size.evaluate(sizes)
+            shape = (*(axis_size(a).evaluate(sizes) for a in t.axes), *t.shape)
+            part = out[at : at + n].reshape(shape)
+            arrays[name] = {"float": part, "int": part.astype(np.int64), "bool": part != 0}[t.dtype]
+            at += n
+        return arrays
+
+
+def compile_request(request: Request, dtype: str = "float32", target: str = "cpu") -> Executable:
+    """Compile `request` for a target; the machine code is made (or read from the disk cache) at the first call."""
+    if target != "cpu":
+        raise NotImplementedError(f"target {target!r}")
+    nodes = [n for group in (request.scalars, request.grads, request.aux, request.arrays) for _, n in group]
+    lowered = iter(lower([ops.cast(n, "float") if n.type.dtype != "float" else n for n in nodes]))
+    axes = _axes([*nodes], request)
+    plates = [identifier(a.name) for a in axes.values() if a.kind is Kind.PLATE]
+    outputs, array_layout, aux_at, floats = _outputs(request, lowered, len(plates))
+    offsets = {("param", n): o for n, o in _offsets(request.params)[0].items()}
+    offsets |= {("aux", n): o for n, o in _offsets(request.aux_layout)[0].items()}
+    offsets |= {("hyper", n): i for i, n in enumerate(request.hypers)}
+    builder = Builder([o.node for o in outputs], offsets)
+    for name, _ in request.inputs:
+        builder.inputs[name] = "x_" + identifier(name)
+    stages = schedule(outputs, builder)
+    header = [f"n_{identifier(a)}" for a in axes] + [f"total_{p}" for p in plates]
+    header += [f"tile_{s.name}" for s in stages if s.row is not None]
+    memory = plan(stages, builder, header, floats)
+    arrays = [builder.inputs[n] for n, _ in request.inputs]
+    n_aux = _offsets(request.aux_layout)[1] if request.aux else 0
+    counts = [f"v[{list(axes).index(t.axes[0].name)}] = {builder.inputs[n]}.shape[0]"
+              for n, t in request.inputs if t.axes and t.axes[0].size is None]  # fmt: skip
+    sampling = bool(request.arrays)
+    emitter = Emitter(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, sampling)
+    source = emitter.source()
+    return Executable(request, dtype, source, stages, memory, emitter.kernels, axes, plates, array_layout,
+                      flops=_work_estimate(stages))  # fmt: skip
+
+
+def _axes(nodes: Sequence[Node], request: Request) -> dict[str, Axis]:
+    """Axes whose length is known only at run time."""
+    found: dict[str, Axis] = {}
+    stack = list(nodes)
+    while stack:
+        for node in topological(stack):
+            for axis in (*node.type.axes, *((node.attrs["axis"],) if node.op in ("size", "rowid") else ())):
+                if axis.size is None:
+                    found[axis.name] = axis
+            if node.op == "loop":
+                body = node.attrs["body"]
+                stack = [*stack, *body.outputs] if body.outputs[0] not in stack else stack
+        break
+    for _, t in request.inputs:
+        for axis in t.axes:
+            if axis.size is None:
+                found[axis.name] = axis
+    return dict(sorted(found.items(), key=lambda item: item[1].order))
+
+
+def _outputs(request: Request, lowered: Any, first: int) -> tuple[list[Output], list[tuple[str, Type, Poly]], int, int]:
+    """Where every output is written."""
+    outputs, at = [], first
+    for name, _ in request.scalars:
+        outputs.append(Output(name, next(lowered), "w", Poly.of(at)))
+        at += 1
+    where = _offsets(request.params)[0]
+    for name, _ in request.grads:
+        outputs.append(Output(name, next(lowered), "grad", Poly.of(where[name])))
+    where, n_aux = _offsets(request.aux_layout)
+    for name, _ in request.aux:
+        outputs.append(Output(name, next(lowered), "w", Poly.of(at + where[name])))
+    layout, start = [], Poly()
+    for name, node in request.arrays:
+        size = Poly.of(node.type.event_size)
+        for axis in node.type.axes:
+            size = size * axis_size(axis)
+        outputs.append(Output(name, next(lowered), "out", start, rows=True))
+        layout.append((name, node.type, size))
+        start = start + size
+    return outputs, layout, at, at + n_aux
+
+
+def _work_estimate(stages: Sequence[Stage]) -> Poly:
+    """Rough number of operations of the row regions."""
+    total = Poly()
+    for stage in stages:
+        for step in stage.steps if stage.row is not None else ():
+            for op in getattr(step, "ops", ()):
+                size = Poly.of(4)
+                for dim in op.domain:
+                    size = size * dim.size
+                total = total + size
+            node = getattr(step, "node", None)
+            if node is not None:
+                total = total + _opaque_work(node)
+    return total
+
+
+def _opaque_work(node: Node) -> Poly:
+    size = Poly.of(4 * node.type.event_size)
+    for axis in node.type.axes:
+        size = size * axis_size(axis)
+    if node.op == "gemm":
+        for x in node.attrs["inner"]:
+            length = axis_size(x) if not isinstance(x, str) else node.args[0].type.shape[node.attrs["a"].index(x)]
+            size = size * length
+    return size

@@ -1,0 +1,115 @@
+"""The workspace of a program: one float buffer `w`, one int buffer `v`, and the symbols of what lies where.
+
+`v` begins with the run-time sizes, `w` with the plates' factors N/B and the scalar results. Then come constants, values
+that live for the whole call, and one area per slab: accumulators first, tile buffers and scratch behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ppl.compiler.build import Builder
+from ppl.compiler.fuse import Value
+from ppl.compiler.layout import Poly, dims_of
+from ppl.compiler.schedule import Cluster, Stage, tile_size
+
+TILE_BYTES = 3 << 19
+"""Memory that the tile buffers of one slab may take: they should stay in the L2 cache."""
+
+
+@dataclass
+class Memory:
+    """Where everything lies; `symbols` maps a name to its offset, a polynomial in run-time sizes."""
+
+    header: list[str]
+    floats: int
+    symbols: dict[str, Poly] = field(default_factory=dict)
+    slab: dict[str, Poly] = field(default_factory=dict)
+    totals: dict[str, Poly] = field(default_factory=dict)
+    accumulators: dict[str, tuple[str, Poly]] = field(default_factory=dict)
+    per_row: dict[str, Poly] = field(default_factory=dict)
+    consts: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def tile(self, stage: Stage, sizes: Mapping[str, int], rows: int, itemsize: int) -> int:
+        """Rows per tile: as many as fit, split evenly."""
+        row_bytes = max(1, self.per_row[stage.name].evaluate(sizes)) * itemsize
+        most = max(1, TILE_BYTES // row_bytes)
+        tiles = max(1, -(-rows // most))
+        return max(1, -(-rows // tiles))
+
+
+def plan(stages: Sequence[Stage], builder: Builder, header: list[str], floats: int) -> Memory:
+    """Lay out the buffers of all stages."""
+    memory = Memory(header, floats)
+    at = {"v": Poly.of(len(header)), "w": Poly.of(floats)}
+    for array in "wv":
+        data = [np.zeros(0), *builder.consts[array]]
+        memory.consts[array] = np.concatenate(data)
+        memory.symbols[f"c_{array}"] = at[array]
+        at[array] = at[array] + memory.consts[array].size
+    for value in builder.globals:
+        assert value.buffer is not None
+        memory.symbols[value.buffer.offset] = at[value.buffer.array]
+        at[value.buffer.array] = at[value.buffer.array] + value.buffer.size
+    for stage in stages:
+        if stage.row is None:
+            _scratch(stage, memory, at)
+    memory.totals = dict(at)
+    inside = {"v": Poly(), "w": Poly()}
+    for stage in stages:
+        if stage.row is not None:
+            _accumulators(stage, memory, inside)
+    for stage in stages:
+        if stage.row is not None:
+            _tiles(stage, memory, inside)
+            _scratch(stage, memory, inside, slab=True)
+    memory.slab = {a: p + 16 for a, p in inside.items()}
+    return memory
+
+
+def _scratch(stage: Stage, memory: Memory, at: dict[str, Poly], slab: bool = False) -> None:
+    for step in stage.steps:
+        for value in step.scratch if isinstance(step, Cluster) else ():
+            assert value.buffer is not None
+            size = Poly.of(1)
+            for dim in dims_of(value.axes, value.shape)[len(value.prefix) :]:
+                size = size * dim.size
+            memory.symbols[value.buffer.symbol] = _in_slab(at, value, slab)
+            at[value.buffer.array] = at[value.buffer.array] + size
+
+
+def _in_slab(at: dict[str, Poly], value: Value, slab: bool = True) -> Poly:
+    assert value.buffer is not None
+    return at[value.buffer.array] + (f"slab_{value.buffer.array}" if slab else 0)
+
+
+def _accumulators(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
+    for value in stage.accumulators:
+        assert value.buffer is not None
+        memory.symbols[value.buffer.symbol] = _in_slab(at, value)
+        at[value.buffer.array] = at[value.buffer.array] + value.extent()
+
+
+def _tiles(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
+    """Tile buffers, sharing memory where lives do not overlap and sizes agree."""
+    assert stage.row is not None
+    tile = Poly.of(f"tile_{stage.name}")
+    free: list[tuple[int, str, Poly, Poly]] = []
+    total = Poly()
+    for value in sorted(stage.tiles, key=lambda v: stage.lives[v]):
+        assert value.buffer is not None
+        first, last = stage.lives[value]
+        size, array = tile_size(value, stage.row), value.buffer.array
+        slot = next((s for s in free if s[1] == array and s[2] == size and s[0] < first), None)
+        if slot is not None:
+            free.remove(slot)
+            memory.symbols[value.buffer.symbol] = slot[3]
+        else:
+            memory.symbols[value.buffer.symbol] = _in_slab(at, value)
+            at[array] = at[array] + tile * size
+            total = total + size
+        free.append((last, array, size, memory.symbols[value.buffer.symbol]))
+    memory.per_row[stage.name] = total
