@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from ppl.ir import ops
-from ppl.ir.node import make
+from ppl.ir.interpret import Env, evaluate
+from ppl.ir.loop import Body
+from ppl.ir.node import make, topological
 from ppl.ir.simplify import RULES, erase_markers, simplify
 from ppl.ir.types import PARTICLES, TRUNK, Axis, Copy, Kind, branch_axis
 
 pytestmark = pytest.mark.tiny
 
+SIZES = {"data": 3, "particles": 2}
 N = Axis("data", Kind.PLATE)
 K = PARTICLES
 FIVE = Axis("five", Kind.PLATE, 5, depth=1)
@@ -36,6 +39,18 @@ u, l9, vn = leaf("u", 1, 3), leaf("l9", 9), leaf("vn", 4, axes=(N,))
 xb, yb = leaf("xb", 3, axes=(B,)), leaf("yb", 3, axes=(B,))
 
 
+def _scan(carried):
+    """Powers of two, with the factor as a carry that does not change or as a constant."""
+    index, p, q = (
+        make("arg", uid=-k, axes=(), shape=(), dtype=dt) for k, dt in ((1, "int"), (2, "float"), (3, "float"))
+    )
+    carries = (q, ops.mul(p, q)) if carried else (ops.mul(p, q),)
+    body = Body(index, (q, p) if carried else (p, q), carries, (), 0)
+    args = (t, s) if carried else (s, t)
+    node = make("loop", *args, body=body, length=3, reverse=False)
+    return make("get", node, index=len(carries) - 1, type=s.type)
+
+
 def wide(value, *axes, shape=None):
     return ops.expand(value, (*value.type.axes, *axes), shape)
 
@@ -50,6 +65,10 @@ def contract(a, b, la, lb, out, over=()):
 
 def route(*args, to, terms):
     return make("route", *args, to=to, terms=terms, live=(True,) * len(terms))
+
+
+def entry(value, e):
+    return route(value, to=None, terms=(((0, e),),))
 
 
 def live_expand(value, *axes):
@@ -125,7 +144,32 @@ TABLE = {
         route(live_expand(x, B), yb, to=B, terms=(((0, 2),), ((1, 1),), ())),
         route(x, yb, to=B, terms=(((0, 0),), ((1, 1),), ())),
     ),
+    "pick_of_contract": (
+        route(contract(xb, yb, "x", "y", "xy"), to=None, terms=(((0, 0), (0, 2)),)),
+        ops.add(
+            *(
+                contract(*(route(v, to=None, terms=(((0, t),),)) for v in (xb, yb)), "x", "y", "xy")
+                for t in (0, 2)
+            )
+        ),
+    ),
+    "pick_of_elementwise": (
+        route(
+            ops.mul(live_expand(x, B), route(y, x, x, to=B, terms=(((0, 0),), ((1, 0),), ((1, 0),)))),
+            to=None,
+            terms=(((0, 0),),),
+        ),
+        ops.mul(x, y),
+    ),
     "merge_routes": (route(route(xb, to=B, terms=FLIP), to=B, terms=FLIP), xb),
+    "pick_of_contract": (
+        route(contract(xb, yb, "x", "y", "xy"), to=None, terms=(((0, 1), (0, 2)),)),
+        ops.add(*(contract(entry(xb, e), entry(yb, e), "x", "y", "xy") for e in (1, 2))),
+    ),
+    "pick_of_elementwise": (
+        entry(EXP(route(x, y, to=B, terms=(((0, 0),), ((1, 0),), ((0, 0),)))), 1),
+        EXP(y),
+    ),
     # broadcasts
     "trivial_expand": (make("expand", x, axes=(), shape=(3,), live=None), x),
     "merge_expands": (wide(wide(s, N), K, shape=(3,)), wide(s, N, K, shape=(3,))),
@@ -177,6 +221,8 @@ TABLE = {
     ),
     "sum_of_view": (total(ops.transpose(mf), (FIVE,)), ops.transpose(total(mf, (FIVE,)))),
     "sum_all_of_view": (total(ops.reshape(m, (6,)), dims=(0,)), total(m, dims=(0, 1))),
+    # loops
+    "constant_carry": (_scan(carried=True), _scan(carried=False)),
     # contractions
     "contract_broadcast_axes": (
         contract(wide(xn, K), gnk, "x", "y", "xy", (N, K)),
@@ -229,6 +275,22 @@ def test_rule_converts(name):
     before, after = TABLE[name]
     assert simplify(plain([before]), strict=True) == plain([after])
     assert simplify([after], strict=True) == [after]
+
+
+@pytest.mark.parametrize("name", rule_names())
+def test_rule_preserves_values(name):
+    rng = np.random.default_rng(1)
+    inputs = {}
+    for leaf_ in {n for graph in TABLE[name] for n in topological([graph]) if n.op == "input"}:
+        shape = Env(sizes=SIZES).shape(leaf_.type)
+        kinds = {
+            "float": rng.uniform(0.2, 2.0, shape),
+            "int": rng.integers(0, 3, shape),
+            "bool": rng.random(shape) < 0.5,
+        }
+        inputs[leaf_.attrs["name"]] = kinds[leaf_.type.dtype]
+    before, after = evaluate(TABLE[name], Env(inputs=inputs, sizes=SIZES))
+    np.testing.assert_allclose(after, before, rtol=1e-12)
 
 
 @pytest.mark.parametrize("name", rule_names())
