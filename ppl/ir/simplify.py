@@ -11,14 +11,23 @@ from collections.abc import Sequence
 
 from ppl.ir.loop import map_body
 from ppl.ir.node import Node, remake
-from ppl.ir.rewrites import arithmetic, broadcast, constants, contraction, reduction, routing, stable, views
-from ppl.ir.rewrites.loops import merge_loops
+from ppl.ir.rewrites import (
+    arithmetic,
+    broadcast,
+    constants,
+    contraction,
+    loops,
+    reduction,
+    routing,
+    stable,
+    views,
+)
 from ppl.ir.rewrites.markers import erase_markers
 from ppl.ir.rewrites.match import Rule
 
 __all__ = ["RULES", "erase_markers", "simplify"]
 
-MODULES = (constants, views, routing, broadcast, arithmetic, stable, reduction, contraction)
+MODULES = (constants, views, routing, broadcast, arithmetic, stable, reduction, contraction, loops)
 RULES: dict[str, list[Rule]] = {}
 for _module in MODULES:
     for _op, _rules in _module.RULES.items():
@@ -42,7 +51,7 @@ def simplify(outputs: Sequence[Node], strict: bool = False) -> list[Node]:
         As many nodes, of the same types.
     """
     engine = _Engine(strict)
-    return [engine.normal(o) for o in merge_loops(outputs)]
+    return [engine.normal(o) for o in loops.merge_loops(outputs)]
 
 
 class _Engine:

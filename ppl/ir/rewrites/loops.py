@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ppl.ir.loop import Body
 from ppl.ir.node import Node, make, rebuild, remake, topological
+from ppl.ir.rewrites.match import Rule
 
 
 def merge_loops(outputs: Sequence[Node]) -> list[Node]:
@@ -54,3 +55,30 @@ def _read(node: Node, args: tuple[Node, ...], groups: dict[tuple, dict[Node, Non
     loop = make("loop", *new.args, body=merged, length=old.attrs["length"], reverse=old.attrs["reverse"])
     index = i if i < n else n + ys.index(body.ys[i - n])
     return make("get", loop, index=index, type=node.type)
+
+
+def constant_carry(n: Node) -> Node | None:
+    """Convert a carry that the body hands on unchanged to a constant of the loop, its result to its start."""
+    (loop,), i = n.args, n.attrs["index"]
+    body = loop.attrs["body"]
+    count = len(body.carries)
+    fixed = [k for k in range(count) if body.carries[k] is body.args[k]]
+    if not fixed:
+        return None
+    if i in fixed:
+        return loop.args[i]
+    kept = [k for k in range(count) if k not in fixed]
+    order = [*kept, *range(count, len(body.args)), *fixed]
+    new = Body(
+        body.index,
+        tuple(body.args[k] for k in order),
+        tuple(body.carries[k] for k in kept),
+        body.ys,
+        body.n_xs,
+    )
+    args = (loop.args[k] for k in order)
+    smaller = make("loop", *args, body=new, length=loop.attrs["length"], reverse=loop.attrs["reverse"])
+    return make("get", smaller, index=kept.index(i) if i < count else i - len(fixed), type=n.type)
+
+
+RULES: dict[str, list[Rule]] = {"get": [constant_carry]}

@@ -85,10 +85,12 @@ def _entry(x: Node, pair: tuple[int, int]) -> Node:
 
 
 def pick_of_contract(n: Node) -> Node | None:
-    """Convert an entry (or sum of entries) of a contract to contracts of entries: dW reads live entries only."""
+    """Convert a sum of entries of a contract to contracts of entries: dW reads live entries only."""
     if n.attrs["to"] is not None or len(n.args) != 1 or n.args[0].op != "contract" or not n.attrs["terms"][0]:
         return None
     x = n.args[0]
+    if x.type.branch is None:
+        return None
     parts = [make("contract", *(_entry(a, pair) for a in x.args), **x.attrs) for pair in n.attrs["terms"][0]]
     total = parts[0]
     for part in parts[1:]:
@@ -97,7 +99,7 @@ def pick_of_contract(n: Node) -> Node | None:
 
 
 def pick_of_elementwise(n: Node) -> Node | None:
-    """Convert an entry of an elementwise op to the op of entries when each operand is a broadcast or assembled there."""
+    """Convert an entry of an elementwise op to the op of entries when all operands are broadcast or assembled."""
     if n.attrs["to"] is not None or len(n.attrs["terms"][0]) != 1 or n.args[0].op not in ELEMENTWISE:
         return None
     ((_, entry),) = n.attrs["terms"][0]
