@@ -144,15 +144,6 @@ TABLE = {
         route(live_expand(x, B), yb, to=B, terms=(((0, 2),), ((1, 1),), ())),
         route(x, yb, to=B, terms=(((0, 0),), ((1, 1),), ())),
     ),
-    "pick_of_contract": (
-        route(contract(xb, yb, "x", "y", "xy"), to=None, terms=(((0, 0), (0, 2)),)),
-        ops.add(
-            *(
-                contract(*(route(v, to=None, terms=(((0, t),),)) for v in (xb, yb)), "x", "y", "xy")
-                for t in (0, 2)
-            )
-        ),
-    ),
     "pick_of_elementwise": (
         route(
             ops.mul(live_expand(x, B), route(y, x, x, to=B, terms=(((0, 0),), ((1, 0),), ((1, 0),)))),
@@ -165,10 +156,6 @@ TABLE = {
     "pick_of_contract": (
         route(contract(xb, yb, "x", "y", "xy"), to=None, terms=(((0, 1), (0, 2)),)),
         ops.add(*(contract(entry(xb, e), entry(yb, e), "x", "y", "xy") for e in (1, 2))),
-    ),
-    "pick_of_elementwise": (
-        entry(EXP(route(x, y, to=B, terms=(((0, 0),), ((1, 0),), ((0, 0),)))), 1),
-        EXP(y),
     ),
     # broadcasts
     "trivial_expand": (make("expand", x, axes=(), shape=(3,), live=None), x),
