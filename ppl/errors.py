@@ -1,6 +1,8 @@
-"""The four exceptions of the package; every message names the node, the shapes and the user's source line."""
+"""The exceptions of the package; every message names the node, the shapes and the user's source line."""
 
 from __future__ import annotations
+
+from typing import Any
 
 
 class PplError(Exception):
@@ -8,7 +10,7 @@ class PplError(Exception):
 
 
 class ModelError(PplError):
-    """A model is declared wrongly: duplicate names, plates mixed, a symbolic value used as a Python number."""
+    """A model is declared wrongly: duplicate names, mixed plates, a symbolic value used as a number."""
 
 
 class ShapeError(ModelError):
@@ -21,3 +23,31 @@ class EstimatorError(PplError):
 
 class DataError(PplError):
     """Data handed to a compiled program does not fit its declaration."""
+
+
+class OptionError(DataError, ValueError):
+    """An option of an optimizer, a schedule or `ppl.fit` is out of range or contradicts another."""
+
+
+class FitError(PplError):
+    """Training met a NaN or infinite loss, gradient or parameter and stopped.
+
+    Attributes
+    ----------
+    state : State
+        The last good state, the one whose step failed: `program.value_and_grad(error.state, ...)` shows
+        it again.
+    step : int
+        The step that failed, counted from 0; equal to `state.step`.
+    node : str or None
+        Name of the parameter, data argument, random node or cost where the bad value appeared first; None
+        where the replay in the reference interpreter did not show it.
+    fit : Fit
+        What training had reached: state, constrained parameters, history.
+    """
+
+    def __init__(
+        self, message: str, state: Any = None, step: int = 0, node: str | None = None, fit: Any = None
+    ):
+        super().__init__(message)
+        self.state, self.step, self.node, self.fit = state, step, node, fit

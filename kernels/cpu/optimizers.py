@@ -1,9 +1,10 @@
 """Optimizer updates on flat vectors, for float32 and float64: in place, and (`..._into`) into fresh vectors.
 
 Serial and vectorised; a parallel driver calls them on disjoint slices. Every hyperparameter is cast to the
-type of the parameters, so that nothing is computed in double precision by accident. The `_into` forms are what
-training uses, because a state is immutable: they read each vector once and write each result once, where copying
-first would touch the memory twice. There the gradient is multiplied by `scale` on the way (clipping).
+type of the parameters, so that nothing is computed in double precision by accident. The `_into` forms are
+what training uses, because a state is immutable: they read each vector once and write each result once,
+where copying first would touch the memory twice. There the gradient is multiplied by `scale` on the way
+(clipping).
 """
 
 import math
@@ -79,7 +80,7 @@ def momentum_into(new, new_buf, p, g, buf, lr, beta, scale):
 
 @jit
 def nesterov_into(new, new_buf, p, g, buf, lr, beta, scale):
-    """new_buf = beta buf + scale g; new = p - lr (scale g + beta new_buf): the gradient looks one step ahead."""
+    """new_buf = beta buf + scale g; new = p - lr (scale g + beta new_buf), which looks one step ahead."""
     rate, decay, factor = _cast(p, lr), _cast(p, beta), _cast(p, scale)
     for i in range(p.shape[0]):
         gi = factor * g[i]
@@ -129,7 +130,7 @@ def adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
 
 @jit
 def norm(x):
-    """The Euclidean norm, summed in double precision (a named accumulator: float32 squares overflow at 1e19)."""
+    """The Euclidean norm, summed in double precision: float32 squares overflow at 1e19."""
     total = 0.0
     for i in range(x.shape[0]):
         xi = np.float64(x[i])

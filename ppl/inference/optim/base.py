@@ -1,0 +1,144 @@
+"""The contract of optimizers, and what those of this package share.
+
+Any object with `init(params)` and `update(grads, opt_state, params)` on dicts of arrays is an optimizer;
+updates are added to the parameters. That is optax's contract, so optax's optimizers are optimizers here.
+Training itself runs on one flat vector through `Transform.apply`; `ppl.inference.optim.transform` makes
+one from any optimizer.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+from ppl.compiler.state import Layout
+from ppl.errors import DataError, OptionError
+from ppl.inference.optim.schedules import Rate
+from ppl.kernels.cpu import optimizers as kernels
+
+Params = Mapping[str, Any]
+Opt = dict[str, Any]
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """The public contract: pure functions on dicts name → array."""
+
+    def init(self, params: Any) -> Any:
+        """The optimizer state for parameters of these shapes."""
+        ...
+
+    def update(self, grads: Any, opt_state: Any, params: Any = None) -> tuple[Any, Any]:
+        """(updates, new optimizer state); new parameters are params + updates."""
+        ...
+
+
+class Transform(Protocol):
+    """What `Program._update` calls: one step on flat vectors, in which nothing given is written to."""
+
+    def apply(
+        self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int
+    ) -> tuple[np.ndarray, Any]:
+        """(new parameters, new optimizer state); `opt` is None before the first step."""
+        ...
+
+
+class FlatOptimizer(ABC):
+    """Base of the optimizers whose step is one fused kernel on a flat vector.
+
+    A concrete class is a frozen dataclass with the fields `lr` and `clip_norm`; it names its `slots`
+    (flat vectors that start at zero) and implements `_step`. Its state is {"t": steps taken, slot:
+    vector}. Schedules are given the step of the training state by `apply`, and `t` by the dict form
+    `update`, which knows no other.
+    """
+
+    slots: ClassVar[tuple[str, ...]] = ()
+    lr: Rate
+    clip_norm: float | None
+
+    @abstractmethod
+    def _step(
+        self,
+        flat: np.ndarray,
+        grad: np.ndarray,
+        slots: tuple[np.ndarray, ...],
+        step: int,
+        t: int,
+        scale: float,
+    ) -> tuple[np.ndarray, ...]:
+        """Fresh (new parameters, *new slots) for the gradient `scale · grad`; `t` counts from 1."""
+
+    def apply(
+        self, flat: np.ndarray, grad: np.ndarray, opt: Opt | None, layout: Layout | None, step: int
+    ) -> tuple[np.ndarray, Opt]:
+        """One step on flat vectors; see `Transform`."""
+        if opt is None:
+            opt = self._start(flat)
+        try:
+            t = opt["t"] + 1
+            slots = tuple([opt[name] for name in self.slots])
+        except (KeyError, TypeError, IndexError):
+            raise self._foreign(opt) from None
+        if slots and slots[0].shape != flat.shape:
+            raise self._foreign(opt)
+        scale = 1.0
+        if self.clip_norm is not None:
+            norm = kernels.norm(grad)
+            scale = 1.0 if norm <= self.clip_norm else self.clip_norm / norm
+        new = self._step(flat, grad, slots, step, t, scale)
+        return new[0], {"t": t, **dict(zip(self.slots, new[1:], strict=True))}
+
+    def init(self, params: Params) -> Opt:
+        """State for `params`, a dict of arrays of one dtype."""
+        return self._start(_join(params, _layout(params)))
+
+    def update(
+        self, grads: Params, opt_state: Opt, params: Params | None = None
+    ) -> tuple[dict[str, np.ndarray], Opt]:
+        """Updates to be added to the parameters, by name, and the new state.
+
+        Parameters
+        ----------
+        grads : dict of arrays of one dtype, the gradient of the loss.
+        opt_state : from `init` or the last `update`.
+        params : not needed by these optimizers; part of the contract.
+        """
+        layout = _layout(grads)
+        grad = _join(grads, layout)
+        updates, opt = self.apply(np.zeros_like(grad), grad, opt_state, layout, opt_state["t"])
+        return layout.split(updates), opt
+
+    def _start(self, flat: np.ndarray) -> Opt:
+        return {"t": 0, **{name: np.zeros_like(flat) for name in self.slots}}
+
+    def _foreign(self, opt: Any) -> DataError:
+        found = sorted(opt) if isinstance(opt, Mapping) else type(opt).__name__
+        return DataError(
+            f"{type(self).__name__}: the state's optimizer state ({found}) is of another optimizer or other "
+            "parameters; start afresh with state.replace(opt=None)"
+        )
+
+
+def _layout(parts: Params) -> Layout:
+    return Layout(tuple((name, np.shape(value)) for name, value in parts.items()))
+
+
+def _join(parts: Params, layout: Layout) -> np.ndarray:
+    return layout.join(parts, np.result_type(np.float32, *(np.asarray(v) for v in parts.values())))
+
+
+def check_fraction(owner: str, **values: float) -> None:
+    """Raise OptionError unless every value lies in [0, 1)."""
+    for name, value in values.items():
+        if not 0.0 <= value < 1.0:
+            raise OptionError(f"{owner}: {name} must lie in [0, 1), not {value}")
+
+
+def check_positive(owner: str, **values: float | None) -> None:
+    """Raise OptionError unless every value is positive or None."""
+    for name, value in values.items():
+        if value is not None and not value > 0.0:
+            raise OptionError(f"{owner}: {name} must be positive, not {value}")

@@ -1,0 +1,65 @@
+"""Gradient descent with momentum: b ← β b + g; θ ← θ − lr b."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ppl.inference.optim.base import FlatOptimizer, check_fraction, check_positive
+from ppl.inference.optim.schedules import Rate, check_rate, rate_at
+from ppl.kernels.cpu import optimizers as kernels
+
+
+@dataclass(frozen=True)
+class Momentum(FlatOptimizer):
+    """Heavy-ball or Nesterov momentum, without dampening.
+
+    Parameters
+    ----------
+    lr : float or schedule
+        Learning rate.
+    beta : float
+        Decay of the running sum of gradients, in [0, 1).
+    nesterov : bool
+        Step along g + β b instead of b.
+    clip_norm : float, optional
+        Largest Euclidean norm of the gradient over all parameters handled; longer gradients are shortened
+        to it.
+
+    Raises
+    ------
+    OptionError
+        An option is out of range.
+
+    References
+    ----------
+    Polyak, Some methods of speeding up the convergence of iteration methods, 1964; Sutskever, Martens, Dahl
+    and Hinton, On the importance of initialization and momentum in deep learning, 2013.
+    """
+
+    lr: Rate
+    beta: float = 0.9
+    nesterov: bool = False
+    clip_norm: float | None = None
+    slots: ClassVar[tuple[str, ...]] = ("momentum",)
+
+    def __post_init__(self) -> None:
+        check_rate("Momentum", self.lr)
+        check_fraction("Momentum", beta=self.beta)
+        check_positive("Momentum", clip_norm=self.clip_norm)
+
+    def _step(
+        self,
+        flat: np.ndarray,
+        grad: np.ndarray,
+        slots: tuple[np.ndarray, ...],
+        step: int,
+        t: int,
+        scale: float,
+    ) -> tuple[np.ndarray, ...]:
+        new, buffer = np.empty_like(flat), np.empty_like(flat)
+        kernel = kernels.nesterov_into if self.nesterov else kernels.momentum_into
+        kernel(new, buffer, flat, grad, slots[0], rate_at(self.lr, step), self.beta, scale)
+        return new, buffer

@@ -1,0 +1,145 @@
+"""Schedules: functions of the training step, for learning rates and for `hyper=`.
+
+A schedule is any callable step → float; those here are checked when they are made, print as they were
+written, and start at step 0.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ppl.errors import OptionError
+
+Rate = float | Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A function of the step that prints as the call that made it."""
+
+    label: str
+    function: Callable[[int], float]
+
+    def __call__(self, step: int) -> float:
+        return self.function(step)
+
+    def __repr__(self) -> str:
+        return self.label
+
+
+def constant(value: float) -> Schedule:
+    """`value` at every step."""
+    value = _finite("constant", value=value)
+    return Schedule(f"constant({value})", lambda step: value)
+
+
+def linear(start: float, end: float, steps: int) -> Schedule:
+    """From `start` at step 0 in a straight line to `end` at step `steps`, and `end` from there on."""
+    _finite("linear", start=start, end=end)
+    _at_least_one("linear", steps)
+    return Schedule(
+        f"linear({start}, {end}, {steps})", lambda step: start + (end - start) * min(step / steps, 1.0)
+    )
+
+
+def cosine(start: float, end: float, steps: int) -> Schedule:
+    """Half a cosine wave from `start` at step 0 to `end` at step `steps`, and `end` from there on.
+
+    References
+    ----------
+    Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017.
+    """
+    _finite("cosine", start=start, end=end)
+    _at_least_one("cosine", steps)
+
+    def value(step: int) -> float:
+        return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * min(step / steps, 1.0)))
+
+    return Schedule(f"cosine({start}, {end}, {steps})", value)
+
+
+def exponential(start: float, decay: float, steps: int = 1) -> Schedule:
+    """start · decay^(step / steps): multiplied by `decay` every `steps` steps, smoothly."""
+    _finite("exponential", start=start, decay=decay)
+    _at_least_one("exponential", steps)
+    if decay <= 0.0:
+        raise OptionError(f"exponential: decay must be positive, not {decay}")
+    return Schedule(f"exponential({start}, {decay}, {steps})", lambda step: start * decay ** (step / steps))
+
+
+def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
+    """`values[0]` before step `boundaries[0]`, `values[i]` from step `boundaries[i - 1]` on."""
+    edges, levels = tuple(boundaries), tuple(float(v) for v in values)
+    if len(levels) != len(edges) + 1:
+        raise OptionError(
+            f"piecewise: {len(edges)} boundaries separate {len(edges) + 1} values, not {len(levels)}"
+        )
+    if any(b <= a for a, b in itertools.pairwise(edges)):
+        raise OptionError(f"piecewise: boundaries must increase, not {list(edges)}")
+    for level in levels:
+        _finite("piecewise", value=level)
+    return Schedule(
+        f"piecewise({list(edges)}, {list(levels)})", lambda step: levels[bisect.bisect_right(edges, step)]
+    )
+
+
+def robbins_monro(a: float, b: float = 1.0, power: float = 1.0) -> Schedule:
+    """αₜ = a / (b + t)^power: steps that sum to infinity while their squares do not.
+
+    Parameters
+    ----------
+    a, b : float
+        Positive scale and offset.
+    power : float
+        In (1/2, 1], the range in which stochastic approximation converges.
+
+    Raises
+    ------
+    OptionError
+        A parameter is out of range.
+
+    References
+    ----------
+    Robbins and Monro, A Stochastic Approximation Method, 1951.
+    """
+    _finite("robbins_monro", a=a, b=b, power=power)
+    if a <= 0.0 or b <= 0.0:
+        raise OptionError(f"robbins_monro: a and b must be positive, not a={a}, b={b}")
+    if not 0.5 < power <= 1.0:
+        raise OptionError(
+            f"robbins_monro: power must lie in (1/2, 1], not {power}: the steps have to sum to infinity, "
+            "their squares must not"
+        )
+    return Schedule(f"robbins_monro({a}, {b}, {power})", lambda step: a / (b + step) ** power)
+
+
+def rate_at(rate: Rate, step: int) -> float:
+    """The value of a number or schedule at a step."""
+    return float(rate(step)) if callable(rate) else rate
+
+
+def check_rate(owner: str, rate: Rate) -> None:
+    """Raise OptionError unless `rate` is callable or a finite number that is not negative."""
+    if not callable(rate) and not _finite(owner, lr=rate) >= 0.0:
+        raise OptionError(f"{owner}: the learning rate must not be negative, not {rate}")
+
+
+def _finite(owner: str, **values: float) -> float:
+    """The last of `values`, after checking that each is a finite number."""
+    for name, value in values.items():
+        try:
+            good = math.isfinite(value)
+        except TypeError:
+            good = False
+        if not good:
+            raise OptionError(f"{owner}: {name} must be a finite number, not {value!r}")
+    return float(value)
+
+
+def _at_least_one(owner: str, steps: int) -> None:
+    if not steps >= 1:
+        raise OptionError(f"{owner}: steps must be at least 1, not {steps!r}")
