@@ -75,6 +75,23 @@ def _monotone(function: Callable[[np.float64], np.float64], domain: Interval = A
     return rule
 
 
+def _saturating(function: Callable[[np.float64], np.float64]) -> Rule:
+    """A strictly increasing function on the whole line: no finite argument reaches a limit it rounds to."""
+
+    def rule(node: Node, a: Interval) -> Interval:
+        with np.errstate(all="ignore"):
+            bottom, top = float(function(np.float64(-math.inf))), float(function(np.float64(math.inf)))
+            lo, hi = float(function(np.float64(a.lo))), float(function(np.float64(a.hi)))
+        if lo == top and a.lo < math.inf:
+            lo = math.nextafter(top, bottom)
+        if hi == bottom and a.hi > -math.inf:
+            hi = math.nextafter(bottom, top)
+        low_open = a.lo_open or (lo == bottom and a.lo > -math.inf)
+        return Interval(lo, hi, low_open, a.hi_open or (hi == top and a.hi < math.inf))
+
+    return rule
+
+
 def _const(node: Node) -> Interval:
     value = node.attrs["value"].value
     if not value.size or np.isnan(value).any():
@@ -136,10 +153,6 @@ def _argmax(node: Node, a: Interval) -> Interval:
     return Interval(0.0, node.args[0].type.shape[-1] - 1.0, False, False)
 
 
-def _sample(node: Node, *args: Interval) -> Interval:
-    return node.attrs["site"].dist.bounds
-
-
 VIEWS = ("expand", "reshape", "transpose", "slice", "collect", "distribute")
 SAME = (*VIEWS, "stop", "graft", "scale_grad", "amax", "take")
 
@@ -151,7 +164,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("sin", "cos", "sign"), _fixed(SIGNED_UNIT)),
     "const": _const,
     "noise": _fixed(UNIT),
-    "sample": _sample,
+    "sample": lambda node, *args: node.attrs["site"].dist.bounds,
     "cast": _cast,
     "argmax": _argmax,
     "where": lambda node, c, a, b: iv.union(a, b),
@@ -169,15 +182,15 @@ RULES: dict[str, Rule] = {
     "pow": _pow,
     "sum": _sum,
     "contract": _contract,
-    "exp": _monotone(np.exp),
-    "expm1": _monotone(np.expm1),
-    "tanh": _monotone(np.tanh),
-    "atan": _monotone(np.arctan),
-    "erf": _monotone(special.erf),
-    "ndtr": _monotone(special.ndtr),
-    "log_ndtr": _monotone(special.log_ndtr),
-    "sigmoid": _monotone(special.expit),
-    "softplus": _monotone(lambda x: np.logaddexp(0.0, x)),
+    "exp": _saturating(np.exp),
+    "expm1": _saturating(np.expm1),
+    "tanh": _saturating(np.tanh),
+    "atan": _saturating(np.arctan),
+    "erf": _saturating(special.erf),
+    "ndtr": _saturating(special.ndtr),
+    "log_ndtr": _saturating(special.log_ndtr),
+    "sigmoid": _saturating(special.expit),
+    "softplus": _saturating(lambda x: np.logaddexp(0.0, x)),
     "log": _monotone(np.log, NONNEGATIVE),
     "log1p": _monotone(np.log1p, MINUS_ONE_UP),
     "sqrt": _monotone(np.sqrt, NONNEGATIVE),

@@ -20,14 +20,25 @@ def logit(u: Node) -> Node:
     return u.args[0] if u.op == "sigmoid" else ops.sub(ops.log(u), ops.log1p(ops.neg(u)))
 
 
+def log_odds_jacobian(x: Node) -> Node:
+    """log x + log(1 - x), stable for a sigmoid."""
+    if x.op == "sigmoid":
+        y = x.args[0]
+        return ops.neg(ops.add(ops.softplus(y), ops.softplus(ops.neg(y))))
+    return ops.add(ops.log(x), ops.log1p(ops.neg(x)))
+
+
 def gumbel(u: Node) -> Node:
     """A standard Gumbel variable -log(-log u) from a uniform u."""
     return ops.neg(ops.log(ops.neg(ops.log(u))))
 
 
 def frozen(x: Node) -> Node:
-    """`x` where it only decides which formula applies to the same function: no derivative, no jump."""
-    return ops.stop(x, "select")
+    """`x` where it only decides which formula applies to the same function: no derivative, no jump.
+
+    The tag is that of `ppl.stop_gradient`, so that the analysis of paths ends here too.
+    """
+    return ops.stop(x, "user")
 
 
 def weigh(x: Node, log_p: Node) -> Node:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.formulas import logit
+from ppl.distributions.formulas import log_odds_jacobian, logit
 from ppl.distributions.guards import contains, guarded
 from ppl.distributions.intervals import UNIT
 from ppl.distributions.support import Support
@@ -57,8 +57,7 @@ class RelaxedBernoulli(Distribution):
     def _log_prob_inside(self, value: Node) -> Node:
         z = self._noise(value)
         logistic = ops.neg(ops.add(ops.softplus(z), ops.softplus(ops.neg(z))))
-        jacobian = ops.add(ops.log(value), ops.log1p(ops.neg(value)))
-        return ops.sub(ops.add(ops.log(self.params["temperature"]), logistic), jacobian)
+        return ops.sub(ops.add(ops.log(self.params["temperature"]), logistic), log_odds_jacobian(value))
 
     def _noise(self, value: Node) -> Node:
         return ops.sub(ops.mul(self.params["temperature"], logit(value)), self.logits)

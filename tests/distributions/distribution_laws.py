@@ -133,16 +133,20 @@ LAWS: dict[str, Law] = {
     "Logistic": Law(LOCATIONS, lambda loc=0.0, scale=1.0: stats.logistic(loc, scale), LINE),
     "Gumbel": Law(LOCATIONS, lambda loc=0.0, scale=1.0: stats.gumbel_r(loc, scale), LINE),
     "RelaxedBernoulli": Law(
-        tuple({"temperature": t, "logits": a} for t in (0.3, 1.0, 2.0) for a in (-1.5, 0.0, 4.0))
-        + ({"temperature": 0.7, "probs": 0.2},),
+        (
+            *tuple({"temperature": t, "logits": a} for t in (0.3, 1.0, 2.0) for a in (-1.5, 0.0, 4.0)),
+            {"temperature": 0.7, "probs": 0.2},
+        ),
         concrete,
         INNER,
         (-1.0, 0.0, 1.0, 3.0),
         ("cdf",),
     ),
     "RelaxedOneHotCategorical": Law(
-        tuple({"temperature": t, "logits": np.array([0.3, -1.0, 0.9])} for t in (0.4, 1.0, 2.0))
-        + ({"temperature": 0.7, "probs": P3},),
+        (
+            *tuple({"temperature": t, "logits": np.array([0.3, -1.0, 0.9])} for t in (0.4, 1.0, 2.0)),
+            {"temperature": 0.7, "probs": P3},
+        ),
         concrete_rows,
         ROWS,
         ([1.0, 0.0, 0.0], [0.5, 0.6, 0.2], [1.2, -0.1, -0.1]),

@@ -1,4 +1,4 @@
-"""Laws of every registered distribution: log-density, cdf, mean, entropy, support, against independent formulas."""
+"""Laws of every registered distribution: log-density, cdf, mean, entropy, against independent formulas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Relaxations of every relaxable distribution: same noise as the sample, and the right law given the sample."""
+"""Relaxations: same noise as the sample, and the right law given the sample."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_multilinear_extension_and_its_slope_at_hard_values():
 
 def test_categorical_says_why_it_does_not_relax():
     dist = Categorical(np.ones(3) / 3)
-    with pytest.raises(ModelError, match="integers.*OneHotCategorical"):
+    with pytest.raises(ModelError, match=r"integers.*OneHotCategorical"):
         dist.relax(ops.const(1.0), *noise_of(dist, 1))
     with pytest.raises(ModelError, match="integers"):
         dist.relax_given(ops.const(1.0), ops.const(0), *noise_of(dist, 1))
