@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from tests.lang.helpers import agrees, run
 
 import ppl
 from ppl.errors import ModelError, ShapeError
 from ppl.ir.interpret import Env, evaluate
+from tests.lang.helpers import agrees, run
 
 pytestmark = pytest.mark.tiny
 
@@ -92,9 +92,9 @@ def test_index_errors(key, message):
 
 
 def test_symbolic_mask_and_float_index():
-    with pytest.raises(ShapeError, match="np.where"):
+    with pytest.raises(ShapeError, match=r"np.where"):
         run(lambda t: t[t > 1], T)
     with pytest.raises(ShapeError, match="astype"):
         run(lambda t: t[t[0, 0, 0]], T)
-    with pytest.raises(ModelError, match="ppl.constant"):
+    with pytest.raises(ModelError, match=r"ppl.constant"):
         run(lambda t, i: [1, 2, 3][i], T, np.array(0))

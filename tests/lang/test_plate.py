@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from tests.lang.helpers import trace
 
 import ppl
 from ppl import Normal
@@ -10,6 +9,7 @@ from ppl.errors import ModelError, ShapeError
 from ppl.ir.interpret import Env, evaluate
 from ppl.ir.types import Axis, Kind
 from ppl.lang import trace_model
+from tests.lang.helpers import trace
 
 pytestmark = pytest.mark.tiny
 

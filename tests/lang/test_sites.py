@@ -1,10 +1,9 @@
-"""Sites, costs and parameters' errors: what is recorded, and that each message names node, shapes and line."""
+"""Sites and costs: what is recorded, and that each error names node, shapes and the user's line."""
 
 import re
 
 import numpy as np
 import pytest
-from tests.lang.helpers import trace
 
 import ppl
 from ppl import Bernoulli, Categorical, Normal
@@ -12,6 +11,7 @@ from ppl.errors import DataError, ModelError, ShapeError
 from ppl.ir.interpret import Env, evaluate
 from ppl.lang import trace_model
 from ppl.lang.trace import SiteKind
+from tests.lang.helpers import trace
 
 pytestmark = pytest.mark.tiny
 
@@ -138,7 +138,9 @@ def test_cost():
 
     t = trace(in_plate, x=np.zeros(4))
     assert [c.node.type.dtype for c in t.costs.values()] == ["float", "float"]
-    assert [a.name for a in t.costs["one"].node.type.axes] == ["data"] == [a.name for a in t.costs["one"].axes]
+    assert (
+        [a.name for a in t.costs["one"].node.type.axes] == ["data"] == [a.name for a in t.costs["one"].axes]
+    )
 
 
 def test_deterministic_and_stop_gradient():
