@@ -169,7 +169,7 @@ class Program:
         hyper : values or schedules of run-time scalars.
         """
         key = "rows" if per_row else "value"
-        result = self._run(key, state, data, seed, particles, total_rows, rows, hyper)
+        result, _ = self._run(key, state, data, seed, particles, total_rows, rows, hyper)
         return result.arrays["rows"] if per_row else result.scalars["loss"]
 
     def value_and_grad(
@@ -183,7 +183,7 @@ class Program:
         hyper: HyperValues | None = None,
     ) -> tuple[float, dict[str, np.ndarray]]:
         """One stochastic loss and its gradient with respect to `state.params` (sums over rows, means over particles)."""
-        result = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper)
+        result, _ = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper)
         return result.scalars["loss"], state._layouts[0].split(result.grad)
 
     def step(
@@ -197,7 +197,7 @@ class Program:
         hyper: HyperValues | None = None,
     ) -> tuple[float, dict[str, np.ndarray], State]:
         """`value_and_grad`, and the state with its step counter, baselines and control variates advanced."""
-        result = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper)
+        result, _ = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper)
         new = State(state._flat, result.aux, state._layouts, state.step + 1, state.seed, state.opt)
         return result.scalars["loss"], state._layouts[0].split(result.grad), new
 
@@ -230,8 +230,7 @@ class Program:
         hyper: HyperValues | None,
         check: bool = True,
     ) -> tuple[State, dict[str, float], np.ndarray]:
-        result = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper, check)
-        n = result.total
+        result, n = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper, check)
         grad = result.grad if n == 1 else result.grad / np.asarray(n, result.grad.dtype)
         flat, opt = transform.apply(state._flat, grad, state.opt, state._layouts[0], state.step)
         new = State(flat, result.aux, state._layouts, state.step + 1, state.seed, opt)
@@ -258,7 +257,7 @@ class Program:
         if unknown:
             raise DataError(f"no site named {unknown}; the program has {known}")
         k = 1 if particles is None else particles
-        result = self._run("sample", state, data, seed, k, None, rows, hyper, sites=wanted)
+        result, _ = self._run("sample", state, data, seed, k, None, rows, hyper, sites=wanted)
         variant = self.prepare(*data).variant("sample", wanted)
         return {n: _particles_first(result.arrays[n], variant.arrays[n].type, k, particles) for n in wanted}
 
@@ -274,7 +273,7 @@ class Program:
         hyper: HyperValues | None,
         check: bool = True,
         sites: Sequence[str] = (),
-    ) -> Any:
+    ) -> tuple[Any, int]:
         compiled = self.prepare(*data)
         executable = compiled.executable(key, sites)
         count = self.settings.particles if particles is None else int(particles)
@@ -294,8 +293,7 @@ class Program:
             seed=state.seed if seed is None else int(seed),
             step=step,
         )
-        result.total = next(iter(bound.totals.values()), 1)
-        return result
+        return result, next(iter(bound.totals.values()), 1)
 
     def _check_particles(self, compiled: Compiled, count: int) -> None:
         for choice in compiled.plan.choices.values():
@@ -328,13 +326,15 @@ class Program:
         compiled = self.prepare()
         if stage == "trace":
             trace = compiled.trace
-            return show({**{n: s.node for n, s in trace.sites.items() if s.node}, **{n: c.node for n, c in trace.costs.items()}})
+            named = {n: s.node for n, s in trace.sites.items() if s.node is not None}
+            named.update((n, c.node) for n, c in trace.costs.items())
+            return show(list(named.values()), list(named))
         if stage == "schedule":
             return str(compiled.executable("gradient").schedule)
         stages = compiled.variant("gradient").stages
         if stage not in stages:
             raise DataError(f"no stage {stage!r}; stages: trace, {', '.join(stages)}, schedule")
-        return show(stages[stage])
+        return show(list(stages[stage].values()), list(stages[stage]))
 
     # --- embedding -------------------------------------------------------------------------------------------------
 
