@@ -1,8 +1,9 @@
 """The region op: a fixed-length loop with carried values, sliced inputs and stacked outputs.
 
-`loop` runs a body graph `length` times. Its arguments are carries, then `xs` (leading event dimension `length`, one
-slice per step), then constants; its results are the final carries and the stacked `ys`. Results are read with `get`.
-Noise inside takes the step number as its loop time. The adjoint of a loop is a loop that runs backwards.
+`loop` runs a body graph `length` times. Its arguments are carries, then `xs` (leading event dimension
+`length`, one slice per step), then constants; its results are the final carries and the stacked `ys`.
+Results are read with `get`. Noise inside takes the step number as its loop time. The adjoint of a loop is a
+loop that runs backwards.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def sliced(t: Type) -> Type:
     return Type(t.axes, t.shape[1:], t.dtype)
 
 
-def build(body: Body, inits: Sequence[Node], xs: Sequence[Node], consts: Sequence[Node], length: int, reverse: bool) -> list[Node]:
+def build(
+    body: Body, inits: Sequence[Node], xs: Sequence[Node], consts: Sequence[Node], length: int, reverse: bool
+) -> list[Node]:
     """Make the loop node and the `get` nodes of its results."""
     for init, carry in zip(inits, body.carries, strict=True):
         if init.type != carry.type:
@@ -68,19 +71,23 @@ Step = Callable[[Node, list[Node], list[Node], list[Node]], tuple[Sequence[Node]
 def loop(step: Step, inits: Sequence[Node], xs: Sequence[Node], consts: Sequence[Node], length: int) -> tuple:
     """Trace `step(index, carries, x_slices, consts) -> (carries, ys)` and run it `length` times.
 
-    Returns (final carries, stacked ys). Carries get the axes that the body gives them (found by iterating to a fixed
-    point), so a carry that starts unplated may become plated.
+    Returns (final carries, stacked ys). Carries get the axes that the body gives them (found by iterating to
+    a fixed point), so a carry that starts unplated may become plated.
     """
     inits, xs, consts = list(inits), list(xs), list(consts)
     index = placeholder(Type((), (), "int"))
     while True:
-        cs, vs, ks = ([placeholder(t) for t in types] for types in (
-            [n.type for n in inits], [sliced(n.type) for n in xs], [n.type for n in consts]))
+        cs, vs, ks = (
+            [placeholder(t) for t in types]
+            for types in ([n.type for n in inits], [sliced(n.type) for n in xs], [n.type for n in consts])
+        )
         carries, ys = step(index, cs, vs, ks)
         carries = [ops.expand(c, i.type.axes, i.type.shape) for c, i in zip(carries, inits, strict=True)]
         if all(c.type.axes == i.type.axes for c, i in zip(carries, inits, strict=True)):
             break
-        inits = [ops.expand(i, union_axes(c.type.axes, i.type.axes)) for c, i in zip(carries, inits, strict=True)]
+        inits = [
+            ops.expand(i, union_axes(c.type.axes, i.type.axes)) for c, i in zip(carries, inits, strict=True)
+        ]
     body = Body(index, (*cs, *vs, *ks), tuple(carries), tuple(ys), len(vs))
     results = build(body, inits, xs, consts, length, reverse=False)
     return results[: len(inits)], results[len(inits) :]
@@ -121,7 +128,10 @@ def loop_vjp(node: Node, cotangents: list[Node | None], differentiate: Callable)
     outputs = substitute(body.outputs, {body.index: index, **dict(zip(body.args, ins, strict=True))})
     seeds = [(o, s) for o, s in zip(outputs, [*carry_bars, *y_bars], strict=True) if o.type.dtype == "float"]
     grads = differentiate(seeds, ins)
-    filled = [ops.zeros_like(Type(i.type.axes, i.type.shape)) if g is None else g for g, i in zip(grads, ins, strict=True)]
+    filled = [
+        ops.zeros_like(Type(i.type.axes, i.type.shape)) if g is None else g
+        for g, i in zip(grads, ins, strict=True)
+    ]
     new_sums = [ops.add(s, g) for s, g in zip(sums, filled[n + m :], strict=True)]
     carry_outs = [*filled[:n], *new_sums]
     args = (*carry_bars, *sums, *ins[: n + m], *y_bars, *ins[n + m :])

@@ -1,6 +1,7 @@
 """Hash-consed, frozen nodes of the expression IR, and walks over them.
 
-Two structurally equal expressions are the same object, so common subexpressions cost nothing and identity is equality.
+Two structurally equal expressions are the same object, so common subexpressions cost nothing and identity is
+equality.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ class Array:
         return hash(self._key)
 
     def __repr__(self) -> str:
-        return f"Array{self.value.shape}" if self.value.size > 4 else np.array2string(self.value, separator=",")
+        return (
+            f"Array{self.value.shape}" if self.value.size > 4 else np.array2string(self.value, separator=",")
+        )
 
 
 class Node:
@@ -47,7 +50,9 @@ class Node:
     key: tuple
 
     def __init__(self, op: str, args: tuple[Node, ...], attrs: dict[str, Any], type_: Type, key: tuple):
-        for field, value in zip(("op", "args", "attrs", "type", "key"), (op, args, attrs, type_, key), strict=True):
+        for field, value in zip(
+            ("op", "args", "attrs", "type", "key"), (op, args, attrs, type_, key), strict=True
+        ):
             object.__setattr__(self, field, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -64,7 +69,7 @@ type_rules: dict[str, Callable[..., Type]] = {}
 
 
 def make(op: str, *args: Node, **attrs: Any) -> Node:
-    """The one node for (op, args, attrs); its type comes from the shape rule of `op`, which may raise ShapeError."""
+    """The one node for (op, args, attrs); its type comes from its shape rule, which may raise ShapeError."""
     key = (op, tuple(id(a) for a in args), tuple(sorted(attrs.items(), key=lambda item: item[0])))
     with _lock:
         found = _interned.get(key)
@@ -97,7 +102,7 @@ def topological(outputs: Iterable[Node]) -> list[Node]:
 
 
 def rebuild(outputs: Sequence[Node], visit: Callable[[Node, tuple[Node, ...]], Node]) -> list[Node]:
-    """Map every node bottom-up: `visit(node, new_args)` returns its replacement; shared nodes are visited once."""
+    """Map every node once, bottom-up: `visit(node, new_args)` returns its replacement."""
     replaced: dict[int, Node] = {}
     for node in topological(outputs):
         replaced[id(node)] = visit(node, tuple(replaced[id(a)] for a in node.args))

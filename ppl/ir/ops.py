@@ -1,8 +1,8 @@
-"""Building IR: functions that broadcast, cast and insert `expand`/`route`, so that callers write plain formulas.
+"""Building IR: functions that broadcast, cast and insert `expand`/`route`; callers write plain formulas.
 
-Every function takes nodes or Python/NumPy constants and returns a node. Named axes broadcast by name, events as in
-NumPy. Where a value lacks branch entries that another has, it is routed from its trunk; only live entries and the
-value's own side branches pass gradient back (rule 2 of the estimator contract).
+Every function takes nodes or Python/NumPy constants and returns a node. Named axes broadcast by name, events
+as in NumPy. Where a value lacks branch entries that another has, it is routed from its trunk; only live
+entries and the value's own side branches pass gradient back (rule 2 of the estimator contract).
 """
 
 from __future__ import annotations
@@ -322,7 +322,9 @@ def matmul(a: Operand, b: Operand) -> Node:
         raise ShapeError("matmul does not take scalars; use *")
     inner_a, inner_b = a.type.shape[-1], b.type.shape[0 if rb == 1 else -2]
     if inner_a != inner_b:
-        raise ShapeError(f"matmul: event shapes {a.type.shape} and {b.type.shape} do not fit ({inner_a} != {inner_b})")
+        raise ShapeError(
+            f"matmul: event shapes {a.type.shape} and {b.type.shape} do not fit ({inner_a} != {inner_b})"
+        )
     batch = string.ascii_lowercase[: max(ra, rb) - 2] if max(ra, rb) > 2 else ""
     if batch:
         lead = np.broadcast_shapes(a.type.shape[:-2], b.type.shape[:-2])

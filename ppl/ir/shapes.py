@@ -1,7 +1,7 @@
 """Shape and dtype rules: one per op. `make` calls them, and the verifier calls them again.
 
-The rules are strict: arguments of an elementwise op have equal axes and equal event shapes. Broadcasting is explicit,
-through `expand` and `route`, which `ppl.ir.ops` inserts.
+The rules are strict: arguments of an elementwise op have equal axes and equal event shapes. Broadcasting is
+explicit, through `expand` and `route`, which `ppl.ir.ops` inserts.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from ppl.ir.node import type_rules
 from ppl.ir.types import Kind, Type, sort_axes
 
 UNARY_FLOAT = (
-    "neg exp log log1p expm1 sqrt sin cos tan atan tanh sigmoid softplus abs sign floor "
-    "lgamma polygamma erf ndtr ndtri log_ndtr"
-).split()
-BINARY_FLOAT = "add sub mul div pow max min".split()
-COMPARE = "lt le eq".split()
-LOGICAL = "and or".split()
+    "neg", "exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus",
+    "abs", "sign", "floor", "lgamma", "polygamma", "erf", "ndtr", "ndtri", "log_ndtr",
+)  # fmt: skip
+BINARY_FLOAT = ("add", "sub", "mul", "div", "pow", "max", "min")
+COMPARE = ("lt", "le", "eq")
+LOGICAL = ("and", "or")
 ELEMENTWISE = {*UNARY_FLOAT, *BINARY_FLOAT, *COMPARE, *LOGICAL, "not", "where", "cast"}
 MARKERS = {"stop", "scale_grad", "graft"}
 LEAVES = {"const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "noise", "rowkey", "arg"}
@@ -47,13 +47,19 @@ def require(ok: bool, message: str, *types: Type) -> None:
 
 def _same(types: tuple[Type, ...], what: str) -> None:
     first = types[0]
-    require(all(t.axes == first.axes and t.shape == first.shape for t in types), f"{what} needs equal types", *types)
+    require(
+        all(t.axes == first.axes and t.shape == first.shape for t in types),
+        f"{what} needs equal types",
+        *types,
+    )
 
 
 @rule(*UNARY_FLOAT, *BINARY_FLOAT)
 def _arithmetic(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     _same(types, "arithmetic")
-    require(all(t.dtype == types[0].dtype != "bool" for t in types), "arithmetic needs equal number types", *types)
+    require(
+        all(t.dtype == types[0].dtype != "bool" for t in types), "arithmetic needs equal number types", *types
+    )
     return types[0]
 
 
@@ -134,7 +140,9 @@ def _expand(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     (t,) = types
     shape, new = attrs["shape"], attrs["axes"]
     require(not set(new) & set(t.axes), "expand adds axes that are there already", t)
-    require(t.branch is None or not any(a.kind is Kind.BRANCH for a in new), "branch axes are joined by route", t)
+    require(
+        t.branch is None or not any(a.kind is Kind.BRANCH for a in new), "branch axes are joined by route", t
+    )
     offset = len(shape) - len(t.shape)
     fits = offset >= 0 and all(a in (1, b) for a, b in zip(t.shape, shape[offset:], strict=True))
     require(fits, f"event shape {t.shape} does not broadcast to {shape}")
@@ -147,12 +155,18 @@ def _route(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     to, terms = attrs["to"], attrs["terms"]
     plain = [tuple(a for a in t.axes if a.kind is not Kind.BRANCH) for t in types]
     require(all(p == plain[0] for p in plain), "route needs equal axes", *types)
-    require(all(t.shape == types[0].shape and t.dtype == types[0].dtype for t in types), "route needs equal events", *types)
+    require(
+        all(t.shape == types[0].shape and t.dtype == types[0].dtype for t in types),
+        "route needs equal events",
+        *types,
+    )
     require(len(terms) == (1 if to is None else len(to.copies)), "route needs terms for every entry", *types)
     for pairs in terms:
         for arg, entry in pairs:
             branch = types[arg].branch
-            require(entry < (1 if branch is None else len(branch.copies)), "route reads a missing entry", *types)
+            require(
+                entry < (1 if branch is None else len(branch.copies)), "route reads a missing entry", *types
+            )
     return Type(plain[0] + (() if to is None else (to,)), types[0].shape, types[0].dtype)
 
 
@@ -161,7 +175,11 @@ def _reduce(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     """Reduce over named `axes` and event `dims` (non-negative)."""
     (t,) = types
     require(set(attrs["axes"]) <= set(t.axes), "reduction over an axis that is not there", t)
-    require(all(0 <= d < len(t.shape) for d in attrs["dims"]), f"reduction over event dimension {attrs['dims']}", t)
+    require(
+        all(0 <= d < len(t.shape) for d in attrs["dims"]),
+        f"reduction over event dimension {attrs['dims']}",
+        t,
+    )
     shape = tuple(n for d, n in enumerate(t.shape) if d not in attrs["dims"])
     return Type(tuple(a for a in t.axes if a not in attrs["axes"]), shape, t.dtype)
 
@@ -205,7 +223,11 @@ def _pad(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 def _concat(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     first, dim = types[0], attrs["dim"]
     rest = [t.shape[:dim] + t.shape[dim + 1 :] for t in types]
-    require(all(t.axes == first.axes and r == rest[0] for t, r in zip(types, rest, strict=True)), "concatenate", *types)
+    require(
+        all(t.axes == first.axes and r == rest[0] for t, r in zip(types, rest, strict=True)),
+        "concatenate",
+        *types,
+    )
     total = sum(t.shape[dim] for t in types)
     return Type(first.axes, (*first.shape[:dim], total, *first.shape[dim + 1 :]), first.dtype)
 
@@ -220,7 +242,7 @@ def _take(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 
 @rule("put")
 def _put(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    """Adjoint of `take`: scatter-add argument 0 into `size` zero rows at the integers of argument 1, summed over axes."""
+    """Adjoint of `take`: scatter-add argument 0 into `size` zero rows at argument 1, summed over `over`."""
     value, index = types
     require(value.axes == index.axes and value.shape[: len(index.shape)] == index.shape, "put", *types)
     kept = tuple(a for a in value.axes if a not in attrs["over"])
@@ -229,12 +251,14 @@ def _put(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 
 @rule("contract")
 def _contract(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    """Sum of products over event labels that the output lacks and over the named axes `over`; labels as in einsum."""
+    """Sum of products over labels that the output lacks, as in einsum, and over the named axes `over`."""
     a, b = types
     require(a.axes == b.axes, "contract needs equal axes", a, b)
     sizes: dict[str, int] = {}
     for labels, t in ((attrs["a"], a), (attrs["b"], b)):
-        require(len(labels) == len(t.shape) and len(set(labels)) == len(labels), f"contract labels {labels}", t)
+        require(
+            len(labels) == len(t.shape) and len(set(labels)) == len(labels), f"contract labels {labels}", t
+        )
         for label, n in zip(labels, t.shape, strict=True):
             require(sizes.setdefault(label, n) == n, "contracted event dimensions differ", a, b)
     shape = tuple(sizes[label] for label in attrs["out"])
@@ -253,7 +277,9 @@ def _collect(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 def _distribute(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     """Turn the leading event dimension into named axis `axis`; the inverse of `collect`."""
     (t,), axis = types, attrs["axis"]
-    require(len(t.shape) >= 1 and t.shape[0] == axis.size, f"distribute needs a leading dimension of {axis}", t)
+    require(
+        len(t.shape) >= 1 and t.shape[0] == axis.size, f"distribute needs a leading dimension of {axis}", t
+    )
     return Type(sort_axes((*t.axes, axis)), t.shape[1:], t.dtype)
 
 

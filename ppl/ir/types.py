@@ -1,7 +1,8 @@
 """Types of the expression IR: named leading axes plus an event shape and a dtype.
 
-A value has axes `plates + event`. Plates, particles, enumerated supports and estimator branches are *named axes*, kept
-in one canonical memory order (repeats, data plates, particles, enumerations, branch); the event is a plain shape.
+A value has axes `plates + event`. Plates, particles, enumerated supports and estimator branches are *named
+axes*, kept in one canonical memory order (repeats, data plates, particles, enumerations, branch); the event
+is a plain shape.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class Kind(IntEnum):
 class Copy(NamedTuple):
     """One entry of the ragged branch axis: the trunk, or side branch `index` of random node `node`.
 
-    `rank` orders entries canonically, `live` says whether downstream parameters receive gradient from it, and `soft`
-    that the node's value there is a relaxation, so that discrete nodes after it must be relaxed too.
+    `rank` orders entries canonically, `live` says whether downstream parameters receive gradient from it, and
+    `soft` that the node's value there is a relaxation, so that discrete nodes after it must be relaxed too.
     """
 
     rank: int
@@ -72,7 +73,7 @@ DTYPES = ("float", "int", "bool")
 
 @dataclass(frozen=True)
 class Type:
-    """Named axes in canonical order, event shape, and dtype ("float", "int" or "bool"; precision comes at emission)."""
+    """Named axes in canonical order, event shape, dtype ("float", "int", "bool"; emission sets precision)."""
 
     axes: tuple[Axis, ...] = ()
     shape: tuple[int, ...] = ()

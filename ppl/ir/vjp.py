@@ -1,7 +1,7 @@
-"""The vector-Jacobian product of every op, one line a rule, built from the same ops (so closed under differentiation).
+"""The vector-Jacobian product of every op, one line a rule, built from the same ops, so closed under itself.
 
-A rule takes the cotangent `g` of the result, the node itself, and its arguments; it returns one cotangent an argument,
-`None` where no gradient flows.
+A rule takes the cotangent `g` of the result, the node itself, and its arguments; it returns one cotangent an
+argument, `None` where no gradient flows.
 """
 
 from __future__ import annotations
@@ -63,9 +63,11 @@ def _route(g: Node, n: Node, *args: Node) -> Cotangents:
 
 def _keepdims(g: Node, n: Node, x: Node) -> Node:
     shape = tuple(1 if d in n.attrs["dims"] else m for d, m in enumerate(x.type.shape))
-    return make("expand", ops.reshape(g, shape), axes=n.attrs["axes"], shape=x.type.shape, live=None) if n.attrs[
-        "axes"
-    ] else ops.expand(ops.reshape(g, shape), (), x.type.shape)
+    return (
+        make("expand", ops.reshape(g, shape), axes=n.attrs["axes"], shape=x.type.shape, live=None)
+        if n.attrs["axes"]
+        else ops.expand(ops.reshape(g, shape), (), x.type.shape)
+    )
 
 
 def _amax(g: Node, n: Node, x: Node) -> Cotangents:
@@ -84,7 +86,9 @@ def _one_contract(g: Node, n: Node, other: Node, lo: str, mine: Node, lm: str) -
 
 
 def _contract(g: Node, n: Node, a: Node, b: Node) -> Cotangents:
-    return _one_contract(g, n, b, n.attrs["b"], a, n.attrs["a"]), _one_contract(g, n, a, n.attrs["a"], b, n.attrs["b"])
+    return _one_contract(g, n, b, n.attrs["b"], a, n.attrs["a"]), _one_contract(
+        g, n, a, n.attrs["a"], b, n.attrs["b"]
+    )
 
 
 def _concat(g: Node, n: Node, *args: Node) -> Cotangents:
@@ -111,7 +115,16 @@ def _external(g: Node, n: Node, *args: Node) -> Cotangents:
         return (None,) * len(args)
     first = 1 if fn.key else 0
     made = [
-        make("external", *args, g, fn=fn, output=i - first, axes=n.attrs["axes"], shape=a.type.shape, dtype="float")
+        make(
+            "external",
+            *args,
+            g,
+            fn=fn,
+            output=i - first,
+            axes=n.attrs["axes"],
+            shape=a.type.shape,
+            dtype="float",
+        )
         if i >= first and a.type.dtype == "float"
         else None
         for i, a in enumerate(args)
@@ -177,6 +190,8 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "collect": lambda g, n, x: (ops.distribute(g, n.attrs["axis"]),),
     "distribute": lambda g, n, x: (ops.collect(g, n.attrs["axis"]),),
     "external": _external,
-    **{op: NONE for op in ("sign", "floor", "lt", "le", "eq", "and", "or", "not", "argmax", "stop")},
-    **{op: NONE for op in ("const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "rowkey", "noise", "arg")},
+    **dict.fromkeys(("sign", "floor", "lt", "le", "eq", "and", "or", "not", "argmax", "stop"), NONE),
+    **dict.fromkeys(
+        ("const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "rowkey", "noise", "arg"), NONE
+    ),
 }

@@ -99,7 +99,7 @@ def pick_of_contract(n: Node) -> Node | None:
 
 
 def pick_of_elementwise(n: Node) -> Node | None:
-    """Convert an entry of an elementwise op to the op of entries if its operands are broadcast or assembled."""
+    """Convert an entry of an elementwise op to the op of entries of broadcast or assembled operands."""
     if n.attrs["to"] is not None or len(n.attrs["terms"][0]) != 1 or n.args[0].op not in ELEMENTWISE:
         return None
     ((_, entry),) = n.attrs["terms"][0]
