@@ -35,10 +35,11 @@ class SiteKind(Enum):
 
 @dataclass(eq=False)
 class Site:
-    """A named site. `node` is its value; `mask` says which units of an observation count; `where` is user source.
+    """A named site. `node` is its value; `mask` says which units of an observation count; `where` is user
+    source.
 
-    Where `mask` drops an entry, `node` holds a harmless value of the support (so that no NaN meets a derivative);
-    `observed` is the observation as it was given.
+    Where `mask` drops an entry, `node` holds a harmless value of the support (so that no NaN meets a
+    derivative); `observed` is the observation as it was given.
     """
 
     name: str
@@ -85,10 +86,11 @@ class Input:
 
 @dataclass(eq=False)
 class Cost:
-    """A cost node: scalar per entry of its axes; the objective is the expectation of the sum over all of them.
+    """A cost node: scalar per entry of its axes; the objective is the expectation of the sum over all of
+    them.
 
-    With `marginalize`, the node is a log-density given those finite latents, and the cost is minus the log-sum-exp of
-    it plus their log-probabilities over all their joint values.
+    With `marginalize`, the node is a log-density given those finite latents, and the cost is minus the
+    log-sum-exp of it plus their log-probabilities over all their joint values.
     """
 
     name: str
@@ -102,9 +104,10 @@ class Cost:
 class Trace:
     """Everything one run of a model declared, in declaration order.
 
-    `scored` holds SCORED sites apart from `sites`, where a guide traced before has RANDOM ones of the same names.
-    `arguments` are the data arguments in positional order; `outer_plates` and `plate_lines` say inside which plates and
-    on which line each plate was opened first; `rowkeys` maps the names of external noise keys to lines.
+    `scored` holds SCORED sites apart from `sites`, where a guide traced before has RANDOM ones of the same
+    names. `arguments` are the data arguments in positional order; `outer_plates` and `plate_lines` say inside
+    which plates and on which line each plate was opened first; `rowkeys` maps the names of external noise
+    keys to lines.
     """
 
     params: dict[str, Param] = field(default_factory=dict)
@@ -130,5 +133,10 @@ def sample_node(site: Site, axes: tuple[Axis, ...]) -> Node:
     dist = site.dist
     assert dist is not None
     return make(
-        "sample", *dist.params.values(), site=site, axes=sort_axes(axes), shape=dist.event_shape, dtype=dist.dtype
+        "sample",
+        *dist.params.values(),
+        site=site,
+        axes=sort_axes(axes),
+        shape=dist.event_shape,
+        dtype=dist.dtype,
     )
