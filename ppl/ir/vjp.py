@@ -26,7 +26,7 @@ def _split_tie(g: Node, wins: Node, ties: Node) -> Node:
 
 
 def _pow(g: Node, n: Node, a: Node, b: Node) -> Cotangents:
-    slope = ops.mul(b, ops.power(a, ops.sub(b, 1.0)))
+    slope = ops.where(ops.equal(b, 0.0), 0.0, ops.mul(b, ops.power(a, ops.sub(b, 1.0))))
     log_a = ops.where(ops.less(0.0, a), ops.log(ops.where(ops.less(0.0, a), a, 1.0)), 0.0)
     return ops.mul(g, slope), ops.mul(g, ops.mul(n, log_a))
 

@@ -188,6 +188,12 @@ def test_nan_in_the_branch_not_taken_stays_there():
     np.testing.assert_array_equal(values([g], x=np.array([-1.0, 2.0]))[0], [0.0, 0.5])
 
 
+def test_zeroth_power_of_zero_has_no_slope():
+    x = param("x")
+    slopes = [gradient(ops.power(x, k), [x])[0] for k in (0.0, 1.0, 2.0)]
+    np.testing.assert_array_equal(values(slopes, x=0.0), [0.0, 1.0, 0.0])
+
+
 def test_ties_share_the_gradient():
     x, y = param("x"), param("y")
     g = gradient(ops.maximum(x, y), [x, y])
