@@ -9,8 +9,10 @@ from scipy import stats
 
 from ppl.distributions import REGISTRY, Bernoulli, Categorical, OneHotCategorical
 from ppl.errors import ModelError
+from ppl.graph.smoothness import JUMP, Orders
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
+from ppl.ir.node import topological
 
 N = 20_000
 LEVEL = 1e-3
@@ -149,6 +151,15 @@ def test_multilinear_extension_and_its_slope_at_hard_values():
         value, slope = values_of([node, *gradient(node, [row])], row=np.array([1.0, 0.0, 0.0]))
         assert value == pytest.approx(np.log(0.2))
         np.testing.assert_allclose(slope, np.log(p))
+
+
+def test_the_extension_has_no_jump():
+    """The analysis of paths finds no jump from a relaxed value, or from a parameter, to the log-density."""
+    x, p = leaf("x", (3,)), leaf("p", (3,))
+    for dist in (Bernoulli(p), Bernoulli(logits=p), OneHotCategorical(p), OneHotCategorical(logits=p)):
+        out = dist.node_log_prob(x)
+        for source in (x, p):
+            assert Orders(source, topological([out]), lambda node: None)[out] > JUMP
 
 
 def test_categorical_says_why_it_does_not_relax():

@@ -41,6 +41,7 @@ SUPPORTS = [
     (ops.add(ops.exp(X), 1e-6), Support.POSITIVE),
     (ops.mul(ops.exp(X), ops.exp(Y)), Support.POSITIVE),
     (ops.mul(ops.exp(X), -1.0), Support.REAL),
+    (ops.mul(ops.maximum(X, 0.0), ops.exp(Y)), Support.NONNEGATIVE),
     (ops.div(ops.exp(X), ops.softplus(Y)), Support.POSITIVE),
     (ops.div(1.0, X), Support.REAL),
     (ops.mul(X, X), Support.NONNEGATIVE),
