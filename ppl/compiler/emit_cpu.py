@@ -47,6 +47,7 @@ class Emitter:
     aux_at: int
     counts: Sequence[str] = ()
     sampling: bool = False
+    has_scalars: bool = True
     kernels: int = 0
 
     def __post_init__(self) -> None:
@@ -60,6 +61,12 @@ class Emitter:
             parts += self._stage(stage)
         parts += [self._serial(), self._entry(), *self._parallel()]
         return "\n\n\n".join(parts) + "\n"
+
+    def straight(self, body: Sequence[str]) -> str:
+        """The module of a program that was unrolled."""
+        self.kernels = 1
+        serial = self._function("serial", self._driver_arguments(), body, "The whole program, unrolled.")
+        return "\n\n\n".join([head(self.dtype), serial, self._entry()]) + "\n"
 
     def _stage(self, stage: Stage) -> list[str]:
         functions, calls = [], []
@@ -139,7 +146,7 @@ class Emitter:
         lines.append("leave_single()")
         if self.n_aux:
             lines.append(f"aux[:] = w[{self.aux_at} : {self.aux_at + self.n_aux}]")
-        return [*lines, f"return w[{len(self.plates)}]"]
+        return [*lines, f"return w[{len(self.plates)}]" if self.has_scalars else "return F(0.0)"]
 
     def _combine(self, stage: Stage) -> list[str]:
         lines = []

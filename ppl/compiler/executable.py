@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppl.compiler import cache
+from ppl.compiler import cache, emit_straight
 from ppl.compiler.build import Builder
 from ppl.compiler.emit_cpu import Emitter
 from ppl.compiler.layout import Poly, axis_size, identifier
@@ -248,27 +248,31 @@ def compile_request(request: Request, dtype: str = "float32", target: str = "cpu
     if target != "cpu":
         raise NotImplementedError(f"target {target!r}")
     nodes = [n for group in (request.scalars, request.grads, request.aux, request.arrays) for _, n in group]
-    lowered = iter(lower([ops.cast(n, "float") if n.type.dtype != "float" else n for n in nodes]))
+    lowered = lower([ops.cast(n, "float") if n.type.dtype != "float" else n for n in nodes])
     axes = _axes([*nodes], request)
     plates = [identifier(a.name) for a in axes.values() if a.kind is Kind.PLATE]
-    outputs, array_layout, aux_at, floats = _outputs(request, lowered, len(plates))
+    outputs, array_layout, aux_at, floats = _outputs(request, iter(lowered), len(plates))
     offsets = {("param", n): o for n, o in _offsets(request.params)[0].items()}
     offsets |= {("aux", n): o for n, o in _offsets(request.aux_layout)[0].items()}
     offsets |= {("hyper", n): i for i, n in enumerate(request.hypers)}
-    builder = Builder([o.node for o in outputs], offsets)
+    n_aux = _offsets(request.aux_layout)[1] if request.aux else 0
+    small = emit_straight.suits(lowered)
+    builder = Builder([] if small else [o.node for o in outputs], offsets)
     for name, _ in request.inputs:
         builder.inputs[name] = "x_" + identifier(name)
-    stages = schedule(outputs, builder)
+    stages = [] if small else schedule(outputs, builder)
     header = [f"n_{identifier(a)}" for a in axes] + [f"total_{p}" for p in plates]
     header += [f"tile_{s.name}" for s in stages if s.row is not None]
     memory = plan(stages, builder, header, floats)
     arrays = [builder.inputs[n] for n, _ in request.inputs]
-    n_aux = _offsets(request.aux_layout)[1] if request.aux else 0
     counts = [f"v[{list(axes).index(t.axes[0].name)}] = {builder.inputs[n]}.shape[0]"
               for n, t in request.inputs if t.axes and t.axes[0].size is None]  # fmt: skip
-    sampling = bool(request.arrays)
-    emitter = Emitter(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, sampling)
-    source = emitter.source()
+    emitter = Emitter(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, bool(request.arrays),
+                      bool(request.scalars))  # fmt: skip
+    if small:
+        source = emitter.straight(emit_straight.body(outputs, offsets, builder.inputs, dtype, n_aux, aux_at))
+    else:
+        source = emitter.source()
     return Executable(request, dtype, source, stages, memory, emitter.kernels, axes, plates, array_layout,
                       flops=_work_estimate(stages))  # fmt: skip
 

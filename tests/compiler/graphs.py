@@ -1,0 +1,335 @@
+"""Small graphs that between them use every op the backends know, with data to run them on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ppl.compiler.executable import Request, compile_request
+from ppl.ir import ops
+from ppl.ir.differentiate import gradient
+from ppl.ir.interpret import Env, evaluate
+from ppl.ir.loop import loop
+from ppl.ir.node import Node, make
+from ppl.ir.types import PARTICLES, TRUNK, Axis, Copy, Kind, Type, branch_axis
+
+DATA = Axis("data", Kind.PLATE)
+OTHER = Axis("other", Kind.PLATE)
+INNER = Axis("inner", Kind.PLATE, 4, 1)
+ENUM = Axis("enum", Kind.ENUM, 3)
+BRANCH = branch_axis((TRUNK, Copy(0, "b", 1), Copy(0, "b", 2)))
+ROWS = 37
+
+
+@dataclass
+class Graph:
+    """Leaves and outputs of one test program."""
+
+    scalars: dict[str, Node] = field(default_factory=dict)
+    arrays: dict[str, Node] = field(default_factory=dict)
+    params: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    inputs: dict[str, Type] = field(default_factory=dict)
+    grads: bool = True
+    high: int = 3
+
+    def param(self, name: str, *shape: int) -> Node:
+        self.params[name] = shape
+        return make("param", name=name, shape=shape, dtype="float")
+
+    def input(self, name: str, axes: tuple[Axis, ...], *shape: int, dtype: str = "float") -> Node:
+        node = make("input", name=name, axes=axes, shape=shape, dtype=dtype)
+        self.inputs[name] = node.type
+        return node
+
+    def total(self, x: Node, name: str = "loss") -> Node:
+        """Declare the sum of everything in `x` as a scalar output."""
+        self.scalars[name] = ops.sum_axes(ops.reduce_sum(x), x.type.axes)
+        return self.scalars[name]
+
+
+def request_of(g: Graph) -> Request:
+    leaves = [make("param", name=n, shape=s, dtype="float") for n, s in g.params.items()]
+    grads = gradient(next(iter(g.scalars.values())), leaves) if g.grads and g.scalars and leaves else []
+    return Request(tuple(g.scalars.items()), tuple(zip(g.params, grads, strict=False)), (), tuple(g.arrays.items()),
+                   tuple(g.params.items()), (), (), tuple(g.inputs.items()))  # fmt: skip
+
+
+def data_of(g: Graph, dtype: str, rows: int = ROWS) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    rng = np.random.default_rng(1)
+    size = sum(int(np.prod(s)) for s in g.params.values())
+    params = rng.normal(size=size).astype(dtype)
+    inputs = {}
+    for name, t in g.inputs.items():
+        shape = (*(rows if a.size is None else a.size for a in t.axes), *t.shape)
+        if t.dtype == "float":
+            inputs[name] = rng.normal(size=shape).astype(dtype)
+        else:
+            inputs[name] = rng.integers(0, g.high if t.dtype == "int" else 2, shape).astype(
+                np.int64 if t.dtype == "int" else np.bool_
+            )
+    return params, inputs
+
+
+def check(g: Graph, dtype: str = "float64", particles: int = 2, repeats: int = 2, rows: int = ROWS,
+          threads: tuple[int, ...] = (1,), ids: np.ndarray | None = None):  # fmt: skip
+    """Compile `g`, run it, compare everything with the interpreter; returns the executable."""
+    request = request_of(g)
+    executable = compile_request(request, dtype)
+    params, inputs = data_of(g, dtype, rows)
+    named, at = {}, 0
+    for name, shape in g.params.items():
+        n = int(np.prod(shape))
+        named[name], at = params[at : at + n].reshape(shape), at + n
+    sizes = {"data": rows, "other": rows, "particles": particles, "repeats": repeats}
+    env = Env(named, {}, {}, inputs, sizes, {} if ids is None else {"data": ids}, {"data": 1.5}, {"data": 100},
+              seed=5, step=3, dtype=np.dtype(dtype).type)  # fmt: skip
+    nodes = [n for _, n in (*request.scalars, *request.grads, *request.arrays)]
+    expected = iter(evaluate(nodes, env))
+    for count in threads:
+        found = executable.run(params, inputs=list(inputs.values()), rows={"data": rows, "other": rows},
+                               row_ids=None if ids is None else {"data": ids}, scales={"data": 1.5},
+                               total_rows={"data": 100}, particles=particles, repeats=repeats, seed=5, step=3,
+                               threads=count)  # fmt: skip
+        expected = iter(evaluate(nodes, env))
+        compare(g, found, expected, dtype)
+    return executable
+
+
+def compare(g: Graph, found, expected, dtype: str) -> None:
+    tol = dict(rtol=1e-9, atol=1e-10) if dtype == "float64" else dict(rtol=2e-4, atol=2e-4)
+    for name in g.scalars:
+        np.testing.assert_allclose(found.scalars[name], next(expected), err_msg=name, **tol)
+    at = 0
+    if found.grad.size:
+        for name, shape in g.params.items():
+            n = int(np.prod(shape))
+            np.testing.assert_allclose(found.grad[at : at + n].reshape(shape), next(expected), err_msg=name, **tol)
+            at += n
+    for name in g.arrays:
+        value = next(expected)
+        assert found.arrays[name].dtype == value.dtype
+        np.testing.assert_allclose(found.arrays[name], value, err_msg=name, **tol)
+
+
+GRAPHS: dict[str, Callable[[], Graph]] = {}
+
+
+def graph(build: Callable[[], Graph]) -> Callable[[], Graph]:
+    GRAPHS[build.__name__] = build
+    return build
+
+
+@graph
+def unary_chain() -> Graph:
+    g = Graph()
+    x, s = g.input("x", (DATA,), 7), g.param("s", 7)
+    p = ops.add(ops.sigmoid(ops.mul(x, s)), 0.01)
+    y = [ops.exp(p), ops.log(p), ops.log1p(p), ops.expm1(p), ops.sqrt(p), ops.sin(x), ops.cos(x), ops.tan(p),
+         ops.atan(x), ops.tanh(x), ops.softplus(x), ops.absolute(x), ops.sign(x), ops.floor(x), ops.lgamma(p),
+         ops.erf(x), ops.ndtr(x), ops.log_ndtr(x), ops.power(p, 1.5), ops.maximum(x, s), ops.minimum(x, s),
+         ops.polygamma(0, p), ops.where(ops.less(x, s), x, p), ops.neg(p)]  # fmt: skip
+    total = y[0]
+    for term in y[1:]:
+        total = ops.add(total, term)
+    g.total(ops.mul(total, make("scale", axis=DATA)))
+    return g
+
+
+@graph
+def row_outputs() -> Graph:
+    g = Graph(grads=False)
+    x = g.input("x", (DATA,), 6)
+    g.arrays["row"] = ops.reduce_sum(x)
+    g.arrays["hit"] = ops.less(0.0, x)
+    g.arrays["top"] = ops.argmax(x)
+    g.arrays["max"] = ops.reduce("amax", x)
+    g.arrays["ids"] = make("rowid", axis=DATA)
+    g.arrays["noise"] = ops.noise("z", 1, (DATA, PARTICLES), (3,))
+    g.arrays["flat"] = ops.noise("y", 0, (PARTICLES,), (2, 3))
+    g.total(x)
+    return g
+
+
+@graph
+def softmax_matrix() -> Graph:
+    g = Graph()
+    x, w = g.input("x", (DATA,), 20, 10), g.param("w", 20, 10)
+    g.total(ops.mul(ops.log_softmax(ops.mul(x, w)), ops.softmax(x, 0)))
+    return g
+
+
+@graph
+def dense_layers() -> Graph:
+    g = Graph()
+    x, w, b = g.input("x", (DATA,), 40), g.param("w", 40, 30), g.param("b", 30)
+    v, c = g.param("v", 30, 20), g.param("c", 20)
+    a = ops.add(ops.matmul(x, w), b)
+    u = ops.noise("h", 0, (DATA, PARTICLES), (30,))
+    h = ops.where(ops.less(u, ops.sigmoid(a)), ops.mul(a, 0.5), 1.0)
+    g.total(ops.softplus(ops.add(ops.matmul(h, v), c)))
+    return g
+
+
+@graph
+def branches() -> Graph:
+    g = Graph()
+    x, w, v = g.input("x", (DATA,), 5), g.param("w", 5, 30), g.param("v", 30, 40)
+    a = ops.matmul(x, w)
+    u = ops.noise("h", 0, (DATA, PARTICLES), (30,))
+    soft = ops.sigmoid(ops.sub(a, u))
+    h = ops.assemble({BRANCH.copies[0]: ops.stop(soft), BRANCH.copies[1]: soft, BRANCH.copies[2]: ops.mul(soft, a)}, BRANCH)
+    f = ops.reduce_sum(ops.tanh(ops.matmul(h, v)))
+    g.total(ops.sub(ops.pick(f, BRANCH.copies[1]), ops.mul(ops.pick(f), ops.stop(ops.pick(f, BRANCH.copies[2])))))
+    g.arrays["f"] = f
+    return g
+
+
+@graph
+def tables() -> Graph:
+    g = Graph(high=6)
+    i, w = g.input("i", (DATA,), 4, dtype="int"), g.param("w", 6, 5)
+    x = g.input("x", (DATA,), 9, 2)
+    rows = ops.take(w, i)
+    own = ops.take(x, i)
+    g.total(ops.add(ops.tanh(ops.reduce_sum(rows, 1)), ops.reduce_sum(own, 1)))
+    g.arrays["hot"] = ops.one_hot(i, 6)
+    return g
+
+
+@graph
+def pieces() -> Graph:
+    g = Graph()
+    x, w = g.input("x", (DATA,), 3, 4), g.param("w", 2, 4)
+    y = ops.concat([ops.mul(x, 2.0), w, ops.sin(x)], 0)
+    z = ops.window(y, ((1, 3, 2), (3, 4, -1)))
+    t = ops.transpose(z, (1, 0))
+    flat = ops.reshape(ops.mul(t, t), (12,))
+    g.total(ops.mul(flat, ops.reshape(x, (12,))))
+    g.arrays["t"] = t
+    g.arrays["r"] = ops.reshape(ops.expand(ops.reduce_sum(x, 0), (), (3, 4)), (12,))
+    return g
+
+
+@graph
+def nested_plates() -> Graph:
+    g = Graph()
+    x, w = g.input("x", (DATA, INNER), 3), g.param("w", 3)
+    own = g.param("own", 4)
+    u = ops.noise("u", 0, (DATA, INNER, PARTICLES), (3,))
+    y = ops.reduce_sum(ops.mul(ops.tanh(ops.mul(x, w)), u))
+    y = ops.mul(y, ops.distribute(own, INNER))
+    z = ops.collect(y, INNER)
+    g.total(ops.mul(ops.log_softmax(z), ops.reduce_sum(z)))
+    g.arrays["y"] = y
+    return g
+
+
+@graph
+def two_plates() -> Graph:
+    g = Graph()
+    x, y, w = g.input("x", (DATA,), 3), g.input("y", (OTHER,)), g.param("w", 3)
+    a = ops.sum_axes(ops.reduce_sum(ops.exp(ops.mul(x, w))), (DATA,))
+    b = ops.sum_axes(ops.mul(ops.sin(y), ops.log(a)), (OTHER,))
+    g.total(ops.mul(b, a))
+    return g
+
+
+@graph
+def centred() -> Graph:
+    """A row mean that is used again per row: two regions."""
+    g = Graph()
+    x, w = g.input("x", (DATA,), 3), g.param("w", 3)
+    y = ops.reduce_sum(ops.tanh(ops.mul(x, w)))
+    mean = ops.div(ops.sum_axes(y, (DATA,)), ops.size(DATA))
+    d = ops.sub(y, mean)
+    g.total(ops.mul(d, d))
+    return g
+
+
+@graph
+def enumerated() -> Graph:
+    g = Graph()
+    x, w = g.input("x", (DATA,), 4), g.param("w", 4)
+    support = ops.distribute(ops.const(np.arange(3.0)), ENUM)
+    logits = ops.mul(ops.reduce_sum(ops.mul(x, w)), support)
+    top = ops.stop(make("amax", logits, axes=(ENUM,), dims=()))
+    e = ops.exp(ops.sub(logits, top))
+    g.total(ops.add(ops.log(ops.sum_axes(e, (ENUM,))), top))
+    return g
+
+
+@graph
+def unplated() -> Graph:
+    g = Graph()
+    w, s = g.param("w", 30, 40), g.param("s", 40)
+    u = ops.noise("u", 0, (PARTICLES,), (40,))
+    a = ops.tanh(ops.matmul(w, ops.add(s, u)))
+    g.total(ops.mul(ops.matmul(ops.matmul(w, ops.transpose(w)), a), a))
+    return g
+
+
+@graph
+def repeated() -> Graph:
+    g = Graph()
+    from ppl.ir.types import REPEATS
+
+    x, w = g.input("x", (DATA,), 3), g.param("w", 3)
+    u = ops.noise("u", 0, (REPEATS, DATA), (3,))
+    one = ops.noise("one", 0, (REPEATS,), ())
+    y = ops.mul(ops.mul(ops.expand(x, (REPEATS,)), u), ops.mul(w, one))
+    g.arrays["y"] = ops.sum_axes(ops.reduce_sum(ops.tanh(y)), (DATA,))
+    g.total(ops.tanh(y))
+    return g
+
+
+@graph
+def scanned() -> Graph:
+    g = Graph()
+    x, w, s = g.input("x", (DATA,), 6, 3), g.param("w", 3), g.param("s", 3)
+
+    def step(t, carries, xs, consts):
+        (h,), (row,) = carries, xs
+        u = make("noise", t, name="eps", purpose=0, axes=(DATA,), shape=(3,))
+        h = ops.tanh(ops.add(ops.mul(h, consts[0]), ops.add(row, ops.mul(u, consts[1]))))
+        return [h], [ops.reduce_sum(h)]
+
+    (last,), (path,) = loop(step, [ops.zeros_like(Type((DATA,), (3,)))], [x], [w, s], 6)
+    g.total(ops.add(ops.reduce_sum(last), ops.reduce_sum(ops.mul(path, path))))
+    g.arrays["path"] = path
+    return g
+
+
+@graph
+def scalar_rebar() -> Graph:
+    """The toy program: straight-line code."""
+    g = Graph()
+    logit, eta = g.param("logit"), g.param("eta")
+    u, v = ops.noise("b", 0, (), ()), ops.noise("b", 1, (), ())
+    z = ops.add(logit, ops.sub(ops.log(u), ops.log1p(ops.neg(u))))
+    hard = ops.cast(ops.less(0.0, z), "float")
+    p = ops.sigmoid(ops.neg(logit))
+    w = ops.where(ops.less(0.0, z), ops.add(ops.mul(v, ops.sub(1.0, p)), p), ops.mul(v, p))
+    zt = ops.add(logit, ops.sub(ops.log(w), ops.log1p(ops.neg(w))))
+    b = ops.assemble({BRANCH.copies[0]: ops.stop(hard), BRANCH.copies[1]: ops.sigmoid(ops.mul(z, 2.0)),
+                      BRANCH.copies[2]: ops.sigmoid(ops.mul(zt, 2.0))}, BRANCH)  # fmt: skip
+    d = ops.sub(b, 0.499)
+    f = ops.mul(d, d)
+    f0, f1, f2 = (ops.pick(f, c) for c in BRANCH.copies)
+    score = ops.neg(ops.softplus(ops.mul(ops.sub(1.0, ops.mul(hard, 2.0)), logit)))
+    g.total(ops.add(f0, ops.add(ops.mul(eta, ops.sub(f1, f2)), ops.mul(ops.stop(ops.sub(f0, ops.mul(eta, f2))), score))))
+    return g
+
+
+@graph
+def small_vectors() -> Graph:
+    g = Graph(high=3)
+    w, t, x = g.param("w", 3, 2), g.param("t", 3), g.input("x", (), 4)
+    i = g.input("i", (), 2, dtype="int")
+    y = ops.concat([ops.take(t, i), ops.mul(ops.window(x, ((3, 2, -1),)), 2.0)])
+    z = ops.matmul(ops.transpose(w), ops.log_softmax(ops.mul(t, 2.0)))
+    r = ops.add(ops.reduce_sum(ops.mul(y, x)), ops.reduce_sum(ops.sin(ops.reshape(z, (2, 1)))))
+    g.total(ops.add(r, ops.reduce("amax", y)))
+    g.arrays["top"] = ops.argmax(y)
+    return g
