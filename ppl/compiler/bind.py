@@ -40,6 +40,9 @@ class Bound:
     totals: dict[str, int]
 
 
+NOTHING = Bound((), {}, {}, {}, {})
+
+
 class Binder:
     """Checks and converts the data arguments of one trace."""
 
@@ -52,6 +55,8 @@ class Binder:
 
     def bind(self, data: Sequence[Any], rows: Any = None, total_rows: Any = None, check: bool = True) -> Bound:
         """Convert `data` (in argument order) and work out plate sizes, global rows and scales."""
+        if not self.inputs:
+            return NOTHING
         given = dict(zip(self.arguments, data, strict=True))
         sizes: dict[str, int] = {}
         arrays = tuple(self._convert(i, given[i.name], sizes) for i in self.inputs)

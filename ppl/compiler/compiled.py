@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,8 +49,10 @@ class Compiled:
 
     def variant(self, key: str, sites: Sequence[str] = ()) -> Variant:
         """The IR of one variant ("gradient", "value", "rows", "sample", "repeats")."""
+        name = key + ":" + ",".join(sites) if sites else key
+        if name in self._variants:
+            return self._variants[name]
         with self._lock:
-            name = key + ":" + ",".join(sites) if sites else key
             if name not in self._variants:
                 self._variants[name] = self._build(key, sites)
             return self._variants[name]
@@ -72,13 +75,18 @@ class Compiled:
 
     def hyper_vector(self, values: dict[str, float] | None, step: int) -> np.ndarray:
         """Defaults overridden by `values`, whose entries may be schedules of the step."""
+        if not values:
+            return self._default_hypers
         found = dict(self.variant("gradient").hypers)
-        if values:
-            unknown = sorted(set(values) - set(found))
-            if unknown:
-                raise DataError(f"no hyper parameter named {unknown}; the program has {sorted(found)}")
-            found.update({k: float(v(step)) if callable(v) else float(v) for k, v in values.items()})
+        unknown = sorted(set(values) - set(found))
+        if unknown:
+            raise DataError(f"no hyper parameter named {unknown}; the program has {sorted(found)}")
+        found.update({k: float(v(step)) if callable(v) else float(v) for k, v in values.items()})
         return np.array(list(found.values()), self.settings.dtype)
+
+    @cached_property
+    def _default_hypers(self) -> np.ndarray:
+        return np.array(list(self.variant("gradient").hypers.values()), self.settings.dtype)
 
     def request(self, key: str, sites: Sequence[str] = ()) -> Request:
         """What a backend compiles for one variant."""

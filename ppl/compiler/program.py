@@ -354,8 +354,8 @@ class Program:
 
     def arrays(self, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(params, grad, aux, hyper): fresh flat vectors in the layout that the njit functions read and write."""
-        compiled = self.prepare()
-        return state._flat.copy(), np.zeros_like(state._flat), state._aux.copy(), compiled.hyper_vector(None, state.step)
+        hyper = self.prepare().hyper_vector(None, state.step).copy()
+        return state._flat.copy(), np.zeros_like(state._flat), state._aux.copy(), hyper
 
 
 def _particles_first(array: np.ndarray, type_: Any, k: int, asked: int | None) -> np.ndarray:

@@ -7,10 +7,12 @@ them as read-only arrays by name.
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,19 +26,23 @@ class Layout:
 
     shapes: tuple[tuple[str, tuple[int, ...]], ...]
 
-    @property
+    @cached_property
+    def slices(self) -> tuple[tuple[str, slice, tuple[int, ...]], ...]:
+        """(name, place in the flat vector, shape) of every part."""
+        out, start = [], 0
+        for name, shape in self.shapes:
+            out.append((name, slice(start, start + math.prod(shape)), shape))
+            start = out[-1][1].stop
+        return tuple(out)
+
+    @cached_property
     def size(self) -> int:
         """Length of the flat vector."""
-        return sum(int(np.prod(shape)) for _, shape in self.shapes)
+        return self.slices[-1][1].stop if self.shapes else 0
 
     def split(self, flat: np.ndarray) -> dict[str, np.ndarray]:
         """Views of the parts by name."""
-        out, start = {}, 0
-        for name, shape in self.shapes:
-            stop = start + int(np.prod(shape))
-            out[name] = flat[start:stop].reshape(shape)
-            start = stop
-        return out
+        return {name: flat[place].reshape(shape) for name, place, shape in self.slices}
 
     def join(self, parts: Mapping[str, Any], dtype: Any) -> np.ndarray:
         """One flat vector from parts by name; raises DataError on missing, unknown or misshapen parts."""
