@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.distributions import Categorical
+from ppl.distributions import Bernoulli, Categorical, OneHotCategorical
 from ppl.errors import DataError
 from ppl.ir.node import Node, topological
 from ppl.lang.trace import Input, SiteKind, Trace
@@ -21,12 +21,16 @@ NUMPY_DTYPES = {"int": np.dtype(np.int64), "bool": np.dtype(np.bool_)}
 
 @dataclass(frozen=True)
 class Check:
-    """A condition on a data argument: no NaN (except where mask argument is false), or integers below `bound`."""
+    """A condition on a data argument: integers below `bound`, or no NaN and values in [0, 1] if `unit`.
+
+    Entries where the argument `mask` is false are exempt.
+    """
 
     name: str
     why: str
     bound: int | None = None
     mask: str | None = None
+    unit: bool = False
 
 
 @dataclass
@@ -89,13 +93,23 @@ class Binder:
                 if array.size and (array.min() < 0 or array.max() >= check.bound):
                     bad = array[(array < 0) | (array >= check.bound)].flat[0]
                     raise DataError(f"argument '{check.name}' holds {bad}, outside 0 … {check.bound - 1} ({check.why})")
-            elif np.isnan(array.sum()) and np.isnan(array).any():
-                wrong = np.isnan(array)
-                if check.mask is not None:
-                    wrong &= arrays[check.mask].astype(bool).reshape(arrays[check.mask].shape)
-                if wrong.any():
-                    row = tuple(int(i) for i in np.argwhere(wrong)[0])
-                    raise DataError(f"argument '{check.name}' is NaN at {row} ({check.why}); mask it with obs_mask")
+            else:
+                self._check_floats(check, array, arrays)
+
+    def _check_floats(self, check: Check, array: np.ndarray, arrays: dict[str, np.ndarray]) -> None:
+        wrong = np.zeros(array.shape, bool)
+        if np.isnan(array.sum()):
+            wrong = np.isnan(array)
+        if check.unit and array.size and not (array.min() >= 0 and array.max() <= 1):
+            wrong = ~((array >= 0) & (array <= 1))
+        if check.mask is not None:
+            wrong &= arrays[check.mask].astype(bool)
+        if wrong.any():
+            at = tuple(int(i) for i in np.argwhere(wrong)[0])
+            problem = f"is {array[at]} at {at}"
+            expected = "values in [0, 1]" if check.unit else "numbers"
+            hint = "; leave missing entries out with obs_mask" if np.isnan(array[at]) else ""
+            raise DataError(f"argument '{check.name}' {problem}; {check.why} expects {expected}{hint}")
 
     def _rows(self, arrays: tuple[np.ndarray, ...], sizes: dict[str, int], rows: Any, total_rows: Any) -> Bound:
         ids: dict[str, Any] = {}
@@ -144,7 +158,10 @@ def _find_checks(trace: Trace):  # type: ignore[no-untyped-def]
         elif leaf.type.dtype == "float":
             mask = _leaf(site.mask) if site.mask is not None else None
             name = mask.attrs["name"] if mask is not None and mask.type.shape == leaf.type.shape else None
-            yield Check(leaf.attrs["name"], f"observed by '{site.name}'", mask=name)
+            if site.mask is not None and name is None:
+                continue  # a computed mask: which entries count is known only inside the program
+            unit = isinstance(site.dist, (Bernoulli, OneHotCategorical))
+            yield Check(leaf.attrs["name"], f"observed node '{site.name}'", mask=name, unit=unit)
     for node in topological(nodes):
         if node.op == "take":
             leaf = _leaf(node.args[1])

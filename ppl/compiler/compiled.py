@@ -15,6 +15,7 @@ from ppl.compiler.plan import Plan, make_plan
 from ppl.compiler.state import Layout
 from ppl.errors import DataError
 from ppl.graph.stochastic import StochasticGraph
+from ppl.ir.simplify import simplify
 from ppl.lang.arguments import as_spec
 from ppl.lang.trace import Trace
 
@@ -28,6 +29,7 @@ class Compiled:
 
     def __init__(self, trace: Trace, arguments: tuple[str, ...], settings: Settings):
         self.trace, self.settings = trace, settings
+        simplify_trace(trace)
         self.graph = StochasticGraph(trace)
         self.plan: Plan = make_plan(
             self.graph, settings.estimators, settings.allow_bias, settings.particles, settings.max_copies
@@ -117,6 +119,17 @@ class Compiled:
                 found = compile_request(request, self.settings.dtype, self.settings.target)
                 self._executables[name] = found
         return found
+
+
+def simplify_trace(trace: Trace) -> None:
+    """Simplify the traced expressions in place, so that gradients are taken of stable forms (log σ and the like)."""
+    sites = [s for s in trace.sites.values() if s.node is not None]
+    outputs = [c.node for c in trace.costs.values()] + [s.node for s in sites if s.node is not None]
+    simplified = iter(simplify(outputs))
+    for cost in trace.costs.values():
+        cost.node = next(simplified)
+    for site in sites:
+        site.node = next(simplified)
 
 
 def signature(data: Sequence[Any]) -> tuple[Any, ...]:

@@ -12,6 +12,8 @@ from ppl.ir.node import Node
 
 JUMP, KINK, SMOOTH = -1.0, 0.0, math.inf
 
+ENDS = ("user", "shift")  # tags of stops that end every path: the user's, and values that cancel mathematically
+
 ORDER_OF_OP: dict[str, float] = {
     **dict.fromkeys(("lt", "le", "eq", "and", "or", "not", "sign", "floor", "argmax"), JUMP),
     **dict.fromkeys(("abs", "max", "min", "amax"), KINK),
@@ -28,8 +30,6 @@ def order_of_edge(node: Node, position: int) -> float:
         return SMOOTH if node.type.dtype == "float" and node.args[0].type.dtype == "float" else JUMP
     if node.op == "external":
         return JUMP if node.attrs["fn"].gradient is None else SMOOTH
-    if node.op == "stop" and node.attrs["tag"] == "shift":
-        return SMOOTH
     return ORDER_OF_OP.get(node.op, SMOOTH)
 
 
@@ -52,7 +52,7 @@ class Orders:
             if node is source:
                 continue
             edges = [(self.of[id(a)], i, a) for i, a in enumerate(node.args) if id(a) in self.of]
-            if not edges or (node.op == "stop" and node.attrs["tag"] == "user"):
+            if not edges or (node.op == "stop" and node.attrs["tag"] in ENDS):
                 continue
             if node.op == "sample":
                 passed = through(node)

@@ -68,7 +68,8 @@ class StochasticGraph:
             graph.add_node(site.name, kind=site.kind.value, axes=axes, shape=site.node.type.shape)
             sources: Iterable[Node] = [site.node]
             if site.dist is not None:
-                sources = [*site.dist.params.values(), *([site.node] if site.kind is SiteKind.OBSERVED else [])]
+                observed = site.kind is SiteKind.OBSERVED
+                sources = [*site.dist.params.values(), site.node] if observed else site.node.args
             self._connect(graph, named, sources, site.name)
         for cost in self.trace.costs.values():
             graph.add_node(cost.name, kind="cost", axes=tuple(a.name for a in cost.node.type.axes), shape=())
@@ -173,7 +174,8 @@ class RandomNode:
     def moving_support(self) -> list[str]:
         """Parameters that move the support and have a learnable parameter upstream."""
         learnable = self.graph.depends_on_param
-        return [k for k, n in self.dist.params.items() if k in self.dist.moving and id(n) in learnable]
+        named = zip(self.dist.params, self.node.args, strict=True)
+        return [k for k, n in named if k in self.dist.moving and id(n) in learnable]
 
     def joint_support(self) -> float:
         """Number of joint values over all event elements and all rows that a downstream cost couples."""

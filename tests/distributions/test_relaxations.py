@@ -167,9 +167,6 @@ def test_the_extension_has_no_jump():
         assert order_of(dist.node_log_prob(x), p) > JUMP
 
 
-@pytest.mark.xfail(
-    reason="ppl.graph.smoothness follows the shift inside ops.logsumexp, which changes nothing"
-)
 def test_class_logits_have_no_jump():
     logits = leaf("logits", (3,))
     assert order_of(OneHotCategorical(logits=logits).node_log_prob(leaf("x", (3,))), logits) > JUMP
