@@ -67,7 +67,7 @@ def product_times(
     ProductTimes
         Medians over the passes. Results go to buffers that exist before the clock starts.
     """
-    calls = [_call(product, dtype, seed) for seed, product in enumerate(products)]
+    calls = [call_of(product, dtype, seed) for seed, product in enumerate(products)]
     passes = [_one_pass(products, calls) for _ in range(warmup + repeats)][warmup:]
     each = tuple(statistics.median(column) for column in zip(*passes, strict=True))
     return ProductTimes(each, statistics.median(map(sum, passes)))
@@ -84,7 +84,7 @@ def _one_pass(products: Sequence[Product], calls: Sequence[Callable[[], object]]
     return seconds
 
 
-def _call(product: Product, dtype: str, seed: int) -> Callable[[], object]:
+def call_of(product: Product, dtype: str, seed: int) -> Callable[[], object]:
     """Return a function that does one of the products, on operands of its own."""
     rng = np.random.default_rng(seed)
     left = _operand(rng, product.m, product.k, dtype, product.transposed == "a")

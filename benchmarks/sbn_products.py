@@ -8,7 +8,9 @@ benchmarks.sbn_products`` prints the times.
 
 from __future__ import annotations
 
-from benchmarks.machine import Product, ProductTimes, product_times
+from collections.abc import Callable
+
+from benchmarks.machine import Product, ProductTimes, call_of, product_times
 
 PRODUCTS = (
     Product(100, 784, 200, label="x @ W1"),
@@ -25,6 +27,17 @@ PRODUCTS = (
 def times(repeats: int = 300) -> ProductTimes:
     """Return the median seconds of each product and of all eight, in float32."""
     return product_times(PRODUCTS, repeats=repeats)
+
+
+def runner() -> Callable[[], None]:
+    """Return a function that does all eight products once, on operands made beforehand."""
+    calls = [call_of(product, "float32", seed) for seed, product in enumerate(PRODUCTS)]
+
+    def run() -> None:
+        for call in calls:
+            call()
+
+    return run
 
 
 def main() -> None:
