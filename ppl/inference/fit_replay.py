@@ -1,0 +1,194 @@
+"""Where a NaN or infinity came from: replay one step in the interpreter and name the first bad value.
+
+The replay runs on the gradient program before simplification, where every parameter, distribution parameter,
+sample, cost and gradient of the model is still a node of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ppl.compiler.bind import Bound
+from ppl.compiler.expand import Expansion
+from ppl.compiler.state import Layout, State
+from ppl.ir.interpret import Env, evaluate_intermediates
+from ppl.ir.node import Node, topological
+from ppl.ir.types import Axis, Kind
+from ppl.lang.trace import SiteKind
+
+
+class Culprit(NamedTuple):
+    """The first bad value: the name in the model it belongs to, and a clause that says what it is."""
+
+    node: str | None
+    text: str
+
+
+class Named(NamedTuple):
+    """A value that the user can name."""
+
+    node: Node
+    name: str
+    text: str
+
+
+def first_bad(
+    program: Any,
+    state: State,
+    data: Sequence[Any],
+    rows: Any,
+    total_rows: Any,
+    hyper: Mapping[str, Any] | None,
+) -> Culprit:
+    """Replay the step of (state, data, rows) and find the first value that is NaN or infinite.
+
+    Parameters are those of `Program._update`. A program that the interpreter cannot run gives a Culprit
+    without a name, since an error here must not hide the one that is being reported.
+    """
+    try:
+        return _replay(program, state, data, rows, total_rows, hyper)
+    except Exception as error:
+        return Culprit(None, f"the replay in the interpreter failed ({type(error).__name__}: {error})")
+
+
+def first_bad_part(layout: Layout, flat: np.ndarray) -> str | None:
+    """Name of the first part of a flat vector with a NaN or infinity."""
+    return next((name for name, part in layout.split(flat).items() if not np.isfinite(part).all()), None)
+
+
+def _replay(
+    program: Any,
+    state: State,
+    data: Sequence[Any],
+    rows: Any,
+    total_rows: Any,
+    hyper: Mapping[str, Any] | None,
+) -> Culprit:
+    compiled = program.prepare(*data)
+    bound = compiled.binder.bind(data, rows, total_rows, check=False)
+    expansion = Expansion(compiled.graph, compiled.plan.estimators, "gradient")
+    expanded = expansion.run()
+    forward = list(_forward(compiled.trace, expansion, expanded))
+    stages = compiled.variant("gradient").stages
+    gradients = [
+        Named(node, key[5:], f"the gradient with respect to '{key[5:]}'")
+        for key, node in stages["differentiate"].items()
+        if key.startswith("grad ")
+    ]
+    env = _environment(program, compiled, state, bound, hyper)
+    outputs = [n.node for n in forward] + [expanded.surrogate] + [n.node for n in gradients]
+    with np.errstate(all="ignore"):
+        values = evaluate_intermediates(outputs, env)
+    bad = {node for node, value in values.items() if _is_bad(node, value)}
+    order = {node: i for i, node in enumerate(values)}
+    found = _first(forward, bad, values, order)
+    if found is not None:
+        return _describe(found, values, bad, bound, [])
+    found = _first(gradients, bad, values, order)
+    if found is not None:
+        return _describe(found, values, bad, bound, forward)
+    return Culprit(None, "the replay in the interpreter stays finite, so this is a matter of rounding")
+
+
+def _environment(
+    program: Any, compiled: Any, state: State, bound: Bound, hyper: Mapping[str, Any] | None
+) -> Env:
+    hypers = compiled.hyper_vector(dict(hyper) if hyper else None, state.step)
+    rows = {
+        name: ids if isinstance(ids, np.ndarray) else ids + np.arange(bound.rows[name], dtype=np.int64)
+        for name, ids in bound.row_ids.items()
+    }
+    return Env(
+        params=state.params,
+        aux=state.aux,
+        hyper=dict(zip(compiled.hypers, hypers, strict=True)),
+        inputs={spec.name: array for spec, array in zip(compiled.binder.inputs, bound.arrays, strict=True)},
+        sizes={**bound.rows, "particles": program.settings.particles},
+        rows=rows,
+        scales=bound.scales,
+        total_rows=bound.totals,
+        seed=state.seed,
+        step=state.step,
+        dtype=np.dtype(program.settings.dtype).type,
+    )
+
+
+def _forward(trace: Any, expansion: Expansion, expanded: Any) -> Iterator[Named]:
+    """Everything with a name, as nodes of the expanded program."""
+    where = expansion.env
+    for name, param in trace.params.items():
+        yield Named(where.get(id(param.node), param.node), name, f"parameter '{name}'")
+        if id(param.value) in where and param.value is not param.node:
+            constrained = f"parameter '{name}' after its constraint \"{param.constraint}\""
+            yield Named(where[id(param.value)], name, constrained)
+    for name, spec in trace.inputs.items():
+        yield Named(spec.node, name, f"data argument '{name}'")
+    for site in (*trace.scored.values(), *trace.sites.values()):
+        if site.dist is not None:
+            kind = type(site.dist).__name__
+            for key, node in site.dist.params.items():
+                if id(node) in where:
+                    yield Named(where[id(node)], site.name, f"{key} of node '{site.name}', a {kind},")
+    for name, site in trace.sites.items():
+        if name in expanded.values:
+            text = "deterministic" if site.kind is SiteKind.DETERMINISTIC else "the value of node"
+            yield Named(expanded.values[name], name, f"{text} '{name}'")
+    for name, node in expansion.costs.items():
+        yield Named(node, name, f"cost '{name}'")
+    yield Named(expanded.loss, "loss", "the sum of the costs")
+    yield Named(expanded.surrogate, "loss", "the sum of costs and score terms")
+
+
+def _is_bad(node: Node, value: Any) -> bool:
+    return node.op != "loop" and node.type.dtype == "float" and not bool(np.isfinite(value).all())
+
+
+def _first(
+    named: Sequence[Named], bad: set[Node], values: Mapping[Node, Any], order: Mapping[Node, int]
+) -> Named | None:
+    """The earliest bad one; logits of −inf are allowed, they mean probability 0."""
+    suspects = [n for n in named if n.node in bad and not _legitimate(n, values[n.node])]
+    return min(suspects, key=lambda n: order[n.node], default=None)
+
+
+def _legitimate(named: Named, value: np.ndarray) -> bool:
+    return named.text.startswith("logits of") and not (np.isnan(value) | (value == np.inf)).any()
+
+
+def _describe(
+    found: Named, values: Mapping[Node, Any], bad: set[Node], bound: Bound, forward: Sequence[Named]
+) -> Culprit:
+    """In words. For a gradient, `forward` has the values among which its first bad operation stands."""
+    value = np.asarray(values[found.node])
+    at = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
+    text = f"{found.text} is {value[at]}{_place(found.node, at, bound)}"
+    ancestors = topological([found.node])
+    origin = next(node for node in ancestors if node in bad)
+    if origin is not found.node:
+        text += f" (first in a `{origin.op}`)"
+    if not forward:
+        return Culprit(found.name, text)
+    upstream = {id(node): i for i, node in enumerate(topological([origin]))}
+    near = [n for n in forward if id(n.node) in upstream and n.node.op not in ("param", "input")]
+    if not near:
+        return Culprit(found.name, text)
+    nearest = max(near, key=lambda n: upstream[id(n.node)])
+    return Culprit(nearest.name, f"{text}, next to {nearest.text}".rstrip(","))
+
+
+def _place(node: Node, at: tuple[int, ...], bound: Bound) -> str:
+    """Which data row an entry belongs to, and which event entry it is."""
+    axes: tuple[Axis, ...] = node.type.axes
+    words = []
+    for axis, i in zip(axes, at, strict=False):
+        if axis.kind is Kind.PLATE:
+            ids = bound.row_ids.get(axis.name, 0)
+            row = ids[i] if isinstance(ids, np.ndarray) else ids + i
+            words.append(f"row {row} of '{axis.name}'")
+    event = at[len(axes) :]
+    if event:
+        words.append(f"entry {event[0] if len(event) == 1 else event}")
+    return " in " + ", ".join(words) if words else ""

@@ -1,0 +1,190 @@
+"""The loop of `ppl.fit`: one step after another, what is recorded, and what ends it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ppl.compiler.state import State
+from ppl.errors import FitError, OptionError
+from ppl.inference.fit_checkpoint import INTEGER, Checkpoint
+from ppl.inference.fit_data import Batch, Rows, Stream
+from ppl.inference.fit_progress import Bar
+from ppl.inference.fit_replay import Culprit, first_bad, first_bad_part
+from ppl.kernels.cpu.optimizers import all_finite
+
+Callback = Callable[[int, State, dict[str, float]], Any]
+HyperValues = Mapping[str, float | Callable[[int], float]]
+
+
+class History(dict[str, np.ndarray]):
+    """What training recorded: one array per key, all of one length but the validation's.
+
+    Keys: "step" (steps taken), "loss" (per row), "cost NAME" for every cost (per row; `history["NAME"]`
+    finds it too), "validation" and "validation_step".
+    """
+
+    def __missing__(self, key: str) -> np.ndarray:
+        if f"cost {key}" in self:
+            return self[f"cost {key}"]
+        raise KeyError(key)
+
+
+class Fit(NamedTuple):
+    """The result of `ppl.fit`: final state, constrained parameter values by name, history."""
+
+    state: State
+    params: dict[str, np.ndarray]
+    history: History
+
+
+class Run:
+    """One call of `fit`: the state, what was recorded, and the loop.
+
+    Parameters
+    ----------
+    program, transform, hyper, source : what `Program._update` needs, and where batches come from.
+    state : where the loop starts.
+    start : the step at which the run began, before any interruption.
+    """
+
+    def __init__(
+        self,
+        program: Any,
+        transform: Any,
+        hyper: HyperValues | None,
+        source: Rows | Stream,
+        state: State,
+        start: int,
+    ):
+        self.program, self.transform, self.hyper, self.source = program, transform, hyper, source
+        self.state, self.start = state, start
+        self.history: dict[str, list[float]] = {"step": [], "loss": []}
+        self.metrics: dict[str, float] = {}
+        self.end: int | None = None
+        self.epochs: int | None = None
+        self.keeper: Checkpoint | None = None
+        self.callback: Callback | None = None
+        self.validate: Callable[[State], float] | None = None
+        self.has_rows = not isinstance(source, Rows) or source.has_rows
+
+    def limit(self, steps: int | None, epochs: int | None) -> None:
+        """Work out where the run ends: at a step, or for a stream after a number of passes."""
+        if steps is not None:
+            self.end = self.start + steps
+        elif isinstance(self.source, Rows):
+            if not self.has_rows:
+                raise OptionError("epochs= needs data rows in an outermost ppl.plate; use steps=")
+            self.end = self.start + int(epochs or 0) * self.source.steps_per_epoch
+        else:
+            self.epochs = epochs
+
+    def train(self, progress: bool) -> Fit:
+        """Take all steps; the checkpoint is written however this ends."""
+        ahead = None if self.end is None else max(self.end - self.state.step, 0)
+        try:
+            with Bar(progress, ahead, "rows" if self.has_rows else "steps") as bar:
+                self._loop(bar)
+            if (
+                self.validate is not None
+                and self.state.step not in self.history.get("validation_step", [])[-1:]
+            ):
+                self._validate()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            if self.keeper is not None:
+                self.keeper.save(self.state, self.start, self._consistent())
+        return self._result()
+
+    def _loop(self, bar: Bar) -> None:
+        if self._finished():
+            return
+        for batch in self._batches():
+            if batch is not None:
+                self._step(batch, bar)
+            if (batch is None or batch.last) and self.has_rows and self.validate is not None:
+                self._validate()
+            if self.keeper is not None and self.keeper.due(self.state.step):
+                self.keeper.save(self.state, self.start, self._consistent())
+            if (batch is not None and self._called_back()) or self._finished():
+                return
+        warnings.warn(f"batches= ended after {self.state.step - self.start} steps", stacklevel=4)
+
+    def _batches(self) -> Iterable[Batch | None]:
+        if isinstance(self.source, Rows):
+            return self.source.batches(self.state.step)
+        return self.source.batches(self.state.step - self.start)
+
+    def _finished(self) -> bool:
+        if self.epochs is not None and isinstance(self.source, Stream):
+            return self.source.epochs_done >= self.epochs
+        return self.end is not None and self.state.step >= self.end
+
+    def _called_back(self) -> bool:
+        """Call the user's function; whether it ends the training."""
+        if self.callback is None:
+            return False
+        answer = self.callback(self.state.step, self.state, dict(self.metrics))
+        return isinstance(answer, (bool, np.bool_)) and bool(answer)
+
+    def _step(self, batch: Batch, bar: Bar) -> None:
+        total, rows, check = batch.total_rows, batch.rows, batch.check
+        new, scalars, grad = self.program._update(
+            self.state, batch.data, self.transform, None, None, total, rows, self.hyper, check
+        )
+        loss = scalars["loss"]
+        if not (math.isfinite(loss) and all_finite(grad) and all_finite(new._flat) and all_finite(new._aux)):
+            self._examine(batch, loss, grad, new)
+        for key, value in scalars.items():
+            self.history.setdefault(key, []).append(value)
+        self.history["step"].append(new.step)
+        self.state = new
+        self.metrics.update(scalars)
+        bar.step(loss, batch.size)
+
+    def _examine(self, batch: Batch, loss: float, grad: np.ndarray, new: State) -> None:
+        """Raise FitError, unless all that is not finite is the gradient of a frozen parameter."""
+        layout, aux_layout = new._layouts
+        frozen = getattr(self.transform, "trainable", None)
+        used = grad if frozen is None else grad[frozen(layout)]
+        if not math.isfinite(loss) or not np.isfinite(used).all():
+            what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
+            found = first_bad(self.program, self.state, batch.data, batch.rows, batch.total_rows, self.hyper)
+        elif (name := first_bad_part(layout, new._flat)) is not None:
+            what = "the optimizer's step is not finite"
+            found = Culprit(name, f"parameter '{name}' overflows")
+        elif (name := first_bad_part(aux_layout, new._aux)) is not None:
+            what = "an adapted variable is not finite"
+            found = Culprit(name.rpartition("/")[0], f"'{name}' overflows")
+        else:
+            return
+        raise FitError(
+            f"training stopped at step {self.state.step}: {what}. First: {found.text}. The state before that "
+            "step is this error's .state, and what was reached is its .fit",
+            self.state,
+            self.state.step,
+            found.node,
+            self._result(),
+        )
+
+    def _validate(self) -> None:
+        assert self.validate is not None
+        value = float(self.validate(self.state))
+        self.history.setdefault("validation", []).append(value)
+        self.history.setdefault("validation_step", []).append(self.state.step)
+        self.metrics["validation"] = value
+
+    def _consistent(self) -> dict[str, list[float]]:
+        """The history up to the state: an interrupt may have come between two entries."""
+        n = sum(1 for step in self.history["step"] if step <= self.state.step)
+        checks = min(len(self.history.get(key, ())) for key in ("validation", "validation_step"))
+        return {k: v[: checks if k.startswith("validation") else n] for k, v in self.history.items()}
+
+    def _result(self) -> Fit:
+        arrays = {k: np.array(v, np.int64 if k in INTEGER else float) for k, v in self._consistent().items()}
+        return Fit(self.state, self.program.params(self.state), History(arrays))
