@@ -72,6 +72,7 @@ class Expansion:
         self.wrt: dict[str, Node] = {}
         self.costs: dict[str, Node] = {}
         self.log_weights: dict[str, tuple[Axis, Node]] = {}
+        self.enumerated: dict[str, Axis] = {}
 
     def run(self) -> Expanded:
         """Walk the graph, then assemble costs and score terms."""
@@ -84,7 +85,7 @@ class Expansion:
         loss = _sum(list(trunk.values()), self.everywhere)
         surrogate, advantages = loss, {}
         if self.mode == "gradient":
-            terms = [self.reducer.total(c) for c in costs.values()]
+            terms = [self.reducer.total(c, stopped=self._not_above(n)) for n, c in costs.items()]
             for name in self.branches:
                 found = self._score_term(name, costs)
                 if found is not None:
@@ -217,7 +218,13 @@ class Expansion:
             self.log_weights[rn.name] = axis, log_prob
         else:
             self.reducer.weights[axis] = ops.exp(log_prob)
+            self.enumerated[rn.name] = axis
         return value
+
+    def _not_above(self, cost: str) -> set[Axis]:
+        """Axes of enumerated nodes that reach this cost through `stop_gradient` only: their weights are constants."""
+        names = {n: any(c.name == cost for c in self.graph[n].costs) for n in self.enumerated}
+        return {self.enumerated[n] for n, above in names.items() if not above}
 
     def _cost(self, cost: Cost) -> Node:
         value = self.env[id(cost.node)]

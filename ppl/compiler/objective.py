@@ -18,8 +18,13 @@ class Reducer:
     def __init__(self) -> None:
         self.weights: dict[Axis, Node] = {}
 
-    def fold(self, x: Node, keep: Collection[Axis] = (), stopped: bool = False, trunk: bool = False) -> Node:
-        """Expectation over enumerated axes not in `keep`, latest node first (its weights may depend on earlier ones)."""
+    def fold(
+        self, x: Node, keep: Collection[Axis] = (), stopped: bool | Collection[Axis] = False, trunk: bool = False
+    ) -> Node:
+        """Expectation over enumerated axes not in `keep`, latest node first (its weights may depend on earlier ones).
+
+        Weights pass no gradient where `stopped` is True or holds their axis.
+        """
         x = ops.pick(x, TRUNK) if trunk else x
         while True:
             axes = [a for a in x.type.axes if a in self.weights and a not in keep]
@@ -27,7 +32,8 @@ class Reducer:
                 return x
             axis = max(axes, key=lambda a: a.depth)
             weight = ops.pick(self.weights[axis], TRUNK) if trunk else self.weights[axis]
-            x = ops.sum_axes(ops.mul(ops.stop(weight) if stopped else weight, x), (axis,))
+            constant = stopped if isinstance(stopped, bool) else axis in stopped
+            x = ops.sum_axes(ops.mul(ops.stop(weight) if constant else weight, x), (axis,))
 
     def plates(self, x: Node, keep: Collection[Axis] = ()) -> Node:
         """Sum over data plates not in `keep`; a run-time plate is scaled by total rows over rows given."""
@@ -44,7 +50,7 @@ class Reducer:
             x = ops.div(ops.sum_axes(x, (axis,)), ops.size(axis))
         return x
 
-    def total(self, x: Node, stopped: bool = False, trunk: bool = False) -> Node:
+    def total(self, x: Node, stopped: bool | Collection[Axis] = False, trunk: bool = False) -> Node:
         """The contribution of `x` to the objective, unplated (repeats stay); branches are summed or the trunk taken."""
         x = self.fold(x, stopped=stopped, trunk=trunk)
         branch = x.type.branch

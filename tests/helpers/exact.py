@@ -2,39 +2,133 @@
 
 Independent of expansion and differentiation: every random node is replaced by a grid of values along an axis of its
 own, weighted by its probability; gradients are central differences of the expected loss.
+
+A biased estimator estimates the gradient of something else. `surrogates` says of what, node by node:
+("relaxed", temperature) integrates the relaxed value over its noise; ("hard", temperature) and ("straight_through",)
+keep the true sample and its probability at the base parameters, and let only the relaxation, or the mean, move.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
+from ppl.distributions.base import Distribution
 from ppl.ir import ops
 from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import Node, make, topological
 from ppl.ir.types import Axis, Kind, union_axes
 from ppl.lang.trace import Trace
 
-GRIDS = {"Normal": (-9.0, 9.0), "Uniform": (-4.0, 4.0), "Logistic": (-30.0, 30.0), "Laplace": (-30.0, 30.0)}
+GRIDS = {"Normal": (-9.0, 9.0), "Logistic": (-30.0, 30.0), "Gumbel": (-8.0, 32.0)}
 POSITIVE = ("Exponential", "LogNormal")
+BASE = "@base"
+Surrogate = tuple[str, float] | tuple[str]
+AxisOf = Callable[[int], Axis]
 
 
-def _grid(dist, points: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Values of the joint event, and quadrature weights (None where the values are the whole support)."""
-    if dist.support_size() < np.inf:
-        return dist.support_table(), None
-    if type(dist).__name__ in POSITIVE:
+def _joint(x: np.ndarray, units: int) -> np.ndarray:
+    """All combinations of the entries of `x` over `units`: shape (len(x) ** units, units)."""
+    index = np.indices((len(x),) * units).reshape(units, -1).T
+    return x[index]
+
+
+def _gumbel_density(g: np.ndarray) -> np.ndarray:
+    return np.exp(-g - np.exp(-g))
+
+
+def _logistic_density(t: np.ndarray) -> np.ndarray:
+    return 1 / (4 * np.cosh(t / 2) ** 2)
+
+
+def at_base(node: Node) -> Node:
+    """`node` with every parameter at its base value."""
+    env: dict[int, Node] = {}
+    for n in topological([node]):
+        if n.op == "param":
+            env[id(n)] = make("param", name=n.attrs["name"] + BASE, shape=n.type.shape)
+        else:
+            env[id(n)] = make(n.op, *(env[id(a)] for a in n.args), **n.attrs) if n.args else n
+    return env[id(node)]
+
+
+def _over(axis: Axis, array: np.ndarray, dtype: str | None = None) -> Node:
+    return ops.distribute(ops.const(array, dtype), axis)
+
+
+def _relaxation(
+    dist: Distribution, temperature: float, hard: bool, points: int, axis_of: AxisOf
+) -> tuple[Node, Node]:
+    """The relaxed value over a grid of its noise, and the noise's weights."""
+    one_hot = dist.unit_rank == 1
+    low, high = (-4.0, 20.0) if one_hot else (-30.0, 30.0)
+    t = np.linspace(low, high, points)
+    density = (_gumbel_density(t) if one_hot else _logistic_density(t)) * (t[1] - t[0])
+    units = int(np.prod(dist.event_shape))
+    noise, weight = _joint(t, units), np.prod(_joint(density, units), axis=1)
+    axis = axis_of(len(noise))
+    z = ops.add(dist.logits, _over(axis, noise.reshape(-1, *dist.event_shape)))
+    soft = ops.softmax(ops.div(z, temperature)) if one_hot else ops.sigmoid(ops.div(z, temperature))
+    if not hard:
+        return soft, _over(axis, weight)
+    fixed = at_base(z)
+    true = (
+        ops.one_hot(ops.argmax(fixed), dist.event_shape[-1])
+        if one_hot
+        else ops.cast(ops.less(0.0, fixed), "float")
+    )
+    return ops.add(true, ops.sub(soft, at_base(soft))), _over(axis, weight)
+
+
+def _continuous(dist: Distribution, points: int, axis_of: AxisOf) -> tuple[Node, Node]:
+    """A grid of values and the probability of each; the grid moves with the parameters where the density has edges."""
+    name = type(dist).__name__
+    units = int(np.prod(dist.event_shape))
+    if name == "Uniform":
+        u = _joint((np.arange(points) + 0.5) / points, units)
+        axis = axis_of(len(u))
+        low, high = dist.params["low"], dist.params["high"]
+        grid = _over(axis, u.reshape(-1, *dist.event_shape))
+        return ops.add(low, ops.mul(ops.sub(high, low), grid)), _over(axis, np.full(len(u), 1 / len(u)))
+    if name == "Laplace":
+        t = np.linspace(-30, 30, points)
+        loc, scale = dist.params["loc"], dist.params["scale"]
+        axis = axis_of(points)
+        value = ops.add(loc, ops.mul(scale, _over(axis, np.broadcast_to(t, (*dist.event_shape, points)).T)))
+        assert units == 1, "one Laplace unit at a time"
+        return value, _over(axis, np.exp(-abs(t)) / 2 * (t[1] - t[0]))
+    if name in POSITIVE:
         t = np.linspace(-12, 6, points)
         x, w = np.exp(t), np.exp(t) * (t[1] - t[0])
     else:
-        low, high = GRIDS.get(type(dist).__name__, (-20.0, 20.0))
-        x = np.linspace(low, high, points)
+        x = np.linspace(*GRIDS[name], points)
         w = np.full(points, x[1] - x[0])
-    units = int(np.prod(dist.event_shape))
-    index = np.indices((points,) * units).reshape(units, -1).T
-    return x[index].reshape(-1, *dist.event_shape), np.prod(w[index], axis=1)
+    grid, weight = _joint(x, units), np.prod(_joint(w, units), axis=1)
+    axis = axis_of(len(grid))
+    value = _over(axis, grid.reshape(-1, *dist.event_shape))
+    return value, ops.mul(ops.exp(dist.node_log_prob(value)), _over(axis, weight))
 
 
-def expected_loss(trace: Trace, points: int = 401) -> Node:
+def _states(dist: Distribution, how: Surrogate | None, points: int, axis_of: AxisOf) -> tuple[Node, Node]:
+    """Values of one node over an axis of its own, and their weights."""
+    if how is not None and how[0] in ("relaxed", "hard"):
+        return _relaxation(dist, how[1], how[0] == "hard", points, axis_of)  # type: ignore[misc]
+    if type(dist).__name__ == "RelaxedBernoulli":
+        temperature = float(dist.params["temperature"].attrs["value"].value)
+        return _relaxation(dist, temperature, False, points, axis_of)
+    if dist.support_size() == np.inf:
+        return _continuous(dist, points, axis_of)
+    table = dist.support_table()
+    value = _over(axis_of(len(table)), table, dist.dtype)
+    weight = ops.exp(dist.node_log_prob(value))
+    if how is not None:
+        mean = dist.node_mean()
+        return ops.add(value, ops.sub(mean, at_base(mean))), at_base(weight)
+    return value, weight
+
+
+def expected_loss(trace: Trace, points: int = 401, surrogates: Mapping[str, Surrogate] | None = None) -> Node:
     """The expected loss as one IR node (unplated), with random nodes summed or integrated out."""
     env: dict[int, Node] = {}
     weights: dict[Axis, Node] = {}
@@ -43,13 +137,14 @@ def expected_loss(trace: Trace, points: int = 401) -> Node:
         if node.op == "sample":
             site = node.attrs["site"]
             dist = site.dist.with_params(tuple(env[id(a)] for a in node.args))
-            table, quadrature = _grid(dist, points)
-            axis = Axis(f"grid:{site.name}", Kind.ENUM, len(table), depth=len(weights))
-            value = ops.distribute(ops.const(table, dist.dtype), axis)
-            weight = ops.exp(dist.node_log_prob(value))
-            if quadrature is not None:
-                weight = ops.mul(weight, ops.distribute(ops.const(quadrature), axis))
-            weights[axis] = weight
+            made: list[Axis] = []
+
+            def axis_of(n: int) -> Axis:
+                made.append(Axis(f"grid:{site.name}", Kind.ENUM, n, depth=len(weights)))
+                return made[0]
+
+            value, weight = _states(dist, (surrogates or {}).get(site.name), points, axis_of)
+            weights[made[0]] = weight
             return ops.expand(value, node.type.axes)
         if not node.args:
             return node
@@ -81,15 +176,10 @@ def _expectation(x: Node, weights: dict[Axis, Node]) -> Node:
     return x
 
 
-def exact_gradient(
-    trace: Trace, params: dict[str, np.ndarray], env: dict, points: int = 401, h: float = 1e-5
+def central_differences(
+    loss: Callable[[dict[str, np.ndarray]], float], params: dict[str, np.ndarray], h: float = 1e-5
 ):
-    """(loss, {name: gradient}) by central differences of the exact expected loss."""
-    node = expected_loss(trace, points)
-
-    def loss(values: dict[str, np.ndarray]) -> float:
-        return float(evaluate([node], Env(params=values, dtype=np.float64, **env))[0])
-
+    """{name: gradient} of a plain function of parameters."""
     grads = {}
     for name, value in params.items():
         g = np.zeros_like(value)
@@ -99,4 +189,21 @@ def exact_gradient(
             moved[1][name][i] -= h
             g[i] = (loss(moved[0]) - loss(moved[1])) / (2 * h)
         grads[name] = g
-    return loss(params), grads
+    return grads
+
+
+def exact_gradient(
+    trace: Trace,
+    params: dict[str, np.ndarray],
+    env: dict,
+    points: int = 401,
+    surrogates: Mapping[str, Surrogate] | None = None,
+):
+    """(loss, {name: gradient}) by central differences of the exact expected loss."""
+    node = expected_loss(trace, points, surrogates)
+    base = {name + BASE: value for name, value in params.items()}
+
+    def loss(values: dict[str, np.ndarray]) -> float:
+        return float(evaluate([node], Env(params={**values, **base}, dtype=np.float64, **env))[0])
+
+    return loss(params), central_differences(loss, params)
