@@ -25,7 +25,9 @@ from ppl.distributions import (
     kl,
 )
 from ppl.graph.draw import draw
+from ppl.inference import optim
 from ppl.inference.elbo import elbo
+from ppl.inference.fit import Fit, fit
 from ppl.inference.likelihood import likelihood
 from ppl.lang import (
     Model,
