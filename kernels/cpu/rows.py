@@ -90,3 +90,21 @@ def max_slabs(array, start, size, stride, slabs):
     for s in range(1, slabs):
         for j in range(size):
             array[start + j] = max(array[start + j], array[start + s * stride + j])
+
+
+@jit
+def merge_slabs(out, at, array, start, size, stride, slabs, part, parts):
+    """Write the sum over slabs of one accumulator to ``out[at:]``: part `part` of `parts` equal ones of its entries."""
+    lo, hi = size * part // parts, size * (part + 1) // parts
+    target = out[at + lo : at + hi]
+    first = array[start + lo : start + hi]
+    if slabs == 1:
+        target[:] = first
+        return
+    second = array[start + stride + lo : start + stride + hi]
+    for j in range(hi - lo):
+        target[j] = first[j] + second[j]
+    for s in range(2, slabs):
+        more = array[start + s * stride + lo : start + s * stride + hi]
+        for j in range(hi - lo):
+            target[j] += more[j]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.compiler.fuse import Access, Buffer, Op, Value, identity_store
-from ppl.compiler.layout import Entry, Key, Poly, View, dims_of, identifier, is_view, resolve, row_axis, strides_of
+from ppl.compiler.layout import Entry, Key, Poly, View, dims_of, identifier, identity, is_view, resolve, row_axis, strides_of
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis
 
@@ -29,6 +29,7 @@ class Builder:
         self.consts: dict[str, list[np.ndarray]] = {"w": [], "v": []}
         self.globals: list[Value] = []
         self.inputs: dict[str, str] = {}
+        self.outputs = [self.base(o) for o in outputs]
         for node in topological(outputs):
             if node.op == "get":
                 self.gets.setdefault(node.args[0], []).append(node)
@@ -204,6 +205,17 @@ class Builder:
         axes, coefs = identity_store(out.node)
         domain = dims_of(t.axes, t.shape)
         return Op("output", out.node, value, domain, [self.access(out.node)], axes=axes, coefs=coefs)
+
+    def direct(self, out: Output) -> Value | None:
+        """The accumulator that `out` is, unchanged, if nothing else reads it."""
+        base = self.base(out.node)
+        value = self.values.get(base)
+        if value is None or not value.accumulates or value.dtype != "float" or out.array != "grad":
+            return None
+        shared = bool(self.users.get(base)) or self.outputs.count(base) > 1 or base.op == "amax"
+        view, plain = resolve(out.node, self.memo), identity(out.node)
+        same = view is not None and view.coefs == plain.coefs and not view.offset and not value.axes
+        return value if same and not shared else None
 
     def row_step(self, value: Value, row: Axis | None) -> Poly | None:
         """Memory stride of the row axis `row` in `value`, None where it has no such axis."""

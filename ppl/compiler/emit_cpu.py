@@ -24,13 +24,17 @@ from numba import njit, prange
 
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.blas import {gemm}, enter_single, leave_single
-from ppl.kernels.cpu.rows import add_slabs, {fill}, max_slabs, mix_time, row_ids, row_keys
+from ppl.kernels.cpu.rows import add_slabs, {fill}, max_slabs, merge_slabs, mix_time, row_ids, row_keys
 from ppl.kernels.scalar import {module} as m
 from ppl.kernels.scalar.noise import mix, {uniform}
 
 F, I, U = np.{dtype}, np.int64, np.uint64
 INF, NAN = F(np.inf), F(np.nan)
 '''
+
+
+PARALLEL_MERGE = 50_000
+"""Gradient entries from which on several threads add up the slabs."""
 
 
 @dataclass
@@ -95,8 +99,10 @@ class Emitter:
         lines = []
         for value in stage.accumulators:
             assert value.buffer is not None
+            lines += ["if hi <= lo:"] if value.node.op == "gemm" else []
+            pad = "    " if value.node.op == "gemm" else ""
             zero = "-INF" if value.node.op == "amax" else "0"
-            lines.append(f"{value.buffer.array}[{value.buffer.symbol} : {value.buffer.symbol} + "
+            lines.append(f"{pad}{value.buffer.array}[{value.buffer.symbol} : {value.buffer.symbol} + "
                          f"{value.extent()}] = {zero}")  # fmt: skip
         return lines
 
@@ -144,13 +150,46 @@ class Emitter:
             else:
                 lines.append(f"{stage.name}({arguments}, 0, 0, {rows})")
         lines.append("leave_single()")
+        lines += self._merge(parallel)
         if self.n_aux:
             lines.append(f"aux[:] = w[{self.aux_at} : {self.aux_at + self.n_aux}]")
         return [*lines, f"return w[{len(self.plates)}]" if self.has_scalars else "return F(0.0)"]
 
+    def _copies(self) -> list[tuple[str, str, int]]:
+        """(offset in grad, accumulator, size) of the gradients that are accumulators as they stand."""
+        out = []
+        for stage in self.stages:
+            for target, value in stage.copies:
+                size = value.extent().constant
+                assert value.buffer is not None and size is not None
+                out.append((str(target.offset), value.buffer.symbol, size))
+        return out
+
+    def _merge(self, parallel: bool) -> list[str]:
+        copies = self._copies()
+        if parallel and sum(n for _, _, n in copies) > PARALLEL_MERGE:
+            starts = ", ".join(a for _, a, _ in copies)
+            return [f"merge_parallel(w, grad, stride_w, slabs, {starts})"]
+        slabs = "slabs" if parallel else "1"
+        return [f"merge_slabs(grad, {at}, w, {a}, {n}, stride_w, {slabs}, 0, 1)" for at, a, n in copies]
+
+    def _merge_function(self) -> list[str]:
+        copies = self._copies()
+        if sum(n for _, _, n in copies) <= PARALLEL_MERGE:
+            return []
+        lines = ["@njit(parallel=True, nogil=True, cache=True)",
+                 f"def merge_parallel(w, grad, stride_w, slabs, {', '.join(a for _, a, _ in copies)}):",
+                 '    """Add up the gradients of all slabs; each thread takes its share of every parameter."""',
+                 "    for part in prange(slabs):"]  # fmt: skip
+        lines += [f"        merge_slabs(grad, {at}, w, {a}, {n}, stride_w, slabs, part, slabs)" for at, a, n in copies]
+        return ["\n".join(lines)]
+
     def _combine(self, stage: Stage) -> list[str]:
         lines = []
+        direct = {v for s in self.stages for _, v in s.copies}
         for value in stage.accumulators:
+            if value in direct:
+                continue
             assert value.buffer is not None
             array, start = value.buffer.array, value.buffer.symbol
             fn = "max_slabs" if value.node.op == "amax" else "add_slabs"
@@ -190,6 +229,7 @@ class Emitter:
                     f"    for slab in prange(slabs):\n"
                     f"        {stage.name}({part}, slab, rows * slab // slabs, rows * (slab + 1) // slabs)"
                 )
+        parts += self._merge_function()
         arguments = [*self._driver_arguments(), "slabs"]
         parts.append(self._function("parallel", arguments, self._sequence(True), "The program on several threads."))
         return parts

@@ -72,7 +72,7 @@ def gemm(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     ldb = (bn if tb else bk) or n
     value = step.target
     assert value.buffer is not None
-    beta = "1.0" if value.accumulates else "0.0"
+    beta = "0.0 if t0 == lo else 1.0" if value.accumulates else "0.0"
     name = "gemm_f32" if dtype == "float32" else "gemm_f64"
     a, b = (_operand(builder, x, row) for x in node.args)
     out = f"{value.buffer.array}[{start_of(value, row)} :]"

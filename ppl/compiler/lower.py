@@ -123,6 +123,8 @@ def _gemm(a: Node, la: str, b: Node, lb: str, kept: tuple[Axis, ...], out: str) 
         if any(isinstance(x, Axis) for x in rows):
             return None
         a, la, b, lb, rows, cols = b, lb, a, la, cols, rows
+    elif not any(isinstance(x, Axis) for x in rows) and out and out[0] in cols:
+        a, la, b, lb, rows, cols = b, lb, a, la, cols, rows
     m, n, k = _extent(rows, a, la), _extent(cols, b, lb), _extent(inner, a, la)
     if not inner or m[0] * n[0] * k[0] < MIN_GEMM or (n == (1, False) and m[0] == 1) or (k == (1, False)):
         return None

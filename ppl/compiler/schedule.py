@@ -62,6 +62,7 @@ class Stage:
     tiles: list[Value] = field(default_factory=list)
     lives: dict[Value, tuple[int, int]] = field(default_factory=dict)
     name: str = ""
+    copies: list[tuple[Output, Value]] = field(default_factory=list)
 
 
 def domain_axes(node: Node) -> tuple[Axis, ...]:
@@ -241,6 +242,10 @@ def _steps(stage: Stage, builder: Builder) -> None:
             for b in bases(node):
                 builder.value(b).external = True
     for out in stage.outputs:
+        value = builder.direct(out)
+        if value is not None and stage.row is None:
+            stage.copies.append((out, value))
+            continue
         base = _source(builder.base(out.node))
         at = min(last + 1, level[base] + (base.op in OPAQUE)) if base in level else 0
         clusters.setdefault(at, []).append(builder.output_op(out))
