@@ -305,7 +305,10 @@ class Program:
 
     def explain(self, *data: Any) -> Plan:
         """The plan: estimator, reason and rejections per node; prints as a table, indexes as data."""
-        return self.prepare(*data).plan
+        compiled = self.prepare(*data)
+        if compiled.plan.regions is None:
+            compiled.plan.regions = compiled.executable("gradient").regions
+        return compiled.plan
 
     @property
     def graph(self) -> nx.DiGraph:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -13,31 +15,35 @@ if TYPE_CHECKING:
 
 
 def render(plan: Plan, width: int = 110) -> str:
-    """The plan as text: one row a node, then what was rejected and why."""
-    table = Table(title="gradient estimators", title_justify="left", show_lines=False)
-    for column in ("node", "distribution", "estimator", "bias", "copies", "costs", "why"):
-        table.add_column(column, overflow="fold")
-    for c in plan.choices.values():
-        where = f"{c.distribution}" + (f" [{', '.join(c.plates)}]" if c.plates else "")
-        table.add_row(
-            c.name,
-            where.replace("[", "\\["),
-            c.estimator.label,
-            "biased" if c.biased else "unbiased",
-            str(c.copies),
-            ", ".join(c.costs) or "none",
-            c.reason,
-        )
+    """The plan as text: a table with one row a node, then per node why, for which costs, and what was rejected."""
     out = io.StringIO()
     console = Console(file=out, width=width, color_system=None, force_terminal=False)
-    console.print(table)
+    if plan.choices:
+        console.print(_table(plan))
+    else:
+        console.print("no random nodes: the gradient is exact")
     for c in plan.choices.values():
-        if c.rejected:
-            console.print(f"rejected for {c.name}:", markup=False)
-            for label, why in c.rejected:
-                console.print(f"  {label}: {why}", markup=False, highlight=False)
-    regions = "" if plan.regions is None else f", {plan.regions} row regions"
-    console.print(f"{plan.copies} copies of the downstream computation, {plan.particles} particles{regions}", markup=False)
-    for note in plan.notes:
-        console.print(note, markup=False)
+        _line(console, f"{c.name}: {c.reason}")
+        _line(console, f"    costs downstream: {', '.join(c.costs) or 'none'}")
+        for label, why in c.rejected:
+            _line(console, f"    not {label}: {why}")
+    counts = [f"{plan.copies} {'copy' if plan.copies == 1 else 'copies'} of the downstream computation"]
+    counts.append(f"{plan.particles} particle{'s' if plan.particles > 1 else ''}")
+    if plan.regions is not None:
+        counts.append(f"{plan.regions} parallel row region{'s' if plan.regions != 1 else ''}")
+    _line(console, ", ".join(counts))
     return out.getvalue().rstrip()
+
+
+def _table(plan: Plan) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("node", "distribution", "plates", "estimator", "bias", "copies"):
+        table.add_column(column, overflow="fold")
+    for c in plan.choices.values():
+        cells = (c.name, c.distribution, ", ".join(c.plates) or "-", c.estimator.label)
+        table.add_row(*map(escape, cells), "biased" if c.biased else "unbiased", str(c.copies))
+    return table
+
+
+def _line(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
