@@ -90,7 +90,7 @@ def _mean(values: list[float]) -> float:
 
 def _label(name: str, data: dict[str, Any]) -> str:
     axes = f"\n[{', '.join(data['axes'])}]" if data.get("axes") else ""
-    estimator = f"\n{data['estimator']}" if data.get("estimator") else ""
+    estimator = "\n" + data["estimator"].replace("(", "\n(", 1).replace("\n()", "()") if data.get("estimator") else ""
     return f"{name}{axes}{estimator}"
 
 
