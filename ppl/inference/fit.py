@@ -50,7 +50,7 @@ def fit(
     program : Program
     *data : arrays in the order of the model's arguments, or one dict of them by name.
     steps, epochs : exactly one: training steps, or passes over the rows, to take. With `state` they count
-        from it, with an existing checkpoint from where that run began: the same call finishes an interrupted run.
+        from it, with an existing checkpoint from where that run began: the same call then finishes it.
     batch_size : rows per step; the short last batch of an epoch is kept. None: all rows in every step.
     optimizer : one of `ppl.optim`, a dict of parameter-name globs → optimizer or None (frozen), or any object
         with optax's `init` and `update`.
@@ -126,10 +126,8 @@ def _validator(program: Any, validation: Any, hyper: HyperValues | None) -> Call
     if validation is None or callable(validation):
         return validation
     given = validation if isinstance(validation, (tuple, list)) else (validation,)
-    arrays = by_position(program.argument_names, given)
-    compiled = program.prepare(*arrays)
-    arrays = compiled.binder.bind(arrays).arrays
-    n = row_count(compiled, arrays)
+    arrays = tuple(np.asarray(a) for a in by_position(program.argument_names, given))
+    n = row_count(program.prepare(*arrays), arrays)
     return lambda state: program.value(state, *arrays, hyper=hyper) / n
 
 

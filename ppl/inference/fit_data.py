@@ -57,9 +57,7 @@ class Rows:
     def __init__(self, program: Any, data: Sequence[Any], batch_size: int | None, total_rows: Any):
         compiled = program.prepare(*data)
         plate = outer_plate(compiled)
-        inputs = compiled.trace.inputs
-        self.cut = tuple(n in inputs and inputs[n].plate == plate for n in program.argument_names)
-        self.cut = self.cut if plate is not None else (False,) * len(self.cut)
+        self.cut = cut_arguments(compiled)
         self.data = _validated(compiled.binder, [np.asarray(d) for d in data], self.cut)
         self.total_rows, self.seed = total_rows, 0
         self.count = row_count(compiled, self.data)
@@ -157,11 +155,15 @@ def outer_plate(compiled: Any) -> Any:
 
 def row_count(compiled: Any, data: Sequence[Any]) -> int:
     """Length of the outermost data plate; 1 without one."""
-    plate = outer_plate(compiled)
-    for spec, value in zip(compiled.binder.inputs, data, strict=False):
-        if plate is not None and spec.plate == plate:
-            return len(value)
-    return 1
+    opened = cut_arguments(compiled)
+    return next((len(value) for value, cut in zip(data, opened, strict=True) if cut), 1)
+
+
+def cut_arguments(compiled: Any) -> tuple[bool, ...]:
+    """Which data arguments the outermost data plate opens; one that the model does not use is not cut."""
+    plate, inputs = outer_plate(compiled), compiled.trace.inputs
+    names = compiled.binder.arguments
+    return tuple(plate is not None and n in inputs and inputs[n].plate == plate for n in names)
 
 
 def by_position(names: Sequence[str], data: Sequence[Any]) -> tuple[Any, ...]:
@@ -187,7 +189,8 @@ def _as_tuple(item: Any) -> tuple[Any, ...]:
 def _validated(binder: Any, data: list[np.ndarray], cut: Sequence[bool]) -> tuple[np.ndarray, ...]:
     """Checked `data`; converted here if that costs little memory, else batch by batch."""
     if sum(d.size for d in data) * binder.dtype.itemsize <= KEEP_CONVERTED or not any(cut):
-        return tuple(binder.bind(data).arrays)
+        used = {spec.name: array for spec, array in zip(binder.inputs, binder.bind(data).arrays, strict=True)}
+        return tuple(used.get(name, given) for name, given in zip(binder.arguments, data, strict=True))
     rows = max(len(d) for d, c in zip(data, cut, strict=True) if c)
     for start in range(0, rows, CHUNK):
         binder.bind([d[start : start + CHUNK] if c else d for d, c in zip(data, cut, strict=True)])

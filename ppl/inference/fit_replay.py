@@ -16,6 +16,7 @@ from ppl.compiler.expand import Expansion
 from ppl.compiler.state import Layout, State
 from ppl.ir.interpret import Env, evaluate_intermediates
 from ppl.ir.node import Node, topological
+from ppl.ir.simplify import simplify
 from ppl.ir.types import Axis, Kind
 from ppl.lang.trace import SiteKind
 
@@ -117,21 +118,30 @@ def _environment(
 
 
 def _forward(trace: Any, expansion: Expansion, expanded: Any) -> Iterator[Named]:
-    """Everything with a name, as nodes of the expanded program."""
+    """Everything with a name, as nodes of the expanded program.
+
+    The trace was simplified after it declared distributions and constraints, so their nodes are simplified here:
+    equal expressions are the same node. One that was simplified away has no name of its own.
+    """
     where = expansion.env
     for name, param in trace.params.items():
         yield Named(where.get(id(param.node), param.node), name, f"parameter '{name}'")
-        if id(param.value) in where and param.value is not param.node:
-            constrained = f"parameter '{name}' after its constraint \"{param.constraint}\""
-            yield Named(where[id(param.value)], name, constrained)
+        (value,) = simplify([param.value])
+        if id(value) in where and value is not param.node:
+            yield Named(
+                where[id(value)], name, f"parameter '{name}' under its constraint \"{param.constraint}\""
+            )
     for name, spec in trace.inputs.items():
         yield Named(spec.node, name, f"data argument '{name}'")
     for site in (*trace.scored.values(), *trace.sites.values()):
         if site.dist is not None:
             kind = type(site.dist).__name__
-            for key, node in site.dist.params.items():
+            nodes = simplify(list(site.dist.params.values()))
+            if site.node is not None and site.node.op == "sample":
+                nodes = list(site.node.args)
+            for key, node in zip(site.dist.params, nodes, strict=True):
                 if id(node) in where:
-                    yield Named(where[id(node)], site.name, f"{key} of node '{site.name}', a {kind},")
+                    yield Named(where[id(node)], site.name, f"{key} of node '{site.name}' ({kind})")
     for name, site in trace.sites.items():
         if name in expanded.values:
             text = "deterministic" if site.kind is SiteKind.DETERMINISTIC else "the value of node"
@@ -167,8 +177,8 @@ def _describe(
     text = f"{found.text} is {value[at]}{_place(found.node, at, bound)}"
     ancestors = topological([found.node])
     origin = next(node for node in ancestors if node in bad)
-    if origin is not found.node:
-        text += f" (first in a `{origin.op}`)"
+    if origin.args:
+        text += f", first in a `{origin.op}`"
     if not forward:
         return Culprit(found.name, text)
     upstream = {id(node): i for i, node in enumerate(topological([origin]))}
@@ -176,7 +186,7 @@ def _describe(
     if not near:
         return Culprit(found.name, text)
     nearest = max(near, key=lambda n: upstream[id(n.node)])
-    return Culprit(nearest.name, f"{text}, next to {nearest.text}".rstrip(","))
+    return Culprit(nearest.name, f"{text} next to {nearest.text}")
 
 
 def _place(node: Node, at: tuple[int, ...], bound: Bound) -> str:
