@@ -1,6 +1,7 @@
 """The law of every estimator on every node of every law graph: mean gradient equals the exact one, two-sided.
 
-Unbiased estimators against the gradient of the expected loss; biased ones against the exact expectation of their own
+Unbiased estimators against the gradient of the expected loss; biased ones against the exact expectation
+of their own
 formula. Within 5 standard errors at a fixed seed, with the standard error at most 1 % of the gradient's norm.
 """
 
@@ -88,7 +89,7 @@ def test_the_automatic_plan_without_copies_is_unbiased(name):
     assert_unbiased(LAWS[name](), "auto", max_copies=1, particles=2)
 
 
-# --- biased estimators: the exact expectation of their own formula -----------------------------------------------------
+# --- biased estimators: the exact expectation of their own formula ------------------------------
 
 RELAXED = [
     ("toy", "b", 20001), ("bernoulli_probs", "p", 20001), ("layer", "b", 81), ("rows", "b", 4001),
@@ -130,9 +131,11 @@ def test_hard_relaxed_has_the_true_loss():
     assert set(np.round(losses, 12)) == {0.09, 0.49}
 
 
-STRAIGHT = [("toy", "b"), ("layer", "b"), ("rows", "b"), ("one_hot", "x"), ("one_hot_pair", "x"), ("two_layers", "b1"),
-            ("two_layers", "b2"), ("three_layers", "b2"), ("skip_and_tied", "b1"), ("skip_and_tied", "b2"),
-            ("elbo_sbn", "h"), *((n, "y/0") for n in BINARY_UNITS)]  # fmt: skip
+STRAIGHT = [
+    ("toy", "b"), ("layer", "b"), ("rows", "b"), ("one_hot", "x"), ("one_hot_pair", "x"), ("elbo_sbn", "h"),
+    ("two_layers", "b1"), ("two_layers", "b2"), ("three_layers", "b2"), ("skip_and_tied", "b1"),
+    ("skip_and_tied", "b2"), *((n, "y/0") for n in BINARY_UNITS),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "node"), STRAIGHT)
@@ -158,7 +161,7 @@ def test_biased_estimators_are_biased_where_it_matters():
         assert abs(graph.exact({"b": surrogate})[1]["logit"] - exact) > 0.02 * abs(exact)
 
 
-# --- nested and mixed layers ------------------------------------------------------------------------------------------
+# --- nested and mixed layers --------------------------------------------------------------------
 
 MIXED = {
     "rebar, pathwise, rebar": {"b": Rebar(), "z": Pathwise(), "c": Rebar()},
@@ -244,11 +247,12 @@ def test_a_large_baseline_shifts_no_mean():
     assert_unbiased(graph, estimators, aux={"b1/baseline": 2.0, "b2/baseline": -1.0})
 
 
-# --- the rules by name --------------------------------------------------------------------------------------------------
+# --- the rules by name --------------------------------------------------------------------------
 
 
 def test_rule_4_downstream_units_are_relaxed_in_a_soft_branch():
-    """Two Bernoulli layers with REBAR on the first: hard downstream units in its soft branches would be far off."""
+    """Two Bernoulli layers with REBAR on the first: hard downstream units in its soft branches would be
+    far off."""
 
     @ppl.model
     def model():
@@ -293,7 +297,8 @@ def test_rule_2_side_branches_give_downstream_parameters_nothing():
 
 
 def test_rule_2_weights_between_layers_get_gradient_from_the_trunk_only():
-    """With the second layer's score known, dW of one sample is that of a plain score function on the trunk."""
+    """With the second layer's score known, dW of one sample is that of a plain score function on the
+    trunk."""
     graph = LAWS["three_layers"]()
     _, rebar = Sampler(graph, {"b1": Rebar(), "b2": ScoreFunction(), "b3": ScoreFunction()})(500, seed=4)
     _, score = Sampler(graph, {"b1": ScoreFunction(), "b2": ScoreFunction(), "b3": ScoreFunction()})(
@@ -355,7 +360,8 @@ def test_stop_gradient_cuts_the_downstream_cost_for_every_estimator():
 
 
 def test_saturated_units_have_finite_gradients():
-    """Hard-sigmoid units with probability exactly 0 or 1 sample that value, and no NaN reaches a parameter."""
+    """Hard-sigmoid units with probability exactly 0 or 1 sample that value, and no NaN reaches a
+    parameter."""
 
     @ppl.model
     def model(x):
@@ -397,7 +403,8 @@ def test_pathwise_through_the_jump_would_be_silently_zero():
 
 
 def test_normal_chain_under_the_cost_exp_prefers_no_estimator_in_the_mean():
-    """Mean of N(1, 1) under exp(-10 x^2): score function and pathwise agree though their variances differ tenfold."""
+    """Mean of N(1, 1) under exp(-10 x^2): score function and pathwise agree though their variances
+    differ tenfold."""
 
     @ppl.model
     def model():

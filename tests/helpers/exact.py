@@ -1,11 +1,14 @@
 """Exact expected losses by summation and quadrature over a trace: the oracle of the estimators' law tests.
 
-Independent of expansion and differentiation: every random node is replaced by a grid of values along an axis of its
+Independent of expansion and differentiation: every random node is replaced by a grid of values along an
+axis of its
 own, weighted by its probability; gradients are central differences of the expected loss.
 
 A biased estimator estimates the gradient of something else. `surrogates` says of what, node by node:
-("relaxed", temperature) integrates the relaxed value over its noise; ("hard", temperature) and ("straight_through",)
-keep the true sample and its probability at the base parameters, and let only the relaxation, or the mean, move.
+("relaxed", temperature) integrates the relaxed value over its noise; ("hard", temperature) and
+("straight_through",)
+keep the true sample and its probability at the base parameters, and let only the relaxation, or the
+mean, move.
 """
 
 from __future__ import annotations
@@ -82,7 +85,8 @@ def _relaxation(
 
 
 def _continuous(dist: Distribution, points: int, axis_of: AxisOf) -> tuple[Node, Node]:
-    """A grid of values and the probability of each; the grid moves with the parameters where the density has edges."""
+    """A grid of values and the probability of each; the grid moves with the parameters where the density
+    has edges."""
     name = type(dist).__name__
     units = int(np.prod(dist.event_shape))
     if name == "Uniform":

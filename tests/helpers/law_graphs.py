@@ -1,6 +1,8 @@
-"""The law graphs: small objectives with 1–3 random layers whose exact gradients are known and of order their scale.
+"""The law graphs: small objectives with 1–3 random layers whose exact gradients are known and of order
+their scale.
 
-`LAWS` maps names to functions that build a `Graph`. Estimator laws run over all of them and all their nodes, so a graph
+`LAWS` maps names to functions that build a `Graph`. Estimator laws run over all of them and all their
+nodes, so a graph
 added here is tested with every estimator, and a new estimator with every graph.
 """
 
@@ -30,7 +32,7 @@ def law(build: Callable[[], Graph]) -> Callable[[], Graph]:
     return LAWS[build.__name__]
 
 
-# --- discrete layers ----------------------------------------------------------------------------------------------
+# --- discrete layers ----------------------------------------------------------------------------
 
 
 @law
@@ -169,7 +171,7 @@ def categorical() -> Graph:
     return Graph(model, arrays(logits=[0.3, -0.2, 0.5], table=[0.1, 0.8, 1.5]))
 
 
-# --- continuous nodes ---------------------------------------------------------------------------------------------
+# --- continuous nodes ---------------------------------------------------------------------------
 
 
 @law
@@ -186,7 +188,8 @@ def normal() -> Graph:
 
 @law
 def jump() -> Graph:
-    """E[1{z > 1/2}], z ~ N(mu, 1): the gradient is the normal density at 1/2 - mu, where pathwise would give 0."""
+    """E[1{z > 1/2}], z ~ N(mu, 1): the gradient is the normal density at 1/2 - mu, where pathwise would
+    give 0."""
 
     @ppl.model
     def model():
@@ -306,7 +309,7 @@ def relaxed_bernoulli() -> Graph:
     return Graph(model, arrays(logit=0.4), points=2001)
 
 
-# --- plates -------------------------------------------------------------------------------------------------------
+# --- plates -------------------------------------------------------------------------------------
 
 
 @law
@@ -412,7 +415,7 @@ def coupled_rows() -> Graph:
     return Graph(model, arrays(c=0.4, t=0.8), loss=loss)
 
 
-# --- layers and objectives ----------------------------------------------------------------------------------------
+# --- layers and objectives ----------------------------------------------------------------------
 
 
 def _binary_units(noise: str) -> None:

@@ -1,6 +1,7 @@
 """Running an estimator's law: per-sample gradients in the interpreter against the exact gradient, two-sided.
 
-The number of repeats follows from a pilot on other noise: as many as the 1 % power rule asks for, and no more.
+The number of repeats follows from a pilot on other noise: as many as the 1 % power rule asks for, and no
+more.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ POWER, WIDTH = 0.01, 5.0
 class Graph:
     """A law graph: an objective, unconstrained parameter values, data, and size of the data set.
 
-    `loss` is the exact expected loss as a plain function of the parameters, for graphs that the general oracle does
+    `loss` is the exact expected loss as a plain function of the parameters, for graphs that the general
+    oracle does
     not know (rows coupled by `collect`, marginalised latents) or whose answer is known in closed form.
     """
 
@@ -132,7 +134,8 @@ def assert_matches(
     seed: int = 1,
     repeats: int | None = None,
 ) -> None:
-    """Mean gradient within 5 standard errors of `expected`, and the standard error at most 1 % of its norm."""
+    """Mean gradient within 5 standard errors of `expected`, and the standard error at most 1 % of its
+    norm."""
     loss, exact = expected
     norm = float(np.sqrt(sum(np.sum(g**2) for g in exact.values())))
     assert norm > 0, "a law graph whose gradient is zero has no power"
