@@ -120,8 +120,8 @@ def _environment(
 def _forward(trace: Any, expansion: Expansion, expanded: Any) -> Iterator[Named]:
     """Everything with a name, as nodes of the expanded program.
 
-    The trace was simplified after it declared distributions and constraints, so their nodes are simplified here:
-    equal expressions are the same node. One that was simplified away has no name of its own.
+    The trace was simplified after distributions and constraints were declared, so their nodes are simplified
+    here: equal expressions are the same node. One that was simplified away has no name of its own.
     """
     where = expansion.env
     for name, param in trace.params.items():
