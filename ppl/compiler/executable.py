@@ -115,9 +115,12 @@ class Executable:
 
     def workspace(self, rows: int | Mapping[str, int] = 1, particles: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """A workspace for `njit`: (float buffer, int buffer), for up to `rows` rows."""
-        given = dict(rows) if isinstance(rows, Mapping) else dict.fromkeys(self.axes, rows)
+        given = dict(rows) if isinstance(rows, Mapping) else self._everywhere(rows)
         sizes = self._sizes(given, particles, 1)
         return self._buffers(sizes, 1)
+
+    def _everywhere(self, rows: int) -> dict[str, int]:
+        return {name: rows for name, axis in self.axes.items() if axis.kind is Kind.PLATE}
 
     def _sizes(self, rows: Mapping[str, int], particles: int, repeats: int) -> dict[str, int]:
         sizes = {}
@@ -229,6 +232,19 @@ class Executable:
             known[key] = self._buffers(sizes, slabs)
         return known[key]
 
+    def out_size(self, rows: int, particles: int) -> int:
+        """Length of the flat output that the serial function of a request with arrays writes for `rows` rows."""
+        return self._out_size(self._sizes(self._everywhere(rows), particles, 1))
+
+    def views(self, out: np.ndarray, rows: int, particles: int) -> dict[str, np.ndarray]:
+        """Views of such an output by name, in the program's float dtype."""
+        sizes, views, at = self._sizes(self._everywhere(rows), particles, 1), {}, 0
+        for name, t, size in self.array_layout:
+            n = size.evaluate(sizes)
+            views[name] = out[at : at + n].reshape(*(axis_size(a).evaluate(sizes) for a in t.axes), *t.shape)
+            at += n
+        return views
+
     def _out_size(self, sizes: dict[str, int]) -> int:
         return sum(size.evaluate(sizes) for _, _, size in self.array_layout)
 
@@ -274,7 +290,7 @@ def compile_request(request: Request, dtype: str = "float32", target: str = "cpu
     else:
         source = emitter.source()
     return Executable(request, dtype, source, stages, memory, emitter.kernels, axes, plates, array_layout,
-                      flops=_work_estimate(stages))  # fmt: skip
+                      emitter.injected, _work_estimate(stages))  # fmt: skip
 
 
 def _axes(nodes: Sequence[Node], request: Request) -> dict[str, Axis]:

@@ -16,7 +16,7 @@ from ppl.errors import DataError, EstimatorError
 from ppl.inference.objective import Objective, as_objective
 from ppl.ir.show import show
 from ppl.lang.params import constrained, initial_value, unconstrained
-from ppl.lang.trace import SiteKind
+from ppl.lang.trace import SiteKind, Trace
 
 HyperValues = Mapping[str, float | Callable[[int], float]]
 
@@ -250,8 +250,7 @@ class Program:
 
         Arrays have axes (particles, *plates, *event) when particles are asked for, else (*plates, *event).
         """
-        trace = self.prepare(*data).trace
-        known = [n for n, s in trace.sites.items() if s.kind is not SiteKind.SCORED and s.node is not None]
+        known = _sites(self.prepare(*data).trace)
         wanted = tuple(known if sites is None else sites)
         unknown = sorted(set(wanted) - set(known))
         if unknown:
@@ -348,17 +347,45 @@ class Program:
 
     @property
     def njit_value(self) -> Any:
-        """`fn(params, grad, aux, hyper, seed, step, row0, scale, work, *data) -> loss` with true nodes; grad unused."""
+        """Like `njit`, with true nodes; `grad` is not written. Its workspace is `workspace(rows, "value")`."""
         return self.prepare().executable("value").njit
 
-    def workspace(self, rows: int = 1) -> Any:
-        """Scratch memory for `njit` on up to `rows` rows; one per thread, owned by the caller."""
-        return self.prepare().executable("gradient").workspace(rows, self.settings.particles)
+    @property
+    def njit_sample(self) -> Any:
+        """`fn(params, out, aux, hyper, seed, step, row0, scale, work, *data)`: draws every site into flat `out`.
+
+        `out` comes from `sample_buffer(rows)`, the workspace from `workspace(rows, "sample")`.
+        """
+        return self._sampler().njit
+
+    def sample_buffer(self, rows: int = 1) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """A flat vector for `njit_sample` on `rows` rows, and views of it by site (integers as floats)."""
+        sampler = self._sampler()
+        out = np.zeros(sampler.out_size(rows, self.settings.particles), self.settings.dtype)
+        return out, sampler.views(out, rows, self.settings.particles)
+
+    def _sampler(self) -> Any:
+        compiled = self.prepare()
+        return compiled.executable("sample", _sites(compiled.trace))
+
+    def workspace(self, rows: int = 1, kind: str = "gradient") -> Any:
+        """Scratch memory for `njit` on up to `rows` rows; one per thread, owned by the caller.
+
+        `kind` says for which function: "gradient" (`njit`), "value" (`njit_value`) or "sample" (`njit_sample`).
+        """
+        if kind not in ("gradient", "value", "sample"):
+            raise DataError(f'workspace: kind is "gradient", "value" or "sample", not {kind!r}')
+        executable = self._sampler() if kind == "sample" else self.prepare().executable(kind)
+        return executable.workspace(rows, self.settings.particles)
 
     def arrays(self, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(params, grad, aux, hyper): fresh flat vectors in the layout that the njit functions read and write."""
         hyper = self.prepare().hyper_vector(None, state.step).copy()
         return state._flat.copy(), np.zeros_like(state._flat), state._aux.copy(), hyper
+
+
+def _sites(trace: Trace) -> tuple[str, ...]:
+    return tuple(n for n, s in trace.sites.items() if s.kind is not SiteKind.SCORED and s.node is not None)
 
 
 def _particles_first(array: np.ndarray, type_: Any, k: int, asked: int | None) -> np.ndarray:
