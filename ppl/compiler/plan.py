@@ -14,6 +14,7 @@ from typing import Any
 from ppl.errors import EstimatorError
 from ppl.estimators import Enumerate, NotNeeded, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
 from ppl.estimators.base import Estimator
+from ppl.estimators.enumerate import Marginalize
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 
 Requested = str | Estimator | Mapping[str, Estimator]
@@ -82,8 +83,12 @@ class Plan:
         return {name: c.estimator for name, c in self.choices.items()}
 
     def as_dict(self) -> dict[str, Estimator]:
-        """The choices in the form that `ppl.compile(estimators=...)` takes; its repr can be pasted into code."""
-        return {name: c.estimator for name, c in self.choices.items() if not isinstance(c.estimator, NotNeeded)}
+        """The choices in the form that `ppl.compile(estimators=...)` takes; its repr can be pasted into code.
+
+        Nodes that need no estimator, or that the objective sums out, are left out.
+        """
+        given = (NotNeeded, Marginalize)
+        return {name: c.estimator for name, c in self.choices.items() if not isinstance(c.estimator, given)}
 
     def __str__(self) -> str:
         from ppl.compiler.show_plan import render

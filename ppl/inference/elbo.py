@@ -65,15 +65,18 @@ class Elbo:
 
     def _latent_costs(self, trace: Trace, q: Site, p: Site | None, weight: Node) -> None:
         assert q.dist is not None and q.node is not None
+
+        def add(name: str, value: Node, where: str) -> None:
+            """One cost a row: a divergence that no parameter makes vary over the rows still counts once for each."""
+            trace.costs[name] = Cost(name, ops.expand(ops.mul(weight, value), q.axes), where, q.axes)
+
         if p is not None and p.dist is not None:
             exact = self._closed_form(q, p)
             if exact is not None:
-                trace.costs[f"KL({q.name})"] = Cost(f"KL({q.name})", ops.mul(weight, exact), q.where, q.axes)
+                add(f"KL({q.name})", exact, q.where)
                 return
-            log_p = ops.neg(p.dist.node_log_prob(q.node))
-            trace.costs[f"-log p({q.name})"] = Cost(f"-log p({q.name})", ops.mul(weight, log_p), p.where, p.axes)
-        log_q = q.dist.node_log_prob(q.node)
-        trace.costs[f"log q({q.name})"] = Cost(f"log q({q.name})", ops.mul(weight, log_q), q.where, q.axes)
+            add(f"-log p({q.name})", ops.neg(p.dist.node_log_prob(q.node)), p.where)
+        add(f"log q({q.name})", q.dist.node_log_prob(q.node), q.where)
 
     def _closed_form(self, q: Site, p: Site) -> Node | None:
         assert q.dist is not None and p.dist is not None
