@@ -29,6 +29,7 @@ class Builder:
         self.consts: dict[str, list[np.ndarray]] = {"w": [], "v": []}
         self.globals: list[Value] = []
         self.inputs: dict[str, str] = {}
+        self.functions: dict[str, Any] = {}
         self.outputs = [self.base(o) for o in outputs]
         for node in topological(outputs):
             if node.op == "get":
@@ -73,7 +74,7 @@ class Builder:
 
     def results_of(self, node: Node) -> list[Value]:
         """The values that the step of `node` makes (a loop makes one per `get`)."""
-        return [self.value(n) for n in (self.gets.get(node, []) if node.op == "loop" else [node])]
+        return [self.value(n) for n in (self.gets.get(node, []) if node.op == "region" else [node])]
 
     def accumulator(self, value: Value) -> None:
         """Give `value`, a sum over rows, its place among the accumulators of each slab."""
@@ -205,6 +206,47 @@ class Builder:
         axes, coefs = identity_store(out.node)
         domain = dims_of(t.axes, t.shape)
         return Op("output", out.node, value, domain, [self.access(out.node)], axes=axes, coefs=coefs)
+
+    def loop_slots(self, region: Node) -> list[Value | None]:
+        """Where each result of a loop is kept: for a carry also what its placeholder reads; None if nobody reads it."""
+        attrs = region.attrs
+        found: dict[int, Value] = {g.attrs["index"]: self.value(g) for g in self.gets.get(region, [])}
+        slots: list[Value | None] = []
+        self.value(attrs["index"]).external = True
+        for i, type_ in enumerate(attrs["types"]):
+            if i < len(attrs["carries"]) and i not in attrs["summed"]:
+                carry = attrs["carries"][i]
+                value = found.get(i) or self.value(carry)
+                self.values[carry] = value
+                value.external = True
+                assert value.axes == type_.axes
+                slots.append(value)
+            else:
+                slots.append(found.get(i))
+        return slots
+
+    def store_op(self, node: Node, target: Value, time: Node | None = None) -> Op:
+        """Write `node` to `target`: whole, or as entry `time` of its leading event dimension."""
+        axes: dict[Axis, Key | Entry] = {a: a for a in node.type.axes}
+        steps = strides_of(target.shape)
+        coefs: dict[Key, int] = dict(enumerate(steps if time is None else steps[1:]))
+        gather = None if time is None else (self.access(time), steps[0])
+        limit = 0 if time is None else target.shape[0]
+        domain = dims_of(node.type.axes, node.type.shape)
+        scattered = frozenset(range(len(node.type.shape)))
+        return Op("output", node, target, domain, [self.access(node)], scattered if time else frozenset(), axes, coefs,
+                  gather=gather, limit=limit)  # fmt: skip
+
+    def function(self, fn: Any, which: int | None) -> str:
+        """The global name under which an external function, or its gradient, is called."""
+        target = fn.function if which is None else fn.gradient
+        for name, known in self.functions.items():
+            if known is target:
+                return name
+        plain = getattr(target, "py_func", target)
+        name = f"{identifier(getattr(plain, '__name__', 'function'))}_f{len(self.functions)}"
+        self.functions[name] = target
+        return name
 
     def direct(self, out: Output) -> Value | None:
         """The accumulator that `out` is, unchanged, if nothing else reads it."""

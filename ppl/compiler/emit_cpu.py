@@ -6,16 +6,20 @@ in order, tile by tile; a serial driver `serial`, and a parallel one whose only 
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import re
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from ppl.compiler.build import Builder
 from ppl.compiler.emit_loops import KernelWriter
 from ppl.compiler.emit_opaque import EMIT
 from ppl.compiler.layout import axis_size
 from ppl.compiler.memory import Memory
-from ppl.compiler.schedule import Cluster, Stage
+from ppl.compiler.schedule import Cluster, Opaque, Stage
 
 HEAD = '''"""Program emitted by ppl for the CPU in {dtype}. Do not edit: the name of this file is a hash of its content."""
 
@@ -53,6 +57,7 @@ class Emitter:
     sampling: bool = False
     has_scalars: bool = True
     kernels: int = 0
+    injected: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         ids = [f"row0_{p}" for p in self.plates] + [f"ids_{p}" for p in self.plates]
@@ -60,11 +65,25 @@ class Emitter:
 
     def source(self) -> str:
         """The whole module."""
-        parts = [head(self.dtype)]
+        parts = []
         for stage in self.stages:
             parts += self._stage(stage)
+        parts.insert(0, head(self.dtype) + "".join(f"{line}\n" for line in self._imports()))
         parts += [self._serial(), self._entry(), *self._parallel()]
         return "\n\n\n".join(parts) + "\n"
+
+    def _imports(self) -> list[str]:
+        """Imports of external functions that can be imported; the others go to `injected`."""
+        lines, self.injected = [], {}
+        for name, fn in self.builder.functions.items():
+            plain = getattr(fn, "py_func", fn)
+            module, qualname = getattr(plain, "__module__", None), getattr(plain, "__qualname__", "")
+            found = getattr(sys.modules.get(module or ""), qualname, None)
+            if found is fn and module != "__main__":
+                lines.append(f"from {module} import {qualname} as {name}  # {_hash(plain)}")
+            else:
+                self.injected[name] = fn
+        return lines
 
     def straight(self, body: Sequence[str]) -> str:
         """The module of a program that was unrolled."""
@@ -72,17 +91,37 @@ class Emitter:
         serial = self._function("serial", self._driver_arguments(), body, "The whole program, unrolled.")
         return "\n\n\n".join([head(self.dtype), serial, self._entry()]) + "\n"
 
-    def _stage(self, stage: Stage) -> list[str]:
-        functions, calls = [], []
-        for i, step in enumerate(stage.steps):
+    def _calls(self, stage: Stage, prefix: str, functions: list[str]) -> list[str]:
+        """The statements of a stage's steps; their kernels are appended to `functions`."""
+        calls: list[str] = []
+        for step in stage.steps:
             if isinstance(step, Cluster):
-                step.name = f"{stage.name}_kernel_{i}"
+                step.name = f"{prefix}_kernel_{len(functions)}"
                 writer = KernelWriter(step, stage.row)
                 functions.append(writer.source(step.name))
                 calls.append(writer.call(step.name))
                 self.kernels += 1
+            elif step.node.op == "region":
+                calls += self._loop(step, prefix, functions)
             else:
                 calls += EMIT[step.node.op](step, self.builder, stage.row, self.dtype)
+        return calls
+
+    def _loop(self, step: Opaque, prefix: str, functions: list[str]) -> list[str]:
+        attrs = step.node.attrs
+        assert step.before is not None and step.body is not None
+        lines = self._calls(step.before, prefix, functions)
+        index = self.builder.value(attrs["index"])
+        length, time = attrs["length"], f"t_{index.name}"
+        steps = f"range({length - 1}, -1, -1)" if attrs["reverse"] else f"range({length})"
+        lines.append(f"for {time} in {steps}:")
+        if index.buffer is not None:
+            lines.append(f"    v[{index.buffer.offset}] = {time}")
+        return lines + ["    " + line for line in self._calls(step.body, prefix, functions)]
+
+    def _stage(self, stage: Stage) -> list[str]:
+        functions: list[str] = []
+        calls = self._calls(stage, stage.name, functions)
         if stage.row is None:
             body = calls or ["pass"]
             extra: list[str] = []
@@ -233,6 +272,15 @@ class Emitter:
         arguments = [*self._driver_arguments(), "slabs"]
         parts.append(self._function("parallel", arguments, self._sequence(True), "The program on several threads."))
         return parts
+
+
+def _hash(fn: Any) -> str:
+    """A hash of a user's source file, so that editing it makes a new program."""
+    try:
+        text = inspect.getsource(inspect.getmodule(fn) or fn)
+    except (OSError, TypeError):
+        return "source unknown"
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def head(dtype: str) -> str:

@@ -187,8 +187,9 @@ def external(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
         args.append(f"U({text})" if i == 0 and fn.key else text)
     pad = "    " * depth
     call = f"{builder.function(fn, which)}({', '.join(args)})"
-    if which is not None and sum(a.type.dtype == "float" for a in node.args[:-1]) >= 1:
-        call = f"part({call}, {which})"
+    inputs = len(node.args) - 1 - bool(fn.key)
+    if which is not None and inputs > 1:
+        call += f"[{which}]"
     lines.append(f"{pad}result = {call}")
     assert value.buffer is not None
     at, size = address(value, None), node.type.event_size

@@ -55,6 +55,7 @@ SPECIAL: dict[str, Callable[..., str]] = {
     "not": lambda node, a: f"(not {a})",
     "where": lambda node, c, a, b: f"({a} if {c} else {b})",
     "take": lambda node, a: a,
+    "copy": lambda node, a: a,
     "output": lambda node, a: a,
 }
 

@@ -1,7 +1,7 @@
 """Lowering: the last rewrites of the IR before scheduling, towards what the backends can run.
 
 Markers disappear; a `contract` becomes either a `gemm` (two groups of loops multiplied over a third) or a sum of
-products for the fuser; views that no affine map can express get a copy (`cast` to the same dtype) below them.
+products for the fuser; views that no affine map can express get a copy (`copy`) below them.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ppl.compiler.layout import is_view, resolve
+from ppl.compiler.layout import Entry, identity, is_view, resolve
+from ppl.compiler.loops import lower_get, lower_loop
 from ppl.ir import ops
-from ppl.ir.loop import map_body
 from ppl.ir.node import Node, make, rebuild, remake, type_rules
 from ppl.ir.types import Axis, Type
 
@@ -30,12 +30,22 @@ type_rules["gemm"] = _gemm_type
 
 def copied(x: Node) -> Node:
     """A contiguous copy of `x`."""
-    return make("cast", x, dtype=x.type.dtype)
+    return make("copy", x)
 
 
 def lower(outputs: Sequence[Node]) -> list[Node]:
     """Rewrite `outputs` into the ops that the scheduler knows; values are unchanged."""
-    return _copies(rebuild(outputs, _visit))
+    starts: dict[Node, tuple[Node, ...]] = {}
+
+    def visit(node: Node, args: tuple[Node, ...]) -> Node:
+        if node.op == "loop":
+            starts[node] = args
+            return lower_loop(node, args, lower)
+        if node.op == "get" and args[0].op == "region" and node.args[0].op == "loop":
+            return lower_get(node, args[0], starts[node.args[0]])
+        return _visit(node, args)
+
+    return _copies(rebuild(outputs, visit))
 
 
 def _visit(node: Node, args: tuple[Node, ...]) -> Node:
@@ -45,9 +55,17 @@ def _visit(node: Node, args: tuple[Node, ...]) -> Node:
         return args[0]
     if node.op == "contract":
         return _contract(node, *args)
-    if node.op == "loop":
-        return map_body(node, args, lower)
+    if node.op == "external":
+        return remake(node, tuple(x if _plain(x) else copied(x) for x in args))
     return remake(node, args)
+
+
+def _plain(x: Node) -> bool:
+    """Whether the event of `x` is contiguous in memory."""
+    view = resolve(x, {})
+    return view is not None and view.coefs == identity(x).coefs and not any(
+        isinstance(k, int) for k in view.axes.values() if not isinstance(k, Entry)
+    )
 
 
 def _copies(outputs: Sequence[Node]) -> list[Node]:

@@ -14,7 +14,7 @@ import numpy as np
 from ppl.compiler.build import Builder
 from ppl.compiler.fuse import Value
 from ppl.compiler.layout import Poly, dims_of
-from ppl.compiler.schedule import Cluster, Stage, tile_size
+from ppl.compiler.schedule import Cluster, Opaque, Stage, tile_size
 
 TILE_BYTES = 3 << 19
 """Memory that the tile buffers of one slab may take: they should stay in the L2 cache."""
@@ -71,7 +71,7 @@ def plan(stages: Sequence[Stage], builder: Builder, header: list[str], floats: i
 
 
 def _scratch(stage: Stage, memory: Memory, at: dict[str, Poly], slab: bool = False) -> None:
-    for step in stage.steps:
+    for step in all_steps(stage):
         for value in step.scratch if isinstance(step, Cluster) else ():
             assert value.buffer is not None
             size = Poly.of(1)
@@ -79,6 +79,16 @@ def _scratch(stage: Stage, memory: Memory, at: dict[str, Poly], slab: bool = Fal
                 size = size * dim.size
             memory.symbols[value.buffer.symbol] = _in_slab(at, value, slab)
             at[value.buffer.array] = at[value.buffer.array] + size
+
+
+def all_steps(stage: Stage) -> list[Cluster | Opaque]:
+    """The steps of a stage and of the loops inside it."""
+    out: list[Cluster | Opaque] = []
+    for step in stage.steps:
+        out.append(step)
+        for inner in (step.before, step.body) if isinstance(step, Opaque) else ():
+            out += all_steps(inner) if inner is not None else []
+    return out
 
 
 def _in_slab(at: dict[str, Poly], value: Value, slab: bool = True) -> Poly:
@@ -109,7 +119,8 @@ def _tiles(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
             memory.symbols[value.buffer.symbol] = slot[3]
         else:
             memory.symbols[value.buffer.symbol] = _in_slab(at, value)
-            at[array] = at[array] + tile * size
+            rows = tile if stage.row in value.axes else Poly.of(1)
+            at[array] = at[array] + rows * size
             total = total + size
         free.append((last, array, size, memory.symbols[value.buffer.symbol]))
     memory.per_row[stage.name] = total

@@ -17,7 +17,7 @@ from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis
 
 LEAVES = {"const", "param", "aux", "hyper", "input", "size", "scale", "arg"}
-OPAQUE = {"gemm", "noise", "rowid", "rowkey", "loop", "external"}
+OPAQUE = {"gemm", "noise", "rowid", "rowkey", "region", "external"}
 
 
 @dataclass(eq=False)
@@ -47,6 +47,8 @@ class Opaque:
 
     node: Node
     target: Value
+    before: Stage | None = None
+    body: Stage | None = None
 
 
 @dataclass(eq=False)
@@ -63,6 +65,7 @@ class Stage:
     lives: dict[Value, tuple[int, int]] = field(default_factory=dict)
     name: str = ""
     copies: list[tuple[Output, Value]] = field(default_factory=list)
+    finals: list[Op] = field(default_factory=list)
 
 
 def domain_axes(node: Node) -> tuple[Axis, ...]:
@@ -71,9 +74,8 @@ def domain_axes(node: Node) -> tuple[Axis, ...]:
         return node.args[0].type.axes
     if node.op == "gemm":
         return tuple(sorted({a for x in node.args for a in x.type.axes}, key=lambda a: a.order))
-    if node.op == "loop":
-        body = node.attrs["body"]
-        nodes = topological((*body.outputs, *body.args))
+    if node.op == "region":
+        nodes = topological(node.attrs["outputs"])
         axes = {a for n in (*nodes, *node.args) for a in (*n.type.axes, *domain_axes(n))}
         return tuple(sorted(axes, key=lambda a: a.order))
     return node.type.axes
@@ -185,6 +187,8 @@ def _declare(stage: Stage, builder: Builder, where: dict[Node, tuple[int, Axis |
         results = builder.results_of(node)
         for value in results:
             reduced = stage.row is not None and row_axis(value.axes) != stage.row
+            if reduced and node.op == "region" and value.node.attrs["index"] not in node.attrs["summed"]:
+                raise NotImplementedError("a loop over rows has a result without rows that is no sum over rows")
             if reduced:
                 stage.accumulators.append(value)
                 builder.accumulator(value)
@@ -238,6 +242,8 @@ def _steps(stage: Stage, builder: Builder) -> None:
             clusters.setdefault(level[node], []).extend(builder.ops_of(node))
     last = max([*clusters, *opaque, 0])
     for node in stage.nodes:
+        for value in builder.results_of(node) if node.op in OPAQUE else ():
+            value.external = True
         if node.op in OPAQUE:
             for b in bases(node):
                 builder.value(b).external = True
@@ -253,6 +259,11 @@ def _steps(stage: Stage, builder: Builder) -> None:
         if number in clusters:
             stage.steps.append(Cluster(clusters[number]))
         stage.steps.extend(opaque.get(number, ()))
+    if stage.finals:
+        stage.steps.append(Cluster(stage.finals))
+    for step in stage.steps:
+        if isinstance(step, Opaque) and step.node.op == "region":
+            _loop(step, stage, builder)
     for step in stage.steps:
         if isinstance(step, Cluster):
             step.items = nest(step.ops)
@@ -266,6 +277,37 @@ def _steps(stage: Stage, builder: Builder) -> None:
     _lives(stage, builder)
 
 
+def _loop(step: Opaque, stage: Stage, builder: Builder) -> None:
+    """Schedule the copies of initial carries (`before`) and the body of a loop, as stages inside `stage`."""
+    attrs = step.node.attrs
+    carries, outputs = attrs["carries"], attrs["outputs"]
+    step.before = Stage(stage.level, stage.row, name=f"{stage.name}_init")
+    step.body = Stage(stage.level, stage.row, name=f"{stage.name}_body")
+    slots = builder.loop_slots(step.node)
+    inits = step.node.args[: len(carries)]
+    for i, (carry, init) in enumerate(zip(carries, inits, strict=True)):
+        if i not in attrs["summed"]:
+            step.before.finals.append(builder.store_op(init, slots[i]))
+    seeds = {attrs["index"], *carries}
+    varying: set[Node] = set(seeds)
+    for node in topological(outputs):
+        if any(a in varying for a in node.args):
+            varying.add(node)
+    body = step.body
+    body.nodes = [n for n in topological(outputs) if n in varying and n not in seeds and not is_view(n) and n.op != "get"]
+    for i, node in enumerate(outputs):
+        if slots[i] is not None:
+            time = attrs["index"] if i >= len(carries) else None
+            body.finals.append(builder.store_op(node, slots[i], time))
+    for inner in (step.before, body):
+        for op in inner.finals:
+            for read in op.reads:
+                read.value.external = True
+    for inner in (step.before, body):
+        _steps(inner, builder)
+        stage.tiles += inner.tiles
+
+
 def _lives(stage: Stage, builder: Builder) -> None:
     """First and last step of every value that needs a tile buffer."""
     for i, step in enumerate(stage.steps):
@@ -273,6 +315,9 @@ def _lives(stage: Stage, builder: Builder) -> None:
             touched = [o.target for o in step.ops] + [r.value for o in step.ops for r in o.reads]
         else:
             touched = [*builder.results_of(step.node), *(builder.value(b) for b in bases(step.node))]
+            for inner in (step.before, step.body):
+                for value in inner.lives if inner is not None else ():
+                    touched.append(value)
         for value in touched:
             if value.external and value.buffer is None:
                 value.buffer = builder.plain(value, stage)

@@ -333,3 +333,57 @@ def small_vectors() -> Graph:
     g.total(ops.add(r, ops.reduce("amax", y)))
     g.arrays["top"] = ops.argmax(y)
     return g
+
+
+@graph
+def recurrent() -> Graph:
+    """A recurrent net with particles, whose weights get gradient from every step and row."""
+    g = Graph()
+    x, w, b = g.input("x", (DATA,), 4, 32), g.param("w", 32, 32), g.param("b", 32)
+
+    def step(t, carries, xs, consts):
+        (h, total), (row,) = carries, xs
+        u = make("noise", t, name="eps", purpose=0, axes=(DATA, PARTICLES), shape=(32,))
+        h = ops.tanh(ops.add(ops.matmul(h, ops.mul(consts[0], 0.1)), ops.add(ops.mul(row, u), consts[1])))
+        return [h, ops.add(total, ops.reduce_sum(ops.mul(h, h)))], []
+
+    start = [ops.zeros_like(Type((DATA, PARTICLES), (32,))), ops.const(0.5)]
+    (last, total), _ = loop(step, start, [x], [w, b], 4)
+    g.total(ops.add(ops.reduce_sum(last), total))
+    return g
+
+
+@graph
+def unplated_loop() -> Graph:
+    g = Graph()
+    w, s = g.param("w", 40), g.param("s", 5, 40)
+
+    def step(t, carries, xs, consts):
+        (a, b), (row,) = carries, xs
+        return [b, ops.sin(ops.add(ops.mul(a, consts[0]), row))], [ops.mul(a, ops.cast(t, "float"))]
+
+    (a, b), (path,) = loop(step, [ops.zeros_like(Type((), (40,))), w], [s], [w], 5)
+    g.total(ops.add(ops.mul(a, b), ops.reduce_sum(path, 0)))
+    return g
+
+
+@dataclass(frozen=True)
+class Outer:
+    function: object
+    gradient: object = None
+    key: bool = False
+
+
+@graph
+def externals() -> Graph:
+    from tests.compiler.functions import area, area_gradient, keyed
+
+    g = Graph()
+    x, w = g.input("x", (DATA,), 3), g.param("w", 3)
+    y = ops.mul(x, w)
+    z = make("external", y, ops.reduce_sum(x), fn=Outer(area, area_gradient), output=None, axes=(DATA,), shape=(),
+             dtype="float")  # fmt: skip
+    key = make("rowkey", name="k", axes=(DATA,))
+    v = make("external", key, y, fn=Outer(keyed, None, True), output=None, axes=(DATA,), shape=(2,), dtype="float")
+    g.total(ops.add(z, ops.mul(ops.sin(z), ops.reduce_sum(ops.stop(v)))))
+    return g

@@ -1,0 +1,42 @@
+"""Run every test graph with the JIT off: `NUMBA_DISABLE_JIT=1 python -m tests.compiler.plain [names]`.
+
+BLAS is reached by symbol, which plain Python cannot do, so a NumPy product stands in for it.
+"""
+
+import sys
+import types
+import warnings
+
+import numpy as np
+
+
+def gemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+    def matrix(x, rows, cols, ld):
+        assert x.size >= (rows - 1) * ld + cols
+        return np.lib.stride_tricks.as_strided(x, (rows, cols), (ld * x.itemsize, x.itemsize))
+
+    left = matrix(a, k, m, lda).T if ta else matrix(a, m, k, lda)
+    right = matrix(b, n, k, ldb).T if tb else matrix(b, k, n, ldb)
+    out = matrix(c, m, n, ldc)
+    out[...] = left @ right + (beta * out if beta else 0)
+
+
+def main(names: list[str]) -> None:
+    warnings.simplefilter("ignore")
+    blas = types.ModuleType("ppl.kernels.cpu.blas")
+    blas.gemm_f32 = blas.gemm_f64 = gemm
+    blas.enter_single = blas.leave_single = lambda: None
+    sys.modules["ppl.kernels.cpu.blas"] = blas
+    from ppl.compiler import memory
+    from tests.compiler import graphs
+    from tests.compiler.test_graphs import SOME_IDS
+
+    for name in names or list(graphs.GRAPHS):
+        for memory.TILE_BYTES in (1 << 20, 2000):
+            for ids in (None, SOME_IDS):
+                graphs.check(graphs.GRAPHS[name](), ids=ids, threads=(1, 2))
+        print(name)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

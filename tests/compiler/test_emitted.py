@@ -1,0 +1,113 @@
+"""Properties of emitted programs: no float64 in float32 code, vector instructions, disk cache, use from nopython code."""
+
+import os
+import re
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+
+from ppl.compiler.executable import compile_request
+from tests.compiler import graphs
+
+
+def kernels_of(name: str, dtype: str = "float32"):
+    executable = graphs.check(graphs.GRAPHS[name](), dtype)
+    found = {k: v for k, v in vars(executable.module).items() if "_kernel_" in k or k == "serial"}
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("name", ["unary_chain", "softmax_matrix", "dense_layers", "scalar_rebar"])
+def test_no_double_in_float32_programs(name):
+    for kernel, dispatcher in kernels_of(name).items():
+        for signature in dispatcher.signatures:
+            code = dispatcher.inspect_llvm(signature)
+            body = [x for x in code.splitlines() if re.search(r"\bdouble\b", x) and "declare" not in x]
+            assert not body, (kernel, body[:5])
+
+
+def test_innermost_loops_vectorise():
+    for kernel, dispatcher in kernels_of("dense_layers").items():
+        if "rows" in kernel:
+            (signature,) = dispatcher.signatures
+            assert re.search(r"<\d+ x float>", dispatcher.inspect_llvm(signature)), kernel
+
+
+SECOND = """
+import time
+from tests.compiler import graphs
+executable = graphs.check(graphs.GRAPHS["dense_layers"](), "float32")
+hits = sum(sum(f.stats.cache_hits.values()) for f in vars(executable.module).values() if hasattr(f, "stats"))
+misses = sum(sum(f.stats.cache_misses.values()) for f in vars(executable.module).values() if hasattr(f, "stats"))
+print(hits, misses)
+"""
+
+
+def test_disk_cache_hits_in_a_second_process(tmp_path):
+    env = {**os.environ, "PPL_CACHE_DIR": str(tmp_path / "cache")}
+    counts = []
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", SECOND], env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        counts.append(tuple(map(int, done.stdout.split())))
+    assert counts[0][1] > 0 and counts[1][0] > 0 and counts[1][1] == 0
+
+
+def test_cache_folder_of_others_is_refused(tmp_path, monkeypatch):
+    from ppl.compiler import cache
+
+    tmp_path.chmod(0o777)
+    monkeypatch.setenv("PPL_CACHE_DIR", str(tmp_path))
+    with pytest.raises(PermissionError, match="written to by others"):
+        cache.folder()
+
+
+def test_njit_in_users_loop_and_prange():
+    g = graphs.GRAPHS["dense_layers"]()
+    executable = compile_request(graphs.request_of(g))
+    params, inputs = graphs.data_of(g, "float32")
+    (x,) = inputs.values()
+    fn, empty = executable.njit, np.zeros(0, np.float32)
+    expected = [executable.run(params, inputs=[x], particles=2, seed=4, step=s, threads=1) for s in range(4)]
+
+    @numba.njit
+    def serially(params, grad, empty, x, work, steps):
+        loss = np.float32(0)
+        for s in range(steps):
+            loss += fn(params, grad, empty, empty, 4, s, 0, 1.0, work, x)
+        return loss
+
+    grad = np.empty_like(params)
+    loss = serially(params, grad, empty, x, executable.workspace(x.shape[0], 2), 4)
+    assert loss == pytest.approx(sum(e.scalars["loss"] for e in expected), rel=1e-5)
+    np.testing.assert_array_equal(grad, expected[-1].grad)
+
+    w, v = executable.workspace(x.shape[0], 2)
+    ws, vs, grads = np.stack([w] * 4), np.stack([v] * 4), np.empty((4, params.size), np.float32)
+
+    @numba.njit(parallel=True)
+    def at_once(params, grads, empty, x, ws, vs):
+        for s in numba.prange(4):
+            fn(params, grads[s], empty, empty, 4, s, 0, 1.0, (ws[s], vs[s]), x)
+
+    at_once(params, grads, empty, x, ws, vs)
+    for s in range(4):
+        np.testing.assert_array_equal(grads[s], expected[s].grad)
+
+
+def test_memory_does_not_grow_with_rows():
+    executable = compile_request(graphs.request_of(graphs.GRAPHS["dense_layers"]()))
+    few, many = (executable.workspace(rows, 2)[0].size for rows in (10_000, 1_000_000))
+    assert many == few
+
+
+def test_a_run_repeats_bit_for_bit_and_returns_fresh_arrays():
+    g = graphs.GRAPHS["branches"]()
+    executable = compile_request(graphs.request_of(g))
+    params, inputs = graphs.data_of(g, "float32")
+    runs = [executable.run(params, inputs=list(inputs.values()), particles=2, seed=1, threads=2) for _ in range(2)]
+    np.testing.assert_array_equal(runs[0].grad, runs[1].grad)
+    assert runs[0].grad is not runs[1].grad and not np.shares_memory(runs[0].grad, runs[1].grad)

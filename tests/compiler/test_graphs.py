@@ -1,0 +1,38 @@
+"""Every test graph, compiled, against the interpreter: in one tile or many, on one thread or two, with row ids."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.compiler import graphs
+
+SOME_IDS = np.array([3, 4, 5, 9, 11, 12, 13, 20, *range(40, 69)])
+
+
+@pytest.mark.parametrize("name", graphs.GRAPHS)
+def test_float32(name):
+    graphs.check(graphs.GRAPHS[name](), "float32", ids=SOME_IDS)
+
+
+@pytest.mark.parametrize("name", ["dense_layers", "branches", "recurrent"])
+def test_threads_and_tiles(name, monkeypatch):
+    monkeypatch.setattr("ppl.compiler.memory.TILE_BYTES", 20_000)
+    graphs.check(graphs.GRAPHS[name](), "float64", threads=(1, 2))
+
+
+def test_everything_as_plain_python():
+    """The emitted source runs without Numba, too: all graphs, tile sizes, slabs and ids, in float64."""
+    env = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run([sys.executable, "-m", "tests.compiler.plain"], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_region_counts():
+    from ppl.compiler.executable import compile_request
+
+    counts = {"dense_layers": 1, "centred": 3, "two_plates": 3, "unplated": 0, "scalar_rebar": 0}
+    for name, regions in counts.items():
+        assert compile_request(graphs.request_of(graphs.GRAPHS[name]())).regions == regions, name
