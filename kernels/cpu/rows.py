@@ -99,7 +99,8 @@ def merge_slabs(out, at, array, start, size, stride, slabs, part, parts):
     target = out[at + lo : at + hi]
     first = array[start + lo : start + hi]
     if slabs == 1:
-        target[:] = first
+        for j in range(hi - lo):  # a slice assignment would bring in the text of its error message
+            target[j] = first[j]
         return
     second = array[start + stride + lo : start + stride + hi]
     for j in range(hi - lo):

@@ -191,7 +191,7 @@ class Emitter:
         lines.append("leave_single()")
         lines += self._merge(parallel)
         if self.n_aux:
-            lines.append(f"aux[:] = w[{self.aux_at} : {self.aux_at + self.n_aux}]")
+            lines += [f"for j in range({self.n_aux}):", f"    aux[j] = w[{self.aux_at} + j]"]
         return [*lines, f"return w[{len(self.plates)}]" if self.has_scalars else "return F(0.0)"]
 
     def _copies(self) -> list[tuple[str, str, int]]:
