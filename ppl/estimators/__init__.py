@@ -1,6 +1,6 @@
 """Gradient estimators, one per file, and the registry that law tests and the plan run over."""
 
-from ppl.estimators.base import Estimator, Support
+from ppl.estimators.base import Estimator, Hyper, Support
 from ppl.estimators.enumerate import Enumerate
 from ppl.estimators.none import NotNeeded
 from ppl.estimators.pathwise import Pathwise
@@ -13,4 +13,4 @@ REGISTRY: dict[str, type[Estimator]] = {
     e.__name__: e for e in (Enumerate, Pathwise, Rebar, ScoreFunction, Relaxed, StraightThrough)
 }
 
-__all__ = ["REGISTRY", "NotNeeded", "Support", *REGISTRY]
+__all__ = ["REGISTRY", "Hyper", "NotNeeded", "Support", *REGISTRY]
