@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from ppl.compiler.program import Settings
 
 
+SMALL_UNITS = 64
+"""Random units times particles up to which the particle count is compiled in, so that no loop is left."""
+
+VariantKey = tuple[str, tuple[str, ...], int | None]
+
+
 class Compiled:
     """Trace, graph, plan and executables of a program for one signature of event shapes and dtypes."""
 
@@ -36,8 +43,8 @@ class Compiled:
         )
         self.binder = Binder(trace, arguments, np.dtype(settings.dtype))
         self.layout = Layout(tuple((p.name, p.raw_shape) for p in trace.params.values()))
-        self._variants: dict[str, Variant] = {}
-        self._executables: dict[str, Executable] = {}
+        self._variants: dict[VariantKey, Variant] = {}
+        self._executables: dict[VariantKey, Executable] = {}
         self._lock = threading.RLock()
 
     @property
@@ -49,26 +56,42 @@ class Compiled:
         """Initial auxiliary vector."""
         return np.array(list(self.variant("gradient").aux_init.values()), self.settings.dtype)
 
-    def variant(self, key: str, sites: Sequence[str] = ()) -> Variant:
-        """The IR of one variant ("gradient", "value", "rows", "sample", "repeats")."""
-        name = key + ":" + ",".join(sites) if sites else key
+    def variant(self, key: str, sites: Sequence[str] = (), particles: int | None = None) -> Variant:
+        """The IR of one variant ("gradient", "value", "rows", "sample", "repeats").
+
+        `particles` fixes the number of particles of "gradient" or "value"; None leaves it to run time.
+        """
+        name = (key, tuple(sites), particles)
         if name in self._variants:
             return self._variants[name]
         with self._lock:
             if name not in self._variants:
-                self._variants[name] = self._build(key, sites)
+                self._variants[name] = self._build(key, sites, particles)
             return self._variants[name]
 
-    def _build(self, key: str, sites: Sequence[str]) -> Variant:
+    def _build(self, key: str, sites: Sequence[str], particles: int | None) -> Variant:
         plan = self.plan.estimators
         builders: dict[str, Callable[[], Variant]] = {
-            "gradient": lambda: build_gradient(self.graph, plan),
+            "gradient": lambda: build_gradient(self.graph, plan, particles=particles),
             "repeats": lambda: build_gradient(self.graph, plan, repeats=True),
-            "value": lambda: build_value(self.graph, plan),
+            "value": lambda: build_value(self.graph, plan, particles=particles),
             "rows": lambda: build_rows(self.graph, plan),
             "sample": lambda: build_sample(self.graph, sites),
         }
         return builders[key]()
+
+    @cached_property
+    def _units(self) -> float:
+        """Random units of the whole program, inf with run-time plates."""
+        if self.binder.plates:
+            return float("inf")
+        sizes = [n.type.event_size * math.prod(a.size or 1 for a in n.type.axes) for n in self.graph.samples]
+        return float(sum(sizes))
+
+    def static_particles(self, key: str, particles: int) -> int | None:
+        """The particle count to compile in: that of `ppl.compile` in small programs without run-time sizes."""
+        small = self._units * particles <= SMALL_UNITS
+        return particles if small and particles == self.settings.particles and key in ("gradient", "value") else None
 
     @property
     def hypers(self) -> tuple[str, ...]:
@@ -90,11 +113,11 @@ class Compiled:
     def _default_hypers(self) -> np.ndarray:
         return np.array(list(self.variant("gradient").hypers.values()), self.settings.dtype)
 
-    def request(self, key: str, sites: Sequence[str] = ()) -> Request:
+    def request(self, key: str, sites: Sequence[str] = (), particles: int | None = None) -> Request:
         """What a backend compiles for one variant."""
         from ppl.compiler.executable import Request
 
-        variant = self.variant(key, sites)
+        variant = self.variant(key, sites, particles)
         inputs = tuple((i.name, i.node.type) for i in self.binder.inputs)
         return Request(
             scalars=tuple(variant.scalars.items()),
@@ -107,16 +130,16 @@ class Compiled:
             inputs=inputs,
         )
 
-    def executable(self, key: str, sites: Sequence[str] = ()) -> Executable:
-        """The compiled variant."""
-        name = key + ":" + ",".join(sites) if sites else key
+    def executable(self, key: str, sites: Sequence[str] = (), particles: int | None = None) -> Executable:
+        """The compiled variant that serves calls with `particles` (default: those of `ppl.compile`)."""
+        count = self.settings.particles if particles is None else particles
+        name = (key, tuple(sites), self.static_particles(key, count))
         found = self._executables.get(name)
         if found is None:
             from ppl.compiler.executable import compile_request
 
             with self._lock:
-                request = self.request(key, sites)
-                found = compile_request(request, self.settings.dtype, self.settings.target)
+                found = compile_request(self.request(*name), self.settings.dtype, self.settings.target)
                 self._executables[name] = found
         return found
 

@@ -8,7 +8,7 @@ and the score terms are assembled into the surrogate whose gradient is the estim
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -58,11 +58,23 @@ class Expanded:
 
 
 class Expansion:
-    """One expansion of `graph` under `plan` (site name → estimator)."""
+    """One expansion of `graph` under `plan` (site name → estimator).
 
-    def __init__(self, graph: StochasticGraph, plan: Mapping[str, Estimator], mode: Mode, repeats: bool = False):
+    `particles` fixes the number of particles (one particle needs no axis); None leaves it to run time.
+    """
+
+    def __init__(
+        self,
+        graph: StochasticGraph,
+        plan: Mapping[str, Estimator],
+        mode: Mode,
+        repeats: bool = False,
+        particles: int | None = None,
+    ):
         self.graph, self.plan, self.mode = graph, plan, mode
         self.everywhere: tuple[Axis, ...] = (REPEATS,) if repeats else ()
+        self.particles = replace(PARTICLES, size=particles)
+        self.sampled: tuple[Axis, ...] = () if particles == 1 else (self.particles,)
         self.reducer = Reducer()
         self.env: dict[int, Node] = {}
         self.branches: dict[str, tuple[Branches, Node]] = {}
@@ -105,7 +117,7 @@ class Expansion:
             self.wrt[node.attrs["name"]] = leaf
             return leaf
         if node.op == "rowkey":
-            return make("rowkey", name=node.attrs["name"], axes=(*node.attrs["axes"], PARTICLES, *self.everywhere))
+            return make("rowkey", name=node.attrs["name"], axes=(*node.attrs["axes"], *self.sampled, *self.everywhere))
         if not node.args:
             return node
         args = [self.env[id(a)] for a in node.args]
@@ -134,7 +146,7 @@ class Expansion:
     def _uniforms(
         self, name: str, plates: tuple[Axis, ...], shapes: tuple[tuple[int, ...], ...], purpose: int
     ) -> tuple[Node, ...]:
-        return tuple(ops.noise(name, purpose + i, (*plates, PARTICLES), s) for i, s in enumerate(shapes))
+        return tuple(ops.noise(name, purpose + i, (*plates, *self.sampled), s) for i, s in enumerate(shapes))
 
     def _branch(
         self,
@@ -153,6 +165,7 @@ class Expansion:
             fresh=lambda shapes: self._uniforms(rn.name, plates, shapes, CONDITIONAL),
             aux=lambda key, spec: self._aux(rn.name, key, spec),
             option=self._option,
+            particles=self.particles,
         )
         made = estimator.expand(ctx)
         inherited = [c for p in dist.params.values() if p.type.branch for c in p.type.branch.copies if c != TRUNK]

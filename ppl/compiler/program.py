@@ -274,8 +274,8 @@ class Program:
         sites: Sequence[str] = (),
     ) -> tuple[Any, int]:
         compiled = self.prepare(*data)
-        executable = compiled.executable(key, sites)
         count = self.settings.particles if particles is None else int(particles)
+        executable = compiled.executable(key, sites, count)
         if key == "gradient" and count != self.settings.particles:
             self._check_particles(compiled, count)
         step = state.step if seed is None else 0

@@ -51,9 +51,11 @@ class Variant:
                 group[key] = next(queue)
 
 
-def build_gradient(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False) -> Variant:
+def build_gradient(
+    graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False, particles: int | None = None
+) -> Variant:
     """Loss, costs, gradients with respect to every parameter, and new auxiliary values."""
-    expanded = Expansion(graph, plan, "gradient", repeats).run()
+    expanded = Expansion(graph, plan, "gradient", repeats, particles).run()
     variant = _start(expanded)
     variant.stages["expand"] = {"loss": expanded.loss, "surrogate": expanded.surrogate}
     variant.aux_init = auxiliary_layout(expanded)
@@ -71,9 +73,11 @@ def build_gradient(graph: StochasticGraph, plan: Mapping[str, Estimator], repeat
     return _finish(variant)
 
 
-def build_value(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False) -> Variant:
+def build_value(
+    graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False, particles: int | None = None
+) -> Variant:
     """Loss and costs with true nodes."""
-    expanded = Expansion(graph, plan, "value", repeats).run()
+    expanded = Expansion(graph, plan, "value", repeats, particles).run()
     variant = _start(expanded)
     variant.stages["expand"] = {"loss": expanded.loss}
     return _finish(variant)
