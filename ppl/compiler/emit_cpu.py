@@ -18,7 +18,7 @@ from ppl.compiler.build import Builder
 from ppl.compiler.emit_loops import KernelWriter
 from ppl.compiler.emit_opaque import EMIT
 from ppl.compiler.layout import axis_size
-from ppl.compiler.memory import Memory
+from ppl.compiler.memory import Memory, all_steps
 from ppl.compiler.schedule import Cluster, Opaque, Stage
 
 HEAD = '''"""Program emitted by ppl for the CPU in {dtype}. Do not edit: the name of this file is a hash of its content."""
@@ -63,13 +63,14 @@ class Emitter:
         ids = [f"row0_{p}" for p in self.plates] + [f"ids_{p}" for p in self.plates]
         self.common = ["w", "v", "params", "grad", "out", "aux", "hyper", "seed", "step", *ids, *self.arrays]
 
-    def source(self) -> str:
+    def source(self, one: str = "") -> str:
         """The whole module."""
         parts = []
         for stage in self.stages:
             parts += self._stage(stage)
         parts.insert(0, head(self.dtype) + "".join(f"{line}\n" for line in self._imports()))
-        parts += [self._serial(), self._entry(), *self._parallel()]
+        parts += [one, self._serial()] if one else [self._serial()]
+        parts += [self._entry("both" if one else "serial"), *self._parallel()]
         return "\n\n\n".join(parts) + "\n"
 
     def _imports(self) -> list[str]:
@@ -85,11 +86,13 @@ class Emitter:
                 self.injected[name] = fn
         return lines
 
-    def straight(self, body: Sequence[str]) -> str:
-        """The module of a program that was unrolled."""
+    def straight(self, body: Sequence[str], general: bool) -> str:
+        """The module of a program that is unrolled, for one particle; with the `general` form behind it if asked."""
+        one = self._function("one", self._driver_arguments(), body, "The whole program for one particle, unrolled.")
+        if general:
+            return self.source(one)
         self.kernels = 1
-        serial = self._function("serial", self._driver_arguments(), body, "The whole program, unrolled.")
-        return "\n\n\n".join([head(self.dtype), serial, self._entry()]) + "\n"
+        return "\n\n\n".join([head(self.dtype), one, self._entry("one")]) + "\n"
 
     def _calls(self, stage: Stage, prefix: str, functions: list[str]) -> list[str]:
         """The statements of a stage's steps; their kernels are appended to `functions`."""
@@ -177,7 +180,8 @@ class Emitter:
 
     def _sequence(self, parallel: bool) -> list[str]:
         arguments = ", ".join(self.common)
-        lines = ["enter_single()"]
+        blas = any(isinstance(t, Opaque) and t.node.op == "gemm" for s in self.stages for t in all_steps(s))
+        lines = ["enter_single()"] if blas else []
         for stage in self.stages:
             if stage.row is None:
                 lines.append(f"{stage.name}({arguments})")
@@ -188,7 +192,7 @@ class Emitter:
                 lines += self._combine(stage)
             else:
                 lines.append(f"{stage.name}({arguments}, 0, 0, {rows})")
-        lines.append("leave_single()")
+        lines += ["leave_single()"] if blas else []
         lines += self._merge(parallel)
         if self.n_aux:
             lines += [f"for j in range({self.n_aux}):", f"    aux[j] = w[{self.aux_at} + j]"]
@@ -242,7 +246,7 @@ class Emitter:
     def _serial(self) -> str:
         return self._function("serial", self._driver_arguments(), self._sequence(False), "The program on one thread.")
 
-    def _entry(self) -> str:
+    def _entry(self, form: str = "serial") -> str:
         """The form for users' own nopython code: one scale, data arrays as they are, no row ids."""
         arrays = [f"{a}.reshape(-1)" for a in self.arrays]
         body = ["w, v = work", *self.counts]
@@ -250,7 +254,12 @@ class Emitter:
             body.append("w[0] = scale")
         ids = [*["row0" if i == 0 else "0" for i, _ in enumerate(self.plates)], *["v[:0]" for _ in self.plates]]
         target = "params, w[:0], grad" if self.sampling else "params, grad, w[:0]"
-        body.append(f"return serial({', '.join([target, 'aux, hyper, seed, step', *ids, 'w, v', *arrays])})")
+        passed = ", ".join([target, "aux, hyper, seed, step", *ids, "w, v", *arrays])
+        if form == "both":
+            counts = [i for i, name in enumerate(self.memory.header) if name.startswith("n_")]
+            single = " and ".join(f"v[{i}] == 1" for i in counts)
+            body += [f"if {single}:", f"    return one({passed})"]
+        body.append(f"return {'one' if form == 'one' else 'serial'}({passed})")
         arguments = ["params", "grad", "aux", "hyper", "seed", "step", "row0", "scale", "work", *self.arrays]
         lines = [f"@jit\ndef njit_entry({', '.join(arguments)}):", '    """Serial, for nopython callers."""']
         return "\n".join([*lines, *("    " + x for x in body)])

@@ -25,18 +25,21 @@ Entries = np.ndarray
 
 
 def _shape(node: Node) -> tuple[int, ...]:
-    return (*(a.size for a in node.type.axes), *node.type.shape)  # type: ignore[return-value]
+    """Shape of a value, with one particle where their number is known only at run time."""
+    return (*(1 if a.size is None else a.size for a in node.type.axes), *node.type.shape)
 
 
 def suits(outputs: Sequence[Node]) -> bool:
-    """Whether a program is small and static enough to be unrolled."""
+    """Whether a program, run with one particle, is small and static enough to be unrolled."""
     total = 0
     for node in topological(outputs):
         if node.op in ("loop", "get", "external", "rowkey", "gemm"):
             return False
-        if any(a.size is None or (a.kind is Kind.PLATE and a.size >= 256) for a in node.type.axes):
+        if any(a.size is None and a.kind is not Kind.PARTICLES for a in node.type.axes):
             return False
-        if node.op in ("size", "scale", "rowid") or (node.op == "input" and node.type.axes):
+        if node.op == "size" and node.attrs["axis"].kind is not Kind.PARTICLES:
+            return False
+        if node.op in ("scale", "rowid") or (node.op == "input" and node.type.axes):
             return False
         if node.op not in ("param", "input", "aux"):
             work = 4 if node.op == "noise" else 1
@@ -247,6 +250,7 @@ RULES: dict[str, Callable[[Straight, Node, list[Entries]], Entries]] = {
     "input": _input,
     "const": _const,
     "noise": _noise,
+    "size": lambda s, node, args: np.array("F(1.0)", object),
     "expand": _expand,
     "sum": _fold,
     "amax": _fold,

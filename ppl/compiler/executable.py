@@ -78,6 +78,7 @@ class Executable:
     array_layout: list[tuple[str, Type, Poly]]
     injected: Mapping[str, Any] = field(default_factory=dict)
     flops: Poly = field(default_factory=Poly)
+    unrolled: bool = False
 
     def __post_init__(self) -> None:
         self._module: Any = None
@@ -183,7 +184,9 @@ class Executable:
         hyper = self._none if hyper is None else hyper
         arguments = (params, grad, out, new_aux, hyper, np.uint64(seed & 0xFFFFFFFFFFFFFFFF), step,
                      *starts, *ids, w, v, *data)  # fmt: skip
-        if slabs == 1:
+        if self.unrolled and all(n == 1 for n in sizes.values()):
+            self.module.one(*arguments)
+        elif slabs == 1:
             self.module.serial(*arguments)
         else:
             self._parallel(arguments, slabs)
@@ -272,7 +275,8 @@ def compile_request(request: Request, dtype: str = "float32", target: str = "cpu
     offsets |= {("aux", n): o for n, o in _offsets(request.aux_layout)[0].items()}
     offsets |= {("hyper", n): i for i, n in enumerate(request.hypers)}
     n_aux = _offsets(request.aux_layout)[1] if request.aux else 0
-    small = emit_straight.suits(lowered)
+    unrolled = emit_straight.suits(lowered)
+    small = unrolled and not axes
     builder = Builder([] if small else [o.node for o in outputs], offsets)
     for name, _ in request.inputs:
         builder.inputs[name] = "x_" + identifier(name)
@@ -285,12 +289,13 @@ def compile_request(request: Request, dtype: str = "float32", target: str = "cpu
               for n, t in request.inputs if t.axes and t.axes[0].size is None]  # fmt: skip
     emitter = Emitter(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, bool(request.arrays),
                       bool(request.scalars))  # fmt: skip
-    if small:
-        source = emitter.straight(emit_straight.body(outputs, offsets, builder.inputs, dtype, n_aux, aux_at))
+    if unrolled:
+        body = emit_straight.body(outputs, offsets, builder.inputs, dtype, n_aux, aux_at)
+        source = emitter.straight(body, general=not small)
     else:
         source = emitter.source()
     return Executable(request, dtype, source, stages, memory, emitter.kernels, axes, plates, array_layout,
-                      emitter.injected, _work_estimate(stages))  # fmt: skip
+                      emitter.injected, _work_estimate(stages), unrolled)  # fmt: skip
 
 
 def _axes(nodes: Sequence[Node], request: Request) -> dict[str, Axis]:
