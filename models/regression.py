@@ -18,7 +18,7 @@ NOISE = 0.5
 
 
 @ppl.model
-def heteroscedastic(x, t):
+def heteroscedastic(x: Any, t: Any) -> None:
     """t ~ N(wᵀx, 1 + (vᵀx)²)."""
     w = ppl.param("w", ppl.init.zeros(), shape=x.shape[1])
     v = ppl.param("v", ppl.init.normal(0.1), shape=x.shape[1])

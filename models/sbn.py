@@ -21,7 +21,7 @@ LOWER, UPPER = 64, 32
 
 
 @ppl.model
-def generative(x):
+def generative(x: Any) -> None:
     """h² → h¹ → x."""
     prior = ppl.param("prior", 0.0, shape=(UPPER,))
     with ppl.plate("data", x) as x:
@@ -31,7 +31,7 @@ def generative(x):
 
 
 @ppl.model
-def guide(x):
+def guide(x: Any) -> None:
     """x → h¹ → h²."""
     with ppl.plate("data", x) as x:
         ppl.layers.chain(x, ppl.layers.BinaryUnits(LOWER), ppl.layers.BinaryUnits(UPPER), name="h", params="up")

@@ -20,7 +20,7 @@ TARGET = 0.499
 
 
 @ppl.model
-def toy():
+def toy() -> None:
     """(b - target)² for b ~ Bernoulli(σ(θ))."""
     logit = ppl.param("logit", 0.0)
     b = ppl.sample("b", Bernoulli(logits=logit))

@@ -20,7 +20,7 @@ HIDDEN, LATENT = 128, 16
 
 
 @ppl.model
-def generative(x):
+def generative(x: Any) -> None:
     """z → x."""
     with ppl.plate("data", x) as x:
         z = ppl.sample("z", Normal(np.zeros(LATENT), 1.0))
@@ -31,7 +31,7 @@ def generative(x):
 
 
 @ppl.model
-def guide(x):
+def guide(x: Any) -> None:
     """x → z."""
     with ppl.plate("data", x) as x:
         h = ppl.dense("encoder", x, HIDDEN, activation="tanh")

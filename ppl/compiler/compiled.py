@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +98,7 @@ class Compiled:
         """Names of run-time scalars in the order of the hyper vector."""
         return tuple(self.variant("gradient").hypers)
 
-    def hyper_vector(self, values: dict[str, float] | None, step: int) -> np.ndarray:
+    def hyper_vector(self, values: Mapping[str, float | Callable[[int], float]] | None, step: int) -> np.ndarray:
         """Defaults overridden by `values`, whose entries may be schedules of the step."""
         if not values:
             return self._default_hypers

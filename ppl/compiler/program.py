@@ -182,7 +182,7 @@ class Program:
         rows: Any = None,
         hyper: HyperValues | None = None,
     ) -> tuple[float, dict[str, np.ndarray]]:
-        """One stochastic loss and its gradient with respect to `state.params` (sums over rows, means over particles)."""
+        """One stochastic loss and its gradient in `state.params`: sums over rows, means over particles."""
         result, _ = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper)
         return result.scalars["loss"], state._layouts[0].split(result.grad)
 
@@ -283,7 +283,7 @@ class Program:
         result = executable.run(
             state._flat,
             state._aux,
-            compiled.hyper_vector(dict(hyper) if hyper else None, state.step),
+            compiled.hyper_vector(hyper, state.step),
             bound.arrays,
             rows=bound.rows,
             row_ids=bound.row_ids,

@@ -168,7 +168,8 @@ class RandomNode:
         for child in self.children:
             dist = child.dist
             if not (dist.relaxable if dist.discrete else dist.reparameterized):
-                return JUMP, f"'{child.name}' downstream, a {type(dist).__name__} that can be neither relaxed nor reparameterized"
+                kind = type(dist).__name__
+                return JUMP, f"'{child.name}' downstream, a {kind} that can be neither relaxed nor reparameterized"
         return _worst(self.dependent, [(c.node, f"cost '{c.name}'") for c in self.costs])
 
     def moving_support(self) -> list[str]:

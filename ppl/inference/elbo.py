@@ -89,7 +89,7 @@ def elbo(model: Model, guide: Model, kl: str = "auto", kl_weight: Any = 1.0) -> 
     """The negative ELBO as an objective to minimise: E_q[log q(z) - log p(x, z)].
 
     Latents match by name, plates, event shape and dtype; one that is unmatched on either side is an error, unless the
-    guide's node says `aux=True`. -log p, log q or KL are separate costs per site, named `-log p(z)`, `log q(z)`, `KL(z)`.
+    guide's node says `aux=True`. Every term is a cost of its own, named `-log p(z)`, `log q(z)` or `KL(z)`.
 
     Parameters
     ----------

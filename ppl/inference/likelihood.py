@@ -56,7 +56,8 @@ class Likelihood:
             known = [s.name for s in trace.random_sites()]
             raise ModelError(f"likelihood: no latent named '{name}' to marginalise; latents: {known}")
         if site.dist.support_size() == float("inf"):
-            raise ModelError(f"likelihood: '{name}' ({site.where}) is a {type(site.dist).__name__}, not of finite support")
+            kind = type(site.dist).__name__
+            raise ModelError(f"likelihood: '{name}' ({site.where}) is a {kind}, which has no finite support")
         site.estimator = Marginalize()
         return site
 
