@@ -29,7 +29,7 @@ def parser(doc: str | None, **defaults: Any) -> argparse.ArgumentParser:
 
 
 def estimator(name: str) -> Any:
-    """An estimator by the name of its class, "auto" for the compiler's choice, or e.g. "ScoreFunction:leave_one_out"."""
+    """An estimator by class name, optionally with an option ("ScoreFunction:leave_one_out"), or "auto"."""
     head, _, option = name.partition(":")
     if head == "auto":
         return "auto"

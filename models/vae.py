@@ -45,7 +45,9 @@ def decode(program: Any, state: Any, z: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-(h @ p["logits.weight"] + p["logits.bias"])))
 
 
-def train(rows: np.ndarray, epochs: int = 50, batch_size: int = 100, lr: float = 1e-3, seed: int = 0) -> tuple[Any, Any]:
+def train(
+    rows: np.ndarray, epochs: int = 50, batch_size: int = 100, lr: float = 1e-3, seed: int = 0
+) -> tuple[Any, Any]:
     """Compile and fit; returns (program, fit)."""
     program = ppl.compile(ppl.elbo(generative, guide), data=rows)
     optimizer = ppl.optim.Adam(lr)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.compiler.bind import Binder
-from ppl.compiler.variants import Variant, build_gradient, build_rows, build_sample, build_value
 from ppl.compiler.plan import Plan, make_plan
 from ppl.compiler.state import Layout
+from ppl.compiler.variants import Variant, build_gradient, build_rows, build_sample, build_value
 from ppl.errors import DataError
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir.simplify import simplify

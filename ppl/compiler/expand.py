@@ -77,7 +77,7 @@ class Expansion:
         self.sampled: tuple[Axis, ...] = () if particles == 1 else (self.particles,)
         self.reducer = Reducer()
         self.env: dict[int, Node] = {}
-        self.branches: dict[str, tuple[Branches, Node]] = {}
+        self.branches: dict[str, Branches] = {}
         self.own: dict[str, tuple[Node, ...]] = {}
         self.aux: dict[str, AuxVariable] = {}
         self.hypers: dict[str, float] = dict(graph.trace.hypers)
@@ -175,7 +175,7 @@ class Expansion:
             value = dist.draw(*uniforms)
         else:
             value = self._assemble(rn, dist, estimator, made, inherited, uniforms)
-        self.branches[rn.name] = (made, value)
+        self.branches[rn.name] = made
         return value
 
     def _assemble(
@@ -256,7 +256,7 @@ class Expansion:
 
     def _score_term(self, name: str, costs: dict[str, Node]) -> tuple[Node, Advantages] | None:
         rn = self.graph[name]
-        made, value = self.branches[name]
+        made = self.branches[name]
         if made.score is None or not rn.costs:
             return None
         downstream = [costs[c.name] for c in rn.costs]

@@ -33,7 +33,7 @@ class Settings:
     target: str
 
 
-def compile(  # noqa: A001
+def compile(
     objective: Any,
     estimators: Requested = "auto",
     allow_bias: bool = False,

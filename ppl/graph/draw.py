@@ -79,7 +79,7 @@ def layered_layout(graph: nx.DiGraph) -> dict[str, tuple[float, float]]:
     positions: dict[str, tuple[float, float]] = {}
     for level in sorted(layers):
         centre = {n: _mean([positions[p][0] for p in graph.predecessors(n) if p in positions]) for n in layers[level]}
-        names = sorted(layers[level], key=lambda n: centre[n])  # noqa: B023
+        names = sorted(layers[level], key=lambda n: centre[n])
         for i, name in enumerate(names):
             positions[name] = (i - (len(names) - 1) / 2, -float(level))
     return positions
