@@ -42,7 +42,7 @@ class ScoreFunction(Estimator):
         """The support must not move with a learnable parameter."""
         moving = node.moving_support()
         if moving:
-            return Support(False, f"its learnable {', '.join(moving)} moves the support: the score misses the edge")
+            return Support(False, f"the support moves with the learnable {', '.join(moving)}, which the score misses")
         return Support(True, "needs only the log-density")
 
     def validate(self, particles: int) -> str | None:
