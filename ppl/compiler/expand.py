@@ -134,6 +134,7 @@ class Expansion:
         params = [self.env[id(a)] for a in rn.node.args]
         axes = union_axes(*(p.type.axes for p in params))
         dist = rn.dist.with_params(tuple(ops.expand(p, [a for a in axes if a.kind is Kind.BRANCH]) for p in params))
+        dist.event_mask = None  # a mask drops units from costs, but all of them are drawn, so all of them score
         estimator = self.plan.get(rn.name, NotNeeded())
         if self.mode != "sample" and isinstance(estimator, Enumerate):
             return self._enumerate(rn, dist)

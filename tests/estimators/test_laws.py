@@ -116,9 +116,7 @@ def test_relaxed_matches_the_gradient_of_the_relaxed_cost(name, node, points):
     assert_matches(sampler, graph.exact({node: ("relaxed", 0.7)}))
 
 
-@pytest.mark.parametrize(
-    ("name", "node", "points"), [c for c in RELAXED if c[0] in ("toy", "two_layers", "rows")]
-)
+@pytest.mark.parametrize(("name", "node", "points"), [c for c in RELAXED if c[0] in ("toy", "two_layers", "rows")])
 def test_hard_relaxed_matches_its_own_formula(name, node, points):
     graph = _at(name, 20001 if points > 4000 else 601)
     sampler = Sampler(graph, {node: Relaxed(temperature=0.7, hard=True), **_others(graph, node)})
@@ -301,9 +299,7 @@ def test_rule_2_weights_between_layers_get_gradient_from_the_trunk_only():
     trunk."""
     graph = LAWS["three_layers"]()
     _, rebar = Sampler(graph, {"b1": Rebar(), "b2": ScoreFunction(), "b3": ScoreFunction()})(500, seed=4)
-    _, score = Sampler(graph, {"b1": ScoreFunction(), "b2": ScoreFunction(), "b3": ScoreFunction()})(
-        500, seed=4
-    )
+    _, score = Sampler(graph, {"b1": ScoreFunction(), "b2": ScoreFunction(), "b3": ScoreFunction()})(500, seed=4)
     for name in ("w2", "w3"):
         np.testing.assert_allclose(rebar[name], score[name], atol=1e-12)
     assert np.abs(rebar["a"] - score["a"]).max() > 0.01
@@ -414,7 +410,31 @@ def test_normal_chain_under_the_cost_exp_prefers_no_estimator_in_the_mean():
     graph = Graph(model, arrays(mu=1.0), points=4001)
     for estimator in (ScoreFunction(), Pathwise()):
         assert_unbiased(graph, {"z": estimator})
-    score, path = (
-        Sampler(graph, {"z": e})(40_000, seed=1)[1]["mu"].var() for e in (ScoreFunction(), Pathwise())
-    )
+    score, path = (Sampler(graph, {"z": e})(40_000, seed=1)[1]["mu"].var() for e in (ScoreFunction(), Pathwise()))
     np.testing.assert_allclose([score, path], [0.077, 0.94], rtol=0.05)
+
+
+@pytest.mark.parametrize("particles", [1, 3])
+def test_the_density_that_is_sampled_is_the_whole_one_also_under_a_mask(particles):
+    """`dist.mask(m)` drops units from log-densities in costs; samples, and so their gradients, keep all units."""
+
+    @ppl.model
+    def model():
+        dist = Bernoulli(logits=ppl.param("a", np.zeros(2))).mask(np.array([True, False]))
+        b = ppl.sample("b", dist)
+        ppl.cost("loss", (b[0] + 2 * b[1] - 0.7) ** 2)
+
+    def loss(p):
+        q = 1 / (1 + np.exp(-p["a"]))
+        weights = {(i, j): (q[0] if i else 1 - q[0]) * (q[1] if j else 1 - q[1]) for i in (0, 1) for j in (0, 1)}
+        return sum(w * (i + 2 * j - 0.7) ** 2 for (i, j), w in weights.items())
+
+    graph = Graph(model, arrays(a=[0.3, -0.6]), loss=loss)
+    for estimator in (ScoreFunction(), Rebar(), Enumerate()):
+        assert_unbiased(graph, {"b": estimator}, particles=particles)
+
+
+def test_leave_one_out_below_and_beside_enumeration():
+    plan = {"b1": Enumerate(), "b2": ScoreFunction("leave_one_out")}
+    for name in ("two_layers", "skip_and_tied", "costs_upstream"):
+        assert_unbiased(LAWS[name](), plan, particles=3)

@@ -60,9 +60,7 @@ def _over(axis: Axis, array: np.ndarray, dtype: str | None = None) -> Node:
     return ops.distribute(ops.const(array, dtype), axis)
 
 
-def _relaxation(
-    dist: Distribution, temperature: float, hard: bool, points: int, axis_of: AxisOf
-) -> tuple[Node, Node]:
+def _relaxation(dist: Distribution, temperature: float, hard: bool, points: int, axis_of: AxisOf) -> tuple[Node, Node]:
     """The relaxed value over a grid of its noise, and the noise's weights."""
     one_hot = dist.unit_rank == 1
     low, high = (-4.0, 20.0) if one_hot else (-30.0, 30.0)
@@ -76,11 +74,7 @@ def _relaxation(
     if not hard:
         return soft, _over(axis, weight)
     fixed = at_base(z)
-    true = (
-        ops.one_hot(ops.argmax(fixed), dist.event_shape[-1])
-        if one_hot
-        else ops.cast(ops.less(0.0, fixed), "float")
-    )
+    true = ops.one_hot(ops.argmax(fixed), dist.event_shape[-1]) if one_hot else ops.cast(ops.less(0.0, fixed), "float")
     return ops.add(true, ops.sub(soft, at_base(soft))), _over(axis, weight)
 
 
@@ -141,6 +135,7 @@ def expected_loss(trace: Trace, points: int = 401, surrogates: Mapping[str, Surr
         if node.op == "sample":
             site = node.attrs["site"]
             dist = site.dist.with_params(tuple(env[id(a)] for a in node.args))
+            dist.event_mask = None
             made: list[Axis] = []
 
             def axis_of(n: int) -> Axis:
@@ -180,9 +175,7 @@ def _expectation(x: Node, weights: dict[Axis, Node]) -> Node:
     return x
 
 
-def central_differences(
-    loss: Callable[[dict[str, np.ndarray]], float], params: dict[str, np.ndarray], h: float = 1e-5
-):
+def central_differences(loss: Callable[[dict[str, np.ndarray]], float], params: dict[str, np.ndarray], h: float = 1e-5):
     """{name: gradient} of a plain function of parameters."""
     grads = {}
     for name, value in params.items():
