@@ -23,7 +23,7 @@ NUMPY_DTYPES = {"int": np.dtype(np.int64), "bool": np.dtype(np.bool_)}
 class Check:
     """A condition on a data argument: integers below `bound`, or no NaN and values in [0, 1] if `unit`.
 
-    Entries where the argument `mask` is false are exempt.
+    Entries where the argument `mask` is false are exempt; `whole_rows`: it has one truth value a row.
     """
 
     name: str
@@ -31,6 +31,14 @@ class Check:
     bound: int | None = None
     mask: str | None = None
     unit: bool = False
+    whole_rows: bool = False
+
+    def counting(self, wrong: np.ndarray, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Where an entry is wrong and not masked out."""
+        if self.mask is None:
+            return wrong
+        mask = arrays[self.mask].astype(bool)
+        return wrong & (mask.reshape(-1, *(1,) * (wrong.ndim - 1)) if self.whole_rows else mask)
 
 
 @dataclass
@@ -59,6 +67,8 @@ class Binder:
 
     def bind(self, data: Sequence[Any], rows: Any = None, total_rows: Any = None, check: bool = True) -> Bound:
         """Convert `data` (in argument order) and work out plate sizes, global rows and scales."""
+        if len(data) != len(self.arguments):
+            raise DataError(f"the program needs its data: pass {', '.join(self.arguments)}")
         if not self.inputs:
             return NOTHING
         given = dict(zip(self.arguments, data, strict=True))
@@ -81,8 +91,9 @@ class Binder:
         if spec.plate is not None:
             n = sizes.setdefault(spec.plate.name, len(array))
             if n != len(array):
+                first = next(i.name for i in self.inputs if i.plate is not None and i.plate.name == spec.plate.name)
                 raise DataError(
-                    f"plate '{spec.plate.name}': argument '{spec.name}' has {len(array)} rows, an earlier one {n}"
+                    f"plate '{spec.plate.name}': argument '{spec.name}' has {len(array)} rows, '{first}' has {n}"
                 )
         return array
 
@@ -91,8 +102,10 @@ class Binder:
             array = arrays[check.name]
             if check.bound is not None:
                 if array.size and (array.min() < 0 or array.max() >= check.bound):
-                    bad = array[(array < 0) | (array >= check.bound)].flat[0]
-                    raise DataError(f"argument '{check.name}' holds {bad}, outside 0 … {check.bound - 1} ({check.why})")
+                    wrong = check.counting((array < 0) | (array >= check.bound), arrays)
+                    if wrong.any():
+                        problem = f"holds {array[wrong][0]}, outside 0 … {check.bound - 1}"
+                        raise DataError(f"argument '{check.name}' {problem} ({check.why})")
             else:
                 self._check_floats(check, array, arrays)
 
@@ -102,8 +115,7 @@ class Binder:
             wrong = np.isnan(array)
         if check.unit and array.size and not (array.min() >= 0 and array.max() <= 1):
             wrong = ~((array >= 0) & (array <= 1))
-        if check.mask is not None:
-            wrong &= arrays[check.mask].astype(bool)
+        wrong = check.counting(wrong, arrays)
         if wrong.any():
             at = tuple(int(i) for i in np.argwhere(wrong)[0])
             problem = f"is {array[at]} at {at}"
@@ -112,6 +124,9 @@ class Binder:
             raise DataError(f"argument '{check.name}' {problem}; {check.why} expects {expected}{hint}")
 
     def _rows(self, arrays: tuple[np.ndarray, ...], sizes: dict[str, int], rows: Any, total_rows: Any) -> Bound:
+        for option, value in (("rows", rows), ("total_rows", total_rows)):
+            if isinstance(value, Mapping) and (unknown := sorted(set(value) - set(sizes))):
+                raise DataError(f"{option}= names plate {unknown}; the data open {sorted(sizes)}")
         ids: dict[str, Any] = {}
         scales: dict[str, float] = {}
         totals: dict[str, int] = {}
@@ -121,22 +136,35 @@ class Binder:
             total = total_rows if total is None and i == 0 and not isinstance(total_rows, Mapping) else total
             own = rows.get(axis.name) if isinstance(rows, Mapping) else (rows if i == 0 else None)
             ids[axis.name] = _row_ids(own, n, axis.name)
-            totals[axis.name] = n if total is None else int(total)
+            totals[axis.name] = n if total is None else _total(total, n, axis.name)
             scales[axis.name] = 1.0 if total is None or n == 0 else totals[axis.name] / n
         return Bound(arrays, sizes, ids, scales, totals)
 
 
 def _row_ids(rows: Any, n: int, plate: str) -> Any:
+    """The first of consecutive dataset rows, or all of them as an array."""
     if rows is None:
         return 0
     if isinstance(rows, slice):
-        rows = np.arange(rows.start or 0, (rows.start or 0) + n)
-    if isinstance(rows, (int, np.integer)):
-        return int(rows)
-    ids = np.ascontiguousarray(rows, dtype=np.int64)
-    if ids.shape != (n,):
+        start, step = rows.start or 0, 1 if rows.step is None else rows.step
+        ids = np.arange(start, start + n * step if rows.stop is None else rows.stop, step)
+    elif isinstance(rows, (int, np.integer)):
+        ids = np.asarray(rows)[None]
+    else:
+        ids = np.asarray(rows)
+        if ids.dtype.kind not in "iu":
+            raise DataError(f"rows= is the first dataset row, a slice or an array of whole numbers, not {rows!r}")
+    if not isinstance(rows, (int, np.integer)) and ids.shape != (n,):
         raise DataError(f"rows= names {ids.size} dataset rows, but plate '{plate}' has {n}")
-    return ids
+    if ids.size and ids.min() < 0:
+        raise DataError(f"rows= holds dataset row {ids.min()}; rows are counted from 0")
+    return int(rows) if isinstance(rows, (int, np.integer)) else np.ascontiguousarray(ids, dtype=np.int64)
+
+
+def _total(total: Any, n: int, plate: str) -> int:
+    if not isinstance(total, (int, np.integer)) or total < n:
+        raise DataError(f"total_rows={total!r}: plate '{plate}' alone is given {n} rows of them")
+    return int(total)
 
 
 def _leaf(node: Node) -> Node | None:
@@ -152,16 +180,20 @@ def _find_checks(trace: Trace):  # type: ignore[no-untyped-def]
         leaf = _leaf(site.observed) if site.kind is SiteKind.OBSERVED and site.observed is not None else None
         if leaf is None:
             continue
+        mask = _leaf(site.mask) if site.mask is not None else None
+        whole_rows = mask is not None and mask.type.shape == () and bool(mask.type.axes) and leaf.type.shape != ()
+        if site.mask is not None and (mask is None or mask.type.shape not in ((), leaf.type.shape)):
+            continue  # a computed mask: which entries count is known only inside the program
+        name, masked = leaf.attrs["name"], None if mask is None else mask.attrs["name"]
+        kind = type(site.dist).__name__
         if isinstance(site.dist, Categorical):
             classes = next(iter(site.dist.params.values())).type.shape[-1]
-            yield Check(leaf.attrs["name"], f"observed by '{site.name}', a Categorical", bound=classes)
+            yield Check(name, f"observed by '{site.name}', a {kind}", classes, masked, whole_rows=whole_rows)
+        elif leaf.type.dtype == "int" and isinstance(site.dist, (Bernoulli, OneHotCategorical)):
+            yield Check(name, f"observed by '{site.name}', a {kind}", 2, masked, whole_rows=whole_rows)
         elif leaf.type.dtype == "float":
-            mask = _leaf(site.mask) if site.mask is not None else None
-            name = mask.attrs["name"] if mask is not None and mask.type.shape == leaf.type.shape else None
-            if site.mask is not None and name is None:
-                continue  # a computed mask: which entries count is known only inside the program
             unit = isinstance(site.dist, (Bernoulli, OneHotCategorical))
-            yield Check(leaf.attrs["name"], f"observed node '{site.name}'", mask=name, unit=unit)
+            yield Check(name, f"observed node '{site.name}'", None, masked, unit, whole_rows)
     for node in topological(nodes):
         if node.op == "take":
             leaf = _leaf(node.args[1])

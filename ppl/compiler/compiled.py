@@ -12,7 +12,7 @@ import numpy as np
 
 from ppl.compiler.bind import Binder
 from ppl.compiler.plan import Plan, make_plan
-from ppl.compiler.state import Layout
+from ppl.compiler.state import Layout, State
 from ppl.compiler.variants import Variant, build_gradient, build_rows, build_sample, build_value
 from ppl.errors import DataError
 from ppl.graph.stochastic import StochasticGraph
@@ -47,7 +47,22 @@ class Compiled:
         self._executables: dict[VariantKey, Executable] = {}
         self._lock = threading.RLock()
 
-    @property
+    def check_state(self, state: State) -> None:
+        """Raise a DataError unless the vectors of `state` are this program's: kernels read them unchecked."""
+        if not isinstance(state, State):
+            raise DataError(f"the first argument is a State (from program.init or a fit), not {type(state).__name__}")
+        params, aux = state._layouts
+        if params is not self.layout and params != self.layout:
+            raise DataError(f"the state has {_listed(params)}; the program, {_listed(self.layout)}")
+        if aux is not self.aux_layout and aux != self.aux_layout:
+            raise DataError(
+                f"the state has auxiliary {_listed(aux)}; the program, {_listed(self.aux_layout)}: "
+                "they belong to the estimators, so begin with program.init(seed, params=...)"
+            )
+        if state._flat.dtype != self.binder.dtype:
+            raise DataError(f"the state is {state._flat.dtype}, the program {self.binder.dtype}")
+
+    @cached_property
     def aux_layout(self) -> Layout:
         """Layout of the auxiliary vector."""
         return Layout(tuple((name, ()) for name in self.variant("gradient").aux_init))
@@ -155,10 +170,14 @@ def simplify_trace(trace: Trace) -> None:
         site.node = next(simplified)
 
 
-def signature(data: Sequence[Any]) -> tuple[Any, ...]:
+def _listed(layout: Layout) -> str:
+    return "parameters " + (", ".join(f"{name} {shape}" for name, shape in layout.shapes) or "none")
+
+
+def signature(names: Sequence[str], data: Sequence[Any]) -> tuple[Any, ...]:
     """What decides whether data needs another trace: event shapes, ranks and kinds of dtype."""
     parts = []
-    for value in data:
-        spec = as_spec(value)
+    for name, value in zip(names, data, strict=True):
+        spec = as_spec(value, name)
         parts.append((spec.shape[1:], len(spec.shape), spec.dtype.kind))
     return tuple(parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from ppl.errors import DataError, EstimatorError
 from ppl.inference.objective import Objective, as_objective
 from ppl.ir.show import show
 from ppl.lang.params import constrained, initial_value, unconstrained
-from ppl.lang.trace import SiteKind, Trace
+from ppl.lang.trace import Param, SiteKind, Trace
 
 HyperValues = Mapping[str, float | Callable[[int], float]]
 
@@ -83,6 +84,7 @@ class Program:
         self.objective, self.settings = objective, settings
         self._compiled: dict[Any, Compiled] = {}
         self._latest: Compiled | None = None
+        self._lock = threading.RLock()
 
     # --- preparation -----------------------------------------------------------------------------------------------
 
@@ -102,14 +104,24 @@ class Program:
         if len(data) != len(self.argument_names):
             names = ", ".join(self.argument_names) or "none"
             raise DataError(f"the program takes {len(self.argument_names)} data arguments ({names}); {len(data)} given")
-        key = signature(data)
+        key = signature(self.argument_names, data)
         found = self._compiled.get(key)
         if found is None:
-            trace = self.objective.trace(dict(zip(self.argument_names, data, strict=True)))
-            found = Compiled(trace, self.argument_names, self.settings)
-            self._compiled[key] = found
+            with self._lock:
+                found = self._compiled.get(key) or self._trace(data)
+                self._compiled[key] = found
         self._latest = found
         return found
+
+    def _trace(self, data: Sequence[Any]) -> Compiled:
+        trace = self.objective.trace(dict(zip(self.argument_names, data, strict=True)))
+        return Compiled(trace, self.argument_names, self.settings)
+
+    def _of(self, state: State) -> Compiled:
+        """What was prepared for data that `state` fits, the latest first."""
+        latest = self.prepare()
+        fitting = (c for c in (latest, *self._compiled.values()) if c.layout == state._layouts[0])
+        return next(fitting, latest)
 
     def init(self, seed: int, *data: Any, params: Mapping[str, Any] | None = None) -> State:
         """The initial state. `params` gives constrained values for some parameters.
@@ -122,7 +134,7 @@ class Program:
         if unknown:
             raise DataError(f"no parameter named {unknown}; the program has {sorted(compiled.trace.params)}")
         raw = {
-            name: unconstrained(p, np.broadcast_to(given[name], p.shape)) if name in given else initial_value(p, seed)
+            name: _given_value(p, given[name]) if name in given else initial_value(p, seed)
             for name, p in compiled.trace.params.items()
         }
         flat = compiled.layout.join(raw, self.settings.dtype)
@@ -130,7 +142,9 @@ class Program:
 
     def params(self, state: State) -> dict[str, np.ndarray]:
         """Constrained parameter values."""
-        declared = self.prepare().trace.params
+        compiled = self._of(state)
+        compiled.check_state(state)
+        declared = compiled.trace.params
         return {name: np.array(constrained(declared[name], raw)) for name, raw in state.params.items()}
 
     def ravel(self, state: State) -> np.ndarray:
@@ -251,7 +265,7 @@ class Program:
         Arrays have axes (particles, *plates, *event) when particles are asked for, else (*plates, *event).
         """
         known = _sites(self.prepare(*data).trace)
-        wanted = tuple(known if sites is None else sites)
+        wanted = tuple(known if sites is None else [sites] if isinstance(sites, str) else sites)
         unknown = sorted(set(wanted) - set(known))
         if unknown:
             raise DataError(f"no site named {unknown}; the program has {known}")
@@ -274,7 +288,8 @@ class Program:
         sites: Sequence[str] = (),
     ) -> tuple[Any, int]:
         compiled = self.prepare(*data)
-        count = self.settings.particles if particles is None else int(particles)
+        compiled.check_state(state)
+        count = self.settings.particles if particles is None else _count(particles)
         executable = compiled.executable(key, sites, count)
         if key == "gradient" and count != self.settings.particles:
             self._check_particles(compiled, count)
@@ -386,6 +401,25 @@ class Program:
 
 def _sites(trace: Trace) -> tuple[str, ...]:
     return tuple(n for n, s in trace.sites.items() if s.kind is not SiteKind.SCORED and s.node is not None)
+
+
+def _given_value(param: Param, value: Any) -> np.ndarray:
+    """The unconstrained start of a parameter from a constrained value that its shape broadcasts."""
+    given = np.asarray(value, np.float64)
+    try:
+        full = np.broadcast_to(given, param.shape)
+    except ValueError:
+        shapes = f"has shape {given.shape}, the program expects {param.shape}"
+        raise DataError(f"parameter '{param.name}' {shapes}") from None
+    if not np.isfinite(full).all():
+        raise DataError(f"parameter '{param.name}': the given value is not finite")
+    return unconstrained(param, full)
+
+
+def _count(particles: Any) -> int:
+    if not isinstance(particles, (int, np.integer)) or particles < 1:
+        raise DataError(f"particles= must be a whole number of at least 1, not {particles!r}")
+    return int(particles)
 
 
 def _particles_first(array: np.ndarray, type_: Any, k: int, asked: int | None) -> np.ndarray:

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -181,6 +182,16 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) ->
 
 
 def load_state(path: str | os.PathLike[str]) -> State:
-    """Read a state written by `State.save`."""
-    with np.load(path, allow_pickle=False) as arrays:
-        return unpack_state(arrays)
+    """Read a state written by `State.save`.
+
+    Raises
+    ------
+    DataError : the file is something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return unpack_state(arrays)
+    except FileNotFoundError:
+        raise
+    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{os.fspath(path)} is not a state that State.save wrote") from error

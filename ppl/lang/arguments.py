@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.errors import ModelError
+from ppl.errors import DataError, ModelError
 from ppl.ir.node import Node, make
 from ppl.ir.types import Axis
 from ppl.lang.context import current, dtype_name
@@ -54,9 +54,12 @@ def as_spec(example: Any, name: str = "") -> ArgumentSpec:
     """The spec of an example array (or a spec itself)."""
     if isinstance(example, ArgumentSpec):
         return example
-    array = np.asarray(example)
+    try:
+        array = np.asarray(example)
+    except ValueError:
+        raise DataError(f"data argument {name!r} is not an array: its rows have different lengths") from None
     if array.dtype.kind not in "fiub":
-        raise ModelError(f"data argument {name!r} has dtype {array.dtype}, which is not a number type")
+        raise DataError(f"data argument {name!r} has dtype {array.dtype}, which is not a number type")
     return ArgumentSpec(array.shape, array.dtype)
 
 

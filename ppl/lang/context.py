@@ -18,7 +18,7 @@ import numpy as np
 from ppl.errors import ModelError
 from ppl.ir.node import Node
 from ppl.ir.types import Axis, Kind
-from ppl.lang.source import user_line
+from ppl.lang.source import raised_at, user_line
 from ppl.lang.trace import Site, Trace
 
 _local = threading.local()
@@ -151,9 +151,20 @@ def trace_model(
             raise ModelError(
                 f"model {function.__name__!r} needs data argument {name!r}, of which no example was given"
             )
-    with tracing(Context(trace, substitute=substitute or {}, allow_obs=allow_obs)):
+    with tracing(Context(trace, substitute=substitute or {}, allow_obs=allow_obs)), locating_errors():
         trace.returned = function(*positional, **bound)
     return trace
+
+
+@contextmanager
+def locating_errors() -> Iterator[None]:
+    """Add the user's line to a ModelError that does not name one, e.g. one of a distribution's parameters."""
+    try:
+        yield
+    except ModelError as error:
+        if "\n  at " in str(error) or "\n  first at " in str(error) or "\n  guide at " in str(error):
+            raise
+        raise type(error)(f"{error}\n  at {raised_at(error)}").with_traceback(error.__traceback__) from None
 
 
 def dtype_name(dtype: Any) -> str:

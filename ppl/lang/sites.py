@@ -136,8 +136,10 @@ def _observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:
         _cast_obs(site, lift(f"node {name!r}: obs", ops.as_node, obs).node), f"node {name!r}: obs"
     )
     if node.type.shape != dist.event_shape:
+        whole = getattr(obs, "name", None) in context.trace.arguments and not node.type.axes
+        hint = f"; open a plate over the rows of {obs.name!r} to observe them one by one" if whole else ""
         raise ShapeError(
-            f"node {name!r}: obs has event shape {node.type.shape}, the distribution {dist.event_shape}\n"
+            f"node {name!r}: obs has event shape {node.type.shape}, the distribution {dist.event_shape}{hint}\n"
             f"  at {line}"
         )
     node = ops.expand(node, context.axes)

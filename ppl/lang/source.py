@@ -6,6 +6,7 @@ import contextlib
 import linecache
 import os
 import sys
+from types import FrameType
 
 import numpy as np
 
@@ -24,6 +25,20 @@ def user_line() -> str:
     frame = sys._getframe(1)
     while is_internal(frame.f_code.co_filename) and frame.f_back is not None:
         frame = frame.f_back
-    filename, number = frame.f_code.co_filename, frame.f_lineno
+    return _shown(frame, frame.f_lineno)
+
+
+def raised_at(error: BaseException) -> str:
+    """The innermost line outside of ppl in the traceback of `error`."""
+    found, traceback = "", error.__traceback__
+    while traceback is not None:
+        if not is_internal(traceback.tb_frame.f_code.co_filename):
+            found = _shown(traceback.tb_frame, traceback.tb_lineno)
+        traceback = traceback.tb_next
+    return found or user_line()
+
+
+def _shown(frame: FrameType, number: int) -> str:
+    filename = frame.f_code.co_filename
     code = linecache.getline(filename, number, frame.f_globals).strip()
     return f"{os.path.basename(filename)}:{number}" + (f": {code}" if code else "")

@@ -5,7 +5,7 @@ import pytest
 
 import ppl
 from ppl import Normal
-from ppl.errors import ModelError, ShapeError
+from ppl.errors import DataError, ModelError, ShapeError
 from ppl.ir.interpret import Env, evaluate
 from ppl.ir.types import Axis, Kind
 from ppl.lang import trace_model
@@ -46,7 +46,7 @@ def test_specs():
         ppl.spec((3, None))
     with pytest.raises(ModelError, match="not a number type"):
         ppl.spec((3,), dtype="U1")
-    with pytest.raises(ModelError, match="data argument 'x' has dtype <U1"):
+    with pytest.raises(DataError, match="data argument 'x' has dtype <U1"):
         trace(lambda x: None, x=np.array(["a"]))
 
 

@@ -88,9 +88,9 @@ def test_replace_changes_what_is_named_and_nothing_else(program):
     moved = state.replace(step=4, seed=9, opt={"m": np.ones(2)})
     assert (moved.step, moved.seed, state.step, state.seed) == (4, 9, 0, 0)
     assert same(moved.params, state.params) and state.opt is None
-    with pytest.raises(DataError, match="no field.*stpe"):
+    with pytest.raises(DataError, match=r"no field.*stpe"):
         state.replace(stpe=1)
-    with pytest.raises(DataError, match="missing.*chol"):
+    with pytest.raises(DataError, match=r"missing.*chol"):
         state.replace(params={"p": np.zeros(())})
 
 
