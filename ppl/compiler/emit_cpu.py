@@ -63,15 +63,22 @@ class Emitter:
         ids = [f"row0_{p}" for p in self.plates] + [f"ids_{p}" for p in self.plates]
         self.common = ["w", "v", "params", "grad", "out", "aux", "hyper", "seed", "step", *ids, *self.arrays]
 
+    def head(self) -> str:
+        """Docstring, imports and types of the module."""
+        return head(self.dtype)
+
     def source(self, one: str = "") -> str:
-        """The whole module."""
+        """The whole module; `one` is the unrolled form for one particle, if there is one."""
         parts = []
         for stage in self.stages:
             parts += self._stage(stage)
-        parts.insert(0, head(self.dtype) + "".join(f"{line}\n" for line in self._imports()))
-        parts += [one, self._serial()] if one else [self._serial()]
-        parts += [self._entry("both" if one else "serial"), *self._parallel()]
-        return "\n\n\n".join(parts) + "\n"
+        parts.insert(0, self.head() + "".join(f"{line}\n" for line in self._imports()))
+        parts += [one] if one else []
+        return "\n\n\n".join([*parts, *self.drivers(one)]) + "\n"
+
+    def drivers(self, one: str) -> list[str]:
+        """The functions that run all stages."""
+        return [self._serial(), self._entry("both" if one else "serial"), *self._parallel()]
 
     def _imports(self) -> list[str]:
         """Imports of external functions that can be imported; the others go to `injected`."""
@@ -92,7 +99,11 @@ class Emitter:
         if general:
             return self.source(one)
         self.kernels = 1
-        return "\n\n\n".join([head(self.dtype), one, self._entry("one")]) + "\n"
+        return "\n\n\n".join([self.head(), one, *self.single()]) + "\n"
+
+    def single(self) -> list[str]:
+        """What stands behind the unrolled form if there is no other."""
+        return [self._entry("one")]
 
     def _calls(self, stage: Stage, prefix: str, functions: list[str]) -> list[str]:
         """The statements of a stage's steps; their kernels are appended to `functions`."""

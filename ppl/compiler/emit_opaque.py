@@ -112,7 +112,7 @@ def noise(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     """Fill a tile with the uniforms of its rows."""
     node, value = step.node, step.target
     ids, start, first, count, base, per_row = _rows(value, row)
-    key = f"mix(U(seed), U({node_hash(node.attrs['name']):#x}))"
+    key = f"U(mix(U(seed), U({node_hash(node.attrs['name']):#x})))"
     fill = "fill_rows_f32" if dtype == "float32" else "fill_rows_f64"
     at, time, purpose = start_of(value, row), _time(node, builder), node.attrs["purpose"]
 
@@ -134,7 +134,7 @@ def rowkey(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     """Keys for external functions."""
     node, value = step.node, step.target
     ids, start, first, count, base, per_row = _rows(value, row)
-    key = f"mix(U(seed), U({node_hash(node.attrs['name']):#x}))"
+    key = f"U(mix(U(seed), U({node_hash(node.attrs['name']):#x})))"
     at = start_of(value, row)
     lines = _repeated(base, at, value, row, lambda at: (
         f"row_keys(v[{at} :], {ids}, {start}, {first}, {count}, {base}, {per_row}, {key}, step)"))  # fmt: skip

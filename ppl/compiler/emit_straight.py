@@ -107,7 +107,7 @@ def _const(s: Straight, node: Node, args: list[Entries]) -> Entries:
 
 
 def _noise(s: Straight, node: Node, args: list[Entries]) -> Entries:
-    key = s._local(node, f"mix(U(seed), U({node_hash(node.attrs['name']):#x}))", "key")
+    key = s._local(node, f"U(mix(U(seed), U({node_hash(node.attrs['name']):#x})))", "key")
     size = int(np.prod(_shape(node)))
     purpose = node.attrs["purpose"]
     return s._each(node, [f"{s.uniform}({e}, {key}, 0, step, {purpose})" for e in range(size)])

@@ -14,53 +14,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ppl.compiler import cache, emit_straight
-from ppl.compiler.build import Builder
-from ppl.compiler.emit_cpu import Emitter
+from ppl.compiler import cache
 from ppl.compiler.layout import Poly, axis_size, identifier
-from ppl.compiler.lower import lower
-from ppl.compiler.memory import Memory, plan
-from ppl.compiler.schedule import Output, Stage, schedule
-from ppl.ir import ops
-from ppl.ir.node import Node, topological
+from ppl.compiler.memory import Memory
+from ppl.compiler.request import Request, Result, offsets_of
+from ppl.compiler.schedule import Stage
 from ppl.ir.types import Axis, Kind, Type
 
-Layout = tuple[tuple[str, tuple[int, ...]], ...]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What to compute: outputs by kind, and the order and shapes that define the flat vectors."""
-
-    scalars: tuple[tuple[str, Node], ...] = ()
-    grads: tuple[tuple[str, Node], ...] = ()
-    aux: tuple[tuple[str, Node], ...] = ()
-    arrays: tuple[tuple[str, Node], ...] = ()
-    params: Layout = ()
-    aux_layout: Layout = ()
-    hypers: tuple[str, ...] = ()
-    inputs: tuple[tuple[str, Type], ...] = ()
-
-
-class Result(NamedTuple):
-    """What a run gives: scalar outputs by name, the flat gradient, the flat new aux vector, and the arrays."""
-
-    scalars: dict[str, float]
-    grad: np.ndarray
-    aux: np.ndarray
-    arrays: dict[str, np.ndarray]
-
-
-def _offsets(layout: Layout) -> tuple[dict[str, int], int]:
-    out, at = {}, 0
-    for name, shape in layout:
-        out[name] = at
-        at += int(np.prod(shape, dtype=np.int64))
-    return out, at
+__all__ = ["Executable", "Request", "Result", "compile_request"]
 
 
 @dataclass(eq=False)
@@ -84,8 +49,8 @@ class Executable:
         self._module: Any = None
         self._local = threading.local()
         self.float = np.dtype(self.dtype).type
-        self.n_params = _offsets(self.request.params)[1]
-        self.n_aux = _offsets(self.request.aux_layout)[1]
+        self.n_params = offsets_of(self.request.params)[1]
+        self.n_aux = offsets_of(self.request.aux_layout)[1]
         self._names = [n for n, _ in self.request.scalars]
         self._empty = np.zeros(0, np.int64)
         self._none = np.zeros(0, self.float)
@@ -176,34 +141,34 @@ class Executable:
             array = isinstance(given, np.ndarray)
             starts.append(0 if given is None or array else int(given))
             ids.append(np.ascontiguousarray(given, np.int64) if array else self._empty)
-            if total_rows is not None and plate in total_rows:
-                v[self.memory.header.index(f"total_{identifier(plate)}")] = total_rows[plate]
+            total = sizes.get(f"n_{plate}", 1) if total_rows is None else total_rows.get(plate, 1)
+            v[self.memory.header.index(f"total_{plate}")] = total
         new_aux = self._none if aux is None else np.array(aux, self.float)
         grad = np.empty(self.n_params if self.request.grads else 0, self.float)
         out = np.empty(self._out_size(sizes), self.float) if self.request.arrays else self._none
         hyper = self._none if hyper is None else hyper
         arguments = (params, grad, out, new_aux, hyper, np.uint64(seed & 0xFFFFFFFFFFFFFFFF), step,
                      *starts, *ids, w, v, *data)  # fmt: skip
-        if self.unrolled and all(n == 1 for n in sizes.values()):
-            self.module.one(*arguments)
-        elif slabs == 1:
-            self.module.serial(*arguments)
-        else:
-            self._parallel(arguments, slabs)
+        self._call(arguments, slabs, sizes)
         first = len(self.plates)
         scalars = dict(zip(self._names, w[first : first + len(self._names)].tolist(), strict=True))
         if not update_aux and aux is not None:
             new_aux = np.array(aux, self.float)
         return Result(scalars, grad, new_aux, self._arrays(out, sizes) if self.request.arrays else {})
 
-    def _parallel(self, arguments: tuple[Any, ...], slabs: int) -> None:
-        from ppl.kernels.cpu.threads import parallel_region
+    def _call(self, arguments: tuple[Any, ...], slabs: int, sizes: Mapping[str, int]) -> None:
+        if self.unrolled and all(n == 1 for n in sizes.values()):
+            self.module.one(*arguments)
+        elif slabs == 1:
+            self.module.serial(*arguments)
+        else:
+            from ppl.kernels.cpu.threads import parallel_region
 
-        with parallel_region():
-            self.module.parallel(*arguments, slabs)
+            with parallel_region():
+                self.module.parallel(*arguments, slabs)
 
     def _data(self, x: Any, t: Type) -> np.ndarray:
-        dtype = {"float": self.float, "int": None, "bool": np.bool_}[t.dtype]
+        dtype = {"float": self.float, "int": np.int64, "bool": np.bool_}[t.dtype]
         array = np.ascontiguousarray(x, dtype)
         return array.reshape(-1)
 
@@ -262,107 +227,25 @@ class Executable:
         return arrays
 
 
+class CudaExecutable(Executable):
+    """A compiled request on a CUDA device: one thread per row, which is a slab of its own."""
+
+    def _slabs(self, sizes: dict[str, int], threads: int | None) -> int:
+        rows = [axis_size(s.row).evaluate(sizes) for s in self.stages if s.row is not None]
+        return max(rows, default=1)
+
+    def _call(self, arguments: tuple[Any, ...], slabs: int, sizes: Mapping[str, int]) -> None:
+        from ppl.kernels.cuda.launch import on_device
+
+        straight = self.unrolled and all(n == 1 for n in sizes.values())
+        on_device(self.module.launch_one if straight else self.module.launch, arguments, slabs)
+
+
 def compile_request(request: Request, dtype: str = "float32", target: str = "cpu") -> Executable:
     """Compile `request` for a target; the machine code is made (or read from the disk cache) at the first call."""
-    if target != "cpu":
-        raise NotImplementedError(f"target {target!r}")
-    nodes = [n for group in (request.scalars, request.grads, request.aux, request.arrays) for _, n in group]
-    lowered = lower([ops.cast(n, "float") if n.type.dtype != "float" else n for n in nodes])
-    axes = _axes([*nodes], request)
-    plates = [identifier(a.name) for a in axes.values() if a.kind is Kind.PLATE]
-    outputs, array_layout, aux_at, floats = _outputs(request, iter(lowered), len(plates))
-    offsets = {("param", n): o for n, o in _offsets(request.params)[0].items()}
-    offsets |= {("aux", n): o for n, o in _offsets(request.aux_layout)[0].items()}
-    offsets |= {("hyper", n): i for i, n in enumerate(request.hypers)}
-    n_aux = _offsets(request.aux_layout)[1] if request.aux else 0
-    unrolled = emit_straight.suits(lowered)
-    small = unrolled and not axes
-    builder = Builder([] if small else [o.node for o in outputs], offsets)
-    for name, _ in request.inputs:
-        builder.inputs[name] = "x_" + identifier(name)
-    stages = [] if small else schedule(outputs, builder)
-    header = [f"n_{identifier(a)}" for a in axes] + [f"total_{p}" for p in plates]
-    header += [f"tile_{s.name}" for s in stages if s.row is not None]
-    memory = plan(stages, builder, header, floats)
-    arrays = [builder.inputs[n] for n, _ in request.inputs]
-    counts = [f"v[{list(axes).index(t.axes[0].name)}] = {builder.inputs[n]}.shape[0]"
-              for n, t in request.inputs if t.axes and t.axes[0].size is None]  # fmt: skip
-    emitter = Emitter(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, bool(request.arrays),
-                      bool(request.scalars))  # fmt: skip
-    if unrolled:
-        body = emit_straight.body(outputs, offsets, builder.inputs, dtype, n_aux, aux_at)
-        source = emitter.straight(body, general=not small)
-    else:
-        source = emitter.source()
-    return Executable(request, dtype, source, stages, memory, emitter.kernels, axes, plates, array_layout,
-                      emitter.injected, _work_estimate(stages), unrolled)  # fmt: skip
+    from ppl.compiler.assemble import EMITTERS, assemble
 
-
-def _axes(nodes: Sequence[Node], request: Request) -> dict[str, Axis]:
-    """Axes whose length is known only at run time."""
-    found: dict[str, Axis] = {}
-    stack = list(nodes)
-    while stack:
-        for node in topological(stack):
-            for axis in (*node.type.axes, *((node.attrs["axis"],) if node.op in ("size", "rowid") else ())):
-                if axis.size is None:
-                    found[axis.name] = axis
-            if node.op == "loop":
-                body = node.attrs["body"]
-                stack = [*stack, *body.outputs] if body.outputs[0] not in stack else stack
-        break
-    for _, t in request.inputs:
-        for axis in t.axes:
-            if axis.size is None:
-                found[axis.name] = axis
-    return dict(sorted(found.items(), key=lambda item: item[1].order))
-
-
-def _outputs(request: Request, lowered: Any, first: int) -> tuple[list[Output], list[tuple[str, Type, Poly]], int, int]:
-    """Where every output is written."""
-    outputs, at = [], first
-    for name, _ in request.scalars:
-        outputs.append(Output(name, next(lowered), "w", Poly.of(at)))
-        at += 1
-    where = _offsets(request.params)[0]
-    for name, _ in request.grads:
-        outputs.append(Output(name, next(lowered), "grad", Poly.of(where[name])))
-    where, n_aux = _offsets(request.aux_layout)
-    for name, _ in request.aux:
-        outputs.append(Output(name, next(lowered), "w", Poly.of(at + where[name])))
-    layout, start = [], Poly()
-    for name, node in request.arrays:
-        size = Poly.of(node.type.event_size)
-        for axis in node.type.axes:
-            size = size * axis_size(axis)
-        outputs.append(Output(name, next(lowered), "out", start, rows=True))
-        layout.append((name, node.type, size))
-        start = start + size
-    return outputs, layout, at, at + n_aux
-
-
-def _work_estimate(stages: Sequence[Stage]) -> Poly:
-    """Rough number of operations of the row regions."""
-    total = Poly()
-    for stage in stages:
-        for step in stage.steps if stage.row is not None else ():
-            for op in getattr(step, "ops", ()):
-                size = Poly.of(4)
-                for dim in op.domain:
-                    size = size * dim.size
-                total = total + size
-            node = getattr(step, "node", None)
-            if node is not None:
-                total = total + _opaque_work(node)
-    return total
-
-
-def _opaque_work(node: Node) -> Poly:
-    size = Poly.of(4 * node.type.event_size)
-    for axis in node.type.axes:
-        size = size * axis_size(axis)
-    if node.op == "gemm":
-        for x in node.attrs["inner"]:
-            length = axis_size(x) if not isinstance(x, str) else node.args[0].type.shape[node.attrs["a"].index(x)]
-            size = size * length
-    return size
+    if target not in EMITTERS:
+        raise ValueError(f"target {target!r} is not one of {sorted(EMITTERS)}")
+    kind = CudaExecutable if target == "cuda" else Executable
+    return kind(request, dtype, **assemble(request, dtype, target))

@@ -73,10 +73,10 @@ def data_of(g: Graph, dtype: str, rows: int = ROWS) -> tuple[np.ndarray, dict[st
 
 
 def check(g: Graph, dtype: str = "float64", particles: int = 2, repeats: int = 2, rows: int = ROWS,
-          threads: tuple[int, ...] = (1,), ids: np.ndarray | None = None):  # fmt: skip
+          threads: tuple[int, ...] = (1,), ids: np.ndarray | None = None, target: str = "cpu"):  # fmt: skip
     """Compile `g`, run it, compare everything with the interpreter; returns the executable."""
     request = request_of(g)
-    executable = compile_request(request, dtype)
+    executable = compile_request(request, dtype, target)
     params, inputs = data_of(g, dtype, rows)
     named, at = {}, 0
     for name, shape in g.params.items():

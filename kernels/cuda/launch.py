@@ -1,0 +1,24 @@
+"""Moving a program's arrays to the device and back around its launches."""
+
+import numpy as np
+from numba import cuda
+
+THREADS = 64
+
+
+def grid(n):
+    """Launch configuration for at least `n` threads."""
+    return max(1, -(-n // THREADS)), THREADS
+
+
+def on_device(launch, arguments, slabs):
+    """Call ``launch(arguments on the device, slabs)`` and copy every array back that it may have written."""
+    passed = [_moved(x) if isinstance(x, np.ndarray) else x for x in arguments]
+    launch(*passed, slabs)
+    for host, there in zip(arguments, passed, strict=True):
+        if isinstance(host, np.ndarray) and host.size and host.flags.writeable:
+            there.copy_to_host(host)
+
+
+def _moved(x):
+    return cuda.to_device(x) if x.size else cuda.device_array(1, x.dtype)[:0]

@@ -1,0 +1,113 @@
+"""Noise, ids, products and sums inside CUDA kernels: what `ppl.kernels.cpu.rows` and `.blas` are on the CPU.
+
+A first version: one thread does the work of one row, element by element.
+"""
+
+import numpy as np
+from numba import cuda
+
+from ppl.kernels.scalar.noise import mix, uniform_f32, uniform_f64
+
+u64, i64, f32 = np.uint64, np.int64, np.float32
+
+
+def device(fn):
+    """A function that kernels call."""
+    return cuda.jit(device=True)(fn)
+
+
+@device
+def _row(ids, start, first, i):
+    return ids[start + i] if ids.shape[0] > 0 else first + i
+
+
+@device
+def fill_rows_f32(out, ids, start, first, n, base, per_row, key, time, step, purpose):
+    """Uniforms of `n` rows of `per_row` elements each."""
+    for i in range(n):
+        element = (base + _row(ids, start, first, i)) * per_row
+        for j in range(per_row):
+            out[i * per_row + j] = uniform_f32(element + j, key, time, step, purpose)
+
+
+@device
+def fill_rows_f64(out, ids, start, first, n, base, per_row, key, time, step, purpose):
+    """As `fill_rows_f32`."""
+    for i in range(n):
+        element = (base + _row(ids, start, first, i)) * per_row
+        for j in range(per_row):
+            out[i * per_row + j] = uniform_f64(element + j, key, time, step, purpose)
+
+
+@device
+def row_ids(out, ids, start, first, n):
+    """Global ids of `n` rows."""
+    for i in range(n):
+        out[i] = _row(ids, start, first, i)
+
+
+@device
+def row_keys(out, ids, start, first, n, base, per_row, key, step):
+    """64-bit keys of `n` rows of `per_row` elements each, as int64."""
+    for i in range(n):
+        row = base + _row(ids, start, first, i)
+        for k in range(per_row):
+            out[i * per_row + k] = i64(mix(key, (u64(row * per_row + k) << u64(32)) + u64(step)))
+
+
+@device
+def mix_time(out, time):
+    """Mix the time of a loop into keys."""
+    for i in range(out.shape[0]):
+        out[i] = i64(mix(u64(out[i]), u64(time)))
+
+
+@device
+def _product(ta, tb, m, n, k, a, lda, b, ldb, add, c, ldc):
+    for i in range(m):
+        for j in range(n):
+            total = c[i * ldc + j] if add else c[i * ldc + j] - c[i * ldc + j]
+            for q in range(k):
+                total += a[q * lda + i if ta else i * lda + q] * b[j * ldb + q if tb else q * ldb + j]
+            c[i * ldc + j] = total
+
+
+@device
+def gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+    """C = A B (beta = 0) or C += A B, by the thread that calls it."""
+    if beta == 0:
+        for i in range(m):
+            for j in range(n):
+                c[i * ldc + j] = 0
+    _product(ta, tb, m, n, k, a, lda, b, ldb, True, c, ldc)
+
+
+gemm_f64 = gemm_f32
+
+
+@device
+def add_slabs(array, start, size, stride, slabs, j):
+    """Add entry `j` of the accumulators of slabs 1, 2, ... to that of slab 0."""
+    if j < size:
+        total = array[start + j]
+        for s in range(1, slabs):
+            total += array[start + s * stride + j]
+        array[start + j] = total
+
+
+@device
+def max_slabs(array, start, size, stride, slabs, j):
+    """Maximum of entry `j` over slabs, into slab 0."""
+    if j < size:
+        for s in range(1, slabs):
+            array[start + j] = max(array[start + j], array[start + s * stride + j])
+
+
+@device
+def merge_slabs(out, at, array, start, size, stride, slabs, j):
+    """Write the sum over slabs of entry `j` of an accumulator to ``out[at + j]``."""
+    if j < size:
+        total = array[start + j]
+        for s in range(1, slabs):
+            total += array[start + s * stride + j]
+        out[at + j] = total

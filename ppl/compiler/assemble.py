@@ -1,0 +1,83 @@
+"""Putting the compiler's stages together: lower, schedule, lay out memory, emit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ppl.compiler import emit_straight
+from ppl.compiler.build import Builder
+from ppl.compiler.emit_cpu import Emitter
+from ppl.compiler.emit_cuda import CudaEmitter
+from ppl.compiler.layout import Poly, axis_size, identifier
+from ppl.compiler.lower import lower
+from ppl.compiler.memory import plan
+from ppl.compiler.request import Request, offsets_of, output_places, run_time_axes
+from ppl.compiler.schedule import Stage, schedule
+from ppl.ir import ops
+from ppl.ir.node import Node
+from ppl.ir.types import Kind
+
+EMITTERS: dict[str, type[Emitter]] = {"cpu": Emitter, "cuda": CudaEmitter}
+
+
+def assemble(request: Request, dtype: str, target: str) -> dict[str, Any]:
+    """Compile `request` to source; returns the fields of an `Executable`."""
+    nodes = [n for group in (request.scalars, request.grads, request.aux, request.arrays) for _, n in group]
+    lowered = lower([ops.cast(n, "float") if n.type.dtype != "float" else n for n in nodes])
+    axes = run_time_axes([*nodes], request)
+    plates = [identifier(a.name) for a in axes.values() if a.kind is Kind.PLATE]
+    outputs, array_layout, aux_at, floats = output_places(request, iter(lowered), len(plates))
+    offsets = {("param", n): o for n, o in offsets_of(request.params)[0].items()}
+    offsets |= {("aux", n): o for n, o in offsets_of(request.aux_layout)[0].items()}
+    offsets |= {("hyper", n): i for i, n in enumerate(request.hypers)}
+    n_aux = offsets_of(request.aux_layout)[1] if request.aux else 0
+    unrolled = emit_straight.suits(lowered)
+    small = unrolled and not axes
+    builder = Builder([] if small else [o.node for o in outputs], offsets)
+    for name, _ in request.inputs:
+        builder.inputs[name] = "x_" + identifier(name)
+    stages = [] if small else schedule(outputs, builder)
+    header = [f"n_{identifier(a)}" for a in axes] + [f"total_{p}" for p in plates]
+    header += [f"tile_{s.name}" for s in stages if s.row is not None]
+    memory = plan(stages, builder, header, floats)
+    arrays = [builder.inputs[n] for n, _ in request.inputs]
+    counts = [f"v[{list(axes).index(t.axes[0].name)}] = {builder.inputs[n]}.shape[0]"
+              for n, t in request.inputs if t.axes and t.axes[0].size is None]  # fmt: skip
+    emitter = EMITTERS[target](stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, bool(request.arrays),
+                      bool(request.scalars))  # fmt: skip
+    if unrolled:
+        body = emit_straight.body(outputs, offsets, builder.inputs, dtype, n_aux, aux_at)
+        source = emitter.straight(body, general=not small)
+    else:
+        source = emitter.source()
+    return {"source": source, "stages": stages, "memory": memory, "kernels": emitter.kernels, "axes": axes,
+            "plates": plates, "array_layout": array_layout, "injected": emitter.injected,
+            "flops": _work_estimate(stages), "unrolled": unrolled}  # fmt: skip
+
+
+def _work_estimate(stages: Sequence[Stage]) -> Poly:
+    """Rough number of operations of the row regions."""
+    total = Poly()
+    for stage in stages:
+        for step in stage.steps if stage.row is not None else ():
+            for op in getattr(step, "ops", ()):
+                size = Poly.of(4)
+                for dim in op.domain:
+                    size = size * dim.size
+                total = total + size
+            node = getattr(step, "node", None)
+            if node is not None:
+                total = total + _opaque_work(node)
+    return total
+
+
+def _opaque_work(node: Node) -> Poly:
+    size = Poly.of(4 * node.type.event_size)
+    for axis in node.type.axes:
+        size = size * axis_size(axis)
+    if node.op == "gemm":
+        for x in node.attrs["inner"]:
+            length = axis_size(x) if not isinstance(x, str) else node.args[0].type.shape[node.attrs["a"].index(x)]
+            size = size * length
+    return size

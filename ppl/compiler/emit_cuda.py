@@ -1,0 +1,87 @@
+"""The CUDA emitter: the stages and kernels of `emit_cpu`, as device functions, with another driver.
+
+A row region is one launch with a thread per row; every thread is a slab of its own, with its own accumulators, which a
+second launch adds up, one thread per entry. Unplated stages run on one thread. This is the seam, not yet fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ppl.compiler.emit_cpu import Emitter
+from ppl.compiler.layout import axis_size
+
+CUDA_HEAD = '''"""Program emitted by ppl for CUDA in {dtype}. Do not edit: the name of this file is a hash of its content."""
+
+import numpy as np
+from numba import cuda
+
+from ppl.kernels.cuda.launch import grid
+from ppl.kernels.cuda.rows import device as jit
+from ppl.kernels.cuda.rows import add_slabs, fill_rows_{bits}, gemm_{bits}, max_slabs, merge_slabs, mix_time
+from ppl.kernels.cuda.rows import row_ids, row_keys
+from ppl.kernels.scalar import {bits} as m
+from ppl.kernels.scalar.noise import mix, uniform_{bits}
+
+F, I, U = np.{dtype}, np.int64, np.uint64
+INF, NAN = F(np.inf), F(np.nan)
+'''
+
+
+class CudaEmitter(Emitter):
+    """Writes one program for CUDA."""
+
+    def head(self) -> str:
+        """Docstring, imports and types."""
+        return CUDA_HEAD.format(dtype=self.dtype, bits="f32" if self.dtype == "float32" else "f64")
+
+    def drivers(self, one: str) -> list[str]:
+        """Kernels around the stage functions, and the host function that launches them."""
+        parts, calls = [], []
+        common, given = ", ".join(self.common), ", ".join([*self._driver_arguments(), "slabs"])
+        for stage in self.stages:
+            name = f"launch_{stage.name}"
+            if stage.row is None:
+                calls.append(f"{name}[1, 1]({common})")
+                parts.append(f"@cuda.jit\ndef {name}({common}):\n    {stage.name}({common})")
+                continue
+            rows = str(axis_size(stage.row))
+            calls.append(f"{name}[grid({rows})]({common}, {rows})")
+            body = ["row = cuda.grid(1)", "if row < rows:", f"    {stage.name}({common}, row, row, row + 1)"]
+            parts.append(self._kernel(name, f"{common}, rows", body))
+            sums = self._sums(self._combine(stage), common)
+            if sums:
+                parts.append(self._kernel(f"{name}_sums", f"{common}, slabs", ["j = cuda.grid(1)", *sums]))
+                calls.append(f"{name}_sums[grid({self._largest()})]({common}, {rows})")
+        merges = self._sums([x for x in self._merge(False)], common)
+        merges += [f"if j == 0:\n        for i in range({self.n_aux}):\n            aux[i] = w[{self.aux_at} + i]"]
+        parts.append(self._kernel("launch_outputs", f"{common}, slabs", ["j = cuda.grid(1)", *merges]))
+        calls.append(f"launch_outputs[grid({self._largest()})]({common}, slabs)")
+        sizes = [f"{n} = int(v[{i}])" for i, n in enumerate(self.memory.header) if n.startswith("n_")]
+        body = "\n".join("    " + x for x in [*sizes, *calls])
+        parts.append(f'def launch({given}):\n    """Run the program on device arrays."""\n{body}')
+        return [*parts, *self.single()] if one else parts
+
+    def single(self) -> list[str]:
+        """Launching the unrolled form."""
+        given, inner = ", ".join([*self._driver_arguments(), "slabs"]), ", ".join(self._driver_arguments())
+        return [
+            f"@cuda.jit\ndef one_kernel({inner}):\n    one({inner})",
+            f'def launch_one({given}):\n    """Run the unrolled program."""\n    one_kernel[1, 1]({inner})',
+        ]
+
+    def _largest(self) -> str:
+        sizes = [value.extent().constant or 1 for s in self.stages for value in s.accumulators]
+        return str(max([*sizes, 1]))
+
+    def _sums(self, lines: Sequence[str], common: str) -> list[str]:
+        """The serial sums of the CPU driver, one entry per thread."""
+        out = []
+        for line in lines:
+            call = line.replace(", 1, 0, 1)", ", slabs, j)")
+            out.append(call if call != line else line[:-1] + ", j)")
+        return out
+
+    def _kernel(self, name: str, arguments: str, body: Sequence[str]) -> str:
+        lines = [*self._definitions(body, "0"), *body]
+        return "\n".join([f"@cuda.jit\ndef {name}({arguments}):", *("    " + x for x in lines)])
