@@ -49,8 +49,6 @@ class Compiled:
 
     def check_state(self, state: State) -> None:
         """Raise a DataError unless the vectors of `state` are this program's: kernels read them unchecked."""
-        if not isinstance(state, State):
-            raise DataError(f"the first argument is a State (from program.init or a fit), not {type(state).__name__}")
         params, aux = state._layouts
         if params is not self.layout and params != self.layout:
             raise DataError(f"the state has {_listed(params)}; the program, {_listed(self.layout)}")

@@ -287,6 +287,8 @@ class Program:
         check: bool = True,
         sites: Sequence[str] = (),
     ) -> tuple[Any, int]:
+        if not isinstance(state, State):
+            raise DataError(f"the first argument is a State (from program.init or a fit), not {type(state).__name__}")
         compiled = self.prepare(*data)
         compiled.check_state(state)
         count = self.settings.particles if particles is None else _count(particles)
