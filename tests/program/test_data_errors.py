@@ -201,10 +201,10 @@ def test_other_event_shapes_are_other_programs_whose_states_do_not_mix():
 def test_what_is_not_a_state_file_is_refused(tmp_path):
     path = tmp_path / "x.npz"
     path.write_bytes(b"nonsense")
-    with pytest.raises(DataError, match="is not a state that State.save wrote"):
+    with pytest.raises(DataError, match=r"is not a state that State.save wrote"):
         ppl.load_state(path)
     np.savez(path, a=np.ones(2))
-    with pytest.raises(DataError, match="is not a state that State.save wrote"):
+    with pytest.raises(DataError, match=r"is not a state that State.save wrote"):
         ppl.load_state(path)
     with pytest.raises(FileNotFoundError):
         ppl.load_state(tmp_path / "none.npz")

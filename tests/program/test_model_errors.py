@@ -202,7 +202,7 @@ def test_what_is_no_objective_says_what_to_do():
         ppl.compile(silent)
     with pytest.raises(ModelError, match=r"'observes' observes y.*ppl.elbo\(model, guide\) or ppl.likelihood\(model\)"):
         ppl.compile(observes)
-    with pytest.raises(ModelError, match="takes a @ppl.model"):
+    with pytest.raises(ModelError, match=r"takes a @ppl.model"):
         ppl.compile(lambda: None)
     with pytest.raises(ModelError, match="'silent' observes nothing"):
         ppl.compile(ppl.likelihood(silent))

@@ -1,0 +1,158 @@
+"""`program.njit` and its siblings inside the user's own `@njit` loops and `prange`.
+
+A workspace is written to, so it is an argument of the user's function: Numba freezes arrays taken from outside.
+"""
+
+import numba
+import numpy as np
+import pytest
+
+import ppl
+from tests.program.programs import data, mixed_program, same, toy_program, units_program
+
+SEED, STEPS, RATE = 5, 30, 0.1
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_users_sgd_loop_is_step_by_step_the_programs(dtype):
+    program = toy_program(dtype)
+    state = program.init(SEED)
+    params, grad, aux, hyper = program.arrays(state)
+    step_fn, work, rate = program.njit, program.workspace(), np.dtype(dtype).type(RATE)
+
+    @numba.njit
+    def train(params, grad, aux, hyper, work, steps):
+        loss = 0.0
+        for t in range(steps):
+            loss = step_fn(params, grad, aux, hyper, SEED, t, 0, 1.0, work)
+            for i in range(params.size):
+                params[i] -= rate * grad[i]
+        return loss
+
+    loss = train(params, grad, aux, hyper, work, STEPS)
+    for _ in range(STEPS):
+        expected, grads, state = program.step(state)
+        state = state.replace(params={k: v - rate * grads[k] for k, v in state.params.items()})
+    assert loss == expected
+    assert params.tobytes() == program.ravel(state).tobytes()
+    assert aux.tobytes() == state._aux.tobytes()
+
+
+def test_a_users_loop_over_minibatches_of_data():
+    program, x = units_program("rebar"), data(12)
+    state = program.init(SEED, x)
+    params, grad, aux, hyper = program.arrays(state)
+    step_fn, work = program.njit, program.workspace(rows=4)
+
+    @numba.njit
+    def train(params, grad, aux, hyper, work, x, epochs):
+        t = 0
+        for _ in range(epochs):
+            for start in range(0, len(x), 4):
+                step_fn(params, grad, aux, hyper, SEED, t, start, 3.0, work, x[start : start + 4])
+                for i in range(params.size):
+                    params[i] -= 0.01 * grad[i]
+                t += 1
+
+    train(params, grad, aux, hyper, work, x, 2)
+    for t in range(6):
+        start = 4 * (t % 3)
+        _, grads, state = program.step(state, x[start : start + 4], rows=start, total_rows=12)
+        state = state.replace(params={k: v - 0.01 * grads[k] for k, v in state.params.items()})
+    np.testing.assert_allclose(params, program.ravel(state), rtol=1e-12)
+    np.testing.assert_allclose(aux, state._aux, rtol=1e-12)
+
+
+def test_gradients_are_those_of_value_and_grad():
+    program, x = mixed_program(), data()
+    state = program.init(SEED, x)
+    params, grad, aux, hyper = program.arrays(state)
+    loss = program.njit(params, grad, aux, hyper, SEED, 0, 0, 1.0, program.workspace(len(x)), x)
+    expected, grads = program.value_and_grad(state, x)
+    assert loss == pytest.approx(expected, rel=1e-12)
+    for name, g in program.unravel(grad).items():
+        np.testing.assert_allclose(g, grads[name], rtol=1e-11, atol=1e-12)
+    assert params.tobytes() == program.ravel(state).tobytes()
+
+
+def test_a_users_prange_with_one_workspace_per_thread():
+    program, x = mixed_program(), data()
+    state = program.init(SEED, x)
+    params, _, aux, hyper = program.arrays(state)
+    step_fn, tasks = program.njit, 16
+    floats, ints = (np.stack([w] * tasks) for w in program.workspace(len(x)))
+
+    @numba.njit(parallel=True)
+    def gradients(params, auxs, hyper, floats, ints, x, losses, grads):
+        for k in numba.prange(tasks):
+            work = (floats[k], ints[k])
+            losses[k] = step_fn(params, grads[k], auxs[k], hyper, SEED, k, 0, 1.0, work, x)
+
+    losses, grads = np.zeros(tasks), np.zeros((tasks, params.size))
+    gradients(params, np.stack([aux] * tasks), hyper, floats, ints, x, losses, grads)
+    for k in range(tasks):
+        expected, found = program.value_and_grad(state.replace(step=k), x)
+        assert losses[k] == pytest.approx(expected, rel=1e-12)
+        for name, g in program.unravel(grads[k]).items():
+            np.testing.assert_allclose(g, found[name], rtol=1e-11, atol=1e-12)
+
+
+def test_njit_value_is_value():
+    program, x = mixed_program(), data()
+    state = program.init(SEED, x)
+    params, grad, aux, hyper = program.arrays(state)
+    value_fn, work = program.njit_value, program.workspace(len(x), "value")
+
+    @numba.njit
+    def mean(params, grad, aux, hyper, work, x, repeats):
+        total = 0.0
+        for t in range(repeats):
+            total += value_fn(params, grad, aux, hyper, SEED, t, 0, 1.0, work, x)
+        return total / repeats
+
+    expected = np.mean([program.value(state.replace(step=t), x) for t in range(5)])
+    assert mean(params, grad, aux, hyper, work, x, 5) == pytest.approx(expected, rel=1e-12)
+    assert not grad.any() and aux.tobytes() == state._aux.tobytes()
+
+
+def test_njit_sample_draws_what_sample_draws():
+    program, x = mixed_program(), data()
+    state = program.init(SEED, x)
+    params, _, aux, hyper = program.arrays(state)
+    draw, work = program.njit_sample, program.workspace(len(x), "sample")
+    out, views = program.sample_buffer(len(x))
+
+    @numba.njit
+    def at_step(out, work, t):
+        draw(params, out, aux, hyper, SEED, t, 0, 1.0, work, x)
+
+    at_step(out, work, 2)
+    expected = program.sample(state.replace(step=2), x, particles=2)
+    assert set(views) == set(expected)
+    for name, value in expected.items():
+        found = views[name] if name == "shift" else np.moveaxis(views[name], 1, 0)
+        np.testing.assert_allclose(found, value, rtol=1e-12, err_msg=name)
+
+
+def test_a_workspace_serves_fewer_rows():
+    program, x = units_program("score"), data()
+    state = program.init(SEED, x)
+    params, grad, aux, hyper = program.arrays(state)
+    work = program.workspace(50)
+    for rows in (11, 3, 1):
+        loss = program.njit(params, grad, aux, hyper, SEED, 0, 0, 1.0, work, x[:rows])
+        assert loss == pytest.approx(program.value_and_grad(state, x[:rows])[0], rel=1e-12)
+
+
+def test_arrays_are_fresh():
+    program = toy_program()
+    state = program.init(0)
+    first, second = program.arrays(state), program.arrays(state)
+    first[0][:] = 9.0
+    assert second[0][0] != 9.0 and state.params["logit"] != 9.0
+    assert same({"g": first[1]}, {"g": np.zeros(1)})
+
+
+def test_the_kind_of_workspace_is_checked():
+    with pytest.raises(ppl.errors.DataError, match='"gradient", "value" or "sample"'):
+        toy_program().workspace(1, "grad")
