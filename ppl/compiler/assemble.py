@@ -13,7 +13,8 @@ from ppl.compiler.layout import Poly, axis_size, identifier
 from ppl.compiler.lower import lower
 from ppl.compiler.memory import plan
 from ppl.compiler.request import Request, offsets_of, output_places, run_time_axes
-from ppl.compiler.schedule import Stage, schedule
+from ppl.compiler.schedule import schedule
+from ppl.compiler.stages import Stage
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import Kind
@@ -44,8 +45,8 @@ def assemble(request: Request, dtype: str, target: str) -> dict[str, Any]:
     arrays = [builder.inputs[n] for n, _ in request.inputs]
     counts = [f"v[{list(axes).index(t.axes[0].name)}] = {builder.inputs[n]}.shape[0]"
               for n, t in request.inputs if t.axes and t.axes[0].size is None]  # fmt: skip
-    emitter = EMITTERS[target](stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, bool(request.arrays),
-                      bool(request.scalars))  # fmt: skip
+    flags = bool(request.arrays), bool(request.scalars)
+    emitter = EMITTERS[target](stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, *flags)
     if unrolled:
         body = emit_straight.body(outputs, offsets, builder.inputs, dtype, n_aux, aux_at)
         source = emitter.straight(body, general=not small)

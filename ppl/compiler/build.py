@@ -8,12 +8,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.compiler.fuse import Access, Buffer, Op, Value, identity_store
-from ppl.compiler.layout import Entry, Key, Poly, View, dims_of, identifier, identity, is_view, resolve, row_axis, strides_of
+from ppl.compiler.layout import (
+    Entry,
+    Key,
+    Poly,
+    View,
+    dims_of,
+    identifier,
+    identity,
+    is_view,
+    resolve,
+    row_axis,
+    strides_of,
+)
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis
 
 if TYPE_CHECKING:
-    from ppl.compiler.schedule import Output, Stage
+    from ppl.compiler.stages import Output, Stage
 
 
 class Builder:
@@ -121,7 +133,8 @@ class Builder:
         rank = len(arg.type.shape)
         dims = {rank - 1} if node.op == "argmax" else set(node.attrs["dims"])
         over = set() if node.op == "argmax" else set(node.attrs["axes"])
-        steps, coefs = strides_of(node.type.shape), {}
+        steps = strides_of(node.type.shape)
+        coefs: dict[Key, int] = {}
         for new, old in enumerate(d for d in range(rank) if d not in dims):
             if node.type.shape[new] != 1:
                 coefs[old] = steps[new]

@@ -1,7 +1,7 @@
 """The CPU emitter: a schedule as the source of a Python module for Numba.
 
-One function per fused kernel; one per stage, `rows_i(…, slab, lo, hi)` for a row region, which calls kernels and products
-in order, tile by tile; a serial driver `serial`, and a parallel one whose only parallel loop runs over slabs.
+One function per fused kernel; one per stage, `rows_i(…, slab, lo, hi)` for a row region, which calls kernels and
+products in order, tile by tile; a serial driver `serial`, and a parallel one whose only parallel loop runs over slabs.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from ppl.compiler.emit_loops import KernelWriter
 from ppl.compiler.emit_opaque import EMIT
 from ppl.compiler.layout import axis_size
 from ppl.compiler.memory import Memory, all_steps
-from ppl.compiler.schedule import Cluster, Opaque, Stage
+from ppl.compiler.stages import Cluster, Opaque, Stage
 
-HEAD = '''"""Program emitted by ppl for the CPU in {dtype}. Do not edit: the name of this file is a hash of its content."""
+HEAD = '''"""Program emitted by ppl for the CPU in {dtype}. Do not edit: the file's name is a hash of its content."""
 
 import numpy as np
 from numba import njit, prange
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.blas import {gemm}, enter_single, leave_single
-from ppl.kernels.cpu.rows import add_slabs, {fill}, max_slabs, merge_slabs, mix_time, row_ids, row_keys
-from ppl.kernels.scalar import {module} as m
-from ppl.kernels.scalar.noise import mix, {uniform}
+from ppl.kernels.cpu.blas import gemm_{bits}, enter_single, leave_single
+from ppl.kernels.cpu.rows import add_slabs, fill_rows_{bits}, max_slabs, merge_slabs, mix_time, row_ids, row_keys
+from ppl.kernels.scalar import {bits} as m
+from ppl.kernels.scalar.noise import mix, uniform_{bits}
 
 F, I, U = np.{dtype}, np.int64, np.uint64
 INF, NAN = F(np.inf), F(np.nan)
@@ -161,7 +161,8 @@ class Emitter:
 
     def _function(self, name: str, arguments: Sequence[str], body: Sequence[str], doc: str) -> str:
         lines = [*self._definitions(body, "slab" if "slab" in arguments else "0"), *body]
-        return "\n".join([f"@jit\ndef {name}({', '.join(arguments)}):", f'    """{doc}"""', *("    " + x for x in lines)])
+        top = [f"@jit\ndef {name}({', '.join(arguments)}):", f'    """{doc}"""']
+        return "\n".join([*top, *("    " + x for x in lines)])
 
     def _definitions(self, body: Sequence[str], slab: str) -> list[str]:
         """Assignments of the symbols that `body` uses: offsets, then the sizes that these need."""
@@ -251,8 +252,8 @@ class Emitter:
         return lines
 
     def _driver_arguments(self) -> list[str]:
-        return ["params", "grad", "out", "aux", "hyper", "seed", "step",
-                *[f"row0_{p}" for p in self.plates], *[f"ids_{p}" for p in self.plates], "w", "v", *self.arrays]  # fmt: skip
+        ids = [f"row0_{p}" for p in self.plates] + [f"ids_{p}" for p in self.plates]
+        return ["params", "grad", "out", "aux", "hyper", "seed", "step", *ids, "w", "v", *self.arrays]
 
     def _serial(self) -> str:
         return self._function("serial", self._driver_arguments(), self._sequence(False), "The program on one thread.")
@@ -306,7 +307,7 @@ def _hash(fn: Any) -> str:
 def head(dtype: str) -> str:
     """Docstring, imports and types of an emitted module."""
     bits = "f32" if dtype == "float32" else "f64"
-    return HEAD.format(dtype=dtype, module=bits, gemm=f"gemm_{bits}", fill=f"fill_rows_{bits}", uniform=f"uniform_{bits}")
+    return HEAD.format(dtype=dtype, bits=bits)
 
 
 def stage_doc(stage: Stage) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ppl.compiler.emit_cpu import Emitter
 from ppl.compiler.layout import axis_size
 
-CUDA_HEAD = '''"""Program emitted by ppl for CUDA in {dtype}. Do not edit: the name of this file is a hash of its content."""
+CUDA_HEAD = '''"""Program emitted by ppl for CUDA in {dtype}. Do not edit: the file's name is a hash of its content."""
 
 import numpy as np
 from numba import cuda
@@ -49,17 +49,17 @@ class CudaEmitter(Emitter):
             calls.append(f"{name}[grid({rows})]({common}, {rows})")
             body = ["row = cuda.grid(1)", "if row < rows:", f"    {stage.name}({common}, row, row, row + 1)"]
             parts.append(self._kernel(name, f"{common}, rows", body))
-            sums = self._sums(self._combine(stage), common)
+            sums = self._sums(self._combine(stage))
             if sums:
                 parts.append(self._kernel(f"{name}_sums", f"{common}, slabs", ["j = cuda.grid(1)", *sums]))
                 calls.append(f"{name}_sums[grid({self._largest()})]({common}, {rows})")
-        merges = self._sums([x for x in self._merge(False)], common)
+        merges = self._sums(self._merge(False))
         merges += [f"if j == 0:\n        for i in range({self.n_aux}):\n            aux[i] = w[{self.aux_at} + i]"]
         parts.append(self._kernel("launch_outputs", f"{common}, slabs", ["j = cuda.grid(1)", *merges]))
         calls.append(f"launch_outputs[grid({self._largest()})]({common}, slabs)")
         sizes = [f"{n} = int(v[{i}])" for i, n in enumerate(self.memory.header) if n.startswith("n_")]
-        body = "\n".join("    " + x for x in [*sizes, *calls])
-        parts.append(f'def launch({given}):\n    """Run the program on device arrays."""\n{body}')
+        host = "\n".join("    " + x for x in [*sizes, *calls])
+        parts.append(f'def launch({given}):\n    """Run the program on device arrays."""\n{host}')
         return [*parts, *self.single()] if one else parts
 
     def single(self) -> list[str]:
@@ -74,7 +74,7 @@ class CudaEmitter(Emitter):
         sizes = [value.extent().constant or 1 for s in self.stages for value in s.accumulators]
         return str(max([*sizes, 1]))
 
-    def _sums(self, lines: Sequence[str], common: str) -> list[str]:
+    def _sums(self, lines: Sequence[str]) -> list[str]:
         """The serial sums of the CPU driver, one entry per thread."""
         out = []
         for line in lines:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ppl.compiler.emit_scalar import expression, literal
 from ppl.compiler.fuse import Access, Buffer, Loop, Op, Value, near
 from ppl.compiler.layout import Entry, Poly, axis_size, dims_of
-from ppl.compiler.schedule import Cluster
+from ppl.compiler.stages import Cluster
 from ppl.ir.types import Axis, Kind
 
 SMALL = 4
@@ -78,7 +78,8 @@ class KernelWriter:
         return buffer.array
 
     def _terms(self, op: Op, value: Value, axes: object, coefs: object, offset: int) -> tuple[Poly, dict[Loop, Poly]]:
-        start, terms = Poly.of(offset), {}
+        start = Poly.of(offset)
+        terms: dict[Loop, Poly] = {}
         steps = value.steps
         for axis, key in axes.items():  # type: ignore[attr-defined]
             if isinstance(key, Entry):

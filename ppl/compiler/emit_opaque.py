@@ -9,7 +9,7 @@ from ppl.compiler.build import Builder
 from ppl.compiler.fuse import Value
 from ppl.compiler.layout import Entry, Poly, View, axis_size, identifier
 from ppl.compiler.lower import group_strides
-from ppl.compiler.schedule import Opaque
+from ppl.compiler.stages import Opaque
 from ppl.ir.node import Node
 from ppl.ir.noise import node_hash
 from ppl.ir.types import Axis, Kind
@@ -139,7 +139,7 @@ def rowkey(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     lines = _repeated(base, at, value, row, lambda at: (
         f"row_keys(v[{at} :], {ids}, {start}, {first}, {count}, {base}, {per_row}, {key}, step)"))  # fmt: skip
     if node.args:
-        size = value.extent(skip=(row,)) * ("n" if row in value.axes else 1)
+        size = value.extent(skip=() if row is None else (row,)) * ("n" if row in value.axes else 1)
         lines.append(f"mix_time(v[{at} : {at} + {size}], {_time(node, builder)})")
     return lines
 
@@ -176,7 +176,7 @@ def external(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
             if isinstance(key, Entry):
                 offset = offset + step_ * key.position
             else:
-                text += f" + {names[key]} * {step_}"  # type: ignore[index]
+                text += f" + {names[key]} * {step_}"
         return f"{text} + {offset}" if offset.terms else text
 
     args = []

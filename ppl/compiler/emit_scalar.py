@@ -12,9 +12,10 @@ import numpy as np
 
 from ppl.ir.node import Node
 
-SAME_NAME = (
-    "exp log log1p expm1 sqrt sin cos tan atan tanh sigmoid softplus sign floor lgamma erf ndtr ndtri log_ndtr abs"
-).split()
+SAME_NAME = {
+    *("exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus"),
+    *("sign", "floor", "abs", "lgamma", "erf", "ndtr", "ndtri", "log_ndtr"),
+}
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "and": "&", "or": "|"}
 RENAMED = {"pow": "power", "max": "maximum", "min": "minimum"}
 INTS = {"abs": "abs({})", "sign": "I(({0} > 0) - ({0} < 0))", "max": "max({}, {})", "min": "min({}, {})"}

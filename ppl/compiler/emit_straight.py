@@ -13,7 +13,7 @@ import numpy as np
 
 from ppl.compiler.emit_scalar import expression, literal
 from ppl.compiler.layout import identifier
-from ppl.compiler.schedule import Output
+from ppl.compiler.stages import Output
 from ppl.ir.node import Node, topological
 from ppl.ir.noise import node_hash
 from ppl.ir.types import Kind
@@ -117,7 +117,8 @@ def _expand(s: Straight, node: Node, args: list[Entries]) -> Entries:
     t = node.args[0].type
     lead = [a.size if a in t.axes else 1 for a in node.type.axes]
     pad = [1] * (len(node.type.shape) - len(t.shape))
-    return np.broadcast_to(args[0].reshape([*lead, *pad, *t.shape]), _shape(node))
+    shape = tuple(int(n or 1) for n in (*lead, *pad, *t.shape))
+    return np.broadcast_to(args[0].reshape(shape), _shape(node))
 
 
 def _reduced(node: Node) -> tuple[int, ...]:
@@ -175,8 +176,8 @@ def _route(s: Straight, node: Node, args: list[Entries]) -> Entries:
     return np.stack(done, axis=lead) if node.attrs["to"] is not None else done[0]
 
 
-def _window(window: Any) -> tuple[slice, ...]:
-    out = []
+def _window(window: Any) -> Any:
+    out: list[Any] = [...]
     for start, length, step in window:
         stop = start + length * step
         out.append(slice(start, None if stop < 0 else stop, step))
@@ -184,13 +185,13 @@ def _window(window: Any) -> tuple[slice, ...]:
 
 
 def _slice(s: Straight, node: Node, args: list[Entries]) -> Entries:
-    return args[0][(..., *_window(node.attrs["window"]))] if node.type.shape else args[0]
+    return args[0][_window(node.attrs["window"])] if node.type.shape else args[0]
 
 
 def _pad(s: Straight, node: Node, args: list[Entries]) -> Entries:
     out = np.full(_shape(node), literal(0, node.type.dtype), object)
     if node.type.shape:
-        out[(..., *_window(node.attrs["window"]))] = args[0]
+        out[_window(node.attrs["window"])] = args[0]
     return out
 
 
@@ -205,7 +206,7 @@ def _take(s: Straight, node: Node, args: list[Entries]) -> Entries:
     ints = len(node.args[1].type.shape)
     for at in np.ndindex(*out.shape):
         index = args[1][at[: lead + ints]]
-        column = args[0][at[:lead] + (slice(None),) + at[lead + ints :]]
+        column = args[0][(*at[:lead], slice(None), *at[lead + ints :])]
         text = column[0]
         for i, x in enumerate(column[1:], 1):
             text = f"({x} if {index} >= {i} else {text})"
@@ -224,8 +225,8 @@ def _put(s: Straight, node: Node, args: list[Entries]) -> Entries:
             test = f"({value[at]} if {index[at[: lead + ints]]} == {row} else {literal(0, t.dtype)})"
             sums.setdefault((*kept, row, *at[lead + ints :]), []).append(test)
     out = np.full(_shape(node), literal(0, t.dtype), object)
-    for at, terms in sums.items():
-        out[at] = s._local(node, f"({' + '.join(terms)})" if len(terms) > 1 else terms[0])
+    for place, terms in sums.items():
+        out[place] = s._local(node, f"({' + '.join(terms)})" if len(terms) > 1 else terms[0])
     return out
 
 

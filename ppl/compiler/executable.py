@@ -22,7 +22,7 @@ from ppl.compiler import cache
 from ppl.compiler.layout import Poly, axis_size, identifier
 from ppl.compiler.memory import Memory
 from ppl.compiler.request import Request, Result, offsets_of
-from ppl.compiler.schedule import Stage
+from ppl.compiler.stages import Stage
 from ppl.ir.types import Axis, Kind, Type
 
 __all__ = ["Executable", "Request", "Result", "compile_request"]
@@ -168,9 +168,8 @@ class Executable:
                 self.module.parallel(*arguments, slabs)
 
     def _data(self, x: Any, t: Type) -> np.ndarray:
-        dtype = {"float": self.float, "int": np.int64, "bool": np.bool_}[t.dtype]
-        array = np.ascontiguousarray(x, dtype)
-        return array.reshape(-1)
+        dtype: Any = {"float": self.float, "int": np.int64, "bool": np.bool_}[t.dtype]
+        return np.ascontiguousarray(x, dtype).reshape(-1)
 
     def _rows(self, inputs: Sequence[np.ndarray], rows: Mapping[str, int] | None) -> dict[str, int]:
         found = {} if rows is None else dict(rows)

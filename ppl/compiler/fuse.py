@@ -161,7 +161,8 @@ def identity_store(node: Node) -> tuple[dict[Axis, Key | Entry], dict[Key, int]]
 
 def nest(ops: Sequence[Op]) -> list[Loop | Op]:
     """Arrange `ops` (in topological order, all at the same loop prefix) into statements and shared loops."""
-    pending, items = list(ops), []
+    pending = list(ops)
+    items: list[Loop | Op] = []
     while pending:
         waiting = {id(o.target) for o in pending}
         for op in list(pending):

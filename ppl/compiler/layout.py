@@ -217,8 +217,9 @@ def _groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int],
 def _reshape(inner: View, old: tuple[int, ...], new: tuple[int, ...]) -> View | None:
     if 0 in old:
         return None
-    moving, rename = inner.axis_keys(), {}
-    coefs = {k: c for k, c in inner.coefs.items() if not isinstance(k, int)}
+    moving = inner.axis_keys()
+    rename: dict[Key, Key] = {}
+    coefs: dict[Key, int] = {k: c for k, c in inner.coefs.items() if not isinstance(k, int)}
     for xs, ys in _groups(old, new):
         if len(xs) == len(ys) == 1:
             rename[xs[0]] = ys[0]

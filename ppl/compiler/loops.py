@@ -27,6 +27,7 @@ def _first_result(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 type_rules["region"] = _first_result
 type_rules["copy"] = lambda types, attrs: types[0]
 
+
 def lower_loop(node: Node, args: tuple[Node, ...], lower: Callable[[Sequence[Node]], list[Node]]) -> Node:
     """The `region` that runs loop `node` on lowered arguments."""
     body, length = node.attrs["body"], node.attrs["length"]

@@ -6,6 +6,7 @@ products for the fuser; views that no affine map can express get a copy (`copy`)
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,8 +64,10 @@ def _visit(node: Node, args: tuple[Node, ...]) -> Node:
 def _plain(x: Node) -> bool:
     """Whether the event of `x` is contiguous in memory."""
     view = resolve(x, {})
-    return view is not None and view.coefs == identity(x).coefs and not any(
-        isinstance(k, int) for k in view.axes.values() if not isinstance(k, Entry)
+    return (
+        view is not None
+        and view.coefs == identity(x).coefs
+        and not any(isinstance(k, int) for k in view.axes.values() if not isinstance(k, Entry))
     )
 
 
@@ -113,13 +116,13 @@ def _contract(node: Node, a: Node, b: Node) -> Node:
 
 def _sum_alone(a: Node, la: str, b: Node, lb: str, out: str, over: set[Axis]) -> tuple[Node, str, Node, str]:
     """Sum out the loops that only one operand has before multiplying."""
-    done = []
+    done: list[tuple[Node, str]] = []
     for x, lx, other, lo in ((a, la, b, lb), (b, lb, a, la)):
         axes = tuple(i for i in x.type.axes if i in over and i not in other.type.axes)
         dims = tuple(d for d, c in enumerate(lx) if c not in out and c not in lo)
-        done += [make("sum", x, axes=axes, dims=dims) if axes or dims else x]
-        done += ["".join(c for d, c in enumerate(lx) if d not in dims)]
-    return done[0], done[1], done[2], done[3]
+        rest = "".join(c for d, c in enumerate(lx) if d not in dims)
+        done.append((make("sum", x, axes=axes, dims=dims) if axes or dims else x, rest))
+    return (*done[0], *done[1])
 
 
 def _extent(items: Sequence[Label], x: Node, labels: str) -> tuple[int, bool]:
@@ -199,8 +202,7 @@ def groups_strided(x: Node, labels: str, group: Sequence[Label]) -> bool:
     chain = group_strides(x, labels, group)
     if chain is None:
         return False
-    pairs = zip(chain, chain[1:], strict=False)
-    return all(Poly.of(s) == Poly.of(t) * Poly.of(m) for (_, s), (m, t) in pairs)
+    return all(Poly.of(s) == Poly.of(t) * Poly.of(m) for (_, s), (m, t) in itertools.pairwise(chain))
 
 
 def _unit(x: Node, labels: str) -> bool:
@@ -219,7 +221,8 @@ def _products(a: Node, la: str, b: Node, lb: str, kept: tuple[Axis, ...], out: s
     shape = tuple(sizes[c] for c in order)
     sides = []
     for x, lx in ((a, la), (b, lb)):
-        x = ops.transpose(x, tuple(sorted(range(len(lx)), key=lambda d, lx=lx: order.index(lx[d]))))
+        places = [order.index(c) for c in lx]
+        x = ops.transpose(x, tuple(sorted(range(len(lx)), key=places.__getitem__)))
         x = ops.reshape(x, tuple(sizes[c] if c in lx else 1 for c in order))
         sides.append(ops.expand(x, axes, shape))
     over = tuple(x for x in sides[0].type.axes if x not in kept)

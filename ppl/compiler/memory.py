@@ -14,7 +14,7 @@ import numpy as np
 from ppl.compiler.build import Builder
 from ppl.compiler.fuse import Value
 from ppl.compiler.layout import Poly, dims_of
-from ppl.compiler.schedule import Cluster, Opaque, Stage, tile_size
+from ppl.compiler.stages import Cluster, Opaque, Stage, tile_size
 
 TILE_BYTES = 3 << 19
 """Memory that the tile buffers of one slab may take: they should stay in the L2 cache."""

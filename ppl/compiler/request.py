@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ppl.compiler.layout import Poly, axis_size
-from ppl.compiler.schedule import Output
+from ppl.compiler.stages import Output
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis, Type
 
@@ -67,7 +67,9 @@ def run_time_axes(nodes: Sequence[Node], request: Request) -> dict[str, Axis]:
     return dict(sorted(found.items(), key=lambda item: item[1].order))
 
 
-def output_places(request: Request, lowered: Iterator[Node], first: int) -> tuple[list[Output], list[tuple[str, Type, Poly]], int, int]:
+def output_places(
+    request: Request, lowered: Iterator[Node], first: int
+) -> tuple[list[Output], list[tuple[str, Type, Poly]], int, int]:
     """Where every output is written."""
     outputs, at = [], first
     for name, _ in request.scalars:

@@ -8,138 +8,13 @@ a stage, opaque steps (products, noise, loops) separate clusters of fused operat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from ppl.compiler.build import Builder
-from ppl.compiler.fuse import Buffer, Loop, Op, Value, nest, place
-from ppl.compiler.layout import Poly, axis_size, is_view, row_axis
+from ppl.compiler.fuse import Buffer, Op, nest, place
+from ppl.compiler.layout import is_view, row_axis
+from ppl.compiler.stages import OPAQUE, Cluster, Opaque, Output, Stage, assign, bases, chain, source
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis
-
-LEAVES = {"const", "param", "aux", "hyper", "input", "size", "scale", "arg"}
-OPAQUE = {"gemm", "noise", "rowid", "rowkey", "region", "external"}
-
-
-@dataclass(eq=False)
-class Output:
-    """A node that is written to `array` at `offset`."""
-
-    name: str
-    node: Node
-    array: str
-    offset: Poly
-    rows: bool = False
-
-
-@dataclass(eq=False)
-class Cluster:
-    """Fused operations: one kernel."""
-
-    ops: list[Op]
-    items: list[Loop | Op] = field(default_factory=list)
-    scratch: list[Value] = field(default_factory=list)
-    name: str = ""
-
-
-@dataclass(eq=False)
-class Opaque:
-    """A step that is not a loop nest of ours: product, noise, row ids or keys, loop, external function."""
-
-    node: Node
-    target: Value
-    before: Stage | None = None
-    body: Stage | None = None
-
-
-@dataclass(eq=False)
-class Stage:
-    """An unplated stage (`row` None) or a row region, with its steps in order."""
-
-    level: int
-    row: Axis | None
-    nodes: list[Node] = field(default_factory=list)
-    outputs: list[Output] = field(default_factory=list)
-    steps: list[Cluster | Opaque] = field(default_factory=list)
-    accumulators: list[Value] = field(default_factory=list)
-    tiles: list[Value] = field(default_factory=list)
-    lives: dict[Value, tuple[int, int]] = field(default_factory=dict)
-    name: str = ""
-    copies: list[tuple[Output, Value]] = field(default_factory=list)
-    finals: list[Op] = field(default_factory=list)
-
-
-def domain_axes(node: Node) -> tuple[Axis, ...]:
-    """Named axes over which a node's work runs."""
-    if node.op in ("sum", "amax", "put"):
-        return node.args[0].type.axes
-    if node.op == "gemm":
-        return tuple(sorted({a for x in node.args for a in x.type.axes}, key=lambda a: a.order))
-    if node.op == "region":
-        nodes = topological(node.attrs["outputs"])
-        axes = {a for n in (*nodes, *node.args) for a in (*n.type.axes, *domain_axes(n))}
-        return tuple(sorted(axes, key=lambda a: a.order))
-    return node.type.axes
-
-
-def row_of(node: Node) -> Axis | None:
-    """The row axis of the region that a node must run in."""
-    return row_axis(domain_axes(node))
-
-
-def bases(node: Node) -> list[Node]:
-    """The stored values that a node reads."""
-    out = []
-    for arg in node.args:
-        while is_view(arg):
-            arg = arg.args[0]
-        out.append(arg)
-    return out
-
-
-def _source(node: Node) -> Node:
-    """The node whose step makes `node`: a `get` is made by its loop."""
-    return node.args[0] if node.op == "get" else node
-
-
-def assign(order: Sequence[Node], outputs: Sequence[Output]) -> dict[Node, tuple[int, Axis | None]]:
-    """Stage of every stored node: as early as possible, then rows as late as their readers in other regions allow."""
-    place_: dict[Node, tuple[int, Axis | None]] = {}
-
-    def ready(arg: Node, row: Axis | None) -> int:
-        arg = _source(arg)
-        if arg in place_:
-            level, other = place_[arg]
-            if other is None:
-                return level + (row is not None)
-            if other == row and row_axis(arg.type.axes) == row and row is not None:
-                return level
-            return level + (1 if row is None else 2)
-        return 0 if row is None else 1
-
-    for node in order:
-        if node.op in LEAVES or node.op == "get":
-            continue
-        row = row_of(node)
-        place_[node] = (max([ready(b, row) for b in bases(node)], default=0 if row is None else 1), row)
-    users: dict[Node, list[Node]] = {}
-    for node in order:
-        for b in bases(node):
-            users.setdefault(_source(b), []).append(_source(node))
-    fixed = {_source(b) for o in outputs for b in ([o.node] if not is_view(o.node) else bases(_chain(o.node)))}
-    for node in reversed(order):
-        if node not in place_ or place_[node][1] is None or node in fixed or row_axis(node.type.axes) is None:
-            continue
-        level, row = place_[node]
-        later = [place_[u] for u in users.get(node, [])]
-        if later and all(r == row for _, r in later):
-            place_[node] = (max(level, min(k for k, _ in later)), row)
-    return place_
-
-
-def _chain(node: Node) -> Node:
-    while is_view(node) and is_view(node.args[0]):
-        node = node.args[0]
-    return node
 
 
 def schedule(outputs: Sequence[Output], builder: Builder) -> list[Stage]:
@@ -171,7 +46,7 @@ def _output_place(out: Output, where: dict[Node, tuple[int, Axis | None]]) -> tu
     row, base = row_axis(out.node.type.axes), out.node
     while is_view(base):
         base = base.args[0]
-    base = _source(base)
+    base = source(base)
     if base not in where:
         return (0 if row is None else 1, row)
     level, other = where[base]
@@ -194,13 +69,13 @@ def _declare(stage: Stage, builder: Builder, where: dict[Node, tuple[int, Axis |
                 builder.accumulator(value)
             value.external = value.external or reduced or node.op in OPAQUE
             for user in builder.users.get(value.node, ()):
-                if where.get(_source(user)) != (stage.level, stage.row):
+                if where.get(source(user)) != (stage.level, stage.row):
                     value.external = True
                     if stage.row is not None and not reduced:
                         builder.global_rows(value)
     for out in stage.outputs:
         base = builder.base(out.node)
-        if _source(base) in where and where[_source(base)] != (stage.level, stage.row):
+        if source(base) in where and where[source(base)] != (stage.level, stage.row):
             value = builder.value(base)
             value.external = True
             if row_axis(base.type.axes) is not None:
@@ -209,9 +84,10 @@ def _declare(stage: Stage, builder: Builder, where: dict[Node, tuple[int, Axis |
 
 def _levels(stage: Stage) -> dict[Node, int]:
     """Cluster number of fused nodes; opaque nodes run after the cluster of their number (-1: before all)."""
-    inside, level = set(stage.nodes), {}
+    inside = set(stage.nodes)
+    level: dict[Node, int] = {}
     for node in stage.nodes:
-        needs = [_source(b) for b in bases(node)]
+        needs = [source(b) for b in bases(node)]
         needs = [b for b in needs if b in inside]
         if node.op in OPAQUE:
             level[node] = max([level[b] + (b.op in OPAQUE) for b in needs], default=-1)
@@ -220,8 +96,8 @@ def _levels(stage: Stage) -> dict[Node, int]:
     users: dict[Node, list[Node]] = {}
     for node in stage.nodes:
         for b in bases(node):
-            users.setdefault(_source(b), []).append(node)
-    wanted = {b for o in stage.outputs for b in ([o.node] if not is_view(o.node) else bases(_chain(o.node)))}
+            users.setdefault(source(b), []).append(node)
+    wanted = {b for o in stage.outputs for b in ([o.node] if not is_view(o.node) else bases(chain(o.node)))}
     for node in reversed(stage.nodes):
         if node.op not in OPAQUE and node not in wanted and users.get(node) and node.op not in ("sum", "put"):
             level[node] = max(level[node], min(level[u] for u in users[node]))
@@ -237,7 +113,7 @@ def _steps(stage: Stage, builder: Builder) -> None:
             opaque.setdefault(level[node], []).append(Opaque(node, builder.results_of(node)[0]))
         else:
             for b in bases(node):
-                if _source(b) in level and level[_source(b)] != level[node]:
+                if source(b) in level and level[source(b)] != level[node]:
                     builder.value(b).external = True
             clusters.setdefault(level[node], []).extend(builder.ops_of(node))
     last = max([*clusters, *opaque, 0])
@@ -248,11 +124,11 @@ def _steps(stage: Stage, builder: Builder) -> None:
             for b in bases(node):
                 builder.value(b).external = True
     for out in stage.outputs:
-        value = builder.direct(out)
-        if value is not None and stage.row is None:
-            stage.copies.append((out, value))
+        whole = builder.direct(out)
+        if whole is not None and stage.row is None:
+            stage.copies.append((out, whole))
             continue
-        base = _source(builder.base(out.node))
+        base = source(builder.base(out.node))
         at = min(last + 1, level[base] + (base.op in OPAQUE)) if base in level else 0
         clusters.setdefault(at, []).append(builder.output_op(out))
     for number in range(-1, max([*clusters, *opaque, 0]) + 1):
@@ -285,20 +161,24 @@ def _loop(step: Opaque, stage: Stage, builder: Builder) -> None:
     step.body = Stage(stage.level, stage.row, name=f"{stage.name}_body")
     slots = builder.loop_slots(step.node)
     inits = step.node.args[: len(carries)]
-    for i, (carry, init) in enumerate(zip(carries, inits, strict=True)):
-        if i not in attrs["summed"]:
-            step.before.finals.append(builder.store_op(init, slots[i]))
+    for i, init in enumerate(inits):
+        slot = slots[i]
+        if i not in attrs["summed"] and slot is not None:
+            step.before.finals.append(builder.store_op(init, slot))
     seeds = {attrs["index"], *carries}
     varying: set[Node] = set(seeds)
     for node in topological(outputs):
         if any(a in varying for a in node.args):
             varying.add(node)
     body = step.body
-    body.nodes = [n for n in topological(outputs) if n in varying and n not in seeds and not is_view(n) and n.op != "get"]
+    body.nodes = [
+        n for n in topological(outputs) if n in varying and n not in seeds and not is_view(n) and n.op != "get"
+    ]
     for i, node in enumerate(outputs):
-        if slots[i] is not None:
+        slot = slots[i]
+        if slot is not None:
             time = attrs["index"] if i >= len(carries) else None
-            body.finals.append(builder.store_op(node, slots[i], time))
+            body.finals.append(builder.store_op(node, slot, time))
     for inner in (step.before, body):
         for op in inner.finals:
             for read in op.reads:
@@ -327,11 +207,3 @@ def _lives(stage: Stage, builder: Builder) -> None:
                 stage.lives[value] = (stage.lives[value][0], i)
             else:
                 stage.lives[value] = (i, i)
-
-
-def tile_size(value: Value, row: Axis) -> Poly:
-    """Entries of a tile buffer for one row."""
-    return value.extent(skip=(row,))
-
-
-__all__ = ["Cluster", "Opaque", "Output", "Stage", "axis_size", "schedule", "tile_size"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ppl.compiler.fuse import Loop, Op
-from ppl.compiler.schedule import Cluster, Stage
+from ppl.compiler.stages import Cluster, Stage
 
 
 def show(stages: Sequence[Stage]) -> str:

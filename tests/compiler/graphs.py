@@ -98,7 +98,7 @@ def check(g: Graph, dtype: str = "float64", particles: int = 2, repeats: int = 2
 
 
 def compare(g: Graph, found, expected, dtype: str) -> None:
-    tol = dict(rtol=1e-9, atol=1e-10) if dtype == "float64" else dict(rtol=2e-4, atol=2e-4)
+    tol = {"rtol": 1e-9, "atol": 1e-10} if dtype == "float64" else {"rtol": 2e-4, "atol": 2e-4}
     for name in g.scalars:
         np.testing.assert_allclose(found.scalars[name], next(expected), err_msg=name, **tol)
     at = 0
@@ -179,7 +179,9 @@ def branches() -> Graph:
     a = ops.matmul(x, w)
     u = ops.noise("h", 0, (DATA, PARTICLES), (30,))
     soft = ops.sigmoid(ops.sub(a, u))
-    h = ops.assemble({BRANCH.copies[0]: ops.stop(soft), BRANCH.copies[1]: soft, BRANCH.copies[2]: ops.mul(soft, a)}, BRANCH)
+    h = ops.assemble(
+        {BRANCH.copies[0]: ops.stop(soft), BRANCH.copies[1]: soft, BRANCH.copies[2]: ops.mul(soft, a)}, BRANCH
+    )
     f = ops.reduce_sum(ops.tanh(ops.matmul(h, v)))
     g.total(ops.sub(ops.pick(f, BRANCH.copies[1]), ops.mul(ops.pick(f), ops.stop(ops.pick(f, BRANCH.copies[2])))))
     g.arrays["f"] = f
@@ -318,7 +320,9 @@ def scalar_rebar() -> Graph:
     f = ops.mul(d, d)
     f0, f1, f2 = (ops.pick(f, c) for c in BRANCH.copies)
     score = ops.neg(ops.softplus(ops.mul(ops.sub(1.0, ops.mul(hard, 2.0)), logit)))
-    g.total(ops.add(f0, ops.add(ops.mul(eta, ops.sub(f1, f2)), ops.mul(ops.stop(ops.sub(f0, ops.mul(eta, f2))), score))))
+    g.total(
+        ops.add(f0, ops.add(ops.mul(eta, ops.sub(f1, f2)), ops.mul(ops.stop(ops.sub(f0, ops.mul(eta, f2))), score)))
+    )
     return g
 
 

@@ -1,4 +1,4 @@
-"""Properties of emitted programs: no float64 in float32 code, vector instructions, disk cache, use from nopython code."""
+"""Emitted programs: no float64 in float32 code, vector instructions, disk cache, use from nopython code."""
 
 import os
 import re
