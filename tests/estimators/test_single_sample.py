@@ -156,9 +156,7 @@ def test_eta_minimises_the_row_local_second_moment():
     x, a = graph.data[0], graph.params["w"] * graph.data[0] + graph.params["c"]
     u, w = uniforms("b", 5, 7), uniforms("b", 5, 7, CONDITIONAL)
     rows = [
-        rebar_parts(
-            a[i], u[i], w[i], 0.5, lambda b, i=i: (b - 0.5 * x[i]) ** 2, lambda b, i=i: 2 * (b - 0.5 * x[i])
-        )
+        rebar_parts(a[i], u[i], w[i], 0.5, lambda b, i=i: (b - 0.5 * x[i]) ** 2, lambda b, i=i: 2 * (b - 0.5 * x[i]))
         for i in range(5)
     ]
     a_part, b_part = (4 * np.array([r[k] for r in rows]) for k in (1, 2))
@@ -391,3 +389,22 @@ def test_one_hot_score_is_the_indicator_minus_the_probabilities():
     loss, grads, _ = run(Graph(model, arrays(p=raw)), ScoreFunction(), 2)
     k = int(np.argmin(np.abs(CLASSES - loss)))
     np.testing.assert_allclose(grads["p"], loss * (np.eye(3)[k] - softmax(raw)), **TOL)
+
+
+def test_the_moving_average_weighs_enumerated_states_by_their_probability():
+    @ppl.model
+    def model():
+        e = ppl.sample("e", Bernoulli(logits=ppl.param("a", 0.0)))
+        b = ppl.sample("b", Bernoulli(logits=e + ppl.param("c", 0.0)))
+        ppl.cost("loss", (b - 0.3) ** 2 + e)
+
+    estimators = {"e": Enumerate(), "b": ScoreFunction("moving_average")}
+    u, p, states = uniforms("b", 1, 4)[0], expit(0.3), np.array([0.0, 1.0])
+    q = expit(states - 0.2)
+    b = (u > 1 - q).astype(float)
+    cost, weight = (b - 0.3) ** 2 + states, np.array([1 - p, p])
+    loss, grads, aux = run(Graph(model, arrays(a=0.3, c=-0.2)), estimators, 4, aux={"b/baseline": 0.5})
+    np.testing.assert_allclose(loss, weight @ cost, **TOL)
+    np.testing.assert_allclose(grads["c"], weight @ ((cost - 0.5) * (b - q)), **TOL)
+    np.testing.assert_allclose(grads["a"], p * (1 - p) * (cost[1] - cost[0]), **TOL)
+    np.testing.assert_allclose(aux["b/baseline"], DECAY * 0.5 + (1 - DECAY) * (weight @ cost), **TOL)
