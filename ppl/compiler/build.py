@@ -261,6 +261,18 @@ class Builder:
         self.functions[name] = target
         return name
 
+    def made_in_place(self, out: Output, row: Axis | None) -> bool:
+        """Let noise that is itself an output array be drawn where it is wanted."""
+        node = out.node
+        if node.op != "noise" or out.array != "out" or row_axis(node.type.axes) != row:
+            return False
+        value = self.value(node)
+        axes = list(node.type.axes)
+        if value.buffer is not None or (row is not None and axes[0] != row):
+            return False
+        value.buffer = Buffer("out", str(out.offset), True, f"{value.name}_o", out.offset.constant == 0 and row is None)
+        return True
+
     def direct(self, out: Output) -> Value | None:
         """The accumulator that `out` is, unchanged, if nothing else reads it."""
         base = self.base(out.node)

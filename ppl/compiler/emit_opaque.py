@@ -115,9 +115,11 @@ def noise(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     key = f"U(mix(U(seed), U({node_hash(node.attrs['name']):#x})))"
     fill = "fill_rows_f32" if dtype == "float32" else "fill_rows_f64"
     at, time, purpose = start_of(value, row), _time(node, builder), node.attrs["purpose"]
+    assert value.buffer is not None
+    array = value.buffer.array
 
     def call(at: str) -> str:
-        return (f"{fill}(w[{at} :], {ids}, {start}, {first}, {count}, {base}, "
+        return (f"{fill}({array}[{at} :], {ids}, {start}, {first}, {count}, {base}, "
                 f"{per_row}, {key}, {time}, step, {purpose})")  # fmt: skip
 
     return _repeated(base, at, value, row, call)

@@ -21,6 +21,7 @@ import numpy as np
 from ppl.compiler import cache
 from ppl.compiler.layout import Poly, axis_size, identifier
 from ppl.compiler.memory import Memory
+from ppl.compiler.pool import Pool
 from ppl.compiler.request import Request, Result, offsets_of
 from ppl.compiler.stages import Stage
 from ppl.ir.types import Axis, Kind, Type
@@ -144,8 +145,8 @@ class Executable:
             total = sizes.get(f"n_{plate}", 1) if total_rows is None else total_rows.get(plate, 1)
             v[self.memory.header.index(f"total_{plate}")] = total
         new_aux = self._none if aux is None else np.array(aux, self.float)
-        grad = np.empty(self.n_params if self.request.grads else 0, self.float)
-        out = np.empty(self._out_size(sizes), self.float) if self.request.arrays else self._none
+        grad = self._empty_vector("grad", self.n_params if self.request.grads else 0)
+        out = self._empty_vector("out", self._out_size(sizes)) if self.request.arrays else self._none
         hyper = self._none if hyper is None else hyper
         arguments = (params, grad, out, new_aux, hyper, np.uint64(seed & 0xFFFFFFFFFFFFFFFF), step,
                      *starts, *ids, w, v, *data)  # fmt: skip
@@ -212,6 +213,12 @@ class Executable:
             at += n
         return views
 
+    def _empty_vector(self, purpose: str, size: int) -> np.ndarray:
+        local = self._local.__dict__
+        if "pool" not in local:
+            local["pool"] = Pool()
+        return local["pool"].empty(purpose, size, self.float)
+
     def _out_size(self, sizes: dict[str, int]) -> int:
         return sum(size.evaluate(sizes) for _, _, size in self.array_layout)
 
@@ -221,7 +228,7 @@ class Executable:
             n = size.evaluate(sizes)
             shape = (*(axis_size(a).evaluate(sizes) for a in t.axes), *t.shape)
             part = out[at : at + n].reshape(shape)
-            arrays[name] = {"float": part, "int": part.astype(np.int64), "bool": part != 0}[t.dtype]
+            arrays[name] = part if t.dtype == "float" else part.astype(np.int64) if t.dtype == "int" else part != 0
             at += n
         return arrays
 

@@ -128,6 +128,8 @@ def _steps(stage: Stage, builder: Builder) -> None:
         if whole is not None and stage.row is None:
             stage.copies.append((out, whole))
             continue
+        if builder.made_in_place(out, stage.row):
+            continue
         base = source(builder.base(out.node))
         at = min(last + 1, level[base] + (base.op in OPAQUE)) if base in level else 0
         clusters.setdefault(at, []).append(builder.output_op(out))

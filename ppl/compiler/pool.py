@@ -1,0 +1,36 @@
+"""Large result arrays whose memory is used again once nobody holds them.
+
+A fresh array of a megabyte costs more in page faults than in the work of filling it. An array is handed out again only
+if the pool has the last reference: neither the array nor a view of it (which refers to it) is alive elsewhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+SMALL, KEPT = 1 << 14, 3
+_sample = [np.zeros(1)]
+_ALONE = sys.getrefcount(_sample[0])
+
+
+class Pool:
+    """Arrays of one thread."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[tuple[str, int, Any], list[np.ndarray]] = {}
+
+    def empty(self, purpose: str, size: int, dtype: Any) -> np.ndarray:
+        """An uninitialised vector that nobody else refers to."""
+        if size < SMALL:
+            return np.empty(size, dtype)
+        arrays = self._arrays.setdefault((purpose, size, dtype), [])
+        for i in range(len(arrays)):
+            if sys.getrefcount(arrays[i]) == _ALONE:
+                return arrays[i]
+        made = np.empty(size, dtype)
+        if len(arrays) < KEPT:
+            arrays.append(made)
+        return made
