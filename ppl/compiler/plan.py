@@ -198,7 +198,8 @@ def _choose(rn: RandomNode, allow_bias: bool, particles: int, max_copies: int, u
     for row in TABLE:
         reason = _refusal(row.estimator, rn, allow_bias, particles, max_copies, used)
         if reason is None and best is None:
-            best = row.estimator, f"{row.because}; {row.estimator.supports(rn).reason}"
+            reasons = dict.fromkeys((row.because, row.estimator.supports(rn).reason))
+            best = row.estimator, "; ".join(reasons)
         elif best is not None:
             rejected.append((row.estimator.label, reason or f"ranked after {best[0].label}"))
         else:

@@ -349,7 +349,7 @@ class Program:
             named.update((n, c.node) for n, c in trace.costs.items())
             return show(list(named.values()), list(named))
         if stage == "schedule":
-            return str(compiled.executable("gradient").schedule)
+            return str(compiled.executable("gradient").schedule) or "one straight-line function: see program.source"
         stages = compiled.variant("gradient").stages
         if stage not in stages:
             raise DataError(f"no stage {stage!r}; stages: trace, {', '.join(stages)}, schedule")
@@ -359,7 +359,18 @@ class Program:
 
     @property
     def njit(self) -> Any:
-        """`fn(params, grad, aux, hyper, seed, step, row0, scale, work, *data) -> loss`, serial, for nopython code."""
+        """`fn(params, grad, aux, hyper, seed, step, row0, scale, work, *data) -> loss`, serial, for nopython code.
+
+        Parameters
+        ----------
+        params, grad, aux, hyper : flat vectors, see `arrays`. `grad` is overwritten, `aux` (baselines, η) updated.
+        seed, step : what the noise is made from, besides node and row.
+        row0 : dataset row of the first row given; rows are consecutive.
+        scale : N/B, rows of the data set over rows given (1.0 for all of them, or without data).
+        work : `workspace(rows)`, one per thread. Pass it to your function as an argument: Numba freezes arrays that
+            a function takes from outside.
+        data : contiguous arrays of the program's dtype (int64, bool) in the order of the model's arguments.
+        """
         return self.prepare().executable("gradient").njit
 
     @property

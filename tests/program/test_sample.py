@@ -1,5 +1,7 @@
 """`program.sample`: which sites, their axes, dtypes and values."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -88,7 +90,7 @@ def test_sites_selects_and_does_not_change_the_draw(program, state):
 def test_seed_or_step_choose_the_draw(program, state):
     draws = [program.sample(s, X, seed=seed, sites=["z", "k"])["z"]
              for s, seed in ((state, None), (state.replace(step=1), None), (state, 1))]  # fmt: skip
-    assert not any(np.array_equal(a, b) for a, b in zip(draws, draws[1:], strict=False))
+    assert not any(np.array_equal(a, b) for a, b in itertools.pairwise(draws))
 
 
 def test_means_and_frequencies_are_those_of_the_model(program, state):

@@ -53,7 +53,7 @@ def test_init_takes_constrained_values(program):
         ({"p": 1.5}, ModelError, "param 'p': 'unit_interval'"),
         ({"mix": np.array([0.5, 0.2, 0.2])}, ModelError, "param 'mix': 'simplex'"),
         ({"scale": np.ones(3)}, DataError, r"parameter 'scale' has shape \(3,\).*expects \(2,\)"),
-        ({"scale": np.nan}, ModelError, "param 'scale'"),
+        ({"scale": np.nan}, DataError, "parameter 'scale': the given value is not finite"),
     ],
     ids=["unknown", "negative", "above-one", "simplex", "shape", "nan"],
 )
