@@ -1,0 +1,135 @@
+"""The model zoo: every main runs, prints its plan and result, and leaves its picture; what training reaches."""
+
+import argparse
+
+import numpy as np
+import pytest
+
+import ppl
+from ppl.models import common, regression, sbn, toy, vae
+
+pytest.importorskip("sklearn")
+pytest.importorskip("matplotlib")
+
+TINY = {
+    toy: ["--steps", "40"],
+    sbn: ["--epochs", "6", "--estimator", "ScoreFunction:leave_one_out"],
+    vae: ["--epochs", "6"],
+    regression: ["--epochs", "30"],
+}
+SAYS = {
+    toy: ["Enumerate()", "exact", "REBAR", "straight-through (biased)", "expected loss after 40 steps"],
+    sbn: ["h/0", "h/1", "leave_one_out", "negative bound on training rows", "negative bound on held-out rows"],
+    vae: ["Pathwise()", "negative bound on held-out rows", "nats per row"],
+    regression: ["no random nodes", "negative log-likelihood per row", "least squares"],
+}
+
+
+def _number(text: str, label: str) -> float:
+    """The first number after `label` in printed text."""
+    return float(text.partition(label)[2].partition(":")[2].split()[0])
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    """Run a main once; its text and its folder."""
+    done = {}
+
+    def run(model, capsys):
+        if model not in done:
+            folder = tmp_path_factory.mktemp(model.__name__.rpartition(".")[2])
+            capsys.readouterr()
+            assert model.main([*TINY[model], "--out", str(folder)]) == 0
+            done[model] = capsys.readouterr().out, folder
+        return done[model]
+
+    return run
+
+
+@pytest.mark.parametrize("model", TINY, ids=lambda m: m.__name__.rpartition(".")[2])
+def test_main_prints_plan_and_result_and_leaves_a_picture(model, printed, capsys):
+    text, folder = printed(model, capsys)
+    for words in SAYS[model]:
+        assert words in text
+    (picture,) = folder.iterdir()
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and picture.stat().st_size > 10_000
+    assert f"picture: {picture}" in text
+
+
+def test_the_belief_network_improves_its_bound(printed, capsys):
+    """Independent pixels at their own rates cost 26.8 nats per row; the untrained network costs more than 64 log 2."""
+    text, _ = printed(sbn, capsys)
+    rows, _ = common.digits()
+    program = ppl.compile(ppl.elbo(sbn.generative, sbn.guide), common.estimator("ScoreFunction:leave_one_out"),
+                          particles=2, data=rows)  # fmt: skip
+    untrained, _ = common.bound(program, program.init(0), rows[:300])
+    assert untrained > 64 * np.log(2)
+    assert _number(text, "negative bound on training rows") < 30.0
+
+
+def test_the_autoencoder_passes_a_stated_bound_after_a_short_run(printed, capsys):
+    """Six epochs reach 27.4; independent pixels at their own rates cost 26.8, fifty epochs reach 19."""
+    text, _ = printed(vae, capsys)
+    assert _number(text, "negative bound on held-out rows") < 28.5
+
+
+def test_the_autoencoders_samples_are_probabilities(printed):
+    rows, held_out = common.digits()
+    program, fit = vae.train(rows, epochs=1)
+    pixels = program.sample(fit.state, held_out[:5], sites=["pixels"])["pixels"]
+    assert pixels.shape == (5, 64) and (pixels > 0).all() and (pixels < 1).all()
+    z = program.sample(fit.state, held_out[:5], sites=["z"])["z"]
+    np.testing.assert_allclose(vae.decode(program, fit.state, z), pixels, rtol=1e-5, atol=1e-6)
+
+
+def test_regression_gradients_are_those_derived_by_hand():
+    x, t = regression.features()
+    program = ppl.compile(ppl.likelihood(regression.heteroscedastic), dtype="float64", data=(x, t))
+    rng = np.random.default_rng(0)
+    params = {"w": rng.normal(size=x.shape[1]), "v": rng.normal(size=x.shape[1])}
+    state = program.init(0, params=params)
+    loss, grads = program.value_and_grad(state, x, t)
+    w, v = regression.hand_gradients(params["w"], params["v"], x, t)
+    np.testing.assert_allclose(grads["w"], w, rtol=1e-10)
+    np.testing.assert_allclose(grads["v"], v, rtol=1e-10)
+    variance = 1 + (x @ params["v"]) ** 2
+    expected = 0.5 * np.sum(np.log(2 * np.pi * variance) + (t - x @ params["w"]) ** 2 / variance)
+    assert loss == pytest.approx(expected, rel=1e-12)
+    part, part_grads = program.value_and_grad(state, x[40:80], t[40:80], total_rows=len(t))
+    w, v = regression.hand_gradients(params["w"], params["v"], x[40:80], t[40:80])
+    np.testing.assert_allclose(part_grads["v"], v * len(t) / 40, rtol=1e-10)
+    assert part != loss
+
+
+def test_regression_beats_constant_noise():
+    options = argparse.Namespace(epochs=300, batch_size=100, lr=1e-2, seed=0)
+    program, fit = regression.train(options)
+    x, t = regression.features()
+    residual = t - x @ np.linalg.lstsq(x, t, rcond=None)[0]
+    constant = 0.5 * np.log(2 * np.pi * residual.var()) + 0.5
+    assert program.value(fit.state, x, t) / len(t) < constant - 0.025
+
+
+def test_the_toy_converges_with_the_exact_gradient():
+    logits = toy.curve("exact", steps=1500, lr=1e-2, seed=0)
+    losses = toy.expected_loss(logits)
+    assert losses[0] == pytest.approx(0.25, abs=1e-4) and (np.diff(losses) <= 1e-9).all()
+    assert losses[-1] < toy.expected_loss(-4.0) and toy.expected_loss(-50.0) == pytest.approx(0.499**2)
+
+
+@pytest.mark.parametrize("name", ["score function", "leave-one-out, 2 particles", "REBAR"])
+def test_the_toys_estimators_are_unbiased(name):
+    """The mean gradient over noise seeds, within 5 standard errors of p(1 − p)(1 − 2·target)."""
+    estimator, particles = toy.CHOICES[name]
+    program = ppl.compile(toy.toy, estimators=estimator, particles=particles, dtype="float64")
+    state = program.init(0)
+    for _ in range(500):
+        _, _, state = program.step(state)
+    found = np.array([program.value_and_grad(state, seed=s)[1]["logit"] for s in range(4000)])
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    assert found.mean() == pytest.approx(0.25 * (1 - 2 * toy.TARGET), abs=5 * error)
+
+
+def test_unknown_estimators_are_named():
+    with pytest.raises(ppl.errors.PplError, match=r"unknown estimator 'Rbar'; there are auto, .*Rebar"):
+        common.estimator("Rbar")
