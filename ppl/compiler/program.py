@@ -245,10 +245,9 @@ class Program:
         check: bool = True,
     ) -> tuple[State, dict[str, float], np.ndarray]:
         result, n = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper, check)
-        grad = result.grad if n == 1 else result.grad / np.asarray(n, result.grad.dtype)
-        flat, opt = transform.apply(state._flat, grad, state.opt, state._layouts[0], state.step)
+        flat, opt = transform.apply(state._flat, result.grad, state.opt, state._layouts[0], state.step, 1.0 / n)
         new = State(flat, result.aux, state._layouts, state.step + 1, state.seed, opt)
-        return new, {k: v / n for k, v in result.scalars.items()}, grad
+        return new, {k: v / n for k, v in result.scalars.items()}, result.grad
 
     def sample(
         self,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ppl.kernels.cpu import optimizers
+from ppl.kernels.cpu import optimizers, parallel_optimizers
 
 DTYPES = [np.float32, np.float64]
 
@@ -51,3 +51,23 @@ def test_zero_gradient_is_no_step():
     zeros = [np.zeros(5, np.float32) for _ in range(3)]
     optimizers.adam(p, *zeros, 1e-2, 0.9, 0.999, 1e-8, 1)
     assert np.array_equal(p, np.ones(5))
+
+
+@pytest.mark.parametrize(
+    ("name", "slots", "options"),
+    [
+        ("sgd_into", 0, (0.1, 0.5)),
+        ("momentum_into", 1, (0.1, 0.9, 0.5)),
+        ("nesterov_into", 1, (0.1, 0.9, 0.5)),
+        ("adam_into", 2, (1e-3, 0.9, 0.999, 1e-8, 3, 0.5)),
+    ],
+)
+def test_all_threads_give_the_same_bits(name, slots, options):
+    rng = np.random.default_rng(0)
+    n = 3 * parallel_optimizers.CHUNK + 5
+    inputs = [np.abs(rng.normal(size=n)).astype(np.float32) for _ in range(2 + slots)]
+    alone, together = ([np.empty(n, np.float32) for _ in range(1 + slots)] for _ in range(2))
+    getattr(optimizers, name)(*alone, *inputs, *options)
+    getattr(parallel_optimizers, name)(*together, *inputs, *options)
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(a, b)

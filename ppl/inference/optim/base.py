@@ -40,9 +40,9 @@ class Transform(Protocol):
     """What `Program._update` calls: one step on flat vectors, in which nothing given is written to."""
 
     def apply(
-        self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int
+        self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int, scale: float = 1.0
     ) -> tuple[np.ndarray, Any]:
-        """(new parameters, new optimizer state); `opt` is None before the first step."""
+        """(new parameters, new optimizer state) for the gradient `scale · grad`; `opt` is None at first."""
         ...
 
 
@@ -72,7 +72,13 @@ class FlatOptimizer(ABC):
         """Fresh (new parameters, *new slots) for the gradient `scale · grad`; `t` counts from 1."""
 
     def apply(
-        self, flat: np.ndarray, grad: np.ndarray, opt: Opt | None, layout: Layout | None, step: int
+        self,
+        flat: np.ndarray,
+        grad: np.ndarray,
+        opt: Opt | None,
+        layout: Layout | None,
+        step: int,
+        scale: float = 1.0,
     ) -> tuple[np.ndarray, Opt]:
         """One step on flat vectors; see `Transform`."""
         if opt is None:
@@ -84,10 +90,9 @@ class FlatOptimizer(ABC):
             raise self._foreign(opt) from None
         if slots and slots[0].shape != flat.shape:
             raise self._foreign(opt)
-        scale = 1.0
         if self.clip_norm is not None:
-            norm = kernels.norm(grad)
-            scale = 1.0 if norm <= self.clip_norm else self.clip_norm / norm
+            norm = abs(scale) * kernels.norm(grad)
+            scale = scale if norm <= self.clip_norm else scale * (self.clip_norm / norm)
         new = self._step(flat, grad, slots, step, t, scale)
         return new[0], {"t": t, **dict(zip(self.slots, new[1:], strict=True))}
 

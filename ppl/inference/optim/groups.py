@@ -32,7 +32,7 @@ class Groups:
         self._resolved: tuple[Layout, Resolved] | None = None
 
     def apply(
-        self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int
+        self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int, scale: float = 1.0
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """One step of every group on its own part of the vectors; frozen entries are copied bit for bit."""
         groups = self.resolve(layout)
@@ -46,7 +46,7 @@ class Groups:
         for glob, member in moving.items():
             part, pieces = groups[glob]
             before = None if opt is None else opt[glob]
-            own, found[glob] = member.apply(_gather(flat, pieces), _gather(grad, pieces), before, part, step)
+            own, found[glob] = member.apply(_gather(flat, pieces), _gather(grad, pieces), before, part, step, scale)
             _scatter(new, own, pieces)
         return new, found
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl.inference.optim.base import FlatOptimizer, check_fraction, check_positive
 from ppl.inference.optim.schedules import Rate, check_rate, rate_at
-from ppl.kernels.cpu import optimizers as kernels
+from ppl.kernels.cpu.parallel_optimizers import into
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,6 @@ class Momentum(FlatOptimizer):
         scale: float,
     ) -> tuple[np.ndarray, ...]:
         new, buffer = np.empty_like(flat), np.empty_like(flat)
-        kernel = kernels.nesterov_into if self.nesterov else kernels.momentum_into
-        kernel(new, buffer, flat, grad, slots[0], rate_at(self.lr, step), self.beta, scale)
+        kernel = "nesterov_into" if self.nesterov else "momentum_into"
+        into(kernel, new, buffer, flat, grad, slots[0], rate_at(self.lr, step), self.beta, scale)
         return new, buffer

@@ -8,7 +8,7 @@ import numpy as np
 
 from ppl.inference.optim.base import FlatOptimizer, check_positive
 from ppl.inference.optim.schedules import Rate, check_rate, rate_at
-from ppl.kernels.cpu import optimizers as kernels
+from ppl.kernels.cpu.parallel_optimizers import into
 
 
 @dataclass(frozen=True)
@@ -50,5 +50,5 @@ class SGD(FlatOptimizer):
         scale: float,
     ) -> tuple[np.ndarray, ...]:
         new = np.empty_like(flat)
-        kernels.sgd_into(new, flat, grad, rate_at(self.lr, step), scale)
+        into("sgd_into", new, flat, grad, rate_at(self.lr, step), scale)
         return (new,)

@@ -56,9 +56,10 @@ class External:
         self._template: Any = None
 
     def apply(
-        self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int
+        self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int, scale: float = 1.0
     ) -> tuple[np.ndarray, Any]:
         """One step on flat vectors, of which the optimizer is given read-only views by name."""
+        grad = grad if scale == 1.0 else grad * np.asarray(scale, grad.dtype)
         params, grads = _views(layout, flat), _views(layout, grad)
         if self._template is None:
             self._template = self.optimizer.init(params)

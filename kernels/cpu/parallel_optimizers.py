@@ -1,0 +1,60 @@
+"""The `..._into` updates of `optimizers` on all threads: the same arithmetic on chunks, so the same bits.
+
+An update reads and writes whole vectors, so that on one thread it waits for memory; callers use these for vectors
+beyond `WORTH_IT` entries, inside `threads.parallel_region`.
+"""
+
+import numpy as np
+from numba import njit, prange
+
+from ppl.kernels.cpu import optimizers as serial
+
+WORTH_IT = 1 << 16
+CHUNK = 1 << 14
+
+_sgd, _momentum, _nesterov, _adam = serial.sgd_into, serial.momentum_into, serial.nesterov_into, serial.adam_into
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def sgd_into(new, p, g, lr, scale):
+    """`optimizers.sgd_into` on all threads."""
+    for c in prange((p.shape[0] + CHUNK - 1) // CHUNK):
+        s = slice(c * CHUNK, min(p.shape[0], (c + 1) * CHUNK))
+        _sgd(new[s], p[s], g[s], lr, scale)
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def momentum_into(new, new_buf, p, g, buf, lr, beta, scale):
+    """`optimizers.momentum_into` on all threads."""
+    for c in prange((p.shape[0] + CHUNK - 1) // CHUNK):
+        s = slice(c * CHUNK, min(p.shape[0], (c + 1) * CHUNK))
+        _momentum(new[s], new_buf[s], p[s], g[s], buf[s], lr, beta, scale)
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def nesterov_into(new, new_buf, p, g, buf, lr, beta, scale):
+    """`optimizers.nesterov_into` on all threads."""
+    for c in prange((p.shape[0] + CHUNK - 1) // CHUNK):
+        s = slice(c * CHUNK, min(p.shape[0], (c + 1) * CHUNK))
+        _nesterov(new[s], new_buf[s], p[s], g[s], buf[s], lr, beta, scale)
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
+    """`optimizers.adam_into` on all threads."""
+    for c in prange((p.shape[0] + CHUNK - 1) // CHUNK):
+        s = slice(c * CHUNK, min(p.shape[0], (c + 1) * CHUNK))
+        _adam(new[s], new_m[s], new_v[s], p[s], g[s], m[s], v[s], lr, b1, b2, eps, t, scale)
+
+
+def into(name: str, *arguments: object) -> None:
+    """Run the update `name` on the first argument's length of entries, on all threads where that pays."""
+    from ppl.kernels.cpu.threads import num_threads, parallel_region
+
+    first = arguments[0]
+    assert isinstance(first, np.ndarray)
+    if first.size < WORTH_IT or num_threads() == 1:
+        getattr(serial, name)(*arguments)
+        return
+    with parallel_region():
+        globals()[name](*arguments)
