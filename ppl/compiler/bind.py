@@ -110,11 +110,12 @@ class Binder:
                 self._check_floats(check, array, arrays)
 
     def _check_floats(self, check: Check, array: np.ndarray, arrays: dict[str, np.ndarray]) -> None:
-        wrong = np.zeros(array.shape, bool)
-        if np.isnan(array.sum()):
-            wrong = np.isnan(array)
-        if check.unit and array.size and not (array.min() >= 0 and array.max() <= 1):
-            wrong = ~((array >= 0) & (array <= 1))
+        if not array.size:
+            return
+        low, high = array.min(), array.max()  # NaN if any entry is
+        if low >= 0 and high <= 1 if check.unit else low <= high:
+            return
+        wrong = ~((array >= 0) & (array <= 1)) if check.unit else np.isnan(array)
         wrong = check.counting(wrong, arrays)
         if wrong.any():
             at = tuple(int(i) for i in np.argwhere(wrong)[0])
