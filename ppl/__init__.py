@@ -7,7 +7,7 @@ which estimator each node got and why.
 from importlib.metadata import PackageNotFoundError, version
 
 from ppl import distributions, errors, estimators, random
-from ppl.compiler.program import Program, compile  # noqa: A004
+from ppl.compiler.program import Program, compile
 from ppl.compiler.state import State, load_state
 from ppl.distributions import (
     Bernoulli,
@@ -62,3 +62,59 @@ try:
     __version__ = version("numba-ppl")
 except PackageNotFoundError:
     __version__ = "0.0.0"
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "Exponential",
+    "Fit",
+    "Gumbel",
+    "Laplace",
+    "LogNormal",
+    "Logistic",
+    "Model",
+    "Normal",
+    "OneHotCategorical",
+    "Program",
+    "RelaxedBernoulli",
+    "RelaxedOneHotCategorical",
+    "State",
+    "Uniform",
+    "Value",
+    "collect",
+    "compile",
+    "constant",
+    "cost",
+    "dense",
+    "deterministic",
+    "distributions",
+    "draw",
+    "elbo",
+    "errors",
+    "estimators",
+    "external",
+    "fit",
+    "hyper",
+    "init",
+    "kl",
+    "layers",
+    "likelihood",
+    "load_state",
+    "log_sigmoid",
+    "log_softmax",
+    "logsumexp",
+    "model",
+    "one_hot",
+    "optim",
+    "param",
+    "plate",
+    "random",
+    "relu",
+    "sample",
+    "scope",
+    "sigmoid",
+    "softmax",
+    "softplus",
+    "spec",
+    "stop_gradient",
+]

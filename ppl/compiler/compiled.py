@@ -22,7 +22,7 @@ from ppl.lang.trace import Trace
 
 if TYPE_CHECKING:
     from ppl.compiler.executable import Executable, Request
-    from ppl.compiler.program import Settings
+    from ppl.compiler.prepared import Settings
 
 
 SMALL_UNITS = 64

@@ -140,9 +140,9 @@ def pack_state(state: State) -> dict[str, np.ndarray]:
 def unpack_state(arrays: Mapping[str, np.ndarray]) -> State:
     """The inverse of `pack_state`."""
     meta = json.loads(arrays["meta"].tobytes().decode())
-    layouts = tuple(Layout(tuple((n, tuple(s)) for n, s in meta[k])) for k in ("params", "aux"))
+    params, aux = (Layout(tuple((n, tuple(s)) for n, s in meta[k])) for k in ("params", "aux"))
     opt = _unpack_tree(meta["opt"], arrays)
-    return State(np.array(arrays["params"]), np.array(arrays["aux"]), layouts, meta["step"], meta["seed"], opt)
+    return State(np.array(arrays["params"]), np.array(arrays["aux"]), (params, aux), meta["step"], meta["seed"], opt)
 
 
 def _pack_tree(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:

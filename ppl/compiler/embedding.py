@@ -1,0 +1,75 @@
+"""Embedding a program in the user's own nopython code: serial functions, workspaces, flat vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ppl.compiler.prepared import Prepared
+from ppl.compiler.state import State
+from ppl.errors import DataError
+from ppl.lang.trace import SiteKind, Trace
+
+
+def site_names(trace: Trace) -> tuple[str, ...]:
+    """Names of everything that a program can sample."""
+    return tuple(n for n, s in trace.sites.items() if s.kind is not SiteKind.SCORED and s.node is not None)
+
+
+class Embedding(Prepared):
+    """The part of a Program that users call from their own `@njit` code."""
+
+    @property
+    def njit(self) -> Any:
+        """`fn(params, grad, aux, hyper, seed, step, row0, scale, work, *data) -> loss`, serial, for nopython code.
+
+        Parameters
+        ----------
+        params, grad, aux, hyper : flat vectors, see `arrays`. `grad` is overwritten, `aux` (baselines, η) updated.
+        seed, step : what the noise is made from, besides node and row.
+        row0 : dataset row of the first row given; rows are consecutive.
+        scale : N/B, rows of the data set over rows given (1.0 for all of them, or without data).
+        work : `workspace(rows)`, one per thread. Pass it to your function as an argument: Numba freezes arrays that
+            a function takes from outside.
+        data : contiguous arrays of the program's dtype (int64, bool) in the order of the model's arguments.
+        """
+        return self.prepare().executable("gradient").njit
+
+    @property
+    def njit_value(self) -> Any:
+        """Like `njit`, with true nodes; `grad` is not written. Its workspace is `workspace(rows, "value")`."""
+        return self.prepare().executable("value").njit
+
+    @property
+    def njit_sample(self) -> Any:
+        """`fn(params, out, aux, hyper, seed, step, row0, scale, work, *data)`: draws every site into flat `out`.
+
+        `out` comes from `sample_buffer(rows)`, the workspace from `workspace(rows, "sample")`.
+        """
+        return self._sampler().njit
+
+    def sample_buffer(self, rows: int = 1) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """A flat vector for `njit_sample` on `rows` rows, and views of it by site (integers as floats)."""
+        sampler = self._sampler()
+        out = np.zeros(sampler.out_size(rows, self.settings.particles), self.settings.dtype)
+        return out, sampler.views(out, rows, self.settings.particles)
+
+    def _sampler(self) -> Any:
+        compiled = self.prepare()
+        return compiled.executable("sample", site_names(compiled.trace))
+
+    def workspace(self, rows: int = 1, kind: str = "gradient") -> Any:
+        """Scratch memory for `njit` on up to `rows` rows; one per thread, owned by the caller.
+
+        `kind` says for which function: "gradient" (`njit`), "value" (`njit_value`) or "sample" (`njit_sample`).
+        """
+        if kind not in ("gradient", "value", "sample"):
+            raise DataError(f'workspace: kind is "gradient", "value" or "sample", not {kind!r}')
+        executable = self._sampler() if kind == "sample" else self.prepare().executable(kind)
+        return executable.workspace(rows, self.settings.particles)
+
+    def arrays(self, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(params, grad, aux, hyper): fresh flat vectors in the layout that the njit functions read and write."""
+        hyper = self.prepare().hyper_vector(None, state.step).copy()
+        return state._flat.copy(), np.zeros_like(state._flat), state._aux.copy(), hyper

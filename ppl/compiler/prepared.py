@@ -1,0 +1,124 @@
+"""What every part of a Program needs: tracing and planning per data signature, states, parameters."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ppl.compiler.compiled import Compiled, signature
+from ppl.compiler.plan import Requested
+from ppl.compiler.state import State
+from ppl.errors import DataError
+from ppl.inference.objective import Objective
+from ppl.lang.params import constrained, initial_value, unconstrained
+from ppl.lang.trace import Param
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that `ppl.compile` fixes."""
+
+    estimators: Requested
+    allow_bias: bool
+    particles: int
+    max_copies: int
+    dtype: str
+    target: str
+
+
+class Prepared:
+    """A program's settings and what it has traced and planned so far, one `Compiled` per data signature."""
+
+    def __init__(self, objective: Objective, settings: Settings):
+        self.objective, self.settings = objective, settings
+        self._compiled: dict[Any, Compiled] = {}
+        self._latest: Compiled | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def argument_names(self) -> tuple[str, ...]:
+        """Names of the data arguments, in order."""
+        return self.objective.argument_names
+
+    def prepare(self, *data: Any) -> Compiled:
+        """Trace and plan for data of this signature (compiling kernels happens at first use)."""
+        if not data:
+            if self._latest is not None:
+                return self._latest
+            if self.argument_names:
+                names = ", ".join(self.argument_names)
+                raise DataError(f"the program has not seen data yet: pass {names}, or data= to ppl.compile")
+        if len(data) != len(self.argument_names):
+            names = ", ".join(self.argument_names) or "none"
+            raise DataError(f"the program takes {len(self.argument_names)} data arguments ({names}); {len(data)} given")
+        key = signature(self.argument_names, data)
+        found = self._compiled.get(key)
+        if found is None:
+            with self._lock:
+                found = self._compiled.get(key) or self._trace(data)
+                self._compiled[key] = found
+        self._latest = found
+        return found
+
+    def _trace(self, data: Sequence[Any]) -> Compiled:
+        trace = self.objective.trace(dict(zip(self.argument_names, data, strict=True)))
+        return Compiled(trace, self.argument_names, self.settings)
+
+    def _of(self, state: State) -> Compiled:
+        """What was prepared for data that `state` fits, the latest first."""
+        latest = self.prepare()
+        fitting = (c for c in (latest, *self._compiled.values()) if c.layout == state._layouts[0])
+        return next(fitting, latest)
+
+    def init(self, seed: int, *data: Any, params: Mapping[str, Any] | None = None) -> State:
+        """The initial state. `params` gives constrained values for some parameters.
+
+        Every parameter is drawn from (seed, its name), so the order of declaration does not matter.
+        """
+        compiled = self.prepare(*data)
+        given = dict(params or {})
+        unknown = sorted(set(given) - set(compiled.trace.params))
+        if unknown:
+            raise DataError(f"no parameter named {unknown}; the program has {sorted(compiled.trace.params)}")
+        raw = {
+            name: _given_value(p, given[name]) if name in given else initial_value(p, seed)
+            for name, p in compiled.trace.params.items()
+        }
+        flat = compiled.layout.join(raw, self.settings.dtype)
+        return State(flat, compiled.aux_init(), (compiled.layout, compiled.aux_layout), 0, int(seed))
+
+    def params(self, state: State) -> dict[str, np.ndarray]:
+        """Constrained parameter values."""
+        compiled = self._of(state)
+        compiled.check_state(state)
+        declared = compiled.trace.params
+        return {name: np.array(constrained(declared[name], raw)) for name, raw in state.params.items()}
+
+    def ravel(self, state: State) -> np.ndarray:
+        """All unconstrained parameters as one vector (a copy)."""
+        return state._flat.copy()
+
+    def unravel(self, vector: np.ndarray) -> dict[str, np.ndarray]:
+        """The inverse of `ravel`: unconstrained parameters by name."""
+        layout = self.prepare().layout
+        vector = np.array(vector, self.settings.dtype)
+        if vector.shape != (layout.size,):
+            raise DataError(f"expected a vector of length {layout.size}, not shape {vector.shape}")
+        return layout.split(vector)
+
+
+def _given_value(param: Param, value: Any) -> np.ndarray:
+    """The unconstrained start of a parameter from a constrained value that its shape broadcasts."""
+    given = np.asarray(value, np.float64)
+    try:
+        full = np.broadcast_to(given, param.shape)
+    except ValueError:
+        shapes = f"has shape {given.shape}, the program expects {param.shape}"
+        raise DataError(f"parameter '{param.name}' {shapes}") from None
+    if not np.isfinite(full).all():
+        raise DataError(f"parameter '{param.name}': the given value is not finite")
+    return unconstrained(param, full)
