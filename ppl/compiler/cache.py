@@ -13,6 +13,7 @@ import os
 import stat
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -30,14 +31,22 @@ def folder() -> Path:
     return path
 
 
+_lock = threading.RLock()  # another thread must not see a module before it has been executed
+
+
 def load(source: str, injected: Mapping[str, Any] | None = None) -> ModuleType:
     """Import emitted `source`; `injected` globals (functions without an importable name) exclude it from the cache."""
     from ppl.kernels.config import kernels_version
 
     digest = hashlib.blake2b((source + kernels_version()).encode(), digest_size=16).hexdigest()
     name = f"ppl_program_{digest}"
-    if not injected and name in sys.modules:
-        return sys.modules[name]
+    with _lock:
+        if not injected and name in sys.modules:
+            return sys.modules[name]
+        return _import(name, source, injected)
+
+
+def _import(name: str, source: str, injected: Mapping[str, Any] | None) -> ModuleType:
     path = folder() / f"{name}.py"
     if not path.exists():
         _write(path, source)

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from ppl.ir import ops
 from ppl.ir.loop import loop_vjp
 from ppl.ir.node import Node, topological
+from ppl.ir.shapes import ELEMENTWISE
 from ppl.ir.vjp import VJPS
 
 
@@ -55,11 +56,29 @@ def vjp(
             if node.op == "stop" and node.attrs["tag"] in erase:
                 grads = [g]
             else:
-                grads = list(VJPS[node.op](g, node, *node.args))
+                grads = _pull_back(g, node)
         for arg, grad in zip(node.args, grads, strict=bool(grads)):
             if grad is not None and id(arg) in reaches and arg.type.dtype == "float":
                 _accumulate(cotangents, arg, grad)
     return [found.get(id(w)) for w in wrt]
+
+
+def _pull_back(g: Node, node: Node) -> list[Node | None]:
+    """The cotangents of a node's arguments.
+
+    Where `g` is a selection with zeros, the selection is done after an elementwise rule instead of before it: an
+    infinite or NaN slope in the branch not taken is then not multiplied by zero, but left out.
+    """
+    if g.op != "where" or node.op not in ELEMENTWISE or node.op == "where":
+        return list(VJPS[node.op](g, node, *node.args))
+    condition, a, b = g.args
+    if ops.is_const(b, 0.0):
+        taken = VJPS[node.op](a, node, *node.args)
+        return [None if t is None else ops.where(condition, t, 0.0) for t in taken]
+    if ops.is_const(a, 0.0):
+        taken = VJPS[node.op](b, node, *node.args)
+        return [None if t is None else ops.where(condition, 0.0, t) for t in taken]
+    return list(VJPS[node.op](g, node, *node.args))
 
 
 def _reaching(order: Sequence[Node], wrt: Sequence[Node]) -> set[int]:
