@@ -113,6 +113,7 @@ def make_plan(
         If a named estimator does not support its node, a glob matches nothing, or nothing admissible exists.
     """
     named = _named(graph, requested)
+    graph.enumerated = {name for name, estimator in named.items() if isinstance(estimator, Enumerate)}
     used = _Budget()
     choices: dict[str, Choice] = {}
     for rn in graph.nodes.values():
@@ -136,7 +137,7 @@ class _Budget:
         self.states = 1.0
 
     def add(self, rn: RandomNode, estimator: Estimator) -> None:
-        if isinstance(estimator, Enumerate):
+        if isinstance(estimator, Enumerate) and not isinstance(estimator, Marginalize):
             self.states *= rn.joint_support()
         self.sides += estimator.sides
 

@@ -31,6 +31,7 @@ class StochasticGraph:
         self.order = topological(self.outputs)
         self.samples = [n for n in self.order if n.op == "sample"]
         self.nodes = {n.attrs["site"].name: RandomNode(self, n, rank) for rank, n in enumerate(self.samples)}
+        self.enumerated: set[str] = set()  # nodes that the plan sums over: no sample, so nothing to relax
 
     def __getitem__(self, name: str) -> RandomNode:
         return self.nodes[name]
@@ -163,14 +164,20 @@ class RandomNode:
     def soft_order(self) -> tuple[float, str]:
         """Worst smoothness on the way to a cost when it and every discrete node after it are relaxed.
 
-        A downstream node that can neither be relaxed nor reparameterized counts as a jump.
+        A downstream node that can neither be relaxed nor reparameterized counts as a jump, unless the plan sums over
+        it: then only its probabilities vary.
         """
+        summed = self.graph.enumerated
+        ends = [(c.node, f"cost '{c.name}'") for c in self.costs]
         for child in self.children:
             dist = child.dist
-            if not (dist.relaxable if dist.discrete else dist.reparameterized):
+            if child.name in summed:
+                ends += [(a, f"the parameters of '{child.name}'") for a in child.node.args]
+            elif not (dist.relaxable if dist.discrete else dist.reparameterized):
                 kind = type(dist).__name__
                 return JUMP, f"'{child.name}' downstream, a {kind} that can be neither relaxed nor reparameterized"
-        return _worst(self.dependent, [(c.node, f"cost '{c.name}'") for c in self.costs])
+        soft = Orders(self.node, self.graph.order, lambda n: None if n.attrs["site"].name in summed else SMOOTH)
+        return _worst(soft, ends)
 
     def moving_support(self) -> list[str]:
         """Parameters that move the support and have a learnable parameter upstream."""
