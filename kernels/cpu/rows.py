@@ -51,6 +51,35 @@ def fill_rows_f64(out, ids, start, first, n, base, per_row, key, time, step, pur
 
 
 @jit
+def fill_windows_f32(out, ids, start, first, n, base, pieces, size, total, offset, key, time, step, purpose):
+    """Uniforms of a window of particles: of every piece of `total` elements, the `size` ones from `offset` on.
+
+    A row has `pieces` pieces; piece p of row r begins at element ``((base + id(r)) * pieces + p) * total``.
+    """
+    if size == total:
+        fill_rows_f32(out, ids, start, first, n, base, pieces * size, key, time, step, purpose)
+        return
+    for i in range(n):
+        row = base + (first + i if ids.shape[0] == 0 else ids[start + i])
+        for p in range(pieces):
+            part = out[(i * pieces + p) * size : (i * pieces + p + 1) * size]
+            fill_uniform_f32(part, (row * pieces + p) * total + offset, key, time, step, purpose)
+
+
+@jit
+def fill_windows_f64(out, ids, start, first, n, base, pieces, size, total, offset, key, time, step, purpose):
+    """As `fill_windows_f32`."""
+    if size == total:
+        fill_rows_f64(out, ids, start, first, n, base, pieces * size, key, time, step, purpose)
+        return
+    for i in range(n):
+        row = base + (first + i if ids.shape[0] == 0 else ids[start + i])
+        for p in range(pieces):
+            part = out[(i * pieces + p) * size : (i * pieces + p + 1) * size]
+            fill_uniform_f64(part, (row * pieces + p) * total + offset, key, time, step, purpose)
+
+
+@jit
 def row_ids(out, ids, start, first, n):
     """Global ids of `n` rows."""
     for i in range(n):
@@ -65,6 +94,17 @@ def row_keys(out, ids, start, first, n, base, per_row, key, step):
         for k in range(per_row):
             element = u64(row * per_row + k)
             out[i * per_row + k] = i64(mix(key, (element << u64(32)) + u64(step)))
+
+
+@jit
+def window_keys(out, ids, start, first, n, base, pieces, size, total, offset, key, step):
+    """As `row_keys`, for a window of particles (see `fill_windows_f32`)."""
+    for i in range(n):
+        row = base + (first + i if ids.shape[0] == 0 else ids[start + i])
+        for p in range(pieces):
+            for k in range(size):
+                element = u64((row * pieces + p) * total + offset + k)
+                out[(i * pieces + p) * size + k] = i64(mix(key, (element << u64(32)) + u64(step)))
 
 
 @jit

@@ -12,7 +12,7 @@ from ppl.compiler.emit_cuda import CudaEmitter
 from ppl.compiler.layout import Poly, axis_size, identifier
 from ppl.compiler.lower import lower
 from ppl.compiler.memory import plan
-from ppl.compiler.request import Request, offsets_of, output_places, run_time_axes
+from ppl.compiler.request import Request, offsets_of, output_places, run_time_axes, windowed
 from ppl.compiler.schedule import schedule
 from ppl.compiler.stages import Stage
 from ppl.ir import ops
@@ -25,8 +25,9 @@ EMITTERS: dict[str, type[Emitter]] = {"cpu": Emitter, "cuda": CudaEmitter}
 def assemble(request: Request, dtype: str, target: str) -> dict[str, Any]:
     """Compile `request` to source; returns the fields of an `Executable`."""
     nodes = [n for group in (request.scalars, request.grads, request.aux, request.arrays) for _, n in group]
-    lowered = lower([ops.cast(n, "float") if n.type.dtype != "float" else n for n in nodes])
-    axes = run_time_axes([*nodes], request)
+    parts = windowed(nodes) if target == "cpu" and not request.grads and not request.aux else None
+    lowered = lower([ops.cast(n, "float") if n.type.dtype != "float" else n for n in parts or nodes])
+    axes = run_time_axes([*nodes, *(parts or ())], request)
     plates = [identifier(a.name) for a in axes.values() if a.kind is Kind.PLATE]
     outputs, array_layout, aux_at, floats = output_places(request, iter(lowered), len(plates))
     offsets = {("param", n): o for n, o in offsets_of(request.params)[0].items()}
@@ -36,11 +37,13 @@ def assemble(request: Request, dtype: str, target: str) -> dict[str, Any]:
     unrolled = emit_straight.suits(lowered)
     small = unrolled and not axes
     builder = Builder([] if small else [o.node for o in outputs], offsets)
+    builder.windowed = parts is not None
     for name, _ in request.inputs:
         builder.inputs[name] = "x_" + identifier(name)
     stages = [] if small else schedule(outputs, builder)
     header = [f"n_{identifier(a)}" for a in axes] + [f"total_{p}" for p in plates]
     header += [f"tile_{s.name}" for s in stages if s.row is not None]
+    header += ["first_particle"] if parts is not None else []
     memory = plan(stages, builder, header, floats)
     arrays = [builder.inputs[n] for n, _ in request.inputs]
     counts = [f"v[{list(axes).index(t.axes[0].name)}] = {builder.inputs[n]}.shape[0]"
@@ -54,7 +57,7 @@ def assemble(request: Request, dtype: str, target: str) -> dict[str, Any]:
         source = emitter.source()
     return {"source": source, "stages": stages, "memory": memory, "kernels": emitter.kernels, "axes": axes,
             "plates": plates, "array_layout": array_layout, "injected": emitter.injected,
-            "flops": _work_estimate(stages), "unrolled": unrolled}  # fmt: skip
+            "flops": _work_estimate(stages), "unrolled": unrolled, "windowed": parts is not None}  # fmt: skip
 
 
 def _work_estimate(stages: Sequence[Stage]) -> Poly:

@@ -42,6 +42,7 @@ class Builder:
         self.globals: list[Value] = []
         self.inputs: dict[str, str] = {}
         self.functions: dict[str, Any] = {}
+        self.windowed = False
         self.outputs = [self.base(o) for o in outputs]
         for node in topological(outputs):
             if node.op == "get":

@@ -12,7 +12,7 @@ from ppl.compiler.lower import group_strides
 from ppl.compiler.stages import Opaque
 from ppl.ir.node import Node
 from ppl.ir.noise import node_hash
-from ppl.ir.types import Axis, Kind
+from ppl.ir.types import PARTICLES, Axis, Kind
 
 Row = Axis | None
 
@@ -113,16 +113,28 @@ def noise(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     node, value = step.node, step.target
     ids, start, first, count, base, per_row = _rows(value, row)
     key = f"U(mix(U(seed), U({node_hash(node.attrs['name']):#x})))"
-    fill = "fill_rows_f32" if dtype == "float32" else "fill_rows_f64"
+    bits = "f32" if dtype == "float32" else "f64"
+    fill, entries = f"fill_rows_{bits}", str(per_row)
+    if builder.windowed and PARTICLES in value.axes:
+        fill, entries = f"fill_windows_{bits}", _windows(value, row, node.type.event_size)
     at, time, purpose = start_of(value, row), _time(node, builder), node.attrs["purpose"]
     assert value.buffer is not None
     array = value.buffer.array
 
     def call(at: str) -> str:
         return (f"{fill}({array}[{at} :], {ids}, {start}, {first}, {count}, {base}, "
-                f"{per_row}, {key}, {time}, step, {purpose})")  # fmt: skip
+                f"{entries}, {key}, {time}, step, {purpose})")  # fmt: skip
 
     return _repeated(base, at, value, row, call)
+
+
+def _windows(value: Value, row: Row, event: int) -> str:
+    """Pieces a row, entries of each in the window, entries for all particles, and the window's first entry."""
+    pieces = Poly.of(1)
+    for axis in value.axes:
+        pieces = pieces * (1 if axis in (row, PARTICLES) else axis_size(axis))
+    total = Poly.of("n_particles_total") * event
+    return f"{pieces}, {axis_size(PARTICLES) * event}, {total}, {Poly.of('first_particle') * event}"
 
 
 def _repeated(base: str, at: str, value: Value, row: Row, call: Callable[[str], str]) -> list[str]:
@@ -138,8 +150,11 @@ def rowkey(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     ids, start, first, count, base, per_row = _rows(value, row)
     key = f"U(mix(U(seed), U({node_hash(node.attrs['name']):#x})))"
     at = start_of(value, row)
+    fill, entries = "row_keys", str(per_row)
+    if builder.windowed and PARTICLES in value.axes:
+        fill, entries = "window_keys", _windows(value, row, 1)
     lines = _repeated(base, at, value, row, lambda at: (
-        f"row_keys(v[{at} :], {ids}, {start}, {first}, {count}, {base}, {per_row}, {key}, step)"))  # fmt: skip
+        f"{fill}(v[{at} :], {ids}, {start}, {first}, {count}, {base}, {entries}, {key}, step)"))  # fmt: skip
     if node.args:
         size = value.extent(skip=() if row is None else (row,)) * ("n" if row in value.axes else 1)
         lines.append(f"mix_time(v[{at} : {at} + {size}], {_time(node, builder)})")

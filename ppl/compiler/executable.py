@@ -11,6 +11,7 @@ flat float output `out`: the arrays of `Executable.array_layout` one after anoth
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ class Executable:
     injected: Mapping[str, Any] = field(default_factory=dict)
     flops: Poly = field(default_factory=Poly)
     unrolled: bool = False
+    windowed: bool = False
 
     def __post_init__(self) -> None:
         self._module: Any = None
@@ -102,7 +104,7 @@ class Executable:
         return sizes
 
     def _buffers(self, sizes: dict[str, int], slabs: int) -> tuple[np.ndarray, np.ndarray]:
-        full = dict(sizes)
+        full = {"first_particle": 0, **sizes}
         itemsize = np.dtype(self.dtype).itemsize
         for plate in self.plates:
             full[f"total_{plate}"] = full.get(f"n_{plate}", 1)
@@ -133,29 +135,56 @@ class Executable:
         """
         data = [self._data(x, t) for x, (_, t) in zip(inputs, self.request.inputs, strict=True)]
         sizes = self._sizes(self._rows(inputs, rows), particles, repeats) if self.axes else {}
-        slabs = self._slabs(sizes, threads)
-        w, v = self._work(sizes, slabs)
-        starts, ids = [], []
-        for i, plate in enumerate(self.plates):
-            w[i] = 1.0 if scales is None else scales.get(plate, 1.0)
-            given = None if row_ids is None else row_ids.get(plate)
-            array = isinstance(given, np.ndarray)
-            starts.append(0 if given is None or array else int(given))
-            ids.append(np.ascontiguousarray(given, np.int64) if array else self._empty)
-            total = sizes.get(f"n_{plate}", 1) if total_rows is None else total_rows.get(plate, 1)
-            v[self.memory.header.index(f"total_{plate}")] = total
+        where = [self._ids(row_ids, p) for p in self.plates]
         new_aux = self._none if aux is None else np.array(aux, self.float)
         grad = self._empty_vector("grad", self.n_params if self.request.grads else 0)
-        out = self._empty_vector("out", self._out_size(sizes)) if self.request.arrays else self._none
         hyper = self._none if hyper is None else hyper
-        arguments = (params, grad, out, new_aux, hyper, np.uint64(seed & 0xFFFFFFFFFFFFFFFF), step,
-                     *starts, *ids, w, v, *data)  # fmt: skip
-        self._call(arguments, slabs, sizes)
-        first = len(self.plates)
-        scalars = dict(zip(self._names, w[first : first + len(self._names)].tolist(), strict=True))
+        given = (params, grad, new_aux, hyper, seed & 0xFFFFFFFFFFFFFFFF, step, where, data)
+        found = [self._once(window, given, scales, total_rows, threads) for window in self._windows(sizes)]
+        scalars, arrays = found[0]
+        if len(found) > 1:
+            scalars = {name: math.fsum(s[name] for s, _ in found) for name in scalars}
+            arrays = {name: sum((a[name] for _, a in found[1:]), a0) for name, a0 in arrays.items()}
         if not update_aux and aux is not None:
             new_aux = np.array(aux, self.float)
-        return Result(scalars, grad, new_aux, self._arrays(out, sizes) if self.request.arrays else {})
+        return Result(scalars, grad, new_aux, arrays)
+
+    def _once(self, window: tuple[int, dict[str, int]], given: tuple[Any, ...], scales: Mapping[str, float] | None,
+              total_rows: Mapping[str, int] | None, threads: int | None) -> tuple[dict[str, float], Any]:  # fmt: skip
+        """Run one window of particles; returns the scalars and the arrays."""
+        first, sizes = window
+        params, grad, new_aux, hyper, seed, step, where, data = given
+        slabs = self._slabs(sizes, threads)
+        w, v = self._work(sizes, slabs)
+        if self.windowed:
+            v[self.memory.header.index("first_particle")] = first
+        for i, plate in enumerate(self.plates):
+            w[i] = 1.0 if scales is None else scales.get(plate, 1.0)
+            total = sizes.get(f"n_{plate}", 1) if total_rows is None else total_rows.get(plate, 1)
+            v[self.memory.header.index(f"total_{plate}")] = total
+        out = self._empty_vector("out", self._out_size(sizes)) if self.request.arrays else self._none
+        arguments = (params, grad, out, new_aux, hyper, np.uint64(seed), step,
+                     *(s for s, _ in where), *(i for _, i in where), w, v, *data)  # fmt: skip
+        self._call(arguments, slabs, sizes)
+        at = len(self.plates)
+        scalars = dict(zip(self._names, w[at : at + len(self._names)].tolist(), strict=True))
+        return scalars, self._arrays(out, sizes) if self.request.arrays else {}
+
+    def _ids(self, row_ids: Mapping[str, Any] | None, plate: str) -> tuple[int, np.ndarray]:
+        """Global id of the first row, and the ids of all rows where they are not consecutive."""
+        given = None if row_ids is None else row_ids.get(plate)
+        if isinstance(given, np.ndarray):
+            return 0, np.ascontiguousarray(given, np.int64)
+        return (0 if given is None else int(given)), self._empty
+
+    def _windows(self, sizes: dict[str, int]) -> list[tuple[int, dict[str, int]]]:
+        """First particle and run-time sizes of every run that a call takes."""
+        if not self.windowed:
+            return [(0, sizes)]
+        total = sizes["n_particles"]
+        length = min(total, self.memory.window(sizes, np.dtype(self.dtype).itemsize))
+        length = -(-total // -(-total // length))
+        return [(k, {**sizes, "n_particles": min(length, total - k)}) for k in range(0, total, length)]
 
     def _call(self, arguments: tuple[Any, ...], slabs: int, sizes: Mapping[str, int]) -> None:
         if self.unrolled and all(n == 1 for n in sizes.values()):

@@ -19,6 +19,9 @@ from ppl.compiler.stages import Cluster, Opaque, Stage, tile_size
 TILE_BYTES = 3 << 19
 """Memory that the tile buffers of one slab may take: they should stay in the L2 cache."""
 
+WINDOW_BYTES = 1 << 21
+"""Memory that the particles of one row, or of a program without rows, may take in one run (see `request.windowed`)."""
+
 
 @dataclass
 class Memory:
@@ -39,6 +42,15 @@ class Memory:
         most = max(1, TILE_BYTES // row_bytes)
         tiles = max(1, -(-rows // most))
         return max(1, -(-rows // tiles))
+
+    def window(self, sizes: Mapping[str, int], itemsize: int) -> int:
+        """Particles per run: as many as fit, with tiles of one row."""
+        bytes_ = []
+        for count in (1, 2):
+            known = {n: 1 for n in self.header if n.startswith("tile_")} | {**sizes, "n_particles": count}
+            pairs = [(self.totals[a] + self.slab[a], size) for a, size in (("w", itemsize), ("v", 8))]
+            bytes_.append(sum(p.evaluate(known) * size for p, size in pairs))
+        return max(1, WINDOW_BYTES // max(1, bytes_[1] - bytes_[0]))
 
 
 def plan(stages: Sequence[Stage], builder: Builder, header: list[str], floats: int) -> Memory:

@@ -10,10 +10,19 @@ import numpy as np
 
 from ppl.compiler.layout import Poly, axis_size
 from ppl.compiler.stages import Output
-from ppl.ir.node import Node, topological
-from ppl.ir.types import Axis, Type
+from ppl.ir import ops
+from ppl.ir.node import Node, remake, topological
+from ppl.ir.types import PARTICLES, Axis, Kind, Type
 
 Layout = tuple[tuple[str, tuple[int, ...]], ...]
+
+ALL_PARTICLES = Axis("particles_total", Kind.PARTICLES)
+"""Stands for the number of all particles where the axis "particles" is a window of them."""
+
+LINEAR = {"neg", "add", "sub", "cast", "sum", "reshape", "transpose", "expand", "slice", "pad", "concat", "collect",
+          "distribute", "route", "stop", "scale_grad", "copy"}  # fmt: skip
+BILINEAR = {"mul": (0, 1), "contract": (0, 1), "div": (0,), "take": (0,), "put": (0,), "where": (1, 2)}
+"""Ops that are linear in each of these arguments, and the arguments."""
 
 
 @dataclass(frozen=True)
@@ -90,3 +99,58 @@ def output_places(
         layout.append((name, node.type, size))
         start = start + size
     return outputs, layout, at, at + n_aux
+
+
+def windowed(nodes: Sequence[Node]) -> list[Node] | None:
+    """Rewrite outputs so that their sums over windows of particles are the outputs for all particles.
+
+    That needs outputs that are linear in sums over particles, and no sum over particles that is used again per
+    particle; otherwise, or if there is nothing to sum, the result is None. Summands that do not depend on particles
+    get the window's share of all particles as a factor.
+    """
+    share = ops.div(ops.size(PARTICLES), ops.size(ALL_PARTICLES))
+    order = topological(nodes)
+    made: dict[Node, Node] = {}
+    summed: dict[Node, bool] = {}
+    for node in order:
+        state = _summed(node, summed)
+        if state is None:
+            return None
+        args = [made[a] for a in node.args]
+        if state and node.op in ("add", "sub", "concat", "route", "where"):
+            first = 1 if node.op == "where" else 0
+            parts = [a if i < first or summed[old] else ops.mul(a, share)
+                     for i, (a, old) in enumerate(zip(args, node.args, strict=True))]  # fmt: skip
+            args = [ops.expand(a, old.type.axes, old.type.shape) for a, old in zip(parts, node.args, strict=True)]
+        summed[node] = state
+        total = node.op == "size" and node.attrs["axis"] == PARTICLES
+        made[node] = ops.size(ALL_PARTICLES) if total else remake(node, tuple(args))
+    if not any(summed[n] for n in nodes) or any(PARTICLES in n.type.axes for n in nodes):
+        return None
+    return [made[n] if summed[n] else ops.mul(made[n], share) for n in nodes]
+
+
+def _summed(node: Node, known: dict[Node, bool]) -> bool | None:
+    """Whether `node` is a linear function of sums over particles; None if it is another function of them."""
+    sums = [i for i, a in enumerate(node.args) if known[a]]
+    inner = [a for a in node.args if PARTICLES in a.type.axes]
+    if any(a.kind is Kind.REPEATS for a in node.type.axes) or (node.op == "loop" and (sums or _sums_inside(node))):
+        return None
+    if PARTICLES in node.type.axes or node.op == "loop":
+        return None if sums else False
+    if inner:
+        return True if node.op in ("sum", "contract", "put") and not sums and node.type.dtype == "float" else None
+    if not sums:
+        return False
+    linear = node.op in LINEAR or (
+        set(sums) <= set(BILINEAR.get(node.op, ())) and (len(sums) == 1 or node.op == "where")
+    )
+    return True if linear and node.type.dtype == "float" else None
+
+
+def _sums_inside(loop: Node) -> bool:
+    """Whether the body of `loop` reduces over particles, or counts them."""
+    return any(
+        n.op in ("loop", "size") or (PARTICLES not in n.type.axes and any(PARTICLES in a.type.axes for a in n.args))
+        for n in topological(loop.attrs["body"].outputs)
+    )
