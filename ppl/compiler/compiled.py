@@ -17,6 +17,7 @@ from ppl.compiler.variants import Variant, build_gradient, build_rows, build_sam
 from ppl.errors import DataError
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir.simplify import simplify
+from ppl.ir.verify import after_pass
 from ppl.lang.arguments import as_spec
 from ppl.lang.trace import Trace
 
@@ -161,7 +162,10 @@ def simplify_trace(trace: Trace) -> None:
     """Simplify the traced expressions in place, so that gradients are taken of stable forms (log σ and the like)."""
     sites = [s for s in trace.sites.values() if s.node is not None]
     outputs = [c.node for c in trace.costs.values()] + [s.node for s in sites if s.node is not None]
-    simplified = iter(simplify(outputs))
+    after_pass(outputs)
+    nodes = simplify(outputs)
+    after_pass(nodes)
+    simplified = iter(nodes)
     for cost in trace.costs.values():
         cost.node = next(simplified)
     for site in sites:

@@ -19,6 +19,7 @@ from ppl.ir.differentiate import vjp
 from ppl.ir.node import Node
 from ppl.ir.simplify import erase_markers, simplify
 from ppl.ir.types import Kind
+from ppl.ir.verify import after_pass
 
 
 @dataclass
@@ -122,4 +123,6 @@ def _finish(variant: Variant) -> Variant:
     nodes = erase_markers(list(variant.outputs().values()))
     variant.replace_outputs(simplify(nodes))
     variant.stages["simplify"] = variant.outputs()
+    for outputs in variant.stages.values():
+        after_pass(list(outputs.values()))
     return variant

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 
 from ppl.ir.loop import sliced, split_args
@@ -34,6 +35,12 @@ def verify(outputs: Sequence[Node]) -> None:
         Naming the op that is wrong.
     """
     _verify(outputs, inside=None)
+
+
+def after_pass(outputs: Sequence[Node]) -> None:
+    """`verify`, if PPL_VERIFY is set, as it is in the tests: every pass of the compiler calls this on its result."""
+    if os.environ.get("PPL_VERIFY"):
+        verify(outputs)
 
 
 def _verify(outputs: Sequence[Node], inside: Collection[Node] | None) -> None:
