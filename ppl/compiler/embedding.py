@@ -32,7 +32,7 @@ class Embedding(Prepared):
         scale : N/B, rows of the data set over rows given (1.0 for all of them, or without data).
         work : `workspace(rows)`, one per thread. Pass it to your function as an argument: Numba freezes arrays that
             a function takes from outside.
-        data : contiguous arrays of the program's dtype (int64, bool) in the order of the model's arguments.
+        data : C-contiguous arrays of the program's dtype (int64, bool) in the order of the model's arguments.
         """
         return self.prepare().executable("gradient").njit
 

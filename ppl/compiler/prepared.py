@@ -39,6 +39,15 @@ class Prepared:
         self._latest: Compiled | None = None
         self._lock = threading.RLock()
 
+    def __repr__(self) -> str:
+        models = [getattr(self.objective, part).name for part in ("model", "guide") if hasattr(self.objective, part)]
+        parts = [f"{type(self.objective).__name__}({', '.join(models)})"]
+        parts += [f"data {', '.join(self.argument_names)}"] if self.argument_names else []
+        parts += [self.settings.dtype, self.settings.target, f"particles={self.settings.particles}"]
+        if self._latest is not None:
+            parts += [f"{name}: {choice.estimator.label}" for name, choice in self._latest.plan.choices.items()]
+        return f"Program({', '.join(parts)})"
+
     @property
     def argument_names(self) -> tuple[str, ...]:
         """Names of the data arguments, in order."""

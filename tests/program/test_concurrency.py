@@ -5,7 +5,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import pytest
 
 import ppl
 from tests.program.programs import data, mixed_program, same, units, units_program
@@ -51,7 +50,6 @@ def test_two_programs_train_together_as_alone():
         assert same(a.params, b.params) and np.array_equal(a.history["loss"], b.history["loss"])
 
 
-@pytest.mark.xfail(strict=False, reason="tests/compiler/test_reported.py: a module loaded by two threads")
 def test_a_cold_program_may_be_called_first_by_two_threads():
     program, x = ppl.compile(units, ppl.estimators.ScoreFunction(), dtype="float64"), data()
 

@@ -78,6 +78,13 @@ def test_the_plan_is_a_table_and_data():
     assert auto["b"].rejected and all(len(r) == 2 and all(r) for r in auto["b"].rejected)
 
 
+def test_a_program_prints_what_it_is():
+    text = repr(mixed_program())
+    assert text.startswith("Program(ExpectedCost(mixed), data x, float64, cpu, particles=2, ")
+    assert "shift: Pathwise()" in text and "b: ScoreFunction(baseline='leave_one_out')" in text
+    assert repr(ppl.compile(units_program("score").objective)).endswith("data x, float32, cpu, particles=1)")
+
+
 def test_the_reason_is_said_once():
     @ppl.model
     def jump():
