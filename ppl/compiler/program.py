@@ -53,8 +53,8 @@ def compile(
         raise DataError(f'dtype must be "float32" or "float64", not {dtype!r}')
     if target not in ("cpu", "cuda"):
         raise DataError(f'target must be "cpu" or "cuda", not {target!r}')
-    if particles < 1:
-        raise EstimatorError(f"particles must be at least 1, not {particles}")
+    if not isinstance(particles, (int, np.integer)) or particles < 1:
+        raise EstimatorError(f"particles must be a whole number of at least 1, not {particles!r}")
     program = Program(as_objective(objective), Settings(estimators, allow_bias, particles, max_copies, dtype, target))
     if data is not None or not program.argument_names:
         examples = () if data is None else tuple(data) if isinstance(data, (tuple, list)) else (data,)

@@ -38,9 +38,7 @@ def test_a_branch_not_taken_keeps_its_nan_out_of_the_gradient():
     assert loss == -1.0 and grads["a"] == 1.0
 
 
-@pytest.mark.xfail(
-    strict=True, reason="unrolled code for one particle: the second array's place depends on their number"
-)
+@pytest.mark.xfail(strict=True, reason="unrolled for one particle: the second array's place depends on their number")
 def test_a_small_program_without_plates_samples_two_sites():
     @ppl.model
     def pair():
