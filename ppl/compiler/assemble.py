@@ -22,8 +22,13 @@ from ppl.ir.types import Kind
 EMITTERS: dict[str, type[Emitter]] = {"cpu": Emitter, "cuda": CudaEmitter}
 
 
-def assemble(request: Request, dtype: str, target: str) -> dict[str, Any]:
-    """Compile `request` to source; returns the fields of an `Executable`."""
+def assemble(
+    request: Request, dtype: str, target: str, kind: type[Emitter] | None = None
+) -> tuple[dict[str, Any], Emitter]:
+    """Compile `request` to source with the emitter `kind` (default: the target's).
+
+    Returns the fields of an `Executable`, and the emitter.
+    """
     nodes = [n for group in (request.scalars, request.grads, request.aux, request.arrays) for _, n in group]
     parts = windowed(nodes) if target == "cpu" and not request.grads and not request.aux else None
     lowered = lower([ops.cast(n, "float") if n.type.dtype != "float" else n for n in parts or nodes])
@@ -49,15 +54,16 @@ def assemble(request: Request, dtype: str, target: str) -> dict[str, Any]:
     counts = [f"v[{list(axes).index(t.axes[0].name)}] = {builder.inputs[n]}.shape[0]"
               for n, t in request.inputs if t.axes and t.axes[0].size is None]  # fmt: skip
     flags = bool(request.arrays), bool(request.scalars)
-    emitter = EMITTERS[target](stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, *flags)
+    emitter = (kind or EMITTERS[target])(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, *flags)
     if unrolled:
         body = emit_straight.body(outputs, offsets, builder.inputs, dtype, n_aux, aux_at)
         source = emitter.straight(body, general=not small)
     else:
         source = emitter.source()
-    return {"source": source, "stages": stages, "memory": memory, "kernels": emitter.kernels, "axes": axes,
+    fields = {"source": source, "stages": stages, "memory": memory, "kernels": emitter.kernels, "axes": axes,
             "plates": plates, "array_layout": array_layout, "injected": emitter.injected,
             "flops": _work_estimate(stages), "unrolled": unrolled, "windowed": parts is not None}  # fmt: skip
+    return fields, emitter
 
 
 def _work_estimate(stages: Sequence[Stage]) -> Poly:

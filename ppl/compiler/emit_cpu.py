@@ -110,17 +110,19 @@ class Emitter:
         """The statements of a stage's steps; their kernels are appended to `functions`."""
         calls: list[str] = []
         for step in stage.steps:
-            if isinstance(step, Cluster):
-                step.name = f"{prefix}_kernel_{len(functions)}"
-                writer = KernelWriter(step, stage.row)
-                functions.append(writer.source(step.name))
-                calls.append(writer.call(step.name))
-                self.kernels += 1
-            elif step.node.op == "region":
-                calls += self._loop(step, prefix, functions)
-            else:
-                calls += EMIT[step.node.op](step, self.builder, stage.row, self.dtype)
+            calls += self._step(step, stage, prefix, functions)
         return calls
+
+    def _step(self, step: Cluster | Opaque, stage: Stage, prefix: str, functions: list[str]) -> list[str]:
+        if isinstance(step, Opaque):
+            if step.node.op == "region":
+                return self._loop(step, prefix, functions)
+            return EMIT[step.node.op](step, self.builder, stage.row, self.dtype)
+        step.name = f"{prefix}_kernel_{len(functions)}"
+        writer = KernelWriter(step, stage.row)
+        functions.append(writer.source(step.name))
+        self.kernels += 1
+        return [writer.call(step.name)]
 
     def _loop(self, step: Opaque, prefix: str, functions: list[str]) -> list[str]:
         attrs = step.node.attrs

@@ -283,4 +283,4 @@ def compile_request(request: Request, dtype: str = "float32", target: str = "cpu
     if target not in EMITTERS:
         raise ValueError(f"target {target!r} is not one of {sorted(EMITTERS)}")
     kind = CudaExecutable if target == "cuda" else Executable
-    return kind(request, dtype, **assemble(request, dtype, target))
+    return kind(request, dtype, **assemble(request, dtype, target)[0])

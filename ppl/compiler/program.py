@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from ppl.errors import DataError, EstimatorError
 from ppl.inference.objective import as_objective
 
 HyperValues = Mapping[str, float | Callable[[int], float]]
+
+if TYPE_CHECKING:
+    from ppl.compiler.profile import Profile
 
 
 def compile(
@@ -176,6 +179,19 @@ class Program(Inspection, Embedding):
         result, _ = self._run("sample", state, data, seed, k, None, rows, hyper, sites=wanted)
         variant = self.prepare(*data).variant("sample", wanted)
         return {n: _particles_first(result.arrays[n], variant.arrays[n].type, k, particles) for n in wanted}
+
+    def profile(self, state: State, *data: Any, repeats: int = 50, kind: str = "gradient", **options: Any) -> Profile:
+        """Where the time of a call goes: seconds overall, in Python, and per step of the schedule.
+
+        Parameters
+        ----------
+        repeats : how many calls to measure, after two that are not counted.
+        kind : "gradient" (`value_and_grad`), "value" or "rows" (`value` with ``per_row=True``).
+        options : `seed`, `particles`, `total_rows`, `rows`, `hyper` of the call.
+        """
+        from ppl.compiler.profile import profile
+
+        return profile(self, state, data, repeats, kind, options)
 
     def _run(
         self,
