@@ -18,7 +18,7 @@ from ppl.compiler.build import Builder
 from ppl.compiler.emit_loops import KernelWriter
 from ppl.compiler.emit_opaque import EMIT
 from ppl.compiler.layout import axis_size
-from ppl.compiler.memory import Memory, all_steps
+from ppl.compiler.memory import Memory, all_steps, area_of
 from ppl.compiler.stages import Cluster, Opaque, Stage
 
 HEAD = '''"""Program emitted by ppl for the CPU in {dtype}. Do not edit: the file's name is a hash of its content."""
@@ -184,8 +184,12 @@ class Emitter:
             if f"stride_{array}" in needed:
                 slabs.append(f"stride_{array} = {memory.slab[array]}")
                 needed |= memory.slab[array].names
+        if "iout" in needed:
+            needed |= memory.ints.names
         sizes = [f"{name} = v[{i}]" for i, name in enumerate(memory.header) if name in needed]
         sizes += [f"{name} = w[{i}]" for i, name in enumerate(self._scales()) if name in needed]
+        sizes += ["sums = v.view(np.float64)"] if "sums" in needed else []
+        sizes += [f"iout = out[: {memory.ints}].view(I)"] if "iout" in needed else []
         if "no_ids" in needed:
             sizes.append("no_ids = v[:0]")
         return sizes + slabs + offsets
@@ -251,7 +255,7 @@ class Emitter:
             assert value.buffer is not None
             array, start = value.buffer.array, value.buffer.symbol
             fn = "max_slabs" if value.node.op == "amax" else "add_slabs"
-            lines.append(f"{fn}({array}, {start}, {value.extent()}, stride_{array}, slabs)")
+            lines.append(f"{fn}({array}, {start}, {value.extent()}, stride_{area_of(array)}, slabs)")
         return lines
 
     def _driver_arguments(self) -> list[str]:

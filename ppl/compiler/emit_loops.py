@@ -163,6 +163,8 @@ class KernelWriter:
     def _converted(self, value: Value, text: str) -> str:
         if value.dtype == "bool":
             return f"({text} != 0)"
+        if value.buffer is not None and value.buffer.array == "sums":
+            return f"F({text})"
         if value.node.op == "input":
             return f"{'F' if value.dtype == 'float' else 'I'}({text})"
         return text
@@ -225,7 +227,9 @@ class KernelWriter:
                 return []
             if op.kind == "argmax":
                 return [f"{value.name} = I(0)", f"best_{value.name} = {self._lowest(op.args[0].value.dtype)}"]
-            return [f"{value.name} = {self._lowest(kind) if op.node.op == 'amax' else literal(0, kind)}"]
+            wide = value.buffer is not None and value.buffer.array == "sums"
+            zero = "np.float64(0)" if wide else literal(0, kind)
+            return [f"{value.name} = {self._lowest(kind) if op.node.op == 'amax' else zero}"]
         if value.accumulates or self.makers[value][0] is not op:
             return []
         depth = op.outermost
