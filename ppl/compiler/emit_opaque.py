@@ -74,6 +74,8 @@ def gemm(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     assert value.buffer is not None
     beta = "0.0 if t0 == lo else 1.0" if value.accumulates else "0.0"
     name = "gemm_f32" if dtype == "float32" else "gemm_f64"
+    if builder.access(node.args[0]).value.node.op == "input":
+        name = f"data_{name}"
     a, b = (_operand(builder, x, row) for x in node.args)
     out = f"{value.buffer.array}[{start_of(value, row)} :]"
     return [f"{name}({ta}, {tb}, {m}, {n}, {k}, 1.0, {a}, {lda}, {b}, {ldb}, {beta}, {out}, {n})"]
@@ -205,8 +207,8 @@ def external(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     pad = "    " * depth
     call = f"{builder.function(fn, which)}({', '.join(args)})"
     inputs = len(node.args) - 1 - bool(fn.key)
-    if which is not None and inputs > 1:
-        call += f"[{which}]"
+    if which is not None:
+        call = f"{call}[{which}]" if inputs > 1 else f"only({call})"
     lines.append(f"{pad}result = {call}")
     assert value.buffer is not None
     at, size = address(value, None), node.type.event_size
