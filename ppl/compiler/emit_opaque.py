@@ -33,6 +33,8 @@ def _operand(builder: Builder, node: Node, row: Row) -> str:
     for axis, key in read.view.axes.items():
         if isinstance(key, Entry):
             offset = offset + read.value.steps[axis] * key.position
+    if row is not None and row in read.view.coefs:
+        offset = offset + Poly.of("t0") * read.view.coefs[row]
     extra = f" + {offset}" if offset.terms else ""
     assert read.value.buffer is not None
     return f"{read.value.buffer.array}[{start_of(read.value, row)}{extra} :]"
