@@ -251,7 +251,7 @@ class Emitter(Sums):
                     f"@njit(parallel=True, nogil=True, cache=True)\ndef {stage.name}_parallel({part}, slabs, rows):\n"
                     f'    """Row region {stage.name}, one slab per iteration."""\n'
                     f"    for slab in prange(slabs):\n"
-                    f"        {stage.name}({part}, slab, rows * slab // slabs, rows * (slab + 1) // slabs)"
+                    f"        {stage.name}({part}, I(slab), rows * I(slab) // slabs, rows * (I(slab) + 1) // slabs)"
                 )
         parts += self._merge_function()
         arguments = [*self._driver_arguments(), "slabs"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ppl.compiler.emit_cpu import Emitter
+from ppl.compiler.emit_sums import ALONE
 from ppl.compiler.layout import axis_size
 
 CUDA_HEAD = '''"""Program emitted by ppl for CUDA in {dtype}. Do not edit: the file's name is a hash of its content."""
@@ -80,7 +81,7 @@ class CudaEmitter(Emitter):
         """The serial sums of the CPU driver, one entry per thread."""
         out = []
         for line in lines:
-            call = line.replace(", 1, 0, 1)", ", slabs, j)")
+            call = line.replace(f", {ALONE})", ", slabs, j)")
             out.append(call if call != line else line[:-1] + ", j)")
         return out
 
