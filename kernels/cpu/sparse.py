@@ -1,8 +1,8 @@
 """Products whose first operand is data that may be mostly zeros (bits, bags of words): rows of zeros cost nothing.
 
 `data_gemm_f32` and `data_gemm_f64` take the arguments of `blas.gemm_*`. They count the non-zeros of the data and, where
-at most one entry in `SPARSE` is one, add up the rows of the second operand that non-zeros select, four at a time, instead of calling
-BLAS. The count decides, so equal data always takes the same path and gives the same bits.
+at most one entry in `SPARSE` is one, add up the rows of the second operand that they select, four at a time, instead of
+calling BLAS. The count decides, so equal data always takes the same path and gives the same bits.
 """
 
 import numpy as np
