@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ppl.estimators.base import Branches, Estimator, NodeContext, Support
-from ppl.estimators.disarm import antithetic_branches, antithetic_pair, binary_support
+from ppl.estimators.disarm import antithetic_branches, antithetic_pair, bernoulli_of, binary_support
 from ppl.ir import ops
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ class ARM(Estimator):
         """Two hard branches: the sample, and its antithetic partner from 1 - u."""
         value, partner = antithetic_pair(ctx)
         weight = ops.sub(ctx.uniforms[0], 0.5)
-        if not ctx.dist.in_logits:
-            one, zero = ctx.dist.outcome_probs()
+        dist = bernoulli_of(ctx)
+        if not dist.in_logits:
+            one, zero = dist.outcome_probs()
             variance = ops.mul(one, zero)
             weight = ops.where(ops.less(0.0, variance), ops.div(weight, variance), 0.0)
         return antithetic_branches(ctx, value, partner, weight)

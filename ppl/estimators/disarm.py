@@ -37,9 +37,10 @@ class DisARM(Estimator):
     def expand(self, ctx: NodeContext) -> Branches:
         """Two hard branches: the sample, and its antithetic partner from 1 - u."""
         value, partner = antithetic_pair(ctx)
+        dist = bernoulli_of(ctx)
         differ = ops.sub(value, partner)
-        one, zero = ctx.dist.outcome_probs()
-        if ctx.dist.in_logits:
+        one, zero = dist.outcome_probs()
+        if dist.in_logits:
             weight = ops.mul(differ, ops.maximum(one, zero))
         else:
             weight = ops.where(ops.equal(differ, 0.0), 0.0, ops.div(differ, ops.minimum(one, zero)))
@@ -53,6 +54,12 @@ def binary_support(node: RandomNode) -> Support:
     return Support(True, "binary units, evaluated at true samples only")
 
 
+def bernoulli_of(ctx: NodeContext) -> Bernoulli:
+    """The distribution of a supported node."""
+    assert isinstance(ctx.dist, Bernoulli)
+    return ctx.dist
+
+
 def antithetic_pair(ctx: NodeContext) -> tuple[Node, Node]:
     """The samples from u and from 1 - u, both stopped."""
     mirrored = (ops.sub(1.0, u) for u in ctx.uniforms)
@@ -61,7 +68,7 @@ def antithetic_pair(ctx: NodeContext) -> tuple[Node, Node]:
 
 def antithetic_branches(ctx: NodeContext, value: Node, partner: Node, weight: Node) -> Branches:
     """(f(value) - f(partner)) * weight as the gradient in each unit's logit, or probability."""
-    dist = ctx.dist
+    dist = bernoulli_of(ctx)
     parameter = dist.logits if dist.in_logits else dist.params["probs"]
 
     def score(advantages: Advantages) -> Node:
