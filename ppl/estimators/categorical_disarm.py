@@ -31,8 +31,8 @@ class CategoricalDisARM(Estimator):
 
     The trunk is the node's own Gumbel-max sample; the decisions' uniforms are drawn given it. Requires a Categorical
     or OneHotCategorical node (units independent given their parents), hard values only, and nothing of the cost.
-    Unbiased; two downstream evaluations whatever the number of classes and units; the variance depends on differences
-    of the cost alone, and on the order of the classes.
+    Unbiased; two downstream evaluations whatever the number of classes and units, and about K² additions a unit; the
+    variance depends on differences of the cost alone, and on the order of the classes.
     Dong, Mnih & Tucker 2021 (DisARM-SB).
     """
 

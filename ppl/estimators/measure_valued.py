@@ -37,9 +37,9 @@ class Pair(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """Side branches a unit for each parameter, and the pairs of (context, trunk sample, learnable parameters)."""
+    """Side branches a unit for each parameter that has pairs, and the pairs of (context, trunk sample)."""
 
-    sides: Callable[[Distribution, str], int]
+    sides: Callable[[Distribution], dict[str, int]]
     pairs: Callable[[NodeContext, Node], list[Pair]]
 
 
@@ -95,12 +95,17 @@ def _chi2(u: Node) -> Node:
     return ops.mul(-2.0, ops.log1p(ops.neg(u)))
 
 
+def _class_sides(dist: Distribution) -> dict[str, int]:
+    assert isinstance(dist, (Categorical, OneHotCategorical))
+    return dict.fromkeys(("probs", "logits"), dist.count - 1)
+
+
 RULES: dict[type[Distribution], Rule] = {
-    Normal: Rule(lambda dist, parameter: {"loc": 2, "scale": 1}[parameter], _normal),
-    Bernoulli: Rule(lambda dist, parameter: 1, _bernoulli),
-    Exponential: Rule(lambda dist, parameter: 1, _exponential),
-    Categorical: Rule(lambda dist, parameter: dist.count - 1, _classes),  # type: ignore[attr-defined]
-    OneHotCategorical: Rule(lambda dist, parameter: dist.count - 1, _classes),  # type: ignore[attr-defined]
+    Normal: Rule(lambda dist: {"loc": 2, "scale": 1}, _normal),
+    Bernoulli: Rule(lambda dist: {"probs": 1, "logits": 1}, _bernoulli),
+    Exponential: Rule(lambda dist: {"rate": 1}, _exponential),
+    Categorical: Rule(_class_sides, _classes),
+    OneHotCategorical: Rule(_class_sides, _classes),
 }
 
 
@@ -108,12 +113,12 @@ RULES: dict[type[Distribution], Rule] = {
 class MeasureValued(Estimator):
     """Σ over units of c (f(x₊) − f(x₋)) per parameter, where ∂p/∂θ = c (p₊ − p₋) for densities p₊ and p₋.
 
-    Only the unit in question takes x₊ or x₋, the others keep the trunk's sample. Normal location (two evaluations a
-    unit), Normal scale, Bernoulli, Exponential (one), categories (K − 1); the negative part is the trunk's sample where
-    it has that law, and the two parts share noise. Requires nothing of the cost, but a parameter whose pair is known, a
-    fixed support, and rows that no cost couples. Unbiased; low variance for costs that jump or oscillate, since it does
-    not multiply by a score; the number of evaluations grows with the units, so more than `max_units` of them are
-    refused. Pflug 1996; Heidergott & Vázquez-Abad 2008; Mohamed, Rosca, Figurnov & Mnih 2020.
+    Only the unit in question takes x₊ or x₋, the others keep the trunk's sample. Evaluations a unit: Normal location 2,
+    Normal scale, Bernoulli and Exponential 1, categories K − 1; the negative part is the trunk's sample where it has
+    that law, and the two parts share noise. Requires nothing of the cost, but parameters whose pair is known (none of
+    these moves the support) and rows that no cost couples. Unbiased; low variance for costs that jump or oscillate,
+    since nothing is multiplied by a score; the number of evaluations grows with the units, so more than `max_units` of
+    them are refused. Pflug 1996; Heidergott & Vázquez-Abad 2008; Mohamed, Rosca, Figurnov & Mnih 2020.
 
     Parameters
     ----------
@@ -128,8 +133,9 @@ class MeasureValued(Estimator):
         if type(dist) not in RULES:
             known = ", ".join(t.__name__ for t in RULES)
             return Support(False, f"no measure-valued pairs for {name}; there are: {known}")
-        if node.moving_support():
-            return Support(False, f"the support moves with the learnable {', '.join(node.moving_support())}")
+        without = [p for p in node.learnable if p not in RULES[type(dist)].sides(dist)]
+        if without:
+            return Support(False, f"no measure-valued pair for the {', '.join(without)} of {name}")
         if node.coupled_plates:
             return Support(False, "a cost couples its rows, which would all change at once")
         units = math.prod(dist.batch_of_units)
@@ -139,13 +145,13 @@ class MeasureValued(Estimator):
 
     def side_count(self, node: RandomNode) -> int:
         """Sides a unit, summed over learnable parameters, times units."""
-        each = sum(RULES[type(node.dist)].sides(node.dist, p) for p in node.learnable)
-        return each * math.prod(node.dist.batch_of_units)
+        sides = RULES[type(node.dist)].sides(node.dist)
+        return sum(sides[p] for p in node.learnable) * math.prod(node.dist.batch_of_units)
 
     def expand(self, ctx: NodeContext) -> Branches:
         """The trunk, and one hard side branch for every value of every unit's pairs."""
         value = ops.stop(ctx.draw())
-        pairs = RULES[type(ctx.dist)].pairs(ctx, value)
+        pairs = RULES[type(ctx.dist)].pairs(ctx, value) if ctx.learnable else []
         masks = list(_units(ctx.dist.batch_of_units))
         sides = [Side(ops.stop(self._at(ctx, mask, v, value))) for p in pairs for v in p.values for mask in masks]
 
