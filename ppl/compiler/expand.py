@@ -165,6 +165,7 @@ class Expansion:
             aux=lambda key, spec: self._aux(rn.name, key, spec),
             option=self._option,
             particles=self.particles,
+            learnable=rn.learnable,
         )
         made = estimator.expand(ctx)
         inherited = [c for p in dist.params.values() if p.type.branch for c in p.type.branch.copies if c != TRUNK]
