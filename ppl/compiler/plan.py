@@ -43,12 +43,12 @@ class Row:
 TABLE: tuple[Row, ...] = (
     Row(Enumerate(), "exact, no variance from this node"),
     Row(Pathwise(), "low variance through the cost's slope"),
-    Row(DisARM(), "an antithetic pair of samples"),
-    Row(ScoreFunction(baseline="leave_one_out"), "the other particles as baseline"),
     Row(Rebar(), "the relaxed cost as control variate"),
-    Row(CategoricalDisARM(), "an antithetic pair of samples, class by class"),
+    Row(ScoreFunction(baseline="leave_one_out"), "the other particles as baseline"),
     Row(ScoreFunction(baseline="moving_average"), "needs only the log-density"),
-    # Admissible only where the row above is: never taken here, and listed as candidates for `tune` and by name.
+    # Admissible only where the row above is: never taken here, and listed as candidates to be named.
+    Row(DisARM(), "an antithetic pair of samples"),
+    Row(CategoricalDisARM(), "an antithetic pair of samples, class by class"),
     Row(MeasureValued(), "a pair of samples for every unit and parameter"),
     Row(ARM(), "the reference that DisARM improves on"),
     Row(Relaxed(), "relaxed sample (biased)"),
