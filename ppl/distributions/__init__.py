@@ -9,6 +9,7 @@ from ppl.distributions.base import Distribution
 from ppl.distributions.bernoulli import Bernoulli
 from ppl.distributions.categorical import Categorical
 from ppl.distributions.exponential import Exponential
+from ppl.distributions.gamma import Gamma
 from ppl.distributions.gumbel import Gumbel
 from ppl.distributions.kl import kl, kl_divergence, register_kl
 from ppl.distributions.laplace import Laplace
@@ -31,6 +32,7 @@ REGISTRY: dict[str, type[Distribution]] = {
         OneHotCategorical,
         Uniform,
         Exponential,
+        Gamma,
         Laplace,
         Logistic,
         Gumbel,
@@ -45,6 +47,7 @@ __all__ = [
     "Categorical",
     "Distribution",
     "Exponential",
+    "Gamma",
     "Gumbel",
     "Laplace",
     "LogNormal",
