@@ -5,9 +5,12 @@ file.
 added.
 """
 
+from ppl.distributions import kl_gamma as _kl_gamma  # noqa: F401  (registers its pairs)
 from ppl.distributions.base import Distribution
 from ppl.distributions.bernoulli import Bernoulli
+from ppl.distributions.beta import Beta
 from ppl.distributions.categorical import Categorical
+from ppl.distributions.dirichlet import Dirichlet
 from ppl.distributions.exponential import Exponential
 from ppl.distributions.gamma import Gamma
 from ppl.distributions.gumbel import Gumbel
@@ -17,8 +20,10 @@ from ppl.distributions.logistic import Logistic
 from ppl.distributions.lognormal import LogNormal
 from ppl.distributions.normal import Normal
 from ppl.distributions.onehot import OneHotCategorical
+from ppl.distributions.poisson import Poisson
 from ppl.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ppl.distributions.relaxed_onehot import RelaxedOneHotCategorical
+from ppl.distributions.student_t import StudentT
 from ppl.distributions.support import Support, support_of
 from ppl.distributions.uniform import Uniform
 
@@ -33,6 +38,10 @@ REGISTRY: dict[str, type[Distribution]] = {
         Uniform,
         Exponential,
         Gamma,
+        Beta,
+        Dirichlet,
+        StudentT,
+        Poisson,
         Laplace,
         Logistic,
         Gumbel,
@@ -44,7 +53,9 @@ REGISTRY: dict[str, type[Distribution]] = {
 __all__ = [
     "REGISTRY",
     "Bernoulli",
+    "Beta",
     "Categorical",
+    "Dirichlet",
     "Distribution",
     "Exponential",
     "Gamma",
@@ -54,8 +65,10 @@ __all__ = [
     "Logistic",
     "Normal",
     "OneHotCategorical",
+    "Poisson",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
+    "StudentT",
     "Support",
     "Uniform",
     "kl",

@@ -22,7 +22,6 @@ from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import union_axes
 
-
 KEY = None  # in `uniforms()`: the sampler rejects, and takes the noise key of its row and particle instead
 
 

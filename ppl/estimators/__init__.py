@@ -2,6 +2,7 @@
 
 from ppl.estimators.base import Estimator, Hyper, Support
 from ppl.estimators.enumerate import Enumerate
+from ppl.estimators.implicit import Implicit
 from ppl.estimators.none import NotNeeded
 from ppl.estimators.pathwise import Pathwise
 from ppl.estimators.rebar import Rebar
@@ -10,7 +11,7 @@ from ppl.estimators.score_function import ScoreFunction
 from ppl.estimators.straight_through import StraightThrough
 
 REGISTRY: dict[str, type[Estimator]] = {
-    e.__name__: e for e in (Enumerate, Pathwise, Rebar, ScoreFunction, Relaxed, StraightThrough)
+    e.__name__: e for e in (Enumerate, Pathwise, Implicit, Rebar, ScoreFunction, Relaxed, StraightThrough)
 }
 
 __all__ = ["REGISTRY", "Hyper", "NotNeeded", "Support", *REGISTRY]

@@ -10,7 +10,7 @@ import pytest
 
 import ppl
 from ppl.compiler.variants import build_gradient, build_value
-from ppl.estimators import Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
+from ppl.estimators import Enumerate, Implicit, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
 from ppl.ir.interpret import evaluate
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import Graph, make_env
@@ -49,9 +49,18 @@ CASES = {
     "belief network": Case("elbo_sbn", LEAVE_ONE_OUT, particles=2),
     "normal bound": Case("elbo_normal_sampled", hyper={"beta": 0.7}),
     "marginal mixture": Case("likelihood_mixture", {"g": MOVING_AVERAGE}),
+    "gamma": Case("gamma", particles=3),
+    "gamma rows": Case("gamma_rows", {"g": Pathwise(), "z": Implicit()}, particles=2),
+    "gamma score": Case("gamma_rows", {"g": MOVING_AVERAGE, "z": LEAVE_ONE_OUT}, {"g/baseline": 0.2}, 2),
+    "beta": Case("beta", Implicit()),
+    "dirichlet": Case("dirichlet", particles=2),
+    "student": Case("studentt"),
+    "poisson": Case("poisson", MOVING_AVERAGE, {"z/baseline": 0.3}, 2),
+    "normal by its cdf": Case("normal", Implicit()),
     "relaxed and uniform": Case("uniform", particles=3),
 }  # fmt: skip
-SINGLE = ["rebar", "bernoulli, normal, bernoulli", "belief network"]
+SINGLE = ["gamma", "gamma rows", "beta", "dirichlet", "student", "poisson", "rebar"]
+SINGLE += ["bernoulli, normal, bernoulli", "belief network"]
 VALUES = ["two rebar layers", "global and rows", "enumerated global"]
 
 

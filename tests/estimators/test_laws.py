@@ -12,7 +12,7 @@ import ppl
 from ppl import Bernoulli, Normal
 from ppl.compiler.variants import build_gradient
 from ppl.errors import EstimatorError
-from ppl.estimators import REGISTRY, Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
+from ppl.estimators import REGISTRY, Enumerate, Implicit, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
 from ppl.estimators.none import NotNeeded
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import Graph, Sampler, arrays, assert_matches, assert_unbiased
@@ -21,6 +21,7 @@ from tests.helpers.laws import Graph, Sampler, arrays, assert_matches, assert_un
 UNBIASED = {
     "enumerate": (Enumerate(), {}, {}),
     "pathwise": (Pathwise(), {}, {}),
+    "implicit": (Implicit(), {}, {}),
     "rebar": (Rebar(), {"eta": 0.6}, {}),
     "rebar-sharp": (Rebar(temperature=0.35, eta=0.8, adapt_eta=False), {}, {}),
     "score": (ScoreFunction(), {}, {}),
