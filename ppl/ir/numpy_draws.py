@@ -28,7 +28,7 @@ def attempt_uniforms(key: Array, column: Array, stream: int, attempt: int, dtype
     key, column = np.broadcast_arrays(key.astype(np.uint64), column.astype(np.uint64))
     zero, purpose = np.zeros_like(key), np.full_like(key, (stream * 64 + attempt) << 16)
     halves = key & np.uint64(0xFFFFFFFF), key >> np.uint64(32)
-    w = philox4x32(np.stack([column, purpose, zero, zero]), halves)  # type: ignore[arg-type]
+    w = philox4x32(np.stack([column, purpose, zero, zero]), halves)
     if np.dtype(dtype) == np.float32:
         one, two = ((x >> np.uint64(9)).astype(np.float32) for x in w[:2])
         return (one + np.float32(0.5)) * np.float32(2.0**-23), (two + np.float32(0.5)) * np.float32(2.0**-23)

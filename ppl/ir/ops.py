@@ -354,7 +354,8 @@ def noise(name: str, purpose: int, axes: Sequence[Axis], shape: tuple[int, ...])
 
 def row_key(name: str, axes: Sequence[Axis]) -> Node:
     """The 64-bit noise key of each row and particle, from which draws by rejection take their attempts."""
-    return make("rowkey", name=name, axes=tuple(a for a in axes if a.kind in (Kind.REPEATS, Kind.PLATE, Kind.PARTICLES)))
+    kept = tuple(a for a in axes if a.kind in (Kind.REPEATS, Kind.PLATE, Kind.PARTICLES))
+    return make("rowkey", name=name, axes=kept)
 
 
 def _draw(op: str, parameter: Operand, key: Operand, stream: int, **attrs: Any) -> Node:

@@ -182,7 +182,8 @@ def _mask(site: Site, obs_mask: Any, context: Context) -> Node:
 def _filler(dist: Distribution) -> Node:
     """A value of the support for entries that do not count."""
     if dist.support is Support.INTERVAL:
-        return ops.stop(dist.draw(*(ops.const(np.full(shape, 0.5)) for shape in dist.uniforms() if shape is not KEY)), "user")
+        middle = [ops.const(np.full(shape, 0.5)) for shape in dist.uniforms() if shape is not KEY]
+        return ops.stop(dist.draw(*middle), "user")
     if dist.support in (Support.SIMPLEX, Support.ONE_HOT):
         size = dist.event_shape[-1]
         return ops.const(np.full(size, 1.0 / size) if dist.support is Support.SIMPLEX else np.eye(size)[0])

@@ -142,7 +142,9 @@ LAWS: dict[str, Law] = {
         (-1e8, -1.0, -1e-300),
     ),
     "Gamma": Law(
-        tuple({"concentration": a, "rate": b} for a, b in ((1.0, 1.0), (0.3, 2.0), (2.5, 0.02), (40.0, 7.0), (1e3, 1.0))),
+        tuple(
+            {"concentration": a, "rate": b} for a, b in ((1.0, 1.0), (0.3, 2.0), (2.5, 0.02), (40.0, 7.0), (1e3, 1.0))
+        ),
         lambda concentration, rate: stats.gamma(concentration, scale=1 / rate),
         HALF,
         (-1e8, -1.0, 0.0),

@@ -63,14 +63,14 @@ def loggamma_draw(concentration, key, column, stream):
     c = THIRD / sqrt(d)
     s = ZERO
     for attempt in range(ATTEMPTS):
-        w0, w1, w2, w3 = attempt_words(key, column, stream, attempt)
+        w0, w1, _, _ = attempt_words(key, column, stream, attempt)
         z, u = ndtri(open_uniform_f32(w0)), open_uniform_f32(w1)
         s = c * z
         if s > -ONE and log(u) < f32(3.0) * d * _log1p_rest(s):
             break
     y = log(d) + f32(3.0) * log1p(s)
     if small:
-        w0, w1, w2, w3 = attempt_words(key, column, stream, BOOST)
+        w0, w1, _, _ = attempt_words(key, column, stream, BOOST)
         y += log(open_uniform_f32(w0)) / concentration
     return y
 
@@ -107,13 +107,13 @@ def _slope_fraction(y, a):
 @inline
 def _slope_expansion(y, a):
     """Temme's uniform expansion, differentiated; for a >= 12 and x within a factor e of a."""
-    l = y - log(a)
+    ratio = y - log(a)
     inverse = ONE / a
     total = ZERO
     for row in range(ROWS - 1, -1, -1):
         value = ZERO
         for n in range(COLUMNS - 1, -1, -1):
-            value = value * l + SLOPE[row * COLUMNS + n]
+            value = value * ratio + SLOPE[row * COLUMNS + n]
         total = total * inverse + value
     return total * inverse
 

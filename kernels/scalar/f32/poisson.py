@@ -58,7 +58,7 @@ def poisson_draw(rate, key, column, stream):
     rate : positive; counts above 2**24 in float32 are rounded to float32.
     key, column, stream : as for `loggamma_draw`.
     """
-    w0, w1, w2, w3 = attempt_words(key, column, stream, 0)
+    w0, w1, _, _ = attempt_words(key, column, stream, 0)
     if rate < FEW:
         return i64(_inversion(rate, open_uniform_f32(w0)))
     root = sqrt(rate)
@@ -76,5 +76,5 @@ def poisson_draw(rate, key, column, stream):
         if k >= ONE and (near >= f32(0.013) or v <= near):
             if log(v * inverse / (a / (near * near) + b)) <= _log_mass(k, rate):
                 break
-        w0, w1, w2, w3 = attempt_words(key, column, stream, attempt)
+        w0, w1, _, _ = attempt_words(key, column, stream, attempt)
     return i64(k) if k > ZERO else i64(0)

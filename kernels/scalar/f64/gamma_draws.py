@@ -132,13 +132,13 @@ def _slope_fraction(y, a):
 @inline
 def _slope_expansion(y, a):
     """Temme's uniform expansion, differentiated; for a >= 12 and x within a factor e of a."""
-    l = y - log(a)
+    ratio = y - log(a)
     inverse = ONE / a
     total = ZERO
     for row in range(ROWS - 1, -1, -1):
         value = ZERO
         for n in range(COLUMNS - 1, -1, -1):
-            value = value * l + SLOPE[row * COLUMNS + n]
+            value = value * ratio + SLOPE[row * COLUMNS + n]
         total = total * inverse + value
     return total * inverse
 
