@@ -33,7 +33,8 @@ def attempt_uniforms(key: Array, column: Array, stream: int, attempt: int, dtype
         one, two = ((x >> np.uint64(9)).astype(np.float32) for x in w[:2])
         return (one + np.float32(0.5)) * np.float32(2.0**-23), (two + np.float32(0.5)) * np.float32(2.0**-23)
     pairs = ((w[0] << np.uint64(32) | w[1]) >> np.uint64(12), (w[2] << np.uint64(32) | w[3]) >> np.uint64(12))
-    return tuple((x.astype(np.float64) + 0.5) * 2.0**-52 for x in pairs)  # type: ignore[return-value]
+    one, two = ((x.astype(np.float64) + 0.5) * 2.0**-52 for x in pairs)
+    return one, two
 
 
 def _log1p_rest(s: Array) -> Array:

@@ -20,6 +20,7 @@ BOOST = 63
 ROWS = 7
 THIRD = f64(1 / 3)
 # alpha * slope in powers of l = y - log(alpha), row after row in powers of 1 / alpha; row 0 is l / (e**l - 1)
+# (`ppl.kernels.scalar.fit_gamma`)
 COLUMNS = 18
 SLOPE = tuple(
     map(
