@@ -18,6 +18,7 @@ from ppl.distributions.kl import kl, kl_divergence, register_kl
 from ppl.distributions.laplace import Laplace
 from ppl.distributions.logistic import Logistic
 from ppl.distributions.lognormal import LogNormal
+from ppl.distributions.multivariate_normal import MultivariateNormal
 from ppl.distributions.normal import Normal
 from ppl.distributions.onehot import OneHotCategorical
 from ppl.distributions.poisson import Poisson
@@ -42,6 +43,7 @@ REGISTRY: dict[str, type[Distribution]] = {
         Dirichlet,
         StudentT,
         Poisson,
+        MultivariateNormal,
         Laplace,
         Logistic,
         Gumbel,
@@ -63,6 +65,7 @@ __all__ = [
     "Laplace",
     "LogNormal",
     "Logistic",
+    "MultivariateNormal",
     "Normal",
     "OneHotCategorical",
     "Poisson",

@@ -99,6 +99,22 @@ class Dirichlet(Reference):
         return self.law.logpdf((x / x.sum(-1, keepdims=True)).T)
 
 
+class Gauss(Reference):
+    """scipy's multivariate normal of a factor or a covariance."""
+
+    def __init__(self, loc: Any, **matrix: Any):
+        (name, m), self.loc = next(iter(matrix.items())), np.asarray(loc)
+        covariance = {
+            "scale_tril": lambda: m @ m.T, "covariance_matrix": lambda: m, "precision_matrix": lambda: np.linalg.inv(m)
+        }[name]()  # fmt: skip
+        self.law = stats.multivariate_normal(loc, covariance)
+        self.logpdf, self.entropy = self.law.logpdf, self.law.entropy
+
+    def mean(self) -> np.ndarray:
+        return self.loc
+
+
+TRIL = np.array([[0.7, 0.0, 0.0], [-0.4, 1.3, 0.0], [2.0, 0.3, 0.2]])
 LOCATIONS = ({}, {"loc": -1.3, "scale": 0.4}, {"loc": 50.0, "scale": 7.0})
 P3 = [0.2, 0.5, 0.3]
 ROWS = np.array([[0.2, 0.3, 0.5], [1e-6, 0.4, 0.599999], [0.98, 0.01, 0.01]])
@@ -170,6 +186,17 @@ LAWS: dict[str, Law] = {
         ({"df": 2.2}, {"df": 9.0, "loc": -1.3, "scale": 0.4}, {"df": 200.0, "loc": 50.0, "scale": 7.0}),
         lambda df, loc=0.0, scale=1.0: stats.t(df, loc, scale),
         LINE,
+        (),
+        ("mean", "entropy"),
+    ),
+    "MultivariateNormal": Law(
+        (
+            {"loc": np.array([1.0, -2.0, 0.5]), "scale_tril": TRIL},
+            {"loc": np.zeros(3), "covariance_matrix": TRIL @ TRIL.T},
+            {"loc": np.array([1.0, -2.0, 0.5]), "precision_matrix": TRIL @ TRIL.T},
+        ),
+        Gauss,
+        np.array([[0.3, 1.0, -2.0], [30.0, 0.0, 7.0], [1.0, -2.0, 0.5]]),
         (),
         ("mean", "entropy"),
     ),

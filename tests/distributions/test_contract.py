@@ -16,6 +16,7 @@ from ppl.distributions import (
     Exponential,
     Gamma,
     LogNormal,
+    MultivariateNormal,
     Normal,
     OneHotCategorical,
     Poisson,
@@ -190,6 +191,10 @@ BAD = [
     (lambda: Dirichlet([1.0, INF]), "Dirichlet: concentration"),
     (lambda: StudentT(NAN), "StudentT: df"),
     (lambda: Poisson(-2.0), "Poisson: rate"),
+    (lambda: MultivariateNormal(np.zeros(2)), "exactly one of covariance_matrix"),
+    (lambda: MultivariateNormal(0.0, [[1.0, 2.0], [2.0, 1.0]]), "covariance_matrix must be symmetric and positive"),
+    (lambda: MultivariateNormal(0.0, leaf("c", (2, 2))), "covariance_matrix must be constant"),
+    (lambda: MultivariateNormal(0.0, scale_tril=[[1.0, 0.0], [0.0, 0.0]]), "a positive diagonal"),
     (lambda: Normal("a", 1.0), "Normal: loc must be a number"),
 ]
 

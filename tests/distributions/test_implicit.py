@@ -96,14 +96,16 @@ def test_draws_equal_the_oracle(name, parameter, precision):
 
 def test_streams_and_columns_are_independent():
     n, key = 4000, np.full(4000, 12345, np.int64)
-    draws = [oracle.loggamma_draw(np.full(n, 2.0), key, np.arange(n), stream) for stream in (0, 1)]
+    with np.errstate(all="ignore"):
+        draws = [oracle.loggamma_draw(np.full(n, 2.0), key, np.arange(n), stream) for stream in (0, 1)]
     assert abs(np.corrcoef(draws)[0, 1]) < 0.06
     assert abs(np.corrcoef(draws[0][:-1], draws[0][1:])[0, 1]) < 0.06
 
 
 def test_tiny_concentrations_are_exact_on_the_log_scale():
     a, n = 1e-3, 20_000
-    y = oracle.loggamma_draw(np.full(n, a, np.float32), np.full(n, 7), np.arange(n), 0).astype(float)
+    with np.errstate(all="ignore"):
+        y = oracle.loggamma_draw(np.full(n, a, np.float32), np.full(n, 7), np.arange(n), 0).astype(float)
     assert np.isfinite(y).all() and y.min() < -1000
     low = y[y < -5]  # there F = exp(a y) / gamma(a + 1)
     assert stats.kstest(np.exp(a * (low + 5)), "uniform").pvalue > 1e-3

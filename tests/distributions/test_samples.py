@@ -10,6 +10,7 @@ from scipy import special, stats
 from ppl.distributions import REGISTRY
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
+from ppl.ir.types import Axis, Kind
 
 N = 20_000
 LEVEL = 1e-3  # of every goodness-of-fit test, at fixed seeds
@@ -37,6 +38,10 @@ def test_goodness_of_fit(name, case):
     elif name == "Dirichlet":  # its marginals are beta variables
         for i, c in enumerate(case["concentration"]):
             assert stats.kstest(x[:, i], stats.beta(c, case["concentration"].sum() - c).cdf).pvalue > LEVEL
+    elif name == "MultivariateNormal":  # standardised, its entries are independent standard normals
+        y = value_of(dist.standardized(ops.distribute(ops.const(x), Axis("rows", Kind.PLATE, N))))
+        assert stats.kstest(y.ravel(), "norm").pvalue > LEVEL
+        assert np.abs(np.corrcoef(y.T) - np.eye(3)).max() < 4 / np.sqrt(N)
     elif name == "Poisson":
         law = stats.poisson(case["rate"])
         last = np.unique(law.ppf(np.linspace(0.01, 0.99, 20)))  # the last count of every class

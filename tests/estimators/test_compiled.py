@@ -55,6 +55,8 @@ CASES = {
     "beta": Case("beta", Implicit()),
     "dirichlet": Case("dirichlet", particles=2),
     "student": Case("studentt"),
+    "vector": Case("multivariate_normal", particles=2),
+    "vector score": Case("multivariate_normal", MOVING_AVERAGE, {"x/baseline": 0.2}),
     "poisson": Case("poisson", MOVING_AVERAGE, {"z/baseline": 0.3}, 2),
     "normal by its cdf": Case("normal", Implicit()),
     "relaxed and uniform": Case("uniform", particles=3),

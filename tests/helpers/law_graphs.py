@@ -327,6 +327,25 @@ def dirichlet() -> Graph:
 
 
 @law
+def multivariate_normal() -> Graph:
+    """A vector with learned location and factor under a quadratic cost, whose expectation has a closed form."""
+    w = np.array([1.0, -0.5])
+
+    @ppl.model
+    def model():
+        tril = ppl.param("tril", np.eye(2))
+        x = ppl.sample("x", ppl.MultivariateNormal(ppl.param("loc", np.zeros(2)), scale_tril=tril))
+        ppl.cost("loss", (x @ w - 0.3) ** 2 + 0.2 * x[0] * x[1])
+
+    def loss(p):
+        tril = np.tril(p["tril"])
+        second = tril @ tril.T + np.outer(p["loc"], p["loc"])
+        return w @ second @ w - 0.6 * w @ p["loc"] + 0.09 + 0.2 * second[0, 1]
+
+    return Graph(model, arrays(loc=[0.4, -0.2], tril=[[0.8, 0.3], [-0.5, 0.6]]), loss=loss)
+
+
+@law
 def gamma_rows() -> Graph:
     """A global Gamma above a Gamma per data row, the second's concentration moved by the first."""
 
