@@ -7,7 +7,7 @@ function of a 64-bit key, a column and a stream; rejected attempts have counters
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f64.basic import HALF, ONE, ZERO, sqrt
+from ppl.kernels.scalar.f64.basic import HALF, ONE, ZERO, maximum, minimum, sqrt
 from ppl.kernels.scalar.f64.exponential import exp, log, log1p
 from ppl.kernels.scalar.f64.gamma import digamma
 from ppl.kernels.scalar.f64.normal import ndtri
@@ -121,7 +121,7 @@ def _slope_series(y, a):
 def _slope_fraction(y, a):
     """From the continued fraction of the upper incomplete gamma function, evaluated backwards; for x > a + 1."""
     x = exp(y)
-    last = int(min(f64(40.0) + f64(90.0) / x, f64(400.0)))
+    last = int(minimum(f64(40.0) + f64(90.0) / x, f64(400.0)))
     value, moved = x + f64(2 * last + 1) - a, -ONE
     for k in range(last, 0, -1):
         weight = f64(k) * (a - f64(k)) / value
@@ -154,6 +154,6 @@ def loggamma_slope(y, concentration):
     a = concentration
     if a >= f64(12.0) and -ONE <= y - log(a) <= ONE:
         return _slope_expansion(y, a)
-    if exp(y) <= max(f64(2.0), a + ONE):
+    if exp(y) <= maximum(f64(2.0), a + ONE):
         return _slope_series(y, a)
     return _slope_fraction(y, a)
