@@ -91,6 +91,17 @@ def block_words(block, lane, key, time, step, purpose):
 
 
 @inline
+def attempt_words(key, column, stream, attempt):
+    """The four random words of one attempt of a rejection sampler, whose `key` is that of a row and particle.
+
+    Counter 0 is the event's `column`; the purpose bits of counter 1 hold ``stream * 64 + attempt``.
+    """
+    k0, k1 = key_words(key)
+    purpose = u32(u32(u32(stream) * u32(64) + u32(attempt)) << u32(16))
+    return philox4x32(u32(column), purpose, u32(0), u32(0), k0, k1)
+
+
+@inline
 def uniform_f32(element, key, time, step, purpose):
     """Return the float32 uniform of one global element.
 

@@ -33,7 +33,7 @@ def suits(outputs: Sequence[Node]) -> bool:
     """Whether a program, run with one particle, is small and static enough to be unrolled."""
     total = 0
     for node in topological(outputs):
-        if node.op in ("loop", "get", "external", "rowkey", "gemm"):
+        if node.op in ("loop", "get", "external", "gemm"):
             return False
         if any(a.size is None and a.kind is not Kind.PARTICLES for a in node.type.axes):
             return False
@@ -111,6 +111,12 @@ def _noise(s: Straight, node: Node, args: list[Entries]) -> Entries:
     size = int(np.prod(_shape(node)))
     purpose = node.attrs["purpose"]
     return s._each(node, [f"{s.uniform}({e}, {key}, 0, step, {purpose})" for e in range(size)])
+
+
+def _rowkey(s: Straight, node: Node, args: list[Entries]) -> Entries:
+    key = s._local(node, f"U(mix(U(seed), U({node_hash(node.attrs['name']):#x})))", "key")
+    size = int(np.prod(_shape(node)))
+    return s._each(node, [f"I(mix({key}, U({e << 32}) + U(step)))" for e in range(size)])
 
 
 def _expand(s: Straight, node: Node, args: list[Entries]) -> Entries:
@@ -251,6 +257,7 @@ RULES: dict[str, Callable[[Straight, Node, list[Entries]], Entries]] = {
     "input": _input,
     "const": _const,
     "noise": _noise,
+    "rowkey": _rowkey,
     "size": lambda s, node, args: np.array("F(1.0)", object),
     "expand": _expand,
     "sum": _fold,

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from ppl.compiler.objective import Reducer
-from ppl.distributions.base import Distribution
+from ppl.distributions.base import KEY, Distribution
 from ppl.estimators.base import CONDITIONAL, Advantages, Auxiliary, Branches, Estimator, Hyper, NodeContext, Option
 from ppl.estimators.enumerate import Enumerate, Marginalize
 from ppl.estimators.none import NotNeeded
@@ -143,9 +143,12 @@ class Expansion:
         return self._branch(rn, dist, estimator, plates, uniforms)
 
     def _uniforms(
-        self, name: str, plates: tuple[Axis, ...], shapes: tuple[tuple[int, ...], ...], purpose: int
+        self, name: str, plates: tuple[Axis, ...], shapes: tuple[tuple[int, ...] | None, ...], purpose: int
     ) -> tuple[Node, ...]:
-        return tuple(ops.noise(name, purpose + i, (*plates, *self.sampled), s) for i, s in enumerate(shapes))
+        axes = (*plates, *self.sampled)
+        return tuple(
+            ops.row_key(name, axes) if s is KEY else ops.noise(name, purpose + i, axes, s) for i, s in enumerate(shapes)
+        )
 
     def _branch(
         self,

@@ -5,19 +5,26 @@ file.
 added.
 """
 
+from ppl.distributions import kl_gamma as _kl_gamma  # noqa: F401  (registers its pairs)
 from ppl.distributions.base import Distribution
 from ppl.distributions.bernoulli import Bernoulli
+from ppl.distributions.beta import Beta
 from ppl.distributions.categorical import Categorical
+from ppl.distributions.dirichlet import Dirichlet
 from ppl.distributions.exponential import Exponential
+from ppl.distributions.gamma import Gamma
 from ppl.distributions.gumbel import Gumbel
 from ppl.distributions.kl import kl, kl_divergence, register_kl
 from ppl.distributions.laplace import Laplace
 from ppl.distributions.logistic import Logistic
 from ppl.distributions.lognormal import LogNormal
+from ppl.distributions.multivariate_normal import MultivariateNormal
 from ppl.distributions.normal import Normal
 from ppl.distributions.onehot import OneHotCategorical
+from ppl.distributions.poisson import Poisson
 from ppl.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ppl.distributions.relaxed_onehot import RelaxedOneHotCategorical
+from ppl.distributions.student_t import StudentT
 from ppl.distributions.support import Support, support_of
 from ppl.distributions.uniform import Uniform
 
@@ -31,6 +38,12 @@ REGISTRY: dict[str, type[Distribution]] = {
         OneHotCategorical,
         Uniform,
         Exponential,
+        Gamma,
+        Beta,
+        Dirichlet,
+        StudentT,
+        Poisson,
+        MultivariateNormal,
         Laplace,
         Logistic,
         Gumbel,
@@ -42,17 +55,23 @@ REGISTRY: dict[str, type[Distribution]] = {
 __all__ = [
     "REGISTRY",
     "Bernoulli",
+    "Beta",
     "Categorical",
+    "Dirichlet",
     "Distribution",
     "Exponential",
+    "Gamma",
     "Gumbel",
     "Laplace",
     "LogNormal",
     "Logistic",
+    "MultivariateNormal",
     "Normal",
     "OneHotCategorical",
+    "Poisson",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
+    "StudentT",
     "Support",
     "Uniform",
     "kl",

@@ -22,6 +22,8 @@ from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import union_axes
 
+KEY = None  # in `uniforms()`: the sampler rejects, and takes the noise key of its row and particle instead
+
 
 class Distribution:
     """Base class. `params` maps parameter names to nodes of one shape (trailing dims of a unit included).
@@ -31,6 +33,7 @@ class Distribution:
     discrete : whether samples take finitely or countably many values.
     dtype : "float" or "int", the dtype of samples.
     reparameterized : whether `draw` is differentiable in the parameters (a pathwise gradient exists).
+    implicit : whether that derivative is implicit (-dF / p), because the sampler rejects.
     relaxable : whether `relax` and `relax_given` exist.
     unit_rank : trailing event dimensions that form one random unit (1 for one-hot and simplex values).
     param_rank : trailing parameter dimensions of one unit (1 for class probabilities).
@@ -41,6 +44,7 @@ class Distribution:
     discrete: ClassVar[bool] = False
     dtype: ClassVar[str] = "float"
     reparameterized: ClassVar[bool] = False
+    implicit: ClassVar[bool] = False
     relaxable: ClassVar[bool] = False
     unit_rank: ClassVar[int] = 0
     param_rank: ClassVar[int] = 0
@@ -93,8 +97,8 @@ class Distribution:
         """Log-density per unit, event shape `batch_of_units`; discrete values: its multilinear extension."""
         raise ModelError(f"{type(self).__name__} has no log-density")
 
-    def uniforms(self) -> tuple[tuple[int, ...], ...]:
-        """Event shapes of the open uniforms that one sample consumes (purposes 0, 1, …)."""
+    def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:
+        """Event shapes of the open uniforms that one sample consumes (purposes 0, 1, …); KEY for a noise key."""
         return (self.event_shape,)
 
     def draw(self, *u: Node) -> Node:

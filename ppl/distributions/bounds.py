@@ -164,6 +164,8 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("sin", "cos", "sign"), _fixed(SIGNED_UNIT)),
     "const": _const,
     "noise": _fixed(UNIT),
+    "loggamma_draw": _fixed(REAL),
+    "poisson_draw": _fixed(NONNEGATIVE),
     "sample": lambda node, *args: node.attrs["site"].dist.bounds,
     "cast": _cast,
     "argmax": _argmax,

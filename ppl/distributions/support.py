@@ -22,6 +22,7 @@ class Support(Enum):
     SIMPLEX = "simplex"
     BINARY = "{0, 1}"
     INTEGER = "{0, …, K-1}"
+    COUNT = "{0, 1, …}"
     ONE_HOT = "one-hot"
 
     def within(self, other: Support) -> bool:
@@ -36,7 +37,8 @@ INSIDE: dict[Support, tuple[Support, ...]] = {
     Support.INTERVAL: (Support.REAL,),
     Support.SIMPLEX: (Support.UNIT_INTERVAL, Support.POSITIVE, Support.NONNEGATIVE, Support.REAL),
     Support.BINARY: (Support.NONNEGATIVE, Support.REAL),
-    Support.INTEGER: (Support.NONNEGATIVE, Support.REAL),
+    Support.INTEGER: (Support.COUNT, Support.NONNEGATIVE, Support.REAL),
+    Support.COUNT: (Support.NONNEGATIVE, Support.REAL),
     Support.ONE_HOT: (Support.NONNEGATIVE, Support.REAL),
 }
 
@@ -49,6 +51,7 @@ INTERVAL_OF: dict[Support, Interval] = {
     Support.SIMPLEX: UNIT,
     Support.BINARY: CLOSED_UNIT,
     Support.INTEGER: NONNEGATIVE,
+    Support.COUNT: NONNEGATIVE,
     Support.ONE_HOT: CLOSED_UNIT,
 }
 

@@ -5,6 +5,7 @@ from ppl.estimators.base import Estimator, Hyper, Support
 from ppl.estimators.categorical_disarm import CategoricalDisARM
 from ppl.estimators.disarm import DisARM
 from ppl.estimators.enumerate import Enumerate
+from ppl.estimators.implicit import Implicit
 from ppl.estimators.measure_valued import MeasureValued
 from ppl.estimators.none import NotNeeded
 from ppl.estimators.pathwise import Pathwise
@@ -18,6 +19,7 @@ REGISTRY: dict[str, type[Estimator]] = {
     for e in (
         Enumerate,
         Pathwise,
+        Implicit,
         DisARM,
         ARM,
         CategoricalDisARM,

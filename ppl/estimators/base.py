@@ -92,7 +92,7 @@ class NodeContext:
     name: str
     dist: Distribution
     uniforms: tuple[Node, ...]
-    fresh: Callable[[tuple[tuple[int, ...], ...]], tuple[Node, ...]]
+    fresh: Callable[[tuple[tuple[int, ...] | None, ...]], tuple[Node, ...]]
     aux: Callable[[str, Auxiliary], Node]
     option: Callable[[Option], Node]
     particles: Axis = PARTICLES

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class Pathwise(Estimator):
     """x = t(u, theta), u ~ U(0, 1): the gradient flows through the sampling path.
 
+    Where the sampler rejects (Gamma, Beta, Dirichlet, StudentT), that path has the implicit derivative -dF / p.
     Requires a reparameterizable distribution and no jump on any path to a cost or to a later node's parameters.
     Unbiased; one downstream evaluation; variance grows with the cost's slope, not with its size.
     Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014.
@@ -28,6 +29,8 @@ class Pathwise(Estimator):
         order, where = node.path_order()
         if order < KINK:
             return Support(False, f"{describe(order)} on the way to {where}: a pathwise gradient would miss it")
+        if node.dist.implicit:
+            return Support(True, "continuous, its path has an implicit derivative, no jump on the way to a cost")
         return Support(True, "continuous, reparameterizable, no jump on the way to a cost")
 
     def expand(self, ctx: NodeContext) -> Branches:

@@ -15,7 +15,7 @@ JUMP, KINK, SMOOTH = -1.0, 0.0, math.inf
 ENDS = ("user", "shift")  # tags of stops that end every path: the user's, and values that cancel mathematically
 
 ORDER_OF_OP: dict[str, float] = {
-    **dict.fromkeys(("lt", "le", "eq", "and", "or", "not", "sign", "floor", "argmax"), JUMP),
+    **dict.fromkeys(("lt", "le", "eq", "and", "or", "not", "sign", "floor", "argmax", "poisson_draw"), JUMP),
     **dict.fromkeys(("abs", "max", "min", "amax"), KINK),
 }
 

@@ -8,6 +8,7 @@ and a purpose; the layout (Philox4x32-10 counters and words) is tabulated in tha
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +34,11 @@ def mix(seed: int, name_hash: int) -> int:
     return _splitmix_finaliser(_splitmix_finaliser(seed & _MASK64 ^ 0x9E3779B97F4A7C15) ^ name_hash)
 
 
-def philox4x32(counter: npt.NDArray[np.uint64], key: tuple[int, int]) -> npt.NDArray[np.uint64]:
-    """Philox4x32-10 on counters of shape (4, ...): 32-bit words held as uint64; the same shape comes back."""
+def philox4x32(counter: npt.NDArray[np.uint64], key: tuple[Any, Any]) -> npt.NDArray[np.uint64]:
+    """Philox4x32-10 on counters of shape (4, ...): 32-bit words held as uint64; the same shape comes back.
+
+    The halves of the key are ints, or uint64 arrays of the counters' shape.
+    """
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):

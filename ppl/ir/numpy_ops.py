@@ -14,6 +14,7 @@ import numpy as np
 from scipy import special
 
 from ppl.ir.node import Node
+from ppl.ir.numpy_draws import DRAWS
 from ppl.ir.types import Type
 
 if TYPE_CHECKING:
@@ -227,6 +228,7 @@ UFUNCS: dict[str, Callable[..., Any]] = {
 
 OPS: dict[str, Function] = {
     **{op: _plain(function) for op, function in UFUNCS.items()},
+    **DRAWS,
     "polygamma": _polygamma,
     "cast": _cast,
     "expand": _expand,

@@ -350,6 +350,34 @@ def noise(name: str, purpose: int, axes: Sequence[Axis], shape: tuple[int, ...])
     return make("noise", name=name, purpose=purpose, axes=kept, shape=tuple(shape))
 
 
+def row_key(name: str, axes: Sequence[Axis]) -> Node:
+    """The 64-bit noise key of each row and particle, from which draws by rejection take their attempts."""
+    kept = tuple(a for a in axes if a.kind in (Kind.REPEATS, Kind.PLATE, Kind.PARTICLES))
+    return make("rowkey", name=name, axes=kept)
+
+
+def _draw(op: str, parameter: Operand, key: Operand, stream: int, **attrs: Any) -> Node:
+    parameter = cast(parameter, "float")
+    shape = parameter.type.shape
+    column = np.arange(parameter.type.event_size).reshape(shape)
+    return make(op, *broadcast(parameter, key, column), stream=stream, **attrs)
+
+
+def loggamma_draw(concentration: Operand, key: Operand, stream: int = 0) -> Node:
+    """Logarithms of standard gamma draws; `stream` tells draws from one key apart. Its derivative is implicit."""
+    return _draw("loggamma_draw", concentration, key, stream)
+
+
+def poisson_draw(rate: Operand, key: Operand, stream: int = 0) -> Node:
+    """Poisson counts."""
+    return _draw("poisson_draw", rate, key, stream, dtype="int")
+
+
+def loggamma_slope(y: Operand, concentration: Operand) -> Node:
+    """d log x / d concentration of a gamma variable x = exp(y) at a fixed quantile: -(dF / da) / (x p(x))."""
+    return make("loggamma_slope", *broadcast(y, concentration))
+
+
 def zeros_like(t: Type) -> Node:
     """A zero of type `t`."""
     return expand(const(0.0), t.axes, t.shape)

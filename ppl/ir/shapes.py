@@ -20,6 +20,7 @@ UNARY_FLOAT = (
 BINARY_FLOAT = ("add", "sub", "mul", "div", "pow", "max", "min")
 COMPARE = ("lt", "le", "eq")
 LOGICAL = ("and", "or")
+DRAWS = ("loggamma_draw", "poisson_draw")
 ELEMENTWISE = {*UNARY_FLOAT, *BINARY_FLOAT, *COMPARE, *LOGICAL, "not", "where", "cast"}
 MARKERS = {"stop", "scale_grad", "graft"}
 LEAVES = {"const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "noise", "rowkey", "arg"}
@@ -72,6 +73,21 @@ def _compare(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 def _logical(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     _same(types, "logic")
     require(all(t.dtype == "bool" for t in types), "logic needs bool", *types)
+    return types[0]
+
+
+@rule(*DRAWS)
+def _draw(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
+    """A draw by rejection: of a float parameter, the int key of its row and particle, and the int column."""
+    _same(types, "a draw")
+    require([t.dtype for t in types] == ["float", "int", "int"], "a draw needs float, key, column", *types)
+    return types[0] if attrs.get("dtype") != "int" else Type(types[0].axes, types[0].shape, "int")
+
+
+@rule("loggamma_slope")
+def _slope(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
+    _same(types, "a slope")
+    require(all(t.dtype == "float" for t in types), "a slope needs floats", *types)
     return types[0]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from ppl.errors import EstimatorError
 from ppl.ir import ops
 from ppl.ir.node import Node, make
 from ppl.ir.types import Kind
@@ -130,6 +131,13 @@ def _external(g: Node, n: Node, *args: Node) -> Cotangents:
     return tuple(made)
 
 
+def _slope(g: Node, n: Node, *args: Node) -> Cotangents:
+    raise EstimatorError(
+        "the implicit derivative of a gamma variable has no second derivative here: a Hessian, or an auxiliary "
+        "parameter trained by the second moment, cannot run through a Gamma, Beta, Dirichlet or StudentT path"
+    )
+
+
 NONE: Callable[..., Cotangents] = lambda g, n, *args: (None,) * len(args)  # noqa: E731
 SQRT_PI = math.sqrt(math.pi)
 
@@ -171,6 +179,8 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "cast": lambda g, n, x: (g if x.type.dtype == "float" else None,),
     "scale_grad": lambda g, n, x, w: (ops.mul(g, w), None),
     "graft": lambda g, n, value, derivative: (None, g),
+    "loggamma_draw": lambda g, n, a, key, column: (ops.mul(g, ops.loggamma_slope(n, a)), None, None),
+    "loggamma_slope": _slope,
     "expand": _expand,
     "route": _route,
     "sum": lambda g, n, x: (_keepdims(g, n, x),),
@@ -186,7 +196,7 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "collect": lambda g, n, x: (ops.distribute(g, n.attrs["axis"]),),
     "distribute": lambda g, n, x: (ops.collect(g, n.attrs["axis"]),),
     "external": _external,
-    **dict.fromkeys(("sign", "floor", "lt", "le", "eq", "and", "or", "not", "argmax", "stop"), NONE),
+    **dict.fromkeys(("sign", "floor", "lt", "le", "eq", "and", "or", "not", "argmax", "stop", "poisson_draw"), NONE),
     **dict.fromkeys(
         ("const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "rowkey", "noise", "arg"), NONE
     ),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.distributions.base import Distribution
+from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.support import Support
 from ppl.errors import DataError, ModelError, ShapeError
 from ppl.ir import ops
@@ -178,7 +178,8 @@ def _mask(site: Site, obs_mask: Any, context: Context) -> Node:
 def _filler(dist: Distribution) -> Node:
     """A value of the support for entries that do not count."""
     if dist.support is Support.INTERVAL:
-        return ops.stop(dist.draw(*(ops.const(np.full(shape, 0.5)) for shape in dist.uniforms())), "user")
+        middle = [ops.const(np.full(shape, 0.5)) for shape in dist.uniforms() if shape is not KEY]
+        return ops.stop(dist.draw(*middle), "user")
     if dist.support in (Support.SIMPLEX, Support.ONE_HOT):
         size = dist.event_shape[-1]
         return ops.const(np.full(size, 1.0 / size) if dist.support is Support.SIMPLEX else np.eye(size)[0])

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import special, stats
 
 from ppl.distributions import REGISTRY, Distribution
+from ppl.distributions.base import KEY
 from ppl.ir import ops
 from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import Node, make
@@ -87,6 +88,33 @@ def one_hot(**which: Any) -> Reference:
     return Reference(lambda x: log_p[np.argmax(x, -1)])
 
 
+class Dirichlet(Reference):
+    """scipy's Dirichlet, values in rows."""
+
+    def __init__(self, concentration: Any):
+        self.law = stats.dirichlet(concentration)
+        self.mean, self.entropy = self.law.mean, self.law.entropy
+
+    def logpdf(self, x: np.ndarray) -> np.ndarray:
+        return self.law.logpdf((x / x.sum(-1, keepdims=True)).T)
+
+
+class Gauss(Reference):
+    """scipy's multivariate normal of a factor or a covariance."""
+
+    def __init__(self, loc: Any, **matrix: Any):
+        (name, m), self.loc = next(iter(matrix.items())), np.asarray(loc)
+        covariance = {
+            "scale_tril": lambda: m @ m.T, "covariance_matrix": lambda: m, "precision_matrix": lambda: np.linalg.inv(m)
+        }[name]()  # fmt: skip
+        self.law = stats.multivariate_normal(loc, covariance)
+        self.logpdf, self.entropy = self.law.logpdf, self.law.entropy
+
+    def mean(self) -> np.ndarray:
+        return self.loc
+
+
+TRIL = np.array([[0.7, 0.0, 0.0], [-0.4, 1.3, 0.0], [2.0, 0.3, 0.2]])
 LOCATIONS = ({}, {"loc": -1.3, "scale": 0.4}, {"loc": 50.0, "scale": 7.0})
 P3 = [0.2, 0.5, 0.3]
 ROWS = np.array([[0.2, 0.3, 0.5], [1e-6, 0.4, 0.599999], [0.98, 0.01, 0.01]])
@@ -128,6 +156,56 @@ LAWS: dict[str, Law] = {
         lambda rate=1.0: stats.expon(scale=1 / rate),
         [0.0, *HALF],
         (-1e8, -1.0, -1e-300),
+    ),
+    "Gamma": Law(
+        tuple(
+            {"concentration": a, "rate": b} for a, b in ((1.0, 1.0), (0.3, 2.0), (2.5, 0.02), (40.0, 7.0), (1e3, 1.0))
+        ),
+        lambda concentration, rate: stats.gamma(concentration, scale=1 / rate),
+        HALF,
+        (-1e8, -1.0, 0.0),
+        ("mean", "entropy"),
+    ),
+    "Beta": Law(
+        tuple(
+            {"concentration1": a, "concentration0": b} for a, b in ((1.0, 1.0), (0.3, 0.6), (2.5, 0.7), (40.0, 90.0))
+        ),
+        lambda concentration1, concentration0: stats.beta(concentration1, concentration0),
+        INNER,
+        (-1.0, 0.0, 1.0, 3.0),
+        ("mean", "entropy"),
+    ),
+    "Dirichlet": Law(
+        tuple({"concentration": np.array(a)} for a in ([1.0, 1.0, 1.0], [0.3, 2.0, 0.9], [30.0, 5.0, 12.0])),
+        Dirichlet,
+        ROWS,
+        ([1.0, 0.0, 0.0], [0.5, 0.6, 0.2], [1.2, -0.1, -0.1]),
+        ("mean", "entropy"),
+    ),
+    "StudentT": Law(
+        ({"df": 2.2}, {"df": 9.0, "loc": -1.3, "scale": 0.4}, {"df": 200.0, "loc": 50.0, "scale": 7.0}),
+        lambda df, loc=0.0, scale=1.0: stats.t(df, loc, scale),
+        LINE,
+        (),
+        ("mean", "entropy"),
+    ),
+    "MultivariateNormal": Law(
+        (
+            {"loc": np.array([1.0, -2.0, 0.5]), "scale_tril": TRIL},
+            {"loc": np.zeros(3), "covariance_matrix": TRIL @ TRIL.T},
+            {"loc": np.array([1.0, -2.0, 0.5]), "precision_matrix": TRIL @ TRIL.T},
+        ),
+        Gauss,
+        np.array([[0.3, 1.0, -2.0], [30.0, 0.0, 7.0], [1.0, -2.0, 0.5]]),
+        (),
+        ("mean", "entropy"),
+    ),
+    "Poisson": Law(
+        ({"rate": 0.05}, {"rate": 0.7}, {"rate": 4.0}, {"rate": 25.0}, {"rate": 900.0}),
+        lambda rate: stats.poisson(rate),
+        np.array([0, 1, 2, 7, 40, 1000]),
+        (-1.0, 0.5, 3.2),
+        ("mean",),
     ),
     "Laplace": Law(LOCATIONS, laplace, LINE),
     "Logistic": Law(LOCATIONS, lambda loc=0.0, scale=1.0: stats.logistic(loc, scale), LINE),
@@ -176,7 +254,10 @@ def values_of(nodes: list[Node], seed: int = 0, **params: Any) -> list[np.ndarra
 def noise_of(dist: Distribution, n: int, name: str = "x", first: int = 0) -> list[Node]:
     """The uniforms of `n` independent draws over a plate."""
     axis = Axis("draws", Kind.PLATE, n)
-    return [ops.noise(name, first + i, (axis,), shape) for i, shape in enumerate(dist.uniforms())]
+    return [
+        ops.row_key(name, (axis,)) if shape is KEY else ops.noise(name, first + i, (axis,), shape)
+        for i, shape in enumerate(dist.uniforms())
+    ]
 
 
 def leaf(name: str, shape: tuple[int, ...] = ()) -> Node:

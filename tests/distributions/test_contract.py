@@ -10,18 +10,26 @@ from scipy import stats
 from ppl.distributions import (
     REGISTRY,
     Bernoulli,
+    Beta,
     Categorical,
+    Dirichlet,
     Exponential,
+    Gamma,
     LogNormal,
+    MultivariateNormal,
     Normal,
     OneHotCategorical,
+    Poisson,
     RelaxedBernoulli,
     RelaxedOneHotCategorical,
+    StudentT,
     Uniform,
 )
+from ppl.distributions.base import KEY
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.interpret import Env, evaluate
+from ppl.ir.simplify import simplify
 from ppl.ir.types import Axis, Kind
 from ppl.lang.value import Value
 
@@ -139,6 +147,12 @@ def test_moving_supports_are_declared():
 def test_float32_samples_and_densities_are_finite(name, case):
     """Also at the outermost uniforms, where sigmoids round to 1."""
     dist = build(name, case)
+    if KEY in dist.uniforms():
+        x = dist.draw(*noise_of(dist, 4000))
+        log_p = dist.node_log_prob(x)
+        for out in evaluate(simplify([x, log_p]), Env(dtype=np.float32)):
+            assert np.isfinite(out).all()
+        return
     ends = np.array([2.0**-24, 1 - 2.0**-24, 0.5])
     (shape,) = dist.uniforms()
     for index in np.ndindex(*(3,) * min(int(np.prod(shape)), 3)):
@@ -168,6 +182,15 @@ BAD = [
     (lambda: RelaxedBernoulli(0.0, 0.5), "RelaxedBernoulli: temperature"),
     (lambda: RelaxedBernoulli(1.0, 1.0), "RelaxedBernoulli: probs must be strictly between 0 and 1"),
     (lambda: RelaxedOneHotCategorical(1.0, [1.0, 0.0]), "RelaxedOneHotCategorical: probs must be positive"),
+    (lambda: Gamma(0.0, 1.0), "Gamma: concentration must be positive"),
+    (lambda: Beta(1.0, [2.0, -1.0]), r"Beta: concentration0 .* got -1.0 at index \(1,\)"),
+    (lambda: Dirichlet([1.0, INF]), "Dirichlet: concentration"),
+    (lambda: StudentT(NAN), "StudentT: df"),
+    (lambda: Poisson(-2.0), "Poisson: rate"),
+    (lambda: MultivariateNormal(np.zeros(2)), "exactly one of covariance_matrix"),
+    (lambda: MultivariateNormal(0.0, [[1.0, 2.0], [2.0, 1.0]]), "covariance_matrix must be symmetric and positive"),
+    (lambda: MultivariateNormal(0.0, leaf("c", (2, 2))), "covariance_matrix must be constant"),
+    (lambda: MultivariateNormal(0.0, scale_tril=[[1.0, 0.0], [0.0, 0.0]]), "a positive diagonal"),
     (lambda: Normal("a", 1.0), "Normal: loc must be a number"),
 ]
 

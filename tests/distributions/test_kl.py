@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from distribution_laws import leaf, value_of, values_of
-from scipy import integrate
+from scipy import integrate, special
 
 from ppl.distributions import (
     Bernoulli,
+    Beta,
     Categorical,
+    Dirichlet,
     Exponential,
+    Gamma,
     Gumbel,
     LogNormal,
     Normal,
@@ -27,6 +30,9 @@ PAIRS = [
     (Normal(0.3, 3.0), Normal(1.0, 0.5), (-40.0, 40.0)),
     (LogNormal(0.3, 0.7), LogNormal(-0.2, 1.1), (1e-9, 400.0)),
     (Exponential(0.5), Exponential(3.0), (0.0, 200.0)),
+    (Gamma(2.5, 0.5), Gamma(1.2, 3.0), (1e-9, 200.0)),
+    (Beta(2.5, 1.7), Beta(1.2, 3.0), (0.0, 1.0)),
+    (Dirichlet([2.5, 1.7, 3.1]), Dirichlet([1.2, 3.0, 0.8]), "simplex"),
     (Bernoulli(0.2), Bernoulli(0.7), None),
     (Bernoulli(logits=1.3), Bernoulli(0.4), None),
     (Bernoulli(probs=1.0), Bernoulli(logits=0.4), None),
@@ -45,6 +51,14 @@ def by_definition(p, q, ends):
     if ends is None:
         with np.errstate(invalid="ignore"):
             return integrand(p.support_table()).sum()
+    if ends == "simplex":
+        t = np.linspace(-22, 22, 401)
+        y = np.stack([*np.meshgrid(t, t, indexing="ij"), np.zeros((401, 401))], -1)
+        x = special.softmax(y, -1)
+        x /= x.sum(-1, keepdims=True)
+        return (integrand(x) * x.prod(-1)).sum() * (t[1] - t[0]) ** 2
+    if isinstance(p, Gamma):  # in log x
+        return integrate.quad(lambda y: integrand(np.exp(y)) * np.exp(y), -25, 6, limit=400)[0]
     if isinstance(p, LogNormal):  # in log x
         return integrate.quad(lambda y: integrand(np.exp(y)) * np.exp(y), -15, 8, limit=400)[0]
     return integrate.quad(integrand, *ends, limit=400, points=(0.3,))[0]

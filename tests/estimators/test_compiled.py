@@ -15,6 +15,7 @@ from ppl.estimators import (
     CategoricalDisARM,
     DisARM,
     Enumerate,
+    Implicit,
     MeasureValued,
     Pathwise,
     Rebar,
@@ -60,6 +61,16 @@ CASES = {
     "belief network": Case("elbo_sbn", LEAVE_ONE_OUT, particles=2),
     "normal bound": Case("elbo_normal_sampled", hyper={"beta": 0.7}),
     "marginal mixture": Case("likelihood_mixture", {"g": MOVING_AVERAGE}),
+    "gamma": Case("gamma", particles=3),
+    "gamma rows": Case("gamma_rows", {"g": Pathwise(), "z": Implicit()}, particles=2),
+    "gamma score": Case("gamma_rows", {"g": MOVING_AVERAGE, "z": LEAVE_ONE_OUT}, {"g/baseline": 0.2}, 2),
+    "beta": Case("beta", Implicit()),
+    "dirichlet": Case("dirichlet", particles=2),
+    "student": Case("studentt"),
+    "vector": Case("multivariate_normal", particles=2),
+    "vector score": Case("multivariate_normal", MOVING_AVERAGE, {"x/baseline": 0.2}),
+    "poisson": Case("poisson", MOVING_AVERAGE, {"z/baseline": 0.3}, 2),
+    "normal by its cdf": Case("normal", Implicit()),
     "relaxed and uniform": Case("uniform", particles=3),
     "disarm": Case("layer", DisARM(), particles=2),
     "disarm of a belief network": Case("elbo_sbn", DisARM()),
@@ -77,6 +88,7 @@ CASES = {
 }  # fmt: skip
 SINGLE = ["rebar", "bernoulli, normal, bernoulli", "belief network", "disarm of a belief network", "one-hot disarm"]
 VALUES = ["two rebar layers", "global and rows", "enumerated global", "two disarm layers", "one-hot disarm"]
+SINGLE += ["gamma", "gamma rows", "beta", "dirichlet", "student", "poisson"]
 
 
 def _program(case: Case, dtype: str):

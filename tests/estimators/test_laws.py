@@ -18,6 +18,7 @@ from ppl.estimators import (
     CategoricalDisARM,
     DisARM,
     Enumerate,
+    Implicit,
     MeasureValued,
     Pathwise,
     Rebar,
@@ -33,6 +34,7 @@ from tests.helpers.laws import Graph, Sampler, arrays, assert_matches, assert_un
 UNBIASED = {
     "enumerate": (Enumerate(), {}, {}),
     "pathwise": (Pathwise(), {}, {}),
+    "implicit": (Implicit(), {}, {}),
     "rebar": (Rebar(), {"eta": 0.6}, {}),
     "rebar-sharp": (Rebar(temperature=0.35, eta=0.8, adapt_eta=False), {}, {}),
     "disarm": (DisARM(), {}, {}),

@@ -25,7 +25,7 @@ from ppl.ir.types import Axis, Kind, union_axes
 from ppl.lang.trace import Trace
 
 GRIDS = {"Normal": (-9.0, 9.0), "Logistic": (-30.0, 30.0), "Gumbel": (-8.0, 32.0)}
-POSITIVE = ("Exponential", "LogNormal")
+POSITIVE = ("Exponential", "LogNormal", "Gamma")
 BASE = "@base"
 Surrogate = tuple[str, float] | tuple[str]
 AxisOf = Callable[[int], Axis]
@@ -99,6 +99,16 @@ def _continuous(dist: Distribution, points: int, axis_of: AxisOf) -> tuple[Node,
     if name in POSITIVE:
         t = np.linspace(-12, 6, points)
         x, w = np.exp(t), np.exp(t) * (t[1] - t[0])
+    elif name == "StudentT":
+        t = np.linspace(-14, 14, points)
+        x, w = np.sinh(t), np.cosh(t) * (t[1] - t[0])
+    elif name == "Beta":
+        t = np.linspace(-25, 25, points)
+        x = 1 / (1 + np.exp(-t))
+        w = np.exp(-np.abs(t)) / (1 + np.exp(-np.abs(t))) ** 2 * (t[1] - t[0])
+    elif name == "Poisson":
+        x = np.arange(min(points, 80))
+        w = np.ones(len(x))
     else:
         x = np.linspace(*GRIDS[name], points)
         w = np.full(points, x[1] - x[0])

@@ -285,6 +285,80 @@ def exponential() -> Graph:
     return Graph(model, arrays(rate=0.3), points=3001)
 
 
+def _positive(name: str, cost: Callable, points: int, **values: float) -> None:
+    """Register a graph of one node of a family whose parameters are positive (StudentT: its location not)."""
+
+    def build() -> Graph:
+        @ppl.model
+        def model():
+            params = {k: ppl.param(k, 1.0, constraint=None if k == "loc" else "positive") for k in values}
+            ppl.cost("loss", cost(ppl.sample("z", getattr(ppl, name)(**params))))
+
+        raw = {k: v if k == "loc" else np.log(v) for k, v in values.items()}
+        return Graph(model, arrays(**raw), points=points)
+
+    build.__name__ = name.lower()
+    law(build)
+
+
+_positive("Gamma", lambda z: np.tanh(z) + 0.2 * z, 3001, concentration=1.7, rate=0.8)
+_positive("Beta", lambda z: np.sin(3 * z) + z**2, 3001, concentration1=0.9, concentration0=2.2)
+_positive("StudentT", lambda z: np.tanh(z) + np.cos(2 * z), 6001, df=3.5, loc=0.4, scale=0.7)
+_positive("Poisson", lambda z: np.tanh(0.4 * z) + 0.1 * z, 80, rate=2.3)
+
+
+@law
+def dirichlet() -> Graph:
+    """A Dirichlet row under a quadratic cost, whose expectation has a closed form."""
+    w = np.array([0.5, -1.0, 2.0])
+
+    @ppl.model
+    def model():
+        a = ppl.param("a", np.ones(3), constraint="positive")
+        ppl.cost("loss", (ppl.sample("x", ppl.Dirichlet(a)) @ w - 0.3) ** 2)
+
+    def loss(p):
+        a = np.exp(p["a"])
+        total, mean = a.sum(), a / a.sum()
+        second = (np.diag(mean) + total * np.outer(mean, mean)) / (total + 1)
+        return w @ second @ w - 0.6 * w @ mean + 0.09
+
+    return Graph(model, arrays(a=[0.3, -0.4, 0.5]), loss=loss)
+
+
+@law
+def multivariate_normal() -> Graph:
+    """A vector with learned location and factor under a quadratic cost, whose expectation has a closed form."""
+    w = np.array([1.0, -0.5])
+
+    @ppl.model
+    def model():
+        tril = ppl.param("tril", np.eye(2))
+        x = ppl.sample("x", ppl.MultivariateNormal(ppl.param("loc", np.zeros(2)), scale_tril=tril))
+        ppl.cost("loss", (x @ w - 0.3) ** 2 + 0.2 * x[0] * x[1])
+
+    def loss(p):
+        tril = np.tril(p["tril"])
+        second = tril @ tril.T + np.outer(p["loc"], p["loc"])
+        return w @ second @ w - 0.6 * w @ p["loc"] + 0.09 + 0.2 * second[0, 1]
+
+    return Graph(model, arrays(loc=[0.4, -0.2], tril=[[0.8, 0.3], [-0.5, 0.6]]), loss=loss)
+
+
+@law
+def gamma_rows() -> Graph:
+    """A global Gamma above a Gamma per data row, the second's concentration moved by the first."""
+
+    @ppl.model
+    def model(x):
+        g = ppl.sample("g", ppl.Gamma(ppl.param("a", 1.0, constraint="positive"), 2.0))
+        with ppl.plate("data", x) as x:
+            z = ppl.sample("z", ppl.Gamma(0.5 + g, ppl.param("r", 1.0, constraint="positive")))
+            ppl.cost("loss", np.tanh(z - x) + 0.1 * z)
+
+    return Graph(model, arrays(a=0.4, r=0.2), (X3,), total_rows=6, points=301)
+
+
 @law
 def uniform() -> Graph:
     """Uniform with learnable bounds: E[x^2], whose score would miss the moving edges."""

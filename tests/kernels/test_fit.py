@@ -5,7 +5,7 @@ import importlib
 import numpy as np
 import pytest
 
-from ppl.kernels.scalar import fit
+from ppl.kernels.scalar import fit, fit_gamma
 
 
 def _table(name):
@@ -30,3 +30,11 @@ def test_quotients():
         ours = polynomial(x, _table(name + "_TOP")) / polynomial(x, _table(name + "_BOTTOM"))
         np.testing.assert_allclose(ours, polynomial(x, top) / polynomial(x, bottom), rtol=3e-7)
         assert error < 6e-8
+
+
+@pytest.mark.parametrize(("bits", "rows", "rtol"), [("f32", 3, 1e-7), ("f64", 7, 1e-15)])
+def test_gamma_expansion(bits, rows, rtol):
+    module = importlib.import_module(f"ppl.kernels.scalar.{bits}.gamma_draws")
+    table = np.reshape([float(v) for v in module.SLOPE], (module.ROWS, module.COLUMNS))
+    wanted = np.array(fit_gamma.slope_expansion(rows, module.COLUMNS), float)
+    np.testing.assert_allclose(table, wanted, rtol=rtol, atol=1e-40)

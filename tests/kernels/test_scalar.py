@@ -7,6 +7,7 @@ import pytest
 from scalar_cases import CASES, EDGES, MODULES, apply, loop
 
 from ppl.kernels import scalar
+from ppl.kernels.config import LOOP_FASTMATH
 
 COMPILED = not numba.config.DISABLE_JIT
 needs_jit = pytest.mark.skipif(not COMPILED, reason="inspects compiled code")
@@ -86,6 +87,7 @@ def test_binary_and_select(module):
 def test_both_modules_have_the_same_names():
     assert scalar.f32.__all__ == scalar.f64.__all__
     tested = {*UNARY, "polygamma", "power", "minimum", "maximum", "select"}
+    tested |= {"loggamma_draw", "loggamma_slope", "poisson_draw"}  # tests/distributions/test_implicit.py
     assert tested == set(scalar.f32.__all__)
 
 
@@ -98,6 +100,21 @@ def test_f32_has_no_double_and_vectorises(name):
     (assembly,) = loop("f32", name).inspect_asm().values()
     if numba.config.ENABLE_AVX and ("ymm" in assembly or "zmm" in assembly or "xmm" in assembly):
         assert "x float>" in llvm, "the loop was not vectorised"
+
+
+@needs_jit
+def test_draws_stay_in_single_precision():
+    def run(out, slopes, counts, x, key):
+        for i in range(x.shape[0]):
+            out[i] = scalar.f32.loggamma_draw(x[i], key, i, 0)
+            slopes[i] = scalar.f32.loggamma_slope(out[i], x[i])
+            counts[i] = scalar.f32.poisson_draw(x[i], key, i, 1)
+
+    compiled = numba.njit(error_model="numpy", fastmath=set(LOOP_FASTMATH))(run)
+    a, b, x = np.empty(4, np.float32), np.empty(4, np.float32), np.full(4, 3, np.float32)
+    compiled(a, b, np.empty(4, np.int64), x, np.uint64(1))
+    (llvm,) = compiled.inspect_llvm().values()
+    assert "double" not in llvm
 
 
 @needs_jit

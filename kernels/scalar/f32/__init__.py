@@ -25,7 +25,9 @@ from ppl.kernels.scalar.f32.exponential import (
     tanh,
 )
 from ppl.kernels.scalar.f32.gamma import digamma, lgamma, polygamma, trigamma
+from ppl.kernels.scalar.f32.gamma_draws import loggamma_draw, loggamma_slope
 from ppl.kernels.scalar.f32.normal import erf, erfc, log_ndtr, ndtr, ndtri
+from ppl.kernels.scalar.f32.poisson import poisson_draw
 from ppl.kernels.scalar.f32.trigonometric import atan, cos, sin, tan
 
 __all__ = [
@@ -44,11 +46,14 @@ __all__ = [
     "log1p",
     "log_ndtr",
     "log_sigmoid",
+    "loggamma_draw",
+    "loggamma_slope",
     "logit",
     "maximum",
     "minimum",
     "ndtr",
     "ndtri",
+    "poisson_draw",
     "polygamma",
     "power",
     "reciprocal",

@@ -1,0 +1,74 @@
+"""The beta distribution."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ppl.distributions.base import KEY, Distribution
+from ppl.distributions.guards import guarded
+from ppl.distributions.intervals import UNIT
+from ppl.distributions.support import Support
+from ppl.ir import ops
+from ppl.ir.node import Node
+
+
+class Beta(Distribution):
+    """Beta(concentration1, concentration0): density proportional to x^(c1 - 1) (1 - x)^(c0 - 1) on 0 < x < 1.
+
+    The sample is sigmoid(y1 - y0) with y1, y0 the logarithms of two standard gamma draws, so that small concentrations
+    do not make 0 / 0. Its path goes through the implicit derivatives of both (Figurnov, Mohamed & Mnih 2018).
+
+    Parameters
+    ----------
+    concentration1 : positive; large values push x towards 1.
+    concentration0 : positive; large values push x towards 0.
+    """
+
+    reparameterized = True
+    implicit = True
+    constraints: ClassVar[dict[str, str]] = {"concentration1": "positive", "concentration0": "positive"}
+
+    def __init__(self, concentration1: Any, concentration0: Any):
+        super().__init__(concentration1=concentration1, concentration0=concentration0)
+
+    @property
+    def support(self) -> Support:
+        """0 < x < 1."""
+        return Support.UNIT_INTERVAL
+
+    def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:
+        """A noise key."""
+        return (KEY,)
+
+    def log_normalizer(self) -> Node:
+        """log B(c1, c0)."""
+        one, zero = self.params.values()
+        return ops.sub(ops.add(ops.lgamma(one), ops.lgamma(zero)), ops.lgamma(ops.add(one, zero)))
+
+    def unit_log_prob(self, value: Node) -> Node:
+        """(c1 - 1) log x + (c0 - 1) log(1 - x) - log B(c1, c0)."""
+        one, zero = self.params.values()
+
+        def inside(x: Node) -> Node:
+            up = ops.mul(ops.sub(one, 1.0), ops.log(x))
+            return ops.sub(ops.add(up, ops.mul(ops.sub(zero, 1.0), ops.log1p(ops.neg(x)))), self.log_normalizer())
+
+        return guarded(self, value, UNIT, 0.5, inside)
+
+    def draw(self, *u: Node) -> Node:
+        """sigmoid(y1 - y0)."""
+        one, zero = self.params.values()
+        return ops.sigmoid(ops.sub(ops.loggamma_draw(one, u[0], 0), ops.loggamma_draw(zero, u[0], 1)))
+
+    def node_mean(self) -> Node:
+        """c1 / (c1 + c0)."""
+        one, zero = self.params.values()
+        return ops.div(one, ops.add(one, zero))
+
+    def unit_entropy(self) -> Node:
+        """log B - (c1 - 1) digamma(c1) - (c0 - 1) digamma(c0) + (c1 + c0 - 2) digamma(c1 + c0)."""
+        one, zero = self.params.values()
+        total = ops.add(one, zero)
+        each = [ops.mul(ops.sub(c, 1.0), ops.polygamma(0, c)) for c in (one, zero)]
+        both = ops.mul(ops.sub(total, 2.0), ops.polygamma(0, total))
+        return ops.add(ops.sub(self.log_normalizer(), ops.add(*each)), both)

@@ -1,0 +1,84 @@
+"""The Dirichlet distribution."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from ppl.distributions.base import KEY, Distribution
+from ppl.distributions.guards import owns
+from ppl.distributions.support import Support, support_of
+from ppl.errors import ShapeError
+from ppl.ir import ops
+from ppl.ir.node import Node
+
+ROW_TOLERANCE = 1e-5
+
+
+class Dirichlet(Distribution):
+    """Dirichlet(concentration): density proportional to the product of x_i^(a_i - 1) on rows that sum to 1.
+
+    The sample is softmax(y) with y the logarithms of standard gamma draws, one per class; its path goes through their
+    implicit derivatives (Figurnov, Mohamed & Mnih 2018).
+
+    Parameters
+    ----------
+    concentration : shape (…, K), positive.
+    """
+
+    reparameterized = True
+    implicit = True
+    unit_rank = 1
+    param_rank = 1
+    constraints: ClassVar[dict[str, str]] = {"concentration": "positive"}
+
+    def __init__(self, concentration: Any):
+        super().__init__(concentration=concentration)
+        shape = self.params["concentration"].type.shape
+        if not shape or shape[-1] < 2:
+            raise ShapeError(f"Dirichlet: concentration needs a last axis of at least two classes, got shape {shape}")
+
+    @property
+    def support(self) -> Support:
+        """Rows of positive numbers that sum to 1."""
+        return Support.SIMPLEX
+
+    def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:
+        """A noise key."""
+        return (KEY,)
+
+    def log_normalizer(self) -> Node:
+        """The sum of log gamma(a_i), less log gamma of their sum."""
+        a = self.params["concentration"]
+        return ops.sub(ops.reduce_sum(ops.lgamma(a), -1), ops.lgamma(ops.reduce_sum(a, -1)))
+
+    def unit_log_prob(self, value: Node) -> Node:
+        """The sum of (a_i - 1) log x_i, less the normalizer."""
+        if owns(self, value) or support_of(value) is Support.SIMPLEX:
+            return self._log_prob_inside(value)
+        low = ops.neg(ops.reduce("amax", ops.neg(value), -1, keepdims=True))
+        miss = ops.absolute(ops.sub(ops.reduce_sum(value, -1, keepdims=True), 1.0))
+        inside = ops.logical_and(ops.less(0.0, low), ops.less_equal(miss, ROW_TOLERANCE))
+        density = self._log_prob_inside(ops.where(inside, value, 1.0 / value.type.shape[-1]))
+        return ops.where(ops.reshape(inside, density.type.shape), density, -math.inf)
+
+    def _log_prob_inside(self, value: Node) -> Node:
+        powers = ops.mul(ops.sub(self.params["concentration"], 1.0), ops.log(value))
+        return ops.sub(ops.reduce_sum(powers, -1), self.log_normalizer())
+
+    def draw(self, *u: Node) -> Node:
+        """softmax(y)."""
+        return ops.softmax(ops.loggamma_draw(self.params["concentration"], u[0]))
+
+    def node_mean(self) -> Node:
+        """a_i over their sum."""
+        a = self.params["concentration"]
+        return ops.div(a, ops.reduce_sum(a, -1, keepdims=True))
+
+    def unit_entropy(self) -> Node:
+        """log B + (sum a - K) digamma(sum a) - sum (a_i - 1) digamma(a_i)."""
+        a = self.params["concentration"]
+        total = ops.reduce_sum(a, -1)
+        whole = ops.mul(ops.sub(total, float(a.type.shape[-1])), ops.polygamma(0, total))
+        each = ops.reduce_sum(ops.mul(ops.sub(a, 1.0), ops.polygamma(0, a)), -1)
+        return ops.sub(ops.add(self.log_normalizer(), whole), each)

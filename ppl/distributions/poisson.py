@@ -1,0 +1,59 @@
+"""The Poisson distribution."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from ppl.distributions.base import KEY, Distribution
+from ppl.distributions.guards import owns
+from ppl.distributions.support import Support
+from ppl.ir import ops
+from ppl.ir.node import Node
+
+
+class Poisson(Distribution):
+    """Poisson(rate): P(k) = rate^k exp(-rate) / k! on k = 0, 1, …; integer samples.
+
+    Drawn by inversion below rate 10 and by transformed rejection from there on (PTRS, Hoermann 1993).
+
+    Parameters
+    ----------
+    rate : positive, the mean.
+    """
+
+    discrete = True
+    dtype = "int"
+    constraints: ClassVar[dict[str, str]] = {"rate": "positive"}
+
+    def __init__(self, rate: Any):
+        super().__init__(rate=rate)
+
+    @property
+    def support(self) -> Support:
+        """{0, 1, …}."""
+        return Support.COUNT
+
+    def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:
+        """A noise key."""
+        return (KEY,)
+
+    def unit_log_prob(self, value: Node) -> Node:
+        """k log rate - rate - log k!; -inf where the value is no count."""
+        k, rate = ops.cast(value, "float"), self.params["rate"]
+
+        def inside(x: Node) -> Node:
+            return ops.sub(ops.sub(ops.mul(x, ops.log(rate)), rate), ops.lgamma(ops.add(x, 1.0)))
+
+        if owns(self, value):
+            return inside(k)
+        count = ops.logical_and(ops.less_equal(0.0, k), ops.equal(ops.floor(k), k))
+        return ops.where(count, inside(ops.where(count, k, 0.0)), -math.inf)
+
+    def draw(self, *u: Node) -> Node:
+        """A count."""
+        return ops.poisson_draw(self.params["rate"], u[0])
+
+    def node_mean(self) -> Node:
+        """rate."""
+        return self.params["rate"]

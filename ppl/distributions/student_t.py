@@ -1,0 +1,76 @@
+"""Student's t distribution."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from ppl.distributions.base import KEY, Distribution
+from ppl.distributions.formulas import affine, standardize
+from ppl.distributions.support import Support
+from ppl.ir import ops
+from ppl.ir.node import Node
+
+HALF_LOG_PI = 0.5 * math.log(math.pi)
+
+
+class StudentT(Distribution):
+    """StudentT(df, loc, scale): density proportional to (1 + t^2 / df)^(-(df + 1) / 2), t = (x - loc) / scale.
+
+    Support: the real line. The sample is loc + scale z sqrt(df / (2 g)) with z a standard normal and g a gamma draw of
+    concentration df / 2, through whose implicit derivative the path in df goes (Figurnov, Mohamed & Mnih 2018).
+
+    Parameters
+    ----------
+    df : positive degrees of freedom; the mean exists above 1.
+    loc : finite.
+    scale : positive.
+    """
+
+    reparameterized = True
+    implicit = True
+    constraints: ClassVar[dict[str, str]] = {"df": "positive", "loc": "real", "scale": "positive"}
+
+    def __init__(self, df: Any, loc: Any = 0.0, scale: Any = 1.0):
+        super().__init__(df=df, loc=loc, scale=scale)
+
+    @property
+    def support(self) -> Support:
+        """The real line."""
+        return Support.REAL
+
+    def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:
+        """A uniform per unit, and a noise key."""
+        return (self.event_shape, KEY)
+
+    def log_normalizer(self) -> Node:
+        """log of B(df / 2, 1 / 2) sqrt(df)."""
+        df = self.params["df"]
+        half = ops.mul(0.5, df)
+        ratio = ops.sub(ops.lgamma(half), ops.lgamma(ops.add(half, 0.5)))
+        return ops.add(ops.add(ratio, ops.mul(0.5, ops.log(df))), HALF_LOG_PI)
+
+    def unit_log_prob(self, value: Node) -> Node:
+        """-(df + 1) / 2 log(1 + t^2 / df), less the normalizer and log scale."""
+        df, loc, scale = self.params.values()
+        t = standardize(value, loc, scale)
+        tail = ops.mul(ops.mul(0.5, ops.add(df, 1.0)), ops.log1p(ops.div(ops.mul(t, t), df)))
+        return ops.neg(ops.add(ops.add(tail, self.log_normalizer()), ops.log(scale)))
+
+    def draw(self, *u: Node) -> Node:
+        """loc + scale z exp((log(df / 2) - y) / 2), y the logarithm of the gamma draw."""
+        df, loc, scale = self.params.values()
+        half = ops.mul(0.5, df)
+        spread = ops.exp(ops.mul(0.5, ops.sub(ops.log(half), ops.loggamma_draw(half, u[1]))))
+        return affine(loc, scale, ops.mul(ops.ndtri(u[0]), spread))
+
+    def node_mean(self) -> Node:
+        """loc, NaN where df is at most 1."""
+        return ops.where(ops.less(1.0, self.params["df"]), self.params["loc"], math.nan)
+
+    def unit_entropy(self) -> Node:
+        """(df + 1) / 2 (digamma((df + 1) / 2) - digamma(df / 2)) + log(B(df / 2, 1 / 2) sqrt(df)) + log scale."""
+        half = ops.mul(0.5, self.params["df"])
+        more = ops.add(half, 0.5)
+        gap = ops.sub(ops.polygamma(0, more), ops.polygamma(0, half))
+        return ops.add(ops.add(ops.mul(more, gap), self.log_normalizer()), ops.log(self.params["scale"]))

@@ -1,0 +1,137 @@
+"""Draws by rejection in NumPy: the oracle of the samplers in `ppl.kernels.scalar`, on the same random words.
+
+An attempt of a sampler reads the Philox block of counter (column, stream * 64 + attempt in the purpose bits, 0, 0)
+under the key of its row and particle. Derivatives come from quadrature, independently of the kernels' expansions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import special
+
+from ppl.ir.node import Node
+from ppl.ir.noise import philox4x32
+
+if TYPE_CHECKING:
+    from ppl.ir.interpret import Env
+
+Array = np.ndarray
+ATTEMPTS, BOOST = 60, 63
+NODES = np.arange(-4.0, 4.6, 0.07)
+
+
+def attempt_uniforms(key: Array, column: Array, stream: int, attempt: int, dtype: Any) -> tuple[Array, Array]:
+    """The two open uniforms of one attempt, one of each per key."""
+    key, column = np.broadcast_arrays(key.astype(np.uint64), column.astype(np.uint64))
+    zero, purpose = np.zeros_like(key), np.full_like(key, (stream * 64 + attempt) << 16)
+    halves = key & np.uint64(0xFFFFFFFF), key >> np.uint64(32)
+    w = philox4x32(np.stack([column, purpose, zero, zero]), halves)
+    if np.dtype(dtype) == np.float32:
+        one, two = ((x >> np.uint64(9)).astype(np.float32) for x in w[:2])
+        return (one + np.float32(0.5)) * np.float32(2.0**-23), (two + np.float32(0.5)) * np.float32(2.0**-23)
+    pairs = ((w[0] << np.uint64(32) | w[1]) >> np.uint64(12), (w[2] << np.uint64(32) | w[3]) >> np.uint64(12))
+    one, two = ((x.astype(np.float64) + 0.5) * 2.0**-52 for x in pairs)
+    return one, two
+
+
+def _log1p_rest(s: Array) -> Array:
+    """log(1 + s) - s + s^2 / 2 - s^3 / 3."""
+    total, power = np.zeros_like(s), -(s**4)
+    for n in range(4, 26):
+        total, power = total + power / s.dtype.type(n), power * -s
+    direct = np.log1p(s) - s + s * s * (s.dtype.type(0.5) - s / s.dtype.type(3))
+    return np.where(np.abs(s) <= 0.25, total, direct)
+
+
+def loggamma_draw(concentration: Array, key: Array, column: Array, stream: int) -> Array:
+    """Logarithms of standard gamma draws (Marsaglia & Tsang 2000, boosted below concentration 1)."""
+    a = np.asarray(concentration)
+    kind = a.dtype.type
+    d = np.where(a < 1, a + kind(1), a) - kind(1 / 3)
+    c, accepted = kind(1 / 3) / np.sqrt(d), np.zeros(a.shape, bool)
+    s = np.zeros_like(a)
+    for attempt in range(ATTEMPTS):
+        u, v = attempt_uniforms(key, column, stream, attempt, kind)
+        proposed = c * special.ndtri(u).astype(kind)
+        s = np.where(accepted, s, proposed)
+        accepted = accepted | ((proposed > -1) & (np.log(v) < kind(3) * d * _log1p_rest(proposed)))
+        if accepted.all():
+            break
+    u, _ = attempt_uniforms(key, column, stream, BOOST, kind)
+    return np.log(d) + kind(3) * np.log1p(s) + np.where(a < 1, np.log(u) / a, kind(0))
+
+
+def loggamma_slope(y: Array, concentration: Array) -> Array:
+    """d log x / d concentration at a fixed quantile by double exponential quadrature of -(dF / da) / (x p).
+
+    With t = x exp(-s) below x, and x exp(s) above, both tails are integrals over s > 0 of
+    (s + |log x - digamma|) times a decaying exponential; the tail on whose side x lies has no cancellation.
+    """
+    y, a = y.astype(np.float64), concentration.astype(np.float64)
+    x, lower = np.exp(y), np.exp(y) < np.maximum(a, 1.0)
+    sign = np.where(lower, -1.0, 1.0)
+    width = np.where(lower, 1 / (np.maximum(a - x, 0) + np.sqrt(a)), 1 / (np.maximum(x - a, 0) + np.sqrt(x)))
+    width = np.where(lower & (a < 1), 1 / a, width)
+    total, shift = np.zeros_like(y), y - special.digamma(a)
+    for t in NODES:
+        s = width * np.exp(t - np.exp(-t))
+        decay = np.exp(sign * a * s - x * np.expm1(sign * s))
+        total += np.nan_to_num((s + sign * shift) * decay) * s * (1 + np.exp(-t))
+    return total * (NODES[1] - NODES[0])
+
+
+def _deviance(d: Array) -> Array:
+    """(1 + d) log(1 + d) - d."""
+    total, power = np.zeros_like(d), d * d
+    for n in range(2, 22):
+        total, power = total + power / d.dtype.type(n * (n - 1)), power * -d
+    return np.where(np.abs(d) <= 0.15, total, (1 + d) * np.log1p(d) - d)
+
+
+def _log_mass(k: Array, rate: Array) -> Array:
+    """Log-probability of k >= 1 in Loader's saddle-point form."""
+    kind = rate.dtype.type
+    w = kind(1) / (k * k)
+    rest = (kind(1 / 12) - w * (kind(1 / 360) - w * (kind(1 / 1260) - w * kind(1 / 1680)))) / k
+    return -rate * _deviance((k - rate) / rate) - kind(0.5) * (kind(np.log(2 * np.pi)) + np.log(k)) - rest
+
+
+def poisson_draw(rate: Array, key: Array, column: Array, stream: int) -> Array:
+    """Poisson counts: inversion below rate 10, from there on PTRS (Hoermann 1993)."""
+    kind = rate.dtype.type
+    u, v = attempt_uniforms(key, column, stream, 0, kind)
+    few, mass, counts = rate < 10, np.exp(-rate), np.zeros_like(rate)
+    total = mass.copy()
+    while (more := few & (u > total) & (counts < 200)).any():
+        counts = np.where(more, counts + 1, counts)
+        mass = np.where(more, mass * (rate / np.maximum(counts, 1)), mass)
+        total = np.where(more, total + mass, total)
+    b = kind(0.931) + kind(2.53) * np.sqrt(rate)
+    a, inverse = kind(-0.059) + kind(0.02483) * b, kind(1.1239) + kind(1.1328) / (b - kind(3.4))
+    squeeze, done = kind(0.9277) - kind(3.6224) / (b - kind(2.0)), few.copy()
+    for attempt in range(1, ATTEMPTS):
+        shift = u - kind(0.5)
+        near = kind(0.5) - np.abs(shift)
+        k = np.floor((kind(2.0) * a / near + b) * shift + rate + kind(0.43))
+        counts = np.where(done, counts, k)
+        tall = np.log(v * inverse / (a / (near * near) + b)) <= _log_mass(np.maximum(k, kind(1)), rate)
+        slow = (k >= 1) & ((near >= kind(0.013)) | (v <= near)) & tall
+        done = done | ((near >= kind(0.07)) & (v <= squeeze)) | slow
+        if done.all():
+            break
+        u, v = attempt_uniforms(key, column, stream, attempt, kind)
+    return np.maximum(counts, 0).astype(np.int64)
+
+
+def _draw(function: Callable[..., Array]) -> Callable[[Env, Node, Sequence[Array]], Any]:
+    return lambda env, node, args: function(*args, node.attrs["stream"])
+
+
+DRAWS: dict[str, Callable[[Env, Node, Sequence[Array]], Any]] = {
+    "loggamma_draw": _draw(loggamma_draw),
+    "poisson_draw": _draw(poisson_draw),
+    "loggamma_slope": lambda env, node, args: loggamma_slope(*args),
+}
