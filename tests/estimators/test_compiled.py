@@ -63,7 +63,8 @@ def _program(case: Case, dtype: str):
 
 def _state(program, graph: Graph, case: Case, seed: int, step: int):
     state = program.init(0, *graph.data).replace(params=graph.params, seed=seed, step=step)
-    return state.replace(aux={**{k: float(v) for k, v in state.aux.items()}, **case.aux})
+    given = {k: np.broadcast_to(v, state.aux[k].shape) for k, v in case.aux.items()}
+    return state.replace(aux={**state.aux, **given})
 
 
 def _interpreted(program, graph: Graph, case: Case, build, dtype: str, seed: int, step: int):

@@ -80,7 +80,8 @@ def make_env(
     fields = environment(compiled, graph)
     sizes = {**fields["sizes"], "particles": graph.particles, **kw.pop("sizes", {})}
     hyper = {**variant.hypers, **graph.hyper}
-    values = {**variant.aux_init, **(aux or {})}
+    values = variant.initial_aux()
+    values |= {k: np.broadcast_to(v, values[k].shape) for k, v in (aux or {}).items() if k in values}
     fields = {**fields, "sizes": sizes, "params": graph.params, "aux": values, "hyper": hyper}
     return Env(**{**fields, "dtype": np.float64, **kw})
 
@@ -94,8 +95,8 @@ class Sampler:
         self.variant = build_gradient(self.compiled.graph, self.compiled.plan.estimators, repeats=True)
         verify(list(self.variant.outputs().values()))
         self.particles = options.get("particles", graph.particles)
-        unknown = set(aux or {}) - set(self.variant.aux_init)
-        assert not unknown, f"no auxiliary {unknown}, there are {sorted(self.variant.aux_init)}"
+        unknown = set(aux or {}) - set(self.variant.aux_slots)
+        assert not unknown, f"no auxiliary {unknown}, there are {sorted(self.variant.aux_slots)}"
         self.aux = dict(aux or {})
 
     def __call__(
