@@ -3,7 +3,7 @@
 Variables that follow the second moment (η, temperatures, RELAX's network) take an Adam step on the gradient of the
 row-local second moment of the finished gradient with respect to their node's own distribution parameters. That gradient
 is obtained by differentiating the gradient graph itself with the stops tagged "theta" erased (rule 5). Variables of a
-fit (learned baselines) take an Adam step on the gradient of their estimator's squared error. A variable may have a shape.
+fit (learned baselines) take an Adam step on the gradient of their estimator's squared error. Variables may have shapes.
 """
 
 from __future__ import annotations

@@ -139,11 +139,11 @@ class _Budget:
     def add(self, rn: RandomNode, estimator: Estimator) -> None:
         if isinstance(estimator, Enumerate) and not isinstance(estimator, Marginalize):
             self.states *= rn.joint_support()
-        self.sides += estimator.sides
+        self.sides += estimator.sides_at(rn)
 
     def with_(self, rn: RandomNode, estimator: Estimator) -> float:
         states = rn.joint_support() if isinstance(estimator, Enumerate) else 1.0
-        return self.states * states * (1 + self.sides + estimator.sides)
+        return self.states * states * (1 + self.sides + estimator.sides_at(rn))
 
     def total(self) -> int:
         return int(self.states * (1 + self.sides))
@@ -176,7 +176,7 @@ def _require_estimator(value: Any, where: str) -> None:
 
 
 def _choice(rn: RandomNode, estimator: Estimator, reason: str, rejected: list[tuple[str, str]]) -> Choice:
-    copies = int(rn.joint_support()) if isinstance(estimator, Enumerate) else 1 + estimator.sides
+    copies = int(rn.joint_support()) if isinstance(estimator, Enumerate) else 1 + estimator.sides_at(rn)
     plates = tuple(a.name for a in rn.node.type.axes)
     costs = tuple(c.name for c in rn.costs)
     return Choice(rn.name, type(rn.dist).__name__, plates, estimator, reason, tuple(rejected), costs, copies)
@@ -223,7 +223,7 @@ def _refusal(
     if estimator.biased and not allow_bias:
         return "biased; needs allow_bias=True or to be named"
     spent = used.with_(rn, estimator)
-    if (estimator.sides or isinstance(estimator, Enumerate)) and spent > max_copies:
+    if (estimator.sides_at(rn) or isinstance(estimator, Enumerate)) and spent > max_copies:
         return f"{spent:.4g} copies in all exceed max_copies={max_copies}"
     return None
 

@@ -5,12 +5,13 @@ from ppl.estimators.enumerate import Enumerate
 from ppl.estimators.none import NotNeeded
 from ppl.estimators.pathwise import Pathwise
 from ppl.estimators.rebar import Rebar
+from ppl.estimators.relax import Relax
 from ppl.estimators.relaxed import Relaxed
 from ppl.estimators.score_function import ScoreFunction
 from ppl.estimators.straight_through import StraightThrough
 
 REGISTRY: dict[str, type[Estimator]] = {
-    e.__name__: e for e in (Enumerate, Pathwise, Rebar, ScoreFunction, Relaxed, StraightThrough)
+    e.__name__: e for e in (Enumerate, Pathwise, Rebar, Relax, ScoreFunction, Relaxed, StraightThrough)
 }
 
 __all__ = ["REGISTRY", "Hyper", "NotNeeded", "Support", *REGISTRY]

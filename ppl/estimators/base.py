@@ -52,7 +52,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Auxiliary:
-    """An auxiliary variable of a node: initial value (a number, or `ppl.init.*` keyed by seed and name) and how it moves.
+    """An auxiliary variable of a node: its start (a number, or `ppl.init.*` keyed by seed and name) and how it moves.
 
     `adapt="second_moment"` follows the gradient of the row-local second moment of the estimate, `adapt="fit"` that of
     the `fit` of the node's branches (both by Adam with step size `rate`); a callable maps (advantages, current value)
@@ -136,6 +136,10 @@ class Estimator:
     def expand(self, ctx: NodeContext) -> Branches:
         """Rewrite one node."""
         raise NotImplementedError(f"{type(self).__name__}.expand is abstract")
+
+    def sides_at(self, node: RandomNode) -> int:
+        """Number of side branches that the estimator spends on `node`."""
+        return self.sides
 
     def validate(self, particles: int) -> str | None:
         """A complaint about compile-time settings, or None."""

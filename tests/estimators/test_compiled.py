@@ -10,7 +10,7 @@ import pytest
 
 import ppl
 from ppl.compiler.variants import build_gradient, build_value
-from ppl.estimators import Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
+from ppl.estimators import Enumerate, Pathwise, Rebar, Relax, Relaxed, ScoreFunction, StraightThrough
 from ppl.ir.interpret import evaluate
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import Graph, make_env
@@ -49,6 +49,16 @@ CASES = {
     "belief network": Case("elbo_sbn", LEAVE_ONE_OUT, particles=2),
     "normal bound": Case("elbo_normal_sampled", hyper={"beta": 0.7}),
     "marginal mixture": Case("likelihood_mixture", {"g": MOVING_AVERAGE}),
+    "rebar, trained temperature": Case("two_layers", Rebar(adapt_temperature=True), {"b1/log_temperature": -0.3}, 2),
+    "relax": Case("toy", Relax(width=3, adapt_temperature=True), {"b/network.output": 0.3}),
+    "relax in rows": Case("rows", Relax(width=4), {"b/network.output": 0.3}, 2),
+    "relax of a black box": Case("black_box", Relax(width=4), {"b/network.output": -0.2}),
+    "relax of one-hot pairs": Case("one_hot_pair", {"x": Relax(width=5)}, {"x/network.output": 0.2}),
+    "learned baselines": Case(
+        "elbo_sbn", ScoreFunction("learned", width=4), {"h/network.output": 0.3, "h/baseline": 0.5}, 2
+    ),
+    "learned baseline, global": Case("layer", ScoreFunction("learned", width=2), {"b/network.output": 0.3}),
+    "optimal baseline": Case("normal_chain", ScoreFunction("optimal"), particles=3),
     "relaxed and uniform": Case("uniform", particles=3),
 }  # fmt: skip
 SINGLE = ["rebar", "bernoulli, normal, bernoulli", "belief network"]

@@ -12,7 +12,7 @@ import ppl
 from ppl import Bernoulli, Normal
 from ppl.compiler.variants import build_gradient
 from ppl.errors import EstimatorError
-from ppl.estimators import REGISTRY, Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
+from ppl.estimators import REGISTRY, Enumerate, Pathwise, Rebar, Relax, Relaxed, ScoreFunction, StraightThrough
 from ppl.estimators.none import NotNeeded
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import Graph, Sampler, arrays, assert_matches, assert_unbiased
@@ -23,7 +23,12 @@ UNBIASED = {
     "pathwise": (Pathwise(), {}, {}),
     "rebar": (Rebar(), {"eta": 0.6}, {}),
     "rebar-sharp": (Rebar(temperature=0.35, eta=0.8, adapt_eta=False), {}, {}),
+    "rebar-temperature": (Rebar(adapt_temperature=True), {"eta": 0.7, "log_temperature": -0.3}, {}),
+    "relax": (Relax(width=3), {"network.output": 0.3}, {}),
+    "relax-temperature": (Relax(width=2, adapt_temperature=True), {"network.output": -0.2, "log_temperature": 0.2}, {}),
     "score": (ScoreFunction(), {}, {}),
+    "score-learned": (ScoreFunction("learned", width=3), {"network.output": 0.4, "baseline": 0.2}, {}),
+    "score-optimal": (ScoreFunction("optimal"), {}, {"particles": 4}),
     "score-moving-average": (ScoreFunction("moving_average"), {"baseline": 0.37}, {}),
     "score-leave-one-out": (ScoreFunction("leave_one_out"), {}, {"particles": 2}),
 }
