@@ -1,6 +1,7 @@
 """Gradient estimators, one per file, and the registry that law tests and the plan run over."""
 
 from ppl.estimators.base import Estimator, Hyper, Support
+from ppl.estimators.bonnet_price import BonnetPrice
 from ppl.estimators.enumerate import Enumerate
 from ppl.estimators.none import NotNeeded
 from ppl.estimators.pathwise import Pathwise
@@ -8,10 +9,14 @@ from ppl.estimators.rebar import Rebar
 from ppl.estimators.relax import Relax
 from ppl.estimators.relaxed import Relaxed
 from ppl.estimators.score_function import ScoreFunction
+from ppl.estimators.sticking_the_landing import StickingTheLanding
 from ppl.estimators.straight_through import StraightThrough
 
 REGISTRY: dict[str, type[Estimator]] = {
-    e.__name__: e for e in (Enumerate, Pathwise, Rebar, Relax, ScoreFunction, Relaxed, StraightThrough)
+    e.__name__: e
+    for e in (
+        Enumerate, Pathwise, StickingTheLanding, BonnetPrice, Rebar, Relax, ScoreFunction, Relaxed, StraightThrough
+    )
 }
 
 __all__ = ["REGISTRY", "Hyper", "NotNeeded", "Support", *REGISTRY]

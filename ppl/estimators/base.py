@@ -122,6 +122,7 @@ class Estimator:
 
     biased: ClassVar[bool] = False
     sides: ClassVar[int] = 0
+    stops_density: ClassVar[bool] = False  # whether the node's own log-density in costs has its parameters stopped
 
     @property
     def label(self) -> str:

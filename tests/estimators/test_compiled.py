@@ -10,7 +10,17 @@ import pytest
 
 import ppl
 from ppl.compiler.variants import build_gradient, build_value
-from ppl.estimators import Enumerate, Pathwise, Rebar, Relax, Relaxed, ScoreFunction, StraightThrough
+from ppl.estimators import (
+    BonnetPrice,
+    Enumerate,
+    Pathwise,
+    Rebar,
+    Relax,
+    Relaxed,
+    ScoreFunction,
+    StickingTheLanding,
+    StraightThrough,
+)
 from ppl.ir.interpret import evaluate
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import Graph, make_env
@@ -59,6 +69,10 @@ CASES = {
     ),
     "learned baseline, global": Case("layer", ScoreFunction("learned", width=2), {"b/network.output": 0.3}),
     "optimal baseline": Case("normal_chain", ScoreFunction("optimal"), particles=3),
+    "curvature": Case("normal", BonnetPrice()),
+    "curvature in rows": Case("normal_vector", BonnetPrice(), particles=2),
+    "sticking the landing": Case("elbo_normal_deep", StickingTheLanding(), particles=2),
+    "sticking the landing, weighted": Case("elbo_normal_sampled", StickingTheLanding(), hyper={"beta": 0.7}),
     "relaxed and uniform": Case("uniform", particles=3),
 }  # fmt: skip
 SINGLE = ["rebar", "bernoulli, normal, bernoulli", "belief network"]

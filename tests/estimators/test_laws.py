@@ -12,7 +12,18 @@ import ppl
 from ppl import Bernoulli, Normal
 from ppl.compiler.variants import build_gradient
 from ppl.errors import EstimatorError
-from ppl.estimators import REGISTRY, Enumerate, Pathwise, Rebar, Relax, Relaxed, ScoreFunction, StraightThrough
+from ppl.estimators import (
+    REGISTRY,
+    BonnetPrice,
+    Enumerate,
+    Pathwise,
+    Rebar,
+    Relax,
+    Relaxed,
+    ScoreFunction,
+    StickingTheLanding,
+    StraightThrough,
+)
 from ppl.estimators.none import NotNeeded
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import Graph, Sampler, arrays, assert_matches, assert_unbiased
@@ -21,6 +32,8 @@ from tests.helpers.laws import Graph, Sampler, arrays, assert_matches, assert_un
 UNBIASED = {
     "enumerate": (Enumerate(), {}, {}),
     "pathwise": (Pathwise(), {}, {}),
+    "sticking-the-landing": (StickingTheLanding(), {}, {}),
+    "bonnet-price": (BonnetPrice(), {}, {}),
     "rebar": (Rebar(), {"eta": 0.6}, {}),
     "rebar-sharp": (Rebar(temperature=0.35, eta=0.8, adapt_eta=False), {}, {}),
     "rebar-temperature": (Rebar(adapt_temperature=True), {"eta": 0.7, "log_temperature": -0.3}, {}),

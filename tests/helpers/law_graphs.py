@@ -551,6 +551,41 @@ def elbo_normal_sampled() -> Graph:
 
 
 @law
+def elbo_normal_deep() -> Graph:
+    """Two Normal latents, the guide upwards and the model downwards, all of the divergence sampled."""
+
+    @ppl.model
+    def generative(x):
+        with ppl.plate("data", x) as x:
+            top = ppl.sample("top", Normal(ppl.param("p", 0.0), 1.1))
+            low = ppl.sample("low", Normal(ppl.param("w", 1.0) * top, 0.9))
+            ppl.sample("x", Normal(low, 0.8), obs=x)
+
+    @ppl.model
+    def guide(x):
+        with ppl.plate("data", x) as x:
+            low = ppl.sample("low", Normal(ppl.param("r", 1.0) * x, np.exp(ppl.param("s", 0.0))))
+            ppl.sample("top", Normal(ppl.param("u", 1.0) * low, 0.7))
+
+    params = arrays(p=0.4, w=0.6, r=0.9, s=-0.3, u=0.3)
+    return Graph(ppl.elbo(generative, guide, kl="sampled"), params, (X3,), total_rows=6, points=161)
+
+
+@law
+def normal_vector() -> Graph:
+    """Two Normal units per row that a smooth cost couples, with a scale that the data moves."""
+
+    @ppl.model
+    def model(x):
+        loc, tilt = ppl.param("loc", np.zeros(2)), ppl.param("tilt", 0.0)
+        with ppl.plate("data", x) as x:
+            z = ppl.sample("z", Normal(loc * x, np.exp(tilt * x) * np.array([0.6, 0.9])))
+            ppl.cost("loss", np.sin(z[0] * z[1]) + 0.3 * (z[0] - x) ** 2 + ppl.softplus(z[1]))
+
+    return Graph(model, arrays(loc=[0.4, -0.5], tilt=0.3), (X3,), total_rows=6, points=201)
+
+
+@law
 def elbo_shared() -> Graph:
     """A parameter that model and guide share."""
 
