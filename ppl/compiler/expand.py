@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from ppl.compiler.objective import Reducer
+from ppl.compiler.objective import Reducer, stopped_density
 from ppl.distributions.base import Distribution
 from ppl.estimators.base import CONDITIONAL, Advantages, Auxiliary, Branches, Estimator, Hyper, NodeContext, Option
 from ppl.estimators.enumerate import Enumerate, Marginalize
@@ -249,8 +249,9 @@ class Expansion:
 
     def _cost(self, cost: Cost) -> Node:
         value = self.env[id(cost.node)]
-        if cost.density is not None and self.mode == "gradient" and self._stops(cost.density):
-            return self._stopped_density(cost)
+        if self.mode == "gradient" and cost.density in self.plan and self.plan[cost.density].stops_density:
+            rn = self.graph[cost.density]
+            return stopped_density(cost, rn.dist, [self.env[id(a)] for a in rn.node.args], self.env[id(rn.node)])
         if not cost.marginalize:
             return value
         axes = []
@@ -261,16 +262,6 @@ class Expansion:
         top = ops.stop(make("amax", value, axes=sort_axes(axes), dims=()), "shift")
         top = ops.where(ops.less(ops.absolute(top), np.inf), top, 0.0)
         return ops.neg(ops.add(ops.log(ops.sum_axes(ops.exp(ops.sub(value, top)), axes)), top))
-
-    def _stops(self, name: str) -> bool:
-        return name in self.plan and self.plan[name].stops_density
-
-    def _stopped_density(self, cost: Cost) -> Node:
-        """The log-density of a node in its sample alone: its parameters are stopped."""
-        assert cost.density is not None and cost.weight is not None
-        rn = self.graph[cost.density]
-        dist = rn.dist.with_params(tuple(ops.stop(self.env[id(a)]) for a in rn.node.args))
-        return ops.expand(ops.mul(cost.weight, dist.node_log_prob(self.env[id(rn.node)])), cost.axes)
 
     # --- score terms -------------------------------------------------------------------------------------------------
 

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ppl.estimators.base import Auxiliary, NodeContext
 from ppl.ir import ops
 from ppl.ir.node import Node
-from ppl.lang.init import glorot_uniform
+from ppl.lang.init import Initializer, glorot_uniform
 
 
 class SmallNetwork:
-    """x → w · tanh(x V + c), a scalar per row; w starts at 0, so that training starts from the plain estimator.
+    """(x, y, …) → w · tanh(x V + y U + … + c), a scalar per row; w starts at 0, that is from the plain estimator.
 
-    The weights are auxiliary variables of the node, `network.weight`, `network.bias` and `network.output`, that follow
-    `adapt` ("second_moment" or "fit").
+    The weights are auxiliary variables of the node that follow `adapt` ("second_moment" or "fit"): `network.output`,
+    `network.bias`, and one matrix for each argument, so that what two calls share is computed once.
     """
 
-    def __init__(self, ctx: NodeContext, inputs: int, width: int, adapt: str, rate: float):
-        def declare(key: str, init: object, shape: tuple[int, ...]) -> Node:
-            return ctx.aux(f"network.{key}", Auxiliary(init, adapt, rate, shape))  # type: ignore[arg-type]
+    def __init__(self, ctx: NodeContext, arguments: Mapping[str, int], width: int, adapt: str, rate: float):
+        def declare(key: str, init: float | Initializer, *shape: int) -> Node:
+            return ctx.aux(f"network.{key}", Auxiliary(init, adapt, rate, shape))
 
-        self.weight = declare("weight", glorot_uniform(), (inputs, width))
-        self.bias = declare("bias", 0.0, (width,))
-        self.output = declare("output", 0.0, (width,))
+        self.weights = [declare(key, glorot_uniform(), size, width) for key, size in arguments.items()]
+        self.bias = declare("bias", 0.0, width)
+        self.output = declare("output", 0.0, width)
 
-    def __call__(self, x: Node) -> Node:
-        """The output for a vector `x`."""
-        return ops.matmul(ops.tanh(ops.add(ops.matmul(x, self.weight), self.bias)), self.output)
+    def __call__(self, *values: Node) -> Node:
+        """The output for one vector per argument."""
+        total = self.bias
+        for value, weight in zip(values, self.weights, strict=True):
+            total = ops.add(total, ops.matmul(value, weight))
+        return ops.matmul(ops.tanh(total), self.output)
 
 
 def ancestors(ctx: NodeContext) -> Node:

@@ -66,9 +66,9 @@ class Relax(Estimator):
         relaxed = dist.relax(temperature, *ctx.uniforms)
         given = dist.relax_given(temperature, value, *ctx.fresh(dist.uniforms()))
         context = ancestors(ctx)
-        inputs = relaxed.type.event_size + context.type.event_size
-        network = SmallNetwork(ctx, inputs, self.width, "second_moment", self.rate)
-        at_relaxed, at_given = (network(flat(x, context)) for x in (relaxed, given))
+        sizes = {"value": relaxed.type.event_size, "context": context.type.event_size}
+        network = SmallNetwork(ctx, sizes, self.width, "second_moment", self.rate)
+        at_relaxed, at_given = (network(flat(x), context) for x in (relaxed, given))
 
         def score(advantages: Advantages) -> Node:
             hard, *soft = advantages.costs

@@ -95,7 +95,7 @@ class ScoreFunction(Estimator):
 
     def _learned(self, ctx: NodeContext, value: Node, log_prob: Node) -> Branches:
         x = ancestors(ctx)
-        network = SmallNetwork(ctx, x.type.event_size, self.width, "fit", self.rate)
+        network = SmallNetwork(ctx, {"context": x.type.event_size}, self.width, "fit", self.rate)
         learned = network(x)
         centre = ctx.aux("baseline", Auxiliary(0.0, lambda a, old: _decayed(a, old, ops.sub(a.costs[0], learned))))
 

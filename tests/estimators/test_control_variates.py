@@ -34,7 +34,8 @@ WIDTH = 3
 V = np.array([[0.4, -0.7, 1.1], [0.3, 0.6, -0.2]])
 C = np.array([0.1, -0.3, 0.2])
 W = np.array([0.5, -0.8, 0.3])
-WEIGHTS = {"b/network.weight": V, "b/network.bias": C, "b/network.output": W}
+LEARNED = {"b/network.context": V, "b/network.bias": C, "b/network.output": W}
+WEIGHTS = {**LEARNED, "b/network.value": V[:1], "b/network.context": V[1:]}
 
 
 def adam(start, slope, rate=0.01):
@@ -114,17 +115,17 @@ def test_learned_baseline_and_its_regression():
     features = np.stack([a, x], 1)
     hidden = np.tanh(features @ V + C)
     missed = cost - 0.4 - hidden @ W
-    start = {**WEIGHTS, "b/baseline": 0.4}
+    start = {**LEARNED, "b/baseline": 0.4}
     _, grads, aux = run(graph, {"b": ScoreFunction("learned", width=WIDTH)}, 3, aux=start)
     np.testing.assert_allclose(grads["c"], 4 * missed @ score, **TOL)
     np.testing.assert_allclose(grads["w"], 4 * (missed * score) @ x, **TOL)
     centre = DECAY * 0.4 + (1 - DECAY) * np.mean(cost - hidden @ W)
     np.testing.assert_allclose(aux["b/baseline"], centre, **TOL)
     back = -2 * missed[:, None] * (W * (1 - hidden**2)) / 5
-    expected = {"output": -2 * missed @ hidden / 5, "bias": back.sum(0), "weight": features.T @ back}
+    expected = {"output": -2 * missed @ hidden / 5, "bias": back.sum(0), "context": features.T @ back}
     for key, slope in expected.items():
         np.testing.assert_allclose(aux[f"b/network.{key}.mean"], 0.1 * slope, **TOL)
-        np.testing.assert_allclose(aux[f"b/network.{key}"], adam(WEIGHTS[f"b/network.{key}"], slope), rtol=1e-8)
+        np.testing.assert_allclose(aux[f"b/network.{key}"], adam(LEARNED[f"b/network.{key}"], slope), rtol=1e-8)
 
 
 @pytest.mark.parametrize("particles", [2, 3, 5])
@@ -166,13 +167,13 @@ def test_optimal_baseline_needs_two_particles():
 
 def relax_estimate(aux, u, w, temperature, black_box=False):
     """[f(b) - c(z~)] score + c'(z) ds - c'(z~) dt for the toy, its network on (relaxed value, logit)."""
-    weight, bias, output = (aux[f"b/network.{k}"] for k in ("weight", "bias", "output"))
+    weight, context, bias, output = (aux[f"b/network.{k}"] for k in ("value", "context", "bias", "output"))
 
     def cost(x):
-        return np.tanh(weight[0] * x + weight[1] * LOGIT + bias) @ output + (0.0 if black_box else f(x))
+        return np.tanh(weight[0] * x + context[0] * LOGIT + bias) @ output + (0.0 if black_box else f(x))
 
     def slope(x):
-        hidden = np.tanh(weight[0] * x + weight[1] * LOGIT + bias)
+        hidden = np.tanh(weight[0] * x + context[0] * LOGIT + bias)
         return (weight[0] * (1 - hidden**2)) @ output + (0.0 if black_box else df(x))
 
     b, _, part = rebar_parts(LOGIT, u, w, temperature, cost, slope)
@@ -266,12 +267,12 @@ def test_dropping_the_dependence_of_the_conditional_sample_would_be_seen():
 
 def _through_conditional(aux, u, w):
     """c'(z~) dz~/dtheta."""
-    weight, bias, output = (aux[f"b/network.{k}"] for k in ("weight", "bias", "output"))
+    weight, context, bias, output = (aux[f"b/network.{k}"] for k in ("value", "context", "bias", "output"))
     b = u > 1 - P
     v = (1 - P) + w * P if b else w * (1 - P)
     t = expit((LOGIT + logit(v)) / 0.5)
     slope = 1 + P * (1 - P) * (w - 1 if b else -w) / (v * (1 - v))
-    hidden = np.tanh(weight[0] * t + weight[1] * LOGIT + bias)
+    hidden = np.tanh(weight[0] * t + context[0] * LOGIT + bias)
     return ((weight[0] * (1 - hidden**2)) @ output + df(t)) * t * (1 - t) / 0.5 * slope
 
 
@@ -294,13 +295,13 @@ def test_the_start_of_a_network_is_keyed_by_seed_and_name():
     learned = ScoreFunction("learned", width=4)
     small = ppl.compile(one, {"b": learned})
     large = ppl.compile(two, {"b": learned, "c": learned, "z": Pathwise()})
-    key = "b/network.weight"
+    key = "b/network.context"
     start = small.init(3).aux[key]
     assert start.shape == (2, 4)
     np.testing.assert_array_equal(start, large.init(3).aux[key])
     assert np.abs(start - small.init(4).aux[key]).min() > 0
-    assert large.init(3).aux["c/network.weight"].shape == (1, 4)
-    assert large.init(3).aux["b/network.weight.square"].shape == (2, 4)
+    assert large.init(3).aux["c/network.context"].shape == (1, 4)
+    assert large.init(3).aux["b/network.context.square"].shape == (2, 4)
 
 
 @pytest.mark.parametrize("estimator", [Relax(), ScoreFunction("learned"), Rebar(adapt_temperature=True)],
