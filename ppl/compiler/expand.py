@@ -249,14 +249,15 @@ class Expansion:
 
     def _cost(self, cost: Cost) -> Node:
         value = self.env[id(cost.node)]
-        if self.mode == "gradient" and cost.density in self.plan and self.plan[cost.density].stops_density:
-            rn = self.graph[cost.density]
+        name = cost.density
+        if self.mode == "gradient" and name is not None and name in self.plan and self.plan[name].stops_density:
+            rn = self.graph[name]
             return stopped_density(cost, rn.dist, [self.env[id(a)] for a in rn.node.args], self.env[id(rn.node)])
         if not cost.marginalize:
             return value
         axes = []
-        for name in cost.marginalize:
-            axis, log_prob = self.log_weights[name]
+        for summed in cost.marginalize:
+            axis, log_prob = self.log_weights[summed]
             axes.append(axis)
             value = ops.add(value, log_prob)
         top = ops.stop(make("amax", value, axes=sort_axes(axes), dims=()), "shift")
