@@ -1,27 +1,48 @@
 """The auxiliary pass: how baselines and control-variate parameters move in `program.step`.
 
-Variables that follow the second moment (η) take an Adam step on the gradient of the row-local second moment of the
-finished gradient with respect to their node's own distribution parameters. That gradient is obtained by
-differentiating the gradient graph itself with the stops tagged "theta" erased (rule 5).
+Variables that follow the second moment (η, temperatures, RELAX's network) take an Adam step on the gradient of the
+row-local second moment of the finished gradient with respect to their node's own distribution parameters. That gradient
+is obtained by differentiating the gradient graph itself with the stops tagged "theta" erased (rule 5). Variables of a
+fit (learned baselines) take an Adam step on the gradient of their estimator's squared error. Variables may have shapes.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
 
 from ppl.compiler.expand import AuxVariable, Expanded
 from ppl.ir import ops
 from ppl.ir.differentiate import vjp
 from ppl.ir.node import Node, make
+from ppl.lang.init import Initializer, generator
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-12
 
 
-def auxiliary_layout(expanded: Expanded) -> dict[str, float]:
-    """Every auxiliary slot (variables and their optimizer moments) with its initial value."""
-    layout: dict[str, float] = {}
+class Slot(NamedTuple):
+    """A part of the auxiliary vector: its shape and what it starts from."""
+
+    shape: tuple[int, ...]
+    init: float | Initializer
+
+    def value(self, seed: int, name: str) -> np.ndarray:
+        """The start of slot `name`, keyed by (seed, name), so that the order of declaration does not matter."""
+        if isinstance(self.init, Initializer):
+            return self.init(generator(seed, name), self.shape)
+        return np.full(self.shape, self.init, np.float64)
+
+
+def auxiliary_layout(expanded: Expanded) -> dict[str, Slot]:
+    """Every auxiliary slot: variables and their optimizer moments."""
+    layout: dict[str, Slot] = {}
     for name, variable in expanded.aux.items():
-        layout[name] = variable.spec.init
-        if variable.spec.adapt == "second_moment":
-            layout.update({f"{name}.mean": 0.0, f"{name}.square": 0.0, f"{name}.count": 0.0})
+        shape = variable.spec.shape
+        layout[name] = Slot(shape, variable.spec.init)
+        if isinstance(variable.spec.adapt, str):
+            layout[f"{name}.mean"] = layout[f"{name}.square"] = Slot(shape, 0.0)
+            layout[f"{name}.count"] = Slot((), 0.0)
     return layout
 
 
@@ -31,24 +52,34 @@ def auxiliary_updates(expanded: Expanded, own_gradients: dict[str, list[Node]]) 
     for name, variable in expanded.aux.items():
         if callable(variable.spec.adapt):
             updates[name] = variable.spec.adapt(expanded.advantages[variable.owner], variable.leaf)
-        else:
-            gradient = _second_moment_gradient(variable, own_gradients.get(variable.owner, []))
-            updates.update(_adam(name, variable, gradient))
+    for owner in dict.fromkeys(v.owner for v in expanded.aux.values()):
+        for adapt, erase in (("second_moment", ("theta",)), ("fit", ())):
+            found = {n: v for n, v in expanded.aux.items() if v.owner == owner and v.spec.adapt == adapt}
+            if not found:
+                continue
+            target = expanded.fits.get(owner) if adapt == "fit" else _second_moment(own_gradients.get(owner, []))
+            leaves = [v.leaf for v in found.values()]
+            gradients = vjp([(ops.const(0.0) if target is None else target, ops.const(1.0))], leaves, erase)
+            for (name, variable), gradient in zip(found.items(), gradients, strict=True):
+                gradient = ops.zeros_like(variable.leaf.type) if gradient is None else gradient
+                updates.update(_adam(name, variable, gradient))
     return updates
 
 
-def _second_moment_gradient(variable: AuxVariable, gradients: list[Node]) -> Node:
+def _second_moment(gradients: list[Node]) -> Node:
+    """The sum of squares over rows, particles and entries."""
     total = ops.const(0.0)
     for g in gradients:
         square = ops.mul(g, g)
         dims = tuple(range(len(g.type.shape)))
         total = ops.add(total, make("sum", square, axes=g.type.axes, dims=dims) if g.type.axes or dims else square)
-    (gradient,) = vjp([(total, ops.const(1.0))], [variable.leaf], erase={"theta"})
-    return ops.const(0.0) if gradient is None else gradient
+    return total
 
 
 def _adam(name: str, variable: AuxVariable, gradient: Node) -> dict[str, Node]:
-    mean, square, count = (make("aux", name=f"{name}.{slot}", shape=()) for slot in ("mean", "square", "count"))
+    shape = variable.spec.shape
+    mean, square = (make("aux", name=f"{name}.{slot}", shape=shape) for slot in ("mean", "square"))
+    count = make("aux", name=f"{name}.count", shape=())
     count = ops.add(count, 1.0)
     mean = ops.add(ops.mul(BETA1, mean), ops.mul(1 - BETA1, gradient))
     square = ops.add(ops.mul(BETA2, square), ops.mul(1 - BETA2, ops.mul(gradient, gradient)))

@@ -64,11 +64,11 @@ class Compiled:
     @cached_property
     def aux_layout(self) -> Layout:
         """Layout of the auxiliary vector."""
-        return Layout(tuple((name, ()) for name in self.variant("gradient").aux_init))
+        return Layout(tuple((name, slot.shape) for name, slot in self.variant("gradient").aux_slots.items()))
 
-    def aux_init(self) -> np.ndarray:
-        """Initial auxiliary vector."""
-        return np.array(list(self.variant("gradient").aux_init.values()), self.settings.dtype)
+    def aux_init(self, seed: int) -> np.ndarray:
+        """Initial auxiliary vector, drawn from (seed, name) where an initialiser draws."""
+        return self.aux_layout.join(self.variant("gradient").initial_aux(seed), self.settings.dtype)
 
     def variant(self, key: str, sites: Sequence[str] = (), particles: int | None = None) -> Variant:
         """The IR of one variant ("gradient", "value", "rows", "sample", "repeats").

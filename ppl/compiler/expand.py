@@ -13,12 +13,13 @@ from typing import Literal
 
 import numpy as np
 
-from ppl.compiler.objective import Reducer
+from ppl.compiler.objective import Reducer, stopped_density
 from ppl.distributions.base import KEY, Distribution
 from ppl.estimators.base import CONDITIONAL, Advantages, Auxiliary, Branches, Estimator, Hyper, NodeContext, Option
 from ppl.estimators.enumerate import Enumerate, Marginalize
 from ppl.estimators.none import NotNeeded
 from ppl.estimators.pathwise import Pathwise
+from ppl.graph.smoothness import JUMP
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
@@ -55,6 +56,7 @@ class Expanded:
     advantages: dict[str, Advantages]
     hypers: dict[str, float]
     copies: dict[str, int] = field(default_factory=dict)
+    fits: dict[str, Node] = field(default_factory=dict)
 
 
 class Expansion:
@@ -95,7 +97,7 @@ class Expansion:
         values = {name: self.env[id(s.node)] for name, s in trace.sites.items() if s.node is not None}
         trunk = {name: self.reducer.total(c, trunk=True) for name, c in costs.items()}
         loss = _sum(list(trunk.values()), self.everywhere)
-        surrogate, advantages = loss, {}
+        surrogate, advantages, fits = loss, {}, {}
         if self.mode == "gradient":
             terms = [self.reducer.total(c, stopped=self._not_above(n)) for n, c in costs.items()]
             for name in self.branches:
@@ -103,9 +105,13 @@ class Expansion:
                 if found is not None:
                     terms.append(self.reducer.total(found[0], stopped=True))
                     advantages[name] = found[1]
+                    fit = self.branches[name].fit
+                    fits.update({name: fit(found[1])} if fit is not None else {})
             surrogate = _sum(terms, self.everywhere)
         copies = {n: c.type.branch.size or 1 for n, c in costs.items() if c.type.branch is not None}
-        return Expanded(values, trunk, loss, surrogate, self.wrt, self.aux, self.own, advantages, self.hypers, copies)
+        return Expanded(
+            values, trunk, loss, surrogate, self.wrt, self.aux, self.own, advantages, self.hypers, copies, fits
+        )
 
     def _visit(self, node: Node) -> Node:
         if node.op == "sample":
@@ -169,6 +175,8 @@ class Expansion:
             option=self._option,
             particles=self.particles,
             learnable=rn.learnable,
+            inputs=rn.plate_inputs,
+            relaxes=rn.soft_order()[0] > JUMP,
         )
         made = estimator.expand(ctx)
         inherited = [c for p in dist.params.values() if p.type.branch for c in p.type.branch.copies if c != TRUNK]
@@ -202,13 +210,14 @@ class Expansion:
     def _follow(self, dist: Distribution, copy: Copy, uniforms: tuple[Node, ...]) -> Node:
         """Rule 4: a node's value in an earlier node's side branch, on the trunk's noise; relaxed where that is soft."""
         if copy.soft and dist.discrete:
-            source = self.plan[copy.node]
-            return dist.relax(self._option(getattr(source, "temperature", 0.5)), *uniforms)
+            temperature = self.branches[copy.node].temperature
+            assert temperature is not None
+            return dist.relax(temperature, *uniforms)
         return dist.draw(*uniforms)
 
     def _aux(self, site: str, key: str, spec: Auxiliary) -> Node:
         name = f"{site}/{key}"
-        leaf = make("aux", name=name, shape=())
+        leaf = make("aux", name=name, shape=spec.shape)
         self.aux[name] = AuxVariable(leaf, spec, site)
         return leaf
 
@@ -244,11 +253,15 @@ class Expansion:
 
     def _cost(self, cost: Cost) -> Node:
         value = self.env[id(cost.node)]
+        name = cost.density
+        if self.mode == "gradient" and name is not None and name in self.plan and self.plan[name].stops_density:
+            rn = self.graph[name]
+            return stopped_density(cost, rn.dist, [self.env[id(a)] for a in rn.node.args], self.env[id(rn.node)])
         if not cost.marginalize:
             return value
         axes = []
-        for name in cost.marginalize:
-            axis, log_prob = self.log_weights[name]
+        for summed in cost.marginalize:
+            axis, log_prob = self.log_weights[summed]
             axes.append(axis)
             value = ops.add(value, log_prob)
         top = ops.stop(make("amax", value, axes=sort_axes(axes), dims=()), "shift")

@@ -14,15 +14,19 @@ from typing import Any
 from ppl.errors import EstimatorError
 from ppl.estimators import (
     ARM,
+    BonnetPrice,
     CategoricalDisARM,
     DisARM,
     Enumerate,
+    Implicit,
     MeasureValued,
     NotNeeded,
     Pathwise,
     Rebar,
+    Relax,
     Relaxed,
     ScoreFunction,
+    StickingTheLanding,
     StraightThrough,
 )
 from ppl.estimators.base import Estimator
@@ -47,6 +51,10 @@ TABLE: tuple[Row, ...] = (
     Row(ScoreFunction(baseline="leave_one_out"), "the other particles as baseline"),
     Row(ScoreFunction(baseline="moving_average"), "needs only the log-density"),
     # Admissible only where the row above is: never taken here, and listed as candidates to be named.
+    Row(StickingTheLanding(), "pathwise, without the score of its own density"),
+    Row(Implicit(), "pathwise through the cdf"),
+    Row(BonnetPrice(), "the cost's slope and curvature"),
+    Row(Relax(), "a trained network as control variate"),
     Row(DisARM(), "an antithetic pair of samples"),
     Row(CategoricalDisARM(), "an antithetic pair of samples, class by class"),
     Row(MeasureValued(), "a pair of samples for every unit and parameter"),

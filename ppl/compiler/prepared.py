@@ -98,7 +98,7 @@ class Prepared:
             for name, p in compiled.trace.params.items()
         }
         flat = compiled.layout.join(raw, self.settings.dtype)
-        return State(flat, compiled.aux_init(), (compiled.layout, compiled.aux_layout), 0, int(seed))
+        return State(flat, compiled.aux_init(int(seed)), (compiled.layout, compiled.aux_layout), 0, int(seed))
 
     def params(self, state: State) -> dict[str, np.ndarray]:
         """Constrained parameter values."""

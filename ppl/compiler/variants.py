@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ppl.compiler.auxiliary import auxiliary_layout, auxiliary_updates
+import numpy as np
+
+from ppl.compiler.auxiliary import Slot, auxiliary_layout, auxiliary_updates
 from ppl.compiler.expand import Expanded, Expansion
 from ppl.errors import ModelError
 from ppl.estimators.base import Estimator
@@ -30,10 +32,14 @@ class Variant:
     grads: dict[str, Node] = field(default_factory=dict)
     aux: dict[str, Node] = field(default_factory=dict)
     arrays: dict[str, Node] = field(default_factory=dict)
-    aux_init: dict[str, float] = field(default_factory=dict)
+    aux_slots: dict[str, Slot] = field(default_factory=dict)
     hypers: dict[str, float] = field(default_factory=dict)
     copies: dict[str, int] = field(default_factory=dict)
     stages: dict[str, dict[str, Node]] = field(default_factory=dict)
+
+    def initial_aux(self, seed: int = 0) -> dict[str, np.ndarray]:
+        """The auxiliary values that training starts from."""
+        return {name: slot.value(seed, name) for name, slot in self.aux_slots.items()}
 
     def outputs(self) -> dict[str, Node]:
         """All outputs under distinct names."""
@@ -59,7 +65,7 @@ def build_gradient(
     expanded = Expansion(graph, plan, "gradient", repeats, particles).run()
     variant = _start(expanded)
     variant.stages["expand"] = {"loss": expanded.loss, "surrogate": expanded.surrogate}
-    variant.aux_init = auxiliary_layout(expanded)
+    variant.aux_slots = auxiliary_layout(expanded)
     own = {} if repeats else {v.owner: expanded.own[v.owner] for v in expanded.aux.values()}
     wrt = [*expanded.wrt.values(), *(n for nodes in own.values() for n in nodes)]
     found = vjp([(expanded.surrogate, ops.const(1.0))], wrt)
@@ -70,7 +76,7 @@ def build_gradient(
     if not repeats:
         own_gradients = {k: [g for g in (next(queue) for _ in nodes) if g is not None] for k, nodes in own.items()}
         updates = auxiliary_updates(expanded, own_gradients)
-        variant.aux = {name: updates[name] for name in variant.aux_init}
+        variant.aux = {name: updates[name] for name in variant.aux_slots}
     return _finish(variant)
 
 

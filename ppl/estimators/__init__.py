@@ -2,6 +2,7 @@
 
 from ppl.estimators.arm import ARM
 from ppl.estimators.base import Estimator, Hyper, Support
+from ppl.estimators.bonnet_price import BonnetPrice
 from ppl.estimators.categorical_disarm import CategoricalDisARM
 from ppl.estimators.disarm import DisARM
 from ppl.estimators.enumerate import Enumerate
@@ -10,8 +11,10 @@ from ppl.estimators.measure_valued import MeasureValued
 from ppl.estimators.none import NotNeeded
 from ppl.estimators.pathwise import Pathwise
 from ppl.estimators.rebar import Rebar
+from ppl.estimators.relax import Relax
 from ppl.estimators.relaxed import Relaxed
 from ppl.estimators.score_function import ScoreFunction
+from ppl.estimators.sticking_the_landing import StickingTheLanding
 from ppl.estimators.straight_through import StraightThrough
 
 REGISTRY: dict[str, type[Estimator]] = {
@@ -19,11 +22,14 @@ REGISTRY: dict[str, type[Estimator]] = {
     for e in (
         Enumerate,
         Pathwise,
+        StickingTheLanding,
+        BonnetPrice,
         Implicit,
         DisARM,
         ARM,
         CategoricalDisARM,
         Rebar,
+        Relax,
         MeasureValued,
         ScoreFunction,
         Relaxed,

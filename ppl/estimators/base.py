@@ -15,6 +15,7 @@ from ppl.distributions.base import Distribution
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import PARTICLES, Axis
+from ppl.lang.init import Initializer
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
@@ -51,15 +52,17 @@ class Side:
 
 @dataclass(frozen=True)
 class Auxiliary:
-    """An auxiliary variable of a node: initial value and how a step moves it.
+    """An auxiliary variable of a node: its start (a number, or `ppl.init.*` keyed by seed and name) and how it moves.
 
-    `adapt="second_moment"` follows the gradient of the row-local second moment of the estimate (Adam);
-    a callable maps (expansion context, current value) to the new value.
+    `adapt="second_moment"` follows the gradient of the row-local second moment of the estimate, `adapt="fit"` that of
+    the `fit` of the node's branches (both by Adam with step size `rate`); a callable maps (advantages, current value)
+    to the new value.
     """
 
-    init: float
+    init: float | Initializer
     adapt: str | Callable[[Advantages, Node], Node] = "second_moment"
     rate: float = 0.01
+    shape: tuple[int, ...] = ()
 
 
 @dataclass
@@ -78,16 +81,25 @@ ScoreTerm = Callable[[Advantages], Node]
 
 @dataclass
 class Branches:
-    """What an estimator makes of a node: the trunk value, side branches, and the score term (or None)."""
+    """What an estimator makes of a node: the trunk value, side branches, and the score term (or None).
+
+    `temperature` is that of soft sides, at which later discrete nodes are relaxed too. `fit` maps the advantages to a
+    scalar that auxiliary variables with `adapt="fit"` minimise.
+    """
 
     trunk: Node
     sides: list[Side] = field(default_factory=list)
     score: ScoreTerm | None = None
+    temperature: Node | None = None
+    fit: ScoreTerm | None = None
 
 
 @dataclass
 class NodeContext:
-    """What an estimator gets to expand one node: the distribution with its trunk parameters, noise and auxiliaries."""
+    """What an estimator gets to expand one node: the distribution with its trunk parameters, noise and auxiliaries.
+
+    `inputs` are the float data arguments that its plates open; `relaxes` says whether the cost can be relaxed.
+    """
 
     name: str
     dist: Distribution
@@ -97,6 +109,8 @@ class NodeContext:
     option: Callable[[Option], Node]
     particles: Axis = PARTICLES
     learnable: tuple[str, ...] = ()  # names of the parameters with a learnable parameter upstream
+    inputs: tuple[Node, ...] = ()
+    relaxes: bool = True
 
     def draw(self) -> Node:
         """The true sample."""
@@ -109,6 +123,7 @@ class Estimator:
 
     biased: ClassVar[bool] = False
     sides: ClassVar[int] = 0
+    stops_density: ClassVar[bool] = False  # whether the node's own log-density in costs has its parameters stopped
 
     @property
     def label(self) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ppl.errors import EstimatorError
 from ppl.estimators.base import (
     Advantages,
     Auxiliary,
@@ -37,15 +39,20 @@ class Rebar(Estimator):
     temperature : positive number or `ppl.hyper(...)`.
     eta : initial weight of the control variate; adapted in `program.step` by Adam on the gradient of the row-local
         second moment of the estimate with respect to the node's own parameters, unless `adapt_eta=False`.
+    adapt_temperature : train the log-temperature too, by the same second moment; `temperature` is then its start.
+        The mean of the estimate does not depend on it, so the gradient of the second moment is that of the variance.
     """
 
     temperature: Option = 0.5
     eta: float = 1.0
     adapt_eta: bool = True
+    adapt_temperature: bool = False
     sides: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         as_option(self, "temperature")
+        if self.adapt_temperature and not isinstance(self.temperature, float):
+            raise EstimatorError(f"{self.label}: a temperature is either adapted or set at run time, not both")
 
     def supports(self, node: RandomNode) -> Support:
         """Relaxable with everything downstream."""
@@ -53,7 +60,7 @@ class Rebar(Estimator):
 
     def expand(self, ctx: NodeContext) -> Branches:
         """Three branches: b stopped, s(z) with weight eta, s(z~) with weight -eta."""
-        dist, temperature = ctx.dist, ctx.option(self.temperature)
+        dist, temperature = ctx.dist, adaptive_temperature(ctx, self.temperature, self.adapt_temperature)
         value = ops.stop(ctx.draw())
         eta = ctx.aux("eta", Auxiliary(self.eta)) if self.adapt_eta else ops.const(self.eta)
         relaxed = dist.relax(temperature, *ctx.uniforms)
@@ -64,4 +71,11 @@ class Rebar(Estimator):
             return ops.mul(score_of(dist, value), ops.stop(ops.sub(hard, ops.mul(eta, soft))))
 
         sides = [Side(relaxed, eta, soft=True), Side(given, ops.neg(eta), soft=True)]
-        return Branches(value, sides, score)
+        return Branches(value, sides, score, temperature)
+
+
+def adaptive_temperature(ctx: NodeContext, start: Option, adapt: bool) -> Node:
+    """The temperature: an option, or the exponential of an auxiliary variable that begins at its logarithm."""
+    if adapt and isinstance(start, float):
+        return ops.exp(ctx.aux("log_temperature", Auxiliary(math.log(start))))
+    return ctx.option(start)

@@ -51,8 +51,9 @@ class Relaxed(Estimator):
 
     def expand(self, ctx: NodeContext) -> Branches:
         """One soft branch, not stopped."""
-        soft = ctx.dist.relax(ctx.option(self.temperature), *ctx.uniforms)
-        return Branches(ops.graft(ctx.draw(), soft) if self.hard else soft)
+        temperature = ctx.option(self.temperature)
+        soft = ctx.dist.relax(temperature, *ctx.uniforms)
+        return Branches(ops.graft(ctx.draw(), soft) if self.hard else soft, temperature=temperature)
 
 
 def as_option(estimator: Estimator, name: str) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ppl.distributions.base import Distribution
 from ppl.errors import EstimatorError
 from ppl.estimators.base import Advantages, Auxiliary, Branches, Estimator, NodeContext, Support, score_of
+from ppl.estimators.network import SmallNetwork, ancestors
 from ppl.ir import ops
+from ppl.ir.differentiate import gradient
 from ppl.ir.node import Node
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
 
-BASELINES = (None, "moving_average", "leave_one_out")
+BASELINES = (None, "moving_average", "leave_one_out", "learned", "optimal")
+TINY = 1e-30
 DECAY = 0.99
 
 
@@ -27,16 +31,28 @@ class ScoreFunction(Estimator):
     Parameters
     ----------
     baseline : None; "moving_average" (an exponential mean of past advantages, decay 0.99, kept in `state.aux`);
-        "leave_one_out" (the mean of the other particles' costs; needs `particles` >= 2).
+        "leave_one_out" (the mean of the other particles' costs; needs `particles` >= 2);
+        "learned" (a network of one tanh layer on the node's distribution parameters and its row's data, plus a moving
+        average of what it misses, trained in `program.step` by regression on the cost: removes the part of the cost
+        that the ancestors explain);
+        "optimal" (sum f |s|^2 / sum |s|^2 over the other particles, s the score in the node's own parameters: an
+        estimate of the constant that minimises E[|(f - c) s|^2]; since it does not see the particle whose score it
+        multiplies, the estimate is unbiased; with 2 particles it is leave-one-out, from 3 on it weighs them).
+    width, rate : units of the learned baseline's layer, and its Adam step size.
 
-    References: Williams 1992; Kool, van Hoof & Welling 2019 (leave-one-out).
+    References: Williams 1992; Kool, van Hoof & Welling 2019 (leave-one-out); Mnih & Gregor 2014 (learned; their
+    division of the signal by its running deviation is left out); Weaver & Tao 2001 (optimal).
     """
 
     baseline: str | None = None
+    width: int = 16
+    rate: float = 0.01
 
     def __post_init__(self) -> None:
         if self.baseline not in BASELINES:
             raise EstimatorError(f"unknown baseline {self.baseline!r}; known: {BASELINES}")
+        if self.width < 1 or not self.rate > 0:
+            raise EstimatorError(f"a learned baseline needs width >= 1 and rate > 0, not {self.width} and {self.rate}")
 
     def supports(self, node: RandomNode) -> Support:
         """The support must not move with a learnable parameter."""
@@ -46,32 +62,68 @@ class ScoreFunction(Estimator):
         return Support(True, "needs only the log-density")
 
     def validate(self, particles: int) -> str | None:
-        """Leave-one-out needs two particles."""
-        if self.baseline == "leave_one_out" and particles < 2:
-            return "a leave-one-out baseline needs particles >= 2 (pass particles= to ppl.compile)"
+        """Baselines from the other particles need two."""
+        if self.baseline in ("leave_one_out", "optimal") and particles < 2:
+            label = "a leave-one-out baseline" if self.baseline == "leave_one_out" else "an optimal baseline"
+            return f"{label} needs particles >= 2 (pass particles= to ppl.compile)"
         return None
 
     def expand(self, ctx: NodeContext) -> Branches:
         """One branch, stopped, and one score term."""
         value = ops.stop(ctx.draw())
+        log_prob = score_of(ctx.dist, value)
+        if self.baseline == "learned":
+            return self._learned(ctx, value, log_prob)
 
         def score(advantages: Advantages) -> Node:
-            advantage = ops.sub(advantages.costs[0], self._baseline(ctx, advantages))
-            return ops.mul(score_of(ctx.dist, value), ops.stop(advantage))
+            advantage = ops.sub(advantages.costs[0], self._baseline(ctx, value, advantages))
+            return ops.mul(log_prob, ops.stop(advantage))
 
         return Branches(value, score=score)
 
-    def _baseline(self, ctx: NodeContext, advantages: Advantages) -> Node:
+    def _baseline(self, ctx: NodeContext, value: Node, advantages: Advantages) -> Node:
         cost = advantages.costs[0]
         if self.baseline == "moving_average":
-
-            def follow(advantages: Advantages, old: Node) -> Node:
-                return ops.add(ops.mul(DECAY, old), ops.mul(1 - DECAY, advantages.mean_over_rows(advantages.costs[0])))
-
-            return ctx.aux("baseline", Auxiliary(0.0, follow))
+            return ctx.aux("baseline", Auxiliary(0.0, lambda a, old: _decayed(a, old, a.costs[0])))
         if self.baseline == "leave_one_out":
             axis = ctx.particles
-            cost = ops.expand(cost, (axis,))
-            others = ops.sub(ops.sum_axes(cost, (axis,)), cost)
-            return ops.div(others, ops.sub(ops.size(axis), 1.0))
+            return ops.div(_others(cost, ctx), ops.sub(ops.size(axis), 1.0))
+        if self.baseline == "optimal":
+            square = _squared_score(ctx.dist, value)
+            return ops.div(_others(ops.mul(square, cost), ctx), _others(square, ctx))
         return ops.const(0.0)
+
+    def _learned(self, ctx: NodeContext, value: Node, log_prob: Node) -> Branches:
+        x = ancestors(ctx)
+        network = SmallNetwork(ctx, {"context": x.type.event_size}, self.width, "fit", self.rate)
+        learned = network(x)
+        centre = ctx.aux("baseline", Auxiliary(0.0, lambda a, old: _decayed(a, old, ops.sub(a.costs[0], learned))))
+
+        def score(advantages: Advantages) -> Node:
+            return ops.mul(log_prob, ops.stop(ops.sub(ops.sub(advantages.costs[0], centre), learned)))
+
+        def fit(advantages: Advantages) -> Node:
+            missed = ops.sub(ops.sub(advantages.costs[0], centre), learned)
+            return advantages.mean_over_rows(ops.mul(missed, missed))
+
+        return Branches(value, score=score, fit=fit)
+
+
+def _decayed(advantages: Advantages, old: Node, signal: Node) -> Node:
+    """The exponential mean `old` after one more mean over rows of `signal`."""
+    return ops.add(ops.mul(DECAY, old), ops.mul(1 - DECAY, advantages.mean_over_rows(signal)))
+
+
+def _squared_score(dist: Distribution, value: Node) -> Node:
+    """|grad log p(value)|^2 in the distribution's own parameters, for each row and particle."""
+    params = tuple(ops.expand(p, value.type.axes) for p in dist.params.values())
+    total = ops.const(TINY)
+    for slope in gradient(score_of(dist.with_params(params), value), params):
+        total = ops.add(total, ops.reduce_sum(ops.mul(slope, slope)))
+    return total
+
+
+def _others(x: Node, ctx: NodeContext) -> Node:
+    """The sum of `x` over the other particles."""
+    x = ops.expand(x, (ctx.particles,))
+    return ops.sub(ops.sum_axes(x, (ctx.particles,)), x)

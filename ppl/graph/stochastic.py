@@ -144,6 +144,13 @@ class RandomNode:
         return [n for n in self.graph.nodes.values() if n is not self and n.node in self.dependent]
 
     @cached_property
+    def plate_inputs(self) -> tuple[Node, ...]:
+        """Float data arguments that its plates open: one row of each belongs to a row of the node."""
+        plates = set(self.node.type.axes)
+        leaves = [n for n in self.graph.order if n.op == "input" and n.type.dtype == "float"]
+        return tuple(n for n in leaves if n.type.axes and plates.issuperset(n.type.axes))
+
+    @cached_property
     def needs_gradient(self) -> bool:
         """Whether a learnable parameter lies upstream of its own parameters and a cost downstream."""
         return bool(self.costs) and any(id(a) in self.graph.depends_on_param for a in self.node.args)

@@ -79,6 +79,8 @@ class Elbo:
                 return
             add(f"-log p({q.name})", ops.neg(p.dist.node_log_prob(q.node)), p.where)
         add(f"log q({q.name})", q.dist.node_log_prob(q.node), q.where)
+        cost = trace.costs[f"log q({q.name})"]
+        cost.density, cost.weight = q.name, weight
 
     def _closed_form(self, q: Site, p: Site) -> Node | None:
         assert q.dist is not None and p.dist is not None

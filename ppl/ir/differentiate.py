@@ -20,7 +20,8 @@ def gradient(output: Node, wrt: Sequence[Node], erase: Collection[str] = ()) -> 
 def vjp(seeds: Sequence[tuple[Node, Node]], wrt: Sequence[Node], erase: Collection[str] = ()) -> list[Node | None]:
     """Pull cotangents `seeds` (output, cotangent) back to the nodes `wrt`; None where there is no path.
 
-    Stops whose tag is in `erase` are passed through: the auxiliary pass (rule 5) erases "theta".
+    Stops whose tag is in `erase` are passed through: the auxiliary pass (rule 5) erases "theta", and with it the
+    weights that estimators put on gradients (`scale_grad`), since the derivative of the value is wanted there.
     """
     order = topological([o for o, _ in seeds])
     reaches = _reaching(order, wrt)
@@ -49,6 +50,8 @@ def vjp(seeds: Sequence[tuple[Node, Node]], wrt: Sequence[Node], erase: Collecti
                 continue
             if node.op == "stop" and node.attrs["tag"] in erase:
                 grads = [g]
+            elif node.op == "scale_grad" and "theta" in erase:
+                grads = [g, None]
             else:
                 grads = _pull_back(g, node)
         for arg, grad in zip(node.args, grads, strict=bool(grads)):

@@ -90,7 +90,8 @@ class Cost:
     them.
 
     With `marginalize`, the node is a log-density given those finite latents, and the cost is minus the
-    log-sum-exp of it plus their log-probabilities over all their joint values.
+    log-sum-exp of it plus their log-probabilities over all their joint values. With `density`, it is `weight` times
+    the log-density of the random node of that name at its own sample, which estimators may treat in their way.
     """
 
     name: str
@@ -98,6 +99,8 @@ class Cost:
     where: str
     axes: tuple[Axis, ...] = ()
     marginalize: tuple[str, ...] = ()
+    density: str | None = None
+    weight: Node | None = None
 
 
 @dataclass(eq=False)

@@ -12,6 +12,7 @@ import ppl
 from ppl.compiler.variants import build_gradient, build_value
 from ppl.estimators import (
     ARM,
+    BonnetPrice,
     CategoricalDisARM,
     DisARM,
     Enumerate,
@@ -19,8 +20,10 @@ from ppl.estimators import (
     MeasureValued,
     Pathwise,
     Rebar,
+    Relax,
     Relaxed,
     ScoreFunction,
+    StickingTheLanding,
     StraightThrough,
 )  # fmt: skip
 from ppl.ir.interpret import evaluate
@@ -71,6 +74,20 @@ CASES = {
     "vector score": Case("multivariate_normal", MOVING_AVERAGE, {"x/baseline": 0.2}),
     "poisson": Case("poisson", MOVING_AVERAGE, {"z/baseline": 0.3}, 2),
     "normal by its cdf": Case("normal", Implicit()),
+    "rebar, trained temperature": Case("two_layers", Rebar(adapt_temperature=True), {"b1/log_temperature": -0.3}, 2),
+    "relax": Case("toy", Relax(width=3, adapt_temperature=True), {"b/network.output": 0.3}),
+    "relax in rows": Case("rows", Relax(width=4), {"b/network.output": 0.3}, 2),
+    "relax of a black box": Case("black_box", Relax(width=4), {"b/network.output": -0.2}),
+    "relax of one-hot pairs": Case("one_hot_pair", {"x": Relax(width=5)}, {"x/network.output": 0.2}),
+    "learned baselines": Case(
+        "elbo_sbn", ScoreFunction("learned", width=4), {"h/network.output": 0.3, "h/baseline": 0.5}, 2
+    ),
+    "learned baseline, global": Case("layer", ScoreFunction("learned", width=2), {"b/network.output": 0.3}),
+    "optimal baseline": Case("normal_chain", ScoreFunction("optimal"), particles=3),
+    "curvature": Case("normal", BonnetPrice()),
+    "curvature in rows": Case("normal_vector", BonnetPrice(), particles=2),
+    "sticking the landing": Case("elbo_normal_deep", StickingTheLanding(), particles=2),
+    "sticking the landing, weighted": Case("elbo_normal_sampled", StickingTheLanding(), hyper={"beta": 0.7}),
     "relaxed and uniform": Case("uniform", particles=3),
     "disarm": Case("layer", DisARM(), particles=2),
     "disarm of a belief network": Case("elbo_sbn", DisARM()),
@@ -99,7 +116,8 @@ def _program(case: Case, dtype: str):
 
 def _state(program, graph: Graph, case: Case, seed: int, step: int):
     state = program.init(0, *graph.data).replace(params=graph.params, seed=seed, step=step)
-    return state.replace(aux={**{k: float(v) for k, v in state.aux.items()}, **case.aux})
+    given = {k: np.broadcast_to(v, state.aux[k].shape) for k, v in case.aux.items()}
+    return state.replace(aux={**state.aux, **given})
 
 
 def _interpreted(program, graph: Graph, case: Case, build, dtype: str, seed: int, step: int):

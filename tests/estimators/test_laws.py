@@ -15,6 +15,7 @@ from ppl.errors import EstimatorError
 from ppl.estimators import (
     ARM,
     REGISTRY,
+    BonnetPrice,
     CategoricalDisARM,
     DisARM,
     Enumerate,
@@ -22,8 +23,10 @@ from ppl.estimators import (
     MeasureValued,
     Pathwise,
     Rebar,
+    Relax,
     Relaxed,
     ScoreFunction,
+    StickingTheLanding,
     StraightThrough,
 )  # fmt: skip
 from ppl.estimators.none import NotNeeded
@@ -41,7 +44,14 @@ UNBIASED = {
     "arm": (ARM(), {}, {}),
     "categorical-disarm": (CategoricalDisARM(), {}, {}),
     "measure-valued": (MeasureValued(), {}, {}),
+    "sticking-the-landing": (StickingTheLanding(), {}, {}),
+    "bonnet-price": (BonnetPrice(), {}, {}),
+    "rebar-temperature": (Rebar(adapt_temperature=True), {"eta": 0.7, "log_temperature": -0.3}, {}),
+    "relax": (Relax(width=3), {"network.output": 0.3}, {}),
+    "relax-temperature": (Relax(width=2, adapt_temperature=True), {"network.output": -0.2, "log_temperature": 0.2}, {}),
     "score": (ScoreFunction(), {}, {}),
+    "score-learned": (ScoreFunction("learned", width=3), {"network.output": 0.4, "baseline": 0.2}, {}),
+    "score-optimal": (ScoreFunction("optimal"), {}, {"particles": 4}),
     "score-moving-average": (ScoreFunction("moving_average"), {"baseline": 0.37}, {}),
     "score-leave-one-out": (ScoreFunction("leave_one_out"), {}, {"particles": 2}),
 }

@@ -43,7 +43,7 @@ def run(graph: Graph, estimators, seed: int, aux=None, **options):
     found = evaluate([*outputs.values(), *variant.aux.values()], env)
     named = dict(zip([*outputs, *(f"aux {k}" for k in variant.aux)], found, strict=True))
     grads = {k: named[f"grad {k}"] for k in variant.grads}
-    return named["loss"], grads, {k: float(named[f"aux {k}"]) for k in variant.aux}
+    return named["loss"], grads, {k: named[f"aux {k}"] for k in variant.aux}
 
 
 def f(x):

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Callable
 from functools import cache
 
+import numba
 import numpy as np
 from scipy.special import expit, ndtr
 
@@ -132,6 +133,46 @@ def costs_upstream() -> Graph:
         ppl.cost("apart", ppl.param("d", 1.0) ** 2)
 
     return Graph(model, arrays(a=0.4, c=-0.3, d=0.5))
+
+
+@law
+def threshold() -> Graph:
+    """A cost that jumps in what the units add up to: on a relaxed way it would be silently flat."""
+
+    @ppl.model
+    def model():
+        b = ppl.sample("b", Bernoulli(logits=ppl.param("logits", np.zeros(3))))
+        total = b @ np.array([1.0, 0.7, -0.5])
+        ppl.cost("loss", np.where(total > 0.6, 1.0, 0.0) + 0.2 * total)
+
+    return Graph(model, arrays(logits=[0.5, -0.4, 0.2]))
+
+
+@numba.njit
+def _steps(b, x):
+    return np.floor(2.0 * b[0] * x + b[1]) ** 2
+
+
+@law
+def black_box() -> Graph:
+    """A user's function without gradient between the units of a row and its cost."""
+
+    @ppl.model
+    def model(x):
+        a = ppl.param("a", np.zeros(2))
+        with ppl.plate("data", x) as x:
+            b = ppl.sample("b", Bernoulli(logits=a + x * np.array([1.0, -0.5])))
+            ppl.cost("loss", ppl.external(_steps, b, x) - ppl.param("t", 0.0) * b[0])
+
+    def loss(p):
+        q = expit(p["a"] + X3[:, None] * np.array([1.0, -0.5]))
+        total = 0.0
+        for bits in itertools.product((0.0, 1.0), repeat=2):
+            weight = np.prod(np.where(np.array(bits) == 1, q, 1 - q), axis=1)
+            total += weight @ (np.floor(2.0 * bits[0] * X3 + bits[1]) ** 2 - p["t"] * bits[0])
+        return 2.0 * total
+
+    return Graph(model, arrays(a=[0.3, -0.4], t=0.6), (X3,), total_rows=6, loss=loss)
 
 
 @law
@@ -581,6 +622,41 @@ def elbo_normal() -> Graph:
 def elbo_normal_sampled() -> Graph:
     """The same with a sampled divergence."""
     return _elbo_normal("sampled")()
+
+
+@law
+def elbo_normal_deep() -> Graph:
+    """Two Normal latents, the guide upwards and the model downwards, all of the divergence sampled."""
+
+    @ppl.model
+    def generative(x):
+        with ppl.plate("data", x) as x:
+            top = ppl.sample("top", Normal(ppl.param("p", 0.0), 1.1))
+            low = ppl.sample("low", Normal(ppl.param("w", 1.0) * top, 0.9))
+            ppl.sample("x", Normal(low, 0.8), obs=x)
+
+    @ppl.model
+    def guide(x):
+        with ppl.plate("data", x) as x:
+            low = ppl.sample("low", Normal(ppl.param("r", 1.0) * x, np.exp(ppl.param("s", 0.0))))
+            ppl.sample("top", Normal(ppl.param("u", 1.0) * low, 0.7))
+
+    params = arrays(p=0.4, w=0.6, r=0.9, s=-0.3, u=0.3)
+    return Graph(ppl.elbo(generative, guide, kl="sampled"), params, (X3,), total_rows=6, points=161)
+
+
+@law
+def normal_vector() -> Graph:
+    """Two Normal units per row that a smooth cost couples, with a scale that the data moves."""
+
+    @ppl.model
+    def model(x):
+        loc, tilt = ppl.param("loc", np.zeros(2)), ppl.param("tilt", 0.0)
+        with ppl.plate("data", x) as x:
+            z = ppl.sample("z", Normal(loc * x, np.exp(tilt * x) * np.array([0.6, 0.9])))
+            ppl.cost("loss", np.sin(z[0] * z[1]) + 0.3 * (z[0] - x) ** 2 + ppl.softplus(z[1]))
+
+    return Graph(model, arrays(loc=[0.4, -0.5], tilt=0.3), (X3,), total_rows=6, points=201)
 
 
 @law

@@ -1,0 +1,37 @@
+"""Sticking the landing: a pathwise gradient of the bound without the score of the guide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ppl.estimators.base import Support
+from ppl.estimators.pathwise import Pathwise
+
+if TYPE_CHECKING:
+    from ppl.graph.stochastic import RandomNode
+
+
+@dataclass(frozen=True)
+class StickingTheLanding(Pathwise):
+    """Pathwise, with the distribution's parameters stopped inside the node's own log q(z; phi) of an `elbo`.
+
+    The gradient of log q(z(phi); phi) is a path through z plus the score at z; the score's expectation given the
+    ancestors is 0, so it is dropped. Requires what `Pathwise` does and a sampled log q of the node among the costs
+    (`kl="sampled"` where the divergence has a closed form). Unbiased; one downstream evaluation. The variance goes to 0
+    as q approaches the posterior, where the pathwise one keeps that of the score; far from it either may be larger.
+    Roeder, Wu & Duvenaud 2017.
+    """
+
+    stops_density: ClassVar[bool] = True
+
+    def supports(self, node: RandomNode) -> Support:
+        """A pathwise node whose own log-density is a cost."""
+        pathwise = super().supports(node)
+        if not pathwise.ok:
+            return pathwise
+        if not any(c.density == node.name for c in node.graph.trace.costs.values()):
+            return Support(False, 'no sampled log q of the node among the costs: it needs elbo(..., kl="sampled")')
+        if node.dist.event_mask is not None:
+            return Support(False, "the log-density is masked, so that its score would not average to 0")
+        return Support(True, f"{pathwise.reason}; its own log-density is a cost")
