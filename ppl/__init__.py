@@ -26,6 +26,7 @@ from ppl.distributions import (
 )
 from ppl.graph.draw import draw
 from ppl.inference import optim
+from ppl.inference.diagnose import compare
 from ppl.inference.elbo import elbo
 from ppl.inference.fit import Fit, fit
 from ppl.inference.likelihood import likelihood
@@ -82,6 +83,7 @@ __all__ = [
     "Uniform",
     "Value",
     "collect",
+    "compare",
     "compile",
     "constant",
     "cost",
