@@ -30,6 +30,7 @@ from ppl.inference.diagnose import compare
 from ppl.inference.elbo import elbo
 from ppl.inference.fit import Fit, fit
 from ppl.inference.likelihood import likelihood
+from ppl.inference.tune import tune
 from ppl.lang import (
     Model,
     Value,
@@ -119,4 +120,5 @@ __all__ = [
     "softplus",
     "spec",
     "stop_gradient",
+    "tune",
 ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.compiler.bind import Binder
+from ppl.compiler.measured import record
 from ppl.compiler.plan import Plan, make_plan
 from ppl.compiler.second_order import VECTOR, build_hvp
 from ppl.compiler.state import Layout, State
@@ -43,6 +44,7 @@ class Compiled:
         self.plan: Plan = make_plan(
             self.graph, settings.estimators, settings.allow_bias, settings.particles, settings.max_copies
         )
+        record(self.plan, settings.measured)
         self.binder = Binder(trace, arguments, np.dtype(settings.dtype))
         self.layout = Layout(tuple((p.name, p.raw_shape) for p in trace.params.values()))
         self._variants: dict[VariantKey, Variant] = {}

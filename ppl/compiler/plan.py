@@ -7,10 +7,11 @@ choice and of every rejection. Pins (`sample(estimator=)`) come before the `esti
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ppl.compiler.measured import Measured
 from ppl.errors import EstimatorError
 from ppl.estimators import Enumerate, NotNeeded, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
 from ppl.estimators.base import Estimator
@@ -67,6 +68,7 @@ class Plan:
     particles: int
     regions: int | None = None
     notes: list[str] = field(default_factory=list)
+    measured: dict[str, Sequence[Measured]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Choice:
         return self.choices[name]
