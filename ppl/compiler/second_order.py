@@ -21,7 +21,7 @@ from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.ir import ops
 from ppl.ir.differentiate import vjp
 from ppl.ir.node import Node, make, topological
-from ppl.ir.types import Axis
+from ppl.ir.types import Kind
 
 VECTOR = "@vector/"
 """Prefix of the leaves that hold the vector: parameters of the request, after the real ones."""
@@ -88,16 +88,19 @@ def _estimator(rn: RandomNode, chosen: Estimator) -> Estimator:
 def _box(
     expansion: Expansion, graph: StochasticGraph, plan: Mapping[str, Estimator], name: str, cost: Node
 ) -> Node | None:
-    """exp(log p − stop(log p)) over the score-function nodes above `cost`, on the axes of the cost."""
+    """exp(log p − stop(log p)) over the score-function nodes above `cost`: 1, with the derivatives of their density.
+
+    It has one value a row of the cost; rows of a node that the cost mixes (through `collect`) count together.
+    """
     total: Node | None = None
+    rows = expansion.reducer.fold(cost).type.axes
     for rn in graph.nodes.values():
         if not isinstance(plan[rn.name], ScoreFunction) or all(c.name != name for c in rn.costs):
             continue
         dist = rn.dist.with_params(expansion.own[rn.name])
         dist.event_mask = None
         log_prob = dist.node_log_prob(ops.stop(expansion.branches[rn.name].trunk))
-        inside: tuple[Axis, ...] = tuple(a for a in log_prob.type.axes if a not in cost.type.axes)
-        log_prob = ops.sum_axes(log_prob, inside)
+        log_prob = ops.sum_axes(log_prob, [a for a in log_prob.type.axes if a.kind is Kind.PLATE and a not in rows])
         total = log_prob if total is None else ops.add(total, log_prob)
     return None if total is None else ops.exp(ops.sub(total, ops.stop(total)))
 

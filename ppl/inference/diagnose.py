@@ -82,7 +82,7 @@ def diagnose(
     if repeats < 2:
         raise OptionError(f"repeats must be at least 2, not {repeats}")
     options = {"particles": particles, "total_rows": total_rows, "rows": rows, "hyper": hyper}
-    source = Repeats(program, state, data, backend=backend, **options)  # type: ignore[arg-type]
+    source = Repeats(program, state, data, backend=backend, **options)
     moments = Moments()
     for chunk in source(repeats, seed):
         moments.add(chunk)

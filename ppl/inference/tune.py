@@ -168,7 +168,7 @@ class _Pilot:
         if source.chunk < ENTRIES // PILOT_ENTRIES and source.bound.rows:
             data, options = self._some_rows(trial, source.bound.rows)
             source = Repeats(trial, state, data, **options, backend="interpreter")
-        source.chunk = min(source.chunk, 1000)
+        source.chunk = max(1, min(1000, source.chunk * PILOT_ENTRIES // ENTRIES))
         moments, until = Moments(), time.perf_counter() + seconds
         for chunk in source(100_000, self.seed):
             moments.add(chunk)
