@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
-
 from ppl.estimators.base import Estimator
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ppl.compiler.plan import Plan
 
 
@@ -57,6 +55,10 @@ def record(plan: Plan, measured: Mapping[str, Sequence[Measured]]) -> None:
 
 def measured_table(rows: Sequence[Measured], chosen: str) -> Table:
     """Every candidate that was measured, with standard errors; the chosen one is marked."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for i, column in enumerate(("", "estimator", "variance (trace)", "time per step", "variance × seconds")):
         table.add_column(column, justify="right" if i > 1 else "left", overflow="fold")

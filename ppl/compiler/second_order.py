@@ -71,7 +71,8 @@ def _estimator(rn: RandomNode, chosen: Estimator) -> Estimator:
             "the one declared; compile with an unbiased estimator there"
         )
     score, path = ScoreFunction(), Pathwise()
-    smooth = path.supports(rn).ok and rn.path_order()[0] > KINK
+    external = any(node.op == "external" and node in rn.direct for node in rn.graph.order)
+    smooth = path.supports(rn).ok and rn.path_order()[0] > KINK and not external
     if type(chosen) is Pathwise and smooth:
         return chosen
     if score.supports(rn).ok:
@@ -137,7 +138,7 @@ def _check_op(node: Node, carries: set[int], noise: Mapping[int, str]) -> None:
     if not moving:
         return
     if node.op == "external":
-        raise EstimatorError(f"hvp: external function '{node.attrs['fn']}' has no second derivative")
+        raise EstimatorError(f"hvp: external function '{node.attrs['fn'].name}' has no second derivative")
     if node.op in NO_SECOND:
         raise EstimatorError(f"hvp: {NO_SECOND[node.op]} on the way to the objective has no second derivative")
     if node.op == "loop":

@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-
 
 def render(columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = (), width: int = 110) -> str:
     """A table whose first column is text and whose others are numbers, and lines below it."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     out = io.StringIO()
     console = Console(file=out, width=width, color_system=None, force_terminal=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numba
 import numpy as np
 import pytest
 
@@ -165,6 +166,32 @@ def test_what_a_second_derivative_would_miss_is_refused(case):
     program = ppl.compile(model, estimators, dtype="float64")
     with pytest.raises(EstimatorError, match=r"hvp: .*'z'"):
         program.hvp(program.init(0), {"theta": 1.0})
+
+
+def test_external_functions_are_refused():
+    @numba.njit
+    def square(x):
+        return x * x
+
+    @numba.njit
+    def slope(x, g):
+        return (2 * x * g,)
+
+    def model(inside):
+        @ppl.model
+        def model():
+            theta = ppl.param("theta", 0.3)
+            z = ppl.sample("z", Normal(theta, 1.0))
+            ppl.cost("c", ppl.external(square, z + theta if inside else z, gradient=slope))
+
+        return ppl.compile(model, Pathwise(), dtype="float64")
+
+    program = model(inside=True)
+    with pytest.raises(EstimatorError, match=r"external function 'square.*' has no second derivative"):
+        program.hvp(program.init(0), {"theta": 1.0})
+    program = model(inside=False)  # the score sees values of the function only
+    found = program.hvp(program.init(0), {"theta": 1.0}, particles=300_000)
+    assert found["theta"] == pytest.approx(2.0, abs=0.15)
 
 
 def test_biased_estimators_are_refused():

@@ -36,7 +36,7 @@ def test_quadrature_agrees_with_closed_forms():
         assert exact("square", k)[2] == pytest.approx(4)
     k = 5.0
     assert exact("cos", k)[0] == pytest.approx(-k * np.exp(-(k**2) / 2) * np.sin(k * MU))
-    gradient, score, path = exact("exp", 10.0)
+    _, score, path = exact("exp", 10.0)
     assert (round(score, 3), round(path, 2)) == (0.077, 0.94)
 
 
