@@ -5,6 +5,8 @@ from position `start`). Runs of consecutive ids are filled in one go.
 """
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.noise import fill_uniform_f32, fill_uniform_f64
@@ -149,3 +151,15 @@ def merge_slabs(out, at, array, start, size, stride, slabs, part, parts):
         more = array[start + s * stride + lo : start + s * stride + hi]
         for j in range(hi - lo):
             target[j] += more[j]
+
+
+def only(result):
+    """The single gradient that a user's function returned, as it is or as a tuple of one."""
+    return result[0] if isinstance(result, tuple) else result
+
+
+@overload(only, target="generic")
+def _only(result):
+    if isinstance(result, types.BaseTuple):
+        return lambda result: result[0]
+    return lambda result: result

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ppl.compiler import emit_straight
 from ppl.compiler.build import Builder
 from ppl.compiler.emit_cpu import Emitter
 from ppl.compiler.emit_cuda import CudaEmitter
 from ppl.compiler.layout import Poly, axis_size, identifier
-from ppl.compiler.lower import lower
+from ppl.compiler.lower import lower, widen
 from ppl.compiler.memory import plan
 from ppl.compiler.request import Request, offsets_of, output_places, run_time_axes, windowed
 from ppl.compiler.schedule import schedule
@@ -22,14 +24,22 @@ from ppl.ir.types import Kind
 EMITTERS: dict[str, type[Emitter]] = {"cpu": Emitter, "cuda": CudaEmitter}
 
 
-def assemble(request: Request, dtype: str, target: str) -> dict[str, Any]:
-    """Compile `request` to source; returns the fields of an `Executable`."""
+def assemble(
+    request: Request, dtype: str, target: str, kind: type[Emitter] | None = None
+) -> tuple[dict[str, Any], Emitter]:
+    """Compile `request` to source with the emitter `kind` (default: the target's).
+
+    Returns the fields of an `Executable`, and the emitter.
+    """
     nodes = [n for group in (request.scalars, request.grads, request.aux, request.arrays) for _, n in group]
     parts = windowed(nodes) if target == "cpu" and not request.grads and not request.aux else None
-    lowered = lower([ops.cast(n, "float") if n.type.dtype != "float" else n for n in parts or nodes])
+    kept = len(nodes) - len(request.arrays)
+    cast = [n if n.type.dtype == "int" and i >= kept else ops.cast(n, "float") for i, n in enumerate(parts or nodes)]
+    lowered, wide = widen(lower(cast), len(request.scalars) if dtype == "float32" else 0)
     axes = run_time_axes([*nodes, *(parts or ())], request)
     plates = [identifier(a.name) for a in axes.values() if a.kind is Kind.PLATE]
-    outputs, array_layout, aux_at, floats = output_places(request, iter(lowered), len(plates))
+    words = 8 // np.dtype(dtype).itemsize
+    outputs, array_layout, aux_at, floats = output_places(request, iter(lowered), len(plates), words)
     offsets = {("param", n): o for n, o in offsets_of(request.params)[0].items()}
     offsets |= {("aux", n): o for n, o in offsets_of(request.aux_layout)[0].items()}
     offsets |= {("hyper", n): i for i, n in enumerate(request.hypers)}
@@ -37,6 +47,7 @@ def assemble(request: Request, dtype: str, target: str) -> dict[str, Any]:
     unrolled = emit_straight.suits(lowered)
     small = unrolled and not axes
     builder = Builder([] if small else [o.node for o in outputs], offsets)
+    builder.wide = wide
     builder.windowed = parts is not None
     for name, _ in request.inputs:
         builder.inputs[name] = "x_" + identifier(name)
@@ -45,19 +56,22 @@ def assemble(request: Request, dtype: str, target: str) -> dict[str, Any]:
     header += [f"tile_{s.name}" for s in stages if s.row is not None]
     header += ["first_particle"] if parts is not None else []
     memory = plan(stages, builder, header, floats)
+    for _, t, size in array_layout:
+        memory.ints = memory.ints + (size * words if t.dtype == "int" else 0)
     arrays = [builder.inputs[n] for n, _ in request.inputs]
     counts = [f"v[{list(axes).index(t.axes[0].name)}] = {builder.inputs[n]}.shape[0]"
               for n, t in request.inputs if t.axes and t.axes[0].size is None]  # fmt: skip
     flags = bool(request.arrays), bool(request.scalars)
-    emitter = EMITTERS[target](stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, *flags)
+    emitter = (kind or EMITTERS[target])(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, *flags)
     if unrolled:
         body = emit_straight.body(outputs, offsets, builder.inputs, dtype, n_aux, aux_at)
         source = emitter.straight(body, general=not small)
     else:
         source = emitter.source()
-    return {"source": source, "stages": stages, "memory": memory, "kernels": emitter.kernels, "axes": axes,
+    fields = {"source": source, "stages": stages, "memory": memory, "kernels": emitter.kernels, "axes": axes,
             "plates": plates, "array_layout": array_layout, "injected": emitter.injected,
             "flops": _work_estimate(stages), "unrolled": unrolled, "windowed": parts is not None}  # fmt: skip
+    return fields, emitter
 
 
 def _work_estimate(stages: Sequence[Stage]) -> Poly:

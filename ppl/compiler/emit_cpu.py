@@ -17,6 +17,7 @@ from typing import Any
 from ppl.compiler.build import Builder
 from ppl.compiler.emit_loops import KernelWriter
 from ppl.compiler.emit_opaque import EMIT
+from ppl.compiler.emit_sums import Sums
 from ppl.compiler.layout import axis_size
 from ppl.compiler.memory import Memory, all_steps
 from ppl.compiler.stages import Cluster, Opaque, Stage
@@ -29,7 +30,8 @@ from numba import njit, prange
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.blas import gemm_{bits}, enter_single, leave_single
 from ppl.kernels.cpu.rows import add_slabs, fill_rows_{bits}, fill_windows_{bits}, max_slabs, merge_slabs, mix_time
-from ppl.kernels.cpu.rows import row_ids, row_keys, window_keys
+from ppl.kernels.cpu.rows import only, row_ids, row_keys, window_keys
+from ppl.kernels.cpu.sparse import data_gemm_{bits}
 from ppl.kernels.scalar import {bits} as m
 from ppl.kernels.scalar.noise import mix, uniform_{bits}
 
@@ -38,12 +40,8 @@ INF, NAN = F(np.inf), F(np.nan)
 '''
 
 
-PARALLEL_MERGE = 50_000
-"""Gradient entries from which on several threads add up the slabs."""
-
-
 @dataclass
-class Emitter:
+class Emitter(Sums):
     """Writes one program; `arrays` are the names of its data arguments."""
 
     stages: Sequence[Stage]
@@ -110,17 +108,19 @@ class Emitter:
         """The statements of a stage's steps; their kernels are appended to `functions`."""
         calls: list[str] = []
         for step in stage.steps:
-            if isinstance(step, Cluster):
-                step.name = f"{prefix}_kernel_{len(functions)}"
-                writer = KernelWriter(step, stage.row)
-                functions.append(writer.source(step.name))
-                calls.append(writer.call(step.name))
-                self.kernels += 1
-            elif step.node.op == "region":
-                calls += self._loop(step, prefix, functions)
-            else:
-                calls += EMIT[step.node.op](step, self.builder, stage.row, self.dtype)
+            calls += self._step(step, stage, prefix, functions)
         return calls
+
+    def _step(self, step: Cluster | Opaque, stage: Stage, prefix: str, functions: list[str]) -> list[str]:
+        if isinstance(step, Opaque):
+            if step.node.op == "region":
+                return self._loop(step, prefix, functions)
+            return EMIT[step.node.op](step, self.builder, stage.row, self.dtype)
+        step.name = f"{prefix}_kernel_{len(functions)}"
+        writer = KernelWriter(step, stage.row)
+        functions.append(writer.source(step.name))
+        self.kernels += 1
+        return [writer.call(step.name)]
 
     def _loop(self, step: Opaque, prefix: str, functions: list[str]) -> list[str]:
         attrs = step.node.attrs
@@ -182,8 +182,12 @@ class Emitter:
             if f"stride_{array}" in needed:
                 slabs.append(f"stride_{array} = {memory.slab[array]}")
                 needed |= memory.slab[array].names
+        if "iout" in needed:
+            needed |= memory.ints.names
         sizes = [f"{name} = v[{i}]" for i, name in enumerate(memory.header) if name in needed]
         sizes += [f"{name} = w[{i}]" for i, name in enumerate(self._scales()) if name in needed]
+        sizes += ["sums = v.view(np.float64)"] if "sums" in needed else []
+        sizes += [f"iout = out[: {memory.ints}].view(I)"] if "iout" in needed else []
         if "no_ids" in needed:
             sizes.append("no_ids = v[:0]")
         return sizes + slabs + offsets
@@ -210,47 +214,6 @@ class Emitter:
         if self.n_aux:
             lines += [f"for j in range({self.n_aux}):", f"    aux[j] = w[{self.aux_at} + j]"]
         return [*lines, f"return w[{len(self.plates)}]" if self.has_scalars else "return F(0.0)"]
-
-    def _copies(self) -> list[tuple[str, str, int]]:
-        """(offset in grad, accumulator, size) of the gradients that are accumulators as they stand."""
-        out = []
-        for stage in self.stages:
-            for target, value in stage.copies:
-                size = value.extent().constant
-                assert value.buffer is not None and size is not None
-                out.append((str(target.offset), value.buffer.symbol, size))
-        return out
-
-    def _merge(self, parallel: bool) -> list[str]:
-        copies = self._copies()
-        if parallel and sum(n for _, _, n in copies) > PARALLEL_MERGE:
-            starts = ", ".join(a for _, a, _ in copies)
-            return [f"merge_parallel(w, grad, stride_w, slabs, {starts})"]
-        slabs = "slabs" if parallel else "1"
-        return [f"merge_slabs(grad, {at}, w, {a}, {n}, stride_w, {slabs}, 0, 1)" for at, a, n in copies]
-
-    def _merge_function(self) -> list[str]:
-        copies = self._copies()
-        if sum(n for _, _, n in copies) <= PARALLEL_MERGE:
-            return []
-        lines = ["@njit(parallel=True, nogil=True, cache=True)",
-                 f"def merge_parallel(w, grad, stride_w, slabs, {', '.join(a for _, a, _ in copies)}):",
-                 '    """Add up the gradients of all slabs; each thread takes its share of every parameter."""',
-                 "    for part in prange(slabs):"]  # fmt: skip
-        lines += [f"        merge_slabs(grad, {at}, w, {a}, {n}, stride_w, slabs, part, slabs)" for at, a, n in copies]
-        return ["\n".join(lines)]
-
-    def _combine(self, stage: Stage) -> list[str]:
-        lines = []
-        direct = {v for s in self.stages for _, v in s.copies}
-        for value in stage.accumulators:
-            if value in direct:
-                continue
-            assert value.buffer is not None
-            array, start = value.buffer.array, value.buffer.symbol
-            fn = "max_slabs" if value.node.op == "amax" else "add_slabs"
-            lines.append(f"{fn}({array}, {start}, {value.extent()}, stride_{array}, slabs)")
-        return lines
 
     def _driver_arguments(self) -> list[str]:
         ids = [f"row0_{p}" for p in self.plates] + [f"ids_{p}" for p in self.plates]

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ppl.compiler.emit_address import Addresses
 from ppl.compiler.emit_scalar import expression, literal
-from ppl.compiler.fuse import Access, Buffer, Loop, Op, Value, near
-from ppl.compiler.layout import Entry, Poly, axis_size, dims_of
+from ppl.compiler.fuse import Access, Loop, Op, Value, near
+from ppl.compiler.layout import Poly, axis_size, dims_of
 from ppl.compiler.stages import Cluster
 from ppl.ir.types import Axis, Kind
-
-SMALL = 4
-"""Innermost loops up to this length index directly, because cutting slices costs more than it saves."""
 
 VARS = {Kind.REPEATS: "q", Kind.PLATE: "r", Kind.PARTICLES: "k", Kind.ENUM: "e", Kind.BRANCH: "c"}
 
 
-class KernelWriter:
+class KernelWriter(Addresses):
     """Writes the source of one cluster; `arguments` then lists its parameters with the expressions to pass."""
 
     def __init__(self, cluster: Cluster, row: Axis | None):
@@ -47,91 +45,6 @@ class KernelWriter:
     def call(self, name: str) -> str:
         """The statement that calls it."""
         return f"{name}({', '.join(self.arguments.values())})"
-
-    # sizes and addresses
-
-    def _text(self, poly: Poly) -> str:
-        for name in sorted(poly.names):
-            self.arguments.setdefault(name, name)
-        return str(poly)
-
-    def _size(self, loop: Loop) -> str:
-        if self.row is not None and loop.token == self.row:
-            self.arguments.setdefault("n", "n")
-            return "n"
-        return self._text(loop.size)
-
-    def _base(self, value: Value, buffer: Buffer) -> str:
-        if buffer.array in ("w", "v") and value in self.cluster.scratch:
-            self.arguments.setdefault(buffer.symbol, buffer.symbol)
-            return buffer.symbol
-        if buffer.literal:
-            return buffer.offset
-        passed, step = buffer.offset, value.steps.get(self.row) if self.row is not None else None
-        if buffer.rows and step is not None:
-            passed = f"{passed} + t0 * {step}" if passed != "0" else f"t0 * {step}"
-        self.arguments.setdefault(buffer.symbol, passed)
-        return buffer.symbol
-
-    def _array(self, buffer: Buffer) -> str:
-        self.arguments.setdefault(buffer.array, buffer.array)
-        return buffer.array
-
-    def _terms(self, op: Op, value: Value, axes: object, coefs: object, offset: int) -> tuple[Poly, dict[Loop, Poly]]:
-        start = Poly.of(offset)
-        terms: dict[Loop, Poly] = {}
-        steps = value.steps
-        for axis, key in axes.items():  # type: ignore[attr-defined]
-            if isinstance(key, Entry):
-                start = start + steps[axis] * key.position
-            elif (loop := op.loop_of(key)) is not None and loop not in value.prefix:
-                terms[loop] = terms.get(loop, Poly()) + steps[axis]
-        for key, coef in coefs.items():  # type: ignore[attr-defined]
-            if (loop := op.loop_of(key)) is not None and loop not in value.prefix:
-                terms[loop] = terms.get(loop, Poly()) + coef
-        return start, terms
-
-    def _address(self, base: str, start: Poly, terms: dict[Loop, Poly], skip: Loop | None, extra: str) -> str:
-        parts = [] if base == "0" else [base]
-        for loop, step in terms.items():
-            if loop is not skip:
-                parts.append(loop.var if step.constant == 1 else f"{loop.var} * {self._text(step)}")
-        if start.terms:
-            parts.append(self._text(start))
-        if extra:
-            parts.append(extra)
-        return " + ".join(parts) or "0"
-
-    def _hoist(self, key: str, text: str, stem: str) -> str:
-        """A local, set before the current innermost loop."""
-        if key not in self.memo:
-            self.count += 1
-            self.memo[key] = f"{stem}_{self.count}h"
-            self.hoisted.append(f"{self.memo[key]} = {text}")
-        return self.memo[key]
-
-    def _element(self, value: Value, op: Op, where: tuple[Poly, dict[Loop, Poly]], inner: Loop | None,
-                 gather: str, moving: bool) -> str:  # fmt: skip
-        """The indexed expression of one entry, sliced before the loop where that pays."""
-        buffer = value.buffer
-        assert buffer is not None, f"{value.name} has no memory"
-        array, base = self._array(buffer), self._base(value, buffer)
-        start, terms = where
-        step = terms.get(inner) if inner is not None else None
-        short = inner is not None and (size := inner.size.constant) is not None and size <= SMALL
-        if inner is None or moving or (short and step is not None) or (step is not None and step.constant is None):
-            return f"{array}[{self._address(base, start, terms, None, gather)}]"
-        if step is None:
-            return f"{array}[{self._address(base, start, terms, None, gather)}]"
-        address, stride = self._address(base, start, terms, inner, gather), step.constant
-        length = self._size(inner)
-        if stride == 1:
-            key = f"{array}[{address} : {address} + {length}]"
-            return f"{self._hoist(key, key, value.name)}[{inner.var}]"
-        if stride is None or stride < 0:
-            return f"{array}[{self._address(base, start, terms, None, gather)}]"
-        key = f"{array}[{address} : {address} + ({length} - 1) * {stride} + 1]"
-        return f"{self._hoist(key, key, value.name)}[{inner.var} * {stride}]"
 
     # reads and writes
 
@@ -163,6 +76,8 @@ class KernelWriter:
     def _converted(self, value: Value, text: str) -> str:
         if value.dtype == "bool":
             return f"({text} != 0)"
+        if value.buffer is not None and value.buffer.array == "sums":
+            return f"F({text})"
         if value.node.op == "input":
             return f"{'F' if value.dtype == 'float' else 'I'}({text})"
         return text
@@ -225,7 +140,9 @@ class KernelWriter:
                 return []
             if op.kind == "argmax":
                 return [f"{value.name} = I(0)", f"best_{value.name} = {self._lowest(op.args[0].value.dtype)}"]
-            return [f"{value.name} = {self._lowest(kind) if op.node.op == 'amax' else literal(0, kind)}"]
+            wide = value.buffer is not None and value.buffer.array == "sums"
+            zero = "np.float64(0)" if wide else literal(0, kind)
+            return [f"{value.name} = {self._lowest(kind) if op.node.op == 'amax' else zero}"]
         if value.accumulates or self.makers[value][0] is not op:
             return []
         depth = op.outermost

@@ -33,6 +33,8 @@ def _operand(builder: Builder, node: Node, row: Row) -> str:
     for axis, key in read.view.axes.items():
         if isinstance(key, Entry):
             offset = offset + read.value.steps[axis] * key.position
+    if row is not None and row in read.view.coefs:
+        offset = offset + Poly.of("t0") * read.view.coefs[row]
     extra = f" + {offset}" if offset.terms else ""
     assert read.value.buffer is not None
     return f"{read.value.buffer.array}[{start_of(read.value, row)}{extra} :]"
@@ -74,6 +76,8 @@ def gemm(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     assert value.buffer is not None
     beta = "0.0 if t0 == lo else 1.0" if value.accumulates else "0.0"
     name = "gemm_f32" if dtype == "float32" else "gemm_f64"
+    if builder.access(node.args[0]).value.node.op == "input":
+        name = f"data_{name}"
     a, b = (_operand(builder, x, row) for x in node.args)
     out = f"{value.buffer.array}[{start_of(value, row)} :]"
     return [f"{name}({ta}, {tb}, {m}, {n}, {k}, 1.0, {a}, {lda}, {b}, {ldb}, {beta}, {out}, {n})"]
@@ -205,8 +209,8 @@ def external(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     pad = "    " * depth
     call = f"{builder.function(fn, which)}({', '.join(args)})"
     inputs = len(node.args) - 1 - bool(fn.key)
-    if which is not None and inputs > 1:
-        call += f"[{which}]"
+    if which is not None:
+        call = f"{call}[{which}]" if inputs > 1 else f"only({call})"
     lines.append(f"{pad}result = {call}")
     assert value.buffer is not None
     at, size = address(value, None), node.type.event_size

@@ -6,7 +6,8 @@
 
 with flat vectors, data arrays as the user holds them, and ``work = executable.workspace(rows, particles)``, one per
 thread. `grad` is overwritten and `aux` updated in place. For a request with arrays (sampling), `grad` stands for the
-flat float output `out`: the arrays of `Executable.array_layout` one after another, ints as floats.
+flat output `out`: the arrays of `Executable.array_layout` one after another, the int arrays first. An int is an int64,
+so in float32 programs it takes two entries of `out`; bools are floats. `Executable.views` gives every array.
 """
 
 from __future__ import annotations
@@ -168,7 +169,9 @@ class Executable:
         self._call(arguments, slabs, sizes)
         at = len(self.plates)
         scalars = dict(zip(self._names, w[at : at + len(self._names)].tolist(), strict=True))
-        return scalars, self._arrays(out, sizes) if self.request.arrays else {}
+        arrays = self._arrays(out, sizes) if self.request.arrays else {}
+        kinds = {name: node.type.dtype for name, node in self.request.arrays}
+        return scalars, {name: a != 0 if kinds[name] == "bool" else a for name, a in arrays.items()}
 
     def _ids(self, row_ids: Mapping[str, Any] | None, plate: str) -> tuple[int, np.ndarray]:
         """Global id of the first row, and the ids of all rows where they are not consecutive."""
@@ -234,13 +237,8 @@ class Executable:
         return self._out_size(self._sizes(self._everywhere(rows), particles, 1))
 
     def views(self, out: np.ndarray, rows: int, particles: int) -> dict[str, np.ndarray]:
-        """Views of such an output by name, in the program's float dtype."""
-        sizes, views, at = self._sizes(self._everywhere(rows), particles, 1), {}, 0
-        for name, t, size in self.array_layout:
-            n = size.evaluate(sizes)
-            views[name] = out[at : at + n].reshape(*(axis_size(a).evaluate(sizes) for a in t.axes), *t.shape)
-            at += n
-        return views
+        """Views of such an output by name: floats of the program's dtype, int64, and bools as floats."""
+        return self._arrays(out, self._sizes(self._everywhere(rows), particles, 1))
 
     def _empty_vector(self, purpose: str, size: int) -> np.ndarray:
         local = self._local.__dict__
@@ -249,17 +247,18 @@ class Executable:
         return local["pool"].empty(purpose, size, self.float)
 
     def _out_size(self, sizes: dict[str, int]) -> int:
-        return sum(size.evaluate(sizes) for _, _, size in self.array_layout)
+        words = 8 // np.dtype(self.dtype).itemsize
+        return sum(size.evaluate(sizes) * (words if t.dtype == "int" else 1) for _, t, size in self.array_layout)
 
     def _arrays(self, out: np.ndarray, sizes: dict[str, int]) -> dict[str, np.ndarray]:
-        arrays, at = {}, 0
+        arrays, at, words = {}, 0, 8 // np.dtype(self.dtype).itemsize
         for name, t, size in self.array_layout:
-            n = size.evaluate(sizes)
-            shape = (*(axis_size(a).evaluate(sizes) for a in t.axes), *t.shape)
-            part = out[at : at + n].reshape(shape)
-            arrays[name] = part if t.dtype == "float" else part.astype(np.int64) if t.dtype == "int" else part != 0
+            n = size.evaluate(sizes) * (words if t.dtype == "int" else 1)
+            part = out[at : at + n]
+            part = part.view(np.int64) if t.dtype == "int" else part
+            arrays[name] = part.reshape((*(axis_size(a).evaluate(sizes) for a in t.axes), *t.shape))
             at += n
-        return arrays
+        return {name: arrays[name] for name, _ in self.request.arrays}
 
 
 class CudaExecutable(Executable):
@@ -283,4 +282,4 @@ def compile_request(request: Request, dtype: str = "float32", target: str = "cpu
     if target not in EMITTERS:
         raise ValueError(f"target {target!r} is not one of {sorted(EMITTERS)}")
     kind = CudaExecutable if target == "cuda" else Executable
-    return kind(request, dtype, **assemble(request, dtype, target))
+    return kind(request, dtype, **assemble(request, dtype, target)[0])

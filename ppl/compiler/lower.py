@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from ppl.compiler.layout import Entry, identity, is_view, resolve
+from ppl.compiler.layout import Entry, identity, is_view, resolve, row_axis
 from ppl.compiler.loops import lower_get, lower_loop
 from ppl.ir import ops
 from ppl.ir.node import Node, make, rebuild, remake, type_rules
@@ -81,6 +81,36 @@ def _copies(outputs: Sequence[Node]) -> list[Node]:
         return new
 
     return rebuild(outputs, visit)
+
+
+def widen(outputs: Sequence[Node], scalars: int) -> tuple[list[Node], set[Node]]:
+    """Make the sums over rows below the first `scalars` outputs wide: accumulators in float64.
+
+    Such a sum is split, so that what it adds up within a row stays in the program's float type.
+    """
+    found: set[Node] = set()
+    stack, seen = list(outputs[:scalars]), set(outputs[:scalars])
+    while stack:
+        node = stack.pop()
+        row = row_axis(node.args[0].type.axes) if node.op == "sum" else None
+        if row is not None and row in node.attrs["axes"] and not node.type.axes and node.type.event_size == 1:
+            found.add(node)
+        else:
+            stack += [a for a in node.args if not a.type.axes and a not in seen and node.op != "get"]
+            seen.update(node.args)
+    wide: set[Node] = set()
+
+    def visit(node: Node, args: tuple[Node, ...]) -> Node:
+        if node not in found:
+            return remake(node, args)
+        row = row_axis(args[0].type.axes)
+        rest, dims = tuple(a for a in node.attrs["axes"] if a != row), node.attrs["dims"]
+        inner = make("sum", args[0], axes=rest, dims=dims) if rest or dims else args[0]
+        outer = make("sum", inner, axes=(row,), dims=())
+        wide.add(outer)
+        return outer
+
+    return (rebuild(outputs, visit), wide) if found else (list(outputs), wide)
 
 
 def _strip(x: Node, labels: str) -> tuple[Node, str]:

@@ -1,7 +1,8 @@
 """The workspace of a program: one float buffer `w`, one int buffer `v`, and the symbols of what lies where.
 
 `v` begins with the run-time sizes, `w` with the plates' factors N/B and the scalar results. Then come constants, values
-that live for the whole call, and one area per slab: accumulators first, tile buffers and scratch behind.
+that live for the whole call, and one area per slab: accumulators first, tile buffers and scratch behind. `sums` is `v`
+seen as float64: in float32 programs the sums over rows that scalar outputs are made of accumulate there.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Memory:
     accumulators: dict[str, tuple[str, Poly]] = field(default_factory=dict)
     per_row: dict[str, Poly] = field(default_factory=dict)
     consts: dict[str, np.ndarray] = field(default_factory=dict)
+    ints: Poly = field(default_factory=Poly)
 
     def tile(self, stage: Stage, sizes: Mapping[str, int], rows: int, itemsize: int) -> int:
         """Rows per tile: as many as fit, split evenly."""
@@ -105,14 +107,21 @@ def all_steps(stage: Stage) -> list[Cluster | Opaque]:
 
 def _in_slab(at: dict[str, Poly], value: Value, slab: bool = True) -> Poly:
     assert value.buffer is not None
-    return at[value.buffer.array] + (f"slab_{value.buffer.array}" if slab else 0)
+    area = area_of(value.buffer.array)
+    return at[area] + (f"slab_{area}" if slab else 0)
+
+
+def area_of(array: str) -> str:
+    """The buffer that holds `array`."""
+    return "v" if array == "sums" else array
 
 
 def _accumulators(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
     for value in stage.accumulators:
         assert value.buffer is not None
         memory.symbols[value.buffer.symbol] = _in_slab(at, value)
-        at[value.buffer.array] = at[value.buffer.array] + value.extent()
+        area = area_of(value.buffer.array)
+        at[area] = at[area] + value.extent()
 
 
 def _tiles(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from ppl.errors import DataError, EstimatorError
 from ppl.inference.objective import as_objective
 
 HyperValues = Mapping[str, float | Callable[[int], float]]
+
+if TYPE_CHECKING:
+    from ppl.compiler.profile import Profile
 
 
 def compile(
@@ -54,8 +57,8 @@ def compile(
         raise DataError(f'dtype must be "float32" or "float64", not {dtype!r}')
     if target not in ("cpu", "cuda"):
         raise DataError(f'target must be "cpu" or "cuda", not {target!r}')
-    if particles < 1:
-        raise EstimatorError(f"particles must be at least 1, not {particles}")
+    if not isinstance(particles, (int, np.integer)) or particles < 1:
+        raise EstimatorError(f"particles must be a whole number of at least 1, not {particles!r}")
     program = Program(as_objective(objective), Settings(estimators, allow_bias, particles, max_copies, dtype, target))
     if data is not None or not program.argument_names:
         examples = () if data is None else tuple(data) if isinstance(data, (tuple, list)) else (data,)
@@ -177,6 +180,19 @@ class Program(Inspection, Embedding, Diagnosing):
         result, _ = self._run("sample", state, data, seed, k, None, rows, hyper, sites=wanted)
         variant = self.prepare(*data).variant("sample", wanted)
         return {n: _particles_first(result.arrays[n], variant.arrays[n].type, k, particles) for n in wanted}
+
+    def profile(self, state: State, *data: Any, repeats: int = 50, kind: str = "gradient", **options: Any) -> Profile:
+        """Where the time of a call goes: seconds overall, in Python, and per step of the schedule.
+
+        Parameters
+        ----------
+        repeats : how many calls to measure, after two that are not counted.
+        kind : "gradient" (`value_and_grad`), "value" or "rows" (`value` with ``per_row=True``).
+        options : `seed`, `particles`, `total_rows`, `rows`, `hyper` of the call.
+        """
+        from ppl.compiler.profile import profile
+
+        return profile(self, state, data, repeats, kind, options)
 
     def _run(
         self,

@@ -77,9 +77,12 @@ def run_time_axes(nodes: Sequence[Node], request: Request) -> dict[str, Axis]:
 
 
 def output_places(
-    request: Request, lowered: Iterator[Node], first: int
+    request: Request, lowered: Iterator[Node], first: int, words: int
 ) -> tuple[list[Output], list[tuple[str, Type, Poly]], int, int]:
-    """Where every output is written."""
+    """Where every output is written.
+
+    Int arrays lie before the float arrays in `out`, as int64 of `words` entries each: floats could not hold them.
+    """
     outputs, at = [], first
     for name, _ in request.scalars:
         outputs.append(Output(name, next(lowered), "w", Poly.of(at)))
@@ -90,14 +93,17 @@ def output_places(
     where, n_aux = offsets_of(request.aux_layout)
     for name, _ in request.aux:
         outputs.append(Output(name, next(lowered), "w", Poly.of(at + where[name])))
-    layout, start = [], Poly()
-    for name, node in request.arrays:
+    arrays = sorted(zip(request.arrays, lowered, strict=False), key=lambda item: item[0][1].type.dtype != "int")
+    layout, starts = [], {"iout": Poly(), "out": Poly()}
+    for (name, node), made in arrays:
         size = Poly.of(node.type.event_size)
         for axis in node.type.axes:
             size = size * axis_size(axis)
-        outputs.append(Output(name, next(lowered), "out", start, rows=True))
+        array = "iout" if node.type.dtype == "int" else "out"
+        outputs.append(Output(name, made, array, starts[array], rows=True))
         layout.append((name, node.type, size))
-        start = start + size
+        starts["out"] = starts["out"] + size * (words if array == "iout" else 1)
+        starts["iout"] = starts["iout"] + size
     return outputs, layout, at, at + n_aux
 
 

@@ -1,11 +1,21 @@
-"""A schedule as text: stages, steps and loop trees."""
+"""A schedule as text: stages, steps and loop trees; a profile as a table."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from ppl.compiler.fuse import Loop, Op
 from ppl.compiler.stages import Cluster, Stage
+
+if TYPE_CHECKING:
+    from ppl.compiler.profile import Profile
 
 
 def show(stages: Sequence[Stage]) -> str:
@@ -34,3 +44,25 @@ def _tree(items: Sequence[Loop | Op], pad: str) -> list[str]:
         lines.append(f"{pad}for {item.token if not hasattr(item.token, 'name') else item.token.name}:")
         lines += _tree(item.items, pad + "  ")
     return [*lines, pad + " ".join(names)] if names else lines
+
+
+def show_profile(profile: Profile, width: int = 110) -> str:
+    """The profile as a table, one row a step, and a line of totals."""
+    out = io.StringIO()
+    console = Console(file=out, width=width, color_system=None, force_terminal=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("stage", "kind", "step"):
+        table.add_column(column, overflow="fold")
+    for column in ("µs", "share", "Gflop/s"):
+        table.add_column(column, justify="right")
+    for r in profile.rows:
+        rate = f"{r.rate / 1e9:.1f}" if r.flops else ""
+        table.add_row(r.stage, r.kind, escape(r.name), f"{r.seconds * 1e6:.2f}", f"{r.share:.1%}", rate)
+    console.print(table)
+    parts = [f"{profile.seconds * 1e6:.1f} µs a call", f"{profile.python * 1e6:.1f} µs of it in Python",
+             f"{profile.serial * 1e6:.1f} µs on one thread", f"{profile.kernels} kernels",
+             f"{profile.regions} row regions", f"{profile.workspace / 1024:.0f} KiB workspace"]  # fmt: skip
+    if profile.flops:
+        parts.append(f"products {profile.flops / 1e6:.2f} Mflop at {profile.rate / 1e9:.1f} Gflop/s")
+    console.print(", ".join(parts), markup=False, highlight=False, soft_wrap=True)
+    return out.getvalue().rstrip()

@@ -7,6 +7,7 @@ from typing import Any
 
 from ppl.distributions.kl import kl_divergence
 from ppl.errors import ModelError
+from ppl.inference.objective import require_models
 from ppl.inference.observed import negative_log_likelihood
 from ppl.ir import ops
 from ppl.ir.node import Node, topological
@@ -19,6 +20,7 @@ class Elbo:
     """E_q[log q(z) - log p(x, z)], with the KL divergence in closed form where that is exact."""
 
     def __init__(self, model: Model, guide: Model, kl: str = "auto", kl_weight: Any = 1.0):
+        require_models("elbo", model=model, guide=guide)
         if kl not in ("auto", "sampled"):
             raise ModelError(f'elbo: kl must be "auto" or "sampled", not {kl!r}')
         self.model, self.guide, self.kl, self.kl_weight = model, guide, kl, kl_weight

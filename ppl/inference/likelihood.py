@@ -9,6 +9,7 @@ import networkx as nx
 
 from ppl.errors import ModelError
 from ppl.estimators.enumerate import Marginalize
+from ppl.inference.objective import require_models
 from ppl.inference.observed import log_likelihood, negative_log_likelihood
 from ppl.ir import ops
 from ppl.ir.node import Node, topological
@@ -22,6 +23,7 @@ class Likelihood:
     """E[-log p(obs | latents)]; latents in `marginalize` are summed out by log-sum-exp."""
 
     def __init__(self, model: Model, marginalize: Sequence[str] = ()):
+        require_models("likelihood", model=model)
         self.model = model
         self.marginalize = (marginalize,) if isinstance(marginalize, str) else tuple(marginalize)
 

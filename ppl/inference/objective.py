@@ -49,6 +49,13 @@ class ExpectedCost:
         return trace
 
 
+def require_models(owner: str, **given: Any) -> None:
+    """Raise a ModelError unless all of `given` are `@ppl.model` functions."""
+    for role, value in given.items():
+        if not isinstance(value, Model):
+            raise ModelError(f"{owner}: the {role} is a function decorated with @ppl.model, not {value!r}")
+
+
 def as_objective(value: Any) -> Objective:
     """`value` if it is an objective, the expected cost of a model otherwise."""
     if isinstance(value, Model):

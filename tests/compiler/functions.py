@@ -22,3 +22,20 @@ def keyed(key, y):
     out[0] = y[0] + (key & np.uint64(7))
     out[1] = y[1]
     return out
+
+
+@numba.njit
+def square(y):
+    return y[0] * y[0] + y[1]
+
+
+@numba.njit
+def square_gradient(y, g):
+    out = np.empty_like(y)
+    out[0], out[1] = 2 * y[0] * g, g
+    return out
+
+
+@numba.njit
+def square_gradient_tuple(y, g):
+    return (square_gradient(y, g),)

@@ -1,5 +1,6 @@
 """Emitted programs: no float64 in float32 code, vector instructions, disk cache, use from nopython code."""
 
+import inspect
 import os
 import re
 import subprocess
@@ -19,30 +20,42 @@ def kernels_of(tmp_path, monkeypatch):
     (tmp_path / "cache").mkdir(mode=0o700)
     monkeypatch.setenv("PPL_CACHE_DIR", str(tmp_path / "cache"))
 
-    def make(name: str) -> dict[str, str]:
+    def make(name: str) -> dict[str, tuple[str, str]]:
         for module in [m for m in sys.modules if m.startswith("ppl_program_")]:
             monkeypatch.delitem(sys.modules, module)
         found = {}
-        for key, value in vars(graphs.check(graphs.GRAPHS[name](), "float32").module).items():
+        module = graphs.check(graphs.GRAPHS[name](), "float32").module
+        for key, value in list(vars(module).items()):
             if "_kernel_" in key or key == "serial":
                 (signature,) = value.signatures
                 parts = value.inspect_llvm(signature).split("define ")
-                found[key] = "".join(p for p in parts if "cpython" not in p.split("(")[0])
+                code = "".join(p for p in parts if "cpython" not in p.split("(")[0])
+                found[key] = inspect.getsource(module if key == "serial" else value.py_func), code
         return found
 
     return make
 
 
+ACCUMULATING = re.compile(r"fadd|fpext|phi |load|store|ret |extractelement|insertelement|shufflevector|reduce\.fadd"
+                          r"|alloca|select|getelementptr|bitcast|inttoptr|fptrunc")  # fmt: skip
+"""What float64 may occur in, where a float32 kernel adds to a named accumulator (`sums`)."""
+
+
+def doubles(source: str, code: str) -> list[str]:
+    """Lines of LLVM with float64 that `source`, in float32, does not account for."""
+    lines = [x for x in code.splitlines() if re.search(r"\bdouble\b", x) and "declare" not in x]
+    return [x for x in lines if "sums[" not in source or not ACCUMULATING.search(x)]
+
+
 @pytest.mark.parametrize("name", ["unary_chain", "softmax_matrix", "dense_layers", "scalar_rebar"])
 def test_no_double_in_float32_programs(name, kernels_of):
-    for kernel, code in kernels_of(name).items():
-        body = [x for x in code.splitlines() if re.search(r"\bdouble\b", x) and "declare" not in x]
-        assert not body, (kernel, body[:5])
+    for kernel, (source, code) in kernels_of(name).items():
+        assert not doubles(source, code), kernel
 
 
 @pytest.mark.parametrize("name", ["dense_layers", "softmax_matrix"])
 def test_row_kernels_vectorise(name, kernels_of):
-    for kernel, code in kernels_of(name).items():
+    for kernel, (_, code) in kernels_of(name).items():
         if kernel.startswith("rows"):
             assert re.search(r"<\d+ x float>", code), kernel
 

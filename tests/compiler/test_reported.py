@@ -7,6 +7,7 @@ import threading
 import time
 
 import numpy as np
+import pytest
 
 import ppl
 import ppl.kernels.config  # what cache.load imports; it takes longer than the race
@@ -38,6 +39,21 @@ def test_a_branch_not_taken_keeps_its_nan_out_of_the_gradient():
     program = ppl.compile(guarded, dtype="float64")
     loss, grads = program.value_and_grad(program.init(0))
     assert loss == -1.0 and grads["a"] == 1.0
+
+
+@pytest.mark.xfail(strict=True, reason="unrolled for one particle: the second array's place depends on their number")
+def test_a_small_program_without_plates_samples_two_sites():
+    @ppl.model
+    def pair():
+        a = ppl.sample("a", ppl.Bernoulli(logits=ppl.param("p", 0.0)))
+        ppl.cost("c", a + ppl.sample("b", ppl.Normal(a, 1.0)))
+
+    program = ppl.compile(pair, dtype="float64")
+    state = program.init(0)
+    one, two = program.sample(state), program.sample(state, particles=2)
+    assert one["a"].shape == () and two["b"].shape == (2,)
+    assert np.array_equal(one["a"], program.sample(state, particles=1)["a"][0])
+    assert np.isclose(one["a"] + one["b"], program.value(state))
 
 
 def test_functions_without_an_importable_name_run_in_a_second_process(tmp_path):

@@ -208,6 +208,22 @@ def test_what_is_no_objective_says_what_to_do():
         ppl.compile(ppl.likelihood(silent))
 
 
+def test_objectives_take_models():
+    def plain():
+        return None
+
+    with pytest.raises(ModelError, match=r"elbo: the guide is a function decorated with @ppl.model, not <function"):
+        ppl.elbo(jump, plain)
+    with pytest.raises(ModelError, match=r"likelihood: the model is a function decorated with @ppl.model"):
+        ppl.likelihood(plain)
+
+
+@pytest.mark.parametrize("particles", [0, -1, 2.5, "2"])
+def test_the_particle_count_is_a_whole_number(particles):
+    with pytest.raises(EstimatorError, match="particles must be a whole number of at least 1"):
+        ppl.compile(jump, particles=particles)
+
+
 def test_latents_must_match_between_model_and_guide():
     @ppl.model
     def guide():

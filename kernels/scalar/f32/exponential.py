@@ -8,7 +8,7 @@ normal number are flushed to zero.
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO, maximum, minimum
+from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs, maximum, minimum
 from ppl.kernels.scalar.polynomials import horner4, horner5, horner8
 
 f32, i32 = np.float32, np.int32
@@ -124,20 +124,26 @@ def _log1p_unit(x):
 
 @inline
 def sigmoid(x):
-    """1 / (1 + exp(-x)); 3 ulp (relative, in both tails)."""
-    return ONE / (ONE + exp(-x))
+    """1 / (1 + exp(-x)); 3 ulp (relative, in both tails).
+
+    Like `softplus` it is written on exp(-|x|), so that a loop that needs both (a Bernoulli's log-probability and its
+    gradient) evaluates one exponential.
+    """
+    e = exp(-abs(x))
+    y = ONE / (ONE + e)
+    return y if x > ZERO else e * y
 
 
 @inline
 def softplus(x):
     """log(1 + exp(x)); 4 ulp."""
-    return maximum(x, ZERO) + _log1p_unit(exp(-x if x > ZERO else x))
+    return maximum(x, ZERO) + _log1p_unit(exp(-abs(x)))
 
 
 @inline
 def log_sigmoid(x):
     """log(sigmoid(x)) = -softplus(-x); 4 ulp."""
-    return minimum(x, ZERO) - _log1p_unit(exp(-x if x > ZERO else x))
+    return minimum(x, ZERO) - _log1p_unit(exp(-abs(x)))
 
 
 @inline

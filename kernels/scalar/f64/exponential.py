@@ -8,7 +8,7 @@ flushed to zero.
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f64.basic import HALF, INF, NAN, ONE, TWO, ZERO, maximum, minimum
+from ppl.kernels.scalar.f64.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs, maximum, minimum
 from ppl.kernels.scalar.polynomials import horner5, horner6
 
 f64, i32, i64 = np.float64, np.int32, np.int64
@@ -122,20 +122,26 @@ def log1p(x):
 
 @inline
 def sigmoid(x):
-    """1 / (1 + exp(-x)); 3 ulp (relative, in both tails)."""
-    return ONE / (ONE + exp(-x))
+    """1 / (1 + exp(-x)); 3 ulp (relative, in both tails).
+
+    Like `softplus` it is written on exp(-|x|), so that a loop that needs both (a Bernoulli's log-probability and its
+    gradient) evaluates one exponential.
+    """
+    e = exp(-abs(x))
+    y = ONE / (ONE + e)
+    return y if x > ZERO else e * y
 
 
 @inline
 def softplus(x):
     """log(1 + exp(x)); 3 ulp."""
-    return maximum(x, ZERO) + log1p(exp(-x if x > ZERO else x))
+    return maximum(x, ZERO) + log1p(exp(-abs(x)))
 
 
 @inline
 def log_sigmoid(x):
     """log(sigmoid(x)) = -softplus(-x); 3 ulp."""
-    return minimum(x, ZERO) - log1p(exp(-x if x > ZERO else x))
+    return minimum(x, ZERO) - log1p(exp(-abs(x)))
 
 
 @inline

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ppl.inference.optim.base import FlatOptimizer, check_fraction, check_positive
+from ppl.inference.optim.base import FlatOptimizer, check_fraction, check_positive, fresh
 from ppl.inference.optim.schedules import Rate, check_rate, rate_at
 from ppl.kernels.cpu.parallel_optimizers import into
 
@@ -62,7 +62,7 @@ class Adam(FlatOptimizer):
         t: int,
         scale: float,
     ) -> tuple[np.ndarray, ...]:
-        new, m, v = np.empty_like(flat), np.empty_like(flat), np.empty_like(flat)
+        new, m, v = fresh("parameters", flat), fresh("m", flat), fresh("v", flat)
         lr = rate_at(self.lr, step)
         into("adam_into", new, m, v, flat, grad, *slots, lr, self.b1, self.b2, self.eps, t, scale)
         return new, m, v

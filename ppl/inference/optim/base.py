@@ -8,18 +8,31 @@ one from any optimizer.
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
+from ppl.compiler.pool import Pool
 from ppl.compiler.state import Layout
 from ppl.errors import DataError, OptionError
 from ppl.inference.optim.schedules import Rate
 from ppl.kernels.cpu import optimizers as kernels
 
 Params = Mapping[str, Any]
+_local = threading.local()
+
+
+def fresh(purpose: str, like: np.ndarray) -> np.ndarray:
+    """An uninitialised vector like `like` that nobody else refers to; large ones use memory again."""
+    pool = getattr(_local, "pool", None)
+    if pool is None:
+        pool = _local.pool = Pool()
+    return pool.empty(purpose, like.size, like.dtype)
+
+
 Opt = dict[str, Any]
 
 

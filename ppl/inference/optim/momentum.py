@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ppl.inference.optim.base import FlatOptimizer, check_fraction, check_positive
+from ppl.inference.optim.base import FlatOptimizer, check_fraction, check_positive, fresh
 from ppl.inference.optim.schedules import Rate, check_rate, rate_at
 from ppl.kernels.cpu.parallel_optimizers import into
 
@@ -59,7 +59,7 @@ class Momentum(FlatOptimizer):
         t: int,
         scale: float,
     ) -> tuple[np.ndarray, ...]:
-        new, buffer = np.empty_like(flat), np.empty_like(flat)
+        new, buffer = fresh("parameters", flat), fresh("buffer", flat)
         kernel = "nesterov_into" if self.nesterov else "momentum_into"
         into(kernel, new, buffer, flat, grad, slots[0], rate_at(self.lr, step), self.beta, scale)
         return new, buffer

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ppl.inference.optim.base import FlatOptimizer, check_positive
+from ppl.inference.optim.base import FlatOptimizer, check_positive, fresh
 from ppl.inference.optim.schedules import Rate, check_rate, rate_at
 from ppl.kernels.cpu.parallel_optimizers import into
 
@@ -49,6 +49,6 @@ class SGD(FlatOptimizer):
         t: int,
         scale: float,
     ) -> tuple[np.ndarray, ...]:
-        new = np.empty_like(flat)
+        new = fresh("parameters", flat)
         into("sgd_into", new, flat, grad, rate_at(self.lr, step), scale)
         return (new,)

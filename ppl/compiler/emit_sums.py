@@ -1,0 +1,58 @@
+"""Emission of what adds up the accumulators of slabs: between stages, and at the end into the gradient vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ppl.compiler.memory import area_of
+from ppl.compiler.stages import Stage
+
+PARALLEL_MERGE = 50_000
+"""Gradient entries from which on several threads add up the slabs."""
+
+
+class Sums:
+    """The part of an emitter that adds up slabs, always in the same order."""
+
+    stages: Sequence[Stage]
+
+    def _copies(self) -> list[tuple[str, str, int]]:
+        """(offset in grad, accumulator, size) of the gradients that are accumulators as they stand."""
+        out = []
+        for stage in self.stages:
+            for target, value in stage.copies:
+                size = value.extent().constant
+                assert value.buffer is not None and size is not None
+                out.append((str(target.offset), value.buffer.symbol, size))
+        return out
+
+    def _merge(self, parallel: bool) -> list[str]:
+        copies = self._copies()
+        if parallel and sum(n for _, _, n in copies) > PARALLEL_MERGE:
+            starts = ", ".join(a for _, a, _ in copies)
+            return [f"merge_parallel(w, grad, stride_w, slabs, {starts})"]
+        slabs = "slabs" if parallel else "1"
+        return [f"merge_slabs(grad, {at}, w, {a}, {n}, stride_w, {slabs}, 0, 1)" for at, a, n in copies]
+
+    def _merge_function(self) -> list[str]:
+        copies = self._copies()
+        if sum(n for _, _, n in copies) <= PARALLEL_MERGE:
+            return []
+        lines = ["@njit(parallel=True, nogil=True, cache=True)",
+                 f"def merge_parallel(w, grad, stride_w, slabs, {', '.join(a for _, a, _ in copies)}):",
+                 '    """Add up the gradients of all slabs; each thread takes its share of every parameter."""',
+                 "    for part in prange(slabs):"]  # fmt: skip
+        lines += [f"        merge_slabs(grad, {at}, w, {a}, {n}, stride_w, slabs, part, slabs)" for at, a, n in copies]
+        return ["\n".join(lines)]
+
+    def _combine(self, stage: Stage) -> list[str]:
+        lines = []
+        direct = {v for s in self.stages for _, v in s.copies}
+        for value in stage.accumulators:
+            if value in direct:
+                continue
+            assert value.buffer is not None
+            array, start = value.buffer.array, value.buffer.symbol
+            fn = "max_slabs" if value.node.op == "amax" else "add_slabs"
+            lines.append(f"{fn}({array}, {start}, {value.extent()}, stride_{area_of(array)}, slabs)")
+        return lines

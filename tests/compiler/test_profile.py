@@ -1,0 +1,63 @@
+"""`program.profile`: every step is named, shares add up, and the program itself does not change."""
+
+import numpy as np
+import pytest
+
+import ppl
+from ppl import Bernoulli, Normal
+from ppl.compiler.memory import all_steps
+from ppl.errors import DataError
+
+X = np.random.default_rng(0).normal(size=(90, 12))
+
+
+@ppl.model
+def layered(x):
+    with ppl.plate("data", x) as x:
+        z = ppl.sample("z", Normal(ppl.dense("mean", x, 40), 1.0))
+        b = ppl.sample("b", Bernoulli(logits=ppl.dense("logit", z, 40)))
+        ppl.cost("loss", ((b - 0.3) ** 2).sum())
+
+
+@ppl.model
+def toy():
+    b = ppl.sample("b", Bernoulli(logits=ppl.param("logit", 0.0)))
+    ppl.cost("loss", (b - 0.499) ** 2)
+
+
+def test_every_step_is_named_and_shares_add_up():
+    program = ppl.compile(layered, data=X, particles=2)
+    state = program.init(0)
+    before = program.source
+    profile = program.profile(state, X, repeats=5)
+    assert program.source == before and "cycles" not in before
+    executable = program.prepare().executable("gradient")
+    kinds = [r.kind for r in profile.rows]
+    steps = [s for stage in executable.stages for s in all_steps(stage)]
+    assert sum(k in ("kernel", "product", "noise") for k in kinds) == len(steps)
+    assert kinds.count("kernel") == executable.kernels == profile.kernels
+    assert {r.name for r in profile.rows if r.kind == "noise"} == {"z", "b"}
+    assert sum(r.share for r in profile.rows) == pytest.approx(1.0, abs=0.02)
+    assert sum(r.seconds for r in profile.rows) == pytest.approx(profile.serial, rel=0.02)
+    assert profile.flops >= 2 * 90 * 12 * 40 and profile.rate > 0 and profile.workspace > 0
+    assert 0 <= profile.python <= profile.seconds
+    for row in profile.rows:
+        assert row.kind in str(profile)
+
+
+@pytest.mark.parametrize("particles", [None, 500])
+def test_a_small_program_and_its_value(particles):
+    program = ppl.compile(toy)
+    state = program.init(0)
+    for kind in ("gradient", "value"):
+        profile = program.profile(state, repeats=3, kind=kind, particles=particles, seed=1)
+        assert sum(r.share for r in profile.rows) == pytest.approx(1.0, abs=0.02)
+        assert profile.table() == str(profile)
+
+
+def test_wrong_arguments():
+    program = ppl.compile(toy)
+    state = program.init(0)
+    for wrong in ({"kind": "sample"}, {"repeats": 0}, {"threads": 2}):
+        with pytest.raises(DataError, match="profile"):
+            program.profile(state, **wrong)
