@@ -46,8 +46,6 @@ class FitError(PplError):
         What training had reached: state, constrained parameters, history.
     """
 
-    def __init__(
-        self, message: str, state: Any = None, step: int = 0, node: str | None = None, fit: Any = None
-    ):
+    def __init__(self, message: str, state: Any = None, step: int = 0, node: str | None = None, fit: Any = None):
         super().__init__(message)
         self.state, self.step, self.node, self.fit = state, step, node, fit

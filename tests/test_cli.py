@@ -55,9 +55,7 @@ def test_run_passes_arguments_on(zoo: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("name", "hint"), [("zoo_runable", "did you mean zoo_runnable?"), ("qqq", "'ppl list' shows them")]
 )
-def test_unknown_model_gets_a_hint(
-    zoo: Path, capsys: pytest.CaptureFixture[str], name: str, hint: str
-) -> None:
+def test_unknown_model_gets_a_hint(zoo: Path, capsys: pytest.CaptureFixture[str], name: str, hint: str) -> None:
     assert cli.main(["run", name]) == 2
     assert hint in capsys.readouterr().err
 

@@ -46,9 +46,7 @@ def _xxgemm(typing_context, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc
         raise TypingError("gemm needs contiguous arrays of one type")
     kind = _KIND[c.dtype]
     size = types.intp
-    signature = types.void(
-        types.boolean, types.boolean, size, size, size, c.dtype, a, size, b, size, c.dtype, c, size
-    )
+    signature = types.void(types.boolean, types.boolean, size, size, size, c.dtype, a, size, b, size, c.dtype, c, size)
 
     def codegen(context, builder, signature, arguments):
         ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc = arguments

@@ -1,8 +1,8 @@
 """Products whose first operand is data that may be mostly zeros (bits, bags of words): rows of zeros cost nothing.
 
-`data_gemm_f32` and `data_gemm_f64` take the arguments of `blas.gemm_*`. They count the non-zeros of the data and, below
-`DENSE` of all entries, add up the rows of the second operand that non-zeros select, four at a time, instead of calling
-BLAS. The count decides, so equal data always takes the same path and gives the same bits.
+`data_gemm_f32` and `data_gemm_f64` take the arguments of `blas.gemm_*`. They count the non-zeros of the data and, where
+at most one entry in `SPARSE` is one, add up the rows of the second operand that they select, four at a time, instead of
+calling BLAS. The count decides, so equal data always takes the same path and gives the same bits.
 """
 
 import numpy as np
@@ -10,8 +10,8 @@ import numpy as np
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.blas import gemm_f32, gemm_f64
 
-DENSE = 0.25
-"""Share of non-zeros from which BLAS is faster."""
+SPARSE = 4
+"""Entries per non-zero from which skipping zeros is faster than BLAS."""
 
 
 @jit
@@ -66,7 +66,7 @@ def _sparse(m, n, k, a, step_row, step_inner, b, ldb, beta, c, ldc):
 def data_gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """`blas.gemm_f32` for data `a` that may be sparse; alpha must be 1 and beta 0 or 1."""
     rows, columns = (k, m) if ta else (m, k)
-    if tb or _nonzeros(a, rows, columns, lda) > DENSE * rows * columns:
+    if tb or SPARSE * _nonzeros(a, rows, columns, lda) > rows * columns:
         gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
     else:
         _sparse(m, n, k, a, 1 if ta else lda, lda if ta else 1, b, ldb, beta, c, ldc)
@@ -76,7 +76,7 @@ def data_gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
 def data_gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """`blas.gemm_f64` for data `a` that may be sparse; alpha must be 1 and beta 0 or 1."""
     rows, columns = (k, m) if ta else (m, k)
-    if tb or _nonzeros(a, rows, columns, lda) > DENSE * rows * columns:
+    if tb or SPARSE * _nonzeros(a, rows, columns, lda) > rows * columns:
         gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
     else:
         _sparse(m, n, k, a, 1 if ta else lda, lda if ta else 1, b, ldb, beta, c, ldc)

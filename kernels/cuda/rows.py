@@ -17,6 +17,11 @@ def device(fn):
 
 
 @device
+def prefer_wide():
+    """Nothing: vectors are a matter of the CPU."""
+
+
+@device
 def _row(ids, start, first, i):
     return ids[start + i] if ids.shape[0] > 0 else first + i
 

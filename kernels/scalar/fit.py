@@ -70,9 +70,7 @@ def problems() -> dict[str, Problem]:
         "exponential.LOG": Problem(log_rest, 0.5**0.5 - 1, 2**0.5 - 1, 8, lambda f: f * f + 1e-4),
         "exponential.ATANH": Problem(lambda v: 2 * mp.atanh(root(v)) / root(v), tiny, 1 / 9, 5, lambda v: 1),
         "trigonometric.SIN": Problem(lambda v: (mp.sin(root(v)) / root(v) - 1) / v, tiny, quarter, 2, abs),
-        "trigonometric.COS": Problem(
-            lambda v: (mp.cos(root(v)) - 1 + v / 2) / v**2, 1e-6, quarter, 2, lambda v: v * v
-        ),
+        "trigonometric.COS": Problem(lambda v: (mp.cos(root(v)) - 1 + v / 2) / v**2, 1e-6, quarter, 2, lambda v: v * v),
         "trigonometric.ATAN": Problem(lambda v: (mp.atan(root(v)) / root(v) - 1) / v, tiny, 1, 8, abs),
         "normal.ERF": Problem(lambda v: mp.erf(root(v)) / root(v), tiny, 1, 6, lambda v: 1),
         "normal.MILLS": Problem(mills, -1, 1, 10, lambda t: 1 / mills(t)),

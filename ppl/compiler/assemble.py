@@ -44,7 +44,8 @@ def assemble(
     offsets |= {("aux", n): o for n, o in offsets_of(request.aux_layout)[0].items()}
     offsets |= {("hyper", n): i for i, n in enumerate(request.hypers)}
     n_aux = offsets_of(request.aux_layout)[1] if request.aux else 0
-    unrolled = emit_straight.suits(lowered)
+    # Where particles are a run-time axis, the place of one array among several depends on their number.
+    unrolled = emit_straight.suits(lowered) and not (axes and request.arrays)
     small = unrolled and not axes
     builder = Builder([] if small else [o.node for o in outputs], offsets)
     builder.wide = wide

@@ -50,7 +50,7 @@ class Embedding(Prepared):
         return self._sampler().njit
 
     def sample_buffer(self, rows: int = 1) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """A flat vector for `njit_sample` on `rows` rows, and views of it by site (integers as floats)."""
+        """A flat vector for `njit_sample` on `rows` rows, and views of it by site (integers as int64)."""
         sampler = self._sampler()
         out = np.zeros(sampler.out_size(rows, self.settings.particles), self.settings.dtype)
         return out, sampler.views(out, rows, self.settings.particles)

@@ -32,6 +32,7 @@ from ppl.kernels.cpu.blas import gemm_{bits}, enter_single, leave_single
 from ppl.kernels.cpu.rows import add_slabs, fill_rows_{bits}, fill_windows_{bits}, max_slabs, merge_slabs, mix_time
 from ppl.kernels.cpu.rows import only, row_ids, row_keys, window_keys
 from ppl.kernels.cpu.sparse import data_gemm_{bits}
+from ppl.kernels.cpu.vectors import prefer_wide
 from ppl.kernels.scalar import {bits} as m
 from ppl.kernels.scalar.noise import mix, uniform_{bits}
 
@@ -162,7 +163,7 @@ class Emitter(Sums):
 
     def _function(self, name: str, arguments: Sequence[str], body: Sequence[str], doc: str) -> str:
         lines = [*self._definitions(body, "slab" if "slab" in arguments else "0"), *body]
-        top = [f"@jit\ndef {name}({', '.join(arguments)}):", f'    """{doc}"""']
+        top = [f"@jit\ndef {name}({', '.join(arguments)}):", f'    """{doc}"""', "    prefer_wide()"]
         return "\n".join([*top, *("    " + x for x in lines)])
 
     def _definitions(self, body: Sequence[str], slab: str) -> list[str]:
@@ -251,7 +252,7 @@ class Emitter(Sums):
                     f"@njit(parallel=True, nogil=True, cache=True)\ndef {stage.name}_parallel({part}, slabs, rows):\n"
                     f'    """Row region {stage.name}, one slab per iteration."""\n'
                     f"    for slab in prange(slabs):\n"
-                    f"        {stage.name}({part}, slab, rows * slab // slabs, rows * (slab + 1) // slabs)"
+                    f"        {stage.name}({part}, I(slab), rows * I(slab) // slabs, rows * (I(slab) + 1) // slabs)"
                 )
         parts += self._merge_function()
         arguments = [*self._driver_arguments(), "slabs"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ppl.compiler.emit_cpu import Emitter
+from ppl.compiler.emit_sums import ALONE
 from ppl.compiler.layout import axis_size
 
 CUDA_HEAD = '''"""Program emitted by ppl for CUDA in {dtype}. Do not edit: the file's name is a hash of its content."""
@@ -21,7 +22,7 @@ from ppl.kernels.cuda.rows import device as jit
 from ppl.kernels.cuda.rows import add_slabs, fill_rows_{bits}, gemm_{bits}, max_slabs, merge_slabs, mix_time
 from ppl.kernels.cpu.rows import only
 from ppl.kernels.cuda.rows import gemm_{bits} as data_gemm_{bits}
-from ppl.kernels.cuda.rows import row_ids, row_keys
+from ppl.kernels.cuda.rows import prefer_wide, row_ids, row_keys
 from ppl.kernels.scalar import {bits} as m
 from ppl.kernels.scalar.noise import mix, uniform_{bits}
 
@@ -80,7 +81,7 @@ class CudaEmitter(Emitter):
         """The serial sums of the CPU driver, one entry per thread."""
         out = []
         for line in lines:
-            call = line.replace(", 1, 0, 1)", ", slabs, j)")
+            call = line.replace(f", {ALONE})", ", slabs, j)")
             out.append(call if call != line else line[:-1] + ", j)")
         return out
 

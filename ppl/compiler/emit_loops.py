@@ -40,7 +40,7 @@ class KernelWriter(Addresses):
         made = sorted({op.node.op for op in self.cluster.ops})
         head = f"@jit\ndef {name}({', '.join(self.arguments)}):"
         doc = f'    """{len(self.cluster.ops)} fused operations: {", ".join(made)}."""'
-        return "\n".join([head, doc, *("    " + line for line in body)])
+        return "\n".join([head, doc, "    prefer_wide()", *("    " + line for line in body)])
 
     def call(self, name: str) -> str:
         """The statement that calls it."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ppl.compiler.build import Builder
+from ppl.compiler.emit_scalar import arguments
 from ppl.compiler.fuse import Value
 from ppl.compiler.layout import Entry, Poly, View, axis_size, identifier
 from ppl.compiler.lower import group_strides
@@ -74,13 +75,13 @@ def gemm(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     ldb = (bn if tb else bk) or n
     value = step.target
     assert value.buffer is not None
-    beta = "0.0 if t0 == lo else 1.0" if value.accumulates else "0.0"
+    beta = "F(0.0) if t0 == lo else F(1.0)" if value.accumulates else "F(0.0)"
     name = "gemm_f32" if dtype == "float32" else "gemm_f64"
     if builder.access(node.args[0]).value.node.op == "input":
         name = f"data_{name}"
     a, b = (_operand(builder, x, row) for x in node.args)
     out = f"{value.buffer.array}[{start_of(value, row)} :]"
-    return [f"{name}({ta}, {tb}, {m}, {n}, {k}, 1.0, {a}, {lda}, {b}, {ldb}, {beta}, {out}, {n})"]
+    return [f"{name}({arguments(ta, tb, m, n, k, 'F(1.0)', a, lda, b, ldb, beta, out, n)})"]
 
 
 def _time(node: Node, builder: Builder) -> str:
@@ -126,8 +127,8 @@ def noise(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     array = value.buffer.array
 
     def call(at: str) -> str:
-        return (f"{fill}({array}[{at} :], {ids}, {start}, {first}, {count}, {base}, "
-                f"{entries}, {key}, {time}, step, {purpose})")  # fmt: skip
+        rows = (f"{array}[{at} :]", ids, start, first, count, base)
+        return f"{fill}({arguments(*rows, *entries.split(', '), key, time, 'step', purpose)})"
 
     return _repeated(base, at, value, row, call)
 
@@ -157,8 +158,12 @@ def rowkey(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     fill, entries = "row_keys", str(per_row)
     if builder.windowed and PARTICLES in value.axes:
         fill, entries = "window_keys", _windows(value, row, 1)
-    lines = _repeated(base, at, value, row, lambda at: (
-        f"{fill}(v[{at} :], {ids}, {start}, {first}, {count}, {base}, {entries}, {key}, step)"))  # fmt: skip
+
+    def call(at: str) -> str:
+        rows = (f"v[{at} :]", ids, start, first, count, base)
+        return f"{fill}({arguments(*rows, *entries.split(', '), key, 'step')})"
+
+    lines = _repeated(base, at, value, row, call)
     if node.args:
         size = value.extent(skip=() if row is None else (row,)) * ("n" if row in value.axes else 1)
         lines.append(f"mix_time(v[{at} : {at} + {size}], {_time(node, builder)})")

@@ -21,6 +21,14 @@ RENAMED = {"pow": "power", "max": "maximum", "min": "minimum"}
 INTS = {"abs": "abs({})", "sign": "I(({0} > 0) - ({0} < 0))", "max": "max({}, {})", "min": "min({}, {})"}
 
 
+def arguments(*parts: object) -> str:
+    """The arguments of a call of a run-time kernel.
+
+    Whole numbers go through a variable's type: Numba compiles a function anew for every literal it is called with.
+    """
+    return ", ".join(f"I({p})" if str(p).isdigit() else str(p) for p in parts)
+
+
 def literal(value: float | int | bool, dtype: str) -> str:
     """A constant of the program's dtype."""
     if dtype == "bool":

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ppl.compiler.emit_scalar import arguments
 from ppl.compiler.memory import area_of
 from ppl.compiler.stages import Stage
 
 PARALLEL_MERGE = 50_000
 """Gradient entries from which on several threads add up the slabs."""
+
+
+ALONE = arguments(1, 0, 1)
+"""How a sum over slabs ends where one thread does it all: slabs, part, parts."""
 
 
 class Sums:
@@ -32,7 +37,7 @@ class Sums:
             starts = ", ".join(a for _, a, _ in copies)
             return [f"merge_parallel(w, grad, stride_w, slabs, {starts})"]
         slabs = "slabs" if parallel else "1"
-        return [f"merge_slabs(grad, {at}, w, {a}, {n}, stride_w, {slabs}, 0, 1)" for at, a, n in copies]
+        return [f"merge_slabs({arguments('grad', at, 'w', a, n, 'stride_w', slabs, 0, 1)})" for at, a, n in copies]
 
     def _merge_function(self) -> list[str]:
         copies = self._copies()
@@ -42,7 +47,10 @@ class Sums:
                  f"def merge_parallel(w, grad, stride_w, slabs, {', '.join(a for _, a, _ in copies)}):",
                  '    """Add up the gradients of all slabs; each thread takes its share of every parameter."""',
                  "    for part in prange(slabs):"]  # fmt: skip
-        lines += [f"        merge_slabs(grad, {at}, w, {a}, {n}, stride_w, slabs, part, slabs)" for at, a, n in copies]
+        lines += [
+            f"        merge_slabs({arguments('grad', at, 'w', a, n, 'stride_w', 'slabs', 'I(part)', 'slabs')})"
+            for at, a, n in copies
+        ]
         return ["\n".join(lines)]
 
     def _combine(self, stage: Stage) -> list[str]:
@@ -54,5 +62,5 @@ class Sums:
             assert value.buffer is not None
             array, start = value.buffer.array, value.buffer.symbol
             fn = "max_slabs" if value.node.op == "amax" else "add_slabs"
-            lines.append(f"{fn}({array}, {start}, {value.extent()}, stride_{area_of(array)}, slabs)")
+            lines.append(f"{fn}({arguments(array, start, value.extent(), f'stride_{area_of(array)}', 'slabs')})")
         return lines

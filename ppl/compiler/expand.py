@@ -105,9 +105,7 @@ class Expansion:
                     advantages[name] = found[1]
             surrogate = _sum(terms, self.everywhere)
         copies = {n: c.type.branch.size or 1 for n, c in costs.items() if c.type.branch is not None}
-        return Expanded(
-            values, trunk, loss, surrogate, self.wrt, self.aux, self.own, advantages, self.hypers, copies
-        )
+        return Expanded(values, trunk, loss, surrogate, self.wrt, self.aux, self.own, advantages, self.hypers, copies)
 
     def _visit(self, node: Node) -> Node:
         if node.op == "sample":
@@ -167,6 +165,7 @@ class Expansion:
             aux=lambda key, spec: self._aux(rn.name, key, spec),
             option=self._option,
             particles=self.particles,
+            learnable=rn.learnable,
         )
         made = estimator.expand(ctx)
         inherited = [c for p in dist.params.values() if p.type.branch for c in p.type.branch.copies if c != TRUNK]

@@ -13,7 +13,19 @@ from typing import Any
 
 from ppl.compiler.measured import Measured
 from ppl.errors import EstimatorError
-from ppl.estimators import Enumerate, NotNeeded, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
+from ppl.estimators import (
+    ARM,
+    CategoricalDisARM,
+    DisARM,
+    Enumerate,
+    MeasureValued,
+    NotNeeded,
+    Pathwise,
+    Rebar,
+    Relaxed,
+    ScoreFunction,
+    StraightThrough,
+)
 from ppl.estimators.base import Estimator
 from ppl.estimators.enumerate import Marginalize
 from ppl.graph.stochastic import RandomNode, StochasticGraph
@@ -32,9 +44,14 @@ class Row:
 TABLE: tuple[Row, ...] = (
     Row(Enumerate(), "exact, no variance from this node"),
     Row(Pathwise(), "low variance through the cost's slope"),
-    Row(Rebar(), "the relaxed cost as control variate"),
+    Row(DisARM(), "an antithetic pair of samples"),
     Row(ScoreFunction(baseline="leave_one_out"), "the other particles as baseline"),
+    Row(Rebar(), "the relaxed cost as control variate"),
+    Row(CategoricalDisARM(), "an antithetic pair of samples, class by class"),
     Row(ScoreFunction(baseline="moving_average"), "needs only the log-density"),
+    # Admissible only where the row above is: never taken here, and listed as candidates for `tune` and by name.
+    Row(MeasureValued(), "a pair of samples for every unit and parameter"),
+    Row(ARM(), "the reference that DisARM improves on"),
     Row(Relaxed(), "relaxed sample (biased)"),
     Row(StraightThrough(), "straight-through (biased)"),
 )
@@ -141,11 +158,11 @@ class _Budget:
     def add(self, rn: RandomNode, estimator: Estimator) -> None:
         if isinstance(estimator, Enumerate) and not isinstance(estimator, Marginalize):
             self.states *= rn.joint_support()
-        self.sides += estimator.sides
+        self.sides += estimator.side_count(rn)
 
     def with_(self, rn: RandomNode, estimator: Estimator) -> float:
         states = rn.joint_support() if isinstance(estimator, Enumerate) else 1.0
-        return self.states * states * (1 + self.sides + estimator.sides)
+        return self.states * states * (1 + self.sides + estimator.side_count(rn))
 
     def total(self) -> int:
         return int(self.states * (1 + self.sides))
@@ -178,7 +195,7 @@ def _require_estimator(value: Any, where: str) -> None:
 
 
 def _choice(rn: RandomNode, estimator: Estimator, reason: str, rejected: list[tuple[str, str]]) -> Choice:
-    copies = int(rn.joint_support()) if isinstance(estimator, Enumerate) else 1 + estimator.sides
+    copies = int(rn.joint_support()) if isinstance(estimator, Enumerate) else 1 + estimator.side_count(rn)
     plates = tuple(a.name for a in rn.node.type.axes)
     costs = tuple(c.name for c in rn.costs)
     return Choice(rn.name, type(rn.dist).__name__, plates, estimator, reason, tuple(rejected), costs, copies)
@@ -225,7 +242,7 @@ def _refusal(
     if estimator.biased and not allow_bias:
         return "biased; needs allow_bias=True or to be named"
     spent = used.with_(rn, estimator)
-    if (estimator.sides or isinstance(estimator, Enumerate)) and spent > max_copies:
+    if (estimator.side_count(rn) or isinstance(estimator, Enumerate)) and spent > max_copies:
         return f"{spent:.4g} copies in all exceed max_copies={max_copies}"
     return None
 

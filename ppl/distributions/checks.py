@@ -45,9 +45,7 @@ def constant_value(node: Node) -> np.ndarray | None:
     return node.attrs["value"].value if node.op == "const" else None
 
 
-def checked_parameters(
-    owner: str, params: Mapping[str, Any], constraints: Mapping[str, str]
-) -> dict[str, Node]:
+def checked_parameters(owner: str, params: Mapping[str, Any], constraints: Mapping[str, str]) -> dict[str, Node]:
     """`params` as float nodes broadcast to one event shape, after the checks of constants."""
     nodes = {name: _parameter(owner, name, value) for name, value in params.items()}
     check_constants(owner, nodes, constraints)
@@ -64,9 +62,7 @@ def _parameter(owner: str, name: str, value: Any) -> Node:
     try:
         node = ops.as_node(value)
     except ShapeError:
-        raise ModelError(
-            f"{owner}: {name} must be a number, an array or a symbolic value, got {value!r}"
-        ) from None
+        raise ModelError(f"{owner}: {name} must be a number, an array or a symbolic value, got {value!r}") from None
     return ops.const(node.attrs["value"].value, "float") if node.op == "const" else ops.cast(node, "float")
 
 
@@ -80,9 +76,7 @@ def check_constants(owner: str, params: Mapping[str, Node], constraints: Mapping
         with np.errstate(invalid="ignore"):
             bad = np.argwhere(~np.asarray(allowed(value)))
         if len(bad):
-            raise ModelError(
-                f"{owner}: {name} must be {wanted}, got {_shown(value, tuple(bad[0].tolist()), wanted)}"
-            )
+            raise ModelError(f"{owner}: {name} must be {wanted}, got {_shown(value, tuple(bad[0].tolist()), wanted)}")
 
 
 def _shown(value: np.ndarray, index: tuple[int, ...], wanted: str) -> str:

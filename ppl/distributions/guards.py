@@ -23,9 +23,7 @@ def owns(dist: Distribution, value: Node) -> bool:
     return type(source) is type(dist) and tuple(source.params.values()) == tuple(dist.params.values())
 
 
-def guarded(
-    dist: Distribution, value: Node, closure: Interval, safe: float, formula: Callable[[Node], Node]
-) -> Node:
+def guarded(dist: Distribution, value: Node, closure: Interval, safe: float, formula: Callable[[Node], Node]) -> Node:
     """`formula(value)` where every value lies in `closure` for sure; else with -inf outside of it.
 
     The guard is a jump, through which no pathwise gradient is allowed. Outside, the formula sees the number

@@ -1,7 +1,11 @@
 """Gradient estimators, one per file, and the registry that law tests and the plan run over."""
 
+from ppl.estimators.arm import ARM
 from ppl.estimators.base import Estimator, Hyper, Support
+from ppl.estimators.categorical_disarm import CategoricalDisARM
+from ppl.estimators.disarm import DisARM
 from ppl.estimators.enumerate import Enumerate
+from ppl.estimators.measure_valued import MeasureValued
 from ppl.estimators.none import NotNeeded
 from ppl.estimators.pathwise import Pathwise
 from ppl.estimators.rebar import Rebar
@@ -10,7 +14,19 @@ from ppl.estimators.score_function import ScoreFunction
 from ppl.estimators.straight_through import StraightThrough
 
 REGISTRY: dict[str, type[Estimator]] = {
-    e.__name__: e for e in (Enumerate, Pathwise, Rebar, ScoreFunction, Relaxed, StraightThrough)
+    e.__name__: e
+    for e in (
+        Enumerate,
+        Pathwise,
+        DisARM,
+        ARM,
+        CategoricalDisARM,
+        Rebar,
+        MeasureValued,
+        ScoreFunction,
+        Relaxed,
+        StraightThrough,
+    )
 }
 
 __all__ = ["REGISTRY", "Hyper", "NotNeeded", "Support", *REGISTRY]

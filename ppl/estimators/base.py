@@ -96,6 +96,7 @@ class NodeContext:
     aux: Callable[[str, Auxiliary], Node]
     option: Callable[[Option], Node]
     particles: Axis = PARTICLES
+    learnable: tuple[str, ...] = ()  # names of the parameters with a learnable parameter upstream
 
     def draw(self) -> Node:
         """The true sample."""
@@ -118,6 +119,10 @@ class Estimator:
     def supports(self, node: RandomNode) -> Support:
         """Whether the estimator gives a right gradient for `node` (a biased one: its own formula's expectation)."""
         raise NotImplementedError(f"{type(self).__name__}.supports is abstract")
+
+    def side_count(self, node: RandomNode) -> int:
+        """Side branches that a supported `node` gets: downstream evaluations beside the trunk's."""
+        return self.sides
 
     def expand(self, ctx: NodeContext) -> Branches:
         """Rewrite one node."""

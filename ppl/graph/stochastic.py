@@ -179,11 +179,15 @@ class RandomNode:
         soft = Orders(self.node, self.graph.order, lambda n: None if n.attrs["site"].name in summed else SMOOTH)
         return _worst(soft, ends)
 
+    @cached_property
+    def learnable(self) -> tuple[str, ...]:
+        """Names of its parameters that have a learnable parameter upstream."""
+        named = zip(self.dist.params, self.node.args, strict=True)
+        return tuple(k for k, n in named if id(n) in self.graph.depends_on_param)
+
     def moving_support(self) -> list[str]:
         """Parameters that move the support and have a learnable parameter upstream."""
-        learnable = self.graph.depends_on_param
-        named = zip(self.dist.params, self.node.args, strict=True)
-        return [k for k, n in named if k in self.dist.moving and id(n) in learnable]
+        return [k for k in self.learnable if k in self.dist.moving]
 
     def joint_support(self) -> float:
         """Number of joint values over all event elements and all rows that a downstream cost couples."""

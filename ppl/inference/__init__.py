@@ -1,0 +1,1 @@
+"""Objectives and training: expected cost, elbo, likelihood, fit, optimizers."""

@@ -78,9 +78,7 @@ class Checkpoint:
         """Write, unless the file holds this step already."""
         if state.step == self.written:
             return
-        arrays = {
-            f"history/{k}": np.array(v, np.int64 if k in INTEGER else float) for k, v in history.items()
-        }
+        arrays = {f"history/{k}": np.array(v, np.int64 if k in INTEGER else float) for k, v in history.items()}
         write_npz(self.path, {**pack_state(state), **arrays, "start": np.array(start)})
         self.written, self.clock = state.step, time.monotonic()
 

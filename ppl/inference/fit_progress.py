@@ -69,7 +69,5 @@ class Bar:
         if not self.losses:
             return
         speed = f"{self.rows / max(now - self.began, 1e-9):,.0f} {self.unit}/s"
-        self._progress.update(
-            self._task, completed=self.steps, loss=f"{self.loss / self.losses:.5g}", speed=speed
-        )
+        self._progress.update(self._task, completed=self.steps, loss=f"{self.loss / self.losses:.5g}", speed=speed)
         self.drawn, self.loss, self.losses = now, 0.0, 0

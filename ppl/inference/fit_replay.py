@@ -94,9 +94,7 @@ def _replay(
     return Culprit(None, "the replay in the interpreter stays finite, so this is a matter of rounding")
 
 
-def _environment(
-    program: Any, compiled: Any, state: State, bound: Bound, hyper: Mapping[str, Any] | None
-) -> Env:
+def _environment(program: Any, compiled: Any, state: State, bound: Bound, hyper: Mapping[str, Any] | None) -> Env:
     hypers = compiled.hyper_vector(dict(hyper) if hyper else None, state.step)
     rows = {
         name: ids if isinstance(ids, np.ndarray) else ids + np.arange(bound.rows[name], dtype=np.int64)
@@ -128,9 +126,7 @@ def _forward(trace: Any, expansion: Expansion, expanded: Any) -> Iterator[Named]
         yield Named(where.get(id(param.node), param.node), name, f"parameter '{name}'")
         (value,) = simplify([param.value])
         if id(value) in where and value is not param.node:
-            yield Named(
-                where[id(value)], name, f"parameter '{name}' under its constraint \"{param.constraint}\""
-            )
+            yield Named(where[id(value)], name, f"parameter '{name}' under its constraint \"{param.constraint}\"")
     for name, spec in trace.inputs.items():
         yield Named(spec.node, name, f"data argument '{name}'")
     for site in (*trace.scored.values(), *trace.sites.values()):

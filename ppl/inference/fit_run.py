@@ -89,10 +89,7 @@ class Run:
         try:
             with Bar(progress, ahead, "rows" if self.has_rows else "steps") as bar:
                 self._loop(bar)
-            if (
-                self.validate is not None
-                and self.state.step not in self.history.get("validation_step", [])[-1:]
-            ):
+            if self.validate is not None and self.state.step not in self.history.get("validation_step", [])[-1:]:
                 self._validate()
         except KeyboardInterrupt:
             pass

@@ -17,9 +17,7 @@ def gradient(output: Node, wrt: Sequence[Node], erase: Collection[str] = ()) -> 
     return [ops.zeros_like(w.type) if g is None else g for g, w in zip(found, wrt, strict=True)]
 
 
-def vjp(
-    seeds: Sequence[tuple[Node, Node]], wrt: Sequence[Node], erase: Collection[str] = ()
-) -> list[Node | None]:
+def vjp(seeds: Sequence[tuple[Node, Node]], wrt: Sequence[Node], erase: Collection[str] = ()) -> list[Node | None]:
     """Pull cotangents `seeds` (output, cotangent) back to the nodes `wrt`; None where there is no path.
 
     Stops whose tag is in `erase` are passed through: the auxiliary pass (rule 5) erases "theta".
@@ -38,11 +36,7 @@ def vjp(
         if node.op == "loop":
             parts = results.pop(id(node), {})
             count = len(node.attrs["body"].outputs)
-            grads = (
-                loop_vjp(node, [parts.get(i) for i in range(count)], lambda s, w: vjp(s, w, erase))
-                if parts
-                else []
-            )
+            grads = loop_vjp(node, [parts.get(i) for i in range(count)], lambda s, w: vjp(s, w, erase)) if parts else []
         else:
             g = cotangents.pop(id(node), None)
             if g is None:

@@ -85,9 +85,7 @@ def loop(step: Step, inits: Sequence[Node], xs: Sequence[Node], consts: Sequence
         carries = [ops.expand(c, i.type.axes, i.type.shape) for c, i in zip(carries, inits, strict=True)]
         if all(c.type.axes == i.type.axes for c, i in zip(carries, inits, strict=True)):
             break
-        inits = [
-            ops.expand(i, union_axes(c.type.axes, i.type.axes)) for c, i in zip(carries, inits, strict=True)
-        ]
+        inits = [ops.expand(i, union_axes(c.type.axes, i.type.axes)) for c, i in zip(carries, inits, strict=True)]
     body = Body(index, (*cs, *vs, *ks), tuple(carries), tuple(ys), len(vs))
     results = build(body, inits, xs, consts, length, reverse=False)
     return results[: len(inits)], results[len(inits) :]
@@ -129,8 +127,7 @@ def loop_vjp(node: Node, cotangents: list[Node | None], differentiate: Callable)
     seeds = [(o, s) for o, s in zip(outputs, [*carry_bars, *y_bars], strict=True) if o.type.dtype == "float"]
     grads = differentiate(seeds, ins)
     filled = [
-        ops.zeros_like(Type(i.type.axes, i.type.shape)) if g is None else g
-        for g, i in zip(grads, ins, strict=True)
+        ops.zeros_like(Type(i.type.axes, i.type.shape)) if g is None else g for g, i in zip(grads, ins, strict=True)
     ]
     new_sums = [ops.add(s, g) for s, g in zip(sums, filled[n + m :], strict=True)]
     carry_outs = [*filled[:n], *new_sums]

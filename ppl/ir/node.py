@@ -34,9 +34,7 @@ class Array:
         return hash(self._key)
 
     def __repr__(self) -> str:
-        return (
-            f"Array{self.value.shape}" if self.value.size > 4 else np.array2string(self.value, separator=",")
-        )
+        return f"Array{self.value.shape}" if self.value.size > 4 else np.array2string(self.value, separator=",")
 
 
 class Node:
@@ -50,9 +48,7 @@ class Node:
     key: tuple
 
     def __init__(self, op: str, args: tuple[Node, ...], attrs: dict[str, Any], type_: Type, key: tuple):
-        for field, value in zip(
-            ("op", "args", "attrs", "type", "key"), (op, args, attrs, type_, key), strict=True
-        ):
+        for field, value in zip(("op", "args", "attrs", "type", "key"), (op, args, attrs, type_, key), strict=True):
             object.__setattr__(self, field, value)
 
     def __setattr__(self, name: str, value: Any) -> None:

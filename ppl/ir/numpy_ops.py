@@ -58,9 +58,7 @@ def _route(env: Env, node: Node, args: Sequence[Array]) -> Array:
     plain = len(node.args[0].type.axes) - (node.args[0].type.branch is not None)
     entries = []
     for pairs in terms:
-        total = np.zeros(
-            env.shape(Type(node.type.axes[:plain], node.type.shape)), env.numpy_dtype(node.type.dtype)
-        )
+        total = np.zeros(env.shape(Type(node.type.axes[:plain], node.type.shape)), env.numpy_dtype(node.type.dtype))
         for i, (arg, entry) in enumerate(pairs):
             has_branch = node.args[arg].type.branch is not None
             piece = np.take(args[arg], entry, axis=plain) if has_branch else args[arg]

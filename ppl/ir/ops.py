@@ -322,9 +322,7 @@ def matmul(a: Operand, b: Operand) -> Node:
         raise ShapeError("matmul does not take scalars; use *")
     inner_a, inner_b = a.type.shape[-1], b.type.shape[0 if rb == 1 else -2]
     if inner_a != inner_b:
-        raise ShapeError(
-            f"matmul: event shapes {a.type.shape} and {b.type.shape} do not fit ({inner_a} != {inner_b})"
-        )
+        raise ShapeError(f"matmul: event shapes {a.type.shape} and {b.type.shape} do not fit ({inner_a} != {inner_b})")
     batch = string.ascii_lowercase[: max(ra, rb) - 2] if max(ra, rb) > 2 else ""
     if batch:
         lead = np.broadcast_shapes(a.type.shape[:-2], b.type.shape[:-2])

@@ -57,9 +57,7 @@ def _same(types: tuple[Type, ...], what: str) -> None:
 @rule(*UNARY_FLOAT, *BINARY_FLOAT)
 def _arithmetic(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     _same(types, "arithmetic")
-    require(
-        all(t.dtype == types[0].dtype != "bool" for t in types), "arithmetic needs equal number types", *types
-    )
+    require(all(t.dtype == types[0].dtype != "bool" for t in types), "arithmetic needs equal number types", *types)
     return types[0]
 
 
@@ -140,9 +138,7 @@ def _expand(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     (t,) = types
     shape, new = attrs["shape"], attrs["axes"]
     require(not set(new) & set(t.axes), "expand adds axes that are there already", t)
-    require(
-        t.branch is None or not any(a.kind is Kind.BRANCH for a in new), "branch axes are joined by route", t
-    )
+    require(t.branch is None or not any(a.kind is Kind.BRANCH for a in new), "branch axes are joined by route", t)
     offset = len(shape) - len(t.shape)
     fits = offset >= 0 and all(a in (1, b) for a, b in zip(t.shape, shape[offset:], strict=True))
     require(fits, f"event shape {t.shape} does not broadcast to {shape}")
@@ -164,9 +160,7 @@ def _route(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     for pairs in terms:
         for arg, entry in pairs:
             branch = types[arg].branch
-            require(
-                entry < (1 if branch is None else len(branch.copies)), "route reads a missing entry", *types
-            )
+            require(entry < (1 if branch is None else len(branch.copies)), "route reads a missing entry", *types)
     return Type(plain[0] + (() if to is None else (to,)), types[0].shape, types[0].dtype)
 
 
@@ -256,9 +250,7 @@ def _contract(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     require(a.axes == b.axes, "contract needs equal axes", a, b)
     sizes: dict[str, int] = {}
     for labels, t in ((attrs["a"], a), (attrs["b"], b)):
-        require(
-            len(labels) == len(t.shape) and len(set(labels)) == len(labels), f"contract labels {labels}", t
-        )
+        require(len(labels) == len(t.shape) and len(set(labels)) == len(labels), f"contract labels {labels}", t)
         for label, n in zip(labels, t.shape, strict=True):
             require(sizes.setdefault(label, n) == n, "contracted event dimensions differ", a, b)
     shape = tuple(sizes[label] for label in attrs["out"])
@@ -277,9 +269,7 @@ def _collect(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 def _distribute(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     """Turn the leading event dimension into named axis `axis`; the inverse of `collect`."""
     (t,), axis = types, attrs["axis"]
-    require(
-        len(t.shape) >= 1 and t.shape[0] == axis.size, f"distribute needs a leading dimension of {axis}", t
-    )
+    require(len(t.shape) >= 1 and t.shape[0] == axis.size, f"distribute needs a leading dimension of {axis}", t)
     return Type(sort_axes((*t.axes, axis)), t.shape[1:], t.dtype)
 
 

@@ -13,9 +13,7 @@ from ppl.ir.types import TRUNK, Kind, Type, sort_axes
 # A loop is differentiated with respect to its arguments, so a learnable leaf inside would lose its gradient.
 OUTSIDE_LOOPS = ("param", "aux")
 ARITY = {
-    **dict.fromkeys(
-        (*UNARY_FLOAT, "not", "cast", "stop", "reshape", "transpose", "slice", "pad", "expand"), 1
-    ),
+    **dict.fromkeys((*UNARY_FLOAT, "not", "cast", "stop", "reshape", "transpose", "slice", "pad", "expand"), 1),
     **dict.fromkeys((*BINARY_FLOAT, *COMPARE, *LOGICAL, "scale_grad", "graft"), 2),
     "where": 3,
 }
@@ -92,9 +90,7 @@ def _check_get(node: Node) -> None:
     _check(loop.op == "loop", node, "does not read a loop")
     body = loop.attrs["body"]
     _check(0 <= node.attrs["index"] < len(body.outputs), node, "reads a result that the loop does not have")
-    _check(
-        node.type == body.result_type(node.attrs["index"], loop.attrs["length"]), node, "has the wrong type"
-    )
+    _check(node.type == body.result_type(node.attrs["index"], loop.attrs["length"]), node, "has the wrong type")
 
 
 def _check_loop(node: Node) -> None:

@@ -86,9 +86,7 @@ def _one_contract(g: Node, n: Node, other: Node, lo: str, mine: Node, lm: str) -
 
 
 def _contract(g: Node, n: Node, a: Node, b: Node) -> Cotangents:
-    return _one_contract(g, n, b, n.attrs["b"], a, n.attrs["a"]), _one_contract(
-        g, n, a, n.attrs["a"], b, n.attrs["b"]
-    )
+    return _one_contract(g, n, b, n.attrs["b"], a, n.attrs["a"]), _one_contract(g, n, a, n.attrs["a"], b, n.attrs["b"])
 
 
 def _concat(g: Node, n: Node, *args: Node) -> Cotangents:
@@ -168,9 +166,7 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "erf": lambda g, n, x: (ops.mul(g, ops.mul(ops.exp(ops.neg(ops.mul(x, x))), 2 / SQRT_PI)),),
     "ndtr": lambda g, n, x: (ops.mul(g, _normal_pdf(x)),),
     "ndtri": lambda g, n, x: (ops.div(g, _normal_pdf(n)),),
-    "log_ndtr": lambda g, n, x: (
-        ops.mul(g, ops.exp(ops.sub(ops.sub(ops.mul(ops.mul(x, x), -0.5), PDF_LOG_NORM), n))),
-    ),
+    "log_ndtr": lambda g, n, x: (ops.mul(g, ops.exp(ops.sub(ops.sub(ops.mul(ops.mul(x, x), -0.5), PDF_LOG_NORM), n))),),
     "where": lambda g, n, c, a, b: (None, ops.where(c, g, 0.0), ops.where(c, 0.0, g)),
     "cast": lambda g, n, x: (g if x.type.dtype == "float" else None,),
     "scale_grad": lambda g, n, x, w: (ops.mul(g, w), None),

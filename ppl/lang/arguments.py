@@ -112,9 +112,7 @@ class Argument(Value):
         context = current()
         if context is None:
             return node
-        known = context.trace.inputs.setdefault(
-            self.name, Input(self.name, axis, shape, self.spec.ir_dtype, node)
-        )
+        known = context.trace.inputs.setdefault(self.name, Input(self.name, axis, shape, self.spec.ir_dtype, node))
         if known.plate != axis or known.shape != shape:
             ways = [f"by plate {a.name!r}" if a else "whole" for a in (known.plate, axis)]
             raise ModelError(

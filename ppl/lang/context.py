@@ -92,8 +92,7 @@ def check_open(axes: tuple[Axis, ...], what: str = "a value") -> None:
                 else "move the line into the plate"
             )
             raise ModelError(
-                f"{what} of plate {axis.name!r} is used outside it (open plates: {opened}); {hint}\n"
-                f"  at {user_line()}"
+                f"{what} of plate {axis.name!r} is used outside it (open plates: {opened}); {hint}\n  at {user_line()}"
             )
 
 
@@ -138,9 +137,7 @@ def trace_model(
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is parameter.KEYWORD_ONLY:
             if name not in bound and parameter.default is parameter.empty:
-                raise ModelError(
-                    f"model {function.__name__!r} needs static argument {name!r}: use .bind({name}=...)"
-                )
+                raise ModelError(f"model {function.__name__!r} needs static argument {name!r}: use .bind({name}=...)")
         elif name in arguments:
             spec = as_spec(arguments[name], name)
             trace.arguments[name] = spec
@@ -148,9 +145,7 @@ def trace_model(
         elif parameter.default is not parameter.empty:
             positional.append(parameter.default)
         else:
-            raise ModelError(
-                f"model {function.__name__!r} needs data argument {name!r}, of which no example was given"
-            )
+            raise ModelError(f"model {function.__name__!r} needs data argument {name!r}, of which no example was given")
     with tracing(Context(trace, substitute=substitute or {}, allow_obs=allow_obs)), locating_errors():
         trace.returned = function(*positional, **bound)
     return trace

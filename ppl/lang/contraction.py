@@ -54,9 +54,7 @@ def _labels(subscripts: str, nodes: tuple[Node, ...]) -> tuple[list[str], str]:
         labels.append(full)
     every = "".join(labels)
     if not arrow:
-        right = ("..." if dots else "") + "".join(
-            sorted(c for c in set(every) - set(dots) if every.count(c) == 1)
-        )
+        right = ("..." if dots else "") + "".join(sorted(c for c in set(every) - set(dots) if every.count(c) == 1))
     out = right.replace("...", dots)
     if len(set(out)) != len(out) or not set(out) <= set(every):
         raise ShapeError(f"output subscripts {right!r} do not fit {left!r}")

@@ -61,8 +61,7 @@ def external(
         raise ModelError(f"external: {fn if not callable(fn) else gradient!r} is not a function\n  at {line}")
     base = name or str(getattr(fn, "__name__", type(fn).__name__))
     nodes = [
-        check_plates(lift(f"external {base!r}", ops.as_node, v).node, f"external {base!r}: an argument")
-        for v in values
+        check_plates(lift(f"external {base!r}", ops.as_node, v).node, f"external {base!r}: an argument") for v in values
     ]
     axes = union_axes(*(n.type.axes for n in nodes), *((context.axes,) if key else ()))
     full = context.full_name(base)

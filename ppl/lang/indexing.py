@@ -76,9 +76,7 @@ def _index(entry: Any, lengths: tuple[int, ...]) -> list[Any]:
         raise ShapeError(f"an index must be an integer, not {array.dtype}")
     (n,) = lengths
     if np.any(array < -n) or np.any(array >= n):
-        raise ShapeError(
-            f"index {array if array.size < 5 else 'array'} is out of range for an axis of length {n}"
-        )
+        raise ShapeError(f"index {array if array.size < 5 else 'array'} is out of range for an axis of length {n}")
     array = np.where(array < 0, array + n, array)
     return [int(array) if array.ndim == 0 else ops.const(array)]
 

@@ -86,9 +86,7 @@ def _scaled_normal(name: str, std: Callable[[int, int], float]) -> Initializer:
 
 def glorot_uniform() -> Initializer:
     """Uniform on ±sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010)."""
-    return _scaled_uniform(
-        "glorot_uniform", lambda fan_in, fan_out: math.sqrt(6.0 / max(fan_in + fan_out, 1))
-    )
+    return _scaled_uniform("glorot_uniform", lambda fan_in, fan_out: math.sqrt(6.0 / max(fan_in + fan_out, 1)))
 
 
 def glorot_normal() -> Initializer:

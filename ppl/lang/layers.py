@@ -68,9 +68,7 @@ class BinaryUnits:
         from ppl.distributions.bernoulli import Bernoulli
 
         if self.noise not in NOISES:
-            raise ModelError(
-                f"BinaryUnits: noise {self.noise!r} is not one of {', '.join(NOISES)}\n  at {user_line()}"
-            )
+            raise ModelError(f"BinaryUnits: noise {self.noise!r} is not one of {', '.join(NOISES)}\n  at {user_line()}")
         a = _affine(params, x, self.units)
         if self.noise == "logistic":
             dist = Bernoulli(logits=a)

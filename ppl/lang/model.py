@@ -31,9 +31,7 @@ class Model:
         parameters = inspect.signature(function).parameters.values()
         for p in parameters:
             if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
-                raise ModelError(
-                    f"model {self.name!r}: *{p.name} is not allowed, data arguments are matched by name"
-                )
+                raise ModelError(f"model {self.name!r}: *{p.name} is not allowed, data arguments are matched by name")
         self.arguments = tuple(p.name for p in parameters if p.kind is not p.KEYWORD_ONLY)
         self.static_names = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 

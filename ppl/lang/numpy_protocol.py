@@ -135,9 +135,7 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: di
         unsupported(f"np.{name}" + ("" if method == "__call__" else f".{method}"), UFUNCS)
     extra = sorted(k for k, v in kwargs.items() if v is not None)
     if extra:
-        raise ModelError(
-            f"np.{name}: {', '.join(extra)} cannot be used with symbolic values\n  at {user_line()}"
-        )
+        raise ModelError(f"np.{name}: {', '.join(extra)} cannot be used with symbolic values\n  at {user_line()}")
     if method == "outer":
         a, b = (as_value(x) for x in inputs)
         inputs = (a.reshape(*a.shape, *(1,) * b.ndim), b)
@@ -162,9 +160,7 @@ def call_function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: d
     except TypeError as error:
         if isinstance(error.__traceback__, type(None)) or "unexpected keyword" not in str(error):
             raise
-        raise ModelError(
-            f"np.{function.__name__} with symbolic values: {error}\n  at {user_line()}"
-        ) from None
+        raise ModelError(f"np.{function.__name__} with symbolic values: {error}\n  at {user_line()}") from None
 
 
 __all__ = ["FUNCTIONS", "UFUNCS", "Value", "call_function", "call_ufunc", "unsupported"]

@@ -66,9 +66,7 @@ def expand_dims(a: Any, axis: Any) -> Value:
     rank = a.ndim + len(axes_tuple(axis))
     new = {d % rank if -rank <= d < rank else rank for d in axes_tuple(axis)}
     if rank in new or len(new) != rank - a.ndim:
-        raise ShapeError(
-            f"np.expand_dims: axis {axis} does not fit event shape {a.shape}\n  at {user_line()}"
-        )
+        raise ShapeError(f"np.expand_dims: axis {axis} does not fit event shape {a.shape}\n  at {user_line()}")
     old = iter(a.shape)
     return a.reshape([1 if d in new else next(old) for d in range(rank)])
 

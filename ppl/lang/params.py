@@ -54,8 +54,7 @@ def param(
     wanted = _event_shape(full, init, shape, line)
     if constraint is not None and constraint not in CONSTRAINTS:
         raise ModelError(
-            f"param {full!r}: unknown constraint {constraint!r}; there are {', '.join(CONSTRAINTS)}\n"
-            f"  at {line}"
+            f"param {full!r}: unknown constraint {constraint!r}; there are {', '.join(CONSTRAINTS)}\n  at {line}"
         )
     known = context.trace.params.get(full)
     if known is not None:
@@ -86,20 +85,14 @@ def _event_shape(name: str, init: Any, shape: Any, line: str) -> tuple[int, ...]
         except ValueError:
             fits = False
         if not fits:
-            raise ShapeError(
-                f"param {name!r}: init of shape {given} does not fit shape {wanted}\n  at {line}"
-            )
+            raise ShapeError(f"param {name!r}: init of shape {given} does not fit shape {wanted}\n  at {line}")
     return wanted
 
 
-def _redeclared(
-    known: Param, shape: tuple[int, ...], constraint: str | None, shared: bool, line: str
-) -> Value:
+def _redeclared(known: Param, shape: tuple[int, ...], constraint: str | None, shared: bool, line: str) -> Value:
     lines = f"\n  first at {known.where}\n  again at {line}"
     if not (shared and known.shared):
-        raise ModelError(
-            f"param {known.name!r} is declared twice; to share it, say shared=True in both{lines}"
-        )
+        raise ModelError(f"param {known.name!r} is declared twice; to share it, say shared=True in both{lines}")
     if shape != known.shape or constraint != known.constraint:
         raise ShapeError(
             f"shared param {known.name!r} is declared with {known.shape}, constraint {known.constraint}"
@@ -122,8 +115,7 @@ def initial_value(param: Param, seed: int) -> np.ndarray:
         value = np.asarray(param.init(generator(seed, param.name), param.shape), np.float64)
         if value.shape != param.shape:
             raise ShapeError(
-                f"param {param.name!r}: init returned shape {value.shape} instead of {param.shape}\n"
-                f"  at {param.where}"
+                f"param {param.name!r}: init returned shape {value.shape} instead of {param.shape}\n  at {param.where}"
             )
     else:
         value = np.broadcast_to(np.asarray(param.init, np.float64), param.shape).copy()
@@ -195,9 +187,7 @@ def hyper(name: str, default: float) -> Hyper:
     if not isinstance(name, str) or not name:
         raise ModelError(f"a name is a non-empty string, not {name!r}\n  at {user_line()}")
     if isinstance(default, Value) or np.ndim(default) != 0 or not np.isfinite(default):
-        raise ModelError(
-            f"hyper {name!r}: the default is one finite number, not {default!r}\n  at {user_line()}"
-        )
+        raise ModelError(f"hyper {name!r}: the default is one finite number, not {default!r}\n  at {user_line()}")
     value = Hyper(name, float(default))
     _ = value.node
     return value

@@ -53,9 +53,7 @@ class plate:
         if not isinstance(name, str) or not name:
             raise ModelError(f"a name is a non-empty string, not {name!r}\n  at {self.line}")
         if name in RESERVED:
-            raise ModelError(
-                f"plate name {name!r} is reserved ({', '.join(sorted(RESERVED))})\n  at {self.line}"
-            )
+            raise ModelError(f"plate name {name!r} is reserved ({', '.join(sorted(RESERVED))})\n  at {self.line}")
         if not over:
             raise ModelError(f"plate {name!r} needs arrays or a size\n  at {self.line}")
 
@@ -104,9 +102,7 @@ class plate:
                 runtime += [label] if axis.size is None else []
                 lengths[label] = axis.size
             elif not node.type.shape:
-                raise ShapeError(
-                    f"plate {self.name!r}: {label} is a scalar, it has no rows\n  at {self.line}"
-                )
+                raise ShapeError(f"plate {self.name!r}: {label} is a scalar, it has no rows\n  at {self.line}")
             else:
                 lengths[label] = node.type.shape[0]
         if len({n for n in lengths.values() if n is not None}) > 1:

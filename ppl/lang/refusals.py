@@ -12,9 +12,7 @@ from ppl.lang.source import user_line
 
 def refuse(what: str, hint: str) -> NoReturn:
     """Raise the ModelError for an operation that needs a number."""
-    raise ModelError(
-        f"{what}, but the model is being traced and values are symbolic: {hint}\n  at {user_line()}"
-    )
+    raise ModelError(f"{what}, but the model is being traced and values are symbolic: {hint}\n  at {user_line()}")
 
 
 class Refusals:

@@ -108,9 +108,7 @@ def _scored(context: Context, site: Site, guide: Site) -> Value:
         )
     if set(guide.axes) != set(site.axes):
         plates = [", ".join(a.name for a in axes) or "none" for axes in (guide.axes, site.axes)]
-        raise ShapeError(
-            f"node {site.name!r} lies in plates {plates[0]} in the guide, {plates[1]} in the model{lines}"
-        )
+        raise ShapeError(f"node {site.name!r} lies in plates {plates[0]} in the guide, {plates[1]} in the model{lines}")
     if guide.dist.event_shape != site.dist.event_shape or guide.dist.dtype != site.dist.dtype:
         raise ShapeError(
             f"node {site.name!r} is {guide.dist.dtype} of event shape {guide.dist.event_shape} in the guide, "
@@ -132,9 +130,7 @@ def _observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:
             f"{context.substitute[name].where}\n  model at {line}"
         )
     _claim(context, name, line)
-    node = check_plates(
-        _cast_obs(site, lift(f"node {name!r}: obs", ops.as_node, obs).node), f"node {name!r}: obs"
-    )
+    node = check_plates(_cast_obs(site, lift(f"node {name!r}: obs", ops.as_node, obs).node), f"node {name!r}: obs")
     if node.type.shape != dist.event_shape:
         whole = getattr(obs, "name", None) in context.trace.arguments and not node.type.axes
         hint = f"; open a plate over the rows of {obs.name!r} to observe them one by one" if whole else ""

@@ -247,9 +247,7 @@ class Value(Refusals):
 
     def std(self, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Value:
         """Standard deviation over event axes."""
-        return lift(
-            "std", lambda x, **o: ops.sqrt(el.variance(x, **o)), self, dims=axis, ddof=ddof, keepdims=keepdims
-        )
+        return lift("std", lambda x, **o: ops.sqrt(el.variance(x, **o)), self, dims=axis, ddof=ddof, keepdims=keepdims)
 
     def any(self, axis: Any = None, keepdims: bool = False) -> Value:
         """Whether some entry is true."""

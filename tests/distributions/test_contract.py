@@ -77,9 +77,7 @@ def test_types(name, case):
 def test_masked_nan_does_not_count():
     dist = Normal(np.zeros(3), 1.0).mask(np.array([True, False, True]))
     assert dist.log_prob(np.array([0.0, NAN, 0.0])) == pytest.approx(2 * stats.norm.logpdf(0))
-    assert dist.mask(np.array([False, True, True])).log_prob(np.zeros(3)) == pytest.approx(
-        stats.norm.logpdf(0)
-    )
+    assert dist.mask(np.array([False, True, True])).log_prob(np.zeros(3)) == pytest.approx(stats.norm.logpdf(0))
 
 
 def test_symbolic_mask_makes_the_result_symbolic():
@@ -108,9 +106,7 @@ def test_support_tables_of_several_units():
     assert len({tuple(row) for row in dist.support_table()}) == 9
     table = OneHotCategorical(np.ones((2, 3)) / 3).support_table()
     assert table.shape == (9, 2, 3) and (table.sum(-1) == 1).all()
-    assert np.exp(
-        Bernoulli([0.2, 0.7, 0.4]).log_prob(Bernoulli([0.5] * 3).support_table())
-    ).sum() == pytest.approx(1)
+    assert np.exp(Bernoulli([0.2, 0.7, 0.4]).log_prob(Bernoulli([0.5] * 3).support_table())).sum() == pytest.approx(1)
     assert Bernoulli(0.5).support_table().shape == (2,)
     assert Normal(0, 1).support_size() == INF
     with pytest.raises(ModelError, match="finite support"):

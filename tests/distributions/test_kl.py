@@ -50,9 +50,7 @@ def by_definition(p, q, ends):
     return integrate.quad(integrand, *ends, limit=400, points=(0.3,))[0]
 
 
-@pytest.mark.parametrize(
-    ("p", "q", "ends"), PAIRS, ids=[f"{type(p).__name__}{i}" for i, (p, *_) in enumerate(PAIRS)]
-)
+@pytest.mark.parametrize(("p", "q", "ends"), PAIRS, ids=[f"{type(p).__name__}{i}" for i, (p, *_) in enumerate(PAIRS)])
 def test_against_the_definition(p, q, ends):
     assert kl(p, q) == pytest.approx(by_definition(p, q, ends), rel=1e-7)
     assert kl(p, p) == pytest.approx(0.0, abs=1e-14)

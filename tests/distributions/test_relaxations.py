@@ -87,9 +87,7 @@ def test_conditional_path_agrees_with_differences():
     logits = leaf("logits", (3,))
     dist = OneHotCategorical(logits=logits)
     v = ops.const([0.2, 0.9, 0.4])
-    out = ops.reduce_sum(
-        ops.mul(dist.relax_given(ops.const(0.7), ops.const([0.0, 1.0, 0.0]), v), [1.0, 2.0, 5.0])
-    )
+    out = ops.reduce_sum(ops.mul(dist.relax_given(ops.const(0.7), ops.const([0.0, 1.0, 0.0]), v), [1.0, 2.0, 5.0]))
     at = np.array([0.3, -0.4, 1.1])
     (grad,) = values_of(gradient(out, [logits]), logits=at)
     for i in range(3):

@@ -93,9 +93,7 @@ SUPPORTS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("node", "wanted"), SUPPORTS, ids=[f"{n.op}-{i}" for i, (n, _) in enumerate(SUPPORTS)]
-)
+@pytest.mark.parametrize(("node", "wanted"), SUPPORTS, ids=[f"{n.op}-{i}" for i, (n, _) in enumerate(SUPPORTS)])
 def test_support_of(node, wanted):
     assert support_of(node) is wanted
 

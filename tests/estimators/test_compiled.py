@@ -10,7 +10,18 @@ import pytest
 
 import ppl
 from ppl.compiler.variants import build_gradient, build_value
-from ppl.estimators import Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
+from ppl.estimators import (
+    ARM,
+    CategoricalDisARM,
+    DisARM,
+    Enumerate,
+    MeasureValued,
+    Pathwise,
+    Rebar,
+    Relaxed,
+    ScoreFunction,
+    StraightThrough,
+)  # fmt: skip
 from ppl.ir.interpret import evaluate
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import Graph, make_env
@@ -50,9 +61,22 @@ CASES = {
     "normal bound": Case("elbo_normal_sampled", hyper={"beta": 0.7}),
     "marginal mixture": Case("likelihood_mixture", {"g": MOVING_AVERAGE}),
     "relaxed and uniform": Case("uniform", particles=3),
+    "disarm": Case("layer", DisARM(), particles=2),
+    "disarm of a belief network": Case("elbo_sbn", DisARM()),
+    "disarm of saturating units": Case("binary_units_uniform", DisARM()),
+    "two disarm layers": Case("two_layers", DisARM(), particles=2),
+    "rebar above arm": Case("two_layers", {"b1": Rebar(), "b2": ARM()}, {"b1/eta": 0.6}),
+    "arm of probabilities": Case("bernoulli_probs", ARM()),
+    "one-hot disarm": Case("one_hot_pair", {"x": CategoricalDisARM(), "b": DisARM()}, particles=2),
+    "lookup disarm": Case("categorical", CategoricalDisARM()),
+    "measure-valued normal": Case("normal_chain", MeasureValued()),
+    "measure-valued exponential": Case("exponential", MeasureValued(), particles=2),
+    "measure-valued classes": Case("one_hot_pair", MeasureValued()),
+    "measure-valued lookup": Case("categorical", MeasureValued()),
+    "measure-valued mixture": Case("normal_between", {"b": DisARM(), "z": MeasureValued(), "c": MeasureValued()}),
 }  # fmt: skip
-SINGLE = ["rebar", "bernoulli, normal, bernoulli", "belief network"]
-VALUES = ["two rebar layers", "global and rows", "enumerated global"]
+SINGLE = ["rebar", "bernoulli, normal, bernoulli", "belief network", "disarm of a belief network", "one-hot disarm"]
+VALUES = ["two rebar layers", "global and rows", "enumerated global", "two disarm layers", "one-hot disarm"]
 
 
 def _program(case: Case, dtype: str):

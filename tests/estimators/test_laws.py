@@ -12,7 +12,19 @@ import ppl
 from ppl import Bernoulli, Normal
 from ppl.compiler.variants import build_gradient
 from ppl.errors import EstimatorError
-from ppl.estimators import REGISTRY, Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
+from ppl.estimators import (
+    ARM,
+    REGISTRY,
+    CategoricalDisARM,
+    DisARM,
+    Enumerate,
+    MeasureValued,
+    Pathwise,
+    Rebar,
+    Relaxed,
+    ScoreFunction,
+    StraightThrough,
+)  # fmt: skip
 from ppl.estimators.none import NotNeeded
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import Graph, Sampler, arrays, assert_matches, assert_unbiased
@@ -23,6 +35,10 @@ UNBIASED = {
     "pathwise": (Pathwise(), {}, {}),
     "rebar": (Rebar(), {"eta": 0.6}, {}),
     "rebar-sharp": (Rebar(temperature=0.35, eta=0.8, adapt_eta=False), {}, {}),
+    "disarm": (DisARM(), {}, {}),
+    "arm": (ARM(), {}, {}),
+    "categorical-disarm": (CategoricalDisARM(), {}, {}),
+    "measure-valued": (MeasureValued(), {}, {}),
     "score": (ScoreFunction(), {}, {}),
     "score-moving-average": (ScoreFunction("moving_average"), {"baseline": 0.37}, {}),
     "score-leave-one-out": (ScoreFunction("leave_one_out"), {}, {"particles": 2}),
@@ -169,6 +185,10 @@ MIXED = {
     "enumerate, score, rebar": {"b": Enumerate(), "z": ScoreFunction(), "c": Rebar()},
     "rebar, pathwise, enumerate": {"b": Rebar(), "z": Pathwise(), "c": Enumerate()},
     "rebar, score, enumerate": {"b": Rebar(), "z": ScoreFunction("moving_average"), "c": Enumerate()},
+    "rebar, measure-valued, disarm": {"b": Rebar(), "z": MeasureValued(), "c": DisARM()},
+    "disarm, pathwise, rebar": {"b": DisARM(), "z": Pathwise(), "c": Rebar()},
+    "arm, measure-valued, enumerate": {"b": ARM(), "z": MeasureValued(), "c": Enumerate()},
+    "measure-valued, score, arm": {"b": MeasureValued(), "z": ScoreFunction(), "c": ARM()},
 }
 
 
@@ -351,7 +371,7 @@ def test_stop_gradient_cuts_the_downstream_cost_for_every_estimator():
 
     p = 1 / (1 + np.exp(-0.3))
     exact = arrays(a=p * (1 - p) * 0.4, t=5 * p)
-    for estimator in (ScoreFunction(), Rebar(), Enumerate()):
+    for estimator in (ScoreFunction(), Rebar(), Enumerate(), DisARM(), ARM(), MeasureValued()):
         assert_matches(Sampler(Graph(model, arrays(a=0.3, t=0.6)), {"b": estimator}), (None, exact))
 
 
@@ -367,7 +387,8 @@ def test_saturated_units_have_finite_gradients():
 
     params = arrays(**{"y/0.weight": [[4.0, -4.0]], "y/0.bias": [0.0, 0.0]})
     graph = Graph(model, params, (np.array([[1.0], [-1.0], [0.05]]),))
-    for estimator in (ScoreFunction(), Rebar(), Enumerate(), StraightThrough(), Relaxed()):
+    unbiased = (ScoreFunction(), Rebar(), Enumerate(), DisARM(), ARM(), MeasureValued())
+    for estimator in (*unbiased, StraightThrough(), Relaxed()):
         losses, grads = Sampler(graph, {"y/0": estimator})(200, seed=1)
         assert np.all(np.isfinite(losses)), estimator.label
         assert all(np.all(np.isfinite(g)) for g in grads.values()), estimator.label
@@ -430,7 +451,7 @@ def test_the_density_that_is_sampled_is_the_whole_one_also_under_a_mask(particle
         return sum(w * (i + 2 * j - 0.7) ** 2 for (i, j), w in weights.items())
 
     graph = Graph(model, arrays(a=[0.3, -0.6]), loss=loss)
-    for estimator in (ScoreFunction(), Rebar(), Enumerate()):
+    for estimator in (ScoreFunction(), Rebar(), Enumerate(), DisARM(), MeasureValued()):
         assert_unbiased(graph, {"b": estimator}, particles=particles)
 
 

@@ -73,9 +73,7 @@ def environment(compiled: Any, graph: Graph) -> dict[str, Any]:
     return {"inputs": inputs, "sizes": bound.rows, "scales": bound.scales, "total_rows": bound.totals}
 
 
-def make_env(
-    compiled: Any, graph: Graph, variant: Any, aux: Mapping[str, float] | None = None, **kw: Any
-) -> Env:
+def make_env(compiled: Any, graph: Graph, variant: Any, aux: Mapping[str, float] | None = None, **kw: Any) -> Env:
     """The environment of one evaluation of `variant` (no repeats)."""
     fields = environment(compiled, graph)
     sizes = {**fields["sizes"], "particles": graph.particles, **kw.pop("sizes", {})}
@@ -98,18 +96,14 @@ class Sampler:
         assert not unknown, f"no auxiliary {unknown}, there are {sorted(self.variant.aux_init)}"
         self.aux = dict(aux or {})
 
-    def __call__(
-        self, repeats: int, seed: int, step: int = 0, chunk: int = 40_000
-    ) -> tuple[np.ndarray, Params]:
+    def __call__(self, repeats: int, seed: int, step: int = 0, chunk: int = 40_000) -> tuple[np.ndarray, Params]:
         """Losses (repeats,) and gradients {name: (repeats, *shape)}."""
         losses: list[np.ndarray] = []
         grads: dict[str, list[np.ndarray]] = {name: [] for name in self.variant.grads}
         for k, start in enumerate(range(0, repeats, chunk)):
             n = min(chunk, repeats - start)
             sizes = {"repeats": n, "particles": self.particles}
-            env = make_env(
-                self.compiled, self.graph, self.variant, self.aux, sizes=sizes, seed=seed, step=step + k
-            )
+            env = make_env(self.compiled, self.graph, self.variant, self.aux, sizes=sizes, seed=seed, step=step + k)
             loss, *found = evaluate([self.variant.scalars["loss"], *self.variant.grads.values()], env)
             losses.append(np.broadcast_to(loss, (n,)))
             for name, g in zip(self.variant.grads, found, strict=True):

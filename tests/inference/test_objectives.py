@@ -27,9 +27,7 @@ def evaluate_all(graph: Graph, seed: int = 0, estimators="auto", build=build_gra
     env = make_env(compiled, graph, variant, seed=seed)
     found = evaluate([*variant.scalars.values(), *variant.grads.values()], env)
     n = len(variant.scalars)
-    return dict(zip(variant.scalars, found[:n], strict=True)), dict(
-        zip(variant.grads, found[n:], strict=True)
-    )
+    return dict(zip(variant.scalars, found[:n], strict=True)), dict(zip(variant.grads, found[n:], strict=True))
 
 
 def objective_error(objective, *data):

@@ -24,17 +24,13 @@ def draw(axes, shape, **env):
 
 
 def test_noise_element_is_row_then_particle_then_column():
-    u = draw(
-        (DATA, PARTICLES), (2, 5), sizes={"data": 3, "particles": 4}, rows={"data": np.array([7, 100, 3])}
-    )
+    u = draw((DATA, PARTICLES), (2, 5), sizes={"data": 3, "particles": 4}, rows={"data": np.array([7, 100, 3])})
     assert u.shape == (3, 4, 2, 5)
     for i, row in enumerate((7, 100, 3)):
         for particle in range(4):
             for column in range(10):
                 element = (row * 4 + particle) * 10 + column
-                assert u[i, particle, column // 5, column % 5] == noise.uniforms(
-                    element, KEY, 0, 9, 1, np.float64
-                )
+                assert u[i, particle, column // 5, column % 5] == noise.uniforms(element, KEY, 0, 9, 1, np.float64)
 
 
 def test_noise_of_a_subset_of_rows_is_the_same_noise():

@@ -87,9 +87,7 @@ class Grower:
     def expand(self):
         x = self.pick()
         lead = self.some((2, 3))[:1]
-        return ops.expand(
-            x, (*x.type.axes, *self.some(a for a in AXES if a not in x.type.axes)), lead + x.type.shape
-        )
+        return ops.expand(x, (*x.type.axes, *self.some(a for a in AXES if a not in x.type.axes)), lead + x.type.shape)
 
     def reduce(self):
         x = self.pick()
@@ -107,9 +105,7 @@ class Grower:
         if kind == 1:
             return ops.reshape(x, self.among(((x.type.event_size,), (1, *x.type.shape), (*x.type.shape, 1))))
         if kind == 2:
-            return ops.window(
-                x, tuple((n - 1, n, -1) if self.rng.random() < 0.5 else (0, 1, 1) for n in x.type.shape)
-            )
+            return ops.window(x, tuple((n - 1, n, -1) if self.rng.random() < 0.5 else (0, 1, 1) for n in x.type.shape))
         if kind == 3:
             return make(
                 "pad",

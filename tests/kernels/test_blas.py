@@ -39,9 +39,7 @@ def test_gemm(dtype, ta, tb, m, n, k, alpha, beta):
     left = a[:, :m].T if ta else a[:, :k]
     right = b[:, :k].T if tb else b[:, :n]
     want[:, :n] = alpha * (left.astype(np.float64) @ right) + beta * want[:, :n]
-    GEMM[dtype](
-        ta, tb, m, n, k, alpha, a.ravel(), a.shape[1], b.ravel(), b.shape[1], beta, c.ravel(), c.shape[1]
-    )
+    GEMM[dtype](ta, tb, m, n, k, alpha, a.ravel(), a.shape[1], b.ravel(), b.shape[1], beta, c.ravel(), c.shape[1])
     # rounding of a sum of k products of normals
     np.testing.assert_allclose(c, want, rtol=0, atol=20 * np.finfo(dtype).eps * (k + 1))
 

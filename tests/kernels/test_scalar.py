@@ -42,18 +42,14 @@ def test_edges(module, name):
 def test_subnormal_logarithm(module):
     dtype = MODULES[module][1]
     x = np.array([np.finfo(dtype).smallest_subnormal, np.finfo(dtype).tiny / 3], dtype)
-    np.testing.assert_allclose(
-        apply(module, "log", x), np.log(x.astype(np.longdouble)).astype(dtype), rtol=1e-6
-    )
+    np.testing.assert_allclose(apply(module, "log", x), np.log(x.astype(np.longdouble)).astype(dtype), rtol=1e-6)
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_power(module):
     functions, dtype = MODULES[module]
     rng = np.random.default_rng(0)
-    for x, y in zip(
-        rng.uniform(0.01, 20, 200).astype(dtype), rng.uniform(-5, 5, 200).astype(dtype), strict=True
-    ):
+    for x, y in zip(rng.uniform(0.01, 20, 200).astype(dtype), rng.uniform(-5, 5, 200).astype(dtype), strict=True):
         want = np.float64(x) ** np.float64(y)
         bound = (3 + abs(y * np.log(x))) * np.finfo(dtype).eps
         assert abs(functions.power(x, y) / want - 1) <= bound

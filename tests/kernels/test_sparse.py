@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from ppl.kernels.cpu.checks import count_inside
-from ppl.kernels.cpu.sparse import DENSE, data_gemm_f32, data_gemm_f64
+from ppl.kernels.cpu.sparse import SPARSE, data_gemm_f32, data_gemm_f64
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("density", [0.0, 0.1, DENSE, 0.6, 1.0])
+@pytest.mark.parametrize("density", [0.0, 0.1, 1 / SPARSE, 0.6, 1.0])
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 def test_data_gemm_is_the_product(dtype, density, transposed, beta):

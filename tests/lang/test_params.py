@@ -58,9 +58,7 @@ def test_constraint_round_trip(name, value):
     ],
 )
 def test_init_outside_the_constraint(name, value, message):
-    with pytest.raises(
-        ModelError, match=rf"param 'w': '{name}' takes .*{message}[\s\S]*at test_params.py:\d+"
-    ):
+    with pytest.raises(ModelError, match=rf"param 'w': '{name}' takes .*{message}[\s\S]*at test_params.py:\d+"):
         trace(lambda: ppl.param("w", value, constraint=name))
 
 
@@ -83,9 +81,7 @@ def check(kind, message, function):
 
 
 def test_errors():
-    check(
-        ShapeError, r"init of shape \(3,\) does not fit shape \(2,\)", lambda: ppl.param("w", np.zeros(3), 2)
-    )
+    check(ShapeError, r"init of shape \(3,\) does not fit shape \(2,\)", lambda: ppl.param("w", np.zeros(3), 2))
     check(ModelError, "an initialiser needs shape=", lambda: ppl.param("w", ppl.init.zeros()))
     check(
         ModelError,

@@ -28,9 +28,7 @@ def test_runtime_plate_over_arguments():
     assert t.plates == {"data": axis} and t.inputs["x"].plate == axis and t.inputs["x"].shape == (3,)
     assert t.sites["z"].axes == (axis,) and t.returned.plates == (axis,)
     assert list(t.arguments) == ["x", "y"] and t.arguments["y"].ir_dtype == "int"
-    (out,) = evaluate(
-        [t.sites["z"].dist.params["loc"]], Env(inputs={"x": X, "y": np.arange(4)}, sizes={"data": 4})
-    )
+    (out,) = evaluate([t.sites["z"].dist.params["loc"]], Env(inputs={"x": X, "y": np.arange(4)}, sizes={"data": 4}))
     np.testing.assert_array_equal(out, X.sum(1) + np.arange(4))
 
 

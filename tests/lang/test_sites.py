@@ -138,9 +138,7 @@ def test_cost():
 
     t = trace(in_plate, x=np.zeros(4))
     assert [c.node.type.dtype for c in t.costs.values()] == ["float", "float"]
-    assert (
-        [a.name for a in t.costs["one"].node.type.axes] == ["data"] == [a.name for a in t.costs["one"].axes]
-    )
+    assert [a.name for a in t.costs["one"].node.type.axes] == ["data"] == [a.name for a in t.costs["one"].axes]
 
 
 def test_deterministic_and_stop_gradient():

@@ -113,9 +113,7 @@ class FlatOptimizer(ABC):
         """State for `params`, a dict of arrays of one dtype."""
         return self._start(_join(params, _layout(params)))
 
-    def update(
-        self, grads: Params, opt_state: Opt, params: Params | None = None
-    ) -> tuple[dict[str, np.ndarray], Opt]:
+    def update(self, grads: Params, opt_state: Opt, params: Params | None = None) -> tuple[dict[str, np.ndarray], Opt]:
         """Updates to be added to the parameters, by name, and the new state.
 
         Parameters

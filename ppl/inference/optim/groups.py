@@ -71,9 +71,7 @@ def _resolve(globs: tuple[str, ...], layout: Layout) -> Resolved:
     owner = {name: next((g for g in globs if fnmatchcase(name, g)), None) for name in names}
     lost = [name for name in names if owner[name] is None]
     if lost:
-        raise OptionError(
-            f"no optimizer group matches {lost}: add '*': optimizer, or '*': None to freeze the rest"
-        )
+        raise OptionError(f"no optimizer group matches {lost}: add '*': optimizer, or '*': None to freeze the rest")
     idle = [g for g in globs if not any(fnmatchcase(name, g) for name in names)]
     if idle:
         raise OptionError(f"optimizer groups {idle} match no parameter; the program has {names}")

@@ -41,9 +41,7 @@ def linear(start: float, end: float, steps: int) -> Schedule:
     """From `start` at step 0 in a straight line to `end` at step `steps`, and `end` from there on."""
     _finite("linear", start=start, end=end)
     _at_least_one("linear", steps)
-    return Schedule(
-        f"linear({start}, {end}, {steps})", lambda step: start + (end - start) * min(step / steps, 1.0)
-    )
+    return Schedule(f"linear({start}, {end}, {steps})", lambda step: start + (end - start) * min(step / steps, 1.0))
 
 
 def cosine(start: float, end: float, steps: int) -> Schedule:
@@ -75,16 +73,12 @@ def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
     """`values[0]` before step `boundaries[0]`, `values[i]` from step `boundaries[i - 1]` on."""
     edges, levels = tuple(boundaries), tuple(float(v) for v in values)
     if len(levels) != len(edges) + 1:
-        raise OptionError(
-            f"piecewise: {len(edges)} boundaries separate {len(edges) + 1} values, not {len(levels)}"
-        )
+        raise OptionError(f"piecewise: {len(edges)} boundaries separate {len(edges) + 1} values, not {len(levels)}")
     if any(b <= a for a, b in itertools.pairwise(edges)):
         raise OptionError(f"piecewise: boundaries must increase, not {list(edges)}")
     for level in levels:
         _finite("piecewise", value=level)
-    return Schedule(
-        f"piecewise({list(edges)}, {list(levels)})", lambda step: levels[bisect.bisect_right(edges, step)]
-    )
+    return Schedule(f"piecewise({list(edges)}, {list(levels)})", lambda step: levels[bisect.bisect_right(edges, step)])
 
 
 def robbins_monro(a: float, b: float = 1.0, power: float = 1.0) -> Schedule:

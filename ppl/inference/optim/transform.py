@@ -33,9 +33,7 @@ def as_transform(optimizer: Any) -> Transform:
     if isinstance(optimizer, Mapping):
         return Groups({glob: None if o is None else as_transform(o) for glob, o in optimizer.items()})
     if isinstance(optimizer, type):
-        raise OptionError(
-            f"optimizer={optimizer.__name__} is a class: make one, as in {optimizer.__name__}(1e-3)"
-        )
+        raise OptionError(f"optimizer={optimizer.__name__} is a class: make one, as in {optimizer.__name__}(1e-3)")
     if isinstance(optimizer, Optimizer):
         return External(optimizer)
     raise OptionError(

@@ -77,11 +77,7 @@ def sum_private_labels(n: Node) -> Node | None:
         if dims:
             args[i] = summed(args[i], (), dims)
             labels[i] = "".join(c for d, c in enumerate(mine) if d not in dims)
-    return (
-        _with(n, *args, a=labels[0], b=labels[1])
-        if args[0] is not n.args[0] or args[1] is not n.args[1]
-        else None
-    )
+    return _with(n, *args, a=labels[0], b=labels[1]) if args[0] is not n.args[0] or args[1] is not n.args[1] else None
 
 
 def contract_of_transpose(n: Node) -> Node | None:

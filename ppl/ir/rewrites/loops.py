@@ -26,9 +26,7 @@ def merge_loops(outputs: Sequence[Node]) -> list[Node]:
             ys[loop.attrs["body"].ys[i - n]] = None
     if not groups:
         return list(outputs)
-    return rebuild(
-        outputs, lambda node, args: _read(node, args, groups) if node.op == "get" else remake(node, args)
-    )
+    return rebuild(outputs, lambda node, args: _read(node, args, groups) if node.op == "get" else remake(node, args))
 
 
 def _recurrence(loop: Node) -> tuple:

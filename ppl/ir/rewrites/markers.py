@@ -15,9 +15,7 @@ def _erase(n: Node, args: tuple[Node, ...]) -> Node:
     if n.op == "expand" and n.attrs["live"] is not None:
         return make("expand", *args, axes=n.attrs["axes"], shape=n.attrs["shape"], live=None)
     if n.op == "route" and not all(n.attrs["live"]):
-        return make(
-            "route", *args, to=n.attrs["to"], terms=n.attrs["terms"], live=(True,) * len(n.attrs["live"])
-        )
+        return make("route", *args, to=n.attrs["to"], terms=n.attrs["terms"], live=(True,) * len(n.attrs["live"]))
     return map_body(n, args, erase_markers) if n.op == "loop" else remake(n, args)
 
 

@@ -14,9 +14,7 @@ def trivial_view(n: Node) -> Node | None:
     elif n.op == "transpose":
         same = n.attrs["perm"] == tuple(range(len(x.type.shape)))
     else:
-        same = all(
-            w[:2] == (0, m) and w[2] == 1 for w, m in zip(n.attrs["window"], x.type.shape, strict=True)
-        )
+        same = all(w[:2] == (0, m) and w[2] == 1 for w, m in zip(n.attrs["window"], x.type.shape, strict=True))
     return x if same else None
 
 
