@@ -32,9 +32,11 @@ from ppl.distributions import (
 )
 from ppl.graph.draw import draw
 from ppl.inference import optim
+from ppl.inference.diagnose import compare
 from ppl.inference.elbo import elbo
 from ppl.inference.fit import Fit, fit
 from ppl.inference.likelihood import likelihood
+from ppl.inference.tune import tune
 from ppl.lang import (
     Model,
     Value,
@@ -94,6 +96,7 @@ __all__ = [
     "Uniform",
     "Value",
     "collect",
+    "compare",
     "compile",
     "constant",
     "cost",
@@ -129,4 +132,5 @@ __all__ = [
     "softplus",
     "spec",
     "stop_gradient",
+    "tune",
 ]

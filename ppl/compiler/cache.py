@@ -6,15 +6,19 @@ rewritten, because Numba recognises a source by its time stamp and size.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import importlib.util
+import itertools
 import os
+import shutil
 import stat
 import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,14 +35,27 @@ def folder() -> Path:
     return path
 
 
+@cache
+def _temporary() -> Path:
+    path = tempfile.mkdtemp(prefix="ppl")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return Path(path)
+
+
+_numbers = itertools.count()
 _lock = threading.RLock()  # another thread must not see a module before it has been executed
 
 
 def load(source: str, injected: Mapping[str, Any] | None = None) -> ModuleType:
-    """Import emitted `source`; `injected` globals (functions without an importable name) exclude it from the cache."""
+    """Import emitted `source`; `injected` globals (functions without an importable name) exclude it from the cache.
+
+    Machine code that calls an injected function is of no use to another process, nor to another function under the same
+    name, so such a module gets a name of its own, in a folder that is removed at exit.
+    """
     from ppl.kernels.config import kernels_version
 
-    digest = hashlib.blake2b((source + kernels_version()).encode(), digest_size=16).hexdigest()
+    own = f"{next(_numbers)}" if injected else ""
+    digest = hashlib.blake2b((source + kernels_version() + own).encode(), digest_size=16).hexdigest()
     name = f"ppl_program_{digest}"
     with _lock:
         if not injected and name in sys.modules:
@@ -47,7 +64,7 @@ def load(source: str, injected: Mapping[str, Any] | None = None) -> ModuleType:
 
 
 def _import(name: str, source: str, injected: Mapping[str, Any] | None) -> ModuleType:
-    path = folder() / f"{name}.py"
+    path = (_temporary() if injected else folder()) / f"{name}.py"
     if not path.exists():
         _write(path, source)
     spec = importlib.util.spec_from_file_location(name, path)

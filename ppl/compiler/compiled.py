@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.compiler.bind import Binder
+from ppl.compiler.measured import record
 from ppl.compiler.plan import Plan, make_plan
+from ppl.compiler.second_order import VECTOR, build_hvp
 from ppl.compiler.state import Layout, State
 from ppl.compiler.variants import Variant, build_gradient, build_rows, build_sample, build_value
 from ppl.errors import DataError
@@ -42,6 +44,7 @@ class Compiled:
         self.plan: Plan = make_plan(
             self.graph, settings.estimators, settings.allow_bias, settings.particles, settings.max_copies
         )
+        record(self.plan, settings.measured)
         self.binder = Binder(trace, arguments, np.dtype(settings.dtype))
         self.layout = Layout(tuple((p.name, p.raw_shape) for p in trace.params.values()))
         self._variants: dict[VariantKey, Variant] = {}
@@ -71,7 +74,7 @@ class Compiled:
         return self.aux_layout.join(self.variant("gradient").initial_aux(seed), self.settings.dtype)
 
     def variant(self, key: str, sites: Sequence[str] = (), particles: int | None = None) -> Variant:
-        """The IR of one variant ("gradient", "value", "rows", "sample", "repeats").
+        """The IR of one variant ("gradient", "value", "rows", "sample", "repeats", "hvp").
 
         `particles` fixes the number of particles of "gradient" or "value"; None leaves it to run time.
         """
@@ -91,6 +94,7 @@ class Compiled:
             "value": lambda: build_value(self.graph, plan, particles=particles),
             "rows": lambda: build_rows(self.graph, plan),
             "sample": lambda: build_sample(self.graph, sites),
+            "hvp": lambda: build_hvp(self.graph, plan),
         }
         return builders[key]()
 
@@ -133,12 +137,17 @@ class Compiled:
 
         variant = self.variant(key, sites, particles)
         inputs = tuple((i.name, i.node.type) for i in self.binder.inputs)
+        scalars, grads, arrays = dict(variant.scalars), dict(variant.grads), dict(variant.arrays)
+        if key == "repeats":  # every repeat has a loss and a gradient of its own
+            arrays = {"loss": scalars["loss"], **{f"grad {name}": g for name, g in grads.items()}}
+            scalars, grads = {}, {}
+        vectors = tuple((VECTOR + name, shape) for name, shape in self.layout.shapes) if key == "hvp" else ()
         return Request(
-            scalars=tuple(variant.scalars.items()),
-            grads=tuple(variant.grads.items()),
+            scalars=tuple(scalars.items()),
+            grads=tuple(grads.items()),
             aux=tuple(variant.aux.items()),
-            arrays=tuple(variant.arrays.items()),
-            params=self.layout.shapes,
+            arrays=tuple(arrays.items()),
+            params=(*self.layout.shapes, *vectors),
             aux_layout=self.aux_layout.shapes,
             hypers=self.hypers,
             inputs=inputs,

@@ -7,10 +7,11 @@ choice and of every rejection. Pins (`sample(estimator=)`) come before the `esti
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ppl.compiler.measured import Measured
 from ppl.errors import EstimatorError
 from ppl.estimators import (
     ARM,
@@ -92,6 +93,7 @@ class Plan:
     particles: int
     regions: int | None = None
     notes: list[str] = field(default_factory=list)
+    measured: dict[str, Sequence[Measured]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Choice:
         return self.choices[name]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ppl.compiler.compiled import Compiled, signature
+from ppl.compiler.measured import Measured
 from ppl.compiler.plan import Requested
 from ppl.compiler.state import State
 from ppl.errors import DataError
@@ -28,6 +29,7 @@ class Settings:
     max_copies: int
     dtype: str
     target: str
+    measured: Mapping[str, Sequence[Measured]] = field(default_factory=dict)
 
 
 class Prepared:

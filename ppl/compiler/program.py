@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.compiler.compiled import Compiled
+from ppl.compiler.diagnosis import Diagnosing
 from ppl.compiler.embedding import Embedding, site_names
 from ppl.compiler.inspection import Inspection
 from ppl.compiler.plan import Requested
@@ -65,7 +66,7 @@ def compile(
     return program
 
 
-class Program(Inspection, Embedding):
+class Program(Inspection, Embedding, Diagnosing):
     """A compiled model. All methods are pure: state and data in, fresh arrays out."""
 
     def value(

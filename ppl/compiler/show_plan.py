@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ppl.compiler.measured import measured_table
+
 if TYPE_CHECKING:
     from ppl.compiler.plan import Plan
 
@@ -27,6 +29,8 @@ def render(plan: Plan, width: int = 110) -> str:
         _line(console, f"    costs downstream: {', '.join(c.costs) or 'none'}")
         for label, why in c.rejected:
             _line(console, f"    not {label}: {why}")
+        if c.name in plan.measured:
+            console.print(measured_table(plan.measured[c.name], c.estimator.label))
     counts = [f"{plan.copies} {'copy' if plan.copies == 1 else 'copies'} of the downstream computation"]
     counts.append(f"{plan.particles} particle{'s' if plan.particles > 1 else ''}")
     if plan.regions is not None:

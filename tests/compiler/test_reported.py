@@ -1,5 +1,8 @@
 """Bugs found by using the package: each a minimal reproduction that failed before it was mended."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -49,3 +52,26 @@ def test_a_small_program_without_plates_samples_two_sites():
     assert one["a"].shape == () and two["b"].shape == (2,)
     assert np.array_equal(one["a"], program.sample(state, particles=1)["a"][0])
     assert np.isclose(one["a"] + one["b"], program.value(state))
+
+
+def test_functions_without_an_importable_name_run_in_a_second_process(tmp_path):
+    """Numba's disk cache held the first process's function, and failed with "No module named '<dynamic>'"."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import numba, ppl\n"
+        "def main():\n"
+        "    @numba.njit\n"
+        "    def square(x):\n"
+        "        return x * x\n"
+        "    @ppl.model\n"
+        "    def model():\n"
+        "        z = ppl.sample('z', ppl.Normal(ppl.param('theta', 0.37), 1.0))\n"
+        "        ppl.cost('c', ppl.external(square, z))\n"
+        "    p = ppl.compile(model)\n"
+        "    print(p.value(p.init(0), particles=200))\n"
+        "main()\n"
+    )
+    environment = {**os.environ, "PPL_CACHE_DIR": str(tmp_path / "cache")}
+    runs = [subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment) for _ in "ab"]
+    assert [r.returncode for r in runs] == [0, 0], runs[1].stderr
+    assert runs[0].stdout == runs[1].stdout != ""

@@ -1,0 +1,210 @@
+"""Diagnosis of one program's gradient, and several programs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ppl.compiler.state import State
+from ppl.errors import DataError, OptionError
+from ppl.inference.repeats import Gradient, Moments, Repeats, seconds_per_step
+from ppl.inference.tables import number, render, seconds
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Gradient statistics per parameter: prints as a table, indexes as data (`diagnosis["logit"].trace`).
+
+    Attributes
+    ----------
+    parameters : parameter name to its `Gradient` (mean, variance, standard_error, trace, trace_error, snr).
+    total : the same of the whole gradient.
+    loss, loss_error : mean loss and its standard error.
+    seconds : median seconds of one `program.step` (None where it was not timed).
+    repeats, particles, backend : how it was measured.
+    """
+
+    parameters: dict[str, Gradient]
+    total: Gradient
+    loss: float
+    loss_error: float
+    seconds: float | None
+    repeats: int
+    particles: int
+    backend: str
+
+    def __getitem__(self, name: str) -> Gradient:
+        return self.parameters[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.parameters)
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def __str__(self) -> str:
+        rows = [_cells(name, g) for name, g in self.parameters.items()]
+        rows += [_cells("all", self.total)] if len(self) > 1 else []
+        notes = [f"loss {number(self.loss, self.loss_error)}"]
+        notes += [] if self.seconds is None else [f"{seconds(self.seconds)} per step"]
+        particles = f"{self.particles} particle{'s' if self.particles > 1 else ''}"
+        notes.append(f"{self.repeats} repeats, {particles}, {self.backend}")
+        columns = ("parameter", "‖mean‖", "standard error", "variance (trace)", "signal/noise")
+        return render(columns, rows, [", ".join(notes)])
+
+    __repr__ = __str__
+
+
+def _norm(x: Any) -> float:
+    return float((x**2).sum()) ** 0.5
+
+
+def _cells(name: str, g: Gradient) -> tuple[str, ...]:
+    variance = number(g.trace, g.trace_error)
+    return name, number(_norm(g.mean)), number(_norm(g.standard_error)), variance, number(g.snr)
+
+
+def diagnose(
+    program: Any,
+    state: State,
+    data: Sequence[Any],
+    repeats: int = 1000,
+    particles: int | None = None,
+    seed: int | None = None,
+    total_rows: Any = None,
+    rows: Any = None,
+    hyper: Any = None,
+    timing: bool = True,
+    backend: str = "auto",
+) -> Diagnosis:
+    """See `Program.diagnose`."""
+    if repeats < 2:
+        raise OptionError(f"repeats must be at least 2, not {repeats}")
+    options = {"particles": particles, "total_rows": total_rows, "rows": rows, "hyper": hyper}
+    source = Repeats(program, state, data, backend=backend, **options)
+    moments = Moments()
+    for chunk in source(repeats, seed):
+        moments.add(chunk)
+    loss = moments.gradient("loss")
+    return Diagnosis(
+        {name: moments.gradient(f"grad {name}") for name in moments.parameters},
+        moments.total(),
+        float(loss.mean),
+        float(loss.standard_error),
+        seconds_per_step(program, state, data, **options) if timing else None,
+        repeats,
+        source.particles,
+        source.used,
+    )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several programs side by side: prints as a table, indexes as data (`comparison["rebar"].total.trace`)."""
+
+    programs: dict[str, Diagnosis]
+
+    def __getitem__(self, label: str) -> Diagnosis:
+        return self.programs[label]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.programs)
+
+    def __len__(self) -> int:
+        return len(self.programs)
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """Variance × seconds per step: the variance left after one second of averaging. Less is better."""
+        return {label: d.total.trace * (d.seconds or 0.0) for label, d in self.programs.items()}
+
+    @property
+    def best(self) -> str:
+        """Label of the smallest variance × seconds."""
+        return min(self.cost, key=lambda label: self.cost[label])
+
+    def table(self) -> str:
+        """One row a program."""
+        rows = []
+        for label, d in self.programs.items():
+            variance = number(d.total.trace, d.total.trace_error)
+            cost = number(self.cost[label])
+            rows.append((label, variance, number(d.total.snr), seconds(d.seconds or 0.0), cost))
+        some = next(iter(self.programs.values()))
+        columns = ("program", "variance (trace)", "signal/noise", "time per step", "variance × seconds")
+        return render(columns, rows, [f"{some.repeats} repeats each; least variance × seconds: {self.best}"])
+
+    __str__ = table
+    __repr__ = table
+
+    def plot(self, ax: Any = None) -> Any:
+        """Variance against seconds per step on logarithmic axes; returns the matplotlib axes (needs matplotlib)."""
+        if ax is None:
+            from matplotlib import pyplot
+
+            ax = pyplot.subplots()[1]
+        for label, d in self.programs.items():
+            at = d.seconds or 0.0, d.total.trace
+            ax.errorbar(*at, yerr=d.total.trace_error, fmt="o", label=label)
+            ax.annotate(label, at, textcoords="offset points", xytext=(6, 4))
+        ax.set(xscale="log", xlabel="seconds per step", ylabel="variance of the gradient (trace)")
+        ax.set_yscale("log" if all(d.total.trace > 0 for d in self.programs.values()) else "symlog")
+        return ax
+
+
+def compare(
+    programs: Mapping[str, Any],
+    state: State,
+    *data: Any,
+    repeats: int = 1000,
+    particles: int | None = None,
+    seed: int | None = None,
+    total_rows: Any = None,
+    rows: Any = None,
+    hyper: Any = None,
+    warmup: int = 100,
+    backend: str = "auto",
+) -> Comparison:
+    """Measure several programs of one model at the same parameters and tabulate variance, time and their product.
+
+    Parameters
+    ----------
+    programs : label to program; all must have the parameters of `state`.
+    particles : for all of them; None means each program's own.
+    warmup : steps at fixed parameters that adapt baselines and control variates before measuring, for programs that
+        have them. Auxiliary values of `state` are kept where they fit the program and made anew where not.
+
+    The other parameters are those of `Program.diagnose`.
+    """
+    if not programs:
+        raise OptionError("compare takes at least one program: {label: program}")
+    options = {"particles": particles, "total_rows": total_rows, "rows": rows, "hyper": hyper}
+    found = {}
+    for label, program in programs.items():
+        own = warmed(program, state_for(program, state, data), data, warmup, **options)
+        found[label] = diagnose(
+            program, own, data, repeats=repeats, seed=state.seed if seed is None else seed, backend=backend, **options
+        )  # fmt: skip
+    return Comparison(found)
+
+
+def state_for(program: Any, state: State, data: Sequence[Any]) -> State:
+    """`state` with the auxiliary variables that `program` needs, and its dtype."""
+    compiled = program.prepare(*data)
+    if state._layouts[0] != compiled.layout:
+        raise DataError(f"the programs' parameters differ: {state} against {[n for n, _ in compiled.layout.shapes]}")
+    if state._layouts[1] == compiled.aux_layout and state._flat.dtype == compiled.binder.dtype:
+        return state
+    fresh = program.init(state.seed, *data)
+    return fresh.replace(params=state.params, step=state.step)
+
+
+def warmed(program: Any, state: State, data: Sequence[Any], steps: int, **options: Any) -> State:
+    """`state` after `steps` steps at fixed parameters, its step counter as it was; as it is without auxiliaries."""
+    if not state.aux:
+        return state
+    moved = state
+    for _ in range(steps):
+        _, _, moved = program.step(moved, *data, **options)
+    return moved.replace(step=state.step)

@@ -1,0 +1,179 @@
+"""Reference gradients that the estimators of a plan are checked against.
+
+Exact: every random node is summed over its finite support or integrated on a grid, as an enumeration axis whose
+weights carry the derivative. Otherwise: a large sample of leave-one-out score functions, with its standard error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import ndtr
+
+from ppl.compiler.expand import Expansion
+from ppl.compiler.state import State
+from ppl.compiler.variants import Variant, build_gradient
+from ppl.distributions.base import Distribution
+from ppl.errors import EstimatorError
+from ppl.estimators import Enumerate, NotNeeded, Pathwise, ScoreFunction
+from ppl.estimators.base import Estimator
+from ppl.estimators.enumerate import Marginalize
+from ppl.graph.stochastic import RandomNode, StochasticGraph
+from ppl.inference.repeats import Moments, Repeats, environment
+from ppl.ir import ops
+from ppl.ir.differentiate import gradient
+from ppl.ir.interpret import evaluate
+from ppl.ir.node import Node
+from ppl.ir.simplify import erase_markers, simplify
+from ppl.ir.types import Axis, Kind
+
+ENTRIES = 200_000
+"""Joint states times rows that an exact reference may take."""
+FINEST, COARSEST = 2001, 24
+"""Grid points per continuous unit, at most and at least."""
+CONVERGED = 1e-3
+"""Largest relative difference between a grid and one of three quarters as many points."""
+PARTICLES = 8
+
+
+class Reference(NamedTuple):
+    """Expected gradient per parameter, its standard error (of a quadrature: its error), and how it was found."""
+
+    grads: dict[str, np.ndarray]
+    errors: dict[str, np.ndarray]
+    method: str
+
+
+@dataclass(frozen=True)
+class Quadrature(Enumerate):
+    """The node integrated on a grid: sampling path at u = Φ(s), s equidistant, weights φ(s) (trapezoid rule).
+
+    For smooth costs this converges faster than any power. The grid is held fixed and the derivative is that of the
+    density, so that jumps need no smoothness; where the support moves, the grid moves with it instead.
+    """
+
+    points: int = 64
+    moves: bool = False
+
+    def grid(self, units: int) -> tuple[np.ndarray, np.ndarray]:
+        """Uniforms (states, units) and their weights (states,)."""
+        s = np.linspace(-8.0, 8.0, self.points)
+        weight = np.exp(-(s**2) / 2)
+        index = np.indices((self.points,) * units).reshape(units, -1).T
+        return ndtr(s)[index], np.prod((weight / weight.sum())[index], axis=1)
+
+
+class _Integration(Expansion):
+    """An expansion in which nodes may be integrated on a grid."""
+
+    def _enumerate(self, rn: RandomNode, dist: Distribution) -> Node:
+        rule = self.plan[rn.name]
+        if not isinstance(rule, Quadrature):
+            return super()._enumerate(rn, dist)
+        u, weight = rule.grid(math.prod(dist.event_shape))
+        axis = Axis(f"enum:{rn.name}", Kind.ENUM, len(u), depth=rn.rank)
+        path = dist.draw(ops.distribute(ops.const(u.reshape(-1, *dist.event_shape)), axis))
+        weights = ops.distribute(ops.const(weight), axis)
+        if not rule.moves:
+            path = ops.stop(path)
+            log_prob = dist.node_log_prob(path)
+            weights = ops.mul(weights, ops.exp(ops.sub(log_prob, ops.stop(log_prob))))
+        self.reducer.weights[axis] = weights
+        self.enumerated[rn.name] = axis
+        return path
+
+
+def find_reference(
+    program: Any, state: State, data: Sequence[Any], repeats: int, seed: int, how: str, options: dict[str, Any]
+) -> Reference:
+    """The exact gradient where `how` allows and it is feasible, else one by leave-one-out score functions."""
+    compiled = program.prepare(*data)
+    why = "named"
+    if how in ("auto", "exact"):
+        try:
+            return _exact(program, state, data, options)
+        except EstimatorError as error:
+            if how == "exact":
+                raise
+            why = str(error)
+    plan = {rn.name: _scored(rn, compiled.plan.choices[rn.name].estimator) for rn in compiled.graph.nodes.values()}
+    variant = build_gradient(compiled.graph, plan, repeats=True)
+    moments = Moments()
+    source = Repeats(program, state, data, **{**options, "particles": PARTICLES}, variant=variant, dtype=np.float64)
+    for chunk in source(repeats, seed):
+        moments.add(chunk)
+    found = {name: moments.gradient(f"grad {name}") for name in moments.parameters}
+    method = f"{repeats} × {PARTICLES} score functions (leave-one-out); no exact reference: {why}"
+    return Reference({k: g.mean for k, g in found.items()}, {k: g.standard_error for k, g in found.items()}, method)
+
+
+def _scored(rn: RandomNode, chosen: Estimator) -> Estimator:
+    if isinstance(chosen, (NotNeeded, Marginalize)):
+        return chosen
+    for estimator in (ScoreFunction("leave_one_out"), Pathwise()):
+        if estimator.supports(rn).ok:
+            return estimator
+    raise EstimatorError(f"no reference for node '{rn.name}': neither a score function nor a pathwise gradient applies")
+
+
+def _exact(program: Any, state: State, data: Sequence[Any], options: dict[str, Any]) -> Reference:
+    compiled = program.prepare(*data)
+    graph = StochasticGraph(compiled.trace)
+    bound = compiled.binder.bind(data, options["rows"], options["total_rows"])
+    fixed = [math.prod(a.size or 1 for a in rn.node.type.axes) for rn in graph.nodes.values()]
+    rows = math.prod(bound.rows.values()) * max(fixed, default=1)
+    summed, integrated = _split(graph, compiled.plan.estimators)
+    states = math.prod(rn.joint_support() for rn in summed)
+    if states * rows > ENTRIES:
+        raise EstimatorError(f"{states:.3g} joint states in {rows} rows are too many to sum over")
+    units = sum(math.prod(rn.dist.event_shape) for rn in integrated)
+    points = int(min(FINEST, (ENTRIES / (rows * states)) ** (1 / units))) if units else 0
+    if units and points < COARSEST:
+        raise EstimatorError(f"{units} continuous units are too many to integrate on a grid")
+    marginalized = {n: e for n, e in compiled.plan.estimators.items() if isinstance(e, Marginalize)}
+
+    def evaluated(points: int) -> dict[str, np.ndarray]:
+        plan: dict[str, Estimator] = {name: NotNeeded() for name in graph.nodes}
+        plan |= {rn.name: Enumerate(budget=ENTRIES) for rn in summed}
+        plan |= {rn.name: Quadrature(points=points, moves=bool(rn.moving_support())) for rn in integrated}
+        expanded = _Integration(graph, {**plan, **marginalized}, "gradient", particles=1).run()
+        nodes = gradient(expanded.surrogate, list(expanded.wrt.values()))
+        sizes = {"particles": 1}
+        variant = Variant(hypers=expanded.hypers)
+        env = environment(program, state, bound, variant, sizes, options["hyper"], dtype=np.float64)
+        return dict(zip(expanded.wrt, evaluate(simplify(erase_markers(nodes)), env), strict=True))
+
+    fine = evaluated(points)
+    if not units:
+        return Reference(fine, {k: np.zeros_like(g) for k, g in fine.items()}, f"exact: {states:.0f} joint states")
+    coarse = evaluated(3 * points // 4)
+    errors = {k: abs(fine[k] - coarse[k]) for k in fine}
+    norm = math.sqrt(sum(float((g**2).sum()) for g in fine.values()))
+    worst = max((float(e.max(initial=0)) for e in errors.values()), default=0.0)
+    if not worst <= CONVERGED * norm:
+        raise EstimatorError(f"the grid of {points} points per unit has not converged")
+    over = f", {states:.0f} joint states" if summed else ""
+    return Reference(fine, errors, f"quadrature: {points} points per continuous unit{over}")
+
+
+def _split(graph: StochasticGraph, plan: dict[str, Estimator]) -> tuple[list[RandomNode], list[RandomNode]]:
+    """Nodes with a cost downstream: those to sum over, and those to integrate."""
+    summed, integrated = [], []
+    for rn in graph.nodes.values():
+        if not rn.costs or isinstance(plan[rn.name], Marginalize):
+            continue
+        if rn.dist.support_size() < float("inf"):
+            summed.append(rn)
+        elif rn.dist.discrete or not rn.dist.reparameterized or rn.dist.uniforms() != (rn.dist.event_shape,):
+            raise EstimatorError(f"node '{rn.name}' ({type(rn.dist).__name__}) can be neither summed nor integrated")
+        elif rn.coupled_plates:
+            raise EstimatorError(f"the rows of node '{rn.name}' are coupled")
+        elif rn.moving_support() and not Pathwise().supports(rn).ok:
+            raise EstimatorError(f"the support of node '{rn.name}' moves, and its path is not smooth")
+        else:
+            integrated.append(rn)
+    return summed, integrated

@@ -1,0 +1,210 @@
+"""`ppl.tune`: choose each node's estimator by measuring variance × time instead of by the table.
+
+Nodes are taken one after another, the others at their current choice. For every unbiased candidate that supports the
+node, gradients with independent noise give the trace of the variance, in the interpreter, so that nothing has to be
+compiled for it; on large data, on some of the rows. Seconds per step are those of compiled steps if compiling all
+candidates fits into the budget at the pace of the first, else of the interpreter on all the data, whose
+ratios follow the number of operations. Candidates within 10 % (or two standard errors) of the least variance × time
+count as equal, and the one that the decision table ranks first is taken.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ppl.compiler.measured import Measured
+from ppl.compiler.plan import TABLE, Choice
+from ppl.compiler.state import State
+from ppl.errors import EstimatorError, OptionError
+from ppl.estimators import REGISTRY, NotNeeded
+from ppl.estimators.base import Estimator
+from ppl.estimators.enumerate import Marginalize
+from ppl.estimators.score_function import ScoreFunction
+from ppl.inference.diagnose import state_for, warmed
+from ppl.inference.repeats import ENTRIES, Moments, Repeats, environment, seconds_per_step
+from ppl.ir.interpret import evaluate
+
+MAX_COPIES = 64
+"""Evaluations of the downstream computation that a candidate may take, to be measured at all."""
+PILOT_ENTRIES = 200_000
+"""Entries of the largest intermediate value per repeat, above which variance is measured on some of the rows."""
+PILOT_ROWS = 64
+WARMUP = 200
+PRECISE = 0.02
+"""Relative standard error of the variance at which a measurement stops early."""
+TIE = 0.1
+
+Candidates = Iterable[Estimator] | Mapping[str, Iterable[Estimator]] | None
+
+
+def tune(
+    program: Any,
+    state: State,
+    *data: Any,
+    budget_seconds: float = 5.0,
+    candidates: Candidates = None,
+    seed: int | None = None,
+    particles: int | None = None,
+    total_rows: Any = None,
+    rows: Any = None,
+    hyper: Any = None,
+) -> Any:
+    """A new program whose estimators have the least measured variance × seconds, node by node.
+
+    Parameters
+    ----------
+    program : what to start from; its choices stand for the nodes that are not being measured.
+    state : where to measure: variances depend on the parameters.
+    budget_seconds : time for measuring in all. Tracing the candidates comes on top, and so does one compilation.
+    candidates : estimators to consider, for all nodes or as {node name: estimators}; None means one of each kind in
+        the decision table and the registry. Biased ones and those a node does not support are left out, with reasons.
+    seed, particles, total_rows, rows, hyper : as for `program.step`.
+
+    Returns
+    -------
+    Program
+        With the measured table in `explain()`; `explain().as_dict()` can be pasted as `estimators=`. Nodes pinned in
+        the model (`sample(estimator=)`) keep their estimator.
+    """
+    if not budget_seconds > 0:
+        raise OptionError(f"budget_seconds must be positive, not {budget_seconds}")
+    options = {"particles": particles, "total_rows": total_rows, "rows": rows, "hyper": hyper}
+    plan = program.prepare(*data).plan
+    graph = program.prepare(*data).graph
+    chosen = dict(plan.as_dict())
+    nodes = [n for n, c in plan.choices.items() if _tunable(c) and graph[n].site.estimator is None]
+    lists = {name: _candidates(candidates, name, plan.choices[name]) for name in nodes}
+    total = max(1, sum(map(len, lists.values())))
+    pilot = _Pilot(state, data, budget_seconds, total, state.seed if seed is None else int(seed), options)
+    measured: dict[str, tuple[Measured, ...]] = {}
+    for name in nodes:
+        found = []
+        for candidate in lists[name]:
+            trial = _program(program, {**chosen, name: candidate}, {}, data)
+            found.append(pilot.measure(candidate, trial))
+        measured[name] = tuple(found)
+        best = _best(found)
+        chosen[name] = chosen[name] if best is None else best.estimator
+    return _program(program, chosen, measured, data)
+
+
+def _tunable(choice: Choice) -> bool:
+    return not isinstance(choice.estimator, (NotNeeded, Marginalize))
+
+
+def _candidates(asked: Candidates, name: str, choice: Choice) -> list[Estimator]:
+    if isinstance(asked, Mapping):
+        return list(dict.fromkeys([choice.estimator, *asked.get(name, ())]))
+    if asked is not None:
+        return list(dict.fromkeys(asked))
+    known = [*(row.estimator for row in TABLE), ScoreFunction()]
+    kinds = {type(e) for e in known}
+    return list(dict.fromkeys([*known, *(e() for e in REGISTRY.values() if e not in kinds), choice.estimator]))
+
+
+def _program(program: Any, estimators: dict[str, Estimator], measured: Any, data: Sequence[Any]) -> Any:
+    """`program` with other estimators, or the reason why there is no such program."""
+    try:
+        made = type(program)(program.objective, replace(program.settings, estimators=estimators, measured=measured))
+        made.prepare(*data)
+        return made
+    except EstimatorError as error:
+        return str(error)
+
+
+def _best(found: Sequence[Measured]) -> Measured | None:
+    """The first candidate that is not clearly worse than the least variance × time."""
+    able = [m for m in found if not m.rejected]
+    if not able:
+        return None
+    least = min(able, key=lambda m: (m.cost, m.seconds))
+    slack = max(TIE * least.cost, 2 * least.cost_error)
+    ties = [m for m in able if m.cost <= slack + least.cost]
+    if least.cost == 0:
+        ties = [m for m in ties if m.seconds <= (1 + TIE) * least.seconds]
+    return ties[0]
+
+
+@dataclass
+class _Pilot:
+    """Measures candidates; decides at the first one which clock to use."""
+
+    state: State
+    data: Sequence[Any]
+    budget: float
+    total: int
+    seed: int
+    options: dict[str, Any]
+    clock: str = ""
+
+    def measure(self, candidate: Estimator, trial: Any) -> Measured:
+        """Variance and seconds of the whole program with `candidate` in place."""
+        if isinstance(trial, str):
+            return Measured(candidate, rejected=trial.partition("): ")[2] or trial)
+        if candidate.biased:
+            return Measured(candidate, rejected="biased")
+        compiled = trial.prepare(*self.data)
+        if compiled.plan.copies > MAX_COPIES:
+            return Measured(candidate, rejected=f"{compiled.plan.copies} copies exceed {MAX_COPIES}, too many to try")
+        state = state_for(trial, self.state, self.data)
+        share = self.budget / self.total
+        if not self.clock:
+            began = time.perf_counter()
+            trial.step(state, *self.data, **self.options)
+            self.clock = "compiled" if (time.perf_counter() - began) * self.total <= self.budget else "interpreter"
+        if self.clock == "compiled":
+            state = warmed(trial, state, self.data, WARMUP, **self.options)
+            seconds = seconds_per_step(trial, state, self.data, budget=min(0.2, 0.3 * share), **self.options)
+        else:
+            state, seconds = self._interpreted(trial, compiled, state, 0.4 * share)
+        variance, error, repeats = self._variance(trial, state, 0.6 * share)
+        return Measured(candidate, variance, error, seconds, repeats, self.clock)
+
+    def _variance(self, trial: Any, state: State, seconds: float) -> tuple[float, float, int]:
+        source = Repeats(trial, state, self.data, **self.options, backend="interpreter")
+        if source.chunk < ENTRIES // PILOT_ENTRIES and source.bound.rows:
+            data, options = self._some_rows(trial, source.bound.rows)
+            source = Repeats(trial, state, data, **options, backend="interpreter")
+        source.chunk = max(1, min(1000, source.chunk * PILOT_ENTRIES // ENTRIES))
+        moments, until = Moments(), time.perf_counter() + seconds
+        for chunk in source(100_000, self.seed):
+            moments.add(chunk)
+            total = moments.total()
+            if moments.count >= 2 and time.perf_counter() > until:
+                break
+            if moments.count >= 2000 and total.trace_error <= PRECISE * total.trace:
+                break
+        total = moments.total()
+        floor = 1e-12 * float((total.mean**2).sum())  # rounding, where there is no variance at all
+        return (total.trace if total.trace > floor else 0.0), total.trace_error, moments.count
+
+    def _some_rows(self, trial: Any, sizes: Mapping[str, int]) -> tuple[list[Any], dict[str, Any]]:
+        """The first rows of the data that the outermost plate opens, and options that scale them to all."""
+        binder = trial.prepare().binder
+        first = binder.plates[0].name
+        opened = {i.name for i in binder.inputs if i.plate is not None and i.plate.name == first}
+        data = [x[:PILOT_ROWS] if k in opened else x for k, x in zip(binder.arguments, self.data, strict=True)]
+        total = self.options["total_rows"]
+        return data, {**self.options, "rows": None, "total_rows": sizes[first] if total is None else total}
+
+    def _interpreted(self, trial: Any, compiled: Any, state: State, budget: float) -> tuple[State, float]:
+        """Seconds of one interpreted step, and the state with auxiliaries moved on by the steps taken."""
+        variant = compiled.variant("gradient")
+        count = self.options["particles"] or trial.settings.particles
+        bound = compiled.binder.bind(self.data, self.options["rows"], self.options["total_rows"])
+        nodes = [variant.scalars["loss"], *variant.grads.values(), *variant.aux.values()]
+        taken: list[float] = []
+        until = time.perf_counter() + budget
+        while len(taken) < 2 or (time.perf_counter() < until and len(taken) < WARMUP):
+            env = environment(
+                trial, state, bound, variant, {"particles": count}, self.options["hyper"], seed=self.seed,
+                step=len(taken),
+            )  # fmt: skip
+            began = time.perf_counter()
+            found = evaluate(nodes, env)
+            taken.append(time.perf_counter() - began)
+            state = state.replace(aux=dict(zip(variant.aux, found[len(found) - len(variant.aux) :], strict=True)))
+        return state, min(taken)

@@ -1,0 +1,65 @@
+"""Variances of Mohamed, Rosca, Figurnov & Mnih 2020, figure 2: three costs under two estimators, against quadrature.
+
+The measure is N(1, 1) and the parameter its mean; the measure-valued column is in the tests of that estimator.
+"""
+
+import numpy as np
+import pytest
+
+import ppl
+from ppl import Normal
+from ppl.estimators import Pathwise, ScoreFunction
+
+MU, REPEATS = 1.0, 60_000
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(200)
+E = WEIGHTS / WEIGHTS.sum()
+COSTS = {  # cost, slope; written for NumPy and for symbols alike
+    "square": (lambda x, k: (x - k) ** 2, lambda x, k: 2 * (x - k)),
+    "exp": (lambda x, k: np.exp(-k * x**2), lambda x, k: -2 * k * x * np.exp(-k * x**2)),
+    "cos": (lambda x, k: np.cos(k * x), lambda x, k: -k * np.sin(k * x)),
+}
+KS = {"square": (-3.0, 0.5, 3.0), "exp": (0.1, 1.0, 10.0), "cos": (0.5, 2.0, 5.0)}
+CELLS = [(name, k) for name, ks in KS.items() for k in ks]
+
+
+def exact(name, k):
+    """Gradient, and variances of the score function and of the pathwise estimator."""
+    cost, slope = COSTS[name]
+    x = MU + NODES
+    score, path = cost(x, k) * NODES, slope(x, k)
+    gradient = float(E @ path)
+    return gradient, float(E @ score**2) - gradient**2, float(E @ path**2) - gradient**2
+
+
+def test_quadrature_agrees_with_closed_forms():
+    for k in KS["square"]:
+        assert exact("square", k)[2] == pytest.approx(4)
+    k = 5.0
+    assert exact("cos", k)[0] == pytest.approx(-k * np.exp(-(k**2) / 2) * np.sin(k * MU))
+    _, score, path = exact("exp", 10.0)
+    assert (round(score, 3), round(path, 2)) == (0.077, 0.94)
+
+
+@pytest.mark.parametrize(("name", "k"), CELLS)
+def test_measured_variances_are_the_exact_ones(name, k):
+    cost, _ = COSTS[name]
+
+    @ppl.model
+    def model():
+        ppl.cost("c", cost(ppl.sample("x", Normal(ppl.param("mu", MU), 1.0)), k))
+
+    gradient, *variances = exact(name, k)
+    for estimator, variance in zip((ScoreFunction(), Pathwise()), variances, strict=True):
+        program = ppl.compile(model, estimator, dtype="float64")
+        g = program.diagnose(program.init(0), repeats=REPEATS, timing=False)["mu"]
+        assert abs(g.mean - gradient) <= 5 * g.standard_error + 1e-12
+        assert abs(g.trace - variance) <= 5 * g.trace_error + 1e-12
+        assert g.trace_error <= 0.05 * variance
+
+
+def test_the_order_turns_over():
+    """Pathwise wins where the cost is smooth, the score function where it is steep."""
+    better = {cell: "score" if exact(*cell)[1] < exact(*cell)[2] else "path" for cell in CELLS}
+    assert {better[("square", k)] for k in KS["square"]} == {"path"}
+    assert (better[("exp", 0.1)], better[("exp", 10.0)]) == ("path", "score")
+    assert (better[("cos", 0.5)], better[("cos", 5.0)]) == ("path", "score")

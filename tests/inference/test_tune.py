@@ -1,0 +1,132 @@
+"""`ppl.tune` picks by measured variance × time, says so, and leaves pins alone."""
+
+import numpy as np
+import pytest
+
+import ppl
+from ppl import Bernoulli, Normal
+from ppl.compiler.measured import Measured
+from ppl.errors import OptionError
+from ppl.estimators import Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction
+from ppl.inference import tune as tune_module
+from ppl.inference.tune import _best
+from tests.program.programs import data, mixed, mixed_program, toy
+
+BOTH = (Pathwise(), ScoreFunction())
+
+
+def normal_mean(cost):
+    @ppl.model
+    def model():
+        ppl.cost("c", cost(ppl.sample("x", Normal(ppl.param("mu", 1.0), 1.0))))
+
+    return model
+
+
+COSTS = {
+    "square": (lambda x: (x - 0.5) ** 2, Pathwise),
+    "exp(-10 x²)": (lambda x: np.exp(-10 * x**2), ScoreFunction),
+    "cos(5 x)": (lambda x: np.cos(5 * x), ScoreFunction),
+}
+
+
+@pytest.mark.parametrize("case", COSTS)
+def test_picks_the_better_of_pathwise_and_score_function(case):
+    cost, better = COSTS[case]
+    program = ppl.compile(normal_mean(cost))
+    tuned = ppl.tune(program, program.init(0), budget_seconds=1.0, candidates=BOTH)
+    assert isinstance(tuned.explain()["x"].estimator, better)
+    assert isinstance(program.explain()["x"].estimator, Pathwise)  # the rule of thumb; `tune` makes a new program
+
+
+@pytest.mark.parametrize("case", COSTS)
+def test_the_full_list_of_candidates_agrees(case):
+    cost, better = COSTS[case]
+    program = ppl.compile(normal_mean(cost))
+    tuned = ppl.tune(program, program.init(0), budget_seconds=2.0)
+    rows = {type(m.estimator): m for m in tuned.explain().measured["x"] if not m.rejected}
+    assert rows[better].cost < rows[({*map(type, BOTH)} - {better}).pop()].cost
+    if better is Pathwise:
+        assert rows[Pathwise].variance == pytest.approx(4, rel=0.3)
+
+
+def test_explain_shows_the_measurements_and_as_dict_pastes():
+    program = ppl.compile(normal_mean(COSTS["cos(5 x)"][0]))
+    tuned = ppl.tune(program, program.init(0), budget_seconds=0.5, candidates=(*BOTH, Relaxed()))
+    plan = tuned.explain()
+    text = str(plan)
+    assert "measured: least variance × time of 2" in text and "±" in text and "→" in text
+    assert "not Relaxed(): " in text
+    again = ppl.compile(normal_mean(COSTS["cos(5 x)"][0]), plan.as_dict())
+    assert again.explain()["x"].estimator == plan["x"].estimator == ScoreFunction()
+    loss, _ = tuned.value_and_grad(tuned.init(0))
+    assert np.isfinite(loss)
+
+
+def fixed_clock(monkeypatch, clock):
+    init = tune_module._Pilot.__init__
+    monkeypatch.setattr(tune_module._Pilot, "__init__", lambda self, *a: init(self, *a, clock))
+
+
+@pytest.mark.parametrize("clock", ["compiled", "interpreter"])
+def test_both_clocks(clock, monkeypatch):
+    fixed_clock(monkeypatch, clock)
+    program = ppl.compile(toy, Rebar(), dtype="float64")
+    tuned = ppl.tune(program, program.init(0), budget_seconds=0.3, candidates=(Rebar(), Enumerate()))
+    rows = tuned.prepare().plan.measured["b"]
+    assert {m.clock for m in rows} == {clock} and all(m.seconds > 0 and m.repeats >= 1000 for m in rows)
+    assert tuned.prepare().plan["b"].estimator == Enumerate() and rows[1].variance == 0
+
+
+@pytest.mark.parametrize("rows", [6, 400])
+def test_several_nodes_on_data(rows, monkeypatch):
+    fixed_clock(monkeypatch, "interpreter")
+    if rows > 100:
+        monkeypatch.setattr(tune_module, "PILOT_ENTRIES", 1)  # variances on the first rows only
+    x = data(rows)
+    program = ppl.compile(mixed, mixed_program().settings.estimators, particles=2, dtype="float64", data=x)
+    candidates = {"b": (Enumerate(), ScoreFunction()), "shift": (ScoreFunction(),), "z": (ScoreFunction(),)}
+    tuned = ppl.tune(program, program.init(0, x), x, budget_seconds=0.6, candidates=candidates)
+    plan = tuned.prepare(x).plan
+    assert plan["z"].estimator == plan["shift"].estimator == Pathwise()
+    assert list(plan.measured) == ["b", "shift", "z"] and len(plan.measured["b"]) == 3
+
+
+def test_pins_in_the_model_stay():
+    @ppl.model
+    def model():
+        a = ppl.sample("a", Bernoulli(logits=ppl.param("a0", 0.1)), estimator=Rebar())
+        b = ppl.sample("b", Bernoulli(logits=ppl.param("b0", 0.1)))
+        ppl.cost("c", (a + b - 0.3) ** 2)
+
+    program = ppl.compile(model, max_copies=8)
+    tuned = ppl.tune(program, program.init(0), budget_seconds=0.4, candidates=(ScoreFunction(), Enumerate()))
+    plan = tuned.prepare().plan
+    assert plan["a"].estimator == Rebar() and "a" not in plan.measured
+    assert plan["b"].estimator == Enumerate()
+
+
+def test_biased_candidates_are_left_out():
+    program = ppl.compile(toy, Relaxed())
+    tuned = ppl.tune(program, program.init(0), budget_seconds=0.4)
+    plan = tuned.prepare().plan
+    assert not plan["b"].biased and plan["b"].estimator == Enumerate()
+    assert ("Relaxed()", "biased") in plan["b"].rejected
+
+
+def test_ties_go_to_the_first():
+    def row(estimator, variance, seconds=1.0, **kw):
+        return Measured(estimator, variance, 0.001, seconds, **kw)
+
+    a, b, c = Pathwise(), ScoreFunction(), Rebar()
+    assert _best([row(a, 1.05), row(b, 1.0)]).estimator is a
+    assert _best([row(a, 1.2), row(b, 1.0)]).estimator is b
+    assert _best([row(a, 0.0, 2.0), row(b, 0.0), row(c, 0.0, 1.05)]).estimator is b
+    assert _best([Measured(a, rejected="no"), row(c, 3.0)]).estimator is c
+    assert _best([Measured(a, rejected="no")]) is None
+
+
+def test_budget_must_be_positive():
+    program = ppl.compile(toy)
+    with pytest.raises(OptionError, match="budget"):
+        ppl.tune(program, program.init(0), budget_seconds=0)
