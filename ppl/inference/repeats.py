@@ -45,7 +45,7 @@ def environment(
     }
     fields: dict[str, Any] = {
         "params": state.params,
-        "aux": {**variant.aux_init, **state.aux},
+        "aux": {**variant.initial_aux(state.seed), **state.aux},
         "hyper": {**variant.hypers, **known},
         "inputs": {spec.name: a for spec, a in zip(compiled.binder.inputs, bound.arrays, strict=True)},
         "sizes": {**bound.rows, **sizes},
