@@ -11,7 +11,6 @@ from ppl.compiler.fuse import Access, Buffer, Op, Value, identity_store
 from ppl.compiler.layout import (
     Entry,
     Key,
-    Poly,
     View,
     dims_of,
     identifier,
@@ -286,7 +285,3 @@ class Builder:
         view, plain = resolve(out.node, self.memo), identity(out.node)
         same = view is not None and view.coefs == plain.coefs and not view.offset and not value.axes
         return value if same and not shared else None
-
-    def row_step(self, value: Value, row: Axis | None) -> Poly | None:
-        """Memory stride of the row axis `row` in `value`, None where it has no such axis."""
-        return value.steps.get(row) if row is not None else None

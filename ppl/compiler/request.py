@@ -49,6 +49,7 @@ class Result(NamedTuple):
 
 
 def offsets_of(layout: Layout) -> tuple[dict[str, int], int]:
+    """Where every part of a flat vector begins, by name, and the vector's length."""
     out, at = {}, 0
     for name, shape in layout:
         out[name] = at

@@ -131,6 +131,7 @@ def assign(order: Sequence[Node], outputs: Sequence[Output]) -> dict[Node, tuple
 
 
 def chain(node: Node) -> Node:
+    """The innermost of the views that stand on one another at `node`: the one that reads a value."""
     while is_view(node) and is_view(node.args[0]):
         node = node.args[0]
     return node

@@ -32,7 +32,6 @@ RULES: dict[str, list[Rule]] = {}
 for _module in MODULES:
     for _op, _rules in _module.RULES.items():
         RULES.setdefault(_op, []).extend(_rules)
-LIMIT = 200
 
 
 def simplify(outputs: Sequence[Node], strict: bool = False) -> list[Node]:

@@ -68,8 +68,6 @@ def branch_axis(copies: tuple[Copy, ...]) -> Axis:
 PARTICLES = Axis("particles", Kind.PARTICLES)
 REPEATS = Axis("repeats", Kind.REPEATS)
 
-DTYPES = ("float", "int", "bool")
-
 
 @dataclass(frozen=True)
 class Type:
