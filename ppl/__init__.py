@@ -34,6 +34,7 @@ from ppl.graph.draw import draw
 from ppl.inference import optim
 from ppl.inference.diagnose import compare
 from ppl.inference.elbo import elbo
+from ppl.inference.iwae import iwae
 from ppl.inference.fit import Fit, fit
 from ppl.inference.likelihood import likelihood
 from ppl.inference.tune import tune

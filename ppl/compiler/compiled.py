@@ -170,13 +170,17 @@ class Compiled:
 def simplify_trace(trace: Trace) -> None:
     """Simplify the traced expressions in place, so that gradients are taken of stable forms (log σ and the like)."""
     sites = [s for s in trace.sites.values() if s.node is not None]
-    outputs = [c.node for c in trace.costs.values()] + [s.node for s in sites if s.node is not None]
+    bounds = [c.bound for c in trace.costs.values() if c.bound is not None]
+    outputs = [c.node for c in trace.costs.values()] + [b.log_weights for b in bounds]
+    outputs += [s.node for s in sites if s.node is not None]
     after_pass(outputs)
     nodes = simplify(outputs)
     after_pass(nodes)
     simplified = iter(nodes)
     for cost in trace.costs.values():
         cost.node = next(simplified)
+    for bound in bounds:
+        bound.log_weights = next(simplified)
     for site in sites:
         site.node = next(simplified)
 

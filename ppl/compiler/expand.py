@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from ppl.compiler.objective import Reducer, stopped_density
+from ppl.compiler.objective import Reducer
 from ppl.distributions.base import KEY, Distribution
 from ppl.estimators.base import CONDITIONAL, Advantages, Auxiliary, Branches, Estimator, Hyper, NodeContext, Option
 from ppl.estimators.enumerate import Enumerate, Marginalize
@@ -24,7 +24,7 @@ from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
 from ppl.ir.types import PARTICLES, REPEATS, TRUNK, Axis, Copy, Kind, branch_axis, sort_axes, union_axes
-from ppl.lang.trace import Cost
+from ppl.lang.trace import Bound, Cost
 
 Mode = Literal["gradient", "value", "sample"]
 
@@ -87,11 +87,11 @@ class Expansion:
         self.costs: dict[str, Node] = {}
         self.log_weights: dict[str, tuple[Axis, Node]] = {}
         self.enumerated: dict[str, Axis] = {}
+        self.importance: dict[str, Node] = {}
 
     def run(self) -> Expanded:
         """Walk the graph, then assemble costs and score terms."""
-        for node in topological(self.graph.outputs):
-            self.env[id(node)] = self._visit(node)
+        self._walk()
         trace = self.graph.trace
         costs = self.costs = {} if self.mode == "sample" else {n: self._cost(c) for n, c in trace.costs.items()}
         values = {name: self.env[id(s.node)] for name, s in trace.sites.items() if s.node is not None}
@@ -113,9 +113,38 @@ class Expansion:
             values, trunk, loss, surrogate, self.wrt, self.aux, self.own, advantages, self.hypers, copies, fits
         )
 
+    def _walk(self) -> None:
+        reweighted = [n for n, e in self.plan.items() if e.reweights]
+        if self.mode == "gradient" and reweighted:
+            self.importance = self._importance(reweighted)
+        for node in topological(self.graph.outputs):
+            self.env[id(node)] = self._visit(node)
+
+    def _importance(self, names: list[str]) -> dict[str, Node]:
+        """Normalised weights of the bounds downstream of `names`, from a walk of its own on the same noise.
+
+        Its values are those of this walk, so that no code is emitted for them twice.
+        """
+        plan = {n: Pathwise() if e.reweights else e for n, e in self.plan.items()}
+        first = Expansion(self.graph, plan, self.mode, bool(self.everywhere), self.particles.size)
+        first._walk()
+        found = {}
+        for name in names:
+            for cost in self.graph[name].costs:
+                if cost.bound is not None:
+                    log_weights, axis = first._bound(cost.bound)
+                    weights = ops.softmax(ops.collect(ops.stop(log_weights), axis))
+                    found[name] = ops.distribute(ops.stop(weights), axis)
+        return found
+
+    def _bound(self, bound: Bound) -> tuple[Node, Axis]:
+        return ops.pick(self.env[id(bound.log_weights)]), bound.axis
+
     def _visit(self, node: Node) -> Node:
         if node.op == "sample":
             return self._sample(self.graph[node.attrs["site"].name])
+        if node.op == "own_density":
+            return self._own_density(node)
         if node.op == "param":
             leaf = ops.expand(node, self.everywhere)
             self.wrt[node.attrs["name"]] = leaf
@@ -177,12 +206,13 @@ class Expansion:
             learnable=rn.learnable,
             inputs=rn.plate_inputs,
             relaxes=rn.soft_order()[0] > JUMP,
+            importance=self.importance.get(rn.name),
         )
         made = estimator.expand(ctx)
         inherited = [c for p in dist.params.values() if p.type.branch for c in p.type.branch.copies if c != TRUNK]
         if not made.sides and not inherited:
             value = made.trunk
-        elif not made.sides and isinstance(estimator, Pathwise):
+        elif not made.sides and made.trunk is ctx.draw():
             value = dist.draw(*uniforms)
         else:
             value = self._assemble(rn, dist, estimator, made, inherited, uniforms)
@@ -253,10 +283,6 @@ class Expansion:
 
     def _cost(self, cost: Cost) -> Node:
         value = self.env[id(cost.node)]
-        name = cost.density
-        if self.mode == "gradient" and name is not None and name in self.plan and self.plan[name].stops_density:
-            rn = self.graph[name]
-            return stopped_density(cost, rn.dist, [self.env[id(a)] for a in rn.node.args], self.env[id(rn.node)])
         if not cost.marginalize:
             return value
         axes = []
@@ -267,6 +293,13 @@ class Expansion:
         top = ops.stop(make("amax", value, axes=sort_axes(axes), dims=()), "shift")
         top = ops.where(ops.less(ops.absolute(top), np.inf), top, 0.0)
         return ops.neg(ops.add(ops.log(ops.sum_axes(ops.exp(ops.sub(value, top)), axes)), top))
+
+    def _own_density(self, node: Node) -> Node:
+        rn = self.graph[node.attrs["name"]]
+        if self.mode != "gradient" or rn.name not in self.plan or not self.plan[rn.name].stops_density:
+            return self.env[id(node.args[0])]
+        dist = rn.dist.with_params(tuple(ops.stop(self.env[id(a)]) for a in rn.node.args))
+        return ops.expand(dist.node_log_prob(self.env[id(rn.node)]), node.type.axes)
 
     # --- score terms -------------------------------------------------------------------------------------------------
 
@@ -279,7 +312,10 @@ class Expansion:
         keep = set(made.trunk.type.axes)
         copies = [TRUNK, *(Copy(rn.rank, name, i, s.live, s.soft) for i, s in enumerate(made.sides, 1))]
         advantages = Advantages(
-            [self.reducer.advantage(downstream, keep, copy) for copy in copies], self.reducer.mean_over_rows
+            [self.reducer.advantage(downstream, keep, copy) for copy in copies],
+            self.reducer.mean_over_rows,
+            [Bound(*self._bound(c.bound)) for c in rn.costs if c.bound is not None],
+            lambda x: self.reducer.advantage([x], keep),
         )
         return made.score(advantages), advantages
 

@@ -50,7 +50,9 @@ def record(plan: Plan, measured: Mapping[str, Sequence[Measured]]) -> None:
         rivals = sum(not m.rejected for m in rows)
         reason = f"measured: least variance × time of {rivals}" if rivals > 1 else "the only unbiased candidate"
         left = tuple((m.estimator.label, m.rejected) for m in rows if m.rejected)
-        plan.choices[name] = replace(choice, reason=reason, rejected=left)
+        of = {m.estimator: m for m in rows}
+        candidates = tuple(replace(c, measured=of.get(c.estimator)) for c in choice.candidates)
+        plan.choices[name] = replace(choice, reason=reason, rejected=left, candidates=candidates)
 
 
 def measured_table(rows: Sequence[Measured], chosen: str) -> Table:

@@ -1,21 +1,12 @@
-"""Costs: reductions over named axes (enumeration weights, particle means, plate sums with scaling), own densities."""
+"""Reductions of costs over named axes: enumeration weights, particle means, plate sums with scaling."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 
-from ppl.distributions.base import Distribution
 from ppl.ir import ops
 from ppl.ir.node import Node, make
 from ppl.ir.types import TRUNK, Axis, Kind
-from ppl.lang.trace import Cost
-
-
-def stopped_density(cost: Cost, dist: Distribution, params: Sequence[Node], value: Node) -> Node:
-    """A cost that is a node's own log-density, as a function of its sample alone: the parameters are stopped."""
-    assert cost.weight is not None
-    log_prob = dist.with_params(tuple(ops.stop(p) for p in params)).node_log_prob(value)
-    return ops.expand(ops.mul(cost.weight, log_prob), cost.axes)
 
 
 class Reducer:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ppl.compiler.measured import Measured
@@ -18,6 +18,7 @@ from ppl.estimators import (
     BonnetPrice,
     CategoricalDisARM,
     DisARM,
+    DoublyReparameterized,
     Enumerate,
     Implicit,
     MeasureValued,
@@ -29,9 +30,11 @@ from ppl.estimators import (
     ScoreFunction,
     StickingTheLanding,
     StraightThrough,
+    Vimco,
 )
 from ppl.estimators.base import Estimator
 from ppl.estimators.enumerate import Marginalize
+from ppl.graph.lost_paths import require_no_lost_path
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 
 Requested = str | Estimator | Mapping[str, Estimator]
@@ -39,35 +42,54 @@ Requested = str | Estimator | Mapping[str, Estimator]
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the decision table: a candidate, the wish that ranks it, and whether it needs `allow_bias`."""
+    """One line of the decision table: a candidate, the wish that ranks it, and the variance to expect of it."""
 
     estimator: Estimator
     because: str
+    variance: str
 
 
 TABLE: tuple[Row, ...] = (
-    Row(Enumerate(), "exact, no variance from this node"),
-    Row(Pathwise(), "low variance through the cost's slope"),
-    Row(Rebar(), "the relaxed cost as control variate"),
-    Row(ScoreFunction(baseline="leave_one_out"), "the other particles as baseline"),
-    Row(ScoreFunction(baseline="moving_average"), "needs only the log-density"),
-    # Admissible only where the row above is: never taken here, and listed as candidates to be named.
-    Row(StickingTheLanding(), "pathwise, without the score of its own density"),
-    Row(Implicit(), "pathwise through the cdf"),
-    Row(BonnetPrice(), "the cost's slope and curvature"),
-    Row(Relax(), "a trained network as control variate"),
-    Row(DisARM(), "an antithetic pair of samples"),
-    Row(CategoricalDisARM(), "an antithetic pair of samples, class by class"),
-    Row(MeasureValued(), "a pair of samples for every unit and parameter"),
-    Row(ARM(), "the reference that DisARM improves on"),
-    Row(Relaxed(), "relaxed sample (biased)"),
-    Row(StraightThrough(), "straight-through (biased)"),
+    Row(Enumerate(), "exact, no variance from this node", "none"),
+    Row(Pathwise(), "low variance through the cost's slope", "the cost's slope"),
+    Row(DisARM(), "an antithetic pair of samples", "differences in a pair"),
+    Row(Vimco(), "the other importance samples as baseline", "one weight's share"),
+    Row(ScoreFunction(baseline="leave_one_out"), "the other particles as baseline", "the cost's spread"),
+    Row(Rebar(), "the relaxed cost as control variate", "what relaxing changes"),
+    Row(CategoricalDisARM(), "an antithetic pair of samples, class by class", "differences in a pair"),
+    Row(ScoreFunction(baseline="moving_average"), "needs only the log-density", "the cost's spread"),
+    # Admissible only where a row above is: never taken here, and listed as candidates to be named.
+    Row(StickingTheLanding(), "pathwise, without the score of its own density", "none at the posterior"),
+    Row(DoublyReparameterized(), "pathwise, with the bound's weights squared", "none at the posterior"),
+    Row(Implicit(), "pathwise through the cdf", "the cost's slope"),
+    Row(BonnetPrice(), "the cost's slope and curvature", "slope and curvature"),
+    Row(Relax(), "a trained network as control variate", "what it cannot fit"),
+    Row(MeasureValued(), "a pair of samples for every unit and parameter", "differences in pairs"),
+    Row(ARM(), "the reference that DisARM improves on", "DisARM's and more"),
+    Row(Relaxed(), "relaxed sample (biased)", "the relaxed slope"),
+    Row(StraightThrough(), "straight-through (biased)", "the cost's slope"),
 )
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """One estimator beside others for a node: its cost in copies, the variance to expect, and the verdict on it.
+
+    `taken` says whether it was chosen, `admissible` whether it could be; `measured` holds what `ppl.tune` found.
+    """
+
+    estimator: Estimator
+    copies: int
+    variance: str
+    verdict: str
+    admissible: bool = True
+    taken: bool = False
+    measured: Measured | None = None
+
+
+@dataclass(frozen=True)
 class Choice:
-    """The decision for one random node."""
+    """The decision for one random node; prints as a table of all candidates."""
 
     name: str
     distribution: str
@@ -77,11 +99,17 @@ class Choice:
     rejected: tuple[tuple[str, str], ...]
     costs: tuple[str, ...]
     copies: int
+    candidates: tuple[Candidate, ...] = ()
 
     @property
     def biased(self) -> bool:
         """Whether the chosen estimator is biased."""
         return self.estimator.biased
+
+    def __str__(self) -> str:
+        from ppl.compiler.show_plan import render_choice
+
+        return render_choice(self)
 
 
 @dataclass
@@ -139,13 +167,14 @@ def make_plan(
     EstimatorError
         If a named estimator does not support its node, a glob matches nothing, or nothing admissible exists.
     """
+    require_no_lost_path(graph)
     named = _named(graph, requested)
     graph.enumerated = {name for name, estimator in named.items() if isinstance(estimator, Enumerate)}
     used = _Budget()
     choices: dict[str, Choice] = {}
     for rn in graph.nodes.values():
         if rn.name in named:
-            choices[rn.name] = _check_named(rn, named[rn.name], particles)
+            choices[rn.name] = _check_named(rn, named[rn.name], particles, used)
             used.add(rn, choices[rn.name].estimator)
     for rn in graph.nodes.values():
         if rn.name not in choices:
@@ -202,44 +231,63 @@ def _require_estimator(value: Any, where: str) -> None:
         raise EstimatorError(f"{where} is {value!r}, not an estimator instance such as ppl.estimators.Rebar()")
 
 
-def _choice(rn: RandomNode, estimator: Estimator, reason: str, rejected: list[tuple[str, str]]) -> Choice:
-    copies = int(rn.joint_support()) if isinstance(estimator, Enumerate) else 1 + estimator.side_count(rn)
+def _copies(rn: RandomNode, estimator: Estimator) -> int:
+    return int(rn.joint_support()) if isinstance(estimator, Enumerate) else 1 + estimator.side_count(rn)
+
+
+def _choice(rn: RandomNode, estimator: Estimator, reason: str, candidates: Sequence[Candidate] = ()) -> Choice:
     plates = tuple(a.name for a in rn.node.type.axes)
     costs = tuple(c.name for c in rn.costs)
-    return Choice(rn.name, type(rn.dist).__name__, plates, estimator, reason, tuple(rejected), costs, copies)
+    rejected = tuple((c.estimator.label, c.verdict) for c in candidates if not c.taken)
+    kind = type(rn.dist).__name__
+    return Choice(rn.name, kind, plates, estimator, reason, rejected, costs, _copies(rn, estimator), tuple(candidates))
 
 
-def _check_named(rn: RandomNode, estimator: Estimator, particles: int) -> Choice:
+def _check_named(rn: RandomNode, estimator: Estimator, particles: int, used: _Budget) -> Choice:
     support = estimator.supports(rn)
     complaint = support.reason if not support.ok else estimator.validate(particles)
     if complaint:
         raise EstimatorError(f"{estimator.label} cannot be used for node '{rn.name}' ({rn.site.where}): {complaint}")
-    return _choice(rn, estimator, f"named by the user; {support.reason}", [])
+    choice = _choice(rn, estimator, f"named by the user; {support.reason}")
+    if not rn.needs_gradient or isinstance(estimator, Marginalize):
+        return choice
+    others = [c for c in _candidates(rn, True, particles, float("inf"), used) if c.estimator != estimator]
+    variance = next((row.variance for row in TABLE if type(row.estimator) is type(estimator)), "")
+    taken = Candidate(estimator, choice.copies, variance, choice.reason, taken=True)
+    return replace(choice, candidates=(taken, *others))
 
 
 def _choose(rn: RandomNode, allow_bias: bool, particles: int, max_copies: int, used: _Budget) -> Choice:
     if not rn.needs_gradient:
         estimator = NotNeeded()
-        return _choice(rn, estimator, estimator.supports(rn).reason, [])
-    rejected: list[tuple[str, str]] = []
-    best: tuple[Estimator, str] | None = None
+        return _choice(rn, estimator, estimator.supports(rn).reason)
+    candidates = _candidates(rn, allow_bias, particles, max_copies, used)
+    best = next((c for c in candidates if c.admissible), None)
+    if best is None:
+        listed = "".join(f"\n  {c.estimator.label}: {c.verdict}" for c in candidates)
+        raise EstimatorError(f"no admissible estimator for node '{rn.name}' ({rn.site.where}):{listed}")
+    after = f"ranked after {best.estimator.label}"
+    ranked = [c if not c.admissible else replace(c, taken=c is best, verdict=c.verdict if c is best else after)
+              for c in candidates]  # fmt: skip
+    return _choice(rn, best.estimator, best.verdict, ranked)
+
+
+def _candidates(
+    rn: RandomNode, allow_bias: bool, particles: int, max_copies: float, used: _Budget
+) -> list[Candidate]:
+    """Every row of the table with what it would cost this node, and why it cannot be or what speaks for it."""
+    found = []
     for row in TABLE:
         reason = _refusal(row.estimator, rn, allow_bias, particles, max_copies, used)
-        if reason is None and best is None:
-            reasons = dict.fromkeys((row.because, row.estimator.supports(rn).reason))
-            best = row.estimator, "; ".join(reasons)
-        elif best is not None:
-            rejected.append((row.estimator.label, reason or f"ranked after {best[0].label}"))
-        else:
-            rejected.append((row.estimator.label, reason or ""))
-    if best is None:
-        listed = "".join(f"\n  {label}: {why}" for label, why in rejected)
-        raise EstimatorError(f"no admissible estimator for node '{rn.name}' ({rn.site.where}):{listed}")
-    return _choice(rn, best[0], best[1], rejected)
+        supported = row.estimator.supports(rn)
+        copies = _copies(rn, row.estimator) if supported.ok else 0
+        because = "; ".join(dict.fromkeys((row.because, supported.reason)))
+        found.append(Candidate(row.estimator, copies, row.variance, reason or because, reason is None))
+    return found
 
 
 def _refusal(
-    estimator: Estimator, rn: RandomNode, allow_bias: bool, particles: int, max_copies: int, used: _Budget
+    estimator: Estimator, rn: RandomNode, allow_bias: bool, particles: int, max_copies: float, used: _Budget
 ) -> str | None:
     support = estimator.supports(rn)
     if not support.ok:

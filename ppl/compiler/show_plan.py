@@ -13,7 +13,7 @@ from rich.table import Table
 from ppl.compiler.measured import measured_table
 
 if TYPE_CHECKING:
-    from ppl.compiler.plan import Plan
+    from ppl.compiler.plan import Candidate, Choice, Plan
 
 
 def render(plan: Plan, width: int = 110) -> str:
@@ -37,6 +37,32 @@ def render(plan: Plan, width: int = 110) -> str:
         counts.append(f"{plan.regions} parallel row region{'s' if plan.regions != 1 else ''}")
     _line(console, ", ".join(counts))
     return out.getvalue().rstrip()
+
+
+def render_choice(choice: Choice, width: int = 118) -> str:
+    """All candidates of one node: copies, bias, variance (measured where it was), and why each was taken or not."""
+    out = io.StringIO()
+    console = Console(file=out, width=width, color_system=None, force_terminal=False)
+    plates = f" in {', '.join(choice.plates)}" if choice.plates else ""
+    _line(console, f"{choice.name}: {choice.distribution}{plates}, {choice.estimator.label}: {choice.reason}")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("", "candidate", "bias", "copies", "variance", "verdict"):
+        table.add_column(column, overflow="fold")
+    for c in choice.candidates:
+        copies = str(c.copies) if c.copies else "-"
+        bias = "biased" if c.estimator.biased else "unbiased"
+        cells = (c.estimator.label, bias, copies, _variance(c), "taken" if c.taken else c.verdict)
+        table.add_row("→" if c.taken else "", *map(escape, cells))
+    if choice.candidates:
+        console.print(table)
+    return out.getvalue().rstrip()
+
+
+def _variance(candidate: Candidate) -> str:
+    found = candidate.measured
+    if found is None or found.rejected:
+        return candidate.variance
+    return f"{found.variance:.3g} ± {found.variance_error:.1g} in {found.seconds * 1e6:.3g} µs"
 
 
 def _table(plan: Plan) -> Table:

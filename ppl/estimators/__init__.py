@@ -5,6 +5,7 @@ from ppl.estimators.base import Estimator, Hyper, Support
 from ppl.estimators.bonnet_price import BonnetPrice
 from ppl.estimators.categorical_disarm import CategoricalDisARM
 from ppl.estimators.disarm import DisARM
+from ppl.estimators.doubly_reparameterized import DoublyReparameterized
 from ppl.estimators.enumerate import Enumerate
 from ppl.estimators.implicit import Implicit
 from ppl.estimators.measure_valued import MeasureValued
@@ -16,6 +17,7 @@ from ppl.estimators.relaxed import Relaxed
 from ppl.estimators.score_function import ScoreFunction
 from ppl.estimators.sticking_the_landing import StickingTheLanding
 from ppl.estimators.straight_through import StraightThrough
+from ppl.estimators.vimco import Vimco
 
 REGISTRY: dict[str, type[Estimator]] = {
     e.__name__: e
@@ -23,6 +25,7 @@ REGISTRY: dict[str, type[Estimator]] = {
         Enumerate,
         Pathwise,
         StickingTheLanding,
+        DoublyReparameterized,
         BonnetPrice,
         Implicit,
         DisARM,
@@ -31,6 +34,7 @@ REGISTRY: dict[str, type[Estimator]] = {
         Rebar,
         Relax,
         MeasureValued,
+        Vimco,
         ScoreFunction,
         Relaxed,
         StraightThrough,

@@ -16,6 +16,7 @@ from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import PARTICLES, Axis
 from ppl.lang.init import Initializer
+from ppl.lang.trace import Bound
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
@@ -69,11 +70,15 @@ class Auxiliary:
 class Advantages:
     """Primal downstream costs of a node, one per branch (trunk first), over the node's plates and particles.
 
-    `mean_over_rows` averages such a value over plates and particles to an unplated scalar.
+    `mean_over_rows` averages such a value over plates and particles to an unplated scalar. `bounds` are the trunk's
+    log-weights of the multi-sample bounds among the costs; `reduce` takes a value over the axes of such a cost to the
+    node's own rows, as the costs were taken.
     """
 
     costs: list[Node]
     mean_over_rows: Callable[[Node], Node]
+    bounds: list[Bound]
+    reduce: Callable[[Node], Node]
 
 
 ScoreTerm = Callable[[Advantages], Node]
@@ -99,6 +104,7 @@ class NodeContext:
     """What an estimator gets to expand one node: the distribution with its trunk parameters, noise and auxiliaries.
 
     `inputs` are the float data arguments that its plates open; `relaxes` says whether the cost can be relaxed.
+    `importance` is the normalised weight of each sample in the bound downstream (estimators with `reweights` only).
     """
 
     name: str
@@ -111,6 +117,7 @@ class NodeContext:
     learnable: tuple[str, ...] = ()  # names of the parameters with a learnable parameter upstream
     inputs: tuple[Node, ...] = ()
     relaxes: bool = True
+    importance: Node | None = None
 
     def draw(self) -> Node:
         """The true sample."""
@@ -124,6 +131,7 @@ class Estimator:
     biased: ClassVar[bool] = False
     sides: ClassVar[int] = 0
     stops_density: ClassVar[bool] = False  # whether the node's own log-density in costs has its parameters stopped
+    reweights: ClassVar[bool] = False  # whether it needs the normalised weights of the bound downstream
 
     @property
     def label(self) -> str:

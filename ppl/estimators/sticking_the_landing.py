@@ -30,8 +30,18 @@ class StickingTheLanding(Pathwise):
         pathwise = super().supports(node)
         if not pathwise.ok:
             return pathwise
-        if not any(c.density == node.name for c in node.graph.trace.costs.values()):
-            return Support(False, 'no sampled log q of the node among the costs: it needs elbo(..., kl="sampled")')
-        if node.dist.event_mask is not None:
-            return Support(False, "the log-density is masked, so that its score would not average to 0")
+        density = own_density(node)
+        if not density.ok:
+            return density
+        if any(c.bound is not None for c in node.costs):
+            return Support(False, "the bound weighs the score by its sample, so that it would not average to 0")
         return Support(True, f"{pathwise.reason}; its own log-density is a cost")
+
+
+def own_density(node: RandomNode) -> Support:
+    """Whether the costs have the sampled log-density of `node`, whole."""
+    if not any(n.op == "own_density" and n.attrs["name"] == node.name for n in node.graph.order):
+        return Support(False, 'no sampled log q of the node among the costs: it needs elbo(..., kl="sampled") or iwae')
+    if node.dist.event_mask is not None:
+        return Support(False, "the log-density is masked, so that its score would not average to 0")
+    return Support(True)

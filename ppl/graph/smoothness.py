@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from ppl.graph.seams import closes
 from ppl.ir.node import Node
 
 JUMP, KINK, SMOOTH = -1.0, 0.0, math.inf
@@ -23,7 +24,7 @@ ORDER_OF_OP: dict[str, float] = {
 def order_of_edge(node: Node, position: int) -> float:
     """Smoothness of `node` in its argument number `position`."""
     if node.op == "where":
-        return JUMP if position == 0 else SMOOTH
+        return SMOOTH if position else KINK if closes(node) else JUMP
     if node.op in ("take", "put"):
         return JUMP if position == 1 else SMOOTH
     if node.op == "cast":
@@ -51,7 +52,7 @@ class Orders:
         for node in order:
             if node is source:
                 continue
-            edges = [(self.of[id(a)], i, a) for i, a in enumerate(node.args) if id(a) in self.of]
+            edges = [(self._at(node, i), i, a) for i, a in enumerate(node.args) if id(a) in self.of]
             if not edges or (node.op == "stop" and node.attrs["tag"] in ENDS):
                 continue
             if node.op == "sample":
@@ -61,6 +62,13 @@ class Orders:
                 self.of[id(node)] = min([passed, *(o for o, _, _ in edges)])
                 continue
             self._combine(node, edges)
+
+    def _at(self, node: Node, position: int) -> float:
+        """Order of an argument; of a condition whose switch leaves no gap, that of what it compares."""
+        arg = node.args[position]
+        if position == 0 and closes(node):
+            return min(self.of[id(a)] for a in arg.args if id(a) in self.of)
+        return self.of[id(arg)]
 
     def _combine(self, node: Node, edges: list[tuple[float, int, Node]]) -> None:
         worst, position, arg = min(edges, key=lambda e: min(e[0], order_of_edge(node, e[1])))

@@ -27,6 +27,7 @@ class StochasticGraph:
     def __init__(self, trace: Trace):
         self.trace = trace
         self.outputs: list[Node] = [c.node for c in trace.costs.values()]
+        self.outputs += [c.bound.log_weights for c in trace.costs.values() if c.bound is not None]
         self.outputs += [s.node for s in trace.sites.values() if s.node is not None]
         self.order = topological(self.outputs)
         self.samples = [n for n in self.order if n.op == "sample"]

@@ -7,13 +7,35 @@ from typing import Any
 
 from ppl.distributions.kl import kl_divergence
 from ppl.errors import ModelError
-from ppl.inference.objective import require_models
+from ppl.inference.objective import guide_arguments, require_models
 from ppl.inference.observed import negative_log_likelihood
 from ppl.ir import ops
-from ppl.ir.node import Node, topological
+from ppl.ir.node import Node, make, topological
 from ppl.lang.context import trace_model
 from ppl.lang.model import Model
 from ppl.lang.trace import Cost, Site, SiteKind, Trace
+
+
+def own_log_density(q: Site) -> Node:
+    """log q of a guide's latent at its own sample, marked so that estimators can stop its parameters."""
+    assert q.dist is not None and q.node is not None
+    return make("own_density", q.dist.node_log_prob(q.node), name=q.name)
+
+
+def match_latents(owner: str, model: Model, guide: Model, latents: Mapping[str, Site], trace: Trace) -> None:
+    """Raise a ModelError unless the guide samples what the model does, and nothing else but `aux` nodes."""
+    for site in trace.random_sites():
+        if site.name not in latents:
+            raise ModelError(
+                f"{owner}: latent '{site.name}' of model '{model.name}' ({site.where}) is not sampled by guide "
+                f"'{guide.name}', which samples {sorted(latents) or 'nothing'}"
+            )
+    for name, q in latents.items():
+        if name not in trace.scored and not q.aux:
+            raise ModelError(
+                f"{owner}: guide node '{name}' ({q.where}) is not in model '{model.name}'; "
+                "pass aux=True to ppl.sample if that is meant"
+            )
 
 
 class Elbo:
@@ -28,15 +50,14 @@ class Elbo:
     @property
     def argument_names(self) -> tuple[str, ...]:
         """The model's data arguments, then those that only the guide takes."""
-        extra = tuple(n for n in self.guide.arguments if n not in self.model.arguments)
-        return self.model.arguments + extra
+        return guide_arguments(self.model, self.guide)
 
     def trace(self, arguments: Mapping[str, Any]) -> Trace:
         """Trace the guide, then the model on the guide's values; write one cost per term."""
         trace = trace_model(self.guide, arguments, allow_obs=False)
         latents = {s.name: s for s in trace.random_sites()}
         trace_model(self.model, arguments, into=trace, substitute=latents)
-        self._match(latents, trace)
+        match_latents("elbo", self.model, self.guide, latents, trace)
         weight = self._weight(trace)
         for name, q in latents.items():
             self._latent_costs(trace, q, trace.scored.get(name), weight)
@@ -51,20 +72,6 @@ class Elbo:
             trace.hypers.setdefault(node.attrs["name"], float(self.kl_weight.default))
         return node
 
-    def _match(self, latents: Mapping[str, Site], trace: Trace) -> None:
-        for site in trace.random_sites():
-            if site.name not in latents:
-                raise ModelError(
-                    f"elbo: latent '{site.name}' of model '{self.model.name}' ({site.where}) is not sampled by guide "
-                    f"'{self.guide.name}', which samples {sorted(latents) or 'nothing'}"
-                )
-        for name, q in latents.items():
-            if name not in trace.scored and not q.aux:
-                raise ModelError(
-                    f"elbo: guide node '{name}' ({q.where}) is not in model '{self.model.name}'; "
-                    "pass aux=True to ppl.sample if that is meant"
-                )
-
     def _latent_costs(self, trace: Trace, q: Site, p: Site | None, weight: Node) -> None:
         assert q.dist is not None and q.node is not None
 
@@ -78,9 +85,7 @@ class Elbo:
                 add(f"KL({q.name})", exact, q.where)
                 return
             add(f"-log p({q.name})", ops.neg(p.dist.node_log_prob(q.node)), p.where)
-        add(f"log q({q.name})", q.dist.node_log_prob(q.node), q.where)
-        cost = trace.costs[f"log q({q.name})"]
-        cost.density, cost.weight = q.name, weight
+        add(f"log q({q.name})", own_log_density(q), q.where)
 
     def _closed_form(self, q: Site, p: Site) -> Node | None:
         assert q.dist is not None and p.dist is not None

@@ -49,6 +49,11 @@ class ExpectedCost:
         return trace
 
 
+def guide_arguments(model: Model, guide: Model) -> tuple[str, ...]:
+    """The model's data arguments, then those that only the guide takes."""
+    return model.arguments + tuple(n for n in guide.arguments if n not in model.arguments)
+
+
 def require_models(owner: str, **given: Any) -> None:
     """Raise a ModelError unless all of `given` are `@ppl.model` functions."""
     for role, value in given.items():

@@ -28,7 +28,8 @@ _local = threading.local()
 class Context:
     """State of one running trace.
 
-    `substitute` maps a latent's name to the guide's site whose value stands in for it (see `ppl.elbo`).
+    `substitute` maps a latent's name to the guide's site whose value stands in for it (see `ppl.elbo`);
+    `importance` is the axis of the samples that a multi-sample bound gives every node (see `ppl.iwae`).
     """
 
     trace: Trace
@@ -36,6 +37,7 @@ class Context:
     scopes: list[str] = field(default_factory=list)
     substitute: Mapping[str, Site] = field(default_factory=dict)
     allow_obs: bool = True
+    importance: Axis | None = None
 
     def full_name(self, name: str) -> str:
         """`name` with the open scopes before it."""
@@ -45,8 +47,8 @@ class Context:
 
     @property
     def axes(self) -> tuple[Axis, ...]:
-        """The open plates, outermost first."""
-        return tuple(self.plates)
+        """The open plates, outermost first, then the importance axis."""
+        return (*self.plates, *(() if self.importance is None else (self.importance,)))
 
 
 def current() -> Context | None:
@@ -84,7 +86,7 @@ def check_open(axes: tuple[Axis, ...], what: str = "a value") -> None:
     if context is None:
         return
     for axis in axes:
-        if axis.kind is Kind.PLATE and axis not in context.plates:
+        if axis.kind is Kind.PLATE and axis not in context.axes:
             opened = ", ".join(repr(a.name) for a in context.plates) or "none"
             hint = (
                 f"ppl.collect(value, {axis.name!r}) turns it into an event axis"
@@ -110,6 +112,7 @@ def trace_model(
     into: Trace | None = None,
     substitute: Mapping[str, Site] | None = None,
     allow_obs: bool = True,
+    importance: Axis | None = None,
 ) -> Trace:
     """Run `fn` once with symbolic arguments and record what it declares.
 
@@ -122,6 +125,7 @@ def trace_model(
     substitute : guide sites by name. A latent of such a name takes the guide's value and is recorded in
         `trace.scored` as a SCORED site instead of `trace.sites`.
     allow_obs : False where observations make no sense (a guide).
+    importance : an axis that every node of the model gets beside its plates.
 
     Raises
     ------
@@ -146,7 +150,8 @@ def trace_model(
             positional.append(parameter.default)
         else:
             raise ModelError(f"model {function.__name__!r} needs data argument {name!r}, of which no example was given")
-    with tracing(Context(trace, substitute=substitute or {}, allow_obs=allow_obs)), locating_errors():
+    context = Context(trace, substitute=substitute or {}, allow_obs=allow_obs, importance=importance)
+    with tracing(context), locating_errors():
         trace.returned = function(*positional, **bound)
     return trace
 

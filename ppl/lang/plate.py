@@ -124,9 +124,10 @@ class plate:
         if known.size != axis.size:
             sizes = ["a run-time number of" if n is None else n for n in (known.size, axis.size)]
             raise ShapeError(f"plate {axis.name!r} has {sizes[0]} rows and {sizes[1]} rows{lines}")
-        outer = trace.outer_plates.setdefault(axis.name, context.axes)
-        if outer != context.axes:
-            nests = [", ".join(a.name for a in axes) or "no plate" for axes in (outer, context.axes)]
+        now = tuple(context.plates)
+        outer = trace.outer_plates.setdefault(axis.name, now)
+        if outer != now:
+            nests = [", ".join(a.name for a in axes) or "no plate" for axes in (outer, now)]
             raise ShapeError(f"plate {axis.name!r} is opened inside {nests[0]}, and inside {nests[1]}{lines}")
 
     def _row(self, array: Value, node: Node | None, axis: Axis) -> Value:

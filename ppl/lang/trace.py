@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from ppl.lang.arguments import ArgumentSpec
 
 
+@rule("own_density")
+def _own_density(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
+    """The log-density of random node `name` at its own sample: that value, marked for estimators that treat it."""
+    return types[0]
+
+
 @rule("sample")
 def _sample(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     return Type(sort_axes(attrs["axes"]), attrs["shape"], attrs["dtype"])
@@ -85,13 +91,21 @@ class Input:
 
 
 @dataclass(eq=False)
+class Bound:
+    """What makes a cost a multi-sample bound: the log-weights, one for every entry of the importance axis."""
+
+    log_weights: Node
+    axis: Axis
+
+
+@dataclass(eq=False)
 class Cost:
     """A cost node: scalar per entry of its axes; the objective is the expectation of the sum over all of
     them.
 
     With `marginalize`, the node is a log-density given those finite latents, and the cost is minus the
-    log-sum-exp of it plus their log-probabilities over all their joint values. With `density`, it is `weight` times
-    the log-density of the random node of that name at its own sample, which estimators may treat in their way.
+    log-sum-exp of it plus their log-probabilities over all their joint values. With `bound`, it is minus the
+    log-mean-exp of the bound's log-weights.
     """
 
     name: str
@@ -99,8 +113,7 @@ class Cost:
     where: str
     axes: tuple[Axis, ...] = ()
     marginalize: tuple[str, ...] = ()
-    density: str | None = None
-    weight: Node | None = None
+    bound: Bound | None = None
 
 
 @dataclass(eq=False)

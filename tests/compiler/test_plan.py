@@ -10,7 +10,19 @@ from ppl import Bernoulli, Categorical, Normal, OneHotCategorical, Uniform, esti
 from ppl.compiler.plan import TABLE, make_plan
 from ppl.compiler.variants import build_gradient
 from ppl.errors import EstimatorError
-from ppl.estimators import Enumerate, NotNeeded, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
+from ppl.estimators import (
+    ARM,
+    CategoricalDisARM,
+    DisARM,
+    Enumerate,
+    MeasureValued,
+    NotNeeded,
+    Pathwise,
+    Rebar,
+    Relaxed,
+    ScoreFunction,
+    StraightThrough,
+)
 from tests.helpers.law_graphs import LAWS
 
 X = np.array([0.5, -1.0, 2.0])
@@ -73,23 +85,58 @@ def test_kinks_are_pathwise_too():
     assert plan_of(normal(np.abs))["z"].estimator == Pathwise()
 
 
-def test_relaxable_discrete_nodes_get_rebar():
-    choice = plan_of(bernoulli(5))["b"]
-    assert choice.estimator == Rebar() and choice.copies == 3
+def one_hot(cost=None):
+    """A model of four one-hot units 'x' of three classes."""
+
+    @ppl.model
+    def model():
+        x = ppl.sample("x", OneHotCategorical(logits=ppl.param("a", np.zeros((4, 3)))))
+        ppl.cost("loss", cost(x) if cost else (np.sum(x * np.arange(3.0)) - 0.3) ** 2)
+
+    return model
+
+
+def test_bernoulli_nodes_get_disarm():
+    """Whether the cost relaxes or not, and whatever the number of particles."""
+    for options in ({}, {"particles": 2}, {"max_copies": 2}):
+        for cost in (None, jump):
+            choice = plan_of(bernoulli(5, cost), **options)["b"]
+            assert choice.estimator == DisARM() and choice.copies == 2 and not choice.biased
     rejected = dict(choice.rejected)
-    assert rejected["Enumerate()"] == "32 copies in all exceed max_copies=4"
+    assert rejected["Enumerate()"] == "32 copies in all exceed max_copies=2"
     assert "no differentiable sampling path" in rejected["Pathwise()"]
+    assert rejected["ARM()"] == "ranked after DisARM()"
 
 
-def test_costs_that_do_not_relax_get_a_score_function():
-    choice = plan_of(bernoulli(5, jump))["b"]
+def test_without_copies_the_score_function_remains():
+    choice = plan_of(bernoulli(5), max_copies=1)["b"]
     assert choice.estimator == ScoreFunction("moving_average")
-    assert "jump" in dict(choice.rejected)["Rebar()"]
+    assert dict(choice.rejected)["DisARM()"] == "2 copies in all exceed max_copies=1"
     assert "particles >= 2" in dict(choice.rejected)["ScoreFunction(baseline='leave_one_out')"]
 
 
 def test_several_particles_serve_as_baseline():
-    assert plan_of(bernoulli(5, jump), particles=2)["b"].estimator == ScoreFunction("leave_one_out")
+    assert plan_of(bernoulli(5), particles=2, max_copies=1)["b"].estimator == ScoreFunction("leave_one_out")
+    assert plan_of(one_hot(), particles=2)["x"].estimator == ScoreFunction("leave_one_out")
+
+
+def test_relaxable_classes_get_rebar_and_others_an_antithetic_pair():
+    choice = plan_of(one_hot())["x"]
+    assert choice.estimator == Rebar() and choice.copies == 3
+    assert "needs Bernoulli units" in dict(choice.rejected)["DisARM()"]
+    choice = plan_of(one_hot(lambda x: jump(x[:, 0])))["x"]
+    assert choice.estimator == CategoricalDisARM() and choice.copies == 2
+    assert "jump" in dict(choice.rejected)["Rebar()"]
+    assert plan_of(one_hot(), max_copies=2)["x"].estimator == CategoricalDisARM()
+
+
+def test_measure_valued_pairs_are_taken_by_name_only():
+    rejected = dict(plan_of(LAWS["jump"]().objective)["z"].rejected)
+    assert rejected["MeasureValued()"] == "ranked after ScoreFunction(baseline='moving_average')"
+    choice = plan_of(LAWS["jump"]().objective, estimators=MeasureValued())["z"]
+    assert choice.estimator == MeasureValued() and choice.copies == 3
+    assert "2 evaluations beside the trunk's" in choice.reason
+    assert plan_of(bernoulli(2), estimators={"b": ARM()})["b"].copies == 2
 
 
 def test_the_indicator_of_a_normal_gets_a_score_function():
@@ -121,10 +168,10 @@ def test_biased_rows_need_allow_bias():
         ppl.cost("loss", np.sum(b) ** 2)
 
     choice = plan_of(model)["b"]
-    assert choice.estimator == Rebar() and "allow_bias" in dict(choice.rejected)["Relaxed()"]
+    assert choice.estimator == DisARM() and "allow_bias" in dict(choice.rejected)["Relaxed()"]
     allowed = plan_of(model, allow_bias=True)["b"]
-    assert allowed.estimator == Rebar(), "unbiased rows still rank first"
-    assert dict(allowed.rejected)["StraightThrough()"] == "ranked after Rebar()"
+    assert allowed.estimator == DisARM(), "unbiased rows still rank first"
+    assert dict(allowed.rejected)["StraightThrough()"] == "ranked after DisARM()"
 
 
 def _learned_edges(event):
@@ -163,7 +210,9 @@ def test_max_copies_bounds_what_the_automatic_choice_spends():
         assert plan.copies <= bound
     assert [e.label for e in plan_of(three, max_copies=8).estimators.values()] == ["Enumerate()"] * 3
     assert all(isinstance(e, ScoreFunction) for e in plan_of(three, max_copies=1).estimators.values())
-    assert isinstance(plan_of(bernoulli(5), max_copies=2)["b"].estimator, ScoreFunction)
+    assert plan_of(bernoulli(5), max_copies=2)["b"].estimator == DisARM()
+    chosen = list(plan_of(three, max_copies=4).estimators.values())
+    assert chosen == [Enumerate(), Enumerate(), ScoreFunction("moving_average")]
 
 
 def test_named_estimators_may_exceed_max_copies_and_count():
@@ -222,7 +271,7 @@ def test_globs_first_match_first_and_unlisted_nodes_are_automatic():
     plan = plan_of(deep, X, estimators={"enc/h2": Rebar(), "enc/*": ScoreFunction()})
     assert plan["enc/h1"].estimator == ScoreFunction() and plan["enc/h2"].estimator == Rebar()
     partly = plan_of(deep, X, estimators={"*h2": ScoreFunction()}, max_copies=3)
-    assert partly["enc/h2"].estimator == ScoreFunction() and partly["enc/h1"].estimator == Rebar()
+    assert partly["enc/h2"].estimator == ScoreFunction() and partly["enc/h1"].estimator == DisARM()
 
 
 def test_a_pin_precedes_the_dict():
@@ -312,7 +361,7 @@ def test_the_plan_indexes_and_prints():
         "Bernoulli",
         "data",
         "biased",
-        "enc/h2: the relaxed cost",
+        "enc/h2: an antithetic pair",
         "not Enumerate():",
         "copies of",
     ):
@@ -336,4 +385,4 @@ def test_one_hot_and_integer_categories_get_different_estimators():
         return inner
 
     assert plan_of(model(OneHotCategorical))["k"].estimator == Rebar()
-    assert plan_of(model(Categorical))["k"].estimator == ScoreFunction("moving_average")
+    assert plan_of(model(Categorical))["k"].estimator == CategoricalDisARM()
