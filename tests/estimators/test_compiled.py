@@ -15,6 +15,7 @@ from ppl.estimators import (
     BonnetPrice,
     CategoricalDisARM,
     DisARM,
+    DoublyReparameterized,
     Enumerate,
     Implicit,
     MeasureValued,
@@ -25,6 +26,7 @@ from ppl.estimators import (
     ScoreFunction,
     StickingTheLanding,
     StraightThrough,
+    Vimco,
 )  # fmt: skip
 from ppl.ir.interpret import evaluate
 from tests.helpers.law_graphs import LAWS
@@ -89,6 +91,11 @@ CASES = {
     "sticking the landing": Case("elbo_normal_deep", StickingTheLanding(), particles=2),
     "sticking the landing, weighted": Case("elbo_normal_sampled", StickingTheLanding(), hyper={"beta": 0.7}),
     "relaxed and uniform": Case("uniform", particles=3),
+    "vimco": Case("iwae_bernoulli", Vimco(), particles=2),
+    "doubly reparameterized": Case("iwae_normal", DoublyReparameterized()),
+    "doubly reparameterized below vimco": Case("iwae_mixed", {"b": Vimco(), "z": DoublyReparameterized()}),
+    "global bound": Case("iwae_global", particles=2),
+    "doubly reparameterized elbo": Case("elbo_normal_deep", DoublyReparameterized(), particles=2),
     "disarm": Case("layer", DisARM(), particles=2),
     "disarm of a belief network": Case("elbo_sbn", DisARM()),
     "disarm of saturating units": Case("binary_units_uniform", DisARM()),
@@ -105,7 +112,7 @@ CASES = {
 }  # fmt: skip
 SINGLE = ["rebar", "bernoulli, normal, bernoulli", "belief network", "disarm of a belief network", "one-hot disarm"]
 VALUES = ["two rebar layers", "global and rows", "enumerated global", "two disarm layers", "one-hot disarm"]
-SINGLE += ["gamma", "gamma rows", "beta", "dirichlet", "student", "poisson"]
+SINGLE += ["vimco", "doubly reparameterized", "gamma", "gamma rows", "beta", "dirichlet", "student", "poisson"]
 
 
 def _program(case: Case, dtype: str):

@@ -18,6 +18,7 @@ from ppl.estimators import (
     BonnetPrice,
     CategoricalDisARM,
     DisARM,
+    DoublyReparameterized,
     Enumerate,
     Implicit,
     MeasureValued,
@@ -28,6 +29,7 @@ from ppl.estimators import (
     ScoreFunction,
     StickingTheLanding,
     StraightThrough,
+    Vimco,
 )  # fmt: skip
 from ppl.estimators.none import NotNeeded
 from tests.helpers.law_graphs import LAWS
@@ -45,6 +47,8 @@ UNBIASED = {
     "categorical-disarm": (CategoricalDisARM(), {}, {}),
     "measure-valued": (MeasureValued(), {}, {}),
     "sticking-the-landing": (StickingTheLanding(), {}, {}),
+    "doubly-reparameterized": (DoublyReparameterized(), {}, {}),
+    "vimco": (Vimco(), {}, {}),
     "bonnet-price": (BonnetPrice(), {}, {}),
     "rebar-temperature": (Rebar(adapt_temperature=True), {"eta": 0.7, "log_temperature": -0.3}, {}),
     "relax": (Relax(width=3), {"network.output": 0.3}, {}),

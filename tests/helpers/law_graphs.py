@@ -701,3 +701,6 @@ def likelihood_mixture() -> Graph:
 
     params = arrays(a=0.4, logits=[0.8, -0.7, 0.5], shift=0.2)
     return Graph(ppl.likelihood(model, marginalize="k"), params, (X3,), total_rows=6, loss=loss)
+
+
+from tests.helpers import law_bounds  # noqa: E402, F401  (registers more graphs)
