@@ -11,7 +11,7 @@ from ppl.estimators.base import Estimator
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ppl.compiler.plan import Plan
+    from ppl.compiler.plan import Candidate, Plan
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,14 @@ def record(plan: Plan, measured: Mapping[str, Sequence[Measured]]) -> None:
         reason = f"measured: least variance × time of {rivals}" if rivals > 1 else "the only unbiased candidate"
         left = tuple((m.estimator.label, m.rejected) for m in rows if m.rejected)
         of = {m.estimator: m for m in rows}
-        candidates = tuple(replace(c, measured=of.get(c.estimator)) for c in choice.candidates)
+        candidates = tuple(_with(c, of.get(c.estimator)) for c in choice.candidates)
         plan.choices[name] = replace(choice, reason=reason, rejected=left, candidates=candidates)
+
+
+def _with(candidate: Candidate, found: Measured | None) -> Candidate:
+    refused = found is not None and bool(found.rejected)
+    verdict = found.rejected if found is not None and found.rejected else candidate.verdict
+    return replace(candidate, measured=found, verdict=verdict, admissible=candidate.admissible and not refused)
 
 
 def measured_table(rows: Sequence[Measured], chosen: str) -> Table:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def render(plan: Plan, width: int = 110) -> str:
-    """The plan as text: a table with one row a node, then per node why, for which costs, and what was rejected."""
+    """The plan as text: a table with one row a node, then per node why, for which costs, and what ranks higher but fails.
+
+    `print(plan[node])` shows all candidates.
+    """
     out = io.StringIO()
     console = Console(file=out, width=width, color_system=None, force_terminal=False)
     if plan.choices:
@@ -27,8 +30,10 @@ def render(plan: Plan, width: int = 110) -> str:
     for c in plan.choices.values():
         _line(console, f"{c.name}: {c.reason}")
         _line(console, f"    costs downstream: {', '.join(c.costs) or 'none'}")
-        for label, why in c.rejected:
-            _line(console, f"    not {label}: {why}")
+        for other in _ahead(c):
+            _line(console, f"    not {other.estimator.label}: {other.verdict}")
+        if spare := [o.estimator.label for o in c.candidates if o.admissible and not o.taken]:
+            _line(console, f"    also possible: {', '.join(spare)}")
         if c.name in plan.measured:
             console.print(measured_table(plan.measured[c.name], c.estimator.label))
     counts = [f"{plan.copies} {'copy' if plan.copies == 1 else 'copies'} of the downstream computation"]
@@ -39,7 +44,7 @@ def render(plan: Plan, width: int = 110) -> str:
     return out.getvalue().rstrip()
 
 
-def render_choice(choice: Choice, width: int = 118) -> str:
+def render_choice(choice: Choice, width: int = 130) -> str:
     """All candidates of one node: copies, bias, variance (measured where it was), and why each was taken or not."""
     out = io.StringIO()
     console = Console(file=out, width=width, color_system=None, force_terminal=False)
@@ -47,7 +52,7 @@ def render_choice(choice: Choice, width: int = 118) -> str:
     _line(console, f"{choice.name}: {choice.distribution}{plates}, {choice.estimator.label}: {choice.reason}")
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in ("", "candidate", "bias", "copies", "variance", "verdict"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column in ("candidate", "variance"))
     for c in choice.candidates:
         copies = str(c.copies) if c.copies else "-"
         bias = "biased" if c.estimator.biased else "unbiased"
@@ -63,6 +68,12 @@ def _variance(candidate: Candidate) -> str:
     if found is None or found.rejected:
         return candidate.variance
     return f"{found.variance:.3g} ± {found.variance_error:.1g} in {found.seconds * 1e6:.3g} µs"
+
+
+def _ahead(choice: Choice) -> list[Candidate]:
+    """Refused candidates that rank before the one taken."""
+    taken = next((i for i, c in enumerate(choice.candidates) if c.taken), 0)
+    return [c for c in choice.candidates[:taken] if not c.admissible]
 
 
 def _table(plan: Plan) -> Table:

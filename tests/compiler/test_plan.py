@@ -386,3 +386,55 @@ def test_one_hot_and_integer_categories_get_different_estimators():
 
     assert plan_of(model(OneHotCategorical))["k"].estimator == Rebar()
     assert plan_of(model(Categorical))["k"].estimator == CategoricalDisARM()
+
+
+# --- all candidates of one node -----------------------------------------------------------------
+
+
+def test_a_choice_shows_every_candidate_with_cost_bias_variance_and_verdict():
+    choice = plan_of(bernoulli(5))["b"]
+    assert {type(c.estimator).__name__ for c in choice.candidates} == set(estimators.REGISTRY)
+    assert [c.estimator for c in choice.candidates if c.taken] == [DisARM()]
+    of = {c.estimator.label: c for c in choice.candidates}
+    assert of["Rebar()"].copies == 3 and of["Rebar()"].admissible and of["Rebar()"].verdict == "ranked after DisARM()"
+    assert not of["Enumerate()"].admissible and of["Enumerate()"].copies == 32
+    assert of["Pathwise()"].copies == 0 and "no differentiable sampling path" in of["Pathwise()"].verdict
+    assert all(c.variance and c.verdict for c in choice.candidates)
+    text = str(choice)
+    for part in ("b: Bernoulli, DisARM()", "→", "taken", "differences in a pair", "biased", "Rebar()", "ranked after"):
+        assert part in text
+    assert "ScoreFunction(baseline='moving_average')" in text, "labels are not broken"
+
+
+def test_a_named_node_shows_its_rivals_too():
+    choice = plan_of(bernoulli(5), estimators=Rebar(0.3))["b"]
+    assert [c.estimator for c in choice.candidates if c.taken] == [Rebar(0.3)]
+    assert "antithetic" in next(c.verdict for c in choice.candidates if c.estimator == DisARM())
+    assert "named by the user" in str(choice)
+
+
+def test_the_plan_lists_what_ranks_higher_and_what_else_would_do():
+    text = str(plan_of(one_hot()))
+    assert "not DisARM(): needs Bernoulli units" in text and "also possible: CategoricalDisARM()" in text
+    assert "not Relaxed()" not in text
+
+
+def test_bounds_get_vimco_where_copies_are_spent():
+    objective, data = LAWS["iwae_bernoulli"]().objective, LAWS["iwae_bernoulli"]().data
+    assert plan_of(objective, *data)["h"].estimator == DisARM()
+    assert plan_of(objective, *data, max_copies=1)["h"].estimator == estimators.Vimco()
+    assert plan_of(objective, *data)["h"].plates == ("data", "importance")
+
+
+def test_the_table_is_the_documented_one():
+    ranked = [row.estimator.label for row in TABLE]
+    assert ranked[: ranked.index("StickingTheLanding()")] == [
+        "Enumerate()",
+        "Pathwise()",
+        "DisARM()",
+        "Vimco()",
+        "ScoreFunction(baseline='leave_one_out')",
+        "Rebar()",
+        "CategoricalDisARM()",
+        "ScoreFunction(baseline='moving_average')",
+    ]
