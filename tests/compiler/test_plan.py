@@ -1,6 +1,7 @@
 """The plan: the decision table row by row, who has precedence, what is refused, and what `explain()` says."""
 
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -438,3 +439,12 @@ def test_the_table_is_the_documented_one():
         "CategoricalDisARM()",
         "ScoreFunction(baseline='moving_average')",
     ]
+
+
+def test_the_documentation_lists_the_table_and_every_estimator():
+    text = (Path(__file__).parents[2] / "docs" / "estimators.md").read_text()
+    rows = [line.split("|")[2].strip() for line in text.splitlines() if line[:3] in [f"| {i}" for i in range(1, 9)]]
+    ranked = [row.estimator for row in TABLE][: len(rows)]
+    assert [eval(row.strip("`"), vars(estimators).copy()) for row in rows] == ranked
+    for name in estimators.REGISTRY:
+        assert f"`{name}" in text, f"docs/estimators.md does not mention {name}"
