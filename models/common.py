@@ -1,30 +1,115 @@
-"""What the models share: command-line options, real data, pictures."""
+"""What the mains share: options, compiling and fitting under them, figures and metrics, resuming."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import ppl
 from ppl import estimators
 from ppl.errors import PplError
 
-MISSING = "the model zoo needs scikit-learn and matplotlib: pip install 'numba-ppl[demo]'"
+Arguments = Sequence[str] | None
+
+HELP = {
+    "seed": "seed of parameters, batches and noise",
+    "epochs": "passes over the training rows",
+    "batch_size": "rows per step",
+    "lr": "learning rate",
+    "particles": "samples of every random node per row",
+}
 
 
-def parser(doc: str | None, **defaults: Any) -> argparse.ArgumentParser:
-    """An argument parser with the common options; `defaults` override their default values."""
-    made = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
-    options = {"seed": 0, "epochs": 100, "batch_size": 100, "lr": 1e-3, "out": "outputs", **defaults}
-    made.add_argument("--seed", type=int, default=options["seed"], help="seed of parameters, batches and noise")
-    made.add_argument("--out", type=Path, default=Path(options["out"]), help="folder for the picture")
-    if options["epochs"]:
-        made.add_argument("--epochs", type=int, default=options["epochs"], help="passes over the training rows")
-        made.add_argument("--batch-size", type=int, default=options["batch_size"], help="rows per step")
-    made.add_argument("--lr", type=float, default=options["lr"], help="learning rate")
+class Job:
+    """One run of a model's main: its options, its folder, and what it found.
+
+    Every main takes `--seed`, `--epochs`, `--batch-size`, `--lr`, `--estimator`, `--target`, `--out` and `--resume`;
+    more options follow from `defaults` by their types (a tuple of strings is a choice, a bool a flag), None leaves one
+    out.
+    """
+
+    def __init__(self, name: str, doc: str | None, argv: Arguments, **defaults: Any):
+        self.name, self.began = name, time.perf_counter()
+        self.options = _parser(name, doc, defaults).parse_args(argv)
+        self.folder: Path = self.options.out
+        self.metrics: dict[str, float] = {}
+
+    def compile(self, objective: Any, data: Any = None, **settings: Any) -> Any:
+        """The program under the options `--estimator`, `--particles` and `--target`; prints its plan."""
+        chosen = {"estimators": estimator(self.options.estimator), "target": self.options.target, **settings}
+        if "particles" in self.options:
+            chosen.setdefault("particles", self.options.particles)
+        program = ppl.compile(objective, data=data, **chosen)
+        print(program.explain())
+        return program
+
+    def fit(self, program: Any, *data: Any, optimizer: Any = None, label: str = "", **settings: Any) -> Any:
+        """`ppl.fit` under the options, with a checkpoint `NAME[-label].npz` that `--resume` continues."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        checkpoint = self.folder / f"{self.name}{'-' * bool(label)}{label}.npz"
+        if not self.options.resume:
+            checkpoint.unlink(missing_ok=True)
+        if not {"epochs", "steps"} & set(settings):
+            settings["epochs"] = self.options.epochs
+        if data and "batches" not in settings:
+            settings.setdefault("batch_size", self.options.batch_size)
+        optimizer = ppl.optim.Adam(self.options.lr) if optimizer is None else optimizer
+        settings.setdefault("seed", self.options.seed)
+        return ppl.fit(program, *data, optimizer=optimizer, checkpoint=checkpoint, **settings)
+
+    def report(self, label: str, value: float, error: float | None = None, unit: str = "") -> None:
+        """Print a figure and keep it for `metrics.json`."""
+        self.metrics[label] = float(value)
+        spread = "" if error is None else f" ± {error:.2g}"
+        if error is not None:
+            self.metrics[f"{label} (standard error)"] = float(error)
+        print(f"{label}: {value:.4f}{spread}{' ' * bool(unit)}{unit}")
+
+    def picture(self, figure: Any) -> Path:
+        """Write the picture and say where it lies."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{self.name}.png"
+        figure.savefig(path, dpi=120, bbox_inches="tight")
+        print(f"picture: {path}")
+        return path
+
+    def finish(self) -> int:
+        """Write `metrics.json`: the figures, options, seconds and version. Returns the exit status 0."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        options = {k: str(v) if isinstance(v, Path) else v for k, v in vars(self.options).items()}
+        seconds = round(time.perf_counter() - self.began, 2)
+        record = {"model": self.name, "metrics": self.metrics, "options": options, "seconds": seconds}
+        record["version"] = ppl.__version__
+        path = self.folder / f"{self.name}.metrics.json"
+        path.write_text(json.dumps(record, indent=2) + "\n")
+        print(f"metrics: {path} ({seconds:.0f} s)")
+        return 0
+
+
+def _parser(name: str, doc: str | None, defaults: dict[str, Any]) -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog=f"ppl run {name}", description=(doc or "").partition("\n")[0])
+    options = {"seed": 0, "epochs": 100, "batch_size": 100, "lr": 1e-3, **defaults}
+    for key, value in options.items():
+        flag, text = f"--{key.replace('_', '-')}", HELP.get(key)
+        if value is None:
+            continue
+        if isinstance(value, bool):
+            made.add_argument(flag, action="store_true", default=value, help=text)
+        elif isinstance(value, tuple):
+            made.add_argument(flag, choices=value, default=value[0], help=text)
+        else:
+            made.add_argument(flag, type=type(value), default=value, help=f"{text or key} (default {value})")
+    if "estimator" not in options:
+        made.add_argument("--estimator", default="auto", help="auto, Rebar, ScoreFunction:leave_one_out, …")
+    made.add_argument("--target", choices=("cpu", "cuda"), default="cpu", help="where the kernels run")
+    made.add_argument("--out", type=Path, default=Path("outputs"), help="folder for picture, metrics and checkpoint")
+    made.add_argument("--resume", action="store_true", help="continue the checkpoint in the folder")
     return made
 
 
@@ -39,64 +124,7 @@ def estimator(name: str) -> Any:
     return made(option) if option else made()
 
 
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    """scikit-learn's 8×8 handwritten digits, binarised at > 7: 1500 training and 297 held-out rows of 64 bits."""
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise PplError(MISSING) from None
-    images = (load_digits().data > 7).astype(np.float32)
-    return images[:1500], images[-297:]
-
-
-def diabetes() -> tuple[np.ndarray, np.ndarray]:
-    """scikit-learn's diabetes data, standardised: 442 rows of 10 features and a target of mean 0 and variance 1."""
-    try:
-        from sklearn.datasets import load_diabetes
-    except ImportError:
-        raise PplError(MISSING) from None
-    data = load_diabetes()
-    x, t = data.data, data.target
-    return (x - x.mean(0)) / x.std(0), (t - t.mean()) / t.std()
-
-
-def pyplot() -> Any:
-    """matplotlib's pyplot with a backend that needs no screen."""
-    try:
-        import matplotlib
-    except ImportError:
-        raise PplError(MISSING) from None
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
-def save(figure: Any, folder: Path, name: str) -> Path:
-    """Write `figure` as a PNG into `folder` and say where it lies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.png"
-    figure.savefig(path, dpi=120, bbox_inches="tight")
-    print(f"picture: {path}")
-    return path
-
-
-def show_images(ax: Any, images: np.ndarray, columns: int, title: str) -> None:
-    """Paint rows of 64 pixels in [0, 1] as a grid of 8×8 images."""
-    rows = -(-len(images) // columns)
-    canvas = np.ones((rows * 9 + 1, columns * 9 + 1)) * 0.6
-    for i, image in enumerate(images):
-        r, c = divmod(i, columns)
-        canvas[9 * r + 1 : 9 * r + 9, 9 * c + 1 : 9 * c + 9] = 1 - image.reshape(8, 8)
-    ax.imshow(canvas, cmap="gray", vmin=0, vmax=1)
-    ax.set_title(title, fontsize=10)
-    ax.set_axis_off()
-
-
-def bound(program: Any, state: Any, rows: np.ndarray, particles: int = 20) -> tuple[float, float]:
+def per_row(program: Any, state: Any, *rows: np.ndarray, particles: int = 20) -> tuple[float, float]:
     """Mean loss per row with `particles` samples, and its standard error over rows."""
-    losses = np.asarray(program.value(state, rows, per_row=True, particles=particles, seed=1), np.float64)
+    losses = np.asarray(program.value(state, *rows, per_row=True, particles=particles, seed=1), np.float64)
     return float(losses.mean()), float(losses.std() / np.sqrt(len(losses)))
-
-
-Arguments = Sequence[str] | None

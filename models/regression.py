@@ -12,7 +12,7 @@ import numpy as np
 
 import ppl
 from ppl import Normal
-from ppl.models import common
+from ppl.models import common, data, pictures
 
 NOISE = 0.5
 
@@ -37,42 +37,30 @@ def hand_gradients(w: np.ndarray, v: np.ndarray, x: np.ndarray, t: np.ndarray) -
 
 def features() -> tuple[np.ndarray, np.ndarray]:
     """Standardised features with a constant, and the target in units of NOISE standard deviations."""
-    x, t = common.diabetes()
+    x, t = data.diabetes()
     return np.column_stack([x, np.ones(len(x))]), t / NOISE
-
-
-def train(options: Any) -> tuple[Any, Any]:
-    """Compile and fit; returns (program, fit)."""
-    x, t = features()
-    program = ppl.compile(ppl.likelihood(heteroscedastic), dtype="float64", data=(x, t))
-    optimizer = ppl.optim.Adam(ppl.optim.exponential(options.lr, 0.999))
-    fit = ppl.fit(
-        program, x, t, epochs=options.epochs, batch_size=options.batch_size, optimizer=optimizer, seed=options.seed
-    )
-    return program, fit
 
 
 def main(argv: common.Arguments = None) -> int:
     """Fit, compare with the homoscedastic fit, draw the standard deviation against the residuals."""
-    options = common.parser(__doc__, epochs=300, lr=1e-2).parse_args(argv)
-    program, fit = train(options)
-    print(program.explain())
+    job = common.Job("regression", __doc__, argv, epochs=300, lr=1e-2)
     x, t = features()
-    loss = program.value(fit.state, x, t) / len(t)
+    program = job.compile(ppl.likelihood(heteroscedastic), dtype="float64", data=(x, t))
+    fit = job.fit(program, x, t, optimizer=ppl.optim.Adam(ppl.optim.exponential(job.options.lr, 0.999)))
     residual = t - x @ np.linalg.lstsq(x, t, rcond=None)[0]
+    job.report("negative log-likelihood", program.value(fit.state, x, t) / len(t), unit="nats per row")
     constant = 0.5 * np.log(2 * np.pi * residual.var()) + 0.5
-    print(f"negative log-likelihood per row: {loss:.4f} (constant σ, least squares: {constant:.4f})")
+    job.report("negative log-likelihood of least squares, constant σ", constant, unit="nats per row")
     scale = program.sample(fit.state, x, t, sites=["scale"])["scale"]
     mean = x @ fit.params["w"]
-    plt = common.pyplot()
-    figure, ax = plt.subplots(figsize=(7, 5))
+    figure, ax = pictures.pyplot().subplots(figsize=(7, 5))
     order = np.argsort(scale)
     ax.scatter(scale, NOISE * np.abs(t - mean), s=8, alpha=0.5, label="|residual|")
     ax.plot(scale[order], NOISE * scale[order], color="C3", label="σ(x)")
     ax.set(xlabel="√(1 + (vᵀx)²)", ylabel="standard deviations of the target", title="heteroscedastic regression")
     ax.legend()
-    common.save(figure, options.out, "regression")
-    return 0
+    job.picture(figure)
+    return job.finish()
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import numpy as np
 
 import ppl
 from ppl import Bernoulli
-from ppl.models import common
+from ppl.models import common, data, pictures
 
 LOWER, UPPER = 64, 32
 
@@ -47,46 +47,22 @@ def images(program: Any, state: Any, count: int, seed: int) -> np.ndarray:
     return sigmoid(h1 @ params["down/0.weight"] + params["down/0.bias"])
 
 
-def train(options: Any) -> tuple[Any, Any]:
-    """Compile and fit; returns (program, fit)."""
-    rows, _ = common.digits()
-    program = ppl.compile(
-        ppl.elbo(generative, guide),
-        estimators=common.estimator(options.estimator),
-        particles=options.particles,
-        data=rows,
-    )
-    print(program.explain())
-    fit = ppl.fit(
-        program,
-        rows,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        optimizer=ppl.optim.Adam(options.lr),
-        seed=options.seed,
-    )
-    return program, fit
-
-
 def main(argv: common.Arguments = None) -> int:
     """Train, print the bound on held-out rows, draw samples."""
-    parser = common.parser(__doc__, epochs=150, lr=3e-3)
-    parser.add_argument("--estimator", default="auto", help="auto, Rebar, ScoreFunction:leave_one_out, …")
-    parser.add_argument("--particles", type=int, default=2)
-    options = parser.parse_args(argv)
-    program, fit = train(options)
-    train_rows, test_rows = common.digits()
-    for name, rows in (("training", train_rows), ("held-out", test_rows)):
-        mean, error = common.bound(program, fit.state, rows)
-        print(f"negative bound on {name} rows: {mean:.2f} ± {error:.2f} nats per row")
-    plt = common.pyplot()
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4))
-    left.plot(fit.history["step"], fit.history["loss"], lw=0.5)
-    left.set(xlabel="step", ylabel="negative bound (nats per row)", title="training", ylim=(None, 45))
-    common.show_images(middle, test_rows[:48], 8, "held-out digits")
-    common.show_images(right, images(program, fit.state, 48, options.seed), 8, "samples (pixel probabilities)")
-    common.save(figure, options.out, "sbn")
-    return 0
+    job = common.Job("sbn", __doc__, argv, epochs=150, lr=3e-3, particles=2)
+    rows, test_rows = data.digits()
+    program = job.compile(ppl.elbo(generative, guide), data=rows)
+    fit = job.fit(program, rows)
+    for name, part in (("training", rows), ("held-out", test_rows)):
+        mean, error = common.per_row(program, fit.state, part)
+        job.report(f"negative bound on {name} rows", mean, error, "nats per row")
+    figure, (left, middle, right) = pictures.pyplot().subplots(1, 3, figsize=(13, 4))
+    pictures.show_training(left, fit.history, "negative bound (nats per row)")
+    left.set_ylim(None, 45)
+    pictures.show_images(middle, test_rows[:48], 8, "held-out digits")
+    pictures.show_images(right, images(program, fit.state, 48, job.options.seed), 8, "samples (pixel probabilities)")
+    job.picture(figure)
+    return job.finish()
 
 
 if __name__ == "__main__":

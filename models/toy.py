@@ -14,7 +14,7 @@ import numpy as np
 
 import ppl
 from ppl import Bernoulli, estimators
-from ppl.models import common
+from ppl.models import common, pictures
 
 TARGET = 0.499
 
@@ -62,21 +62,19 @@ def curve(name: str, steps: int, lr: float, seed: int) -> np.ndarray:
 
 def main(argv: common.Arguments = None) -> int:
     """Train with every estimator, print where each ends, draw the learning curves side by side."""
-    parser = common.parser(__doc__, epochs=None, lr=1e-2)
-    parser.add_argument("--steps", type=int, default=5000)
-    options = parser.parse_args(argv)
+    job = common.Job("toy", __doc__, argv, epochs=None, batch_size=None, estimator=None, lr=1e-2, steps=5000)
+    options = job.options
     print(ppl.compile(toy).explain())
-    plt = common.pyplot()
-    figure, ax = plt.subplots(figsize=(8, 5))
+    figure, ax = pictures.pyplot().subplots(figsize=(8, 5))
     for name in CHOICES:
         losses = expected_loss(curve(name, options.steps, options.lr, options.seed))
-        print(f"{name:28s} expected loss after {options.steps} steps: {losses[-1]:.6f}")
+        job.report(f"expected loss after {options.steps} steps, {name}", losses[-1])
         ax.plot(losses, label=name, lw=1)
     ax.axhline(expected_loss(np.array(-50.0)), color="k", ls=":", lw=0.8, label="minimum")
     ax.set(xlabel="step", ylabel="expected loss", title=f"E[(b - {TARGET})²], Adam {options.lr:g}, seed {options.seed}")
     ax.legend(fontsize=8)
-    common.save(figure, options.out, "toy")
-    return 0
+    job.picture(figure)
+    return job.finish()
 
 
 if __name__ == "__main__":

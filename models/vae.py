@@ -14,7 +14,7 @@ import numpy as np
 
 import ppl
 from ppl import Bernoulli, Normal
-from ppl.models import common
+from ppl.models import common, data, pictures
 
 HIDDEN, LATENT = 128, 16
 
@@ -45,35 +45,24 @@ def decode(program: Any, state: Any, z: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-(h @ p["logits.weight"] + p["logits.bias"])))
 
 
-def train(
-    rows: np.ndarray, epochs: int = 50, batch_size: int = 100, lr: float = 1e-3, seed: int = 0
-) -> tuple[Any, Any]:
-    """Compile and fit; returns (program, fit)."""
-    program = ppl.compile(ppl.elbo(generative, guide), data=rows)
-    optimizer = ppl.optim.Adam(lr)
-    fit = ppl.fit(program, rows, epochs=epochs, batch_size=batch_size, optimizer=optimizer, seed=seed)
-    return program, fit
-
-
 def main(argv: common.Arguments = None) -> int:
     """Train, print the bound on held-out rows, draw reconstructions and prior samples."""
-    options = common.parser(__doc__, epochs=50).parse_args(argv)
-    rows, test_rows = common.digits()
-    program, fit = train(rows, options.epochs, options.batch_size, options.lr, options.seed)
-    print(program.explain())
-    mean, error = common.bound(program, fit.state, test_rows, particles=100)
-    print(f"negative bound on held-out rows: {mean:.2f} ± {error:.2f} nats per row")
-    pixels = program.sample(fit.state, test_rows[:24], sites=["pixels"], seed=options.seed)["pixels"]
-    prior = decode(program, fit.state, np.random.default_rng(options.seed).normal(size=(48, LATENT)))
-    plt = common.pyplot()
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4))
-    axes[0].plot(fit.history["step"], fit.history["loss"], lw=0.5)
-    axes[0].set(xlabel="step", ylabel="negative bound (nats per row)", title="training")
+    job = common.Job("vae", __doc__, argv, epochs=50)
+    rows, test_rows = data.digits()
+    program = job.compile(ppl.elbo(generative, guide), data=rows)
+    fit = job.fit(program, rows)
+    mean, error = common.per_row(program, fit.state, test_rows, particles=100)
+    job.report("negative bound on held-out rows", mean, error, "nats per row")
+    seed = job.options.seed
+    pixels = program.sample(fit.state, test_rows[:24], sites=["pixels"], seed=seed)["pixels"]
+    prior = decode(program, fit.state, np.random.default_rng(seed).normal(size=(48, LATENT)))
+    figure, axes = pictures.pyplot().subplots(1, 3, figsize=(13, 4))
+    pictures.show_training(axes[0], fit.history, "negative bound (nats per row)")
     pairs = np.stack([test_rows[:24], pixels], 1).reshape(48, 64)
-    common.show_images(axes[1], pairs, 8, "held-out digits and reconstructions, in pairs")
-    common.show_images(axes[2], prior, 8, "samples from the prior")
-    common.save(figure, options.out, "vae")
-    return 0
+    pictures.show_images(axes[1], pairs, 8, "held-out digits and reconstructions, in pairs")
+    pictures.show_images(axes[2], prior, 8, "samples from the prior")
+    job.picture(figure)
+    return job.finish()
 
 
 if __name__ == "__main__":

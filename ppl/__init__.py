@@ -34,8 +34,8 @@ from ppl.graph.draw import draw
 from ppl.inference import optim
 from ppl.inference.diagnose import compare
 from ppl.inference.elbo import elbo
-from ppl.inference.iwae import iwae
 from ppl.inference.fit import Fit, fit
+from ppl.inference.iwae import iwae
 from ppl.inference.likelihood import likelihood
 from ppl.inference.tune import tune
 from ppl.lang import (
@@ -112,6 +112,7 @@ __all__ = [
     "fit",
     "hyper",
     "init",
+    "iwae",
     "kl",
     "layers",
     "likelihood",

@@ -272,9 +272,7 @@ def _choose(rn: RandomNode, allow_bias: bool, particles: int, max_copies: int, u
     return _choice(rn, best.estimator, best.verdict, ranked)
 
 
-def _candidates(
-    rn: RandomNode, allow_bias: bool, particles: int, max_copies: float, used: _Budget
-) -> list[Candidate]:
+def _candidates(rn: RandomNode, allow_bias: bool, particles: int, max_copies: float, used: _Budget) -> list[Candidate]:
     """Every row of the table with what it would cost this node, and why it cannot be or what speaks for it."""
     found = []
     for row in TABLE:

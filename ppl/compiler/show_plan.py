@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def render(plan: Plan, width: int = 110) -> str:
-    """The plan as text: a table with one row a node, then per node why, for which costs, and what ranks higher but fails.
+    """The plan as text: a table with one row a node, then per node why, for which costs, and what ranks
+    higher but fails.
 
     `print(plan[node])` shows all candidates.
     """

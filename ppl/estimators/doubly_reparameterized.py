@@ -21,8 +21,8 @@ class DoublyReparameterized(Pathwise):
     The score of log q(z; φ), which the bound weighs by w̃_k, is itself reparameterized, which turns the weights of the
     path into their squares. Model parameters get the ordinary gradient. Under `elbo` (one sample, w̃ = 1) it is
     `StickingTheLanding`. Requires what that does, and under `iwae` no random node downstream, whose path would need
-    the plain weights, and no enumerated node in the bound. Unbiased; one downstream evaluation. Its signal-to-noise ratio
-    grows with the number of importance samples, where that of the pathwise gradient shrinks.
+    the plain weights, and no enumerated node in the bound. Unbiased; one downstream evaluation. Its
+    signal-to-noise ratio grows with the number of importance samples, where that of the pathwise gradient shrinks.
     Tucker, Lawson, Gu & Maddison 2019.
     """
 

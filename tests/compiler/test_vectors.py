@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import ppl
-from ppl.models import common, sbn, vae
+from ppl.models import data, sbn, vae
 
 EXCEPTIONS = {
     "vae rows_0_kernel_5": "16 units: LLVM unrolls the loop, then finds too many arrays to prove apart",
@@ -20,7 +20,7 @@ def test_row_kernels_of_the_zoo_vectorise(model, tmp_path, monkeypatch):
     monkeypatch.setenv("PPL_CACHE_DIR", str(tmp_path / "cache"))
     for module in [m for m in sys.modules if m.startswith("ppl_program_")]:
         monkeypatch.delitem(sys.modules, module)
-    rows, _ = common.digits()
+    rows, _ = data.digits()
     program = ppl.compile(ppl.elbo(model.generative, model.guide), particles=2, data=rows)
     program.value_and_grad(program.init(0), rows[:4])
     module = program.prepare().executable("gradient").module

@@ -192,7 +192,7 @@ def test_iwae_says_what_it_needs():
             ppl.sample("x", Normal(z, 1.0), obs=x)
             ppl.cost("penalty", z**2)
 
-    with pytest.raises(ModelError, match="'penalty'.*only densities enter the bound"):
+    with pytest.raises(ModelError, match=r"'penalty'.*only densities enter the bound"):
         ppl.compile(ppl.iwae(costly, gaussian_guide, particles=2), data=(X,)).explain()
 
     @ppl.model
@@ -205,7 +205,7 @@ def test_iwae_says_what_it_needs():
         with ppl.plate("data", x) as x:
             ppl.sample("x", Normal(mu, 1.0), obs=x)
 
-    with pytest.raises(ModelError, match="'x' .*plate 'data'.*does not split into minibatches"):
+    with pytest.raises(ModelError, match=r"'x' .*plate 'data'.*does not split into minibatches"):
         ppl.compile(ppl.iwae(mean_model, mean_guide, particles=2), data=(X,)).explain()
 
 

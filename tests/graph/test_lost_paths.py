@@ -96,7 +96,7 @@ def test_the_parameters_of_a_later_node_are_looked_at_too():
     [
         lambda z: np.where(z > 0.0, z, 0.1 * z) ** 2,
         lambda z: np.where(z > 0.0, z, np.expm1(z)),
-        lambda z: np.where(0.5 <= z, 2 * z - 0.5, z),
+        lambda z: np.where(z >= 0.5, 2 * z - 0.5, z),
     ],
     ids=["leaky", "elu", "bend"],
 )

@@ -1,12 +1,12 @@
 """The model zoo: every main runs, prints its plan and result, and leaves its picture; what training reaches."""
 
-import argparse
+import json
 
 import numpy as np
 import pytest
 
 import ppl
-from ppl.models import common, regression, sbn, toy, vae
+from ppl.models import common, data, regression, sbn, toy, vae
 
 pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
@@ -18,10 +18,10 @@ TINY = {
     regression: ["--epochs", "30"],
 }
 SAYS = {
-    toy: ["Enumerate()", "exact", "REBAR", "straight-through (biased)", "expected loss after 40 steps"],
+    toy: ["Enumerate()", "exact", "REBAR", "straight-through (biased)", "expected loss after 40 steps, exact"],
     sbn: ["h/0", "h/1", "leave_one_out", "negative bound on training rows", "negative bound on held-out rows"],
     vae: ["Pathwise()", "negative bound on held-out rows", "nats per row"],
-    regression: ["no random nodes", "negative log-likelihood per row", "least squares"],
+    regression: ["no random nodes", "negative log-likelihood: ", "least squares"],
 }
 
 
@@ -51,7 +51,11 @@ def test_main_prints_plan_and_result_and_leaves_a_picture(model, printed, capsys
     text, folder = printed(model, capsys)
     for words in SAYS[model]:
         assert words in text
-    (picture,) = folder.iterdir()
+    name = model.__name__.rpartition(".")[2]
+    picture = folder / f"{name}.png"
+    record = json.loads((folder / f"{name}.metrics.json").read_text())
+    assert record["model"] == name and record["metrics"] and record["options"]["seed"] == 0
+    assert all(np.isfinite(v) for v in record["metrics"].values())
     assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" and picture.stat().st_size > 10_000
     assert f"picture: {picture}" in text
 
@@ -59,10 +63,10 @@ def test_main_prints_plan_and_result_and_leaves_a_picture(model, printed, capsys
 def test_the_belief_network_improves_its_bound(printed, capsys):
     """Independent pixels at their own rates cost 26.8 nats per row; the untrained network costs more than 64 log 2."""
     text, _ = printed(sbn, capsys)
-    rows, _ = common.digits()
+    rows, _ = data.digits()
     program = ppl.compile(ppl.elbo(sbn.generative, sbn.guide), common.estimator("ScoreFunction:leave_one_out"),
                           particles=2, data=rows)  # fmt: skip
-    untrained, _ = common.bound(program, program.init(0), rows[:300])
+    untrained, _ = common.per_row(program, program.init(0), rows[:300])
     assert untrained > 64 * np.log(2)
     assert _number(text, "negative bound on training rows") < 30.0
 
@@ -73,13 +77,14 @@ def test_the_autoencoder_passes_a_stated_bound_after_a_short_run(printed, capsys
     assert _number(text, "negative bound on held-out rows") < 28.5
 
 
-def test_the_autoencoders_samples_are_probabilities(printed):
-    rows, held_out = common.digits()
-    program, fit = vae.train(rows, epochs=1)
-    pixels = program.sample(fit.state, held_out[:5], sites=["pixels"])["pixels"]
+def test_the_autoencoders_samples_are_probabilities():
+    rows, held_out = data.digits()
+    program = ppl.compile(ppl.elbo(vae.generative, vae.guide), data=rows)
+    state = program.init(0)
+    pixels = program.sample(state, held_out[:5], sites=["pixels"])["pixels"]
     assert pixels.shape == (5, 64) and (pixels > 0).all() and (pixels < 1).all()
-    z = program.sample(fit.state, held_out[:5], sites=["z"])["z"]
-    np.testing.assert_allclose(vae.decode(program, fit.state, z), pixels, rtol=1e-5, atol=1e-6)
+    z = program.sample(state, held_out[:5], sites=["z"])["z"]
+    np.testing.assert_allclose(vae.decode(program, state, z), pixels, rtol=1e-5, atol=1e-6)
 
 
 def test_regression_gradients_are_those_derived_by_hand():
@@ -101,13 +106,25 @@ def test_regression_gradients_are_those_derived_by_hand():
     assert part != loss
 
 
-def test_regression_beats_constant_noise():
-    options = argparse.Namespace(epochs=300, batch_size=100, lr=1e-2, seed=0)
-    program, fit = regression.train(options)
-    x, t = regression.features()
-    residual = t - x @ np.linalg.lstsq(x, t, rcond=None)[0]
-    constant = 0.5 * np.log(2 * np.pi * residual.var()) + 0.5
-    assert program.value(fit.state, x, t) / len(t) < constant - 0.025
+def test_regression_beats_constant_noise(tmp_path):
+    assert regression.main(["--out", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "regression.metrics.json").read_text())["metrics"]
+    constant = found["negative log-likelihood of least squares, constant σ"]
+    assert found["negative log-likelihood"] < constant - 0.025
+
+
+def test_a_main_resumes_its_checkpoint(tmp_path, capsys):
+    """Ten epochs in two runs end at the bits of ten epochs in one."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    regression.main(["--epochs", "10", "--out", str(whole)])
+    regression.main(["--epochs", "6", "--out", str(parts)])
+    regression.main(["--epochs", "10", "--resume", "--out", str(parts)])
+    one, two = (ppl.load_state(folder / "regression.npz") for folder in (whole, parts))
+    assert one.step == two.step
+    for name, value in one.params.items():
+        np.testing.assert_array_equal(value, two.params[name])
+    regression.main(["--epochs", "2", "--out", str(parts)])
+    assert ppl.load_state(parts / "regression.npz").step < one.step, "without --resume a run begins anew"
 
 
 def test_the_toy_converges_with_the_exact_gradient():

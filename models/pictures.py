@@ -1,0 +1,42 @@
+"""Pictures of the models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ppl.errors import PplError
+from ppl.models.data import MISSING
+
+
+def pyplot() -> Any:
+    """matplotlib's pyplot with a backend that needs no screen."""
+    try:
+        import matplotlib
+    except ImportError:
+        raise PplError(MISSING) from None
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def show_images(ax: Any, images: np.ndarray, columns: int, title: str, low: float = 0.0, high: float = 1.0) -> None:
+    """Paint rows of square images with values in [low, high] as a grid, dark for high."""
+    side = round(images.shape[1] ** 0.5)
+    rows, cell = -(-len(images) // columns), side + 1
+    canvas = np.full((rows * cell + 1, columns * cell + 1), 0.6)
+    for i, image in enumerate(images):
+        r, c = divmod(i, columns)
+        shade = 1 - (np.clip(image, low, high) - low) / (high - low)
+        canvas[cell * r + 1 : cell * (r + 1), cell * c + 1 : cell * (c + 1)] = shade.reshape(side, side)
+    ax.imshow(canvas, cmap="gray", vmin=0, vmax=1)
+    ax.set_title(title, fontsize=10)
+    ax.set_axis_off()
+
+
+def show_training(ax: Any, history: Any, ylabel: str) -> None:
+    """The loss per row at every step."""
+    ax.plot(history["step"], history["loss"], lw=0.5)
+    ax.set(xlabel="step", ylabel=ylabel, title="training")
