@@ -30,8 +30,8 @@ def require_no_lost_path(graph: StochasticGraph) -> None:
             for name, source in _jumps(node, parameters, noisy):
                 raise EstimatorError(
                     f"{label} jumps (`{node.op}`) in a value that depends on parameter '{name}' directly and on the "
-                    f"random node '{source}': its derivative in '{name}' would be 0 in every sample, though that of the "
-                    f"mean is not. Put '{name}' into the distribution of '{source}' (Normal({name}, 1) instead of "
+                    f"random node '{source}': its derivative in '{name}' would be 0 in every sample, though that of "
+                    f"the mean is not. Put '{name}' into the distribution of '{source}' (Normal({name}, 1) instead of "
                     f"{name} + Normal(0, 1)), or wrap it in ppl.stop_gradient if no gradient is wanted"
                 )
 

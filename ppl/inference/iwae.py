@@ -106,9 +106,9 @@ def iwae(model: Model, guide: Model, particles: int) -> Iwae:
     """The negative importance-weighted bound as an objective: -E[log (1/K) sum_k p(x, z_k) / q(z_k | x)].
 
     All nodes get an axis `importance` of length K beside their plates, distinct from the `particles` of `ppl.compile`,
-    over which whole bounds are averaged. Latents match as in `ppl.elbo`; the bound is one cost, `-log p(x)`, for every row
-    of the plates that all latents stand in. It falls to -log p(x) as K grows, and equals the sampled negative ELBO for
-    K = 1. `Vimco` and `DoublyReparameterized` are its own estimators.
+    over which whole bounds are averaged. Latents match as in `ppl.elbo`; the bound is one cost, `-log p(x)`, for every
+    row of the plates that all latents stand in. It falls to -log p(x) as K grows, and equals the sampled negative ELBO
+    for K = 1. `Vimco` and `DoublyReparameterized` are its own estimators.
 
     Parameters
     ----------
