@@ -46,6 +46,7 @@ class Case(NamedTuple):
 CASES = {
     "rebar": Case("toy", Rebar(temperature=ppl.hyper("tau", 1.0)), {"b/eta": 0.7, "b/eta.count": 3.0},
     hyper={"tau": 0.4}),
+    "constant baseline": Case("rows", ScoreFunction(ppl.hyper("c", 0.3)), particles=2, hyper={"c": -0.8}),
     "leave-one-out": Case("layer", LEAVE_ONE_OUT, particles=3),
     "two rebar layers": Case("two_layers", Rebar(), {"b1/eta": 0.6, "b2/eta": 1.2}, 2),
     "rebar, moving average, enumerate": Case(

@@ -50,6 +50,7 @@ UNBIASED = {
     "relax": (Relax(width=3), {"network.output": 0.3}, {}),
     "relax-temperature": (Relax(width=2, adapt_temperature=True), {"network.output": -0.2, "log_temperature": 0.2}, {}),
     "score": (ScoreFunction(), {}, {}),
+    "score-constant": (ScoreFunction(0.7), {}, {}),
     "score-learned": (ScoreFunction("learned", width=3), {"network.output": 0.4, "baseline": 0.2}, {}),
     "score-optimal": (ScoreFunction("optimal"), {}, {"particles": 4}),
     "score-moving-average": (ScoreFunction("moving_average"), {"baseline": 0.37}, {}),
