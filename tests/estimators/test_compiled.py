@@ -87,6 +87,7 @@ CASES = {
     "optimal baseline": Case("normal_chain", ScoreFunction("optimal"), particles=3),
     "curvature": Case("normal", BonnetPrice()),
     "curvature in rows": Case("normal_vector", BonnetPrice(), particles=2),
+    "curvature of vectors": Case("multivariate_normal", BonnetPrice(), particles=2),
     "sticking the landing": Case("elbo_normal_deep", StickingTheLanding(), particles=2),
     "sticking the landing, weighted": Case("elbo_normal_sampled", StickingTheLanding(), hyper={"beta": 0.7}),
     "relaxed and uniform": Case("uniform", particles=3),
