@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.intervals import POSITIVE, Interval
 from ppl.ir import ops
@@ -26,6 +28,13 @@ def log_odds_jacobian(x: Node) -> Node:
         y = x.args[0]
         return ops.neg(ops.add(ops.softplus(y), ops.softplus(ops.neg(y))))
     return ops.add(ops.log(x), ops.log1p(ops.neg(x)))
+
+
+def simplex_covariance(p: Node) -> Node:
+    """diag(p) - p p^T, class probabilities along the last event dimension."""
+    shape = p.type.shape
+    column, row = ops.reshape(p, (*shape, 1)), ops.reshape(p, (*shape[:-1], 1, shape[-1]))
+    return ops.sub(ops.mul(column, np.eye(shape[-1])), ops.mul(column, row))
 
 
 def gumbel(u: Node) -> Node:
