@@ -15,6 +15,7 @@ from ppl.compiler.measured import Measured
 from ppl.errors import EstimatorError
 from ppl.estimators import (
     ARM,
+    Analytic,
     BonnetPrice,
     CategoricalDisARM,
     DisARM,
@@ -52,6 +53,7 @@ TABLE: tuple[Row, ...] = (
     Row(ScoreFunction(baseline="leave_one_out"), "the other particles as baseline"),
     Row(ScoreFunction(baseline="moving_average"), "needs only the log-density"),
     # Admissible only where the row above is: never taken here, and listed as candidates to be named.
+    Row(Analytic(), "exact for costs up to degree 2, no variance from this node"),
     Row(StickingTheLanding(), "pathwise, without the score of its own density"),
     Row(Implicit(), "pathwise through the cdf"),
     Row(BonnetPrice(), "the cost's slope and curvature"),
@@ -140,7 +142,7 @@ def make_plan(
         If a named estimator does not support its node, a glob matches nothing, or nothing admissible exists.
     """
     named = _named(graph, requested)
-    graph.enumerated = {name for name, estimator in named.items() if isinstance(estimator, Enumerate)}
+    graph.enumerated = {name for name, estimator in named.items() if isinstance(estimator, (Enumerate, Analytic))}
     used = _Budget()
     choices: dict[str, Choice] = {}
     for rn in graph.nodes.values():

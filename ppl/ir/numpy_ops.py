@@ -222,6 +222,7 @@ UFUNCS: dict[str, Callable[..., Any]] = {
     "not": np.logical_not,
     "where": np.where,
     "stop": lambda x: x,
+    "mark": lambda x: x,
     "scale_grad": lambda x, weight: x,
     "graft": lambda value, derivative: value,
 }

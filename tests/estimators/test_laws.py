@@ -15,6 +15,7 @@ from ppl.errors import EstimatorError
 from ppl.estimators import (
     ARM,
     REGISTRY,
+    Analytic,
     BonnetPrice,
     CategoricalDisARM,
     DisARM,
@@ -36,6 +37,7 @@ from tests.helpers.laws import Graph, Sampler, arrays, assert_matches, assert_un
 # (estimator, its auxiliary values away from where they start, compile options)
 UNBIASED = {
     "enumerate": (Enumerate(), {}, {}),
+    "analytic": (Analytic(), {}, {}),
     "pathwise": (Pathwise(), {}, {}),
     "implicit": (Implicit(), {}, {}),
     "rebar": (Rebar(), {"eta": 0.6}, {}),
