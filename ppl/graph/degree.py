@@ -52,8 +52,9 @@ class Degrees:
                 continue
             if cost.marginalize:
                 return f"cost '{cost.name}' sums out {', '.join(cost.marginalize)} inside a logarithm: no polynomial"
-            op = self.blame[id(cost.node)].op
+            node = self.blame[id(cost.node)]
             what = f"degree {degree:g}" if degree < math.inf else "no polynomial"
-            named = "ppl.stop_gradient" if op == "stop" else f"op {op}"
+            named = "ppl.stop_gradient" if node.op == "stop" else f"op {node.op}"
+            named += " on whole numbers: multiply by 1.0 first" if node.type.dtype == "int" else ""
             return f"cost '{cost.name}' is {what} in it ({named}): only up to degree 2"
         return None

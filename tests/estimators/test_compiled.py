@@ -12,6 +12,7 @@ import ppl
 from ppl.compiler.variants import build_gradient, build_value
 from ppl.estimators import (
     ARM,
+    Analytic,
     BonnetPrice,
     CategoricalDisARM,
     DisARM,
@@ -88,6 +89,12 @@ CASES = {
     "curvature": Case("normal", BonnetPrice()),
     "curvature in rows": Case("normal_vector", BonnetPrice(), particles=2),
     "curvature of vectors": Case("multivariate_normal", BonnetPrice(), particles=2),
+    "analytic": Case("layer", Analytic()),
+    "analytic vectors": Case("multivariate_normal", Analytic()),
+    "analytic classes": Case("one_hot", Analytic(), particles=2),
+    "analytic coupled rows": Case("coupled_rows", Analytic()),
+    "analytic below rebar": Case("two_layers", {"b1": Rebar(), "b2": Analytic()}, {"b1/eta": 0.6}, 2),
+    "analytic rows below a score": Case("global_bernoulli_and_rows", {"g": LEAVE_ONE_OUT, "b": Analytic()}, {}, 2),
     "sticking the landing": Case("elbo_normal_deep", StickingTheLanding(), particles=2),
     "sticking the landing, weighted": Case("elbo_normal_sampled", StickingTheLanding(), hyper={"beta": 0.7}),
     "relaxed and uniform": Case("uniform", particles=3),
@@ -107,6 +114,8 @@ CASES = {
 }  # fmt: skip
 SINGLE = ["rebar", "bernoulli, normal, bernoulli", "belief network", "disarm of a belief network", "one-hot disarm"]
 VALUES = ["two rebar layers", "global and rows", "enumerated global", "two disarm layers", "one-hot disarm"]
+SINGLE += ["analytic below rebar", "analytic vectors", "analytic rows below a score"]
+VALUES += ["analytic", "analytic below rebar", "analytic rows below a score"]
 SINGLE += ["gamma", "gamma rows", "beta", "dirichlet", "student", "poisson"]
 
 
