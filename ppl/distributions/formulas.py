@@ -43,11 +43,8 @@ def gumbel(u: Node) -> Node:
 
 
 def frozen(x: Node) -> Node:
-    """`x` where it only decides which formula applies to the same function: no derivative, no jump.
-
-    The tag is that of `ppl.stop_gradient`, so that the analysis of paths ends here too.
-    """
-    return ops.stop(x, "user")
+    """`x` where it only decides which formula applies to the same function: no derivative, no jump."""
+    return ops.stop(x, "formula")
 
 
 def weigh(x: Node, log_p: Node) -> Node:

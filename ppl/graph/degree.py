@@ -27,10 +27,12 @@ class Degrees:
             if node.op == "sample":
                 self.random.append(node.attrs["site"].name)
             degrees = [self.of.get(id(a), 0.0) for a in node.args]
-            self.of[id(node)] = degree_of(node, degrees)
+            degree = degree_of(node, degrees)
+            if degree == 0:
+                continue
+            self.of[id(node)] = degree
             worst = node.args[degrees.index(max(degrees))]
-            raised = self.of[id(node)] > max(degrees)
-            self.blame[id(node)] = node if raised else self.blame.get(id(worst), node)
+            self.blame[id(node)] = node if degree > max(degrees) else self.blame.get(id(worst), node)
 
     def __contains__(self, node: Node) -> bool:
         return id(node) in self.of

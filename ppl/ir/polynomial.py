@@ -26,9 +26,10 @@ def degree_of(node: Node, degrees: Sequence[float]) -> float:
     """Degree of `node` as a polynomial in something that its arguments have `degrees` in; inf where it is none.
 
     A sum or a linear op has the largest degree, a product the sum of both, a power its multiple; quotients and
-    selections pass on a degree while denominator, index and condition do not vary.
+    selections pass on a degree while denominator, index and condition do not vary. A value that only chooses between
+    formulas of one function (a stop with tag "formula") counts as fixed.
     """
-    if not any(degrees):
+    if not any(degrees) or (node.op == "stop" and node.attrs["tag"] == "formula"):
         return 0.0
     if node.type.dtype == "bool" or (node.type.dtype == "int" and (len(node.args) > 1 or node.op == "cast")):
         return math.inf  # integers are only converted: a mean is not one
@@ -74,7 +75,7 @@ def second_derivative(output: Node, source: Node, u: Node, v: Node) -> Node | No
     u, v = (ops.expand(d, (*source.type.axes, *axes), source.type.shape) for d in (u, v))
     jets = {id(source): Jet(u, v, None)}
     for node in topological([output]):
-        if id(node) not in jets and any(id(a) in jets for a in node.args):
+        if node.op != "stop" and id(node) not in jets and any(id(a) in jets for a in node.args):
             jets[id(node)] = _jet(node, [jets.get(id(a), ZERO) for a in node.args], axes)
     return jets[id(output)].uv if id(output) in jets else None
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.special import expit
+from scipy.special import expit, rel_entr, softmax
 
 import ppl
 from ppl import Bernoulli, Categorical, MultivariateNormal, Normal, OneHotCategorical, Poisson
@@ -79,6 +79,37 @@ def test_a_linear_cost_of_many_units_takes_one_copy():
     graph = Graph(model, arrays(a=a), loss=lambda p: expit(p["a"]) @ (c + 0.3 * np.where(c > 0, 1.0, 2.0)))
     exactly(graph)
     assert graph.compile(Analytic()).explain().copies == 1
+
+
+@pytest.mark.parametrize("prior", [[0.2, 0.5, 0.3], [0.6, 0.0, 0.4]])
+def test_classes_keep_the_guards_of_their_densities(prior):
+    """x log p with 0 log 0 = 0: an impossible class costs infinitely much, unless the guide leaves it out too."""
+    w = np.array([1.0, -0.4, 0.7])
+
+    def graph(out):
+        @ppl.model
+        def generative():
+            k = ppl.sample("k", OneHotCategorical(probs=np.array(prior)))
+            ppl.sample("x", Normal(k @ w, 0.8), obs=0.3)
+
+        @ppl.model
+        def guide():
+            a = ppl.param("a", np.zeros(3))
+            ppl.sample("k", OneHotCategorical(probs=ppl.softmax(a) * out / np.sum(ppl.softmax(a) * out)))
+
+        def loss(p):
+            q = softmax(p["a"]) * out / np.sum(softmax(p["a"]) * out)
+            fit = 0.5 * ((0.3 - w) / 0.8) ** 2 + np.log(0.8) + 0.5 * np.log(2 * np.pi)
+            return np.sum(rel_entr(q, prior)) + q @ fit
+
+        return Graph(ppl.elbo(generative, guide, kl="sampled"), arrays(a=[0.1, 0.2, -0.3]), loss=loss)
+
+    exactly(graph(np.array([1.0, 0.0, 1.0])))
+    everywhere = graph(np.ones(3))
+    if min(prior) > 0:
+        exactly(everywhere)
+    else:
+        assert Sampler(everywhere, {"k": Analytic()})(2, 1)[0].tolist() == [np.inf] * 2
 
 
 def _pair(cost, loss, first=None, second=None):

@@ -135,6 +135,7 @@ DEGREES = [
     (ops.where(ops.less(X, 0.0), X, 0.0), [0.0, 1.0, 2.0], 2.0),
     (ops.where(ops.less(X, 0.0), X, 0.0), [1.0, 0.0, 0.0], math.inf),
     (ops.stop(X), [1.0], math.inf),
+    (ops.stop(X, "formula"), [1.0], 0.0),
     (ops.exp(X), [1.0], math.inf),
     (ops.exp(X), [0.0], 0.0),
     (ops.cast(X, "int"), [1.0], math.inf),
