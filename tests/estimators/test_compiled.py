@@ -12,6 +12,7 @@ import ppl
 from ppl.compiler.variants import build_gradient, build_value
 from ppl.estimators import (
     ARM,
+    Analytic,
     BonnetPrice,
     CategoricalDisARM,
     DisARM,
@@ -48,6 +49,7 @@ class Case(NamedTuple):
 CASES = {
     "rebar": Case("toy", Rebar(temperature=ppl.hyper("tau", 1.0)), {"b/eta": 0.7, "b/eta.count": 3.0},
     hyper={"tau": 0.4}),
+    "constant baseline": Case("rows", ScoreFunction(ppl.hyper("c", 0.3)), particles=2, hyper={"c": -0.8}),
     "leave-one-out": Case("layer", LEAVE_ONE_OUT, particles=3),
     "two rebar layers": Case("two_layers", Rebar(), {"b1/eta": 0.6, "b2/eta": 1.2}, 2),
     "rebar, moving average, enumerate": Case(
@@ -88,6 +90,13 @@ CASES = {
     "optimal baseline": Case("normal_chain", ScoreFunction("optimal"), particles=3),
     "curvature": Case("normal", BonnetPrice()),
     "curvature in rows": Case("normal_vector", BonnetPrice(), particles=2),
+    "curvature of vectors": Case("multivariate_normal", BonnetPrice(), particles=2),
+    "analytic": Case("layer", Analytic()),
+    "analytic vectors": Case("multivariate_normal", Analytic()),
+    "analytic classes": Case("one_hot", Analytic(), particles=2),
+    "analytic coupled rows": Case("coupled_rows", Analytic()),
+    "analytic below rebar": Case("two_layers", {"b1": Rebar(), "b2": Analytic()}, {"b1/eta": 0.6}, 2),
+    "analytic rows below a score": Case("global_bernoulli_and_rows", {"g": LEAVE_ONE_OUT, "b": Analytic()}, {}, 2),
     "sticking the landing": Case("elbo_normal_deep", StickingTheLanding(), particles=2),
     "sticking the landing, weighted": Case("elbo_normal_sampled", StickingTheLanding(), hyper={"beta": 0.7}),
     "relaxed and uniform": Case("uniform", particles=3),
@@ -113,6 +122,8 @@ CASES = {
 SINGLE = ["rebar", "bernoulli, normal, bernoulli", "belief network", "disarm of a belief network", "one-hot disarm"]
 VALUES = ["two rebar layers", "global and rows", "enumerated global", "two disarm layers", "one-hot disarm"]
 SINGLE += ["vimco", "doubly reparameterized", "gamma", "gamma rows", "beta", "dirichlet", "student", "poisson"]
+SINGLE += ["analytic below rebar", "analytic vectors", "analytic rows below a score"]
+VALUES += ["analytic", "analytic below rebar", "analytic rows below a score"]
 
 
 def _program(case: Case, dtype: str):

@@ -15,6 +15,7 @@ from ppl.errors import EstimatorError
 from ppl.estimators import (
     ARM,
     REGISTRY,
+    Analytic,
     BonnetPrice,
     CategoricalDisARM,
     DisARM,
@@ -38,6 +39,7 @@ from tests.helpers.laws import Graph, Sampler, arrays, assert_matches, assert_un
 # (estimator, its auxiliary values away from where they start, compile options)
 UNBIASED = {
     "enumerate": (Enumerate(), {}, {}),
+    "analytic": (Analytic(), {}, {}),
     "pathwise": (Pathwise(), {}, {}),
     "implicit": (Implicit(), {}, {}),
     "rebar": (Rebar(), {"eta": 0.6}, {}),
@@ -54,6 +56,7 @@ UNBIASED = {
     "relax": (Relax(width=3), {"network.output": 0.3}, {}),
     "relax-temperature": (Relax(width=2, adapt_temperature=True), {"network.output": -0.2, "log_temperature": 0.2}, {}),
     "score": (ScoreFunction(), {}, {}),
+    "score-constant": (ScoreFunction(0.7), {}, {}),
     "score-learned": (ScoreFunction("learned", width=3), {"network.output": 0.4, "baseline": 0.2}, {}),
     "score-optimal": (ScoreFunction("optimal"), {}, {"particles": 4}),
     "score-moving-average": (ScoreFunction("moving_average"), {"baseline": 0.37}, {}),

@@ -10,7 +10,7 @@ import ppl
 from ppl import Laplace, Normal
 from ppl.compiler.second_order import VECTOR, build_hvp
 from ppl.errors import DataError, EstimatorError
-from ppl.estimators import Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction
+from ppl.estimators import Analytic, Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction
 from ppl.ir.interpret import Env, evaluate
 from tests.helpers.exact import expected_loss
 from tests.helpers.law_graphs import LAWS
@@ -37,6 +37,9 @@ CASES = {
     "bernoulli between": ("bernoulli_between", "auto"),
     "moving support": ("uniform", "auto"),
     "rows": ("rows", ScoreFunction()),
+    "rows, analytic": ("rows", Analytic()),
+    "vector, analytic": ("multivariate_normal", Analytic()),
+    "score above analytic": ("global_bernoulli_and_rows", {"g": ScoreFunction(), "b": Analytic()}),
     "global and rows": ("global_and_rows", "auto"),
     "global bernoulli": ("global_bernoulli_and_rows", {"g": ScoreFunction(), "b": Enumerate()}),
     "nested": ("nested", {"g": Rebar(), "b": ScoreFunction()}),
