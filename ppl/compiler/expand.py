@@ -90,11 +90,8 @@ class Expansion:
         self.costs: dict[str, Node] = {}
         self.log_weights: dict[str, tuple[Axis, Node]] = {}
         self.enumerated: dict[str, Axis] = {}
-from ppl.compiler.moments import Averaged
-from ppl.compiler.objective import Reducer
-from ppl.distributions.base import KEY, Distribution
-from ppl.errors import EstimatorError
-from ppl.estimators.analytic import Analytic
+        self.importance: dict[str, Node] = {}
+        self.averaged: list[Averaged] = []
 
     def run(self) -> Expanded:
         """Walk the graph, then assemble costs and score terms."""
