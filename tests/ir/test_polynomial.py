@@ -61,6 +61,7 @@ CASES = {
     "where": lambda x: ops.where(CONDITION, ops.mul(x, x), ops.where(ops.less(OTHER, -0.5), x, 0.7)),
     "cast": lambda x: ops.mul(make("cast", x, dtype="float"), x),
     "mark": lambda x: ops.mul(ops.mark(x, "y"), x),
+    "own_density": lambda x: ops.mul(make("own_density", x, name="y"), x),
     "expand": lambda x: ops.mul(ops.expand(ops.mul(x, x), (ROWS, BRANCH), (2, 3, 4)), varied(BRANCH)),
     "route": _routed,
     "sum": lambda x: make("sum", ops.mul(ops.mul(x, x), varied(ROWS)), axes=(ROWS,), dims=(0,)),
