@@ -100,7 +100,8 @@ class Prepared:
             for name, p in compiled.trace.params.items()
         }
         flat = compiled.layout.join(raw, self.settings.dtype)
-        return State(flat, compiled.aux_init(int(seed)), (compiled.layout, compiled.aux_layout), 0, int(seed))
+        layouts = compiled.layout, compiled.aux_layout
+        return State(flat, compiled.aux_init(int(seed)), layouts, 0, int(seed), estimators=compiled.estimators)
 
     def params(self, state: State) -> dict[str, np.ndarray]:
         """Constrained parameter values."""
