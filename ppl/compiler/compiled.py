@@ -18,6 +18,7 @@ from ppl.compiler.state import Layout, State
 from ppl.compiler.variants import Variant, build_gradient, build_rows, build_sample, build_value
 from ppl.errors import DataError
 from ppl.estimators.base import Estimator
+from ppl.graph.black_box import refuse_black_boxes
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir.simplify import simplify
 from ppl.ir.verify import after_pass
@@ -41,6 +42,7 @@ class Compiled:
     def __init__(self, trace: Trace, arguments: tuple[str, ...], settings: Settings):
         self.trace, self.settings = trace, settings
         simplify_trace(trace)
+        refuse_black_boxes(trace)
         self.graph = StochasticGraph(trace)
         self.plan: Plan = make_plan(
             self.graph, settings.estimators, settings.allow_bias, settings.particles, settings.max_copies
