@@ -13,8 +13,9 @@ from ppl.compiler.compiled import Compiled, signature
 from ppl.compiler.measured import Measured
 from ppl.compiler.plan import Requested
 from ppl.compiler.state import State
-from ppl.errors import DataError
+from ppl.errors import DataError, ModelError
 from ppl.inference.objective import Objective
+from ppl.lang.model import Model
 from ppl.lang.params import constrained, initial_value, unconstrained
 from ppl.lang.trace import Param
 
@@ -121,6 +122,13 @@ class Prepared:
         if vector.shape != (layout.size,):
             raise DataError(f"expected a vector of length {layout.size}, not shape {vector.shape}")
         return layout.split(vector)
+
+
+def require_program(owner: str, value: Any) -> None:
+    """Raise a ModelError unless `value` is a compiled program."""
+    if not hasattr(value, "prepare"):
+        given = repr(value) if isinstance(value, Model) else type(value).__name__
+        raise ModelError(f"{owner} takes a compiled program, not {given}: call program = ppl.compile(...) first")
 
 
 def _given_value(param: Param, value: Any) -> np.ndarray:

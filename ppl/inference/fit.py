@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.compiler.prepared import require_program
 from ppl.compiler.state import State
 from ppl.errors import DataError, OptionError
 from ppl.estimators.serialize import to_json
@@ -79,10 +80,13 @@ def fit(
     FitError
         The loss, the gradient or a parameter became NaN or infinite; it has the last good state, and says
         where the value appeared first.
+    ModelError
+        `program` has not been compiled.
     DataError, OptionError
         Data do not fit the program, a state or checkpoint is another program's, or options contradict
         each other.
     """
+    require_program("ppl.fit", program)
     _check_lengths(steps, epochs)
     transform = as_transform(optimizer)
     keeper = None if checkpoint is None else Checkpoint(checkpoint)
