@@ -212,7 +212,7 @@ def _named(graph: StochasticGraph, requested: Requested) -> dict[str, Estimator]
     if isinstance(requested, Mapping):
         for pattern, estimator in requested.items():
             _require_estimator(estimator, f"estimators[{pattern!r}]")
-            hits = fnmatch.filter(graph.nodes, pattern)
+            hits = [pattern] if pattern in graph.nodes else fnmatch.filter(graph.nodes, pattern)
             if not hits:
                 raise EstimatorError(f"estimators: {pattern!r} matches no random node; nodes: {', '.join(graph.nodes)}")
             for name in hits:
