@@ -99,6 +99,8 @@ CASES = {
     "lookup disarm": Case("categorical", CategoricalDisARM()),
     "measure-valued normal": Case("normal_chain", MeasureValued()),
     "measure-valued exponential": Case("exponential", MeasureValued(), particles=2),
+    "measure-valued gamma": Case("gamma_rates", MeasureValued(), particles=2),
+    "measure-valued poisson": Case("poisson", MeasureValued(), particles=2),
     "measure-valued classes": Case("one_hot_pair", MeasureValued()),
     "measure-valued lookup": Case("categorical", MeasureValued()),
     "measure-valued mixture": Case("normal_between", {"b": DisARM(), "z": MeasureValued(), "c": MeasureValued()}),

@@ -349,6 +349,18 @@ _positive("Poisson", lambda z: np.tanh(0.4 * z) + 0.1 * z, 80, rate=2.3)
 
 
 @law
+def gamma_rates() -> Graph:
+    """Two Gamma units that a cost couples, whose rates alone are learned."""
+
+    @ppl.model
+    def model():
+        z = ppl.sample("z", ppl.Gamma(np.array([0.6, 2.5]), ppl.param("rate", np.ones(2), constraint="positive")))
+        ppl.cost("loss", np.tanh(z[0] * z[1] - 0.5) + 0.2 * z[1])
+
+    return Graph(model, arrays(rate=[-0.3, 0.4]), points=301)
+
+
+@law
 def dirichlet() -> Graph:
     """A Dirichlet row under a quadratic cost, whose expectation has a closed form."""
     w = np.array([0.5, -1.0, 2.0])
