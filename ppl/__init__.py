@@ -28,6 +28,7 @@ from ppl.distributions import (
     RelaxedOneHotCategorical,
     StudentT,
     Uniform,
+    VonMises,
     kl,
 )
 from ppl.graph.draw import draw
@@ -95,6 +96,7 @@ __all__ = [
     "StudentT",
     "Uniform",
     "Value",
+    "VonMises",
     "collect",
     "compare",
     "compile",

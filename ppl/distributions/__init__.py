@@ -27,6 +27,7 @@ from ppl.distributions.relaxed_onehot import RelaxedOneHotCategorical
 from ppl.distributions.student_t import StudentT
 from ppl.distributions.support import Support, support_of
 from ppl.distributions.uniform import Uniform
+from ppl.distributions.von_mises import VonMises
 
 REGISTRY: dict[str, type[Distribution]] = {
     d.__name__: d
@@ -47,6 +48,7 @@ REGISTRY: dict[str, type[Distribution]] = {
         Laplace,
         Logistic,
         Gumbel,
+        VonMises,
         RelaxedBernoulli,
         RelaxedOneHotCategorical,
     )
@@ -74,6 +76,7 @@ __all__ = [
     "StudentT",
     "Support",
     "Uniform",
+    "VonMises",
     "kl",
     "kl_divergence",
     "register_kl",

@@ -70,6 +70,8 @@ CASES = {
     "beta": Case("beta", Implicit()),
     "dirichlet": Case("dirichlet", particles=2),
     "student": Case("studentt"),
+    "von mises": Case("von_mises", particles=2),
+    "von mises score": Case("von_mises_cut", MOVING_AVERAGE, {"x/baseline": 0.2}, 2),
     "vector": Case("multivariate_normal", particles=2),
     "vector score": Case("multivariate_normal", MOVING_AVERAGE, {"x/baseline": 0.2}),
     "poisson": Case("poisson", MOVING_AVERAGE, {"z/baseline": 0.3}, 2),
@@ -107,7 +109,7 @@ CASES = {
 }  # fmt: skip
 SINGLE = ["rebar", "bernoulli, normal, bernoulli", "belief network", "disarm of a belief network", "one-hot disarm"]
 VALUES = ["two rebar layers", "global and rows", "enumerated global", "two disarm layers", "one-hot disarm"]
-SINGLE += ["gamma", "gamma rows", "beta", "dirichlet", "student", "poisson"]
+SINGLE += ["gamma", "gamma rows", "beta", "dirichlet", "student", "poisson", "von mises"]
 
 
 def _program(case: Case, dtype: str):

@@ -413,6 +413,33 @@ def gamma_rows() -> Graph:
 
 
 @law
+def von_mises() -> Graph:
+    """Two angles under a periodic cost, the second around a multiple of the first."""
+
+    @ppl.model
+    def model():
+        k = ppl.param("k", np.ones(2), constraint="positive")
+        x = ppl.sample("x", ppl.VonMises(ppl.param("loc", 0.0), k[0]))
+        y = ppl.sample("y", ppl.VonMises(2.0 * x + 0.4, k[1]))
+        ppl.cost("loss", np.cos(x - 0.5) + 0.6 * np.sin(x + y) + 0.3 * np.cos(2.0 * y))
+
+    return Graph(model, arrays(loc=2.6, k=[0.4, 0.9]), points=201)
+
+
+@law
+def von_mises_cut() -> Graph:
+    """An angle near pi under a cost that is not periodic: pathwise would miss the jump."""
+
+    @ppl.model
+    def model():
+        k = ppl.param("concentration", 1.0, constraint="positive")
+        x = ppl.sample("x", ppl.VonMises(ppl.param("loc", 0.0), k))
+        ppl.cost("loss", 0.2 * x**2 + x)
+
+    return Graph(model, arrays(loc=2.2, concentration=0.3), points=6001)
+
+
+@law
 def uniform() -> Graph:
     """Uniform with learnable bounds: E[x^2], whose score would miss the moving edges."""
 
