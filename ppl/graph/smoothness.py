@@ -42,7 +42,7 @@ KEEPS_ANGLE |= {"neg", "add", "sub", "sum"}
 
 def is_whole(node: Node) -> bool:
     """Whether `node` is a constant of whole numbers."""
-    while node.op == "expand":
+    while node.op in ("expand", "cast"):
         node = node.args[0]
     return node.op == "const" and bool(np.all(np.mod(node.attrs["value"].value, 1) == 0))
 

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 FAR, TERMS = 30.0, 30
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(80)
-DEPTH = 60.0
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(48)
+DEPTH = 40.0
+PI_REST = 1.2246467991473532e-16  # pi less its float64
 
 
 def _gap(x: Array, derivative: int) -> Array:
@@ -74,7 +75,7 @@ def vonmises_slope(x: Array, concentration: Array) -> Array:
     a, k = np.abs(x.astype(np.float64)), concentration.astype(np.float64)
     gap = -log_i0e(k, 1)
     far = np.minimum(np.sin(a / 2) ** 2 + DEPTH / (2 * k), 1.0)
-    reach = np.where(far < 1, 2 * np.arcsin(np.sqrt(far)) - a, np.maximum(np.pi - a, 0.0))
+    reach = np.where(far < 1, 2 * np.arcsin(np.sqrt(far)) - a, np.maximum(np.pi - a + PI_REST, 0.0))
     length = np.where(2 * np.sin(a / 2) ** 2 <= gap, -a, reach)
     total = np.zeros_like(a)
     for t, w in zip((NODES + 1) / 2, WEIGHTS / 2, strict=True):

@@ -423,7 +423,20 @@ def von_mises() -> Graph:
         y = ppl.sample("y", ppl.VonMises(2.0 * x + 0.4, k[1]))
         ppl.cost("loss", np.cos(x - 0.5) + 0.6 * np.sin(x + y) + 0.3 * np.cos(2.0 * y))
 
-    return Graph(model, arrays(loc=2.6, k=[0.4, 0.9]), points=201)
+    return Graph(model, arrays(loc=2.3, k=[0.7, 1.0]), points=41)
+
+
+@law
+def turned() -> Graph:
+    """A Bernoulli that turns an angle: the relaxed bit goes through the angle's path."""
+
+    @ppl.model
+    def model():
+        b = ppl.sample("b", Bernoulli(logits=ppl.param("a", 0.0)))
+        x = ppl.sample("x", ppl.VonMises(2.0 * b + 1.3, ppl.param("k", 1.0, constraint="positive")))
+        ppl.cost("loss", np.sin(x) ** 2 + 0.8 * np.cos(x) + 0.3 * b)
+
+    return Graph(model, arrays(a=0.3, k=0.6), points=61)
 
 
 @law
@@ -682,6 +695,25 @@ def elbo_normal_deep() -> Graph:
 
     params = arrays(p=0.4, w=0.6, r=0.9, s=-0.3, u=0.3)
     return Graph(ppl.elbo(generative, guide, kl="sampled"), params, (X3,), total_rows=6, points=161)
+
+
+@law
+def elbo_von_mises() -> Graph:
+    """An angle per row, seen through its sine and cosine."""
+
+    @ppl.model
+    def generative(x):
+        with ppl.plate("data", x) as x:
+            z = ppl.sample("z", ppl.VonMises(ppl.param("p", 0.0), 1.3))
+            ppl.sample("x", Normal(np.cos(z) + 0.5 * np.sin(z), 0.8), obs=x)
+
+    @ppl.model
+    def guide(x):
+        with ppl.plate("data", x) as x:
+            ppl.sample("z", ppl.VonMises(ppl.param("r", 1.0) * x + 2.0, np.exp(ppl.param("s", 0.0))))
+
+    params = arrays(p=0.4, r=1.2, s=0.3)
+    return Graph(ppl.elbo(generative, guide, kl="sampled"), params, (X3,), total_rows=6, points=61)
 
 
 @law
