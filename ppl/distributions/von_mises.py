@@ -18,11 +18,11 @@ LOG_TWO_PI = math.log(2 * math.pi)
 class VonMises(Distribution):
     """VonMises(loc, concentration): density exp(concentration cos(x - loc)) / (2 pi I0(concentration)) on the circle.
 
-    Samples are angles in (-pi, pi]; the log-density has period 2 pi in the value and in loc.
-    The sample is loc plus a draw around 0 by rejection (Best & Fisher 1979), wrapped. Its path is smooth but for the
-    wrapping: the pathwise gradient is exact for costs of period 2 pi and misses the jump at pi of all others. So it is
-    admitted only where every way from the sample to a cost leads through sin, cos or tan of whole multiples of it, or
-    into the loc of another VonMises; elsewhere nodes get a score function, which is right for every cost. The path in
+    Samples are angles in (-pi, pi]; the log-density has period 2 pi in the value and in loc. The sample is loc plus
+    a draw around 0 by rejection (Best & Fisher 1979), wrapped. Its path is smooth but for the wrapping: the
+    pathwise gradient is exact for costs of period 2 pi and misses the jump at pi of all others. So it is admitted
+    only where every way from the sample to a cost leads through sin, cos or tan of whole multiples of it, or into
+    the loc of another VonMises; elsewhere nodes get a score function, which is right for every cost. The path in
     the concentration has the implicit derivative -(dF / d concentration) / p (Figurnov, Mohamed & Mnih 2018).
 
     `mean` is the circular mean, the direction of E[(cos x, sin x)], which is loc wrapped; `circular_variance` is 1 less

@@ -66,7 +66,7 @@ def log_i0e_slope(x):
 
 @inline
 def log_i0e_curvature(x):
-    """The derivative of I1 / I0, that of `log_i0e_slope`; relative error 1e-4; NaN below zero."""
+    """The derivative of I1 / I0, that of `log_i0e_slope`; relative error 2e-4; NaN below zero."""
     near, w = minimum(x, FAR), _far(x)
     ratio = _ratio(near * near * f32(0.25))
     mean = HALF * near * ratio
