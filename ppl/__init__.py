@@ -28,6 +28,7 @@ from ppl.distributions import (
     RelaxedOneHotCategorical,
     StudentT,
     Uniform,
+    VonMises,
     kl,
 )
 from ppl.graph.draw import draw
@@ -96,6 +97,7 @@ __all__ = [
     "StudentT",
     "Uniform",
     "Value",
+    "VonMises",
     "collect",
     "compare",
     "compile",

@@ -14,7 +14,7 @@ from ppl.ir.node import Node
 
 SAME_NAME = {
     *("exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus"),
-    *("sign", "floor", "abs", "lgamma", "erf", "ndtr", "ndtri", "log_ndtr", "loggamma_slope"),
+    *("sign", "floor", "abs", "lgamma", "erf", "ndtr", "ndtri", "log_ndtr", "loggamma_slope", "vonmises_slope"),
 }
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "and": "&", "or": "|"}
 RENAMED = {"pow": "power", "max": "maximum", "min": "minimum"}
@@ -57,6 +57,10 @@ def _polygamma(node: Node, a: str) -> str:
     return f"m.{names[n]}({a})" if n in names else f"m.polygamma({n}, {a})"
 
 
+def _log_i0e(node: Node, a: str) -> str:
+    return f"m.{('log_i0e', 'log_i0e_slope', 'log_i0e_curvature')[node.attrs['n']]}({a})"
+
+
 def _draw(node: Node, parameter: str, key: str, column: str) -> str:
     return f"m.{node.op}({parameter}, U({key}), {column}, {node.attrs['stream']})"
 
@@ -64,8 +68,10 @@ def _draw(node: Node, parameter: str, key: str, column: str) -> str:
 SPECIAL: dict[str, Callable[..., str]] = {
     "cast": _cast,
     "polygamma": _polygamma,
+    "log_i0e": _log_i0e,
     "loggamma_draw": _draw,
     "poisson_draw": _draw,
+    "vonmises_draw": _draw,
     "neg": lambda node, a: f"(-{a})",
     "not": lambda node, a: f"(not {a})",
     "where": lambda node, c, a, b: f"({a} if {c} else {b})",

@@ -6,6 +6,7 @@ added.
 """
 
 from ppl.distributions import kl_gamma as _kl_gamma  # noqa: F401  (registers its pairs)
+from ppl.distributions import kl_von_mises as _kl_von_mises  # noqa: F401
 from ppl.distributions.base import Distribution
 from ppl.distributions.bernoulli import Bernoulli
 from ppl.distributions.beta import Beta
@@ -27,6 +28,7 @@ from ppl.distributions.relaxed_onehot import RelaxedOneHotCategorical
 from ppl.distributions.student_t import StudentT
 from ppl.distributions.support import Support, support_of
 from ppl.distributions.uniform import Uniform
+from ppl.distributions.von_mises import VonMises
 
 REGISTRY: dict[str, type[Distribution]] = {
     d.__name__: d
@@ -47,6 +49,7 @@ REGISTRY: dict[str, type[Distribution]] = {
         Laplace,
         Logistic,
         Gumbel,
+        VonMises,
         RelaxedBernoulli,
         RelaxedOneHotCategorical,
     )
@@ -74,6 +77,7 @@ __all__ = [
     "StudentT",
     "Support",
     "Uniform",
+    "VonMises",
     "kl",
     "kl_divergence",
     "register_kl",

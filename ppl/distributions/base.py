@@ -37,6 +37,8 @@ class Distribution:
     relaxable : whether `relax` and `relax_given` exist.
     unit_rank : trailing event dimensions that form one random unit (1 for one-hot and simplex values).
     param_rank : trailing parameter dimensions of one unit (1 for class probabilities).
+    angular : parameters that are angles; where there are any, so are samples, wrapped into (-pi, pi]. A path to a cost
+        then counts as a jump unless it is periodic in the sample.
     moving : parameters that move the support; score-function estimators refuse them.
     constraints : parameter name to a key of `checks.CONSTRAINTS`; constant parameters are checked.
     """
@@ -48,6 +50,7 @@ class Distribution:
     relaxable: ClassVar[bool] = False
     unit_rank: ClassVar[int] = 0
     param_rank: ClassVar[int] = 0
+    angular: ClassVar[frozenset[str]] = frozenset()
     moving: ClassVar[frozenset[str]] = frozenset()
     constraints: ClassVar[dict[str, str]] = {}
 

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special
 
 from ppl.distributions import intervals as iv
-from ppl.distributions.intervals import ANYTHING, CLOSED_UNIT, NONNEGATIVE, POSITIVE, REAL, UNIT, Interval
+from ppl.distributions.intervals import ANYTHING, CIRCLE, CLOSED_UNIT, NONNEGATIVE, POSITIVE, REAL, UNIT, Interval
 from ppl.ir.node import Node, topological
 
 Rule = Callable[..., Interval]
@@ -166,6 +166,7 @@ RULES: dict[str, Rule] = {
     "noise": _fixed(UNIT),
     "loggamma_draw": _fixed(REAL),
     "poisson_draw": _fixed(NONNEGATIVE),
+    "vonmises_draw": _fixed(CIRCLE),
     "sample": lambda node, *args: node.attrs["site"].dist.bounds,
     "cast": _cast,
     "argmax": _argmax,
@@ -197,5 +198,6 @@ RULES: dict[str, Rule] = {
     "log1p": _monotone(np.log1p, MINUS_ONE_UP),
     "sqrt": _monotone(np.sqrt, NONNEGATIVE),
     "ndtri": _monotone(special.ndtri, CLOSED_UNIT),
+    "log_i0e": lambda node, a: REAL if a.within(NONNEGATIVE) and a.hi_open else ANYTHING,
     "lgamma": lambda node, a: REAL if a.within(POSITIVE) else ANYTHING,
 }

@@ -84,3 +84,17 @@ def standardize(value: Node, loc: Node, scale: Node) -> Node:
 def affine(loc: Node, scale: Node, standard: Node) -> Node:
     """loc + scale * standard."""
     return ops.add(loc, ops.mul(scale, standard))
+
+
+def turns(angle: Node) -> Node:
+    """The whole turns, in radians, that move `angle` into (-pi, pi]."""
+    return ops.mul(2 * math.pi, ops.floor(ops.sub(0.5, ops.div(angle, 2 * math.pi))))
+
+
+def one_minus_cos(angle: Node) -> Node:
+    """1 - cos(angle) without cancellation near 0, written in sin and cos of `angle` alone, so visibly periodic."""
+    sine, cosine = ops.sin(angle), ops.cos(angle)
+    near = ops.less(0.0, frozen(cosine))
+    return ops.where(
+        near, ops.div(ops.mul(sine, sine), ops.add(1.0, ops.where(near, cosine, 0.0))), ops.sub(1.0, cosine)
+    )

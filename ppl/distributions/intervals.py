@@ -33,6 +33,7 @@ POSITIVE = Interval(0.0, INF)
 NONNEGATIVE = Interval(0.0, INF, False)
 UNIT = Interval(0.0, 1.0)
 CLOSED_UNIT = Interval(0.0, 1.0, False, False)
+CIRCLE = Interval(-math.pi, math.pi, False, False)
 ZERO = Interval(0.0, 0.0, False, False)
 
 End = tuple[float, bool]

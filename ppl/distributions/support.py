@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 
 from ppl.distributions.bounds import bounds_of, softmax_argument
-from ppl.distributions.intervals import CLOSED_UNIT, NONNEGATIVE, POSITIVE, REAL, UNIT, Interval
+from ppl.distributions.intervals import CIRCLE, CLOSED_UNIT, NONNEGATIVE, POSITIVE, REAL, UNIT, Interval
 from ppl.ir.node import Node
 
 
@@ -19,6 +19,7 @@ class Support(Enum):
     POSITIVE = "positive"
     UNIT_INTERVAL = "unit interval"
     INTERVAL = "interval between parameters"
+    CIRCLE = "(−π, π]"
     SIMPLEX = "simplex"
     BINARY = "{0, 1}"
     INTEGER = "{0, …, K-1}"
@@ -35,6 +36,7 @@ INSIDE: dict[Support, tuple[Support, ...]] = {
     Support.POSITIVE: (Support.NONNEGATIVE, Support.REAL),
     Support.UNIT_INTERVAL: (Support.POSITIVE, Support.NONNEGATIVE, Support.REAL),
     Support.INTERVAL: (Support.REAL,),
+    Support.CIRCLE: (Support.REAL,),
     Support.SIMPLEX: (Support.UNIT_INTERVAL, Support.POSITIVE, Support.NONNEGATIVE, Support.REAL),
     Support.BINARY: (Support.NONNEGATIVE, Support.REAL),
     Support.INTEGER: (Support.COUNT, Support.NONNEGATIVE, Support.REAL),
@@ -48,6 +50,7 @@ INTERVAL_OF: dict[Support, Interval] = {
     Support.POSITIVE: POSITIVE,
     Support.UNIT_INTERVAL: UNIT,
     Support.INTERVAL: REAL,
+    Support.CIRCLE: CIRCLE,
     Support.SIMPLEX: UNIT,
     Support.BINARY: CLOSED_UNIT,
     Support.INTEGER: NONNEGATIVE,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ppl.distributions import Bernoulli, Categorical, Exponential, Normal, OneHotCategorical
+from ppl.distributions import Bernoulli, Categorical, Exponential, Gamma, Normal, OneHotCategorical, Poisson
 from ppl.distributions.base import Distribution
 from ppl.estimators.base import Advantages, Branches, Estimator, NodeContext, Side, Support
 from ppl.ir import ops
@@ -75,6 +75,19 @@ def _exponential(ctx: NodeContext, value: Node) -> list[Pair]:
     return [Pair(rate, ops.div(-1.0, rate), ops.add(value, ctx.dist.draw(u)))]
 
 
+def _gamma(ctx: NodeContext, value: Node) -> list[Pair]:
+    """rate β, concentration α: (α / β) [f(X) − f(X + E)], E ~ Exponential(β): X + E has concentration α + 1."""
+    (u,) = ctx.fresh((ctx.dist.event_shape,))
+    concentration, rate = ctx.dist.params["concentration"], ctx.dist.params["rate"]
+    longer = ops.add(value, ops.div(ops.neg(ops.log1p(ops.neg(u))), rate))
+    return [Pair(rate, ops.neg(ops.div(concentration, rate)), longer)]
+
+
+def _poisson(ctx: NodeContext, value: Node) -> list[Pair]:
+    """f(X + 1) − f(X) in the rate."""
+    return [Pair(ctx.dist.params["rate"], ops.const(1.0), ops.add(value, 1))]
+
+
 def _classes(ctx: NodeContext, value: Node) -> list[Pair]:
     """f(k) − f(x) in the probability of every other class k, x the trunk's class as reference."""
     dist = ctx.dist
@@ -104,6 +117,8 @@ RULES: dict[type[Distribution], Rule] = {
     Normal: Rule(lambda dist: {"loc": 2, "scale": 1}, _normal),
     Bernoulli: Rule(lambda dist: {"probs": 1, "logits": 1}, _bernoulli),
     Exponential: Rule(lambda dist: {"rate": 1}, _exponential),
+    Gamma: Rule(lambda dist: {"rate": 1}, _gamma),
+    Poisson: Rule(lambda dist: {"rate": 1}, _poisson),
     Categorical: Rule(_class_sides, _classes),
     OneHotCategorical: Rule(_class_sides, _classes),
 }
@@ -114,11 +129,12 @@ class MeasureValued(Estimator):
     """Σ over units of c (f(x₊) − f(x₋)) per parameter, where ∂p/∂θ = c (p₊ − p₋) for densities p₊ and p₋.
 
     Only the unit in question takes x₊ or x₋, the others keep the trunk's sample. Evaluations a unit: Normal location 2,
-    Normal scale, Bernoulli and Exponential 1, categories K − 1; the negative part is the trunk's sample where it has
-    that law, and the two parts share noise. Requires nothing of the cost, but parameters whose pair is known (none of
-    these moves the support) and rows that no cost couples. Unbiased; low variance for costs that jump or oscillate,
-    since nothing is multiplied by a score; the number of evaluations grows with the units, so more than `max_units` of
-    them are refused. Pflug 1996; Heidergott & Vázquez-Abad 2008; Mohamed, Rosca, Figurnov & Mnih 2020.
+    Normal scale, Bernoulli, Exponential, Poisson and the rate of a Gamma 1, categories K − 1; the negative part is the
+    trunk's sample where it has that law, and the two parts share noise. Requires nothing of the cost, but parameters
+    whose pair is known (none of these moves the support) and rows that no cost couples. Unbiased; low variance for
+    costs that jump or oscillate, since nothing is multiplied by a score; the number of evaluations grows with the
+    units, so more than `max_units` of them are refused.
+    Pflug 1996; Heidergott & Vázquez-Abad 2008; Mohamed, Rosca, Figurnov & Mnih 2020.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Pathwise(Estimator):
     """x = t(u, theta), u ~ U(0, 1): the gradient flows through the sampling path.
 
-    Where the sampler rejects (Gamma, Beta, Dirichlet, StudentT), that path has the implicit derivative -dF / p.
+    Where the sampler rejects (Gamma, Beta, Dirichlet, StudentT, VonMises), it has the implicit derivative -dF / p.
     Requires a reparameterizable distribution and no jump on any path to a cost or to a later node's parameters.
     Unbiased; one downstream evaluation; variance grows with the cost's slope, not with its size.
     Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014.

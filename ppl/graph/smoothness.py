@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from ppl.graph.seams import closes
 from ppl.ir.node import Node
 
@@ -35,6 +37,18 @@ def order_of_edge(node: Node, position: int) -> float:
     return ORDER_OF_OP.get(node.op, SMOOTH)
 
 
+PERIODIC = ("sin", "cos", "tan")
+KEEPS_ANGLE = {"expand", "reshape", "transpose", "slice", "collect", "distribute", "concat", "take", "where"}
+KEEPS_ANGLE |= {"neg", "add", "sub", "sum"}
+
+
+def is_whole(node: Node) -> bool:
+    """Whether `node` is a constant of whole numbers."""
+    while node.op in ("expand", "cast"):
+        node = node.args[0]
+    return node.op == "const" and bool(np.all(np.mod(node.attrs["value"].value, 1) == 0))
+
+
 def describe(order: float) -> str:
     """An order in words."""
     return {JUMP: "a jump", KINK: "a kink", SMOOTH: "smooth"}.get(order, f"differentiable {order:g} times")
@@ -44,12 +58,15 @@ class Orders:
     """Worst smoothness, over all paths, of every node as a function of `source`; nodes it does not reach are absent.
 
     `through` decides what a `sample` node passes on: None (paths end there) or an order.
-    `blame` remembers, for every node reached with a jump, the op that jumps.
+    `blame` remembers, for every node reached with a jump, the op that jumps. `angles` holds the nodes that are whole
+    multiples of angles wrapped into (-pi, pi], plus anything: they jump, unless what is made of them has period 2 pi.
     """
 
     def __init__(self, source: Node, order: Sequence[Node], through: Callable[[Node], float | None]):
         self.of: dict[int, float] = {id(source): SMOOTH}
         self.blame: dict[int, Node] = {}
+        self.angles: set[int] = set()
+        self._wrapped(source)
         for node in order:
             if node is source:
                 continue
@@ -60,7 +77,8 @@ class Orders:
                 passed = through(node)
                 if passed is None:
                     continue
-                self.of[id(node)] = min([passed, *(o for o, _, _ in edges)])
+                self.of[id(node)] = min([passed, *(self.at_end(a, self.takes_angle(node, i)) for _, i, a in edges)])
+                self._wrapped(node)
                 continue
             self._combine(node, edges)
 
@@ -71,7 +89,32 @@ class Orders:
             return min(self.of[id(a)] for a in arg.args if id(a) in self.of)
         return self.of[id(arg)]
 
+    def _wrapped(self, node: Node) -> None:
+        if node.op == "sample" and node.attrs["site"].dist.angular:
+            self.angles.add(id(node))
+
+    @staticmethod
+    def takes_angle(sample: Node, position: int) -> bool:
+        """Whether an argument of a `sample` node is a parameter of which only the angle matters."""
+        dist = sample.attrs["site"].dist
+        return dist.param_names[position] in dist.angular
+
+    def at_end(self, node: Node, periodic: bool = False) -> float:
+        """The order of a node where a path ends: an angle jumps, unless what it enters is `periodic`."""
+        return JUMP if id(node) in self.angles and not periodic else self.of[id(node)]
+
+    def _keeps_angle(self, node: Node) -> bool:
+        """Whether `node`, an op on angles, is an angle again."""
+        if node.op == "mul":
+            return any(is_whole(a) for a in node.args)
+        return node.op in KEEPS_ANGLE
+
     def _combine(self, node: Node, edges: list[tuple[float, int, Node]]) -> None:
+        if node.op not in PERIODIC and any(id(a) in self.angles for _, _, a in edges):
+            if not self._keeps_angle(node):
+                self.of[id(node)], self.blame[id(node)] = JUMP, node
+                return
+            self.angles.add(id(node))
         worst, position, arg = min(edges, key=lambda e: min(e[0], order_of_edge(node, e[1])))
         own = order_of_edge(node, position)
         self.of[id(node)] = min(worst, own)

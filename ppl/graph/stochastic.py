@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import networkx as nx
 
@@ -101,6 +102,14 @@ class StochasticGraph:
                 stack.extend(node.args)
 
 
+class End(NamedTuple):
+    """Where a path from a random node ends; `periodic` where of an angle nothing but the direction matters."""
+
+    node: Node
+    label: str
+    periodic: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class RandomNode:
     """One random node, as an estimator sees it. `rank` is its place in the order of computation."""
@@ -170,10 +179,15 @@ class RandomNode:
 
     def path_order(self) -> tuple[float, str]:
         """Worst smoothness on the way to a cost or to the parameters of the next random node, and where it lies."""
-        ends = [(c.node, f"cost '{c.name}'") for c in self.costs]
+        ends = [End(c.node, f"cost '{c.name}'") for c in self.costs]
         for child in self.children:
-            ends += [(a, f"the parameters of '{child.name}'") for a in child.node.args]
+            ends += child.parameter_ends()
         return _worst(self.direct, ends)
+
+    def parameter_ends(self) -> list[End]:
+        """Its arguments, as ends of paths from other nodes."""
+        label = f"the parameters of '{self.name}'"
+        return [End(a, label, Orders.takes_angle(self.node, i)) for i, a in enumerate(self.node.args)]
 
     def soft_order(self) -> tuple[float, str]:
         """Worst smoothness on the way to a cost when it and every discrete node after it are relaxed.
@@ -182,11 +196,11 @@ class RandomNode:
         it: then only its probabilities vary.
         """
         summed = self.graph.enumerated
-        ends = [(c.node, f"cost '{c.name}'") for c in self.costs]
+        ends = [End(c.node, f"cost '{c.name}'") for c in self.costs]
         for child in self.children:
             dist = child.dist
             if child.name in summed:
-                ends += [(a, f"the parameters of '{child.name}'") for a in child.node.args]
+                ends += child.parameter_ends()
             elif not (dist.relaxable if dist.discrete else dist.reparameterized):
                 kind = type(dist).__name__
                 return JUMP, f"'{child.name}' downstream, a {kind} that can be neither relaxed nor reparameterized"
@@ -211,12 +225,14 @@ class RandomNode:
         return self.dist.support_size() ** rows
 
 
-def _worst(orders: Orders, ends: list[tuple[Node, str]]) -> tuple[float, str]:
+def _worst(orders: Orders, ends: list[End]) -> tuple[float, str]:
     worst, where = SMOOTH, ""
-    for node, label in ends:
-        if node in orders and orders[node] < worst:
-            worst, where = orders[node], label
+    for node, label, periodic in ends:
+        if node in orders and orders.at_end(node, periodic) < worst:
+            worst, where = orders.at_end(node, periodic), label
             blamed = orders.blame.get(id(node))
+            if id(node) in orders.angles or (blamed is not None and any(id(a) in orders.angles for a in blamed.args)):
+                where += ", which is not visibly periodic in an angle that wraps at pi,"
             if blamed is not None:
                 where += f" (op {blamed.op})"
     return worst, where

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ppl.distributions.intervals import CIRCLE
 from ppl.distributions.kl import kl_divergence
 from ppl.errors import ModelError
 from ppl.inference.objective import guide_arguments, require_models
@@ -80,6 +81,11 @@ class Elbo:
             trace.costs[name] = Cost(name, ops.expand(ops.mul(weight, value), q.axes), where, q.axes)
 
         if p is not None and p.dist is not None:
+            if p.dist.angular and not q.dist.bounds.within(CIRCLE):
+                raise ModelError(
+                    f"elbo: guide node '{q.name}' ({q.where}) is a {type(q.dist).__name__}, whose samples can leave "
+                    f"(-pi, pi], outside of which the model's {type(p.dist).__name__} is no density"
+                )
             exact = self._closed_form(q, p)
             if exact is not None:
                 add(f"KL({q.name})", exact, q.where)
@@ -107,6 +113,7 @@ def elbo(model: Model, guide: Model, kl: str = "auto", kl_weight: Any = 1.0) -> 
 
     Raises
     ------
-    ModelError : latents do not match, or the guide observes data. Jordan et al. 1999; Kingma & Welling 2014.
+    ModelError : latents do not match, a guide's samples leave the circle of the model's, or the guide observes data.
+    Jordan et al. 1999; Kingma & Welling 2014.
     """
     return Elbo(model, guide, kl, kl_weight)

@@ -126,12 +126,13 @@ def poisson_draw(rate: Array, key: Array, column: Array, stream: int) -> Array:
     return np.maximum(counts, 0).astype(np.int64)
 
 
-def _draw(function: Callable[..., Array]) -> Callable[[Env, Node, Sequence[Array]], Any]:
+def drawing(function: Callable[..., Array]) -> Callable[[Env, Node, Sequence[Array]], Any]:
+    """A function of (parameter, key, column, stream) as an entry of the interpreter's table."""
     return lambda env, node, args: function(*args, node.attrs["stream"])
 
 
 DRAWS: dict[str, Callable[[Env, Node, Sequence[Array]], Any]] = {
-    "loggamma_draw": _draw(loggamma_draw),
-    "poisson_draw": _draw(poisson_draw),
+    "loggamma_draw": drawing(loggamma_draw),
+    "poisson_draw": drawing(poisson_draw),
     "loggamma_slope": lambda env, node, args: loggamma_slope(*args),
 }

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import special
 
 from ppl.ir.node import Node
+from ppl.ir.numpy_angles import ANGLES
 from ppl.ir.numpy_draws import DRAWS
 from ppl.ir.types import Type
 
@@ -231,6 +232,7 @@ UFUNCS: dict[str, Callable[..., Any]] = {
 OPS: dict[str, Function] = {
     **{op: _plain(function) for op, function in UFUNCS.items()},
     **DRAWS,
+    **ANGLES,
     "polygamma": _polygamma,
     "cast": _cast,
     "expand": _expand,

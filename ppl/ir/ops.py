@@ -168,6 +168,11 @@ def polygamma(n: int, x: Operand) -> Node:
     return unary("polygamma", x, n=n)
 
 
+def log_i0e(x: Operand, n: int = 0) -> Node:
+    """The n-th derivative (n <= 2) of log(I0(x) exp(-x)), x >= 0, I0 the modified Bessel function."""
+    return unary("log_i0e", x, n=n)
+
+
 def logical_not(x: Operand) -> Node:
     """Elementwise negation of truth values."""
     return make("not", cast(x, "bool"))
@@ -381,6 +386,16 @@ def poisson_draw(rate: Operand, key: Operand, stream: int = 0) -> Node:
 def loggamma_slope(y: Operand, concentration: Operand) -> Node:
     """d log x / d concentration of a gamma variable x = exp(y) at a fixed quantile: -(dF / da) / (x p(x))."""
     return make("loggamma_slope", *broadcast(y, concentration))
+
+
+def vonmises_draw(concentration: Operand, key: Operand, stream: int = 0) -> Node:
+    """Von Mises angles around 0, between -pi and pi. Their derivative is implicit."""
+    return _draw("vonmises_draw", concentration, key, stream)
+
+
+def vonmises_slope(x: Operand, concentration: Operand) -> Node:
+    """dx / d concentration of a von Mises angle x around 0 at a fixed quantile: -(dF / d concentration) / p(x)."""
+    return make("vonmises_slope", *broadcast(x, concentration))
 
 
 def zeros_like(t: Type) -> Node:

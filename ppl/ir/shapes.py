@@ -15,12 +15,13 @@ from ppl.ir.types import Kind, Type, sort_axes
 
 UNARY_FLOAT = (
     "neg", "exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus",
-    "abs", "sign", "floor", "lgamma", "polygamma", "erf", "ndtr", "ndtri", "log_ndtr",
+    "abs", "sign", "floor", "lgamma", "polygamma", "erf", "ndtr", "ndtri", "log_ndtr", "log_i0e",
 )  # fmt: skip
 BINARY_FLOAT = ("add", "sub", "mul", "div", "pow", "max", "min")
 COMPARE = ("lt", "le", "eq")
 LOGICAL = ("and", "or")
-DRAWS = ("loggamma_draw", "poisson_draw")
+DRAWS = ("loggamma_draw", "poisson_draw", "vonmises_draw")
+SLOPES = ("loggamma_slope", "vonmises_slope")
 ELEMENTWISE = {*UNARY_FLOAT, *BINARY_FLOAT, *COMPARE, *LOGICAL, "not", "where", "cast"}
 MARKERS = {"stop", "scale_grad", "graft", "mark"}
 LEAVES = {"const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "noise", "rowkey", "arg"}
@@ -84,7 +85,7 @@ def _draw(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     return types[0] if attrs.get("dtype") != "int" else Type(types[0].axes, types[0].shape, "int")
 
 
-@rule("loggamma_slope")
+@rule(*SLOPES)
 def _slope(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     _same(types, "a slope")
     require(all(t.dtype == "float" for t in types), "a slope needs floats", *types)

@@ -7,14 +7,14 @@ from collections.abc import Collection, Sequence
 
 from ppl.ir.loop import sliced, split_args
 from ppl.ir.node import Node, topological, type_rules
-from ppl.ir.shapes import BINARY_FLOAT, COMPARE, DRAWS, LOGICAL, UNARY_FLOAT
+from ppl.ir.shapes import BINARY_FLOAT, COMPARE, DRAWS, LOGICAL, SLOPES, UNARY_FLOAT
 from ppl.ir.types import TRUNK, Kind, Type, sort_axes
 
 # A loop is differentiated with respect to its arguments, so a learnable leaf inside would lose its gradient.
 OUTSIDE_LOOPS = ("param", "aux")
 ARITY = {
     **dict.fromkeys((*UNARY_FLOAT, "not", "cast", "stop", "mark", "reshape", "transpose", "slice", "pad", "expand"), 1),
-    **dict.fromkeys((*BINARY_FLOAT, *COMPARE, *LOGICAL, "scale_grad", "graft", "loggamma_slope"), 2),
+    **dict.fromkeys((*BINARY_FLOAT, *COMPARE, *LOGICAL, "scale_grad", "graft", *SLOPES), 2),
     **dict.fromkeys(("where", *DRAWS), 3),
 }
 

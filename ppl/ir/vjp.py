@@ -131,10 +131,26 @@ def _external(g: Node, n: Node, *args: Node) -> Cotangents:
     return tuple(made)
 
 
+def _log_i0e(g: Node, n: Node, x: Node) -> Cotangents:
+    """Beyond the second derivative, by A'' = (A / x - A') / x - 2 A A' of the ratio A = I1 / I0."""
+    if n.attrs["n"] < 2:
+        return (ops.mul(g, ops.log_i0e(x, n.attrs["n"] + 1)),)
+    ratio = ops.add(ops.log_i0e(x, 1), 1.0)
+    bend = ops.sub(ops.div(ops.sub(ops.div(ratio, x), n), x), ops.mul(2.0, ops.mul(ratio, n)))
+    return (ops.mul(g, bend),)
+
+
+IMPLICIT = {
+    "loggamma_slope": ("a gamma variable", "Gamma, Beta, Dirichlet or StudentT"),
+    "vonmises_slope": ("a von Mises variable", "VonMises"),
+}
+
+
 def _slope(g: Node, n: Node, *args: Node) -> Cotangents:
+    variable, names = IMPLICIT[n.op]
     raise EstimatorError(
-        "the implicit derivative of a gamma variable has no second derivative here: a Hessian, or an auxiliary "
-        "parameter trained by the second moment, cannot run through a Gamma, Beta, Dirichlet or StudentT path"
+        f"the implicit derivative of {variable} has no second derivative here: a Hessian, or an auxiliary "
+        f"parameter trained by the second moment, cannot run through a {names} path"
     )
 
 
@@ -171,6 +187,7 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "abs": lambda g, n, x: (ops.mul(g, ops.sign(x)),),
     "lgamma": lambda g, n, x: (ops.mul(g, ops.polygamma(0, x)),),
     "polygamma": lambda g, n, x: (ops.mul(g, ops.polygamma(n.attrs["n"] + 1, x)),),
+    "log_i0e": _log_i0e,
     "erf": lambda g, n, x: (ops.mul(g, ops.mul(ops.exp(ops.neg(ops.mul(x, x))), 2 / SQRT_PI)),),
     "ndtr": lambda g, n, x: (ops.mul(g, _normal_pdf(x)),),
     "ndtri": lambda g, n, x: (ops.div(g, _normal_pdf(n)),),
@@ -181,7 +198,8 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "scale_grad": lambda g, n, x, w: (ops.mul(g, w), None),
     "graft": lambda g, n, value, derivative: (None, g),
     "loggamma_draw": lambda g, n, a, key, column: (ops.mul(g, ops.loggamma_slope(n, a)), None, None),
-    "loggamma_slope": _slope,
+    "vonmises_draw": lambda g, n, k, key, column: (ops.mul(g, ops.vonmises_slope(n, k)), None, None),
+    **dict.fromkeys(IMPLICIT, _slope),
     "expand": _expand,
     "route": _route,
     "sum": lambda g, n, x: (_keepdims(g, n, x),),

@@ -129,7 +129,7 @@ def unary_chain() -> Graph:
     y = [ops.exp(p), ops.log(p), ops.log1p(p), ops.expm1(p), ops.sqrt(p), ops.sin(x), ops.cos(x), ops.tan(p),
          ops.atan(x), ops.tanh(x), ops.softplus(x), ops.absolute(x), ops.sign(x), ops.floor(x), ops.lgamma(p),
          ops.erf(x), ops.ndtr(x), ops.log_ndtr(x), ops.power(p, 1.5), ops.maximum(x, s), ops.minimum(x, s),
-         ops.polygamma(0, p), ops.where(ops.less(x, s), x, p), ops.neg(p)]  # fmt: skip
+         ops.polygamma(0, p), ops.log_i0e(p), ops.where(ops.less(x, s), x, p), ops.neg(p)]  # fmt: skip
     total = y[0]
     for term in y[1:]:
         total = ops.add(total, term)

@@ -117,6 +117,19 @@ class Gauss(Reference):
         return self.law.cov
 
 
+class VonMises(Reference):
+    """scipy's von Mises law, its cdf that of angles wrapped into (-pi, pi], its mean the direction."""
+
+    def __init__(self, loc: float = 0.0, concentration: float = 1.0):
+        law = stats.vonmises(concentration, loc=loc)
+        self.logpdf, self.entropy = law.logpdf, law.entropy
+        self.cdf = lambda x: law.cdf(x) - law.cdf(-np.pi)
+        self.direction = np.pi - (np.pi - loc) % (2 * np.pi)
+
+    def mean(self) -> float:
+        return self.direction
+
+
 TRIL = np.array([[0.7, 0.0, 0.0], [-0.4, 1.3, 0.0], [2.0, 0.3, 0.2]])
 LOCATIONS = ({}, {"loc": -1.3, "scale": 0.4}, {"loc": 50.0, "scale": 7.0})
 P3 = [0.2, 0.5, 0.3]
@@ -213,6 +226,16 @@ LAWS: dict[str, Law] = {
     "Laplace": Law(LOCATIONS, laplace, LINE),
     "Logistic": Law(LOCATIONS, lambda loc=0.0, scale=1.0: stats.logistic(loc, scale), LINE),
     "Gumbel": Law(LOCATIONS, lambda loc=0.0, scale=1.0: stats.gumbel_r(loc, scale), LINE),
+    "VonMises": Law(
+        tuple(
+            {"loc": m, "concentration": k}
+            for m, k in ((0.0, 1.0), (2.8, 0.7), (-1.3, 1e-3), (7.0, 12.0), (0.4, 25.0), (-3.0, 1e6))
+        ),
+        VonMises,
+        np.array([-np.pi, -3.0, -2.9995, -1.0, 0.0, 1e-8, 0.4, 0.7, 2.5, np.pi, 12.0]),
+        (),
+        ("mean", "entropy"),
+    ),
     "RelaxedBernoulli": Law(
         (
             *tuple({"temperature": t, "logits": a} for t in (0.3, 1.0, 2.0) for a in (-1.5, 0.0, 4.0)),

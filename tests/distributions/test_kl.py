@@ -18,6 +18,7 @@ from ppl.distributions import (
     LogNormal,
     Normal,
     OneHotCategorical,
+    VonMises,
     kl,
     kl_divergence,
 )
@@ -32,6 +33,8 @@ PAIRS = [
     (Exponential(0.5), Exponential(3.0), (0.0, 200.0)),
     (Gamma(2.5, 0.5), Gamma(1.2, 3.0), (1e-9, 200.0)),
     (Beta(2.5, 1.7), Beta(1.2, 3.0), (0.0, 1.0)),
+    (VonMises(0.3, 2.5), VonMises(-2.0, 0.4), (-np.pi, np.pi)),
+    (VonMises(0.3, 40.0), VonMises(0.4, 90.0), (-np.pi, np.pi)),
     (Dirichlet([2.5, 1.7, 3.1]), Dirichlet([1.2, 3.0, 0.8]), "simplex"),
     (Bernoulli(0.2), Bernoulli(0.7), None),
     (Bernoulli(logits=1.3), Bernoulli(0.4), None),

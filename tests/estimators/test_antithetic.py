@@ -240,6 +240,8 @@ def test_measure_valued_refusals():
     assert ppl.compile(wide, MeasureValued(max_units=17)).explain().copies == 1 + 2 * 17
     with pytest.raises(EstimatorError, match="a cost couples its rows"):
         LAWS["coupled_rows"]().compile(MeasureValued())
+    with pytest.raises(EstimatorError, match="no measure-valued pair for the concentration of Gamma"):
+        LAWS["gamma"]().compile(MeasureValued())
     for name in ("uniform", "laplace"):
         with pytest.raises(EstimatorError, match="no measure-valued pairs"):
             LAWS[name]().compile(MeasureValued())
@@ -316,6 +318,7 @@ def copies(graph, estimators):
     [("layer", DisARM(), 2), ("layer", ARM(), 2), ("two_layers", DisARM(), 3), ("three_layers", DisARM(), 4),
      ("one_hot", CategoricalDisARM(), 2), ("categorical", CategoricalDisARM(), 2), ("layer", MeasureValued(), 4),
      ("normal", MeasureValued(), 4), ("jump", MeasureValued(), 3), ("exponential", MeasureValued(), 2),
+     ("gamma_rates", MeasureValued(), 3), ("poisson", MeasureValued(), 2),
      ("one_hot", MeasureValued(), 3), ("three_layers", MeasureValued(), 4)],
 )  # fmt: skip
 def test_the_plan_and_the_expansion_agree_on_the_copies(law, estimator, expected):

@@ -60,6 +60,8 @@ CASES = {
     "beta": Case("beta", Implicit()),
     "dirichlet": Case("dirichlet", particles=2),
     "student": Case("studentt"),
+    "von mises": Case("von_mises", particles=2),
+    "von mises score": Case("von_mises_cut", MOVING_AVERAGE, {"x/baseline": 0.2}, 2),
     "vector": Case("multivariate_normal", particles=2),
     "vector score": Case("multivariate_normal", MOVING_AVERAGE, {"x/baseline": 0.2}),
     "poisson": Case("poisson", MOVING_AVERAGE, {"z/baseline": 0.3}, 2),
@@ -101,13 +103,25 @@ CASES = {
     "lookup disarm": Case("categorical", CategoricalDisARM()),
     "measure-valued normal": Case("normal_chain", MeasureValued()),
     "measure-valued exponential": Case("exponential", MeasureValued(), particles=2),
+    "measure-valued gamma": Case("gamma_rates", MeasureValued(), particles=2),
+    "measure-valued poisson": Case("poisson", MeasureValued(), particles=2),
     "measure-valued classes": Case("one_hot_pair", MeasureValued()),
     "measure-valued lookup": Case("categorical", MeasureValued()),
     "measure-valued mixture": Case("normal_between", {"b": DisARM(), "z": MeasureValued(), "c": MeasureValued()}),
 }  # fmt: skip
 SINGLE = ["rebar", "bernoulli, normal, bernoulli", "belief network", "disarm of a belief network", "one-hot disarm"]
 VALUES = ["two rebar layers", "global and rows", "enumerated global", "two disarm layers", "one-hot disarm"]
-SINGLE += ["vimco", "doubly reparameterized", "gamma", "gamma rows", "beta", "dirichlet", "student", "poisson"]
+SINGLE += [
+    "vimco",
+    "doubly reparameterized",
+    "gamma",
+    "gamma rows",
+    "beta",
+    "dirichlet",
+    "student",
+    "poisson",
+    "von mises",
+]
 SINGLE += ["analytic below rebar", "analytic vectors", "analytic rows below a score"]
 VALUES += ["analytic", "analytic below rebar", "analytic rows below a score"]
 

@@ -106,6 +106,9 @@ def _continuous(dist: Distribution, points: int, axis_of: AxisOf) -> tuple[Node,
         t = np.linspace(-25, 25, points)
         x = 1 / (1 + np.exp(-t))
         w = np.exp(-np.abs(t)) / (1 + np.exp(-np.abs(t))) ** 2 * (t[1] - t[0])
+    elif name == "VonMises":
+        x = (2 * np.arange(points) + 1 - points) * np.pi / points
+        w = np.full(points, 2 * np.pi / points)
     elif name == "Poisson":
         x = np.arange(min(points, 80))
         w = np.ones(len(x))

@@ -349,6 +349,18 @@ _positive("Poisson", lambda z: np.tanh(0.4 * z) + 0.1 * z, 80, rate=2.3)
 
 
 @law
+def gamma_rates() -> Graph:
+    """Two Gamma units that a cost couples, whose rates alone are learned."""
+
+    @ppl.model
+    def model():
+        z = ppl.sample("z", ppl.Gamma(np.array([0.6, 2.5]), ppl.param("rate", np.ones(2), constraint="positive")))
+        ppl.cost("loss", np.tanh(z[0] * z[1] - 0.5) + 0.2 * z[1])
+
+    return Graph(model, arrays(rate=[-0.3, 0.4]), points=301)
+
+
+@law
 def dirichlet() -> Graph:
     """A Dirichlet row under a quadratic cost, whose expectation has a closed form."""
     w = np.array([0.5, -1.0, 2.0])
@@ -398,6 +410,46 @@ def gamma_rows() -> Graph:
             ppl.cost("loss", np.tanh(z - x) + 0.1 * z)
 
     return Graph(model, arrays(a=0.4, r=0.2), (X3,), total_rows=6, points=301)
+
+
+@law
+def von_mises() -> Graph:
+    """Two angles under a periodic cost, the second around a multiple of the first."""
+
+    @ppl.model
+    def model():
+        k = ppl.param("k", np.ones(2), constraint="positive")
+        x = ppl.sample("x", ppl.VonMises(ppl.param("loc", 0.0), k[0]))
+        y = ppl.sample("y", ppl.VonMises(2.0 * x + 0.4, k[1]))
+        ppl.cost("loss", np.cos(x - 0.5) + 0.6 * np.sin(x + y) + 0.3 * np.cos(2.0 * y))
+
+    return Graph(model, arrays(loc=2.3, k=[0.7, 1.0]), points=41)
+
+
+@law
+def turned() -> Graph:
+    """A Bernoulli that turns an angle: the relaxed bit goes through the angle's path."""
+
+    @ppl.model
+    def model():
+        b = ppl.sample("b", Bernoulli(logits=ppl.param("a", 0.0)))
+        x = ppl.sample("x", ppl.VonMises(2.0 * b + 1.3, ppl.param("k", 1.0, constraint="positive")))
+        ppl.cost("loss", np.sin(x) ** 2 + 0.8 * np.cos(x) + 0.3 * b)
+
+    return Graph(model, arrays(a=0.3, k=0.6), points=61)
+
+
+@law
+def von_mises_cut() -> Graph:
+    """An angle near pi under a cost that is not periodic: pathwise would miss the jump."""
+
+    @ppl.model
+    def model():
+        k = ppl.param("concentration", 1.0, constraint="positive")
+        x = ppl.sample("x", ppl.VonMises(ppl.param("loc", 0.0), k))
+        ppl.cost("loss", 0.2 * x**2 + x)
+
+    return Graph(model, arrays(loc=2.2, concentration=0.3), points=6001)
 
 
 @law
@@ -643,6 +695,25 @@ def elbo_normal_deep() -> Graph:
 
     params = arrays(p=0.4, w=0.6, r=0.9, s=-0.3, u=0.3)
     return Graph(ppl.elbo(generative, guide, kl="sampled"), params, (X3,), total_rows=6, points=161)
+
+
+@law
+def elbo_von_mises() -> Graph:
+    """An angle per row, seen through its sine and cosine."""
+
+    @ppl.model
+    def generative(x):
+        with ppl.plate("data", x) as x:
+            z = ppl.sample("z", ppl.VonMises(ppl.param("p", 0.0), 1.3))
+            ppl.sample("x", Normal(np.cos(z) + 0.5 * np.sin(z), 0.8), obs=x)
+
+    @ppl.model
+    def guide(x):
+        with ppl.plate("data", x) as x:
+            ppl.sample("z", ppl.VonMises(ppl.param("r", 1.0) * x + 2.0, np.exp(ppl.param("s", 0.0))))
+
+    params = arrays(p=0.4, r=1.2, s=0.3)
+    return Graph(ppl.elbo(generative, guide, kl="sampled"), params, (X3,), total_rows=6, points=61)
 
 
 @law

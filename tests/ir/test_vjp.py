@@ -96,6 +96,7 @@ CASES: dict[str, Case] = {
     **{op: Case(lambda x, op=op: ops.unary(op, x), (PLAIN,)) for op in SMOOTH},
     **{op: Case(lambda x, op=op: ops.unary(op, x), (POSITIVE,)) for op in ("log", "log1p", "sqrt", "lgamma")},
     "ndtri": Case(ops.ndtri, (UNIT,)),
+    "log_i0e": Case(lambda x: [ops.log_i0e(x, n) for n in range(3)], (POSITIVE,)),
     "polygamma": Case(lambda x: [ops.polygamma(n, x) for n in range(3)], (POSITIVE,)),
     "where": Case(lambda x, y: ops.where(np.eye(3, 4) > 0, ops.mul(x, y), ops.sin(y)), (PLAIN, OTHER)),
     "cast": Case(lambda x: ops.mul(make("cast", x, dtype="float"), x), (PLAIN,)),
@@ -117,7 +118,7 @@ CASES: dict[str, Case] = {
     "external": Case(_external, (PLAIN, OTHER), order=1),
 }
 # no derivative of the value they compute; the draws, whose path is implicit, are tested with their distributions
-SPECIAL = {"scale_grad", "graft", "loggamma_draw", "loggamma_slope"}
+SPECIAL = {"scale_grad", "graft", "loggamma_draw", "loggamma_slope", "vonmises_draw", "vonmises_slope"}
 
 
 @pytest.mark.parametrize("op", sorted(set(VJPS) - SPECIAL))

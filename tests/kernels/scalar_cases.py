@@ -86,6 +86,19 @@ def _log1mexp(x):
     return mp.log(-mp.expm1(x))
 
 
+def _mean_cos(x):
+    return mp.besseli(1, x) / mp.besseli(0, x)
+
+
+def _curvature(x):
+    return 1 - _mean_cos(x) / x - _mean_cos(x) ** 2
+
+
+def _double_curvature(x):
+    ratio = sp.i1e(x) / sp.i0e(x)
+    return 1 - ratio / x - ratio**2
+
+
 CASES = [
     Case("exp", np.exp, mp.exp, -86.9, 88.7, 1.2, 1.2),
     Case("exp", np.exp, mp.exp, -1, 1, 1.2, 1.2),
@@ -121,6 +134,15 @@ CASES = [
     Case("digamma", sp.digamma, mp.digamma, 0.1, 10, 6, 8, "mixed"),
     Case("digamma", sp.digamma, mp.digamma, 1e-6, 1e6, 6, 8, "mixed", True),
     Case("trigamma", lambda x: sp.polygamma(1, x), lambda x: mp.psi(1, x), 1e-6, 1e6, 4, 6, logarithmic=True),
+    Case(
+        "log_i0e", lambda x: np.log(sp.i0e(x)), lambda x: mp.log(mp.besseli(0, x)) - x, 1e-4, 1e4, 3, 4, "mixed", True
+    ),
+    Case(
+        "log_i0e_slope", lambda x: sp.i1e(x) / sp.i0e(x) - 1, lambda x: _mean_cos(x) - 1, 1e-4, 1e4, 3, 4, "mixed", True
+    ),
+    Case("log_i0e_slope", lambda x: sp.i1e(x) / sp.i0e(x) - 1, lambda x: _mean_cos(x) - 1, 20, 1e4, 8, 8),
+    Case("log_i0e_curvature", _double_curvature, _curvature, 1e-3, 1e3, 5, 8, "mixed", True),
+    Case("log_i0e_curvature", _double_curvature, _curvature, 25, 1e4, 30, 30),
     Case("floor", np.floor, mp.floor, -1e5, 1e5, 0, 0),
     Case("abs", np.abs, mp.fabs, -3, 3, 0, 0),
     Case("sign", np.sign, mp.sign, -3, 3, 0, 0),
@@ -152,6 +174,9 @@ EDGES = {
     "lgamma": {0: INF, INF: INF, NAN: NAN, 1: 0, 2: 0, -0.5: NAN},
     "digamma": {0: -INF, INF: INF, NAN: NAN},
     "trigamma": {0: INF, INF: 0, NAN: NAN},
+    "log_i0e": {0: 0, -1: NAN, INF: -INF, NAN: NAN},
+    "log_i0e_slope": {0: -1, -1: NAN, INF: 0, NAN: NAN},
+    "log_i0e_curvature": {0: 0.5, -1: NAN, INF: 0, NAN: NAN},
     "floor": {-0.5: -1, 2.0: 2, -INF: -INF, INF: INF, NAN: NAN, 1e30: 1e30},
     "abs": {-INF: INF, NAN: NAN, -2: 2},
     "sign": {-INF: -1, 0: 0, INF: 1, NAN: NAN},

@@ -88,6 +88,7 @@ def test_both_modules_have_the_same_names():
     assert scalar.f32.__all__ == scalar.f64.__all__
     tested = {*UNARY, "polygamma", "power", "minimum", "maximum", "select"}
     tested |= {"loggamma_draw", "loggamma_slope", "poisson_draw"}  # tests/distributions/test_implicit.py
+    tested |= {"vonmises_draw", "vonmises_slope"}  # tests/distributions/test_von_mises.py
     assert tested == set(scalar.f32.__all__)
 
 
@@ -109,6 +110,8 @@ def test_draws_stay_in_single_precision():
             out[i] = scalar.f32.loggamma_draw(x[i], key, i, 0)
             slopes[i] = scalar.f32.loggamma_slope(out[i], x[i])
             counts[i] = scalar.f32.poisson_draw(x[i], key, i, 1)
+            out[i] = scalar.f32.vonmises_draw(x[i], key, i, 2)
+            slopes[i] += scalar.f32.vonmises_slope(out[i], x[i])
 
     compiled = numba.njit(error_model="numpy", fastmath=set(LOOP_FASTMATH))(run)
     a, b, x = np.empty(4, np.float32), np.empty(4, np.float32), np.full(4, 3, np.float32)

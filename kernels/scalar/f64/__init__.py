@@ -11,6 +11,7 @@ from ppl.kernels.scalar.f64.basic import (
     sqrt,
     square,
 )
+from ppl.kernels.scalar.f64.bessel import log_i0e, log_i0e_curvature, log_i0e_slope
 from ppl.kernels.scalar.f64.exponential import (
     exp,
     expm1,
@@ -29,6 +30,7 @@ from ppl.kernels.scalar.f64.gamma_draws import loggamma_draw, loggamma_slope
 from ppl.kernels.scalar.f64.normal import erf, erfc, log_ndtr, ndtr, ndtri
 from ppl.kernels.scalar.f64.poisson import poisson_draw
 from ppl.kernels.scalar.f64.trigonometric import atan, cos, sin, tan
+from ppl.kernels.scalar.f64.von_mises import vonmises_draw, vonmises_slope
 
 __all__ = [
     "abs",
@@ -44,6 +46,9 @@ __all__ = [
     "log",
     "log1mexp",
     "log1p",
+    "log_i0e",
+    "log_i0e_curvature",
+    "log_i0e_slope",
     "log_ndtr",
     "log_sigmoid",
     "loggamma_draw",
@@ -67,4 +72,6 @@ __all__ = [
     "tan",
     "tanh",
     "trigamma",
+    "vonmises_draw",
+    "vonmises_slope",
 ]

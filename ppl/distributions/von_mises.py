@@ -1,0 +1,78 @@
+"""The von Mises distribution on the circle."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from ppl.distributions.base import KEY, Distribution
+from ppl.distributions.eager import present
+from ppl.distributions.formulas import frozen, one_minus_cos, turns
+from ppl.distributions.support import Support
+from ppl.ir import ops
+from ppl.ir.node import Node
+
+LOG_TWO_PI = math.log(2 * math.pi)
+
+
+class VonMises(Distribution):
+    """VonMises(loc, concentration): density exp(concentration cos(x - loc)) / (2 pi I0(concentration)) on the circle.
+
+    Samples are angles in (-pi, pi]; the log-density has period 2 pi in the value and in loc. The sample is loc plus
+    a draw around 0 by rejection (Best & Fisher 1979), wrapped. Its path is smooth but for the wrapping: the
+    pathwise gradient is exact for costs of period 2 pi and misses the jump at pi of all others. So it is admitted
+    only where every way from the sample to a cost leads through sin, cos or tan of whole multiples of it, or into
+    the loc of another VonMises; elsewhere nodes get a score function, which is right for every cost. The path in
+    the concentration has the implicit derivative -(dF / d concentration) / p (Figurnov, Mohamed & Mnih 2018).
+
+    `mean` is the circular mean, the direction of E[(cos x, sin x)], which is loc wrapped; `circular_variance` is 1 less
+    the length of that vector. Entropy is that of the density on the circle. There is no cdf.
+
+    Parameters
+    ----------
+    loc : finite, an angle in radians.
+    concentration : positive; as it grows the law approaches Normal(loc, concentration ** -0.5).
+    """
+
+    reparameterized = True
+    implicit = True
+    angular = frozenset({"loc"})
+    constraints: ClassVar[dict[str, str]] = {"loc": "real", "concentration": "positive"}
+
+    def __init__(self, loc: Any = 0.0, concentration: Any = 1.0):
+        super().__init__(loc=loc, concentration=concentration)
+
+    @property
+    def support(self) -> Support:
+        """The circle, as angles in (-pi, pi]."""
+        return Support.CIRCLE
+
+    def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:
+        """A noise key."""
+        return (KEY,)
+
+    def unit_log_prob(self, value: Node) -> Node:
+        """-concentration (1 - cos(x - loc)) - log(2 pi) - log(I0(concentration) exp(-concentration))."""
+        loc, concentration = self.params["loc"], self.params["concentration"]
+        fall = ops.mul(concentration, one_minus_cos(ops.sub(value, loc)))
+        return ops.neg(ops.add(ops.add(fall, ops.log_i0e(concentration)), LOG_TWO_PI))
+
+    def draw(self, *u: Node) -> Node:
+        """loc plus a draw around 0, wrapped; the path is that of the angle, without the jumps of the wrapping."""
+        angle = ops.add(self.params["loc"], ops.vonmises_draw(self.params["concentration"], u[0]))
+        return ops.add(angle, turns(frozen(angle)))
+
+    def node_mean(self) -> Node:
+        """The circular mean: loc, wrapped."""
+        return ops.add(self.params["loc"], turns(self.params["loc"]))
+
+    @property
+    def circular_variance(self) -> Any:
+        """1 - I1(concentration) / I0(concentration), between 0 and 1."""
+        return present((self,), lambda: ops.neg(ops.log_i0e(self.params["concentration"], 1)))
+
+    def unit_entropy(self) -> Node:
+        """log(2 pi I0(concentration)) - concentration I1 / I0, without cancellation."""
+        concentration = self.params["concentration"]
+        spread = ops.sub(ops.log_i0e(concentration), ops.mul(concentration, ops.log_i0e(concentration, 1)))
+        return ops.add(spread, LOG_TWO_PI)
