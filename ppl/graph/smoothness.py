@@ -86,7 +86,7 @@ class Orders:
         """Order of an argument; of a condition whose switch leaves no gap, that of what it compares."""
         arg = node.args[position]
         if position == 0 and closes(node):
-            return min(self.of[id(a)] for a in arg.args if id(a) in self.of)
+            return min(self.at_end(a) for a in arg.args if id(a) in self.of)
         return self.of[id(arg)]
 
     def _wrapped(self, node: Node) -> None:

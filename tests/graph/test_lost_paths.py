@@ -122,3 +122,15 @@ def test_a_where_with_a_gap_is_not():
         ppl.cost("loss", np.where(z > 0.0, z, 0.1 * z + 0.2))
 
     assert isinstance(ppl.compile(model).explain()["z"].estimator, ScoreFunction)
+
+
+def test_a_seam_is_no_seam_where_an_angle_wraps():
+    """cos(where(x > 0, x, 0)) is continuous at 0, and jumps from cos(pi) to 1 where x wraps."""
+
+    @ppl.model
+    def model():
+        x = ppl.sample("x", ppl.VonMises(ppl.param("mu", 0.3), 1.0))
+        ppl.cost("loss", np.cos(np.where(x > 0.0, x, 0.0)))
+
+    choice = ppl.compile(model).explain()["x"]
+    assert isinstance(choice.estimator, ScoreFunction) and "jump" in dict(choice.rejected)["Pathwise()"]
