@@ -38,16 +38,28 @@ class Check(TypedDict):
     at_most: bool
 
 
+class Table(TypedDict):
+    """A table of the Markdown page: heads of the columns, and rows of text."""
+
+    columns: list[str]
+    rows: list[list[str]]
+
+
 class Record(TypedDict, total=False):
-    """What a workload returns; every key is optional, and further ones are kept in the JSON."""
+    """What a workload returns; every key is optional, and further ones are kept in the JSON.
+
+    ``figure`` is a matplotlib figure: it becomes ``NAME.png`` and is shown on the page.
+    """
 
     name: str
     title: str
     timings: dict[str, Timing]
     baseline: str
     checks: list[Check]
+    tables: list[Table]
     notes: list[str]
     details: dict[str, Any]
+    figure: Any
 
 
 def interleave(
@@ -131,6 +143,11 @@ def markdown(record: Mapping[str, Any]) -> str:
             *map(_check_row, record["checks"]),
             "",
         ]
+    for table in record.get("tables", []):
+        lines += ["| " + " | ".join(row) + " |" for row in (table["columns"], ["---"] * len(table["columns"]))]
+        lines += ["| " + " | ".join(row) + " |" for row in table["rows"]] + [""]
+    if "figure" in record:
+        lines += [f"![{record.get('title', record['name'])}]({record['name']}.png)", ""]
     if record.get("notes"):
         lines += [*(f"- {note}" for note in record["notes"]), ""]
     if "machine" in record:
@@ -176,14 +193,19 @@ def duration(seconds: float) -> str:
 
 
 def write(record: Mapping[str, Any], folder: Path = RESULTS) -> list[Path]:
-    """Write ``NAME.json`` and ``NAME.md`` into ``folder``; return their paths."""
+    """Write ``NAME.json``, ``NAME.md`` and, of a figure, ``NAME.png`` into ``folder``; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     timings = {label: Timing(*values)._asdict() for label, values in record.get("timings", {}).items()}
     stem = folder / record["name"]
     data, page = stem.with_suffix(".json"), stem.with_suffix(".md")
-    data.write_text(json.dumps({**record, "timings": timings}, indent=2) + "\n", encoding="utf-8")
+    kept = {key: value for key, value in record.items() if key != "figure"}
+    data.write_text(json.dumps({**kept, "timings": timings}, indent=2) + "\n", encoding="utf-8")
     page.write_text(markdown(record), encoding="utf-8")
-    return [data, page]
+    if "figure" not in record:
+        return [data, page]
+    picture = stem.with_suffix(".png")
+    record["figure"].savefig(picture, dpi=120)
+    return [data, page, picture]
 
 
 def missed(records: Iterable[Mapping[str, Any]]) -> list[Check]:

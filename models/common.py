@@ -14,6 +14,7 @@ import numpy as np
 import ppl
 from ppl import estimators
 from ppl.errors import PplError
+from ppl.models import pictures
 
 Arguments = Sequence[str] | None
 
@@ -73,11 +74,7 @@ class Job:
 
     def picture(self, figure: Any) -> Path:
         """Write the picture and say where it lies."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / f"{self.name}.png"
-        figure.savefig(path, dpi=120, bbox_inches="tight")
-        print(f"picture: {path}")
-        return path
+        return pictures.save(figure, self.folder, self.name)
 
     def finish(self) -> int:
         """Write `metrics.json`: the figures, options, seconds and version. Returns the exit status 0."""

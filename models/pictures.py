@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,15 @@ def pyplot() -> Any:
     import matplotlib.pyplot as plt
 
     return plt
+
+
+def save(figure: Any, folder: Path, name: str) -> Path:
+    """Write `figure` as a PNG into `folder` and say where it lies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.png"
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    print(f"picture: {path}")
+    return path
 
 
 def show_images(ax: Any, images: np.ndarray, columns: int, title: str, low: float = 0.0, high: float = 1.0) -> None:

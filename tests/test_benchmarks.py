@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import machine, sbn_products, slow_tests, timing
+from ppl.models import pictures
 
 pytestmark = pytest.mark.tiny
 
@@ -48,6 +49,17 @@ def test_record_is_written_as_json_and_markdown(tmp_path: Path) -> None:
     assert "relative to b" in text
     assert "| a promise | 30 us | ≤ 20 us | MISSED |" in text
     assert timing.missed([record]) == record["checks"]
+
+
+def test_record_has_tables_and_a_picture(tmp_path: Path) -> None:
+    figure = pictures.pyplot().figure()
+    table = {"columns": ["estimator", "variance"], "rows": [["REBAR", "0.5"]]}
+    written = timing.write({"name": "example", "tables": [table], "figure": figure}, tmp_path)
+    assert [path.name for path in written] == ["example.json", "example.md", "example.png"]
+    assert "figure" not in json.loads(written[0].read_text())
+    assert "| estimator | variance |\n| --- | --- |\n| REBAR | 0.5 |" in written[1].read_text()
+    assert "(example.png)" in written[1].read_text()
+    assert written[2].read_bytes().startswith(b"\x89PNG")
 
 
 def test_products_have_both_layouts_and_the_right_work() -> None:

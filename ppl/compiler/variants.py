@@ -18,6 +18,7 @@ from ppl.estimators.base import Estimator
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir import ops
 from ppl.ir.differentiate import vjp
+from ppl.ir.narrow import narrow
 from ppl.ir.node import Node
 from ppl.ir.simplify import erase_markers, simplify
 from ppl.ir.types import Kind
@@ -127,7 +128,7 @@ def _start(expanded: Expanded) -> Variant:
 def _finish(variant: Variant) -> Variant:
     variant.stages["differentiate"] = variant.outputs()
     nodes = erase_markers(list(variant.outputs().values()))
-    variant.replace_outputs(simplify(nodes))
+    variant.replace_outputs(simplify(narrow(simplify(nodes))))
     variant.stages["simplify"] = variant.outputs()
     for outputs in variant.stages.values():
         after_pass(list(outputs.values()))

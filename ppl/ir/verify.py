@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from ppl.ir.loop import sliced, split_args
 from ppl.ir.node import Node, topological, type_rules
 from ppl.ir.shapes import BINARY_FLOAT, COMPARE, DRAWS, LOGICAL, SLOPES, UNARY_FLOAT
-from ppl.ir.types import TRUNK, Kind, Type, sort_axes
+from ppl.ir.types import Kind, Type, sort_axes
 
 # A loop is differentiated with respect to its arguments, so a learnable leaf inside would lose its gradient.
 OUTSIDE_LOOPS = ("param", "aux")
@@ -23,7 +23,7 @@ def verify(outputs: Sequence[Node]) -> None:
     """Check a graph.
 
     Checked: every op is known and its type is what its shape rule says; named axes are in canonical order,
-    with at most one branch axis, last, whose copies are sorted with the trunk first; `arg` occurs only inside
+    with at most one branch axis, last, whose copies are sorted (`narrow` may drop the trunk); `arg` occurs only inside
     loop bodies and is one of that body's; a `get` reads a result that its loop has; loops fit their bodies,
     which are checked too.
 
@@ -80,7 +80,7 @@ def _check_type(node: Node) -> None:
     _check(len(branches) <= 1, node, "has several branch axes")
     for branch in branches:
         _check(branch is axes[-1], node, "has a branch axis that is not last")
-        _check(branch.copies[:1] == (TRUNK,), node, "has a branch axis without the trunk first")
+        _check(len(branch.copies) > 0, node, "has an empty branch axis")
         _check(branch.copies == tuple(sorted(set(branch.copies))), node, "has unsorted branch copies")
         _check(branch.size == len(branch.copies), node, "has a branch axis of the wrong size")
 
