@@ -23,7 +23,10 @@ REPEATS, TORCH_REPEATS, SEED = 300, 1000, 1
 def run(peers: list[str]) -> dict[str, Any]:
     """Measure both models; PyTorch runs in the interpreter PPL_TORCH_PYTHON, or in this one if it is named."""
     torch = os.environ.get("PPL_TORCH_PYTHON") or (sys.executable if "torch" in peers else None)
-    found = {name: _measure(name, case, torch) for name, case in CASES.items()}
+    points = {name: Point(name, case) for name, case in CASES.items()}
+    for point in points.values():
+        point.time()
+    found = {name: {"ppl": point.variances(), "torch": point.torch(torch)} for name, point in points.items()}
     return {
         "title": "Variance of the gradient × time of a step, by estimator",
         "checks": [c for name, f in found.items() for c in _agreement(name, f)],
@@ -31,7 +34,8 @@ def run(peers: list[str]) -> dict[str, Any]:
         "figure": _figure(found),
         "notes": [
             f"Trace of the gradient's variance over all parameters, of the sum over {BATCH} rows, from {REPEATS} "
-            f"independent estimates ({TORCH_REPEATS} in PyTorch) ± standard error; parameters after 30 epochs of Adam 3e-3 (seed 0); baselines, η, "
+            f"independent estimates ({TORCH_REPEATS} in PyTorch) ± standard error; "
+            "parameters after 30 epochs of Adam 3e-3 (seed 0); baselines, η, "
             "temperatures and networks adapted at these parameters in 60 further epochs, then held fixed.",
             "Seconds are medians of `program.step`, all of ours timed in turns. Variance × seconds is the variance "
             "left after one second of averaging. Leave-one-out has 2 particles unless said, the others 1. "
@@ -43,32 +47,43 @@ def run(peers: list[str]) -> dict[str, Any]:
     }
 
 
-def _measure(name: str, case: Case, torch: str | None) -> dict[str, Any]:
-    """Variance and seconds of all candidates of one model at a trained point."""
-    rows, _ = data.digits()
-    x, params = rows[:BATCH], trained(case)
-    programs = {label: compile_setup(case, label) for label in case.setups}
-    states = {label: adapted(program, params) for label, program in programs.items()}
-    ours: dict[str, dict[str, float]] = {}
-    for label, program in programs.items():
-        total = program.diagnose(states[label], x, repeats=REPEATS, seed=SEED, timing=False).total
-        ours[label] = {"variance": total.trace, "variance_error": total.trace_error}
-    steps = {label: lambda p=program, s=states[label]: p.step(s, x) for label, program in programs.items()}
-    for label, timing in interleave(steps, samples=25).items():
-        ours[label]["seconds"] = timing.median
-    eta = {k.removesuffix("/eta"): v for k, v in states["REBAR"].aux.items() if k.endswith("/eta")}
-    peer = None if torch is None else _torch(torch, name, x, params, eta)
-    return {"ppl": ours, "torch": peer}
+class Point:
+    """One model at trained parameters, and what is measured there: `ours` has variance, error and seconds by label."""
 
+    def __init__(self, name: str, case: Case):
+        rows, _ = data.digits()
+        self.name, self.x, self.params = name, rows[:BATCH], trained(case)
+        self.programs = {label: compile_setup(case, label) for label in case.setups}
+        self.ours: dict[str, dict[str, float]] = {label: {} for label in self.programs}
+        self.eta: dict[str, float] = {}
 
-def _torch(python: str, name: str, x: np.ndarray, params: Any, eta: Any) -> dict[str, Any]:
-    """The same point in PyTorch, in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        point = Path(folder) / "point.npz"
-        arrays = {**{f"param/{k}": v for k, v in params.items()}, **{f"eta/{k}": v for k, v in eta.items()}}
-        np.savez(point, model=name, x=x, **arrays)
-        command = [python, str(PEER), str(point), "--repeats", str(TORCH_REPEATS), "--seed", str(SEED)]
-        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    def time(self) -> None:
+        """Seconds of all candidates in turns."""
+        states = {label: p.init(SEED).replace(params=self.params) for label, p in self.programs.items()}
+        steps = {k: lambda p=p, s=states[k]: p.step(s, self.x) for k, p in self.programs.items()}
+        for label, timing in interleave(steps, samples=25).items():
+            self.ours[label]["seconds"] = timing.median
+
+    def variances(self) -> dict[str, dict[str, float]]:
+        """Variances with adapted control variates, beside the seconds."""
+        for label, program in self.programs.items():
+            state = adapted(program, self.params)
+            total = program.diagnose(state, self.x, repeats=REPEATS, seed=SEED, timing=False).total
+            self.ours[label] |= {"variance": total.trace, "variance_error": total.trace_error}
+            if label == "REBAR":
+                self.eta = {k.removesuffix("/eta"): float(v) for k, v in state.aux.items() if k.endswith("/eta")}
+        return self.ours
+
+    def torch(self, python: str | None) -> dict[str, Any] | None:
+        """The same point in PyTorch, with the η found by `variances`, in a process of its own."""
+        if python is None:
+            return None
+        with tempfile.TemporaryDirectory() as folder:
+            point = Path(folder) / "point.npz"
+            arrays = {f"param/{k}": v for k, v in self.params.items()} | {f"eta/{k}": v for k, v in self.eta.items()}
+            np.savez(point, model=self.name, x=self.x, **arrays)
+            command = [python, str(PEER), str(point), "--repeats", str(TORCH_REPEATS), "--seed", str(SEED)]
+            return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def _agreement(name: str, found: dict[str, Any]) -> list[Check]:
@@ -107,28 +122,43 @@ def _figure(found: dict[str, Any]) -> Any:
     """Variance against seconds with lines of equal product, one panel a model."""
     figure, axes = pictures.pyplot().subplots(1, len(found), figsize=(14, 6.5), layout="constrained")
     for ax, (name, measured) in zip(axes, found.items(), strict=True):
-        _points(ax, measured["ppl"], "o", "C0", "ppl")
+        points = [("ppl", "o", "C0", measured["ppl"])]
         if measured["torch"] is not None:
-            _points(ax, measured["torch"]["estimators"], "s", "C1", "PyTorch")
-        ax.set(xscale="log", yscale="log", xlabel="seconds per step", ylabel="variance of the gradient (trace)")
+            points.append(("PyTorch", "s", "C1", measured["torch"]["estimators"]))
+        for label, marker, color, values in points:
+            x, y = ([v[key] * scale for v in values.values()] for key, scale in (("seconds", 1e3), ("variance", 1.0)))
+            ax.plot(x, y, marker, color=color, label=label, ms=7)
+        ax.set(xscale="log", yscale="log", xlabel="ms per step", ylabel="variance of the gradient (trace)")
         ax.set_title(CASES[name].title, fontsize=11)
-        ax.margins(0.2)
+        ax.set(xlim=(ax.get_xlim()[0] / 1.3, ax.get_xlim()[1] * 2), ylim=(ax.get_ylim()[0] / 2, ax.get_ylim()[1] * 1.5))
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:g}"[-1] in "25" else "")
+        _names(ax, points)
         _products(ax)
         ax.legend(loc="upper right")
     return figure
 
 
-def _points(ax: Any, measured: dict[str, Any], marker: str, color: str, label: str) -> None:
-    """Named points."""
-    x, y = ([v[key] for v in measured.values()] for key in ("seconds", "variance"))
-    ax.plot(x, y, marker, color=color, label=label, ms=7)
-    for name, *at in zip(measured, x, y, strict=True):
-        ax.annotate(name, at, xytext=(7, 4), textcoords="offset points", fontsize=8.5, color=color)
+def _names(ax: Any, points: list[Any]) -> None:
+    """A name to the right of every point, moved up where another stands."""
+    taken: list[tuple[float, float, float]] = []
+    entries = [(v["variance"], 1e3 * v["seconds"], name, color) for *_, color, vs in points for name, v in vs.items()]
+    for variance, ms, name, color in sorted(entries):
+        x, y = ax.transData.transform((ms, variance)) * 72 / ax.figure.dpi
+        width, place = 5.0 * len(name) + 8, y
+        while any(abs(place - b) < 10 and x < a + w and a < x + width for a, b, w in taken):
+            place += 1
+        taken.append((x, place, width))
+        style = {"xytext": (7, place - y - 3), "textcoords": "offset points", "fontsize": 8.5, "color": color}
+        line = {"arrowprops": {"arrowstyle": "-", "color": color, "lw": 0.5}} if place > y + 6 else {}
+        ax.annotate(name, (ms, variance), **style, **line)
 
 
 def _products(ax: Any) -> None:
-    """Grey lines of equal variance × seconds, a factor of ten apart."""
+    """Grey lines of equal variance × seconds, a factor of √10 apart."""
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
-    for exponent in range(int(np.floor(np.log10(left * low))), int(np.ceil(np.log10(right * high))) + 1):
-        ax.plot([left, right], [10.0**exponent / left, 10.0**exponent / right], color="0.85", lw=1, zorder=0)
+    first, last = (int(2 * np.log10(x)) for x in (left * low, right * high))
+    for half in range(first, last + 1):
+        product = 10.0 ** (half / 2)
+        ax.plot([left, right], [product / left, product / right], color="0.88", lw=1, zorder=0)
     ax.set(xlim=(left, right), ylim=(low, high))
