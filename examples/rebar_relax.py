@@ -5,8 +5,6 @@ and the variance of the gradient along them. Tucker et al. 2017; Grathwohl et al
 Run: python examples/rebar_relax.py
 """
 
-from pathlib import Path
-
 import numpy as np
 
 import ppl
@@ -54,7 +52,7 @@ def draw(results):
 def main(steps=10_000, seeds=range(5), checkpoints=50, repeats=4000):
     """Train with every method, target and seed, and draw; results[method, target] has one (curves, state) a seed."""
     results = {(n, t): [train(n, t, s, steps, checkpoints, repeats) for s in seeds] for n in METHODS for t in TARGETS}
-    pictures.save(draw(results), Path("outputs"), "rebar_relax")
+    pictures.save(draw(results), "outputs", "rebar_relax")
     return results
 
 

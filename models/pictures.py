@@ -23,10 +23,10 @@ def pyplot() -> Any:
     return plt
 
 
-def save(figure: Any, folder: Path, name: str) -> Path:
+def save(figure: Any, folder: str | Path, name: str) -> Path:
     """Write `figure` as a PNG into `folder` and say where it lies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.png"
+    path = Path(folder) / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120, bbox_inches="tight")
     print(f"picture: {path}")
     return path

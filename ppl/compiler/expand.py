@@ -16,7 +16,6 @@ import numpy as np
 from ppl.compiler.moments import Averaged
 from ppl.compiler.objective import Reducer
 from ppl.distributions.base import KEY, Distribution
-from ppl.errors import EstimatorError
 from ppl.estimators.analytic import Analytic
 from ppl.estimators.base import CONDITIONAL, Advantages, Auxiliary, Branches, Estimator, Hyper, NodeContext, Option
 from ppl.estimators.enumerate import Enumerate, Marginalize
@@ -137,10 +136,6 @@ class Expansion:
             for cost in self.graph[name].costs:
                 if cost.bound is not None:
                     log_weights, axis = first._bound(cost.bound)
-                    summed = [a.name.partition(":")[2] for a in log_weights.type.axes if a.kind is Kind.ENUM]
-                    if summed:
-                        label, why = self.plan[name].label, "the weights differ from state to state"
-                        raise EstimatorError(f"{label} on node '{name}': '{summed[0]}' is enumerated, and {why}")
                     weights = ops.softmax(ops.collect(ops.stop(log_weights), axis))
                     found[name] = ops.distribute(ops.stop(weights), axis)
         return found

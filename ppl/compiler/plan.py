@@ -172,6 +172,7 @@ def make_plan(
     require_no_lost_path(graph)
     named = _named(graph, requested)
     graph.enumerated = {name for name, estimator in named.items() if isinstance(estimator, (Enumerate, Analytic))}
+    graph.reweighted = {name for name, estimator in named.items() if estimator.reweights}
     used = _Budget()
     choices: dict[str, Choice] = {}
     for rn in graph.nodes.values():

@@ -42,9 +42,6 @@ class DoublyReparameterized(Pathwise):
             return Support(False, f"a cost beside the bound ('{node.costs[0].name}') would get its weights too")
         if node.children:
             return Support(False, f"'{node.children[0].name}' downstream is random: its path needs the plain weights")
-        summed = [n for n in node.graph.enumerated if any(c is node.costs[0] for c in node.graph[n].costs)]
-        if summed:
-            return Support(False, f"'{summed[0]}' is enumerated, and the weights differ from state to state")
         return Support(True, f"{pathwise.reason}; its own log-density enters the bound")
 
     def expand(self, ctx: NodeContext) -> Branches:

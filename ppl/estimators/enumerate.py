@@ -30,7 +30,14 @@ class Enumerate(Estimator):
         if size > self.budget:
             shown = f"{size:.0f}" if size < 1e6 else f"{size:.1e}"
             return Support(False, f"{shown} joint values exceed the budget of {self.budget}")
+        weighed = next((n for n in node.graph.reweighted if _same_bound(node, node.graph[n])), None)
+        if weighed is not None:
+            return Support(False, f"'{weighed}' needs the weights of its samples, which would differ in every state")
         return Support(True, f"exact: {size:.0f} joint values")
+
+
+def _same_bound(node: RandomNode, other: RandomNode) -> bool:
+    return any(c.bound is not None and c in other.costs for c in node.costs)
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ class StochasticGraph:
         self.order = topological(self.outputs)
         self.samples = [n for n in self.order if n.op == "sample"]
         self.nodes = {n.attrs["site"].name: RandomNode(self, n, rank) for rank, n in enumerate(self.samples)}
+        self.reweighted: set[str] = set()  # nodes whose estimator needs the weights of their samples in a bound
         self.enumerated: set[str] = set()  # nodes that the plan sums over: no sample, so nothing to relax
 
     def __getitem__(self, name: str) -> RandomNode:

@@ -7,7 +7,7 @@ from scipy.special import logsumexp
 import ppl
 from ppl import Bernoulli, Normal
 from ppl.errors import EstimatorError, ModelError
-from ppl.estimators import DoublyReparameterized, Enumerate, Pathwise, ScoreFunction, StickingTheLanding, Vimco
+from ppl.estimators import DisARM, DoublyReparameterized, Enumerate, Pathwise, ScoreFunction, StickingTheLanding, Vimco
 from tests.helpers.law_bounds import bernoulli_log, normal_log
 from tests.helpers.law_graphs import LAWS
 
@@ -138,7 +138,11 @@ REFUSED = {
     "sticking the landing": ("iwae_normal", {"z": StickingTheLanding()}, "would not average to 0"),
     "vimco outside a bound": ("toy", {"b": Vimco()}, "needs the iwae objective"),
     "doubly outside a bound": ("normal", {"z": DoublyReparameterized()}, "no sampled log q"),
-    "beside an enumerated node": ("iwae_mixed", {"b": Enumerate(), "z": DoublyReparameterized()}, "'b' is enumerated"),
+    "beside an enumerated node": (
+        "iwae_mixed",
+        {"b": Enumerate(), "z": DoublyReparameterized()},
+        "differ in every state",
+    ),
 }
 
 
@@ -174,10 +178,11 @@ def test_one_sample_has_no_others():
         ppl.compile(ppl.iwae(gaussian, gaussian_guide, particles=1), estimators=Vimco(), data=(X,)).explain()
 
 
-def test_enumeration_chosen_by_the_table_beside_weights_is_an_error_too():
-    with pytest.raises(EstimatorError, match="enumerated"):
-        program = LAWS["iwae_mixed"]().compile({"z": DoublyReparameterized()})
-        program.init(0)
+def test_the_table_does_not_enumerate_beside_weights():
+    law = LAWS["iwae_mixed"]()
+    assert law.compile({}).explain()["b"].estimator == Enumerate()
+    choice = law.compile({"z": DoublyReparameterized()}).explain()["b"]
+    assert choice.estimator == DisARM() and "'z' needs the weights" in dict(choice.rejected)["Enumerate()"]
 
 
 def test_iwae_says_what_it_needs():

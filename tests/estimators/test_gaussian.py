@@ -118,7 +118,8 @@ def _refused(cost, match, size=(), estimator=None):
 
 def test_bonnet_price_refuses_what_it_would_miss():
     _refused(lambda z: np.abs(z), "a kink")
-    _refused(lambda z: np.where(z > 0, z, 0.0), "a jump")
+    _refused(lambda z: np.where(z > 0, z, 0.0), "a kink")
+    _refused(lambda z: np.where(z > 0, 1.0 + z, 0.0), "a jump")
     _refused(lambda z: ppl.external(_square, z, gradient=_slope), "no second derivative")
     _refused(lambda z: np.sum(z), "exceed the budget", 40)
     _refused(lambda z: ppl.sample("b", Bernoulli(logits=z)) * 1.0, "downstream is random")
