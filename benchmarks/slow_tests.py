@@ -1,4 +1,4 @@
-"""``python -m benchmarks.slow_tests REPORT.xml``: the summary of a run of the slow tests, written to the results.
+"""``python -m benchmarks.slow_tests REPORT.xml …``: the summary of a run of the slow tests, written to the results.
 
 The report comes from ``python -m pytest -m slow --junitxml=REPORT.xml``. Tests are counted under the property
 "estimator" that they record, else under the name of their file.
@@ -33,13 +33,16 @@ def label(case: ElementTree.Element) -> str:
     return str(case.get("classname"))
 
 
-def summary(report: Path) -> str:
-    """Return the counts, the table by estimator and what did not pass, as Markdown."""
-    suite = next(ElementTree.parse(report).iter("testsuite"))
+def summary(*reports: Path) -> str:
+    """Return the counts, the table by estimator and what did not pass, as Markdown. A later report overrules."""
+    cases: dict[str, ElementTree.Element] = {}
+    for report in reports:
+        suite = next(ElementTree.parse(report).iter("testsuite"))
+        cases.update({str(case.get("name")): case for case in suite.iter("testcase")})
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     seconds: Counter[str] = Counter()
     bad = []
-    for case in suite.iter("testcase"):
+    for case in cases.values():
         counts[label(case)][outcome(case)] += 1
         seconds[label(case)] += float(case.get("time", 0.0))
         if outcome(case) in ("failed", "error"):
@@ -73,12 +76,12 @@ def _place() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the summary of the report that the command line names."""
+    """Write the summary of the reports that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.slow_tests", description="Summarise the slow tests.")
-    parser.add_argument("report", type=Path, help="the file that pytest --junitxml= wrote")
+    parser.add_argument("reports", type=Path, nargs="+", help="files that pytest --junitxml= wrote, oldest first")
     parser.add_argument("--out", type=Path, default=timing.RESULTS, help="folder for the summary")
     options = parser.parse_args(argv)
-    text = summary(options.report)
+    text = summary(*options.reports)
     (options.out / "slow_tests.md").write_text(text, encoding="utf-8")
     print(text)
     return 0

@@ -94,4 +94,10 @@ def test_slow_tests_are_counted_by_estimator(tmp_path: Path) -> None:
     text = (tmp_path / "slow_tests.md").read_text(encoding="utf-8")
     assert "4 tests: 1 passed, 1 failed, 1 error, 1 skipped." in text
     assert "| rebar | 1 | 1 | 0 | 0 | 4 |" in text and "| b | 0 | 0 | 1 | 1 | 0 |" in text
+    again = tmp_path / "again.xml"
+    again.write_text(REPORT.replace("<failure", "<skipped").replace("</failure", "</skipped"))
+    assert slow_tests.main([str(report), str(again), "--out", str(tmp_path)]) == 0
+    assert "4 tests: 1 passed, 0 failed, 1 error, 2 skipped." in (tmp_path / "slow_tests.md").read_text(
+        encoding="utf-8"
+    )
     assert "- failed: `t[y]`" in text and "- error: `v`" in text and "Run 2000-01-02 on " in text
