@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import machine, sbn_products, timing
+from benchmarks import machine, sbn_products, slow_tests, timing
 
 pytestmark = pytest.mark.tiny
 
@@ -63,3 +63,23 @@ def test_workload_files_have_descriptions(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit):
         command.main(["no_such_workload"])
     assert "no workload no_such_workload" in capsys.readouterr().err
+
+
+REPORT = """<testsuites><testsuite timestamp="2000-01-02T03:04:05" tests="4">
+<testcase classname="a" name="t[x]" time="1.5">
+<properties><property name="estimator" value="rebar"/></properties></testcase>
+<testcase classname="a" name="t[y]" time="2"><properties><property name="estimator" value="rebar"/></properties>
+<failure message="no">no</failure></testcase>
+<testcase classname="b" name="u" time="0"><skipped/></testcase>
+<testcase classname="b" name="v" time="0"><error/></testcase>
+</testsuite></testsuites>"""
+
+
+def test_slow_tests_are_counted_by_estimator(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(REPORT)
+    assert slow_tests.main([str(report), "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "slow_tests.md").read_text(encoding="utf-8")
+    assert "4 tests: 1 passed, 1 failed, 1 error, 1 skipped." in text
+    assert "| rebar | 1 | 1 | 0 | 0 | 4 |" in text and "| b | 0 | 0 | 1 | 1 | 0 |" in text
+    assert "- failed: `t[y]`" in text and "- error: `v`" in text and "Run 2000-01-02 on " in text

@@ -17,6 +17,8 @@ from ppl.compiler.second_order import VECTOR, build_hvp
 from ppl.compiler.state import Layout, State
 from ppl.compiler.variants import Variant, build_gradient, build_rows, build_sample, build_value
 from ppl.errors import DataError
+from ppl.estimators.base import Estimator
+from ppl.graph.black_box import refuse_black_boxes
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir.simplify import simplify
 from ppl.ir.verify import after_pass
@@ -40,6 +42,7 @@ class Compiled:
     def __init__(self, trace: Trace, arguments: tuple[str, ...], settings: Settings):
         self.trace, self.settings = trace, settings
         simplify_trace(trace)
+        refuse_black_boxes(trace)
         self.graph = StochasticGraph(trace)
         self.plan: Plan = make_plan(
             self.graph, settings.estimators, settings.allow_bias, settings.particles, settings.max_copies
@@ -57,12 +60,28 @@ class Compiled:
         if params is not self.layout and params != self.layout:
             raise DataError(f"the state has {_listed(params)}; the program, {_listed(self.layout)}")
         if aux is not self.aux_layout and aux != self.aux_layout:
+            other = self.other_choice(state)
+            keep = f" ({other}): compile with estimators=state.estimators, or" if other else ", so"
             raise DataError(
                 f"the state has auxiliary {_listed(aux)}; the program, {_listed(self.aux_layout)}: "
-                "they belong to the estimators, so begin with program.init(seed, params=...)"
+                f"they belong to the estimators{keep} begin with program.init(seed, params=...)"
             )
         if state._flat.dtype != self.binder.dtype:
             raise DataError(f"the state is {state._flat.dtype}, the program {self.binder.dtype}")
+
+    @cached_property
+    def estimators(self) -> dict[str, Estimator]:
+        """The plan as `ppl.compile(estimators=)` takes it."""
+        return self.plan.as_dict()
+
+    def other_choice(self, state: State) -> str:
+        """Where the estimators that made `state` differ from the plan's, in words; empty if nowhere, or unknown."""
+        theirs, ours = state.estimators, self.estimators
+        if not theirs:
+            return ""
+        nodes = [n for n in dict.fromkeys((*theirs, *ours)) if theirs.get(n) != ours.get(n)]
+        label = {n: tuple(e[n].label if n in e else "none" for e in (theirs, ours)) for n in nodes}
+        return ", ".join(f"'{n}' had {a}, the program has {b}" for n, (a, b) in label.items())
 
     @cached_property
     def aux_layout(self) -> Layout:

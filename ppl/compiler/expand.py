@@ -13,9 +13,11 @@ from typing import Literal
 
 import numpy as np
 
+from ppl.compiler.moments import Averaged
 from ppl.compiler.objective import Reducer
 from ppl.distributions.base import KEY, Distribution
 from ppl.errors import EstimatorError
+from ppl.estimators.analytic import Analytic
 from ppl.estimators.base import CONDITIONAL, Advantages, Auxiliary, Branches, Estimator, Hyper, NodeContext, Option
 from ppl.estimators.enumerate import Enumerate, Marginalize
 from ppl.estimators.none import NotNeeded
@@ -89,12 +91,13 @@ class Expansion:
         self.log_weights: dict[str, tuple[Axis, Node]] = {}
         self.enumerated: dict[str, Axis] = {}
         self.importance: dict[str, Node] = {}
+        self.averaged: list[Averaged] = []
 
     def run(self) -> Expanded:
         """Walk the graph, then assemble costs and score terms."""
         self._walk()
         trace = self.graph.trace
-        costs = self.costs = {} if self.mode == "sample" else {n: self._cost(c) for n, c in trace.costs.items()}
+        costs = self.costs = {} if self.mode == "sample" else {n: self._expected(c) for n, c in trace.costs.items()}
         values = {name: self.env[id(s.node)] for name, s in trace.sites.items() if s.node is not None}
         trunk = {name: self.reducer.total(c, trunk=True) for name, c in costs.items()}
         loss = _sum(list(trunk.values()), self.everywhere)
@@ -177,6 +180,9 @@ class Expansion:
         if self.mode != "sample" and isinstance(estimator, Enumerate):
             return self._enumerate(rn, dist)
         plates = sort_axes((*rn.node.type.axes, *self.everywhere))
+        if self.mode != "sample" and isinstance(estimator, Analytic):
+            self.averaged.append(Averaged.make(rn, dist, plates))
+            return self.averaged[-1].mean
         uniforms = self._uniforms(rn.name, plates, dist.uniforms(), 0)
         if self.mode != "gradient":
             return dist.draw(*uniforms)
@@ -285,6 +291,13 @@ class Expansion:
         """Axes of enumerated nodes that reach this cost through `stop_gradient` only: their weights are constants."""
         names = {n: any(c.name == cost for c in self.graph[n].costs) for n in self.enumerated}
         return {self.enumerated[n] for n, above in names.items() if not above}
+
+    def _expected(self, cost: Cost) -> Node:
+        """A cost, its expectation taken over the nodes whose value is their mean."""
+        value = self._cost(cost)
+        for averaged in self.averaged:
+            value = averaged.expectation(cost, value)
+        return value
 
     def _cost(self, cost: Cost) -> Node:
         value = self.env[id(cost.node)]

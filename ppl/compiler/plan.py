@@ -15,6 +15,7 @@ from ppl.compiler.measured import Measured
 from ppl.errors import EstimatorError
 from ppl.estimators import (
     ARM,
+    Analytic,
     BonnetPrice,
     CategoricalDisARM,
     DisARM,
@@ -59,6 +60,7 @@ TABLE: tuple[Row, ...] = (
     Row(CategoricalDisARM(), "an antithetic pair of samples, class by class", "differences in a pair"),
     Row(ScoreFunction(baseline="moving_average"), "needs only the log-density", "the cost's spread"),
     # Admissible only where a row above is: never taken here, and listed as candidates to be named.
+    Row(Analytic(), "exact for costs up to degree 2, no variance from this node", "none"),
     Row(StickingTheLanding(), "pathwise, without the score of its own density", "none at the posterior"),
     Row(DoublyReparameterized(), "pathwise, with the bound's weights squared", "none at the posterior"),
     Row(Implicit(), "pathwise through the cdf", "the cost's slope"),
@@ -169,7 +171,7 @@ def make_plan(
     """
     require_no_lost_path(graph)
     named = _named(graph, requested)
-    graph.enumerated = {name for name, estimator in named.items() if isinstance(estimator, Enumerate)}
+    graph.enumerated = {name for name, estimator in named.items() if isinstance(estimator, (Enumerate, Analytic))}
     used = _Budget()
     choices: dict[str, Choice] = {}
     for rn in graph.nodes.values():
@@ -210,7 +212,7 @@ def _named(graph: StochasticGraph, requested: Requested) -> dict[str, Estimator]
     if isinstance(requested, Mapping):
         for pattern, estimator in requested.items():
             _require_estimator(estimator, f"estimators[{pattern!r}]")
-            hits = fnmatch.filter(graph.nodes, pattern)
+            hits = [pattern] if pattern in graph.nodes else fnmatch.filter(graph.nodes, pattern)
             if not hits:
                 raise EstimatorError(f"estimators: {pattern!r} matches no random node; nodes: {', '.join(graph.nodes)}")
             for name in hits:

@@ -13,8 +13,9 @@ from ppl.compiler.compiled import Compiled, signature
 from ppl.compiler.measured import Measured
 from ppl.compiler.plan import Requested
 from ppl.compiler.state import State
-from ppl.errors import DataError
+from ppl.errors import DataError, ModelError
 from ppl.inference.objective import Objective
+from ppl.lang.model import Model
 from ppl.lang.params import constrained, initial_value, unconstrained
 from ppl.lang.trace import Param
 
@@ -100,7 +101,8 @@ class Prepared:
             for name, p in compiled.trace.params.items()
         }
         flat = compiled.layout.join(raw, self.settings.dtype)
-        return State(flat, compiled.aux_init(int(seed)), (compiled.layout, compiled.aux_layout), 0, int(seed))
+        layouts = compiled.layout, compiled.aux_layout
+        return State(flat, compiled.aux_init(int(seed)), layouts, 0, int(seed), estimators=compiled.estimators)
 
     def params(self, state: State) -> dict[str, np.ndarray]:
         """Constrained parameter values."""
@@ -120,6 +122,13 @@ class Prepared:
         if vector.shape != (layout.size,):
             raise DataError(f"expected a vector of length {layout.size}, not shape {vector.shape}")
         return layout.split(vector)
+
+
+def require_program(owner: str, value: Any) -> None:
+    """Raise a ModelError unless `value` is a compiled program."""
+    if not hasattr(value, "prepare"):
+        given = repr(value) if isinstance(value, Model) else type(value).__name__
+        raise ModelError(f"{owner} takes a compiled program, not {given}: call program = ppl.compile(...) first")
 
 
 def _given_value(param: Param, value: Any) -> np.ndarray:

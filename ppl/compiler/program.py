@@ -91,7 +91,7 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper : values or schedules of run-time scalars.
         """
         key = "rows" if per_row else "value"
-        result, _ = self._run(key, state, data, seed, particles, total_rows, rows, hyper)
+        result, _, _ = self._run(key, state, data, seed, particles, total_rows, rows, hyper)
         return result.arrays["rows"] if per_row else result.scalars["loss"]
 
     def value_and_grad(
@@ -105,7 +105,7 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None = None,
     ) -> tuple[float, dict[str, np.ndarray]]:
         """One stochastic loss and its gradient in `state.params`: sums over rows, means over particles."""
-        result, _ = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper)
+        result, _, _ = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper)
         return result.scalars["loss"], state._layouts[0].split(result.grad)
 
     def step(
@@ -119,8 +119,9 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None = None,
     ) -> tuple[float, dict[str, np.ndarray], State]:
         """`value_and_grad`, and the state with its step counter, baselines and control variates advanced."""
-        result, _ = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper)
-        new = State(state._flat, result.aux, state._layouts, state.step + 1, state.seed, state.opt)
+        result, _, compiled = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper)
+        step, estimators = state.step + 1, compiled.estimators
+        new = State(state._flat, result.aux, state._layouts, step, state.seed, state.opt, estimators)
         return result.scalars["loss"], state._layouts[0].split(result.grad), new
 
     def update(
@@ -152,9 +153,9 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None,
         check: bool = True,
     ) -> tuple[State, dict[str, float], np.ndarray]:
-        result, n = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper, check)
+        result, n, compiled = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper, check)
         flat, opt = transform.apply(state._flat, result.grad, state.opt, state._layouts[0], state.step, 1.0 / n)
-        new = State(flat, result.aux, state._layouts, state.step + 1, state.seed, opt)
+        new = State(flat, result.aux, state._layouts, state.step + 1, state.seed, opt, compiled.estimators)
         return new, {k: v / n for k, v in result.scalars.items()}, result.grad
 
     def sample(
@@ -177,7 +178,7 @@ class Program(Inspection, Embedding, Diagnosing):
         if unknown:
             raise DataError(f"no site named {unknown}; the program has {known}")
         k = 1 if particles is None else particles
-        result, _ = self._run("sample", state, data, seed, k, None, rows, hyper, sites=wanted)
+        result, _, _ = self._run("sample", state, data, seed, k, None, rows, hyper, sites=wanted)
         variant = self.prepare(*data).variant("sample", wanted)
         return {n: _particles_first(result.arrays[n], variant.arrays[n].type, k, particles) for n in wanted}
 
@@ -206,7 +207,7 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None,
         check: bool = True,
         sites: Sequence[str] = (),
-    ) -> tuple[Any, int]:
+    ) -> tuple[Any, int, Compiled]:
         if not isinstance(state, State):
             raise DataError(f"the first argument is a State (from program.init or a fit), not {type(state).__name__}")
         compiled = self.prepare(*data)
@@ -229,7 +230,7 @@ class Program(Inspection, Embedding, Diagnosing):
             seed=state.seed if seed is None else int(seed),
             step=step,
         )
-        return result, next(iter(bound.totals.values()), 1)
+        return result, next(iter(bound.totals.values()), 1), compiled
 
     def _check_particles(self, compiled: Compiled, count: int) -> None:
         for choice in compiled.plan.choices.values():

@@ -1,8 +1,8 @@
 """Second derivatives of the estimated objective (rule 6): score terms are regenerated, or an error names the node.
 
 Differentiating a gradient estimate again is wrong wherever a sample was stopped, because the dependence of its
-distribution on the parameters is no longer in the graph. So the graph is expanded anew. Pathwise and enumerated nodes
-stay as they are; every other unbiased node is a stopped sample, and each cost is multiplied by
+distribution on the parameters is no longer in the graph. So the graph is expanded anew. Pathwise, enumerated and
+analytic nodes stay as they are; every other unbiased node is a stopped sample, and each cost is multiplied by
 exp(log p(x) − stop(log p(x))) of the nodes above it, which is 1 and has the right derivatives of every order
 (DiCE: Foerster et al. 2018). What would then still be lost, a kink or jump crossed by continuous noise, is refused.
 """
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from ppl.compiler.expand import Expansion
 from ppl.compiler.variants import Variant, _finish
 from ppl.errors import EstimatorError
-from ppl.estimators import Enumerate, NotNeeded, Pathwise, ScoreFunction
+from ppl.estimators import Analytic, Enumerate, NotNeeded, Pathwise, ScoreFunction
 from ppl.estimators.base import Estimator
 from ppl.graph.smoothness import KINK, SMOOTH, describe, order_of_edge
 from ppl.graph.stochastic import RandomNode, StochasticGraph
@@ -63,7 +63,7 @@ def build_hvp(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bo
 
 def _estimator(rn: RandomNode, chosen: Estimator) -> Estimator:
     """How a node enters the second derivative: as planned where that is exact, else by its score."""
-    if isinstance(chosen, (NotNeeded, Enumerate)):
+    if isinstance(chosen, (NotNeeded, Enumerate, Analytic)):
         return chosen
     if chosen.biased:
         raise EstimatorError(

@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from ppl.errors import DataError
+from ppl.estimators.base import Estimator
+from ppl.estimators.serialize import from_json, to_json
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,11 @@ class State:
     params, aux : dict of name → read-only ndarray.
     step, seed : int.
     opt : the optimizer's own state (a dict of arrays) or None.
+    estimators : dict of node → estimator of the program that made the state, as `ppl.compile(estimators=)` takes it;
+        empty in checkpoints that do not have it.
     """
 
-    __slots__ = ("_aux", "_flat", "_layouts", "opt", "seed", "step")
+    __slots__ = ("_aux", "_estimators", "_flat", "_layouts", "opt", "seed", "step")
 
     def __init__(
         self,
@@ -80,9 +84,11 @@ class State:
         step: int,
         seed: int,
         opt: Any = None,
+        estimators: Mapping[str, Estimator] | None = None,
     ):
         self._flat, self._aux, self._layouts = flat, aux, layouts
         self.step, self.seed, self.opt = step, seed, opt
+        self._estimators = {} if estimators is None else estimators
 
     @property
     def params(self) -> dict[str, np.ndarray]:
@@ -94,18 +100,24 @@ class State:
         """Baselines and control-variate parameters by name."""
         return _frozen_views(self._layouts[1], self._aux)
 
+    @property
+    def estimators(self) -> dict[str, Estimator]:
+        """Node → estimator of the program that made the state."""
+        return dict(self._estimators)
+
     def replace(self, **changes: Any) -> State:
-        """A state with other `params`, `aux` (dicts, all names), `step`, `seed` or `opt`."""
-        unknown = set(changes) - {"params", "aux", "step", "seed", "opt"}
+        """A state with other `params`, `aux` (dicts, all names), `step`, `seed`, `opt` or `estimators`."""
+        unknown = set(changes) - {"params", "aux", "step", "seed", "opt", "estimators"}
         if unknown:
-            raise DataError(f"a state has no field {sorted(unknown)}; fields: params, aux, step, seed, opt")
+            raise DataError(f"a state has no field {sorted(unknown)}; fields: params, aux, step, seed, opt, estimators")
         flat, aux = self._flat, self._aux
         if "params" in changes:
             flat = self._layouts[0].join(changes["params"], flat.dtype)
         if "aux" in changes:
             aux = self._layouts[1].join(changes["aux"], aux.dtype)
         opt = changes.get("opt", self.opt)
-        return State(flat, aux, self._layouts, changes.get("step", self.step), changes.get("seed", self.seed), opt)
+        step, seed = changes.get("step", self.step), changes.get("seed", self.seed)
+        return State(flat, aux, self._layouts, step, seed, opt, changes.get("estimators", self._estimators))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to an `.npz` file, atomically and without pickle."""
@@ -130,6 +142,7 @@ def pack_state(state: State) -> dict[str, np.ndarray]:
         "seed": state.seed,
         "params": [[n, list(s)] for n, s in state._layouts[0].shapes],
         "aux": [[n, list(s)] for n, s in state._layouts[1].shapes],
+        "estimators": to_json(state._estimators),
     }
     arrays = {"params": state._flat, "aux": state._aux}
     meta["opt"] = _pack_tree(state.opt, "opt", arrays)
@@ -142,7 +155,9 @@ def unpack_state(arrays: Mapping[str, np.ndarray]) -> State:
     meta = json.loads(arrays["meta"].tobytes().decode())
     params, aux = (Layout(tuple((n, tuple(s)) for n, s in meta[k])) for k in ("params", "aux"))
     opt = _unpack_tree(meta["opt"], arrays)
-    return State(np.array(arrays["params"]), np.array(arrays["aux"]), (params, aux), meta["step"], meta["seed"], opt)
+    flat, aux_flat = np.array(arrays["params"]), np.array(arrays["aux"])
+    estimators = from_json(meta.get("estimators", {}))
+    return State(flat, aux_flat, (params, aux), meta["step"], meta["seed"], opt, estimators)
 
 
 def _pack_tree(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
@@ -186,7 +201,7 @@ def load_state(path: str | os.PathLike[str]) -> State:
 
     Raises
     ------
-    DataError : the file is something else.
+    DataError : the file is something else, or names an estimator that is not defined in this process.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:

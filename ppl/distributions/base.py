@@ -121,6 +121,10 @@ class Distribution:
         """The mean."""
         raise ModelError(f"{type(self).__name__} has no mean in closed form")
 
+    def unit_covariance(self) -> Node:
+        """Variance of scalar units (event shape `batch_of_units`), covariance matrix of vectors (then (…, d, d))."""
+        raise ModelError(f"{type(self).__name__} has no covariance in closed form")
+
     def unit_entropy(self) -> Node:
         """Entropy per unit."""
         raise ModelError(f"{type(self).__name__} has no entropy in closed form")

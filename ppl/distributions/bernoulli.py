@@ -113,6 +113,10 @@ class Bernoulli(Distribution):
         """probs."""
         return self.params["probs"] if "probs" in self.params else ops.sigmoid(self.logits)
 
+    def unit_covariance(self) -> Node:
+        """p (1 - p)."""
+        return ops.mul(*self.outcome_probs())
+
     def unit_entropy(self) -> Node:
         """-p log p - (1 - p) log(1 - p)."""
         return ops.neg(self.expected_log_prob(*self.outcome_probs()))

@@ -65,6 +65,12 @@ class Beta(Distribution):
         one, zero = self.params.values()
         return ops.div(one, ops.add(one, zero))
 
+    def unit_covariance(self) -> Node:
+        """m (1 - m) / (c1 + c0 + 1), m the mean."""
+        one, zero = self.params.values()
+        total = ops.add(one, zero)
+        return ops.div(ops.mul(ops.div(one, total), ops.div(zero, total)), ops.add(total, 1.0))
+
     def unit_entropy(self) -> Node:
         """log B - (c1 - 1) digamma(c1) - (c0 - 1) digamma(c0) + (c1 + c0 - 2) digamma(c1 + c0)."""
         one, zero = self.params.values()

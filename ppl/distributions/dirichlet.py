@@ -6,6 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
+from ppl.distributions.formulas import simplex_covariance
 from ppl.distributions.guards import owns
 from ppl.distributions.support import Support, support_of
 from ppl.errors import ShapeError
@@ -74,6 +75,12 @@ class Dirichlet(Distribution):
         """a_i over their sum."""
         a = self.params["concentration"]
         return ops.div(a, ops.reduce_sum(a, -1, keepdims=True))
+
+    def unit_covariance(self) -> Node:
+        """(diag(m) - m m^T) / (sum a + 1), m the mean."""
+        total = ops.reduce_sum(self.params["concentration"], -1)
+        more = ops.reshape(ops.add(total, 1.0), (*total.type.shape, 1, 1))
+        return ops.div(simplex_covariance(self.node_mean()), more)
 
     def unit_entropy(self) -> Node:
         """log B + (sum a - K) digamma(sum a) - sum (a_i - 1) digamma(a_i)."""

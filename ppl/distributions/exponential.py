@@ -46,6 +46,11 @@ class Exponential(Distribution):
         """1 / rate."""
         return ops.div(1.0, self.params["rate"])
 
+    def unit_covariance(self) -> Node:
+        """1 / rate^2."""
+        mean = self.node_mean()
+        return ops.mul(mean, mean)
+
     def unit_entropy(self) -> Node:
         """1 - log rate."""
         return ops.sub(1.0, ops.log(self.params["rate"]))

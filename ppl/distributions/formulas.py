@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.intervals import POSITIVE, Interval
 from ppl.ir import ops
@@ -28,17 +30,21 @@ def log_odds_jacobian(x: Node) -> Node:
     return ops.add(ops.log(x), ops.log1p(ops.neg(x)))
 
 
+def simplex_covariance(p: Node) -> Node:
+    """diag(p) - p p^T, class probabilities along the last event dimension."""
+    shape = p.type.shape
+    column, row = ops.reshape(p, (*shape, 1)), ops.reshape(p, (*shape[:-1], 1, shape[-1]))
+    return ops.sub(ops.mul(column, np.eye(shape[-1])), ops.mul(column, row))
+
+
 def gumbel(u: Node) -> Node:
     """A standard Gumbel variable -log(-log u) from a uniform u."""
     return ops.neg(ops.log(ops.neg(ops.log(u))))
 
 
 def frozen(x: Node) -> Node:
-    """`x` where it only decides which formula applies to the same function: no derivative, no jump.
-
-    The tag is that of `ppl.stop_gradient`, so that the analysis of paths ends here too.
-    """
-    return ops.stop(x, "user")
+    """`x` where it only decides which formula applies to the same function: no derivative, no jump."""
+    return ops.stop(x, "formula")
 
 
 def weigh(x: Node, log_p: Node) -> Node:

@@ -60,6 +60,10 @@ class Gamma(Distribution):
         """concentration / rate."""
         return ops.div(self.params["concentration"], self.params["rate"])
 
+    def unit_covariance(self) -> Node:
+        """concentration / rate^2."""
+        return ops.div(self.node_mean(), self.params["rate"])
+
     def unit_entropy(self) -> Node:
         """a - log rate + log gamma(a) + (1 - a) digamma(a)."""
         a = self.params["concentration"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
@@ -42,6 +43,11 @@ class Gumbel(Distribution):
     def node_mean(self) -> Node:
         """loc + scale * Euler's constant."""
         return affine(self.params["loc"], self.params["scale"], ops.const(EULER))
+
+    def unit_covariance(self) -> Node:
+        """pi^2 scale^2 / 6."""
+        scale = self.params["scale"]
+        return ops.mul(math.pi**2 / 6, ops.mul(scale, scale))
 
     def unit_entropy(self) -> Node:
         """log scale + Euler's constant + 1."""

@@ -48,6 +48,11 @@ class Laplace(Distribution):
         """loc."""
         return self.params["loc"]
 
+    def unit_covariance(self) -> Node:
+        """2 scale^2."""
+        scale = self.params["scale"]
+        return ops.mul(2.0, ops.mul(scale, scale))
+
     def unit_entropy(self) -> Node:
         """1 + log(2 scale)."""
         return ops.add(ops.log(self.params["scale"]), 1.0 + math.log(2.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
@@ -43,6 +44,11 @@ class Logistic(Distribution):
     def node_mean(self) -> Node:
         """loc."""
         return self.params["loc"]
+
+    def unit_covariance(self) -> Node:
+        """pi^2 scale^2 / 3."""
+        scale = self.params["scale"]
+        return ops.mul(math.pi**2 / 3, ops.mul(scale, scale))
 
     def unit_entropy(self) -> Node:
         """2 + log scale."""

@@ -52,6 +52,11 @@ class LogNormal(Distribution):
         scale = self.params["scale"]
         return ops.exp(ops.add(self.params["loc"], ops.mul(0.5, ops.mul(scale, scale))))
 
+    def unit_covariance(self) -> Node:
+        """(exp(scale^2) - 1) mean^2."""
+        scale, mean = self.params["scale"], self.node_mean()
+        return ops.mul(ops.expm1(ops.mul(scale, scale)), ops.mul(mean, mean))
+
     def unit_entropy(self) -> Node:
         """loc + log scale + log sqrt(2 pi e)."""
         return ops.add(ops.add(self.params["loc"], ops.log(self.params["scale"])), LOG_SQRT_2PI + 0.5)

@@ -78,6 +78,11 @@ class MultivariateNormal(Distribution):
         """The diagonal of L."""
         return ops.reduce_sum(ops.mul(self.params["scale_tril"], np.eye(self.event_shape[-1])), -1)
 
+    def lower(self) -> Node:
+        """L: scale_tril without what stands above its diagonal."""
+        tril = self.params["scale_tril"]
+        return ops.mul(tril, np.tril(np.ones(tril.type.shape[-2:])))
+
     def standardized(self, value: Node) -> Node:
         """L^-1 (x - loc): by the inverse of a constant factor, else by substitution, column after column."""
         loc, tril = self.params.values()
@@ -103,13 +108,17 @@ class MultivariateNormal(Distribution):
 
     def draw(self, *u: Node) -> Node:
         """loc + L z."""
-        loc, tril = self.params.values()
-        lower = ops.mul(tril, np.tril(np.ones(tril.type.shape[-2:])))
-        return ops.add(loc, _applied(lower, ops.ndtri(u[0])))
+        return ops.add(self.params["loc"], _applied(self.lower(), ops.ndtri(u[0])))
 
     def node_mean(self) -> Node:
         """loc."""
         return self.params["loc"]
+
+    def unit_covariance(self) -> Node:
+        """L L^T."""
+        lower = self.lower()
+        rank = len(lower.type.shape)
+        return ops.matmul(lower, ops.transpose(lower, (*range(rank - 2), rank - 1, rank - 2)))
 
     def unit_entropy(self) -> Node:
         """sum log diag(L) + d (1 + log(2 pi)) / 2."""

@@ -44,6 +44,10 @@ class Normal(Distribution):
         """loc."""
         return self.params["loc"]
 
+    def unit_covariance(self) -> Node:
+        """scale^2."""
+        return ops.mul(self.params["scale"], self.params["scale"])
+
     def unit_entropy(self) -> Node:
         """log scale + log sqrt(2 pi e)."""
         return ops.add(ops.log(self.params["scale"]), LOG_SQRT_2PI + 0.5)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ppl.distributions.classes import Classes
-from ppl.distributions.formulas import finite, frozen, gumbel
+from ppl.distributions.formulas import finite, frozen, gumbel, simplex_covariance
 from ppl.distributions.support import Support, is_constant
 from ppl.ir import ops
 from ppl.ir.node import Node
@@ -78,6 +78,10 @@ class OneHotCategorical(Classes):
     def node_mean(self) -> Node:
         """probs."""
         return self.class_probs()
+
+    def unit_covariance(self) -> Node:
+        """diag(p) - p p^T."""
+        return simplex_covariance(self.class_probs())
 
 
 def on_simplex(value: Node) -> Node:

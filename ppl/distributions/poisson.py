@@ -57,3 +57,7 @@ class Poisson(Distribution):
     def node_mean(self) -> Node:
         """rate."""
         return self.params["rate"]
+
+    def unit_covariance(self) -> Node:
+        """rate."""
+        return self.params["rate"]

@@ -68,6 +68,13 @@ class StudentT(Distribution):
         """loc, NaN where df is at most 1."""
         return ops.where(ops.less(1.0, self.params["df"]), self.params["loc"], math.nan)
 
+    def unit_covariance(self) -> Node:
+        """scale^2 df / (df - 2), infinite where df is at most 2."""
+        df, _, scale = self.params.values()
+        finite = ops.less(2.0, df)
+        ratio = ops.div(df, ops.sub(ops.where(finite, df, 3.0), 2.0))
+        return ops.where(finite, ops.mul(ratio, ops.mul(scale, scale)), math.inf)
+
     def unit_entropy(self) -> Node:
         """(df + 1) / 2 (digamma((df + 1) / 2) - digamma(df / 2)) + log(B(df / 2, 1 / 2) sqrt(df)) + log scale."""
         half = ops.mul(0.5, self.params["df"])

@@ -70,6 +70,11 @@ class Uniform(Distribution):
         """(low + high) / 2."""
         return ops.mul(0.5, ops.add(self.params["low"], self.params["high"]))
 
+    def unit_covariance(self) -> Node:
+        """(high - low)^2 / 12."""
+        width = ops.sub(self.params["high"], self.params["low"])
+        return ops.div(ops.mul(width, width), 12.0)
+
     def unit_entropy(self) -> Node:
         """log(high - low)."""
         return ops.log(ops.sub(self.params["high"], self.params["low"]))

@@ -1,5 +1,6 @@
 """Gradient estimators, one per file, and the registry that law tests and the plan run over."""
 
+from ppl.estimators.analytic import Analytic
 from ppl.estimators.arm import ARM
 from ppl.estimators.base import Estimator, Hyper, Support
 from ppl.estimators.bonnet_price import BonnetPrice
@@ -23,6 +24,7 @@ REGISTRY: dict[str, type[Estimator]] = {
     e.__name__: e
     for e in (
         Enumerate,
+        Analytic,
         Pathwise,
         StickingTheLanding,
         DoublyReparameterized,

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ppl.distributions.base import Distribution
 from ppl.errors import EstimatorError
-from ppl.estimators.base import Advantages, Auxiliary, Branches, Estimator, NodeContext, Support, score_of
+from ppl.estimators.base import (
+    Advantages,
+    Auxiliary,
+    Branches,
+    Estimator,
+    Hyper,
+    NodeContext,
+    Support,
+    score_of,
+)
 from ppl.estimators.network import SmallNetwork, ancestors
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
@@ -30,7 +43,8 @@ class ScoreFunction(Estimator):
 
     Parameters
     ----------
-    baseline : None; "moving_average" (an exponential mean of past advantages, decay 0.99, kept in `state.aux`);
+    baseline : None; a number or `ppl.hyper(...)` (a constant, the same for every row of the node);
+        "moving_average" (an exponential mean of past advantages, decay 0.99, kept in `state.aux`);
         "leave_one_out" (the mean of the other particles' costs; needs `particles` >= 2);
         "learned" (a network of one tanh layer on the node's distribution parameters and its row's data, plus a moving
         average of what it misses, trained in `program.step` by regression on the cost: removes the part of the cost
@@ -44,13 +58,12 @@ class ScoreFunction(Estimator):
     division of the signal by its running deviation is left out); Weaver & Tao 2001 (optimal).
     """
 
-    baseline: str | None = None
+    baseline: str | float | Hyper | None = None
     width: int = 16
     rate: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.baseline not in BASELINES:
-            raise EstimatorError(f"unknown baseline {self.baseline!r}; known: {BASELINES}")
+        object.__setattr__(self, "baseline", _checked(self.baseline))
         if self.width < 1 or not self.rate > 0:
             raise EstimatorError(f"a learned baseline needs width >= 1 and rate > 0, not {self.width} and {self.rate}")
 
@@ -83,6 +96,8 @@ class ScoreFunction(Estimator):
 
     def _baseline(self, ctx: NodeContext, value: Node, advantages: Advantages) -> Node:
         cost = advantages.costs[0]
+        if isinstance(self.baseline, (float, Hyper)):
+            return ctx.option(self.baseline)
         if self.baseline == "moving_average":
             return ctx.aux("baseline", Auxiliary(0.0, lambda a, old: _decayed(a, old, a.costs[0])))
         if self.baseline == "leave_one_out":
@@ -107,6 +122,22 @@ class ScoreFunction(Estimator):
             return advantages.mean_over_rows(ops.mul(missed, missed))
 
         return Branches(value, score=score, fit=fit)
+
+
+def _checked(baseline: Any) -> str | float | Hyper | None:
+    """A baseline by name, a constant as a float, or a `ppl.hyper(...)` as a Hyper record."""
+    node = getattr(baseline, "__ppl_node__", None)
+    if node is not None and node.op == "hyper":
+        return Hyper(node.attrs["name"], baseline.default)
+    if isinstance(baseline, Hyper):
+        return baseline
+    if isinstance(baseline, Real) and not isinstance(baseline, (bool, np.bool_)):
+        if not math.isfinite(baseline):
+            raise EstimatorError(f"ScoreFunction: a constant baseline must be finite, not {baseline}")
+        return float(baseline)
+    if baseline is None or (isinstance(baseline, str) and baseline in BASELINES):
+        return baseline
+    raise EstimatorError(f"unknown baseline {baseline!r}; known: {BASELINES}, a number, or ppl.hyper(...)")
 
 
 def _decayed(advantages: Advantages, old: Node, signal: Node) -> Node:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
+from ppl.compiler.prepared import require_program
 from ppl.errors import ModelError
 
 if TYPE_CHECKING:
@@ -40,8 +41,10 @@ def draw(program: Program | nx.DiGraph, path: str | os.PathLike[str] | None = No
 
     Raises
     ------
-    ModelError : matplotlib is needed and not installed.
+    ModelError : `program` has not been compiled, or matplotlib is needed and not installed.
     """
+    if not isinstance(program, nx.DiGraph):
+        require_program("ppl.draw", program)
     graph = program if isinstance(program, nx.DiGraph) else program.graph
     if path is not None and os.fspath(path).endswith((".dot", ".gv")):
         text = to_dot(graph)

@@ -28,7 +28,7 @@ def _equal(u: Node, v: Node) -> bool:
 
 def _zero(x: Node) -> bool:
     if x.op in ("add", "sub"):
-        return all(map(_zero, x.args))
+        return all(map(_zero, x.args)) or (x.op == "sub" and x.args[0] is x.args[1])
     if x.op in ("mul", "neg", "expand"):
         return any(map(_zero, x.args))
     return ops.is_const(x, 0.0)

@@ -13,7 +13,8 @@ from ppl.ir.node import Node
 
 JUMP, KINK, SMOOTH = -1.0, 0.0, math.inf
 
-ENDS = ("user", "shift")  # tags of stops that end every path: the user's, and values that cancel mathematically
+ENDS = ("user", "shift", "formula")
+"""Tags of stops that end every path: the user's, values that cancel, and values that only choose between formulas."""
 
 ORDER_OF_OP: dict[str, float] = {
     **dict.fromkeys(("lt", "le", "eq", "and", "or", "not", "sign", "floor", "argmax", "poisson_draw"), JUMP),

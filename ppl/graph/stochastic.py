@@ -13,6 +13,7 @@ from functools import cached_property
 import networkx as nx
 
 from ppl.distributions.base import Distribution
+from ppl.graph.degree import Degrees
 from ppl.graph.smoothness import JUMP, SMOOTH, Orders
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis, Kind
@@ -133,6 +134,11 @@ class RandomNode:
     def dependent(self) -> Orders:
         """Everything downstream, random nodes passed through."""
         return Orders(self.node, self.graph.order, lambda sample: SMOOTH)
+
+    @cached_property
+    def degrees(self) -> Degrees:
+        """Polynomial degrees of everything computed from it, random nodes included."""
+        return Degrees(self.node, self.graph.order)
 
     @cached_property
     def costs(self) -> list[Cost]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ppl.compiler.prepared import require_program
 from ppl.compiler.state import State
 from ppl.errors import DataError, OptionError
 from ppl.inference.repeats import Gradient, Moments, Repeats, seconds_per_step
@@ -177,11 +178,12 @@ def compare(
 
     The other parameters are those of `Program.diagnose`.
     """
-    if not programs:
+    if not programs or not isinstance(programs, Mapping):
         raise OptionError("compare takes at least one program: {label: program}")
     options = {"particles": particles, "total_rows": total_rows, "rows": rows, "hyper": hyper}
     found = {}
     for label, program in programs.items():
+        require_program("ppl.compare", program)
         own = warmed(program, state_for(program, state, data), data, warmup, **options)
         found[label] = diagnose(
             program, own, data, repeats=repeats, seed=state.seed if seed is None else seed, backend=backend, **options

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ppl.compiler.prepared import require_program
 from ppl.compiler.state import State
 from ppl.errors import DataError, OptionError
+from ppl.estimators.serialize import to_json
 from ppl.inference.fit_checkpoint import Checkpoint, Resumed, check_state
 from ppl.inference.fit_data import Rows, Stream, by_position, row_count
 from ppl.inference.fit_run import Callback, Fit, History, HyperValues, Run
@@ -78,10 +80,13 @@ def fit(
     FitError
         The loss, the gradient or a parameter became NaN or infinite; it has the last good state, and says
         where the value appeared first.
+    ModelError
+        `program` has not been compiled.
     DataError, OptionError
         Data do not fit the program, a state or checkpoint is another program's, or options contradict
         each other.
     """
+    require_program("ppl.fit", program)
     _check_lengths(steps, epochs)
     transform = as_transform(optimizer)
     keeper = None if checkpoint is None else Checkpoint(checkpoint)
@@ -109,16 +114,17 @@ def _beginning(
 ) -> Resumed:
     """Where to start: the checkpoint if there is one, else the given or an initial state."""
     compiled = program.prepare(*arrays)
-    resumed = None if keeper is None else keeper.load()
+    if keeper is not None:
+        to_json(compiled.estimators)  # what a checkpoint cannot store is better known before training than after
     if state is not None:
         check_state(state, compiled, program.settings.dtype, "state=")
         seed = state.seed
-    if resumed is not None:
-        check_state(resumed.state, compiled, program.settings.dtype, "the checkpoint")
+    if keeper is not None and (resumed := keeper.load()) is not None:
+        check_state(resumed.state, compiled, program.settings.dtype, "the checkpoint", keeper.path)
         if resumed.state.seed != seed:
             raise DataError(f"the checkpoint is of a run with seed {resumed.state.seed}, not {seed}")
         return resumed
-    begun = program.init(seed, *arrays) if state is None else state
+    begun = program.init(seed, *arrays) if state is None else state.replace(estimators=compiled.estimators)
     return Resumed(begun, begun.step, {})
 
 

@@ -86,11 +86,24 @@ class Checkpoint:
 INTEGER = ("step", "validation_step")
 
 
-def check_state(state: State, compiled: Any, dtype: Any, origin: str) -> None:
-    """Raise DataError unless `state` has the program's parameters, auxiliary variables and precision."""
-    if state._layouts != (compiled.layout, compiled.aux_layout):
-        ours, theirs = dict(compiled.layout.shapes), dict(state._layouts[0].shapes)
-        detail = "" if ours == theirs else f": {theirs} instead of {ours}"
-        raise DataError(f"{origin} is of another program, with other parameters or baselines{detail}")
+def check_state(state: State, compiled: Any, dtype: Any, origin: str, run: str | None = None) -> None:
+    """Raise DataError unless `state` has the program's parameters, auxiliary variables and precision.
+
+    `run` is the path of a checkpoint that is to be continued: under other estimators it would be another run.
+    """
+    layout, aux = state._layouts
+    if layout != compiled.layout:
+        ours, theirs = dict(compiled.layout.shapes), dict(layout.shapes)
+        raise DataError(f"{origin} is of another program, with other parameters: {theirs} instead of {ours}")
+    other = compiled.other_choice(state)
+    if other and run is not None:
+        raise DataError(
+            f"the run in checkpoint '{run}' has other estimators: {other}. To continue it, compile with "
+            f"estimators=ppl.load_state({run!r}).estimators; to go on from its parameters with the program's, begin "
+            "another run at state=program.init(seed, params=...)"
+        )
+    if aux != compiled.aux_layout:
+        keep = f": {other}; to keep them, compile with estimators=state.estimators" if other else ""
+        raise DataError(f"{origin} has baselines or control variates of other estimators{keep}")
     if state._flat.dtype != np.dtype(dtype):
         raise DataError(f"{origin} is in {state._flat.dtype}, the program computes in {np.dtype(dtype)}")

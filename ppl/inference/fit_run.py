@@ -41,6 +41,12 @@ class Fit(NamedTuple):
     params: dict[str, np.ndarray]
     history: History
 
+    def __repr__(self) -> str:
+        """The final state and the last of what was recorded."""
+        last = {k: v[-1] for k, v in self.history.items() if len(v) and k in ("loss", "validation")}
+        parts = [repr(self.state), *(f"{k} {v:.6g}" for k, v in last.items())]
+        return f"Fit({', '.join(parts)}, history of {len(self.history.get('step', ()))} steps)"
+
 
 class Run:
     """One call of `fit`: the state, what was recorded, and the loop.

@@ -17,6 +17,7 @@ from typing import Any
 
 from ppl.compiler.measured import Measured
 from ppl.compiler.plan import TABLE, Choice
+from ppl.compiler.prepared import require_program
 from ppl.compiler.state import State
 from ppl.errors import EstimatorError, OptionError
 from ppl.estimators import REGISTRY, NotNeeded
@@ -69,6 +70,7 @@ def tune(
         With the measured table in `explain()`; `explain().as_dict()` can be pasted as `estimators=`. Nodes pinned in
         the model (`sample(estimator=)`) keep their estimator.
     """
+    require_program("ppl.tune", program)
     if not budget_seconds > 0:
         raise OptionError(f"budget_seconds must be positive, not {budget_seconds}")
     options = {"particles": particles, "total_rows": total_rows, "rows": rows, "hyper": hyper}

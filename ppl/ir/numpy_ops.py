@@ -223,6 +223,7 @@ UFUNCS: dict[str, Callable[..., Any]] = {
     "where": np.where,
     "stop": lambda x: x,
     "own_density": lambda x: x,
+    "mark": lambda x: x,
     "scale_grad": lambda x, weight: x,
     "graft": lambda value, derivative: value,
 }

@@ -189,6 +189,11 @@ def stop(x: Operand, tag: str = "theta") -> Node:
     return make("stop", as_node(x), tag=tag)
 
 
+def mark(x: Node, name: str) -> Node:
+    """`x` as a node of its own, so that it can be told from the same expression elsewhere; derivatives pass."""
+    return make("mark", x, name=name)
+
+
 def scale_grad(x: Node, weight: Operand) -> Node:
     """`x`, whose incoming cotangent is multiplied by `weight` on its way back."""
     axes, shape = x.type.axes, x.type.shape

@@ -22,7 +22,7 @@ COMPARE = ("lt", "le", "eq")
 LOGICAL = ("and", "or")
 DRAWS = ("loggamma_draw", "poisson_draw")
 ELEMENTWISE = {*UNARY_FLOAT, *BINARY_FLOAT, *COMPARE, *LOGICAL, "not", "where", "cast"}
-MARKERS = {"stop", "scale_grad", "graft"}
+MARKERS = {"stop", "scale_grad", "graft", "mark"}
 LEAVES = {"const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "noise", "rowkey", "arg"}
 VIEWS = {"expand", "reshape", "transpose", "slice", "collect", "distribute"}
 
@@ -103,7 +103,7 @@ def _cast(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     return Type(types[0].axes, types[0].shape, attrs["dtype"])
 
 
-@rule("stop")
+@rule("stop", "mark")
 def _stop(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     return types[0]
 

@@ -13,7 +13,7 @@ from ppl.ir.types import TRUNK, Kind, Type, sort_axes
 # A loop is differentiated with respect to its arguments, so a learnable leaf inside would lose its gradient.
 OUTSIDE_LOOPS = ("param", "aux")
 ARITY = {
-    **dict.fromkeys((*UNARY_FLOAT, "not", "cast", "stop", "reshape", "transpose", "slice", "pad", "expand"), 1),
+    **dict.fromkeys((*UNARY_FLOAT, "not", "cast", "stop", "mark", "reshape", "transpose", "slice", "pad", "expand"), 1),
     **dict.fromkeys((*BINARY_FLOAT, *COMPARE, *LOGICAL, "scale_grad", "graft", "loggamma_slope"), 2),
     **dict.fromkeys(("where", *DRAWS), 3),
 }

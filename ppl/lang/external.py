@@ -46,7 +46,8 @@ def external(
     values : its arguments.
     shape, dtype : event shape and dtype (float by default) of the result.
     gradient : `gradient([key,] *values, g)` returns a tuple with the cotangent of every value; without it the
-        function is a black box: no derivative passes, and the graph counts it as discontinuous.
+        function is a black box: no derivative passes, the graph counts it as discontinuous, and `ppl.compile` refuses
+        parameters that enter it other than through a random node.
     key : hand `fn` a uint64 noise key per row and particle first, for `ppl.random.uniform(key, i)`.
     name : name of the noise key, unique among nodes; by default the function's name, numbered.
 

@@ -93,7 +93,7 @@ class Dirichlet(Reference):
 
     def __init__(self, concentration: Any):
         self.law = stats.dirichlet(concentration)
-        self.mean, self.entropy = self.law.mean, self.law.entropy
+        self.mean, self.entropy, self.cov = self.law.mean, self.law.entropy, self.law.cov
 
     def logpdf(self, x: np.ndarray) -> np.ndarray:
         return self.law.logpdf((x / x.sum(-1, keepdims=True)).T)
@@ -112,6 +112,9 @@ class Gauss(Reference):
 
     def mean(self) -> np.ndarray:
         return self.loc
+
+    def cov(self) -> np.ndarray:
+        return self.law.cov
 
 
 TRIL = np.array([[0.7, 0.0, 0.0], [-0.4, 1.3, 0.0], [2.0, 0.3, 0.2]])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from distribution_laws import CASES, IDS, LAWS, build, symbolic, values_of
+from distribution_laws import CASES, IDS, LAWS, build, symbolic, value_of, values_of
 from scipy import integrate, special
 
-from ppl.distributions import REGISTRY
+from ppl.distributions import REGISTRY, StudentT
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
@@ -73,6 +73,25 @@ def test_mean_and_entropy(name, case):
         assert_close(dist.mean, reference.mean())
     if "entropy" in law.closed and name != "OneHotCategorical":
         assert_close(dist.entropy(), reference.entropy(), 1e-9)
+
+
+@each_case
+def test_covariance(name, case):
+    law, dist = LAWS[name], build(name, case)
+    if "mean" not in law.closed or name == "Categorical":
+        with pytest.raises(ModelError, match="no covariance in closed form"):
+            dist.unit_covariance()
+        return
+    found = value_of(dist.unit_covariance())
+    if name == "OneHotCategorical":
+        p = np.asarray(dist.mean)
+        assert_close(found, np.einsum("k,ki,kj->ij", p, np.eye(len(p)) - p, np.eye(len(p)) - p))
+    else:
+        assert_close(found, law.reference(**case).cov() if dist.unit_rank else law.reference(**case).var())
+
+
+def test_covariance_of_a_student_is_infinite_up_to_two_degrees_of_freedom():
+    assert value_of(StudentT(np.array([1.0, 2.0, 3.0]), 0.0, 2.0).unit_covariance()).tolist() == [np.inf, np.inf, 12.0]
 
 
 @each_case

@@ -3,15 +3,14 @@
 Float64 agrees to 1e-9 of the scale; float32 runs on the same float32 uniforms and agrees to rounding.
 """
 
-from typing import Any, NamedTuple
-
 import numpy as np
 import pytest
 
 import ppl
-from ppl.compiler.variants import build_gradient, build_value
+from ppl.compiler.variants import build_value
 from ppl.estimators import (
     ARM,
+    Analytic,
     BonnetPrice,
     CategoricalDisARM,
     DisARM,
@@ -28,26 +27,15 @@ from ppl.estimators import (
     StraightThrough,
     Vimco,
 )  # fmt: skip
-from ppl.ir.interpret import evaluate
-from tests.helpers.law_graphs import LAWS
-from tests.helpers.laws import Graph, make_env
+from tests.helpers.replay import Case, interpreted, program_of, replay, state_of
 
 LEAVE_ONE_OUT, MOVING_AVERAGE = ScoreFunction("leave_one_out"), ScoreFunction("moving_average")
-
-
-class Case(NamedTuple):
-    """A law graph under one plan."""
-
-    law: str
-    estimators: Any = "auto"
-    aux: dict[str, float] = {}  # noqa: RUF012
-    particles: int = 1
-    hyper: dict[str, float] = {}  # noqa: RUF012
 
 
 CASES = {
     "rebar": Case("toy", Rebar(temperature=ppl.hyper("tau", 1.0)), {"b/eta": 0.7, "b/eta.count": 3.0},
     hyper={"tau": 0.4}),
+    "constant baseline": Case("rows", ScoreFunction(ppl.hyper("c", 0.3)), particles=2, hyper={"c": -0.8}),
     "leave-one-out": Case("layer", LEAVE_ONE_OUT, particles=3),
     "two rebar layers": Case("two_layers", Rebar(), {"b1/eta": 0.6, "b2/eta": 1.2}, 2),
     "rebar, moving average, enumerate": Case(
@@ -88,6 +76,13 @@ CASES = {
     "optimal baseline": Case("normal_chain", ScoreFunction("optimal"), particles=3),
     "curvature": Case("normal", BonnetPrice()),
     "curvature in rows": Case("normal_vector", BonnetPrice(), particles=2),
+    "curvature of vectors": Case("multivariate_normal", BonnetPrice(), particles=2),
+    "analytic": Case("layer", Analytic()),
+    "analytic vectors": Case("multivariate_normal", Analytic()),
+    "analytic classes": Case("one_hot", Analytic(), particles=2),
+    "analytic coupled rows": Case("coupled_rows", Analytic()),
+    "analytic below rebar": Case("two_layers", {"b1": Rebar(), "b2": Analytic()}, {"b1/eta": 0.6}, 2),
+    "analytic rows below a score": Case("global_bernoulli_and_rows", {"g": LEAVE_ONE_OUT, "b": Analytic()}, {}, 2),
     "sticking the landing": Case("elbo_normal_deep", StickingTheLanding(), particles=2),
     "sticking the landing, weighted": Case("elbo_normal_sampled", StickingTheLanding(), hyper={"beta": 0.7}),
     "relaxed and uniform": Case("uniform", particles=3),
@@ -113,71 +108,26 @@ CASES = {
 SINGLE = ["rebar", "bernoulli, normal, bernoulli", "belief network", "disarm of a belief network", "one-hot disarm"]
 VALUES = ["two rebar layers", "global and rows", "enumerated global", "two disarm layers", "one-hot disarm"]
 SINGLE += ["vimco", "doubly reparameterized", "gamma", "gamma rows", "beta", "dirichlet", "student", "poisson"]
-
-
-def _program(case: Case, dtype: str):
-    law = LAWS[case.law]()
-    graph = Graph(law.objective, law.params, law.data, law.total_rows, case.particles, hyper=case.hyper)
-    return graph, graph.compile(case.estimators, dtype)
-
-
-def _state(program, graph: Graph, case: Case, seed: int, step: int):
-    state = program.init(0, *graph.data).replace(params=graph.params, seed=seed, step=step)
-    given = {k: np.broadcast_to(v, state.aux[k].shape) for k, v in case.aux.items()}
-    return state.replace(aux={**state.aux, **given})
-
-
-def _interpreted(program, graph: Graph, case: Case, build, dtype: str, seed: int, step: int):
-    """The three groups of outputs of a variant in the interpreter."""
-    compiled = program.prepare()
-    variant = build(compiled.graph, compiled.plan.estimators)
-    env = make_env(compiled, graph, variant, case.aux, seed=seed, step=step, dtype=np.dtype(dtype).type)
-    outputs = {
-        **variant.scalars,
-        **{f"grad {k}": v for k, v in variant.grads.items()},
-        **{f"aux {k}": v for k, v in variant.aux.items()},
-    }
-    return dict(zip(outputs, evaluate(list(outputs.values()), env), strict=True))
-
-
-def _replay(label: str, dtype: str, tolerance: float) -> None:
-    case = CASES[label]
-    graph, program = _program(case, dtype)
-    hyper = case.hyper or None
-    for seed, step in ((1, 0), (2, 5), (3, 2)):
-        state = _state(program, graph, case, seed, step)
-        loss, grads, new = program.step(state, *graph.data, total_rows=graph.total_rows, hyper=hyper)
-        expected = _interpreted(program, graph, case, build_gradient, dtype, seed, step)
-        scale = max(1.0, *(float(np.abs(expected[f"grad {k}"]).max()) for k in grads))
-        close = {"rtol": tolerance, "atol": tolerance * scale}
-        np.testing.assert_allclose(loss, expected["loss"], **close)
-        for name, g in grads.items():
-            np.testing.assert_allclose(g, expected[f"grad {name}"], err_msg=name, **close)
-        for name, value in new.aux.items():
-            np.testing.assert_allclose(value, expected[f"aux {name}"], err_msg=name, **close)
-        assert new.step == step + 1
-        again = program.value_and_grad(state, *graph.data, total_rows=graph.total_rows, hyper=hyper)
-        assert again[0] == loss
-        for name, g in grads.items():
-            np.testing.assert_array_equal(again[1][name], g)
+SINGLE += ["analytic below rebar", "analytic vectors", "analytic rows below a score"]
+VALUES += ["analytic", "analytic below rebar", "analytic rows below a score"]
 
 
 @pytest.mark.parametrize("label", CASES)
 def test_float64_replays_the_interpreter(label):
-    _replay(label, "float64", 1e-9)
+    replay(CASES[label], "float64", 1e-9)
 
 
 @pytest.mark.parametrize("label", SINGLE)
 def test_float32_replays_the_interpreter(label):
-    _replay(label, "float32", 2e-5)
+    replay(CASES[label], "float32", 2e-5)
 
 
 @pytest.mark.parametrize("label", VALUES)
 def test_value_replays_the_interpreter(label):
     case = CASES[label]
-    graph, program = _program(case, "float64")
-    state = _state(program, graph, case, 4, 3)
-    expected = _interpreted(program, graph, case, build_value, "float64", 4, 3)
+    graph, program = program_of(case, "float64")
+    state = state_of(program, graph, case, 4, 3)
+    expected = interpreted(program, graph, case, build_value, "float64", 4, 3)
     value = program.value(state, *graph.data, total_rows=graph.total_rows)
     np.testing.assert_allclose(value, expected["loss"], rtol=1e-10, atol=1e-12)
     loss, _ = program.value_and_grad(state, *graph.data, total_rows=graph.total_rows)
@@ -187,5 +137,5 @@ def test_value_replays_the_interpreter(label):
 def test_every_registered_estimator_is_replayed():
     used = set()
     for case in CASES.values():
-        used |= {type(e).__name__ for e in _program(case, "float64")[1].explain().estimators.values()}
+        used |= {type(e).__name__ for e in program_of(case, "float64")[1].explain().estimators.values()}
     assert used >= set(ppl.estimators.REGISTRY)

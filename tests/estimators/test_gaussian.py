@@ -53,6 +53,44 @@ def test_bonnet_price_has_no_variance_in_the_scale_under_a_quadratic_cost():
     assert path["s"].var() > 1
 
 
+TRIL = np.array([[0.8, 0.3], [-0.5, 0.6]])  # what stands above the diagonal does not count
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_bonnet_price_takes_blocks_of_the_hessian_for_vectors(seed):
+    """Two vectors that a cost couples: blocks across them do not count; d tr(H L L^T) / 2 = H L, lower part."""
+
+    @ppl.model
+    def model():
+        dist = ppl.MultivariateNormal(ppl.param("loc", np.zeros((2, 2))), scale_tril=ppl.param("tril", np.eye(2)))
+        x = ppl.sample("x", dist)
+        ppl.cost("loss", np.sin(x[0, 0] * x[0, 1]) + np.exp(0.3 * x[1, 0] * x[0, 1]) + x[1, 1] ** 2)
+
+    loc = np.array([[0.4, -0.2], [0.1, 0.7]])
+    graph = Graph(model, arrays(loc=loc, tril=TRIL))
+    x = loc + ndtri(uniforms("x", 4, seed)).reshape(2, 2) @ np.tril(TRIL).T
+    (a, b), c, e = x[0], x[1, 0], np.exp(0.3 * x[1, 0] * x[0, 1])
+    s, t = np.sin(a * b), np.cos(a * b)
+    first = np.array([[-b * b * s, t - a * b * s], [t - a * b * s, -a * a * s + 0.09 * c * c * e]])
+    second = np.array([[0.09 * b * b * e, 0.0], [0.0, 2.0]])
+    slope = np.array([[b * t, a * t + 0.3 * c * e], [0.3 * b * e, 2 * x[1, 1]]])
+    loss, grads, _ = run(graph, {"x": BonnetPrice()}, seed)
+    np.testing.assert_allclose(loss, s + e + x[1, 1] ** 2, **TOL)
+    np.testing.assert_allclose(grads["loc"], slope, **TOL)
+    np.testing.assert_allclose(grads["tril"], np.tril((first + second) @ np.tril(TRIL)), **TOL)
+
+
+def test_bonnet_price_has_no_variance_in_the_covariance_under_a_quadratic_cost():
+    graph = LAWS["multivariate_normal"]()
+    w, tril = np.array([1.0, -0.5]), np.tril(graph.params["tril"])
+    hessian = 2 * np.outer(w, w) + 0.2 * np.array([[0.0, 1.0], [1.0, 0.0]])
+    curved, path = (Sampler(graph, {"x": e})(2000, 1)[1] for e in (BonnetPrice(), Pathwise()))
+    exact = np.broadcast_to(np.tril(hessian @ tril), (2000, 2, 2))
+    np.testing.assert_allclose(curved["tril"], exact, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(curved["loc"], path["loc"], rtol=1e-12, atol=1e-14)
+    assert path["tril"].var(0)[np.tril_indices(2)].min() > 0.01
+
+
 @pytest.mark.parametrize("above", [Rebar(), ScoreFunction(), Enumerate()], ids=lambda e: type(e).__name__)
 def test_bonnet_price_below_other_estimators(above):
     assert_unbiased(LAWS["bernoulli_between"](), {"z": Pathwise(), "b": above, "y": BonnetPrice()})
@@ -86,6 +124,8 @@ def test_bonnet_price_refuses_what_it_would_miss():
     _refused(lambda z: ppl.sample("b", Bernoulli(logits=z)) * 1.0, "downstream is random")
     with pytest.raises(EstimatorError, match="Normal"):
         LAWS["toy"]().compile({"b": BonnetPrice()}).prepare()
+    with pytest.raises(EstimatorError, match="exceed the budget"):
+        LAWS["multivariate_normal"]().compile({"x": BonnetPrice(budget=1)}).prepare()
 
 
 def test_bonnet_price_refuses_coupled_rows():

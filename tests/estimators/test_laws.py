@@ -15,6 +15,7 @@ from ppl.errors import EstimatorError
 from ppl.estimators import (
     ARM,
     REGISTRY,
+    Analytic,
     BonnetPrice,
     CategoricalDisARM,
     DisARM,
@@ -38,6 +39,7 @@ from tests.helpers.laws import Graph, Sampler, arrays, assert_matches, assert_un
 # (estimator, its auxiliary values away from where they start, compile options)
 UNBIASED = {
     "enumerate": (Enumerate(), {}, {}),
+    "analytic": (Analytic(), {}, {}),
     "pathwise": (Pathwise(), {}, {}),
     "implicit": (Implicit(), {}, {}),
     "rebar": (Rebar(), {"eta": 0.6}, {}),
@@ -54,6 +56,7 @@ UNBIASED = {
     "relax": (Relax(width=3), {"network.output": 0.3}, {}),
     "relax-temperature": (Relax(width=2, adapt_temperature=True), {"network.output": -0.2, "log_temperature": 0.2}, {}),
     "score": (ScoreFunction(), {}, {}),
+    "score-constant": (ScoreFunction(0.7), {}, {}),
     "score-learned": (ScoreFunction("learned", width=3), {"network.output": 0.4, "baseline": 0.2}, {}),
     "score-optimal": (ScoreFunction("optimal"), {}, {"particles": 4}),
     "score-moving-average": (ScoreFunction("moving_average"), {"baseline": 0.37}, {}),
@@ -62,7 +65,7 @@ UNBIASED = {
 BIASED_LAWS = {"Relaxed": ("relaxed", "hard"), "StraightThrough": ("straight_through",)}
 
 
-def _nodes(graph: Graph):
+def nodes_of(graph: Graph):
     compiled = graph.compile().prepare()
     return {
         n: compiled.graph[n] for n, e in compiled.plan.estimators.items()
@@ -72,7 +75,7 @@ def _nodes(graph: Graph):
 
 def _iter_unbiased():
     for name, build in LAWS.items():
-        nodes = _nodes(build())
+        nodes = nodes_of(build())
         for node, rn in nodes.items():
             for label, (estimator, aux, options) in UNBIASED.items():
                 if estimator.supports(rn).ok:
@@ -90,7 +93,7 @@ def test_unbiased_estimators_match_the_exact_gradient(name, node, estimator, aux
 
 def _iter_everywhere():
     for name, build in LAWS.items():
-        nodes = _nodes(build())
+        nodes = nodes_of(build())
         for label, (estimator, aux, options) in UNBIASED.items():
             if len(nodes) > 1 and all(estimator.supports(rn).ok for rn in nodes.values()):
                 yield pytest.param(name, estimator, aux, options, id=f"{name}-{label}")
@@ -99,8 +102,8 @@ def _iter_everywhere():
 @pytest.mark.parametrize(("name", "estimator", "aux", "options"), list(_iter_everywhere()))
 def test_one_estimator_on_all_layers_at_once(name, estimator, aux, options):
     graph = LAWS[name]()
-    values = {f"{node}/{k}": v for node in _nodes(graph) for k, v in aux.items()}
-    assert_unbiased(graph, dict.fromkeys(_nodes(graph), estimator), aux=values, **options)
+    values = {f"{node}/{k}": v for node in nodes_of(graph) for k, v in aux.items()}
+    assert_unbiased(graph, dict.fromkeys(nodes_of(graph), estimator), aux=values, **options)
 
 
 def test_every_registered_estimator_has_a_law():
@@ -137,7 +140,7 @@ def _at(name: str, points: int) -> Graph:
 
 
 def _others(graph: Graph, node: str):
-    return {n: Enumerate() for n in _nodes(graph) if n != node}
+    return {n: Enumerate() for n in nodes_of(graph) if n != node}
 
 
 @pytest.mark.parametrize(("name", "node", "points"), RELAXED)
@@ -258,13 +261,13 @@ def test_three_layers_with_three_estimators(plan):
 @pytest.mark.parametrize("name", ["toy", "two_layers", "global_and_rows", "nested"])
 def test_leave_one_out_with_several_particles(name, particles):
     graph = LAWS[name]()
-    assert_unbiased(graph, {n: ScoreFunction("leave_one_out") for n in _nodes(graph)}, particles=particles)
+    assert_unbiased(graph, {n: ScoreFunction("leave_one_out") for n in nodes_of(graph)}, particles=particles)
 
 
 @pytest.mark.parametrize("name", ["two_layers", "rows", "global_bernoulli_and_rows"])
 def test_rebar_averages_over_particles(name):
     graph = LAWS[name]()
-    assert_unbiased(graph, {n: Rebar() for n, rn in _nodes(graph).items() if rn.dist.discrete}, particles=3)
+    assert_unbiased(graph, {n: Rebar() for n, rn in nodes_of(graph).items() if rn.dist.discrete}, particles=3)
 
 
 def test_temperature_from_a_run_time_scalar():

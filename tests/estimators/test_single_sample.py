@@ -19,7 +19,7 @@ from ppl.estimators.score_function import DECAY
 from ppl.ir import noise
 from ppl.ir.interpret import evaluate
 from tests.helpers.law_graphs import LAWS, TARGET, X3
-from tests.helpers.laws import Graph, arrays, make_env
+from tests.helpers.laws import Graph, Sampler, arrays, make_env
 
 SEEDS = range(5)
 LOGIT = 0.4
@@ -81,6 +81,27 @@ def test_moving_average_baseline_and_its_update(seed):
     _, grad, aux = toy(ScoreFunction("moving_average"), seed, aux={"b/baseline": 0.25})
     np.testing.assert_allclose(grad, (f(b) - 0.25) * (b - P), **TOL)
     np.testing.assert_allclose(aux["b/baseline"], DECAY * 0.25 + (1 - DECAY) * f(b), **TOL)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_constant_baseline(seed):
+    b = draw(uniforms("b", 1, seed))[0]
+    for estimator, c in ((ScoreFunction(0.7), 0.7), (ScoreFunction(ppl.hyper("c", -0.4)), -0.4)):
+        loss, grad, aux = toy(estimator, seed)
+        np.testing.assert_allclose(loss, f(b), **TOL)
+        np.testing.assert_allclose(grad, (f(b) - c) * (b - P), **TOL)
+        assert aux == {}
+
+
+def test_constant_baseline_has_the_variance_of_its_formula():
+    """Var (f(b) - c) s = p (1 - p) ((f(1) - c)(1 - p) + (f(0) - c) p)^2: nothing at c = f(1)(1 - p) + f(0) p."""
+    best = f(1.0) * (1 - P) + f(0.0) * P
+    for c in (-0.5, 0.7, best):
+        grads = Sampler(LAWS["toy"](), {"b": ScoreFunction(c)})(40_000, 3)[1]["logit"]
+        exact = P * (1 - P) * (best - c) ** 2
+        fourth = P * (1 - P) * (1 - 3 * P * (1 - P)) * (best - c) ** 4  # central, of a variable with two values
+        error = np.sqrt((fourth - exact**2) / grads.size)
+        assert abs(grads.var() - exact) <= 5 * error + 1e-12
 
 
 @pytest.mark.parametrize("particles", [2, 3])

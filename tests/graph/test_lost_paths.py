@@ -59,6 +59,8 @@ ALLOWED = {
     "relu": lambda t, z: np.maximum(t + z, 0.0),
     "leaky relu": lambda t, z: np.where(t + z > 0.0, t + z, 0.1 * (t + z)),
     "elu": lambda t, z: np.where(t + z > 0.0, t + z, np.expm1(t + z)),
+    "hinge": lambda t, z: np.where(z > t, z - t, 0.0),
+    "learned slope": lambda t, z: np.where(z > 0.0, z, t * z),
     "clip": lambda t, z: np.where(t + z < 1.0, t + z, 1.0),
     "hard step of the sign of noise": lambda t, z: np.where(z > 0.0, 1.0, -1.0) * t,
 }

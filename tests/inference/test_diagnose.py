@@ -134,8 +134,9 @@ def test_compare_keeps_parameters_and_refuses_others():
     state = program.init(0, x)
     with pytest.raises(DataError, match="parameters differ"):
         ppl.compare({"a": toy_program()}, state)
-    with pytest.raises(OptionError, match="at least one"):
-        ppl.compare({}, state)
+    for wrong in ({}, [program]):
+        with pytest.raises(OptionError, match=r"at least one program: \{label: program\}"):
+            ppl.compare(wrong, state)
     moved = state.replace(params={k: v + 0.5 for k, v in state.params.items()})
     exact = ppl.compile(units, Enumerate(), dtype="float64", data=x)
     found = ppl.compare({"exact": exact}, moved, x, repeats=2)

@@ -253,6 +253,22 @@ def test_foreign_checkpoints_and_states_are_refused(program, data, tmp_path):
         fit(program, *data, steps=1, optimizer=SGD(0.1), checkpoint=path)
 
 
+def test_the_repr_is_short(program, data):
+    run = fit(program, *data, steps=3, optimizer=SGD(0.1), validation=data)
+    loss, validation = (f"{run.history[k][-1]:.6g}" for k in ("loss", "validation"))
+    assert (
+        repr(run)
+        == str(run)
+        == (
+            f"Fit(State(step=3, seed=0, params: mu (), scale (2,)), loss {loss}, validation {validation}, "
+            "history of 3 steps)"
+        )
+    )
+    none = fit(program, *data, steps=0, optimizer=SGD(0.1))
+    assert repr(none) == "Fit(State(step=0, seed=0, params: mu (), scale (2,)), history of 0 steps)"
+    assert none._replace(params={}).params == {} and len(none) == 3
+
+
 # --- streams ---------------------------------------------------------------------------------------------
 
 

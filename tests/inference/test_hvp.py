@@ -10,7 +10,7 @@ import ppl
 from ppl import Laplace, Normal
 from ppl.compiler.second_order import VECTOR, build_hvp
 from ppl.errors import DataError, EstimatorError
-from ppl.estimators import Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction
+from ppl.estimators import Analytic, Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction
 from ppl.ir.interpret import Env, evaluate
 from tests.helpers.exact import expected_loss
 from tests.helpers.law_graphs import LAWS
@@ -37,6 +37,9 @@ CASES = {
     "bernoulli between": ("bernoulli_between", "auto"),
     "moving support": ("uniform", "auto"),
     "rows": ("rows", ScoreFunction()),
+    "rows, analytic": ("rows", Analytic()),
+    "vector, analytic": ("multivariate_normal", Analytic()),
+    "score above analytic": ("global_bernoulli_and_rows", {"g": ScoreFunction(), "b": Analytic()}),
     "global and rows": ("global_and_rows", "auto"),
     "global bernoulli": ("global_bernoulli_and_rows", {"g": ScoreFunction(), "b": Enumerate()}),
     "nested": ("nested", {"g": Rebar(), "b": ScoreFunction()}),
@@ -154,7 +157,7 @@ def _model(dist, cost):
 
 REFUSED = {
     "a kink of noise and parameter": (_model(lambda t: Normal(0.0, 1.0), lambda z, t: np.maximum(z + t, 0)), "auto"),
-    "a jump of noise and parameter": (_model(lambda t: Normal(0.0, 1.0), lambda z, t: np.where(z > t, t, 0)), "auto"),
+    "a bend of noise and scale": (_model(lambda t: Normal(0.0, 1.0), lambda z, t: np.where(z > t, z - t, 0)), "auto"),
     "a kinked density": (_model(lambda t: Laplace(t, 1.0), lambda z, t: z**2), ScoreFunction()),
     "an absolute error on the path": (_model(lambda t: ppl.Uniform(0.0, np.exp(t)), lambda z, t: abs(z - t)), "auto"),
 }

@@ -236,6 +236,9 @@ def test_markers_survive_simplification_and_are_erased_on_request():
     kept = {n.op for n in topological(simplify([graph]))}
     assert {"stop", "scale_grad"} <= kept
     assert simplify(erase_markers([graph])) == [ops.mul(x, x)]
+    twins = ops.sub(ops.mark(x, "a"), ops.mark(x, "b"))
+    assert {n.op for n in topological(simplify([twins]))} >= {"mark", "sub"}
+    assert simplify(erase_markers([twins])) == simplify([ops.sub(x, x)])
 
 
 @pytest.mark.tiny

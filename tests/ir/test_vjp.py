@@ -99,6 +99,7 @@ CASES: dict[str, Case] = {
     "polygamma": Case(lambda x: [ops.polygamma(n, x) for n in range(3)], (POSITIVE,)),
     "where": Case(lambda x, y: ops.where(np.eye(3, 4) > 0, ops.mul(x, y), ops.sin(y)), (PLAIN, OTHER)),
     "cast": Case(lambda x: ops.mul(make("cast", x, dtype="float"), x), (PLAIN,)),
+    "mark": Case(lambda x: ops.mul(ops.mark(x, "x"), ops.sin(x)), (PLAIN,)),
     "expand": Case(lambda x: ops.tanh(varied(ops.expand(x, (ROWS, BRANCH), (2, 3, 4)), BRANCH)), (PLAIN[:1],)),
     "route": Case(_route, (PLAIN, OTHER)),
     "sum": Case(lambda x: ops.exp(make("sum", varied(x, ROWS), axes=(ROWS,), dims=(0,))), (PLAIN / 9,)),

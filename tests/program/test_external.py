@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl import Normal
+from ppl import Bernoulli, Normal
 from ppl.errors import EstimatorError
 
 X = np.random.default_rng(0).normal(size=(7, 3))
@@ -116,3 +116,64 @@ def test_an_external_runs_inside_the_users_own_loop(smooth):
     loss = smooth.njit(params, grad, aux, hyper, 0, 0, 0, 1.0, smooth.workspace(len(X)), X)
     expected, grads = smooth.value_and_grad(state, X)
     assert loss == pytest.approx(expected, rel=1e-12) and grad[0] == pytest.approx(grads["m"], rel=1e-12)
+
+
+@numba.njit
+def square(v):
+    return (v - 1.0) ** 2
+
+
+@numba.njit
+def square_gradient(v, g):
+    return (2.0 * (v - 1.0) * g,)
+
+
+def call(v, **options):
+    return ppl.external(square, v, **options)
+
+
+DIRECT = {
+    "parameter": lambda t: call(t),
+    "below a parameter": lambda t: call(np.exp(3 * t) + 1) * 2,
+    "with noise": lambda t: call(t * ppl.sample("z", Normal(t, 1.0))),
+    "above a node": lambda t: ppl.sample("z", Normal(call(t), 1.0)) ** 2,
+    "above a node with a jump": lambda t: np.where(ppl.sample("z", Normal(call(t), 1.0)) > 0, 1.0, 0.0),
+    "through another": lambda t: call(call(t, gradient=square_gradient)),
+    "into another": lambda t: call(call(t), gradient=square_gradient),
+    "with a key": lambda t: np.sum(ppl.external(jitter, t, shape=2, key=True)),
+}
+HARMLESS = {
+    "random node": lambda t: call(ppl.sample("z", Normal(t, 1.0))),
+    "discrete node": lambda t: call(ppl.sample("b", Bernoulli(logits=t))),
+    "stopped argument": lambda t: call(ppl.stop_gradient(t)),
+    "stopped result": lambda t: ppl.stop_gradient(call(t)),
+    "beyond a jump": lambda t: np.where(call(t) > 0.5, 1.0, 0.0),
+    "above a jump": lambda t: call(np.where(t > 0.5, 1.0, 0.0)),
+    "not in a cost": lambda t: 0.0 if ppl.deterministic("d", call(t)) is not None else None,
+    "node without a cost": lambda t: 0.0 if ppl.sample("z", Normal(call(t), 1.0)) is not None else None,
+    "given": lambda t: call(t, gradient=square_gradient),
+}
+
+
+def _of_parameter(cost):
+    @ppl.model
+    def model():
+        t = ppl.param("outer/t", 0.3)
+        ppl.cost("c", cost(t) + t**2)
+
+    return model
+
+
+@pytest.mark.parametrize("case", DIRECT)
+def test_a_parameter_must_not_enter_a_black_box_directly(case):
+    name = "jitter" if case == "with a key" else "square"
+    with pytest.raises(EstimatorError, match=rf"external function '{name}' has no gradient=.*parameter 'outer/t'"):
+        ppl.compile(_of_parameter(DIRECT[case]), dtype="float64")
+
+
+@pytest.mark.parametrize("case", HARMLESS)
+def test_what_loses_no_gradient_is_not_refused(case):
+    program = ppl.compile(_of_parameter(HARMLESS[case]), dtype="float64")
+    _, grads = program.value_and_grad(program.init(0))
+    if "node" not in case or "without" in case:
+        assert grads["outer/t"] == pytest.approx(2 * 0.3 + (2 * (0.3 - 1.0) if case == "given" else 0.0), rel=1e-12)

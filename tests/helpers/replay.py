@@ -1,0 +1,71 @@
+"""Compiled steps against the interpreter, noise for noise: loss, gradients and auxiliary variables of a law graph."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ppl.compiler.variants import build_gradient
+from ppl.ir.interpret import evaluate
+from tests.helpers.law_graphs import LAWS
+from tests.helpers.laws import Graph, make_env
+
+
+class Case(NamedTuple):
+    """A law graph under one plan."""
+
+    law: str
+    estimators: Any = "auto"
+    aux: dict[str, float] = {}  # noqa: RUF012
+    particles: int = 1
+    hyper: dict[str, float] = {}  # noqa: RUF012
+
+
+def program_of(case: Case, dtype: str):
+    """The graph with the case's particles and hypers, and its program."""
+    law = LAWS[case.law]()
+    graph = Graph(law.objective, law.params, law.data, law.total_rows, case.particles, hyper=case.hyper)
+    return graph, graph.compile(case.estimators, dtype)
+
+
+def state_of(program, graph: Graph, case: Case, seed: int, step: int):
+    """The state at the graph's parameters and the case's auxiliary values."""
+    state = program.init(0, *graph.data).replace(params=graph.params, seed=seed, step=step)
+    given = {k: np.broadcast_to(v, state.aux[k].shape) for k, v in case.aux.items()}
+    return state.replace(aux={**state.aux, **given})
+
+
+def interpreted(program, graph: Graph, case: Case, build, dtype: str, seed: int, step: int):
+    """The three groups of outputs of a variant in the interpreter."""
+    compiled = program.prepare()
+    variant = build(compiled.graph, compiled.plan.estimators)
+    env = make_env(compiled, graph, variant, case.aux, seed=seed, step=step, dtype=np.dtype(dtype).type)
+    outputs = {
+        **variant.scalars,
+        **{f"grad {k}": v for k, v in variant.grads.items()},
+        **{f"aux {k}": v for k, v in variant.aux.items()},
+    }
+    return dict(zip(outputs, evaluate(list(outputs.values()), env), strict=True))
+
+
+def replay(case: Case, dtype: str, tolerance: float) -> None:
+    """Steps at three places of the noise: equal to `tolerance` of the gradient, the same bits again."""
+    graph, program = program_of(case, dtype)
+    hyper = case.hyper or None
+    for seed, step in ((1, 0), (2, 5), (3, 2)):
+        state = state_of(program, graph, case, seed, step)
+        loss, grads, new = program.step(state, *graph.data, total_rows=graph.total_rows, hyper=hyper)
+        expected = interpreted(program, graph, case, build_gradient, dtype, seed, step)
+        scale = max(1.0, *(float(np.abs(expected[f"grad {k}"]).max()) for k in grads))
+        close = {"rtol": tolerance, "atol": tolerance * scale}
+        np.testing.assert_allclose(loss, expected["loss"], **close)
+        for name, g in grads.items():
+            np.testing.assert_allclose(g, expected[f"grad {name}"], err_msg=name, **close)
+        for name, value in new.aux.items():
+            np.testing.assert_allclose(value, expected[f"aux {name}"], err_msg=name, **close)
+        assert new.step == step + 1
+        again = program.value_and_grad(state, *graph.data, total_rows=graph.total_rows, hyper=hyper)
+        assert again[0] == loss
+        for name, g in grads.items():
+            np.testing.assert_array_equal(again[1][name], g)
