@@ -149,6 +149,7 @@ def main(argv: common.Arguments = None) -> int:
 
     reference = LogisticRegression(C=1.0, fit_intercept=False, max_iter=5000).fit(x, y)
     report_predictions(job, "scikit-learn's posterior mode", reference.predict_proba(test_x)[:, 1], test_y)
+    figure.tight_layout()
     job.picture(figure)
     return job.finish()
 

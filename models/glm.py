@@ -1,7 +1,7 @@
 """Generalised linear models as maximum likelihood of exponential families: logistic, softmax, Poisson, Gaussian.
 
-Each has a linear predictor η = Bᵀx in the natural parameter of its family, so that the negative log-likelihood is convex
-in B with gradient Xᵀ(E[u(y)] - u(y)) and Hessian Xᵀ Var[u(y)] X = the Fisher information, whether observed or expected.
+Each has a linear predictor η = Bᵀx in the natural parameter of its family, so that the negative log-likelihood is
+convex in B with gradient Xᵀ(E[u(y)] - u(y)) and Hessian Xᵀ Var[u(y)] X: the Fisher information, observed or expected.
 A few Newton steps, the Hessian column by column from `program.hvp`, reach the optimum; its inverse gives the standard
 errors. Logistic and softmax regression have a Gaussian prior with variance 1 (ridge), as their data are separable.
 Nelder & Wedderburn 1972; McCullagh & Nelder 1989.
