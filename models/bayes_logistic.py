@@ -19,8 +19,8 @@ from ppl import Bernoulli, MultivariateNormal, Normal
 from ppl.errors import PplError
 from ppl.models import common, data, pictures
 
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
-WEIGHTS = WEIGHTS / WEIGHTS.sum()
+NODES = np.linspace(-9, 9, 361)
+WEIGHTS = np.exp(-0.5 * NODES**2) / np.exp(-0.5 * NODES**2).sum()
 
 
 @ppl.model
@@ -59,7 +59,8 @@ def rows() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 def quadrature(loc: np.ndarray, factor: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[float, Any, Any]:
     """The negative bound of N(loc, LLᵀ) without noise, and its gradients in loc and L (also those above the diagonal).
 
-    The loss of a row has mean E[log(1 + exp(-t))], t = ±wᵀx Gaussian: Gauss-Hermite with 64 nodes.
+    The loss of a row has mean E[log(1 + exp(-t))], t = ±wᵀx Gaussian: trapezoid rule, whose error
+    exp(-2π²/(0.05 s)) for a standard deviation s of t is negligible up to s = 20.
     """
     sign = 2 * y - 1
     spread = x @ factor
