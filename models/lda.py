@@ -116,7 +116,7 @@ def peer_topics(counts: np.ndarray, seed: int) -> np.ndarray:
 
 def main(argv: common.Arguments = None) -> int:
     """Train, print the topics, compare held-out perplexity with a unigram model and scikit-learn's topics."""
-    job = common.Job("lda", __doc__, argv, epochs=100, batch_size=50, lr=1e-2, particles=1)
+    job = common.Job("lda", __doc__, argv, epochs=200, batch_size=50, lr=1e-2, particles=1)
     found = corpus()
     program = job.compile(ppl.elbo(generative, guide, kl_weight=ppl.hyper("kl", 1.0)), data=(found.train, found.base))
     steps = job.options.epochs * -(-len(found.train) // job.options.batch_size)

@@ -109,12 +109,12 @@ def reward_to_go(logits: np.ndarray, states: np.ndarray, actions: np.ndarray, re
 
 def main(argv: common.Arguments = None) -> int:
     """Check the gradient, learn the policy, compare its exact value with the optimum, draw both."""
-    extras: dict[str, Any] = {"steps": 2000, "horizon": 8, "particles": 16}
+    extras: dict[str, Any] = {"steps": 2000, "horizon": 6, "particles": 16}
     job = common.Job("policy", __doc__, argv, epochs=None, batch_size=None, lr=5e-2, **extras)
     options = job.options
-    pinned = None if options.estimator == "auto" else {"action/*": common.estimator(options.estimator)}
-    settings = {} if pinned is None else {"estimators": pinned}
-    program = job.compile(trajectory.bind(steps=options.horizon), dtype="float64", **settings)
+    name = "ScoreFunction:leave_one_out" if options.estimator == "auto" else options.estimator
+    pinned = {"action/*": common.estimator(name)}
+    program = job.compile(trajectory.bind(steps=options.horizon), dtype="float64", estimators=pinned)
     curve: list[float] = []
 
     def keep(step: int, state: Any, metrics: Any) -> None:
