@@ -43,7 +43,11 @@ class Job:
 
     def compile(self, objective: Any, data: Any = None, **settings: Any) -> Any:
         """The program under the options `--estimator`, `--particles` and `--target`; prints its plan."""
-        chosen = {"estimators": estimator(self.options.estimator), "target": self.options.target, **settings}
+        chosen = {
+            "estimators": estimator(vars(self.options).get("estimator", "auto")),
+            "target": self.options.target,
+            **settings,
+        }
         if "particles" in self.options:
             chosen.setdefault("particles", self.options.particles)
         program = ppl.compile(objective, data=data, **chosen)
@@ -59,7 +63,7 @@ class Job:
         if not {"epochs", "steps"} & set(settings):
             settings["epochs"] = self.options.epochs
         if data and "batches" not in settings:
-            settings.setdefault("batch_size", self.options.batch_size)
+            settings.setdefault("batch_size", vars(self.options).get("batch_size"))
         optimizer = ppl.optim.Adam(self.options.lr) if optimizer is None else optimizer
         settings.setdefault("seed", self.options.seed)
         return ppl.fit(program, *data, optimizer=optimizer, checkpoint=checkpoint, **settings)

@@ -6,6 +6,7 @@ added.
 """
 
 from ppl.distributions import kl_gamma as _kl_gamma  # noqa: F401  (registers its pairs)
+from ppl.distributions import kl_multivariate as _kl_multivariate  # noqa: F401
 from ppl.distributions import kl_von_mises as _kl_von_mises  # noqa: F401
 from ppl.distributions.base import Distribution
 from ppl.distributions.bernoulli import Bernoulli
