@@ -37,6 +37,7 @@ from ppl.inference.elbo import elbo
 from ppl.inference.fit import Fit, fit
 from ppl.inference.iwae import iwae
 from ppl.inference.likelihood import likelihood
+from ppl.inference.nce import nce
 from ppl.inference.tune import tune
 from ppl.lang import (
     Model,
@@ -47,6 +48,7 @@ from ppl.lang import (
     dense,
     deterministic,
     external,
+    factor,
     hyper,
     init,
     layers,
@@ -109,6 +111,7 @@ __all__ = [
     "errors",
     "estimators",
     "external",
+    "factor",
     "fit",
     "hyper",
     "init",
@@ -121,6 +124,7 @@ __all__ = [
     "log_softmax",
     "logsumexp",
     "model",
+    "nce",
     "one_hot",
     "optim",
     "param",
