@@ -323,7 +323,7 @@ def test_factors_are_terms_of_the_log_density_for_other_objectives():
     program, state = compiled(ppl.elbo(latent_tilt, guide))
     gradients = [program.value_and_grad(state, seed=s)[1]["m"] for s in range(3)]
     np.testing.assert_allclose(gradients, -0.3, rtol=1e-12)
-    with pytest.raises(ModelError, match="factor 'tilt' .* does not enter the bound"):
+    with pytest.raises(ModelError, match=r"factor 'tilt' .* does not enter the bound"):
         ppl.compile(ppl.iwae(latent_tilt, guide, 2))
     with pytest.raises(ModelError, match=r"has factors \(score\) but no objective"):
         ppl.compile(gaussian, data=x)
