@@ -74,7 +74,8 @@ class Job:
         spread = "" if error is None else f" ± {error:.2g}"
         if error is not None:
             self.metrics[f"{label} (standard error)"] = float(error)
-        print(f"{label}: {value:.4f}{spread}{' ' * bool(unit)}{unit}")
+        shown = f"{value:.2e}" if 0 < abs(value) < 1e-3 else f"{value:.4f}"
+        print(f"{label}: {shown}{spread}{' ' * bool(unit)}{unit}")
 
     def picture(self, figure: Any) -> Path:
         """Write the picture and say where it lies."""

@@ -38,6 +38,7 @@ from ppl.inference.elbo import elbo
 from ppl.inference.fit import Fit, fit
 from ppl.inference.iwae import iwae
 from ppl.inference.likelihood import likelihood
+from ppl.inference.nce import nce
 from ppl.inference.tune import tune
 from ppl.lang import (
     Model,
@@ -48,6 +49,7 @@ from ppl.lang import (
     dense,
     deterministic,
     external,
+    factor,
     hyper,
     init,
     layers,
@@ -111,6 +113,7 @@ __all__ = [
     "errors",
     "estimators",
     "external",
+    "factor",
     "fit",
     "hyper",
     "init",
@@ -123,6 +126,7 @@ __all__ = [
     "log_softmax",
     "logsumexp",
     "model",
+    "nce",
     "one_hot",
     "optim",
     "param",

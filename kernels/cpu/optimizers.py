@@ -129,6 +129,20 @@ def adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
 
 
 @jit
+def adagrad_into(new, new_sum, p, g, sum_, lr, eps, scale):
+    """new_sum = sum + (scale g)^2; new = p - lr scale g / (sqrt(new_sum) + eps) (Duchi, Hazan and Singer, 2011).
+
+    Where g is 0, both keep their bits, also where the sum is still 0: `eps` is positive.
+    """
+    rate, tiny, factor = _cast(p, lr), _cast(p, eps), _cast(p, scale)
+    for i in range(p.shape[0]):
+        gi = factor * g[i]
+        si = sum_[i] + gi * gi
+        new_sum[i] = si
+        new[i] = p[i] - rate * gi / (math.sqrt(si) + tiny)
+
+
+@jit
 def norm(x):
     """The Euclidean norm, summed in double precision: float32 squares overflow at 1e19."""
     total = 0.0

@@ -13,6 +13,7 @@ WORTH_IT = 1 << 16
 CHUNK = 1 << 14
 
 _sgd, _momentum, _nesterov, _adam = serial.sgd_into, serial.momentum_into, serial.nesterov_into, serial.adam_into
+_adagrad = serial.adagrad_into
 
 
 @njit(parallel=True, nogil=True, cache=True)
@@ -45,6 +46,14 @@ def adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
     for c in prange((p.shape[0] + CHUNK - 1) // CHUNK):
         s = slice(c * CHUNK, min(p.shape[0], (c + 1) * CHUNK))
         _adam(new[s], new_m[s], new_v[s], p[s], g[s], m[s], v[s], lr, b1, b2, eps, t, scale)
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def adagrad_into(new, new_sum, p, g, sum_, lr, eps, scale):
+    """`optimizers.adagrad_into` on all threads."""
+    for c in prange((p.shape[0] + CHUNK - 1) // CHUNK):
+        s = slice(c * CHUNK, min(p.shape[0], (c + 1) * CHUNK))
+        _adagrad(new[s], new_sum[s], p[s], g[s], sum_[s], lr, eps, scale)
 
 
 def into(name: str, *arguments: object) -> None:

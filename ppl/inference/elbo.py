@@ -9,7 +9,7 @@ from ppl.distributions.intervals import CIRCLE
 from ppl.distributions.kl import kl_divergence
 from ppl.errors import ModelError
 from ppl.inference.objective import guide_arguments, require_models
-from ppl.inference.observed import negative_log_likelihood
+from ppl.inference.observed import add_factor_costs, negative_log_likelihood
 from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
 from ppl.lang.context import trace_model
@@ -65,6 +65,7 @@ class Elbo:
         for site in list(trace.sites.values()):
             if site.kind is SiteKind.OBSERVED:
                 trace.costs[f"-log p({site.name})"] = negative_log_likelihood(site)
+        add_factor_costs(trace)
         return trace
 
     def _weight(self, trace: Trace) -> Node:

@@ -43,6 +43,9 @@ class Iwae:
         latents = {s.name: s for s in trace.random_sites()}
         trace_model(self.model, arguments, into=trace, substitute=latents, importance=self.axis)
         match_latents("iwae", self.model, self.guide, latents, trace)
+        if trace.factors:
+            factor = next(iter(trace.factors.values()))
+            raise ModelError(f"iwae: factor '{factor.name}' ({factor.where}) does not enter the bound; use ppl.elbo")
         if trace.costs:
             cost = next(iter(trace.costs.values()))
             raise ModelError(f"iwae: cost '{cost.name}' ({cost.where}) is no density; only densities enter the bound")

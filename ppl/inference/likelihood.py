@@ -10,7 +10,7 @@ import networkx as nx
 from ppl.errors import ModelError
 from ppl.estimators.enumerate import Marginalize
 from ppl.inference.objective import require_models
-from ppl.inference.observed import log_likelihood, negative_log_likelihood
+from ppl.inference.observed import add_factor_costs, log_likelihood, negative_log_likelihood
 from ppl.ir import ops
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Kind
@@ -38,6 +38,7 @@ class Likelihood:
         observed = [s for s in trace.sites.values() if s.kind is SiteKind.OBSERVED]
         if not observed:
             raise ModelError(f"likelihood: model '{self.model.name}' observes nothing")
+        add_factor_costs(trace)
         summed = [self._finite(trace, name) for name in self.marginalize]
         terms = {s.name: log_likelihood(s) for s in observed}
         ties = _ties(trace, summed, terms)

@@ -44,6 +44,11 @@ class ExpectedCost:
                 f"model '{self.model.name}' observes {', '.join(observed)} but has no objective: "
                 "wrap it in ppl.elbo(model, guide) or ppl.likelihood(model)"
             )
+        if trace.factors:
+            raise ModelError(
+                f"model '{self.model.name}' has factors ({', '.join(trace.factors)}) but no objective: wrap it in "
+                "ppl.nce(model, noise, k) or ppl.elbo(model, guide), or declare ppl.cost(name, -log_weight)"
+            )
         if not trace.costs:
             raise ModelError(f"model '{self.model.name}' declares no ppl.cost, so there is nothing to minimise")
         return trace

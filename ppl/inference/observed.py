@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ppl.ir import ops
 from ppl.ir.node import Node
-from ppl.lang.trace import Cost, Site
+from ppl.lang.trace import Cost, Site, Trace
 
 
 def log_likelihood(site: Site) -> Node:
@@ -17,3 +17,10 @@ def log_likelihood(site: Site) -> Node:
 def negative_log_likelihood(site: Site) -> Cost:
     """The cost -log p(obs) of an observed site."""
     return Cost(f"-log p({site.name})", ops.neg(log_likelihood(site)), site.where, site.axes)
+
+
+def add_factor_costs(trace: Trace) -> None:
+    """Give every factor of the model its cost, -log_weight."""
+    for factor in trace.factors.values():
+        name = f"-factor({factor.name})"
+        trace.costs[name] = Cost(name, ops.neg(factor.node), factor.where, factor.axes)

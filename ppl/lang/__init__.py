@@ -9,7 +9,7 @@ from ppl.lang.functional import log_sigmoid, log_softmax, logsumexp, one_hot, re
 from ppl.lang.model import Model, model
 from ppl.lang.params import constant, hyper, param
 from ppl.lang.plate import collect, plate, scope
-from ppl.lang.sites import cost, deterministic, sample, stop_gradient
+from ppl.lang.sites import cost, deterministic, factor, sample, stop_gradient
 from ppl.lang.value import Value
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "dense",
     "deterministic",
     "external",
+    "factor",
     "hyper",
     "init",
     "layers",

@@ -64,12 +64,15 @@ def as_spec(example: Any, name: str = "") -> ArgumentSpec:
 
 
 class Argument(Value):
-    """A data argument. A plate opens it; used directly it becomes the whole array with a static shape."""
+    """A data argument. A plate opens it; used directly it becomes the whole array with a static shape.
 
-    __slots__ = ("name", "spec")
+    With `row`, the plate hands back that value instead of the data (see `ppl.nce`).
+    """
 
-    def __init__(self, name: str, spec: ArgumentSpec):
-        self.name, self.spec = name, spec
+    __slots__ = ("name", "row", "spec")
+
+    def __init__(self, name: str, spec: ArgumentSpec, row: Node | None = None):
+        self.name, self.spec, self.row = name, spec, row
 
     def __repr__(self) -> str:
         return f"Argument({self.name!r}, {self.spec.shape})"
@@ -104,7 +107,8 @@ class Argument(Value):
         """The leaf of one row, the leading axis being plate `axis`."""
         if not self.spec.shape:
             raise ModelError(f"plate {axis.name!r}: argument {self.name!r} is a scalar\n  at {user_line()}")
-        return self._leaf(axis, self.spec.shape[1:])  # type: ignore[arg-type]
+        leaf = self._leaf(axis, self.spec.shape[1:])  # type: ignore[arg-type]
+        return leaf if self.row is None else self.row
 
     def _leaf(self, axis: Axis | None, shape: tuple[int, ...]) -> Node:
         axes = () if axis is None else (axis,)

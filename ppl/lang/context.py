@@ -113,6 +113,7 @@ def trace_model(
     substitute: Mapping[str, Site] | None = None,
     allow_obs: bool = True,
     importance: Axis | None = None,
+    rows: Mapping[str, Node] | None = None,
 ) -> Trace:
     """Run `fn` once with symbolic arguments and record what it declares.
 
@@ -126,6 +127,7 @@ def trace_model(
         `trace.scored` as a SCORED site instead of `trace.sites`.
     allow_obs : False where observations make no sense (a guide).
     importance : an axis that every node of the model gets beside its plates.
+    rows : values that stand in for the rows of data arguments, by name.
 
     Raises
     ------
@@ -145,7 +147,7 @@ def trace_model(
         elif name in arguments:
             spec = as_spec(arguments[name], name)
             trace.arguments[name] = spec
-            positional.append(Argument(name, spec))
+            positional.append(Argument(name, spec, (rows or {}).get(name)))
         elif parameter.default is not parameter.empty:
             positional.append(parameter.default)
         else:

@@ -21,7 +21,7 @@ from ppl.lang.context import Context, current, require
 from ppl.lang.source import user_line
 from ppl.lang.value import Value, as_value, lift
 
-RESERVED = {"particles", "repeats", "branch", "importance", "eager"}
+RESERVED = {"particles", "repeats", "branch", "importance", "noise", "eager"}
 
 
 class plate:

@@ -1,4 +1,4 @@
-"""Named nodes of a model: `ppl.sample`, `ppl.cost`, `ppl.deterministic`, and `ppl.stop_gradient`."""
+"""Named nodes of a model: `ppl.sample`, `ppl.cost`, `ppl.factor`, `ppl.deterministic`, and `ppl.stop_gradient`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.lang.context import Context, check_open, check_plates, require
 from ppl.lang.source import user_line
-from ppl.lang.trace import Cost, Site, SiteKind, sample_node
+from ppl.lang.trace import Cost, Factor, Site, SiteKind, sample_node
 from ppl.lang.value import Value, lift
 
 # What fills masked-out entries of an observation: inside the support, and finite under every log-density.
@@ -91,7 +91,7 @@ def declare(
 def _claim(context: Context, name: str, line: str) -> None:
     """Raise if a node called `name` exists."""
     trace = context.trace
-    known = trace.sites.get(name) or trace.scored.get(name) or trace.costs.get(name)
+    known = trace.sites.get(name) or trace.scored.get(name) or trace.costs.get(name) or trace.factors.get(name)
     where = known.where if known is not None else trace.rowkeys.get(name)
     if where is not None:
         raise ModelError(f"two nodes are called {name!r}\n  first at {where}\n  again at {line}")
@@ -199,15 +199,40 @@ def cost(name: str, value: Any) -> None:
     """
     context = require("ppl.cost")
     full, line = context.full_name(name), user_line()
-    _claim(context, full, line)
-    node = check_plates(lift(f"cost {full!r}", ops.as_node, value).node, f"cost {full!r}: the value")
+    context.trace.costs[full] = Cost(full, _scalar(context, "cost", full, value, line), line, context.axes)
+
+
+def factor(name: str, log_weight: Any) -> None:
+    """Multiply the model's density by exp(log_weight): a scalar per row of the open plates.
+
+    A model with factors may be unnormalised. `ppl.nce` fits such a model; in `ppl.elbo` and `ppl.likelihood` the
+    factor is one more term of the log-density, taken as it is.
+
+    Raises
+    ------
+    ModelError
+        Duplicate name, a value of a plate that is not open, or a factor in a guide or in a noise distribution.
+    ShapeError
+        `log_weight` has event axes.
+    """
+    context = require("ppl.factor")
+    full, line = context.full_name(name), user_line()
+    if not context.allow_obs:
+        raise ModelError(f"factor {full!r}: a guide or a noise distribution has no factors, only nodes\n  at {line}")
+    node = _scalar(context, "factor", full, log_weight, line)
+    context.trace.factors[full] = Factor(full, node, line, context.axes)
+
+
+def _scalar(context: Context, what: str, name: str, value: Any, line: str) -> Node:
+    """The value of cost or factor `name`: one number per row of the open plates."""
+    _claim(context, name, line)
+    node = check_plates(lift(f"{what} {name!r}", ops.as_node, value).node, f"{what} {name!r}: the value")
     if node.type.shape != ():
         raise ShapeError(
-            f"cost {full!r} must be a scalar per row, its event shape is {node.type.shape}; use np.sum or "
+            f"{what} {name!r} must be a scalar per row, its event shape is {node.type.shape}; use np.sum or "
             f"open a plate\n  at {line}"
         )
-    node = ops.expand(ops.cast(node, "float"), context.axes)
-    context.trace.costs[full] = Cost(full, node, line, context.axes)
+    return ops.expand(ops.cast(node, "float"), context.axes)
 
 
 def deterministic(name: str, value: Any) -> Value:

@@ -117,6 +117,16 @@ class Cost:
 
 
 @dataclass(eq=False)
+class Factor:
+    """A term of the log-density: scalar per entry of its axes."""
+
+    name: str
+    node: Node
+    where: str
+    axes: tuple[Axis, ...] = ()
+
+
+@dataclass(eq=False)
 class Trace:
     """Everything one run of a model declared, in declaration order.
 
@@ -130,6 +140,7 @@ class Trace:
     inputs: dict[str, Input] = field(default_factory=dict)
     sites: dict[str, Site] = field(default_factory=dict)
     costs: dict[str, Cost] = field(default_factory=dict)
+    factors: dict[str, Factor] = field(default_factory=dict)
     hypers: dict[str, float] = field(default_factory=dict)
     plates: dict[str, Axis] = field(default_factory=dict)
     scored: dict[str, Site] = field(default_factory=dict)

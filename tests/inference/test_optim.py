@@ -8,7 +8,7 @@ import pytest
 from ppl.compiler.state import Layout, State, load_state
 from ppl.errors import DataError, OptionError
 from ppl.inference import optim
-from ppl.inference.optim import SGD, Adam, Momentum, as_transform
+from ppl.inference.optim import SGD, AdaGrad, Adam, Momentum, as_transform
 
 LAYOUT = Layout((("enc.weight", (2, 3)), ("dec.weight", (3,)), ("enc.bias", ())))
 NAMES = [name for name, _ in LAYOUT.shapes]
@@ -52,7 +52,16 @@ def _adam(p, gs):
         yield p
 
 
+def _adagrad(p, gs):
+    s = np.zeros_like(p)
+    for g in gs:
+        s = s + g**2
+        p = p - 0.1 * g / (np.sqrt(s) + 1e-6)
+        yield p
+
+
 CASES = {
+    "adagrad": (AdaGrad(0.1, eps=1e-6), _adagrad),
     "sgd": (SGD(0.1), _sgd),
     "momentum": (Momentum(0.1, beta=0.8), _momentum),
     "nesterov": (Momentum(0.1, 0.8, nesterov=True), lambda p, gs: _momentum(p, gs, True)),
@@ -159,6 +168,7 @@ def test_robbins_monro_needs_its_power(power):
         lambda: Momentum(0.1, beta=1.0),
         lambda: Adam(b2=1.0),
         lambda: Adam(eps=0.0),
+        lambda: AdaGrad(eps=0.0),
     ],
 )
 def test_bad_options(make):

@@ -240,6 +240,10 @@ TABLE = {
         ops.mul(contract(m, w, "xy", "yz", "xz"), s),
     ),
     "contract_with_number": (contract(sn, xn, "", "x", "x"), ops.mul(xn, sn)),
+    "sum_of_added_puts": (
+        total(ops.sub(make("put", vn, i_n, size=4, over=()), vn), (N,)),
+        ops.sub(make("put", vn, i_n, size=4, over=(N,)), total(vn, (N,))),
+    ),
     "put_broadcast_axes": (
         make("put", vn, wide(i, N), size=6, over=(N,)),
         make("put", total(vn, (N,)), i, size=6, over=()),

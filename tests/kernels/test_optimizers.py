@@ -59,6 +59,7 @@ def test_zero_gradient_is_no_step():
         ("sgd_into", 0, (0.1, 0.5)),
         ("momentum_into", 1, (0.1, 0.9, 0.5)),
         ("nesterov_into", 1, (0.1, 0.9, 0.5)),
+        ("adagrad_into", 1, (0.1, 1e-10, 0.5)),
         ("adam_into", 2, (1e-3, 0.9, 0.999, 1e-8, 3, 0.5)),
     ],
 )

@@ -6,6 +6,7 @@ or None (frozen), and any object with optax's `init` and `update`. A learning ra
 schedule (a callable step → float).
 """
 
+from ppl.inference.optim.adagrad import AdaGrad
 from ppl.inference.optim.adam import Adam
 from ppl.inference.optim.base import Optimizer
 from ppl.inference.optim.momentum import Momentum
@@ -15,6 +16,7 @@ from ppl.inference.optim.transform import as_transform
 
 __all__ = [
     "SGD",
+    "AdaGrad",
     "Adam",
     "Momentum",
     "Optimizer",

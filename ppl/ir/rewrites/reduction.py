@@ -144,6 +144,22 @@ def sum_of_put(n: Node) -> Node | None:
     return summed(make("put", *x.args, size=x.attrs["size"], over=over), (), n.attrs["dims"])
 
 
+def _has_put(n: Node) -> bool:
+    return n.op == "put" or (n.op in ("add", "sub", "neg") and any(_has_put(a) for a in n.args))
+
+
+def sum_of_added_puts(n: Node) -> Node | None:
+    """Convert the sum over named axes of a ± b to sum(a) ± sum(b) when a put is among them.
+
+    Rows then touch only their own entries of the table, which else would be written whole for each of them.
+    """
+    (x,) = n.args
+    if x.op not in ("add", "sub") or not n.attrs["axes"] or not _has_put(x):
+        return None
+    parts = (summed(a, n.attrs["axes"], ()) for a in x.args)
+    return summed(op(x.op, *parts), (), n.attrs["dims"])
+
+
 def sum_of_view(n: Node) -> Node | None:
     """Convert the sum over named axes of a reshape, transpose, slice or pad to that view of the sum."""
     (x,) = n.args
@@ -166,8 +182,8 @@ def sum_all_of_view(n: Node) -> Node | None:
 COMMON: list[Rule] = [empty_reduction, unit_reduction, merge_reductions, reduce_expand]
 RULES: dict[str, list[Rule]] = {
     "sum": [
-        *COMMON, sum_of_negative, sum_of_multiple, sum_of_selection, sum_of_contract, sum_of_put, sum_of_view,
-        sum_all_of_view,
+        *COMMON, sum_of_negative, sum_of_multiple, sum_of_selection, sum_of_contract, sum_of_put,
+        sum_of_added_puts, sum_of_view, sum_all_of_view,
     ],
     "amax": COMMON,
 }  # fmt: skip

@@ -1,0 +1,62 @@
+"""AdaGrad: steps scaled by the sum of all squared gradients so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ppl.inference.optim.base import FlatOptimizer, check_positive, fresh
+from ppl.inference.optim.schedules import Rate, check_rate, rate_at
+from ppl.kernels.cpu.parallel_optimizers import into
+
+
+@dataclass(frozen=True)
+class AdaGrad(FlatOptimizer):
+    """s ← s + g²;  θ ← θ − lr g / (√s + eps).
+
+    An entry whose gradient is 0 keeps its bits, and its rate does not decay: rows of a table that a batch does not
+    touch stay as they are.
+
+    Parameters
+    ----------
+    lr : float or schedule
+        Learning rate.
+    eps : float
+        Added to the root of the sum; positive.
+    clip_norm : float, optional
+        Largest Euclidean norm of the gradient over all parameters handled; longer gradients are shortened
+        to it.
+
+    Raises
+    ------
+    OptionError
+        An option is out of range.
+
+    References
+    ----------
+    Duchi, Hazan and Singer, Adaptive Subgradient Methods for Online Learning and Stochastic Optimization, 2011.
+    """
+
+    lr: Rate = 1e-2
+    eps: float = 1e-10
+    clip_norm: float | None = None
+    slots: ClassVar[tuple[str, ...]] = ("sum",)
+
+    def __post_init__(self) -> None:
+        check_rate("AdaGrad", self.lr)
+        check_positive("AdaGrad", eps=self.eps, clip_norm=self.clip_norm)
+
+    def _step(
+        self,
+        flat: np.ndarray,
+        grad: np.ndarray,
+        slots: tuple[np.ndarray, ...],
+        step: int,
+        t: int,
+        scale: float,
+    ) -> tuple[np.ndarray, ...]:
+        new, total = fresh("parameters", flat), fresh("sum", flat)
+        into("adagrad_into", new, total, flat, grad, slots[0], rate_at(self.lr, step), self.eps, scale)
+        return new, total
