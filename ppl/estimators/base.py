@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
 
 from ppl.distributions.base import Distribution
 from ppl.ir import ops
@@ -20,6 +20,7 @@ from ppl.lang.trace import Bound
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
+    from ppl.lang.params import Hyper as HyperValue
 
 CONDITIONAL = 16  # purpose of the first uniform of a conditional relaxation; base uniforms have purposes 0, 1, …
 
@@ -38,7 +39,8 @@ class Hyper(NamedTuple):
     default: float
 
 
-Option = float | Hyper
+Option: TypeAlias = "float | Hyper | HyperValue"
+"""A number, or `ppl.hyper(...)` (kept as a `Hyper` record, so that estimators compare and hash)."""
 
 
 @dataclass(frozen=True)
