@@ -1,6 +1,6 @@
 """Policy gradients over the trajectories of a small Markov decision process, checked by dynamic programming.
 
-River swim: six states in a row; drifting left is safe and earns little at the left bank, swimming right may fail and
+River swim: four states in a row; drifting left is safe and earns little at the left bank, swimming right may fail and
 earns 1 at the right bank. The trajectory s₀ a₀ s₁ a₁ … is ordinary random nodes in a Python loop, the rewards are
 costs, and nothing here knows about reinforcement learning: an action's advantage are the costs *downstream* of it,
 
@@ -20,7 +20,7 @@ import ppl
 from ppl import Categorical
 from ppl.models import common, pictures
 
-STATES, ACTIONS, STEPS = 6, 2, 20
+STATES, ACTIONS, STEPS = 4, 2, 20
 START = 1
 
 

@@ -12,7 +12,7 @@ STEPS = 3
 
 @pytest.fixture(scope="module")
 def program():
-    return ppl.compile(policy.trajectory.bind(steps=STEPS), estimators={"action/*": ScoreFunction()}, dtype="float64")
+    return ppl.compile(policy.trajectory.bind(steps=STEPS), estimators=ScoreFunction(), dtype="float64")
 
 
 def _logits():
