@@ -144,7 +144,7 @@ def descend(problem: Problem, natural: bool, steps: int) -> np.ndarray:
 
 
 def convexity(problem: Problem, best: np.ndarray, seed: int, points: int = 100) -> tuple[float, float]:
-    """Over random η: the smallest eigenvalue of ∇²A relative to the largest, and the largest A(middle) - chord.
+    """Over random η: the smallest eigenvalue of ∇²A, and the largest A(middle) - chord.
 
     The chord is taken between consecutive points; A is convex where that is nowhere positive.
     """
@@ -156,7 +156,7 @@ def convexity(problem: Problem, best: np.ndarray, seed: int, points: int = 100) 
         problem.loss(0.5 * (a + b)) - 0.5 * (la + lb)
         for a, b, la, lb in zip(etas[:-1], etas[1:], losses[:-1], losses[1:], strict=True)
     ]
-    return min(v[0] / v[-1] for v in values), max(above)
+    return min(v[0] for v in values), max(above)
 
 
 def main(argv: common.Arguments = None) -> int:
@@ -171,7 +171,7 @@ def main(argv: common.Arguments = None) -> int:
         job.report(f"{name}: largest |∇A(η̂) / mean u - 1|", np.abs(problem.family.moments(eta) / mean - 1).max())
         job.report(f"{name}: largest |η̂ / η_ML - 1|", np.abs(eta / best - 1).max())
         smallest, above = convexity(problem, best, job.options.seed)
-        job.report(f"{name}: smallest eigenvalue of ∇²A over the largest", smallest)
+        job.report(f"{name}: smallest eigenvalue of ∇²A", smallest)
         job.report(f"{name}: largest A(middle) - chord", above)
         least = problem.loss(best)
         for label, path, style in (("natural", natural, "-"), ("ordinary", ordinary, ":")):

@@ -92,7 +92,7 @@ def test_moments_match_at_the_maximum_of_the_likelihood(name, figures):
 
 @pytest.mark.parametrize("name", ETA)
 def test_a_is_convex(name, figures):
-    assert figures[f"{name}: smallest eigenvalue of ∇²A over the largest"] > 0
+    assert figures[f"{name}: smallest eigenvalue of ∇²A"] > 0
     assert figures[f"{name}: largest A(middle) - chord"] < 0
 
 
