@@ -144,7 +144,7 @@ def descend(problem: Problem, natural: bool, steps: int) -> np.ndarray:
 
 
 def convexity(problem: Problem, best: np.ndarray, seed: int, points: int = 100) -> tuple[float, float]:
-    """Over random η: the smallest eigenvalue of ∇²A relative to the largest, and the largest A(middle) - chord.
+    """Over random η: the smallest eigenvalue of ∇²A, and the largest A(middle) - chord.
 
     The chord is taken between consecutive points; A is convex where that is nowhere positive.
     """
@@ -156,13 +156,13 @@ def convexity(problem: Problem, best: np.ndarray, seed: int, points: int = 100) 
         problem.loss(0.5 * (a + b)) - 0.5 * (la + lb)
         for a, b, la, lb in zip(etas[:-1], etas[1:], losses[:-1], losses[1:], strict=True)
     ]
-    return min(v[0] / v[-1] for v in values), max(above)
+    return min(v[0] for v in values), max(above)
 
 
 def main(argv: common.Arguments = None) -> int:
     """Fit all four families both ways; print moments, convexity and steps; draw losses and the gamma's paths."""
     job = common.Job("exp_family", __doc__, argv, epochs=None, batch_size=None, lr=None, steps=300)
-    figure, (left, right) = pictures.pyplot().subplots(1, 2, figsize=(13, 5))
+    figure, (left, middle, right) = pictures.pyplot().subplots(1, 3, figsize=(17, 4.5))
     for i, (name, x) in enumerate(observations().items()):
         problem = Problem(job, name, x)
         best = analytic(name, x)
@@ -171,18 +171,22 @@ def main(argv: common.Arguments = None) -> int:
         job.report(f"{name}: largest |∇A(η̂) / mean u - 1|", np.abs(problem.family.moments(eta) / mean - 1).max())
         job.report(f"{name}: largest |η̂ / η_ML - 1|", np.abs(eta / best - 1).max())
         smallest, above = convexity(problem, best, job.options.seed)
-        job.report(f"{name}: smallest eigenvalue of ∇²A over the largest", smallest)
+        job.report(f"{name}: smallest eigenvalue of ∇²A", smallest)
         job.report(f"{name}: largest A(middle) - chord", above)
         least = problem.loss(best)
         for label, path, style in (("natural", natural, "-"), ("ordinary", ordinary, ":")):
             gaps = np.array([problem.loss(eta) for eta in path]) - least
             job.report(f"{name}: steps to 1e-6 nat, {label} gradient", len(gaps) if gaps[-1] > 1e-6 else _first(gaps))
             job.report(f"{name}: nats above the minimum at the end, {label} gradient", gaps[-1])
-            left.semilogy(np.maximum(gaps, 1e-16), style, color=f"C{i}", label=f"{name}, {label}")
+            left.semilogy(np.maximum(gaps, 1e-14), style, color=f"C{i}", label=f"{name}, {label}")
+        draw_chord(middle, problem, best, name)
         if name == "gamma":
             draw_paths(right, problem, natural, ordinary)
     left.set(xscale="symlog", xlabel="step", ylabel="loss - minimum (nats per row)", title="gradient descent in η")
     left.legend(fontsize=8)
+    middle.axhline(0.0, color="k", lw=0.8, ls=":")
+    middle.set(xlabel="t", ylabel="relative to its depth", title="A((1 - t) η₀ + t η̂) minus its chord: below 0")
+    middle.legend(fontsize=8)
     job.picture(figure)
     return job.finish()
 
@@ -190,6 +194,15 @@ def main(argv: common.Arguments = None) -> int:
 def _first(gaps: np.ndarray) -> int:
     """The first step within 1e-6 nat of the minimum."""
     return int(np.argmax(gaps <= 1e-6))
+
+
+def draw_chord(ax: Any, problem: Problem, best: np.ndarray, name: str) -> None:
+    """A minus its chord on the way from the start to the optimum; the linear part of the loss cancels."""
+    t = np.linspace(0.0, 1.0, 41)
+    start = problem.family.start
+    loss = np.array([problem.loss(start + a * (best - start)) for a in t])
+    below = loss - (1 - t) * loss[0] - t * loss[-1]
+    ax.plot(t, below / -below.min(), label=name)
 
 
 def draw_paths(ax: Any, problem: Problem, natural: np.ndarray, ordinary: np.ndarray) -> None:
