@@ -41,6 +41,8 @@ from ppl.inference.tune import tune
 from ppl.lang import (
     Model,
     Value,
+    carried,
+    carry,
     collect,
     constant,
     cost,
@@ -96,6 +98,8 @@ __all__ = [
     "StudentT",
     "Uniform",
     "Value",
+    "carried",
+    "carry",
     "collect",
     "compare",
     "compile",
