@@ -48,7 +48,9 @@ class Curve:
         return None
 
 
-def evaluate(job: common.Job, machine: Machine, theta: dict[str, np.ndarray], path: annealing.Path, **rows: np.ndarray) -> None:
+def evaluate(
+    job: common.Job, machine: Machine, theta: dict[str, np.ndarray], path: annealing.Path, **rows: np.ndarray
+) -> None:
     """Report log Z, annealed and exact where it can be summed, and the mean log-likelihood of every set of `rows`."""
     theta = {k: np.asarray(v, np.float64) for k, v in theta.items()}
     found = annealing.log_partition(path, job.options.temperatures, job.options.annealed, job.options.seed)

@@ -130,6 +130,7 @@ def main(argv: common.Arguments = None) -> int:
     theta = program.params(fit.state)
     path = Annealed(theta)
     boltzmann.evaluate(job, MACHINE, theta, path, training=rows, held_out=test_rows)
+    job.report("mean of σ", theta["sigma"].mean())
     figure, axes = pictures.pyplot().subplots(1, 5, figsize=(18, 3.6))
     filters = (theta["weight"] * (theta["sigma"] * spread)[:, None]).T
     reach = np.abs(filters).max()
