@@ -52,8 +52,8 @@ def carry(name: str, value: Any) -> None:
     """Say what `ppl.carried(name, ...)` is in the next step: `value`, at true samples on this step's noise.
 
     Whatever estimators do to the nodes it is computed from, `program.sample` with the same seed and step gives the
-    values that it is made of (to the rounding of the last bit, in which two compiled programs may differ). No derivative
-    passes.
+    values that it is made of (but for the rounding of a last bit, in which two compiled programs may differ). No
+    derivative passes.
 
     Parameters
     ----------
