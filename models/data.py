@@ -31,6 +31,19 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     return images[:1500], images[-297:]
 
 
+def grey_digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The same rows in grey: their 17 levels spread evenly over [0, 1] by fixed noise, so that densities are bounded.
+
+    Returns training and held-out rows (1500, 64) and (297, 64), standardised by the training rows' mean and standard
+    deviation, and these: pixels are `rows * spread + mean`.
+    """
+    levels = sklearn("digits").data
+    pixels = (levels + np.random.default_rng(0).random(levels.shape)) / 17
+    mean, spread = pixels[:1500].mean(0), pixels[:1500].std(0)
+    rows = ((pixels - mean) / spread).astype(np.float32)
+    return rows[:1500], rows[-297:], mean, spread
+
+
 def digit_labels() -> tuple[np.ndarray, np.ndarray]:
     """The classes 0 … 9 of the rows of `digits`: (1500,) and (297,) integers."""
     labels = sklearn("digits").target.astype(np.int32)

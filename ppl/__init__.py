@@ -43,6 +43,8 @@ from ppl.inference.tune import tune
 from ppl.lang import (
     Model,
     Value,
+    carried,
+    carry,
     collect,
     constant,
     cost,
@@ -100,6 +102,8 @@ __all__ = [
     "Uniform",
     "Value",
     "VonMises",
+    "carried",
+    "carry",
     "collect",
     "compare",
     "compile",

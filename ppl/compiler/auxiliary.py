@@ -8,7 +8,7 @@ fit (learned baselines) take an Adam step on the gradient of their estimator's s
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,22 +16,21 @@ from ppl.compiler.expand import AuxVariable, Expanded
 from ppl.ir import ops
 from ppl.ir.differentiate import vjp
 from ppl.ir.node import Node, make
-from ppl.lang.init import Initializer, generator
+from ppl.lang.params import start
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-12
 
 
 class Slot(NamedTuple):
-    """A part of the auxiliary vector: its shape and what it starts from."""
+    """A part of the auxiliary vector: its shape, what it starts from, and where it was declared."""
 
     shape: tuple[int, ...]
-    init: float | Initializer
+    init: Any
+    where: str = "an estimator"
 
     def value(self, seed: int, name: str) -> np.ndarray:
         """The start of slot `name`, keyed by (seed, name), so that the order of declaration does not matter."""
-        if isinstance(self.init, Initializer):
-            return self.init(generator(seed, name), self.shape)
-        return np.full(self.shape, self.init, np.float64)
+        return start(repr(name), name, self.init, self.shape, seed, self.where)
 
 
 def auxiliary_layout(expanded: Expanded) -> dict[str, Slot]:

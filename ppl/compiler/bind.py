@@ -179,6 +179,7 @@ def _leaf(node: Node) -> Node | None:
 
 def _find_checks(trace: Trace):  # type: ignore[no-untyped-def]
     nodes = [s.node for s in trace.sites.values() if s.node is not None] + [c.node for c in trace.costs.values()]
+    nodes += [c.next for c in trace.carried.values() if c.next is not None]
     for site in trace.sites.values():
         leaf = _leaf(site.observed) if site.kind is SiteKind.OBSERVED and site.observed is not None else None
         if leaf is None:

@@ -23,6 +23,7 @@ from ppl.graph.stochastic import StochasticGraph
 from ppl.ir.simplify import simplify
 from ppl.ir.verify import after_pass
 from ppl.lang.arguments import as_spec
+from ppl.lang.carried import require_carried, require_one_particle
 from ppl.lang.trace import Trace
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Compiled:
 
     def __init__(self, trace: Trace, arguments: tuple[str, ...], settings: Settings):
         self.trace, self.settings = trace, settings
+        require_carried(trace)
+        require_one_particle(trace, settings.particles)
         simplify_trace(trace)
         refuse_black_boxes(trace)
         self.graph = StochasticGraph(trace)
@@ -192,6 +195,7 @@ def simplify_trace(trace: Trace) -> None:
     bounds = [c.bound for c in trace.costs.values() if c.bound is not None]
     outputs = [c.node for c in trace.costs.values()] + [b.log_weights for b in bounds]
     outputs += [s.node for s in sites if s.node is not None]
+    outputs += [c.next for c in trace.carried.values() if c.next is not None]
     after_pass(outputs)
     nodes = simplify(outputs)
     after_pass(nodes)
@@ -202,6 +206,8 @@ def simplify_trace(trace: Trace) -> None:
         bound.log_weights = next(simplified)
     for site in sites:
         site.node = next(simplified)
+    for carried in trace.carried.values():
+        carried.next = next(simplified)
 
 
 def _listed(layout: Layout) -> str:

@@ -7,7 +7,7 @@ and the score terms are assembled into the surrogate whose gradient is the estim
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -120,8 +120,13 @@ class Expansion:
         reweighted = [n for n, e in self.plan.items() if e.reweights]
         if self.mode == "gradient" and reweighted:
             self.importance = self._importance(reweighted)
-        for node in topological(self.graph.outputs):
+        self.walk(self.graph.outputs)
+
+    def walk(self, outputs: Sequence[Node]) -> list[Node]:
+        """Expand everything that `outputs` are computed from; returns what they become."""
+        for node in topological(outputs):
             self.env[id(node)] = self._visit(node)
+        return [self.env[id(node)] for node in outputs]
 
     def _importance(self, names: list[str]) -> dict[str, Node]:
         """Normalised weights of the bounds downstream of `names`, from a walk of its own on the same noise.

@@ -16,6 +16,7 @@ from ppl.compiler.prepared import Settings
 from ppl.compiler.state import State
 from ppl.errors import DataError, EstimatorError
 from ppl.inference.objective import as_objective
+from ppl.lang.carried import require_one_particle
 
 HyperValues = Mapping[str, float | Callable[[int], float]]
 
@@ -118,7 +119,7 @@ class Program(Inspection, Embedding, Diagnosing):
         rows: Any = None,
         hyper: HyperValues | None = None,
     ) -> tuple[float, dict[str, np.ndarray], State]:
-        """`value_and_grad`, and the state with its step counter, baselines and control variates advanced."""
+        """`value_and_grad`, and the state with its step, baselines, control variates and carried values advanced."""
         result, _, compiled = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper)
         step, estimators = state.step + 1, compiled.estimators
         new = State(state._flat, result.aux, state._layouts, step, state.seed, state.opt, estimators)
@@ -233,6 +234,7 @@ class Program(Inspection, Embedding, Diagnosing):
         return result, next(iter(bound.totals.values()), 1), compiled
 
     def _check_particles(self, compiled: Compiled, count: int) -> None:
+        require_one_particle(compiled.trace, count)
         for choice in compiled.plan.choices.values():
             complaint = choice.estimator.validate(count)
             if complaint:

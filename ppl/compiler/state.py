@@ -97,7 +97,7 @@ class State:
 
     @property
     def aux(self) -> dict[str, np.ndarray]:
-        """Baselines and control-variate parameters by name."""
+        """Baselines, control-variate parameters and carried values (`ppl.carried`) by name."""
         return _frozen_views(self._layouts[1], self._aux)
 
     @property

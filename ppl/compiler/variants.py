@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ppl.compiler.auxiliary import Slot, auxiliary_layout, auxiliary_updates
+from ppl.compiler.carried import carried_updates, require_own_names
 from ppl.compiler.expand import Expanded, Expansion
 from ppl.errors import ModelError
 from ppl.estimators.base import Estimator
@@ -67,6 +68,8 @@ def build_gradient(
     variant = _start(expanded)
     variant.stages["expand"] = {"loss": expanded.loss, "surrogate": expanded.surrogate}
     variant.aux_slots = auxiliary_layout(expanded)
+    require_own_names(graph, set(variant.aux_slots))
+    variant.aux_slots |= {n: Slot(c.shape, c.init, c.where) for n, c in graph.trace.carried.items()}
     own = {} if repeats else {v.owner: expanded.own[v.owner] for v in expanded.aux.values()}
     wrt = [*expanded.wrt.values(), *(n for nodes in own.values() for n in nodes)]
     found = vjp([(expanded.surrogate, ops.const(1.0))], wrt)
@@ -76,7 +79,7 @@ def build_gradient(
         variant.grads[name] = ops.zeros_like(leaf.type) if g is None else g
     if not repeats:
         own_gradients = {k: [g for g in (next(queue) for _ in nodes) if g is not None] for k, nodes in own.items()}
-        updates = auxiliary_updates(expanded, own_gradients)
+        updates = auxiliary_updates(expanded, own_gradients) | carried_updates(graph, particles)
         variant.aux = {name: updates[name] for name in variant.aux_slots}
     return _finish(variant)
 

@@ -19,6 +19,7 @@ STYLE: dict[str, tuple[str, str, str]] = {
     "parameter": ("#cfe8cf", "s", "box"),
     "input": ("#dddddd", "s", "box"),
     "hyper": ("#eeeeee", "s", "box"),
+    "carried": ("#e3d3f0", "s", "box"),
     "deterministic": ("#ffffff", "D", "diamond"),
     "random": ("#fbe3a8", "o", "ellipse"),
     "observed": ("#bcd3f2", "o", "ellipse"),

@@ -20,7 +20,7 @@ from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis, Kind
 from ppl.lang.trace import Cost, Site, SiteKind, Trace
 
-LEAF_KINDS = {"param": "parameter", "input": "input", "hyper": "hyper"}
+LEAF_KINDS = {"param": "parameter", "input": "input", "hyper": "hyper", "aux": "carried"}
 
 
 class StochasticGraph:

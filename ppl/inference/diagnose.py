@@ -192,21 +192,27 @@ def compare(
 
 
 def state_for(program: Any, state: State, data: Sequence[Any]) -> State:
-    """`state` with the auxiliary variables that `program` needs, and its dtype."""
+    """`state` with the auxiliary variables that `program` needs, and its dtype; carried values are those of `state`."""
     compiled = program.prepare(*data)
     if state._layouts[0] != compiled.layout:
         raise DataError(f"the programs' parameters differ: {state} against {[n for n, _ in compiled.layout.shapes]}")
     if state._layouts[1] == compiled.aux_layout and state._flat.dtype == compiled.binder.dtype:
         return state
     fresh = program.init(state.seed, *data)
-    return fresh.replace(params=state.params, step=state.step)
+    return held(program, fresh.replace(params=state.params), state, data)
 
 
 def warmed(program: Any, state: State, data: Sequence[Any], steps: int, **options: Any) -> State:
-    """`state` after `steps` steps at fixed parameters, its step counter as it was; as it is without auxiliaries."""
-    if not state.aux:
+    """`state` with auxiliaries after `steps` steps at fixed parameters; step and carried values as they were."""
+    if set(state.aux) <= set(program.prepare(*data).trace.carried):
         return state
     moved = state
     for _ in range(steps):
         _, _, moved = program.step(moved, *data, **options)
-    return moved.replace(step=state.step)
+    return held(program, moved, state, data)
+
+
+def held(program: Any, moved: State, state: State, data: Sequence[Any]) -> State:
+    """`moved` with the step counter and the carried values of `state`."""
+    kept = {name: state.aux[name] for name in program.prepare(*data).trace.carried if name in state.aux}
+    return moved.replace(step=state.step, aux={**moved.aux, **kept})

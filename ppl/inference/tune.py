@@ -24,7 +24,7 @@ from ppl.estimators import REGISTRY, NotNeeded
 from ppl.estimators.base import Estimator
 from ppl.estimators.enumerate import Marginalize
 from ppl.estimators.score_function import ScoreFunction
-from ppl.inference.diagnose import state_for, warmed
+from ppl.inference.diagnose import held, state_for, warmed
 from ppl.inference.repeats import ENTRIES, Moments, Repeats, environment, seconds_per_step
 from ppl.ir.interpret import evaluate
 
@@ -199,14 +199,15 @@ class _Pilot:
         bound = compiled.binder.bind(self.data, self.options["rows"], self.options["total_rows"])
         nodes = [variant.scalars["loss"], *variant.grads.values(), *variant.aux.values()]
         taken: list[float] = []
+        moved = state
         until = time.perf_counter() + budget
         while len(taken) < 2 or (time.perf_counter() < until and len(taken) < WARMUP):
             env = environment(
-                trial, state, bound, variant, {"particles": count}, self.options["hyper"], seed=self.seed,
+                trial, moved, bound, variant, {"particles": count}, self.options["hyper"], seed=self.seed,
                 step=len(taken),
             )  # fmt: skip
             began = time.perf_counter()
             found = evaluate(nodes, env)
             taken.append(time.perf_counter() - began)
-            state = state.replace(aux=dict(zip(variant.aux, found[len(found) - len(variant.aux) :], strict=True)))
-        return state, min(taken)
+            moved = moved.replace(aux=dict(zip(variant.aux, found[len(found) - len(variant.aux) :], strict=True)))
+        return held(trial, moved, state, self.data), min(taken)

@@ -2,6 +2,7 @@
 
 from ppl.lang import init, layers
 from ppl.lang.arguments import ArgumentSpec, spec
+from ppl.lang.carried import carried, carry
 from ppl.lang.context import trace_model
 from ppl.lang.dense import dense
 from ppl.lang.external import external
@@ -16,6 +17,8 @@ __all__ = [
     "ArgumentSpec",
     "Model",
     "Value",
+    "carried",
+    "carry",
     "collect",
     "constant",
     "cost",

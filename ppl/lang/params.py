@@ -51,7 +51,7 @@ def param(
     context = require("ppl.param")
     full = context.full_name(name)
     line = user_line()
-    wanted = _event_shape(full, init, shape, line)
+    wanted = event_shape(f"param {full!r}", init, shape, line)
     if constraint is not None and constraint not in CONSTRAINTS:
         raise ModelError(
             f"param {full!r}: unknown constraint {constraint!r}; there are {', '.join(CONSTRAINTS)}\n  at {line}"
@@ -72,11 +72,12 @@ def param(
     return Value(value)
 
 
-def _event_shape(name: str, init: Any, shape: Any, line: str) -> tuple[int, ...]:
+def event_shape(what: str, init: Any, shape: Any, line: str) -> tuple[int, ...]:
+    """The shape that a declaration asks for: `shape`, or that of `init`."""
     given = None if callable(init) else np.shape(init)
     if shape is None:
         if given is None:
-            raise ModelError(f"param {name!r}: an initialiser needs shape=\n  at {line}")
+            raise ModelError(f"{what}: an initialiser needs shape=\n  at {line}")
         return given
     wanted = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
     if given is not None:
@@ -85,7 +86,7 @@ def _event_shape(name: str, init: Any, shape: Any, line: str) -> tuple[int, ...]
         except ValueError:
             fits = False
         if not fits:
-            raise ShapeError(f"param {name!r}: init of shape {given} does not fit shape {wanted}\n  at {line}")
+            raise ShapeError(f"{what}: init of shape {given} does not fit shape {wanted}\n  at {line}")
     return wanted
 
 
@@ -111,17 +112,29 @@ def initial_value(param: Param, seed: int) -> np.ndarray:
     ShapeError
         An initialiser returned another shape.
     """
-    if callable(param.init):
-        value = np.asarray(param.init(generator(seed, param.name), param.shape), np.float64)
-        if value.shape != param.shape:
-            raise ShapeError(
-                f"param {param.name!r}: init returned shape {value.shape} instead of {param.shape}\n  at {param.where}"
-            )
-    else:
-        value = np.broadcast_to(np.asarray(param.init, np.float64), param.shape).copy()
-    if not np.all(np.isfinite(value)):
-        raise ModelError(f"param {param.name!r}: init is not finite\n  at {param.where}")
+    value = start(f"param {param.name!r}", param.name, param.init, param.shape, seed, param.where)
     return value if param.constraint is None else unconstrained(param, value)
+
+
+def start(what: str, name: str, init: Any, shape: tuple[int, ...], seed: int, where: str) -> np.ndarray:
+    """What `init` gives for `shape` (float64), drawn from (seed, name); `what` and `where` are for errors.
+
+    Raises
+    ------
+    ModelError
+        It has NaN.
+    ShapeError
+        An initialiser returned another shape.
+    """
+    if callable(init):
+        value = np.asarray(init(generator(seed, name), shape), np.float64)
+        if value.shape != shape:
+            raise ShapeError(f"{what}: init returned shape {value.shape} instead of {shape}\n  at {where}")
+    else:
+        value = np.broadcast_to(np.asarray(init, np.float64), shape).copy()
+    if not np.all(np.isfinite(value)):
+        raise ModelError(f"{what}: init is not finite\n  at {where}")
+    return value
 
 
 def unconstrained(param: Param, value: Any) -> np.ndarray:

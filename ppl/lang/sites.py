@@ -82,16 +82,17 @@ def declare(
     guide = context.substitute.get(full)
     if guide is not None and guide.kind is SiteKind.RANDOM:
         return _scored(context, site, guide)
-    _claim(context, full, line)
+    claim(context, full, line)
     site.node = sample_node(site, context.axes)
     context.trace.sites[full] = site
     return Value(site.node)
 
 
-def _claim(context: Context, name: str, line: str) -> None:
+def claim(context: Context, name: str, line: str) -> None:
     """Raise if a node called `name` exists."""
     trace = context.trace
-    known = trace.sites.get(name) or trace.scored.get(name) or trace.costs.get(name) or trace.factors.get(name)
+    groups = (trace.sites, trace.scored, trace.costs, trace.factors, trace.carried)
+    known = next((g[name] for g in groups if name in g), None)
     where = known.where if known is not None else trace.rowkeys.get(name)
     if where is not None:
         raise ModelError(f"two nodes are called {name!r}\n  first at {where}\n  again at {line}")
@@ -129,7 +130,7 @@ def _observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:
             f"node {name!r} is observed in the model and sampled in the guide\n  guide at "
             f"{context.substitute[name].where}\n  model at {line}"
         )
-    _claim(context, name, line)
+    claim(context, name, line)
     node = check_plates(_cast_obs(site, lift(f"node {name!r}: obs", ops.as_node, obs).node), f"node {name!r}: obs")
     if node.type.shape != dist.event_shape:
         whole = getattr(obs, "name", None) in context.trace.arguments and not node.type.axes
@@ -225,7 +226,7 @@ def factor(name: str, log_weight: Any) -> None:
 
 def _scalar(context: Context, what: str, name: str, value: Any, line: str) -> Node:
     """The value of cost or factor `name`: one number per row of the open plates."""
-    _claim(context, name, line)
+    claim(context, name, line)
     node = check_plates(lift(f"{what} {name!r}", ops.as_node, value).node, f"{what} {name!r}: the value")
     if node.type.shape != ():
         raise ShapeError(
@@ -245,7 +246,7 @@ def deterministic(name: str, value: Any) -> Value:
     """
     context = require("ppl.deterministic")
     full, line = context.full_name(name), user_line()
-    _claim(context, full, line)
+    claim(context, full, line)
     node = check_plates(lift(f"node {full!r}", ops.as_node, value).node, f"node {full!r}: the value")
     node = ops.expand(node, context.axes)
     context.trace.sites[full] = Site(full, SiteKind.DETERMINISTIC, context.axes, line, node=node)

@@ -127,6 +127,19 @@ class Factor:
 
 
 @dataclass(eq=False)
+class Carried:
+    """A value that the state keeps: leaf `node`, and `next`, what it becomes in a step."""
+
+    name: str
+    shape: tuple[int, ...]
+    init: Any
+    node: Node
+    where: str
+    next: Node | None = None
+    next_where: str = ""
+
+
+@dataclass(eq=False)
 class Trace:
     """Everything one run of a model declared, in declaration order.
 
@@ -148,6 +161,7 @@ class Trace:
     outer_plates: dict[str, tuple[Axis, ...]] = field(default_factory=dict)
     plate_lines: dict[str, str] = field(default_factory=dict)
     rowkeys: dict[str, str] = field(default_factory=dict)
+    carried: dict[str, Carried] = field(default_factory=dict)
     returned: Any = None
 
     def random_sites(self) -> list[Site]:
