@@ -129,7 +129,8 @@ def arctanh(x: Node) -> Node:
 
 def logaddexp(a: Node, b: Node) -> Node:
     """log(exp a + exp b); two equal infinities stay what they are."""
-    gap = ops.where(ops.equal(a, b), 0.0, ops.sub(a, b))
+    same = ops.equal(*(ops.stop(x, "formula") for x in ops.broadcast(a, b)))
+    gap = ops.where(same, 0.0, ops.sub(a, b))
     return ops.add(ops.maximum(a, b), ops.log1p(ops.exp(ops.neg(ops.absolute(ops.cast(gap, "float"))))))
 
 

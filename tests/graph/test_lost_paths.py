@@ -59,6 +59,7 @@ ALLOWED = {
     "relu": lambda t, z: np.maximum(t + z, 0.0),
     "leaky relu": lambda t, z: np.where(t + z > 0.0, t + z, 0.1 * (t + z)),
     "elu": lambda t, z: np.where(t + z > 0.0, t + z, np.expm1(t + z)),
+    "logaddexp": lambda t, z: np.logaddexp(t, z),
     "hinge": lambda t, z: np.where(z > t, z - t, 0.0),
     "learned slope": lambda t, z: np.where(z > 0.0, z, t * z),
     "clip": lambda t, z: np.where(t + z < 1.0, t + z, 1.0),
@@ -99,8 +100,9 @@ def test_the_parameters_of_a_later_node_are_looked_at_too():
         lambda z: np.where(z > 0.0, z, 0.1 * z) ** 2,
         lambda z: np.where(z > 0.0, z, np.expm1(z)),
         lambda z: np.where(z >= 0.5, 2 * z - 0.5, z),
+        lambda z: np.logaddexp(z, 0.3),
     ],
-    ids=["leaky", "elu", "bend"],
+    ids=["leaky", "elu", "bend", "logaddexp"],
 )
 def test_a_where_without_a_gap_is_pathwise(cost):
     """np.where(z > 0, z, 0.1 z) has a kink and no jump."""
