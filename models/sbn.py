@@ -67,25 +67,20 @@ def importance_bound(nets: tuple[Any, Any], params: Any, rows: np.ndarray, sampl
 
     It falls to -log p(x) as `samples` grows.
     """
-    bound = ppl.compile(ppl.iwae(*nets, particles=samples), data=rows, estimators=ppl.estimators.Vimco())
-    return common.per_row(bound, bound.init(0, params=params), rows, particles=1)
+    bound = ppl.compile(ppl.iwae(*nets, particles=samples), data=rows, estimators=ppl.estimators.ScoreFunction())
+    return common.per_row(bound, common.share(bound, params), rows, particles=1)
 
 
 def exact_likelihood(model: Any, params: Any, rows: np.ndarray) -> tuple[float, float]:
     """-log p(x) per row by summing over all joint states of the hidden units, and its standard error over rows."""
     names = [f"h/{i}" for i in range(len(model.static["layers"]))]
     program = ppl.compile(ppl.likelihood(model, marginalize=names), data=rows)
-    used = {k: v for k, v in params.items() if k in program.init(0).params}
-    return common.per_row(program, program.init(0, params=used), rows, particles=1)
+    return common.per_row(program, common.share(program, params), rows, particles=1)
 
 
-def images(nets: tuple[Any, Any], params: Any, count: int, seed: int) -> np.ndarray:
+def images(model: Any, params: Any, count: int, seed: int) -> np.ndarray:
     """Pixel probabilities of `count` ancestral samples: (count, pixels)."""
-    pixels = params["down/0.bias"].shape[0]
-    program = ppl.compile(ppl.likelihood(nets[0]), data=ppl.spec((None, pixels)))
-    used = {k: v for k, v in params.items() if k in program.init(0).params}
-    blank = np.zeros((count, pixels), np.float32)
-    return program.sample(program.init(0, params=used), blank, sites=["pixels"], seed=seed)["pixels"]
+    return common.prior_samples(model, params, "pixels", count, params["down/0.bias"].shape[0], seed)
 
 
 def evaluate(job: common.Job, nets: tuple[Any, Any], params: Any, rows: np.ndarray) -> None:
@@ -126,10 +121,10 @@ def draw(fit: Any, nets: tuple[Any, Any], program: Any, rows: np.ndarray, seed: 
     axes[0].set_ylim(np.min(losses) - 0.3, np.quantile(losses, 0.98))
     params = program.params(fit.state)
     guided = ppl.compile(ppl.elbo(*nets), data=rows)
-    pixels = guided.sample(guided.init(0, params=params), rows[:24], sites=["pixels"], seed=seed)["pixels"]
+    pixels = guided.sample(common.share(guided, params), rows[:24], sites=["pixels"], seed=seed)["pixels"]
     pairs = np.stack([rows[:24], pixels], 1).reshape(48, -1)
     pictures.show_images(axes[1], pairs, 8, "held-out digits and reconstructions, in pairs")
-    pictures.show_images(axes[2], images(nets, params, 48, seed), 8, "samples (pixel probabilities)")
+    pictures.show_images(axes[2], images(nets[0], params, 48, seed), 8, "samples (pixel probabilities)")
     return figure
 
 
