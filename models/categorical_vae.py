@@ -1,10 +1,10 @@
 """A variational autoencoder with categorical latents, trained by biased and unbiased gradient estimators.
 
-p(x, z) = ∏ OneHot(zᵤ; uniform) ∏ Bernoulli(xᵢ | decoder(z)), q(z | x) = ∏ᵤ OneHot(zᵤ; softmax of logitsᵤ(x)): 20 units of
-8 classes, tanh layers of 128, KL divergence in closed form. Gumbel-softmax replaces z by softmax((logits + G) / τ) and
-anneals τ through a `ppl.hyper` schedule; the hard version and straight-through keep true samples and bend the
-derivative; REBAR, RELAX, DisARM for classes and leave-one-out are unbiased. All are judged by the same held-out bound at
-true samples, `program.value`, which no relaxation enters.
+p(x, z) = ∏ OneHot(zᵤ; uniform) ∏ Bernoulli(xᵢ | decoder(z)), q(z | x) = ∏ OneHot(zᵤ; softmax of logitsᵤ(x)): 20 units
+of 8 classes, tanh layers of 128, KL divergence in closed form. Gumbel-softmax replaces z by softmax((logits + G) / τ)
+and anneals τ through a `ppl.hyper` schedule; the hard version and straight-through keep true samples and bend the
+derivative; REBAR, RELAX, DisARM for classes and leave-one-out are unbiased. All are judged by the same held-out bound
+at true samples, `program.value`, which no relaxation enters.
 
 Jang, Gu & Poole 2017; Maddison, Mnih & Teh 2017; Tucker et al. 2017; Grathwohl et al. 2018; Dong, Mnih & Tucker 2021.
 """
@@ -26,7 +26,7 @@ WARM, COLD = 1.0, 0.3
 
 def choices() -> dict[str, tuple[Any, int]]:
     """Estimator and particles of every way to train; those with a temperature read the hyper-parameter `tau`."""
-    tau = ppl.hyper("tau", WARM)
+    tau: Any = ppl.hyper("tau", WARM)
     return {
         "gumbel-softmax": (estimators.Relaxed(temperature=tau), 1),
         "hard-gumbel-softmax": (estimators.Relaxed(temperature=tau, hard=True), 1),
@@ -68,13 +68,19 @@ def choice(name: str, particles: int) -> tuple[Any, int]:
         raise PplError(f"{error}; or, with annealed temperatures, {', '.join(found)}") from None
 
 
+def annealing(chosen: Any, steps: int) -> dict[str, Any] | None:
+    """A schedule of `tau` from WARM to COLD over `steps` steps, for estimators that read it."""
+    if isinstance(getattr(chosen, "temperature", 0.0), float):
+        return None
+    return {"tau": ppl.optim.exponential(WARM, COLD / WARM, max(steps, 1))}
+
+
 def train(job: common.Job, name: str, rows: np.ndarray, held_out: np.ndarray) -> tuple[Any, Any]:
-    """(program, fit) of one estimator, its temperature falling from WARM to COLD over the run."""
+    """(program, fit) of one estimator."""
     chosen, particles = choice(name, job.options.particles)
     program = job.compile(ppl.elbo(generative, guide), data=rows, estimators=chosen, particles=particles)
     steps = job.options.epochs * -(-len(rows) // job.options.batch_size)
-    annealed = not isinstance(getattr(chosen, "temperature", 0.0), float)
-    hyper = {"tau": ppl.optim.exponential(WARM, COLD / WARM, max(steps, 1))} if annealed else None
+    hyper = annealing(chosen, steps)
     return program, job.fit(program, rows, label=name.replace(":", "-"), hyper=hyper, validation=held_out)
 
 
@@ -99,15 +105,16 @@ def draw(fits: dict[str, Any], bounds: dict[str, tuple[float, float]], seed: int
     for i, name in enumerate(order):
         curve = fits[name].history["validation"]
         axes[0].plot(np.arange(1, len(curve) + 1), curve, lw=1, color=f"C{i}")
-        axes[1].barh(i, bounds[name][0], color=f"C{i}")
-        axes[1].text(bounds[name][0], i, f" {bounds[name][0]:.2f}", va="center", fontsize=8)
+        axes[1].plot(bounds[name][0], i, "o", color=f"C{i}")
+        axes[1].text(bounds[name][0], i, f"   {bounds[name][0]:.2f}", va="center", fontsize=8)
     best = bounds[order[0]][0]
     axes[0].set(xlabel="epoch", ylabel="nats per row", title="held-out negative bound, true samples")
     axes[0].set_ylim(best - 0.5, best + 8)
     axes[1].set_yticks(range(len(order)), order, fontsize=8)
     axes[1].invert_yaxis()
     axes[1].set(xlabel="nats per row", title="at the end of training")
-    axes[1].set_xlim(best - 1, max(b for b, _ in bounds.values()) + 0.8)
+    axes[1].set_xlim(best - 0.2, max(b for b, _ in bounds.values()) + 0.4)
+    axes[1].grid(axis="x", lw=0.3)
     pixels = common.prior_samples(generative, fits[order[0]].params, "pixels", 48, 64, seed)
     pictures.show_images(axes[2], pixels, 8, f"samples from the prior ({order[0]})")
     figure.tight_layout()

@@ -64,6 +64,17 @@ def distorted(rows: np.ndarray, copies: int, seed: int) -> np.ndarray:
     return np.concatenate([rows, moved.reshape(n, -1)]).astype(rows.dtype)
 
 
+def with_edges(rows: np.ndarray) -> np.ndarray:
+    """Square images and how much they darken and lighten from pixel to pixel, downwards and rightwards.
+
+    (n, side²) → (n, side² + 4 side (side - 1)).
+    """
+    side = round(rows.shape[1] ** 0.5)
+    images = rows.reshape(-1, side, side)
+    steps = [np.diff(images, axis=axis).reshape(len(rows), -1) for axis in (1, 2)]
+    return np.concatenate([rows, *(np.maximum(sign * step, 0) for step in steps for sign in (1, -1))], axis=1)
+
+
 def diabetes() -> tuple[np.ndarray, np.ndarray]:
     """The diabetes data, standardised: 442 rows of 10 features and a target of mean 0 and variance 1."""
     data = sklearn("diabetes")

@@ -5,6 +5,8 @@ softmax with cross-entropy on xᴸ: minimise E[-log softmax(W xᴸ + c)_label]. 
 derivative of P(y = 1 | a): low variance, biased. The unbiased estimators evaluate the loss at true samples only.
 Predictive probabilities are averaged over samples of the hidden units.
 
+x⁰ is a grey digit with the rises and falls between its neighbouring pixels; training sees ten distorted copies of each.
+
 Robbins & Monro 1951; Bengio, Léonard & Courville 2013; Tang & Salakhutdinov 2013; Raiko et al. 2015.
 """
 
@@ -55,13 +57,13 @@ def accuracy(probs: np.ndarray, labels: np.ndarray) -> float:
 
 
 def optimizer(name: str, lr: float, steps: int) -> Any:
-    """Adam with `lr` falling along a cosine; or gradient descent with αₜ = 100 lr (1 + t / 1000)^-0.75.
+    """Adam with `lr` falling along a cosine; or gradient descent with αₜ = 1000 lr (1 + t / 1000)^-0.75.
 
     The latter is a Robbins-Monro sequence: its sum diverges, that of its squares does not.
     """
     if name == "adam":
         return ppl.optim.Adam(ppl.optim.cosine(lr, lr / 50, max(steps, 1)))
-    return ppl.optim.SGD(ppl.optim.robbins_monro(100 * lr * 1000**0.75, b=1000, power=0.75))
+    return ppl.optim.SGD(ppl.optim.robbins_monro(1000 * lr * 1000**0.75, b=1000, power=0.75))
 
 
 def train(job: common.Job, run: tuple[str, str, str], x: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
@@ -77,16 +79,17 @@ def train(job: common.Job, run: tuple[str, str, str], x: np.ndarray, labels: np.
 
 def main(argv: common.Arguments = None) -> int:
     """Train with straight-through and unbiased estimators, or the one named; report accuracy on held-out digits."""
-    defaults = {"hidden": "200-200", "noise": NOISES, "optimizer": OPTIMIZERS, "copies": 30}
-    job = common.Job("stochastic_mlp", __doc__, argv, epochs=30, lr=3e-3, particles=2, **defaults)
+    defaults = {"hidden": "200-200", "noise": NOISES, "optimizer": OPTIMIZERS, "copies": 10}
+    job = common.Job("stochastic_mlp", __doc__, argv, epochs=40, lr=3e-3, particles=2, **defaults)
     options = job.options
     (x, test_x), (labels, test_labels) = data.grey_digits(), data.digit_labels()
-    x, labels = data.distorted(x, options.copies, options.seed), np.tile(labels, options.copies + 1)
+    x = data.with_edges(data.distorted(x, options.copies, options.seed))
+    labels, edges = np.tile(labels, options.copies + 1), data.with_edges(test_x)
     one = ((options.estimator, options.noise, options.optimizer),)
     found = {}
     for run in COMPARED if options.estimator == "auto" else one:
         program, fit = train(job, run, x, labels)
-        probs = predict(program, fit.state, test_x)
+        probs = predict(program, fit.state, edges)
         found[", ".join(run)] = fit.history, probs
         right = accuracy(probs, test_labels)
         error = (right * (1 - right) / len(test_labels)) ** 0.5

@@ -20,6 +20,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -56,13 +57,13 @@ class BeliefNet(nn.Module):
     def __init__(self, layers: Sequence[int]) -> None:
         super().__init__()
         sizes = [PIXELS, *layers]
-        pairs = list(zip(sizes, sizes[1:], strict=False))
+        pairs = list(pairwise(sizes))
         self.up = nn.ModuleList(linear(below, above) for below, above in pairs)
         self.down = nn.ModuleList(linear(above, below) for below, above in pairs)
         self.prior = nn.Parameter(torch.zeros(layers[-1]))
 
     def forward(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Return the log-likelihood of x, and log p and log q of every layer at a sample of the guide: each (..., rows)."""
+        """Return log p(x | h1), and log p and log q of every layer at a sample of the guide: each (..., rows)."""
         states, log_q = [x], []
         for layer in self.up:
             logits = layer(states[-1])
@@ -70,7 +71,8 @@ class BeliefNet(nn.Module):
             sample = (torch.rand(shape, generator=generator) < torch.sigmoid(logits)).float()
             log_q.append(log_prob(logits, sample))
             states.append(sample)
-        log_p = [log_prob(layer(above), below) for layer, above, below in zip(self.down, states[1:], states, strict=False)]
+        triples = zip(self.down, states[1:], states, strict=False)
+        log_p = [log_prob(layer(above), below) for layer, above, below in triples]
         top = log_prob(self.prior.expand_as(states[-1]), states[-1])
         return log_p[0], [*log_p[1:], top], log_q
 

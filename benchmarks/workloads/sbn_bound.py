@@ -21,9 +21,7 @@ def held_out(layers: tuple[int, ...], seed: int) -> float:
     rows, test = data.digits()
     estimator = ppl.estimators.ScoreFunction("leave_one_out")
     program = ppl.compile(ppl.elbo(*sbn.network(layers)), estimators=estimator, particles=4, data=rows)
-    fit = ppl.fit(
-        program, rows, epochs=100, batch_size=100, optimizer=ppl.optim.Adam(1e-3), seed=seed, progress=False
-    )
+    fit = ppl.fit(program, rows, epochs=100, batch_size=100, optimizer=ppl.optim.Adam(1e-3), seed=seed, progress=False)
     return float(program.value(fit.state, test, particles=SAMPLES, seed=1)) / len(test)
 
 

@@ -24,7 +24,7 @@ def test_the_choices_are_what_they_say():
     biased = {name for name in model.choices() if _program(name).explain()["z"].estimator.biased}
     assert biased == {"gumbel-softmax", "hard-gumbel-softmax", "straight-through"}
     assert model.choice("Rebar", 3) == (common.estimator("Rebar"), 3)
-    with pytest.raises(PplError, match="unknown estimator 'rebra'.*gumbel-softmax"):
+    with pytest.raises(PplError, match=r"unknown estimator 'rebra'.*gumbel-softmax"):
         model.choice("rebra", 1)
 
 

@@ -35,6 +35,12 @@ def test_a_small_distortion_is_an_affine_map():
     assert abs(centre.mean() - 3.5) < 5 * centre.std() / np.sqrt(200) and 0.4 < centre.std() < 0.9
 
 
+def test_edges_are_the_rises_and_falls_between_neighbours():
+    rows = np.array([[0.0, 0.5, 1.0, 0.25]])
+    down, right = [1.0, 0.0, 0.0, 0.25], [0.5, 0.0, 0.0, 0.75]
+    np.testing.assert_array_equal(data.with_edges(rows), [[*rows[0], *down, *right]])
+
+
 @pytest.mark.parametrize("noise", stochastic_mlp.NOISES)
 @pytest.mark.parametrize("name", ["DisARM", "ScoreFunction:leave_one_out"])
 def test_the_unbiased_estimators_are_unbiased(noise, name):
@@ -56,7 +62,7 @@ def test_straight_through_says_that_it_is_biased():
 
 def test_the_step_sizes_are_a_robbins_monro_sequence():
     rate = stochastic_mlp.optimizer("robbins-monro", 3e-3, 10).lr
-    assert rate(0) == pytest.approx(0.3) and rate(15_000) == pytest.approx(0.3 / 8)
+    assert rate(0) == pytest.approx(3.0) and rate(15_000) == pytest.approx(3.0 / 8)
     adam = stochastic_mlp.optimizer("adam", 3e-3, 10).lr
     assert adam(0) == pytest.approx(3e-3) and adam(10) == pytest.approx(6e-5)
 
