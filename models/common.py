@@ -43,11 +43,9 @@ class Job:
 
     def compile(self, objective: Any, data: Any = None, **settings: Any) -> Any:
         """The program under the options `--estimator`, `--particles` and `--target`; prints its plan."""
-        chosen = {
-            "estimators": estimator(vars(self.options).get("estimator", "auto")),
-            "target": self.options.target,
-            **settings,
-        }
+        chosen = {"target": self.options.target, **settings}
+        if "estimators" not in chosen:
+            chosen["estimators"] = estimator(vars(self.options).get("estimator", "auto"))
         if "particles" in self.options:
             chosen.setdefault("particles", self.options.particles)
         program = ppl.compile(objective, data=data, **chosen)
@@ -130,3 +128,15 @@ def per_row(program: Any, state: Any, *rows: np.ndarray, particles: int = 20) ->
     """Mean loss per row with `particles` samples, and its standard error over rows."""
     losses = np.asarray(program.value(state, *rows, per_row=True, particles=particles, seed=1), np.float64)
     return float(losses.mean()), float(losses.std() / np.sqrt(len(losses)))
+
+
+def share(program: Any, params: dict[str, np.ndarray]) -> Any:
+    """A state of `program` with those of the trained `params` (constrained, by name) that it declares."""
+    return program.init(0, params={k: v for k, v in params.items() if k in program.init(0).params})
+
+
+def prior_samples(model: Any, params: dict[str, np.ndarray], site: str, count: int, columns: int, seed: int) -> Any:
+    """`count` draws of `site` with all latents of `model` drawn from the prior; its data have `columns` columns."""
+    program = ppl.compile(ppl.likelihood(model), data=ppl.spec((None, columns)))
+    blank = np.zeros((count, columns), np.float32)
+    return program.sample(share(program, params), blank, sites=[site], seed=seed)[site]

@@ -50,6 +50,44 @@ def digit_labels() -> tuple[np.ndarray, np.ndarray]:
     return labels[:1500], labels[-297:]
 
 
+def grey_digits() -> tuple[np.ndarray, np.ndarray]:
+    """The rows of `digits` before binarisation, grey values in [0, 1]: (1500, 64) and (297, 64)."""
+    images = (sklearn("digits").data / 16).astype(np.float32)
+    return images[:1500], images[-297:]
+
+
+def distorted(rows: np.ndarray, copies: int, seed: int) -> np.ndarray:
+    """`rows` of square images, then `copies` times the same rows under random affine maps: ((copies + 1) n, pixels).
+
+    Each image is rotated by up to 0.2 rad, sheared and stretched by up to 0.15 and moved by up to one pixel, with
+    bilinear interpolation. Simard, Steinkraus & Platt 2003.
+    """
+    from scipy.ndimage import map_coordinates
+
+    rng, side = np.random.default_rng(seed), round(rows.shape[1] ** 0.5)
+    n, middle = copies * len(rows), (side - 1) / 2
+    angle, shear = rng.uniform(-0.2, 0.2, n), rng.uniform(-0.15, 0.15, n)
+    (a, b), shift = 1 + rng.uniform(-0.15, 0.15, (2, n)), rng.uniform(-1, 1, (2, n, 1, 1))
+    cos, sin = np.cos(angle), np.sin(angle)
+    maps = np.array([[a * cos, b * (shear * cos - sin)], [a * sin, b * (shear * sin + cos)]])
+    grid = np.indices((side, side)) - middle
+    places = np.einsum("ijn,jrc->inrc", maps, grid) + shift + middle
+    image = np.broadcast_to(np.tile(np.arange(len(rows)), copies)[:, None, None], places.shape[1:])
+    moved = map_coordinates(rows.reshape(-1, side, side), [image, *places], order=1)
+    return np.concatenate([rows, moved.reshape(n, -1)]).astype(rows.dtype)
+
+
+def with_edges(rows: np.ndarray) -> np.ndarray:
+    """Square images and how much they darken and lighten from pixel to pixel, downwards and rightwards.
+
+    (n, side²) → (n, side² + 4 side (side - 1)).
+    """
+    side = round(rows.shape[1] ** 0.5)
+    images = rows.reshape(-1, side, side)
+    steps = [np.diff(images, axis=axis).reshape(len(rows), -1) for axis in (1, 2)]
+    return np.concatenate([rows, *(np.maximum(sign * step, 0) for step in steps for sign in (1, -1))], axis=1)
+
+
 def diabetes() -> tuple[np.ndarray, np.ndarray]:
     """The diabetes data, standardised: 442 rows of 10 features and a target of mean 0 and variance 1."""
     data = sklearn("diabetes")

@@ -219,11 +219,14 @@ class RandomNode:
         return [k for k in self.learnable if k in self.dist.moving]
 
     def joint_support(self) -> float:
-        """Number of joint values over all event elements and all rows that a downstream cost couples."""
+        """Number of joint values over all event elements and all rows that a downstream cost couples; inf if huge."""
         rows = 1.0
         for axis in self.coupled_plates:
             rows *= axis.size if axis.size is not None else float("inf")
-        return self.dist.support_size() ** rows
+        try:
+            return self.dist.support_size() ** rows
+        except OverflowError:
+            return float("inf")
 
 
 def _worst(orders: Orders, ends: list[End]) -> tuple[float, str]:

@@ -292,6 +292,17 @@ def test_coupling_through_a_later_node_counts_too():
     assert graph_of(model)["b"].joint_support() == 2**3
 
 
+def test_a_joint_support_beyond_floats_is_infinite():
+    @ppl.model
+    def model():
+        with ppl.plate("k", 500):
+            b = ppl.sample("b", Bernoulli(logits=ppl.param("c", np.zeros(64))))
+        ppl.cost("all", np.sum(ppl.collect(b, "k")) ** 2)
+
+    node = graph_of(model)["b"]
+    assert node.joint_support() == float("inf") and not Enumerate().supports(node).ok
+
+
 def test_the_joint_support_counts_all_units():
     def dist():
         return OneHotCategorical(logits=ppl.param("l", np.zeros((4, 3))))
