@@ -31,7 +31,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
     return images[:1500], images[-297:]
 
 
-def grey_digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def continuous_digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The same rows in grey: their 17 levels spread evenly over [0, 1] by fixed noise, so that densities are bounded.
 
     Returns training and held-out rows (1500, 64) and (297, 64), standardised by the training rows' mean and standard

@@ -119,7 +119,7 @@ def main(argv: common.Arguments = None) -> int:
     job = common.Job("gb_rbm", __doc__, argv, epochs=200, lr=0.03, method=("pcd", "cd"), steps=5, units=16,
                      temperatures=2000, annealed=500)  # fmt: skip
     options = job.options
-    rows, test_rows, mean, spread = data.grey_digits()
+    rows, test_rows, mean, spread = data.continuous_digits()
     static = {"units": options.units, "steps": options.steps}
     chains = {"chains": options.batch_size} if options.method == "pcd" else {}
     model = persistent if chains else contrastive

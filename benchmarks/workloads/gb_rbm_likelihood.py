@@ -17,7 +17,7 @@ SEEDS = range(5)
 
 def held_out(seed: int) -> float:
     """Nats per held-out row with the settings of `ppl run gb_rbm`."""
-    rows, test, _, _ = data.grey_digits()
+    rows, test, _, _ = data.continuous_digits()
     program = ppl.compile(gb_rbm.persistent.bind(steps=5), data=rows)
     optimizer = ppl.optim.Adam(ppl.optim.linear(0.03, 0.0, 200 * len(rows) // 100))
     fit = ppl.fit(program, rows, epochs=200, batch_size=100, optimizer=optimizer, seed=seed, progress=False)
@@ -27,7 +27,7 @@ def held_out(seed: int) -> float:
 
 def run(peers: list[str]) -> dict[str, Any]:
     """Five seeds each, compared within three standard errors of the difference of their means."""
-    rows, test, _, _ = data.grey_digits()
+    rows, test, _, _ = data.continuous_digits()
     found = np.array([held_out(seed) for seed in SEEDS])
     torch = json.loads((RESULTS / "gb_rbm_torch.json").read_text())
     error = float(np.hypot(found.std(ddof=1) / np.sqrt(len(found)), torch["standard_error_of_mean"]))
