@@ -59,7 +59,8 @@ def network(layers: tuple[int, ...] = LAYERS, nonlinear: bool = False) -> tuple[
     """(model, guide) of an architecture: units per stochastic layer, the one next to the pixels first."""
     if not 1 <= len(layers) <= 3 or min(layers) < 1:
         raise PplError(f"a belief network here has one to three layers of units, not {layers}")
-    return generative.bind(layers=layers, nonlinear=nonlinear), guide.bind(layers=layers, nonlinear=nonlinear)
+    static = {"layers": layers, "nonlinear": nonlinear}
+    return generative.bind(**static), guide.bind(**static)
 
 
 def importance_bound(nets: tuple[Any, Any], params: Any, rows: np.ndarray, samples: int) -> tuple[float, float]:
