@@ -125,6 +125,10 @@ def noise(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     at, time, purpose = start_of(value, row), _time(node, builder), node.attrs["purpose"]
     assert value.buffer is not None
     array = value.buffer.array
+    if "columns" in node.attrs and PARTICLES in value.axes:
+        offset = "first_particle" if builder.windowed else "0"
+        rows = (f"{array}[{at} :]", "t0", "n", axis_size(PARTICLES), node.type.event_size, node.attrs["columns"])
+        return [f"fill_columns_{bits}({arguments(*rows, offset, key, time, 'step', purpose)})"]
 
     def call(at: str) -> str:
         rows = (f"{array}[{at} :]", ids, start, first, count, base)
