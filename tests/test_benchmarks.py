@@ -192,7 +192,7 @@ def test_the_suite_runs_a_workload_with_a_peer(
     workload.work = lambda: roofline.work(10**5, 2)
     monkeypatch.setitem(sys.modules, "quick_workload", workload)
     monkeypatch.setattr(suite, "CODES", {"Q0": "quick_workload"})
-    monkeypatch.setattr(suite, "race", functools.partial(race.race, turns=3, seconds=4e-3))
+    monkeypatch.setattr(suite, "race", functools.partial(race.race, turns=3, seconds=4e-3, patience=0.0))
     monkeypatch.setattr(
         suite, "started", lambda stem, peers, problems: iter([_without_broken(peer.Peer("fakes.quick"))])
     )
