@@ -128,7 +128,7 @@ def test_a_main_resumes_its_checkpoint(tmp_path, capsys):
 
 
 def test_the_toy_converges_with_the_exact_gradient():
-    logits = toy.curve("exact", steps=1500, lr=1e-2, seed=0)
+    logits = toy.train(toy.CHOICES["exact"], steps=1500, lr=1e-2, seed=0).logits
     losses = toy.expected_loss(logits)
     assert losses[0] == pytest.approx(0.25, abs=1e-4) and (np.diff(losses) <= 1e-9).all()
     assert losses[-1] < toy.expected_loss(-4.0) and toy.expected_loss(-50.0) == pytest.approx(0.499**2)
