@@ -207,7 +207,8 @@ def draw(ax: Any, name: str, w: np.ndarray, errors: np.ndarray, reference: np.nd
     ax.plot(at, reference.ravel(), "k.", ms=4, label="independent fit")
     ax.axhline(0, color="0.7", lw=0.6)
     ax.set(xlabel="weight", title=f"{name} regression")
-    ax.legend(fontsize=7)
+    if name == "logistic":
+        ax.legend(fontsize=7, loc="lower left")
 
 
 if __name__ == "__main__":

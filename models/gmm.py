@@ -91,7 +91,9 @@ def iris() -> np.ndarray:
 def train(job: common.Job, name: str, x: np.ndarray) -> tuple[float, Any, float]:
     """The best of several starts by exact likelihood: that likelihood, the components, the loss of the objective."""
     objective, estimator = METHODS.get(name) or (ppl.elbo(mixture, guide), common.estimator(name))
-    program = job.compile(objective, data=(x,), dtype="float64", estimators=estimator, **({"particles": 1} if name in METHODS else {}))
+    program = job.compile(
+        objective, data=(x,), dtype="float64", estimators=estimator, **({"particles": 1} if name in METHODS else {})
+    )
     hyper = {"temperature": ppl.optim.exponential(1.0, 0.3, job.options.epochs)} if name == "relaxed" else None
     found = []
     for start in range(job.options.starts):

@@ -127,7 +127,7 @@ def draw(found: dict[str, np.ndarray], chosen: dict[str, Any], mean: np.ndarray,
         axes[-2].plot(theta.std(1), color=f"C{i}", label=name)
     axes[0].legend(fontsize=8)
     axes[-2].plot(spread, "k--", lw=0.9, label="pathwise, formula")
-    axes[-2].set(xlabel="step", ylabel="standard deviation of θ", title="spread over runs", ylim=(0, None))
+    axes[-2].set(xlabel="step", ylabel="standard deviation of θ", title="spread over runs", ylim=(-0.01, None))
     axes[-2].legend(fontsize=8)
     theta, fine = np.linspace(-3.5, 0.5, 17), np.linspace(-3.5, 0.5, 200)
     for i, name in enumerate(noisy):

@@ -94,8 +94,11 @@ def main(argv: common.Arguments = None) -> int:
         left.plot(losses, style, color=f"C{i}", lw=1.1, label=name)
         right.loglog(run.at, np.where(run.variance > 0, run.variance, np.nan), f"C{i}.{style}", lw=1, label=name)
     left.axhline(least, color="k", ls="--", lw=0.8, label="minimum")
-    left.set(xlabel="step", ylabel="expected loss", title=f"E[(b - {TARGET})²], Adam {options.lr:g}, seed {options.seed}")
-    left.legend(fontsize=8)
+    left.set(
+        xlabel="step", ylabel="expected loss", title=f"E[(b - {TARGET})²], Adam {options.lr:g}, seed {options.seed}"
+    )
+    handles, labels = left.get_legend_handles_labels()
+    right.legend(handles, labels, fontsize=8, loc=(0.02, 0.3))
     right.set(xlabel="step", title="variance of one gradient (exact: 0)")
     figure.tight_layout()
     job.picture(figure)

@@ -1,4 +1,4 @@
-"""Emission of the steps that are not loop nests: products, noise, row ids and keys, triangular systems, external functions."""
+"""Emission of the steps that are not loop nests: products, noise, row ids, triangular systems, external functions."""
 
 from __future__ import annotations
 

@@ -318,7 +318,7 @@ def take(table: Operand, index: Operand) -> Node:
 
 
 def solve_lower(tril: Operand, b: Operand, transposed: bool = False) -> Node:
-    """L^-1 b, or L^-T b: lower triangles (…, d, d), whose entries above the diagonal are not read, and vectors (…, d)."""
+    """L^-1 b, or L^-T b: triangles (…, d, d), not read above their diagonals, and vectors (…, d)."""
     tril, b = cast(tril, "float"), cast(b, "float")
     axes = union_axes(tril.type.axes, b.type.axes)
     return make("solve", expand(tril, axes), expand(b, axes), transposed=transposed)
