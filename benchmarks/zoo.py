@@ -12,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 Metrics = dict[str, float]
+ONE_THREAD = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
 def metrics(name: str, seed: int, *options: str) -> Metrics:
-    """The figures that `ppl run NAME --seed SEED …` reports, from a process of its own."""
+    """The figures that `ppl run NAME --seed SEED …` reports, from a process of its own with one thread."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", f"ppl.models.{name}", "--seed", str(seed), "--out", folder, *options]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **ONE_THREAD})
         return json.loads((Path(folder) / f"{name}.metrics.json").read_text())["metrics"]
 
 

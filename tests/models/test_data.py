@@ -57,7 +57,7 @@ def test_npz_files_give_the_only_array_or_the_named_one(tmp_path):
     np.savez(tmp_path / "pickled.npz", np.array([{}], object))
     np.testing.assert_array_equal(data.load_npz(tmp_path / "one.npz"), IMAGES)
     np.testing.assert_array_equal(data.load_npz(tmp_path / "two.npz", "y_train"), np.arange(12))
-    with pytest.raises(DataError, match="'x_train', 'y_train'.*say which"):
+    with pytest.raises(DataError, match=r"'x_train', 'y_train'.*say which"):
         data.load_npz(tmp_path / "two.npz")
     with pytest.raises(DataError, match="no array 'z'"):
         data.load_npz(tmp_path / "two.npz", "z")
