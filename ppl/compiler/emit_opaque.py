@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ppl.compiler.build import Builder
@@ -193,7 +193,7 @@ def _each(axes: Sequence[Axis], row: Row) -> tuple[list[str], dict[Axis, str]]:
     return lines, names
 
 
-def _address(value: Value, view: View | None, row: Row, names: dict[Axis, str]) -> str:
+def _address(value: Value, view: View | None, row: Row, names: Mapping[Any, str]) -> str:
     """Where the event of one entry of named axes begins, in the array of `value`, seen through `view`."""
     text, offset = start_of(value, row), Poly.of(0 if view is None else view.offset)
     for axis, step in value.steps.items():
