@@ -49,6 +49,11 @@ def _merged(chain: Sequence[tuple[Any, Any]], sizes: Sequence[Poly]) -> tuple[Po
     return total, Poly.of(chain[-1][1]) if chain else None
 
 
+def _may_be_sparse(node: Node) -> bool:
+    """Whether many entries may be 0: data, and binary samples."""
+    return node.op == "input" or (node.op == "cast" and node.args[0].type.dtype == "bool")
+
+
 def gemm(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     """One call of BLAS for a `gemm` node."""
     node, attrs = step.node, step.node.attrs
@@ -77,7 +82,7 @@ def gemm(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     assert value.buffer is not None
     beta = "F(0.0) if t0 == lo else F(1.0)" if value.accumulates else "F(0.0)"
     name = "gemm_f32" if dtype == "float32" else "gemm_f64"
-    if builder.access(node.args[0]).value.node.op == "input":
+    if _may_be_sparse(builder.access(node.args[0]).value.node):
         name = f"data_{name}"
     a, b = (_operand(builder, x, row) for x in node.args)
     out = f"{value.buffer.array}[{start_of(value, row)} :]"
