@@ -32,7 +32,8 @@ def assemble(
     Returns the fields of an `Executable`, and the emitter.
     """
     nodes = [n for group in (request.scalars, request.grads, request.aux, request.arrays) for _, n in group]
-    parts = windowed(nodes) if target == "cpu" and not request.grads and not request.aux else None
+    split = target == "cpu" and not (request.grads or request.aux or request.whole)
+    parts = windowed(nodes) if split else None
     kept = len(nodes) - len(request.arrays)
     cast = [n if n.type.dtype == "int" and i >= kept else ops.cast(n, "float") for i, n in enumerate(parts or nodes)]
     lowered, wide = widen(lower(cast), len(request.scalars) if dtype == "float32" else 0)
