@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ EMITTERS: dict[str, type[Emitter]] = {"cpu": Emitter, "cuda": CudaEmitter}
 
 
 def assemble(
-    request: Request, dtype: str, target: str, kind: type[Emitter] | None = None
+    request: Request, dtype: str, target: str, kind: Callable[..., Emitter] | None = None
 ) -> tuple[dict[str, Any], Emitter]:
     """Compile `request` to source with the emitter `kind` (default: the target's).
 
