@@ -43,7 +43,7 @@ class Steps(NamedTuple):
 class Live:
     """A state that training writes to. `state` shows it; after `share` the next step leaves what was shown alone."""
 
-    def __init__(self, state: State, rule: str, kept: State | None = None):
+    def __init__(self, state: State, rule: str):
         self._like, self.rule, self._shared = state, rule, False
         self.flat, self.aux = state._flat.copy(), state._aux.copy()
         opt = state.opt or {}
@@ -119,10 +119,9 @@ class Trainer:
         sizes = exe._sizes(rows, self.compiled.settings.particles, 1)
         slabs = exe._slabs(sizes, None)
         w, v = exe._work(sizes, slabs)
-        for i, plate in enumerate(exe.plates):
-            count = sizes[f"n_{plate}"]
-            total = steps.total if i == 0 else count
-            w[i], v[exe.memory.header.index(f"total_{plate}")] = total / max(count, 1), total
+        for i, (name, total) in enumerate(bound.totals.items()):
+            total, scale = (steps.total, steps.total / rows[name]) if i == 0 else (total, bound.scales[name])
+            w[i], v[exe.memory.header.index(f"total_{identifier(name)}")] = scale, total
         out = np.empty(exe._out_size(sizes), exe.float)
         grad = np.empty(exe.n_params if exe.request.grads else 0, exe.float)
         results = np.zeros((len(rates), len(self.names)))
