@@ -79,7 +79,7 @@ class Trainer:
 
     def __init__(self, compiled: Compiled):
         self.compiled = compiled
-        request, self.tables = sparse_request(compiled.request("gradient"))
+        request, self.tables = sparse_request(compiled.request("gradient", (), compiled.settings.particles))
         if self.tables:
             self._compile(request)
 
