@@ -15,7 +15,7 @@ RATE = 0.025
 
 
 class Data(NamedTuple):
-    """`center`, `word`: (STEPS, PAIRS) int32. `accept`, `other`: the alias table. `v`: start of the centres' vectors."""
+    """`center`, `word`: (STEPS, PAIRS) int32. `accept`, `other`: the alias table. `v`: start of the centres."""
 
     center: np.ndarray
     word: np.ndarray

@@ -31,7 +31,7 @@ class AliasTable(NamedTuple):
         return out
 
     def sample(self, name: str, count: int) -> Any:
-        """In a model: `count` independent draws, integers made of the node `name`, which is Uniform of shape (2, count).
+        """In a model: `count` independent draws, integers made of the node `name`, Uniform of shape (2, count).
 
         In float32 a column has the probability 1 / n up to a relative error of n / 2²⁴.
         """

@@ -55,7 +55,9 @@ class KernelWriter(Addresses):
         index, target = gather
         text = self._load(op, index, inner)
         step = Poly.of(target) if isinstance(target, int) else value.steps[target]
-        moving = inner is None or not (text.isidentifier() and (text in self.memo.values() or self._fixed(op, index, inner)))
+        moving = inner is None or not (
+            text.isidentifier() and (text in self.memo.values() or self._fixed(op, index, inner))
+        )
         return f"min(max({text}, 0), {limit - 1}) * {self._text(step)}", moving
 
     def _fixed(self, op: Op, access: Access, inner: Loop) -> bool:

@@ -86,19 +86,19 @@ class TrainEmitter(Emitter):
 
     def _row(self, table: Table, starts: Sequence[Poly]) -> list[str]:
         width = table.width
-        lines = ["row = I(touched[t])", "entry = I(head[row])", "head[row] = -1",
-                 f"for j in range({width}):", "    acc[j] = F(0.0)", "while entry >= 0:"]  # fmt: skip
+        lines = ["row = I(touched[t])", "entry = I(head[row])", "head[row] = -1", "first = True", "while entry >= 0:"]
         for i, (term, start) in enumerate(zip(table.terms, starts, strict=True)):
-            word = "if" if i == 0 else "elif"
-            more = i + 1 < len(table.terms)
-            test = f"{word} entry < {starts[i + 1]}:" if more else "else:" if i else "if True:"
+            test = "else:" if i else "if True:"
+            if i + 1 < len(table.terms):
+                test = f"{'elif' if i else 'if'} entry < {starts[i + 1]}:"
             number = "entry" if start.constant == 0 else f"(entry - ({start}))"
             place = f"({number} // {term.repeat}) * {width}" if term.repeat > 1 else f"{number} * {width}"
-            coef = f"coefs_{i}[{number}] * " if term.coefs else ""
-            lines += [f"    {test}", f"        at = {place}", f"        part = rows_{i}[at : at + {width}]"]
-            lines += [f"        coef = coefs_{i}[{number}]"] if coef else []
-            lines += [f"        for j in range({width}):",
-                      f"            acc[j] += {'coef * ' if coef else ''}part[j]"]  # fmt: skip
+            lines += [f"    {test}", f"        at = {place}", f"        part = rows_{i}[at : at + {width}]",
+                      f"        coef = coefs_{i}[{number}]" if term.coefs else "        coef = F(1.0)",
+                      "        if first:", f"            for j in range({width}):",
+                      "                acc[j] = coef * part[j]", "        else:",
+                      f"            for j in range({width}):", "                acc[j] += coef * part[j]"]  # fmt: skip
+        lines.append("    first = False")
         lines += ["    entry = I(following[entry])",
                   f"at = {table.offset} + row * {width}", f"p = params[at : at + {width}]",
                   "if rule == 0:", "    step = F(rate * factor)", f"    for j in range({width}):",
@@ -138,7 +138,9 @@ class TrainEmitter(Emitter):
         finite = [f"all_finite(grad[{at} : {at + size}])" for at, size in self.dense]
         good = " and ".join([f"(1.0 + w[{first + self.n_scalars - 1}]) * ({total}) < {LARGEST}",
                              f"abs(w[{first}]) < INF", *finite])  # fmt: skip
-        gathers = [f"    gather_rows({b}, {a}, chosen)" for a, b, cut in zip(self.arrays, batch, self.cut, strict=True) if cut]
+        gathers = [
+            f"    gather_rows({b}, {a}, chosen)" for a, b, cut in zip(self.arrays, batch, self.cut, strict=True) if cut
+        ]
         inner = ["chosen = order[t * size : (t + 1) * size]", *(["if size > 0:", *gathers] if gathers else [])]
         inner += ["for j in range(aux.shape[0]):", "    kept[j] = aux[j]",
                   f"parallel(params, grad, out, aux, hypers[t], seed, counter[0], {ids}, {rows}, w, v, "

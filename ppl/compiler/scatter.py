@@ -1,7 +1,7 @@
-"""Gradients of tables that are read through gathers of rows only: which they are, and the request that keeps them sparse.
+"""Gradients of tables that are read through gathers of rows only: which they are, and a request that keeps them sparse.
 
-Such a gradient is a sum of scattered additions (`put`). Instead of the sum, the request of `sparse_request` has arrays as
-outputs: per addition the table rows it goes to, and what it adds, factored where possible into one coefficient per
+Such a gradient is a sum of scattered additions (`put`). Instead of the sum, the request of `sparse_request` has arrays
+as outputs: per addition the table row it goes to, and what it adds, factored where possible into one coefficient per
 addition and one row that several additions share (`Term`). `emit_train` adds up and updates the rows that are named.
 """
 
@@ -149,7 +149,11 @@ def _factors(factor: Factor) -> list[Factor]:
         return [f for x in node.args for f in _factors(Factor(x, places))]
     if node.op == "neg":
         return [Factor(ops.const(-1.0), ()), *_factors(Factor(node.args[0], places))]
-    if node.op == "contract" and not node.attrs["over"] and set(node.attrs["a"] + node.attrs["b"]) == set(node.attrs["out"]):
+    if (
+        node.op == "contract"
+        and not node.attrs["over"]
+        and set(node.attrs["a"] + node.attrs["b"]) == set(node.attrs["out"])
+    ):
         where = dict(zip(node.attrs["out"], places, strict=True))
         sides = zip(node.args, (node.attrs["a"], node.attrs["b"]), strict=True)
         return [f for x, labels in sides for f in _factors(Factor(x, tuple(where[c] for c in labels)))]

@@ -96,7 +96,8 @@ def test_gradients_through_samples_particles_and_baselines():
     program = compiled(random_effects, data, particles=2, estimators=chosen)
     assert {t.name for t in program.prepare().trainer.tables} == {"loc", "odds"}
     sparse, whole = (
-        ppl.fit(program, *data, optimizer=o, steps=5, batch_size=150, seed=2) for o in (OPTIMIZERS[0], dense(OPTIMIZERS[0]))
+        ppl.fit(program, *data, optimizer=o, steps=5, batch_size=150, seed=2)
+        for o in (OPTIMIZERS[0], dense(OPTIMIZERS[0]))
     )
     for name in ("loc", "odds"):
         np.testing.assert_allclose(sparse.state.params[name], whole.state.params[name], rtol=1e-9, atol=1e-12)
