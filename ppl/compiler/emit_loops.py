@@ -62,7 +62,7 @@ class KernelWriter(Addresses):
 
     def _fixed(self, op: Op, access: Access, inner: Loop) -> bool:
         """Whether what `op` reads is a local that was set outside the loop `inner`."""
-        makers = self.makers.get(access.value, ())
+        makers = self.makers.get(access.value, [])
         return access.gather is None and near(makers, op) and inner not in makers[0].complete
 
     def _load(self, op: Op, access: Access, inner: Loop | None) -> str:

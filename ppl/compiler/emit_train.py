@@ -61,7 +61,7 @@ class TrainEmitter(Emitter):
         """Number of additions to a table."""
         total = Poly()
         for term in table.terms:
-            total = total + self.entries(term.index)
+            total = total + self.entries(term.target)
         return total
 
     def _array(self, name: str) -> str:
@@ -73,11 +73,11 @@ class TrainEmitter(Emitter):
         starts, start = [], Poly()
         for i, term in enumerate(table.terms):
             starts.append(start)
-            start = start + self.entries(term.index)
+            start = start + self.entries(term.target)
             lines.append(f"rows_{i} = {self._array(term.rows)}")
             lines += [f"coefs_{i} = {self._array(term.coefs)}"] if term.coefs else []
         for term, at in reversed(list(zip(table.terms, starts, strict=True))):
-            passed = f"{self._array(term.index)}, I({at}), head, following, touched, found, slab, slabs"
+            passed = f"{self._array(term.target)}, I({at}), head, following, touched, found, slab, slabs"
             lines.append(f"found = link({passed})")
         lines += ["for t in range(found):", *("    " + x for x in self._row(table, starts))]
         doc = f"Step on the touched rows of '{table.name}' that belong to `slab`."

@@ -25,12 +25,12 @@ PEAK = "peak"
 
 
 class Term(NamedTuple):
-    """Additions to a table: entry e of the array `index` names a row, to which coefs[e] · rows[e // repeat] is added.
+    """Additions to a table: entry e of the array `target` names a row, to which coefs[e] · rows[e // repeat] is added.
 
     All names are those of arrays of the request; no `coefs` stands for ones.
     """
 
-    index: str
+    target: str
     coefs: str | None
     rows: str
     repeat: int
@@ -50,7 +50,7 @@ class Addition(NamedTuple):
     """One `put` of a gradient."""
 
     value: Node
-    index: Node
+    target: Node
     negative: bool
 
 
@@ -113,7 +113,7 @@ class Arrays:
 
     def term(self, addition: Addition) -> Term:
         """The term of one `put`."""
-        value, index = addition.value, addition.index
+        value, index = addition.value, addition.target
         axes, lead = value.type.axes, len(index.type.shape)
         picked, width = value.type.shape[:lead], value.type.shape[lead:]
         factors = _factors(Factor(value, tuple(range(len(value.type.shape)))))

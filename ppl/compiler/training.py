@@ -18,7 +18,7 @@ from ppl.compiler.emit_train import TrainEmitter
 from ppl.compiler.executable import Executable
 from ppl.compiler.layout import identifier
 from ppl.compiler.request import offsets_of
-from ppl.compiler.scatter import Table, sparse_request
+from ppl.compiler.scatter import sparse_request
 from ppl.compiler.state import State
 
 if TYPE_CHECKING:
@@ -91,9 +91,13 @@ class Trainer:
         offsets, inside = offsets_of(request.params)[0], {t.name for t in self.tables}
         dense = [(offsets[n], int(np.prod(s, dtype=np.int64))) for n, s in request.params if n not in inside]
         self.cut = [plate in t.axes for _, t in request.inputs]
-        options = {"tables": self.tables, "dense": dense, "cut": self.cut, "rows": identifier(plate.name),
-                   "n_scalars": len(request.scalars)}  # fmt: skip
-        fields, self._emitter = assemble(request, settings.dtype, "cpu", functools.partial(TrainEmitter, **options))
+        kind = functools.partial(
+            TrainEmitter, tables=self.tables, dense=dense, cut=self.cut, rows=identifier(plate.name),
+            n_scalars=len(request.scalars),
+        )  # fmt: skip
+        fields, emitter = assemble(request, settings.dtype, "cpu", kind)
+        assert isinstance(emitter, TrainEmitter)
+        self._emitter = emitter
         self.executable = Executable(request, settings.dtype, **fields)
         self.names = [name for name, _ in request.scalars][:-1]
         self._lists: dict[Any, Any] = {}

@@ -1,7 +1,7 @@
 """The loop of `ppl.fit` for programs with sparse gradients: many steps per call of compiled code, in place.
 
-What a step is stays the same, up to the order of sums: SGD and AdaGrad do nothing where the gradient is zero. A block of
-steps ends where someone looks (callback, validation, checkpoint) and after about `SECONDS`.
+What a step is stays the same, up to the order of sums: SGD and AdaGrad do nothing where the gradient is zero. A block
+of steps ends where someone looks (callback, validation, checkpoint) and after about `SECONDS`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class SparseRun(Run):
     _epoch, _count = -1, 1
 
     @property
-    def state(self) -> State:  # type: ignore[override]
+    def state(self) -> State:
         """The state as it is now."""
         return self._live.state
 
