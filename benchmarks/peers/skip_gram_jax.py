@@ -87,7 +87,7 @@ def main() -> None:
             call = build(variant, generator)
             loss = [float(np.mean(call())) for _ in range(3)][-1]  # type: ignore[arg-type]
             times = []
-            for _ in range(20):
+            for _ in range(10):
                 begin = time.perf_counter()
                 call()
                 times.append((time.perf_counter() - begin) / STEPS * 1e3)
