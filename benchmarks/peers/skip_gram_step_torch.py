@@ -1,16 +1,11 @@
-"""Skip-gram with negative sampling in PyTorch, on gathered rows and sparse updates only.
+"""`benchmarks/workloads/skip_gram_step.py` in PyTorch, on gathered rows and sparse updates only.
 
 "by hand" writes the gradient out and adds it with `index_add_`; "sparse" is `nn.Embedding(sparse=True)` with SGD. Noise
-words come from the alias table. It needs torch and numpy, and nothing of ppl; alone it prints milliseconds per step::
-
-    python -m benchmarks.peers.skip_gram_torch
+words come from the alias table.
 """
 
 from __future__ import annotations
 
-import json
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
@@ -18,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from benchmarks import skip_gram_data as data
+from benchmarks.forms import Form
 
 STEPS = data.STEPS
 VARIANTS = ("by hand", "sparse")
@@ -80,20 +76,6 @@ def _sparse(
     return call
 
 
-def main() -> None:
-    """Print the median milliseconds per step of every variant, and the loss after 300 steps."""
-    found = {}
-    for variant in VARIANTS:
-        call = build(variant)
-        loss = [sum(call()) / STEPS for _ in range(3)][-1]  # type: ignore[arg-type, call-overload]
-        times = []
-        for _ in range(10):
-            begin = time.perf_counter()
-            call()
-            times.append((time.perf_counter() - begin) / STEPS * 1e3)
-        found[variant] = {"ms": statistics.median(times), "least": min(times), "loss": loss}
-    print(json.dumps(found, indent=2))
-
-
-if __name__ == "__main__":
-    main()
+def forms() -> dict[str, Form]:
+    """All variants."""
+    return {f"PyTorch, {v}": Form(build(v), STEPS) for v in VARIANTS}

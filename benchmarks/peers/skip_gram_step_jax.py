@@ -1,16 +1,11 @@
-"""Skip-gram with negative sampling in JAX: one compiled scan of 100 steps on donated tables, sparse additions only.
+"""`benchmarks/workloads/skip_gram_step.py` in JAX: a scan of 100 steps on donated tables, sparse additions only.
 
 Gradients are written by hand, so that no table-sized gradient exists; noise words come from the alias table inside the
-step. It needs jax and numpy, and nothing of ppl; alone it prints milliseconds per step::
-
-    python -m benchmarks.peers.skip_gram_jax
+step.
 """
 
 from __future__ import annotations
 
-import json
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import skip_gram_data as data
+from benchmarks.forms import Form
 
 STEPS = data.STEPS
 VARIANTS = ("one scatter", "two scatters", "per step")
 
 
-def build(variant: str = VARIANTS[0], generator: str = "rbg") -> Callable[[], object]:
+def build(variant: str = VARIANTS[0], generator: str = "threefry2x32") -> Callable[[], object]:
     """A function that takes `STEPS` steps and waits for them.
 
     Parameters
@@ -79,21 +75,6 @@ def build(variant: str = VARIANTS[0], generator: str = "rbg") -> Callable[[], ob
     return loop if variant == "per step" else scan
 
 
-def main() -> None:
-    """Print the median milliseconds per step of every variant, and the loss after 300 steps."""
-    found = {}
-    for generator in ("rbg", "threefry2x32"):
-        for variant in VARIANTS:
-            call = build(variant, generator)
-            loss = [float(np.mean(call())) for _ in range(3)][-1]  # type: ignore[arg-type]
-            times = []
-            for _ in range(10):
-                begin = time.perf_counter()
-                call()
-                times.append((time.perf_counter() - begin) / STEPS * 1e3)
-            found[f"{variant}, {generator}"] = {"ms": statistics.median(times), "least": min(times), "loss": loss}
-    print(json.dumps(found, indent=2))
-
-
-if __name__ == "__main__":
-    main()
+def forms() -> dict[str, Form]:
+    """All variants."""
+    return {f"JAX, {v}": Form(build(v, "threefry2x32"), STEPS) for v in VARIANTS}
