@@ -247,7 +247,9 @@ def _unit(x: Node, labels: str) -> bool:
 
 def _products(a: Node, la: str, b: Node, lb: str, kept: tuple[Axis, ...], out: str, sizes: dict[str, int]) -> Node:
     summed = "".join(c for c in sizes if c not in out and (c in la or c in lb))
-    order = out + summed
+    # What lies side by side in memory is the innermost loop: sums over other loops add up whole rows.
+    first = bool(summed and out) and max(la, lb, key=len)[-1] in out
+    order = summed + out if first else out + summed
     axes = tuple(dict.fromkeys((*a.type.axes, *b.type.axes)))
     shape = tuple(sizes[c] for c in order)
     sides = []
@@ -257,6 +259,6 @@ def _products(a: Node, la: str, b: Node, lb: str, kept: tuple[Axis, ...], out: s
         x = ops.reshape(x, tuple(sizes[c] if c in lx else 1 for c in order))
         sides.append(ops.expand(x, axes, shape))
     over = tuple(x for x in sides[0].type.axes if x not in kept)
-    dims = tuple(range(len(out), len(order)))
+    dims = tuple(d for d, c in enumerate(order) if c in summed)
     product = make("mul", *sides)
     return make("sum", product, axes=over, dims=dims) if over or dims else product
