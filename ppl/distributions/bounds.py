@@ -168,6 +168,7 @@ RULES: dict[str, Rule] = {
     "poisson_draw": _fixed(NONNEGATIVE),
     "vonmises_draw": _fixed(CIRCLE),
     "sample": lambda node, *args: node.attrs["site"].dist.bounds,
+    "mark": lambda node, a: node.attrs["name"] if isinstance(node.attrs["name"], Interval) else a,
     "cast": _cast,
     "argmax": _argmax,
     "where": lambda node, c, a, b: iv.union(a, b),
