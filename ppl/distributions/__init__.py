@@ -12,6 +12,7 @@ from ppl.distributions.base import Distribution
 from ppl.distributions.bernoulli import Bernoulli
 from ppl.distributions.beta import Beta
 from ppl.distributions.categorical import Categorical
+from ppl.distributions.cauchy import Cauchy
 from ppl.distributions.dirichlet import Dirichlet
 from ppl.distributions.exponential import Exponential
 from ppl.distributions.gamma import Gamma
@@ -53,6 +54,7 @@ REGISTRY: dict[str, type[Distribution]] = {
         VonMises,
         RelaxedBernoulli,
         RelaxedOneHotCategorical,
+        Cauchy,
     )
 }
 
@@ -61,6 +63,7 @@ __all__ = [
     "Bernoulli",
     "Beta",
     "Categorical",
+    "Cauchy",
     "Dirichlet",
     "Distribution",
     "Exponential",

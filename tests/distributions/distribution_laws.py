@@ -36,7 +36,8 @@ class Law:
     """How a distribution is checked.
 
     `reference(**params)` is a frozen law per scalar unit; `values` lie inside the support, `outside` do not.
-    `cases` are keyword parameters of scalar units. Vector units (rows) bring their own `log_prob`.
+    `cases` are keyword parameters of scalar units. Vector units (rows) bring their own `log_prob`. Where `heavy` holds
+    for a case, an average of squares has no useful standard error.
     """
 
     cases: tuple[dict[str, Any], ...]
@@ -44,6 +45,7 @@ class Law:
     values: Any
     outside: Any = ()
     closed: tuple[str, ...] = field(default=("mean", "entropy", "cdf"))
+    heavy: Callable[..., bool] = lambda **case: False
 
 
 def binary_p(probs: Any = None, logits: Any = None) -> float:
@@ -142,12 +144,21 @@ LAWS: dict[str, Law] = {
         lambda loc=0.0, scale=1.0: stats.lognorm(scale, scale=np.exp(loc)),
         HALF,
         (-1e8, -1.0, 0.0),
+        heavy=lambda loc=0.0, scale=1.0: scale > 1,
     ),
     "Bernoulli": Law(
         ({"probs": 0.3}, {"probs": 0.0}, {"probs": 1.0}, {"logits": 1.7}, {"logits": -40.0}),
         lambda **which: stats.bernoulli(binary_p(**which)),
         [0.0, 1.0],
         (-1.0, 2.0),
+    ),
+    "Cauchy": Law(
+        LOCATIONS,
+        lambda loc=0.0, scale=1.0: stats.cauchy(loc, scale),
+        LINE,
+        (),
+        ("entropy", "cdf"),
+        lambda **case: True,
     ),
     "Categorical": Law(
         ({"probs": P3}, {"logits": [1.0, -2.0, 0.5, 0.0]}, {"probs": [0.4, 0.0, 0.6]}),
@@ -204,6 +215,7 @@ LAWS: dict[str, Law] = {
         LINE,
         (),
         ("mean", "entropy"),
+        lambda df, loc=0.0, scale=1.0: df < 9,
     ),
     "MultivariateNormal": Law(
         (
