@@ -2,9 +2,10 @@
 file.
 
 `REGISTRY` lists every distribution; the law tests run over it, so that a new one is tested the day it is
-added.
+added. `COMBINATORS` lists those that are made of other distributions.
 """
 
+from ppl.distributions import bijectors
 from ppl.distributions import kl_gamma as _kl_gamma  # noqa: F401  (registers its pairs)
 from ppl.distributions import kl_multivariate as _kl_multivariate  # noqa: F401
 from ppl.distributions import kl_von_mises as _kl_von_mises  # noqa: F401
@@ -21,6 +22,8 @@ from ppl.distributions.kl import kl, kl_divergence, register_kl
 from ppl.distributions.laplace import Laplace
 from ppl.distributions.logistic import Logistic
 from ppl.distributions.lognormal import LogNormal
+from ppl.distributions.masked import Masked
+from ppl.distributions.mixture import Mixture
 from ppl.distributions.multivariate_normal import MultivariateNormal
 from ppl.distributions.normal import Normal
 from ppl.distributions.onehot import OneHotCategorical
@@ -29,6 +32,8 @@ from ppl.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ppl.distributions.relaxed_onehot import RelaxedOneHotCategorical
 from ppl.distributions.student_t import StudentT
 from ppl.distributions.support import Support, support_of
+from ppl.distributions.transformed import Transformed
+from ppl.distributions.truncated import Truncated
 from ppl.distributions.uniform import Uniform
 from ppl.distributions.von_mises import VonMises
 
@@ -58,7 +63,10 @@ REGISTRY: dict[str, type[Distribution]] = {
     )
 }
 
+COMBINATORS: dict[str, type[Distribution]] = {d.__name__: d for d in (Mixture, Transformed, Truncated)}
+
 __all__ = [
+    "COMBINATORS",
     "REGISTRY",
     "Bernoulli",
     "Beta",
@@ -72,6 +80,8 @@ __all__ = [
     "Laplace",
     "LogNormal",
     "Logistic",
+    "Masked",
+    "Mixture",
     "MultivariateNormal",
     "Normal",
     "OneHotCategorical",
@@ -80,8 +90,11 @@ __all__ = [
     "RelaxedOneHotCategorical",
     "StudentT",
     "Support",
+    "Transformed",
+    "Truncated",
     "Uniform",
     "VonMises",
+    "bijectors",
     "kl",
     "kl_divergence",
     "register_kl",

@@ -12,8 +12,8 @@ from ppl.distributions.base import Distribution
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.checks import constant_value
 from ppl.distributions.combinator import Combinator, first_bad, has
-from ppl.distributions.guards import owns
-from ppl.distributions.intervals import Interval
+from ppl.distributions.guards import contains, owns
+from ppl.distributions.intervals import CLOSED_UNIT, Interval
 from ppl.distributions.support import Support
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
@@ -120,10 +120,35 @@ class Truncated(Combinator):
 
     def node_icdf(self, probability: Node) -> Node:
         """The base's quantile at F(low) + p (F(high) - F(low)); NaN outside [0, 1]."""
-        return quantiles(self._quantile, probability)
+        if bounds_of(probability).within(CLOSED_UNIT):
+            return self._quantile(probability)
+        inside = contains(CLOSED_UNIT, probability)
+        return ops.where(inside, self._quantile(ops.where(inside, probability, 0.5)), math.nan)
 
     def node_cdf(self, value: Node) -> Node:
         """(F(x) - F(low)) / (F(high) - F(low)), cut to 0 and 1."""
         below = self.below()
         share = ops.div(ops.sub(self.base.node_cdf(value), below), ops.sub(self._reached(), below))
         return ops.minimum(ops.maximum(share, 0.0), 1.0)
+
+
+def _infinite(bound: Node) -> bool:
+    """Whether a bound is a constant that is infinite everywhere."""
+    value = constant_value(bound)
+    return value is not None and bool(np.isinf(value).all())
+
+
+def _check_order(low: Node, high: Node, discrete: bool) -> None:
+    """Raise where constant bounds are NaN, not whole for counts, or leave nothing between them."""
+    first, last = constant_value(low), constant_value(high)
+    for name, value in (("low", first), ("high", last)):
+        if value is not None and np.isnan(value).any():
+            raise ModelError(f"Truncated: {name} is NaN")
+        if discrete and value is not None and (value[np.isfinite(value)] % 1).any():
+            raise ModelError(f"Truncated: {name} of counts must be whole")
+    if first is None or last is None:
+        return
+    index = first_bad(np.broadcast_arrays(first, last)[0] > last if discrete else np.broadcast_arrays(first, last)[0] >= last)
+    if index is not None:
+        raise ModelError(f"Truncated: low must be less than high, got {np.broadcast_to(first, low.type.shape)[index]} "
+                         f"and {np.broadcast_to(last, low.type.shape)[index]}")  # fmt: skip
