@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ppl.distributions.bounds import bounds_of
+from ppl.distributions.formulas import frozen
 from ppl.distributions.intervals import Interval
 from ppl.ir import ops
 from ppl.ir.node import Node, make
@@ -35,6 +36,11 @@ def guarded(dist: Distribution, value: Node, closure: Interval, safe: float, for
         return formula(value)
     inside = contains(closure, value)
     return ops.where(inside, formula(ops.where(inside, value, safe)), -math.inf)
+
+
+def flat_where_dead(density: Node) -> Node:
+    """`density`, a sum of which one term may be -inf, without the derivatives of the others where it is."""
+    return ops.where(ops.equal(frozen(density), -math.inf), -math.inf, density)
 
 
 def contains(closure: Interval, value: Node) -> Node:

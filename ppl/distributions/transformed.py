@@ -9,7 +9,7 @@ import numpy as np
 from ppl.distributions.base import Distribution
 from ppl.distributions.bijectors import Affine, Bijector, Chain, StickBreaking, flat
 from ppl.distributions.combinator import Combinator
-from ppl.distributions.guards import known_inside, owns
+from ppl.distributions.guards import flat_where_dead, known_inside, owns
 from ppl.distributions.intervals import Interval
 from ppl.distributions.support import INTERVAL_OF, Support
 from ppl.errors import ModelError, ShapeError
@@ -117,6 +117,8 @@ class Transformed(Combinator):
             total = ops.add(total, self._summed(bijector.log_det(x), bijector.rank))
         base = self.base
         density = ops.sub(self._summed(base.unit_log_prob(x), base.unit_rank), total)
+        if not own and base.support is not Support.REAL:
+            density = flat_where_dead(density)
         return density if missed is None else ops.where(ops.less(0, missed), -math.inf, density)
 
     def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:

@@ -12,7 +12,7 @@ from ppl.distributions.base import Distribution
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.checks import constant_value
 from ppl.distributions.combinator import Combinator, first_bad, has
-from ppl.distributions.guards import contains, owns
+from ppl.distributions.guards import contains, flat_where_dead, owns
 from ppl.distributions.intervals import CLOSED_UNIT, Interval
 from ppl.distributions.support import Support
 from ppl.errors import ModelError, ShapeError
@@ -101,7 +101,7 @@ class Truncated(Combinator):
             return ops.sub(self.base.unit_log_prob(value), mass)
         x = ops.cast(value, "float")
         inside = ops.logical_and(ops.less_equal(self.params["low"], x), ops.less_equal(x, self.params["high"]))
-        return ops.where(inside, ops.sub(self.base.unit_log_prob(value), mass), -math.inf)
+        return ops.where(inside, flat_where_dead(ops.sub(self.base.unit_log_prob(value), mass)), -math.inf)
 
     def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:
         """One uniform for each entry."""
