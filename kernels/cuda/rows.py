@@ -91,6 +91,20 @@ gemm_f64 = gemm_f32
 
 
 @device
+def solve_lower(tril, b, x, count, d, transposed):
+    """As `ppl.kernels.cpu.solve.solve_lower`, by the thread that calls it."""
+    for q in range(count):
+        at = q * d
+        for s in range(d):
+            i = d - 1 - s if transposed == 1 else s
+            total = b[at + i]
+            for j in range(i + 1, d) if transposed == 1 else range(i):
+                entry = j * d + i if transposed == 1 else i * d + j
+                total -= tril[at * d + entry] * x[at + j]
+            x[at + i] = total / tril[at * d + i * d + i]
+
+
+@device
 def add_slabs(array, start, size, stride, slabs, j):
     """Add entry `j` of the accumulators of slabs 1, 2, ... to that of slab 0."""
     if j < size:

@@ -56,7 +56,7 @@ def _visit(node: Node, args: tuple[Node, ...]) -> Node:
         return args[0]
     if node.op == "contract":
         return _contract(node, *args)
-    if node.op == "external":
+    if node.op in ("external", "solve"):
         return remake(node, tuple(x if _plain(x) else copied(x) for x in args))
     return remake(node, args)
 

@@ -21,7 +21,8 @@ ALL_PARTICLES = Axis("particles_total", Kind.PARTICLES)
 
 LINEAR = {"neg", "add", "sub", "cast", "sum", "reshape", "transpose", "expand", "slice", "pad", "concat", "collect",
           "distribute", "route", "stop", "scale_grad", "copy"}  # fmt: skip
-BILINEAR = {"mul": (0, 1), "contract": (0, 1), "div": (0,), "take": (0,), "put": (0,), "where": (1, 2)}
+BILINEAR = {"mul": (0, 1), "contract": (0, 1), "div": (0,), "take": (0,), "put": (0,), "where": (1, 2),
+            "solve": (1,)}  # fmt: skip
 """Ops that are linear in each of these arguments, and the arguments."""
 
 
