@@ -164,7 +164,7 @@ def test_chosen_estimator_is_unbiased(name):
     state = program.init(seed=1)
     exact, chain = exact_gradient(case), slopes(program, state)
     gradients, losses = [], []
-    particles = 2 if case.estimator == "Enumerate()" else 100_000
+    particles = 2 if case.estimator == "Enumerate()" else 200_000
     for seed in range(20):
         loss, grads = program.value_and_grad(state, seed=seed, particles=particles)
         losses.append(float(loss))
