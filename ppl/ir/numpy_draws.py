@@ -37,6 +37,14 @@ def attempt_uniforms(key: Array, column: Array, stream: int, attempt: int, dtype
     return one, two
 
 
+def attempt_third(key: Array, column: Array, stream: int, attempt: int) -> Array:
+    """A third float32 uniform of one attempt."""
+    key, column = np.broadcast_arrays(key.astype(np.uint64), column.astype(np.uint64))
+    zero, purpose = np.zeros_like(key), np.full_like(key, (stream * 64 + attempt) << 16)
+    w = philox4x32(np.stack([column, purpose, zero, zero]), (key & np.uint64(0xFFFFFFFF), key >> np.uint64(32)))
+    return ((w[2] >> np.uint64(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)
+
+
 def _log1p_rest(s: Array) -> Array:
     """log(1 + s) - s + s^2 / 2 - s^3 / 3."""
     total, power = np.zeros_like(s), -(s**4)
@@ -47,21 +55,25 @@ def _log1p_rest(s: Array) -> Array:
 
 
 def loggamma_draw(concentration: Array, key: Array, column: Array, stream: int) -> Array:
-    """Logarithms of standard gamma draws (Marsaglia & Tsang 2000, boosted below concentration 1)."""
+    """Logarithms of standard gamma draws (Marsaglia & Tsang 2000, boosted below concentration 1).
+
+    The uniform of the boost is the accepted attempt's third word in float32, and of an attempt of its own in float64.
+    """
     a = np.asarray(concentration)
     kind = a.dtype.type
     d = np.where(a < 1, a + kind(1), a) - kind(1 / 3)
     c, accepted = kind(1 / 3) / np.sqrt(d), np.zeros(a.shape, bool)
-    s = np.zeros_like(a)
+    s, boost, single = np.zeros_like(a), np.ones_like(a), kind == np.float32
     for attempt in range(ATTEMPTS):
         u, v = attempt_uniforms(key, column, stream, attempt, kind)
         proposed = c * special.ndtri(u).astype(kind)
         s = np.where(accepted, s, proposed)
+        boost = np.where(accepted, boost, attempt_third(key, column, stream, attempt)) if single else boost
         accepted = accepted | ((proposed > -1) & (np.log(v) < kind(3) * d * _log1p_rest(proposed)))
         if accepted.all():
             break
-    u, _ = attempt_uniforms(key, column, stream, BOOST, kind)
-    return np.log(d) + kind(3) * np.log1p(s) + np.where(a < 1, np.log(u) / a, kind(0))
+    boost = boost if single else attempt_uniforms(key, column, stream, BOOST, kind)[0]
+    return np.log(d) + kind(3) * np.log1p(s) + np.where(a < 1, np.log(boost) / a, kind(0))
 
 
 def loggamma_slope(y: Array, concentration: Array) -> Array:
