@@ -11,18 +11,26 @@ from ppl.distributions import kl_von_mises as _kl_von_mises  # noqa: F401
 from ppl.distributions.base import Distribution
 from ppl.distributions.bernoulli import Bernoulli
 from ppl.distributions.beta import Beta
+from ppl.distributions.beta_binomial import BetaBinomial
+from ppl.distributions.binomial import Binomial
 from ppl.distributions.categorical import Categorical
+from ppl.distributions.delta import Delta
 from ppl.distributions.dirichlet import Dirichlet
+from ppl.distributions.discrete_uniform import DiscreteUniform
 from ppl.distributions.exponential import Exponential
 from ppl.distributions.gamma import Gamma
+from ppl.distributions.geometric import Geometric
 from ppl.distributions.gumbel import Gumbel
 from ppl.distributions.kl import kl, kl_divergence, register_kl
 from ppl.distributions.laplace import Laplace
 from ppl.distributions.logistic import Logistic
 from ppl.distributions.lognormal import LogNormal
+from ppl.distributions.multinomial import Multinomial
 from ppl.distributions.multivariate_normal import MultivariateNormal
+from ppl.distributions.negative_binomial import NegativeBinomial
 from ppl.distributions.normal import Normal
 from ppl.distributions.onehot import OneHotCategorical
+from ppl.distributions.plackett_luce import PlackettLuce
 from ppl.distributions.poisson import Poisson
 from ppl.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ppl.distributions.relaxed_onehot import RelaxedOneHotCategorical
@@ -30,6 +38,7 @@ from ppl.distributions.student_t import StudentT
 from ppl.distributions.support import Support, support_of
 from ppl.distributions.uniform import Uniform
 from ppl.distributions.von_mises import VonMises
+from ppl.distributions.zero_inflated_poisson import ZeroInflatedPoisson
 
 REGISTRY: dict[str, type[Distribution]] = {
     d.__name__: d
@@ -53,6 +62,15 @@ REGISTRY: dict[str, type[Distribution]] = {
         VonMises,
         RelaxedBernoulli,
         RelaxedOneHotCategorical,
+        BetaBinomial,
+        Binomial,
+        Delta,
+        DiscreteUniform,
+        Geometric,
+        Multinomial,
+        NegativeBinomial,
+        PlackettLuce,
+        ZeroInflatedPoisson,
     )
 }
 
@@ -60,18 +78,26 @@ __all__ = [
     "REGISTRY",
     "Bernoulli",
     "Beta",
+    "BetaBinomial",
+    "Binomial",
     "Categorical",
+    "Delta",
     "Dirichlet",
+    "DiscreteUniform",
     "Distribution",
     "Exponential",
     "Gamma",
+    "Geometric",
     "Gumbel",
     "Laplace",
     "LogNormal",
     "Logistic",
+    "Multinomial",
     "MultivariateNormal",
+    "NegativeBinomial",
     "Normal",
     "OneHotCategorical",
+    "PlackettLuce",
     "Poisson",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
@@ -79,6 +105,7 @@ __all__ = [
     "Support",
     "Uniform",
     "VonMises",
+    "ZeroInflatedPoisson",
     "kl",
     "kl_divergence",
     "register_kl",
