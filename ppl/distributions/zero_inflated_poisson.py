@@ -12,7 +12,7 @@ from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node
 
-FEW = 30.0
+FEW, STEEP = 80.0, 3e38
 
 
 class ZeroInflatedPoisson(Distribution):
@@ -59,7 +59,10 @@ class ZeroInflatedPoisson(Distribution):
         return ops.neg(ops.softplus(self.params["gate_logits"]))
 
     def log_zero(self) -> Node:
-        """log P(0): -rate + log(1 + gate (exp(rate) - 1)) for small rates, else from logarithms of both terms."""
+        """log P(0): -rate + log(1 + gate (exp(rate) - 1)) for rates below 80, else from logarithms of both terms.
+
+        From there on its slope at gate 0 counts as 3e38.
+        """
         rate = self.params["rate"]
         if "gate_logits" in self.params:  # log((1 - gate) (exp(logits) + exp(-rate)))
             gap = ops.add(self.params["gate_logits"], rate)
@@ -69,7 +72,7 @@ class ZeroInflatedPoisson(Distribution):
         near = ops.sub(ops.log1p(ops.mul(gate, grown)), rate)
         sure = ops.less(0.0, frozen(gate))
         gap = ops.sub(ops.add(ops.log(ops.where(sure, gate, 0.5)), rate), self.log_counted())
-        far = ops.sub(ops.add(self.log_counted(), ops.where(sure, ops.softplus(gap), 0.0)), rate)
+        far = ops.sub(ops.add(self.log_counted(), ops.where(sure, ops.softplus(gap), ops.mul(gate, STEEP))), rate)
         return ops.where(small, near, far)
 
     def unit_log_prob(self, value: Node) -> Node:
