@@ -166,6 +166,7 @@ RULES: dict[str, Rule] = {
     "noise": _fixed(UNIT),
     "loggamma_draw": _fixed(REAL),
     "poisson_draw": _fixed(NONNEGATIVE),
+    "binomial_draw": _fixed(NONNEGATIVE),
     "vonmises_draw": _fixed(CIRCLE),
     "sample": lambda node, *args: node.attrs["site"].dist.bounds,
     "mark": lambda node, a: node.attrs["name"] if isinstance(node.attrs["name"], Interval) else a,
