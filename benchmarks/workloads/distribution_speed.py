@@ -14,12 +14,22 @@ from typing import Any
 import numpy as np
 
 import ppl
-from benchmarks.distribution_cases import CLASSES, COLUMNS, CONCENTRATION, COUNT, LAWS, LOGITS, ROWS, numpy_draws, values
+from benchmarks.distribution_cases import (
+    CLASSES,
+    COLUMNS,
+    CONCENTRATION,
+    COUNT,
+    LAWS,
+    LOGITS,
+    ROWS,
+    numpy_draws,
+    values,
+)
 from benchmarks.forms import Form, calls_for, seconds_per_step
 from benchmarks.peer import Peer, PeerError, Peers
 from benchmarks.timing import check
 
-TURNS, SECONDS, GOAL = 7, 0.06, 2.0
+TURNS, SECONDS, GOAL = 5, 0.04, 2.0
 
 
 def law(name: str) -> Any:
@@ -67,7 +77,9 @@ def density(name: str) -> Form:
 def ours() -> dict[str, Form]:
     """The forms of the distributions that there are."""
     known = [name for name in LAWS if hasattr(ppl, name.split("(")[0])]
-    return {f"{what} {name}": make(name) for what, make in (("sample", sampling), ("log_prob", density)) for name in known}
+    return {
+        f"{what} {name}": make(name) for what, make in (("sample", sampling), ("log_prob", density)) for name in known
+    }
 
 
 def numpy_forms() -> dict[str, Form]:
@@ -115,7 +127,10 @@ def run(peers: Peers | list[str]) -> dict[str, Any]:
             calls |= {name: remote(peer, label) for name, peer in others.items() if label in peer.labels}
             rates[label] = {who: COUNT / seconds / 1e6 for who, seconds in race(form, calls).items()}
     columns = ["ppl", "NumPy", *others]
-    rows = [[label, *(f"{found[c]:.0f}" if c in found else "" for c in columns), _ratio(found)] for label, found in rates.items()]
+    rows = [
+        [label, *(f"{found[c]:.0f}" if c in found else "" for c in columns), _ratio(found)]
+        for label, found in rates.items()
+    ]
     return {
         "title": "10⁶ values of common distributions, float32, two threads: millions of values per second",
         "tables": [{"columns": ["", *columns, "ppl / fastest other"], "rows": rows}],

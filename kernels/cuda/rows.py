@@ -107,6 +107,20 @@ def loggamma_row_f64(out, concentration, key, stream, n):
 
 
 @device
+def poisson_row_f32(out, rate, key, stream, n):
+    """Poisson counts of columns 0 to n - 1."""
+    for i in range(n):
+        out[i] = f32_scalar.poisson_draw(rate[i], key, i, stream)
+
+
+@device
+def poisson_row_f64(out, rate, key, stream, n):
+    """As `poisson_row_f32`."""
+    for i in range(n):
+        out[i] = f64_scalar.poisson_draw(rate[i], key, i, stream)
+
+
+@device
 def solve_lower(tril, b, x, count, d, transposed):
     """As `ppl.kernels.cpu.solve.solve_lower`, by the thread that calls it."""
     for q in range(count):

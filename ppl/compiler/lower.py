@@ -21,6 +21,7 @@ from ppl.ir.types import Axis, Type
 MIN_GEMM = 1024
 """Multiplications (row count excluded) below which a product is fused as loops instead of handed to BLAS."""
 
+IN_ROWS = ("loggamma_draw", "poisson_draw")
 MIN_ROW = 16
 """Draws by rejection of one row and particle from which they are a step of their own instead of fused."""
 
@@ -35,7 +36,8 @@ type_rules["gemm"] = _gemm_type
 
 
 def _draw_rows_type(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    return types[0]
+    dtype = "int" if attrs["draw"] == "poisson_draw" else "float"
+    return Type(types[0].axes, types[0].shape, dtype)
 
 
 type_rules["draw_rows"] = _draw_rows_type
@@ -70,7 +72,7 @@ def _visit(node: Node, args: tuple[Node, ...]) -> Node:
         return _contract(node, *args)
     if node.op in ("external", "solve"):
         return remake(node, tuple(x if _plain(x) else copied(x) for x in args))
-    if node.op == "loggamma_draw":
+    if node.op in IN_ROWS:
         return _draw_rows(node, *args)
     return remake(node, args)
 
@@ -83,7 +85,9 @@ def _draw_rows(node: Node, parameter: Node, key: Node, column: Node) -> Node:
     place = column
     while place.op in ("expand", "reshape") and place.type.event_size == node.type.event_size:
         place = place.args[0]
-    ordered = place.op == "const" and np.array_equal(place.attrs["value"].value.ravel(), np.arange(node.type.event_size))
+    ordered = place.op == "const" and np.array_equal(
+        place.attrs["value"].value.ravel(), np.arange(node.type.event_size)
+    )
     if node.type.event_size < MIN_ROW or own.type.shape or not ordered:
         return remake(node, (parameter, key, column))
     parameter = parameter if _plain(parameter) else copied(parameter)

@@ -252,9 +252,9 @@ class Power(Bijector):
 
 
 class StickBreaking(Bijector):
-    """From vectors of K - 1 reals onto the simplex of K: y_k = z_k times what is left, z_k = sigmoid(x_k - log(K - 1 - k)).
+    """From vectors of K - 1 reals onto the simplex of K: y_k = z_k times what is left.
 
-    x = 0 is the centre of the simplex (the parametrisation of Stan).
+    z_k = sigmoid(x_k - log(K - 1 - k)); x = 0 is the centre of the simplex (the parametrisation of Stan).
     """
 
     rank: ClassVar[int] = 1
@@ -348,12 +348,12 @@ class Inverse(Bijector):
         return ops.neg(self._inner.log_det(self._inner.inverse(x)))
 
 
-def Log() -> Inverse:  # noqa: N802 (reads as a bijector)
+def Log() -> Inverse:
     """y = log(x), from x > 0 onto the real line."""
     return Inverse(Exp())
 
 
-def Logit() -> Inverse:  # noqa: N802
+def Logit() -> Inverse:
     """y = log x - log(1 - x), from 0 < x < 1 onto the real line."""
     return Inverse(Sigmoid())
 

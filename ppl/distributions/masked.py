@@ -7,7 +7,7 @@ from typing import Any
 from ppl.distributions.base import Distribution
 
 
-def Masked(dist: Distribution, mask: Any) -> Distribution:  # noqa: N802 (reads as a distribution)
+def Masked(dist: Distribution, mask: Any) -> Distribution:
     """`dist`, counting only units where `mask` (over the shape of its units) is true: `dist.mask(mask)`.
 
     The log-density and the entropy sum over units that count; all units are drawn. It is a distribution of the same

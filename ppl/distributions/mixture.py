@@ -55,7 +55,9 @@ class Mixture(Combinator):
         own = checked_parameters("Mixture", given, self.constraints)
         ((name, node),) = own.items()
         if not node.type.shape or not node.type.shape[-1]:
-            raise ShapeError(f"Mixture: {name} needs a last axis of at least one component, got shape {node.type.shape}")
+            raise ShapeError(
+                f"Mixture: {name} needs a last axis of at least one component, got shape {node.type.shape}"
+            )
         self.joint, self.count = joint, node.type.shape[-1]
         self.batched = isinstance(components, Distribution)
         listed = self._listed(components)
@@ -65,7 +67,9 @@ class Mixture(Combinator):
             units = np.broadcast_shapes(lead, *(self._lead(c) for c in listed.values()))
         except ValueError:
             shapes = [c.event_shape for c in listed.values()]
-            raise ShapeError(f"Mixture: {name} of {node.type.shape} and components of events {shapes} do not fit") from None
+            raise ShapeError(
+                f"Mixture: {name} of {node.type.shape} and components of events {shapes} do not fit"
+            ) from None
         rank = len(lead)
         self.gather({name: widened(node, rank, units)}, {k: self._spread(c, units) for k, c in listed.items()})
         why = no_path(self.components, node, joint)

@@ -1,8 +1,8 @@
 """The implicit path of a mixture: how a sample moves with weights and components though its component is chosen.
 
-In one dimension dx/dtheta = -(dF/dtheta)(x) / p(x), F the mixture's cdf and p its density (Graves 2016; Figurnov, Mohamed
-& Mnih 2018). A vector whose entries are independent given the component moves entry after entry: the same formula with
-the conditional cdf of entry i given the entries before it, whose own motion is part of the derivative.
+In one dimension dx/dtheta = -(dF/dtheta)(x) / p(x), F the mixture's cdf and p its density (Graves 2016; Figurnov,
+Mohamed & Mnih 2018). A vector whose entries are independent given the component moves entry after entry: the same
+formula with the conditional cdf of entry i given the entries before it, whose own motion is part of the derivative.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def covers(components: Sequence[Distribution], weights: Node) -> bool:
     """Whether the support of a component of positive weight holds all the others', whatever the parameters."""
     known = constant_value(weights)
     for k, component in enumerate(components):
-        share = bounds_of(weights).hi if known is None else known.reshape(-1, known.shape[-1])[:, k % known.shape[-1]].min()
+        share = (
+            bounds_of(weights).hi if known is None else known.reshape(-1, known.shape[-1])[:, k % known.shape[-1]].min()
+        )
         whole = component.support is not Support.INTERVAL and share != 0 and share > -float("inf")
         if whole and all(other.support.within(component.support) for other in components):
             return True

@@ -1,6 +1,6 @@
 """The table of all distributions, `docs/distributions.md`, made from the registries.
 
-``python -m ppl.distributions.table`` writes it into the docs of the source tree; a test compares the file with `page()`.
+``python -m ppl.distributions.table`` writes it into the docs of the source tree; a test compares it with `page()`.
 Everything in it is asked of the classes: parameters of their signature and constraints, support, path, formulas and
 divergences, and of the estimators whether they support a node of an example instance under a quadratic cost (of angles
 under a cosine).
@@ -130,12 +130,16 @@ def _works(formula: Any) -> bool:
 
 
 def estimators(dist: Distribution) -> str:
-    """The estimators of the decision table that support a node of `dist`, all of its parameters learned."""
+    """The estimators of the decision table that support a node of `dist`.
+
+    Learned are all parameters that do not move the support, or all if each does.
+    """
+    learned = set(dist.params) - dist.moving or set(dist.params)
 
     @ppl.model
     def model() -> None:
-        free = (ppl.param(k, 0.5, shape=n.type.shape).__ppl_node__ for k, n in dist.params.items())
-        x = ppl.sample("x", dist.with_params(tuple(free)))
+        leaves = {k: ppl.param(k, 0.5, shape=dist.params[k].type.shape).__ppl_node__ for k in learned}
+        x = ppl.sample("x", dist.with_params(tuple(leaves.get(k, n) for k, n in dist.params.items())))
         ppl.cost("cost", np.sum(np.cos(x)) if dist.angular else np.sum(x * x))
 
     node = StochasticGraph(as_objective(model).trace({}))["x"]
@@ -161,19 +165,20 @@ def page() -> str:
     table = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     lines = [
         "# Distributions", "",
-        "Made by `python -m ppl.distributions.table` from the registries: do not edit. Every distribution has `log_prob`,",
-        "`sample` (as a node), `expand` and `mask`; *formulas* are those in closed form beside them. The *path* is the",
+        "Made by `python -m ppl.distributions.table` from the registries: do not edit. Every distribution has",
+        "`log_prob`, `expand` and `mask`; *formulas* are those in closed form beside them. The *path* is the",
         "derivative of a sample in its parameters: explicit through the sampler, implicit as −∂F/p where it rejects or",
-        "chooses, relaxed where a discrete sample has a soft version. *Estimators* are those that support a single node",
-        "with all parameters learned and a quadratic cost (of angles a cosine); `Vimco`, `StickingTheLanding` and",
-        "`DoublyReparameterized` need a bound and are left out. `(moves)` marks supports that a parameter moves: score",
-        "functions refuse them where that parameter is learned.", "",
+        "chooses, relaxed where a discrete sample has a soft version. *Estimators* are those that support a node",
+        "under a quadratic cost (of angles a cosine), all parameters learned that do not move the support, or all",
+        "if each does; `Vimco`, `StickingTheLanding` and `DoublyReparameterized` need a bound and are left out.",
+        "`(moves)` marks supports that a parameter moves: score functions refuse them where it is learned.", "",
         *table, *(row(n, k, example(k), described(k)) for n, k in sorted(REGISTRY.items())), "",
         "## Made of other distributions", "",
         "`Masked(dist, mask)` is `dist.mask(mask)`: of the same class, so everything above holds. The others depend on",
         "their parts; the rows are for the instance named.", "",
         *table, *(row(n, k, MADE_OF[n](), made_of(MADE_OF[n]())) for n, k in sorted(COMBINATORS.items())), "",
-        "## Bijectors", "", "Of `ppl.bijectors`, for `Transformed(base, f, g, …)`; `Chain((f, g))` and `Inverse(f)` compose them.", "",
+        "## Bijectors", "",
+        "Of `ppl.bijectors`, for `Transformed(base, f, g, …)`; `Chain((f, g))` and `Inverse(f)` compose them.", "",
         "| | from | onto |", "|---|---|---|",
         *(f"| `{k.__name__}` | {_set(k.domain)} | {'simplex' if k.rank else _set(k.codomain)} |" for k in maps()), "",
     ]  # fmt: skip
@@ -192,7 +197,8 @@ def maps() -> list[type[Bijector]]:
 
 
 def _set(interval: Any) -> str:
-    return "reals" if interval.lo == -np.inf else f"({interval.lo:g}, {'∞' if interval.hi == np.inf else f'{interval.hi:g}'})"
+    end = "∞" if interval.hi == np.inf else f"{interval.hi:g}"
+    return "reals" if interval.lo == -np.inf else f"({interval.lo:g}, {end})"
 
 
 if __name__ == "__main__":

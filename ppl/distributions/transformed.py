@@ -101,7 +101,11 @@ class Transformed(Combinator):
     def _summed(self, units: Node, rank: int) -> Node:
         """Numbers per unit of rank `rank` as numbers per unit of this distribution."""
         dims = len(units.type.shape)
-        return ops.reduce_sum(units, tuple(range(dims - (self.unit_rank - rank), dims))) if rank < self.unit_rank else units
+        return (
+            ops.reduce_sum(units, tuple(range(dims - (self.unit_rank - rank), dims)))
+            if rank < self.unit_rank
+            else units
+        )
 
     def unit_log_prob(self, value: Node) -> Node:
         """log p_base(x) - the sum of log |det|; -inf where no x has this value."""
@@ -175,7 +179,10 @@ class Transformed(Combinator):
         for bijector in self.bijectors:
             scale = bijector.params["scale"]
             if self.unit_rank:
-                row, column = ops.reshape(scale, (*scale.type.shape, 1)), ops.reshape(scale, (*scale.type.shape[:-1], 1, -1))
+                row, column = (
+                    ops.reshape(scale, (*scale.type.shape, 1)),
+                    ops.reshape(scale, (*scale.type.shape[:-1], 1, scale.type.shape[-1])),
+                )
                 found = ops.mul(found, ops.mul(row, column))
             else:
                 found = ops.mul(found, ops.mul(scale, scale))

@@ -24,8 +24,8 @@ class Truncated(Combinator):
     """Truncated(base, low, high): the law of `base` given low <= x <= high.
 
     log p(x) = log p_base(x) - log(F(high) - F(low)), of counts with F(low - 1) for F(low). The sample is
-    F^-1(F(low) + u (F(high) - F(low))), cut to the bounds against rounding, and its path is that formula's. In the upper
-    tail, where F rounds to 1, it is as exact as F: `TruncatedNormal` works from the nearer tail.
+    F^-1(F(low) + u (F(high) - F(low))), cut to the bounds against rounding, and its path is that formula's. In the
+    upper tail, where F rounds to 1, it is as exact as F: `TruncatedNormal` works from the nearer tail.
 
     Parameters
     ----------
@@ -80,9 +80,9 @@ class Truncated(Combinator):
     def bounds(self) -> Interval:
         """The base's, between the bounds."""
         low, high = bounds_of(self.params["low"]), bounds_of(self.params["high"])
-        between = Interval(low.lo, high.hi, math.isinf(low.lo), math.isinf(high.hi))
-        return iv.minimum(iv.maximum(self.base.bounds, Interval(between.lo, between.lo, between.lo_open, between.lo_open)),
-                          Interval(between.hi, between.hi, between.hi_open, between.hi_open))  # fmt: skip
+        first = Interval(low.lo, low.lo, math.isinf(low.lo), math.isinf(low.lo))
+        last = Interval(high.hi, high.hi, math.isinf(high.hi), math.isinf(high.hi))
+        return iv.minimum(iv.maximum(self.base.bounds, first), last)
 
     def below(self) -> Node:
         """Probability of what lies below the bounds."""
@@ -114,7 +114,10 @@ class Truncated(Combinator):
     def _quantile(self, probability: Node) -> Node:
         below = self.below()
         x = self.base.node_icdf(ops.add(below, ops.mul(probability, ops.sub(self._reached(), below))))
-        low, high = (n if x.type.dtype == "float" else ops.cast(n, x.type.dtype) for n in (self.params["low"], self.params["high"]))
+        low, high = (
+            n if x.type.dtype == "float" else ops.cast(n, x.type.dtype)
+            for n in (self.params["low"], self.params["high"])
+        )
         x = x if _infinite(self.params["low"]) else ops.maximum(x, low)
         return x if _infinite(self.params["high"]) else ops.minimum(x, high)
 
@@ -148,7 +151,9 @@ def _check_order(low: Node, high: Node, discrete: bool) -> None:
             raise ModelError(f"Truncated: {name} of counts must be whole")
     if first is None or last is None:
         return
-    index = first_bad(np.broadcast_arrays(first, last)[0] > last if discrete else np.broadcast_arrays(first, last)[0] >= last)
+    index = first_bad(
+        np.broadcast_arrays(first, last)[0] > last if discrete else np.broadcast_arrays(first, last)[0] >= last
+    )
     if index is not None:
         raise ModelError(f"Truncated: low must be less than high, got {np.broadcast_to(first, low.type.shape)[index]} "
                          f"and {np.broadcast_to(last, low.type.shape)[index]}")  # fmt: skip

@@ -93,7 +93,8 @@ LAWS = {
         Mixture(SHARES, Normal([-1.0, 2.0, 0.0], [0.5, 1.0, 3.0])), *mixed(*NORMALS), True
     ),
     "mixture by logits": Law(
-        Mixture(logits=np.log(SHARES) + 3.0, components=Normal([-1.0, 2.0, 0.0], [0.5, 1.0, 3.0])), *mixed(*NORMALS), True
+        Mixture(logits=np.log(SHARES) + 3.0, components=Normal([-1.0, 2.0, 0.0], [0.5, 1.0, 3.0])),
+        *mixed(*NORMALS), True,
     ),
     "mixture of families": Law(
         Mixture(SHARES, [Normal(-1.0, 0.5), Laplace(2.0, 1.0), Logistic(0.0, 3.0)]),
@@ -358,11 +359,12 @@ def test_stick_breaking_and_back():
     flat = Transformed(Dirichlet([1.0, 2.0, 3.0]), b.Inverse(b.StickBreaking()))
     assert flat.event_shape == (2,)
     y = np.array([0.3, -1.2])
-    jacobian = np.array([
-        (value_of(b.StickBreaking().forward(ops.const(y + h))) - value_of(b.StickBreaking().forward(ops.const(y - h))))[:2] / 2e-6
-        for h in 1e-6 * np.eye(2)
-    ])  # fmt: skip
-    simplex = value_of(b.StickBreaking().forward(ops.const(y)))
+
+    def forth(x):
+        return value_of(b.StickBreaking().forward(ops.const(x)))
+
+    jacobian = np.array([(forth(y + h) - forth(y - h))[:2] / 2e-6 for h in 1e-6 * np.eye(2)])
+    simplex = forth(y)
     wanted = stats.dirichlet([1.0, 2.0, 3.0]).logpdf(simplex / simplex.sum()) + np.log(abs(np.linalg.det(jacobian)))
     assert flat.log_prob(y) == pytest.approx(wanted, rel=1e-7)
 

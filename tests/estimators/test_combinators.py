@@ -55,7 +55,9 @@ CASES = {
         {"logits": np.array([0.2, -0.4]), "loc": np.array(0.5), "scale": np.array(0.8)},
         lambda logits, loc, scale: Mixture(logits=logits, components=[Normal(loc, scale), Laplace(-loc, 1.5)]),
         "Pathwise()",
-        mixture_pdf(lambda x, loc, scale: stats.norm(loc, scale).pdf(x), lambda x, loc, scale: stats.laplace(-loc, 1.5).pdf(x)),
+        mixture_pdf(
+            lambda x, loc, scale: stats.norm(loc, scale).pdf(x), lambda x, loc, scale: stats.laplace(-loc, 1.5).pdf(x)
+        ),
     ),
     "disjoint uniforms": Case(
         {"logits": np.array([0.2, -0.4])},
@@ -79,23 +81,28 @@ CASES = {
         loss=lambda logits, bits: cost(1.0) * (special.softmax(logits) @ special.expit(bits)),
     ),
     "diagonal normals": Case(
-        {"logits": np.array([0.2, -0.4]), "loc": np.array([[-1.0, 0.4], [0.7, -0.2]]), "scale": np.array([[0.6, 0.9], [1.1, 0.5]])},
+        {"logits": np.array([0.2, -0.4]), "loc": np.array([[-1.0, 0.4], [0.7, -0.2]]),
+         "scale": np.array([[0.6, 0.9], [1.1, 0.5]])},
         lambda logits, loc, scale: Mixture(logits=logits, components=Normal(loc, scale), joint=1), "Pathwise()",
         loss=lambda logits, loc, scale: special.softmax(logits) @ (
-            loc[:, 0] * loc[:, 1] + loc[:, 1] ** 2 + scale[:, 1] ** 2 + np.sin(loc[:, 0]) * np.exp(-scale[:, 0] ** 2 / 2)
+            loc[:, 0] * loc[:, 1] + loc[:, 1] ** 2 + scale[:, 1] ** 2
+            + np.sin(loc[:, 0]) * np.exp(-scale[:, 0] ** 2 / 2)
         ),
         cost=lambda x: x[0] * x[1] + x[1] ** 2 + np.sin(x[0]),
     ),
     "softplus of a normal": Case(
         {"loc": np.array(0.5), "scale": np.array(0.8), "shift": np.array(-1.0), "width": np.array(1.7)},
-        lambda loc, scale, shift, width: Transformed(Normal(loc, scale), b.Softplus(), b.Affine(shift, width)), "Pathwise()",
+        lambda loc, scale, shift, width: Transformed(Normal(loc, scale), b.Softplus(), b.Affine(shift, width)),
+        "Pathwise()",
         loss=lambda loc, scale, shift, width: integrate.quad(
-            lambda z: stats.norm.pdf(z) * cost(shift + width * np.logaddexp(0, loc + scale * z)), -12, 12, limit=200)[0],
+            lambda z: stats.norm.pdf(z) * cost(shift + width * np.logaddexp(0, loc + scale * z)), -12, 12, limit=200
+        )[0],
     ),
     "inverse gamma": Case(
         {"concentration": np.array(4.5), "rate": np.array(1.2)},
         lambda concentration, rate: Transformed(Gamma(concentration, rate), b.Power(-1.0)), "Pathwise()",
-        lambda x, concentration, rate: stats.invgamma(concentration, scale=rate).pdf(x), cost=np.sin, range=(0.0, 200.0),
+        lambda x, concentration, rate: stats.invgamma(concentration, scale=rate).pdf(x),
+        cost=np.sin, range=(0.0, 200.0),
     ),
     "truncated normal": Case(
         {"loc": np.array(0.5), "scale": np.array(0.8), "low": np.array(-0.4)},
@@ -106,7 +113,8 @@ CASES = {
     ),
     "upper exponential": Case(
         {"rate": np.array(0.9)}, lambda rate: Truncated(Exponential(rate), 1.5, 4.0), "Pathwise()",
-        lambda x, rate: stats.expon(scale=1 / rate).pdf(x) / (np.exp(-1.5 * rate) - np.exp(-4 * rate)), range=(1.5, 4.0),
+        lambda x, rate: stats.expon(scale=1 / rate).pdf(x) / (np.exp(-1.5 * rate) - np.exp(-4 * rate)),
+        range=(1.5, 4.0),
     ),
 }  # fmt: skip
 POSITIVE = ("scale", "rate", "width", "concentration")
@@ -132,7 +140,7 @@ def exact_loss(case, **params):
 
 
 def exact_gradient(case):
-    """By finite differences, with respect to the unconstrained parameters (softplus or exp, whatever the package has)."""
+    """By finite differences, with respect to the constrained parameters."""
     found = {}
     for key, value in case.params.items():
         grad = np.zeros(value.shape)
@@ -151,7 +159,9 @@ def slopes(program, state):
     for key, raw in state.params.items():
         moved = state.replace(params={**state.params, key: raw + np.float32(1e-2)})
         back = state.replace(params={**state.params, key: raw - np.float32(1e-2)})
-        found[key] = (np.asarray(program.params(moved)[key], float) - np.asarray(program.params(back)[key], float)) / 2e-2
+        found[key] = (
+            np.asarray(program.params(moved)[key], float) - np.asarray(program.params(back)[key], float)
+        ) / 2e-2
         assert np.allclose(here[key], np.asarray(program.params(state)[key]))
     return found
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f32.basic import HALF, ONE, ZERO, abs, floor, sqrt
+from ppl.kernels.scalar.f32.basic import HALF, NAN, ONE, ZERO, abs, floor, sqrt
 from ppl.kernels.scalar.f32.counts import deviance, log_ratio, stirling
 from ppl.kernels.scalar.f32.exponential import exp, expm1, log
 from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32, open_uniform_f32
@@ -31,6 +31,34 @@ def _inversion(rate, t):
 
 
 @inline
+def poisson_shift(rate, key, column, stream, attempt):
+    """One attempt of PTRS at a rate of 10 or more: the count less floor(rate), NaN where it is rejected; no branch."""
+    w0, w1, _, _ = attempt_words(key, column, stream, attempt)
+    u, v = open_uniform_f32(w0) - HALF, open_uniform_f32(w1)
+    b = f32(0.931) + f32(2.53) * sqrt(rate)
+    a = f32(-0.059) + f32(0.02483) * b
+    inverse = f32(1.1239) + f32(1.1328) / (b - f32(3.4))
+    squeeze = f32(0.9277) - f32(3.6224) / (b - f32(2.0))
+    whole = floor(rate)
+    part, near = rate - whole, HALF - abs(u)
+    shift = floor((f32(2.0) * a / near + b) * u + part + f32(0.43))
+    k = whole + shift
+    inside = k >= ONE
+    k = k if inside else ONE
+    height = -deviance(k, rate, shift - part, log_ratio(k, rate)) - stirling(k)
+    below = log(v * inverse / (a / (near * near) + b)) <= height
+    quick = (near >= f32(0.07)) & (v <= squeeze)
+    return shift if quick | (inside & ((near >= f32(0.013)) | (v <= near)) & below) else NAN
+
+
+@inline
+def poisson_sum(rate, shift):
+    """floor(rate) + shift as int64, at least 0."""
+    k = i64(floor(rate)) + i64(shift)
+    return k if k > i64(0) else i64(0)
+
+
+@inline
 def poisson_draw(rate, key, column, stream):
     """A Poisson count as int64 (Hoermann 1993, "The transformed rejection method", PTRS, from rate 10 on).
 
@@ -39,27 +67,12 @@ def poisson_draw(rate, key, column, stream):
     rate : non-negative, below 2**62.
     key, column, stream : as for `loggamma_draw`.
     """
-    w0, w1, _, _ = attempt_words(key, column, stream, 0)
     if rate < FEW:
+        w0, w1, _, _ = attempt_words(key, column, stream, 0)
         return i64(_inversion(rate, fine_uniform_f32(w0, w1)))
-    root = sqrt(rate)
-    b = f32(0.931) + f32(2.53) * root
-    a = f32(-0.059) + f32(0.02483) * b
-    inverse = f32(1.1239) + f32(1.1328) / (b - f32(3.4))
-    squeeze = f32(0.9277) - f32(3.6224) / (b - f32(2.0))
-    whole = floor(rate)
-    part, shift = rate - whole, ZERO
-    for attempt in range(1, ATTEMPTS):
-        u, v = open_uniform_f32(w0) - HALF, open_uniform_f32(w1)
-        near = HALF - abs(u)
-        shift = floor((f32(2.0) * a / near + b) * u + part + f32(0.43))
-        if near >= f32(0.07) and v <= squeeze:
+    shift = ZERO
+    for attempt in range(ATTEMPTS):
+        shift = poisson_shift(rate, key, column, stream, attempt)
+        if shift == shift:
             break
-        k = whole + shift
-        if k >= ONE and (near >= f32(0.013) or v <= near):
-            height = -deviance(k, rate, shift - part, log_ratio(k, rate)) - stirling(k)
-            if log(v * inverse / (a / (near * near) + b)) <= height:
-                break
-        w0, w1, _, _ = attempt_words(key, column, stream, attempt)
-    k = i64(whole) + i64(shift)
-    return k if k > i64(0) else i64(0)
+    return poisson_sum(rate, shift)
