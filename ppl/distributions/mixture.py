@@ -173,6 +173,10 @@ class Mixture(Combinator):
         each = self.over_components(lambda c, x: c.unit_log_prob(x), value)
         return ops.reduce_sum(each, tuple(range(rank + 1, rank + 1 + self.joint))) if self.joint else each
 
+    def _component_cdf(self, value: Node) -> Node:
+        """Cdfs of the components, scalars: shape (*units, K)."""
+        return self.over_components(lambda c, x: c.node_cdf(x), value)
+
     def unit_log_prob(self, value: Node) -> Node:
         """log sum_k weights[k] p_k(x); -inf with no derivative where no component has density."""
         total = ops.add(self.mixing.log_probs(), self._component_log_prob(value))
@@ -214,7 +218,7 @@ class Mixture(Combinator):
         return moving_vector(
             value,
             self.mixing.log_probs(),
-            [lambda x, e=e: e.over_components(lambda c, y: c.node_cdf(y), x) for e in entries],
+            [e._component_cdf for e in entries],
             [e._component_log_prob for e in entries],
         )
 
@@ -229,7 +233,7 @@ class Mixture(Combinator):
         """Mean over components of their cdfs."""
         if self.unit_rank:
             raise ModelError("Mixture of vectors has no cdf")
-        return self.weighted(self.over_components(lambda c, x: c.node_cdf(x), value))
+        return self.weighted(self._component_cdf(value))
 
     def node_mean(self) -> Node:
         """Mean over components of their means."""
