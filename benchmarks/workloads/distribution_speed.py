@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,12 +74,11 @@ def density(name: str) -> Form:
     return Form(lambda: program.value(state, x))
 
 
-def ours() -> dict[str, Form]:
-    """The forms of the distributions that there are."""
-    known = [name for name in LAWS if hasattr(ppl, name.split("(")[0])]
-    return {
-        f"{what} {name}": make(name) for what, make in (("sample", sampling), ("log_prob", density)) for name in known
-    }
+def ours(names: Sequence[str]) -> dict[str, Form]:
+    """The forms of those distributions that there are."""
+    known = [name for name in names if hasattr(ppl, name.split("(")[0])]
+    makers = (("sample", sampling), ("log_prob", density))
+    return {f"{what} {name}": make(name) for name in known for what, make in makers}
 
 
 def numpy_forms() -> dict[str, Form]:
@@ -111,9 +110,9 @@ def remote(peer: Peer, label: str) -> Callable[[], float]:
     return lambda: peer.seconds_per_step(label, count)
 
 
-def run(peers: Peers | list[str]) -> dict[str, Any]:
-    """Race each distribution; return rates, and one promise per row."""
-    mine, local_forms, notes, rates = ours(), numpy_forms(), [], {}
+def measure(peers: Sequence[str], names: Sequence[str]) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """Millions of values per second by form and library, and notes of what was left out."""
+    local_forms, notes, rates = numpy_forms(), [], {}
     with contextlib.ExitStack() as stack:
         others: dict[str, Peer] = {}
         for name in peers:
@@ -122,28 +121,41 @@ def run(peers: Peers | list[str]) -> dict[str, Any]:
                 others[name] = stack.enter_context(Peer(f"distribution_speed_{name}", **python))
             except PeerError as error:
                 notes.append(f"{name} is left out: {str(error).splitlines()[-1]}")
-        for label, form in mine.items():
+        for label, form in ours(names).items():
             calls = {"NumPy": local(local_forms[label])} if label in local_forms else {}
             calls |= {name: remote(peer, label) for name, peer in others.items() if label in peer.labels}
             rates[label] = {who: COUNT / seconds / 1e6 for who, seconds in race(form, calls).items()}
-    columns = ["ppl", "NumPy", *others]
-    rows = [
-        [label, *(f"{found[c]:.0f}" if c in found else "" for c in columns), _ratio(found)]
-        for label, found in rates.items()
-    ]
+    return rates, notes
+
+
+def record(rates: dict[str, dict[str, float]], notes: Sequence[str]) -> dict[str, Any]:
+    """The record: a table of rates, and one promise per row."""
+    rates = {label: rates[label] for label in sorted(rates, key=lambda label: not label.startswith("sample"))}
+    columns = ["ppl", *dict.fromkeys(who for found in rates.values() for who in found if who != "ppl")]
+    rows = []
+    for label, found in rates.items():
+        cells = [f"{found[c]:.0f}" if c in found else "" for c in columns]
+        rows.append([label, *cells, f"{_ratio(found):.2f}" if len(found) > 1 else ""])
     return {
         "title": "10⁶ values of common distributions, float32, two threads: millions of values per second",
         "tables": [{"columns": ["", *columns, "ppl / fastest other"], "rows": rows}],
         "checks": [
-            check(label, found["ppl"] / max(v for k, v in found.items() if k != "ppl"), GOAL, "×", at_most=False)
-            for label, found in rates.items() if len(found) > 1
+            check(label, _ratio(found), GOAL, "×", at_most=False) for label, found in rates.items() if len(found) > 1
         ],
         "details": {"rates": rates},
-        "notes": [*notes, "NumPy draws on one thread; its Beta, Dirichlet, StudentT and VonMises are float64.",
-                  "Of Dirichlet, 10⁵ vectors of 10 entries count as 10⁶ values."],
-    }  # fmt: skip
+        "notes": [
+            *notes,
+            "NumPy draws on one thread; its Beta, Dirichlet, StudentT and VonMises are float64.",
+            "Of Dirichlet, 10⁵ vectors of 10 entries count as 10⁶ values.",
+        ],
+    }
 
 
-def _ratio(found: dict[str, float]) -> str:
-    best = max((v for k, v in found.items() if k != "ppl"), default=0.0)
-    return f"{found['ppl'] / best:.2f}" if best else ""
+def run(peers: Sequence[str]) -> dict[str, Any]:
+    """Race each distribution."""
+    return record(*measure(peers, list(LAWS)))
+
+
+def _ratio(found: dict[str, float]) -> float:
+    """Our rate over that of the fastest other."""
+    return found["ppl"] / max(rate for who, rate in found.items() if who != "ppl")

@@ -213,7 +213,7 @@ class Mixture(Combinator):
 
     def _moved(self, value: Node) -> Node:
         if not self.joint:
-            return moving_scalar(value, self.node_cdf, self.unit_log_prob)
+            return moving_scalar(value, self.mixing.class_probs(), self._component_cdf, self.unit_log_prob)
         entries = [self._entry(i) for i in range(self.event_shape[-1])]
         return moving_vector(
             value,

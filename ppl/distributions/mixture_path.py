@@ -72,10 +72,21 @@ def covers(components: Sequence[Distribution], weights: Node) -> bool:
     return False
 
 
-def moving_scalar(value: Node, cdf: Rows, log_density: Rows) -> Node:
-    """`value`, with the implicit derivative of a one-dimensional mixture."""
+def centred(shares: Node, cdfs: Node) -> Node:
+    """Mean of the components' cdfs less its own value: 0, with the derivatives of the mean.
+
+    Shares sum to 1, so that the constant moves nothing; without it the derivative in a share would be a difference of
+    numbers near 1 over a small density, once the samples' contributions are added up.
+    """
+    mean = ops.stop(ops.reduce_sum(ops.mul(shares, cdfs), -1, keepdims=True))
+    return ops.reduce_sum(ops.mul(shares, ops.sub(cdfs, mean)), -1)
+
+
+def moving_scalar(value: Node, shares: Node, cdf: Rows, log_density: Rows) -> Node:
+    """`value`, with the implicit derivative of a one-dimensional mixture; `cdf` gives one number per component."""
     fixed = ops.stop(value)
-    return ops.graft(fixed, ops.neg(ops.div(cdf(fixed), ops.stop(ops.exp(log_density(fixed))))))
+    moved = ops.div(centred(shares, cdf(fixed)), ops.stop(ops.exp(log_density(fixed))))
+    return ops.graft(fixed, ops.neg(moved))
 
 
 def moving_vector(value: Node, log_weights: Node, cdfs: Sequence[Rows], log_densities: Sequence[Rows]) -> Node:
@@ -89,7 +100,7 @@ def moving_vector(value: Node, log_weights: Node, cdfs: Sequence[Rows], log_dens
     for i, (cdf, log_density) in enumerate(zip(cdfs, log_densities, strict=True)):
         here = ops.window(value, [*((0, n, 1) for n in lead), (i, 1, 1)])
         fixed = ops.stop(ops.reshape(here, lead))
-        conditional = ops.reduce_sum(ops.mul(ops.softmax(log_shares), cdf(fixed)), -1)
+        conditional = centred(ops.softmax(log_shares), cdf(fixed))
         joint = ops.add(log_shares, log_density(fixed))
         density = ops.exp(ops.sub(ops.logsumexp(joint, -1), ops.logsumexp(log_shares, -1)))
         entry = ops.graft(fixed, ops.neg(ops.div(conditional, ops.stop(density))))
