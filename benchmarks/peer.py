@@ -115,7 +115,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, **{name: str(THREADS) for name in names}, "JAX_PLATFORMS": "cpu"}
 
 
-def two_cores() -> None:
-    """Keep this process, and those it starts, on two of the processor's cores, where the system can."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+def two_cores() -> set[int]:
+    """Keep this process, and those it starts, on two cores, where the system can; return those it had."""
+    if not hasattr(os, "sched_setaffinity"):
+        return set()
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:THREADS])
+    return set(before)

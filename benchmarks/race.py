@@ -6,6 +6,7 @@ next to one slower than `SLOWEST` times the fastest of the race do not count, an
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from benchmarks.forms import Form, calls_for, seconds_per_step
 from benchmarks.peer import Peer
 from benchmarks.timing import Timing, summary
 
-SLOWEST, HOPELESS, FIRST = 1.15, 1.5, 3
+SLOWEST, HOPELESS, FIRST = 1.25, 1.4, 3
 
 
 @dataclass
@@ -43,12 +44,13 @@ class Contestant:
 
 
 class Race(NamedTuple):
-    """Timings by label, each of steps; the fastest and median calibration, and the shares of turns left out."""
+    """Timings by label, each of steps; fastest and median calibration; shares of turns left out; who left early."""
 
     timings: dict[str, Timing]
     fastest_pace: float
     median_pace: float
     left_out: dict[str, float]
+    left: set[str]
 
 
 def ours(form: Form, rest: float = 0.02) -> Contestant:
@@ -71,11 +73,11 @@ def theirs(peer: Peer, label: str) -> Contestant:
 def race(
     contestants: Mapping[str, Contestant],
     pace: Callable[[], float],
-    turns: int = 20,
+    turns: int = 12,
     seconds: float = 0.1,
-    most: int = 3,
+    patience: float = 40.0,
 ) -> Race:
-    """Let all take turns in the order given, until each has `turns` good ones, at most `most * turns` rounds.
+    """Let all take turns in the order given, until each has `turns` good ones or `patience` is over.
 
     Parameters
     ----------
@@ -83,13 +85,14 @@ def race(
     pace : seconds of the calibration product, measured now.
     turns : good turns of each that are wanted.
     seconds : about how long a turn lasts.
-    most : rounds at most, as a multiple of `turns`.
+    patience : seconds after which no new round begins; there are at least `FIRST` rounds.
     """
     for contestant in contestants.values():
         contestant.calls = contestant.count(seconds)
     paces: list[float] = []
     left: set[str] = set()
-    for number in range(most * turns):
+    end = time.monotonic() + patience
+    for number in itertools.count():
         for label, contestant in contestants.items():
             if label not in left:
                 _turn(contestant, pace, paces)
@@ -97,12 +100,13 @@ def race(
         if number + 1 == FIRST:
             left = hopeless(contestants, limit)
         running = [c for label, c in contestants.items() if label not in left]
-        if all(sum(p <= limit for _, p in c.turns) >= turns for c in running):
+        enough = all(sum(p <= limit for _, p in c.turns) >= turns for c in running)
+        if number + 1 >= FIRST and (enough or time.monotonic() > end):
             break
     limit = SLOWEST * min(paces)
     shares = {label: sum(p > limit for _, p in c.turns) / len(c.turns) for label, c in contestants.items()}
     found = {label: summary(c.good(limit), c.calls) for label, c in contestants.items()}
-    return Race(found, min(paces), sorted(paces)[len(paces) // 2], shares)
+    return Race(found, min(paces), sorted(paces)[len(paces) // 2], shares, left)
 
 
 def hopeless(contestants: Mapping[str, Contestant], limit: float) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -62,13 +63,14 @@ class Pace:
     """The calibration product: one of 384 × 384 matrices on each of two threads at once, BLAS on one thread each.
 
     A call returns its median seconds over some repeats: what the machine, and whoever shares it, allows at the moment.
+    Every thread keeps to a core of its own, where the system can: after a pause it may wake both on one.
     """
 
     def __init__(self, threads: int = THREADS):
         rng = np.random.default_rng(0)
         self.left, self.right = rng.standard_normal((2, SIDE, SIDE)).astype(np.float32)
         self.outs = [np.empty_like(self.left) for _ in range(threads)]
-        self.pool = ThreadPoolExecutor(threads)
+        self.workers = [ThreadPoolExecutor(1, initializer=_keep_to, initargs=(i,)) for i in range(threads)]
         self()
 
     def __call__(self, repeats: int = 5) -> float:
@@ -76,10 +78,18 @@ class Pace:
         return float(np.median([self._once() for _ in range(repeats)]))
 
     def _once(self) -> float:
+        pairs = zip(self.workers, self.outs, strict=True)
         begin = time.perf_counter()
-        for done in [self.pool.submit(np.dot, self.left, self.right, out) for out in self.outs]:
+        for done in [worker.submit(np.dot, self.left, self.right, out) for worker, out in pairs]:
             done.result()
         return time.perf_counter() - begin
+
+
+def _keep_to(core: int) -> None:
+    """Keep the calling thread on one of the process's cores."""
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[core % len(cores)]})
 
 
 @functools.cache

@@ -1,9 +1,10 @@
 """``python -m benchmarks.serve MODULE``: a peer's process. It times its forms on request and else sleeps.
 
-MODULE is a file of ``benchmarks/peers`` with ``forms() -> dict[str, Form]``. Requests and answers are lines of JSON on
-stdin and stdout: first the answer ``{"labels": [...]}``; then to ``{"label", "seconds"}`` the answer ``{"calls"}``, how
-many calls last that long, and to ``{"label", "calls"}`` the answer ``{"seconds"}``, those of one step. Whatever fails
-is answered by ``{"error"}``. The process needs the peer, NumPy and this package, nothing of ppl.
+MODULE is a file of ``benchmarks/peers``, or another module by its dotted name, with ``forms() -> dict[str, Form]``.
+Requests and answers are lines of JSON on stdin and stdout: first the answer ``{"labels": [...]}``; then to ``{"label",
+"seconds"}`` the answer ``{"calls"}``, how many calls last that long, and to ``{"label", "calls"}`` the answer
+``{"seconds"}``, those of one step. Whatever fails is answered by ``{"error"}``. The process needs the peer, NumPy and
+this package, nothing of ppl.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def main() -> int:
             out.flush()
 
         try:
-            forms: Mapping[str, Form] = importlib.import_module(f"benchmarks.peers.{sys.argv[1]}").forms()
+            forms: Mapping[str, Form] = importlib.import_module(
+                sys.argv[1] if "." in sys.argv[1] else f"benchmarks.peers.{sys.argv[1]}"
+            ).forms()
             say({"labels": list(forms)})
         except Exception:
             say({"error": traceback.format_exc()})

@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,13 +24,12 @@ from threadpoolctl import threadpool_limits
 from benchmarks import machine
 from benchmarks.forms import Form
 from benchmarks.peer import THREADS, Peer, PeerError, Peers, two_cores
-from benchmarks.race import SLOWEST, Contestant, Race, ours, race, theirs
+from benchmarks.race import FIRST, SLOWEST, Contestant, Race, ours, race, theirs
 from benchmarks.roofline import Pace, Roof, roof
 from benchmarks.timing import RESULTS, Check, Timing, check, duration, passes
 
 OURS = "ppl"
 PRODUCTS = "bare products, NumPy"
-TURNS = 20
 CODES = {
     "W1": "toy_step",
     "W1b": "toy_particles",
@@ -88,7 +88,7 @@ def run(name: str, peers: Sequence[str]) -> dict[str, Any]:
             stack.enter_context(peer)
             contestants |= {label: theirs(peer, label) for label in peer.labels}
         contestants |= bare(getattr(workload, "PRODUCTS", ()))
-        result = race(alternating(contestants), pace, TURNS)
+        result = race(alternating(contestants), pace)
         top = roof(workload.work())
     return record(code_of(stem), workload, result, top, problems)
 
@@ -139,12 +139,15 @@ def bare(products: Sequence[machine.Product]) -> dict[str, Contestant]:
 @contextlib.contextmanager
 def two_threads() -> Iterator[None]:
     """Two cores, two threads of Numba, one of the BLAS."""
-    two_cores()
-    before = numba.get_num_threads()
+    cores, before = two_cores(), numba.get_num_threads()
     numba.set_num_threads(min(THREADS, numba.config.NUMBA_NUM_THREADS))
-    with threadpool_limits(1, "blas"):
-        yield
-    numba.set_num_threads(before)
+    try:
+        with threadpool_limits(1, "blas"):
+            yield
+    finally:
+        numba.set_num_threads(before)
+        if cores:
+            os.sched_setaffinity(0, cores)
 
 
 def record(code: str, workload: Any, result: Race, top: Roof, problems: Sequence[str]) -> dict[str, Any]:
@@ -158,7 +161,7 @@ def record(code: str, workload: Any, result: Race, top: Roof, problems: Sequence
         f"Turns beside a calibration product slower than {SLOWEST} times the fastest do not count: up to {worst:.0%} "
         f"of a contestant's. Calibration: fastest {duration(result.fastest_pace)}, "
         f"median {duration(result.median_pace)}.",
-        *(f"Left out: {label}." for label, found in timings.items() if found.samples <= 3),
+        *(f"After {FIRST} rounds far behind, and not timed further: {label}." for label in sorted(result.left)),
         *problems,
     ]
     out: dict[str, Any] = {

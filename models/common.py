@@ -75,7 +75,8 @@ class Job:
     def keep(self, label: str, **arrays: np.ndarray) -> None:
         """Write what a part of the run gave, for `kept` under `--resume`: for parts that `fit` has no checkpoint of."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        np.savez(self.folder / f"{self.name}-{label}.npz", options=np.array(self._lasting()), **arrays)
+        stored: dict[str, Any] = {"options": np.array(self._lasting()), **arrays}
+        np.savez(self.folder / f"{self.name}-{label}.npz", **stored)
 
     def kept(self, label: str) -> dict[str, np.ndarray]:
         """What a run under the same options, but for steps and epochs, kept under `label`; {} without `--resume`."""

@@ -46,4 +46,7 @@ def forms() -> dict[str, Form]:
 
         return Form(call)
 
-    return {"PyTorch eager": form(step), "PyTorch, compiled step": form(torch.compile(step))}
+    return {
+        "PyTorch eager": form(step),
+        "PyTorch, compiled step": form(torch.compile(step, options=torch_loops.noise(True))),
+    }

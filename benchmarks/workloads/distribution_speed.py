@@ -147,8 +147,8 @@ def record(rates: dict[str, dict[str, float]], notes: Sequence[str]) -> dict[str
             *notes,
             "NumPy draws on one thread; its Beta, Dirichlet, StudentT and VonMises are float64.",
             "Of Dirichlet, 10⁵ vectors of 10 entries count as 10⁶ values.",
-            "Gamma, Beta, Dirichlet, StudentT and Poisson draw in rows that vectorise; Binomial and VonMises reject lane by "
-            "lane, and Categorical takes one Gumbel variable per class (ten logarithms twice) where others search a table.",
+            "Gamma, Beta, Dirichlet, StudentT and Poisson draw in rows that vectorise; Binomial and VonMises reject "
+            "lane by lane; Categorical takes a Gumbel variable per class where others search a table.",
         ],
     }
 

@@ -47,6 +47,26 @@ def fill_rows_f64(out, ids, start, first, n, base, per_row, key, time, step, pur
 
 
 @device
+def fill_columns_f32(out, first, n, particles, size, total, offset, key, time, step, purpose):
+    """Uniforms of `n` pieces of `size` elements, from piece `first` of `total` on, of each of several particles."""
+    for k in range(particles):
+        element = ((offset + k) * total + first) * size
+        for i in range(n):
+            for j in range(size):
+                out[(i * particles + k) * size + j] = uniform_f32(element + i * size + j, key, time, step, purpose)
+
+
+@device
+def fill_columns_f64(out, first, n, particles, size, total, offset, key, time, step, purpose):
+    """As `fill_columns_f32`."""
+    for k in range(particles):
+        element = ((offset + k) * total + first) * size
+        for i in range(n):
+            for j in range(size):
+                out[(i * particles + k) * size + j] = uniform_f64(element + i * size + j, key, time, step, purpose)
+
+
+@device
 def row_ids(out, ids, start, first, n):
     """Global ids of `n` rows."""
     for i in range(n):

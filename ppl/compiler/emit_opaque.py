@@ -3,7 +3,7 @@ of draws by rejection, external functions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ppl.compiler.build import Builder
@@ -126,6 +126,10 @@ def noise(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     at, time, purpose = start_of(value, row), _time(node, builder), node.attrs["purpose"]
     assert value.buffer is not None
     array = value.buffer.array
+    if "columns" in node.attrs and PARTICLES in value.axes:
+        offset = "first_particle" if builder.windowed else "0"
+        rows = (f"{array}[{at} :]", "t0", "n", axis_size(PARTICLES), node.type.event_size, node.attrs["columns"])
+        return [f"fill_columns_{bits}({arguments(*rows, offset, key, time, 'step', purpose)})"]
 
     def call(at: str) -> str:
         rows = (f"{array}[{at} :]", ids, start, first, count, base)
@@ -194,7 +198,7 @@ def _each(axes: Sequence[Axis], row: Row) -> tuple[list[str], dict[Axis, str]]:
     return lines, names
 
 
-def _address(value: Value, view: View | None, row: Row, names: dict[Axis, str]) -> str:
+def _address(value: Value, view: View | None, row: Row, names: Mapping[Any, str]) -> str:
     """Where the event of one entry of named axes begins, in the array of `value`, seen through `view`."""
     text, offset = start_of(value, row), Poly.of(0 if view is None else view.offset)
     for axis, step in value.steps.items():

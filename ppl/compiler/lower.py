@@ -95,10 +95,11 @@ def _draw_rows(node: Node, parameter: Node, key: Node, column: Node) -> Node:
 
 
 def _plain(x: Node) -> bool:
-    """Whether the event of `x` is contiguous in memory."""
+    """Whether `x` is in memory, with its event contiguous."""
     view = resolve(x, {})
     return (
         view is not None
+        and view.base.op not in ("scale", "size")
         and view.coefs == identity(x).coefs
         and not any(isinstance(k, int) for k in view.axes.values() if not isinstance(k, Entry))
     )
