@@ -1,4 +1,5 @@
-"""Emission of the steps that are not loop nests: products, noise, row ids, triangular systems, external functions."""
+"""Emission of the steps that are not loop nests: products, noise, row ids, triangular systems, rows
+of draws by rejection, external functions."""
 
 from __future__ import annotations
 
@@ -254,6 +255,20 @@ def solve(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     return [*lines, f"{'    ' * len(lines)}solve_lower({call})"]
 
 
+def draw_rows(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
+    """Draw the event of every entry of the named axes by rejection."""
+    node = step.node
+    lines, names = _each(node.type.axes, row)
+    a, key = (builder.access(arg) for arg in node.args)
+    assert a.value.buffer is not None and key.value.buffer is not None and step.target.buffer is not None
+    out = f"{step.target.buffer.array}[{_address(step.target, None, row, names)} :]"
+    parameter = f"{a.value.buffer.array}[{_address(a.value, a.view, row, names)} :]"
+    word = f"U({key.value.buffer.array}[{_address(key.value, key.view, row, names)}])"
+    draw = f"{node.attrs['draw'].removesuffix('_draw')}_row_{'f32' if dtype == 'float32' else 'f64'}"
+    call = arguments(out, parameter, word, node.attrs["stream"], node.type.event_size)
+    return [*lines, f"{'    ' * len(lines)}{draw}({call})"]
+
+
 def _argument(value: Value, at: str, arg: Node) -> str:
     node = value.node
     if node.op == "const" and node.attrs["value"].value.size == 1 and not arg.type.shape:
@@ -273,4 +288,5 @@ EMIT: dict[str, Callable[[Opaque, Builder, Row, str], list[str]]] = {
     "rowid": rowid,
     "external": external,
     "solve": solve,
+    "draw_rows": draw_rows,
 }

@@ -15,6 +15,7 @@ from ppl.ir.node import Node
 SAME_NAME = {
     *("exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus"),
     *("sign", "floor", "abs", "lgamma", "erf", "ndtr", "ndtri", "log_ndtr", "loggamma_slope", "vonmises_slope"),
+    *("log_poisson", "log_binomial", "log_binomial_logits"),
 }
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "and": "&", "or": "|"}
 RENAMED = {"pow": "power", "max": "maximum", "min": "minimum"}
@@ -61,8 +62,9 @@ def _log_i0e(node: Node, a: str) -> str:
     return f"m.{('log_i0e', 'log_i0e_slope', 'log_i0e_curvature')[node.attrs['n']]}({a})"
 
 
-def _draw(node: Node, parameter: str, key: str, column: str) -> str:
-    return f"m.{node.op}({parameter}, U({key}), {column}, {node.attrs['stream']})"
+def _draw(node: Node, *args: str) -> str:
+    *parameters, key, column = args
+    return f"m.{node.op}({', '.join(parameters)}, U({key}), {column}, {node.attrs['stream']})"
 
 
 SPECIAL: dict[str, Callable[..., str]] = {
@@ -71,6 +73,7 @@ SPECIAL: dict[str, Callable[..., str]] = {
     "log_i0e": _log_i0e,
     "loggamma_draw": _draw,
     "poisson_draw": _draw,
+    "binomial_draw": _draw,
     "vonmises_draw": _draw,
     "neg": lambda node, a: f"(-{a})",
     "not": lambda node, a: f"(not {a})",

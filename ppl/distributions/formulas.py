@@ -98,3 +98,23 @@ def one_minus_cos(angle: Node) -> Node:
     return ops.where(
         near, ops.div(ops.mul(sine, sine), ops.add(1.0, ops.where(near, cosine, 0.0))), ops.sub(1.0, cosine)
     )
+
+
+def log1p_square(z: Node) -> Node:
+    """log(1 + z^2), also where the square overflows."""
+    fixed = frozen(z)
+    size = ops.where(ops.less(fixed, 0.0), ops.neg(z), z)
+    far = ops.less(1.0, frozen(size))
+    small = ops.where(far, ops.div(1.0, ops.where(far, size, 1.0)), size)
+    head = ops.where(far, ops.mul(2.0, ops.log(ops.where(far, size, 1.0))), 0.0)
+    return ops.add(head, ops.log1p(ops.mul(small, small)))
+
+
+def mode_of_unit_interval(up: Node, down: Node, peak: Node) -> Node:
+    """`peak` where the powers `up` of x and `down` of 1 - x are not negative; the end towards which only one of them
+    drives the density; NaN where both do, or neither.
+    """
+    low, high = ops.less(up, 0.0), ops.less(down, 0.0)
+    flat = ops.logical_and(ops.less_equal(up, 0.0), ops.less_equal(down, 0.0))
+    single = ops.where(low, 0.0, ops.where(high, 1.0, peak))
+    return ops.where(ops.logical_and(flat, ops.equal(low, high)), math.nan, single)

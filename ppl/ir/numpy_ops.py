@@ -15,6 +15,7 @@ from scipy import special
 
 from ppl.ir.node import Node
 from ppl.ir.numpy_angles import ANGLES
+from ppl.ir.numpy_counts import COUNTS
 from ppl.ir.numpy_draws import DRAWS
 from ppl.ir.types import Type
 
@@ -243,6 +244,7 @@ OPS: dict[str, Function] = {
     **{op: _plain(function) for op, function in UFUNCS.items()},
     **DRAWS,
     **ANGLES,
+    **COUNTS,
     "polygamma": _polygamma,
     "cast": _cast,
     "expand": _expand,

@@ -17,12 +17,13 @@ UNARY_FLOAT = (
     "neg", "exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus",
     "abs", "sign", "floor", "lgamma", "polygamma", "erf", "ndtr", "ndtri", "log_ndtr", "log_i0e",
 )  # fmt: skip
-BINARY_FLOAT = ("add", "sub", "mul", "div", "pow", "max", "min")
+BINARY_FLOAT = ("add", "sub", "mul", "div", "pow", "max", "min", "log_poisson")
+TERNARY_FLOAT = ("log_binomial", "log_binomial_logits")
 COMPARE = ("lt", "le", "eq")
 LOGICAL = ("and", "or")
-DRAWS = ("loggamma_draw", "poisson_draw", "vonmises_draw")
+DRAWS = {"loggamma_draw": 1, "poisson_draw": 1, "vonmises_draw": 1, "binomial_draw": 3}  # float parameters of each
 SLOPES = ("loggamma_slope", "vonmises_slope")
-ELEMENTWISE = {*UNARY_FLOAT, *BINARY_FLOAT, *COMPARE, *LOGICAL, "not", "where", "cast"}
+ELEMENTWISE = {*UNARY_FLOAT, *BINARY_FLOAT, *TERNARY_FLOAT, *COMPARE, *LOGICAL, "not", "where", "cast"}
 MARKERS = {"stop", "scale_grad", "graft", "mark"}
 LEAVES = {"const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "noise", "rowkey", "arg"}
 VIEWS = {"expand", "reshape", "transpose", "slice", "collect", "distribute"}
@@ -56,7 +57,7 @@ def _same(types: tuple[Type, ...], what: str) -> None:
     )
 
 
-@rule(*UNARY_FLOAT, *BINARY_FLOAT)
+@rule(*UNARY_FLOAT, *BINARY_FLOAT, *TERNARY_FLOAT)
 def _arithmetic(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     _same(types, "arithmetic")
     require(all(t.dtype == types[0].dtype != "bool" for t in types), "arithmetic needs equal number types", *types)
@@ -79,9 +80,10 @@ def _logical(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 
 @rule(*DRAWS)
 def _draw(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    """A draw by rejection: of a float parameter, the int key of its row and particle, and the int column."""
+    """A draw by rejection: of float parameters, the int key of their row and particle, and the int column."""
     _same(types, "a draw")
-    require([t.dtype for t in types] == ["float", "int", "int"], "a draw needs float, key, column", *types)
+    wanted = ["float"] * (len(types) - 2) + ["int", "int"]
+    require([t.dtype for t in types] == wanted, "a draw needs floats, key, column", *types)
     return types[0] if attrs.get("dtype") != "int" else Type(types[0].axes, types[0].shape, "int")
 
 

@@ -12,6 +12,8 @@ from ppl.kernels.scalar.f32.basic import (
     square,
 )
 from ppl.kernels.scalar.f32.bessel import log_i0e, log_i0e_curvature, log_i0e_slope
+from ppl.kernels.scalar.f32.binomial import binomial_draw
+from ppl.kernels.scalar.f32.counts import log_binomial, log_binomial_logits, log_poisson
 from ppl.kernels.scalar.f32.exponential import (
     exp,
     expm1,
@@ -35,6 +37,7 @@ from ppl.kernels.scalar.f32.von_mises import vonmises_draw, vonmises_slope
 __all__ = [
     "abs",
     "atan",
+    "binomial_draw",
     "cos",
     "digamma",
     "erf",
@@ -46,10 +49,13 @@ __all__ = [
     "log",
     "log1mexp",
     "log1p",
+    "log_binomial",
+    "log_binomial_logits",
     "log_i0e",
     "log_i0e_curvature",
     "log_i0e_slope",
     "log_ndtr",
+    "log_poisson",
     "log_sigmoid",
     "loggamma_draw",
     "loggamma_slope",
