@@ -100,7 +100,8 @@ def test_edges(precision):
     quantile = [
         (0.0, 3.0, INF, 0.0), (1.0, 3.0, INF, INF), (1.0, 3.0, 4.0, 1.0), (0.0, -4.0, -3.0, -1.0),
         (1.0, -4.0, -3.0, 0.0), (0.0, -INF, -3.0, -INF), (0.0, -1.0, 2.0, -1.0), (1.0, -1.0, 2.0, 2.0),
-        (0.0, -INF, INF, -INF), (1.0, -INF, INF, INF), (np.nan, 1.0, 2.0, np.nan), (0.5, 1.0, np.nan, np.nan), (0.5, np.nan, 1.0, np.nan),
+        (0.0, -INF, INF, -INF), (1.0, -INF, INF, INF), (np.nan, 1.0, 2.0, np.nan), (0.5, 1.0, np.nan, np.nan),
+        (0.5, np.nan, 1.0, np.nan),
     ]  # fmt: skip
     for function, rows in ((module.log_mass_between, mass), (module.quantile_between, quantile)):
         *columns, wanted = np.array(rows).T
