@@ -35,6 +35,7 @@ from ppl.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ppl.distributions.relaxed_onehot import RelaxedOneHotCategorical
 from ppl.distributions.student_t import StudentT
 from ppl.distributions.support import Support, support_of
+from ppl.distributions.truncated_normal import TruncatedNormal
 from ppl.distributions.uniform import Uniform
 from ppl.distributions.von_mises import VonMises
 from ppl.distributions.weibull import Weibull
@@ -69,6 +70,7 @@ REGISTRY: dict[str, type[Distribution]] = {
         Kumaraswamy,
         Pareto,
         Weibull,
+        TruncatedNormal,
     )
 }
 
@@ -100,6 +102,7 @@ __all__ = [
     "RelaxedOneHotCategorical",
     "StudentT",
     "Support",
+    "TruncatedNormal",
     "Uniform",
     "VonMises",
     "Weibull",

@@ -12,18 +12,27 @@ from ppl.distributions import (
     Bernoulli,
     Beta,
     Categorical,
+    Cauchy,
+    Chi2,
     Dirichlet,
     Exponential,
     Gamma,
+    HalfCauchy,
+    HalfNormal,
+    InverseGamma,
+    Kumaraswamy,
     LogNormal,
     MultivariateNormal,
     Normal,
     OneHotCategorical,
+    Pareto,
     Poisson,
     RelaxedBernoulli,
     RelaxedOneHotCategorical,
     StudentT,
+    TruncatedNormal,
     Uniform,
+    Weibull,
 )
 from ppl.distributions.base import KEY
 from ppl.errors import ModelError, ShapeError
@@ -142,6 +151,7 @@ def test_float_labels_and_minus_infinity_logits():
 def test_moving_supports_are_declared():
     assert {name: d.moving for name, d in REGISTRY.items() if d.moving} == {
         "Pareto": {"scale"},
+        "TruncatedNormal": {"low", "high"},
         "Uniform": {"low", "high"},
     }
 
@@ -182,6 +192,16 @@ BAD = [
     (lambda: OneHotCategorical(logits=[0.0, INF]), "OneHotCategorical: logits"),
     (lambda: Uniform([0.0, 2.0], 1.0), "Uniform: high must be greater than low, got low 2.0 and high 1.0"),
     (lambda: Uniform(0.0, NAN), "Uniform: high must be finite"),
+    (lambda: TruncatedNormal(0.0, 1.0, 2.0, [3.0, 1.0]), "TruncatedNormal: high .* got low 2.0 and high 1.0"),
+    (lambda: TruncatedNormal(0.0, 1.0, NAN), "TruncatedNormal: low must be a number, perhaps infinite, got nan"),
+    (lambda: Chi2(-1.0), "Chi2: df must be positive"),
+    (lambda: HalfNormal(0.0), "HalfNormal: scale"),
+    (lambda: HalfCauchy([1.0, -1.0]), r"HalfCauchy: scale .* got -1.0 at index \(1,\)"),
+    (lambda: InverseGamma(1.0, 0.0), "InverseGamma: scale"),
+    (lambda: Kumaraswamy(1.0, NAN), "Kumaraswamy: concentration0"),
+    (lambda: Pareto(1.0, -2.0), "Pareto: concentration"),
+    (lambda: Weibull(0.0, 1.0), "Weibull: concentration"),
+    (lambda: Cauchy(0.0, 0.0), "Cauchy: scale"),
     (lambda: RelaxedBernoulli(0.0, 0.5), "RelaxedBernoulli: temperature"),
     (lambda: RelaxedBernoulli(1.0, 1.0), "RelaxedBernoulli: probs must be strictly between 0 and 1"),
     (lambda: RelaxedOneHotCategorical(1.0, [1.0, 0.0]), "RelaxedOneHotCategorical: probs must be positive"),
