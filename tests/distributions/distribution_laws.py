@@ -126,7 +126,8 @@ class Gauss(Reference):
     def __init__(self, loc: Any, **matrix: Any):
         (name, m), self.loc = next(iter(matrix.items())), np.asarray(loc)
         covariance = {
-            "scale_tril": lambda: m @ m.T, "covariance_matrix": lambda: m, "precision_matrix": lambda: np.linalg.inv(m)
+            "scale_tril": lambda: m @ m.T, "scale_diag": lambda: np.diag(m**2),
+            "covariance_matrix": lambda: m, "precision_matrix": lambda: np.linalg.inv(m)
         }[name]()  # fmt: skip
         self.law = stats.multivariate_normal(loc, covariance)
         self.logpdf, self.entropy = self.law.logpdf, self.law.entropy
@@ -136,6 +137,46 @@ class Gauss(Reference):
 
     def cov(self) -> np.ndarray:
         return self.law.cov
+
+
+def low_rank(loc: Any, cov_factor: Any, cov_diag: Any) -> Gauss:
+    return Gauss(loc, covariance_matrix=cov_factor @ cov_factor.T + np.diag(cov_diag))
+
+
+def random_walk(scale: float, steps: int, loc: float = 0.0, drift: float = 0.0) -> Gauss:
+    t = np.arange(1, steps + 1)
+    return Gauss(loc + drift * t, covariance_matrix=scale**2 * np.minimum.outer(t, t))
+
+
+class LKJCholesky(Reference):
+    """The density of a correlation matrix (Lewandowski, Kurowicka & Joe 2009, eq. 16) times the Jacobian of L L^T."""
+
+    def __init__(self, dim: int, concentration: float = 1.0):
+        self.d, self.c = dim, concentration
+        k = np.arange(1, dim)
+        halves = concentration + (dim - k - 1) / 2
+        betas = (special.betaln(halves, halves) * (dim - k)).sum()
+        self.log_normalizer = np.log(2) * ((2 * concentration - 2 + dim - k) * (dim - k)).sum() + betas
+        self.k = np.arange(2, dim + 1)
+        self.powers = dim - self.k + 2 * concentration - 2
+
+    def logpdf(self, x: np.ndarray) -> np.ndarray:
+        correlation = x @ np.swapaxes(x, -1, -2)
+        jacobian = (np.log(np.diagonal(x, axis1=-2, axis2=-1)) * (self.d - np.arange(1, self.d + 1))).sum(-1)
+        return (self.c - 1) * np.linalg.slogdet(correlation)[1] + jacobian - self.log_normalizer
+
+    def expect(self, function: Callable) -> np.ndarray:
+        """Of the diagonal entries sin(t) of rows 2, ..., whose density in t is sin^(power + 1) cos^(k - 2)."""
+        t, weight = np.polynomial.legendre.leggauss(4000)
+        t, weight = (t[:, None] + 1) * np.pi / 4, weight[:, None]
+        density = weight * np.sin(t) ** (self.powers + 1) * np.cos(t) ** (self.k - 2)
+        return (function(np.sin(t)) * density).sum(0) / density.sum(0)
+
+    def mean(self) -> np.ndarray:
+        return np.diag(np.r_[1.0, self.expect(lambda x: x)])
+
+    def entropy(self) -> float:
+        return float(self.log_normalizer - (self.powers * self.expect(np.log)).sum())
 
 
 class VonMises(Reference):
@@ -260,6 +301,9 @@ class Kumaraswamy(Reference):
 
 
 TRIL = np.array([[0.7, 0.0, 0.0], [-0.4, 1.3, 0.0], [2.0, 0.3, 0.2]])
+CHOLESKYS = np.linalg.cholesky(
+    [[[1.0, a, b], [a, 1.0, c], [b, c, 1.0]] for a, b, c in ((0.3, -0.2, 0.5), (0.9, 0.8, 0.95), (-0.7, 0.0, 0.1))]
+)
 LOCATIONS = ({}, {"loc": -1.3, "scale": 0.4}, {"loc": 50.0, "scale": 7.0})
 P3 = [0.2, 0.5, 0.3]
 ROWS = np.array([[0.2, 0.3, 0.5], [1e-6, 0.4, 0.599999], [0.98, 0.01, 0.01]])
@@ -374,6 +418,30 @@ LAWS: dict[str, Law] = {
         INNER,
         (-1.0, 0.0, 1.0, 3.0),
     ),
+    "GaussianRandomWalk": Law(
+        ({"scale": 0.7, "steps": 3}, {"scale": 0.1, "steps": 3, "loc": -1.0, "drift": 0.3}),
+        random_walk,
+        np.array([[0.3, 1.0, -2.0], [3.0, 0.0, 7.0], [1.0, -2.0, 0.5]]),
+        (),
+        ("mean", "entropy"),
+    ),
+    "LKJCholesky": Law(
+        tuple({"dim": 3, "concentration": c} for c in (1.0, 2.5, 0.8, 30.0)),
+        LKJCholesky,
+        CHOLESKYS,
+        (np.eye(3)[::-1], 2 * np.eye(3), np.diag([1.0, -1.0, 1.0]), np.triu(np.full((3, 3), 0.5))),
+        ("mean", "entropy"),
+    ),
+    "LowRankMultivariateNormal": Law(
+        (
+            {"loc": np.zeros(3), "cov_factor": TRIL[:, :1], "cov_diag": np.array([0.3, 1.0, 2.0])},
+            {"loc": np.array([1.0, -2.0, 0.5]), "cov_factor": TRIL[:, :2], "cov_diag": np.array([1e-3, 0.5, 9.0])},
+        ),
+        low_rank,
+        np.array([[0.3, 1.0, -2.0], [30.0, 0.0, 7.0], [1.0, -2.0, 0.5]]),
+        (),
+        ("mean", "entropy"),
+    ),
     "Pareto": Law(
         tuple({"scale": m, "concentration": a} for m, a in ((1.0, 3.0), (0.02, 2.5), (30.0, 40.0))),
         pareto,
@@ -412,6 +480,7 @@ LAWS: dict[str, Law] = {
             {"loc": np.array([1.0, -2.0, 0.5]), "scale_tril": TRIL},
             {"loc": np.zeros(3), "covariance_matrix": TRIL @ TRIL.T},
             {"loc": np.array([1.0, -2.0, 0.5]), "precision_matrix": TRIL @ TRIL.T},
+            {"loc": np.array([1.0, -2.0, 0.5]), "scale_diag": np.array([0.3, 2.0, 7.0])},
         ),
         Gauss,
         np.array([[0.3, 1.0, -2.0], [30.0, 0.0, 7.0], [1.0, -2.0, 0.5]]),

@@ -17,11 +17,14 @@ from ppl.distributions import (
     Dirichlet,
     Exponential,
     Gamma,
+    GaussianRandomWalk,
     HalfCauchy,
     HalfNormal,
     InverseGamma,
     Kumaraswamy,
+    LKJCholesky,
     LogNormal,
+    LowRankMultivariateNormal,
     MultivariateNormal,
     Normal,
     OneHotCategorical,
@@ -167,9 +170,8 @@ def test_float32_samples_and_densities_are_finite(name, case):
             assert np.isfinite(out).all()
         return
     ends = np.array([2.0**-24, 1 - 2.0**-24, 0.5])
-    (shape,) = dist.uniforms()
-    for index in np.ndindex(*(3,) * min(int(np.prod(shape)), 3)):
-        x = dist.draw(ops.const(np.resize(ends[list(index)], shape) if shape else ends[index[0]]))
+    for index in np.ndindex(*(3,) * min(int(np.prod(dist.event_shape)), 3)):
+        x = dist.draw(*(ops.const(np.resize(ends[list(index)], shape)) for shape in dist.uniforms()))
         for out in evaluate([x, dist.node_log_prob(x)], Env(dtype=np.float32)):
             assert np.isfinite(out).all(), (index, out)
 
@@ -211,6 +213,12 @@ BAD = [
     (lambda: StudentT(NAN), "StudentT: df"),
     (lambda: Poisson(-2.0), "Poisson: rate"),
     (lambda: MultivariateNormal(np.zeros(2)), "exactly one of covariance_matrix"),
+    (lambda: MultivariateNormal(np.zeros(2), scale_diag=[1.0, 0.0]), r"scale_diag must be positive .* index \(1,\)"),
+    (lambda: LowRankMultivariateNormal(0.0, np.ones((3, 1)), [1.0, 2.0, 0.0]), "LowRank.*: cov_diag must be positive"),
+    (lambda: LKJCholesky(1), "LKJCholesky: dim must be a whole number of at least 2, got 1"),
+    (lambda: LKJCholesky(3, 0.0), "LKJCholesky: concentration"),
+    (lambda: GaussianRandomWalk(1.0, 2.5), "GaussianRandomWalk: steps must be a whole number of at least 1, got 2.5"),
+    (lambda: GaussianRandomWalk(-1.0, 2), "GaussianRandomWalk: scale"),
     (lambda: MultivariateNormal(0.0, [[1.0, 2.0], [2.0, 1.0]]), "covariance_matrix must be symmetric and positive"),
     (lambda: MultivariateNormal(0.0, leaf("c", (2, 2))), "covariance_matrix must be constant"),
     (lambda: MultivariateNormal(0.0, scale_tril=[[1.0, 0.0], [0.0, 0.0]]), "a positive diagonal"),
