@@ -15,7 +15,7 @@ from ppl.ir.node import Node
 
 
 class GaussianRandomWalk(Distribution):
-    """GaussianRandomWalk(scale, steps, loc, drift): x_t = x_(t-1) + drift + scale z_t, t = 1, ..., steps, from x_0 = loc.
+    """GaussianRandomWalk(scale, steps, loc, drift): x_t = x_(t-1) + drift + scale z_t from x_0 = loc.
 
     One unit is a whole walk (x_1, ..., x_steps), a vector of real numbers. The path is linear in loc, drift and scale.
 
