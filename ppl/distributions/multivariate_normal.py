@@ -15,16 +15,15 @@ from ppl.ir import ops
 from ppl.ir.node import Node
 
 REAL = {"loc": "real", "scale_tril": "real", "scale_diag": "positive"}
-MOST = 64  # dimensions up to which a learned factor is solved by unrolled substitution
 
 
 class MultivariateNormal(Distribution):
     """MultivariateNormal(loc, covariance_matrix=, precision_matrix=, scale_tril=, scale_diag=): support R^d.
 
     One unit is a vector. The sample is loc + L z with z standard normal and L = scale_tril, or the diagonal matrix of
-    scale_diag. A covariance or precision matrix must be constant, and is factored once; `scale_tril` may be learned
-    (`constraint="lower_cholesky"`), up to 64 dimensions, and `scale_diag` in any number. What stands above the
-    diagonal of `scale_tril` does not count. `LowRankMultivariateNormal` has a covariance of low rank plus a diagonal.
+    scale_diag. A covariance or precision matrix must be constant, and is factored once; `scale_tril`
+    (`constraint="lower_cholesky"`) and `scale_diag` may be learned. What stands above the diagonal of `scale_tril` does
+    not count. `LowRankMultivariateNormal` has a covariance of low rank plus a diagonal.
 
     Parameters
     ----------
@@ -107,23 +106,15 @@ class MultivariateNormal(Distribution):
         return ops.mul(tril, np.tril(np.ones(tril.type.shape[-2:])))
 
     def standardized(self, value: Node) -> Node:
-        """L^-1 (x - loc): by the inverse of a constant factor, else by substitution, column after column."""
+        """L^-1 (x - loc): by the inverse of a constant factor, else by substitution."""
         loc, tril = self.params.values()
-        rest, d = ops.sub(value, loc), self.event_shape[-1]
+        rest = ops.sub(value, loc)
         if self.is_diagonal:
             return ops.div(rest, tril)
         constant = constant_value(tril)
         if constant is not None:
             return applied(ops.const(np.linalg.inv(np.tril(constant))), rest)
-        if d > MOST:
-            raise ModelError(f"MultivariateNormal: a learned scale_tril has at most {MOST} dimensions here, not {d}")
-        found = []
-        for i in range(d):
-            column = ops.reduce_sum(ops.mul(tril, np.eye(d)[i]), -1)
-            unit = ops.div(_entry(rest, i), _entry(column, i))
-            found.append(unit)
-            rest = ops.sub(rest, ops.mul(column, unit))
-        return ops.concat(found, len(self.event_shape) - 1)
+        return ops.solve_lower(tril, rest)
 
     def unit_log_prob(self, value: Node) -> Node:
         """-|y|^2 / 2 - sum log diag(L) - d log(2 pi) / 2, y = L^-1 (x - loc)."""
@@ -157,11 +148,6 @@ class MultivariateNormal(Distribution):
         """sum log diag(L) + d (1 + log(2 pi)) / 2."""
         flat = self.event_shape[-1] * (0.5 + LOG_SQRT_2PI)
         return ops.add(ops.reduce_sum(ops.log(self.diagonal()), -1), flat)
-
-
-def _entry(x: Node, i: int) -> Node:
-    """Entry `i` of the last event dimension, kept as a dimension of length 1."""
-    return ops.window(x, [*((0, n, 1) for n in x.type.shape[:-1]), (i, 1, 1)])
 
 
 def diagonal_matrix(entries: Node) -> Node:
