@@ -16,6 +16,7 @@ SAME_NAME = {
     *("exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus"),
     *("sign", "floor", "abs", "lgamma", "erf", "ndtr", "ndtri", "log_ndtr", "loggamma_slope", "vonmises_slope"),
     *("log_poisson", "log_binomial", "log_binomial_logits"),
+    *("erfc", "erfinv", "log1mexp", "log_mass_between", "quantile_between"),
 }
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "and": "&", "or": "|"}
 RENAMED = {"pow": "power", "max": "maximum", "min": "minimum"}

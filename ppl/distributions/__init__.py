@@ -16,17 +16,25 @@ from ppl.distributions.beta_binomial import BetaBinomial
 from ppl.distributions.binomial import Binomial
 from ppl.distributions.categorical import Categorical
 from ppl.distributions.cauchy import Cauchy
+from ppl.distributions.chi2 import Chi2
 from ppl.distributions.delta import Delta
 from ppl.distributions.dirichlet import Dirichlet
 from ppl.distributions.discrete_uniform import DiscreteUniform
 from ppl.distributions.exponential import Exponential
 from ppl.distributions.gamma import Gamma
+from ppl.distributions.gaussian_random_walk import GaussianRandomWalk
 from ppl.distributions.geometric import Geometric
 from ppl.distributions.gumbel import Gumbel
+from ppl.distributions.half_cauchy import HalfCauchy
+from ppl.distributions.half_normal import HalfNormal
+from ppl.distributions.inverse_gamma import InverseGamma
 from ppl.distributions.kl import kl, kl_divergence, register_kl
+from ppl.distributions.kumaraswamy import Kumaraswamy
 from ppl.distributions.laplace import Laplace
+from ppl.distributions.lkj_cholesky import LKJCholesky
 from ppl.distributions.logistic import Logistic
 from ppl.distributions.lognormal import LogNormal
+from ppl.distributions.low_rank_multivariate_normal import LowRankMultivariateNormal
 from ppl.distributions.masked import Masked
 from ppl.distributions.mixture import Mixture
 from ppl.distributions.multinomial import Multinomial
@@ -34,6 +42,7 @@ from ppl.distributions.multivariate_normal import MultivariateNormal
 from ppl.distributions.negative_binomial import NegativeBinomial
 from ppl.distributions.normal import Normal
 from ppl.distributions.onehot import OneHotCategorical
+from ppl.distributions.pareto import Pareto
 from ppl.distributions.plackett_luce import PlackettLuce
 from ppl.distributions.poisson import Poisson
 from ppl.distributions.relaxed_bernoulli import RelaxedBernoulli
@@ -42,8 +51,10 @@ from ppl.distributions.student_t import StudentT
 from ppl.distributions.support import Support, support_of
 from ppl.distributions.transformed import Transformed
 from ppl.distributions.truncated import Truncated
+from ppl.distributions.truncated_normal import TruncatedNormal
 from ppl.distributions.uniform import Uniform
 from ppl.distributions.von_mises import VonMises
+from ppl.distributions.weibull import Weibull
 from ppl.distributions.zero_inflated_poisson import ZeroInflatedPoisson
 
 REGISTRY: dict[str, type[Distribution]] = {
@@ -78,6 +89,17 @@ REGISTRY: dict[str, type[Distribution]] = {
         NegativeBinomial,
         PlackettLuce,
         ZeroInflatedPoisson,
+        Chi2,
+        HalfCauchy,
+        HalfNormal,
+        InverseGamma,
+        Kumaraswamy,
+        Pareto,
+        Weibull,
+        TruncatedNormal,
+        GaussianRandomWalk,
+        LKJCholesky,
+        LowRankMultivariateNormal,
     )
 }
 
@@ -92,17 +114,25 @@ __all__ = [
     "Binomial",
     "Categorical",
     "Cauchy",
+    "Chi2",
     "Delta",
     "Dirichlet",
     "DiscreteUniform",
     "Distribution",
     "Exponential",
     "Gamma",
+    "GaussianRandomWalk",
     "Geometric",
     "Gumbel",
+    "HalfCauchy",
+    "HalfNormal",
+    "InverseGamma",
+    "Kumaraswamy",
+    "LKJCholesky",
     "Laplace",
     "LogNormal",
     "Logistic",
+    "LowRankMultivariateNormal",
     "Masked",
     "Mixture",
     "Multinomial",
@@ -110,6 +140,7 @@ __all__ = [
     "NegativeBinomial",
     "Normal",
     "OneHotCategorical",
+    "Pareto",
     "PlackettLuce",
     "Poisson",
     "RelaxedBernoulli",
@@ -118,8 +149,10 @@ __all__ = [
     "Support",
     "Transformed",
     "Truncated",
+    "TruncatedNormal",
     "Uniform",
     "VonMises",
+    "Weibull",
     "ZeroInflatedPoisson",
     "bijectors",
     "kl",

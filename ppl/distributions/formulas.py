@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -118,3 +119,20 @@ def mode_of_unit_interval(up: Node, down: Node, peak: Node) -> Node:
     flat = ops.logical_and(ops.less_equal(up, 0.0), ops.less_equal(down, 0.0))
     single = ops.where(low, 0.0, ops.where(high, 1.0, peak))
     return ops.where(ops.logical_and(flat, ops.equal(low, high)), math.nan, single)
+
+
+def above(x: Node, threshold: float, formula: Callable[[Node], Node], otherwise: float) -> Node:
+    """`formula(x)` where x exceeds `threshold`, else `otherwise`; the formula never sees an x that does not."""
+    inside = ops.less(threshold, x)
+    return ops.where(inside, formula(ops.where(inside, x, threshold + 1.0)), otherwise)
+
+
+def spread_of_powers(log_first: Node, log_second: Node) -> Node:
+    """The variance from the logarithms of the first two moments, without cancellation where it is small."""
+    excess = ops.expm1(ops.sub(log_second, ops.mul(2.0, log_first)))
+    return ops.mul(ops.exp(ops.mul(2.0, log_first)), excess)
+
+
+def log_of(x: Node) -> Node:
+    """log x; of exp(y) it is y, which is known where exp(y) has rounded to 1."""
+    return x.args[0] if x.op == "exp" else ops.log(x)

@@ -53,6 +53,15 @@ def test_goodness_of_fit(name, case):
         assert np.abs(np.corrcoef(y.T) - np.eye(3)).max() < 4 / np.sqrt(N)
     elif name == "Delta":
         assert (x == case["v"]).all()
+    elif name in ("GaussianRandomWalk", "LowRankMultivariateNormal"):
+        law = LAWS[name].reference(**case)
+        y = np.linalg.solve(np.linalg.cholesky(law.cov()), (x - law.mean()).T).T
+        assert stats.kstest(y.ravel(), "norm").pvalue > LEVEL
+        assert np.abs(np.corrcoef(y.T) - np.eye(3)).max() < 4 / np.sqrt(N)
+    elif name == "LKJCholesky":  # every correlation is a beta variable on (-1, 1)
+        correlation, shape = x @ np.swapaxes(x, 1, 2), case["concentration"] + case["dim"] / 2 - 1
+        for i, j in ((1, 0), (2, 0), (2, 1)):
+            assert stats.kstest(correlation[:, i, j], stats.beta(shape, shape, -1, 2).cdf).pvalue > LEVEL
     elif dist.unit_rank:
         a = value_of(dist.logits)  # the ratio of two classes is a binary Concrete variable
         t = case["temperature"]

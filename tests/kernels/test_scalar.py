@@ -95,6 +95,7 @@ def test_both_modules_have_the_same_names():
         "log_binomial",
         "log_binomial_logits",
     }  # …/test_counts.py
+    tested |= {"log_mass_between", "quantile_between"}  # tests/kernels/test_between.py
     tested |= {"vonmises_draw", "vonmises_slope"}  # tests/distributions/test_von_mises.py
     assert tested == set(scalar.f32.__all__)
 

@@ -12,6 +12,7 @@ from ppl.kernels.scalar.f64.basic import (
     square,
 )
 from ppl.kernels.scalar.f64.bessel import log_i0e, log_i0e_curvature, log_i0e_slope
+from ppl.kernels.scalar.f64.between import log_mass_between, quantile_between
 from ppl.kernels.scalar.f64.binomial import binomial_draw
 from ppl.kernels.scalar.f64.counts import log_binomial, log_binomial_logits, log_poisson
 from ppl.kernels.scalar.f64.exponential import (
@@ -29,7 +30,7 @@ from ppl.kernels.scalar.f64.exponential import (
 )
 from ppl.kernels.scalar.f64.gamma import digamma, lgamma, polygamma, trigamma
 from ppl.kernels.scalar.f64.gamma_draws import loggamma_draw, loggamma_slope
-from ppl.kernels.scalar.f64.normal import erf, erfc, log_ndtr, ndtr, ndtri
+from ppl.kernels.scalar.f64.normal import erf, erfc, erfinv, log_ndtr, ndtr, ndtri
 from ppl.kernels.scalar.f64.poisson import poisson_draw
 from ppl.kernels.scalar.f64.trigonometric import atan, cos, sin, tan
 from ppl.kernels.scalar.f64.von_mises import vonmises_draw, vonmises_slope
@@ -42,6 +43,7 @@ __all__ = [
     "digamma",
     "erf",
     "erfc",
+    "erfinv",
     "exp",
     "expm1",
     "floor",
@@ -54,6 +56,7 @@ __all__ = [
     "log_i0e",
     "log_i0e_curvature",
     "log_i0e_slope",
+    "log_mass_between",
     "log_ndtr",
     "log_poisson",
     "log_sigmoid",
@@ -67,6 +70,7 @@ __all__ = [
     "poisson_draw",
     "polygamma",
     "power",
+    "quantile_between",
     "reciprocal",
     "select",
     "sigmoid",
