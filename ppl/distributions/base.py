@@ -9,6 +9,7 @@ model and NumPy arrays outside.
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -155,8 +156,10 @@ class Distribution:
 
     def support_size(self) -> float:
         """Number of joint values of the event (inf where not finite)."""
-        unit = self.unit_support()
-        return float("inf") if unit is None else float(len(unit)) ** int(np.prod(self.batch_of_units))
+        unit, units = self.unit_support(), math.prod(self.batch_of_units)
+        if unit is None or units * math.log2(max(1, len(unit))) >= 1024:
+            return math.inf
+        return float(len(unit)) ** units
 
     def support_table(self) -> np.ndarray:
         """Every joint value of the event: shape (support_size, *event_shape)."""

@@ -15,14 +15,13 @@ from ppl.ir import ops
 from ppl.ir.node import Node
 
 REAL = {"loc": "real", "scale_tril": "real"}
-MOST = 64  # dimensions up to which a learned factor is solved by unrolled substitution
 
 
 class MultivariateNormal(Distribution):
     """MultivariateNormal(loc, covariance_matrix=, precision_matrix=, scale_tril=): support R^d, one unit per vector.
 
     The sample is loc + L z with z standard normal and L = scale_tril. A covariance or precision matrix must be
-    constant, and is factored once; `scale_tril` may be learned (`constraint="lower_cholesky"`), up to 64 dimensions.
+    constant, and is factored once; `scale_tril` may be learned (`constraint="lower_cholesky"`).
     What stands above its diagonal does not count.
 
     Parameters
@@ -84,21 +83,13 @@ class MultivariateNormal(Distribution):
         return ops.mul(tril, np.tril(np.ones(tril.type.shape[-2:])))
 
     def standardized(self, value: Node) -> Node:
-        """L^-1 (x - loc): by the inverse of a constant factor, else by substitution, column after column."""
+        """L^-1 (x - loc): by the inverse of a constant factor, else by substitution."""
         loc, tril = self.params.values()
-        rest, d = ops.sub(value, loc), self.event_shape[-1]
+        rest = ops.sub(value, loc)
         constant = constant_value(tril)
         if constant is not None:
             return _applied(ops.const(np.linalg.inv(np.tril(constant))), rest)
-        if d > MOST:
-            raise ModelError(f"MultivariateNormal: a learned scale_tril has at most {MOST} dimensions here, not {d}")
-        found = []
-        for i in range(d):
-            column = ops.reduce_sum(ops.mul(tril, np.eye(d)[i]), -1)
-            unit = ops.div(_entry(rest, i), _entry(column, i))
-            found.append(unit)
-            rest = ops.sub(rest, ops.mul(column, unit))
-        return ops.concat(found, len(self.event_shape) - 1)
+        return ops.solve_lower(tril, rest)
 
     def unit_log_prob(self, value: Node) -> Node:
         """-|y|^2 / 2 - sum log diag(L) - d log(2 pi) / 2, y = L^-1 (x - loc)."""
@@ -124,11 +115,6 @@ class MultivariateNormal(Distribution):
         """sum log diag(L) + d (1 + log(2 pi)) / 2."""
         flat = self.event_shape[-1] * (0.5 + LOG_SQRT_2PI)
         return ops.add(ops.reduce_sum(ops.log(self.diagonal()), -1), flat)
-
-
-def _entry(x: Node, i: int) -> Node:
-    """Entry `i` of the last event dimension, kept as a dimension of length 1."""
-    return ops.window(x, [*((0, n, 1) for n in x.type.shape[:-1]), (i, 1, 1)])
 
 
 def _applied(matrix: Node, vector: Node) -> Node:

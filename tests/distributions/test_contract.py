@@ -118,6 +118,8 @@ def test_support_tables_of_several_units():
     assert np.exp(Bernoulli([0.2, 0.7, 0.4]).log_prob(Bernoulli([0.5] * 3).support_table())).sum() == pytest.approx(1)
     assert Bernoulli(0.5).support_table().shape == (2,)
     assert Normal(0, 1).support_size() == INF
+    assert Bernoulli(logits=np.zeros(1023)).support_size() == 2.0**1023
+    assert Bernoulli(logits=np.zeros(5000)).support_size() == INF
     with pytest.raises(ModelError, match="finite support"):
         Normal(0, 1).support_table()
 
