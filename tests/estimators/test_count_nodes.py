@@ -174,7 +174,7 @@ def test_observed_counts_have_the_score_of_their_law():
     assert grads["a"] == pytest.approx(-(counts - trials * p).sum(), rel=1e-5)
 
 
-def test_compiled_draws_equal_the_interpreter_in_rows():
+def test_draws_of_a_row_do_not_depend_on_the_batch():
     @ppl.model
     def model(x):
         with ppl.plate("data", x) as x:
@@ -190,7 +190,7 @@ def test_compiled_draws_equal_the_interpreter_in_rows():
     whole = program.sample(program.init(seed=3), x)
     assert (whole["m"].sum(-1) == 9).all() and (np.sort(whole["o"], -1) == np.arange(3)).all()
     np.testing.assert_allclose(whole["d"], x)
-    again = program.sample(program.init(seed=3), x)
+    part = program.sample(program.init(seed=3), x[:7])
     for name in whole:
-        np.testing.assert_array_equal(whole[name], again[name])
+        np.testing.assert_array_equal(whole[name][:7], part[name])
     assert abs((whole["b"] - 40 / (1 + np.exp(-x))).mean()) < 5 * np.sqrt(10 / 30)

@@ -3,8 +3,8 @@
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f32.basic import HALF, ONE, TWO, ZERO, abs, floor, maximum, minimum, sqrt
-from ppl.kernels.scalar.f32.counts import log_ratio, mass
+from ppl.kernels.scalar.f32.basic import HALF, INF, ONE, TWO, ZERO, abs, floor, maximum, minimum, sqrt
+from ppl.kernels.scalar.f32.counts import deviance, log_ratio, stirling
 from ppl.kernels.scalar.f32.exponential import exp, expm1, log, log1p
 from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32, open_uniform_f32
 
@@ -33,8 +33,11 @@ def _inversion(n, p, q, t):
 
 
 @inline
-def _log_mass(k, n, p, q):
-    return mass(k, n - k, k * q - (n - k) * p, p, q, log_ratio(k, n * p), log_ratio(n - k, n * q))
+def _height(k, n, p, q):
+    """The log-mass of k, less a term of n alone."""
+    rest, gap = n - k, k * q - (n - k) * p
+    one, zero = deviance(k, n * p, gap, log_ratio(k, n * p)), deviance(rest, n * q, -gap, log_ratio(rest, n * q))
+    return -one - zero - stirling(k) - stirling(rest)
 
 
 @inline
@@ -57,8 +60,7 @@ def binomial_draw(total, one, zero, key, column, stream):
     a = f32(-0.0873) + f32(0.0248) * b + f32(0.01) * p
     alpha = (f32(2.83) + f32(5.1) / b) * spread
     squeeze = f32(0.92) - f32(4.2) / b
-    top = _log_mass(floor((n + ONE) * p), n, p, q)
-    k = ZERO
+    k, top = ZERO, INF
     for attempt in range(1, ATTEMPTS):
         u, v = open_uniform_f32(w0) - HALF, open_uniform_f32(w1)
         near = HALF - abs(u)
@@ -66,7 +68,8 @@ def binomial_draw(total, one, zero, key, column, stream):
         if near >= f32(0.07) and v <= squeeze:
             break
         if k >= ZERO and k <= n:
-            if log(v * alpha / (a / (near * near) + b)) <= _log_mass(k, n, p, q) - top:
+            top = _height(floor((n + ONE) * p), n, p, q) if top == INF else top
+            if log(v * alpha / (a / (near * near) + b)) <= _height(k, n, p, q) - top:
                 break
         w0, w1, _, _ = attempt_words(key, column, stream, attempt)
     k = minimum(maximum(k, ZERO), n)
