@@ -36,7 +36,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "unit_interval": (0.4,),
     "open_unit_interval": (0.4,),
     "positive": (1.5, [1.5, 2.5]),
-    "": (3.0, np.eye(2), [[0.8], [0.6]]),
+    "": (3.0, 2, np.eye(2), [[0.8], [0.6]]),
 }
 ANY = (0.4, [0.4, -0.2], np.eye(2))
 FORMULAS = {"mean": "node_mean", "variance": "unit_covariance", "mode": "node_mode", "entropy": "unit_entropy"}
