@@ -153,6 +153,15 @@ def norm(x):
 
 
 @jit
+def bounded(x, limit):
+    """Whether all entries of the vector `x` are smaller than `limit` in magnitude, and none is NaN."""
+    most, beyond = _cast(x, limit), 0
+    for i in range(x.shape[0]):
+        beyond += not abs(x[i]) < most
+    return beyond == 0
+
+
+@jit
 def all_finite(x):
     """Whether no entry is NaN or infinite: 0 x is 0 for finite x only."""
     zero = _cast(x, 0.0)

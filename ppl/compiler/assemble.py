@@ -67,6 +67,12 @@ def assemble(
               for n, t in request.inputs if t.axes and t.axes[0].size is None]  # fmt: skip
     flags = bool(request.arrays), bool(request.scalars)
     emitter = (kind or EMITTERS[target])(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, *flags)
+    emitter.leading = [
+        identifier(t.axes[0].name) if t.axes and t.axes[0].size is None else "" for _, t in request.inputs
+    ]
+    whole_gradient = [n for n, _ in request.grads] == [n for n, _ in request.params] and not request.arrays
+    emitter.trained = offsets_of(request.params)[1] if whole_gradient else 0
+    emitter.results = len(request.scalars)
     if unrolled:
         body = emit_straight.body(outputs, offsets, builder.inputs, dtype, n_aux, aux_at)
         source = emitter.straight(body, general=not small)

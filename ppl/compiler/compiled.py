@@ -56,6 +56,7 @@ class Compiled:
         self.layout = Layout(tuple((p.name, p.raw_shape) for p in trace.params.values()))
         self._variants: dict[VariantKey, Variant] = {}
         self._executables: dict[VariantKey, Executable] = {}
+        self._trainers: dict[bool, Trainer | None] = {}
         self._lock = threading.RLock()
 
     def check_state(self, state: State) -> None:
@@ -176,12 +177,13 @@ class Compiled:
             inputs=inputs,
         )
 
-    @cached_property
-    def trainer(self) -> Trainer | None:
-        """The training loop in place, for programs with tables whose gradients are sparse."""
-        from ppl.compiler.training import trainer_of
+    def trainer(self, sparse: bool) -> Trainer | None:
+        """The training loop in place; for `sparse` rules that which moves only the rows of tables that data name."""
+        if sparse not in self._trainers:
+            from ppl.compiler.training import trainer_of
 
-        return trainer_of(self)
+            self._trainers[sparse] = trainer_of(self, sparse)
+        return self._trainers[sparse]
 
     def executable(self, key: str, sites: Sequence[str] = (), particles: int | None = None) -> Executable:
         """The compiled variant that serves calls with `particles` (default: those of `ppl.compile`)."""

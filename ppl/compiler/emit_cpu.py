@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ppl.compiler.build import Builder
+from ppl.compiler.emit_fit import IMPORTS, Training
 from ppl.compiler.emit_loops import KernelWriter
 from ppl.compiler.emit_opaque import EMIT
 from ppl.compiler.emit_sums import Sums
@@ -44,8 +45,11 @@ INF, NAN = F(np.inf), F(np.nan)
 
 
 @dataclass
-class Emitter(Sums):
-    """Writes one program; `arrays` are the names of its data arguments."""
+class Emitter(Sums, Training):
+    """Writes one program; `arrays` are the names of its data arguments.
+
+    A program with `trained` parameters, the number of entries of its gradient, gets a training loop.
+    """
 
     stages: Sequence[Stage]
     builder: Builder
@@ -58,6 +62,9 @@ class Emitter(Sums):
     counts: Sequence[str] = ()
     sampling: bool = False
     has_scalars: bool = True
+    leading: Sequence[str] = ()
+    trained: int = 0
+    results: int = 0
     kernels: int = 0
     injected: dict[str, Any] = field(default_factory=dict)
 
@@ -67,7 +74,7 @@ class Emitter(Sums):
 
     def head(self) -> str:
         """Docstring, imports and types of the module."""
-        return head(self.dtype)
+        return head(self.dtype) + IMPORTS
 
     def source(self, one: str = "") -> str:
         """The whole module; `one` is the unrolled form for one particle, if there is one."""
@@ -80,7 +87,10 @@ class Emitter(Sums):
 
     def drivers(self, one: str) -> list[str]:
         """The functions that run all stages."""
-        return [self._serial(), self._entry("both" if one else "serial"), *self._parallel()]
+        parallel = self._parallel()
+        driver = "both" if one else "parallel" if parallel else "serial"
+        loop = self.training(driver, self.trained, self.results) if self.trained else []
+        return [self._serial(), self._entry("both" if one else "serial"), *parallel, *loop]
 
     def _imports(self) -> list[str]:
         """Imports of external functions that can be imported; the others go to `injected`."""
@@ -105,7 +115,8 @@ class Emitter(Sums):
 
     def single(self) -> list[str]:
         """What stands behind the unrolled form if there is no other."""
-        return [self._entry("one")]
+        loop = self.training("one", self.trained, self.results) if self.trained else []
+        return [self._entry("one"), *loop]
 
     def _calls(self, stage: Stage, prefix: str, functions: list[str]) -> list[str]:
         """The statements of a stage's steps; their kernels are appended to `functions`."""

@@ -11,19 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ppl.compiler.emit_cpu import Emitter
+from ppl.compiler.emit_fit import LARGEST, dense_update
 from ppl.compiler.layout import Poly, axis_size, identifier
 from ppl.compiler.scatter import Table
 from ppl.compiler.stages import Output
 
-IMPORTS = """
-from ppl.kernels.cpu.optimizers import adagrad_into, all_finite, sgd_into
-from ppl.kernels.cpu.scatter import gather_rows, link
-"""
-STATE = "params, squares, grad, out, v, heads, following, touched, acc, rule, rate, eps, factor"
-"""What updates are passed: vectors, lists, scratch, and the optimizer's rule (0 SGD, 1 AdaGrad) and numbers."""
-
-LARGEST = 1e18
-"""Bound of a gradient below which no step overflows; beyond, a step is left to the general path, which examines it."""
+STATE = "params, first, second, grad, rule, rate, numbers, count, factor, out, v, heads, following, touched, acc"
+"""What updates are passed: what dense ones are, and arrays, lists and scratch."""
 
 
 @dataclass
@@ -41,13 +35,13 @@ class TrainEmitter(Emitter):
     outputs: dict[str, Output] = field(default_factory=dict)
 
     def head(self) -> str:
-        """As for other programs, with what training calls."""
-        return super().head() + IMPORTS
+        """As for other programs, with what lists of additions need."""
+        return super().head() + "from ppl.kernels.cpu.scatter import link\n"
 
     def drivers(self, one: str) -> list[str]:
         """The step on several threads, the updates, and the loop over both."""
         self.outputs = {o.name: o for s in self.stages for o in s.outputs if o.array in ("out", "iout")}
-        return [*self._parallel(), *map(self._update, self.tables), self._updates(), self._train()]
+        return [self._serial(), *self._parallel(), *map(self._update, self.tables), self._updates(), self._train()]
 
     def entries(self, name: str) -> Poly:
         """Number of entries of an array."""
@@ -102,8 +96,8 @@ class TrainEmitter(Emitter):
         lines += ["    entry = I(following[entry])",
                   f"at = {table.offset} + row * {width}", f"p = params[at : at + {width}]",
                   "if rule == 0:", "    step = F(rate * factor)", f"    for j in range({width}):",
-                  "        p[j] -= step * acc[j]", "else:", "    step, scale, tiny = F(rate), F(factor), F(eps)",
-                  f"    s = squares[at : at + {width}]", f"    for j in range({width}):",
+                  "        p[j] -= step * acc[j]", "else:", "    step, scale, tiny = F(rate), F(factor), F(numbers[0])",
+                  f"    s = first[at : at + {width}]", f"    for j in range({width}):",
                   "        g = scale * acc[j]", "        s[j] += g * g",
                   "        p[j] -= step * g / (np.sqrt(s[j]) + tiny)"]  # fmt: skip
         return lines
@@ -117,39 +111,18 @@ class TrainEmitter(Emitter):
             lines.append(f"update_{identifier(table.name)}({own}, I(slab), slabs)")
             start += table.length
         for at, size in self.dense:
-            lines += [f"lo, hi = {at} + {size} * I(slab) // slabs, {at} + {size} * (I(slab) + 1) // slabs",
-                      "if rule == 0:",
-                      "    sgd_into(params[lo:hi], params[lo:hi], grad[lo:hi], rate, factor)",
-                      "else:",
-                      "    adagrad_into(params[lo:hi], squares[lo:hi], params[lo:hi], grad[lo:hi], squares[lo:hi], "
-                      "rate, eps, factor)"]  # fmt: skip
+            lines += dense_update(str(at), str(size))
         head = f"@njit(parallel=True, nogil=True, cache=True)\ndef update({STATE}, slabs):"
         doc = '    """The optimizer\'s step, each slab on its own rows."""\n    for slab in prange(slabs):'
         return "\n".join([head, doc, *("        " + line for line in lines)])
 
     def _train(self) -> str:
-        batch = [f"batch_{a}" for a in self.arrays]
-        ids = ", ".join("I(0)" for _ in self.plates)
-        rows = ", ".join("chosen" if p == self.rows else "order[:0]" for p in self.plates)
         total = Poly()
         for table in self.tables:
             total = total + self.additions(table)
-        first = len(self.plates)
-        finite = [f"all_finite(grad[{at} : {at + size}])" for at, size in self.dense]
-        good = " and ".join([f"(1.0 + w[{first + self.n_scalars - 1}]) * ({total}) < {LARGEST}",
-                             f"abs(w[{first}]) < INF", *finite])  # fmt: skip
-        gathers = [
-            f"    gather_rows({b}, {a}, chosen)" for a, b, cut in zip(self.arrays, batch, self.cut, strict=True) if cut
-        ]
-        inner = ["chosen = order[t * size : (t + 1) * size]", *(["if size > 0:", *gathers] if gathers else [])]
-        inner += ["for j in range(aux.shape[0]):", "    kept[j] = aux[j]",
-                  f"parallel(params, grad, out, aux, hypers[t], seed, counter[0], {ids}, {rows}, w, v, "
-                  f"{', '.join(batch)}, slabs)",
-                  f"if not ({good}):", "    for j in range(aux.shape[0]):", "        aux[j] = kept[j]", "    return t",
-                  f"for j in range({self.n_scalars - 1}):", f"    results[t, j] = w[{first} + j]",
-                  f"update({STATE.replace('rate', 'rates[t]')}, slabs)", "counter[0] += 1"]  # fmt: skip
-        body = ["for t in range(rates.shape[0]):", *("    " + x for x in inner), "return rates.shape[0]"]
-        arguments = [*STATE.replace("rate", "rates").split(", "), "w", "aux", "kept", "hypers", "seed", "counter",
-                     "results", "order", "size", "slabs", *self.arrays, *batch]  # fmt: skip
-        doc = "Up to len(rates) steps in place; returns how many were taken before one that has to be examined."
-        return self._function("train", arguments, body, doc)
+        peak = f"(1.0 + w[{len(self.plates) + self.n_scalars - 1}]) * ({total}) < {LARGEST}"
+        finite = [peak, *(f"bounded(grad[{at} : {at + size}], {LARGEST})" for at, size in self.dense)]
+        gathers = [f"gather_rows(batch_{a}, {a}, chosen)" for a, cut in zip(self.arrays, self.cut, strict=True) if cut]
+        rows = ["chosen" if p == self.rows else "order[:0]" for p in self.plates]
+        step = [f"parallel({self.given('out', rows)}, slabs)"]
+        return self.train_source(STATE, step, "slabs", self.n_scalars - 1, finite, gathers)

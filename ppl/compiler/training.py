@@ -1,7 +1,8 @@
-"""Training in place on sparse gradients: many steps a call, in which only the rows of tables that a batch names move.
+"""Training in place: many steps of a program and an optimizer per call of compiled code.
 
 A `Trainer` belongs to a compiled program; a `Live` state is what it moves, a copy of an ordinary `State` that becomes
-one again. Only rules for which a gradient of zero means no step are admitted (`RULES`).
+one again. A `SparseTrainer` moves only the rows of tables that a batch names, by the rules for which a gradient of zero
+means no step (`SPARSE_RULES`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from ppl.compiler.assemble import assemble
 from ppl.compiler.bind import Bound
+from ppl.compiler.emit_fit import RULES
 from ppl.compiler.emit_train import TrainEmitter
 from ppl.compiler.executable import Executable
 from ppl.compiler.layout import identifier
@@ -24,8 +26,29 @@ from ppl.compiler.state import State
 if TYPE_CHECKING:
     from ppl.compiler.compiled import Compiled
 
-RULES = {"SGD": 0, "AdaGrad": 1}
-"""Numbers of the optimizers' rules in emitted code."""
+SPARSE_RULES = ("SGD", "AdaGrad")
+
+
+class Rule(NamedTuple):
+    """An optimizer as emitted code knows it: rule, the names of its vectors, and its numbers besides the rate."""
+
+    name: str
+    slots: tuple[str, ...]
+    numbers: tuple[float, ...]
+
+    @property
+    def sparse(self) -> bool:
+        """Whether entries with a gradient of zero stay where they are."""
+        return self.name in SPARSE_RULES
+
+
+def rule_of(optimizer: Any) -> Rule | None:
+    """The rule of an optimizer of this package that compiled code knows; None of any other."""
+    name, options = type(optimizer).__name__, vars(optimizer) if hasattr(optimizer, "__dict__") else {}
+    if not type(optimizer).__module__.startswith("ppl.") or name not in RULES or options.get("clip_norm") is not None:
+        return None
+    numbers = tuple(float(options[key]) for key in ("beta", "b1", "b2", "eps") if key in options)
+    return Rule("Nesterov" if options.get("nesterov") else name, optimizer.slots, numbers)
 
 
 class Steps(NamedTuple):
@@ -43,11 +66,11 @@ class Steps(NamedTuple):
 class Live:
     """A state that training writes to. `state` shows it; after `share` the next step leaves what was shown alone."""
 
-    def __init__(self, state: State, rule: str):
+    def __init__(self, state: State, rule: Rule):
         self._like, self.rule, self._shared = state, rule, False
         self.flat, self.aux = state._flat.copy(), state._aux.copy()
         opt = state.opt or {}
-        self.squares = opt["sum"].copy() if "sum" in opt else np.zeros_like(self.flat[: self.flat.size * RULES[rule]])
+        self.slots = [opt[name].copy() if name in opt else np.zeros_like(self.flat) for name in rule.slots]
         self.counter = np.array([state.step, state.step - opt.get("t", 0)], np.int64)
 
     @property
@@ -56,11 +79,17 @@ class Live:
         return int(self.counter[0])
 
     @property
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """The optimizer's two vectors, empty where it has none."""
+        first, second = [*self.slots, self.flat[:0], self.flat[:0]][:2]
+        return first, second
+
+    @property
     def state(self) -> State:
         """The state as it is now, sharing memory."""
         like = self._like
         opt: dict[str, Any] = {"t": int(self.counter[0] - self.counter[1])}
-        opt |= {"sum": self.squares} if RULES[self.rule] else {}
+        opt |= dict(zip(self.rule.slots, self.slots, strict=True))
         return State(self.flat, self.aux, like._layouts, self.step, like.seed, opt, like.estimators)
 
     def share(self) -> None:
@@ -70,11 +99,73 @@ class Live:
     def own(self) -> None:
         """Make sure that nobody else sees what is written."""
         if self._shared:
-            self.flat, self.aux, self.squares = self.flat.copy(), self.aux.copy(), self.squares.copy()
+            self.flat, self.aux, self.slots = self.flat.copy(), self.aux.copy(), [s.copy() for s in self.slots]
             self._shared = False
 
 
 class Trainer:
+    """The training loop of a program."""
+
+    executable: Executable
+    tables: tuple[Any, ...] = ()
+
+    def __init__(self, compiled: Compiled):
+        self.compiled = compiled
+        self.executable = compiled.executable("gradient")
+        self._read()
+
+    def _read(self) -> None:
+        request, plates = self.executable.request, self.compiled.binder.plates
+        self.plate = plates[0] if plates else None
+        self.cut = [self.plate is not None and self.plate in t.axes for _, t in request.inputs]
+        self.names = [name for name, _ in request.scalars]
+
+    def run(self, live: Live, steps: Steps, rates: Sequence[float], hypers: np.ndarray
+            ) -> tuple[int, dict[str, list[float]]]:  # fmt: skip
+        """Take up to `len(rates)` steps; how many were taken, and the scalars of each, divided by the rows.
+
+        It stops early before a step whose loss or gradient is not finite, or so large that the update might not be.
+        """
+        live.own()
+        exe, bound = self.executable, steps.bound
+        rows = dict(bound.rows)
+        order, size, batch = np.zeros(0, np.int64), 0, list(bound.arrays)
+        data = [exe._data(x, t) for x, (_, t) in zip(batch, exe.request.inputs, strict=True)]
+        parts = data
+        if steps.rows is not None:
+            assert self.plate is not None
+            order, size = steps.rows, steps.size
+            rows[self.plate.name] = size
+            parts = [np.empty(x.size // len(a) * size, x.dtype) if cut else x
+                     for x, a, cut in zip(data, batch, self.cut, strict=True)]  # fmt: skip
+        sizes = exe._sizes(rows, self.compiled.settings.particles, 1)
+        slabs = exe._slabs(sizes, None)
+        w, v = exe._work(sizes, slabs)
+        for i, (name, total) in enumerate(bound.totals.items()):
+            total, scale = (steps.total, steps.total / rows[name]) if i == 0 else (total, bound.scales[name])
+            place = exe.plates.index(identifier(name))
+            w[place], v[exe.memory.header.index(f"total_{identifier(name)}")] = scale, total
+        grad = np.empty(exe.n_params, exe.float)
+        results = np.zeros((len(rates), len(self.names)))
+        first, second = live.vectors
+        vectors = (live.flat, first, second, grad, RULES[live.rule.name], np.asarray(rates, np.float64),
+                   np.array([*live.rule.numbers, 0.0]), 1.0 / steps.total)  # fmt: skip
+        seed = np.uint64(live._like.seed & 0xFFFFFFFFFFFFFFFF)
+        rest = (w, live.aux, live.aux.copy(), hypers, seed, live.counter, results, order, size, slabs, *data, *parts)
+        from ppl.kernels.cpu.threads import parallel_region
+
+        with parallel_region():
+            done = exe.module.train(*vectors, *self._extra(v, sizes, slabs), *rest)
+        taken = results[:done] / steps.total
+        return int(done), {name: taken[:, i].tolist() for i, name in enumerate(self.names)}
+
+    def _extra(self, v: np.ndarray, sizes: dict[str, int], slabs: int) -> tuple[Any, ...]:
+        """What the loop is passed between the vectors and the rest."""
+        plate = self.plate
+        return v, self.executable.plates.index(identifier(plate.name)) if plate is not None else -1
+
+
+class SparseTrainer(Trainer):
     """The training loop of a program whose gradient is sparse in some tables."""
 
     def __init__(self, compiled: Compiled):
@@ -90,56 +181,21 @@ class Trainer:
         settings, plate = self.compiled.settings, self.compiled.binder.plates[0]
         offsets, inside = offsets_of(request.params)[0], {t.name for t in self.tables}
         dense = [(offsets[n], int(np.prod(s, dtype=np.int64))) for n, s in request.params if n not in inside]
-        self.cut = [plate in t.axes for _, t in request.inputs]
         kind = functools.partial(
-            TrainEmitter, tables=self.tables, dense=dense, cut=self.cut, rows=identifier(plate.name),
-            n_scalars=len(request.scalars),
+            TrainEmitter, tables=self.tables, dense=dense, cut=[plate in t.axes for _, t in request.inputs],
+            rows=identifier(plate.name), n_scalars=len(request.scalars),
         )  # fmt: skip
         fields, emitter = assemble(request, settings.dtype, "cpu", kind)
         assert isinstance(emitter, TrainEmitter)
         self._emitter = emitter
         self.executable = Executable(request, settings.dtype, **fields)
-        self.names = [name for name, _ in request.scalars][:-1]
+        self._read()
+        self.names = self.names[:-1]
         self._lists: dict[Any, Any] = {}
 
-    def run(
-        self, live: Live, steps: Steps, rates: Sequence[float], eps: float, hypers: np.ndarray
-    ) -> tuple[int, dict[str, list[float]]]:
-        """Take up to `len(rates)` steps; how many were taken, and the scalars of each, divided by the rows.
-
-        It stops early before a step whose loss or gradient is not finite, or so large that the update might not be.
-        """
-        live.own()
-        exe, bound = self.executable, steps.bound
-        rows = dict(bound.rows)
-        order, size, batch = np.zeros(0, np.int64), 0, list(bound.arrays)
-        data = [exe._data(x, t) for x, (_, t) in zip(batch, exe.request.inputs, strict=True)]
-        parts = data
-        if steps.rows is not None:
-            order, size = steps.rows, steps.size
-            rows[self.compiled.binder.plates[0].name] = size
-            parts = [np.empty(x.size // len(a) * size, x.dtype) if cut else x
-                     for x, a, cut in zip(data, batch, self.cut, strict=True)]  # fmt: skip
-        sizes = exe._sizes(rows, self.compiled.settings.particles, 1)
-        slabs = exe._slabs(sizes, None)
-        w, v = exe._work(sizes, slabs)
-        for i, (name, total) in enumerate(bound.totals.items()):
-            total, scale = (steps.total, steps.total / rows[name]) if i == 0 else (total, bound.scales[name])
-            w[i], v[exe.memory.header.index(f"total_{identifier(name)}")] = scale, total
-        out = np.empty(exe._out_size(sizes), exe.float)
-        grad = np.empty(exe.n_params if exe.request.grads else 0, exe.float)
-        results = np.zeros((len(rates), len(self.names)))
-        from ppl.kernels.cpu.threads import parallel_region
-
-        with parallel_region():
-            done = exe.module.train(
-                live.flat, live.squares, grad, out, v, *self._scratch(sizes, slabs), RULES[live.rule],
-                np.asarray(rates, np.float64), float(eps), 1.0 / steps.total, w, live.aux, live.aux.copy(), hypers,
-                np.uint64(live._like.seed & 0xFFFFFFFFFFFFFFFF), live.counter, results, order, size, slabs,
-                *data, *parts,
-            )  # fmt: skip
-        taken = results[:done] / steps.total
-        return int(done), {name: taken[:, i].tolist() for i, name in enumerate(self.names)}
+    def _extra(self, v: np.ndarray, sizes: dict[str, int], slabs: int) -> tuple[Any, ...]:
+        out = np.empty(self.executable._out_size(sizes), self.executable.float)
+        return out, v, *self._scratch(sizes, slabs)
 
     def _scratch(self, sizes: dict[str, int], slabs: int) -> tuple[np.ndarray, ...]:
         """Lists of additions and the sum of one row, per slab; all lists are empty between steps."""
@@ -157,8 +213,10 @@ class Trainer:
         return self._lists[key]
 
 
-def trainer_of(compiled: Compiled) -> Trainer | None:
-    """The trainer of a program that has one: data rows, a CPU target and at least one table read through gathers."""
-    if compiled.settings.target != "cpu" or not compiled.binder.plates:
+def trainer_of(compiled: Compiled, sparse: bool) -> Trainer | None:
+    """The loop for a program on the CPU: the `sparse` one if its gradient is sparse in tables, else the other."""
+    if compiled.settings.target != "cpu" or not compiled.layout.shapes:
         return None
-    return Trainer(compiled) or None
+    if sparse and compiled.binder.plates and (found := SparseTrainer(compiled)):
+        return found
+    return Trainer(compiled)

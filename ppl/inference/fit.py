@@ -2,7 +2,7 @@
 
 A run is a sequence of states; step t is a pure function of (state, batch t), and batch t of (seed, t), so
 stopping and resuming anywhere gives the same bits. `Program._update` takes the steps; the loop is in
-`fit_run`, that for tables with sparse gradients in `fit_sparse`, the batches in `fit_data`, and what can go wrong is
+`fit_run`, that for tables with sparse gradients in `fit_in_place`, the batches in `fit_data`, and what can go wrong is
 named by `fit_replay`.
 """
 
@@ -19,8 +19,8 @@ from ppl.errors import DataError, OptionError
 from ppl.estimators.serialize import to_json
 from ppl.inference.fit_checkpoint import Checkpoint, Resumed, check_state
 from ppl.inference.fit_data import Rows, Stream, by_position, row_count
+from ppl.inference.fit_in_place import run_for
 from ppl.inference.fit_run import Callback, Fit, History, HyperValues
-from ppl.inference.fit_sparse import run_for
 from ppl.inference.optim.transform import as_transform
 
 __all__ = ["Fit", "History", "fit"]

@@ -7,7 +7,7 @@ import pytest
 import ppl
 from ppl import Bernoulli, Normal
 from ppl.errors import FitError
-from ppl.inference.fit_sparse import SparseRun
+from ppl.inference.fit_in_place import InPlace
 
 N, D, ROWS = 700, 6, 400
 RNG = np.random.default_rng(0)
@@ -57,7 +57,9 @@ OPTIMIZERS = [ppl.optim.SGD(ppl.optim.exponential(0.3, 0.9, 5)), ppl.optim.AdaGr
 def test_fit_is_that_of_whole_gradients_and_leaves_other_rows_alone(optimizer, size):
     data = (LEFT, RIGHT, Y)
     program = compiled(factors, data)
-    assert {t.name for t in program.prepare().trainer.tables} == {"u", "bias"} | ({"v"} if N * D >= 4096 else set())
+    assert {t.name for t in program.prepare().trainer(True).tables} == {"u", "bias"} | (
+        {"v"} if N * D >= 4096 else set()
+    )
     options = {"steps": 7, "batch_size": size, "seed": 3, "hyper": {"strength": lambda t: 1.0 + 0.1 * t}}
     sparse = ppl.fit(program, *data, optimizer=optimizer, **options)
     whole = ppl.fit(program, *data, optimizer=dense(optimizer), **options)
@@ -83,7 +85,7 @@ def test_tables_read_in_other_ways_have_whole_gradients():
             ppl.cost("product", u[left] @ v[left] + positive[left] + small[left] ** 2)
 
     program = compiled(mixed, (LEFT,))
-    assert [t.name for t in program.prepare().trainer.tables] == ["u"]
+    assert [t.name for t in program.prepare().trainer(True).tables] == ["u"]
     options = {"steps": 3, "seed": 1}
     sparse, whole = (ppl.fit(program, LEFT, optimizer=o, **options) for o in (OPTIMIZERS[1], dense(OPTIMIZERS[1])))
     for name in ("u", "v", "positive", "small"):
@@ -94,7 +96,7 @@ def test_gradients_through_samples_particles_and_baselines():
     data = (LEFT, Y)
     chosen = {"z": ppl.estimators.Pathwise(), "b": ppl.estimators.ScoreFunction("moving_average")}
     program = compiled(random_effects, data, particles=2, estimators=chosen)
-    assert {t.name for t in program.prepare().trainer.tables} == {"loc", "odds"}
+    assert {t.name for t in program.prepare().trainer(True).tables} == {"loc", "odds"}
     sparse, whole = (
         ppl.fit(program, *data, optimizer=o, steps=5, batch_size=150, seed=2)
         for o in (OPTIMIZERS[0], dense(OPTIMIZERS[0]))
@@ -119,11 +121,11 @@ def test_tables_have_the_same_bits_on_any_number_of_threads(optimizer):
             ppl.cost("square", (y - np.sum(u[right] @ v[left])) ** 2)
 
     program, most, found = compiled(tables_only, data, "float32"), numba.get_num_threads(), {}
-    sizes = program.prepare().trainer.executable._sizes({"data": 10_000}, 1, 1)
+    sizes = program.prepare().trainer(True).executable._sizes({"data": 10_000}, 1, 1)
     try:
         for threads in sorted({1, most}):
             numba.set_num_threads(threads)
-            assert program.prepare().trainer.executable._slabs(sizes, None) == threads
+            assert program.prepare().trainer(True).executable._slabs(sizes, None) == threads
             found[threads] = ppl.fit(program, *data, steps=6, batch_size=10_000, optimizer=optimizer, seed=0).state
     finally:
         numba.set_num_threads(most)
@@ -185,7 +187,7 @@ def test_a_run_that_diverges_ends_with_the_last_good_state():
 )  # fmt: skip
 def test_rules_that_move_rows_of_gradient_zero_stay_whole(optimizer, kind, monkeypatch):
     program, taken = compiled(factors, (LEFT, RIGHT, Y)), []
-    monkeypatch.setattr(SparseRun, "_take", lambda self, *a: taken.append(1) or 0)
+    monkeypatch.setattr(InPlace, "_take", lambda self, *a: taken.append(1) or 0)
     ppl.fit(program, LEFT, RIGHT, Y, steps=2, optimizer=optimizer)
     assert bool(taken) == kind
 

@@ -1,7 +1,7 @@
-"""The loop of `ppl.fit` for programs with sparse gradients: many steps per call of compiled code, in place.
+"""The loop of `ppl.fit` for the optimizers that compiled code knows: many steps per call, on a state written in place.
 
-What a step is stays the same, up to the order of sums: SGD and AdaGrad do nothing where the gradient is zero. A block
-of steps ends where someone looks (callback, validation, checkpoint) and after about `SECONDS`.
+A block of steps ends where someone looks (callback, validation, checkpoint) and after about `SECONDS`. Where gradients
+are sparse, a step is the same up to the order of sums: SGD and AdaGrad do nothing where the gradient is zero.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from ppl.compiler.bind import Bound
 from ppl.compiler.state import State
-from ppl.compiler.training import RULES, Live, Steps, Trainer
+from ppl.compiler.training import Live, Rule, Steps, Trainer, rule_of
 from ppl.inference.fit_data import KEEP_CONVERTED, Batch, Rows, Stream, permutation
 from ppl.inference.fit_progress import Bar
 from ppl.inference.fit_run import Run
@@ -22,13 +22,16 @@ from ppl.inference.optim.schedules import rate_at
 SECONDS, MOST = 0.05, 4096
 
 
-class SparseRun(Run):
+class InPlace(Run):
     """A `Run` that writes its state in place; `state` is a view of it, and what a callback may keep is left alone."""
 
-    trainer: Trainer
     _live: Live
     _whole: Bound
     _epoch, _count = -1, 1
+
+    def __init__(self, trainer: Trainer, rule: Rule, *rest: Any):
+        self.trainer, self.rule = trainer, rule
+        super().__init__(*rest)
 
     @property
     def state(self) -> State:
@@ -37,7 +40,7 @@ class SparseRun(Run):
 
     @state.setter
     def state(self, new: State) -> None:
-        self._live = Live(new, type(self.transform).__name__)
+        self._live = Live(new, self.rule)
 
     def _loop(self, bar: Bar) -> None:
         if isinstance(self.source, Stream):
@@ -101,7 +104,7 @@ class SparseRun(Run):
         at, compiled = self._live.step, self.trainer.compiled
         rates = [rate_at(self.transform.lr, at + i) for i in range(count)]
         hypers = np.array([compiled.hyper_vector(self.hyper, at + i) for i in range(count)])
-        done, scalars = self.trainer.run(self._live, steps, rates, getattr(self.transform, "eps", 0.0), hypers)
+        done, scalars = self.trainer.run(self._live, steps, rates, hypers)
         if done:
             for key, values in scalars.items():
                 self.history.setdefault(key, []).extend(values)
@@ -123,12 +126,18 @@ class SparseRun(Run):
 
 def run_for(program: Any, transform: Any, hyper: Any, source: Rows | Stream, state: State, start: int) -> Run:
     """The loop that suits a program and an optimizer."""
-    known = type(transform).__name__ in RULES and type(transform).__module__.startswith("ppl.")
+    rule = rule_of(transform)
     large = isinstance(source, Rows) and sum(np.size(d) for d in source.data) * 8 > KEEP_CONVERTED
-    if known and transform.clip_norm is None and not large:
-        trainer = program.prepare().trainer
-        if trainer is not None:
-            run = SparseRun(program, transform, hyper, source, state, start)
-            run.trainer = trainer
-            return run
-    return Run(program, transform, hyper, source, state, start)
+    trainer = None if rule is None or large else program.prepare().trainer(rule.sparse)
+    if rule is None or trainer is None or not fits(state, rule):
+        return Run(program, transform, hyper, source, state, start)
+    return InPlace(trainer, rule, program, transform, hyper, source, state, start)
+
+
+def fits(state: State, rule: Rule) -> bool:
+    """Whether the optimizer state is that of the rule, or none; if not, the general loop says what is wrong."""
+    opt = state.opt
+    if opt is None:
+        return True
+    known = isinstance(opt, dict) and set(opt) == {"t", *rule.slots}
+    return known and all(opt[name].shape == state._flat.shape for name in rule.slots)

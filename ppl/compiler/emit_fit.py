@@ -1,0 +1,114 @@
+"""Emission of training loops: many steps of a program and an optimizer in one call, on a state written in place.
+
+The loop stands in the module of the program whose step it takes, and compiles when it is first called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ppl.compiler.memory import Memory
+
+IMPORTS = """
+from ppl.kernels.cpu.optimizers import adagrad_into, adam_into, all_finite, bounded, momentum_into, nesterov_into
+from ppl.kernels.cpu.optimizers import sgd_into
+from ppl.kernels.cpu.scatter import gather_rows
+"""
+STATE = "params, first, second, grad, rule, rate, numbers, count, factor"
+"""What a dense update is passed: vectors, the optimizer's rule, its numbers, which of its steps it is, 1 / rows."""
+
+RULES = {"SGD": 0, "AdaGrad": 1, "Momentum": 2, "Nesterov": 3, "Adam": 4}
+"""Numbers of the optimizers' rules in emitted code."""
+
+LARGEST, LARGEST_STEP = 1e18, 1e30
+"""Bounds of gradients and of steps below which nothing overflows; beyond, the general path takes the step."""
+
+SHARED = 1 << 16
+"""Parameters from which on all threads share the update."""
+
+
+def dense_update(at: str, size: str) -> list[str]:
+    """The optimizer's step on the `size` parameters from `at` on that belong to `slab`."""
+    ends = [f"lo, hi = {at} + {size} * I(slab) // slabs, {at} + {size} * (I(slab) + 1) // slabs",
+            "p, g = params[lo:hi], grad[lo:hi]"]  # fmt: skip
+    return [
+        *ends,
+        "if rule == 0:",
+        "    sgd_into(p, p, g, rate, factor)",
+        "elif rule == 1:",
+        "    adagrad_into(p, first[lo:hi], p, g, first[lo:hi], rate, numbers[0], factor)",
+        "elif rule == 2:",
+        "    momentum_into(p, first[lo:hi], p, g, first[lo:hi], rate, numbers[0], factor)",
+        "elif rule == 3:",
+        "    nesterov_into(p, first[lo:hi], p, g, first[lo:hi], rate, numbers[0], factor)",
+        "else:",
+        "    b1, b2, eps = numbers[0], numbers[1], numbers[2]",
+        "    m, v = first[lo:hi], second[lo:hi]",
+        "    adam_into(p, m, v, p, g, m, v, rate, b1, b2, eps, count, factor)",
+    ]
+
+
+class Training:
+    """The part of an emitter that writes training loops; `leading` is the plate in front of every data array."""
+
+    arrays: Sequence[str]
+    plates: Sequence[str]
+    leading: Sequence[str]
+    memory: Memory
+    _function: Callable[[str, Sequence[str], Sequence[str], str], str]
+
+    def training(self, driver: str, size: int, n_scalars: int) -> list[str]:
+        """The update of all `size` parameters, and the loop of steps that call `driver` ("one", "serial", …)."""
+        many = size >= SHARED
+        head, loop = ("@njit(parallel=True, nogil=True, cache=True)", "prange") if many else ("@jit", "range")
+        doc = '    """The optimizer\'s step, each slab on its own entries."""'
+        lines = [f"{head}\ndef update({STATE}, slabs):", doc, f"    for slab in {loop}(slabs):",
+                 *("        " + x for x in dense_update("0", str(size)))]  # fmt: skip
+        rows = [f"chosen if which == {i} else order[:0]" for i, _ in enumerate(self.plates)]
+        gathers = [
+            f"if which == {list(self.plates).index(plate)}: gather_rows(batch_{a}, {a}, chosen)"
+            for a, plate in zip(self.arrays, self.leading, strict=True)
+            if plate
+        ]
+        finite = [f"bounded(grad, min({LARGEST}, {LARGEST_STEP} / max(rates[t] * factor, 1e-30)))"]
+        slabs = "slabs" if many else "I(1)"
+        train = self.train_source(STATE, self._steps(driver, rows), slabs, n_scalars, finite, gathers, ("v", "which"))
+        return ["\n".join(lines), train]
+
+    def given(self, out: str, rows: Sequence[str]) -> str:
+        """What a driver is passed in a training loop; `rows` are the ids of each plate's rows."""
+        ids = [*("I(0)" for _ in self.plates), *rows]
+        batch = [f"batch_{a}" for a in self.arrays]
+        return ", ".join(["params", "grad", out, "aux", "hypers[t]", "seed", "counter[0]", *ids, "w", "v", *batch])
+
+    def _steps(self, driver: str, rows: Sequence[str]) -> list[str]:
+        """The statements that take one step."""
+        call = self.given("w[:0]", rows)
+        if driver == "parallel":
+            return ["if slabs > 1:", f"    parallel({call}, slabs)", "else:", f"    serial({call})"]
+        if driver != "both":
+            return [f"{driver}({call})"]
+        counts = [i for i, name in enumerate(self.memory.header) if name.startswith("n_")]
+        single = " and ".join(f"v[{i}] == 1" for i in counts)
+        return [f"if {single}:", f"    one({call})", "else:", f"    serial({call})"]
+
+    def train_source(self, state: str, step: Sequence[str], slabs: str, n_scalars: int, finite: Sequence[str],
+                     gathers: Sequence[str], extra: Sequence[str] = ()) -> str:  # fmt: skip
+        """The loop: gather the batch, take a step, stop before one that is not `finite`, update."""
+        at = len(self.plates)
+        good = " and ".join([f"abs(w[{at}]) < INF", *finite, "all_finite(aux)"])
+        update = state.replace("rate", "rates[t]").replace("count", "counter[0] - counter[1] + 1")
+        chosen = [] if not gathers else ["if size > 0:", *("    " + x for x in gathers)]
+        inner = ["chosen = order[t * size : (t + 1) * size]", *chosen,
+                 "for j in range(aux.shape[0]):", "    kept[j] = aux[j]", *step,
+                 f"if not ({good}):", "    for j in range(aux.shape[0]):", "        aux[j] = kept[j]", "    return t",
+                 f"for j in range({n_scalars}):", f"    results[t, j] = w[{at} + j]",
+                 f"update({update}, {slabs})", "counter[0] += 1"]  # fmt: skip
+        body = ["for t in range(rates.shape[0]):", *("    " + x for x in inner), "return rates.shape[0]"]
+        vectors = state.replace("rate", "rates").replace("count, ", "").split(", ")
+        passed = [*vectors, *extra, "w", "aux", "kept", "hypers", "seed", "counter", "results", "order", "size",
+                  "slabs", *self.arrays, *(f"batch_{a}" for a in self.arrays)]  # fmt: skip
+        doc = "Up to len(rates) steps in place; returns how many were taken before one that has to be examined."
+        return self._function("train", passed, body, doc)
