@@ -1,4 +1,4 @@
-"""Where the coefficients of `gamma_draws.SLOPE` and `incomplete_series.TEMME` come from: run it as a module to print them.
+"""Where `gamma_draws.SLOPE` and `incomplete_series.TEMME` come from: ``python -m ppl.kernels.scalar.fit_gamma``.
 
 Temme's expansion of the incomplete gamma function (DLMF 8.12) in powers of l = log(x / a) instead of eta, with
 mu = e**l - 1 and eta**2 / 2 = mu - l. There the coefficients obey c_k = (dc_(k-1)/dl + (-1)**k g_k) / mu, g_k those of

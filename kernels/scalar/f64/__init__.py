@@ -27,14 +27,22 @@ from ppl.kernels.scalar.f64.exponential import (
 )
 from ppl.kernels.scalar.f64.gamma import digamma, lgamma, polygamma, trigamma
 from ppl.kernels.scalar.f64.gamma_draws import loggamma_draw, loggamma_slope
+from ppl.kernels.scalar.f64.incomplete_beta import betainc, betainc_slope
+from ppl.kernels.scalar.f64.incomplete_gamma import gammainc, gammainc_bend, gammainc_slope, gammaincc, loggamma_bend
 from ppl.kernels.scalar.f64.normal import erf, erfc, log_ndtr, ndtr, ndtri
 from ppl.kernels.scalar.f64.poisson import poisson_draw
+from ppl.kernels.scalar.f64.quantiles import betaincinv, gammainccinv, gammaincinv, poisson_icdf
+from ppl.kernels.scalar.f64.student_t import student_cdf, student_icdf, student_slope
 from ppl.kernels.scalar.f64.trigonometric import atan, cos, sin, tan
 from ppl.kernels.scalar.f64.von_mises import vonmises_draw, vonmises_slope
+from ppl.kernels.scalar.f64.von_mises_cdf import vonmises_cdf, vonmises_cdf_slope, vonmises_icdf
 
 __all__ = [
     "abs",
     "atan",
+    "betainc",
+    "betainc_slope",
+    "betaincinv",
     "cos",
     "digamma",
     "erf",
@@ -42,6 +50,12 @@ __all__ = [
     "exp",
     "expm1",
     "floor",
+    "gammainc",
+    "gammainc_bend",
+    "gammainc_slope",
+    "gammaincc",
+    "gammainccinv",
+    "gammaincinv",
     "lgamma",
     "log",
     "log1mexp",
@@ -51,6 +65,7 @@ __all__ = [
     "log_i0e_slope",
     "log_ndtr",
     "log_sigmoid",
+    "loggamma_bend",
     "loggamma_draw",
     "loggamma_slope",
     "logit",
@@ -59,6 +74,7 @@ __all__ = [
     "ndtr",
     "ndtri",
     "poisson_draw",
+    "poisson_icdf",
     "polygamma",
     "power",
     "reciprocal",
@@ -69,9 +85,15 @@ __all__ = [
     "softplus",
     "sqrt",
     "square",
+    "student_cdf",
+    "student_icdf",
+    "student_slope",
     "tan",
     "tanh",
     "trigamma",
+    "vonmises_cdf",
+    "vonmises_cdf_slope",
     "vonmises_draw",
+    "vonmises_icdf",
     "vonmises_slope",
 ]

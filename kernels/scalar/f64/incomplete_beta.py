@@ -8,7 +8,7 @@ written in deviances as by Loader (2000), so that nothing large cancels.
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f64.basic import HALF, NAN, ONE, TWO, ZERO, abs, sqrt
+from ppl.kernels.scalar.f64.basic import NAN, ONE, TWO, ZERO, abs, sqrt
 from ppl.kernels.scalar.f64.exponential import exp, log
 from ppl.kernels.scalar.f64.gamma import digamma, trigamma
 from ppl.kernels.scalar.f64.incomplete_gamma import CLOSE, EPSILON, INV_SQRT_TWO_PI, deviance, stirling_rest

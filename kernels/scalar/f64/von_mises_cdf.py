@@ -1,4 +1,4 @@
-"""The distribution function of the von Mises angle around 0, how it moves with the concentration, its inverse (float64).
+"""The von Mises distribution function around 0, how it moves with the concentration, and its inverse (float64).
 
 By the Gauss rule of `von_mises`, over the tail on the angle's side or over what lies between it and 0.
 """
