@@ -12,17 +12,24 @@ from ppl.distributions.base import Distribution
 from ppl.distributions.bernoulli import Bernoulli
 from ppl.distributions.beta import Beta
 from ppl.distributions.categorical import Categorical
+from ppl.distributions.cauchy import Cauchy
+from ppl.distributions.chi2 import Chi2
 from ppl.distributions.dirichlet import Dirichlet
 from ppl.distributions.exponential import Exponential
 from ppl.distributions.gamma import Gamma
 from ppl.distributions.gumbel import Gumbel
+from ppl.distributions.half_cauchy import HalfCauchy
+from ppl.distributions.half_normal import HalfNormal
+from ppl.distributions.inverse_gamma import InverseGamma
 from ppl.distributions.kl import kl, kl_divergence, register_kl
+from ppl.distributions.kumaraswamy import Kumaraswamy
 from ppl.distributions.laplace import Laplace
 from ppl.distributions.logistic import Logistic
 from ppl.distributions.lognormal import LogNormal
 from ppl.distributions.multivariate_normal import MultivariateNormal
 from ppl.distributions.normal import Normal
 from ppl.distributions.onehot import OneHotCategorical
+from ppl.distributions.pareto import Pareto
 from ppl.distributions.poisson import Poisson
 from ppl.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ppl.distributions.relaxed_onehot import RelaxedOneHotCategorical
@@ -30,6 +37,7 @@ from ppl.distributions.student_t import StudentT
 from ppl.distributions.support import Support, support_of
 from ppl.distributions.uniform import Uniform
 from ppl.distributions.von_mises import VonMises
+from ppl.distributions.weibull import Weibull
 
 REGISTRY: dict[str, type[Distribution]] = {
     d.__name__: d
@@ -53,6 +61,14 @@ REGISTRY: dict[str, type[Distribution]] = {
         VonMises,
         RelaxedBernoulli,
         RelaxedOneHotCategorical,
+        Cauchy,
+        Chi2,
+        HalfCauchy,
+        HalfNormal,
+        InverseGamma,
+        Kumaraswamy,
+        Pareto,
+        Weibull,
     )
 }
 
@@ -61,17 +77,24 @@ __all__ = [
     "Bernoulli",
     "Beta",
     "Categorical",
+    "Cauchy",
+    "Chi2",
     "Dirichlet",
     "Distribution",
     "Exponential",
     "Gamma",
     "Gumbel",
+    "HalfCauchy",
+    "HalfNormal",
+    "InverseGamma",
+    "Kumaraswamy",
     "Laplace",
     "LogNormal",
     "Logistic",
     "MultivariateNormal",
     "Normal",
     "OneHotCategorical",
+    "Pareto",
     "Poisson",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
@@ -79,6 +102,7 @@ __all__ = [
     "Support",
     "Uniform",
     "VonMises",
+    "Weibull",
     "kl",
     "kl_divergence",
     "register_kl",

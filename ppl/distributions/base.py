@@ -2,20 +2,23 @@
 
 A distribution holds its parameters as IR nodes broadcast to one event shape. A subclass states its
 parameters, its support, and the formulas below; it never sees plates, particles or branches, because IR ops
-broadcast named axes. Public methods (`log_prob`, `mean`, `entropy`, `cdf`) return symbolic values inside a
-model and NumPy arrays outside.
+broadcast named axes. Public methods (`log_prob`, `mean`, `variance`, `mode`, `entropy`, `cdf`, `icdf`)
+return symbolic values inside a model and NumPy arrays outside.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any, ClassVar
 
 import numpy as np
 
+from ppl.distributions.bounds import bounds_of
 from ppl.distributions.checks import checked_parameters
 from ppl.distributions.eager import present
-from ppl.distributions.intervals import Interval
+from ppl.distributions.guards import contains
+from ppl.distributions.intervals import CLOSED_UNIT, Interval
 from ppl.distributions.support import INTERVAL_OF, Support
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
@@ -40,6 +43,7 @@ class Distribution:
     angular : parameters that are angles; where there are any, so are samples, wrapped into (-pi, pi]. A path to a cost
         then counts as a jump unless it is periodic in the sample.
     moving : parameters that move the support; score-function estimators refuse them.
+    draws_quantiles : whether `draw` is the inverse of the cdf at its one uniform, and so is `icdf`.
     constraints : parameter name to a key of `checks.CONSTRAINTS`; constant parameters are checked.
     """
 
@@ -52,6 +56,7 @@ class Distribution:
     param_rank: ClassVar[int] = 0
     angular: ClassVar[frozenset[str]] = frozenset()
     moving: ClassVar[frozenset[str]] = frozenset()
+    draws_quantiles: ClassVar[bool] = False
     constraints: ClassVar[dict[str, str]] = {}
 
     def __init__(self, **params: Any):
@@ -124,6 +129,10 @@ class Distribution:
         """The mean."""
         raise ModelError(f"{type(self).__name__} has no mean in closed form")
 
+    def node_mode(self) -> Node:
+        """The value of largest density, at an end of the support where it grows towards it; NaN where there is none."""
+        raise ModelError(f"{type(self).__name__} has no mode in closed form")
+
     def unit_covariance(self) -> Node:
         """Variance of scalar units (event shape `batch_of_units`), covariance matrix of vectors (then (…, d, d))."""
         raise ModelError(f"{type(self).__name__} has no covariance in closed form")
@@ -135,6 +144,15 @@ class Distribution:
     def node_cdf(self, value: Node) -> Node:
         """Cumulative distribution function, elementwise."""
         raise ModelError(f"{type(self).__name__} has no cdf")
+
+    def node_icdf(self, probability: Node) -> Node:
+        """Quantile function, the inverse of the cdf, elementwise; NaN outside [0, 1]."""
+        if not self.draws_quantiles:
+            raise ModelError(f"{type(self).__name__} has no icdf")
+        if bounds_of(probability).within(CLOSED_UNIT):
+            return self.draw(probability)
+        inside = contains(CLOSED_UNIT, probability)
+        return ops.where(inside, self.draw(ops.where(inside, probability, 0.5)), math.nan)
 
     # derived
 
@@ -152,6 +170,13 @@ class Distribution:
     def masked_sum(self, units: Node) -> Node:
         """The sum of per-unit numbers over units that count."""
         return ops.reduce_sum(units if self.event_mask is None else ops.where(self.event_mask, units, 0.0))
+
+    def node_variance(self) -> Node:
+        """The variance of every entry: `unit_covariance`, or its diagonal where units are vectors."""
+        covariance = self.unit_covariance()
+        if not self.unit_rank:
+            return covariance
+        return ops.reduce_sum(ops.mul(covariance, np.eye(covariance.type.shape[-1])), -1)
 
     def support_size(self) -> float:
         """Number of joint values of the event (inf where not finite)."""
@@ -199,6 +224,20 @@ class Distribution:
     def mean(self) -> Any:
         """The mean, of the event's shape."""
         return present((self,), self.node_mean)
+
+    @property
+    def mode(self) -> Any:
+        """The value of largest density or probability, of the event's shape; NaN where there is none."""
+        return present((self,), self.node_mode)
+
+    @property
+    def variance(self) -> Any:
+        """The variance of every entry, of the event's shape."""
+        return present((self,), self.node_variance)
+
+    def icdf(self, probability: Any) -> Any:
+        """Quantile function, elementwise, of the shape of `probability`; NaN outside [0, 1]."""
+        return present((self,), self.node_icdf, probability)
 
     def entropy(self) -> Any:
         """Entropy of the whole event, a scalar per plate row."""

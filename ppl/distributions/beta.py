@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
+from ppl.distributions.formulas import mode_of_unit_interval
 from ppl.distributions.guards import guarded
 from ppl.distributions.intervals import UNIT
 from ppl.distributions.support import Support
@@ -64,6 +65,11 @@ class Beta(Distribution):
         """c1 / (c1 + c0)."""
         one, zero = self.params.values()
         return ops.div(one, ops.add(one, zero))
+
+    def node_mode(self) -> Node:
+        """(c1 - 1) / (c1 + c0 - 2), at an end where one concentration is below 1; NaN where there is no single mode."""
+        one, zero = (ops.sub(c, 1.0) for c in self.params.values())
+        return mode_of_unit_interval(one, zero, ops.div(one, ops.add(one, zero)))
 
     def unit_covariance(self) -> Node:
         """m (1 - m) / (c1 + c0 + 1), m the mean."""

@@ -16,6 +16,7 @@ from scipy import special
 from ppl.distributions import intervals as iv
 from ppl.distributions.intervals import ANYTHING, CIRCLE, CLOSED_UNIT, NONNEGATIVE, POSITIVE, REAL, UNIT, Interval
 from ppl.ir.node import Node, topological
+from ppl.ir.numpy_between import log1mexp
 
 Rule = Callable[..., Interval]
 MINUS_ONE_UP = Interval(-1.0, math.inf)
@@ -190,6 +191,9 @@ RULES: dict[str, Rule] = {
     "tanh": _saturating(np.tanh),
     "atan": _saturating(np.arctan),
     "erf": _saturating(special.erf),
+    "erfc": lambda node, a: iv.add(Interval(1.0, 1.0, False, False), iv.neg(_saturating(special.erf)(node, a))),
+    "erfinv": _monotone(special.erfinv, SIGNED_UNIT),
+    "log1mexp": _monotone(log1mexp, Interval(-math.inf, 0.0, False, False)),
     "ndtr": _saturating(special.ndtr),
     "log_ndtr": _saturating(special.log_ndtr),
     "sigmoid": _saturating(special.expit),

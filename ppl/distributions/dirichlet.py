@@ -76,6 +76,14 @@ class Dirichlet(Distribution):
         a = self.params["concentration"]
         return ops.div(a, ops.reduce_sum(a, -1, keepdims=True))
 
+    def node_mode(self) -> Node:
+        """(a_i - 1) / (sum a - K); NaN where a concentration is at most 1."""
+        excess = ops.sub(self.params["concentration"], 1.0)
+        least = ops.neg(ops.reduce("amax", ops.neg(excess), -1, keepdims=True))
+        inside = ops.less(0.0, least)
+        safe = ops.where(inside, excess, 1.0)
+        return ops.where(inside, ops.div(safe, ops.reduce_sum(safe, -1, keepdims=True)), math.nan)
+
     def unit_covariance(self) -> Node:
         """(diag(m) - m m^T) / (sum a + 1), m the mean."""
         total = ops.reduce_sum(self.params["concentration"], -1)

@@ -23,6 +23,7 @@ class Exponential(Distribution):
     """
 
     reparameterized = True
+    draws_quantiles = True
     constraints: ClassVar[dict[str, str]] = {"rate": "positive"}
 
     def __init__(self, rate: Any = 1.0):
@@ -45,6 +46,10 @@ class Exponential(Distribution):
     def node_mean(self) -> Node:
         """1 / rate."""
         return ops.div(1.0, self.params["rate"])
+
+    def node_mode(self) -> Node:
+        """0."""
+        return ops.mul(0.0, self.params["rate"])
 
     def unit_covariance(self) -> Node:
         """1 / rate^2."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -98,3 +99,40 @@ def one_minus_cos(angle: Node) -> Node:
     return ops.where(
         near, ops.div(ops.mul(sine, sine), ops.add(1.0, ops.where(near, cosine, 0.0))), ops.sub(1.0, cosine)
     )
+
+
+def log1p_square(z: Node) -> Node:
+    """log(1 + z^2), also where the square overflows."""
+    fixed = frozen(z)
+    size = ops.where(ops.less(fixed, 0.0), ops.neg(z), z)
+    far = ops.less(1.0, frozen(size))
+    small = ops.where(far, ops.div(1.0, ops.where(far, size, 1.0)), size)
+    head = ops.where(far, ops.mul(2.0, ops.log(ops.where(far, size, 1.0))), 0.0)
+    return ops.add(head, ops.log1p(ops.mul(small, small)))
+
+
+def mode_of_unit_interval(up: Node, down: Node, peak: Node) -> Node:
+    """`peak` where the powers `up` of x and `down` of 1 - x are not negative; the end towards which only one of them
+    drives the density; NaN where both do, or neither.
+    """
+    low, high = ops.less(up, 0.0), ops.less(down, 0.0)
+    flat = ops.logical_and(ops.less_equal(up, 0.0), ops.less_equal(down, 0.0))
+    single = ops.where(low, 0.0, ops.where(high, 1.0, peak))
+    return ops.where(ops.logical_and(flat, ops.equal(low, high)), math.nan, single)
+
+
+def above(x: Node, threshold: float, formula: Callable[[Node], Node], otherwise: float) -> Node:
+    """`formula(x)` where x exceeds `threshold`, else `otherwise`; the formula never sees an x that does not."""
+    inside = ops.less(threshold, x)
+    return ops.where(inside, formula(ops.where(inside, x, threshold + 1.0)), otherwise)
+
+
+def spread_of_powers(log_first: Node, log_second: Node) -> Node:
+    """The variance from the logarithms of the first two moments, without cancellation where it is small."""
+    excess = ops.expm1(ops.sub(log_second, ops.mul(2.0, log_first)))
+    return ops.mul(ops.exp(ops.mul(2.0, log_first)), excess)
+
+
+def log_of(x: Node) -> Node:
+    """log x; of exp(y) it is y, which is known where exp(y) has rounded to 1."""
+    return x.args[0] if x.op == "exp" else ops.log(x)

@@ -60,6 +60,10 @@ class Gamma(Distribution):
         """concentration / rate."""
         return ops.div(self.params["concentration"], self.params["rate"])
 
+    def node_mode(self) -> Node:
+        """(concentration - 1) / rate, or 0 where that is negative."""
+        return ops.div(ops.maximum(ops.sub(self.params["concentration"], 1.0), 0.0), self.params["rate"])
+
     def unit_covariance(self) -> Node:
         """concentration / rate^2."""
         return ops.div(self.node_mean(), self.params["rate"])

@@ -23,6 +23,7 @@ class LogNormal(Distribution):
     """
 
     reparameterized = True
+    draws_quantiles = True
     constraints: ClassVar[dict[str, str]] = {"loc": "real", "scale": "positive"}
 
     def __init__(self, loc: Any = 0.0, scale: Any = 1.0):
@@ -51,6 +52,11 @@ class LogNormal(Distribution):
         """exp(loc + scale^2 / 2)."""
         scale = self.params["scale"]
         return ops.exp(ops.add(self.params["loc"], ops.mul(0.5, ops.mul(scale, scale))))
+
+    def node_mode(self) -> Node:
+        """exp(loc - scale^2)."""
+        scale = self.params["scale"]
+        return ops.exp(ops.sub(self.params["loc"], ops.mul(scale, scale)))
 
     def unit_covariance(self) -> Node:
         """(exp(scale^2) - 1) mean^2."""

@@ -114,6 +114,10 @@ class MultivariateNormal(Distribution):
         """loc."""
         return self.params["loc"]
 
+    def node_mode(self) -> Node:
+        """loc."""
+        return self.params["loc"]
+
     def unit_covariance(self) -> Node:
         """L L^T."""
         lower = self.lower()

@@ -28,6 +28,7 @@ class RelaxedBernoulli(Distribution):
     """
 
     reparameterized = True
+    draws_quantiles = True
     constraints: ClassVar[dict[str, str]] = {
         "temperature": "positive",
         "probs": "open_unit_interval",

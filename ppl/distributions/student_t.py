@@ -68,6 +68,10 @@ class StudentT(Distribution):
         """loc, NaN where df is at most 1."""
         return ops.where(ops.less(1.0, self.params["df"]), self.params["loc"], math.nan)
 
+    def node_mode(self) -> Node:
+        """loc."""
+        return self.params["loc"]
+
     def unit_covariance(self) -> Node:
         """scale^2 df / (df - 2), infinite where df is at most 2."""
         df, _, scale = self.params.values()

@@ -26,6 +26,7 @@ class Uniform(Distribution):
     """
 
     reparameterized = True
+    draws_quantiles = True
     moving = frozenset({"low", "high"})
     constraints: ClassVar[dict[str, str]] = {"low": "real", "high": "real"}
 

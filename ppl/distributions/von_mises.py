@@ -66,6 +66,10 @@ class VonMises(Distribution):
         """The circular mean: loc, wrapped."""
         return ops.add(self.params["loc"], turns(self.params["loc"]))
 
+    def node_mode(self) -> Node:
+        """loc, wrapped."""
+        return self.node_mean()
+
     @property
     def circular_variance(self) -> Any:
         """1 - I1(concentration) / I0(concentration), between 0 and 1."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import special
 
+from ppl.ir import numpy_between as between
 from ppl.ir.node import Node
 from ppl.ir.numpy_angles import ANGLES
 from ppl.ir.numpy_draws import DRAWS
@@ -205,6 +206,11 @@ UFUNCS: dict[str, Callable[..., Any]] = {
     "floor": np.floor,
     "lgamma": special.gammaln,
     "erf": special.erf,
+    "erfc": special.erfc,
+    "erfinv": special.erfinv,
+    "log1mexp": between.log1mexp,
+    "log_mass_between": between.log_mass_between,
+    "quantile_between": between.quantile_between,
     "ndtr": special.ndtr,
     "ndtri": special.ndtri,
     "log_ndtr": special.log_ndtr,

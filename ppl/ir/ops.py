@@ -157,6 +157,7 @@ neg, exp, log, log1p, expm1, sqrt = map(_unary, ("neg", "exp", "log", "log1p", "
 sin, cos, tan, atan, tanh = map(_unary, ("sin", "cos", "tan", "atan", "tanh"))
 sigmoid, softplus, absolute, sign, floor = map(_unary, ("sigmoid", "softplus", "abs", "sign", "floor"))
 lgamma, erf, ndtr, ndtri, log_ndtr = map(_unary, ("lgamma", "erf", "ndtr", "ndtri", "log_ndtr"))
+erfc, erfinv, log1mexp = map(_unary, ("erfc", "erfinv", "log1mexp"))
 add, sub, mul, div, power = map(_binary, ("add", "sub", "mul", "div", "pow"))
 maximum, minimum = map(_binary, ("max", "min"))
 less, less_equal, equal = map(_binary, ("lt", "le", "eq"))
@@ -171,6 +172,20 @@ def polygamma(n: int, x: Operand) -> Node:
 def log_i0e(x: Operand, n: int = 0) -> Node:
     """The n-th derivative (n <= 2) of log(I0(x) exp(-x)), x >= 0, I0 the modified Bessel function."""
     return unary("log_i0e", x, n=n)
+
+
+def log_mass_between(a: Operand, b: Operand) -> Node:
+    """log of the integral of exp((e^2 - s^2) / 2) over a < s < b, e the point of [a, b] nearest to 0.
+
+    It is the normal probability of the interval over the largest normal density in it, so that it is as accurate far
+    out in a tail, and for a narrow interval, as around 0; -inf where a = b. Ends may be infinite.
+    """
+    return make("log_mass_between", *(cast(x, "float") for x in broadcast(a, b)))
+
+
+def quantile_between(p: Operand, a: Operand, b: Operand) -> Node:
+    """z - e, z the quantile at `p` of a standard normal truncated to [a, b], e the point of [a, b] nearest to 0."""
+    return make("quantile_between", *(cast(x, "float") for x in broadcast(p, a, b)))
 
 
 def logical_not(x: Operand) -> Node:

@@ -16,12 +16,14 @@ from ppl.ir.types import Kind, Type, sort_axes
 UNARY_FLOAT = (
     "neg", "exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus",
     "abs", "sign", "floor", "lgamma", "polygamma", "erf", "ndtr", "ndtri", "log_ndtr", "log_i0e",
+    "erfc", "erfinv", "log1mexp",
 )  # fmt: skip
 BINARY_FLOAT = ("add", "sub", "mul", "div", "pow", "max", "min")
 COMPARE = ("lt", "le", "eq")
 LOGICAL = ("and", "or")
 DRAWS = ("loggamma_draw", "poisson_draw", "vonmises_draw")
 SLOPES = ("loggamma_slope", "vonmises_slope")
+BETWEEN = {"log_mass_between": 2, "quantile_between": 3}
 ELEMENTWISE = {*UNARY_FLOAT, *BINARY_FLOAT, *COMPARE, *LOGICAL, "not", "where", "cast"}
 MARKERS = {"stop", "scale_grad", "graft", "mark"}
 LEAVES = {"const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "noise", "rowkey", "arg"}
@@ -85,10 +87,10 @@ def _draw(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     return types[0] if attrs.get("dtype") != "int" else Type(types[0].axes, types[0].shape, "int")
 
 
-@rule(*SLOPES)
-def _slope(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    _same(types, "a slope")
-    require(all(t.dtype == "float" for t in types), "a slope needs floats", *types)
+@rule(*SLOPES, *BETWEEN)
+def _floats(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
+    _same(types, "a function of floats")
+    require(all(t.dtype == "float" for t in types), "a function of floats needs floats", *types)
     return types[0]
 
 

@@ -131,6 +131,38 @@ def _external(g: Node, n: Node, *args: Node) -> Cotangents:
     return tuple(made)
 
 
+def nearest_to_zero(a: Node, b: Node) -> tuple[Node, Node, Node]:
+    """Whether a > 0, whether b < 0, and the point of [a, b] nearest to 0; no jumps, they only choose formulas."""
+    low, high = ops.less(0.0, ops.stop(a, "formula")), ops.less(ops.stop(b, "formula"), 0.0)
+    return low, high, ops.where(low, a, ops.where(high, b, 0.0))
+
+
+def _relative_density(a: Node, b: Node) -> Node:
+    """exp((b^2 - a^2) / 2), 0 where a is infinite."""
+    finite = ops.less(ops.absolute(ops.stop(a, "formula")), math.inf)
+    a = ops.where(finite, a, 0.0)
+    return ops.where(finite, ops.exp(ops.mul(0.5, ops.mul(ops.sub(b, a), ops.add(b, a)))), 0.0)
+
+
+def _log_mass_between(g: Node, n: Node, a: Node, b: Node) -> Cotangents:
+    """Minus and plus the densities at the ends over the mass, and what moving e gives."""
+    low, high, e = nearest_to_zero(a, b)
+    over = ops.exp(ops.neg(n))
+    at_a = ops.sub(ops.where(low, a, 0.0), ops.mul(_relative_density(a, e), over))
+    at_b = ops.add(ops.where(high, b, 0.0), ops.mul(_relative_density(b, e), over))
+    return ops.mul(g, at_a), ops.mul(g, at_b)
+
+
+def _quantile_between(g: Node, n: Node, p: Node, a: Node, b: Node) -> Cotangents:
+    """phi(z) dz = Z dp + (1 - p) phi(a) da + p phi(b) db; less what moving e takes."""
+    low, high, e = nearest_to_zero(a, b)
+    z = ops.add(n, e)
+    at_p = ops.mul(_relative_density(e, z), ops.exp(ops.log_mass_between(a, b)))
+    at_a = ops.sub(ops.mul(ops.sub(1.0, p), _relative_density(a, z)), ops.cast(low, "float"))
+    at_b = ops.sub(ops.mul(p, _relative_density(b, z)), ops.cast(high, "float"))
+    return ops.mul(g, at_p), ops.mul(g, at_a), ops.mul(g, at_b)
+
+
 def _log_i0e(g: Node, n: Node, x: Node) -> Cotangents:
     """Beyond the second derivative, by A'' = (A / x - A') / x - 2 A A' of the ratio A = I1 / I0."""
     if n.attrs["n"] < 2:
@@ -189,6 +221,11 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "polygamma": lambda g, n, x: (ops.mul(g, ops.polygamma(n.attrs["n"] + 1, x)),),
     "log_i0e": _log_i0e,
     "erf": lambda g, n, x: (ops.mul(g, ops.mul(ops.exp(ops.neg(ops.mul(x, x))), 2 / SQRT_PI)),),
+    "erfc": lambda g, n, x: (ops.mul(g, ops.mul(ops.exp(ops.neg(ops.mul(x, x))), -2 / SQRT_PI)),),
+    "erfinv": lambda g, n, x: (ops.mul(g, ops.mul(ops.exp(ops.mul(n, n)), SQRT_PI / 2)),),
+    "log1mexp": lambda g, n, x: (ops.neg(ops.mul(g, ops.exp(ops.sub(x, n)))),),
+    "log_mass_between": _log_mass_between,
+    "quantile_between": _quantile_between,
     "ndtr": lambda g, n, x: (ops.mul(g, _normal_pdf(x)),),
     "ndtri": lambda g, n, x: (ops.div(g, _normal_pdf(n)),),
     "log_ndtr": lambda g, n, x: (ops.mul(g, ops.exp(ops.sub(ops.sub(ops.mul(ops.mul(x, x), -0.5), PDF_LOG_NORM), n))),),

@@ -158,11 +158,6 @@ def entr(x: Node) -> Node:
     return ops.where(inside, value, ops.where(ops.equal(x, 0.0), 0.0, -np.inf))
 
 
-def erfc(x: Node) -> Node:
-    """1 - erf(x) without cancellation."""
-    return ops.mul(2.0, ops.ndtr(ops.mul(x, -math.sqrt(2.0))))
-
-
 # --- reductions and shapes ------------------------------------------------------------------------------
 
 

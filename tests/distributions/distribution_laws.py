@@ -36,7 +36,8 @@ class Law:
     """How a distribution is checked.
 
     `reference(**params)` is a frozen law per scalar unit; `values` lie inside the support, `outside` do not.
-    `cases` are keyword parameters of scalar units. Vector units (rows) bring their own `log_prob`.
+    `cases` are keyword parameters of scalar units. Vector units (rows) bring their own `log_prob`. Where `heavy` holds
+    for a case, an average of squares has no useful standard error.
     """
 
     cases: tuple[dict[str, Any], ...]
@@ -44,6 +45,7 @@ class Law:
     values: Any
     outside: Any = ()
     closed: tuple[str, ...] = field(default=("mean", "entropy", "cdf"))
+    heavy: Callable[..., bool] = lambda **case: False
 
 
 def binary_p(probs: Any = None, logits: Any = None) -> float:
@@ -57,6 +59,24 @@ def class_p(probs: Any = None, logits: Any = None) -> np.ndarray:
 def laplace(loc: float = 0.0, scale: float = 1.0) -> Any:
     frozen = stats.laplace(loc, scale)  # its logpdf is the log of an underflowing pdf
     frozen.logpdf = lambda x: -np.abs(x - loc) / scale - np.log(2 * scale)
+    return frozen
+
+
+def pareto(scale: float, concentration: float) -> Any:
+    frozen = stats.pareto(concentration, scale=scale)
+    frozen.logpdf = lambda x: np.log(concentration / scale) - (concentration + 1) * np.log(x / scale)
+    return frozen
+
+
+def half_normal(scale: float = 1.0) -> Any:
+    frozen = stats.halfnorm(scale=scale)
+    frozen.ppf = lambda p: -scale * special.ndtri((1 - p) / 2)  # as exact in the tail as p is
+    return frozen
+
+
+def half_cauchy(scale: float = 1.0) -> Any:
+    frozen = stats.halfcauchy(scale=scale)
+    frozen.ppf = lambda p: scale / np.tan(np.pi / 2 * (1 - p))  # exact above the median, where scipy's is not
     return frozen
 
 
@@ -130,6 +150,49 @@ class VonMises(Reference):
         return self.direction
 
 
+class Kumaraswamy(Reference):
+    """1 - x^a is the (1 / b)-th power of a uniform."""
+
+    def __init__(self, concentration1: float, concentration0: float):
+        self.a, self.b = concentration1, concentration0
+
+    def logpdf(self, x: np.ndarray) -> np.ndarray:
+        a, b, x = self.a, self.b, np.asarray(x, np.longdouble)
+        rest = np.where(x > 0.5, -np.expm1(a * np.log1p(x - 1)), 1 - x**a)
+        return (np.log(a) + np.log(b) + (a - 1) * np.log(x) + (b - 1) * np.log(rest)).astype(float)
+
+    def cdf(self, x: np.ndarray) -> np.ndarray:
+        x = np.asarray(x, np.longdouble)
+        return (-np.expm1(self.b * np.log1p(-(x**self.a)))).astype(float)
+
+    def ppf(self, p: np.ndarray) -> np.ndarray:
+        p = np.asarray(p, np.longdouble)
+        return ((-np.expm1(np.log1p(-p) / self.b)) ** (1 / np.longdouble(self.a))).astype(float)
+
+    def expect(self, function: Callable) -> float:
+        """By the midpoint rule in logit u, u the cdf."""
+        y = np.linspace(-36, 36, 72_001)
+        u, weight = special.expit(y), special.expit(y) * special.expit(-y)
+        return float((function(self.ppf(u), u) * weight).sum() * (y[1] - y[0]))
+
+    def mean(self) -> float:
+        return self.expect(lambda x, u: x)
+
+    def var(self) -> float:
+        mean = self.mean()
+        return self.expect(lambda x, u: (x - mean) ** 2)
+
+    def entropy(self) -> float:
+        a, b = self.a, self.b  # log x and log(1 - x^a) from u, whose complement does not cancel
+
+        def surprise(x: np.ndarray, u: np.ndarray) -> np.ndarray:
+            log_rest = np.log1p(-u) / b
+            log_x = np.log(-np.expm1(log_rest)) / a
+            return -(np.log(a * b) + (a - 1) * log_x + (b - 1) * log_rest)
+
+        return self.expect(lambda x, u: surprise(x, np.minimum(u, 1 - 2.0**-53)))
+
+
 TRIL = np.array([[0.7, 0.0, 0.0], [-0.4, 1.3, 0.0], [2.0, 0.3, 0.2]])
 LOCATIONS = ({}, {"loc": -1.3, "scale": 0.4}, {"loc": 50.0, "scale": 7.0})
 P3 = [0.2, 0.5, 0.3]
@@ -142,12 +205,21 @@ LAWS: dict[str, Law] = {
         lambda loc=0.0, scale=1.0: stats.lognorm(scale, scale=np.exp(loc)),
         HALF,
         (-1e8, -1.0, 0.0),
+        heavy=lambda loc=0.0, scale=1.0: scale > 1,
     ),
     "Bernoulli": Law(
         ({"probs": 0.3}, {"probs": 0.0}, {"probs": 1.0}, {"logits": 1.7}, {"logits": -40.0}),
         lambda **which: stats.bernoulli(binary_p(**which)),
         [0.0, 1.0],
         (-1.0, 2.0),
+    ),
+    "Cauchy": Law(
+        LOCATIONS,
+        lambda loc=0.0, scale=1.0: stats.cauchy(loc, scale),
+        LINE,
+        (),
+        ("entropy", "cdf"),
+        lambda **case: True,
     ),
     "Categorical": Law(
         ({"probs": P3}, {"logits": [1.0, -2.0, 0.5, 0.0]}, {"probs": [0.4, 0.0, 0.6]}),
@@ -198,12 +270,64 @@ LAWS: dict[str, Law] = {
         ([1.0, 0.0, 0.0], [0.5, 0.6, 0.2], [1.2, -0.1, -0.1]),
         ("mean", "entropy"),
     ),
+    "Chi2": Law(
+        ({"df": 1.0}, {"df": 0.6}, {"df": 5.0}, {"df": 300.0}),
+        lambda df: stats.chi2(df),
+        HALF,
+        (-1e8, -1.0, 0.0),
+        ("mean", "entropy"),
+    ),
+    "HalfCauchy": Law(
+        ({}, {"scale": 0.02}, {"scale": 30.0}),
+        half_cauchy,
+        [0.0, *HALF],
+        (-1e8, -1.0, -1e-300),
+        ("entropy", "cdf"),
+        lambda **case: True,
+    ),
+    "HalfNormal": Law(
+        ({}, {"scale": 0.02}, {"scale": 30.0}),
+        half_normal,
+        [0.0, *HALF],
+        (-1e8, -1.0, -1e-300),
+    ),
+    "InverseGamma": Law(
+        tuple({"concentration": a, "scale": b} for a, b in ((3.0, 1.0), (2.5, 0.02), (40.0, 7.0), (1e3, 1e3))),
+        lambda concentration, scale: stats.invgamma(concentration, scale=scale),
+        HALF,
+        (-1e8, -1.0, 0.0),
+        ("mean", "entropy"),
+        lambda concentration, scale: concentration < 9,
+    ),
+    "Kumaraswamy": Law(
+        tuple(
+            {"concentration1": a, "concentration0": b}
+            for a, b in ((1.0, 1.0), (0.3, 0.6), (2.5, 0.7), (0.8, 3.0), (40.0, 90.0))
+        ),
+        Kumaraswamy,
+        INNER,
+        (-1.0, 0.0, 1.0, 3.0),
+    ),
+    "Pareto": Law(
+        tuple({"scale": m, "concentration": a} for m, a in ((1.0, 3.0), (0.02, 2.5), (30.0, 40.0))),
+        pareto,
+        np.array([30.0, 30.001, 31.0, 50.0, 700.0, 1e8, 1e300]),
+        (-1e8, -1.0, 0.0),
+        heavy=lambda scale, concentration: concentration < 9,
+    ),
+    "Weibull": Law(
+        tuple({"concentration": a, "scale": b} for a, b in ((1.0, 1.0), (0.5, 2.0), (1.7, 0.02), (50.0, 30.0))),
+        lambda concentration, scale: stats.weibull_min(concentration, scale=scale),
+        HALF,
+        (-1e8, -1.0, 0.0),
+    ),
     "StudentT": Law(
         ({"df": 2.2}, {"df": 9.0, "loc": -1.3, "scale": 0.4}, {"df": 200.0, "loc": 50.0, "scale": 7.0}),
         lambda df, loc=0.0, scale=1.0: stats.t(df, loc, scale),
         LINE,
         (),
         ("mean", "entropy"),
+        lambda df, loc=0.0, scale=1.0: df < 9,
     ),
     "MultivariateNormal": Law(
         (

@@ -140,7 +140,10 @@ def test_float_labels_and_minus_infinity_logits():
 
 
 def test_moving_supports_are_declared():
-    assert {name: d.moving for name, d in REGISTRY.items() if d.moving} == {"Uniform": {"low", "high"}}
+    assert {name: d.moving for name, d in REGISTRY.items() if d.moving} == {
+        "Pareto": {"scale"},
+        "Uniform": {"low", "high"},
+    }
 
 
 @each_case

@@ -54,6 +54,18 @@ def _put(x):
     return [make("put", *args, size=5, over=()), make("put", *args, size=5, over=(ROWS,))]
 
 
+def _mass(a, w):
+    return [
+        ops.log_mass_between(a, ops.add(a, w)),
+        ops.log_mass_between(-math.inf, a),
+        ops.log_mass_between(a, math.inf),
+    ]
+
+
+def _quantile(p, a, w):
+    return [ops.quantile_between(p, a, ops.add(a, w)), ops.quantile_between(p, -math.inf, a)]
+
+
 class Wave:
     """An external function of two arguments with its gradient."""
 
@@ -74,7 +86,7 @@ def _external(x, y):
 
 
 SMOOTH = ("neg", "exp", "expm1", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus")
-SMOOTH += ("erf", "ndtr", "log_ndtr", "abs")
+SMOOTH += ("erf", "erfc", "ndtr", "log_ndtr", "abs")
 
 
 class Case(NamedTuple):
@@ -96,6 +108,10 @@ CASES: dict[str, Case] = {
     **{op: Case(lambda x, op=op: ops.unary(op, x), (PLAIN,)) for op in SMOOTH},
     **{op: Case(lambda x, op=op: ops.unary(op, x), (POSITIVE,)) for op in ("log", "log1p", "sqrt", "lgamma")},
     "ndtri": Case(ops.ndtri, (UNIT,)),
+    "erfinv": Case(ops.erfinv, (UNIT - 0.5,)),
+    "log1mexp": Case(ops.log1mexp, (-POSITIVE,)),
+    "log_mass_between": Case(_mass, (PLAIN, POSITIVE)),
+    "quantile_between": Case(_quantile, (UNIT, PLAIN, POSITIVE)),
     "log_i0e": Case(lambda x: [ops.log_i0e(x, n) for n in range(3)], (POSITIVE,)),
     "polygamma": Case(lambda x: [ops.polygamma(n, x) for n in range(3)], (POSITIVE,)),
     "where": Case(lambda x, y: ops.where(np.eye(3, 4) > 0, ops.mul(x, y), ops.sin(y)), (PLAIN, OTHER)),

@@ -88,6 +88,7 @@ def test_both_modules_have_the_same_names():
     assert scalar.f32.__all__ == scalar.f64.__all__
     tested = {*UNARY, "polygamma", "power", "minimum", "maximum", "select"}
     tested |= {"loggamma_draw", "loggamma_slope", "poisson_draw"}  # tests/distributions/test_implicit.py
+    tested |= {"log_mass_between", "quantile_between"}  # tests/kernels/test_between.py
     tested |= {"vonmises_draw", "vonmises_slope"}  # tests/distributions/test_von_mises.py
     assert tested == set(scalar.f32.__all__)
 

@@ -10,13 +10,14 @@ import math
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO
+from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs
 from ppl.kernels.scalar.f32.exponential import _log_positive, exp
 from ppl.kernels.scalar.polynomials import horner3, horner4, horner6, horner10
 
 f32, i32 = np.float32, np.int32
 
 SQRT_TWO = f32(1.4142135623730951)
+SQRT_HALF = f32(0.7071067811865476)
 # M(z) (z + 3.5) in t = (z - 3.5) / (z + 3.5) on (-1, 1)
 MILLS = tuple(
     map(
@@ -131,13 +132,11 @@ def erfc(x):
 
 
 @inline
-def ndtri(p):
-    """Quantile function of the standard normal; 6 ulp for 1e-38 < p < 1; infinite at 0 and 1.
+def normal_quantile(q, tail):
+    """The quantile at 1/2 + q, given the smaller of 1/2 + q and 1/2 - q too; infinite where that is 0.
 
     Two quotients of polynomials after Wichura (1988, algorithm AS 241), with one division for both.
     """
-    q = p - HALF
-    tail = ONE - p if q > ZERO else p
     inside = tail > ZERO
     r = f32(math.sqrt(-_log_positive(tail if inside else HALF))) - f32(1.6)
     s = f32(0.180625) - q * q
@@ -147,3 +146,16 @@ def ndtri(p):
     bottom = horner3(s, *CENTRE_BOTTOM) if central else horner3(r, *TAIL_BOTTOM)
     outside = NAN if tail != ZERO else (INF if q > ZERO else -INF)
     return top / bottom if inside else outside
+
+
+@inline
+def ndtri(p):
+    """Quantile function of the standard normal; 6 ulp for 1e-38 < p < 1; infinite at 0 and 1."""
+    q = p - HALF
+    return normal_quantile(q, ONE - p if q > ZERO else p)
+
+
+@inline
+def erfinv(y):
+    """Inverse of the error function; 6 ulp for -1 < y < 1; infinite at -1 and 1."""
+    return SQRT_HALF * normal_quantile(HALF * y, HALF * (ONE - abs(y)))

@@ -12,6 +12,7 @@ from ppl.kernels.scalar.f64.basic import (
     square,
 )
 from ppl.kernels.scalar.f64.bessel import log_i0e, log_i0e_curvature, log_i0e_slope
+from ppl.kernels.scalar.f64.between import log_mass_between, quantile_between
 from ppl.kernels.scalar.f64.exponential import (
     exp,
     expm1,
@@ -29,7 +30,7 @@ from ppl.kernels.scalar.f64.gamma import digamma, lgamma, polygamma, trigamma
 from ppl.kernels.scalar.f64.gamma_draws import loggamma_draw, loggamma_slope
 from ppl.kernels.scalar.f64.incomplete_beta import betainc, betainc_slope
 from ppl.kernels.scalar.f64.incomplete_gamma import gammainc, gammainc_bend, gammainc_slope, gammaincc, loggamma_bend
-from ppl.kernels.scalar.f64.normal import erf, erfc, log_ndtr, ndtr, ndtri
+from ppl.kernels.scalar.f64.normal import erf, erfc, erfinv, log_ndtr, ndtr, ndtri
 from ppl.kernels.scalar.f64.poisson import poisson_draw
 from ppl.kernels.scalar.f64.quantiles import betaincinv, gammainccinv, gammaincinv, poisson_icdf
 from ppl.kernels.scalar.f64.student_t import student_cdf, student_icdf, student_slope
@@ -47,6 +48,7 @@ __all__ = [
     "digamma",
     "erf",
     "erfc",
+    "erfinv",
     "exp",
     "expm1",
     "floor",
@@ -63,6 +65,7 @@ __all__ = [
     "log_i0e",
     "log_i0e_curvature",
     "log_i0e_slope",
+    "log_mass_between",
     "log_ndtr",
     "log_sigmoid",
     "loggamma_bend",
@@ -77,6 +80,7 @@ __all__ = [
     "poisson_icdf",
     "polygamma",
     "power",
+    "quantile_between",
     "reciprocal",
     "select",
     "sigmoid",

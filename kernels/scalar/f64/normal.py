@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f64.basic import HALF, INF, NAN, ONE, ZERO
+from ppl.kernels.scalar.f64.basic import HALF, INF, NAN, ONE, ZERO, abs
 from ppl.kernels.scalar.f64.exponential import _log_positive, log1p
 from ppl.kernels.scalar.polynomials import horner7, horner8
 
@@ -145,10 +145,8 @@ def log_ndtr(x):
 
 
 @inline
-def ndtri(p):
-    """Quantile function of the standard normal; relative error 2e-15 for 0 < p < 1; infinite at 0 and 1."""
-    q = p - HALF
-    tail = ONE - p if q > ZERO else p
+def normal_quantile(q, tail):
+    """The quantile at 1/2 + q, given the smaller of 1/2 + q and 1/2 - q too; infinite where that is 0."""
     inside = tail > ZERO
     r = f64(math.sqrt(-_log_positive(tail if inside else HALF)))
     s = f64(0.180625) - q * q
@@ -160,3 +158,16 @@ def ndtri(p):
     bottom = horner7(s, *CENTRE_BOTTOM) if central else bottom
     outside = NAN if tail != ZERO else (INF if q > ZERO else -INF)
     return top / bottom if inside else outside
+
+
+@inline
+def ndtri(p):
+    """Quantile function of the standard normal; relative error 2e-15 for 0 < p < 1; infinite at 0 and 1."""
+    q = p - HALF
+    return normal_quantile(q, ONE - p if q > ZERO else p)
+
+
+@inline
+def erfinv(y):
+    """Inverse of the error function; relative error 2e-15 for -1 < y < 1; infinite at -1 and 1."""
+    return SQRT_HALF * normal_quantile(HALF * y, HALF * (ONE - abs(y)))

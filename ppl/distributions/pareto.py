@@ -1,0 +1,89 @@
+"""The Pareto distribution."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from ppl.distributions.base import Distribution
+from ppl.distributions.bounds import bounds_of
+from ppl.distributions.formulas import above
+from ppl.distributions.guards import owns
+from ppl.distributions.intervals import Interval
+from ppl.distributions.support import Support
+from ppl.ir import ops
+from ppl.ir.node import Node
+
+
+class Pareto(Distribution):
+    """Pareto(scale, concentration): cdf 1 - (scale / x)^concentration on x >= scale, which the scale moves.
+
+    The path is the inverse cdf, scale * (1 - u)^(-1 / concentration).
+
+    Parameters
+    ----------
+    scale : positive, the smallest value.
+    concentration : positive exponent of the tail; the mean is finite above 1, the variance above 2.
+    """
+
+    reparameterized = True
+    draws_quantiles = True
+    moving = frozenset({"scale"})
+    constraints: ClassVar[dict[str, str]] = {"scale": "positive", "concentration": "positive"}
+
+    def __init__(self, scale: Any, concentration: Any):
+        super().__init__(scale=scale, concentration=concentration)
+
+    @property
+    def support(self) -> Support:
+        """From a parameter on."""
+        return Support.INTERVAL
+
+    @property
+    def bounds(self) -> Interval:
+        """From the smallest scale on, as far as it is known; positive."""
+        return Interval(max(bounds_of(self.params["scale"]).lo, 0.0), math.inf)
+
+    def unit_log_prob(self, value: Node) -> Node:
+        """log a - log x - a log(x / scale), a the concentration."""
+        (scale, a), x = self.params.values(), value
+        sure = owns(self, value) or bounds_of(value).within(Interval(bounds_of(scale).hi, math.inf, False))
+        inside = ops.less_equal(scale, value)
+        x = value if sure else ops.where(inside, value, scale)
+        density = ops.sub(ops.sub(ops.log(a), ops.log(x)), ops.mul(a, ops.log(ops.div(x, scale))))
+        return density if sure else ops.where(inside, density, -math.inf)
+
+    def draw(self, *u: Node) -> Node:
+        """scale * exp(-log(1 - u) / a)."""
+        scale, a = self.params.values()
+        return ops.mul(scale, ops.exp(ops.div(ops.neg(ops.log1p(ops.neg(u[0]))), a)))
+
+    def node_mean(self) -> Node:
+        """a scale / (a - 1), infinite where a is at most 1."""
+        scale, a = self.params.values()
+        return above(a, 1.0, lambda a: ops.mul(scale, ops.div(a, ops.sub(a, 1.0))), math.inf)
+
+    def node_mode(self) -> Node:
+        """scale."""
+        return self.params["scale"]
+
+    def unit_covariance(self) -> Node:
+        """(scale / (a - 1))^2 a / (a - 2), infinite where a is at most 2."""
+        scale, a = self.params.values()
+
+        def finite(a: Node) -> Node:
+            unit = ops.div(scale, ops.sub(a, 1.0))
+            return ops.mul(ops.mul(unit, unit), ops.div(a, ops.sub(a, 2.0)))
+
+        return above(a, 2.0, finite, math.inf)
+
+    def unit_entropy(self) -> Node:
+        """log(scale / a) + 1 + 1 / a."""
+        scale, a = self.params.values()
+        return ops.add(ops.sub(ops.log(scale), ops.log(a)), ops.add(1.0, ops.div(1.0, a)))
+
+    def node_cdf(self, value: Node) -> Node:
+        """1 - (scale / x)^a, 0 below scale."""
+        scale, a = self.params.values()
+        ratio = ops.div(ops.maximum(value, scale), scale)
+        return ops.neg(ops.expm1(ops.neg(ops.mul(a, ops.log(ratio)))))
