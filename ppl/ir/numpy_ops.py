@@ -17,6 +17,7 @@ from ppl.ir import numpy_between as between
 from ppl.ir.node import Node
 from ppl.ir.numpy_angles import ANGLES
 from ppl.ir.numpy_draws import DRAWS
+from ppl.ir.numpy_incomplete import INCOMPLETE
 from ppl.ir.types import Type
 
 if TYPE_CHECKING:
@@ -239,6 +240,7 @@ OPS: dict[str, Function] = {
     **{op: _plain(function) for op, function in UFUNCS.items()},
     **DRAWS,
     **ANGLES,
+    **INCOMPLETE,
     "polygamma": _polygamma,
     "cast": _cast,
     "expand": _expand,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from ppl.ir.loop import sliced, split_args
 from ppl.ir.node import Node, topological, type_rules
-from ppl.ir.shapes import BETWEEN, BINARY_FLOAT, COMPARE, DRAWS, LOGICAL, SLOPES, UNARY_FLOAT
+from ppl.ir.shapes import BETWEEN, BINARY_FLOAT, COMPARE, DRAWS, INCOMPLETE, LOGICAL, SLOPES, UNARY_FLOAT
 from ppl.ir.types import Kind, Type, sort_axes
 
 # A loop is differentiated with respect to its arguments, so a learnable leaf inside would lose its gradient.
@@ -17,6 +17,7 @@ ARITY = {
     **dict.fromkeys((*BINARY_FLOAT, *COMPARE, *LOGICAL, "scale_grad", "graft", *SLOPES), 2),
     **dict.fromkeys(("where", *DRAWS), 3),
     **BETWEEN,
+    **INCOMPLETE,
 }
 
 
