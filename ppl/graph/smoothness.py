@@ -19,7 +19,9 @@ ENDS = ("user", "shift", "formula")
 """Tags of stops that end every path: the user's, values that cancel, and values that only choose between formulas."""
 
 ORDER_OF_OP: dict[str, float] = {
-    **dict.fromkeys(("lt", "le", "eq", "and", "or", "not", "sign", "floor", "argmax", "poisson_draw", "poisson_icdf"), JUMP),
+    **dict.fromkeys(
+        ("lt", "le", "eq", "and", "or", "not", "sign", "floor", "argmax", "poisson_draw", "poisson_icdf"), JUMP
+    ),
     **dict.fromkeys(("abs", "max", "min", "amax"), KINK),
 }
 

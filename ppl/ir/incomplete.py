@@ -161,7 +161,8 @@ def _betainc(g: Node, n: Node, a: Node, b: Node, x: Node) -> tuple[Node | None, 
 
 def _betaincinv(g: Node, n: Node, a: Node, b: Node, p: Node) -> tuple[Node | None, ...]:
     over = ops.div(g, _beta_density(a, b, n))
-    return tuple(ops.neg(ops.mul(over, betainc(a, b, n, order))) for order in ((1, 0), (0, 1))) + (over,)
+    in_a, in_b = betainc(a, b, n, (1, 0)), betainc(a, b, n, (0, 1))
+    return ops.neg(ops.mul(over, in_a)), ops.neg(ops.mul(over, in_b)), over
 
 
 INCOMPLETE_VJPS: dict[str, Any] = {

@@ -153,7 +153,7 @@ INCOMPLETE: dict[str, Callable[[Env, Node, Sequence[Array]], Any]] = {
     "betainc": lambda env, node, args: betainc(*args, node.attrs["order"]),
     "betaincinv": lambda env, node, args: special.betaincinv(*args),
     "student_cdf": lambda env, node, args: student_cdf(*args, node.attrs["order"]),
-    "student_icdf": lambda env, node, args: special.stdtrit(*args),
+    "student_icdf": lambda env, node, args: np.where(args[1] == 0, -np.inf, special.stdtrit(*args)),
     "vonmises_cdf": lambda env, node, args: vonmises_cdf(*args, node.attrs["order"]),
     "vonmises_icdf": lambda env, node, args: vonmises_icdf(*args),
     "poisson_icdf": lambda env, node, args: poisson_icdf(*args),

@@ -254,7 +254,9 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "collect": lambda g, n, x: (ops.distribute(g, n.attrs["axis"]),),
     "distribute": lambda g, n, x: (ops.collect(g, n.attrs["axis"]),),
     "external": _external,
-    **dict.fromkeys(("sign", "floor", "lt", "le", "eq", "and", "or", "not", "argmax", "stop", "poisson_draw", "poisson_icdf"), NONE),
+    **dict.fromkeys(
+        ("sign", "floor", "lt", "le", "eq", "and", "or", "not", "argmax", "stop", "poisson_draw", "poisson_icdf"), NONE
+    ),
     **dict.fromkeys(
         ("const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "rowkey", "noise", "arg"), NONE
     ),

@@ -16,6 +16,7 @@ from ppl.kernels.scalar.f32.von_mises import COUNT, PI, POINTS, WEIGHTS, reach
 f32 = np.float64
 
 ROUNDS = 60
+ROUND = f32(3.1416)  # pi, rounded up in either precision
 ENOUGH = f32(3e-7)
 
 
@@ -57,8 +58,8 @@ def _tail(a, concentration, order):
 
 @inline
 def vonmises_cdf(concentration, x):
-    """P(-pi < X <= x) of the centred von Mises variable, for |x| <= pi; NaN beyond, or for a negative concentration."""
-    if not (concentration >= ZERO and abs(x) <= PI):
+    """P(-pi < X <= x) of the centred von Mises variable, for |x| <= pi; NaN beyond or for a negative concentration."""
+    if not (concentration >= ZERO and abs(x) <= ROUND):
         return NAN
     tail = _tail(abs(x), concentration, 0)
     return ONE - tail if x > ZERO else tail
@@ -67,7 +68,7 @@ def vonmises_cdf(concentration, x):
 @inline
 def vonmises_cdf_slope(concentration, x, order):
     """The derivative of `vonmises_cdf` in the concentration, of order 1 or 2."""
-    if not (concentration >= ZERO and abs(x) <= PI):
+    if not (concentration >= ZERO and abs(x) <= ROUND):
         return NAN
     tail = _tail(abs(x), concentration, order)
     return -tail if x > ZERO else tail
