@@ -39,7 +39,7 @@ types: $(EXTRA)-test           ## mypy
 	$(BIN)/python .ci/types.py
 
 bench: $(EXTRA)-bench          ## the benchmarks, against PyTorch and JAX
-	$(BIN)/python -m benchmarks --peers torch jax
+	$(BIN)/python -m benchmarks --peers jax,torch
 
 wheel: $(EXTRA)-test           ## build a wheel into dist/
 	rm -rf build/lib build/bdist.*

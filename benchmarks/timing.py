@@ -93,7 +93,7 @@ def interleave(
             time.sleep(pause)
             function()
             seconds[label].append(_mean_seconds(function, inner[label]))
-    return {label: _summary(values, inner[label]) for label, values in seconds.items()}
+    return {label: summary(values, inner[label]) for label, values in seconds.items()}
 
 
 def _mean_seconds(function: Callable[[], object], calls: int) -> float:
@@ -114,8 +114,8 @@ def _calls_per_sample(function: Callable[[], object], sample_seconds: float) -> 
     return max(1, round(calls * sample_seconds / taken))
 
 
-def _summary(values: list[float], inner: int) -> Timing:
-    """Return the statistics of the samples of one function."""
+def summary(values: list[float], inner: int) -> Timing:
+    """Return the statistics of samples, each a mean of `inner` calls."""
     lower, median, upper = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
     return Timing(median, lower, upper, min(values), len(values), inner)
 

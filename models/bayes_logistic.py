@@ -141,11 +141,12 @@ def main(argv: common.Arguments = None) -> int:
         report_predictions(job, name, predict(loc, factor, test_x), test_y)
         for label, variance in gradient_variances(name, x, y, fit.params).items():
             job.report(f"gradient variance, {name}, {label}", variance)
-        axes[0].plot(fit.history["loss"], f"C{i}", lw=0.3, alpha=0.6)
-        axes[0].axhline(best / len(x), color=f"C{i}", label=f"{name}, best by quadrature")
+        pictures.show_training(axes[0], fit.history, "negative bound (nats per row)", f"C{i}", name)
+        axes[0].axhline(best / len(x), color="k", lw=0.8, ls="-:"[i], label=f"{name}, best by quadrature")
         draw(axes[1 + i], f"C{i}", name, (loc, factor), (best_loc, best_factor))
-    axes[0].set(xlabel="step", ylabel="negative bound (nats per row)", title="training on minibatches", ylim=(0, 0.5))
+    axes[0].set(title="training on minibatches", ylim=(0.05, 0.35))
     axes[0].legend(fontsize=8)
+    axes[2].set(ylabel="")
     from sklearn.linear_model import LogisticRegression
 
     reference = LogisticRegression(C=1.0, fit_intercept=False, max_iter=5000).fit(x, y)

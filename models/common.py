@@ -32,12 +32,18 @@ class Job:
 
     Every main takes `--seed`, `--epochs`, `--batch-size`, `--lr`, `--estimator`, `--target`, `--out` and `--resume`;
     more options follow from `defaults` by their types (a tuple of strings is a choice, a bool a flag), None leaves one
-    out.
+    out. Where there are `steps` in place of epochs, `--epochs` is another name of `--steps`.
     """
 
     def __init__(self, name: str, doc: str | None, argv: Arguments, **defaults: Any):
         self.name, self.began = name, time.perf_counter()
-        self.options = _parser(name, doc, defaults).parse_args(argv)
+        parser = _parser(name, doc, defaults)
+        self.options = parser.parse_args(argv)
+        if self.options.target == "cuda":
+            from ppl.kernels.cuda.launch import NO_GPU, available
+
+            if not available():
+                parser.error(NO_GPU)
         self.folder: Path = self.options.out
         self.metrics: dict[str, float] = {}
 
@@ -65,6 +71,26 @@ class Job:
         optimizer = ppl.optim.Adam(self.options.lr) if optimizer is None else optimizer
         settings.setdefault("seed", self.options.seed)
         return ppl.fit(program, *data, optimizer=optimizer, checkpoint=checkpoint, **settings)
+
+    def keep(self, label: str, **arrays: np.ndarray) -> None:
+        """Write what a part of the run gave, for `kept` under `--resume`: for parts that `fit` has no checkpoint of."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        stored: dict[str, Any] = {"options": np.array(self._lasting()), **arrays}
+        np.savez(self.folder / f"{self.name}-{label}.npz", **stored)
+
+    def kept(self, label: str) -> dict[str, np.ndarray]:
+        """What a run under the same options, but for steps and epochs, kept under `label`; {} without `--resume`."""
+        path = self.folder / f"{self.name}-{label}.npz"
+        if not (self.options.resume and path.exists()):
+            return {}
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        return arrays if str(arrays.pop("options")) == self._lasting() else {}
+
+    def _lasting(self) -> str:
+        """The options that a part of the run depends on."""
+        passing = ("steps", "epochs", "out", "resume", "target", "estimator")
+        return json.dumps({k: v for k, v in vars(self.options).items() if k not in passing})
 
     def report(self, label: str, value: float, error: float | None = None, unit: str = "") -> None:
         """Print a figure and keep it for `metrics.json`."""
@@ -101,6 +127,8 @@ def _parser(name: str, doc: str | None, defaults: dict[str, Any]) -> argparse.Ar
             continue
         if isinstance(value, bool):
             made.add_argument(flag, action="store_true", default=value, help=text)
+        elif key == "steps" and options["epochs"] is None:
+            made.add_argument(flag, "--epochs", type=int, default=value, help=f"steps (default {value})")
         elif isinstance(value, tuple):
             made.add_argument(flag, choices=value, default=value[0], help=text)
         else:

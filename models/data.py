@@ -118,11 +118,13 @@ def load_idx(path: str | Path) -> np.ndarray:
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in IDX_TYPES:
         raise DataError(f"{path} is not an IDX file")
     rank = content[3]
+    if len(content) < 4 + 4 * rank:
+        raise DataError(f"{path} is cut short within its {rank} sizes")
     shape = np.frombuffer(content, ">u4", rank, 4).astype(int)
     dtype = np.dtype(IDX_TYPES[content[2]])
     body = content[4 + 4 * rank :]
     if len(body) != int(np.prod(shape)) * dtype.itemsize:
-        raise DataError(f"{path}: {len(body)} bytes of data, but shape {tuple(shape)} of {dtype.name}")
+        raise DataError(f"{path}: {len(body)} bytes of data, but shape {tuple(shape.tolist())} of {dtype.name}")
     return np.frombuffer(body, dtype).reshape(shape).astype(dtype.newbyteorder("="))
 
 

@@ -125,11 +125,18 @@ class Problem:
         return self.state.replace(params={"eta": eta})
 
 
-def descend(problem: Problem, natural: bool, steps: int) -> np.ndarray:
-    """η at every step of gradient descent with Armijo's rule (the first trial doubles the last step, 1 if natural)."""
-    eta, size = problem.family.start.copy(), 1.0
-    path, loss = [eta], problem.loss(eta)
-    for _ in range(steps):
+class Path(NamedTuple):
+    """η after 0 … n steps of a descent, and the size of the last one."""
+
+    etas: np.ndarray
+    size: np.ndarray
+
+
+def descend(problem: Problem, natural: bool, steps: int, begun: Path | None = None) -> Path:
+    """Gradient descent with Armijo's rule (the first trial doubles the last step, 1 if natural), or the rest of it."""
+    path, size = ([problem.family.start], 1.0) if begun is None else (list(begun.etas), float(begun.size))
+    eta, loss = path[-1], problem.loss(path[-1])
+    for _ in range(steps + 1 - len(path)):
         gradient = problem.gradient(eta)
         direction = np.linalg.solve(problem.fisher(eta), gradient) if natural else gradient
         slope = float(gradient @ direction)
@@ -140,7 +147,7 @@ def descend(problem: Problem, natural: bool, steps: int) -> np.ndarray:
             size *= 0.5
         eta, loss = eta - size * direction, trial
         path.append(eta)
-    return np.array(path)
+    return Path(np.array(path), np.array(size))
 
 
 def convexity(problem: Problem, best: np.ndarray, seed: int, points: int = 100) -> tuple[float, float]:
@@ -166,7 +173,7 @@ def main(argv: common.Arguments = None) -> int:
     for i, (name, x) in enumerate(observations().items()):
         problem = Problem(job, name, x)
         best = analytic(name, x)
-        natural, ordinary = (descend(problem, kind, job.options.steps) for kind in (True, False))
+        natural, ordinary = (resumed(job, problem, name, kind) for kind in (True, False))
         eta, mean = natural[-1], problem.u.mean(0)
         job.report(f"{name}: largest |∇A(η̂) / mean u - 1|", np.abs(problem.family.moments(eta) / mean - 1).max())
         job.report(f"{name}: largest |η̂ / η_ML - 1|", np.abs(eta / best - 1).max())
@@ -189,6 +196,15 @@ def main(argv: common.Arguments = None) -> int:
     middle.legend(fontsize=8)
     job.picture(figure)
     return job.finish()
+
+
+def resumed(job: common.Job, problem: Problem, name: str, natural: bool) -> np.ndarray:
+    """η at every step of a descent; with `--resume`, continued from where one in the folder ended."""
+    label = f"{name}-{'natural' if natural else 'ordinary'}"
+    begun = job.kept(label)
+    path = descend(problem, natural, job.options.steps, Path(**begun) if begun else None)
+    job.keep(label, **path._asdict())
+    return path.etas
 
 
 def _first(gaps: np.ndarray) -> int:

@@ -175,12 +175,14 @@ def newton(program: Any, state: Any, *rows: np.ndarray, most: int = 50) -> tuple
 
 def main(argv: common.Arguments = None) -> int:
     """Fit the four regressions by Newton's method, compare with independent fits, draw weights with standard errors."""
-    job = common.Job("glm", __doc__, argv, epochs=None, batch_size=None, lr=None, estimator=None)
+    job = common.Job("glm", __doc__, argv, epochs=None, batch_size=None, lr=None, steps=50)
     figure, axes = pictures.pyplot().subplots(1, 4, figsize=(16, 3.8))
     for i, (name, case) in enumerate(REGRESSIONS.items()):
         x, y = case.rows()
-        program = ppl.compile(ppl.likelihood(case.model), dtype="float64", target=job.options.target, data=(x, y))
-        state, losses = newton(program, program.init(job.options.seed, x, y), x, y)
+        program = job.compile(ppl.likelihood(case.model), dtype="float64", data=(x, y))
+        state = program.init(job.options.seed, x, y, params=job.kept(name))
+        state, losses = newton(program, state, x, y, most=job.options.steps)
+        job.keep(name, **program.params(state))
         w = program.params(state)["w"]
         errors = np.sqrt(np.diag(np.linalg.inv(hessian(program, state, x, y))))
         errors = program.unravel(errors)["w"] if "sigma" in state.params else errors.reshape(w.shape)
@@ -205,7 +207,8 @@ def draw(ax: Any, name: str, w: np.ndarray, errors: np.ndarray, reference: np.nd
     ax.plot(at, reference.ravel(), "k.", ms=4, label="independent fit")
     ax.axhline(0, color="0.7", lw=0.6)
     ax.set(xlabel="weight", title=f"{name} regression")
-    ax.legend(fontsize=7)
+    if name == "logistic":
+        ax.legend(fontsize=7, loc="lower left")
 
 
 if __name__ == "__main__":

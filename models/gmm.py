@@ -90,8 +90,10 @@ def iris() -> np.ndarray:
 
 def train(job: common.Job, name: str, x: np.ndarray) -> tuple[float, Any, float]:
     """The best of several starts by exact likelihood: that likelihood, the components, the loss of the objective."""
-    objective, estimator = METHODS[name]
-    program = job.compile(objective, data=(x,), dtype="float64", estimators=estimator)
+    objective, estimator = METHODS.get(name) or (ppl.elbo(mixture, guide), common.estimator(name))
+    program = job.compile(
+        objective, data=(x,), dtype="float64", estimators=estimator, **({"particles": 1} if name in METHODS else {})
+    )
     hyper = {"temperature": ppl.optim.exponential(1.0, 0.3, job.options.epochs)} if name == "relaxed" else None
     found = []
     for start in range(job.options.starts):
@@ -114,15 +116,16 @@ def expectation_maximisation(x: np.ndarray, starts: int, seed: int) -> dict[str,
 
 def main(argv: common.Arguments = None) -> int:
     """Train by all three objectives, compare with scikit-learn's mixture, draw the components."""
-    job = common.Job("gmm", __doc__, argv, epochs=1500, lr=2e-2, batch_size=None, estimator=None, starts=5)
+    job = common.Job("gmm", __doc__, argv, epochs=1500, lr=2e-2, batch_size=None, starts=5, particles=2)
     x = iris()
-    found = {name: train(job, name, x) for name in METHODS}
+    methods = [*METHODS, *({job.options.estimator} - {"auto"})]
+    found = {name: train(job, name, x) for name in methods}
     em = expectation_maximisation(x, 20, job.options.seed)
     for name, (value, _, loss) in found.items():
         job.report(f"negative log-likelihood, {name}", value, unit="nats per row")
         job.report(f"objective, {name}", loss, unit="nats per row")
     job.report("negative log-likelihood, scikit-learn's EM", negative_log_likelihood(em, x), unit="nats per row")
-    figure, axes = pictures.pyplot().subplots(1, 4, figsize=(15, 3.8), sharey=True)
+    figure, axes = pictures.pyplot().subplots(1, len(methods) + 1, figsize=(4 * len(methods) + 3, 3.8), sharey=True)
     drawn = {**{name: params for name, (_, params, _) in found.items()}, "scikit-learn's EM": em}
     for ax, (name, params) in zip(axes, drawn.items(), strict=True):
         draw(ax, name, params, x)

@@ -140,12 +140,13 @@ def main(argv: common.Arguments = None) -> int:
 
 def draw(fit: Any, topics: np.ndarray, found: Corpus) -> Any:
     """Training, and the words of every topic."""
-    figure, (left, right) = pictures.pyplot().subplots(1, 2, figsize=(13, 4), width_ratios=(1, 2))
+    figure, (left, right) = pictures.pyplot().subplots(1, 2, figsize=(11, 3.8), width_ratios=(2, 3))
     pictures.show_training(left, fit.history, "negative bound (nats per document)")
     right.set_axis_off()
     for i, line in enumerate(top_words(topics, found.vocabulary, found.base)):
-        right.text(0, 1 - (i + 0.5) / TOPICS, f"{i}   {line}", fontsize=9, va="center", family="monospace")
-    right.set_title("words that stand out in every topic", fontsize=10)
+        right.text(0, 1 - (i + 0.5) / TOPICS, f"{i}", fontsize=9, va="center", color="0.5")
+        right.text(0.04, 1 - (i + 0.5) / TOPICS, line.replace(" ", "   "), fontsize=9, va="center")
+    right.set_title("words that stand out in every topic", loc="left")
     figure.tight_layout()
     return figure
 

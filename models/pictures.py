@@ -46,7 +46,11 @@ def show_images(ax: Any, images: np.ndarray, columns: int, title: str, low: floa
     ax.set_axis_off()
 
 
-def show_training(ax: Any, history: Any, ylabel: str) -> None:
-    """The loss per row at every step."""
-    ax.plot(history["step"], history["loss"], lw=0.5)
+def show_training(ax: Any, history: Any, ylabel: str, color: str = "C0", label: str = "") -> None:
+    """The loss per row at every step, and its mean over fiftieths of the run."""
+    step, loss = np.asarray(history["step"]), np.asarray(history["loss"])
+    ax.plot(step, loss, color, lw=0.4, alpha=0.4)
+    width = max(1, len(loss) // 50)
+    means = [np.mean(x[: len(x) // width * width].reshape(-1, width), 1) for x in (step, loss)]
+    ax.plot(*means, color, lw=1.5, label=label or None)
     ax.set(xlabel="step", ylabel=ylabel, title="training")

@@ -24,6 +24,8 @@ A, B, START = 2.0, 3.0, 0.0
 OPTIMUM = -B / A
 DECREASING = (0.25, 50.0, 1.0)  # Robbins-Monro rates 0.25 / (50 + t)
 CHOICES: dict[str, Any] = {"score function": estimators.ScoreFunction(), "pathwise": estimators.Pathwise()}
+EXACT = "moments"
+"""`Analytic()` beside them: z² is a polynomial of degree 2, so that mean and variance of z give the exact gradient."""
 
 
 @ppl.model
@@ -55,9 +57,9 @@ def limit_spread(name: str, steps: int) -> float:
     return float(np.sqrt(c**2 * exact_variance(name, OPTIMUM) / ((4 * A**2 * c - 1) * (b + steps))))
 
 
-def paths(estimator: Any, runs: int, steps: int, rate: Any, seed: int) -> np.ndarray:
+def paths(estimator: Any, runs: int, steps: int, rate: Any, seed: int, target: str = "cpu") -> np.ndarray:
     """θ of every run after 0 … steps steps of SGD: (steps + 1, runs). `rate` is a number or a schedule."""
-    program = ppl.compile(quadratic.bind(runs=runs), estimators=estimator, dtype="float64")
+    program = ppl.compile(quadratic.bind(runs=runs), estimators=estimator, dtype="float64", target=target)
     state = program.init(seed)
     found = [state.params["theta"]]
     optimizer = ppl.optim.SGD(rate)
@@ -79,13 +81,13 @@ def main(argv: common.Arguments = None) -> int:
     """Run thousands of independent descents with both estimators, compare them with the formulas, draw them."""
     extras: dict[str, Any] = {"steps": 300, "runs": 2000}
     job = common.Job("quadratic", __doc__, argv, epochs=None, batch_size=None, lr=5e-3, **extras)
-    options, chosen = job.options, dict(CHOICES)
+    options, chosen = job.options, {**CHOICES, EXACT: estimators.Analytic()}
     if options.estimator != "auto":
         chosen[options.estimator] = common.estimator(options.estimator)
-    print(ppl.compile(quadratic.bind(runs=1), target=options.target).explain())
+    job.compile(quadratic.bind(runs=1), estimators="auto")
     steps, runs, seed = options.steps, options.runs, options.seed
     mean, pathwise_spread = exact_path(steps, options.lr)
-    found = {name: paths(e, runs, steps, options.lr, seed) for name, e in chosen.items()}
+    found = {name: descents(job, name, e, "constant", options.lr) for name, e in chosen.items()}
     job.report(f"mean of θ after {steps} steps, formula", mean[-1])
     for name, theta in found.items():
         job.report(f"mean of θ after {steps} steps, {name}", theta[-1].mean(), theta[-1].std() / np.sqrt(runs))
@@ -93,7 +95,7 @@ def main(argv: common.Arguments = None) -> int:
     job.report("spread of θ, pathwise, formula", pathwise_spread[-1])
     rate = ppl.optim.robbins_monro(*DECREASING)
     for name, estimator in chosen.items():
-        last = paths(estimator, runs, steps, rate, seed)[-1]
+        last = descents(job, name, estimator, "decreasing", rate)[-1]
         job.report(f"spread of θ under Robbins-Monro, {name}", last.std(), last.std() / np.sqrt(2 * runs))
         if name in CHOICES:
             job.report(f"spread of θ under Robbins-Monro, {name}, formula", limit_spread(name, steps))
@@ -101,10 +103,23 @@ def main(argv: common.Arguments = None) -> int:
     return job.finish()
 
 
+def descents(job: common.Job, name: str, estimator: Any, label: str, rate: Any) -> np.ndarray:
+    """`paths` under the options; with `--resume`, those of the folder."""
+    o, label = job.options, f"{name}-{label}"
+    kept = job.kept(label)
+    same = kept and len(kept["theta"]) == o.steps + 1
+    theta = kept["theta"] if same else paths(estimator, o.runs, o.steps, rate, o.seed, o.target)
+    job.keep(label, theta=theta)
+    return theta
+
+
 def draw(found: dict[str, np.ndarray], chosen: dict[str, Any], mean: np.ndarray, spread: np.ndarray, seed: int) -> Any:
     """Runs of every estimator, their spread, and the variance of single gradients against the formulas."""
-    figure, axes = pictures.pyplot().subplots(1, len(found) + 2, figsize=(4 * len(found) + 7, 3.8))
-    for i, (ax, (name, theta)) in enumerate(zip(axes, found.items(), strict=False)):
+    figure, axes = pictures.pyplot().subplots(1, len(found) + 1, figsize=(4 * len(found) + 3, 3.8))
+    noisy = [name for name in found if name != EXACT]
+    axes[-2].plot(found[EXACT].std(1), color="0.5", label=f"{EXACT} (exact)")
+    for i, (ax, name) in enumerate(zip(axes, noisy, strict=False)):
+        theta = found[name]
         ax.plot(theta[:, :30], color=f"C{i}", lw=0.4, alpha=0.6)
         ax.plot(mean, color="k", lw=1.2, label="mean, formula")
         ax.axhline(OPTIMUM, color="k", ls=":", lw=0.8, label="θ* = -1.5")
@@ -112,11 +127,11 @@ def draw(found: dict[str, np.ndarray], chosen: dict[str, Any], mean: np.ndarray,
         axes[-2].plot(theta.std(1), color=f"C{i}", label=name)
     axes[0].legend(fontsize=8)
     axes[-2].plot(spread, "k--", lw=0.9, label="pathwise, formula")
-    axes[-2].set(xlabel="step", ylabel="standard deviation of θ", title="spread over runs", ylim=(0, None))
+    axes[-2].set(xlabel="step", ylabel="standard deviation of θ", title="spread over runs", ylim=(-0.01, None))
     axes[-2].legend(fontsize=8)
     theta, fine = np.linspace(-3.5, 0.5, 17), np.linspace(-3.5, 0.5, 200)
-    for i, (name, estimator) in enumerate(chosen.items()):
-        axes[-1].semilogy(theta, measured_variance(estimator, theta, 4000, seed)[1], f"C{i}o", ms=4, label=name)
+    for i, name in enumerate(noisy):
+        axes[-1].semilogy(theta, measured_variance(chosen[name], theta, 4000, seed)[1], f"C{i}o", ms=4, label=name)
         if name in CHOICES:
             axes[-1].semilogy(fine, exact_variance(name, fine), f"C{i}", lw=0.8)
     axes[-1].set(xlabel="θ", title="variance of one gradient", ylim=(5, None))

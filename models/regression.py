@@ -90,14 +90,26 @@ def main(argv: common.Arguments = None) -> int:
     mean = x @ fit.params["w"]
     held_out(job, "linear", heteroscedastic, x, t)
     held_out(job, "network", network, x, t)
-    figure, ax = pictures.pyplot().subplots(figsize=(7, 5))
-    order = np.argsort(scale)
-    ax.scatter(scale, NOISE * np.abs(t - mean), s=8, alpha=0.5, label="|residual|")
-    ax.plot(scale[order], NOISE * scale[order], color="C3", label="σ(x)")
-    ax.set(xlabel="√(1 + (vᵀx)²)", ylabel="standard deviations of the target", title="heteroscedastic regression")
-    ax.legend()
-    job.picture(figure)
+    job.picture(draw(NOISE * scale, NOISE * (t - mean), NOISE * residual.std()))
     return job.finish()
+
+
+def draw(scale: np.ndarray, residual: np.ndarray, constant: float, parts: int = 8) -> Any:
+    """Residuals against the standard deviation that the model gives them, with root mean squares of equal parts."""
+    figure, ax = pictures.pyplot().subplots(figsize=(7, 4.5))
+    ax.scatter(scale, residual, s=7, color="0.6", label="residual")
+    ends = np.array([scale.min(), scale.max()])
+    for sign in (1, -1):
+        ax.plot(ends, sign * ends, "C3", lw=1.2, label="±σ(x) of the model" if sign > 0 else None)
+        ax.axhline(sign * constant, color="C0", ls=":", lw=1, label="±σ of least squares" if sign > 0 else None)
+    groups = np.array_split(np.argsort(scale), parts)
+    root = np.array([np.sqrt(np.mean(residual[g] ** 2)) for g in groups])
+    error = root / np.sqrt(2 * np.array([len(g) for g in groups]))
+    at = [scale[g].mean() for g in groups]
+    ax.errorbar(at, root, error, fmt="ko", ms=4, lw=1, label=f"root mean square of {len(groups[0])} residuals")
+    ax.set(xlabel="σ(x) of the model", ylabel="residual", title="diabetes: noise that depends on the input")
+    ax.legend(fontsize=8)
+    return figure
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A training step of a sigmoid belief network 784-200-200 against the bare products in NumPy."""
+"""A training step of a sigmoid belief network 784-200-200 by leave-one-out over two particles."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from typing import Any
 import numpy as np
 
 import ppl
-from benchmarks import sbn_products
+from benchmarks import ours, sbn_products, suite
 from benchmarks.data import bits
-from benchmarks.timing import check, interleave
+from benchmarks.forms import Form
+from benchmarks.roofline import Work
+from benchmarks.roofline import work as work_of
 from ppl import Bernoulli
 
-UNITS, BATCH = 200, 100
+TITLE = "Sigmoid belief network 784-200-200, batch 100, 2 particles, leave-one-out, Adam"
+GOALS = (suite.Goal(0.75), suite.Goal(1.6, peer=suite.PRODUCTS))
+PIXELS, UNITS, BATCH = 784, 200, 100
+PRODUCTS = sbn_products.PRODUCTS
 
 
 @ppl.model
@@ -22,7 +27,7 @@ def generative(x):
     with ppl.plate("data", x) as x:
         h2 = ppl.sample("h2", Bernoulli(logits=prior))
         h1 = ppl.sample("h1", Bernoulli(logits=ppl.dense("v2", h2, UNITS)))
-        ppl.sample("x", Bernoulli(logits=ppl.dense("v1", h1, 784)), obs=x)
+        ppl.sample("x", Bernoulli(logits=ppl.dense("v1", h1, PIXELS)), obs=x)
 
 
 @ppl.model
@@ -39,30 +44,20 @@ def compile_program() -> Any:
         ppl.elbo(generative, guide, kl="sampled"),
         estimators=ppl.estimators.ScoreFunction("leave_one_out"),
         particles=2,
-        data=ppl.spec((None, 784), np.float32),
+        data=ppl.spec((None, PIXELS), np.float32),
     )
 
 
+def forms() -> dict[str, Form]:
+    """Adam on batches of 100."""
+    return ours.forms(compile_program(), ppl.optim.Adam(1e-3), bits(), BATCH)
+
+
+def work() -> Work:
+    """Parameters with two moments in and out, and the rows."""
+    return work_of(2 * PIXELS * UNITS + 2 * UNITS**2 + PIXELS + 4 * UNITS, 6, BATCH * PIXELS, PRODUCTS)
+
+
 def run(peers: list[str]) -> dict[str, Any]:
-    """Time `program.update` with Adam on batches of 100, interleaved with the products."""
-    data = bits()
-    program = compile_program()
-    optimizer = ppl.optim.Adam(1e-3)
-    box = {"state": program.init(seed=0), "at": 0}
-
-    def step() -> None:
-        start = box["at"]
-        box["state"], _ = program.update(box["state"], data[start : start + BATCH], optimizer=optimizer, rows=start)
-        box["at"] = (start + BATCH) % len(data)
-
-    products = sbn_products.runner()
-    # NumPy's own threads go on spinning for about a tenth of a second after a product.
-    timings = interleave({"NumPy products": products, "ppl step": step}, samples=20, sample_seconds=0.15, pause=0.25)
-    ratio = timings["ppl step"].median / timings["NumPy products"].median
-    return {
-        "title": "Sigmoid belief network 784-200-200, batch 100, 2 particles, leave-one-out, Adam",
-        "timings": timings,
-        "baseline": "NumPy products",
-        "checks": [check("step / bare products", ratio, 1.6, "×")],
-        "notes": ["The products are the step's eight matrix products alone, on NumPy with its own threads."],
-    }
+    """Race the peers and the bare products."""
+    return suite.run(__name__, peers)

@@ -82,6 +82,38 @@ def fill_windows_f64(out, ids, start, first, n, base, pieces, size, total, offse
 
 
 @jit
+def fill_columns_f32(out, first, n, particles, size, total, offset, key, time, step, purpose):
+    """Uniforms of `n` pieces of `size` elements, from piece `first` of `total` on, of each of several particles.
+
+    Particle k of the window that begins at `offset` has its pieces at element ``(offset + k) * total * size``; in
+    `out` a piece has the particles one after another.
+    """
+    if particles == 1:
+        fill_uniform_f32(out[: n * size], (offset * total + first) * size, key, time, step, purpose)
+        return
+    part = np.empty(n * size, out.dtype)
+    for k in range(particles):
+        fill_uniform_f32(part, ((offset + k) * total + first) * size, key, time, step, purpose)
+        for i in range(n):
+            for j in range(size):
+                out[(i * particles + k) * size + j] = part[i * size + j]
+
+
+@jit
+def fill_columns_f64(out, first, n, particles, size, total, offset, key, time, step, purpose):
+    """As `fill_columns_f32`."""
+    if particles == 1:
+        fill_uniform_f64(out[: n * size], (offset * total + first) * size, key, time, step, purpose)
+        return
+    part = np.empty(n * size, out.dtype)
+    for k in range(particles):
+        fill_uniform_f64(part, ((offset + k) * total + first) * size, key, time, step, purpose)
+        for i in range(n):
+            for j in range(size):
+                out[(i * particles + k) * size + j] = part[i * size + j]
+
+
+@jit
 def row_ids(out, ids, start, first, n):
     """Global ids of `n` rows."""
     for i in range(n):

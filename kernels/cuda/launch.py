@@ -4,6 +4,15 @@ import numpy as np
 from numba import cuda
 
 THREADS = 64
+NO_GPU = (
+    'target "cuda" needs an NVIDIA GPU and its driver, and Numba finds none here; target "cpu" runs everywhere, and '
+    "NUMBA_ENABLE_CUDASIM=1 simulates a GPU"
+)
+
+
+def available():
+    """Whether there is a GPU, or Numba's simulator of one."""
+    return bool(cuda.is_available())
 
 
 def grid(n):

@@ -45,6 +45,26 @@ def fill_rows_f64(out, ids, start, first, n, base, per_row, key, time, step, pur
 
 
 @device
+def fill_columns_f32(out, first, n, particles, size, total, offset, key, time, step, purpose):
+    """Uniforms of `n` pieces of `size` elements, from piece `first` of `total` on, of each of several particles."""
+    for k in range(particles):
+        element = ((offset + k) * total + first) * size
+        for i in range(n):
+            for j in range(size):
+                out[(i * particles + k) * size + j] = uniform_f32(element + i * size + j, key, time, step, purpose)
+
+
+@device
+def fill_columns_f64(out, first, n, particles, size, total, offset, key, time, step, purpose):
+    """As `fill_columns_f32`."""
+    for k in range(particles):
+        element = ((offset + k) * total + first) * size
+        for i in range(n):
+            for j in range(size):
+                out[(i * particles + k) * size + j] = uniform_f64(element + i * size + j, key, time, step, purpose)
+
+
+@device
 def row_ids(out, ids, start, first, n):
     """Global ids of `n` rows."""
     for i in range(n):
@@ -88,6 +108,20 @@ def gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
 
 
 gemm_f64 = gemm_f32
+
+
+@device
+def solve_lower(tril, b, x, count, d, transposed):
+    """As `ppl.kernels.cpu.solve.solve_lower`, by the thread that calls it."""
+    for q in range(count):
+        at = q * d
+        for s in range(d):
+            i = d - 1 - s if transposed == 1 else s
+            total = b[at + i]
+            for j in range(i + 1, d) if transposed == 1 else range(i):
+                entry = j * d + i if transposed == 1 else i * d + j
+                total -= tril[at * d + entry] * x[at + j]
+            x[at + i] = total / tril[at * d + i * d + i]
 
 
 @device

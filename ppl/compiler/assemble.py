@@ -17,6 +17,7 @@ from ppl.compiler.memory import plan
 from ppl.compiler.request import Request, offsets_of, output_places, run_time_axes, windowed
 from ppl.compiler.schedule import schedule
 from ppl.compiler.stages import Stage
+from ppl.compiler.wide import widen_events
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import Kind
@@ -35,6 +36,7 @@ def assemble(
     parts = windowed(nodes) if target == "cpu" and not request.grads and not request.aux else None
     kept = len(nodes) - len(request.arrays)
     cast = [n if n.type.dtype == "int" and i >= kept else ops.cast(n, "float") for i, n in enumerate(parts or nodes)]
+    cast = (None if request.arrays else widen_events(cast)) or cast
     lowered, wide = widen(lower(cast), len(request.scalars) if dtype == "float32" else 0)
     axes = run_time_axes([*nodes, *(parts or ())], request)
     plates = [identifier(a.name) for a in axes.values() if a.kind is Kind.PLATE]

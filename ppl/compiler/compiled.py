@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 SMALL_UNITS = 64
-"""Random units times particles up to which the particle count is compiled in, so that no loop is left."""
+"""Random units times particles up to which several particles are compiled in, so that no loop over them is left."""
 
 VariantKey = tuple[str, tuple[str, ...], int | None]
 
@@ -129,9 +129,9 @@ class Compiled:
         return float(sum(sizes))
 
     def static_particles(self, key: str, particles: int) -> int | None:
-        """The particle count to compile in: that of `ppl.compile` in small programs without run-time sizes."""
-        small = self._units * particles <= SMALL_UNITS
-        return particles if small and particles == self.settings.particles and key in ("gradient", "value") else None
+        """The particle count to compile in: that of `ppl.compile` if it is 1, or in small programs."""
+        inlined = particles == 1 or self._units * particles <= SMALL_UNITS
+        return particles if inlined and particles == self.settings.particles and key in ("gradient", "value") else None
 
     @property
     def hypers(self) -> tuple[str, ...]:

@@ -19,10 +19,11 @@ from numba import cuda
 
 from ppl.kernels.cuda.launch import grid
 from ppl.kernels.cuda.rows import device as jit
-from ppl.kernels.cuda.rows import add_slabs, fill_rows_{bits}, gemm_{bits}, max_slabs, merge_slabs, mix_time
+from ppl.kernels.cuda.rows import add_slabs, fill_columns_{bits}, fill_rows_{bits}, gemm_{bits}, max_slabs
+from ppl.kernels.cuda.rows import merge_slabs, mix_time
 from ppl.kernels.cpu.rows import only
 from ppl.kernels.cuda.rows import gemm_{bits} as data_gemm_{bits}
-from ppl.kernels.cuda.rows import prefer_wide, row_ids, row_keys
+from ppl.kernels.cuda.rows import prefer_wide, row_ids, row_keys, solve_lower
 from ppl.kernels.scalar import {bits} as m
 from ppl.kernels.scalar.noise import mix, uniform_{bits}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ppl.compiler.emit_address import Addresses
+from ppl.compiler.emit_blocks import blocked
 from ppl.compiler.emit_scalar import expression, literal
 from ppl.compiler.fuse import Access, Loop, Op, Value, near
 from ppl.compiler.layout import Poly, axis_size, dims_of
@@ -124,11 +125,17 @@ class KernelWriter(Addresses):
         saved = self.hoisted, self.memo
         self.hoisted, self.memo = [], {}
         body = self._block(loop.items, inner, (*path, loop))
+        size, sums = self._size(loop), [op.target.name for op in first if self._wide(op)] if inner else []
+        in_blocks = blocked(loop.var, size, self.hoisted, body, sums) if sums else None
         lines += self.hoisted
         self.hoisted, self.memo = saved
-        lines.append(f"for {loop.var} in range({self._size(loop)}):")
-        lines += ["    " + line for line in body]
+        lines += in_blocks or [f"for {loop.var} in range({size}):", *("    " + line for line in body)]
         return lines + [line for op in first for line in self._finish(op)]
+
+    @staticmethod
+    def _wide(op: Op) -> bool:
+        """Whether `op` adds up to float64 in a float32 program."""
+        return op.in_register and op.target.buffer is not None and op.target.buffer.array == "sums"
 
     def _start(self, op: Op, inner: Loop | None) -> list[str]:
         """Initialise what `op` accumulates."""
@@ -140,8 +147,7 @@ class KernelWriter(Addresses):
                 return []
             if op.kind == "argmax":
                 return [f"{value.name} = I(0)", f"best_{value.name} = {self._lowest(op.args[0].value.dtype)}"]
-            wide = value.buffer is not None and value.buffer.array == "sums"
-            zero = "np.float64(0)" if wide else literal(0, kind)
+            zero = "np.float64(0)" if self._wide(op) else literal(0, kind)
             return [f"{value.name} = {self._lowest(kind) if op.node.op == 'amax' else zero}"]
         if value.accumulates or self.makers[value][0] is not op:
             return []

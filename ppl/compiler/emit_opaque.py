@@ -1,8 +1,8 @@
-"""Emission of the steps that are not loop nests: products, noise, row ids and keys, external functions."""
+"""Emission of the steps that are not loop nests: products, noise, row ids, triangular systems, external functions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ppl.compiler.build import Builder
@@ -125,6 +125,10 @@ def noise(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     at, time, purpose = start_of(value, row), _time(node, builder), node.attrs["purpose"]
     assert value.buffer is not None
     array = value.buffer.array
+    if "columns" in node.attrs and PARTICLES in value.axes:
+        offset = "first_particle" if builder.windowed else "0"
+        rows = (f"{array}[{at} :]", "t0", "n", axis_size(PARTICLES), node.type.event_size, node.attrs["columns"])
+        return [f"fill_columns_{bits}({arguments(*rows, offset, key, time, 'step', purpose)})"]
 
     def call(at: str) -> str:
         rows = (f"{array}[{at} :]", ids, start, first, count, base)
@@ -184,47 +188,65 @@ def rowid(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     return [f"row_ids(v[{at} :], ids_{name}, 0, row0_{name}, {axis_size(axis)})"]
 
 
+def _each(axes: Sequence[Axis], row: Row) -> tuple[list[str], dict[Axis, str]]:
+    """Nested loops over all entries of named axes, and the name of each one's index."""
+    lines, names = [], {}
+    for depth, axis in enumerate(axes):
+        names[axis] = f"i{depth}"
+        lines.append("    " * depth + f"for i{depth} in range({'n' if axis == row else axis_size(axis)}):")
+    return lines, names
+
+
+def _address(value: Value, view: View | None, row: Row, names: Mapping[Any, str]) -> str:
+    """Where the event of one entry of named axes begins, in the array of `value`, seen through `view`."""
+    text, offset = start_of(value, row), Poly.of(0 if view is None else view.offset)
+    for axis, step in value.steps.items():
+        key = axis if view is None else view.axes[axis]
+        if isinstance(key, Entry):
+            offset = offset + step * key.position
+        else:
+            text += f" + {names[key]} * {step}"
+    return f"{text} + {offset}" if offset.terms else text
+
+
 def external(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     """Call a user's function once for every entry of the named axes."""
     node, value = step.node, step.target
     fn, which = node.attrs["fn"], node.attrs["output"]
-    axes, lines, names, depth = node.attrs["axes"], [], {}, 0
-    for axis in axes:
-        names[axis] = f"i{depth}"
-        count = "n" if axis == row else axis_size(axis)
-        lines.append("    " * depth + f"for i{depth} in range({count}):")
-        depth += 1
-
-    def address(v: Value, view: View | None) -> str:
-        text, offset = start_of(v, row), Poly.of(0 if view is None else view.offset)
-        for axis, step_ in v.steps.items():
-            key = axis if view is None else view.axes[axis]
-            if isinstance(key, Entry):
-                offset = offset + step_ * key.position
-            else:
-                text += f" + {names[key]} * {step_}"
-        return f"{text} + {offset}" if offset.terms else text
-
+    lines, names = _each(node.attrs["axes"], row)
     args = []
     for i, arg in enumerate(node.args):
         read = builder.access(arg)
         assert read.value.buffer is not None
-        text = _argument(read.value, address(read.value, read.view), arg)
+        text = _argument(read.value, _address(read.value, read.view, row, names), arg)
         args.append(f"U({text})" if i == 0 and fn.key else text)
-    pad = "    " * depth
+    pad = "    " * len(lines)
     call = f"{builder.function(fn, which)}({', '.join(args)})"
     inputs = len(node.args) - 1 - bool(fn.key)
     if which is not None:
         call = f"{call}[{which}]" if inputs > 1 else f"only({call})"
     lines.append(f"{pad}result = {call}")
     assert value.buffer is not None
-    at, size = address(value, None), node.type.event_size
+    at, size = _address(value, None, row, names), node.type.event_size
     if node.type.shape:
         lines.append(f"{pad}{value.buffer.array}[{at} : {at} + {size}] = result.reshape({size})")
     else:
         stored = "result" if node.type.dtype != "bool" else "1 if result else 0"
         lines.append(f"{pad}{value.buffer.array}[{at}] = {stored}")
     return lines
+
+
+def solve(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
+    """Solve the triangular systems of every entry of the named axes."""
+    node = step.node
+    lines, names = _each(node.type.axes, row)
+    reads = [builder.access(arg) for arg in node.args]
+    where = [(r.value, _address(r.value, r.view, row, names)) for r in reads]
+    where.append((step.target, _address(step.target, None, row, names)))
+    arrays = [f"{v.buffer.array}[{at} :]" for v, at in where if v.buffer is not None]
+    d = node.type.shape[-1]
+    call = arguments(*arrays, node.type.event_size // d, d, int(node.attrs["transposed"]))
+    return [*lines, f"{'    ' * len(lines)}solve_lower({call})"]
 
 
 def _argument(value: Value, at: str, arg: Node) -> str:
@@ -245,4 +267,5 @@ EMIT: dict[str, Callable[[Opaque, Builder, Row, str], list[str]]] = {
     "rowkey": rowkey,
     "rowid": rowid,
     "external": external,
+    "solve": solve,
 }

@@ -236,6 +236,17 @@ def _put(s: Straight, node: Node, args: list[Entries]) -> Entries:
     return out
 
 
+def _solve(s: Straight, node: Node, args: list[Entries]) -> Entries:
+    out, d, back = np.empty(_shape(node), object), node.type.shape[-1], node.attrs["transposed"]
+    for at in np.ndindex(*out.shape[:-1]):
+        matrix, x = (args[0][at].T if back else args[0][at]), out[at]
+        for i in reversed(range(d)) if back else range(d):
+            done = range(i + 1, d) if back else range(i)
+            rest = " - ".join([args[1][(*at, i)], *(f"{matrix[i, j]} * {x[j]}" for j in done)])
+            x[i] = s._local(node, f"({rest}) / {matrix[i, i]}")
+    return out
+
+
 def _concat(s: Straight, node: Node, args: list[Entries]) -> Entries:
     return np.concatenate(args, axis=len(node.type.axes) + node.attrs["dim"])
 
@@ -271,6 +282,7 @@ RULES: dict[str, Callable[[Straight, Node, list[Entries]], Entries]] = {
     "take": _take,
     "put": _put,
     "concat": _concat,
+    "solve": _solve,
     "collect": _collect,
     "distribute": _distribute,
 }

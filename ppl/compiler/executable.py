@@ -26,6 +26,7 @@ from ppl.compiler.memory import Memory
 from ppl.compiler.pool import Pool
 from ppl.compiler.request import Request, Result, offsets_of
 from ppl.compiler.stages import Stage
+from ppl.errors import DataError
 from ppl.ir.types import Axis, Kind, Type
 
 __all__ = ["Executable", "Request", "Result", "compile_request"]
@@ -269,7 +270,10 @@ class CudaExecutable(Executable):
         return max(rows, default=1)
 
     def _call(self, arguments: tuple[Any, ...], slabs: int, sizes: Mapping[str, int]) -> None:
-        from ppl.kernels.cuda.launch import on_device
+        from ppl.kernels.cuda.launch import NO_GPU, available, on_device
+
+        if not available():
+            raise DataError(NO_GPU)
 
         straight = self.unrolled and all(n == 1 for n in sizes.values())
         on_device(self.module.launch_one if straight else self.module.launch, arguments, slabs)

@@ -56,16 +56,17 @@ def _visit(node: Node, args: tuple[Node, ...]) -> Node:
         return args[0]
     if node.op == "contract":
         return _contract(node, *args)
-    if node.op == "external":
+    if node.op in ("external", "solve"):
         return remake(node, tuple(x if _plain(x) else copied(x) for x in args))
     return remake(node, args)
 
 
 def _plain(x: Node) -> bool:
-    """Whether the event of `x` is contiguous in memory."""
+    """Whether `x` is in memory, with its event contiguous."""
     view = resolve(x, {})
     return (
         view is not None
+        and view.base.op not in ("scale", "size")
         and view.coefs == identity(x).coefs
         and not any(isinstance(k, int) for k in view.axes.values() if not isinstance(k, Entry))
     )

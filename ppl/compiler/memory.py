@@ -18,7 +18,13 @@ from ppl.compiler.layout import Poly, dims_of
 from ppl.compiler.stages import Cluster, Opaque, Stage, tile_size
 
 TILE_BYTES = 3 << 19
-"""Memory that the tile buffers of one slab may take: they should stay in the L2 cache."""
+"""Memory that the tile buffers of one slab may take where products want long tiles."""
+
+STREAM_BYTES = 1 << 16
+"""The same where there are no products: they should stay in the first caches."""
+
+TILE_ROWS = 8192
+"""Longest tile."""
 
 WINDOW_BYTES = 1 << 21
 """Memory that the particles of one row, or of a program without rows, may take in one run (see `request.windowed`)."""
@@ -41,7 +47,8 @@ class Memory:
     def tile(self, stage: Stage, sizes: Mapping[str, int], rows: int, itemsize: int) -> int:
         """Rows per tile: as many as fit, split evenly."""
         row_bytes = max(1, self.per_row[stage.name].evaluate(sizes)) * itemsize
-        most = max(1, TILE_BYTES // row_bytes)
+        products = any(isinstance(t, Opaque) and t.node.op == "gemm" for t in all_steps(stage))
+        most = min(TILE_ROWS, max(1, (TILE_BYTES if products else STREAM_BYTES) // row_bytes))
         tiles = max(1, -(-rows // most))
         return max(1, -(-rows // tiles))
 

@@ -21,7 +21,8 @@ ALL_PARTICLES = Axis("particles_total", Kind.PARTICLES)
 
 LINEAR = {"neg", "add", "sub", "cast", "sum", "reshape", "transpose", "expand", "slice", "pad", "concat", "collect",
           "distribute", "route", "stop", "scale_grad", "copy"}  # fmt: skip
-BILINEAR = {"mul": (0, 1), "contract": (0, 1), "div": (0,), "take": (0,), "put": (0,), "where": (1, 2)}
+BILINEAR = {"mul": (0, 1), "contract": (0, 1), "div": (0,), "take": (0,), "put": (0,), "where": (1, 2),
+            "solve": (1,)}  # fmt: skip
 """Ops that are linear in each of these arguments, and the arguments."""
 
 
@@ -90,10 +91,12 @@ def output_places(
         at += 1
     where = offsets_of(request.params)[0]
     for name, _ in request.grads:
-        outputs.append(Output(name, next(lowered), "grad", Poly.of(where[name])))
+        made = next(lowered)
+        outputs.append(Output(name, made, "grad", Poly.of(where[name]), rows=bool(made.type.axes)))
     where, n_aux = offsets_of(request.aux_layout)
     for name, _ in request.aux:
-        outputs.append(Output(name, next(lowered), "w", Poly.of(at + where[name])))
+        made = next(lowered)
+        outputs.append(Output(name, made, "w", Poly.of(at + where[name]), rows=bool(made.type.axes)))
     arrays = sorted(zip(request.arrays, lowered, strict=False), key=lambda item: item[0][1].type.dtype != "int")
     layout, starts = [], {"iout": Poly(), "out": Poly()}
     for (name, node), made in arrays:

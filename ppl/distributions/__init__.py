@@ -18,6 +18,7 @@ from ppl.distributions.chi2 import Chi2
 from ppl.distributions.dirichlet import Dirichlet
 from ppl.distributions.exponential import Exponential
 from ppl.distributions.gamma import Gamma
+from ppl.distributions.gaussian_random_walk import GaussianRandomWalk
 from ppl.distributions.gumbel import Gumbel
 from ppl.distributions.half_cauchy import HalfCauchy
 from ppl.distributions.half_normal import HalfNormal
@@ -25,8 +26,10 @@ from ppl.distributions.inverse_gamma import InverseGamma
 from ppl.distributions.kl import kl, kl_divergence, register_kl
 from ppl.distributions.kumaraswamy import Kumaraswamy
 from ppl.distributions.laplace import Laplace
+from ppl.distributions.lkj_cholesky import LKJCholesky
 from ppl.distributions.logistic import Logistic
 from ppl.distributions.lognormal import LogNormal
+from ppl.distributions.low_rank_multivariate_normal import LowRankMultivariateNormal
 from ppl.distributions.multivariate_normal import MultivariateNormal
 from ppl.distributions.normal import Normal
 from ppl.distributions.onehot import OneHotCategorical
@@ -36,6 +39,7 @@ from ppl.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ppl.distributions.relaxed_onehot import RelaxedOneHotCategorical
 from ppl.distributions.student_t import StudentT
 from ppl.distributions.support import Support, support_of
+from ppl.distributions.truncated_normal import TruncatedNormal
 from ppl.distributions.uniform import Uniform
 from ppl.distributions.von_mises import VonMises
 from ppl.distributions.weibull import Weibull
@@ -70,6 +74,10 @@ REGISTRY: dict[str, type[Distribution]] = {
         Kumaraswamy,
         Pareto,
         Weibull,
+        TruncatedNormal,
+        GaussianRandomWalk,
+        LKJCholesky,
+        LowRankMultivariateNormal,
     )
 }
 
@@ -84,14 +92,17 @@ __all__ = [
     "Distribution",
     "Exponential",
     "Gamma",
+    "GaussianRandomWalk",
     "Gumbel",
     "HalfCauchy",
     "HalfNormal",
     "InverseGamma",
     "Kumaraswamy",
+    "LKJCholesky",
     "Laplace",
     "LogNormal",
     "Logistic",
+    "LowRankMultivariateNormal",
     "MultivariateNormal",
     "Normal",
     "OneHotCategorical",
@@ -101,6 +112,7 @@ __all__ = [
     "RelaxedOneHotCategorical",
     "StudentT",
     "Support",
+    "TruncatedNormal",
     "Uniform",
     "VonMises",
     "Weibull",

@@ -180,8 +180,10 @@ class Distribution:
 
     def support_size(self) -> float:
         """Number of joint values of the event (inf where not finite)."""
-        unit = self.unit_support()
-        return float("inf") if unit is None else float(len(unit)) ** int(np.prod(self.batch_of_units))
+        unit, units = self.unit_support(), math.prod(self.batch_of_units)
+        if unit is None or units * math.log2(max(1, len(unit))) >= 1024:
+            return math.inf
+        return float(len(unit)) ** units
 
     def support_table(self) -> np.ndarray:
         """Every joint value of the event: shape (support_size, *event_shape)."""

@@ -199,7 +199,7 @@ RULES: dict[str, Rule] = {
     "erf": _saturating(special.erf),
     "erfc": lambda node, a: iv.add(Interval(1.0, 1.0, False, False), iv.neg(_saturating(special.erf)(node, a))),
     "erfinv": _monotone(special.erfinv, SIGNED_UNIT),
-    "log1mexp": _monotone(log1mexp, Interval(-math.inf, 0.0, False, False)),
+    "log1mexp": _monotone(lambda x: np.float64(log1mexp(np.asarray(x))), Interval(-math.inf, 0.0, False, False)),
     "ndtr": _saturating(special.ndtr),
     "log_ndtr": _saturating(special.log_ndtr),
     "sigmoid": _saturating(special.expit),

@@ -29,6 +29,7 @@ def _class_logits(x: np.ndarray) -> np.ndarray:
 CONSTRAINTS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "real": ("finite", np.isfinite),
     "positive": ("positive and finite", lambda x: np.isfinite(x) & (x > 0)),
+    "end": ("a number, perhaps infinite", lambda x: ~np.isnan(x)),
     "unit_interval": ("between 0 and 1", lambda x: (x >= 0) & (x <= 1)),
     "open_unit_interval": ("strictly between 0 and 1", lambda x: (x > 0) & (x < 1)),
     "logit": ("finite (for a sure outcome give probs=0 or probs=1)", np.isfinite),
@@ -77,6 +78,18 @@ def check_constants(owner: str, params: Mapping[str, Node], constraints: Mapping
             bad = np.argwhere(~np.asarray(allowed(value)))
         if len(bad):
             raise ModelError(f"{owner}: {name} must be {wanted}, got {_shown(value, tuple(bad[0].tolist()), wanted)}")
+
+
+def require_ordered(owner: str, low: Node, high: Node, shape: tuple[int, ...]) -> None:
+    """Raise a ModelError unless low < high wherever both are constant."""
+    low_value, high_value = constant_value(low), constant_value(high)
+    if low_value is None or high_value is None:
+        return
+    bad = np.argwhere(np.broadcast_to(low_value >= high_value, shape))
+    if len(bad):
+        first = tuple(bad[0].tolist())
+        pair = [np.broadcast_to(v, shape)[first] for v in (low_value, high_value)]
+        raise ModelError(f"{owner}: high must be greater than low, got low {pair[0]} and high {pair[1]}")
 
 
 def _shown(value: np.ndarray, index: tuple[int, ...], wanted: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,43 +14,55 @@ from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
 
-REAL = {"loc": "real", "scale_tril": "real"}
-MOST = 64  # dimensions up to which a learned factor is solved by unrolled substitution
+REAL = {"loc": "real", "scale_tril": "real", "scale_diag": "positive"}
 
 
 class MultivariateNormal(Distribution):
-    """MultivariateNormal(loc, covariance_matrix=, precision_matrix=, scale_tril=): support R^d, one unit per vector.
+    """MultivariateNormal(loc, covariance_matrix=, precision_matrix=, scale_tril=, scale_diag=): support R^d.
 
-    The sample is loc + L z with z standard normal and L = scale_tril. A covariance or precision matrix must be
-    constant, and is factored once; `scale_tril` may be learned (`constraint="lower_cholesky"`), up to 64 dimensions.
-    What stands above its diagonal does not count.
+    One unit is a vector. The sample is loc + L z with z standard normal and L = scale_tril, or the diagonal matrix of
+    scale_diag. A covariance or precision matrix must be constant, and is factored once; `scale_tril`
+    (`constraint="lower_cholesky"`) and `scale_diag` may be learned. What stands above the diagonal of `scale_tril` does
+    not count. `LowRankMultivariateNormal` has a covariance of low rank plus a diagonal.
 
     Parameters
     ----------
     loc : shape (…, d), finite; broadcasts with the matrix.
     covariance_matrix, precision_matrix : shape (…, d, d), symmetric and positive definite constants.
     scale_tril : shape (…, d, d), lower triangular with a positive diagonal.
+    scale_diag : shape (…, d), positive standard deviations of independent entries.
     """
 
     reparameterized = True
     unit_rank = 1
+    constraints: ClassVar[dict[str, str]] = REAL
 
     def __init__(
-        self, loc: Any = 0.0, covariance_matrix: Any = None, precision_matrix: Any = None, scale_tril: Any = None
+        self,
+        loc: Any = 0.0,
+        covariance_matrix: Any = None,
+        precision_matrix: Any = None,
+        scale_tril: Any = None,
+        scale_diag: Any = None,
     ):
         given = {"covariance_matrix": covariance_matrix, "precision_matrix": precision_matrix, "scale_tril": scale_tril}
-        given = {k: v for k, v in given.items() if v is not None}
+        given = {k: v for k, v in (given | {"scale_diag": scale_diag}).items() if v is not None}
         if len(given) != 1:
             raise ModelError(
-                "MultivariateNormal takes exactly one of covariance_matrix, precision_matrix and scale_tril"
+                "MultivariateNormal takes exactly one of covariance_matrix, precision_matrix, scale_tril and scale_diag"
             )
         ((name, matrix),) = given.items()
+        if name == "scale_diag":
+            super().__init__(loc=loc, scale_diag=matrix)
+            if not self.event_shape:
+                raise ShapeError("MultivariateNormal: loc or scale_diag needs a last axis, got two scalars")
+            return
         tril = _factor(name, ops.cast(ops.as_node(matrix), "float"))
         shape = tril.type.shape
         if len(shape) < 2 or shape[-1] != shape[-2]:
             raise ShapeError(f"MultivariateNormal: {name} needs two equal last axes, got shape {shape}")
         where = ops.cast(ops.as_node(loc), "float")
-        check_constants("MultivariateNormal", {"loc": where, "scale_tril": tril}, REAL)
+        check_constants("MultivariateNormal", {"loc": where, "scale_tril": tril}, self.constraints)
         try:
             lead = np.broadcast_shapes(where.type.shape, shape[:-1])
         except ValueError:
@@ -68,37 +80,41 @@ class MultivariateNormal(Distribution):
     def expand(self, shape: tuple[int, ...]) -> Distribution:
         """Independent vectors of batch shape `shape`."""
         d = self.event_shape[-1]
-        loc, tril = self.params.values()
-        out = self.with_params((ops.expand(loc, (), (*shape, d)), ops.expand(tril, (), (*shape, d, d))))
+        loc, scale = self.params.values()
+        square = (d,) if self.is_diagonal else (d, d)
+        out = self.with_params((ops.expand(loc, (), (*shape, d)), ops.expand(scale, (), (*shape, *square))))
         if self.event_mask is not None:
             out.event_mask = ops.expand(self.event_mask, (), out.batch_of_units)
         return out
 
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether it was given by the standard deviations of independent entries."""
+        return "scale_diag" in self.params
+
     def diagonal(self) -> Node:
         """The diagonal of L."""
+        if self.is_diagonal:
+            return self.params["scale_diag"]
         return ops.reduce_sum(ops.mul(self.params["scale_tril"], np.eye(self.event_shape[-1])), -1)
 
     def lower(self) -> Node:
         """L: scale_tril without what stands above its diagonal."""
+        if self.is_diagonal:
+            return diagonal_matrix(self.params["scale_diag"])
         tril = self.params["scale_tril"]
         return ops.mul(tril, np.tril(np.ones(tril.type.shape[-2:])))
 
     def standardized(self, value: Node) -> Node:
-        """L^-1 (x - loc): by the inverse of a constant factor, else by substitution, column after column."""
+        """L^-1 (x - loc): by the inverse of a constant factor, else by substitution."""
         loc, tril = self.params.values()
-        rest, d = ops.sub(value, loc), self.event_shape[-1]
+        rest = ops.sub(value, loc)
+        if self.is_diagonal:
+            return ops.div(rest, tril)
         constant = constant_value(tril)
         if constant is not None:
-            return _applied(ops.const(np.linalg.inv(np.tril(constant))), rest)
-        if d > MOST:
-            raise ModelError(f"MultivariateNormal: a learned scale_tril has at most {MOST} dimensions here, not {d}")
-        found = []
-        for i in range(d):
-            column = ops.reduce_sum(ops.mul(tril, np.eye(d)[i]), -1)
-            unit = ops.div(_entry(rest, i), _entry(column, i))
-            found.append(unit)
-            rest = ops.sub(rest, ops.mul(column, unit))
-        return ops.concat(found, len(self.event_shape) - 1)
+            return applied(ops.const(np.linalg.inv(np.tril(constant))), rest)
+        return ops.solve_lower(tril, rest)
 
     def unit_log_prob(self, value: Node) -> Node:
         """-|y|^2 / 2 - sum log diag(L) - d log(2 pi) / 2, y = L^-1 (x - loc)."""
@@ -108,7 +124,9 @@ class MultivariateNormal(Distribution):
 
     def draw(self, *u: Node) -> Node:
         """loc + L z."""
-        return ops.add(self.params["loc"], _applied(self.lower(), ops.ndtri(u[0])))
+        z = ops.ndtri(u[0])
+        moved = ops.mul(self.diagonal(), z) if self.is_diagonal else applied(self.lower(), z)
+        return ops.add(self.params["loc"], moved)
 
     def node_mean(self) -> Node:
         """loc."""
@@ -120,6 +138,8 @@ class MultivariateNormal(Distribution):
 
     def unit_covariance(self) -> Node:
         """L L^T."""
+        if self.is_diagonal:
+            return diagonal_matrix(ops.mul(self.diagonal(), self.diagonal()))
         lower = self.lower()
         rank = len(lower.type.shape)
         return ops.matmul(lower, ops.transpose(lower, (*range(rank - 2), rank - 1, rank - 2)))
@@ -130,12 +150,13 @@ class MultivariateNormal(Distribution):
         return ops.add(ops.reduce_sum(ops.log(self.diagonal()), -1), flat)
 
 
-def _entry(x: Node, i: int) -> Node:
-    """Entry `i` of the last event dimension, kept as a dimension of length 1."""
-    return ops.window(x, [*((0, n, 1) for n in x.type.shape[:-1]), (i, 1, 1)])
+def diagonal_matrix(entries: Node) -> Node:
+    """Matrices with `entries` on their diagonals."""
+    shape = entries.type.shape
+    return ops.mul(ops.reshape(entries, (*shape, 1)), np.eye(shape[-1]))
 
 
-def _applied(matrix: Node, vector: Node) -> Node:
+def applied(matrix: Node, vector: Node) -> Node:
     """Matrix times vector over the last event dimensions."""
     if len(vector.type.shape) == 1 and len(matrix.type.shape) == 2:
         return ops.matmul(matrix, vector)

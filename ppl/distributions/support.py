@@ -25,6 +25,7 @@ class Support(Enum):
     INTEGER = "{0, …, K-1}"
     COUNT = "{0, 1, …}"
     ONE_HOT = "one-hot"
+    CORRELATION_CHOLESKY = "Cholesky factors of correlation matrices"
 
     def within(self, other: Support) -> bool:
         """Whether this set lies inside `other` whatever the parameters."""
@@ -42,6 +43,7 @@ INSIDE: dict[Support, tuple[Support, ...]] = {
     Support.INTEGER: (Support.COUNT, Support.NONNEGATIVE, Support.REAL),
     Support.COUNT: (Support.NONNEGATIVE, Support.REAL),
     Support.ONE_HOT: (Support.NONNEGATIVE, Support.REAL),
+    Support.CORRELATION_CHOLESKY: (Support.REAL,),
 }
 
 INTERVAL_OF: dict[Support, Interval] = {
@@ -56,6 +58,7 @@ INTERVAL_OF: dict[Support, Interval] = {
     Support.INTEGER: NONNEGATIVE,
     Support.COUNT: NONNEGATIVE,
     Support.ONE_HOT: CLOSED_UNIT,
+    Support.CORRELATION_CHOLESKY: Interval(-1.0, 1.0, False, False),
 }
 
 VIEWS = ("stop", "scale_grad", "graft", "expand", "reshape", "transpose", "slice", "collect", "distribute")

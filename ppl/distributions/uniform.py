@@ -8,11 +8,10 @@ import numpy as np
 
 from ppl.distributions.base import Distribution
 from ppl.distributions.bounds import bounds_of
-from ppl.distributions.checks import constant_value
+from ppl.distributions.checks import require_ordered
 from ppl.distributions.guards import owns
 from ppl.distributions.intervals import Interval
 from ppl.distributions.support import Support
-from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node
 
@@ -32,14 +31,7 @@ class Uniform(Distribution):
 
     def __init__(self, low: Any = 0.0, high: Any = 1.0):
         super().__init__(low=low, high=high)
-        low_value, high_value = (constant_value(self.params[name]) for name in ("low", "high"))
-        if low_value is None or high_value is None:
-            return
-        bad = np.argwhere(np.broadcast_to(low_value >= high_value, self.event_shape))
-        if len(bad):
-            first = tuple(bad[0].tolist())
-            pair = [np.broadcast_to(v, self.event_shape)[first] for v in (low_value, high_value)]
-            raise ModelError(f"Uniform: high must be greater than low, got low {pair[0]} and high {pair[1]}")
+        require_ordered("Uniform", self.params["low"], self.params["high"], self.event_shape)
 
     @property
     def support(self) -> Support:

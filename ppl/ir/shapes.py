@@ -281,6 +281,15 @@ def _contract(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     return Type(tuple(x for x in a.axes if x not in attrs["over"]), shape, "float")
 
 
+@rule("solve")
+def _solve(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
+    """L^-1 b, or L^-T b if `transposed`: lower triangles (..., d, d) and vectors (..., d)."""
+    tril, b = types
+    require(tril.axes == b.axes and tril.shape == (*b.shape, *b.shape[-1:]), "solve", *types)
+    require(bool(b.shape) and tril.dtype == b.dtype == "float", "solve needs floats", *types)
+    return b
+
+
 @rule("collect")
 def _collect(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     """Turn fixed-size named axis `axis` into the leading event dimension."""

@@ -7,7 +7,10 @@ argument, `None` where no gradient flows.
 from __future__ import annotations
 
 import math
+import string
 from collections.abc import Callable
+
+import numpy as np
 
 from ppl.errors import EstimatorError
 from ppl.ir import ops
@@ -103,6 +106,15 @@ def _concat(g: Node, n: Node, *args: Node) -> Cotangents:
 
 def _put(g: Node, n: Node, value: Node, index: Node) -> Cotangents:
     return ops.take(make("expand", g, axes=n.attrs["over"], shape=g.type.shape, live=None), index), None
+
+
+def _solve(g: Node, n: Node, tril: Node, b: Node) -> Cotangents:
+    """For x = L^-1 b: b gets u = L^-T g, and the lower triangle of L gets -u x^T."""
+    u = make("solve", tril, g, transposed=not n.attrs["transposed"])
+    rows, columns = (n, u) if n.attrs["transposed"] else (u, n)
+    lead = string.ascii_uppercase[: len(b.type.shape) - 1]
+    outer = ops.einsum(rows, lead + "i", columns, lead + "j", lead + "ij")
+    return ops.mul(outer, -np.tril(np.ones(tril.type.shape[-2:]))), u
 
 
 def _inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
@@ -251,6 +263,7 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "take": lambda g, n, x, i: (make("put", g, i, size=x.type.shape[0], over=()), None),
     "put": _put,
     "contract": _contract,
+    "solve": _solve,
     "collect": lambda g, n, x: (ops.distribute(g, n.attrs["axis"]),),
     "distribute": lambda g, n, x: (ops.collect(g, n.attrs["axis"]),),
     "external": _external,

@@ -379,6 +379,22 @@ class Outer:
 
 
 @graph
+def triangular() -> Graph:
+    """A shared triangle, one of every row, a stack of them in the event; both directions."""
+    g = Graph()
+    tril, x = g.param("tril", 3, 3), g.input("x", (DATA,), 3)
+    tril = ops.add(ops.mul(0.2, tril), np.eye(3))
+    y = ops.solve_lower(tril, x)
+    own = ops.mul(tril, ops.add(2.0, ops.sin(ops.reduce_sum(x))))
+    z = ops.solve_lower(own, ops.tanh(y), transposed=True)
+    both = ops.concat([ops.reshape(v, (1, 3)) for v in (z, x)])
+    trils = ops.concat([ops.reshape(t, (1, 3, 3)) for t in (own, ops.expand(tril, (DATA,)))])
+    g.total(ops.tanh(ops.solve_lower(trils, both)))
+    g.total(ops.mul(ops.solve_lower(tril, np.arange(3.0), transposed=True), g.param("w", 3)), "unplated")
+    return g
+
+
+@graph
 def externals() -> Graph:
     from tests.compiler.functions import area, area_gradient, keyed
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import mpmath as mp
 import numpy as np
 from scipy import integrate, special, stats
 
@@ -126,7 +127,8 @@ class Gauss(Reference):
     def __init__(self, loc: Any, **matrix: Any):
         (name, m), self.loc = next(iter(matrix.items())), np.asarray(loc)
         covariance = {
-            "scale_tril": lambda: m @ m.T, "covariance_matrix": lambda: m, "precision_matrix": lambda: np.linalg.inv(m)
+            "scale_tril": lambda: m @ m.T, "scale_diag": lambda: np.diag(m**2),
+            "covariance_matrix": lambda: m, "precision_matrix": lambda: np.linalg.inv(m)
         }[name]()  # fmt: skip
         self.law = stats.multivariate_normal(loc, covariance)
         self.logpdf, self.entropy = self.law.logpdf, self.law.entropy
@@ -136,6 +138,46 @@ class Gauss(Reference):
 
     def cov(self) -> np.ndarray:
         return self.law.cov
+
+
+def low_rank(loc: Any, cov_factor: Any, cov_diag: Any) -> Gauss:
+    return Gauss(loc, covariance_matrix=cov_factor @ cov_factor.T + np.diag(cov_diag))
+
+
+def random_walk(scale: float, steps: int, loc: float = 0.0, drift: float = 0.0) -> Gauss:
+    t = np.arange(1, steps + 1)
+    return Gauss(loc + drift * t, covariance_matrix=scale**2 * np.minimum.outer(t, t))
+
+
+class LKJCholesky(Reference):
+    """The density of a correlation matrix (Lewandowski, Kurowicka & Joe 2009, eq. 16) times the Jacobian of L L^T."""
+
+    def __init__(self, dim: int, concentration: float = 1.0):
+        self.d, self.c = dim, concentration
+        k = np.arange(1, dim)
+        halves = concentration + (dim - k - 1) / 2
+        betas = (special.betaln(halves, halves) * (dim - k)).sum()
+        self.log_normalizer = np.log(2) * ((2 * concentration - 2 + dim - k) * (dim - k)).sum() + betas
+        self.k = np.arange(2, dim + 1)
+        self.powers = dim - self.k + 2 * concentration - 2
+
+    def logpdf(self, x: np.ndarray) -> np.ndarray:
+        correlation = x @ np.swapaxes(x, -1, -2)
+        jacobian = (np.log(np.diagonal(x, axis1=-2, axis2=-1)) * (self.d - np.arange(1, self.d + 1))).sum(-1)
+        return (self.c - 1) * np.linalg.slogdet(correlation)[1] + jacobian - self.log_normalizer
+
+    def expect(self, function: Callable) -> np.ndarray:
+        """Of the diagonal entries sin(t) of rows 2, ..., whose density in t is sin^(power + 1) cos^(k - 2)."""
+        t, weight = np.polynomial.legendre.leggauss(4000)
+        t, weight = (t[:, None] + 1) * np.pi / 4, weight[:, None]
+        density = weight * np.sin(t) ** (self.powers + 1) * np.cos(t) ** (self.k - 2)
+        return (function(np.sin(t)) * density).sum(0) / density.sum(0)
+
+    def mean(self) -> np.ndarray:
+        return np.diag(np.r_[1.0, self.expect(lambda x: x)])
+
+    def entropy(self) -> float:
+        return float(self.log_normalizer - (self.powers * self.expect(np.log)).sum())
 
 
 class VonMises(Reference):
@@ -160,6 +202,71 @@ class VonMises(Reference):
 
     def mean(self) -> float:
         return self.direction
+
+
+class TruncatedNormal(Reference):
+    """In 40 digits, from the probabilities above the ends."""
+
+    def __init__(self, loc: float = 0.0, scale: float = 1.0, low: float = -INF, high: float = INF):
+        self.loc, self.scale, self.low, self.high = (mp.mpf(v) for v in (loc, scale, low, high))
+        with mp.workdps(40):
+            self.a, self.b = (self.low - self.loc) / self.scale, (self.high - self.loc) / self.scale
+            self.flip = self.b <= 0
+            if self.flip:
+                self.a, self.b = -self.b, -self.a
+            self.mass = self.upper(self.a) - self.upper(self.b)
+
+    @staticmethod
+    def upper(z: Any) -> Any:
+        return mp.erfc(z / mp.sqrt(2)) / 2
+
+    def each(self, function: Callable, x: Any) -> np.ndarray:
+        with mp.workdps(40):
+            found = [float(function(mp.mpf(float(v)))) for v in np.ravel(x)]
+        return np.reshape(found, np.shape(x))
+
+    def logpdf(self, x: np.ndarray) -> np.ndarray:
+        def one(x: Any) -> Any:
+            if not self.low <= x <= self.high:
+                return -mp.inf
+            return mp.log(mp.npdf((x - self.loc) / self.scale) / self.scale / self.mass)
+
+        return self.each(one, x)
+
+    def cdf(self, x: np.ndarray) -> np.ndarray:
+        if np.size(x) > 1000:
+            a, b, loc, scale = (float(v) for v in (self.a, self.b, self.loc, self.scale))
+            z = (x - loc) / scale * (-1 if self.flip else 1)
+            at_z, at_b = (np.exp(special.log_ndtr(-v) - special.log_ndtr(-a)) for v in (z, b))
+            above = (at_z - at_b) / (1 - at_b)
+            return above if self.flip else 1 - above
+
+        def one(x: Any) -> Any:
+            z = (min(max(x, self.low), self.high) - self.loc) / self.scale
+            above = self.upper(-z if self.flip else z) - self.upper(self.b)
+            return above / self.mass if self.flip else 1 - above / self.mass
+
+        return self.each(one, x)
+
+    def expect(self, function: Callable) -> float:
+        """Gauss-Legendre quadrature of a function of the distance from the end nearest to 0, in standard units."""
+        start = float(max(self.a, mp.mpf(-15)))
+        width = min(float(self.b), (15 if start < 0 else start) + 15 / max(1.0, start / 4)) - start
+        t, weight = np.polynomial.legendre.leggauss(200)
+        t, weight = (t + 1) * width / 2, weight * width / 2
+        density = np.exp(-t * (start + t / 2))
+        return float((function(-start - t if self.flip else start + t) * density * weight).sum() / (density @ weight))
+
+    def mean(self) -> float:
+        return float(self.loc) + float(self.scale) * self.expect(lambda z: z)
+
+    def var(self) -> float:
+        mean = self.expect(lambda z: z)
+        return float(self.scale) ** 2 * self.expect(lambda z: (z - mean) ** 2)
+
+    def entropy(self) -> float:
+        log_mass = float(mp.log(self.mass * self.scale * mp.sqrt(2 * mp.pi)))
+        return self.expect(lambda z: log_mass + z * z / 2)
 
 
 class Kumaraswamy(Reference):
@@ -206,6 +313,9 @@ class Kumaraswamy(Reference):
 
 
 TRIL = np.array([[0.7, 0.0, 0.0], [-0.4, 1.3, 0.0], [2.0, 0.3, 0.2]])
+CHOLESKYS = np.linalg.cholesky(
+    [[[1.0, a, b], [a, 1.0, c], [b, c, 1.0]] for a, b, c in ((0.3, -0.2, 0.5), (0.9, 0.8, 0.95), (-0.7, 0.0, 0.1))]
+)
 LOCATIONS = ({}, {"loc": -1.3, "scale": 0.4}, {"loc": 50.0, "scale": 7.0})
 P3 = [0.2, 0.5, 0.3]
 ROWS = np.array([[0.2, 0.3, 0.5], [1e-6, 0.4, 0.599999], [0.98, 0.01, 0.01]])
@@ -316,12 +426,48 @@ LAWS: dict[str, Law] = {
         INNER,
         (-1.0, 0.0, 1.0, 3.0),
     ),
+    "GaussianRandomWalk": Law(
+        ({"scale": 0.7, "steps": 3}, {"scale": 0.1, "steps": 3, "loc": -1.0, "drift": 0.3}),
+        random_walk,
+        np.array([[0.3, 1.0, -2.0], [3.0, 0.0, 7.0], [1.0, -2.0, 0.5]]),
+        (),
+        ("mean", "entropy"),
+    ),
+    "LKJCholesky": Law(
+        tuple({"dim": 3, "concentration": c} for c in (1.0, 2.5, 0.8, 30.0)),
+        LKJCholesky,
+        CHOLESKYS,
+        (np.eye(3)[::-1], 2 * np.eye(3), np.diag([1.0, -1.0, 1.0]), np.triu(np.full((3, 3), 0.5))),
+        ("mean", "entropy"),
+    ),
+    "LowRankMultivariateNormal": Law(
+        (
+            {"loc": np.zeros(3), "cov_factor": TRIL[:, :1], "cov_diag": np.array([0.3, 1.0, 2.0])},
+            {"loc": np.array([1.0, -2.0, 0.5]), "cov_factor": TRIL[:, :2], "cov_diag": np.array([1e-3, 0.5, 9.0])},
+        ),
+        low_rank,
+        np.array([[0.3, 1.0, -2.0], [30.0, 0.0, 7.0], [1.0, -2.0, 0.5]]),
+        (),
+        ("mean", "entropy"),
+    ),
     "Pareto": Law(
         tuple({"scale": m, "concentration": a} for m, a in ((1.0, 3.0), (0.02, 2.5), (30.0, 40.0))),
         pareto,
         np.array([30.0, 30.001, 31.0, 50.0, 700.0, 1e8, 1e300]),
         (-1e8, -1.0, 0.0),
         heavy=lambda scale, concentration: concentration < 9,
+    ),
+    "TruncatedNormal": Law(
+        (
+            {"low": -1.0, "high": 2.0},
+            {"loc": 0.3, "scale": 0.4, "low": 0.0},
+            {"loc": -10.0, "scale": 1.0, "low": 0.0},
+            {"loc": 200.0, "scale": 2.0, "high": 1.0},
+            {"loc": 50.0, "scale": 7.0},
+            {"loc": -3.0, "scale": 1.0, "low": 0.0, "high": 2.0**-5},
+        ),
+        TruncatedNormal,
+        np.array([-1.0, -0.1, 0.0, 2.0**-20, 2.0**-12, 0.3, 1.0, 2.5]),
     ),
     "Weibull": Law(
         tuple({"concentration": a, "scale": b} for a, b in ((1.0, 1.0), (0.5, 2.0), (1.7, 0.02), (50.0, 30.0))),
@@ -340,6 +486,7 @@ LAWS: dict[str, Law] = {
             {"loc": np.array([1.0, -2.0, 0.5]), "scale_tril": TRIL},
             {"loc": np.zeros(3), "covariance_matrix": TRIL @ TRIL.T},
             {"loc": np.array([1.0, -2.0, 0.5]), "precision_matrix": TRIL @ TRIL.T},
+            {"loc": np.array([1.0, -2.0, 0.5]), "scale_diag": np.array([0.3, 2.0, 7.0])},
         ),
         Gauss,
         np.array([[0.3, 1.0, -2.0], [30.0, 0.0, 7.0], [1.0, -2.0, 0.5]]),

@@ -12,18 +12,30 @@ from ppl.distributions import (
     Bernoulli,
     Beta,
     Categorical,
+    Cauchy,
+    Chi2,
     Dirichlet,
     Exponential,
     Gamma,
+    GaussianRandomWalk,
+    HalfCauchy,
+    HalfNormal,
+    InverseGamma,
+    Kumaraswamy,
+    LKJCholesky,
     LogNormal,
+    LowRankMultivariateNormal,
     MultivariateNormal,
     Normal,
     OneHotCategorical,
+    Pareto,
     Poisson,
     RelaxedBernoulli,
     RelaxedOneHotCategorical,
     StudentT,
+    TruncatedNormal,
     Uniform,
+    Weibull,
 )
 from ppl.distributions.base import KEY
 from ppl.errors import ModelError, ShapeError
@@ -117,6 +129,8 @@ def test_support_tables_of_several_units():
     assert np.exp(Bernoulli([0.2, 0.7, 0.4]).log_prob(Bernoulli([0.5] * 3).support_table())).sum() == pytest.approx(1)
     assert Bernoulli(0.5).support_table().shape == (2,)
     assert Normal(0, 1).support_size() == INF
+    assert Bernoulli(logits=np.zeros(1023)).support_size() == 2.0**1023
+    assert Bernoulli(logits=np.zeros(5000)).support_size() == INF
     with pytest.raises(ModelError, match="finite support"):
         Normal(0, 1).support_table()
 
@@ -142,6 +156,7 @@ def test_float_labels_and_minus_infinity_logits():
 def test_moving_supports_are_declared():
     assert {name: d.moving for name, d in REGISTRY.items() if d.moving} == {
         "Pareto": {"scale"},
+        "TruncatedNormal": {"low", "high"},
         "Uniform": {"low", "high"},
     }
 
@@ -157,9 +172,8 @@ def test_float32_samples_and_densities_are_finite(name, case):
             assert np.isfinite(out).all()
         return
     ends = np.array([2.0**-24, 1 - 2.0**-24, 0.5])
-    (shape,) = dist.uniforms()
-    for index in np.ndindex(*(3,) * min(int(np.prod(shape)), 3)):
-        x = dist.draw(ops.const(np.resize(ends[list(index)], shape) if shape else ends[index[0]]))
+    for index in np.ndindex(*(3,) * min(int(np.prod(dist.event_shape)), 3)):
+        x = dist.draw(*(ops.const(np.resize(ends[list(index)], shape)) for shape in dist.uniforms()))
         for out in evaluate([x, dist.node_log_prob(x)], Env(dtype=np.float32)):
             assert np.isfinite(out).all(), (index, out)
 
@@ -182,6 +196,16 @@ BAD = [
     (lambda: OneHotCategorical(logits=[0.0, INF]), "OneHotCategorical: logits"),
     (lambda: Uniform([0.0, 2.0], 1.0), "Uniform: high must be greater than low, got low 2.0 and high 1.0"),
     (lambda: Uniform(0.0, NAN), "Uniform: high must be finite"),
+    (lambda: TruncatedNormal(0.0, 1.0, 2.0, [3.0, 1.0]), "TruncatedNormal: high .* got low 2.0 and high 1.0"),
+    (lambda: TruncatedNormal(0.0, 1.0, NAN), "TruncatedNormal: low must be a number, perhaps infinite, got nan"),
+    (lambda: Chi2(-1.0), "Chi2: df must be positive"),
+    (lambda: HalfNormal(0.0), "HalfNormal: scale"),
+    (lambda: HalfCauchy([1.0, -1.0]), r"HalfCauchy: scale .* got -1.0 at index \(1,\)"),
+    (lambda: InverseGamma(1.0, 0.0), "InverseGamma: scale"),
+    (lambda: Kumaraswamy(1.0, NAN), "Kumaraswamy: concentration0"),
+    (lambda: Pareto(1.0, -2.0), "Pareto: concentration"),
+    (lambda: Weibull(0.0, 1.0), "Weibull: concentration"),
+    (lambda: Cauchy(0.0, 0.0), "Cauchy: scale"),
     (lambda: RelaxedBernoulli(0.0, 0.5), "RelaxedBernoulli: temperature"),
     (lambda: RelaxedBernoulli(1.0, 1.0), "RelaxedBernoulli: probs must be strictly between 0 and 1"),
     (lambda: RelaxedOneHotCategorical(1.0, [1.0, 0.0]), "RelaxedOneHotCategorical: probs must be positive"),
@@ -191,6 +215,12 @@ BAD = [
     (lambda: StudentT(NAN), "StudentT: df"),
     (lambda: Poisson(-2.0), "Poisson: rate"),
     (lambda: MultivariateNormal(np.zeros(2)), "exactly one of covariance_matrix"),
+    (lambda: MultivariateNormal(np.zeros(2), scale_diag=[1.0, 0.0]), r"scale_diag must be positive .* index \(1,\)"),
+    (lambda: LowRankMultivariateNormal(0.0, np.ones((3, 1)), [1.0, 2.0, 0.0]), "LowRank.*: cov_diag must be positive"),
+    (lambda: LKJCholesky(1), "LKJCholesky: dim must be a whole number of at least 2, got 1"),
+    (lambda: LKJCholesky(3, 0.0), "LKJCholesky: concentration"),
+    (lambda: GaussianRandomWalk(1.0, 2.5), "GaussianRandomWalk: steps must be a whole number of at least 1, got 2.5"),
+    (lambda: GaussianRandomWalk(-1.0, 2), "GaussianRandomWalk: scale"),
     (lambda: MultivariateNormal(0.0, [[1.0, 2.0], [2.0, 1.0]]), "covariance_matrix must be symmetric and positive"),
     (lambda: MultivariateNormal(0.0, leaf("c", (2, 2))), "covariance_matrix must be constant"),
     (lambda: MultivariateNormal(0.0, scale_tril=[[1.0, 0.0], [0.0, 0.0]]), "a positive diagonal"),

@@ -42,6 +42,15 @@ def test_goodness_of_fit(name, case):
         y = value_of(dist.standardized(ops.distribute(ops.const(x), Axis("rows", Kind.PLATE, N))))
         assert stats.kstest(y.ravel(), "norm").pvalue > LEVEL
         assert np.abs(np.corrcoef(y.T) - np.eye(3)).max() < 4 / np.sqrt(N)
+    elif name in ("GaussianRandomWalk", "LowRankMultivariateNormal"):
+        law = LAWS[name].reference(**case)
+        y = np.linalg.solve(np.linalg.cholesky(law.cov()), (x - law.mean()).T).T
+        assert stats.kstest(y.ravel(), "norm").pvalue > LEVEL
+        assert np.abs(np.corrcoef(y.T) - np.eye(3)).max() < 4 / np.sqrt(N)
+    elif name == "LKJCholesky":  # every correlation is a beta variable on (-1, 1)
+        correlation, shape = x @ np.swapaxes(x, 1, 2), case["concentration"] + case["dim"] / 2 - 1
+        for i, j in ((1, 0), (2, 0), (2, 1)):
+            assert stats.kstest(correlation[:, i, j], stats.beta(shape, shape, -1, 2).cdf).pvalue > LEVEL
     elif name == "Poisson":
         law = stats.poisson(case["rate"])
         last = np.unique(law.ppf(np.linspace(0.01, 0.99, 20)))  # the last count of every class

@@ -240,9 +240,9 @@ TABLE = {
         ops.mul(contract(m, w, "xy", "yz", "xz"), s),
     ),
     "contract_with_number": (contract(sn, xn, "", "x", "x"), ops.mul(xn, sn)),
-    "sum_of_added_puts": (
-        total(ops.sub(make("put", vn, i_n, size=4, over=()), vn), (N,)),
-        ops.sub(make("put", vn, i_n, size=4, over=(N,)), total(vn, (N,))),
+    "sum_of_added_tables": (
+        total(ops.sub(contract(xn, yn, "x", "y", "xy"), ops.mul(contract(yn, xn, "x", "y", "xy"), s)), (N,)),
+        ops.sub(contract(xn, yn, "x", "y", "xy", (N,)), ops.mul(contract(yn, xn, "x", "y", "xy", (N,)), s)),
     ),
     "put_broadcast_axes": (
         make("put", vn, wide(i, N), size=6, over=(N,)),
@@ -266,6 +266,12 @@ def test_rule_converts(name):
     before, after = TABLE[name]
     assert simplify(plain([before]), strict=True) == plain([after])
     assert simplify([after], strict=True) == [after]
+
+
+def test_sums_of_added_puts_come_apart():
+    before = total(ops.sub(make("put", vn, i_n, size=4, over=()), vn), (N,))
+    after = ops.sub(make("put", vn, i_n, size=4, over=(N,)), total(vn, (N,)))
+    assert simplify([before], strict=True) == [after]
 
 
 @pytest.mark.parametrize("name", rule_names())

@@ -27,6 +27,7 @@ OTHER = RNG.normal(size=(3, 4)) + np.sign(RNG.normal(size=(3, 4)))
 POSITIVE = RNG.uniform(0.3, 3.0, size=(3, 4))
 WIDE = np.random.default_rng(8).uniform(0.5, 6.0, size=(3, 4))
 UNIT = RNG.uniform(0.1, 0.9, size=(3, 4))
+TRILS = 0.3 * np.random.default_rng(8).normal(size=(2, 3, 3)) + np.eye(3)
 
 
 def varied(x, *axes):
@@ -46,6 +47,11 @@ def _route(x, y):
 def _contract(a, b):
     args = (varied(a, ROWS), varied(b, ROWS))
     return [make("contract", *args, a="xy", b="yz", out="xz", over=over) for over in ((), (ROWS,))]
+
+
+def _solve(tril, b):
+    rows = (varied(tril, ROWS), varied(b, ROWS))
+    return [make("solve", *rows, transposed=flag) for flag in (False, True)]
 
 
 def _put(x):
@@ -140,6 +146,7 @@ CASES: dict[str, Case] = {
     "take": Case(lambda x: ops.exp(ops.take(varied(x, ROWS), np.array([[2, 0], [2, 1]]))), (PLAIN,)),
     "put": Case(_put, (PLAIN,)),
     "contract": Case(_contract, (PLAIN, OTHER.T)),
+    "solve": Case(_solve, (TRILS, PLAIN[:2, :3])),
     "collect": Case(lambda x: ops.exp(ops.collect(varied(x, FIXED, ROWS), FIXED)), (PLAIN[0] / 9,)),
     "distribute": Case(lambda x: ops.exp(ops.distribute(varied(x, ROWS), FIXED)), (PLAIN.T / 9,)),
     "external": Case(_external, (PLAIN, OTHER), order=1),

@@ -100,3 +100,18 @@ def test_a_is_convex(name, figures):
 def test_the_natural_gradient_needs_few_steps_where_the_ordinary_one_needs_many(name, figures):
     assert figures[f"{name}: steps to 1e-6 nat, natural gradient"] <= 10
     assert figures[f"{name}: nats above the minimum at the end, ordinary gradient"] > 1e-3
+
+
+def test_descents_are_continued_where_they_ended(tmp_path):
+    """10 steps in one run and in two: the same path, for which the size of the last step is kept."""
+    x = exp_family.observations()["gamma"]
+    for natural in (True, False):
+        runs = {}
+        for folder, parts in (("whole", [[10]]), ("parts", [[4], [10, "--resume"]])):
+            for steps, *more in parts:
+                options = ["--steps", str(steps), "--out", str(tmp_path / folder), *more]
+                job = common.Job("exp_family", "", options, epochs=None, steps=300)
+                problem = exp_family.Problem(job, "gamma", x)
+                runs[folder] = exp_family.resumed(job, problem, "gamma", natural)
+        assert len(runs["whole"]) == 11 or natural
+        np.testing.assert_array_equal(runs["parts"], runs["whole"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import ppl
+from ppl import cli
 from ppl.models import common, data, regression, sbn, toy, vae
 
 pytest.importorskip("sklearn")
@@ -128,7 +129,7 @@ def test_a_main_resumes_its_checkpoint(tmp_path, capsys):
 
 
 def test_the_toy_converges_with_the_exact_gradient():
-    logits = toy.curve("exact", steps=1500, lr=1e-2, seed=0)
+    logits = toy.train(toy.CHOICES["exact"], steps=1500, lr=1e-2, seed=0).logits
     losses = toy.expected_loss(logits)
     assert losses[0] == pytest.approx(0.25, abs=1e-4) and (np.diff(losses) <= 1e-9).all()
     assert losses[-1] < toy.expected_loss(-4.0) and toy.expected_loss(-50.0) == pytest.approx(0.499**2)
@@ -145,6 +146,50 @@ def test_the_toys_estimators_are_unbiased(name):
     found = np.array([program.value_and_grad(state, seed=s)[1]["logit"] for s in range(4000)])
     error = found.std(ddof=1) / np.sqrt(len(found))
     assert found.mean() == pytest.approx(0.25 * (1 - 2 * toy.TARGET), abs=5 * error)
+
+
+def test_the_toy_reports_an_estimator_by_name_and_keeps_its_runs(tmp_path):
+    options = ["--epochs", "30", "--estimator", "ARM", "--out", str(tmp_path)]
+    toy.main(options)
+    first = json.loads((tmp_path / "toy.metrics.json").read_text())["metrics"]
+    assert "above the minimum, ARM" in first and "above the minimum, RELAX" in first
+    np.savez(tmp_path / "toy-exact.npz", **{**np.load(tmp_path / "toy-exact.npz"), "logits": np.full(30, -9.0)})
+    toy.main([*options, "--resume"])
+    second = json.loads((tmp_path / "toy.metrics.json").read_text())["metrics"]
+    changed = {label for label in first if first[label] != second[label]}
+    assert changed == {"above the minimum, exact", "expected loss after 30 steps, exact"}, "the rest is read, not rerun"
+
+
+def test_what_is_kept_is_for_the_same_options(tmp_path):
+    job = common.Job("job", "", ["--out", str(tmp_path), "--lr", "0.5"])
+    job.keep("part", x=np.arange(3))
+    same, other, fresh = (
+        common.Job("job", "", ["--out", str(tmp_path), *more])
+        for more in (["--lr", "0.5", "--resume", "--epochs", "7"], ["--lr", "0.6", "--resume"], ["--lr", "0.5"])
+    )
+    np.testing.assert_array_equal(same.kept("part")["x"], np.arange(3))
+    assert other.kept("part") == fresh.kept("part") == same.kept("none") == {}
+
+
+def test_every_main_takes_the_common_options(capsys):
+    for entry in cli.entries():
+        with pytest.raises(SystemExit):
+            cli.run_model(entry.name, ["--help"])
+        shown = capsys.readouterr().out
+        for flag in ("--seed", "--estimator", "--epochs", "--target", "--out", "--resume"):
+            assert flag in shown, f"{entry.name} has no {flag}"
+
+
+def test_a_target_without_a_gpu_is_refused_by_name(monkeypatch, capsys):
+    from ppl.kernels.cuda import launch
+
+    monkeypatch.setattr(launch, "available", lambda: False)
+    with pytest.raises(SystemExit):
+        toy.main(["--target", "cuda"])
+    assert "needs an NVIDIA GPU" in capsys.readouterr().err
+    program = ppl.compile(toy.toy, target="cuda")
+    with pytest.raises(ppl.errors.DataError, match="needs an NVIDIA GPU"):
+        program.step(program.init(0))
 
 
 def test_unknown_estimators_are_named():

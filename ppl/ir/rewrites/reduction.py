@@ -15,6 +15,7 @@ from ppl.ir.rewrites.match import (
     summed,
     times_sizes,
 )
+from ppl.ir.types import Type
 
 
 def _drop(shape: tuple[int, ...], dims: tuple[int, ...]) -> tuple[int, ...]:
@@ -144,17 +145,24 @@ def sum_of_put(n: Node) -> Node | None:
     return summed(make("put", *x.args, size=x.attrs["size"], over=over), (), n.attrs["dims"])
 
 
-def _has_put(n: Node) -> bool:
-    return n.op == "put" or (n.op in ("add", "sub", "neg") and any(_has_put(a) for a in n.args))
+def _has_table(n: Node) -> bool:
+    """Whether a `put` or an outer product, whose sum over rows is a product, is among the terms of `n`."""
+    if n.op in ("add", "sub", "neg"):
+        return any(_has_table(a) for a in n.args)
+    if n.op == "mul":
+        return any(_has_table(x) and strip(y).core.type == Type() for x, y in (n.args, n.args[::-1]))
+    outer = n.op == "contract" and n.type.event_size > max(a.type.event_size for a in n.args)
+    return outer or n.op == "put"
 
 
-def sum_of_added_puts(n: Node) -> Node | None:
-    """Convert the sum over named axes of a ± b to sum(a) ± sum(b) when a put is among them.
+def sum_of_added_tables(n: Node) -> Node | None:
+    """Convert the sum over named axes of a ± b to sum(a) ± sum(b) when a put or an outer product is among them.
 
-    Rows then touch only their own entries of the table, which else would be written whole for each of them.
+    Rows then touch only their own entries of a table, and outer products become one product over all rows, where
+    else the whole table would be written for each of them.
     """
     (x,) = n.args
-    if x.op not in ("add", "sub") or not n.attrs["axes"] or not _has_put(x):
+    if x.op not in ("add", "sub") or not n.attrs["axes"] or not _has_table(x):
         return None
     parts = (summed(a, n.attrs["axes"], ()) for a in x.args)
     return summed(op(x.op, *parts), (), n.attrs["dims"])
@@ -183,7 +191,7 @@ COMMON: list[Rule] = [empty_reduction, unit_reduction, merge_reductions, reduce_
 RULES: dict[str, list[Rule]] = {
     "sum": [
         *COMMON, sum_of_negative, sum_of_multiple, sum_of_selection, sum_of_contract, sum_of_put,
-        sum_of_added_puts, sum_of_view, sum_all_of_view,
+        sum_of_added_tables, sum_of_view, sum_all_of_view,
     ],
     "amax": COMMON,
 }  # fmt: skip

@@ -1,0 +1,26 @@
+"""Figures of the small models over seeds, beside independent ones: rows of `docs/models/index.md`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.zoo import Figure, record
+
+SEEDS = {"regression": 5, "quadratic": 5, "toy": 5}
+FIGURES = (
+    Figure("quadratic", "spread of θ after 300 steps, pathwise", "spread of θ, pathwise, formula", 2e-3, True),
+    Figure("quadratic", "spread of θ under Robbins-Monro, pathwise",
+           "spread of θ under Robbins-Monro, pathwise, formula", 1e-3, True),
+    Figure("quadratic", "mean of θ after 300 steps, score function", "mean of θ after 300 steps, formula", 5e-3, True),
+    Figure("quadratic", "mean of θ after 300 steps, pathwise", "mean of θ after 300 steps, formula", 3e-3, True),
+    Figure("regression", "negative log-likelihood", "negative log-likelihood of least squares, constant σ", 0.0),
+    *(
+        Figure("toy", f"above the minimum, {name}", 0.0, limit)
+        for name, limit in (("exact", 1e-5), ("leave-one-out, 2 particles", 1e-4), ("DisARM", 1e-4), ("RELAX", 1e-3))
+    ),
+)  # fmt: skip
+
+
+def run(peers: list[str]) -> dict[str, Any]:
+    """Run the models and compare."""
+    return record("Small models beside independent figures, mean ± standard error over seeds", SEEDS, FIGURES)
