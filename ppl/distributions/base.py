@@ -247,7 +247,7 @@ class Distribution:
 
     @classmethod
     def fit(cls, x: Any, weights: Any = None) -> Distribution:
-        """The member of this exponential family that maximises the likelihood of `x`, observations along its first axis.
+        """The member of this exponential family that is likeliest given `x`, observations along its first axis.
 
         See `ppl.distributions.exponential_fit.fit`.
         """

@@ -202,6 +202,10 @@ def _dirichlet(prior: dict[str, Array], x: Array) -> dict[str, Any]:
     return {"concentration": prior["concentration"] + x.sum(0)}
 
 
+def _dirichlet_classes(prior: dict[str, Array], x: Array) -> dict[str, Any]:
+    return _dirichlet(prior, np.eye(prior["concentration"].shape[-1])[x.astype(int)])
+
+
 def _spread(kind: str) -> Update:
     """Gamma precision or inverse gamma variance of a Normal of known loc."""
 
@@ -225,9 +229,7 @@ def _gamma(shape: Callable[..., Any], rate: Callable[..., Any]) -> Update:
 
 CONJUGATE: dict[tuple[type[Distribution], type[Distribution]], Update] = {
     (Beta, Bernoulli): _beta_bernoulli,
-    (Dirichlet, Categorical): lambda prior, x: _dirichlet(
-        prior, np.eye(prior["concentration"].shape[-1])[x.astype(int)]
-    ),
+    (Dirichlet, Categorical): _dirichlet_classes,
     (Dirichlet, OneHotCategorical): _dirichlet,
     (Gamma, Poisson): _gamma(lambda n, total: total, lambda n, total: n),
     (Gamma, Exponential): _gamma(lambda n, total: n, lambda n, total: total),
@@ -257,9 +259,7 @@ def posterior(prior: Distribution, likelihood: type[Distribution], x: Any, **kno
     update = CONJUGATE.get((type(prior), likelihood))
     if update is None:
         pairs = ", ".join(f"{p.__name__}–{q.__name__}" for p, q in CONJUGATE)
-        raise ModelError(
-            f"{type(prior).__name__} is no conjugate prior of {likelihood.__name__} here; there are {pairs}"
-        )
+        raise ModelError(f"{type(prior).__name__} is no conjugate prior of {likelihood.__name__}; there are {pairs}")
     try:
         values = evaluate(list(prior.params.values()), Env(dtype=np.float64))
     except KeyError:
