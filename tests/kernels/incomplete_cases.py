@@ -12,7 +12,6 @@ from typing import Any
 
 import mpmath as mp
 import numpy as np
-from scipy import special
 
 SHAPES = (1e-3, 0.05, 0.4, 1.0, 2.5, 11.0, 29.0, 80.0, 400.0)
 
@@ -120,23 +119,22 @@ def _moved(f: Callable[..., Any], orders: tuple[int, ...]) -> Callable[..., Any]
 
 def inverse_gamma(a: Any, p: Any) -> Any:
     """x with P(a, x) = p."""
-    return mp.exp(_root(lambda y: lower_gamma(a, mp.exp(y)), p, special.gammaincinv(float(a), float(p))))
+    return _bisected(lambda r: lower_gamma(a, r), p)
 
 
 def inverse_beta(a: Any, b: Any, p: Any) -> Any:
     """x with I_x(a, b) = p."""
-    return mp.exp(_root(lambda y: lower_beta(a, b, mp.exp(y)), p, special.betaincinv(float(a), float(b), float(p))))
+    odds = _bisected(lambda r: lower_beta(a, b, r / (1 + r)), p)
+    return odds / (1 + odds)
 
 
-def _root(f: Callable[[Any], Any], p: Any, start: float) -> Any:
-    """The root y of f(y) = p by secants from two numbers near log start."""
-    low, high = mp.log(start), mp.log(start) * (1 - mp.mpf(10) ** -9)
-    for _ in range(4):
-        at_low, at_high = f(low) - p, f(high) - p
-        if at_high == at_low or abs(high - low) < mp.mpf(10) ** -25:
-            break
-        low, high = high, high - at_high * (high - low) / (at_high - at_low)
-    return high
+def _bisected(f: Callable[[Any], Any], p: Any) -> Any:
+    """The positive r with f(r) = p, f increasing, by bisection of log r."""
+    low, high = mp.mpf(-80), mp.mpf(20) if f(mp.exp(6)) < p else mp.mpf(6)
+    for _ in range(66):
+        middle = (low + high) / 2
+        low, high = (middle, high) if f(mp.exp(middle)) < p else (low, middle)
+    return mp.exp((low + high) / 2)
 
 
 GRIDS = [

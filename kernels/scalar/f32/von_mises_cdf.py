@@ -5,7 +5,7 @@ By the Gauss rule of `von_mises`, over the tail on the angle's side or over what
 
 import numpy as np
 
-from ppl.kernels.config import inline
+from ppl.kernels.config import called
 from ppl.kernels.scalar.f32.basic import HALF, NAN, ONE, TWO, ZERO, abs, maximum, minimum, sqrt
 from ppl.kernels.scalar.f32.bessel import TWO_PI, log_i0e, log_i0e_curvature, log_i0e_slope
 from ppl.kernels.scalar.f32.exponential import exp, log
@@ -20,14 +20,14 @@ ROUND = f32(3.1416)  # pi, rounded up in either precision
 ENOUGH = f32(3e-7)
 
 
-@inline
+@called
 def _density(a, concentration):
     """exp(concentration (cos a - 1)) / (2 pi I0(concentration) exp(-concentration))."""
     near = sin(HALF * a)
     return exp(-TWO * concentration * near * near - log_i0e(concentration)) / TWO_PI
 
 
-@inline
+@called
 def _integral(a, length, concentration, order):
     """The integral from `a` over `length` of the derivative of order `order` of the density in the concentration."""
     near, side = sin(HALF * a), cos(HALF * a)
@@ -46,7 +46,7 @@ def _integral(a, length, concentration, order):
     return total * length * _density(a, concentration)
 
 
-@inline
+@called
 def _tail(a, concentration, order):
     """The integral from `a` >= 0 to pi of the density, or of its derivative in the concentration."""
     near = sin(HALF * a)
@@ -56,7 +56,7 @@ def _tail(a, concentration, order):
     return (HALF if order == 0 else ZERO) + between
 
 
-@inline
+@called
 def vonmises_cdf(concentration, x):
     """P(-pi < X <= x) of the centred von Mises variable, for |x| <= pi; NaN beyond or for a negative concentration."""
     if not (concentration >= ZERO and abs(x) <= ROUND):
@@ -65,7 +65,7 @@ def vonmises_cdf(concentration, x):
     return ONE - tail if x > ZERO else tail
 
 
-@inline
+@called
 def vonmises_cdf_slope(concentration, x, order):
     """The derivative of `vonmises_cdf` in the concentration, of order 1 or 2."""
     if not (concentration >= ZERO and abs(x) <= ROUND):
@@ -74,7 +74,7 @@ def vonmises_cdf_slope(concentration, x, order):
     return -tail if x > ZERO else tail
 
 
-@inline
+@called
 def vonmises_icdf(concentration, p):
     """x with `vonmises_cdf` p, by Newton's iteration on the logarithm of a tail, bracketed."""
     if not (concentration >= ZERO and p >= ZERO and p <= ONE):

@@ -7,7 +7,7 @@ written in deviances as by Loader (2000), so that nothing large cancels.
 
 import numpy as np
 
-from ppl.kernels.config import inline
+from ppl.kernels.config import called
 from ppl.kernels.scalar.f64.basic import NAN, ONE, TWO, ZERO, abs, sqrt
 from ppl.kernels.scalar.f64.exponential import exp, log
 from ppl.kernels.scalar.f64.gamma import digamma, trigamma
@@ -20,7 +20,7 @@ STEPS = 20000
 SLOW = f64(1e-3)  # for x or 1 - x below it the fraction takes many terms on one side of the mean
 
 
-@inline
+@called
 def beta_mass(a, b, x, y):
     """x**a y**b / B(a, b), y = 1 - x, for positive arguments."""
     total = a + b
@@ -30,7 +30,7 @@ def beta_mass(a, b, x, y):
     return sqrt(a) * sqrt(b / total) * INV_SQRT_TWO_PI * exp(rest - fall)
 
 
-@inline
+@called
 def _fraction(a, b, x, y):
     """beta_mass / I_x(a, b), for x below the mean or so: Lentz's way through the continued fraction."""
     gap = a * y - b * x
@@ -53,7 +53,7 @@ def _fraction(a, b, x, y):
     return value
 
 
-@inline
+@called
 def incomplete_beta(a, b, x, y, upper):
     """I_x(a, b), or 1 less it where `upper`, for positive a, b, x and y = 1 - x."""
     left = x * b < a * y
@@ -67,7 +67,7 @@ def incomplete_beta(a, b, x, y, upper):
     return tail if left != upper else ONE - tail
 
 
-@inline
+@called
 def betainc(a, b, x):
     """I_x(a, b), the cdf of a beta variable: the integral of t**(a - 1) (1 - t)**(b - 1) / B(a, b) from 0 to x.
 
@@ -80,7 +80,7 @@ def betainc(a, b, x):
     return incomplete_beta(a, b, x, ONE - x, False)
 
 
-@inline
+@called
 def _sum(a, b, x, da, db):
     """The derivative of F(a + b, 1; a + 1; x) of order `da` in a and `db` in b; da + db is 0, 1 or 2."""
     total = ONE if da + db == 0 else ZERO
@@ -110,7 +110,7 @@ def _sum(a, b, x, da, db):
     return total
 
 
-@inline
+@called
 def tail_slope(a, b, x, y, da, db):
     """The derivative of I_x(a, b) of order `da` in a and `db` in b (together 1 or 2), for x not far above the mean."""
     mass = beta_mass(a, b, x, y) / a
@@ -132,7 +132,7 @@ def tail_slope(a, b, x, y, da, db):
     return mass * ((log_a * log_b + bend) * whole + mixed + second)
 
 
-@inline
+@called
 def beta_slope(a, b, x, y, da, db):
     """`tail_slope` on either side of the mean."""
     if x * (a + b) < a * (ONE + y):
@@ -140,7 +140,7 @@ def beta_slope(a, b, x, y, da, db):
     return -tail_slope(b, a, y, x, db, da)
 
 
-@inline
+@called
 def betainc_slope(a, b, x, da, db):
     """The derivative of I_x(a, b) of order `da` in a and `db` in b; together they are 1 or 2."""
     if not (a > ZERO and b > ZERO and x >= ZERO and x <= ONE):

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ppl.kernels.config import inline
+from ppl.kernels.config import called
 from ppl.kernels.scalar import incomplete_series as series
 from ppl.kernels.scalar.f64.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs, minimum, sqrt
 from ppl.kernels.scalar.f64.exponential import exp, expm1, log, log1p
@@ -37,7 +37,7 @@ STIRLING_FROM = f64(15.0)
 STIRLING = tuple(map(f64, (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)))
 
 
-@inline
+@called
 def stirling_rest(a):
     """lgamma(a) - (a - 1/2) log(a) + a - log(2 pi) / 2."""
     if a >= STIRLING_FROM:
@@ -46,7 +46,7 @@ def stirling_rest(a):
     return lgamma(a) - (a - HALF) * log(a) + a - LOG_SQRT_TWO_PI
 
 
-@inline
+@called
 def deviance(shift, ratio):
     """shift - log(ratio) without cancellation, ratio = 1 + shift; never negative."""
     if abs(shift) > NEAR:
@@ -62,13 +62,13 @@ def deviance(shift, ratio):
     return r * (shift - TWO * total)
 
 
-@inline
+@called
 def gamma_mass(a, x):
     """x**a exp(-x) / gamma(a), for positive and finite a and x."""
     return sqrt(a) * INV_SQRT_TWO_PI * exp(-a * deviance((x - a) / a, x / a) - stirling_rest(a))
 
 
-@inline
+@called
 def _series(a, x):
     """P / gamma_mass, for x up to about a + 1."""
     term = total = ONE / a
@@ -82,7 +82,7 @@ def _series(a, x):
     return total
 
 
-@inline
+@called
 def _fraction(a, x):
     """Q / gamma_mass, for x above a + 1: Lentz's way through the continued fraction."""
     b = x + ONE - a
@@ -99,7 +99,7 @@ def _fraction(a, x):
     return value
 
 
-@inline
+@called
 def _temme(a, x, side):
     """P (side -1) or Q (side 1) for large a and x near it."""
     shift = (x - a) / a
@@ -117,7 +117,7 @@ def _temme(a, x, side):
     return HALF * erfc(side * eta * sqrt(a) * SQRT_HALF) + side * rest
 
 
-@inline
+@called
 def _upper_near_zero(a, x):
     """Q for a up to 1/2 and x up to about 1, where P is nearly 1 and x**a too."""
     value = LGAMMA[TERMS - 1]
@@ -133,7 +133,7 @@ def _upper_near_zero(a, x):
     return -expm1(power) - exp(power) * a * total
 
 
-@inline
+@called
 def incomplete_gamma(a, x, upper):
     """Q where `upper`, else P, for positive and finite a and x."""
     if a >= LARGE and abs(x - a) <= NEAR * a:
@@ -147,7 +147,7 @@ def incomplete_gamma(a, x, upper):
     return ONE - p if upper else p
 
 
-@inline
+@called
 def gammainc(a, x):
     """P(a, x), the cdf of a standard gamma variable: the integral of t**(a - 1) exp(-t) / gamma(a) from 0 to x.
 
@@ -160,7 +160,7 @@ def gammainc(a, x):
     return incomplete_gamma(a, x, False)
 
 
-@inline
+@called
 def gammaincc(a, x):
     """Q(a, x) = 1 - P(a, x), accurate also where it is small."""
     if not (a > ZERO and a < INF and x >= ZERO):
@@ -170,7 +170,7 @@ def gammaincc(a, x):
     return incomplete_gamma(a, x, True)
 
 
-@inline
+@called
 def _bend_series(y, a, slope):
     """`loggamma_bend` from the power series, twice differentiated."""
     x = exp(y)
@@ -188,7 +188,7 @@ def _bend_series(y, a, slope):
     return (-slope - moved * (digamma(a + ONE) - y) + total * trigamma(a + ONE) - bent) / a
 
 
-@inline
+@called
 def _bend_fraction(y, a):
     """`loggamma_bend` from the continued fraction, evaluated backwards with its first two derivatives."""
     x = exp(y)
@@ -205,7 +205,7 @@ def _bend_fraction(y, a):
     return (-trigamma(a) - gap * ratio - second / value + TWO * ratio * ratio) / value
 
 
-@inline
+@called
 def _bend_expansion(y, a):
     """`loggamma_bend` from Temme's expansion."""
     ratio = y - log(a)
@@ -220,7 +220,7 @@ def _bend_expansion(y, a):
     return total * inverse * inverse
 
 
-@inline
+@called
 def loggamma_bend(y, concentration):
     """The derivative of `loggamma_slope` in the concentration at a fixed y."""
     a = concentration
@@ -231,7 +231,7 @@ def loggamma_bend(y, concentration):
     return _bend_fraction(y, a)
 
 
-@inline
+@called
 def gammainc_slope(a, x):
     """The derivative of P(a, x) in a."""
     if not (a > ZERO and a < INF and x >= ZERO):
@@ -242,7 +242,7 @@ def gammainc_slope(a, x):
     return -mass * loggamma_slope(log(x), a) if mass > ZERO else ZERO
 
 
-@inline
+@called
 def gammainc_bend(a, x):
     """The second derivative of P(a, x) in a."""
     if not (a > ZERO and a < INF and x >= ZERO):

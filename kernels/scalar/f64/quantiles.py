@@ -6,7 +6,7 @@ finds the root from wherever it starts. It is run on the tail that is at most on
 
 import numpy as np
 
-from ppl.kernels.config import inline
+from ppl.kernels.config import called
 from ppl.kernels.scalar.f64.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs, floor, maximum, minimum, sqrt
 from ppl.kernels.scalar.f64.exponential import exp, log
 from ppl.kernels.scalar.f64.gamma import lgamma
@@ -24,7 +24,7 @@ HUGE = f64(1e300)
 NINTH = f64(1 / 9)
 
 
-@inline
+@called
 def _gamma_start(a, p, upper):
     """A first guess of the logarithm of the quantile: of Wilson & Hilferty 1931, or from x**a / gamma(a + 1) >= P."""
     low = (log(ONE - p if upper else p) + lgamma(a + ONE)) / a
@@ -38,7 +38,7 @@ def _gamma_start(a, p, upper):
     return maximum(low, log(a) + f64(3.0) * log(root)) if root > ZERO else low
 
 
-@inline
+@called
 def gamma_quantile(a, p, upper):
     """x with P(a, x) = p, or Q(a, x) = p where `upper`, for 0 < p <= 1/2."""
     start = _gamma_start(a, p, upper)
@@ -61,7 +61,7 @@ def gamma_quantile(a, p, upper):
     return x
 
 
-@inline
+@called
 def gammaincinv(a, p):
     """x with P(a, x) = p: the quantile function of a standard gamma variable. NaN unless a > 0 and 0 <= p <= 1."""
     if not (a > ZERO and a < INF and p >= ZERO and p <= ONE):
@@ -71,7 +71,7 @@ def gammaincinv(a, p):
     return gamma_quantile(a, ONE - p, True) if p > HALF else gamma_quantile(a, p, False)
 
 
-@inline
+@called
 def gammainccinv(a, q):
     """x with Q(a, x) = q."""
     if not (a > ZERO and a < INF and q >= ZERO and q <= ONE):
@@ -81,13 +81,13 @@ def gammainccinv(a, q):
     return gamma_quantile(a, ONE - q, False) if q > HALF else gamma_quantile(a, q, True)
 
 
-@inline
+@called
 def beta_start(a, b, p):
     """log x of the leading term x**a / (a B(a, b)) of I_x(a, b); for b < 1 it is above the root."""
     return (log(p) + lgamma(a + ONE) + lgamma(b) - lgamma(a + b)) / a
 
 
-@inline
+@called
 def beta_odds(a, b, p):
     """x / (1 - x) with I_x(a, b) = p, for 0 < p <= 1/2."""
     odds = a / b
@@ -112,7 +112,7 @@ def beta_odds(a, b, p):
     return odds
 
 
-@inline
+@called
 def betaincinv(a, b, p):
     """x with I_x(a, b) = p: the quantile function of a beta variable. NaN unless a, b > 0 and 0 <= p <= 1."""
     if not (a > ZERO and b > ZERO and a < INF and b < INF and p >= ZERO and p <= ONE):
@@ -125,7 +125,7 @@ def betaincinv(a, b, p):
     return odds / (ONE + odds) if odds < HUGE else ONE
 
 
-@inline
+@called
 def poisson_icdf(rate, p):
     """The least count k with P(X <= k) >= p, from Cornish & Fisher's guess on; infinite at p = 1."""
     if not (rate > ZERO and rate < INF and p >= ZERO and p <= ONE):

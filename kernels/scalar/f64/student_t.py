@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ppl.kernels.config import inline
+from ppl.kernels.config import called
 from ppl.kernels.scalar.f64.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs, sqrt
 from ppl.kernels.scalar.f64.exponential import exp, log
 from ppl.kernels.scalar.f64.gamma import digamma, lgamma
@@ -18,7 +18,7 @@ LOG_ROOT_PI = f64(0.5 * math.log(math.pi))
 QUARTER = f64(0.25)
 
 
-@inline
+@called
 def _tail(df, t):
     """P(T > |t|): half of I_x(df / 2, 1 / 2) at x = df / (df + t**2)."""
     a, size = HALF * df, abs(t)
@@ -28,7 +28,7 @@ def _tail(df, t):
     return HALF * incomplete_beta(a, HALF, df / total, t * t / total, False) if t != ZERO else HALF
 
 
-@inline
+@called
 def student_cdf(df, t):
     """P(T <= t) of Student's t variable with `df` degrees of freedom, accurate in the left tail."""
     if not (df > ZERO and df < INF and t == t):
@@ -39,7 +39,7 @@ def student_cdf(df, t):
     return ONE - tail if t > ZERO else tail
 
 
-@inline
+@called
 def student_slope(df, t, order):
     """The derivative of `student_cdf` in `df`, of order 1 or 2; 0 where the square of t overflows."""
     if not (df > ZERO and df < INF and t == t):
@@ -58,7 +58,7 @@ def student_slope(df, t, order):
     return -slope if t > ZERO else slope
 
 
-@inline
+@called
 def student_icdf(df, p):
     """The quantile function of Student's t; infinite at 0 and 1."""
     if not (df > ZERO and df < INF and p >= ZERO and p <= ONE):
