@@ -150,6 +150,19 @@ def log_partition(dist: Distribution) -> Any:
     return present((dist,), lambda: family.log_partition(*family.natural(dist)))
 
 
+def log_partition_at(cls: type[Distribution], *eta: Any) -> Any:
+    """A at natural parameters `eta` per unit: symbolic where one of them is, else an array."""
+    from ppl.ir.interpret import Env, evaluate
+
+    found = family_of(cls).log_partition(*(ops.as_node(e) for e in eta))
+    if any(isinstance(e, Node) or hasattr(e, "__ppl_node__") for e in eta):
+        from ppl.lang.value import Value
+
+        return Value(found)
+    with np.errstate(all="ignore"):
+        return evaluate([found], Env(dtype=np.float64))[0]
+
+
 def from_natural(cls: type[Distribution], *eta: Any) -> Distribution:
     """The member with natural parameters `eta` (NumPy arrays or nodes).
 
@@ -162,6 +175,8 @@ def from_natural(cls: type[Distribution], *eta: Any) -> Distribution:
 
     family, nodes = family_of(cls), tuple(ops.as_node(e) for e in eta)
     usual = family.usual(*nodes)
-    if not any(isinstance(e, Node) for e in eta):
-        usual = dict(zip(usual, evaluate(list(usual.values()), Env(dtype=np.float64)), strict=True))
+    if not any(isinstance(e, Node) or hasattr(e, "__ppl_node__") for e in eta):
+        with np.errstate(all="ignore"):
+            values = evaluate(list(usual.values()), Env(dtype=np.float64))
+        usual = dict(zip(usual, values, strict=True))
     return cls(**usual)

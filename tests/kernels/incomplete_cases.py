@@ -48,7 +48,7 @@ def lower_gamma(a: Any, x: Any) -> Any:
 
 def lower_beta(a: Any, b: Any, x: Any) -> Any:
     """I_x(a, b)."""
-    if x * (a + b) > a + 1:
+    if x * (a + b) > a:
         return 1 - lower_beta(b, a, 1 - x)
     term = total = mp.mpf(1)
     n = 0
