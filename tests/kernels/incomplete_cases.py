@@ -156,3 +156,5 @@ GRIDS = [
     Grid("vonmises_cdf_slope", _angle_grid, _moved(angle, (1,)), 2e-4, 1e-11, (1,), floor=1e-6),
     Grid("vonmises_cdf_slope", _angle_grid, _moved(angle, (2,)), 2e-3, 1e-10, (2,), floor=1e-5),
 ]
+INVERSES = ("gammainccinv", "student_icdf", "vonmises_icdf", "poisson_icdf")
+"""Functions without exact values here: they are inverted again, or compared with SciPy."""

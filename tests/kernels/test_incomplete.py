@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import mpmath as mp
 import numba
 import numpy as np
 import pytest
 from incomplete_cases import GRIDS, Grid
-from scalar_cases import MODULES
+from scalar_cases import CASES, MODULES
 from scipy import stats
 
 from ppl.kernels.config import LOOP_FASTMATH
@@ -84,9 +85,9 @@ def test_temmes_coefficients():
     rows = temme_expansion(9, incomplete_series.COLUMNS)
     flat = [float(v) for row in rows for v in row]
     np.testing.assert_allclose(incomplete_series.TEMME, flat, rtol=1e-15)
-    with mp.workdps(30):
-        series = mp.taylor(lambda t: mp.loggamma(2 + t), 0, len(incomplete_series.LGAMMA))
-    np.testing.assert_allclose(incomplete_series.LGAMMA, [float(c) for c in series[1:]], rtol=1e-13)
+    with mp.workdps(40):
+        slopes = [mp.psi(k, 2) / mp.factorial(k + 1) for k in range(len(incomplete_series.LGAMMA))]
+    np.testing.assert_allclose(incomplete_series.LGAMMA, [float(c) for c in slopes], rtol=1e-14)
 
 
 EDGES = {
@@ -134,7 +135,8 @@ def test_round_trips(cdf, icdf, module):
     theta, p = (v.ravel() for v in np.meshgrid([0.3, 1.0, 7.0, 90.0], [1e-9, 1e-4, 0.2, 0.4, 0.5]))
     x = apply(module, icdf, np.stack([theta, p]))
     back = apply(module, cdf, np.stack([theta.astype(x.dtype), x]))
-    np.testing.assert_allclose(back, p, rtol=600 * eps)
+    atol = 8 * eps if cdf == "vonmises_cdf" else 0.0  # near -pi, where angles are that far apart
+    np.testing.assert_allclose(back, p, rtol=600 * eps, atol=atol)
 
 
 def test_far_tails_of_heavy_laws_do_not_underflow_early():
@@ -156,3 +158,16 @@ def test_single_precision_has_no_double():
     ):
         apply("f32", name, np.full((count, 1), 0.5), extra)
         assert all("double" not in text for text in runner("f32", name, extra).inspect_llvm().values()), name
+
+
+def test_the_page_of_errors_lists_every_case_with_its_bounds():
+    """docs/numerics.md is made by `python -m benchmarks.numerics`."""
+    text = (Path(__file__).parents[2] / "docs" / "numerics.md").read_text()
+    rows = {tuple(c.strip(" `") for c in line.split("|")[1:-1]) for line in text.splitlines() if line.startswith("| `")}
+    listed = {(row[0], row[-3], row[-1]) for row in rows}
+    assert listed == {
+        *((g.label, f"{g.f32:.2g}", f"{g.f64:.2g}") for g in GRIDS),
+        *((c.name, f"{c.f32:.3g}", f"{c.f64:.3g}") for c in CASES),
+    }
+    for row in rows:
+        assert float(row[-4]) <= float(row[-3]) and float(row[-2]) <= float(row[-1]), row

@@ -13,7 +13,7 @@ from ppl.kernels.scalar.f32.exponential import exp, log
 from ppl.kernels.scalar.f32.gamma import digamma, trigamma
 from ppl.kernels.scalar.f32.incomplete_gamma import CLOSE, EPSILON, INV_SQRT_TWO_PI, deviance, stirling_rest
 
-f32 = np.float64
+f32 = np.float32
 
 TINY = f32(1e-30)
 STEPS = 20000

@@ -18,7 +18,7 @@ from ppl.kernels.scalar.f32.gamma_draws import COLUMNS, ROWS, SLOPE, loggamma_sl
 from ppl.kernels.scalar.f32.normal import erfc
 from ppl.kernels.scalar.polynomials import horner4
 
-f32 = np.float64
+f32 = np.float32
 
 LOG_SQRT_TWO_PI = f32(0.5 * math.log(2 * math.pi))
 INV_SQRT_TWO_PI = f32(1 / math.sqrt(2 * math.pi))

@@ -14,7 +14,7 @@ from ppl.kernels.scalar.f32.incomplete_beta import beta_mass, incomplete_beta
 from ppl.kernels.scalar.f32.incomplete_gamma import gamma_mass, incomplete_gamma
 from ppl.kernels.scalar.f32.normal import ndtri
 
-f32 = np.float64
+f32 = np.float32
 
 ROUNDS = 60
 ENOUGH = f32(2e-5)  # a step after which the error is below rounding, since convergence is quadratic

@@ -11,7 +11,7 @@ from ppl.kernels.scalar.f32.gamma import digamma, lgamma
 from ppl.kernels.scalar.f32.incomplete_beta import beta_mass, beta_slope, incomplete_beta
 from ppl.kernels.scalar.f32.quantiles import UNDERFLOW, beta_odds, beta_start
 
-f32 = np.float64
+f32 = np.float32
 
 FAR = f32(1e17)  # from here on the square may overflow
 LOG_ROOT_PI = f32(0.5 * math.log(math.pi))

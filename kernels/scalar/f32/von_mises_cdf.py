@@ -13,7 +13,7 @@ from ppl.kernels.scalar.f32.normal import ndtri
 from ppl.kernels.scalar.f32.trigonometric import cos, sin
 from ppl.kernels.scalar.f32.von_mises import COUNT, PI, POINTS, WEIGHTS, reach
 
-f32 = np.float64
+f32 = np.float32
 
 ROUNDS = 60
 ROUND = f32(3.1416)  # pi, rounded up in either precision
