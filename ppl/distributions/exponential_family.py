@@ -174,7 +174,7 @@ def from_natural(cls: type[Distribution], *eta: Any) -> Distribution:
     from ppl.ir.interpret import Env, evaluate
 
     family, nodes = family_of(cls), tuple(ops.as_node(e) for e in eta)
-    usual = family.usual(*nodes)
+    usual: dict[str, Any] = dict(family.usual(*nodes))
     if not any(isinstance(e, Node) or hasattr(e, "__ppl_node__") for e in eta):
         with np.errstate(all="ignore"):
             values = evaluate(list(usual.values()), Env(dtype=np.float64))

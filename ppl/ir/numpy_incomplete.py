@@ -145,16 +145,21 @@ def poisson_icdf(rate: Array, p: Array) -> Array:
     return np.maximum(stats.poisson.ppf(p, rate), 0.0)
 
 
+def _ordered(function: Callable[..., Array]) -> Callable[[Env, Node, Sequence[Array]], Any]:
+    """A function of its arguments and the order of a node's derivative, as an entry of the interpreter's table."""
+    return lambda env, node, args: function(*args, node.attrs["order"])
+
+
 INCOMPLETE: dict[str, Callable[[Env, Node, Sequence[Array]], Any]] = {
-    "gammainc": lambda env, node, args: gammainc(*args, node.attrs["order"]),
+    "gammainc": _ordered(gammainc),
     "gammaincc": lambda env, node, args: special.gammaincc(*args),
     "gammaincinv": lambda env, node, args: special.gammaincinv(*args),
     "gammainccinv": lambda env, node, args: special.gammainccinv(*args),
-    "betainc": lambda env, node, args: betainc(*args, node.attrs["order"]),
+    "betainc": _ordered(betainc),
     "betaincinv": lambda env, node, args: special.betaincinv(*args),
-    "student_cdf": lambda env, node, args: student_cdf(*args, node.attrs["order"]),
+    "student_cdf": _ordered(student_cdf),
     "student_icdf": lambda env, node, args: np.where(args[1] == 0, -np.inf, special.stdtrit(*args)),
-    "vonmises_cdf": lambda env, node, args: vonmises_cdf(*args, node.attrs["order"]),
+    "vonmises_cdf": _ordered(vonmises_cdf),
     "vonmises_icdf": lambda env, node, args: vonmises_icdf(*args),
     "poisson_icdf": lambda env, node, args: poisson_icdf(*args),
 }

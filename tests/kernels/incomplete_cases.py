@@ -141,20 +141,20 @@ GRIDS = [
     Grid("gammainc", _gamma_grid, lower_gamma, 8e-6, 3e-14),
     Grid("gammaincc", _gamma_grid, lambda a, x: 1 - lower_gamma(a, x), 8e-6, 3e-14),
     Grid("gammainc_slope", _few(_gamma_grid, 4), _moved(lower_gamma, (1,)), 4e-5, 2e-9, floor=1e-6),
-    Grid("gammainc_bend", _few(_gamma_grid, 4), _moved(lower_gamma, (2,)), 1e-3, 1e-8, floor=1e-3),
+    Grid("gammainc_bend", _few(_gamma_grid, 4), _moved(lower_gamma, (2,)), 3e-5, 2e-9, floor=1e-3),
     Grid("gammaincinv", _levels, inverse_gamma, 5e-6, 2e-14),
-    Grid("betainc", _few(_beta_grid, 3), lower_beta, 3e-5, 2e-13),
+    Grid("betainc", _few(_beta_grid, 3), lower_beta, 2e-5, 5e-14),
     *(
-        Grid("betainc_slope", _few(_beta_grid, 11), _moved(lower_beta, order), 3e-3, 1e-11, order, floor=1e-3)
+        Grid("betainc_slope", _few(_beta_grid, 11), _moved(lower_beta, order), 2e-4, 5e-13, order, floor=1e-3)
         for order in ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
     ),
     Grid("betaincinv", _beta_levels, inverse_beta, 2e-5, 2e-14),
-    Grid("student_cdf", _student_grid, student, 5e-6, 2e-14),
-    Grid("student_slope", _student_grid, _moved(student, (1,)), 2e-3, 1e-11, (1,), floor=1e-5),
-    Grid("student_slope", _student_grid, _moved(student, (2,)), 2e-2, 1e-9, (2,), floor=1e-5),
-    Grid("vonmises_cdf", _angle_grid, angle, 5e-6, 2e-13),
-    Grid("vonmises_cdf_slope", _angle_grid, _moved(angle, (1,)), 2e-4, 1e-11, (1,), floor=1e-6),
-    Grid("vonmises_cdf_slope", _angle_grid, _moved(angle, (2,)), 2e-3, 1e-10, (2,), floor=1e-5),
+    Grid("student_cdf", _student_grid, student, 3e-6, 2e-14),
+    Grid("student_slope", _student_grid, _moved(student, (1,)), 2e-3, 2e-12, (1,), floor=1e-5),
+    Grid("student_slope", _student_grid, _moved(student, (2,)), 2e-4, 2e-13, (2,), floor=1e-5),
+    Grid("vonmises_cdf", _angle_grid, angle, 1e-6, 2e-13),
+    Grid("vonmises_cdf_slope", _angle_grid, _moved(angle, (1,)), 1e-5, 2e-12, (1,), floor=1e-6),
+    Grid("vonmises_cdf_slope", _angle_grid, _moved(angle, (2,)), 1e-5, 1e-11, (2,), floor=1e-5),
 ]
 INVERSES = ("gammainccinv", "student_icdf", "vonmises_icdf", "poisson_icdf")
 """Functions without exact values here: they are inverted again, or compared with SciPy."""
