@@ -39,6 +39,7 @@ CODES = {
     "W4": "vae_step",
     "W4g": "categorical_vae_step",
     "W5": "rbm_step",
+    "W6": "skip_gram_step",
     "W7": "policy_step",
     "W8": "gamma_units",
 }

@@ -1,16 +1,18 @@
 """Alias tables: draws from any distribution over n classes, each in constant time (Walker 1977, Vose 1991).
 
 A draw takes two uniforms: a column of the table, and whether to take the column's own class or its alias. They are
-numbers of a key, so a draw is a pure function of (key, its number), in double precision.
+numbers of a key, so a draw is a pure function of (key, its number), in double precision; or, in a model, a node of the
+program and drawn anew by every step.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
+import ppl
 from ppl import random
 from ppl.errors import DataError
 
@@ -27,6 +29,16 @@ class AliasTable(NamedTuple):
         out = np.empty(shape, np.int32)
         _draw(self.accept, self.other, np.uint64(key), np.int64(start), out.reshape(-1))
         return out
+
+    def sample(self, name: str, count: int) -> Any:
+        """In a model: `count` independent draws, integers made of the node `name`, Uniform of shape (2, count).
+
+        In float32 a column has the probability 1 / n up to a relative error of n / 2²⁴.
+        """
+        n = len(self.probs)
+        place, keep = ppl.sample(name, ppl.Uniform(np.zeros((2, count)), 1.0))
+        column = np.minimum((place * n).astype(int), n - 1)
+        return np.where(keep < ppl.constant(self.accept)[column], column, ppl.constant(self.other)[column])
 
 
 def alias_table(weights: np.ndarray) -> AliasTable:

@@ -9,7 +9,7 @@ from numba import types
 from numba.extending import overload
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.noise import fill_uniform_f32, fill_uniform_f64
+from ppl.kernels.cpu.noise import FEW, fill_few_f32, fill_few_f64, fill_uniform_f32, fill_uniform_f64
 from ppl.kernels.scalar.noise import mix
 
 u64, i64 = np.uint64, np.int64
@@ -30,11 +30,15 @@ def fill_rows_f32(out, ids, start, first, n, base, per_row, key, time, step, pur
     if ids.shape[0] == 0:
         fill_uniform_f32(out[: n * per_row], (base + first) * per_row, key, time, step, purpose)
         return
+    whole = out[: n * per_row]
     i = 0
     while i < n:
         run = _run_length(ids, start + i, start + n)
-        part = out[i * per_row : (i + run) * per_row]
-        fill_uniform_f32(part, (base + ids[start + i]) * per_row, key, time, step, purpose)
+        element = (base + ids[start + i]) * per_row
+        if run * per_row <= FEW:
+            fill_few_f32(whole, i * per_row, run * per_row, element, key, time, step, purpose)
+        else:
+            fill_uniform_f32(whole[i * per_row : (i + run) * per_row], element, key, time, step, purpose)
         i += run
 
 
@@ -44,11 +48,15 @@ def fill_rows_f64(out, ids, start, first, n, base, per_row, key, time, step, pur
     if ids.shape[0] == 0:
         fill_uniform_f64(out[: n * per_row], (base + first) * per_row, key, time, step, purpose)
         return
+    whole = out[: n * per_row]
     i = 0
     while i < n:
         run = _run_length(ids, start + i, start + n)
-        part = out[i * per_row : (i + run) * per_row]
-        fill_uniform_f64(part, (base + ids[start + i]) * per_row, key, time, step, purpose)
+        element = (base + ids[start + i]) * per_row
+        if run * per_row <= FEW:
+            fill_few_f64(whole, i * per_row, run * per_row, element, key, time, step, purpose)
+        else:
+            fill_uniform_f64(whole[i * per_row : (i + run) * per_row], element, key, time, step, purpose)
         i += run
 
 

@@ -1,6 +1,6 @@
-"""Products whose first operand is data that may be mostly zeros (bits, bags of words): rows of zeros cost nothing.
+"""Products whose first operand may be mostly zeros (bits, bags of words, binary units): zeros cost nothing.
 
-`data_gemm_f32` and `data_gemm_f64` take the arguments of `blas.gemm_*`. They count the non-zeros of the data and, where
+`data_gemm_f32` and `data_gemm_f64` take the arguments of `blas.gemm_*`. They count its non-zeros and, where
 at most one entry in `SPARSE` is one, add up the rows of the second operand that they select, four at a time, instead of
 calling BLAS. The count decides, so equal data always takes the same path and gives the same bits.
 """
@@ -15,14 +15,16 @@ SPARSE = 4
 
 
 @jit
-def _nonzeros(a, rows, columns, lda):
-    """Number of non-zero entries."""
+def _is_sparse(a, rows, columns, lda):
+    """Whether at most one entry in `SPARSE` is not zero."""
     count = 0
     for r in range(rows):
         row = a[r * lda : r * lda + columns]
         for j in range(columns):
             count += row[j] != 0
-    return count
+        if SPARSE * count > rows * columns:
+            return False
+    return True
 
 
 @jit
@@ -66,7 +68,7 @@ def _sparse(m, n, k, a, step_row, step_inner, b, ldb, beta, c, ldc):
 def data_gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """`blas.gemm_f32` for data `a` that may be sparse; alpha must be 1 and beta 0 or 1."""
     rows, columns = (k, m) if ta else (m, k)
-    if tb or SPARSE * _nonzeros(a, rows, columns, lda) > rows * columns:
+    if tb or not _is_sparse(a, rows, columns, lda):
         gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
     else:
         _sparse(m, n, k, a, 1 if ta else lda, lda if ta else 1, b, ldb, beta, c, ldc)
@@ -76,7 +78,7 @@ def data_gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
 def data_gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """`blas.gemm_f64` for data `a` that may be sparse; alpha must be 1 and beta 0 or 1."""
     rows, columns = (k, m) if ta else (m, k)
-    if tb or SPARSE * _nonzeros(a, rows, columns, lda) > rows * columns:
+    if tb or not _is_sparse(a, rows, columns, lda):
         gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
     else:
         _sparse(m, n, k, a, 1 if ta else lda, lda if ta else 1, b, ldb, beta, c, ldc)

@@ -58,6 +58,12 @@ def open_uniform_f32(word):
 
 
 @inline
+def fine_uniform_f32(high, low):
+    """46 bits of two random words as a float32 in (0, 1], in steps of 2**-46 near 0: for probabilities below 2**-24."""
+    return (f32(i32(high >> u32(9))) + open_uniform_f32(low)) * f32(2.0**-23)
+
+
+@inline
 def open_uniform_f64(high, low):
     """52 bits of two random words as a float64 strictly inside (0, 1): (k + 1/2) / 2**52."""
     top = i32(high >> u32(6))

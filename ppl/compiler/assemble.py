@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,14 +26,15 @@ EMITTERS: dict[str, type[Emitter]] = {"cpu": Emitter, "cuda": CudaEmitter}
 
 
 def assemble(
-    request: Request, dtype: str, target: str, kind: type[Emitter] | None = None
+    request: Request, dtype: str, target: str, kind: Callable[..., Emitter] | None = None
 ) -> tuple[dict[str, Any], Emitter]:
     """Compile `request` to source with the emitter `kind` (default: the target's).
 
     Returns the fields of an `Executable`, and the emitter.
     """
     nodes = [n for group in (request.scalars, request.grads, request.aux, request.arrays) for _, n in group]
-    parts = windowed(nodes) if target == "cpu" and not request.grads and not request.aux else None
+    split = target == "cpu" and not (request.grads or request.aux or request.whole)
+    parts = windowed(nodes) if split else None
     kept = len(nodes) - len(request.arrays)
     cast = [n if n.type.dtype == "int" and i >= kept else ops.cast(n, "float") for i, n in enumerate(parts or nodes)]
     cast = (None if request.arrays else widen_events(cast)) or cast

@@ -29,6 +29,7 @@ from ppl.lang.trace import Trace
 if TYPE_CHECKING:
     from ppl.compiler.executable import Executable, Request
     from ppl.compiler.prepared import Settings
+    from ppl.compiler.training import Trainer
 
 
 SMALL_UNITS = 64
@@ -174,6 +175,13 @@ class Compiled:
             hypers=self.hypers,
             inputs=inputs,
         )
+
+    @cached_property
+    def trainer(self) -> Trainer | None:
+        """The training loop in place, for programs with tables whose gradients are sparse."""
+        from ppl.compiler.training import trainer_of
+
+        return trainer_of(self)
 
     def executable(self, key: str, sites: Sequence[str] = (), particles: int | None = None) -> Executable:
         """The compiled variant that serves calls with `particles` (default: those of `ppl.compile`)."""

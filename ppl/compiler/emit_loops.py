@@ -56,8 +56,15 @@ class KernelWriter(Addresses):
         index, target = gather
         text = self._load(op, index, inner)
         step = Poly.of(target) if isinstance(target, int) else value.steps[target]
-        moving = inner is None or not (text.isidentifier() and text in self.memo.values())
+        moving = inner is None or not (
+            text.isidentifier() and (text in self.memo.values() or self._fixed(op, index, inner))
+        )
         return f"min(max({text}, 0), {limit - 1}) * {self._text(step)}", moving
+
+    def _fixed(self, op: Op, access: Access, inner: Loop) -> bool:
+        """Whether what `op` reads is a local that was set outside the loop `inner`."""
+        makers = self.makers.get(access.value, [])
+        return access.gather is None and near(makers, op) and inner not in makers[0].complete
 
     def _load(self, op: Op, access: Access, inner: Loop | None) -> str:
         value = access.value

@@ -1,4 +1,5 @@
-"""Emission of the steps that are not loop nests: products, noise, row ids, triangular systems, external functions."""
+"""Emission of the steps that are not loop nests: products, noise, row ids, triangular systems, rows
+of draws by rejection, external functions."""
 
 from __future__ import annotations
 
@@ -49,6 +50,11 @@ def _merged(chain: Sequence[tuple[Any, Any]], sizes: Sequence[Poly]) -> tuple[Po
     return total, Poly.of(chain[-1][1]) if chain else None
 
 
+def _may_be_sparse(node: Node) -> bool:
+    """Whether many entries may be 0: data, and binary samples."""
+    return node.op == "input" or (node.op == "cast" and node.args[0].type.dtype == "bool")
+
+
 def gemm(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     """One call of BLAS for a `gemm` node."""
     node, attrs = step.node, step.node.attrs
@@ -77,7 +83,7 @@ def gemm(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     assert value.buffer is not None
     beta = "F(0.0) if t0 == lo else F(1.0)" if value.accumulates else "F(0.0)"
     name = "gemm_f32" if dtype == "float32" else "gemm_f64"
-    if builder.access(node.args[0]).value.node.op == "input":
+    if _may_be_sparse(builder.access(node.args[0]).value.node):
         name = f"data_{name}"
     a, b = (_operand(builder, x, row) for x in node.args)
     out = f"{value.buffer.array}[{start_of(value, row)} :]"
@@ -249,6 +255,20 @@ def solve(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     return [*lines, f"{'    ' * len(lines)}solve_lower({call})"]
 
 
+def draw_rows(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
+    """Draw the event of every entry of the named axes by rejection."""
+    node = step.node
+    lines, names = _each(node.type.axes, row)
+    a, key = (builder.access(arg) for arg in node.args)
+    assert a.value.buffer is not None and key.value.buffer is not None and step.target.buffer is not None
+    out = f"{step.target.buffer.array}[{_address(step.target, None, row, names)} :]"
+    parameter = f"{a.value.buffer.array}[{_address(a.value, a.view, row, names)} :]"
+    word = f"U({key.value.buffer.array}[{_address(key.value, key.view, row, names)}])"
+    draw = f"{node.attrs['draw'].removesuffix('_draw')}_row_{'f32' if dtype == 'float32' else 'f64'}"
+    call = arguments(out, parameter, word, node.attrs["stream"], node.type.event_size)
+    return [*lines, f"{'    ' * len(lines)}{draw}({call})"]
+
+
 def _argument(value: Value, at: str, arg: Node) -> str:
     node = value.node
     if node.op == "const" and node.attrs["value"].value.size == 1 and not arg.type.shape:
@@ -268,4 +288,5 @@ EMIT: dict[str, Callable[[Opaque, Builder, Row, str], list[str]]] = {
     "rowid": rowid,
     "external": external,
     "solve": solve,
+    "draw_rows": draw_rows,
 }

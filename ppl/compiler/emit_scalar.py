@@ -15,6 +15,7 @@ from ppl.ir.node import Node
 SAME_NAME = {
     *("exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus"),
     *("sign", "floor", "abs", "lgamma", "erf", "ndtr", "ndtri", "log_ndtr", "loggamma_slope", "vonmises_slope"),
+    *("log_poisson", "log_binomial", "log_binomial_logits"),
     *("erfc", "erfinv", "log1mexp", "log_mass_between", "quantile_between"),
     *("gammaincc", "gammaincinv", "gammainccinv", "betaincinv", "student_icdf", "vonmises_icdf", "poisson_icdf"),
 }
@@ -78,8 +79,9 @@ def _ordered(values: str, *slopes: str) -> Callable[..., str]:
     return emit
 
 
-def _draw(node: Node, parameter: str, key: str, column: str) -> str:
-    return f"m.{node.op}({parameter}, U({key}), {column}, {node.attrs['stream']})"
+def _draw(node: Node, *args: str) -> str:
+    *parameters, key, column = args
+    return f"m.{node.op}({', '.join(parameters)}, U({key}), {column}, {node.attrs['stream']})"
 
 
 SPECIAL: dict[str, Callable[..., str]] = {
@@ -92,6 +94,7 @@ SPECIAL: dict[str, Callable[..., str]] = {
     "vonmises_cdf": _ordered("vonmises_cdf", "vonmises_cdf_slope"),
     "loggamma_draw": _draw,
     "poisson_draw": _draw,
+    "binomial_draw": _draw,
     "vonmises_draw": _draw,
     "neg": lambda node, a: f"(-{a})",
     "not": lambda node, a: f"(not {a})",

@@ -247,6 +247,16 @@ def _solve(s: Straight, node: Node, args: list[Entries]) -> Entries:
     return out
 
 
+def _draw_rows(s: Straight, node: Node, args: list[Entries]) -> Entries:
+    draw, out = f"m.{node.attrs['draw']}", np.empty(_shape(node), object)
+    event = out.reshape(-1, node.type.event_size)
+    rows = zip(args[0].reshape(event.shape), args[1].reshape(-1), strict=True)
+    for r, (parameters, key) in enumerate(rows):
+        for i, parameter in enumerate(parameters):
+            event[r, i] = s._local(node, f"{draw}({parameter}, U({key}), I({i}), I({node.attrs['stream']}))")
+    return out
+
+
 def _concat(s: Straight, node: Node, args: list[Entries]) -> Entries:
     return np.concatenate(args, axis=len(node.type.axes) + node.attrs["dim"])
 
@@ -283,6 +293,7 @@ RULES: dict[str, Callable[[Straight, Node, list[Entries]], Entries]] = {
     "put": _put,
     "concat": _concat,
     "solve": _solve,
+    "draw_rows": _draw_rows,
     "collect": _collect,
     "distribute": _distribute,
 }

@@ -10,6 +10,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ppl.compiler.layout import Entry, identity, is_view, resolve, row_axis
 from ppl.compiler.loops import lower_get, lower_loop
 from ppl.ir import ops
@@ -19,6 +21,10 @@ from ppl.ir.types import Axis, Type
 MIN_GEMM = 1024
 """Multiplications (row count excluded) below which a product is fused as loops instead of handed to BLAS."""
 
+IN_ROWS = ("loggamma_draw", "poisson_draw")
+MIN_ROW = 16
+"""Draws by rejection of one row and particle from which they are a step of their own instead of fused."""
+
 Label = str | Axis
 
 
@@ -27,6 +33,14 @@ def _gemm_type(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 
 
 type_rules["gemm"] = _gemm_type
+
+
+def _draw_rows_type(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
+    dtype = "int" if attrs["draw"] == "poisson_draw" else "float"
+    return Type(types[0].axes, types[0].shape, dtype)
+
+
+type_rules["draw_rows"] = _draw_rows_type
 
 
 def copied(x: Node) -> Node:
@@ -58,7 +72,26 @@ def _visit(node: Node, args: tuple[Node, ...]) -> Node:
         return _contract(node, *args)
     if node.op in ("external", "solve"):
         return remake(node, tuple(x if _plain(x) else copied(x) for x in args))
+    if node.op in IN_ROWS:
+        return _draw_rows(node, *args)
     return remake(node, args)
+
+
+def _draw_rows(node: Node, parameter: Node, key: Node, column: Node) -> Node:
+    """The draws of one event as a step of their own where they are many, one after another, and have one key."""
+    own = key
+    while own.op == "expand" and own.type.shape:
+        own = own.args[0]
+    place = column
+    while place.op in ("expand", "reshape") and place.type.event_size == node.type.event_size:
+        place = place.args[0]
+    ordered = place.op == "const" and np.array_equal(
+        place.attrs["value"].value.ravel(), np.arange(node.type.event_size)
+    )
+    if node.type.event_size < MIN_ROW or own.type.shape or not ordered:
+        return remake(node, (parameter, key, column))
+    parameter = parameter if _plain(parameter) else copied(parameter)
+    return make("draw_rows", parameter, ops.expand(own, node.type.axes), draw=node.op, stream=node.attrs["stream"])
 
 
 def _plain(x: Node) -> bool:
@@ -247,7 +280,9 @@ def _unit(x: Node, labels: str) -> bool:
 
 def _products(a: Node, la: str, b: Node, lb: str, kept: tuple[Axis, ...], out: str, sizes: dict[str, int]) -> Node:
     summed = "".join(c for c in sizes if c not in out and (c in la or c in lb))
-    order = out + summed
+    # What lies side by side in memory is the innermost loop: sums over other loops add up whole rows.
+    first = bool(summed and out) and max(la, lb, key=len)[-1] in out
+    order = summed + out if first else out + summed
     axes = tuple(dict.fromkeys((*a.type.axes, *b.type.axes)))
     shape = tuple(sizes[c] for c in order)
     sides = []
@@ -257,6 +292,6 @@ def _products(a: Node, la: str, b: Node, lb: str, kept: tuple[Axis, ...], out: s
         x = ops.reshape(x, tuple(sizes[c] if c in lx else 1 for c in order))
         sides.append(ops.expand(x, axes, shape))
     over = tuple(x for x in sides[0].type.axes if x not in kept)
-    dims = tuple(range(len(out), len(order)))
+    dims = tuple(d for d, c in enumerate(order) if c in summed)
     product = make("mul", *sides)
     return make("sum", product, axes=over, dims=dims) if over or dims else product

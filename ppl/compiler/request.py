@@ -28,7 +28,10 @@ BILINEAR = {"mul": (0, 1), "contract": (0, 1), "div": (0,), "take": (0,), "put":
 
 @dataclass(frozen=True)
 class Request:
-    """What to compute: outputs by kind, and the order and shapes that define the flat vectors."""
+    """What to compute: outputs by kind, and the order and shapes that define the flat vectors.
+
+    `whole`: arrays hold all particles of a call, which is then not cut into windows of them.
+    """
 
     scalars: tuple[tuple[str, Node], ...] = ()
     grads: tuple[tuple[str, Node], ...] = ()
@@ -38,6 +41,7 @@ class Request:
     aux_layout: Layout = ()
     hypers: tuple[str, ...] = ()
     inputs: tuple[tuple[str, Type], ...] = ()
+    whole: bool = False
 
 
 class Result(NamedTuple):

@@ -2,9 +2,10 @@
 file.
 
 `REGISTRY` lists every distribution; the law tests run over it, so that a new one is tested the day it is
-added.
+added. `COMBINATORS` lists those that are made of other distributions.
 """
 
+from ppl.distributions import bijectors
 from ppl.distributions import exponential_families as _families  # noqa: F401  (fills the table)
 from ppl.distributions import kl_gamma as _kl_gamma  # noqa: F401  (registers its pairs)
 from ppl.distributions import kl_location_scale as _kl_location_scale  # noqa: F401
@@ -13,13 +14,18 @@ from ppl.distributions import kl_von_mises as _kl_von_mises  # noqa: F401
 from ppl.distributions.base import Distribution
 from ppl.distributions.bernoulli import Bernoulli
 from ppl.distributions.beta import Beta
+from ppl.distributions.beta_binomial import BetaBinomial
+from ppl.distributions.binomial import Binomial
 from ppl.distributions.categorical import Categorical
 from ppl.distributions.cauchy import Cauchy
 from ppl.distributions.chi2 import Chi2
+from ppl.distributions.delta import Delta
 from ppl.distributions.dirichlet import Dirichlet
+from ppl.distributions.discrete_uniform import DiscreteUniform
 from ppl.distributions.exponential import Exponential
 from ppl.distributions.gamma import Gamma
 from ppl.distributions.gaussian_random_walk import GaussianRandomWalk
+from ppl.distributions.geometric import Geometric
 from ppl.distributions.gumbel import Gumbel
 from ppl.distributions.half_cauchy import HalfCauchy
 from ppl.distributions.half_normal import HalfNormal
@@ -31,19 +37,27 @@ from ppl.distributions.lkj_cholesky import LKJCholesky
 from ppl.distributions.logistic import Logistic
 from ppl.distributions.lognormal import LogNormal
 from ppl.distributions.low_rank_multivariate_normal import LowRankMultivariateNormal
+from ppl.distributions.masked import Masked
+from ppl.distributions.mixture import Mixture
+from ppl.distributions.multinomial import Multinomial
 from ppl.distributions.multivariate_normal import MultivariateNormal
+from ppl.distributions.negative_binomial import NegativeBinomial
 from ppl.distributions.normal import Normal
 from ppl.distributions.onehot import OneHotCategorical
 from ppl.distributions.pareto import Pareto
+from ppl.distributions.plackett_luce import PlackettLuce
 from ppl.distributions.poisson import Poisson
 from ppl.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ppl.distributions.relaxed_onehot import RelaxedOneHotCategorical
 from ppl.distributions.student_t import StudentT
 from ppl.distributions.support import Support, support_of
+from ppl.distributions.transformed import Transformed
+from ppl.distributions.truncated import Truncated
 from ppl.distributions.truncated_normal import TruncatedNormal
 from ppl.distributions.uniform import Uniform
 from ppl.distributions.von_mises import VonMises
 from ppl.distributions.weibull import Weibull
+from ppl.distributions.zero_inflated_poisson import ZeroInflatedPoisson
 
 REGISTRY: dict[str, type[Distribution]] = {
     d.__name__: d
@@ -67,7 +81,16 @@ REGISTRY: dict[str, type[Distribution]] = {
         VonMises,
         RelaxedBernoulli,
         RelaxedOneHotCategorical,
+        BetaBinomial,
+        Binomial,
         Cauchy,
+        Delta,
+        DiscreteUniform,
+        Geometric,
+        Multinomial,
+        NegativeBinomial,
+        PlackettLuce,
+        ZeroInflatedPoisson,
         Chi2,
         HalfCauchy,
         HalfNormal,
@@ -82,18 +105,26 @@ REGISTRY: dict[str, type[Distribution]] = {
     )
 }
 
+COMBINATORS: dict[str, type[Distribution]] = {d.__name__: d for d in (Mixture, Transformed, Truncated)}
+
 __all__ = [
+    "COMBINATORS",
     "REGISTRY",
     "Bernoulli",
     "Beta",
+    "BetaBinomial",
+    "Binomial",
     "Categorical",
     "Cauchy",
     "Chi2",
+    "Delta",
     "Dirichlet",
+    "DiscreteUniform",
     "Distribution",
     "Exponential",
     "Gamma",
     "GaussianRandomWalk",
+    "Geometric",
     "Gumbel",
     "HalfCauchy",
     "HalfNormal",
@@ -104,19 +135,28 @@ __all__ = [
     "LogNormal",
     "Logistic",
     "LowRankMultivariateNormal",
+    "Masked",
+    "Mixture",
+    "Multinomial",
     "MultivariateNormal",
+    "NegativeBinomial",
     "Normal",
     "OneHotCategorical",
     "Pareto",
+    "PlackettLuce",
     "Poisson",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
     "StudentT",
     "Support",
+    "Transformed",
+    "Truncated",
     "TruncatedNormal",
     "Uniform",
     "VonMises",
     "Weibull",
+    "ZeroInflatedPoisson",
+    "bijectors",
     "kl",
     "kl_divergence",
     "register_kl",

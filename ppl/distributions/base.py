@@ -36,7 +36,8 @@ class Distribution:
     discrete : whether samples take finitely or countably many values.
     dtype : "float" or "int", the dtype of samples.
     reparameterized : whether `draw` is differentiable in the parameters (a pathwise gradient exists).
-    implicit : whether that derivative is implicit (-dF / p), because the sampler rejects.
+    no_path : where an instance has no such path though others of its class do, the reason.
+    implicit : whether that derivative is implicit (-dF / p), because the sampler rejects or chooses.
     relaxable : whether `relax` and `relax_given` exist.
     unit_rank : trailing event dimensions that form one random unit (1 for one-hot and simplex values).
     param_rank : trailing parameter dimensions of one unit (1 for class probabilities).
@@ -50,6 +51,7 @@ class Distribution:
     discrete: ClassVar[bool] = False
     dtype: ClassVar[str] = "float"
     reparameterized: ClassVar[bool] = False
+    no_path: ClassVar[str] = ""
     implicit: ClassVar[bool] = False
     relaxable: ClassVar[bool] = False
     unit_rank: ClassVar[int] = 0
@@ -88,6 +90,10 @@ class Distribution:
         out = copy.copy(self)
         out.params = dict(zip(self.params, nodes, strict=True))
         return out
+
+    def same_law(self, other: Distribution) -> bool:
+        """Whether `other` is of the same class with the same parameter nodes."""
+        return type(other) is type(self) and tuple(other.params.items()) == tuple(self.params.items())
 
     # formulas a subclass writes in IR
 

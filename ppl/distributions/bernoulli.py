@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from ppl.distributions.base import Distribution
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.formulas import finite, frozen, logit, weigh_log, weigh_log1m
 from ppl.distributions.guards import contains
 from ppl.distributions.intervals import CLOSED_UNIT
+from ppl.distributions.odds import Odds
 from ppl.distributions.support import Support, is_constant
-from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node
 
 
-class Bernoulli(Distribution):
+class Bernoulli(Odds):
     """Bernoulli(probs) or Bernoulli(logits=...): support {0, 1}, samples of the program's float dtype.
 
     One uniform u gives the sample 1[u > sigmoid(-logits)], its relaxation sigmoid((logits + logit u) /
@@ -36,31 +35,10 @@ class Bernoulli(Distribution):
     relaxable = True
     constraints: ClassVar[dict[str, str]] = {"probs": "unit_interval", "logits": "logit"}
 
-    def __init__(self, probs: Any = None, logits: Any = None):
-        if (probs is None) == (logits is None):
-            raise ModelError("Bernoulli takes exactly one of probs and logits")
-        super().__init__(**({"logits": logits} if probs is None else {"probs": probs}))
-
-    @property
-    def logits(self) -> Node:
-        """Log-odds of 1."""
-        return self.params["logits"] if "logits" in self.params else logit(self.params["probs"])
-
-    @property
-    def in_logits(self) -> bool:
-        """Whether the log-odds are at hand: given, or behind a sigmoid."""
-        return "logits" in self.params or self.params["probs"].op == "sigmoid"
-
     @property
     def support(self) -> Support:
         """{0, 1}."""
         return Support.BINARY
-
-    def outcome_probs(self) -> tuple[Node, Node]:
-        """Probabilities of 1 and of 0."""
-        if self.in_logits:
-            return ops.sigmoid(self.logits), ops.sigmoid(ops.neg(self.logits))
-        return self.params["probs"], ops.sub(1.0, self.params["probs"])
 
     def expected_log_prob(self, one: Node, zero: Node) -> Node:
         """one * log P(1) + zero * log P(0) with 0 * (-inf) = 0."""

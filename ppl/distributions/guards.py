@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ppl.distributions.bounds import bounds_of
+from ppl.distributions.formulas import frozen
 from ppl.distributions.intervals import Interval
 from ppl.ir import ops
-from ppl.ir.node import Node
+from ppl.ir.node import Node, make
 
 if TYPE_CHECKING:
     from ppl.distributions.base import Distribution
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
 
 def owns(dist: Distribution, value: Node) -> bool:
     """Whether `value` is a random node's sample from this very distribution, so inside its support."""
-    if value.op != "sample":
-        return False
-    source = value.attrs["site"].dist
-    return type(source) is type(dist) and tuple(source.params.values()) == tuple(dist.params.values())
+    return value.op == "sample" and dist.same_law(value.attrs["site"].dist)
+
+
+def known_inside(value: Node, interval: Interval) -> Node:
+    """`value`, which is known to lie in `interval` for a reason that `bounds_of` cannot read off its expression."""
+    return make("mark", value, name=interval)
 
 
 def guarded(dist: Distribution, value: Node, closure: Interval, safe: float, formula: Callable[[Node], Node]) -> Node:
@@ -33,6 +36,11 @@ def guarded(dist: Distribution, value: Node, closure: Interval, safe: float, for
         return formula(value)
     inside = contains(closure, value)
     return ops.where(inside, formula(ops.where(inside, value, safe)), -math.inf)
+
+
+def flat_where_dead(density: Node) -> Node:
+    """`density`, a sum of which one term may be -inf, without the derivatives of the others where it is."""
+    return ops.where(ops.equal(frozen(density), -math.inf), -math.inf, density)
 
 
 def contains(closure: Interval, value: Node) -> Node:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.guards import owns
+from ppl.distributions.counts import counted
 from ppl.distributions.support import Support
 from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
@@ -15,7 +14,8 @@ from ppl.ir.node import Node
 class Poisson(Distribution):
     """Poisson(rate): P(k) = rate^k exp(-rate) / k! on k = 0, 1, …; integer samples.
 
-    Drawn by inversion below rate 10 and by transformed rejection from there on (PTRS, Hoermann 1993).
+    Drawn by inversion below rate 10 and by transformed rejection from there on (PTRS, Hoermann 1993). The log-mass is
+    Loader's (2000), without cancellation.
 
     Parameters
     ----------
@@ -40,15 +40,7 @@ class Poisson(Distribution):
 
     def unit_log_prob(self, value: Node) -> Node:
         """k log rate - rate - log k!; -inf where the value is no count."""
-        k, rate = ops.cast(value, "float"), self.params["rate"]
-
-        def inside(x: Node) -> Node:
-            return ops.sub(ops.sub(ops.mul(x, ops.log(rate)), rate), ops.lgamma(ops.add(x, 1.0)))
-
-        if owns(self, value):
-            return inside(k)
-        count = ops.logical_and(ops.less_equal(0.0, k), ops.equal(ops.floor(k), k))
-        return ops.where(count, inside(ops.where(count, k, 0.0)), -math.inf)
+        return counted(self, value, lambda k: ops.log_poisson(k, self.params["rate"]))
 
     def draw(self, *u: Node) -> Node:
         """A count."""

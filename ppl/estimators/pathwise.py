@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Pathwise(Estimator):
     """x = t(u, theta), u ~ U(0, 1): the gradient flows through the sampling path.
 
-    Where the sampler rejects (Gamma, Beta, Dirichlet, StudentT, VonMises), it has the implicit derivative -dF / p.
+    Where the sampler rejects (Gamma, Beta, Dirichlet, StudentT, VonMises) or chooses (Mixture), it has the implicit
+    derivative -dF / p.
     Requires a reparameterizable distribution and no jump on any path to a cost or to a later node's parameters.
     Unbiased; one downstream evaluation; variance grows with the cost's slope, not with its size.
     Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014.
@@ -25,7 +26,8 @@ class Pathwise(Estimator):
     def supports(self, node: RandomNode) -> Support:
         """Reparameterizable, and every path to a cost at most kinked."""
         if not node.dist.reparameterized:
-            return Support(False, f"{type(node.dist).__name__} has no differentiable sampling path")
+            why = f": {node.dist.no_path}" if node.dist.no_path else ""
+            return Support(False, f"{type(node.dist).__name__} has no differentiable sampling path{why}")
         order, where = node.path_order()
         if order < KINK:
             return Support(False, f"{describe(order)} on the way to {where}: a pathwise gradient would miss it")

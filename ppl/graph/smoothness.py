@@ -19,9 +19,8 @@ ENDS = ("user", "shift", "formula")
 """Tags of stops that end every path: the user's, values that cancel, and values that only choose between formulas."""
 
 ORDER_OF_OP: dict[str, float] = {
-    **dict.fromkeys(
-        ("lt", "le", "eq", "and", "or", "not", "sign", "floor", "argmax", "poisson_draw", "poisson_icdf"), JUMP
-    ),
+    **dict.fromkeys(("lt", "le", "eq", "and", "or", "not", "sign", "floor", "argmax"), JUMP),
+    **dict.fromkeys(("poisson_draw", "binomial_draw", "poisson_icdf"), JUMP),
     **dict.fromkeys(("abs", "max", "min", "amax"), KINK),
 }
 

@@ -2,7 +2,8 @@
 
 A run is a sequence of states; step t is a pure function of (state, batch t), and batch t of (seed, t), so
 stopping and resuming anywhere gives the same bits. `Program._update` takes the steps; the loop is in
-`fit_run`, the batches in `fit_data`, and what can go wrong is named by `fit_replay`.
+`fit_run`, that for tables with sparse gradients in `fit_sparse`, the batches in `fit_data`, and what can go wrong is
+named by `fit_replay`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from ppl.errors import DataError, OptionError
 from ppl.estimators.serialize import to_json
 from ppl.inference.fit_checkpoint import Checkpoint, Resumed, check_state
 from ppl.inference.fit_data import Rows, Stream, by_position, row_count
-from ppl.inference.fit_run import Callback, Fit, History, HyperValues, Run
+from ppl.inference.fit_run import Callback, Fit, History, HyperValues
+from ppl.inference.fit_sparse import run_for
 from ppl.inference.optim.transform import as_transform
 
 __all__ = ["Fit", "History", "fit"]
@@ -46,6 +48,11 @@ def fit(
     Loss and gradient are divided by the number of rows N before the optimizer sees them. The arguments
     that the outermost data plate opens are cut into minibatches, in another order every epoch; the others
     are passed whole.
+
+    A table that the model reads through ``table[index]`` only has a gradient of few rows. `SGD` and `AdaGrad` without
+    `clip_norm` then touch those rows alone, many steps per call of compiled code and without a copy of the table; the
+    result is that of the whole gradient up to the order of sums, and the same on any number of threads. Other
+    optimizers move rows of gradient zero too (momentum, moments that decay) and pass over the whole table.
 
     Parameters
     ----------
@@ -101,7 +108,7 @@ def fit(
         source = Rows(program, arrays, batch_size, total_rows)
     begun, start, history = _beginning(program, arrays, state, keeper, seed)
     source.seed = begun.seed
-    run = Run(program, transform, hyper, source, begun, start)
+    run = run_for(program, transform, hyper, source, begun, start)
     run.history.update(history)
     run.limit(steps, epochs)
     run.keeper, run.callback = keeper, callback

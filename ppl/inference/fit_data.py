@@ -145,7 +145,7 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     z = np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.argsort(z ^ (z >> np.uint64(31)), kind="stable")
+    return np.argsort(z ^ (z >> np.uint64(31)))
 
 
 def outer_plate(compiled: Any) -> Any:

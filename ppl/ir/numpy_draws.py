@@ -23,18 +23,31 @@ ATTEMPTS, BOOST = 60, 63
 NODES = np.arange(-4.0, 4.6, 0.07)
 
 
-def attempt_uniforms(key: Array, column: Array, stream: int, attempt: int, dtype: Any) -> tuple[Array, Array]:
-    """The two open uniforms of one attempt, one of each per key."""
+def attempt_words(key: Array, column: Array, stream: int, attempt: int) -> Array:
+    """The four random words of one attempt, one of each per key."""
     key, column = np.broadcast_arrays(key.astype(np.uint64), column.astype(np.uint64))
     zero, purpose = np.zeros_like(key), np.full_like(key, (stream * 64 + attempt) << 16)
     halves = key & np.uint64(0xFFFFFFFF), key >> np.uint64(32)
-    w = philox4x32(np.stack([column, purpose, zero, zero]), halves)
+    return philox4x32(np.stack([column, purpose, zero, zero]), halves)
+
+
+def attempt_uniforms(key: Array, column: Array, stream: int, attempt: int, dtype: Any) -> tuple[Array, Array]:
+    """The two open uniforms of one attempt, one of each per key."""
+    w = attempt_words(key, column, stream, attempt)
     if np.dtype(dtype) == np.float32:
         one, two = ((x >> np.uint64(9)).astype(np.float32) for x in w[:2])
         return (one + np.float32(0.5)) * np.float32(2.0**-23), (two + np.float32(0.5)) * np.float32(2.0**-23)
     pairs = ((w[0] << np.uint64(32) | w[1]) >> np.uint64(12), (w[2] << np.uint64(32) | w[3]) >> np.uint64(12))
     one, two = ((x.astype(np.float64) + 0.5) * 2.0**-52 for x in pairs)
     return one, two
+
+
+def attempt_third(key: Array, column: Array, stream: int, attempt: int) -> Array:
+    """A third float32 uniform of one attempt."""
+    key, column = np.broadcast_arrays(key.astype(np.uint64), column.astype(np.uint64))
+    zero, purpose = np.zeros_like(key), np.full_like(key, (stream * 64 + attempt) << 16)
+    w = philox4x32(np.stack([column, purpose, zero, zero]), (key & np.uint64(0xFFFFFFFF), key >> np.uint64(32)))
+    return ((w[2] >> np.uint64(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)
 
 
 def _log1p_rest(s: Array) -> Array:
@@ -47,21 +60,25 @@ def _log1p_rest(s: Array) -> Array:
 
 
 def loggamma_draw(concentration: Array, key: Array, column: Array, stream: int) -> Array:
-    """Logarithms of standard gamma draws (Marsaglia & Tsang 2000, boosted below concentration 1)."""
+    """Logarithms of standard gamma draws (Marsaglia & Tsang 2000, boosted below concentration 1).
+
+    The uniform of the boost is the accepted attempt's third word in float32, and of an attempt of its own in float64.
+    """
     a = np.asarray(concentration)
     kind = a.dtype.type
     d = np.where(a < 1, a + kind(1), a) - kind(1 / 3)
     c, accepted = kind(1 / 3) / np.sqrt(d), np.zeros(a.shape, bool)
-    s = np.zeros_like(a)
+    s, boost, single = np.zeros_like(a), np.ones_like(a), kind == np.float32
     for attempt in range(ATTEMPTS):
         u, v = attempt_uniforms(key, column, stream, attempt, kind)
         proposed = c * special.ndtri(u).astype(kind)
         s = np.where(accepted, s, proposed)
+        boost = np.where(accepted, boost, attempt_third(key, column, stream, attempt)) if single else boost
         accepted = accepted | ((proposed > -1) & (np.log(v) < kind(3) * d * _log1p_rest(proposed)))
         if accepted.all():
             break
-    u, _ = attempt_uniforms(key, column, stream, BOOST, kind)
-    return np.log(d) + kind(3) * np.log1p(s) + np.where(a < 1, np.log(u) / a, kind(0))
+    boost = boost if single else attempt_uniforms(key, column, stream, BOOST, kind)[0]
+    return np.log(d) + kind(3) * np.log1p(s) + np.where(a < 1, np.log(boost) / a, kind(0))
 
 
 def loggamma_slope(y: Array, concentration: Array) -> Array:
@@ -83,49 +100,6 @@ def loggamma_slope(y: Array, concentration: Array) -> Array:
     return total * (NODES[1] - NODES[0])
 
 
-def _deviance(d: Array) -> Array:
-    """(1 + d) log(1 + d) - d."""
-    total, power = np.zeros_like(d), d * d
-    for n in range(2, 22):
-        total, power = total + power / d.dtype.type(n * (n - 1)), power * -d
-    return np.where(np.abs(d) <= 0.15, total, (1 + d) * np.log1p(d) - d)
-
-
-def _log_mass(k: Array, rate: Array) -> Array:
-    """Log-probability of k >= 1 in Loader's saddle-point form."""
-    kind = rate.dtype.type
-    w = kind(1) / (k * k)
-    rest = (kind(1 / 12) - w * (kind(1 / 360) - w * (kind(1 / 1260) - w * kind(1 / 1680)))) / k
-    return -rate * _deviance((k - rate) / rate) - kind(0.5) * (kind(np.log(2 * np.pi)) + np.log(k)) - rest
-
-
-def poisson_draw(rate: Array, key: Array, column: Array, stream: int) -> Array:
-    """Poisson counts: inversion below rate 10, from there on PTRS (Hoermann 1993)."""
-    kind = rate.dtype.type
-    u, v = attempt_uniforms(key, column, stream, 0, kind)
-    few, mass, counts = rate < 10, np.exp(-rate), np.zeros_like(rate)
-    total = mass.copy()
-    while (more := few & (u > total) & (counts < 200)).any():
-        counts = np.where(more, counts + 1, counts)
-        mass = np.where(more, mass * (rate / np.maximum(counts, 1)), mass)
-        total = np.where(more, total + mass, total)
-    b = kind(0.931) + kind(2.53) * np.sqrt(rate)
-    a, inverse = kind(-0.059) + kind(0.02483) * b, kind(1.1239) + kind(1.1328) / (b - kind(3.4))
-    squeeze, done = kind(0.9277) - kind(3.6224) / (b - kind(2.0)), few.copy()
-    for attempt in range(1, ATTEMPTS):
-        shift = u - kind(0.5)
-        near = kind(0.5) - np.abs(shift)
-        k = np.floor((kind(2.0) * a / near + b) * shift + rate + kind(0.43))
-        counts = np.where(done, counts, k)
-        tall = np.log(v * inverse / (a / (near * near) + b)) <= _log_mass(np.maximum(k, kind(1)), rate)
-        slow = (k >= 1) & ((near >= kind(0.013)) | (v <= near)) & tall
-        done = done | ((near >= kind(0.07)) & (v <= squeeze)) | slow
-        if done.all():
-            break
-        u, v = attempt_uniforms(key, column, stream, attempt, kind)
-    return np.maximum(counts, 0).astype(np.int64)
-
-
 def drawing(function: Callable[..., Array]) -> Callable[[Env, Node, Sequence[Array]], Any]:
     """A function of (parameter, key, column, stream) as an entry of the interpreter's table."""
     return lambda env, node, args: function(*args, node.attrs["stream"])
@@ -133,6 +107,5 @@ def drawing(function: Callable[..., Array]) -> Callable[[Env, Node, Sequence[Arr
 
 DRAWS: dict[str, Callable[[Env, Node, Sequence[Array]], Any]] = {
     "loggamma_draw": drawing(loggamma_draw),
-    "poisson_draw": drawing(poisson_draw),
     "loggamma_slope": lambda env, node, args: loggamma_slope(*args),
 }

@@ -141,8 +141,13 @@ def vonmises_icdf(concentration: Array, p: Array) -> Array:
 
 
 def poisson_icdf(rate: Array, p: Array) -> Array:
-    """SciPy's quantiles, which begin at -1 for p = 0."""
-    return np.maximum(stats.poisson.ppf(p, rate), 0.0)
+    """SciPy's quantiles, which begin at -1 for p = 0, moved to where its incomplete gamma function says they are."""
+    k = np.maximum(stats.poisson.ppf(p, rate), 0.0)
+    for _ in range(4):
+        k = np.where(np.isfinite(k) & (k > 0) & (special.gammaincc(np.maximum(k, 1.0), rate) >= p), k - 1, k)
+    for _ in range(4):
+        k = np.where(np.isfinite(k) & (special.gammaincc(k + 1, rate) < p), k + 1, k)
+    return k
 
 
 def _ordered(function: Callable[..., Array]) -> Callable[[Env, Node, Sequence[Array]], Any]:

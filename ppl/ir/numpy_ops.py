@@ -16,6 +16,7 @@ from scipy import special
 from ppl.ir import numpy_between as between
 from ppl.ir.node import Node
 from ppl.ir.numpy_angles import ANGLES
+from ppl.ir.numpy_counts import COUNTS
 from ppl.ir.numpy_draws import DRAWS
 from ppl.ir.numpy_incomplete import INCOMPLETE
 from ppl.ir.types import Type
@@ -251,6 +252,7 @@ OPS: dict[str, Function] = {
     **DRAWS,
     **ANGLES,
     **INCOMPLETE,
+    **COUNTS,
     "polygamma": _polygamma,
     "cast": _cast,
     "expand": _expand,

@@ -388,11 +388,11 @@ def row_key(name: str, axes: Sequence[Axis]) -> Node:
     return make("rowkey", name=name, axes=kept)
 
 
-def _draw(op: str, parameter: Operand, key: Operand, stream: int, **attrs: Any) -> Node:
-    parameter = cast(parameter, "float")
-    shape = parameter.type.shape
-    column = np.arange(parameter.type.event_size).reshape(shape)
-    return make(op, *broadcast(parameter, key, column), stream=stream, **attrs)
+def _draw(op: str, parameters: Operand | Sequence[Operand], key: Operand, stream: int, **attrs: Any) -> Node:
+    given = parameters if isinstance(parameters, tuple) else (parameters,)
+    nodes = broadcast(*(cast(p, "float") for p in given))
+    column = np.arange(nodes[0].type.event_size).reshape(nodes[0].type.shape)
+    return make(op, *broadcast(*nodes, key, column), stream=stream, **attrs)
 
 
 def loggamma_draw(concentration: Operand, key: Operand, stream: int = 0) -> Node:
@@ -403,6 +403,26 @@ def loggamma_draw(concentration: Operand, key: Operand, stream: int = 0) -> Node
 def poisson_draw(rate: Operand, key: Operand, stream: int = 0) -> Node:
     """Poisson counts."""
     return _draw("poisson_draw", rate, key, stream, dtype="int")
+
+
+def binomial_draw(total: Operand, one: Operand, zero: Operand, key: Operand, stream: int = 0) -> Node:
+    """Binomial counts of `total` trials; `one` and `zero` are the probabilities of success and failure."""
+    return _draw("binomial_draw", (total, one, zero), key, stream, dtype="int")
+
+
+def log_poisson(k: Operand, rate: Operand) -> Node:
+    """log(rate**k exp(-rate) / gamma(k + 1)), k and rate >= 0, without cancellation (Loader 2000)."""
+    return make("log_poisson", *broadcast(cast(k, "float"), cast(rate, "float")))
+
+
+def log_binomial(x: Operand, y: Operand, p: Operand) -> Node:
+    """log(gamma(x + y + 1) / (gamma(x + 1) gamma(y + 1)) p**x (1 - p)**y), x and y >= 0, without cancellation."""
+    return make("log_binomial", *broadcast(*(cast(a, "float") for a in (x, y, p))))
+
+
+def log_binomial_logits(x: Operand, y: Operand, logits: Operand) -> Node:
+    """`log_binomial` at p = sigmoid(logits)."""
+    return make("log_binomial_logits", *broadcast(*(cast(a, "float") for a in (x, y, logits))))
 
 
 def loggamma_slope(y: Operand, concentration: Operand) -> Node:

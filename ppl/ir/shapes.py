@@ -18,10 +18,11 @@ UNARY_FLOAT = (
     "abs", "sign", "floor", "lgamma", "polygamma", "erf", "ndtr", "ndtri", "log_ndtr", "log_i0e",
     "erfc", "erfinv", "log1mexp",
 )  # fmt: skip
-BINARY_FLOAT = ("add", "sub", "mul", "div", "pow", "max", "min")
+BINARY_FLOAT = ("add", "sub", "mul", "div", "pow", "max", "min", "log_poisson")
+TERNARY_FLOAT = ("log_binomial", "log_binomial_logits")
 COMPARE = ("lt", "le", "eq")
 LOGICAL = ("and", "or")
-DRAWS = ("loggamma_draw", "poisson_draw", "vonmises_draw")
+DRAWS = {"loggamma_draw": 1, "poisson_draw": 1, "vonmises_draw": 1, "binomial_draw": 3}  # float parameters of each
 SLOPES = ("loggamma_slope", "vonmises_slope")
 BETWEEN = {"log_mass_between": 2, "quantile_between": 3}
 INCOMPLETE = {
@@ -29,7 +30,7 @@ INCOMPLETE = {
     **dict.fromkeys(("vonmises_cdf", "vonmises_icdf", "poisson_icdf"), 2),
     **dict.fromkeys(("betainc", "betaincinv"), 3),
 }
-ELEMENTWISE = {*UNARY_FLOAT, *BINARY_FLOAT, *COMPARE, *LOGICAL, *INCOMPLETE, "not", "where", "cast"}
+ELEMENTWISE = {*UNARY_FLOAT, *BINARY_FLOAT, *TERNARY_FLOAT, *COMPARE, *LOGICAL, *INCOMPLETE, "not", "where", "cast"}
 MARKERS = {"stop", "scale_grad", "graft", "mark"}
 LEAVES = {"const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "noise", "rowkey", "arg"}
 VIEWS = {"expand", "reshape", "transpose", "slice", "collect", "distribute"}
@@ -63,7 +64,7 @@ def _same(types: tuple[Type, ...], what: str) -> None:
     )
 
 
-@rule(*UNARY_FLOAT, *BINARY_FLOAT)
+@rule(*UNARY_FLOAT, *BINARY_FLOAT, *TERNARY_FLOAT)
 def _arithmetic(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     _same(types, "arithmetic")
     require(all(t.dtype == types[0].dtype != "bool" for t in types), "arithmetic needs equal number types", *types)
@@ -86,9 +87,10 @@ def _logical(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 
 @rule(*DRAWS)
 def _draw(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    """A draw by rejection: of a float parameter, the int key of its row and particle, and the int column."""
+    """A draw by rejection: of float parameters, the int key of their row and particle, and the int column."""
     _same(types, "a draw")
-    require([t.dtype for t in types] == ["float", "int", "int"], "a draw needs float, key, column", *types)
+    wanted = ["float"] * (len(types) - 2) + ["int", "int"]
+    require([t.dtype for t in types] == wanted, "a draw needs floats, key, column", *types)
     return types[0] if attrs.get("dtype") != "int" else Type(types[0].axes, types[0].shape, "int")
 
 

@@ -7,7 +7,17 @@ from collections.abc import Collection, Sequence
 
 from ppl.ir.loop import sliced, split_args
 from ppl.ir.node import Node, topological, type_rules
-from ppl.ir.shapes import BETWEEN, BINARY_FLOAT, COMPARE, DRAWS, INCOMPLETE, LOGICAL, SLOPES, UNARY_FLOAT
+from ppl.ir.shapes import (
+    BETWEEN,
+    BINARY_FLOAT,
+    COMPARE,
+    DRAWS,
+    INCOMPLETE,
+    LOGICAL,
+    SLOPES,
+    TERNARY_FLOAT,
+    UNARY_FLOAT,
+)
 from ppl.ir.types import Kind, Type, sort_axes
 
 # A loop is differentiated with respect to its arguments, so a learnable leaf inside would lose its gradient.
@@ -15,7 +25,8 @@ OUTSIDE_LOOPS = ("param", "aux")
 ARITY = {
     **dict.fromkeys((*UNARY_FLOAT, "not", "cast", "stop", "mark", "reshape", "transpose", "slice", "pad", "expand"), 1),
     **dict.fromkeys((*BINARY_FLOAT, *COMPARE, *LOGICAL, "scale_grad", "graft", *SLOPES), 2),
-    **dict.fromkeys(("where", *DRAWS), 3),
+    **dict.fromkeys(("where", *TERNARY_FLOAT), 3),
+    **{draw: parameters + 2 for draw, parameters in DRAWS.items()},
     **BETWEEN,
     **INCOMPLETE,
 }

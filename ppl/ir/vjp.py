@@ -185,6 +185,37 @@ def _log_i0e(g: Node, n: Node, x: Node) -> Cotangents:
     return (ops.mul(g, bend),)
 
 
+def _log_poisson(g: Node, n: Node, k: Node, rate: Node) -> Cotangents:
+    slope = ops.where(ops.equal(k, 0.0), -1.0, ops.div(ops.sub(k, rate), rate))
+    return ops.mul(g, ops.sub(ops.log(rate), ops.polygamma(0, ops.add(k, 1.0)))), ops.mul(g, slope)
+
+
+def _log_choose(x: Node, y: Node) -> Cotangents:
+    """Derivatives of log(gamma(x + y + 1) / (gamma(x + 1) gamma(y + 1)))."""
+    top, left, right = (ops.polygamma(0, ops.add(v, 1.0)) for v in (ops.add(x, y), x, y))
+    return ops.sub(top, left), ops.sub(top, right)
+
+
+def _log_binomial(g: Node, n: Node, x: Node, y: Node, p: Node) -> Cotangents:
+    (dx, dy), q = _log_choose(x, y), ops.sub(1.0, p)
+    one, zero = (ops.where(ops.equal(v, 0.0), 0.0, ops.div(v, chance)) for v, chance in ((x, p), (y, q)))
+    return (
+        ops.mul(g, ops.add(dx, ops.log(p))),
+        ops.mul(g, ops.add(dy, ops.log1p(ops.neg(p)))),
+        ops.mul(g, ops.sub(one, zero)),
+    )
+
+
+def _log_binomial_logits(g: Node, n: Node, x: Node, y: Node, a: Node) -> Cotangents:
+    dx, dy = _log_choose(x, y)
+    slope = ops.sub(ops.mul(x, ops.sigmoid(ops.neg(a))), ops.mul(y, ops.sigmoid(a)))
+    return (
+        ops.mul(g, ops.sub(dx, ops.softplus(ops.neg(a)))),
+        ops.mul(g, ops.sub(dy, ops.softplus(a))),
+        ops.mul(g, slope),
+    )
+
+
 IMPLICIT = {
     "loggamma_slope": ("a gamma variable", "Gamma, Beta, Dirichlet or StudentT"),
     "vonmises_slope": ("a von Mises variable", "VonMises"),
@@ -233,6 +264,9 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "lgamma": lambda g, n, x: (ops.mul(g, ops.polygamma(0, x)),),
     "polygamma": lambda g, n, x: (ops.mul(g, ops.polygamma(n.attrs["n"] + 1, x)),),
     "log_i0e": _log_i0e,
+    "log_poisson": _log_poisson,
+    "log_binomial": _log_binomial,
+    "log_binomial_logits": _log_binomial_logits,
     "erf": lambda g, n, x: (ops.mul(g, ops.mul(ops.exp(ops.neg(ops.mul(x, x))), 2 / SQRT_PI)),),
     "erfc": lambda g, n, x: (ops.mul(g, ops.mul(ops.exp(ops.neg(ops.mul(x, x))), -2 / SQRT_PI)),),
     "erfinv": lambda g, n, x: (ops.mul(g, ops.mul(ops.exp(ops.mul(n, n)), SQRT_PI / 2)),),
@@ -267,9 +301,8 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "collect": lambda g, n, x: (ops.distribute(g, n.attrs["axis"]),),
     "distribute": lambda g, n, x: (ops.collect(g, n.attrs["axis"]),),
     "external": _external,
-    **dict.fromkeys(
-        ("sign", "floor", "lt", "le", "eq", "and", "or", "not", "argmax", "stop", "poisson_draw", "poisson_icdf"), NONE
-    ),
+    **dict.fromkeys(("sign", "floor", "lt", "le", "eq", "and", "or", "not", "argmax", "stop"), NONE),
+    **dict.fromkeys(("poisson_draw", "binomial_draw", "poisson_icdf"), NONE),
     **dict.fromkeys(
         ("const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "rowkey", "noise", "arg"), NONE
     ),

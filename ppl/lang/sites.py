@@ -179,6 +179,8 @@ def _mask(site: Site, obs_mask: Any, context: Context) -> Node:
 def _filler(dist: Distribution) -> Node:
     """A value of the support for entries that do not count."""
     if dist.support is Support.INTERVAL:
+        if KEY in dist.uniforms():
+            raise ModelError(f"{dist!r}: obs_mask needs a value of the support, which is not known here")
         middle = [ops.const(np.full(shape, 0.5)) for shape in dist.uniforms() if shape is not KEY]
         return ops.stop(dist.draw(*middle), "user")
     if dist.support in (Support.SIMPLEX, Support.ONE_HOT):

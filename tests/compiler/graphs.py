@@ -411,6 +411,22 @@ def triangular() -> Graph:
 
 
 @graph
+def rows_of_draws() -> Graph:
+    """Draws by rejection of events long enough for a step of their own, one per row and particle, and short ones."""
+    g = Graph()
+    a, x = g.param("a", 40), g.input("x", (DATA,), 5, 8)
+    key = ops.row_key("g", (DATA, PARTICLES))
+    wide = ops.loggamma_draw(ops.exp(a), key, 1)
+    moved = ops.loggamma_draw(ops.exp(x), key, 2)
+    few = ops.loggamma_draw(ops.exp(ops.window(a, ((0, 3, 1),))), key)
+    counts = ops.poisson_draw(ops.exp(ops.mul(3.0, ops.reshape(x, (40,)))), key, 3)
+    many = ops.poisson_draw(ops.add(ops.exp(x), 20.0), key, 4)
+    g.total(ops.concat([ops.mul(wide, counts), ops.reshape(moved, (40,)), few, ops.reshape(many, (40,))]))
+    g.arrays.update(wide=wide, moved=moved, counts=counts, many=many)
+    return g
+
+
+@graph
 def externals() -> Graph:
     from tests.compiler.functions import area, area_gradient, keyed
 

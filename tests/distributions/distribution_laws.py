@@ -54,6 +54,23 @@ def binary_p(probs: Any = None, logits: Any = None) -> float:
     return special.expit(logits) if probs is None else probs
 
 
+def bernoulli(probs: Any = None, logits: Any = None) -> Any:
+    """scipy's, its log-mass in log-odds where they are given."""
+    law = stats.bernoulli(binary_p(probs, logits))
+    if logits is not None:
+        law.logpmf = lambda x: x * special.log_expit(logits) + (1 - np.asarray(x)) * special.log_expit(-logits)
+    return law
+
+
+def binomial(total_count: int, probs: Any = None, logits: Any = None) -> Any:
+    """scipy's, its log-mass in log-odds where they are given."""
+    law, n = stats.binom(total_count, binary_p(probs, logits)), total_count
+    if logits is not None:
+        choose = lambda k: special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)  # noqa: E731
+        law.logpmf = lambda k: choose(k) + k * special.log_expit(logits) + (n - k) * special.log_expit(-logits)
+    return law
+
+
 def class_p(probs: Any = None, logits: Any = None) -> np.ndarray:
     return special.softmax(logits) if probs is None else np.asarray(probs)
 
@@ -204,6 +221,56 @@ class VonMises(Reference):
         return self.direction
 
 
+class Multinomial(Reference):
+    """scipy's multinomial, values in rows."""
+
+    def __init__(self, total_count: int, **which: Any):
+        law = stats.multinomial(total_count, class_p(**which))
+        self.logpdf, self.entropy, self.cov = law.logpmf, law.entropy, law.cov
+        self.average = total_count * class_p(**which)
+
+    def mean(self) -> np.ndarray:
+        return self.average
+
+
+def plackett_luce(**which: Any) -> Reference:
+    """Items drawn one after another from those that are left."""
+    p = class_p(**which)
+
+    def chance(order: np.ndarray) -> float:
+        left = [p[order[i:]].sum() for i in range(len(p))]
+        return np.log(p[order] / left).sum()
+
+    return Reference(lambda x: np.apply_along_axis(chance, -1, x))
+
+
+class Inflated(Reference):
+    """A Poisson law with more mass at 0."""
+
+    def __init__(self, rate: float, gate: float | None = None, gate_logits: float | None = None):
+        self.gate, self.law = binary_p(gate, gate_logits), stats.poisson(rate)
+        self.rest = 1 - self.gate if gate is not None else special.expit(-gate_logits)
+        zero = np.logaddexp(np.log(self.rest) - rate, np.log(self.gate) if self.gate else -INF)
+        self.logpdf = lambda x: np.where(x == 0, zero, np.log(self.rest) + self.law.logpmf(x))
+        self.cdf = lambda x: np.where(np.asarray(x) < 0, 0.0, self.gate + self.rest * self.law.cdf(x))
+        self.ppf = lambda q: self.law.ppf(np.maximum(q - self.gate, 0) / self.rest)
+
+    def mean(self) -> float:
+        return self.rest * self.law.mean()
+
+    def var(self) -> float:
+        return self.rest * self.law.mean() * (1 + self.gate * self.law.mean())
+
+
+class Sure(Reference):
+    """All mass at one point."""
+
+    def __init__(self, v: float, log_density: float = 0.0):
+        self.logpdf = lambda x: np.where(x == v, log_density, -INF)
+        self.cdf = lambda x: np.where(np.asarray(x) < v, 0.0, 1.0)
+        self.mean, self.entropy, self.var = (lambda: v), (lambda: -log_density), (lambda: 0.0)
+
+
 class TruncatedNormal(Reference):
     """In 40 digits, from the probabilities above the ends."""
 
@@ -330,8 +397,11 @@ LAWS: dict[str, Law] = {
         heavy=lambda loc=0.0, scale=1.0: scale > 1,
     ),
     "Bernoulli": Law(
-        ({"probs": 0.3}, {"probs": 0.0}, {"probs": 1.0}, {"logits": 1.7}, {"logits": -40.0}),
-        lambda **which: stats.bernoulli(binary_p(**which)),
+        (
+            *({"probs": p} for p in (0.3, 0.0, 1.0)),
+            *({"logits": a} for a in (1.7, -40.0, -1e4, 1e4)),
+        ),
+        bernoulli,
         [0.0, 1.0],
         (-1.0, 2.0),
     ),
@@ -344,7 +414,12 @@ LAWS: dict[str, Law] = {
         lambda **case: True,
     ),
     "Categorical": Law(
-        ({"probs": P3}, {"logits": [1.0, -2.0, 0.5, 0.0]}, {"probs": [0.4, 0.0, 0.6]}),
+        (
+            {"probs": P3},
+            {"logits": [1.0, -2.0, 0.5, 0.0]},
+            {"probs": [0.4, 0.0, 0.6]},
+            {"logits": [-INF, 3.0, 1.0, -INF]},
+        ),
         lambda **which: stats.rv_discrete(values=(np.arange(len(class_p(**which))), class_p(**which))),
         [0, 1, 2],
         (-1, 5),
@@ -494,11 +569,82 @@ LAWS: dict[str, Law] = {
         ("mean", "entropy"),
     ),
     "Poisson": Law(
-        ({"rate": 0.05}, {"rate": 0.7}, {"rate": 4.0}, {"rate": 25.0}, {"rate": 900.0}),
+        tuple({"rate": r} for r in (0.05, 0.7, 4.0, 25.0, 900.0, 1e8)),
         lambda rate: stats.poisson(rate),
         np.array([0, 1, 2, 7, 40, 1000]),
         (-1.0, 0.5, 3.2),
         ("mean", "cdf"),
+    ),
+    "Binomial": Law(
+        (
+            *({"total_count": n, "probs": p} for n, p in ((7, 0.3), (50, 0.3), (1000, 0.97), (9, 0.0), (12, 1.0))),
+            *({"total_count": n, "logits": a} for n, a in ((7, 1.3), (400, -2.0), (8, 1e4), (30, -40.0))),
+        ),
+        binomial,
+        np.array([0, 1, 2, 5, 7]),
+        (-1.0, 0.5, 3.2, 2000.0),
+    ),
+    "Geometric": Law(
+        ({"probs": 0.2}, {"probs": 0.97}, {"logits": -3.0}, {"logits": 2.0}),
+        lambda **which: stats.geom(binary_p(**which), loc=-1),
+        np.array([0, 1, 2, 7, 40]),
+        (-1.0, 0.5, 3.2),
+    ),
+    "NegativeBinomial": Law(
+        (
+            *({"total_count": r, "probs": p} for r, p in ((2.5, 0.3), (0.2, 0.9), (40.0, 0.6))),
+            *({"total_count": r, "logits": a} for r, a in ((3.0, -1.0), (1e3, 2.0))),
+        ),
+        lambda total_count, **which: stats.nbinom(total_count, 1 - binary_p(**which)),
+        np.array([0, 1, 2, 7, 40, 1000]),
+        (-1.0, 0.5, 3.2),
+        ("mean",),
+    ),
+    "BetaBinomial": Law(
+        tuple(
+            {"concentration1": a, "concentration0": b, "total_count": n}
+            for a, b, n in ((1.0, 1.0, 7), (0.3, 2.5, 20), (40.0, 7.0, 100))
+        ),
+        lambda concentration1, concentration0, total_count: stats.betabinom(
+            total_count, concentration1, concentration0
+        ),
+        np.array([0, 1, 2, 5, 7]),
+        (-1.0, 0.5, 3.2, 2000.0),
+    ),
+    "ZeroInflatedPoisson": Law(
+        (
+            *({"gate": g, "rate": r} for g, r in ((0.2, 3.0), (0.0, 4.0), (0.9, 0.1), (0.5, 60.0))),
+            *({"gate_logits": a, "rate": r} for a, r in ((-1.0, 2.0), (3.0, 50.0))),
+        ),
+        Inflated,
+        np.array([0, 1, 2, 7, 40, 1000]),
+        (-1.0, 0.5, 3.2),
+        ("mean",),
+    ),
+    "Multinomial": Law(
+        (
+            {"total_count": 4, "probs": P3},
+            {"total_count": 4, "logits": [1.0, -0.2, 0.5]},
+            {"total_count": 4, "probs": [0.4, 0.0, 0.6]},
+        ),
+        Multinomial,
+        np.array([[4, 0, 0], [1, 1, 2], [0, 0, 4]]),
+        ([1.0, 1.0, 1.0], [1.5, 1.5, 1.0], [5.0, -1.0, 0.0]),
+        ("mean", "entropy"),
+    ),
+    "DiscreteUniform": Law(
+        ({"low": 0, "high": 7}, {"low": -3, "high": 12}),
+        lambda low, high: stats.randint(low, high + 1),
+        np.array([0, 1, 2, 7]),
+        (-4.0, 0.5, 3.2, 20.0),
+    ),
+    "Delta": Law(({"v": 1.5}, {"v": 1.5, "log_density": -2.0}), Sure, [1.5, 1.5], (-1.0, 1.4, 3.2)),
+    "PlackettLuce": Law(
+        ({"probs": P3}, {"logits": [1.0, -2.0, 0.5]}),
+        plackett_luce,
+        np.array([[0, 1, 2], [2, 0, 1], [1, 2, 0]]),
+        ([0.0, 0.0, 1.0], [1.0, 2.0, 3.0], [0.5, 1.0, 2.0]),
+        (),
     ),
     "Laplace": Law(LOCATIONS, laplace, LINE),
     "Logistic": Law(LOCATIONS, lambda loc=0.0, scale=1.0: stats.logistic(loc, scale), LINE),

@@ -118,6 +118,7 @@ TABLE = {
     "log1p_minus_sigmoid": (ops.log1p(ops.neg(SIG(x))), ops.neg(ops.softplus(x))),
     "one_minus_sigmoid": (ops.sub(1.0, SIG(s)), SIG(ops.neg(s))),
     "inverse_pair": (LOG(EXP(EXP(LOG(x)))), x),
+    "log1p_tanh": (ops.log1p(ops.neg(ops.tanh(x))), ops.sub(np.log(2.0), ops.softplus(ops.mul(x, 2.0)))),
     "log1p_exp": (ops.log1p(EXP(x)), ops.softplus(x)),
     "log_one_plus_exp": (LOG(ops.add(1.0, EXP(s))), ops.softplus(s)),
     "logistic": (ops.div(1.0, ops.add(1.0, EXP(ops.neg(s)))), SIG(s)),

@@ -6,6 +6,7 @@ import pytest
 
 from ppl.ir import noise as reference
 from ppl.kernels.cpu.noise import fill_uniform_f32, fill_uniform_f64
+from ppl.kernels.cpu.rows import fill_rows_f32, fill_rows_f64
 from ppl.kernels.scalar import noise
 from ppl.kernels.scalar.philox import philox4x32
 
@@ -158,3 +159,18 @@ def test_reference_refuses():
         reference.uniforms([0], KEY, dtype=np.int64)
     with pytest.raises(ValueError, match="16 bits"):
         reference.uniforms([0], KEY, purpose=1 << 16)
+
+
+@pytest.mark.parametrize("per_row", [1, 3, 10, 16, 30, 48, 60])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_scattered_rows_get_the_uniforms_of_their_numbers_and_nothing_else_is_written(dtype, per_row):
+    fill, whole = (fill_rows_f32, fill_uniform_f32) if dtype is np.float32 else (fill_rows_f64, fill_uniform_f64)
+    ids = np.random.default_rng(0).permutation(500)[:97]
+    ids[10:14] = np.arange(4) + 600
+    out = np.full(97 * per_row + 40, -1, dtype)
+    fill(out, ids, 5, 0, 90, 1000, per_row, np.uint64(99), 0, 7, 2)
+    for i, row in enumerate(ids[5:95]):
+        expected = np.empty(per_row, dtype)
+        whole(expected, (1000 + row) * per_row, np.uint64(99), 0, 7, 2)
+        np.testing.assert_array_equal(out[i * per_row : (i + 1) * per_row], expected)
+    assert (out[90 * per_row :] == -1).all()

@@ -88,7 +88,14 @@ def test_binary_and_select(module):
 def test_both_modules_have_the_same_names():
     assert scalar.f32.__all__ == scalar.f64.__all__
     tested = {*UNARY, "polygamma", "power", "minimum", "maximum", "select"}
-    tested |= {"loggamma_draw", "loggamma_slope", "poisson_draw"}  # tests/distributions/test_implicit.py
+    tested |= {"loggamma_draw", "loggamma_slope"}  # tests/distributions/test_implicit.py
+    tested |= {
+        "poisson_draw",
+        "binomial_draw",
+        "log_poisson",
+        "log_binomial",
+        "log_binomial_logits",
+    }  # …/test_counts.py
     tested |= {"log_mass_between", "quantile_between"}  # tests/kernels/test_between.py
     tested |= {*(grid.name for grid in GRIDS), *INVERSES, "loggamma_bend"}  # tests/kernels/test_incomplete.py
     tested |= {"vonmises_draw", "vonmises_slope"}  # tests/distributions/test_von_mises.py
@@ -113,6 +120,8 @@ def test_draws_stay_in_single_precision():
             out[i] = scalar.f32.loggamma_draw(x[i], key, i, 0)
             slopes[i] = scalar.f32.loggamma_slope(out[i], x[i])
             counts[i] = scalar.f32.poisson_draw(x[i], key, i, 1)
+            counts[i] += scalar.f32.binomial_draw(x[i], slopes[i], out[i], key, i, 3)
+            slopes[i] += scalar.f32.log_poisson(x[i], out[i])
             out[i] = scalar.f32.vonmises_draw(x[i], key, i, 2)
             slopes[i] += scalar.f32.vonmises_slope(out[i], x[i])
 

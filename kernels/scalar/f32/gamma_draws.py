@@ -7,18 +7,19 @@ function of a 64-bit key, a column and a stream; rejected attempts have counters
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f32.basic import HALF, ONE, ZERO, maximum, minimum, sqrt
+from ppl.kernels.scalar.f32.basic import HALF, NAN, ONE, ZERO, maximum, minimum, sqrt
 from ppl.kernels.scalar.f32.exponential import exp, log, log1p
 from ppl.kernels.scalar.f32.gamma import digamma
 from ppl.kernels.scalar.f32.normal import ndtri
 from ppl.kernels.scalar.noise import attempt_words, open_uniform_f32
+from ppl.kernels.scalar.polynomials import horner8
 
 f32 = np.float32
 
 ATTEMPTS = 60
-BOOST = 63
 ROWS = 3
 THIRD = f32(1 / 3)
+REST = tuple(f32((-1) ** (n + 1) / n) for n in range(4, 13))
 # alpha * slope in powers of l = y - log(alpha), row after row in powers of 1 / alpha; row 0 is l / (e**l - 1)
 # (`ppl.kernels.scalar.fit_gamma`)
 COLUMNS = 10
@@ -62,15 +63,33 @@ SLOPE = tuple(
 
 
 @inline
-def _log1p_rest(s):
-    """log(1 + s) - s + s**2 / 2 - s**3 / 3, whose first terms would cancel."""
-    if s < f32(-0.25) or s > f32(0.25):
-        return log1p(s) - s + s * s * (HALF - s * THIRD)
-    total, power = ZERO, -s * s * s * s
-    for n in range(4, 14):
-        total += power / f32(n)
-        power *= -s
-    return total
+def _log1p_rest(s, log1p_s):
+    """log(1 + s) - s + s**2 / 2 - s**3 / 3, whose first terms would cancel; without a branch."""
+    square = s * s
+    near = s >= f32(-0.25) and s <= f32(0.25)
+    series = square * square * horner8(s, *REST)
+    return series if near else log1p_s - s + square * (HALF - s * THIRD)
+
+
+@inline
+def _attempt(concentration, key, column, stream, attempt):
+    """The logarithm of one proposed gamma draw, NaN where it is rejected; without a branch, so that loops vectorise."""
+    small = concentration < ONE
+    d = (concentration + ONE if small else concentration) - THIRD
+    w0, w1, w2, _ = attempt_words(key, column, stream, attempt)
+    s = THIRD / sqrt(d) * ndtri(open_uniform_f32(w0))
+    inside = s > -ONE
+    s = s if inside else ZERO
+    log1p_s = log1p(s)
+    accepted = inside and log(open_uniform_f32(w1)) < f32(3.0) * d * _log1p_rest(s, log1p_s)
+    boost = log(open_uniform_f32(w2)) / concentration if small else ZERO
+    return log(d) + f32(3.0) * log1p_s + boost if accepted else NAN
+
+
+@inline
+def loggamma_first(concentration, key, column, stream):
+    """The first attempt of `loggamma_draw`: NaN where it is rejected."""
+    return _attempt(concentration, key, column, stream, 0)
 
 
 @inline
@@ -85,20 +104,11 @@ def loggamma_draw(concentration, key, column, stream):
     column, stream : int
         Event element, and which of the gamma draws of that element (below 1024).
     """
-    small = concentration < ONE
-    d = (concentration + ONE if small else concentration) - THIRD
-    c = THIRD / sqrt(d)
-    s = ZERO
+    y = NAN
     for attempt in range(ATTEMPTS):
-        w0, w1, _, _ = attempt_words(key, column, stream, attempt)
-        z, u = ndtri(open_uniform_f32(w0)), open_uniform_f32(w1)
-        s = c * z
-        if s > -ONE and log(u) < f32(3.0) * d * _log1p_rest(s):
+        y = _attempt(concentration, key, column, stream, attempt)
+        if y == y:
             break
-    y = log(d) + f32(3.0) * log1p(s)
-    if small:
-        w0, w1, _, _ = attempt_words(key, column, stream, BOOST)
-        y += log(open_uniform_f32(w0)) / concentration
     return y
 
 

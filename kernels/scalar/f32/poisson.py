@@ -1,52 +1,61 @@
 """Poisson counts: inversion for small rates, transformed rejection for large ones (float32)."""
 
-import math
-
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f32.basic import HALF, ONE, ZERO, abs, floor, sqrt
-from ppl.kernels.scalar.f32.exponential import exp, log, log1p
-from ppl.kernels.scalar.noise import attempt_words, open_uniform_f32
+from ppl.kernels.scalar.f32.basic import HALF, NAN, ONE, ZERO, abs, floor, sqrt
+from ppl.kernels.scalar.f32.counts import deviance, log_ratio, stirling
+from ppl.kernels.scalar.f32.exponential import exp, expm1, log
+from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32, open_uniform_f32
 
 f32, i64 = np.float32, np.int64
 
 ATTEMPTS = 60
 FEW = f32(10.0)
-LOG_TWO_PI = f32(math.log(2 * math.pi))
+MOST = f32(200.0)
 
 
 @inline
-def _deviance(d):
-    """(1 + d) log(1 + d) - d, by its power series near 0."""
-    if d < f32(-0.15) or d > f32(0.15):
-        return (ONE + d) * log1p(d) - d
-    total, power = ZERO, d * d
-    for n in range(2, 12):
-        total += power / f32(n * (n - 1))
-        power *= -d
-    return total
-
-
-@inline
-def _log_mass(k, rate):
-    """Log-probability of k >= 1 in Loader's saddle-point form, which has no cancellation at large rates."""
-    inverse = ONE / k
-    w = inverse * inverse
-    rest = inverse * (f32(1 / 12) - w * (f32(1 / 360) - w * (f32(1 / 1260) - w * f32(1 / 1680))))
-    return -rate * _deviance((k - rate) / rate) - HALF * (LOG_TWO_PI + log(k)) - rest
-
-
-@inline
-def _inversion(rate, u):
-    """The smallest k whose cumulative probability exceeds u."""
-    mass, k = exp(-rate), ZERO
+def _inversion(rate, t):
+    """0 where t is at least the probability of more, else by inversion of the law of counts from 1 on."""
+    more = -expm1(-rate)
+    if t >= more:
+        return ZERO
+    u, k, mass = ONE - t / more, ONE, rate * exp(-rate) / more
     total = mass
-    while u > total and k < f32(200.0):
+    while u > total and k < MOST:
         k += ONE
         mass *= rate / k
         total += mass
     return k
+
+
+@inline
+def poisson_shift(rate, key, column, stream, attempt):
+    """One attempt of PTRS at a rate of 10 or more: the count less floor(rate), NaN where it is rejected; no branch."""
+    w0, w1, _, _ = attempt_words(key, column, stream, attempt)
+    u, v = open_uniform_f32(w0) - HALF, open_uniform_f32(w1)
+    b = f32(0.931) + f32(2.53) * sqrt(rate)
+    a = f32(-0.059) + f32(0.02483) * b
+    inverse = f32(1.1239) + f32(1.1328) / (b - f32(3.4))
+    squeeze = f32(0.9277) - f32(3.6224) / (b - f32(2.0))
+    whole = floor(rate)
+    part, near = rate - whole, HALF - abs(u)
+    shift = floor((f32(2.0) * a / near + b) * u + part + f32(0.43))
+    k = whole + shift
+    inside = k >= ONE
+    k = k if inside else ONE
+    height = -deviance(k, rate, shift - part, log_ratio(k, rate)) - stirling(k)
+    below = log(v * inverse / (a / (near * near) + b)) <= height
+    quick = (near >= f32(0.07)) & (v <= squeeze)
+    return shift if quick | (inside & ((near >= f32(0.013)) | (v <= near)) & below) else NAN
+
+
+@inline
+def poisson_sum(rate, shift):
+    """floor(rate) + shift as int64, at least 0."""
+    k = i64(floor(rate)) + i64(shift)
+    return k if k > i64(0) else i64(0)
 
 
 @inline
@@ -55,26 +64,15 @@ def poisson_draw(rate, key, column, stream):
 
     Parameters
     ----------
-    rate : positive; counts above 2**24 in float32 are rounded to float32.
+    rate : non-negative, below 2**62.
     key, column, stream : as for `loggamma_draw`.
     """
-    w0, w1, _, _ = attempt_words(key, column, stream, 0)
     if rate < FEW:
-        return i64(_inversion(rate, open_uniform_f32(w0)))
-    root = sqrt(rate)
-    b = f32(0.931) + f32(2.53) * root
-    a = f32(-0.059) + f32(0.02483) * b
-    inverse = f32(1.1239) + f32(1.1328) / (b - f32(3.4))
-    squeeze = f32(0.9277) - f32(3.6224) / (b - f32(2.0))
-    k = rate
-    for attempt in range(1, ATTEMPTS):
-        u, v = open_uniform_f32(w0) - HALF, open_uniform_f32(w1)
-        near = HALF - abs(u)
-        k = floor((f32(2.0) * a / near + b) * u + rate + f32(0.43))
-        if near >= f32(0.07) and v <= squeeze:
+        w0, w1, _, _ = attempt_words(key, column, stream, 0)
+        return i64(_inversion(rate, fine_uniform_f32(w0, w1)))
+    shift = ZERO
+    for attempt in range(ATTEMPTS):
+        shift = poisson_shift(rate, key, column, stream, attempt)
+        if shift == shift:
             break
-        if k >= ONE and (near >= f32(0.013) or v <= near):
-            if log(v * inverse / (a / (near * near) + b)) <= _log_mass(k, rate):
-                break
-        w0, w1, _, _ = attempt_words(key, column, stream, attempt)
-    return i64(k) if k > ZERO else i64(0)
+    return poisson_sum(rate, shift)

@@ -13,6 +13,8 @@ from ppl.kernels.scalar.f64.basic import (
 )
 from ppl.kernels.scalar.f64.bessel import log_i0e, log_i0e_curvature, log_i0e_slope
 from ppl.kernels.scalar.f64.between import log_mass_between, quantile_between
+from ppl.kernels.scalar.f64.binomial import binomial_draw
+from ppl.kernels.scalar.f64.counts import log_binomial, log_binomial_logits, log_poisson
 from ppl.kernels.scalar.f64.exponential import (
     exp,
     expm1,
@@ -44,6 +46,7 @@ __all__ = [
     "betainc",
     "betainc_slope",
     "betaincinv",
+    "binomial_draw",
     "cos",
     "digamma",
     "erf",
@@ -62,11 +65,14 @@ __all__ = [
     "log",
     "log1mexp",
     "log1p",
+    "log_binomial",
+    "log_binomial_logits",
     "log_i0e",
     "log_i0e_curvature",
     "log_i0e_slope",
     "log_mass_between",
     "log_ndtr",
+    "log_poisson",
     "log_sigmoid",
     "loggamma_bend",
     "loggamma_draw",

@@ -1,48 +1,29 @@
 """Poisson counts: inversion for small rates, transformed rejection for large ones (float64)."""
 
-import math
-
 import numpy as np
 
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f64.basic import HALF, ONE, ZERO, abs, floor, sqrt
-from ppl.kernels.scalar.f64.exponential import exp, log, log1p
+from ppl.kernels.scalar.f64.counts import deviance, log_ratio, stirling
+from ppl.kernels.scalar.f64.exponential import exp, expm1, log
 from ppl.kernels.scalar.noise import attempt_words, open_uniform_f64
 
 f64, i64 = np.float64, np.int64
 
 ATTEMPTS = 60
 FEW = f64(10.0)
-LOG_TWO_PI = f64(math.log(2 * math.pi))
+MOST = f64(200.0)
 
 
 @inline
-def _deviance(d):
-    """(1 + d) log(1 + d) - d, by its power series near 0."""
-    if d < f64(-0.15) or d > f64(0.15):
-        return (ONE + d) * log1p(d) - d
-    total, power = ZERO, d * d
-    for n in range(2, 22):
-        total += power / f64(n * (n - 1))
-        power *= -d
-    return total
-
-
-@inline
-def _log_mass(k, rate):
-    """Log-probability of k >= 1 in Loader's saddle-point form, which has no cancellation at large rates."""
-    inverse = ONE / k
-    w = inverse * inverse
-    rest = inverse * (f64(1 / 12) - w * (f64(1 / 360) - w * (f64(1 / 1260) - w * f64(1 / 1680))))
-    return -rate * _deviance((k - rate) / rate) - HALF * (LOG_TWO_PI + log(k)) - rest
-
-
-@inline
-def _inversion(rate, u):
-    """The smallest k whose cumulative probability exceeds u."""
-    mass, k = exp(-rate), ZERO
+def _inversion(rate, t):
+    """0 where t is at least the probability of more, else by inversion of the law of counts from 1 on."""
+    more = -expm1(-rate)
+    if t >= more:
+        return ZERO
+    u, k, mass = ONE - t / more, ONE, rate * exp(-rate) / more
     total = mass
-    while u > total and k < f64(200.0):
+    while u > total and k < MOST:
         k += ONE
         mass *= rate / k
         total += mass
@@ -55,7 +36,7 @@ def poisson_draw(rate, key, column, stream):
 
     Parameters
     ----------
-    rate : positive; counts above 2**24 in float32 are rounded to float32.
+    rate : non-negative, below 2**62.
     key, column, stream : as for `loggamma_draw`.
     """
     w0, w1, w2, w3 = attempt_words(key, column, stream, 0)
@@ -66,15 +47,19 @@ def poisson_draw(rate, key, column, stream):
     a = f64(-0.059) + f64(0.02483) * b
     inverse = f64(1.1239) + f64(1.1328) / (b - f64(3.4))
     squeeze = f64(0.9277) - f64(3.6224) / (b - f64(2.0))
-    k = rate
+    whole = floor(rate)
+    part, shift = rate - whole, ZERO
     for attempt in range(1, ATTEMPTS):
         u, v = open_uniform_f64(w0, w1) - HALF, open_uniform_f64(w2, w3)
         near = HALF - abs(u)
-        k = floor((f64(2.0) * a / near + b) * u + rate + f64(0.43))
+        shift = floor((f64(2.0) * a / near + b) * u + part + f64(0.43))
         if near >= f64(0.07) and v <= squeeze:
             break
+        k = whole + shift
         if k >= ONE and (near >= f64(0.013) or v <= near):
-            if log(v * inverse / (a / (near * near) + b)) <= _log_mass(k, rate):
+            height = -deviance(k, rate, shift - part, log_ratio(k, rate)) - stirling(k)
+            if log(v * inverse / (a / (near * near) + b)) <= height:
                 break
         w0, w1, w2, w3 = attempt_words(key, column, stream, attempt)
-    return i64(k) if k > ZERO else i64(0)
+    k = i64(whole) + i64(shift)
+    return k if k > i64(0) else i64(0)

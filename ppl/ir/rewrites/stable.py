@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 from ppl.ir.node import Node
-from ppl.ir.rewrites.match import Rule, is_value, op
+from ppl.ir.rewrites.match import Rule, constant, is_value, op, spread_like
 
 
 def log_sigmoid(n: Node) -> Node | None:
@@ -18,6 +20,17 @@ def log1p_minus_sigmoid(n: Node) -> Node | None:
     if x.op == "neg" and x.args[0].op == "sigmoid":
         return op("neg", op("softplus", x.args[0].args[0]))
     return None
+
+
+def log1p_tanh(n: Node) -> Node | None:
+    """Convert log1p(tanh x) to log 2 - softplus(-2 x), and log1p(-tanh x) to log 2 - softplus(2 x)."""
+    (x,) = n.args
+    falls = x.op == "neg"
+    inner = x.args[0] if falls else x
+    if inner.op != "tanh":
+        return None
+    two, log_two = (spread_like(constant(c), n.type) for c in (2.0 if falls else -2.0, math.log(2.0)))
+    return op("sub", log_two, op("softplus", op("mul", inner.args[0], two)))
 
 
 def one_minus_sigmoid(n: Node) -> Node | None:
@@ -64,7 +77,7 @@ def log_softmax(n: Node) -> Node | None:
 
 RULES: dict[str, list[Rule]] = {
     "log": [inverse_pair, log_sigmoid, log_one_plus_exp, log_softmax],
-    "log1p": [log1p_minus_sigmoid, log1p_exp],
+    "log1p": [log1p_minus_sigmoid, log1p_exp, log1p_tanh],
     "exp": [inverse_pair],
     "sub": [one_minus_sigmoid],
     "div": [logistic],

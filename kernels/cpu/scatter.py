@@ -1,0 +1,48 @@
+"""Rows of tables that a step touches: lists of the additions to every row, and batches gathered by row number."""
+
+import numpy as np
+
+from ppl.kernels.config import inline, jit
+
+HASH = np.uint64(0x9E3779B1)
+LOW = np.uint64(0xFFFFFFFF)
+HALF = np.uint64(32)
+
+
+@inline
+def owner(row, slabs):
+    """The slab that adds up and updates a table row: a hash, so that frequent rows are shared out evenly."""
+    return np.int64((((np.uint64(row) * HASH) & LOW) * np.uint64(slabs)) >> HALF)
+
+
+@jit
+def link(index, base, head, following, touched, found, slab, slabs):
+    """Put the additions to rows of `slab` in front of their rows' lists; returns the number of rows touched so far.
+
+    Parameters
+    ----------
+    index : int64, the row of every addition; out of range means the nearest row.
+    base : number of the first addition among those of all terms.
+    head : int32, per row the first addition of its list, -1 for none.
+    following : int32, per addition the next one in its list.
+    touched, found : int32, the rows that have a list, and how many there are.
+    """
+    last = head.shape[0] - 1
+    for e in range(index.shape[0] - 1, -1, -1):
+        row = min(max(index[e], 0), last)
+        if owner(row, slabs) == slab:
+            if head[row] < 0:
+                touched[found] = row
+                found += 1
+            following[base + e] = head[row]
+            head[row] = base + e
+    return found
+
+
+@jit
+def gather_rows(out, data, rows):
+    """Rows of `data` one after the other, both flat."""
+    width = out.shape[0] // max(rows.shape[0], 1)
+    for i in range(rows.shape[0]):
+        for j in range(width):
+            out[i * width + j] = data[rows[i] * width + j]

@@ -1,0 +1,76 @@
+"""Binomial counts: inversion for small means, transformed rejection for large ones (float32)."""
+
+import numpy as np
+
+from ppl.kernels.config import inline
+from ppl.kernels.scalar.f32.basic import HALF, INF, ONE, TWO, ZERO, abs, floor, maximum, minimum, sqrt
+from ppl.kernels.scalar.f32.counts import deviance, log_ratio, stirling
+from ppl.kernels.scalar.f32.exponential import exp, expm1, log, log1p
+from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32, open_uniform_f32
+
+f32, i64 = np.float32, np.int64
+
+ATTEMPTS = 60
+FEW = f32(10.0)
+MOST = f32(200.0)
+
+
+@inline
+def _inversion(n, p, q, t):
+    """0 where t is at least the probability of more, else by inversion of the law of counts from 1 on; p <= 1 / 2."""
+    none = n * log1p(-p)
+    more = -expm1(none)
+    if t >= more:
+        return ZERO
+    odds = p / q
+    u, k, weight = ONE - t / more, ONE, n * odds * exp(none) / more
+    total = weight
+    while u > total and k < n and k < MOST:
+        weight *= odds * (n - k) / (k + ONE)
+        k += ONE
+        total += weight
+    return k
+
+
+@inline
+def _height(k, n, p, q):
+    """The log-mass of k, less a term of n alone."""
+    rest, gap = n - k, k * q - (n - k) * p
+    one, zero = deviance(k, n * p, gap, log_ratio(k, n * p)), deviance(rest, n * q, -gap, log_ratio(rest, n * q))
+    return -one - zero - stirling(k) - stirling(rest)
+
+
+@inline
+def binomial_draw(total, one, zero, key, column, stream):
+    """A binomial count as int64 (Hoermann 1993, "The generation of binomial random variates", BTRS, from mean 10 on).
+
+    Parameters
+    ----------
+    total : number of trials, a whole number (in float32 below 2**24).
+    one, zero : the probability of success and that of failure.
+    key, column, stream : as for `loggamma_draw`.
+    """
+    n, p, q = total, minimum(one, zero), maximum(one, zero)
+    w0, w1, _, _ = attempt_words(key, column, stream, 0)
+    if n * p < FEW:
+        k = _inversion(n, p, q, fine_uniform_f32(w0, w1))
+        return i64(n - k if one > zero else k)
+    spread = sqrt(n * p * q)
+    b = f32(1.15) + f32(2.53) * spread
+    a = f32(-0.0873) + f32(0.0248) * b + f32(0.01) * p
+    alpha = (f32(2.83) + f32(5.1) / b) * spread
+    squeeze = f32(0.92) - f32(4.2) / b
+    k, top = ZERO, INF
+    for attempt in range(1, ATTEMPTS):
+        u, v = open_uniform_f32(w0) - HALF, open_uniform_f32(w1)
+        near = HALF - abs(u)
+        k = floor((TWO * a / near + b) * u + n * p + HALF)
+        if near >= f32(0.07) and v <= squeeze:
+            break
+        if k >= ZERO and k <= n:
+            top = _height(floor((n + ONE) * p), n, p, q) if top == INF else top
+            if log(v * alpha / (a / (near * near) + b)) <= _height(k, n, p, q) - top:
+                break
+        w0, w1, _, _ = attempt_words(key, column, stream, attempt)
+    k = minimum(maximum(k, ZERO), n)
+    return i64(n - k if one > zero else k)

@@ -1,0 +1,155 @@
+"""Emission of training on sparse gradients: the update of touched table rows, and a loop of many steps.
+
+`update_NAME` takes the rows of one table that its slab owns, row by row: the additions to a row, in the order of the
+data, then the optimizer's step on that row. So a row's bits do not depend on the number of threads. Rows without
+additions are not looked at, which is what SGD and AdaGrad do with a gradient of zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ppl.compiler.emit_cpu import Emitter
+from ppl.compiler.layout import Poly, axis_size, identifier
+from ppl.compiler.scatter import Table
+from ppl.compiler.stages import Output
+
+IMPORTS = """
+from ppl.kernels.cpu.optimizers import adagrad_into, all_finite, sgd_into
+from ppl.kernels.cpu.scatter import gather_rows, link
+"""
+STATE = "params, squares, grad, out, v, heads, following, touched, acc, rule, rate, eps, factor"
+"""What updates are passed: vectors, lists, scratch, and the optimizer's rule (0 SGD, 1 AdaGrad) and numbers."""
+
+LARGEST = 1e18
+"""Bound of a gradient below which no step overflows; beyond, a step is left to the general path, which examines it."""
+
+
+@dataclass
+class TrainEmitter(Emitter):
+    """Writes a program with sparse gradients and its training loop.
+
+    `dense` are (offset, size) of the other parameters, `cut` which data arguments are minibatches, along plate `rows`.
+    """
+
+    tables: Sequence[Table] = ()
+    dense: Sequence[tuple[int, int]] = ()
+    cut: Sequence[bool] = ()
+    rows: str = ""
+    n_scalars: int = 0
+    outputs: dict[str, Output] = field(default_factory=dict)
+
+    def head(self) -> str:
+        """As for other programs, with what training calls."""
+        return super().head() + IMPORTS
+
+    def drivers(self, one: str) -> list[str]:
+        """The step on several threads, the updates, and the loop over both."""
+        self.outputs = {o.name: o for s in self.stages for o in s.outputs if o.array in ("out", "iout")}
+        return [*self._parallel(), *map(self._update, self.tables), self._updates(), self._train()]
+
+    def entries(self, name: str) -> Poly:
+        """Number of entries of an array."""
+        t = self.outputs[name].node.type
+        size = Poly.of(t.event_size)
+        for axis in t.axes:
+            size = size * axis_size(axis)
+        return size
+
+    def additions(self, table: Table) -> Poly:
+        """Number of additions to a table."""
+        total = Poly()
+        for term in table.terms:
+            total = total + self.entries(term.target)
+        return total
+
+    def _array(self, name: str) -> str:
+        out = self.outputs[name]
+        return f"{out.array}[{out.offset} : {out.offset} + {self.entries(name)}]"
+
+    def _update(self, table: Table) -> str:
+        lines = ["found = 0"]
+        starts, start = [], Poly()
+        for i, term in enumerate(table.terms):
+            starts.append(start)
+            start = start + self.entries(term.target)
+            lines.append(f"rows_{i} = {self._array(term.rows)}")
+            lines += [f"coefs_{i} = {self._array(term.coefs)}"] if term.coefs else []
+        for term, at in reversed(list(zip(table.terms, starts, strict=True))):
+            passed = f"{self._array(term.target)}, I({at}), head, following, touched, found, slab, slabs"
+            lines.append(f"found = link({passed})")
+        lines += ["for t in range(found):", *("    " + x for x in self._row(table, starts))]
+        doc = f"Step on the touched rows of '{table.name}' that belong to `slab`."
+        return self._function(f"update_{identifier(table.name)}", [*STATE.replace("heads", "head").split(", "),
+                              "slab", "slabs"], lines, doc)  # fmt: skip
+
+    def _row(self, table: Table, starts: Sequence[Poly]) -> list[str]:
+        width = table.width
+        lines = ["row = I(touched[t])", "entry = I(head[row])", "head[row] = -1", "first = True", "while entry >= 0:"]
+        for i, (term, start) in enumerate(zip(table.terms, starts, strict=True)):
+            test = "else:" if i else "if True:"
+            if i + 1 < len(table.terms):
+                test = f"{'elif' if i else 'if'} entry < {starts[i + 1]}:"
+            number = "entry" if start.constant == 0 else f"(entry - ({start}))"
+            place = f"({number} // {term.repeat}) * {width}" if term.repeat > 1 else f"{number} * {width}"
+            lines += [f"    {test}", f"        at = {place}", f"        part = rows_{i}[at : at + {width}]",
+                      f"        coef = coefs_{i}[{number}]" if term.coefs else "        coef = F(1.0)",
+                      "        if first:", f"            for j in range({width}):",
+                      "                acc[j] = coef * part[j]", "        else:",
+                      f"            for j in range({width}):", "                acc[j] += coef * part[j]"]  # fmt: skip
+        lines.append("    first = False")
+        lines += ["    entry = I(following[entry])",
+                  f"at = {table.offset} + row * {width}", f"p = params[at : at + {width}]",
+                  "if rule == 0:", "    step = F(rate * factor)", f"    for j in range({width}):",
+                  "        p[j] -= step * acc[j]", "else:", "    step, scale, tiny = F(rate), F(factor), F(eps)",
+                  f"    s = squares[at : at + {width}]", f"    for j in range({width}):",
+                  "        g = scale * acc[j]", "        s[j] += g * g",
+                  "        p[j] -= step * g / (np.sqrt(s[j]) + tiny)"]  # fmt: skip
+        return lines
+
+    def _updates(self) -> str:
+        lines, start = [], 0
+        for table in self.tables:
+            own = STATE.replace("heads", f"heads[slab, {start} : {start + table.length}]")
+            for name in ("following", "touched", "acc"):
+                own = own.replace(name, f"{name}[slab]")
+            lines.append(f"update_{identifier(table.name)}({own}, I(slab), slabs)")
+            start += table.length
+        for at, size in self.dense:
+            lines += [f"lo, hi = {at} + {size} * I(slab) // slabs, {at} + {size} * (I(slab) + 1) // slabs",
+                      "if rule == 0:",
+                      "    sgd_into(params[lo:hi], params[lo:hi], grad[lo:hi], rate, factor)",
+                      "else:",
+                      "    adagrad_into(params[lo:hi], squares[lo:hi], params[lo:hi], grad[lo:hi], squares[lo:hi], "
+                      "rate, eps, factor)"]  # fmt: skip
+        head = f"@njit(parallel=True, nogil=True, cache=True)\ndef update({STATE}, slabs):"
+        doc = '    """The optimizer\'s step, each slab on its own rows."""\n    for slab in prange(slabs):'
+        return "\n".join([head, doc, *("        " + line for line in lines)])
+
+    def _train(self) -> str:
+        batch = [f"batch_{a}" for a in self.arrays]
+        ids = ", ".join("I(0)" for _ in self.plates)
+        rows = ", ".join("chosen" if p == self.rows else "order[:0]" for p in self.plates)
+        total = Poly()
+        for table in self.tables:
+            total = total + self.additions(table)
+        first = len(self.plates)
+        finite = [f"all_finite(grad[{at} : {at + size}])" for at, size in self.dense]
+        good = " and ".join([f"(1.0 + w[{first + self.n_scalars - 1}]) * ({total}) < {LARGEST}",
+                             f"abs(w[{first}]) < INF", *finite])  # fmt: skip
+        gathers = [
+            f"    gather_rows({b}, {a}, chosen)" for a, b, cut in zip(self.arrays, batch, self.cut, strict=True) if cut
+        ]
+        inner = ["chosen = order[t * size : (t + 1) * size]", *(["if size > 0:", *gathers] if gathers else [])]
+        inner += ["for j in range(aux.shape[0]):", "    kept[j] = aux[j]",
+                  f"parallel(params, grad, out, aux, hypers[t], seed, counter[0], {ids}, {rows}, w, v, "
+                  f"{', '.join(batch)}, slabs)",
+                  f"if not ({good}):", "    for j in range(aux.shape[0]):", "        aux[j] = kept[j]", "    return t",
+                  f"for j in range({self.n_scalars - 1}):", f"    results[t, j] = w[{first} + j]",
+                  f"update({STATE.replace('rate', 'rates[t]')}, slabs)", "counter[0] += 1"]  # fmt: skip
+        body = ["for t in range(rates.shape[0]):", *("    " + x for x in inner), "return rates.shape[0]"]
+        arguments = [*STATE.replace("rate", "rates").split(", "), "w", "aux", "kept", "hypers", "seed", "counter",
+                     "results", "order", "size", "slabs", *self.arrays, *batch]  # fmt: skip
+        doc = "Up to len(rates) steps in place; returns how many were taken before one that has to be examined."
+        return self._function("train", arguments, body, doc)

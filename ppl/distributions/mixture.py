@@ -1,0 +1,277 @@
+"""Mixtures: a component is chosen by its weight, and the sample comes from it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ppl.distributions import intervals as iv
+from ppl.distributions.base import Distribution
+from ppl.distributions.categorical import Categorical
+from ppl.distributions.checks import checked_parameters
+from ppl.distributions.combinator import Combinator, select, widened
+from ppl.distributions.formulas import frozen
+from ppl.distributions.intervals import Interval
+from ppl.distributions.mixture_path import moving_scalar, moving_vector, no_path
+from ppl.distributions.support import Support
+from ppl.errors import ModelError, ShapeError
+from ppl.ir import ops
+from ppl.ir.node import Node
+
+
+class Mixture(Combinator):
+    """Mixture(weights, components) or Mixture(logits=..., components=...): density sum_k weights[k] p_k(x).
+
+    The log-density is the marginal one, by log-sum-exp; no component is a random node. A sample is chosen by Gumbel-max
+    and drawn from the chosen component. Where every component has a cdf that is differentiable in its parameters and
+    one component covers the others, the sample has the implicit derivative -dF / p, F the cdf of the mixture (Graves
+    2016; Figurnov, Mohamed & Mnih 2018), else none.
+
+    Parameters
+    ----------
+    weights : shape (…, K), non-negative, rows sum to 1; or `logits`, finite or -inf.
+    components : one distribution whose units have shape (…, K), or a sequence of K distributions of the same event
+        shape and dtype; leading axes broadcast with those of the weights.
+    joint : how many trailing axes of units share the choice of their component. With `joint=1` a row of independent
+        scalars, Normal(loc of shape (K, d), scale), is a mixture of diagonal normals of dimension d, one unit a row;
+        its path takes the conditional cdf entry after entry.
+
+    Raises
+    ------
+    ModelError, ShapeError
+        Components that differ in kind of sample, shapes that do not fit, or a masked component.
+    """
+
+    constraints: ClassVar[dict[str, str]] = {"weights": "simplex", "logits": "class_logits"}
+
+    def __init__(self, weights: Any = None, components: Any = None, logits: Any = None, joint: int = 0):
+        if (weights is None) == (logits is None):
+            raise ModelError("Mixture takes exactly one of weights and logits")
+        given = {"logits": logits} if weights is None else {"weights": weights}
+        own = checked_parameters("Mixture", given, self.constraints)
+        ((name, node),) = own.items()
+        if not node.type.shape or not node.type.shape[-1]:
+            raise ShapeError(
+                f"Mixture: {name} needs a last axis of at least one component, got shape {node.type.shape}"
+            )
+        self.joint, self.count = joint, node.type.shape[-1]
+        self.batched = isinstance(components, Distribution)
+        listed = self._listed(components)
+        first = next(iter(listed.values()))
+        lead = node.type.shape[:-1]
+        try:
+            units = np.broadcast_shapes(lead, *(self._lead(c) for c in listed.values()))
+        except ValueError:
+            shapes = [c.event_shape for c in listed.values()]
+            raise ShapeError(
+                f"Mixture: {name} of {node.type.shape} and components of events {shapes} do not fit"
+            ) from None
+        rank = len(lead)
+        self.gather({name: widened(node, rank, units)}, {k: self._spread(c, units) for k, c in listed.items()})
+        why = no_path(self.components, node, joint)
+        self.take_traits(
+            discrete=first.discrete, dtype=first.dtype, unit_rank=first.unit_rank + joint,
+            reparameterized=not why, implicit=not why, no_path=why,
+            moving=frozenset(f"{k}.{p}" for k, c in listed.items() for p in c.moving),
+            angular=frozenset(f"{k}.{p}" for k, c in listed.items() for p in c.angular),
+        )  # fmt: skip
+
+    def _listed(self, components: Any) -> dict[str, Distribution]:
+        """The components by the names of their parts, after checks of what they have in common."""
+        if isinstance(components, Distribution):
+            units = components.batch_of_units
+            if len(units) < 1 + self.joint or units[-1 - self.joint] != self.count:
+                raise ShapeError(
+                    f"Mixture: {self.count} weights, but the components' units have shape {units}; axis "
+                    f"{-1 - self.joint} numbers the components"
+                )
+            return {"components": components}
+        if not isinstance(components, Sequence) or not all(isinstance(c, Distribution) for c in components):
+            raise ModelError("Mixture: components must be a distribution or a sequence of distributions")
+        if len(components) != self.count:
+            raise ShapeError(f"Mixture: {self.count} weights, but {len(components)} components")
+        kinds = {(c.discrete, c.dtype, c.unit_rank, bool(c.angular), unit_shape(c)) for c in components}
+        if len(kinds) > 1 or len(components[0].batch_of_units) < self.joint:
+            listed = ", ".join(map(repr, components))
+            raise ModelError(f"Mixture: components must have samples of one kind and shape, got {listed}")
+        return {f"component{k}": c for k, c in enumerate(components)}
+
+    def _lead(self, component: Distribution) -> tuple[int, ...]:
+        """Shape of the mixture's units as `component` has it."""
+        units = component.batch_of_units
+        return units[: len(units) - self.joint - self.batched]
+
+    def _spread(self, component: Distribution, units: tuple[int, ...]) -> Distribution:
+        """`component` for a mixture whose units have shape `units`."""
+        own = component.batch_of_units
+        return component.expand((*units, *own[len(own) - self.joint - self.batched :]))
+
+    @property
+    def mixing(self) -> Categorical:
+        """The law of the choice."""
+        return Categorical(probs=self.params.get("weights"), logits=self.params.get("logits"))
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Shape of the units."""
+        return next(iter(self.params.values())).type.shape[:-1]
+
+    @property
+    def batch_of_units(self) -> tuple[int, ...]:
+        """Shape of the units."""
+        return self.units
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Units, joint axes, and the shape of a component's unit."""
+        tail = self.part(next(iter(self.parts))).event_shape[len(self.units) + self.batched :]
+        return (*self.units, *tail)
+
+    @property
+    def components(self) -> list[Distribution]:
+        """The components as distributions: one that holds all of them, or each."""
+        return [self.part(k) for k in self.parts]
+
+    @property
+    def support(self) -> Support:
+        """That of a component which covers the others, else the real line."""
+        found = [c.support for c in self.components]
+        return next((s for s in found if all(t is s or t.within(s) for t in found)), Support.REAL)
+
+    @property
+    def bounds(self) -> Interval:
+        """The hull of the components' bounds."""
+        return iv.union(*(c.bounds for c in self.components))
+
+    def over_components(self, formula: Callable[[Distribution, Node], Node], value: Node | None = None) -> Node:
+        """`formula(component, value)` of every component, along a new axis after the units."""
+        rank, found = len(self.units), []
+        for component in self.components:
+            given = ops.const(0.0) if value is None else value
+            if value is not None and self.batched:
+                wide = ops.reshape(value, (*self.units, 1, *value.type.shape[rank:]))
+                given = ops.expand(wide, (), (*self.units, self.count, *value.type.shape[rank:]))
+            out = formula(component, given)
+            shape = out.type.shape
+            found.append(out if self.batched else ops.reshape(out, (*shape[:rank], 1, *shape[rank:])))
+        return ops.concat(found, rank)
+
+    def weighted(self, values: Node) -> Node:
+        """The mean over components of `values`, which have an axis of components after the units."""
+        rank = len(self.units)
+        probs = self.mixing.class_probs()
+        wide = ops.reshape(probs, (*probs.type.shape, *(1,) * (len(values.type.shape) - rank - 1)))
+        return ops.reduce_sum(ops.mul(wide, values), rank)
+
+    def _component_log_prob(self, value: Node) -> Node:
+        """Log-densities of the components, joint axes summed: shape (*units, K)."""
+        rank = len(self.units)
+        each = self.over_components(lambda c, x: c.unit_log_prob(x), value)
+        return ops.reduce_sum(each, tuple(range(rank + 1, rank + 1 + self.joint))) if self.joint else each
+
+    def _component_cdf(self, value: Node) -> Node:
+        """Cdfs of the components, scalars: shape (*units, K)."""
+        return self.over_components(lambda c, x: c.node_cdf(x), value)
+
+    def unit_log_prob(self, value: Node) -> Node:
+        """log sum_k weights[k] p_k(x); -inf with no derivative where no component has density."""
+        total = ops.add(self.mixing.log_probs(), self._component_log_prob(value))
+        dead = ops.equal(frozen(ops.reduce("amax", total, -1, keepdims=True)), -math.inf)
+        alive = ops.logsumexp(ops.where(dead, 0.0, total), -1)
+        return ops.where(ops.reshape(dead, alive.type.shape), -math.inf, alive)
+
+    def _picked(self, chosen: Node) -> Distribution:
+        """The chosen component of a batch: its parameters where `chosen` (truth values over components) is true."""
+        (whole,), rank = self.components, len(self.units)
+        return whole.with_params(tuple(select(chosen, n, rank) for n in whole.params.values()))
+
+    def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:
+        """One uniform per component for the choice, then those of the chosen one, or of all that are listed."""
+        first: tuple[tuple[int, ...] | None, ...] = ((*self.units, self.count),)
+        if self.batched:
+            return first + self._picked(ops.const(np.ones((*self.units, self.count), bool))).uniforms()
+        return first + tuple(shape for c in self.components for shape in c.uniforms())
+
+    def draw(self, *u: Node) -> Node:
+        """A draw of the chosen component, moved implicitly."""
+        choice = self.mixing.draw(u[0])
+        chosen = ops.equal(ops.reshape(choice, (*self.units, 1)), np.arange(self.count))
+        value = self._picked(chosen).draw(*u[1:]) if self.batched else self._drawn(chosen, list(u[1:]))
+        return self._moved(value) if self.reparameterized else ops.stop(value)
+
+    def _drawn(self, chosen: Node, u: list[Node]) -> Node:
+        rank, draws = len(self.units), []
+        for component in self.components:
+            taken, u = u[: len(component.uniforms())], u[len(component.uniforms()) :]
+            x = component.draw(*taken)
+            draws.append(ops.reshape(x, (*x.type.shape[:rank], 1, *x.type.shape[rank:])))
+        return select(chosen, ops.concat(draws, rank), rank)
+
+    def _moved(self, value: Node) -> Node:
+        if not self.joint:
+            return moving_scalar(value, self.mixing.class_probs(), self._component_cdf, self.unit_log_prob)
+        entries = [self._entry(i) for i in range(self.event_shape[-1])]
+        return moving_vector(
+            value,
+            self.mixing.log_probs(),
+            [e._component_cdf for e in entries],
+            [e._component_log_prob for e in entries],
+        )
+
+    def _entry(self, i: int) -> Mixture:
+        """The mixture of entry `i` of the joint axis."""
+        out, axis = copy.copy(self), len(self.units) + self.batched
+        vars(out).update(joint=0, unit_rank=self.unit_rank - 1)
+        out.params = {k: n if k in self.constraints else _taken(n, axis, i) for k, n in self.params.items()}
+        return out
+
+    def node_cdf(self, value: Node) -> Node:
+        """Mean over components of their cdfs."""
+        if self.unit_rank:
+            raise ModelError("Mixture of vectors has no cdf")
+        return self.weighted(self._component_cdf(value))
+
+    def node_mean(self) -> Node:
+        """Mean over components of their means."""
+        if self.angular:
+            raise ModelError("Mixture of angles has no mean in closed form")
+        return self.weighted(self.over_components(lambda c, _: c.node_mean()))
+
+    def unit_covariance(self) -> Node:
+        """Mean of the components' covariances, and the covariance of their means."""
+        if self.unit_rank > 1 or self.angular:
+            raise ModelError("Mixture has no covariance in closed form here")
+        within = self.over_components(lambda c, _: c.unit_covariance())
+        mean, means = self.node_mean(), self.over_components(lambda c, _: c.node_mean())
+        gap = ops.sub(means, ops.reshape(mean, (*self.units, 1, *mean.type.shape[len(self.units) :])))
+        if not self.unit_rank:
+            return self.weighted(ops.add(within, ops.mul(gap, gap)))
+        shape = gap.type.shape
+        if self.joint:
+            within = ops.mul(ops.reshape(within, (*shape, 1)), np.eye(shape[-1]))
+        outer = ops.mul(ops.reshape(gap, (*shape, 1)), ops.reshape(gap, (*shape[:-1], 1, shape[-1])))
+        return self.weighted(ops.add(within, outer))
+
+    def unit_support(self) -> np.ndarray | None:
+        """That of the components, where they have the same finite one."""
+        found = [c.unit_support() for c in self.components]
+        first = found[0]
+        if self.joint or first is None or any(s is None or not np.array_equal(s, first) for s in found):
+            return None
+        return first
+
+
+def unit_shape(dist: Distribution) -> tuple[int, ...]:
+    """Shape of one unit."""
+    return dist.event_shape[len(dist.batch_of_units) :]
+
+
+def _taken(node: Node, axis: int, i: int) -> Node:
+    """Entry `i` of an event dimension, which is dropped."""
+    shape = node.type.shape
+    picked = ops.window(node, [(i, 1, 1) if d == axis else (0, n, 1) for d, n in enumerate(shape)])
+    return ops.reshape(picked, (*shape[:axis], *shape[axis + 1 :]))

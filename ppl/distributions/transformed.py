@@ -1,0 +1,222 @@
+"""Transformed distributions: the law of g(x) for x of a known law and smooth invertible g."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ppl.distributions.base import Distribution
+from ppl.distributions.bijectors import Affine, Bijector, Chain, StickBreaking, flat
+from ppl.distributions.combinator import Combinator
+from ppl.distributions.guards import flat_where_dead, known_inside, owns
+from ppl.distributions.intervals import Interval
+from ppl.distributions.support import INTERVAL_OF, Support
+from ppl.errors import ModelError, ShapeError
+from ppl.ir import ops
+from ppl.ir.node import Node
+
+WHOLE = (Support.REAL, Support.POSITIVE, Support.NONNEGATIVE, Support.UNIT_INTERVAL)
+
+
+class Transformed(Combinator):
+    """Transformed(base, f, g, …): the law of …g(f(x)) for x of `base`; the first bijector is applied first.
+
+    log p(y) = log p_base(x) - the sum of log |det|, at x = f^-1(g^-1(y)). The sample is the transformed sample of the
+    base and has the path that it has; parameters of bijectors are part of it. An end of the base's support that a
+    bijector's parameter moves makes that parameter one that moves the support, which score functions refuse.
+
+    Parameters
+    ----------
+    base : a continuous distribution on the line.
+    bijectors : of `ppl.bijectors`, or chains of them; `StickBreaking` makes one unit of a row of scalars.
+
+    Raises
+    ------
+    ModelError
+        A base that is discrete, masked or of angles, or a bijector that is not defined where its argument lies.
+    ShapeError
+        Parameters that do not broadcast with the event.
+    """
+
+    def __init__(self, base: Distribution, *bijectors: Bijector | Chain):
+        if not isinstance(base, Distribution) or base.discrete or base.angular:
+            raise ModelError(f"Transformed: the base must be a continuous distribution on the line, not {base!r}")
+        listed = flat(bijectors)
+        moving = {f"base.{k}" for k in base.moving}
+        base = base.expand(_common(base, listed))
+        shape, inside, rank, spread = base.event_shape, base.bounds, base.unit_rank, {}
+        for name, bijector in listed.items():
+            if not inside.within(bijector.domain):
+                raise ModelError(f"Transformed: {name} maps {bijector.domain}, its argument lies in {inside}")
+            moving |= {f"{name}.{k}" for k in bijector.moves(inside)}
+            spread[name] = _fitted(name, bijector, shape)
+            inside, shape, rank = bijector.image(inside), bijector.shape(shape), max(rank, bijector.rank)
+        self.gather({}, {"base": base, **spread})
+        self.take_traits(
+            reparameterized=base.reparameterized, implicit=base.implicit, no_path=base.no_path, unit_rank=rank,
+            moving=frozenset(moving),
+        )  # fmt: skip
+
+    @property
+    def base(self) -> Distribution:
+        """The law of x."""
+        found: Distribution = self.part("base")
+        return found
+
+    @property
+    def bijectors(self) -> list[Bijector]:
+        """The bijectors in the order they are applied, chains taken apart."""
+        return [self.part(name) for name in self.parts if name != "base"]
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """That of the base, changed by bijectors of vectors."""
+        shape = self.base.event_shape
+        for bijector in self.bijectors:
+            shape = bijector.shape(shape)
+        return shape
+
+    def intervals(self) -> list[Interval]:
+        """Bounds of x and of the values after each bijector."""
+        found = [self.base.bounds]
+        for bijector in self.bijectors:
+            found.append(bijector.image(found[-1]))
+        return found
+
+    @property
+    def bounds(self) -> Interval:
+        """The image of the base's bounds."""
+        return self.intervals()[-1]
+
+    @property
+    def support(self) -> Support:
+        """The set whose interval the image is."""
+        if self.bijectors and isinstance(self.bijectors[-1], StickBreaking):
+            return Support.SIMPLEX
+        image = self.bounds
+        whole = next((s for s in WHOLE if INTERVAL_OF[s] == image), Support.INTERVAL)
+        return Support.INTERVAL if self.moving or self.base.support is Support.INTERVAL else whole
+
+    def _summed(self, units: Node, rank: int) -> Node:
+        """Numbers per unit of rank `rank` as numbers per unit of this distribution."""
+        dims = len(units.type.shape)
+        return (
+            ops.reduce_sum(units, tuple(range(dims - (self.unit_rank - rank), dims)))
+            if rank < self.unit_rank
+            else units
+        )
+
+    def unit_log_prob(self, value: Node) -> Node:
+        """log p_base(x) - the sum of log |det|; -inf where no x has this value."""
+        own, x, total, missed = owns(self, value), value, ops.const(0.0), None
+        for bijector, inside in zip(reversed(self.bijectors), reversed(self.intervals()[:-1]), strict=True):
+            bad = None if own else bijector.outside(x)
+            if bad is not None:
+                x = ops.where(bad, 1.0 / x.type.shape[-1] if bijector.rank else bijector.safe, x)
+                per_unit = self._summed(ops.cast(bad, "int"), 0)
+                missed = per_unit if missed is None else ops.add(missed, per_unit)
+            x = bijector.inverse(x)
+            x = known_inside(x, inside) if own else x
+            total = ops.add(total, self._summed(bijector.log_det(x), bijector.rank))
+        base = self.base
+        density = ops.sub(self._summed(base.unit_log_prob(x), base.unit_rank), total)
+        if not own and base.support is not Support.REAL:
+            density = flat_where_dead(density)
+        return density if missed is None else ops.where(ops.less(0, missed), -math.inf, density)
+
+    def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:
+        """Those of the base."""
+        return self.base.uniforms()
+
+    def draw(self, *u: Node) -> Node:
+        """The transformed draw of the base."""
+        return self._forward(self.base.draw(*u))
+
+    def _forward(self, x: Node) -> Node:
+        for bijector in self.bijectors:
+            x = bijector.forward(x)
+        return x
+
+    def node_cdf(self, value: Node) -> Node:
+        """The base's cdf at x, or one minus it where a bijector decreases; 0 or 1 beyond a codomain."""
+        if self.unit_rank:
+            raise ModelError("Transformed has no cdf: its units are vectors")
+        return self._cdf(self.bijectors, value)
+
+    def _cdf(self, bijectors: list[Bijector], value: Node) -> Node:
+        if not bijectors:
+            return self.base.node_cdf(value)
+        *before, last = bijectors
+        bad = last.outside(value)
+        x = last.inverse(value if bad is None else ops.where(bad, last.safe, value))
+        below = self._cdf(before, x)
+        below = below if last.increasing else ops.sub(1.0, below)
+        if bad is None:
+            return below
+        return ops.where(bad, ops.cast(ops.less(last.safe, value), "float"), below)
+
+    def node_icdf(self, probability: Node) -> Node:
+        """The transformed quantile of the base."""
+        if self.unit_rank:
+            raise ModelError("Transformed has no icdf: its units are vectors")
+        falls = sum(not b.increasing for b in self.bijectors) % 2
+        return self._forward(self.base.node_icdf(ops.sub(1.0, probability) if falls else probability))
+
+    def _affine(self, what: str) -> None:
+        if not all(isinstance(b, Affine) for b in self.bijectors):
+            raise ModelError(f"Transformed has no {what} in closed form, but under Affine")
+
+    def node_mean(self) -> Node:
+        """That of the base, under affine maps."""
+        self._affine("mean")
+        return self._forward(self.base.node_mean())
+
+    def unit_covariance(self) -> Node:
+        """That of the base times the squares of the scales, under affine maps of scalars."""
+        self._affine("covariance")
+        found = self.base.unit_covariance()
+        for bijector in self.bijectors:
+            scale = bijector.params["scale"]
+            if self.unit_rank:
+                row, column = (
+                    ops.reshape(scale, (*scale.type.shape, 1)),
+                    ops.reshape(scale, (*scale.type.shape[:-1], 1, scale.type.shape[-1])),
+                )
+                found = ops.mul(found, ops.mul(row, column))
+            else:
+                found = ops.mul(found, ops.mul(scale, scale))
+        return found
+
+    def unit_entropy(self) -> Node:
+        """That of the base plus log |scale|, under affine maps."""
+        self._affine("entropy")
+        found, x = self.base.unit_entropy(), ops.const(0.0)
+        for bijector in self.bijectors:
+            found = ops.add(found, self._summed(bijector.log_det(x), 0))
+        return found
+
+
+def _common(base: Distribution, listed: dict[str, Bijector]) -> tuple[int, ...]:
+    """Shape of the base's units after broadcasting with the bijectors' parameters up to the first of vectors."""
+    shape = base.event_shape
+    for name, bijector in listed.items():
+        if bijector.rank:
+            break
+        for node in bijector.params.values():
+            try:
+                shape = np.broadcast_shapes(shape, node.type.shape)
+            except ValueError:
+                raise ShapeError(f"Transformed: {name} of shape {node.type.shape} does not fit event {shape}") from None
+    units = shape[: len(shape) - base.unit_rank]
+    if shape[len(units) :] != base.event_shape[len(base.batch_of_units) :]:
+        raise ShapeError(f"Transformed: parameters of shape {shape} do not fit units of {base!r}")
+    return units
+
+
+def _fitted(name: str, bijector: Bijector, shape: tuple[int, ...]) -> Bijector:
+    """`bijector` with parameters of the event's shape."""
+    for node in bijector.params.values():
+        if np.broadcast_shapes(node.type.shape, shape) != shape:
+            raise ShapeError(f"Transformed: {name} of shape {node.type.shape} does not fit event {shape}")
+    return bijector.with_params(tuple(ops.expand(n, (), shape) for n in bijector.params.values()))

@@ -1,0 +1,134 @@
+"""The loop of `ppl.fit` for programs with sparse gradients: many steps per call of compiled code, in place.
+
+What a step is stays the same, up to the order of sums: SGD and AdaGrad do nothing where the gradient is zero. A block
+of steps ends where someone looks (callback, validation, checkpoint) and after about `SECONDS`.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from ppl.compiler.bind import Bound
+from ppl.compiler.state import State
+from ppl.compiler.training import RULES, Live, Steps, Trainer
+from ppl.inference.fit_data import KEEP_CONVERTED, Batch, Rows, Stream, permutation
+from ppl.inference.fit_progress import Bar
+from ppl.inference.fit_run import Run
+from ppl.inference.optim.schedules import rate_at
+
+SECONDS, MOST = 0.05, 4096
+
+
+class SparseRun(Run):
+    """A `Run` that writes its state in place; `state` is a view of it, and what a callback may keep is left alone."""
+
+    trainer: Trainer
+    _live: Live
+    _whole: Bound
+    _epoch, _count = -1, 1
+
+    @property
+    def state(self) -> State:
+        """The state as it is now."""
+        return self._live.state
+
+    @state.setter
+    def state(self, new: State) -> None:
+        self._live = Live(new, type(self.transform).__name__)
+
+    def _loop(self, bar: Bar) -> None:
+        if isinstance(self.source, Stream):
+            super()._loop(bar)
+            return
+        self._whole = self.trainer.compiled.binder.bind(self.source.data, check=False)
+        while not self._finished():
+            began = time.monotonic()
+            self._block(bar)
+            taken = time.monotonic() - began
+            self._count = min(MOST, 2 * self._count) if taken < SECONDS / 2 else max(1, self._count // 2)
+            ended = self._live.step % self.source.steps_per_epoch == 0
+            if ended and self.has_rows and self.validate is not None:
+                self._validate()
+            if self.keeper is not None and self.keeper.due(self._live.step):
+                self.keeper.save(self.state, self.start, self._consistent())
+            if self._called_back():
+                return
+
+    def _block(self, bar: Bar) -> None:
+        """Up to `_count` steps on rows in memory, none of them beyond an epoch or a checkpoint."""
+        source, step = self.source, self._live.step
+        assert isinstance(source, Rows)
+        per_epoch, size = source.steps_per_epoch, source.batch_size
+        total = source.count if source.total_rows is None else source.total_rows
+        count = self._steps_ahead(step)
+        if per_epoch == 1:
+            steps = Steps(self._whole, None, 0, total)
+        else:
+            epoch, i = divmod(step, per_epoch)
+            if epoch != self._epoch:
+                self._order, self._epoch = permutation(source.seed, epoch, source.count), epoch
+            count = min(count, max(1, source.count // size - i))
+            rows = self._order[i * size : (i + count) * size]
+            steps = Steps(self._whole, rows, len(rows) // count, total)
+        if self._take(steps, count, source.batch_size, bar) == 0:
+            super()._step(next(source.batches(step)), bar)
+
+    def _steps_ahead(self, step: int) -> int:
+        """Steps until someone looks, at most `_count`."""
+        every = None if self.keeper is None else self.keeper.every
+        limits = [self._count]
+        limits += [] if self.end is None else [self.end - step]
+        limits += [] if every is None else [every - step % every]
+        assert isinstance(self.source, Rows)
+        looked = self.source.steps_per_epoch == 1 and self.validate is not None
+        return 1 if self.callback is not None or looked else min(limits)
+
+    def _step(self, batch: Batch, bar: Bar) -> None:
+        """One step on a batch of a stream; where its shape needs another program, on the general path."""
+        compiled = self.trainer.compiled
+        if self.program.prepare(*batch.data) is compiled:
+            bound = compiled.binder.bind(batch.data, None, batch.total_rows, batch.check)
+            total = next(iter(bound.totals.values()))
+            if self._take(Steps(bound, None, 0, total), 1, batch.size, bar):
+                return
+        super()._step(batch, bar)
+
+    def _take(self, steps: Steps, count: int, size: int, bar: Bar) -> int:
+        """Take up to `count` steps and record them; one that may not be finite is not taken."""
+        at, compiled = self._live.step, self.trainer.compiled
+        rates = [rate_at(self.transform.lr, at + i) for i in range(count)]
+        hypers = np.array([compiled.hyper_vector(self.hyper, at + i) for i in range(count)])
+        done, scalars = self.trainer.run(self._live, steps, rates, getattr(self.transform, "eps", 0.0), hypers)
+        if done:
+            for key, values in scalars.items():
+                self.history.setdefault(key, []).extend(values)
+                self.metrics[key] = values[-1]
+            self.history["step"].extend(range(at + 1, at + done + 1))
+            for loss in scalars["loss"]:
+                bar.step(loss, size)
+        return done
+
+    def _called_back(self) -> bool:
+        if self.callback is not None:
+            self._live.share()
+        return super()._called_back()
+
+    def _validate(self) -> None:
+        self._live.share()
+        super()._validate()
+
+
+def run_for(program: Any, transform: Any, hyper: Any, source: Rows | Stream, state: State, start: int) -> Run:
+    """The loop that suits a program and an optimizer."""
+    known = type(transform).__name__ in RULES and type(transform).__module__.startswith("ppl.")
+    large = isinstance(source, Rows) and sum(np.size(d) for d in source.data) * 8 > KEEP_CONVERTED
+    if known and transform.clip_norm is None and not large:
+        trainer = program.prepare().trainer
+        if trainer is not None:
+            run = SparseRun(program, transform, hyper, source, state, start)
+            run.trainer = trainer
+            return run
+    return Run(program, transform, hyper, source, state, start)
