@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from ppl.ir.node import Node
 from ppl.ir.numpy_angles import log_i0e
@@ -141,13 +141,15 @@ def vonmises_icdf(concentration: Array, p: Array) -> Array:
 
 
 def poisson_icdf(rate: Array, p: Array) -> Array:
-    """SciPy's quantiles, which begin at -1 for p = 0, moved to where its incomplete gamma function says they are."""
-    k = np.maximum(stats.poisson.ppf(p, rate), 0.0)
-    for _ in range(4):
-        k = np.where(np.isfinite(k) & (k > 0) & (special.gammaincc(np.maximum(k, 1.0), rate) >= p), k - 1, k)
-    for _ in range(4):
-        k = np.where(np.isfinite(k) & (special.gammaincc(k + 1, rate) < p), k + 1, k)
-    return k
+    """The least k with Q(k + 1, rate) >= p, by bisection."""
+    rate, p = np.broadcast_arrays(rate.astype(np.float64), np.asarray(p, np.float64))
+    low, high = np.full(rate.shape, -1.0), np.ceil(rate + 40 * np.sqrt(rate) + 800)
+    for _ in range(80):
+        middle = np.floor(0.5 * (low + high))
+        enough = special.gammaincc(middle + 1, rate) >= p
+        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+    found = np.where(p == 1, np.inf, np.where(p == 0, 0.0, high))
+    return np.where((p >= 0) & (p <= 1), found, np.nan)
 
 
 def _ordered(function: Callable[..., Array]) -> Callable[[Env, Node, Sequence[Array]], Any]:
