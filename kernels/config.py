@@ -56,6 +56,14 @@ def inline(fn: Callable[..., Any]) -> Any:
     return _compile(fn, fastmath=set(SCALAR_FASTMATH), forceinline=True)
 
 
+def called(fn: Callable[..., Any]) -> Any:
+    """Compile a long scalar function, with loops and branches of its own: as `inline`, but LLVM may leave it a call.
+
+    Several copies of such functions inside one another would take minutes to compile.
+    """
+    return _compile(fn, fastmath=set(SCALAR_FASTMATH))
+
+
 def _compile(fn: Callable[..., Any], **flags: Any) -> Any:
     compiled = numba.njit(cache=True, nogil=True, error_model="numpy", **flags)(fn)
     _stamp_cache(compiled)

@@ -10,60 +10,45 @@ Amari 1998; Wainwright & Jordan 2008.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import optimize
-from scipy.special import digamma, expit, gammaln, logit
+from scipy.special import digamma, logit
 
 import ppl
+from ppl.distributions import exponential_family as families
 from ppl.models import common, data, pictures
 
 
 class Family(NamedTuple):
-    """An exponential family: u(x), A(η) in operations on symbolic values, where η may lie, a start, ∇A in NumPy."""
+    """A class of distributions, whose u and A are the library's, and a start in natural parameters."""
 
-    statistics: Callable[[np.ndarray], np.ndarray]
-    log_partition: Callable[[Any], Any]
-    inside: Callable[[np.ndarray], bool]
+    cls: type
     start: np.ndarray
-    moments: Callable[[np.ndarray], np.ndarray]
 
+    def statistics(self, x: np.ndarray) -> np.ndarray:
+        """u(x), one row per observation."""
+        return np.stack(families.sufficient_statistics(self.cls, x), -1)
 
-def _stack(*parts: np.ndarray) -> np.ndarray:
-    return np.stack(parts, -1)
+    def inside(self, eta: np.ndarray) -> bool:
+        """Whether η is a natural parameter."""
+        try:
+            families.from_natural(self.cls, *eta)
+        except ppl.errors.ModelError:
+            return False
+        return True
+
+    def moments(self, eta: np.ndarray) -> np.ndarray:
+        """∇A."""
+        return np.stack(families.mean_parameters(families.from_natural(self.cls, *eta)))
 
 
 FAMILIES: dict[str, Family] = {
-    "Gaussian": Family(
-        lambda x: _stack(x, x**2),
-        lambda eta: -(eta[0] ** 2) / (4.0 * eta[1]) - 0.5 * np.log(-2.0 * eta[1]),
-        lambda eta: eta[1] < 0,
-        np.array([0.0, -0.05]),
-        lambda eta: _stack(-eta[0] / (2 * eta[1]), (eta[0] / (2 * eta[1])) ** 2 - 1 / (2 * eta[1])),
-    ),
-    "gamma": Family(
-        lambda x: _stack(np.log(x), x),
-        lambda eta: gammaln(eta[0] + 1.0) - (eta[0] + 1.0) * np.log(-eta[1]),
-        lambda eta: eta[0] > -1 and eta[1] < 0,
-        np.array([0.0, -1.0]),
-        lambda eta: _stack(digamma(eta[0] + 1) - np.log(-eta[1]), -(eta[0] + 1) / eta[1]),
-    ),
-    "Bernoulli": Family(
-        lambda x: _stack(x),
-        lambda eta: ppl.softplus(eta[0]),
-        lambda eta: True,
-        np.array([-3.0]),
-        lambda eta: expit(eta),
-    ),
-    "Poisson": Family(
-        lambda x: _stack(x),
-        lambda eta: np.exp(eta[0]),
-        lambda eta: True,
-        np.array([-1.0]),
-        lambda eta: np.exp(eta),
-    ),
+    "Gaussian": Family(ppl.Normal, np.array([0.0, -0.05])),
+    "gamma": Family(ppl.Gamma, np.array([0.0, -1.0])),
+    "Bernoulli": Family(ppl.Bernoulli, np.array([-3.0])),
+    "Poisson": Family(ppl.Poisson, np.array([-1.0])),
 }
 
 
@@ -72,7 +57,8 @@ def exponential_family(u: Any, *, family: str) -> None:
     """A(η) - ηᵀu for every row of statistics."""
     eta = ppl.param("eta", FAMILIES[family].start)
     with ppl.plate("data", u) as u:
-        ppl.cost("loss", FAMILIES[family].log_partition(eta) - eta @ u)
+        parts = [eta[i] for i in range(len(FAMILIES[family].start))]
+        ppl.cost("loss", families.log_partition_at(FAMILIES[family].cls, *parts) - eta @ u)
 
 
 def observations() -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Where the coefficients of `gamma_draws.SLOPE` come from: ``python -m ppl.kernels.scalar.fit_gamma`` prints them.
+"""Where `gamma_draws.SLOPE` and `incomplete_series.TEMME` come from: ``python -m ppl.kernels.scalar.fit_gamma``.
 
 Temme's expansion of the incomplete gamma function (DLMF 8.12) in powers of l = log(x / a) instead of eta, with
 mu = e**l - 1 and eta**2 / 2 = mu - l. There the coefficients obey c_k = (dc_(k-1)/dl + (-1)**k g_k) / mu, g_k those of
@@ -52,20 +52,36 @@ def stirling(count: int) -> Series:
     return out
 
 
+def _parts(rows: int, size: int) -> tuple[Series, Series, list[Series]]:
+    """mu / l, eta / l and c_0, c_1, ... in powers of l."""
+    import mpmath as mp
+
+    mu = [1 / mp.factorial(n + 1) for n in range(size)]
+    eta = _root([2 / mp.factorial(n + 2) for n in range(size)])
+    gaps = [x - y for x, y in zip(_inverse(mu), _inverse(eta), strict=True)]
+    g, c = stirling(rows), [gaps[1:]]
+    for k in range(1, rows):
+        slope = _derivative(c[-1])
+        slope[0] += (-1) ** k * g[k]  # cancels: c_k is regular at l = 0
+        c.append(_product(slope[1:], _inverse(mu)))
+    return mu, eta, c
+
+
+def temme_expansion(rows: int, columns: int) -> list[Series]:
+    """The coefficients of sqrt(2 pi a) exp(a eta^2 / 2) (Q - erfc(eta sqrt(a / 2)) / 2), rows powers of 1/a."""
+    import mpmath as mp
+
+    with mp.workdps(80):
+        return [row[:columns] for row in _parts(rows, columns + GUARD)[2]]
+
+
 def slope_expansion(rows: int, columns: int) -> list[Series]:
     """The coefficients of a * slope: rows are powers of 1/a, columns powers of l."""
     import mpmath as mp
 
     with mp.workdps(80):
-        size = columns + GUARD
-        mu = [1 / mp.factorial(n + 1) for n in range(size)]  # mu / l
-        eta = _root([2 / mp.factorial(n + 2) for n in range(size)])  # eta / l
-        gaps = [x - y for x, y in zip(_inverse(mu), _inverse(eta), strict=True)]
-        g, c = stirling(rows), [gaps[1:]]
-        for k in range(1, rows):
-            slope = _derivative(c[-1])
-            slope[0] += (-1) ** k * g[k]  # cancels: c_k is regular at l = 0
-            c.append(_product(slope[1:], _inverse(mu)))
+        mu, eta, c = _parts(rows, columns + GUARD)
+        g = stirling(rows)
         times = [[mp.mpf(0), *x] for x in c]  # l c_k
         first = _product(mu, _inverse(eta))
         terms = [[first[n] - (eta[n - 1] / 2 if n else 0) + times[0][n] for n in range(columns)]]
@@ -77,6 +93,9 @@ def slope_expansion(rows: int, columns: int) -> list[Series]:
 
 def main() -> None:
     """Print the tables of both precisions."""
+    print("Temme")
+    for row in temme_expansion(9, 15):
+        print("    " + ", ".join(f"{float(x):.17g}" for x in row))
     for name, rows, columns, digits in (("f32", 3, 10, 9), ("f64", 7, 18, 17)):
         print(name)
         for row in slope_expansion(rows, columns):

@@ -17,6 +17,7 @@ SAME_NAME = {
     *("sign", "floor", "abs", "lgamma", "erf", "ndtr", "ndtri", "log_ndtr", "loggamma_slope", "vonmises_slope"),
     *("log_poisson", "log_binomial", "log_binomial_logits"),
     *("erfc", "erfinv", "log1mexp", "log_mass_between", "quantile_between"),
+    *("gammaincc", "gammaincinv", "gammainccinv", "betaincinv", "student_icdf", "vonmises_icdf", "poisson_icdf"),
 }
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "and": "&", "or": "|"}
 RENAMED = {"pow": "power", "max": "maximum", "min": "minimum"}
@@ -63,6 +64,21 @@ def _log_i0e(node: Node, a: str) -> str:
     return f"m.{('log_i0e', 'log_i0e_slope', 'log_i0e_curvature')[node.attrs['n']]}({a})"
 
 
+def _ordered(values: str, *slopes: str) -> Callable[..., str]:
+    """A call of the function for the derivative of order `order`; one function for all takes the orders too."""
+
+    def emit(node: Node, *args: str) -> str:
+        order, given = node.attrs["order"], ", ".join(args)
+        orders = order if isinstance(order, tuple) else (order,)
+        if not any(orders):
+            return f"m.{values}({given})"
+        if len(slopes) > 1:
+            return f"m.{slopes[orders[0] - 1]}({given})"
+        return f"m.{slopes[0]}({given}, {', '.join(map(str, orders))})"
+
+    return emit
+
+
 def _draw(node: Node, *args: str) -> str:
     *parameters, key, column = args
     return f"m.{node.op}({', '.join(parameters)}, U({key}), {column}, {node.attrs['stream']})"
@@ -72,6 +88,10 @@ SPECIAL: dict[str, Callable[..., str]] = {
     "cast": _cast,
     "polygamma": _polygamma,
     "log_i0e": _log_i0e,
+    "gammainc": _ordered("gammainc", "gammainc_slope", "gammainc_bend"),
+    "betainc": _ordered("betainc", "betainc_slope"),
+    "student_cdf": _ordered("student_cdf", "student_slope"),
+    "vonmises_cdf": _ordered("vonmises_cdf", "vonmises_cdf_slope"),
     "loggamma_draw": _draw,
     "poisson_draw": _draw,
     "binomial_draw": _draw,

@@ -251,5 +251,15 @@ class Distribution:
         """Entropy of the whole event, a scalar per plate row."""
         return present((self,), lambda: self.masked_sum(self.unit_entropy()))
 
+    @classmethod
+    def fit(cls, x: Any, weights: Any = None) -> Distribution:
+        """The member of this exponential family that is likeliest given `x`, observations along its first axis.
+
+        See `ppl.distributions.exponential_fit.fit`.
+        """
+        from ppl.distributions.exponential_fit import fit
+
+        return fit(cls, x, weights)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self.params)}; event {self.event_shape})"

@@ -9,7 +9,7 @@ from ppl.distributions.formulas import mode_of_unit_interval
 from ppl.distributions.guards import guarded
 from ppl.distributions.intervals import UNIT
 from ppl.distributions.support import Support
-from ppl.ir import ops
+from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 
 
@@ -84,3 +84,15 @@ class Beta(Distribution):
         each = [ops.mul(ops.sub(c, 1.0), ops.polygamma(0, c)) for c in (one, zero)]
         both = ops.mul(ops.sub(total, 2.0), ops.polygamma(0, total))
         return ops.add(ops.sub(self.log_normalizer(), ops.add(*each)), both)
+
+    def node_cdf(self, value: Node) -> Node:
+        """I_x(c1, c0), the regularized incomplete beta function."""
+        one, zero = self.params.values()
+        inside = ops.logical_and(ops.less(0.0, value), ops.less(value, 1.0))
+        found = incomplete.betainc(one, zero, ops.where(inside, value, 0.5))
+        return ops.where(inside, found, ops.cast(ops.less_equal(1.0, value), "float"))
+
+    def node_icdf(self, probability: Node) -> Node:
+        """The inverse of I_x(c1, c0) in x."""
+        one, zero = self.params.values()
+        return incomplete.betaincinv(one, zero, probability)

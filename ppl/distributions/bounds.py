@@ -154,6 +154,12 @@ def _argmax(node: Node, a: Interval) -> Interval:
     return Interval(0.0, node.args[0].type.shape[-1] - 1.0, False, False)
 
 
+def _probability(node: Node, *args: Interval) -> Interval:
+    """A distribution function; ANYTHING for its derivatives in the parameters."""
+    order = node.attrs["order"]
+    return CLOSED_UNIT if order in (0, (0, 0)) else ANYTHING
+
+
 VIEWS = ("expand", "reshape", "transpose", "slice", "collect", "distribute")
 SAME = (*VIEWS, "stop", "graft", "scale_grad", "amax", "take")
 
@@ -205,5 +211,9 @@ RULES: dict[str, Rule] = {
     "sqrt": _monotone(np.sqrt, NONNEGATIVE),
     "ndtri": _monotone(special.ndtri, CLOSED_UNIT),
     "log_i0e": lambda node, a: REAL if a.within(NONNEGATIVE) and a.hi_open else ANYTHING,
+    **dict.fromkeys(("gammainc", "betainc", "student_cdf", "vonmises_cdf"), _probability),
+    **dict.fromkeys(("gammaincc", "betaincinv"), _fixed(CLOSED_UNIT)),
+    **dict.fromkeys(("gammaincinv", "gammainccinv", "poisson_icdf"), _fixed(Interval(0.0, math.inf, False, False))),
+    "vonmises_icdf": _fixed(CIRCLE),
     "lgamma": lambda node, a: REAL if a.within(POSITIVE) else ANYTHING,
 }

@@ -8,7 +8,7 @@ from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.guards import guarded
 from ppl.distributions.intervals import POSITIVE
 from ppl.distributions.support import Support
-from ppl.ir import ops
+from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 
 
@@ -73,3 +73,13 @@ class Gamma(Distribution):
         a = self.params["concentration"]
         flat = ops.add(ops.sub(a, ops.log(self.params["rate"])), ops.lgamma(a))
         return ops.add(flat, ops.mul(ops.sub(1.0, a), ops.polygamma(0, a)))
+
+    def node_cdf(self, value: Node) -> Node:
+        """P(concentration, rate x), the regularized incomplete gamma function."""
+        inside = ops.less(0.0, value)
+        scaled = ops.mul(self.params["rate"], ops.where(inside, value, 1.0))
+        return ops.where(inside, incomplete.gammainc(self.params["concentration"], scaled), 0.0)
+
+    def node_icdf(self, probability: Node) -> Node:
+        """The inverse of P(concentration, .), over rate."""
+        return ops.div(incomplete.gammaincinv(self.params["concentration"], probability), self.params["rate"])

@@ -10,7 +10,7 @@ from ppl.distributions.formulas import above
 from ppl.distributions.guards import guarded
 from ppl.distributions.intervals import POSITIVE
 from ppl.distributions.support import Support
-from ppl.ir import ops
+from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 
 
@@ -83,3 +83,13 @@ class InverseGamma(Distribution):
         a = self.params["concentration"]
         flat = ops.add(ops.add(a, ops.log(self.params["scale"])), ops.lgamma(a))
         return ops.sub(flat, ops.mul(ops.add(1.0, a), ops.polygamma(0, a)))
+
+    def node_cdf(self, value: Node) -> Node:
+        """Q(a, scale / x), the regularized upper incomplete gamma function."""
+        inside = ops.less(0.0, value)
+        turned = ops.div(self.params["scale"], ops.where(inside, value, 1.0))
+        return ops.where(inside, incomplete.gammaincc(self.params["concentration"], turned), 0.0)
+
+    def node_icdf(self, probability: Node) -> Node:
+        """scale over the inverse of Q(a, .)."""
+        return ops.div(self.params["scale"], incomplete.gammainccinv(self.params["concentration"], probability))

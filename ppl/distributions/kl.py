@@ -11,6 +11,7 @@ from ppl.distributions.categorical import Categorical
 from ppl.distributions.classes import Classes
 from ppl.distributions.eager import present
 from ppl.distributions.exponential import Exponential
+from ppl.distributions.exponential_family import FAMILIES, unit_bregman
 from ppl.distributions.lognormal import LogNormal
 from ppl.distributions.normal import Normal
 from ppl.distributions.onehot import OneHotCategorical
@@ -33,13 +34,18 @@ def register_kl(p: type[Distribution], q: type[Distribution]) -> Callable[[F], F
     return register
 
 
+def closed_form(p: type[Distribution], q: type[Distribution]) -> Formula | None:
+    """The registered formula of a pair; for two laws of one exponential family, that of its log-partition function."""
+    return KL_PAIRS.get((p, q)) or (unit_bregman if p is q and p in FAMILIES else None)
+
+
 def kl_divergence(p: Distribution, q: Distribution) -> Node | None:
     """KL(p || q) = E_p[log p - log q] summed over units: a scalar per row; None where no closed form is
-    registered.
+    known.
 
     With masks it is the sum over units that count, and closed only where both sides have the same mask.
     """
-    formula = KL_PAIRS.get((type(p), type(q)))
+    formula = closed_form(type(p), type(q))
     if formula is None or p.event_mask is not q.event_mask:
         return None
     if p.event_shape != q.event_shape:

@@ -17,7 +17,7 @@ def _moved(a: Node, b: Node) -> Node:
 
 
 @register_kl(Gamma, Gamma)
-def _gamma(p: Gamma, q: Gamma) -> Node:
+def gamma_divergence(p: Gamma, q: Gamma) -> Node:
     """(a - b) digamma(a) - log gamma(a) + log gamma(b) + b log(rate_p / rate_q) + a (rate_q / rate_p - 1)."""
     (a, rate_p), (b, rate_q) = p.params.values(), q.params.values()
     shape = ops.add(_moved(a, b), ops.sub(ops.lgamma(b), ops.lgamma(a)))

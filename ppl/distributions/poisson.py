@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.counts import counted
 from ppl.distributions.support import Support
-from ppl.ir import ops
+from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 
 
@@ -53,3 +53,14 @@ class Poisson(Distribution):
     def unit_covariance(self) -> Node:
         """rate."""
         return self.params["rate"]
+
+    def node_cdf(self, value: Node) -> Node:
+        """Q(floor(x) + 1, rate), the regularized upper incomplete gamma function; 0 below 0."""
+        k = ops.floor(ops.cast(value, "float"))
+        count = ops.less_equal(0.0, k)
+        below = incomplete.gammaincc(ops.add(ops.where(count, k, 0.0), 1.0), self.params["rate"])
+        return ops.where(count, below, 0.0)
+
+    def node_icdf(self, probability: Node) -> Node:
+        """The least count whose cdf reaches the probability, as a float."""
+        return incomplete.poisson_icdf(self.params["rate"], probability)

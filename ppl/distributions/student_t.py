@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.formulas import affine, standardize
 from ppl.distributions.support import Support
-from ppl.ir import ops
+from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 
 HALF_LOG_PI = 0.5 * math.log(math.pi)
@@ -85,3 +85,13 @@ class StudentT(Distribution):
         more = ops.add(half, 0.5)
         gap = ops.sub(ops.polygamma(0, more), ops.polygamma(0, half))
         return ops.add(ops.add(ops.mul(more, gap), self.log_normalizer()), ops.log(self.params["scale"]))
+
+    def node_cdf(self, value: Node) -> Node:
+        """The cdf at t, half an incomplete beta function at df / (df + t^2) below 0."""
+        df, loc, scale = self.params.values()
+        return incomplete.student_cdf(df, standardize(value, loc, scale))
+
+    def node_icdf(self, probability: Node) -> Node:
+        """loc + scale times the standard quantile."""
+        df, loc, scale = self.params.values()
+        return affine(loc, scale, incomplete.student_icdf(df, probability))

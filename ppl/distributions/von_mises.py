@@ -6,10 +6,13 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
+from ppl.distributions.bounds import bounds_of
 from ppl.distributions.eager import present
 from ppl.distributions.formulas import frozen, one_minus_cos, turns
+from ppl.distributions.guards import contains
+from ppl.distributions.intervals import CLOSED_UNIT
 from ppl.distributions.support import Support
-from ppl.ir import ops
+from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 
 LOG_TWO_PI = math.log(2 * math.pi)
@@ -26,7 +29,8 @@ class VonMises(Distribution):
     the concentration has the implicit derivative -(dF / d concentration) / p (Figurnov, Mohamed & Mnih 2018).
 
     `mean` is the circular mean, the direction of E[(cos x, sin x)], which is loc wrapped; `circular_variance` is 1 less
-    the length of that vector. Entropy is that of the density on the circle. There is no cdf.
+    the length of that vector. Entropy is that of the density on the circle. The cdf counts from -pi,
+    where the circle is cut.
 
     Parameters
     ----------
@@ -80,3 +84,36 @@ class VonMises(Distribution):
         concentration = self.params["concentration"]
         spread = ops.sub(ops.log_i0e(concentration), ops.mul(concentration, ops.log_i0e(concentration, 1)))
         return ops.add(spread, LOG_TWO_PI)
+
+    def _accumulated(self, angle: Node) -> tuple[Node, Node]:
+        """The mass below an unwrapped angle, loc subtracted: whole turns, and what is left, small next to a turn."""
+        shift = turns(frozen(angle))
+        wrapped, turned = ops.add(angle, shift), ops.neg(ops.div(shift, 2 * math.pi))
+        right = ops.less(0.0, frozen(wrapped))
+        tail = incomplete.vonmises_cdf(self.params["concentration"], ops.where(right, ops.neg(wrapped), wrapped))
+        return ops.add(turned, ops.cast(right, "float")), ops.where(right, ops.neg(tail), tail)
+
+    def node_cdf(self, value: Node) -> Node:
+        """The mass between -pi and x; 0 below -pi, 1 above pi."""
+        inside = ops.logical_and(ops.less_equal(-math.pi, value), ops.less_equal(value, math.pi))
+        angle = ops.sub(ops.where(inside, value, 0.0), self.params["loc"])
+        (whole, rest), (first, start) = map(self._accumulated, (angle, ops.sub(-math.pi, self.params["loc"])))
+        found = ops.add(ops.sub(whole, first), ops.sub(rest, start))
+        return ops.where(inside, found, ops.cast(ops.less(0.0, value), "float"))
+
+    def node_icdf(self, probability: Node) -> Node:
+        """The angle in [-pi, pi] with that cdf; counted from the nearer end, so that small masses stay exact."""
+        if bounds_of(probability).within(CLOSED_UNIT):
+            return self._quantile(probability)
+        inside = contains(CLOSED_UNIT, probability)
+        return ops.where(inside, self._quantile(ops.where(inside, probability, 0.5)), math.nan)
+
+    def _quantile(self, probability: Node) -> Node:
+        first, start = self._accumulated(ops.sub(-math.pi, self.params["loc"]))
+        high = ops.less(0.5, frozen(probability))
+        mass = ops.add(start, ops.where(high, ops.sub(probability, 1.0), probability))
+        left = ops.less(frozen(mass), 0.0)
+        angle = incomplete.vonmises_icdf(self.params["concentration"], ops.where(left, ops.neg(mass), mass))
+        whole = ops.add(first, ops.sub(ops.cast(high, "float"), ops.cast(left, "float")))
+        around = ops.add(ops.where(left, ops.neg(angle), angle), ops.mul(2 * math.pi, whole))
+        return ops.add(self.params["loc"], around)

@@ -18,6 +18,7 @@ from ppl.ir.node import Node
 from ppl.ir.numpy_angles import ANGLES
 from ppl.ir.numpy_counts import COUNTS
 from ppl.ir.numpy_draws import DRAWS
+from ppl.ir.numpy_incomplete import INCOMPLETE
 from ppl.ir.types import Type
 
 if TYPE_CHECKING:
@@ -250,6 +251,7 @@ OPS: dict[str, Function] = {
     **{op: _plain(function) for op, function in UFUNCS.items()},
     **DRAWS,
     **ANGLES,
+    **INCOMPLETE,
     **COUNTS,
     "polygamma": _polygamma,
     "cast": _cast,

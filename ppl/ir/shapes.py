@@ -25,7 +25,12 @@ LOGICAL = ("and", "or")
 DRAWS = {"loggamma_draw": 1, "poisson_draw": 1, "vonmises_draw": 1, "binomial_draw": 3}  # float parameters of each
 SLOPES = ("loggamma_slope", "vonmises_slope")
 BETWEEN = {"log_mass_between": 2, "quantile_between": 3}
-ELEMENTWISE = {*UNARY_FLOAT, *BINARY_FLOAT, *TERNARY_FLOAT, *COMPARE, *LOGICAL, "not", "where", "cast"}
+INCOMPLETE = {
+    **dict.fromkeys(("gammainc", "gammaincc", "gammaincinv", "gammainccinv", "student_cdf", "student_icdf"), 2),
+    **dict.fromkeys(("vonmises_cdf", "vonmises_icdf", "poisson_icdf"), 2),
+    **dict.fromkeys(("betainc", "betaincinv"), 3),
+}
+ELEMENTWISE = {*UNARY_FLOAT, *BINARY_FLOAT, *TERNARY_FLOAT, *COMPARE, *LOGICAL, *INCOMPLETE, "not", "where", "cast"}
 MARKERS = {"stop", "scale_grad", "graft", "mark"}
 LEAVES = {"const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "noise", "rowkey", "arg"}
 VIEWS = {"expand", "reshape", "transpose", "slice", "collect", "distribute"}
@@ -89,7 +94,7 @@ def _draw(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     return types[0] if attrs.get("dtype") != "int" else Type(types[0].axes, types[0].shape, "int")
 
 
-@rule(*SLOPES, *BETWEEN)
+@rule(*SLOPES, *BETWEEN, *INCOMPLETE)
 def _floats(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     _same(types, "a function of floats")
     require(all(t.dtype == "float" for t in types), "a function of floats needs floats", *types)

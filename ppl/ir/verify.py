@@ -7,7 +7,17 @@ from collections.abc import Collection, Sequence
 
 from ppl.ir.loop import sliced, split_args
 from ppl.ir.node import Node, topological, type_rules
-from ppl.ir.shapes import BETWEEN, BINARY_FLOAT, COMPARE, DRAWS, LOGICAL, SLOPES, TERNARY_FLOAT, UNARY_FLOAT
+from ppl.ir.shapes import (
+    BETWEEN,
+    BINARY_FLOAT,
+    COMPARE,
+    DRAWS,
+    INCOMPLETE,
+    LOGICAL,
+    SLOPES,
+    TERNARY_FLOAT,
+    UNARY_FLOAT,
+)
 from ppl.ir.types import Kind, Type, sort_axes
 
 # A loop is differentiated with respect to its arguments, so a learnable leaf inside would lose its gradient.
@@ -18,6 +28,7 @@ ARITY = {
     **dict.fromkeys(("where", *TERNARY_FLOAT), 3),
     **{draw: parameters + 2 for draw, parameters in DRAWS.items()},
     **BETWEEN,
+    **INCOMPLETE,
 }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ppl.errors import EstimatorError
 from ppl.ir import ops
+from ppl.ir.incomplete import INCOMPLETE_VJPS
 from ppl.ir.node import Node, make
 from ppl.ir.types import Kind
 
@@ -283,6 +284,7 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "loggamma_draw": lambda g, n, a, key, column: (ops.mul(g, ops.loggamma_slope(n, a)), None, None),
     "vonmises_draw": lambda g, n, k, key, column: (ops.mul(g, ops.vonmises_slope(n, k)), None, None),
     **dict.fromkeys(IMPLICIT, _slope),
+    **INCOMPLETE_VJPS,
     "expand": _expand,
     "route": _route,
     "sum": lambda g, n, x: (_keepdims(g, n, x),),
@@ -300,7 +302,7 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "distribute": lambda g, n, x: (ops.collect(g, n.attrs["axis"]),),
     "external": _external,
     **dict.fromkeys(("sign", "floor", "lt", "le", "eq", "and", "or", "not", "argmax", "stop"), NONE),
-    **dict.fromkeys(("poisson_draw", "binomial_draw"), NONE),
+    **dict.fromkeys(("poisson_draw", "binomial_draw", "poisson_icdf"), NONE),
     **dict.fromkeys(
         ("const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "rowkey", "noise", "arg"), NONE
     ),

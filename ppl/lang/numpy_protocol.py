@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ppl.errors import ModelError
-from ppl.ir import ops
+from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 from ppl.lang import elementwise as el
 from ppl.lang.numpy_functions import FUNCTIONS, REFUSED
@@ -96,6 +96,14 @@ UFUNCS: dict[str, Callable[..., Node]] = {
     "ndtr": ops.ndtr,
     "ndtri": ops.ndtri,
     "log_ndtr": ops.log_ndtr,
+    "gammainc": incomplete.gammainc,
+    "gammaincc": incomplete.gammaincc,
+    "gammaincinv": incomplete.gammaincinv,
+    "gammainccinv": incomplete.gammainccinv,
+    "betainc": incomplete.betainc,
+    "betaincinv": incomplete.betaincinv,
+    "stdtr": incomplete.student_cdf,
+    "stdtrit": incomplete.student_icdf,
     "xlogy": el.xlogy,
     "xlog1py": el.xlog1py,
     "entr": el.entr,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ppl.compiler.executable import Request, compile_request
-from ppl.ir import ops
+from ppl.ir import incomplete, ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.interpret import Env, evaluate
 from ppl.ir.loop import loop
@@ -119,6 +119,22 @@ GRAPHS: dict[str, Callable[[], Graph]] = {}
 def graph(build: Callable[[], Graph]) -> Callable[[], Graph]:
     GRAPHS[build.__name__] = build
     return build
+
+
+@graph
+def distribution_functions() -> Graph:
+    g = Graph()
+    x, s = g.input("x", (DATA,), 7), g.param("s", 7)
+    p, a = ops.sigmoid(ops.mul(x, s)), ops.add(ops.mul(x, x), 0.5)
+    y = [incomplete.gammainc(a, ops.exp(s)), incomplete.gammaincc(a, ops.exp(s)), incomplete.gammaincinv(a, p),
+         incomplete.gammainccinv(a, p), incomplete.betainc(a, 2.0, p), incomplete.betaincinv(a, 1.5, p),
+         incomplete.student_cdf(a, s), incomplete.student_icdf(a, p), incomplete.vonmises_cdf(a, ops.tanh(s)),
+         incomplete.vonmises_icdf(a, p), incomplete.poisson_icdf(a, p)]  # fmt: skip
+    total = y[0]
+    for term in y[1:]:
+        total = ops.add(total, term)
+    g.total(ops.mul(total, make("scale", axis=DATA)))
+    return g
 
 
 @graph

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from distribution_laws import leaf, value_of, values_of
@@ -11,22 +13,42 @@ from ppl.distributions import (
     Bernoulli,
     Beta,
     Categorical,
+    Cauchy,
+    Chi2,
     Dirichlet,
     Exponential,
     Gamma,
     Gumbel,
+    HalfCauchy,
+    HalfNormal,
+    InverseGamma,
+    Laplace,
     LogNormal,
+    LowRankMultivariateNormal,
     MultivariateNormal,
     Normal,
     OneHotCategorical,
+    Pareto,
+    Poisson,
+    Uniform,
     VonMises,
+    Weibull,
     kl,
     kl_divergence,
 )
+from ppl.distributions.exponential_family import FAMILIES
 from ppl.distributions.kl import KL_PAIRS
 from ppl.errors import ModelError, ShapeError
 from ppl.ir.differentiate import gradient
 
+TRIL = np.array([[0.6, 0.3], [0.3, 1.2]])
+LOW_RANK = LowRankMultivariateNormal(np.array([0.1, -0.3]), [[0.5], [-0.7]], [0.4, 0.6])
+GAUSSIANS = (
+    MultivariateNormal(np.array([0.5, -1.0]), scale_tril=[[0.6, 0.0], [-0.4, 1.2]]),
+    LOW_RANK,
+    Normal(np.array([0.0, 0.3]), np.array([1.0, 0.8])),
+    MultivariateNormal(np.array([0.2, 0.2]), scale_diag=np.array([0.9, 0.5])),
+)
 PAIRS = [
     (Normal(0.3, 0.7), Normal(-1.0, 2.0), (-12.0, 12.0)),
     (Normal(0.3, 3.0), Normal(1.0, 0.5), (-40.0, 40.0)),
@@ -38,6 +60,22 @@ PAIRS = [
     (VonMises(0.3, 40.0), VonMises(0.4, 90.0), (-np.pi, np.pi)),
     (Dirichlet([2.5, 1.7, 3.1]), Dirichlet([1.2, 3.0, 0.8]), "simplex"),
     (MultivariateNormal([0.5, -1.0], scale_tril=[[0.6, 0.0], [-0.4, 1.2]]), Normal([0.0, 0.3], [1.0, 0.8]), "plane"),
+    *((p, q, "plane") for p, q in itertools.permutations(GAUSSIANS, 2)),
+    (MultivariateNormal(np.zeros(2), TRIL), MultivariateNormal(np.ones(2), np.eye(2)), "plane"),
+    (LOW_RANK, LowRankMultivariateNormal(np.ones(2), [[0.3], [0.8]], [0.5, 0.9]), "plane"),
+    (Exponential(0.5), Gamma(1.7, 0.9), "quantiles"),
+    (Gamma(1.7, 0.9), Exponential(0.5), "quantiles"),
+    (Laplace(0.3, 0.7), Laplace(-1.0, 2.0), "quantiles"),
+    (Uniform(0.2, 1.0), Uniform(-1.0, 1.0), "quantiles"),
+    (Gumbel(0.3, 0.7), Gumbel(-1.0, 2.0), "quantiles"),
+    (Cauchy(0.3, 0.7), Cauchy(-1.0, 2.0), "quantiles"),
+    (HalfCauchy(0.7), HalfCauchy(2.0), "quantiles"),
+    (Weibull(1.5, 0.7), Weibull(0.8, 2.0), "quantiles"),
+    (Pareto(2.0, 3.0), Pareto(1.5, 0.8), "quantiles"),
+    (InverseGamma(2.5, 0.7), InverseGamma(1.2, 2.0), "quantiles"),
+    (Chi2(3.3), Chi2(7.0), "quantiles"),
+    (HalfNormal(0.7), HalfNormal(2.0), "quantiles"),
+    (Poisson(3.0), Poisson(2.0), "counts"),
     (Bernoulli(0.2), Bernoulli(0.7), None),
     (Bernoulli(logits=1.3), Bernoulli(0.4), None),
     (Bernoulli(probs=1.0), Bernoulli(logits=0.4), None),
@@ -62,6 +100,14 @@ def by_definition(p, q, ends):
         x = special.softmax(y, -1)
         x /= x.sum(-1, keepdims=True)
         return (integrand(x) * x.prod(-1)).sum() * (t[1] - t[0]) ** 2
+    if ends == "counts":
+        return integrand(np.arange(200.0)).sum()
+    if ends == "quantiles":  # E_p by its quantile function, in log-odds
+        y = np.linspace(-34.0, 34.0, 200001)
+        with np.errstate(all="ignore"):
+            x = p.icdf(special.expit(y))
+            gaps = np.where(np.isfinite(x), p.log_prob(x) - q.log_prob(x), 0.0)
+        return integrate.simpson(gaps * special.expit(y) * special.expit(-y), x=y)
     if ends == "plane":
         t = np.linspace(-12, 12, 801)
         x = np.stack(np.meshgrid(t, t, indexing="ij"), -1)
@@ -81,7 +127,7 @@ def test_against_the_definition(p, q, ends):
 
 
 def test_every_pair_is_tested():
-    assert {(type(p), type(q)) for p, q, _ in PAIRS} == set(KL_PAIRS)
+    assert {(type(p), type(q)) for p, q, _ in PAIRS} == set(KL_PAIRS) | {(c, c) for c in FAMILIES}
 
 
 def test_tails():

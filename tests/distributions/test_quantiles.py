@@ -41,7 +41,7 @@ def test_icdf(name, case):
         return
     x = dist.icdf(LEVELS)
     reference = LAWS[name].reference(**case)
-    if hasattr(reference, "ppf"):
+    if hasattr(reference, "ppf") and not dist.discrete:  # a count is pinned by the cdf, below
         np.testing.assert_allclose(x, reference.ppf(LEVELS), rtol=1e-8, atol=1e-12)
     assert np.isnan(dist.icdf(np.array([-0.1, 1.5, np.nan]))).all()
     if dist.discrete:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from ppl.ir import ops
+from ppl.ir import incomplete, ops
 from ppl.ir.differentiate import gradient, vjp
 from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import make
@@ -25,6 +25,7 @@ BRANCH = branch_axis((TRUNK, Copy(0, "z", 0, True), Copy(0, "z", 1, True)))
 PLAIN = RNG.normal(size=(3, 4)) * 1.5
 OTHER = RNG.normal(size=(3, 4)) + np.sign(RNG.normal(size=(3, 4)))
 POSITIVE = RNG.uniform(0.3, 3.0, size=(3, 4))
+WIDE = np.random.default_rng(8).uniform(0.5, 6.0, size=(3, 4))
 UNIT = RNG.uniform(0.1, 0.9, size=(3, 4))
 TRILS = 0.3 * np.random.default_rng(8).normal(size=(2, 3, 3)) + np.eye(3)
 
@@ -118,6 +119,16 @@ CASES: dict[str, Case] = {
     "log1mexp": Case(ops.log1mexp, (-POSITIVE,)),
     "log_mass_between": Case(_mass, (PLAIN, POSITIVE)),
     "quantile_between": Case(_quantile, (UNIT, PLAIN, POSITIVE)),
+    "gammainc": Case(incomplete.gammainc, (POSITIVE, WIDE)),
+    "gammaincc": Case(incomplete.gammaincc, (POSITIVE, WIDE)),
+    "gammaincinv": Case(incomplete.gammaincinv, (POSITIVE, UNIT)),
+    "gammainccinv": Case(incomplete.gammainccinv, (POSITIVE, UNIT)),
+    "betainc": Case(incomplete.betainc, (POSITIVE, WIDE, UNIT)),
+    "betaincinv": Case(incomplete.betaincinv, (POSITIVE, WIDE, UNIT)),
+    "student_cdf": Case(incomplete.student_cdf, (WIDE, PLAIN)),
+    "student_icdf": Case(incomplete.student_icdf, (WIDE, UNIT)),
+    "vonmises_cdf": Case(incomplete.vonmises_cdf, (WIDE, np.clip(PLAIN, -3.0, 3.0))),
+    "vonmises_icdf": Case(incomplete.vonmises_icdf, (WIDE, UNIT)),
     "log_i0e": Case(lambda x: [ops.log_i0e(x, n) for n in range(3)], (POSITIVE,)),
     "polygamma": Case(lambda x: [ops.polygamma(n, x) for n in range(3)], (POSITIVE,)),
     "log_poisson": Case(ops.log_poisson, (POSITIVE, UNIT)),

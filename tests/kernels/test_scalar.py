@@ -4,6 +4,7 @@ import mpmath as mp
 import numba
 import numpy as np
 import pytest
+from incomplete_cases import GRIDS, INVERSES
 from scalar_cases import CASES, EDGES, MODULES, apply, loop
 
 from ppl.kernels import scalar
@@ -96,6 +97,7 @@ def test_both_modules_have_the_same_names():
         "log_binomial_logits",
     }  # …/test_counts.py
     tested |= {"log_mass_between", "quantile_between"}  # tests/kernels/test_between.py
+    tested |= {*(grid.name for grid in GRIDS), *INVERSES, "loggamma_bend"}  # tests/kernels/test_incomplete.py
     tested |= {"vonmises_draw", "vonmises_slope"}  # tests/distributions/test_von_mises.py
     assert tested == set(scalar.f32.__all__)
 

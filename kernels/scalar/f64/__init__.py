@@ -30,14 +30,22 @@ from ppl.kernels.scalar.f64.exponential import (
 )
 from ppl.kernels.scalar.f64.gamma import digamma, lgamma, polygamma, trigamma
 from ppl.kernels.scalar.f64.gamma_draws import loggamma_draw, loggamma_slope
+from ppl.kernels.scalar.f64.incomplete_beta import betainc, betainc_slope
+from ppl.kernels.scalar.f64.incomplete_gamma import gammainc, gammainc_bend, gammainc_slope, gammaincc, loggamma_bend
 from ppl.kernels.scalar.f64.normal import erf, erfc, erfinv, log_ndtr, ndtr, ndtri
 from ppl.kernels.scalar.f64.poisson import poisson_draw
+from ppl.kernels.scalar.f64.quantiles import betaincinv, gammainccinv, gammaincinv, poisson_icdf
+from ppl.kernels.scalar.f64.student_t import student_cdf, student_icdf, student_slope
 from ppl.kernels.scalar.f64.trigonometric import atan, cos, sin, tan
 from ppl.kernels.scalar.f64.von_mises import vonmises_draw, vonmises_slope
+from ppl.kernels.scalar.f64.von_mises_cdf import vonmises_cdf, vonmises_cdf_slope, vonmises_icdf
 
 __all__ = [
     "abs",
     "atan",
+    "betainc",
+    "betainc_slope",
+    "betaincinv",
     "binomial_draw",
     "cos",
     "digamma",
@@ -47,6 +55,12 @@ __all__ = [
     "exp",
     "expm1",
     "floor",
+    "gammainc",
+    "gammainc_bend",
+    "gammainc_slope",
+    "gammaincc",
+    "gammainccinv",
+    "gammaincinv",
     "lgamma",
     "log",
     "log1mexp",
@@ -60,6 +74,7 @@ __all__ = [
     "log_ndtr",
     "log_poisson",
     "log_sigmoid",
+    "loggamma_bend",
     "loggamma_draw",
     "loggamma_slope",
     "logit",
@@ -68,6 +83,7 @@ __all__ = [
     "ndtr",
     "ndtri",
     "poisson_draw",
+    "poisson_icdf",
     "polygamma",
     "power",
     "quantile_between",
@@ -79,9 +95,15 @@ __all__ = [
     "softplus",
     "sqrt",
     "square",
+    "student_cdf",
+    "student_icdf",
+    "student_slope",
     "tan",
     "tanh",
     "trigamma",
+    "vonmises_cdf",
+    "vonmises_cdf_slope",
     "vonmises_draw",
+    "vonmises_icdf",
     "vonmises_slope",
 ]

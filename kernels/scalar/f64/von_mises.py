@@ -56,7 +56,7 @@ def vonmises_draw(concentration, key, column, stream):
 
 
 @inline
-def _reach(near, x, concentration):
+def reach(near, x, concentration):
     """How far above `x` the exponent has fallen by `DEPTH`, or the circle ends; near = sin(x / 2)."""
     far = near * near + HALF * DEPTH / concentration
     if far < ONE:
@@ -74,7 +74,7 @@ def vonmises_slope(x, concentration):
     """
     a = abs(x)
     near, side, gap = sin(HALF * a), cos(HALF * a), -log_i0e_slope(concentration)
-    length = -a if TWO * near * near <= gap else _reach(near, a, concentration)
+    length = -a if TWO * near * near <= gap else reach(near, a, concentration)
     total = ZERO
     for n in range(COUNT):
         h = HALF * length * POINTS[n]

@@ -10,6 +10,7 @@ from ppl.inference.optim.adagrad import AdaGrad
 from ppl.inference.optim.adam import Adam
 from ppl.inference.optim.base import Optimizer
 from ppl.inference.optim.momentum import Momentum
+from ppl.inference.optim.natural import NaturalGradient
 from ppl.inference.optim.schedules import constant, cosine, exponential, linear, piecewise, robbins_monro
 from ppl.inference.optim.sgd import SGD
 from ppl.inference.optim.transform import as_transform
@@ -19,6 +20,7 @@ __all__ = [
     "AdaGrad",
     "Adam",
     "Momentum",
+    "NaturalGradient",
     "Optimizer",
     "as_transform",
     "constant",

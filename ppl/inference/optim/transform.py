@@ -11,6 +11,7 @@ from ppl.compiler.state import Layout
 from ppl.errors import DataError, OptionError
 from ppl.inference.optim.base import FlatOptimizer, Optimizer, Transform
 from ppl.inference.optim.groups import Groups
+from ppl.inference.optim.natural import NaturalGradient
 
 
 def as_transform(optimizer: Any) -> Transform:
@@ -28,7 +29,7 @@ def as_transform(optimizer: Any) -> Transform:
     OptionError
         `optimizer` is none of these.
     """
-    if isinstance(optimizer, (FlatOptimizer, Groups, External)):
+    if isinstance(optimizer, (FlatOptimizer, Groups, External, NaturalGradient)):
         return optimizer
     if isinstance(optimizer, Mapping):
         return Groups({glob: None if o is None else as_transform(o) for glob, o in optimizer.items()})

@@ -1,0 +1,151 @@
+"""Inverses of the incomplete gamma and beta functions, and Poisson quantiles (float32).
+
+The logarithm of a tail is concave in log x (gamma) and in the log-odds of x (beta), so that Newton's iteration on it
+finds the root from wherever it starts. It is run on the tail that is at most one half, which keeps both tails exact.
+"""
+
+import numpy as np
+
+from ppl.kernels.config import called
+from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs, floor, maximum, minimum, sqrt
+from ppl.kernels.scalar.f32.exponential import exp, log
+from ppl.kernels.scalar.f32.gamma import lgamma
+from ppl.kernels.scalar.f32.incomplete_beta import beta_mass, incomplete_beta
+from ppl.kernels.scalar.f32.incomplete_gamma import gamma_mass, incomplete_gamma
+from ppl.kernels.scalar.f32.normal import ndtri
+
+f32 = np.float32
+
+ROUNDS = 60
+ENOUGH = f32(2e-5)  # a step after which the error is below rounding, since convergence is quadratic
+NOISE = f32(0.05)  # below it, steps that grow are rounding errors
+UNDERFLOW = f32(-80.0)
+HUGE = f32(1e36)
+NINTH = f32(1 / 9)
+
+
+@called
+def _gamma_start(a, p, upper):
+    """A first guess of the logarithm of the quantile: of Wilson & Hilferty 1931, or from x**a / gamma(a + 1) >= P."""
+    low = (log(ONE - p if upper else p) + lgamma(a + ONE)) / a
+    if a < ONE:
+        if upper:
+            far = -log(p) - lgamma(a)
+            return maximum(low, log(far) if far > ONE else low)
+        return low
+    z = -ndtri(p) if upper else ndtri(p)
+    root = ONE - NINTH / a + z / (f32(3.0) * sqrt(a))
+    return maximum(low, log(a) + f32(3.0) * log(root)) if root > ZERO else low
+
+
+@called
+def gamma_quantile(a, p, upper):
+    """x with P(a, x) = p, or Q(a, x) = p where `upper`, for 0 < p <= 1/2."""
+    start = _gamma_start(a, p, upper)
+    x = exp(start)
+    if start < UNDERFLOW:
+        return x
+    last = INF
+    for _ in range(ROUNDS):
+        tail = incomplete_gamma(a, x, upper)
+        if tail > ZERO:
+            step = log(tail / p) * tail / gamma_mass(a, x)
+            step = minimum(step, TWO) if upper else -step
+        else:
+            step = -HALF if upper else HALF
+        x *= exp(step)
+        size = abs(step)
+        if size < ENOUGH or (size < NOISE and size >= last) or not (x > ZERO and x < INF):
+            break
+        last = size
+    return x
+
+
+@called
+def gammaincinv(a, p):
+    """x with P(a, x) = p: the quantile function of a standard gamma variable. NaN unless a > 0 and 0 <= p <= 1."""
+    if not (a > ZERO and a < INF and p >= ZERO and p <= ONE):
+        return NAN
+    if p == ZERO or p == ONE:
+        return ZERO if p == ZERO else INF
+    return gamma_quantile(a, ONE - p, True) if p > HALF else gamma_quantile(a, p, False)
+
+
+@called
+def gammainccinv(a, q):
+    """x with Q(a, x) = q."""
+    if not (a > ZERO and a < INF and q >= ZERO and q <= ONE):
+        return NAN
+    if q == ZERO or q == ONE:
+        return ZERO if q == ONE else INF
+    return gamma_quantile(a, ONE - q, False) if q > HALF else gamma_quantile(a, q, True)
+
+
+@called
+def beta_start(a, b, p):
+    """log x of the leading term x**a / (a B(a, b)) of I_x(a, b); for b < 1 it is above the root."""
+    return (log(p) + lgamma(a + ONE) + lgamma(b) - lgamma(a + b)) / a
+
+
+@called
+def beta_odds(a, b, p):
+    """x / (1 - x) with I_x(a, b) = p, for 0 < p <= 1/2."""
+    odds = a / b
+    if b < ONE:
+        start = exp(beta_start(a, b, p))
+        odds = minimum(odds, start / (ONE - start)) if start < ONE else odds
+    step, last = ZERO, INF
+    for _ in range(ROUNDS):
+        y = ONE / (ONE + odds)
+        x = odds * y
+        tail = incomplete_beta(a, b, x, y, False)
+        mass = beta_mass(a, b, x, y)
+        if tail > ZERO and mass > ZERO:
+            step = -log(tail / p) * tail / mass
+        else:
+            step = HALF * (abs(step) if step != ZERO else ONE)  # fell off to the left
+        odds *= exp(step)
+        size = abs(step)
+        if size < ENOUGH or (size < NOISE and size >= last) or not (odds > ZERO and odds < HUGE):
+            break
+        last = size
+    return odds
+
+
+@called
+def betaincinv(a, b, p):
+    """x with I_x(a, b) = p: the quantile function of a beta variable. NaN unless a, b > 0 and 0 <= p <= 1."""
+    if not (a > ZERO and b > ZERO and a < INF and b < INF and p >= ZERO and p <= ONE):
+        return NAN
+    if p == ZERO or p == ONE:
+        return p
+    if p > HALF:
+        return ONE / (ONE + beta_odds(b, a, ONE - p))
+    odds = beta_odds(a, b, p)
+    return odds / (ONE + odds) if odds < HUGE else ONE
+
+
+@called
+def poisson_icdf(rate, p):
+    """The least count k with P(X <= k) >= p, from Cornish & Fisher's guess on; infinite at p = 1."""
+    if not (rate > ZERO and rate < INF and p >= ZERO and p <= ONE):
+        return NAN
+    if p == ZERO or p == ONE:
+        return ZERO if p == ZERO else INF
+    z = ndtri(p)
+    k = floor(maximum(rate + sqrt(rate) * z + (z * z - ONE) / f32(6.0), ZERO))
+    upper = p > HALF
+    target = ONE - p if upper else p
+    for _ in range(ROUNDS):
+        tail = incomplete_gamma(k + ONE, rate, not upper)  # P(X <= k), or P(X > k) where `upper`
+        if tail <= target if upper else tail >= target:
+            break
+        k += ONE
+    for _ in range(ROUNDS):
+        if k < ONE:
+            break
+        tail = incomplete_gamma(k, rate, not upper)
+        if not (tail <= target if upper else tail >= target):
+            break
+        k -= ONE
+    return k

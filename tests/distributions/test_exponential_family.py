@@ -1,0 +1,203 @@
+"""Laws of every registered exponential family: its density, moments, entropy, divergence, fit, conjugate updates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from distribution_laws import LAWS, build, noise_of, value_of
+from scipy import stats
+
+from ppl.distributions import (
+    Bernoulli,
+    Beta,
+    Categorical,
+    Dirichlet,
+    Exponential,
+    Gamma,
+    InverseGamma,
+    LogNormal,
+    Normal,
+    OneHotCategorical,
+    Poisson,
+    StudentT,
+    kl,
+)
+from ppl.distributions.eager import present
+from ppl.distributions.exponential_family import (
+    FAMILIES,
+    from_natural,
+    log_partition,
+    mean_parameters,
+    natural_parameters,
+    sufficient_statistics,
+    unit_bregman,
+    unit_entropy,
+)
+from ppl.distributions.exponential_fit import CONJUGATE, fisher_information, posterior
+from ppl.errors import DataError, ModelError
+from ppl.ir.interpret import Env, evaluate
+
+CASES = [(cls.__name__, i) for cls in FAMILIES for i in range(2)]
+each = pytest.mark.parametrize(("name", "index"), CASES, ids=[f"{n}-{i}" for n, i in CASES])
+
+
+def member(name, index):
+    sure = name == "Bernoulli"  # which has no finite natural parameter
+    cases = [c for c in LAWS[name].cases if not sure or c.get("probs") not in (0.0, 1.0)]
+    return build(name, cases[min(index, len(cases) - 1)])
+
+
+def draws(dist, n, seed=0):
+    return evaluate([dist.draw(*noise_of(dist, n))], Env(dtype=np.float64, seed=seed))[0]
+
+
+def flat(parts):
+    parts = [np.asarray(p, float) for p in parts]
+    return parts[0] if parts[0].ndim else np.array(parts)
+
+
+def columns(cls, x):
+    parts = sufficient_statistics(cls, x)
+    return parts[0] if FAMILIES[cls].rank else np.stack(parts, -1)
+
+
+@each
+def test_the_density_is_that_of_the_family(name, index):
+    """log p(x) - eta . u(x) + A is log h(x), the same for two members."""
+    one, two = member(name, 0), member(name, 1)
+    values = draws(one, 40)
+    carriers = []
+    for dist in (one, two):
+        u, eta = columns(type(dist), values), flat(natural_parameters(dist))
+        if len(eta) == u.shape[-1]:
+            carriers.append(dist.log_prob(values) - u @ eta + log_partition(dist))
+    if len(carriers) == 2:
+        size = 1 + np.abs(carriers[0]) + np.abs(one.log_prob(values)) + np.abs(two.log_prob(values))
+        np.testing.assert_allclose((carriers[0] - carriers[1]) / size, 0.0, atol=1e-9)
+
+
+@each
+def test_natural_and_usual_parameters(name, index):
+    dist = member(name, index)
+    back = from_natural(type(dist), *natural_parameters(dist))
+    x = draws(dist, 20)
+    np.testing.assert_allclose(back.log_prob(x), dist.log_prob(x), rtol=1e-9, atol=1e-9)
+
+
+@each
+def test_moments_of_the_statistics(name, index):
+    """grad A and its Hessian against 2e5 draws, within 5 standard errors."""
+    dist = member(name, index)
+    u = columns(type(dist), draws(dist, 200_000))
+    mean, wanted = u.mean(0), flat(mean_parameters(dist))
+    if u.shape[-1] != wanted.shape[-1]:
+        return
+    error = u.std(0) / np.sqrt(len(u))
+    assert (np.abs(mean - wanted) <= 5 * error + 1e-12).all()
+    centred = u - wanted
+    products = centred[:, :, None] * centred[:, None, :]
+    noise = products.std(0) / np.sqrt(len(u))
+    assert (np.abs(products.mean(0) - fisher_information(dist)) <= 6 * noise + 1e-9).all()
+
+
+@each
+def test_entropy_from_the_log_partition(name, index):
+    dist = member(name, index)
+    if FAMILIES[type(dist)].log_carrier is None:
+        with pytest.raises(ModelError, match="closed form"):
+            unit_entropy(dist)
+        return
+    size = np.abs(flat(natural_parameters(dist))).max()
+    assert value_of(unit_entropy(dist)) == pytest.approx(dist.entropy(), rel=1e-9, abs=1e-11 * max(size, 1))
+
+
+@pytest.mark.parametrize(
+    ("p", "q"),
+    [
+        (Normal(0.3, 0.7), Normal(-1.0, 2.0)),
+        (LogNormal(0.3, 0.7), LogNormal(-1.0, 2.0)),
+        (Gamma(2.5, 0.5), Gamma(1.2, 3.0)),
+        (Beta(2.5, 1.7), Beta(1.2, 3.0)),
+        (Dirichlet([2.5, 1.7, 3.1]), Dirichlet([1.2, 3.0, 0.8])),
+        (Bernoulli(0.2), Bernoulli(0.7)),
+        (Categorical([0.2, 0.5, 0.3]), Categorical([0.1, 0.3, 0.6])),
+        (Exponential(0.5), Exponential(3.0)),
+    ],
+)
+def test_divergence_from_the_log_partition_is_the_hand_written_one(p, q):
+    assert present((p, q), lambda: unit_bregman(p, q)) == pytest.approx(kl(p, q), rel=1e-12)
+
+
+@each
+def test_fit_matches_the_moments(name, index):
+    """At the estimate the mean of the statistics is the model's; and it is close to the truth."""
+    dist = member(name, index)
+    x = draws(dist, 20_000, seed=3)
+    found = type(dist).fit(x)
+    mean = columns(type(dist), x).mean(0)
+    np.testing.assert_allclose(flat(mean_parameters(found)), mean, rtol=1e-8, atol=1e-10)
+    scale = np.sqrt(np.diagonal(np.linalg.pinv(fisher_information(dist))) / len(x))
+    if FAMILIES[type(dist)].minimal:
+        gap = np.abs(flat(natural_parameters(found)) - flat(natural_parameters(dist)))
+        assert (gap <= 6 * scale).all()
+
+
+def test_fit_of_several_units_and_weights():
+    x = np.random.default_rng(1).gamma(2.5, 2.0, size=(4000, 3)) * np.array([1.0, 5.0, 0.1])
+    found = Gamma.fit(x)
+    apart = [Gamma.fit(x[:, i]) for i in range(3)]
+    np.testing.assert_allclose(found.mean, [a.mean for a in apart], rtol=1e-9)
+    shape, _, scale = stats.gamma.fit(x[:, 1], floc=0)
+    np.testing.assert_allclose(found.mean[1], shape * scale, rtol=1e-6)
+    np.testing.assert_allclose(found.variance[1], shape * scale**2, rtol=1e-4)
+    doubled = Gamma.fit(x[:50, 0], weights=np.r_[np.full(25, 2.0), np.ones(25)])
+    np.testing.assert_allclose(doubled.variance, Gamma.fit(np.r_[x[:25, 0], x[:50, 0]]).variance, rtol=1e-9)
+
+
+def test_fit_refuses():
+    with pytest.raises(ModelError, match="StudentT is not registered"):
+        StudentT.fit([1.0, 2.0])
+    with pytest.raises(DataError, match="leave the support"):
+        Gamma.fit([1.0, -2.0])
+    with pytest.raises(DataError, match="no maximum inside the family"):
+        Normal.fit([1.0, 1.0, 1.0])
+    with pytest.raises(DataError, match="no maximum inside the family"):
+        Gamma.fit([2.0, 2.0, 2.0])
+    with pytest.raises(DataError, match="leading axis"):
+        Poisson.fit(3)
+    with pytest.raises(DataError, match="weights"):
+        Poisson.fit([1, 2], weights=[1.0, -1.0])
+
+
+RNG = np.random.default_rng(5)
+POSTERIORS = {
+    (Beta, Bernoulli): (Beta(2.0, 3.0), RNG.integers(0, 2, 30), {}, lambda v: Bernoulli(v)),
+    (Dirichlet, Categorical): (Dirichlet([1.0, 2.0, 0.5]), RNG.integers(0, 3, 30), {}, lambda v: Categorical(v)),
+    (Dirichlet, OneHotCategorical): (
+        Dirichlet([1.0, 2.0, 0.5]), np.eye(3)[RNG.integers(0, 3, 30)], {}, lambda v: OneHotCategorical(v)
+    ),
+    (Gamma, Poisson): (Gamma(2.0, 3.0), RNG.poisson(2.0, 30), {}, lambda v: Poisson(v)),
+    (Gamma, Exponential): (Gamma(2.0, 3.0), RNG.exponential(2.0, 30), {}, lambda v: Exponential(v)),
+    (Gamma, Gamma): (
+        Gamma(2.0, 3.0), RNG.gamma(1.5, 1.0, 30), {"concentration": 1.5}, lambda v: Gamma(1.5, v)
+    ),
+    (Normal, Normal): (Normal(0.5, 2.0), RNG.normal(size=30), {"scale": 0.7}, lambda v: Normal(v, 0.7)),
+    (Normal, LogNormal): (Normal(0.5, 2.0), RNG.lognormal(size=30), {"scale": 0.7}, lambda v: LogNormal(v, 0.7)),
+    (Gamma, Normal): (Gamma(2.0, 3.0), RNG.normal(size=30), {"loc": 0.2}, lambda v: Normal(0.2, v**-0.5)),
+    (InverseGamma, Normal): (InverseGamma(2.0, 3.0), RNG.normal(size=30), {"loc": 0.2}, lambda v: Normal(0.2, v**0.5)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("pair", CONJUGATE, ids=lambda pair: f"{pair[0].__name__}-{pair[1].__name__}")
+def test_conjugate_updates_are_bayes_rule(pair):
+    """log posterior - log prior - log likelihood is the same at every value."""
+    prior, x, known, likelihood = POSTERIORS[pair]
+    after = posterior(prior, pair[1], x, **known)
+    values = draws(after, 12)
+    gaps = [after.log_prob(v) - prior.log_prob(v) - likelihood(v).log_prob(x).sum() for v in values]
+    np.testing.assert_allclose(gaps, gaps[0], rtol=1e-10)
+
+
+def test_conjugate_refusals():
+    with pytest.raises(ModelError, match="Gamma is no conjugate prior of Bernoulli"):
+        posterior(Gamma(1.0, 1.0), Bernoulli, [0, 1])
