@@ -70,7 +70,7 @@ def assemble(
     emitter.leading = [
         identifier(t.axes[0].name) if t.axes and t.axes[0].size is None else "" for _, t in request.inputs
     ]
-    whole_gradient = [n for n, _ in request.grads] == [n for n, _ in request.params] and not request.arrays
+    whole_gradient = {n for n, _ in request.grads} == {n for n, _ in request.params} and not request.arrays
     emitter.trained = offsets_of(request.params)[1] if whole_gradient else 0
     emitter.results = len(request.scalars)
     if unrolled:
@@ -80,7 +80,8 @@ def assemble(
         source = emitter.source()
     fields = {"source": source, "stages": stages, "memory": memory, "kernels": emitter.kernels, "axes": axes,
             "plates": plates, "array_layout": array_layout, "injected": emitter.injected,
-            "flops": _work_estimate(stages), "unrolled": unrolled, "windowed": parts is not None}  # fmt: skip
+            "flops": _work_estimate(stages), "unrolled": unrolled, "windowed": parts is not None,
+            "trains": emitter.trained > 0}  # fmt: skip
     return fields, emitter
 
 

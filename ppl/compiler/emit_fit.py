@@ -45,8 +45,8 @@ def dense_update(at: str, size: str) -> list[str]:
         "    nesterov_into(p, first[lo:hi], p, g, first[lo:hi], rate, numbers[0], factor)",
         "else:",
         "    b1, b2, eps = numbers[0], numbers[1], numbers[2]",
-        "    m, v = first[lo:hi], second[lo:hi]",
-        "    adam_into(p, m, v, p, g, m, v, rate, b1, b2, eps, count, factor)",
+        "    mean, square = first[lo:hi], second[lo:hi]",
+        "    adam_into(p, mean, square, p, g, mean, square, rate, b1, b2, eps, count, factor)",
     ]
 
 

@@ -80,7 +80,7 @@ class TrainEmitter(Emitter):
 
     def _row(self, table: Table, starts: Sequence[Poly]) -> list[str]:
         width = table.width
-        lines = ["row = I(touched[t])", "entry = I(head[row])", "head[row] = -1", "first = True", "while entry >= 0:"]
+        lines = ["row = I(touched[t])", "entry = I(head[row])", "head[row] = -1", "fresh = True", "while entry >= 0:"]
         for i, (term, start) in enumerate(zip(table.terms, starts, strict=True)):
             test = "else:" if i else "if True:"
             if i + 1 < len(table.terms):
@@ -89,10 +89,10 @@ class TrainEmitter(Emitter):
             place = f"({number} // {term.repeat}) * {width}" if term.repeat > 1 else f"{number} * {width}"
             lines += [f"    {test}", f"        at = {place}", f"        part = rows_{i}[at : at + {width}]",
                       f"        coef = coefs_{i}[{number}]" if term.coefs else "        coef = F(1.0)",
-                      "        if first:", f"            for j in range({width}):",
+                      "        if fresh:", f"            for j in range({width}):",
                       "                acc[j] = coef * part[j]", "        else:",
                       f"            for j in range({width}):", "                acc[j] += coef * part[j]"]  # fmt: skip
-        lines.append("    first = False")
+        lines.append("    fresh = False")
         lines += ["    entry = I(following[entry])",
                   f"at = {table.offset} + row * {width}", f"p = params[at : at + {width}]",
                   "if rule == 0:", "    step = F(rate * factor)", f"    for j in range({width}):",

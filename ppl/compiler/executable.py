@@ -49,6 +49,7 @@ class Executable:
     flops: Poly = field(default_factory=Poly)
     unrolled: bool = False
     windowed: bool = False
+    trains: bool = False
 
     def __post_init__(self) -> None:
         self._module: Any = None

@@ -66,8 +66,8 @@ class Steps(NamedTuple):
 class Live:
     """A state that training writes to. `state` shows it; after `share` the next step leaves what was shown alone."""
 
-    def __init__(self, state: State, rule: Rule):
-        self._like, self.rule, self._shared = state, rule, False
+    def __init__(self, state: State, rule: Rule, estimators: Any):
+        self._like, self.rule, self.estimators, self._shared = state, rule, estimators, False
         self.flat, self.aux = state._flat.copy(), state._aux.copy()
         opt = state.opt or {}
         self.slots = [opt[name].copy() if name in opt else np.zeros_like(self.flat) for name in rule.slots]
@@ -90,7 +90,7 @@ class Live:
         like = self._like
         opt: dict[str, Any] = {"t": int(self.counter[0] - self.counter[1])}
         opt |= dict(zip(self.rule.slots, self.slots, strict=True))
-        return State(self.flat, self.aux, like._layouts, self.step, like.seed, opt, like.estimators)
+        return State(self.flat, self.aux, like._layouts, self.step, like.seed, opt, self.estimators)
 
     def share(self) -> None:
         """Someone may keep what `state` has shown."""
@@ -219,4 +219,5 @@ def trainer_of(compiled: Compiled, sparse: bool) -> Trainer | None:
         return None
     if sparse and compiled.binder.plates and (found := SparseTrainer(compiled)):
         return found
-    return Trainer(compiled)
+    found = Trainer(compiled)
+    return found if found.executable.trains else None

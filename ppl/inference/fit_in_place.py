@@ -40,7 +40,7 @@ class InPlace(Run):
 
     @state.setter
     def state(self, new: State) -> None:
-        self._live = Live(new, self.rule)
+        self._live = Live(new, self.rule, self.trainer.compiled.estimators)
 
     def _loop(self, bar: Bar) -> None:
         if isinstance(self.source, Stream):

@@ -29,7 +29,8 @@ def has(dist, hook):
 def test_continuous_distributions_with_a_cdf_have_quantiles():
     units = [build(name, law.cases[0]) for name, law in LAWS.items()]
     with_cdf = {d for d in units if has(d, "node_cdf") and not d.discrete}
-    assert {type(d).__name__ for d in with_cdf if not has(d, "node_icdf")} == set()
+    point_mass = {"Delta"}
+    assert {type(d).__name__ for d in with_cdf if not has(d, "node_icdf")} == point_mass
 
 
 @each_case

@@ -87,7 +87,7 @@ class Spy:
 
 def test_every_row_once_an_epoch_and_short_last_batch(program, data):
     spy = Spy(program)
-    fit(spy, *data, epochs=2, batch_size=4, optimizer=SGD(0.1), seed=5)
+    fit(spy, *data, epochs=2, batch_size=4, optimizer={"*": SGD(0.1)}, seed=5)
     assert [len(rows) for _, rows, _, _ in spy.calls] == [4, 4, 3, 4, 4, 3]
     for epoch in range(2):
         calls = spy.calls[3 * epoch : 3 * epoch + 3]
@@ -101,7 +101,7 @@ def test_every_row_once_an_epoch_and_short_last_batch(program, data):
 def test_all_rows_in_one_batch_stay_in_order(program, data):
     for size in (None, N, 100):
         spy = Spy(program)
-        fit(spy, *data, epochs=2, batch_size=size, optimizer=SGD(0.1))
+        fit(spy, *data, epochs=2, batch_size=size, optimizer={"*": SGD(0.1)})
         assert all(np.array_equal(d[0], data[0]) and rows is None for d, rows, _, _ in spy.calls)
         assert len(spy.calls) == 2
 
@@ -285,7 +285,7 @@ def test_stream_of_a_list_and_of_a_callable(program, data):
 
 def test_stream_sees_its_rows(program, data):
     spy = Spy(program)
-    fit(spy, batches=_stream(data), steps=4, optimizer=SGD(0.1), total_rows=N)
+    fit(spy, batches=_stream(data), steps=4, optimizer={"*": SGD(0.1)}, total_rows=N)
     assert [len(d[0]) for d, _, _, _ in spy.calls] == [4, 4, 3, 4]
     assert all(total == N and check and rows is None for _, rows, total, check in spy.calls)
 

@@ -37,6 +37,7 @@ def _routed(x):
 
 
 CONDITION = OTHER > 0
+TRIANGLES = np.tril(RNG.normal(size=(3, 4, 4))) + 3.0 * np.eye(4)
 INDEX = np.array([[2, 0], [2, 1]])
 PAD = {"window": ((1, 3, 1), (0, 4, 1)), "shape": (5, 4)}
 
@@ -55,6 +56,7 @@ CASES = {
     "contract over rows": lambda x: make(
         "contract", *(ops.mul(x, varied(ROWS)) for _ in range(2)), a="xy", b="zy", out="xz", over=(ROWS,)
     ),
+    "solve": lambda x: ops.solve_lower(TRIANGLES, ops.mul(x, x)),
     "div": lambda x: ops.div(ops.mul(x, x), varied(ROWS)),
     "pow": lambda x: ops.mul(ops.power(ops.sub(x, 0.2), np.full((3, 4), 2.0)), varied(ROWS)),
     "first power": lambda x: ops.mul(ops.power(x, 1.0), x),
