@@ -219,5 +219,5 @@ def trainer_of(compiled: Compiled, sparse: bool) -> Trainer | None:
         return None
     if sparse and compiled.binder.plates and (found := SparseTrainer(compiled)):
         return found
-    found = Trainer(compiled)
-    return found if found.executable.trains else None
+    trainer = Trainer(compiled)
+    return trainer if trainer.executable.trains else None
