@@ -10,7 +10,7 @@ import ppl
 from benchmarks.timing import check
 from ppl.models import bayes_logistic as model
 
-SEEDS, EPOCHS, BATCH, PARTICLES, RATE = 3, (100, 500), 100, 16, 2e-2
+SEEDS, EPOCHS, BATCH, PARTICLES, RATE = 3, (100, 1500), 100, 16, 2e-2
 ESTIMATORS = (ppl.estimators.Pathwise(), ppl.estimators.BonnetPrice(), ppl.estimators.ScoreFunction("leave_one_out"))
 
 
