@@ -8,6 +8,7 @@ from distribution_laws import CASES, IDS, LAWS, build, noise_of, symbolic, value
 from scipy import special, stats
 
 from ppl.distributions import REGISTRY
+from ppl.distributions.base import KEY
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.types import Axis, Kind
@@ -126,7 +127,7 @@ def test_samples_follow_the_inverse_cdf_into_the_tails():
     u = np.array([2.0**-53, 1e-12, 0.5, 1 - 1e-12])
     for name, law in LAWS.items():
         dist = build(name, law.cases[0])
-        if dist.reparameterized and not dist.unit_rank and "cdf" in law.closed:
+        if dist.reparameterized and KEY not in dist.uniforms() and not dist.unit_rank and "cdf" in law.closed:
             x = value_of(dist.draw(ops.const(u)))
             assert np.isfinite(x).all(), name
             wanted = law.reference(**law.cases[0])
