@@ -38,6 +38,10 @@ def choices() -> dict[str, tuple[Any, int]]:
     }
 
 
+COMPARED = ("gumbel-softmax", "straight-through", "rebar", "relax")
+"""What the main compares by itself; `--estimator all` takes all of `choices`, each of which is a program to compile."""
+
+
 @ppl.model
 def generative(x: Any) -> None:
     """z → x."""
@@ -85,10 +89,10 @@ def train(job: common.Job, name: str, rows: np.ndarray, held_out: np.ndarray) ->
 
 
 def main(argv: common.Arguments = None) -> int:
-    """Train with every way to estimate the gradient, or with the one named; compare the held-out bounds."""
+    """Train with several ways to estimate the gradient, or with the one named; compare the held-out bounds."""
     job = common.Job("categorical_vae", __doc__, argv, epochs=100, lr=2e-3, particles=2)
     rows, test_rows = data.digits()
-    names = list(choices()) if job.options.estimator == "auto" else [job.options.estimator]
+    names = {"auto": COMPARED, "all": tuple(choices())}.get(job.options.estimator, (job.options.estimator,))
     fits, bounds = {}, {}
     for name in names:
         program, fits[name] = train(job, name, rows, test_rows)
