@@ -38,7 +38,7 @@ def choices() -> dict[str, tuple[Any, int]]:
     }
 
 
-COMPARED = ("gumbel-softmax", "straight-through", "rebar", "relax")
+COMPARED = ("gumbel-softmax", "straight-through")
 """What the main compares by itself; `--estimator all` takes all of `choices`, each of which is a program to compile."""
 
 
