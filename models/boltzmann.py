@@ -7,10 +7,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+import ppl
 from ppl.models import annealing, common, pictures
 
 SMALL = 20
 """Hidden units up to which log Z is summed exactly."""
+
+
+def persistent_gap(x: Any, start: Any, update: Callable[[Any], Any], free_energy: Callable[[Any], Any]) -> None:
+    """Declare the cost F(data) − mean F(chains), and carry on the chains, which begin at `start` (chains, V)."""
+    with ppl.plate("chain", start) as v:
+        v = update(v)
+        fantasy = free_energy(v)
+    ppl.carry("chains", ppl.collect(v, "chain"))
+    mean = np.mean(ppl.collect(fantasy, "chain"))
+    with ppl.plate("data", x) as x:
+        ppl.cost("gap", free_energy(x) - mean)
 
 
 class Machine(NamedTuple):

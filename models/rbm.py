@@ -60,13 +60,7 @@ def persistent(x: Any, *, rates: np.ndarray, units: int = 16, steps: int = 1, ch
     """PCD-k: chains of their own, which the state carries from step to step."""
     theta = parameters(rates, units)
     start = ppl.carried("chains", lambda rng, shape: rng.random(shape) < rates, shape=(chains, len(rates)))
-    with ppl.plate("chain", start) as v:
-        v = gibbs(v, *theta, steps)
-        fantasy = free_energy(v, *theta)
-    ppl.carry("chains", ppl.collect(v, "chain"))
-    mean = np.mean(ppl.collect(fantasy, "chain"))
-    with ppl.plate("data", x) as x:
-        ppl.cost("gap", free_energy(x, *theta) - mean)
+    boltzmann.persistent_gap(x, start, lambda v: gibbs(v, *theta, steps), lambda v: free_energy(v, *theta))
 
 
 def log_partition(weight: np.ndarray, visible: np.ndarray, hidden: np.ndarray) -> float:

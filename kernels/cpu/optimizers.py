@@ -155,17 +155,13 @@ def norm(x):
 @jit
 def bounded(x, limit):
     """Whether all entries of the vector `x` are smaller than `limit` in magnitude, and none is NaN."""
-    most, beyond = _cast(x, limit), 0
+    most, good = _cast(x, limit), True
     for i in range(x.shape[0]):
-        beyond += not abs(x[i]) < most
-    return beyond == 0
+        good &= abs(x[i]) < most
+    return good
 
 
 @jit
 def all_finite(x):
-    """Whether no entry is NaN or infinite: 0 x is 0 for finite x only."""
-    zero = _cast(x, 0.0)
-    total = zero
-    for i in range(x.shape[0]):
-        total += zero * x[i]
-    return total == zero
+    """Whether no entry is NaN or infinite."""
+    return bounded(x, math.inf)

@@ -66,13 +66,8 @@ def assemble(
     counts = [f"v[{list(axes).index(t.axes[0].name)}] = {builder.inputs[n]}.shape[0]"
               for n, t in request.inputs if t.axes and t.axes[0].size is None]  # fmt: skip
     flags = bool(request.arrays), bool(request.scalars)
-    emitter = (kind or EMITTERS[target])(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, *flags)
-    emitter.leading = [
-        identifier(t.axes[0].name) if t.axes and t.axes[0].size is None else "" for _, t in request.inputs
-    ]
-    whole_gradient = {n for n, _ in request.grads} == {n for n, _ in request.params} and not request.arrays
-    emitter.trained = offsets_of(request.params)[1] if whole_gradient else 0
-    emitter.results = len(request.scalars)
+    emitter = (kind or EMITTERS[target])(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, *flags,
+                                           **_training(request))  # fmt: skip
     if unrolled:
         body = emit_straight.body(outputs, offsets, builder.inputs, dtype, n_aux, aux_at)
         source = emitter.straight(body, general=not small)
@@ -83,6 +78,14 @@ def assemble(
             "flops": _work_estimate(stages), "unrolled": unrolled, "windowed": parts is not None,
             "trains": emitter.trained > 0}  # fmt: skip
     return fields, emitter
+
+
+def _training(request: Request) -> dict[str, Any]:
+    """What the training loop of a request for a whole gradient needs to know; no loop without `trained` entries."""
+    whole = {n for n, _ in request.grads} == {n for n, _ in request.params} and not request.arrays
+    leading = [identifier(t.axes[0].name) if t.axes and t.axes[0].size is None else "" for _, t in request.inputs]
+    trained = offsets_of(request.params)[1] if whole else 0
+    return {"leading": leading, "trained": trained, "results": len(request.scalars)}
 
 
 def _work_estimate(stages: Sequence[Stage]) -> Poly:

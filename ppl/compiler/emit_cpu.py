@@ -74,7 +74,7 @@ class Emitter(Sums, Training):
 
     def head(self) -> str:
         """Docstring, imports and types of the module."""
-        return head(self.dtype) + IMPORTS
+        return head(self.dtype) + (IMPORTS if self.trained else "")
 
     def source(self, one: str = "") -> str:
         """The whole module; `one` is the unrolled form for one particle, if there is one."""

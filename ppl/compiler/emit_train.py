@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ppl.compiler.emit_cpu import Emitter
-from ppl.compiler.emit_fit import LARGEST, dense_update
+from ppl.compiler.emit_fit import IMPORTS, LARGEST, dense_update
 from ppl.compiler.layout import Poly, axis_size, identifier
 from ppl.compiler.scatter import Table
 from ppl.compiler.stages import Output
@@ -36,7 +36,7 @@ class TrainEmitter(Emitter):
 
     def head(self) -> str:
         """As for other programs, with what lists of additions need."""
-        return super().head() + "from ppl.kernels.cpu.scatter import link\n"
+        return super().head() + IMPORTS + "from ppl.kernels.cpu.scatter import link\n"
 
     def drivers(self, one: str) -> list[str]:
         """The step on several threads, the updates, and the loop over both."""
@@ -94,12 +94,10 @@ class TrainEmitter(Emitter):
                       f"            for j in range({width}):", "                acc[j] += coef * part[j]"]  # fmt: skip
         lines.append("    fresh = False")
         lines += ["    entry = I(following[entry])",
-                  f"at = {table.offset} + row * {width}", f"p = params[at : at + {width}]",
-                  "if rule == 0:", "    step = F(rate * factor)", f"    for j in range({width}):",
-                  "        p[j] -= step * acc[j]", "else:", "    step, scale, tiny = F(rate), F(factor), F(numbers[0])",
-                  f"    s = first[at : at + {width}]", f"    for j in range({width}):",
-                  "        g = scale * acc[j]", "        s[j] += g * g",
-                  "        p[j] -= step * g / (np.sqrt(s[j]) + tiny)"]  # fmt: skip
+                  f"at = {table.offset} + row * {width}",
+                  f"p, g = params[at : at + {width}], acc[:{width}]", "if rule == 0:",
+                  "    sgd_into(p, p, g, rate, factor)", "else:", f"    s = first[at : at + {width}]",
+                  "    adagrad_into(p, s, p, g, s, rate, numbers[0], factor)"]  # fmt: skip
         return lines
 
     def _updates(self) -> str:

@@ -14,15 +14,14 @@ from ppl.ir.node import Node
 class LocationScale(Distribution):
     """Base of families loc + scale * z, z drawn by its quantile function at a uniform.
 
-    A subclass gives the law of z: `exponent` (its log-density up to a constant), `quantile`, `standard_cdf` and
+    A subclass gives the law of z, whose mode is 0: `exponent` (its log-density up to a constant), `quantile`,
+    `standard_cdf` and the attributes below.
 
     Attributes
     ----------
     log_normalizer : what is taken off `exponent` to make it a log-density.
     standard_mean, standard_variance : moments of z; None where they do not exist.
     standard_entropy : entropy of z.
-
-    The mode of z is 0.
 
     Parameters
     ----------

@@ -102,15 +102,19 @@ class InPlace(Run):
     def _take(self, steps: Steps, count: int, size: int, bar: Bar) -> int:
         """Take up to `count` steps and record them; one that may not be finite is not taken."""
         at, compiled = self._live.step, self.trainer.compiled
-        rates = [rate_at(self.transform.lr, at + i) for i in range(count)]
-        hypers = np.array([compiled.hyper_vector(self.hyper, at + i) for i in range(count)])
+        steps_taken = range(at, at + count)
+        rates = [rate_at(self.transform.lr, i) for i in steps_taken]
+        if any(map(callable, (self.hyper or {}).values())):
+            hypers = np.array([compiled.hyper_vector(self.hyper, i) for i in steps_taken])
+        else:
+            hypers = np.tile(compiled.hyper_vector(self.hyper, at), (count, 1))
         done, scalars = self.trainer.run(self._live, steps, rates, hypers)
         if done:
             for key, values in scalars.items():
                 self.history.setdefault(key, []).extend(values)
                 self.metrics[key] = values[-1]
             self.history["step"].extend(range(at + 1, at + done + 1))
-            for loss in scalars["loss"]:
+            for loss in scalars["loss"] if bar.shown else ():
                 bar.step(loss, size)
         return done
 

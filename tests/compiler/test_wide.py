@@ -26,7 +26,7 @@ def units_graph(axes) -> Graph:
     z = ops.add(ops.ndtri(ops.noise("z", 0, axes, (N,))), ops.expand(v, axes))
     u = ops.noise("u", 0, axes, (N, 3))
     moved = ops.mul(ops.expand(ops.matmul(table, small), axes), ops.cos(u))
-    rows = ops.sum_axes(ops.reduce_sum(moved), ()) if not axes else ops.reduce_sum(moved)
+    rows = ops.reduce_sum(moved)
     each = ops.reduce_sum(moved, (1,))
     spread = ops.mul(ops.expand(number, axes, (N,)), ops.mul(ops.tanh(z), each))
     dot = ops.einsum(z, "i", ops.exp(ops.neg(ops.mul(z, z))), "i", "")
@@ -90,8 +90,7 @@ def test_branches_and_baselines_equal_the_interpreter(estimator):
     compiled, state = program.prepare(), program.init(0).replace(seed=2, step=5)
     variant = build_gradient(compiled.graph, compiled.plan.estimators)
     env = Env(state.params, state.aux, dict(variant.hypers), sizes={"particles": 1}, seed=2, step=5)
-    outputs = [*variant.scalars.values(), variant.grads["a"], *variant.aux.values()]
-    _, expected, *aux = evaluate(outputs[-1 - len(variant.aux) - 1 :], env)
+    expected, *aux = evaluate([variant.grads["a"], *variant.aux.values()], env)
     _, grads, new = program.step(state)
     np.testing.assert_allclose(grads["a"], expected, rtol=1e-10, atol=1e-10 * np.abs(expected).max())
     for name, value in zip(variant.aux, aux, strict=True):

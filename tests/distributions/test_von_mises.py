@@ -7,6 +7,7 @@ import numba
 import numpy as np
 import pytest
 from distribution_laws import leaf, noise_of, value_of, values_of
+from kernel_runs import COMPILED, SIZE, run
 from scipy import stats
 
 import ppl
@@ -22,21 +23,7 @@ from ppl.kernels.scalar import f32, f64
 TAILS = (1e-6, 1e-3, 0.05, 0.3, 0.45, 0.4999)
 CONCENTRATIONS = (1e-3, 0.1, 0.7, 1.0, 3.0, 11.9, 12.1, 19.9, 20.1, 50.0, 1e3, 1e4, 1e6)
 MODULES = {"float32": (f32, np.float32, 3e-6), "float64": (f64, np.float64, 1e-11)}
-COMPILED = not numba.config.DISABLE_JIT
-SIZE = 4000 if COMPILED else 50
 KEY = np.uint64(0x9E3779B97F4A7C15)
-
-
-def run(function, *columns, dtype):
-    """`function` applied to every row of `columns`, compiled."""
-
-    def loop(out, *given):
-        for i in range(out.shape[0]):
-            out[i] = function(given[0][i], given[1][i])
-
-    out = np.empty(len(columns[0]), dtype)
-    numba.njit(error_model="numpy")(loop)(out, *columns)
-    return out
 
 
 def quantiles(dtype):
