@@ -265,6 +265,7 @@ OPS: dict[str, Function] = {
     "slice": lambda env, node, args: args[0][_window(node)],
     "pad": _pad,
     "concat": lambda env, node, args: np.concatenate(args, axis=len(node.type.axes) + node.attrs["dim"]),
+    "cumsum": lambda env, node, args: np.cumsum(args[0], axis=-1),
     "take": _take,
     "put": _put,
     "contract": _contract,

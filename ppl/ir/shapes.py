@@ -211,6 +211,14 @@ def _argmax(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     return Type(t.axes, t.shape[:-1], "int")
 
 
+@rule("cumsum")
+def _cumsum(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
+    """Running sums along the last event dimension, added up in order: a zero entry changes nothing after it."""
+    (t,) = types
+    require(len(t.shape) >= 1 and t.dtype == "float", "cumsum needs floats with an event dimension", t)
+    return t
+
+
 @rule("reshape")
 def _reshape(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     out = Type(types[0].axes, attrs["shape"], types[0].dtype)
