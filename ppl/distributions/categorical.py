@@ -8,7 +8,6 @@ import numpy as np
 
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.classes import Classes
-from ppl.distributions.formulas import gumbel
 from ppl.distributions.intervals import Interval
 from ppl.distributions.support import Support
 from ppl.errors import ModelError
@@ -72,10 +71,10 @@ class Categorical(Classes):
 
     def _picked(self, rows: Node, index: Node) -> Node:
         """The entry at `index` of every row of classes; any entry where the index is none of a class."""
-        index = ops.minimum(ops.maximum(index, 0), self.count - 1)
         units = math.prod(self.event_shape)
         if units == 1:
             return ops.take(ops.reshape(rows, (self.count,)), index)
+        index = ops.minimum(ops.maximum(index, 0), self.count - 1)
         first = self.count * np.arange(units).reshape(self.event_shape)
         return ops.take(ops.reshape(rows, (units * self.count,)), ops.add(first, index))
 

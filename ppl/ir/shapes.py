@@ -262,7 +262,7 @@ def _concat(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 
 @rule("take")
 def _take(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    """Rows of argument 0 (event (n, ...)) at the integers of argument 1 (event I): event I + (...)."""
+    """Rows of argument 0 (event (n, ...)) at the integers of argument 1 (event I), clamped to 0 ... n - 1."""
     table, index = types
     require(table.axes == index.axes and index.dtype == "int" and len(table.shape) >= 1, "take", *types)
     return Type(table.axes, index.shape + table.shape[1:], table.dtype)
