@@ -148,7 +148,7 @@ def record(rates: dict[str, dict[str, float]], notes: Sequence[str]) -> dict[str
             "NumPy draws on one thread; its Beta, Dirichlet, StudentT and VonMises are float64.",
             "Of Dirichlet, 10⁵ vectors of 10 entries count as 10⁶ values.",
             "Gamma, Beta, Dirichlet, StudentT and Poisson draw in rows that vectorise; Binomial and VonMises reject "
-            "lane by lane; Categorical takes a Gumbel variable per class where others search a table.",
+            "lane by lane; Categorical compares one uniform with the cumulative probabilities.",
         ],
     }
 

@@ -1,4 +1,4 @@
-"""Triangular systems of the rows of one tile."""
+"""Triangular systems and running sums of the rows of one tile."""
 
 from ppl.kernels.config import jit
 
@@ -23,3 +23,14 @@ def solve_lower(tril, b, x, count, d, transposed):
                 for j in range(i):
                     y[i] -= matrix[i * d + j] * y[j]
                 y[i] /= matrix[i * d + i]
+
+
+@jit
+def cumulate(x, out, count, d):
+    """Running sums of `count` vectors of length `d` in a row."""
+    for q in range(count):
+        total = x[q * d]
+        out[q * d] = total
+        for i in range(q * d + 1, (q + 1) * d):
+            total += x[i]
+            out[i] = total

@@ -141,6 +141,17 @@ def poisson_row_f64(out, rate, key, stream, n):
 
 
 @device
+def cumulate(x, out, count, d):
+    """As `ppl.kernels.cpu.solve.cumulate`, by the thread that calls it."""
+    for q in range(count):
+        total = x[q * d]
+        out[q * d] = total
+        for i in range(q * d + 1, (q + 1) * d):
+            total += x[i]
+            out[i] = total
+
+
+@device
 def solve_lower(tril, b, x, count, d, transposed):
     """As `ppl.kernels.cpu.solve.solve_lower`, by the thread that calls it."""
     for q in range(count):

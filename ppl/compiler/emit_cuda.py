@@ -23,7 +23,7 @@ from ppl.kernels.cuda.rows import add_slabs, fill_columns_{bits}, fill_rows_{bit
 from ppl.kernels.cuda.rows import merge_slabs, mix_time
 from ppl.kernels.cpu.rows import only
 from ppl.kernels.cuda.rows import gemm_{bits} as data_gemm_{bits}
-from ppl.kernels.cuda.rows import prefer_wide, row_ids, row_keys, solve_lower
+from ppl.kernels.cuda.rows import cumulate, prefer_wide, row_ids, row_keys, solve_lower
 from ppl.kernels.cuda.rows import loggamma_row_{bits}, poisson_row_{bits}
 from ppl.kernels.scalar import {bits} as m
 from ppl.kernels.scalar.noise import mix, uniform_{bits}

@@ -255,6 +255,18 @@ def solve(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     return [*lines, f"{'    ' * len(lines)}solve_lower({call})"]
 
 
+def cumsum(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
+    """Running sums in the event of every entry of the named axes."""
+    node = step.node
+    lines, names = _each(node.type.axes, row)
+    read, target = builder.access(node.args[0]), step.target
+    assert read.value.buffer is not None and target.buffer is not None
+    x = f"{read.value.buffer.array}[{_address(read.value, read.view, row, names)} :]"
+    out = f"{target.buffer.array}[{_address(target, None, row, names)} :]"
+    call = arguments(x, out, node.type.event_size // node.type.shape[-1], node.type.shape[-1])
+    return [*lines, f"{'    ' * len(lines)}cumulate({call})"]
+
+
 def draw_rows(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     """Draw the event of every entry of the named axes by rejection."""
     node = step.node
@@ -288,5 +300,6 @@ EMIT: dict[str, Callable[[Opaque, Builder, Row, str], list[str]]] = {
     "rowid": rowid,
     "external": external,
     "solve": solve,
+    "cumsum": cumsum,
     "draw_rows": draw_rows,
 }

@@ -247,6 +247,14 @@ def _solve(s: Straight, node: Node, args: list[Entries]) -> Entries:
     return out
 
 
+def _cumsum(s: Straight, node: Node, args: list[Entries]) -> Entries:
+    out = np.array(args[0])
+    for k in range(1, out.shape[-1]):
+        for at in np.ndindex(*out.shape[:-1]):
+            out[(*at, k)] = s._local(node, f"({out[(*at, k - 1)]} + {args[0][(*at, k)]})")
+    return out
+
+
 def _draw_rows(s: Straight, node: Node, args: list[Entries]) -> Entries:
     draw, out = f"m.{node.attrs['draw']}", np.empty(_shape(node), object)
     event = out.reshape(-1, node.type.event_size)
@@ -293,6 +301,7 @@ RULES: dict[str, Callable[[Straight, Node, list[Entries]], Entries]] = {
     "put": _put,
     "concat": _concat,
     "solve": _solve,
+    "cumsum": _cumsum,
     "draw_rows": _draw_rows,
     "collect": _collect,
     "distribute": _distribute,

@@ -70,7 +70,7 @@ def _visit(node: Node, args: tuple[Node, ...]) -> Node:
         return args[0]
     if node.op == "contract":
         return _contract(node, *args)
-    if node.op in ("external", "solve"):
+    if node.op in ("external", "solve", "cumsum"):
         return remake(node, tuple(x if _plain(x) else copied(x) for x in args))
     if node.op in IN_ROWS:
         return _draw_rows(node, *args)

@@ -19,8 +19,8 @@ Layout = tuple[tuple[str, tuple[int, ...]], ...]
 ALL_PARTICLES = Axis("particles_total", Kind.PARTICLES)
 """Stands for the number of all particles where the axis "particles" is a window of them."""
 
-LINEAR = {"neg", "add", "sub", "cast", "sum", "reshape", "transpose", "expand", "slice", "pad", "concat", "collect",
-          "distribute", "route", "stop", "scale_grad", "copy"}  # fmt: skip
+LINEAR = {"neg", "add", "sub", "cast", "sum", "reshape", "transpose", "expand", "slice", "pad", "concat", "cumsum",
+          "collect", "distribute", "route", "stop", "scale_grad", "copy"}  # fmt: skip
 BILINEAR = {"mul": (0, 1), "contract": (0, 1), "div": (0,), "take": (0,), "put": (0,), "where": (1, 2),
             "solve": (1,)}  # fmt: skip
 """Ops that are linear in each of these arguments, and the arguments."""

@@ -8,12 +8,11 @@ import numpy as np
 
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.classes import Classes
-from ppl.distributions.formulas import gumbel
 from ppl.distributions.intervals import Interval
 from ppl.distributions.support import Support
 from ppl.errors import ModelError
 from ppl.ir import ops
-from ppl.ir.node import Node
+from ppl.ir.node import Node, make
 
 NO_RELAXATION = (
     "Categorical has no relaxation: its samples are integers, which do not lie between one another; "
@@ -25,7 +24,7 @@ class Categorical(Classes):
     """Categorical(probs) or Categorical(logits=...): support {0, …, K-1}, int samples, one unit per row of
     classes.
 
-    Sampled by argmax(logits + Gumbel noise), one uniform per class (Gumbel 1954, Maddison et al. 2014).
+    Sampled by inversion of the cumulative probabilities, one uniform per unit (Devroye 1986, chapter III).
 
     Parameters
     ----------
@@ -52,25 +51,54 @@ class Categorical(Classes):
 
     def unit_log_prob(self, value: Node) -> Node:
         """The selected log-probability; -inf for what is no class."""
-        rows = ops.reshape(value, (*value.type.shape, 1))
-        chosen = ops.equal(rows, np.arange(self.count))
+        index, law = ops.cast(value, "int"), self._unit()
         if self.in_logits:
-            out = ops.reduce_sum(ops.where(chosen, self.log_probs(), 0.0), -1)
+            out = law._picked(law.log_probs(), index)
         else:
-            p = self.params["probs"]
-            picked = ops.reduce_sum(ops.where(chosen, p, 0.0), -1)
-            out = ops.sub(ops.log(picked), ops.log(ops.reduce_sum(p, -1)))
+            p = law.params["probs"]
+            out = ops.sub(ops.log(law._picked(p, index)), ops.log(ops.reduce_sum(p, -1)))
         if value.type.dtype == "int" and bounds_of(value).within(self.bounds):
             return out
-        return ops.where(ops.less(0, ops.reduce_sum(ops.cast(chosen, "int"), -1)), out, -math.inf)
+        known = ops.logical_and(ops.less_equal(0, value), ops.less_equal(value, self.count - 1))
+        if value.type.dtype != "int":
+            known = ops.logical_and(known, ops.equal(value, index))
+        return ops.where(known, out, -math.inf)
+
+    def _unit(self) -> Categorical:
+        """The law of one unit where all units have the same one, else this law."""
+        row = _only_row(self.weights, self.count)
+        return self if row is None else self.with_params((row,))
+
+    def _picked(self, rows: Node, index: Node) -> Node:
+        """The entry at `index` of every row of classes; any entry where the index is none of a class."""
+        units = math.prod(self.event_shape)
+        if units == 1:
+            return ops.take(ops.reshape(rows, (self.count,)), index)
+        index = ops.minimum(ops.maximum(index, 0), self.count - 1)
+        first = self.count * np.arange(units).reshape(self.event_shape)
+        return ops.take(ops.reshape(rows, (units * self.count,)), ops.add(first, index))
 
     def uniforms(self) -> tuple[tuple[int, ...], ...]:
-        """One uniform per class."""
-        return (self.weights.type.shape,)
+        """One uniform per unit."""
+        return (self.event_shape,)
 
     def draw(self, *u: Node) -> Node:
-        """argmax(logits + G)."""
-        return ops.argmax(ops.add(self.logits, gumbel(u[0])))
+        """The number of classes up to which the probabilities sum to at most u; the sums are in order, so that
+        a class without probability is never drawn.
+        """
+        if self.count == 1:
+            return ops.cast(ops.floor(u[0]), "int")
+        sums = ops.cumsum(self._unit().unnormalised())
+        *lead, count = sums.type.shape
+        level = ops.mul(ops.window(sums, (*((0, n, 1) for n in lead), (count - 1, 1, 1))), _column(u[0]))
+        earlier = ops.window(sums, (*((0, n, 1) for n in lead), (0, count - 1, 1)))
+        return ops.reduce_sum(ops.cast(ops.less_equal(earlier, level), "int"), -1)
+
+    def unnormalised(self) -> Node:
+        """The probabilities up to a factor per row."""
+        if not self.in_logits:
+            return self.params["probs"]
+        return ops.exp(ops.sub(self.logits, ops.stop(ops.reduce("amax", self.logits, -1, keepdims=True), "shift")))
 
     def relax(self, temperature: Node, *u: Node) -> Node:
         """Refused."""
@@ -93,3 +121,17 @@ class Categorical(Classes):
         rows = ops.cast(ops.reshape(value, (*value.type.shape, 1)), "float")
         reached = ops.less_equal(np.arange(float(self.count)), rows)
         return ops.reduce_sum(ops.where(reached, self.class_probs(), 0.0), -1)
+
+
+def _column(x: Node) -> Node:
+    return ops.reshape(x, (*x.type.shape, 1))
+
+
+def _only_row(x: Node, count: int) -> Node | None:
+    """`x` with event (count,) where its event (…, count) is one row repeated, else None."""
+    if x.type.event_size == count:
+        return ops.reshape(x, (count,))
+    row = _only_row(x.args[0], count) if x.op == "expand" and x.args[0].type.shape[-1:] == (count,) else None
+    if row is None or not x.attrs["axes"]:
+        return row
+    return make("expand", row, axes=x.attrs["axes"], shape=(count,), live=x.attrs["live"])

@@ -190,8 +190,8 @@ class Mixture(Combinator):
         return whole.with_params(tuple(select(chosen, n, rank) for n in whole.params.values()))
 
     def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:
-        """One uniform per component for the choice, then those of the chosen one, or of all that are listed."""
-        first: tuple[tuple[int, ...] | None, ...] = ((*self.units, self.count),)
+        """One uniform for the choice, then those of the chosen one, or of all that are listed."""
+        first: tuple[tuple[int, ...] | None, ...] = self.mixing.uniforms()
         if self.batched:
             return first + self._picked(ops.const(np.ones((*self.units, self.count), bool))).uniforms()
         return first + tuple(shape for c in self.components for shape in c.uniforms())

@@ -29,7 +29,7 @@ class CategoricalDisARM(Estimator):
         only x̃ takes it                 q − b̃
         neither                          0
 
-    The trunk is the node's own Gumbel-max sample; the decisions' uniforms are drawn given it. Requires a Categorical
+    The trunk is the node's own sample; the decisions' uniforms are drawn given it. Requires a Categorical
     or OneHotCategorical node (units independent given their parents), hard values only, and nothing of the cost.
     Unbiased; two downstream evaluations whatever the number of classes and units, and about K² additions a unit; the
     variance depends on differences of the cost alone, and on the order of the classes.
@@ -51,7 +51,7 @@ class CategoricalDisARM(Estimator):
         indicators = isinstance(dist, OneHotCategorical)
         value = ops.stop(ctx.draw())
         sticks = Sticks(dist.class_probs(), ops.argmax(value) if indicators else value)
-        (w,) = ctx.fresh(dist.uniforms())
+        (w,) = ctx.fresh((dist.weights.type.shape,))
         partner, coefficient = sticks.couple(w)
         weight = ops.mul(0.5, sticks.in_log_probs(coefficient))
 

@@ -119,8 +119,8 @@ def _batch_index(sizes: Sequence[int], keep: Sequence[int], rank: int) -> list[A
 
 
 def _take(env: Env, node: Node, args: Sequence[Array]) -> Array:
-    table, index = args
     named = len(node.type.axes)
+    table, index = args[0], np.clip(args[1], 0, args[0].shape[named] - 1)
     batch = _batch_index(table.shape[:named], range(named), index.ndim - named)
     return table[(*batch, index)]
 
@@ -265,6 +265,7 @@ OPS: dict[str, Function] = {
     "slice": lambda env, node, args: args[0][_window(node)],
     "pad": _pad,
     "concat": lambda env, node, args: np.concatenate(args, axis=len(node.type.axes) + node.attrs["dim"]),
+    "cumsum": lambda env, node, args: np.cumsum(args[0], axis=-1),
     "take": _take,
     "put": _put,
     "contract": _contract,

@@ -289,6 +289,11 @@ def argmax(x: Operand) -> Node:
     return make("argmax", as_node(x))
 
 
+def cumsum(x: Operand) -> Node:
+    """Running sums along the last event dimension, added up in order."""
+    return make("cumsum", cast(x, "float"))
+
+
 def one_hot(x: Operand, n: int) -> Node:
     """Float indicator of shape event + (n,)."""
     x = as_node(x)

@@ -16,7 +16,7 @@ from ppl.ir.node import Node, make, topological
 from ppl.ir.types import Axis
 
 LINEAR = frozenset({"neg", "add", "sub", "cast", "expand", "route", "sum", "reshape", "transpose", "slice", "pad",
-                    "concat", "collect", "distribute", "mark", "own_density"})  # fmt: skip
+                    "concat", "cumsum", "collect", "distribute", "mark", "own_density"})  # fmt: skip
 PRODUCTS = frozenset({"mul", "contract"})
 PARTS = {"div": (0,), "take": (0,), "put": (0,), "where": (1, 2), "solve": (1,)}
 """Ops that are jointly linear in these arguments while the others do not vary."""

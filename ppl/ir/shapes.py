@@ -211,6 +211,14 @@ def _argmax(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     return Type(t.axes, t.shape[:-1], "int")
 
 
+@rule("cumsum")
+def _cumsum(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
+    """Running sums along the last event dimension, added up in order: a zero entry changes nothing after it."""
+    (t,) = types
+    require(len(t.shape) >= 1 and t.dtype == "float", "cumsum needs floats with an event dimension", t)
+    return t
+
+
 @rule("reshape")
 def _reshape(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     out = Type(types[0].axes, attrs["shape"], types[0].dtype)
@@ -254,7 +262,7 @@ def _concat(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 
 @rule("take")
 def _take(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    """Rows of argument 0 (event (n, ...)) at the integers of argument 1 (event I): event I + (...)."""
+    """Rows of argument 0 (event (n, ...)) at the integers of argument 1 (event I), clamped to 0 ... n - 1."""
     table, index = types
     require(table.axes == index.axes and index.dtype == "int" and len(table.shape) >= 1, "take", *types)
     return Type(table.axes, index.shape + table.shape[1:], table.dtype)

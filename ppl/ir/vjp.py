@@ -104,6 +104,13 @@ def _concat(g: Node, n: Node, *args: Node) -> Cotangents:
     return tuple(out)
 
 
+def _cumsum(g: Node, n: Node, x: Node) -> Cotangents:
+    """Sums from the other end."""
+    *lead, last = g.type.shape
+    back = (*((0, m, 1) for m in lead), (last - 1, last, -1))
+    return (ops.window(ops.cumsum(ops.window(g, back)), back),)
+
+
 def _put(g: Node, n: Node, value: Node, index: Node) -> Cotangents:
     return ops.take(make("expand", g, axes=n.attrs["over"], shape=g.type.shape, live=None), index), None
 
@@ -298,6 +305,7 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "put": _put,
     "contract": _contract,
     "solve": _solve,
+    "cumsum": _cumsum,
     "collect": lambda g, n, x: (ops.distribute(g, n.attrs["axis"]),),
     "distribute": lambda g, n, x: (ops.collect(g, n.attrs["axis"]),),
     "external": _external,

@@ -411,6 +411,19 @@ def triangular() -> Graph:
 
 
 @graph
+def running_sums() -> Graph:
+    """Running sums of a shared vector, of one of every row, and of a stack seen backwards."""
+    g = Graph()
+    w, x = g.param("w", 5), g.input("x", (DATA,), 5)
+    own = ops.cumsum(ops.mul(w, x))
+    g.total(ops.tanh(ops.add(own, ops.cumsum(ops.exp(w)))))
+    stack = ops.concat([ops.reshape(v, (1, 5)) for v in (own, ops.expand(w, (DATA,)))])
+    g.total(ops.tanh(ops.cumsum(ops.window(stack, ((0, 2, 1), (4, 5, -1))))))
+    g.total(ops.cumsum(ops.mul(w, w)), "unplated")
+    return g
+
+
+@graph
 def rows_of_draws() -> Graph:
     """Draws by rejection of events long enough for a step of their own, one per row and particle, and short ones."""
     g = Graph()

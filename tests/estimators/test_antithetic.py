@@ -121,7 +121,9 @@ def test_categorical_disarm(seed, name):
     graph, node = LAWS[name](), "x" if name == "one_hot" else "k"
     logits = graph.params["logits"]
     pi = softmax(logits)
-    k = int(np.argmax(logits - np.log(-np.log(uniforms(node, 3, seed)))))
+    by_gumbel = int(np.argmax(logits - np.log(-np.log(uniforms(node, 3, seed)))))
+    by_inversion = int(np.searchsorted(np.cumsum(pi), uniforms(node, 1, seed)[0]))
+    k = by_gumbel if name == "one_hot" else by_inversion
     j, c = stick_pair(pi, k, uniforms(node, 3, seed, CONDITIONAL))
     loss, grads, _ = run(graph, {node: CategoricalDisARM()}, seed)
     costs = g(np.eye(3))

@@ -147,6 +147,7 @@ CASES: dict[str, Case] = {
     "pad": Case(lambda x: ops.exp(make("pad", x, window=((1, 3, 2), (3, 4, -1)), shape=(7, 4))), (PLAIN,)),
     "concat": Case(lambda x, y: ops.exp(ops.concat([varied(x, ROWS), y], 1)), (PLAIN, OTHER[:, :2])),
     "take": Case(lambda x: ops.exp(ops.take(varied(x, ROWS), np.array([[2, 0], [2, 1]]))), (PLAIN,)),
+    "cumsum": Case(lambda x: ops.exp(ops.cumsum(varied(x, ROWS))), (PLAIN / 9,)),
     "put": Case(_put, (PLAIN,)),
     "contract": Case(_contract, (PLAIN, OTHER.T)),
     "solve": Case(_solve, (TRILS, PLAIN[:2, :3])),

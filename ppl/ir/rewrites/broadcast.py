@@ -128,7 +128,7 @@ def route_of_expand(n: Node) -> Node | None:
     return spread_like(op("route", *small, **n.attrs), n.type)
 
 
-NAMED = ("pad", "concat", "take", "argmax", "solve")
+NAMED = ("pad", "concat", "take", "argmax", "solve", "cumsum")
 RULES: dict[str, list[Rule]] = {
     "expand": [trivial_expand, merge_expands, expand_of_padding],
     "reshape": [reshape_of_expand, sink_named],
