@@ -8,6 +8,7 @@ import numpy as np
 
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.classes import Classes
+from ppl.distributions.discrete_quantiles import tabulated_icdf
 from ppl.distributions.formulas import gumbel
 from ppl.distributions.intervals import Interval
 from ppl.distributions.support import Support
@@ -93,3 +94,11 @@ class Categorical(Classes):
         rows = ops.cast(ops.reshape(value, (*value.type.shape, 1)), "float")
         reached = ops.less_equal(np.arange(float(self.count)), rows)
         return ops.reduce_sum(ops.where(reached, self.class_probs(), 0.0), -1)
+
+    def node_mode(self) -> Node:
+        """The class of largest probability, of several the first."""
+        return ops.argmax(self.weights)
+
+    def node_icdf(self, probability: Node) -> Node:
+        """The least class whose cdf reaches the probability, as a float."""
+        return tabulated_icdf(self.node_cdf, self.class_probs(), probability)
