@@ -39,7 +39,7 @@ def largest(total: Node) -> int | None:
 
 
 class FiniteCount(Distribution):
-    """Base of counts from 0 to a `total_count`; entropy, cdf, icdf and mode use a table of that range, so a constant one.
+    """Base of counts from 0 to a `total_count`; entropy, cdf, icdf and mode use a table of that constant range.
 
     A range that differs from unit to unit is tabulated up to the largest; values beyond a unit's own have no mass.
     """
