@@ -93,7 +93,7 @@ class Categorical(Classes):
         """Sum of the probabilities of classes up to `value`."""
         rows = ops.cast(ops.reshape(value, (*value.type.shape, 1)), "float")
         reached = ops.less_equal(np.arange(float(self.count)), rows)
-        return ops.reduce_sum(ops.where(reached, self.class_probs(), 0.0), -1)
+        return ops.minimum(ops.reduce_sum(ops.where(reached, self.class_probs(), 0.0), -1), 1.0)
 
     def node_mode(self) -> Node:
         """The class of largest probability, of several the first."""

@@ -85,7 +85,7 @@ class FiniteCount(Distribution):
         log_mass, counts = self.table()
         rows = ops.cast(ops.reshape(value, (*value.type.shape, 1)), "float")
         reached = ops.less_equal(counts.astype(float), rows)
-        return ops.reduce_sum(ops.where(reached, ops.exp(log_mass), 0.0), -1)
+        return ops.minimum(ops.reduce_sum(ops.where(reached, ops.exp(log_mass), 0.0), -1), 1.0)
 
     def node_mode(self) -> Node:
         """The count of largest mass, of several the first."""
