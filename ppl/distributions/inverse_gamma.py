@@ -6,7 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.formulas import above, log_ratio, stirling_gap
+from ppl.distributions.formulas import above
 from ppl.distributions.guards import guarded
 from ppl.distributions.intervals import POSITIVE
 from ppl.distributions.support import Support
@@ -48,10 +48,9 @@ class InverseGamma(Distribution):
         a, scale = self.params["concentration"], self.params["scale"]
 
         def inside(x: Node) -> Node:
-            r, log_r = log_ratio(x, ops.div(scale, a), a)
-            power = ops.add(ops.mul(ops.add(a, 1.0), log_r), ops.mul(a, ops.sub(ops.div(1.0, r), 1.0)))
-            flat = ops.sub(ops.add(stirling_gap(a), ops.mul(2.0, ops.log(a))), ops.log(scale))
-            return ops.sub(flat, power)
+            log_x, ratio = ops.log(x), ops.div(scale, x)
+            power = ops.sub(ops.mul(a, ops.sub(ops.log(scale), log_x)), log_x)
+            return ops.sub(power, ops.add(ratio, ops.lgamma(a)))
 
         return guarded(self, value, POSITIVE, 1.0, inside)
 
