@@ -33,6 +33,7 @@ class Bernoulli(Odds):
 
     discrete = True
     relaxable = True
+    draws_quantiles = True
     constraints: ClassVar[dict[str, str]] = {"probs": "unit_interval", "logits": "logit"}
 
     @property
@@ -103,3 +104,8 @@ class Bernoulli(Odds):
         """0 below 0, 1 - probs below 1, then 1."""
         below = ops.where(ops.less(value, 0.0), 0.0, self.outcome_probs()[1])
         return ops.where(ops.less(value, 1.0), below, 1.0)
+
+    def node_mode(self) -> Node:
+        """1 where probs exceeds 1 / 2, else 0."""
+        one, zero = self.outcome_probs()
+        return ops.cast(ops.less(zero, one), "float")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.formulas import mode_of_unit_interval
+from ppl.distributions.formulas import log_beta, mode_of_unit_interval
 from ppl.distributions.guards import guarded
 from ppl.distributions.intervals import UNIT
 from ppl.distributions.support import Support
@@ -44,7 +44,7 @@ class Beta(Distribution):
     def log_normalizer(self) -> Node:
         """log B(c1, c0)."""
         one, zero = self.params.values()
-        return ops.sub(ops.add(ops.lgamma(one), ops.lgamma(zero)), ops.lgamma(ops.add(one, zero)))
+        return log_beta((one, zero), ops.add(one, zero))
 
     def unit_log_prob(self, value: Node) -> Node:
         """(c1 - 1) log x + (c0 - 1) log(1 - x) - log B(c1, c0)."""

@@ -55,3 +55,9 @@ class Binomial(Odds, FiniteCount):
     def unit_covariance(self) -> Node:
         """n p (1 - p)."""
         return ops.mul(self.params["total_count"], ops.mul(*self.outcome_probs()))
+
+    def node_mode(self) -> Node:
+        """floor((n + 1) p), at most n."""
+        n = self.params["total_count"]
+        peak = ops.floor(ops.mul(ops.add(n, 1.0), self.outcome_probs()[0]))
+        return ops.cast(ops.minimum(peak, n), "int")

@@ -8,6 +8,7 @@ import numpy as np
 
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.classes import Classes
+from ppl.distributions.discrete_quantiles import tabulated_icdf
 from ppl.distributions.intervals import Interval
 from ppl.distributions.support import Support
 from ppl.errors import ModelError
@@ -120,7 +121,16 @@ class Categorical(Classes):
         """Sum of the probabilities of classes up to `value`."""
         rows = ops.cast(ops.reshape(value, (*value.type.shape, 1)), "float")
         reached = ops.less_equal(np.arange(float(self.count)), rows)
-        return ops.reduce_sum(ops.where(reached, self.class_probs(), 0.0), -1)
+        return ops.minimum(ops.reduce_sum(ops.where(reached, self.class_probs(), 0.0), -1), 1.0)
+
+    def node_mode(self) -> Node:
+        """The class of largest probability, of several the first."""
+        return ops.argmax(self.weights)
+
+    def node_icdf(self, probability: Node) -> Node:
+        """The least class whose cdf reaches the probability, as a float."""
+        return tabulated_icdf(self.node_cdf, self.class_probs(), probability)
+
 
 
 def _column(x: Node) -> Node:

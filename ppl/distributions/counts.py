@@ -10,6 +10,7 @@ import numpy as np
 from ppl.distributions.base import Distribution
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.checks import constant_value
+from ppl.distributions.discrete_quantiles import tabulated_icdf
 from ppl.distributions.formulas import weigh
 from ppl.distributions.guards import owns
 from ppl.distributions.intervals import Interval
@@ -38,7 +39,7 @@ def largest(total: Node) -> int | None:
 
 
 class FiniteCount(Distribution):
-    """Base of counts from 0 to a `total_count`; entropy and cdf are sums over that range where it is a constant.
+    """Base of counts from 0 to a `total_count`; entropy, cdf, icdf and mode use a table of that constant range.
 
     A range that differs from unit to unit is tabulated up to the largest; values beyond a unit's own have no mass.
     """
@@ -67,8 +68,8 @@ class FiniteCount(Distribution):
         counts = self.unit_support()
         if counts is None or len(counts) > MOST_TERMS:
             raise ModelError(
-                f"{type(self).__name__}: its entropy and cdf are sums over the support, for which total_count must be "
-                f"a constant below {MOST_TERMS}"
+                f"{type(self).__name__}: its entropy, cdf, icdf and mode need a table of the support, for which "
+                f"total_count must be a constant below {MOST_TERMS}"
             )
         shape = (*self.event_shape, len(counts))
         wide = (ops.expand(ops.reshape(p, (*self.event_shape, 1)), (), shape) for p in self.params.values())
@@ -84,4 +85,14 @@ class FiniteCount(Distribution):
         log_mass, counts = self.table()
         rows = ops.cast(ops.reshape(value, (*value.type.shape, 1)), "float")
         reached = ops.less_equal(counts.astype(float), rows)
-        return ops.reduce_sum(ops.where(reached, ops.exp(log_mass), 0.0), -1)
+        return ops.minimum(ops.reduce_sum(ops.where(reached, ops.exp(log_mass), 0.0), -1), 1.0)
+
+    def node_mode(self) -> Node:
+        """The count of largest mass, of several the first."""
+        log_mass, _ = self.table()
+        return ops.argmax(log_mass)
+
+    def node_icdf(self, probability: Node) -> Node:
+        """The least count whose cdf reaches the probability, as a float."""
+        log_mass, _ = self.table()
+        return tabulated_icdf(self.node_cdf, ops.exp(log_mass), probability)

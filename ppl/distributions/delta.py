@@ -74,3 +74,7 @@ class Delta(Distribution):
     def node_cdf(self, value: Node) -> Node:
         """0 below v, 1 from v on."""
         return ops.cast(ops.less_equal(self.params["v"], value), "float")
+
+    def node_mode(self) -> Node:
+        """v."""
+        return self.params["v"]

@@ -10,6 +10,7 @@ import numpy as np
 from ppl.distributions.base import Distribution
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.checks import constant_value
+from ppl.distributions.discrete_quantiles import settled, within_unit
 from ppl.distributions.guards import owns
 from ppl.distributions.intervals import Interval
 from ppl.distributions.support import Support
@@ -98,3 +99,18 @@ class DiscreteUniform(Distribution):
         reached = ops.add(ops.sub(ops.floor(value), low), 1.0)
         share = ops.div(reached, ops.add(ops.sub(high, low), 1.0))
         return ops.minimum(ops.maximum(share, 0.0), 1.0)
+
+    def node_mode(self) -> Node:
+        """low; all values are as likely."""
+        return ops.cast(self.params["low"], "int")
+
+    def node_icdf(self, probability: Node) -> Node:
+        """The least number whose cdf reaches the probability, as a float."""
+        low, high = self.params["low"], self.params["high"]
+        size = ops.add(ops.sub(high, low), 1.0)
+
+        def search(p: Node) -> Node:
+            guess = ops.sub(ops.sub(low, ops.floor(ops.neg(ops.mul(size, p)))), 1.0)
+            return settled(self.node_cdf, ops.minimum(ops.maximum(guess, low), high), p, high)
+
+        return within_unit(probability, search)

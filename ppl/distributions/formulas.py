@@ -136,3 +136,25 @@ def spread_of_powers(log_first: Node, log_second: Node) -> Node:
 def log_of(x: Node) -> Node:
     """log x; of exp(y) it is y, which is known where exp(y) has rounded to 1."""
     return x.args[0] if x.op == "exp" else ops.log(x)
+
+
+def stirling_gap(a: Node) -> Node:
+    """a log a - a - log gamma(a + 1), without the cancellation of its terms (Loader 2000)."""
+    return ops.log_poisson(a, a)
+
+
+def log_beta(parts: tuple[Node, ...], whole: Node) -> Node:
+    """The sum of log gamma of the parts, less log gamma of the whole, their sum, from Stirling's corrections."""
+    each = [ops.sub(ops.mul(a, ops.log(ops.div(a, whole))), ops.add(stirling_gap(a), ops.log(a))) for a in parts]
+    return ops.add(ops.add(*each), ops.add(stirling_gap(whole), ops.log(whole)))
+
+
+def log_ratio(x: Node, unit: Node, a: Node) -> tuple[Node, Node]:
+    """x / unit and its logarithm, which a gamma density multiplies by a.
+
+    Where a is large, both see the same rounded quotient, whose error cancels near 1; where it is small, x may be an
+    exponential that underflows, and its logarithm is kept.
+    """
+    r = ops.div(x, unit)
+    few = ops.less(frozen(a), 16.0)
+    return r, ops.where(few, ops.sub(ops.log(x), ops.log(unit)), ops.log(ops.where(few, 1.0, r)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
+from ppl.distributions.formulas import log_ratio, stirling_gap
 from ppl.distributions.guards import guarded
 from ppl.distributions.intervals import POSITIVE
 from ppl.distributions.support import Support
@@ -42,12 +43,13 @@ class Gamma(Distribution):
         return (KEY,)
 
     def unit_log_prob(self, value: Node) -> Node:
-        """(a - 1) log x - rate x + a log rate - log gamma(a)."""
+        """(a - 1) log x - rate x + a log rate - log gamma(a), of r = rate x / a and Stirling's correction."""
         a, rate = self.params["concentration"], self.params["rate"]
 
         def inside(x: Node) -> Node:
-            power = ops.sub(ops.mul(ops.sub(a, 1.0), ops.log(x)), ops.mul(rate, x))
-            return ops.add(power, ops.sub(ops.mul(a, ops.log(rate)), ops.lgamma(a)))
+            r, log_r = log_ratio(x, ops.div(a, rate), a)
+            power = ops.add(ops.mul(ops.sub(a, 1.0), log_r), ops.mul(a, ops.sub(1.0, r)))
+            return ops.add(power, ops.add(ops.log(rate), stirling_gap(a)))
 
         return guarded(self, value, POSITIVE, 1.0, inside)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from ppl.distributions.counts import counted
+from ppl.distributions.discrete_quantiles import settled, within_unit
 from ppl.distributions.formulas import weigh_log1m
 from ppl.distributions.odds import Odds
 from ppl.distributions.support import Support
@@ -75,3 +77,20 @@ class Geometric(Odds):
         reached = ops.less_equal(0.0, k)
         tail = ops.mul(ops.add(ops.where(reached, k, 0.0), 1.0), self.log_failure())
         return ops.where(reached, ops.neg(ops.expm1(tail)), 0.0)
+
+    def node_mode(self) -> Node:
+        """0."""
+        return ops.cast(ops.mul(self.outcome_probs()[0], 0.0), "int")
+
+    def node_icdf(self, probability: Node) -> Node:
+        """The least count whose cdf reaches the probability: log(1 - u) / log(1 - p) - 1 rounded up, as a float."""
+        fails, shape = self.log_failure(), ops.mul(0.0, self.outcome_probs()[0])
+        sure = ops.less_equal(fails, -math.inf)
+        slope = ops.where(sure, -1.0, fails)
+
+        def search(u: Node) -> Node:
+            trials = ops.div(ops.log1p(ops.neg(u)), slope)
+            guess = ops.maximum(ops.sub(ops.neg(ops.floor(ops.neg(trials))), 1.0), 0.0)
+            return ops.where(sure, shape, settled(self.node_cdf, guess, u))
+
+        return within_unit(probability, search)

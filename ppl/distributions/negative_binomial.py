@@ -67,3 +67,8 @@ class NegativeBinomial(Odds):
     def unit_covariance(self) -> Node:
         """r p / (1 - p)^2."""
         return ops.div(self.node_mean(), self.outcome_probs()[1])
+
+    def node_mode(self) -> Node:
+        """floor((r - 1) p / (1 - p)), or 0 where that is negative."""
+        more = ops.maximum(ops.sub(self.params["total_count"], 1.0), 0.0)
+        return ops.cast(ops.floor(ops.mul(more, self.outcome_odds())), "int")

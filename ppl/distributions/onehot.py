@@ -79,6 +79,10 @@ class OneHotCategorical(Classes):
         """probs."""
         return self.class_probs()
 
+    def node_mode(self) -> Node:
+        """The class of largest probability, of several the first."""
+        return ops.one_hot(ops.argmax(self.weights), self.count)
+
     def unit_covariance(self) -> Node:
         """diag(p) - p p^T."""
         return simplex_covariance(self.class_probs())

@@ -7,12 +7,14 @@ from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
 from ppl.distributions.bounds import bounds_of
-from ppl.distributions.formulas import above
+from ppl.distributions.formulas import above, frozen
 from ppl.distributions.guards import owns
 from ppl.distributions.intervals import Interval
 from ppl.distributions.support import Support
 from ppl.ir import ops
 from ppl.ir.node import Node
+
+FAR = 1e8
 
 
 class Pareto(Distribution):
@@ -50,7 +52,10 @@ class Pareto(Distribution):
         sure = owns(self, value) or bounds_of(value).within(Interval(bounds_of(scale).hi, math.inf, False))
         inside = ops.less_equal(scale, value)
         x = value if sure else ops.where(inside, value, scale)
-        density = ops.sub(ops.sub(ops.log(a), ops.log(x)), ops.mul(a, ops.log(ops.div(x, scale))))
+        far = ops.less(ops.mul(FAR, frozen(scale)), frozen(x))  # where the quotient may overflow
+        near = ops.log(ops.where(far, 1.0, ops.div(x, scale)))
+        ratio = ops.where(far, ops.sub(ops.log(x), ops.log(scale)), near)
+        density = ops.sub(ops.sub(ops.log(a), ops.log(x)), ops.mul(a, ratio))
         return density if sure else ops.where(inside, density, -math.inf)
 
     def draw(self, *u: Node) -> Node:

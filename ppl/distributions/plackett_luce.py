@@ -71,6 +71,10 @@ class PlackettLuce(Classes):
         """The items in falling order of logits + Gumbel noise; of equal ones the first comes first."""
         return in_falling_order(ops.add(self.logits, gumbel(u[0])))
 
+    def node_mode(self) -> Node:
+        """The items in falling order of probability; of equal ones the first comes first."""
+        return in_falling_order(self.weights)
+
     def support_size(self) -> float:
         """K! a unit."""
         return float(math.factorial(self.count)) ** math.prod(self.batch_of_units)

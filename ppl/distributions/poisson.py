@@ -64,3 +64,7 @@ class Poisson(Distribution):
     def node_icdf(self, probability: Node) -> Node:
         """The least count whose cdf reaches the probability, as a float."""
         return incomplete.poisson_icdf(self.params["rate"], probability)
+
+    def node_mode(self) -> Node:
+        """floor(rate)."""
+        return ops.cast(ops.floor(self.params["rate"]), "int")

@@ -6,12 +6,10 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.formulas import affine, standardize
+from ppl.distributions.formulas import LOG_SQRT_2PI, affine, standardize, stirling_gap
 from ppl.distributions.support import Support
 from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
-
-HALF_LOG_PI = 0.5 * math.log(math.pi)
 
 
 class StudentT(Distribution):
@@ -47,8 +45,9 @@ class StudentT(Distribution):
         """log of B(df / 2, 1 / 2) sqrt(df)."""
         df = self.params["df"]
         half = ops.mul(0.5, df)
-        ratio = ops.sub(ops.lgamma(half), ops.lgamma(ops.add(half, 0.5)))
-        return ops.add(ops.add(ratio, ops.mul(0.5, ops.log(df))), HALF_LOG_PI)
+        gaps = ops.sub(stirling_gap(ops.add(half, 0.5)), stirling_gap(half))
+        power = ops.mul(ops.sub(half, 0.5), ops.log1p(ops.div(1.0, df)))
+        return ops.add(ops.sub(gaps, power), 0.5 + LOG_SQRT_2PI)
 
     def unit_log_prob(self, value: Node) -> Node:
         """-(df + 1) / 2 log(1 + t^2 / df), less the normalizer and log scale."""

@@ -96,3 +96,9 @@ class ZeroInflatedPoisson(Distribution):
     def unit_covariance(self) -> Node:
         """(1 - gate) rate (1 + gate rate)."""
         return ops.mul(self.node_mean(), ops.add(1.0, ops.mul(self.gate_probs()[0], self.params["rate"])))
+
+    def node_mode(self) -> Node:
+        """floor(rate) where it is likelier than 0, else 0."""
+        k = ops.floor(self.params["rate"])
+        there = ops.add(self.log_counted(), ops.log_poisson(k, self.params["rate"]))
+        return ops.cast(ops.where(ops.less(self.log_zero(), there), k, 0.0), "int")

@@ -7,12 +7,23 @@ import pytest
 from distribution_laws import CASES, IDS, LAWS, build, leaf, symbolic, value_of, values_of
 from scipy import integrate, special
 
+from ppl.compiler.executable import Request, compile_request
 from ppl.distributions import REGISTRY, Cauchy, InverseGamma, Pareto, StudentT
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
+from ppl.ir.interpret import Env, evaluate
+from ppl.ir.node import make
+from ppl.ir.types import Axis, Kind
 
 each_case = pytest.mark.parametrize(("name", "case"), CASES, ids=IDS)
+COMPILED = (
+    ("Normal", "StudentT", "Cauchy", "Laplace", "Logistic"),
+    ("Gamma", "Beta", "InverseGamma", "Weibull", "Kumaraswamy"),
+    ("Poisson", "Binomial", "NegativeBinomial", "Geometric"),
+    ("MultivariateNormal", "Dirichlet", "Categorical", "VonMises"),
+)
+MOST_VALUES = 20
 
 
 def assert_close(got, wanted, tolerance=1e-10):
@@ -35,7 +46,82 @@ def test_log_prob(name, case):
     dist, reference = build(name, case), law.reference(**case)
     log_density = getattr(reference, "logpdf", None) or reference.logpmf
     with np.errstate(divide="ignore"):
-        assert_close(dist.log_prob(np.asarray(law.values)), log_density(np.asarray(law.values)))
+        values = np.asarray(central(reference, law.values))
+        assert_close(dist.log_prob(values), log_density(values))
+
+
+def in_single(value):
+    """Float32 numbers as float64; whole numbers as they are."""
+    if isinstance(value, int):
+        return value
+    rounded = np.asarray(value, np.float32).astype(float)
+    return rounded if rounded.ndim else float(rounded)
+
+
+def grid_in_single(values):
+    """A grid in float32, what that cannot hold moved to where it ends, so that no value changes sides of 0 or 1."""
+    x = np.asarray(values)
+    if x.dtype.kind != "f":
+        return x
+    held = np.sign(x) * np.clip(np.abs(x), 1e-37, 1e37)
+    return in_single(np.where(x < 1, np.minimum(held, 1 - 2.0**-24), held))
+
+
+def central(reference, values):
+    """Values about the middle of a continuous law, whose densities are small numbers made of large ones."""
+    if not hasattr(reference, "ppf") or np.ndim(values) > 1 or not hasattr(reference, "logpdf"):
+        return values
+    return np.concatenate([values, reference.ppf(np.array([0.03, 0.4, 0.55, 0.97]))])
+
+
+def single_case(name, case):
+    """A distribution over named leaves, their float32 values, a grid and its exact log-densities."""
+    case, law = {k: in_single(v) for k, v in case.items()}, LAWS[name]
+    reference = law.reference(**case)
+    values = grid_in_single(central(reference, law.values))
+    log_density = getattr(reference, "logpdf", None) or reference.logpmf
+    dist, leaves, at = symbolic(build(name, case))
+    with np.errstate(divide="ignore", over="ignore"):
+        return dist, leaves, at, values, np.asarray(log_density(values)).astype(np.float32)
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning:scipy")
+@each_case
+def test_log_prob_in_single_precision(name, case):
+    dist, _, at, values, wanted = single_case(name, case)
+    rows = ops.distribute(ops.const(values), Axis("rows", Kind.PLATE, len(values)))
+    (found,) = evaluate([dist.node_log_prob(rows)], Env(params=at, dtype=np.float32))
+    assert found.dtype == np.float32
+    assert_close(found, wanted, 2e-5)
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning:scipy")
+@pytest.mark.parametrize("names", COMPILED, ids=" ".join)
+def test_log_prob_in_compiled_single_precision(names):
+    """Every case of some laws in one program, with parameters and values that it does not know."""
+    axis, leaves, flat, inputs, arrays, wanted = Axis("data", Kind.PLATE), [], [], [], [], []
+    for i, (name, case) in enumerate((n, c) for n in names for c in LAWS[n].cases):
+        dist, own, at, values, exact = single_case(name, case)
+        named = {k: leaf(f"p{i}_{k}", at[k].shape) for k in own}
+        leaves += [(f"p{i}_{k}", at[k].shape) for k in own]
+        flat += [np.ravel(at[k]) for k in own]
+        integral = values.dtype.kind == "i"
+        x = make("input", name=f"x{i}", axes=(axis,), shape=values.shape[1:], dtype="int" if integral else "float")
+        density = dist.with_params(tuple(named.values())).node_log_prob(x)
+        arrays.append((f"log_p{i}", density))
+        inputs.append((x, np.resize(values, (MOST_VALUES, *values.shape[1:])).astype(int if integral else np.float32)))
+        wanted.append(np.resize(exact, MOST_VALUES))
+    types = tuple((x.attrs["name"], x.type) for x, _ in inputs)
+    request = Request((), (), (), tuple(arrays), tuple(leaves), (), (), types)
+    found = compile_request(request, "float32", "cpu").run(
+        np.concatenate(flat).astype(np.float32),
+        inputs=[v for _, v in inputs],
+        rows={"data": MOST_VALUES},
+        total_rows={"data": MOST_VALUES},
+    )
+    for (label, _), exact in zip(arrays, wanted, strict=True):
+        assert found.arrays[label].dtype == np.float32
+        assert_close(found.arrays[label], exact, 2e-5)
 
 
 @each_case
@@ -173,8 +259,6 @@ def test_moments_that_are_infinite():
 
 @pytest.mark.parametrize("x", [1e25, 3.0, 1.0, 0.2, -1e25])
 def test_cauchy_where_the_square_overflows(x):
-    from ppl.ir.interpret import Env, evaluate
-
     value = leaf("x")
     node = Cauchy(0.0, 1.0).node_log_prob(value)
     outputs = [node, *gradient(node, [value])]

@@ -145,3 +145,60 @@ def test_variance_of_vectors():
     law = MultivariateNormal(np.zeros(2), [[2.0, 0.3], [0.3, 0.5]])
     np.testing.assert_allclose(law.variance, [2.0, 0.5])
     assert REGISTRY["Uniform"](0.0, 6.0).variance == 3.0
+
+
+QUANTILES = {"Bernoulli", "BetaBinomial", "Binomial", "Categorical", "DiscreteUniform", "Geometric", "Poisson"}
+
+
+def test_discrete_distributions_with_quantiles_and_modes():
+    units = [d for d in (build(name, law.cases[0]) for name, law in LAWS.items()) if d.discrete]
+    assert {type(d).__name__ for d in units if has(d, "node_icdf")} == QUANTILES
+    assert {type(d).__name__ for d in units if not has(d, "node_mode")} == {"Multinomial"}
+
+
+@each_case
+def test_quantiles_of_discrete_distributions(name, case):
+    dist = build(name, case)
+    if name not in QUANTILES:
+        return
+    levels = np.array([1e-5, 0.013, 0.11, 0.37, 0.61, 0.83, 0.991, 1 - 1e-5])
+    k = dist.icdf(levels)
+    reference = LAWS[name].reference(**case)
+    np.testing.assert_array_equal(k, reference.ppf(levels))
+    np.testing.assert_array_equal(dist.icdf(dist.cdf(k)), k)  # no rounding moves the end of a step
+    low, high = dist.icdf(np.array([0.0, 1.0]))
+    assert low <= k.min() and k.max() <= high
+    single = [evaluate([dist.node_icdf(ops.const(u))], Env(dtype=np.float32))[0] for u in (0.11, 0.61)]
+    np.testing.assert_allclose(single, dist.icdf(np.array([0.11, 0.61])), rtol=1e-5)
+
+
+@each_case
+def test_mode_of_discrete_distributions(name, case):
+    """The mode is a value that can be drawn, of the dtype of draws, and of the largest mass of all."""
+    dist = build(name, case)
+    if not dist.discrete or not has(dist, "node_mode"):
+        return
+    mode, reference = dist.mode, LAWS[name].reference(**case)
+    assert np.asarray(mode).dtype.kind == {"int": "i", "float": "f"}[dist.dtype]
+    values = dist.support_table() if dist.unit_support() is not None else np.arange(max(0, mode - 500), mode + 500)
+    log_mass = getattr(reference, "logpmf", None) or reference.logpdf
+    with np.errstate(divide="ignore"):
+        top, others = log_mass(np.asarray(mode)), log_mass(values)
+    assert top >= np.max(others) - 1e-9 * max(1.0, abs(top))
+
+
+def test_quantiles_at_the_ends_and_of_units_that_differ():
+    np.testing.assert_array_equal(REGISTRY["Geometric"](np.array([1.0, 0.5])).icdf(np.array([1.0, 1.0])), [0.0, np.inf])
+    np.testing.assert_array_equal(REGISTRY["Categorical"]([0.0, 0.5, 0.5, 0.0]).icdf(np.array([0.0, 1.0])), [1.0, 2.0])
+    units = REGISTRY["Binomial"](np.array([3, 40]), 0.5)
+    np.testing.assert_array_equal(units.icdf(np.array([[0.4, 0.4], [1.0, 1.0]])), [[1.0, 19.0], [3.0, 40.0]])
+    np.testing.assert_array_equal(units.mode, [2, 20])
+    with pytest.raises(ModelError, match="need a table"):
+        REGISTRY["Binomial"](10**5, 0.5).icdf(0.5)
+
+
+def test_modes_of_ties_and_ends():
+    assert REGISTRY["NegativeBinomial"](1.0, 0.9).mode == 0 and REGISTRY["Binomial"](7, 1.0).mode == 7
+    np.testing.assert_array_equal(REGISTRY["PlackettLuce"]([0.2, 0.5, 0.3]).mode, [1, 2, 0])
+    gated = REGISTRY["ZeroInflatedPoisson"]
+    assert gated(0.9, 4.0).mode == 0 and gated(0.0, 4.5).mode == 4 and gated(0.999, 4.5).mode == 0

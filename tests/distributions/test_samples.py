@@ -13,7 +13,8 @@ from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.types import Axis, Kind
 
-N = 20_000
+N = 20_000  # draws of the tests of moments
+MANY = 100_000  # draws of the tests of fit
 LEVEL = 1e-3  # of every goodness-of-fit test, at fixed seeds
 each_case = pytest.mark.parametrize(("name", "case"), CASES, ids=IDS)
 
@@ -25,40 +26,40 @@ def draws(dist, n=N, seed=3):
 @each_case
 def test_goodness_of_fit(name, case):
     dist = build(name, case)
-    x = draws(dist)
-    assert x.shape == (N, *dist.event_shape)
+    x = draws(dist, MANY)
+    assert x.shape == (MANY, *dist.event_shape)
     if dist.dtype == "int" and hasattr(LAWS[name].reference(**case), "ppf"):
         law = LAWS[name].reference(**case)
         last = np.unique(law.ppf(np.linspace(0.01, 0.99, 20)))  # the last count of every class
         counts = np.histogram(x, [-np.inf, *(last + 0.5), np.inf])[0]
-        wanted = np.diff([0.0, *law.cdf(last), 1.0]) * N
+        wanted = np.diff([0.0, *law.cdf(last), 1.0]) * MANY
         assert (counts[wanted < 1e-9] == 0).all()
         keep = wanted >= 1e-9
         if keep.sum() > 1:
-            assert stats.chisquare(counts[keep], wanted[keep] * N / wanted[keep].sum()).pvalue > LEVEL
+            assert stats.chisquare(counts[keep], wanted[keep] * MANY / wanted[keep].sum()).pvalue > LEVEL
     elif dist.unit_support() is not None:
         table = dist.support_table()
-        wanted = np.exp(dist.log_prob(table)) * N
-        counts = np.array([(x.reshape(N, -1) == row.reshape(-1)).all(-1).sum() for row in table])
-        assert counts.sum() == N
+        wanted = np.exp(dist.log_prob(table)) * MANY
+        counts = np.array([(x.reshape(MANY, -1) == row.reshape(-1)).all(-1).sum() for row in table])
+        assert counts.sum() == MANY
         assert (counts[wanted < 1e-9] == 0).all()
         keep = wanted >= 1e-9
         if keep.sum() > 1:
-            assert stats.chisquare(counts[keep], wanted[keep] * N / wanted[keep].sum()).pvalue > LEVEL
+            assert stats.chisquare(counts[keep], wanted[keep] * MANY / wanted[keep].sum()).pvalue > LEVEL
     elif name == "Dirichlet":  # its marginals are beta variables
         for i, c in enumerate(case["concentration"]):
             assert stats.kstest(x[:, i], stats.beta(c, case["concentration"].sum() - c).cdf).pvalue > LEVEL
     elif name == "MultivariateNormal":  # standardised, its entries are independent standard normals
-        y = value_of(dist.standardized(ops.distribute(ops.const(x), Axis("rows", Kind.PLATE, N))))
+        y = value_of(dist.standardized(ops.distribute(ops.const(x), Axis("rows", Kind.PLATE, MANY))))
         assert stats.kstest(y.ravel(), "norm").pvalue > LEVEL
-        assert np.abs(np.corrcoef(y.T) - np.eye(3)).max() < 4 / np.sqrt(N)
+        assert np.abs(np.corrcoef(y.T) - np.eye(3)).max() < 4 / np.sqrt(MANY)
     elif name == "Delta":
         assert (x == case["v"]).all()
     elif name in ("GaussianRandomWalk", "LowRankMultivariateNormal"):
         law = LAWS[name].reference(**case)
         y = np.linalg.solve(np.linalg.cholesky(law.cov()), (x - law.mean()).T).T
         assert stats.kstest(y.ravel(), "norm").pvalue > LEVEL
-        assert np.abs(np.corrcoef(y.T) - np.eye(3)).max() < 4 / np.sqrt(N)
+        assert np.abs(np.corrcoef(y.T) - np.eye(3)).max() < 4 / np.sqrt(MANY)
     elif name == "LKJCholesky":  # every correlation is a beta variable on (-1, 1)
         correlation, shape = x @ np.swapaxes(x, 1, 2), case["concentration"] + case["dim"] / 2 - 1
         for i, j in ((1, 0), (2, 0), (2, 1)):
