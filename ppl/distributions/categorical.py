@@ -132,7 +132,6 @@ class Categorical(Classes):
         return tabulated_icdf(self.node_cdf, self.class_probs(), probability)
 
 
-
 def _column(x: Node) -> Node:
     return ops.reshape(x, (*x.type.shape, 1))
 
