@@ -204,7 +204,7 @@ class Executable:
     def _call(self, arguments: tuple[Any, ...], slabs: int, sizes: Mapping[str, int]) -> None:
         if self.unrolled and all(n == 1 for n in sizes.values()):
             self.module.one(*arguments)
-        elif not self.regions:
+        elif not hasattr(self.module, "parallel"):
             self.module.serial(*arguments)
         elif slabs == 1:
             self.module.parallel(*arguments, slabs, self.entries(slabs))
