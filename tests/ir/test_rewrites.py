@@ -117,6 +117,7 @@ TABLE = {
     "log_sigmoid": (LOG(SIG(x)), ops.neg(ops.softplus(ops.neg(x)))),
     "log1p_minus_sigmoid": (ops.log1p(ops.neg(SIG(x))), ops.neg(ops.softplus(x))),
     "one_minus_sigmoid": (ops.sub(1.0, SIG(s)), SIG(ops.neg(s))),
+    "cancelled_term": (ops.sub(ops.add(s, ops.sin(x)), s), ops.sin(x)),
     "inverse_pair": (LOG(EXP(EXP(LOG(x)))), x),
     "log1p_tanh": (ops.log1p(ops.neg(ops.tanh(x))), ops.sub(np.log(2.0), ops.softplus(ops.mul(x, 2.0)))),
     "log1p_exp": (ops.log1p(EXP(x)), ops.softplus(x)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ppl.ir.node import Node
-from ppl.ir.rewrites.match import Rule, constant, is_value, op, spread_like
+from ppl.ir.rewrites.match import Rule, constant, is_value, op, scalar, spread_like
 
 
 def log_sigmoid(n: Node) -> Node | None:
@@ -75,10 +75,18 @@ def log_softmax(n: Node) -> Node | None:
     return None
 
 
+def cancelled_term(n: Node) -> Node | None:
+    """Convert (x + y) - x and (y + x) - x to y when x is not a constant."""
+    a, b = n.args
+    if a.op != "add" or b not in a.args or scalar(b) is not None:
+        return None
+    return a.args[1] if a.args[0] is b else a.args[0]
+
+
 RULES: dict[str, list[Rule]] = {
     "log": [inverse_pair, log_sigmoid, log_one_plus_exp, log_softmax],
     "log1p": [log1p_minus_sigmoid, log1p_exp, log1p_tanh],
     "exp": [inverse_pair],
-    "sub": [one_minus_sigmoid],
+    "sub": [one_minus_sigmoid, cancelled_term],
     "div": [logistic],
 }
