@@ -32,7 +32,7 @@ from ppl.kernels.config import jit
 from ppl.kernels.cpu.blas import gemm_{bits}, enter_single, leave_single
 from ppl.kernels.cpu.draws import loggamma_row_{bits}, poisson_row_{bits}
 from ppl.kernels.cpu.rows import add_slabs, fill_columns_{bits}, fill_rows_{bits}, fill_windows_{bits}, max_slabs
-from ppl.kernels.cpu.rows import merge_slabs, mix_time, only, row_ids, row_keys, window_keys
+from ppl.kernels.cpu.rows import merge_slabs, mix_time, only, row_ids, row_keys, slab_start, window_keys
 from ppl.kernels.cpu.solve import cumulate, solve_lower
 from ppl.kernels.cpu.sparse import data_gemm_{bits}
 from ppl.kernels.cpu.vectors import prefer_wide
@@ -265,7 +265,8 @@ class Emitter(Sums, Training):
                     f"@njit(parallel=True, nogil=True, cache=True)\ndef {stage.name}_parallel({part}, slabs, rows):\n"
                     f'    """Row region {stage.name}, one slab per iteration."""\n'
                     f"    for slab in prange(slabs):\n"
-                    f"        {stage.name}({part}, I(slab), rows * I(slab) // slabs, rows * (I(slab) + 1) // slabs)"
+                    f"        lo, hi = slab_start(rows, I(slab), slabs), slab_start(rows, I(slab) + 1, slabs)\n"
+                    f"        {stage.name}({part}, I(slab), lo, hi)"
                 )
         parts += self._merge_function()
         arguments = [*self._driver_arguments(), "slabs"]

@@ -22,7 +22,7 @@ import numpy as np
 
 from ppl.compiler import cache
 from ppl.compiler.layout import Poly, axis_size, identifier
-from ppl.compiler.memory import Memory
+from ppl.compiler.memory import Memory, longest_slab
 from ppl.compiler.pool import Pool
 from ppl.compiler.request import Request, Result, offsets_of
 from ppl.compiler.stages import Stage
@@ -114,7 +114,8 @@ class Executable:
         for stage in self.stages:
             if stage.row is not None:
                 rows = axis_size(stage.row).evaluate(full)
-                full[f"tile_{stage.name}"] = self.memory.tile(stage, full, -(-rows // slabs), itemsize)
+                most = longest_slab(rows, slabs)
+                full[f"tile_{stage.name}"] = self.memory.tile(stage, full, most, itemsize)
         out = []
         for array, dtype in (("w", self.float), ("v", np.int64)):
             size = self.memory.totals[array].evaluate(full) + slabs * self.memory.slab[array].evaluate(full)

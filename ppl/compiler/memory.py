@@ -69,6 +69,16 @@ class Memory:
         return max(1, WINDOW_BYTES // max(1, bytes_[1] - bytes_[0]))
 
 
+def longest_slab(rows: int, slabs: int) -> int:
+    """Rows of the longest of the slabs that run at once."""
+    if slabs == 1 or slabs >= rows:
+        return -(-rows // slabs)
+    from ppl.kernels.cpu.rows import slab_start
+
+    start = getattr(slab_start, "py_func", slab_start)
+    return max(start(rows, s + 1, slabs) - start(rows, s, slabs) for s in range(slabs))
+
+
 def plan(stages: Sequence[Stage], builder: Builder, header: list[str], floats: int) -> Memory:
     """Lay out the buffers of all stages."""
     memory = Memory(header, floats)
