@@ -1,7 +1,7 @@
 """A policy-gradient step through a linear system: 1000 environments, 200 times, reward to go, descent in k and log σ.
 
-x' = x + v dt, v' = v + a dt, a ~ N(k·(x, v), σ²), cost x² + v² + a² / 10 at every time. Ours is written on the IR's region
-op (`benchmarks/policy_gradient.py`), since the language has no loop yet; the peers have the score by formulas.
+x' = x + v dt, v' = v + a dt, a ~ N(k·(x, v), σ²), cost x² + v² + a² / 10 at every time. Ours is written on the IR's
+region op (`benchmarks/policy_gradient.py`), since the language has no loop; the peers have the score by formulas.
 """
 
 from __future__ import annotations

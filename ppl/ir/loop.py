@@ -75,9 +75,9 @@ Step = Callable[[Node, list[Node], list[Node], list[Node]], tuple[Sequence[Node]
 def loop(
     step: Step, inits: Sequence[Node], xs: Sequence[Node], consts: Sequence[Node], length: int, reverse: bool = False
 ) -> tuple:
-    """Trace `step(index, carries, x_slices, consts) -> (carries, ys)` and run it `length` times, last first if `reverse`.
+    """Trace `step(index, carries, x_slices, consts) -> (carries, ys)` and run it `length` times.
 
-    Returns (final carries, stacked ys). Carries get the axes that the body gives them (found by iterating to
+    With `reverse` the last time comes first; its slice and its stacked outputs stay the last ones. Returns (final carries, stacked ys). Carries get the axes that the body gives them (found by iterating to
     a fixed point), so a carry that starts unplated may become plated.
     """
     inits, xs, consts = list(inits), list(xs), list(consts)
@@ -155,7 +155,7 @@ def loop_vjp(node: Node, cotangents: list[Node | None], differentiate: Callable)
 
 
 def _costly(outputs: Sequence[Node], originals: dict[Node, Node], moving: set[Node]) -> dict[Node, Node]:
-    """Those of the values `originals` (by their copies) that `outputs` read, change from step to step and are costly."""
+    """Those of the values `originals` (by copy) that `outputs` read, that change from step to step and are costly."""
     for node in topological(originals):
         if any(a in moving for a in node.args):
             moving.add(node)
