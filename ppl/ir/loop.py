@@ -77,8 +77,9 @@ def loop(
 ) -> tuple:
     """Trace `step(index, carries, x_slices, consts) -> (carries, ys)` and run it `length` times.
 
-    With `reverse` the last time comes first; its slice and its stacked outputs stay the last ones. Returns (final carries, stacked ys). Carries get the axes that the body gives them (found by iterating to
-    a fixed point), so a carry that starts unplated may become plated.
+    With `reverse` the last time comes first; its slice and its stacked outputs stay the last ones. Returns (final
+    carries, stacked ys). Carries get the axes that the body gives them (found by iterating to a fixed point), so a
+    carry that starts unplated may become plated.
     """
     inits, xs, consts = list(inits), list(xs), list(consts)
     index = placeholder(Type((), (), "int"))
