@@ -72,6 +72,12 @@ def test_steps_in_compiled_code_are_those_of_single_calls(descent):
     assert many.params.tolist() == single.params.tolist() != PARAMS.tolist()
 
 
+def test_work_inside_loops_is_worth_a_second_thread(descent):
+    exe = descent.executable
+    assert exe._slabs(exe._sizes(descent.rows, 1, 1), 2) == 2
+    assert exe.flops.evaluate(exe._sizes(descent.rows, 1, 1)) > 20 * TIMES * ENVIRONMENTS
+
+
 def test_two_loops_remain_and_read_what_lies_side_by_side(descent):
     r = request(TIMES)
     nodes = topological([r.scalars[0][1], *(g for _, g in r.grads)])
