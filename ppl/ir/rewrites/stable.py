@@ -22,6 +22,14 @@ def log1p_minus_sigmoid(n: Node) -> Node | None:
     return None
 
 
+def log1p_minus_uniform(n: Node) -> Node | None:
+    """Convert log1p(-u) to log(1 - u) when u is noise, whose last bit makes 1 - u exact."""
+    (x,) = n.args
+    if x.op == "neg" and x.args[0].op == "noise":
+        return op("log", op("sub", spread_like(constant(1.0), n.type), x.args[0]))
+    return None
+
+
 def log1p_tanh(n: Node) -> Node | None:
     """Convert log1p(tanh x) to log 2 - softplus(-2 x), and log1p(-tanh x) to log 2 - softplus(2 x)."""
     (x,) = n.args
@@ -85,7 +93,7 @@ def cancelled_term(n: Node) -> Node | None:
 
 RULES: dict[str, list[Rule]] = {
     "log": [inverse_pair, log_sigmoid, log_one_plus_exp, log_softmax],
-    "log1p": [log1p_minus_sigmoid, log1p_exp, log1p_tanh],
+    "log1p": [log1p_minus_sigmoid, log1p_minus_uniform, log1p_exp, log1p_tanh],
     "exp": [inverse_pair],
     "sub": [one_minus_sigmoid, cancelled_term],
     "div": [logistic],
