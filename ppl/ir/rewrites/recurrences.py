@@ -62,14 +62,14 @@ def drop_unread(outputs: Sequence[Node]) -> list[Node]:
             if more == live:
                 break
             live = more
-        first: dict[tuple[int, Node], Node] = {}
-        kept, same = [], {}
-        for i, (p, a) in enumerate(zip(body.args, args, strict=True)):
-            part = 0 if i < n else 1 if i < n + body.n_xs else 2
-            if i in live if part == 0 else p in used and first.setdefault((part, a), p) is p:
+        first: dict[tuple[bool, Node], Node] = {}
+        kept, same = sorted(i for i in live if i < n), {}
+        for i in (i for i in range(n, len(args)) if body.args[i] in used):
+            place = first.setdefault((i < n + body.n_xs, args[i]), body.args[i])
+            if place is body.args[i]:
                 kept.append(i)
-            elif part and p in used:
-                same[p] = first[part, a]
+            else:
+                same[body.args[i]] = place
         if len(kept) == len(args) and len(live) == len(body.outputs):
             return None
         order = sorted(live)
