@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ppl.compiler.layout import is_view
 from ppl.ir.node import Node
 
 SAME_NAME = {
-    *("exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus"),
+    *("exp", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus"),
     *("sign", "floor", "abs", "lgamma", "erf", "ndtr", "ndtri", "log_ndtr", "loggamma_slope", "vonmises_slope"),
     *("log_poisson", "log_binomial", "log_binomial_logits"),
     *("erfc", "erfinv", "log1mexp", "log_mass_between", "quantile_between"),
@@ -84,8 +85,29 @@ def _draw(node: Node, *args: str) -> str:
     return f"m.{node.op}({', '.join(parameters)}, U({key}), {column}, {node.attrs['stream']})"
 
 
+def _log(node: Node, a: str) -> str:
+    return f"m.log_uniform({a})" if _uniform(node.args[0]) else f"m.log({a})"
+
+
+def _uniform(x: Node) -> bool:
+    """Whether `x` is noise, or one minus noise."""
+    x = _seen(x)
+    if x.op == "sub":
+        one, x = (_seen(a) for a in x.args)
+        if one.op != "const" or not np.all(one.attrs["value"].value == 1.0):
+            return False
+    return x.op == "noise"
+
+
+def _seen(x: Node) -> Node:
+    while is_view(x):
+        x = x.args[0]
+    return x
+
+
 SPECIAL: dict[str, Callable[..., str]] = {
     "cast": _cast,
+    "log": _log,
     "polygamma": _polygamma,
     "log_i0e": _log_i0e,
     "gammainc": _ordered("gammainc", "gammainc_slope", "gammainc_bend"),

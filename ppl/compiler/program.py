@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -137,9 +138,8 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None = None,
     ) -> tuple[State, float]:
         """One whole training step, as `ppl.fit` takes it: loss and gradient are divided by the number of rows N."""
-        from ppl.inference.optim import as_transform
-
-        new, scalars, _ = self._update(state, data, as_transform(optimizer), seed, particles, total_rows, rows, hyper)
+        transform = _transforms()(optimizer)
+        new, scalars, _ = self._update(state, data, transform, seed, particles, total_rows, rows, hyper)
         return new, scalars["loss"]
 
     def _update(
@@ -157,7 +157,8 @@ class Program(Inspection, Embedding, Diagnosing):
         result, n, compiled = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper, check)
         flat, opt = transform.apply(state._flat, result.grad, state.opt, state._layouts[0], state.step, 1.0 / n)
         new = State(flat, result.aux, state._layouts, state.step + 1, state.seed, opt, compiled.estimators)
-        return new, {k: v / n for k, v in result.scalars.items()}, result.grad
+        scalars = result.scalars if n == 1 else {k: v / n for k, v in result.scalars.items()}
+        return new, scalars, result.grad
 
     def sample(
         self,
@@ -239,6 +240,14 @@ class Program(Inspection, Embedding, Diagnosing):
             complaint = choice.estimator.validate(count)
             if complaint:
                 raise EstimatorError(f"node '{choice.name}': {complaint}")
+
+
+@functools.cache
+def _transforms() -> Callable[[Any], Any]:
+    """`as_transform`, imported once: even a repeated import is a tenth of a small step."""
+    from ppl.inference.optim import as_transform
+
+    return as_transform
 
 
 def _count(particles: Any) -> int:
