@@ -184,10 +184,14 @@ class LKJCholesky(Reference):
         return (self.c - 1) * np.linalg.slogdet(correlation)[1] + jacobian - self.log_normalizer
 
     def expect(self, function: Callable) -> np.ndarray:
-        """Of the diagonal entries sin(t) of rows 2, ..., whose density in t is sin^(power + 1) cos^(k - 2)."""
-        t, weight = np.polynomial.legendre.leggauss(4000)
-        t, weight = (t[:, None] + 1) * np.pi / 4, weight[:, None]
-        density = weight * np.sin(t) ** (self.powers + 1) * np.cos(t) ** (self.k - 2)
+        """Of the diagonal entries sin(t) of rows 2, ..., whose density in t is sin^(power + 1) cos^(k - 2).
+
+        In v with t = pi v^6 / 2 the integrands are smooth at 0.
+        """
+        v, weight = np.polynomial.legendre.leggauss(200)
+        v, weight = (v[:, None] + 1) / 2, weight[:, None]
+        t = np.pi / 2 * v**6
+        density = weight * v**5 * np.sin(t) ** (self.powers + 1) * np.cos(t) ** (self.k - 2)
         return (function(np.sin(t)) * density).sum(0) / density.sum(0)
 
     def mean(self) -> np.ndarray:
