@@ -117,6 +117,11 @@ class Categorical(Classes):
         """Sum over k of k * probs[k]."""
         return ops.reduce_sum(ops.mul(self.class_probs(), np.arange(float(self.count))), -1)
 
+    def node_variance(self) -> Node:
+        """Sum over k of probs[k] * (k - mean)^2."""
+        gap = ops.sub(np.arange(float(self.count)), _column(self.node_mean()))
+        return ops.reduce_sum(ops.mul(self.class_probs(), ops.mul(gap, gap)), -1)
+
     def node_cdf(self, value: Node) -> Node:
         """Sum of the probabilities of classes up to `value`."""
         rows = ops.cast(ops.reshape(value, (*value.type.shape, 1)), "float")

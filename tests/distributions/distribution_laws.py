@@ -267,7 +267,7 @@ class Inflated(Reference):
         zero = np.logaddexp(np.log(self.rest) - rate, np.log(self.gate) if self.gate else -INF)
         self.logpdf = lambda x: np.where(x == 0, zero, np.log(self.rest) + self.law.logpmf(x))
         self.cdf = lambda x: np.where(np.asarray(x) < 0, 0.0, self.gate + self.rest * self.law.cdf(x))
-        self.ppf = lambda q: self.law.ppf(np.maximum(q - self.gate, 0) / self.rest)
+        self.ppf = lambda q: np.maximum(self.law.ppf(np.maximum(q - self.gate, 0) / self.rest), 0)
 
     def mean(self) -> float:
         return self.rest * self.law.mean()
@@ -612,7 +612,7 @@ LAWS: dict[str, Law] = {
         lambda total_count, **which: stats.nbinom(total_count, 1 - binary_p(**which)),
         np.array([0, 1, 2, 7, 40, 1000]),
         (-1.0, 0.5, 3.2),
-        ("mean",),
+        ("mean", "cdf"),
     ),
     "BetaBinomial": Law(
         tuple(
@@ -633,7 +633,7 @@ LAWS: dict[str, Law] = {
         Inflated,
         np.array([0, 1, 2, 7, 40, 1000]),
         (-1.0, 0.5, 3.2),
-        ("mean",),
+        ("mean", "cdf"),
     ),
     "Multinomial": Law(
         (
