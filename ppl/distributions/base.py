@@ -258,14 +258,16 @@ class Distribution:
         return present((self,), lambda: self.masked_sum(self.unit_entropy()))
 
     @classmethod
-    def fit(cls, x: Any, weights: Any = None) -> Distribution:
+    def fit(cls, x: Any, weights: Any = None, **fixed: Any) -> Distribution:
         """The member of this exponential family that is likeliest given `x`, observations along its first axis.
+
+        `fixed` holds what is not fitted: `Binomial.fit(x, total_count=10)`.
 
         See `ppl.distributions.exponential_fit.fit`.
         """
         from ppl.distributions.exponential_fit import fit
 
-        return fit(cls, x, weights)
+        return fit(cls, x, weights, **fixed)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self.params)}; event {self.event_shape})"
