@@ -16,6 +16,7 @@ from ppl.compiler.plan import Plan, make_plan
 from ppl.compiler.second_order import VECTOR, build_hvp
 from ppl.compiler.state import Layout, State
 from ppl.compiler.variants import Variant, build_gradient, build_rows, build_sample, build_value
+from ppl.compiler.violations import find_guards
 from ppl.errors import DataError
 from ppl.estimators.base import Estimator
 from ppl.graph.black_box import refuse_black_boxes
@@ -45,6 +46,7 @@ class Compiled:
         self.trace, self.settings = trace, settings
         require_carried(trace)
         require_one_particle(trace, settings.particles)
+        trace.guards = find_guards(trace)
         simplify_trace(trace)
         refuse_black_boxes(trace)
         self.graph = StochasticGraph(trace)
@@ -206,6 +208,7 @@ def simplify_trace(trace: Trace) -> None:
     outputs = [c.node for c in trace.costs.values()] + [b.log_weights for b in bounds]
     outputs += [s.node for s in sites if s.node is not None]
     outputs += [c.next for c in trace.carried.values() if c.next is not None]
+    outputs += [g.node for g in trace.guards]
     after_pass(outputs)
     nodes = simplify(outputs)
     after_pass(nodes)
@@ -217,7 +220,10 @@ def simplify_trace(trace: Trace) -> None:
     for site in sites:
         site.node = next(simplified)
     for carried in trace.carried.values():
-        carried.next = next(simplified)
+        if carried.next is not None:
+            carried.next = next(simplified)
+    for guard in trace.guards:
+        guard.node = next(simplified)
 
 
 def _listed(layout: Layout) -> str:

@@ -129,7 +129,8 @@ def distribution_functions() -> Graph:
     y = [incomplete.gammainc(a, ops.exp(s)), incomplete.gammaincc(a, ops.exp(s)), incomplete.gammaincinv(a, p),
          incomplete.gammainccinv(a, p), incomplete.betainc(a, 2.0, p), incomplete.betaincinv(a, 1.5, p),
          incomplete.student_cdf(a, s), incomplete.student_icdf(a, p), incomplete.vonmises_cdf(a, ops.tanh(s)),
-         incomplete.vonmises_icdf(a, p), incomplete.poisson_icdf(a, p)]  # fmt: skip
+         incomplete.vonmises_icdf(a, p), incomplete.poisson_icdf(a, p),
+         incomplete.negative_binomial_icdf(a, ops.exp(s), p)]  # fmt: skip
     total = y[0]
     for term in y[1:]:
         total = ops.add(total, term)
