@@ -27,6 +27,7 @@ from ppl.compiler.pool import Pool
 from ppl.compiler.request import Request, Result, offsets_of
 from ppl.compiler.stages import Stage
 from ppl.errors import DataError
+from ppl.ir.node import topological
 from ppl.ir.types import Axis, Kind, Type
 
 __all__ = ["Executable", "Request", "Result", "compile_request"]
@@ -60,6 +61,9 @@ class Executable:
         self._names = [n for n, _ in self.request.scalars]
         self._empty = np.zeros(0, np.int64)
         self._none = np.zeros(0, self.float)
+        groups = (self.request.scalars, self.request.grads, self.request.aux, self.request.arrays)
+        nodes = topological([node for group in groups for _, node in group])
+        self.narrow = not any(node.op in ("external", "loop") for node in nodes)
 
     @property
     def module(self) -> Any:
@@ -204,6 +208,8 @@ class Executable:
 
     def _data(self, x: Any, t: Type) -> np.ndarray:
         dtype: Any = {"float": self.float, "int": np.int64, "bool": np.bool_}[t.dtype]
+        if self.narrow and t.dtype == "int" and np.asarray(x).dtype == np.int32:
+            dtype = np.int32
         return np.ascontiguousarray(x, dtype).reshape(-1)
 
     def _rows(self, inputs: Sequence[np.ndarray], rows: Mapping[str, int] | None) -> dict[str, int]:

@@ -21,6 +21,9 @@ from ppl.ir.types import Axis, Type
 MIN_GEMM = 1024
 """Multiplications (row count excluded) below which a product is fused as loops instead of handed to BLAS."""
 
+MAX_CHOICES = 16
+"""Entries of a table up to which it is read by comparisons."""
+
 Label = str | Axis
 
 
@@ -55,9 +58,36 @@ def _visit(node: Node, args: tuple[Node, ...]) -> Node:
         return _contract(node, *args)
     if node.op in ("external", "solve", "cumsum"):
         return remake(node, tuple(in_memory(x) for x in args))
+    if node.op == "take" and _few(node, _one_table(args[0])):
+        return _chosen(node, _one_table(args[0]), args[1])
     if node.op in BLOCKWISE:
         return lower_draw(node, args)
     return remake(node, args)
+
+
+def _one_table(table: Node) -> Node:
+    """What `table` repeats over axes."""
+    while table.op == "expand" and table.args[0].type.shape == table.type.shape:
+        table = table.args[0]
+    return table
+
+
+def _few(node: Node, table: Node) -> bool:
+    """Whether many entries are taken from a table of a few numbers that is the same in every row."""
+    shape = table.type.shape
+    rows = row_axis(node.type.axes) is not None and row_axis(table.type.axes) is None
+    return rows and len(shape) == 1 and 1 < shape[0] <= MAX_CHOICES and table.type.dtype == "float"
+
+
+def _chosen(node: Node, table: Node, index: Node) -> Node:
+    """`take` by comparisons: they vectorise, and clamp the index; reading memory lane by lane is slower."""
+    axes, shape = node.type.axes, node.type.shape
+    size = table.type.shape[0]
+    entries = [ops.reshape(ops.window(table, ((k, 1, 1),)), ()) for k in range(size)]
+    found = ops.expand(entries[-1], axes, shape)
+    for k in reversed(range(size - 1)):
+        found = ops.where(ops.less_equal(index, k), ops.expand(entries[k], axes, shape), found)
+    return found
 
 
 def widen(outputs: Sequence[Node], scalars: int) -> tuple[list[Node], set[Node]]:

@@ -218,7 +218,7 @@ class Program(Inspection, Embedding, Diagnosing):
         if key == "gradient" and count != self.settings.particles:
             self._check_particles(compiled, count)
         step = state.step if seed is None else 0
-        bound = compiled.binder.bind(data, rows, total_rows, check)
+        bound = compiled.binder.bind(data, rows, total_rows, check, executable.narrow)
         result = executable.run(
             state._flat,
             state._aux,

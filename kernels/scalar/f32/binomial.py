@@ -4,7 +4,7 @@ import numpy as np
 
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f32.basic import HALF, NAN, ONE, TWO, ZERO, abs, floor, maximum, minimum, sqrt
-from ppl.kernels.scalar.f32.counts import deviance, log_ratio, stirling
+from ppl.kernels.scalar.f32.counts import log_count
 from ppl.kernels.scalar.f32.exponential import exp, expm1, log, log1p
 from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32, open_uniform_f32
 
@@ -35,9 +35,8 @@ def _inversion(n, p, q, t):
 @inline
 def _height(k, n, p, q):
     """The log-mass of k, less a term of n alone."""
-    rest, gap = n - k, k * q - (n - k) * p
-    one, zero = deviance(k, n * p, gap, log_ratio(k, n * p)), deviance(rest, n * q, -gap, log_ratio(rest, n * q))
-    return -one - zero - stirling(k) - stirling(rest)
+    rest, gap, one, zero = n - k, k * q - (n - k) * p, n * p, n * q
+    return log_count(k, one, gap, log(one)) + log_count(rest, zero, -gap, log(zero))
 
 
 @inline

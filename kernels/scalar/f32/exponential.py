@@ -90,8 +90,8 @@ def _log_positive(x):
     f = i32(bits - i32(e << i32(23))).view(f32) - ONE
     e = f32(e) - (f32(23.0) if tiny else ZERO)
     z = f * f
-    y = horner8(f, *LOG) * (f * z) + e * LN2_LOW
-    return (y - HALF * z) + f + e * LN2_HIGH
+    y = (horner8(f, *LOG) * f - HALF) * z + e * LN2_LOW
+    return y + f + e * LN2_HIGH
 
 
 @inline
