@@ -54,6 +54,36 @@ def _cast(node: Node, a: str) -> str:
     return f"{'F' if new == 'float' else 'I'}({a})"
 
 
+def _log(node: Node, a: str) -> str:
+    return f"m.{'log_above' if _above_zero(node.args[0]) else 'log'}({a})"
+
+
+def _above_zero(x: Node) -> bool:
+    """Whether `x` is a value where that is above 0, and elsewhere a constant above 0."""
+    other = _unexpanded(x.args[2]) if x.op == "where" else x
+    if other.op != "const" or x is other or not np.all(other.attrs["value"].value > 0):
+        return False
+    conditions = [x.args[0]]
+    while conditions:
+        node = conditions.pop()
+        if node.op == "and":
+            conditions += node.args
+        elif node.op == "lt" and _is_zero(node.args[0]) and node.args[1] is x.args[1]:
+            return True
+    return False
+
+
+def _is_zero(x: Node) -> bool:
+    x = _unexpanded(x)
+    return x.op == "const" and not np.any(x.attrs["value"].value)
+
+
+def _unexpanded(x: Node) -> Node:
+    while x.op == "expand":
+        x = x.args[0]
+    return x
+
+
 def _polygamma(node: Node, a: str) -> str:
     n = node.attrs["n"]
     names = {0: "digamma", 1: "trigamma"}
@@ -86,6 +116,7 @@ def _draw(node: Node, *args: str) -> str:
 
 SPECIAL: dict[str, Callable[..., str]] = {
     "cast": _cast,
+    "log": _log,
     "polygamma": _polygamma,
     "log_i0e": _log_i0e,
     "gammainc": _ordered("gammainc", "gammainc_slope", "gammainc_bend"),

@@ -81,17 +81,26 @@ def expm1(x):
 
 
 @inline
+def _split(bits):
+    """From the bits of x = 2**e (1 + f): e shifted to its place, and f between sqrt(1/2) - 1 and sqrt(2) - 1."""
+    place = i32(i32(i32(bits - i32(0x3F3504F3)) >> i32(23)) << i32(23))
+    return place, i32(bits - place).view(f32) - ONE
+
+
+@inline
+def _log_of(e, f):
+    """e log 2 + log(1 + f)."""
+    y = (horner8(f, *LOG) * f - HALF) * (f * f) + e * LN2_LOW
+    return y + f + e * LN2_HIGH
+
+
+@inline
 def _log_positive(x):
     """log(x) for 0 < x < inf."""
     tiny = x < f32(1.17549435e-38)
     x = x * f32(8388608.0) if tiny else x
-    bits = f32(x).view(i32)
-    e = i32(i32(bits - i32(0x3F3504F3)) >> i32(23))
-    f = i32(bits - i32(e << i32(23))).view(f32) - ONE
-    e = f32(e) - (f32(23.0) if tiny else ZERO)
-    z = f * f
-    y = (horner8(f, *LOG) * f - HALF) * z + e * LN2_LOW
-    return y + f + e * LN2_HIGH
+    place, f = _split(f32(x).view(i32))
+    return _log_of(f32(place >> i32(23)) - (f32(23.0) if tiny else ZERO), f)
 
 
 @inline
@@ -104,12 +113,22 @@ def log(x):
 
 
 @inline
+def log_above(x):
+    """`log` of a number known to be above 0; infinite at infinity."""
+    y = _log_positive(x)
+    return y if x < INF else x
+
+
+@inline
 def log1p(x):
     """log(1 + x); 2 ulp; -inf at -1 and NaN below."""
     inside = x > -ONE and x < INF
     z = x if inside else ZERO
     u = ONE + z
-    y = _log_positive(u) + (z - (u - ONE)) / u
+    place, f = _split(f32(u).view(i32))
+    # What rounding took from 1 + z is added at f's scale, 2**-e; where e is 127 or more nothing is left to add.
+    lost, down = z - (u - ONE), i32(i32(0x3F800000) - (place if place < i32(0x3F800000) else i32(0x3F000000)))
+    y = _log_of(f32(place >> i32(23)), f + lost * i32(down).view(f32))
     outside = x if x > -ONE else (-INF if x == -ONE else NAN)
     return y if inside else outside
 
