@@ -84,6 +84,11 @@ def _unexpanded(x: Node) -> Node:
     return x
 
 
+def _where(node: Node, c: str, a: str, b: str) -> str:
+    """A choice; what stands in memory is read on either side, because a loop of conditional reads is a loop of gathers."""
+    return f"m.select({c}, {a}, {b})" if "[" in a + b else f"({a} if {c} else {b})"
+
+
 def _polygamma(node: Node, a: str) -> str:
     n = node.attrs["n"]
     names = {0: "digamma", 1: "trigamma"}
@@ -129,7 +134,7 @@ SPECIAL: dict[str, Callable[..., str]] = {
     "vonmises_draw": _draw,
     "neg": lambda node, a: f"(-{a})",
     "not": lambda node, a: f"(not {a})",
-    "where": lambda node, c, a, b: f"({a} if {c} else {b})",
+    "where": _where,
     "take": lambda node, a: a,
     "copy": lambda node, a: a,
     "output": lambda node, a: a,
