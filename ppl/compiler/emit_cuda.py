@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ppl.compiler.emit_cpu import Emitter
 from ppl.compiler.emit_sums import ALONE
 from ppl.compiler.layout import axis_size
+from ppl.compiler.stages import Stage
 
 CUDA_HEAD = '''"""Program emitted by ppl for CUDA in {dtype}. Do not edit: the file's name is a hash of its content."""
 
@@ -41,6 +42,9 @@ class CudaEmitter(Emitter):
     def head(self) -> str:
         """Docstring, imports and types."""
         return CUDA_HEAD.format(dtype=self.dtype, bits="f32" if self.dtype == "float32" else "f64")
+
+    def _region(self, stage: Stage, body: Sequence[str], doc: str) -> str:
+        return self._function(stage.name, [*self.common, "slab", "lo", "hi"], body, doc)
 
     def drivers(self, one: str) -> list[str]:
         """Kernels around the stage functions, and the host function that launches them."""

@@ -54,6 +54,7 @@ class Executable:
 
     def __post_init__(self) -> None:
         self._module: Any = None
+        self._entries: dict[bool, Any] = {}
         self._local = threading.local()
         self.float = np.dtype(self.dtype).type
         self.n_params = offsets_of(self.request.params)[1]
@@ -71,6 +72,15 @@ class Executable:
         if self._module is None:
             self._module = cache.load(self.source, self.injected)
         return self._module
+
+    def entries(self, slabs: int) -> Any:
+        """Addresses of the row regions for a call with so many slabs; compiled when first needed."""
+        shared = slabs > 1
+        if shared not in self._entries:
+            from ppl.kernels.cpu.regions import entries
+
+            self._entries[shared] = entries(getattr(self.module, "ENTRIES", ()), shared)
+        return self._entries[shared]
 
     @property
     def regions(self) -> int:
@@ -198,13 +208,15 @@ class Executable:
     def _call(self, arguments: tuple[Any, ...], slabs: int, sizes: Mapping[str, int]) -> None:
         if self.unrolled and all(n == 1 for n in sizes.values()):
             self.module.one(*arguments)
-        elif slabs == 1:
+        elif not self.regions:
             self.module.serial(*arguments)
+        elif slabs == 1:
+            self.module.parallel(*arguments, slabs, self.entries(slabs))
         else:
             from ppl.kernels.cpu.threads import parallel_region
 
             with parallel_region():
-                self.module.parallel(*arguments, slabs)
+                self.module.parallel(*arguments, slabs, self.entries(slabs))
 
     def _data(self, x: Any, t: Type) -> np.ndarray:
         dtype: Any = {"float": self.float, "int": np.int64, "bool": np.bool_}[t.dtype]

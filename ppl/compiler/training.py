@@ -151,7 +151,21 @@ class Trainer:
         vectors = (live.flat, first, second, grad, RULES[live.rule.name], np.asarray(rates, np.float64),
                    np.array([*live.rule.numbers, 0.0]), 1.0 / steps.total)  # fmt: skip
         seed = np.uint64(live._like.seed & 0xFFFFFFFFFFFFFFFF)
-        rest = (w, live.aux, live.aux.copy(), hypers, seed, live.counter, results, order, size, slabs, *data, *parts)
+        rest = (
+            w,
+            live.aux,
+            live.aux.copy(),
+            hypers,
+            seed,
+            live.counter,
+            results,
+            order,
+            size,
+            slabs,
+            exe.entries(slabs),
+            *data,
+            *parts,
+        )
         from ppl.kernels.cpu.threads import parallel_region
 
         with parallel_region():
