@@ -66,10 +66,10 @@ class Binder:
         self.plates = [a for a in trace.plates.values() if a.size is None]
 
     def bind(self, data: Sequence[Any], rows: Any = None, total_rows: Any = None, check: bool = True,
-             narrow: bool = False) -> Bound:  # fmt: skip
+             narrow: Sequence[str] = ()) -> Bound:  # fmt: skip
         """Convert `data` (in argument order) and work out plate sizes, global rows and scales.
 
-        `narrow`: 32-bit integers stay what they are, for code that reads either.
+        `narrow`: arguments of 32-bit integers that stay what they are.
         """
         if len(data) != len(self.arguments):
             raise DataError(f"the program needs its data: pass {', '.join(self.arguments)}")
@@ -82,10 +82,10 @@ class Binder:
             self._check(dict(zip((i.name for i in self.inputs), arrays, strict=True)))
         return self._rows(arrays, sizes, rows, total_rows)
 
-    def _convert(self, spec: Input, value: Any, sizes: dict[str, int], narrow: bool) -> np.ndarray:
+    def _convert(self, spec: Input, value: Any, sizes: dict[str, int], narrow: Sequence[str]) -> np.ndarray:
         array = np.asarray(value)
         target = NUMPY_DTYPES.get(spec.dtype, self.dtype)
-        target = array.dtype if narrow and spec.dtype == "int" and array.dtype == np.int32 else target
+        target = array.dtype if spec.name in narrow else target
         if spec.dtype != "float" and array.dtype.kind == "f":
             raise DataError(f"argument '{spec.name}' holds {array.dtype}; the model was traced with integers")
         array = np.ascontiguousarray(array, dtype=target)

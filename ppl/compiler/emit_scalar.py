@@ -85,7 +85,7 @@ def _unexpanded(x: Node) -> Node:
 
 
 def _where(node: Node, c: str, a: str, b: str) -> str:
-    """A choice; what stands in memory is read on either side, because a loop of conditional reads is a loop of gathers."""
+    """A choice; what stands in memory is read on either side, because conditional reads become gathers."""
     return f"m.select({c}, {a}, {b})" if "[" in a + b else f"({a} if {c} else {b})"
 
 

@@ -27,7 +27,6 @@ from ppl.compiler.pool import Pool
 from ppl.compiler.request import Request, Result, offsets_of
 from ppl.compiler.stages import Stage
 from ppl.errors import DataError
-from ppl.ir.node import topological
 from ppl.ir.types import Axis, Kind, Type
 
 __all__ = ["Executable", "Request", "Result", "compile_request"]
@@ -62,9 +61,6 @@ class Executable:
         self._names = [n for n, _ in self.request.scalars]
         self._empty = np.zeros(0, np.int64)
         self._none = np.zeros(0, self.float)
-        groups = (self.request.scalars, self.request.grads, self.request.aux, self.request.arrays)
-        nodes = topological([node for group in groups for _, node in group])
-        self.narrow = not any(node.op in ("external", "loop") for node in nodes)
 
     @property
     def module(self) -> Any:
@@ -150,7 +146,7 @@ class Executable:
 
         `row_ids` gives the global ids of rows (an array, or the first of consecutive ones), `scales` the factors N/B.
         """
-        data = [self._data(x, t) for x, (_, t) in zip(inputs, self.request.inputs, strict=True)]
+        data = [self._data(x, *spec) for x, spec in zip(inputs, self.request.inputs, strict=True)]
         sizes = self._sizes(self._rows(inputs, rows), particles, repeats) if self.axes else {}
         where = [self._ids(row_ids, p) for p in self.plates]
         new_aux = self._none if aux is None else np.array(aux, self.float)
@@ -218,10 +214,9 @@ class Executable:
             with parallel_region():
                 self.module.parallel(*arguments, slabs, self.entries(slabs))
 
-    def _data(self, x: Any, t: Type) -> np.ndarray:
+    def _data(self, x: Any, name: str, t: Type) -> np.ndarray:
         dtype: Any = {"float": self.float, "int": np.int64, "bool": np.bool_}[t.dtype]
-        if self.narrow and t.dtype == "int" and np.asarray(x).dtype == np.int32:
-            dtype = np.int32
+        dtype = np.int32 if name in self.request.narrow else dtype
         return np.ascontiguousarray(x, dtype).reshape(-1)
 
     def _rows(self, inputs: Sequence[np.ndarray], rows: Mapping[str, int] | None) -> dict[str, int]:

@@ -124,7 +124,10 @@ def test_32_bit_integers_are_read_as_they_are():
         one, two = (getattr(program, name)(state, *data) for data in (wide, narrow))
         np.testing.assert_equal(one, two)
     compiled = program.prepare(*narrow)
-    bound = compiled.binder.bind(narrow, narrow=compiled.executable("value").narrow)
-    assert all(kept is given for kept, given in zip(bound.arrays, narrow, strict=True))
+    names = compiled.narrow(narrow)
+    bound = compiled.binder.bind(narrow, narrow=names)
+    executable = compiled.executable("value", (), None, names)
+    kept = [executable._data(x, *spec) for x, spec in zip(bound.arrays, executable.request.inputs, strict=True)]
+    assert all(np.shares_memory(x, given) for x, given in zip(kept, narrow, strict=True))
     with pytest.raises(ppl.errors.DataError, match="outside 0 … 2"):
         program.value(state, narrow[0], narrow[1] + np.int32(1))
