@@ -86,7 +86,7 @@ def _data_and_results(request: Request) -> dict[str, Any]:
     leading = [identifier(t.axes[0].name) if t.axes and t.axes[0].size is None else "" for _, t in request.inputs]
     trained = offsets_of(request.params)[1] if whole else 0
     return {
-        "kinds": [t.dtype for _, t in request.inputs],
+        "kinds": ["int32" if name in request.narrow else t.dtype for name, t in request.inputs],
         "leading": leading,
         "trained": trained,
         "results": len(request.scalars),

@@ -30,7 +30,9 @@ import numpy as np
 
 from ppl.kernels.config import entry, jit
 from ppl.kernels.cpu.blas import gemm_{bits}, enter_single, leave_single
-from ppl.kernels.cpu.draws import loggamma_row_{bits}, poisson_row_{bits}
+from ppl.kernels.cpu.angle_lanes import vonmises_row_{bits}
+from ppl.kernels.cpu.count_lanes import binomial_row_{bits}, poisson_row_{bits}
+from ppl.kernels.cpu.gamma_lanes import loggamma_row_{bits}, loggamma_slope_lanes_{bits}
 from ppl.kernels.cpu.rows import add_slabs, fill_columns_{bits}, fill_rows_{bits}, fill_windows_{bits}, max_slabs
 from ppl.kernels.cpu.rows import merge_slabs, mix_time, only, row_ids, row_keys, slab_start, window_keys
 from ppl.kernels.cpu.solve import cumulate, solve_lower
@@ -41,6 +43,8 @@ from ppl.kernels.scalar.noise import mix, uniform_{bits}
 
 F, I, U = np.{dtype}, np.int64, np.uint64
 INF, NAN = F(np.inf), F(np.nan)
+binomial_lanes_{bits}, poisson_lanes_{bits} = binomial_row_{bits}, poisson_row_{bits}
+loggamma_lanes_{bits}, vonmises_lanes_{bits} = loggamma_row_{bits}, vonmises_row_{bits}
 '''
 
 

@@ -25,7 +25,9 @@ from ppl.kernels.cuda.rows import merge_slabs, mix_time
 from ppl.kernels.cpu.rows import only
 from ppl.kernels.cuda.rows import gemm_{bits} as data_gemm_{bits}
 from ppl.kernels.cuda.rows import cumulate, prefer_wide, row_ids, row_keys, solve_lower
-from ppl.kernels.cuda.rows import loggamma_row_{bits}, poisson_row_{bits}
+from ppl.kernels.cuda.draws import binomial_lanes_{bits}, binomial_row_{bits}, loggamma_lanes_{bits}
+from ppl.kernels.cuda.draws import loggamma_row_{bits}, loggamma_slope_lanes_{bits}, poisson_lanes_{bits}
+from ppl.kernels.cuda.draws import poisson_row_{bits}, vonmises_lanes_{bits}, vonmises_row_{bits}
 from ppl.kernels.scalar import {bits} as m
 from ppl.kernels.scalar.noise import mix, uniform_{bits}
 

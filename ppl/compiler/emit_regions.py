@@ -13,7 +13,7 @@ from ppl.compiler.layout import axis_size
 from ppl.compiler.stages import Stage
 
 IMPORTS = "from ppl.kernels.cpu.regions import address, array_at, as_type, fill_table, run_slabs, word_at\n"
-DTYPES = {"float": "F", "int": "I", "bool": "np.bool_"}
+DTYPES = {"float": "F", "int": "I", "int32": "np.int32", "bool": "np.bool_"}
 FLOATS = ("w", "params", "grad", "out", "aux", "hyper")
 
 

@@ -56,6 +56,41 @@ def _cast(node: Node, a: str) -> str:
     return f"{'F' if new == 'float' else 'I'}({a})"
 
 
+def _log(node: Node, a: str) -> str:
+    return f"m.{'log_above' if _above_zero(node.args[0]) else 'log'}({a})"
+
+
+def _above_zero(x: Node) -> bool:
+    """Whether `x` is a value where that is above 0, and elsewhere a constant above 0."""
+    other = _unexpanded(x.args[2]) if x.op == "where" else x
+    if other.op != "const" or x is other or not np.all(other.attrs["value"].value > 0):
+        return False
+    conditions = [x.args[0]]
+    while conditions:
+        node = conditions.pop()
+        if node.op == "and":
+            conditions += node.args
+        elif node.op == "lt" and _is_zero(node.args[0]) and node.args[1] is x.args[1]:
+            return True
+    return False
+
+
+def _is_zero(x: Node) -> bool:
+    x = _unexpanded(x)
+    return x.op == "const" and not np.any(x.attrs["value"].value)
+
+
+def _unexpanded(x: Node) -> Node:
+    while x.op == "expand":
+        x = x.args[0]
+    return x
+
+
+def _where(node: Node, c: str, a: str, b: str) -> str:
+    """A choice; what stands in memory is read on either side, because conditional reads become gathers."""
+    return f"m.select({c}, {a}, {b})" if "[" in a + b else f"({a} if {c} else {b})"
+
+
 def _polygamma(node: Node, a: str) -> str:
     n = node.attrs["n"]
     names = {0: "digamma", 1: "trigamma"}
@@ -121,7 +156,7 @@ SPECIAL: dict[str, Callable[..., str]] = {
     "vonmises_draw": _draw,
     "neg": lambda node, a: f"(-{a})",
     "not": lambda node, a: f"(not {a})",
-    "where": lambda node, c, a, b: f"({a} if {c} else {b})",
+    "where": _where,
     "take": lambda node, a: a,
     "copy": lambda node, a: a,
     "output": lambda node, a: a,

@@ -158,7 +158,7 @@ class Executable:
         """
         if self._plain:
             return self._run_plain(params, aux, hyper, seed, step, update_aux)
-        data = [self._data(x, t) for x, (_, t) in zip(inputs, self.request.inputs, strict=True)]
+        data = [self._data(x, *spec) for x, spec in zip(inputs, self.request.inputs, strict=True)]
         sizes = self._sizes(self._rows(inputs, rows), particles, repeats) if self.axes else {}
         where = [self._ids(row_ids, p) for p in self.plates]
         new_aux = self._none if aux is None else np.array(aux, self.float)
@@ -240,8 +240,9 @@ class Executable:
             with parallel_region():
                 self.module.parallel(*arguments, slabs, self.entries(slabs))
 
-    def _data(self, x: Any, t: Type) -> np.ndarray:
+    def _data(self, x: Any, name: str, t: Type) -> np.ndarray:
         dtype: Any = {"float": self.float, "int": np.int64, "bool": np.bool_}[t.dtype]
+        dtype = np.int32 if name in self.request.narrow else dtype
         return np.ascontiguousarray(x, dtype).reshape(-1)
 
     def _rows(self, inputs: Sequence[np.ndarray], rows: Mapping[str, int] | None) -> dict[str, int]:

@@ -229,11 +229,12 @@ class Program(Inspection, Embedding, Diagnosing):
         compiled = self.prepare(*data)
         compiled.check_state(state)
         count = self.settings.particles if particles is None else _count(particles)
-        executable = compiled.executable(key, sites, count)
+        narrow = compiled.narrow(data)
+        executable = compiled.executable(key, sites, count, narrow)
         if key == "gradient" and count != self.settings.particles:
             self._check_particles(compiled, count)
         step = state.step if seed is None else 0
-        bound = compiled.binder.bind(data, rows, total_rows, check)
+        bound = compiled.binder.bind(data, rows, total_rows, check, narrow)
         result = executable.run(
             state._flat,
             state._aux,

@@ -130,7 +130,7 @@ class Trainer:
         exe, bound = self.executable, steps.bound
         rows = dict(bound.rows)
         order, size, batch = np.zeros(0, np.int64), 0, list(bound.arrays)
-        data = [exe._data(x, t) for x, (_, t) in zip(batch, exe.request.inputs, strict=True)]
+        data = [exe._data(x, *spec) for x, spec in zip(batch, exe.request.inputs, strict=True)]
         parts = data
         if steps.rows is not None:
             assert self.plate is not None
