@@ -56,6 +56,7 @@ class Compiled:
         self.layout = Layout(tuple((p.name, p.raw_shape) for p in trace.params.values()))
         self._variants: dict[VariantKey, Variant] = {}
         self._executables: dict[VariantKey, Executable] = {}
+        self._serving: dict[tuple[str, tuple[str, ...], int], Executable] = {}
         self._trainers: dict[bool, Trainer | None] = {}
         self._lock = threading.RLock()
 
@@ -188,7 +189,12 @@ class Compiled:
     def executable(self, key: str, sites: Sequence[str] = (), particles: int | None = None) -> Executable:
         """The compiled variant that serves calls with `particles` (default: those of `ppl.compile`)."""
         count = self.settings.particles if particles is None else particles
-        name = (key, tuple(sites), self.static_particles(key, count))
+        call = (key, tuple(sites), count)
+        if call not in self._serving:
+            self._serving[call] = self._compiled_for((key, call[1], self.static_particles(key, count)))
+        return self._serving[call]
+
+    def _compiled_for(self, name: VariantKey) -> Executable:
         found = self._executables.get(name)
         if found is None:
             from ppl.compiler.executable import compile_request
