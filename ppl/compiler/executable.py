@@ -60,6 +60,7 @@ class Executable:
 
     def __post_init__(self) -> None:
         self._module: Any = None
+        self._entries: dict[bool, Any] = {}
         self._local = threading.local()
         self.float = np.dtype(self.dtype).type
         self.n_params = offsets_of(self.request.params)[1]
@@ -76,6 +77,15 @@ class Executable:
         if self._module is None:
             self._module = cache.load(self.source, self.injected)
         return self._module
+
+    def entries(self, slabs: int) -> Any:
+        """Addresses of the row regions for a call with so many slabs; compiled when first needed."""
+        shared = slabs > 1
+        if shared not in self._entries:
+            from ppl.kernels.cpu.regions import entries
+
+            self._entries[shared] = entries(getattr(self.module, "ENTRIES", ()), shared)
+        return self._entries[shared]
 
     @property
     def regions(self) -> int:
@@ -148,7 +158,7 @@ class Executable:
         """
         if self._plain:
             return self._run_plain(params, aux, hyper, seed, step, update_aux)
-        data = [self._data(x, t) for x, (_, t) in zip(inputs, self.request.inputs, strict=True)]
+        data = [self._data(x, *spec) for x, spec in zip(inputs, self.request.inputs, strict=True)]
         sizes = self._sizes(self._rows(inputs, rows), particles, repeats) if self.axes else {}
         where = [self._ids(row_ids, p) for p in self.plates]
         new_aux = self._none if aux is None else np.array(aux, self.float)
@@ -220,16 +230,19 @@ class Executable:
     def _call(self, arguments: tuple[Any, ...], slabs: int, sizes: Mapping[str, int]) -> None:
         if self.unrolled and all(n == 1 for n in sizes.values()):
             self.module.one(*arguments)
-        elif slabs == 1:
+        elif not hasattr(self.module, "parallel"):
             self.module.serial(*arguments)
+        elif slabs == 1:
+            self.module.parallel(*arguments, slabs, self.entries(slabs))
         else:
             from ppl.kernels.cpu.threads import parallel_region
 
             with parallel_region():
-                self.module.parallel(*arguments, slabs)
+                self.module.parallel(*arguments, slabs, self.entries(slabs))
 
-    def _data(self, x: Any, t: Type) -> np.ndarray:
+    def _data(self, x: Any, name: str, t: Type) -> np.ndarray:
         dtype: Any = {"float": self.float, "int": np.int64, "bool": np.bool_}[t.dtype]
+        dtype = np.int32 if name in self.request.narrow else dtype
         return np.ascontiguousarray(x, dtype).reshape(-1)
 
     def _rows(self, inputs: Sequence[np.ndarray], rows: Mapping[str, int] | None) -> dict[str, int]:

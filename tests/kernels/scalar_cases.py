@@ -106,6 +106,7 @@ CASES = [
     Case("expm1", np.expm1, mp.expm1, -0.5, 0.5, 2, 2),
     Case("log", np.log, mp.log, 1e-37, 3e38, 1, 1, logarithmic=True),
     Case("log", np.log, mp.log, 0.5, 2, 1, 1),
+    Case("log_above", np.log, mp.log, 1e-37, 3e38, 1, 1, logarithmic=True),
     Case("log1p", np.log1p, mp.log1p, -0.999, 2, 1.5, 1.5),
     Case("log1p", np.log1p, mp.log1p, 1e-10, 1e10, 1.5, 1.5, logarithmic=True),
     Case("log1mexp", lambda x: np.log(-np.expm1(x)), _log1mexp, -12, -1e-3, 3, 3),
@@ -157,6 +158,7 @@ CASES = [
 EDGES = {
     "exp": {-INF: 0, INF: INF, NAN: NAN, 0: 1, -1000: 0, 1000: INF},
     "expm1": {-INF: -1, INF: INF, NAN: NAN, 0: 0, 1000: INF},
+    "log_above": {1: 0, INF: INF},
     "log": {-INF: NAN, -1: NAN, 0: -INF, 1: 0, INF: INF, NAN: NAN},
     "log1p": {-INF: NAN, -2: NAN, -1: -INF, 0: 0, INF: INF, NAN: NAN},
     "log1mexp": {-INF: 0, 0: -INF, NAN: NAN},

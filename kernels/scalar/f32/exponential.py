@@ -82,16 +82,31 @@ def expm1(x):
 
 
 @inline
-def _log_normal(x, shift):
-    """log(x) - shift log 2 for a normal positive number."""
-    bits = f32(x).view(i32)
-    e = i32(i32(bits - i32(0x3F3504F3)) >> i32(23))
-    f = i32(bits - i32(e << i32(23))).view(f32) - ONE
-    # Converted by its bits, since an instruction for it would wait for whatever its register held before.
-    e = (i32(e + i32(0x4B400000)).view(f32) - ROUND) - shift
+def _split(bits):
+    """From the bits of x = 2**e (1 + f): e shifted to its place, and f between sqrt(1/2) - 1 and sqrt(2) - 1."""
+    place = i32(i32(i32(bits - i32(0x3F3504F3)) >> i32(23)) << i32(23))
+    return place, i32(bits - place).view(f32) - ONE
+
+
+@inline
+def _exponent(place):
+    """The exponent as a float, by its bits: an instruction for it would wait for whatever its register held before."""
+    return i32(i32(place >> i32(23)) + i32(0x4B400000)).view(f32) - ROUND
+
+
+@inline
+def _log_of(e, f):
+    """e log 2 + log(1 + f)."""
     z = f * f
     y = paired8(f, *LOG) * (f * z) + e * LN2_LOW
     return (y - HALF * z) + f + e * LN2_HIGH
+
+
+@inline
+def _log_normal(x, shift):
+    """log(x) - shift log 2 for a normal positive number."""
+    place, f = _split(f32(x).view(i32))
+    return _log_of(_exponent(place) - shift, f)
 
 
 @inline
@@ -117,12 +132,22 @@ def log(x):
 
 
 @inline
+def log_above(x):
+    """`log` of a number known to be above 0; infinite at infinity."""
+    y = _log_positive(x)
+    return y if x < INF else x
+
+
+@inline
 def log1p(x):
     """log(1 + x); 2 ulp; -inf at -1 and NaN below."""
     inside = x > -ONE and x < INF
     z = x if inside else ZERO
     u = ONE + z
-    y = _log_positive(u) + (z - (u - ONE)) / u
+    place, f = _split(f32(u).view(i32))
+    # What rounding took from 1 + z is added at f's scale, 2**-e; where e is 127 or more nothing is left to add.
+    lost, down = z - (u - ONE), i32(i32(0x3F800000) - (place if place < i32(0x3F800000) else i32(0x3F000000)))
+    y = _log_of(_exponent(place), f + lost * i32(down).view(f32))
     outside = x if x > -ONE else (-INF if x == -ONE else NAN)
     return y if inside else outside
 

@@ -121,6 +121,12 @@ def log(x):
 
 
 @inline
+def log_above(x):
+    """`log` of a number known to be above 0; infinite at infinity."""
+    return log(x)
+
+
+@inline
 def log1p(x):
     """log(1 + x); 2 ulp; -inf at -1 and NaN below."""
     inside = x > -ONE and x < INF
