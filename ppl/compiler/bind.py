@@ -70,22 +70,27 @@ class Binder:
         self.checks = list(_find_checks(trace))
         self.plates = [a for a in trace.plates.values() if a.size is None]
 
-    def bind(self, data: Sequence[Any], rows: Any = None, total_rows: Any = None, check: bool = True) -> Bound:
-        """Convert `data` (in argument order) and work out plate sizes, global rows and scales."""
+    def bind(self, data: Sequence[Any], rows: Any = None, total_rows: Any = None, check: bool = True,
+             narrow: Sequence[str] = ()) -> Bound:  # fmt: skip
+        """Convert `data` (in argument order) and work out plate sizes, global rows and scales.
+
+        `narrow`: arguments of 32-bit integers that stay what they are.
+        """
         if len(data) != len(self.arguments):
             raise DataError(f"the program needs its data: pass {', '.join(self.arguments)}")
         if not self.inputs:
             return NOTHING
         given = dict(zip(self.arguments, data, strict=True))
         sizes: dict[str, int] = {}
-        arrays = tuple(self._convert(i, given[i.name], sizes) for i in self.inputs)
+        arrays = tuple(self._convert(i, given[i.name], sizes, narrow) for i in self.inputs)
         if check:
             self._check(dict(zip((i.name for i in self.inputs), arrays, strict=True)))
         return self._rows(arrays, sizes, rows, total_rows)
 
-    def _convert(self, spec: Input, value: Any, sizes: dict[str, int]) -> np.ndarray:
-        target = NUMPY_DTYPES.get(spec.dtype, self.dtype)
+    def _convert(self, spec: Input, value: Any, sizes: dict[str, int], narrow: Sequence[str]) -> np.ndarray:
         array = np.asarray(value)
+        target = NUMPY_DTYPES.get(spec.dtype, self.dtype)
+        target = array.dtype if spec.name in narrow else target
         if spec.dtype != "float" and array.dtype.kind == "f":
             raise DataError(f"argument '{spec.name}' holds {array.dtype}; the model was traced with integers")
         array = np.ascontiguousarray(array, dtype=target)
@@ -108,7 +113,8 @@ class Binder:
             if check.constraint:
                 self._check_parameter(check, array, arrays)
             elif check.bound is not None:
-                if array.size and (array.min() < 0 or array.max() >= check.bound):
+                kind, most = array.dtype.type, min(check.bound, np.iinfo(np.int32).max) - 1
+                if array.size and self._inside(array, kind(0), kind(most)) < array.size:
                     wrong = check.counting((array < 0) | (array >= check.bound), arrays)
                     if wrong.any():
                         problem = f"holds {array[wrong][0]}, outside 0 … {check.bound - 1}"
@@ -129,21 +135,23 @@ class Binder:
             raise DataError(f"argument '{check.name}' is {array[at]} at {at}; {check.why} must be {wanted}")
 
     def _all_inside(self, array: np.ndarray, interval: Interval) -> bool:
-        from ppl.kernels.cpu.checks import count_inside
-
         low, high = self.dtype.type(interval.lo), self.dtype.type(interval.hi)
         low = np.nextafter(low, self.dtype.type(np.inf)) if interval.lo_open else low
         high = np.nextafter(high, self.dtype.type(-np.inf)) if interval.hi_open else high
-        flat = array.reshape(-1) if array.dtype == self.dtype else array.reshape(-1).astype(self.dtype)
-        return bool(count_inside(flat, low, high) == array.size)
+        flat = array if array.dtype == self.dtype else array.astype(self.dtype)
+        return self._inside(flat, low, high) == array.size
+
+    @staticmethod
+    def _inside(array: np.ndarray, low: Any, high: Any) -> int:
+        from ppl.kernels.cpu.checks import count_inside
+
+        return int(count_inside(array.reshape(-1), low, high))
 
     def _check_floats(self, check: Check, array: np.ndarray, arrays: dict[str, np.ndarray]) -> None:
         if not array.size:
             return
-        from ppl.kernels.cpu.checks import count_inside
-
         low, high = (0.0, 1.0) if check.unit else (-np.inf, np.inf)
-        if count_inside(array.reshape(-1), self.dtype.type(low), self.dtype.type(high)) == array.size:
+        if self._inside(array, self.dtype.type(low), self.dtype.type(high)) == array.size:
             return
         wrong = ~((array >= 0) & (array <= 1)) if check.unit else np.isnan(array)
         wrong = check.counting(wrong, arrays)

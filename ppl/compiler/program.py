@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -147,10 +148,8 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None = None,
     ) -> tuple[State, float]:
         """One whole training step, as `ppl.fit` takes it: loss and gradient are divided by the number of rows N."""
-        from ppl.inference.optim import as_transform
-
-        call = (seed, particles, total_rows, rows, hyper)
-        new, scalars, _ = self._update(state, data, as_transform(optimizer), *call)
+        call, transform = (seed, particles, total_rows, rows, hyper), _transforms()(optimizer)
+        new, scalars, _ = self._update(state, data, transform, *call)
         if not math.isfinite(scalars["loss"]):
             self._refuse_parameters("gradient", state, data, *call)
         return new, scalars["loss"]
@@ -170,7 +169,8 @@ class Program(Inspection, Embedding, Diagnosing):
         result, n, compiled = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper, check)
         flat, opt = transform.apply(state._flat, result.grad, state.opt, state._layouts[0], state.step, 1.0 / n)
         new = State(flat, result.aux, state._layouts, state.step + 1, state.seed, opt, compiled.estimators)
-        return new, {k: v / n for k, v in result.scalars.items()}, result.grad
+        scalars = result.scalars if n == 1 else {k: v / n for k, v in result.scalars.items()}
+        return new, scalars, result.grad
 
     def sample(
         self,
@@ -229,11 +229,12 @@ class Program(Inspection, Embedding, Diagnosing):
         compiled = self.prepare(*data)
         compiled.check_state(state)
         count = self.settings.particles if particles is None else _count(particles)
-        executable = compiled.executable(key, sites, count)
+        narrow = compiled.narrow(data)
+        executable = compiled.executable(key, sites, count, narrow)
         if key == "gradient" and count != self.settings.particles:
             self._check_particles(compiled, count)
         step = state.step if seed is None else 0
-        bound = compiled.binder.bind(data, rows, total_rows, check)
+        bound = compiled.binder.bind(data, rows, total_rows, check, narrow)
         result = executable.run(
             state._flat,
             state._aux,
@@ -273,6 +274,14 @@ class Program(Inspection, Embedding, Diagnosing):
             complaint = choice.estimator.validate(count)
             if complaint:
                 raise EstimatorError(f"node '{choice.name}': {complaint}")
+
+
+@functools.cache
+def _transforms() -> Callable[[Any], Any]:
+    """`as_transform`, imported once: even a repeated import is a tenth of a small step."""
+    from ppl.inference.optim import as_transform
+
+    return as_transform
 
 
 def _count(particles: Any) -> int:

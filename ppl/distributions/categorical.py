@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -72,8 +72,7 @@ class Categorical(Classes):
     def _unit(self) -> Categorical:
         """The law of one unit where all units have the same one, else this law."""
         row = _only_row(self.weights, self.count)
-        law: Any = self if row is None else self.with_params((row,))
-        return law
+        return self if row is None else cast(Categorical, self.with_params((row,)))
 
     def _picked(self, rows: Node, index: Node) -> Node:
         """The entry at `index` of every row of classes; any entry where the index is none of a class."""
