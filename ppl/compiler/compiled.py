@@ -188,6 +188,8 @@ class Compiled:
 
     def narrow(self, data: Sequence[Any]) -> tuple[str, ...]:
         """Arguments that hold 32-bit integers."""
+        if not data:
+            return ()
         given = dict(zip(self.binder.arguments, data, strict=False))
         whole = [i.name for i in self.binder.inputs if i.dtype == "int"]
         return tuple(name for name in whole if getattr(given.get(name), "dtype", None) == np.int32)
