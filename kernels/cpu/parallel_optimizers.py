@@ -9,6 +9,7 @@ from numba import njit, prange
 
 from ppl.kernels.config import jit
 from ppl.kernels.cpu import optimizers as serial
+from ppl.kernels.cpu.threads import num_threads, parallel_region
 
 WORTH_IT = 1 << 16
 CHUNK = 1 << 14
@@ -76,8 +77,6 @@ def update(params, first, second, grad, rule, rate, numbers, count, factor, slab
 
 def into(name: str, *arguments: object) -> None:
     """Run the update `name` on the first argument's length of entries, on all threads where that pays."""
-    from ppl.kernels.cpu.threads import num_threads, parallel_region
-
     first = arguments[0]
     assert isinstance(first, np.ndarray)
     if first.size < WORTH_IT or num_threads() == 1:

@@ -16,7 +16,7 @@ from ppl.compiler.lower import lower, widen
 from ppl.compiler.memory import plan
 from ppl.compiler.request import Request, offsets_of, output_places, run_time_axes, windowed
 from ppl.compiler.schedule import schedule
-from ppl.compiler.stages import Stage
+from ppl.compiler.stages import Opaque, Stage
 from ppl.compiler.wide import widen_events
 from ppl.ir import ops
 from ppl.ir.node import Node
@@ -97,15 +97,21 @@ def _work_estimate(stages: Sequence[Stage]) -> Poly:
     """Rough number of operations of the row regions."""
     total = Poly()
     for stage in stages:
-        for step in stage.steps if stage.row is not None else ():
-            for op in getattr(step, "ops", ()):
-                size = Poly.of(4)
-                for dim in op.domain:
-                    size = size * dim.size
-                total = total + size
-            node = getattr(step, "node", None)
-            if node is not None:
-                total = total + _opaque_work(node)
+        total = total + _work_of(stage) if stage.row is not None else total
+    return total
+
+
+def _work_of(stage: Stage) -> Poly:
+    total = Poly()
+    for step in stage.steps:
+        for op in getattr(step, "ops", ()):
+            size = Poly.of(4)
+            for dim in op.domain:
+                size = size * dim.size
+            total = total + size
+        if isinstance(step, Opaque):
+            turn = Poly() if step.body is None else _work_of(step.body)
+            total = total + _opaque_work(step.node) + turn * step.node.attrs.get("length", 0)
     return total
 
 

@@ -16,6 +16,7 @@ from ppl.compiler.plan import Plan, make_plan
 from ppl.compiler.second_order import VECTOR, build_hvp
 from ppl.compiler.state import Layout, State
 from ppl.compiler.variants import Variant, build_gradient, build_rows, build_sample, build_value
+from ppl.compiler.violations import find_guards
 from ppl.errors import DataError
 from ppl.estimators.base import Estimator
 from ppl.graph.black_box import refuse_black_boxes
@@ -46,6 +47,7 @@ class Compiled:
         self.trace, self.settings = trace, settings
         require_carried(trace)
         require_one_particle(trace, settings.particles)
+        trace.guards = find_guards(trace)
         simplify_trace(trace)
         refuse_black_boxes(trace)
         self.graph = StochasticGraph(trace)
@@ -57,6 +59,7 @@ class Compiled:
         self.layout = Layout(tuple((p.name, p.raw_shape) for p in trace.params.values()))
         self._variants: dict[VariantKey, Variant] = {}
         self._executables: dict[tuple[*VariantKey, tuple[str, ...]], Executable] = {}
+        self._serving: dict[tuple[str, tuple[str, ...], int, tuple[str, ...]], Executable] = {}
         self._trainers: dict[bool, Trainer | None] = {}
         self._lock = threading.RLock()
 
@@ -202,7 +205,12 @@ class Compiled:
     ) -> Executable:
         """The compiled variant that serves calls with `particles` (default: those of `ppl.compile`)."""
         count = self.settings.particles if particles is None else particles
-        name = (key, tuple(sites), self.static_particles(key, count), narrow)
+        call = (key, tuple(sites), count, narrow)
+        if call not in self._serving:
+            self._serving[call] = self._compiled_for((key, call[1], self.static_particles(key, count), narrow))
+        return self._serving[call]
+
+    def _compiled_for(self, name: tuple[*VariantKey, tuple[str, ...]]) -> Executable:
         found = self._executables.get(name)
         if found is None:
             from ppl.compiler.executable import compile_request
@@ -220,6 +228,7 @@ def simplify_trace(trace: Trace) -> None:
     outputs = [c.node for c in trace.costs.values()] + [b.log_weights for b in bounds]
     outputs += [s.node for s in sites if s.node is not None]
     outputs += [c.next for c in trace.carried.values() if c.next is not None]
+    outputs += [g.node for g in trace.guards]
     after_pass(outputs)
     nodes = simplify(outputs)
     after_pass(nodes)
@@ -231,7 +240,10 @@ def simplify_trace(trace: Trace) -> None:
     for site in sites:
         site.node = next(simplified)
     for carried in trace.carried.values():
-        carried.next = next(simplified)
+        if carried.next is not None:
+            carried.next = next(simplified)
+    for guard in trace.guards:
+        guard.node = next(simplified)
 
 
 def _listed(layout: Layout) -> str:

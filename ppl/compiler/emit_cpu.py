@@ -28,13 +28,13 @@ HEAD = '''"""Program emitted by ppl for the CPU in {dtype}. Do not edit: the fil
 
 import numpy as np
 
-from ppl.kernels.config import jit
+from ppl.kernels.config import entry, jit
 from ppl.kernels.cpu.blas import gemm_{bits}, enter_single, leave_single
 from ppl.kernels.cpu.angle_lanes import vonmises_row_{bits}
 from ppl.kernels.cpu.count_lanes import binomial_row_{bits}, poisson_row_{bits}
 from ppl.kernels.cpu.gamma_lanes import loggamma_row_{bits}, loggamma_slope_lanes_{bits}
 from ppl.kernels.cpu.rows import add_slabs, fill_columns_{bits}, fill_rows_{bits}, fill_windows_{bits}, max_slabs
-from ppl.kernels.cpu.rows import merge_slabs, mix_time, only, row_ids, row_keys, window_keys
+from ppl.kernels.cpu.rows import merge_slabs, mix_time, only, row_ids, row_keys, slab_start, window_keys
 from ppl.kernels.cpu.solve import cumulate, solve_lower
 from ppl.kernels.cpu.sparse import data_gemm_{bits}
 from ppl.kernels.cpu.vectors import prefer_wide
@@ -259,7 +259,7 @@ class Emitter(Regions, Sums, Training):
             body += [f"if {single}:", f"    return one({passed})"]
         body.append(f"return {'one' if form == 'one' else 'serial'}({passed})")
         arguments = ["params", "grad", "aux", "hyper", "seed", "step", "row0", "scale", "work", *self.arrays]
-        lines = [f"@jit\ndef njit_entry({', '.join(arguments)}):", '    """Serial, for nopython callers."""']
+        lines = [f"@entry\ndef njit_entry({', '.join(arguments)}):", '    """Serial, for nopython callers."""']
         return "\n".join([*lines, *("    " + x for x in body)])
 
     def _parallel(self) -> list[str]:

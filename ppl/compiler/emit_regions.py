@@ -71,5 +71,5 @@ class Regions:
     def _region(self, stage: Stage, body: Sequence[str], doc: str) -> str:
         assert stage.row is not None
         rows = axis_size(stage.row)
-        ends = [f"lo, hi = ({rows}) * slab // slabs, ({rows}) * (slab + 1) // slabs"]
+        ends = [f"lo, hi = slab_start({rows}, slab, slabs), slab_start({rows}, slab + 1, slabs)"]
         return self.region(stage.name, [*ends, *body], doc)

@@ -10,14 +10,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ppl.compiler.layout import is_view
 from ppl.ir.node import Node
 
 SAME_NAME = {
-    *("exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus"),
+    *("exp", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus"),
     *("sign", "floor", "abs", "lgamma", "erf", "ndtr", "ndtri", "log_ndtr", "loggamma_slope", "vonmises_slope"),
     *("log_poisson", "log_binomial", "log_binomial_logits"),
     *("erfc", "erfinv", "log1mexp", "log_mass_between", "quantile_between"),
     *("gammaincc", "gammaincinv", "gammainccinv", "betaincinv", "student_icdf", "vonmises_icdf", "poisson_icdf"),
+    "negative_binomial_icdf",
 }
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "and": "&", "or": "|"}
 RENAMED = {"pow": "power", "max": "maximum", "min": "minimum"}
@@ -55,7 +57,8 @@ def _cast(node: Node, a: str) -> str:
 
 
 def _log(node: Node, a: str) -> str:
-    return f"m.{'log_above' if _above_zero(node.args[0]) else 'log'}({a})"
+    x = node.args[0]
+    return f"m.{'log_uniform' if _uniform(x) else 'log_above' if _above_zero(x) else 'log'}({a})"
 
 
 def _above_zero(x: Node) -> bool:
@@ -117,6 +120,22 @@ def _ordered(values: str, *slopes: str) -> Callable[..., str]:
 def _draw(node: Node, *args: str) -> str:
     *parameters, key, column = args
     return f"m.{node.op}({', '.join(parameters)}, U({key}), {column}, {node.attrs['stream']})"
+
+
+def _uniform(x: Node) -> bool:
+    """Whether `x` is noise, or one minus noise."""
+    x = _seen(x)
+    if x.op == "sub":
+        one, x = (_seen(a) for a in x.args)
+        if one.op != "const" or not np.all(one.attrs["value"].value == 1.0):
+            return False
+    return x.op == "noise"
+
+
+def _seen(x: Node) -> Node:
+    while is_view(x):
+        x = x.args[0]
+    return x
 
 
 SPECIAL: dict[str, Callable[..., str]] = {

@@ -320,11 +320,19 @@ RULES: dict[str, Callable[[Straight, Node, list[Entries]], Entries]] = {
 }
 
 
+def _noise_first(outputs: Sequence[Node]) -> list[Node]:
+    """All nodes, first those that do not wait for parameters: in a loop of steps they can start before a step ends."""
+    waiting: dict[Node, bool] = {}
+    for node in topological(outputs):
+        waiting[node] = node.op in ("param", "aux") or any(waiting[a] for a in node.args)
+    return sorted(waiting, key=waiting.__getitem__)
+
+
 def body(outputs: Sequence[Output], offsets: dict[tuple[str, str], int], arrays: dict[str, str], dtype: str,
          n_aux: int, aux_at: int) -> list[str]:  # fmt: skip
     """The statements of the whole program."""
     s = Straight(offsets, arrays, dtype)
-    for node in topological([o.node for o in outputs]):
+    for node in _noise_first([o.node for o in outputs]):
         s.values[node] = s.value(node)
     writes = []
     for out in outputs:

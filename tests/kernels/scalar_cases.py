@@ -112,6 +112,8 @@ CASES = [
     Case("log1mexp", lambda x: np.log(-np.expm1(x)), _log1mexp, -12, -1e-3, 3, 3),
     Case("sigmoid", sp.expit, _expit, -86, 86, 3, 3),
     Case("softplus", lambda x: np.logaddexp(0, x), _softplus, -80, 80, 4, 3),
+    Case("log_uniform", np.log, mp.log, 1e-37, 1, 1, 1, logarithmic=True),
+    Case("log_uniform", np.log, mp.log, 0.5, 1, 1, 1),
     Case("log_sigmoid", lambda x: -np.logaddexp(0, -x), lambda x: -_softplus(-x), -80, 80, 4, 3),
     Case("logit", sp.logit, lambda p: mp.log(p) - mp.log1p(-p), 1e-6, 1 - 1e-6, 2, 2, "mixed"),
     Case("tanh", np.tanh, mp.tanh, -12, 12, 3, 3),

@@ -23,6 +23,7 @@ from ppl.kernels.scalar.f32.exponential import (
     log1p,
     log_above,
     log_sigmoid,
+    log_uniform,
     logit,
     power,
     sigmoid,
@@ -36,7 +37,7 @@ from ppl.kernels.scalar.f32.incomplete_beta import betainc, betainc_slope
 from ppl.kernels.scalar.f32.incomplete_gamma import gammainc, gammainc_bend, gammainc_slope, gammaincc, loggamma_bend
 from ppl.kernels.scalar.f32.normal import erf, erfc, erfinv, log_ndtr, ndtr, ndtri
 from ppl.kernels.scalar.f32.poisson import poisson_draw
-from ppl.kernels.scalar.f32.quantiles import betaincinv, gammainccinv, gammaincinv, poisson_icdf
+from ppl.kernels.scalar.f32.quantiles import betaincinv, gammainccinv, gammaincinv, negative_binomial_icdf, poisson_icdf
 from ppl.kernels.scalar.f32.student_t import student_cdf, student_icdf, student_slope
 from ppl.kernels.scalar.f32.trigonometric import atan, cos, sin, tan
 from ppl.kernels.scalar.f32.von_mises import vonmises_draw, vonmises_slope
@@ -77,6 +78,7 @@ __all__ = [
     "log_ndtr",
     "log_poisson",
     "log_sigmoid",
+    "log_uniform",
     "loggamma_bend",
     "loggamma_draw",
     "loggamma_slope",
@@ -85,6 +87,7 @@ __all__ = [
     "minimum",
     "ndtr",
     "ndtri",
+    "negative_binomial_icdf",
     "poisson_draw",
     "poisson_icdf",
     "polygamma",

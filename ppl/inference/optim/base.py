@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from ppl.compiler.pool import Pool
+from ppl.compiler.pool import SMALL, Pool
 from ppl.compiler.state import Layout
 from ppl.errors import DataError, OptionError
 from ppl.inference.optim.schedules import Rate
@@ -27,6 +27,8 @@ _local = threading.local()
 
 def fresh(purpose: str, like: np.ndarray) -> np.ndarray:
     """An uninitialised vector like `like` that nobody else refers to; large ones use memory again."""
+    if like.size < SMALL:
+        return np.empty(like.size, like.dtype)
     pool = getattr(_local, "pool", None)
     if pool is None:
         pool = _local.pool = Pool()
@@ -98,7 +100,7 @@ class FlatOptimizer(ABC):
             opt = self._start(flat)
         try:
             t = opt["t"] + 1
-            slots = tuple([opt[name] for name in self.slots])
+            slots = tuple([opt[name] for name in self.slots]) if self.slots else ()
         except (KeyError, TypeError, IndexError):
             raise self._foreign(opt) from None
         if slots and slots[0].shape != flat.shape:
@@ -107,7 +109,7 @@ class FlatOptimizer(ABC):
             norm = abs(scale) * kernels.norm(grad)
             scale = scale if norm <= self.clip_norm else scale * (self.clip_norm / norm)
         new = self._step(flat, grad, slots, step, t, scale)
-        return new[0], {"t": t, **dict(zip(self.slots, new[1:], strict=True))}
+        return new[0], {"t": t, **dict(zip(self.slots, new[1:], strict=True))} if slots else {"t": t}
 
     def init(self, params: Params) -> Opt:
         """State for `params`, a dict of arrays of one dtype."""
