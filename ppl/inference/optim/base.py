@@ -19,7 +19,7 @@ from ppl.compiler.pool import SMALL, Pool
 from ppl.compiler.state import Layout
 from ppl.errors import DataError, OptionError
 from ppl.inference.optim.schedules import Rate
-from ppl.kernels.cpu import optimizers as kernels
+from ppl.lazy import optimizers as kernels
 
 Params = Mapping[str, Any]
 _local = threading.local()
