@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from ppl.compiler.memory import Memory
 
 IMPORTS = """
-from ppl.kernels.cpu.optimizers import adagrad_into, adam_into, all_finite, bounded, momentum_into, nesterov_into
-from ppl.kernels.cpu.optimizers import sgd_into
+from ppl.kernels.cpu.optimizers import adagrad, adam, all_finite, bounded, momentum, nesterov, sgd
 from ppl.kernels.cpu.scatter import gather_rows
 """
 STATE = "params, first, second, grad, rule, rate, numbers, count, factor"
@@ -36,17 +35,16 @@ def dense_update(at: str, size: str) -> list[str]:
     return [
         *ends,
         "if rule == 0:",
-        "    sgd_into(p, p, g, rate, factor)",
+        "    sgd(p, g, rate, factor)",
         "elif rule == 1:",
-        "    adagrad_into(p, first[lo:hi], p, g, first[lo:hi], rate, numbers[0], factor)",
+        "    adagrad(p, g, first[lo:hi], rate, numbers[0], factor)",
         "elif rule == 2:",
-        "    momentum_into(p, first[lo:hi], p, g, first[lo:hi], rate, numbers[0], factor)",
+        "    momentum(p, g, first[lo:hi], rate, numbers[0], factor)",
         "elif rule == 3:",
-        "    nesterov_into(p, first[lo:hi], p, g, first[lo:hi], rate, numbers[0], factor)",
+        "    nesterov(p, g, first[lo:hi], rate, numbers[0], factor)",
         "else:",
         "    b1, b2, eps = numbers[0], numbers[1], numbers[2]",
-        "    mean, square = first[lo:hi], second[lo:hi]",
-        "    adam_into(p, mean, square, p, g, mean, square, rate, b1, b2, eps, count, factor)",
+        "    adam(p, g, first[lo:hi], second[lo:hi], rate, b1, b2, eps, count, factor)",
     ]
 
 

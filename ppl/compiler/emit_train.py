@@ -96,8 +96,8 @@ class TrainEmitter(Emitter):
         lines += ["    entry = I(following[entry])",
                   f"at = {table.offset} + row * {width}",
                   f"p, g = params[at : at + {width}], acc[:{width}]", "if rule == 0:",
-                  "    sgd_into(p, p, g, rate, factor)", "else:", f"    s = first[at : at + {width}]",
-                  "    adagrad_into(p, s, p, g, s, rate, numbers[0], factor)"]  # fmt: skip
+                  "    sgd(p, g, rate, factor)", "else:", f"    s = first[at : at + {width}]",
+                  "    adagrad(p, g, s, rate, numbers[0], factor)"]  # fmt: skip
         return lines
 
     def _updates(self) -> str:
