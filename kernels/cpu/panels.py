@@ -70,18 +70,20 @@ def _sum_rows(width: int) -> Any:
     """A function that sums selected rows over `width` adjacent columns."""
 
     @intrinsic
-    def sum_rows(typing_context, out, at, fresh, b, column, places, weights, first, last):
+    def sum_rows(typing_context, out, at, fresh, b, column, step, rows, weights, first, last):
         """out[at : at + width] = (0 if fresh else itself) + the sum over q from `first` to `last` of weights[q] times
-        b[places[q] + column : places[q] + column + width]."""
-        signature = types.void(out, types.intp, types.boolean, b, types.intp, places, weights, types.intp, types.intp)
+        the `width` entries of b from rows[q] step + column on."""
+        size = types.intp
+        signature = types.void(out, size, types.boolean, b, size, size, rows, weights, size, size)
 
         def codegen(context, builder, signature, arguments):
-            out, at, fresh, b, column, places, weights, first, last = arguments
+            out, at, fresh, b, column, step, rows, weights, first, last = arguments
             panel = Panel(context, builder, signature.args[0], width)
-            out, b, places, weights = (panel.data(signature.args[i], arguments[i]) for i in (0, 3, 5, 6))
+            out, b, rows, weights = (panel.data(signature.args[i], arguments[i]) for i in (0, 3, 6, 7))
             total = panel.start(fresh, out, at)
             with cgutils.for_range_slice(builder, first, last, ir.Constant(first.type, 1)) as (q, _):
-                row = panel.load(b, builder.add(builder.load(builder.gep(places, [q])), column))
+                place = builder.mul(builder.load(builder.gep(rows, [q])), step)
+                row = panel.load(b, builder.add(place, column))
                 weight = panel.spread(builder.load(builder.gep(weights, [q])))
                 term = builder.fmul(row, weight, flags=["contract"])
                 builder.store(builder.fadd(builder.load(total), term, flags=["contract"]), total)

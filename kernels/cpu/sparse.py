@@ -41,6 +41,9 @@ SPARSE, SPARSE_BITS = 3, 5
 TABLED = 16
 """Rows of the result from which a table pays."""
 
+PANEL, OFTEN = 128, 4
+"""Columns added up at a time, and uses of a row of the second operand from which copying it pays."""
+
 DENSE, FEW, BINARY = 0, 1, 2
 INNER = 4 * GROUPS
 
@@ -86,14 +89,56 @@ def _pack(words, m, k, a, ta, lda):
 
 
 @jit
+def _aligned(size, like):
+    """A scratch array that begins at a multiple of 64 bytes."""
+    out = np.empty(size + 16, like.dtype)
+    skip = (-out.ctypes.data & 63) // out.itemsize
+    return out[skip : skip + size]
+
+
+@jit
+def _panel_rows(source, step, column, width, m, starts, rows, weights, fresh, c, at, ldc):
+    """`width` columns of the product, from c[at] on: sums of the rows of `source` from `column` on."""
+    prefer_wide()
+    j = 0
+    while width - j >= 128:
+        for i in range(m):
+            sum_rows_128(c, at + i * ldc + j, fresh, source, column + j, step, rows, weights, starts[i], starts[i + 1])
+        j += 128
+    while width - j >= 32:
+        for i in range(m):
+            sum_rows_32(c, at + i * ldc + j, fresh, source, column + j, step, rows, weights, starts[i], starts[i + 1])
+        j += 32
+    while width - j >= 16:
+        for i in range(m):
+            sum_rows_16(c, at + i * ldc + j, fresh, source, column + j, step, rows, weights, starts[i], starts[i + 1])
+        j += 16
+    while width - j >= 4:
+        for i in range(m):
+            sum_rows_4(c, at + i * ldc + j, fresh, source, column + j, step, rows, weights, starts[i], starts[i + 1])
+        j += 4
+    while j < width:
+        for i in range(m):
+            sum_rows_1(c, at + i * ldc + j, fresh, source, column + j, step, rows, weights, starts[i], starts[i + 1])
+        j += 1
+
+
+@jit
+def _copy_panel(panel, b, ldb, k, column, width):
+    """Columns of b in rows of `PANEL`, so that what is read again and again lies close together, and at cache lines."""
+    for l in range(k):  # noqa: E741
+        target, source = panel[l * PANEL : l * PANEL + width], b[l * ldb + column : l * ldb + column + width]
+        for j in range(width):
+            target[j] = source[j]
+
+
+@jit
 def _add_rows(m, n, k, words, a, step_row, step_inner, b, ldb, fresh, c, ldc):
     """c = (0 if fresh else c) + a b by the rows of b that `words` name; (i, l) of a is at i step_row + l step_inner."""
-    prefer_wide()
     total = 0
     for i in range(words.shape[0]):
         total += count_bits(words[i])
-    starts, places = np.empty(m + 1, np.int64), np.empty(total, np.int64)
-    weights = np.empty(total, a.dtype)
+    starts, rows, weights = np.empty(m + 1, np.int64), np.empty(total, np.int64), np.empty(total, a.dtype)
     count = 0
     for i in range(m):
         starts[i] = count
@@ -101,40 +146,19 @@ def _add_rows(m, n, k, words, a, step_row, step_inner, b, ldb, fresh, c, ldc):
             word = words[start // WORD * m + i]
             while word != 0:
                 l = start + lowest(word)  # noqa: E741
-                places[count] = l * ldb
+                rows[count] = l
                 weights[count] = a[i * step_row + l * step_inner]
                 count += 1
                 word &= word - u64(1)
     starts[m] = count
-    j = 0
-    while n - j >= 128:
-        for i in range(m):
-            sum_rows_128(c, i * ldc + j, fresh, b, j, places, weights, starts[i], starts[i + 1])
-        j += 128
-    while n - j >= 32:
-        for i in range(m):
-            sum_rows_32(c, i * ldc + j, fresh, b, j, places, weights, starts[i], starts[i + 1])
-        j += 32
-    while n - j >= 16:
-        for i in range(m):
-            sum_rows_16(c, i * ldc + j, fresh, b, j, places, weights, starts[i], starts[i + 1])
-        j += 16
-    while n - j >= 4:
-        for i in range(m):
-            sum_rows_4(c, i * ldc + j, fresh, b, j, places, weights, starts[i], starts[i + 1])
-        j += 4
-    while j < n:
-        for i in range(m):
-            sum_rows_1(c, i * ldc + j, fresh, b, j, places, weights, starts[i], starts[i + 1])
-        j += 1
-
-
-@jit
-def _aligned(size, like):
-    """A scratch array that begins at a multiple of 64 bytes."""
-    out = np.empty(size + 16, like.dtype)
-    skip = (-out.ctypes.data & 63) // out.itemsize
-    return out[skip : skip + size]
+    if total < OFTEN * k:
+        _panel_rows(b, ldb, 0, n, m, starts, rows, weights, fresh, c, 0, ldc)
+        return
+    panel = _aligned(k * PANEL, c)
+    for j in range(0, n, PANEL):
+        width = min(PANEL, n - j)
+        _copy_panel(panel, b, ldb, k, j, width)
+        _panel_rows(panel, PANEL, 0, width, m, starts, rows, weights, fresh, c, j, ldc)
 
 
 @jit

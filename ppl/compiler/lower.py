@@ -14,6 +14,7 @@ import numpy as np
 
 from ppl.compiler.layout import Entry, identity, is_view, resolve, row_axis
 from ppl.compiler.loops import lower_get, lower_loop
+from ppl.compiler.short import flattened
 from ppl.ir import ops
 from ppl.ir.node import Node, make, rebuild, remake, type_rules
 from ppl.ir.types import Axis, Type
@@ -74,7 +75,7 @@ def _visit(node: Node, args: tuple[Node, ...]) -> Node:
         return remake(node, tuple(x if _plain(x) else copied(x) for x in args))
     if node.op in IN_ROWS:
         return _draw_rows(node, *args)
-    return remake(node, args)
+    return flattened(node, args) or remake(node, args)
 
 
 def _draw_rows(node: Node, parameter: Node, key: Node, column: Node) -> Node:
