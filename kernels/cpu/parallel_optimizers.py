@@ -7,13 +7,15 @@ beyond `WORTH_IT` entries, inside `threads.parallel_region`.
 import numpy as np
 from numba import njit, prange
 
+from ppl.kernels.config import jit
 from ppl.kernels.cpu import optimizers as serial
+from ppl.kernels.cpu.threads import num_threads, parallel_region
 
 WORTH_IT = 1 << 16
 CHUNK = 1 << 14
 
 _sgd, _momentum, _nesterov, _adam = serial.sgd_into, serial.momentum_into, serial.nesterov_into, serial.adam_into
-_adagrad = serial.adagrad_into
+_adagrad, serial_step = serial.adagrad_into, serial.step_on
 
 
 @njit(parallel=True, nogil=True, cache=True)
@@ -56,10 +58,25 @@ def adagrad_into(new, new_sum, p, g, sum_, lr, eps, scale):
         _adagrad(new[s], new_sum[s], p[s], g[s], sum_[s], lr, eps, scale)
 
 
+@njit(parallel=True, nogil=True, cache=True)
+def _shared_step(params, first, second, grad, rule, rate, numbers, count, factor, slabs):
+    for slab in prange(slabs):
+        size = params.shape[0]
+        serial_step(0, size, slab, slabs, params, first, second, grad, rule, rate, numbers, count, factor)
+
+
+@jit
+def update(params, first, second, grad, rule, rate, numbers, count, factor, slabs):
+    """The step of an optimizer in place (see `optimizers.step_on`), each slab on its own entries."""
+    if slabs == 1:
+        whole = params.shape[0]
+        serial_step(0, whole, 0, 1, params, first, second, grad, rule, rate, numbers, count, factor)
+    else:
+        _shared_step(params, first, second, grad, rule, rate, numbers, count, factor, slabs)
+
+
 def into(name: str, *arguments: object) -> None:
     """Run the update `name` on the first argument's length of entries, on all threads where that pays."""
-    from ppl.kernels.cpu.threads import num_threads, parallel_region
-
     first = arguments[0]
     assert isinstance(first, np.ndarray)
     if first.size < WORTH_IT or num_threads() == 1:

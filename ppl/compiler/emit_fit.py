@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from ppl.compiler.memory import Memory
 
 IMPORTS = """
-from ppl.kernels.cpu.optimizers import adagrad, adam, all_finite, bounded, momentum, nesterov, sgd
+from ppl.kernels.cpu.optimizers import all_finite, bounded
 from ppl.kernels.cpu.scatter import gather_rows
 """
+WHOLE_IMPORTS = IMPORTS + "from ppl.kernels.cpu.parallel_optimizers import update\n"
 STATE = "params, first, second, grad, rule, rate, numbers, count, factor"
 """What a dense update is passed: vectors, the optimizer's rule, its numbers, which of its steps it is, 1 / rows."""
 
@@ -28,24 +29,9 @@ SHARED = 1 << 16
 """Parameters from which on all threads share the update."""
 
 
-def dense_update(at: str, size: str) -> list[str]:
+def dense_update(at: int, size: int) -> str:
     """The optimizer's step on the `size` parameters from `at` on that belong to `slab`."""
-    ends = [f"lo, hi = {at} + {size} * I(slab) // slabs, {at} + {size} * (I(slab) + 1) // slabs",
-            "p, g = params[lo:hi], grad[lo:hi]"]  # fmt: skip
-    return [
-        *ends,
-        "if rule == 0:",
-        "    sgd(p, g, rate, factor)",
-        "elif rule == 1:",
-        "    adagrad(p, g, first[lo:hi], rate, numbers[0], factor)",
-        "elif rule == 2:",
-        "    momentum(p, g, first[lo:hi], rate, numbers[0], factor)",
-        "elif rule == 3:",
-        "    nesterov(p, g, first[lo:hi], rate, numbers[0], factor)",
-        "else:",
-        "    b1, b2, eps = numbers[0], numbers[1], numbers[2]",
-        "    adam(p, g, first[lo:hi], second[lo:hi], rate, b1, b2, eps, count, factor)",
-    ]
+    return f"step_on(I({at}), I({size}), I(slab), slabs, {STATE})"
 
 
 class Training:
@@ -58,12 +44,7 @@ class Training:
     _function: Callable[[str, Sequence[str], Sequence[str], str], str]
 
     def training(self, driver: str, size: int, n_scalars: int) -> list[str]:
-        """The update of all `size` parameters, and the loop of steps that call `driver` ("one", "serial", …)."""
-        many = size >= SHARED
-        head, loop = ("@njit(parallel=True, nogil=True, cache=True)", "prange") if many else ("@jit", "range")
-        doc = '    """The optimizer\'s step, each slab on its own entries."""'
-        lines = [f"{head}\ndef update({STATE}, slabs):", doc, f"    for slab in {loop}(slabs):",
-                 *("        " + x for x in dense_update("0", str(size)))]  # fmt: skip
+        """The loop of steps on `size` parameters that call `driver` ("one", "serial", …)."""
         rows = [f"chosen if which == {i} else order[:0]" for i, _ in enumerate(self.plates)]
         gathers = [
             f"if which == {list(self.plates).index(plate)}: gather_rows(batch_{a}, {a}, chosen)"
@@ -71,9 +52,8 @@ class Training:
             if plate
         ]
         finite = [f"bounded(grad, min({LARGEST}, {LARGEST_STEP} / max(rates[t] * factor, 1e-30)))"]
-        slabs = "slabs" if many else "I(1)"
-        train = self.train_source(STATE, self._steps(driver, rows), slabs, n_scalars, finite, gathers, ("v", "which"))
-        return ["\n".join(lines), train]
+        slabs = "slabs" if size >= SHARED else "I(1)"
+        return [self.train_source(STATE, self._steps(driver, rows), slabs, n_scalars, finite, gathers, ("v", "which"))]
 
     def given(self, out: str, rows: Sequence[str]) -> str:
         """What a driver is passed in a training loop; `rows` are the ids of each plate's rows."""
@@ -85,7 +65,7 @@ class Training:
         """The statements that take one step."""
         call = self.given("w[:0]", rows)
         if driver == "parallel":
-            return ["if slabs > 1:", f"    parallel({call}, slabs)", "else:", f"    serial({call})"]
+            return [f"parallel({call}, slabs, entries)"]
         if driver != "both":
             return [f"{driver}({call})"]
         counts = [i for i, name in enumerate(self.memory.header) if name.startswith("n_")]
@@ -107,6 +87,6 @@ class Training:
         body = ["for t in range(rates.shape[0]):", *("    " + x for x in inner), "return rates.shape[0]"]
         vectors = state.replace("rate", "rates").replace("count, ", "").split(", ")
         passed = [*vectors, *extra, "w", "aux", "kept", "hypers", "seed", "counter", "results", "order", "size",
-                  "slabs", *self.arrays, *(f"batch_{a}" for a in self.arrays)]  # fmt: skip
+                  "slabs", "entries", *self.arrays, *(f"batch_{a}" for a in self.arrays)]  # fmt: skip
         doc = "Up to len(rates) steps in place; returns how many were taken before one that has to be examined."
         return self._function("train", passed, body, doc)

@@ -1,9 +1,10 @@
 """Optimizer updates against their formulas in double precision."""
 
+import inspect
+
 import numpy as np
 import pytest
 
-from ppl.compiler.emit_fit import dense_update
 from ppl.kernels.cpu import optimizers, parallel_optimizers
 
 DTYPES = [np.float32, np.float64]
@@ -76,7 +77,7 @@ def test_in_place_gives_the_same_bits(name, slots, options):
 
 def test_training_loops_do_not_write_over_operands():
     """A loop whose results lie over its operands fails LLVM's check for overlap and runs entry by entry."""
-    assert "_into(" not in "".join(dense_update("0", "8"))
+    assert "_into(" not in inspect.getsource(optimizers.step_on.py_func)
 
 
 @pytest.mark.parametrize(("name", "slots", "options"), RULES)
