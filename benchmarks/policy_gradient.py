@@ -101,5 +101,7 @@ class Descent:
         )
         state = (self.params, none, none, np.empty_like(self.params), RULES["SGD"], rates, np.zeros(1), 1.0, v, -1, w)
         with parallel_region():
-            exe.module.train(*state, none, none, hypers, np.uint64(0), self.counter, costs, ids, 0, slabs)
+            exe.module.train(
+                *state, none, none, hypers, np.uint64(0), self.counter, costs, ids, 0, slabs, exe.entries(slabs)
+            )
         return costs[:, 0]

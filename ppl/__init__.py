@@ -4,9 +4,9 @@ Declare a model with `@ppl.model`, compile it with `ppl.compile`, train it with 
 which estimator each node got and why.
 """
 
-from importlib.metadata import PackageNotFoundError, version
+from typing import Any as _Any
 
-from ppl import distributions, errors, estimators, random
+from ppl import distributions, errors, estimators
 from ppl.compiler.program import Program, compile
 from ppl.compiler.state import State, load_state
 from ppl.distributions import (
@@ -98,10 +98,22 @@ from ppl.lang import (
     stop_gradient,
 )
 
-try:
-    __version__ = version("numba-ppl")
-except PackageNotFoundError:
-    __version__ = "0.0.0"
+
+def __getattr__(name: str) -> _Any:
+    """What takes long to import and is seldom needed: `ppl.random`, `ppl.__version__`."""
+    if name == "random":
+        from importlib import import_module
+
+        return import_module("ppl.random")
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("numba-ppl")
+        except PackageNotFoundError:
+            return "0.0.0"
+    raise AttributeError(f"module 'ppl' has no attribute {name!r}")
+
 
 __all__ = [
     "Bernoulli",

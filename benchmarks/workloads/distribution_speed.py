@@ -39,8 +39,8 @@ LIMITS = (
     "operations less (-11 %), without guards where the argument is known to be positive (-3 %), log(1 + x) without "
     "its division (-7 %).",
     "log_prob Categorical: 23 vector instructions for 16 values, a comparison and a choice per class. Tried: reading "
-    "the table lane by lane (370 million values a second); comparisons (4000). One permutation would replace them, which "
-    "LLVM's loop vectoriser does not emit.",
+    "the table lane by lane (370 million values a second); comparisons (4000). One permutation would replace them, "
+    "which LLVM's loop vectoriser does not emit.",
 )
 """Why some of the goals are missed."""
 

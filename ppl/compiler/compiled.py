@@ -59,6 +59,7 @@ class Compiled:
         self.layout = Layout(tuple((p.name, p.raw_shape) for p in trace.params.values()))
         self._variants: dict[VariantKey, Variant] = {}
         self._executables: dict[tuple[*VariantKey, tuple[str, ...]], Executable] = {}
+        self._serving: dict[tuple[str, tuple[str, ...], int, tuple[str, ...]], Executable] = {}
         self._trainers: dict[bool, Trainer | None] = {}
         self._lock = threading.RLock()
 
@@ -204,7 +205,12 @@ class Compiled:
     ) -> Executable:
         """The compiled variant that serves calls with `particles` (default: those of `ppl.compile`)."""
         count = self.settings.particles if particles is None else particles
-        name = (key, tuple(sites), self.static_particles(key, count), narrow)
+        call = (key, tuple(sites), count, narrow)
+        if call not in self._serving:
+            self._serving[call] = self._compiled_for((key, call[1], self.static_particles(key, count), narrow))
+        return self._serving[call]
+
+    def _compiled_for(self, name: tuple[*VariantKey, tuple[str, ...]]) -> Executable:
         found = self._executables.get(name)
         if found is None:
             from ppl.compiler.executable import compile_request

@@ -57,7 +57,8 @@ def _cast(node: Node, a: str) -> str:
 
 
 def _log(node: Node, a: str) -> str:
-    return f"m.{'log_above' if _above_zero(node.args[0]) else 'log'}({a})"
+    x = node.args[0]
+    return f"m.{'log_uniform' if _uniform(x) else 'log_above' if _above_zero(x) else 'log'}({a})"
 
 
 def _above_zero(x: Node) -> bool:
@@ -119,10 +120,6 @@ def _ordered(values: str, *slopes: str) -> Callable[..., str]:
 def _draw(node: Node, *args: str) -> str:
     *parameters, key, column = args
     return f"m.{node.op}({', '.join(parameters)}, U({key}), {column}, {node.attrs['stream']})"
-
-
-def _log(node: Node, a: str) -> str:
-    return f"m.log_uniform({a})" if _uniform(node.args[0]) else f"m.log({a})"
 
 
 def _uniform(x: Node) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from ppl.compiler.plan import Plan
 from ppl.compiler.prepared import Prepared
 from ppl.errors import DataError
 from ppl.ir.show import show
+
+if TYPE_CHECKING:
+    import networkx as nx
+else:
+    from ppl.lazy import networkx as nx
 
 
 class Inspection(Prepared):

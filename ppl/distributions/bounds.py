@@ -11,12 +11,12 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy import special
 
 from ppl.distributions import intervals as iv
 from ppl.distributions.intervals import ANYTHING, CIRCLE, CLOSED_UNIT, NONNEGATIVE, POSITIVE, REAL, UNIT, Interval
 from ppl.ir.node import Node, topological
 from ppl.ir.numpy_between import log1mexp
+from ppl.lazy import special
 
 Rule = Callable[..., Interval]
 MINUS_ONE_UP = Interval(-1.0, math.inf)
@@ -198,18 +198,18 @@ RULES: dict[str, Rule] = {
     "expm1": _saturating(np.expm1),
     "tanh": _saturating(np.tanh),
     "atan": _saturating(np.arctan),
-    "erf": _saturating(special.erf),
+    "erf": _saturating(special.later("erf")),
     "erfc": lambda node, a: iv.add(Interval(1.0, 1.0, False, False), iv.neg(_saturating(special.erf)(node, a))),
-    "erfinv": _monotone(special.erfinv, SIGNED_UNIT),
+    "erfinv": _monotone(special.later("erfinv"), SIGNED_UNIT),
     "log1mexp": _monotone(lambda x: np.float64(log1mexp(np.asarray(x))), Interval(-math.inf, 0.0, False, False)),
-    "ndtr": _saturating(special.ndtr),
-    "log_ndtr": _saturating(special.log_ndtr),
-    "sigmoid": _saturating(special.expit),
+    "ndtr": _saturating(special.later("ndtr")),
+    "log_ndtr": _saturating(special.later("log_ndtr")),
+    "sigmoid": _saturating(special.later("expit")),
     "softplus": _saturating(lambda x: np.logaddexp(0.0, x)),
     "log": _monotone(np.log, NONNEGATIVE),
     "log1p": _monotone(np.log1p, MINUS_ONE_UP),
     "sqrt": _monotone(np.sqrt, NONNEGATIVE),
-    "ndtri": _monotone(special.ndtri, CLOSED_UNIT),
+    "ndtri": _monotone(special.later("ndtri"), CLOSED_UNIT),
     "log_i0e": lambda node, a: REAL if a.within(NONNEGATIVE) and a.hi_open else ANYTHING,
     **dict.fromkeys(("gammainc", "betainc", "student_cdf", "vonmises_cdf"), _probability),
     **dict.fromkeys(("gammaincc", "betaincinv"), _fixed(CLOSED_UNIT)),

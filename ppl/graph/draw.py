@@ -6,13 +6,15 @@ import os
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-import networkx as nx
-
 from ppl.compiler.prepared import require_program
 from ppl.errors import ModelError
 
 if TYPE_CHECKING:
+    import networkx as nx
+
     from ppl.compiler.program import Program
+else:
+    from ppl.lazy import networkx as nx
 
 STYLE: dict[str, tuple[str, str, str]] = {
     # kind: (fill, matplotlib marker, Graphviz shape)

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
-
-import networkx as nx
+from typing import TYPE_CHECKING, NamedTuple
 
 from ppl.distributions.base import Distribution
 from ppl.graph.degree import Degrees
@@ -19,6 +17,11 @@ from ppl.graph.smoothness import JUMP, SMOOTH, Orders
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis, Kind
 from ppl.lang.trace import Cost, Site, SiteKind, Trace
+
+if TYPE_CHECKING:
+    import networkx as nx
+else:
+    from ppl.lazy import networkx as nx
 
 LEAF_KINDS = {"param": "parameter", "input": "input", "hyper": "hyper", "aux": "carried"}
 

@@ -15,7 +15,7 @@ from ppl.inference.fit_checkpoint import INTEGER, Checkpoint
 from ppl.inference.fit_data import Batch, Rows, Stream
 from ppl.inference.fit_progress import Bar
 from ppl.inference.fit_replay import Culprit, first_bad, first_bad_part
-from ppl.kernels.cpu.optimizers import all_finite
+from ppl.lazy import optimizers
 
 Callback = Callable[[int, State, dict[str, float]], Any]
 HyperValues = Mapping[str, float | Callable[[int], float]]
@@ -141,7 +141,7 @@ class Run:
             self.state, batch.data, self.transform, None, None, total, rows, self.hyper, check
         )
         loss = scalars["loss"]
-        if not (math.isfinite(loss) and all_finite(grad) and all_finite(new._flat) and all_finite(new._aux)):
+        if not (math.isfinite(loss) and all(map(optimizers.all_finite, (grad, new._flat, new._aux)))):
             self._examine(batch, loss, grad, new)
         for key, value in scalars.items():
             self.history.setdefault(key, []).append(value)

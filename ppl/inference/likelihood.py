@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import networkx as nx
+from typing import TYPE_CHECKING, Any
 
 from ppl.errors import ModelError
 from ppl.estimators.enumerate import Marginalize
@@ -17,6 +15,11 @@ from ppl.ir.types import Kind
 from ppl.lang.context import trace_model
 from ppl.lang.model import Model
 from ppl.lang.trace import Cost, Site, SiteKind, Trace
+
+if TYPE_CHECKING:
+    import networkx as nx
+else:
+    from ppl.lazy import networkx as nx
 
 
 class Likelihood:
@@ -41,15 +44,15 @@ class Likelihood:
         add_factor_costs(trace)
         summed = [self._finite(trace, name) for name in self.marginalize]
         terms = {s.name: log_likelihood(s) for s in observed}
-        ties = _ties(trace, summed, terms)
-        for group in nx.connected_components(ties):
+        ties = _ties(trace, summed, terms) if summed else None
+        for group in () if ties is None else nx.connected_components(ties):
             names = [s for s in summed if s.name in group]
             sites = [s for s in observed if s.name in group]
             if names:
                 cost = _marginal_cost(names, sites, terms)
                 trace.costs[cost.name] = cost
         for site in observed:
-            if not ties.has_node(site.name):
+            if ties is None or not ties.has_node(site.name):
                 trace.costs[f"-log p({site.name})"] = negative_log_likelihood(site)
         return trace
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import ndtr
 
 from ppl.compiler.expand import Expansion
 from ppl.compiler.state import State
@@ -30,6 +29,7 @@ from ppl.ir.interpret import evaluate
 from ppl.ir.node import Node
 from ppl.ir.simplify import erase_markers, simplify
 from ppl.ir.types import Axis, Kind
+from ppl.lazy import special
 
 ENTRIES = 200_000
 """Joint states times rows that an exact reference may take."""
@@ -64,7 +64,7 @@ class Quadrature(Enumerate):
         s = np.linspace(-8.0, 8.0, self.points)
         weight = np.exp(-(s**2) / 2)
         index = np.indices((self.points,) * units).reshape(units, -1).T
-        return ndtr(s)[index], np.prod((weight / weight.sum())[index], axis=1)
+        return special.ndtr(s)[index], np.prod((weight / weight.sum())[index], axis=1)
 
 
 class _Integration(Expansion):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import special
+
+from ppl.lazy import special
 
 Array = np.ndarray
 NARROW, ROUNDS = 1e-2, 8

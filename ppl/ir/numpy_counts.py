@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import special
 
 from ppl.ir.node import Node
 from ppl.ir.numpy_draws import ATTEMPTS, attempt_uniforms, attempt_words, drawing
+from ppl.lazy import special
 
 if TYPE_CHECKING:
     from ppl.ir.interpret import Env

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import special
 
 from ppl.ir.node import Node
 from ppl.ir.numpy_angles import log_i0e
+from ppl.lazy import special
 
 if TYPE_CHECKING:
     from ppl.ir.interpret import Env

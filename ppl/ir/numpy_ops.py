@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import special
 
 from ppl.ir import numpy_between as between
 from ppl.ir.node import Node
@@ -20,6 +19,7 @@ from ppl.ir.numpy_counts import COUNTS
 from ppl.ir.numpy_draws import DRAWS
 from ppl.ir.numpy_incomplete import INCOMPLETE
 from ppl.ir.types import Type
+from ppl.lazy import special
 
 if TYPE_CHECKING:
     from ppl.ir.interpret import Env
@@ -211,21 +211,21 @@ UFUNCS: dict[str, Callable[..., Any]] = {
     "tan": np.tan,
     "atan": np.arctan,
     "tanh": np.tanh,
-    "sigmoid": special.expit,
+    "sigmoid": special.later("expit"),
     "softplus": lambda x: np.logaddexp(x, x.dtype.type(0)),
     "abs": np.abs,
     "sign": np.sign,
     "floor": np.floor,
-    "lgamma": special.gammaln,
-    "erf": special.erf,
-    "erfc": special.erfc,
-    "erfinv": special.erfinv,
+    "lgamma": special.later("gammaln"),
+    "erf": special.later("erf"),
+    "erfc": special.later("erfc"),
+    "erfinv": special.later("erfinv"),
     "log1mexp": between.log1mexp,
     "log_mass_between": between.log_mass_between,
     "quantile_between": between.quantile_between,
-    "ndtr": special.ndtr,
-    "ndtri": special.ndtri,
-    "log_ndtr": special.log_ndtr,
+    "ndtr": special.later("ndtr"),
+    "ndtri": special.later("ndtri"),
+    "log_ndtr": special.later("log_ndtr"),
     "add": np.add,
     "sub": np.subtract,
     "mul": np.multiply,

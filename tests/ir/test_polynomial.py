@@ -56,6 +56,7 @@ CASES = {
     "contract over rows": lambda x: make(
         "contract", *(ops.mul(x, varied(ROWS)) for _ in range(2)), a="xy", b="zy", out="xz", over=(ROWS,)
     ),
+    "cumsum": lambda x: ops.cumsum(ops.mul(x, x)),
     "solve": lambda x: ops.solve_lower(TRIANGLES, ops.mul(x, x)),
     "div": lambda x: ops.div(ops.mul(x, x), varied(ROWS)),
     "pow": lambda x: ops.mul(ops.power(ops.sub(x, 0.2), np.full((3, 4), 2.0)), varied(ROWS)),

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl.inference.optim.base import FlatOptimizer, check_positive, fresh
 from ppl.inference.optim.schedules import Rate, check_rate, rate_at
-from ppl.kernels.cpu.parallel_optimizers import into
+from ppl.lazy import parallel_optimizers
 
 
 @dataclass(frozen=True)
@@ -58,5 +58,7 @@ class AdaGrad(FlatOptimizer):
         scale: float,
     ) -> tuple[np.ndarray, ...]:
         new, total = fresh("parameters", flat), fresh("sum", flat)
-        into("adagrad_into", new, total, flat, grad, slots[0], rate_at(self.lr, step), self.eps, scale)
+        parallel_optimizers.into(
+            "adagrad_into", new, total, flat, grad, slots[0], rate_at(self.lr, step), self.eps, scale
+        )
         return new, total

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl.inference.optim.base import FlatOptimizer, check_fraction, check_positive, fresh
 from ppl.inference.optim.schedules import Rate, check_rate, rate_at
-from ppl.kernels.cpu.parallel_optimizers import into
+from ppl.lazy import parallel_optimizers
 
 
 @dataclass(frozen=True)
@@ -64,5 +64,5 @@ class Adam(FlatOptimizer):
     ) -> tuple[np.ndarray, ...]:
         new, m, v = fresh("parameters", flat), fresh("m", flat), fresh("v", flat)
         lr = rate_at(self.lr, step)
-        into("adam_into", new, m, v, flat, grad, *slots, lr, self.b1, self.b2, self.eps, t, scale)
+        parallel_optimizers.into("adam_into", new, m, v, flat, grad, *slots, lr, self.b1, self.b2, self.eps, t, scale)
         return new, m, v

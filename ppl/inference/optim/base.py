@@ -19,7 +19,7 @@ from ppl.compiler.pool import SMALL, Pool
 from ppl.compiler.state import Layout
 from ppl.errors import DataError, OptionError
 from ppl.inference.optim.schedules import Rate
-from ppl.kernels.cpu import optimizers as kernels
+from ppl.lazy import optimizers as kernels
 
 Params = Mapping[str, Any]
 _local = threading.local()
@@ -100,7 +100,7 @@ class FlatOptimizer(ABC):
             opt = self._start(flat)
         try:
             t = opt["t"] + 1
-            slots = tuple([opt[name] for name in self.slots])
+            slots = tuple([opt[name] for name in self.slots]) if self.slots else ()
         except (KeyError, TypeError, IndexError):
             raise self._foreign(opt) from None
         if slots and slots[0].shape != flat.shape:
@@ -109,7 +109,7 @@ class FlatOptimizer(ABC):
             norm = abs(scale) * kernels.norm(grad)
             scale = scale if norm <= self.clip_norm else scale * (self.clip_norm / norm)
         new = self._step(flat, grad, slots, step, t, scale)
-        return new[0], {"t": t, **dict(zip(self.slots, new[1:], strict=True))}
+        return new[0], {"t": t, **dict(zip(self.slots, new[1:], strict=True))} if slots else {"t": t}
 
     def init(self, params: Params) -> Opt:
         """State for `params`, a dict of arrays of one dtype."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl.inference.optim.base import FlatOptimizer, check_fraction, check_positive, fresh
 from ppl.inference.optim.schedules import Rate, check_rate, rate_at
-from ppl.kernels.cpu.parallel_optimizers import into
+from ppl.lazy import parallel_optimizers
 
 
 @dataclass(frozen=True)
@@ -61,5 +61,5 @@ class Momentum(FlatOptimizer):
     ) -> tuple[np.ndarray, ...]:
         new, buffer = fresh("parameters", flat), fresh("buffer", flat)
         kernel = "nesterov_into" if self.nesterov else "momentum_into"
-        into(kernel, new, buffer, flat, grad, slots[0], rate_at(self.lr, step), self.beta, scale)
+        parallel_optimizers.into(kernel, new, buffer, flat, grad, slots[0], rate_at(self.lr, step), self.beta, scale)
         return new, buffer

@@ -8,7 +8,7 @@ import numpy as np
 
 from ppl.inference.optim.base import FlatOptimizer, check_positive, fresh
 from ppl.inference.optim.schedules import Rate, check_rate, rate_at
-from ppl.kernels.cpu.parallel_optimizers import into
+from ppl.lazy import parallel_optimizers
 
 
 @dataclass(frozen=True)
@@ -50,5 +50,5 @@ class SGD(FlatOptimizer):
         scale: float,
     ) -> tuple[np.ndarray, ...]:
         new = fresh("parameters", flat)
-        into("sgd_into", new, flat, grad, rate_at(self.lr, step), scale)
+        parallel_optimizers.into("sgd_into", new, flat, grad, rate_at(self.lr, step), scale)
         return (new,)

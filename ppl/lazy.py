@@ -1,0 +1,28 @@
+"""Modules that are imported when they are first used, so that `import ppl` does not wait for them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+class Lazy:
+    """Stands for module `name`."""
+
+    def __init__(self, name: str):
+        self.__name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        found = getattr(import_module(self.__name), attribute)
+        vars(self)[attribute] = found
+        return found
+
+    def later(self, function: str) -> Any:
+        """A function of the module for a table that is made before the module is needed."""
+        return lambda *args: getattr(self, function)(*args)
+
+
+special: Any = Lazy("scipy.special")
+optimizers: Any = Lazy("ppl.kernels.cpu.optimizers")
+parallel_optimizers: Any = Lazy("ppl.kernels.cpu.parallel_optimizers")
+networkx: Any = Lazy("networkx")
