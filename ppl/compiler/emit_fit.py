@@ -63,18 +63,21 @@ class Training:
         """The update of all `size` parameters, and the loop of steps that call `driver` ("one", "serial", …)."""
         many = size >= SHARED
         head, loop = ("@njit(parallel=True, nogil=True, cache=True)", "prange") if many else ("@jit", "range")
-        doc = '    """The optimizer\'s step, each slab on its own entries."""'
-        lines = [f"{head}\ndef update({STATE}, slabs):", doc, f"    for slab in {loop}(slabs):",
-                 *("        " + x for x in dense_update("0", str(size)))]  # fmt: skip
+        doc = '    """The optimizer\'s step, each slab on its own entries, if all of the gradient is below `limit`."""'
+        share = [f"{size} * (I(slab) + {k}) // slabs" for k in (0, 1)]
+        lines = [f"{head}\ndef update({STATE}, limit, slabs):", doc, "    large = 0", f"    for slab in {loop}(slabs):",
+                 f"        large += 0 if bounded(grad[{share[0]} : {share[1]}], limit) else 1",
+                 "    if large > 0:", "        return False", f"    for slab in {loop}(slabs):",
+                 *("        " + x for x in dense_update("0", str(size))), "    return True"]  # fmt: skip
         rows = [f"chosen if which == {i} else order[:0]" for i, _ in enumerate(self.plates)]
         gathers = [
             f"if which == {list(self.plates).index(plate)}: gather_rows(batch_{a}, {a}, chosen)"
             for a, plate in zip(self.arrays, self.leading, strict=True)
             if plate
         ]
-        finite = [f"bounded(grad, min({LARGEST}, {LARGEST_STEP} / max(rates[t] * factor, 1e-30)))"]
-        slabs = "slabs" if many else "I(1)"
-        train = self.train_source(STATE, self._steps(driver, rows), slabs, n_scalars, finite, gathers, ("v", "which"))
+        limit = f"min({LARGEST}, {LARGEST_STEP} / max(rates[t] * factor, 1e-30))"
+        passed = (limit, "slabs" if many else "I(1)")
+        train = self.train_source(STATE, self._steps(driver, rows), passed, n_scalars, (), gathers, ("v", "which"))
         return ["\n".join(lines), train]
 
     def given(self, out: str, rows: Sequence[str]) -> str:
@@ -94,18 +97,22 @@ class Training:
         single = " and ".join(f"v[{i}] == 1" for i in counts)
         return [f"if {single}:", f"    one({call})", "else:", f"    serial({call})"]
 
-    def train_source(self, state: str, step: Sequence[str], slabs: str, n_scalars: int, finite: Sequence[str],
-                     gathers: Sequence[str], extra: Sequence[str] = ()) -> str:  # fmt: skip
-        """The loop: gather the batch, take a step, stop before one that is not `finite`, update."""
+    def train_source(self, state: str, step: Sequence[str], passed: Sequence[str], n_scalars: int,
+                     finite: Sequence[str], gathers: Sequence[str], extra: Sequence[str] = ()) -> str:  # fmt: skip
+        """The loop: gather the batch, take a step, update, but stop before a step that is not `finite`.
+
+        `update` takes what it is `passed` behind the state, and returns whether it has been carried out.
+        """
         at = len(self.plates)
-        good = " and ".join([f"abs(w[{at}]) < INF", *finite, "all_finite(aux)"])
-        update = state.replace("rate", "rates[t]").replace("count", "counter[0] - counter[1] + 1")
+        vectors = state.replace("rate", "rates[t]").replace("count", "counter[0] - counter[1] + 1")
+        update = f"update({', '.join([vectors, *passed])})"
+        good = " and ".join([f"abs(w[{at}]) < INF", *finite, "all_finite(aux)", update])
         chosen = [] if not gathers else ["if size > 0:", *("    " + x for x in gathers)]
         inner = ["chosen = order[t * size : (t + 1) * size]", *chosen,
                  "for j in range(aux.shape[0]):", "    kept[j] = aux[j]", *step,
                  f"if not ({good}):", "    for j in range(aux.shape[0]):", "        aux[j] = kept[j]", "    return t",
                  f"for j in range({n_scalars}):", f"    results[t, j] = w[{at} + j]",
-                 f"update({update}, {slabs})", "counter[0] += 1"]  # fmt: skip
+                 "counter[0] += 1"]  # fmt: skip
         body = ["for t in range(rates.shape[0]):", *("    " + x for x in inner), "return rates.shape[0]"]
         vectors = state.replace("rate", "rates").replace("count, ", "").split(", ")
         passed = [*vectors, *extra, "w", "aux", "kept", "hypers", "seed", "counter", "results", "order", "size",

@@ -112,7 +112,7 @@ class TrainEmitter(Emitter):
             lines += dense_update(str(at), str(size))
         head = f"@njit(parallel=True, nogil=True, cache=True)\ndef update({STATE}, slabs):"
         doc = '    """The optimizer\'s step, each slab on its own rows."""\n    for slab in prange(slabs):'
-        return "\n".join([head, doc, *("        " + line for line in lines)])
+        return "\n".join([head, doc, *("        " + line for line in lines), "    return True"])
 
     def _train(self) -> str:
         total = Poly()
@@ -123,4 +123,4 @@ class TrainEmitter(Emitter):
         gathers = [f"gather_rows(batch_{a}, {a}, chosen)" for a, cut in zip(self.arrays, self.cut, strict=True) if cut]
         rows = ["chosen" if p == self.rows else "order[:0]" for p in self.plates]
         step = [f"parallel({self.given('out', rows)}, slabs)"]
-        return self.train_source(STATE, step, "slabs", self.n_scalars - 1, finite, gathers)
+        return self.train_source(STATE, step, ["slabs"], self.n_scalars - 1, finite, gathers)

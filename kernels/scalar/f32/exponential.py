@@ -16,6 +16,8 @@ f32, i32 = np.float32, np.int32
 LOG2E = f32(1.4426950408889634)
 LN2_HIGH = f32(0.693359375)  # 10 bits: k * LN2_HIGH is exact
 LN2_LOW = f32(-2.12194440e-4)
+LN2 = f32(0.6931471805599453)
+ROUND = f32(12582912.0)  # 1.5 * 2**23: a sum with it is rounded to a whole number, which its low bits are
 # (exp(r) - 1 - r) / r**2 on |r| < 0.347
 EXP = tuple(map(f32, (0.500000006, 0.166665426, 0.0416662809, 0.00836664723, 0.00139465396)))
 # (log(1 + f) - f + f**2 / 2) / f**3 on sqrt(1/2) - 1 < f < sqrt(2) - 1
@@ -35,28 +37,45 @@ LOG = tuple(
         ),
     )
 )
+# log(1 + f) / f on sqrt(1/2) - 1 < f < sqrt(2) - 1
+SHORT = tuple(
+    map(
+        f32,
+        (
+            0.999999881,
+            -0.499999728,
+            0.333350098,
+            -0.250032887,
+            0.19938836,
+            -0.165328857,
+            0.150676052,
+            -0.145772712,
+            0.0869309248,
+        ),
+    )
+)
 # 2 atanh(s) / s in s**2 on 0 < s < 1/3
 ATANH = tuple(map(f32, (2.0, 0.666666795, 0.399986782, 0.286210414, 0.213899664, 0.244248897)))
 
 
 @inline
 def _reduce(x):
-    """k and r with x = k ln 2 + r and |r| < 0.347, for -87.4 < x < 90; k is an int32."""
-    k = i32(x * LOG2E + f32(256.5)) - i32(256)
-    t = f32(k)
-    return i32(k), (x - t * LN2_HIGH) - t * LN2_LOW
+    """k and r with x = k ln 2 + r and |r| < 0.347, for -87.4 < x < 90; k is an int32 of which the low 9 bits count."""
+    rounded = x * LOG2E + ROUND
+    t = rounded - ROUND
+    return f32(rounded).view(i32), (x - t * LN2_HIGH) - t * LN2_LOW
 
 
 @inline
 def _clamp(x):
-    """`x` clamped to the range of `_reduce`; NaN becomes the lower end."""
-    x = x if x > f32(-87.33) else f32(-87.33)
-    return x if x < f32(89.0) else f32(89.0)
+    """`x` clamped to the range of `_reduce`; NaN stays."""
+    x = f32(-87.33) if x < f32(-87.33) else x
+    return f32(89.0) if x > f32(89.0) else x
 
 
 @inline
 def _half_power_of_two(k):
-    """2**(k - 1) for -126 < k <= 128, and 0 for k = -126."""
+    """2**(k - 1) for -126 < k <= 128, and 0 for k = -126; from the low 9 bits of `k`."""
     return i32(i32(k + i32(126)) << i32(23)).view(f32)
 
 
@@ -66,18 +85,16 @@ def exp(x):
     k, r = _reduce(_clamp(x))
     y = horner4(r, *EXP) * (r * r) + r + ONE
     # In this order no subnormal number appears, which would cost 100 cycles.
-    y = (y + y) * _half_power_of_two(k)
-    return x if x != x else y
+    return (y + y) * _half_power_of_two(k)
 
 
 @inline
 def expm1(x):
     """exp(x) - 1; 2 ulp."""
-    k, r = _reduce(_clamp(x if x > f32(-40.0) else f32(-40.0)))
+    k, r = _reduce(_clamp(f32(-40.0) if x < f32(-40.0) else x))
     p = horner4(r, *EXP) * (r * r) + r
     s = _half_power_of_two(k)
-    y = (s * p + (s - HALF)) * TWO
-    return x if x != x else y
+    return (s * p + (s - HALF)) * TWO
 
 
 @inline
@@ -92,6 +109,15 @@ def _log_positive(x):
     z = f * f
     y = horner8(f, *LOG) * (f * z) + e * LN2_LOW
     return (y - HALF * z) + f + e * LN2_HIGH
+
+
+@inline
+def _log_normal(x):
+    """log(x) for normal numbers 2**-126 <= x < inf, with an absolute error of 1e-7 max(1, |y|), in fewer operations."""
+    bits = f32(x).view(i32)
+    e = i32(i32(bits - i32(0x3F3504F3)) >> i32(23))
+    f = i32(bits - i32(e << i32(23))).view(f32) - ONE
+    return f32(e) * LN2 + f * horner8(f, *SHORT)
 
 
 @inline

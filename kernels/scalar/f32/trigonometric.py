@@ -1,9 +1,11 @@
 """Sine, cosine, tangent and arc tangent (float32); coefficients from `ppl.kernels.scalar.fit`."""
 
+import math
+
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f32.basic import HALF, NAN, ONE, ZERO
+from ppl.kernels.scalar.f32.basic import HALF, NAN, ONE, ZERO, abs
 from ppl.kernels.scalar.polynomials import horner2, horner8
 
 f32, i32 = np.float32, np.int32
@@ -37,19 +39,14 @@ ATAN = tuple(
 @inline
 def _sin_cos(x):
     """Quadrant (an int32), and sine and cosine of the remainder; NaN for infinite `x`."""
-    finite = x - x == ZERO
-    a = x if finite else ZERO
-    t = a * TWO_OVER_PI
-    large = t > f32(1e9) or t < f32(-1e9)
-    t = ZERO if large else t
-    k = i32(t + (HALF if t > ZERO else -HALF))
-    kf = f32(k)
-    r = ((a - kf * PI_A) - kf * PI_B) - kf * PI_C
-    r = NAN if (large or not finite) else r
+    known = abs(x) < f32(1.5e9)
+    t = f32(math.floor((x * TWO_OVER_PI if known else ZERO) + HALF))
+    r = ((x - t * PI_A) - t * PI_B) - t * PI_C
+    r = r if known else NAN
     z = r * r
     s = horner2(z, *SIN) * (z * r) + r
     c = (horner2(z, *COS) * (z * z) - HALF * z) + ONE
-    return k, s, c
+    return i32(t), s, c
 
 
 @inline
