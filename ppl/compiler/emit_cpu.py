@@ -17,8 +17,9 @@ from typing import Any
 from ppl.compiler.build import Builder
 from ppl.compiler.emit_fit import IMPORTS, Training
 from ppl.compiler.emit_loops import KernelWriter
-from ppl.compiler.emit_opaque import EMIT
+from ppl.compiler.emit_opaque import EMIT, table_product
 from ppl.compiler.emit_sums import Sums
+from ppl.compiler.emit_tables import function as table_function
 from ppl.compiler.layout import axis_size
 from ppl.compiler.memory import Memory, all_steps
 from ppl.compiler.stages import Cluster, Opaque, Stage
@@ -129,6 +130,9 @@ class Emitter(Sums, Training):
         if isinstance(step, Opaque):
             if step.node.op == "region":
                 return self._loop(step, prefix, functions)
+            if step.node.op in ("table_dot", "table_sum"):
+                functions.append(table_function(f"{prefix}_{step.target.name}", step.node))
+                return table_product(step, self.builder, stage.row, f"{prefix}_{step.target.name}")
             return EMIT[step.node.op](step, self.builder, stage.row, self.dtype)
         step.name = f"{prefix}_kernel_{len(functions)}"
         writer = KernelWriter(step, stage.row)

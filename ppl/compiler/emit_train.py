@@ -36,7 +36,7 @@ class TrainEmitter(Emitter):
 
     def head(self) -> str:
         """As for other programs, with what lists of additions need."""
-        return super().head() + IMPORTS + "from ppl.kernels.cpu.scatter import link\n"
+        return super().head() + IMPORTS + "from ppl.kernels.cpu.scatter import link, owned\n"
 
     def drivers(self, one: str) -> list[str]:
         """The step on several threads, the updates, and the loop over both."""
@@ -70,6 +70,8 @@ class TrainEmitter(Emitter):
             start = start + self.entries(term.target)
             lines.append(f"rows_{i} = {self._array(term.rows)}")
             lines += [f"coefs_{i} = {self._array(term.coefs)}"] if term.coefs else []
+        lines += ["if rule == 0:", *("    " + x for i in range(len(table.terms)) for x in self._descent(table, i)),
+                  "    return"]  # fmt: skip
         for term, at in reversed(list(zip(table.terms, starts, strict=True))):
             passed = f"{self._array(term.target)}, I({at}), head, following, touched, found, slab, slabs"
             lines.append(f"found = link({passed})")
@@ -77,6 +79,21 @@ class TrainEmitter(Emitter):
         doc = f"Step on the touched rows of '{table.name}' that belong to `slab`."
         return self._function(f"update_{identifier(table.name)}", [*STATE.replace("heads", "head").split(", "),
                               "slab", "slabs"], lines, doc)  # fmt: skip
+
+    def _descent(self, table: Table, i: int) -> list[str]:
+        """A step of SGD by the additions of term `i`, in the order of the data."""
+        term, width, last = table.terms[i], table.width, table.length - 1
+        part = "e" if term.repeat == 1 else f"(e // {term.repeat})"
+        return [f"targets = {self._array(term.target)}",
+                f"count = owned(targets, following, I({last}), slab, slabs)",
+                "for t in range(count):",
+                "    e = I(following[t])",
+                f"    at = {table.offset} + min(max(targets[e], 0), {last}) * {width}",
+                f"    p = params[at : at + {width}]",
+                f"    part = rows_{i}[{part} * {width} : {part} * {width} + {width}]",
+                f"    move = F(rate * factor){f' * coefs_{i}[e]' if term.coefs else ''}",
+                f"    for j in range({width}):",
+                "        p[j] -= move * part[j]"]  # fmt: skip
 
     def _row(self, table: Table, starts: Sequence[Poly]) -> list[str]:
         width = table.width
@@ -95,9 +112,8 @@ class TrainEmitter(Emitter):
         lines.append("    fresh = False")
         lines += ["    entry = I(following[entry])",
                   f"at = {table.offset} + row * {width}",
-                  f"p, g = params[at : at + {width}], acc[:{width}]", "if rule == 0:",
-                  "    sgd_into(p, p, g, rate, factor)", "else:", f"    s = first[at : at + {width}]",
-                  "    adagrad_into(p, s, p, g, s, rate, numbers[0], factor)"]  # fmt: skip
+                  f"p, g, s = params[at : at + {width}], acc[:{width}], first[at : at + {width}]",
+                  "adagrad_into(p, s, p, g, s, rate, numbers[0], factor)"]  # fmt: skip
         return lines
 
     def _updates(self) -> str:

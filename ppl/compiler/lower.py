@@ -14,6 +14,7 @@ import numpy as np
 
 from ppl.compiler.layout import Entry, identity, is_view, resolve, row_axis
 from ppl.compiler.loops import lower_get, lower_loop
+from ppl.compiler.tables import table_product
 from ppl.ir import ops
 from ppl.ir.node import Node, make, rebuild, remake, type_rules
 from ppl.ir.types import Axis, Type
@@ -48,8 +49,11 @@ def copied(x: Node) -> Node:
     return make("copy", x)
 
 
-def lower(outputs: Sequence[Node]) -> list[Node]:
-    """Rewrite `outputs` into the ops that the scheduler knows; values are unchanged."""
+def lower(outputs: Sequence[Node], tables: bool = False) -> list[Node]:
+    """Rewrite `outputs` into the ops that the scheduler knows; values are unchanged.
+
+    With `tables`, products with rows of tables become steps of their own (`ppl.compiler.tables`).
+    """
     starts: dict[Node, tuple[Node, ...]] = {}
 
     def visit(node: Node, args: tuple[Node, ...]) -> Node:
@@ -58,20 +62,20 @@ def lower(outputs: Sequence[Node]) -> list[Node]:
             return lower_loop(node, args, lower)
         if node.op == "get" and args[0].op == "region" and node.args[0].op == "loop":
             return lower_get(node, args[0], starts[node.args[0]])
-        return _visit(node, args)
+        return _visit(node, args, tables)
 
     return _copies(rebuild(outputs, visit))
 
 
-def _visit(node: Node, args: tuple[Node, ...]) -> Node:
+def _visit(node: Node, args: tuple[Node, ...], tables: bool) -> Node:
     if node.op in ("stop", "scale_grad"):
         return args[0]
     if node.op == "cast" and args[0].type.dtype == node.attrs["dtype"]:
         return args[0]
     if node.op == "contract":
-        return _contract(node, *args)
+        return _contract(node, *args, tables)
     if node.op in ("external", "solve", "cumsum"):
-        return remake(node, tuple(x if _plain(x) else copied(x) for x in args))
+        return remake(node, tuple(map(_contiguous, args)))
     if node.op in IN_ROWS:
         return _draw_rows(node, *args)
     return remake(node, args)
@@ -90,8 +94,7 @@ def _draw_rows(node: Node, parameter: Node, key: Node, column: Node) -> Node:
     )
     if node.type.event_size < MIN_ROW or own.type.shape or not ordered:
         return remake(node, (parameter, key, column))
-    parameter = parameter if _plain(parameter) else copied(parameter)
-    return make("draw_rows", parameter, ops.expand(own, node.type.axes), draw=node.op, stream=node.attrs["stream"])
+    return make("draw_rows", _contiguous(parameter), ops.expand(own, node.type.axes), draw=node.op, stream=node.attrs["stream"])
 
 
 def _plain(x: Node) -> bool:
@@ -161,7 +164,11 @@ def _strip(x: Node, labels: str) -> tuple[Node, str]:
     return x, labels
 
 
-def _contract(node: Node, a: Node, b: Node) -> Node:
+def _contiguous(x: Node) -> Node:
+    return x if _plain(x) else copied(x)
+
+
+def _contract(node: Node, a: Node, b: Node, tables: bool) -> Node:
     out, over = node.attrs["out"], set(node.attrs["over"])
     sizes = {c: n for side, x in (("a", a), ("b", b)) for c, n in zip(node.attrs[side], x.type.shape, strict=True)}
     axes = a.type.axes
@@ -171,7 +178,8 @@ def _contract(node: Node, a: Node, b: Node) -> Node:
     kept = [x for x in axes if x not in over and (x in has_a or x in has_b)]
     labels = "".join(c for c in out if c in has_a or c in has_b)
     dead: list[Label] = [x for x in (*over, *sizes) if x not in has_a | has_b and (x in over or x not in out)]
-    core = _gemm(a, la, b, lb, tuple(kept), labels) or _products(a, la, b, lb, tuple(kept), labels, sizes)
+    core = table_product(a, la, b, lb, tuple(kept), labels, _contiguous) if tables else None
+    core = core or _gemm(a, la, b, lb, tuple(kept), labels) or _products(a, la, b, lb, tuple(kept), labels, sizes)
     for x in dead:
         core = ops.mul(core, ops.size(x) if isinstance(x, Axis) else float(sizes[x]))
     core = ops.reshape(core, tuple(sizes[c] if c in labels else 1 for c in out))

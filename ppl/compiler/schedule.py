@@ -16,6 +16,10 @@ from ppl.compiler.stages import OPAQUE, Cluster, Opaque, Output, Stage, assign, 
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis
 
+FUNCTIONS = {"exp", "log", "log1p", "expm1", "sin", "cos", "tanh", "sigmoid", "softplus", "ndtri", "log_ndtr", "lgamma"}
+SHORT = 8
+"""Elementary functions of events of up to this length are computed for many rows at a time."""
+
 
 def schedule(outputs: Sequence[Output], builder: Builder) -> list[Stage]:
     """Split the graph of `outputs` into stages and their steps."""
@@ -144,6 +148,8 @@ def _steps(stage: Stage, builder: Builder) -> None:
             _loop(step, stage, builder)
     for step in stage.steps:
         if isinstance(step, Cluster):
+            if stage.row is not None and _short(step.ops, stage.row):
+                rows_innermost(step.ops, stage.row)
             step.items = nest(step.ops)
             step.scratch = place(step.ops)
             for value in step.scratch:
@@ -153,6 +159,22 @@ def _steps(stage: Stage, builder: Builder) -> None:
                     value.buffer = Buffer("v" if value.dtype == "int" else "w", "", symbol=f"{value.name}_s")
             step.scratch = [v for v in step.scratch if v.buffer is not None]
     _lives(stage, builder)
+
+
+def _short(ops: Sequence[Op], row: Axis) -> bool:
+    """Whether elementary functions are taken of events so short that loops over them fill no vectors."""
+    if any(len(op.domain) > 2 or op.kind not in ("map", "reduce", "output") for op in ops):
+        return False
+    events = [d for op in ops for d in op.domain if d.key != row]
+    if any(not isinstance(d.key, int) or d.size.constant > SHORT for d in events):
+        return False
+    return any(len(op.domain) == 2 and op.node.op in FUNCTIONS for op in ops)
+
+
+def rows_innermost(ops: Sequence[Op], row: Axis) -> None:
+    """Let operations over `row` loop over it last."""
+    for op in ops:
+        op.domain = (*(d for d in op.domain if d.key != row), *(d for d in op.domain if d.key == row))
 
 
 def _loop(step: Opaque, stage: Stage, builder: Builder) -> None:
