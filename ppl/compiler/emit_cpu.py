@@ -32,6 +32,7 @@ from numba import njit, prange
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.blas import gemm_{bits}, enter_single, leave_single
 from ppl.kernels.cpu.draws import loggamma_row_{bits}, poisson_row_{bits}
+from ppl.kernels.cpu.prefetch import AHEAD, to_read, to_write
 from ppl.kernels.cpu.rows import add_slabs, fill_columns_{bits}, fill_rows_{bits}, fill_windows_{bits}, max_slabs
 from ppl.kernels.cpu.rows import merge_slabs, mix_time, only, row_ids, row_keys, window_keys
 from ppl.kernels.cpu.solve import cumulate, solve_lower

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ppl.compiler.emit_cpu import Emitter
 from ppl.compiler.emit_fit import IMPORTS, LARGEST, dense_update
+from ppl.compiler.emit_tables import fetch
 from ppl.compiler.layout import Poly, axis_size, identifier
 from ppl.compiler.scatter import Table
 from ppl.compiler.stages import Output
@@ -83,12 +84,15 @@ class TrainEmitter(Emitter):
     def _descent(self, table: Table, i: int) -> list[str]:
         """A step of SGD by the additions of term `i`, in the order of the data."""
         term, width, last = table.terms[i], table.width, table.length - 1
+        find = f"{table.offset} + min(max(targets[e], 0), {last}) * {width}"
         part = "e" if term.repeat == 1 else f"(e // {term.repeat})"
         return [f"targets = {self._array(term.target)}",
                 f"count = owned(targets, following, I({last}), slab, slabs)",
                 "for t in range(count):",
+                "    e = I(following[min(t + AHEAD, count - 1)])",
+                *("    " + line for line in fetch("to_write", "params", find, width)),
                 "    e = I(following[t])",
-                f"    at = {table.offset} + min(max(targets[e], 0), {last}) * {width}",
+                f"    at = {find}",
                 f"    p = params[at : at + {width}]",
                 f"    part = rows_{i}[{part} * {width} : {part} * {width} + {width}]",
                 f"    move = F(rate * factor){f' * coefs_{i}[e]' if term.coefs else ''}",

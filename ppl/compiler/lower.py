@@ -94,7 +94,8 @@ def _draw_rows(node: Node, parameter: Node, key: Node, column: Node) -> Node:
     )
     if node.type.event_size < MIN_ROW or own.type.shape or not ordered:
         return remake(node, (parameter, key, column))
-    return make("draw_rows", _contiguous(parameter), ops.expand(own, node.type.axes), draw=node.op, stream=node.attrs["stream"])
+    own, parameter = ops.expand(own, node.type.axes), _contiguous(parameter)
+    return make("draw_rows", parameter, own, draw=node.op, stream=node.attrs["stream"])
 
 
 def _plain(x: Node) -> bool:
