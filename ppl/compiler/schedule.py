@@ -148,7 +148,7 @@ def _steps(stage: Stage, builder: Builder) -> None:
             _loop(step, stage, builder)
     for step in stage.steps:
         if isinstance(step, Cluster):
-            if stage.row is not None and _short(step.ops, stage.row):
+            if stage.row is not None:
                 rows_innermost(step.ops, stage.row)
             step.items = nest(step.ops)
             step.scratch = place(step.ops)
@@ -161,20 +161,20 @@ def _steps(stage: Stage, builder: Builder) -> None:
     _lives(stage, builder)
 
 
-def _short(ops: Sequence[Op], row: Axis) -> bool:
-    """Whether elementary functions are taken of events so short that loops over them fill no vectors."""
-    if any(len(op.domain) > 2 or op.kind not in ("map", "reduce", "output") for op in ops):
-        return False
-    events = [d for op in ops for d in op.domain if d.key != row]
-    if any(not isinstance(d.key, int) or d.size.constant > SHORT for d in events):
-        return False
-    return any(len(op.domain) == 2 and op.node.op in FUNCTIONS for op in ops)
-
-
 def rows_innermost(ops: Sequence[Op], row: Axis) -> None:
-    """Let operations over `row` loop over it last."""
-    for op in ops:
-        op.domain = (*(d for d in op.domain if d.key != row), *(d for d in op.domain if d.key == row))
+    """Let operations on short events loop over `row` last, if elementary functions or gathers are among them.
+
+    Loops over their events would fill no vectors.
+    """
+    short = [op for op in ops if len(op.domain) == 2 and op.domain[0].key == row and _is_short(op)]
+    if any(op.node.op in FUNCTIONS for op in short):
+        for op in short:
+            op.domain = op.domain[::-1]
+
+
+def _is_short(op: Op) -> bool:
+    key, size = op.domain[1]
+    return isinstance(key, int) and (size.constant or SHORT + 1) <= SHORT and op.kind in ("map", "reduce", "output")
 
 
 def _loop(step: Opaque, stage: Stage, builder: Builder) -> None:
