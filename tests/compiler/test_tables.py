@@ -58,16 +58,17 @@ def test_indices_beyond_a_table_mean_its_ends():
         u = ppl.param("u", ppl.init.normal(0.3), shape=(N, D))
         v = ppl.param("v", ppl.init.normal(0.3), shape=(N, D))
         with ppl.plate("data", left, right) as (left, right):
-            ppl.cost("product", u[3 * right - 20] @ v[left])
+            ppl.cost("square", (u[3 * right - 20] @ v[left]) ** 2)
 
     left, right, _ = model(3)[1]
     program = ppl.compile(shifted, data=(left, right), dtype="float64")
     state = program.init(0)
     loss, grads = program.value_and_grad(state, left, right)[:2]
     u, v, row = state.params["u"], state.params["v"], np.clip(3 * right - 20, 0, N - 1)
-    np.testing.assert_allclose(float(loss), np.sum(u[row] * v[left]), rtol=1e-11)
+    product = np.sum(u[row] * v[left], axis=1)
+    np.testing.assert_allclose(float(loss), np.sum(product**2), rtol=1e-11)
     want = np.zeros_like(v)
-    np.add.at(want, left, u[row])
+    np.add.at(want, left, 2 * product[:, None] * u[row])
     np.testing.assert_allclose(grads["v"], want, rtol=1e-11, atol=1e-12)
     assert "table_dot" in program.source and (row == 0).any() and (row == N - 1).any()
 
