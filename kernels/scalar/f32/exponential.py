@@ -8,7 +8,7 @@ normal number are flushed to zero.
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs, maximum, minimum
+from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs
 from ppl.kernels.scalar.polynomials import horner4, horner5, horner8
 
 f32, i32 = np.float32, np.int32
@@ -163,13 +163,13 @@ def sigmoid(x):
 @inline
 def softplus(x):
     """log(1 + exp(x)); 4 ulp."""
-    return maximum(x, ZERO) + _log1p_unit(exp(-abs(x)))
+    return (x if x > ZERO else ZERO) + _log1p_unit(exp(-abs(x)))
 
 
 @inline
 def log_sigmoid(x):
     """log(sigmoid(x)) = -softplus(-x); 4 ulp."""
-    return minimum(x, ZERO) - _log1p_unit(exp(-abs(x)))
+    return (x if x < ZERO else ZERO) - _log1p_unit(exp(-abs(x)))
 
 
 @inline

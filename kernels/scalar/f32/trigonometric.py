@@ -1,11 +1,10 @@
 """Sine, cosine, tangent and arc tangent (float32); coefficients from `ppl.kernels.scalar.fit`."""
 
-import math
-
 import numpy as np
 
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f32.basic import HALF, NAN, ONE, ZERO, abs
+from ppl.kernels.scalar.f32.exponential import ROUND
 from ppl.kernels.scalar.polynomials import horner2, horner8
 
 f32, i32 = np.float32, np.int32
@@ -38,20 +37,22 @@ ATAN = tuple(
 
 @inline
 def _sin_cos(x):
-    """Quadrant (an int32), and sine and cosine of the remainder; NaN for infinite `x`."""
-    known = abs(x) < f32(1.5e9)
-    t = f32(math.floor((x * TWO_OVER_PI if known else ZERO) + HALF))
+    """Quadrant (an int32 whose low 2 bits count), and sine and cosine of the remainder; NaN beyond 6.5e6."""
+    known = abs(x) < f32(6.5e6)
+    rounded = x * TWO_OVER_PI + ROUND
+    t = rounded - ROUND
     r = ((x - t * PI_A) - t * PI_B) - t * PI_C
     r = r if known else NAN
     z = r * r
     s = horner2(z, *SIN) * (z * r) + r
     c = (horner2(z, *COS) * (z * z) - HALF * z) + ONE
-    return i32(t), s, c
+    return f32(rounded).view(i32), s, c
 
 
 @inline
 def sin(x):
-    """Sine; absolute error 1.2e-7 for \\|x\\| < 8192, growing beyond; NaN above 1.5e9."""
+    """Sine; absolute error 1.2e-7 for \\|x\\| < 8192, growing beyond; NaN above 6.5e6, where
+    neighbouring numbers are half a radian apart."""
     k, s, c = _sin_cos(x)
     y = c if k & i32(1) else s
     return -y if k & i32(2) else y
