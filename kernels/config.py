@@ -56,6 +56,16 @@ def inline(fn: Callable[..., Any]) -> Any:
     return _compile(fn, fastmath=set(SCALAR_FASTMATH), forceinline=True)
 
 
+def entry(fn: Callable[..., Any]) -> Any:
+    """Compile a loop as `jit` does, inlined into nopython callers: passing arrays to a call counts their references."""
+    return _compile(fn, fastmath=set(LOOP_FASTMATH), forceinline=True)
+
+
+def loose(fn: Callable[..., Any]) -> Any:
+    """As `inline`, but arithmetic may be reassociated with that of the caller: x + (n - x) becomes n."""
+    return _compile(fn, fastmath=set(LOOP_FASTMATH), forceinline=True)
+
+
 def called(fn: Callable[..., Any]) -> Any:
     """Compile a long scalar function, with loops and branches of its own: as `inline`, but LLVM may leave it a call.
 

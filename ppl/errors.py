@@ -25,6 +25,20 @@ class DataError(PplError):
     """Data handed to a compiled program does not fit its declaration."""
 
 
+class ParameterError(DataError):
+    """A parameter of a distribution is out of range in a call: computed from data, learned, or handed over.
+
+    Attributes
+    ----------
+    node : name of the random or observed node.
+    parameter : name of its distribution's parameter.
+    """
+
+    def __init__(self, message: str, node: str = "", parameter: str = ""):
+        super().__init__(message)
+        self.node, self.parameter = node, parameter
+
+
 class OptionError(DataError, ValueError):
     """An option of an optimizer, a schedule or `ppl.fit` is out of range or contradicts another."""
 

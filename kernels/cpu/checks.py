@@ -1,12 +1,38 @@
-"""Checks of data arrays in one vectorised pass."""
+"""Checks of data arrays in one vectorised pass, on all threads where arrays are long."""
+
+import numpy as np
+from numba import njit, prange
 
 from ppl.kernels.config import jit
+from ppl.kernels.cpu.threads import num_threads, parallel_region
+from ppl.kernels.cpu.vectors import prefer_wide
+
+i32 = np.int32
+CHUNK = 1 << 16
+WORTH_IT = 4 * CHUNK
 
 
 @jit
-def count_inside(x, low, high):
-    """How many entries of a flat array lie in [low, high]; NaN does not."""
-    count = 0
+def _count(x, low, high):
+    """How many entries of at most 2**31 lie in [low, high]."""
+    prefer_wide()
+    count = i32(0)
     for i in range(x.shape[0]):
-        count += (x[i] >= low) & (x[i] <= high)
+        count = i32(count + (i32(1) if (x[i] >= low) & (x[i] <= high) else i32(0)))
     return count
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def _count_in_chunks(x, low, high):
+    total = 0
+    for c in prange((x.shape[0] + CHUNK - 1) // CHUNK):
+        total += _count(x[c * CHUNK : min(x.shape[0], (c + 1) * CHUNK)], low, high)
+    return total
+
+
+def count_inside(x, low, high):
+    """How many entries of a flat array lie in [low, high], numbers of its type; NaN does not."""
+    if x.shape[0] < WORTH_IT or num_threads() == 1:
+        return _count(x, low, high)
+    with parallel_region():
+        return _count_in_chunks(x, low, high)

@@ -165,3 +165,25 @@ def bounded(x, limit):
 def all_finite(x):
     """Whether no entry is NaN or infinite."""
     return bounded(x, math.inf)
+
+
+@jit
+def step_on(start, size, slab, slabs, params, first, second, grad, rule, rate, numbers, count, factor):
+    """The step of an optimizer in place, on the entries of `slab` among `size` from `start` on.
+
+    `rule` numbers SGD, AdaGrad, Momentum, Nesterov and Adam; `first` and `second` are the vectors it keeps, `numbers`
+    its hyperparameters besides the rate, `count` which of its steps this is, `factor` what multiplies the gradient.
+    """
+    lo, hi = start + size * slab // slabs, start + size * (slab + 1) // slabs
+    p, g = params[lo:hi], grad[lo:hi]
+    if rule == 0:
+        sgd_into(p, p, g, rate, factor)
+    elif rule == 1:
+        adagrad_into(p, first[lo:hi], p, g, first[lo:hi], rate, numbers[0], factor)
+    elif rule == 2:
+        momentum_into(p, first[lo:hi], p, g, first[lo:hi], rate, numbers[0], factor)
+    elif rule == 3:
+        nesterov_into(p, first[lo:hi], p, g, first[lo:hi], rate, numbers[0], factor)
+    else:
+        mean, square = first[lo:hi], second[lo:hi]
+        adam_into(p, mean, square, p, g, mean, square, rate, numbers[0], numbers[1], numbers[2], count, factor)

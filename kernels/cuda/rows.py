@@ -6,8 +6,6 @@ A first version: one thread does the work of one row, element by element.
 import numpy as np
 from numba import cuda
 
-from ppl.kernels.scalar import f32 as f32_scalar
-from ppl.kernels.scalar import f64 as f64_scalar
 from ppl.kernels.scalar.noise import mix, uniform_f32, uniform_f64
 
 u64, i64, f32 = np.uint64, np.int64, np.float32
@@ -110,34 +108,6 @@ def gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
 
 
 gemm_f64 = gemm_f32
-
-
-@device
-def loggamma_row_f32(out, concentration, key, stream, n):
-    """Logarithms of gamma draws of columns 0 to n - 1, as `ppl.kernels.cpu.draws`."""
-    for i in range(n):
-        out[i] = f32_scalar.loggamma_draw(concentration[i], key, i, stream)
-
-
-@device
-def loggamma_row_f64(out, concentration, key, stream, n):
-    """As `loggamma_row_f32`."""
-    for i in range(n):
-        out[i] = f64_scalar.loggamma_draw(concentration[i], key, i, stream)
-
-
-@device
-def poisson_row_f32(out, rate, key, stream, n):
-    """Poisson counts of columns 0 to n - 1."""
-    for i in range(n):
-        out[i] = f32_scalar.poisson_draw(rate[i], key, i, stream)
-
-
-@device
-def poisson_row_f64(out, rate, key, stream, n):
-    """As `poisson_row_f32`."""
-    for i in range(n):
-        out[i] = f64_scalar.poisson_draw(rate[i], key, i, stream)
 
 
 @device

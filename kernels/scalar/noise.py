@@ -54,7 +54,7 @@ def mix(seed, name_hash):
 @inline
 def open_uniform_f32(word):
     """23 bits of a random word as a float32 strictly inside (0, 1): (k + 1/2) / 2**23."""
-    return (f32(i32(word >> u32(9))) + f32(0.5)) * f32(2.0**-23)
+    return u32((word >> u32(9)) | u32(0x3F800000)).view(f32) - f32(1.0 - 2.0**-24)
 
 
 @inline

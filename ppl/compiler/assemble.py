@@ -16,7 +16,7 @@ from ppl.compiler.lower import lower, widen
 from ppl.compiler.memory import plan
 from ppl.compiler.request import Request, offsets_of, output_places, run_time_axes, windowed
 from ppl.compiler.schedule import schedule
-from ppl.compiler.stages import Stage
+from ppl.compiler.stages import Opaque, Stage
 from ppl.compiler.wide import widen_events
 from ppl.ir import ops
 from ppl.ir.node import Node
@@ -67,7 +67,7 @@ def assemble(
               for n, t in request.inputs if t.axes and t.axes[0].size is None]  # fmt: skip
     flags = bool(request.arrays), bool(request.scalars)
     emitter = (kind or EMITTERS[target])(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, *flags,
-                                           **_training(request))  # fmt: skip
+                                           **_data_and_results(request))  # fmt: skip
     if unrolled:
         body = emit_straight.body(outputs, offsets, builder.inputs, dtype, n_aux, aux_at)
         source = emitter.straight(body, general=not small)
@@ -80,27 +80,38 @@ def assemble(
     return fields, emitter
 
 
-def _training(request: Request) -> dict[str, Any]:
-    """What the training loop of a request for a whole gradient needs to know; no loop without `trained` entries."""
+def _data_and_results(request: Request) -> dict[str, Any]:
+    """What emitters must know of data and results; whole gradients, of `trained` entries, have a training loop."""
     whole = {n for n, _ in request.grads} == {n for n, _ in request.params} and not request.arrays
     leading = [identifier(t.axes[0].name) if t.axes and t.axes[0].size is None else "" for _, t in request.inputs]
     trained = offsets_of(request.params)[1] if whole else 0
-    return {"leading": leading, "trained": trained, "results": len(request.scalars)}
+    return {
+        "kinds": ["int32" if name in request.narrow else t.dtype for name, t in request.inputs],
+        "leading": leading,
+        "trained": trained,
+        "results": len(request.scalars),
+    }
 
 
 def _work_estimate(stages: Sequence[Stage]) -> Poly:
     """Rough number of operations of the row regions."""
     total = Poly()
     for stage in stages:
-        for step in stage.steps if stage.row is not None else ():
-            for op in getattr(step, "ops", ()):
-                size = Poly.of(4)
-                for dim in op.domain:
-                    size = size * dim.size
-                total = total + size
-            node = getattr(step, "node", None)
-            if node is not None:
-                total = total + _opaque_work(node)
+        total = total + _work_of(stage) if stage.row is not None else total
+    return total
+
+
+def _work_of(stage: Stage) -> Poly:
+    total = Poly()
+    for step in stage.steps:
+        for op in getattr(step, "ops", ()):
+            size = Poly.of(4)
+            for dim in op.domain:
+                size = size * dim.size
+            total = total + size
+        if isinstance(step, Opaque):
+            turn = Poly() if step.body is None else _work_of(step.body)
+            total = total + _opaque_work(step.node) + turn * step.node.attrs.get("length", 0)
     return total
 
 

@@ -5,23 +5,27 @@ Everything that can be wrong with an array is found here, before any kernel runs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ppl.distributions import Bernoulli, Categorical, OneHotCategorical
+from ppl.distributions.checks import CONSTRAINTS
+from ppl.distributions.conditions import RANGES, ROWS, WHOLE, Condition
+from ppl.distributions.intervals import Interval
 from ppl.errors import DataError
 from ppl.ir.node import Node, topological
-from ppl.lang.trace import Input, SiteKind, Trace
+from ppl.lang.trace import Input, Site, SiteKind, Trace
 
 NUMPY_DTYPES = {"int": np.dtype(np.int64), "bool": np.dtype(np.bool_)}
 
 
 @dataclass(frozen=True)
 class Check:
-    """A condition on a data argument: integers below `bound`, or no NaN and values in [0, 1] if `unit`.
+    """A condition on a data argument: integers below `bound`, or no NaN and values in [0, 1] if `unit`, or a
+    distribution's `constraint`.
 
     Entries where the argument `mask` is false are exempt; `whole_rows`: it has one truth value a row.
     """
@@ -32,6 +36,7 @@ class Check:
     mask: str | None = None
     unit: bool = False
     whole_rows: bool = False
+    constraint: str = ""
 
     def counting(self, wrong: np.ndarray, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
         """Where an entry is wrong and not masked out."""
@@ -65,22 +70,27 @@ class Binder:
         self.checks = list(_find_checks(trace))
         self.plates = [a for a in trace.plates.values() if a.size is None]
 
-    def bind(self, data: Sequence[Any], rows: Any = None, total_rows: Any = None, check: bool = True) -> Bound:
-        """Convert `data` (in argument order) and work out plate sizes, global rows and scales."""
+    def bind(self, data: Sequence[Any], rows: Any = None, total_rows: Any = None, check: bool = True,
+             narrow: Sequence[str] = ()) -> Bound:  # fmt: skip
+        """Convert `data` (in argument order) and work out plate sizes, global rows and scales.
+
+        `narrow`: arguments of 32-bit integers that stay what they are.
+        """
         if len(data) != len(self.arguments):
             raise DataError(f"the program needs its data: pass {', '.join(self.arguments)}")
         if not self.inputs:
             return NOTHING
         given = dict(zip(self.arguments, data, strict=True))
         sizes: dict[str, int] = {}
-        arrays = tuple(self._convert(i, given[i.name], sizes) for i in self.inputs)
+        arrays = tuple(self._convert(i, given[i.name], sizes, narrow) for i in self.inputs)
         if check:
             self._check(dict(zip((i.name for i in self.inputs), arrays, strict=True)))
         return self._rows(arrays, sizes, rows, total_rows)
 
-    def _convert(self, spec: Input, value: Any, sizes: dict[str, int]) -> np.ndarray:
-        target = NUMPY_DTYPES.get(spec.dtype, self.dtype)
+    def _convert(self, spec: Input, value: Any, sizes: dict[str, int], narrow: Sequence[str]) -> np.ndarray:
         array = np.asarray(value)
+        target = NUMPY_DTYPES.get(spec.dtype, self.dtype)
+        target = array.dtype if spec.name in narrow else target
         if spec.dtype != "float" and array.dtype.kind == "f":
             raise DataError(f"argument '{spec.name}' holds {array.dtype}; the model was traced with integers")
         array = np.ascontiguousarray(array, dtype=target)
@@ -100,8 +110,11 @@ class Binder:
     def _check(self, arrays: dict[str, np.ndarray]) -> None:
         for check in self.checks:
             array = arrays[check.name]
-            if check.bound is not None:
-                if array.size and (array.min() < 0 or array.max() >= check.bound):
+            if check.constraint:
+                self._check_parameter(check, array, arrays)
+            elif check.bound is not None:
+                kind, most = array.dtype.type, min(check.bound, np.iinfo(np.int32).max) - 1
+                if array.size and self._inside(array, kind(0), kind(most)) < array.size:
                     wrong = check.counting((array < 0) | (array >= check.bound), arrays)
                     if wrong.any():
                         problem = f"holds {array[wrong][0]}, outside 0 … {check.bound - 1}"
@@ -109,13 +122,36 @@ class Binder:
             else:
                 self._check_floats(check, array, arrays)
 
+    def _check_parameter(self, check: Check, array: np.ndarray, arrays: dict[str, np.ndarray]) -> None:
+        """An argument that is a parameter: one pass, and a second one only where that finds something."""
+        wanted, allowed = CONSTRAINTS[check.constraint]
+        quick = RANGES[check.constraint] if check.constraint not in (*ROWS, *WHOLE) else None
+        if quick is not None and self._all_inside(array, quick):
+            return
+        with np.errstate(invalid="ignore"):
+            wrong = check.counting(~np.asarray(allowed(array)), arrays)
+        if wrong.any():
+            at = tuple(int(i) for i in np.argwhere(wrong)[0])
+            raise DataError(f"argument '{check.name}' is {array[at]} at {at}; {check.why} must be {wanted}")
+
+    def _all_inside(self, array: np.ndarray, interval: Interval) -> bool:
+        low, high = self.dtype.type(interval.lo), self.dtype.type(interval.hi)
+        low = np.nextafter(low, self.dtype.type(np.inf)) if interval.lo_open else low
+        high = np.nextafter(high, self.dtype.type(-np.inf)) if interval.hi_open else high
+        flat = array if array.dtype == self.dtype else array.astype(self.dtype)
+        return self._inside(flat, low, high) == array.size
+
+    @staticmethod
+    def _inside(array: np.ndarray, low: Any, high: Any) -> int:
+        from ppl.kernels.cpu.checks import count_inside
+
+        return int(count_inside(array.reshape(-1), low, high))
+
     def _check_floats(self, check: Check, array: np.ndarray, arrays: dict[str, np.ndarray]) -> None:
         if not array.size:
             return
-        from ppl.kernels.cpu.checks import count_inside
-
         low, high = (0.0, 1.0) if check.unit else (-np.inf, np.inf)
-        if count_inside(array.reshape(-1), self.dtype.type(low), self.dtype.type(high)) == array.size:
+        if self._inside(array, self.dtype.type(low), self.dtype.type(high)) == array.size:
             return
         wrong = ~((array >= 0) & (array <= 1)) if check.unit else np.isnan(array)
         wrong = check.counting(wrong, arrays)
@@ -177,6 +213,32 @@ def _leaf(node: Node) -> Node | None:
     return node if node.op == "input" else None
 
 
+def fed_by(site: Site, condition: Condition) -> Node | None:
+    """The argument that is the parameter of `condition` as it stands, so that it is checked when it is bound."""
+    node, dist = condition.value, site.dist
+    while node.op in ("cast", "expand", "reshape", "transpose", "distribute"):
+        node = node.args[0]
+    if node.op != "input" or not condition.constraint or dist is None or dist.event_mask is not None:
+        return None
+    if site.mask is None:
+        return node
+    mask = _leaf(site.mask)
+    fits = mask is not None and mask.type.axes == node.type.axes and mask.type.shape in ((), node.type.shape)
+    return node if fits else None
+
+
+def _parameter_checks(trace: Trace) -> Iterator[Check]:
+    for site in (*trace.sites.values(), *trace.scored.values()):
+        for condition in site.dist.conditions() if site.dist is not None else ():
+            leaf = fed_by(site, condition)
+            if leaf is not None and not condition.whole:
+                why = f"{condition.name} of node '{site.name}', a {type(site.dist).__name__},"
+                mask = None if site.mask is None else _leaf(site.mask)
+                rows = mask is not None and mask.type.shape == () and leaf.type.shape != ()
+                masked = None if mask is None else mask.attrs["name"]
+                yield Check(leaf.attrs["name"], why, None, masked, False, rows, condition.constraint)
+
+
 def _find_checks(trace: Trace):  # type: ignore[no-untyped-def]
     nodes = [s.node for s in trace.sites.values() if s.node is not None] + [c.node for c in trace.costs.values()]
     nodes += [c.next for c in trace.carried.values() if c.next is not None]
@@ -198,6 +260,7 @@ def _find_checks(trace: Trace):  # type: ignore[no-untyped-def]
         elif leaf.type.dtype == "float":
             unit = isinstance(site.dist, (Bernoulli, OneHotCategorical))
             yield Check(name, f"observed node '{site.name}'", None, masked, unit, whole_rows)
+    yield from _parameter_checks(trace)
     for node in topological(nodes):
         if node.op == "take":
             leaf = _leaf(node.args[1])

@@ -11,7 +11,9 @@ from ppl.compiler.fuse import Access, Buffer, Op, Value, identity_store
 from ppl.compiler.layout import (
     Entry,
     Key,
+    Poly,
     View,
+    axis_size,
     dims_of,
     identifier,
     identity,
@@ -112,6 +114,22 @@ class Builder:
             return self._global(value, rows=False)
         symbol = f"{value.name}_o"
         return Buffer("v" if value.dtype == "int" else "w", symbol, symbol=symbol)
+
+    def stack_of(self, value: Value, stage: Stage) -> Poly | None:
+        """`Value.stack` of a value in tile memory: set for stacks of a loop that only loops read, step by step."""
+        node, readers = value.node, self.users.get(value.node, [])
+        if node.op != "get" or not readers or any(r.op != "region" for r in readers) or node in self.outputs:
+            return None
+        if node.attrs["index"] < len(node.args[0].attrs["carries"]) or stage.row not in value.axes:
+            return None
+        for reader in readers:
+            for user in topological(reader.attrs["outputs"]):
+                if any(self.base(a) is node for a in user.args) and not (user.op == "take" and user.args[0] is node):
+                    return None
+        total = Poly.of(f"tile_{stage.outer or stage.name}")
+        for axis in value.axes:
+            total = total if axis == stage.row else total * axis_size(axis)
+        return total
 
     def access(self, node: Node) -> Access:
         """How `node` is read."""

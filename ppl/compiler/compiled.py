@@ -16,10 +16,12 @@ from ppl.compiler.plan import Plan, make_plan
 from ppl.compiler.second_order import VECTOR, build_hvp
 from ppl.compiler.state import Layout, State
 from ppl.compiler.variants import Variant, build_gradient, build_rows, build_sample, build_value
+from ppl.compiler.violations import find_guards
 from ppl.errors import DataError
 from ppl.estimators.base import Estimator
 from ppl.graph.black_box import refuse_black_boxes
 from ppl.graph.stochastic import StochasticGraph
+from ppl.ir.node import topological
 from ppl.ir.simplify import simplify
 from ppl.ir.verify import after_pass
 from ppl.lang.arguments import as_spec
@@ -45,6 +47,7 @@ class Compiled:
         self.trace, self.settings = trace, settings
         require_carried(trace)
         require_one_particle(trace, settings.particles)
+        trace.guards = find_guards(trace)
         simplify_trace(trace)
         refuse_black_boxes(trace)
         self.graph = StochasticGraph(trace)
@@ -55,7 +58,7 @@ class Compiled:
         self.binder = Binder(trace, arguments, np.dtype(settings.dtype))
         self.layout = Layout(tuple((p.name, p.raw_shape) for p in trace.params.values()))
         self._variants: dict[VariantKey, Variant] = {}
-        self._executables: dict[VariantKey, Executable] = {}
+        self._executables: dict[tuple[*VariantKey, tuple[str, ...]], Executable] = {}
         self._trainers: dict[bool, Trainer | None] = {}
         self._lock = threading.RLock()
 
@@ -155,8 +158,10 @@ class Compiled:
     def _default_hypers(self) -> np.ndarray:
         return np.array(list(self.variant("gradient").hypers.values()), self.settings.dtype)
 
-    def request(self, key: str, sites: Sequence[str] = (), particles: int | None = None) -> Request:
-        """What a backend compiles for one variant."""
+    def request(
+        self, key: str, sites: Sequence[str] = (), particles: int | None = None, narrow: tuple[str, ...] = ()
+    ) -> Request:
+        """What a backend compiles for one variant, with the arguments `narrow` in 32 bits."""
         from ppl.compiler.executable import Request
 
         variant = self.variant(key, sites, particles)
@@ -166,6 +171,8 @@ class Compiled:
             arrays = {"loss": scalars["loss"], **{f"grad {name}": g for name, g in grads.items()}}
             scalars, grads = {}, {}
         vectors = tuple((VECTOR + name, shape) for name, shape in self.layout.shapes) if key == "hvp" else ()
+        nodes = topological([n for group in (scalars, grads, variant.aux, arrays) for n in group.values()])
+        wide = any(n.op in ("external", "loop") for n in nodes)  # users' functions are promised 64 bits
         return Request(
             scalars=tuple(scalars.items()),
             grads=tuple(grads.items()),
@@ -175,7 +182,14 @@ class Compiled:
             aux_layout=self.aux_layout.shapes,
             hypers=self.hypers,
             inputs=inputs,
+            narrow=() if wide else narrow,
         )
+
+    def narrow(self, data: Sequence[Any]) -> tuple[str, ...]:
+        """Arguments that hold 32-bit integers."""
+        given = dict(zip(self.binder.arguments, data, strict=False))
+        whole = [i.name for i in self.binder.inputs if i.dtype == "int"]
+        return tuple(name for name in whole if getattr(given[name], "dtype", None) == np.int32)
 
     def trainer(self, sparse: bool) -> Trainer | None:
         """The training loop in place; for `sparse` rules that which moves only the rows of tables that data name."""
@@ -185,10 +199,12 @@ class Compiled:
             self._trainers[sparse] = trainer_of(self, sparse)
         return self._trainers[sparse]
 
-    def executable(self, key: str, sites: Sequence[str] = (), particles: int | None = None) -> Executable:
+    def executable(
+        self, key: str, sites: Sequence[str] = (), particles: int | None = None, narrow: tuple[str, ...] = ()
+    ) -> Executable:
         """The compiled variant that serves calls with `particles` (default: those of `ppl.compile`)."""
         count = self.settings.particles if particles is None else particles
-        name = (key, tuple(sites), self.static_particles(key, count))
+        name = (key, tuple(sites), self.static_particles(key, count), narrow)
         found = self._executables.get(name)
         if found is None:
             from ppl.compiler.executable import compile_request
@@ -206,6 +222,7 @@ def simplify_trace(trace: Trace) -> None:
     outputs = [c.node for c in trace.costs.values()] + [b.log_weights for b in bounds]
     outputs += [s.node for s in sites if s.node is not None]
     outputs += [c.next for c in trace.carried.values() if c.next is not None]
+    outputs += [g.node for g in trace.guards]
     after_pass(outputs)
     nodes = simplify(outputs)
     after_pass(nodes)
@@ -217,7 +234,10 @@ def simplify_trace(trace: Trace) -> None:
     for site in sites:
         site.node = next(simplified)
     for carried in trace.carried.values():
-        carried.next = next(simplified)
+        if carried.next is not None:
+            carried.next = next(simplified)
+    for guard in trace.guards:
+        guard.node = next(simplified)
 
 
 def _listed(layout: Layout) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ppl.compiler.prepared import Prepared
 from ppl.compiler.state import State
+from ppl.compiler.violations import INVALID
 from ppl.errors import DataError
 from ppl.lang.trace import SiteKind, Trace
 
@@ -53,7 +54,8 @@ class Embedding(Prepared):
         """A flat vector for `njit_sample` on `rows` rows, and views of it by site (integers as int64)."""
         sampler = self._sampler()
         out = np.zeros(sampler.out_size(rows, self.settings.particles), self.settings.dtype)
-        return out, sampler.views(out, rows, self.settings.particles)
+        views = sampler.views(out, rows, self.settings.particles)
+        return out, {name: view for name, view in views.items() if name != INVALID}
 
     def _sampler(self) -> Any:
         compiled = self.prepare()

@@ -49,7 +49,7 @@ class Addresses:
         return buffer.array
 
     def _terms(self, op: Op, value: Value, axes: object, coefs: object, offset: int) -> tuple[Poly, dict[Loop, Poly]]:
-        start = Poly.of(offset)
+        start = value.stride(offset)
         terms: dict[Loop, Poly] = {}
         steps = value.steps
         for axis, key in axes.items():  # type: ignore[attr-defined]
@@ -59,7 +59,7 @@ class Addresses:
                 terms[loop] = terms.get(loop, Poly()) + steps[axis]
         for key, coef in coefs.items():  # type: ignore[attr-defined]
             if (loop := op.loop_of(key)) is not None and loop not in value.prefix:
-                terms[loop] = terms.get(loop, Poly()) + coef
+                terms[loop] = terms.get(loop, Poly()) + value.stride(coef)
             if key == self.row and self.row is not None:  # an event dimension seen as rows: the tile begins at t0
                 start = start + Poly.of("t0") * coef
         return start, terms

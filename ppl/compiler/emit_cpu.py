@@ -1,7 +1,7 @@
 """The CPU emitter: a schedule as the source of a Python module for Numba.
 
-One function per fused kernel; one per stage, `rows_i(…, slab, lo, hi)` for a row region, which calls kernels and
-products in order, tile by tile; a serial driver `serial`, and a parallel one whose only parallel loop runs over slabs.
+One function per fused kernel; one per stage, `rows_i(table, slab, slabs)` for a row region, which calls kernels and
+products in order, tile by tile; a serial driver `serial`, and `parallel`, which shares slabs among threads.
 """
 
 from __future__ import annotations
@@ -15,26 +15,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ppl.compiler.build import Builder
-from ppl.compiler.emit_fit import IMPORTS, Training
+from ppl.compiler.emit_fit import WHOLE_IMPORTS, Training
 from ppl.compiler.emit_loops import KernelWriter
 from ppl.compiler.emit_opaque import EMIT, table_product
+from ppl.compiler.emit_regions import DTYPES, Regions
+from ppl.compiler.emit_regions import IMPORTS as REGION_IMPORTS
 from ppl.compiler.emit_sums import Sums
 from ppl.compiler.emit_tables import function as table_function
-from ppl.compiler.layout import axis_size
 from ppl.compiler.memory import Memory, all_steps
 from ppl.compiler.stages import Cluster, Opaque, Stage
 
 HEAD = '''"""Program emitted by ppl for the CPU in {dtype}. Do not edit: the file's name is a hash of its content."""
 
 import numpy as np
-from numba import njit, prange
 
-from ppl.kernels.config import jit
+from ppl.kernels.config import entry, jit
 from ppl.kernels.cpu.blas import gemm_{bits}, enter_single, leave_single
-from ppl.kernels.cpu.draws import loggamma_row_{bits}, poisson_row_{bits}
+from ppl.kernels.cpu.angle_lanes import vonmises_row_{bits}
+from ppl.kernels.cpu.count_lanes import binomial_row_{bits}, poisson_row_{bits}
+from ppl.kernels.cpu.gamma_lanes import loggamma_row_{bits}, loggamma_slope_lanes_{bits}
 from ppl.kernels.cpu.prefetch import AHEAD, to_read, to_write
 from ppl.kernels.cpu.rows import add_slabs, fill_columns_{bits}, fill_rows_{bits}, fill_windows_{bits}, max_slabs
-from ppl.kernels.cpu.rows import merge_slabs, mix_time, only, row_ids, row_keys, window_keys
+from ppl.kernels.cpu.rows import merge_slabs, mix_time, only, row_ids, row_keys, slab_start, window_keys
 from ppl.kernels.cpu.solve import cumulate, solve_lower
 from ppl.kernels.cpu.sparse import data_gemm_{bits}
 from ppl.kernels.cpu.vectors import prefer_wide
@@ -43,11 +45,13 @@ from ppl.kernels.scalar.noise import mix, uniform_{bits}
 
 F, I, U = np.{dtype}, np.int64, np.uint64
 INF, NAN = F(np.inf), F(np.nan)
+binomial_lanes_{bits}, poisson_lanes_{bits} = binomial_row_{bits}, poisson_row_{bits}
+loggamma_lanes_{bits}, vonmises_lanes_{bits} = loggamma_row_{bits}, vonmises_row_{bits}
 '''
 
 
 @dataclass
-class Emitter(Sums, Training):
+class Emitter(Regions, Sums, Training):
     """Writes one program; `arrays` are the names of its data arguments.
 
     A program with `trained` parameters, the number of entries of its gradient, gets a training loop.
@@ -64,6 +68,7 @@ class Emitter(Sums, Training):
     counts: Sequence[str] = ()
     sampling: bool = False
     has_scalars: bool = True
+    kinds: Sequence[str] = ()
     leading: Sequence[str] = ()
     trained: int = 0
     results: int = 0
@@ -76,7 +81,7 @@ class Emitter(Sums, Training):
 
     def head(self) -> str:
         """Docstring, imports and types of the module."""
-        return head(self.dtype) + (IMPORTS if self.trained else "")
+        return head(self.dtype) + (REGION_IMPORTS if self.regions else "") + (WHOLE_IMPORTS if self.trained else "")
 
     def source(self, one: str = "") -> str:
         """The whole module; `one` is the unrolled form for one particle, if there is one."""
@@ -157,16 +162,13 @@ class Emitter(Sums, Training):
         functions: list[str] = []
         calls = self._calls(stage, stage.name, functions)
         if stage.row is None:
-            body = calls or ["pass"]
-            extra: list[str] = []
+            written = self._function(stage.name, self.common, calls or ["pass"], stage_doc(stage))
         else:
             tile = f"tile_{stage.name}"
             body = self._cleared(stage)
             body += [f"for t0 in range(lo, hi, {tile}):", f"    n = min({tile}, hi - t0)"]
-            body += ["    " + line for line in calls]
-            extra = ["slab", "lo", "hi"]
-        functions.append(self._function(stage.name, [*self.common, *extra], body, stage_doc(stage)))
-        return functions
+            written = self._region(stage, [*body, *("    " + line for line in calls)], stage_doc(stage))
+        return [*functions, written]
 
     def _cleared(self, stage: Stage) -> list[str]:
         lines = []
@@ -180,7 +182,11 @@ class Emitter(Sums, Training):
         return lines
 
     def _function(self, name: str, arguments: Sequence[str], body: Sequence[str], doc: str) -> str:
-        lines = [*self._definitions(body, "slab" if "slab" in arguments else "0"), *body]
+        slab = "slab" if "slab" in arguments else "0"
+        return self.bare(name, arguments, [*self._definitions(body, slab), *body], doc)
+
+    def bare(self, name: str, arguments: Sequence[str], lines: Sequence[str], doc: str) -> str:
+        """A function of these `lines`."""
         top = [f"@jit\ndef {name}({', '.join(arguments)}):", f'    """{doc}"""', "    prefer_wide()"]
         return "\n".join([*top, *("    " + x for x in lines)])
 
@@ -217,21 +223,21 @@ class Emitter(Sums, Training):
     def _sequence(self, parallel: bool) -> list[str]:
         arguments = ", ".join(self.common)
         blas = any(isinstance(t, Opaque) and t.node.op == "gemm" for s in self.stages for t in all_steps(s))
-        lines = ["enter_single()"] if blas else []
+        lines = self.packed() if self.regions else []
+        lines += ["enter_single()"] if blas else []
         for stage in self.stages:
             if stage.row is None:
                 lines.append(f"{stage.name}({arguments})")
-                continue
-            rows = axis_size(stage.row)
-            if parallel:
-                lines.append(f"{stage.name}_parallel({arguments}, slabs, {rows})")
+            elif parallel:
+                lines.append(f"run_slabs(entries, {self.regions.index(stage)}, table, slabs)")
                 lines += self._combine(stage)
             else:
-                lines.append(f"{stage.name}({arguments}, 0, 0, {rows})")
+                lines.append(f"{stage.name}(address(table), I(0), I(1))")
         lines += ["leave_single()"] if blas else []
         lines += self._merge(parallel)
         if self.n_aux:
             lines += [f"for j in range({self.n_aux}):", f"    aux[j] = w[{self.aux_at} + j]"]
+        lines += ["table[0] = 0  # which keeps the table until here"] if self.regions else []
         return [*lines, f"return w[{len(self.plates)}]" if self.has_scalars else "return F(0.0)"]
 
     def _driver_arguments(self) -> list[str]:
@@ -244,6 +250,8 @@ class Emitter(Sums, Training):
     def _entry(self, form: str = "serial") -> str:
         """The form for users' own nopython code: one scale, data arrays as they are, no row ids."""
         arrays = [f"{a}.reshape(-1)" for a in self.arrays]
+        if self.regions:
+            arrays = [f"as_type({a}.reshape(-1), {DTYPES[k]})" for a, k in zip(self.arrays, self.kinds, strict=True)]
         body = ["w, v = work", *self.counts]
         if self.plates:
             body.append("w[0] = scale")
@@ -256,26 +264,18 @@ class Emitter(Sums, Training):
             body += [f"if {single}:", f"    return one({passed})"]
         body.append(f"return {'one' if form == 'one' else 'serial'}({passed})")
         arguments = ["params", "grad", "aux", "hyper", "seed", "step", "row0", "scale", "work", *self.arrays]
-        lines = [f"@jit\ndef njit_entry({', '.join(arguments)}):", '    """Serial, for nopython callers."""']
+        lines = [f"@entry\ndef njit_entry({', '.join(arguments)}):", '    """Serial, for nopython callers."""']
         return "\n".join([*lines, *("    " + x for x in body)])
 
     def _parallel(self) -> list[str]:
-        if all(s.row is None for s in self.stages):
+        """The driver that Python calls if there are regions, and what it reaches by address."""
+        if not self.regions:
             return []
-        parts = []
-        for stage in self.stages:
-            if stage.row is not None:
-                part = ", ".join(self.common)
-                parts.append(
-                    f"@njit(parallel=True, nogil=True, cache=True)\ndef {stage.name}_parallel({part}, slabs, rows):\n"
-                    f'    """Row region {stage.name}, one slab per iteration."""\n'
-                    f"    for slab in prange(slabs):\n"
-                    f"        {stage.name}({part}, I(slab), rows * I(slab) // slabs, rows * (I(slab) + 1) // slabs)"
-                )
-        parts += self._merge_function()
-        arguments = [*self._driver_arguments(), "slabs"]
-        parts.append(self._function("parallel", arguments, self._sequence(True), "The program on several threads."))
-        return parts
+        merge = self._merge_function()
+        names = [*(s.name for s in self.regions), *(["merge"] if merge else [])]
+        arguments = [*self._driver_arguments(), "slabs", "entries"]
+        driver = self._function("parallel", arguments, self._sequence(True), "The program on `slabs` threads.")
+        return [*merge, driver, f"ENTRIES = [{', '.join(names)}]"]
 
 
 def _hash(fn: Any) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ppl.compiler.emit_cpu import Emitter
 from ppl.compiler.emit_sums import ALONE
 from ppl.compiler.layout import axis_size
+from ppl.compiler.stages import Stage
 
 CUDA_HEAD = '''"""Program emitted by ppl for CUDA in {dtype}. Do not edit: the file's name is a hash of its content."""
 
@@ -24,7 +25,9 @@ from ppl.kernels.cuda.rows import merge_slabs, mix_time
 from ppl.kernels.cpu.rows import only
 from ppl.kernels.cuda.rows import gemm_{bits} as data_gemm_{bits}
 from ppl.kernels.cuda.rows import cumulate, prefer_wide, row_ids, row_keys, solve_lower
-from ppl.kernels.cuda.rows import loggamma_row_{bits}, poisson_row_{bits}
+from ppl.kernels.cuda.draws import binomial_lanes_{bits}, binomial_row_{bits}, loggamma_lanes_{bits}
+from ppl.kernels.cuda.draws import loggamma_row_{bits}, loggamma_slope_lanes_{bits}, poisson_lanes_{bits}
+from ppl.kernels.cuda.draws import poisson_row_{bits}, vonmises_lanes_{bits}, vonmises_row_{bits}
 from ppl.kernels.scalar import {bits} as m
 from ppl.kernels.scalar.noise import mix, uniform_{bits}
 
@@ -39,6 +42,9 @@ class CudaEmitter(Emitter):
     def head(self) -> str:
         """Docstring, imports and types."""
         return CUDA_HEAD.format(dtype=self.dtype, bits="f32" if self.dtype == "float32" else "f64")
+
+    def _region(self, stage: Stage, body: Sequence[str], doc: str) -> str:
+        return self._function(stage.name, [*self.common, "slab", "lo", "hi"], body, doc)
 
     def drivers(self, one: str) -> list[str]:
         """Kernels around the stage functions, and the host function that launches them."""

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from ppl.compiler.memory import Memory
 
 IMPORTS = """
-from ppl.kernels.cpu.optimizers import adagrad_into, adam_into, all_finite, bounded, momentum_into, nesterov_into
-from ppl.kernels.cpu.optimizers import sgd_into
+from ppl.kernels.cpu.optimizers import all_finite, bounded
 from ppl.kernels.cpu.scatter import gather_rows
 """
+WHOLE_IMPORTS = IMPORTS + "from ppl.kernels.cpu.parallel_optimizers import update\n"
 STATE = "params, first, second, grad, rule, rate, numbers, count, factor"
 """What a dense update is passed: vectors, the optimizer's rule, its numbers, which of its steps it is, 1 / rows."""
 
@@ -29,25 +29,9 @@ SHARED = 1 << 16
 """Parameters from which on all threads share the update."""
 
 
-def dense_update(at: str, size: str) -> list[str]:
+def dense_update(at: int, size: int) -> str:
     """The optimizer's step on the `size` parameters from `at` on that belong to `slab`."""
-    ends = [f"lo, hi = {at} + {size} * I(slab) // slabs, {at} + {size} * (I(slab) + 1) // slabs",
-            "p, g = params[lo:hi], grad[lo:hi]"]  # fmt: skip
-    return [
-        *ends,
-        "if rule == 0:",
-        "    sgd_into(p, p, g, rate, factor)",
-        "elif rule == 1:",
-        "    adagrad_into(p, first[lo:hi], p, g, first[lo:hi], rate, numbers[0], factor)",
-        "elif rule == 2:",
-        "    momentum_into(p, first[lo:hi], p, g, first[lo:hi], rate, numbers[0], factor)",
-        "elif rule == 3:",
-        "    nesterov_into(p, first[lo:hi], p, g, first[lo:hi], rate, numbers[0], factor)",
-        "else:",
-        "    b1, b2, eps = numbers[0], numbers[1], numbers[2]",
-        "    mean, square = first[lo:hi], second[lo:hi]",
-        "    adam_into(p, mean, square, p, g, mean, square, rate, b1, b2, eps, count, factor)",
-    ]
+    return f"step_on(I({at}), I({size}), I(slab), slabs, {STATE})"
 
 
 class Training:
@@ -60,15 +44,7 @@ class Training:
     _function: Callable[[str, Sequence[str], Sequence[str], str], str]
 
     def training(self, driver: str, size: int, n_scalars: int) -> list[str]:
-        """The update of all `size` parameters, and the loop of steps that call `driver` ("one", "serial", …)."""
-        many = size >= SHARED
-        head, loop = ("@njit(parallel=True, nogil=True, cache=True)", "prange") if many else ("@jit", "range")
-        doc = '    """The optimizer\'s step, each slab on its own entries, if all of the gradient is below `limit`."""'
-        share = [f"{size} * (I(slab) + {k}) // slabs" for k in (0, 1)]
-        lines = [f"{head}\ndef update({STATE}, limit, slabs):", doc, "    large = 0", f"    for slab in {loop}(slabs):",
-                 f"        large += 0 if bounded(grad[{share[0]} : {share[1]}], limit) else 1",
-                 "    if large > 0:", "        return False", f"    for slab in {loop}(slabs):",
-                 *("        " + x for x in dense_update("0", str(size))), "    return True"]  # fmt: skip
+        """The loop of steps on `size` parameters that call `driver` ("one", "serial", …)."""
         rows = [f"chosen if which == {i} else order[:0]" for i, _ in enumerate(self.plates)]
         gathers = [
             f"if which == {list(self.plates).index(plate)}: gather_rows(batch_{a}, {a}, chosen)"
@@ -76,9 +52,9 @@ class Training:
             if plate
         ]
         limit = f"min({LARGEST}, {LARGEST_STEP} / max(rates[t] * factor, 1e-30))"
-        passed = (limit, "slabs" if many else "I(1)")
+        passed = (limit, "slabs" if size >= SHARED else "I(1)")
         train = self.train_source(STATE, self._steps(driver, rows), passed, n_scalars, (), gathers, ("v", "which"))
-        return ["\n".join(lines), train]
+        return [train]
 
     def given(self, out: str, rows: Sequence[str]) -> str:
         """What a driver is passed in a training loop; `rows` are the ids of each plate's rows."""
@@ -90,7 +66,7 @@ class Training:
         """The statements that take one step."""
         call = self.given("w[:0]", rows)
         if driver == "parallel":
-            return ["if slabs > 1:", f"    parallel({call}, slabs)", "else:", f"    serial({call})"]
+            return [f"parallel({call}, slabs, entries)"]
         if driver != "both":
             return [f"{driver}({call})"]
         counts = [i for i, name in enumerate(self.memory.header) if name.startswith("n_")]
@@ -116,6 +92,6 @@ class Training:
         body = ["for t in range(rates.shape[0]):", *("    " + x for x in inner), "return rates.shape[0]"]
         vectors = state.replace("rate", "rates").replace("count, ", "").split(", ")
         passed = [*vectors, *extra, "w", "aux", "kept", "hypers", "seed", "counter", "results", "order", "size",
-                  "slabs", *self.arrays, *(f"batch_{a}" for a in self.arrays)]  # fmt: skip
+                  "slabs", "entries", *self.arrays, *(f"batch_{a}" for a in self.arrays)]  # fmt: skip
         doc = "Up to len(rates) steps in place; returns how many were taken before one that has to be examined."
         return self._function("train", passed, body, doc)

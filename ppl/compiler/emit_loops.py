@@ -55,7 +55,7 @@ class KernelWriter(Addresses):
             return "", False
         index, target = gather
         text = self._load(op, index, inner)
-        step = Poly.of(target) if isinstance(target, int) else value.steps[target]
+        step = value.stride(target) if isinstance(target, int) else value.steps[target]
         moving = inner is None or not (
             text.isidentifier() and (text in self.memo.values() or self._fixed(op, index, inner))
         )

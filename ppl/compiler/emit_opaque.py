@@ -278,14 +278,36 @@ def draw_rows(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]
     """Draw the event of every entry of the named axes by rejection."""
     node = step.node
     lines, names = _each(node.type.axes, row)
-    a, key = (builder.access(arg) for arg in node.args)
-    assert a.value.buffer is not None and key.value.buffer is not None and step.target.buffer is not None
-    out = f"{step.target.buffer.array}[{_address(step.target, None, row, names)} :]"
-    parameter = f"{a.value.buffer.array}[{_address(a.value, a.view, row, names)} :]"
+    *parameters, key = (builder.access(arg) for arg in node.args)
+    assert key.value.buffer is not None and step.target.buffer is not None
+    arrays = [f"{step.target.buffer.array}[{_address(step.target, None, row, names)} :]"]
+    for read in parameters:
+        assert read.value.buffer is not None
+        arrays.append(f"{read.value.buffer.array}[{_address(read.value, read.view, row, names)} :]")
     word = f"U({key.value.buffer.array}[{_address(key.value, key.view, row, names)}])"
-    draw = f"{node.attrs['draw'].removesuffix('_draw')}_row_{'f32' if dtype == 'float32' else 'f64'}"
-    call = arguments(out, parameter, word, node.attrs["stream"], node.type.event_size)
-    return [*lines, f"{'    ' * len(lines)}{draw}({call})"]
+    call = arguments(*arrays, word, 0, node.attrs["stream"], node.type.event_size)
+    return [*lines, f"{'    ' * len(lines)}{_blocks(node, 'row', dtype)}({call})"]
+
+
+def lanes(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
+    """Draws or slopes of all entries of a value in the tile."""
+    node, given = step.node, []
+    by_row = node.attrs.get("by_row", False)
+    for i, arg in enumerate(node.args):
+        read = builder.access(arg)
+        assert read.value.buffer is not None
+        at = f"{read.value.buffer.array}[{start_of(read.value, row)}"
+        given.append(f"U({at}])" if by_row and i == len(node.args) - 1 else f"{at} :]")
+    assert step.target.buffer is not None
+    out = f"{step.target.buffer.array}[{start_of(step.target, row)} :]"
+    given += ["t0"] if by_row else []
+    given += [str(node.attrs["stream"])] if "stream" in node.attrs else []
+    count = step.target.extent(skip=() if row is None else (row,)) * ("n" if row is not None else 1)
+    return [f"{_blocks(node, 'row' if by_row else 'lanes', dtype)}({arguments(out, *given, count)})"]
+
+
+def _blocks(node: Node, form: str, dtype: str) -> str:
+    return f"{node.attrs['draw'].removesuffix('_draw')}_{form}_{'f32' if dtype == 'float32' else 'f64'}"
 
 
 def _argument(value: Value, at: str, arg: Node) -> str:
@@ -309,4 +331,5 @@ EMIT: dict[str, Callable[[Opaque, Builder, Row, str], list[str]]] = {
     "solve": solve,
     "cumsum": cumsum,
     "draw_rows": draw_rows,
+    "lanes": lanes,
 }

@@ -10,14 +10,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ppl.compiler.layout import is_view
 from ppl.ir.node import Node
 
 SAME_NAME = {
-    *("exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus"),
+    *("exp", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus"),
     *("sign", "floor", "abs", "lgamma", "erf", "ndtr", "ndtri", "log_ndtr", "loggamma_slope", "vonmises_slope"),
     *("log_poisson", "log_binomial", "log_binomial_logits"),
     *("erfc", "erfinv", "log1mexp", "log_mass_between", "quantile_between"),
     *("gammaincc", "gammaincinv", "gammainccinv", "betaincinv", "student_icdf", "vonmises_icdf", "poisson_icdf"),
+    "negative_binomial_icdf",
 }
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "and": "&", "or": "|"}
 RENAMED = {"pow": "power", "max": "maximum", "min": "minimum"}
@@ -54,6 +56,42 @@ def _cast(node: Node, a: str) -> str:
     return f"{'F' if new == 'float' else 'I'}({a})"
 
 
+def _log(node: Node, a: str) -> str:
+    x = node.args[0]
+    return f"m.{'log_uniform' if _uniform(x) else 'log_above' if _above_zero(x) else 'log'}({a})"
+
+
+def _above_zero(x: Node) -> bool:
+    """Whether `x` is a value where that is above 0, and elsewhere a constant above 0."""
+    other = _unexpanded(x.args[2]) if x.op == "where" else x
+    if other.op != "const" or x is other or not np.all(other.attrs["value"].value > 0):
+        return False
+    conditions = [x.args[0]]
+    while conditions:
+        node = conditions.pop()
+        if node.op == "and":
+            conditions += node.args
+        elif node.op == "lt" and _is_zero(node.args[0]) and node.args[1] is x.args[1]:
+            return True
+    return False
+
+
+def _is_zero(x: Node) -> bool:
+    x = _unexpanded(x)
+    return x.op == "const" and not np.any(x.attrs["value"].value)
+
+
+def _unexpanded(x: Node) -> Node:
+    while x.op == "expand":
+        x = x.args[0]
+    return x
+
+
+def _where(node: Node, c: str, a: str, b: str) -> str:
+    """A choice; what stands in memory is read on either side, because conditional reads become gathers."""
+    return f"m.select({c}, {a}, {b})" if "[" in a + b else f"({a} if {c} else {b})"
+
+
 def _polygamma(node: Node, a: str) -> str:
     n = node.attrs["n"]
     names = {0: "digamma", 1: "trigamma"}
@@ -84,8 +122,25 @@ def _draw(node: Node, *args: str) -> str:
     return f"m.{node.op}({', '.join(parameters)}, U({key}), {column}, {node.attrs['stream']})"
 
 
+def _uniform(x: Node) -> bool:
+    """Whether `x` is noise, or one minus noise."""
+    x = _seen(x)
+    if x.op == "sub":
+        one, x = (_seen(a) for a in x.args)
+        if one.op != "const" or not np.all(one.attrs["value"].value == 1.0):
+            return False
+    return x.op == "noise"
+
+
+def _seen(x: Node) -> Node:
+    while is_view(x):
+        x = x.args[0]
+    return x
+
+
 SPECIAL: dict[str, Callable[..., str]] = {
     "cast": _cast,
+    "log": _log,
     "polygamma": _polygamma,
     "log_i0e": _log_i0e,
     "gammainc": _ordered("gammainc", "gammainc_slope", "gammainc_bend"),
@@ -98,7 +153,7 @@ SPECIAL: dict[str, Callable[..., str]] = {
     "vonmises_draw": _draw,
     "neg": lambda node, a: f"(-{a})",
     "not": lambda node, a: f"(not {a})",
-    "where": lambda node, c, a, b: f"({a} if {c} else {b})",
+    "where": _where,
     "take": lambda node, a: a,
     "copy": lambda node, a: a,
     "output": lambda node, a: a,

@@ -39,7 +39,7 @@ def suits(outputs: Sequence[Node]) -> bool:
             return False
         if node.op == "size" and node.attrs["axis"].kind is not Kind.PARTICLES:
             return False
-        if node.op in ("scale", "rowid") or (node.op == "input" and node.type.axes):
+        if node.op in ("scale", "rowid") or (node.op == "input" and node.type.axes) or node.attrs.get("by_row"):
             return False
         if node.op not in ("param", "input", "aux"):
             work = 4 if node.op == "noise" else 1
@@ -258,11 +258,22 @@ def _cumsum(s: Straight, node: Node, args: list[Entries]) -> Entries:
 def _draw_rows(s: Straight, node: Node, args: list[Entries]) -> Entries:
     draw, out = f"m.{node.attrs['draw']}", np.empty(_shape(node), object)
     event = out.reshape(-1, node.type.event_size)
-    rows = zip(args[0].reshape(event.shape), args[1].reshape(-1), strict=True)
-    for r, (parameters, key) in enumerate(rows):
-        for i, parameter in enumerate(parameters):
-            event[r, i] = s._local(node, f"{draw}({parameter}, U({key}), I({i}), I({node.attrs['stream']}))")
+    *parameters, keys = args
+    rows = zip(*(p.reshape(event.shape) for p in parameters), keys.reshape(-1), strict=True)
+    for r, (*given, key) in enumerate(rows):
+        for i, entry in enumerate(zip(*given, strict=True)):
+            event[r, i] = s._local(node, f"{draw}({', '.join(entry)}, U({key}), I({i}), I({node.attrs['stream']}))")
     return out
+
+
+def _lanes(s: Straight, node: Node, args: list[Entries]) -> Entries:
+    given = [a.reshape(-1) for a in args]
+    if "stream" not in node.attrs:
+        return s._each(node, [f"m.{node.attrs['draw']}({', '.join(entry)})" for entry in zip(*given, strict=True)])
+    *parameters, key, column = given
+    rows = zip(*parameters, key, column, strict=True)
+    texts = (f"{', '.join(entry)}, U({k}), {i}, I({node.attrs['stream']})" for *entry, k, i in rows)
+    return s._each(node, [f"m.{node.attrs['draw']}({text})" for text in texts])
 
 
 def _concat(s: Straight, node: Node, args: list[Entries]) -> Entries:
@@ -303,16 +314,25 @@ RULES: dict[str, Callable[[Straight, Node, list[Entries]], Entries]] = {
     "solve": _solve,
     "cumsum": _cumsum,
     "draw_rows": _draw_rows,
+    "lanes": _lanes,
     "collect": _collect,
     "distribute": _distribute,
 }
+
+
+def _noise_first(outputs: Sequence[Node]) -> list[Node]:
+    """All nodes, first those that do not wait for parameters: in a loop of steps they can start before a step ends."""
+    waiting: dict[Node, bool] = {}
+    for node in topological(outputs):
+        waiting[node] = node.op in ("param", "aux") or any(waiting[a] for a in node.args)
+    return sorted(waiting, key=waiting.__getitem__)
 
 
 def body(outputs: Sequence[Output], offsets: dict[tuple[str, str], int], arrays: dict[str, str], dtype: str,
          n_aux: int, aux_at: int) -> list[str]:  # fmt: skip
     """The statements of the whole program."""
     s = Straight(offsets, arrays, dtype)
-    for node in topological([o.node for o in outputs]):
+    for node in _noise_first([o.node for o in outputs]):
         s.values[node] = s.value(node)
     writes = []
     for out in outputs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ppl.compiler.emit_scalar import arguments
 from ppl.compiler.memory import area_of
@@ -20,6 +20,7 @@ class Sums:
     """The part of an emitter that adds up slabs, always in the same order."""
 
     stages: Sequence[Stage]
+    region: Callable[[str, Sequence[str], str], str]
 
     def _copies(self) -> list[tuple[str, str, int]]:
         """(offset in grad, accumulator, size) of the gradients that are accumulators as they stand."""
@@ -34,8 +35,7 @@ class Sums:
     def _merge(self, parallel: bool) -> list[str]:
         copies = self._copies()
         if parallel and sum(n for _, _, n in copies) > PARALLEL_MERGE:
-            starts = ", ".join(a for _, a, _ in copies)
-            return [f"merge_parallel(w, grad, stride_w, slabs, {starts})"]
+            return [f"run_slabs(entries, {sum(s.row is not None for s in self.stages)}, table, slabs)"]
         slabs = "slabs" if parallel else "1"
         return [f"merge_slabs({arguments('grad', at, 'w', a, n, 'stride_w', slabs, 0, 1)})" for at, a, n in copies]
 
@@ -43,15 +43,9 @@ class Sums:
         copies = self._copies()
         if sum(n for _, _, n in copies) <= PARALLEL_MERGE:
             return []
-        lines = ["@njit(parallel=True, nogil=True, cache=True)",
-                 f"def merge_parallel(w, grad, stride_w, slabs, {', '.join(a for _, a, _ in copies)}):",
-                 '    """Add up the gradients of all slabs; each thread takes its share of every parameter."""',
-                 "    for part in prange(slabs):"]  # fmt: skip
-        lines += [
-            f"        merge_slabs({arguments('grad', at, 'w', a, n, 'stride_w', 'slabs', 'I(part)', 'slabs')})"
-            for at, a, n in copies
-        ]
-        return ["\n".join(lines)]
+        lines = [f"merge_slabs({arguments('grad', at, 'w', a, n, 'stride_w', 'slabs', 'slab', 'slabs')})"
+                 for at, a, n in copies]  # fmt: skip
+        return [self.region("merge", lines, "Add up the gradients of all slabs: a share of every parameter.")]
 
     def _combine(self, stage: Stage) -> list[str]:
         lines = []

@@ -17,6 +17,11 @@ from ppl.compiler.layout import Poly, axis_size, identifier
 from ppl.compiler.scatter import Table
 from ppl.compiler.stages import Output
 
+MORE_IMPORTS = """from numba import njit, prange
+
+from ppl.kernels.cpu.optimizers import adagrad_into, sgd_into, step_on
+from ppl.kernels.cpu.scatter import link, owned
+"""
 STATE = "params, first, second, grad, rule, rate, numbers, count, factor, out, v, heads, following, touched, acc"
 """What updates are passed: what dense ones are, and arrays, lists and scratch."""
 
@@ -37,7 +42,7 @@ class TrainEmitter(Emitter):
 
     def head(self) -> str:
         """As for other programs, with what lists of additions need."""
-        return super().head() + IMPORTS + "from ppl.kernels.cpu.scatter import link, owned\n"
+        return super().head() + IMPORTS + MORE_IMPORTS
 
     def drivers(self, one: str) -> list[str]:
         """The step on several threads, the updates, and the loop over both."""
@@ -129,7 +134,7 @@ class TrainEmitter(Emitter):
             lines.append(f"update_{identifier(table.name)}({own}, I(slab), slabs)")
             start += table.length
         for at, size in self.dense:
-            lines += dense_update(str(at), str(size))
+            lines.append(dense_update(at, size))
         head = f"@njit(parallel=True, nogil=True, cache=True)\ndef update({STATE}, slabs):"
         doc = '    """The optimizer\'s step, each slab on its own rows."""\n    for slab in prange(slabs):'
         return "\n".join([head, doc, *("        " + line for line in lines), "    return True"])
@@ -142,5 +147,5 @@ class TrainEmitter(Emitter):
         finite = [peak, *(f"bounded(grad[{at} : {at + size}], {LARGEST})" for at, size in self.dense)]
         gathers = [f"gather_rows(batch_{a}, {a}, chosen)" for a, cut in zip(self.arrays, self.cut, strict=True) if cut]
         rows = ["chosen" if p == self.rows else "order[:0]" for p in self.plates]
-        step = [f"parallel({self.given('out', rows)}, slabs)"]
+        step = [f"parallel({self.given('out', rows)}, slabs, entries)"]
         return self.train_source(STATE, step, ["slabs"], self.n_scalars - 1, finite, gathers)

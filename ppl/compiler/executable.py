@@ -12,6 +12,7 @@ so in float32 programs it takes two entries of `out`; bools are floats. `Executa
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ import numpy as np
 
 from ppl.compiler import cache
 from ppl.compiler.layout import Poly, axis_size, identifier
-from ppl.compiler.memory import Memory
+from ppl.compiler.memory import Memory, longest_slab
 from ppl.compiler.pool import Pool
 from ppl.compiler.request import Request, Result, offsets_of
 from ppl.compiler.stages import Stage
@@ -30,6 +31,12 @@ from ppl.errors import DataError
 from ppl.ir.types import Axis, Kind, Type
 
 __all__ = ["Executable", "Request", "Result", "compile_request"]
+
+
+@functools.lru_cache(maxsize=64)
+def _word(seed: int) -> np.uint64:
+    """A seed as compiled code takes it."""
+    return np.uint64(seed & 0xFFFFFFFFFFFFFFFF)
 
 
 @dataclass(eq=False)
@@ -53,6 +60,7 @@ class Executable:
 
     def __post_init__(self) -> None:
         self._module: Any = None
+        self._entries: dict[bool, Any] = {}
         self._local = threading.local()
         self.float = np.dtype(self.dtype).type
         self.n_params = offsets_of(self.request.params)[1]
@@ -60,6 +68,8 @@ class Executable:
         self._names = [n for n, _ in self.request.scalars]
         self._empty = np.zeros(0, np.int64)
         self._none = np.zeros(0, self.float)
+        plain = not (self.axes or self.plates or self.request.inputs or self.request.arrays)
+        self._plain = self.unrolled and plain and type(self)._call is Executable._call
 
     @property
     def module(self) -> Any:
@@ -67,6 +77,15 @@ class Executable:
         if self._module is None:
             self._module = cache.load(self.source, self.injected)
         return self._module
+
+    def entries(self, slabs: int) -> Any:
+        """Addresses of the row regions for a call with so many slabs; compiled when first needed."""
+        shared = slabs > 1
+        if shared not in self._entries:
+            from ppl.kernels.cpu.regions import entries
+
+            self._entries[shared] = entries(getattr(self.module, "ENTRIES", ()), shared)
+        return self._entries[shared]
 
     @property
     def regions(self) -> int:
@@ -114,7 +133,8 @@ class Executable:
         for stage in self.stages:
             if stage.row is not None:
                 rows = axis_size(stage.row).evaluate(full)
-                full[f"tile_{stage.name}"] = self.memory.tile(stage, full, -(-rows // slabs), itemsize)
+                most = longest_slab(rows, slabs)
+                full[f"tile_{stage.name}"] = self.memory.tile(stage, full, most, itemsize)
         out = []
         for array, dtype in (("w", self.float), ("v", np.int64)):
             size = self.memory.totals[array].evaluate(full) + slabs * self.memory.slab[array].evaluate(full)
@@ -136,13 +156,15 @@ class Executable:
 
         `row_ids` gives the global ids of rows (an array, or the first of consecutive ones), `scales` the factors N/B.
         """
-        data = [self._data(x, t) for x, (_, t) in zip(inputs, self.request.inputs, strict=True)]
+        if self._plain:
+            return self._run_plain(params, aux, hyper, seed, step, update_aux)
+        data = [self._data(x, *spec) for x, spec in zip(inputs, self.request.inputs, strict=True)]
         sizes = self._sizes(self._rows(inputs, rows), particles, repeats) if self.axes else {}
         where = [self._ids(row_ids, p) for p in self.plates]
         new_aux = self._none if aux is None else np.array(aux, self.float)
         grad = self._empty_vector("grad", self.n_params if self.request.grads else 0)
         hyper = self._none if hyper is None else hyper
-        given = (params, grad, new_aux, hyper, seed & 0xFFFFFFFFFFFFFFFF, step, where, data)
+        given = (params, grad, new_aux, hyper, seed, step, where, data)
         found = [self._once(window, given, scales, total_rows, threads) for window in self._windows(sizes)]
         scalars, arrays = found[0]
         if len(found) > 1:
@@ -151,6 +173,20 @@ class Executable:
         if not update_aux and aux is not None:
             new_aux = np.array(aux, self.float)
         return Result(scalars, grad, new_aux, arrays)
+
+    def _run_plain(self, params: np.ndarray, aux: np.ndarray | None, hyper: np.ndarray | None, seed: int, step: int,
+                   update_aux: bool) -> Result:  # fmt: skip
+        """`run` of a program without rows, data and run-time sizes, which takes less time than a call in Python."""
+        new_aux = self._none if aux is None else np.array(aux, self.float)
+        grad = np.empty(self.n_params if self.request.grads else 0, self.float)
+        if not hasattr(self._local, "plain"):
+            self._local.plain = self._work({}, 1)
+        w, v = self._local.plain
+        given = self._none if hyper is None else hyper
+        self.module.one(params, grad, self._none, new_aux, given, _word(seed), step, w, v)
+        if not update_aux and aux is not None:
+            new_aux = np.array(aux, self.float)
+        return Result({name: w.item(i) for i, name in enumerate(self._names)}, grad, new_aux, {})
 
     def _once(self, window: tuple[int, dict[str, int]], given: tuple[Any, ...], scales: Mapping[str, float] | None,
               total_rows: Mapping[str, int] | None, threads: int | None) -> tuple[dict[str, float], Any]:  # fmt: skip
@@ -166,7 +202,7 @@ class Executable:
             total = sizes.get(f"n_{plate}", 1) if total_rows is None else total_rows.get(plate, 1)
             v[self.memory.header.index(f"total_{plate}")] = total
         out = self._empty_vector("out", self._out_size(sizes)) if self.request.arrays else self._none
-        arguments = (params, grad, out, new_aux, hyper, np.uint64(seed), step,
+        arguments = (params, grad, out, new_aux, hyper, _word(seed), step,
                      *(s for s, _ in where), *(i for _, i in where), w, v, *data)  # fmt: skip
         self._call(arguments, slabs, sizes)
         at = len(self.plates)
@@ -194,16 +230,19 @@ class Executable:
     def _call(self, arguments: tuple[Any, ...], slabs: int, sizes: Mapping[str, int]) -> None:
         if self.unrolled and all(n == 1 for n in sizes.values()):
             self.module.one(*arguments)
-        elif slabs == 1:
+        elif not hasattr(self.module, "parallel"):
             self.module.serial(*arguments)
+        elif slabs == 1:
+            self.module.parallel(*arguments, slabs, self.entries(slabs))
         else:
             from ppl.kernels.cpu.threads import parallel_region
 
             with parallel_region():
-                self.module.parallel(*arguments, slabs)
+                self.module.parallel(*arguments, slabs, self.entries(slabs))
 
-    def _data(self, x: Any, t: Type) -> np.ndarray:
+    def _data(self, x: Any, name: str, t: Type) -> np.ndarray:
         dtype: Any = {"float": self.float, "int": np.int64, "bool": np.bool_}[t.dtype]
+        dtype = np.int32 if name in self.request.narrow else dtype
         return np.ascontiguousarray(x, dtype).reshape(-1)
 
     def _rows(self, inputs: Sequence[np.ndarray], rows: Mapping[str, int] | None) -> dict[str, int]:

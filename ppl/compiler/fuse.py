@@ -7,6 +7,7 @@ operations share a loop if one reads the other's result at the very index of tha
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,7 +38,11 @@ class Buffer:
 
 @dataclass(eq=False)
 class Value:
-    """A value that exists in memory or registers."""
+    """A value that exists in memory or registers.
+
+    A `stack` is what a loop over rows has stacked: its leading event dimension lies outside the rows of the tile, so
+    that a step's entries of all rows are contiguous; `stack` is then the number of rows and other named entries.
+    """
 
     node: Node
     name: str
@@ -48,14 +53,24 @@ class Value:
     external: bool = False
     accumulates: bool = False
     prefix: tuple[Loop, ...] = ()
+    stack: Poly | None = None
+
+    @property
+    def block(self) -> int:
+        """Contiguous entries of the event."""
+        return math.prod(self.shape[1:] if self.stack is not None else self.shape)
 
     @property
     def steps(self) -> dict[Axis, Poly]:
         """Memory strides of the named axes."""
-        size = 1
-        for n in self.shape:
-            size *= n
-        return axis_strides(self.axes, size)
+        return axis_strides(self.axes, self.block)
+
+    def stride(self, coef: int) -> Poly:
+        """The distance in memory of entries that are `coef` apart in the flat event."""
+        if self.stack is None:
+            return Poly.of(coef)
+        times, rest = divmod(coef, self.block)
+        return Poly.of(rest) + self.stack * (times * self.block)
 
     def extent(self, skip: Iterable[Key] = ()) -> Poly:
         """Number of entries, leaving out the loops `skip`."""
@@ -77,7 +92,10 @@ class Access:
 
 @dataclass(eq=False)
 class Op:
-    """One operation over the loops `domain`; `scattered` are those after which, and only then, its result is whole."""
+    """One operation over the loops `domain`; `scattered` are those after which, and only then, its result is whole.
+
+    One that is `last` overwrites what others of its cluster read: it comes after them.
+    """
 
     kind: str
     node: Node
@@ -90,6 +108,7 @@ class Op:
     offset: int = 0
     gather: tuple[Access, int | Axis] | None = None
     limit: int = 0
+    last: bool = False
     loops: list[Loop] = field(default_factory=list)
 
     @property
@@ -166,8 +185,9 @@ def nest(ops: Sequence[Op]) -> list[Loop | Op]:
     while pending:
         waiting = {id(o.target) for o in pending}
         for op in list(pending):
-            if len(op.loops) == len(op.domain) and not any(
-                any(d.target is r.value for d in pending) for r in op.reads if id(r.value) in waiting
+            if len(op.loops) == len(op.domain) and not (
+                any(any(d.target is r.value for d in pending if not d.last) for r in op.reads if id(r.value) in waiting)
+                or (op.last and any(r.value is op.target for d in pending for r in d.reads))
             ):
                 items.append(op)
                 pending.remove(op)
@@ -203,7 +223,8 @@ def _choose(pending: list[Op]) -> tuple[Any, list[Op]]:
 def _gather(pending: list[Op], token: Any) -> list[Op]:
     defs: dict[int, list[Op]] = {}
     for op in pending:
-        defs.setdefault(id(op.target), []).append(op)
+        if not op.last:
+            defs.setdefault(id(op.target), []).append(op)
     members: list[Op] = []
     inside: set[int] = set()
     arrays: set[int] = set()
@@ -212,6 +233,9 @@ def _gather(pending: list[Op], token: Any) -> list[Op]:
             continue
         before = [(r, d) for r in op.reads for d in defs.get(id(r.value), ()) if d is not op]
         if not all(id(d) in inside and aligned(op, r, d) for r, d in before):
+            continue
+        after = [(r, d) for d in pending for r in d.reads if r.value is op.target] if op.last else []
+        if not all(id(d) in inside and aligned(d, r, op) for r, d in after):
             continue
         if len(op.domain) - len(op.loops) == 1:
             touched = {id(r.value) for r in op.reads if id(r.value) not in defs}

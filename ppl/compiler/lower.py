@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from ppl.compiler.layout import Entry, identity, is_view, resolve, row_axis
+from ppl.compiler.copies import copied, in_memory, with_copies
+from ppl.compiler.layout import resolve, row_axis
 from ppl.compiler.loops import lower_get, lower_loop
+from ppl.compiler.lower_draws import BLOCKWISE, lower_draw
 from ppl.compiler.tables import table_product
 from ppl.ir import ops
 from ppl.ir.node import Node, make, rebuild, remake, type_rules
@@ -22,9 +22,8 @@ from ppl.ir.types import Axis, Type
 MIN_GEMM = 1024
 """Multiplications (row count excluded) below which a product is fused as loops instead of handed to BLAS."""
 
-IN_ROWS = ("loggamma_draw", "poisson_draw")
-MIN_ROW = 16
-"""Draws by rejection of one row and particle from which they are a step of their own instead of fused."""
+MAX_CHOICES = 16
+"""Entries of a table up to which it is read by comparisons."""
 
 Label = str | Axis
 
@@ -34,19 +33,6 @@ def _gemm_type(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 
 
 type_rules["gemm"] = _gemm_type
-
-
-def _draw_rows_type(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    dtype = "int" if attrs["draw"] == "poisson_draw" else "float"
-    return Type(types[0].axes, types[0].shape, dtype)
-
-
-type_rules["draw_rows"] = _draw_rows_type
-
-
-def copied(x: Node) -> Node:
-    """A contiguous copy of `x`."""
-    return make("copy", x)
 
 
 def lower(outputs: Sequence[Node], tables: bool = False) -> list[Node]:
@@ -64,7 +50,7 @@ def lower(outputs: Sequence[Node], tables: bool = False) -> list[Node]:
             return lower_get(node, args[0], starts[node.args[0]])
         return _visit(node, args, tables)
 
-    return _copies(rebuild(outputs, visit))
+    return with_copies(rebuild(outputs, visit))
 
 
 def _visit(node: Node, args: tuple[Node, ...], tables: bool) -> Node:
@@ -75,50 +61,37 @@ def _visit(node: Node, args: tuple[Node, ...], tables: bool) -> Node:
     if node.op == "contract":
         return _contract(node, *args, tables)
     if node.op in ("external", "solve", "cumsum"):
-        return remake(node, tuple(map(_contiguous, args)))
-    if node.op in IN_ROWS:
-        return _draw_rows(node, *args)
+        return remake(node, tuple(in_memory(x) for x in args))
+    if node.op == "take" and _few(node, _one_table(args[0])):
+        return _chosen(node, _one_table(args[0]), args[1])
+    if node.op in BLOCKWISE:
+        return lower_draw(node, args)
     return remake(node, args)
 
 
-def _draw_rows(node: Node, parameter: Node, key: Node, column: Node) -> Node:
-    """The draws of one event as a step of their own where they are many, one after another, and have one key."""
-    own = key
-    while own.op == "expand" and own.type.shape:
-        own = own.args[0]
-    place = column
-    while place.op in ("expand", "reshape") and place.type.event_size == node.type.event_size:
-        place = place.args[0]
-    ordered = place.op == "const" and np.array_equal(
-        place.attrs["value"].value.ravel(), np.arange(node.type.event_size)
-    )
-    if node.type.event_size < MIN_ROW or own.type.shape or not ordered:
-        return remake(node, (parameter, key, column))
-    own, parameter = ops.expand(own, node.type.axes), _contiguous(parameter)
-    return make("draw_rows", parameter, own, draw=node.op, stream=node.attrs["stream"])
+def _one_table(table: Node) -> Node:
+    """What `table` repeats over axes."""
+    while table.op == "expand" and table.args[0].type.shape == table.type.shape:
+        table = table.args[0]
+    return table
 
 
-def _plain(x: Node) -> bool:
-    """Whether `x` is in memory, with its event contiguous."""
-    view = resolve(x, {})
-    return (
-        view is not None
-        and view.base.op not in ("scale", "size")
-        and view.coefs == identity(x).coefs
-        and not any(isinstance(k, int) for k in view.axes.values() if not isinstance(k, Entry))
-    )
+def _few(node: Node, table: Node) -> bool:
+    """Whether many entries are taken from a table of a few numbers that is the same in every row."""
+    shape = table.type.shape
+    rows = row_axis(node.type.axes) is not None and row_axis(table.type.axes) is None
+    return rows and len(shape) == 1 and 1 < shape[0] <= MAX_CHOICES and table.type.dtype == "float"
 
 
-def _copies(outputs: Sequence[Node]) -> list[Node]:
-    memo: dict[Node, Any] = {}
-
-    def visit(node: Node, args: tuple[Node, ...]) -> Node:
-        new = remake(node, args)
-        if is_view(new) and resolve(new, memo) is None:
-            new = remake(new, (copied(args[0]),))
-        return new
-
-    return rebuild(outputs, visit)
+def _chosen(node: Node, table: Node, index: Node) -> Node:
+    """`take` by comparisons: they vectorise, and clamp the index; reading memory lane by lane is slower."""
+    axes, shape = node.type.axes, node.type.shape
+    size = table.type.shape[0]
+    entries = [ops.reshape(ops.window(table, ((k, 1, 1),)), ()) for k in range(size)]
+    found = ops.expand(entries[-1], axes, shape)
+    for k in reversed(range(size - 1)):
+        found = ops.where(ops.less_equal(index, k), ops.expand(entries[k], axes, shape), found)
+    return found
 
 
 def widen(outputs: Sequence[Node], scalars: int) -> tuple[list[Node], set[Node]]:
@@ -165,10 +138,6 @@ def _strip(x: Node, labels: str) -> tuple[Node, str]:
     return x, labels
 
 
-def _contiguous(x: Node) -> Node:
-    return x if _plain(x) else copied(x)
-
-
 def _contract(node: Node, a: Node, b: Node, tables: bool) -> Node:
     out, over = node.attrs["out"], set(node.attrs["over"])
     sizes = {c: n for side, x in (("a", a), ("b", b)) for c, n in zip(node.attrs[side], x.type.shape, strict=True)}
@@ -179,7 +148,7 @@ def _contract(node: Node, a: Node, b: Node, tables: bool) -> Node:
     kept = [x for x in axes if x not in over and (x in has_a or x in has_b)]
     labels = "".join(c for c in out if c in has_a or c in has_b)
     dead: list[Label] = [x for x in (*over, *sizes) if x not in has_a | has_b and (x in over or x not in out)]
-    core = table_product(a, la, b, lb, tuple(kept), labels, _contiguous) if tables else None
+    core = table_product(a, la, b, lb, tuple(kept), labels, in_memory) if tables else None
     core = core or _gemm(a, la, b, lb, tuple(kept), labels) or _products(a, la, b, lb, tuple(kept), labels, sizes)
     for x in dead:
         core = ops.mul(core, ops.size(x) if isinstance(x, Axis) else float(sizes[x]))

@@ -23,6 +23,9 @@ TILE_BYTES = 3 << 19
 STREAM_BYTES = 1 << 16
 """The same where there are no products: they should stay in the first caches."""
 
+BLOCK_ROWS = 256
+"""Tiles of programs with loops are multiples of this: scalar noise of fewer rows costs as much as that of so many."""
+
 TILE_ROWS = 8192
 """Longest tile."""
 
@@ -41,16 +44,20 @@ class Memory:
     totals: dict[str, Poly] = field(default_factory=dict)
     accumulators: dict[str, tuple[str, Poly]] = field(default_factory=dict)
     per_row: dict[str, Poly] = field(default_factory=dict)
+    stacks: dict[str, Poly] = field(default_factory=dict)
     consts: dict[str, np.ndarray] = field(default_factory=dict)
     ints: Poly = field(default_factory=Poly)
 
     def tile(self, stage: Stage, sizes: Mapping[str, int], rows: int, itemsize: int) -> int:
         """Rows per tile: as many as fit, split evenly."""
-        row_bytes = max(1, self.per_row[stage.name].evaluate(sizes)) * itemsize
+        row_bytes, stacked = (p[stage.name].evaluate(sizes) * itemsize for p in (self.per_row, self.stacks))
         products = any(isinstance(t, Opaque) and t.node.op == "gemm" for t in all_steps(stage))
-        most = min(TILE_ROWS, max(1, (TILE_BYTES if products else STREAM_BYTES) // row_bytes))
-        tiles = max(1, -(-rows // most))
-        return max(1, -(-rows // tiles))
+        most = min(TILE_ROWS, TILE_BYTES // max(1, row_bytes))
+        if not products:
+            most = min(most, STREAM_BYTES // max(1, row_bytes - stacked))
+        tiles = max(1, -(-rows // max(1, most)))
+        length = max(1, -(-rows // tiles))
+        return -(-length // BLOCK_ROWS) * BLOCK_ROWS if stacked and length > BLOCK_ROWS // 2 else length
 
     def window(self, sizes: Mapping[str, int], itemsize: int) -> int:
         """Particles per run: as many as fit, with tiles of one row."""
@@ -60,6 +67,16 @@ class Memory:
             pairs = [(self.totals[a] + self.slab[a], size) for a, size in (("w", itemsize), ("v", 8))]
             bytes_.append(sum(p.evaluate(known) * size for p, size in pairs))
         return max(1, WINDOW_BYTES // max(1, bytes_[1] - bytes_[0]))
+
+
+def longest_slab(rows: int, slabs: int) -> int:
+    """Rows of the longest of the slabs that run at once."""
+    if slabs == 1 or slabs >= rows:
+        return -(-rows // slabs)
+    from ppl.kernels.cpu.rows import slab_start
+
+    start = getattr(slab_start, "py_func", slab_start)
+    return max(start(rows, s + 1, slabs) - start(rows, s, slabs) for s in range(slabs))
 
 
 def plan(stages: Sequence[Stage], builder: Builder, header: list[str], floats: int) -> Memory:
@@ -136,19 +153,20 @@ def _tiles(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
     assert stage.row is not None
     tile = Poly.of(f"tile_{stage.name}")
     free: list[tuple[int, str, Poly, Poly]] = []
-    total = Poly()
+    total, stacked = Poly(), Poly()
     for value in sorted(stage.tiles, key=lambda v: stage.lives[v]):
         assert value.buffer is not None
         first, last = stage.lives[value]
         size, array = tile_size(value, stage.row), value.buffer.array
-        slot = next((s for s in free if s[1] == array and s[2] == size and s[0] < first), None)
+        whole = size * (tile if stage.row in value.axes else 1)
+        slot = next((s for s in free if s[1] == array and s[2] == whole and s[0] < first), None)
         if slot is not None:
             free.remove(slot)
             memory.symbols[value.buffer.symbol] = slot[3]
         else:
             memory.symbols[value.buffer.symbol] = _in_slab(at, value)
-            rows = tile if stage.row in value.axes else Poly.of(1)
-            at[array] = at[array] + rows * size
+            at[array] = at[array] + whole
             total = total + size
-        free.append((last, array, size, memory.symbols[value.buffer.symbol]))
-    memory.per_row[stage.name] = total
+            stacked = stacked + (size if value.stack is not None else 0)
+        free.append((last, array, whole, memory.symbols[value.buffer.symbol]))
+    memory.per_row[stage.name], memory.stacks[stage.name] = total, stacked

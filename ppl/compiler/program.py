@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from ppl.compiler.inspection import Inspection
 from ppl.compiler.plan import Requested
 from ppl.compiler.prepared import Settings
 from ppl.compiler.state import State
+from ppl.compiler.violations import INVALID, environment, violation
 from ppl.errors import DataError, EstimatorError
 from ppl.inference.objective import as_objective
 from ppl.lang.carried import require_one_particle
@@ -92,8 +95,12 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper : values or schedules of run-time scalars.
         """
         key = "rows" if per_row else "value"
-        result, _, _ = self._run(key, state, data, seed, particles, total_rows, rows, hyper)
-        return result.arrays["rows"] if per_row else result.scalars["loss"]
+        call = (state, data, seed, particles, total_rows, rows, hyper)
+        result, _, _ = self._run(key, *call)
+        loss = result.arrays["rows"] if per_row else result.scalars["loss"]
+        if not np.isfinite(loss).all():
+            self._refuse_parameters("value", *call)
+        return loss
 
     def value_and_grad(
         self,
@@ -106,7 +113,9 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None = None,
     ) -> tuple[float, dict[str, np.ndarray]]:
         """One stochastic loss and its gradient in `state.params`: sums over rows, means over particles."""
-        result, _, _ = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper)
+        call = (state, data, seed, particles, total_rows, rows, hyper)
+        result, _, _ = self._run("gradient", *call)
+        self._require_finite(result, *call)
         return result.scalars["loss"], state._layouts[0].split(result.grad)
 
     def step(
@@ -120,7 +129,9 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None = None,
     ) -> tuple[float, dict[str, np.ndarray], State]:
         """`value_and_grad`, and the state with its step, baselines, control variates and carried values advanced."""
-        result, _, compiled = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper)
+        call = (state, data, seed, particles, total_rows, rows, hyper)
+        result, _, compiled = self._run("gradient", *call)
+        self._require_finite(result, *call)
         step, estimators = state.step + 1, compiled.estimators
         new = State(state._flat, result.aux, state._layouts, step, state.seed, state.opt, estimators)
         return result.scalars["loss"], state._layouts[0].split(result.grad), new
@@ -137,9 +148,10 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None = None,
     ) -> tuple[State, float]:
         """One whole training step, as `ppl.fit` takes it: loss and gradient are divided by the number of rows N."""
-        from ppl.inference.optim import as_transform
-
-        new, scalars, _ = self._update(state, data, as_transform(optimizer), seed, particles, total_rows, rows, hyper)
+        call, transform = (seed, particles, total_rows, rows, hyper), _transforms()(optimizer)
+        new, scalars, _ = self._update(state, data, transform, *call)
+        if not math.isfinite(scalars["loss"]):
+            self._refuse_parameters("gradient", state, data, *call)
         return new, scalars["loss"]
 
     def _update(
@@ -157,7 +169,8 @@ class Program(Inspection, Embedding, Diagnosing):
         result, n, compiled = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper, check)
         flat, opt = transform.apply(state._flat, result.grad, state.opt, state._layouts[0], state.step, 1.0 / n)
         new = State(flat, result.aux, state._layouts, state.step + 1, state.seed, opt, compiled.estimators)
-        return new, {k: v / n for k, v in result.scalars.items()}, result.grad
+        scalars = result.scalars if n == 1 else {k: v / n for k, v in result.scalars.items()}
+        return new, scalars, result.grad
 
     def sample(
         self,
@@ -180,6 +193,8 @@ class Program(Inspection, Embedding, Diagnosing):
             raise DataError(f"no site named {unknown}; the program has {known}")
         k = 1 if particles is None else particles
         result, _, _ = self._run("sample", state, data, seed, k, None, rows, hyper, sites=wanted)
+        if np.isnan(result.arrays.pop(INVALID, 0.0)):
+            self._refuse_parameters("sample", state, data, seed, k, None, rows, hyper, sites=wanted)
         variant = self.prepare(*data).variant("sample", wanted)
         return {n: _particles_first(result.arrays[n], variant.arrays[n].type, k, particles) for n in wanted}
 
@@ -214,11 +229,12 @@ class Program(Inspection, Embedding, Diagnosing):
         compiled = self.prepare(*data)
         compiled.check_state(state)
         count = self.settings.particles if particles is None else _count(particles)
-        executable = compiled.executable(key, sites, count)
+        narrow = compiled.narrow(data)
+        executable = compiled.executable(key, sites, count, narrow)
         if key == "gradient" and count != self.settings.particles:
             self._check_particles(compiled, count)
         step = state.step if seed is None else 0
-        bound = compiled.binder.bind(data, rows, total_rows, check)
+        bound = compiled.binder.bind(data, rows, total_rows, check, narrow)
         result = executable.run(
             state._flat,
             state._aux,
@@ -233,12 +249,39 @@ class Program(Inspection, Embedding, Diagnosing):
         )
         return result, next(iter(bound.totals.values()), 1), compiled
 
+    def _require_finite(self, result: Any, *call: Any) -> None:
+        if not math.isfinite(result.scalars["loss"]):
+            self._refuse_parameters("gradient", *call)
+
+    def _refuse_parameters(
+        self, mode: str, state: State, data: Sequence[Any], seed: int | None, particles: int | None, total_rows: Any,
+        rows: Any, hyper: HyperValues | None, sites: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        """Raise a ParameterError if the parameters of a distribution were out of range in this call."""
+        compiled = self.prepare(*data)
+        bound = compiled.binder.bind(data, rows, total_rows, False)
+        count = self.settings.particles if particles is None else particles
+        hypers = compiled.hyper_vector(hyper, state.step)
+        noise = (state.seed, state.step) if seed is None else (int(seed), 0)
+        env = environment(compiled, state.params, state.aux, hypers, bound, count, *noise)
+        found = violation(compiled, mode, env, bound, sites)
+        if found is not None:
+            raise found.error()
+
     def _check_particles(self, compiled: Compiled, count: int) -> None:
         require_one_particle(compiled.trace, count)
         for choice in compiled.plan.choices.values():
             complaint = choice.estimator.validate(count)
             if complaint:
                 raise EstimatorError(f"node '{choice.name}': {complaint}")
+
+
+@functools.cache
+def _transforms() -> Callable[[Any], Any]:
+    """`as_transform`, imported once: even a repeated import is a tenth of a small step."""
+    from ppl.inference.optim import as_transform
+
+    return as_transform
 
 
 def _count(particles: Any) -> int:

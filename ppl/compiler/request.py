@@ -30,7 +30,8 @@ BILINEAR = {"mul": (0, 1), "contract": (0, 1), "div": (0,), "take": (0,), "put":
 class Request:
     """What to compute: outputs by kind, and the order and shapes that define the flat vectors.
 
-    `whole`: arrays hold all particles of a call, which is then not cut into windows of them.
+    `whole`: arrays hold all particles of a call, which is then not cut into windows of them. `narrow`: names of inputs
+    that are given as 32-bit integers.
     """
 
     scalars: tuple[tuple[str, Node], ...] = ()
@@ -42,6 +43,7 @@ class Request:
     hypers: tuple[str, ...] = ()
     inputs: tuple[tuple[str, Type], ...] = ()
     whole: bool = False
+    narrow: tuple[str, ...] = ()
 
 
 class Result(NamedTuple):

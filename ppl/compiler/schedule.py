@@ -142,7 +142,7 @@ def _steps(stage: Stage, builder: Builder) -> None:
             stage.steps.append(Cluster(clusters[number]))
         stage.steps.extend(opaque.get(number, ()))
     if stage.finals:
-        stage.steps.append(Cluster(stage.finals))
+        _finals(stage, builder)
     for step in stage.steps:
         if isinstance(step, Opaque) and step.node.op == "region":
             _loop(step, stage, builder)
@@ -177,12 +177,27 @@ def _is_short(op: Op) -> bool:
     return isinstance(key, int) and (size.constant or SHORT + 1) <= SHORT and op.kind in ("map", "reduce", "output")
 
 
+def _finals(stage: Stage, builder: Builder) -> None:
+    """Let the last cluster, if nothing comes after it, also store what goes to the next turn of a loop."""
+    if not stage.steps or isinstance(stage.steps[-1], Opaque):
+        stage.steps.append(Cluster([]))
+    cluster = stage.steps[-1]
+    assert isinstance(cluster, Cluster)
+    made = {op.target for op in cluster.ops}
+    for op in stage.finals:
+        op.last = True
+        for read in op.reads:
+            read.value.external = read.value.external or read.value not in made
+    cluster.ops += stage.finals
+
+
 def _loop(step: Opaque, stage: Stage, builder: Builder) -> None:
     """Schedule the copies of initial carries (`before`) and the body of a loop, as stages inside `stage`."""
     attrs = step.node.attrs
     carries, outputs = attrs["carries"], attrs["outputs"]
-    step.before = Stage(stage.level, stage.row, name=f"{stage.name}_init")
-    step.body = Stage(stage.level, stage.row, name=f"{stage.name}_body")
+    outer = stage.outer or stage.name
+    step.before = Stage(stage.level, stage.row, name=f"{stage.name}_init", outer=outer)
+    step.body = Stage(stage.level, stage.row, name=f"{stage.name}_body", outer=outer)
     slots = builder.loop_slots(step.node)
     inits = step.node.args[: len(carries)]
     for i, init in enumerate(inits):
@@ -204,10 +219,6 @@ def _loop(step: Opaque, stage: Stage, builder: Builder) -> None:
             time = attrs["index"] if i >= len(carries) else None
             body.finals.append(builder.store_op(node, slot, time))
     for inner in (step.before, body):
-        for op in inner.finals:
-            for read in op.reads:
-                read.value.external = True
-    for inner in (step.before, body):
         _steps(inner, builder)
         stage.tiles += inner.tiles
 
@@ -226,6 +237,7 @@ def _lives(stage: Stage, builder: Builder) -> None:
             if value.external and value.buffer is None:
                 value.buffer = builder.plain(value, stage)
                 if stage.row is not None:
+                    value.stack = builder.stack_of(value, stage)
                     stage.tiles.append(value)
             if value in stage.lives:
                 stage.lives[value] = (stage.lives[value][0], i)

@@ -139,7 +139,7 @@ def _check_op(node: Node, carries: set[int], noise: Mapping[int, str]) -> None:
         return
     if node.op == "external":
         raise EstimatorError(f"hvp: external function '{node.attrs['fn'].name}' has no second derivative")
-    if node.op in NO_SECOND:
+    if node.op in NO_SECOND and not node.attrs.get("exact"):
         raise EstimatorError(f"hvp: {NO_SECOND[node.op]} on the way to the objective has no second derivative")
     if node.op == "loop":
         bad = [n for n in topological(node.attrs["body"].outputs) if _worst(n) <= KINK]

@@ -11,7 +11,7 @@ from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis
 
 LEAVES = {"const", "param", "aux", "hyper", "input", "size", "scale", "arg"}
-OPAQUE = {"gemm", "noise", "rowid", "rowkey", "region", "external", "solve", "cumsum", "draw_rows",
+OPAQUE = {"gemm", "noise", "rowid", "rowkey", "region", "external", "solve", "cumsum", "draw_rows", "lanes",
           "table_dot", "table_sum"}  # fmt: skip
 
 
@@ -48,7 +48,7 @@ class Opaque:
 
 @dataclass(eq=False)
 class Stage:
-    """An unplated stage (`row` None) or a row region, with its steps in order."""
+    """An unplated stage (`row` None) or a row region, with its steps in order; `outer` is that of a loop's body."""
 
     level: int
     row: Axis | None
@@ -59,6 +59,7 @@ class Stage:
     tiles: list[Value] = field(default_factory=list)
     lives: dict[Value, tuple[int, int]] = field(default_factory=dict)
     name: str = ""
+    outer: str = ""
     copies: list[tuple[Output, Value]] = field(default_factory=list)
     finals: list[Op] = field(default_factory=list)
 

@@ -133,7 +133,7 @@ class Trainer:
         exe, bound = self.executable, steps.bound
         rows = dict(bound.rows)
         order, size, batch = np.zeros(0, np.int64), 0, list(bound.arrays)
-        data = [exe._data(x, t) for x, (_, t) in zip(batch, exe.request.inputs, strict=True)]
+        data = [exe._data(x, *spec) for x, spec in zip(batch, exe.request.inputs, strict=True)]
         parts = data
         if steps.rows is not None:
             assert self.plate is not None
@@ -154,7 +154,21 @@ class Trainer:
         vectors = (live.flat, first, second, grad, RULES[live.rule.name], np.asarray(rates, np.float64),
                    np.array([*live.rule.numbers, 0.0]), 1.0 / steps.total)  # fmt: skip
         seed = np.uint64(live._like.seed & 0xFFFFFFFFFFFFFFFF)
-        rest = (w, live.aux, live.aux.copy(), hypers, seed, live.counter, results, order, size, slabs, *data, *parts)
+        rest = (
+            w,
+            live.aux,
+            live.aux.copy(),
+            hypers,
+            seed,
+            live.counter,
+            results,
+            order,
+            size,
+            slabs,
+            exe.entries(slabs),
+            *data,
+            *parts,
+        )
         from ppl.kernels.cpu.threads import parallel_region
 
         with parallel_region(), self._threads(slabs, len(rates)):

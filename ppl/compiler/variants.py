@@ -14,6 +14,7 @@ import numpy as np
 from ppl.compiler.auxiliary import Slot, auxiliary_layout, auxiliary_updates
 from ppl.compiler.carried import carried_updates, require_own_names
 from ppl.compiler.expand import Expanded, Expansion
+from ppl.compiler.violations import INVALID, drawn, guarded, penalty, values_of
 from ppl.errors import ModelError
 from ppl.estimators.base import Estimator
 from ppl.graph.stochastic import StochasticGraph
@@ -64,8 +65,9 @@ def build_gradient(
     graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False, particles: int | None = None
 ) -> Variant:
     """Loss, costs, gradients with respect to every parameter, and new auxiliary values."""
-    expanded = Expansion(graph, plan, "gradient", repeats, particles).run()
-    variant = _start(expanded)
+    expansion = Expansion(graph, plan, "gradient", repeats, particles)
+    expanded = expansion.run()
+    variant = _start(expanded, expansion)
     variant.stages["expand"] = {"loss": expanded.loss, "surrogate": expanded.surrogate}
     variant.aux_slots = auxiliary_layout(expanded)
     require_own_names(graph, set(variant.aux_slots))
@@ -88,8 +90,9 @@ def build_value(
     graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False, particles: int | None = None
 ) -> Variant:
     """Loss and costs with true nodes."""
-    expanded = Expansion(graph, plan, "value", repeats, particles).run()
-    variant = _start(expanded)
+    expansion = Expansion(graph, plan, "value", repeats, particles)
+    expanded = expansion.run()
+    variant = _start(expanded, expansion)
     variant.stages["expand"] = {"loss": expanded.loss}
     return _finish(variant)
 
@@ -109,6 +112,7 @@ def build_rows(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> Variant
         row = expansion.reducer.plates(folded, keep=(plates[0],))
         total = row if total is None else ops.add(total, row)
     assert total is not None
+    total = guarded(total, expansion, keep=plates)
     variant = Variant(arrays={"rows": total}, hypers=expanded.hypers)
     variant.stages["expand"] = {"rows": total}
     return _finish(variant)
@@ -116,15 +120,20 @@ def build_rows(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> Variant
 
 def build_sample(graph: StochasticGraph, sites: Sequence[str]) -> Variant:
     """Values of named sites, particles kept as an axis."""
-    expanded = Expansion(graph, {}, "sample").run()
+    expansion = Expansion(graph, {}, "sample")
+    expanded = expansion.run()
     arrays = {name: expanded.values[name] for name in sites}
+    if graph.trace.guards:
+        above = drawn(values_of(graph.trace, sites))
+        term = penalty(expansion, [g for g in graph.trace.guards if g.drawn and g.name in above])
+        arrays |= {} if term is None else {INVALID: term}
     variant = Variant(arrays=arrays, hypers=expanded.hypers)
     variant.stages["expand"] = dict(arrays)
     return _finish(variant)
 
 
-def _start(expanded: Expanded) -> Variant:
-    scalars = {"loss": expanded.loss, **{f"cost {k}": v for k, v in expanded.costs.items()}}
+def _start(expanded: Expanded, expansion: Expansion) -> Variant:
+    scalars = {"loss": guarded(expanded.loss, expansion), **{f"cost {k}": v for k, v in expanded.costs.items()}}
     return Variant(scalars=scalars, hypers=expanded.hypers, copies=expanded.copies)
 
 

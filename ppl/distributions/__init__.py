@@ -6,8 +6,11 @@ added. `COMBINATORS` lists those that are made of other distributions.
 """
 
 from ppl.distributions import bijectors
-from ppl.distributions import exponential_families as _families  # noqa: F401  (fills the table)
-from ppl.distributions import kl_gamma as _kl_gamma  # noqa: F401  (registers its pairs)
+from ppl.distributions import exponential_counts as _counts  # noqa: F401  (fills the table)
+from ppl.distributions import exponential_families as _families  # noqa: F401
+from ppl.distributions import exponential_gaussian as _gaussian  # noqa: F401
+from ppl.distributions import kl_counts as _kl_counts  # noqa: F401  (registers its pairs)
+from ppl.distributions import kl_gamma as _kl_gamma  # noqa: F401
 from ppl.distributions import kl_location_scale as _kl_location_scale  # noqa: F401
 from ppl.distributions import kl_multivariate as _kl_multivariate  # noqa: F401
 from ppl.distributions import kl_von_mises as _kl_von_mises  # noqa: F401

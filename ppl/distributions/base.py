@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.checks import checked_parameters
+from ppl.distributions.conditions import Condition, conditions_of
 from ppl.distributions.eager import present
 from ppl.distributions.guards import contains
 from ppl.distributions.intervals import CLOSED_UNIT, Interval
@@ -45,7 +47,7 @@ class Distribution:
         then counts as a jump unless it is periodic in the sample.
     moving : parameters that move the support; score-function estimators refuse them.
     draws_quantiles : whether `draw` is the inverse of the cdf at its one uniform, and so is `icdf`.
-    constraints : parameter name to a key of `checks.CONSTRAINTS`; constant parameters are checked.
+    constraints : parameter name to a key of `checks.CONSTRAINTS`; constants are checked here, others by programs.
     """
 
     discrete: ClassVar[bool] = False
@@ -94,6 +96,10 @@ class Distribution:
     def same_law(self, other: Distribution) -> bool:
         """Whether `other` is of the same class with the same parameter nodes."""
         return type(other) is type(self) and tuple(other.params.items()) == tuple(self.params.items())
+
+    def conditions(self) -> Iterator[Condition]:
+        """What the parameters that are not constant have to satisfy."""
+        return conditions_of(self.params, self.constraints)
 
     # formulas a subclass writes in IR
 
@@ -252,14 +258,16 @@ class Distribution:
         return present((self,), lambda: self.masked_sum(self.unit_entropy()))
 
     @classmethod
-    def fit(cls, x: Any, weights: Any = None) -> Distribution:
+    def fit(cls, x: Any, weights: Any = None, **fixed: Any) -> Distribution:
         """The member of this exponential family that is likeliest given `x`, observations along its first axis.
+
+        `fixed` holds what is not fitted: `Binomial.fit(x, total_count=10)`.
 
         See `ppl.distributions.exponential_fit.fit`.
         """
         from ppl.distributions.exponential_fit import fit
 
-        return fit(cls, x, weights)
+        return fit(cls, x, weights, **fixed)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self.params)}; event {self.event_shape})"

@@ -44,7 +44,7 @@ class Beta(Distribution):
     def log_normalizer(self) -> Node:
         """log B(c1, c0)."""
         one, zero = self.params.values()
-        return log_beta((one, zero), ops.add(one, zero))
+        return log_beta(one, zero)
 
     def unit_log_prob(self, value: Node) -> Node:
         """(c1 - 1) log x + (c0 - 1) log(1 - x) - log B(c1, c0)."""

@@ -213,7 +213,10 @@ RULES: dict[str, Rule] = {
     "log_i0e": lambda node, a: REAL if a.within(NONNEGATIVE) and a.hi_open else ANYTHING,
     **dict.fromkeys(("gammainc", "betainc", "student_cdf", "vonmises_cdf"), _probability),
     **dict.fromkeys(("gammaincc", "betaincinv"), _fixed(CLOSED_UNIT)),
-    **dict.fromkeys(("gammaincinv", "gammainccinv", "poisson_icdf"), _fixed(Interval(0.0, math.inf, False, False))),
+    **dict.fromkeys(
+        ("gammaincinv", "gammainccinv", "poisson_icdf", "negative_binomial_icdf"),
+        _fixed(Interval(0.0, math.inf, False, False)),
+    ),
     "vonmises_icdf": _fixed(CIRCLE),
     "lgamma": lambda node, a: REAL if a.within(POSITIVE) else ANYTHING,
 }

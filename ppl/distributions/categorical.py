@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 
@@ -19,6 +20,9 @@ NO_RELAXATION = (
     "Categorical has no relaxation: its samples are integers, which do not lie between one another; "
     "use OneHotCategorical, whose samples relax to points of the simplex"
 )
+
+
+SEARCHED = 16  # classes from which on a draw by bisection is faster than one by comparison with all of them
 
 
 class Categorical(Classes):
@@ -68,7 +72,7 @@ class Categorical(Classes):
     def _unit(self) -> Categorical:
         """The law of one unit where all units have the same one, else this law."""
         row = _only_row(self.weights, self.count)
-        return self if row is None else self.with_params((row,))
+        return self if row is None else cast(Categorical, self.with_params((row,)))
 
     def _picked(self, rows: Node, index: Node) -> Node:
         """The entry at `index` of every row of classes; any entry where the index is none of a class."""
@@ -85,11 +89,14 @@ class Categorical(Classes):
 
     def draw(self, *u: Node) -> Node:
         """The number of classes up to which the probabilities sum to at most u; the sums are in order, so that
-        a class without probability is never drawn.
+        a class without probability is never drawn. Among many classes that many draws share it is searched for.
         """
         if self.count == 1:
             return ops.cast(ops.floor(u[0]), "int")
         sums = ops.cumsum(self._unit().unnormalised())
+        shared = math.prod(self.event_shape) > 1 or not set(sums.type.axes).issuperset(u[0].type.axes)
+        if self.count >= SEARCHED and sums.type.shape == (self.count,) and shared:
+            return _search(sums, u[0])
         *lead, count = sums.type.shape
         level = ops.mul(ops.window(sums, (*((0, n, 1) for n in lead), (count - 1, 1, 1))), _column(u[0]))
         earlier = ops.window(sums, (*((0, n, 1) for n in lead), (0, count - 1, 1)))
@@ -117,6 +124,11 @@ class Categorical(Classes):
         """Sum over k of k * probs[k]."""
         return ops.reduce_sum(ops.mul(self.class_probs(), np.arange(float(self.count))), -1)
 
+    def node_variance(self) -> Node:
+        """Sum over k of probs[k] * (k - mean)^2."""
+        gap = ops.sub(np.arange(float(self.count)), _column(self.node_mean()))
+        return ops.reduce_sum(ops.mul(self.class_probs(), ops.mul(gap, gap)), -1)
+
     def node_cdf(self, value: Node) -> Node:
         """Sum of the probabilities of classes up to `value`."""
         rows = ops.cast(ops.reshape(value, (*value.type.shape, 1)), "float")
@@ -130,6 +142,19 @@ class Categorical(Classes):
     def node_icdf(self, probability: Node) -> Node:
         """The least class whose cdf reaches the probability, as a float."""
         return tabulated_icdf(self.node_cdf, self.class_probs(), probability)
+
+
+def _search(sums: Node, u: Node) -> Node:
+    """How many of the cumulative sums but the last are at most u times the last, by bisection: log2(K) looks a draw."""
+    count = sums.type.shape[0]
+    level = ops.mul(ops.reshape(ops.window(sums, ((count - 1, 1, 1),)), ()), u)
+    size = 1 << (count - 1).bit_length()
+    more = np.full(size - count + 1, np.inf)
+    table, found = ops.concat([ops.window(sums, ((0, count - 1, 1),)), more]), ops.as_node(0)
+    while size := size // 2:
+        reached = ops.less_equal(ops.take(table, ops.add(found, size - 1)), level)
+        found = ops.add(found, ops.mul(size, ops.cast(reached, "int")))
+    return found
 
 
 def _column(x: Node) -> Node:

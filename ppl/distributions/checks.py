@@ -78,6 +78,7 @@ def check_constants(owner: str, params: Mapping[str, Node], constraints: Mapping
         if value is None or name not in constraints:
             continue
         wanted, allowed = CONSTRAINTS[constraints[name]]
+        value = np.broadcast_to(value, node.type.shape) if "row" in wanted else value
         with np.errstate(invalid="ignore"):
             bad = np.argwhere(~np.asarray(allowed(value)))
         if len(bad):

@@ -75,10 +75,17 @@ class Classes(Distribution):
     def expected_log_prob(self, weight: Node) -> Node:
         """Sum over classes of weight * log probability, with 0 * (-inf) = 0; linear in `weight`."""
         if self.in_logits:
-            return ops.reduce_sum(weigh(weight, self.log_probs()), -1)
+            return ops.reduce_sum(weigh(weight, self.log_probs(), not self._given()), -1)
         p = self.params["probs"]
         total = ops.log(ops.reduce_sum(p, -1))
         return ops.sub(ops.reduce_sum(weigh_log(weight, p), -1), ops.mul(ops.reduce_sum(weight, -1), total))
+
+    def _given(self) -> bool:
+        """Whether the logits are a data argument as it stands, which may have infinite entries."""
+        node = self.logits
+        while node.op in ("expand", "reshape", "transpose", "slice", "distribute"):
+            node = node.args[0]
+        return node.op == "input"
 
     def unit_entropy(self) -> Node:
         """Minus the sum of p log p."""

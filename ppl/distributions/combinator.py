@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
 
 from ppl.distributions.base import Distribution
+from ppl.distributions.conditions import Condition, conditions_of, prefixed
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node
@@ -43,6 +44,14 @@ class Combinator(Distribution):
         for name, part in parts.items():
             self.params.update({f"{name}.{key}": node for key, node in part.params.items()})
         self.event_mask = None
+
+    def conditions(self) -> Iterator[Condition]:
+        """Its own, and those of its parts under prefixed names."""
+        yield from super().conditions()
+        for name in self.parts:
+            part = self.part(name)
+            whole = isinstance(part, Distribution)
+            yield from prefixed(name, part.conditions() if whole else conditions_of(part.params, part.constraints))
 
     def take_traits(self, **traits: Any) -> None:
         """Set class attributes of the contract for this instance: they follow from its parts."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
 from ppl.distributions.bounds import bounds_of
+from ppl.distributions.discrete_quantiles import within_unit
 from ppl.distributions.guards import owns
 from ppl.distributions.intervals import Interval
 from ppl.distributions.support import ROWS, Support, support_of
@@ -74,6 +75,10 @@ class Delta(Distribution):
     def node_cdf(self, value: Node) -> Node:
         """0 below v, 1 from v on."""
         return ops.cast(ops.less_equal(self.params["v"], value), "float")
+
+    def node_icdf(self, probability: Node) -> Node:
+        """v."""
+        return within_unit(probability, lambda u: ops.broadcast(self.params["v"], u)[0])
 
     def node_mode(self) -> Node:
         """v."""

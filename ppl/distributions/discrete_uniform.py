@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from ppl.distributions.base import Distribution
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.checks import constant_value
+from ppl.distributions.conditions import Condition, ordered
 from ppl.distributions.discrete_quantiles import settled, within_unit
 from ppl.distributions.guards import owns
 from ppl.distributions.intervals import Interval
@@ -44,6 +46,11 @@ class DiscreteUniform(Distribution):
             first = tuple(bad[0].tolist())
             pair = [int(np.broadcast_to(v, self.event_shape)[first]) for v in (low_value, high_value)]
             raise ModelError(f"DiscreteUniform: low must not exceed high, got low {pair[0]} and high {pair[1]}")
+
+    def conditions(self) -> Iterator[Condition]:
+        """Whole ends, low <= high."""
+        yield from super().conditions()
+        yield ordered(self.params["low"], self.params["high"], equal=True)
 
     @property
     def support(self) -> Support:

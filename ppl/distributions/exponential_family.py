@@ -9,7 +9,7 @@ Wainwright & Jordan, Graphical models, exponential families, and variational inf
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,8 @@ class Family:
     log_carrier : E[log h(x)] from the mean parameters; None where it has no closed form (then there is no entropy).
     from_mean : mean parameters to keyword parameters in NumPy, where that is closed.
     start : mean parameters to keyword parameters in NumPy from which Newton's method sets out.
+    fixed : distribution to parameters that are known and the same for all members, by name; `log_partition`, `usual`,
+        `from_mean` and `start` take them as keywords.
     encode : data to what `statistics` takes (class numbers to one-hot rows).
     minimal : whether the statistics are linearly independent, so that the Fisher information is invertible.
     """
@@ -53,6 +55,7 @@ class Family:
     start: Callable[..., dict[str, Any]] | None = None
     minimal: bool = True
     encode: Callable[[np.ndarray], np.ndarray] | None = None
+    fixed: Callable[[Any], dict[str, Node]] = lambda dist: {}
 
 
 FAMILIES: dict[type[Distribution], Family] = {}
@@ -80,9 +83,15 @@ def marked(parts: Parts) -> Parts:
     return tuple(ops.mark(part, f"natural {i}") for i, part in enumerate(parts))
 
 
-def moments(family: Family, eta: Parts) -> Parts:
+def moments(family: Family, eta: Parts, fixed: Mapping[str, Node]) -> Parts:
     """grad A = E[u]; `eta` must be marked."""
-    return tuple(gradient(family.log_partition(*eta), list(eta)))
+    return tuple(gradient(ops.reduce_sum(family.log_partition(*eta, **fixed)), list(eta)))
+
+
+def same_fixed(p: Distribution, q: Distribution) -> bool:
+    """Whether two distributions of one class lie in the same family: what is fixed is the same expression."""
+    family = FAMILIES.get(type(p))
+    return family is None or family.fixed(p) == family.fixed(q)
 
 
 def inner(family: Family, a: Parts, b: Parts) -> Node:
@@ -100,8 +109,9 @@ def unit_bregman(p: Distribution, q: Distribution) -> Node:
     family = family_of(type(p))
     own, other = marked(family.natural(p)), family.natural(q)
     gap = tuple(ops.sub(b, a) for a, b in zip(own, other, strict=True))
-    rise = ops.sub(family.log_partition(*other), family.log_partition(*own))
-    return ops.sub(rise, inner(family, moments(family, own), gap))
+    fixed = family.fixed(p)
+    rise = ops.sub(family.log_partition(*other, **fixed), family.log_partition(*own, **fixed))
+    return ops.sub(rise, inner(family, moments(family, own, fixed), gap))
 
 
 def unit_entropy(dist: Distribution) -> Node:
@@ -110,8 +120,8 @@ def unit_entropy(dist: Distribution) -> Node:
     if family.log_carrier is None:
         raise ModelError(f"{type(dist).__name__}: the mean of its carrier's logarithm has no closed form")
     eta = marked(family.natural(dist))
-    mean = moments(family, eta)
-    flat = ops.sub(family.log_partition(*eta), inner(family, eta, mean))
+    mean = moments(family, eta, family.fixed(dist))
+    flat = ops.sub(family.log_partition(*eta, **family.fixed(dist)), inner(family, eta, mean))
     return ops.sub(flat, ops.as_node(family.log_carrier(*mean)))
 
 
@@ -129,7 +139,11 @@ def mean_parameters(dist: Distribution) -> tuple[Any, ...]:
     """E[u(x)] = grad A(eta), one entry per component."""
     family = family_of(type(dist))
     count = len(family.natural(dist))
-    return tuple(present((dist,), lambda i=i: moments(family, marked(family.natural(dist)))[i]) for i in range(count))
+
+    def mean(i: int) -> Node:
+        return moments(family, marked(family.natural(dist)), family.fixed(dist))[i]
+
+    return tuple(present((dist,), lambda i=i: mean(i)) for i in range(count))
 
 
 def sufficient_statistics(cls: type[Distribution], x: Any) -> tuple[Any, ...]:
@@ -147,15 +161,15 @@ def sufficient_statistics(cls: type[Distribution], x: Any) -> tuple[Any, ...]:
 def log_partition(dist: Distribution) -> Any:
     """A(eta) per unit."""
     family = family_of(type(dist))
-    return present((dist,), lambda: family.log_partition(*family.natural(dist)))
+    return present((dist,), lambda: family.log_partition(*family.natural(dist), **family.fixed(dist)))
 
 
-def log_partition_at(cls: type[Distribution], *eta: Any) -> Any:
-    """A at natural parameters `eta` per unit: symbolic where one of them is, else an array."""
+def log_partition_at(cls: type[Distribution], *eta: Any, **fixed: Any) -> Any:
+    """A at natural parameters `eta` per unit, given those that are fixed: symbolic where one is, else an array."""
     from ppl.ir.interpret import Env, evaluate
 
-    found = family_of(cls).log_partition(*(ops.as_node(e) for e in eta))
-    if any(isinstance(e, Node) or hasattr(e, "__ppl_node__") for e in eta):
+    found = family_of(cls).log_partition(*map(ops.as_node, eta), **_nodes(fixed))
+    if any(isinstance(e, Node) or hasattr(e, "__ppl_node__") for e in (*eta, *fixed.values())):
         from ppl.lang.value import Value
 
         return Value(found)
@@ -163,8 +177,8 @@ def log_partition_at(cls: type[Distribution], *eta: Any) -> Any:
         return evaluate([found], Env(dtype=np.float64))[0]
 
 
-def from_natural(cls: type[Distribution], *eta: Any) -> Distribution:
-    """The member with natural parameters `eta` (NumPy arrays or nodes).
+def from_natural(cls: type[Distribution], *eta: Any, **fixed: Any) -> Distribution:
+    """The member with natural parameters `eta`, given those that are fixed (NumPy arrays or nodes).
 
     Raises
     ------
@@ -174,9 +188,19 @@ def from_natural(cls: type[Distribution], *eta: Any) -> Distribution:
     from ppl.ir.interpret import Env, evaluate
 
     family, nodes = family_of(cls), tuple(ops.as_node(e) for e in eta)
-    usual: dict[str, Any] = dict(family.usual(*nodes))
-    if not any(isinstance(e, Node) or hasattr(e, "__ppl_node__") for e in eta):
+    usual: dict[str, Any] = dict(family.usual(*nodes, **_nodes(fixed)))
+    if not any(isinstance(e, Node) or hasattr(e, "__ppl_node__") for e in (*eta, *fixed.values())):
         with np.errstate(all="ignore"):
             values = evaluate(list(usual.values()), Env(dtype=np.float64))
         usual = dict(zip(usual, values, strict=True))
     return cls(**usual)
+
+
+def fixed_parameters(dist: Distribution) -> dict[str, Any]:
+    """What all members of the family share, by name: the number of trials of a Binomial, for one."""
+    fixed = family_of(type(dist)).fixed
+    return {name: present((dist,), lambda name=name: fixed(dist)[name]) for name in fixed(dist)}
+
+
+def _nodes(fixed: Mapping[str, Any]) -> dict[str, Node]:
+    return {name: ops.cast(ops.as_node(value), "float") for name, value in fixed.items()}

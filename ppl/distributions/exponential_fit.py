@@ -21,6 +21,7 @@ from ppl.distributions.exponential import Exponential
 from ppl.distributions.exponential_family import (
     Family,
     family_of,
+    fixed_parameters,
     from_natural,
     moments,
     natural_parameters,
@@ -46,14 +47,15 @@ TOLERANCE = 1e-12
 class Calculus:
     """A(eta), its gradient and its Hessian as NumPy functions; eta is flat, shape (…, k), k numbers per unit."""
 
-    def __init__(self, cls: type[Distribution], shapes: tuple[tuple[int, ...], ...]):
+    def __init__(self, cls: type[Distribution], shapes: tuple[tuple[int, ...], ...], **fixed: Any):
         family = family_of(cls)
+        self.fixed = {name: ops.const(np.asarray(value, np.float64)) for name, value in fixed.items()}
         self.cls, self.family, self.shapes = cls, family, shapes
         self.leaves = tuple(
             make("param", name=f"eta{i}", shape=s, axes=(), dtype="float") for i, s in enumerate(shapes)
         )
-        self.value = family.log_partition(*self.leaves)
-        self.slopes = _entries(family, moments(family, self.leaves))
+        self.value = family.log_partition(*self.leaves, **self.fixed)
+        self.slopes = _entries(family, moments(family, self.leaves, self.fixed))
         self.bends = [_entries(family, tuple(gradient(ops.reduce_sum(s), list(self.leaves)))) for s in self.slopes]
 
     def evaluate(self, eta: Array, nodes: list[Node]) -> list[Array]:
@@ -78,12 +80,17 @@ class Calculus:
 
     def inside(self, eta: Array) -> Array:
         """Which units have parameters that the class allows."""
-        usual = self.family.usual(*self.leaves)
+        usual = self.usual()
         ok = np.ones(eta.shape[:-1], bool)
         for name, value in zip(usual, self.evaluate(eta, list(usual.values())), strict=True):
             good = CONSTRAINTS[self.cls.constraints[name]][1](value)
-            ok &= good.all(-1) if self.family.rank else good
+            ok &= good.reshape(*ok.shape, -1).all(-1)
         return ok
+
+    def usual(self) -> dict[str, Node]:
+        """The usual parameters that are not fixed."""
+        found = self.family.usual(*self.leaves, **self.fixed)
+        return {name: node for name, node in found.items() if name not in self.fixed}
 
     def mean(self, eta: Array) -> Array:
         """grad A, flat."""
@@ -107,17 +114,18 @@ def _entries(family: Family, parts: tuple[Node, ...]) -> list[Node]:
 def fisher_information(dist: Distribution) -> Array:
     """The Fisher information in the natural parameters, Cov[u(x)], shape (…, k, k), of a distribution of numbers."""
     eta = natural_parameters(dist)
-    calculus = Calculus(type(dist), tuple(np.shape(e) for e in eta))
+    calculus = Calculus(type(dist), tuple(np.shape(e) for e in eta), **fixed_parameters(dist))
     return calculus.fisher(calculus.join(eta))
 
 
-def fit(cls: type[Distribution], x: Any, weights: Any = None) -> Distribution:
+def fit(cls: type[Distribution], x: Any, weights: Any = None, **fixed: Any) -> Distribution:
     """The maximum-likelihood member of the family of `cls` for data `x`, its leading axis the observations.
 
     Parameters
     ----------
     x : shape (n, *event); every unit of the event is fitted by itself.
     weights : shape (n,), not negative, of the observations.
+    fixed : parameters that are not fitted: `total_count` of Binomial, NegativeBinomial and Multinomial.
 
     Raises
     ------
@@ -128,6 +136,7 @@ def fit(cls: type[Distribution], x: Any, weights: Any = None) -> Distribution:
         observations equal, for one).
     """
     family, name = family_of(cls), cls.__name__
+    known = {key: np.asarray(value, np.float64) for key, value in fixed.items()}
     data = np.asarray(x)
     if data.ndim < 1 or not len(data):
         raise DataError(f"{name}.fit: the data need a leading axis of at least one observation, got shape {data.shape}")
@@ -139,7 +148,7 @@ def fit(cls: type[Distribution], x: Any, weights: Any = None) -> Distribution:
     try:
         with np.errstate(all="ignore"):
             if family.from_mean is not None:
-                return cls(**family.from_mean(*mean))
+                return cls(**family.from_mean(*mean, **known))
             assert family.start is not None
             return _newton(cls, mean, cls(**family.start(*mean)))
     except ModelError as e:

@@ -48,9 +48,9 @@ def frozen(x: Node) -> Node:
     return ops.stop(x, "formula")
 
 
-def weigh(x: Node, log_p: Node) -> Node:
-    """x log p with 0 * (-inf) = 0, linear in x."""
-    if not bounds_of(log_p).lo_open:
+def weigh(x: Node, log_p: Node, finite: bool = True) -> Node:
+    """x log p with 0 * (-inf) = 0, linear in x; bounds tell whether log p is finite where parameters and data are."""
+    if not (finite and bounds_of(log_p).lo_open):
         dead = ops.logical_and(ops.equal(frozen(x), 0.0), ops.equal(frozen(log_p), -math.inf))
         log_p = ops.where(dead, 0.0, log_p)
     return ops.mul(x, log_p)
@@ -143,18 +143,44 @@ def stirling_gap(a: Node) -> Node:
     return ops.log_poisson(a, a)
 
 
-def log_beta(parts: tuple[Node, ...], whole: Node) -> Node:
-    """The sum of log gamma of the parts, less log gamma of the whole, their sum, from Stirling's corrections."""
-    each = [ops.sub(ops.mul(a, ops.log(ops.div(a, whole))), ops.add(stirling_gap(a), ops.log(a))) for a in parts]
-    return ops.add(ops.add(*each), ops.add(stirling_gap(whole), ops.log(whole)))
+def log_beta(one: Node, zero: Node) -> Node:
+    """log B(one, zero), from Stirling's corrections; a large share of the whole by what it lacks."""
+    whole = ops.add(one, zero)
+    parts = [_share(one, zero, whole), _share(zero, one, whole)]
+    return ops.add(ops.add(*parts), ops.add(stirling_gap(whole), ops.log(whole)))
 
 
-def log_ratio(x: Node, unit: Node, a: Node) -> tuple[Node, Node]:
-    """x / unit and its logarithm, which a gamma density multiplies by a.
+def _share(a: Node, other: Node, whole: Node) -> Node:
+    """a log(a / whole) - log gamma(a) - a log a + a."""
+    large = ops.less(frozen(other), frozen(a))
+    rest = ops.log1p(ops.div(ops.where(large, other, 0.0), a))
+    log_share = ops.sub(ops.log(ops.where(large, 1.0, ops.div(a, whole))), rest)
+    return ops.sub(ops.mul(a, log_share), ops.add(stirling_gap(a), ops.log(a)))
 
-    Where a is large, both see the same rounded quotient, whose error cancels near 1; where it is small, x may be an
-    exponential that underflows, and its logarithm is kept.
+
+NEAR = 0.1
+
+
+def gamma_exponent(m: Node, log_m: Node, a: Node) -> Node:
+    """a log(m / a) + a - m, in which a gamma density varies; no cancellation where a is large and m near it.
+
+    With d = m / a - 1 and v = d / (2 + d) it is a (2 v^3 (1/3 + v^2/5 + ...) - d v), since log(1 + d) = 2 artanh v.
+    Where a is small the logarithm is that of m, which may underflow. Derivatives are those of the plain terms, which do
+    not cancel.
     """
-    r = ops.div(x, unit)
-    few = ops.less(frozen(a), 16.0)
-    return r, ops.where(few, ops.sub(ops.log(x), ops.log(unit)), ops.log(ops.where(few, 1.0, r)))
+    gap, ratio, few = ops.sub(m, a), ops.div(m, a), ops.less(frozen(a), 16.0)
+    held = ops.where(ops.less(frozen(ratio), HUGE), ratio, HUGE)
+    log_r = ops.where(few, ops.sub(log_m, ops.log(a)), ops.log(ops.where(few, 1.0, held)))
+    plain, d = ops.sub(ops.mul(a, log_r), gap), frozen(ops.div(gap, a))
+    near = ops.logical_and(ops.less(ops.absolute(d), NEAR), ops.logical_not(few))
+    return ops.graft(ops.where(near, ops.mul(a, _log1p_less(ops.where(near, d, 0.0))), plain), plain, exact=True)
+
+
+def _log1p_less(d: Node) -> Node:
+    """log(1 + d) - d for |d| < 0.1."""
+    v = ops.div(d, ops.add(2.0, d))
+    square = ops.mul(v, v)
+    series = ops.as_node(1 / 11)
+    for odd in (9, 7, 5, 3):
+        series = ops.add(ops.mul(series, square), 1 / odd)
+    return ops.sub(ops.mul(ops.mul(2.0, series), ops.mul(square, v)), ops.mul(d, v))

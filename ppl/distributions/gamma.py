@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.formulas import log_ratio, stirling_gap
+from ppl.distributions.formulas import gamma_exponent, stirling_gap
 from ppl.distributions.guards import guarded
 from ppl.distributions.intervals import POSITIVE
 from ppl.distributions.support import Support
@@ -43,13 +43,13 @@ class Gamma(Distribution):
         return (KEY,)
 
     def unit_log_prob(self, value: Node) -> Node:
-        """(a - 1) log x - rate x + a log rate - log gamma(a), of r = rate x / a and Stirling's correction."""
+        """(a - 1) log x - rate x + a log rate - log gamma(a), of rate x against a and Stirling's correction."""
         a, rate = self.params["concentration"], self.params["rate"]
 
         def inside(x: Node) -> Node:
-            r, log_r = log_ratio(x, ops.div(a, rate), a)
-            power = ops.add(ops.mul(ops.sub(a, 1.0), log_r), ops.mul(a, ops.sub(1.0, r)))
-            return ops.add(power, ops.add(ops.log(rate), stirling_gap(a)))
+            log_x = ops.log(x)
+            power = gamma_exponent(ops.mul(rate, x), ops.add(log_x, ops.log(rate)), a)
+            return ops.add(ops.sub(power, log_x), ops.add(ops.log(a), stirling_gap(a)))
 
         return guarded(self, value, POSITIVE, 1.0, inside)
 

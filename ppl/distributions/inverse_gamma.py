@@ -6,7 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.formulas import above, log_ratio, stirling_gap
+from ppl.distributions.formulas import above, gamma_exponent, stirling_gap
 from ppl.distributions.guards import guarded
 from ppl.distributions.intervals import POSITIVE
 from ppl.distributions.support import Support
@@ -44,21 +44,13 @@ class InverseGamma(Distribution):
         return (KEY,)
 
     def unit_log_prob(self, value: Node) -> Node:
-        """a log(scale / x) - log x - scale / x - log gamma(a); the value of r = a x / scale and Stirling's correction,
-        whose terms cancel, the derivative of the terms themselves, whose derivatives do not.
-        """
+        """a log(scale / x) - log x - scale / x - log gamma(a), of scale / x against a and Stirling's correction."""
         a, scale = self.params["concentration"], self.params["scale"]
 
-        def terms(x: Node) -> Node:
-            log_x, ratio = ops.log(x), ops.div(scale, x)
-            power = ops.sub(ops.mul(a, ops.sub(ops.log(scale), log_x)), log_x)
-            return ops.sub(power, ops.add(ratio, ops.lgamma(a)))
-
         def inside(x: Node) -> Node:
-            r, log_r = log_ratio(x, ops.div(scale, a), a)
-            power = ops.add(ops.mul(ops.add(a, 1.0), log_r), ops.mul(a, ops.sub(ops.div(1.0, r), 1.0)))
-            flat = ops.sub(ops.add(stirling_gap(a), ops.mul(2.0, ops.log(a))), ops.log(scale))
-            return ops.graft(ops.sub(flat, power), terms(x))
+            log_x = ops.log(x)
+            power = gamma_exponent(ops.div(scale, x), ops.sub(ops.log(scale), log_x), a)
+            return ops.add(ops.sub(power, log_x), ops.add(ops.log(a), stirling_gap(a)))
 
         return guarded(self, value, POSITIVE, 1.0, inside)
 

@@ -11,7 +11,7 @@ from ppl.distributions.categorical import Categorical
 from ppl.distributions.classes import Classes
 from ppl.distributions.eager import present
 from ppl.distributions.exponential import Exponential
-from ppl.distributions.exponential_family import FAMILIES, unit_bregman
+from ppl.distributions.exponential_family import FAMILIES, same_fixed, unit_bregman
 from ppl.distributions.lognormal import LogNormal
 from ppl.distributions.normal import Normal
 from ppl.distributions.onehot import OneHotCategorical
@@ -43,10 +43,11 @@ def kl_divergence(p: Distribution, q: Distribution) -> Node | None:
     """KL(p || q) = E_p[log p - log q] summed over units: a scalar per row; None where no closed form is
     known.
 
-    With masks it is the sum over units that count, and closed only where both sides have the same mask.
+    With masks it is the sum over units that count, and closed only where both sides have the same mask. Counts of
+    different numbers of trials have none.
     """
     formula = closed_form(type(p), type(q))
-    if formula is None or p.event_mask is not q.event_mask:
+    if formula is None or (type(p) is type(q) and not same_fixed(p, q)) or p.event_mask is not q.event_mask:
         return None
     if p.event_shape != q.event_shape:
         raise ShapeError(f"KL of {p!r} and {q!r}: event shapes differ")
@@ -83,7 +84,7 @@ def _normal(p: Normal | LogNormal, q: Normal | LogNormal) -> Node:
 
 
 @register_kl(Bernoulli, Bernoulli)
-def _bernoulli(p: Bernoulli, q: Bernoulli) -> Node:
+def bernoulli_kl(p: Bernoulli, q: Bernoulli) -> Node:
     """Sum over both outcomes of P (log P - log Q)."""
     outcomes = p.outcome_probs()
     return ops.sub(p.expected_log_prob(*outcomes), q.expected_log_prob(*outcomes))
@@ -91,7 +92,7 @@ def _bernoulli(p: Bernoulli, q: Bernoulli) -> Node:
 
 @register_kl(Categorical, Categorical)
 @register_kl(OneHotCategorical, OneHotCategorical)
-def _classes(p: Classes, q: Classes) -> Node:
+def classes_kl(p: Classes, q: Classes) -> Node:
     """Sum over classes of P (log P - log Q)."""
     if p.count != q.count:
         raise ShapeError(f"KL of {p!r} and {q!r}: {p.count} and {q.count} classes")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
 
-CONSTRAINTS = {"loc": "real", "cov_factor": "real", "cov_diag": "positive"}
 MOST = 32  # the largest rank, whose capacitance is factored by an unrolled algorithm
 
 
@@ -35,11 +34,12 @@ class LowRankMultivariateNormal(Distribution):
 
     reparameterized = True
     unit_rank = 1
+    constraints: ClassVar[dict[str, str]] = {"loc": "real", "cov_factor": "real", "cov_diag": "positive"}
 
     def __init__(self, loc: Any, cov_factor: Any, cov_diag: Any):
         given = {"loc": loc, "cov_factor": cov_factor, "cov_diag": cov_diag}
         nodes = {k: ops.cast(ops.as_node(v), "float") for k, v in given.items()}
-        check_constants(type(self).__name__, nodes, CONSTRAINTS)
+        check_constants(type(self).__name__, nodes, self.constraints)
         shapes = {k: n.type.shape for k, n in nodes.items()}
         factor = shapes["cov_factor"]
         try:

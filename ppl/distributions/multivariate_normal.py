@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ppl.distributions.base import Distribution
 from ppl.distributions.checks import check_constants, constant_value
+from ppl.distributions.conditions import Condition, conditions_of
 from ppl.distributions.formulas import LOG_SQRT_2PI
 from ppl.distributions.support import Support
 from ppl.errors import ModelError, ShapeError
@@ -71,6 +74,13 @@ class MultivariateNormal(Distribution):
             raise ShapeError(f"MultivariateNormal: loc {where.type.shape} and {name} {shape} do not fit")
         self.params = {"loc": ops.expand(where, (), lead), "scale_tril": ops.expand(tril, (), (*lead, lead[-1]))}
         self.event_mask = None
+
+    def conditions(self) -> Iterator[Condition]:
+        """Finite numbers, and a positive diagonal."""
+        yield from super().conditions()
+        if not self.is_diagonal and constant_value(self.params["scale_tril"]) is None:
+            found = conditions_of({"diagonal of scale_tril": self.diagonal()}, {"diagonal of scale_tril": "positive"})
+            yield from (replace(c, shows=True) for c in found)
 
     @property
     def support(self) -> Support:

@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY
 from ppl.distributions.counts import counted
+from ppl.distributions.discrete_quantiles import settled, within_unit
 from ppl.distributions.odds import Odds
 from ppl.distributions.support import Support
-from ppl.ir import ops
+from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 
 
@@ -67,6 +68,22 @@ class NegativeBinomial(Odds):
     def unit_covariance(self) -> Node:
         """r p / (1 - p)^2."""
         return ops.div(self.node_mean(), self.outcome_probs()[1])
+
+    def node_cdf(self, value: Node) -> Node:
+        """I_q(r, floor(x) + 1), the regularized incomplete beta function at q = 1 - p; 0 below 0."""
+        k, fails = ops.floor(ops.cast(value, "float")), self.outcome_probs()[1]
+        count = ops.less_equal(0.0, k)
+        below = incomplete.betainc(self.params["total_count"], ops.add(ops.where(count, k, 0.0), 1.0), fails)
+        return ops.where(count, below, 0.0)
+
+    def node_icdf(self, probability: Node) -> Node:
+        """The least count whose cdf reaches the probability, as a float."""
+        r, odds = self.params["total_count"], self.outcome_odds()
+
+        def search(u: Node) -> Node:
+            return settled(self.node_cdf, incomplete.negative_binomial_icdf(r, odds, u), u)
+
+        return within_unit(probability, search)
 
     def node_mode(self) -> Node:
         """floor((r - 1) p / (1 - p)), or 0 where that is negative."""

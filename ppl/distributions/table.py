@@ -39,7 +39,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "": (3.0, 2, np.eye(2), [[0.8], [0.6]]),
 }
 ANY = (0.4, [0.4, -0.2], np.eye(2))
-FORMULAS = {"mean": "node_mean", "variance": "unit_covariance", "mode": "node_mode", "entropy": "unit_entropy"}
+FORMULAS = {"mean": "node_mean", "variance": "node_variance", "mode": "node_mode", "entropy": "unit_entropy"}
 MADE_OF = {
     "Mixture": lambda: ppl.Mixture([0.3, 0.7], ppl.Normal([-1.0, 1.0], 1.0)),
     "Transformed": lambda: ppl.Transformed(ppl.Normal(0.0, 1.0), bijectors.Softplus()),

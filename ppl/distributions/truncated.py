@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ppl.distributions.base import Distribution
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.checks import constant_value
 from ppl.distributions.combinator import Combinator, first_bad, has
+from ppl.distributions.conditions import Condition, ordered
 from ppl.distributions.guards import contains, flat_where_dead, owns
 from ppl.distributions.intervals import CLOSED_UNIT, Interval
 from ppl.distributions.support import Support
@@ -58,6 +60,11 @@ class Truncated(Combinator):
             no_path=f"{type(base).__name__} has an implicit one" if base.implicit else base.no_path,
             moving=frozenset(moving | {f"base.{k}" for k in base.moving}),
         )  # fmt: skip
+
+    def conditions(self) -> Iterator[Condition]:
+        """Those of the base, and the order of the bounds."""
+        yield from super().conditions()
+        yield ordered(self.params["low"], self.params["high"], equal=self.discrete)
 
     @property
     def base(self) -> Distribution:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from ppl.distributions.base import Distribution
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.checks import constant_value, require_ordered
+from ppl.distributions.conditions import Condition, ordered
 from ppl.distributions.formulas import frozen, standardize
 from ppl.distributions.guards import owns
 from ppl.distributions.intervals import Interval
@@ -58,6 +60,11 @@ class TruncatedNormal(Distribution):
     def __init__(self, loc: Any = 0.0, scale: Any = 1.0, low: Any = -math.inf, high: Any = math.inf):
         super().__init__(loc=loc, scale=scale, low=low, high=high)
         require_ordered("TruncatedNormal", self.params["low"], self.params["high"], self.event_shape)
+
+    def conditions(self) -> Iterator[Condition]:
+        """Those of every parameter, and low < high."""
+        yield from super().conditions()
+        yield ordered(self.params["low"], self.params["high"])
 
     @property
     def support(self) -> Support:

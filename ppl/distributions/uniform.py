@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from ppl.distributions.base import Distribution
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.checks import require_ordered
+from ppl.distributions.conditions import Condition, ordered
 from ppl.distributions.guards import owns
 from ppl.distributions.intervals import Interval
 from ppl.distributions.support import Support
@@ -32,6 +34,11 @@ class Uniform(Distribution):
     def __init__(self, low: Any = 0.0, high: Any = 1.0):
         super().__init__(low=low, high=high)
         require_ordered("Uniform", self.params["low"], self.params["high"], self.event_shape)
+
+    def conditions(self) -> Iterator[Condition]:
+        """Finite ends, low < high."""
+        yield from super().conditions()
+        yield ordered(self.params["low"], self.params["high"])
 
     @property
     def support(self) -> Support:

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.counts import counted
+from ppl.distributions.discrete_quantiles import settled, within_unit
 from ppl.distributions.formulas import frozen
 from ppl.distributions.support import Support
 from ppl.errors import ModelError
-from ppl.ir import ops
+from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 
 FEW, STEEP = 80.0, 3e38
@@ -96,6 +97,23 @@ class ZeroInflatedPoisson(Distribution):
     def unit_covariance(self) -> Node:
         """(1 - gate) rate (1 + gate rate)."""
         return ops.mul(self.node_mean(), ops.add(1.0, ops.mul(self.gate_probs()[0], self.params["rate"])))
+
+    def node_cdf(self, value: Node) -> Node:
+        """gate + (1 - gate) Q(floor(x) + 1, rate); 0 below 0."""
+        k, (shut, open_) = ops.floor(ops.cast(value, "float")), self.gate_probs()
+        count = ops.less_equal(0.0, k)
+        below = incomplete.gammaincc(ops.add(ops.where(count, k, 0.0), 1.0), self.params["rate"])
+        return ops.where(count, ops.add(shut, ops.mul(open_, below)), 0.0)
+
+    def node_icdf(self, probability: Node) -> Node:
+        """The least count whose cdf reaches the probability, as a float: Poisson's at (u - gate) / (1 - gate)."""
+        shut, open_ = self.gate_probs()
+
+        def search(u: Node) -> Node:
+            rest = ops.minimum(ops.maximum(ops.div(ops.sub(u, shut), open_), 0.0), 1.0)
+            return settled(self.node_cdf, incomplete.poisson_icdf(self.params["rate"], rest), u)
+
+        return within_unit(probability, search)
 
     def node_mode(self) -> Node:
         """floor(rate) where it is likelier than 0, else 0."""

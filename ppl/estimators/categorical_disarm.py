@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
 
 
+FEW = 128  # classes up to which sums over the others are a product
+
+
 @dataclass(frozen=True)
 class CategoricalDisARM(Estimator):
     """½ (f(x) − f(x̃)) c_k in the log-odds of "class k, none of the earlier ones having been taken", k < K − 1.
@@ -31,7 +34,7 @@ class CategoricalDisARM(Estimator):
 
     The trunk is the node's own sample; the decisions' uniforms are drawn given it. Requires a Categorical
     or OneHotCategorical node (units independent given their parents), hard values only, and nothing of the cost.
-    Unbiased; two downstream evaluations whatever the number of classes and units, and about K² additions a unit; the
+    Unbiased; two downstream evaluations whatever the number of classes and units, and at most K² additions a unit; the
     variance depends on differences of the cost alone, and on the order of the classes.
     Dong, Mnih & Tucker 2021 (DisARM-SB).
     """
@@ -71,8 +74,7 @@ class Sticks:
         self.probs, self.count = probs, probs.type.shape[-1]
         self.classes = np.arange(self.count)
         self.index = _column(index)
-        later = np.tril(np.ones((self.count, self.count)), -1)
-        self.after = ops.matmul(probs, later)
+        self.after = _others(probs, after=True)
         here = ops.add(probs, self.after)
         possible = ops.less(0.0, here)
         self.yes = ops.where(possible, ops.div(probs, here), 0.0)
@@ -99,8 +101,19 @@ class Sticks:
         The log-odds of decision k are log π_k - log Σ_{j>k} π_j.
         """
         share = ops.where(ops.less(0.0, self.after), ops.div(coefficient, self.after), 0.0)
-        earlier = np.triu(np.ones((self.count, self.count)), 1)
-        return ops.sub(coefficient, ops.mul(self.probs, ops.matmul(share, earlier)))
+        return ops.sub(coefficient, ops.mul(self.probs, _others(share, after=False)))
+
+
+def _others(x: Node, after: bool) -> Node:
+    """Sums over the later, or else the earlier, entries of every row: a product, or running sums of many classes."""
+    *lead, count = x.type.shape
+    if count <= FEW:
+        return ops.matmul(x, np.tril(np.ones((count, count)), -1) if after else np.triu(np.ones((count, count)), 1))
+    whole = tuple((0, n, 1) for n in lead)
+    turned = (*whole, (count - 1, count, -1))
+    sums = ops.cumsum(ops.window(x, turned) if after else x)
+    before = ops.concat([np.zeros((*lead, 1)), ops.window(sums, (*whole, (0, count - 1, 1)))], -1)
+    return ops.window(before, turned) if after else before
 
 
 def _column(index: Node) -> Node:

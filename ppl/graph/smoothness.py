@@ -20,7 +20,7 @@ ENDS = ("user", "shift", "formula")
 
 ORDER_OF_OP: dict[str, float] = {
     **dict.fromkeys(("lt", "le", "eq", "and", "or", "not", "sign", "floor", "argmax"), JUMP),
-    **dict.fromkeys(("poisson_draw", "binomial_draw", "poisson_icdf"), JUMP),
+    **dict.fromkeys(("poisson_draw", "binomial_draw", "poisson_icdf", "negative_binomial_icdf"), JUMP),
     **dict.fromkeys(("abs", "max", "min", "amax"), KINK),
 }
 

@@ -14,10 +14,10 @@ import numpy as np
 from ppl.compiler.bind import Bound
 from ppl.compiler.expand import Expansion
 from ppl.compiler.state import Layout, State
+from ppl.compiler.violations import environment, place, violation
 from ppl.ir.interpret import Env, evaluate_intermediates
 from ppl.ir.node import Node, topological
 from ppl.ir.simplify import simplify
-from ppl.ir.types import Axis, Kind
 from ppl.lang.trace import SiteKind
 
 
@@ -86,6 +86,9 @@ def _replay(
     bad = {node for node, value in values.items() if _is_bad(node, value)}
     order = {node: i for i, node in enumerate(values)}
     found = _first(forward, bad, values, order)
+    wrong = violation(compiled, "gradient", env, bound)
+    if wrong is not None and (found is None or np.isfinite(wrong.value)):
+        return Culprit(wrong.site.name, f"node '{wrong.site.name}': {wrong.text}")
     if found is not None:
         return _describe(found, values, bad, bound, [])
     found = _first(gradients, bad, values, order)
@@ -96,23 +99,8 @@ def _replay(
 
 def _environment(program: Any, compiled: Any, state: State, bound: Bound, hyper: Mapping[str, Any] | None) -> Env:
     hypers = compiled.hyper_vector(dict(hyper) if hyper else None, state.step)
-    rows = {
-        name: ids if isinstance(ids, np.ndarray) else ids + np.arange(bound.rows[name], dtype=np.int64)
-        for name, ids in bound.row_ids.items()
-    }
-    return Env(
-        params=state.params,
-        aux=state.aux,
-        hyper=dict(zip(compiled.hypers, hypers, strict=True)),
-        inputs={spec.name: array for spec, array in zip(compiled.binder.inputs, bound.arrays, strict=True)},
-        sizes={**bound.rows, "particles": program.settings.particles},
-        rows=rows,
-        scales=bound.scales,
-        total_rows=bound.totals,
-        seed=state.seed,
-        step=state.step,
-        dtype=np.dtype(program.settings.dtype).type,
-    )
+    particles = program.settings.particles
+    return environment(compiled, state.params, state.aux, hypers, bound, particles, state.seed, state.step)
 
 
 def _forward(trace: Any, expansion: Expansion, expanded: Any) -> Iterator[Named]:
@@ -170,7 +158,7 @@ def _describe(
     """In words. For a gradient, `forward` has the values among which its first bad operation stands."""
     value = np.asarray(values[found.node])
     at = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
-    text = f"{found.text} is {value[at]}{_place(found.node, at, bound)}"
+    text = f"{found.text} is {value[at]}{place(found.node, at, bound)}"
     ancestors = topological([found.node])
     origin = next(node for node in ancestors if node in bad)
     if origin.args:
@@ -183,18 +171,3 @@ def _describe(
         return Culprit(found.name, text)
     nearest = max(near, key=lambda n: upstream[id(n.node)])
     return Culprit(nearest.name, f"{text} next to {nearest.text}")
-
-
-def _place(node: Node, at: tuple[int, ...], bound: Bound) -> str:
-    """Which data row an entry belongs to, and which event entry it is."""
-    axes: tuple[Axis, ...] = node.type.axes
-    words = []
-    for axis, i in zip(axes, at, strict=False):
-        if axis.kind is Kind.PLATE:
-            ids = bound.row_ids.get(axis.name, 0)
-            row = ids[i] if isinstance(ids, np.ndarray) else ids + i
-            words.append(f"row {row} of '{axis.name}'")
-    event = at[len(axes) :]
-    if event:
-        words.append(f"entry {event[0] if len(event) == 1 else event}")
-    return " in " + ", ".join(words) if words else ""

@@ -77,6 +77,11 @@ def poisson_icdf(rate: Operand, p: Operand) -> Node:
     return _make("poisson_icdf", rate, p)
 
 
+def negative_binomial_icdf(total: Operand, odds: Operand, p: Operand) -> Node:
+    """The least count k with P(X <= k) >= p, of successes at `odds` before `total` failures, as a float."""
+    return _make("negative_binomial_icdf", total, odds, p)
+
+
 def _density(log_density: Node, slope: Node, bend: Node, order: int) -> Node:
     """The density, or its derivative of order 1 or 2 in a parameter in which its logarithm has `slope` and `bend`."""
     density = ops.exp(log_density)

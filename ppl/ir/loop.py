@@ -14,10 +14,14 @@ from dataclasses import dataclass
 
 from ppl.errors import ShapeError
 from ppl.ir import ops
-from ppl.ir.node import Node, make, remake, substitute
+from ppl.ir.node import Node, make, remake, substitute, topological
+from ppl.ir.shapes import DRAWS, INCOMPLETE, UNARY_FLOAT
 from ppl.ir.types import Type, union_axes
 
 _uids = itertools.count()
+
+COSTLY = {*UNARY_FLOAT, *INCOMPLETE, *DRAWS, "pow", "noise", "contract"} - {"neg", "abs", "sign", "floor"}
+"""Operations whose results reverse mode stores instead of computing them again."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,14 @@ def build(
 Step = Callable[[Node, list[Node], list[Node], list[Node]], tuple[Sequence[Node], Sequence[Node]]]
 
 
-def loop(step: Step, inits: Sequence[Node], xs: Sequence[Node], consts: Sequence[Node], length: int) -> tuple:
+def loop(
+    step: Step, inits: Sequence[Node], xs: Sequence[Node], consts: Sequence[Node], length: int, reverse: bool = False
+) -> tuple:
     """Trace `step(index, carries, x_slices, consts) -> (carries, ys)` and run it `length` times.
 
-    Returns (final carries, stacked ys). Carries get the axes that the body gives them (found by iterating to
-    a fixed point), so a carry that starts unplated may become plated.
+    With `reverse` the last time comes first; its slice and its stacked outputs stay the last ones. Returns (final
+    carries, stacked ys). Carries get the axes that the body gives them (found by iterating to a fixed point), so a
+    carry that starts unplated may become plated.
     """
     inits, xs, consts = list(inits), list(xs), list(consts)
     index = placeholder(Type((), (), "int"))
@@ -87,7 +94,7 @@ def loop(step: Step, inits: Sequence[Node], xs: Sequence[Node], consts: Sequence
             break
         inits = [ops.expand(i, union_axes(c.type.axes, i.type.axes)) for c, i in zip(carries, inits, strict=True)]
     body = Body(index, (*cs, *vs, *ks), tuple(carries), tuple(ys), len(vs))
-    results = build(body, inits, xs, consts, length, reverse=False)
+    results = build(body, inits, xs, consts, length, reverse)
     return results[: len(inits)], results[len(inits) :]
 
 
@@ -110,31 +117,56 @@ def map_body(node: Node, args: tuple[Node, ...], rewrite: Callable[[Sequence[Nod
 
 
 def loop_vjp(node: Node, cotangents: list[Node | None], differentiate: Callable) -> list[Node | None]:
-    """Cotangents of a loop's arguments, by a loop over the stored carries in the opposite direction."""
+    """Cotangents of a loop's arguments, by a loop over the stored carries in the opposite direction.
+
+    What is costly to compute and read again (noise, transcendental functions, products) is stored beside them.
+    """
     body, length, reverse = node.attrs["body"], node.attrs["length"], node.attrs["reverse"]
     inits, xs, consts = split_args(node)
     n, m = len(inits), len(xs)
-    recorded = Body(body.index, body.args, body.carries, body.ys + body.args[:n], body.n_xs)
-    history = build(recorded, inits, xs, consts, length, reverse)[n + len(body.ys) :]
     bars = [ops.zeros_like(body.result_type(i, length)) if c is None else c for i, c in enumerate(cotangents)]
 
     index = placeholder(body.index.type)
-    carry_bars = [placeholder(Type(c.type.axes, c.type.shape)) for c in body.carries]
-    sums = [placeholder(Type(c.type.axes, c.type.shape)) for c in consts]
+    carry_bars, sums, y_bars = (
+        [placeholder(Type(x.type.axes, x.type.shape)) for x in part] for part in (body.carries, consts, body.ys)
+    )
     ins = [placeholder(a.type) for a in body.args]
-    y_bars = [placeholder(Type(y.type.axes, y.type.shape)) for y in body.ys]
-    outputs = substitute(body.outputs, {body.index: index, **dict(zip(body.args, ins, strict=True))})
-    seeds = [(o, s) for o, s in zip(outputs, [*carry_bars, *y_bars], strict=True) if o.type.dtype == "float"]
-    grads = differentiate(seeds, ins)
+    values = topological(body.outputs)
+    copies = substitute(values, {body.index: index, **dict(zip(body.args, ins, strict=True))})
+    copy_of = dict(zip(values, copies, strict=True))
+    seeds = [(copy_of[o], s) for o, s in zip(body.outputs, [*carry_bars, *y_bars], strict=True)]
+    grads = differentiate([(o, s) for o, s in seeds if o.type.dtype == "float"], ins)
     filled = [
         ops.zeros_like(Type(i.type.axes, i.type.shape)) if g is None else g for g, i in zip(grads, ins, strict=True)
     ]
+    stored = _costly(filled, dict(zip(copies, values, strict=True)), {index, *ins[: n + m]})
+    made = {copy: placeholder(copy.type) for copy in stored}
+    filled = substitute(filled, made)
+    recorded = Body(body.index, body.args, body.carries, (*body.ys, *body.args[:n], *stored.values()), body.n_xs)
+    history = build(recorded, inits, xs, consts, length, reverse)[n + len(body.ys) :]
     new_sums = [ops.add(s, g) for s, g in zip(sums, filled[n + m :], strict=True)]
-    carry_outs = [*filled[:n], *new_sums]
-    args = (*carry_bars, *sums, *ins[: n + m], *y_bars, *ins[n + m :])
-    backward = Body(index, args, tuple(carry_outs), tuple(filled[n : n + m]), n + m + len(y_bars))
+    args = (*carry_bars, *sums, *ins[:n], *made.values(), *ins[n : n + m], *y_bars, *ins[n + m :])
+    n_xs = n + len(made) + m + len(y_bars)
+    backward = Body(index, args, (*filled[:n], *new_sums), tuple(filled[n : n + m]), n_xs)
     starts = [*bars[:n], *(ops.zeros_like(Type(c.type.axes, c.type.shape)) for c in consts)]
     results = build(backward, starts, [*history, *xs, *bars[n:]], consts, length, not reverse)
     carry_part, const_part, x_part = results[:n], results[n : n + len(consts)], results[n + len(consts) :]
     out = [*carry_part, *x_part, *const_part]
     return [g if a.type.dtype == "float" else None for g, a in zip(out, node.args, strict=True)]
+
+
+def _costly(outputs: Sequence[Node], originals: dict[Node, Node], moving: set[Node]) -> dict[Node, Node]:
+    """Those of the values `originals` (by copy) that `outputs` read, that change from step to step and are costly."""
+    for node in topological(originals):
+        if any(a in moving for a in node.args):
+            moving.add(node)
+    found: dict[Node, Node] = {}
+    stack, seen = list(outputs), set(outputs)
+    while stack:
+        node = stack.pop()
+        if node in originals and node in moving and node.op in COSTLY and node.type.dtype == "float":
+            found[node] = originals[node]
+            continue
+        stack += [a for a in reversed(node.args) if a not in seen]
+        seen.update(node.args)
+    return found

@@ -152,6 +152,25 @@ def poisson_icdf(rate: Array, p: Array) -> Array:
     return np.where((p >= 0) & (p <= 1), found, np.nan)
 
 
+def negative_binomial_icdf(total: Array, odds: Array, p: Array) -> Array:
+    """The least k with I_q(total, k + 1) >= p, q = 1 / (1 + odds), by bisection between Cantelli's bounds."""
+    total, odds, p = (np.asarray(x, np.float64) for x in np.broadcast_arrays(total, odds, p))
+    fails, wins, mean = 1 / (1 + odds), odds / (1 + odds), total * odds
+    upper, far, spread = p > 0.5, np.sqrt(p / (1 - p)), np.sqrt(mean * (1 + odds))
+    low, high = np.maximum(np.floor(mean - spread / far) - 1, -1.0), np.floor(mean + spread * far) + 1
+    for _ in range(200):
+        middle = np.floor(0.5 * (low + high))
+        open_ = (middle > low) & (middle < high)
+        tail = np.where(upper, special.betainc(middle + 1, total, wins), special.betainc(total, middle + 1, fails))
+        enough = np.where(upper, tail <= 1 - p, tail >= p)
+        low, high = np.where(open_ & ~enough, middle, low), np.where(open_ & enough, middle, high)
+        if not open_.any():
+            break
+    found = np.where((p == 0) | (odds == 0), 0.0, np.where(p == 1, np.inf, high))
+    valid = (p >= 0) & (p <= 1) & (total > 0) & (total < np.inf) & (odds >= 0) & (odds < np.inf)
+    return np.where(valid, found, np.nan)
+
+
 def _ordered(function: Callable[..., Array]) -> Callable[[Env, Node, Sequence[Array]], Any]:
     """A function of its arguments and the order of a node's derivative, as an entry of the interpreter's table."""
     return lambda env, node, args: function(*args, node.attrs["order"])
@@ -169,4 +188,5 @@ INCOMPLETE: dict[str, Callable[[Env, Node, Sequence[Array]], Any]] = {
     "vonmises_cdf": _ordered(vonmises_cdf),
     "vonmises_icdf": lambda env, node, args: vonmises_icdf(*args),
     "poisson_icdf": lambda env, node, args: poisson_icdf(*args),
+    "negative_binomial_icdf": lambda env, node, args: negative_binomial_icdf(*args),
 }

@@ -220,9 +220,9 @@ def scale_grad(x: Node, weight: Operand) -> Node:
     return make("scale_grad", x, expand(cast(weight, "float"), axes, shape))
 
 
-def graft(value: Operand, derivative: Operand) -> Node:
-    """`value`, whose cotangent goes to `derivative` instead (straight-through)."""
-    return make("graft", *broadcast(cast(value, "float"), derivative))
+def graft(value: Operand, derivative: Operand, exact: bool = False) -> Node:
+    """`value`, whose cotangent goes to `derivative`: straight-through, or `exact` where both are one function."""
+    return make("graft", *broadcast(cast(value, "float"), derivative), **({"exact": True} if exact else {}))
 
 
 def _dims(x: Node, dims: int | Sequence[int] | None) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ BETWEEN = {"log_mass_between": 2, "quantile_between": 3}
 INCOMPLETE = {
     **dict.fromkeys(("gammainc", "gammaincc", "gammaincinv", "gammainccinv", "student_cdf", "student_icdf"), 2),
     **dict.fromkeys(("vonmises_cdf", "vonmises_icdf", "poisson_icdf"), 2),
-    **dict.fromkeys(("betainc", "betaincinv"), 3),
+    **dict.fromkeys(("betainc", "betaincinv", "negative_binomial_icdf"), 3),
 }
 ELEMENTWISE = {*UNARY_FLOAT, *BINARY_FLOAT, *TERNARY_FLOAT, *COMPARE, *LOGICAL, *INCOMPLETE, "not", "where", "cast"}
 MARKERS = {"stop", "scale_grad", "graft", "mark"}

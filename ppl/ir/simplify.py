@@ -24,6 +24,7 @@ from ppl.ir.rewrites import (
 )
 from ppl.ir.rewrites.markers import erase_markers
 from ppl.ir.rewrites.match import Rule
+from ppl.ir.rewrites.recurrences import tidy_loops
 
 __all__ = ["RULES", "erase_markers", "simplify"]
 
@@ -49,8 +50,10 @@ def simplify(outputs: Sequence[Node], strict: bool = False) -> list[Node]:
     list of Node
         As many nodes, of the same types.
     """
-    engine = _Engine(strict)
-    return [engine.normal(o) for o in loops.merge_loops(outputs)]
+    nodes = [*map(_Engine(strict).normal, loops.merge_loops(outputs))]
+    while (tidy := tidy_loops(nodes)) != nodes:
+        nodes = [*map(_Engine(strict).normal, tidy)]
+    return nodes
 
 
 class _Engine:

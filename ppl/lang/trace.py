@@ -127,6 +127,19 @@ class Factor:
 
 
 @dataclass(eq=False)
+class Guard:
+    """0 where a parameter of node `name` is in range and NaN elsewhere.
+
+    `drawn`: the node is sampled, not scored; `whole`: the range is of whole numbers.
+    """
+
+    name: str
+    node: Node
+    drawn: bool
+    whole: bool
+
+
+@dataclass(eq=False)
 class Carried:
     """A value that the state keeps: leaf `node`, and `next`, what it becomes in a step."""
 
@@ -146,7 +159,7 @@ class Trace:
     `scored` holds SCORED sites apart from `sites`, where a guide traced before has RANDOM ones of the same
     names. `arguments` are the data arguments in positional order; `outer_plates` and `plate_lines` say inside
     which plates and on which line each plate was opened first; `rowkeys` maps the names of external noise
-    keys to lines.
+    keys to lines; `guards` are the conditions on parameters that must be computed.
     """
 
     params: dict[str, Param] = field(default_factory=dict)
@@ -162,6 +175,7 @@ class Trace:
     plate_lines: dict[str, str] = field(default_factory=dict)
     rowkeys: dict[str, str] = field(default_factory=dict)
     carried: dict[str, Carried] = field(default_factory=dict)
+    guards: list[Guard] = field(default_factory=list)
     returned: Any = None
 
     def random_sites(self) -> list[Site]:

@@ -86,14 +86,13 @@ def check(g: Graph, dtype: str = "float64", particles: int = 2, repeats: int = 2
     env = Env(named, {}, {}, inputs, sizes, {} if ids is None else {"data": ids}, {"data": 1.5}, {"data": 100},
               seed=5, step=3, dtype=np.dtype(dtype).type)  # fmt: skip
     nodes = [n for _, n in (*request.scalars, *request.grads, *request.arrays)]
-    expected = iter(evaluate(nodes, env))
+    values = evaluate(nodes, env)
     for count in threads:
         found = executable.run(params, inputs=list(inputs.values()), rows={"data": rows, "other": rows},
                                row_ids=None if ids is None else {"data": ids}, scales={"data": 1.5},
                                total_rows={"data": 100}, particles=particles, repeats=repeats, seed=5, step=3,
                                threads=count)  # fmt: skip
-        expected = iter(evaluate(nodes, env))
-        compare(g, found, expected, dtype)
+        compare(g, found, iter(values), dtype)
     return executable
 
 
@@ -129,7 +128,8 @@ def distribution_functions() -> Graph:
     y = [incomplete.gammainc(a, ops.exp(s)), incomplete.gammaincc(a, ops.exp(s)), incomplete.gammaincinv(a, p),
          incomplete.gammainccinv(a, p), incomplete.betainc(a, 2.0, p), incomplete.betaincinv(a, 1.5, p),
          incomplete.student_cdf(a, s), incomplete.student_icdf(a, p), incomplete.vonmises_cdf(a, ops.tanh(s)),
-         incomplete.vonmises_icdf(a, p), incomplete.poisson_icdf(a, p)]  # fmt: skip
+         incomplete.vonmises_icdf(a, p), incomplete.poisson_icdf(a, p),
+         incomplete.negative_binomial_icdf(a, ops.exp(s), p)]  # fmt: skip
     total = y[0]
     for term in y[1:]:
         total = ops.add(total, term)
@@ -436,6 +436,35 @@ def rows_of_draws() -> Graph:
     many = ops.poisson_draw(ops.add(ops.exp(x), 20.0), key, 4)
     g.total(ops.concat([ops.mul(wide, counts), ops.reshape(moved, (40,)), few, ops.reshape(many, (40,))]))
     g.arrays.update(wide=wide, moved=moved, counts=counts, many=many)
+    return g
+
+
+@graph
+def lanes_of_draws() -> Graph:
+    """Draws and slopes that run over rows: one a row, a few a row and particle, and counts and angles in rows."""
+    g = Graph()
+    a, x = g.param("a", 3), g.input("x", (DATA,), 3)
+    rate, key, both = ops.exp(x), ops.row_key("g", (DATA,)), ops.row_key("h", (DATA, PARTICLES))
+    one = ops.loggamma_draw(ops.exp(ops.reduce_sum(x)), key)
+    few = ops.loggamma_draw(ops.mul(ops.exp(ops.mul(3.0, x)), ops.exp(a)), both, 1)
+    counts = ops.poisson_draw(ops.mul(20.0, rate), both, 2)
+    trials = ops.binomial_draw(ops.floor(ops.mul(90.0, rate)), 0.7, 0.3, key, 3)
+    rare = ops.binomial_draw(ops.floor(ops.mul(90.0, rate)), 0.01, 0.99, key, 4)
+    angle, wide = ops.vonmises_draw(rate, key, 5), ops.reshape(ops.mul(rate, ops.const(np.ones((7, 3)))), (21,))
+    wider = ops.add(
+        ops.vonmises_draw(wide, key, 6), ops.binomial_draw(ops.floor(ops.mul(80.0, wide)), 0.4, 0.6, key, 7)
+    )
+    g.total(ops.concat([few, ops.mul(counts, trials), ops.mul(angle, rare), ops.mul(one, a), wider]))
+    g.arrays.update(one=one, few=few, counts=counts, trials=trials, rare=rare, wider=wider)
+    return g
+
+
+@graph
+def short_tables() -> Graph:
+    """Entries taken from a few numbers that all rows share, with indices beyond both ends."""
+    g = Graph(grads=False, high=9)
+    a, i = g.param("a", 5), g.input("i", (DATA,), 4, dtype="int")
+    g.total(ops.mul(ops.take(ops.tanh(a), ops.sub(i, 2)), 1.5))
     return g
 
 

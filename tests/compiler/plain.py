@@ -32,9 +32,8 @@ def main(names: list[str]) -> None:
     from tests.compiler.test_graphs import SOME_IDS
 
     for name in names or list(graphs.GRAPHS):
-        for memory.TILE_BYTES in (1 << 20, 2000):
-            for ids in (None, SOME_IDS):
-                graphs.check(graphs.GRAPHS[name](), ids=ids, threads=(1, 2))
+        for memory.TILE_BYTES, ids in ((1 << 20, None), (2000, SOME_IDS)):
+            graphs.check(graphs.GRAPHS[name](), ids=ids, threads=(1, 2))
         print(name)
 
 

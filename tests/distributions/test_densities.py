@@ -14,6 +14,7 @@ from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import make
+from ppl.ir.simplify import erase_markers
 from ppl.ir.types import Axis, Kind
 
 each_case = pytest.mark.parametrize(("name", "case"), CASES, ids=IDS)
@@ -23,7 +24,6 @@ COMPILED = (
     ("Poisson", "Binomial", "NegativeBinomial", "Geometric"),
     ("MultivariateNormal", "Dirichlet", "Categorical", "VonMises"),
 )
-MOST_VALUES = 20
 
 
 def assert_close(got, wanted, tolerance=1e-10):
@@ -98,30 +98,49 @@ def test_log_prob_in_single_precision(name, case):
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning:scipy")
 @pytest.mark.parametrize("names", COMPILED, ids=" ".join)
 def test_log_prob_in_compiled_single_precision(names):
-    """Every case of some laws in one program, with parameters and values that it does not know."""
-    axis, leaves, flat, inputs, arrays, wanted = Axis("data", Kind.PLATE), [], [], [], [], []
-    for i, (name, case) in enumerate((n, c) for n in names for c in LAWS[n].cases):
-        dist, own, at, values, exact = single_case(name, case)
-        named = {k: leaf(f"p{i}_{k}", at[k].shape) for k in own}
-        leaves += [(f"p{i}_{k}", at[k].shape) for k in own]
-        flat += [np.ravel(at[k]) for k in own]
-        integral = values.dtype.kind == "i"
-        x = make("input", name=f"x{i}", axes=(axis,), shape=values.shape[1:], dtype="int" if integral else "float")
-        density = dist.with_params(tuple(named.values())).node_log_prob(x)
-        arrays.append((f"log_p{i}", density))
-        inputs.append((x, np.resize(values, (MOST_VALUES, *values.shape[1:])).astype(int if integral else np.float32)))
-        wanted.append(np.resize(exact, MOST_VALUES))
+    """Some laws in one program, one row for every case and value, with parameters that come with the row."""
+    axis, rows = Axis("data", Kind.PLATE), 0
+    inputs, arrays, exact = [], [], []
+    for i, cases in enumerate(by_signature(names)):
+        at = {
+            k: np.concatenate([np.broadcast_to(own[k], (len(values), *own[k].shape)) for _, own, values, _ in cases])
+            for k in cases[0][1]
+        }
+        at["x"] = np.concatenate([values for *_, values, _ in cases])
+        leaves = {
+            k: make("input", name=f"{k}{i}", axes=(axis,), shape=v.shape[1:], dtype=kind(v)) for k, v in at.items()
+        }
+        x = leaves.pop("x")
+        density = cases[0][0].with_params(tuple(leaves.values())).node_log_prob(x)
+        arrays.append((f"log_p{i}", *erase_markers([density])))
+        inputs += zip((*leaves.values(), x), at.values(), strict=True)
+        exact.append(np.concatenate([wanted for *_, wanted in cases]))
+        rows = max(rows, len(exact[-1]))
     types = tuple((x.attrs["name"], x.type) for x, _ in inputs)
-    request = Request((), (), (), tuple(arrays), tuple(leaves), (), (), types)
-    found = compile_request(request, "float32", "cpu").run(
-        np.concatenate(flat).astype(np.float32),
-        inputs=[v for _, v in inputs],
-        rows={"data": MOST_VALUES},
-        total_rows={"data": MOST_VALUES},
-    )
-    for (label, _), exact in zip(arrays, wanted, strict=True):
-        assert found.arrays[label].dtype == np.float32
-        assert_close(found.arrays[label], exact, 2e-5)
+    given = [np.resize(v, (rows, *v.shape[1:])).astype(int if kind(v) == "int" else np.float32) for _, v in inputs]
+    request = Request((), (), (), tuple(arrays), (), (), (), types)
+    compiled = compile_request(request, "float32", "cpu")
+    found = compiled.run(np.zeros(0, np.float32), inputs=given, rows={"data": rows}, total_rows={"data": rows})
+    for (label, _), wanted in zip(arrays, exact, strict=True):
+        got = found.arrays[label]
+        assert got.dtype == np.float32
+        assert_close(got[: len(wanted)], wanted, 2e-5)
+
+
+def kind(values):
+    """The IR dtype of an array."""
+    return "int" if values.dtype.kind == "i" else "float"
+
+
+def by_signature(names):
+    """`single_case` of all cases of some laws, by name, names and shapes of parameters, and shape of values."""
+    found = {}
+    for name in names:
+        for case in LAWS[name].cases:
+            dist, _, at, values, exact = single_case(name, case)
+            signature = (name, tuple((k, v.shape) for k, v in at.items()), values.shape[1:])
+            found.setdefault(signature, []).append((dist, at, values, exact))
+    return found.values()
 
 
 @each_case

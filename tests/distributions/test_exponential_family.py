@@ -10,21 +10,28 @@ from scipy import stats
 from ppl.distributions import (
     Bernoulli,
     Beta,
+    Binomial,
     Categorical,
     Dirichlet,
     Exponential,
     Gamma,
+    Geometric,
     InverseGamma,
     LogNormal,
+    Multinomial,
+    MultivariateNormal,
+    NegativeBinomial,
     Normal,
     OneHotCategorical,
     Poisson,
     StudentT,
     kl,
+    kl_divergence,
 )
 from ppl.distributions.eager import present
 from ppl.distributions.exponential_family import (
     FAMILIES,
+    fixed_parameters,
     from_natural,
     log_partition,
     mean_parameters,
@@ -41,10 +48,17 @@ CASES = [(cls.__name__, i) for cls in FAMILIES for i in range(2)]
 each = pytest.mark.parametrize(("name", "index"), CASES, ids=[f"{n}-{i}" for n, i in CASES])
 
 
+LOC = np.array([0.5, -1.0, 2.0])
+TRIL = np.array([[0.6, 0.0, 0.0], [-0.4, 1.2, 0.0], [0.1, 0.2, 0.7]])
+SURE = ("Bernoulli", "Binomial", "Geometric", "NegativeBinomial")
+
+
 def member(name, index):
-    sure = name == "Bernoulli"  # which has no finite natural parameter
-    cases = [c for c in LAWS[name].cases if not sure or c.get("probs") not in (0.0, 1.0)]
-    return build(name, cases[min(index, len(cases) - 1)])
+    sure = name in SURE  # whose natural parameter is not finite for a sure outcome
+    cases = [c for c in LAWS[name].cases if not sure or np.ndim(c.get("probs")) or c.get("probs") not in (0.0, 1.0)]
+    case = cases[min(index, len(cases) - 1)]
+    held = {k: cases[0][k] for k in ("total_count",) if k in cases[0]}  # members of one family share it
+    return build(name, {**case, **held})
 
 
 def draws(dist, n, seed=0):
@@ -79,7 +93,7 @@ def test_the_density_is_that_of_the_family(name, index):
 @each
 def test_natural_and_usual_parameters(name, index):
     dist = member(name, index)
-    back = from_natural(type(dist), *natural_parameters(dist))
+    back = from_natural(type(dist), *natural_parameters(dist), **fixed_parameters(dist))
     x = draws(dist, 20)
     np.testing.assert_allclose(back.log_prob(x), dist.log_prob(x), rtol=1e-9, atol=1e-9)
 
@@ -122,6 +136,12 @@ def test_entropy_from_the_log_partition(name, index):
         (Bernoulli(0.2), Bernoulli(0.7)),
         (Categorical([0.2, 0.5, 0.3]), Categorical([0.1, 0.3, 0.6])),
         (Exponential(0.5), Exponential(3.0)),
+        (Geometric(0.3), Geometric(logits=0.9)),
+        (Binomial(7, 0.2), Binomial(7, logits=0.5)),
+        (NegativeBinomial(2.5, 0.3), NegativeBinomial(2.5, logits=0.5)),
+        (Multinomial(5, [0.2, 0.5, 0.3]), Multinomial(5, logits=[0.1, 0.3, 0.6])),
+        (MultivariateNormal(LOC, scale_tril=TRIL), MultivariateNormal(LOC[::-1].copy(), TRIL @ TRIL.T)),
+        (MultivariateNormal(LOC, scale_diag=LOC + 2.0), MultivariateNormal(0 * LOC, scale_tril=TRIL)),
     ],
 )
 def test_divergence_from_the_log_partition_is_the_hand_written_one(p, q):
@@ -133,7 +153,7 @@ def test_fit_matches_the_moments(name, index):
     """At the estimate the mean of the statistics is the model's; and it is close to the truth."""
     dist = member(name, index)
     x = draws(dist, 20_000, seed=3)
-    found = type(dist).fit(x)
+    found = type(dist).fit(x, **fixed_parameters(dist))
     mean = columns(type(dist), x).mean(0)
     np.testing.assert_allclose(flat(mean_parameters(found)), mean, rtol=1e-8, atol=1e-10)
     scale = np.sqrt(np.diagonal(np.linalg.pinv(fisher_information(dist))) / len(x))
@@ -165,6 +185,8 @@ def test_fit_refuses():
         Gamma.fit([2.0, 2.0, 2.0])
     with pytest.raises(DataError, match="leading axis"):
         Poisson.fit(3)
+    with pytest.raises(DataError, match="no maximum inside the family"):
+        MultivariateNormal.fit([[0.0, 0.0], [1.0, 1.0]])
     with pytest.raises(DataError, match="weights"):
         Poisson.fit([1, 2], weights=[1.0, -1.0])
 
@@ -201,3 +223,27 @@ def test_conjugate_updates_are_bayes_rule(pair):
 def test_conjugate_refusals():
     with pytest.raises(ModelError, match="Gamma is no conjugate prior of Bernoulli"):
         posterior(Gamma(1.0, 1.0), Bernoulli, [0, 1])
+
+
+def test_a_multivariate_normal_in_units():
+    """Natural parameters, the way back and the fit take one unit after another."""
+    dist = MultivariateNormal(np.stack([LOC, -LOC]), scale_tril=np.stack([TRIL, 2 * TRIL]))
+    (eta,) = natural_parameters(dist)
+    for i, (loc, tril) in enumerate(((LOC, TRIL), (-LOC, 2 * TRIL))):
+        precision = np.linalg.inv(tril @ tril.T)
+        np.testing.assert_allclose(eta[i, :3], precision @ loc, rtol=1e-12)
+        pairs = [-precision[j, k] / (1 + (j == k)) for j in range(3) for k in range(j, 3)]
+        np.testing.assert_allclose(eta[i, 3:], pairs, rtol=1e-12)
+    back = from_natural(MultivariateNormal, eta)
+    np.testing.assert_allclose(back.mean, dist.mean, rtol=1e-12)
+    np.testing.assert_allclose(value_of(back.unit_covariance()), value_of(dist.unit_covariance()), rtol=1e-12)
+    x = draws(dist, 500)
+    found = MultivariateNormal.fit(x)
+    np.testing.assert_allclose(found.mean, x.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(value_of(found.unit_covariance())[1], np.cov(x[:, 1].T, bias=True), rtol=1e-10)
+
+
+def test_counts_of_different_trials_are_of_different_families():
+    assert kl_divergence(Binomial(3, 0.5), Binomial(4, 0.5)) is None
+    with pytest.raises(ModelError, match="no closed form"):
+        kl(NegativeBinomial(2.5, 0.3), NegativeBinomial(2.0, 0.3))

@@ -14,8 +14,19 @@ import ppl
 from ppl import Bernoulli, Categorical, Normal, OneHotCategorical
 from ppl.compiler.variants import build_gradient
 from ppl.errors import EstimatorError
-from ppl.estimators import ARM, CategoricalDisARM, DisARM, MeasureValued, ScoreFunction, measure_valued
+from ppl.estimators import (
+    ARM,
+    CategoricalDisARM,
+    DisARM,
+    MeasureValued,
+    ScoreFunction,
+    categorical_disarm,
+    measure_valued,
+)
 from ppl.estimators.base import CONDITIONAL
+from ppl.estimators.categorical_disarm import Sticks
+from ppl.ir import ops
+from ppl.ir.interpret import Env, evaluate
 from tests.estimators.test_single_sample import CLASSES, SEEDS, TOL, f, g, run, softmax, toy, uniforms
 from tests.helpers.law_graphs import LAWS, TARGET
 from tests.helpers.laws import Graph, Sampler, arrays
@@ -344,3 +355,17 @@ def test_both_copies_of_a_disarm_step_run_as_one_batch():
 
 def test_an_antithetic_step_keeps_no_state():
     assert toy(DisARM(), 0)[2] == toy(ARM(), 0)[2] == {}
+
+
+def test_running_sums_of_many_classes_are_those_of_the_product(monkeypatch):
+    p = np.random.default_rng(0).dirichlet(np.ones(7), size=3)
+    c = np.random.default_rng(1).normal(size=(3, 7))
+
+    def sums():
+        sticks = Sticks(ops.const(p), ops.const(np.array([0, 3, 6])))
+        return evaluate([sticks.after, sticks.in_log_probs(ops.const(c))], Env())
+
+    wanted = sums()
+    monkeypatch.setattr(categorical_disarm, "FEW", 1)
+    for got, exact in zip(sums(), wanted, strict=True):
+        np.testing.assert_allclose(got, exact, rtol=1e-13, atol=1e-15)

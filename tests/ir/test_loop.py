@@ -8,7 +8,7 @@ import pytest
 from ppl.ir import noise, ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.interpret import Env, evaluate
-from ppl.ir.loop import loop
+from ppl.ir.loop import loop, split_args
 from ppl.ir.node import make, topological
 from ppl.ir.simplify import erase_markers, simplify
 from ppl.ir.types import Axis, Kind
@@ -138,3 +138,51 @@ def test_loops_nest():
         return [*carries, *ys]
 
     check_grads(run, np.array([0.4, 0.1]), np.array([0.7, 1.3]))
+
+
+def returns(index, carries, slices, consts):
+    """Two running values and a stack."""
+    total = ops.add(ops.mul(carries[0], consts[0]), ops.mul(slices[0], slices[1]))
+    return [total, ops.add(carries[1], 1.0)], [total, ops.sin(total)]
+
+
+def test_a_reverse_loop_is_a_loop_over_the_turned_stack_turned():
+    xs, c = make("param", name="x1", shape=(LENGTH, 2)), ops.const(np.ones(2))
+    turned = ops.window(xs, ((LENGTH - 1, LENGTH, -1), (0, 2, 1)))
+    inits = [ops.zeros_like(c.type), ops.const(0.0)]
+    (last, _), (ys, _) = loop(returns, inits, [xs, xs], [c], LENGTH, reverse=True)
+    (other, _), (zs, _) = loop(returns, inits, [turned, turned], [c], LENGTH)
+    zs = ops.window(zs, ((LENGTH - 1, LENGTH, -1), (0, 2, 1)))
+    found = evaluate([last, ys, other, zs], env())
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(found[1], found[3])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_loops_in_step_become_one_that_makes_nothing_unread(reverse):
+    x0, xs, w = params()
+    carries, (first, _) = loop(step, [x0], [xs], [w], LENGTH)
+    scaled = ops.mul(ops.add(first, ops.expand(w, (), (LENGTH, 2))), 0.5)
+    inits = [ops.zeros_like(w.type), ops.const(0.0)]
+    (total, _), (ys, _) = loop(returns, inits, [scaled, first], [w], LENGTH, reverse)
+    graph = [carries[0], total, ops.reduce_sum(ys, 0), ops.reduce_sum(ops.mul(first, first))]
+    small = simplify(graph, strict=True)
+    verify(small)
+    for a, b in zip(evaluate(graph, env()), evaluate(small, env()), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+    loops = [n for n in topological(small) if n.op == "loop"]
+    assert len(loops) == (2 if reverse else 1)
+    kept = [n.attrs["body"] for n in loops]
+    assert sum(len(b.ys) for b in kept) == 1  # read whole by the last output
+    assert all(c.type.shape for b in kept for c in b.carries)  # the count that nobody reads is gone
+    assert all(x.type.shape[:1] == (LENGTH,) and x.op in ("param", "get") for n in loops for x in split_args(n)[1])
+
+
+def test_reverse_mode_stores_noise_instead_of_drawing_it_again():
+    x0, xs, w = params()
+    final, ys, _ = outputs("loop", x0, xs, w)
+    cost = ops.sum_axes(ops.add(ops.reduce_sum(final), ops.reduce_sum(ys)), (ROWS,))
+    small = simplify(erase_markers([cost, *gradient(cost, [x0, xs, w])]))
+    bodies = [n.attrs["body"] for n in topological(small) if n.op == "loop"]
+    drawn = [sum(n.op == "noise" for n in topological(b.outputs)) for b in bodies]
+    assert sorted(drawn) == [0, 1]

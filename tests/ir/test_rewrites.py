@@ -36,6 +36,7 @@ c, d = leaf("c", 3, dtype="bool"), leaf("d", dtype="bool")
 i = leaf("i", 4, dtype="int")
 i_n = leaf("i_n", 4, axes=(N,), dtype="int")
 u, l9, vn = leaf("u", 1, 3), leaf("l9", 9), leaf("vn", 4, axes=(N,))
+drawn = ops.noise("u", 0, (), (3,))
 xb, yb = leaf("xb", 3, axes=(B,)), leaf("yb", 3, axes=(B,))
 
 
@@ -116,7 +117,9 @@ TABLE = {
     # stable forms
     "log_sigmoid": (LOG(SIG(x)), ops.neg(ops.softplus(ops.neg(x)))),
     "log1p_minus_sigmoid": (ops.log1p(ops.neg(SIG(x))), ops.neg(ops.softplus(x))),
+    "log1p_minus_uniform": (ops.log1p(ops.neg(drawn)), LOG(ops.sub(1.0, drawn))),
     "one_minus_sigmoid": (ops.sub(1.0, SIG(s)), SIG(ops.neg(s))),
+    "cancelled_term": (ops.sub(ops.add(s, ops.sin(x)), s), ops.sin(x)),
     "inverse_pair": (LOG(EXP(EXP(LOG(x)))), x),
     "log1p_tanh": (ops.log1p(ops.neg(ops.tanh(x))), ops.sub(np.log(2.0), ops.softplus(ops.mul(x, 2.0)))),
     "log1p_exp": (ops.log1p(EXP(x)), ops.softplus(x)),

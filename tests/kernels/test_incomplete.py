@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from incomplete_cases import GRIDS, Grid
 from scalar_cases import CASES, MODULES
-from scipy import stats
+from scipy import special, stats
 
 from ppl.kernels.config import LOOP_FASTMATH
 from ppl.kernels.scalar import incomplete_series
@@ -44,7 +44,7 @@ def runner(module: str, name: str, extra: tuple[int, ...] = ()):
     return numba.njit(error_model="numpy", fastmath=set(LOOP_FASTMATH))(run)
 
 
-THREE = {"betainc", "betaincinv"}
+THREE = {"betainc", "betaincinv", "negative_binomial_icdf"}
 
 
 def apply(module: str, name: str, columns: np.ndarray, extra: tuple[int, ...] = ()) -> np.ndarray:
@@ -102,6 +102,14 @@ EDGES = {
     "vonmises_cdf": {(2.0, 0.0): 0.5, (2.0, 4.0): NAN, (-1.0, 0.0): NAN},
     "vonmises_icdf": {(2.0, 0.0): -np.pi, (2.0, 1.0): np.pi, (2.0, 0.5): 0, (2.0, -0.5): NAN},
     "poisson_icdf": {(3.0, 0.0): 0, (3.0, 1.0): INF, (3.0, 2.0): NAN, (1e-8, 0.5): 0},
+    "negative_binomial_icdf": {
+        (3.0, 0.5, 0.0): 0,
+        (3.0, 0.5, 1.0): INF,
+        (3.0, 0.0, 0.9): 0,
+        (3.0, 0.5, -0.1): NAN,
+        (0.0, 0.5, 0.5): NAN,
+        (3.0, -0.5, 0.5): NAN,
+    },
 }
 
 
@@ -124,6 +132,23 @@ def test_poisson_quantiles(module):
         np.testing.assert_array_equal(found, wanted)
     else:
         assert np.mean(found != wanted) < 2e-3 and np.abs(found - wanted).max() <= 1
+
+
+@each_module
+def test_negative_binomial_quantiles(module):
+    """Counts by their definition: at k the tail has passed the probability, at k - 1 it has not."""
+    rng, double = np.random.default_rng(5), module == "f64"
+    n = 3000
+    total, odds = np.exp(rng.uniform(np.log(1e-2), np.log(1e4), n)), np.exp(rng.uniform(-6.0, 3.0, n))
+    p = np.where(rng.random(n) < 0.5, rng.random(n), 1 - np.exp(-rng.uniform(0, 12, n)))
+    x = np.stack([total, odds, p]).astype(MODULES[module][1])
+    found = apply(module, "negative_binomial_icdf", x).astype(float)
+    total, odds, p = x.astype(float)
+    below, upto = (1 - special.betainc(k, total, odds / (1 + odds)) for k in (np.maximum(found, 1e-9), found + 1))
+    slack = 1e-12 if double else 2e-5
+    assert (upto >= p - slack).all() and ((below < p + slack) | (found == 0)).all()
+    exact = stats.nbinom.ppf(p, total, 1 / (1 + odds))
+    assert np.mean(found != exact) < (1e-3 if double else 0.02)
 
 
 @each_module

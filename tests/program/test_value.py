@@ -105,3 +105,29 @@ def test_particles_average():
     n = 200_000
     error = np.sqrt(p * (1 - p) / n) * 0.002
     assert program.value(state, particles=n) == pytest.approx(exact, abs=5 * error)
+
+
+def test_32_bit_integers_are_read_as_they_are():
+    """The same value and gradient as from 64 bits, without a copy of the data."""
+
+    @ppl.model
+    def counts(x, kind):
+        with ppl.plate("data", x, kind) as (n, k):
+            ppl.sample("n", ppl.Poisson(np.exp(ppl.param("a", np.array([0.2, 1.5, -0.3]))[k])), obs=n)
+
+    rng = np.random.default_rng(0)
+    wide = rng.poisson(2.0, 300), rng.integers(0, 3, 300)
+    narrow = tuple(x.astype(np.int32) for x in wide)
+    program = ppl.compile(ppl.likelihood(counts), data=wide)
+    state = program.init(0, *wide)
+    for name in ("value", "value_and_grad"):
+        one, two = (getattr(program, name)(state, *data) for data in (wide, narrow))
+        np.testing.assert_equal(one, two)
+    compiled = program.prepare(*narrow)
+    names = compiled.narrow(narrow)
+    bound = compiled.binder.bind(narrow, narrow=names)
+    executable = compiled.executable("value", (), None, names)
+    kept = [executable._data(x, *spec) for x, spec in zip(bound.arrays, executable.request.inputs, strict=True)]
+    assert all(np.shares_memory(x, given) for x, given in zip(kept, narrow, strict=True))
+    with pytest.raises(ppl.errors.DataError, match="outside 0 … 2"):
+        program.value(state, narrow[0], narrow[1] + np.int32(1))

@@ -21,7 +21,9 @@ from ppl.kernels.scalar.f32.exponential import (
     log,
     log1mexp,
     log1p,
+    log_above,
     log_sigmoid,
+    log_uniform,
     logit,
     power,
     sigmoid,
@@ -29,12 +31,13 @@ from ppl.kernels.scalar.f32.exponential import (
     tanh,
 )
 from ppl.kernels.scalar.f32.gamma import digamma, lgamma, polygamma, trigamma
-from ppl.kernels.scalar.f32.gamma_draws import loggamma_draw, loggamma_slope
+from ppl.kernels.scalar.f32.gamma_draws import loggamma_draw
+from ppl.kernels.scalar.f32.gamma_slope import loggamma_slope
 from ppl.kernels.scalar.f32.incomplete_beta import betainc, betainc_slope
 from ppl.kernels.scalar.f32.incomplete_gamma import gammainc, gammainc_bend, gammainc_slope, gammaincc, loggamma_bend
 from ppl.kernels.scalar.f32.normal import erf, erfc, erfinv, log_ndtr, ndtr, ndtri
 from ppl.kernels.scalar.f32.poisson import poisson_draw
-from ppl.kernels.scalar.f32.quantiles import betaincinv, gammainccinv, gammaincinv, poisson_icdf
+from ppl.kernels.scalar.f32.quantiles import betaincinv, gammainccinv, gammaincinv, negative_binomial_icdf, poisson_icdf
 from ppl.kernels.scalar.f32.student_t import student_cdf, student_icdf, student_slope
 from ppl.kernels.scalar.f32.trigonometric import atan, cos, sin, tan
 from ppl.kernels.scalar.f32.von_mises import vonmises_draw, vonmises_slope
@@ -65,6 +68,7 @@ __all__ = [
     "log",
     "log1mexp",
     "log1p",
+    "log_above",
     "log_binomial",
     "log_binomial_logits",
     "log_i0e",
@@ -74,6 +78,7 @@ __all__ = [
     "log_ndtr",
     "log_poisson",
     "log_sigmoid",
+    "log_uniform",
     "loggamma_bend",
     "loggamma_draw",
     "loggamma_slope",
@@ -82,6 +87,7 @@ __all__ = [
     "minimum",
     "ndtr",
     "ndtri",
+    "negative_binomial_icdf",
     "poisson_draw",
     "poisson_icdf",
     "polygamma",

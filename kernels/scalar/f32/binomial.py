@@ -3,8 +3,8 @@
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f32.basic import HALF, INF, ONE, TWO, ZERO, abs, floor, maximum, minimum, sqrt
-from ppl.kernels.scalar.f32.counts import deviance, log_ratio, stirling
+from ppl.kernels.scalar.f32.basic import HALF, NAN, ONE, TWO, ZERO, abs, floor, maximum, minimum, sqrt
+from ppl.kernels.scalar.f32.counts import log_count
 from ppl.kernels.scalar.f32.exponential import exp, expm1, log, log1p
 from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32, open_uniform_f32
 
@@ -35,9 +35,32 @@ def _inversion(n, p, q, t):
 @inline
 def _height(k, n, p, q):
     """The log-mass of k, less a term of n alone."""
-    rest, gap = n - k, k * q - (n - k) * p
-    one, zero = deviance(k, n * p, gap, log_ratio(k, n * p)), deviance(rest, n * q, -gap, log_ratio(rest, n * q))
-    return -one - zero - stirling(k) - stirling(rest)
+    rest, gap, one, zero = n - k, k * q - (n - k) * p, n * p, n * q
+    return log_count(k, one, gap, log(one)) + log_count(rest, zero, -gap, log(zero))
+
+
+@inline
+def binomial_top(n, p, q):
+    """The height of the most likely count."""
+    return _height(floor((n + ONE) * p), n, p, q)
+
+
+@inline
+def binomial_attempt(n, p, q, top, key, column, stream, attempt):
+    """One attempt of BTRS at n p of 10 or more, p <= q = 1 - p: a count, NaN where it is rejected; without a branch."""
+    w0, w1, _, _ = attempt_words(key, column, stream, attempt)
+    u, v = open_uniform_f32(w0) - HALF, open_uniform_f32(w1)
+    spread = sqrt(n * p * q)
+    b = f32(1.15) + f32(2.53) * spread
+    a = f32(-0.0873) + f32(0.0248) * b + f32(0.01) * p
+    alpha = (f32(2.83) + f32(5.1) / b) * spread
+    squeeze = f32(0.92) - f32(4.2) / b
+    near = HALF - abs(u)
+    k = floor((TWO * a / near + b) * u + n * p + HALF)
+    bounded = minimum(maximum(k, ZERO), n)
+    below = log(v * alpha / (a / (near * near) + b)) <= _height(bounded, n, p, q) - top
+    quick = (near >= f32(0.07)) & (v <= squeeze)
+    return bounded if quick | ((k == bounded) & below) else NAN
 
 
 @inline
@@ -51,26 +74,13 @@ def binomial_draw(total, one, zero, key, column, stream):
     key, column, stream : as for `loggamma_draw`.
     """
     n, p, q = total, minimum(one, zero), maximum(one, zero)
-    w0, w1, _, _ = attempt_words(key, column, stream, 0)
     if n * p < FEW:
+        w0, w1, _, _ = attempt_words(key, column, stream, 0)
         k = _inversion(n, p, q, fine_uniform_f32(w0, w1))
         return i64(n - k if one > zero else k)
-    spread = sqrt(n * p * q)
-    b = f32(1.15) + f32(2.53) * spread
-    a = f32(-0.0873) + f32(0.0248) * b + f32(0.01) * p
-    alpha = (f32(2.83) + f32(5.1) / b) * spread
-    squeeze = f32(0.92) - f32(4.2) / b
-    k, top = ZERO, INF
-    for attempt in range(1, ATTEMPTS):
-        u, v = open_uniform_f32(w0) - HALF, open_uniform_f32(w1)
-        near = HALF - abs(u)
-        k = floor((TWO * a / near + b) * u + n * p + HALF)
-        if near >= f32(0.07) and v <= squeeze:
+    top, k = binomial_top(n, p, q), ZERO
+    for attempt in range(ATTEMPTS):
+        k = binomial_attempt(n, p, q, top, key, column, stream, attempt)
+        if k == k:
             break
-        if k >= ZERO and k <= n:
-            top = _height(floor((n + ONE) * p), n, p, q) if top == INF else top
-            if log(v * alpha / (a / (near * near) + b)) <= _height(k, n, p, q) - top:
-                break
-        w0, w1, _, _ = attempt_words(key, column, stream, attempt)
-    k = minimum(maximum(k, ZERO), n)
     return i64(n - k if one > zero else k)

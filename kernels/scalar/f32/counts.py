@@ -1,94 +1,96 @@
 """Log-probabilities of counts in Loader's saddle-point form, for real arguments (float32).
 
-Every mass is built of two functions without cancellation: the deviance x log(x / rate) + rate - x, and
-`stirling`(x) = log gamma(x + 1) - x log x + x (Loader 2000, "Fast and accurate computation of binomial probabilities").
-The gap between a binomial count and its mean is taken in double precision: a mean of 1e6 rounded to float32 would move
-log-probabilities by 1e-4.
+Every mass is built of `log_count`, which has no cancellation: from 5/2 on it is minus the deviance
+x log(x / rate) + rate - x and minus log gamma(x + 1) - x log x + x by Stirling's series (Loader 2000, "Fast and
+accurate computation of binomial probabilities"), with one logarithm for both. The mean of a binomial count is taken in
+double precision: a mean of 1e6 rounded to float32 would move log-probabilities by 1e-4.
 """
 
 import math
 
 import numpy as np
 
-from ppl.kernels.config import inline
+from ppl.kernels.config import inline, loose
 from ppl.kernels.scalar.f32.basic import HALF, ONE, TWO, ZERO, abs
 from ppl.kernels.scalar.f32.exponential import log, softplus
+from ppl.kernels.scalar.f32.gamma import LGAMMA, STIRLING
 from ppl.kernels.scalar.f64 import exponential as double
-from ppl.kernels.scalar.polynomials import horner5
+from ppl.kernels.scalar.polynomials import horner3, horner5, horner8
 
 f32, f64 = np.float32, np.float64
 
 LOG_TWO_PI = f32(math.log(2 * math.pi))
 SHIFT = f32(4.0)
+SMALL = f32(2.5)
 NEAR = f32(0.25)
-TINY, LIFT, LOG_LIFT = f32(1e-25), f32(2.0**60), f32(60 * math.log(2))
+TINY = f32(1e-18)
 # (atanh(v) - v) / v**3 in v**2
 ATANH = tuple(f32(1 / (2 * j + 3)) for j in range(6))
 
 
 @inline
-def log_ratio(x, rate):
-    """log(x / rate), also where the quotient overflows."""
-    tiny = rate < TINY
-    return log(x / (rate * LIFT if tiny else rate)) + (LOG_LIFT if tiny else ZERO)
+def log_count(k, rate, gap, log_rate):
+    """k log(rate) - rate - log gamma(k + 1) for k >= 0, from gap = k - rate and the logarithm of the rate.
 
-
-@inline
-def deviance(x, rate, gap, ratio):
-    """x log(x / rate) + rate - x, from gap = x - rate and ratio = log(x / rate); rate at x = 0."""
-    v = gap / (x + rate)
+    One logarithm and no branch. What depends on the rate alone leaves a loop over counts.
+    """
+    usual = rate >= TINY
+    scale, known = ONE / (rate if usual else ONE), log_rate if usual else ZERO
+    small, low, middle = k < SMALL, k < HALF, k < f32(1.5)
+    y = SHIFT if small else k
+    # Small: k is t, 1 + t or 2 + t, and gamma(k + 1) that of 2 + t divided by 1 + t, that, or k times that.
+    t = k if low else (k - ONE if middle else k - TWO)
+    t = t if small else ZERO
+    factor = ONE + k if low else (ONE if middle else k)
+    ratio = log(factor if small else y * scale)
+    gamma = t * horner8(t, *LGAMMA) + (-ratio if low else ratio)
+    power = k * log_rate if k > ZERO else ZERO
+    few = power + ((gap - k) - gamma)
+    inverse, v = ONE / y, gap / (y + rate)
     w = v * v
-    series = gap * v + TWO * x * v * w * horner5(w, *ATANH)
-    value = series if abs(v) < NEAR else x * ratio - gap
-    return -gap if x == ZERO else value
-
-
-@inline
-def stirling(x):
-    """log gamma(x + 1) - x log x + x for x >= 0: Stirling's series from 4 on, below by recurrence from x + 4."""
-    small = x < SHIFT
-    z = x + SHIFT if small else x
-    inverse = ONE / z
-    w = inverse * inverse
-    rest = f32(1 / 1260) - w * f32(1 / 1680)
-    large = HALF * (LOG_TWO_PI + log(z)) + inverse * (f32(1 / 12) - w * (f32(1 / 360) - w * rest))
-    y = x if small else ZERO
-    product = ONE
-    for i in range(1, 5):
-        product *= y + f32(i)
-    power = y * log(y if y > ZERO else ONE)
-    value = large + (z * log(z) - SHIFT - log(product) - power) if small else large
-    return ZERO if x == ZERO else value
+    series = gap * v + TWO * y * v * w * horner5(w, *ATANH)
+    deviance = series if abs(v) < NEAR else y * (ratio if usual else ratio - log_rate) - gap
+    rest = inverse * horner3(inverse * inverse, *STIRLING)
+    many = -deviance - (HALF * (LOG_TWO_PI + (ratio + known)) + rest)
+    return few if small else many
 
 
 @inline
 def log_poisson(k, rate):
     """log(rate**k exp(-rate) / gamma(k + 1)) for k, rate >= 0; error 3e-6 relative to max(1, \\|value\\|)."""
-    return -deviance(k, rate, k - rate, log_ratio(k, rate)) - stirling(k)
+    return log_count(k, rate, k - rate, log(rate))
+
+
+@loose
+def whole(x, y):
+    """x + y: n where y was computed as n - x."""
+    return x + y
 
 
 @inline
-def mass(x, y, gap, p, q, log_p, log_q):
-    """`log_binomial` from gap = x q - y p, log_p = log(x / (n p)) and log_q = log(y / (n q)), n = x + y."""
-    n = x + y
-    one = deviance(x, n * p, gap, log_p)
-    zero = deviance(y, n * q, -gap, log_q)
-    return stirling(n) - stirling(x) - stirling(y) - one - zero
+def above(x, mean):
+    """x minus a mean in double precision; where the mean is fixed, a loop over x stays in single precision."""
+    high = f32(mean)
+    return (x - high) - f32(mean - f64(high))
 
 
 @inline
 def log_binomial(x, y, p):
     """log(gamma(x + y + 1) / (gamma(x + 1) gamma(y + 1)) p**x (1 - p)**y) for x, y >= 0; error 3e-6."""
-    n, other = x + y, f64(1.0) - f64(p)
-    q, gap = f32(other), f32(f64(x) * other - f64(y) * f64(p))
-    return mass(x, y, gap, p, q, log_ratio(x, n * p), log_ratio(y, n * q))
+    n = whole(x, y)
+    q = f32(f64(1.0) - f64(p))
+    gap, one, zero = above(x, f64(n) * f64(p)), n * p, n * q
+    both = log_count(x, one, gap, log(one)) + log_count(y, zero, -gap, log(zero))
+    return both - log_count(n, n, ZERO, log(n))
 
 
 @inline
 def log_binomial_logits(x, y, logits):
     """`log_binomial` at p = sigmoid(logits), also where that underflows or rounds to 1."""
-    n = x + y
-    n = n if n > ZERO else ONE
+    n = whole(x, y)
+    log_n = log(n if n > ZERO else ONE)
     p, q = double.sigmoid(f64(logits)), double.sigmoid(-f64(logits))
-    one, zero = log(x / n) + softplus(-logits), log(y / n) + softplus(logits)
-    return mass(x, y, f32(f64(x) * q - f64(y) * p), f32(p), f32(q), one, zero)
+    gap = above(x, f64(n) * p)
+    one = log_count(x, n * f32(p), gap, log_n - softplus(-logits))
+    zero = log_count(y, n * f32(q), -gap, log_n - softplus(logits))
+    return one + zero - log_count(n, n, ZERO, log_n)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs
-from ppl.kernels.scalar.polynomials import horner4, horner5, horner8
+from ppl.kernels.scalar.polynomials import paired4, paired5, paired8
 
 f32, i32 = np.float32, np.int32
 
@@ -60,10 +60,10 @@ ATANH = tuple(map(f32, (2.0, 0.666666795, 0.399986782, 0.286210414, 0.213899664,
 
 @inline
 def _reduce(x):
-    """k and r with x = k ln 2 + r and |r| < 0.347, for -87.4 < x < 90; k is an int32 of which the low 9 bits count."""
-    rounded = x * LOG2E + ROUND
-    t = rounded - ROUND
-    return f32(rounded).view(i32), (x - t * LN2_HIGH) - t * LN2_LOW
+    """k, as the last bits of an int32, and r with x = k ln 2 + r and |r| < 0.347, for -87.4 < x < 90."""
+    shifted = x * LOG2E + ROUND  # rounded to a whole number, whose bits are the last ones
+    t = shifted - ROUND
+    return f32(shifted).view(i32), (x - t * LN2_HIGH) - t * LN2_LOW
 
 
 @inline
@@ -75,7 +75,7 @@ def _clamp(x):
 
 @inline
 def _half_power_of_two(k):
-    """2**(k - 1) for -126 < k <= 128, and 0 for k = -126; from the low 9 bits of `k`."""
+    """2**(k - 1) for -126 < k <= 128, and 0 for k = -126; only the last bits of k count."""
     return i32(i32(k + i32(126)) << i32(23)).view(f32)
 
 
@@ -83,7 +83,7 @@ def _half_power_of_two(k):
 def exp(x):
     """exp(x); 1.2 ulp; 0 below -87."""
     k, r = _reduce(_clamp(x))
-    y = horner4(r, *EXP) * (r * r) + r + ONE
+    y = paired4(r, *EXP) * (r * r) + r + ONE
     # In this order no subnormal number appears, which would cost 100 cycles.
     return (y + y) * _half_power_of_two(k)
 
@@ -92,32 +92,59 @@ def exp(x):
 def expm1(x):
     """exp(x) - 1; 2 ulp."""
     k, r = _reduce(_clamp(f32(-40.0) if x < f32(-40.0) else x))
-    p = horner4(r, *EXP) * (r * r) + r
+    p = paired4(r, *EXP) * (r * r) + r
     s = _half_power_of_two(k)
     return (s * p + (s - HALF)) * TWO
+
+
+@inline
+def _split(bits):
+    """From the bits of x = 2**e (1 + f): e shifted to its place, and f between sqrt(1/2) - 1 and sqrt(2) - 1."""
+    place = i32(i32(i32(bits - i32(0x3F3504F3)) >> i32(23)) << i32(23))
+    return place, i32(bits - place).view(f32) - ONE
+
+
+@inline
+def _exponent(place):
+    """The exponent as a float, by its bits: an instruction for it would wait for whatever its register held before."""
+    return i32(i32(place >> i32(23)) + i32(0x4B400000)).view(f32) - ROUND
+
+
+@inline
+def _log_of(e, f):
+    """e log 2 + log(1 + f)."""
+    z = f * f
+    y = paired8(f, *LOG) * (f * z) + e * LN2_LOW
+    return (y - HALF * z) + f + e * LN2_HIGH
+
+
+@inline
+def _log_normal(x, shift):
+    """log(x) - shift log 2 for a normal positive number."""
+    place, f = _split(f32(x).view(i32))
+    return _log_of(_exponent(place) - shift, f)
 
 
 @inline
 def _log_positive(x):
     """log(x) for 0 < x < inf."""
     tiny = x < f32(1.17549435e-38)
-    x = x * f32(8388608.0) if tiny else x
-    bits = f32(x).view(i32)
-    e = i32(i32(bits - i32(0x3F3504F3)) >> i32(23))
-    f = i32(bits - i32(e << i32(23))).view(f32) - ONE
-    e = f32(e) - (f32(23.0) if tiny else ZERO)
-    z = f * f
-    y = horner8(f, *LOG) * (f * z) + e * LN2_LOW
-    return (y - HALF * z) + f + e * LN2_HIGH
+    return _log_normal(x * f32(8388608.0) if tiny else x, f32(23.0) if tiny else ZERO)
 
 
 @inline
-def _log_normal(x):
+def log_uniform(x):
+    """log(x) without a check that x is a normal positive number, as uniforms are; 1 ulp."""
+    return _log_normal(x, ZERO)
+
+
+@inline
+def _log_short(x):
     """log(x) for normal numbers 2**-126 <= x < inf, with an absolute error of 1e-7 max(1, |y|), in fewer operations."""
     bits = f32(x).view(i32)
     e = i32(i32(bits - i32(0x3F3504F3)) >> i32(23))
     f = i32(bits - i32(e << i32(23))).view(f32) - ONE
-    return f32(e) * LN2 + f * horner8(f, *SHORT)
+    return f32(e) * LN2 + f * paired8(f, *SHORT)
 
 
 @inline
@@ -130,12 +157,22 @@ def log(x):
 
 
 @inline
+def log_above(x):
+    """`log` of a number known to be above 0; infinite at infinity."""
+    y = _log_positive(x)
+    return y if x < INF else x
+
+
+@inline
 def log1p(x):
     """log(1 + x); 2 ulp; -inf at -1 and NaN below."""
     inside = x > -ONE and x < INF
     z = x if inside else ZERO
     u = ONE + z
-    y = _log_positive(u) + (z - (u - ONE)) / u
+    place, f = _split(f32(u).view(i32))
+    # What rounding took from 1 + z is added at f's scale, 2**-e; where e is 127 or more nothing is left to add.
+    lost, down = z - (u - ONE), i32(i32(0x3F800000) - (place if place < i32(0x3F800000) else i32(0x3F000000)))
+    y = _log_of(_exponent(place), f + lost * i32(down).view(f32))
     outside = x if x > -ONE else (-INF if x == -ONE else NAN)
     return y if inside else outside
 
@@ -145,7 +182,7 @@ def _log1p_unit(x):
     """log(1 + x) for 0 <= x <= 1."""
     s = x / (TWO + x)
     t = s if s > f32(1e-10) else f32(1e-10)  # squares stay normal numbers
-    return s * horner5(t * t, *ATANH)
+    return s * paired5(t * t, *ATANH)
 
 
 @inline

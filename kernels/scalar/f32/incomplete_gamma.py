@@ -14,7 +14,7 @@ from ppl.kernels.scalar import incomplete_series as series
 from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs, minimum, sqrt
 from ppl.kernels.scalar.f32.exponential import exp, expm1, log, log1p
 from ppl.kernels.scalar.f32.gamma import digamma, lgamma, trigamma
-from ppl.kernels.scalar.f32.gamma_draws import COLUMNS, ROWS, SLOPE, loggamma_slope
+from ppl.kernels.scalar.f32.gamma_slope import COLUMNS, ROWS, SLOPE, loggamma_slope
 from ppl.kernels.scalar.f32.normal import erfc
 from ppl.kernels.scalar.polynomials import horner4
 

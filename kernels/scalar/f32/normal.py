@@ -11,7 +11,7 @@ import numpy as np
 
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs
-from ppl.kernels.scalar.f32.exponential import _log_normal, _log_positive, exp
+from ppl.kernels.scalar.f32.exponential import _log_positive, _log_short, exp
 from ppl.kernels.scalar.polynomials import horner3, horner4, horner6, horner10
 
 f32, i32 = np.float32, np.int32
@@ -137,7 +137,7 @@ def normal_quantile(q, tail):
 
     Two quotients of polynomials after Wichura (1988, algorithm AS 241), with one division for both.
     """
-    r = f32(math.sqrt(-_log_normal(tail if tail > ZERO else HALF))) - f32(1.6)
+    r = f32(math.sqrt(-_log_short(tail if tail > ZERO else HALF))) - f32(1.6)
     s = f32(0.180625) - q * q
     central = s > ZERO
     top = horner4(r, *TAIL_TOP)

@@ -4,7 +4,7 @@ import numpy as np
 
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f32.basic import HALF, NAN, ONE, ZERO, abs, floor, sqrt
-from ppl.kernels.scalar.f32.counts import deviance, log_ratio, stirling
+from ppl.kernels.scalar.f32.counts import log_count
 from ppl.kernels.scalar.f32.exponential import exp, expm1, log
 from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32, open_uniform_f32
 
@@ -45,7 +45,7 @@ def poisson_shift(rate, key, column, stream, attempt):
     k = whole + shift
     inside = k >= ONE
     k = k if inside else ONE
-    height = -deviance(k, rate, shift - part, log_ratio(k, rate)) - stirling(k)
+    height = log_count(k, rate, shift - part, log(rate))
     below = log(v * inverse / (a / (near * near) + b)) <= height
     quick = (near >= f32(0.07)) & (v <= squeeze)
     return shift if quick | (inside & ((near >= f32(0.013)) | (v <= near)) & below) else NAN

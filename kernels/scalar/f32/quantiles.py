@@ -1,4 +1,4 @@
-"""Inverses of the incomplete gamma and beta functions, and Poisson quantiles (float32).
+"""Inverses of the incomplete gamma and beta functions, and quantiles of counts (float32).
 
 The logarithm of a tail is concave in log x (gamma) and in the log-odds of x (beta), so that Newton's iteration on it
 finds the root from wherever it starts. It is run on the tail that is at most one half, which keeps both tails exact.
@@ -17,6 +17,7 @@ from ppl.kernels.scalar.f32.normal import ndtri
 f32 = np.float32
 
 ROUNDS = 60
+BISECTIONS = 200
 ENOUGH = f32(2e-5)  # a step after which the error is below rounding, since convergence is quadratic
 NOISE = f32(0.05)  # below it, steps that grow are rounding errors
 UNDERFLOW = f32(-80.0)
@@ -149,3 +150,31 @@ def poisson_icdf(rate, p):
             break
         k -= ONE
     return k
+
+
+@called
+def negative_binomial_icdf(r, odds, p):
+    """The least k with P(X <= k) >= p, of successes at `odds` before r failures, bisected between Cantelli's bounds."""
+    if not (r > ZERO and r < INF and odds >= ZERO and odds < INF and p >= ZERO and p <= ONE):
+        return NAN
+    if p == ZERO or odds == ZERO:
+        return ZERO
+    if p == ONE:
+        return INF
+    fails = ONE / (ONE + odds)
+    wins = odds * fails
+    upper = p > HALF
+    target = ONE - p if upper else p
+    mean, far = r * odds, sqrt(p / (ONE - p))
+    spread = sqrt(mean * (ONE + odds))
+    low, high = maximum(floor(mean - spread / far) - ONE, -ONE), floor(mean + spread * far) + ONE
+    for _ in range(BISECTIONS):
+        middle = floor(HALF * (low + high))
+        if middle <= low or middle >= high:
+            break
+        tail = incomplete_beta(r, middle + ONE, fails, wins, upper)  # P(X <= k), or P(X > k) where `upper`
+        if tail <= target if upper else tail >= target:
+            high = middle
+        else:
+            low = middle
+    return high

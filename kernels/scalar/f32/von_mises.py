@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f32.basic import HALF, ONE, TWO, ZERO, abs, maximum, sqrt
+from ppl.kernels.scalar.f32.basic import HALF, NAN, ONE, TWO, ZERO, abs, maximum, sqrt
 from ppl.kernels.scalar.f32.bessel import log_i0e_slope
 from ppl.kernels.scalar.f32.exponential import exp, log
 from ppl.kernels.scalar.f32.trigonometric import atan, cos, sin, tan
@@ -29,6 +29,25 @@ WEIGHTS = tuple(map(f32, 0.5 * _WEIGHTS))
 
 
 @inline
+def vonmises_attempt(concentration, key, column, stream, attempt):
+    """The tangent of half of one proposed angle, NaN where it is rejected; without a branch, for loops to vectorise."""
+    kappa = maximum(concentration, FLAT)
+    e = HALF / kappa
+    excess = e + e * e / (ONE + sqrt(ONE + e * e))
+    b = sqrt(excess / (TWO + excess))
+    w0, w1, _, _ = attempt_words(key, column, stream, attempt)
+    t = b * tan(PI * (open_uniform_f32(w0) - HALF))
+    c = kappa * (excess + TWO * t * t / (ONE + t * t))
+    return t if log(open_uniform_f32(w1)) <= log(c) + ONE - c else NAN
+
+
+@inline
+def vonmises_angle(t):
+    """The angle, from the tangent of its half."""
+    return TWO * atan(t)
+
+
+@inline
 def vonmises_draw(concentration, key, column, stream):
     """An angle in (-pi, pi) with density proportional to exp(concentration cos x).
 
@@ -40,19 +59,12 @@ def vonmises_draw(concentration, key, column, stream):
     concentration : positive; below 1e-9 the draw is that of 1e-9, uniform to within rounding.
     key, column, stream : as for `loggamma_draw`.
     """
-    kappa = maximum(concentration, FLAT)
-    e = HALF / kappa
-    excess = e + e * e / (ONE + sqrt(ONE + e * e))
-    b = sqrt(excess / (TWO + excess))
     t = ZERO
     for attempt in range(ATTEMPTS):
-        w0, w1, _, _ = attempt_words(key, column, stream, attempt)
-        u, v = open_uniform_f32(w0), open_uniform_f32(w1)
-        t = b * tan(PI * (u - HALF))
-        c = kappa * (excess + TWO * t * t / (ONE + t * t))
-        if log(v) <= log(c) + ONE - c:
+        t = vonmises_attempt(concentration, key, column, stream, attempt)
+        if t == t:
             break
-    return TWO * atan(t)
+    return vonmises_angle(t)
 
 
 @inline

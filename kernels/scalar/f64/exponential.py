@@ -85,19 +85,30 @@ def expm1(x):
 
 
 @inline
-def _log_positive(x):
-    """log(x) for 0 < x < inf."""
-    tiny = x < f64(2.2250738585072014e-308)
-    x = x * f64(18014398509481984.0) if tiny else x
+def _log_normal(x, shift):
+    """log(x) - shift log 2 for a normal positive number."""
     bits = f64(x).view(i64)
     e = i64(i64(bits - SQRT_HALF_BITS) >> i64(52))
     f = i64(bits - i64(e << i64(52))).view(f64) - ONE
-    e = f64(i32(e)) - (f64(54.0) if tiny else ZERO)
+    e = f64(i32(e)) - shift
     s = f / (TWO + f)
     z = s * s
     half = HALF * f * f
     tail = s * (half + z * horner6(z, *LOG)) + e * LN2_LOW
     return e * LN2_HIGH - ((half - tail) - f)
+
+
+@inline
+def _log_positive(x):
+    """log(x) for 0 < x < inf."""
+    tiny = x < f64(2.2250738585072014e-308)
+    return _log_normal(x * f64(18014398509481984.0) if tiny else x, f64(54.0) if tiny else ZERO)
+
+
+@inline
+def log_uniform(x):
+    """log(x) without a check that x is a normal positive number, as uniforms are; 1 ulp."""
+    return _log_normal(x, ZERO)
 
 
 @inline
@@ -107,6 +118,12 @@ def log(x):
     y = _log_positive(x if inside else ONE)
     outside = x if x > ZERO else (-INF if x == ZERO else NAN)
     return y if inside else outside
+
+
+@inline
+def log_above(x):
+    """`log` of a number known to be above 0; infinite at infinity."""
+    return log(x)
 
 
 @inline

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
-from ppl.compiler.pool import Pool
+from ppl.compiler.pool import SMALL, Pool
 from ppl.compiler.state import Layout
 from ppl.errors import DataError, OptionError
 from ppl.inference.optim.schedules import Rate
@@ -27,6 +27,8 @@ _local = threading.local()
 
 def fresh(purpose: str, like: np.ndarray) -> np.ndarray:
     """An uninitialised vector like `like` that nobody else refers to; large ones use memory again."""
+    if like.size < SMALL:
+        return np.empty(like.size, like.dtype)
     pool = getattr(_local, "pool", None)
     if pool is None:
         pool = _local.pool = Pool()

@@ -98,7 +98,13 @@ def _refusal(site: Site, trace: Trace) -> str | None:
         return f"is a {type(dist).__name__}, which is no exponential family with independent statistics here"
     if site.axes:
         return f"lies in the plate '{site.axes[0].name}': its parameters would be shared by every row"
-    usual = family.usual(*family.natural(dist))
+    fixed, eta = family.fixed(dist), family.natural(dist)
+    if fixed:
+        return f"is a {type(dist).__name__}, whose {', '.join(fixed)} would have to be fixed"
+    given, natural = (sum(node.type.event_size for node in nodes) for nodes in (dist.params.values(), eta))
+    if given != natural:
+        return f"is given by {given} numbers, its family by {natural}"
+    usual = family.usual(*eta)
     if set(usual) != set(dist.params):
         return f"is given by {', '.join(dist.params)}; give {', '.join(usual)} instead"
     for name, node in dist.params.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from ppl.ir.node import Node
-from ppl.ir.rewrites.match import Rule, constant, is_value, op, spread_like
+from ppl.ir.rewrites.match import Rule, constant, is_value, op, scalar, spread_like
 
 
 def log_sigmoid(n: Node) -> Node | None:
@@ -19,6 +19,14 @@ def log1p_minus_sigmoid(n: Node) -> Node | None:
     (x,) = n.args
     if x.op == "neg" and x.args[0].op == "sigmoid":
         return op("neg", op("softplus", x.args[0].args[0]))
+    return None
+
+
+def log1p_minus_uniform(n: Node) -> Node | None:
+    """Convert log1p(-u) to log(1 - u) when u is noise, whose last bit makes 1 - u exact."""
+    (x,) = n.args
+    if x.op == "neg" and x.args[0].op == "noise":
+        return op("log", op("sub", spread_like(constant(1.0), n.type), x.args[0]))
     return None
 
 
@@ -75,10 +83,18 @@ def log_softmax(n: Node) -> Node | None:
     return None
 
 
+def cancelled_term(n: Node) -> Node | None:
+    """Convert (x + y) - x and (y + x) - x to y when x is not a constant."""
+    a, b = n.args
+    if a.op != "add" or b not in a.args or scalar(b) is not None:
+        return None
+    return a.args[1] if a.args[0] is b else a.args[0]
+
+
 RULES: dict[str, list[Rule]] = {
     "log": [inverse_pair, log_sigmoid, log_one_plus_exp, log_softmax],
-    "log1p": [log1p_minus_sigmoid, log1p_exp, log1p_tanh],
+    "log1p": [log1p_minus_sigmoid, log1p_minus_uniform, log1p_exp, log1p_tanh],
     "exp": [inverse_pair],
-    "sub": [one_minus_sigmoid],
+    "sub": [one_minus_sigmoid, cancelled_term],
     "div": [logistic],
 }

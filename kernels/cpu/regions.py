@@ -1,0 +1,186 @@
+"""Parts of a program that several threads run, called by address with their arguments in memory.
+
+Numba compiles the body of a parallel loop together with all that it calls, and several times over: as a function, as
+two wrappers, and in every function that calls the loop. So the only parallel loop of emitted programs is the one here,
+which is compiled once and for all; it calls a region ``region(table, slab, slabs) -> 0`` through a pointer, and the
+region finds its arguments in a table of int64: two words for an array (address and length), one for a number.
+
+The caller keeps the arrays and the table alive until the region has returned.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.core import cgutils
+from numba.core.errors import TypingError
+from numba.extending import intrinsic, overload
+from numba.np.arrayobj import populate_array
+
+from ppl.kernels.config import jit
+
+WORD = ir.IntType(64)
+SIGNATURE = types.int64(types.int64, types.int64, types.int64)
+
+
+def _element(dtype: Any) -> Any:
+    return dtype.dtype if isinstance(dtype, types.DType) else dtype.instance_type
+
+
+def _words(argument: Any) -> int:
+    return 2 if isinstance(argument, types.Array) else 1
+
+
+def _check(position: int, argument: Any, expected: Any) -> None:
+    if isinstance(argument, types.Array):
+        if argument.layout == "C" and argument.ndim == 1 and argument.dtype == expected:
+            return
+    elif isinstance(argument, types.Integer) and isinstance(expected, types.Integer):
+        return
+    raise TypingError(f"argument {position} of a region must be {expected}, not {argument}")
+
+
+@intrinsic
+def _fill(typing_context, table, arguments, kinds):
+    """Write `arguments` to `table`, which is refused unless they have the types of `kinds`."""
+    for i, (argument, kind) in enumerate(zip(arguments, kinds, strict=True)):
+        _check(i, argument, _element(kind))
+
+    def codegen(context, builder, signature, values):
+        base = context.make_array(signature.args[0])(context, builder, values[0]).data
+        at = 0
+        for i, argument in enumerate(arguments):
+            value = builder.extract_value(values[1], i)
+            words = [value]
+            if isinstance(argument, types.Array):
+                array = context.make_array(argument)(context, builder, value)
+                words = [builder.ptrtoint(array.data, WORD), cgutils.unpack_tuple(builder, array.shape)[0]]
+            elif argument.bitwidth < 64:
+                words = [context.cast(builder, value, argument, types.int64)]
+            for word in words:
+                builder.store(word, cgutils.gep(builder, base, at))
+                at += 1
+        return context.get_dummy_value()
+
+    return types.void(table, arguments, kinds), codegen
+
+
+@intrinsic
+def _address(typing_context, array):
+    """Address of the first element."""
+
+    def codegen(context, builder, signature, values):
+        return builder.ptrtoint(context.make_array(signature.args[0])(context, builder, values[0]).data, WORD)
+
+    return types.int64(array), codegen
+
+
+def _load(builder: Any, table: Any, index: Any) -> Any:
+    base = builder.inttoptr(table, WORD.as_pointer())
+    return builder.load(builder.gep(base, [index]))
+
+
+@intrinsic
+def _array_at(typing_context, table, index, dtype):
+    """The array of `dtype` whose address and length are the words `index` and `index` + 1 of the table at `table`."""
+    array_type = types.Array(_element(dtype), 1, "C")
+
+    def codegen(context, builder, signature, values):
+        table, index, _ = values
+        start, size = _load(builder, table, index), _load(builder, table, builder.add(index, WORD(1)))
+        array = context.make_array(array_type)(context, builder)
+        itemsize = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
+        data = builder.inttoptr(start, context.get_data_type(array_type.dtype).as_pointer())
+        populate_array(array, data=data, shape=(size,), strides=(itemsize,), itemsize=itemsize, meminfo=None)
+        return array._getvalue()
+
+    return array_type(table, index, dtype), codegen
+
+
+@intrinsic
+def _word_at(typing_context, table, index):
+    """Word `index` of the table at `table`."""
+    return types.int64(table, index), lambda context, builder, signature, values: _load(builder, *values)
+
+
+@intrinsic
+def _enter(typing_context, region, table, slab, slabs):
+    """Call the region at address `region`."""
+
+    def codegen(context, builder, signature, values):
+        pointer = builder.inttoptr(values[0], ir.FunctionType(WORD, [WORD] * 3).as_pointer())
+        return builder.call(pointer, values[1:])
+
+    return types.int64(region, table, slab, slabs), codegen
+
+
+@njit(parallel=True, nogil=True, cache=True)
+def _share(region, table, slabs):
+    """Run all slabs on as many threads; called by address itself, so that callers do not contain it."""
+    for slab in prange(slabs):
+        _enter(region, table, slab, slabs)
+    return 0
+
+
+@jit
+def _run_slabs(entries, region, table, slabs):
+    """Run the region number `region` for all slabs; `entries` are addresses, that of `_share` last."""
+    if slabs == 1:
+        _enter(entries[region], _address(table), np.int64(0), np.int64(1))
+    else:
+        _enter(entries[entries.shape[0] - 1], entries[region], _address(table), slabs)
+    return table[0]  # the table lives until here
+
+
+def _pointer(function: Any) -> int:
+    compiled = function.get_compile_result(SIGNATURE)
+    return int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name))
+
+
+def entries(regions: Sequence[Any], shared: bool) -> Any:
+    """What `run_slabs` calls: the addresses of regions, and of what shares slabs among threads if they are `shared`.
+
+    Without the compiler, the functions themselves.
+    """
+    if numba.config.DISABLE_JIT:
+        return regions
+    return np.array([*map(_pointer, regions), _pointer(_share) if shared else 0], np.int64)
+
+
+def as_type(array, dtype):
+    """`array` itself if it has this dtype, else a copy that does; for compiled code only."""
+    return array.astype(dtype)
+
+
+@overload(as_type, target="generic")
+def _as_type(array, dtype):
+    if array.dtype == _element(dtype) and array.layout == "C":
+        return lambda array, dtype: array
+    return lambda array, dtype: array.astype(dtype)
+
+
+_tables: dict[int, list[Any]] = {}
+
+
+def _plain_fill(table: Any, arguments: Any, kinds: Any) -> None:
+    words: list[Any] = []
+    for argument in arguments:
+        words += [argument, None] if isinstance(argument, np.ndarray) else [argument]
+    _tables[table.ctypes.data] = words
+
+
+def _plain_run(entries: Any, region: int, table: Any, slabs: int) -> None:
+    for slab in range(slabs):
+        entries[region](table.ctypes.data, slab, slabs)
+
+
+if numba.config.DISABLE_JIT:
+    fill_table, run_slabs = _plain_fill, _plain_run
+    address = lambda array: array.ctypes.data  # noqa: E731
+    array_at = lambda table, index, dtype: _tables[table][index]  # noqa: E731
+    word_at = lambda table, index: _tables[table][index]  # noqa: E731
+else:
+    fill_table, address, array_at, word_at, run_slabs = _fill, _address, _array_at, _word_at, _run_slabs

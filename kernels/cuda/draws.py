@@ -1,0 +1,60 @@
+"""Draws by rejection inside CUDA kernels, lane by lane: what the kernels over blocks of lanes are on the CPU."""
+
+from ppl.kernels.cuda.rows import device
+from ppl.kernels.scalar import f32, f64
+
+
+def _draws(draw):
+    """The draws of columns from `column` on under one key, and those of lanes with a key and a column each."""
+
+    @device
+    def row(out, parameter, key, column, stream, n):
+        for i in range(n):
+            out[i] = draw(parameter[i], key, column + i, stream)
+
+    @device
+    def lanes(out, parameter, key, column, stream, n):
+        for i in range(n):
+            out[i] = draw(parameter[i], key[i], column[i], stream)
+
+    return row, lanes
+
+
+def _trials(draw):
+    """As `_draws`, of binomial counts."""
+
+    @device
+    def row(out, total, one, zero, key, column, stream, n):
+        for i in range(n):
+            out[i] = draw(total[i], one[i], zero[i], key, column + i, stream)
+
+    @device
+    def lanes(out, total, one, zero, key, column, stream, n):
+        for i in range(n):
+            out[i] = draw(total[i], one[i], zero[i], key[i], column[i], stream)
+
+    return row, lanes
+
+
+loggamma_row_f32, loggamma_lanes_f32 = _draws(f32.loggamma_draw)
+loggamma_row_f64, loggamma_lanes_f64 = _draws(f64.loggamma_draw)
+poisson_row_f32, poisson_lanes_f32 = _draws(f32.poisson_draw)
+poisson_row_f64, poisson_lanes_f64 = _draws(f64.poisson_draw)
+vonmises_row_f32, vonmises_lanes_f32 = _draws(f32.vonmises_draw)
+vonmises_row_f64, vonmises_lanes_f64 = _draws(f64.vonmises_draw)
+binomial_row_f32, binomial_lanes_f32 = _trials(f32.binomial_draw)
+binomial_row_f64, binomial_lanes_f64 = _trials(f64.binomial_draw)
+
+
+@device
+def loggamma_slope_lanes_f32(out, y, concentration, n):
+    """Slopes of gamma variables."""
+    for i in range(n):
+        out[i] = f32.loggamma_slope(y[i], concentration[i])
+
+
+@device
+def loggamma_slope_lanes_f64(out, y, concentration, n):
+    """Slopes of gamma variables."""
+    for i in range(n):
+        out[i] = f64.loggamma_slope(y[i], concentration[i])

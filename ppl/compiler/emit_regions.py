@@ -1,0 +1,75 @@
+"""Emission of row regions: functions of a table of arguments, and the drivers that run them slab by slab.
+
+A region is compiled once, and reached by address from Python's driver `parallel` (see `kernels/cpu/regions.py`); the
+serial driver, which users' own compiled code contains, calls it as a function.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+
+from ppl.compiler.layout import axis_size
+from ppl.compiler.stages import Stage
+
+IMPORTS = "from ppl.kernels.cpu.regions import address, array_at, as_type, fill_table, run_slabs, word_at\n"
+DTYPES = {"float": "F", "int": "I", "int32": "np.int32", "bool": "np.bool_"}
+FLOATS = ("w", "params", "grad", "out", "aux", "hyper")
+
+
+class Regions:
+    """The part of an emitter that writes regions; `kinds` are the dtypes of its data arrays."""
+
+    stages: Sequence[Stage]
+    arrays: Sequence[str]
+    kinds: Sequence[str]
+    plates: Sequence[str]
+    common: list[str]
+    bare: Callable[[str, Sequence[str], Sequence[str], str], str]
+    _definitions: Callable[[Sequence[str], str], list[str]]
+
+    @property
+    def regions(self) -> list[Stage]:
+        """The stages that are row regions."""
+        return [s for s in self.stages if s.row is not None]
+
+    def _kinds(self) -> dict[str, str]:
+        """Type of every argument that a stage is passed."""
+        kinds = dict.fromkeys(FLOATS, "F") | {"v": "I", "seed": "U", "step": "I"}
+        kinds |= {f"row0_{p}": "I" for p in self.plates} | {f"ids_{p}": "I" for p in self.plates}
+        return kinds | {a: DTYPES[k] for a, k in zip(self.arrays, self.kinds, strict=True)}
+
+    def _is_number(self, name: str) -> bool:
+        return name in ("seed", "step") or name in [f"row0_{p}" for p in self.plates]
+
+    def packed(self) -> list[str]:
+        """The statements that make the table."""
+        kinds = self._kinds()
+        words = sum(1 if self._is_number(name) else 2 for name in self.common)
+        passed = "".join(f"{name}, " for name in self.common)
+        types = "".join(f"{kinds[name]}, " for name in self.common)
+        return [f"table = np.empty({words}, I)", f"fill_table(table, ({passed.rstrip()}), ({types.rstrip()}))"]
+
+    def _unpacked(self, body: Sequence[str]) -> list[str]:
+        """The statements that read what `body` needs from the table."""
+        used = set(re.findall(r"[A-Za-z_]\w*", "\n".join(body)))
+        kinds, lines, at = self._kinds(), [], 0
+        for name in self.common:
+            if self._is_number(name):
+                lines += [f"{name} = {kinds[name]}(word_at(table, I({at})))"] if name in used else []
+                at += 1
+            else:
+                lines += [f"{name} = array_at(table, I({at}), {kinds[name]})"] if name in used else []
+                at += 2
+        return lines
+
+    def region(self, name: str, body: Sequence[str], doc: str) -> str:
+        """A region's function."""
+        slab = [*self._definitions(body, "slab"), *body]
+        return self.bare(name, ["table", "slab", "slabs"], [*self._unpacked(slab), *slab, "return I(0)"], doc)
+
+    def _region(self, stage: Stage, body: Sequence[str], doc: str) -> str:
+        assert stage.row is not None
+        rows = axis_size(stage.row)
+        ends = [f"lo, hi = slab_start({rows}, slab, slabs), slab_start({rows}, slab + 1, slabs)"]
+        return self.region(stage.name, [*ends, *body], doc)

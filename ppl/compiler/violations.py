@@ -1,0 +1,231 @@
+"""Parameters of distributions that are out of range at run time: found at no cost where nothing is wrong, then named.
+
+A condition on a parameter (`Distribution.conditions`) that interval arithmetic does not prove becomes a *guard*: 0
+where it holds, NaN where it fails, summed and added to the loss, whose bits stay as they are. So a violation reaches
+everything that looks at the loss, a training loop in compiled code included, even where densities and samples would
+have been finite. Arguments that are a parameter as they stand are checked when they are bound (`bind.py`) instead.
+Whoever finds the loss not finite asks `violation`, which evaluates all conditions in the interpreter and names the
+first one that fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ppl.compiler.bind import Bound, fed_by
+from ppl.compiler.expand import Expansion
+from ppl.distributions.conditions import Condition, narrowest
+from ppl.errors import ParameterError
+from ppl.ir import ops
+from ppl.ir.interpret import Env, evaluate
+from ppl.ir.node import Node, topological
+from ppl.ir.simplify import simplify
+from ppl.ir.types import Axis, Kind
+from ppl.lang.trace import Guard, Site, SiteKind, Trace
+
+if TYPE_CHECKING:
+    from ppl.compiler.compiled import Compiled
+
+INVALID = "parameters out of range"
+"""The array of a sampling program that is NaN where the parameters of a node are out of range."""
+
+
+def find_guards(trace: Trace) -> list[Guard]:
+    """The conditions that must be computed: not proved, not checked when data are bound, and of a node that counts."""
+    used = {id(n) for n in topological(_results(trace))}
+    found = []
+    for site, condition in conditions(trace):
+        if condition.proved or condition.shows or fed_by(site, condition) is not None:
+            continue
+        if site.kind is SiteKind.RANDOM or id(narrowest(condition.value)) in used:
+            term = ops.where(_allowed(site, condition), 0.0, np.nan)
+            node = ops.reduce_sum(term) if term.type.shape else term
+            found.append(Guard(site.name, node, site.kind is SiteKind.RANDOM, condition.whole))
+    return found
+
+
+def conditions(trace: Trace) -> Iterator[tuple[Site, Condition]]:
+    """The conditions of all nodes."""
+    for site in (*trace.sites.values(), *trace.scored.values()):
+        if site.dist is not None:
+            yield from ((site, condition) for condition in site.dist.conditions())
+
+
+def _results(trace: Trace) -> list[Node]:
+    bounds = [c.bound.log_weights for c in trace.costs.values() if c.bound is not None]
+    return [*(c.node for c in trace.costs.values()), *bounds]
+
+
+def _allowed(site: Site, condition: Condition) -> Node:
+    """Truth values: the condition, or the unit does not count."""
+    good, dist = condition.good, site.dist
+    assert dist is not None
+    for mask in (dist.event_mask, site.mask):
+        if mask is not None:
+            tail = len(condition.shape) - len(dist.batch_of_units)
+            wide = ops.expand(ops.reshape(mask, (*mask.type.shape, *(1,) * tail)), (), condition.shape)
+            good = ops.logical_or(ops.expand(good, (), condition.shape), ops.logical_not(wide))
+    return good
+
+
+def guarded(loss: Node, expansion: Expansion, keep: Sequence[Axis] = ()) -> Node:
+    """`loss` with its bits; NaN where a guard of a node that it depends on fails, over the axes `keep` and repeats."""
+    trace = expansion.graph.trace
+    if not trace.guards:
+        return loss
+    above = drawn(_results(trace))
+    term = penalty(expansion, [g for g in trace.guards if not g.drawn or g.name in above], keep)
+    return loss if term is None else ops.add(loss, term)
+
+
+def penalty(expansion: Expansion, guards: Sequence[Guard], keep: Sequence[Axis] = ()) -> Node | None:
+    """The sum of the guards; None where there are none.
+
+    Relaxed samples are no whole numbers, so nothing is asked of counts that are made of them in a gradient.
+    """
+    total: Node | None = None
+    for guard in guards:
+        if guard.whole and expansion.mode == "gradient" and _relaxed(guard.node):
+            continue
+        (term,) = expansion.walk([guard.node])
+        term = ops.pick(term)
+        term = ops.sum_axes(term, [a for a in term.type.axes if a.kind is not Kind.REPEATS and a not in keep])
+        total = term if total is None else ops.add(total, term)
+    return total
+
+
+def _relaxed(node: Node) -> bool:
+    return any(n.op == "sample" and n.attrs["site"].dist.relaxable for n in topological([node]))
+
+
+def drawn(nodes: Sequence[Node]) -> set[str]:
+    """The random nodes that `nodes` are computed from."""
+    return {n.attrs["site"].name for n in topological(nodes) if n.op == "sample"}
+
+
+class Violation(NamedTuple):
+    """A condition that failed: node, parameter, the clause that says what it is and should be, its value."""
+
+    site: Site
+    parameter: str
+    text: str
+    value: float
+
+    def error(self) -> ParameterError:
+        """What is raised where nothing else went wrong before."""
+        name = self.site.name
+        return ParameterError(f"node '{name}': {self.text}\n  at {self.site.where}", name, self.parameter)
+
+
+def values_of(trace: Trace, sites: Sequence[str]) -> list[Node]:
+    """The values of sites."""
+    return [node for name in sites if (node := trace.sites[name].node) is not None]
+
+
+def violation(compiled: Compiled, mode: str, env: Env, bound: Bound, sites: Sequence[str] = ()) -> Violation | None:
+    """The first condition that fails in an evaluation, or None; of a sample, among the nodes that `sites` come from."""
+    trace = compiled.trace
+    plan = {} if mode == "sample" else compiled.plan.estimators
+    expansion = Expansion(compiled.graph, plan, mode)  # type: ignore[arg-type]
+    expansion.run()
+    above = drawn(_results(trace) if mode != "sample" else values_of(trace, sites))
+    listed = [
+        (site, condition)
+        for site, condition in conditions(trace)
+        if (site.name in above if site.kind is SiteKind.RANDOM else mode != "sample")
+    ]
+    if not listed:
+        return None
+    outputs = [n for site, c in listed for n in (c.value, _allowed(site, c))]
+    walked = [ops.pick(n) for n in expansion.walk(simplify(outputs))]
+    values = evaluate(walked, env)
+    for i, (site, condition) in enumerate(listed):
+        soft = mode == "gradient" and condition.whole and _relaxed(condition.value)
+        value, good = walked[2 * i : 2 * i + 2]
+        if not soft and not values[2 * i + 1].all():
+            return _named(site, condition, (value, values[2 * i]), (good, values[2 * i + 1]), bound)
+    return None
+
+
+def _named(
+    site: Site, condition: Condition, value: tuple[Node, Any], good: tuple[Node, Any], bound: Bound
+) -> Violation:
+    node, truth = good
+    at = tuple(int(i) for i in np.argwhere(~truth)[0])
+    shown = _entry(value, node, at)
+    text = f"{condition.name} of {type(site.dist).__name__} must be {condition.wanted}, not {shown}"
+    text += f"{place(node, at, bound)}{_sources(condition.good)}"
+    return Violation(site, condition.name, text, float(shown))
+
+
+def _entry(value: tuple[Node, Any], like: Node, at: tuple[int, ...]) -> Any:
+    """The entry of a parameter where a condition of type `like` fails."""
+    (node, array), axes = value, like.type.axes
+    own = tuple(at[axes.index(a)] for a in node.type.axes)
+    event = at[len(axes) :]
+    shape = node.type.shape
+    event = event[len(event) - len(shape) :] if len(event) >= len(shape) else event
+    return array[own + tuple(i if n > 1 else 0 for i, n in zip(event, shape, strict=False))]
+
+
+def _sources(node: Node) -> str:
+    """The leaves and random nodes that a parameter is computed from."""
+    found: list[str] = []
+    stack, seen = [node], set()
+    while stack:
+        x = stack.pop(0)
+        if id(x) in seen:
+            continue
+        seen.add(id(x))
+        if x.op in LEAVES:
+            found.append(f"{LEAVES[x.op]} '{x.attrs['name']}'")
+        elif x.op == "sample":
+            found.append(f"node '{x.attrs['site'].name}'")
+        else:
+            stack += x.args
+    return f"; it is computed from {', '.join(dict.fromkeys(found))}" if found else ""
+
+
+LEAVES = {"param": "parameter", "input": "argument", "hyper": "hyper parameter", "aux": "carried"}
+
+
+def environment(
+    compiled: Compiled, params: Mapping[str, Any], aux: Mapping[str, Any], hyper: np.ndarray, bound: Bound,
+    particles: int, seed: int, step: int,
+) -> Env:  # fmt: skip
+    """The interpreter's view of one call of a compiled program."""
+    rows = {
+        name: ids if isinstance(ids, np.ndarray) else ids + np.arange(bound.rows[name], dtype=np.int64)
+        for name, ids in bound.row_ids.items()
+    }
+    return Env(
+        params=params,
+        aux=aux,
+        hyper=dict(zip(compiled.hypers, hyper, strict=True)),
+        inputs={spec.name: array for spec, array in zip(compiled.binder.inputs, bound.arrays, strict=True)},
+        sizes={**bound.rows, "particles": particles},
+        rows=rows,
+        scales=bound.scales,
+        total_rows=bound.totals,
+        seed=seed,
+        step=step,
+        dtype=np.dtype(compiled.settings.dtype).type,
+    )
+
+
+def place(node: Node, at: tuple[int, ...], bound: Bound) -> str:
+    """Which data row an entry belongs to, and which event entry it is."""
+    axes: tuple[Axis, ...] = node.type.axes
+    words = []
+    for axis, i in zip(axes, at, strict=False):
+        if axis.kind is Kind.PLATE:
+            ids = bound.row_ids.get(axis.name, 0)
+            row = ids[i] if isinstance(ids, np.ndarray) else ids + i
+            words.append(f"row {row} of '{axis.name}'")
+    event = at[len(axes) :]
+    if event:
+        words.append(f"entry {event[0] if len(event) == 1 else event}")
+    return " in " + ", ".join(words) if words else ""

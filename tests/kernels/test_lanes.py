@@ -1,0 +1,91 @@
+"""Kernels over blocks of lanes: what the scalar functions give, in vectors, with keys and columns of any form."""
+
+import re
+
+import numba
+import numpy as np
+import pytest
+
+from ppl.ir import numpy_draws as oracle
+from ppl.kernels.config import LOOP_FASTMATH
+from ppl.kernels.cpu import angle_lanes, count_lanes, gamma_lanes
+from ppl.kernels.cpu.checks import WORTH_IT, count_inside
+from ppl.kernels.scalar import f32
+
+COMPILED = not numba.config.DISABLE_JIT
+COUNT = 2000 if COMPILED else 40
+KEY = np.uint64(0x9E3779B97F4A7C15)
+RNG = np.random.default_rng(0)
+SHAPES = np.exp(RNG.uniform(-6, 9, COUNT)).astype(np.float32)
+TRIALS = np.floor(RNG.uniform(1, 900, COUNT)).astype(np.float32)
+SHARES = RNG.uniform(0.001, 0.999, COUNT).astype(np.float32)
+DRAWS = {
+    "loggamma": (gamma_lanes.loggamma_row_f32, f32.loggamma_draw, (SHAPES,), np.float32),
+    "vonmises": (angle_lanes.vonmises_row_f32, f32.vonmises_draw, (SHAPES,), np.float32),
+    "small rates": (count_lanes.poisson_row_f32, f32.poisson_draw, (np.minimum(SHAPES, 9),), np.int64),
+    "large rates": (count_lanes.poisson_row_f32, f32.poisson_draw, (SHAPES + 10,), np.int64),
+    "any rates": (count_lanes.poisson_row_f32, f32.poisson_draw, (SHAPES,), np.int64),
+    "few trials": (count_lanes.binomial_row_f32, f32.binomial_draw, (TRIALS, 1 / TRIALS, 1 - 1 / TRIALS), np.int64),
+    "many trials": (
+        count_lanes.binomial_row_f32,
+        f32.binomial_draw,
+        (TRIALS + 40, *(2 * [TRIALS * 0 + 0.5])),
+        np.int64,
+    ),
+    "any trials": (count_lanes.binomial_row_f32, f32.binomial_draw, (TRIALS, SHARES, 1 - SHARES), np.int64),
+}
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_a_lane_gets_what_the_scalar_sampler_gives(name):
+    """Under one key and from a first column on, and with a key and a column of each lane's own."""
+    row, draw, parameters, dtype = DRAWS[name]
+    out, again = np.empty(COUNT, dtype), np.empty(COUNT, dtype)
+    row(out, *parameters, KEY, 7, 3, COUNT)
+    keys = np.full(COUNT, KEY).view(np.int64)
+    row(again, *parameters, keys, np.arange(7, 7 + COUNT), 3, COUNT)
+    wanted = [draw(*(p[i] for p in parameters), KEY, 7 + i, 3) for i in range(COUNT)]
+    assert np.mean(out == wanted) > 0.999 and np.array_equal(out, again)  # a decision may round otherwise in a vector
+
+
+def test_slopes_of_lanes_between_the_regimes():
+    edges = np.array([1e-3, 0.5, 0.999, 1.001, 2.0, 3.999, 4.001, 6.0, 12.0, 1e3, 1e6])
+    a = np.repeat(edges, 12).astype(np.float32)
+    spread = np.tile(np.linspace(-2.6, 1.6, 12), len(edges)) / np.sqrt(np.maximum(a, 1))
+    y = (np.log(np.maximum(a, 0.5)) + spread).astype(np.float32)
+    slopes = np.empty(a.size, np.float32)
+    gamma_lanes.loggamma_slope_lanes_f32(slopes, y, a, a.size)
+    np.testing.assert_allclose(slopes, oracle.loggamma_slope(y, a), rtol=2e-5)
+    np.testing.assert_allclose(slopes, [f32.loggamma_slope(*pair) for pair in zip(y, a, strict=True)], rtol=1e-6)
+
+
+def blocks():
+    """(name, block function, arguments) of everything that has to vectorise."""
+    x, n = np.ones(gamma_lanes.LANES, np.float32), 3
+    counts = np.ones(gamma_lanes.LANES, np.int64)
+    yield "loggamma", gamma_lanes.loggamma_row_f32, (x, x, KEY, 0, 0, n)
+    yield "vonmises", angle_lanes.vonmises_row_f32, (x, x, KEY, 0, 0, n)
+    yield "small rates", count_lanes._few, (counts, x, KEY, 0, 0, 0, n)
+    yield "large rates", count_lanes._many, (counts, x, KEY, 0, 0, 0, n)
+    yield "few trials", count_lanes._few_trials, (counts, x, x, x, KEY, 0, 0, 0, n)
+    yield "many trials", count_lanes._many_trials, (counts, x, x, x, KEY, 0, 0, 0, n)
+    yield "expansion", gamma_lanes._expansion, (x, x, x, n)
+    yield "series", gamma_lanes._series, (x, x, x, x, x, n)
+    yield "fraction", gamma_lanes._fraction, (x, x, x, x, x, n)
+
+
+@pytest.mark.skipif(not COMPILED, reason="inspects compiled code")
+@pytest.mark.parametrize("case", list(blocks()), ids=lambda case: case[0])
+def test_blocks_vectorise(case):
+    """A branch in a lane's formula would leave no vectors of floats in the block's loop."""
+    _, block, arguments = case
+    own = numba.njit(error_model="numpy", fastmath=set(LOOP_FASTMATH))(block.py_func)
+    own.compile(tuple(numba.typeof(a) for a in arguments))
+    assert re.search(r"= fmul [^\n]*<\d+ x float>", own.inspect_llvm(own.signatures[0]))
+
+
+def test_a_long_array_is_counted_on_all_threads():
+    x = np.ones(WORTH_IT + 5, np.float32)
+    x[[3, WORTH_IT + 4]] = np.nan, 2.0
+    assert count_inside(x, np.float32(0), np.float32(1)) == WORTH_IT + 3
+    assert count_inside(np.nan_to_num(x, nan=-1).astype(np.int32), np.int32(0), np.int32(1)) == WORTH_IT + 3
