@@ -148,7 +148,7 @@ def _steps(stage: Stage, builder: Builder) -> None:
             _loop(step, stage, builder)
     for step in stage.steps:
         if isinstance(step, Cluster):
-            if stage.row is not None:
+            if stage.row is not None and not stage.finals:
                 rows_innermost(step.ops, stage.row)
             step.items = nest(step.ops)
             step.scratch = place(step.ops)
@@ -162,7 +162,7 @@ def _steps(stage: Stage, builder: Builder) -> None:
 
 
 def rows_innermost(ops: Sequence[Op], row: Axis) -> None:
-    """Let operations on short events loop over `row` last, if elementary functions or gathers are among them.
+    """Let operations on short events loop over `row` last, if elementary functions are among them.
 
     Loops over their events would fill no vectors.
     """
