@@ -29,7 +29,7 @@ def units() -> None:
 def forms() -> dict[str, Form]:
     """Pathwise, SGD."""
     program = ppl.compile(units, estimators=ppl.estimators.Pathwise())
-    return ours.forms(program, ppl.optim.SGD(1e-3), steps=10)
+    return ours.forms(program, ppl.optim.SGD(1e-3))
 
 
 def work() -> Work:

@@ -9,12 +9,12 @@ import numpy as np
 
 from ppl.kernels.config import inline, jit
 from ppl.kernels.cpu.vectors import prefer_wide
-from ppl.kernels.scalar.noise import block_words, open_uniform_f32, open_uniform_f64, uniform_f32, uniform_f64
+from ppl.kernels.scalar.noise import block_words, open_uniform_f32, open_uniform_f64, uniform_f64
 
 u64 = np.uint64
 BLOCK_F32, BLOCK_F64 = 256, 128
 FEW = 48
-"""Elements up to which `fill_few` is faster than whole blocks."""
+"""Elements in a row up to which one call each is faster than whole blocks."""
 
 
 @inline
@@ -97,36 +97,20 @@ def fill_uniform_f64(out, first, key, time, step, purpose):
 
 
 @jit
-def fill_few_f32(out, at, count, first, key, time, step, purpose):
-    """As `fill_uniform_f32` for ``out[at : at + count]``, up to `FEW` elements, one Philox call each.
-
-    Whole vectors of 16 are written where `out` has room: what follows the part is overwritten too.
-    """
+def fill_at_f32(out, elements, key, time, step, purpose):
+    """Fill the vector `out` with the uniforms of the uint64 `elements`, one Philox call each."""
     prefer_wide()
-    done = 0
-    while done < count and at + done + 16 <= out.shape[0]:
-        part = out[at + done : at + done + 16]
-        start = u64(first + done)
-        for j in range(part.shape[0]):  # a constant length would be unrolled and not vectorised
-            element = start + u64(j)
-            w0, w1, w2, w3 = block_words(element >> u64(8), element & u64(63), key, time, step, purpose)
-            low = w1 if (element >> u64(6)) & u64(1) else w0
-            high = w3 if (element >> u64(6)) & u64(1) else w2
-            part[j] = open_uniform_f32(high if (element >> u64(7)) & u64(1) else low)
-        done += 16
-    for i in range(done, count):
-        out[at + i] = uniform_f32(first + i, key, time, step, purpose)
+    for j in range(out.shape[0]):
+        element = elements[j]
+        w0, w1, w2, w3 = block_words(element >> u64(8), element & u64(63), key, time, step, purpose)
+        low = w1 if (element >> u64(6)) & u64(1) else w0
+        high = w3 if (element >> u64(6)) & u64(1) else w2
+        out[j] = open_uniform_f32(high if (element >> u64(7)) & u64(1) else low)
 
 
 @jit
-def fill_few_f64(out, at, count, first, key, time, step, purpose):
-    """As `fill_few_f32`, in vectors of 8."""
+def fill_at_f64(out, elements, key, time, step, purpose):
+    """As `fill_at_f32`."""
     prefer_wide()
-    done = 0
-    while done < count and at + done + 8 <= out.shape[0]:
-        part = out[at + done : at + done + 8]
-        for j in range(part.shape[0]):
-            part[j] = uniform_f64(u64(first + done) + u64(j), key, time, step, purpose)
-        done += 8
-    for i in range(done, count):
-        out[at + i] = uniform_f64(first + i, key, time, step, purpose)
+    for j in range(out.shape[0]):
+        out[j] = uniform_f64(elements[j], key, time, step, purpose)

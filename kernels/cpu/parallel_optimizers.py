@@ -15,7 +15,7 @@ WORTH_IT = 1 << 16
 CHUNK = 1 << 14
 
 _sgd, _momentum, _nesterov, _adam = serial.sgd_into, serial.momentum_into, serial.nesterov_into, serial.adam_into
-_adagrad, serial_step = serial.adagrad_into, serial.step_on
+_adagrad, serial_step, serial_bounded = serial.adagrad_into, serial.step_on, serial.bounded
 
 
 @njit(parallel=True, nogil=True, cache=True)
@@ -59,20 +59,30 @@ def adagrad_into(new, new_sum, p, g, sum_, lr, eps, scale):
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def _shared_step(params, first, second, grad, rule, rate, numbers, count, factor, slabs):
+def _shared_step(params, first, second, grad, rule, rate, numbers, count, factor, limit, slabs):
+    size, large = params.shape[0], 0
     for slab in prange(slabs):
-        size = params.shape[0]
+        large += 0 if serial_bounded(grad[size * slab // slabs : size * (slab + 1) // slabs], limit) else 1
+    if large > 0:
+        return False
+    for slab in prange(slabs):
         serial_step(0, size, slab, slabs, params, first, second, grad, rule, rate, numbers, count, factor)
+    return True
 
 
 @jit
-def update(params, first, second, grad, rule, rate, numbers, count, factor, slabs):
-    """The step of an optimizer in place (see `optimizers.step_on`), each slab on its own entries."""
+def update(params, first, second, grad, rule, rate, numbers, count, factor, limit, slabs):
+    """The step of an optimizer in place (see `optimizers.step_on`), each slab on its own entries.
+
+    Returns whether it was taken: it is not where an entry of the gradient is not below `limit` in magnitude, or NaN.
+    """
     if slabs == 1:
+        if not serial_bounded(grad, limit):
+            return False
         whole = params.shape[0]
         serial_step(0, whole, 0, 1, params, first, second, grad, rule, rate, numbers, count, factor)
-    else:
-        _shared_step(params, first, second, grad, rule, rate, numbers, count, factor, slabs)
+        return True
+    return _shared_step(params, first, second, grad, rule, rate, numbers, count, factor, limit, slabs)
 
 
 def into(name: str, *arguments: object) -> None:

@@ -9,7 +9,7 @@ from numba import types
 from numba.extending import overload
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.noise import FEW, fill_few_f32, fill_few_f64, fill_uniform_f32, fill_uniform_f64
+from ppl.kernels.cpu.noise import FEW, fill_at_f32, fill_at_f64, fill_uniform_f32, fill_uniform_f64
 from ppl.kernels.scalar.noise import mix
 
 u64, i64 = np.uint64, np.int64
@@ -25,20 +25,35 @@ def _run_length(ids, start, stop):
 
 
 @jit
+def _elements(ids, start, n, base, per_row):
+    """Global numbers of the elements of `n` rows."""
+    elements = np.empty(n * per_row, np.uint64)
+    for i in range(n):
+        first = u64((base + ids[start + i]) * per_row)
+        for j in range(per_row):
+            elements[i * per_row + j] = first + u64(j)
+    return elements
+
+
+@jit
 def fill_rows_f32(out, ids, start, first, n, base, per_row, key, time, step, purpose):
     """Uniforms of `n` rows of `per_row` elements each; row r has global number ``base + id(r)``."""
     if ids.shape[0] == 0:
         fill_uniform_f32(out[: n * per_row], (base + first) * per_row, key, time, step, purpose)
         return
-    whole = out[: n * per_row]
     i = 0
     while i < n:
         run = _run_length(ids, start + i, start + n)
-        element = (base + ids[start + i]) * per_row
-        if run * per_row <= FEW:
-            fill_few_f32(whole, i * per_row, run * per_row, element, key, time, step, purpose)
-        else:
-            fill_uniform_f32(whole[i * per_row : (i + run) * per_row], element, key, time, step, purpose)
+        first = i
+        while i < n and run * per_row <= FEW:
+            i += run
+            run = _run_length(ids, start + i, start + n) if i < n else 0
+        if i > first:
+            elements = _elements(ids, start + first, i - first, base, per_row)
+            fill_at_f32(out[first * per_row : i * per_row], elements, key, time, step, purpose)
+        if run > 0:
+            element = (base + ids[start + i]) * per_row
+            fill_uniform_f32(out[i * per_row : (i + run) * per_row], element, key, time, step, purpose)
         i += run
 
 
@@ -48,15 +63,19 @@ def fill_rows_f64(out, ids, start, first, n, base, per_row, key, time, step, pur
     if ids.shape[0] == 0:
         fill_uniform_f64(out[: n * per_row], (base + first) * per_row, key, time, step, purpose)
         return
-    whole = out[: n * per_row]
     i = 0
     while i < n:
         run = _run_length(ids, start + i, start + n)
-        element = (base + ids[start + i]) * per_row
-        if run * per_row <= FEW:
-            fill_few_f64(whole, i * per_row, run * per_row, element, key, time, step, purpose)
-        else:
-            fill_uniform_f64(whole[i * per_row : (i + run) * per_row], element, key, time, step, purpose)
+        first = i
+        while i < n and run * per_row <= FEW:
+            i += run
+            run = _run_length(ids, start + i, start + n) if i < n else 0
+        if i > first:
+            elements = _elements(ids, start + first, i - first, base, per_row)
+            fill_at_f64(out[first * per_row : i * per_row], elements, key, time, step, purpose)
+        if run > 0:
+            element = (base + ids[start + i]) * per_row
+            fill_uniform_f64(out[i * per_row : (i + run) * per_row], element, key, time, step, purpose)
         i += run
 
 

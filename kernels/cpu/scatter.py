@@ -16,6 +16,19 @@ def owner(row, slabs):
 
 
 @jit
+def owned(index, mine, last, slab, slabs):
+    """Put the numbers of those additions into `mine` that go to rows of `slab`, in order; returns how many they are.
+
+    index : int64, the row of every addition; out of range means the nearest row, `last` at most.
+    """
+    count = 0
+    for e in range(index.shape[0]):
+        mine[count] = e
+        count += 1 if owner(min(max(index[e], 0), last), slabs) == slab else 0
+    return count
+
+
+@jit
 def link(index, base, head, following, touched, found, slab, slabs):
     """Put the additions to rows of `slab` in front of their rows' lists; returns the number of rows touched so far.
 

@@ -39,6 +39,9 @@ def problems() -> dict[str, Problem]:
     def log_rest(f: Any) -> Any:
         return (mp.log1p(f) - f + f * f / 2) / f**3 if abs(f) > 1e-9 else one / 3
 
+    def log_share(f: Any) -> Any:
+        return mp.log1p(f) / f if abs(f) > 1e-9 else one
+
     def lgamma_slope(t: Any) -> Any:
         return mp.loggamma(2 + t) / t if abs(t) > 1e-9 else mp.digamma(2)
 
@@ -68,6 +71,7 @@ def problems() -> dict[str, Problem]:
     return {
         "exponential.EXP": Problem(exp_rest, -0.347, 0.347, 4, lambda r: abs(r) + 1e-3),
         "exponential.LOG": Problem(log_rest, 0.5**0.5 - 1, 2**0.5 - 1, 8, lambda f: f * f + 1e-4),
+        "exponential.SHORT": Problem(log_share, 0.5**0.5 - 1, 2**0.5 - 1, 8, abs),
         "exponential.ATANH": Problem(lambda v: 2 * mp.atanh(root(v)) / root(v), tiny, 1 / 9, 5, lambda v: 1),
         "trigonometric.SIN": Problem(lambda v: (mp.sin(root(v)) / root(v) - 1) / v, tiny, quarter, 2, abs),
         "trigonometric.COS": Problem(lambda v: (mp.cos(root(v)) - 1 + v / 2) / v**2, 1e-6, quarter, 2, lambda v: v * v),

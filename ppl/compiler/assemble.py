@@ -38,7 +38,7 @@ def assemble(
     kept = len(nodes) - len(request.arrays)
     cast = [n if n.type.dtype == "int" and i >= kept else ops.cast(n, "float") for i, n in enumerate(parts or nodes)]
     cast = (None if request.arrays else widen_events(cast)) or cast
-    lowered, wide = widen(lower(cast), len(request.scalars) if dtype == "float32" else 0)
+    lowered, wide = widen(lower(cast, target == "cpu"), len(request.scalars) if dtype == "float32" else 0)
     axes = run_time_axes([*nodes, *(parts or ())], request)
     plates = [identifier(a.name) for a in axes.values() if a.kind is Kind.PLATE]
     words = 8 // np.dtype(dtype).itemsize

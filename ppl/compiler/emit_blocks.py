@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-BLOCK = 64
+BLOCK = 256
 """Rows that are added up in float32."""
 
 

@@ -17,10 +17,11 @@ from typing import Any
 from ppl.compiler.build import Builder
 from ppl.compiler.emit_fit import WHOLE_IMPORTS, Training
 from ppl.compiler.emit_loops import KernelWriter
-from ppl.compiler.emit_opaque import EMIT
+from ppl.compiler.emit_opaque import EMIT, table_product
 from ppl.compiler.emit_regions import DTYPES, Regions
 from ppl.compiler.emit_regions import IMPORTS as REGION_IMPORTS
 from ppl.compiler.emit_sums import Sums
+from ppl.compiler.emit_tables import function as table_function
 from ppl.compiler.memory import Memory, all_steps
 from ppl.compiler.stages import Cluster, Opaque, Stage
 
@@ -33,6 +34,7 @@ from ppl.kernels.cpu.blas import gemm_{bits}, enter_single, leave_single
 from ppl.kernels.cpu.angle_lanes import vonmises_row_{bits}
 from ppl.kernels.cpu.count_lanes import binomial_row_{bits}, poisson_row_{bits}
 from ppl.kernels.cpu.gamma_lanes import loggamma_row_{bits}, loggamma_slope_lanes_{bits}
+from ppl.kernels.cpu.prefetch import AHEAD, to_read, to_write
 from ppl.kernels.cpu.rows import add_slabs, fill_columns_{bits}, fill_rows_{bits}, fill_windows_{bits}, max_slabs
 from ppl.kernels.cpu.rows import merge_slabs, mix_time, only, row_ids, row_keys, slab_start, window_keys
 from ppl.kernels.cpu.solve import cumulate, solve_lower
@@ -134,6 +136,9 @@ class Emitter(Regions, Sums, Training):
         if isinstance(step, Opaque):
             if step.node.op == "region":
                 return self._loop(step, prefix, functions)
+            if step.node.op in ("table_dot", "table_sum"):
+                functions.append(table_function(f"{prefix}_{step.target.name}", step.node))
+                return table_product(step, self.builder, stage.row, f"{prefix}_{step.target.name}")
             return EMIT[step.node.op](step, self.builder, stage.row, self.dtype)
         step.name = f"{prefix}_kernel_{len(functions)}"
         writer = KernelWriter(step, stage.row)

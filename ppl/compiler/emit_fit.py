@@ -51,9 +51,10 @@ class Training:
             for a, plate in zip(self.arrays, self.leading, strict=True)
             if plate
         ]
-        finite = [f"bounded(grad, min({LARGEST}, {LARGEST_STEP} / max(rates[t] * factor, 1e-30)))"]
-        slabs = "slabs" if size >= SHARED else "I(1)"
-        return [self.train_source(STATE, self._steps(driver, rows), slabs, n_scalars, finite, gathers, ("v", "which"))]
+        limit = f"min({LARGEST}, {LARGEST_STEP} / max(rates[t] * factor, 1e-30))"
+        passed = (limit, "slabs" if size >= SHARED else "I(1)")
+        train = self.train_source(STATE, self._steps(driver, rows), passed, n_scalars, (), gathers, ("v", "which"))
+        return [train]
 
     def given(self, out: str, rows: Sequence[str]) -> str:
         """What a driver is passed in a training loop; `rows` are the ids of each plate's rows."""
@@ -72,21 +73,25 @@ class Training:
         single = " and ".join(f"v[{i}] == 1" for i in counts)
         return [f"if {single}:", f"    one({call})", "else:", f"    serial({call})"]
 
-    def train_source(self, state: str, step: Sequence[str], slabs: str, n_scalars: int, finite: Sequence[str],
-                     gathers: Sequence[str], extra: Sequence[str] = ()) -> str:  # fmt: skip
-        """The loop: gather the batch, take a step, stop before one that is not `finite`, update."""
+    def train_source(self, state: str, step: Sequence[str], passed: Sequence[str], n_scalars: int,
+                     finite: Sequence[str], gathers: Sequence[str], extra: Sequence[str] = ()) -> str:  # fmt: skip
+        """The loop: gather the batch, take a step, update, but stop before a step that is not `finite`.
+
+        `update` takes what it is `passed` behind the state, and returns whether it has been carried out.
+        """
         at = len(self.plates)
-        good = " and ".join([f"abs(w[{at}]) < INF", *finite, "all_finite(aux)"])
-        update = state.replace("rate", "rates[t]").replace("count", "counter[0] - counter[1] + 1")
+        now = state.replace("rate", "rates[t]").replace("count", "counter[0] - counter[1] + 1")
+        update = f"update({', '.join([now, *passed])})"
+        good = " and ".join([f"abs(w[{at}]) < INF", *finite, "all_finite(aux)", update])
         chosen = [] if not gathers else ["if size > 0:", *("    " + x for x in gathers)]
         inner = ["chosen = order[t * size : (t + 1) * size]", *chosen,
                  "for j in range(aux.shape[0]):", "    kept[j] = aux[j]", *step,
                  f"if not ({good}):", "    for j in range(aux.shape[0]):", "        aux[j] = kept[j]", "    return t",
                  f"for j in range({n_scalars}):", f"    results[t, j] = w[{at} + j]",
-                 f"update({update}, {slabs})", "counter[0] += 1"]  # fmt: skip
+                 "counter[0] += 1"]  # fmt: skip
         body = ["for t in range(rates.shape[0]):", *("    " + x for x in inner), "return rates.shape[0]"]
         vectors = state.replace("rate", "rates").replace("count, ", "").split(", ")
-        passed = [*vectors, *extra, "w", "aux", "kept", "hypers", "seed", "counter", "results", "order", "size",
+        taken = [*vectors, *extra, "w", "aux", "kept", "hypers", "seed", "counter", "results", "order", "size",
                   "slabs", "entries", *self.arrays, *(f"batch_{a}" for a in self.arrays)]  # fmt: skip
         doc = "Up to len(rates) steps in place; returns how many were taken before one that has to be examined."
-        return self._function("train", passed, body, doc)
+        return self._function("train", taken, body, doc)

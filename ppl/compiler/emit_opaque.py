@@ -92,6 +92,13 @@ def gemm(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     return [f"{name}({arguments(ta, tb, m, n, k, 'F(1.0)', a, lda, b, ldb, beta, out, n)})"]
 
 
+def table_product(step: Opaque, builder: Builder, row: Row, name: str) -> list[str]:
+    """The call of the function `name` for a product with rows of a table."""
+    assert step.target.buffer is not None
+    out = f"{step.target.buffer.array}[{start_of(step.target, row)} :]"
+    return [f"{name}({out}, {', '.join(_operand(builder, x, row) for x in step.node.args)}, n)"]
+
+
 def _time(node: Node, builder: Builder) -> str:
     return _scalar(builder, node.args[0]) if node.args else "0"
 

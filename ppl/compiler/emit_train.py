@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 
 from ppl.compiler.emit_cpu import Emitter
 from ppl.compiler.emit_fit import IMPORTS, LARGEST, dense_update
+from ppl.compiler.emit_tables import fetch
 from ppl.compiler.layout import Poly, axis_size, identifier
 from ppl.compiler.scatter import Table
 from ppl.compiler.stages import Output
 
 MORE_IMPORTS = """from numba import njit, prange
 
-from ppl.kernels.cpu.optimizers import adagrad, sgd, step_on
-from ppl.kernels.cpu.scatter import link
+from ppl.kernels.cpu.optimizers import adagrad, step_on
+from ppl.kernels.cpu.scatter import link, owned
 """
 STATE = "params, first, second, grad, rule, rate, numbers, count, factor, out, v, heads, following, touched, acc"
 """What updates are passed: what dense ones are, and arrays, lists and scratch."""
@@ -75,6 +76,8 @@ class TrainEmitter(Emitter):
             start = start + self.entries(term.target)
             lines.append(f"rows_{i} = {self._array(term.rows)}")
             lines += [f"coefs_{i} = {self._array(term.coefs)}"] if term.coefs else []
+        lines += ["if rule == 0:", *("    " + x for i in range(len(table.terms)) for x in self._descent(table, i)),
+                  "    return"]  # fmt: skip
         for term, at in reversed(list(zip(table.terms, starts, strict=True))):
             passed = f"{self._array(term.target)}, I({at}), head, following, touched, found, slab, slabs"
             lines.append(f"found = link({passed})")
@@ -82,6 +85,24 @@ class TrainEmitter(Emitter):
         doc = f"Step on the touched rows of '{table.name}' that belong to `slab`."
         return self._function(f"update_{identifier(table.name)}", [*STATE.replace("heads", "head").split(", "),
                               "slab", "slabs"], lines, doc)  # fmt: skip
+
+    def _descent(self, table: Table, i: int) -> list[str]:
+        """A step of SGD by the additions of term `i`, in the order of the data."""
+        term, width, last = table.terms[i], table.width, table.length - 1
+        find = f"{table.offset} + min(max(targets[e], 0), {last}) * {width}"
+        part = "e" if term.repeat == 1 else f"(e // {term.repeat})"
+        return [f"targets = {self._array(term.target)}",
+                f"count = owned(targets, following, I({last}), slab, slabs)",
+                "for t in range(count):",
+                "    e = I(following[min(t + AHEAD, count - 1)])",
+                *("    " + line for line in fetch("to_write", "params", find, width)),
+                "    e = I(following[t])",
+                f"    at = {find}",
+                f"    p = params[at : at + {width}]",
+                f"    part = rows_{i}[{part} * {width} : {part} * {width} + {width}]",
+                f"    move = F(rate * factor){f' * coefs_{i}[e]' if term.coefs else ''}",
+                f"    for j in range({width}):",
+                "        p[j] -= move * part[j]"]  # fmt: skip
 
     def _row(self, table: Table, starts: Sequence[Poly]) -> list[str]:
         width = table.width
@@ -100,9 +121,8 @@ class TrainEmitter(Emitter):
         lines.append("    fresh = False")
         lines += ["    entry = I(following[entry])",
                   f"at = {table.offset} + row * {width}",
-                  f"p, g = params[at : at + {width}], acc[:{width}]", "if rule == 0:",
-                  "    sgd(p, g, rate, factor)", "else:", f"    s = first[at : at + {width}]",
-                  "    adagrad(p, g, s, rate, numbers[0], factor)"]  # fmt: skip
+                  f"p, g, s = params[at : at + {width}], acc[:{width}], first[at : at + {width}]",
+                  "adagrad(p, g, s, rate, numbers[0], factor)"]  # fmt: skip
         return lines
 
     def _updates(self) -> str:
@@ -117,7 +137,7 @@ class TrainEmitter(Emitter):
             lines.append(dense_update(at, size))
         head = f"@njit(parallel=True, nogil=True, cache=True)\ndef update({STATE}, slabs):"
         doc = '    """The optimizer\'s step, each slab on its own rows."""\n    for slab in prange(slabs):'
-        return "\n".join([head, doc, *("        " + line for line in lines)])
+        return "\n".join([head, doc, *("        " + line for line in lines), "    return True"])
 
     def _train(self) -> str:
         total = Poly()
@@ -128,4 +148,4 @@ class TrainEmitter(Emitter):
         gathers = [f"gather_rows(batch_{a}, {a}, chosen)" for a, cut in zip(self.arrays, self.cut, strict=True) if cut]
         rows = ["chosen" if p == self.rows else "order[:0]" for p in self.plates]
         step = [f"parallel({self.given('out', rows)}, slabs, entries)"]
-        return self.train_source(STATE, step, "slabs", self.n_scalars - 1, finite, gathers)
+        return self.train_source(STATE, step, ["slabs"], self.n_scalars - 1, finite, gathers)

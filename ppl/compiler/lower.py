@@ -15,6 +15,7 @@ from ppl.compiler.layout import resolve, row_axis
 from ppl.compiler.loops import lower_get, lower_loop
 from ppl.compiler.lower_draws import BLOCKWISE, lower_draw
 from ppl.compiler.short import flattened
+from ppl.compiler.tables import table_product
 from ppl.ir import ops
 from ppl.ir.node import Node, make, rebuild, remake, type_rules
 from ppl.ir.types import Axis, Type
@@ -35,8 +36,11 @@ def _gemm_type(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 type_rules["gemm"] = _gemm_type
 
 
-def lower(outputs: Sequence[Node]) -> list[Node]:
-    """Rewrite `outputs` into the ops that the scheduler knows; values are unchanged."""
+def lower(outputs: Sequence[Node], tables: bool = False) -> list[Node]:
+    """Rewrite `outputs` into the ops that the scheduler knows; values are unchanged.
+
+    With `tables`, products with rows of tables become steps of their own (`ppl.compiler.tables`).
+    """
     starts: dict[Node, tuple[Node, ...]] = {}
 
     def visit(node: Node, args: tuple[Node, ...]) -> Node:
@@ -45,18 +49,18 @@ def lower(outputs: Sequence[Node]) -> list[Node]:
             return lower_loop(node, args, lower)
         if node.op == "get" and args[0].op == "region" and node.args[0].op == "loop":
             return lower_get(node, args[0], starts[node.args[0]])
-        return _visit(node, args)
+        return _visit(node, args, tables)
 
     return with_copies(rebuild(outputs, visit))
 
 
-def _visit(node: Node, args: tuple[Node, ...]) -> Node:
+def _visit(node: Node, args: tuple[Node, ...], tables: bool) -> Node:
     if node.op in ("stop", "scale_grad"):
         return args[0]
     if node.op == "cast" and args[0].type.dtype == node.attrs["dtype"]:
         return args[0]
     if node.op == "contract":
-        return _contract(node, *args)
+        return _contract(node, args[0], args[1], tables)
     if node.op in ("external", "solve", "cumsum"):
         return remake(node, tuple(in_memory(x) for x in args))
     if node.op == "take" and _few(node, _one_table(args[0])):
@@ -135,7 +139,7 @@ def _strip(x: Node, labels: str) -> tuple[Node, str]:
     return x, labels
 
 
-def _contract(node: Node, a: Node, b: Node) -> Node:
+def _contract(node: Node, a: Node, b: Node, tables: bool) -> Node:
     out, over = node.attrs["out"], set(node.attrs["over"])
     sizes = {c: n for side, x in (("a", a), ("b", b)) for c, n in zip(node.attrs[side], x.type.shape, strict=True)}
     axes = a.type.axes
@@ -145,7 +149,8 @@ def _contract(node: Node, a: Node, b: Node) -> Node:
     kept = [x for x in axes if x not in over and (x in has_a or x in has_b)]
     labels = "".join(c for c in out if c in has_a or c in has_b)
     dead: list[Label] = [x for x in (*over, *sizes) if x not in has_a | has_b and (x in over or x not in out)]
-    core = _gemm(a, la, b, lb, tuple(kept), labels) or _products(a, la, b, lb, tuple(kept), labels, sizes)
+    core = table_product(a, la, b, lb, tuple(kept), labels, in_memory) if tables else None
+    core = core or _gemm(a, la, b, lb, tuple(kept), labels) or _products(a, la, b, lb, tuple(kept), labels, sizes)
     for x in dead:
         core = ops.mul(core, ops.size(x) if isinstance(x, Axis) else float(sizes[x]))
     core = ops.reshape(core, tuple(sizes[c] if c in labels else 1 for c in out))

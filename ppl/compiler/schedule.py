@@ -16,6 +16,10 @@ from ppl.compiler.stages import OPAQUE, Cluster, Opaque, Output, Stage, assign, 
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis
 
+FUNCTIONS = {"exp", "log", "log1p", "expm1", "sin", "cos", "tanh", "sigmoid", "softplus", "ndtri", "log_ndtr", "lgamma"}
+SHORT = 8
+"""Elementary functions of events of up to this length are computed for many rows at a time."""
+
 
 def schedule(outputs: Sequence[Output], builder: Builder) -> list[Stage]:
     """Split the graph of `outputs` into stages and their steps."""
@@ -144,6 +148,8 @@ def _steps(stage: Stage, builder: Builder) -> None:
             _loop(step, stage, builder)
     for step in stage.steps:
         if isinstance(step, Cluster):
+            if stage.row is not None and not stage.finals:
+                rows_innermost(step.ops, stage.row)
             step.items = nest(step.ops)
             step.scratch = place(step.ops)
             for value in step.scratch:
@@ -153,6 +159,22 @@ def _steps(stage: Stage, builder: Builder) -> None:
                     value.buffer = Buffer("v" if value.dtype == "int" else "w", "", symbol=f"{value.name}_s")
             step.scratch = [v for v in step.scratch if v.buffer is not None]
     _lives(stage, builder)
+
+
+def rows_innermost(ops: Sequence[Op], row: Axis) -> None:
+    """Let operations on short events loop over `row` last, if elementary functions are among them.
+
+    Loops over their events would fill no vectors.
+    """
+    short = [op for op in ops if len(op.domain) == 2 and op.domain[0].key == row and _is_short(op)]
+    if any(op.node.op in FUNCTIONS for op in short):
+        for op in short:
+            op.domain = op.domain[::-1]
+
+
+def _is_short(op: Op) -> bool:
+    key, size = op.domain[1]
+    return isinstance(key, int) and (size.constant or SHORT + 1) <= SHORT and op.kind in ("map", "reduce", "output")
 
 
 def _finals(stage: Stage, builder: Builder) -> None:

@@ -11,7 +11,8 @@ from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis
 
 LEAVES = {"const", "param", "aux", "hyper", "input", "size", "scale", "arg"}
-OPAQUE = {"gemm", "noise", "rowid", "rowkey", "region", "external", "solve", "cumsum", "draw_rows", "lanes"}
+OPAQUE = {"gemm", "noise", "rowid", "rowkey", "region", "external", "solve", "cumsum", "draw_rows", "lanes",
+          "table_dot", "table_sum"}  # fmt: skip
 
 
 @dataclass(eq=False)

@@ -7,8 +7,10 @@ means no step (`SPARSE_RULES`).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,6 +21,7 @@ from ppl.compiler.emit_fit import RULES
 from ppl.compiler.emit_train import TrainEmitter
 from ppl.compiler.executable import Executable
 from ppl.compiler.layout import identifier
+from ppl.compiler.pace import Pace
 from ppl.compiler.pool import aligned
 from ppl.compiler.request import offsets_of
 from ppl.compiler.scatter import sparse_request
@@ -176,10 +179,14 @@ class Trainer:
         )
         from ppl.kernels.cpu.threads import parallel_region
 
-        with parallel_region():
+        with parallel_region(), self._threads(slabs, len(rates)):
             done = exe.module.train(*vectors, *self._extra(v, sizes, slabs), *rest)
         taken = results[:done] / steps.total
         return int(done), {name: taken[:, i].tolist() for i, name in enumerate(self.names)}
+
+    def _threads(self, slabs: int, steps: int) -> AbstractContextManager[None]:
+        """The threads that take `steps` steps."""
+        return contextlib.nullcontext()
 
     def _extra(self, v: np.ndarray, sizes: dict[str, int], slabs: int) -> tuple[Any, ...]:
         """What the loop is passed between the vectors and the rest."""
@@ -193,11 +200,17 @@ class SparseTrainer(Trainer):
     def __init__(self, compiled: Compiled):
         self.compiled = compiled
         request, self.tables = sparse_request(compiled.request("gradient", (), compiled.settings.particles))
+        self.pace = Pace()
         if self.tables:
             self._compile(request)
 
     def __bool__(self) -> bool:
         return bool(self.tables)
+
+    def _threads(self, slabs: int, steps: int) -> AbstractContextManager[None]:
+        if slabs == 1:
+            return contextlib.nullcontext()
+        return self.pace.threads(slabs, steps, counted=bool(self.executable.module.train.signatures))
 
     def _compile(self, request: Any) -> None:
         settings, plate = self.compiled.settings, self.compiled.binder.plates[0]

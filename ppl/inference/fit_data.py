@@ -17,6 +17,8 @@ from ppl.ir.noise import mix, node_hash
 
 KEEP_CONVERTED = 2**28
 CHUNK = 8192
+MANY_ROWS = 1 << 14
+"""Rows from which on compiled code puts them in order."""
 
 
 class Batch(NamedTuple):
@@ -142,6 +144,10 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     values are distinct.
     """
     key = mix(mix(seed, node_hash("ppl.fit/rows")), epoch)
+    if n >= MANY_ROWS:
+        from ppl.kernels.cpu.shuffle import shuffled
+
+        return shuffled(np.uint64(key), np.int64(n))
     z = np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -6,6 +6,7 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Normal
+from ppl.compiler.pace import AGAIN, Pace
 from ppl.compiler.training import SparseTrainer
 from ppl.errors import FitError
 
@@ -109,7 +110,7 @@ def test_gradients_through_samples_particles_and_baselines():
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: type(o).__name__)
-def test_tables_have_the_same_bits_on_any_number_of_threads(optimizer):
+def test_tables_have_the_same_bits_on_any_number_of_threads(optimizer, monkeypatch):
     rng = np.random.default_rng(1)
     data = rng.integers(0, 200, 20_000), rng.integers(0, N, (20_000, 3)), rng.normal(size=20_000)
 
@@ -131,6 +132,28 @@ def test_tables_have_the_same_bits_on_any_number_of_threads(optimizer):
         numba.set_num_threads(most)
     assert found[1]._flat.tobytes() == found[most]._flat.tobytes()
     assert not np.array_equal(found[1]._flat, program.init(0)._flat)
+    if most == 1:
+        return
+    whole = []
+    for choice in (1, most):
+        monkeypatch.setattr(Pace, "choose", lambda self, all_, choice=choice: choice)
+        fit = ppl.fit(program, *data, steps=6, batch_size=10_000, optimizer=optimizer, seed=0)
+        whole.append((fit.state._flat.tobytes(), fit.history["loss"].tolist()))
+    assert whole[0] == whole[1] and numba.get_num_threads() == most
+
+
+def test_the_faster_number_of_threads_is_taken_and_the_other_tried_again():
+    pace, clock = Pace(), {2: 0.3, 1: 0.2}
+    chosen = []
+    for _ in range(3 * AGAIN):
+        chosen.append(pace.choose(2))
+        pace.seconds[chosen[-1]] = clock[chosen[-1]]
+    assert chosen[:3] == [2, 1, 1] and chosen.count(2) == 1 + 3
+    clock[2] = 0.1
+    for _ in range(3 * AGAIN):
+        chosen.append(pace.choose(2))
+        pace.seconds[chosen[-1]] = clock[chosen[-1]]
+    assert chosen[-2:] == [2, 1] and chosen[-AGAIN:].count(2) == AGAIN - 1
 
 
 def test_states_that_a_callback_keeps_do_not_change_and_runs_resume_bit_for_bit(tmp_path):

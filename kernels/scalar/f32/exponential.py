@@ -8,15 +8,16 @@ normal number are flushed to zero.
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs, maximum, minimum
+from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs
 from ppl.kernels.scalar.polynomials import paired4, paired5, paired8
 
 f32, i32 = np.float32, np.int32
 
 LOG2E = f32(1.4426950408889634)
-ROUND = f32(12582912.0)  # 1.5 * 2**23
 LN2_HIGH = f32(0.693359375)  # 10 bits: k * LN2_HIGH is exact
 LN2_LOW = f32(-2.12194440e-4)
+LN2 = f32(0.6931471805599453)
+ROUND = f32(12582912.0)  # 1.5 * 2**23: a sum with it is rounded to a whole number, which its low bits are
 # (exp(r) - 1 - r) / r**2 on |r| < 0.347
 EXP = tuple(map(f32, (0.500000006, 0.166665426, 0.0416662809, 0.00836664723, 0.00139465396)))
 # (log(1 + f) - f + f**2 / 2) / f**3 on sqrt(1/2) - 1 < f < sqrt(2) - 1
@@ -36,6 +37,23 @@ LOG = tuple(
         ),
     )
 )
+# log(1 + f) / f on sqrt(1/2) - 1 < f < sqrt(2) - 1
+SHORT = tuple(
+    map(
+        f32,
+        (
+            0.999999881,
+            -0.499999728,
+            0.333350098,
+            -0.250032887,
+            0.19938836,
+            -0.165328857,
+            0.150676052,
+            -0.145772712,
+            0.0869309248,
+        ),
+    )
+)
 # 2 atanh(s) / s in s**2 on 0 < s < 1/3
 ATANH = tuple(map(f32, (2.0, 0.666666795, 0.399986782, 0.286210414, 0.213899664, 0.244248897)))
 
@@ -50,9 +68,9 @@ def _reduce(x):
 
 @inline
 def _clamp(x):
-    """`x` clamped to the range of `_reduce`; NaN becomes the lower end."""
-    x = x if x > f32(-87.33) else f32(-87.33)
-    return x if x < f32(89.0) else f32(89.0)
+    """`x` clamped to the range of `_reduce`; NaN stays."""
+    x = f32(-87.33) if x < f32(-87.33) else x
+    return f32(89.0) if x > f32(89.0) else x
 
 
 @inline
@@ -67,18 +85,16 @@ def exp(x):
     k, r = _reduce(_clamp(x))
     y = paired4(r, *EXP) * (r * r) + r + ONE
     # In this order no subnormal number appears, which would cost 100 cycles.
-    y = (y + y) * _half_power_of_two(k)
-    return x if x != x else y
+    return (y + y) * _half_power_of_two(k)
 
 
 @inline
 def expm1(x):
     """exp(x) - 1; 2 ulp."""
-    k, r = _reduce(_clamp(x if x > f32(-40.0) else f32(-40.0)))
+    k, r = _reduce(_clamp(f32(-40.0) if x < f32(-40.0) else x))
     p = paired4(r, *EXP) * (r * r) + r
     s = _half_power_of_two(k)
-    y = (s * p + (s - HALF)) * TWO
-    return x if x != x else y
+    return (s * p + (s - HALF)) * TWO
 
 
 @inline
@@ -120,6 +136,15 @@ def _log_positive(x):
 def log_uniform(x):
     """log(x) without a check that x is a normal positive number, as uniforms are; 1 ulp."""
     return _log_normal(x, ZERO)
+
+
+@inline
+def _log_short(x):
+    """log(x) for normal numbers 2**-126 <= x < inf, with an absolute error of 1e-7 max(1, |y|), in fewer operations."""
+    bits = f32(x).view(i32)
+    e = i32(i32(bits - i32(0x3F3504F3)) >> i32(23))
+    f = i32(bits - i32(e << i32(23))).view(f32) - ONE
+    return f32(e) * LN2 + f * paired8(f, *SHORT)
 
 
 @inline
@@ -175,13 +200,13 @@ def sigmoid(x):
 @inline
 def softplus(x):
     """log(1 + exp(x)); 4 ulp."""
-    return maximum(x, ZERO) + _log1p_unit(exp(-abs(x)))
+    return (x if x > ZERO else ZERO) + _log1p_unit(exp(-abs(x)))
 
 
 @inline
 def log_sigmoid(x):
     """log(sigmoid(x)) = -softplus(-x); 4 ulp."""
-    return minimum(x, ZERO) - _log1p_unit(exp(-abs(x)))
+    return (x if x < ZERO else ZERO) - _log1p_unit(exp(-abs(x)))
 
 
 @inline

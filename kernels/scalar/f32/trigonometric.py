@@ -3,7 +3,8 @@
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f32.basic import HALF, NAN, ONE, ZERO
+from ppl.kernels.scalar.f32.basic import HALF, NAN, ONE, ZERO, abs
+from ppl.kernels.scalar.f32.exponential import ROUND
 from ppl.kernels.scalar.polynomials import horner2, horner8
 
 f32, i32 = np.float32, np.int32
@@ -36,25 +37,22 @@ ATAN = tuple(
 
 @inline
 def _sin_cos(x):
-    """Quadrant (an int32), and sine and cosine of the remainder; NaN for infinite `x`."""
-    finite = x - x == ZERO
-    a = x if finite else ZERO
-    t = a * TWO_OVER_PI
-    large = t > f32(1e9) or t < f32(-1e9)
-    t = ZERO if large else t
-    k = i32(t + (HALF if t > ZERO else -HALF))
-    kf = f32(k)
-    r = ((a - kf * PI_A) - kf * PI_B) - kf * PI_C
-    r = NAN if (large or not finite) else r
+    """Quadrant (an int32 whose low 2 bits count), and sine and cosine of the remainder; NaN beyond 6.5e6."""
+    known = abs(x) < f32(6.5e6)
+    rounded = x * TWO_OVER_PI + ROUND
+    t = rounded - ROUND
+    r = ((x - t * PI_A) - t * PI_B) - t * PI_C
+    r = r if known else NAN
     z = r * r
     s = horner2(z, *SIN) * (z * r) + r
     c = (horner2(z, *COS) * (z * z) - HALF * z) + ONE
-    return k, s, c
+    return f32(rounded).view(i32), s, c
 
 
 @inline
 def sin(x):
-    """Sine; absolute error 1.2e-7 for \\|x\\| < 8192, growing beyond; NaN above 1.5e9."""
+    """Sine; absolute error 1.2e-7 for \\|x\\| < 8192, growing beyond; NaN above 6.5e6, where
+    neighbouring numbers are half a radian apart."""
     k, s, c = _sin_cos(x)
     y = c if k & i32(1) else s
     return -y if k & i32(2) else y
