@@ -3,8 +3,9 @@
 Serial and vectorised; a parallel driver calls them on disjoint slices. Every hyperparameter is cast to the
 type of the parameters, so that nothing is computed in double precision by accident. The `_into` forms are
 what training uses, because a state is immutable: they read each vector once and write each result once,
-where copying first would touch the memory twice. There the gradient is multiplied by `scale` on the way
-(clipping).
+where copying first would touch the memory twice. Training loops that own their state update it in place; they
+must not call an `_into` form with results over operands, because a loop whose arrays overlap does not vectorise.
+Everywhere the gradient is multiplied by `scale` on the way (clipping, rows), with the same bits in both forms.
 """
 
 import math
@@ -35,17 +36,17 @@ def _adam_step(mi, vi, rate, scale, tiny):
 
 
 @jit
-def sgd(p, g, lr):
-    """p -= lr g.
+def sgd(p, g, lr, scale):
+    """p -= lr scale g.
 
     Parameters
     ----------
     p, g : one-dimensional contiguous arrays of one type
         Parameters (updated) and gradient of the loss.
-    lr : float
-        Learning rate.
+    lr, scale : float
+        Learning rate, and what the gradient is multiplied by.
     """
-    rate = _cast(p, lr)
+    rate = _cast(p, lr * scale)
     for i in range(p.shape[0]):
         p[i] -= rate * g[i]
 
@@ -59,11 +60,11 @@ def sgd_into(new, p, g, lr, scale):
 
 
 @jit
-def momentum(p, g, buf, lr, beta):
-    """buf = beta buf + g; p -= lr buf (heavy ball, without dampening); `buf` starts at zero."""
-    rate, decay = _cast(p, lr), _cast(p, beta)
+def momentum(p, g, buf, lr, beta, scale):
+    """buf = beta buf + scale g; p -= lr buf (heavy ball, without dampening); `buf` starts at zero."""
+    rate, decay, factor = _cast(p, lr), _cast(p, beta), _cast(p, scale)
     for i in range(p.shape[0]):
-        b = decay * buf[i] + g[i]
+        b = decay * buf[i] + factor * g[i]
         buf[i] = b
         p[i] -= rate * b
 
@@ -79,8 +80,19 @@ def momentum_into(new, new_buf, p, g, buf, lr, beta, scale):
 
 
 @jit
+def nesterov(p, g, buf, lr, beta, scale):
+    """buf = beta buf + scale g; p -= lr (scale g + beta buf), which looks one step ahead."""
+    rate, decay, factor = _cast(p, lr), _cast(p, beta), _cast(p, scale)
+    for i in range(p.shape[0]):
+        gi = factor * g[i]
+        b = decay * buf[i] + gi
+        buf[i] = b
+        p[i] -= rate * (gi + decay * b)
+
+
+@jit
 def nesterov_into(new, new_buf, p, g, buf, lr, beta, scale):
-    """new_buf = beta buf + scale g; new = p - lr (scale g + beta new_buf), which looks one step ahead."""
+    """new_buf = beta buf + scale g; new = p - lr (scale g + beta new_buf); see `nesterov`."""
     rate, decay, factor = _cast(p, lr), _cast(p, beta), _cast(p, scale)
     for i in range(p.shape[0]):
         gi = factor * g[i]
@@ -90,9 +102,9 @@ def nesterov_into(new, new_buf, p, g, buf, lr, beta, scale):
 
 
 @jit
-def adam(p, g, m, v, lr, b1, b2, eps, t):
-    """One step of Adam (Kingma and Ba, 2015), with bias correction; `t` counts steps from 1, `m` and `v`
-    start at 0.
+def adam(p, g, m, v, lr, b1, b2, eps, t, scale):
+    """One step of Adam (Kingma and Ba, 2015) on the gradient scale g, with bias correction; `t` counts steps from 1,
+    `m` and `v` start at 0.
 
     ``m = b1 m + (1 - b1) g``; ``v = b2 v + (1 - b2) g**2``;
     ``p -= lr / (1 - b1**t) m / (sqrt(v / (1 - b2**t)) + eps)``.
@@ -100,15 +112,15 @@ def adam(p, g, m, v, lr, b1, b2, eps, t):
     first, second = _cast(p, b1), _cast(p, b2)
     first_rest, second_rest = _cast(p, 1.0 - b1), _cast(p, 1.0 - b2)
     rate = _cast(p, lr / (1.0 - b1**t))
-    scale = _cast(p, 1.0 / math.sqrt(1.0 - b2**t))
-    tiny = _cast(p, eps)
+    correction = _cast(p, 1.0 / math.sqrt(1.0 - b2**t))
+    tiny, factor = _cast(p, eps), _cast(p, scale)
     for i in range(p.shape[0]):
-        gi = g[i]
+        gi = factor * g[i]
         mi = first * m[i] + first_rest * gi
         vi = second * v[i] + second_rest * (gi * gi)
         m[i] = mi
         v[i] = vi
-        p[i] -= _adam_step(mi, vi, rate, scale, tiny)
+        p[i] -= _adam_step(mi, vi, rate, correction, tiny)
 
 
 @jit
@@ -129,11 +141,22 @@ def adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
 
 
 @jit
-def adagrad_into(new, new_sum, p, g, sum_, lr, eps, scale):
-    """new_sum = sum + (scale g)^2; new = p - lr scale g / (sqrt(new_sum) + eps) (Duchi, Hazan and Singer, 2011).
+def adagrad(p, g, sum_, lr, eps, scale):
+    """sum += (scale g)^2; p -= lr scale g / (sqrt(sum) + eps) (Duchi, Hazan and Singer, 2011).
 
     Where g is 0, both keep their bits, also where the sum is still 0: `eps` is positive.
     """
+    rate, tiny, factor = _cast(p, lr), _cast(p, eps), _cast(p, scale)
+    for i in range(p.shape[0]):
+        gi = factor * g[i]
+        si = sum_[i] + gi * gi
+        sum_[i] = si
+        p[i] -= rate * gi / (math.sqrt(si) + tiny)
+
+
+@jit
+def adagrad_into(new, new_sum, p, g, sum_, lr, eps, scale):
+    """new_sum = sum + (scale g)^2; new = p - lr scale g / (sqrt(new_sum) + eps); see `adagrad`."""
     rate, tiny, factor = _cast(p, lr), _cast(p, eps), _cast(p, scale)
     for i in range(p.shape[0]):
         gi = factor * g[i]
@@ -177,13 +200,12 @@ def step_on(start, size, slab, slabs, params, first, second, grad, rule, rate, n
     lo, hi = start + size * slab // slabs, start + size * (slab + 1) // slabs
     p, g = params[lo:hi], grad[lo:hi]
     if rule == 0:
-        sgd_into(p, p, g, rate, factor)
+        sgd(p, g, rate, factor)
     elif rule == 1:
-        adagrad_into(p, first[lo:hi], p, g, first[lo:hi], rate, numbers[0], factor)
+        adagrad(p, g, first[lo:hi], rate, numbers[0], factor)
     elif rule == 2:
-        momentum_into(p, first[lo:hi], p, g, first[lo:hi], rate, numbers[0], factor)
+        momentum(p, g, first[lo:hi], rate, numbers[0], factor)
     elif rule == 3:
-        nesterov_into(p, first[lo:hi], p, g, first[lo:hi], rate, numbers[0], factor)
+        nesterov(p, g, first[lo:hi], rate, numbers[0], factor)
     else:
-        mean, square = first[lo:hi], second[lo:hi]
-        adam_into(p, mean, square, p, g, mean, square, rate, numbers[0], numbers[1], numbers[2], count, factor)
+        adam(p, g, first[lo:hi], second[lo:hi], rate, numbers[0], numbers[1], numbers[2], count, factor)

@@ -44,5 +44,7 @@ def gather_rows(out, data, rows):
     """Rows of `data` one after the other, both flat."""
     width = out.shape[0] // max(rows.shape[0], 1)
     for i in range(rows.shape[0]):
+        at = max(rows[i], 0) * width  # an index that may be negative would be wrapped around
+        target, source = out[i * width : i * width + width], data[at : at + width]
         for j in range(width):
-            out[i * width + j] = data[rows[i] * width + j]
+            target[j] = source[j]

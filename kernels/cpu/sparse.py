@@ -1,84 +1,262 @@
-"""Products whose first operand may be mostly zeros (bits, bags of words, binary units): zeros cost nothing.
+"""Products whose first operand is mostly zeros (bits, bags of words) or consists of zeros and ones (binary units).
 
-`data_gemm_f32` and `data_gemm_f64` take the arguments of `blas.gemm_*`. They count its non-zeros and, where
-at most one entry in `SPARSE` is one, add up the rows of the second operand that they select, four at a time, instead of
-calling BLAS. The count decides, so equal data always takes the same path and gives the same bits.
+`data_gemm_f32` and `data_gemm_f64` take the arguments of `blas.gemm_*`. They look at the first operand and choose, so
+that equal data always take the same path and give the same bits:
+
+* where at most one entry in `SPARSE` is not 0 (in `SPARSE_BITS`, if they are all 0 or 1), the rows of the second
+  operand that they select are added up;
+* where all entries are 0 or 1, the sums of all subsets of four rows of the second operand go to a table, and a row
+  of the result is the sum of one entry of it for every four rows (Arlazarov, Dinic, Kronrod and Faradzhev, 1970);
+* else BLAS.
 """
 
 import numpy as np
 
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.blas import gemm_f32, gemm_f64
+from ppl.kernels.cpu.panels import (
+    GROUPS,
+    SQUARE,
+    WIDTH,
+    WORD,
+    count_bits,
+    look_up,
+    lowest,
+    nonzeros,
+    sum_rows_1,
+    sum_rows_4,
+    sum_rows_16,
+    sum_rows_32,
+    sum_rows_128,
+    tabulate,
+    transpose,
+)
+from ppl.kernels.cpu.vectors import prefer_wide
 
-SPARSE = 4
-"""Entries per non-zero from which skipping zeros is faster than BLAS."""
+u64 = np.uint64
+
+SPARSE, SPARSE_BITS = 3, 5
+"""Entries per non-zero from which adding up rows is the fastest way, of any numbers and of zeros and ones."""
+
+TABLED = 16
+"""Rows of the result from which a table pays."""
+
+PANEL, OFTEN = 128, 4
+"""Columns added up at a time, and uses of a row of the second operand from which copying it pays."""
+
+DENSE, FEW, BINARY = 0, 1, 2
+INNER = 4 * GROUPS
 
 
 @jit
-def _is_sparse(a, rows, columns, lda):
-    """Whether at most one entry in `SPARSE` is not zero."""
-    count = 0
+def _kind(a, rows, columns, lda):
+    """`FEW` where rows should be added up, else `BINARY` where all entries are 0 or 1, else `DENSE`; and whether
+    they are all 0 or 1 (only known if not dense)."""
+    count, others = 0, 0
     for r in range(rows):
         row = a[r * lda : r * lda + columns]
         for j in range(columns):
             count += row[j] != 0
-        if SPARSE * count > rows * columns:
-            return False
-    return True
+            others += (row[j] != 0) & (row[j] != 1)
+        if others > 0 and SPARSE * count > rows * columns:
+            return DENSE, False
+    if others > 0 or SPARSE_BITS * count <= rows * columns:
+        return FEW, others == 0
+    return BINARY, True
 
 
 @jit
-def _add_rows(out, index, weight, count, b, ldb):
-    """out += the rows `index[:count]` of b times `weight[:count]`."""
-    n = out.shape[0]
-    whole = count - count % 4
-    for q in range(0, whole, 4):
-        b0 = b[index[q] * ldb : index[q] * ldb + n]
-        b1 = b[index[q + 1] * ldb : index[q + 1] * ldb + n]
-        b2 = b[index[q + 2] * ldb : index[q + 2] * ldb + n]
-        b3 = b[index[q + 3] * ldb : index[q + 3] * ldb + n]
-        w0, w1, w2, w3 = weight[q], weight[q + 1], weight[q + 2], weight[q + 3]
-        for i in range(n):
-            out[i] += w0 * b0[i] + w1 * b1[i] + w2 * b2[i] + w3 * b3[i]
-    for q in range(whole, count):
-        b0, w0 = b[index[q] * ldb : index[q] * ldb + n], weight[q]
-        for i in range(n):
-            out[i] += w0 * b0[i]
-
-
-@jit
-def _sparse(m, n, k, a, step_row, step_inner, b, ldb, beta, c, ldc):
-    """c = a b + beta c row by row; entry (i, l) of a lies at i step_row + l step_inner."""
-    index = np.empty(k + 1, np.int64)
-    weight = np.empty(k + 1, a.dtype)
+def _pack(words, m, k, a, ta, lda):
+    """Bit l % WORD of words[l // WORD * m + i] says whether entry (i, l) of the first operand is not 0."""
+    if ta:
+        for start in range(0, k, WORD):
+            target = words[start // WORD * m : start // WORD * m + m]
+            target[:] = 0
+            for l in range(start, min(k, start + WORD)):  # noqa: E741
+                row, bit = a[l * lda : l * lda + m], u64(l - start)
+                for i in range(m):
+                    target[i] |= u64(row[i] != 0) << bit
+        return
+    whole = k - k % WORD
     for i in range(m):
-        count = 0
-        for l in range(k):  # noqa: E741
-            x = a[i * step_row + l * step_inner]
-            index[count] = l
-            weight[count] = x
-            count += x != 0
-        out = c[i * ldc : i * ldc + n]
-        if beta == 0:
-            out[:] = 0
-        _add_rows(out, index, weight, count, b, ldb)
+        for start in range(0, whole, WORD):
+            words[start // WORD * m + i] = nonzeros(a, i * lda + start)
+        if whole < k:
+            word = u64(0)
+            for l in range(whole, k):  # noqa: E741
+                word |= u64(a[i * lda + l] != 0) << u64(l - whole)
+            words[whole // WORD * m + i] = word
+
+
+@jit
+def _aligned(size, like):
+    """A scratch array that begins at a multiple of 64 bytes."""
+    out = np.empty(size + 16, like.dtype)
+    skip = (-out.ctypes.data & 63) // out.itemsize
+    return out[skip : skip + size]
+
+
+@jit
+def _panel_rows(source, step, column, width, m, starts, rows, weights, fresh, c, at, ldc):
+    """`width` columns of the product, from c[at] on: sums of the rows of `source` from `column` on."""
+    prefer_wide()
+    j = 0
+    while width - j >= 128:
+        for i in range(m):
+            sum_rows_128(c, at + i * ldc + j, fresh, source, column + j, step, rows, weights, starts[i], starts[i + 1])
+        j += 128
+    while width - j >= 32:
+        for i in range(m):
+            sum_rows_32(c, at + i * ldc + j, fresh, source, column + j, step, rows, weights, starts[i], starts[i + 1])
+        j += 32
+    while width - j >= 16:
+        for i in range(m):
+            sum_rows_16(c, at + i * ldc + j, fresh, source, column + j, step, rows, weights, starts[i], starts[i + 1])
+        j += 16
+    while width - j >= 4:
+        for i in range(m):
+            sum_rows_4(c, at + i * ldc + j, fresh, source, column + j, step, rows, weights, starts[i], starts[i + 1])
+        j += 4
+    while j < width:
+        for i in range(m):
+            sum_rows_1(c, at + i * ldc + j, fresh, source, column + j, step, rows, weights, starts[i], starts[i + 1])
+        j += 1
+
+
+@jit
+def _copy_panel(panel, b, ldb, k, column, width):
+    """Columns of b in rows of `PANEL`, so that what is read again and again lies close together, and at cache lines."""
+    for l in range(k):  # noqa: E741
+        target, source = panel[l * PANEL : l * PANEL + width], b[l * ldb + column : l * ldb + column + width]
+        for j in range(width):
+            target[j] = source[j]
+
+
+@jit
+def _add_rows(m, n, k, words, a, step_row, step_inner, b, ldb, fresh, c, ldc):
+    """c = (0 if fresh else c) + a b by the rows of b that `words` name; (i, l) of a is at i step_row + l step_inner."""
+    total = 0
+    for i in range(words.shape[0]):
+        total += count_bits(words[i])
+    starts, rows, weights = np.empty(m + 1, np.int64), np.empty(total, np.int64), np.empty(total, a.dtype)
+    count = 0
+    for i in range(m):
+        starts[i] = count
+        for start in range(0, k, WORD):
+            word = words[start // WORD * m + i]
+            while word != 0:
+                l = start + lowest(word)  # noqa: E741
+                rows[count] = l
+                weights[count] = a[i * step_row + l * step_inner]
+                count += 1
+                word &= word - u64(1)
+    starts[m] = count
+    if total < OFTEN * k:
+        _panel_rows(b, ldb, 0, n, m, starts, rows, weights, fresh, c, 0, ldc)
+        return
+    panel = _aligned(k * PANEL, c)
+    for j in range(0, n, PANEL):
+        width = min(PANEL, n - j)
+        _copy_panel(panel, b, ldb, k, j, width)
+        _panel_rows(panel, PANEL, 0, width, m, starts, rows, weights, fresh, c, j, ldc)
+
+
+@jit
+def _block(out, b, tb, ldb, l0, rows, j0, columns):
+    """A block of the second operand in rows of `WIDTH`, with zeros beyond `rows` and `columns`."""
+    if rows < INNER or columns < WIDTH:
+        out[:] = 0
+    if tb and rows == INNER and columns == WIDTH:
+        for j in range(0, WIDTH, SQUARE):
+            for l in range(0, INNER, SQUARE):  # noqa: E741
+                transpose(out, l * WIDTH + j, b, (j0 + j) * ldb + l0 + l, ldb)
+        return
+    if tb:
+        for j in range(columns):
+            source = b[(j0 + j) * ldb + l0 : (j0 + j) * ldb + l0 + rows]
+            for l in range(rows):  # noqa: E741
+                out[l * WIDTH + j] = source[l]
+        return
+    for l in range(rows):  # noqa: E741
+        target, start = out[l * WIDTH : l * WIDTH + columns], (l0 + l) * ldb + j0
+        source = b[start : start + columns]
+        for j in range(columns):
+            target[j] = source[j]
+
+
+@jit
+def _add_tabled(m, k, words, b, tb, ldb, j0, columns, fresh, c, at, ldc, table, block):
+    """Columns j0 to j0 + columns of the product, added to the rows of `WIDTH` entries at c[at + i ldc]."""
+    prefer_wide()
+    for l0 in range(0, k, INNER):
+        rows = min(INNER, k - l0)
+        if tb or rows < INNER or columns < WIDTH:
+            _block(block, b, tb, ldb, l0, rows, j0, columns)
+            for g in range(GROUPS):
+                tabulate(table, g * 16 * WIDTH, block, g * 4 * WIDTH, WIDTH)
+        else:
+            for g in range(GROUPS):
+                tabulate(table, g * 16 * WIDTH, b, (l0 + 4 * g) * ldb + j0, ldb)
+        first, shift = fresh and l0 == 0, u64(l0 % WORD)
+        part = words[l0 // WORD * m : l0 // WORD * m + m]
+        for i in range(m):
+            look_up(c, at + i * ldc, first, table, 0, part[i] >> shift)
+
+
+@jit
+def _tabled(m, n, k, words, b, tb, ldb, fresh, c, ldc):
+    """c = (0 if fresh else c) + (bits of `words`) b, by tables of the sums of four rows."""
+    table, block = _aligned(GROUPS * 16 * WIDTH, c), _aligned(INNER * WIDTH, c)
+    whole = n - n % WIDTH
+    for j in range(0, whole, WIDTH):
+        _add_tabled(m, k, words, b, tb, ldb, j, WIDTH, fresh, c, j, ldc, table, block)
+    if whole < n:
+        edge = _aligned(m * WIDTH, c)
+        _add_tabled(m, k, words, b, tb, ldb, whole, n - whole, True, edge, 0, WIDTH, table, block)
+        for i in range(m):
+            for j in range(n - whole):
+                x = edge[i * WIDTH + j]
+                c[i * ldc + whole + j] = x if fresh else c[i * ldc + whole + j] + x
+
+
+@jit
+def _skip(kind, ta, tb, m, n, k, a, lda, b, ldb, fresh, c, ldc):
+    """The product where BLAS is not needed."""
+    words = np.empty((k + WORD - 1) // WORD * m, np.uint64)
+    _pack(words, m, k, a, ta, lda)
+    if kind == FEW:
+        _add_rows(m, n, k, words, a, 1 if ta else lda, lda if ta else 1, b, ldb, fresh, c, ldc)
+    else:
+        _tabled(m, n, k, words, b, tb, ldb, fresh, c, ldc)
+
+
+@jit
+def _choice(ta, tb, m, n, k, a, lda):
+    """The way to take."""
+    table = m >= TABLED and n >= WIDTH
+    if tb and not table:
+        return DENSE
+    kind, binary = _kind(a, k if ta else m, m if ta else k, lda)
+    if tb:
+        return BINARY if binary else DENSE
+    return DENSE if kind == BINARY and not table else kind
 
 
 @jit
 def data_gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
-    """`blas.gemm_f32` for data `a` that may be sparse; alpha must be 1 and beta 0 or 1."""
-    rows, columns = (k, m) if ta else (m, k)
-    if tb or not _is_sparse(a, rows, columns, lda):
+    """`blas.gemm_f32` for data `a` that may be sparse or binary; alpha must be 1 and beta 0 or 1."""
+    kind = _choice(ta, tb, m, n, k, a, lda)
+    if kind == DENSE:
         gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
     else:
-        _sparse(m, n, k, a, 1 if ta else lda, lda if ta else 1, b, ldb, beta, c, ldc)
+        _skip(kind, ta, tb, m, n, k, a, lda, b, ldb, beta == 0, c, ldc)
 
 
 @jit
 def data_gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
-    """`blas.gemm_f64` for data `a` that may be sparse; alpha must be 1 and beta 0 or 1."""
-    rows, columns = (k, m) if ta else (m, k)
-    if tb or not _is_sparse(a, rows, columns, lda):
+    """`blas.gemm_f64` for data `a` that may be sparse or binary; alpha must be 1 and beta 0 or 1."""
+    kind = _choice(ta, tb, m, n, k, a, lda)
+    if kind == DENSE:
         gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
     else:
-        _sparse(m, n, k, a, 1 if ta else lda, lda if ta else 1, b, ldb, beta, c, ldc)
+        _skip(kind, ta, tb, m, n, k, a, lda, b, ldb, beta == 0, c, ldc)

@@ -188,9 +188,11 @@ class Compiled:
 
     def narrow(self, data: Sequence[Any]) -> tuple[str, ...]:
         """Arguments that hold 32-bit integers."""
+        if not data:
+            return ()
         given = dict(zip(self.binder.arguments, data, strict=False))
         whole = [i.name for i in self.binder.inputs if i.dtype == "int"]
-        return tuple(name for name in whole if getattr(given[name], "dtype", None) == np.int32)
+        return tuple(name for name in whole if getattr(given.get(name), "dtype", None) == np.int32)
 
     def trainer(self, sparse: bool) -> Trainer | None:
         """The training loop in place; for `sparse` rules that which moves only the rows of tables that data name."""

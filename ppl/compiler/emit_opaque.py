@@ -51,7 +51,9 @@ def _merged(chain: Sequence[tuple[Any, Any]], sizes: Sequence[Poly]) -> tuple[Po
 
 
 def _may_be_sparse(node: Node) -> bool:
-    """Whether many entries may be 0: data, and binary samples."""
+    """Whether many entries may be 0, or all 0 or 1: data, and binary samples, several of them side by side included."""
+    if node.op in ("route", "concat"):
+        return all(map(_may_be_sparse, node.args))
     return node.op == "input" or (node.op == "cast" and node.args[0].type.dtype == "bool")
 
 

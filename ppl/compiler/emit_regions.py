@@ -63,10 +63,10 @@ class Regions:
                 at += 2
         return lines
 
-    def region(self, name: str, body: Sequence[str], doc: str) -> str:
-        """A region's function."""
-        slab = [*self._definitions(body, "slab"), *body]
-        return self.bare(name, ["table", "slab", "slabs"], [*self._unpacked(slab), *slab, "return I(0)"], doc)
+    def region(self, name: str, body: Sequence[str], doc: str, own: str = "slab") -> str:
+        """A region's function; addresses are those in slab `own`."""
+        lines = [*self._definitions(body, own), *body]
+        return self.bare(name, ["table", "slab", "slabs"], [*self._unpacked(lines), *lines, "return I(0)"], doc)
 
     def _region(self, stage: Stage, body: Sequence[str], doc: str) -> str:
         assert stage.row is not None

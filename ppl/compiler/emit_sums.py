@@ -20,7 +20,7 @@ class Sums:
     """The part of an emitter that adds up slabs, always in the same order."""
 
     stages: Sequence[Stage]
-    region: Callable[[str, Sequence[str], str], str]
+    region: Callable[[str, Sequence[str], str, str], str]
 
     def _copies(self) -> list[tuple[str, str, int]]:
         """(offset in grad, accumulator, size) of the gradients that are accumulators as they stand."""
@@ -45,7 +45,7 @@ class Sums:
             return []
         lines = [f"merge_slabs({arguments('grad', at, 'w', a, n, 'stride_w', 'slabs', 'slab', 'slabs')})"
                  for at, a, n in copies]  # fmt: skip
-        return [self.region("merge", lines, "Add up the gradients of all slabs: a share of every parameter.")]
+        return [self.region("merge", lines, "Add up the gradients of all slabs: a share of every parameter.", "0")]
 
     def _combine(self, stage: Stage) -> list[str]:
         lines = []

@@ -18,7 +18,7 @@ from ppl.compiler.stages import Output
 
 MORE_IMPORTS = """from numba import njit, prange
 
-from ppl.kernels.cpu.optimizers import adagrad_into, sgd_into, step_on
+from ppl.kernels.cpu.optimizers import adagrad, sgd, step_on
 from ppl.kernels.cpu.scatter import link
 """
 STATE = "params, first, second, grad, rule, rate, numbers, count, factor, out, v, heads, following, touched, acc"
@@ -101,8 +101,8 @@ class TrainEmitter(Emitter):
         lines += ["    entry = I(following[entry])",
                   f"at = {table.offset} + row * {width}",
                   f"p, g = params[at : at + {width}], acc[:{width}]", "if rule == 0:",
-                  "    sgd_into(p, p, g, rate, factor)", "else:", f"    s = first[at : at + {width}]",
-                  "    adagrad_into(p, s, p, g, s, rate, numbers[0], factor)"]  # fmt: skip
+                  "    sgd(p, g, rate, factor)", "else:", f"    s = first[at : at + {width}]",
+                  "    adagrad(p, g, s, rate, numbers[0], factor)"]  # fmt: skip
         return lines
 
     def _updates(self) -> str:

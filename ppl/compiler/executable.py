@@ -24,7 +24,7 @@ import numpy as np
 from ppl.compiler import cache
 from ppl.compiler.layout import Poly, axis_size, identifier
 from ppl.compiler.memory import Memory, longest_slab
-from ppl.compiler.pool import Pool
+from ppl.compiler.pool import Pool, aligned
 from ppl.compiler.request import Request, Result, offsets_of
 from ppl.compiler.stages import Stage
 from ppl.errors import DataError
@@ -138,7 +138,7 @@ class Executable:
         out = []
         for array, dtype in (("w", self.float), ("v", np.int64)):
             size = self.memory.totals[array].evaluate(full) + slabs * self.memory.slab[array].evaluate(full)
-            buffer = np.zeros(size, dtype)
+            buffer = aligned(size, dtype)
             start = self.memory.symbols[f"c_{array}"].evaluate(full)
             data = self.memory.consts[array]
             buffer[start : start + data.size] = data

@@ -14,6 +14,7 @@ from ppl.compiler.copies import copied, in_memory, with_copies
 from ppl.compiler.layout import resolve, row_axis
 from ppl.compiler.loops import lower_get, lower_loop
 from ppl.compiler.lower_draws import BLOCKWISE, lower_draw
+from ppl.compiler.short import flattened
 from ppl.ir import ops
 from ppl.ir.node import Node, make, rebuild, remake, type_rules
 from ppl.ir.types import Axis, Type
@@ -62,7 +63,7 @@ def _visit(node: Node, args: tuple[Node, ...]) -> Node:
         return _chosen(node, _one_table(args[0]), args[1])
     if node.op in BLOCKWISE:
         return lower_draw(node, args)
-    return remake(node, args)
+    return flattened(node, args) or remake(node, args)
 
 
 def _one_table(table: Node) -> Node:

@@ -29,6 +29,10 @@ BLOCK_ROWS = 256
 TILE_ROWS = 8192
 """Longest tile."""
 
+LINE, LONG = 16, 64
+"""Entries (of float32) in a cache line, and those from which on a buffer is long and begins at one: rows that straddle
+lines cost loops that wait for the first caches a third."""
+
 WINDOW_BYTES = 1 << 21
 """Memory that the particles of one row, or of a program without rows, may take in one run (see `request.windowed`)."""
 
@@ -86,16 +90,19 @@ def plan(stages: Sequence[Stage], builder: Builder, header: list[str], floats: i
     for array in "wv":
         data = [np.zeros(0), *builder.consts[array]]
         memory.consts[array] = np.concatenate(data)
+        at[array] = _line(at[array], Poly.of(memory.consts[array].size), array)
         memory.symbols[f"c_{array}"] = at[array]
         at[array] = at[array] + memory.consts[array].size
     for value in builder.globals:
         assert value.buffer is not None
-        memory.symbols[value.buffer.offset] = at[value.buffer.array]
-        at[value.buffer.array] = at[value.buffer.array] + value.buffer.size
+        array, size = value.buffer.array, value.buffer.size
+        at[array] = _line(at[array], size, array)
+        memory.symbols[value.buffer.offset] = at[array]
+        at[array] = at[array] + size
     for stage in stages:
         if stage.row is None:
             _scratch(stage, memory, at)
-    memory.totals = dict(at)
+    memory.totals = {array: _lines(p) for array, p in at.items()}
     inside = {"v": Poly(), "w": Poly()}
     for stage in stages:
         if stage.row is not None:
@@ -104,8 +111,18 @@ def plan(stages: Sequence[Stage], builder: Builder, header: list[str], floats: i
         if stage.row is not None:
             _tiles(stage, memory, inside)
             _scratch(stage, memory, inside, slab=True)
-    memory.slab = {a: p + 16 for a, p in inside.items()}
+    memory.slab = {a: _lines(p + LINE) for a, p in inside.items()}
     return memory
+
+
+def _lines(at: Poly) -> Poly:
+    """The next multiple of a cache line."""
+    return Poly(tuple((names, -(-coef // LINE) * LINE) for names, coef in at.terms))
+
+
+def _line(at: Poly, size: Poly, array: str) -> Poly:
+    """Where a buffer of `size` begins that comes after `at`."""
+    return _lines(at) if array == "w" and min((coef for _, coef in size.terms), default=0) >= LONG else at
 
 
 def _scratch(stage: Stage, memory: Memory, at: dict[str, Poly], slab: bool = False) -> None:
@@ -115,6 +132,7 @@ def _scratch(stage: Stage, memory: Memory, at: dict[str, Poly], slab: bool = Fal
             size = Poly.of(1)
             for dim in dims_of(value.axes, value.shape)[len(value.prefix) :]:
                 size = size * dim.size
+            at[value.buffer.array] = _line(at[value.buffer.array], size, value.buffer.array)
             memory.symbols[value.buffer.symbol] = _in_slab(at, value, slab)
             at[value.buffer.array] = at[value.buffer.array] + size
 
@@ -143,8 +161,9 @@ def area_of(array: str) -> str:
 def _accumulators(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
     for value in stage.accumulators:
         assert value.buffer is not None
-        memory.symbols[value.buffer.symbol] = _in_slab(at, value)
         area = area_of(value.buffer.array)
+        at[area] = _line(at[area], value.extent(), value.buffer.array)
+        memory.symbols[value.buffer.symbol] = _in_slab(at, value)
         at[area] = at[area] + value.extent()
 
 
@@ -164,6 +183,7 @@ def _tiles(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
             free.remove(slot)
             memory.symbols[value.buffer.symbol] = slot[3]
         else:
+            at[array] = _line(at[array], size, array)
             memory.symbols[value.buffer.symbol] = _in_slab(at, value)
             at[array] = at[array] + whole
             total = total + size

@@ -34,3 +34,10 @@ class Pool:
         if len(arrays) < KEPT:
             arrays.append(made)
         return made
+
+
+def aligned(size: int, dtype: Any) -> np.ndarray:
+    """A vector of zeros that begins at a cache line of 64 bytes."""
+    raw = np.zeros(size * np.dtype(dtype).itemsize + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size * np.dtype(dtype).itemsize].view(dtype)

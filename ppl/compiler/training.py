@@ -19,6 +19,7 @@ from ppl.compiler.emit_fit import RULES
 from ppl.compiler.emit_train import TrainEmitter
 from ppl.compiler.executable import Executable
 from ppl.compiler.layout import identifier
+from ppl.compiler.pool import aligned
 from ppl.compiler.request import offsets_of
 from ppl.compiler.scatter import sparse_request
 from ppl.compiler.state import State
@@ -68,7 +69,7 @@ class Live:
 
     def __init__(self, state: State, rule: Rule, estimators: Any):
         self._like, self.rule, self.estimators, self._shared = state, rule, estimators, False
-        self.flat, self.aux = state._flat.copy(), state._aux.copy()
+        self.flat, self.aux = _copy(state._flat), state._aux.copy()
         opt = state.opt or {}
         self.slots = [opt[name].copy() if name in opt else np.zeros_like(self.flat) for name in rule.slots]
         self.counter = np.array([state.step, state.step - opt.get("t", 0)], np.int64)
@@ -99,8 +100,15 @@ class Live:
     def own(self) -> None:
         """Make sure that nobody else sees what is written."""
         if self._shared:
-            self.flat, self.aux, self.slots = self.flat.copy(), self.aux.copy(), [s.copy() for s in self.slots]
+            self.flat, self.aux, self.slots = _copy(self.flat), self.aux.copy(), [s.copy() for s in self.slots]
             self._shared = False
+
+
+def _copy(x: np.ndarray) -> np.ndarray:
+    """A copy that begins at a cache line."""
+    out = aligned(x.size, x.dtype)
+    out[:] = x
+    return out
 
 
 class Trainer:

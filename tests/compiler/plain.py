@@ -1,6 +1,7 @@
 """Run every test graph with the JIT off: `NUMBA_DISABLE_JIT=1 python -m tests.compiler.plain [names]`.
 
-BLAS is reached by symbol, which plain Python cannot do, so a NumPy product stands in for it.
+BLAS is reached by symbol, and products of bits are written in LLVM's vectors, neither of which plain Python can do: a
+NumPy product stands in for both.
 """
 
 import sys
@@ -26,7 +27,9 @@ def main(names: list[str]) -> None:
     blas = types.ModuleType("ppl.kernels.cpu.blas")
     blas.gemm_f32 = blas.gemm_f64 = gemm
     blas.enter_single = blas.leave_single = lambda: None
-    sys.modules["ppl.kernels.cpu.blas"] = blas
+    sparse = types.ModuleType("ppl.kernels.cpu.sparse")
+    sparse.data_gemm_f32 = sparse.data_gemm_f64 = gemm
+    sys.modules |= {"ppl.kernels.cpu.blas": blas, "ppl.kernels.cpu.sparse": sparse}
     from ppl.compiler import memory
     from tests.compiler import graphs
     from tests.compiler.test_graphs import SOME_IDS

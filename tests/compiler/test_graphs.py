@@ -23,6 +23,12 @@ def test_threads_and_tiles(name, monkeypatch):
     graphs.check(graphs.GRAPHS[name](), "float64", threads=(1, 2))
 
 
+def test_large_gradients_are_added_up_by_all_threads(monkeypatch):
+    monkeypatch.setattr("ppl.compiler.emit_sums.PARALLEL_MERGE", 0)
+    executable = graphs.check(graphs.GRAPHS["dense_layers"](), "float64", threads=(1, 2))
+    assert executable.module.ENTRIES[-1].__name__ == "merge"
+
+
 def test_everything_as_plain_python():
     """The emitted source runs without Numba, too: all graphs, tile sizes, slabs and ids, in float64."""
     env = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
