@@ -11,6 +11,7 @@ from ppl.compiler import emit_straight
 from ppl.compiler.build import Builder
 from ppl.compiler.emit_cpu import Emitter
 from ppl.compiler.emit_cuda import CudaEmitter
+from ppl.compiler.joined import joined, multiplications
 from ppl.compiler.layout import Poly, axis_size, identifier
 from ppl.compiler.lower import lower, widen
 from ppl.compiler.memory import plan
@@ -38,7 +39,7 @@ def assemble(
     kept = len(nodes) - len(request.arrays)
     cast = [n if n.type.dtype == "int" and i >= kept else ops.cast(n, "float") for i, n in enumerate(parts or nodes)]
     cast = (None if request.arrays else widen_events(cast)) or cast
-    lowered, wide = widen(lower(cast, target == "cpu"), len(request.scalars) if dtype == "float32" else 0)
+    lowered, wide = widen(joined(lower(cast, target == "cpu")), len(request.scalars) if dtype == "float32" else 0)
     axes = run_time_axes([*nodes, *(parts or ())], request)
     plates = [identifier(a.name) for a in axes.values() if a.kind is Kind.PLATE]
     words = 8 // np.dtype(dtype).itemsize
@@ -119,8 +120,4 @@ def _opaque_work(node: Node) -> Poly:
     size = Poly.of(4 * node.type.event_size)
     for axis in node.type.axes:
         size = size * axis_size(axis)
-    if node.op == "gemm":
-        for x in node.attrs["inner"]:
-            length = axis_size(x) if not isinstance(x, str) else node.args[0].type.shape[node.attrs["a"].index(x)]
-            size = size * length
-    return size
+    return size if node.op != "gemm" else multiplications(node) * 4

@@ -9,6 +9,7 @@ from typing import Any
 from ppl.compiler.build import Builder
 from ppl.compiler.emit_scalar import arguments
 from ppl.compiler.fuse import Value
+from ppl.compiler.joined import pairs
 from ppl.compiler.layout import Entry, Poly, View, axis_size, identifier
 from ppl.compiler.lower import group_strides
 from ppl.compiler.stages import Opaque
@@ -58,10 +59,26 @@ def _may_be_sparse(node: Node) -> bool:
 
 
 def gemm(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
-    """One call of BLAS for a `gemm` node."""
-    node, attrs = step.node, step.node.attrs
+    """One call of BLAS for each pair of operands of a `gemm` node."""
+    value = step.target
+    assert value.buffer is not None
+    first = "F(0.0) if t0 == lo else F(1.0)" if value.accumulates else "F(0.0)"
+    name = "gemm_f32" if dtype == "float32" else "gemm_f64"
+    out = f"{value.buffer.array}[{start_of(value, row)} :]"
+    lines: list[str] = []
+    for attrs, a, b in pairs(step.node):
+        beta = "F(1.0)" if lines else first
+        sparse = "data_" if _may_be_sparse(builder.access(a).value.node) else ""
+        flags, (m, n, k), (lda, ldb) = _layout(attrs, a, b, row)
+        operands = _operand(builder, a, row), lda, _operand(builder, b, row), ldb
+        lines.append(f"{sparse}{name}({arguments(*flags, m, n, k, 'F(1.0)', *operands, beta, out, n)})")
+    return lines
+
+
+def _layout(attrs: Mapping[str, Any], a: Node, b: Node, row: Row) -> tuple[Any, Any, Any]:
+    """Which operands are transposed, the sizes m, n and k, and the distances between stored rows."""
     groups: dict[str, tuple[Poly, Poly | None]] = {}
-    for side, x in zip("ab", node.args, strict=True):
+    for side, x in zip("ab", (a, b), strict=True):
         for group in ("rows", "inner") if side == "a" else ("inner", "cols"):
             chain = group_strides(x, attrs[side], attrs[group])
             assert chain is not None
@@ -79,17 +96,7 @@ def gemm(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     one = Poly.of(1)
     ta = not (ak is None or ak == one) and am is not None
     tb = not (bn is None or bn == one) and bk is not None
-    lda = (ak if ta else am) or k
-    ldb = (bn if tb else bk) or n
-    value = step.target
-    assert value.buffer is not None
-    beta = "F(0.0) if t0 == lo else F(1.0)" if value.accumulates else "F(0.0)"
-    name = "gemm_f32" if dtype == "float32" else "gemm_f64"
-    if _may_be_sparse(builder.access(node.args[0]).value.node):
-        name = f"data_{name}"
-    a, b = (_operand(builder, x, row) for x in node.args)
-    out = f"{value.buffer.array}[{start_of(value, row)} :]"
-    return [f"{name}({arguments(ta, tb, m, n, k, 'F(1.0)', a, lda, b, ldb, beta, out, n)})"]
+    return (ta, tb), (m, n, k), ((ak if ta else am) or k, (bn if tb else bk) or n)
 
 
 def table_product(step: Opaque, builder: Builder, row: Row, name: str) -> list[str]:

@@ -17,7 +17,8 @@ import numpy as np
 from ppl.compiler.assemble import assemble
 from ppl.compiler.emit_cpu import Emitter
 from ppl.compiler.executable import Executable, Request
-from ppl.compiler.layout import Poly, axis_size
+from ppl.compiler.joined import multiplications
+from ppl.compiler.layout import Poly
 from ppl.compiler.memory import all_steps
 from ppl.compiler.stages import Cluster, Opaque, Stage
 from ppl.compiler.state import State
@@ -151,12 +152,7 @@ def gemm_flops(node: Node) -> Poly:
     """Floating point operations of a product."""
     if node.op != "gemm":
         return Poly()
-    total = Poly.of(2 * node.type.event_size)
-    for axis in node.type.axes:
-        total = total * axis_size(axis)
-    for x in node.attrs["inner"]:
-        total = total * (node.args[0].type.shape[node.attrs["a"].index(x)] if isinstance(x, str) else axis_size(x))
-    return total
+    return multiplications(node) * 2
 
 
 class Timed(Executable):

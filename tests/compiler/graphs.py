@@ -189,6 +189,18 @@ def dense_layers() -> Graph:
 
 
 @graph
+def joined_products() -> Graph:
+    g = Graph()
+    x, y, w, c = g.input("x", (DATA,), 40), g.input("y", (DATA,), 40), g.param("w", 40, 30), g.param("c")
+    first, second = (
+        make("contract", z, ops.tanh(ops.matmul(z, w)), a="i", b="j", out="ij", over=(DATA,)) for z in (x, y)
+    )
+    g.arrays["difference"] = ops.sub(ops.mul(first, ops.exp(c)), second)
+    g.total(ops.add(ops.softplus(ops.matmul(x, w)), ops.softplus(ops.matmul(y, w))))
+    return g
+
+
+@graph
 def branches() -> Graph:
     g = Graph()
     x, w, v = g.input("x", (DATA,), 5), g.param("w", 5, 30), g.param("v", 30, 40)

@@ -1,12 +1,14 @@
 """Every test graph, compiled, against the interpreter: in one tile or many, on one thread or two, with row ids."""
 
 import os
+import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from ppl.compiler.executable import compile_request
 from tests.compiler import graphs
 
 SOME_IDS = np.array([3, 4, 5, 9, 11, 12, 13, 20, *range(40, 69)])
@@ -23,6 +25,12 @@ def test_threads_and_tiles(name, monkeypatch):
     graphs.check(graphs.GRAPHS[name](), "float64", threads=(1, 2))
 
 
+def test_products_that_are_added_up_share_an_accumulator():
+    executable = compile_request(graphs.request_of(graphs.GRAPHS["joined_products"]()))
+    products = re.findall(r"gemm_f32\(True, False, I\(40\), I\(30\), n, .*w\[(\w+_a) :\]", executable.source)
+    assert len(products) == 2 and len(set(products)) == 1
+
+
 def test_large_gradients_are_added_up_by_all_threads(monkeypatch):
     monkeypatch.setattr("ppl.compiler.emit_sums.PARALLEL_MERGE", 0)
     executable = graphs.check(graphs.GRAPHS["dense_layers"](), "float64", threads=(1, 2))
@@ -37,8 +45,6 @@ def test_everything_as_plain_python():
 
 
 def test_region_counts():
-    from ppl.compiler.executable import compile_request
-
     counts = {"dense_layers": 1, "centred": 3, "two_plates": 3, "unplated": 0, "scalar_rebar": 0}
     for name, regions in counts.items():
         assert compile_request(graphs.request_of(graphs.GRAPHS[name]())).regions == regions, name
