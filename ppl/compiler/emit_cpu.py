@@ -18,7 +18,7 @@ from ppl.compiler.build import Builder
 from ppl.compiler.emit_fit import WHOLE_IMPORTS, Training
 from ppl.compiler.emit_loops import KernelWriter
 from ppl.compiler.emit_opaque import EMIT, table_product
-from ppl.compiler.emit_regions import DTYPES, Regions
+from ppl.compiler.emit_regions import DTYPES
 from ppl.compiler.emit_regions import IMPORTS as REGION_IMPORTS
 from ppl.compiler.emit_sums import Sums
 from ppl.compiler.emit_tables import function as table_function
@@ -51,7 +51,7 @@ loggamma_lanes_{bits}, vonmises_lanes_{bits} = loggamma_row_{bits}, vonmises_row
 
 
 @dataclass
-class Emitter(Regions, Sums, Training):
+class Emitter(Sums, Training):
     """Writes one program; `arrays` are the names of its data arguments.
 
     A program with `trained` parameters, the number of entries of its gradient, gets a training loop.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
+from ppl.compiler.emit_regions import Regions
 from ppl.compiler.emit_scalar import arguments
 from ppl.compiler.memory import area_of
 from ppl.compiler.stages import Stage
@@ -16,11 +15,8 @@ ALONE = arguments(1, 0, 1)
 """How a sum over slabs ends where one thread does it all: slabs, part, parts."""
 
 
-class Sums:
+class Sums(Regions):
     """The part of an emitter that adds up slabs, always in the same order."""
-
-    stages: Sequence[Stage]
-    region: Callable[[str, Sequence[str], str, str], str]
 
     def _copies(self) -> list[tuple[str, str, int]]:
         """(offset in grad, accumulator, size) of the gradients that are accumulators as they stand."""
@@ -35,7 +31,7 @@ class Sums:
     def _merge(self, parallel: bool) -> list[str]:
         copies = self._copies()
         if parallel and sum(n for _, _, n in copies) > PARALLEL_MERGE:
-            return [f"run_slabs(entries, {sum(s.row is not None for s in self.stages)}, table, slabs)"]
+            return [f"run_slabs(entries, {len(self.regions)}, table, slabs)"]
         slabs = "slabs" if parallel else "1"
         return [f"merge_slabs({arguments('grad', at, 'w', a, n, 'stride_w', slabs, 0, 1)})" for at, a, n in copies]
 
