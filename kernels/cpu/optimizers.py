@@ -198,14 +198,20 @@ def step_on(start, size, slab, slabs, params, first, second, grad, rule, rate, n
     its hyperparameters besides the rate, `count` which of its steps this is, `factor` what multiplies the gradient.
     """
     lo, hi = start + size * slab // slabs, start + size * (slab + 1) // slabs
-    p, g = params[lo:hi], grad[lo:hi]
+    p, g, first, second = params[lo:hi], grad[lo:hi], first[lo:hi], second[lo:hi]
+    step(p, g, first, second, rule, rate, numbers, count, factor)
+
+
+@jit
+def step(p, g, first, second, rule, rate, numbers, count, factor):
+    """The step of an optimizer in place on whole vectors; see `step_on`."""
     if rule == 0:
         sgd(p, g, rate, factor)
     elif rule == 1:
-        adagrad(p, g, first[lo:hi], rate, numbers[0], factor)
+        adagrad(p, g, first, rate, numbers[0], factor)
     elif rule == 2:
-        momentum(p, g, first[lo:hi], rate, numbers[0], factor)
+        momentum(p, g, first, rate, numbers[0], factor)
     elif rule == 3:
-        nesterov(p, g, first[lo:hi], rate, numbers[0], factor)
+        nesterov(p, g, first, rate, numbers[0], factor)
     else:
-        adam(p, g, first[lo:hi], second[lo:hi], rate, numbers[0], numbers[1], numbers[2], count, factor)
+        adam(p, g, first, second, rate, numbers[0], numbers[1], numbers[2], count, factor)

@@ -9,13 +9,16 @@ from numba import njit, prange
 
 from ppl.kernels.config import jit
 from ppl.kernels.cpu import optimizers as serial
+from ppl.kernels.cpu.copies import own_copy
+from ppl.kernels.cpu.rows import share_start
 from ppl.kernels.cpu.threads import num_threads, parallel_region
 
 WORTH_IT = 1 << 16
 CHUNK = 1 << 14
+BLOCK = 1 << 12
 
 _sgd, _momentum, _nesterov, _adam = serial.sgd_into, serial.momentum_into, serial.nesterov_into, serial.adam_into
-_adagrad, serial_step, serial_bounded = serial.adagrad_into, serial.step_on, serial.bounded
+_adagrad, serial_bounded, serial_step = serial.adagrad_into, serial.bounded, serial.step
 
 
 @njit(parallel=True, nogil=True, cache=True)
@@ -59,30 +62,59 @@ def adagrad_into(new, new_sum, p, g, sum_, lr, eps, scale):
 
 
 @njit(parallel=True, nogil=True, cache=True)
-def _shared_step(params, first, second, grad, rule, rate, numbers, count, factor, limit, slabs):
-    size, large = params.shape[0], 0
+def _shared_step(params, first, second, grad, rule, rate, numbers, count, factor, limit, shares, copies, slabs):
+    large = 0
     for slab in prange(slabs):
-        large += 0 if serial_bounded(grad[size * slab // slabs : size * (slab + 1) // slabs], limit) else 1
+        for i in range(0, shares.shape[0], 3):
+            lo, hi = _share(shares, i, slab, slabs)
+            large += 0 if serial_bounded(grad[lo:hi], limit) else 1
     if large > 0:
         return False
     for slab in prange(slabs):
-        serial_step(0, size, slab, slabs, params, first, second, grad, rule, rate, numbers, count, factor)
+        for i in range(0, shares.shape[0], 3):
+            lo, hi = _share(shares, i, slab, slabs)
+            for at in range(lo, hi, BLOCK):
+                part = slice(at, min(hi, at + BLOCK))
+                own, g, m, v = own_copy(params, copies, slab)[part], grad[part], first[part], second[part]
+                serial_step(own, g, m, v, rule, rate, numbers, count, factor)
+                if copies.shape[0] > 0:
+                    _hand_out(own, part, slab, slabs, params, copies)
     return True
 
 
 @jit
-def update(params, first, second, grad, rule, rate, numbers, count, factor, limit, slabs):
+def _hand_out(own, part, slab, slabs, params, copies):
+    """Write new parameters of `slab` to the copies of the others."""
+    for other in range(slabs):
+        if other != slab:
+            target = own_copy(params, copies, other)[part]
+            for j in range(own.shape[0]):
+                target[j] = own[j]
+
+
+@jit
+def _share(shares, i, slab, slabs):
+    """The entries of the piece of the parameters at `shares[i]` that belong to `slab`: (start, rows, entries a row)."""
+    start, rows, width = shares[i], shares[i + 1], shares[i + 2]
+    lo, hi = share_start(rows, slab, slabs), share_start(rows, slab + 1, slabs)
+    return start + lo * width, start + hi * width
+
+
+@jit
+def update(params, first, second, grad, rule, rate, numbers, count, factor, limit, shares, copies, slabs):
     """The step of an optimizer in place (see `optimizers.step_on`), each slab on its own entries.
 
-    Returns whether it was taken: it is not where an entry of the gradient is not below `limit` in magnitude, or NaN.
+    `shares` are (start, rows, entries a row) of pieces of the parameters: a slab's entries are those of its rows in
+    each, the same that it has written to the gradient. `copies` are the parameters of all slabs but the first (see
+    `copies.own_copy`), or empty. Returns whether the step was taken: it is not where an entry of
+    the gradient is not below `limit` in magnitude, or NaN.
     """
     if slabs == 1:
         if not serial_bounded(grad, limit):
             return False
-        whole = params.shape[0]
-        serial_step(0, whole, 0, 1, params, first, second, grad, rule, rate, numbers, count, factor)
+        serial_step(params, grad, first, second, rule, rate, numbers, count, factor)
         return True
-    return _shared_step(params, first, second, grad, rule, rate, numbers, count, factor, limit, slabs)
+    return _shared_step(params, first, second, grad, rule, rate, numbers, count, factor, limit, shares, copies, slabs)
 
 
 def into(name: str, *arguments: object) -> None:

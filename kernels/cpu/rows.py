@@ -184,6 +184,12 @@ def slab_start(rows, slab, slabs):
 
 
 @jit
+def share_start(size, part, parts):
+    """The first of `size` things that belongs to a part: even shares, in multiples of four."""
+    return size if part == parts else size * part // parts // 4 * 4
+
+
+@jit
 def add_slabs(array, start, size, stride, slabs):
     """Add the accumulators of slabs 1, 2, ... to those of slab 0, in this order."""
     total = array[start : start + size]
@@ -203,8 +209,8 @@ def max_slabs(array, start, size, stride, slabs):
 
 @jit
 def merge_slabs(out, at, array, start, size, stride, slabs, part, parts):
-    """Write the sum over slabs of one accumulator to ``out[at:]``: part `part` of `parts` equal ones of its entries."""
-    lo, hi = size * part // parts, size * (part + 1) // parts
+    """Write the sum over slabs of one accumulator to ``out[at:]``: the share of `part` of its entries."""
+    lo, hi = share_start(size, part, parts), share_start(size, part + 1, parts)
     target = out[at + lo : at + hi]
     first = array[start + lo : start + hi]
     if slabs == 1:

@@ -54,11 +54,13 @@ def assemble(
     builder = Builder([] if small else [o.node for o in outputs], offsets)
     builder.wide = wide
     builder.windowed = parts is not None
+    builder.owns = target == "cpu"
     for name, _ in request.inputs:
         builder.inputs[name] = "x_" + identifier(name)
     stages = [] if small else schedule(outputs, builder)
     header = [f"n_{identifier(a)}" for a in axes] + [f"total_{p}" for p in plates]
     header += [f"tile_{s.name}" for s in stages if s.row is not None]
+    header += [f"{what}_{s.name}" for s in stages if s.owned for what in ("chunk", "first")]
     header += ["first_particle"] if parts is not None else []
     memory = plan(stages, builder, header, floats)
     for _, t, size in array_layout:
@@ -104,7 +106,7 @@ def _work_estimate(stages: Sequence[Stage]) -> Poly:
 
 def _work_of(stage: Stage) -> Poly:
     total = Poly()
-    for step in stage.steps:
+    for step in (*stage.steps, *stage.owned):
         for op in getattr(step, "ops", ()):
             size = Poly.of(4)
             for dim in op.domain:

@@ -45,6 +45,7 @@ class Builder:
         self.functions: dict[str, Any] = {}
         self.windowed = False
         self.wide: set[Node] = set()
+        self.owns = False
         self.outputs = [self.base(o) for o in outputs]
         for node in topological(outputs):
             if node.op == "get":

@@ -40,7 +40,8 @@ class Addresses:
             return buffer.offset
         passed, step = buffer.offset, value.steps.get(self.row) if self.row is not None else None
         if buffer.rows and step is not None:
-            passed = f"{passed} + t0 * {step}" if passed != "0" else f"t0 * {step}"
+            moved = buffer.before_tile(step)
+            passed = f"{passed} + {moved}" if passed != "0" else moved
         self.arguments.setdefault(buffer.symbol, passed)
         return buffer.symbol
 

@@ -18,10 +18,12 @@ from ppl.compiler.build import Builder
 from ppl.compiler.emit_fit import WHOLE_IMPORTS, Training
 from ppl.compiler.emit_loops import KernelWriter
 from ppl.compiler.emit_opaque import EMIT, table_product
-from ppl.compiler.emit_regions import DTYPES
+from ppl.compiler.emit_products import gemm
+from ppl.compiler.emit_regions import COPIES, DTYPES, products_of
 from ppl.compiler.emit_regions import IMPORTS as REGION_IMPORTS
 from ppl.compiler.emit_sums import Sums
 from ppl.compiler.emit_tables import function as table_function
+from ppl.compiler.layout import axis_size
 from ppl.compiler.memory import Memory, all_steps
 from ppl.compiler.stages import Cluster, Opaque, Stage
 
@@ -36,7 +38,7 @@ from ppl.kernels.cpu.count_lanes import binomial_row_{bits}, poisson_row_{bits}
 from ppl.kernels.cpu.gamma_lanes import loggamma_row_{bits}, loggamma_slope_lanes_{bits}
 from ppl.kernels.cpu.prefetch import AHEAD, to_read, to_write
 from ppl.kernels.cpu.rows import add_slabs, fill_columns_{bits}, fill_rows_{bits}, fill_windows_{bits}, max_slabs
-from ppl.kernels.cpu.rows import merge_slabs, mix_time, only, row_ids, row_keys, slab_start, window_keys
+from ppl.kernels.cpu.rows import merge_slabs, mix_time, only, row_ids, row_keys, share_start, slab_start, window_keys
 from ppl.kernels.cpu.solve import cumulate, solve_lower
 from ppl.kernels.cpu.sparse import data_gemm_{bits}
 from ppl.kernels.cpu.vectors import prefer_wide
@@ -81,7 +83,11 @@ class Emitter(Sums, Training):
 
     def head(self) -> str:
         """Docstring, imports and types of the module."""
-        return head(self.dtype) + (REGION_IMPORTS if self.regions else "") + (WHOLE_IMPORTS if self.trained else "")
+        return (
+            head(self.dtype)
+            + (REGION_IMPORTS + COPIES if self.regions else "")
+            + (WHOLE_IMPORTS if self.trained else "")
+        )
 
     def source(self, one: str = "") -> str:
         """The whole module; `one` is the unrolled form for one particle, if there is one."""
@@ -136,6 +142,8 @@ class Emitter(Sums, Training):
         if isinstance(step, Opaque):
             if step.node.op == "region":
                 return self._loop(step, prefix, functions)
+            if step.node.op == "gemm":
+                return gemm(step, self.builder, stage, self.dtype)
             if step.node.op in ("table_dot", "table_sum"):
                 functions.append(table_function(f"{prefix}_{step.target.name}", step.node))
                 return table_product(step, self.builder, stage.row, f"{prefix}_{step.target.name}")
@@ -168,7 +176,16 @@ class Emitter(Sums, Training):
             body = self._cleared(stage)
             body += [f"for t0 in range(lo, hi, {tile}):", f"    n = min({tile}, hi - t0)"]
             written = self._region(stage, [*body, *("    " + line for line in calls)], stage_doc(stage))
-        return [*functions, written]
+        return [*functions, written, *([self._products(stage)] if stage.owned else [])]
+
+    def _products(self, stage: Stage) -> str:
+        """The region of the products that `stage` owns."""
+        assert stage.row is not None
+        lines = [f"t0 = first_{stage.name}", f"n = min(chunk_{stage.name}, {axis_size(stage.row)} - t0)"]
+        for step in stage.owned:
+            lines += self._step(step, stage, stage.name, [])
+        doc = "Products over the rows of the chunk that begins at t0: the share of `slab` of every result."
+        return self.region(products_of(stage), lines, doc)
 
     def _cleared(self, stage: Stage) -> list[str]:
         lines = []
@@ -179,6 +196,8 @@ class Emitter(Sums, Training):
             zero = "-INF" if value.node.op == "amax" else "0"
             lines.append(f"{pad}{value.buffer.array}[{value.buffer.symbol} : {value.buffer.symbol} + "
                          f"{value.extent()}] = {zero}")  # fmt: skip
+        if stage.owned and lines:
+            return [f"if first_{stage.name} == 0:", *("    " + line for line in lines)]
         return lines
 
     def _function(self, name: str, arguments: Sequence[str], body: Sequence[str], doc: str) -> str:
@@ -223,22 +242,30 @@ class Emitter(Sums, Training):
     def _sequence(self, parallel: bool) -> list[str]:
         arguments = ", ".join(self.common)
         blas = any(isinstance(t, Opaque) and t.node.op == "gemm" for s in self.stages for t in all_steps(s))
-        lines = self.packed() if self.regions else []
+        lines = [] if parallel or not self.regions else ["copies = params[:0]"]
+        lines += self.packed() if self.regions else []
         lines += ["enter_single()"] if blas else []
         for stage in self.stages:
             if stage.row is None:
                 lines.append(f"{stage.name}({arguments})")
-            elif parallel:
-                lines.append(f"run_slabs(entries, {self.regions.index(stage)}, table, slabs)")
-                lines += self._combine(stage)
-            else:
-                lines.append(f"{stage.name}(address(table), I(0), I(1))")
+                continue
+            lines += self._in_chunks(stage, parallel)
+            lines += self._combine(stage) if parallel else []
         lines += ["leave_single()"] if blas else []
         lines += self._merge(parallel)
         if self.n_aux:
             lines += [f"for j in range({self.n_aux}):", f"    aux[j] = w[{self.aux_at} + j]"]
         lines += ["table[0] = 0  # which keeps the table until here"] if self.regions else []
         return [*lines, f"return w[{len(self.plates)}]" if self.has_scalars else "return F(0.0)"]
+
+    def _in_chunks(self, stage: Stage, parallel: bool) -> list[str]:
+        """The calls of a region, and of the products that it owns after every chunk of rows."""
+        assert stage.row is not None
+        if not stage.owned:
+            return [self.enter(stage.name, parallel)]
+        at, rows = self.memory.header.index(f"first_{stage.name}"), axis_size(stage.row)
+        return [f"for first in range(0, max({rows}, 1), chunk_{stage.name}):", f"    v[{at}] = first",
+                *("    " + self.enter(name, parallel) for name in (stage.name, products_of(stage)))]  # fmt: skip
 
     def _driver_arguments(self) -> list[str]:
         ids = [f"row0_{p}" for p in self.plates] + [f"ids_{p}" for p in self.plates]
@@ -271,11 +298,9 @@ class Emitter(Sums, Training):
         """The driver that Python calls if there are regions, and what it reaches by address."""
         if not self.regions:
             return []
-        merge = self._merge_function()
-        names = [*(s.name for s in self.regions), *(["merge"] if merge else [])]
-        arguments = [*self._driver_arguments(), "slabs", "entries"]
+        arguments = [*self._driver_arguments(), "slabs", "entries", "copies"]
         driver = self._function("parallel", arguments, self._sequence(True), "The program on `slabs` threads.")
-        return [*merge, driver, f"ENTRIES = [{', '.join(names)}]"]
+        return [*self._merge_function(), driver, f"ENTRIES = [{', '.join(self.entries_of())}]"]
 
 
 def _hash(fn: Any) -> str:

@@ -52,8 +52,10 @@ class Training:
             if plate
         ]
         limit = f"min({LARGEST}, {LARGEST_STEP} / max(rates[t] * factor, 1e-30))"
-        passed = (limit, "slabs" if size >= SHARED else "I(1)")
-        train = self.train_source(STATE, self._steps(driver, rows), passed, n_scalars, (), gathers, ("v", "which"))
+        passed = (limit, "shares", "copies", "slabs" if size >= SHARED else "I(1)")
+        train = self.train_source(
+            STATE, self._steps(driver, rows), passed, n_scalars, (), gathers, ("v", "which", "shares", "copies")
+        )
         return [train]
 
     def given(self, out: str, rows: Sequence[str]) -> str:
@@ -66,7 +68,7 @@ class Training:
         """The statements that take one step."""
         call = self.given("w[:0]", rows)
         if driver == "parallel":
-            return [f"parallel({call}, slabs, entries)"]
+            return [f"parallel({call}, slabs, entries, copies)"]
         if driver != "both":
             return [f"{driver}({call})"]
         counts = [i for i, name in enumerate(self.memory.header) if name.startswith("n_")]

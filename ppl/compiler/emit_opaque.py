@@ -1,5 +1,5 @@
-"""Emission of the steps that are not loop nests: products, noise, row ids, triangular systems, rows
-of draws by rejection, external functions."""
+"""Emission of the steps that are not loop nests: noise, row ids, triangular systems, rows of draws by rejection,
+products with rows of tables, external functions. Other products: `emit_products`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import Any
 from ppl.compiler.build import Builder
 from ppl.compiler.emit_scalar import arguments
 from ppl.compiler.fuse import Value
-from ppl.compiler.joined import pairs
 from ppl.compiler.layout import Entry, Poly, View, axis_size, identifier
-from ppl.compiler.lower import group_strides
 from ppl.compiler.stages import Opaque
 from ppl.ir.node import Node
 from ppl.ir.noise import node_hash
@@ -26,11 +24,12 @@ def start_of(value: Value, row: Row) -> str:
     assert buffer is not None
     step = value.steps.get(row) if row is not None else None
     if buffer.rows and step is not None:
-        return f"{buffer.offset} + t0 * {step}"
+        return f"{buffer.offset} + {buffer.before_tile(step)}"
     return buffer.offset
 
 
-def _operand(builder: Builder, node: Node, row: Row) -> str:
+def operand(builder: Builder, node: Node, row: Row, more: str = "") -> str:
+    """The array that `node` lies in, from the tile's first row on, `more` entries later."""
     read = builder.access(node)
     offset = Poly.of(read.view.offset)
     for axis, key in read.view.axes.items():
@@ -40,70 +39,14 @@ def _operand(builder: Builder, node: Node, row: Row) -> str:
         offset = offset + Poly.of("t0") * read.view.coefs[row]
     extra = f" + {offset}" if offset.terms else ""
     assert read.value.buffer is not None
-    return f"{read.value.buffer.array}[{start_of(read.value, row)}{extra} :]"
-
-
-def _merged(chain: Sequence[tuple[Any, Any]], sizes: Sequence[Poly]) -> tuple[Poly, Poly | None]:
-    """Size of a merged group of loops and its stride (None for a single entry)."""
-    total = Poly.of(1)
-    for size in sizes:
-        total = total * size
-    return total, Poly.of(chain[-1][1]) if chain else None
-
-
-def _may_be_sparse(node: Node) -> bool:
-    """Whether many entries may be 0, or all 0 or 1: data, and binary samples, several of them side by side included."""
-    if node.op in ("route", "concat"):
-        return all(map(_may_be_sparse, node.args))
-    return node.op == "input" or (node.op == "cast" and node.args[0].type.dtype == "bool")
-
-
-def gemm(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
-    """One call of BLAS for each pair of operands of a `gemm` node."""
-    value = step.target
-    assert value.buffer is not None
-    first = "F(0.0) if t0 == lo else F(1.0)" if value.accumulates else "F(0.0)"
-    name = "gemm_f32" if dtype == "float32" else "gemm_f64"
-    out = f"{value.buffer.array}[{start_of(value, row)} :]"
-    lines: list[str] = []
-    for attrs, a, b in pairs(step.node):
-        beta = "F(1.0)" if lines else first
-        sparse = "data_" if _may_be_sparse(builder.access(a).value.node) else ""
-        flags, (m, n, k), (lda, ldb) = _layout(attrs, a, b, row)
-        operands = _operand(builder, a, row), lda, _operand(builder, b, row), ldb
-        lines.append(f"{sparse}{name}({arguments(*flags, m, n, k, 'F(1.0)', *operands, beta, out, n)})")
-    return lines
-
-
-def _layout(attrs: Mapping[str, Any], a: Node, b: Node, row: Row) -> tuple[Any, Any, Any]:
-    """Which operands are transposed, the sizes m, n and k, and the distances between stored rows."""
-    groups: dict[str, tuple[Poly, Poly | None]] = {}
-    for side, x in zip("ab", (a, b), strict=True):
-        for group in ("rows", "inner") if side == "a" else ("inner", "cols"):
-            chain = group_strides(x, attrs[side], attrs[group])
-            assert chain is not None
-            sizes = []
-            for item in attrs[group]:
-                if item == row:
-                    sizes.append(Poly.of("n"))
-                elif isinstance(item, Axis):
-                    sizes.append(axis_size(item))
-                else:
-                    sizes.append(Poly.of(x.type.shape[attrs[side].index(item)]))
-            groups[side + group] = _merged(chain, sizes)
-    (m, am), (k, ak) = groups["arows"], groups["ainner"]
-    (_, bk), (n, bn) = groups["binner"], groups["bcols"]
-    one = Poly.of(1)
-    ta = not (ak is None or ak == one) and am is not None
-    tb = not (bn is None or bn == one) and bk is not None
-    return (ta, tb), (m, n, k), ((ak if ta else am) or k, (bn if tb else bk) or n)
+    return f"{read.value.buffer.array}[{start_of(read.value, row)}{extra}{more} :]"
 
 
 def table_product(step: Opaque, builder: Builder, row: Row, name: str) -> list[str]:
     """The call of the function `name` for a product with rows of a table."""
     assert step.target.buffer is not None
     out = f"{step.target.buffer.array}[{start_of(step.target, row)} :]"
-    return [f"{name}({out}, {', '.join(_operand(builder, x, row) for x in step.node.args)}, n)"]
+    return [f"{name}({out}, {', '.join(operand(builder, x, row) for x in step.node.args)}, n)"]
 
 
 def _time(node: Node, builder: Builder) -> str:
@@ -332,7 +275,6 @@ def _argument(value: Value, at: str, arg: Node) -> str:
 
 
 EMIT: dict[str, Callable[[Opaque, Builder, Row, str], list[str]]] = {
-    "gemm": gemm,
     "noise": noise,
     "rowkey": rowkey,
     "rowid": rowid,

@@ -13,8 +13,9 @@ from ppl.compiler.layout import axis_size
 from ppl.compiler.stages import Stage
 
 IMPORTS = "from ppl.kernels.cpu.regions import address, array_at, as_type, fill_table, run_slabs, word_at\n"
+COPIES = "from ppl.kernels.cpu.copies import own_copy\n"
 DTYPES = {"float": "F", "int": "I", "int32": "np.int32", "bool": "np.bool_"}
-FLOATS = ("w", "params", "grad", "out", "aux", "hyper")
+FLOATS = ("w", "params", "grad", "out", "aux", "hyper", "copies")
 
 
 class Regions:
@@ -28,6 +29,21 @@ class Regions:
     bare: Callable[[str, Sequence[str], Sequence[str], str], str]
     _definitions: Callable[[Sequence[str], str], list[str]]
 
+    def merges(self) -> bool:
+        """Whether a region adds up gradients."""
+        return False
+
+    def entries_of(self) -> list[str]:
+        """Names of the regions that are reached by address, in order."""
+        names = [name for s in self.regions for name in ([s.name, products_of(s)] if s.owned else [s.name])]
+        return [*names, *(["merge"] if self.merges() else [])]
+
+    def enter(self, name: str, parallel: bool) -> str:
+        """The call of the region `name` for all slabs."""
+        if parallel:
+            return f"run_slabs(entries, {self.entries_of().index(name)}, table, slabs)"
+        return f"{name}(address(table), I(0), I(1))"
+
     @property
     def regions(self) -> list[Stage]:
         """The stages that are row regions."""
@@ -39,29 +55,33 @@ class Regions:
         kinds |= {f"row0_{p}": "I" for p in self.plates} | {f"ids_{p}": "I" for p in self.plates}
         return kinds | {a: DTYPES[k] for a, k in zip(self.arrays, self.kinds, strict=True)}
 
+    def _passed(self) -> list[str]:
+        return [*self.common, "copies"]
+
     def _is_number(self, name: str) -> bool:
         return name in ("seed", "step") or name in [f"row0_{p}" for p in self.plates]
 
     def packed(self) -> list[str]:
-        """The statements that make the table."""
+        """The statements that make the table; what slabs read instead of `params` comes last."""
         kinds = self._kinds()
-        words = sum(1 if self._is_number(name) else 2 for name in self.common)
-        passed = "".join(f"{name}, " for name in self.common)
-        types = "".join(f"{kinds[name]}, " for name in self.common)
+        words = sum(1 if self._is_number(name) else 2 for name in self._passed())
+        passed = "".join(f"{name}, " for name in self._passed())
+        types = "".join(f"{kinds[name]}, " for name in self._passed())
         return [f"table = np.empty({words}, I)", f"fill_table(table, ({passed.rstrip()}), ({types.rstrip()}))"]
 
     def _unpacked(self, body: Sequence[str]) -> list[str]:
         """The statements that read what `body` needs from the table."""
         used = set(re.findall(r"[A-Za-z_]\w*", "\n".join(body)))
+        used |= {"copies"} if "params" in used else set()
         kinds, lines, at = self._kinds(), [], 0
-        for name in self.common:
+        for name in self._passed():
             if self._is_number(name):
                 lines += [f"{name} = {kinds[name]}(word_at(table, I({at})))"] if name in used else []
                 at += 1
             else:
                 lines += [f"{name} = array_at(table, I({at}), {kinds[name]})"] if name in used else []
                 at += 2
-        return lines
+        return lines + (["params = own_copy(params, copies, slab)"] if "params" in used else [])
 
     def region(self, name: str, body: Sequence[str], doc: str, own: str = "slab") -> str:
         """A region's function; addresses are those in slab `own`."""
@@ -72,4 +92,14 @@ class Regions:
         assert stage.row is not None
         rows = axis_size(stage.row)
         ends = [f"lo, hi = slab_start({rows}, slab, slabs), slab_start({rows}, slab + 1, slabs)"]
+        if stage.owned:
+            first = f"first_{stage.name}"
+            ends = [f"rows = min(chunk_{stage.name}, {rows} - {first})",
+                    f"lo, hi = {first} + slab_start(rows, slab, slabs), {first} + slab_start(rows, slab + 1, slabs)",
+                    ]  # fmt: skip
         return self.region(stage.name, [*ends, *body], doc)
+
+
+def products_of(stage: Stage) -> str:
+    """Name of the region of the products that `stage` owns."""
+    return f"{stage.name}_products"

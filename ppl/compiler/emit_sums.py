@@ -28,19 +28,22 @@ class Sums(Regions):
                 out.append((str(target.offset), value.buffer.symbol, size))
         return out
 
+    def merges(self) -> bool:
+        """Whether a region adds up gradients."""
+        return sum(n for _, _, n in self._copies()) > PARALLEL_MERGE
+
     def _merge(self, parallel: bool) -> list[str]:
         copies = self._copies()
-        if parallel and sum(n for _, _, n in copies) > PARALLEL_MERGE:
-            return [f"run_slabs(entries, {len(self.regions)}, table, slabs)"]
+        if parallel and self.merges():
+            return [self.enter("merge", parallel)]
         slabs = "slabs" if parallel else "1"
         return [f"merge_slabs({arguments('grad', at, 'w', a, n, 'stride_w', slabs, 0, 1)})" for at, a, n in copies]
 
     def _merge_function(self) -> list[str]:
-        copies = self._copies()
-        if sum(n for _, _, n in copies) <= PARALLEL_MERGE:
+        if not self.merges():
             return []
         lines = [f"merge_slabs({arguments('grad', at, 'w', a, n, 'stride_w', 'slabs', 'slab', 'slabs')})"
-                 for at, a, n in copies]  # fmt: skip
+                 for at, a, n in self._copies()]  # fmt: skip
         return [self.region("merge", lines, "Add up the gradients of all slabs: a share of every parameter.", "0")]
 
     def _combine(self, stage: Stage) -> list[str]:

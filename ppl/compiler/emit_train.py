@@ -147,5 +147,5 @@ class TrainEmitter(Emitter):
         finite = [peak, *(f"bounded(grad[{at} : {at + size}], {LARGEST})" for at, size in self.dense)]
         gathers = [f"gather_rows(batch_{a}, {a}, chosen)" for a, cut in zip(self.arrays, self.cut, strict=True) if cut]
         rows = ["chosen" if p == self.rows else "order[:0]" for p in self.plates]
-        step = [f"parallel({self.given('out', rows)}, slabs, entries)"]
+        step = [f"parallel({self.given('out', rows)}, slabs, entries, params[:0])"]
         return self.train_source(STATE, step, ["slabs"], self.n_scalars - 1, finite, gathers)

@@ -88,6 +88,18 @@ class Executable:
         return self._entries[shared]
 
     @property
+    def shares(self) -> np.ndarray:
+        """(start, rows, entries a row) of every parameter; slabs own shares of the rows of each gradient."""
+        starts, _ = offsets_of(self.request.params)
+        owned = {s.target.buffer.offset: s.shared for t in self.stages for s in t.owned if s.target.buffer is not None}
+        out = []
+        for name, shape in self.request.params:
+            size = math.prod(shape)
+            rows = owned.get(str(starts[name]), size)
+            out += [starts[name], rows, size // max(rows, 1)]
+        return np.array(out, np.int64)
+
+    @property
     def regions(self) -> int:
         """Number of row regions."""
         return sum(s.row is not None for s in self.stages)
@@ -134,7 +146,12 @@ class Executable:
             if stage.row is not None:
                 rows = axis_size(stage.row).evaluate(full)
                 most = longest_slab(rows, slabs)
-                full[f"tile_{stage.name}"] = self.memory.tile(stage, full, most, itemsize)
+                tile = self.memory.tile(stage, full, most, itemsize)
+                if stage.owned:
+                    chunk = max(1, -(-rows // -(-max(1, most) // tile)))
+                    tile = max(tile, longest_slab(chunk, slabs))
+                    full |= {f"chunk_{stage.name}": chunk, f"first_{stage.name}": 0}
+                full[f"tile_{stage.name}"] = tile
         out = []
         for array, dtype in (("w", self.float), ("v", np.int64)):
             size = self.memory.totals[array].evaluate(full) + slabs * self.memory.slab[array].evaluate(full)
@@ -233,12 +250,12 @@ class Executable:
         elif not hasattr(self.module, "parallel"):
             self.module.serial(*arguments)
         elif slabs == 1:
-            self.module.parallel(*arguments, slabs, self.entries(slabs))
+            self.module.parallel(*arguments, slabs, self.entries(slabs), self._none)
         else:
             from ppl.kernels.cpu.threads import parallel_region
 
             with parallel_region():
-                self.module.parallel(*arguments, slabs, self.entries(slabs))
+                self.module.parallel(*arguments, slabs, self.entries(slabs), self._none)
 
     def _data(self, x: Any, name: str, t: Type) -> np.ndarray:
         dtype: Any = {"float": self.float, "int": np.int64, "bool": np.bool_}[t.dtype]

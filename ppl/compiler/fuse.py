@@ -24,8 +24,8 @@ MAX_ARRAYS = 14
 class Buffer:
     """Where a stored value lies: `array[offset + ...]`.
 
-    `offset` is a Python expression; `rows` says that the row index counts from the first row of the call and not of
-    the tile; `kept` lists the keys of the value that have memory (None: all).
+    `offset` is a Python expression; `rows` says that the row index counts from the first row of the call, or from row
+    `first` if that is given, and not from that of the tile.
     """
 
     array: str
@@ -34,6 +34,11 @@ class Buffer:
     symbol: str = ""
     literal: bool = False
     size: Poly = field(default_factory=Poly)
+    first: str = ""
+
+    def before_tile(self, step: Poly) -> str:
+        """How far from `offset` the tile begins, where rows are `step` apart."""
+        return f"(t0 - {self.first}) * {step}" if self.first else f"t0 * {step}"
 
 
 @dataclass(eq=False)

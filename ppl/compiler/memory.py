@@ -138,9 +138,9 @@ def _scratch(stage: Stage, memory: Memory, at: dict[str, Poly], slab: bool = Fal
 
 
 def all_steps(stage: Stage) -> list[Cluster | Opaque]:
-    """The steps of a stage and of the loops inside it."""
+    """The steps of a stage, of the loops inside it, and the products it owns."""
     out: list[Cluster | Opaque] = []
-    for step in stage.steps:
+    for step in (*stage.steps, *stage.owned):
         out.append(step)
         for inner in (step.before, step.body) if isinstance(step, Opaque) else ():
             out += all_steps(inner) if inner is not None else []
@@ -189,4 +189,6 @@ def _tiles(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
             total = total + size
             stacked = stacked + (size if value.stack is not None else 0)
         free.append((last, array, whole, memory.symbols[value.buffer.symbol]))
+    for value in stage.kept:
+        total = total + tile_size(value, stage.row)
     memory.per_row[stage.name], memory.stacks[stage.name] = total, stacked

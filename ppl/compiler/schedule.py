@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from ppl.compiler.build import Builder
 from ppl.compiler.fuse import Buffer, Op, nest, place
 from ppl.compiler.layout import is_view, row_axis
+from ppl.compiler.owned import own
 from ppl.compiler.stages import OPAQUE, Cluster, Opaque, Output, Stage, assign, bases, chain, source
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis
@@ -41,6 +42,8 @@ def schedule(outputs: Sequence[Output], builder: Builder) -> list[Stage]:
     ordered = sorted(stages.values(), key=lambda s: (s.level, s.row.order if s.row else ()))
     for s in ordered:
         _declare(s, builder, where)
+    if builder.owns:
+        own(ordered, builder)
     for s in ordered:
         _steps(s, builder)
     return ordered

@@ -29,6 +29,7 @@ def show(stages: Sequence[Stage]) -> str:
                 lines += _tree(step.items, "    ")
             else:
                 lines.append(f"  {step.node.op} {step.target.name} {step.node.type}")
+        lines += [f"  by shares of the result: gemm {s.target.name} {s.node.type}" for s in stage.owned]
     return "\n".join(lines)
 
 

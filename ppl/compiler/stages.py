@@ -38,17 +38,24 @@ class Cluster:
 
 @dataclass(eq=False)
 class Opaque:
-    """A step that is not a loop nest of ours: product, noise, row ids or keys, loop, external function."""
+    """A step that is not a loop nest of ours: product, noise, row ids or keys, loop, external function.
+
+    A product of which every slab computes a share has `shared` rows in its result; any other has none.
+    """
 
     node: Node
     target: Value
     before: Stage | None = None
     body: Stage | None = None
+    shared: int = 0
 
 
 @dataclass(eq=False)
 class Stage:
-    """An unplated stage (`row` None) or a row region, with its steps in order; `outer` is that of a loop's body."""
+    """An unplated stage (`row` None) or a row region, with its steps in order; `outer` is that of a loop's body.
+
+    `owned` are products over rows that follow the steps, by shares of the result; `kept` are the values they read.
+    """
 
     level: int
     row: Axis | None
@@ -62,6 +69,8 @@ class Stage:
     outer: str = ""
     copies: list[tuple[Output, Value]] = field(default_factory=list)
     finals: list[Op] = field(default_factory=list)
+    owned: list[Opaque] = field(default_factory=list)
+    kept: list[Value] = field(default_factory=list)
 
 
 def domain_axes(node: Node) -> tuple[Axis, ...]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ppl.compiler.assemble import assemble
 from ppl.compiler.bind import Bound
-from ppl.compiler.emit_fit import RULES
+from ppl.compiler.emit_fit import RULES, SHARED
 from ppl.compiler.emit_train import TrainEmitter
 from ppl.compiler.executable import Executable
 from ppl.compiler.layout import identifier
@@ -123,6 +123,7 @@ class Trainer:
     def __init__(self, compiled: Compiled):
         self.compiled = compiled
         self.executable = compiled.executable("gradient")
+        self._spare = np.zeros(0)
         self._read()
 
     def _read(self) -> None:
@@ -180,7 +181,7 @@ class Trainer:
         from ppl.kernels.cpu.threads import parallel_region
 
         with parallel_region(), self._threads(slabs, len(rates)):
-            done = exe.module.train(*vectors, *self._extra(v, sizes, slabs), *rest)
+            done = exe.module.train(*vectors, *self._extra(live, v, sizes, slabs), *rest)
         taken = results[:done] / steps.total
         return int(done), {name: taken[:, i].tolist() for i, name in enumerate(self.names)}
 
@@ -188,10 +189,22 @@ class Trainer:
         """The threads that take `steps` steps."""
         return contextlib.nullcontext()
 
-    def _extra(self, v: np.ndarray, sizes: dict[str, int], slabs: int) -> tuple[Any, ...]:
+    def _extra(self, live: Live, v: np.ndarray, sizes: dict[str, int], slabs: int) -> tuple[Any, ...]:
         """What the loop is passed between the vectors and the rest."""
-        plate = self.plate
-        return v, self.executable.plates.index(identifier(plate.name)) if plate is not None else -1
+        which = -1 if self.plate is None else self.executable.plates.index(identifier(self.plate.name))
+        return v, which, self.executable.shares, self._copies(live, slabs)
+
+    def _copies(self, live: Live, slabs: int) -> np.ndarray:
+        """The parameters once more for every slab but the first, where slabs share the update."""
+        if slabs == 1 or live.flat.size < SHARED:
+            return live.flat[:0]
+        from ppl.kernels.cpu.copies import stride_of
+
+        stride = stride_of(live.flat.size)
+        if self._spare.size != (slabs - 1) * stride:
+            self._spare = aligned((slabs - 1) * stride, live.flat.dtype)
+        self._spare.reshape(slabs - 1, stride)[:, : live.flat.size] = live.flat
+        return self._spare
 
 
 class SparseTrainer(Trainer):
@@ -228,7 +241,7 @@ class SparseTrainer(Trainer):
         self.names = self.names[:-1]
         self._lists: dict[Any, Any] = {}
 
-    def _extra(self, v: np.ndarray, sizes: dict[str, int], slabs: int) -> tuple[Any, ...]:
+    def _extra(self, live: Live, v: np.ndarray, sizes: dict[str, int], slabs: int) -> tuple[Any, ...]:
         out = np.empty(self.executable._out_size(sizes), self.executable.float)
         return out, v, *self._scratch(sizes, slabs)
 
