@@ -17,14 +17,25 @@ THRESHOLDS = (50_000, 20, 100)
 """Those of the collector while Numba compiles: up to a tenth less time, and no more memory."""
 
 
-def adapt(compiled: Any, bare: Any, version: str) -> Any:
-    """`compiled`, Numba's dispatcher of a function, whose compiled callers get `bare`, the one without wrappers."""
-    for dispatcher in (compiled, bare):
-        _cache(dispatcher, version, dispatcher is bare)
-        dispatcher.compile = _seldom_collecting(dispatcher.compile)
+def adapt(compiled: Any, make_bare: Callable[[], Any], version: str) -> Any:
+    """`compiled`, Numba's dispatcher of a function, whose compiled callers get another one, without wrappers."""
+    made: list[Any] = []
+
+    def bare() -> Any:
+        if not made:
+            made.append(_adapted(make_bare(), version, True))
+        return made[0]
+
     compiled.bare = bare
-    compiled.get_call_template, compiled.get_overload = bare.get_call_template, bare.get_overload
-    return compiled
+    compiled.get_call_template = lambda *types: bare().get_call_template(*types)
+    compiled.get_overload = lambda signature: bare().get_overload(signature)
+    return _adapted(compiled, version, False)
+
+
+def _adapted(dispatcher: Any, version: str, bare: bool) -> Any:
+    _cache(dispatcher, version, bare)
+    dispatcher.compile = _seldom_collecting(dispatcher.compile)
+    return dispatcher
 
 
 def _cache(dispatcher: Any, version: str, bare: bool) -> None:

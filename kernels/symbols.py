@@ -12,7 +12,7 @@ import hashlib
 import inspect
 import weakref
 from collections.abc import Callable
-from types import CodeType, ModuleType
+from types import CodeType
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -43,17 +43,17 @@ class Shared:
     def __call__(self, *arguments: Any) -> Any:
         return self.kernel(*arguments)
 
-    @property
     def bare(self) -> Any:
         """Numba's dispatcher of what callers reach by symbol: `signatures`, `stats`, `inspect_asm`."""
-        return self.kernel.bare
+        return self.kernel.bare()
 
     def register(self) -> None:
         """Compile the kernel, or load it from disk, and make its symbol known."""
         if self.ready:
             return
-        self.bare.compile(self.arguments)
-        compiled = self.bare.overloads[self.arguments]
+        bare = self.bare()
+        bare.compile(self.arguments)
+        compiled = bare.overloads[self.arguments]
         llvm.add_symbol(self.symbol, compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
         self.ready = True
 
@@ -77,7 +77,7 @@ def shared(signature: str) -> Callable[[Callable[..., Any]], Any]:
                 kernel.register()
                 return kernel.result(*kernel.arguments)
 
-            generic.__signature__ = inspect.signature(fn)  # type: ignore[attr-defined]
+            generic.__signature__ = inspect.signature(fn)
             return generic
 
         @lower_builtin(kernel, *kernel.arguments)
@@ -103,7 +103,10 @@ def _names(code: CodeType) -> set[str]:
 
 
 def link(fn: Callable[..., Any]) -> None:
-    """Register every shared kernel that `fn` calls, directly or through other compiled functions."""
+    """Register every shared kernel that `fn` calls, directly or through other compiled functions, by their names.
+
+    Functions that are called as attributes of modules, the scalar ones, use no shared kernels.
+    """
     with global_compiler_lock:
         _link(fn)
 
@@ -114,8 +117,6 @@ def _link(fn: Callable[..., Any]) -> None:
     _seen.add(fn)
     scope, names = fn.__globals__, _names(fn.__code__)
     found = [scope[name] for name in names if name in scope]
-    for module in [x for x in found if isinstance(x, ModuleType)]:
-        found += [vars(module)[name] for name in names if name in vars(module)]
     for value in [*found, *(cell.cell_contents for cell in fn.__closure__ or ())]:
         if isinstance(value, Shared):
             value.register()

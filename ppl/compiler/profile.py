@@ -92,9 +92,9 @@ class Clocked(Emitter):
         self.slots = sum(len(all_steps(s)) + 1 for s in self.stages) + 3
         self.repeated = 1
 
-    def head(self) -> str:
+    def imports(self) -> str:
         """As for the ordinary program, with the cycle counter."""
-        return super().head() + "\nfrom ppl.kernels.cpu.cycles import cycles\n"
+        return super().imports() + "from ppl.kernels.cpu.cycles import cycles\n"
 
     def _timed(self, lines: Sequence[str], stage: str, kind: str, name: str, flops: Poly | None = None) -> list[str]:
         if not lines:
