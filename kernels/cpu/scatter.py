@@ -3,6 +3,8 @@
 import numpy as np
 
 from ppl.kernels.config import inline, jit
+from ppl.kernels.cpu.prefetch import to_read
+from ppl.kernels.cpu.rows import slab_start
 
 HASH = np.uint64(0x9E3779B1)
 LOW = np.uint64(0xFFFFFFFF)
@@ -54,10 +56,23 @@ def link(index, base, head, following, touched, found, slab, slabs):
 
 @jit
 def gather_rows(out, data, rows):
-    """Rows of `data` one after the other, both flat."""
-    width = out.shape[0] // max(rows.shape[0], 1)
-    for i in range(rows.shape[0]):
+    """Rows of `data` one after the other, both flat; the next row is fetched while one is copied."""
+    count = rows.shape[0]
+    width, line = out.shape[0] // max(count, 1), 64 // out.itemsize
+    for i in range(count):
         at = max(rows[i], 0) * width  # an index that may be negative would be wrapped around
+        ahead = max(rows[min(i + 1, count - 1)], 0) * width
         target, source = out[i * width : i * width + width], data[at : at + width]
+        for j in range(0, width, line):
+            to_read(data, ahead + j)
         for j in range(width):
             target[j] = source[j]
+
+
+@jit
+def gather_share(out, data, rows, slab, slabs):
+    """`gather_rows` of the rows that `slab` will read."""
+    count = rows.shape[0]
+    width = out.shape[0] // max(count, 1)
+    lo, hi = slab_start(count, slab, slabs), slab_start(count, slab + 1, slabs)
+    gather_rows(out[lo * width : hi * width], data, rows[lo:hi])

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ppl.compiler.memory import Memory
 
-IMPORTS = """
-from ppl.kernels.cpu.optimizers import all_finite, bounded
-from ppl.kernels.cpu.scatter import gather_rows
+IMPORTS = """from ppl.kernels.cpu.optimizers import all_finite, bounded
+from ppl.kernels.cpu.scatter import gather_rows, gather_share
 """
 WHOLE_IMPORTS = IMPORTS + "from ppl.kernels.cpu.parallel_optimizers import update\n"
 STATE = "params, first, second, grad, rule, rate, numbers, count, factor"
@@ -24,6 +23,9 @@ RULES = {"SGD": 0, "AdaGrad": 1, "Momentum": 2, "Nesterov": 3, "Adam": 4}
 
 LARGEST, LARGEST_STEP = 1e18, 1e30
 """Bounds of gradients and of steps below which nothing overflows; beyond, the general path takes the step."""
+
+GATHERED = 1 << 14
+"""Entries of a batch from which on all threads gather it."""
 
 SHARED = 1 << 16
 """Parameters from which on all threads share the update."""
@@ -41,22 +43,44 @@ class Training:
     plates: Sequence[str]
     leading: Sequence[str]
     memory: Memory
+    entries_of: Callable[[], list[str]]
+    bare: Callable[[str, Sequence[str], Sequence[str], str], str]
+    _kinds: Callable[[], dict[str, str]]
     _function: Callable[[str, Sequence[str], Sequence[str], str], str]
 
     def training(self, driver: str, size: int, n_scalars: int) -> list[str]:
         """The loop of steps on `size` parameters that call `driver` ("one", "serial", …)."""
         rows = [f"chosen if which == {i} else order[:0]" for i, _ in enumerate(self.plates)]
-        gathers = [
-            f"if which == {list(self.plates).index(plate)}: gather_rows(batch_{a}, {a}, chosen)"
-            for a, plate in zip(self.arrays, self.leading, strict=True)
-            if plate
-        ]
         limit = f"min({LARGEST}, {LARGEST_STEP} / max(rates[t] * factor, 1e-30))"
         passed = (limit, "shares", "copies", "slabs" if size >= SHARED else "I(1)")
-        train = self.train_source(
-            STATE, self._steps(driver, rows), passed, n_scalars, (), gathers, ("v", "which", "shares", "copies")
-        )
-        return [train]
+        steps, extra = self._steps(driver, rows), ("v", "which", "shares", "copies")
+        gathers, regions = self._gathers(driver)
+        loop = self.train_source(STATE, steps, passed, n_scalars, (), gathers, extra)
+        names = ", ".join(["*ENTRIES", *(f"gather_{a}" for a, _ in self._cut())])
+        return [*regions, f"TRAINED = [{names}]", loop] if driver == "parallel" else [loop]
+
+    def _cut(self) -> list[tuple[str, str]]:
+        """The arrays that minibatches are taken of, with their plates."""
+        return [(a, plate) for a, plate in zip(self.arrays, self.leading, strict=True) if plate]
+
+    def _gathers(self, driver: str) -> tuple[list[str], list[str]]:
+        """The statements that gather a batch, and the regions that they enter where slabs gather their own rows."""
+        kinds, lines, regions = self._kinds(), [], []
+        for i, (a, plate) in enumerate(self._cut()):
+            lines.append(f"if which == {list(self.plates).index(plate)}:")
+            if driver != "parallel":
+                lines.append(f"    gather_rows(batch_{a}, {a}, chosen)")
+                continue
+            types = (kinds[a], kinds[a], "I")
+            lines += ["    rows = np.empty(6, I)",
+                      f"    fill_table(rows, (batch_{a}, {a}, chosen), ({', '.join(types)}))",
+                      f"    many = slabs if batch_{a}.shape[0] >= {GATHERED} else I(1)",
+                      f"    run_slabs(entries, I({len(self.entries_of()) + i}), rows, many)"]  # fmt: skip
+            arrays = ", ".join(f"array_at(table, I({2 * k}), {t})" for k, t in enumerate(types))
+            doc = f"Gather the rows of a batch of {a} that belong to `slab`."
+            body = [f"gather_share({arrays}, slab, slabs)", "return I(0)"]
+            regions.append(self.bare(f"gather_{a}", ["table", "slab", "slabs"], body, doc))
+        return lines, regions
 
     def given(self, out: str, rows: Sequence[str]) -> str:
         """What a driver is passed in a training loop; `rows` are the ids of each plate's rows."""

@@ -39,7 +39,7 @@ def operand(builder: Builder, node: Node, row: Row, more: str = "") -> str:
         offset = offset + Poly.of("t0") * read.view.coefs[row]
     extra = f" + {offset}" if offset.terms else ""
     assert read.value.buffer is not None
-    return f"{read.value.buffer.array}[{start_of(read.value, row)}{extra}{more} :]"
+    return f"tail({read.value.buffer.array}, {start_of(read.value, row)}{extra}{more})"
 
 
 def table_product(step: Opaque, builder: Builder, row: Row, name: str) -> list[str]:

@@ -31,7 +31,7 @@ def gemm(step: Opaque, builder: Builder, stage: Stage, dtype: str) -> list[str]:
         left, right = operand(builder, a, row, f" + {share}{apart}" if share else ""), operand(builder, b, row)
         beta, at = "F(1.0)" if i else _beta(step, stage), f"{out} + {share}{n}" if share else out
         size = "hi - lo" if share else m
-        operands = size, n, k, "F(1.0)", left, lda, right, ldb, beta, f"{value.buffer.array}[{at} :]", n
+        operands = size, n, k, "F(1.0)", left, lda, right, ldb, beta, f"tail({value.buffer.array}, {at})", n
         lines.append(f"{name}({arguments(*flags, *operands)})")
     return lines
 

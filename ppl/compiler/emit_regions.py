@@ -41,7 +41,7 @@ class Regions:
     def enter(self, name: str, parallel: bool) -> str:
         """The call of the region `name` for all slabs."""
         if parallel:
-            return f"run_slabs(entries, {self.entries_of().index(name)}, table, slabs)"
+            return f"run_slabs(entries, I({self.entries_of().index(name)}), table, slabs)"
         return f"{name}(address(table), I(0), I(1))"
 
     @property

@@ -60,7 +60,7 @@ class Executable:
 
     def __post_init__(self) -> None:
         self._module: Any = None
-        self._entries: dict[bool, Any] = {}
+        self._entries: dict[tuple[str, bool], Any] = {}
         self._local = threading.local()
         self.float = np.dtype(self.dtype).type
         self.n_params = offsets_of(self.request.params)[1]
@@ -78,14 +78,14 @@ class Executable:
             self._module = cache.load(self.source, self.injected)
         return self._module
 
-    def entries(self, slabs: int) -> Any:
-        """Addresses of the row regions for a call with so many slabs; compiled when first needed."""
-        shared = slabs > 1
-        if shared not in self._entries:
+    def entries(self, slabs: int, listed: str = "ENTRIES") -> Any:
+        """Addresses of the regions that the module lists, for a call with so many slabs; compiled when first needed."""
+        key = listed, slabs > 1
+        if key not in self._entries:
             from ppl.kernels.cpu.regions import entries
 
-            self._entries[shared] = entries(getattr(self.module, "ENTRIES", ()), shared)
-        return self._entries[shared]
+            self._entries[key] = entries(getattr(self.module, listed, ()), slabs > 1)
+        return self._entries[key]
 
     @property
     def shares(self) -> np.ndarray:
@@ -114,7 +114,11 @@ class Executable:
     @property
     def njit(self) -> Any:
         """Serial nopython function, see the module's docstring."""
-        return self.module.njit_entry
+        from ppl.kernels.symbols import link
+
+        entry = self.module.njit_entry
+        link(getattr(entry, "py_func", entry))  # a user's cached function may call it before it has been compiled here
+        return entry
 
     def workspace(self, rows: int | Mapping[str, int] = 1, particles: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """A workspace for `njit`: (float buffer, int buffer), for up to `rows` rows."""

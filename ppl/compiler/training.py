@@ -119,6 +119,7 @@ class Trainer:
 
     executable: Executable
     tables: tuple[Any, ...] = ()
+    listed = "TRAINED"
 
     def __init__(self, compiled: Compiled):
         self.compiled = compiled
@@ -174,7 +175,7 @@ class Trainer:
             order,
             size,
             slabs,
-            exe.entries(slabs),
+            exe.entries(slabs, self.listed),
             *data,
             *parts,
         )
@@ -209,6 +210,8 @@ class Trainer:
 
 class SparseTrainer(Trainer):
     """The training loop of a program whose gradient is sparse in some tables."""
+
+    listed = "ENTRIES"
 
     def __init__(self, compiled: Compiled):
         self.compiled = compiled
