@@ -1,7 +1,8 @@
 """The CPU emitter: a schedule as the source of a Python module for Numba.
 
 One function per fused kernel; one per stage, `rows_i(table, slab, slabs)` for a row region, which calls kernels and
-products in order, tile by tile; a serial driver `serial`, and `parallel`, which shares slabs among threads.
+products in order, tile by tile, and `rows_i_products` for the products it owns; a serial driver `serial`, and
+`parallel`, which shares slabs among threads.
 """
 
 from __future__ import annotations
