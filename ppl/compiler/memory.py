@@ -1,8 +1,9 @@
 """The workspace of a program: one float buffer `w`, one int buffer `v`, and the symbols of what lies where.
 
 `v` begins with the run-time sizes, `w` with the plates' factors N/B and the scalar results. Then come constants, values
-that live for the whole call or for a chunk of rows (see `owned`), and one area per slab: accumulators first, tile buffers and scratch behind. `sums` is `v`
-seen as float64: in float32 programs the sums over rows that scalar outputs are made of accumulate there.
+that live for the whole call or for a chunk of rows (see `owned`), and one area per slab: accumulators first, tile
+buffers and scratch behind. `sums` is `v` seen as float64: in float32 programs the sums over rows that scalar outputs
+are made of accumulate there.
 """
 
 from __future__ import annotations

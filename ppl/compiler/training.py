@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 SPARSE_RULES = ("SGD", "AdaGrad")
 
+COPIED = 4
+"""Slabs up to which each reads a copy of the parameters: with more, writing all copies costs more than it saves."""
+
 
 class Rule(NamedTuple):
     """An optimizer as emitted code knows it: rule, the names of its vectors, and its numbers besides the rate."""
@@ -197,7 +200,7 @@ class Trainer:
 
     def _copies(self, live: Live, slabs: int) -> np.ndarray:
         """The parameters once more for every slab but the first, where slabs share the update."""
-        if slabs == 1 or live.flat.size < SHARED:
+        if slabs == 1 or slabs > COPIED or live.flat.size < SHARED:
             return live.flat[:0]
         from ppl.kernels.cpu.copies import stride_of
 

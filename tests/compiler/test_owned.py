@@ -111,6 +111,12 @@ def test_a_slab_holds_no_gradient():
     assert three - one < WIDE * HIDDEN
 
 
+def test_operands_of_many_rows_take_the_memory_of_a_chunk():
+    executable = compile_request(graphs.request_of(layers("numbers")))
+    few, many = (executable._buffers(executable._sizes({"data": n}, 1, 1), 2)[0].nbytes for n in (10_000, 1_000_000))
+    assert many < 1.1 * few < 3 * memory.TILE_BYTES + 8 * WIDE * HIDDEN
+
+
 @ppl.model
 def regression(x):
     with ppl.plate("data", x) as x:
