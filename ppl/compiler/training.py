@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SPARSE_RULES = ("SGD", "AdaGrad")
 
 COPIED = 4
-"""Slabs up to which each reads a copy of the parameters: with more, writing all copies costs more than it saves."""
+"""Slabs up to which each reads a copy of the parameters (measured with two): all copies have to be written."""
 
 
 class Rule(NamedTuple):
