@@ -136,6 +136,8 @@ class Emitter(Sums, Training):
         if isinstance(step, Opaque):
             if step.node.op == "region":
                 return self._loop(step, prefix, functions)
+            if step.node.op == "column_dot":  # before the stage, see `ppl.compiler.emit_columns`
+                return []
             if step.node.op in ("table_dot", "table_sum"):
                 functions.append(table_function(f"{prefix}_{step.target.name}", step.node))
                 return table_product(step, self.builder, stage.row, f"{prefix}_{step.target.name}")
@@ -227,7 +229,7 @@ class Emitter(Sums, Training):
         lines += ["enter_single()"] if blas else []
         for stage in self.stages:
             if stage.row is None:
-                lines.append(f"{stage.name}({arguments})")
+                lines += [*self._before(stage), f"{stage.name}({arguments})"]
             elif parallel:
                 lines.append(f"run_slabs(entries, {self.regions.index(stage)}, table, slabs)")
                 lines += self._combine(stage)
@@ -239,6 +241,10 @@ class Emitter(Sums, Training):
             lines += [f"for j in range({self.n_aux}):", f"    aux[j] = w[{self.aux_at} + j]"]
         lines += ["table[0] = 0  # which keeps the table until here"] if self.regions else []
         return [*lines, f"return w[{len(self.plates)}]" if self.has_scalars else "return F(0.0)"]
+
+    def _before(self, stage: Stage) -> list[str]:
+        """What the parallel driver does before an unplated stage."""
+        return []
 
     def _driver_arguments(self) -> list[str]:
         ids = [f"row0_{p}" for p in self.plates] + [f"ids_{p}" for p in self.plates]
@@ -272,7 +278,7 @@ class Emitter(Sums, Training):
         if not self.regions:
             return []
         merge = self._merge_function()
-        names = [*(s.name for s in self.regions), *(["merge"] if merge else [])]
+        names = [*(s.name for s in self.regions), *(["merge"] if merge else []), *self.more_regions]
         arguments = [*self._driver_arguments(), "slabs", "entries"]
         driver = self._function("parallel", arguments, self._sequence(True), "The program on `slabs` threads.")
         return [*merge, driver, f"ENTRIES = [{', '.join(names)}]"]

@@ -28,6 +28,9 @@ class Regions:
     bare: Callable[[str, Sequence[str], Sequence[str], str], str]
     _definitions: Callable[[Sequence[str], str], list[str]]
 
+    more_regions: Sequence[str] = ()
+    """Regions that are no stages, behind the others in the list of entries."""
+
     @property
     def regions(self) -> list[Stage]:
         """The stages that are row regions."""

@@ -132,7 +132,7 @@ def run_for(program: Any, transform: Any, hyper: Any, source: Rows | Stream, sta
     """The loop that suits a program and an optimizer."""
     rule = rule_of(transform)
     large = isinstance(source, Rows) and sum(np.size(d) for d in source.data) * 8 > KEEP_CONVERTED
-    trainer = None if rule is None or large else program.prepare().trainer(rule.sparse)
+    trainer = None if rule is None or large else program.prepare().trainer(rule.sparse, rule.name)
     if rule is None or trainer is None or not fits(state, rule):
         return Run(program, transform, hyper, source, state, start)
     return InPlace(trainer, rule, program, transform, hyper, source, state, start)

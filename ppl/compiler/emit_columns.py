@@ -1,0 +1,211 @@
+"""Emission of training on tables that threads share by columns (`ppl.compiler.columns`).
+
+A step is: rows of data as in other programs up to the products of table rows; these products, each part on one thread;
+rows of data again, with products as sums over the parts; sums of table rows, each part on one thread; then, if all of it
+is finite, each part's move. `columns` holds the parts one after another, `held` the rate, the squares of what each
+part has summed, and the sums.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ppl.compiler.columns import Columns, Rows, Summand
+from ppl.compiler.emit_column_loops import Dot, Place, Weighted, dots, moves, sums
+from ppl.compiler.emit_fit import LARGEST
+from ppl.compiler.emit_train import STATE, TrainEmitter
+from ppl.compiler.layout import Poly, axis_size, identifier
+from ppl.compiler.scatter import Table
+from ppl.compiler.stages import Opaque, Stage
+from ppl.ir.node import Node
+
+ARRAYS = ("columns", "held")
+LINE = 16
+"""Entries between what different threads write."""
+
+
+@dataclass
+class ColumnEmitter(TrainEmitter):
+    """Writes a program whose tables are cut into `columns`, and its training loop; `tables` are the others."""
+
+    columns: Columns = field(default_factory=lambda: Columns(1, (), {}))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.common += ARRAYS
+        self._dots = {s.name: found for s in self.stages if (found := _dots_of(s))}
+        self.state = ", ".join([STATE, *ARRAYS])
+
+    @property
+    def more_regions(self) -> list[str]:  # type: ignore[override]
+        """Products before each stage, sums, and moves."""
+        return [*(f"{stage}_products" for stage in self._dots), "sum_rows", "move_rows"]
+
+    def drivers(self, one: str) -> list[str]:
+        """Regions over columns, the drivers, and the loop over both."""
+        self.outputs = {o.name: o for s in self.stages for o in s.outputs if o.array in ("out", "iout")}
+        parts = [text for name, found in self._dots.items() for text in self._products(name, found)]
+        rest = [*map(self._update, self.tables), self._updates("update_rest")] if self.tables or self.dense else []
+        return [*parts, *self._sum_rows(), *self._move_rows(), *self._parallel(), *rest, self._step_on(), self._train()]
+
+    def held_entries(self) -> Poly:
+        """Entries of `held`."""
+        return self._held_at("", self.columns.parts)
+
+    @property
+    def everything(self) -> list[Table]:
+        """All sparse tables."""
+        return [*self.tables, *self.columns.tables]
+
+    def given(self, out: str, rows: Sequence[str]) -> str:
+        """As for other programs, with the arrays of parts."""
+        return ", ".join([super().given(out, rows), *ARRAYS])
+
+    def _kinds(self) -> dict[str, str]:
+        return super()._kinds() | dict.fromkeys(ARRAYS, "F")
+
+    def _driver_arguments(self) -> list[str]:
+        return [*super()._driver_arguments(), *ARRAYS]
+
+    def _before(self, stage: Stage) -> list[str]:
+        return [self._run(f"{stage.name}_products")] if stage.name in self._dots else []
+
+    def _run(self, name: str) -> str:
+        first = len(self.regions) + bool(self._merge_function())
+        return f"run_slabs(entries, {first + self.more_regions.index(name)}, table, slabs)"
+
+    def _place(self, name: str) -> Place:
+        table = self.columns.table(name)
+        return Place(self.columns.start(name), table.length, self.columns.padded(table))
+
+    def _products(self, stage: str, found: Sequence[Opaque]) -> list[str]:
+        """The region that takes the products before a stage, and its functions: one for all that share a factor."""
+        functions, parts = [], [[f"if lo <= {p} < hi:", f"    {self._mine(p)}"] for p in range(self.columns.parts)]
+        for number, ((name, right), products) in enumerate(_by_factor(found).items()):
+            made = [Dot(None if own else self._place(left), steps[0].node.type.event_size)
+                    for (left, own), steps in products]  # fmt: skip
+            functions.append(dots(f"{stage}_dots_{number}", self._place(name), made))
+            for p, lines in enumerate(parts):
+                passed = [f"{self._array_of(steps[p].node.args[0])}, {self._array_of(steps[p].node)}"
+                          for _, steps in products]  # fmt: skip
+                count, rows = axis_size(right.type.axes[0]), self._array_of(right)
+                lines.append(f"    {stage}_dots_{number}(mine, {count}, {rows}, {', '.join(passed)})")
+        body = [self._share(), *(line for lines in parts for line in lines)]
+        return [*functions, self.region(f"{stage}_products", body, "Products of table rows, by columns.")]
+
+    def _share(self) -> str:
+        parts = self.columns.parts
+        return f"lo, hi = slab * {parts} // slabs, (slab + 1) * {parts} // slabs"
+
+    def _mine(self, part: int | str) -> str:
+        area = self.columns.area
+        return f"mine = columns[{part} * {area} : {part} * {area} + {area}]"
+
+    def _array_of(self, node: Node) -> str:
+        """The stored rows of a node."""
+        read = self.builder.access(node)
+        buffer = read.value.buffer
+        assert buffer is not None
+        return f"{buffer.array}[{buffer.offset} + {read.view.offset} :]"
+
+    def _summed(self) -> list[tuple[str, Rows]]:
+        """The rows that are summed before tables move: all but those of tables that move later."""
+        order, found = [t.name for t in self.columns.tables], {}
+        for at, table in enumerate(self.columns.tables):
+            for term in table.terms:
+                rows = self.columns.rows[term.rows]
+                if not rows.plain or rows.summands[0].table in order[: at + 1]:
+                    found[term.rows] = rows
+        return list(found.items())
+
+    def _width(self, rows: Rows) -> int:
+        return self._place(rows.summands[0].table).width
+
+    def _held_at(self, name: str, part: str | int) -> Poly:
+        """Where the sums called `name` of a part begin; those of all parts, if no sums are called so, end there."""
+        total, before = Poly(), Poly()
+        for other, rows in self._summed():
+            before = total if other == name else before
+            total = total + self._rows_of(rows.summands[0]) * self._width(rows)
+        return Poly.of(LINE * (1 + self.columns.parts)) + total * Poly.of(part) + before
+
+    def _rows_of(self, summand: Summand) -> Poly:
+        return axis_size(self.outputs[summand.index].node.type.axes[0])
+
+    def _sum_rows(self) -> list[str]:
+        """The region that adds up table rows, and its functions."""
+        functions, lines = [], []
+        for i, (name, rows) in enumerate(self._summed()):
+            functions.append(sums(f"sum_rows_{i}", [Weighted(self._place(s.table), s.count, s.coefs is not None)
+                                                    for s in rows.summands]))  # fmt: skip
+            count = self._rows_of(rows.summands[0])
+            at, size = self._held_at(name, "part"), count * self._width(rows)
+            arrays = [self._array(x) for s in rows.summands for x in (s.index, s.coefs) if x is not None]
+            lines += [f"at = {at}", f"squares += sum_rows_{i}(mine, {count}, held[at : at + {size}], "
+                                    f"{', '.join(arrays)})"]  # fmt: skip
+        lines = [self._mine("part"), "squares = F(0.0)", *lines, f"held[{LINE} * (1 + part)] = squares"]
+        body = [self._share(), "for part in range(lo, hi):", *("    " + line for line in lines)]
+        return [*functions, self.region("sum_rows", body, "Sums of table rows that additions share, by columns.")]
+
+    def _move_rows(self) -> list[str]:
+        """The region that moves tables, and its functions."""
+        functions, lines, held = [], [self._mine("part")], [name for name, _ in self._summed()]
+        for table in self.columns.tables:
+            groups = itertools.groupby(sorted(table.terms, key=lambda t: t.rows), key=lambda t: t.rows)
+            for i, (rows, group) in enumerate(groups):
+                terms, name, source = list(group), f"move_{identifier(table.name)}_{i}", self.columns.rows[rows]
+                target, first = self._place(table.name), source.summands[0]
+                made = [Weighted(target, t.repeat, t.coefs is not None) for t in terms]
+                functions.append(moves(name, target, None if rows in held else self._place(first.table), made))
+                count = self._rows_of(first)
+                if rows in held:
+                    lines += [f"at = {self._held_at(rows, 'part')}"]
+                    given = f"held[at : at + {count * self._width(source)}]"
+                else:
+                    given = self._array(first.index)
+                arrays = [self._array(x) for t in terms for x in (t.target, t.coefs) if x is not None]
+                lines.append(f"{name}(mine, {count}, held[0], {given}, {', '.join(arrays)})")
+        body = [self._share(), "for part in range(lo, hi):", *("    " + line for line in lines)]
+        return [*functions, self.region("move_rows", body, "The step on all tables, by columns.")]
+
+    def _step_on(self) -> str:
+        """The update: sums, then, if they are finite, the moves."""
+        total = " + ".join(f"held[{LINE * (1 + p)}]" for p in range(self.columns.parts))
+        lines = [*self.packed(), "held[0] = F(rate * factor)", self._run("sum_rows"),
+                 f"if not (1.0 + {total}) * ({self.all_additions()}) < {LARGEST}:",
+                 "    table[0] = 0  # which keeps the table until here", "    return False",
+                 self._run("move_rows"), "table[0] = 0  # which keeps the table until here"]  # fmt: skip
+        lines += [f"update_rest({STATE}, slabs)"] if self.tables or self.dense else []
+        arguments = [*self.state.split(", "), *self._more(), "slabs", "entries"]
+        return self._function("update", arguments, [*lines, "return True"], "The step, unless it may overflow.")
+
+    def _more(self) -> list[str]:
+        """What drivers are passed besides the state."""
+        return [a for a in self._driver_arguments() if a not in self.state.split(", ")]
+
+    def update_passed(self, given: str) -> list[str]:
+        """What the loop passes the update behind the state."""
+        values = dict(zip(self._driver_arguments(), given.split(", "), strict=True))
+        return [*(values[a] for a in self._more()), "slabs", "entries"]
+
+
+def _dots_of(stage: Stage) -> list[Opaque]:
+    return [s for s in stage.steps if isinstance(s, Opaque) and s.node.op == "column_dot"]
+
+
+def _by_factor(found: Sequence[Opaque]) -> dict[tuple[str, Node], list[tuple[tuple[str, bool], list[Opaque]]]]:
+    """Products by the rows that they share, ((left table, whether it is the row itself), steps by part) each."""
+    groups: dict[tuple[str, Node], dict[tuple[str, Node], list[Opaque]]] = {}
+    for step in found:
+        node = step.node
+        (left, right), attrs = node.args, node.attrs
+        groups.setdefault((attrs["right"], right), {}).setdefault((attrs["left"], left), []).append(step)
+    out = {}
+    for (name, right), inner in groups.items():
+        out[name, right] = [
+            ((left, left == name and index is right), sorted(steps, key=lambda s: s.node.attrs["part"]))
+            for (left, index), steps in inner.items()
+        ]
+    return out
