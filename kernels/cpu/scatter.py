@@ -56,6 +56,10 @@ def link(index, base, head, following, touched, found, slab, slabs):
 def gather_rows(out, data, rows):
     """Rows of `data` one after the other, both flat."""
     width = out.shape[0] // max(rows.shape[0], 1)
+    if width == 1:
+        for i in range(rows.shape[0]):
+            out[i] = data[max(rows[i], 0)]
+        return
     for i in range(rows.shape[0]):
         at = max(rows[i], 0) * width  # an index that may be negative would be wrapped around
         target, source = out[i * width : i * width + width], data[at : at + width]

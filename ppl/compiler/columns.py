@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from ppl.compiler.layout import row_axis
 from ppl.compiler.request import Request
-from ppl.compiler.scatter import PEAK, Arrays, Table, Term
+from ppl.compiler.scatter import PEAK, Arrays, Table, Term, squares
 from ppl.ir import ops
 from ppl.ir.node import Node, make, rebuild, remake, topological, type_rules
 from ppl.ir.simplify import simplify
@@ -143,13 +143,15 @@ class _Cut:
         self._request, self._widths, self._parts = request, widths, parts
         self._arrays, self._kept = Arrays(), dict(request.arrays)
         self._outputs: dict[str, Node] = {}
-        self._squares: list[Node] = []
+        self._needed: set[str] = set()
+        self._multiplied: set[str] = set()
         self.rows: dict[str, Rows] = {}
 
     def keep(self, names: Any) -> None:
         """Keep arrays as they are."""
         for name in names:
             self._outputs[name] = self._kept[name]
+            self._needed.add(name)
 
     def _name(self, kind: str, node: Node) -> str:
         """The name of the array `node`, which is computed if it has none."""
@@ -167,7 +169,9 @@ class _Cut:
             return None
         if term.rows not in self.rows:
             self._found(term.rows, parts)
-        self.keep(n for n in (term.target, term.coefs) if n is not None)
+        for name in (term.target, term.coefs):
+            if name is not None:
+                self._outputs[name] = named[name]
         return term
 
     def _found(self, rows: str, parts: Sequence[Part]) -> None:
@@ -178,8 +182,6 @@ class _Cut:
             index = self._name("index", read.index)
             summands.append(Summand(read.table, index, name, math.prod(read.index.type.shape)))
         self.rows[rows] = Rows(tuple(summands))
-        if self.rows[rows].plain:
-            self._squares += self._dots(parts[0][0], parts[0][0])
 
     def _read(self, node: Node) -> Read | None:
         """The table rows that `node` is."""
@@ -224,7 +226,9 @@ class _Cut:
 
     def _dots(self, left: Read, right: Read) -> list[Node]:
         """The products of the columns of each part."""
-        attrs = {"left": left.table, "right": right.table, "width": self._widths[left.table]}
+        names = self._name("index", left.index), self._name("index", right.index)
+        attrs = {"tables": (left.table, right.table), "names": names, "width": self._widths[left.table]}
+        self._multiplied.update(names)
         return [make("column_dot", left.index, right.index, part=p, **attrs) for p in range(self._parts)]
 
     def _dot(self, node: Node) -> Node | None:
@@ -242,20 +246,18 @@ class _Cut:
         return None
 
     def request(self) -> Request | None:
-        """The request, if no table is read in another way."""
+        """The request, if no table is read in another way; indices of products are at hand without being outputs."""
         old = self._request
         scalars = tuple(s for s in old.scalars if s[0] != PEAK)
-        outputs = tuple(self._outputs.items())
-        groups = (scalars, old.grads, old.aux, (*outputs, *(("", n) for n in self._squares)))
+        groups = scalars, old.grads, old.aux, tuple(self._outputs.items())
         nodes = rebuild([n for group in groups for _, n in group], lambda n, args: self._dot(n) or remake(n, args))
         if any(n.op == "param" and n.attrs["name"] in self._widths for n in topological(nodes)):
             return None
         queue = iter(nodes)
-        done = [tuple((name, next(queue)) for name, _ in group) for group in groups]
-        peak = _peak([n for _, n in done[3][: len(outputs)]], [n for _, n in done[3][len(outputs) :]])
-        return dataclasses.replace(
-            old, scalars=(*done[0], (PEAK, peak)), grads=done[1], aux=done[2], arrays=done[3][: len(outputs)]
-        )
+        scalars, grads, aux, outputs = (tuple((name, next(queue)) for name, _ in group) for group in groups)
+        arrays = tuple(x for x in outputs if x[0] not in self._multiplied - self._needed)
+        peak = PEAK, squares(n for _, n in arrays)
+        return dataclasses.replace(old, scalars=(*scalars, peak), grads=grads, aux=aux, arrays=arrays)
 
 
 def _by_rows(node: Node) -> bool:
@@ -284,12 +286,3 @@ def _constant_along_rows(node: Node) -> Node | None:
     if inner.type.shape in ((), (1,)):
         return ops.reshape(inner, ())
     return None if inner.type.axes == node.type.axes else _constant_along_rows(inner)
-
-
-def _peak(arrays: Sequence[Node], squares: Sequence[Node]) -> Node:
-    """Σ a² over all float arrays, and the sum of `squares`."""
-    total = ops.const(0.0)
-    for node in [*(ops.mul(a, a) for a in arrays if a.type.dtype == "float"), *squares]:
-        axes: tuple[Axis, ...] = node.type.axes
-        total = ops.add(total, make("sum", node, axes=axes, dims=tuple(range(len(node.type.shape)))))
-    return total

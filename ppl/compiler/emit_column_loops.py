@@ -26,9 +26,9 @@ class Place(NamedTuple):
 
 
 class Dot(NamedTuple):
-    """`count` products per data row of rows of a table, None for the common row itself, with the common row."""
+    """`count` products per data row of rows of a table with the common row."""
 
-    place: Place | None
+    place: Place
     count: int
 
 
@@ -54,25 +54,33 @@ def function(name: str, arguments: Sequence[str], doc: str, body: Sequence[str],
 
 
 def dots(name: str, right: Place, found: Sequence[Dot]) -> str:
-    """The source of `name(columns, n, right, index_0, out_0, …)`, products of rows with the row that `right` names."""
+    """The source of `name(columns, n, right, index_0, out_0, …)`, products of rows with the row that `right` names.
+
+    It returns Σ right².
+    """
     arguments = ["columns", "n", "right", *(x for i, _ in enumerate(found) for x in (f"index_{i}", f"out_{i}"))]
     asked = _ask("right", Weighted(right, 1, False), "to_read")
     for i, dot in enumerate(found):
-        asked += _ask(f"index_{i}", Weighted(dot.place, dot.count, False), "to_read") if dot.place else []
-    body = [*_ahead(asked), f"y_at = {right.at('right[r]')}", f"y = columns[y_at : y_at + {right.width}]"]
+        asked += _ask(f"index_{i}", Weighted(dot.place, dot.count, False), "to_read")
+    body = [*_ahead(asked), f"y_at = {right.at('right[r]')}", f"y = columns[y_at : y_at + {right.width}]",
+            "own = F(0.0)"]  # fmt: skip
     few = [(i, k, d) for i, d in enumerate(found) for k in range(d.count) if d.count <= MAX_AT_ONCE]
-    for batch in _batches(few):
-        body += [x for i, k, d in batch if d.place for x in _row(f"{i}_{k}", d.place, entry(f"index_{i}", d.count, k))]
+    for number, batch in enumerate(_batches(few)):
+        body += [x for i, k, d in batch for x in _row(f"{i}_{k}", d.place, entry(f"index_{i}", d.count, k))]
         body += [f"s_{i}_{k} = F(0.0)" for i, k, _ in batch] + [f"for j in range({right.width}):"]
-        body += [f"    s_{i}_{k} += {f't_{i}_{k}' if d.place else 'y'}[j] * y[j]" for i, k, d in batch]
+        body += [f"    s_{i}_{k} += t_{i}_{k}[j] * y[j]" for i, k, d in batch]
+        body += ["    own += y[j] * y[j]"] if number == 0 else []
         body += [f"{entry(f'out_{i}', d.count, k)} = s_{i}_{k}" for i, k, d in batch]
     for i, d in enumerate(found):
-        if d.count > MAX_AT_ONCE and d.place:
+        if d.count > MAX_AT_ONCE:
             body += [f"for k in range({d.count}):",
                      *("    " + x for x in _row("k", d.place, entry(f"index_{i}", d.count, "k"))),
                      "    s = F(0.0)", f"    for j in range({right.width}):", "        s += t_k[j] * y[j]",
                      f"    {entry(f'out_{i}', d.count, 'k')} = s"]  # fmt: skip
-    return function(name, arguments, "Products of rows, over the columns of one part.", body)
+    body += [] if few else [f"for j in range({right.width}):", "    own += y[j] * y[j]"]
+    body += ["total += own"]
+    doc = "Products of rows, over the columns of one part; returns the sum of the squares of the common rows."
+    return function(name, arguments, doc, body, ["return total"])
 
 
 def sums(name: str, found: Sequence[Weighted]) -> str:
@@ -80,9 +88,10 @@ def sums(name: str, found: Sequence[Weighted]) -> str:
     width = found[0].place.width
     given = [x for i, w in enumerate(found) for x in (f"index_{i}", *([f"coefs_{i}"] if w.coefs else []))]
     body = _ahead([x for i, w in enumerate(found) for x in _ask(f"index_{i}", w, "to_read")])
-    body += [f"y = out[r * {width} : r * {width} + {width}]"]
+    body += [f"y = out[r * {width} : r * {width} + {width}]", "own = F(0.0)"]
     few = [(i, k, w) for i, w in enumerate(found) for k in range(w.count) if w.count <= MAX_AT_ONCE]
     batches = _batches(few)
+    whole = len(batches) == 1 and len(few) == sum(w.count for w in found)
     body += [] if batches else ["y[:] = F(0.0)"]
     for number, batch in enumerate(batches):
         for i, k, w in batch:
@@ -90,14 +99,16 @@ def sums(name: str, found: Sequence[Weighted]) -> str:
             body += [f"c_{i}_{k} = {entry(f'coefs_{i}', w.count, k)}"] if w.coefs else []
         products = [f"c_{i}_{k} * t_{i}_{k}[j]" if w.coefs else f"t_{i}_{k}[j]" for i, k, w in batch]
         terms = (["y[j]"] if number else []) + products
-        body += [f"for j in range({width}):", f"    y[j] = {' + '.join(terms)}"]
+        body += [f"for j in range({width}):", f"    x = {' + '.join(terms)}", "    y[j] = x"]
+        body += ["    own += x * x"] if whole else []
     for i, w in enumerate(found):
         if w.count > MAX_AT_ONCE:
             factor = f"{entry(f'coefs_{i}', w.count, 'k')} * " if w.coefs else ""
             body += [f"for k in range({w.count}):",
                      *("    " + x for x in _row("k", w.place, entry(f"index_{i}", w.count, "k"))),
                      f"    c = {factor}F(1.0)", f"    for j in range({width}):", "        y[j] += c * t_k[j]"]  # fmt: skip
-    body += [f"for j in range({width}):", "    total += y[j] * y[j]"]
+    body += [] if whole else [f"for j in range({width}):", "    own += y[j] * y[j]"]
+    body += ["total += own"]
     doc = "Weighted sums of rows, over the columns of one part; returns the sum of their squares."
     return function(name, ["columns", "n", "out", *given], doc, body, ["return total"])
 

@@ -9,6 +9,7 @@ part has summed, and the sums.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -36,6 +37,9 @@ class ColumnEmitter(TrainEmitter):
         super().__post_init__()
         self.common += ARRAYS
         self._dots = {s.name: found for s in self.stages if (found := _dots_of(s))}
+        nodes = [step.node for found in self._dots.values() for step in found]
+        self._indices = {name: x for n in nodes for name, x in zip(n.attrs["names"], n.args, strict=True)}
+        self._factors = {(n.attrs["tables"][1], n.attrs["names"][1]) for n in nodes}
         self.state = ", ".join([STATE, *ARRAYS])
 
     @property
@@ -63,6 +67,22 @@ class ColumnEmitter(TrainEmitter):
         """As for other programs, with the arrays of parts."""
         return ", ".join([super().given(out, rows), *ARRAYS])
 
+    def axes_size(self, name: str) -> tuple[Poly, int]:
+        """Rows of data of an array, and its entries per row."""
+        node = self._indices.get(name)
+        node = self.outputs[name].node if node is None else node
+        return axis_size(node.type.axes[0]), node.type.event_size
+
+    def entries(self, name: str) -> Poly:
+        """Number of entries of an array; all that belong to tables by columns have one named axis."""
+        return super().entries(name) if name not in self._indices else math.prod(self.axes_size(name), start=Poly.of(1))
+
+    def _array(self, name: str) -> str:
+        if name in self.outputs:
+            return super()._array(name)
+        array, start = self._stored(self._indices[name])
+        return f"{array}[{start} : {start} + {self.entries(name)}]"
+
     def _kinds(self) -> dict[str, str]:
         return super()._kinds() | dict.fromkeys(ARRAYS, "F")
 
@@ -82,18 +102,26 @@ class ColumnEmitter(TrainEmitter):
 
     def _products(self, stage: str, found: Sequence[Opaque]) -> list[str]:
         """The region that takes the products before a stage, and its functions: one for all that share a factor."""
-        functions, parts = [], [[f"if lo <= {p} < hi:", f"    {self._mine(p)}"] for p in range(self.columns.parts)]
-        for number, ((name, right), products) in enumerate(_by_factor(found).items()):
-            made = [Dot(None if own else self._place(left), steps[0].node.type.event_size)
-                    for (left, own), steps in products]  # fmt: skip
-            functions.append(dots(f"{stage}_dots_{number}", self._place(name), made))
+        functions: list[str] = []
+        parts: list[list[str]] = []
+        for p in range(self.columns.parts):
+            parts.append([f"if lo <= {p} < hi:", f"    {self._mine(p)}", "    squares = F(0.0)"])
+        for number, ((table, right), products) in enumerate(_by_factor(found).items()):
+            made = [Dot(self._place(left), steps[0].node.type.event_size) for (left, _), steps in products.items()]
+            functions.append(dots(f"{stage}_dots_{number}", self._place(table), made))
             for p, lines in enumerate(parts):
-                passed = [f"{self._array_of(steps[p].node.args[0])}, {self._array_of(steps[p].node)}"
-                          for _, steps in products]  # fmt: skip
-                count, rows = axis_size(right.type.axes[0]), self._array_of(right)
-                lines.append(f"    {stage}_dots_{number}(mine, {count}, {rows}, {', '.join(passed)})")
+                passed = [f"{self._array(index)}, {self._from(steps[p].node)}"
+                          for (_, index), steps in products.items()]  # fmt: skip
+                call = f"(mine, {self.axes_size(right)[0]}, {self._array(right)}, {', '.join(passed)})"
+                lines.append(f"    squares += {stage}_dots_{number}{call}")
+        for p, lines in enumerate(parts):
+            lines.append(f"    held[{self._own(p)} + 1] {'=' if stage == next(iter(self._dots)) else '+='} squares")
         body = [self._share(), *(line for lines in parts for line in lines)]
         return [*functions, self.region(f"{stage}_products", body, "Products of table rows, by columns.")]
+
+    def _own(self, part: int | str) -> str:
+        """Where a part has its squares in `held`: of sums, and of factors of products."""
+        return f"{LINE} * (1 + {part})"
 
     def _share(self) -> str:
         parts = self.columns.parts
@@ -103,20 +131,27 @@ class ColumnEmitter(TrainEmitter):
         area = self.columns.area
         return f"mine = columns[{part} * {area} : {part} * {area} + {area}]"
 
-    def _array_of(self, node: Node) -> str:
-        """The stored rows of a node."""
+    def _from(self, node: Node) -> str:
+        """The stored rows of a node, and what comes behind."""
+        array, start = self._stored(node)
+        return f"{array}[{start} :]"
+
+    def _stored(self, node: Node) -> tuple[str, str]:
+        """The array that holds the rows of a node, and where."""
         read = self.builder.access(node)
         buffer = read.value.buffer
         assert buffer is not None
-        return f"{buffer.array}[{buffer.offset} + {read.view.offset} :]"
+        return buffer.array, f"{buffer.offset} + {read.view.offset}" if read.view.offset else buffer.offset
 
     def _summed(self) -> list[tuple[str, Rows]]:
-        """The rows that are summed before tables move: all but those of tables that move later."""
+        """The rows that are summed before tables move: all but factors of products from tables that move later."""
         order, found = [t.name for t in self.columns.tables], {}
         for at, table in enumerate(self.columns.tables):
             for term in table.terms:
                 rows = self.columns.rows[term.rows]
-                if not rows.plain or rows.summands[0].table in order[: at + 1]:
+                first = rows.summands[0]
+                later = rows.plain and first.table not in order[: at + 1]
+                if not later or (first.table, first.index) not in self._factors:
                     found[term.rows] = rows
         return list(found.items())
 
@@ -132,7 +167,7 @@ class ColumnEmitter(TrainEmitter):
         return Poly.of(LINE * (1 + self.columns.parts)) + total * Poly.of(part) + before
 
     def _rows_of(self, summand: Summand) -> Poly:
-        return axis_size(self.outputs[summand.index].node.type.axes[0])
+        return self.axes_size(summand.index)[0]
 
     def _sum_rows(self) -> list[str]:
         """The region that adds up table rows, and its functions."""
@@ -145,7 +180,7 @@ class ColumnEmitter(TrainEmitter):
             arrays = [self._array(x) for s in rows.summands for x in (s.index, s.coefs) if x is not None]
             lines += [f"at = {at}", f"squares += sum_rows_{i}(mine, {count}, held[at : at + {size}], "
                                     f"{', '.join(arrays)})"]  # fmt: skip
-        lines = [self._mine("part"), "squares = F(0.0)", *lines, f"held[{LINE} * (1 + part)] = squares"]
+        lines = [self._mine("part"), "squares = F(0.0)", *lines, f"held[{self._own('part')}] = squares"]
         body = [self._share(), "for part in range(lo, hi):", *("    " + line for line in lines)]
         return [*functions, self.region("sum_rows", body, "Sums of table rows that additions share, by columns.")]
 
@@ -172,7 +207,7 @@ class ColumnEmitter(TrainEmitter):
 
     def _step_on(self) -> str:
         """The update: sums, then, if they are finite, the moves."""
-        total = " + ".join(f"held[{LINE * (1 + p)}]" for p in range(self.columns.parts))
+        total = " + ".join(f"held[{self._own(p)} + {i}]" for p in range(self.columns.parts) for i in range(2))
         lines = [*self.packed(), "held[0] = F(rate * factor)", self._run("sum_rows"),
                  f"if not (1.0 + {total}) * ({self.all_additions()}) < {LARGEST}:",
                  "    table[0] = 0  # which keeps the table until here", "    return False",
@@ -195,17 +230,10 @@ def _dots_of(stage: Stage) -> list[Opaque]:
     return [s for s in stage.steps if isinstance(s, Opaque) and s.node.op == "column_dot"]
 
 
-def _by_factor(found: Sequence[Opaque]) -> dict[tuple[str, Node], list[tuple[tuple[str, bool], list[Opaque]]]]:
-    """Products by the rows that they share, ((left table, whether it is the row itself), steps by part) each."""
-    groups: dict[tuple[str, Node], dict[tuple[str, Node], list[Opaque]]] = {}
-    for step in found:
-        node = step.node
-        (left, right), attrs = node.args, node.attrs
-        groups.setdefault((attrs["right"], right), {}).setdefault((attrs["left"], left), []).append(step)
-    out = {}
-    for (name, right), inner in groups.items():
-        out[name, right] = [
-            ((left, left == name and index is right), sorted(steps, key=lambda s: s.node.attrs["part"]))
-            for (left, index), steps in inner.items()
-        ]
-    return out
+def _by_factor(found: Sequence[Opaque]) -> dict[tuple[str, str], dict[tuple[str, str], list[Opaque]]]:
+    """Products by the rows that they share, by the others, and by part: (table, name of the index) of each."""
+    groups: dict[tuple[str, str], dict[tuple[str, str], list[Opaque]]] = {}
+    for step in sorted(found, key=lambda s: s.node.attrs["part"]):
+        (left, right), names = step.node.attrs["tables"], step.node.attrs["names"]
+        groups.setdefault((right, names[1]), {}).setdefault((left, names[0]), []).append(step)
+    return groups
