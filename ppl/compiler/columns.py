@@ -1,7 +1,7 @@
 """Tables that threads share by columns: programs that read rows of tables only through inner products.
 
-Where rows are shared, a thread reads rows that another has just written. Here every part has some columns of all tables,
-and nobody else touches them: a step takes the products of the columns of each part, adds these up, and from the
+Where rows are shared, a thread reads rows that another has just written. Here every part has some columns of all
+tables, and nobody else touches them: a step takes the products of the columns of each part, adds these up, and from the
 coefficients that come out each part moves its own columns. What threads exchange is a number per product.
 
 ====================  ====================================  ======================================================
@@ -18,6 +18,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ppl.compiler.column_parts import Columns, Rows, Summand
 from ppl.compiler.layout import row_axis
 from ppl.compiler.request import Request
 from ppl.compiler.scatter import PEAK, Arrays, Table, Term, squares
@@ -29,8 +30,8 @@ from ppl.ir.types import Axis, Type
 MIN_WIDTH = 32
 """Width of a table from which it is shared by columns."""
 
-PART, PAD = 64, 16
-"""Most columns of a part unless that makes fewer than two parts; entries that the rows of a part are multiples of."""
+PART = 64
+"""Most columns of a part, unless that makes fewer than two parts."""
 
 
 def _dot_type(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
@@ -40,70 +41,19 @@ def _dot_type(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 type_rules["column_dot"] = _dot_type
 
 
-class Summand(NamedTuple):
-    """coefs[r, k] · table[index[r, k]], summed over the `count` entries k of data row r; no `coefs` stands for ones."""
-
-    table: str
-    index: str
-    coefs: str | None
-    count: int
-
-
-class Rows(NamedTuple):
-    """Rows that several additions may share: a sum of table rows for every data row, added up before tables move."""
-
-    summands: tuple[Summand, ...]
-
-    @property
-    def plain(self) -> bool:
-        """Whether they are table rows as they are."""
-        return len(self.summands) == 1 and self.summands[0].coefs is None and self.summands[0].count == 1
+LARGEST = 1 << 26
+"""Most entries of tables that training holds twice, and copies when someone looks at them."""
 
 
 class Read(NamedTuple):
-    """`table[index]`, for one or several indices per row."""
+    """`table[rows]`, for one or several rows per data row."""
 
     table: str
-    index: Node
+    rows: Node
 
 
 Part = tuple[Read, Node | None]
 """Rows of a table and their coefficients, None for ones."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Columns:
-    """How tables are cut into `parts` of `starts[name][part]` ≤ column < `starts[name][part + 1]`; `rows` by name."""
-
-    parts: int
-    tables: tuple[Table, ...]
-    rows: dict[str, Rows]
-
-    def piece(self, table: Table, part: int) -> tuple[int, int]:
-        """First and last but one column of a part."""
-        return table.width * part // self.parts, table.width * (part + 1) // self.parts
-
-    def padded(self, table: Table) -> int:
-        """Entries from one row of a part to the next."""
-        return -(-(-(-table.width // self.parts)) // PAD) * PAD
-
-    def start(self, name: str) -> int:
-        """Where a table begins in a part."""
-        at = 0
-        for table in self.tables:
-            if table.name == name:
-                return at
-            at += table.length * self.padded(table)
-        raise KeyError(name)
-
-    @property
-    def area(self) -> int:
-        """Entries of a part."""
-        return sum(t.length * self.padded(t) for t in self.tables)
-
-    def table(self, name: str) -> Table:
-        """The table of this name."""
-        return next(t for t in self.tables if t.name == name)
 
 
 def by_columns(request: Request, tables: Sequence[Table]) -> tuple[Request, Columns] | None:
@@ -113,7 +63,7 @@ def by_columns(request: Request, tables: Sequence[Table]) -> tuple[Request, Colu
     """
     shapes = dict(request.params)
     wide = tuple(t for t in tables if len(shapes[t.name]) == 2 and t.width >= MIN_WIDTH)
-    if not wide:
+    if not 0 < sum(t.length * t.width for t in wide) <= LARGEST:
         return None
     parts = max(2, -(-max(t.width for t in wide) // PART))
     cut = _Cut(request, {t.name: t.width for t in wide}, parts)
@@ -179,8 +129,8 @@ class _Cut:
         summands = []
         for read, coefs in parts:
             name = None if coefs is None else self._name("coefs", simplify([coefs])[0])
-            index = self._name("index", read.index)
-            summands.append(Summand(read.table, index, name, math.prod(read.index.type.shape)))
+            index = self._name("index", read.rows)
+            summands.append(Summand(read.table, index, name, math.prod(read.rows.type.shape)))
         self.rows[rows] = Rows(tuple(summands))
 
     def _read(self, node: Node) -> Read | None:
@@ -197,7 +147,7 @@ class _Cut:
         read, axes = self._read(node), node.type.axes
         if read is not None:
             one = ops.expand(ops.const(1.0), axes) if factor is None and negative else factor
-            return None if read.index.type.shape else [(read, ops.neg(one) if one is not None and negative else one)]
+            return None if read.rows.type.shape else [(read, ops.neg(one) if one is not None and negative else one)]
         if node.op in ("add", "sub"):
             second = negative ^ (node.op == "sub")
             sides = self._sum(node.args[0], factor, negative), self._sum(node.args[1], factor, second)
@@ -226,10 +176,10 @@ class _Cut:
 
     def _dots(self, left: Read, right: Read) -> list[Node]:
         """The products of the columns of each part."""
-        names = self._name("index", left.index), self._name("index", right.index)
+        names = self._name("index", left.rows), self._name("index", right.rows)
         attrs = {"tables": (left.table, right.table), "names": names, "width": self._widths[left.table]}
         self._multiplied.update(names)
-        return [make("column_dot", left.index, right.index, part=p, **attrs) for p in range(self._parts)]
+        return [make("column_dot", left.rows, right.rows, part=p, **attrs) for p in range(self._parts)]
 
     def _dot(self, node: Node) -> Node | None:
         """A product of table rows as a sum over parts; None if `node` is no such product."""
@@ -237,7 +187,7 @@ class _Cut:
             return None
         for x, lx, other, lo in _sides(node):
             left, right = self._read(x), self._read(other)
-            if left is None or right is None or lo != lx[-1:] or right.index.type.shape or node.attrs["out"] != lx[:-1]:
+            if left is None or right is None or lo != lx[-1:] or right.rows.type.shape or node.attrs["out"] != lx[:-1]:
                 continue
             total, *more = self._dots(left, right)
             for part in more:

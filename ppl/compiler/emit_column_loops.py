@@ -26,23 +26,26 @@ class Place(NamedTuple):
 
 
 class Dot(NamedTuple):
-    """`count` products per data row of rows of a table with the common row."""
+    """`each` products per data row of rows of a table with the common row."""
 
     place: Place
-    count: int
+    each: int
 
 
 class Weighted(NamedTuple):
-    """`count` rows of a table per data row, with coefficients or without."""
+    """`each` rows of a table per data row, with coefficients or without."""
 
     place: Place
-    count: int
+    each: int
     coefs: bool
 
 
 def entry(array: str, count: int, k: object, r: str = "r") -> str:
     """Entry `k` of the `count` ones of data row `r`."""
-    return f"{array}[{r}]" if count == 1 else f"{array}[({r}) * {count} + {k}]" if r != "r" else f"{array}[r * {count} + {k}]"
+    if count == 1:
+        return f"{array}[{r}]"
+    first = f"({r})" if " " in r else r
+    return f"{array}[{first} * {count} + {k}]"
 
 
 def function(name: str, arguments: Sequence[str], doc: str, body: Sequence[str], after: Sequence[str] = ()) -> str:
@@ -61,22 +64,22 @@ def dots(name: str, right: Place, found: Sequence[Dot]) -> str:
     arguments = ["columns", "n", "right", *(x for i, _ in enumerate(found) for x in (f"index_{i}", f"out_{i}"))]
     asked = _ask("right", Weighted(right, 1, False), "to_read")
     for i, dot in enumerate(found):
-        asked += _ask(f"index_{i}", Weighted(dot.place, dot.count, False), "to_read")
+        asked += _ask(f"index_{i}", Weighted(dot.place, dot.each, False), "to_read")
     body = [*_ahead(asked), f"y_at = {right.at('right[r]')}", f"y = columns[y_at : y_at + {right.width}]",
             "own = F(0.0)"]  # fmt: skip
-    few = [(i, k, d) for i, d in enumerate(found) for k in range(d.count) if d.count <= MAX_AT_ONCE]
+    few = [(i, k, d) for i, d in enumerate(found) for k in range(d.each) if d.each <= MAX_AT_ONCE]
     for number, batch in enumerate(_batches(few)):
-        body += [x for i, k, d in batch for x in _row(f"{i}_{k}", d.place, entry(f"index_{i}", d.count, k))]
+        body += [x for i, k, d in batch for x in _row(f"{i}_{k}", d.place, entry(f"index_{i}", d.each, k))]
         body += [f"s_{i}_{k} = F(0.0)" for i, k, _ in batch] + [f"for j in range({right.width}):"]
         body += [f"    s_{i}_{k} += t_{i}_{k}[j] * y[j]" for i, k, d in batch]
         body += ["    own += y[j] * y[j]"] if number == 0 else []
-        body += [f"{entry(f'out_{i}', d.count, k)} = s_{i}_{k}" for i, k, d in batch]
+        body += [f"{entry(f'out_{i}', d.each, k)} = s_{i}_{k}" for i, k, d in batch]
     for i, d in enumerate(found):
-        if d.count > MAX_AT_ONCE:
-            body += [f"for k in range({d.count}):",
-                     *("    " + x for x in _row("k", d.place, entry(f"index_{i}", d.count, "k"))),
+        if d.each > MAX_AT_ONCE:
+            body += [f"for k in range({d.each}):",
+                     *("    " + x for x in _row("k", d.place, entry(f"index_{i}", d.each, "k"))),
                      "    s = F(0.0)", f"    for j in range({right.width}):", "        s += t_k[j] * y[j]",
-                     f"    {entry(f'out_{i}', d.count, 'k')} = s"]  # fmt: skip
+                     f"    {entry(f'out_{i}', d.each, 'k')} = s"]  # fmt: skip
     body += [] if few else [f"for j in range({right.width}):", "    own += y[j] * y[j]"]
     body += ["total += own"]
     doc = "Products of rows, over the columns of one part; returns the sum of the squares of the common rows."
@@ -89,24 +92,24 @@ def sums(name: str, found: Sequence[Weighted]) -> str:
     given = [x for i, w in enumerate(found) for x in (f"index_{i}", *([f"coefs_{i}"] if w.coefs else []))]
     body = _ahead([x for i, w in enumerate(found) for x in _ask(f"index_{i}", w, "to_read")])
     body += [f"y = out[r * {width} : r * {width} + {width}]", "own = F(0.0)"]
-    few = [(i, k, w) for i, w in enumerate(found) for k in range(w.count) if w.count <= MAX_AT_ONCE]
+    few = [(i, k, w) for i, w in enumerate(found) for k in range(w.each) if w.each <= MAX_AT_ONCE]
     batches = _batches(few)
-    whole = len(batches) == 1 and len(few) == sum(w.count for w in found)
+    whole = len(batches) == 1 and len(few) == sum(w.each for w in found)
     body += [] if batches else ["y[:] = F(0.0)"]
     for number, batch in enumerate(batches):
         for i, k, w in batch:
-            body += _row(f"{i}_{k}", w.place, entry(f"index_{i}", w.count, k))
-            body += [f"c_{i}_{k} = {entry(f'coefs_{i}', w.count, k)}"] if w.coefs else []
+            body += _row(f"{i}_{k}", w.place, entry(f"index_{i}", w.each, k))
+            body += [f"c_{i}_{k} = {entry(f'coefs_{i}', w.each, k)}"] if w.coefs else []
         products = [f"c_{i}_{k} * t_{i}_{k}[j]" if w.coefs else f"t_{i}_{k}[j]" for i, k, w in batch]
         terms = (["y[j]"] if number else []) + products
         body += [f"for j in range({width}):", f"    x = {' + '.join(terms)}", "    y[j] = x"]
         body += ["    own += x * x"] if whole else []
     for i, w in enumerate(found):
-        if w.count > MAX_AT_ONCE:
-            factor = f"{entry(f'coefs_{i}', w.count, 'k')} * " if w.coefs else ""
-            body += [f"for k in range({w.count}):",
-                     *("    " + x for x in _row("k", w.place, entry(f"index_{i}", w.count, "k"))),
-                     f"    c = {factor}F(1.0)", f"    for j in range({width}):", "        y[j] += c * t_k[j]"]  # fmt: skip
+        if w.each > MAX_AT_ONCE:
+            factor = entry(f"coefs_{i}", w.each, "k") if w.coefs else "F(1.0)"
+            body += [f"for k in range({w.each}):",
+                     *("    " + x for x in _row("k", w.place, entry(f"index_{i}", w.each, "k"))),
+                     f"    c = {factor}", f"    for j in range({width}):", "        y[j] += c * t_k[j]"]  # fmt: skip
     body += [] if whole else [f"for j in range({width}):", "    own += y[j] * y[j]"]
     body += ["total += own"]
     doc = "Weighted sums of rows, over the columns of one part; returns the sum of their squares."
@@ -127,10 +130,10 @@ def moves(name: str, target: Place, rows: Place | None, found: Sequence[Weighted
     else:
         body += [f"y = rows[r * {width} : r * {width} + {width}]"]
     for i, w in enumerate(found):
-        factor = f" * {entry(f'coefs_{i}', w.count, 'k')}" if w.coefs else ""
-        one = [*_row("k", w.place, entry(f"targets_{i}", w.count, "k")), f"c = rate{factor}",
+        factor = f" * {entry(f'coefs_{i}', w.each, 'k')}" if w.coefs else ""
+        one = [*_row("k", w.place, entry(f"targets_{i}", w.each, "k")), f"c = rate{factor}",
                f"for j in range({width}):", "    t_k[j] -= c * y[j]"]  # fmt: skip
-        body += [f"for k in range({w.count}):", *("    " + x for x in one)] if w.count > 1 else one
+        body += [f"for k in range({w.each}):", *("    " + x for x in one)] if w.each > 1 else one
     return function(name, ["columns", "n", "rate", "rows", *given], "Steps of SGD on the columns of one part.", body)
 
 
@@ -141,7 +144,7 @@ def _row(name: str, place: Place, index: str) -> list[str]:
 
 def _ask(index: str, rows: Weighted, how: str) -> list[str]:
     """Statements that ask for the rows of data row r + AHEAD."""
-    place, count = rows.place, rows.count
+    place, count = rows.place, rows.each
     lines = fetch(how, "columns", place.at(entry(index, count, "k", "r + AHEAD")), place.width)
     return lines if count == 1 else [f"for k in range({count}):", *("    " + x for x in lines)]
 

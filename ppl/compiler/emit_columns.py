@@ -1,19 +1,18 @@
 """Emission of training on tables that threads share by columns (`ppl.compiler.columns`).
 
 A step is: rows of data as in other programs up to the products of table rows; these products, each part on one thread;
-rows of data again, with products as sums over the parts; sums of table rows, each part on one thread; then, if all of it
-is finite, each part's move. `columns` holds the parts one after another, `held` the rate, the squares of what each
+rows of data again, with products as sums over the parts; sums of table rows, each part on one thread; then, if all of
+it is finite, each part's move. `columns` holds the parts one after another, `held` the rate, the squares of what each
 part has summed, and the sums.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ppl.compiler.columns import Columns, Rows, Summand
+from ppl.compiler.column_parts import Columns, Rows, Summand
 from ppl.compiler.emit_column_loops import Dot, Place, Weighted, dots, moves, sums
 from ppl.compiler.emit_fit import LARGEST
 from ppl.compiler.emit_train import STATE, TrainEmitter
@@ -22,7 +21,7 @@ from ppl.compiler.scatter import Table
 from ppl.compiler.stages import Opaque, Stage
 from ppl.ir.node import Node
 
-ARRAYS = ("columns", "held")
+ARRAYS = ("held", "columns")
 LINE = 16
 """Entries between what different threads write."""
 
@@ -75,7 +74,10 @@ class ColumnEmitter(TrainEmitter):
 
     def entries(self, name: str) -> Poly:
         """Number of entries of an array; all that belong to tables by columns have one named axis."""
-        return super().entries(name) if name not in self._indices else math.prod(self.axes_size(name), start=Poly.of(1))
+        if name not in self._indices:
+            return super().entries(name)
+        rows, each = self.axes_size(name)
+        return rows * each
 
     def _array(self, name: str) -> str:
         if name in self.outputs:
@@ -151,7 +153,7 @@ class ColumnEmitter(TrainEmitter):
                 rows = self.columns.rows[term.rows]
                 first = rows.summands[0]
                 later = rows.plain and first.table not in order[: at + 1]
-                if not later or (first.table, first.index) not in self._factors:
+                if not later or (first.table, first.rows) not in self._factors:
                     found[term.rows] = rows
         return list(found.items())
 
@@ -167,17 +169,17 @@ class ColumnEmitter(TrainEmitter):
         return Poly.of(LINE * (1 + self.columns.parts)) + total * Poly.of(part) + before
 
     def _rows_of(self, summand: Summand) -> Poly:
-        return self.axes_size(summand.index)[0]
+        return self.axes_size(summand.rows)[0]
 
     def _sum_rows(self) -> list[str]:
         """The region that adds up table rows, and its functions."""
         functions, lines = [], []
         for i, (name, rows) in enumerate(self._summed()):
-            functions.append(sums(f"sum_rows_{i}", [Weighted(self._place(s.table), s.count, s.coefs is not None)
+            functions.append(sums(f"sum_rows_{i}", [Weighted(self._place(s.table), s.each, s.coefs is not None)
                                                     for s in rows.summands]))  # fmt: skip
             count = self._rows_of(rows.summands[0])
             at, size = self._held_at(name, "part"), count * self._width(rows)
-            arrays = [self._array(x) for s in rows.summands for x in (s.index, s.coefs) if x is not None]
+            arrays = [self._array(x) for s in rows.summands for x in (s.rows, s.coefs) if x is not None]
             lines += [f"at = {at}", f"squares += sum_rows_{i}(mine, {count}, held[at : at + {size}], "
                                     f"{', '.join(arrays)})"]  # fmt: skip
         lines = [self._mine("part"), "squares = F(0.0)", *lines, f"held[{self._own('part')}] = squares"]
@@ -199,7 +201,7 @@ class ColumnEmitter(TrainEmitter):
                     lines += [f"at = {self._held_at(rows, 'part')}"]
                     given = f"held[at : at + {count * self._width(source)}]"
                 else:
-                    given = self._array(first.index)
+                    given = self._array(first.rows)
                 arrays = [self._array(x) for t in terms for x in (t.target, t.coefs) if x is not None]
                 lines.append(f"{name}(mine, {count}, held[0], {given}, {', '.join(arrays)})")
         body = [self._share(), "for part in range(lo, hi):", *("    " + line for line in lines)]

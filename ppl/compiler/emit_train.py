@@ -126,7 +126,7 @@ class TrainEmitter(Emitter):
                   "adagrad(p, g, s, rate, numbers[0], factor)"]  # fmt: skip
         return lines
 
-    def _updates(self, name: str = "update") -> str:
+    def _updates(self, called: str = "update") -> str:
         lines, start = [], 0
         for table in self.tables:
             own = STATE.replace("heads", f"heads[slab, {start} : {start + table.length}]")
@@ -136,7 +136,7 @@ class TrainEmitter(Emitter):
             start += table.length
         for at, size in self.dense:
             lines.append(dense_update(at, size))
-        head = f"@njit(parallel=True, nogil=True, cache=True)\ndef {name}({STATE}, slabs):"
+        head = f"@njit(parallel=True, nogil=True, cache=True)\ndef {called}({STATE}, slabs):"
         doc = '    """The optimizer\'s step, each slab on its own rows."""\n    for slab in prange(slabs):'
         return "\n".join([head, doc, *("        " + line for line in lines), "    return True"])
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppl.compiler.columns import Columns, by_columns
+from ppl.compiler.column_parts import Columns
+from ppl.compiler.columns import by_columns
 from ppl.compiler.emit_columns import ColumnEmitter
 from ppl.compiler.pool import aligned
 from ppl.compiler.request import Request
@@ -50,9 +51,15 @@ class ColumnTrainer(SparseTrainer):
         if live.columns is None:
             live.columns = self._split(live.flat)
         live.join = functools.partial(self._join, live)
-        assert isinstance(self._emitter, ColumnEmitter)
-        held = aligned(self._emitter.held_entries().evaluate(sizes), self.executable.float)
-        return *super()._extra(live, v, sizes, slabs), live.columns, held
+        return *super()._extra(live, v, sizes, slabs), live.columns
+
+    def _scratch(self, sizes: dict[str, int], slabs: int) -> tuple[np.ndarray, ...]:
+        """As for other tables, with what parts hold within a step."""
+        if (slabs, *sizes.values()) not in self._lists:
+            assert isinstance(self._emitter, ColumnEmitter)
+            held = aligned(self._emitter.held_entries().evaluate(sizes), self.executable.float)
+            self._lists[slabs, *sizes.values()] = *super()._scratch(sizes, slabs), held
+        return self._lists[slabs, *sizes.values()]
 
     def _split(self, flat: np.ndarray) -> np.ndarray:
         assert self.columns is not None
@@ -81,7 +88,7 @@ class ColumnTrainer(SparseTrainer):
 
 
 def trainer_of(compiled: Compiled, sparse: bool, rule: str) -> Trainer | None:
-    """The loop for a program on the CPU: one for gradients that are sparse in tables if they are and may be, else any."""
+    """The loop for a program on the CPU: one that keeps gradients sparse in tables if they are and may be, else any."""
     if compiled.settings.target != "cpu" or not compiled.layout.shapes:
         return None
     if sparse and compiled.binder.plates:
