@@ -80,8 +80,10 @@ class ColumnEmitter(TrainEmitter):
         return rows * each
 
     def _array(self, name: str) -> str:
-        if name in self.outputs:
-            return super()._array(name)
+        return super()._array(name) if name in self.outputs else self._index(name)
+
+    def _index(self, name: str) -> str:
+        """An index as products read it: it may be an output as well, but that is written later."""
         array, start = self._stored(self._indices[name])
         return f"{array}[{start} : {start} + {self.entries(name)}]"
 
@@ -112,9 +114,9 @@ class ColumnEmitter(TrainEmitter):
             made = [Dot(self._place(left), steps[0].node.type.event_size) for (left, _), steps in products.items()]
             functions.append(dots(f"{stage}_dots_{number}", self._place(table), made))
             for p, lines in enumerate(parts):
-                passed = [f"{self._array(index)}, {self._from(steps[p].node)}"
+                passed = [f"{self._index(index)}, {self._from(steps[p].node)}"
                           for (_, index), steps in products.items()]  # fmt: skip
-                call = f"(mine, {self.axes_size(right)[0]}, {self._array(right)}, {', '.join(passed)})"
+                call = f"(mine, {self.axes_size(right)[0]}, {self._index(right)}, {', '.join(passed)})"
                 lines.append(f"    squares += {stage}_dots_{number}{call}")
         for p, lines in enumerate(parts):
             lines.append(f"    held[{self._own(p)} + 1] {'=' if stage == next(iter(self._dots)) else '+='} squares")
