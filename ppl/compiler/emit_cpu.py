@@ -16,6 +16,7 @@ from typing import Any
 
 from ppl.compiler.build import Builder
 from ppl.compiler.emit_fit import WHOLE_IMPORTS, Training
+from ppl.compiler.emit_imports import pruned
 from ppl.compiler.emit_loops import KernelWriter
 from ppl.compiler.emit_opaque import EMIT, table_product
 from ppl.compiler.emit_regions import DTYPES
@@ -31,22 +32,24 @@ import numpy as np
 
 from ppl.kernels.config import entry, jit
 from ppl.kernels.cpu.blas import gemm_{bits}, enter_single, leave_single
-from ppl.kernels.cpu.angle_lanes import vonmises_row_{bits}
-from ppl.kernels.cpu.count_lanes import binomial_row_{bits}, poisson_row_{bits}
-from ppl.kernels.cpu.gamma_lanes import loggamma_row_{bits}, loggamma_slope_lanes_{bits}
+from ppl.kernels.cpu.angle_lanes import vonmises_row_{bits}, vonmises_row_{bits} as vonmises_lanes_{bits}
+from ppl.kernels.cpu.count_lanes import binomial_row_{bits}, binomial_row_{bits} as binomial_lanes_{bits}
+from ppl.kernels.cpu.count_lanes import poisson_row_{bits}, poisson_row_{bits} as poisson_lanes_{bits}
+from ppl.kernels.cpu.gamma_lanes import loggamma_row_{bits}, loggamma_row_{bits} as loggamma_lanes_{bits}
+from ppl.kernels.cpu.gamma_lanes import loggamma_slope_lanes_{bits}
 from ppl.kernels.cpu.prefetch import AHEAD, to_read, to_write
 from ppl.kernels.cpu.rows import add_slabs, fill_columns_{bits}, fill_rows_{bits}, fill_windows_{bits}, max_slabs
 from ppl.kernels.cpu.rows import merge_slabs, mix_time, only, row_ids, row_keys, slab_start, window_keys
 from ppl.kernels.cpu.solve import cumulate, solve_lower
 from ppl.kernels.cpu.sparse import data_gemm_{bits}
 from ppl.kernels.cpu.vectors import prefer_wide
+from ppl.kernels.cpu.views import clear, part, tail
 from ppl.kernels.scalar import {bits} as m
 from ppl.kernels.scalar.noise import mix, uniform_{bits}
-
+from ppl.kernels.symbols import shared
+{more}
 F, I, U = np.{dtype}, np.int64, np.uint64
 INF, NAN = F(np.inf), F(np.nan)
-binomial_lanes_{bits}, poisson_lanes_{bits} = binomial_row_{bits}, poisson_row_{bits}
-loggamma_lanes_{bits}, vonmises_lanes_{bits} = loggamma_row_{bits}, vonmises_row_{bits}
 '''
 
 
@@ -81,7 +84,11 @@ class Emitter(Sums, Training):
 
     def head(self) -> str:
         """Docstring, imports and types of the module."""
-        return head(self.dtype) + (REGION_IMPORTS if self.regions else "") + (WHOLE_IMPORTS if self.trained else "")
+        return HEAD.format(dtype=self.dtype, bits="f32" if self.dtype == "float32" else "f64", more=self.imports())
+
+    def imports(self) -> str:
+        """Lines of imports that some programs need."""
+        return (REGION_IMPORTS if self.regions else "") + (WHOLE_IMPORTS if self.trained else "")
 
     def source(self, one: str = "") -> str:
         """The whole module; `one` is the unrolled form for one particle, if there is one."""
@@ -90,7 +97,7 @@ class Emitter(Sums, Training):
             parts += self._stage(stage)
         parts.insert(0, self.head() + "".join(f"{line}\n" for line in self._imports()))
         parts += [one] if one else []
-        return "\n\n\n".join([*parts, *self.drivers(one)]) + "\n"
+        return pruned("\n\n\n".join([*parts, *self.drivers(one)]) + "\n")
 
     def drivers(self, one: str) -> list[str]:
         """The functions that run all stages."""
@@ -118,7 +125,7 @@ class Emitter(Sums, Training):
         if general:
             return self.source(one)
         self.kernels = 1
-        return "\n\n\n".join([self.head(), one, *self.single()]) + "\n"
+        return pruned("\n\n\n".join([self.head(), one, *self.single()]) + "\n")
 
     def single(self) -> list[str]:
         """What stands behind the unrolled form if there is no other."""
@@ -144,9 +151,16 @@ class Emitter(Sums, Training):
             return EMIT[step.node.op](step, self.builder, stage.row, self.dtype)
         step.name = f"{prefix}_kernel_{len(functions)}"
         writer = KernelWriter(step, stage.row)
-        functions.append(writer.source(step.name))
+        functions.append(writer.source(step.name, self._types() if stage.row is not None else None))
         self.kernels += 1
         return [writer.call(step.name)]
+
+    def _types(self) -> dict[str, str] | None:
+        """Numba's types of what kernels of row regions are passed, besides whole numbers."""
+        names = {"F": self.dtype, "I": "int64", "U": "uint64", "np.int32": "int32", "np.bool_": "boolean"}
+        arrays = {a: f"{names[k]}[::1]" for a, k in self._kinds().items() if not self._is_number(a)}
+        scales = dict.fromkeys(self._scales(), self.dtype)
+        return arrays | scales | {"sums": "float64[::1]", "iout": "int64[::1]", "seed": "uint64"}
 
     def _loop(self, step: Opaque, prefix: str, functions: list[str]) -> list[str]:
         attrs = step.node.attrs
@@ -178,9 +192,9 @@ class Emitter(Sums, Training):
             assert value.buffer is not None
             lines += ["if hi <= lo:"] if value.node.op == "gemm" else []
             pad = "    " if value.node.op == "gemm" else ""
-            zero = "-INF" if value.node.op == "amax" else "0"
-            lines.append(f"{pad}{value.buffer.array}[{value.buffer.symbol} : {value.buffer.symbol} + "
-                         f"{value.extent()}] = {zero}")  # fmt: skip
+            array, at, size = value.buffer.array, value.buffer.symbol, value.extent()
+            lowest = f"{array}[{at} : {at} + {size}] = -INF"
+            lines.append(pad + (lowest if value.node.op == "amax" else f"clear({array}, {at}, {size})"))
         return lines
 
     def _function(self, name: str, arguments: Sequence[str], body: Sequence[str], doc: str) -> str:
@@ -231,7 +245,7 @@ class Emitter(Sums, Training):
             if stage.row is None:
                 lines += [*self._before(stage), f"{stage.name}({arguments})"]
             elif parallel:
-                lines.append(f"run_slabs(entries, {self.regions.index(stage)}, table, slabs)")
+                lines.append(f"run_slabs(entries, I({self.regions.index(stage)}), table, slabs)")
                 lines += self._combine(stage)
             else:
                 lines.append(f"{stage.name}(address(table), I(0), I(1))")
@@ -291,12 +305,6 @@ def _hash(fn: Any) -> str:
     except (OSError, TypeError):
         return "source unknown"
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def head(dtype: str) -> str:
-    """Docstring, imports and types of an emitted module."""
-    bits = "f32" if dtype == "float32" else "f64"
-    return HEAD.format(dtype=dtype, bits=bits)
 
 
 def stage_doc(stage: Stage) -> str:
