@@ -98,7 +98,7 @@ class ColumnEmitter(TrainEmitter):
 
     def _run(self, name: str) -> str:
         first = len(self.regions) + bool(self._merge_function())
-        return f"run_slabs(entries, {first + self.more_regions.index(name)}, table, slabs)"
+        return f"run_slabs(entries, I({first + self.more_regions.index(name)}), table, slabs)"
 
     def _place(self, name: str) -> Place:
         table = self.columns.table(name)
@@ -180,17 +180,17 @@ class ColumnEmitter(TrainEmitter):
             functions.append(sums(f"sum_rows_{i}", [Weighted(self._place(s.table), s.each, s.coefs is not None)
                                                     for s in rows.summands]))  # fmt: skip
             count = self._rows_of(rows.summands[0])
-            at, size = self._held_at(name, "part"), count * self._width(rows)
+            at, size = self._held_at(name, "piece"), count * self._width(rows)
             arrays = [self._array(x) for s in rows.summands for x in (s.rows, s.coefs) if x is not None]
             lines += [f"at = {at}", f"squares += sum_rows_{i}(mine, {count}, held[at : at + {size}], "
                                     f"{', '.join(arrays)})"]  # fmt: skip
-        lines = [self._mine("part"), "squares = F(0.0)", *lines, f"held[{self._own('part')}] = squares"]
-        body = [self._share(), "for part in range(lo, hi):", *("    " + line for line in lines)]
+        lines = [self._mine("piece"), "squares = F(0.0)", *lines, f"held[{self._own('piece')}] = squares"]
+        body = [self._share(), "for piece in range(lo, hi):", *("    " + line for line in lines)]
         return [*functions, self.region("sum_rows", body, "Sums of table rows that additions share, by columns.")]
 
     def _move_rows(self) -> list[str]:
         """The region that moves tables, and its functions."""
-        functions, lines, held = [], [self._mine("part")], [name for name, _ in self._summed()]
+        functions, lines, held = [], [self._mine("piece")], [name for name, _ in self._summed()]
         for table in self.columns.tables:
             groups = itertools.groupby(sorted(table.terms, key=lambda t: t.rows), key=lambda t: t.rows)
             for i, (rows, group) in enumerate(groups):
@@ -200,13 +200,13 @@ class ColumnEmitter(TrainEmitter):
                 functions.append(moves(name, target, None if rows in held else self._place(first.table), made))
                 count = self._rows_of(first)
                 if rows in held:
-                    lines += [f"at = {self._held_at(rows, 'part')}"]
+                    lines += [f"at = {self._held_at(rows, 'piece')}"]
                     given = f"held[at : at + {count * self._width(source)}]"
                 else:
                     given = self._array(first.rows)
                 arrays = [self._array(x) for t in terms for x in (t.target, t.coefs) if x is not None]
                 lines.append(f"{name}(mine, {count}, held[0], {given}, {', '.join(arrays)})")
-        body = [self._share(), "for part in range(lo, hi):", *("    " + line for line in lines)]
+        body = [self._share(), "for piece in range(lo, hi):", *("    " + line for line in lines)]
         return [*functions, self.region("move_rows", body, "The step on all tables, by columns.")]
 
     def _step_on(self) -> str:
