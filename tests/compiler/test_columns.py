@@ -37,14 +37,15 @@ def contrast(width, count):
 
 
 def factors():
-    """Both factors of a product are single rows; beside them a table that is no factor, and dense parameters."""
+    """Both factors of a product are single rows; beside them a table that is no factor, a number and a setting."""
 
     @ppl.model
     def model(left, right, y):
         u, v = tables(40, "u", "v")
         bias, base = ppl.param("bias", 0.0, shape=(5000,)), ppl.param("base", 0.1)
+        strength = ppl.hyper("strength", 0.7)
         with ppl.plate("data", left, right, y) as (left, right, y):
-            ppl.cost("square", (y - u[left] @ v[right] - bias[left] - base) ** 2)
+            ppl.cost("square", strength * (y - u[left] @ v[right] - bias[left] - base) ** 2)
 
     return model, (LEFT, RIGHT, Y)
 
