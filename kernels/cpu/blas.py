@@ -2,7 +2,8 @@
 
 The products call ``numba_xxgemm``, the symbol that Numba registers for ``np.dot`` and that calls SciPy's
 BLAS: they accumulate (beta), take leading dimensions and copy nothing. Everything here is reached by symbol,
-not by pointer, so that callers can be cached on disk.
+not by pointer, so that callers can be cached on disk. Float32 products of shapes for which they are faster are our own
+(`ppl.kernels.cpu.products`).
 
 The thread count of the BLAS and its guard are re-exported from `ppl.kernels.cpu.blas_threads`.
 """
@@ -23,6 +24,7 @@ from ppl.kernels.cpu.blas_threads import (
     leave_single,
     set_threads,
 )
+from ppl.kernels.cpu.products import multiply
 
 __all__ = [
     "enter_single",
@@ -100,7 +102,8 @@ def gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
             max(ldb, 1),
             max(ldc, 1),
         )
-        _xxgemm(tb, ta, n, m, k, alpha, b, ldb, a, lda, beta, c, ldc)
+        if not multiply(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+            _xxgemm(tb, ta, n, m, k, alpha, b, ldb, a, lda, beta, c, ldc)
 
 
 @jit
