@@ -26,22 +26,31 @@ def _parts(total, size):
 
 
 @jit
+def _by_rows(ta, n, k):
+    """Whether tiles go along rows of C, so that much of it is written in order while all of B stays in the second cache."""
+    return ta and k * n <= SMALL
+
+
+@jit
 def _outer(ta, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """C = alpha op(A) B + beta C, B not transposed; arguments as for `blas.gemm_f32`."""
     row_step, inner_step = (1, lda) if ta else (lda, 1)
     tall, short = _parts(m, ROWS)
     wide, narrow = _parts((n + LANES - 1) // LANES, VECTORS)
+    by_rows = _by_rows(ta, n, k)
+    period = narrow + wide if by_rows else tall + short
     for l in range(0, k, DEPTH):  # noqa: E741
-        depth, old, j = min(DEPTH, k - l), beta if l == 0 else np.float32(1), 0
-        for strip in range(narrow + wide):  # the last one may be cut, and has room for that
-            vectors = VECTORS - 1 if strip < narrow else VECTORS
-            last, right = min((vectors - 1) * LANES, n - j - LANES), l * ldb + j
-            for part in range(tall + short):
-                i = part * ROWS - max(part - tall, 0)
-                left, at = i * row_step + l * inner_step, i * ldc + j
-                outer_tile(part < tall, strip >= narrow, a, left, row_step, inner_step, b, right, ldb, depth, alpha,
-                           old, c, at, ldc, last)  # fmt: skip
-            j += vectors * LANES
+        depth, old = min(DEPTH, k - l), beta if l == 0 else np.float32(1)
+        for tile in range((tall + short) * (narrow + wide)):
+            slow, fast = tile // period, tile % period
+            part, strip = (slow, fast) if by_rows else (fast, slow)
+            i = part * ROWS - max(part - tall, 0)
+            j = (strip * VECTORS - min(strip, narrow)) * LANES
+            # The last strip may be cut, so that it is a wide one where there is one: it has room for that.
+            last = min((VECTORS - 1 - (strip < narrow)) * LANES, n - j - LANES)
+            left, right = i * row_step + l * inner_step, l * ldb + j
+            outer_tile(part < tall, strip >= narrow, a, left, row_step, inner_step, b, right, ldb, depth, alpha,
+                       old, c, i * ldc + j, ldc, last)  # fmt: skip
 
 
 @jit
@@ -66,7 +75,7 @@ def _suits(ta, tb, m, n, k):
     vectors = (n + LANES - 1) // LANES
     if n < LANES or k < 1 or _parts(m, ROWS)[0] < 0 or _parts(vectors, VECTORS)[0] < 0:
         return False
-    return not ta or m * max(n, k) <= LARGE
+    return not ta or m * max(n, k) <= (2 * LARGE if _by_rows(ta, n, k) else LARGE)
 
 
 @jit

@@ -20,6 +20,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ppl.kernels.cpu.panels import Panel
+from ppl.kernels.cpu.prefetch import fetch
 
 COLUMNS = 4
 """Columns of a tile of scalar products."""
@@ -139,10 +140,13 @@ def outer_tile(typing_context, tall, wide, a, a0, row_step, inner_step, b, b0, l
                 for i in range(rows):
                     tile.add(i, panel.spread(builder.load(builder.gep(left[i], [shift]))), row)
 
+            out = tile.starts(panel.data(signature.args[12], c), c0, ldc, rows)
+            for start in out:
+                for place in places:
+                    fetch(builder, builder.gep(start, [place]), 1)
             _rolled(builder, k, 1, step)
             factor = panel.spread(alpha)
             values = [[builder.fmul(factor, builder.load(total)) for total in row] for row in tile.sums]
-            out = tile.starts(panel.data(signature.args[12], c), c0, ldc, rows)
             tile.write(panel, values, out, places, beta)
 
         _either(builder, tall, lambda i: _either(builder, wide, lambda j: emit(ROWS - i, VECTORS - j)))
