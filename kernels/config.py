@@ -10,7 +10,7 @@ Promises
   halves of ln 2 would be folded into one; `jit` (loops) allows it, so that sums vectorise. LLVM keeps the
   flags of each instruction when it inlines one into the other.
 * Compiled code is cached on disk, and the cache of every kernel is invalidated when any file of this folder
-  changes (Numba itself looks only at the file of the outermost function).
+  changes (Numba itself looks only at the file of the outermost function); see `ppl.kernels.dispatch`.
 * With ``NUMBA_DISABLE_JIT=1`` both decorators return the plain Python function.
 """
 
@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numba
+
+from ppl.kernels.dispatch import adapt
 
 LOOP_FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp"})
 SCALAR_FASTMATH = frozenset({"contract"})
@@ -75,13 +77,8 @@ def called(fn: Callable[..., Any]) -> Any:
 
 
 def _compile(fn: Callable[..., Any], **flags: Any) -> Any:
-    compiled = numba.njit(cache=True, nogil=True, error_model="numpy", **flags)(fn)
-    _stamp_cache(compiled)
-    return compiled
-
-
-def _stamp_cache(dispatcher: Any) -> None:
-    """Add the kernels' version to the stamp by which Numba decides whether a cached function is current."""
-    file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-    if hasattr(file, "_source_stamp"):
-        file._source_stamp = (file._source_stamp, kernels_version())
+    flags |= {"cache": True, "nogil": True, "error_model": "numpy"}
+    if numba.config.DISABLE_JIT:
+        return fn
+    bare = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **flags)(fn)
+    return adapt(numba.njit(**flags)(fn), bare, kernels_version())

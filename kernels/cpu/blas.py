@@ -8,7 +8,6 @@ not by pointer, so that callers can be cached on disk. Float32 products of shape
 The thread count of the BLAS and its guard are re-exported from `ppl.kernels.cpu.blas_threads`.
 """
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -16,7 +15,6 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from numba.np.linalg import ensure_blas
 
-from ppl.kernels.config import jit
 from ppl.kernels.cpu.blas_threads import (
     enter_single,
     get_threads,
@@ -25,6 +23,7 @@ from ppl.kernels.cpu.blas_threads import (
     set_threads,
 )
 from ppl.kernels.cpu.products import multiply
+from ppl.kernels.symbols import shared
 
 __all__ = [
     "enter_single",
@@ -37,6 +36,9 @@ __all__ = [
 ]
 
 ensure_blas()
+
+GEMM = "void(boolean,boolean,int64,int64,int64,{0},{0}[::1],int64,{0}[::1],int64,{0},{0}[::1],int64)"
+"""The signature of a product."""
 
 _KIND = {types.float32: "s", types.float64: "d"}
 
@@ -76,7 +78,7 @@ def _xxgemm(typing_context, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc
     return signature, codegen
 
 
-@jit
+@shared(GEMM.format("float32"))
 def gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """C = alpha op(A) op(B) + beta C for row-major float32 matrices stored in flat arrays.
 
@@ -94,27 +96,12 @@ def gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
         Distance between the starts of two stored rows.
     """
     # Row-major C is column-major C transposed, which is op(B)' op(A)'.
-    if m > 0 and n > 0:
-        alpha, beta, lda, ldb, ldc = (
-            np.float32(alpha),
-            np.float32(beta),
-            max(lda, 1),
-            max(ldb, 1),
-            max(ldc, 1),
-        )
-        if not multiply(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
-            _xxgemm(tb, ta, n, m, k, alpha, b, ldb, a, lda, beta, c, ldc)
+    if m > 0 and n > 0 and not multiply(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+        _xxgemm(tb, ta, n, m, k, alpha, b, max(ldb, 1), a, max(lda, 1), beta, c, max(ldc, 1))
 
 
-@jit
+@shared(GEMM.format("float64"))
 def gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """C = alpha op(A) op(B) + beta C for row-major float64 matrices; arguments as for `gemm_f32`."""
     if m > 0 and n > 0:
-        alpha, beta, lda, ldb, ldc = (
-            np.float64(alpha),
-            np.float64(beta),
-            max(lda, 1),
-            max(ldb, 1),
-            max(ldc, 1),
-        )
-        _xxgemm(tb, ta, n, m, k, alpha, b, ldb, a, lda, beta, c, ldc)
+        _xxgemm(tb, ta, n, m, k, alpha, b, max(ldb, 1), a, max(lda, 1), beta, c, max(ldc, 1))

@@ -10,11 +10,15 @@ import numpy as np
 from ppl.kernels.config import inline, jit
 from ppl.kernels.cpu.vectors import prefer_wide
 from ppl.kernels.scalar.noise import block_words, open_uniform_f32, open_uniform_f64, uniform_f64
+from ppl.kernels.symbols import shared
 
 u64 = np.uint64
 BLOCK_F32, BLOCK_F64 = 256, 128
 FEW = 48
 """Elements in a row up to which one call each is faster than whole blocks."""
+
+_FILL = "void({}[::1],int64,uint64,int64,int64,int64)"
+_FILL_AT = "void({}[::1],uint64[::1],uint64,int64,int64,int64)"
 
 
 @inline
@@ -57,7 +61,7 @@ def _part_f64(out, first, key, time, step, purpose):
         out[i] = used[i]
 
 
-@jit
+@shared(_FILL.format("float32"))
 def fill_uniform_f32(out, first, key, time, step, purpose):
     """Fill the contiguous float32 vector `out` with the uniforms of elements ``first``, ``first + 1``, ...
 
@@ -81,7 +85,7 @@ def fill_uniform_f32(out, first, key, time, step, purpose):
         _part_f32(out[tail:], first + tail, key, time, step, purpose)
 
 
-@jit
+@shared(_FILL.format("float64"))
 def fill_uniform_f64(out, first, key, time, step, purpose):
     """Fill the contiguous float64 vector `out`; arguments as for `fill_uniform_f32`."""
     head = min(-first % BLOCK_F64, out.shape[0])
@@ -96,7 +100,7 @@ def fill_uniform_f64(out, first, key, time, step, purpose):
         _part_f64(out[tail:], first + tail, key, time, step, purpose)
 
 
-@jit
+@shared(_FILL_AT.format("float32"))
 def fill_at_f32(out, elements, key, time, step, purpose):
     """Fill the vector `out` with the uniforms of the uint64 `elements`, one Philox call each."""
     prefer_wide()
@@ -108,7 +112,7 @@ def fill_at_f32(out, elements, key, time, step, purpose):
         out[j] = open_uniform_f32(high if (element >> u64(7)) & u64(1) else low)
 
 
-@jit
+@shared(_FILL_AT.format("float64"))
 def fill_at_f64(out, elements, key, time, step, purpose):
     """As `fill_at_f32`."""
     prefer_wide()

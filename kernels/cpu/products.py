@@ -8,6 +8,7 @@ import numpy as np
 
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.tiles import COLUMNS, DOT_ROWS, LANES, ROWS, VECTORS, dot_tile, outer_tile
+from ppl.kernels.symbols import shared
 
 DEPTH = 512
 """Terms that an outer tile adds up at a time, so that what a strip of tiles reads of B stays in the second cache."""
@@ -15,6 +16,9 @@ DEPTH = 512
 LONG, SMALL, LARGE, FEW = 96, 1 << 18, 1 << 20, 128
 """Terms from which a sum over lanes pays; entries of a first operand that are read again for every four columns; of one
 that is read again for every strip, and of a result that is written with few terms; rows, where vectors are short."""
+
+
+_SIZES, _OPERANDS = "int64,int64,int64", "float32,float32[::1],int64,float32[::1],int64,float32,float32[::1],int64"
 
 
 @jit
@@ -27,11 +31,11 @@ def _parts(total, size):
 
 @jit
 def _by_rows(ta, n, k):
-    """Whether tiles go along rows of C, so that much of it is written in order while all of B stays in the second cache."""
+    """Whether tiles go along rows of C: much of it is written in order, and B stays in the second cache."""
     return ta and k * n <= SMALL
 
 
-@jit
+@shared(f"void(boolean,{_SIZES},{_OPERANDS})")
 def _outer(ta, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """C = alpha op(A) B + beta C, B not transposed; arguments as for `blas.gemm_f32`."""
     row_step, inner_step = (1, lda) if ta else (lda, 1)
@@ -53,7 +57,7 @@ def _outer(ta, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
                        old, c, i * ldc + j, ldc, last)  # fmt: skip
 
 
-@jit
+@shared(f"void({_SIZES},{_OPERANDS})")
 def _dots(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """C = alpha A B' + beta C; arguments as for `blas.gemm_f32`."""
     tall, short = _parts(m, DOT_ROWS)

@@ -11,8 +11,11 @@ from numba.extending import overload
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.noise import FEW, fill_at_f32, fill_at_f64, fill_uniform_f32, fill_uniform_f64
 from ppl.kernels.scalar.noise import mix
+from ppl.kernels.symbols import shared
 
 u64, i64 = np.uint64, np.int64
+
+_FILL = "void({}[::1],int64[::1],int64,int64,int64,int64,int64,uint64,int64,int64,int64)"
 
 
 @jit
@@ -35,7 +38,7 @@ def _elements(ids, start, n, base, per_row):
     return elements
 
 
-@jit
+@shared(_FILL.format("float32"))
 def fill_rows_f32(out, ids, start, first, n, base, per_row, key, time, step, purpose):
     """Uniforms of `n` rows of `per_row` elements each; row r has global number ``base + id(r)``."""
     if ids.shape[0] == 0:
@@ -57,7 +60,7 @@ def fill_rows_f32(out, ids, start, first, n, base, per_row, key, time, step, pur
         i += run
 
 
-@jit
+@shared(_FILL.format("float64"))
 def fill_rows_f64(out, ids, start, first, n, base, per_row, key, time, step, purpose):
     """As `fill_rows_f32`."""
     if ids.shape[0] == 0:

@@ -13,7 +13,7 @@ that equal data always take the same path and give the same bits:
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.blas import gemm_f32, gemm_f64
+from ppl.kernels.cpu.blas import GEMM, gemm_f32, gemm_f64
 from ppl.kernels.cpu.panels import (
     GROUPS,
     SQUARE,
@@ -32,8 +32,9 @@ from ppl.kernels.cpu.panels import (
     transpose,
 )
 from ppl.kernels.cpu.vectors import prefer_wide
+from ppl.kernels.symbols import shared
 
-u64 = np.uint64
+u64, i64 = np.uint64, np.int64
 
 SPARSE, SPARSE_BITS = 3, 5
 """Entries per non-zero from which adding up rows is the fastest way, of any numbers and of zeros and ones."""
@@ -66,8 +67,9 @@ def _kind(a, rows, columns, lda):
 
 
 @jit
-def _pack(words, m, k, a, ta, lda):
-    """Bit l % WORD of words[l // WORD * m + i] says whether entry (i, l) of the first operand is not 0."""
+def _pack(m, k, a, ta, lda):
+    """Bit l % WORD of result[l // WORD * m + i] says whether entry (i, l) of the first operand is not 0."""
+    words = np.empty((k + WORD - 1) // WORD * m, np.uint64)
     if ta:
         for start in range(0, k, WORD):
             target = words[start // WORD * m : start // WORD * m + m]
@@ -76,7 +78,7 @@ def _pack(words, m, k, a, ta, lda):
                 row, bit = a[l * lda : l * lda + m], u64(l - start)
                 for i in range(m):
                     target[i] |= u64(row[i] != 0) << bit
-        return
+        return words
     whole = k - k % WORD
     for i in range(m):
         for start in range(0, whole, WORD):
@@ -86,6 +88,7 @@ def _pack(words, m, k, a, ta, lda):
             for l in range(whole, k):  # noqa: E741
                 word |= u64(a[i * lda + l] != 0) << u64(l - whole)
             words[whole // WORD * m + i] = word
+    return words
 
 
 @jit
@@ -97,29 +100,29 @@ def _aligned(size, like):
 
 
 @jit
-def _panel_rows(source, step, column, width, m, starts, rows, weights, fresh, c, at, ldc):
-    """`width` columns of the product, from c[at] on: sums of the rows of `source` from `column` on."""
+def _panel_rows(source, step, width, m, starts, rows, weights, fresh, c, at, ldc):
+    """`width` columns of the product, from c[at] on: sums of rows of `source`."""
     prefer_wide()
     j = 0
     while width - j >= 128:
         for i in range(m):
-            sum_rows_128(c, at + i * ldc + j, fresh, source, column + j, step, rows, weights, starts[i], starts[i + 1])
+            sum_rows_128(c, at + i * ldc + j, fresh, source, j, step, rows, weights, starts[i], starts[i + 1])
         j += 128
     while width - j >= 32:
         for i in range(m):
-            sum_rows_32(c, at + i * ldc + j, fresh, source, column + j, step, rows, weights, starts[i], starts[i + 1])
+            sum_rows_32(c, at + i * ldc + j, fresh, source, j, step, rows, weights, starts[i], starts[i + 1])
         j += 32
     while width - j >= 16:
         for i in range(m):
-            sum_rows_16(c, at + i * ldc + j, fresh, source, column + j, step, rows, weights, starts[i], starts[i + 1])
+            sum_rows_16(c, at + i * ldc + j, fresh, source, j, step, rows, weights, starts[i], starts[i + 1])
         j += 16
     while width - j >= 4:
         for i in range(m):
-            sum_rows_4(c, at + i * ldc + j, fresh, source, column + j, step, rows, weights, starts[i], starts[i + 1])
+            sum_rows_4(c, at + i * ldc + j, fresh, source, j, step, rows, weights, starts[i], starts[i + 1])
         j += 4
     while j < width:
         for i in range(m):
-            sum_rows_1(c, at + i * ldc + j, fresh, source, column + j, step, rows, weights, starts[i], starts[i + 1])
+            sum_rows_1(c, at + i * ldc + j, fresh, source, j, step, rows, weights, starts[i], starts[i + 1])
         j += 1
 
 
@@ -132,7 +135,6 @@ def _copy_panel(panel, b, ldb, k, column, width):
             target[j] = source[j]
 
 
-@jit
 def _add_rows(m, n, k, words, a, step_row, step_inner, b, ldb, fresh, c, ldc):
     """c = (0 if fresh else c) + a b by the rows of b that `words` name; (i, l) of a is at i step_row + l step_inner."""
     total = 0
@@ -151,14 +153,18 @@ def _add_rows(m, n, k, words, a, step_row, step_inner, b, ldb, fresh, c, ldc):
                 count += 1
                 word &= word - u64(1)
     starts[m] = count
-    if total < OFTEN * k:
-        _panel_rows(b, ldb, 0, n, m, starts, rows, weights, fresh, c, 0, ldc)
-        return
-    panel = _aligned(k * PANEL, c)
-    for j in range(0, n, PANEL):
-        width = min(PANEL, n - j)
-        _copy_panel(panel, b, ldb, k, j, width)
-        _panel_rows(panel, PANEL, 0, width, m, starts, rows, weights, fresh, c, j, ldc)
+    copied = total >= OFTEN * k
+    panel = _aligned(k * PANEL if copied else 0, c)
+    for j in range(0, n, PANEL if copied else max(n, 1)):
+        width = min(PANEL, n - j) if copied else n
+        if copied:
+            _copy_panel(panel, b, ldb, k, j, width)
+        source, step = (panel, i64(PANEL)) if copied else (b, ldb)
+        _panel_rows(source, step, width, m, starts, rows, weights, fresh, c, j, ldc)
+
+
+_ROWS = "void(int64,int64,int64,uint64[::1],{0}[::1],int64,int64,{0}[::1],int64,boolean,{0}[::1],int64)"
+_add_rows_f32, _add_rows_f64 = (shared(_ROWS.format(dtype))(_add_rows) for dtype in ("float32", "float64"))
 
 
 @jit
@@ -203,31 +209,23 @@ def _add_tabled(m, k, words, b, tb, ldb, j0, columns, fresh, c, at, ldc, table, 
             look_up(c, at + i * ldc, first, table, 0, part[i] >> shift)
 
 
-@jit
 def _tabled(m, n, k, words, b, tb, ldb, fresh, c, ldc):
     """c = (0 if fresh else c) + (bits of `words`) b, by tables of the sums of four rows."""
     table, block = _aligned(GROUPS * 16 * WIDTH, c), _aligned(INNER * WIDTH, c)
     whole = n - n % WIDTH
     for j in range(0, whole, WIDTH):
-        _add_tabled(m, k, words, b, tb, ldb, j, WIDTH, fresh, c, j, ldc, table, block)
+        _add_tabled(m, k, words, b, tb, ldb, j, i64(WIDTH), fresh, c, j, ldc, table, block)
     if whole < n:
         edge = _aligned(m * WIDTH, c)
-        _add_tabled(m, k, words, b, tb, ldb, whole, n - whole, True, edge, 0, WIDTH, table, block)
+        _add_tabled(m, k, words, b, tb, ldb, whole, n - whole, np.bool_(True), edge, i64(0), i64(WIDTH), table, block)
         for i in range(m):
             for j in range(n - whole):
                 x = edge[i * WIDTH + j]
                 c[i * ldc + whole + j] = x if fresh else c[i * ldc + whole + j] + x
 
 
-@jit
-def _skip(kind, ta, tb, m, n, k, a, lda, b, ldb, fresh, c, ldc):
-    """The product where BLAS is not needed."""
-    words = np.empty((k + WORD - 1) // WORD * m, np.uint64)
-    _pack(words, m, k, a, ta, lda)
-    if kind == FEW:
-        _add_rows(m, n, k, words, a, 1 if ta else lda, lda if ta else 1, b, ldb, fresh, c, ldc)
-    else:
-        _tabled(m, n, k, words, b, tb, ldb, fresh, c, ldc)
+_TABLED = "void(int64,int64,int64,uint64[::1],{0}[::1],boolean,int64,boolean,{0}[::1],int64)"
+_tabled_f32, _tabled_f64 = (shared(_TABLED.format(dtype))(_tabled) for dtype in ("float32", "float64"))
 
 
 @jit
@@ -242,21 +240,29 @@ def _choice(ta, tb, m, n, k, a, lda):
     return DENSE if kind == BINARY and not table else kind
 
 
-@jit
+@shared(GEMM.format("float32"))
 def data_gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """`blas.gemm_f32` for data `a` that may be sparse or binary; alpha must be 1 and beta 0 or 1."""
     kind = _choice(ta, tb, m, n, k, a, lda)
     if kind == DENSE:
         gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+        return
+    words = _pack(m, k, a, ta, lda)
+    if kind == FEW:
+        _add_rows_f32(m, n, k, words, a, 1 if ta else lda, lda if ta else 1, b, ldb, beta == 0, c, ldc)
     else:
-        _skip(kind, ta, tb, m, n, k, a, lda, b, ldb, beta == 0, c, ldc)
+        _tabled_f32(m, n, k, words, b, tb, ldb, beta == 0, c, ldc)
 
 
-@jit
+@shared(GEMM.format("float64"))
 def data_gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """`blas.gemm_f64` for data `a` that may be sparse or binary; alpha must be 1 and beta 0 or 1."""
     kind = _choice(ta, tb, m, n, k, a, lda)
     if kind == DENSE:
         gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+        return
+    words = _pack(m, k, a, ta, lda)
+    if kind == FEW:
+        _add_rows_f64(m, n, k, words, a, 1 if ta else lda, lda if ta else 1, b, ldb, beta == 0, c, ldc)
     else:
-        _skip(kind, ta, tb, m, n, k, a, lda, b, ldb, beta == 0, c, ldc)
+        _tabled_f64(m, n, k, words, b, tb, ldb, beta == 0, c, ldc)

@@ -22,6 +22,25 @@ def prefer_wide():
 
 
 @device
+def tail(array, start):
+    """The flat `array` from entry `start` on."""
+    return array[start:]
+
+
+@device
+def part(array, start, size):
+    """The `size` entries of a flat array from `start` on."""
+    return array[start : start + size]
+
+
+@device
+def clear(array, start, size):
+    """Zeros for `size` entries of the flat `array` from `start` on."""
+    for j in range(size):
+        array[start + j] = 0
+
+
+@device
 def _row(ids, start, first, i):
     return ids[start + i] if ids.shape[0] > 0 else first + i
 

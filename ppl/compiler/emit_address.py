@@ -99,9 +99,9 @@ class Addresses:
         address, stride = self._address(base, start, terms, inner, gather), step.constant
         length = self._size(inner)
         if stride == 1:
-            key = f"{array}[{address} : {address} + {length}]"
+            key = f"part({array}, {address}, {length})"
             return f"{self._hoist(key, key, value.name)}[{inner.var}]"
         if stride is None or stride < 0:
             return f"{array}[{self._address(base, start, terms, None, gather)}]"
-        key = f"{array}[{address} : {address} + ({length} - 1) * {stride} + 1]"
+        key = f"part({array}, {address}, ({length} - 1) * {stride} + 1)"
         return f"{self._hoist(key, key, value.name)}[{inner.var} * {stride}]"

@@ -18,7 +18,7 @@ def blocked(var: str, size: str, hoisted: Sequence[str], body: Sequence[str], su
     `hoisted` are the statements before the loop, among them the slices that it walks through. None where the body
     uses `var` otherwise than as an index of these slices.
     """
-    slices = [line.split(" = ")[0] for line in hoisted if re.fullmatch(r"\w+ = \w+\[[^\[\]]*:[^\[\]]*\]", line)]
+    slices = [line.split(" = ")[0] for line in hoisted if re.fullmatch(r"\w+ = part\(.*\)", line)]
     text = "\n".join(body)
     for name in slices:
         text = re.sub(rf"\b{name}\[{var}\]", f"{name}b[{var}]", text)
@@ -28,6 +28,6 @@ def blocked(var: str, size: str, hoisted: Sequence[str], body: Sequence[str], su
         return None
     lines = [f"for {var}0 in range(0, {size}, {BLOCK}):", f"    {var}n = min({BLOCK}, {size} - {var}0)"]
     lines += [f"    {name}b = F(0.0)" for name in sums]
-    lines += [f"    {name}b = {name}[{var}0 : {var}0 + {var}n]" for name in slices]
+    lines += [f"    {name}b = part({name}, {var}0, {var}n)" for name in slices]
     lines += [f"    for {var} in range({var}n):", *(f"        {line}" for line in text.splitlines())]
     return [*lines, *(f"    {name} = {name} + {name}b" for name in sums)]

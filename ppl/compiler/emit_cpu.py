@@ -40,8 +40,10 @@ from ppl.kernels.cpu.rows import merge_slabs, mix_time, only, row_ids, row_keys,
 from ppl.kernels.cpu.solve import cumulate, solve_lower
 from ppl.kernels.cpu.sparse import data_gemm_{bits}
 from ppl.kernels.cpu.vectors import prefer_wide
+from ppl.kernels.cpu.views import clear, part, tail
 from ppl.kernels.scalar import {bits} as m
 from ppl.kernels.scalar.noise import mix, uniform_{bits}
+from ppl.kernels.symbols import shared
 
 F, I, U = np.{dtype}, np.int64, np.uint64
 INF, NAN = F(np.inf), F(np.nan)
@@ -142,9 +144,16 @@ class Emitter(Sums, Training):
             return EMIT[step.node.op](step, self.builder, stage.row, self.dtype)
         step.name = f"{prefix}_kernel_{len(functions)}"
         writer = KernelWriter(step, stage.row)
-        functions.append(writer.source(step.name))
+        functions.append(writer.source(step.name, self._types() if stage.row is not None else None))
         self.kernels += 1
         return [writer.call(step.name)]
+
+    def _types(self) -> dict[str, str] | None:
+        """Numba's types of what kernels of row regions are passed, besides whole numbers."""
+        names = {"F": self.dtype, "I": "int64", "U": "uint64", "np.int32": "int32", "np.bool_": "boolean"}
+        arrays = {a: f"{names[k]}[::1]" for a, k in self._kinds().items() if not self._is_number(a)}
+        scales = dict.fromkeys(self._scales(), self.dtype)
+        return arrays | scales | {"sums": "float64[::1]", "iout": "int64[::1]", "seed": "uint64"}
 
     def _loop(self, step: Opaque, prefix: str, functions: list[str]) -> list[str]:
         attrs = step.node.attrs
@@ -176,9 +185,9 @@ class Emitter(Sums, Training):
             assert value.buffer is not None
             lines += ["if hi <= lo:"] if value.node.op == "gemm" else []
             pad = "    " if value.node.op == "gemm" else ""
-            zero = "-INF" if value.node.op == "amax" else "0"
-            lines.append(f"{pad}{value.buffer.array}[{value.buffer.symbol} : {value.buffer.symbol} + "
-                         f"{value.extent()}] = {zero}")  # fmt: skip
+            array, at, size = value.buffer.array, value.buffer.symbol, value.extent()
+            lowest = f"{array}[{at} : {at} + {size}] = -INF"
+            lines.append(pad + (lowest if value.node.op == "amax" else f"clear({array}, {at}, {size})"))
         return lines
 
     def _function(self, name: str, arguments: Sequence[str], body: Sequence[str], doc: str) -> str:
@@ -229,7 +238,7 @@ class Emitter(Sums, Training):
             if stage.row is None:
                 lines.append(f"{stage.name}({arguments})")
             elif parallel:
-                lines.append(f"run_slabs(entries, {self.regions.index(stage)}, table, slabs)")
+                lines.append(f"run_slabs(entries, I({self.regions.index(stage)}), table, slabs)")
                 lines += self._combine(stage)
             else:
                 lines.append(f"{stage.name}(address(table), I(0), I(1))")

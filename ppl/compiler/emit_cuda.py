@@ -24,7 +24,7 @@ from ppl.kernels.cuda.rows import add_slabs, fill_columns_{bits}, fill_rows_{bit
 from ppl.kernels.cuda.rows import merge_slabs, mix_time
 from ppl.kernels.cpu.rows import only
 from ppl.kernels.cuda.rows import gemm_{bits} as data_gemm_{bits}
-from ppl.kernels.cuda.rows import cumulate, prefer_wide, row_ids, row_keys, solve_lower
+from ppl.kernels.cuda.rows import clear, cumulate, part, prefer_wide, row_ids, row_keys, solve_lower, tail
 from ppl.kernels.cuda.draws import binomial_lanes_{bits}, binomial_row_{bits}, loggamma_lanes_{bits}
 from ppl.kernels.cuda.draws import loggamma_row_{bits}, loggamma_slope_lanes_{bits}, poisson_lanes_{bits}
 from ppl.kernels.cuda.draws import poisson_row_{bits}, vonmises_lanes_{bits}, vonmises_row_{bits}
@@ -42,6 +42,9 @@ class CudaEmitter(Emitter):
     def head(self) -> str:
         """Docstring, imports and types."""
         return CUDA_HEAD.format(dtype=self.dtype, bits="f32" if self.dtype == "float32" else "f64")
+
+    def _types(self) -> None:
+        """Device functions need no symbols."""
 
     def _region(self, stage: Stage, body: Sequence[str], doc: str) -> str:
         return self._function(stage.name, [*self.common, "slab", "lo", "hi"], body, doc)

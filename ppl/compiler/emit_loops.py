@@ -6,7 +6,7 @@ Arrays are flat. Before an innermost loop, every array is cut to the contiguous 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ppl.compiler.emit_address import Addresses
 from ppl.compiler.emit_blocks import blocked
@@ -35,11 +35,14 @@ class KernelWriter(Addresses):
         self.hoisted: list[str] = []
         self.memo: dict[str, str] = {}
 
-    def source(self, name: str) -> str:
-        """The function definition."""
+    def source(self, name: str, types: Mapping[str, str] | None = None) -> str:
+        """The function definition; with the `types` of all that are no whole numbers, one that is reached by symbol."""
         body = self._block(self.cluster.items, None, ())
         made = sorted({op.node.op for op in self.cluster.ops})
-        head = f"@jit\ndef {name}({', '.join(self.arguments)}):"
+        decorator = "jit"
+        if types is not None:
+            decorator = f'shared("void({",".join(types.get(a, "int64") for a in self.arguments)})")'
+        head = f"@{decorator}\ndef {name}({', '.join(self.arguments)}):"
         doc = f'    """{len(self.cluster.ops)} fused operations: {", ".join(made)}."""'
         return "\n".join([head, doc, "    prefer_wide()", *("    " + line for line in body)])
 

@@ -40,7 +40,7 @@ def _operand(builder: Builder, node: Node, row: Row) -> str:
         offset = offset + Poly.of("t0") * read.view.coefs[row]
     extra = f" + {offset}" if offset.terms else ""
     assert read.value.buffer is not None
-    return f"{read.value.buffer.array}[{start_of(read.value, row)}{extra} :]"
+    return f"tail({read.value.buffer.array}, {start_of(read.value, row)}{extra})"
 
 
 def _merged(chain: Sequence[tuple[Any, Any]], sizes: Sequence[Poly]) -> tuple[Poly, Poly | None]:
@@ -64,7 +64,7 @@ def gemm(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     assert value.buffer is not None
     first = "F(0.0) if t0 == lo else F(1.0)" if value.accumulates else "F(0.0)"
     name = "gemm_f32" if dtype == "float32" else "gemm_f64"
-    out = f"{value.buffer.array}[{start_of(value, row)} :]"
+    out = f"tail({value.buffer.array}, {start_of(value, row)})"
     lines: list[str] = []
     for attrs, a, b in pairs(step.node):
         beta = "F(1.0)" if lines else first

@@ -31,7 +31,7 @@ class Sums(Regions):
     def _merge(self, parallel: bool) -> list[str]:
         copies = self._copies()
         if parallel and sum(n for _, _, n in copies) > PARALLEL_MERGE:
-            return [f"run_slabs(entries, {len(self.regions)}, table, slabs)"]
+            return [f"run_slabs(entries, I({len(self.regions)}), table, slabs)"]
         slabs = "slabs" if parallel else "1"
         return [f"merge_slabs({arguments('grad', at, 'w', a, n, 'stride_w', slabs, 0, 1)})" for at, a, n in copies]
 
@@ -52,5 +52,5 @@ class Sums(Regions):
             assert value.buffer is not None
             array, start = value.buffer.array, value.buffer.symbol
             fn = "max_slabs" if value.node.op == "amax" else "add_slabs"
-            lines.append(f"{fn}({arguments(array, start, value.extent(), f'stride_{area_of(array)}', 'slabs')})")
+            lines.append(f"{fn}({arguments(array, f'I({start})', value.extent(), f'stride_{area_of(array)}', 'slabs')})")
         return lines

@@ -102,7 +102,11 @@ class Executable:
     @property
     def njit(self) -> Any:
         """Serial nopython function, see the module's docstring."""
-        return self.module.njit_entry
+        from ppl.kernels.symbols import link
+
+        entry = self.module.njit_entry
+        link(getattr(entry, "py_func", entry))  # a user's cached function may call it before it has been compiled here
+        return entry
 
     def workspace(self, rows: int | Mapping[str, int] = 1, particles: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """A workspace for `njit`: (float buffer, int buffer), for up to `rows` rows."""

@@ -102,9 +102,8 @@ def test_fill_equals_reference(kind, first, size):
 @pytest.mark.parametrize("kind", KINDS)
 def test_fill_vectorises(kind):
     dtype, _, fill, _ = KINDS[kind]
-    fresh = numba.njit(**{k: v for k, v in fill.targetoptions.items() if k in ("fastmath", "error_model")})(
-        fill.py_func
-    )
+    options = fill.bare.targetoptions
+    fresh = numba.njit(**{k: v for k, v in options.items() if k in ("fastmath", "error_model")})(fill.py_func)
     fresh(np.empty(256, dtype), 0, u64(KEY), 0, 0, 0)
     (llvm,) = fresh.inspect_llvm().values()
     assert f"x {'float' if kind == 'f32' else 'double'}>" in llvm

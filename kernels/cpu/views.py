@@ -1,0 +1,77 @@
+"""Parts of flat arrays for emitted code, neither checked nor counted as references.
+
+A slice tests and clamps its bounds and counts a reference, which takes longer to compile than the loop that walks
+through it. The caller keeps the array alive and the bounds right.
+"""
+
+import numba
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
+
+
+def _is_flat(array):
+    return isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C"
+
+
+def _view(context, builder, kind, array, start, size=None):
+    """`size` entries, or all, from `start` on."""
+    source = context.make_array(kind)(context, builder, array)
+    if size is None:
+        size = builder.sub(cgutils.unpack_tuple(builder, source.shape)[0], start)
+    out = context.make_array(kind)(context, builder)
+    data, strides, step = builder.gep(source.data, [start]), source.strides, source.itemsize
+    populate_array(out, data=data, shape=(size,), strides=strides, itemsize=step, meminfo=None, parent=None)
+    return out._getvalue()
+
+
+@intrinsic
+def _part(typing_context, array, start, size):
+    """The `size` entries of a flat array from `start` on."""
+
+    def codegen(context, builder, signature, arguments):
+        return _view(context, builder, signature.args[0], *arguments)
+
+    return (array(array, types.int64, types.int64), codegen) if _is_flat(array) else None
+
+
+@intrinsic
+def _tail(typing_context, array, start):
+    """All entries of a flat array from `start` on."""
+
+    def codegen(context, builder, signature, arguments):
+        return _view(context, builder, signature.args[0], *arguments)
+
+    return (array(array, types.int64), codegen) if _is_flat(array) else None
+
+
+@intrinsic
+def _clear(typing_context, array, start, size):
+    """Zeros for the `size` entries of a flat array from `start` on."""
+
+    def codegen(context, builder, signature, arguments):
+        target = context.make_array(signature.args[0])(context, builder, arguments[0])
+        count = builder.mul(arguments[2], target.itemsize)
+        cgutils.memset(builder, builder.gep(target.data, [arguments[1]]), count, 0)
+        return context.get_dummy_value()
+
+    return (types.void(array, types.int64, types.int64), codegen) if _is_flat(array) else None
+
+
+def _plain_part(array, start, size):
+    return array[start : start + size]
+
+
+def _plain_tail(array, start):
+    return array[start:]
+
+
+def _plain_clear(array, start, size):
+    array[start : start + size] = 0
+
+
+if numba.config.DISABLE_JIT:
+    part, tail, clear = _plain_part, _plain_tail, _plain_clear
+else:
+    part, tail, clear = _part, _tail, _clear

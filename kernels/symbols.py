@@ -1,0 +1,123 @@
+"""Kernels that callers reach by symbol, as they reach BLAS.
+
+Numba links what a function calls into its caller, and has LLVM optimise and translate all of it again, for every
+caller and at every level. A long kernel is therefore compiled once, for one signature, and its address registered
+under a name; compiled callers contain nothing but the name. The name has to be known before a caller's machine code
+is loaded, which `config.jit` and its like see to (`link`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import weakref
+from collections.abc import Callable
+from types import CodeType, ModuleType
+from typing import Any
+
+import llvmlite.binding as llvm
+import numba
+from numba.core import cgutils
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.imputils import lower_builtin
+from numba.core.sigutils import normalize_signature
+from numba.extending import type_callable
+
+from ppl.kernels import config
+
+_seen: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
+
+
+class Shared:
+    """A kernel of one signature (in Numba's notation), callable from Python and, by symbol, from compiled code."""
+
+    def __init__(self, fn: Callable[..., Any], signature: str):
+        self.kernel = config.jit(fn)
+        self.py_func = fn
+        self.arguments, self.result = normalize_signature(signature)
+        self.__name__, self.__doc__ = fn.__name__, fn.__doc__
+        text = f"{config.kernels_version()} {fn.__module__} {signature}"
+        self.symbol = f"ppl_{fn.__name__}_{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
+        self.ready = False
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.kernel(*arguments)
+
+    @property
+    def bare(self) -> Any:
+        """Numba's dispatcher of what callers reach by symbol: `signatures`, `stats`, `inspect_asm`."""
+        return self.kernel.bare
+
+    def register(self) -> None:
+        """Compile the kernel, or load it from disk, and make its symbol known."""
+        if self.ready:
+            return
+        self.bare.compile(self.arguments)
+        compiled = self.bare.overloads[self.arguments]
+        llvm.add_symbol(self.symbol, compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+        self.ready = True
+
+
+def shared(signature: str) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a kernel once, with arguments and result of the given types; callers contain a call only.
+
+    Arguments are converted to these types (arrays must have them).
+    """
+
+    def decorate(fn: Callable[..., Any]) -> Any:
+        if numba.config.DISABLE_JIT:
+            return fn
+        kernel = Shared(fn, signature)
+
+        @type_callable(kernel)
+        def typed(context: Any) -> Callable[..., Any]:
+            def generic(*arguments: Any) -> Any:
+                if len(arguments) != len(kernel.arguments):
+                    return None
+                kernel.register()
+                return kernel.result(*kernel.arguments)
+
+            generic.__signature__ = inspect.signature(fn)  # type: ignore[attr-defined]
+            return generic
+
+        @lower_builtin(kernel, *kernel.arguments)
+        def lowered(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            conventions = context.call_conv
+            kind = conventions.get_function_type(signature.return_type, signature.args)
+            function = cgutils.get_or_insert_function(builder.module, kind, kernel.symbol)
+            status, result = conventions.call_function(
+                builder, function, signature.return_type, signature.args, arguments
+            )
+            with cgutils.if_unlikely(builder, status.is_error):
+                conventions.return_status_propagate(builder, status)
+            return result
+
+        return kernel
+
+    return decorate
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = [_names(c) for c in code.co_consts if isinstance(c, CodeType)]
+    return set(code.co_names).union(*inner)
+
+
+def link(fn: Callable[..., Any]) -> None:
+    """Register every shared kernel that `fn` calls, directly or through other compiled functions."""
+    with global_compiler_lock:
+        _link(fn)
+
+
+def _link(fn: Callable[..., Any]) -> None:
+    if fn in _seen:
+        return
+    _seen.add(fn)
+    scope, names = fn.__globals__, _names(fn.__code__)
+    found = [scope[name] for name in names if name in scope]
+    for module in [x for x in found if isinstance(x, ModuleType)]:
+        found += [vars(module)[name] for name in names if name in vars(module)]
+    for value in [*found, *(cell.cell_contents for cell in fn.__closure__ or ())]:
+        if isinstance(value, Shared):
+            value.register()
+        elif isinstance(getattr(value, "py_func", None), type(link)):
+            _link(value.py_func)
