@@ -3,11 +3,13 @@
 import itertools
 import os
 import platform
+import re
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 
@@ -102,6 +104,22 @@ def test_what_is_not_finite_goes_where_it_belongs(ta, tb, beta):
     _gemm(ta, tb, m, n, k, F(1), a.ravel(), 0, a.shape[1], b.ravel(), 0, b.shape[1], F(beta), out.ravel(), 0, n)
     np.testing.assert_allclose(out, want, rtol=1e-5)
     assert np.isnan(out[20, 7]) and np.isinf(out[0, n - 1]) and np.isinf(out[3, 1])
+
+
+@pytest.mark.skipif(tiles.LANES != 16, reason="other tiles")
+@pytest.mark.parametrize(("kernel", "sums"), [(products._outer, {24, 20, 18, 15}), (products._dots, {24, 20})])
+def test_sums_stay_in_registers(kernel, sums):
+    """Each tile has a loop of as many multiply-adds as it has sums, not unrolled and without the stack."""
+    compiled = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(kernel.py_func)
+    compiled.compile(kernel.arguments)
+    found = set()
+    for block in re.split(r"\n(?=\.LBB)", compiled.inspect_asm(kernel.arguments)):
+        name = block.split(":")[0]
+        loop = re.match(rf"(?s).*\tj\w+\t{re.escape(name)}\b", block)
+        if loop and (count := loop[0].count("vfmadd")):
+            assert "%rsp" not in loop[0]
+            found.add(count)
+    assert found == sums
 
 
 def test_large_products_are_left_to_blas():
