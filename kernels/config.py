@@ -80,5 +80,5 @@ def _compile(fn: Callable[..., Any], **flags: Any) -> Any:
     flags |= {"cache": True, "nogil": True, "error_model": "numpy"}
     if numba.config.DISABLE_JIT:
         return fn
-    bare = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **flags)(fn)
+    bare = functools.partial(numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **flags), fn)
     return adapt(numba.njit(**flags)(fn), bare, kernels_version())

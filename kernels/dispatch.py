@@ -10,21 +10,39 @@
 from __future__ import annotations
 
 import gc
+import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 THRESHOLDS = (50_000, 20, 100)
 """Those of the collector while Numba compiles: up to a tenth less time, and no more memory."""
 
+seconds: weakref.WeakKeyDictionary[Callable[..., Any], float] = weakref.WeakKeyDictionary()
+"""What this process has spent on compiling a function, or on reading it from disk, without what it calls."""
 
-def adapt(compiled: Any, bare: Any, version: str) -> Any:
-    """`compiled`, Numba's dispatcher of a function, whose compiled callers get `bare`, the one without wrappers."""
-    for dispatcher in (compiled, bare):
-        _cache(dispatcher, version, dispatcher is bare)
-        dispatcher.compile = _seldom_collecting(dispatcher.compile)
+_inner: list[float] = []
+
+
+def adapt(compiled: Any, make_bare: Callable[[], Any], version: str) -> Any:
+    """`compiled`, Numba's dispatcher of a function, whose compiled callers get another one, without wrappers."""
+    made: list[Any] = []
+
+    def bare() -> Any:
+        if not made:
+            made.append(_adapted(make_bare(), version, True))
+        return made[0]
+
     compiled.bare = bare
-    compiled.get_call_template, compiled.get_overload = bare.get_call_template, bare.get_overload
-    return compiled
+    compiled.get_call_template = lambda *types: bare().get_call_template(*types)
+    compiled.get_overload = lambda signature: bare().get_overload(signature)
+    return _adapted(compiled, version, False)
+
+
+def _adapted(dispatcher: Any, version: str, bare: bool) -> Any:
+    _cache(dispatcher, version, bare)
+    dispatcher.compile = _seldom_collecting(dispatcher, dispatcher.compile)
+    return dispatcher
 
 
 def _cache(dispatcher: Any, version: str, bare: bool) -> None:
@@ -46,15 +64,21 @@ def _cache(dispatcher: Any, version: str, bare: bool) -> None:
         cache._index_key = lambda signature, codegen: (*key(signature, codegen), "bare")
 
 
-def _seldom_collecting(compile_: Callable[..., Any]) -> Callable[..., Any]:
+def _seldom_collecting(dispatcher: Any, compile_: Callable[..., Any]) -> Callable[..., Any]:
     def compile_rarely(signature: Any) -> Any:
-        before = gc.get_threshold()
-        if not before[0] or before >= THRESHOLDS:
-            return compile_(signature)
-        gc.set_threshold(*THRESHOLDS)
+        before, known, start = gc.get_threshold(), len(dispatcher.overloads), time.perf_counter()
+        if before[0] and before < THRESHOLDS:
+            gc.set_threshold(*THRESHOLDS)
+        _inner.append(0.0)
         try:
             return compile_(signature)
         finally:
             gc.set_threshold(*before)
+            whole = time.perf_counter() - start
+            own = whole - _inner.pop()
+            if _inner:
+                _inner[-1] += whole
+            if len(dispatcher.overloads) > known:
+                seconds[dispatcher.py_func] = seconds.get(dispatcher.py_func, 0.0) + own
 
     return compile_rarely

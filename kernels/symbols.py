@@ -11,8 +11,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import weakref
-from collections.abc import Callable
-from types import CodeType, ModuleType
+from collections.abc import Callable, Iterator
+from types import CodeType, FunctionType
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -25,7 +25,7 @@ from numba.extending import type_callable
 
 from ppl.kernels import config
 
-_seen: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
+_linked: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 
 
 class Shared:
@@ -43,17 +43,17 @@ class Shared:
     def __call__(self, *arguments: Any) -> Any:
         return self.kernel(*arguments)
 
-    @property
     def bare(self) -> Any:
         """Numba's dispatcher of what callers reach by symbol: `signatures`, `stats`, `inspect_asm`."""
-        return self.kernel.bare
+        return self.kernel.bare()
 
     def register(self) -> None:
         """Compile the kernel, or load it from disk, and make its symbol known."""
         if self.ready:
             return
-        self.bare.compile(self.arguments)
-        compiled = self.bare.overloads[self.arguments]
+        bare = self.bare()
+        bare.compile(self.arguments)
+        compiled = bare.overloads[self.arguments]
         llvm.add_symbol(self.symbol, compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
         self.ready = True
 
@@ -77,7 +77,7 @@ def shared(signature: str) -> Callable[[Callable[..., Any]], Any]:
                 kernel.register()
                 return kernel.result(*kernel.arguments)
 
-            generic.__signature__ = inspect.signature(fn)  # type: ignore[attr-defined]
+            generic.__signature__ = inspect.signature(fn)
             return generic
 
         @lower_builtin(kernel, *kernel.arguments)
@@ -102,22 +102,31 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*inner)
 
 
+def reached(fn: Callable[..., Any]) -> Iterator[Any]:
+    """Compiled functions and shared kernels that `fn` calls by their names, directly or through others; each once."""
+    seen, waiting = {fn}, [fn]
+    while waiting:
+        current = waiting.pop()
+        scope = current.__globals__
+        cells = [cell.cell_contents for cell in current.__closure__ or ()]
+        for value in [*(scope[name] for name in _names(current.__code__) if name in scope), *cells]:
+            inner = getattr(value, "py_func", None)
+            if isinstance(inner, FunctionType) and inner not in seen:
+                seen.add(inner)
+                yield value
+                if not isinstance(value, Shared):
+                    waiting.append(inner)
+
+
 def link(fn: Callable[..., Any]) -> None:
-    """Register every shared kernel that `fn` calls, directly or through other compiled functions."""
+    """Register every shared kernel that `fn` calls, directly or through other compiled functions, by their names.
+
+    Functions that are called as attributes of modules, the scalar ones, use no shared kernels.
+    """
     with global_compiler_lock:
-        _link(fn)
-
-
-def _link(fn: Callable[..., Any]) -> None:
-    if fn in _seen:
-        return
-    _seen.add(fn)
-    scope, names = fn.__globals__, _names(fn.__code__)
-    found = [scope[name] for name in names if name in scope]
-    for module in [x for x in found if isinstance(x, ModuleType)]:
-        found += [vars(module)[name] for name in names if name in vars(module)]
-    for value in [*found, *(cell.cell_contents for cell in fn.__closure__ or ())]:
-        if isinstance(value, Shared):
-            value.register()
-        elif isinstance(getattr(value, "py_func", None), type(link)):
-            _link(value.py_func)
+        if fn in _linked:
+            return
+        for value in reached(fn):
+            if isinstance(value, Shared):
+                value.register()
+        _linked.add(fn)

@@ -9,6 +9,8 @@ import numpy as np
 
 from ppl.kernels.config import inline, jit
 from ppl.kernels.cpu.vectors import prefer_wide
+from ppl.kernels.cpu.views import part
+from ppl.kernels.cpu.views import tail as tail_of
 from ppl.kernels.scalar.noise import block_words, open_uniform_f32, open_uniform_f64, uniform_f64
 from ppl.kernels.symbols import shared
 
@@ -77,12 +79,12 @@ def fill_uniform_f32(out, first, key, time, step, purpose):
     blocks = (out.shape[0] - head) // BLOCK_F32
     tail = head + blocks * BLOCK_F32
     if head > 0:
-        _part_f32(out[:head], first, key, time, step, purpose)
+        _part_f32(part(out, 0, head), first, key, time, step, purpose)
     block = u64((first + head) // BLOCK_F32)
     for b in range(blocks):
         _block_f32(out, u64(head + b * BLOCK_F32), block + u64(b), key, time, step, purpose)
     if tail < out.shape[0]:
-        _part_f32(out[tail:], first + tail, key, time, step, purpose)
+        _part_f32(tail_of(out, tail), first + tail, key, time, step, purpose)
 
 
 @shared(_FILL.format("float64"))
@@ -92,12 +94,12 @@ def fill_uniform_f64(out, first, key, time, step, purpose):
     blocks = (out.shape[0] - head) // BLOCK_F64
     tail = head + blocks * BLOCK_F64
     if head > 0:
-        _part_f64(out[:head], first, key, time, step, purpose)
+        _part_f64(part(out, 0, head), first, key, time, step, purpose)
     block = u64((first + head) // BLOCK_F64)
     for b in range(blocks):
         _block_f64(out, u64(head + b * BLOCK_F64), block + u64(b), key, time, step, purpose)
     if tail < out.shape[0]:
-        _part_f64(out[tail:], first + tail, key, time, step, purpose)
+        _part_f64(tail_of(out, tail), first + tail, key, time, step, purpose)
 
 
 @shared(_FILL_AT.format("float32"))

@@ -10,6 +10,7 @@ from numba.extending import overload
 
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.noise import FEW, fill_at_f32, fill_at_f64, fill_uniform_f32, fill_uniform_f64
+from ppl.kernels.cpu.views import part
 from ppl.kernels.scalar.noise import mix
 from ppl.kernels.symbols import shared
 
@@ -42,7 +43,7 @@ def _elements(ids, start, n, base, per_row):
 def fill_rows_f32(out, ids, start, first, n, base, per_row, key, time, step, purpose):
     """Uniforms of `n` rows of `per_row` elements each; row r has global number ``base + id(r)``."""
     if ids.shape[0] == 0:
-        fill_uniform_f32(out[: n * per_row], (base + first) * per_row, key, time, step, purpose)
+        fill_uniform_f32(part(out, 0, n * per_row), (base + first) * per_row, key, time, step, purpose)
         return
     i = 0
     while i < n:
@@ -53,10 +54,10 @@ def fill_rows_f32(out, ids, start, first, n, base, per_row, key, time, step, pur
             run = _run_length(ids, start + i, start + n) if i < n else 0
         if i > first:
             elements = _elements(ids, start + first, i - first, base, per_row)
-            fill_at_f32(out[first * per_row : i * per_row], elements, key, time, step, purpose)
+            fill_at_f32(part(out, first * per_row, (i - first) * per_row), elements, key, time, step, purpose)
         if run > 0:
             element = (base + ids[start + i]) * per_row
-            fill_uniform_f32(out[i * per_row : (i + run) * per_row], element, key, time, step, purpose)
+            fill_uniform_f32(part(out, i * per_row, run * per_row), element, key, time, step, purpose)
         i += run
 
 
@@ -64,7 +65,7 @@ def fill_rows_f32(out, ids, start, first, n, base, per_row, key, time, step, pur
 def fill_rows_f64(out, ids, start, first, n, base, per_row, key, time, step, purpose):
     """As `fill_rows_f32`."""
     if ids.shape[0] == 0:
-        fill_uniform_f64(out[: n * per_row], (base + first) * per_row, key, time, step, purpose)
+        fill_uniform_f64(part(out, 0, n * per_row), (base + first) * per_row, key, time, step, purpose)
         return
     i = 0
     while i < n:
@@ -75,10 +76,10 @@ def fill_rows_f64(out, ids, start, first, n, base, per_row, key, time, step, pur
             run = _run_length(ids, start + i, start + n) if i < n else 0
         if i > first:
             elements = _elements(ids, start + first, i - first, base, per_row)
-            fill_at_f64(out[first * per_row : i * per_row], elements, key, time, step, purpose)
+            fill_at_f64(part(out, first * per_row, (i - first) * per_row), elements, key, time, step, purpose)
         if run > 0:
             element = (base + ids[start + i]) * per_row
-            fill_uniform_f64(out[i * per_row : (i + run) * per_row], element, key, time, step, purpose)
+            fill_uniform_f64(part(out, i * per_row, run * per_row), element, key, time, step, purpose)
         i += run
 
 
@@ -94,8 +95,8 @@ def fill_windows_f32(out, ids, start, first, n, base, pieces, size, total, offse
     for i in range(n):
         row = base + (first + i if ids.shape[0] == 0 else ids[start + i])
         for p in range(pieces):
-            part = out[(i * pieces + p) * size : (i * pieces + p + 1) * size]
-            fill_uniform_f32(part, (row * pieces + p) * total + offset, key, time, step, purpose)
+            piece = part(out, (i * pieces + p) * size, size)
+            fill_uniform_f32(piece, (row * pieces + p) * total + offset, key, time, step, purpose)
 
 
 @jit
@@ -107,8 +108,8 @@ def fill_windows_f64(out, ids, start, first, n, base, pieces, size, total, offse
     for i in range(n):
         row = base + (first + i if ids.shape[0] == 0 else ids[start + i])
         for p in range(pieces):
-            part = out[(i * pieces + p) * size : (i * pieces + p + 1) * size]
-            fill_uniform_f64(part, (row * pieces + p) * total + offset, key, time, step, purpose)
+            piece = part(out, (i * pieces + p) * size, size)
+            fill_uniform_f64(piece, (row * pieces + p) * total + offset, key, time, step, purpose)
 
 
 @jit
@@ -121,12 +122,12 @@ def fill_columns_f32(out, first, n, particles, size, total, offset, key, time, s
     if particles == 1:
         fill_uniform_f32(out[: n * size], (offset * total + first) * size, key, time, step, purpose)
         return
-    part = np.empty(n * size, out.dtype)
+    own = np.empty(n * size, out.dtype)
     for k in range(particles):
-        fill_uniform_f32(part, ((offset + k) * total + first) * size, key, time, step, purpose)
+        fill_uniform_f32(own, ((offset + k) * total + first) * size, key, time, step, purpose)
         for i in range(n):
             for j in range(size):
-                out[(i * particles + k) * size + j] = part[i * size + j]
+                out[(i * particles + k) * size + j] = own[i * size + j]
 
 
 @jit
@@ -135,12 +136,12 @@ def fill_columns_f64(out, first, n, particles, size, total, offset, key, time, s
     if particles == 1:
         fill_uniform_f64(out[: n * size], (offset * total + first) * size, key, time, step, purpose)
         return
-    part = np.empty(n * size, out.dtype)
+    own = np.empty(n * size, out.dtype)
     for k in range(particles):
-        fill_uniform_f64(part, ((offset + k) * total + first) * size, key, time, step, purpose)
+        fill_uniform_f64(own, ((offset + k) * total + first) * size, key, time, step, purpose)
         for i in range(n):
             for j in range(size):
-                out[(i * particles + k) * size + j] = part[i * size + j]
+                out[(i * particles + k) * size + j] = own[i * size + j]
 
 
 @jit
@@ -191,9 +192,9 @@ def add_slabs(array, start, size, stride, slabs):
     """Add the accumulators of slabs 1, 2, ... to those of slab 0, in this order."""
     total = array[start : start + size]
     for s in range(1, slabs):
-        part = array[start + s * stride : start + s * stride + size]
+        more = array[start + s * stride : start + s * stride + size]
         for j in range(size):
-            total[j] += part[j]
+            total[j] += more[j]
 
 
 @jit

@@ -32,6 +32,7 @@ from ppl.kernels.cpu.panels import (
     transpose,
 )
 from ppl.kernels.cpu.vectors import prefer_wide
+from ppl.kernels.cpu.views import clear, part
 from ppl.kernels.symbols import shared
 
 u64, i64 = np.uint64, np.int64
@@ -55,7 +56,7 @@ def _kind(a, rows, columns, lda):
     they are all 0 or 1 (only known if not dense)."""
     count, others = 0, 0
     for r in range(rows):
-        row = a[r * lda : r * lda + columns]
+        row = part(a, r * lda, columns)
         for j in range(columns):
             count += row[j] != 0
             others += (row[j] != 0) & (row[j] != 1)
@@ -72,10 +73,10 @@ def _pack(m, k, a, ta, lda):
     words = np.empty((k + WORD - 1) // WORD * m, np.uint64)
     if ta:
         for start in range(0, k, WORD):
-            target = words[start // WORD * m : start // WORD * m + m]
-            target[:] = 0
+            target = part(words, start // WORD * m, m)
+            clear(words, start // WORD * m, m)
             for l in range(start, min(k, start + WORD)):  # noqa: E741
-                row, bit = a[l * lda : l * lda + m], u64(l - start)
+                row, bit = part(a, l * lda, m), u64(l - start)
                 for i in range(m):
                     target[i] |= u64(row[i] != 0) << bit
         return words
@@ -130,7 +131,7 @@ def _panel_rows(source, step, width, m, starts, rows, weights, fresh, c, at, ldc
 def _copy_panel(panel, b, ldb, k, column, width):
     """Columns of b in rows of `PANEL`, so that what is read again and again lies close together, and at cache lines."""
     for l in range(k):  # noqa: E741
-        target, source = panel[l * PANEL : l * PANEL + width], b[l * ldb + column : l * ldb + column + width]
+        target, source = part(panel, l * PANEL, width), part(b, l * ldb + column, width)
         for j in range(width):
             target[j] = source[j]
 
@@ -171,7 +172,7 @@ _add_rows_f32, _add_rows_f64 = (shared(_ROWS.format(dtype))(_add_rows) for dtype
 def _block(out, b, tb, ldb, l0, rows, j0, columns):
     """A block of the second operand in rows of `WIDTH`, with zeros beyond `rows` and `columns`."""
     if rows < INNER or columns < WIDTH:
-        out[:] = 0
+        clear(out, 0, INNER * WIDTH)
     if tb and rows == INNER and columns == WIDTH:
         for j in range(0, WIDTH, SQUARE):
             for l in range(0, INNER, SQUARE):  # noqa: E741
@@ -179,13 +180,12 @@ def _block(out, b, tb, ldb, l0, rows, j0, columns):
         return
     if tb:
         for j in range(columns):
-            source = b[(j0 + j) * ldb + l0 : (j0 + j) * ldb + l0 + rows]
+            source = part(b, (j0 + j) * ldb + l0, rows)
             for l in range(rows):  # noqa: E741
                 out[l * WIDTH + j] = source[l]
         return
     for l in range(rows):  # noqa: E741
-        target, start = out[l * WIDTH : l * WIDTH + columns], (l0 + l) * ldb + j0
-        source = b[start : start + columns]
+        target, source = part(out, l * WIDTH, columns), part(b, (l0 + l) * ldb + j0, columns)
         for j in range(columns):
             target[j] = source[j]
 
@@ -204,9 +204,9 @@ def _add_tabled(m, k, words, b, tb, ldb, j0, columns, fresh, c, at, ldc, table, 
             for g in range(GROUPS):
                 tabulate(table, g * 16 * WIDTH, b, (l0 + 4 * g) * ldb + j0, ldb)
         first, shift = fresh and l0 == 0, u64(l0 % WORD)
-        part = words[l0 // WORD * m : l0 // WORD * m + m]
+        column = part(words, l0 // WORD * m, m)
         for i in range(m):
-            look_up(c, at + i * ldc, first, table, 0, part[i] >> shift)
+            look_up(c, at + i * ldc, first, table, 0, column[i] >> shift)
 
 
 def _tabled(m, n, k, words, b, tb, ldb, fresh, c, ldc):

@@ -16,6 +16,7 @@ from typing import Any
 
 from ppl.compiler.build import Builder
 from ppl.compiler.emit_fit import WHOLE_IMPORTS, Training
+from ppl.compiler.emit_imports import pruned
 from ppl.compiler.emit_loops import KernelWriter
 from ppl.compiler.emit_opaque import EMIT, table_product
 from ppl.compiler.emit_regions import DTYPES
@@ -31,9 +32,11 @@ import numpy as np
 
 from ppl.kernels.config import entry, jit
 from ppl.kernels.cpu.blas import gemm_{bits}, enter_single, leave_single
-from ppl.kernels.cpu.angle_lanes import vonmises_row_{bits}
-from ppl.kernels.cpu.count_lanes import binomial_row_{bits}, poisson_row_{bits}
-from ppl.kernels.cpu.gamma_lanes import loggamma_row_{bits}, loggamma_slope_lanes_{bits}
+from ppl.kernels.cpu.angle_lanes import vonmises_row_{bits}, vonmises_row_{bits} as vonmises_lanes_{bits}
+from ppl.kernels.cpu.count_lanes import binomial_row_{bits}, binomial_row_{bits} as binomial_lanes_{bits}
+from ppl.kernels.cpu.count_lanes import poisson_row_{bits}, poisson_row_{bits} as poisson_lanes_{bits}
+from ppl.kernels.cpu.gamma_lanes import loggamma_row_{bits}, loggamma_row_{bits} as loggamma_lanes_{bits}
+from ppl.kernels.cpu.gamma_lanes import loggamma_slope_lanes_{bits}
 from ppl.kernels.cpu.prefetch import AHEAD, to_read, to_write
 from ppl.kernels.cpu.rows import add_slabs, fill_columns_{bits}, fill_rows_{bits}, fill_windows_{bits}, max_slabs
 from ppl.kernels.cpu.rows import merge_slabs, mix_time, only, row_ids, row_keys, slab_start, window_keys
@@ -44,11 +47,9 @@ from ppl.kernels.cpu.views import clear, part, tail
 from ppl.kernels.scalar import {bits} as m
 from ppl.kernels.scalar.noise import mix, uniform_{bits}
 from ppl.kernels.symbols import shared
-
+{more}
 F, I, U = np.{dtype}, np.int64, np.uint64
 INF, NAN = F(np.inf), F(np.nan)
-binomial_lanes_{bits}, poisson_lanes_{bits} = binomial_row_{bits}, poisson_row_{bits}
-loggamma_lanes_{bits}, vonmises_lanes_{bits} = loggamma_row_{bits}, vonmises_row_{bits}
 '''
 
 
@@ -83,7 +84,11 @@ class Emitter(Sums, Training):
 
     def head(self) -> str:
         """Docstring, imports and types of the module."""
-        return head(self.dtype) + (REGION_IMPORTS if self.regions else "") + (WHOLE_IMPORTS if self.trained else "")
+        return HEAD.format(dtype=self.dtype, bits="f32" if self.dtype == "float32" else "f64", more=self.imports())
+
+    def imports(self) -> str:
+        """Lines of imports that some programs need."""
+        return (REGION_IMPORTS if self.regions else "") + (WHOLE_IMPORTS if self.trained else "")
 
     def source(self, one: str = "") -> str:
         """The whole module; `one` is the unrolled form for one particle, if there is one."""
@@ -92,7 +97,7 @@ class Emitter(Sums, Training):
             parts += self._stage(stage)
         parts.insert(0, self.head() + "".join(f"{line}\n" for line in self._imports()))
         parts += [one] if one else []
-        return "\n\n\n".join([*parts, *self.drivers(one)]) + "\n"
+        return pruned("\n\n\n".join([*parts, *self.drivers(one)]) + "\n")
 
     def drivers(self, one: str) -> list[str]:
         """The functions that run all stages."""
@@ -120,7 +125,7 @@ class Emitter(Sums, Training):
         if general:
             return self.source(one)
         self.kernels = 1
-        return "\n\n\n".join([self.head(), one, *self.single()]) + "\n"
+        return pruned("\n\n\n".join([self.head(), one, *self.single()]) + "\n")
 
     def single(self) -> list[str]:
         """What stands behind the unrolled form if there is no other."""
@@ -294,12 +299,6 @@ def _hash(fn: Any) -> str:
     except (OSError, TypeError):
         return "source unknown"
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def head(dtype: str) -> str:
-    """Docstring, imports and types of an emitted module."""
-    bits = "f32" if dtype == "float32" else "f64"
-    return HEAD.format(dtype=dtype, bits=bits)
 
 
 def stage_doc(stage: Stage) -> str:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ppl.compiler.memory import Memory
 
-IMPORTS = """
-from ppl.kernels.cpu.optimizers import all_finite, bounded
+IMPORTS = """from ppl.kernels.cpu.optimizers import all_finite, bounded
 from ppl.kernels.cpu.scatter import gather_rows
 """
 WHOLE_IMPORTS = IMPORTS + "from ppl.kernels.cpu.parallel_optimizers import update\n"

@@ -52,5 +52,7 @@ class Sums(Regions):
             assert value.buffer is not None
             array, start = value.buffer.array, value.buffer.symbol
             fn = "max_slabs" if value.node.op == "amax" else "add_slabs"
-            lines.append(f"{fn}({arguments(array, f'I({start})', value.extent(), f'stride_{area_of(array)}', 'slabs')})")
+            lines.append(
+                f"{fn}({arguments(array, f'I({start})', value.extent(), f'stride_{area_of(array)}', 'slabs')})"
+            )
         return lines

@@ -18,7 +18,6 @@ from ppl.compiler.scatter import Table
 from ppl.compiler.stages import Output
 
 MORE_IMPORTS = """from numba import njit, prange
-
 from ppl.kernels.cpu.optimizers import adagrad, step_on
 from ppl.kernels.cpu.scatter import link, owned
 """
@@ -40,9 +39,9 @@ class TrainEmitter(Emitter):
     n_scalars: int = 0
     outputs: dict[str, Output] = field(default_factory=dict)
 
-    def head(self) -> str:
+    def imports(self) -> str:
         """As for other programs, with what lists of additions need."""
-        return super().head() + IMPORTS + MORE_IMPORTS
+        return super().imports() + IMPORTS + MORE_IMPORTS
 
     def drivers(self, one: str) -> list[str]:
         """The step on several threads, the updates, and the loop over both."""

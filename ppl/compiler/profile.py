@@ -22,6 +22,7 @@ from ppl.compiler.layout import Poly
 from ppl.compiler.memory import all_steps
 from ppl.compiler.stages import Cluster, Opaque, Stage
 from ppl.compiler.state import State
+from ppl.compiler.traffic import Rates, moved, rates
 from ppl.errors import DataError
 from ppl.ir.node import Node
 
@@ -31,7 +32,11 @@ KINDS = {"gemm": "product", "region": "loop", "rowid": "ids", "rowkey": "ids"}
 
 @dataclass(frozen=True)
 class Row:
-    """One step: its kind, what it computes, seconds per call of the serial program, share of its time, operations."""
+    """One step: its kind, what it computes, seconds per call of the serial program, share of its time.
+
+    `flops` counts products only; `bytes` are read or written. `roof` is the least time that they take at the measured
+    rates over the time taken: above 1 where they stay in caches nearer than the others.
+    """
 
     stage: str
     kind: str
@@ -39,6 +44,8 @@ class Row:
     seconds: float
     share: float
     flops: int = 0
+    bytes: int = 0
+    roof: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -51,7 +58,9 @@ class Profile:
     """Seconds per call and where they go; prints as a table, `rows` are the steps as data.
 
     `seconds` is the median time of a call with its own threads, `python` the part of it outside emitted code, `serial`
-    that of the emitted code on one thread, which the shares of the rows refer to. `flops` counts products only.
+    that of the emitted code on one thread, which the shares of the rows refer to. `flops` counts products only. `rates`
+    are what one core does at best. `compiled` are functions of the program with the seconds that this process has spent
+    on compiling them, or on reading their machine code from disk, without what they call; the costliest first.
     """
 
     seconds: float
@@ -61,6 +70,8 @@ class Profile:
     kernels: int
     regions: int
     workspace: int
+    rates: Rates
+    compiled: tuple[tuple[str, float], ...]
 
     @property
     def flops(self) -> int:
@@ -88,19 +99,20 @@ class Clocked(Emitter):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.steps: list[tuple[str, str, str, Poly]] = []
+        self.steps: list[tuple[str, str, str, Poly, Poly]] = []
         self.slots = sum(len(all_steps(s)) + 1 for s in self.stages) + 3
         self.repeated = 1
 
-    def head(self) -> str:
+    def imports(self) -> str:
         """As for the ordinary program, with the cycle counter."""
-        return super().head() + "\nfrom ppl.kernels.cpu.cycles import cycles\n"
+        return super().imports() + "from ppl.kernels.cpu.cycles import cycles\n"
 
-    def _timed(self, lines: Sequence[str], stage: str, kind: str, name: str, flops: Poly | None = None) -> list[str]:
+    def _timed(self, lines: Sequence[str], stage: str, kind: str, name: str, flops: Poly | None = None,
+               size: Poly | None = None) -> list[str]:  # fmt: skip
         if not lines:
             return []
         at = len(self.steps)
-        self.steps.append((stage, kind, name, flops or Poly()))
+        self.steps.append((stage, kind, name, flops or Poly(), size or Poly()))
         return [
             "begin = cycles()",
             *lines,
@@ -113,14 +125,15 @@ class Clocked(Emitter):
 
     def _step(self, step: Cluster | Opaque, stage: Stage, prefix: str, functions: list[str]) -> list[str]:
         lines = super()._step(step, stage, prefix, functions)
+        size = moved(step, np.dtype(self.dtype).itemsize) * self.repeated
         if isinstance(step, Cluster):
             made = sorted({op.target.name for op in step.ops if op.target.external}) or [step.name]
-            return self._timed(lines, prefix, "kernel", f"{step.name}: {', '.join(made)}")
+            return self._timed(lines, prefix, "kernel", f"{step.name}: {', '.join(made)}", None, size)
         op = step.node.op
         if op == "region":
             return lines
         name = str(step.node.attrs.get("name", step.target.name))
-        return self._timed(lines, prefix, KINDS.get(op, op), name, gemm_flops(step.node) * self.repeated)
+        return self._timed(lines, prefix, KINDS.get(op, op), name, gemm_flops(step.node) * self.repeated, size)
 
     def _loop(self, step: Opaque, prefix: str, functions: list[str]) -> list[str]:
         outer, self.repeated = self.repeated, self.repeated * step.node.attrs["length"]
@@ -257,10 +270,26 @@ def measure(call: Callable[[], Any], run: Callable[..., Any], executable: Execut
     scale = inside.seconds / max(inside.cycles, 1) / repeats
     total = int(inside.ticks[-1])
     full = {**inside.sizes, "n_particles": inside.sizes.get("n_particles_total", inside.sizes.get("n_particles", 1))}
-    rows = [Row(stage, kind, name, int(inside.ticks[i]) * scale, int(inside.ticks[i]) / max(total, 1),
-                flops.evaluate(full)) for i, (stage, kind, name, flops) in enumerate(emitter.steps)]  # fmt: skip
+    best = rates(executable.dtype, max(plain.bytes, 1 << 16))
+    rows = []
+    for i, (stage, kind, name, operations, size) in enumerate(emitter.steps):
+        spent, flops, number = int(inside.ticks[i]) * scale, operations.evaluate(full), size.evaluate(full)
+        roof = best.seconds(flops, number) / spent if spent > 0 else 0.0
+        rows.append(Row(stage, kind, name, spent, int(inside.ticks[i]) / max(total, 1), flops, number, roof))
     rest = max(0, total - sum(int(inside.ticks[i]) for i in range(len(rows))))
     rows.append(Row("serial", "driver", "calls and offsets", rest * scale, rest / max(total, 1)))
     seconds = statistics.median(whole)
     python = max(0.0, seconds - statistics.median(native))
-    return Profile(seconds, python, total * scale, tuple(rows), executable.kernels, executable.regions, plain.bytes)
+    return Profile(seconds, python, total * scale, tuple(rows), executable.kernels, executable.regions, plain.bytes,
+                   best, compiled(executable))  # fmt: skip
+
+
+def compiled(executable: Executable) -> tuple[tuple[str, float], ...]:
+    """Functions of an executable, shared kernels included, with the seconds spent on them in this process."""
+    from ppl.kernels.dispatch import seconds
+    from ppl.kernels.symbols import reached
+
+    own = [f.py_func for f in vars(executable.module).values() if hasattr(f, "py_func")]
+    found = {f: f.__name__ for f in own} | {v.py_func: v.__name__ for f in own for v in reached(f)}
+    spent = [(name, seconds[f]) for f, name in found.items() if f in seconds]
+    return tuple(sorted(spent, key=lambda item: -item[1]))

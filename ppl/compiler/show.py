@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ppl.compiler.profile import Profile
 
 
+COSTLIEST = 6
+"""Functions whose time of compiling is shown."""
+
+
 def show(stages: Sequence[Stage]) -> str:
     """One line per stage, step, loop and body."""
     lines = []
@@ -53,11 +57,12 @@ def show_profile(profile: Profile, width: int = 110) -> str:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in ("stage", "kind", "step"):
         table.add_column(column, overflow="fold")
-    for column in ("µs", "share", "Gflop/s"):
+    for column in ("µs", "share", "Gflop/s", "KiB", "of roof"):
         table.add_column(column, justify="right")
     for r in profile.rows:
         rate = f"{r.rate / 1e9:.1f}" if r.flops else ""
-        table.add_row(r.stage, r.kind, escape(r.name), f"{r.seconds * 1e6:.2f}", f"{r.share:.1%}", rate)
+        memory = (f"{r.bytes / 1024:.1f}", f"{r.roof:.0%}") if r.bytes else ("", "")
+        table.add_row(r.stage, r.kind, escape(r.name), f"{r.seconds * 1e6:.2f}", f"{r.share:.1%}", rate, *memory)
     console.print(table)
     parts = [f"{profile.seconds * 1e6:.1f} µs a call", f"{profile.python * 1e6:.1f} µs of it in Python",
              f"{profile.serial * 1e6:.1f} µs on one thread", f"{profile.kernels} kernels",
@@ -65,4 +70,9 @@ def show_profile(profile: Profile, width: int = 110) -> str:
     if profile.flops:
         parts.append(f"products {profile.flops / 1e6:.2f} Mflop at {profile.rate / 1e9:.1f} Gflop/s")
     console.print(", ".join(parts), markup=False, highlight=False, soft_wrap=True)
+    roof = f"roof: {profile.rates.flops / 1e9:.0f} Gflop/s, {profile.rates.bytes / 1e9:.0f} GB/s on one thread"
+    total, most = sum(s for _, s in profile.compiled), profile.compiled[:COSTLIEST]
+    named = ", ".join(f"{name} {s:.2f} s" for name, s in most)
+    console.print(f"{roof}; compiled or read from disk in {total:.2f} s: {named}", markup=False, highlight=False,
+                  soft_wrap=True)  # fmt: skip
     return out.getvalue().rstrip()

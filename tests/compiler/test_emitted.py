@@ -28,7 +28,7 @@ def kernels_of(tmp_path, monkeypatch):
         for key, value in list(vars(module).items()):
             if not hasattr(value, "py_func") or value.py_func.__module__ != module.__name__:
                 continue
-            for form in [x for x in (value, value.bare) if getattr(x, "signatures", None)]:
+            for form in [x for x in (value, value.bare()) if getattr(x, "signatures", None)]:
                 (signature,) = form.signatures
                 parts = form.inspect_llvm(signature).split("define ")
                 code = "".join(p for p in parts if "cpython" not in p.split("(")[0])
@@ -68,7 +68,7 @@ import time
 from tests.compiler import graphs
 executable = graphs.check(graphs.GRAPHS["dense_layers"](), "float32")
 made = [f for f in vars(executable.module).values() if hasattr(f, "bare")]
-stats = [x.stats for f in made for x in (f, f.bare) if hasattr(x, "stats")]
+stats = [x.stats for f in made for x in (f, f.bare()) if hasattr(x, "stats")]
 hits, misses = (sum(sum(getattr(s, name).values()) for s in stats) for name in ("cache_hits", "cache_misses"))
 print(hits, misses)
 """

@@ -41,6 +41,15 @@ def test_every_step_is_named_and_shares_add_up():
     assert sum(r.seconds for r in profile.rows) == pytest.approx(profile.serial, rel=0.02)
     assert profile.flops >= 2 * 90 * 12 * 40 and profile.rate > 0 and profile.workspace > 0
     assert 0 <= profile.python <= profile.seconds
+    noise = {r.name: r.bytes for r in profile.rows if r.kind == "noise"}
+    assert noise == {"z": 90 * 2 * 40 * 4, "b": 90 * 2 * 40 * 4}
+    first = next(r for r in profile.rows if r.kind == "product")  # z @ W for two particles of every row
+    assert first.flops == 2 * 180 * 40 * 40 and first.bytes == 4 * (180 * 40 + 40 * 40 + 180 * 40)
+    least = max(first.flops / profile.rates.flops, first.bytes / profile.rates.bytes)
+    assert first.roof == pytest.approx(least / first.seconds)
+    names = [name for name, _ in profile.compiled]
+    assert "rows_0" in names and "fill_rows_f32" in names and len(names) == len({*names})
+    assert all(seconds > 0 for _, seconds in profile.compiled)
     for row in profile.rows:
         assert row.kind in str(profile)
 

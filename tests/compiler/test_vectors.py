@@ -28,6 +28,6 @@ def test_row_kernels_of_the_zoo_vectorise(model, tmp_path, monkeypatch):
     assert kernels
     name = model.__name__.split(".")[-1]
     for key, fn in kernels.items():
-        code = fn.bare.inspect_llvm(fn.bare.signatures[0])
+        code = fn.bare().inspect_llvm(fn.bare().signatures[0])
         vectors = re.search(r"= (fmul|fadd|fsub|fdiv|call)\b[^\n]*<\d+ x float>", code)
         assert bool(vectors) != (f"{name} {key}" in EXCEPTIONS), key

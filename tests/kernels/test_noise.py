@@ -102,7 +102,7 @@ def test_fill_equals_reference(kind, first, size):
 @pytest.mark.parametrize("kind", KINDS)
 def test_fill_vectorises(kind):
     dtype, _, fill, _ = KINDS[kind]
-    options = fill.bare.targetoptions
+    options = fill.bare().targetoptions
     fresh = numba.njit(**{k: v for k, v in options.items() if k in ("fastmath", "error_model")})(fill.py_func)
     fresh(np.empty(256, dtype), 0, u64(KEY), 0, 0, 0)
     (llvm,) = fresh.inspect_llvm().values()

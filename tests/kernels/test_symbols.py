@@ -1,0 +1,56 @@
+"""Kernels that callers reach by symbol."""
+
+import importlib
+
+import numba
+import numpy as np
+import pytest
+
+from ppl.kernels.config import jit
+from ppl.kernels.scalar.names import MODULES
+from ppl.kernels.symbols import Shared, shared
+
+pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="inspects compiled code")
+
+
+@shared("float64(float64[::1],int64)")
+def entry_of(x, i):
+    """Entry i, which must not be negative."""
+    if i < 0:
+        raise ValueError("negative")
+    return x[i]
+
+
+@jit
+def twice(x, i):
+    """Twice an entry."""
+    return 2.0 * entry_of(x, i)
+
+
+def test_callers_contain_the_name_alone():
+    x = np.arange(4.0)
+    assert twice(x, 3) == 6.0 and twice(x, np.int32(2)) == 4.0
+    code = next(iter(twice.inspect_llvm().values()))
+    assert f"declare i32 @{entry_of.symbol}(" in code and code.count(f"@{entry_of.symbol}") == 2
+
+
+def test_errors_reach_the_caller():
+    with pytest.raises(ValueError, match="negative"):
+        twice(np.arange(4.0), -1)
+
+
+def test_python_calls_it_too():
+    assert entry_of(np.arange(4.0), 2) == 2.0
+
+
+def test_other_arrays_are_refused():
+    with pytest.raises(numba.TypingError):
+        twice(np.arange(4), 0)
+
+
+@pytest.mark.parametrize("bits", ["f32", "f64"])
+def test_scalar_functions_use_none(bits):
+    """`link` does not look for them there."""
+    for name in MODULES:
+        module = importlib.import_module(f"ppl.kernels.scalar.{bits}.{name}")
+        assert not any(isinstance(value, Shared) for value in vars(module).values())
