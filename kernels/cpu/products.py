@@ -72,7 +72,7 @@ def _dots(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
 @jit
 def _suits(ta, tb, m, n, k):
     """Whether the tiles fit the shape and are at least as fast as BLAS (measured: docs/performance.md)."""
-    if (ta and tb) or (LANES < 16 and (k if ta else m) > FEW):
+    if (ta and tb) or (LANES < 16 and (ta or m > FEW)):
         return False
     if tb:
         return _parts(m, DOT_ROWS)[0] >= 0 and n >= COLUMNS and k >= LONG and m * k <= SMALL
