@@ -42,23 +42,22 @@ ROWS, VECTORS, DOT_ROWS = (6, 4, 6) if LANES == 16 else (6, 2, 2)
 """Rows and vectors of the larger outer tile, rows of the larger tile of scalar products; the smaller have one less."""
 
 
+Sums = Sequence[Sequence[Any]]
+
+
 class _Tile:
-    """Builds code on `rows` times `columns` vectors that hold the sums of a tile."""
+    """Builds code on vectors of a tile's sums, row after row."""
 
-    def __init__(self, context: Any, builder: Any, like: Any, rows: int, columns: int):
+    def __init__(self, context: Any, builder: Any, like: Any):
         self.builder, self.panel = builder, Panel(context, builder, like, LANES)
-        self.sums = [[cgutils.alloca_once(builder, self.panel.vector) for _ in range(columns)] for _ in range(rows)]
-        for total in self.all():
-            builder.store(self.panel.zero, total)
 
-    def all(self) -> list[Any]:
-        """The sums, row after row."""
-        return [total for row in self.sums for total in row]
+    def zeros(self, rows: int, columns: int) -> Sums:
+        """Sums of nothing."""
+        return [[self.panel.zero] * columns for _ in range(rows)]
 
-    def add(self, row: int, x: Any, ys: Sequence[Any]) -> None:
-        """Add x times each of `ys` to the sums of a row."""
-        for total, y in zip(self.sums[row], ys, strict=True):
-            self.builder.store(self.fma(x, y, self.builder.load(total)), total)
+    def add(self, x: Any, ys: Sequence[Any], sums: Sequence[Any]) -> list[Any]:
+        """A row of sums, plus x times each of `ys`."""
+        return [self.fma(x, y, total) for y, total in zip(ys, sums, strict=True)]
 
     def fma(self, x: Any, y: Any, z: Any) -> Any:
         """X y + z, rounded once."""
@@ -94,23 +93,42 @@ class _Tile:
             panel.store(value, start, place)
 
 
-def _rolled(builder: Any, stop: Any, step: int, body: Callable[[Any], None]) -> None:
-    """Run `body` at 0, `step`, ... below `stop`, in a loop that LLVM does not unroll: two steps want more registers."""
+def _rolled(builder: Any, stop: Any, step: int, sums: Sums, body: Callable[[Any, Sums], Sums]) -> Sums:
+    """What `body` makes of sums at 0, `step`, 2 `step`, ... below `stop`.
+
+    LLVM is told not to unroll the loop: sums and operands of two steps want more registers than there are.
+    """
     head, inside, after = map(builder.append_basic_block, ("head", "inside", "after"))
     before = builder.block
     builder.branch(head)
     builder.position_at_end(head)
     at = builder.phi(stop.type)
+    at.add_incoming(ir.Constant(stop.type, 0), before)
+    held = _merged(builder, sums, before)
     builder.cbranch(builder.icmp_signed("<", at, stop), inside, after)
     builder.position_at_end(inside)
-    body(at)
-    at.add_incoming(ir.Constant(stop.type, 0), before)
+    found = body(at, held)
     at.add_incoming(builder.add(at, ir.Constant(stop.type, step)), builder.block)
+    _come_in(held, found, builder.block)
     mark = builder.module.add_metadata([ir.MetaDataString(builder.module, "llvm.loop.unroll.disable")])
     loop = builder.module.add_metadata([ir.MetaDataString(builder.module, "tile"), mark])
     loop.operands = (loop, mark)  # LLVM knows the marks of a loop by their naming themselves first
     builder.branch(head).set_metadata("llvm.loop", loop)
     builder.position_at_end(after)
+    return held
+
+
+def _merged(builder: Any, sums: Sums, block: Any) -> Sums:
+    """What is `sums` after `block`, and what `_come_in` says after others."""
+    held = [[builder.phi(total.type) for total in row] for row in sums]
+    _come_in(held, sums, block)
+    return held
+
+
+def _come_in(held: Sums, sums: Sums, block: Any) -> None:
+    for phis, row in zip(held, sums, strict=True):
+        for phi, total in zip(phis, row, strict=True):
+            phi.add_incoming(total, block)
 
 
 @intrinsic
@@ -128,25 +146,25 @@ def outer_tile(typing_context, tall, wide, a, a0, row_step, inner_step, b, b0, l
         tall, wide, a, a0, row_step, inner_step, b, b0, ldb, k, alpha, beta, c, c0, ldc, last = arguments
 
         def emit(rows: int, vectors: int) -> None:
-            tile = _Tile(context, builder, signature.args[2], rows, vectors)
+            tile = _Tile(context, builder, signature.args[2])
             panel = tile.panel
             left = tile.starts(panel.data(signature.args[2], a), a0, row_step, rows)
             right = builder.gep(panel.data(signature.args[6], b), [b0])
             places = [*(ir.Constant(k.type, LANES * j) for j in range(vectors - 1)), last]
 
-            def step(l):  # noqa: E741
+            def step(l, sums):  # noqa: E741
                 start, shift = builder.mul(l, ldb), builder.mul(l, inner_step)
                 row = [panel.load(right, builder.add(start, place)) for place in places]
-                for i in range(rows):
-                    tile.add(i, panel.spread(builder.load(builder.gep(left[i], [shift]))), row)
+                column = [panel.spread(builder.load(builder.gep(x, [shift]))) for x in left]
+                return [tile.add(x, row, total) for x, total in zip(column, sums, strict=True)]
 
             out = tile.starts(panel.data(signature.args[12], c), c0, ldc, rows)
             for start in out:
                 for place in places:
                     fetch(builder, builder.gep(start, [place]), 1)
-            _rolled(builder, k, 1, step)
+            sums = _rolled(builder, k, 1, tile.zeros(rows, vectors), step)
             factor = panel.spread(alpha)
-            values = [[builder.fmul(factor, builder.load(total)) for total in row] for row in tile.sums]
+            values = [[builder.fmul(factor, total) for total in row] for row in sums]
             tile.write(panel, values, out, places, beta)
 
         _either(builder, tall, lambda i: _either(builder, wide, lambda j: emit(ROWS - i, VECTORS - j)))
@@ -170,17 +188,25 @@ def dot_tile(typing_context, tall, a, a0, lda, b, b0, ldb, k, alpha, beta, c, c0
         whole, zero = builder.and_(k, ir.Constant(k.type, -LANES)), ir.Constant(k.type, 0)
 
         def emit(rows: int) -> None:
-            tile = _Tile(context, builder, signature.args[1], rows, COLUMNS)
+            tile = _Tile(context, builder, signature.args[1])
             left = tile.starts(tile.panel.data(signature.args[1], a), a0, lda, rows)
             right = tile.starts(tile.panel.data(signature.args[4], b), b0, ldb, COLUMNS)
-            _rolled(builder, whole, LANES, lambda at: _add_dots(tile, left, right, at, lambda x: x))
+
+            def step(at, sums, keep=lambda x: x):
+                columns = [keep(tile.panel.load(start, at)) for start in right]
+                return [tile.add(keep(tile.panel.load(x, at)), columns, row) for x, row in zip(left, sums, strict=True)]
+
+            sums = _rolled(builder, whole, LANES, tile.zeros(rows, COLUMNS), step)
+            before = builder.block
             with builder.if_then(builder.icmp_signed("<", whole, k)):
                 others = _last(builder, builder.sub(k, whole), LANES)
                 keep = lambda x: builder.select(others, x, tile.panel.zero)  # noqa: E731
-                _add_dots(tile, left, right, builder.sub(k, ir.Constant(k.type, LANES)), keep)
+                further, inside = step(builder.sub(k, ir.Constant(k.type, LANES)), sums, keep), builder.block
+            sums = _merged(builder, sums, before)
+            _come_in(sums, further, inside)
             short = Panel(context, builder, signature.args[1], COLUMNS)
             factor, new = short.spread(alpha), _last(builder, fresh, COLUMNS)
-            values = [[builder.fmul(factor, _row_sums(builder, map(builder.load, row)))] for row in tile.sums]
+            values = [[builder.fmul(factor, _row_sums(builder, row))] for row in sums]
             out = tile.starts(tile.panel.data(signature.args[10], c), c0, ldc, rows)
             tile.write(short, values, out, [zero], beta, lambda x, old: builder.select(new, x, old))
 
@@ -197,13 +223,6 @@ def _either(builder: Any, flag: Any, emit: Callable[[int], None]) -> None:
             emit(0)
         with no:
             emit(1)
-
-
-def _add_dots(tile: _Tile, left: Sequence[Any], right: Sequence[Any], at: Any, keep: Callable[[Any], Any]) -> None:
-    """Add the products of the vectors at entry `at` of all rows of both operands."""
-    columns = [keep(tile.panel.load(start, at)) for start in right]
-    for i, start in enumerate(left):
-        tile.add(i, keep(tile.panel.load(start, at)), columns)
 
 
 def _last(builder: Any, count: Any, lanes: int) -> Any:
