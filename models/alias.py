@@ -38,7 +38,9 @@ class AliasTable(NamedTuple):
         n = len(self.probs)
         place, keep = ppl.sample(name, ppl.Uniform(np.zeros((2, count)), 1.0))
         column = np.minimum((place * n).astype(int), n - 1)
-        return np.where(keep < ppl.constant(self.accept)[column], column, ppl.constant(self.other)[column])
+        # A class is read at a place that arithmetic finds: half of all jumps on a random bit are predicted wrong.
+        classes = ppl.constant(np.column_stack([self.other, np.arange(n)]).ravel())
+        return classes[2 * column + (keep < ppl.constant(self.accept)[column]).astype(int)]
 
 
 def alias_table(weights: np.ndarray) -> AliasTable:

@@ -2,7 +2,8 @@
 
 The products call ``numba_xxgemm``, the symbol that Numba registers for ``np.dot`` and that calls SciPy's
 BLAS: they accumulate (beta), take leading dimensions and copy nothing. Everything here is reached by symbol,
-not by pointer, so that callers can be cached on disk.
+not by pointer, so that callers can be cached on disk. Float32 products of shapes for which they are faster are our own
+(`ppl.kernels.cpu.products`).
 
 The thread count of the BLAS and its guard are re-exported from `ppl.kernels.cpu.blas_threads`.
 """
@@ -21,6 +22,7 @@ from ppl.kernels.cpu.blas_threads import (
     leave_single,
     set_threads,
 )
+from ppl.kernels.cpu.products import multiply
 from ppl.kernels.symbols import shared
 
 __all__ = [
@@ -94,7 +96,7 @@ def gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
         Distance between the starts of two stored rows.
     """
     # Row-major C is column-major C transposed, which is op(B)' op(A)'.
-    if m > 0 and n > 0:
+    if m > 0 and n > 0 and not multiply(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
         _xxgemm(tb, ta, n, m, k, alpha, b, max(ldb, 1), a, max(lda, 1), beta, c, max(ldc, 1))
 
 

@@ -10,16 +10,20 @@ AHEAD = 4
 """How many rows of a loop earlier a row is asked for."""
 
 
+def fetch(builder, pointer, write):
+    """Build one prefetch instruction; `write` is 1 to take the line from other cores, else 0."""
+    word, byte = ir.IntType(32), ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+    callee = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+    builder.call(callee, [builder.bitcast(pointer, byte), word(write), word(3), word(1)])
+
+
 def _prefetch(array, write):
     """The signature and the code of one prefetch instruction."""
 
     def ask(context, builder, signature, arguments):
-        word, byte = ir.IntType(32), ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
-        callee = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
         data = cgutils.create_struct_proxy(array)(context, builder, arguments[0]).data
-        address = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
-        builder.call(callee, [address, word(write), word(3), word(1)])
+        fetch(builder, builder.gep(data, [arguments[1]]), write)
         return context.get_dummy_value()
 
     return types.void(array, types.int64), ask

@@ -59,6 +59,10 @@ def gather_rows(out, data, rows):
     """Rows of `data` one after the other, both flat; the next row is fetched while one is copied."""
     count = rows.shape[0]
     width, line = out.shape[0] // max(count, 1), 64 // out.itemsize
+    if width == 1:
+        for i in range(count):
+            out[i] = data[max(rows[i], 0)]
+        return
     for i in range(count):
         at = max(rows[i], 0) * width  # an index that may be negative would be wrapped around
         ahead = max(rows[min(i + 1, count - 1)], 0) * width

@@ -5,7 +5,7 @@ import numpy as np
 from ppl.kernels.config import inline, jit
 from ppl.kernels.cpu.vectors import prefer_wide
 
-u64, i64, i32 = np.uint64, np.int64, np.int32
+u64, u32, i64, i32 = np.uint64, np.uint32, np.int64, np.int32
 
 
 @inline
@@ -21,35 +21,36 @@ def _number(key, i):
 def shuffled(key, n):
     """The rows 0 … n-1 in the order of their numbers, int64.
 
-    Rows go to as many buckets as there are rows, by the leading bits of their numbers; those that share one are then
-    put in order.
+    Rows go to as many buckets as there are rows, by the leading bits of their numbers, and with them the leading 32
+    bits; those that share a bucket are then put in order, by all bits where 32 do not decide.
     """
     prefer_wide()
     bits = 1
     while (1 << bits) < n:
         bits += 1
-    numbers, bucket = np.empty(n, np.uint64), np.empty(n, np.int32)
+    shift, leading = u32(32 - bits), np.empty(n, np.uint32)
     for i in range(n):
-        z = _number(key, i)
-        numbers[i] = z
-        bucket[i] = i32(z >> u64(64 - bits))
+        leading[i] = u32(_number(key, i) >> u64(32))
     ends = np.zeros(1 << bits, np.int32)
     for i in range(n):
-        ends[bucket[i]] += i32(1)
+        ends[i64(leading[i] >> shift)] += i32(1)
     start = 0
     for b in range(ends.shape[0]):
         size = ends[b]
         ends[b] = start
         start += size
-    rows = np.empty(n, np.int64)
+    rows, order = np.empty(n, np.int64), np.empty(n, np.uint32)
     for i in range(n):
-        rows[ends[bucket[i]]] = i
-        ends[bucket[i]] += i32(1)
+        b = i64(leading[i] >> shift)
+        at = i64(ends[b])
+        rows[at], order[at] = i, leading[i]
+        ends[b] = at + 1
     for k in range(1, n):
-        row = rows[k]
-        j = k
-        while j > 0 and numbers[rows[j - 1]] > numbers[row]:
-            rows[j] = rows[j - 1]
+        z, row, j = order[k], rows[k], k
+        if order[k - 1] < z:
+            continue
+        while j > 0 and (order[j - 1] > z or (order[j - 1] == z and _number(key, rows[j - 1]) > _number(key, row))):
+            rows[j], order[j] = rows[j - 1], order[j - 1]
             j -= 1
-        rows[j] = row
+        rows[j], order[j] = row, z
     return rows

@@ -97,10 +97,11 @@ def _data_and_results(request: Request) -> dict[str, Any]:
 
 
 def _work_estimate(stages: Sequence[Stage]) -> Poly:
-    """Rough number of operations of the row regions."""
+    """Rough number of operations of what threads share."""
     total = Poly()
     for stage in stages:
-        total = total + _work_of(stage) if stage.row is not None else total
+        steps = [t.node for t in stage.steps if isinstance(t, Opaque) and t.node.op == "column_dot"]
+        total = total + _work_of(stage) if stage.row is not None else sum(map(_opaque_work, steps), total)
     return total
 
 
@@ -119,7 +120,7 @@ def _work_of(stage: Stage) -> Poly:
 
 
 def _opaque_work(node: Node) -> Poly:
-    size = Poly.of(4 * node.type.event_size)
+    size = Poly.of(4 * node.type.event_size) * node.attrs.get("width", 1)
     for axis in node.type.axes:
         size = size * axis_size(axis)
     return size if node.op != "gemm" else multiplications(node) * 4

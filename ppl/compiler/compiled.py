@@ -60,7 +60,7 @@ class Compiled:
         self._variants: dict[VariantKey, Variant] = {}
         self._executables: dict[tuple[*VariantKey, tuple[str, ...]], Executable] = {}
         self._serving: dict[tuple[str, tuple[str, ...], int, tuple[str, ...]], Executable] = {}
-        self._trainers: dict[bool, Trainer | None] = {}
+        self._trainers: dict[tuple[bool, str], Trainer | None] = {}
         self._lock = threading.RLock()
 
     def check_state(self, state: State) -> None:
@@ -194,13 +194,14 @@ class Compiled:
         whole = [i.name for i in self.binder.inputs if i.dtype == "int"]
         return tuple(name for name in whole if getattr(given.get(name), "dtype", None) == np.int32)
 
-    def trainer(self, sparse: bool) -> Trainer | None:
+    def trainer(self, sparse: bool, rule: str = "") -> Trainer | None:
         """The training loop in place; for `sparse` rules that which moves only the rows of tables that data name."""
-        if sparse not in self._trainers:
-            from ppl.compiler.training import trainer_of
+        from ppl.compiler.training_columns import BY_COLUMNS, trainer_of
 
-            self._trainers[sparse] = trainer_of(self, sparse)
-        return self._trainers[sparse]
+        key = sparse, rule if sparse and rule in BY_COLUMNS else ""
+        if key not in self._trainers:
+            self._trainers[key] = trainer_of(self, *key)
+        return self._trainers[key]
 
     def executable(
         self, key: str, sites: Sequence[str] = (), particles: int | None = None, narrow: tuple[str, ...] = ()

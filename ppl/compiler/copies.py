@@ -38,6 +38,13 @@ def stored(x: Node) -> Node:
     return x if whole else copied(x)
 
 
+def stored_rows(x: Node) -> Node:
+    """`x`, or a copy, as a value that has memory for all rows: computed, or an argument."""
+    view = resolve(x, {})
+    whole = view is not None and plain(x) and view.base.type.axes == x.type.axes
+    return x if whole else copied(x)
+
+
 def with_copies(outputs: Sequence[Node]) -> list[Node]:
     """`outputs` with a copy below every view that no affine map can express."""
     memo: dict[Node, Any] = {}

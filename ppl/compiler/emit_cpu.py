@@ -148,6 +148,8 @@ class Emitter(Sums, Training):
                 return self._loop(step, prefix, functions)
             if step.node.op == "gemm":
                 return gemm(step, self.builder, stage, self.dtype)
+            if step.node.op == "column_dot":  # before the stage, see `ppl.compiler.emit_columns`
+                return []
             if step.node.op in ("table_dot", "table_sum"):
                 functions.append(table_function(f"{prefix}_{step.target.name}", step.node))
                 return table_product(step, self.builder, stage.row, f"{prefix}_{step.target.name}")
@@ -187,9 +189,9 @@ class Emitter(Sums, Training):
             body = self._cleared(stage)
             body += [f"for t0 in range(lo, hi, {tile}):", f"    n = min({tile}, hi - t0)"]
             written = self._region(stage, [*body, *("    " + line for line in calls)], stage_doc(stage))
-        return [*functions, written, *([self._products(stage)] if stage.owned else [])]
+        return [*functions, written, *([self._owned(stage)] if stage.owned else [])]
 
-    def _products(self, stage: Stage) -> str:
+    def _owned(self, stage: Stage) -> str:
         """The region of the products that `stage` owns."""
         assert stage.row is not None
         lines = [f"t0 = first_{stage.name}", f"n = min(chunk_{stage.name}, {axis_size(stage.row)} - t0)"]
@@ -258,7 +260,7 @@ class Emitter(Sums, Training):
         lines += ["enter_single()"] if blas else []
         for stage in self.stages:
             if stage.row is None:
-                lines.append(f"{stage.name}({arguments})")
+                lines += [*self._before(stage), f"{stage.name}({arguments})"]
                 continue
             lines += self._in_chunks(stage, parallel)
             lines += self._combine(stage) if parallel else []
@@ -277,6 +279,10 @@ class Emitter(Sums, Training):
         at, rows = self.memory.header.index(f"first_{stage.name}"), axis_size(stage.row)
         return [f"for first in range(0, max({rows}, 1), chunk_{stage.name}):", f"    v[{at}] = first",
                 *("    " + self.enter(name, parallel) for name in (stage.name, products_of(stage)))]  # fmt: skip
+
+    def _before(self, stage: Stage) -> list[str]:
+        """What the parallel driver does before an unplated stage."""
+        return []
 
     def _driver_arguments(self) -> list[str]:
         ids = [f"row0_{p}" for p in self.plates] + [f"ids_{p}" for p in self.plates]

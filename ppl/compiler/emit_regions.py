@@ -29,6 +29,9 @@ class Regions:
     bare: Callable[[str, Sequence[str], Sequence[str], str], str]
     _definitions: Callable[[Sequence[str], str], list[str]]
 
+    more_regions: Sequence[str] = ()
+    """Regions that are no stages, behind the others in the list of entries."""
+
     def merges(self) -> bool:
         """Whether a region adds up gradients."""
         return False
@@ -36,7 +39,7 @@ class Regions:
     def entries_of(self) -> list[str]:
         """Names of the regions that are reached by address, in order."""
         names = [name for s in self.regions for name in ([s.name, products_of(s)] if s.owned else [s.name])]
-        return [*names, *(["merge"] if self.merges() else [])]
+        return [*names, *(["merge"] if self.merges() else []), *self.more_regions]
 
     def enter(self, name: str, parallel: bool) -> str:
         """The call of the region `name` for all slabs."""

@@ -37,6 +37,7 @@ class TrainEmitter(Emitter):
     cut: Sequence[bool] = ()
     rows: str = ""
     n_scalars: int = 0
+    state: str = STATE
     outputs: dict[str, Output] = field(default_factory=dict)
 
     def imports(self) -> str:
@@ -124,7 +125,7 @@ class TrainEmitter(Emitter):
                   "adagrad(p, g, s, rate, numbers[0], factor)"]  # fmt: skip
         return lines
 
-    def _updates(self) -> str:
+    def _updates(self, called: str = "update") -> str:
         lines, start = [], 0
         for table in self.tables:
             own = STATE.replace("heads", f"heads[slab, {start} : {start + table.length}]")
@@ -134,17 +135,32 @@ class TrainEmitter(Emitter):
             start += table.length
         for at, size in self.dense:
             lines.append(dense_update(at, size))
-        head = f"@njit(parallel=True, nogil=True, cache=True)\ndef update({STATE}, slabs):"
+        head = f"@njit(parallel=True, nogil=True, cache=True)\ndef {called}({STATE}, slabs):"
         doc = '    """The optimizer\'s step, each slab on its own rows."""\n    for slab in prange(slabs):'
         return "\n".join([head, doc, *("        " + line for line in lines), "    return True"])
 
-    def _train(self) -> str:
+    @property
+    def everything(self) -> Sequence[Table]:
+        """All sparse tables."""
+        return self.tables
+
+    def all_additions(self) -> Poly:
+        """Number of additions to all tables."""
         total = Poly()
-        for table in self.tables:
+        for table in self.everything:
             total = total + self.additions(table)
-        peak = f"(1.0 + w[{len(self.plates) + self.n_scalars - 1}]) * ({total}) < {LARGEST}"
+        return total
+
+    def update_passed(self, given: str) -> list[str]:
+        """What the loop passes the update behind the state; `given` is what drivers are passed."""
+        return ["slabs"]
+
+    def _train(self) -> str:
+        peak = f"(1.0 + w[{len(self.plates) + self.n_scalars - 1}]) * ({self.all_additions()}) < {LARGEST}"
         finite = [peak, *(f"bounded(grad[{at} : {at + size}], {LARGEST})" for at, size in self.dense)]
         gathers = [f"gather_rows(batch_{a}, {a}, chosen)" for a, cut in zip(self.arrays, self.cut, strict=True) if cut]
         rows = ["chosen" if p == self.rows else "order[:0]" for p in self.plates]
-        step = [f"parallel({self.given('out', rows)}, slabs, entries, params[:0])"]
-        return self.train_source(STATE, step, ["slabs"], self.n_scalars - 1, finite, gathers)
+        given = self.given("out", rows)
+        step = [f"parallel({given}, slabs, entries, params[:0])"]
+        passed = self.update_passed(given)
+        return self.train_source(self.state, step, passed, self.n_scalars - 1, finite, gathers)

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from ppl.compiler.copies import copied, in_memory, with_copies
+from ppl.compiler.copies import copied, in_memory, stored_rows, with_copies
 from ppl.compiler.layout import resolve, row_axis
 from ppl.compiler.loops import lower_get, lower_loop
 from ppl.compiler.lower_draws import BLOCKWISE, lower_draw
@@ -61,6 +61,8 @@ def _visit(node: Node, args: tuple[Node, ...], tables: bool) -> Node:
         return args[0]
     if node.op == "contract":
         return _contract(node, args[0], args[1], tables)
+    if node.op == "column_dot":
+        return remake(node, tuple(stored_rows(x) for x in args))
     if node.op in ("external", "solve", "cumsum"):
         return remake(node, tuple(in_memory(x) for x in args))
     if node.op == "take" and _few(node, _one_table(args[0])):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ppl.compiler.request import Request, offsets_of
@@ -76,7 +77,7 @@ def sparse_request(request: Request) -> tuple[Request, tuple[Table, ...]]:
         return request, ()
     sparse = {t.name for t in tables}
     kept = tuple(g for g in request.grads if g[0] not in sparse)
-    scalars = (*request.scalars, (PEAK, arrays.peak()))
+    scalars = (*request.scalars, (PEAK, squares(n for _, n in arrays.named)))
     named = arrays.named
     nodes = simplify([n for group in (scalars, kept, request.aux, named) for _, n in group])
     queue = iter(nodes)
@@ -102,15 +103,6 @@ class Arrays:
         """The name of `node`."""
         return self._names.setdefault(node, f"{kind}_{len(self._names)}")
 
-    def peak(self) -> Node:
-        """Σ a² over all entries of all float arrays."""
-        total = ops.const(0.0)
-        for node in self._names:
-            if node.type.dtype == "float":
-                square, dims = ops.mul(node, node), tuple(range(len(node.type.shape)))
-                total = ops.add(total, make("sum", square, axes=node.type.axes, dims=dims))
-        return total
-
     def term(self, addition: Addition) -> Term:
         """The term of one `put`."""
         value, index = addition.value, addition.target
@@ -126,6 +118,16 @@ class Arrays:
         coefs += [ops.expand(ops.const(-1.0), axes, picked)] if addition.negative else []
         coef = self.name("coefs", simplify([_product(coefs, axes, picked)])[0]) if coefs else None
         return Term(self.name("index", index), coef, rows, math.prod(picked))
+
+
+def squares(arrays: Iterable[Node]) -> Node:
+    """Σ a² over all entries of all float arrays."""
+    total = ops.const(0.0)
+    for node in arrays:
+        if node.type.dtype == "float":
+            square, dims = ops.mul(node, node), tuple(range(len(node.type.shape)))
+            total = ops.add(total, make("sum", square, axes=node.type.axes, dims=dims))
+    return total
 
 
 def _additions(gradient: Node, negative: bool) -> list[Addition] | None:

@@ -78,7 +78,7 @@ def _declare(stage: Stage, builder: Builder, where: dict[Node, tuple[int, Axis |
             for user in builder.users.get(value.node, ()):
                 if where.get(source(user)) != (stage.level, stage.row):
                     value.external = True
-                    if stage.row is not None and not reduced:
+                    if row_axis(value.axes) is not None and not reduced:
                         builder.global_rows(value)
     for out in stage.outputs:
         base = builder.base(out.node)

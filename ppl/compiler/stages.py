@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ppl.compiler.fuse import Loop, Op, Value
@@ -12,7 +12,7 @@ from ppl.ir.types import Axis
 
 LEAVES = {"const", "param", "aux", "hyper", "input", "size", "scale", "arg"}
 OPAQUE = {"gemm", "noise", "rowid", "rowkey", "region", "external", "solve", "cumsum", "draw_rows", "lanes",
-          "table_dot", "table_sum"}  # fmt: skip
+          "table_dot", "table_sum", "column_dot"}  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -77,6 +77,8 @@ def domain_axes(node: Node) -> tuple[Axis, ...]:
     """Named axes over which a node's work runs."""
     if node.op in ("sum", "amax", "put"):
         return node.args[0].type.axes
+    if node.op == "column_dot":  # all rows at once
+        return ()
     if node.op == "gemm":
         return tuple(sorted({a for x in node.args for a in x.type.axes}, key=lambda a: a.order))
     if node.op == "region":
@@ -107,7 +109,32 @@ def source(node: Node) -> Node:
 
 
 def assign(order: Sequence[Node], outputs: Sequence[Output]) -> dict[Node, tuple[int, Axis | None]]:
-    """Stage of every stored node: as early as possible, then rows as late as their readers in other regions allow."""
+    """Stage of every stored node: as early as possible, then rows as late as their readers in other regions allow.
+
+    Products by columns that wait for no other ones are in one stage.
+    """
+    place_ = _early(order, {})
+    together = [n for n in _first_products(order) if n in place_]
+    if len({place_[n] for n in together}) > 1:
+        place_ = _early(order, dict.fromkeys(together, max(place_[n][0] for n in together)))
+
+    users: dict[Node, list[Node]] = {}
+    for node in order:
+        for b in bases(node):
+            users.setdefault(source(b), []).append(source(node))
+    fixed = {source(b) for o in outputs for b in ([o.node] if not is_view(o.node) else bases(chain(o.node)))}
+    for node in reversed(order):
+        if node not in place_ or place_[node][1] is None or node in fixed or row_axis(node.type.axes) is None:
+            continue
+        level, row = place_[node]
+        later = [place_[u] for u in users.get(node, [])]
+        if later and all(r == row for _, r in later):
+            place_[node] = (max(level, min(k for k, _ in later)), row)
+    return place_
+
+
+def _early(order: Sequence[Node], least: Mapping[Node, int]) -> dict[Node, tuple[int, Axis | None]]:
+    """The first stage that every node can be in, of at least the level `least[node]`."""
     place_: dict[Node, tuple[int, Axis | None]] = {}
 
     def ready(arg: Node, row: Axis | None) -> int:
@@ -125,20 +152,22 @@ def assign(order: Sequence[Node], outputs: Sequence[Output]) -> dict[Node, tuple
         if node.op in LEAVES or node.op == "get":
             continue
         row = row_of(node)
-        place_[node] = (max([ready(b, row) for b in bases(node)], default=0 if row is None else 1), row)
-    users: dict[Node, list[Node]] = {}
-    for node in order:
-        for b in bases(node):
-            users.setdefault(source(b), []).append(source(node))
-    fixed = {source(b) for o in outputs for b in ([o.node] if not is_view(o.node) else bases(chain(o.node)))}
-    for node in reversed(order):
-        if node not in place_ or place_[node][1] is None or node in fixed or row_axis(node.type.axes) is None:
-            continue
-        level, row = place_[node]
-        later = [place_[u] for u in users.get(node, [])]
-        if later and all(r == row for _, r in later):
-            place_[node] = (max(level, min(k for k, _ in later)), row)
+        first = least.get(node, 0 if row is None else 1)
+        place_[node] = (max([first, *(ready(b, row) for b in bases(node))]), row)
     return place_
+
+
+def _first_products(order: Sequence[Node]) -> list[Node]:
+    """The products by columns that do not depend on others."""
+    later: set[Node] = set()
+    found = []
+    for node in order:
+        depends = any(b in later for b in bases(node))
+        if node.op == "column_dot" and not depends:
+            found.append(node)
+        if depends or node.op == "column_dot":
+            later.add(node)
+    return found
 
 
 def chain(node: Node) -> Node:

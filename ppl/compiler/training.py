@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,8 +23,8 @@ from ppl.compiler.executable import Executable
 from ppl.compiler.layout import identifier
 from ppl.compiler.pace import Pace
 from ppl.compiler.pool import aligned
-from ppl.compiler.request import offsets_of
-from ppl.compiler.scatter import sparse_request
+from ppl.compiler.request import Request, offsets_of
+from ppl.compiler.scatter import Table, sparse_request
 from ppl.compiler.state import State
 
 if TYPE_CHECKING:
@@ -71,7 +71,10 @@ class Steps(NamedTuple):
 
 
 class Live:
-    """A state that training writes to. `state` shows it; after `share` the next step leaves what was shown alone."""
+    """A state that training writes to. `state` shows it; after `share` the next step leaves what was shown alone.
+
+    `columns` are tables cut by columns, which are newer than those in `flat` while `join` is there to copy them back.
+    """
 
     def __init__(self, state: State, rule: Rule, estimators: Any):
         self._like, self.rule, self.estimators, self._shared = state, rule, estimators, False
@@ -79,6 +82,8 @@ class Live:
         opt = state.opt or {}
         self.slots = [opt[name].copy() if name in opt else np.zeros_like(self.flat) for name in rule.slots]
         self.counter = np.array([state.step, state.step - opt.get("t", 0)], np.int64)
+        self.columns: np.ndarray | None = None
+        self.join: Callable[[], None] | None = None
 
     @property
     def step(self) -> int:
@@ -94,6 +99,9 @@ class Live:
     @property
     def state(self) -> State:
         """The state as it is now, sharing memory."""
+        if self.join is not None:
+            self.join()
+            self.join = None
         like = self._like
         opt: dict[str, Any] = {"t": int(self.counter[0] - self.counter[1])}
         opt |= dict(zip(self.rule.slots, self.slots, strict=True))
@@ -221,7 +229,7 @@ class SparseTrainer(Trainer):
         request, self.tables = sparse_request(compiled.request("gradient", (), compiled.settings.particles))
         self.pace = Pace()
         if self.tables:
-            self._compile(request)
+            self._prepare(request)
 
     def __bool__(self) -> bool:
         return bool(self.tables)
@@ -231,17 +239,21 @@ class SparseTrainer(Trainer):
             return contextlib.nullcontext()
         return self.pace.threads(slabs, steps, counted=bool(self.executable.module.train.signatures))
 
-    def _compile(self, request: Any) -> None:
+    def _prepare(self, request: Request) -> None:
+        self._compile(request, TrainEmitter, self.tables)
+
+    def _compile(self, request: Request, emitter: Callable[..., TrainEmitter], tables: Sequence[Table]) -> None:
+        """Compile `request` with an emitter of training on `tables`."""
         settings, plate = self.compiled.settings, self.compiled.binder.plates[0]
         offsets, inside = offsets_of(request.params)[0], {t.name for t in self.tables}
         dense = [(offsets[n], int(np.prod(s, dtype=np.int64))) for n, s in request.params if n not in inside]
         kind = functools.partial(
-            TrainEmitter, tables=self.tables, dense=dense, cut=[plate in t.axes for _, t in request.inputs],
+            emitter, tables=tables, dense=dense, cut=[plate in t.axes for _, t in request.inputs],
             rows=identifier(plate.name), n_scalars=len(request.scalars),
         )  # fmt: skip
-        fields, emitter = assemble(request, settings.dtype, "cpu", kind)
-        assert isinstance(emitter, TrainEmitter)
-        self._emitter = emitter
+        fields, made = assemble(request, settings.dtype, "cpu", kind)
+        assert isinstance(made, TrainEmitter)
+        self._emitter = made
         self.executable = Executable(request, settings.dtype, **fields)
         self._read()
         self.names = self.names[:-1]
@@ -256,22 +268,13 @@ class SparseTrainer(Trainer):
         key = (slabs, *sizes.values())
         if key not in self._lists:
             self._lists.clear()
-            most = max(self._emitter.additions(t).evaluate(sizes) for t in self.tables)
-            lengths, width = [t.length for t in self.tables], max(t.width for t in self.tables)
+            tables = self._emitter.tables
+            most = max((self._emitter.additions(t).evaluate(sizes) for t in tables), default=0)
+            lengths, width = [t.length for t in tables], max((t.width for t in tables), default=0)
             self._lists[key] = (
                 np.full((slabs, sum(lengths)), -1, np.int32),
                 np.zeros((slabs, most), np.int32),
-                np.zeros((slabs, min(most, max(lengths)) + 1), np.int32),
+                np.zeros((slabs, min(most, max(lengths, default=0)) + 1), np.int32),
                 np.zeros((slabs, width + 32), self.executable.float),
             )
         return self._lists[key]
-
-
-def trainer_of(compiled: Compiled, sparse: bool) -> Trainer | None:
-    """The loop for a program on the CPU: the `sparse` one if its gradient is sparse in tables, else the other."""
-    if compiled.settings.target != "cpu" or not compiled.layout.shapes:
-        return None
-    if sparse and compiled.binder.plates and (found := SparseTrainer(compiled)):
-        return found
-    trainer = Trainer(compiled)
-    return trainer if trainer.executable.trains else None

@@ -42,6 +42,11 @@ class InPlace(Run):
     def state(self, new: State) -> None:
         self._live = Live(new, self.rule, self.trainer.compiled.estimators)
 
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self._live.step
+
     def _loop(self, bar: Bar) -> None:
         if isinstance(self.source, Stream):
             super()._loop(bar)
@@ -52,17 +57,17 @@ class InPlace(Run):
             self._block(bar)
             taken = time.monotonic() - began
             self._count = min(MOST, 2 * self._count) if taken < SECONDS / 2 else max(1, self._count // 2)
-            ended = self._live.step % self.source.steps_per_epoch == 0
+            ended = self.step % self.source.steps_per_epoch == 0
             if ended and self.has_rows and self.validate is not None:
                 self._validate()
-            if self.keeper is not None and self.keeper.due(self._live.step):
+            if self.keeper is not None and self.keeper.due(self.step):
                 self.keeper.save(self.state, self.start, self._consistent())
             if self._called_back():
                 return
 
     def _block(self, bar: Bar) -> None:
         """Up to `_count` steps on rows in memory, none of them beyond an epoch or a checkpoint."""
-        source, step = self.source, self._live.step
+        source, step = self.source, self.step
         assert isinstance(source, Rows)
         per_epoch, size = source.steps_per_epoch, source.batch_size
         total = source.count if source.total_rows is None else source.total_rows
@@ -101,7 +106,7 @@ class InPlace(Run):
 
     def _take(self, steps: Steps, count: int, size: int, bar: Bar) -> int:
         """Take up to `count` steps and record them; one that may not be finite is not taken."""
-        at, compiled = self._live.step, self.trainer.compiled
+        at, compiled = self.step, self.trainer.compiled
         steps_taken = range(at, at + count)
         rates = [rate_at(self.transform.lr, i) for i in steps_taken]
         if any(map(callable, (self.hyper or {}).values())):
@@ -132,7 +137,7 @@ def run_for(program: Any, transform: Any, hyper: Any, source: Rows | Stream, sta
     """The loop that suits a program and an optimizer."""
     rule = rule_of(transform)
     large = isinstance(source, Rows) and sum(np.size(d) for d in source.data) * 8 > KEEP_CONVERTED
-    trainer = None if rule is None or large else program.prepare().trainer(rule.sparse)
+    trainer = None if rule is None or large else program.prepare().trainer(rule.sparse, rule.name)
     if rule is None or trainer is None or not fits(state, rule):
         return Run(program, transform, hyper, source, state, start)
     return InPlace(trainer, rule, program, transform, hyper, source, state, start)

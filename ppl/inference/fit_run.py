@@ -91,11 +91,11 @@ class Run:
 
     def train(self, progress: bool) -> Fit:
         """Take all steps; the checkpoint is written however this ends."""
-        ahead = None if self.end is None else max(self.end - self.state.step, 0)
+        ahead = None if self.end is None else max(self.end - self.step, 0)
         try:
             with Bar(progress, ahead, "rows" if self.has_rows else "steps") as bar:
                 self._loop(bar)
-            if self.validate is not None and self.state.step not in self.history.get("validation_step", [])[-1:]:
+            if self.validate is not None and self.step not in self.history.get("validation_step", [])[-1:]:
                 self._validate()
         except KeyboardInterrupt:
             pass
@@ -112,27 +112,32 @@ class Run:
                 self._step(batch, bar)
             if (batch is None or batch.last) and self.has_rows and self.validate is not None:
                 self._validate()
-            if self.keeper is not None and self.keeper.due(self.state.step):
+            if self.keeper is not None and self.keeper.due(self.step):
                 self.keeper.save(self.state, self.start, self._consistent())
             if (batch is not None and self._called_back()) or self._finished():
                 return
-        warnings.warn(f"batches= ended after {self.state.step - self.start} steps", stacklevel=4)
+        warnings.warn(f"batches= ended after {self.step - self.start} steps", stacklevel=4)
 
     def _batches(self) -> Iterable[Batch | None]:
         if isinstance(self.source, Rows):
-            return self.source.batches(self.state.step)
-        return self.source.batches(self.state.step - self.start)
+            return self.source.batches(self.step)
+        return self.source.batches(self.step - self.start)
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self.state.step
 
     def _finished(self) -> bool:
         if self.epochs is not None and isinstance(self.source, Stream):
             return self.source.epochs_done >= self.epochs
-        return self.end is not None and self.state.step >= self.end
+        return self.end is not None and self.step >= self.end
 
     def _called_back(self) -> bool:
         """Call the user's function; whether it ends the training."""
         if self.callback is None:
             return False
-        answer = self.callback(self.state.step, self.state, dict(self.metrics))
+        answer = self.callback(self.step, self.state, dict(self.metrics))
         return isinstance(answer, (bool, np.bool_)) and bool(answer)
 
     def _step(self, batch: Batch, bar: Bar) -> None:
@@ -167,10 +172,10 @@ class Run:
         else:
             return
         raise FitError(
-            f"training stopped at step {self.state.step}: {what}. First: {found.text}. The state before that "
+            f"training stopped at step {self.step}: {what}. First: {found.text}. The state before that "
             "step is this error's .state, and what was reached is its .fit",
             self.state,
-            self.state.step,
+            self.step,
             found.node,
             self._result(),
         )
@@ -179,12 +184,12 @@ class Run:
         assert self.validate is not None
         value = float(self.validate(self.state))
         self.history.setdefault("validation", []).append(value)
-        self.history.setdefault("validation_step", []).append(self.state.step)
+        self.history.setdefault("validation_step", []).append(self.step)
         self.metrics["validation"] = value
 
     def _consistent(self) -> dict[str, list[float]]:
         """The history up to the state: an interrupt may have come between two entries."""
-        n = sum(1 for step in self.history["step"] if step <= self.state.step)
+        n = sum(1 for step in self.history["step"] if step <= self.step)
         checks = min(len(self.history.get(key, ())) for key in ("validation", "validation_step"))
         return {k: v[: checks if k.startswith("validation") else n] for k, v in self.history.items()}
 

@@ -27,7 +27,7 @@ def test_threads_and_tiles(name, monkeypatch):
 
 def test_products_that_are_added_up_share_an_accumulator():
     executable = compile_request(graphs.request_of(graphs.GRAPHS["joined_products"]()))
-    products = re.findall(r"gemm_f32\(True, False, I\(40\), I\(30\), n, .*w\[(\w+_a) :\]", executable.source)
+    products = re.findall(r"gemm_f32\(True, False, I\(40\), I\(30\), n, .*tail\(w, (\w+_a)\)", executable.source)
     assert len(products) == 2 and len(set(products)) == 1
 
 
