@@ -12,7 +12,7 @@ import hashlib
 import inspect
 import weakref
 from collections.abc import Callable, Iterator
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -103,13 +103,15 @@ def _names(code: CodeType) -> set[str]:
 
 
 def reached(fn: Callable[..., Any]) -> Iterator[Any]:
-    """Compiled functions and shared kernels that `fn` calls by their names, directly or through others; each once."""
+    """Compiled functions and shared kernels that `fn` calls, directly or through others; each once."""
     seen, waiting = {fn}, [fn]
     while waiting:
         current = waiting.pop()
-        scope = current.__globals__
-        cells = [cell.cell_contents for cell in current.__closure__ or ()]
-        for value in [*(scope[name] for name in _names(current.__code__) if name in scope), *cells]:
+        scope, names = current.__globals__, _names(current.__code__)
+        found = [scope[name] for name in names if name in scope]
+        for module in [x for x in found if isinstance(x, ModuleType) and x.__name__.startswith("ppl.")]:
+            found += [vars(module)[name] for name in names if name in vars(module)]
+        for value in [*found, *(cell.cell_contents for cell in current.__closure__ or ())]:
             inner = getattr(value, "py_func", None)
             if isinstance(inner, FunctionType) and inner not in seen:
                 seen.add(inner)
@@ -119,9 +121,9 @@ def reached(fn: Callable[..., Any]) -> Iterator[Any]:
 
 
 def link(fn: Callable[..., Any]) -> None:
-    """Register every shared kernel that `fn` calls, directly or through other compiled functions, by their names.
+    """Register every shared kernel that `fn` calls, directly or through other compiled functions.
 
-    Functions that are called as attributes of modules, the scalar ones, use no shared kernels.
+    Scalar functions, which are imported when they are first used, have none.
     """
     with global_compiler_lock:
         if fn in _linked:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from ppl.kernels.config import jit
+from ppl.kernels.cpu import blas
 from ppl.kernels.scalar.names import MODULES
-from ppl.kernels.symbols import Shared, shared
+from ppl.kernels.symbols import Shared, reached, shared
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="inspects compiled code")
 
@@ -34,6 +35,20 @@ def test_callers_contain_the_name_alone():
     assert f"declare i32 @{entry_of.symbol}(" in code and code.count(f"@{entry_of.symbol}") == 2
 
 
+@jit
+def _by_module(a, b, out, n):
+    blas.gemm_f64(False, False, n, n, n, 1.0, a, n, b, n, 0.0, out, n)
+
+
+def _inner(fn):
+    return lambda x: fn(x, 1)
+
+
+def test_shared_kernels_are_found_before_a_cached_caller_is_loaded():
+    assert blas.gemm_f64 in set(reached(_by_module.py_func))
+    assert entry_of in set(reached(_inner(twice)))
+
+
 def test_errors_reach_the_caller():
     with pytest.raises(ValueError, match="negative"):
         twice(np.arange(4.0), -1)
@@ -50,7 +65,7 @@ def test_other_arrays_are_refused():
 
 @pytest.mark.parametrize("bits", ["f32", "f64"])
 def test_scalar_functions_use_none(bits):
-    """`link` does not look for them there."""
+    """`link` does not import them."""
     for name in MODULES:
         module = importlib.import_module(f"ppl.kernels.scalar.{bits}.{name}")
         assert not any(isinstance(value, Shared) for value in vars(module).values())
