@@ -99,7 +99,21 @@ class Descent:
             np.full(steps, self.rate, np.float64),
             np.zeros((steps, 0), np.float32),
         )
-        state = (self.params, none, none, np.empty_like(self.params), RULES["SGD"], rates, np.zeros(1), 1.0, v, -1, w)
+        state = (
+            self.params,
+            none,
+            none,
+            np.empty_like(self.params),
+            RULES["SGD"],
+            rates,
+            np.zeros(1),
+            1.0,
+            v,
+            -1,
+            exe.shares,
+            none,
+            w,
+        )
         with parallel_region():
             exe.module.train(
                 *state, none, none, hypers, np.uint64(0), self.counter, costs, ids, 0, slabs, exe.entries(slabs)
