@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-THRESHOLDS = (50_000, 20, 100)
+THRESHOLDS = (200_000, 50, 1000)
 """Those of the collector while Numba compiles: up to a tenth less time, and no more memory."""
 
 seconds: weakref.WeakKeyDictionary[Callable[..., Any], float] = weakref.WeakKeyDictionary()
