@@ -200,11 +200,11 @@ class Executable:
         """`run` of a program without rows, data and run-time sizes, which takes less time than a call in Python."""
         new_aux = self._none if aux is None else np.array(aux, self.float)
         grad = np.empty(self.n_params if self.request.grads else 0, self.float)
-        if not hasattr(self._local, "plain"):
-            self._local.plain = self._work({}, 1)
-        w, v = self._local.plain
-        given = self._none if hyper is None else hyper
-        self.module.one(params, grad, self._none, new_aux, given, _word(seed), step, w, v)
+        kept = getattr(self._local, "plain", None)
+        if kept is None:
+            kept = self._local.plain = (*self._work({}, 1), self.module.one)
+        w, v, one = kept
+        one(params, grad, self._none, new_aux, self._none if hyper is None else hyper, _word(seed), step, w, v)
         if not update_aux and aux is not None:
             new_aux = np.array(aux, self.float)
         return Result({name: w.item(i) for i, name in enumerate(self._names)}, grad, new_aux, {})
