@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
 from benchmarks.machine import Product
 from benchmarks.peer import THREADS
+from ppl.compiler.traffic import best_seconds
+from ppl.kernels.cpu.triad import triad
 
 SIDE = 384
 
@@ -99,7 +100,7 @@ def gemm_rate(side: int = 1024, repeats: int = 7) -> float:
     left, right = rng.standard_normal((2, side, side)).astype(np.float32)
     outs = [np.empty_like(left) for _ in range(THREADS)]
     with ThreadPoolExecutor(THREADS) as pool:
-        seconds = _best(lambda: [*pool.map(lambda out: np.dot(left, right, out=out), outs)], repeats)
+        seconds = best_seconds(lambda: [*pool.map(lambda out: np.dot(left, right, out=out), outs)], repeats)
     return THREADS * 2 * side**3 / seconds
 
 
@@ -111,22 +112,5 @@ def triad_rate(footprint: int, repeats: int = 15) -> float:
     with ThreadPoolExecutor(THREADS) as pool:
         parts = [(x[0], x[1], x[2]) for x in zip(*(np.array_split(v, THREADS) for v in (a, b, c)), strict=True)]
         inner = max(1, (1 << 22) // n)
-        seconds = _best(lambda: [*pool.map(lambda part: _triads(*part, inner), parts)], repeats)
+        seconds = best_seconds(lambda: [*pool.map(lambda part: triad(*part, np.float32(3), inner), parts)], repeats)
     return 12 * n * inner / seconds
-
-
-@numba.njit(nogil=True, cache=True)
-def _triads(a: np.ndarray, b: np.ndarray, c: np.ndarray, repeats: int) -> None:
-    for _ in range(repeats):
-        for i in range(a.shape[0]):
-            a[i] = b[i] + np.float32(3) * c[i]
-
-
-def _best(call: Callable[[], object], repeats: int) -> float:
-    call()
-    seconds = []
-    for _ in range(repeats):
-        begin = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds)

@@ -41,7 +41,7 @@ def adapt(compiled: Any, make_bare: Callable[[], Any], version: str) -> Any:
 
 def _adapted(dispatcher: Any, version: str, bare: bool) -> Any:
     _cache(dispatcher, version, bare)
-    dispatcher.compile = _seldom_collecting(dispatcher, dispatcher.compile)
+    dispatcher.compile = _watched(dispatcher, dispatcher.compile)
     return dispatcher
 
 
@@ -64,8 +64,10 @@ def _cache(dispatcher: Any, version: str, bare: bool) -> None:
         cache._index_key = lambda signature, codegen: (*key(signature, codegen), "bare")
 
 
-def _seldom_collecting(dispatcher: Any, compile_: Callable[..., Any]) -> Callable[..., Any]:
-    def compile_rarely(signature: Any) -> Any:
+def _watched(dispatcher: Any, compile_: Callable[..., Any]) -> Callable[..., Any]:
+    """`compile_`, timed, with the collector at rest."""
+
+    def compile_watched(signature: Any) -> Any:
         before, known, start = gc.get_threshold(), len(dispatcher.overloads), time.perf_counter()
         if before[0] and before < THRESHOLDS:
             gc.set_threshold(*THRESHOLDS)
@@ -81,4 +83,4 @@ def _seldom_collecting(dispatcher: Any, compile_: Callable[..., Any]) -> Callabl
             if len(dispatcher.overloads) > known:
                 seconds[dispatcher.py_func] = seconds.get(dispatcher.py_func, 0.0) + own
 
-    return compile_rarely
+    return compile_watched

@@ -9,6 +9,7 @@ from typing import Any
 import numba
 import numpy as np
 
+from ppl.compiler.pool import aligned
 from ppl.kernels.cpu import blas, products
 
 SLABS = (25, 50, 100, 200)
@@ -47,10 +48,9 @@ def _seconds(function: Callable[..., Any], count: int, arguments: tuple[Any, ...
 
 def _numbers(size: int) -> np.ndarray:
     """An array that begins at a cache line, as the buffers of programs do."""
-    room = np.empty(size + 16, np.float32)
-    start = (-room.ctypes.data & 63) // 4
-    room[start : start + size] = np.random.default_rng(0).normal(size=size)
-    return room[start : start + size]
+    out = aligned(size, np.float32)
+    out[:] = np.random.default_rng(0).normal(size=size)
+    return out
 
 
 def rates(ta: bool, tb: bool, m: int, n: int, k: int) -> tuple[float, float | None]:

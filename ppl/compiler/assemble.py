@@ -12,7 +12,7 @@ from ppl.compiler.build import Builder
 from ppl.compiler.emit_cpu import Emitter
 from ppl.compiler.emit_cuda import CudaEmitter
 from ppl.compiler.joined import joined, multiplications
-from ppl.compiler.layout import Poly, axis_size, identifier
+from ppl.compiler.layout import Poly, entries, identifier
 from ppl.compiler.lower import lower, widen
 from ppl.compiler.memory import plan
 from ppl.compiler.request import Request, offsets_of, output_places, run_time_axes, windowed
@@ -120,7 +120,5 @@ def _work_of(stage: Stage) -> Poly:
 
 
 def _opaque_work(node: Node) -> Poly:
-    size = Poly.of(4 * node.type.event_size) * node.attrs.get("width", 1)
-    for axis in node.type.axes:
-        size = size * axis_size(axis)
-    return size if node.op != "gemm" else multiplications(node) * 4
+    made = entries(node.type) * node.attrs.get("width", 1)
+    return (multiplications(node) if node.op == "gemm" else made) * 4

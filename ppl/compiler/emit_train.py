@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ppl.compiler.emit_cpu import Emitter
 from ppl.compiler.emit_fit import IMPORTS, LARGEST, dense_update
 from ppl.compiler.emit_tables import fetch
-from ppl.compiler.layout import Poly, axis_size, identifier
+from ppl.compiler.layout import Poly, entries, identifier
 from ppl.compiler.scatter import Table
 from ppl.compiler.stages import Output
 
@@ -51,11 +51,7 @@ class TrainEmitter(Emitter):
 
     def entries(self, name: str) -> Poly:
         """Number of entries of an array."""
-        t = self.outputs[name].node.type
-        size = Poly.of(t.event_size)
-        for axis in t.axes:
-            size = size * axis_size(axis)
-        return size
+        return entries(self.outputs[name].node.type)
 
     def additions(self, table: Table) -> Poly:
         """Number of additions to a table."""

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ppl.compiler.layout import Poly, axis_size, row_axis
+from ppl.compiler.layout import Poly, axis_size, entries, row_axis
 from ppl.ir import ops
 from ppl.ir.node import Node, make, rebuild, remake, topological
 from ppl.ir.types import Axis
@@ -87,9 +87,7 @@ def multiplications(gemm: Node) -> Poly:
     """Number of multiplications of a product."""
     total = Poly()
     for attrs, a, _ in pairs(gemm):
-        size = Poly.of(gemm.type.event_size)
-        for axis in gemm.type.axes:
-            size = size * axis_size(axis)
+        size = entries(gemm.type)
         for x in attrs["inner"]:
             size = size * (axis_size(x) if isinstance(x, Axis) else a.type.shape[attrs["a"].index(x)])
         total = total + size

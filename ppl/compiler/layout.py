@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ppl.ir.node import Node
-from ppl.ir.types import Axis, Kind
+from ppl.ir.types import Axis, Kind, Type
 
 Key = Axis | int
 """A loop of an operation: a named axis, or an event dimension by position."""
@@ -91,6 +91,14 @@ def identifier(name: str) -> str:
 def axis_size(axis: Axis) -> Poly:
     """Length of a named axis, symbolic where known only at run time."""
     return Poly.of(axis.size if axis.size is not None else f"n_{identifier(axis.name)}")
+
+
+def entries(kind: Type) -> Poly:
+    """Number of entries of a value of this type."""
+    size = Poly.of(kind.event_size)
+    for axis in kind.axes:
+        size = size * axis_size(axis)
+    return size
 
 
 def strides_of(shape: tuple[int, ...]) -> list[int]:

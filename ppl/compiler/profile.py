@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -291,5 +292,7 @@ def compiled(executable: Executable) -> tuple[tuple[str, float], ...]:
 
     own = [f.py_func for f in vars(executable.module).values() if hasattr(f, "py_func")]
     found = {f: f.__name__ for f in own} | {v.py_func: v.__name__ for f in own for v in reached(f)}
-    spent = [(name, seconds[f]) for f, name in found.items() if f in seconds]
+    often = Counter(name for f, name in found.items() if f in seconds)
+    full = {f: name if often[name] == 1 else f"{f.__module__}.{name}" for f, name in found.items()}
+    spent = [(full[f], seconds[f]) for f in found if f in seconds]
     return tuple(sorted(spent, key=lambda item: -item[1]))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppl.compiler.layout import Poly, axis_size
+from ppl.compiler.layout import Poly, entries
 from ppl.compiler.stages import Output
 from ppl.ir import ops
 from ppl.ir.node import Node, remake, topological
@@ -106,9 +106,7 @@ def output_places(
     arrays = sorted(zip(request.arrays, lowered, strict=False), key=lambda item: item[0][1].type.dtype != "int")
     layout, starts = [], {"iout": Poly(), "out": Poly()}
     for (name, node), made in arrays:
-        size = Poly.of(node.type.event_size)
-        for axis in node.type.axes:
-            size = size * axis_size(axis)
+        size = entries(node.type)
         array = "iout" if node.type.dtype == "int" else "out"
         outputs.append(Output(name, made, array, starts[array], rows=True))
         layout.append((name, node.type, size))

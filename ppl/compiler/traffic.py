@@ -10,9 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ppl.compiler.fuse import Op, Value
-from ppl.compiler.layout import Poly, axis_size
+from ppl.compiler.layout import Poly, entries
 from ppl.compiler.stages import Cluster, Opaque
-from ppl.ir.node import Node
 
 SIDE = 512
 
@@ -35,17 +34,10 @@ def moved(step: Cluster | Opaque, itemsize: int) -> Poly:
     args = [] if step.node.op in ("noise", "rowid", "rowkey") else step.node.args
     if step.node.op in ("table_dot", "table_sum"):
         width = step.node.args[0].type.shape[-1]
-        total = _entries(step.node.args[1]) * width + _entries(step.node.args[2])
+        total = entries(step.node.args[1].type) * width + entries(step.node.args[2].type)
     else:
-        total = sum((_entries(a) for a in args), Poly())
-    return (total + _entries(step.node) * (2 if step.target.accumulates else 1)) * itemsize
-
-
-def _entries(node: Node) -> Poly:
-    size = Poly.of(node.type.event_size)
-    for axis in node.type.axes:
-        size = size * axis_size(axis)
-    return size
+        total = sum((entries(a.type) for a in args), Poly())
+    return (total + entries(step.node.type) * (2 if step.target.accumulates else 1)) * itemsize
 
 
 def _of_cluster(cluster: Cluster) -> Iterator[tuple[Poly, bool]]:
@@ -88,17 +80,18 @@ def rates(dtype: str, footprint: int) -> Rates:
     one = np.dtype(dtype).type(1)
     blas.enter_single()
     try:
-        seconds = _best(lambda: gemm(False, False, *[SIDE] * 3, one, square, SIDE, square, SIDE, one, out, SIDE))
+        seconds = best_seconds(lambda: gemm(False, False, *[SIDE] * 3, one, square, SIDE, square, SIDE, one, out, SIDE))
     finally:
         blas.leave_single()
     n = max(footprint // (3 * out.itemsize), 1 << 12)
     a, b, c = np.ones((3, n), dtype)
     repeats = max(1, (1 << 20) // n)
-    passes = _best(lambda: triad(a, b, c, one, repeats))
+    passes = best_seconds(lambda: triad(a, b, c, one, repeats))
     return Rates(2 * SIDE**3 / seconds, 3 * n * repeats * out.itemsize / passes)
 
 
-def _best(call: Callable[[], object], repeats: int = 7) -> float:
+def best_seconds(call: Callable[[], object], repeats: int = 7) -> float:
+    """The least time of some calls, after one that is not counted."""
     call()
     seconds = []
     for _ in range(repeats):
