@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from ppl.compiler.emit_address import Addresses
 from ppl.compiler.emit_blocks import blocked
 from ppl.compiler.emit_scalar import expression, literal
-from ppl.compiler.fuse import Access, Loop, Op, Value, near
-from ppl.compiler.layout import Poly, axis_size, dims_of
+from ppl.compiler.fuse import Access, Loop, Op, Value, near, rest
+from ppl.compiler.layout import Poly, axis_size
 from ppl.compiler.stages import Cluster
 from ppl.ir.types import Axis, Kind
 
@@ -167,7 +167,9 @@ class KernelWriter(Addresses):
         assert value.buffer is not None
         address = self._address(self._base(value, value.buffer), start, terms, None, "")
         size = Poly.of(1)
-        for dim in dims_of(value.axes, value.shape)[depth:]:
+        inside = rest(op, depth)
+        assert inside is not None, f"{value.name} is not made in the order of its memory"
+        for dim in inside:
             size = size * (Poly.of("n") if dim.key == self.row else dim.size)
         zero = self._lowest(kind) if op.node.op == "amax" else literal(0, kind)
         if "n" in size.names:

@@ -47,6 +47,9 @@ class Value:
 
     A `stack` is what a loop over rows has stacked: its leading event dimension lies outside the rows of the tile, so
     that a step's entries of all rows are contiguous; `stack` is then the number of rows and other named entries.
+
+    Scratch is written anew in every turn of the loops `prefix`, which run over its first dimensions in memory; it has
+    room for the others.
     """
 
     node: Node
@@ -76,6 +79,13 @@ class Value:
             return Poly.of(coef)
         times, rest = divmod(coef, self.block)
         return Poly.of(rest) + self.stack * (times * self.block)
+
+    def room(self) -> Poly:
+        """Number of entries in one turn of the loops `prefix`."""
+        total = Poly.of(1)
+        for dim in dims_of(self.axes, self.shape)[len(self.prefix) :]:
+            total = total * dim.size
+        return total
 
     def extent(self, skip: Iterable[Key] = ()) -> Poly:
         """Number of entries, leaving out the loops `skip`."""
@@ -282,8 +292,27 @@ def place(ops: Sequence[Op]) -> list[Value]:
         if not far and all(d.in_register for d in defs):
             continue
         value.prefix = _common([d.complete for d in defs] + [tuple(u.loops) for u in users.get(value, [])])
+        while any(rest(d, len(value.prefix)) is None for d in defs):
+            value.prefix = value.prefix[:-1]
         scratch.append(value)
     return scratch
+
+
+def rest(op: Op, depth: int) -> tuple[Dim, ...] | None:
+    """The dimensions of the result of `op` that its first `depth` loops leave: all that follow in memory.
+
+    None where these loops do not run over just the first dimensions in memory, in any order.
+    """
+    value = op.target
+    dims, steps = dims_of(value.axes, value.shape), strides_of(value.shape)
+    keys = {d.key for d in op.domain[:depth]}
+    moving = {op.axes.get(d.key) if isinstance(d.key, Axis) else _mover(op, steps[d.key]) for d in dims[:depth]}
+    return dims[depth:] if depth <= len(dims) and moving == keys else None
+
+
+def _mover(op: Op, step: int) -> Key | None:
+    """The loop that moves a result by `step` entries of its event."""
+    return next((key for key, coef in op.coefs.items() if coef == step), None)
 
 
 def near(defs: Sequence[Op], user: Op) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ppl.compiler.build import Builder
 from ppl.compiler.fuse import Value
-from ppl.compiler.layout import Poly, dims_of
+from ppl.compiler.layout import Poly
 from ppl.compiler.stages import Cluster, Opaque, Stage, tile_size
 
 TILE_BYTES = 3 << 19
@@ -130,9 +130,7 @@ def _scratch(stage: Stage, memory: Memory, at: dict[str, Poly], slab: bool = Fal
     for step in all_steps(stage):
         for value in step.scratch if isinstance(step, Cluster) else ():
             assert value.buffer is not None
-            size = Poly.of(1)
-            for dim in dims_of(value.axes, value.shape)[len(value.prefix) :]:
-                size = size * dim.size
+            size = value.buffer.size
             at[value.buffer.array] = _line(at[value.buffer.array], size, value.buffer.array)
             memory.symbols[value.buffer.symbol] = _in_slab(at, value, slab)
             at[value.buffer.array] = at[value.buffer.array] + size

@@ -159,7 +159,8 @@ def _steps(stage: Stage, builder: Builder) -> None:
                 if stage.row in value.axes and not value.prefix:
                     value.external = True
                 else:
-                    value.buffer = Buffer("v" if value.dtype == "int" else "w", "", symbol=f"{value.name}_s")
+                    array = "v" if value.dtype == "int" else "w"
+                    value.buffer = Buffer(array, "", symbol=f"{value.name}_s", size=value.room())
             step.scratch = [v for v in step.scratch if v.buffer is not None]
     _lives(stage, builder)
 
