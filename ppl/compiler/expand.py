@@ -125,7 +125,8 @@ class Expansion:
     def walk(self, outputs: Sequence[Node]) -> list[Node]:
         """Expand everything that `outputs` are computed from; returns what they become."""
         for node in topological(outputs):
-            self.env[id(node)] = self._visit(node)
+            made = self.env[id(node)] = self._visit(node)
+            assert set(node.type.axes) <= set(made.type.axes), f"{node.op} lost a plate"
         return [self.env[id(node)] for node in outputs]
 
     def _importance(self, names: list[str]) -> dict[str, Node]:
@@ -150,7 +151,7 @@ class Expansion:
 
     def _visit(self, node: Node) -> Node:
         if node.op == "sample":
-            return self._sample(self.graph[node.attrs["site"].name])
+            return ops.expand(self._sample(self.graph[node.attrs["site"].name]), node.type.axes)
         if node.op == "own_density":
             return self._own_density(node)
         if node.op == "param":

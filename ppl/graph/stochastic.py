@@ -24,6 +24,8 @@ else:
     from ppl.lazy import networkx as nx
 
 LEAF_KINDS = {"param": "parameter", "input": "input", "hyper": "hyper", "aux": "carried"}
+MIXES = ("collect", "sum", "amax")
+"""Ops of a traced graph whose result depends on several rows of a plate."""
 
 
 class StochasticGraph:
@@ -177,8 +179,11 @@ class RandomNode:
 
     @cached_property
     def coupled_plates(self) -> tuple[Axis, ...]:
-        """Plates of the node whose rows one downstream value mixes (through `collect`)."""
-        mixed = {n.attrs["axis"] for n in self.graph.order if n.op == "collect" and n in self.dependent}
+        """Plates of the node whose rows one downstream value mixes (through `collect`, or a sum in an objective)."""
+        mixed: set[Axis] = set()
+        for n in self.graph.order:
+            if n.op in MIXES and n in self.dependent:
+                mixed.update(n.attrs["axes"] if n.op in ("sum", "amax") else (n.attrs["axis"],))
         return tuple(a for a in self.node.type.axes if a in mixed)
 
     def path_order(self) -> tuple[float, str]:
