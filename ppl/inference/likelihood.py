@@ -11,7 +11,7 @@ from ppl.inference.objective import require_models
 from ppl.inference.observed import add_factor_costs, log_likelihood, negative_log_likelihood
 from ppl.ir import ops
 from ppl.ir.node import Node, topological
-from ppl.ir.types import Kind
+from ppl.ir.types import Axis, Kind
 from ppl.lang.context import trace_model
 from ppl.lang.model import Model
 from ppl.lang.trace import Cost, Site, SiteKind, Trace
@@ -93,6 +93,12 @@ def _ties(trace: Trace, summed: Sequence[Site], terms: Mapping[str, Node]) -> nx
     return ties
 
 
+def _mixed(names: Sequence[str], terms: Sequence[Node]) -> set[Axis]:
+    """Plates whose rows of the nodes `names` meet in one value: all these rows share one log-sum-exp."""
+    collected = [n for n in topological(terms) if n.op == "collect" and _ancestors(n) & set(names)]
+    return {n.attrs["axis"] for n in collected}
+
+
 def _marginal_cost(summed: Sequence[Site], sites: Sequence[Site], terms: Mapping[str, Node]) -> Cost:
     plates = summed[0].axes
     for other in summed[1:]:
@@ -100,6 +106,7 @@ def _marginal_cost(summed: Sequence[Site], sites: Sequence[Site], terms: Mapping
             raise ModelError(
                 f"likelihood: '{summed[0].name}' and '{other.name}' are marginalised together but stand in other plates"
             )
+    plates = tuple(a for a in plates if a not in _mixed([s.name for s in summed], [terms[s.name] for s in sites]))
     total = ops.const(0.0)
     for site in sites:
         term = terms[site.name]
