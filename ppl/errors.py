@@ -39,6 +39,21 @@ class ParameterError(DataError):
         self.node, self.parameter = node, parameter
 
 
+class SimulatorError(PplError):
+    """A function handed to `ppl.external` raised an exception, or returned another shape or dtype than was declared.
+
+    Attributes
+    ----------
+    site : name of the function, "" where several are called and it is not known which.
+    row : row of the data set in which it was called, None without rows or where it is not known.
+    arguments : what it was called with, None where that is not known.
+    """
+
+    def __init__(self, message: str, site: str = "", row: int | None = None, arguments: tuple[Any, ...] | None = None):
+        super().__init__(message)
+        self.site, self.row, self.arguments = site, row, arguments
+
+
 class OptionError(DataError, ValueError):
     """An option of an optimizer, a schedule or `ppl.fit` is out of range or contradicts another."""
 

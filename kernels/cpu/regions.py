@@ -5,6 +5,10 @@ two wrappers, and in every function that calls the loop. So the only parallel lo
 which is compiled once and for all; it calls a region ``region(table, slab, slabs) -> 0`` through a pointer, and the
 region finds its arguments in a table of int64: two words for an array (address and length), one for a number.
 
+A region that raises an exception returns a status and a pointer to the exception's description, as all functions of
+Numba do. Word 0 of the table takes that pointer from whichever slab fails, and `run_slabs` raises the exception when
+all slabs have ended: threads must not raise anything themselves.
+
 The caller keeps the arrays and the table alive until the region has returned.
 """
 
@@ -16,6 +20,7 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, prange, types
 from numba.core import cgutils
+from numba.core.callconv import RETCODE_EXC, RETCODE_OK, RETCODE_USEREXC, Status, excinfo_ptr_t
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 from numba.np.arrayobj import populate_array
@@ -24,6 +29,10 @@ from ppl.kernels.config import jit
 
 WORD = ir.IntType(64)
 SIGNATURE = types.int64(types.int64, types.int64, types.int64)
+ARGUMENTS = 1
+"""The word of the table at which the arguments begin."""
+UNKNOWN = 1
+"""What stands for the description of an exception that has none: it was raised in Python, and Python keeps it."""
 
 
 def _element(dtype: Any) -> Any:
@@ -51,7 +60,8 @@ def _fill(typing_context, table, arguments, kinds):
 
     def codegen(context, builder, signature, values):
         base = context.make_array(signature.args[0])(context, builder, values[0]).data
-        at = 0
+        builder.store(WORD(0), base)
+        at = ARGUMENTS
         for i, argument in enumerate(arguments):
             value = builder.extract_value(values[1], i)
             words = [value]
@@ -80,12 +90,12 @@ def _address(typing_context, array):
 
 def _load(builder: Any, table: Any, index: Any) -> Any:
     base = builder.inttoptr(table, WORD.as_pointer())
-    return builder.load(builder.gep(base, [index]))
+    return builder.load(builder.gep(base, [builder.add(index, WORD(ARGUMENTS))]))
 
 
 @intrinsic
 def _array_at(typing_context, table, index, dtype):
-    """The array of `dtype` whose address and length are the words `index` and `index` + 1 of the table at `table`."""
+    """The array of `dtype` whose address and length are the arguments `index` and `index` + 1 at `table`."""
     array_type = types.Array(_element(dtype), 1, "C")
 
     def codegen(context, builder, signature, values):
@@ -102,26 +112,65 @@ def _array_at(typing_context, table, index, dtype):
 
 @intrinsic
 def _word_at(typing_context, table, index):
-    """Word `index` of the table at `table`."""
+    """Argument `index` of the table at `table`."""
     return types.int64(table, index), lambda context, builder, signature, values: _load(builder, *values)
 
 
 @intrinsic
 def _enter(typing_context, region, table, slab, slabs):
-    """Call the region at address `region`."""
+    """Call the region at address `region`: 0, or the address of what describes the exception that it has raised."""
 
     def codegen(context, builder, signature, values):
-        pointer = builder.inttoptr(values[0], ir.FunctionType(WORD, [WORD] * 3).as_pointer())
-        return builder.call(pointer, values[1:])
+        kind = context.call_conv.get_function_type(types.int64, SIGNATURE.args)
+        result = cgutils.alloca_once(builder, kind.args[0].pointee)
+        raised = cgutils.alloca_once(builder, excinfo_ptr_t)
+        pointer = builder.inttoptr(values[0], kind.as_pointer())
+        code = builder.call(pointer, [result, raised, *values[1:]])
+        described = builder.ptrtoint(builder.load(raised), WORD)
+        found = builder.select(builder.icmp_signed("==", code, RETCODE_USEREXC), described, WORD(UNKNOWN))
+        return builder.select(builder.icmp_signed("==", code, RETCODE_OK), WORD(0), found)
 
     return types.int64(region, table, slab, slabs), codegen
+
+
+@intrinsic
+def _raise(typing_context, raised):
+    """Raise the exception that `raised`, the result of `_enter`, stands for; nothing where it is 0."""
+
+    def codegen(context, builder, signature, values):
+        true, false = cgutils.true_bit, cgutils.false_bit
+        known = builder.icmp_unsigned("!=", values[0], WORD(UNKNOWN))
+        with cgutils.if_unlikely(builder, builder.icmp_unsigned("!=", values[0], WORD(0))):
+            status = Status(
+                code=builder.select(known, RETCODE_USEREXC, RETCODE_EXC), is_ok=false, is_none=false, is_error=true,
+                is_stop_iteration=false, is_python_exc=builder.not_(known), is_user_exc=known,
+                excinfoptr=builder.inttoptr(values[0], excinfo_ptr_t),
+            )  # fmt: skip
+            context.call_conv.return_status_propagate(builder, status)
+        return context.get_dummy_value()
+
+    return types.void(raised), codegen
+
+
+@intrinsic
+def _report(typing_context, table, raised):
+    """Write what `_enter` has returned to word 0 of the table at address `table`, from any thread."""
+
+    def codegen(context, builder, signature, values):
+        place = builder.inttoptr(values[0], WORD.as_pointer())
+        builder.store_atomic(values[1], place, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(table, raised), codegen
 
 
 @njit(parallel=True, nogil=True, cache=True)
 def _share(region, table, slabs):
     """Run all slabs on as many threads; called by address itself, so that callers do not contain it."""
     for slab in prange(slabs):
-        _enter(region, table, slab, slabs)
+        raised = _enter(region, table, slab, slabs)
+        if raised != 0:
+            _report(table, raised)
     return 0
 
 
@@ -129,15 +178,16 @@ def _share(region, table, slabs):
 def _run_slabs(entries, region, table, slabs):
     """Run the region number `region` for all slabs; `entries` are addresses, that of `_share` last."""
     if slabs == 1:
-        _enter(entries[region], _address(table), np.int64(0), np.int64(1))
+        raised = _enter(entries[region], _address(table), np.int64(0), np.int64(1))
     else:
-        _enter(entries[entries.shape[0] - 1], entries[region], _address(table), slabs)
-    return table[0]  # the table lives until here
+        raised = _enter(entries[entries.shape[0] - 1], entries[region], _address(table), slabs)
+        raised = table[0] if raised == 0 else raised  # which also keeps the table until here
+    _raise(raised)
 
 
 def _pointer(function: Any) -> int:
-    compiled = function.get_compile_result(SIGNATURE)
-    return int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_cfunc_wrapper_name))
+    compiled = getattr(function, "bare", lambda: function)().get_compile_result(SIGNATURE)
+    return int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
 
 
 def entries(regions: Sequence[Any], shared: bool) -> Any:

@@ -33,6 +33,7 @@ HEAD = '''"""Program emitted by ppl for the CPU in {dtype}. Do not edit: the fil
 
 import numpy as np
 
+from ppl.errors import SimulatorError
 from ppl.kernels.config import entry, jit
 from ppl.kernels.cpu.blas import gemm_{bits}, enter_single, leave_single
 from ppl.kernels.cpu.angle_lanes import vonmises_row_{bits}, vonmises_row_{bits} as vonmises_lanes_{bits}
@@ -42,6 +43,7 @@ from ppl.kernels.cpu.gamma_lanes import loggamma_row_{bits}, loggamma_row_{bits}
 from ppl.kernels.cpu.gamma_lanes import loggamma_slope_lanes_{bits}
 from ppl.kernels.cpu.prefetch import AHEAD, to_read, to_write
 from ppl.kernels.cpu.rows import add_slabs, fill_columns_{bits}, fill_rows_{bits}, fill_windows_{bits}, max_slabs
+from ppl.kernels.cpu.results import is_shaped, put, whole
 from ppl.kernels.cpu.rows import merge_slabs, mix_time, only, row_ids, row_keys, share_start, slab_start, window_keys
 from ppl.kernels.cpu.solve import cumulate, solve_lower
 from ppl.kernels.cpu.sparse import data_gemm_{bits}

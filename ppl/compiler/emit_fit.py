@@ -72,7 +72,7 @@ class Training:
                 lines.append(f"    gather_rows(batch_{a}, {a}, chosen)")
                 continue
             types = (kinds[a], kinds[a], "I")
-            lines += ["    rows = np.empty(6, I)",
+            lines += ["    rows = np.empty(7, I)",
                       f"    fill_table(rows, (batch_{a}, {a}, chosen), ({', '.join(types)}))",
                       f"    many = slabs if batch_{a}.shape[0] >= {GATHERED} else I(1)",
                       f"    run_slabs(entries, I({len(self.entries_of()) + i}), rows, many)"]  # fmt: skip

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-IMPORT = re.compile(r"^from ((?:ppl\.kernels|numba)[\w.]*) import (.*)\n", re.MULTILINE)
+IMPORT = re.compile(r"^from ((?:ppl\.kernels|ppl\.errors|numba)[\w.]*) import (.*)\n", re.MULTILINE)
 
 
 def pruned(source: str) -> str:
-    """`source` without the names that it imports from the kernels and from Numba, one line each, and does not use."""
+    """`source` without the names that it imports from ppl and from Numba, one line each, and does not use."""
     words = set(re.findall(r"[A-Za-z_]\w*", IMPORT.sub("", source)))
 
     def used(line: re.Match[str]) -> str:

@@ -11,6 +11,7 @@ from ppl.compiler.emit_scalar import arguments
 from ppl.compiler.fuse import Value
 from ppl.compiler.layout import Entry, Poly, View, axis_size, identifier
 from ppl.compiler.stages import Opaque
+from ppl.ir.externals import wrong_shape
 from ppl.ir.node import Node
 from ppl.ir.noise import node_hash
 from ppl.ir.types import PARTICLES, Axis, Kind
@@ -192,12 +193,14 @@ def external(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
         call = f"{call}[{which}]" if inputs > 1 else f"only({call})"
     lines.append(f"{pad}result = {call}")
     assert value.buffer is not None
-    at, size = _address(value, None, row, names), node.type.event_size
+    array, at = value.buffer.array, _address(value, None, row, names)
     if node.type.shape:
-        lines.append(f"{pad}{value.buffer.array}[{at} : {at} + {size}] = result.reshape({size})")
+        refusal = f"SimulatorError({wrong_shape(fn.name, which, node.type.shape)!r}, {fn.name!r})"
+        lines += [f"{pad}if not is_shaped(result, {node.type.shape}):", f"{pad}    raise {refusal}",
+                  f"{pad}put({array}, {at}, result)"]  # fmt: skip
     else:
-        stored = "result" if node.type.dtype != "bool" else "1 if result else 0"
-        lines.append(f"{pad}{value.buffer.array}[{at}] = {stored}")
+        stored = {"bool": "1 if result else 0", "int": "whole(result)"}.get(node.type.dtype, "result")
+        lines.append(f"{pad}{array}[{at}] = {stored}")
     return lines
 
 

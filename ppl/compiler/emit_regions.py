@@ -70,7 +70,7 @@ class Regions:
         words = sum(1 if self._is_number(name) else 2 for name in self._passed())
         passed = "".join(f"{name}, " for name in self._passed())
         types = "".join(f"{kinds[name]}, " for name in self._passed())
-        return [f"table = np.empty({words}, I)", f"fill_table(table, ({passed.rstrip()}), ({types.rstrip()}))"]
+        return [f"table = np.empty({words + 1}, I)", f"fill_table(table, ({passed.rstrip()}), ({types.rstrip()}))"]
 
     def _unpacked(self, body: Sequence[str]) -> list[str]:
         """The statements that read what `body` needs from the table."""

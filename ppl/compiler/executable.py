@@ -17,7 +17,7 @@ import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -225,7 +225,10 @@ class Executable:
         out = self._empty_vector("out", self._out_size(sizes)) if self.request.arrays else self._none
         arguments = (params, grad, out, new_aux, hyper, _word(seed), step,
                      *(s for s, _ in where), *(i for _, i in where), w, v, *data)  # fmt: skip
-        self._call(arguments, slabs, sizes)
+        try:
+            self._call(arguments, slabs, sizes)
+        except Exception as error:
+            self.refuse(error)
         at = len(self.plates)
         scalars = dict(zip(self._names, w[at : at + len(self._names)].tolist(), strict=True))
         arrays = self._arrays(out, sizes) if self.request.arrays else {}
@@ -260,6 +263,12 @@ class Executable:
 
             with parallel_region():
                 self.module.parallel(*arguments, slabs, self.entries(slabs), self._none)
+
+    def refuse(self, error: Exception) -> NoReturn:
+        """Raise what the user gets for an `error` from a call of the module, which did not come to its end."""
+        from ppl.compiler.failures import refuse
+
+        refuse(error, self.stages, self.source)
 
     def _data(self, x: Any, name: str, t: Type) -> np.ndarray:
         dtype: Any = {"float": self.float, "int": np.int64, "bool": np.bool_}[t.dtype]

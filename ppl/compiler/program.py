@@ -12,12 +12,13 @@ import numpy as np
 from ppl.compiler.compiled import Compiled
 from ppl.compiler.diagnosis import Diagnosing
 from ppl.compiler.embedding import Embedding, site_names
+from ppl.compiler.failures import located
 from ppl.compiler.inspection import Inspection
 from ppl.compiler.plan import Requested
 from ppl.compiler.prepared import Settings
 from ppl.compiler.state import State
 from ppl.compiler.violations import INVALID, environment, violation
-from ppl.errors import DataError, EstimatorError
+from ppl.errors import DataError, EstimatorError, SimulatorError
 from ppl.inference.objective import as_objective
 from ppl.lang.carried import require_one_particle
 
@@ -235,18 +236,24 @@ class Program(Inspection, Embedding, Diagnosing):
             self._check_particles(compiled, count)
         step = state.step if seed is None else 0
         bound = compiled.binder.bind(data, rows, total_rows, check, narrow)
-        result = executable.run(
-            state._flat,
-            state._aux,
-            compiled.hyper_vector(hyper, state.step),
-            bound.arrays,
-            rows=bound.rows,
-            row_ids=bound.row_ids,
-            scales=bound.scales,
-            particles=count,
-            seed=state.seed if seed is None else int(seed),
-            step=step,
-        )
+        hypers, noise = compiled.hyper_vector(hyper, state.step), state.seed if seed is None else int(seed)
+        try:
+            result = executable.run(
+                state._flat,
+                state._aux,
+                hypers,
+                bound.arrays,
+                rows=bound.rows,
+                row_ids=bound.row_ids,
+                scales=bound.scales,
+                particles=count,
+                seed=noise,
+                step=step,
+            )
+        except SimulatorError as error:
+            variant = compiled.variant(key, sites, compiled.static_particles(key, count))
+            call = (compiled, state.params, state.aux, hypers, bound, count, noise, step)
+            raise located(error, variant, lambda: environment(*call)) from error.__cause__
         return result, next(iter(bound.totals.values()), 1), compiled
 
     def _require_finite(self, result: Any, *call: Any) -> None:

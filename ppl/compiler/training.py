@@ -26,6 +26,7 @@ from ppl.compiler.pool import aligned
 from ppl.compiler.request import Request, offsets_of
 from ppl.compiler.scatter import Table, sparse_request
 from ppl.compiler.state import State
+from ppl.errors import SimulatorError
 
 if TYPE_CHECKING:
     from ppl.compiler.compiled import Compiled
@@ -193,9 +194,23 @@ class Trainer:
         from ppl.kernels.cpu.threads import parallel_region
 
         with parallel_region(), self._threads(slabs, len(rates)):
-            done = exe.module.train(*vectors, *self._extra(live, v, sizes, slabs), *rest)
+            before = live.step
+            try:
+                done = exe.module.train(*vectors, *self._extra(live, v, sizes, slabs), *rest)
+            except Exception as error:
+                done = self._stopped(error, live.step - before)
         taken = results[:done] / steps.total
         return int(done), {name: taken[:, i].tolist() for i, name in enumerate(self.names)}
+
+    def _stopped(self, error: Exception, done: int) -> int:
+        """What to do after an `error` in a step behind `done` ones: a simulator's is left to the general path.
+
+        That takes the step again, and says what went wrong.
+        """
+        try:
+            self.executable.refuse(error)
+        except SimulatorError:
+            return done
 
     def _threads(self, slabs: int, steps: int) -> AbstractContextManager[None]:
         """The threads that take `steps` steps."""

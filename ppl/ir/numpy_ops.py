@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.ir import numpy_between as between
+from ppl.ir.externals import external
 from ppl.ir.node import Node
 from ppl.ir.numpy_angles import ANGLES
 from ppl.ir.numpy_counts import COUNTS
@@ -178,22 +179,6 @@ def _distribute(env: Env, node: Node, args: Sequence[Array]) -> Array:
     return np.moveaxis(args[0], len(node.args[0].type.axes), node.type.axes.index(node.attrs["axis"]))
 
 
-def _external(env: Env, node: Node, args: Sequence[Array]) -> Array:
-    """Call the user's function once per row (every entry of the named axes)."""
-    fn, which = node.attrs["fn"], node.attrs["output"]
-    out = np.empty(env.shape(node.type), env.numpy_dtype(node.type.dtype))
-    keyed = bool(fn.key)
-    for at in np.ndindex(out.shape[: len(node.type.axes)]):
-        rows: list[Any] = [np.ascontiguousarray(x[at]) if x[at].ndim else x[at] for x in args]
-        if keyed:
-            rows[0] = np.uint64(int(rows[0]) % 2**64)
-        result = fn.function(*rows) if which is None else fn.gradient(*rows)
-        if which is not None and isinstance(result, tuple):
-            result = result[which]
-        out[at] = result
-    return out
-
-
 def _plain(function: Callable[..., Any]) -> Function:
     """Lift a NumPy function of the argument values alone."""
     return lambda env, node, args: function(*args)
@@ -272,5 +257,5 @@ OPS: dict[str, Function] = {
     "solve": _solve,
     "collect": _collect,
     "distribute": _distribute,
-    "external": _external,
+    "external": external,
 }

@@ -1,0 +1,213 @@
+"""What goes wrong inside `ppl.external` reaches the user: exceptions, and results of another shape or dtype.
+
+Compiled and interpreted, with rows and without, on one thread and on two; nothing is returned, and no parameter moves.
+"""
+
+import os
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+
+import ppl
+from ppl import Bernoulli, Normal
+from ppl.errors import ModelError, SimulatorError
+from ppl.ir.interpret import evaluate
+
+X = np.arange(300.0)
+SGD = ppl.optim.SGD(0.1)
+
+
+@numba.njit
+def fragile(z, x):
+    if x == 217.0:
+        raise ValueError("no convergence")
+    return (z - x) ** 2
+
+
+@numba.njit
+def sturdy(z, x):
+    return (z + x) ** 2
+
+
+@numba.njit
+def swelling(z, x):
+    return np.full(2 if x != 217.0 else 3, z * x)
+
+
+@numba.njit
+def alone(b):
+    if b < 2.0:
+        raise ValueError("no convergence")
+    return b
+
+
+def _rows(fn, more=None, shape=(), dtype=None):
+    @ppl.model
+    def model(x):
+        with ppl.plate("data", x) as x:
+            z = ppl.sample("z", Normal(ppl.param("m", 0.3), 0.5))
+            y = ppl.deterministic("y", ppl.external(fn, z, x, shape=shape, dtype=dtype))
+            ppl.cost("c", np.sum(y) * 1.0)
+            if more is not None:
+                ppl.cost("d", ppl.external(more, z, x))
+
+    return model
+
+
+CASES = {"exception": (fragile, (), "ValueError: no convergence"), "shape": (swelling, 2, r"declared shape \(2,\)")}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def failing(request):
+    fn, shape, text = CASES[request.param]
+    return fn.__name__, ppl.compile(_rows(fn, shape=shape), dtype="float64", data=X), text
+
+
+@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
+def threads(request, monkeypatch):
+    """How many threads programs take, however small they are."""
+    count = min(request.param, numba.config.NUMBA_NUM_THREADS)
+    from ppl.compiler.executable import Executable
+
+    monkeypatch.setattr(Executable, "_slabs", lambda self, sizes, threads: count if self.regions else 1)
+    return count
+
+
+CALLS = {
+    "value": lambda p, s: p.value(s, X),
+    "per row": lambda p, s: p.value(s, X, per_row=True),
+    "value_and_grad": lambda p, s: p.value_and_grad(s, X),
+    "step": lambda p, s: p.step(s, X),
+    "sample": lambda p, s: p.sample(s, X),
+    "fit": lambda p, s: ppl.fit(p, X, steps=3, state=s, optimizer=SGD),
+    "fit on minibatches": lambda p, s: ppl.fit(p, X, epochs=1, batch_size=100, state=s, optimizer=SGD),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_every_call_raises_one_error_that_names_function_and_row(failing, threads, call):
+    name, program, text = failing
+    state = program.init(0)
+    with pytest.raises(SimulatorError, match=f"external function '{name}'.*{text}.*in row 217 of 'data'") as error:
+        CALLS[call](program, state)
+    assert error.value.site == name and error.value.row == 217 and error.value.arguments[1] == 217.0
+    assert state._flat.tolist() == program.init(0)._flat.tolist()
+
+
+def test_the_interpreter_raises_the_same(failing):
+    name, program, text = failing
+    from ppl.compiler.violations import environment
+
+    compiled, state = program.prepare(X), program.init(0)
+    bound = compiled.binder.bind((X,), None, None)
+    env = environment(compiled, state.params, state.aux, compiled.hyper_vector(None, 0), bound, 1, 0, 0)
+    with pytest.raises(SimulatorError, match=f"'{name}'.*{text}.*row 217"):
+        evaluate([compiled.variant("value").scalars["loss"]], env)
+
+
+@numba.njit
+def embedded(step, params, grad, aux, hyper, work, x):
+    try:
+        return step(params, grad, aux, hyper, 0, 0, 0, 1.0, work, x)
+    except Exception:
+        return -1.0
+
+
+def test_users_compiled_code_can_catch_it(failing):
+    name, program, _ = failing
+    state = program.init(0)
+    params, grad, aux, hyper = program.arrays(state)
+    assert embedded(program.njit, params, grad, aux, hyper, program.workspace(len(X)), X) == -1.0
+    if name == "fragile":
+        with pytest.raises(ValueError, match="no convergence"):
+            program.njit(params, grad, aux, hyper, 0, 0, 0, 1.0, program.workspace(len(X)), X)
+
+
+def test_one_of_several_functions_is_named(threads):
+    program = ppl.compile(_rows(sturdy, fragile), dtype="float64", data=X)
+    with pytest.raises(SimulatorError, match=r"'fragile'.*row 1217 of 'data'") as error:
+        program.value(program.init(0), X, rows=1000)
+    assert error.value.site == "fragile" and error.value.row == 1217
+
+
+def test_without_rows():
+    @ppl.model
+    def model():
+        ppl.cost("c", ppl.external(alone, ppl.sample("b", Bernoulli(logits=ppl.param("a", 0.0)))))
+
+    program = ppl.compile(model)
+    state = program.init(0)
+    calls = (
+        program.value,
+        program.step,
+        program.value_and_grad,
+        lambda s: ppl.fit(program, steps=3, state=s, optimizer=SGD),
+    )
+    for call in calls:
+        with pytest.raises(SimulatorError, match="'alone' raised ValueError: no convergence") as error:
+            call(state)
+        assert error.value.site == "alone" and error.value.row is None
+
+
+def test_fit_stops_at_the_step_that_fails():
+    """Every row comes once an epoch, so the first epoch of three steps does not come to its end."""
+    program, seen = ppl.compile(_rows(fragile), dtype="float64", data=X[:100]), []
+    with pytest.raises(SimulatorError, match="row 217"):
+        ppl.fit(program, X, steps=9, batch_size=100, optimizer=SGD, callback=lambda step, *rest: seen.append(step))
+    assert seen == list(range(1, len(seen) + 1)) and len(seen) < 3
+
+
+@numba.njit
+def half(z, x):
+    return 0.5 * x
+
+
+@numba.njit
+def halves(z, x):
+    return np.full(2, 0.5 * x)
+
+
+@numba.njit
+def number(z, x):
+    return 0.5 * x
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="types are those of compiled code")
+@pytest.mark.parametrize(
+    ("fn", "shape", "dtype"), [(half, (), int), (halves, 2, int), (halves, (), None), (number, 2, None)]
+)
+def test_what_can_never_fit_is_a_model_error(fn, shape, dtype):
+    program = ppl.compile(_rows(fn, shape=shape, dtype=dtype), dtype="float64", data=X)
+    with pytest.raises(ModelError, match=f"'{fn.__name__}' cannot be compiled"):
+        program.value(program.init(0), X)
+
+
+def test_the_blas_gets_its_threads_back_after_an_error():
+    from ppl.kernels.cpu.blas_threads import _state
+
+    @ppl.model
+    def model(x):
+        with ppl.plate("data", x) as x:
+            z = ppl.sample("z", Normal(ppl.dense("d", x, 40), 0.5))
+            ppl.cost("c", ppl.external(fragile, np.sum(z), x[0]))
+
+    data = np.tile(X[:, None], 40).astype(np.float32)
+    program = ppl.compile(model, ppl.estimators.ScoreFunction(), data=data)
+    assert "enter_single()" in program.prepare().executable("gradient").source
+    before = _state[1]
+    with pytest.raises(SimulatorError):
+        program.step(program.init(0), data)
+    assert _state[1] == before
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="starts a process without the compiler")
+def test_without_the_compiler():
+    """The same errors where all code is Python."""
+    chosen = "every_call and exception and (value or fit or rows) or without_rows"
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", __file__, "-k", chosen]
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout
