@@ -1,0 +1,123 @@
+"""Holding `ppl`'s estimates against the oracle: per-sample gradients in the interpreter, in float64.
+
+A mean within 5 standard errors of the oracle's gradient (plus the oracle's own error) agrees; one outside is drawn again
+on other noise with four times as many samples before it counts as wrong, because tails may be heavy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ppl.errors import EstimatorError, PplError
+from ppl.estimators.enumerate import Marginalize
+from ppl.estimators.none import NotNeeded
+from tests.helpers.laws import Graph, Sampler
+from tests.oracle.estimators import CHOICES
+from tests.oracle.exact import Answer
+from tests.oracle.graphs.source import Program
+
+WIDTH, POWER, ROUNDING = 5.0, 0.02, 1e-6
+Plan = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one plan: "agrees", "wrong", "refused" or "weak" (too noisy to tell), and why."""
+
+    outcome: str
+    plan: str
+    message: str = ""
+
+
+def graph_of(program: Program, particles: int = 1) -> Graph:
+    """The program as a law graph."""
+    return Graph(program.objective, program.params, program.data, program.total_rows, particles)
+
+
+def admissible(program: Program) -> dict[str, list[str]]:
+    """Node -> names of the choices that admit it, for all nodes that need an estimator."""
+    compiled = graph_of(program).compile().prepare()
+    return {
+        name: [k for k, c in CHOICES.items() if c.estimator.supports(compiled.graph[name]).ok]
+        for name, estimator in compiled.plan.estimators.items()
+        if not isinstance(estimator, (NotNeeded, Marginalize)) and compiled.trace.sites[name].estimator is None
+    }
+
+
+def plans(found: Mapping[str, list[str]]) -> Iterator[dict[str, str]]:
+    """The automatic plan, every choice on every node, and every choice on all nodes that admit it."""
+    yield {}
+    for node, names in found.items():
+        yield from ({node: name} for name in names)
+    for name in CHOICES:
+        nodes = [n for n, names in found.items() if name in names]
+        if len(nodes) > 1:
+            yield dict.fromkeys(nodes, name)
+
+
+def text_of(plan: Plan) -> str:
+    """The plan as source text."""
+    inner = ", ".join(f"{node!r}: {CHOICES[name].text}" for node, name in plan.items())
+    return f"{{{inner}}}" if plan else "'auto'"
+
+
+def _sampler(program: Program, plan: Plan) -> Sampler:
+    particles = max((CHOICES[name].particles for name in plan.values()), default=1)
+    given: Any = {node: CHOICES[name].estimator for node, name in plan.items()} or "auto"
+    sampler = Sampler(graph_of(program, particles), given, particles=particles)
+    wanted = {f"{node}/{k}": v for node, name in plan.items() for k, v in CHOICES[name].aux.items()}
+    sampler.aux = {k: v for k, v in wanted.items() if k in sampler.variant.aux_slots}
+    return sampler
+
+
+def check(program: Program, plan: Plan, answer: Answer, most: int = 40_000, seed: int = 1) -> Verdict:
+    """One plan against the oracle's answer, with at most `most` samples (rows count: many rows, fewer samples)."""
+    text = text_of(plan)
+    try:
+        sampler = _sampler(program, plan)
+    except EstimatorError as error:
+        return Verdict("refused", text, str(error).splitlines()[0])
+    except PplError as error:
+        return Verdict("wrong", text, f"{type(error).__name__}: {error}")
+    rows = max([len(d) for d in program.data if np.ndim(d)], default=1)
+    limit = max(400, most // rows)
+    outcome, message, needed = _compare(sampler, answer, max(200, min(1500, limit)), seed)
+    if outcome == "weak" and needed > 0:
+        outcome, message, _ = _compare(sampler, answer, min(needed, limit), seed + 1)
+    if outcome == "wrong":
+        outcome, message, _ = _compare(sampler, answer, 4 * limit, seed + 2)
+    return Verdict(outcome, text, message)
+
+
+def _compare(sampler: Sampler, answer: Answer, repeats: int, seed: int) -> tuple[str, str, int]:
+    """Outcome, message, and how many samples would have told."""
+    losses, grads = sampler(repeats, seed)
+    scale = max(answer.norm, 1e-3 * abs(answer.loss), 1e-6)
+    worst = 0.0
+    for name, g in grads.items():
+        mean, se = g.mean(0), g.std(0) / np.sqrt(repeats)
+        exact, error = answer.grads[name], answer.errors[name]
+        off = ~(np.abs(mean - exact) <= WIDTH * se + error + ROUNDING * scale)
+        if np.any(off):
+            at = tuple(np.argwhere(off)[0])
+            return "wrong", _message(f"d/d{name}{list(at) or ''}", mean[at], se[at], exact[at], error[at]), 0
+        worst = max(worst, float(se.max(initial=0)))
+    if not sampler.variant.copies or True:
+        mean, se = losses.mean(), losses.std() / np.sqrt(repeats)
+        if not abs(mean - answer.loss) <= WIDTH * se + answer.loss_error + ROUNDING * (1 + abs(answer.loss)):
+            return "wrong", _message("loss", mean, se, answer.loss, answer.loss_error), 0
+    if worst > POWER * scale:
+        return (
+            "weak",
+            f"standard error {worst:.2g} of a gradient of {scale:.2g}",
+            int(1.3 * repeats * (worst / (POWER * scale)) ** 2),
+        )
+    return "agrees", "", 0
+
+
+def _message(what: str, mean: float, se: float, exact: float, error: float) -> str:
+    return f"{what}: ppl {mean:.6g} ± {se:.2g}, oracle {exact:.6g} ± {error:.1g}"

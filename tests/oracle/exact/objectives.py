@@ -1,0 +1,127 @@
+"""The terms of an objective, written from its model and guide: expected costs, ELBO, multi-sample bound, likelihood.
+
+The models are traced here; what the objective itself would make of them is not looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ppl.ir.node import Node
+from ppl.lang.context import trace_model
+from ppl.lang.trace import Site, SiteKind, Trace
+from tests.oracle.exact import densities
+from tests.oracle.exact.bounds import bound_terms, marginal_terms
+from tests.oracle.exact.evaluate import Evaluation
+from tests.oracle.exact.split import split
+from tests.oracle.exact.walk import Term
+
+Array = np.ndarray
+
+
+class Problem(NamedTuple):
+    """A trace and the terms whose expectations add up to the objective."""
+
+    trace: Trace
+    terms: list[Term]
+
+
+def log_density(site: Site, value: Node | None = None) -> tuple[Callable[[Evaluation], Array], tuple[Node, ...]]:
+    """log p of a site at `value` (its own by default), and the nodes that it reads."""
+    dist, at = site.dist, site.node if value is None else value
+    assert dist is not None and at is not None
+    masks = [m for m in (dist.event_mask, site.mask) if m is not None]
+
+    def function(ev: Evaluation) -> Array:
+        mask = None
+        for m in masks:
+            own = ev(m)
+            mask = own if mask is None else mask & own
+        p = {k: ev(n) for k, n in dist.params.items()}
+        return densities.log_prob(dist, p, ev(at), mask, ev.layout.rank)
+
+    return function, (*dist.params.values(), at, *masks)
+
+
+def _density_term(name: str, site: Site, sign: float, value: Node | None = None, weight: Node | float = 1.0) -> Term:
+    function, roots = log_density(site, value)
+    if isinstance(weight, Node):
+        return Term(name, site.axes, (*roots, weight), lambda ev: sign * ev(weight) * function(ev))
+    return Term(name, site.axes, roots, lambda ev: sign * weight * function(ev))
+
+
+def _cost_terms(trace: Trace) -> list[Term]:
+    return [t for c in trace.costs.values() for t in split(c.name, c.axes, c.node)]
+
+
+def _factor_terms(trace: Trace) -> list[Term]:
+    return [Term(f.name, f.axes, (f.node,), lambda ev, n=f.node: -ev(n)) for f in trace.factors.values()]
+
+
+def _observed(trace: Trace) -> list[Site]:
+    return [s for s in trace.sites.values() if s.kind is SiteKind.OBSERVED]
+
+
+def expected_cost(model: Any, data: Mapping[str, Any]) -> Problem:
+    """The sum of a model's costs."""
+    trace = trace_model(model, dict(data))
+    return Problem(trace, _cost_terms(trace))
+
+
+def _both(objective: Any, data: Mapping[str, Any]) -> tuple[Trace, dict[str, Site]]:
+    """The guide's trace, continued by the model's on the guide's values, and the guide's latents."""
+    trace = trace_model(objective.guide, dict(data), allow_obs=False)
+    latents = {s.name: s for s in trace.random_sites()}
+    trace_model(objective.model, dict(data), into=trace, substitute=latents)
+    return trace, latents
+
+
+def elbo(objective: Any, data: Mapping[str, Any]) -> Problem:
+    """E_q[kl_weight (log q - log p) - log p(obs | z) - factors], every divergence as an expectation."""
+    trace, latents = _both(objective, data)
+    weight: Any = getattr(objective.kl_weight, "node", objective.kl_weight)
+    weight = getattr(objective.kl_weight, "__ppl_node__", weight)
+    if isinstance(weight, Node) and weight.op == "hyper":
+        trace.hypers.setdefault(weight.attrs["name"], float(objective.kl_weight.default))
+    terms = []
+    for name, q in latents.items():
+        terms.append(_density_term(f"log q({name})", q, 1.0, weight=weight))
+        if name in trace.scored:
+            terms.append(_density_term(f"-log p({name})", trace.scored[name], -1.0, q.node, weight))
+    terms += [_density_term(f"-log p({s.name})", s, -1.0) for s in _observed(trace)]
+    return Problem(trace, [*terms, *_factor_terms(trace), *_cost_terms(trace)])
+
+
+def iwae(objective: Any, data: Mapping[str, Any]) -> Problem:
+    """-E[log mean_k p / q] over the objective's number of samples, and terms that no latent enters."""
+    trace, latents = _both(objective, data)
+    parts = [(s, *log_density(s), 1.0) for s in _observed(trace)]
+    for name, q in latents.items():
+        parts.append((q, *log_density(q), -1.0))
+        if name in trace.scored:
+            parts.append((trace.scored[name], *log_density(trace.scored[name], q.node), 1.0))
+    return Problem(trace, bound_terms(list(latents.values()), parts, int(objective.axis.size)))
+
+
+def likelihood(objective: Any, data: Mapping[str, Any]) -> Problem:
+    """E[-log p(obs | latents)], the marginalised latents summed out inside the logarithm."""
+    trace = trace_model(objective.model, dict(data))
+    summed = [trace.sites[name] for name in objective.marginalize]
+    parts = [(s, *log_density(s)) for s in _observed(trace)]
+    return Problem(trace, [*marginal_terms(summed, parts), *_factor_terms(trace), *_cost_terms(trace)])
+
+
+KINDS: dict[str, Callable[[Any, Mapping[str, Any]], Problem]] = {
+    "Model": expected_cost,
+    "Elbo": elbo,
+    "Iwae": iwae,
+    "Likelihood": likelihood,
+}
+
+
+def problem(objective: Any, data: Mapping[str, Any]) -> Problem:
+    """The terms of `objective`, by its class."""
+    return KINDS[type(objective).__name__](objective, data)

@@ -1,0 +1,156 @@
+"""What every op of a trace means, in NumPy and SciPy: one table, op -> function of (layout, node, arguments).
+
+Arguments of one op have equal event shapes; named dimensions broadcast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import special, stats
+
+from ppl.ir.node import Node
+from tests.oracle.exact.errors import Unsupported
+from tests.oracle.exact.layout import Layout, spread
+
+Array = np.ndarray
+DTYPES = {"float": np.float64, "int": np.int64, "bool": np.bool_}
+
+
+def _log_i0e(x: Array, n: int) -> Array:
+    ratio = special.ive(1, x) / special.ive(0, x)
+    if n == 0:
+        return np.log(special.ive(0, x))
+    if n == 1:
+        return ratio - 1
+    raise Unsupported("the second derivative of log_i0e")
+
+
+PLAIN: dict[str, Callable[..., Any]] = {
+    "neg": np.negative, "exp": np.exp, "log": np.log, "log1p": np.log1p, "expm1": np.expm1, "sqrt": np.sqrt,
+    "sin": np.sin, "cos": np.cos, "tan": np.tan, "atan": np.arctan, "tanh": np.tanh, "abs": np.abs, "sign": np.sign,
+    "floor": np.floor, "sigmoid": special.expit, "softplus": lambda x: np.logaddexp(0.0, x), "lgamma": special.gammaln,
+    "erf": special.erf, "erfc": special.erfc, "erfinv": special.erfinv, "ndtr": special.ndtr, "ndtri": special.ndtri,
+    "log_ndtr": special.log_ndtr, "log1mexp": lambda x: np.log(-np.expm1(-np.abs(x))), "add": np.add,
+    "sub": np.subtract, "mul": np.multiply, "div": np.true_divide, "pow": np.power, "max": np.maximum,
+    "min": np.minimum, "lt": np.less, "le": np.less_equal, "eq": np.equal, "and": np.logical_and,
+    "or": np.logical_or, "not": np.logical_not, "where": np.where, "gammainc": special.gammainc,
+    "gammaincc": special.gammaincc, "betainc": special.betainc, "own_density": lambda x: x, "mark": lambda x: x,
+    "stop": lambda x: x, "scale_grad": lambda x, weight: x, "log_poisson": stats.poisson.logpmf,
+}  # fmt: skip
+
+
+def _cast(layout: Layout, node: Node, x: Array) -> Array:
+    dtype = node.attrs["dtype"]
+    return x != 0 if dtype == "bool" else np.trunc(x).astype(DTYPES[dtype])
+
+
+def _expand(layout: Layout, node: Node, x: Array) -> Array:
+    lead, event = x.shape[: layout.rank], x.shape[layout.rank :]
+    shape = node.attrs["shape"]
+    padded = x.reshape(*lead, *(1,) * (len(shape) - len(event)), *event)
+    return np.broadcast_to(padded, (*lead, *shape))
+
+
+def _dims(layout: Layout, node: Node) -> tuple[int, ...]:
+    if node.attrs["axes"]:
+        raise Unsupported(f"{node.op} over a named axis")
+    return tuple(layout.rank + d for d in node.attrs["dims"])
+
+
+def _window(layout: Layout, node: Node, x: Array) -> Array:
+    out: list[Any] = [slice(None)] * layout.rank
+    for start, length, step in node.attrs["window"]:
+        stop = start + step * length
+        out.append(slice(start, stop if stop >= 0 else None, step) if length else slice(0, 0))
+    return x[tuple(out)]
+
+
+def _take(layout: Layout, node: Node, table: Array, index: Array) -> Array:
+    """Rows of the table at the index; an index outside is cut to the ends."""
+    table, index = spread(table, index, rank=layout.rank)
+    lead, rest = table.shape[: layout.rank], table.shape[layout.rank + 1 :]
+    n, count = table.shape[layout.rank], int(np.prod(lead))
+    flat = np.clip(index, 0, n - 1).reshape(count, -1)
+    out = table.reshape(count, n, -1)[np.arange(count)[:, None], flat]
+    return out.reshape(*lead, *index.shape[layout.rank :], *rest)
+
+
+def _contract(layout: Layout, node: Node, a: Array, b: Array) -> Array:
+    if node.attrs["over"]:
+        raise Unsupported("a product over a named axis")
+    return np.einsum(f"...{node.attrs['a']},...{node.attrs['b']}->...{node.attrs['out']}", a, b)
+
+
+def _solve(layout: Layout, node: Node, tril: Array, b: Array) -> Array:
+    matrix = np.tril(tril)
+    matrix = np.swapaxes(matrix, -1, -2) if node.attrs["transposed"] else matrix
+    matrix, vector = spread(matrix, b, rank=layout.rank)
+    return np.linalg.solve(matrix, vector[..., None])[..., 0]
+
+
+def _external(layout: Layout, node: Node, *args: Array) -> Array:
+    fn = node.attrs["fn"]
+    if fn.key or node.attrs["output"] is not None:
+        raise Unsupported("an external function with noise")
+    rows = spread(*args, rank=layout.rank)
+    lead = rows[0].shape[: layout.rank]
+    if np.prod(lead) > 200_000:
+        raise Unsupported("an external function on many states")
+    out = np.empty((*lead, *node.type.shape), DTYPES[node.type.dtype])
+    for at in np.ndindex(*lead):
+        out[at] = fn.function(*(np.ascontiguousarray(x[at]) if x[at].ndim else x[at] for x in rows))
+    return out
+
+
+def _concat(layout: Layout, node: Node, *args: Array) -> Array:
+    return np.concatenate(spread(*args, rank=layout.rank), axis=layout.rank + node.attrs["dim"])
+
+
+def _graft(layout: Layout, node: Node, value: Array, derivative: Array) -> Array:
+    if not node.attrs.get("exact"):
+        raise Unsupported("a straight-through value")
+    return value
+
+
+def _polygamma(layout: Layout, node: Node, x: Array) -> Array:
+    n = node.attrs["n"]
+    return special.digamma(x) if n == 0 else special.polygamma(n, x)
+
+
+SHAPED: dict[str, Callable[..., Any]] = {
+    "cast": _cast,
+    "expand": _expand,
+    "sum": lambda layout, node, x: np.sum(x, axis=_dims(layout, node)),
+    "amax": lambda layout, node, x: np.max(x, axis=_dims(layout, node)),
+    "argmax": lambda layout, node, x: np.argmax(x, axis=-1),
+    "cumsum": lambda layout, node, x: np.cumsum(x, axis=-1),
+    "reshape": lambda layout, node, x: x.reshape(*x.shape[: layout.rank], *node.attrs["shape"]),
+    "transpose": lambda layout, node, x: np.transpose(
+        x, (*range(layout.rank), *(layout.rank + p for p in node.attrs["perm"]))
+    ),
+    "slice": _window,
+    "concat": _concat,
+    "take": _take,
+    "contract": _contract,
+    "solve": _solve,
+    "external": _external,
+    "graft": _graft,
+    "polygamma": _polygamma,
+    "log_i0e": lambda layout, node, x: _log_i0e(x, node.attrs["n"]),
+    "collect": lambda layout, node, x: layout.to_event(
+        x, layout.plates[node.attrs["axis"].name], node.attrs["axis"].size
+    ),
+    "distribute": lambda layout, node, x: layout.from_event(x, layout.plates[node.attrs["axis"].name]),
+}
+
+
+def apply(layout: Layout, node: Node, args: Sequence[Array]) -> Array:
+    """The value of `node` for values of its arguments."""
+    if node.op in PLAIN:
+        return np.asarray(PLAIN[node.op](*args), DTYPES[node.type.dtype])
+    if node.op in SHAPED:
+        return np.asarray(SHAPED[node.op](layout, node, *args), DTYPES[node.type.dtype])
+    raise Unsupported(f"op {node.op}")

@@ -1,0 +1,93 @@
+"""Functions whose zeros are where a value jumps, has a kink or a pole: one row per op.
+
+A row maps a node to a function of the values of its arguments. What comes out has the named dimensions and, flattened,
+one entry per event entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppl.ir.node import Node
+from tests.oracle.exact.walk import FROZEN, is_stop
+
+if TYPE_CHECKING:
+    from tests.oracle.exact.evaluate import Evaluation
+
+Array = np.ndarray
+Switch = Callable[["Evaluation", Node, str], Array]
+
+
+def _wave(x: Array) -> Array:
+    return np.sin(np.pi * x)
+
+
+def _pairs(x: Array, *_: Any) -> Array:
+    """Differences of all pairs along the last dimension."""
+    i, j = np.triu_indices(x.shape[-1], 1)
+    return x[..., i] - x[..., j]
+
+
+def _negative_integers(x: Array) -> Array:
+    return np.where(x < 0.5, _wave(x), 1.0)
+
+
+def _power(x: Array, exponent: Array) -> Array:
+    return np.where((exponent >= 0) & (exponent == np.floor(exponent)), 1.0, x)
+
+
+ROWS: dict[str, Callable[..., Array]] = {
+    "abs": lambda x: x,
+    "sign": lambda x: x,
+    "log": lambda x: x,
+    "sqrt": lambda x: x,
+    "log1p": lambda x: 1 + x,
+    "tan": np.cos,
+    "floor": _wave,
+    "lgamma": _negative_integers,
+    "polygamma": _negative_integers,
+    "lt": np.subtract,
+    "le": np.subtract,
+    "max": np.subtract,
+    "min": np.subtract,
+    "div": lambda a, b: b,
+    "pow": _power,
+    "argmax": _pairs,
+    "amax": _pairs,
+}
+
+
+def _root(node: Node) -> Node:
+    """x of x * x: what touches zero there crosses it here."""
+    while node.op == "mul" and node.args[0] is node.args[1]:
+        node = node.args[0]
+    return node
+
+
+def _switch(ev: Evaluation, node: Node, world: str) -> Array:
+    below = FROZEN if is_stop(node) else world
+    args = [ev(_root(a) if node.op in ("sqrt", "log", "div") else a, below) for a in node.args]
+    rank = ev.layout.rank
+    if node.op == "cast":
+        out = _wave(args[0])
+    elif node.op in ("amax",):
+        dims = [rank + d for d in node.attrs["dims"]]
+        moved = np.moveaxis(args[0], dims, range(-len(dims), 0))
+        out = _pairs(moved.reshape(*moved.shape[: moved.ndim - len(dims)], -1))
+    else:
+        with np.errstate(all="ignore"):
+            out = np.asarray(ROWS[node.op](*args), np.float64)
+    return out.reshape(*out.shape[:rank], -1)
+
+
+def switches(nodes: list[tuple[Node, str]]) -> list[tuple[Switch, Node, str]]:
+    """The switches among `nodes`, each with its node and the world that this is read in."""
+    out: list[tuple[Switch, Node, str]] = []
+    for node, world in nodes:
+        whole = node.op == "cast" and node.type.dtype == "int" and node.args[0].type.dtype == "float"
+        if (node.op in ROWS and node.args[0].type.dtype == "float") or whole:
+            out.append((_switch, node, world))
+    return out
