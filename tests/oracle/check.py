@@ -1,7 +1,7 @@
 """Holding `ppl`'s estimates against the oracle: per-sample gradients in the interpreter, in float64.
 
-A mean within 5 standard errors of the oracle's gradient (plus the oracle's own error) agrees; one outside is drawn again
-on other noise with four times as many samples before it counts as wrong, because tails may be heavy.
+A mean within 5 standard errors of the oracle's gradient (plus the oracle's own error) agrees. One outside is drawn
+again, on other noise with four times as many samples, before it counts as wrong, because tails may be heavy.
 """
 
 from __future__ import annotations
@@ -103,13 +103,12 @@ def _compare(sampler: Sampler, answer: Answer, repeats: int, seed: int) -> tuple
         exact, error = answer.grads[name], answer.errors[name]
         off = ~(np.abs(mean - exact) <= WIDTH * se + error + ROUNDING * scale)
         if np.any(off):
-            at = tuple(np.argwhere(off)[0])
+            at = tuple(np.argwhere(off)[0].tolist())
             return "wrong", _message(f"d/d{name}{list(at) or ''}", mean[at], se[at], exact[at], error[at]), 0
         worst = max(worst, float(se.max(initial=0)))
-    if not sampler.variant.copies or True:
-        mean, se = losses.mean(), losses.std() / np.sqrt(repeats)
-        if not abs(mean - answer.loss) <= WIDTH * se + answer.loss_error + ROUNDING * (1 + abs(answer.loss)):
-            return "wrong", _message("loss", mean, se, answer.loss, answer.loss_error), 0
+    mean, se = losses.mean(), losses.std() / np.sqrt(repeats)
+    if not abs(mean - answer.loss) <= WIDTH * se + answer.loss_error + ROUNDING * (1 + abs(answer.loss)):
+        return "wrong", _message("loss", mean, se, answer.loss, answer.loss_error), 0
     if worst > POWER * scale:
         return (
             "weak",

@@ -67,7 +67,8 @@ CLOSED = {
     "infinite at a state that is not reached": ("ppl.Bernoulli(t + 0.7)", "np.log(z)", 0.0),
     "far tail": ("ppl.Truncated(ppl.Normal(t, 1.0), low=9.0)", "z", None),
     "stopped factor": ("ppl.Normal(t, 0.8)", "z * ppl.stop_gradient(z)", 0.3),
-    "stopped summand": ("ppl.Bernoulli(logits=t)", "z + 3.0 * ppl.stop_gradient(z)", special.expit(0.3) * special.expit(-0.3)),
+    "stopped summand": ("ppl.Bernoulli(logits=t)", "z + 3.0 * ppl.stop_gradient(z)",
+                        special.expit(0.3) * special.expit(-0.3)),
 }  # fmt: skip
 
 

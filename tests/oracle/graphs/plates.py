@@ -1,0 +1,99 @@
+"""Hand-written graphs of sums over plates, and of probabilities at the ends of their interval."""
+
+from __future__ import annotations
+
+from tests.oracle.graphs.register import X3, add, model, one, rows
+
+# --- sums over plates of costs that depend on an enumerated node but on no data ---------------------------
+
+NESTED = "np.array([[0.5, -1.0], [1.2, 0.3], [-0.7, 0.9]])"
+GLOBAL = "t = ppl.param('t', 0.5)\nb = ppl.sample('b', {dist})\nwith ppl.plate('data', x) as x:\n    {body}"
+
+rows("plates/bernoulli", GLOBAL.format(dist="ppl.Bernoulli(logits=t)", body="ppl.cost('c', b)"), "dict(t=0.5)", X3)
+rows(
+    "plates/bernoulli scaled",
+    GLOBAL.format(dist="ppl.Bernoulli(logits=t)", body="ppl.cost('c', (b - 0.3) ** 2)"),
+    "dict(t=0.5)", X3, "12",
+)  # fmt: skip
+rows(
+    "plates/categorical table",
+    GLOBAL.format(dist="ppl.Categorical(logits=t * np.array([0.0, 1.0, -1.0]))",
+                  body="ppl.cost('c', ppl.constant([0.4, 1.0, -0.7])[b])"),
+    "dict(t=0.5)", X3, "9",
+)  # fmt: skip
+rows(
+    "plates/one-hot",
+    GLOBAL.format(dist="ppl.OneHotCategorical(logits=t * np.array([0.0, 1.0, -1.0]))",
+                  body="ppl.cost('c', np.sum(b * np.array([0.4, 1.0, -0.7])) ** 2)"),
+    "dict(t=0.5)", X3,
+)  # fmt: skip
+rows(
+    "plates/two costs",
+    GLOBAL.format(dist="ppl.Bernoulli(logits=t)",
+                  body="ppl.cost('c', b * t)\n    ppl.cost('d', (b - x) ** 2)"),
+    "dict(t=0.5)", X3, "6",
+)  # fmt: skip
+rows(
+    "plates/row node and global cost",
+    GLOBAL.format(dist="ppl.Bernoulli(logits=t)",
+                  body="z = ppl.sample('z', ppl.Normal(t * x, 1.0))\n    ppl.cost('c', b)\n    ppl.cost('d', z * b)"),
+    "dict(t=0.5)", X3, "6",
+)  # fmt: skip
+rows(
+    "plates/nested",
+    "t = ppl.param('t', 0.5)\nwith ppl.plate('data', x) as x:\n    b = ppl.sample('b', ppl.Bernoulli(logits=t))\n"
+    "    with ppl.plate('inner', x) as v:\n        ppl.cost('c', (b - 0.2) ** 2)",
+    "dict(t=0.5)", NESTED, "6",
+)  # fmt: skip
+rows(
+    "plates/nested from outside",
+    "t = ppl.param('t', 0.5)\nb = ppl.sample('b', ppl.Bernoulli(logits=t))\nwith ppl.plate('data', x) as x:\n"
+    "    with ppl.plate('inner', x) as v:\n        ppl.cost('c', (b - t) ** 2)",
+    "dict(t=0.5)", NESTED, "6",
+)  # fmt: skip
+add(
+    "plates/fixed",
+    model("t = ppl.param('t', 0.5)\nb = ppl.sample('b', ppl.Bernoulli(logits=t))\n"
+          "with ppl.plate('k', 4):\n    ppl.cost('c', (b - 0.2) ** 2)") + "params = dict(t=0.5)",
+)  # fmt: skip
+rows(
+    "plates/child in rows",
+    "t = ppl.param('t', 0.5)\nb = ppl.sample('b', ppl.Bernoulli(logits=t))\n"
+    "c = ppl.sample('c', ppl.Bernoulli(logits=b - t))\nwith ppl.plate('data', x) as x:\n"
+    "    ppl.cost('d', b * c)\n    ppl.cost('e', c * x)",
+    "dict(t=0.5)", X3, "6",
+)  # fmt: skip
+rows(
+    "plates/row node without data",
+    "t = ppl.param('t', 0.5)\nwith ppl.plate('data', x) as x:\n    b = ppl.sample('b', ppl.Bernoulli(logits=t))\n"
+    "    ppl.cost('c', (b - 0.2) ** 2)",
+    "dict(t=0.5)", X3, "6",
+)  # fmt: skip
+
+# --- probabilities of 0 and 1 -----------------------------------------------------------------------------
+
+for p in ("0.0", "1.0"):
+    one(f"edges/bernoulli {p}", "ppl.Bernoulli(t)", "(z - 0.3) ** 2", f"dict(t={p})")
+    rows(
+        f"edges/bernoulli rows {p}",
+        "t = ppl.param('t', 0.5)\nwith ppl.plate('data', x) as x:\n    b = ppl.sample('b', ppl.Bernoulli(t))\n"
+        "    ppl.cost('c', (b - x) ** 2)",
+        f"dict(t={p})", X3, "6",
+    )  # fmt: skip
+CLASSES = "t = ppl.param('t', np.array([0.2, 0.3, 0.5]))\nz = ppl.sample('z', {dist})\nppl.cost('c', {cost})"
+for label, dist, cost in (
+    ("categorical", "ppl.Categorical(t)", "ppl.constant([0.3, -0.5, 2.0])[z]"),
+    ("one-hot", "ppl.OneHotCategorical(t)", "np.sum(z * np.array([0.3, -0.5, 2.0])) ** 2"),
+):
+    add(f"edges/{label}", model(CLASSES.format(dist=dist, cost=cost)) + "params = dict(t=[0.4, 0.6, 0.0])")
+add(
+    "edges/child of an unreachable state",
+    model("t = ppl.param('t', 0.5)\nb = ppl.sample('b', ppl.Bernoulli(t))\n"
+          "c = ppl.sample('c', ppl.Bernoulli(0.3 + 0.4 * b))\nppl.cost('d', (c - 0.2) ** 2 + b)")
+    + "params = dict(t=1.0)",
+)  # fmt: skip
+add(
+    "edges/invalid scale in an unreachable state",
+    model("t = ppl.param('t', 0.5)\nm = ppl.param('m', 0.0)\nb = ppl.sample('b', ppl.Bernoulli(t))\n"
+          "z = ppl.sample('z', ppl.Normal(m, b))\nppl.cost('d', z ** 2 + b)") + "params = dict(t=1.0, m=0.4)",
+)  # fmt: skip
