@@ -9,39 +9,26 @@ Promises
 * `inline` (scalar functions) does not allow reassociation, because two-part constants such as the two
   halves of ln 2 would be folded into one; `jit` (loops) allows it, so that sums vectorise. LLVM keeps the
   flags of each instruction when it inlines one into the other.
-* Compiled code is cached on disk, and the cache of every kernel is invalidated when any file of this folder
-  changes (Numba itself looks only at the file of the outermost function); see `ppl.kernels.dispatch`.
+* Compiled code is kept on disk, and that of every kernel is invalidated when any file of this folder
+  changes (Numba itself looks only at the file of the outermost function); see `ppl.kernels.machine_code`.
 * With ``NUMBA_DISABLE_JIT=1`` both decorators return the plain Python function.
 """
 
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numba
 
+from ppl.kernels.build import build, build_tag, kernels_version
 from ppl.kernels.dispatch import adapt
+
+__all__ = ["build", "build_tag", "called", "entry", "inline", "jit", "kernels_version", "loose", "parallel"]
 
 LOOP_FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp"})
 SCALAR_FASTMATH = frozenset({"contract"})
-
-
-@functools.cache
-def kernels_version() -> str:
-    """Return a hexadecimal hash of every source file of this folder and of the Numba version.
-
-    The emitter puts it into the names of the files that it writes.
-    """
-    digest = hashlib.blake2b(numba.__version__.encode(), digest_size=16)
-    root = Path(__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def jit(fn: Callable[..., Any]) -> Any:
@@ -76,9 +63,14 @@ def called(fn: Callable[..., Any]) -> Any:
     return _compile(fn, fastmath=set(SCALAR_FASTMATH))
 
 
+def parallel(fn: Callable[..., Any]) -> Any:
+    """Compile a function whose ``prange`` loops are shared among threads."""
+    return _compile(fn, parallel=True)
+
+
 def _compile(fn: Callable[..., Any], **flags: Any) -> Any:
-    flags |= {"cache": True, "nogil": True, "error_model": "numpy"}
+    flags |= {"nogil": True, "error_model": "numpy"}
     if numba.config.DISABLE_JIT:
         return fn
     bare = functools.partial(numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **flags), fn)
-    return adapt(numba.njit(**flags)(fn), bare, kernels_version())
+    return adapt(numba.njit(**flags)(fn), bare)

@@ -2,8 +2,8 @@
 
 * A function that compiled code calls has no wrapper for Python, which takes longer to compile than a short function. A
   function that Python calls is compiled for that too, when it is called.
-* The stamp of a cached function includes the version of all kernels.
-* What a function reaches by symbol (`ppl.kernels.symbols`) is made known before its machine code is loaded.
+* Machine code on disk is checked, and compared with the version of all kernels (`ppl.kernels.machine_code`).
+* It tells what it needs before it is loaded (`ppl.kernels.needs`).
 * Python's collector of cycles, which would walk through all of Numba again and again, runs rarely while Numba compiles.
 """
 
@@ -15,6 +15,13 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from ppl.kernels.build import kernels_version
+from ppl.kernels.fingerprint import fingerprint
+from ppl.kernels.machine_code import MachineCode
+from ppl.kernels.needs import EMITTED, remember
+
+remember()
+
 THRESHOLDS = (200_000, 50, 1000)
 """Those of the collector while Numba compiles: up to a tenth less time, and no more memory."""
 
@@ -24,44 +31,40 @@ seconds: weakref.WeakKeyDictionary[Callable[..., Any], float] = weakref.WeakKeyD
 _inner: list[float] = []
 
 
-def adapt(compiled: Any, make_bare: Callable[[], Any], version: str) -> Any:
+def adapt(compiled: Any, make_bare: Callable[[], Any]) -> Any:
     """`compiled`, Numba's dispatcher of a function, whose compiled callers get another one, without wrappers."""
     made: list[Any] = []
 
     def bare() -> Any:
         if not made:
-            made.append(_adapted(make_bare(), version, True))
+            made.append(_adapted(make_bare(), "bare"))
         return made[0]
 
     compiled.bare = bare
     compiled.get_call_template = lambda *types: bare().get_call_template(*types)
     compiled.get_overload = lambda signature: bare().get_overload(signature)
-    return _adapted(compiled, version, False)
+    return _adapted(compiled, "")
 
 
-def _adapted(dispatcher: Any, version: str, bare: bool) -> Any:
-    _cache(dispatcher, version, bare)
+def _adapted(dispatcher: Any, form: str) -> Any:
+    fn = dispatcher.py_func
+    dispatcher._cache = MachineCode(fn, lambda: stamp(fn), form)
     dispatcher.compile = _watched(dispatcher, dispatcher.compile)
     return dispatcher
 
 
-def _cache(dispatcher: Any, version: str, bare: bool) -> None:
-    cache = dispatcher._cache
-    file = getattr(cache, "_cache_file", None)
-    if file is None:
-        return
-    file._source_stamp = (file._source_stamp, version)
-    load, key = cache.load_overload, cache._index_key
+def stamp(fn: Callable[..., Any]) -> str | None:
+    """The version of a function's source: the kernels', that in the name of an emitted module, or what it reaches.
 
-    def load_overload(signature: Any, context: Any) -> Any:
-        from ppl.kernels.symbols import link
-
-        link(dispatcher.py_func)
-        return load(signature, context)
-
-    cache.load_overload = load_overload
-    if bare:
-        cache._index_key = lambda signature, codegen: (*key(signature, codegen), "bare")
+    None for emitted code that calls a function which is not what it was when the module was written.
+    """
+    module = fn.__module__ or ""
+    if module.startswith("ppl.kernels."):
+        return kernels_version()
+    if not module.startswith(EMITTED):
+        return fingerprint(fn)
+    called = fn.__globals__.get("EXTERNALS", {})
+    return module if all(fingerprint(fn.__globals__[name]) == version for name, version in called.items()) else None
 
 
 def _watched(dispatcher: Any, compile_: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,14 +3,13 @@
 Numba links what a function calls into its caller, and has LLVM optimise and translate all of it again, for every
 caller and at every level. A long kernel is therefore compiled once, for one signature, and its address registered
 under a name; compiled callers contain nothing but the name. The name has to be known before a caller's machine code
-is loaded, which `config.jit` and its like see to (`link`).
+is loaded, which is a need of every caller (`ppl.kernels.needs`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import inspect
-import weakref
 from collections.abc import Callable, Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -18,14 +17,13 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 from numba.core import cgutils
-from numba.core.compiler_lock import global_compiler_lock
 from numba.core.imputils import lower_builtin
 from numba.core.sigutils import normalize_signature
 from numba.extending import type_callable
 
 from ppl.kernels import config
-
-_linked: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
+from ppl.kernels.build import build
+from ppl.kernels.needs import Need, shared_kernels
 
 
 class Shared:
@@ -36,9 +34,11 @@ class Shared:
         self.py_func = fn
         self.arguments, self.result = normalize_signature(signature)
         self.__name__, self.__doc__ = fn.__name__, fn.__doc__
-        text = f"{config.kernels_version()} {fn.__module__} {signature}"
+        text = f"{build()} {fn.__module__} {signature}"
         self.symbol = f"ppl_{fn.__name__}_{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
+        self.need = Need(fn.__module__, build(), self.symbol)
         self.ready = False
+        shared_kernels[self.symbol] = self
 
     def __call__(self, *arguments: Any) -> Any:
         return self.kernel(*arguments)
@@ -82,6 +82,7 @@ def shared(signature: str) -> Callable[[Callable[..., Any]], Any]:
 
         @lower_builtin(kernel, *kernel.arguments)
         def lowered(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            context.active_code_library._reload_init.add(kernel.need)
             conventions = context.call_conv
             kind = conventions.get_function_type(signature.return_type, signature.args)
             function = cgutils.get_or_insert_function(builder.module, kind, kernel.symbol)
@@ -118,17 +119,3 @@ def reached(fn: Callable[..., Any]) -> Iterator[Any]:
                 yield value
                 if not isinstance(value, Shared):
                     waiting.append(inner)
-
-
-def link(fn: Callable[..., Any]) -> None:
-    """Register every shared kernel that `fn` calls, directly or through other compiled functions.
-
-    Scalar functions, which are imported when they are first used, have none.
-    """
-    with global_compiler_lock:
-        if fn in _linked:
-            return
-        for value in reached(fn):
-            if isinstance(value, Shared):
-                value.register()
-        _linked.add(fn)

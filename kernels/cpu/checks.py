@@ -1,9 +1,9 @@
 """Checks of data arrays in one vectorised pass, on all threads where arrays are long."""
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from ppl.kernels.config import jit
+from ppl.kernels.config import jit, parallel
 from ppl.kernels.cpu.threads import num_threads, parallel_region
 from ppl.kernels.cpu.vectors import prefer_wide
 
@@ -22,7 +22,7 @@ def _count(x, low, high):
     return count
 
 
-@njit(parallel=True, nogil=True, cache=True)
+@parallel
 def _count_in_chunks(x, low, high):
     total = 0
     for c in prange((x.shape[0] + CHUNK - 1) // CHUNK):

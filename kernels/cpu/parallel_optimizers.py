@@ -5,9 +5,9 @@ beyond `WORTH_IT` entries, inside `threads.parallel_region`.
 """
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from ppl.kernels.config import jit
+from ppl.kernels.config import jit, parallel
 from ppl.kernels.cpu import optimizers as serial
 from ppl.kernels.cpu.copies import own_copy
 from ppl.kernels.cpu.rows import share_start
@@ -21,7 +21,7 @@ _sgd, _momentum, _nesterov, _adam = serial.sgd_into, serial.momentum_into, seria
 _adagrad, serial_bounded, serial_step = serial.adagrad_into, serial.bounded, serial.step
 
 
-@njit(parallel=True, nogil=True, cache=True)
+@parallel
 def sgd_into(new, p, g, lr, scale):
     """`optimizers.sgd_into` on all threads."""
     for c in prange((p.shape[0] + CHUNK - 1) // CHUNK):
@@ -29,7 +29,7 @@ def sgd_into(new, p, g, lr, scale):
         _sgd(new[s], p[s], g[s], lr, scale)
 
 
-@njit(parallel=True, nogil=True, cache=True)
+@parallel
 def momentum_into(new, new_buf, p, g, buf, lr, beta, scale):
     """`optimizers.momentum_into` on all threads."""
     for c in prange((p.shape[0] + CHUNK - 1) // CHUNK):
@@ -37,7 +37,7 @@ def momentum_into(new, new_buf, p, g, buf, lr, beta, scale):
         _momentum(new[s], new_buf[s], p[s], g[s], buf[s], lr, beta, scale)
 
 
-@njit(parallel=True, nogil=True, cache=True)
+@parallel
 def nesterov_into(new, new_buf, p, g, buf, lr, beta, scale):
     """`optimizers.nesterov_into` on all threads."""
     for c in prange((p.shape[0] + CHUNK - 1) // CHUNK):
@@ -45,7 +45,7 @@ def nesterov_into(new, new_buf, p, g, buf, lr, beta, scale):
         _nesterov(new[s], new_buf[s], p[s], g[s], buf[s], lr, beta, scale)
 
 
-@njit(parallel=True, nogil=True, cache=True)
+@parallel
 def adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
     """`optimizers.adam_into` on all threads."""
     for c in prange((p.shape[0] + CHUNK - 1) // CHUNK):
@@ -53,7 +53,7 @@ def adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
         _adam(new[s], new_m[s], new_v[s], p[s], g[s], m[s], v[s], lr, b1, b2, eps, t, scale)
 
 
-@njit(parallel=True, nogil=True, cache=True)
+@parallel
 def adagrad_into(new, new_sum, p, g, sum_, lr, eps, scale):
     """`optimizers.adagrad_into` on all threads."""
     for c in prange((p.shape[0] + CHUNK - 1) // CHUNK):
@@ -61,7 +61,7 @@ def adagrad_into(new, new_sum, p, g, sum_, lr, eps, scale):
         _adagrad(new[s], new_sum[s], p[s], g[s], sum_[s], lr, eps, scale)
 
 
-@njit(parallel=True, nogil=True, cache=True)
+@parallel
 def _shared_step(params, first, second, grad, rule, rate, numbers, count, factor, limit, shares, copies, slabs):
     large = 0
     for slab in prange(slabs):

@@ -18,14 +18,14 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import prange, types
 from numba.core import cgutils
 from numba.core.callconv import RETCODE_EXC, RETCODE_OK, RETCODE_USEREXC, Status, excinfo_ptr_t
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 from numba.np.arrayobj import populate_array
 
-from ppl.kernels.config import jit
+from ppl.kernels.config import jit, parallel
 
 WORD = ir.IntType(64)
 SIGNATURE = types.int64(types.int64, types.int64, types.int64)
@@ -164,7 +164,7 @@ def _report(typing_context, table, raised):
     return types.void(table, raised), codegen
 
 
-@njit(parallel=True, nogil=True, cache=True)
+@parallel
 def _share(region, table, slabs):
     """Run all slabs on as many threads; called by address itself, so that callers do not contain it."""
     for slab in prange(slabs):

@@ -1,88 +1,72 @@
-"""Emitted modules on disk: written once, atomically, under a name that hashes their content; then imported.
+"""Emitted modules: run from their source, which is also written to disk under a name that hashes it.
 
-The folder is `$PPL_CACHE_DIR` or `~/.cache/ppl`; one that others may write to is refused. Existing files are never
-rewritten, because Numba recognises a source by its time stamp and size.
+The file is for readers and debuggers, and beside it lies the machine code (`ppl.kernels.machine_code`). What is run is
+the source in memory, so that files that are garbled, or cannot be written, do no harm (`ppl.kernels.folders`).
 """
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import hashlib
 import importlib.util
-import itertools
-import os
-import shutil
-import stat
+import linecache
+import secrets
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-
-def folder() -> Path:
-    """The cache folder, created if need be and checked to be writable by its owner alone."""
-    root = os.environ.get("PPL_CACHE_DIR")
-    path = Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ppl"
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    info = path.stat()
-    if info.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or info.st_uid != os.getuid():
-        raise PermissionError(f"{path} may be written to by others; set PPL_CACHE_DIR to a folder of your own")
-    return path
-
-
-@cache
-def _temporary() -> Path:
-    path = tempfile.mkdtemp(prefix="ppl")
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
-    return Path(path)
-
-
-_numbers = itertools.count()
 _lock = threading.RLock()  # another thread must not see a module before it has been executed
 
 
 def load(source: str, injected: Mapping[str, Any] | None = None) -> ModuleType:
-    """Import emitted `source`; `injected` globals (functions without an importable name) exclude it from the cache.
+    """Run emitted `source`; `injected` globals (functions that cannot be imported, or hashed) keep it off the disk.
 
     Machine code that calls an injected function is of no use to another process, nor to another function under the same
-    name, so such a module gets a name of its own, in a folder that is removed at exit.
+    name, so such a module gets a name of its own.
     """
-    from ppl.kernels.config import kernels_version
+    from ppl.kernels.build import build
+    from ppl.kernels.needs import EMITTED, PRIVATE
 
-    own = f"{next(_numbers)}" if injected else ""
-    digest = hashlib.blake2b((source + kernels_version() + own).encode(), digest_size=16).hexdigest()
-    name = f"ppl_program_{digest}"
+    if injected:
+        return _run(f"{PRIVATE}{secrets.token_hex(16)}", source, None, injected)
+    name = EMITTED + hashlib.blake2b((source + build()).encode(), digest_size=16).hexdigest()
     with _lock:
-        if not injected and name in sys.modules:
-            return sys.modules[name]
-        return _import(name, source, injected)
+        if name not in sys.modules:
+            _run(name, source, _written(name, source), {})
+        return sys.modules[name]
 
 
-def _import(name: str, source: str, injected: Mapping[str, Any] | None) -> ModuleType:
-    path = (_temporary() if injected else folder()) / f"{name}.py"
-    if not path.exists():
-        _write(path, source)
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+def _written(name: str, source: str) -> Path | None:
+    """The file of a module, with its content; None where it cannot be written."""
+    from ppl.kernels import folders
+
+    folder = folders.root()
+    if folder is None:
+        return None
+    path, content = folder / f"{name}.py", source.encode()
+    reason = "" if folders.read(path, folders.owners()) == content else folders.write(path, content)
+    if reason:
+        folders.in_memory(reason)
+    return None if reason else path
+
+
+def _run(name: str, source: str, path: Path | None, injected: Mapping[str, Any]) -> ModuleType:
+    """A module of `source`; a cached one is known under its name."""
+    file = f"<{name}>" if path is None else str(path)
+    spec = importlib.util.spec_from_loader(name, None, origin=file)
+    assert spec is not None
     module = importlib.util.module_from_spec(spec)
-    module.__dict__.update(injected or {})
+    module.__dict__.update(injected)
+    module.__file__ = file
+    linecache.cache[file] = len(source), None, source.splitlines(keepends=True), file
+    code = compile(source, file, "exec")
     if not injected:
         sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def _write(path: Path, source: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(source)
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        os.unlink(temporary)
+        exec(code, module.__dict__)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return module

@@ -7,8 +7,6 @@ products in order, tile by tile, and `rows_i_products` for the products it owns;
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import re
 import sys
 from collections.abc import Sequence
@@ -112,17 +110,21 @@ class Emitter(Sums, Training):
         return [self._serial(), self._entry("both" if one else "serial"), *parallel, *loop]
 
     def _imports(self) -> list[str]:
-        """Imports of external functions that can be imported; the others go to `injected`."""
-        lines, self.injected = [], {}
+        """Imports of external functions that can be imported and hashed; the others go to `injected`."""
+        from ppl.kernels.adopted import adopt
+
+        lines, versions, self.injected = [], {}, {}
         for name, fn in self.builder.functions.items():
             plain = getattr(fn, "py_func", fn)
             module, qualname = getattr(plain, "__module__", None), getattr(plain, "__qualname__", "")
             found = getattr(sys.modules.get(module or ""), qualname, None)
-            if found is fn and module != "__main__":
-                lines.append(f"from {module} import {qualname} as {name}  # {_hash(plain)}")
+            version = adopt(fn)
+            if found is fn and module != "__main__" and version is not None:
+                lines.append(f"from {module} import {qualname} as {name}  # {version}")
+                versions[name] = version
             else:
                 self.injected[name] = fn
-        return lines
+        return [*lines, f"EXTERNALS = {versions}"] if versions else lines
 
     def straight(self, body: Sequence[str], general: bool) -> str:
         """The module of a program that is unrolled, for one particle; with the `general` form behind it if asked."""
@@ -320,15 +322,6 @@ class Emitter(Sums, Training):
         arguments = [*self._driver_arguments(), "slabs", "entries", "copies"]
         driver = self._function("parallel", arguments, self._sequence(True), "The program on `slabs` threads.")
         return [*self._merge_function(), driver, f"ENTRIES = [{', '.join(self.entries_of())}]"]
-
-
-def _hash(fn: Any) -> str:
-    """A hash of a user's source file, so that editing it makes a new program."""
-    try:
-        text = inspect.getsource(inspect.getmodule(fn) or fn)
-    except (OSError, TypeError):
-        return "source unknown"
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def stage_doc(stage: Stage) -> str:

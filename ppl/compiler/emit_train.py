@@ -17,7 +17,8 @@ from ppl.compiler.layout import Poly, entries, identifier
 from ppl.compiler.scatter import Table
 from ppl.compiler.stages import Output
 
-MORE_IMPORTS = """from numba import njit, prange
+MORE_IMPORTS = """from numba import prange
+from ppl.kernels.config import parallel as threaded
 from ppl.kernels.cpu.optimizers import adagrad, step_on
 from ppl.kernels.cpu.scatter import link, owned
 """
@@ -131,7 +132,7 @@ class TrainEmitter(Emitter):
             start += table.length
         for at, size in self.dense:
             lines.append(dense_update(at, size))
-        head = f"@njit(parallel=True, nogil=True, cache=True)\ndef {called}({STATE}, slabs):"
+        head = f"@threaded\ndef {called}({STATE}, slabs):"
         doc = '    """The optimizer\'s step, each slab on its own rows."""\n    for slab in prange(slabs):'
         return "\n".join([head, doc, *("        " + line for line in lines), "    return True"])
 

@@ -114,11 +114,7 @@ class Executable:
     @property
     def njit(self) -> Any:
         """Serial nopython function, see the module's docstring."""
-        from ppl.kernels.symbols import link
-
-        entry = self.module.njit_entry
-        link(getattr(entry, "py_func", entry))  # a user's cached function may call it before it has been compiled here
-        return entry
+        return self.module.njit_entry
 
     def workspace(self, rows: int | Mapping[str, int] = 1, particles: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """A workspace for `njit`: (float buffer, int buffer), for up to `rows` rows."""

@@ -119,15 +119,6 @@ def test_users_cached_function_finds_shared_kernels(tmp_path):
     assert first == second and (misses, hits) == ("0", "1")
 
 
-def test_cache_folder_of_others_is_refused(tmp_path, monkeypatch):
-    from ppl.compiler import cache
-
-    tmp_path.chmod(0o777)
-    monkeypatch.setenv("PPL_CACHE_DIR", str(tmp_path))
-    with pytest.raises(PermissionError, match="written to by others"):
-        cache.folder()
-
-
 def test_njit_in_users_loop_and_prange():
     g = graphs.GRAPHS["dense_layers"]()
     executable = compile_request(graphs.request_of(g))

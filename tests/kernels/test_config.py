@@ -51,7 +51,7 @@ def test_disk_cache_hits_in_the_second_process(tmp_path):
 
 def test_version_stamps_the_cache():
     assert len(config.kernels_version()) == 32
-    assert config.kernels_version() in f32.exp._cache._cache_file._source_stamp
+    assert config.kernels_version() in f32.exp._cache._stamp()
 
 
 def test_infinities_keep_their_meaning():

@@ -1,0 +1,88 @@
+"""What compiled code needs in another process before it is loaded, and what it must agree with.
+
+Machine code refers to symbols: kernels of other functions (`ppl.kernels.symbols`), what a module registers when it is
+imported, Numba's threads. Numba hands functions that prepare a load (`reload_init`) from callees to callers and stores
+them with machine code, a user's own ``@njit(cache=True)`` functions included. A `Need` is such a function. It also
+carries the version of what it was compiled from: where that has changed, reading it fails with `OSError`, which Numba
+takes for a missing file, and the caller is compiled again.
+
+Numba forgets these functions when it loads a callee, so that a caller compiled afterwards would lack them in the
+next process. `remember` mends that.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import weakref
+from typing import Any, NamedTuple
+
+from numba.core.compiler import CompileResult
+
+from ppl.kernels.build import build
+
+EMITTED, PRIVATE = "ppl_program_", "ppl_private_"
+"""How names of emitted modules begin; what calls a private one is of no use to another process."""
+
+shared_kernels: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+"""Kernels that are reached by symbol, by symbol."""
+
+
+class Need(NamedTuple):
+    """A module that has to be there, in one version, and a kernel whose symbol has to be known, if any."""
+
+    module: str
+    version: str
+    symbol: str = ""
+
+    def __call__(self) -> None:
+        """Make the symbol known."""
+        if self.symbol:
+            shared_kernels[self.symbol].register()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restore, tuple(self)
+
+
+def restore(module: str, version: str, symbol: str) -> Need:
+    """A `Need` as it is read from disk: its module is imported and compared.
+
+    Raises
+    ------
+    OSError
+        The module is missing or another one, and so machine code that contains it is stale.
+    """
+    if version != build():
+        raise OSError(f"compiled with another version of {module}")
+    if module not in sys.modules:
+        if module.startswith((EMITTED, PRIVATE)):
+            raise OSError(f"compiled with {module}, which is not loaded")
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            raise OSError(f"compiled with {module}, which cannot be imported") from error
+    if symbol and symbol not in shared_kernels:
+        raise OSError(f"compiled with {symbol}, which is not there")
+    return Need(module, version, symbol)
+
+
+def attach(result: CompileResult, need: Need) -> None:
+    """Store a need with compiled code, and with that of its callers."""
+    if need not in result.reload_init:
+        result.reload_init.append(need)
+    result.library._reload_init.add(need)
+
+
+def remember() -> None:
+    """Have machine code that Numba loads keep what its callers will need before they are loaded."""
+    numbas = CompileResult._rebuild.__func__
+    if hasattr(numbas, "forgets"):
+        return
+
+    def _rebuild(cls: Any, target_context: Any, *reduced: Any, **named: Any) -> Any:
+        result = numbas(cls, target_context, *reduced, **named)
+        result.library._reload_init.update(result.reload_init or ())
+        return result
+
+    _rebuild.forgets = numbas
+    CompileResult._rebuild = classmethod(_rebuild)
