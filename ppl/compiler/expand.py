@@ -21,10 +21,10 @@ from ppl.estimators.base import CONDITIONAL, Advantages, Auxiliary, Branches, Es
 from ppl.estimators.enumerate import Enumerate, Marginalize
 from ppl.estimators.none import NotNeeded
 from ppl.estimators.pathwise import Pathwise
-from ppl.graph.smoothness import JUMP
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
+from ppl.ir.op_facts import JUMP
 from ppl.ir.types import PARTICLES, REPEATS, TRUNK, Axis, Copy, Kind, branch_axis, sort_axes, union_axes
 from ppl.lang.trace import Bound, Cost
 

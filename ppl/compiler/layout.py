@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ppl.ir.node import Node
+from ppl.ir.op_facts import VIEWS
 from ppl.ir.types import Axis, Kind, Type
 
 Key = Axis | int
@@ -140,14 +141,11 @@ def identity(node: Node) -> View:
     return View(node, {a: a for a in node.type.axes}, coefs)
 
 
-VIEW_OPS = {"expand", "reshape", "transpose", "slice", "collect", "distribute"}
-
-
 def is_view(node: Node) -> bool:
     """Whether `node` only re-reads its argument."""
     if node.op == "route":
         return node.attrs["to"] is None and len(node.attrs["terms"][0]) == 1 and len(node.args) == 1
-    return node.op in VIEW_OPS
+    return node.op in VIEWS
 
 
 def resolve(node: Node, memo: dict[Node, View | None]) -> View | None:

@@ -12,6 +12,7 @@ from ppl.compiler.layout import Poly, entries
 from ppl.compiler.stages import Output
 from ppl.ir import ops
 from ppl.ir.node import Node, remake, topological
+from ppl.ir.op_facts import LINEAR, PARTS, PRODUCTS
 from ppl.ir.types import PARTICLES, Axis, Kind, Type
 
 Layout = tuple[tuple[str, tuple[int, ...]], ...]
@@ -19,10 +20,8 @@ Layout = tuple[tuple[str, tuple[int, ...]], ...]
 ALL_PARTICLES = Axis("particles_total", Kind.PARTICLES)
 """Stands for the number of all particles where the axis "particles" is a window of them."""
 
-LINEAR = {"neg", "add", "sub", "cast", "sum", "reshape", "transpose", "expand", "slice", "pad", "concat", "cumsum",
-          "collect", "distribute", "route", "stop", "scale_grad", "copy"}  # fmt: skip
-BILINEAR = {"mul": (0, 1), "contract": (0, 1), "div": (0,), "take": (0,), "put": (0,), "where": (1, 2),
-            "solve": (1,)}  # fmt: skip
+ADDITIVE = {*LINEAR, "stop", "scale_grad", "copy"}
+BILINEAR = {**dict.fromkeys(PRODUCTS, (0, 1)), **PARTS}
 """Ops that are linear in each of these arguments, and the arguments."""
 
 
@@ -156,7 +155,7 @@ def _summed(node: Node, known: dict[Node, bool]) -> bool | None:
         return True if node.op in ("sum", "contract", "put") and not sums and node.type.dtype == "float" else None
     if not sums:
         return False
-    linear = node.op in LINEAR or (
+    linear = node.op in ADDITIVE or (
         set(sums) <= set(BILINEAR.get(node.op, ())) and (len(sums) == 1 or node.op == "where")
     )
     return True if linear and node.type.dtype == "float" else None

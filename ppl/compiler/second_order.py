@@ -16,18 +16,20 @@ from ppl.compiler.variants import Variant, _finish
 from ppl.errors import EstimatorError
 from ppl.estimators import Analytic, Enumerate, NotNeeded, Pathwise, ScoreFunction
 from ppl.estimators.base import Estimator
-from ppl.graph.smoothness import KINK, SMOOTH, describe, order_of_edge
+from ppl.graph.edges import Range, order_of_edge
+from ppl.graph.ranges import Ranges
+from ppl.graph.smoothness import describe
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.ir import ops
 from ppl.ir.differentiate import vjp
 from ppl.ir.node import Node, make, topological
+from ppl.ir.op_facts import KINK, SMOOTH, STEPS
 from ppl.ir.types import Kind
 
 VECTOR = "@vector/"
 """Prefix of the leaves that hold the vector: parameters of the request, after the real ones."""
 
 NO_SECOND = {"graft": "a straight-through value", "scale_grad": "a side branch"}
-BITS = {"lt", "le", "eq", "and", "or", "not", "sign", "floor", "argmax"}
 
 
 def build_hvp(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False) -> Variant:
@@ -48,7 +50,7 @@ def build_hvp(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bo
         total = expansion.reducer.total(value, stopped=expansion._not_above(name))
         surrogate = ops.add(surrogate, total)
     wrt = list(expanded.wrt.values())
-    check_twice_differentiable(surrogate, wrt)
+    check_twice_differentiable(surrogate, wrt, graph.ranges.moved(expansion.env))
     inner = ops.expand(ops.const(0.0), expansion.everywhere)
     for (name, leaf), g in zip(expanded.wrt.items(), vjp([(surrogate, ops.const(1.0))], wrt), strict=True):
         if g is not None:
@@ -106,7 +108,7 @@ def _box(
     return None if total is None else ops.exp(ops.sub(total, ops.stop(total)))
 
 
-def check_twice_differentiable(output: Node, wrt: Sequence[Node]) -> None:
+def check_twice_differentiable(output: Node, wrt: Sequence[Node], ranges: Range) -> None:
     """Raise where a second derivative of `output` would miss something.
 
     That is a kink or jump in a value that depends both on a parameter (through a path that derivatives take) and on
@@ -117,9 +119,9 @@ def check_twice_differentiable(output: Node, wrt: Sequence[Node]) -> None:
     carries = {id(w) for w in wrt}
     noise: dict[int, str] = {}
     for node in order:
-        if node.op == "noise":
+        if node.op in ("noise", "rowkey"):
             noise[id(node)] = node.attrs["name"]
-        elif node.op not in BITS and not (node.op == "cast" and node.args[0].type.dtype != "float"):
+        elif node.op not in STEPS and not (node.op == "cast" and node.args[0].type.dtype != "float"):
             first = 1 if node.op == "where" else 0
             named = next((noise[id(a)] for a in node.args[first:] if id(a) in noise), None)
             if named is not None:
@@ -130,10 +132,10 @@ def check_twice_differentiable(output: Node, wrt: Sequence[Node]) -> None:
     for node in reversed(order):
         if id(node) in taken and node.op != "stop":
             taken.update(id(a) for a in node.args if id(a) in carries)
-            _check_op(node, carries, noise)
+            _check_op(node, carries, noise, ranges)
 
 
-def _check_op(node: Node, carries: set[int], noise: Mapping[int, str]) -> None:
+def _check_op(node: Node, carries: set[int], noise: Mapping[int, str], ranges: Range) -> None:
     moving = [(i, a) for i, a in enumerate(node.args) if id(a) in carries]
     if not moving:
         return
@@ -142,10 +144,10 @@ def _check_op(node: Node, carries: set[int], noise: Mapping[int, str]) -> None:
     if node.op in NO_SECOND and not node.attrs.get("exact"):
         raise EstimatorError(f"hvp: {NO_SECOND[node.op]} on the way to the objective has no second derivative")
     if node.op == "loop":
-        bad = [n for n in topological(node.attrs["body"].outputs) if _worst(n) <= KINK]
+        bad = [n for n in topological(node.attrs["body"].outputs) if _worst(n, Ranges()) <= KINK]
         if bad and any(id(a) in noise for a in node.args):
             raise EstimatorError(f"hvp: `{bad[0].op}` inside a loop that random nodes enter stops second derivatives")
-    order = min(order_of_edge(node, i) for i, _ in moving)
+    order = min(order_of_edge(node, i, ranges) for i, _ in moving)
     names = [noise[id(a)] for a in node.args if id(a) in noise]
     if order <= KINK and names:
         raise EstimatorError(
@@ -155,5 +157,5 @@ def _check_op(node: Node, carries: set[int], noise: Mapping[int, str]) -> None:
         )
 
 
-def _worst(node: Node) -> float:
-    return min((order_of_edge(node, i) for i in range(len(node.args))), default=SMOOTH)
+def _worst(node: Node, ranges: Range) -> float:
+    return min((order_of_edge(node, i, ranges) for i in range(len(node.args))), default=SMOOTH)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from ppl.compiler.layout import resolve
 from ppl.ir import ops
 from ppl.ir.node import Node, make
-from ppl.ir.shapes import ELEMENTWISE, UNARY_FLOAT
+from ppl.ir.op_facts import ELEMENTWISE
+from ppl.ir.shapes import UNARY_FLOAT
 
 SHORT, LONG, VECTOR = 32, 64, 16
 """Dimensions below `SHORT` that are no multiple of `VECTOR` are short, in events of at least `LONG` entries."""

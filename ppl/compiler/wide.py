@@ -14,7 +14,8 @@ import numpy as np
 
 from ppl.ir import ops
 from ppl.ir.node import Node, make, remake, topological
-from ppl.ir.shapes import DRAWS, ELEMENTWISE, MARKERS, SLOPES
+from ppl.ir.op_facts import ELEMENTWISE, MARKERS
+from ppl.ir.shapes import DRAWS, SLOPES
 from ppl.ir.types import PARTICLES, Axis, Kind
 
 MIN_ROWS = 4096

@@ -12,10 +12,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ppl.distributions import bound_rules
 from ppl.distributions import intervals as iv
 from ppl.distributions.intervals import ANYTHING, CIRCLE, CLOSED_UNIT, NONNEGATIVE, POSITIVE, REAL, UNIT, Interval
 from ppl.ir.node import Node, topological
 from ppl.ir.numpy_between import log1mexp
+from ppl.ir.op_facts import FACTS, VIEWS, of_role
 from ppl.lazy import special
 
 Rule = Callable[..., Interval]
@@ -27,7 +29,7 @@ def bounds_of(value: Node) -> Interval:
     """The smallest interval known to hold every entry of `value`."""
     found: dict[int, Interval] = {}
     for node in topological([value]):
-        found[id(node)] = RULES.get(node.op, _unknown)(node, *(found[id(a)] for a in node.args))
+        found[id(node)] = RULES[node.op](node, *(found[id(a)] for a in node.args))
     return found[id(value)]
 
 
@@ -100,36 +102,18 @@ def _const(node: Node) -> Interval:
     return Interval(float(value.min()), float(value.max()), False, False)
 
 
-def _mul(node: Node, a: Interval, b: Interval) -> Interval:
-    return iv.mul(a, b) if node.args[0] is not node.args[1] else iv.mul(iv.absolute(a), iv.absolute(a))
-
-
 def _div(node: Node, a: Interval, b: Interval) -> Interval:
-    if softmax_argument(node) is None:
+    if _row_total(node.args[1]) is not node.args[0] or not a.within(NONNEGATIVE):
+        return iv.div(a, b)
+    if softmax_argument(node) is None and not a.within(POSITIVE):
         return iv.div(a, b)
     return UNIT if node.type.shape[-1] > 1 and a.within(POSITIVE) else CLOSED_UNIT
-
-
-def _pow(node: Node, a: Interval, b: Interval) -> Interval:
-    if b.lo == b.hi and b.lo > 0 and b.lo % 2 == 0:
-        return _monotone(lambda x: x**b.lo)(node, iv.absolute(a))
-    return POSITIVE if a.within(POSITIVE) and b.within(REAL) else ANYTHING
 
 
 def _sum(node: Node, a: Interval) -> Interval:
     sizes = [node.args[0].type.shape[d] for d in node.attrs["dims"]]
     lengths = [axis.size for axis in node.attrs["axes"]]
     return iv.some(a) if None in lengths else iv.times(a, math.prod(sizes + lengths))
-
-
-def _contract(node: Node, a: Interval, b: Interval) -> Interval:
-    sizes: dict[str, int] = {}
-    for labels, argument in zip((node.attrs["a"], node.attrs["b"]), node.args, strict=True):
-        sizes.update(zip(labels, argument.type.shape, strict=True))
-    lengths = [axis.size for axis in node.attrs["over"]]
-    summed = [n for label, n in sizes.items() if label not in node.attrs["out"]]
-    product = iv.mul(a, b)
-    return iv.some(product) if None in lengths else iv.times(product, math.prod(summed + lengths))
 
 
 def _route(node: Node, *args: Interval) -> Interval:
@@ -150,6 +134,10 @@ def _cast(node: Node, a: Interval) -> Interval:
     return iv.hull([(float(np.trunc(end)), opened and math.isinf(end)) for end, opened in iv.ends(a)])
 
 
+def _floor(node: Node, a: Interval) -> Interval:
+    return iv.hull([(float(np.floor(end)), opened and math.isinf(end)) for end, opened in iv.ends(a)])
+
+
 def _argmax(node: Node, a: Interval) -> Interval:
     return Interval(0.0, node.args[0].type.shape[-1] - 1.0, False, False)
 
@@ -160,13 +148,19 @@ def _probability(node: Node, *args: Interval) -> Interval:
     return CLOSED_UNIT if order in (0, (0, 0)) else ANYTHING
 
 
-VIEWS = ("expand", "reshape", "transpose", "slice", "collect", "distribute")
-SAME = (*VIEWS, "stop", "graft", "scale_grad", "amax", "take")
+SAME = (*VIEWS, "stop", "graft", "scale_grad", "amax", "take", "own_density")
+UNKNOWN = ("loop", "get", "arg", "external", "put", "solve", "rowkey", "loggamma_slope", "vonmises_slope",
+           "log_poisson", "log_binomial", "log_binomial_logits", "log_mass_between", "quantile_between",
+           "student_icdf")  # fmt: skip
+"""Ops of which nothing is known."""
 
 RULES: dict[str, Rule] = {
+    **dict.fromkeys((*UNKNOWN, *of_role("lowered")), _unknown),
     **dict.fromkeys(SAME, _same),
     **dict.fromkeys(("param", "aux", "hyper", "input"), _fixed(REAL)),
-    **dict.fromkeys(("size", "scale", "rowid"), _fixed(NONNEGATIVE)),
+    "size": _fixed(Interval(1.0, math.inf, False)),
+    "scale": _fixed(POSITIVE),
+    "rowid": _fixed(NONNEGATIVE),
     **dict.fromkeys(("lt", "le", "eq", "and", "or", "not"), _fixed(CLOSED_UNIT)),
     **dict.fromkeys(("sin", "cos", "sign"), _fixed(SIGNED_UNIT)),
     "const": _const,
@@ -179,7 +173,7 @@ RULES: dict[str, Rule] = {
     "mark": lambda node, a: node.attrs["name"] if isinstance(node.attrs["name"], Interval) else a,
     "cast": _cast,
     "argmax": _argmax,
-    "where": lambda node, c, a, b: iv.union(a, b),
+    "where": bound_rules.where,
     "concat": lambda node, *args: iv.union(*args),
     "route": _route,
     "pad": lambda node, a: iv.union(a, iv.ZERO),
@@ -189,11 +183,12 @@ RULES: dict[str, Rule] = {
     "sub": lambda node, a, b: iv.add(a, iv.neg(b)),
     "max": lambda node, a, b: iv.maximum(a, b),
     "min": lambda node, a, b: iv.minimum(a, b),
-    "mul": _mul,
+    "mul": bound_rules.mul,
     "div": _div,
-    "pow": _pow,
+    "pow": bound_rules.power,
     "sum": _sum,
-    "contract": _contract,
+    "cumsum": bound_rules.cumsum,
+    "contract": bound_rules.contract,
     "exp": _saturating(np.exp),
     "expm1": _saturating(np.expm1),
     "tanh": _saturating(np.tanh),
@@ -219,4 +214,10 @@ RULES: dict[str, Rule] = {
     ),
     "vonmises_icdf": _fixed(CIRCLE),
     "lgamma": lambda node, a: REAL if a.within(POSITIVE) else ANYTHING,
+    "polygamma": bound_rules.polygamma,
+    "tan": _monotone(np.tan, Interval(-math.pi / 2, math.pi / 2)),
+    "floor": _floor,
 }
+
+if FACTS.keys() != RULES.keys():
+    raise NotImplementedError(f"bounds.RULES and the table of ops differ in {sorted(FACTS.keys() ^ RULES.keys())}")

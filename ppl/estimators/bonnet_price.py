@@ -13,11 +13,10 @@ from ppl.graph.smoothness import describe
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import Node
+from ppl.ir.op_facts import ONCE
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
-
-ONCE = 1.0
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from ppl.distributions.base import Distribution
 from ppl.errors import ModelError
 from ppl.estimators.base import Branches, Estimator, NodeContext, Support
-from ppl.graph.smoothness import KINK, describe
+from ppl.graph.smoothness import describe
 from ppl.ir import ops
+from ppl.ir.op_facts import KINK
 from ppl.ir.types import Axis, Kind
 
 if TYPE_CHECKING:

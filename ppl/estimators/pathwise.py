@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ppl.estimators.base import Branches, Estimator, NodeContext, Support
-from ppl.graph.smoothness import KINK, describe
+from ppl.graph.smoothness import describe
+from ppl.ir.op_facts import KINK
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ppl.estimators.base import Branches, Estimator, Hyper, NodeContext, Option, Support
-from ppl.graph.smoothness import KINK, describe
+from ppl.graph.smoothness import describe
 from ppl.ir import ops
+from ppl.ir.op_facts import KINK
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode

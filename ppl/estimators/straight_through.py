@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ppl.distributions import Bernoulli, OneHotCategorical
 from ppl.estimators.base import Branches, Estimator, NodeContext, Support
-from ppl.graph.smoothness import KINK, describe
+from ppl.graph.smoothness import describe
 from ppl.ir import ops
+from ppl.ir.op_facts import KINK
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from ppl.errors import EstimatorError
-from ppl.graph.smoothness import ENDS, JUMP, order_of_edge
+from ppl.graph.edges import is_flat
+from ppl.graph.smoothness import ENDS
 from ppl.ir.node import Node
 from ppl.lang.trace import Trace
 
@@ -56,5 +57,5 @@ def _not_stopped(node: Node, position: int) -> bool:
 def _differentiated(node: Node, position: int) -> bool:
     if node.op == "sample":
         return False
-    known = node.op == "external" or order_of_edge(node, position) > JUMP
+    known = node.op == "external" or not is_flat(node, position)
     return known and _not_stopped(node, position)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ppl.errors import EstimatorError
+from ppl.graph.edges import faults_of, is_flat
 from ppl.graph.seams import closes
-from ppl.graph.smoothness import ENDS, JUMP, order_of_edge
+from ppl.graph.smoothness import ENDS
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir.node import Node
+from ppl.ir.op_facts import JUMP
 
 
 def require_no_lost_path(graph: StochasticGraph) -> None:
@@ -27,11 +29,11 @@ def require_no_lost_path(graph: StochasticGraph) -> None:
     parameters, noisy = _parameters(graph), _continuous(graph)
     for end, label in ends:
         for node in _reached(end):
-            for name, source in _jumps(node, parameters, noisy):
+            for name, source, words in _jumps(node, graph, parameters, noisy):
                 raise EstimatorError(
-                    f"{label} jumps (`{node.op}`) in a value that depends on parameter '{name}' directly and on the "
-                    f"random node '{source}': its derivative in '{name}' would be 0 in every sample, though that of "
-                    f"the mean is not. Put '{name}' into the distribution of '{source}' (Normal({name}, 1) instead of "
+                    f"{label} jumps (`{node.op}`: {words}) in a value that depends on parameter '{name}' directly and "
+                    f"on the random node '{source}': samples miss what that gives to the derivative of the mean in "
+                    f"'{name}'. Put '{name}' into the distribution of '{source}' (Normal({name}, 1) instead of "
                     f"{name} + Normal(0, 1)), or wrap it in ppl.stop_gradient if no gradient is wanted"
                 )
 
@@ -56,7 +58,7 @@ def _parameters(graph: StochasticGraph) -> dict[int, str]:
         if node.op == "param":
             found[id(node)] = node.attrs["name"]
         elif node.op != "sample" and not (node.op == "stop" and node.attrs["tag"] in ENDS):
-            names = [found[id(a)] for i, a in enumerate(node.args) if id(a) in found and order_of_edge(node, i) > JUMP]
+            names = [found[id(a)] for i, a in enumerate(node.args) if id(a) in found and not is_flat(node, i)]
             if names:
                 found[id(node)] = names[0]
     return found
@@ -71,18 +73,24 @@ def _continuous(graph: StochasticGraph) -> dict[int, str]:
             if not site.dist.discrete and site.name not in graph.enumerated:
                 found[id(node)] = site.name
             continue
-        names = [found[id(a)] for i, a in enumerate(node.args) if id(a) in found and order_of_edge(node, i) > JUMP]
+        names = [found[id(a)] for i, a in enumerate(node.args) if id(a) in found and not is_flat(node, i)]
         if names:
             found[id(node)] = names[0]
     return found
 
 
-def _jumps(node: Node, parameters: dict[int, str], noisy: dict[int, str]) -> Iterator[tuple[str, str]]:
-    """Parameter and random node that meet in the arguments in which `node` jumps."""
-    edges = [a for i, a in enumerate(node.args) if order_of_edge(node, i) <= JUMP]
+def _jumps(
+    node: Node, graph: StochasticGraph, parameters: dict[int, str], noisy: dict[int, str]
+) -> Iterator[tuple[str, str, str]]:
+    """Parameter and random node that meet in the arguments in which `node` jumps, and what it does there."""
     if node.op == "sample":
         return
-    moving = [parameters[id(a)] for a in edges if id(a) in parameters]
-    random = [noisy[id(a)] for a in edges if id(a) in noisy]
+    moving, random, words = [], [], []
+    for i, a in enumerate(node.args):
+        faults = [f for f in faults_of(node, i, graph.ranges) if f.order <= JUMP]
+        words += [f.words for f in faults]
+        if faults:
+            moving += [parameters[id(a)]] if id(a) in parameters else []
+            random += [noisy[id(a)]] if id(a) in noisy else []
     if moving and random:
-        yield moving[0], random[0]
+        yield moving[0], random[0], words[0]

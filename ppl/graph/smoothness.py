@@ -5,42 +5,17 @@ Orders: -1 discontinuous (a pathwise gradient would be silently 0), 0 kinked, 1 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ppl.graph.edges import Range, faults_of
 from ppl.graph.seams import closes
 from ppl.ir.node import Node
-
-JUMP, KINK, SMOOTH = -1.0, 0.0, math.inf
+from ppl.ir.op_facts import FACTS, JUMP, KINK, SMOOTH
 
 ENDS = ("user", "shift", "formula")
 """Tags of stops that end every path: the user's, values that cancel, and values that only choose between formulas."""
-
-ORDER_OF_OP: dict[str, float] = {
-    **dict.fromkeys(("lt", "le", "eq", "and", "or", "not", "sign", "floor", "argmax"), JUMP),
-    **dict.fromkeys(("poisson_draw", "binomial_draw", "poisson_icdf", "negative_binomial_icdf"), JUMP),
-    **dict.fromkeys(("abs", "max", "min", "amax"), KINK),
-}
-
-
-def order_of_edge(node: Node, position: int) -> float:
-    """Smoothness of `node` in its argument number `position`."""
-    if node.op == "where":
-        return SMOOTH if position else KINK if closes(node) else JUMP
-    if node.op in ("take", "put"):
-        return JUMP if position == 1 else SMOOTH
-    if node.op == "cast":
-        return SMOOTH if node.type.dtype == "float" and node.args[0].type.dtype == "float" else JUMP
-    if node.op == "external":
-        return JUMP if node.attrs["fn"].gradient is None else SMOOTH
-    return ORDER_OF_OP.get(node.op, SMOOTH)
-
-
-PERIODIC = ("sin", "cos", "tan")
-KEEPS_ANGLE = {"expand", "reshape", "transpose", "slice", "collect", "distribute", "concat", "take", "where"}
-KEEPS_ANGLE |= {"neg", "add", "sub", "sum"}
 
 
 def is_whole(node: Node) -> bool:
@@ -59,13 +34,16 @@ class Orders:
     """Worst smoothness, over all paths, of every node as a function of `source`; nodes it does not reach are absent.
 
     `through` decides what a `sample` node passes on: None (paths end there) or an order.
-    `blame` remembers, for every node reached with a jump, the op that jumps. `angles` holds the nodes that are whole
+    `ranges` gives intervals of values, by which a pole is reached or not. `blame` remembers, for every node reached
+    with a jump, the op that jumps, and `words` what it has there. `angles` holds the nodes that are whole
     multiples of angles wrapped into (-pi, pi], plus anything: they jump, unless what is made of them has period 2 pi.
     """
 
-    def __init__(self, source: Node, order: Sequence[Node], through: Callable[[Node], float | None]):
+    def __init__(self, source: Node, order: Sequence[Node], through: Callable[[Node], float | None], ranges: Range):
         self.of: dict[int, float] = {id(source): SMOOTH}
         self.blame: dict[int, Node] = {}
+        self.words: dict[int, str] = {}
+        self.ranges = ranges
         self.angles: set[int] = set()
         self._wrapped(source)
         for node in order:
@@ -106,21 +84,27 @@ class Orders:
 
     def _keeps_angle(self, node: Node) -> bool:
         """Whether `node`, an op on angles, is an angle again."""
-        if node.op == "mul":
-            return any(is_whole(a) for a in node.args)
-        return node.op in KEEPS_ANGLE
+        kept = FACTS[node.op].angle
+        return kept == "keeps" or (kept == "multiple" and any(is_whole(a) for a in node.args))
 
     def _combine(self, node: Node, edges: list[tuple[float, int, Node]]) -> None:
-        if node.op not in PERIODIC and any(id(a) in self.angles for _, _, a in edges):
+        if FACTS[node.op].angle != "periodic" and any(id(a) in self.angles for _, _, a in edges):
             if not self._keeps_angle(node):
                 self.of[id(node)], self.blame[id(node)] = JUMP, node
                 return
             self.angles.add(id(node))
-        worst, position, arg = min(edges, key=lambda e: min(e[0], order_of_edge(node, e[1])))
-        own = order_of_edge(node, position)
-        self.of[id(node)] = min(worst, own)
-        if self.of[id(node)] == JUMP:
-            self.blame[id(node)] = self.blame.get(id(arg), node) if worst == JUMP else node
+        for order, position, arg in edges:
+            self._lower(node, order, self.blame.get(id(arg)), self.words.get(id(arg), ""))
+            for fault in faults_of(node, position, self.ranges):
+                self._lower(node, fault.order, node, fault.words)
+
+    def _lower(self, node: Node, order: float, blamed: Node | None, words: str) -> None:
+        """Take an order where it is worse than what is known, with the op to blame for a jump."""
+        if order >= self.of.setdefault(id(node), SMOOTH):
+            return
+        self.of[id(node)] = order
+        if order == JUMP and blamed is not None:
+            self.blame[id(node)], self.words[id(node)] = blamed, words
 
     def __contains__(self, node: Node) -> bool:
         return id(node) in self.of

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ppl.distributions.base import Distribution
 from ppl.graph.degree import Degrees
-from ppl.graph.smoothness import JUMP, SMOOTH, Orders
+from ppl.graph.ranges import Ranges
+from ppl.graph.smoothness import Orders
 from ppl.ir.node import Node, topological
+from ppl.ir.op_facts import JUMP, SMOOTH
 from ppl.ir.types import Axis, Kind
 from ppl.lang.trace import Cost, Site, SiteKind, Trace
 
@@ -44,6 +46,15 @@ class StochasticGraph:
 
     def __getitem__(self, name: str) -> RandomNode:
         return self.nodes[name]
+
+    @cached_property
+    def ranges(self) -> Ranges:
+        """Where values lie, discrete nodes at their true samples."""
+        return self.ranges_with(())
+
+    def ranges_with(self, relaxed: Iterable[Node]) -> Ranges:
+        """Where values lie while the `sample` nodes `relaxed` are relaxed."""
+        return Ranges((*self.trace.sites.values(), *self.trace.scored.values()), relaxed)
 
     @cached_property
     def depends_on_param(self) -> set[int]:
@@ -143,12 +154,13 @@ class RandomNode:
     @cached_property
     def direct(self) -> Orders:
         """Smoothness of everything computed from it before the next random node."""
-        return Orders(self.node, self.graph.order, lambda sample: None)
+        ranges = self.graph.ranges_with([self.node]) if self.dist.discrete else self.graph.ranges
+        return Orders(self.node, self.graph.order, lambda sample: None, ranges)
 
     @cached_property
     def dependent(self) -> Orders:
         """Everything downstream, random nodes passed through."""
-        return Orders(self.node, self.graph.order, lambda sample: SMOOTH)
+        return Orders(self.node, self.graph.order, lambda sample: SMOOTH, self.graph.ranges)
 
     @cached_property
     def degrees(self) -> Degrees:
@@ -213,7 +225,9 @@ class RandomNode:
             elif not (dist.relaxable if dist.discrete else dist.reparameterized):
                 kind = type(dist).__name__
                 return JUMP, f"'{child.name}' downstream, a {kind} that can be neither relaxed nor reparameterized"
-        soft = Orders(self.node, self.graph.order, lambda n: None if n.attrs["site"].name in summed else SMOOTH)
+        relaxed = [n.node for n in (self, *self.children) if n.name not in summed]
+        ranges = self.graph.ranges_with(relaxed)
+        soft = Orders(self.node, self.graph.order, lambda n: None if n.attrs["site"].name in summed else SMOOTH, ranges)
         return _worst(soft, ends)
 
     @cached_property
@@ -246,7 +260,8 @@ def _worst(orders: Orders, ends: list[End]) -> tuple[float, str]:
             if id(node) in orders.angles or (blamed is not None and any(id(a) in orders.angles for a in blamed.args)):
                 where += ", which is not visibly periodic in an angle that wraps at pi,"
             if blamed is not None:
-                where += f" (op {blamed.op})"
+                words = orders.words.get(id(node), "")
+                where += f" (op {blamed.op}{': ' + words if words else ''})"
     return worst, where
 
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from ppl.ir import ops
 from ppl.ir.loop import loop_vjp
 from ppl.ir.node import Node, topological
-from ppl.ir.shapes import ELEMENTWISE
+from ppl.ir.op_facts import ELEMENTWISE
 from ppl.ir.vjp import VJPS
 
 

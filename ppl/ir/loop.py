@@ -15,13 +15,10 @@ from dataclasses import dataclass
 from ppl.errors import ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node, make, remake, substitute, topological
-from ppl.ir.shapes import DRAWS, INCOMPLETE, UNARY_FLOAT
+from ppl.ir.op_facts import COSTLY
 from ppl.ir.types import Type, union_axes
 
 _uids = itertools.count()
-
-COSTLY = {*UNARY_FLOAT, *INCOMPLETE, *DRAWS, "pow", "noise", "contract"} - {"neg", "abs", "sign", "floor"}
-"""Operations whose results reverse mode stores instead of computing them again."""
 
 
 @dataclass(frozen=True)

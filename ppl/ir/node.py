@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.ir.op_facts import require_row
 from ppl.ir.types import Type
 
 
@@ -61,7 +62,17 @@ class Node:
 
 _interned: weakref.WeakValueDictionary[tuple, Node] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
-type_rules: dict[str, Callable[..., Type]] = {}
+
+
+class TypeRules(dict[str, Callable[..., Type]]):
+    """Shape rules by op; an op without a row in the table of facts is refused."""
+
+    def __setitem__(self, op: str, rule: Callable[..., Type]) -> None:
+        require_row(op)
+        super().__setitem__(op, rule)
+
+
+type_rules = TypeRules()
 
 
 def make(op: str, *args: Node, **attrs: Any) -> Node:

@@ -13,13 +13,8 @@ import numpy as np
 
 from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
+from ppl.ir.op_facts import FACTS, LINEAR, PARTS, PRODUCTS
 from ppl.ir.types import Axis
-
-LINEAR = frozenset({"neg", "add", "sub", "cast", "expand", "route", "sum", "reshape", "transpose", "slice", "pad",
-                    "concat", "cumsum", "collect", "distribute", "mark", "own_density"})  # fmt: skip
-PRODUCTS = frozenset({"mul", "contract"})
-PARTS = {"div": (0,), "take": (0,), "put": (0,), "where": (1, 2), "solve": (1,)}
-"""Ops that are jointly linear in these arguments while the others do not vary."""
 
 
 def degree_of(node: Node, degrees: Sequence[float]) -> float:
@@ -40,7 +35,7 @@ def degree_of(node: Node, degrees: Sequence[float]) -> float:
     if node.op in PARTS:
         fixed = all(d == 0 for i, d in enumerate(degrees) if i not in PARTS[node.op])
         return max(degrees) if fixed else math.inf
-    return _exponent(node) * degrees[0] if node.op == "pow" and degrees[1] == 0 else math.inf
+    return _exponent(node) * degrees[0] if FACTS[node.op].degree == "power" and degrees[1] == 0 else math.inf
 
 
 def _exponent(node: Node) -> float:

@@ -30,10 +30,6 @@ INCOMPLETE = {
     **dict.fromkeys(("vonmises_cdf", "vonmises_icdf", "poisson_icdf"), 2),
     **dict.fromkeys(("betainc", "betaincinv", "negative_binomial_icdf"), 3),
 }
-ELEMENTWISE = {*UNARY_FLOAT, *BINARY_FLOAT, *TERNARY_FLOAT, *COMPARE, *LOGICAL, *INCOMPLETE, "not", "where", "cast"}
-MARKERS = {"stop", "scale_grad", "graft", "mark"}
-LEAVES = {"const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "noise", "rowkey", "arg"}
-VIEWS = {"expand", "reshape", "transpose", "slice", "collect", "distribute"}
 
 Rule = Callable[[tuple[Type, ...], dict[str, Any]], Type]
 

@@ -8,11 +8,15 @@ from distribution_laws import build, leaf, noise_of, value_of, values_of
 from scipy import stats
 
 from ppl.distributions import REGISTRY, Bernoulli, Categorical, OneHotCategorical
+from ppl.distributions.guards import known_inside
+from ppl.distributions.intervals import UNIT
 from ppl.errors import ModelError
-from ppl.graph.smoothness import JUMP, Orders
+from ppl.graph.ranges import Ranges
+from ppl.graph.smoothness import Orders
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import topological
+from ppl.ir.op_facts import JUMP
 
 N = 20_000
 LEVEL = 1e-3
@@ -153,12 +157,12 @@ def test_multilinear_extension_and_its_slope_at_hard_values():
 
 def order_of(out, source):
     """Smoothness of `out` in `source`, as the choice of estimators sees it."""
-    return Orders(source, topological([out]), lambda node: None)[out]
+    return Orders(source, topological([out]), lambda node: None, Ranges())[out]
 
 
 def test_the_extension_has_no_jump():
     """The analysis of paths finds no jump from a relaxed value to the log-density, nor from probabilities."""
-    x, p = leaf("x", (3,)), leaf("p", (3,))
+    x, p = leaf("x", (3,)), known_inside(leaf("p", (3,)), UNIT)
     for dist in (Bernoulli(p), Bernoulli(logits=p), OneHotCategorical(p), OneHotCategorical(logits=p)):
         assert order_of(dist.node_log_prob(x), x) > JUMP
     for dist in (Bernoulli(p), Bernoulli(logits=p), OneHotCategorical(p)):

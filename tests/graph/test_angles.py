@@ -8,10 +8,10 @@ from ppl import Bernoulli, Normal, Uniform, VonMises
 from ppl.compiler.variants import build_gradient
 from ppl.errors import EstimatorError, ModelError
 from ppl.estimators import Implicit, Pathwise, Rebar, ScoreFunction
-from ppl.graph.smoothness import JUMP, KINK, SMOOTH
 from ppl.graph.stochastic import StochasticGraph
 from ppl.inference.objective import as_objective
 from ppl.ir.interpret import evaluate
+from ppl.ir.op_facts import JUMP, KINK, SMOOTH
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import make_env
 
@@ -29,7 +29,8 @@ def graph_of(cost) -> StochasticGraph:
 ORDERS = [
     ("cosine", lambda x: np.cos(x[0] - 0.5), SMOOTH),
     ("whole multiple", lambda x: np.sin(3 * x[0] - 2 * x[1] + 0.1), SMOOTH),
-    ("tangent", lambda x: np.tan(-x[0]), SMOOTH),
+    ("tangent", lambda x: np.tan(-x[0]), JUMP),
+    ("bounded tangent", lambda x: np.tan(0.4 * np.sin(x[0])), SMOOTH),
     ("sum", lambda x: np.cos(np.sum(x)), SMOOTH),
     ("stack", lambda x: np.sum(np.cos(np.stack([x[1], 2 * x[0], 0.3]))), SMOOTH),
     ("selection", lambda x: np.cos(np.where(ppl.hyper("h", 1.0) > 0.0, x[0], -x[1])), SMOOTH),

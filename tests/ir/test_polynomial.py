@@ -8,7 +8,8 @@ import pytest
 from ppl.ir import ops
 from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import make, substitute, topological
-from ppl.ir.polynomial import LINEAR, PARTS, PRODUCTS, degree_of, second_derivative
+from ppl.ir.op_facts import LINEAR, PARTS, PRODUCTS
+from ppl.ir.polynomial import degree_of, second_derivative
 from ppl.ir.types import TRUNK, Axis, Copy, Kind, branch_axis
 from ppl.ir.verify import verify
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ppl.ir.node import Node, make
+from ppl.ir.op_facts import ELEMENTWISE
 from ppl.ir.rewrites.match import Core, Rule, op, reshaped, spread, spread_like, strip, without
-from ppl.ir.shapes import ELEMENTWISE
 from ppl.ir.types import Kind, sort_axes
 
 

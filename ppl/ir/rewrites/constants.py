@@ -6,8 +6,8 @@ import numpy as np
 
 from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import Node
+from ppl.ir.op_facts import ELEMENTWISE
 from ppl.ir.rewrites.match import FOLD_LIMIT, Rule, constant, spread_like, strip
-from ppl.ir.shapes import ELEMENTWISE
 
 FOLDED_SHAPES = {
     "sum",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ppl.ir.loop import map_body
 from ppl.ir.node import Node, make, rebuild, remake
-from ppl.ir.shapes import MARKERS
+from ppl.ir.op_facts import MARKERS
 
 
 def _erase(n: Node, args: tuple[Node, ...]) -> Node:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ppl.ir.node import Node, make
+from ppl.ir.op_facts import ELEMENTWISE
 from ppl.ir.rewrites.match import Rule, strip
-from ppl.ir.shapes import ELEMENTWISE
 
 
 def _make(args: list[Node], n: Node, terms: list[tuple[tuple[int, int], ...]]) -> Node:

@@ -1,0 +1,74 @@
+"""Where the values of a traced graph lie: intervals for the question whether a path can reach a pole.
+
+They differ from `bounds_of`, which guards of log-densities ask, in what counts. A random node lies inside its support:
+the ends have probability 0, and no path crosses them. A relaxed one lies between the values of the hard one. What a
+distribution requires of a parameter holds, since a violation is an error at run time; but an end of the
+parameter's own interval stays closed if it is, for there a path may touch the edge. All values are finite: an infinite
+one comes from a pole, which is found where it arises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ppl.distributions.bounds import RULES
+from ppl.distributions.conditions import RANGES, ROWS, narrowest
+from ppl.distributions.intervals import ANYTHING, REAL, Interval
+from ppl.ir.node import Node, topological
+from ppl.lang.trace import Site
+
+
+class Ranges:
+    """The interval of every node that is asked for.
+
+    Parameters
+    ----------
+    sites : the nodes whose distributions require something of their parameters.
+    relaxed : `sample` nodes of discrete distributions that stand for their relaxations.
+    """
+
+    def __init__(self, sites: Iterable[Site] = (), relaxed: Iterable[Node] = ()):
+        self.relaxed = frozenset(relaxed)
+        self.required: dict[Node, Interval] = {}
+        for site in sites:
+            if site.dist is not None:
+                for condition in site.dist.conditions():
+                    if condition.constraint in RANGES and condition.constraint not in ROWS:
+                        self.required[narrowest(condition.value)] = RANGES[condition.constraint]
+        self._found: dict[Node, Interval] = {}
+
+    def moved(self, places: Mapping[int, Node]) -> Ranges:
+        """The same requirements of what the nodes have become in an expansion, by id."""
+        out = Ranges()
+        out.required = {places[id(node)]: needed for node, needed in self.required.items() if id(node) in places}
+        return out
+
+    def __call__(self, node: Node) -> Interval:
+        """The interval that holds every entry of `node`."""
+        if node not in self._found:
+            for step in topological([node]):
+                if step not in self._found:
+                    self._found[step] = self._range(step)
+        return self._found[node]
+
+    def _range(self, node: Node) -> Interval:
+        found = RULES[node.op](node, *(self._found[a] for a in node.args))
+        if found == ANYTHING:
+            found = REAL
+        if node.op == "sample":
+            found = self._sample(node, found)
+        return _cut(found, self.required[node]) if node in self.required else found
+
+    def _sample(self, node: Node, found: Interval) -> Interval:
+        dist = node.attrs["site"].dist
+        sure = not dist.uniforms()
+        if sure or (dist.discrete and node not in self.relaxed):
+            return found
+        return Interval(found.lo, found.hi) if found.lo < found.hi else found
+
+
+def _cut(found: Interval, required: Interval) -> Interval:
+    """`found` without what is not allowed; ends that are its own stay as they are."""
+    lo, lo_open = (required.lo, True) if found.lo < required.lo else (found.lo, found.lo_open)
+    hi, hi_open = (required.hi, True) if found.hi > required.hi else (found.hi, found.hi_open)
+    return Interval(lo, hi, lo_open, hi_open) if lo <= hi else found

@@ -1,0 +1,71 @@
+"""The table of facts is closed: no op without a row, and no row that differentiation contradicts."""
+
+import numpy as np
+import pytest
+
+import ppl  # noqa: F401  (registers the ops of traces)
+from ppl.compiler import columns, loops, lower, lower_draws, tables  # noqa: F401  (register lowered ops)
+from ppl.distributions import bounds
+from ppl.distributions.intervals import Interval
+from ppl.graph import edges
+from ppl.ir import ops, shapes
+from ppl.ir.interpret import Env, evaluate
+from ppl.ir.node import make, type_rules
+from ppl.ir.op_facts import FACTS, OWN, edge_of
+from ppl.ir.vjp import VJPS
+
+pytestmark = pytest.mark.tiny
+FLOATS = {
+    **dict.fromkeys(shapes.UNARY_FLOAT, 1),
+    **dict.fromkeys(shapes.BINARY_FLOAT, 2),
+    **dict.fromkeys(shapes.TERNARY_FLOAT, 3),
+    **shapes.BETWEEN,
+    **shapes.INCOMPLETE,
+}
+ATTRS = {"polygamma": {"n": 0}, "log_i0e": {"n": 0}, "betainc": {"order": (0, 0)}}
+ATTRS |= {op: {"order": 0} for op in ("gammainc", "student_cdf", "vonmises_cdf")}
+
+
+def test_every_op_has_a_row_and_every_row_an_op():
+    assert FACTS.keys() == type_rules.keys()
+    assert FACTS.keys() == bounds.RULES.keys()
+    assert edges.RULES.keys() == {op for op, row in FACTS.items() if row.edges == OWN}
+
+
+def test_an_op_without_a_row_is_refused_where_it_is_registered():
+    with pytest.raises(NotImplementedError, match="'new_op' has no row in ppl/ir/op_facts"):
+        shapes.rule("new_op")(lambda types, attrs: types[0])
+    with pytest.raises(NotImplementedError, match="'new_op' has no row"):
+        type_rules["new_op"] = lambda types, attrs: types[0]
+    assert "new_op" not in type_rules
+
+
+def node_of(op):
+    args = [make("param", name=f"x{i}", shape=()) for i in range(FLOATS[op])]
+    return make(op, *args, **ATTRS.get(op, {}))
+
+
+@pytest.mark.parametrize("op", sorted(FLOATS))
+def test_flat_arguments_are_those_that_reverse_mode_drops(op):
+    node = node_of(op)
+    passed = VJPS[op](ops.const(1.0), node, *node.args)
+    for i, cotangent in enumerate(passed):
+        assert (cotangent is None) == edges.is_flat(node, i), (op, i)
+
+
+CENTRES = (-7.3, -2.0, -1.0, -0.4, 0.0, 0.3, 0.5, 1.0, 1.5707963267948966, 2.5, 6.1)
+
+
+@pytest.mark.parametrize("op", sorted(op for op, n in FLOATS.items() if n == 1))
+def test_functions_of_one_argument_are_continuous_and_bounded_where_their_row_says_so(op):
+    """Away from jumps and poles a step of 1e-9 moves the value by little, where it is defined on both sides."""
+    node = node_of(op)
+    for centre in CENTRES:
+        near = Interval(centre - 1e-3, centre + 1e-3, False, False)
+        if any(edges.meets(near, fault) for fault in edge_of(op, 0) if fault.order < 0):
+            continue
+        low, high = (
+            float(evaluate([node], Env(params={"x0": np.array(centre + d)}, dtype=np.float64))[0])
+            for d in (-1e-9, 1e-9)
+        )
+        assert np.isnan(low) or np.isnan(high) or abs(high - low) < 1e-3, (op, centre, low, high)
