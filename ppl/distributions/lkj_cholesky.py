@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.guards import owns
+from ppl.distributions.guards import known_inside, owns
+from ppl.distributions.intervals import POSITIVE
 from ppl.distributions.support import Support
 from ppl.errors import ModelError
 from ppl.ir import ops
@@ -84,7 +85,7 @@ class LKJCholesky(Distribution):
         return ops.where(inside, self._log_prob_inside(kept), -math.inf)
 
     def _log_prob_inside(self, value: Node) -> Node:
-        diagonal = _diagonal(value)
+        diagonal = known_inside(_diagonal(value), POSITIVE)
         return ops.sub(ops.reduce_sum(ops.mul(self.powers(), ops.log(diagonal)), -1), self.log_normalizer())
 
     def _contains(self, value: Node) -> Node:

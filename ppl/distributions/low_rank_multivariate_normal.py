@@ -9,12 +9,15 @@ import numpy as np
 from ppl.distributions.base import Distribution
 from ppl.distributions.checks import check_constants
 from ppl.distributions.formulas import LOG_SQRT_2PI
+from ppl.distributions.guards import known_inside
+from ppl.distributions.intervals import INF, Interval
 from ppl.distributions.multivariate_normal import applied, diagonal_matrix
 from ppl.distributions.support import Support
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
 
+AT_LEAST_ONE = Interval(1.0, INF, False)
 MOST = 32  # the largest rank, whose capacitance is factored by an unrolled algorithm
 
 
@@ -91,7 +94,7 @@ class LowRankMultivariateNormal(Distribution):
                 entry = ops.add(ops.reduce_sum(ops.mul(columns[i], columns[j]), -1), float(i == j))
                 for m in range(j):
                     entry = ops.sub(entry, ops.mul(row[m], (row if i == j else rows[j])[m]))
-                row.append(ops.sqrt(entry) if i == j else ops.div(entry, rows[j][j]))
+                row.append(ops.sqrt(known_inside(entry, AT_LEAST_ONE)) if i == j else ops.div(entry, rows[j][j]))
             rows.append(row)
         return rows
 

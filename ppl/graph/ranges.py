@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ppl.distributions.bounds import RULES
-from ppl.distributions.conditions import RANGES, ROWS, narrowest
+from ppl.distributions.conditions import RANGES, narrowest
 from ppl.distributions.intervals import ANYTHING, REAL, Interval
 from ppl.ir.node import Node, topological
 from ppl.lang.trace import Site
@@ -33,7 +33,7 @@ class Ranges:
         for site in sites:
             if site.dist is not None:
                 for condition in site.dist.conditions():
-                    if condition.constraint in RANGES and condition.constraint not in ROWS:
+                    if condition.constraint in RANGES:
                         self.required[narrowest(condition.value)] = RANGES[condition.constraint]
         self._found: dict[Node, Interval] = {}
 

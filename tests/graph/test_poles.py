@@ -5,17 +5,7 @@ import pytest
 from scipy import special
 
 import ppl
-from ppl import (
-    Beta,
-    Dirichlet,
-    Exponential,
-    Gamma,
-    HalfNormal,
-    LogNormal,
-    Normal,
-    Uniform,
-    VonMises,
-)
+from ppl import Beta, Dirichlet, Exponential, Gamma, HalfNormal, LogNormal, Normal, Uniform, VonMises
 from ppl.estimators import BonnetPrice, Implicit, Pathwise
 from ppl.graph.stochastic import StochasticGraph
 from ppl.inference.objective import as_objective
