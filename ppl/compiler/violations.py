@@ -1,9 +1,10 @@
-"""Parameters of distributions that are out of range at run time: found at no cost where nothing is wrong, then named.
+"""Parameters, observations and indices out of range at run time: found at no cost where nothing is wrong, then named.
 
-A condition on a parameter (`Distribution.conditions`) that interval arithmetic does not prove becomes a *guard*: 0
+A condition on a parameter (`Distribution.conditions`), on a computed observation or on an index that interval
+arithmetic does not prove becomes a *guard*: 0
 where it holds, NaN where it fails, summed and added to the loss, whose bits stay as they are. So a violation reaches
 everything that looks at the loss, a training loop in compiled code included, even where densities and samples would
-have been finite. Arguments that are a parameter as they stand are checked when they are bound (`bind.py`) instead.
+have been finite. Arguments that are one of these as they stand are checked when they are bound (`checks.py`) instead.
 Whoever finds the loss not finite asks `violation`, which evaluates all conditions in the interpreter and names the
 first one that fails.
 """
@@ -15,13 +16,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ppl.compiler.bind import Bound, fed_by
+from ppl.compiler.bind import Bound
+from ppl.compiler.checks import fed_by, observed_argument
 from ppl.compiler.expand import Expansion
-from ppl.distributions.conditions import Condition, narrowest
+from ppl.distributions.bounds import bounds_of
+from ppl.distributions.conditions import Condition, inside, narrowest
+from ppl.distributions.intervals import Interval
+from ppl.distributions.observable import observed_conditions
 from ppl.errors import ParameterError
 from ppl.ir import ops
 from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import Node, topological
+from ppl.ir.seen import seen
 from ppl.ir.simplify import simplify
 from ppl.ir.types import Axis, Kind
 from ppl.lang.trace import Guard, Site, SiteKind, Trace
@@ -29,6 +35,7 @@ from ppl.lang.trace import Guard, Site, SiteKind, Trace
 if TYPE_CHECKING:
     from ppl.compiler.compiled import Compiled
 
+INDEX = "index"
 INVALID = "parameters out of range"
 """The array of a sampling program that is NaN where the parameters of a node are out of range."""
 
@@ -48,10 +55,20 @@ def find_guards(trace: Trace) -> list[Guard]:
 
 
 def conditions(trace: Trace) -> Iterator[tuple[Site, Condition]]:
-    """The conditions of all nodes."""
+    """The conditions of all nodes, then those of indices, each with a site that stands for its line."""
     for site in (*trace.sites.values(), *trace.scored.values()):
         if site.dist is not None:
             yield from ((site, condition) for condition in site.dist.conditions())
+            if site.observed is not None and not site.checked and observed_argument(site) is None:
+                yield from ((site, condition) for condition in observed_conditions(site.dist, site.observed))
+    for node, length, where in trace.indices:
+        if seen(node) is None:
+            interval = Interval(0.0, length - 1.0, False, False)
+            good = inside(interval, ops.cast(node, "float"))
+            proved = bounds_of(node).within(interval)
+            wanted = f"between 0 and {length - 1}"
+            site = Site(INDEX, SiteKind.DETERMINISTIC, node.type.axes, where)
+            yield site, Condition("an index", wanted, node, good, node.type.shape, proved)
 
 
 def _results(trace: Trace) -> list[Node]:
@@ -62,7 +79,8 @@ def _results(trace: Trace) -> list[Node]:
 def _allowed(site: Site, condition: Condition) -> Node:
     """Truth values: the condition, or the unit does not count."""
     good, dist = condition.good, site.dist
-    assert dist is not None
+    if dist is None:
+        return good
     for mask in (dist.event_mask, site.mask):
         if mask is not None:
             tail = len(condition.shape) - len(dist.batch_of_units)
@@ -117,6 +135,8 @@ class Violation(NamedTuple):
     def error(self) -> ParameterError:
         """What is raised where nothing else went wrong before."""
         name = self.site.name
+        if self.site.dist is None:
+            return ParameterError(f"{self.text}\n  at {self.site.where}", name, self.parameter)
         return ParameterError(f"node '{name}': {self.text}\n  at {self.site.where}", name, self.parameter)
 
 
@@ -156,7 +176,8 @@ def _named(
     node, truth = good
     at = tuple(int(i) for i in np.argwhere(~truth)[0])
     shown = _entry(value, node, at)
-    text = f"{condition.name} of {type(site.dist).__name__} must be {condition.wanted}, not {shown}"
+    owner = "" if site.dist is None else f" of {type(site.dist).__name__}"
+    text = f"{condition.name}{owner} must be {condition.wanted}, not {shown}"
     text += f"{place(node, at, bound)}{_sources(condition.good)}"
     return Violation(site, condition.name, text, float(shown))
 

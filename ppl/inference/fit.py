@@ -22,6 +22,7 @@ from ppl.inference.fit_data import Rows, Stream, by_position, row_count
 from ppl.inference.fit_in_place import run_for
 from ppl.inference.fit_run import Callback, Fit, History, HyperValues
 from ppl.inference.optim.transform import as_transform
+from ppl.lang.arguments import as_array
 
 __all__ = ["Fit", "History", "fit"]
 
@@ -139,7 +140,8 @@ def _validator(program: Any, validation: Any, hyper: HyperValues | None) -> Call
     if validation is None or callable(validation):
         return validation
     given = validation if isinstance(validation, (tuple, list)) else (validation,)
-    arrays = tuple(np.asarray(a) for a in by_position(program.argument_names, given))
+    names = program.argument_names
+    arrays = tuple(as_array(a, n) for a, n in zip(by_position(names, given), names, strict=True))
     n = row_count(program.prepare(*arrays), arrays)
     return lambda state: program.value(state, *arrays, hyper=hyper) / n
 

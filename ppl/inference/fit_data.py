@@ -14,6 +14,7 @@ import numpy as np
 
 from ppl.errors import DataError, OptionError
 from ppl.ir.noise import mix, node_hash
+from ppl.lang.arguments import as_array
 
 KEEP_CONVERTED = 2**28
 CHUNK = 8192
@@ -60,7 +61,9 @@ class Rows:
         compiled = program.prepare(*data)
         plate = outer_plate(compiled)
         self.cut = cut_arguments(compiled)
-        self.data = _validated(compiled.binder, [np.asarray(d) for d in data], self.cut)
+        self.data = _validated(
+            compiled.binder, [as_array(d, n) for d, n in zip(data, program.argument_names, strict=True)], self.cut
+        )
         self.total_rows, self.seed = total_rows, 0
         self.count = row_count(compiled, self.data)
         if batch_size is not None and plate is None:
@@ -108,7 +111,7 @@ class Stream:
         self.epochs_done = 0
         iterator = self._open()
         try:
-            self.first = _as_tuple(next(iterator))
+            self.first = self._arrays(next(iterator))
         except StopIteration:
             raise DataError("batches= brought no batch") from None
         self._pass: Iterator[Any] | None = itertools.chain([self.first], iterator)
@@ -125,13 +128,21 @@ class Stream:
                     skip -= 1
                     continue
                 used += 1
-                data = _as_tuple(item)
+                data = self._arrays(item)
                 yield Batch(data, None, self.total_rows, row_count(compiled, data), True, False)
             if not seen:
                 return
             self.epochs_done += 1
             if used:
                 yield None
+
+    def _arrays(self, item: Any) -> tuple[np.ndarray, ...]:
+        """One batch in the program's order."""
+        names = self.program.argument_names
+        given = by_position(names, tuple(item) if isinstance(item, (tuple, list)) else (item,))
+        if len(given) != len(names):
+            raise DataError(f"a batch holds the data arguments {', '.join(names) or 'none'}; {len(given)} given")
+        return tuple(as_array(value, name) for value, name in zip(given, names, strict=True))
 
     def _open(self) -> Iterator[Any]:
         return iter(self.source() if callable(self.source) else self.source)
@@ -188,10 +199,6 @@ def by_position(names: Sequence[str], data: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(given[name] for name in names)
 
 
-def _as_tuple(item: Any) -> tuple[Any, ...]:
-    return tuple(item) if isinstance(item, (tuple, list)) else (item,)
-
-
 def _validated(binder: Any, data: list[np.ndarray], cut: Sequence[bool]) -> tuple[np.ndarray, ...]:
     """Checked `data`; converted here if that costs little memory, else batch by batch."""
     if sum(d.size for d in data) * binder.dtype.itemsize <= KEEP_CONVERTED or not any(cut):
@@ -199,5 +206,5 @@ def _validated(binder: Any, data: list[np.ndarray], cut: Sequence[bool]) -> tupl
         return tuple(used.get(name, given) for name, given in zip(binder.arguments, data, strict=True))
     rows = max(len(d) for d, c in zip(data, cut, strict=True) if c)
     for start in range(0, rows, CHUNK):
-        binder.bind([d[start : start + CHUNK] if c else d for d, c in zip(data, cut, strict=True)])
+        binder.bind([d[start : start + CHUNK] if c else d for d, c in zip(data, cut, strict=True)], first=start)
     return tuple(data)

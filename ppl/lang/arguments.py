@@ -54,13 +54,44 @@ def as_spec(example: Any, name: str = "") -> ArgumentSpec:
     """The spec of an example array (or a spec itself)."""
     if isinstance(example, ArgumentSpec):
         return example
-    try:
-        array = np.asarray(example)
-    except ValueError:
-        raise DataError(f"data argument {name!r} is not an array: its rows have different lengths") from None
-    if array.dtype.kind not in "fiub":
-        raise DataError(f"data argument {name!r} has dtype {array.dtype}, which is not a number type")
+    array = as_array(example, name)
     return ArgumentSpec(array.shape, array.dtype)
+
+
+def as_array(value: Any, name: str) -> np.ndarray:
+    """A data argument as an array of numbers.
+
+    Raises
+    ------
+    DataError
+        It is no array of numbers (ragged lists, objects, strings, complex numbers, sparse matrices), or it is a
+        masked array with masked entries, which a mask of the model (`obs_mask`) has to leave out.
+    """
+    if type(value) is not np.ndarray:
+        value = _converted(value, name)
+    if value.dtype.kind not in "fiub":
+        raise DataError(f"data argument {name!r} has dtype {value.dtype}, which is not a number type")
+    return value
+
+
+def _converted(value: Any, name: str) -> np.ndarray:
+    if isinstance(value, Value):
+        raise DataError(f"data argument {name!r} is a symbolic value of a model; pass an array")
+    if isinstance(value, np.ndarray) and np.any(getattr(value, "mask", False)):
+        raise DataError(
+            f"data argument {name!r} is a masked array: pass its .data, and the entries that count as another argument "
+            "for obs_mask"
+        )
+    if hasattr(value, "toarray") and not hasattr(value, "__array__"):
+        raise DataError(f"data argument {name!r} is a sparse {type(value).__name__}; pass its .toarray()")
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        if "inhomogeneous" in str(error):
+            raise DataError(f"data argument {name!r} is not an array: its rows have different lengths") from None
+        raise DataError(f"data argument {name!r} is not an array of numbers: {error}") from error
+    except Exception as error:
+        raise DataError(f"data argument {name!r}, of {type(value).__name__}, gives no array: {error}") from error
 
 
 class Argument(Value):

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from ppl.distributions.base import KEY, Distribution
+from ppl.distributions.observable import observable
 from ppl.distributions.support import Support
 from ppl.errors import DataError, ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
+from ppl.ir.seen import seen
 from ppl.lang.context import Context, check_open, check_plates, require
 from ppl.lang.source import user_line
 from ppl.lang.trace import Cost, Factor, Site, SiteKind, sample_node
@@ -140,15 +142,38 @@ def _observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:
             f"  at {line}"
         )
     node = ops.expand(node, context.axes)
-    if obs_mask is None and isinstance(obs, np.ndarray) and obs.dtype.kind == "f" and np.isnan(obs).any():
-        raise DataError(f"node {name!r}: obs has NaN; mask it with obs_mask\n  at {line}")
     site.kind, site.node, site.observed = SiteKind.OBSERVED, node, node
     if obs_mask is not None:
         site.mask = _mask(site, obs_mask, context)
         unit = ops.reshape(site.mask, (*dist.batch_of_units, *(1,) * dist.unit_rank))
         site.node = ops.where(unit, node, _filler(dist))
+    _check_constant(site)
     context.trace.sites[name] = site
     return Value(site.node)
+
+
+def _check_constant(site: Site) -> None:
+    """Raise if a constant observation lies outside the support; entries that are masked out may."""
+    dist, found = site.dist, seen(site.observed, "const") if site.observed is not None else None
+    if found is None or dist is None or dist.event_mask is not None:
+        return
+    mask = None if site.mask is None else seen(site.mask, "const")
+    if site.mask is not None and (mask is None or dist.unit_rank):
+        return
+    allowed, value = observable(dist), found.of(found.leaf.attrs["value"].value)
+    wrong = allowed.wrong(value)
+    if mask is not None:
+        wrong = wrong & np.asarray(mask.of(mask.leaf.attrs["value"].value), bool)
+    if wrong.any():
+        wrong, value = np.broadcast_arrays(wrong, value)
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        hint = "; mask it with obs_mask" if np.isnan(value[at]) else ""
+        place = f" at {at}" if at else ""
+        raise DataError(
+            f"node {site.name!r}: obs is {value[at]}{place}; what a {type(dist).__name__} observes must be "
+            f"{allowed.wanted}{hint}\n  at {site.where}"
+        )
+    site.checked = True
 
 
 def _cast_obs(site: Site, node: Node) -> Node:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ppl.ir.node import Node, make
 from ppl.ir.shapes import rule
@@ -45,7 +45,8 @@ class Site:
     source.
 
     Where `mask` drops an entry, `node` holds a harmless value of the support (so that no NaN meets a
-    derivative); `observed` is the observation as it was given.
+    derivative); `observed` is the observation as it was given, `checked` whether it is a constant that was found
+    inside the support.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Site:
     aux: bool = False
     unit_noise: str = "logistic"
     observed: Node | None = None
+    checked: bool = False
 
     def __repr__(self) -> str:
         return f"Site({self.name!r})"
@@ -139,6 +141,14 @@ class Guard:
     whole: bool
 
 
+class Index(NamedTuple):
+    """A symbolic index into an event axis of a length; `where` is the user's line."""
+
+    node: Node
+    length: int
+    where: str
+
+
 @dataclass(eq=False)
 class Carried:
     """A value that the state keeps: leaf `node`, and `next`, what it becomes in a step."""
@@ -159,7 +169,7 @@ class Trace:
     `scored` holds SCORED sites apart from `sites`, where a guide traced before has RANDOM ones of the same
     names. `arguments` are the data arguments in positional order; `outer_plates` and `plate_lines` say inside
     which plates and on which line each plate was opened first; `rowkeys` maps the names of external noise
-    keys to lines; `guards` are the conditions on parameters that must be computed.
+    keys to lines; `guards` are the conditions on parameters that must be computed; `indices` are the symbolic indices.
     """
 
     params: dict[str, Param] = field(default_factory=dict)
@@ -176,6 +186,7 @@ class Trace:
     rowkeys: dict[str, str] = field(default_factory=dict)
     carried: dict[str, Carried] = field(default_factory=dict)
     guards: list[Guard] = field(default_factory=list)
+    indices: list[Index] = field(default_factory=list)
     returned: Any = None
 
     def random_sites(self) -> list[Site]:

@@ -17,10 +17,11 @@ from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import Axis, Kind
 from ppl.lang import elementwise as el
-from ppl.lang.context import check_open, dtype_name
+from ppl.lang.context import check_open, current, dtype_name
 from ppl.lang.indexing import get_item
 from ppl.lang.refusals import Refusals, refuse
 from ppl.lang.source import user_line
+from ppl.lang.trace import Index
 
 
 def lift(label: str, function: Callable[..., Node], *operands: Any, **options: Any) -> Value:
@@ -189,7 +190,12 @@ class Value(Refusals):
     # --- shape, indexing, reductions
 
     def __getitem__(self, key: Any) -> Value:
-        return lift(f"indexing event shape {self.shape}", get_item, self, key=key)
+        context = current()
+        used: list[tuple[Node, int]] = []
+        found = lift(f"indexing event shape {self.shape}", get_item, self, key=key, used=used)
+        if context is not None:
+            context.trace.indices += [Index(node, n, user_line()) for node, n in used]
+        return found
 
     def __len__(self) -> int:
         if not self.shape:

@@ -129,5 +129,5 @@ def test_32_bit_integers_are_read_as_they_are():
     executable = compiled.executable("value", (), None, names)
     kept = [executable._data(x, *spec) for x, spec in zip(bound.arrays, executable.request.inputs, strict=True)]
     assert all(np.shares_memory(x, given) for x, given in zip(kept, narrow, strict=True))
-    with pytest.raises(ppl.errors.DataError, match="outside 0 … 2"):
+    with pytest.raises(ppl.errors.DataError, match=r"must be a whole number in \[0, 2\]"):
         program.value(state, narrow[0], narrow[1] + np.int32(1))
