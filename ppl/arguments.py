@@ -1,0 +1,155 @@
+"""Checks of arguments of public functions: each returns the value as it is used, or raises one error that names it.
+
+NumPy numbers count as Python's; truth values do not count as numbers, nor numbers as truth values.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ppl.errors import OptionError, PplError
+
+WORD = 2**63
+
+
+def shown(value: Any) -> str:
+    """A value in a message: short, and never an error of its own."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def integer(
+    name: str, value: Any, low: int | None = None, high: int | None = None, error: type[PplError] = OptionError
+) -> int:
+    """A whole number, at least `low` and at most `high`."""
+    if type(value) is not int:
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
+        scalar = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iu"
+        if not (whole or scalar):
+            raise error(f"{name} must be a whole number{_limits(low, high)}, not {shown(value)}")
+        value = int(value)
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise error(f"{name} must be a whole number{_limits(low, high)}, not {shown(value)}")
+    return int(value)
+
+
+def _limits(low: float | None, high: float | None) -> str:
+    words = ([f"of at least {low}"] if low is not None else []) + ([f"at most {high}"] if high is not None else [])
+    return f" {' and '.join(words)}" if words else ""
+
+
+def seed(name: str, value: Any, error: type[PplError] = OptionError) -> int:
+    """A seed: a whole number of 64 bits, with or without a sign."""
+    return integer(name, value, -WORD, 2 * WORD - 1, error)
+
+
+def number(
+    name: str,
+    value: Any,
+    low: float | None = None,
+    high: float | None = None,
+    open_low: bool = False,
+    error: type[PplError] = OptionError,
+) -> float:
+    """A finite number, at least `low` (above it where `open_low`) and at most `high`."""
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.bool_))
+    if isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf":
+        real = True
+    try:
+        found = float(value) if real else math.nan
+    except OverflowError:
+        found = math.inf
+    below = low is not None and (found < low or (open_low and found == low))
+    if not math.isfinite(found) or below or (high is not None and found > high):
+        limits = _limits(None if open_low else low, high)
+        limits = f" above {low}{limits and ' and' + limits}" if open_low else limits
+        raise error(f"{name} must be a finite number{limits}, not {shown(value)}")
+    return found
+
+
+def flag(name: str, value: Any, error: type[PplError] = OptionError) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise error(f"{name} must be True or False, not {shown(value)}")
+    return bool(value)
+
+
+def text(name: str, value: Any, error: type[PplError] = OptionError) -> str:
+    """A string that is not empty."""
+    if not isinstance(value, str) or not value:
+        raise error(f"{name} must be a non-empty string, not {shown(value)}")
+    return value
+
+
+def choice(name: str, value: Any, among: Collection[str], error: type[PplError] = OptionError) -> str:
+    """One of some strings."""
+    if not isinstance(value, str) or value not in among:
+        raise error(f"{name} must be {' or '.join(map(repr, among))}, not {shown(value)}")
+    return value
+
+
+def called(name: str, value: Any, error: type[PplError] = OptionError) -> Callable[..., Any]:
+    """Something to call."""
+    if not callable(value):
+        raise error(f"{name} must be a function, not {shown(value)}")
+    return value  # type: ignore[no-any-return]
+
+
+def mapping(name: str, value: Any, of: str = "values", error: type[PplError] = OptionError) -> Mapping[str, Any]:
+    """A dict with names as keys."""
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise error(f"{name} must be a dict of names to {of}, not {shown(value)}")
+    return value
+
+
+def names(name: str, value: Any, error: type[PplError] = OptionError) -> tuple[str, ...]:
+    """Names: one string, or several."""
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, Iterable) or not all(isinstance(item, str) for item in (found := tuple(value))):
+        raise error(f"{name} must be a name or a sequence of names, not {shown(value)}")
+    return found
+
+
+def path(name: str, value: Any, error: type[PplError] = OptionError) -> str:
+    """A path of a file."""
+    try:
+        found = os.fspath(value)
+    except TypeError:
+        raise error(f"{name} must be a path, not {shown(value)}") from None
+    found = os.fsdecode(found)
+    if not found or "\0" in found:
+        raise error(f"{name} must be a path, not {shown(value)}")
+    return found
+
+
+def dimensions(name: str, value: Any, error: type[PplError] = OptionError) -> tuple[int, ...]:
+    """A shape: one length or a sequence of lengths, none negative."""
+    if isinstance(value, (int, np.integer)):
+        value = (value,)
+    if isinstance(value, (str, bytes)) or not isinstance(value, (Iterable, np.ndarray)):
+        raise error(f"{name} must be a shape, a whole number or a sequence of them, not {shown(value)}")
+    try:
+        items = tuple(value)
+    except TypeError:
+        raise error(f"{name} must be a shape, a whole number or a sequence of them, not {shown(value)}") from None
+    return tuple(integer(f"{name}: a length", n, 0, WORD - 1, error) for n in items)
+
+
+def array(name: str, value: Any, error: type[PplError] = OptionError) -> np.ndarray:
+    """An array of numbers."""
+    try:
+        found = np.asarray(value)
+    except Exception as problem:
+        raise error(f"{name} must be an array of numbers: {problem}") from None
+    if found.dtype.kind not in "fiub":
+        raise error(f"{name} must be an array of numbers, not {shown(value)}")
+    return found

@@ -1,0 +1,104 @@
+"""Results that are NaN or infinite: refused, with the node where the first such value appeared.
+
+A call pays for one look at its loss and one pass over its gradient. Only when that finds something is the call
+replayed in the interpreter, which names the parameter, node or cost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ppl.arguments import choice
+from ppl.compiler.state import State
+from ppl.compiler.violations import environment, violation
+from ppl.errors import NonFiniteError
+from ppl.lazy import optimizers
+
+if TYPE_CHECKING:
+    from ppl.compiler.prepared import Prepared
+    from ppl.compiler.request import Result
+
+KEEP = "; nonfinite=\"keep\" returns such results"
+
+
+class Call(NamedTuple):
+    """What a program is called with."""
+
+    state: State
+    data: Sequence[Any]
+    seed: int | None
+    particles: int | None
+    total_rows: Any
+    rows: Any
+    hyper: Mapping[str, Any] | None
+
+    @property
+    def noise(self) -> tuple[int, int]:
+        """Seed and step of the noise."""
+        return (self.state.seed, self.state.step) if self.seed is None else (int(self.seed), 0)
+
+
+def keeps(nonfinite: Any) -> bool:
+    """Whether NaN and infinite results are returned; raises unless the option is "raise" or "keep"."""
+    return choice("nonfinite", nonfinite, ("raise", "keep")) == "keep"
+
+
+def require_finite_gradient(program: Prepared, call: Call, result: Result) -> None:
+    """Raise unless loss, gradient and auxiliary variables are finite."""
+    loss = result.scalars["loss"]
+    if math.isfinite(loss) and optimizers.all_finite(result.grad) and optimizers.all_finite(result.aux):
+        return
+    if not math.isfinite(loss):
+        refuse(program, call, f"the loss is {loss}")
+    bad = [n for n, part in call.state._layouts[0].split(result.grad).items() if not np.isfinite(part).all()]
+    if bad:
+        refuse(program, call, f"the gradient with respect to '{bad[0]}' is not finite")
+    bad = [n for n, part in call.state._layouts[1].split(result.aux).items() if not np.isfinite(part).all()]
+    refuse(program, call, f"the adapted variable '{bad[0]}' is not finite")
+
+
+def require_finite_loss(program: Prepared, call: Call, loss: Any, per_row: bool) -> None:
+    """Raise unless a loss, or the loss of every row, is finite."""
+    if not per_row and not math.isfinite(loss):
+        refuse(program, call, f"the loss is {loss}", "value")
+    if per_row and not np.isfinite(loss).all():
+        at = int(np.argwhere(~np.isfinite(loss))[0, 0])
+        refuse(program, call, f"the loss of row {at} is {loss[at]}", "value")
+
+
+def require_finite_sample(program: Prepared, call: Call, arrays: Mapping[str, np.ndarray], invalid: bool) -> None:
+    """Raise if parameters were out of range, or a site is not finite."""
+    names = tuple(arrays)
+    if invalid:
+        refuse_violation(program, call, "sample", names)
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not optimizers.all_finite(np.ravel(array)):
+            refuse_violation(program, call, "sample", names)
+            at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+            place = f" at {at}" if at else ""
+            raise NonFiniteError(f"sample: '{name}' is {array[at]}{place}{KEEP}", name)
+
+
+def refuse(program: Prepared, call: Call, what: str, mode: str = "gradient") -> None:
+    """Raise a ParameterError if a condition is violated, else say where the first value that is not finite appeared."""
+    from ppl.inference.fit_replay import first_bad  # only what goes wrong needs the replay
+
+    refuse_violation(program, call, mode)
+    found = first_bad(program, call, mode)
+    raise NonFiniteError(f"{what}. First: {found.text}{KEEP}", found.node)
+
+
+def refuse_violation(program: Prepared, call: Call, mode: str, sites: Sequence[str] = ()) -> None:
+    """Raise a ParameterError if a parameter, an observation or an index was out of range in this call."""
+    compiled = program.prepare(*call.data)
+    bound = compiled.binder.bind(call.data, call.rows, call.total_rows, False)
+    count = program.settings.particles if call.particles is None else call.particles
+    hypers = compiled.hyper_vector(call.hyper, call.state.step)
+    env = environment(compiled, call.state.params, call.state.aux, hypers, bound, count, *call.noise)
+    found = violation(compiled, mode, env, bound, sites)
+    if found is not None:
+        raise found.error()
