@@ -100,7 +100,7 @@ def called(name: str, value: Any, error: type[PplError] = OptionError) -> Callab
     """Something to call."""
     if not callable(value):
         raise error(f"{name} must be a function, not {shown(value)}")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def mapping(name: str, value: Any, of: str = "values", error: type[PplError] = OptionError) -> Mapping[str, Any]:
@@ -114,7 +114,8 @@ def names(name: str, value: Any, error: type[PplError] = OptionError) -> tuple[s
     """Names: one string, or several."""
     if isinstance(value, str):
         return (value,)
-    if not isinstance(value, Iterable) or not all(isinstance(item, str) for item in (found := tuple(value))):
+    found = tuple(value) if isinstance(value, Iterable) else (None,)
+    if not all(isinstance(item, str) for item in found):
         raise error(f"{name} must be a name or a sequence of names, not {shown(value)}")
     return found
 

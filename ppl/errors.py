@@ -55,7 +55,23 @@ class SimulatorError(PplError):
 
 
 class OptionError(DataError, ValueError):
-    """An option of an optimizer, a schedule or `ppl.fit` is out of range or contradicts another."""
+    """An argument of a public function is of the wrong kind, out of range, or contradicts another."""
+
+
+class NonFiniteError(PplError):
+    """A result is NaN or infinite although no parameter, observation or index was out of range.
+
+    An observation that the model makes impossible has an infinite loss. `nonfinite="keep"` returns such results.
+
+    Attributes
+    ----------
+    node : name of the parameter, data argument, node or cost where the bad value appeared first; None where the replay
+        in the reference interpreter did not show it.
+    """
+
+    def __init__(self, message: str, node: str | None = None):
+        super().__init__(message)
+        self.node = node
 
 
 class FitError(PplError):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ppl.compiler.prepared import Prepared
     from ppl.compiler.request import Result
 
-KEEP = "; nonfinite=\"keep\" returns such results"
+KEEP = '; nonfinite="keep" returns such results'
 
 
 class Call(NamedTuple):
@@ -59,6 +59,23 @@ def require_finite_gradient(program: Prepared, call: Call, result: Result) -> No
         refuse(program, call, f"the gradient with respect to '{bad[0]}' is not finite")
     bad = [n for n, part in call.state._layouts[1].split(result.aux).items() if not np.isfinite(part).all()]
     refuse(program, call, f"the adapted variable '{bad[0]}' is not finite")
+
+
+def require_finite_update(
+    program: Prepared, call: Call, loss: float, grad: np.ndarray, new: State, transform: Any
+) -> None:
+    """Raise unless loss, gradient, new parameters and auxiliary variables are finite; frozen ones' gradient is free."""
+    if math.isfinite(loss) and all(map(optimizers.all_finite, (grad, new._flat, new._aux))):
+        return
+    if not math.isfinite(loss):
+        refuse(program, call, f"the loss is {loss}")
+    frozen = getattr(transform, "trainable", None)
+    if not np.isfinite(grad if frozen is None else grad[frozen(new._layouts[0])]).all():
+        refuse(program, call, "the gradient is not finite")
+    for layout, flat, what in zip(new._layouts, (new._flat, new._aux), ("parameter", "adapted variable"), strict=True):
+        for name, part in layout.split(flat).items():
+            if not np.isfinite(part).all():
+                raise NonFiniteError(f"update: {what} '{name}' is no longer finite{KEEP}", name)
 
 
 def require_finite_loss(program: Prepared, call: Call, loss: Any, per_row: bool) -> None:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppl.arguments import names
 from ppl.compiler.compiled import Compiled
 from ppl.compiler.diagnosis import Diagnosing
 from ppl.compiler.embedding import Embedding, site_names
 from ppl.compiler.failures import located
 from ppl.compiler.inspection import Inspection
+from ppl.compiler.nonfinite import (
+    Call,
+    keeps,
+    require_finite_gradient,
+    require_finite_loss,
+    require_finite_sample,
+    require_finite_update,
+)
 from ppl.compiler.plan import Requested
 from ppl.compiler.prepared import Settings
 from ppl.compiler.state import State
-from ppl.compiler.violations import INVALID, environment, violation
+from ppl.compiler.violations import INVALID, environment
 from ppl.errors import DataError, EstimatorError, SimulatorError
 from ppl.inference.objective import as_objective
 from ppl.lang.carried import require_one_particle
@@ -84,6 +92,7 @@ class Program(Inspection, Embedding, Diagnosing):
         total_rows: int | None = None,
         rows: Any = None,
         hyper: HyperValues | None = None,
+        nonfinite: str = "raise",
     ) -> Any:
         """The loss with true (unrelaxed) nodes, summed over rows, averaged over particles.
 
@@ -94,13 +103,23 @@ class Program(Inspection, Embedding, Diagnosing):
         total_rows : size of the data set that the given rows are a part of: sums are scaled by total/given.
         rows : global row numbers (array, first row, or slice) that key the noise of the rows given.
         hyper : values or schedules of run-time scalars.
+        nonfinite : "raise" an error that names where a NaN or infinity appeared first, or "keep" it.
+
+        Raises
+        ------
+        DataError
+            An argument does not fit the program, or an option is malformed (`OptionError`).
+        ParameterError
+            A parameter, an observation or an index is out of range in this call.
+        NonFiniteError
+            The loss is NaN or infinite for another reason; +inf is that of an impossible observation.
         """
-        key = "rows" if per_row else "value"
-        call = (state, data, seed, particles, total_rows, rows, hyper)
+        key, keep = ("rows" if per_row else "value"), keeps(nonfinite)
+        call = Call(state, data, seed, particles, total_rows, rows, hyper)
         result, _, _ = self._run(key, *call)
         loss = result.arrays["rows"] if per_row else result.scalars["loss"]
-        if not np.isfinite(loss).all():
-            self._refuse_parameters("value", *call)
+        if not keep:
+            require_finite_loss(self, call, loss, per_row)
         return loss
 
     def value_and_grad(
@@ -112,11 +131,16 @@ class Program(Inspection, Embedding, Diagnosing):
         total_rows: int | None = None,
         rows: Any = None,
         hyper: HyperValues | None = None,
+        nonfinite: str = "raise",
     ) -> tuple[float, dict[str, np.ndarray]]:
-        """One stochastic loss and its gradient in `state.params`: sums over rows, means over particles."""
-        call = (state, data, seed, particles, total_rows, rows, hyper)
+        """One stochastic loss and its gradient in `state.params`: sums over rows, means over particles.
+
+        Options and errors are those of `value`; here the gradient has to be finite, too.
+        """
+        keep, call = keeps(nonfinite), Call(state, data, seed, particles, total_rows, rows, hyper)
         result, _, _ = self._run("gradient", *call)
-        self._require_finite(result, *call)
+        if not keep:
+            require_finite_gradient(self, call, result)
         return result.scalars["loss"], state._layouts[0].split(result.grad)
 
     def step(
@@ -128,11 +152,13 @@ class Program(Inspection, Embedding, Diagnosing):
         total_rows: int | None = None,
         rows: Any = None,
         hyper: HyperValues | None = None,
+        nonfinite: str = "raise",
     ) -> tuple[float, dict[str, np.ndarray], State]:
         """`value_and_grad`, and the state with its step, baselines, control variates and carried values advanced."""
-        call = (state, data, seed, particles, total_rows, rows, hyper)
+        keep, call = keeps(nonfinite), Call(state, data, seed, particles, total_rows, rows, hyper)
         result, _, compiled = self._run("gradient", *call)
-        self._require_finite(result, *call)
+        if not keep:
+            require_finite_gradient(self, call, result)
         step, estimators = state.step + 1, compiled.estimators
         new = State(state._flat, result.aux, state._layouts, step, state.seed, state.opt, estimators)
         return result.scalars["loss"], state._layouts[0].split(result.grad), new
@@ -147,12 +173,14 @@ class Program(Inspection, Embedding, Diagnosing):
         total_rows: int | None = None,
         rows: Any = None,
         hyper: HyperValues | None = None,
+        nonfinite: str = "raise",
     ) -> tuple[State, float]:
         """One whole training step, as `ppl.fit` takes it: loss and gradient are divided by the number of rows N."""
-        call, transform = (seed, particles, total_rows, rows, hyper), _transforms()(optimizer)
-        new, scalars, _ = self._update(state, data, transform, *call)
-        if not math.isfinite(scalars["loss"]):
-            self._refuse_parameters("gradient", state, data, *call)
+        keep, transform = keeps(nonfinite), _transforms()(optimizer)
+        call = Call(state, data, seed, particles, total_rows, rows, hyper)
+        new, scalars, grad = self._update(state, data, transform, *call[2:])
+        if not keep:
+            require_finite_update(self, call, scalars["loss"], grad, new, transform)
         return new, scalars["loss"]
 
     def _update(
@@ -182,21 +210,25 @@ class Program(Inspection, Embedding, Diagnosing):
         seed: int | None = None,
         rows: Any = None,
         hyper: HyperValues | None = None,
+        nonfinite: str = "raise",
     ) -> dict[str, np.ndarray]:
         """Every latent, observation and deterministic (or those in `sites`), from true nodes.
 
         Arrays have axes (particles, *plates, *event) when particles are asked for, else (*plates, *event).
         """
-        known = site_names(self.prepare(*data).trace)
-        wanted = tuple(known if sites is None else [sites] if isinstance(sites, str) else sites)
+        keep, compiled = keeps(nonfinite), self.prepare(*data)
+        known = site_names(compiled.trace)
+        wanted = known if sites is None else names("sites=", sites)
         unknown = sorted(set(wanted) - set(known))
         if unknown:
             raise DataError(f"no site named {unknown}; the program has {known}")
         k = 1 if particles is None else particles
-        result, _, _ = self._run("sample", state, data, seed, k, None, rows, hyper, sites=wanted)
-        if np.isnan(result.arrays.pop(INVALID, 0.0)):
-            self._refuse_parameters("sample", state, data, seed, k, None, rows, hyper, sites=wanted)
-        variant = self.prepare(*data).variant("sample", wanted)
+        call = Call(state, data, seed, k, None, rows, hyper)
+        result, _, _ = self._run("sample", *call, sites=wanted)
+        invalid = bool(np.isnan(result.arrays.pop(INVALID, 0.0)))
+        if not keep:
+            require_finite_sample(self, call, {n: result.arrays[n] for n in wanted}, invalid)
+        variant = compiled.variant("sample", wanted)
         return {n: _particles_first(result.arrays[n], variant.arrays[n].type, k, particles) for n in wanted}
 
     def profile(self, state: State, *data: Any, repeats: int = 50, kind: str = "gradient", **options: Any) -> Profile:
@@ -255,25 +287,6 @@ class Program(Inspection, Embedding, Diagnosing):
             call = (compiled, state.params, state.aux, hypers, bound, count, noise, step)
             raise located(error, variant, lambda: environment(*call)) from error.__cause__
         return result, next(iter(bound.totals.values()), 1), compiled
-
-    def _require_finite(self, result: Any, *call: Any) -> None:
-        if not math.isfinite(result.scalars["loss"]):
-            self._refuse_parameters("gradient", *call)
-
-    def _refuse_parameters(
-        self, mode: str, state: State, data: Sequence[Any], seed: int | None, particles: int | None, total_rows: Any,
-        rows: Any, hyper: HyperValues | None, sites: Sequence[str] = (),
-    ) -> None:  # fmt: skip
-        """Raise a ParameterError if the parameters of a distribution were out of range in this call."""
-        compiled = self.prepare(*data)
-        bound = compiled.binder.bind(data, rows, total_rows, False)
-        count = self.settings.particles if particles is None else particles
-        hypers = compiled.hyper_vector(hyper, state.step)
-        noise = (state.seed, state.step) if seed is None else (int(seed), 0)
-        env = environment(compiled, state.params, state.aux, hypers, bound, count, *noise)
-        found = violation(compiled, mode, env, bound, sites)
-        if found is not None:
-            raise found.error()
 
     def _check_particles(self, compiled: Compiled, count: int) -> None:
         require_one_particle(compiled.trace, count)

@@ -143,7 +143,7 @@ def _validator(program: Any, validation: Any, hyper: HyperValues | None) -> Call
     names = program.argument_names
     arrays = tuple(as_array(a, n) for a, n in zip(by_position(names, given), names, strict=True))
     n = row_count(program.prepare(*arrays), arrays)
-    return lambda state: program.value(state, *arrays, hyper=hyper) / n
+    return lambda state: program.value(state, *arrays, hyper=hyper, nonfinite="keep") / n
 
 
 def _check_lengths(steps: int | None, epochs: int | None) -> None:

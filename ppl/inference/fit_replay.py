@@ -6,6 +6,7 @@ sample, cost and gradient of the model is still a node of its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -13,12 +14,16 @@ import numpy as np
 
 from ppl.compiler.bind import Bound
 from ppl.compiler.expand import Expansion
-from ppl.compiler.state import Layout, State
+from ppl.compiler.nonfinite import Call
+from ppl.compiler.state import Layout
 from ppl.compiler.violations import environment, place, violation
 from ppl.ir.interpret import Env, evaluate_intermediates
 from ppl.ir.node import Node, topological
 from ppl.ir.simplify import simplify
 from ppl.lang.trace import SiteKind
+
+MOST_ENTRIES = 2**28
+"""Entries of all values of a replay: 2 GiB."""
 
 
 class Culprit(NamedTuple):
@@ -36,21 +41,14 @@ class Named(NamedTuple):
     text: str
 
 
-def first_bad(
-    program: Any,
-    state: State,
-    data: Sequence[Any],
-    rows: Any,
-    total_rows: Any,
-    hyper: Mapping[str, Any] | None,
-) -> Culprit:
-    """Replay the step of (state, data, rows) and find the first value that is NaN or infinite.
+def first_bad(program: Any, call: Call, mode: str = "gradient") -> Culprit:
+    """Replay a call in the mode "gradient" or "value" and find the first value that is NaN or infinite.
 
-    Parameters are those of `Program._update`. A program that the interpreter cannot run gives a Culprit
-    without a name, since an error here must not hide the one that is being reported.
+    A program that the interpreter cannot run gives a Culprit without a name, since an error here must not hide
+    the one that is being reported.
     """
     try:
-        return _replay(program, state, data, rows, total_rows, hyper)
+        return _replay(program, call, mode)
     except Exception as error:
         return Culprit(None, f"the replay in the interpreter failed ({type(error).__name__}: {error})")
 
@@ -60,33 +58,27 @@ def first_bad_part(layout: Layout, flat: np.ndarray) -> str | None:
     return next((name for name, part in layout.split(flat).items() if not np.isfinite(part).all()), None)
 
 
-def _replay(
-    program: Any,
-    state: State,
-    data: Sequence[Any],
-    rows: Any,
-    total_rows: Any,
-    hyper: Mapping[str, Any] | None,
-) -> Culprit:
-    compiled = program.prepare(*data)
-    bound = compiled.binder.bind(data, rows, total_rows, check=False)
-    expansion = Expansion(compiled.graph, compiled.plan.estimators, "gradient")
+def _replay(program: Any, call: Call, mode: str) -> Culprit:
+    compiled = program.prepare(*call.data)
+    bound = compiled.binder.bind(call.data, call.rows, call.total_rows, check=False)
+    expansion = Expansion(compiled.graph, compiled.plan.estimators, mode)  # type: ignore[arg-type]
     expanded = expansion.run()
     forward = list(_forward(compiled.trace, expansion, expanded))
-    stages = compiled.variant("gradient").stages
-    gradients = [
-        Named(node, key[5:], f"the gradient with respect to '{key[5:]}'")
-        for key, node in stages["differentiate"].items()
-        if key.startswith("grad ")
-    ]
-    env = _environment(program, compiled, state, bound, hyper)
+    gradients = []
+    if mode == "gradient":
+        made = compiled.variant("gradient").stages["differentiate"].items()
+        wrt = [(node, key[5:]) for key, node in made if key.startswith("grad ")]
+        gradients = [Named(node, name, f"the gradient with respect to '{name}'") for node, name in wrt]
+    env = _environment(program, compiled, call, bound)
     outputs = [n.node for n in forward] + [expanded.surrogate] + [n.node for n in gradients]
+    if _entries(outputs, env) > MOST_ENTRIES:
+        return Culprit(None, "the call is too large to be replayed; call it on fewer rows or particles")
     with np.errstate(all="ignore"):
         values = evaluate_intermediates(outputs, env)
     bad = {node for node, value in values.items() if _is_bad(node, value)}
     order = {node: i for i, node in enumerate(values)}
     found = _first(forward, bad, values, order)
-    wrong = violation(compiled, "gradient", env, bound)
+    wrong = violation(compiled, mode, env, bound)
     if wrong is not None and (found is None or np.isfinite(wrong.value)):
         return Culprit(wrong.site.name, f"node '{wrong.site.name}': {wrong.text}")
     if found is not None:
@@ -97,10 +89,20 @@ def _replay(
     return Culprit(None, "the replay in the interpreter stays finite, so this is a matter of rounding")
 
 
-def _environment(program: Any, compiled: Any, state: State, bound: Bound, hyper: Mapping[str, Any] | None) -> Env:
-    hypers = compiled.hyper_vector(dict(hyper) if hyper else None, state.step)
-    particles = program.settings.particles
-    return environment(compiled, state.params, state.aux, hypers, bound, particles, state.seed, state.step)
+def _entries(nodes: Sequence[Node], env: Env) -> int:
+    """Entries of all values of an evaluation."""
+    sizes = {**env.sizes}
+    return sum(
+        math.prod(a.size or sizes.get(a.name, 1) for a in n.type.axes) * math.prod(n.type.shape)
+        for n in topological(nodes)
+    )
+
+
+def _environment(program: Any, compiled: Any, call: Call, bound: Bound) -> Env:
+    state = call.state
+    hypers = compiled.hyper_vector(dict(call.hyper) if call.hyper else None, state.step)
+    particles = program.settings.particles if call.particles is None else call.particles
+    return environment(compiled, state.params, state.aux, hypers, bound, particles, *call.noise)
 
 
 def _forward(trace: Any, expansion: Expansion, expanded: Any) -> Iterator[Named]:

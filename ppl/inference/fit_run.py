@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppl.compiler.nonfinite import Call
 from ppl.compiler.state import State
 from ppl.errors import FitError, OptionError
 from ppl.inference.fit_checkpoint import INTEGER, Checkpoint
@@ -162,7 +163,8 @@ class Run:
         used = grad if frozen is None else grad[frozen(layout)]
         if not math.isfinite(loss) or not np.isfinite(used).all():
             what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
-            found = first_bad(self.program, self.state, batch.data, batch.rows, batch.total_rows, self.hyper)
+            call = Call(self.state, batch.data, None, None, batch.total_rows, batch.rows, self.hyper)
+            found = first_bad(self.program, call)
         elif (name := first_bad_part(layout, new._flat)) is not None:
             what = "the optimizer's step is not finite"
             found = Culprit(name, f"parameter '{name}' overflows")

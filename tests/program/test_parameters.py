@@ -5,7 +5,7 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Categorical, Gamma, Mixture, Normal, Poisson, Uniform
-from ppl.errors import DataError, FitError, ParameterError
+from ppl.errors import DataError, FitError, NonFiniteError, ParameterError
 
 N = 6
 ROWS = np.arange(1.0, N + 1)
@@ -186,10 +186,16 @@ def test_windows_of_particles_keep_the_guard():
         program.value(program.init(0, params={"t": 1.3}), particles=200_000)
 
 
-def test_a_loss_that_is_infinite_for_another_reason_is_returned():
+def test_a_loss_that_is_infinite_for_another_reason_is_named_or_kept():
     @ppl.model
     def impossible():
-        ppl.sample("y", ppl.Exponential(ppl.param("r", 1.0)), obs=-1.0)
+        ppl.sample("y", ppl.Uniform(0.0, ppl.param("top", 1.0)), obs=2.0)
 
     program = ppl.compile(ppl.likelihood(impossible))
-    assert program.value(program.init(0)) == np.inf
+    state = program.init(0)
+    for call in (program.value, program.value_and_grad, program.step):
+        with pytest.raises(NonFiniteError, match=r"the loss is inf\. First: cost '-log p\(y\)' is inf.*keep") as caught:
+            call(state)
+        assert caught.value.node == "-log p(y)"
+    assert program.value(state, nonfinite="keep") == np.inf
+    assert program.value_and_grad(state, nonfinite="keep")[0] == np.inf
