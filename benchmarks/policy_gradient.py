@@ -92,8 +92,9 @@ class Descent:
         """As many steps of `step`; the mean cost before each."""
         exe, none, ids = self.executable, self.params[:0], np.zeros(0, np.int64)
         sizes = exe._sizes(self.rows, 1, 1)
-        slabs = exe._slabs(sizes, self.threads)
-        w, v = exe._work(sizes, slabs)
+        slabs = exe._slabs(sizes)
+        threads = exe._threads(slabs, self.threads)
+        w, v = exe._work(sizes, slabs, threads)
         costs, rates, hypers = (
             np.zeros((steps, 1)),
             np.full(steps, self.rate, np.float64),
@@ -116,6 +117,6 @@ class Descent:
         )
         with parallel_region():
             exe.module.train(
-                *state, none, none, hypers, np.uint64(0), self.counter, costs, ids, 0, slabs, exe.entries(slabs)
+                *state, none, none, hypers, np.uint64(0), self.counter, costs, ids, 0, threads, exe.entries(threads)
             )
         return costs[:, 0]

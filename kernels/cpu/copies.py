@@ -1,8 +1,8 @@
-"""Copies of the parameters, one for each slab, while a training loop runs on several threads.
+"""Copies of the parameters, one for each thread, while a training loop runs on several threads.
 
 A line of memory that several cores have read costs its next writer far more than one that a single core has read (on
 two cores of a Zen 4, of 650,000 parameters that both had read, an optimizer's step took 240 us instead of 95, and the
-next reading 68 instead of 33). So every slab reads its own copy, and who computes new parameters writes them to all.
+next reading 68 instead of 33). So every thread reads its own copy, and who computes new parameters writes them to all.
 """
 
 from ppl.kernels.config import jit
@@ -17,10 +17,10 @@ def stride_of(size: int) -> int:
 
 
 @jit
-def own_copy(params, copies, slab):
-    """The parameters that `slab` reads: `params`, or one of the `copies`, the first for slab 1, if there are any."""
-    if slab == 0 or copies.shape[0] == 0:
+def own_copy(params, copies, lane):
+    """The parameters that the thread of `lane` reads: `params`, or one of the `copies`, the first for lane 1."""
+    if lane == 0 or copies.shape[0] == 0:
         return params
     size = params.shape[0]
-    start = (slab - 1) * (-(-size // LINE) * LINE)
+    start = (lane - 1) * (-(-size // LINE) * LINE)
     return copies[start : start + size]

@@ -2,8 +2,11 @@
 
 Numba compiles the body of a parallel loop together with all that it calls, and several times over: as a function, as
 two wrappers, and in every function that calls the loop. So the only parallel loop of emitted programs is the one here,
-which is compiled once and for all; it calls a region ``region(table, slab, slabs) -> 0`` through a pointer, and the
-region finds its arguments in a table of int64: two words for an array (address and length), one for a number.
+which is compiled once and for all; it calls a region ``region(table, slab, slabs, lane) -> 0`` through a pointer, and
+the region finds its arguments in a table of int64: two words for an array (address and length), one for a number.
+
+How many slabs there are depends on the program and its rows alone (`ppl.compiler.slabs`). Each thread takes a run of
+them, one after another, on the scratch memory of its own *lane*; so results do not depend on the number of threads.
 
 A region that raises an exception returns a status and a pointer to the exception's description, as all functions of
 Numba do. Word 0 of the table takes that pointer from whichever slab fails, and `run_slabs` raises the exception when
@@ -28,7 +31,7 @@ from numba.np.arrayobj import populate_array
 from ppl.kernels.config import jit, parallel
 
 WORD = ir.IntType(64)
-SIGNATURE = types.int64(types.int64, types.int64, types.int64)
+SIGNATURE = types.int64(types.int64, types.int64, types.int64, types.int64)
 ARGUMENTS = 1
 """The word of the table at which the arguments begin."""
 UNKNOWN = 1
@@ -117,7 +120,7 @@ def _word_at(typing_context, table, index):
 
 
 @intrinsic
-def _enter(typing_context, region, table, slab, slabs):
+def _enter(typing_context, region, table, slab, slabs, lane):
     """Call the region at address `region`: 0, or the address of what describes the exception that it has raised."""
 
     def codegen(context, builder, signature, values):
@@ -130,7 +133,7 @@ def _enter(typing_context, region, table, slab, slabs):
         found = builder.select(builder.icmp_signed("==", code, RETCODE_USEREXC), described, WORD(UNKNOWN))
         return builder.select(builder.icmp_signed("==", code, RETCODE_OK), WORD(0), found)
 
-    return types.int64(region, table, slab, slabs), codegen
+    return types.int64(region, table, slab, slabs, lane), codegen
 
 
 @intrinsic
@@ -165,22 +168,27 @@ def _report(typing_context, table, raised):
 
 
 @parallel
-def _share(region, table, slabs):
-    """Run all slabs on as many threads; called by address itself, so that callers do not contain it."""
-    for slab in prange(slabs):
-        raised = _enter(region, table, slab, slabs)
-        if raised != 0:
-            _report(table, raised)
+def _share(region, table, slabs, threads):
+    """Run all slabs on `threads` threads; called by address itself, so that callers do not contain it."""
+    for lane in prange(threads):
+        for slab in range(slabs * lane // threads, slabs * (lane + 1) // threads):
+            raised = _enter(region, table, slab, slabs, lane)
+            if raised != 0:
+                _report(table, raised)
     return 0
 
 
 @jit
-def _run_slabs(entries, region, table, slabs):
+def _run_slabs(entries, region, table, slabs, threads):
     """Run the region number `region` for all slabs; `entries` are addresses, that of `_share` last."""
-    if slabs == 1:
-        raised = _enter(entries[region], _address(table), np.int64(0), np.int64(1))
+    raised = np.int64(0)
+    if min(slabs, threads) <= 1:
+        for slab in range(slabs):
+            raised = _enter(entries[region], _address(table), slab, slabs, np.int64(0))
+            if raised != 0:
+                break
     else:
-        raised = _enter(entries[entries.shape[0] - 1], entries[region], _address(table), slabs)
+        raised = _enter(entries[entries.shape[0] - 1], entries[region], _address(table), slabs, min(slabs, threads))
         raised = table[0] if raised == 0 else raised  # which also keeps the table until here
     _raise(raised)
 
@@ -222,9 +230,9 @@ def _plain_fill(table: Any, arguments: Any, kinds: Any) -> None:
     _tables[table.ctypes.data] = words
 
 
-def _plain_run(entries: Any, region: int, table: Any, slabs: int) -> None:
+def _plain_run(entries: Any, region: int, table: Any, slabs: int, threads: int) -> None:
     for slab in range(slabs):
-        entries[region](table.ctypes.data, slab, slabs)
+        entries[region](table.ctypes.data, slab, slabs, 0)
 
 
 if numba.config.DISABLE_JIT:

@@ -11,6 +11,7 @@ from ppl.compiler import emit_straight
 from ppl.compiler.build import Builder
 from ppl.compiler.emit_cpu import Emitter
 from ppl.compiler.emit_cuda import CudaEmitter
+from ppl.compiler.emit_regions import SLABS
 from ppl.compiler.joined import joined, multiplications
 from ppl.compiler.layout import Poly, entries, identifier
 from ppl.compiler.lower import lower, widen
@@ -62,6 +63,7 @@ def assemble(
     header += [f"tile_{s.name}" for s in stages if s.row is not None]
     header += [f"{what}_{s.name}" for s in stages if s.owned for what in ("chunk", "first")]
     header += ["first_particle"] if parts is not None else []
+    header += [SLABS] if any(s.row is not None for s in stages) else []
     memory = plan(stages, builder, header, floats)
     for _, t, size in array_layout:
         memory.ints = memory.ints + (size * words if t.dtype == "int" else 0)

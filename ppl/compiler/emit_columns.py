@@ -97,7 +97,7 @@ class ColumnEmitter(TrainEmitter):
         return [self._run(f"{stage.name}_products")] if stage.name in self._dots else []
 
     def _run(self, name: str) -> str:
-        return self.enter(name, parallel=True)
+        return self.enter(name, parallel=True, parts="threads")
 
     def _place(self, name: str) -> Place:
         table = self.columns.table(name)
@@ -215,8 +215,8 @@ class ColumnEmitter(TrainEmitter):
                  f"if not (1.0 + {total}) * ({self.all_additions()}) < {LARGEST}:",
                  "    table[0] = 0  # which keeps the table until here", "    return False",
                  self._run("move_rows"), "table[0] = 0  # which keeps the table until here"]  # fmt: skip
-        lines += [f"update_rest({STATE}, slabs)"] if self.tables or self.dense else []
-        arguments = [*self.state.split(", "), *self._more(), "slabs", "entries"]
+        lines += [f"update_rest({STATE}, threads)"] if self.tables or self.dense else []
+        arguments = [*self.state.split(", "), *self._more(), "threads", "entries"]
         return self._function("update", arguments, [*lines, "return True"], "The step, unless it may overflow.")
 
     def _more(self) -> list[str]:
@@ -226,7 +226,7 @@ class ColumnEmitter(TrainEmitter):
     def update_passed(self, given: str) -> list[str]:
         """What the loop passes the update behind the state."""
         values = dict(zip(self._driver_arguments(), given.split(", "), strict=True))
-        return [*(values[a] for a in self._more()), "slabs", "entries"]
+        return [*(values[a] for a in self._more()), "threads", "entries"]
 
 
 def _dots_of(stage: Stage) -> list[Opaque]:

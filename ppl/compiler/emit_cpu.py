@@ -1,7 +1,7 @@
 """The CPU emitter: a schedule as the source of a Python module for Numba.
 
-One function per fused kernel; one per stage, `rows_i(table, slab, slabs)` for a row region, which calls kernels and
-products in order, tile by tile, and `rows_i_products` for the products it owns; a serial driver `serial`, and
+One function per fused kernel; one per stage, `rows_i(table, slab, slabs, lane)` for a row region, which calls kernels
+and products in order, tile by tile, and `rows_i_products` for the products it owns; a serial driver `serial`, and
 `parallel`, which shares slabs among threads.
 """
 
@@ -19,12 +19,13 @@ from ppl.compiler.emit_imports import pruned
 from ppl.compiler.emit_loops import KernelWriter
 from ppl.compiler.emit_opaque import EMIT, table_product
 from ppl.compiler.emit_products import gemm
-from ppl.compiler.emit_regions import COPIES, DTYPES, products_of
+from ppl.compiler.emit_regions import COPIES, DTYPES, SLABS, products_of
 from ppl.compiler.emit_regions import IMPORTS as REGION_IMPORTS
 from ppl.compiler.emit_sums import Sums
 from ppl.compiler.emit_tables import function as table_function
 from ppl.compiler.layout import axis_size
 from ppl.compiler.memory import Memory, all_steps
+from ppl.compiler.slabs import product_parts
 from ppl.compiler.stages import Cluster, Opaque, Stage
 
 HEAD = '''"""Program emitted by ppl for the CPU in {dtype}. Do not edit: the file's name is a hash of its content."""
@@ -219,14 +220,14 @@ class Emitter(Sums, Training):
 
     def _function(self, name: str, arguments: Sequence[str], body: Sequence[str], doc: str) -> str:
         slab = "slab" if "slab" in arguments else "0"
-        return self.bare(name, arguments, [*self._definitions(body, slab), *body], doc)
+        return self.bare(name, arguments, [*self._definitions(body, slab, slab), *body], doc)
 
     def bare(self, name: str, arguments: Sequence[str], lines: Sequence[str], doc: str) -> str:
         """A function of these `lines`."""
         top = [f"@jit\ndef {name}({', '.join(arguments)}):", f'    """{doc}"""', "    prefer_wide()"]
         return "\n".join([*top, *("    " + x for x in lines)])
 
-    def _definitions(self, body: Sequence[str], slab: str) -> list[str]:
+    def _definitions(self, body: Sequence[str], slab: str, lane: str = "lane") -> list[str]:
         """Assignments of the symbols that `body` uses: offsets, then the sizes that these need."""
         words = set(re.findall(r"[A-Za-z_]\w*", "\n".join(body)))
         memory, offsets, needed = self.memory, [], set(words)
@@ -236,10 +237,13 @@ class Emitter(Sums, Training):
                 needed |= poly.names
         slabs = []
         for array in "wv":
+            total, size, own = memory.totals[array], memory.slab[array], memory.lane[array]
             if f"slab_{array}" in needed:
-                total, size = memory.totals[array], memory.slab[array]
                 slabs.append(f"slab_{array} = {total} + {slab} * {size}")
                 needed |= total.names | size.names
+            if f"lane_{array}" in needed:
+                slabs.append(f"lane_{array} = {total} + {SLABS} * {size} + {lane} * {own}")
+                needed |= total.names | size.names | own.names | {SLABS}
             if f"stride_{array}" in needed:
                 slabs.append(f"stride_{array} = {memory.slab[array]}")
                 needed |= memory.slab[array].names
@@ -267,7 +271,7 @@ class Emitter(Sums, Training):
                 lines += [*self._before(stage), f"{stage.name}({arguments})"]
                 continue
             lines += self._in_chunks(stage, parallel)
-            lines += self._combine(stage) if parallel else []
+            lines += self._combine(stage)
         lines += ["leave_single()"] if blas else []
         lines += self._merge(parallel)
         if self.n_aux:
@@ -281,8 +285,10 @@ class Emitter(Sums, Training):
         if not stage.owned:
             return [self.enter(stage.name, parallel)]
         at, rows = self.memory.header.index(f"first_{stage.name}"), axis_size(stage.row)
+        parts = f"I({product_parts(max(step.shared for step in stage.owned))})"
         return [f"for first in range(0, max({rows}, 1), chunk_{stage.name}):", f"    v[{at}] = first",
-                *("    " + self.enter(name, parallel) for name in (stage.name, products_of(stage)))]  # fmt: skip
+                "    " + self.enter(stage.name, parallel),
+                "    " + self.enter(products_of(stage), parallel, f"min({SLABS}, {parts})")]  # fmt: skip
 
     def _before(self, stage: Stage) -> list[str]:
         """What the parallel driver does before an unplated stage."""
@@ -319,8 +325,8 @@ class Emitter(Sums, Training):
         """The driver that Python calls if there are regions, and what it reaches by address."""
         if not self.regions:
             return []
-        arguments = [*self._driver_arguments(), "slabs", "entries", "copies"]
-        driver = self._function("parallel", arguments, self._sequence(True), "The program on `slabs` threads.")
+        arguments = [*self._driver_arguments(), "threads", "entries", "copies"]
+        driver = self._function("parallel", arguments, self._sequence(True), "The program on `threads` threads.")
         return [*self._merge_function(), driver, f"ENTRIES = [{', '.join(self.entries_of())}]"]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ppl.compiler.emit_cpu import Emitter
+from ppl.compiler.emit_regions import SLABS
 from ppl.compiler.emit_sums import ALONE
 from ppl.compiler.layout import axis_size
 from ppl.compiler.stages import Stage
@@ -93,9 +94,9 @@ class CudaEmitter(Emitter):
         out = []
         for line in lines:
             call = line.replace(f", {ALONE})", ", slabs, j)")
-            out.append(call if call != line else line[:-1] + ", j)")
+            out.append(call if call != line else line.replace(f", {SLABS})", ", slabs, j)"))
         return out
 
     def _kernel(self, name: str, arguments: str, body: Sequence[str]) -> str:
-        lines = [*self._definitions(body, "0"), *body]
+        lines = [*self._definitions(body, "0", "0"), *body]
         return "\n".join([f"@cuda.jit\ndef {name}({arguments}):", *("    " + x for x in lines)])

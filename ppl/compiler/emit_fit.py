@@ -52,7 +52,7 @@ class Training:
         """The loop of steps on `size` parameters that call `driver` ("one", "serial", …)."""
         rows = [f"chosen if which == {i} else order[:0]" for i, _ in enumerate(self.plates)]
         limit = f"min({LARGEST}, {LARGEST_STEP} / max(rates[t] * factor, 1e-30))"
-        passed = (limit, "shares", "copies", "slabs" if size >= SHARED else "I(1)")
+        passed = (limit, "shares", "copies", "threads" if size >= SHARED else "I(1)")
         steps, extra = self._steps(driver, rows), ("v", "which", "shares", "copies")
         gathers, regions = self._gathers(driver)
         loop = self.train_source(STATE, steps, passed, n_scalars, (), gathers, extra)
@@ -64,7 +64,7 @@ class Training:
         return [(a, plate) for a, plate in zip(self.arrays, self.leading, strict=True) if plate]
 
     def _gathers(self, driver: str) -> tuple[list[str], list[str]]:
-        """The statements that gather a batch, and the regions that they enter where slabs gather their own rows."""
+        """The statements that gather a batch, and the regions that they enter where threads share its rows."""
         kinds, lines, regions = self._kinds(), [], []
         for i, (a, plate) in enumerate(self._cut()):
             lines.append(f"if which == {list(self.plates).index(plate)}:")
@@ -74,12 +74,12 @@ class Training:
             types = (kinds[a], kinds[a], "I")
             lines += ["    rows = np.empty(7, I)",
                       f"    fill_table(rows, (batch_{a}, {a}, chosen), ({', '.join(types)}))",
-                      f"    many = slabs if batch_{a}.shape[0] >= {GATHERED} else I(1)",
-                      f"    run_slabs(entries, I({len(self.entries_of()) + i}), rows, many)"]  # fmt: skip
+                      f"    many = threads if batch_{a}.shape[0] >= {GATHERED} else I(1)",
+                      f"    run_slabs(entries, I({len(self.entries_of()) + i}), rows, many, many)"]  # fmt: skip
             arrays = ", ".join(f"array_at(table, I({2 * k}), {t})" for k, t in enumerate(types))
             doc = f"Gather the rows of a batch of {a} that belong to `slab`."
             body = [f"gather_share({arrays}, slab, slabs)", "return I(0)"]
-            regions.append(self.bare(f"gather_{a}", ["table", "slab", "slabs"], body, doc))
+            regions.append(self.bare(f"gather_{a}", ["table", "slab", "slabs", "lane"], body, doc))
         return lines, regions
 
     def given(self, out: str, rows: Sequence[str]) -> str:
@@ -92,7 +92,7 @@ class Training:
         """The statements that take one step."""
         call = self.given("w[:0]", rows)
         if driver == "parallel":
-            return [f"parallel({call}, slabs, entries, copies)"]
+            return [f"parallel({call}, threads, entries, copies)"]
         if driver != "both":
             return [f"{driver}({call})"]
         counts = [i for i, name in enumerate(self.memory.header) if name.startswith("n_")]
@@ -118,6 +118,6 @@ class Training:
         body = ["for t in range(rates.shape[0]):", *("    " + x for x in inner), "return rates.shape[0]"]
         vectors = state.replace("rate", "rates").replace("count, ", "").split(", ")
         taken = [*vectors, *extra, "w", "aux", "kept", "hypers", "seed", "counter", "results", "order", "size",
-                  "slabs", "entries", *self.arrays, *(f"batch_{a}" for a in self.arrays)]  # fmt: skip
+                  "threads", "entries", *self.arrays, *(f"batch_{a}" for a in self.arrays)]  # fmt: skip
         doc = "Up to len(rates) steps in place; returns how many were taken before one that has to be examined."
         return self._function("train", taken, body, doc)

@@ -15,6 +15,9 @@ from ppl.compiler.stages import Stage
 IMPORTS = "from ppl.kernels.cpu.regions import address, array_at, as_type, fill_table, run_slabs, word_at\n"
 COPIES = "from ppl.kernels.cpu.copies import own_copy\n"
 DTYPES = {"float": "F", "int": "I", "int32": "np.int32", "bool": "np.bool_"}
+SLABS = "slab_count"
+"""The number of slabs as emitted code finds it in the header of a workspace."""
+
 FLOATS = ("w", "params", "grad", "out", "aux", "hyper", "copies")
 
 
@@ -41,11 +44,11 @@ class Regions:
         names = [name for s in self.regions for name in ([s.name, products_of(s)] if s.owned else [s.name])]
         return [*names, *(["merge"] if self.merges() else []), *self.more_regions]
 
-    def enter(self, name: str, parallel: bool) -> str:
-        """The call of the region `name` for all slabs."""
+    def enter(self, name: str, parallel: bool, parts: str = SLABS) -> str:
+        """The calls of the region `name` for all its `parts`, which are the slabs of rows unless it says otherwise."""
         if parallel:
-            return f"run_slabs(entries, I({self.entries_of().index(name)}), table, slabs)"
-        return f"{name}(address(table), I(0), I(1))"
+            return f"run_slabs(entries, I({self.entries_of().index(name)}), table, {parts}, threads)"
+        return f"for slab in range({parts}): {name}(address(table), slab, {parts}, I(0))"
 
     @property
     def regions(self) -> list[Stage]:
@@ -84,12 +87,12 @@ class Regions:
             else:
                 lines += [f"{name} = array_at(table, I({at}), {kinds[name]})"] if name in used else []
                 at += 2
-        return lines + (["params = own_copy(params, copies, slab)"] if "params" in used else [])
+        return lines + (["params = own_copy(params, copies, lane)"] if "params" in used else [])
 
     def region(self, name: str, body: Sequence[str], doc: str, own: str = "slab") -> str:
         """A region's function; addresses are those in slab `own`."""
         lines = [*self._definitions(body, own), *body]
-        return self.bare(name, ["table", "slab", "slabs"], [*self._unpacked(lines), *lines, "return I(0)"], doc)
+        return self.bare(name, ["table", "slab", "slabs", "lane"], [*self._unpacked(lines), *lines, "return I(0)"], doc)
 
     def _region(self, stage: Stage, body: Sequence[str], doc: str) -> str:
         assert stage.row is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ppl.compiler.emit_regions import Regions
+from ppl.compiler.emit_regions import SLABS, Regions
 from ppl.compiler.emit_scalar import arguments
 from ppl.compiler.memory import area_of
 from ppl.compiler.stages import Stage
@@ -11,7 +11,7 @@ PARALLEL_MERGE = 50_000
 """Gradient entries from which on several threads add up the slabs."""
 
 
-ALONE = arguments(1, 0, 1)
+ALONE = arguments(SLABS, 0, 1)
 """How a sum over slabs ends where one thread does it all: slabs, part, parts."""
 
 
@@ -35,14 +35,13 @@ class Sums(Regions):
     def _merge(self, parallel: bool) -> list[str]:
         copies = self._copies()
         if parallel and self.merges():
-            return [self.enter("merge", parallel)]
-        slabs = "slabs" if parallel else "1"
-        return [f"merge_slabs({arguments('grad', at, 'w', a, n, 'stride_w', slabs, 0, 1)})" for at, a, n in copies]
+            return [self.enter("merge", parallel, "threads")]
+        return [f"merge_slabs({arguments('grad', at, 'w', a, n, 'stride_w')}, {ALONE})" for at, a, n in copies]
 
     def _merge_function(self) -> list[str]:
         if not self.merges():
             return []
-        lines = [f"merge_slabs({arguments('grad', at, 'w', a, n, 'stride_w', 'slabs', 'slab', 'slabs')})"
+        lines = [f"merge_slabs({arguments('grad', at, 'w', a, n, 'stride_w', SLABS, 'slab', 'slabs')})"
                  for at, a, n in self._copies()]  # fmt: skip
         return [self.region("merge", lines, "Add up the gradients of all slabs: a share of every parameter.", "0")]
 
@@ -55,7 +54,5 @@ class Sums(Regions):
             assert value.buffer is not None
             array, start = value.buffer.array, value.buffer.symbol
             fn = "max_slabs" if value.node.op == "amax" else "add_slabs"
-            lines.append(
-                f"{fn}({arguments(array, f'I({start})', value.extent(), f'stride_{area_of(array)}', 'slabs')})"
-            )
+            lines.append(f"{fn}({arguments(array, f'I({start})', value.extent(), f'stride_{area_of(array)}', SLABS)})")
         return lines

@@ -150,7 +150,7 @@ class TrainEmitter(Emitter):
 
     def update_passed(self, given: str) -> list[str]:
         """What the loop passes the update behind the state; `given` is what drivers are passed."""
-        return ["slabs"]
+        return ["threads"]
 
     def _train(self) -> str:
         peak = f"(1.0 + w[{len(self.plates) + self.n_scalars - 1}]) * ({self.all_additions()}) < {LARGEST}"
@@ -158,6 +158,6 @@ class TrainEmitter(Emitter):
         gathers = [f"gather_rows(batch_{a}, {a}, chosen)" for a, cut in zip(self.arrays, self.cut, strict=True) if cut]
         rows = ["chosen" if p == self.rows else "order[:0]" for p in self.plates]
         given = self.given("out", rows)
-        step = [f"parallel({given}, slabs, entries, params[:0])"]
+        step = [f"parallel({given}, threads, entries, params[:0])"]
         passed = self.update_passed(given)
         return self.train_source(self.state, step, passed, self.n_scalars - 1, finite, gathers)

@@ -22,11 +22,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ppl.compiler import cache
+from ppl.compiler.emit_regions import SLABS
 from ppl.compiler.layout import Poly, axis_size, identifier
-from ppl.compiler.memory import Memory, longest_slab
+from ppl.compiler.memory import Memory, all_steps, longest_slab
 from ppl.compiler.pool import Pool, aligned
 from ppl.compiler.request import Request, Result, offsets_of
-from ppl.compiler.stages import Stage
+from ppl.compiler.slabs import slab_count
+from ppl.compiler.stages import Opaque, Stage
 from ppl.errors import DataError
 from ppl.ir.types import Axis, Kind, Type
 
@@ -57,6 +59,8 @@ class Executable:
     unrolled: bool = False
     windowed: bool = False
     trains: bool = False
+    slabs: int | None = None
+    """The number of slabs where a test prescribes one."""
 
     def __post_init__(self) -> None:
         self._module: Any = None
@@ -78,13 +82,13 @@ class Executable:
             self._module = cache.load(self.source, self.injected)
         return self._module
 
-    def entries(self, slabs: int, listed: str = "ENTRIES") -> Any:
-        """Addresses of the regions that the module lists, for a call with so many slabs; compiled when first needed."""
-        key = listed, slabs > 1
+    def entries(self, threads: int, listed: str = "ENTRIES") -> Any:
+        """Addresses of the regions that the module lists, for a call on so many threads; compiled when first needed."""
+        key = listed, threads > 1
         if key not in self._entries:
             from ppl.kernels.cpu.regions import entries
 
-            self._entries[key] = entries(getattr(self.module, listed, ()), slabs > 1)
+            self._entries[key] = entries(getattr(self.module, listed, ()), threads > 1)
         return self._entries[key]
 
     @property
@@ -120,7 +124,7 @@ class Executable:
         """A workspace for `njit`: (float buffer, int buffer), for up to `rows` rows."""
         given = dict(rows) if isinstance(rows, Mapping) else self._everywhere(rows)
         sizes = self._sizes(given, particles, 1)
-        return self._buffers(sizes, 1)
+        return self._buffers(sizes, self._slabs(sizes), 1)
 
     def _everywhere(self, rows: int) -> dict[str, int]:
         return {name: rows for name, axis in self.axes.items() if axis.kind is Kind.PLATE}
@@ -137,8 +141,8 @@ class Executable:
             sizes[f"n_{identifier(name)}"] = length
         return sizes
 
-    def _buffers(self, sizes: dict[str, int], slabs: int) -> tuple[np.ndarray, np.ndarray]:
-        full = {"first_particle": 0, **sizes}
+    def _buffers(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
+        full = {"first_particle": 0, SLABS: slabs, **sizes}
         itemsize = np.dtype(self.dtype).itemsize
         for plate in self.plates:
             full[f"total_{plate}"] = full.get(f"n_{plate}", 1)
@@ -154,7 +158,8 @@ class Executable:
                 full[f"tile_{stage.name}"] = tile
         out = []
         for array, dtype in (("w", self.float), ("v", np.int64)):
-            size = self.memory.totals[array].evaluate(full) + slabs * self.memory.slab[array].evaluate(full)
+            shared, slab, lane = (area[array].evaluate(full) for area in self.memory.areas)
+            size = shared + slabs * slab + lanes * lane
             buffer = aligned(size, dtype)
             start = self.memory.symbols[f"c_{array}"].evaluate(full)
             data = self.memory.consts[array]
@@ -198,7 +203,7 @@ class Executable:
         grad = np.empty(self.n_params if self.request.grads else 0, self.float)
         kept = getattr(self._local, "plain", None)
         if kept is None:
-            kept = self._local.plain = (*self._work({}, 1), self.module.one)
+            kept = self._local.plain = (*self._work({}, 1, 1), self.module.one)
         w, v, one = kept
         one(params, grad, self._none, new_aux, self._none if hyper is None else hyper, _word(seed), step, w, v)
         if not update_aux and aux is not None:
@@ -210,8 +215,9 @@ class Executable:
         """Run one window of particles; returns the scalars and the arrays."""
         first, sizes = window
         params, grad, new_aux, hyper, seed, step, where, data = given
-        slabs = self._slabs(sizes, threads)
-        w, v = self._work(sizes, slabs)
+        slabs = self._slabs(sizes)
+        threads = self._threads(slabs, threads)
+        w, v = self._work(sizes, slabs, threads)
         if self.windowed:
             v[self.memory.header.index("first_particle")] = first
         for i, plate in enumerate(self.plates):
@@ -222,7 +228,7 @@ class Executable:
         arguments = (params, grad, out, new_aux, hyper, _word(seed), step,
                      *(s for s, _ in where), *(i for _, i in where), w, v, *data)  # fmt: skip
         try:
-            self._call(arguments, slabs, sizes)
+            self._call(arguments, threads, sizes)
         except Exception as error:
             self.refuse(error)
         at = len(self.plates)
@@ -247,18 +253,18 @@ class Executable:
         length = -(-total // -(-total // length))
         return [(k, {**sizes, "n_particles": min(length, total - k)}) for k in range(0, total, length)]
 
-    def _call(self, arguments: tuple[Any, ...], slabs: int, sizes: Mapping[str, int]) -> None:
+    def _call(self, arguments: tuple[Any, ...], threads: int, sizes: Mapping[str, int]) -> None:
         if self.unrolled and all(n == 1 for n in sizes.values()):
             self.module.one(*arguments)
         elif not hasattr(self.module, "parallel"):
             self.module.serial(*arguments)
-        elif slabs == 1:
-            self.module.parallel(*arguments, slabs, self.entries(slabs), self._none)
+        elif threads == 1:
+            self.module.parallel(*arguments, threads, self.entries(threads), self._none)
         else:
             from ppl.kernels.cpu.threads import parallel_region
 
             with parallel_region():
-                self.module.parallel(*arguments, slabs, self.entries(slabs), self._none)
+                self.module.parallel(*arguments, threads, self.entries(threads), self._none)
 
     def refuse(self, error: Exception) -> NoReturn:
         """Raise what the user gets for an `error` from a call of the module, which did not come to its end."""
@@ -279,24 +285,39 @@ class Executable:
                     found.setdefault(axis.name, np.shape(x)[k])
         return found
 
-    def _slabs(self, sizes: dict[str, int], threads: int | None) -> int:
-        if not self.regions or threads == 1:
+    def _slabs(self, sizes: Mapping[str, int]) -> int:
+        """Slabs that the rows of a call are cut into, whatever the number of threads."""
+        if not self.regions:
+            return 1
+        if self.slabs is not None:
+            return self.slabs
+        rows = max(axis_size(s.row).evaluate(sizes) for s in self.stages if s.row is not None)
+        accumulated = sum(size.evaluate(sizes) for size in self.memory.slab.values())
+        return slab_count(rows, self.flops.evaluate(sizes), accumulated, self._products)
+
+    @functools.cached_property
+    def _products(self) -> bool:
+        """Whether rows are multiplied by matrices."""
+        steps = [t for s in self.stages if s.row is not None for t in all_steps(s)]
+        return any(isinstance(t, Opaque) and t.node.op == "gemm" for t in steps)
+
+    @staticmethod
+    def _threads(slabs: int, threads: int | None) -> int:
+        """Threads that take so many slabs; `threads` is the number asked for."""
+        if slabs == 1:
             return 1
         from ppl.kernels.cpu.threads import num_threads
 
-        most = num_threads() if threads is None else min(threads, num_threads())
-        rows = max(axis_size(s.row).evaluate(sizes) for s in self.stages if s.row is not None)
-        if threads is None and self.flops.evaluate(sizes) < 400_000:
-            return 1
-        return max(1, min(most, rows))
+        most = num_threads()
+        return min(slabs, most if threads is None or most == 1 else threads)
 
-    def _work(self, sizes: dict[str, int], slabs: int) -> tuple[np.ndarray, np.ndarray]:
+    def _work(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
         known = self._local.__dict__.setdefault("buffers", {})
-        key = (slabs, *sizes.values())
+        key = (slabs, lanes, *sizes.values())
         if key not in known:
             if len(known) >= 4:
                 known.clear()
-            known[key] = self._buffers(sizes, slabs)
+            known[key] = self._buffers(sizes, slabs, lanes)
         return known[key]
 
     def out_size(self, rows: int, particles: int) -> int:
@@ -331,18 +352,22 @@ class Executable:
 class CudaExecutable(Executable):
     """A compiled request on a CUDA device: one thread per row, which is a slab of its own."""
 
-    def _slabs(self, sizes: dict[str, int], threads: int | None) -> int:
+    def _slabs(self, sizes: Mapping[str, int]) -> int:
         rows = [axis_size(s.row).evaluate(sizes) for s in self.stages if s.row is not None]
         return max(rows, default=1)
 
-    def _call(self, arguments: tuple[Any, ...], slabs: int, sizes: Mapping[str, int]) -> None:
+    @staticmethod
+    def _threads(slabs: int, threads: int | None) -> int:
+        return slabs
+
+    def _call(self, arguments: tuple[Any, ...], threads: int, sizes: Mapping[str, int]) -> None:
         from ppl.kernels.cuda.launch import NO_GPU, available, on_device
 
         if not available():
             raise DataError(NO_GPU)
 
         straight = self.unrolled and all(n == 1 for n in sizes.values())
-        on_device(self.module.launch_one if straight else self.module.launch, arguments, slabs)
+        on_device(self.module.launch_one if straight else self.module.launch, arguments, threads)
 
 
 def compile_request(request: Request, dtype: str = "float32", target: str = "cpu") -> Executable:

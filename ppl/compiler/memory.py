@@ -1,9 +1,9 @@
 """The workspace of a program: one float buffer `w`, one int buffer `v`, and the symbols of what lies where.
 
 `v` begins with the run-time sizes, `w` with the plates' factors N/B and the scalar results. Then come constants, values
-that live for the whole call or for a chunk of rows (see `owned`), and one area per slab: accumulators first, tile
-buffers and scratch behind. `sums` is `v` seen as float64: in float32 programs the sums over rows that scalar outputs
-are made of accumulate there.
+that live for the whole call or for a chunk of rows (see `owned`), the accumulators of every slab, and one *lane* per
+thread, with tile buffers and scratch for the slab that the thread works on. `sums` is `v` seen as float64: in float32
+programs the sums over rows that scalar outputs are made of accumulate there.
 """
 
 from __future__ import annotations
@@ -46,12 +46,18 @@ class Memory:
     floats: int
     symbols: dict[str, Poly] = field(default_factory=dict)
     slab: dict[str, Poly] = field(default_factory=dict)
+    lane: dict[str, Poly] = field(default_factory=dict)
     totals: dict[str, Poly] = field(default_factory=dict)
     accumulators: dict[str, tuple[str, Poly]] = field(default_factory=dict)
     per_row: dict[str, Poly] = field(default_factory=dict)
     stacks: dict[str, Poly] = field(default_factory=dict)
     consts: dict[str, np.ndarray] = field(default_factory=dict)
     ints: Poly = field(default_factory=Poly)
+
+    @property
+    def areas(self) -> tuple[dict[str, Poly], ...]:
+        """Sizes of what all share, of a slab and of a lane, for each buffer."""
+        return self.totals, self.slab, self.lane
 
     def tile(self, stage: Stage, sizes: Mapping[str, int], rows: int, itemsize: int) -> int:
         """Rows per tile: as many as fit, split evenly."""
@@ -69,13 +75,13 @@ class Memory:
         bytes_ = []
         for count in (1, 2):
             known = {n: 1 for n in self.header if n.startswith("tile_")} | {**sizes, "n_particles": count}
-            pairs = [(self.totals[a] + self.slab[a], size) for a, size in (("w", itemsize), ("v", 8))]
+            pairs = [(self.totals[a] + self.slab[a] + self.lane[a], size) for a, size in (("w", itemsize), ("v", 8))]
             bytes_.append(sum(p.evaluate(known) * size for p, size in pairs))
         return max(1, WINDOW_BYTES // max(1, bytes_[1] - bytes_[0]))
 
 
 def longest_slab(rows: int, slabs: int) -> int:
-    """Rows of the longest of the slabs that run at once."""
+    """Rows of the longest slab."""
     if slabs == 1 or slabs >= rows:
         return -(-rows // slabs)
     from ppl.kernels.cpu.rows import slab_start
@@ -104,16 +110,19 @@ def plan(stages: Sequence[Stage], builder: Builder, header: list[str], floats: i
         if stage.row is None:
             _scratch(stage, memory, at)
     memory.totals = {array: _lines(p) for array, p in at.items()}
-    inside = {"v": Poly(), "w": Poly()}
+    slab, lane = ({"v": Poly(), "w": Poly()} for _ in range(2))
     for stage in stages:
         if stage.row is not None:
-            _accumulators(stage, memory, inside)
-    for stage in stages:
-        if stage.row is not None:
-            _tiles(stage, memory, inside)
-            _scratch(stage, memory, inside, slab=True)
-    memory.slab = {a: _lines(p + LINE) for a, p in inside.items()}
+            _accumulators(stage, memory, slab)
+            _tiles(stage, memory, lane)
+            _scratch(stage, memory, lane, inside=True)
+    memory.slab, memory.lane = ({a: _apart(p) for a, p in area.items()} for area in (slab, lane))
     return memory
+
+
+def _apart(size: Poly) -> Poly:
+    """The distance between areas of this size: whole cache lines, and one more between what two threads write."""
+    return _lines(size + LINE) if size.terms else size
 
 
 def _lines(at: Poly) -> Poly:
@@ -126,13 +135,13 @@ def _line(at: Poly, size: Poly, array: str) -> Poly:
     return _lines(at) if array == "w" and min((coef for _, coef in size.terms), default=0) >= LONG else at
 
 
-def _scratch(stage: Stage, memory: Memory, at: dict[str, Poly], slab: bool = False) -> None:
+def _scratch(stage: Stage, memory: Memory, at: dict[str, Poly], inside: bool = False) -> None:
     for step in all_steps(stage):
         for value in step.scratch if isinstance(step, Cluster) else ():
             assert value.buffer is not None
             size = value.buffer.size
             at[value.buffer.array] = _line(at[value.buffer.array], size, value.buffer.array)
-            memory.symbols[value.buffer.symbol] = _in_slab(at, value, slab)
+            memory.symbols[value.buffer.symbol] = _inside(at, value, "lane" if inside else "")
             at[value.buffer.array] = at[value.buffer.array] + size
 
 
@@ -146,10 +155,11 @@ def all_steps(stage: Stage) -> list[Cluster | Opaque]:
     return out
 
 
-def _in_slab(at: dict[str, Poly], value: Value, slab: bool = True) -> Poly:
+def _inside(at: dict[str, Poly], value: Value, kind: str) -> Poly:
+    """The offset of a value: in the area of its `kind`, a slab or a lane, or in what all share."""
     assert value.buffer is not None
     area = area_of(value.buffer.array)
-    return at[area] + (f"slab_{area}" if slab else 0)
+    return at[area] + (f"{kind}_{area}" if kind else 0)
 
 
 def area_of(array: str) -> str:
@@ -162,7 +172,7 @@ def _accumulators(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
         assert value.buffer is not None
         area = area_of(value.buffer.array)
         at[area] = _line(at[area], value.extent(), value.buffer.array)
-        memory.symbols[value.buffer.symbol] = _in_slab(at, value)
+        memory.symbols[value.buffer.symbol] = _inside(at, value, "slab")
         at[area] = at[area] + value.extent()
 
 
@@ -183,7 +193,7 @@ def _tiles(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
             memory.symbols[value.buffer.symbol] = slot[3]
         else:
             at[array] = _line(at[array], size, array)
-            memory.symbols[value.buffer.symbol] = _in_slab(at, value)
+            memory.symbols[value.buffer.symbol] = _inside(at, value, "lane")
             at[array] = at[array] + whole
             total = total + size
             stacked = stacked + (size if value.stack is not None else 0)

@@ -183,18 +183,18 @@ class Timed(Executable):
         """Forget what was measured."""
         self.seconds, self.cycles, self.ticks = 0.0, 0, np.zeros(self.slots, np.int64)
 
-    def _buffers(self, sizes: dict[str, int], slabs: int) -> tuple[np.ndarray, np.ndarray]:
-        w, v = super()._buffers(sizes, slabs)
+    def _buffers(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
+        w, v = super()._buffers(sizes, slabs, lanes)
         return w, np.concatenate([v, np.zeros(self.slots, np.int64)])
 
-    def _call(self, arguments: tuple[Any, ...], slabs: int, sizes: Mapping[str, int]) -> None:
+    def _call(self, arguments: tuple[Any, ...], threads: int, sizes: Mapping[str, int]) -> None:
         from ppl.kernels.cpu.cycles import cycles
 
         w, v = arguments[7 + 2 * len(self.plates) :][:2]
         counters = v[v.size - self.slots :]
         counters[:] = 0
         start, first = time.perf_counter(), cycles()
-        super()._call(arguments, slabs, sizes)
+        super()._call(arguments, threads, sizes)
         last, end = cycles(), time.perf_counter()
         self.seconds, self.cycles = self.seconds + end - start, self.cycles + last - first
         self.ticks += counters

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SPARSE_RULES = ("SGD", "AdaGrad")
 
 COPIED = 4
-"""Slabs up to which each reads a copy of the parameters (measured with two): all copies have to be written."""
+"""Threads up to which each reads a copy of the parameters (measured with two): all copies have to be written."""
 
 
 class Rule(NamedTuple):
@@ -164,8 +164,9 @@ class Trainer:
             parts = [np.empty(x.size // len(a) * size, x.dtype) if cut else x
                      for x, a, cut in zip(data, batch, self.cut, strict=True)]  # fmt: skip
         sizes = exe._sizes(rows, self.compiled.settings.particles, 1)
-        slabs = exe._slabs(sizes, None)
-        w, v = exe._work(sizes, slabs)
+        slabs = exe._slabs(sizes)
+        threads = exe._threads(slabs, None)
+        w, v = exe._work(sizes, slabs, threads)
         for i, (name, total) in enumerate(bound.totals.items()):
             total, scale = (steps.total, steps.total / rows[name]) if i == 0 else (total, bound.scales[name])
             place = exe.plates.index(identifier(name))
@@ -186,17 +187,17 @@ class Trainer:
             results,
             order,
             size,
-            slabs,
-            exe.entries(slabs, self.listed),
+            threads,
+            exe.entries(threads, self.listed),
             *data,
             *parts,
         )
         from ppl.kernels.cpu.threads import parallel_region
 
-        with parallel_region(), self._threads(slabs, len(rates)):
+        with parallel_region(), self._threads(threads, len(rates)):
             before = live.step
             try:
-                done = exe.module.train(*vectors, *self._extra(live, v, sizes, slabs), *rest)
+                done = exe.module.train(*vectors, *self._extra(live, v, sizes, threads), *rest)
             except Exception as error:
                 done = self._stopped(error, live.step - before)
         taken = results[:done] / steps.total
@@ -212,25 +213,25 @@ class Trainer:
         except SimulatorError:
             return done
 
-    def _threads(self, slabs: int, steps: int) -> AbstractContextManager[None]:
+    def _threads(self, threads: int, steps: int) -> AbstractContextManager[None]:
         """The threads that take `steps` steps."""
         return contextlib.nullcontext()
 
-    def _extra(self, live: Live, v: np.ndarray, sizes: dict[str, int], slabs: int) -> tuple[Any, ...]:
+    def _extra(self, live: Live, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
         """What the loop is passed between the vectors and the rest."""
         which = -1 if self.plate is None else self.executable.plates.index(identifier(self.plate.name))
-        return v, which, self.executable.shares, self._copies(live, slabs)
+        return v, which, self.executable.shares, self._copies(live, threads)
 
-    def _copies(self, live: Live, slabs: int) -> np.ndarray:
-        """The parameters once more for every slab but the first, where slabs share the update."""
-        if slabs == 1 or slabs > COPIED or live.flat.size < SHARED:
+    def _copies(self, live: Live, threads: int) -> np.ndarray:
+        """The parameters once more for every thread but the first, where threads share the update."""
+        if threads == 1 or threads > COPIED or live.flat.size < SHARED:
             return live.flat[:0]
         from ppl.kernels.cpu.copies import stride_of
 
         stride = stride_of(live.flat.size)
-        if self._spare.size != (slabs - 1) * stride:
-            self._spare = aligned((slabs - 1) * stride, live.flat.dtype)
-        self._spare.reshape(slabs - 1, stride)[:, : live.flat.size] = live.flat
+        if self._spare.size != (threads - 1) * stride:
+            self._spare = aligned((threads - 1) * stride, live.flat.dtype)
+        self._spare.reshape(threads - 1, stride)[:, : live.flat.size] = live.flat
         return self._spare
 
 
@@ -249,10 +250,10 @@ class SparseTrainer(Trainer):
     def __bool__(self) -> bool:
         return bool(self.tables)
 
-    def _threads(self, slabs: int, steps: int) -> AbstractContextManager[None]:
-        if slabs == 1:
+    def _threads(self, threads: int, steps: int) -> AbstractContextManager[None]:
+        if threads == 1:
             return contextlib.nullcontext()
-        return self.pace.threads(slabs, steps, counted=bool(self.executable.module.train.signatures))
+        return self.pace.threads(threads, steps, counted=bool(self.executable.module.train.signatures))
 
     def _prepare(self, request: Request) -> None:
         self._compile(request, TrainEmitter, self.tables)
@@ -274,22 +275,22 @@ class SparseTrainer(Trainer):
         self.names = self.names[:-1]
         self._lists: dict[Any, Any] = {}
 
-    def _extra(self, live: Live, v: np.ndarray, sizes: dict[str, int], slabs: int) -> tuple[Any, ...]:
+    def _extra(self, live: Live, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
         out = np.empty(self.executable._out_size(sizes), self.executable.float)
-        return out, v, *self._scratch(sizes, slabs)
+        return out, v, *self._scratch(sizes, threads)
 
-    def _scratch(self, sizes: dict[str, int], slabs: int) -> tuple[np.ndarray, ...]:
-        """Lists of additions and the sum of one row, per slab; all lists are empty between steps."""
-        key = (slabs, *sizes.values())
+    def _scratch(self, sizes: dict[str, int], threads: int) -> tuple[np.ndarray, ...]:
+        """Lists of additions and the sum of one row, per thread; all lists are empty between steps."""
+        key = (threads, *sizes.values())
         if key not in self._lists:
             self._lists.clear()
             tables = self._emitter.tables
             most = max((self._emitter.additions(t).evaluate(sizes) for t in tables), default=0)
             lengths, width = [t.length for t in tables], max((t.width for t in tables), default=0)
             self._lists[key] = (
-                np.full((slabs, sum(lengths)), -1, np.int32),
-                np.zeros((slabs, most), np.int32),
-                np.zeros((slabs, min(most, max(lengths, default=0)) + 1), np.int32),
-                np.zeros((slabs, width + 32), self.executable.float),
+                np.full((threads, sum(lengths)), -1, np.int32),
+                np.zeros((threads, most), np.int32),
+                np.zeros((threads, min(most, max(lengths, default=0)) + 1), np.int32),
+                np.zeros((threads, width + 32), self.executable.float),
             )
         return self._lists[key]

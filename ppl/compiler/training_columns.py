@@ -43,23 +43,23 @@ class ColumnTrainer(SparseTrainer):
     def __bool__(self) -> bool:
         return self.columns is not None
 
-    def _threads(self, slabs: int, steps: int) -> AbstractContextManager[None]:
+    def _threads(self, threads: int, steps: int) -> AbstractContextManager[None]:
         """Threads wait for one another's tables only where some are shared by rows."""
-        return super()._threads(slabs, steps) if self._emitter.tables else contextlib.nullcontext()
+        return super()._threads(threads, steps) if self._emitter.tables else contextlib.nullcontext()
 
-    def _extra(self, live: Live, v: np.ndarray, sizes: dict[str, int], slabs: int) -> tuple[Any, ...]:
+    def _extra(self, live: Live, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
         if live.columns is None:
             live.columns = self._split(live.flat)
         live.join = functools.partial(self._join, live)
-        return *super()._extra(live, v, sizes, slabs), live.columns
+        return *super()._extra(live, v, sizes, threads), live.columns
 
-    def _scratch(self, sizes: dict[str, int], slabs: int) -> tuple[np.ndarray, ...]:
+    def _scratch(self, sizes: dict[str, int], threads: int) -> tuple[np.ndarray, ...]:
         """As for other tables, with what parts hold within a step."""
-        if (slabs, *sizes.values()) not in self._lists:
+        if (threads, *sizes.values()) not in self._lists:
             assert isinstance(self._emitter, ColumnEmitter)
             held = aligned(self._emitter.held_entries().evaluate(sizes), self.executable.float)
-            self._lists[slabs, *sizes.values()] = *super()._scratch(sizes, slabs), held
-        return self._lists[slabs, *sizes.values()]
+            self._lists[threads, *sizes.values()] = *super()._scratch(sizes, threads), held
+        return self._lists[threads, *sizes.values()]
 
     def _split(self, flat: np.ndarray) -> np.ndarray:
         assert self.columns is not None

@@ -74,7 +74,10 @@ def data_of(g: Graph, dtype: str, rows: int = ROWS) -> tuple[np.ndarray, dict[st
 
 def check(g: Graph, dtype: str = "float64", particles: int = 2, repeats: int = 2, rows: int = ROWS,
           threads: tuple[int, ...] = (1,), ids: np.ndarray | None = None, target: str = "cpu"):  # fmt: skip
-    """Compile `g`, run it, compare everything with the interpreter; returns the executable."""
+    """Compile `g`, run it, compare everything with the interpreter; returns the executable.
+
+    With several `threads`, rows are cut into several slabs besides, and every number of threads gives the same bits.
+    """
     request = request_of(g)
     executable = compile_request(request, dtype, target)
     params, inputs = data_of(g, dtype, rows)
@@ -87,13 +90,22 @@ def check(g: Graph, dtype: str = "float64", particles: int = 2, repeats: int = 2
               seed=5, step=3, dtype=np.dtype(dtype).type)  # fmt: skip
     nodes = [n for _, n in (*request.scalars, *request.grads, *request.arrays)]
     values = evaluate(nodes, env)
-    for count in threads:
-        found = executable.run(params, inputs=list(inputs.values()), rows={"data": rows, "other": rows},
+    for executable.slabs in (None, 2, 5)[: 1 if len(threads) == 1 else 3]:
+        runs = [executable.run(params, inputs=list(inputs.values()), rows={"data": rows, "other": rows},
                                row_ids=None if ids is None else {"data": ids}, scales={"data": 1.5},
                                total_rows={"data": 100}, particles=particles, repeats=repeats, seed=5, step=3,
-                               threads=count)  # fmt: skip
-        compare(g, found, iter(values), dtype)
+                               threads=count) for count in threads]  # fmt: skip
+        compare(g, runs[0], iter(values), dtype)
+        for found in runs[1:]:
+            assert same_bits(found, runs[0])
+    executable.slabs = None
     return executable
+
+
+def same_bits(a, b) -> bool:
+    """Whether two results are the same bits."""
+    arrays = all(np.array_equal(a.arrays[k], b.arrays[k], equal_nan=True) for k in b.arrays)
+    return a.scalars == b.scalars and a.grad.tobytes() == b.grad.tobytes() and arrays
 
 
 def compare(g: Graph, found, expected, dtype: str) -> None:

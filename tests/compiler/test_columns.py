@@ -138,7 +138,7 @@ def test_tables_have_the_same_bits_on_any_number_of_threads():
     try:
         for threads in (1, 2):
             numba.set_num_threads(threads)
-            assert exe._slabs(exe._sizes({"data": 3000}, 1, 1), None) == threads
+            assert exe._threads(exe._slabs(exe._sizes({"data": 3000}, 1, 1)), None) == threads
             found.append(ppl.fit(program, *data, steps=6, batch_size=3000, optimizer=SGD, seed=0).state._flat)
     finally:
         numba.set_num_threads(most)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.compiler import memory, owned
+from ppl.compiler import memory, owned, slabs
 from ppl.compiler.executable import Executable, Request, compile_request
 from ppl.errors import FitError
 from ppl.ir import ops
@@ -16,14 +16,14 @@ from ppl.kernels.cpu.rows import share_start
 from tests.compiler import graphs
 
 WIDE, HIDDEN = 70, 52
-SLABS = (1, 2, 3)
+THREADS = (1, 2, 3)
 
 
 @pytest.fixture(autouse=True)
 def small_and_many(monkeypatch):
-    """Products that tests can afford are owned too, and the number of slabs is not that of the machine's cores."""
+    """Products that tests can afford are owned too, and cut into several parts."""
     monkeypatch.setattr(owned, "LARGE", 1 << 10)
-    monkeypatch.setattr(Executable, "_slabs", lambda self, sizes, threads: threads or 1)
+    monkeypatch.setattr(slabs, "RESULT_ROWS", 16)
     monkeypatch.setattr(graphs, "request_of", simplified)
 
 
@@ -66,7 +66,7 @@ def shared_rows(executable: Executable) -> list[int]:
 @pytest.mark.parametrize("rows", [0, 1, 2, 37, 101])
 @pytest.mark.parametrize("kind", ["numbers", "bits"])
 def test_gradients_of_layers(kind, rows):
-    executable = graphs.check(layers(kind), rows=rows, threads=SLABS)
+    executable = graphs.check(layers(kind), rows=rows, threads=THREADS)
     assert shared_rows(executable) == [WIDE, HIDDEN]
 
 
@@ -74,15 +74,15 @@ def test_gradients_of_layers(kind, rows):
 @pytest.mark.parametrize("make_graph", [lambda: layers("numbers"), lambda: layers("bits"), tied])
 def test_many_chunks(make_graph, dtype, monkeypatch):
     monkeypatch.setattr(memory, "TILE_BYTES", 1 << 12)
-    executable = graphs.check(make_graph(), dtype, rows=101, threads=SLABS)
+    executable = graphs.check(make_graph(), dtype, rows=101, threads=THREADS)
     sizes = executable._sizes({"data": 101}, 1, 1)
-    _, v = executable._buffers(sizes, 2)
+    _, v = executable._buffers(sizes, 2, 2)
     (chunk,) = (v[i] for i, name in enumerate(executable.memory.header) if name.startswith("chunk"))
     assert 101 / chunk > 3 and shared_rows(executable)
 
 
 def test_two_products_into_one_gradient():
-    executable = graphs.check(tied(), rows=37, threads=SLABS)
+    executable = graphs.check(tied(), rows=37, threads=THREADS)
     assert shared_rows(executable) == [WIDE]
 
 
@@ -94,7 +94,7 @@ def test_small_and_read_gradients_are_not_owned(monkeypatch):
     w = make("param", name="first", shape=(WIDE, HIDDEN), dtype="float")
     g.scalars["loss"] = ops.add(g.scalars["loss"], ops.reduce_sum(ops.mul(w, w)))  # adds to its gradient
     assert shared_rows(compile_request(graphs.request_of(g))) == [HIDDEN]
-    graphs.check(g, threads=SLABS)
+    graphs.check(g, threads=THREADS)
 
 
 def test_shares_cover_everything_once():
@@ -107,13 +107,13 @@ def test_shares_cover_everything_once():
 def test_a_slab_holds_no_gradient():
     executable = compile_request(graphs.request_of(layers("numbers")))
     sizes = executable._sizes({"data": 4}, 1, 1)
-    one, three = (executable._buffers(sizes, slabs)[0].size for slabs in (1, 3))
+    one, three = (executable._buffers(sizes, count, count)[0].size for count in (1, 3))
     assert three - one < WIDE * HIDDEN
 
 
 def test_operands_of_many_rows_take_the_memory_of_a_chunk():
     executable = compile_request(graphs.request_of(layers("numbers")))
-    few, many = (executable._buffers(executable._sizes({"data": n}, 1, 1), 2)[0].nbytes for n in (10_000, 1_000_000))
+    few, many = (executable._buffers(executable._sizes({"data": n}, 1, 1), 2, 2)[0].nbytes for n in (10_000, 1_000_000))
     assert many < 1.1 * few < 3 * memory.TILE_BYTES + 8 * WIDE * HIDDEN
 
 
@@ -124,10 +124,11 @@ def regression(x):
         ppl.cost("c", np.sum((ppl.dense("y", z, 8) - 1.0) ** 2))
 
 
-@pytest.mark.parametrize("slabs", SLABS)
+@pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("optimizer", [ppl.optim.SGD(1e-3), ppl.optim.Momentum(1e-3), ppl.optim.Adam(1e-2)], ids=str)
-def test_training_with_a_copy_of_the_parameters_for_each_slab(optimizer, slabs, monkeypatch):
-    monkeypatch.setattr(Executable, "_slabs", lambda self, sizes, threads: slabs)
+def test_training_with_a_copy_of_the_parameters_for_each_thread(optimizer, threads, monkeypatch):
+    monkeypatch.setattr(Executable, "_slabs", lambda self, sizes: 3)
+    monkeypatch.setattr(Executable, "_threads", staticmethod(lambda count, asked: threads))
     x = np.random.default_rng(0).normal(size=(97, 260)).astype(np.float32)
     program = ppl.compile(regression, data=x)
     options = {"steps": 7, "batch_size": 30, "seed": 1}
@@ -146,7 +147,7 @@ def lengths(x):
 
 
 def test_a_gradient_that_is_not_finite_leaves_the_parameters(monkeypatch):
-    monkeypatch.setattr(Executable, "_slabs", lambda self, sizes, threads: 2)
+    monkeypatch.setattr(Executable, "_slabs", lambda self, sizes: 2)
     x = np.random.default_rng(0).normal(size=(80, 260)).astype(np.float32)
     x[33] = 0.0  # a length of 0 has no slope, and the loss is finite
     program = ppl.compile(lengths, data=x)

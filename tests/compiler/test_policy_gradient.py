@@ -74,7 +74,7 @@ def test_steps_in_compiled_code_are_those_of_single_calls(descent):
 
 def test_work_inside_loops_is_worth_a_second_thread(descent):
     exe = descent.executable
-    assert exe._slabs(exe._sizes(descent.rows, 1, 1), 2) == 2
+    assert exe._slabs(exe._sizes(descent.rows, 1, 1)) >= 2
     assert exe.flops.evaluate(exe._sizes(descent.rows, 1, 1)) > 20 * TIMES * ENVIRONMENTS
 
 

@@ -122,11 +122,12 @@ def test_tables_have_the_same_bits_on_any_number_of_threads(optimizer, monkeypat
             ppl.cost("square", (y - np.sum(u[right] @ v[left])) ** 2)
 
     program, most, found = compiled(tables_only, data, "float32"), numba.get_num_threads(), {}
-    sizes = program.prepare().trainer(True).executable._sizes({"data": 10_000}, 1, 1)
+    exe = program.prepare().trainer(True).executable
+    slabs = exe._slabs(exe._sizes({"data": 10_000}, 1, 1))
     try:
         for threads in sorted({1, most}):
             numba.set_num_threads(threads)
-            assert program.prepare().trainer(True).executable._slabs(sizes, None) == threads
+            assert exe._threads(slabs, None) == threads
             found[threads] = ppl.fit(program, *data, steps=6, batch_size=10_000, optimizer=optimizer, seed=0).state
     finally:
         numba.set_num_threads(most)
