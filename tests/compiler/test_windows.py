@@ -85,7 +85,7 @@ def test_memory_does_not_grow_with_particles():
 
     def words(particles):
         sizes = executable._sizes({"data": 100, "inner": 4}, particles, 1)
-        return [executable._buffers(s, 1)[0].size for _, s in executable._windows(sizes)]
+        return [executable._buffers(s, 1, 1)[0].size for _, s in executable._windows(sizes)]
 
     few, many = words(100_000), words(1_000_000)
     assert len(many) > len(few) and max(many) < 2 * max(few) < 2_000_000

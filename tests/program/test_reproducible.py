@@ -1,19 +1,10 @@
-"""Same (state, data, seed), same bits; threads, parts of a batch and permuted rows change only rounding."""
+"""Same (state, data, seed), same bits; parts of a batch and permuted rows change only rounding."""
 
-import numba
 import numpy as np
 import pytest
 
 import ppl
 from tests.program.programs import RTOL, assert_close, data, mixed_program, same, units, units_program
-
-
-@pytest.fixture
-def threads():
-    """Set the number of threads, and restore it."""
-    before = numba.get_num_threads()
-    yield numba.set_num_threads
-    numba.set_num_threads(before)
 
 
 def test_same_state_data_and_seed_give_the_same_bits():
@@ -41,23 +32,6 @@ def test_a_recompiled_program_gives_the_same_bits():
     a, b = units_program("rebar"), ppl.compile(units, ppl.estimators.Rebar(), dtype="float64", data=x)
     state = a.init(0, x)
     assert same(a.value_and_grad(state, x)[1], b.value_and_grad(b.init(0, x), x)[1])
-
-
-@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="one thread only")
-def test_two_threads_give_the_noise_of_one_and_sums_to_rounding(threads):
-    program, x = mixed_program(), np.random.default_rng(5).normal(size=(4000, 3))
-    state = program.init(2, x)
-    results = []
-    for count in (1, 2):
-        threads(count)
-        loss, grads = program.value_and_grad(state, x, seed=1)
-        repeated, repeated_grads = program.value_and_grad(state, x, seed=1)
-        assert repeated == loss and same(repeated_grads, grads)
-        results.append((loss, grads, program.sample(state, x, seed=1)))
-    (loss, grads, drawn), (loss_two, grads_two, drawn_two) = results
-    assert loss == pytest.approx(loss_two, rel=1e-12)
-    assert_close(grads, grads_two, 1e-11)
-    assert same(drawn, drawn_two)
 
 
 def _parts(rows: np.ndarray):
