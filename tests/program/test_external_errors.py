@@ -72,7 +72,7 @@ def threads(request, monkeypatch):
     count = min(request.param, numba.config.NUMBA_NUM_THREADS)
     from ppl.compiler.executable import Executable
 
-    monkeypatch.setattr(Executable, "_slabs", lambda self, sizes, threads: count if self.regions else 1)
+    monkeypatch.setattr(Executable, "_slabs", lambda self, sizes: count if self.regions else 1)
     return count
 
 
