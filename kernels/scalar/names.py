@@ -18,7 +18,9 @@ MODULES = {
     "incomplete_gamma": "gammainc gammainc_bend gammainc_slope gammaincc loggamma_bend",
     "normal": "erf erfc erfinv log_ndtr ndtr ndtri",
     "poisson": "poisson_draw",
-    "quantiles": "betaincinv gammainccinv gammaincinv negative_binomial_icdf poisson_icdf",
+    "quantiles": (
+        "betaincinv gammainccinv gammaincinv negative_binomial_icdf negative_binomial_isf poisson_icdf poisson_isf"
+    ),
     "student_t": "student_cdf student_icdf student_slope",
     "trigonometric": "atan cos sin tan",
     "von_mises": "vonmises_draw vonmises_slope",

@@ -22,6 +22,7 @@ from ppl.distributions.eager import present
 from ppl.distributions.guards import contains
 from ppl.distributions.intervals import CLOSED_UNIT, Interval
 from ppl.distributions.support import INTERVAL_OF, Support
+from ppl.distributions.tails import Tails
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
@@ -30,7 +31,7 @@ from ppl.ir.types import union_axes
 KEY = None  # in `uniforms()`: the sampler rejects, and takes the noise key of its row and particle instead
 
 
-class Distribution:
+class Distribution(Tails):
     """Base class. `params` maps parameter names to nodes of one shape (trailing dims of a unit included).
 
     Attributes
@@ -153,10 +154,6 @@ class Distribution:
         """Entropy per unit."""
         raise ModelError(f"{type(self).__name__} has no entropy in closed form")
 
-    def node_cdf(self, value: Node) -> Node:
-        """Cumulative distribution function, elementwise."""
-        raise ModelError(f"{type(self).__name__} has no cdf")
-
     def node_icdf(self, probability: Node) -> Node:
         """Quantile function, the inverse of the cdf, elementwise; NaN outside [0, 1]."""
         if not self.draws_quantiles:
@@ -234,6 +231,18 @@ class Distribution:
         """Cumulative distribution function, elementwise, of the shape of `value`."""
         return present((self,), self.node_cdf, value)
 
+    def sf(self, value: Any) -> Any:
+        """Survival function P(X > value), elementwise; accurate where `cdf` rounds to 1."""
+        return present((self,), self.node_sf, value)
+
+    def log_cdf(self, value: Any) -> Any:
+        """Logarithm of the cdf, elementwise."""
+        return present((self,), self.node_log_cdf, value)
+
+    def log_sf(self, value: Any) -> Any:
+        """Logarithm of the survival function, elementwise."""
+        return present((self,), self.node_log_sf, value)
+
     @property
     def mean(self) -> Any:
         """The mean, of the event's shape."""
@@ -252,6 +261,10 @@ class Distribution:
     def icdf(self, probability: Any) -> Any:
         """Quantile function, elementwise, of the shape of `probability`; NaN outside [0, 1]."""
         return present((self,), self.node_icdf, probability)
+
+    def isf(self, probability: Any) -> Any:
+        """Inverse of the survival function, elementwise; NaN outside [0, 1]."""
+        return present((self,), self.node_isf, probability)
 
     def entropy(self) -> Any:
         """Entropy of the whole event, a scalar per plate row."""

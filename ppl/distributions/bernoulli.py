@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ppl.distributions.bounds import bounds_of
+from ppl.distributions.discrete_quantiles import within_unit
 from ppl.distributions.formulas import finite, frozen, logit, weigh_log, weigh_log1m
 from ppl.distributions.guards import contains
 from ppl.distributions.intervals import CLOSED_UNIT
@@ -109,3 +110,12 @@ class Bernoulli(Odds):
         """1 where probs exceeds 1 / 2, else 0."""
         one, zero = self.outcome_probs()
         return ops.cast(ops.less(zero, one), "float")
+
+    def node_sf(self, value: Node) -> Node:
+        """1 below 0, probs below 1, then 0."""
+        above = ops.where(ops.less(value, 0.0), 1.0, self.outcome_probs()[0])
+        return ops.where(ops.less(value, 1.0), above, 0.0)
+
+    def node_isf(self, probability: Node) -> Node:
+        """1 where the probability is below probs, else 0."""
+        return within_unit(probability, lambda q: ops.cast(ops.less(q, self.outcome_probs()[0]), "float"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.formulas import log_beta, mode_of_unit_interval
+from ppl.distributions.formulas import frozen, log_beta, mode_of_unit_interval
 from ppl.distributions.guards import guarded
 from ppl.distributions.intervals import UNIT
 from ppl.distributions.support import Support
@@ -96,3 +96,23 @@ class Beta(Distribution):
         """The inverse of I_x(c1, c0) in x."""
         one, zero = self.params.values()
         return incomplete.betaincinv(one, zero, probability)
+
+    def node_sf(self, value: Node) -> Node:
+        """I_(1 - x)(c0, c1), below 1 / 2 as 1 - I_x(c1, c0)."""
+        inside = ops.logical_and(ops.less(0.0, value), ops.less(value, 1.0))
+        x = ops.where(inside, value, 0.5)
+        low = ops.less(frozen(x), 0.5)
+        found = incomplete.betainc(*self._turned(low), ops.where(low, x, ops.sub(1.0, x)))
+        found = ops.where(low, ops.sub(1.0, found), found)
+        return ops.where(inside, found, ops.cast(ops.less_equal(value, 0.0), "float"))
+
+    def _turned(self, low: Node) -> tuple[Node, Node]:
+        """The concentrations, where `low` is false in the other order."""
+        one, zero = self.params.values()
+        return ops.where(low, one, zero), ops.where(low, zero, one)
+
+    def node_isf(self, probability: Node) -> Node:
+        """1 less the inverse of I_x(c0, c1), above 1 / 2 the inverse of I_x(c1, c0) at 1 - q."""
+        low = ops.less(0.5, frozen(probability))
+        found = incomplete.betaincinv(*self._turned(low), ops.where(low, ops.sub(1.0, probability), probability))
+        return ops.where(low, found, ops.sub(1.0, found))

@@ -209,7 +209,14 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("gammainc", "betainc", "student_cdf", "vonmises_cdf"), _probability),
     **dict.fromkeys(("gammaincc", "betaincinv"), _fixed(CLOSED_UNIT)),
     **dict.fromkeys(
-        ("gammaincinv", "gammainccinv", "poisson_icdf", "negative_binomial_icdf"),
+        (
+            "gammaincinv",
+            "gammainccinv",
+            "poisson_icdf",
+            "poisson_isf",
+            "negative_binomial_icdf",
+            "negative_binomial_isf",
+        ),
         _fixed(Interval(0.0, math.inf, False, False)),
     ),
     "vonmises_icdf": _fixed(CIRCLE),

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.classes import Classes
-from ppl.distributions.discrete_quantiles import tabulated_icdf
+from ppl.distributions.discrete_quantiles import tabulated_icdf, tabulated_isf
 from ppl.distributions.intervals import Interval
 from ppl.distributions.support import Support
 from ppl.errors import ModelError
@@ -142,6 +142,16 @@ class Categorical(Classes):
     def node_icdf(self, probability: Node) -> Node:
         """The least class whose cdf reaches the probability, as a float."""
         return tabulated_icdf(self.node_cdf, self.class_probs(), probability)
+
+    def node_sf(self, value: Node) -> Node:
+        """Sum of the probabilities of classes above `value`."""
+        rows = ops.cast(ops.reshape(value, (*value.type.shape, 1)), "float")
+        above = ops.less(rows, np.arange(float(self.count)))
+        return ops.minimum(ops.reduce_sum(ops.where(above, self.class_probs(), 0.0), -1), 1.0)
+
+    def node_isf(self, probability: Node) -> Node:
+        """The least class above which the probability is at most this, as a float."""
+        return tabulated_isf(self.node_sf, self.class_probs(), probability)
 
 
 def _search(sums: Node, u: Node) -> Node:

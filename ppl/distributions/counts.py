@@ -10,7 +10,7 @@ import numpy as np
 from ppl.distributions.base import Distribution
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.checks import constant_value
-from ppl.distributions.discrete_quantiles import tabulated_icdf
+from ppl.distributions.discrete_quantiles import tabulated_icdf, tabulated_isf
 from ppl.distributions.formulas import weigh
 from ppl.distributions.guards import owns
 from ppl.distributions.intervals import Interval
@@ -96,3 +96,15 @@ class FiniteCount(Distribution):
         """The least count whose cdf reaches the probability, as a float."""
         log_mass, _ = self.table()
         return tabulated_icdf(self.node_cdf, ops.exp(log_mass), probability)
+
+    def node_sf(self, value: Node) -> Node:
+        """The sum of the masses above `value`."""
+        log_mass, counts = self.table()
+        rows = ops.cast(ops.reshape(value, (*value.type.shape, 1)), "float")
+        above = ops.less(rows, counts.astype(float))
+        return ops.minimum(ops.reduce_sum(ops.where(above, ops.exp(log_mass), 0.0), -1), 1.0)
+
+    def node_isf(self, probability: Node) -> Node:
+        """The least count above which the mass is at most the probability, as a float."""
+        log_mass, _ = self.table()
+        return tabulated_isf(self.node_sf, ops.exp(log_mass), probability)

@@ -83,3 +83,11 @@ class Delta(Distribution):
     def node_mode(self) -> Node:
         """v."""
         return self.params["v"]
+
+    def node_sf(self, value: Node) -> Node:
+        """1 below v, 0 from v on."""
+        return ops.cast(ops.less(value, self.params["v"]), "float")
+
+    def node_isf(self, probability: Node) -> Node:
+        """v."""
+        return self.node_icdf(probability)

@@ -54,3 +54,27 @@ class Derived(Distribution):
     def node_icdf(self, probability: Node) -> Node:
         """That of the original."""
         return self.original().node_icdf(probability)
+
+    def node_sf(self, value: Node) -> Node:
+        """That of the original."""
+        return self.original().node_sf(value)
+
+    def node_isf(self, probability: Node) -> Node:
+        """That of the original."""
+        return self.original().node_isf(probability)
+
+    def node_log_cdf(self, value: Node) -> Node:
+        """That of the original."""
+        return self.original().node_log_cdf(value)
+
+    def node_log_sf(self, value: Node) -> Node:
+        """That of the original."""
+        return self.original().node_log_sf(value)
+
+    def node_log_icdf(self, log_p: Node) -> Node:
+        """That of the original."""
+        return self.original().node_log_icdf(log_p)
+
+    def node_log_isf(self, log_q: Node) -> Node:
+        """That of the original."""
+        return self.original().node_log_isf(log_q)

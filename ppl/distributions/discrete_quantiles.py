@@ -57,3 +57,33 @@ def tabulated_icdf(cdf: Cdf, mass: Node, probability: Node) -> Node:
         return high
 
     return within_unit(probability, search)
+
+
+def settled_above(sf: Cdf, k: Node, probability: Node, low: Node | float = 0.0) -> Node:
+    """The least count, from `low` on, at which `sf` (or its logarithm) is at most `probability`; the guess `k` may be
+    off by one.
+    """
+    short = ops.less(probability, sf(k))
+    up = ops.where(ops.logical_and(short, ops.less(k, math.inf)), ops.add(k, 1.0), k)
+    before = ops.sub(k, 1.0)
+    down = ops.logical_and(ops.less_equal(low, before), ops.less_equal(sf(before), probability))
+    return ops.where(down, before, up)
+
+
+def tabulated_isf(sf: Cdf, mass: Node, probability: Node) -> Node:
+    """The least of 0, …, n - 1 above which the mass is at most a probability, by bisection.
+
+    Parameters as those of `tabulated_icdf`.
+    """
+    count = mass.type.shape[-1]
+
+    def search(q: Node) -> Node:
+        high, q = ops.broadcast(ops.mul(0.0, ops.reduce("amax", mass, -1)), q)
+        high, low = ops.add(high, count - 1.0), ops.sub(high, 1.0)
+        for _ in range(count.bit_length()):
+            middle = ops.floor(ops.mul(0.5, ops.add(low, high)))
+            reached = ops.less_equal(sf(middle), q)
+            low, high = ops.where(reached, low, middle), ops.where(reached, middle, high)
+        return high
+
+    return within_unit(probability, search)

@@ -12,7 +12,7 @@ from ppl.distributions.base import Distribution
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.checks import constant_value
 from ppl.distributions.conditions import Condition, ordered
-from ppl.distributions.discrete_quantiles import settled, within_unit
+from ppl.distributions.discrete_quantiles import settled, settled_above, within_unit
 from ppl.distributions.guards import owns
 from ppl.distributions.intervals import Interval
 from ppl.distributions.support import Support
@@ -119,5 +119,22 @@ class DiscreteUniform(Distribution):
         def search(p: Node) -> Node:
             guess = ops.sub(ops.sub(low, ops.floor(ops.neg(ops.mul(size, p)))), 1.0)
             return settled(self.node_cdf, ops.minimum(ops.maximum(guess, low), high), p, high)
+
+        return within_unit(probability, search)
+
+    def node_sf(self, value: Node) -> Node:
+        """(high - floor(x)) / (high - low + 1), cut off at 0 and 1."""
+        low, high = self.params["low"], self.params["high"]
+        share = ops.div(ops.sub(high, ops.floor(value)), ops.add(ops.sub(high, low), 1.0))
+        return ops.minimum(ops.maximum(share, 0.0), 1.0)
+
+    def node_isf(self, probability: Node) -> Node:
+        """The least number above which the mass is at most the probability, as a float."""
+        low, high = self.params["low"], self.params["high"]
+        size = ops.add(ops.sub(high, low), 1.0)
+
+        def search(q: Node) -> Node:
+            guess = ops.sub(high, ops.floor(ops.mul(size, q)))
+            return settled_above(self.node_sf, ops.minimum(ops.maximum(guess, low), high), q, low)
 
         return within_unit(probability, search)

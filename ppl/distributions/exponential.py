@@ -8,11 +8,12 @@ from ppl.distributions.base import Distribution
 from ppl.distributions.guards import guarded
 from ppl.distributions.intervals import NONNEGATIVE
 from ppl.distributions.support import Support
+from ppl.distributions.tails import Hazard, safe_log
 from ppl.ir import ops
 from ppl.ir.node import Node
 
 
-class Exponential(Distribution):
+class Exponential(Hazard, Distribution):
     """Exponential(rate): density rate * exp(-rate * x) on x >= 0; path -log(1 - u) / rate.
 
     Samples are positive; the density also holds at its edge 0.
@@ -64,3 +65,19 @@ class Exponential(Distribution):
         """1 - exp(-rate * x), 0 for negative x."""
         inside = ops.less_equal(0.0, value)
         return ops.where(inside, ops.neg(ops.expm1(ops.neg(ops.mul(self.params["rate"], value)))), 0.0)
+
+    def log_hazard(self, value: Node) -> Node:
+        """log(rate x)."""
+        return safe_log(ops.mul(self.params["rate"], value))
+
+    def at_log_hazard(self, log_hazard: Node) -> Node:
+        """exp(log h) / rate."""
+        return ops.div(ops.exp(log_hazard), self.params["rate"])
+
+    def node_log_sf(self, value: Node) -> Node:
+        """-rate x, 0 for negative x."""
+        return ops.neg(ops.mul(self.params["rate"], ops.maximum(value, 0.0)))
+
+    def node_log_isf(self, log_q: Node) -> Node:
+        """-l / rate."""
+        return ops.neg(ops.div(log_q, self.params["rate"]))

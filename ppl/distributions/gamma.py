@@ -85,3 +85,13 @@ class Gamma(Distribution):
     def node_icdf(self, probability: Node) -> Node:
         """The inverse of P(concentration, .), over rate."""
         return ops.div(incomplete.gammaincinv(self.params["concentration"], probability), self.params["rate"])
+
+    def node_sf(self, value: Node) -> Node:
+        """Q(concentration, rate x), the regularized upper incomplete gamma function; 1 for x <= 0."""
+        inside = ops.less(0.0, value)
+        scaled = ops.mul(self.params["rate"], ops.where(inside, value, 1.0))
+        return ops.where(inside, incomplete.gammaincc(self.params["concentration"], scaled), 1.0)
+
+    def node_isf(self, probability: Node) -> Node:
+        """The inverse of Q(concentration, .), over rate."""
+        return ops.div(incomplete.gammainccinv(self.params["concentration"], probability), self.params["rate"])

@@ -6,17 +6,18 @@ import math
 from typing import ClassVar
 
 from ppl.distributions.counts import counted
-from ppl.distributions.discrete_quantiles import settled, within_unit
+from ppl.distributions.discrete_quantiles import settled, settled_above, within_unit
 from ppl.distributions.formulas import weigh_log1m
 from ppl.distributions.odds import Odds
 from ppl.distributions.support import Support
+from ppl.distributions.tails import LogTails
 from ppl.ir import ops
 from ppl.ir.node import Node
 
 MOST = 2.0**62
 
 
-class Geometric(Odds):
+class Geometric(LogTails, Odds):
     """Geometric(probs) or Geometric(logits=...): failures before the first success, P(k) = (1 - p)^k p, k = 0, 1, ….
 
     Integer samples floor(log u / log(1 - p)), at most 2^62.
@@ -94,3 +95,17 @@ class Geometric(Odds):
             return ops.where(sure, shape, settled(self.node_cdf, guess, u))
 
         return within_unit(probability, search)
+
+    def node_log_sf(self, value: Node) -> Node:
+        """(floor(k) + 1) log(1 - p) from 0 on, 0 below."""
+        k = ops.floor(ops.cast(value, "float"))
+        reached = ops.less_equal(0.0, k)
+        return ops.where(reached, ops.mul(ops.add(ops.where(reached, k, 0.0), 1.0), self.log_failure()), 0.0)
+
+    def node_log_isf(self, log_q: Node) -> Node:
+        """l / log(1 - p) - 1 rounded up, at least 0, as a float."""
+        fails = self.log_failure()
+        sure = ops.less_equal(fails, -math.inf)
+        trials = ops.div(log_q, ops.where(sure, -1.0, fails))
+        guess = ops.maximum(ops.sub(ops.neg(ops.floor(ops.neg(trials))), 1.0), 0.0)
+        return ops.where(sure, 0.0, settled_above(self.node_log_sf, guess, log_q))

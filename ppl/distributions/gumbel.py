@@ -6,6 +6,7 @@ import math
 
 from ppl.distributions.formulas import EULER, gumbel
 from ppl.distributions.location_scale import LocationScale
+from ppl.distributions.tails import log_below, log_power_below
 from ppl.ir import ops
 from ppl.ir.node import Node
 
@@ -36,3 +37,23 @@ class Gumbel(LocationScale):
     def standard_cdf(z: Node) -> Node:
         """exp(-exp(-z))."""
         return ops.exp(ops.neg(ops.exp(ops.neg(z))))
+
+    @classmethod
+    def standard_log_cdf(cls, z: Node) -> Node:
+        """-exp(-z)."""
+        return ops.neg(ops.exp(ops.neg(z)))
+
+    @classmethod
+    def log_quantile(cls, log_p: Node) -> Node:
+        """-log(-l)."""
+        return ops.neg(ops.log(ops.neg(log_p)))
+
+    @classmethod
+    def standard_log_sf(cls, z: Node) -> Node:
+        """log(1 - exp(-exp(-z)))."""
+        return log_below(ops.neg(z))
+
+    @classmethod
+    def log_upper_quantile(cls, log_q: Node) -> Node:
+        """-log(-log(1 - exp(l)))."""
+        return ops.neg(log_power_below(log_q))

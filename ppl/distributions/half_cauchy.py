@@ -10,6 +10,7 @@ from ppl.distributions.formulas import frozen, log1p_square
 from ppl.distributions.guards import guarded
 from ppl.distributions.intervals import NONNEGATIVE
 from ppl.distributions.support import Support
+from ppl.distributions.tails import on_unit
 from ppl.ir import ops
 from ppl.ir.node import Node
 
@@ -62,3 +63,20 @@ class HalfCauchy(Distribution):
     def node_cdf(self, value: Node) -> Node:
         """(2 / pi) atan(x / scale), 0 for negative x."""
         return ops.mul(2 / math.pi, ops.atan(ops.div(ops.maximum(value, 0.0), self.params["scale"])))
+
+    def node_sf(self, value: Node) -> Node:
+        """(2 / pi) atan(scale / x) from the median on, 1 less the cdf below."""
+        scale = self.params["scale"]
+        far = ops.less(frozen(scale), frozen(value))
+        turned = ops.atan(ops.div(scale, ops.where(far, value, scale)))
+        return ops.where(far, ops.mul(2 / math.pi, turned), ops.sub(1.0, self.node_cdf(value)))
+
+    def node_isf(self, probability: Node) -> Node:
+        """scale / tan(pi q / 2), below the median scale * tan(pi (1 - q) / 2)."""
+
+        def quantile(q: Node) -> Node:
+            low = ops.less(0.5, frozen(q))
+            slope = ops.tan(ops.mul(math.pi / 2, ops.where(low, ops.sub(1.0, q), q)))
+            return ops.mul(self.params["scale"], ops.where(low, slope, ops.div(1.0, slope)))
+
+        return on_unit(probability, quantile)

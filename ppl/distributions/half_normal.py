@@ -9,14 +9,16 @@ from ppl.distributions.base import Distribution
 from ppl.distributions.guards import guarded
 from ppl.distributions.intervals import NONNEGATIVE
 from ppl.distributions.support import Support
+from ppl.distributions.tails import LogTails, normal_quantile
 from ppl.ir import ops
 from ppl.ir.node import Node
 
+LOG_TWO = math.log(2.0)
 ROOT_TWO = math.sqrt(2.0)
 LOG_SQRT_HALF_PI = 0.5 * math.log(math.pi / 2)
 
 
-class HalfNormal(Distribution):
+class HalfNormal(LogTails, Distribution):
     """HalfNormal(scale), the law of |z| for z of Normal(0, scale), on x >= 0; path scale * sqrt(2) erfinv(u).
 
     Samples are positive; the density also holds at its edge 0.
@@ -71,3 +73,11 @@ class HalfNormal(Distribution):
     def node_cdf(self, value: Node) -> Node:
         """erf(x / (scale sqrt(2))), 0 for negative x."""
         return ops.erf(ops.div(ops.maximum(value, 0.0), ops.mul(ROOT_TWO, self.params["scale"])))
+
+    def node_log_sf(self, value: Node) -> Node:
+        """log(2 P(Z > x / scale)), 0 for negative x."""
+        return ops.add(ops.log_ndtr(ops.neg(ops.div(ops.maximum(value, 0.0), self.params["scale"]))), LOG_TWO)
+
+    def node_log_isf(self, log_q: Node) -> Node:
+        """Minus scale times the normal quantile at half the probability."""
+        return ops.neg(ops.mul(self.params["scale"], normal_quantile(ops.sub(log_q, LOG_TWO))))

@@ -93,3 +93,13 @@ class InverseGamma(Distribution):
     def node_icdf(self, probability: Node) -> Node:
         """scale over the inverse of Q(a, .)."""
         return ops.div(self.params["scale"], incomplete.gammainccinv(self.params["concentration"], probability))
+
+    def node_sf(self, value: Node) -> Node:
+        """P(a, scale / x), the regularized incomplete gamma function; 1 for x <= 0."""
+        inside = ops.less(0.0, value)
+        turned = ops.div(self.params["scale"], ops.where(inside, value, 1.0))
+        return ops.where(inside, incomplete.gammainc(self.params["concentration"], turned), 1.0)
+
+    def node_isf(self, probability: Node) -> Node:
+        """scale over the inverse of P(a, .)."""
+        return ops.div(self.params["scale"], incomplete.gammaincinv(self.params["concentration"], probability))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
@@ -9,11 +10,12 @@ from ppl.distributions.formulas import EULER, log_of, mode_of_unit_interval, spr
 from ppl.distributions.guards import contains, guarded
 from ppl.distributions.intervals import UNIT
 from ppl.distributions.support import Support
+from ppl.distributions.tails import Hazard, log_below, log_power_below
 from ppl.ir import ops
 from ppl.ir.node import Node
 
 
-class Kumaraswamy(Distribution):
+class Kumaraswamy(Hazard, Distribution):
     """Kumaraswamy(concentration1 = a, concentration0 = b): cdf 1 - (1 - x^a)^b on 0 < x < 1 (Kumaraswamy 1980).
 
     Close to Beta(a, b), with a path in closed form, the inverse cdf (1 - (1 - u)^(1 / b))^(1 / a).
@@ -91,3 +93,23 @@ class Kumaraswamy(Distribution):
         power = ops.mul(a, ops.log(ops.where(inside, value, 0.5)))
         middle = ops.neg(ops.expm1(ops.mul(b, ops.log1mexp(power))))
         return ops.where(inside, middle, ops.cast(ops.less(0.0, value), "float"))
+
+    def _log_power(self, value: Node) -> Node:
+        """a log x inside the support, the logarithm of x^a."""
+        return ops.mul(self.params["concentration1"], log_of(ops.where(contains(UNIT, value), value, 0.5)))
+
+    def node_log_sf(self, value: Node) -> Node:
+        """b log(1 - x^a), 0 and -inf beyond the ends."""
+        middle = ops.mul(self.params["concentration0"], ops.log1mexp(self._log_power(value)))
+        beyond = ops.where(ops.less(0.0, value), -math.inf, 0.0)
+        return ops.where(contains(UNIT, value), middle, beyond)
+
+    def log_hazard(self, value: Node) -> Node:
+        """log b + log(-log(1 - x^a))."""
+        middle = ops.add(ops.log(self.params["concentration0"]), log_power_below(self._log_power(value)))
+        return ops.where(contains(UNIT, value), middle, ops.where(ops.less(0.0, value), math.inf, -math.inf))
+
+    def at_log_hazard(self, log_hazard: Node) -> Node:
+        """(1 - exp(-h / b))^(1 / a)."""
+        a, b = self.params.values()
+        return ops.exp(ops.div(log_below(ops.sub(log_hazard, ops.log(b))), a))

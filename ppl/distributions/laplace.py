@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 
+from ppl.distributions.formulas import frozen
 from ppl.distributions.location_scale import LocationScale
 from ppl.ir import ops
 from ppl.ir.node import Node
+
+LOG_TWO = math.log(2.0)
 
 
 class Laplace(LocationScale):
@@ -19,9 +22,9 @@ class Laplace(LocationScale):
     loc, scale : real, positive.
     """
 
-    log_normalizer = math.log(2.0)
+    log_normalizer = LOG_TWO
     standard_variance = 2.0
-    standard_entropy = 1.0 + math.log(2.0)
+    standard_entropy = 1.0 + LOG_TWO
 
     @staticmethod
     def exponent(z: Node) -> Node:
@@ -39,3 +42,22 @@ class Laplace(LocationScale):
         """exp(z) / 2 below 0, else 1 - exp(-z) / 2."""
         tail = ops.mul(0.5, ops.exp(ops.neg(ops.absolute(z))))
         return ops.where(ops.less(z, 0.0), tail, ops.sub(1.0, tail))
+
+    @classmethod
+    def standard_log_cdf(cls, z: Node) -> Node:
+        """z - log 2 below 0, else log(1 - exp(-z) / 2)."""
+        low = ops.less(frozen(z), 0.0)
+        above = ops.log1p(ops.mul(-0.5, ops.exp(ops.neg(ops.where(low, 0.0, z)))))
+        return ops.where(low, ops.sub(z, LOG_TWO), above)
+
+    @classmethod
+    def log_quantile(cls, log_p: Node) -> Node:
+        """l + log 2 below the median, else -log(2 - 2 exp(l))."""
+        low = ops.less(frozen(log_p), -LOG_TWO)
+        above = ops.neg(ops.add(ops.log1mexp(ops.where(low, -LOG_TWO, log_p)), LOG_TWO))
+        return ops.where(low, ops.add(log_p, LOG_TWO), above)
+
+    def smooth_between(self, low: Node, high: Node) -> Node:
+        """Whether loc is not between them."""
+        loc = self.params["loc"]
+        return ops.logical_or(ops.less_equal(loc, low), ops.less_equal(high, loc))

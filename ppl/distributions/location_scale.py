@@ -7,15 +7,16 @@ from typing import Any, ClassVar
 from ppl.distributions.base import Distribution
 from ppl.distributions.formulas import affine, standardize
 from ppl.distributions.support import Support
+from ppl.distributions.tails import LogTails, safe_log
 from ppl.ir import ops
 from ppl.ir.node import Node
 
 
-class LocationScale(Distribution):
+class LocationScale(LogTails, Distribution):
     """Base of families loc + scale * z, z drawn by its quantile function at a uniform.
 
     A subclass gives the law of z, whose mode is 0: `exponent` (its log-density up to a constant), `quantile`,
-    `standard_cdf` and the attributes below.
+    `standard_cdf` and the attributes below; one that is not symmetric its upper tail too.
 
     Attributes
     ----------
@@ -90,6 +91,42 @@ class LocationScale(Distribution):
     def unit_entropy(self) -> Node:
         """log scale + entropy of z."""
         return ops.add(ops.log(self.params["scale"]), self.standard_entropy)
+
+    @classmethod
+    def standard_log_cdf(cls, z: Node) -> Node:
+        """The logarithm of the cdf of z."""
+        return safe_log(cls.standard_cdf(z))
+
+    @classmethod
+    def log_quantile(cls, log_p: Node) -> Node:
+        """The quantile function of z at a logarithm of the probability."""
+        return cls.quantile(ops.exp(log_p))
+
+    @classmethod
+    def standard_log_sf(cls, z: Node) -> Node:
+        """The logarithm of P(Z > z): of a law that is symmetric around 0 its log cdf at -z."""
+        return cls.standard_log_cdf(ops.neg(z))
+
+    @classmethod
+    def log_upper_quantile(cls, log_q: Node) -> Node:
+        """z at a logarithm of P(Z > z): of a law that is symmetric around 0 minus its quantile."""
+        return ops.neg(cls.log_quantile(log_q))
+
+    def node_log_cdf(self, value: Node) -> Node:
+        """The log cdf of z at (x - loc) / scale."""
+        return self.standard_log_cdf(standardize(value, self.params["loc"], self.params["scale"]))
+
+    def node_log_sf(self, value: Node) -> Node:
+        """The log survival function of z at (x - loc) / scale."""
+        return self.standard_log_sf(standardize(value, self.params["loc"], self.params["scale"]))
+
+    def node_log_icdf(self, log_p: Node) -> Node:
+        """loc + scale times the quantile of z."""
+        return affine(self.params["loc"], self.params["scale"], self.log_quantile(log_p))
+
+    def node_log_isf(self, log_q: Node) -> Node:
+        """loc + scale times the upper quantile of z."""
+        return affine(self.params["loc"], self.params["scale"], self.log_upper_quantile(log_q))
 
     def node_cdf(self, value: Node) -> Node:
         """The cdf of z at (x - loc) / scale."""

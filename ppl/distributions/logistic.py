@@ -35,3 +35,13 @@ class Logistic(LocationScale):
     def standard_cdf(z: Node) -> Node:
         """sigmoid(z)."""
         return ops.sigmoid(z)
+
+    @classmethod
+    def standard_log_cdf(cls, z: Node) -> Node:
+        """-softplus(-z)."""
+        return ops.log_sigmoid(z)
+
+    @classmethod
+    def log_quantile(cls, log_p: Node) -> Node:
+        """l - log(1 - exp(l))."""
+        return ops.sub(log_p, ops.log1mexp(log_p))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
@@ -9,11 +10,12 @@ from ppl.distributions.formulas import LOG_SQRT_2PI, affine, standardize
 from ppl.distributions.guards import contains, guarded
 from ppl.distributions.intervals import POSITIVE
 from ppl.distributions.support import Support
+from ppl.distributions.tails import LogTails, normal_quantile
 from ppl.ir import ops
 from ppl.ir.node import Node
 
 
-class LogNormal(Distribution):
+class LogNormal(LogTails, Distribution):
     """LogNormal(loc, scale), the law of exp of a Normal(loc, scale): support x > 0; path exp(loc + scale *
     ndtri(u)).
 
@@ -72,3 +74,27 @@ class LogNormal(Distribution):
         inside = contains(POSITIVE, value)
         log_x = ops.log(ops.where(inside, value, 1.0))
         return ops.where(inside, ops.ndtr(standardize(log_x, self.params["loc"], self.params["scale"])), 0.0)
+
+    def _standard(self, value: Node) -> tuple[Node, Node]:
+        """Where x is positive, and the standard variable there."""
+        inside = contains(POSITIVE, value)
+        log_x = ops.log(ops.where(inside, value, 1.0))
+        return inside, standardize(log_x, self.params["loc"], self.params["scale"])
+
+    def node_log_cdf(self, value: Node) -> Node:
+        """The normal log cdf of log x; -inf for x <= 0."""
+        inside, z = self._standard(value)
+        return ops.where(inside, ops.log_ndtr(z), -math.inf)
+
+    def node_log_sf(self, value: Node) -> Node:
+        """The normal log survival function of log x; 0 for x <= 0."""
+        inside, z = self._standard(value)
+        return ops.where(inside, ops.log_ndtr(ops.neg(z)), 0.0)
+
+    def node_log_icdf(self, log_p: Node) -> Node:
+        """exp of the normal quantile."""
+        return ops.exp(affine(self.params["loc"], self.params["scale"], normal_quantile(log_p)))
+
+    def node_log_isf(self, log_q: Node) -> Node:
+        """exp of the upper normal quantile."""
+        return ops.exp(affine(self.params["loc"], self.params["scale"], ops.neg(normal_quantile(log_q))))

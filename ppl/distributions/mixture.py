@@ -235,6 +235,12 @@ class Mixture(Combinator):
             raise ModelError("Mixture of vectors has no cdf")
         return self.weighted(self._component_cdf(value))
 
+    def node_sf(self, value: Node) -> Node:
+        """Mean over components of their survival functions."""
+        if self.unit_rank:
+            raise ModelError("Mixture of vectors has no survival function")
+        return self.weighted(self.over_components(lambda c, x: c.node_sf(x), value))
+
     def node_mean(self) -> Node:
         """Mean over components of their means."""
         if self.angular:

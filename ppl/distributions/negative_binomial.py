@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY
 from ppl.distributions.counts import counted
-from ppl.distributions.discrete_quantiles import settled, within_unit
+from ppl.distributions.discrete_quantiles import settled, settled_above, within_unit
 from ppl.distributions.odds import Odds
 from ppl.distributions.support import Support
 from ppl.ir import incomplete, ops
@@ -89,3 +89,19 @@ class NegativeBinomial(Odds):
         """floor((r - 1) p / (1 - p)), or 0 where that is negative."""
         more = ops.maximum(ops.sub(self.params["total_count"], 1.0), 0.0)
         return ops.cast(ops.floor(ops.mul(more, self.outcome_odds())), "int")
+
+    def node_sf(self, value: Node) -> Node:
+        """I_p(floor(x) + 1, r); 1 below 0."""
+        k, wins = ops.floor(ops.cast(value, "float")), self.outcome_probs()[0]
+        count = ops.less_equal(0.0, k)
+        above = incomplete.betainc(ops.add(ops.where(count, k, 0.0), 1.0), self.params["total_count"], wins)
+        return ops.where(count, above, 1.0)
+
+    def node_isf(self, probability: Node) -> Node:
+        """The least count above which the mass is at most the probability, as a float."""
+        r, odds = self.params["total_count"], self.outcome_odds()
+
+        def search(q: Node) -> Node:
+            return settled_above(self.node_sf, incomplete.negative_binomial_isf(r, odds, q), q)
+
+        return within_unit(probability, search)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ppl.distributions.formulas import LOG_SQRT_2PI
 from ppl.distributions.location_scale import LocationScale
+from ppl.distributions.tails import normal_quantile
 from ppl.ir import ops
 from ppl.ir.node import Node
 
@@ -33,3 +34,13 @@ class Normal(LocationScale):
     def standard_cdf(z: Node) -> Node:
         """ndtr(z)."""
         return ops.ndtr(z)
+
+    @classmethod
+    def standard_log_cdf(cls, z: Node) -> Node:
+        """log_ndtr(z)."""
+        return ops.log_ndtr(z)
+
+    @classmethod
+    def log_quantile(cls, log_p: Node) -> Node:
+        """The z with log_ndtr(z) = log_p."""
+        return normal_quantile(log_p)

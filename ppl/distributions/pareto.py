@@ -11,13 +11,14 @@ from ppl.distributions.formulas import above, frozen
 from ppl.distributions.guards import owns
 from ppl.distributions.intervals import Interval
 from ppl.distributions.support import Support
+from ppl.distributions.tails import Hazard, safe_log
 from ppl.ir import ops
 from ppl.ir.node import Node
 
 FAR = 1e8
 
 
-class Pareto(Distribution):
+class Pareto(Hazard, Distribution):
     """Pareto(scale, concentration): cdf 1 - (scale / x)^concentration on x >= scale, which the scale moves.
 
     The path is the inverse cdf, scale * (1 - u)^(-1 / concentration).
@@ -89,6 +90,30 @@ class Pareto(Distribution):
 
     def node_cdf(self, value: Node) -> Node:
         """1 - (scale / x)^a, 0 below scale."""
+        return ops.neg(ops.expm1(self.node_log_sf(value)))
+
+    def log_ratio(self, value: Node) -> Node:
+        """log(x / scale), 0 below scale."""
+        scale = self.params["scale"]
+        x = ops.maximum(value, scale)
+        near = ops.less(frozen(x), ops.mul(2.0, frozen(scale)))
+        excess = ops.div(ops.sub(ops.where(near, x, scale), scale), scale)
+        return ops.where(near, ops.log1p(excess), ops.sub(ops.log(ops.where(near, scale, x)), ops.log(scale)))
+
+    def log_hazard(self, value: Node) -> Node:
+        """log a + log log(x / scale)."""
+        return safe_log(ops.mul(self.params["concentration"], self.log_ratio(value)))
+
+    def at_log_hazard(self, log_hazard: Node) -> Node:
+        """scale * exp(h / a)."""
         scale, a = self.params.values()
-        ratio = ops.div(ops.maximum(value, scale), scale)
-        return ops.neg(ops.expm1(ops.neg(ops.mul(a, ops.log(ratio)))))
+        return ops.mul(scale, ops.exp(ops.div(ops.exp(log_hazard), a)))
+
+    def node_log_sf(self, value: Node) -> Node:
+        """-a log(x / scale)."""
+        return ops.neg(ops.mul(self.params["concentration"], self.log_ratio(value)))
+
+    def node_log_isf(self, log_q: Node) -> Node:
+        """scale * exp(-l / a)."""
+        scale, a = self.params.values()
+        return ops.mul(scale, ops.exp(ops.neg(ops.div(log_q, a))))

@@ -68,3 +68,14 @@ class Poisson(Distribution):
     def node_mode(self) -> Node:
         """floor(rate)."""
         return ops.cast(ops.floor(self.params["rate"]), "int")
+
+    def node_sf(self, value: Node) -> Node:
+        """P(floor(x) + 1, rate), the regularized incomplete gamma function; 1 below 0."""
+        k = ops.floor(ops.cast(value, "float"))
+        count = ops.less_equal(0.0, k)
+        above = incomplete.gammainc(ops.add(ops.where(count, k, 0.0), 1.0), self.params["rate"])
+        return ops.where(count, above, 1.0)
+
+    def node_isf(self, probability: Node) -> Node:
+        """The least count above which the mass is at most the probability, as a float."""
+        return incomplete.poisson_isf(self.params["rate"], probability)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
@@ -9,12 +10,13 @@ from ppl.distributions.formulas import log_odds_jacobian, logit
 from ppl.distributions.guards import contains, guarded
 from ppl.distributions.intervals import UNIT
 from ppl.distributions.support import Support
+from ppl.distributions.tails import LogTails
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node
 
 
-class RelaxedBernoulli(Distribution):
+class RelaxedBernoulli(LogTails, Distribution):
     """RelaxedBernoulli(temperature, probs) or (temperature, logits=...): support the open unit interval.
 
     The law of sigmoid((logits + L) / temperature), L standard logistic (Maddison et al. 2017, eq. 12 and
@@ -72,3 +74,28 @@ class RelaxedBernoulli(Distribution):
         inside = contains(UNIT, value)
         middle = ops.sigmoid(self._noise(ops.where(inside, value, 0.5)))
         return ops.where(inside, middle, ops.cast(ops.less(0.0, value), "float"))
+
+    def _log_tail(self, value: Node, upper: bool) -> Node:
+        inside = contains(UNIT, value)
+        z = self._noise(ops.where(inside, value, 0.5))
+        sure = ops.less(0.0, value) if not upper else ops.less_equal(value, 0.0)
+        return ops.where(inside, ops.log_sigmoid(ops.neg(z) if upper else z), ops.where(sure, 0.0, -math.inf))
+
+    def node_log_cdf(self, value: Node) -> Node:
+        """-softplus of minus the logistic variable at x."""
+        return self._log_tail(value, False)
+
+    def node_log_sf(self, value: Node) -> Node:
+        """-softplus of the logistic variable at x."""
+        return self._log_tail(value, True)
+
+    def _at(self, logistic: Node) -> Node:
+        return ops.sigmoid(ops.div(ops.add(self.logits, logistic), self.params["temperature"]))
+
+    def node_log_icdf(self, log_p: Node) -> Node:
+        """x at the logistic quantile."""
+        return self._at(ops.sub(log_p, ops.log1mexp(log_p)))
+
+    def node_log_isf(self, log_q: Node) -> Node:
+        """x at the upper logistic quantile."""
+        return self._at(ops.sub(ops.log1mexp(log_q), log_q))

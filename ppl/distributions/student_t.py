@@ -94,3 +94,13 @@ class StudentT(Distribution):
         """loc + scale times the standard quantile."""
         df, loc, scale = self.params.values()
         return affine(loc, scale, incomplete.student_icdf(df, probability))
+
+    def node_sf(self, value: Node) -> Node:
+        """The cdf at -t."""
+        df, loc, scale = self.params.values()
+        return incomplete.student_cdf(df, ops.neg(standardize(value, loc, scale)))
+
+    def node_isf(self, probability: Node) -> Node:
+        """loc less scale times the standard quantile."""
+        df, loc, scale = self.params.values()
+        return affine(loc, scale, ops.neg(incomplete.student_icdf(df, probability)))

@@ -16,6 +16,10 @@ from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
 
+OTHER = {"cdf": "sf", "log_cdf": "log_sf", "icdf": "isf", "log_icdf": "log_isf"}
+OTHER |= {upper: lower for lower, upper in OTHER.items()}
+ENDS = {"cdf": (0.0, 1.0), "sf": (1.0, 0.0), "log_cdf": (-math.inf, 0.0), "log_sf": (0.0, -math.inf)}
+"""A tail's formula of the other side, and what it is below and above all values."""
 WHOLE = (Support.REAL, Support.POSITIVE, Support.NONNEGATIVE, Support.UNIT_INTERVAL)
 
 
@@ -55,7 +59,7 @@ class Transformed(Combinator):
         self.gather({}, {"base": base, **spread})
         self.take_traits(
             reparameterized=base.reparameterized, implicit=base.implicit, no_path=base.no_path, unit_rank=rank,
-            moving=frozenset(moving),
+            moving=frozenset(moving), log_tails=base.log_tails,
         )  # fmt: skip
 
     @property
@@ -139,29 +143,60 @@ class Transformed(Combinator):
         return x
 
     def node_cdf(self, value: Node) -> Node:
-        """The base's cdf at x, or one minus it where a bijector decreases; 0 or 1 beyond a codomain."""
-        if self.unit_rank:
-            raise ModelError("Transformed has no cdf: its units are vectors")
-        return self._cdf(self.bijectors, value)
+        """The base's cdf at x, or its survival function where a bijector decreases; 0 or 1 beyond a codomain."""
+        return self._tail(self.bijectors, value, "cdf")
 
-    def _cdf(self, bijectors: list[Bijector], value: Node) -> Node:
+    def node_sf(self, value: Node) -> Node:
+        """The base's survival function at x, or its cdf where a bijector decreases."""
+        return self._tail(self.bijectors, value, "sf")
+
+    def node_log_cdf(self, value: Node) -> Node:
+        """The logarithm of the same."""
+        return self._tail(self.bijectors, value, "log_cdf")
+
+    def node_log_sf(self, value: Node) -> Node:
+        """The logarithm of the same."""
+        return self._tail(self.bijectors, value, "log_sf")
+
+    def _tail(self, bijectors: list[Bijector], value: Node, what: str) -> Node:
+        self._scalars(what)
         if not bijectors:
-            return self.base.node_cdf(value)
+            found: Node = getattr(self.base, f"node_{what}")(value)
+            return found
         *before, last = bijectors
         bad = last.outside(value)
         x = last.inverse(value if bad is None else ops.where(bad, last.safe, value))
-        below = self._cdf(before, x)
-        below = below if last.increasing else ops.sub(1.0, below)
+        below = self._tail(before, x, (what if last.increasing else OTHER[what]))
         if bad is None:
             return below
-        return ops.where(bad, ops.cast(ops.less(last.safe, value), "float"), below)
+        low, high = ENDS[what]
+        return ops.where(bad, ops.where(ops.less(last.safe, value), high, low), below)
 
     def node_icdf(self, probability: Node) -> Node:
         """The transformed quantile of the base."""
-        if self.unit_rank:
-            raise ModelError("Transformed has no icdf: its units are vectors")
+        return self._quantile("icdf", probability)
+
+    def node_isf(self, probability: Node) -> Node:
+        """The transformed upper quantile of the base."""
+        return self._quantile("isf", probability)
+
+    def node_log_icdf(self, log_p: Node) -> Node:
+        """The same at a logarithm."""
+        return self._quantile("log_icdf", log_p)
+
+    def node_log_isf(self, log_q: Node) -> Node:
+        """The same at a logarithm."""
+        return self._quantile("log_isf", log_q)
+
+    def _quantile(self, what: str, probability: Node) -> Node:
+        """The base's quantile of one tail, of the other one where the bijectors together decrease, transformed."""
+        self._scalars(what)
         falls = sum(not b.increasing for b in self.bijectors) % 2
-        return self._forward(self.base.node_icdf(ops.sub(1.0, probability) if falls else probability))
+        return self._forward(getattr(self.base, f"node_{OTHER[what] if falls else what}")(probability))
+
+    def _scalars(self, what: str) -> None:
+        if self.unit_rank:
+            raise ModelError(f"Transformed has no {what}: its units are vectors")
 
     def _affine(self, what: str) -> None:
         if not all(isinstance(b, Affine) for b in self.bijectors):

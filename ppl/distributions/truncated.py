@@ -11,23 +11,32 @@ import numpy as np
 from ppl.distributions import intervals as iv
 from ppl.distributions.base import Distribution
 from ppl.distributions.bounds import bounds_of
-from ppl.distributions.checks import constant_value
+from ppl.distributions.checks import checked_parameters, constant_value
+from ppl.distributions.closed import LAWS, Closed, Table, table_of
 from ppl.distributions.combinator import Combinator, first_bad, has
-from ppl.distributions.conditions import Condition, ordered
-from ppl.distributions.guards import contains, flat_where_dead, owns
-from ppl.distributions.intervals import CLOSED_UNIT, Interval
+from ppl.distributions.conditions import Condition, narrowest, ordered
+from ppl.distributions.delta import Delta
+from ppl.distributions.eager import EAGER_OPS
+from ppl.distributions.guards import flat_where_dead, owns
+from ppl.distributions.intervals import Interval
+from ppl.distributions.normal import Normal
 from ppl.distributions.support import Support
+from ppl.distributions.tails import LogTails, on_unit
+from ppl.distributions.window import Form, Window
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
-from ppl.ir.node import Node
+from ppl.ir.interpret import Env, evaluate
+from ppl.ir.node import Node, topological
 
 
-class Truncated(Combinator):
+class Truncated(LogTails, Combinator):
     """Truncated(base, low, high): the law of `base` given low <= x <= high.
 
-    log p(x) = log p_base(x) - log(F(high) - F(low)), of counts with F(low - 1) for F(low). The sample is
-    F^-1(F(low) + u (F(high) - F(low))), cut to the bounds against rounding, and its path is that formula's. In the
-    upper tail, where F rounds to 1, it is as exact as F: `TruncatedNormal` works from the nearer tail.
+    log p(x) = log p_base(x) - log P(low <= X <= high). The sample is the base's quantile at a uniform share of that
+    probability, cut to the bounds against rounding, and its path is that formula's. Probabilities are taken from the
+    nearer tail of the base, as logarithms, so that far windows are as exact as central ones; where a float of the
+    program's precision cannot hold a window's probability, a `ParameterError` says so. Normal, uniform and finite
+    bases have closed forms, with mean, variance and entropy.
 
     Parameters
     ----------
@@ -37,34 +46,66 @@ class Truncated(Combinator):
     Raises
     ------
     ModelError
-        No cdf or icdf, vector units, angles, a mask, or constant bounds in the wrong order.
+        No cdf or icdf, vector units, angles, a mask, constant bounds in the wrong order, or without probability
+        between them.
     """
 
     def __init__(self, base: Distribution, low: Any = -math.inf, high: Any = math.inf):
-        if not isinstance(base, Distribution) or base.unit_rank or base.angular:
+        if not isinstance(base, Distribution) or base.unit_rank or base.angular or isinstance(base, Delta):
             raise ModelError(f"Truncated: the base must be a distribution of scalars on the line, not {base!r}")
         for what in ("cdf", "icdf"):
             if not has(base, f"node_{what}"):
                 raise ModelError(f"Truncated: {type(base).__name__} has no {what}")
-        ends = {"low": ops.cast(ops.as_node(low), "float"), "high": ops.cast(ops.as_node(high), "float")}
+        ends = checked_parameters("Truncated", {"low": low, "high": high}, {})
         try:
             shape = np.broadcast_shapes(base.event_shape, *(n.type.shape for n in ends.values()))
         except ValueError:
-            raise ShapeError(f"Truncated: bounds do not fit an event of {base.event_shape}") from None
+            shapes = " and ".join(str(n.type.shape) for n in ends.values())
+            raise ShapeError(f"Truncated: bounds of {shapes} do not fit an event of {base.event_shape}") from None
         own = {k: ops.expand(n, (), shape) for k, n in ends.items()}
         _check_order(own["low"], own["high"], base.discrete)
         self.gather(own, {"base": base.expand(shape)})
-        moving = {k for k, n in own.items() if not _infinite(n)}
+        moving = {k for k, n in own.items() if not infinite(n)}
         self.take_traits(
             discrete=base.discrete, dtype=base.dtype, reparameterized=base.reparameterized and not base.implicit,
             no_path=f"{type(base).__name__} has an implicit one" if base.implicit else base.no_path,
             moving=frozenset(moving | {f"base.{k}" for k in base.moving}),
         )  # fmt: skip
+        self._check_mass()
+
+    def _check_mass(self) -> None:
+        """Raise where parameters are constants and there is no probability between the bounds in float64."""
+        good = self._has_mass()
+        nodes = list(self.params.values())
+        if good is None or any(n.op not in EAGER_OPS for n in topological(nodes)):
+            return
+        index = first_bad(~np.asarray(evaluate([good], Env(dtype=np.float64))[0]))
+        if index is not None:
+            low, high = (evaluate([self.params[k]], Env(dtype=np.float64))[0][index] for k in ("low", "high"))
+            raise ModelError(f"Truncated: {type(self.base).__name__} has {self._lacking()} between {low} and {high}")
+
+    def _lacking(self) -> str:
+        return "no probability" if has(self.base, "node_sf") else "no survival function and little probability"
+
+    def _has_mass(self) -> Node | None:
+        """Truth values per unit: whether the window's probability can be held; None where it always can."""
+        return self.form().has_mass()
 
     def conditions(self) -> Iterator[Condition]:
-        """Those of the base, and the order of the bounds."""
+        """Those of the base, the order of the bounds, and that there is probability between them."""
         yield from super().conditions()
-        yield ordered(self.params["low"], self.params["high"], equal=self.discrete)
+        low, high = self.params["low"], self.params["high"]
+        for name, end in (("low", low), ("high", high)):
+            if self.discrete and constant_value(end) is None:
+                x = narrowest(end)
+                yield Condition(name, "a whole number", x, ops.equal(x, ops.floor(x)), end.type.shape, False)
+        yield ordered(low, high, equal=self.discrete)
+        good = self._has_mass()
+        if good is not None:
+            name = "high" if infinite(low) else "low"
+            end = self.params[name]
+            wanted = f"an end of a window in which {type(self.base).__name__} has probability that a float can hold"
+            yield Condition(name, wanted, end, good, end.type.shape, False)
 
     @property
     def base(self) -> Distribution:
@@ -80,7 +121,7 @@ class Truncated(Combinator):
     @property
     def support(self) -> Support:
         """That of the base within infinite bounds, else an interval between them; counts stay counts."""
-        whole = _infinite(self.params["low"]) and _infinite(self.params["high"])
+        whole = infinite(self.params["low"]) and infinite(self.params["high"])
         return self.base.support if whole or self.discrete else Support.INTERVAL
 
     @property
@@ -91,58 +132,102 @@ class Truncated(Combinator):
         last = Interval(high.hi, high.hi, math.isinf(high.hi), math.isinf(high.hi))
         return iv.minimum(iv.maximum(self.base.bounds, first), last)
 
-    def below(self) -> Node:
-        """Probability of what lies below the bounds."""
-        low = self.params["low"]
-        if _infinite(low):
-            return ops.const(0.0)
-        return self.base.node_cdf(ops.sub(low, 1.0) if self.discrete else low)
+    def unit_support(self) -> np.ndarray | None:
+        """The values of a finite base between the bounds, as far as these are constant."""
+        listed = self.base.unit_support()
+        low, high = constant_value(self.params["low"]), constant_value(self.params["high"])
+        if listed is None:
+            return None
+        first = -math.inf if low is None else low.min()
+        last = math.inf if high is None else high.max()
+        return listed[(first <= listed) & (listed <= last)]
 
-    def _reached(self) -> Node:
-        return ops.const(1.0) if _infinite(self.params["high"]) else self.base.node_cdf(self.params["high"])
+    def form(self) -> Form:
+        """The formulas of this law: a closed one of its kind, a finite table, or the base's tails."""
+        base, low, high = self.base, self.params["low"], self.params["high"]
+        while isinstance(base, Truncated):
+            low, high = ops.maximum(base.params["low"], low), ops.minimum(base.params["high"], high)
+            base = base.base
+        if type(base) in LAWS:
+            return Closed(LAWS[type(base)](base, low, high), base is self.base and type(base) is Normal)
+        return table_of(base, low, high) or Window(base, low, high)
 
     def unit_log_prob(self, value: Node) -> Node:
         """log p_base(x) less the log of the probability between the bounds; -inf outside of them."""
-        mass = ops.log(ops.sub(self._reached(), self.below()))
+        density = self.form().log_density(value)
         if owns(self, value):
-            return ops.sub(self.base.unit_log_prob(value), mass)
+            return density
         x = ops.cast(value, "float")
         inside = ops.logical_and(ops.less_equal(self.params["low"], x), ops.less_equal(x, self.params["high"]))
-        return ops.where(inside, flat_where_dead(ops.sub(self.base.unit_log_prob(value), mass)), -math.inf)
+        return ops.where(inside, flat_where_dead(density), -math.inf)
 
     def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:
         """One uniform for each entry."""
         return (self.event_shape,)
 
     def draw(self, *u: Node) -> Node:
-        """The base's quantile at F(low) + u (F(high) - F(low)), cut to the bounds."""
-        return self._quantile(u[0])
+        """The quantile at the uniform, cut to the bounds."""
+        x = self._held(self.form().quantile(u[0]))
+        return x if x.type.dtype == self.dtype else ops.cast(x, self.dtype)
 
-    def _quantile(self, probability: Node) -> Node:
-        below = self.below()
-        x = self.base.node_icdf(ops.add(below, ops.mul(probability, ops.sub(self._reached(), below))))
-        low, high = (
-            n if x.type.dtype == "float" else ops.cast(n, x.type.dtype)
-            for n in (self.params["low"], self.params["high"])
-        )
-        x = x if _infinite(self.params["low"]) else ops.maximum(x, low)
-        return x if _infinite(self.params["high"]) else ops.minimum(x, high)
+    def _held(self, x: Node) -> Node:
+        """`x` cut to the bounds against rounding."""
+        x = x if infinite(self.params["low"]) else ops.maximum(x, self.params["low"])
+        return x if infinite(self.params["high"]) else ops.minimum(x, self.params["high"])
 
     def node_icdf(self, probability: Node) -> Node:
-        """The base's quantile at F(low) + p (F(high) - F(low)); NaN outside [0, 1]."""
-        if bounds_of(probability).within(CLOSED_UNIT):
-            return self._quantile(probability)
-        inside = contains(CLOSED_UNIT, probability)
-        return ops.where(inside, self._quantile(ops.where(inside, probability, 0.5)), math.nan)
+        """The base's quantile at a share of the probability between the bounds; NaN outside [0, 1]."""
+        return on_unit(probability, lambda p: self._held(self.form().quantile(p)))
+
+    def node_isf(self, probability: Node) -> Node:
+        """The same from above."""
+        return on_unit(probability, lambda q: self._held(self.form().upper_quantile(q)))
+
+    def node_log_cdf(self, value: Node) -> Node:
+        """The log of the probability from low to x over that from low to high."""
+        return self.form().log_cdf(value)
+
+    def node_log_sf(self, value: Node) -> Node:
+        """The log of the probability from x to high over that from low to high."""
+        return self.form().log_sf(value)
 
     def node_cdf(self, value: Node) -> Node:
-        """(F(x) - F(low)) / (F(high) - F(low)), cut to 0 and 1."""
-        below = self.below()
-        share = ops.div(ops.sub(self.base.node_cdf(value), below), ops.sub(self._reached(), below))
-        return ops.minimum(ops.maximum(share, 0.0), 1.0)
+        """exp of its logarithm."""
+        return ops.exp(self.node_log_cdf(value))
+
+    def node_log_icdf(self, log_p: Node) -> Node:
+        """The quantile at a logarithm."""
+        return self.node_icdf(ops.exp(log_p))
+
+    def node_log_isf(self, log_q: Node) -> Node:
+        """The upper quantile at a logarithm."""
+        return self.node_isf(ops.exp(log_q))
+
+    def _closed(self, what: str) -> Closed | Table:
+        form = self.form()
+        if isinstance(form, Closed | Table):
+            return form
+        raise ModelError(f"Truncated: {type(self.base).__name__} has no {what} in closed form between bounds")
+
+    def node_mean(self) -> Node:
+        """Of normal, uniform and finite bases."""
+        return self._closed("mean").mean()
+
+    def node_mode(self) -> Node:
+        """Of normal, uniform and finite bases."""
+        mode = self._closed("mode").mode()
+        return mode if mode.type.dtype == self.dtype else ops.cast(mode, self.dtype)
+
+    def unit_covariance(self) -> Node:
+        """Of normal, uniform and finite bases."""
+        return self._closed("covariance").law.node_variance()
+
+    def unit_entropy(self) -> Node:
+        """Of normal, uniform and finite bases."""
+        return self._closed("entropy").law.unit_entropy()
 
 
-def _infinite(bound: Node) -> bool:
+def infinite(bound: Node) -> bool:
     """Whether a bound is a constant that is infinite everywhere."""
     value = constant_value(bound)
     return value is not None and bool(np.isinf(value).all())

@@ -16,6 +16,7 @@ from ppl.distributions.formulas import frozen, standardize
 from ppl.distributions.guards import owns
 from ppl.distributions.intervals import Interval
 from ppl.distributions.support import Support
+from ppl.distributions.tails import LogTails
 from ppl.ir import ops
 from ppl.ir.node import Node
 
@@ -37,7 +38,7 @@ class Ends(NamedTuple):
     anchor: Node
 
 
-class TruncatedNormal(Distribution):
+class TruncatedNormal(LogTails, Distribution):
     """TruncatedNormal(loc, scale, low, high): Normal(loc, scale) conditional on low <= x <= high.
 
     Everything is measured from e, the point of the interval nearest to loc, where the density is largest: the mass of
@@ -90,15 +91,19 @@ class TruncatedNormal(Distribution):
 
     def unit_log_prob(self, value: Node) -> Node:
         """-(z - e) (z + e) / 2 - log scale - log mass, z = (x - loc) / scale."""
-        _, scale, low, high = self.params.values()
+        _, _, low, high = self.params.values()
         known = Interval(bounds_of(low).hi, bounds_of(high).lo, False, False)
         sure = owns(self, value) or bounds_of(value).within(known)
         inside = ops.logical_and(ops.less_equal(low, value), ops.less_equal(value, high))
         ends = self.ends()
         x = value if sure else ops.where(inside, value, ends.anchor)
-        fall = self.fall(x, ends)
-        density = ops.sub(ops.neg(fall), ops.add(ops.log(scale), ops.log_mass_between(ends.a, ends.b)))
+        density = self.inside(x, ends)
         return density if sure else ops.where(inside, density, -math.inf)
+
+    def inside(self, x: Node, ends: Ends) -> Node:
+        """The log-density between the ends."""
+        log_mass = ops.add(ops.log(self.params["scale"]), ops.log_mass_between(ends.a, ends.b))
+        return ops.sub(ops.neg(self.fall(x, ends)), log_mass)
 
     def fall(self, x: Node, ends: Ends) -> Node:
         """(z^2 - e^2) / 2 from (x - anchor) / scale = z - e."""
@@ -146,8 +151,8 @@ class TruncatedNormal(Distribution):
         moved = ops.sub(ops.sub(ops.mul(at_a, _finite(ends.a)), square), ops.mul(at_b, _finite(ends.b)))
         return ops.add(ops.add(ops.log(self.params["scale"]), log_mass), ops.mul(0.5, ops.add(1.0, moved)))
 
-    def node_cdf(self, value: Node) -> Node:
-        """The mass from low to x over that from low to high."""
+    def node_log_cdf(self, value: Node) -> Node:
+        """The log of the mass from low to x over that from low to high."""
         ends = self.ends()
         _, _, low, high = self.params.values()
         x = ops.minimum(ops.maximum(value, low), high)
@@ -155,7 +160,28 @@ class TruncatedNormal(Distribution):
         z = ops.where(ends.above, ops.add(ends.a, standardize(x, low, self.params["scale"])), z)
         before = ops.where(ends.above, ops.const(0.0), ops.where(ops.less(frozen(z), 0.0), self.fall(x, ends), 0.0))
         log_mass = ops.sub(ops.log_mass_between(ends.a, z), ops.log_mass_between(ends.a, ends.b))
-        return ops.exp(ops.sub(log_mass, before))
+        return ops.sub(log_mass, before)
+
+    def node_cdf(self, value: Node) -> Node:
+        """exp of its logarithm."""
+        return ops.exp(self.node_log_cdf(value))
+
+    def _mirrored(self) -> TruncatedNormal:
+        """The law of -x."""
+        loc, scale, low, high = self.params.values()
+        return TruncatedNormal(ops.neg(loc), scale, ops.neg(high), ops.neg(low))
+
+    def node_log_sf(self, value: Node) -> Node:
+        """The log of the mass from x to high over that from low to high."""
+        return self._mirrored().node_log_cdf(ops.neg(value))
+
+    def node_isf(self, probability: Node) -> Node:
+        """The upper quantile, that of -x."""
+        return ops.neg(self._mirrored().node_icdf(probability))
+
+    def node_log_isf(self, log_q: Node) -> Node:
+        """The upper quantile at a logarithm."""
+        return self.node_isf(ops.exp(log_q))
 
 
 def _standard_end(end: Node, loc: Node, scale: Node) -> Node:

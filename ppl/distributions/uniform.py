@@ -14,6 +14,7 @@ from ppl.distributions.conditions import Condition, ordered
 from ppl.distributions.guards import owns
 from ppl.distributions.intervals import Interval
 from ppl.distributions.support import Support
+from ppl.distributions.tails import on_unit
 from ppl.ir import ops
 from ppl.ir.node import Node
 
@@ -83,3 +84,13 @@ class Uniform(Distribution):
         """(x - low) / (high - low), cut off at 0 and 1."""
         low, high = self.params["low"], self.params["high"]
         return ops.minimum(ops.maximum(ops.div(ops.sub(value, low), ops.sub(high, low)), 0.0), 1.0)
+
+    def node_sf(self, value: Node) -> Node:
+        """(high - x) / (high - low), cut off at 0 and 1."""
+        low, high = self.params["low"], self.params["high"]
+        return ops.minimum(ops.maximum(ops.div(ops.sub(high, value), ops.sub(high, low)), 0.0), 1.0)
+
+    def node_isf(self, probability: Node) -> Node:
+        """high - (high - low) q."""
+        low, high = self.params["low"], self.params["high"]
+        return on_unit(probability, lambda q: ops.sub(high, ops.mul(ops.sub(high, low), q)))

@@ -117,3 +117,15 @@ class VonMises(Distribution):
         whole = ops.add(first, ops.sub(ops.cast(high, "float"), ops.cast(left, "float")))
         around = ops.add(ops.where(left, ops.neg(angle), angle), ops.mul(2 * math.pi, whole))
         return ops.add(self.params["loc"], around)
+
+    def _mirrored(self) -> Distribution:
+        """The law of -x."""
+        return self.with_params((ops.neg(self.params["loc"]), self.params["concentration"]))
+
+    def node_sf(self, value: Node) -> Node:
+        """The mass between x and pi."""
+        return self._mirrored().node_cdf(ops.neg(value))
+
+    def node_isf(self, probability: Node) -> Node:
+        """The angle above which that mass lies."""
+        return ops.neg(self._mirrored().node_icdf(probability))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
@@ -9,11 +10,12 @@ from ppl.distributions.formulas import EULER, spread_of_powers
 from ppl.distributions.guards import contains, guarded
 from ppl.distributions.intervals import POSITIVE
 from ppl.distributions.support import Support
+from ppl.distributions.tails import Hazard, safe_log
 from ppl.ir import ops
 from ppl.ir.node import Node
 
 
-class Weibull(Distribution):
+class Weibull(Hazard, Distribution):
     """Weibull(concentration, scale): cdf 1 - exp(-(x / scale)^concentration) on x > 0.
 
     The path is the inverse cdf, scale * (-log(1 - u))^(1 / concentration).
@@ -84,3 +86,13 @@ class Weibull(Distribution):
         ratio = ops.div(ops.where(inside, value, 1.0), self.params["scale"])
         power = ops.exp(ops.mul(self.params["concentration"], ops.log(ratio)))
         return ops.where(inside, ops.neg(ops.expm1(ops.neg(power))), 0.0)
+
+    def log_hazard(self, value: Node) -> Node:
+        """k log(x / scale)."""
+        inside = contains(POSITIVE, value)
+        ratio = ops.div(ops.where(inside, value, 1.0), self.params["scale"])
+        return ops.where(inside, ops.mul(self.params["concentration"], safe_log(ratio)), -math.inf)
+
+    def at_log_hazard(self, log_hazard: Node) -> Node:
+        """scale * exp(log h / k)."""
+        return ops.mul(self.params["scale"], ops.exp(ops.div(log_hazard, self.params["concentration"])))

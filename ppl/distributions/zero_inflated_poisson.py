@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.counts import counted
-from ppl.distributions.discrete_quantiles import settled, within_unit
+from ppl.distributions.discrete_quantiles import settled, settled_above, within_unit
 from ppl.distributions.formulas import frozen
 from ppl.distributions.support import Support
 from ppl.errors import ModelError
@@ -120,3 +120,20 @@ class ZeroInflatedPoisson(Distribution):
         k = ops.floor(self.params["rate"])
         there = ops.add(self.log_counted(), ops.log_poisson(k, self.params["rate"]))
         return ops.cast(ops.where(ops.less(self.log_zero(), there), k, 0.0), "int")
+
+    def node_sf(self, value: Node) -> Node:
+        """(1 - gate) P(floor(x) + 1, rate); 1 below 0."""
+        k = ops.floor(ops.cast(value, "float"))
+        count = ops.less_equal(0.0, k)
+        above = incomplete.gammainc(ops.add(ops.where(count, k, 0.0), 1.0), self.params["rate"])
+        return ops.where(count, ops.mul(self.gate_probs()[1], above), 1.0)
+
+    def node_isf(self, probability: Node) -> Node:
+        """The least count above which the mass is at most the probability, as a float."""
+        open_ = self.gate_probs()[1]
+
+        def search(q: Node) -> Node:
+            rest = ops.minimum(ops.div(q, open_), 1.0)
+            return settled_above(self.node_sf, incomplete.poisson_isf(self.params["rate"], rest), q)
+
+        return within_unit(probability, search)

@@ -82,6 +82,16 @@ def negative_binomial_icdf(total: Operand, odds: Operand, p: Operand) -> Node:
     return _make("negative_binomial_icdf", total, odds, p)
 
 
+def poisson_isf(rate: Operand, q: Operand) -> Node:
+    """The least count k with P(X > k) <= q, as a float; exact where q is small."""
+    return _make("poisson_isf", rate, q)
+
+
+def negative_binomial_isf(total: Operand, odds: Operand, q: Operand) -> Node:
+    """The least count k with P(X > k) <= q, of successes at `odds` before `total` failures, as a float."""
+    return _make("negative_binomial_isf", total, odds, q)
+
+
 def _density(log_density: Node, slope: Node, bend: Node, order: int) -> Node:
     """The density, or its derivative of order 1 or 2 in a parameter in which its logarithm has `slope` and `bend`."""
     density = ops.exp(log_density)

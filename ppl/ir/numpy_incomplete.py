@@ -140,34 +140,52 @@ def vonmises_icdf(concentration: Array, p: Array) -> Array:
     return np.where((p >= 0) & (p <= 1), np.where(p > 0.5, -angle, angle), np.nan)
 
 
-def poisson_icdf(rate: Array, p: Array) -> Array:
-    """The least k with Q(k + 1, rate) >= p, by bisection."""
-    rate, p = np.broadcast_arrays(rate.astype(np.float64), np.asarray(p, np.float64))
-    low, high = np.full(rate.shape, -1.0), np.ceil(rate + 40 * np.sqrt(rate) + 800)
-    for _ in range(80):
-        middle = np.floor(0.5 * (low + high))
-        enough = special.gammaincc(middle + 1, rate) >= p
-        low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    found = np.where(p == 1, np.inf, np.where(p == 0, 0.0, high))
-    return np.where((p >= 0) & (p <= 1), found, np.nan)
-
-
-def negative_binomial_icdf(total: Array, odds: Array, p: Array) -> Array:
-    """The least k with I_q(total, k + 1) >= p, q = 1 / (1 + odds), by bisection between Cantelli's bounds."""
-    total, odds, p = (np.asarray(x, np.float64) for x in np.broadcast_arrays(total, odds, p))
-    fails, wins, mean = 1 / (1 + odds), odds / (1 + odds), total * odds
-    upper, far, spread = p > 0.5, np.sqrt(p / (1 - p)), np.sqrt(mean * (1 + odds))
-    low, high = np.maximum(np.floor(mean - spread / far) - 1, -1.0), np.floor(mean + spread * far) + 1
+def _least(reached: Callable[[Array], Array], start: Array) -> Array:
+    """The least k >= 0 at which a condition that stays true holds: by steps that double, then by bisection."""
+    low, high, step = np.full(start.shape, -1.0), start.copy(), np.sqrt(start) + 1
+    for _ in range(200):
+        short = ~reached(high)
+        if not short.any():
+            break
+        low, high, step = np.where(short, high, low), np.where(short, np.floor(high + step), high), 2 * step
     for _ in range(200):
         middle = np.floor(0.5 * (low + high))
         open_ = (middle > low) & (middle < high)
-        tail = np.where(upper, special.betainc(middle + 1, total, wins), special.betainc(total, middle + 1, fails))
-        enough = np.where(upper, tail <= 1 - p, tail >= p)
-        low, high = np.where(open_ & ~enough, middle, low), np.where(open_ & enough, middle, high)
         if not open_.any():
             break
-    found = np.where((p == 0) | (odds == 0), 0.0, np.where(p == 1, np.inf, high))
+        enough = reached(middle)
+        low, high = np.where(open_ & ~enough, middle, low), np.where(open_ & enough, middle, high)
+    return high
+
+
+def _poisson_quantile(rate: Array, p: Array, upper: bool) -> Array:
+    """The least k with P(X <= k) >= p, or with P(X > k) <= p where `upper`."""
+    rate, p = np.broadcast_arrays(rate.astype(np.float64), np.asarray(p, np.float64))
+    never, always = (p == 0, p == 1) if upper else (p == 1, p == 0)
+    inner = np.where(never | always | ~((p > 0) & (p < 1)), 0.5, p)
+    if upper:
+        found = _least(lambda k: special.gammainc(k + 1, rate) <= inner, np.ceil(rate))
+    else:
+        found = _least(lambda k: special.gammaincc(k + 1, rate) >= inner, np.ceil(rate))
+    return np.where((p >= 0) & (p <= 1), np.where(never, np.inf, np.where(always, 0.0, found)), np.nan)
+
+
+def _negative_binomial_quantile(total: Array, odds: Array, p: Array, upper: bool) -> Array:
+    """The least k with P(X <= k) >= p, or with P(X > k) <= p where `upper`."""
+    total, odds, p = (np.asarray(x, np.float64) for x in np.broadcast_arrays(total, odds, p))
+    never, always = (p == 0, p == 1) if upper else (p == 1, p == 0)
     valid = (p >= 0) & (p <= 1) & (total > 0) & (total < np.inf) & (odds >= 0) & (odds < np.inf)
+    r, s = np.where(valid, total, 1.0), np.where(valid, odds, 1.0)
+    inner = np.where(never | always | ~valid, 0.5, p)
+    fails, wins = 1 / (1 + s), s / (1 + s)
+
+    def reached(k: Array) -> Array:
+        below, above = special.betainc(r, k + 1, fails), special.betainc(k + 1, r, wins)
+        direct = above <= inner if upper else below >= inner
+        return np.where(inner > 0.5, below >= 1 - inner if upper else above <= 1 - inner, direct)
+
+    found = _least(reached, np.ceil(r * s))
+    found = np.where(always | (odds == 0), 0.0, np.where(never, np.inf, found))
     return np.where(valid, found, np.nan)
 
 
@@ -187,6 +205,8 @@ INCOMPLETE: dict[str, Callable[[Env, Node, Sequence[Array]], Any]] = {
     "student_icdf": lambda env, node, args: np.where(args[1] == 0, -np.inf, special.stdtrit(*args)),
     "vonmises_cdf": _ordered(vonmises_cdf),
     "vonmises_icdf": lambda env, node, args: vonmises_icdf(*args),
-    "poisson_icdf": lambda env, node, args: poisson_icdf(*args),
-    "negative_binomial_icdf": lambda env, node, args: negative_binomial_icdf(*args),
+    "poisson_icdf": lambda env, node, args: _poisson_quantile(*args, upper=False),
+    "poisson_isf": lambda env, node, args: _poisson_quantile(*args, upper=True),
+    "negative_binomial_icdf": lambda env, node, args: _negative_binomial_quantile(*args, upper=False),
+    "negative_binomial_isf": lambda env, node, args: _negative_binomial_quantile(*args, upper=True),
 }

@@ -169,7 +169,9 @@ FACTS: dict[str, Facts] = {
     "betaincinv": _function(UP_TO_0, UP_TO_0, ENDS_OF_UNIT),
     "student_icdf": _function(UP_TO_0, OUTSIDE_UNIT),
     "vonmises_icdf": _function(BELOW_0, ENDS_OF_UNIT),
-    **dict.fromkeys(("poisson_icdf", "negative_binomial_icdf"), _function(FLAT)),
+    **dict.fromkeys(
+        ("poisson_icdf", "poisson_isf", "negative_binomial_icdf", "negative_binomial_isf"), _function(FLAT)
+    ),
     # draws by rejection: of parameters, key and column
     "loggamma_draw": _draw(UP_TO_0),
     "vonmises_draw": _draw(BELOW_0),

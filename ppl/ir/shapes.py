@@ -27,8 +27,8 @@ SLOPES = ("loggamma_slope", "vonmises_slope")
 BETWEEN = {"log_mass_between": 2, "quantile_between": 3}
 INCOMPLETE = {
     **dict.fromkeys(("gammainc", "gammaincc", "gammaincinv", "gammainccinv", "student_cdf", "student_icdf"), 2),
-    **dict.fromkeys(("vonmises_cdf", "vonmises_icdf", "poisson_icdf"), 2),
-    **dict.fromkeys(("betainc", "betaincinv", "negative_binomial_icdf"), 3),
+    **dict.fromkeys(("vonmises_cdf", "vonmises_icdf", "poisson_icdf", "poisson_isf"), 2),
+    **dict.fromkeys(("betainc", "betaincinv", "negative_binomial_icdf", "negative_binomial_isf"), 3),
 }
 
 Rule = Callable[[tuple[Type, ...], dict[str, Any]], Type]

@@ -310,7 +310,8 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "distribute": lambda g, n, x: (ops.collect(g, n.attrs["axis"]),),
     "external": _external,
     **dict.fromkeys(("sign", "floor", "lt", "le", "eq", "and", "or", "not", "argmax", "stop"), NONE),
-    **dict.fromkeys(("poisson_draw", "binomial_draw", "poisson_icdf", "negative_binomial_icdf"), NONE),
+    **dict.fromkeys(("poisson_draw", "binomial_draw"), NONE),
+    **dict.fromkeys(("poisson_icdf", "poisson_isf", "negative_binomial_icdf", "negative_binomial_isf"), NONE),
     **dict.fromkeys(
         ("const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "rowkey", "noise", "arg"), NONE
     ),

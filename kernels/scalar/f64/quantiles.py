@@ -14,7 +14,7 @@ from ppl.kernels.scalar.f64.incomplete_beta import beta_mass, incomplete_beta
 from ppl.kernels.scalar.f64.incomplete_gamma import gamma_mass, incomplete_gamma
 from ppl.kernels.scalar.f64.normal import ndtri
 
-f64 = np.float64
+f64 = np.float32
 
 ROUNDS = 60
 BISECTIONS = 200
@@ -127,54 +127,117 @@ def betaincinv(a, b, p):
 
 
 @called
+def _poisson_reached(rate, k, p, upper):
+    """Whether P(X <= k) >= p, or P(X > k) <= p where `upper`; not before 0."""
+    if k < ZERO:
+        return False
+    tail = incomplete_gamma(k + ONE, rate, not upper)
+    return tail <= p if upper else tail >= p
+
+
+@called
+def poisson_quantile(rate, p, upper):
+    """The least k with P(X <= k) >= p, or with P(X > k) <= p where `upper`, for 0 < p < 1.
+
+    From the guess of Cornish & Fisher by steps that double, then by bisection.
+    """
+    z = -ndtri(p) if upper else ndtri(p)
+    high = floor(maximum(rate + sqrt(rate) * z + (z * z - ONE) / f64(6.0), ZERO))
+    low, step = high - ONE, ONE
+    for _ in range(BISECTIONS):
+        if _poisson_reached(rate, high, p, upper):
+            break
+        low = high
+        high += step
+        step *= TWO
+    step = ONE
+    for _ in range(BISECTIONS):
+        if not _poisson_reached(rate, low, p, upper):
+            break
+        high = low
+        low = maximum(low - step, -ONE)
+        step *= TWO
+    for _ in range(BISECTIONS):
+        middle = floor(HALF * (low + high))
+        if middle <= low or middle >= high:
+            break
+        if _poisson_reached(rate, middle, p, upper):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+@called
 def poisson_icdf(rate, p):
-    """The least count k with P(X <= k) >= p, from Cornish & Fisher's guess on; infinite at p = 1."""
+    """The least count k with P(X <= k) >= p; infinite at p = 1."""
     if not (rate > ZERO and rate < INF and p >= ZERO and p <= ONE):
         return NAN
     if p == ZERO or p == ONE:
         return ZERO if p == ZERO else INF
-    z = ndtri(p)
-    k = floor(maximum(rate + sqrt(rate) * z + (z * z - ONE) / f64(6.0), ZERO))
-    upper = p > HALF
-    target = ONE - p if upper else p
-    for _ in range(ROUNDS):
-        tail = incomplete_gamma(k + ONE, rate, not upper)  # P(X <= k), or P(X > k) where `upper`
-        if tail <= target if upper else tail >= target:
+    return poisson_quantile(rate, ONE - p, True) if p > HALF else poisson_quantile(rate, p, False)
+
+
+@called
+def poisson_isf(rate, q):
+    """The least count k with P(X > k) <= q; infinite at q = 0."""
+    if not (rate > ZERO and rate < INF and q >= ZERO and q <= ONE):
+        return NAN
+    if q == ZERO or q == ONE:
+        return ZERO if q == ONE else INF
+    return poisson_quantile(rate, ONE - q, False) if q > HALF else poisson_quantile(rate, q, True)
+
+
+@called
+def negative_binomial_quantile(r, odds, p, upper):
+    """The least k with P(X <= k) >= p, or with P(X > k) <= p where `upper`, for 0 < p <= 1/2 and odds > 0."""
+    fails = ONE / (ONE + odds)
+    wins = odds * fails
+    mean = r * odds
+    step = sqrt(mean * (ONE + odds)) + ONE
+    low, high = -ONE, floor(mean)
+    for _ in range(BISECTIONS):
+        tail = incomplete_beta(r, high + ONE, fails, wins, upper)  # P(X <= k), or P(X > k) where `upper`
+        if (tail <= p if upper else tail >= p) or high >= HUGE:
             break
-        k += ONE
-    for _ in range(ROUNDS):
-        if k < ONE:
+        low = high
+        high = floor(high + step)
+        step *= TWO
+    for _ in range(BISECTIONS):
+        middle = floor(HALF * (low + high))
+        if middle <= low or middle >= high:
             break
-        tail = incomplete_gamma(k, rate, not upper)
-        if not (tail <= target if upper else tail >= target):
-            break
-        k -= ONE
-    return k
+        tail = incomplete_beta(r, middle + ONE, fails, wins, upper)
+        if tail <= p if upper else tail >= p:
+            high = middle
+        else:
+            low = middle
+    return high
 
 
 @called
 def negative_binomial_icdf(r, odds, p):
-    """The least k with P(X <= k) >= p, of successes at `odds` before r failures, bisected between Cantelli's bounds."""
+    """The least k with P(X <= k) >= p, of successes at `odds` before r failures; infinite at p = 1."""
     if not (r > ZERO and r < INF and odds >= ZERO and odds < INF and p >= ZERO and p <= ONE):
         return NAN
     if p == ZERO or odds == ZERO:
         return ZERO
     if p == ONE:
         return INF
-    fails = ONE / (ONE + odds)
-    wins = odds * fails
-    upper = p > HALF
-    target = ONE - p if upper else p
-    mean, far = r * odds, sqrt(p / (ONE - p))
-    spread = sqrt(mean * (ONE + odds))
-    low, high = maximum(floor(mean - spread / far) - ONE, -ONE), floor(mean + spread * far) + ONE
-    for _ in range(BISECTIONS):
-        middle = floor(HALF * (low + high))
-        if middle <= low or middle >= high:
-            break
-        tail = incomplete_beta(r, middle + ONE, fails, wins, upper)  # P(X <= k), or P(X > k) where `upper`
-        if tail <= target if upper else tail >= target:
-            high = middle
-        else:
-            low = middle
-    return high
+    if p > HALF:
+        return negative_binomial_quantile(r, odds, ONE - p, True)
+    return negative_binomial_quantile(r, odds, p, False)
+
+
+@called
+def negative_binomial_isf(r, odds, q):
+    """The least k with P(X > k) <= q; infinite at q = 0."""
+    if not (r > ZERO and r < INF and odds >= ZERO and odds < INF and q >= ZERO and q <= ONE):
+        return NAN
+    if q == ONE or odds == ZERO:
+        return ZERO
+    if q == ZERO:
+        return INF
+    if q > HALF:
+        return negative_binomial_quantile(r, odds, ONE - q, False)
+    return negative_binomial_quantile(r, odds, q, True)
