@@ -230,6 +230,8 @@ def simplify_trace(trace: Trace) -> None:
     bounds = [c.bound for c in trace.costs.values() if c.bound is not None]
     outputs = [c.node for c in trace.costs.values()] + [b.log_weights for b in bounds]
     outputs += [s.node for s in sites if s.node is not None]
+    redrawn = [s for s in sites if s.redrawn is not None]
+    outputs += [s.redrawn for s in redrawn if s.redrawn is not None]
     outputs += [c.next for c in trace.carried.values() if c.next is not None]
     outputs += [g.node for g in trace.guards]
     after_pass(outputs)
@@ -242,6 +244,8 @@ def simplify_trace(trace: Trace) -> None:
         bound.log_weights = next(simplified)
     for site in sites:
         site.node = next(simplified)
+    for site in redrawn:
+        site.redrawn = next(simplified)
     for carried in trace.carried.values():
         if carried.next is not None:
             carried.next = next(simplified)

@@ -10,12 +10,32 @@ from ppl.compiler.prepared import Prepared
 from ppl.compiler.state import State
 from ppl.compiler.violations import INVALID
 from ppl.errors import DataError
+from ppl.estimators.enumerate import Marginalize
+from ppl.ir.node import topological
 from ppl.lang.trace import SiteKind, Trace
 
 
 def site_names(trace: Trace) -> tuple[str, ...]:
-    """Names of everything that a program can sample."""
-    return tuple(n for n, s in trace.sites.items() if s.kind is not SiteKind.SCORED and s.node is not None)
+    """Names of everything that a program can sample: all sites but those that hang on a marginalised one."""
+    hidden = summed_out(trace)
+    known = (n for n, s in trace.sites.items() if s.kind is not SiteKind.SCORED and s.node is not None)
+    return tuple(n for n in known if n not in hidden)
+
+
+def summed_out(trace: Trace) -> dict[str, str]:
+    """Sites that are not drawn, and the marginalised latent that each is or depends on.
+
+    A draw of that latent from the model would not be one given the data.
+    """
+    summed = {s.name for s in trace.sites.values() if isinstance(s.estimator, Marginalize)}
+    found: dict[str, str] = {}
+    for site in trace.sites.values() if summed else ():
+        value = site.node if site.redrawn is None else site.redrawn
+        names = [] if value is None else [n.attrs["site"].name for n in topological([value]) if n.op == "sample"]
+        latent = next((name for name in names if name in summed), None)
+        if latent is not None:
+            found[site.name] = latent
+    return found
 
 
 class Embedding(Prepared):

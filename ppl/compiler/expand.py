@@ -26,7 +26,7 @@ from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
 from ppl.ir.op_facts import JUMP
 from ppl.ir.types import PARTICLES, REPEATS, TRUNK, Axis, Copy, Kind, branch_axis, sort_axes, union_axes
-from ppl.lang.trace import Bound, Cost
+from ppl.lang.trace import Bound, Cost, Site, SiteKind
 
 Mode = Literal["gradient", "value", "sample"]
 
@@ -64,7 +64,8 @@ class Expanded:
 class Expansion:
     """One expansion of `graph` under `plan` (site name → estimator).
 
-    `particles` fixes the number of particles (one particle needs no axis); None leaves it to run time.
+    `particles` fixes the number of particles (one particle needs no axis); None leaves it to run time. With `redraw`,
+    entries of observations that a mask drops are draws, here and in all that is computed from them.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Expansion:
         mode: Mode,
         repeats: bool = False,
         particles: int | None = None,
+        redraw: bool = False,
     ):
         self.graph, self.plan, self.mode = graph, plan, mode
         self.everywhere: tuple[Axis, ...] = (REPEATS,) if repeats else ()
@@ -91,6 +93,8 @@ class Expansion:
         self.enumerated: dict[str, Axis] = {}
         self.importance: dict[str, Node] = {}
         self.averaged: list[Averaged] = []
+        sites = graph.trace.sites.values() if redraw else ()
+        self.redrawn = {id(s.node): s.redrawn for s in sites if s.redrawn is not None}
 
     def run(self) -> Expanded:
         """Walk the graph, then assemble costs and score terms."""
@@ -150,8 +154,12 @@ class Expansion:
         return ops.pick(self.env[id(bound.log_weights)]), bound.axis
 
     def _visit(self, node: Node) -> Node:
+        if id(node) in self.redrawn:
+            return self.walk([self.redrawn[id(node)]])[0]
         if node.op == "sample":
-            return ops.expand(self._sample(self.graph[node.attrs["site"].name]), node.type.axes)
+            site = node.attrs["site"]
+            drawn = self._redraw(node, site) if site.kind is SiteKind.OBSERVED else self._sample(self.graph[site.name])
+            return ops.expand(drawn, node.type.axes)
         if node.op == "own_density":
             return self._own_density(node)
         if node.op == "param":
@@ -188,6 +196,12 @@ class Expansion:
         if self.mode != "gradient":
             return dist.draw(*uniforms)
         return self._branch(rn, dist, estimator, plates, uniforms)
+
+    def _redraw(self, node: Node, site: Site) -> Node:
+        """A draw of an observed node."""
+        assert site.dist is not None
+        dist = site.dist.with_params(tuple(self.env[id(a)] for a in node.args))
+        return dist.draw(*self._uniforms(site.name, sort_axes((*node.type.axes, *self.everywhere)), dist.uniforms(), 0))
 
     def _uniforms(
         self, name: str, plates: tuple[Axis, ...], shapes: tuple[tuple[int, ...] | None, ...], purpose: int

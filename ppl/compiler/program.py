@@ -11,7 +11,7 @@ import numpy as np
 from ppl.arguments import names
 from ppl.compiler.compiled import Compiled
 from ppl.compiler.diagnosis import Diagnosing
-from ppl.compiler.embedding import Embedding, site_names
+from ppl.compiler.embedding import Embedding, site_names, summed_out
 from ppl.compiler.failures import located
 from ppl.compiler.inspection import Inspection
 from ppl.compiler.nonfinite import (
@@ -214,11 +214,21 @@ class Program(Inspection, Embedding, Diagnosing):
     ) -> dict[str, np.ndarray]:
         """Every latent, observation and deterministic (or those in `sites`), from true nodes.
 
+        Latents are drawn from the guide where there is one, else from the model; a relaxed, enumerated or averaged node
+        is a true sample here. Observations are the data; entries that `obs_mask` drops are drawn given the latents.
+        A site that is marginalised, or depends on one, is left out, and refused where `sites` names it.
         Arrays have axes (particles, *plates, *event) when particles are asked for, else (*plates, *event).
         """
         keep, compiled = keeps(nonfinite), self.prepare(*data)
         known = site_names(compiled.trace)
         wanted = known if sites is None else names("sites=", sites)
+        hidden = {n: z for n, z in summed_out(compiled.trace).items() if n in wanted}
+        for name, latent in hidden.items():
+            what = "is" if name == latent else f"depends on '{latent}', which is"
+            raise DataError(
+                f"site '{name}' {what} summed out by ppl.likelihood(marginalize=...), so no draw of it given the data "
+                "is made; for draws from the model, compile the model without marginalize"
+            )
         unknown = sorted(set(wanted) - set(known))
         if unknown:
             raise DataError(f"no site named {unknown}; the program has {known}")

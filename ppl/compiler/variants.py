@@ -120,7 +120,7 @@ def build_rows(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> Variant
 
 def build_sample(graph: StochasticGraph, sites: Sequence[str]) -> Variant:
     """Values of named sites, particles kept as an axis."""
-    expansion = Expansion(graph, {}, "sample")
+    expansion = Expansion(graph, {}, "sample", redraw=True)
     expanded = expansion.run()
     arrays = {name: expanded.values[name] for name in sites}
     if graph.trace.guards:

@@ -134,7 +134,7 @@ def _nested(base: Distribution, low: Node, high: Node) -> Distribution:
 
 
 def _uniform(base: Distribution, low: Node, high: Node) -> Distribution:
-    return type(base)(ops.maximum(base.params["low"], low), ops.minimum(base.params["high"], high))
+    return base.with_params((ops.maximum(base.params["low"], low), ops.minimum(base.params["high"], high)))
 
 
 LAWS: dict[type[Distribution], Callable[[Distribution, Node, Node], Distribution]] = {

@@ -205,8 +205,8 @@ INCOMPLETE: dict[str, Callable[[Env, Node, Sequence[Array]], Any]] = {
     "student_icdf": lambda env, node, args: np.where(args[1] == 0, -np.inf, special.stdtrit(*args)),
     "vonmises_cdf": _ordered(vonmises_cdf),
     "vonmises_icdf": lambda env, node, args: vonmises_icdf(*args),
-    "poisson_icdf": lambda env, node, args: _poisson_quantile(*args, upper=False),
-    "poisson_isf": lambda env, node, args: _poisson_quantile(*args, upper=True),
-    "negative_binomial_icdf": lambda env, node, args: _negative_binomial_quantile(*args, upper=False),
-    "negative_binomial_isf": lambda env, node, args: _negative_binomial_quantile(*args, upper=True),
+    "poisson_icdf": lambda env, node, args: _poisson_quantile(args[0], args[1], False),
+    "poisson_isf": lambda env, node, args: _poisson_quantile(args[0], args[1], True),
+    "negative_binomial_icdf": lambda env, node, args: _negative_binomial_quantile(args[0], args[1], args[2], False),
+    "negative_binomial_isf": lambda env, node, args: _negative_binomial_quantile(args[0], args[1], args[2], True),
 }

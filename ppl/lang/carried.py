@@ -10,6 +10,7 @@ from ppl.ir import ops
 from ppl.ir.node import make, topological
 from ppl.ir.types import Axis, Kind
 from ppl.lang.context import require
+from ppl.lang.missing import refuse_missing
 from ppl.lang.params import event_shape, start
 from ppl.lang.sites import claim
 from ppl.lang.source import user_line
@@ -77,6 +78,7 @@ def carry(name: str, value: Any) -> None:
     if known.next is not None:
         raise ModelError(f"{full!r} is carried twice\n  first at {known.next_where}\n  again at {line}")
     node = lift(f"carry {full!r}", ops.as_node, value).node
+    refuse_missing(context.trace, [node], f"carry {full!r}", line)
     for axis in node.type.axes:
         raise ModelError(f"carry {full!r}: the value varies over plate {axis.name!r}; {_remedy(axis)}\n  at {line}")
     if node.type.dtype == "int":

@@ -6,20 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from ppl.distributions.base import KEY, Distribution
+from ppl.distributions.base import Distribution
 from ppl.distributions.observable import observable
-from ppl.distributions.support import Support
 from ppl.errors import DataError, ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.seen import seen
 from ppl.lang.context import Context, check_open, check_plates, require
+from ppl.lang.missing import fill, refuse_missing
 from ppl.lang.source import user_line
 from ppl.lang.trace import Cost, Factor, Site, SiteKind, sample_node
 from ppl.lang.value import Value, lift
-
-# What fills masked-out entries of an observation: inside the support, and finite under every log-density.
-FILLERS = {Support.POSITIVE: 1.0, Support.UNIT_INTERVAL: 0.5}
 
 
 def sample(
@@ -37,8 +34,9 @@ def sample(
     name : unique among nodes; scopes go before it.
     dist : its distribution; its parameters may vary over open plates only.
     obs : observed value of exactly the distribution's event shape.
-    obs_mask : truth values over the distribution's units; entries that are False do not count, and are
-        redrawn in prediction.
+    obs_mask : truth values over the distribution's units (one for a whole vector of a multivariate law); entries that
+        are False do not count, may be NaN, and are drawn from `dist` by `program.sample`. No other node or cost may
+        depend on them.
     estimator : pins the gradient estimator.
     aux : a guide's node that its model does not have.
 
@@ -81,6 +79,7 @@ def declare(
         return _observed(context, site, obs, obs_mask)
     if obs_mask is not None:
         raise ModelError(f"node {full!r}: obs_mask without obs\n  at {line}")
+    refuse_missing(context.trace, tuple(dist.params.values()), f"node {full!r}", line)
     guide = context.substitute.get(full)
     if guide is not None and guide.kind is SiteKind.RANDOM:
         return _scored(context, site, guide)
@@ -145,9 +144,9 @@ def _observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:
     site.kind, site.node, site.observed = SiteKind.OBSERVED, node, node
     if obs_mask is not None:
         site.mask = _mask(site, obs_mask, context)
-        unit = ops.reshape(site.mask, (*dist.batch_of_units, *(1,) * dist.unit_rank))
-        site.node = ops.where(unit, node, _filler(dist))
+        fill(site, node)
     _check_constant(site)
+    refuse_missing(context.trace, tuple(dist.params.values()), f"node {name!r}", line, site.mask)
     context.trace.sites[name] = site
     return Value(site.node)
 
@@ -196,22 +195,15 @@ def _mask(site: Site, obs_mask: Any, context: Context) -> Node:
     check_plates(node, f"node {site.name!r}: obs_mask")
     if node.type.shape not in ((), units):
         raise ShapeError(
-            f"node {site.name!r}: obs_mask has shape {node.type.shape}, the units {units}\n  at {site.where}"
+            f"node {site.name!r}: obs_mask has shape {node.type.shape}, the units {units}{_vectors(site.dist)}\n"
+            f"  at {site.where}"
         )
     return ops.expand(ops.cast(node, "bool"), context.axes, units)
 
 
-def _filler(dist: Distribution) -> Node:
-    """A value of the support for entries that do not count."""
-    if dist.support is Support.INTERVAL:
-        if KEY in dist.uniforms():
-            raise ModelError(f"{dist!r}: obs_mask needs a value of the support, which is not known here")
-        middle = [ops.const(np.full(shape, 0.5)) for shape in dist.uniforms() if shape is not KEY]
-        return ops.stop(dist.draw(*middle), "user")
-    if dist.support in (Support.SIMPLEX, Support.ONE_HOT):
-        size = dist.event_shape[-1]
-        return ops.const(np.full(size, 1.0 / size) if dist.support is Support.SIMPLEX else np.eye(size)[0])
-    return ops.const(FILLERS.get(dist.support, 0.0), dist.dtype)
+def _vectors(dist: Distribution) -> str:
+    """What a unit is, where it is not a scalar."""
+    return f" (a unit of {type(dist).__name__} is seen or missing as a whole)" if dist.unit_rank else ""
 
 
 def cost(name: str, value: Any) -> None:
@@ -255,6 +247,7 @@ def _scalar(context: Context, what: str, name: str, value: Any, line: str) -> No
     """The value of cost or factor `name`: one number per row of the open plates."""
     claim(context, name, line)
     node = check_plates(lift(f"{what} {name!r}", ops.as_node, value).node, f"{what} {name!r}: the value")
+    refuse_missing(context.trace, [node], f"{what} {name!r}", line)
     if node.type.shape != ():
         raise ShapeError(
             f"{what} {name!r} must be a scalar per row, its event shape is {node.type.shape}; use np.sum or "

@@ -46,7 +46,7 @@ class Site:
 
     Where `mask` drops an entry, `node` holds a harmless value of the support (so that no NaN meets a
     derivative); `observed` is the observation as it was given, `checked` whether it is a constant that was found
-    inside the support.
+    inside the support, `redrawn` it with draws in place of those entries.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Site:
     unit_noise: str = "logistic"
     observed: Node | None = None
     checked: bool = False
+    redrawn: Node | None = None
 
     def __repr__(self) -> str:
         return f"Site({self.name!r})"

@@ -14,7 +14,7 @@ from ppl.kernels.scalar.f64.incomplete_beta import beta_mass, incomplete_beta
 from ppl.kernels.scalar.f64.incomplete_gamma import gamma_mass, incomplete_gamma
 from ppl.kernels.scalar.f64.normal import ndtri
 
-f64 = np.float32
+f64 = np.float64
 
 ROUNDS = 60
 BISECTIONS = 200
