@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -61,6 +61,13 @@ class Expanded:
     fits: dict[str, Node] = field(default_factory=dict)
 
 
+class Part(NamedTuple):
+    """A term of a cost in the expansion, and the random nodes whose downstream costs it belongs to."""
+
+    value: Node
+    above: frozenset[str]
+
+
 class Expansion:
     """One expansion of `graph` under `plan` (site name → estimator).
 
@@ -89,6 +96,7 @@ class Expansion:
         self.hypers: dict[str, float] = dict(graph.trace.hypers)
         self.wrt: dict[str, Node] = {}
         self.costs: dict[str, Node] = {}
+        self.parts: list[Part] = []
         self.log_weights: dict[str, tuple[Axis, Node]] = {}
         self.enumerated: dict[str, Axis] = {}
         self.importance: dict[str, Node] = {}
@@ -106,9 +114,10 @@ class Expansion:
         loss = _sum(list(trunk.values()), self.everywhere)
         surrogate, advantages, fits = loss, {}, {}
         if self.mode == "gradient":
-            terms = [self.reducer.total(c, stopped=self._not_above(n)) for n, c in costs.items()]
+            self.parts = [part for cost in trace.costs.values() for part in self._parts(cost)]
+            terms = [self.reducer.total(part.value, stopped=self.not_above(part)) for part in self.parts]
             for name in self.branches:
-                found = self._score_term(name, costs)
+                found = self._score_term(name)
                 if found is not None:
                     terms.append(self.reducer.total(found[0], stopped=True))
                     advantages[name] = found[1]
@@ -124,7 +133,7 @@ class Expansion:
         reweighted = [n for n, e in self.plan.items() if e.reweights]
         if self.mode == "gradient" and reweighted:
             self.importance = self._importance(reweighted)
-        self.walk(self.graph.outputs)
+        self.walk(self.graph.outputs if self.mode != "gradient" else [*self.graph.outputs, *self.graph.terms.split])
 
     def walk(self, outputs: Sequence[Node]) -> list[Node]:
         """Expand everything that `outputs` are computed from; returns what they become."""
@@ -302,14 +311,23 @@ class Expansion:
             self.enumerated[rn.name] = axis
         return value
 
-    def _not_above(self, cost: str) -> set[Axis]:
-        """Axes of enumerated nodes that reach this cost through `stop_gradient` only: their weights are constants."""
-        names = {n: any(c.name == cost for c in self.graph[n].costs) for n in self.enumerated}
-        return {self.enumerated[n] for n, above in names.items() if not above}
+    def _parts(self, cost: Cost) -> list[Part]:
+        """A cost, or the terms that depend on nodes directly or through `stop_gradient`, one way each."""
+        terms = self.graph.terms
+        found = terms.of[cost.name]
+        if len(found) == 1:
+            return [Part(self.costs[cost.name], terms.names(found[0].reach.direct))]
+        return [Part(self._averaged(cost, self.env[id(t.node)]), terms.names(t.reach.direct)) for t in found]
+
+    def not_above(self, part: Part) -> set[Axis]:
+        """Axes of enumerated nodes that reach a term through `stop_gradient` only: their weights are constants."""
+        return {axis for name, axis in self.enumerated.items() if name not in part.above}
 
     def _expected(self, cost: Cost) -> Node:
-        """A cost, its expectation taken over the nodes whose value is their mean."""
-        value = self._cost(cost)
+        return self._averaged(cost, self._cost(cost))
+
+    def _averaged(self, cost: Cost, value: Node) -> Node:
+        """A cost or term of it, its expectation taken over the nodes whose value is their mean."""
         for averaged in self.averaged:
             value = averaged.expectation(cost, value)
         return value
@@ -336,12 +354,12 @@ class Expansion:
 
     # --- score terms -------------------------------------------------------------------------------------------------
 
-    def _score_term(self, name: str, costs: dict[str, Node]) -> tuple[Node, Advantages] | None:
+    def _score_term(self, name: str) -> tuple[Node, Advantages] | None:
         rn = self.graph[name]
         made = self.branches[name]
-        if made.score is None or not rn.costs:
+        downstream = [part.value for part in self.parts if name in part.above]
+        if made.score is None or not downstream:
             return None
-        downstream = [costs[c.name] for c in rn.costs]
         keep = set(made.trunk.type.axes)
         copies = [TRUNK, *(Copy(rn.rank, name, i, s.live, s.soft) for i, s in enumerate(made.sides, 1))]
         advantages = Advantages(

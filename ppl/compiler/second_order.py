@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ppl.compiler.expand import Expansion
+from ppl.compiler.expand import Expansion, Part
 from ppl.compiler.variants import Variant, _finish
 from ppl.errors import EstimatorError
 from ppl.estimators import Analytic, Enumerate, NotNeeded, Pathwise, ScoreFunction
@@ -44,10 +44,10 @@ def build_hvp(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bo
     expansion = Expansion(graph, again, "gradient", repeats)
     expanded = expansion.run()
     surrogate = ops.expand(ops.const(0.0), expansion.everywhere)
-    for name, cost in expansion.costs.items():
-        box = _box(expansion, graph, again, name, cost)
-        value = cost if box is None else ops.mul(cost, box)
-        total = expansion.reducer.total(value, stopped=expansion._not_above(name))
+    for part in expansion.parts:
+        box = _box(expansion, graph, again, part)
+        value = part.value if box is None else ops.mul(part.value, box)
+        total = expansion.reducer.total(value, stopped=expansion.not_above(part))
         surrogate = ops.add(surrogate, total)
     wrt = list(expanded.wrt.values())
     check_twice_differentiable(surrogate, wrt, graph.ranges.moved(expansion.env))
@@ -88,17 +88,15 @@ def _estimator(rn: RandomNode, chosen: Estimator) -> Estimator:
     )
 
 
-def _box(
-    expansion: Expansion, graph: StochasticGraph, plan: Mapping[str, Estimator], name: str, cost: Node
-) -> Node | None:
-    """exp(log p − stop(log p)) over the score-function nodes above `cost`: 1, with the derivatives of their density.
+def _box(expansion: Expansion, graph: StochasticGraph, plan: Mapping[str, Estimator], part: Part) -> Node | None:
+    """exp(log p − stop(log p)) over the score-function nodes above a cost: 1, with the derivatives of their density.
 
     It has one value a row of the cost; rows of a node that the cost mixes (through `collect`) count together.
     """
     total: Node | None = None
-    rows = expansion.reducer.fold(cost).type.axes
+    rows = expansion.reducer.fold(part.value).type.axes
     for rn in graph.nodes.values():
-        if not isinstance(plan[rn.name], ScoreFunction) or all(c.name != name for c in rn.costs):
+        if not isinstance(plan[rn.name], ScoreFunction) or rn.name not in part.above:
             continue
         dist = rn.dist.with_params(expansion.own[rn.name])
         dist.event_mask = None

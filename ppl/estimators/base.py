@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 from ppl.distributions.base import Distribution
 from ppl.ir import ops
@@ -133,7 +134,14 @@ class Estimator:
     biased: ClassVar[bool] = False
     sides: ClassVar[int] = 0
     stops_density: ClassVar[bool] = False  # whether the node's own log-density in costs has its parameters stopped
+    follows_path: ClassVar[bool] = False  # whether its derivative is that along the sample's path and nothing else
     reweights: ClassVar[bool] = False  # whether it needs the normalised weights of the bound downstream
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Every `supports`, of estimators made elsewhere too, first asks about stopped occurrences of the node."""
+        super().__init_subclass__(**options)
+        if "supports" in cls.__dict__:
+            cls.supports = _unless_tangled(cls.supports)  # type: ignore[method-assign, assignment]
 
     @property
     def label(self) -> str:
@@ -156,6 +164,18 @@ class Estimator:
     def validate(self, particles: int) -> str | None:
         """A complaint about compile-time settings, or None."""
         return None
+
+
+def _unless_tangled(supports: Callable[[Any, RandomNode], Support]) -> Callable[[Any, RandomNode], Support]:
+    """`supports`, but no where a cost has the node both directly and stopped, unless the estimator follows its path."""
+
+    @wraps(supports)
+    def asked(self: Estimator, node: RandomNode) -> Support:
+        if node.tangled is not None and not self.follows_path:
+            return Support(False, node.tangled)
+        return supports(self, node)
+
+    return asked
 
 
 def score_of(dist: Distribution, value: Node) -> Node:

@@ -26,6 +26,7 @@ class DoublyReparameterized(Pathwise):
     Tucker, Lawson, Gu & Maddison 2019.
     """
 
+    follows_path: ClassVar[bool] = False  # the score becomes a path by parts, over all that depends on the sample
     stops_density: ClassVar[bool] = True
     reweights: ClassVar[bool] = True
 

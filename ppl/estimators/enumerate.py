@@ -43,3 +43,11 @@ def _same_bound(node: RandomNode, other: RandomNode) -> bool:
 @dataclass(frozen=True)
 class Marginalize(Enumerate):
     """The node is summed out inside the likelihood by log-sum-exp (`ppl.likelihood(model, marginalize=...)`)."""
+
+    def supports(self, node: RandomNode) -> Support:
+        """As `Enumerate`, and nothing in the sum is a stopped value of the node: its weight could not be left out."""
+        terms = node.graph.terms
+        for cost in node.graph.trace.costs.values():
+            if node.name in cost.marginalize and terms.reach(cost.node).stopped & terms.bit[node.name]:
+                return Support(False, f"cost '{cost.name}' sums over it, and reads it through ppl.stop_gradient")
+        return super().supports(node)

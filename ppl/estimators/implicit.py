@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ppl.distributions.base import Distribution
 from ppl.errors import ModelError
@@ -29,6 +29,8 @@ class Implicit(Estimator):
 
     References: Figurnov, Mohamed & Mnih 2018; Jankowiak & Obermeyer 2018.
     """
+
+    follows_path: ClassVar[bool] = True
 
     def supports(self, node: RandomNode) -> Support:
         """An implicit path or a differentiable cdf, and every way to a cost at most kinked."""

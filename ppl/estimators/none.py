@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ppl.estimators.base import Branches, Estimator, NodeContext, Support
 from ppl.ir import ops
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class NotNeeded(Estimator):
     """The node is sampled and passes no gradient: no learnable parameter upstream, or no cost downstream."""
+
+    follows_path: ClassVar[bool] = True
 
     def supports(self, node: RandomNode) -> Support:
         """Only nodes that need no gradient."""

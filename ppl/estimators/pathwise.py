@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ppl.estimators.base import Branches, Estimator, NodeContext, Support
 from ppl.graph.smoothness import describe
@@ -23,6 +23,8 @@ class Pathwise(Estimator):
     Unbiased; one downstream evaluation; variance grows with the cost's slope, not with its size.
     Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014.
     """
+
+    follows_path: ClassVar[bool] = True
 
     def supports(self, node: RandomNode) -> Support:
         """Reparameterizable, and every path to a cost at most kinked."""

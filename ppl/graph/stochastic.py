@@ -15,6 +15,7 @@ from ppl.distributions.base import Distribution
 from ppl.graph.degree import Degrees
 from ppl.graph.ranges import Ranges
 from ppl.graph.smoothness import Orders
+from ppl.graph.terms import Terms
 from ppl.ir.node import Node, topological
 from ppl.ir.op_facts import JUMP, SMOOTH
 from ppl.ir.types import Axis, Kind
@@ -55,6 +56,11 @@ class StochasticGraph:
     def ranges_with(self, relaxed: Iterable[Node]) -> Ranges:
         """Where values lie while the `sample` nodes `relaxed` are relaxed."""
         return Ranges((*self.trace.sites.values(), *self.trace.scored.values()), relaxed)
+
+    @cached_property
+    def terms(self) -> Terms:
+        """The terms of costs that depend on nodes both directly and through `ppl.stop_gradient`."""
+        return Terms(self.samples, self.trace.costs.values())
 
     @cached_property
     def depends_on_param(self) -> set[int]:
@@ -173,6 +179,19 @@ class RandomNode:
         return [c for c in self.graph.trace.costs.values() if c.node in self.dependent]
 
     @cached_property
+    def tangled(self) -> str | None:
+        """Why no estimator that weighs a whole cost is right: one depends on it directly and stopped in one term."""
+        terms = self.graph.terms
+        for name, found in terms.of.items():
+            if any(term.reach.tangled & terms.bit[self.name] for term in found):
+                return (
+                    f"cost '{name}' depends on '{self.name}' both directly and through ppl.stop_gradient, and is no "
+                    "sum of terms that do one or the other: only a path (Pathwise, Implicit) leaves the stopped value "
+                    "as it is"
+                )
+        return None
+
+    @cached_property
     def children(self) -> list[RandomNode]:
         """Random nodes downstream."""
         return [n for n in self.graph.nodes.values() if n is not self and n.node in self.dependent]
@@ -191,10 +210,14 @@ class RandomNode:
 
     @cached_property
     def coupled_plates(self) -> tuple[Axis, ...]:
-        """Plates of the node whose rows one downstream value mixes (through `collect`, or a sum in an objective)."""
+        """Plates of the node whose rows one later value mixes (through `collect`, or a sum in an objective).
+
+        Values behind `ppl.stop_gradient` count: they pass no gradient, but vary with all the rows.
+        """
         mixed: set[Axis] = set()
+        bit, reach = self.graph.terms.bit[self.name], self.graph.terms.reach
         for n in self.graph.order:
-            if n.op in MIXES and n in self.dependent:
+            if n.op in MIXES and (reach(n).direct | reach(n).stopped) & bit:
                 mixed.update(n.attrs["axes"] if n.op in ("sum", "amax") else (n.attrs["axis"],))
         return tuple(a for a in self.node.type.axes if a in mixed)
 

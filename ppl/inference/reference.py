@@ -53,7 +53,8 @@ class Quadrature(Enumerate):
     """The node integrated on a grid: sampling path at u = Φ(s), s equidistant, weights φ(s) (trapezoid rule).
 
     For smooth costs this converges faster than any power. The grid is held fixed and the derivative is that of the
-    density, so that jumps need no smoothness; where the support moves, the grid moves with it instead.
+    density, so that jumps need no smoothness; where the support moves, or a cost has the node both directly and
+    stopped, the grid moves along the path instead.
     """
 
     points: int = 64
@@ -139,7 +140,7 @@ def _exact(program: Any, state: State, data: Sequence[Any], options: dict[str, A
     def evaluated(points: int) -> dict[str, np.ndarray]:
         plan: dict[str, Estimator] = {name: NotNeeded() for name in graph.nodes}
         plan |= {rn.name: Enumerate(budget=ENTRIES) for rn in summed}
-        plan |= {rn.name: Quadrature(points=points, moves=bool(rn.moving_support())) for rn in integrated}
+        plan |= {rn.name: Quadrature(points=points, moves=_moves(rn)) for rn in integrated}
         expanded = _Integration(graph, {**plan, **marginalized}, "gradient", particles=1).run()
         nodes = gradient(expanded.surrogate, list(expanded.wrt.values()))
         sizes = {"particles": 1}
@@ -172,8 +173,13 @@ def _split(graph: StochasticGraph, plan: dict[str, Estimator]) -> tuple[list[Ran
             raise EstimatorError(f"node '{rn.name}' ({type(rn.dist).__name__}) can be neither summed nor integrated")
         elif rn.coupled_plates:
             raise EstimatorError(f"the rows of node '{rn.name}' are coupled")
-        elif rn.moving_support() and not Pathwise().supports(rn).ok:
-            raise EstimatorError(f"the support of node '{rn.name}' moves, and its path is not smooth")
+        elif _moves(rn) and not Pathwise().supports(rn).ok:
+            raise EstimatorError(f"node '{rn.name}' must move along its path, which is not smooth")
         else:
             integrated.append(rn)
     return summed, integrated
+
+
+def _moves(rn: RandomNode) -> bool:
+    """Whether the grid moves: with the support, and where only a path leaves a stopped value as it is."""
+    return bool(rn.moving_support()) or rn.tangled is not None

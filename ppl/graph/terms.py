@@ -1,0 +1,114 @@
+"""Costs as sums of terms, for nodes that a cost depends on both directly and through `ppl.stop_gradient`.
+
+A stopped occurrence is a constant: neither a derivative nor downstream-cost dependence passes. A path keeps to that by
+itself. Everything that weighs a whole cost (scores, pairs of samples, sums over states) would count the stopped
+occurrence too, so for these a cost is taken apart into terms that depend on a node in one of the two ways. Where
+that cannot be, as in z * stop(z), only a path is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ppl.ir import ops
+from ppl.ir.node import Node, make, remake, topological
+from ppl.ir.op_facts import LINEAR, PARTS, PRODUCTS
+from ppl.lang.trace import Cost
+
+MOST = 256
+ATOMS = frozenset({"mark", "own_density"})
+"""Linear ops whose whole value has a meaning of its own."""
+
+
+class Reach(NamedTuple):
+    """Random nodes that a value depends on, as bits: directly, and through a stop of the user's."""
+
+    direct: int
+    stopped: int
+
+    @property
+    def tangled(self) -> int:
+        """Nodes that it depends on in both ways."""
+        return self.direct & self.stopped
+
+
+class Term(NamedTuple):
+    """A term of a cost and what it depends on."""
+
+    node: Node
+    reach: Reach
+
+
+class Terms:
+    """The terms of the costs of a graph whose random nodes are `samples`; `of` has them by cost."""
+
+    def __init__(self, samples: Sequence[Node], costs: Iterable[Cost]):
+        self.bit = {node.attrs["site"].name: 1 << i for i, node in enumerate(samples)}
+        self._reach: dict[Node, Reach] = {}
+        self.of: dict[str, list[Term]] = {cost.name: self._terms(cost) for cost in costs}
+
+    def names(self, bits: int) -> frozenset[str]:
+        """The random nodes of `bits`."""
+        return frozenset(name for name, bit in self.bit.items() if bit & bits)
+
+    @property
+    def split(self) -> list[Node]:
+        """The terms of all costs that have several."""
+        return [term.node for terms in self.of.values() if len(terms) > 1 for term in terms]
+
+    def reach(self, node: Node) -> Reach:
+        """What `node` depends on."""
+        if node not in self._reach:
+            for step in topological([node]):
+                if step not in self._reach:
+                    self._reach[step] = self._of(step)
+        return self._reach[node]
+
+    def _of(self, node: Node) -> Reach:
+        direct = stopped = 0
+        for arg in node.args:
+            found = self._reach[arg]
+            direct, stopped = direct | found.direct, stopped | found.stopped
+        if node.op == "sample":
+            return Reach(direct | self.bit[node.attrs["site"].name], stopped)
+        if node.op == "stop" and node.attrs["tag"] == "user":
+            return Reach(0, direct | stopped)
+        if node.op == "stop" and node.attrs["tag"] in ("shift", "formula"):
+            return Reach(0, 0)  # without effect on the value, or on which of equal formulas it is computed by
+        return Reach(direct, stopped)
+
+    def _terms(self, cost: Cost) -> list[Term]:
+        reach = self.reach(cost.node)
+        if not reach.tangled or cost.marginalize or cost.bound is not None:
+            return [Term(cost.node, reach)]
+        grouped: dict[Reach, Node] = {}
+        for node in self._parts(cost.node):
+            own = self.reach(node)
+            grouped[own] = ops.add(grouped[own], node) if own in grouped else node
+        return [Term(node, reach) for reach, node in grouped.items()]
+
+    def _parts(self, node: Node) -> list[Node]:
+        """Nodes whose sum is `node`, taken apart as far as it serves; `node` alone where they would be too many."""
+        if not self.reach(node).tangled or node.op in ATOMS:
+            return [node]
+        if node.op in LINEAR:
+            found = [_alone(node, i, part) for i, arg in enumerate(node.args) for part in self._parts(arg)]
+        elif node.op in PRODUCTS:
+            first, second = (self._parts(arg) for arg in node.args)
+            few = len(first) * len(second) <= MOST
+            found = [make(node.op, a, b, **node.attrs) for a in first for b in second] if few else [node]
+        elif node.op in PARTS:
+            found = [_alone(node, i, part) for i in PARTS[node.op] for part in self._parts(node.args[i])]
+        else:
+            found = [node]
+        return found if len(found) <= MOST else [node]
+
+
+def _alone(node: Node, position: int, part: Node) -> Node:
+    """A jointly linear op with `part` at `position`, and zeros at the other arguments that it is linear in."""
+    if node.op in ("add", "sub"):
+        return ops.neg(part) if node.op == "sub" and position else part
+    linear = PARTS.get(node.op, range(len(node.args)))
+    args = (ops.cast(ops.zeros_like(a.type), a.type.dtype) if i in linear else a for i, a in enumerate(node.args))
+    return remake(node, tuple(part if i == position else a for i, a in enumerate(args)))
