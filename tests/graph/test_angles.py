@@ -54,7 +54,7 @@ def test_only_periodic_paths_are_smooth(cost, order):
     node = graph_of(cost)["x"]
     assert node.path_order()[0] == order
     assert Pathwise().supports(node).ok == Implicit().supports(node).ok == (order > JUMP)
-    assert ScoreFunction().supports(node).ok
+    assert ScoreFunction().supports(node).ok == (node.tangled is None)
 
 
 @pytest.mark.parametrize(
