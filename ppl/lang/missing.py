@@ -38,7 +38,7 @@ def _filler(dist: Distribution) -> Node:
         if KEY in dist.uniforms():
             raise ModelError(f"{dist!r}: obs_mask needs a value of the support, which is not known here")
         middle = [ops.const(np.full(shape, 0.5)) for shape in dist.uniforms() if shape is not KEY]
-        return ops.stop(dist.draw(*middle), "user")
+        return ops.stop(dist.draw(*middle), "formula")  # counts in no cost: neither slope nor dependence
     if dist.support in (Support.SIMPLEX, Support.ONE_HOT):
         size = dist.event_shape[-1]
         return ops.const(np.full(size, 1.0 / size) if dist.support is Support.SIMPLEX else np.eye(size)[0])

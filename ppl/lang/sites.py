@@ -274,5 +274,10 @@ def deterministic(name: str, value: Any) -> Value:
 
 
 def stop_gradient(value: Any) -> Value:
-    """`value`, through which neither a derivative nor the dependence of downstream costs passes."""
+    """`value` as a constant: neither a derivative nor the dependence of downstream costs passes.
+
+    Where a cost has a random node both directly and stopped, only its direct occurrences count, for every estimator:
+    such a cost is taken apart into terms. If it cannot be (z * stop_gradient(z)), the node needs a `Pathwise` or
+    `Implicit` gradient, and others are refused.
+    """
     return lift("stop_gradient", ops.stop, value, tag="user")

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 
 import ppl
-from ppl import Bernoulli, Categorical, Normal, OneHotCategorical
+from ppl import Bernoulli, Categorical, Normal, OneHotCategorical, Uniform
 from ppl.errors import EstimatorError
 from ppl.estimators import (
     ARM,
@@ -336,3 +336,19 @@ def test_check_unbiased_reads_stops_in_the_same_way(dist, cost, estimator):
     program = ppl.compile(one(dist, cost), estimators={"z": estimator}, dtype="float64")
     report = program.check_unbiased(program.init(seed=0), repeats=20_000, backend="interpreter")
     assert report.ok and report.reference["t"] == pytest.approx(T if dist is normal else P * (1 - P), rel=1e-3)
+
+
+def test_the_filler_of_a_masked_entry_is_no_stopped_value():
+    """Where obs_mask drops an entry of a Uniform, its filler is made of the limits, but counts in no cost."""
+
+    @ppl.model
+    def model(x, w):
+        with ppl.plate("data", x, w) as (x, w):
+            b = ppl.sample("b", Bernoulli(logits=ppl.param("t", T)))
+            ppl.sample("x", Uniform(-1.0 - b, 2.0), obs=x, obs_mask=w > 0)
+
+    data = (np.array([0.3, 0.2, 1.0]), np.array([1.0, 0.0, 1.0]))
+    exact = 2 * P * (1 - P) * (np.log(4.0) - np.log(3.0))
+    for estimator in (Enumerate(), ScoreFunction()):
+        graph = Graph(ppl.likelihood(model), arrays(t=T), data=data)
+        assert_matches(Sampler(graph, {"b": estimator}), (None, arrays(t=exact)))

@@ -158,6 +158,8 @@ def _model(dist, cost):
 REFUSED = {
     "a kink of noise and parameter": (_model(lambda t: Normal(0.0, 1.0), lambda z, t: np.maximum(z + t, 0)), "auto"),
     "a bend of noise and scale": (_model(lambda t: Normal(0.0, 1.0), lambda z, t: np.where(z > t, z - t, 0)), "auto"),
+    "a root of both": (_model(lambda t: Normal(0.0, 1.0), lambda z, t: np.sqrt((z + t) ** 2)), "auto"),
+    "a kink at a draw by rejection": (_model(lambda t: ppl.Gamma(2.0, 1.0), lambda z, t: abs(z - t)), "auto"),
     "a kinked density": (_model(lambda t: Laplace(t, 1.0), lambda z, t: z**2), ScoreFunction()),
     "an absolute error on the path": (_model(lambda t: ppl.Uniform(0.0, np.exp(t)), lambda z, t: abs(z - t)), "auto"),
 }
