@@ -22,10 +22,22 @@ from typing import Any
 
 import numba
 
+from ppl.checked import CHECKED
 from ppl.kernels.build import build, build_tag, kernels_version
 from ppl.kernels.dispatch import adapt
 
-__all__ = ["build", "build_tag", "called", "entry", "inline", "jit", "kernels_version", "loose", "parallel"]
+__all__ = [
+    "build",
+    "build_tag",
+    "called",
+    "entry",
+    "inline",
+    "jit",
+    "kernels_version",
+    "loose",
+    "parallel",
+    "parallel_calls",
+]
 
 LOOP_FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp"})
 SCALAR_FASTMATH = frozenset({"contract"})
@@ -64,12 +76,20 @@ def called(fn: Callable[..., Any]) -> Any:
 
 
 def parallel(fn: Callable[..., Any]) -> Any:
-    """Compile a function whose ``prange`` loops are shared among threads."""
+    """Compile a function whose ``prange`` loops are shared among threads.
+
+    In the checked build they run on one: what a thread raises in such a loop is lost.
+    """
+    return _compile(fn, parallel=not CHECKED)
+
+
+def parallel_calls(fn: Callable[..., Any]) -> Any:
+    """As `parallel`, for loops that raise nothing themselves: they return the status of what they call."""
     return _compile(fn, parallel=True)
 
 
 def _compile(fn: Callable[..., Any], **flags: Any) -> Any:
-    flags |= {"nogil": True, "error_model": "numpy"}
+    flags |= {"nogil": True, "error_model": "numpy", "boundscheck": CHECKED}
     if numba.config.DISABLE_JIT:
         return fn
     bare = functools.partial(numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **flags), fn)

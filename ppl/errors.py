@@ -54,6 +54,19 @@ class SimulatorError(PplError):
         self.site, self.row, self.arguments = site, row, arguments
 
 
+class MemoryCheckError(PplError):
+    """In the checked build (`PPL_CHECK=1`): compiled code read or wrote outside a buffer, which is an error of ppl.
+
+    Attributes
+    ----------
+    tag : number of the buffer and of the function that uses it, 0 where it has none.
+    """
+
+    def __init__(self, message: str, tag: int = 0):
+        super().__init__(message)
+        self.tag = int(tag)
+
+
 class OptionError(DataError, ValueError):
     """An argument of a public function is of the wrong kind, out of range, or contradicts another."""
 

@@ -15,6 +15,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 from numba.np.linalg import ensure_blas
 
+from ppl.checked import CHECKED
 from ppl.kernels.cpu.blas_threads import (
     enter_single,
     get_threads,
@@ -22,6 +23,7 @@ from ppl.kernels.cpu.blas_threads import (
     leave_single,
     set_threads,
 )
+from ppl.kernels.cpu.guards import check_product
 from ppl.kernels.cpu.products import multiply
 from ppl.kernels.symbols import shared
 
@@ -95,6 +97,8 @@ def gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     lda, ldb, ldc : int
         Distance between the starts of two stored rows.
     """
+    if CHECKED:
+        check_product(ta, tb, m, n, k, a, lda, b, ldb, c, ldc)
     # Row-major C is column-major C transposed, which is op(B)' op(A)'.
     if m > 0 and n > 0 and not multiply(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
         _xxgemm(tb, ta, n, m, k, alpha, b, max(ldb, 1), a, max(lda, 1), beta, c, max(ldc, 1))
@@ -103,5 +107,7 @@ def gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
 @shared(GEMM.format("float64"))
 def gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """C = alpha op(A) op(B) + beta C for row-major float64 matrices; arguments as for `gemm_f32`."""
+    if CHECKED:
+        check_product(ta, tb, m, n, k, a, lda, b, ldb, c, ldc)
     if m > 0 and n > 0:
         _xxgemm(tb, ta, n, m, k, alpha, b, max(ldb, 1), a, max(lda, 1), beta, c, max(ldc, 1))

@@ -12,8 +12,10 @@ that equal data always take the same path and give the same bits:
 
 import numpy as np
 
+from ppl.checked import CHECKED
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.blas import GEMM, gemm_f32, gemm_f64
+from ppl.kernels.cpu.guards import check_product
 from ppl.kernels.cpu.panels import (
     GROUPS,
     SQUARE,
@@ -243,6 +245,8 @@ def _choice(ta, tb, m, n, k, a, lda):
 @shared(GEMM.format("float32"))
 def data_gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """`blas.gemm_f32` for data `a` that may be sparse or binary; alpha must be 1 and beta 0 or 1."""
+    if CHECKED:
+        check_product(ta, tb, m, n, k, a, lda, b, ldb, c, ldc)
     kind = _choice(ta, tb, m, n, k, a, lda)
     if kind == DENSE:
         gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
@@ -257,6 +261,8 @@ def data_gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
 @shared(GEMM.format("float64"))
 def data_gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """`blas.gemm_f64` for data `a` that may be sparse or binary; alpha must be 1 and beta 0 or 1."""
+    if CHECKED:
+        check_product(ta, tb, m, n, k, a, lda, b, ldb, c, ldc)
     kind = _choice(ta, tb, m, n, k, a, lda)
     if kind == DENSE:
         gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)

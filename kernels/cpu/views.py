@@ -1,4 +1,4 @@
-"""Parts of flat arrays for emitted code, neither checked nor counted as references.
+"""Parts of flat arrays for emitted code, not counted as references, and checked in the checked build only.
 
 A slice tests and clamps its bounds and counts a reference, which takes longer to compile than the loop that walks
 through it. The caller keeps the array alive and the bounds right.
@@ -9,6 +9,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
+
+from ppl.checked import CHECKED
+from ppl.errors import MemoryCheckError
+from ppl.kernels.config import jit
 
 
 def _is_flat(array):
@@ -59,6 +63,23 @@ def _clear(typing_context, array, start, size):
     return (types.void(array, types.int64, types.int64), codegen) if _is_flat(array) else None
 
 
+@jit
+def _checked_part(array, start, size):
+    if size > 0 and (start < 0 or start + size > array.shape[0]):
+        raise MemoryCheckError("a view beyond its array", 0)
+    return _cut(array, start, max(size, 0))
+
+
+@jit
+def _checked_tail(array, start):
+    return _checked_part(array, start, array.shape[0] - start)
+
+
+@jit
+def _checked_clear(array, start, size):
+    _wipe(_checked_part(array, start, size), 0, size)
+
+
 def _plain_part(array, start, size):
     return array[start : start + size]
 
@@ -72,6 +93,10 @@ def _plain_clear(array, start, size):
 
 
 if numba.config.DISABLE_JIT:
+    _cut, _wipe = _plain_part, _plain_clear
     part, tail, clear = _plain_part, _plain_tail, _plain_clear
 else:
+    _cut, _wipe = _part, _clear
     part, tail, clear = _part, _tail, _clear
+if CHECKED:
+    part, tail, clear = _checked_part, _checked_tail, _checked_clear

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ppl.checked import CHECKED
+from ppl.compiler.emit_checks import cut, entry, tag
 from ppl.compiler.fuse import Buffer, Loop, Op, Value
 from ppl.compiler.layout import Entry, Poly
 from ppl.compiler.stages import Cluster
@@ -16,6 +18,7 @@ class Addresses:
 
     cluster: Cluster
     row: Axis | None
+    name: str
     arguments: dict[str, str]
     count: int
     hoisted: list[str]
@@ -94,15 +97,36 @@ class Addresses:
         step = terms.get(inner) if inner is not None else None
         short = inner is not None and (size := inner.size.constant) is not None and size <= SMALL
         if inner is None or moving or (short and step is not None) or (step is not None and step.constant is None):
-            return f"{array}[{self._address(base, start, terms, None, gather)}]"
+            return self._at(value, array, self._address(base, start, terms, None, gather))
         if step is None:
-            return f"{array}[{self._address(base, start, terms, None, gather)}]"
+            return self._at(value, array, self._address(base, start, terms, None, gather))
         address, stride = self._address(base, start, terms, inner, gather), step.constant
         length = self._size(inner)
         if stride == 1:
-            key = f"part({array}, {address}, {length})"
+            key = self._cut(value, array, address, length)
             return f"{self._hoist(key, key, value.name)}[{inner.var}]"
         if stride is None or stride < 0:
-            return f"{array}[{self._address(base, start, terms, None, gather)}]"
-        key = f"part({array}, {address}, ({length} - 1) * {stride} + 1)"
+            return self._at(value, array, self._address(base, start, terms, None, gather))
+        key = self._cut(value, array, address, f"({length} - 1) * {stride} + 1")
         return f"{self._hoist(key, key, value.name)}[{inner.var} * {stride}]"
+
+    def _at(self, value: Value, array: str, address: str) -> str:
+        """The entry of `value` at `address`."""
+        return f"{array}[{entry(address, *self._owned(value)) if CHECKED else address}]"
+
+    def _cut(self, value: Value, array: str, address: str, count: str) -> str:
+        """The view of `count` entries of `value` from `address` on."""
+        return cut(array, address, count, *(self._owned(value) if CHECKED else ("", "", "")))
+
+    def _owned(self, value: Value) -> tuple[str, str, str]:
+        """What `value` owns of its array in this tile, for the checked build: start, number of entries, tag."""
+        assert value.buffer is not None
+        number = tag(self.name, value)
+        if value.node.op == "input":
+            return "0", f"{value.buffer.array}.shape[0]", number
+        size = value.room()
+        if value.stack is not None:
+            size = value.stack * (value.shape[0] * value.block)
+        elif self.row is not None and self.row in value.axes and not value.prefix:
+            size = value.extent(skip=(self.row,)) * "n"
+        return self._base(value, value.buffer), self._text(size), number

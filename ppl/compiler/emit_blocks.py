@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from ppl.compiler.emit_checks import PART
+
 BLOCK = 256
 """Rows that are added up in float32."""
 
@@ -18,7 +20,7 @@ def blocked(var: str, size: str, hoisted: Sequence[str], body: Sequence[str], su
     `hoisted` are the statements before the loop, among them the slices that it walks through. None where the body
     uses `var` otherwise than as an index of these slices.
     """
-    slices = [line.split(" = ")[0] for line in hoisted if re.fullmatch(r"\w+ = part\(.*\)", line)]
+    slices = [line.split(" = ")[0] for line in hoisted if re.fullmatch(rf"\w+ = {PART}\(.*\)", line)]
     text = "\n".join(body)
     for name in slices:
         text = re.sub(rf"\b{name}\[{var}\]", f"{name}b[{var}]", text)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ppl.compiler.build import Builder
+from ppl.compiler.emit_checks import IMPORTS as CHECKS
 from ppl.compiler.emit_fit import WHOLE_IMPORTS, Training
 from ppl.compiler.emit_imports import pruned
 from ppl.compiler.emit_loops import KernelWriter
@@ -92,7 +93,7 @@ class Emitter(Sums, Training):
 
     def imports(self) -> str:
         """Lines of imports that some programs need."""
-        return (REGION_IMPORTS + COPIES if self.regions else "") + (WHOLE_IMPORTS if self.trained else "")
+        return CHECKS + (REGION_IMPORTS + COPIES if self.regions else "") + (WHOLE_IMPORTS if self.trained else "")
 
     def source(self, one: str = "") -> str:
         """The whole module; `one` is the unrolled form for one particle, if there is one."""

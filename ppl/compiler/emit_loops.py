@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ppl.checked import CHECKED
 from ppl.compiler.emit_address import Addresses
 from ppl.compiler.emit_blocks import blocked
 from ppl.compiler.emit_scalar import expression, literal
@@ -23,7 +24,7 @@ class KernelWriter(Addresses):
     """Writes the source of one cluster; `arguments` then lists its parameters with the expressions to pass."""
 
     def __init__(self, cluster: Cluster, row: Axis | None):
-        self.cluster, self.row = cluster, row
+        self.cluster, self.row, self.name = cluster, row, cluster.name
         self.arguments: dict[str, str] = {}
         self.makers: dict[Value, list[Op]] = {}
         for op in cluster.ops:
@@ -174,7 +175,10 @@ class KernelWriter(Addresses):
         zero = self._lowest(kind) if op.node.op == "amax" else literal(0, kind)
         if "n" in size.names:
             self.arguments.setdefault("n", "n")
-        return [f"{self._array(value.buffer)}[{address} : {address} + {self._text(size)}] = {zero}"]
+        array, count = self._array(value.buffer), self._text(size)
+        if CHECKED:
+            return [f"{self._cut(value, array, address, count)}[:] = {zero}"]
+        return [f"{array}[{address} : {address} + {count}] = {zero}"]
 
     @staticmethod
     def _lowest(dtype: str) -> str:
@@ -234,7 +238,7 @@ class KernelWriter(Addresses):
             return []
         start, terms = self._terms(op, value, op.axes, op.coefs, op.offset)
         base = self._base(value, value.buffer)
-        place = f"{self._array(value.buffer)}[{self._address(base, start, terms, None, '')}]"
+        place = self._at(value, self._array(value.buffer), self._address(base, start, terms, None, ""))
         return [f"{place} = {self._merge(op, place, value.name) if value.accumulates else value.name}"]
 
 

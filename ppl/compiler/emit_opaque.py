@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ppl.compiler.build import Builder
+from ppl.compiler.emit_checks import one, piece, rest
 from ppl.compiler.emit_scalar import arguments
 from ppl.compiler.fuse import Value
 from ppl.compiler.layout import Entry, Poly, View, axis_size, identifier
 from ppl.compiler.stages import Opaque
-from ppl.ir.externals import wrong_shape
+from ppl.ir.externals import name_of, wrong_shape
 from ppl.ir.node import Node
 from ppl.ir.noise import node_hash
 from ppl.ir.types import PARTICLES, Axis, Kind
@@ -40,13 +41,14 @@ def operand(builder: Builder, node: Node, row: Row, more: str = "") -> str:
         offset = offset + Poly.of("t0") * read.view.coefs[row]
     extra = f" + {offset}" if offset.terms else ""
     assert read.value.buffer is not None
-    return f"tail({read.value.buffer.array}, {start_of(read.value, row)}{extra}{more})"
+    at = f"{start_of(read.value, row)}{extra}{more}"
+    return rest(read.value, at, "an operand", f"tail({read.value.buffer.array}, {at})")
 
 
 def table_product(step: Opaque, builder: Builder, row: Row, name: str) -> list[str]:
     """The call of the function `name` for a product with rows of a table."""
     assert step.target.buffer is not None
-    out = f"{step.target.buffer.array}[{start_of(step.target, row)} :]"
+    out = rest(step.target, start_of(step.target, row), name)
     return [f"{name}({out}, {', '.join(operand(builder, x, row) for x in step.node.args)}, n)"]
 
 
@@ -90,14 +92,13 @@ def noise(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
         fill, entries = f"fill_windows_{bits}", _windows(value, row, node.type.event_size)
     at, time, purpose = start_of(value, row), _time(node, builder), node.attrs["purpose"]
     assert value.buffer is not None
-    array = value.buffer.array
     if "columns" in node.attrs and PARTICLES in value.axes:
         offset = "first_particle" if builder.windowed else "0"
-        rows = (f"{array}[{at} :]", "t0", "n", axis_size(PARTICLES), node.type.event_size, node.attrs["columns"])
+        rows = (rest(value, at, "noise"), "t0", "n", axis_size(PARTICLES), node.type.event_size, node.attrs["columns"])
         return [f"fill_columns_{bits}({arguments(*rows, offset, key, time, 'step', purpose)})"]
 
     def call(at: str) -> str:
-        rows = (f"{array}[{at} :]", ids, start, first, count, base)
+        rows = (rest(value, at, "noise"), ids, start, first, count, base)
         return f"{fill}({arguments(*rows, *entries.split(', '), key, time, 'step', purpose)})"
 
     return _repeated(base, at, value, row, call)
@@ -130,28 +131,28 @@ def rowkey(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
         fill, entries = "window_keys", _windows(value, row, 1)
 
     def call(at: str) -> str:
-        rows = (f"v[{at} :]", ids, start, first, count, base)
+        rows = (rest(value, at, "row keys"), ids, start, first, count, base)
         return f"{fill}({arguments(*rows, *entries.split(', '), key, 'step')})"
 
     lines = _repeated(base, at, value, row, call)
     if node.args:
         size = value.extent(skip=() if row is None else (row,)) * ("n" if row in value.axes else 1)
-        lines.append(f"mix_time(v[{at} : {at} + {size}], {_time(node, builder)})")
+        lines.append(f"mix_time({piece(value, at, size, 'row keys')}, {_time(node, builder)})")
     return lines
 
 
 def rowid(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     """Global ids of the rows."""
     value, axis = step.target, step.node.attrs["axis"]
-    at = start_of(value, row)
+    out = rest(value, start_of(value, row), "row ids")
     if axis.size is not None or axis.kind is Kind.REPEATS:
         first = "t0" if axis == row else "0"
         count = "n" if axis == row else str(axis_size(axis))
-        return [f"row_ids(v[{at} :], no_ids, 0, {first}, {count})"]
+        return [f"row_ids({out}, no_ids, 0, {first}, {count})"]
     name = identifier(axis.name)
     if axis == row:
-        return [f"row_ids(v[{at} :], ids_{name}, t0, row0_{name} + t0, n)"]
-    return [f"row_ids(v[{at} :], ids_{name}, 0, row0_{name}, {axis_size(axis)})"]
+        return [f"row_ids({out}, ids_{name}, t0, row0_{name} + t0, n)"]
+    return [f"row_ids({out}, ids_{name}, 0, row0_{name}, {axis_size(axis)})"]
 
 
 def _each(axes: Sequence[Axis], row: Row) -> tuple[list[str], dict[Axis, str]]:
@@ -178,7 +179,7 @@ def _address(value: Value, view: View | None, row: Row, names: Mapping[Any, str]
 def external(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     """Call a user's function once for every entry of the named axes."""
     node, value = step.node, step.target
-    fn, which = node.attrs["fn"], node.attrs["output"]
+    fn, which, called = node.attrs["fn"], node.attrs["output"], name_of(node.attrs["fn"])
     lines, names = _each(node.attrs["axes"], row)
     args = []
     for i, arg in enumerate(node.args):
@@ -193,14 +194,14 @@ def external(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
         call = f"{call}[{which}]" if inputs > 1 else f"only({call})"
     lines.append(f"{pad}result = {call}")
     assert value.buffer is not None
-    array, at = value.buffer.array, _address(value, None, row, names)
+    at = _address(value, None, row, names)
     if node.type.shape:
-        refusal = f"SimulatorError({wrong_shape(fn.name, which, node.type.shape)!r}, {fn.name!r})"
+        refusal = f"SimulatorError({wrong_shape(called, which, node.type.shape)!r}, {called!r})"
         lines += [f"{pad}if not is_shaped(result, {node.type.shape}):", f"{pad}    raise {refusal}",
-                  f"{pad}put({array}, {at}, result)"]  # fmt: skip
+                  f"{pad}put({piece(value, at, node.type.event_size, called)}, I(0), result)"]  # fmt: skip
     else:
         stored = {"bool": "1 if result else 0", "int": "whole(result)"}.get(node.type.dtype, "result")
-        lines.append(f"{pad}{array}[{at}] = {stored}")
+        lines.append(f"{pad}{one(value, at, called)} = {stored}")
     return lines
 
 
@@ -211,7 +212,7 @@ def solve(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     reads = [builder.access(arg) for arg in node.args]
     where = [(r.value, _address(r.value, r.view, row, names)) for r in reads]
     where.append((step.target, _address(step.target, None, row, names)))
-    arrays = [f"{v.buffer.array}[{at} :]" for v, at in where if v.buffer is not None]
+    arrays = [rest(v, at, "a solve") for v, at in where]
     d = node.type.shape[-1]
     call = arguments(*arrays, node.type.event_size // d, d, int(node.attrs["transposed"]))
     return [*lines, f"{'    ' * len(lines)}solve_lower({call})"]
@@ -221,10 +222,9 @@ def cumsum(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     """Running sums in the event of every entry of the named axes."""
     node = step.node
     lines, names = _each(node.type.axes, row)
-    read, target = builder.access(node.args[0]), step.target
-    assert read.value.buffer is not None and target.buffer is not None
-    x = f"{read.value.buffer.array}[{_address(read.value, read.view, row, names)} :]"
-    out = f"{target.buffer.array}[{_address(target, None, row, names)} :]"
+    read = builder.access(node.args[0])
+    x = rest(read.value, _address(read.value, read.view, row, names), "a running sum")
+    out = rest(step.target, _address(step.target, None, row, names), "a running sum")
     call = arguments(x, out, node.type.event_size // node.type.shape[-1], node.type.shape[-1])
     return [*lines, f"{'    ' * len(lines)}cumulate({call})"]
 
@@ -234,12 +234,9 @@ def draw_rows(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]
     node = step.node
     lines, names = _each(node.type.axes, row)
     *parameters, key = (builder.access(arg) for arg in node.args)
-    assert key.value.buffer is not None and step.target.buffer is not None
-    arrays = [f"{step.target.buffer.array}[{_address(step.target, None, row, names)} :]"]
-    for read in parameters:
-        assert read.value.buffer is not None
-        arrays.append(f"{read.value.buffer.array}[{_address(read.value, read.view, row, names)} :]")
-    word = f"U({key.value.buffer.array}[{_address(key.value, key.view, row, names)}])"
+    arrays = [rest(step.target, _address(step.target, None, row, names), "draws")]
+    arrays += [rest(x.value, _address(x.value, x.view, row, names), "draws") for x in parameters]
+    word = f"U({one(key.value, _address(key.value, key.view, row, names), 'draws')})"
     call = arguments(*arrays, word, 0, node.attrs["stream"], node.type.event_size)
     return [*lines, f"{'    ' * len(lines)}{_blocks(node, 'row', dtype)}({call})"]
 
@@ -249,12 +246,10 @@ def lanes(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
     node, given = step.node, []
     by_row = node.attrs.get("by_row", False)
     for i, arg in enumerate(node.args):
-        read = builder.access(arg)
-        assert read.value.buffer is not None
-        at = f"{read.value.buffer.array}[{start_of(read.value, row)}"
-        given.append(f"U({at}])" if by_row and i == len(node.args) - 1 else f"{at} :]")
-    assert step.target.buffer is not None
-    out = f"{step.target.buffer.array}[{start_of(step.target, row)} :]"
+        value = builder.access(arg).value
+        at, is_key = start_of(value, row), by_row and i == len(node.args) - 1
+        given.append(f"U({one(value, at, 'draws')})" if is_key else rest(value, at, "draws"))
+    out = rest(step.target, start_of(step.target, row), "draws")
     given += ["t0"] if by_row else []
     given += [str(node.attrs["stream"])] if "stream" in node.attrs else []
     count = step.target.extent(skip=() if row is None else (row,)) * ("n" if row is not None else 1)
@@ -273,8 +268,8 @@ def _argument(value: Value, at: str, arg: Node) -> str:
         return literal(node.attrs["value"].value.ravel()[0], value.dtype)
     assert value.buffer is not None
     if not arg.type.shape:
-        return f"{value.buffer.array}[{at}]" + (" != 0" if value.dtype == "bool" else "")
-    return f"{value.buffer.array}[{at} : {at} + {arg.type.event_size}].reshape({arg.type.shape})"
+        return one(value, at, "an external function") + (" != 0" if value.dtype == "bool" else "")
+    return f"{piece(value, at, arg.type.event_size, 'an external function')}.reshape({arg.type.shape})"
 
 
 EMIT: dict[str, Callable[[Opaque, Builder, Row, str], list[str]]] = {

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ppl.compiler.build import Builder
+from ppl.compiler.emit_checks import rest
 from ppl.compiler.emit_opaque import Row, operand, start_of
 from ppl.compiler.emit_scalar import arguments
 from ppl.compiler.joined import pairs
@@ -31,7 +32,8 @@ def gemm(step: Opaque, builder: Builder, stage: Stage, dtype: str) -> list[str]:
         left, right = operand(builder, a, row, f" + {share}{apart}" if share else ""), operand(builder, b, row)
         beta, at = "F(1.0)" if i else _beta(step, stage), f"{out} + {share}{n}" if share else out
         size = "hi - lo" if share else m
-        operands = size, n, k, "F(1.0)", left, lda, right, ldb, beta, f"tail({value.buffer.array}, {at})", n
+        into = rest(value, at, "a product", f"tail({value.buffer.array}, {at})")
+        operands = size, n, k, "F(1.0)", left, lda, right, ldb, beta, into, n
         lines.append(f"{name}({arguments(*flags, *operands)})")
     return lines
 

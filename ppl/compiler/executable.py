@@ -21,7 +21,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ppl.compiler import cache
+from ppl.checked import CHECKED
+from ppl.compiler import cache, guards
 from ppl.compiler.emit_regions import SLABS
 from ppl.compiler.layout import Poly, axis_size, identifier
 from ppl.compiler.memory import Memory, all_steps, longest_slab
@@ -161,12 +162,16 @@ class Executable:
             shared, slab, lane = (area[array].evaluate(full) for area in self.memory.areas)
             size = shared + slabs * slab + lanes * lane
             buffer = aligned(size, dtype)
+            if CHECKED:  # nothing may be read before it has been written
+                buffer.view(np.uint8)[:] = guards.PATTERN
             start = self.memory.symbols[f"c_{array}"].evaluate(full)
             data = self.memory.consts[array]
             buffer[start : start + data.size] = data
             out.append(buffer)
         out[1][: len(self.memory.header)] = [full[n] for n in self.memory.header]
         out[0][: len(self.plates)] = 1.0
+        if CHECKED:
+            guards.paint(self.memory, out[0], out[1], (slabs, lanes))
         return out[0], out[1]
 
     def run(self, params: np.ndarray, aux: np.ndarray | None = None, hyper: np.ndarray | None = None,
@@ -231,6 +236,8 @@ class Executable:
             self._call(arguments, threads, sizes)
         except Exception as error:
             self.refuse(error)
+        if CHECKED:
+            guards.verify(self.memory, w, v, (slabs, threads))
         at = len(self.plates)
         scalars = dict(zip(self._names, w[at : at + len(self._names)].tolist(), strict=True))
         arrays = self._arrays(out, sizes) if self.request.arrays else {}

@@ -6,9 +6,11 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from ppl.checked import CHECKED
+from ppl.compiler.emit_checks import place_of
 from ppl.compiler.memory import all_steps
-from ppl.errors import ModelError, PplError, SimulatorError
-from ppl.ir.externals import raised
+from ppl.errors import MemoryCheckError, ModelError, PplError, SimulatorError
+from ppl.ir.externals import name_of, raised
 from ppl.ir.interpret import Env, evaluate
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ def externals(stages: Sequence[Stage]) -> dict[str, set[str]]:
         if node is not None and node.op == "external":
             fn = node.attrs["fn"]
             names = {getattr(f, "__name__", "") for f in (fn.function, fn.gradient) if f is not None}
-            found.setdefault(fn.name, set()).update(names)
+            found.setdefault(name_of(fn), set()).update(names)
     return found
 
 
@@ -41,6 +43,8 @@ def refuse(error: Exception, stages: Sequence[Stage], source: str) -> NoReturn:
         from ppl.kernels.cpu.blas import leave_single
 
         leave_single()
+    if isinstance(error, MemoryCheckError) or (CHECKED and isinstance(error, IndexError) and not called):
+        raise violation(error) from error
     if isinstance(error, PplError) or not called:
         raise error
     name = _guess(error, called)
@@ -48,6 +52,16 @@ def refuse(error: Exception, stages: Sequence[Stage], source: str) -> NoReturn:
         raise SimulatorError(raised(name, error), name) from error
     text = f"one of {_listed(called)} raised {type(error).__name__}: {error}"
     raise SimulatorError(text) from error
+
+
+def violation(error: Exception) -> MemoryCheckError:
+    """What the checked build raises for an access outside a buffer, with the names of both."""
+    number = getattr(error, "tag", 0)
+    frames, at = [], error.__traceback__
+    while at is not None:
+        frames.append(f"{at.tb_frame.f_code.co_name}, line {at.tb_lineno}")
+        at = at.tb_next
+    return MemoryCheckError(f"{error}: {place_of(number)} ({frames[-1]})", number)
 
 
 def _listed(called: Sequence[str] | dict[str, set[str]]) -> str:

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ppl.checked import CHECKED
 from ppl.compiler.build import Builder
 from ppl.compiler.fuse import Value
+from ppl.compiler.guards import WORDS
 from ppl.compiler.layout import Poly
 from ppl.compiler.stages import Cluster, Opaque, Stage, tile_size
 
@@ -53,6 +55,13 @@ class Memory:
     stacks: dict[str, Poly] = field(default_factory=dict)
     consts: dict[str, np.ndarray] = field(default_factory=dict)
     ints: Poly = field(default_factory=Poly)
+    guards: list[tuple[str, str, Poly]] = field(default_factory=list)
+
+    def guard(self, at: dict[str, Poly], array: str, name: str, area: str = "") -> None:
+        """In the checked build, put guard words behind the buffer `name`; its `area` is "slab", "lane" or shared."""
+        if CHECKED:
+            self.guards.append((array, name, at[array] + (f"{area}_{array}" if area else 0)))
+            at[array] = at[array] + WORDS
 
     @property
     def areas(self) -> tuple[dict[str, Poly], ...]:
@@ -100,12 +109,14 @@ def plan(stages: Sequence[Stage], builder: Builder, header: list[str], floats: i
         at[array] = _line(at[array], Poly.of(memory.consts[array].size), array)
         memory.symbols[f"c_{array}"] = at[array]
         at[array] = at[array] + memory.consts[array].size
+        memory.guard(at, array, "constants")
     for value in builder.globals:
         assert value.buffer is not None
         array, size = value.buffer.array, value.buffer.size
         at[array] = _line(at[array], size, array)
         memory.symbols[value.buffer.offset] = at[array]
         at[array] = at[array] + size
+        memory.guard(at, array, value.name)
     for stage in stages:
         if stage.row is None:
             _scratch(stage, memory, at)
@@ -143,6 +154,7 @@ def _scratch(stage: Stage, memory: Memory, at: dict[str, Poly], inside: bool = F
             at[value.buffer.array] = _line(at[value.buffer.array], size, value.buffer.array)
             memory.symbols[value.buffer.symbol] = _inside(at, value, "lane" if inside else "")
             at[value.buffer.array] = at[value.buffer.array] + size
+            memory.guard(at, value.buffer.array, value.name, "lane" if inside else "")
 
 
 def all_steps(stage: Stage) -> list[Cluster | Opaque]:
@@ -171,9 +183,11 @@ def _accumulators(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
     for value in stage.accumulators:
         assert value.buffer is not None
         area = area_of(value.buffer.array)
+        value.buffer.size = value.extent()
         at[area] = _line(at[area], value.extent(), value.buffer.array)
         memory.symbols[value.buffer.symbol] = _inside(at, value, "slab")
         at[area] = at[area] + value.extent()
+        memory.guard(at, area, value.name, "slab")
 
 
 def _tiles(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
@@ -187,6 +201,7 @@ def _tiles(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
         first, last = stage.lives[value]
         size, array = tile_size(value, stage.row), value.buffer.array
         whole = size * (tile if stage.row in value.axes else 1)
+        value.buffer.size = whole
         slot = next((s for s in free if s[1] == array and s[2] == whole and s[0] < first), None)
         if slot is not None:
             free.remove(slot)
@@ -195,6 +210,7 @@ def _tiles(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
             at[array] = _line(at[array], size, array)
             memory.symbols[value.buffer.symbol] = _inside(at, value, "lane")
             at[array] = at[array] + whole
+            memory.guard(at, array, value.name, "lane")
             total = total + size
             stacked = stacked + (size if value.stack is not None else 0)
         free.append((last, array, whole, memory.symbols[value.buffer.symbol]))

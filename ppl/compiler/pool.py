@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ppl.checked import CHECKED
+from ppl.compiler.guards import framed
+
 SMALL, KEPT = 1 << 14, 3
 _sample = [np.zeros(1)]
 _ALONE = sys.getrefcount(_sample[0])
@@ -24,6 +27,8 @@ class Pool:
 
     def empty(self, purpose: str, size: int, dtype: Any) -> np.ndarray:
         """An uninitialised vector that nobody else refers to."""
+        if CHECKED:
+            return framed(size, dtype)
         if size < SMALL:
             return np.empty(size, dtype)
         arrays = self._arrays.setdefault((purpose, size, dtype), [])
@@ -38,6 +43,10 @@ class Pool:
 
 def aligned(size: int, dtype: Any) -> np.ndarray:
     """A vector of zeros that begins at a cache line of 64 bytes."""
+    if CHECKED:
+        out = framed(size, dtype)
+        out[:] = 0
+        return out
     raw = np.zeros(size * np.dtype(dtype).itemsize + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size * np.dtype(dtype).itemsize].view(dtype)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ppl.checked import CHECKED
+from ppl.compiler import guards
 from ppl.compiler.assemble import assemble
 from ppl.compiler.bind import Bound
 from ppl.compiler.emit_fit import RULES, SHARED
@@ -171,7 +173,7 @@ class Trainer:
             total, scale = (steps.total, steps.total / rows[name]) if i == 0 else (total, bound.scales[name])
             place = exe.plates.index(identifier(name))
             w[place], v[exe.memory.header.index(f"total_{identifier(name)}")] = scale, total
-        grad = np.empty(exe.n_params, exe.float)
+        grad = guards.framed(exe.n_params, exe.float) if CHECKED else np.empty(exe.n_params, exe.float)
         results = np.zeros((len(rates), len(self.names)))
         first, second = live.vectors
         vectors = (live.flat, first, second, grad, RULES[live.rule.name], np.asarray(rates, np.float64),
@@ -200,6 +202,8 @@ class Trainer:
                 done = exe.module.train(*vectors, *self._extra(live, v, sizes, threads), *rest)
             except Exception as error:
                 done = self._stopped(error, live.step - before)
+        if CHECKED:
+            guards.verify(exe.memory, w, v, (slabs, threads))
         taken = results[:done] / steps.total
         return int(done), {name: taken[:, i].tolist() for i, name in enumerate(self.names)}
 

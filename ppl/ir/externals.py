@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from ppl.ir.interpret import Env
 
 
+def name_of(fn: Any) -> str:
+    """What the attribute `fn` of an external node is called in messages."""
+    return str(getattr(fn, "name", "") or getattr(fn.function, "__name__", "function"))
+
+
 def wrong_shape(name: str, which: int | None, shape: tuple[int, ...]) -> str:
     """What is said of a result that has not the declared shape."""
     what = "the result" if which is None else f"the gradient with respect to argument {which}"
@@ -46,14 +51,14 @@ def _called(node: Node, rows: Sequence[Any]) -> Any:
 def _checked(node: Node, result: Any) -> np.ndarray:
     found = np.asarray(result)
     if found.shape != node.type.shape:
-        raise SimulatorError(wrong_shape(node.attrs["fn"].name, node.attrs["output"], node.type.shape))
+        raise SimulatorError(wrong_shape(name_of(node.attrs["fn"]), node.attrs["output"], node.type.shape))
     if node.type.dtype == "int" and found.dtype.kind not in "iub":
         raise TypeError(f"an integer is declared, the function returns {found.dtype}")
     return found
 
 
 def _refusal(env: Env, node: Node, at: tuple[int, ...], rows: tuple[Any, ...], error: Exception) -> SimulatorError:
-    name, places = node.attrs["fn"].name, []
+    name, places = name_of(node.attrs["fn"]), []
     for axis, i in zip(node.type.axes, at, strict=True):
         if axis.kind is Kind.PLATE:
             places.append((int(env.ids(axis)[i]), axis.name))

@@ -54,7 +54,11 @@ def external(
     Raises
     ------
     ModelError
-        Outside a model, `fn` is not callable, or the key's name is taken.
+        Outside a model, `fn` is not callable, or the key's name is taken; in the first call, if Numba cannot compile
+        `fn` for its arguments, or it returns another kind of value than declared.
+    SimulatorError
+        In a call, if `fn` or `gradient` raises an exception or returns an array of another shape; it names function,
+        row and arguments, and nothing is returned or moved. Compiled code that calls `program.njit` gets the exception.
     """
     context = require("ppl.external")
     line = user_line()
