@@ -10,6 +10,7 @@ Libraries (Python's own, NumPy, Numba, SciPy) are taken for what their version s
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import struct
 import sys
@@ -44,6 +45,7 @@ class Unknown(Exception):
 def fingerprint(*values: Any) -> str | None:
     """A hash of values and all that they reach; None if some of it cannot be hashed."""
     walk = Walk()
+    cpu_target.typing_context.refresh()
     try:
         for value in values:
             walk.add(value)
@@ -56,7 +58,8 @@ def fingerprint(*values: Any) -> str | None:
 def functions(value: Any) -> list[Any]:
     """The dispatchers that a function reaches, callees first, itself last; as far as they can be found."""
     walk = Walk(strict=False)
-    walk.add(value)
+    with contextlib.suppress(RecursionError):
+        walk.add(value)
     return walk.dispatchers
 
 
@@ -123,8 +126,8 @@ class Walk:
         elif isinstance(value, Dispatcher) or (hasattr(value, "symbol") and hasattr(value, "py_func")):
             self._dispatcher(value)
         elif isinstance(value, DUFunc | GUFunc):
-            self.write(value.__name__, value.signature if isinstance(value, GUFunc) else "", value.types)
-            self.add(value._dispatcher if isinstance(value, DUFunc) else value.gufunc_builder.py_func)
+            self.write(value.signature, value.types if value._frozen else "")
+            self._dispatcher(value._dispatcher)
         elif isinstance(value, types.FunctionType):
             self._function(value)
         elif isinstance(value, _Intrinsic):
@@ -205,13 +208,16 @@ class Walk:
 
     def _attributes(self, module: Any, mentioned: list[str], passed: set[int]) -> None:
         """The attributes of a module that bytecode may read, and theirs if they are modules."""
-        if not isinstance(module, types.ModuleType) or is_library(module.__name__) or id(module) in passed:
+        if not isinstance(module, types.ModuleType) or id(module) in passed:
             return
         passed.add(id(module))
-        for name in [x for x in mentioned if x in vars(module)]:
-            self.write(module.__name__, name)
-            self.add(vars(module)[name])
-            self._attributes(vars(module)[name], mentioned, passed)
+        for name, value in _entries(module, mentioned):
+            if is_library(module.__name__):
+                self._overloads(value)
+            else:
+                self.write(module.__name__, name)
+                self.add(value)
+            self._attributes(value, mentioned, passed)
 
     def _code(self, code: types.CodeType) -> None:
         self.write(code.co_code, code.co_names, code.co_varnames, code.co_cellvars, code.co_freevars, code.co_flags)
@@ -270,6 +276,16 @@ class Walk:
                     found[inner.__module__, inner.__qualname__] = inner
         for _, inner in sorted(found.items()):
             self.add(inner)
+
+
+def _entries(module: types.ModuleType, mentioned: list[str]) -> Iterator[tuple[str, Any]]:
+    """Attributes of a module by name, those that it makes when they are asked for included."""
+    for name in mentioned:
+        if name in vars(module):
+            yield name, vars(module)[name]
+        elif "__getattr__" in vars(module) and not is_library(module.__name__):
+            with contextlib.suppress(Exception):
+                yield name, getattr(module, name)
 
 
 def _templates(value: Any) -> Iterator[Any]:

@@ -13,20 +13,16 @@ import hashlib
 import os
 import secrets
 import stat
+import time
 import warnings
 from collections.abc import Collection
 from pathlib import Path
 
-_warned: set[str] = set()
+UNFINISHED, HOUR = ".ppl-tmp", 3600.0
+_reasons: list[str] = []
+_swept: set[Path] = set()
 _HAS_OWNERS = hasattr(os, "geteuid")  # not on Windows, whose user folders are private anyway
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
-
-
-def once(message: str) -> None:
-    """Warn, once in this process for each message."""
-    if message not in _warned:
-        _warned.add(message)
-        warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 def owners(*sources: Path) -> frozenset[int]:
@@ -69,9 +65,22 @@ def prepare(folder: Path, trusted: Collection[int]) -> str:
     except OSError as error:
         return f"{folder} cannot be created ({error.strerror})"
     found = flaw(folder, trusted)
+    if not found:
+        _sweep(folder)
     if not found and not os.access(folder, os.W_OK | os.X_OK):
         return f"{folder} is read-only"
     return found
+
+
+def _sweep(folder: Path) -> None:
+    """Remove, once in this process, what processes that were killed while they wrote have left."""
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    with contextlib.suppress(OSError):
+        for path in folder.glob(f"*{UNFINISHED}"):
+            if time.time() - path.lstat().st_mtime > HOUR:
+                path.unlink()
 
 
 def _root() -> Path:
@@ -102,8 +111,11 @@ def root() -> Path | None:
 
 
 def in_memory(reason: str) -> None:
-    """Warn that machine code will be compiled again in the next process."""
-    once(f"ppl keeps machine code in memory only: {reason}; PPL_CACHE_DIR names another folder")
+    """Warn, once in this process, that the next one will have to compile again."""
+    if not _reasons:
+        text = f"ppl keeps machine code in memory only: {reason}; PPL_CACHE_DIR names another folder"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+    _reasons.append(reason)
 
 
 def below(parent: Path, folder: Path) -> Path:
@@ -130,7 +142,7 @@ def read(path: Path, trusted: Collection[int]) -> bytes | None:
 
 def write(path: Path, content: bytes) -> str:
     """Write a file, whole or not at all; why it is not there, or an empty text."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{UNFINISHED}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         with os.fdopen(os.open(temporary, flags, 0o644), "wb") as file:

@@ -5,7 +5,7 @@ and believes what it reads. Here the name of a file is a hash of the signature, 
 begins with a hash of the rest, and repeats key and version of the source. What does not agree is compiled again and
 written anew, as are files that are garbled, cut off or foreign.
 
-Files lie beside the source, as Numba's do, or under `NUMBA_CACHE_DIR`; else in the user's folder
+Files lie under `NUMBA_CACHE_DIR`, if that is absolute, or beside the source, as Numba's do; else in the user's folder
 (`ppl.kernels.folders`).
 """
 
@@ -121,7 +121,8 @@ class MachineCode(_Cache):
             reason = folders.prepare(folder, trusted) or folders.write(folder / self._name(identity), content)
             if not reason:
                 return
-        folders.in_memory(reason or folders.user()[1])
+        if reason:
+            folders.in_memory(reason)
 
     def _stamp(self) -> tuple[str, str] | None:
         found = self.stamp() if self.enabled and not self.fn.__module__.startswith(PRIVATE) else None
@@ -138,10 +139,11 @@ class MachineCode(_Cache):
 
     def _folders(self) -> Iterator[Path]:
         """Where to look, in this order."""
+        if not self.file.is_absolute():  # typed in, or in memory
+            return
         source = self.file.parent
-        if numba.config.CACHE_DIR:
-            yield folders.below(Path(os.path.abspath(numba.config.CACHE_DIR)), source.absolute())
-        if self.file.is_absolute():
-            yield source / "__pycache__"
+        if os.path.isabs(numba.config.CACHE_DIR):
+            yield folders.below(Path(numba.config.CACHE_DIR), source)
+        yield source / "__pycache__"
         if not self.fn.__module__.startswith(EMITTED) and (user := folders.user()[0]) is not None:
-            yield folders.below(user, source.absolute())
+            yield folders.below(user, source)

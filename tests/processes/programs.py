@@ -23,12 +23,17 @@ print(float(fit.params["t"]).hex())
 """A model without rows, whose training loop contains a kernel with threads."""
 
 
-def start(script: str, folder: Path, **environment: str) -> "subprocess.Popen[str]":
+def start(script: str, folder: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
     """A process that runs `script`, a text or a file, with its programs' machine code in `folder`."""
     env = {**os.environ, "PPL_CACHE_DIR": str(folder), "PYTHONPATH": str(ROOT), **environment}
     given = [script] if script.endswith(".py") else ["-c", script]
     return subprocess.Popen(
-        [sys.executable, *given], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder.parent
+        [sys.executable, *given, *arguments],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder.parent,
     )
 
 
@@ -39,8 +44,8 @@ def finish(process: "subprocess.Popen[str]") -> tuple[str, str]:
     return output, errors
 
 
-def run(script: str, folder: Path, **environment: str) -> str:
+def run(script: str, folder: Path, *arguments: str, **environment: str) -> str:
     """The output of a process that must succeed without a warning."""
-    output, errors = finish(start(script, folder, **environment))
+    output, errors = finish(start(script, folder, *arguments, **environment))
     assert "Warning" not in errors, errors
     return output

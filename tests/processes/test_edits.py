@@ -1,0 +1,133 @@
+"""What users edit between two processes reaches the second one, and their own cached functions load in any process."""
+
+from tests.processes.programs import run
+
+ENERGY = """
+import numba
+import helpers
+from helpers import squared
+
+@numba.njit(cache=True)
+def energy(t):
+    return squared(t) * helpers.FACTOR
+
+@numba.njit(cache=True)
+def slope(t, g):
+    return (2.0 * t * helpers.FACTOR * g,)
+"""
+HELPERS = """
+import numba
+FACTOR = 3.0
+
+@numba.njit(cache=True)
+def squared(x):
+    return x * x + 0.0
+"""
+EXTERNAL = """
+import sys
+from energy import energy, slope
+import ppl
+
+if "first" in sys.argv:
+    energy(1.0)  # which Numba may read from its own cache, as it was
+
+@ppl.model
+def model():
+    ppl.cost("c", ppl.external(energy, ppl.param("t", 0.5), gradient=slope))
+
+program = ppl.compile(model, dtype="float64")
+loss, grads = program.value_and_grad(program.init(0))
+print(loss, float(grads["t"]), energy(0.5))
+"""
+
+
+def _script(folder, text):
+    path = folder / "script.py"
+    path.write_text(text)
+    return str(path)
+
+
+def test_edits_of_helpers_and_constants_reach_an_external_function(tmp_path):
+    script, folder = _script(tmp_path, EXTERNAL), tmp_path / "programs"
+    (tmp_path / "energy.py").write_text(ENERGY)
+    (tmp_path / "helpers.py").write_text(HELPERS)
+    assert run(script, folder).split() == ["0.75", "3.0", "0.75"]
+    (tmp_path / "helpers.py").write_text(HELPERS.replace("3.0", "5.0  # edited"))
+    assert run(script, folder, "first").split() == ["1.25", "5.0", "1.25"]
+    (tmp_path / "helpers.py").write_text(HELPERS.replace("+ 0.0", "+ 1.0"))
+    assert run(script, folder).split() == ["3.75", "3.0", "3.75"]
+
+
+CHAIN = """
+import sys
+import numba
+import numpy as np
+from ppl.kernels.cpu.noise import fill_uniform_f32
+
+@numba.njit(cache=True)
+def uniforms(out):
+    fill_uniform_f32(out, 0, np.uint64(3), 0, 0, 0)
+
+@numba.njit(parallel=True, cache=True)
+def doubled(out):
+    for i in numba.prange(out.shape[0]):
+        out[i] *= 2
+
+@numba.njit(cache=True)
+def both(out):
+    uniforms(out)
+    doubled(out)
+    return out.sum()
+
+out = np.zeros(7, np.float32)
+if "parts" in sys.argv:
+    uniforms(out)
+    doubled(out)
+    print(float(out.sum()))
+else:
+    print(both(out), sum(both.stats.cache_hits.values()))
+"""
+
+
+def test_users_cached_functions_keep_what_their_callees_need(tmp_path):
+    """The parts are cached; a caller is compiled with them from the disk; then it is read from the disk alone."""
+    script, folder = _script(tmp_path, CHAIN), tmp_path / "programs"
+    (total,) = run(script, folder, "parts").split()
+    assert run(script, folder).split() == [total, "0"]
+    assert run(script, folder).split() == [total, "1"]
+    assert run(script, folder, PPL_CHECK="other").split() == [total, "0"]
+
+
+MODEL = """
+import ppl
+
+@ppl.model
+def model():
+    t = ppl.param("t", 0.5)
+    ppl.cost("c", 3.0 * t * t)
+
+program = ppl.compile(model, dtype="float64")
+"""
+EMBEDDED = """
+import numba
+import numpy as np
+from model import program
+
+step = program.njit
+
+@numba.njit(cache=True)
+def loss(params, grad, aux, hyper, work):
+    return step(params, grad, aux, hyper, 0, 0, 0, 1.0, work)
+
+params, grad, aux, hyper = program.arrays(program.init(0))
+print(loss(params, grad, aux, hyper, program.workspace()), grad[0], sum(loss.stats.cache_hits.values()))
+"""
+
+
+def test_a_cached_caller_of_a_program_follows_the_program(tmp_path):
+    script, folder = _script(tmp_path, EMBEDDED), tmp_path / "programs"
+    (tmp_path / "model.py").write_text(MODEL)
+    assert run(script, folder).split() == ["0.75", "3.0", "0"]
+    assert run(script, folder).split() == ["0.75", "3.0", "1"]
+    (tmp_path / "model.py").write_text(MODEL.replace("3.0 * t", "5.0 * t"))
+    assert run(script, folder).split() == ["1.25", "5.0", "0"]
