@@ -56,11 +56,12 @@ def _adapted(dispatcher: Any, form: str) -> Any:
 def stamp(fn: Callable[..., Any]) -> str | None:
     """The version of a function's source: the kernels', that in the name of an emitted module, or what it reaches.
 
-    None for emitted code that calls a function which is not what it was when the module was written.
+    None for emitted code that calls a function which is not what it was when the module was written, and for kernels
+    with a closure, which a version does not cover.
     """
     module = fn.__module__ or ""
     if module.startswith("ppl.kernels."):
-        return kernels_version()
+        return None if fn.__closure__ else kernels_version()
     if not module.startswith(EMITTED):
         return fingerprint(fn)
     called = fn.__globals__.get("EXTERNALS", {})

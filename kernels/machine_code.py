@@ -129,13 +129,14 @@ class MachineCode(_Cache):
         return None if found is None else (found, kernels_version())
 
     def _identity(self, sig: Any, codegen: Any, stamp: tuple[str, str]) -> tuple[Any, ...]:
-        return (sig, codegen.magic_tuple(), sys.implementation.cache_tag, build_tag(), self.form), stamp
+        function = self.fn.__module__, self.fn.__qualname__, self.fn.__code__.co_firstlineno
+        return (function, sig, codegen.magic_tuple(), sys.implementation.cache_tag, build_tag(), self.form), stamp
 
     def _name(self, identity: tuple[Any, ...]) -> str:
         """Of all versions of the source, so that files do not pile up."""
         plain = re.sub(r"[^\w.]", "", f"{self.file.stem}.{self.fn.__qualname__}")[:100]
         key = hashlib.blake2b(repr(identity[0]).encode(), digest_size=12).hexdigest()
-        return f"{plain}-{self.fn.__code__.co_firstlineno}.{key}.nbc"
+        return f"{plain}.{key}.nbc"
 
     def _folders(self) -> Iterator[Path]:
         """Where to look, in this order."""
