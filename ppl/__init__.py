@@ -7,8 +7,9 @@ which estimator each node got and why.
 from typing import Any as _Any
 
 from ppl import distributions, errors, estimators
+from ppl.compiler.packing import load_state
 from ppl.compiler.program import Program, compile
-from ppl.compiler.state import State, load_state
+from ppl.compiler.state import State
 from ppl.distributions import (
     Bernoulli,
     Beta,

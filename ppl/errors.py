@@ -87,8 +87,16 @@ class NonFiniteError(PplError):
         self.node = node
 
 
+class ScheduleError(OptionError):
+    """A schedule of a learning rate or of a `hyper=` value gave no finite number of its range at a step, or raised."""
+
+
+class MissingFileError(DataError, FileNotFoundError):
+    """A file of a state is not there."""
+
+
 class FitError(PplError):
-    """Training met a NaN or infinite loss, gradient or parameter and stopped.
+    """Training met a NaN or infinite loss, gradient or parameter, or a schedule without one, and stopped.
 
     Attributes
     ----------

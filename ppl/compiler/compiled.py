@@ -17,7 +17,7 @@ from ppl.compiler.second_order import VECTOR, build_hvp
 from ppl.compiler.state import Layout, State
 from ppl.compiler.variants import Variant, build_gradient, build_rows, build_sample, build_value
 from ppl.compiler.violations import find_guards
-from ppl.errors import DataError
+from ppl.errors import DataError, OptionError
 from ppl.estimators.base import Estimator
 from ppl.graph.black_box import refuse_black_boxes
 from ppl.graph.stochastic import StochasticGraph
@@ -27,6 +27,7 @@ from ppl.ir.verify import after_pass
 from ppl.lang.arguments import as_spec
 from ppl.lang.carried import require_carried, require_one_particle
 from ppl.lang.trace import Trace
+from ppl.numbers import number_at
 
 if TYPE_CHECKING:
     from ppl.compiler.executable import Executable, Request
@@ -64,7 +65,8 @@ class Compiled:
         self._lock = threading.RLock()
 
     def check_state(self, state: State) -> None:
-        """Raise a DataError unless the vectors of `state` are this program's: kernels read them unchecked."""
+        """Raise a DataError unless `state` is one, and its vectors are this program's: kernels read them unchecked."""
+        self.require_state(state)
         params, aux = state._layouts
         if params is not self.layout and params != self.layout:
             raise DataError(f"the state has {_listed(params)}; the program, {_listed(self.layout)}")
@@ -77,6 +79,16 @@ class Compiled:
             )
         if state._flat.dtype != self.binder.dtype:
             raise DataError(f"the state is {state._flat.dtype}, the program {self.binder.dtype}")
+        lengths = state._flat.size, state._aux.size
+        if lengths != (params.size, aux.size):
+            raise DataError(f"the state's vectors have {lengths} entries instead of {(params.size, aux.size)}")
+
+    @staticmethod
+    def require_state(state: Any) -> None:
+        """Raise a DataError unless `state` is a State."""
+        if not isinstance(state, State):
+            given = type(state).__name__
+            raise DataError(f"the first argument is a State (from program.init, a fit or a file), not {given}")
 
     @cached_property
     def estimators(self) -> dict[str, Estimator]:
@@ -152,8 +164,15 @@ class Compiled:
         unknown = sorted(set(values) - set(found))
         if unknown:
             raise DataError(f"no hyper parameter named {unknown}; the program has {sorted(found)}")
-        found.update({k: float(v(step)) if callable(v) else float(v) for k, v in values.items()})
+        for name, value in values.items():
+            found[name] = number_at(f"hyper '{name}'", value, step)
+            if abs(found[name]) > self._largest:
+                raise OptionError(f"hyper '{name}' at step {step} is {found[name]}, beyond {self.settings.dtype}")
         return np.array(list(found.values()), self.settings.dtype)
+
+    @cached_property
+    def _largest(self) -> float:
+        return float(np.finfo(self.settings.dtype).max)
 
     @cached_property
     def _default_hypers(self) -> np.ndarray:

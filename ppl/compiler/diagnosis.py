@@ -10,6 +10,7 @@ import numpy as np
 from ppl.compiler.prepared import Prepared
 from ppl.compiler.state import State
 from ppl.errors import DataError
+from ppl.numbers import real_array
 
 if TYPE_CHECKING:
     from ppl.inference.diagnose import Diagnosis
@@ -109,7 +110,9 @@ class Diagnosing(Prepared):
         """
         compiled = self.prepare(*data)
         compiled.check_state(state)
-        flat = compiled.layout.join(vector, state._flat.dtype) if isinstance(vector, Mapping) else np.array(vector)
+        if isinstance(vector, Mapping):
+            vector = compiled.layout.join(vector, state._flat.dtype)
+        flat = real_array("vector", vector)
         if flat.shape != state._flat.shape:
             raise DataError(f"vector has shape {flat.shape}; the program has {state._flat.size} parameters")
         bound = compiled.binder.bind(data, rows, total_rows)

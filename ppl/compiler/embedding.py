@@ -93,5 +93,7 @@ class Embedding(Prepared):
 
     def arrays(self, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(params, grad, aux, hyper): fresh flat vectors in the layout that the njit functions read and write."""
-        hyper = self.prepare().hyper_vector(None, state.step).copy()
+        compiled = self._of(state)
+        compiled.check_state(state)
+        hyper = compiled.hyper_vector(None, state.step).copy()
         return state._flat.copy(), np.zeros_like(state._flat), state._aux.copy(), hyper

@@ -12,12 +12,13 @@ import numpy as np
 from ppl.compiler.compiled import Compiled, signature
 from ppl.compiler.measured import Measured
 from ppl.compiler.plan import Requested
-from ppl.compiler.state import State
+from ppl.compiler.state import SEEDS, State
 from ppl.errors import DataError, ModelError
 from ppl.inference.objective import Objective
 from ppl.lang.model import Model
 from ppl.lang.params import constrained, initial_value, unconstrained
 from ppl.lang.trace import Param
+from ppl.numbers import real_array, whole_number
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Prepared:
     def _of(self, state: State) -> Compiled:
         """What was prepared for data that `state` fits, the latest first."""
         latest = self.prepare()
+        latest.require_state(state)
         fitting = (c for c in (latest, *self._compiled.values()) if c.layout == state._layouts[0])
         return next(fitting, latest)
 
@@ -91,6 +93,7 @@ class Prepared:
 
         Every parameter is drawn from (seed, its name), so the order of declaration does not matter.
         """
+        seed = whole_number("seed", seed, *SEEDS)
         compiled = self.prepare(*data)
         given = dict(params or {})
         unknown = sorted(set(given) - set(compiled.trace.params))
@@ -100,9 +103,9 @@ class Prepared:
             name: _given_value(p, given[name]) if name in given else initial_value(p, seed)
             for name, p in compiled.trace.params.items()
         }
-        flat = compiled.layout.join(raw, self.settings.dtype)
+        flat = compiled.layout.join(raw, self.settings.dtype, bounded=True)
         layouts = compiled.layout, compiled.aux_layout
-        return State(flat, compiled.aux_init(int(seed)), layouts, 0, int(seed), estimators=compiled.estimators)
+        return State.made(flat, compiled.aux_init(seed), layouts, 0, seed, None, compiled.estimators)
 
     def params(self, state: State) -> dict[str, np.ndarray]:
         """Constrained parameter values."""
@@ -113,12 +116,13 @@ class Prepared:
 
     def ravel(self, state: State) -> np.ndarray:
         """All unconstrained parameters as one vector (a copy)."""
+        self._of(state).check_state(state)
         return state._flat.copy()
 
     def unravel(self, vector: np.ndarray) -> dict[str, np.ndarray]:
         """The inverse of `ravel`: unconstrained parameters by name."""
         layout = self.prepare().layout
-        vector = np.array(vector, self.settings.dtype)
+        vector = real_array("vector", vector).astype(self.settings.dtype)
         if vector.shape != (layout.size,):
             raise DataError(f"expected a vector of length {layout.size}, not shape {vector.shape}")
         return layout.split(vector)

@@ -160,7 +160,7 @@ class Program(Inspection, Embedding, Diagnosing):
         if not keep:
             require_finite_gradient(self, call, result)
         step, estimators = state.step + 1, compiled.estimators
-        new = State(state._flat, result.aux, state._layouts, step, state.seed, state.opt, estimators)
+        new = State.made(state._flat, result.aux, state._layouts, step, state.seed, state.opt, estimators)
         return result.scalars["loss"], state._layouts[0].split(result.grad), new
 
     def update(
@@ -197,7 +197,7 @@ class Program(Inspection, Embedding, Diagnosing):
     ) -> tuple[State, dict[str, float], np.ndarray]:
         result, n, compiled = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper, check)
         flat, opt = transform.apply(state._flat, result.grad, state.opt, state._layouts[0], state.step, 1.0 / n)
-        new = State(flat, result.aux, state._layouts, state.step + 1, state.seed, opt, compiled.estimators)
+        new = State.made(flat, result.aux, state._layouts, state.step + 1, state.seed, opt, compiled.estimators)
         scalars = result.scalars if n == 1 else {k: v / n for k, v in result.scalars.items()}
         return new, scalars, result.grad
 

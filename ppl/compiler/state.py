@@ -6,11 +6,8 @@ them as read-only arrays by name.
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +17,11 @@ import numpy as np
 
 from ppl.errors import DataError
 from ppl.estimators.base import Estimator
-from ppl.estimators.serialize import from_json, to_json
+from ppl.numbers import real_array, whole_number
+
+MOST_STEPS = 2**63
+SEEDS = -(2**63), 2**64
+FIELDS = "params", "aux", "step", "seed", "opt", "estimators"
 
 
 @dataclass(frozen=True)
@@ -47,23 +48,37 @@ class Layout:
         """Views of the parts by name."""
         return {name: flat[place].reshape(shape) for name, place, shape in self.slices}
 
-    def join(self, parts: Mapping[str, Any], dtype: Any) -> np.ndarray:
-        """One flat vector from parts by name; raises DataError on missing, unknown or misshapen parts."""
+    def join(self, parts: Mapping[str, Any], dtype: Any, bounded: bool = False) -> np.ndarray:
+        """One flat vector from parts by name; `bounded` refuses finite numbers that are infinite in `dtype`.
+
+        Raises
+        ------
+        DataError
+            Parts are missing, unknown, of another shape, not real numbers, or too large for `dtype`.
+        """
+        if not isinstance(parts, Mapping):
+            raise DataError(f"parameters are given as a dict of name → array, not as {type(parts).__name__}")
         names = [name for name, _ in self.shapes]
         if set(names) != set(parts):
-            missing, unknown = sorted(set(names) - set(parts)), sorted(set(parts) - set(names))
+            missing, unknown = sorted(set(names) - set(parts)), sorted(map(str, set(parts) - set(names)))
             raise DataError(f"parameters do not match the program: missing {missing}, unknown {unknown}")
         out = np.empty(self.size, dtype)
         for name, view in self.split(out).items():
-            value = np.asarray(parts[name])
+            value = real_array(f"parameter '{name}'", parts[name])
             if value.shape != view.shape:
                 raise DataError(f"parameter '{name}' has shape {value.shape}, the program expects {view.shape}")
-            view[...] = value
+            with np.errstate(over="ignore"):
+                view[...] = value
+            if bounded and np.isfinite(value).sum() > np.isfinite(view).sum():
+                raise DataError(f"parameter '{name}' holds a number beyond the range of {view.dtype}")
         return out
 
 
 class State:
     """Parameters (unconstrained), step, seed, auxiliary variables and optimizer state of one training run.
+
+    Its vectors have the lengths of their layouts and one precision, whoever makes it: compiled code reads and writes
+    them unchecked.
 
     Attributes
     ----------
@@ -72,9 +87,14 @@ class State:
     opt : the optimizer's own state (a dict of arrays) or None.
     estimators : dict of node → estimator of the program that made the state, as `ppl.compile(estimators=)` takes it;
         empty in checkpoints that do not have it.
+
+    Raises
+    ------
+    DataError
+        A vector has another length, rank or type than its layout says; the step or seed is out of range.
     """
 
-    __slots__ = ("_aux", "_estimators", "_flat", "_layouts", "opt", "seed", "step")
+    __slots__ = ("_aux", "_estimators", "_flat", "_layouts", "_opt", "_seed", "_step")
 
     def __init__(
         self,
@@ -86,9 +106,45 @@ class State:
         opt: Any = None,
         estimators: Mapping[str, Estimator] | None = None,
     ):
-        self._flat, self._aux, self._layouts = flat, aux, layouts
-        self.step, self.seed, self.opt = step, seed, opt
-        self._estimators = {} if estimators is None else estimators
+        self._flat, self._aux = _vector("parameters", flat, layouts[0]), _vector("auxiliary variables", aux, layouts[1])
+        if self._flat.dtype != self._aux.dtype:
+            raise DataError(f"a state has parameters in {flat.dtype} and auxiliary variables in {aux.dtype}")
+        self._layouts, self._opt = layouts, opt
+        self._step = whole_number("a state's step", step, 0, MOST_STEPS)
+        self._seed = whole_number("a state's seed", seed, *SEEDS)
+        self._estimators = _checked_estimators(estimators)
+
+    @classmethod
+    def made(
+        cls,
+        flat: np.ndarray,
+        aux: np.ndarray,
+        layouts: tuple[Layout, Layout],
+        step: int,
+        seed: int,
+        opt: Any,
+        estimators: Mapping[str, Estimator],
+    ) -> State:
+        """A state on vectors that the package has made, shared and not checked again."""
+        new = cls.__new__(cls)
+        new._flat, new._aux, new._layouts = flat, aux, layouts
+        new._step, new._seed, new._opt, new._estimators = step, seed, opt, estimators
+        return new
+
+    @property
+    def step(self) -> int:
+        """Training steps taken."""
+        return self._step
+
+    @property
+    def seed(self) -> int:
+        """The seed of noise and batches."""
+        return self._seed
+
+    @property
+    def opt(self) -> Any:
+        """The optimizer's own state, or None."""
+        return self._opt
 
     @property
     def params(self) -> dict[str, np.ndarray]:
@@ -106,22 +162,37 @@ class State:
         return dict(self._estimators)
 
     def replace(self, **changes: Any) -> State:
-        """A state with other `params`, `aux` (dicts, all names), `step`, `seed`, `opt` or `estimators`."""
-        unknown = set(changes) - {"params", "aux", "step", "seed", "opt", "estimators"}
+        """A state with other `params`, `aux` (dicts, all names), `step`, `seed`, `opt` or `estimators`.
+
+        Raises
+        ------
+        DataError
+            There is no such field, or a value does not fit it.
+        """
+        unknown = set(changes) - set(FIELDS)
         if unknown:
-            raise DataError(f"a state has no field {sorted(unknown)}; fields: params, aux, step, seed, opt, estimators")
+            raise DataError(f"a state has no field {sorted(unknown)}; fields: {', '.join(FIELDS)}")
         flat, aux = self._flat, self._aux
         if "params" in changes:
-            flat = self._layouts[0].join(changes["params"], flat.dtype)
+            flat = self._layouts[0].join(changes["params"], flat.dtype, bounded=True)
         if "aux" in changes:
-            aux = self._layouts[1].join(changes["aux"], aux.dtype)
-        opt = changes.get("opt", self.opt)
-        step, seed = changes.get("step", self.step), changes.get("seed", self.seed)
-        return State(flat, aux, self._layouts, step, seed, opt, changes.get("estimators", self._estimators))
+            aux = self._layouts[1].join(changes["aux"], aux.dtype, bounded=True)
+        step = whole_number("step", changes.get("step", self.step), 0, MOST_STEPS)
+        seed = whole_number("seed", changes.get("seed", self.seed), *SEEDS)
+        estimators = _checked_estimators(changes.get("estimators", self._estimators))
+        return State.made(flat, aux, self._layouts, step, seed, changes.get("opt", self.opt), estimators)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the state to an `.npz` file, atomically and without pickle."""
-        write_npz(path, pack_state(self))
+        """Write the state to an `.npz` file, atomically and without pickle.
+
+        Raises
+        ------
+        DataError
+            The file cannot be written, or the optimizer's state or an estimator's option cannot be stored.
+        """
+        from ppl.compiler.packing import save_state
+
+        save_state(self, path)
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{n} {s}" for n, s in self._layouts[0].shapes)
@@ -135,78 +206,18 @@ def _frozen_views(layout: Layout, flat: np.ndarray) -> dict[str, np.ndarray]:
     return views
 
 
-def pack_state(state: State) -> dict[str, np.ndarray]:
-    """The state as a flat dict of arrays, ready for `np.savez`."""
-    meta = {
-        "step": state.step,
-        "seed": state.seed,
-        "params": [[n, list(s)] for n, s in state._layouts[0].shapes],
-        "aux": [[n, list(s)] for n, s in state._layouts[1].shapes],
-        "estimators": to_json(state._estimators),
-    }
-    arrays = {"params": state._flat, "aux": state._aux}
-    meta["opt"] = _pack_tree(state.opt, "opt", arrays)
-    arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-    return arrays
+def _vector(what: str, value: Any, layout: Layout) -> np.ndarray:
+    """A copy of the flat vector of a layout, as compiled code reads it."""
+    given = isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray)
+    if not given or value.dtype not in (np.float32, np.float64):
+        raise DataError(f"a state's {what} are a float32 or float64 array, not {getattr(value, 'dtype', type(value))}")
+    if value.shape != (layout.size,):
+        raise DataError(f"a state's {what} are a vector of {layout.size} numbers, not an array of shape {value.shape}")
+    return np.array(value, order="C", subok=False)
 
 
-def unpack_state(arrays: Mapping[str, np.ndarray]) -> State:
-    """The inverse of `pack_state`."""
-    meta = json.loads(arrays["meta"].tobytes().decode())
-    params, aux = (Layout(tuple((n, tuple(s)) for n, s in meta[k])) for k in ("params", "aux"))
-    opt = _unpack_tree(meta["opt"], arrays)
-    flat, aux_flat = np.array(arrays["params"]), np.array(arrays["aux"])
-    estimators = from_json(meta.get("estimators", {}))
-    return State(flat, aux_flat, (params, aux), meta["step"], meta["seed"], opt, estimators)
-
-
-def _pack_tree(value: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return {"value": value}
-    if isinstance(value, Mapping):
-        return {"dict": {k: _pack_tree(v, f"{path}/{k}", arrays) for k, v in value.items()}}
-    if isinstance(value, (tuple, list)):
-        return {"list": [_pack_tree(v, f"{path}/{i}", arrays) for i, v in enumerate(value)]}
-    if isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "__array__"):
-        arrays[path] = np.asarray(value)
-        return {"array": path}
-    raise DataError(f"optimizer state holds a {type(value).__name__}, which a checkpoint cannot store")
-
-
-def _unpack_tree(packed: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    if "value" in packed:
-        return packed["value"]
-    if "dict" in packed:
-        return {k: _unpack_tree(v, arrays) for k, v in packed["dict"].items()}
-    if "list" in packed:
-        return tuple(_unpack_tree(v, arrays) for v in packed["list"])
-    return np.array(arrays[packed["array"]])
-
-
-def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write an `.npz` next to `path` and move it into place, so that a crash never leaves half a file."""
-    path = os.fspath(path)
-    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(os.path.abspath(path)), suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def load_state(path: str | os.PathLike[str]) -> State:
-    """Read a state written by `State.save`.
-
-    Raises
-    ------
-    DataError : the file is something else, or names an estimator that is not defined in this process.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return unpack_state(arrays)
-    except FileNotFoundError:
-        raise
-    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{os.fspath(path)} is not a state that State.save wrote") from error
+def _checked_estimators(estimators: Any) -> Mapping[str, Estimator]:
+    given = {} if estimators is None else estimators
+    if not isinstance(given, Mapping) or not all(isinstance(e, Estimator) for e in given.values()):
+        raise DataError(f"a state's estimators are a dict of node → estimator, not {estimators!r}")
+    return given

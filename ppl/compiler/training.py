@@ -73,6 +73,20 @@ class Steps(NamedTuple):
     total: int
 
 
+class Block(NamedTuple):
+    """Steps that compiled code takes in one call: after which they come, and where it writes the scalars of each."""
+
+    at: int
+    names: Sequence[str]
+    results: np.ndarray
+    total: int
+
+    def scalars(self, step: int) -> dict[str, list[float]]:
+        """The scalars, divided by the rows, of the steps up to `step`."""
+        taken = self.results[: step - self.at] / self.total
+        return {name: taken[:, i].tolist() for i, name in enumerate(self.names)}
+
+
 class Live:
     """A state that training writes to. `state` shows it; after `share` the next step leaves what was shown alone.
 
@@ -87,6 +101,7 @@ class Live:
         self.counter = np.array([state.step, state.step - opt.get("t", 0)], np.int64)
         self.columns: np.ndarray | None = None
         self.join: Callable[[], None] | None = None
+        self.block: Block | None = None
 
     @property
     def step(self) -> int:
@@ -108,7 +123,7 @@ class Live:
         like = self._like
         opt: dict[str, Any] = {"t": int(self.counter[0] - self.counter[1])}
         opt |= dict(zip(self.rule.slots, self.slots, strict=True))
-        return State(self.flat, self.aux, like._layouts, self.step, like.seed, opt, self.estimators)
+        return State.made(self.flat, self.aux, like._layouts, self.step, like.seed, opt, self.estimators)
 
     def share(self) -> None:
         """Someone may keep what `state` has shown."""
@@ -147,11 +162,11 @@ class Trainer:
         self.cut = [self.plate is not None and self.plate in t.axes for _, t in request.inputs]
         self.names = [name for name, _ in request.scalars]
 
-    def run(self, live: Live, steps: Steps, rates: Sequence[float], hypers: np.ndarray
-            ) -> tuple[int, dict[str, list[float]]]:  # fmt: skip
-        """Take up to `len(rates)` steps; how many were taken, and the scalars of each, divided by the rows.
+    def run(self, live: Live, steps: Steps, rates: Sequence[float], hypers: np.ndarray) -> int:
+        """Take up to `len(rates)` steps and return how many were taken; `live.block` has the scalars of each.
 
-        It stops early before a step whose loss or gradient is not finite, or so large that the update might not be.
+        No rates take no step, but compile the loop. It stops early before a step whose loss or gradient is not finite, or
+        so large that the update might not be.
         """
         live.own()
         exe, bound = self.executable, steps.bound
@@ -175,6 +190,7 @@ class Trainer:
             w[place], v[exe.memory.header.index(f"total_{identifier(name)}")] = scale, total
         grad = guards.framed(exe.n_params, exe.float) if CHECKED else np.empty(exe.n_params, exe.float)
         results = np.zeros((len(rates), len(self.names)))
+        live.block = Block(live.step, self.names, results, steps.total) if rates else None
         first, second = live.vectors
         vectors = (live.flat, first, second, grad, RULES[live.rule.name], np.asarray(rates, np.float64),
                    np.array([*live.rule.numbers, 0.0]), 1.0 / steps.total)  # fmt: skip
@@ -199,13 +215,12 @@ class Trainer:
         with parallel_region(), self._threads(threads, len(rates)):
             before = live.step
             try:
-                done = exe.module.train(*vectors, *self._extra(live, v, sizes, threads), *rest)
+                done = int(exe.module.train(*vectors, *self._extra(live, v, sizes, threads), *rest))
             except Exception as error:
                 done = self._stopped(error, live.step - before)
         if CHECKED:
             guards.verify(exe.memory, w, v, (slabs, threads))
-        taken = results[:done] / steps.total
-        return int(done), {name: taken[:, i].tolist() for i, name in enumerate(self.names)}
+        return done
 
     def _stopped(self, error: Exception, done: int) -> int:
         """What to do after an `error` in a step behind `done` ones: a simulator's is left to the general path.
@@ -255,7 +270,7 @@ class SparseTrainer(Trainer):
         return bool(self.tables)
 
     def _threads(self, threads: int, steps: int) -> AbstractContextManager[None]:
-        if threads == 1:
+        if threads == 1 or not steps:
             return contextlib.nullcontext()
         return self.pace.threads(threads, steps, counted=bool(self.executable.module.train.signatures))
 

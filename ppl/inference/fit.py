@@ -71,7 +71,9 @@ def fit(
         (a step on all rows is one) and after the last step. Without data rows, after the last step only.
     progress : show a progress bar, if stderr is a terminal.
     checkpoint : path, or (path, n). Written atomically every n steps (every 30 seconds if no n is given), and
-        at the end however the run ends. If the file exists, the run in it is continued.
+        at the end however the run ends: SIGTERM and SIGHUP, where nobody handles them, end the process after it has
+        been written. If the file exists, the run in it is continued, to the same bits and the same history. What a
+        killed process was writing is removed at the next start.
     callback : called as callback(steps taken, state, metrics) after every step; returning True ends the
         training.
     batches : instead of data, an iterable (or a callable that returns one) of tuples of arrays. An iterator
@@ -81,18 +83,22 @@ def fit(
     Returns
     -------
     Fit
-        (state, params, history). Ctrl-C returns what there is.
+        (state, params, history). Ctrl-C returns what there is: it and all signals with handlers in Python act between
+        two steps, or while a user's function runs or code compiles; where none is reached, at the end of the block of
+        steps that compiled code takes, within about a tenth of a second or one step. A second Ctrl-C, while the
+        checkpoint is written, changes nothing. This holds in the main thread; in others no signal arrives.
 
     Raises
     ------
     FitError
-        The loss, the gradient or a parameter became NaN or infinite; it has the last good state, and says
-        where the value appeared first.
+        The loss, the gradient or a parameter became NaN or infinite, or a schedule gave no finite number (a
+        negative one, for a rate); it has the last good state, and says where the value appeared first. Or the
+        checkpoint could not be written at the end.
     ModelError
         `program` has not been compiled.
     DataError, OptionError
-        Data do not fit the program, a state or checkpoint is another program's, or options contradict
-        each other.
+        Data do not fit the program, a state or checkpoint is another program's, another optimizer's or damaged, the
+        checkpoint cannot be written, or options contradict each other.
     """
     require_program("ppl.fit", program)
     _check_lengths(steps, epochs)
@@ -108,6 +114,7 @@ def fit(
         arrays = by_position(program.argument_names, data)
         source = Rows(program, arrays, batch_size, total_rows)
     begun, start, history = _beginning(program, arrays, state, keeper, seed)
+    transform.check(begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed
     run = run_for(program, transform, hyper, source, begun, start)
     run.history.update(history)

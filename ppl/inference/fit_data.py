@@ -117,23 +117,22 @@ class Stream:
         self._pass: Iterator[Any] | None = itertools.chain([self.first], iterator)
 
     def batches(self, skip: int) -> Iterator[Batch | None]:
-        """Batches after the first `skip`; None after every pass of which some were used."""
+        """Batches after the first `skip`; None after every pass that ends with them or later."""
         compiled = self.program.prepare(*self.first)
         while True:
             iterator, self._pass = self._pass or self._open(), None
-            seen = used = 0
+            seen = 0
             for item in iterator:
                 seen += 1
                 if skip:
                     skip -= 1
                     continue
-                used += 1
                 data = self._arrays(item)
                 yield Batch(data, None, self.total_rows, row_count(compiled, data), True, False)
             if not seen:
                 return
             self.epochs_done += 1
-            if used:
+            if not skip:
                 yield None
 
     def _arrays(self, item: Any) -> tuple[np.ndarray, ...]:

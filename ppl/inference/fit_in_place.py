@@ -6,20 +6,30 @@ are sparse, a step is the same up to the order of sums: SGD and AdaGrad do nothi
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import time
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ppl.compiler.bind import Bound
 from ppl.compiler.state import State
 from ppl.compiler.training import Live, Rule, Steps, Trainer, rule_of
+from ppl.errors import ScheduleError
 from ppl.inference.fit_data import KEEP_CONVERTED, Batch, Rows, Stream, permutation
 from ppl.inference.fit_progress import Bar
 from ppl.inference.fit_run import Run
 from ppl.inference.optim.schedules import rate_at
 
+T = TypeVar("T")
+
 SECONDS, MOST = 0.05, 4096
+"""How long a block of steps should take, so that an interrupt is soon felt, and the most steps in one."""
+
+LARGEST_RATE = 1e18
+"""Rates beyond which a step may overflow; the general path takes it."""
 
 
 class InPlace(Run):
@@ -28,9 +38,11 @@ class InPlace(Run):
     _live: Live
     _whole: Bound
     _epoch, _count = -1, 1
+    _recorded = 0
 
     def __init__(self, trainer: Trainer, rule: Rule, *rest: Any):
         self.trainer, self.rule = trainer, rule
+        self._compiled: set[Any] = set()
         super().__init__(*rest)
 
     @property
@@ -52,16 +64,17 @@ class InPlace(Run):
             super()._loop(bar)
             return
         self._whole = self.trainer.compiled.binder.bind(self.source.data, check=False)
+        self._catch_up()
         while not self._finished():
+            self.signals.check()
             began = time.monotonic()
             self._block(bar)
             taken = time.monotonic() - began
             self._count = min(MOST, 2 * self._count) if taken < SECONDS / 2 else max(1, self._count // 2)
-            ended = self.step % self.source.steps_per_epoch == 0
-            if ended and self.has_rows and self.validate is not None:
-                self._validate()
+            if self.step % self.source.steps_per_epoch == 0:
+                self._end_epoch()
             if self.keeper is not None and self.keeper.due(self.step):
-                self.keeper.save(self.state, self.start, self._consistent())
+                self.keeper.try_to_save(self.state, self.start, self._consistent())
             if self._called_back():
                 return
 
@@ -96,32 +109,58 @@ class InPlace(Run):
 
     def _step(self, batch: Batch, bar: Bar) -> None:
         """One step on a batch of a stream; where its shape needs another program, on the general path."""
+        steps = self.signals.letting(self._bound, batch)
+        if steps is None or not self._take(steps, 1, batch.size, bar):
+            super()._step(batch, bar)
+
+    def _bound(self, batch: Batch) -> Steps | None:
+        """The step on a batch, or None if it is not one of the program that trains."""
         compiled = self.trainer.compiled
-        if self.program.prepare(*batch.data) is compiled:
-            bound = compiled.binder.bind(batch.data, None, batch.total_rows, batch.check)
-            total = next(iter(bound.totals.values()))
-            if self._take(Steps(bound, None, 0, total), 1, batch.size, bar):
-                return
-        super()._step(batch, bar)
+        if self.program.prepare(*batch.data) is not compiled:
+            return None
+        bound = compiled.binder.bind(batch.data, None, batch.total_rows, batch.check)
+        return Steps(bound, None, 0, next(iter(bound.totals.values())))
 
     def _take(self, steps: Steps, count: int, size: int, bar: Bar) -> int:
         """Take up to `count` steps and record them; one that may not be finite is not taken."""
-        at, compiled = self.step, self.trainer.compiled
-        steps_taken = range(at, at + count)
-        rates = [rate_at(self.transform.lr, i) for i in steps_taken]
-        if any(map(callable, (self.hyper or {}).values())):
-            hypers = np.array([compiled.hyper_vector(self.hyper, i) for i in steps_taken])
-        else:
-            hypers = np.tile(compiled.hyper_vector(self.hyper, at), (count, 1))
-        done, scalars = self.trainer.run(self._live, steps, rates, hypers)
-        if done:
-            for key, values in scalars.items():
-                self.history.setdefault(key, []).extend(values)
-                self.metrics[key] = values[-1]
-            self.history["step"].extend(range(at + 1, at + done + 1))
-            for loss in scalars["loss"] if bar.shown else ():
-                bar.step(loss, size)
+        rates, hypers = self.signals.letting(self._numbers, count)
+        if not rates:
+            return 0
+        shape = steps.size, *steps.bound.rows.values()
+        if shape not in self._compiled:
+            self.signals.letting(self.trainer.run, self._live, steps, [], hypers[:0])
+            self._compiled.add(shape)
+        self._recorded = len(self.history["step"])
+        done = self.trainer.run(self._live, steps, rates, hypers)
+        self._record()
+        for loss in self.history["loss"][-done:] if done and bar.shown else ():
+            bar.step(loss, size)
         return done
+
+    def _numbers(self, count: int) -> tuple[list[float], np.ndarray]:
+        """Rates and hyperparameters of up to `count` steps, as many as have them; others are for the general path."""
+        compiled, at, lr = self.trainer.compiled, self.step, self.transform.lr
+        given = (rate_at(lr, i) for i in range(at, at + count)) if callable(lr) else [lr] * count
+        rates = list(itertools.takewhile(lambda rate: rate <= LARGEST_RATE, _as_far_as_good(given)))
+        if not any(map(callable, (self.hyper or {}).values())):
+            return rates, np.tile(compiled.hyper_vector(self.hyper, at), (len(rates), 1))
+        ahead = range(at, at + len(rates))
+        hypers = list(_as_far_as_good(compiled.hyper_vector(self.hyper, i) for i in ahead))
+        return rates[: len(hypers)], np.array(hypers)
+
+    def _record(self) -> None:
+        """Write the steps that compiled code has taken into the history; the state's counter says how many they are."""
+        block = self._live.block
+        if block is not None and self.step > block.at:
+            for key, values in block.scalars(self.step).items():
+                self.history.setdefault(key, [])[self._recorded :] = values
+                self.metrics[key] = values[-1]
+            self.history["step"][self._recorded :] = range(block.at + 1, self.step + 1)
+        self._live.block = None
+
+    def _consistent(self) -> dict[str, list[float]]:
+        self._record()
+        return super()._consistent()
 
     def _called_back(self) -> bool:
         if self.callback is not None:
@@ -129,8 +168,15 @@ class InPlace(Run):
         return super()._called_back()
 
     def _validate(self) -> None:
-        self._live.share()
+        if self.validate is not None:
+            self._live.share()
         super()._validate()
+
+
+def _as_far_as_good(values: Iterable[T]) -> Iterator[T]:
+    """The values before the first that a schedule does not give."""
+    with contextlib.suppress(ScheduleError):
+        yield from values
 
 
 def run_for(program: Any, transform: Any, hyper: Any, source: Rows | Stream, state: State, start: int) -> Run:
@@ -138,15 +184,6 @@ def run_for(program: Any, transform: Any, hyper: Any, source: Rows | Stream, sta
     rule = rule_of(transform)
     large = isinstance(source, Rows) and sum(np.size(d) for d in source.data) * 8 > KEEP_CONVERTED
     trainer = None if rule is None or large else program.prepare().trainer(rule.sparse, rule.name)
-    if rule is None or trainer is None or not fits(state, rule):
+    if rule is None or trainer is None:
         return Run(program, transform, hyper, source, state, start)
     return InPlace(trainer, rule, program, transform, hyper, source, state, start)
-
-
-def fits(state: State, rule: Rule) -> bool:
-    """Whether the optimizer state is that of the rule, or none; if not, the general loop says what is wrong."""
-    opt = state.opt
-    if opt is None:
-        return True
-    known = isinstance(opt, dict) and set(opt) == {"t", *rule.slots}
-    return known and all(opt[name].shape == state._flat.shape for name in rule.slots)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from ppl.compiler.nonfinite import Call
 from ppl.compiler.state import State
-from ppl.errors import FitError, OptionError
+from ppl.errors import DataError, FitError, OptionError, ScheduleError
 from ppl.inference.fit_checkpoint import INTEGER, Checkpoint
 from ppl.inference.fit_data import Batch, Rows, Stream
 from ppl.inference.fit_progress import Bar
 from ppl.inference.fit_replay import Culprit, first_bad, first_bad_part
+from ppl.inference.fit_signals import Signals
 from ppl.lazy import optimizers
 
 Callback = Callable[[int, State, dict[str, float]], Any]
 HyperValues = Mapping[str, float | Callable[[int], float]]
+ENDED: Any = object()
+"""What stands for a batch after the last."""
 
 
 class History(dict[str, np.ndarray]):
@@ -78,6 +81,7 @@ class Run:
         self.callback: Callback | None = None
         self.validate: Callable[[State], float] | None = None
         self.has_rows = not isinstance(source, Rows) or source.has_rows
+        self.signals = Signals(ending=False)
 
     def limit(self, steps: int | None, epochs: int | None) -> None:
         """Work out where the run ends: at a step, or for a stream after a number of passes."""
@@ -93,33 +97,65 @@ class Run:
     def train(self, progress: bool) -> Fit:
         """Take all steps; the checkpoint is written however this ends."""
         ahead = None if self.end is None else max(self.end - self.step, 0)
-        try:
-            with Bar(progress, ahead, "rows" if self.has_rows else "steps") as bar:
-                self._loop(bar)
-            if self.validate is not None and self.step not in self.history.get("validation_step", [])[-1:]:
+        with Signals(ending=self.keeper is not None) as self.signals:
+            failed = True
+            try:
+                with Bar(progress, ahead, "rows" if self.has_rows else "steps") as bar:
+                    self._loop(bar)
                 self._validate()
-        except KeyboardInterrupt:
-            pass
-        finally:
-            if self.keeper is not None:
-                self.keeper.save(self.state, self.start, self._consistent())
-        return self._result()
+                failed = False
+            except KeyboardInterrupt:
+                failed = False
+            finally:
+                self.signals.close()
+                self._save_last(failed)
+            return self._result()
+
+    def _save_last(self, failed: bool) -> None:
+        """Write the checkpoint at the end; where the training itself has not `failed`, that has to succeed."""
+        if self.keeper is None:
+            return
+        if failed:
+            self.keeper.try_to_save(self.state, self.start, self._consistent())
+            return
+        try:
+            self.keeper.save(self.state, self.start, self._consistent())
+        except (OSError, DataError) as error:
+            raise FitError(
+                f"the checkpoint '{self.keeper.path}' could not be written: {error}. The state is this error's .state, "
+                "and what was reached is its .fit",
+                self.state,
+                self.step,
+                None,
+                self._result(),
+            ) from error
 
     def _loop(self, bar: Bar) -> None:
         if self._finished():
             return
-        for batch in self._batches():
+        self._catch_up()
+        batches = iter(self._batches())
+        while (batch := self.signals.letting(next, batches, ENDED)) is not ENDED:
             if batch is not None:
                 self._step(batch, bar)
-            if (batch is None or batch.last) and self.has_rows and self.validate is not None:
-                self._validate()
+            if batch is None or batch.last:
+                self._end_epoch()
             if self.keeper is not None and self.keeper.due(self.step):
-                self.keeper.save(self.state, self.start, self._consistent())
+                self.keeper.try_to_save(self.state, self.start, self._consistent())
             if (batch is not None and self._called_back()) or self._finished():
                 return
         warnings.warn(f"batches= ended after {self.step - self.start} steps", stacklevel=4)
 
-    def _batches(self) -> Iterable[Batch | None]:
+    def _catch_up(self) -> None:
+        """Validate where the run was interrupted between an epoch's last step and its validation."""
+        if isinstance(self.source, Rows) and self.step % self.source.steps_per_epoch == 0:
+            self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        if self.has_rows and self.step > self.start:
+            self._validate()
+
+    def _batches(self) -> Iterable[Any]:
         if isinstance(self.source, Rows):
             return self.source.batches(self.step)
         return self.source.batches(self.step - self.start)
@@ -138,17 +174,19 @@ class Run:
         """Call the user's function; whether it ends the training."""
         if self.callback is None:
             return False
-        answer = self.callback(self.step, self.state, dict(self.metrics))
+        answer = self.signals.letting(self.callback, self.step, self.state, dict(self.metrics))
         return isinstance(answer, (bool, np.bool_)) and bool(answer)
 
     def _step(self, batch: Batch, bar: Bar) -> None:
         total, rows, check = batch.total_rows, batch.rows, batch.check
-        new, scalars, grad = self.program._update(
-            self.state, batch.data, self.transform, None, None, total, rows, self.hyper, check
-        )
+        arguments = self.state, batch.data, self.transform, None, None, total, rows, self.hyper, check
+        try:
+            new, scalars, grad = self.signals.letting(self.program._update, *arguments)
+        except ScheduleError as error:
+            self._stop(str(error))
         loss = scalars["loss"]
         if not (math.isfinite(loss) and all(map(optimizers.all_finite, (grad, new._flat, new._aux)))):
-            self._examine(batch, loss, grad, new)
+            self.signals.letting(self._examine, batch, loss, grad, new)
         for key, value in scalars.items():
             self.history.setdefault(key, []).append(value)
         self.history["step"].append(new.step)
@@ -173,18 +211,24 @@ class Run:
             found = Culprit(name.rpartition("/")[0], f"'{name}' overflows")
         else:
             return
+        self._stop(f"{what}. First: {found.text}", found.node)
+
+    def _stop(self, what: str, node: str | None = None) -> NoReturn:
+        """End the training before a step that must not be taken."""
         raise FitError(
-            f"training stopped at step {self.step}: {what}. First: {found.text}. The state before that "
+            f"training stopped at step {self.step}: {what}. The state before that "
             "step is this error's .state, and what was reached is its .fit",
             self.state,
             self.step,
-            found.node,
+            node,
             self._result(),
         )
 
     def _validate(self) -> None:
-        assert self.validate is not None
-        value = float(self.validate(self.state))
+        """Evaluate and record, unless that has been done for this state."""
+        if self.validate is None or self.step in self.history.get("validation_step", [])[-1:]:
+            return
+        value = float(self.signals.letting(self.validate, self.state))
         self.history.setdefault("validation", []).append(value)
         self.history.setdefault("validation_step", []).append(self.step)
         self.metrics["validation"] = value

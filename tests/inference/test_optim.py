@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from ppl.compiler.state import Layout, State, load_state
+from ppl.compiler.packing import load_state
+from ppl.compiler.state import Layout, State
 from ppl.errors import DataError, OptionError
 from ppl.inference import optim
 from ppl.inference.optim import SGD, AdaGrad, Adam, Momentum, as_transform

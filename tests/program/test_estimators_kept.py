@@ -10,7 +10,7 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Normal
-from ppl.compiler.state import pack_state, unpack_state
+from ppl.compiler.packing import pack_state, unpack_state
 from ppl.errors import DataError
 from ppl.estimators import (
     REGISTRY,

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ppl.inference.optim.base import FlatOptimizer, check_positive, fresh
+from ppl.inference.optim.base import FlatOptimizer, check_positive, check_tiny, fresh
 from ppl.inference.optim.schedules import Rate, check_rate, rate_at
 from ppl.lazy import parallel_optimizers
 
@@ -46,7 +46,9 @@ class AdaGrad(FlatOptimizer):
 
     def __post_init__(self) -> None:
         check_rate("AdaGrad", self.lr)
-        check_positive("AdaGrad", eps=self.eps, clip_norm=self.clip_norm)
+        check_tiny("AdaGrad", self.eps)
+        check_positive("AdaGrad", clip_norm=self.clip_norm)
+        self._as_floats("lr", "eps", "clip_norm")
 
     def _step(
         self,
@@ -59,6 +61,6 @@ class AdaGrad(FlatOptimizer):
     ) -> tuple[np.ndarray, ...]:
         new, total = fresh("parameters", flat), fresh("sum", flat)
         parallel_optimizers.into(
-            "adagrad_into", new, total, flat, grad, slots[0], rate_at(self.lr, step), self.eps, scale
+            "adagrad_into", new, total, flat, grad, slots[0], rate_at(self.lr, step, "AdaGrad"), self.eps, scale
         )
         return new, total

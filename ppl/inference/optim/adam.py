@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ppl.inference.optim.base import FlatOptimizer, check_fraction, check_positive, fresh
+from ppl.inference.optim.base import FlatOptimizer, check_fraction, check_positive, check_tiny, fresh
 from ppl.inference.optim.schedules import Rate, check_rate, rate_at
 from ppl.lazy import parallel_optimizers
 
@@ -51,7 +51,9 @@ class Adam(FlatOptimizer):
     def __post_init__(self) -> None:
         check_rate("Adam", self.lr)
         check_fraction("Adam", b1=self.b1, b2=self.b2)
-        check_positive("Adam", eps=self.eps, clip_norm=self.clip_norm)
+        check_tiny("Adam", self.eps)
+        check_positive("Adam", clip_norm=self.clip_norm)
+        self._as_floats("lr", "b1", "b2", "eps", "clip_norm")
 
     def _step(
         self,
@@ -63,6 +65,6 @@ class Adam(FlatOptimizer):
         scale: float,
     ) -> tuple[np.ndarray, ...]:
         new, m, v = fresh("parameters", flat), fresh("m", flat), fresh("v", flat)
-        lr = rate_at(self.lr, step)
+        lr = rate_at(self.lr, step, "Adam")
         parallel_optimizers.into("adam_into", new, m, v, flat, grad, *slots, lr, self.b1, self.b2, self.eps, t, scale)
         return new, m, v

@@ -16,11 +16,17 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from ppl.compiler.pool import SMALL, Pool
-from ppl.compiler.state import Layout
+from ppl.compiler.state import MOST_STEPS, Layout
 from ppl.errors import DataError, OptionError
 from ppl.inference.optim.schedules import Rate
 from ppl.lazy import optimizers as kernels
+from ppl.numbers import real_array, real_number, whole_number
 
+SQUARES = "v", "sum"
+"""Slots that add up squares."""
+
+TINY = float(np.finfo(np.float32).tiny)
+LARGEST = float(np.finfo(np.float64).max)
 Params = Mapping[str, Any]
 _local = threading.local()
 
@@ -60,6 +66,10 @@ class Transform(Protocol):
         """(new parameters, new optimizer state) for the gradient `scale · grad`; `opt` is None at first."""
         ...
 
+    def check(self, opt: Any, flat: np.ndarray, layout: Layout) -> None:
+        """Raise DataError unless a run on parameters `flat` can begin with `opt`."""
+        ...
+
 
 class FlatOptimizer(ABC):
     """Base of the optimizers whose step is one fused kernel on a flat vector.
@@ -86,6 +96,13 @@ class FlatOptimizer(ABC):
     ) -> tuple[np.ndarray, ...]:
         """Fresh (new parameters, *new slots) for the gradient `scale · grad`; `t` counts from 1."""
 
+    def _as_floats(self, *names: str) -> None:
+        """Keep these fields as the floats that kernels take, where they have been given as other numbers."""
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and not callable(value) and type(value) not in (int, float):
+                object.__setattr__(self, name, float(value))
+
     def apply(
         self,
         flat: np.ndarray,
@@ -98,13 +115,10 @@ class FlatOptimizer(ABC):
         """One step on flat vectors; see `Transform`."""
         if opt is None:
             opt = self._start(flat)
-        try:
-            t = opt["t"] + 1
-            slots = tuple([opt[name] for name in self.slots]) if self.slots else ()
-        except (KeyError, TypeError, IndexError):
-            raise self._foreign(opt) from None
-        if slots and slots[0].shape != flat.shape:
-            raise self._foreign(opt)
+        else:
+            self.require(opt, flat)
+        t = opt["t"] + 1
+        slots = tuple([opt[name] for name in self.slots]) if self.slots else ()
         if self.clip_norm is not None:
             norm = abs(scale) * kernels.norm(grad)
             scale = scale if norm <= self.clip_norm else scale * (self.clip_norm / norm)
@@ -126,8 +140,32 @@ class FlatOptimizer(ABC):
         """
         layout = _layout(grads)
         grad = _join(grads, layout)
+        self.require(opt_state, grad)
         updates, opt = self.apply(np.zeros_like(grad), grad, opt_state, layout, opt_state["t"])
         return layout.split(updates), opt
+
+    def require(self, opt: Any, like: np.ndarray) -> None:
+        """Raise DataError unless `opt` is a state of this optimizer for a vector like `like`; kernels check nothing."""
+        if not isinstance(opt, Mapping) or opt.keys() != {"t", *self.slots}:
+            raise self._foreign(opt)
+        whole_number(f"{type(self).__name__}: the optimizer state's t", opt["t"], 0, MOST_STEPS)
+        for name in self.slots:
+            slot = opt[name]
+            if type(slot) is not np.ndarray or slot.shape != like.shape or slot.dtype != like.dtype:
+                raise self._foreign(opt)
+            if not slot.flags.c_contiguous:
+                raise DataError(f"{type(self).__name__}: '{name}' of the optimizer state is not contiguous")
+
+    def check(self, opt: Any, flat: np.ndarray, layout: Layout) -> None:
+        """`require`, and that a run can begin with `opt`: no NaN, and no negative sums of squares."""
+        if opt is None:
+            return
+        self.require(opt, flat)
+        for name in self.slots:
+            low, high = (0.0, np.inf) if name in SQUARES else (-LARGEST, LARGEST)
+            if not ((opt[name] >= low) & (opt[name] <= high)).all():
+                owner = type(self).__name__
+                raise DataError(f"{owner}: '{name}' of the optimizer state holds NaN or numbers out of range")
 
     def _start(self, flat: np.ndarray) -> Opt:
         return {"t": 0, **{name: np.zeros_like(flat) for name in self.slots}}
@@ -141,22 +179,30 @@ class FlatOptimizer(ABC):
 
 
 def _layout(parts: Params) -> Layout:
+    if not isinstance(parts, Mapping):
+        raise DataError(f"parameters and gradients are dicts of name → array, not {type(parts).__name__}")
     return Layout(tuple((name, np.shape(value)) for name, value in parts.items()))
 
 
 def _join(parts: Params, layout: Layout) -> np.ndarray:
-    return layout.join(parts, np.result_type(np.float32, *(np.asarray(v) for v in parts.values())))
+    return layout.join(parts, np.result_type(np.float32, *(real_array(f"'{n}'", v) for n, v in parts.items())))
 
 
 def check_fraction(owner: str, **values: float) -> None:
-    """Raise OptionError unless every value lies in [0, 1)."""
+    """Raise OptionError unless every value is a number in [0, 1)."""
     for name, value in values.items():
-        if not 0.0 <= value < 1.0:
+        if not 0.0 <= real_number(f"{owner}: {name}", value) < 1.0:
             raise OptionError(f"{owner}: {name} must lie in [0, 1), not {value}")
 
 
 def check_positive(owner: str, **values: float | None) -> None:
-    """Raise OptionError unless every value is positive or None."""
+    """Raise OptionError unless every value is a positive finite number or None."""
     for name, value in values.items():
-        if value is not None and not value > 0.0:
+        if value is not None and not real_number(f"{owner}: {name}", value) > 0.0:
             raise OptionError(f"{owner}: {name} must be positive, not {value}")
+
+
+def check_tiny(owner: str, eps: float) -> None:
+    """Raise OptionError unless what is added to a root is a number that float32 can hold and that is not 0 there."""
+    if not TINY <= real_number(f"{owner}: eps", eps) <= 1.0 / TINY:
+        raise OptionError(f"{owner}: eps must be positive, and a number that float32 can hold, not {eps}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ppl.compiler.state import Layout
-from ppl.errors import DataError, OptionError
+from ppl.errors import DataError, OptionError, ScheduleError
 from ppl.inference.optim.base import Transform
 
 Resolved = dict[str, tuple[Layout, list[slice]]]
@@ -35,6 +35,27 @@ class Groups:
         self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int, scale: float = 1.0
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """One step of every group on its own part of the vectors; frozen entries are copied bit for bit."""
+        groups, moving = self._moving(opt, layout)
+        new, found = flat.copy(), {}
+        for glob, member in moving.items():
+            part, pieces = groups[glob]
+            before = None if opt is None else opt[glob]
+            try:
+                own, found[glob] = member.apply(_gather(flat, pieces), _gather(grad, pieces), before, part, step, scale)
+            except ScheduleError as error:
+                raise ScheduleError(f"optimizer group '{glob}': {error}") from error
+            _scatter(new, own, pieces)
+        return new, found
+
+    def check(self, opt: Any, flat: np.ndarray, layout: Layout) -> None:
+        """Raise OptionError unless the globs fit the parameters, DataError unless `opt` fits the groups."""
+        groups, moving = self._moving(opt, layout)
+        for glob, member in moving.items():
+            part, pieces = groups[glob]
+            member.check(None if opt is None else opt[glob], _gather(flat, pieces), part)
+
+    def _moving(self, opt: Any, layout: Layout) -> tuple[Resolved, dict[str, Transform]]:
+        """All groups, and the transforms of those that are not frozen, whose states `opt` must have."""
         groups = self.resolve(layout)
         moving = {glob: member for glob in groups if (member := self.members[glob]) is not None}
         if opt is not None and not (isinstance(opt, Mapping) and set(opt) == set(moving)):
@@ -42,13 +63,7 @@ class Groups:
                 f"the state's optimizer state is not of the groups {list(moving)}; start afresh with "
                 "state.replace(opt=None)"
             )
-        new, found = flat.copy(), {}
-        for glob, member in moving.items():
-            part, pieces = groups[glob]
-            before = None if opt is None else opt[glob]
-            own, found[glob] = member.apply(_gather(flat, pieces), _gather(grad, pieces), before, part, step, scale)
-            _scatter(new, own, pieces)
-        return new, found
+        return groups, moving
 
     def trainable(self, layout: Layout) -> np.ndarray:
         """Mask over the flat vector: False where a parameter is frozen."""

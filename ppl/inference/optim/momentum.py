@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ppl.errors import OptionError
 from ppl.inference.optim.base import FlatOptimizer, check_fraction, check_positive, fresh
 from ppl.inference.optim.schedules import Rate, check_rate, rate_at
 from ppl.lazy import parallel_optimizers
@@ -47,8 +48,11 @@ class Momentum(FlatOptimizer):
 
     def __post_init__(self) -> None:
         check_rate("Momentum", self.lr)
+        if not isinstance(self.nesterov, bool):
+            raise OptionError(f"Momentum: nesterov is True or False, not {self.nesterov!r}")
         check_fraction("Momentum", beta=self.beta)
         check_positive("Momentum", clip_norm=self.clip_norm)
+        self._as_floats("lr", "beta", "clip_norm")
 
     def _step(
         self,
@@ -61,5 +65,7 @@ class Momentum(FlatOptimizer):
     ) -> tuple[np.ndarray, ...]:
         new, buffer = fresh("parameters", flat), fresh("buffer", flat)
         kernel = "nesterov_into" if self.nesterov else "momentum_into"
-        parallel_optimizers.into(kernel, new, buffer, flat, grad, slots[0], rate_at(self.lr, step), self.beta, scale)
+        parallel_optimizers.into(
+            kernel, new, buffer, flat, grad, slots[0], rate_at(self.lr, step, "Momentum"), self.beta, scale
+        )
         return new, buffer

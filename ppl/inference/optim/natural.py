@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ppl.compiler.state import Layout
+from ppl.compiler.state import MOST_STEPS, Layout
 from ppl.distributions.exponential_family import FAMILIES
 from ppl.distributions.exponential_fit import Calculus
 from ppl.errors import DataError, OptionError
@@ -18,6 +18,7 @@ from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import Node, make
 from ppl.lang.constraints import CONSTRAINTS
 from ppl.lang.trace import Param, Site, Trace
+from ppl.numbers import whole_number
 
 ELEMENTWISE = (None, "positive", "unit_interval")
 HALVINGS = 60
@@ -51,6 +52,7 @@ class NaturalGradient:
 
     def __init__(self, program: Any, lr: Rate = 1.0, nodes: Sequence[str] | None = None, data: Sequence[Any] = ()):
         check_rate("NaturalGradient", lr)
+        lr = lr if callable(lr) else float(lr)
         trace: Trace = program.prepare(*data).trace
         sites = {s.name: s for s in trace.random_sites()}
         unknown = sorted(set(nodes or ()) - set(sites))
@@ -71,6 +73,15 @@ class NaturalGradient:
         self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int, scale: float = 1.0
     ) -> tuple[np.ndarray, dict[str, int]]:
         """One step on flat vectors; `scale`, by which losses become losses per row, is left out."""
+        self.check(opt, flat, layout)
+        params, grads = layout.split(flat.astype(np.float64)), layout.split(grad.astype(np.float64))
+        moved: dict[str, np.ndarray] = {}
+        for block in self.blocks.values():
+            moved.update(block.step(params, grads, rate_at(self.lr, step, "NaturalGradient")))
+        return layout.join(moved, flat.dtype), {"t": 1 + (0 if opt is None else int(opt["t"]))}
+
+    def check(self, opt: Any, flat: np.ndarray, layout: Layout) -> None:
+        """Raise OptionError unless the parameters are those of the nodes, DataError unless `opt` is a state of this."""
         wanted = {p for block in self.blocks.values() for p in block.names}
         given = {name for name, _ in layout.shapes}
         if given != wanted:
@@ -78,15 +89,12 @@ class NaturalGradient:
                 f"NaturalGradient moves {sorted(wanted)}, not {sorted(given ^ wanted)}: give it those parameters "
                 "alone, and the others an optimizer of their own, in a dict of globs"
             )
-        if opt is not None and set(opt) != {"t"}:
+        if opt is not None and not (isinstance(opt, Mapping) and opt.keys() == {"t"}):
             raise DataError(
                 "NaturalGradient: the state is another optimizer's; start afresh with state.replace(opt=None)"
             )
-        params, grads = layout.split(flat.astype(np.float64)), layout.split(grad.astype(np.float64))
-        moved: dict[str, np.ndarray] = {}
-        for block in self.blocks.values():
-            moved.update(block.step(params, grads, rate_at(self.lr, step)))
-        return layout.join(moved, flat.dtype), {"t": 1 + (0 if opt is None else int(opt["t"]))}
+        if opt is not None:
+            whole_number("NaturalGradient: the optimizer state's t", opt["t"], 0, MOST_STEPS)
 
 
 def _refusal(site: Site, trace: Trace) -> str | None:

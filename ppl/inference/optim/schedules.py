@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ppl.errors import OptionError
+from ppl.numbers import number_at, real_number
 
 Rate = float | Callable[[int], float]
 
@@ -71,14 +72,21 @@ def exponential(start: float, decay: float, steps: int = 1) -> Schedule:
 
 def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
     """`values[0]` before step `boundaries[0]`, `values[i]` from step `boundaries[i - 1]` on."""
-    edges, levels = tuple(boundaries), tuple(float(v) for v in values)
+    steps, given = _listed("boundaries", boundaries), _listed("values", values)
+    edges = tuple(real_number("piecewise: a boundary", b) for b in steps)
+    levels = tuple(real_number("piecewise: a value", v) for v in given)
     if len(levels) != len(edges) + 1:
         raise OptionError(f"piecewise: {len(edges)} boundaries separate {len(edges) + 1} values, not {len(levels)}")
     if any(b <= a for a, b in itertools.pairwise(edges)):
-        raise OptionError(f"piecewise: boundaries must increase, not {list(edges)}")
-    for level in levels:
-        _finite("piecewise", value=level)
-    return Schedule(f"piecewise({list(edges)}, {list(levels)})", lambda step: levels[bisect.bisect_right(edges, step)])
+        raise OptionError(f"piecewise: boundaries must increase, not {steps}")
+    return Schedule(f"piecewise({steps}, {list(levels)})", lambda step: levels[bisect.bisect_right(edges, step)])
+
+
+def _listed(name: str, values: Sequence[float]) -> list[float]:
+    try:
+        return list(values)
+    except TypeError:
+        raise OptionError(f"piecewise: {name} is a sequence of numbers, not {values!r}") from None
 
 
 def robbins_monro(a: float, b: float = 1.0, power: float = 1.0) -> Schedule:
@@ -111,29 +119,30 @@ def robbins_monro(a: float, b: float = 1.0, power: float = 1.0) -> Schedule:
     return Schedule(f"robbins_monro({a}, {b}, {power})", lambda step: a / (b + step) ** power)
 
 
-def rate_at(rate: Rate, step: int) -> float:
-    """The value of a number or schedule at a step."""
-    return float(rate(step)) if callable(rate) else rate
+def rate_at(rate: Rate, step: int, owner: str = "") -> float:
+    """The value of a number or schedule at a step.
+
+    Raises
+    ------
+    ScheduleError
+        The schedule gives no finite number that is not negative, or raises.
+    """
+    return number_at(f"{owner}: lr" if owner else "lr", rate, step, 0.0) if callable(rate) else rate
 
 
 def check_rate(owner: str, rate: Rate) -> None:
     """Raise OptionError unless `rate` is callable or a finite number that is not negative."""
-    if not callable(rate) and not _finite(owner, lr=rate) >= 0.0:
+    if not callable(rate) and not real_number(f"{owner}: lr", rate) >= 0.0:
         raise OptionError(f"{owner}: the learning rate must not be negative, not {rate}")
 
 
 def _finite(owner: str, **values: float) -> float:
     """The last of `values`, after checking that each is a finite number."""
     for name, value in values.items():
-        try:
-            good = math.isfinite(value)
-        except TypeError:
-            good = False
-        if not good:
-            raise OptionError(f"{owner}: {name} must be a finite number, not {value!r}")
-    return float(value)
+        found = real_number(f"{owner}: {name}", value)
+    return found
 
 
-def _at_least_one(owner: str, steps: int) -> None:
-    if not steps >= 1:
+def _at_least_one(owner: str, steps: float) -> None:
+    if not real_number(f"{owner}: steps", steps) >= 1:
         raise OptionError(f"{owner}: steps must be at least 1, not {steps!r}")

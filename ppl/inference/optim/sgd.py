@@ -39,6 +39,7 @@ class SGD(FlatOptimizer):
     def __post_init__(self) -> None:
         check_rate("SGD", self.lr)
         check_positive("SGD", clip_norm=self.clip_norm)
+        self._as_floats("lr", "clip_norm")
 
     def _step(
         self,
@@ -50,5 +51,5 @@ class SGD(FlatOptimizer):
         scale: float,
     ) -> tuple[np.ndarray, ...]:
         new = fresh("parameters", flat)
-        parallel_optimizers.into("sgd_into", new, flat, grad, rate_at(self.lr, step), scale)
+        parallel_optimizers.into("sgd_into", new, flat, grad, rate_at(self.lr, step, "SGD"), scale)
         return (new,)

@@ -66,6 +66,13 @@ class External:
         updates, after = self.optimizer.update(grads, before, params)
         return flat + layout.join(updates, flat.dtype), after
 
+    def check(self, opt: Any, flat: np.ndarray, layout: Layout) -> None:
+        """Raise DataError unless `opt` has the structure of what `init` returns for these parameters."""
+        if self._template is None:
+            self._template = self.optimizer.init(_views(layout, flat))
+        if opt is not None:
+            restructure(opt, self._template)
+
 
 def restructure(tree: Any, template: Any) -> Any:
     """The leaves of `tree` in the containers of `template`.
@@ -86,7 +93,15 @@ def restructure(tree: Any, template: Any) -> Any:
         return {key: restructure(tree[key], like) for key, like in template.items()}
     if isinstance(tree, (tuple, list, Mapping)) or np.shape(tree) != np.shape(template):
         raise _foreign()
+    if _kind(tree) != _kind(template):
+        raise _foreign()
     return tree
+
+
+def _kind(leaf: Any) -> str:
+    """What a leaf holds: whole numbers, floats, or something else by its own letter."""
+    kind = np.asarray(leaf).dtype.kind
+    return "i" if kind == "u" else kind
 
 
 def _foreign() -> DataError:

@@ -1,0 +1,124 @@
+"""Signals while `ppl.fit` trains: none comes between a step and its record, or between two writes of a checkpoint.
+
+The loop works with signals held back, and lets them act where nothing is half done: between blocks of steps, and while
+it waits for something that may take long (compiling, the user's functions). Handlers of Python code are run then, as
+they were before; SIGTERM and SIGHUP, where they would end the process, do so once the checkpoint is written.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType, TracebackType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Signals that end a process by default, and that somebody sends to end it."""
+
+AT_ONCE = tuple(
+    getattr(signal, name)
+    for name in ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS")
+    if hasattr(signal, name)
+)
+"""Signals of faults, whose handlers are never held back."""
+
+
+class EndedBySignal(BaseException):
+    """A signal that ends the process has come: training saves what there is first."""
+
+
+class Signals:
+    """A context in which signals wait until `check`, or act at once inside `letting`.
+
+    Parameters
+    ----------
+    ending : whether signals that end the process wait too, because there is something to save.
+    """
+
+    def __init__(self, ending: bool):
+        self._catch_ending = ending
+        self._open = False
+        self._ended: int | None = None
+        self._waiting: list[tuple[int, FrameType | None]] = []
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Signals:
+        if threading.current_thread() is threading.main_thread():
+            try:
+                for number, handler in self._caught():
+                    self._before[number] = handler
+                    signal.signal(number, self._arrived)
+            except ValueError:  # the main thread of another interpreter
+                self._before.clear()
+            except BaseException:
+                self._restore()
+                raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Restore the handlers; then what has come meanwhile takes effect. Ctrl-C while saving has done so already."""
+        self._open = False
+        self._restore()
+        try:
+            for number, frame in self._waiting:
+                handler = self._before[number]
+                if handler is signal.SIG_DFL:
+                    self._ended = number
+                elif handler is not signal.default_int_handler:
+                    handler(number, frame)
+        finally:
+            if self._ended is not None:
+                os.kill(os.getpid(), self._ended)
+                raise SystemExit(128 + self._ended)  # signals do not end the first process of a container
+
+    def check(self) -> None:
+        """Let the signals that wait act now: what their handlers raise comes from here."""
+        while self._waiting:
+            self._act(*self._waiting.pop(0))
+        if self._ended is not None:
+            raise EndedBySignal(self._ended)
+
+    def letting(self, function: Callable[..., T], *arguments: Any) -> T:
+        """`function(*arguments)`, which signals may interrupt anywhere."""
+        self._open = True
+        try:
+            self.check()
+            return function(*arguments)
+        finally:
+            self._open = False
+
+    def close(self) -> None:
+        """From now on all signals wait until the end."""
+        self._open = False
+
+    def _caught(self) -> Iterator[tuple[int, Any]]:
+        for number in sorted(signal.valid_signals()):
+            handler = signal.getsignal(number)
+            ends = self._catch_ending and handler is signal.SIG_DFL and number in ENDING
+            if ends or (callable(handler) and number not in AT_ONCE):
+                yield number, handler
+
+    def _arrived(self, number: int, frame: FrameType | None) -> None:
+        if not self._open:
+            self._waiting.append((number, frame))
+            return
+        self._open = False  # a second signal waits until the first has been dealt with
+        self._act(number, frame)
+        self._open = True
+
+    def _act(self, number: int, frame: FrameType | None) -> None:
+        handler = self._before[number]
+        if handler is signal.SIG_DFL:
+            self._ended = number
+            raise EndedBySignal(number)
+        handler(number, frame)
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
