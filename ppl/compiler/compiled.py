@@ -79,16 +79,16 @@ class Compiled:
             )
         if state._flat.dtype != self.binder.dtype:
             raise DataError(f"the state is {state._flat.dtype}, the program {self.binder.dtype}")
-        lengths = state._flat.size, state._aux.size
-        if lengths != (params.size, aux.size):
-            raise DataError(f"the state's vectors have {lengths} entries instead of {(params.size, aux.size)}")
 
     @staticmethod
     def require_state(state: Any) -> None:
-        """Raise a DataError unless `state` is a State."""
+        """Raise a DataError unless `state` is a State whose vectors have the lengths that it says."""
         if not isinstance(state, State):
             given = type(state).__name__
             raise DataError(f"the first argument is a State (from program.init, a fit or a file), not {given}")
+        lengths, wanted = (state._flat.size, state._aux.size), tuple(layout.size for layout in state._layouts)
+        if lengths != wanted:
+            raise DataError(f"the state's vectors have {lengths} entries instead of {wanted}")
 
     @cached_property
     def estimators(self) -> dict[str, Estimator]:

@@ -165,8 +165,8 @@ class Trainer:
     def run(self, live: Live, steps: Steps, rates: Sequence[float], hypers: np.ndarray) -> int:
         """Take up to `len(rates)` steps and return how many were taken; `live.block` has the scalars of each.
 
-        No rates take no step, but compile the loop. It stops early before a step whose loss or gradient is not finite, or
-        so large that the update might not be.
+        No rates take no step, but compile the loop. It stops early before a step whose loss or gradient is not finite,
+        or so large that the update might not be.
         """
         live.own()
         exe, bound = self.executable, steps.bound
