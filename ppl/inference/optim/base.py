@@ -26,7 +26,6 @@ SQUARES = "v", "sum"
 """Slots that add up squares."""
 
 TINY = float(np.finfo(np.float32).tiny)
-LARGEST = float(np.finfo(np.float64).max)
 Params = Mapping[str, Any]
 _local = threading.local()
 
@@ -162,7 +161,8 @@ class FlatOptimizer(ABC):
             return
         self.require(opt, flat)
         for name in self.slots:
-            low, high = (0.0, np.inf) if name in SQUARES else (-LARGEST, LARGEST)
+            largest = np.finfo(opt[name].dtype).max
+            low, high = (0.0, np.inf) if name in SQUARES else (-largest, largest)
             if not ((opt[name] >= low) & (opt[name] <= high)).all():
                 owner = type(self).__name__
                 raise DataError(f"{owner}: '{name}' of the optimizer state holds NaN or numbers out of range")
