@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppl.compiler.nonfinite import Call, refuse_violation
 from ppl.compiler.prepared import Prepared
+from ppl.compiler.second_order import second_order_plan
 from ppl.compiler.state import State
 from ppl.errors import DataError
 from ppl.numbers import real_array
@@ -128,5 +130,9 @@ class Diagnosing(Prepared):
             seed=state.seed if seed is None else int(seed),
             step=state.step if seed is None else 0,
         )
+        if not np.isfinite(result.scalars["loss"]):
+            again = second_order_plan(compiled.graph, compiled.plan.estimators)
+            call = Call(state, data, seed, particles, total_rows, rows, hyper)
+            refuse_violation(self, call, "gradient", plan=again)
         found = compiled.layout.split(result.grad[: flat.size])
         return {name: np.array(value) for name, value in found.items()}

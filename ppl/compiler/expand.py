@@ -16,6 +16,8 @@ import numpy as np
 from ppl.compiler.moments import Averaged
 from ppl.compiler.objective import Reducer
 from ppl.distributions.base import KEY, Distribution
+from ppl.distributions.conditions import Edge
+from ppl.distributions.probabilities import always_positive, log_total, product
 from ppl.estimators.analytic import Analytic
 from ppl.estimators.base import CONDITIONAL, Advantages, Auxiliary, Branches, Estimator, Hyper, NodeContext, Option
 from ppl.estimators.enumerate import Enumerate, Marginalize
@@ -97,12 +99,14 @@ class Expansion:
         self.wrt: dict[str, Node] = {}
         self.costs: dict[str, Node] = {}
         self.parts: list[Part] = []
-        self.log_weights: dict[str, tuple[Axis, Node]] = {}
+        self.marginal: dict[str, tuple[Axis, Node, Node | None]] = {}
         self.enumerated: dict[str, Axis] = {}
         self.importance: dict[str, Node] = {}
         self.averaged: list[Averaged] = []
         sites = graph.trace.sites.values() if redraw else ()
         self.redrawn = {id(s.node): s.redrawn for s in sites if s.redrawn is not None}
+        self.edges: list[tuple[RandomNode, Edge]] = []
+        self.crossings: list[tuple[RandomNode, Node]] = []
 
     def run(self) -> Expanded:
         """Walk the graph, then assemble costs and score terms."""
@@ -182,15 +186,15 @@ class Expansion:
         args = [self.env[id(a)] for a in node.args]
         if node.op == "expand":
             return ops.expand(args[0], node.attrs["axes"], node.type.shape)
-        axes = union_axes(*(a.type.axes for a in args))
-        args = [ops.expand(a, axes) for a in args]
-        attrs = {**node.attrs, "axes": axes} if node.op == "external" else node.attrs
+        args = self.reducer.meet(args)
+        attrs = {**node.attrs, "axes": args[0].type.axes} if node.op == "external" else node.attrs
         return make(node.op, *args, **attrs)
 
     # --- random nodes ------------------------------------------------------------------------------------------------
 
     def _sample(self, rn: RandomNode) -> Node:
         params = [self.env[id(a)] for a in rn.node.args]
+        params = self.reducer.meet(params) if self.reducer.possible else params
         axes = union_axes(*(p.type.axes for p in params))
         dist = rn.dist.with_params(tuple(ops.expand(p, [a for a in axes if a.kind is Kind.BRANCH]) for p in params))
         dist.event_mask = None  # a mask drops units from costs, but all of them are drawn, so all of them score
@@ -244,6 +248,12 @@ class Expansion:
             importance=self.importance.get(rn.name),
         )
         made = estimator.expand(ctx)
+        if estimator.own_path and rn.dist.through_cdf:
+            names, spread = ctx.dist.crossing()
+            if spread is not None and names & set(rn.learnable):
+                self.crossings.append((rn, spread))
+        if estimator.drawn_only:
+            self.edges += [(rn, e) for e in ctx.dist.edges() if e.name in rn.learnable]
         inherited = [c for p in dist.params.values() if p.type.branch for c in p.type.branch.copies if c != TRUNK]
         if not made.sides and not inherited:
             value = made.trunk
@@ -294,22 +304,35 @@ class Expansion:
 
     def _enumerate(self, rn: RandomNode, dist: Distribution) -> Node:
         coupled = rn.coupled_plates
-        table = dist.support_table()
+        rule = self.plan[rn.name]
+        assert isinstance(rule, Enumerate)
+        law = rule.law(dist)
+        table = law.support_table()
         for plate in reversed(coupled):
             states, rows = len(table), plate.size or 1
             index = np.indices((states,) * rows).reshape(rows, -1).T
             table = table[index]
         axis = Axis(f"enum:{rn.name}", Kind.ENUM, len(table), depth=rn.rank)
-        value = ops.distribute(ops.const(table, dist.dtype), axis)
+        value = ops.distribute(ops.const(table, law.dtype), axis)
         for plate in coupled:
             value = ops.distribute(value, plate)
-        log_prob = ops.sum_axes(dist.node_log_prob(value), coupled)
-        if isinstance(self.plan[rn.name], Marginalize):
-            self.log_weights[rn.name] = axis, log_prob
+        weight = law.node_prob(value)
+        for plate in coupled:
+            weight = product(ops.collect(weight, plate))
+        log_prob = None
+        if always_positive(weight):
+            log_prob = ops.sum_axes(law.node_log_prob(value), coupled)
+            weight = ops.exp(log_prob)
         else:
-            self.reducer.weights[axis] = ops.exp(log_prob)
+            self.reducer.possible[axis] = ops.less(0.0, ops.stop(weight))
+            value = ops.expand(value, weight.type.axes)
+        if isinstance(rule, Marginalize):
+            self.marginal[rn.name] = axis, weight, log_prob
+        else:
+            self.reducer.weights[axis] = weight
             self.enumerated[rn.name] = axis
-        return value
+        plates = sort_axes((*rn.node.type.axes, *self.everywhere))
+        return rule.value(dist, value, self._uniforms(rn.name, plates, dist.uniforms(), 0))
 
     def _parts(self, cost: Cost) -> list[Part]:
         """A cost, or the terms that depend on nodes directly or through `stop_gradient`, one way each."""
@@ -336,11 +359,17 @@ class Expansion:
         value = self.env[id(cost.node)]
         if not cost.marginalize:
             return value
-        axes = []
+        axes, weight = [], ops.const(1.0)
         for summed in cost.marginalize:
-            axis, log_prob = self.log_weights[summed]
+            axis, probability, log_prob = self.marginal[summed]
             axes.append(axis)
-            value = ops.add(value, log_prob)
+            if log_prob is not None:
+                value = ops.add(value, log_prob)
+            else:
+                weight = ops.mul(weight, ops.where(ops.less(ops.absolute(probability), np.inf), probability, 0.0))
+        if weight.type.axes:
+            weight, value = self.reducer.meet([weight, value])
+            return ops.neg(log_total(weight, value, axes))
         top = ops.stop(make("amax", value, axes=sort_axes(axes), dims=()), "shift")
         top = ops.where(ops.less(ops.absolute(top), np.inf), top, 0.0)
         return ops.neg(ops.add(ops.log(ops.sum_axes(ops.exp(ops.sub(value, top)), axes)), top))

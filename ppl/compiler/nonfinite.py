@@ -16,6 +16,7 @@ from ppl.arguments import choice
 from ppl.compiler.state import State
 from ppl.compiler.violations import environment, violation
 from ppl.errors import NonFiniteError
+from ppl.estimators.base import Estimator
 from ppl.lazy import optimizers
 
 if TYPE_CHECKING:
@@ -109,13 +110,15 @@ def refuse(program: Prepared, call: Call, what: str, mode: str = "gradient") -> 
     raise NonFiniteError(f"{what}. First: {found.text}{KEEP}", found.node)
 
 
-def refuse_violation(program: Prepared, call: Call, mode: str, sites: Sequence[str] = ()) -> None:
+def refuse_violation(
+    program: Prepared, call: Call, mode: str, sites: Sequence[str] = (), plan: Mapping[str, Estimator] | None = None
+) -> None:
     """Raise a ParameterError if a parameter, an observation or an index was out of range in this call."""
     compiled = program.prepare(*call.data)
     bound = compiled.binder.bind(call.data, call.rows, call.total_rows, False)
     count = program.settings.particles if call.particles is None else call.particles
     hypers = compiled.hyper_vector(call.hyper, call.state.step)
     env = environment(compiled, call.state.params, call.state.aux, hypers, bound, count, *call.noise)
-    found = violation(compiled, mode, env, bound, sites)
+    found = violation(compiled, mode, env, bound, sites, plan)
     if found is not None:
         raise found.error()

@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+
+import numpy as np
 
 from ppl.ir import ops
 from ppl.ir.node import Node, make
-from ppl.ir.types import TRUNK, Axis, Kind
+from ppl.ir.polynomial import IMPOSSIBLE
+from ppl.ir.types import TRUNK, Axis, Kind, union_axes
 
 
 class Reducer:
     """Reduces values over enumerated supports, particles and plates.
 
     `weights[axis]` is the probability of each state of an enumerated node; it may depend on earlier enumerated nodes.
+    `possible[axis]` says which states have a positive one, where a parameter or constant may be such that some do not.
+    A state of weight 0 contributes what its weight moves, where the value is finite there; nothing that it computes
+    has a derivative, and no parameter in it is out of range.
     """
 
     def __init__(self) -> None:
         self.weights: dict[Axis, Node] = {}
+        self.possible: dict[Axis, Node] = {}
+
+    def meet(self, values: Sequence[Node], trunk: bool = False) -> list[Node]:
+        """`values` over common axes; along an enumerated axis that is new, impossible states have no derivative."""
+        axes = union_axes(*(x.type.axes for x in values))
+        masks = {a: self._possible(a, trunk) for a in axes if a in self.possible}
+        axes = union_axes(axes, *(m.type.axes for m in masks.values()))
+        met = []
+        for x in values:
+            new = [a for a in masks if a not in x.type.axes]
+            x = ops.expand(x, axes)
+            for axis in new if x.type.dtype == "float" else ():
+                x = ops.where(masks[axis], x, ops.stop(x, IMPOSSIBLE))
+            met.append(x)
+        return met
+
+    def reached(self, x: Node, idle: float | bool) -> Node:
+        """`x` in the trunk, but `idle` in states that nothing reaches."""
+        x = ops.pick(x, TRUNK)
+        for axis in [a for a in x.type.axes if a in self.possible]:
+            x = ops.where(self._possible(axis, True), x, idle)
+        return x
+
+    def _possible(self, axis: Axis, trunk: bool) -> Node:
+        return ops.pick(self.possible[axis], TRUNK) if trunk else self.possible[axis]
 
     def fold(
         self, x: Node, keep: Collection[Axis] = (), stopped: bool | Collection[Axis] = False, trunk: bool = False
@@ -33,7 +64,11 @@ class Reducer:
             axis = max(axes, key=lambda a: a.depth)
             weight = ops.pick(self.weights[axis], TRUNK) if trunk else self.weights[axis]
             constant = stopped if isinstance(stopped, bool) else axis in stopped
-            x = ops.sum_axes(ops.mul(ops.stop(weight) if constant else weight, x), (axis,))
+            weight, x = self.meet([ops.stop(weight) if constant else weight, x], trunk)
+            if axis in self.possible:
+                finite = ops.less(ops.absolute(ops.stop(x)), np.inf)
+                x = ops.where(ops.logical_or(self._possible(axis, trunk), finite), x, 0.0)
+            x = ops.sum_axes(ops.mul(weight, x), (axis,))
 
     def plates(self, x: Node, keep: Collection[Axis] = ()) -> Node:
         """Sum over data plates not in `keep`; a run-time plate is scaled by total rows over rows given."""

@@ -31,6 +31,7 @@ from ppl.estimators import (
     ScoreFunction,
     StickingTheLanding,
     StraightThrough,
+    SumComponents,
     Vimco,
 )
 from ppl.estimators.base import Estimator
@@ -52,6 +53,7 @@ class Row:
 
 TABLE: tuple[Row, ...] = (
     Row(Enumerate(), "exact, no variance from this node", "none"),
+    Row(SumComponents(), "the component summed exactly, pathwise inside", "the cost's slope in a component"),
     Row(Pathwise(), "low variance through the cost's slope", "the cost's slope"),
     Row(DisARM(), "an antithetic pair of samples", "differences in a pair"),
     Row(Vimco(), "the other importance samples as baseline", "one weight's share"),
@@ -171,7 +173,9 @@ def make_plan(
     """
     require_no_lost_path(graph)
     named = _named(graph, requested)
-    graph.enumerated = {name for name, estimator in named.items() if isinstance(estimator, (Enumerate, Analytic))}
+    graph.enumerated = {
+        n for n, e in named.items() if isinstance(e, (Enumerate, Analytic)) and not isinstance(e, SumComponents)
+    }
     graph.reweighted = {name for name, estimator in named.items() if estimator.reweights}
     used = _Budget()
     choices: dict[str, Choice] = {}
@@ -197,12 +201,11 @@ class _Budget:
 
     def add(self, rn: RandomNode, estimator: Estimator) -> None:
         if isinstance(estimator, Enumerate) and not isinstance(estimator, Marginalize):
-            self.states *= rn.joint_support()
+            self.states *= estimator.states(rn)
         self.sides += estimator.side_count(rn)
 
     def with_(self, rn: RandomNode, estimator: Estimator) -> float:
-        states = rn.joint_support() if isinstance(estimator, Enumerate) else 1.0
-        return self.states * states * (1 + self.sides + estimator.side_count(rn))
+        return self.states * estimator.states(rn) * (1 + self.sides + estimator.side_count(rn))
 
     def total(self) -> int:
         return int(self.states * (1 + self.sides))
@@ -235,7 +238,7 @@ def _require_estimator(value: Any, where: str) -> None:
 
 
 def _copies(rn: RandomNode, estimator: Estimator) -> int:
-    return int(rn.joint_support()) if isinstance(estimator, Enumerate) else 1 + estimator.side_count(rn)
+    return int(estimator.states(rn)) if isinstance(estimator, Enumerate) else 1 + estimator.side_count(rn)
 
 
 def _choice(rn: RandomNode, estimator: Estimator, reason: str, candidates: Sequence[Candidate] = ()) -> Choice:
@@ -296,6 +299,8 @@ def _refusal(
     complaint = estimator.validate(particles)
     if complaint:
         return complaint
+    if estimator.own_path and rn.dist.through_cdf:
+        return "the path of a mixture runs through its cdf, where no sample may lie: to be named"
     if estimator.biased and not allow_bias:
         return "biased; needs allow_bias=True or to be named"
     spent = used.with_(rn, estimator)
@@ -310,7 +315,7 @@ def _check_joint_budget(graph: StochasticGraph, choices: dict[str, Choice]) -> N
         states, budget, names = 1.0, float("inf"), []
         for name, choice in choices.items():
             if isinstance(choice.estimator, Enumerate) and cost.node in graph[name].dependent:
-                states *= graph[name].joint_support()
+                states *= choice.estimator.states(graph[name])
                 budget = min(budget, choice.estimator.budget)
                 names.append(name)
         if states > budget:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ppl.compiler.blind import sighted
 from ppl.compiler.expand import Expansion, Part
 from ppl.compiler.variants import Variant, _finish
+from ppl.compiler.violations import guarded
 from ppl.errors import EstimatorError
 from ppl.estimators import Analytic, Enumerate, NotNeeded, Pathwise, ScoreFunction
 from ppl.estimators.base import Estimator
@@ -40,7 +42,7 @@ def build_hvp(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bo
     EstimatorError
         If a node has a biased estimator, or second derivatives through it would miss something.
     """
-    again = {name: _estimator(graph[name], estimator) for name, estimator in plan.items()}
+    again = second_order_plan(graph, plan)
     expansion = Expansion(graph, again, "gradient", repeats)
     expanded = expansion.run()
     surrogate = ops.expand(ops.const(0.0), expansion.everywhere)
@@ -49,18 +51,23 @@ def build_hvp(graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bo
         value = part.value if box is None else ops.mul(part.value, box)
         total = expansion.reducer.total(value, stopped=expansion.not_above(part))
         surrogate = ops.add(surrogate, total)
-    wrt = list(expanded.wrt.values())
+    surrogate, wrt = sighted(surrogate, expansion), list(expanded.wrt.values())
     check_twice_differentiable(surrogate, wrt, graph.ranges.moved(expansion.env))
     inner = ops.expand(ops.const(0.0), expansion.everywhere)
     for (name, leaf), g in zip(expanded.wrt.items(), vjp([(surrogate, ops.const(1.0))], wrt), strict=True):
         if g is not None:
             v = ops.expand(make("param", name=VECTOR + name, shape=leaf.type.shape), leaf.type.axes)
             inner = ops.add(inner, ops.reduce_sum(ops.mul(g, v)))
-    variant = Variant(scalars={"loss": expanded.loss}, hypers=expanded.hypers)
+    variant = Variant(scalars={"loss": guarded(expanded.loss, expansion)}, hypers=expanded.hypers)
     variant.stages["expand"] = {"loss": expanded.loss, "surrogate": surrogate}
     for (name, leaf), h in zip(expanded.wrt.items(), vjp([(inner, ops.const(1.0))], wrt), strict=True):
         variant.grads[name] = ops.zeros_like(leaf.type) if h is None else h
     return _finish(variant)
+
+
+def second_order_plan(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> dict[str, Estimator]:
+    """How every node enters the second derivative."""
+    return {name: _estimator(graph[name], estimator) for name, estimator in plan.items()}
 
 
 def _estimator(rn: RandomNode, chosen: Estimator) -> Estimator:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ppl.compiler.auxiliary import Slot, auxiliary_layout, auxiliary_updates
+from ppl.compiler.blind import sighted
 from ppl.compiler.carried import carried_updates, require_own_names
 from ppl.compiler.expand import Expanded, Expansion
 from ppl.compiler.violations import INVALID, drawn, guarded, penalty, values_of
@@ -74,7 +75,7 @@ def build_gradient(
     variant.aux_slots |= {n: Slot(c.shape, c.init, c.where) for n, c in graph.trace.carried.items()}
     own = {} if repeats else {v.owner: expanded.own[v.owner] for v in expanded.aux.values()}
     wrt = [*expanded.wrt.values(), *(n for nodes in own.values() for n in nodes)]
-    found = vjp([(expanded.surrogate, ops.const(1.0))], wrt)
+    found = vjp([(sighted(expanded.surrogate, expansion), ops.const(1.0))], wrt)
     queue = iter(found)
     for name, leaf in expanded.wrt.items():
         g = next(queue)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ppl.compiler.bind import Bound
+from ppl.compiler.blind import blind_penalty, crosses, movement
 from ppl.compiler.checks import fed_by, observed_argument
 from ppl.compiler.expand import Expansion
 from ppl.distributions.bounds import bounds_of
@@ -24,6 +25,7 @@ from ppl.distributions.conditions import Condition, inside, narrowest
 from ppl.distributions.intervals import Interval
 from ppl.distributions.observable import observed_conditions
 from ppl.errors import ParameterError
+from ppl.estimators.base import Estimator
 from ppl.ir import ops
 from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import Node, topological
@@ -92,10 +94,11 @@ def _allowed(site: Site, condition: Condition) -> Node:
 def guarded(loss: Node, expansion: Expansion, keep: Sequence[Axis] = ()) -> Node:
     """`loss` with its bits; NaN where a guard of a node that it depends on fails, over the axes `keep` and repeats."""
     trace = expansion.graph.trace
-    if not trace.guards:
-        return loss
-    above = drawn(_results(trace))
-    term = penalty(expansion, [g for g in trace.guards if not g.drawn or g.name in above], keep)
+    if trace.guards:
+        above = drawn(_results(trace))
+        term = penalty(expansion, [g for g in trace.guards if not g.drawn or g.name in above], keep)
+        loss = loss if term is None else ops.add(loss, term)
+    term = blind_penalty(expansion)
     return loss if term is None else ops.add(loss, term)
 
 
@@ -109,7 +112,7 @@ def penalty(expansion: Expansion, guards: Sequence[Guard], keep: Sequence[Axis] 
         if guard.whole and expansion.mode == "gradient" and _relaxed(guard.node):
             continue
         (term,) = expansion.walk([guard.node])
-        term = ops.pick(term)
+        term = expansion.reducer.reached(term, 0.0)
         term = ops.sum_axes(term, [a for a in term.type.axes if a.kind is not Kind.REPEATS and a not in keep])
         total = term if total is None else ops.add(total, term)
     return total
@@ -145,10 +148,14 @@ def values_of(trace: Trace, sites: Sequence[str]) -> list[Node]:
     return [node for name in sites if (node := trace.sites[name].node) is not None]
 
 
-def violation(compiled: Compiled, mode: str, env: Env, bound: Bound, sites: Sequence[str] = ()) -> Violation | None:
+def violation(
+    compiled: Compiled, mode: str, env: Env, bound: Bound, sites: Sequence[str] = (),
+    plan: Mapping[str, Estimator] | None = None,
+) -> Violation | None:  # fmt: skip
     """The first condition that fails in an evaluation, or None; of a sample, among the nodes that `sites` come from."""
     trace = compiled.trace
-    plan = {} if mode == "sample" else compiled.plan.estimators
+    if plan is None:
+        plan = {} if mode == "sample" else compiled.plan.estimators
     expansion = Expansion(compiled.graph, plan, mode)  # type: ignore[arg-type]
     expansion.run()
     above = drawn(_results(trace) if mode != "sample" else values_of(trace, sites))
@@ -157,16 +164,53 @@ def violation(compiled: Compiled, mode: str, env: Env, bound: Bound, sites: Sequ
         for site, condition in conditions(trace)
         if (site.name in above if site.kind is SiteKind.RANDOM else mode != "sample")
     ]
-    if not listed:
-        return None
     outputs = [n for site, c in listed for n in (c.value, _allowed(site, c))]
     walked = [ops.pick(n) for n in expansion.walk(simplify(outputs))]
+    walked[1::2] = [expansion.reducer.reached(n, True) for n in walked[1::2]]
     values = evaluate(walked, env)
     for i, (site, condition) in enumerate(listed):
         soft = mode == "gradient" and condition.whole and _relaxed(condition.value)
         value, good = walked[2 * i : 2 * i + 2]
         if not soft and not values[2 * i + 1].all():
             return _named(site, condition, (value, values[2 * i]), (good, values[2 * i + 1]), bound)
+    return _at_edge(expansion, env, bound) or _across(expansion, env, bound)
+
+
+def _at_edge(expansion: Expansion, env: Env, bound: Bound) -> Violation | None:
+    """The first probability of 0 or 1 that a parameter moves under an estimator that sees draws only, or None."""
+    for rn, edge in expansion.edges:
+        there = expansion.reducer.reached(edge.there, False)
+        moved, truth, value = evaluate([movement(expansion, [(rn, edge)]), there, edge.value], env)
+        if not np.any(moved > 0):
+            continue
+        at = tuple(int(i) for i in np.argwhere(truth)[0])
+        shown = float(_entry((edge.value, value), there, at))
+        label = type(expansion.plan[rn.name]).__name__
+        text = (
+            f"{edge.name} of {type(rn.dist).__name__} is {shown:g}{place(there, at, bound)}, and a parameter moves it: "
+            f"what has probability 0 is never drawn, so {label} would miss its share of the derivative; name Enumerate "
+            f"or MeasureValued for this node, or keep {edge.name} inside its range"
+        )
+        return Violation(rn.site, edge.name, text, shown)
+    return None
+
+
+def _across(expansion: Expansion, env: Env, bound: Bound) -> Violation | None:
+    """The first mixture whose path its samples do not show, or None."""
+    for rn, spread in expansion.crossings:
+        good = crosses(expansion, spread)
+        truth, value = evaluate([good, ops.pick(spread)], env)
+        if truth.all():
+            continue
+        at = tuple(int(i) for i in np.argwhere(~truth)[0])
+        shown = float(_entry((ops.pick(spread), value), good, at))
+        label = type(expansion.plan[rn.name]).__name__
+        text = (
+            f"the components of {type(rn.dist).__name__} stand apart{place(good, at, bound)}: about one sample in "
+            f"{shown:.3g} lies between them, and these alone carry what the weights move along a path through the cdf, "
+            f"so {label} would miss it; name SumComponents or ScoreFunction for this node"
+        )
+        return Violation(rn.site, "weights", text, shown)
     return None
 
 

@@ -17,10 +17,11 @@ import numpy as np
 
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.checks import checked_parameters
-from ppl.distributions.conditions import Condition, conditions_of
+from ppl.distributions.conditions import Condition, Edge, conditions_of, edges_of
 from ppl.distributions.eager import present
 from ppl.distributions.guards import contains
 from ppl.distributions.intervals import CLOSED_UNIT, Interval
+from ppl.distributions.probabilities import product
 from ppl.distributions.support import INTERVAL_OF, Support
 from ppl.distributions.tails import Tails
 from ppl.errors import ModelError, ShapeError
@@ -41,6 +42,7 @@ class Distribution(Tails):
     reparameterized : whether `draw` is differentiable in the parameters (a pathwise gradient exists).
     no_path : where an instance has no such path though others of its class do, the reason.
     implicit : whether that derivative is implicit (-dF / p), because the sampler rejects or chooses.
+    through_cdf : whether that derivative runs through the cdf of a mixture, across what lies between its components.
     relaxable : whether `relax` and `relax_given` exist.
     unit_rank : trailing event dimensions that form one random unit (1 for one-hot and simplex values).
     param_rank : trailing parameter dimensions of one unit (1 for class probabilities).
@@ -56,6 +58,7 @@ class Distribution(Tails):
     reparameterized: ClassVar[bool] = False
     no_path: ClassVar[str] = ""
     implicit: ClassVar[bool] = False
+    through_cdf: ClassVar[bool] = False
     relaxable: ClassVar[bool] = False
     unit_rank: ClassVar[int] = 0
     param_rank: ClassVar[int] = 0
@@ -102,6 +105,10 @@ class Distribution(Tails):
         """What the parameters that are not constant have to satisfy."""
         return conditions_of(self.params, self.constraints)
 
+    def edges(self) -> Iterator[Edge]:
+        """Parameters that can be such that some values are never drawn."""
+        return edges_of(self.params, self.constraints)
+
     # formulas a subclass writes in IR
 
     @property
@@ -118,6 +125,10 @@ class Distribution(Tails):
         """Log-density per unit, event shape `batch_of_units`; discrete values: its multilinear extension."""
         raise ModelError(f"{type(self).__name__} has no log-density")
 
+    def unit_prob(self, value: Node) -> Node:
+        """Probability per unit of a value of the finite support, with its derivative also where it is 0."""
+        return ops.exp(self.unit_log_prob(value))
+
     def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:
         """Event shapes of the open uniforms that one sample consumes (purposes 0, 1, …); KEY for a noise key."""
         return (self.event_shape,)
@@ -125,6 +136,28 @@ class Distribution(Tails):
     def draw(self, *u: Node) -> Node:
         """A sample from base uniforms; differentiable in the parameters if `reparameterized`."""
         raise ModelError(f"{type(self).__name__} cannot be sampled")
+
+    @property
+    def choice(self) -> Distribution | None:
+        """The law of the finite choice that a draw of a mixture begins with; None of others."""
+        return None
+
+    def crossing(self) -> tuple[frozenset[str], Node | None]:
+        """Parameters whose derivative a path through a mixture's cdf carries between components, and how well it does.
+
+        That is the variance of dx / dparameter relative to its squared mean, about one over the share of samples that
+        lie between the components; None where it is not known.
+        """
+        return frozenset(), None
+
+    @property
+    def no_path_inside(self) -> str:
+        """Why a draw given the choice has no differentiable path; "" where it has one."""
+        return ""
+
+    def draw_inside(self, choice: Node, *u: Node) -> Node:
+        """A draw given the choice, from the uniforms of a draw; differentiable along the paths of the components."""
+        raise ModelError(f"{type(self).__name__} is no mixture")
 
     def relax(self, temperature: Node, *u: Node) -> Node:
         """A relaxed sample from the same uniforms as `draw` (Concrete, Gumbel-softmax)."""
@@ -175,6 +208,12 @@ class Distribution(Tails):
         if not fits:
             raise ShapeError(f"{type(self).__name__} has event {self.event_shape}, its value event {shape}")
         return self.masked_sum(self.unit_log_prob(ops.expand(value, (), self.event_shape)))
+
+    def node_prob(self, value: Node) -> Node:
+        """Probability of a value of the finite support, all units together: one scalar per plate row."""
+        units = self.unit_prob(ops.expand(value, (), self.event_shape))
+        units = units if self.event_mask is None else ops.where(self.event_mask, units, 1.0)
+        return product(ops.reshape(units, (units.type.event_size,)))
 
     def masked_sum(self, units: Node) -> Node:
         """The sum of per-unit numbers over units that count."""

@@ -85,6 +85,10 @@ class Bernoulli(Odds):
         zero = ops.sub(log_w, ops.softplus(ops.sub(log_not, a)))
         return ops.sigmoid(ops.div(ops.where(ops.less(0.5, frozen(value)), one, zero), temperature))
 
+    def unit_prob(self, value: Node) -> Node:
+        """p at 1, 1 - p at 0."""
+        return ops.where(ops.less(0.5, value), *self.outcome_probs())
+
     def unit_support(self) -> np.ndarray:
         """0 and 1."""
         return np.array([0.0, 1.0])

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ppl.distributions.base import KEY
+from ppl.distributions.checks import constant_value
 from ppl.distributions.counts import FiniteCount, counted
+from ppl.distributions.guards import known_inside
+from ppl.distributions.intervals import POSITIVE
 from ppl.ir import ops
 from ppl.ir.node import Node
 
@@ -53,6 +58,11 @@ class BetaBinomial(FiniteCount):
             return ops.add(masses, ops.sub(odds, ops.log(ops.div(whole, ops.add(n, whole)))))
 
         return counted(self, value, inside, n)
+
+    def unit_prob(self, value: Node) -> Node:
+        """P(k), which is positive for every k up to total_count."""
+        masses, total = super().unit_prob(value), constant_value(self.params["total_count"])
+        return masses if total is None or np.ptp(total) else known_inside(masses, POSITIVE)
 
     def draw(self, *u: Node) -> Node:
         """A binomial count at the log-odds of two gamma draws."""

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ppl.distributions.base import KEY
+from ppl.distributions.checks import constant_value
 from ppl.distributions.counts import FiniteCount, counted
+from ppl.distributions.guards import known_inside
+from ppl.distributions.intervals import POSITIVE
 from ppl.distributions.odds import Odds
+from ppl.distributions.probabilities import binomial_mass
 from ppl.ir import ops
 from ppl.ir.node import Node
 
@@ -43,6 +49,16 @@ class Binomial(Odds, FiniteCount):
             return ops.log_binomial(k, ops.sub(n, k), self.params["probs"])
 
         return counted(self, value, inside, n)
+
+    def unit_prob(self, value: Node) -> Node:
+        """P(k), with its slope also at p = 0 and p = 1."""
+        n = self.params["total_count"]
+        k, n, p = ops.broadcast(ops.cast(value, "float"), n, self.outcome_probs()[0])
+        if not self.in_logits:
+            return ops.where(ops.less_equal(k, n), binomial_mass(ops.minimum(k, n), n, p), 0.0)
+        masses = super().unit_prob(value)
+        total = constant_value(self.params["total_count"])
+        return masses if total is None or np.ptp(total) else known_inside(masses, POSITIVE)
 
     def draw(self, *u: Node) -> Node:
         """A count."""

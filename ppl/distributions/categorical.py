@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import cast
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from ppl.distributions.intervals import Interval
 from ppl.distributions.support import Support
 from ppl.errors import ModelError
 from ppl.ir import ops
-from ppl.ir.node import Node, make
+from ppl.ir.node import Node
 
 NO_RELAXATION = (
     "Categorical has no relaxation: its samples are integers, which do not lie between one another; "
@@ -68,20 +67,6 @@ class Categorical(Classes):
         if value.type.dtype != "int":
             known = ops.logical_and(known, ops.equal(value, index))
         return ops.where(known, out, -math.inf)
-
-    def _unit(self) -> Categorical:
-        """The law of one unit where all units have the same one, else this law."""
-        row = _only_row(self.weights, self.count)
-        return self if row is None else cast(Categorical, self.with_params((row,)))
-
-    def _picked(self, rows: Node, index: Node) -> Node:
-        """The entry at `index` of every row of classes; any entry where the index is none of a class."""
-        units = math.prod(self.event_shape)
-        if units == 1:
-            return ops.take(ops.reshape(rows, (self.count,)), index)
-        index = ops.minimum(ops.maximum(index, 0), self.count - 1)
-        first = self.count * np.arange(units).reshape(self.event_shape)
-        return ops.take(ops.reshape(rows, (units * self.count,)), ops.add(first, index))
 
     def uniforms(self) -> tuple[tuple[int, ...], ...]:
         """One uniform per unit."""
@@ -169,13 +154,3 @@ def _search(sums: Node, u: Node) -> Node:
 
 def _column(x: Node) -> Node:
     return ops.reshape(x, (*x.type.shape, 1))
-
-
-def _only_row(x: Node, count: int) -> Node | None:
-    """`x` with event (count,) where its event (…, count) is one row repeated, else None."""
-    if x.type.event_size == count:
-        return ops.reshape(x, (count,))
-    row = _only_row(x.args[0], count) if x.op == "expand" and x.args[0].type.shape[-1:] == (count,) else None
-    if row is None or not x.attrs["axes"]:
-        return row
-    return make("expand", row, axes=x.attrs["axes"], shape=(count,), live=x.attrs["live"])

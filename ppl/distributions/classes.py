@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+import math
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.bounds import softmax_argument
-from ppl.distributions.formulas import weigh, weigh_log
+from ppl.distributions.bounds import bounds_of, softmax_argument
+from ppl.distributions.formulas import frozen, weigh, weigh_log
+from ppl.distributions.intervals import POSITIVE
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
-from ppl.ir.node import Node
+from ppl.ir.node import Node, make
 
 
 class Classes(Distribution):
@@ -49,11 +53,15 @@ class Classes(Distribution):
 
     @property
     def logits(self) -> Node:
-        """Log-probabilities up to a constant per row."""
+        """Log-probabilities up to a constant per row; of a class without probability -inf, without a derivative."""
         if "logits" in self.params:
             return self.params["logits"]
-        behind = softmax_argument(self.params["probs"])
-        return ops.log(self.params["probs"]) if behind is None else behind
+        p = self.params["probs"]
+        behind = softmax_argument(p)
+        if behind is not None or bounds_of(p).within(POSITIVE):
+            return ops.log(p) if behind is None else behind
+        never = ops.less_equal(frozen(p), 0.0)
+        return ops.where(never, -math.inf, ops.log(ops.where(never, 1.0, p)))
 
     @property
     def in_logits(self) -> bool:
@@ -71,6 +79,26 @@ class Classes(Distribution):
         if self.in_logits:
             return ops.softmax(self.logits)
         return ops.div(self.params["probs"], ops.reduce_sum(self.params["probs"], -1, keepdims=True))
+
+    def unit_prob(self, value: Node) -> Node:
+        """The probability of the class."""
+        index = value if value.type.dtype == "int" else ops.argmax(value)
+        law = self._unit()
+        return law._picked(law.class_probs(), index)
+
+    def _unit(self) -> Self:
+        """The law of one unit where all units have the same one, else this law."""
+        row = _only_row(self.weights, self.count)
+        return self if row is None else cast(Self, self.with_params((row,)))
+
+    def _picked(self, rows: Node, index: Node) -> Node:
+        """The entry at `index` of every row of classes; any entry where the index is none of a class."""
+        units = math.prod(self.batch_of_units)
+        if units == 1:
+            return ops.take(ops.reshape(rows, (self.count,)), index)
+        index = ops.minimum(ops.maximum(index, 0), self.count - 1)
+        first = self.count * np.arange(units).reshape(self.batch_of_units)
+        return ops.take(ops.reshape(rows, (units * self.count,)), ops.add(first, index))
 
     def expected_log_prob(self, weight: Node) -> Node:
         """Sum over classes of weight * log probability, with 0 * (-inf) = 0; linear in `weight`."""
@@ -90,3 +118,13 @@ class Classes(Distribution):
     def unit_entropy(self) -> Node:
         """Minus the sum of p log p."""
         return ops.neg(self.expected_log_prob(self.class_probs()))
+
+
+def _only_row(x: Node, count: int) -> Node | None:
+    """`x` with event (count,) where its event (…, count) is one row repeated, else None."""
+    if x.type.event_size == count:
+        return ops.reshape(x, (count,))
+    row = _only_row(x.args[0], count) if x.op == "expand" and x.args[0].type.shape[-1:] == (count,) else None
+    if row is None or not x.attrs["axes"]:
+        return row
+    return make("expand", row, axes=x.attrs["axes"], shape=(count,), live=x.attrs["live"])

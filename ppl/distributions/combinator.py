@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.conditions import Condition, conditions_of, prefixed
+from ppl.distributions.conditions import Condition, Edge, conditions_of, prefixed
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node
@@ -52,6 +53,14 @@ class Combinator(Distribution):
             part = self.part(name)
             whole = isinstance(part, Distribution)
             yield from prefixed(name, part.conditions() if whole else conditions_of(part.params, part.constraints))
+
+    def edges(self) -> Iterator[Edge]:
+        """Its own, and those of its parts under prefixed names."""
+        yield from super().edges()
+        for name in self.parts:
+            part = self.part(name)
+            if isinstance(part, Distribution):
+                yield from (replace(e, name=f"{name}.{e.name}") for e in part.edges())
 
     def take_traits(self, **traits: Any) -> None:
         """Set class attributes of the contract for this instance: they follow from its parts."""

@@ -41,6 +41,8 @@ RANGES: dict[str, Interval] = {
     "open_simplex": POSITIVE,
     "class_logits": LOGITS,
 }
+EDGES = {"unit_interval": (0.0, 1.0), "positive_probability": (1.0,), "below_one": (0.0,), "simplex": (0.0,)}
+"""Probabilities at which some value is never drawn."""
 WHOLE = ("count", "whole")
 ROWS = {"simplex": 0.0, "open_simplex": 0.0, "class_logits": -INF}
 """Constraints of rows: something in a row has to exceed this. Symbolic weights are normalised, so any sum will do."""
@@ -95,6 +97,28 @@ def _conditions(name: str, node: Node, constraint: str) -> Iterator[Condition]:
     if constraint in WHOLE:
         good = ops.equal(x, ops.floor(x))
         yield Condition(name, wanted, x, good, node.type.shape, _is_whole(x), constraint, whole=True)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A parameter that can lie at an edge of its range where some values are never drawn: where it does (`there`)."""
+
+    name: str
+    value: Node
+    there: Node
+
+
+def edges_of(params: Mapping[str, Node], constraints: Mapping[str, str]) -> Iterator[Edge]:
+    """The edges that parameters can lie at, as far as interval arithmetic does not exclude it."""
+    for name, node in params.items():
+        ends = EDGES.get(constraints.get(name, ""), ())
+        found = bounds_of(node)
+        near = [e for e in ends if not (found.lo > e or found.hi < e or (found.lo == e and found.lo_open)
+                                        or (found.hi == e and found.hi_open))]  # fmt: skip
+        if near and constant_value(node) is None:
+            x = ops.stop(node, "formula")
+            there = ops.equal(x, near[0])
+            yield Edge(name, node, there if len(near) == 1 else ops.logical_or(there, ops.equal(x, near[1])))
 
 
 def ordered(low: Node, high: Node, equal: bool = False) -> Condition:

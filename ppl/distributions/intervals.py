@@ -58,8 +58,13 @@ def union(*parts: Interval) -> Interval:
 
 
 def add(a: Interval, b: Interval) -> Interval:
-    """Sums."""
-    return hull([(a.lo + b.lo, a.lo_open or b.lo_open), (a.hi + b.hi, a.hi_open or b.hi_open)])
+    """Sums; an infinity that can occur in one of them occurs in the sum."""
+    return hull([_sum((a.lo, a.lo_open), (b.lo, b.lo_open)), _sum((a.hi, a.hi_open), (b.hi, b.hi_open))])
+
+
+def _sum(x: End, y: End) -> End:
+    infinite = [opened for end, opened in (x, y) if math.isinf(end)]
+    return x[0] + y[0], all(infinite) if infinite else x[1] or y[1]
 
 
 def neg(a: Interval) -> Interval:
@@ -73,7 +78,9 @@ def mul(a: Interval, b: Interval) -> Interval:
     for x, x_open in ends(a):
         for y, y_open in ends(b):
             zero_reached = (x == 0 and not x_open) or (y == 0 and not y_open)
-            corners.append((0.0 if x == 0 or y == 0 else x * y, (x_open or y_open) and not zero_reached))
+            endless = (math.isinf(x) and not x_open and y != 0) or (math.isinf(y) and not y_open and x != 0)
+            reached = zero_reached or endless
+            corners.append((0.0 if x == 0 or y == 0 else x * y, (x_open or y_open) and not reached))
     return hull(corners)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
@@ -16,7 +16,15 @@ from ppl.distributions.checks import checked_parameters
 from ppl.distributions.combinator import Combinator, select, widened
 from ppl.distributions.formulas import frozen
 from ppl.distributions.intervals import Interval
-from ppl.distributions.mixture_path import moving_scalar, moving_vector, no_path
+from ppl.distributions.mixture_path import (
+    POINTS,
+    centre,
+    moving_scalar,
+    moving_vector,
+    no_path,
+    relative_variance,
+)
+from ppl.distributions.probabilities import always_positive, log_total
 from ppl.distributions.support import Support
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
@@ -29,7 +37,8 @@ class Mixture(Combinator):
     The log-density is the marginal one, by log-sum-exp; no component is a random node. A sample is chosen by Gumbel-max
     and drawn from the chosen component. Where every component has a cdf that is differentiable in its parameters and
     one component covers the others, the sample has the implicit derivative -dF / p, F the cdf of the mixture (Graves
-    2016; Figurnov, Mohamed & Mnih 2018), else none.
+    2016; Figurnov, Mohamed & Mnih 2018), else none. It is followed by name only: between components that stand apart F
+    moves with the weights, but no sample lies; `SumComponents` sums over the choice instead.
 
     Parameters
     ----------
@@ -75,7 +84,7 @@ class Mixture(Combinator):
         why = no_path(self.components, node, joint)
         self.take_traits(
             discrete=first.discrete, dtype=first.dtype, unit_rank=first.unit_rank + joint,
-            reparameterized=not why, implicit=not why, no_path=why,
+            reparameterized=not why, implicit=not why, no_path=why, through_cdf=not why and self.count > 1,
             moving=frozenset(f"{k}.{p}" for k, c in listed.items() for p in c.moving),
             angular=frozenset(f"{k}.{p}" for k, c in listed.items() for p in c.angular),
         )  # fmt: skip
@@ -179,10 +188,17 @@ class Mixture(Combinator):
 
     def unit_log_prob(self, value: Node) -> Node:
         """log sum_k weights[k] p_k(x); -inf with no derivative where no component has density."""
-        total = ops.add(self.mixing.log_probs(), self._component_log_prob(value))
+        each = self._component_log_prob(value)
+        if "weights" in self.params and not always_positive(self.mixing.class_probs()):
+            return log_total(self.mixing.class_probs(), each)
+        total = ops.add(self.mixing.log_probs(), each)
         dead = ops.equal(frozen(ops.reduce("amax", total, -1, keepdims=True)), -math.inf)
         alive = ops.logsumexp(ops.where(dead, 0.0, total), -1)
         return ops.where(ops.reshape(dead, alive.type.shape), -math.inf, alive)
+
+    def unit_prob(self, value: Node) -> Node:
+        """Mean over components of their probabilities."""
+        return self.weighted(self.over_components(lambda c, x: c.unit_prob(x), value))
 
     def _picked(self, chosen: Node) -> Distribution:
         """The chosen component of a batch: its parameters where `chosen` (truth values over components) is true."""
@@ -196,11 +212,29 @@ class Mixture(Combinator):
             return first + self._picked(ops.const(np.ones((*self.units, self.count), bool))).uniforms()
         return first + tuple(shape for c in self.components for shape in c.uniforms())
 
+    @property
+    def choice(self) -> Distribution:
+        """The law of the component."""
+        return self.mixing
+
+    @property
+    def no_path_inside(self) -> str:
+        """Why a component has no path of its own."""
+        for component in self.components:
+            if not component.reparameterized:
+                return component.no_path or f"{type(component).__name__} has none"
+            if component.through_cdf:
+                return f"a component is a {type(component).__name__} moved by its cdf"
+        return ""
+
+    def draw_inside(self, choice: Node, *u: Node) -> Node:
+        """A draw of the component that is chosen."""
+        chosen = ops.equal(ops.reshape(choice, (*self.units, 1)), np.arange(self.count))
+        return self._picked(chosen).draw(*u[1:]) if self.batched else self._drawn(chosen, list(u[1:]))
+
     def draw(self, *u: Node) -> Node:
         """A draw of the chosen component, moved implicitly."""
-        choice = self.mixing.draw(u[0])
-        chosen = ops.equal(ops.reshape(choice, (*self.units, 1)), np.arange(self.count))
-        value = self._picked(chosen).draw(*u[1:]) if self.batched else self._drawn(chosen, list(u[1:]))
+        value = self.draw_inside(self.mixing.draw(u[0]), *u)
         return self._moved(value) if self.reparameterized else ops.stop(value)
 
     def _drawn(self, chosen: Node, u: list[Node]) -> Node:
@@ -220,6 +254,31 @@ class Mixture(Combinator):
             self.mixing.log_probs(),
             [e._component_cdf for e in entries],
             [e._component_log_prob for e in entries],
+        )
+
+    def crossing(self) -> tuple[frozenset[str], Node | None]:
+        """The weights; all parameters where entries move one after another, since those before an entry weigh it."""
+        own = frozenset(self.params if self.joint else set(self.params) & set(self.constraints))
+        try:
+            centres = self.over_components(lambda c, _: centre(c))
+        except ModelError:
+            return own, None
+        if not self.joint:
+            return own, self._crossing(centres)
+        entries = [
+            self._entry(i)._crossing(_taken(centres, len(self.units) + 1, i)) for i in range(self.event_shape[-1])
+        ]
+        rows = [ops.reshape(e, (*e.type.shape, 1)) for e in entries]
+        return own, ops.reduce("amax", ops.concat(rows, len(self.units)), -1)
+
+    def _crossing(self, centres: Node) -> Node:
+        """See `crossing`, for scalar units, by a sum over points between the outermost centres."""
+        low, high = ops.neg(ops.reduce("amax", ops.neg(centres), -1)), ops.reduce("amax", centres, -1)
+        points = np.reshape((np.arange(POINTS) + 0.5) / POINTS, (POINTS, *(1,) * len(self.units)))
+        x = ops.add(low, ops.mul(ops.sub(high, low), points))
+        wide = cast(Mixture, self.expand((POINTS, *self.units)))
+        return relative_variance(
+            wide.mixing.class_probs(), wide._component_cdf(x), wide.unit_log_prob(x), ops.sub(high, low)
         )
 
     def _entry(self, i: int) -> Mixture:

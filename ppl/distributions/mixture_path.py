@@ -20,6 +20,8 @@ from ppl.ir.differentiate import vjp
 from ppl.ir.node import Node, make
 
 Rows = Callable[[Node], Node]
+POINTS = 32
+"""Points between the components at which it is tested whether samples lie there."""
 MOST = 64  # entries up to which the conditional form is written out
 
 
@@ -70,6 +72,27 @@ def covers(components: Sequence[Distribution], weights: Node) -> bool:
         if whole and all(other.support.within(component.support) for other in components):
             return True
     return False
+
+
+def centre(component: Distribution) -> Node:
+    """The median of a component, or its mean; a ModelError where it has neither in closed form."""
+    if has(component, "node_icdf"):
+        return component.node_icdf(ops.expand(ops.const(0.5), (), component.event_shape))
+    return component.node_mean()
+
+
+def relative_variance(shares: Node, cdfs: Node, log_density: Node, length: Node) -> Node:
+    """max over k of the integral of d_k^2 / p over that of |d_k| squared, d_k = F_k - F: points lead, components trail.
+
+    d_k / p is how far a sample moves with the share of component k, for a cost of slope 1.
+    """
+    gap = ops.sub(cdfs, ops.reduce_sum(ops.mul(shares, cdfs), -1, keepdims=True))
+    density = ops.exp(ops.reshape(log_density, (*log_density.type.shape, 1)))
+    square = ops.mul(gap, gap)
+    second = ops.where(ops.equal(square, 0.0), 0.0, ops.div(square, density))
+    second, first = (ops.div(ops.reduce_sum(m, 0), float(POINTS)) for m in (second, ops.absolute(gap)))
+    scale = ops.mul(ops.reshape(length, (*length.type.shape, 1)), ops.mul(first, first))
+    return ops.stop(ops.reduce("amax", ops.where(ops.less(0.0, scale), ops.div(second, scale), 0.0), -1))
 
 
 def centred(shares: Node, cdfs: Node) -> Node:

@@ -16,6 +16,7 @@ from ppl.distributions.counts import MOST_TERMS, largest
 from ppl.distributions.formulas import frozen, simplex_covariance, weigh
 from ppl.distributions.guards import owns
 from ppl.distributions.intervals import Interval
+from ppl.distributions.probabilities import poisson_factor, product
 from ppl.distributions.support import Support
 from ppl.errors import ModelError
 from ppl.ir import ops
@@ -89,6 +90,13 @@ class Multinomial(Classes):
             power = ops.add(ops.mul(x, ops.log(ops.maximum(n, 1.0))), weigh(x, self.log_probs()))
             each = ops.where(rare, ops.add(ops.add(ops.log_poisson(x, 1.0), 1.0), power), usual)
         return ops.sub(ops.reduce_sum(each, -1), ops.log_poisson(self.total, self.total))
+
+    def unit_prob(self, value: Node) -> Node:
+        """P(x), with its slope also where a class has probability 0."""
+        if self.in_logits:
+            return super(Classes, self).unit_prob(value)
+        x, rate = ops.broadcast(ops.cast(value, "float"), ops.mul(self.params["total_count"], self.class_probs()))
+        return ops.div(product(poisson_factor(x, rate)), ops.exp(ops.log_poisson(self.total, self.total)))
 
     def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:
         """A noise key."""

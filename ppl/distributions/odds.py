@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.formulas import logit
+from ppl.distributions.bounds import bounds_of
+from ppl.distributions.formulas import frozen, logit
+from ppl.distributions.intervals import UNIT
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node
@@ -21,8 +24,15 @@ class Odds(Distribution):
 
     @property
     def logits(self) -> Node:
-        """Log-odds of the outcome."""
-        return self.params["logits"] if "logits" in self.params else logit(self.params["probs"])
+        """Log-odds of the outcome; of a sure one they are infinite, without a derivative."""
+        if "logits" in self.params:
+            return self.params["logits"]
+        p = self.params["probs"]
+        if p.op == "sigmoid" or bounds_of(p).within(UNIT):
+            return logit(p)
+        sure = ops.logical_or(ops.less_equal(frozen(p), 0.0), ops.less_equal(1.0, frozen(p)))
+        known = ops.where(ops.less(frozen(p), 0.5), -math.inf, math.inf)
+        return ops.where(sure, known, logit(ops.where(sure, 0.5, p)))
 
     @property
     def in_logits(self) -> bool:

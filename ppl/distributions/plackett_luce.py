@@ -10,8 +10,8 @@ import numpy as np
 
 from ppl.distributions.classes import Classes
 from ppl.distributions.formulas import gumbel
-from ppl.distributions.guards import owns
-from ppl.distributions.intervals import Interval
+from ppl.distributions.guards import known_inside, owns
+from ppl.distributions.intervals import POSITIVE, Interval
 from ppl.distributions.support import Support
 from ppl.errors import ModelError
 from ppl.ir import ops
@@ -62,6 +62,10 @@ class PlackettLuce(Classes):
         once = ops.equal(ops.reduce_sum(ops.cast(chosen, "int"), -2), 1)
         every = ops.equal(ops.reduce_sum(ops.cast(once, "int"), -1), self.count)
         return ops.where(every, out, -math.inf)
+
+    def unit_prob(self, value: Node) -> Node:
+        """The probability of a permutation, which is positive."""
+        return known_inside(super(Classes, self).unit_prob(value), POSITIVE)
 
     def uniforms(self) -> tuple[tuple[int, ...], ...]:
         """One uniform per item."""

@@ -60,6 +60,7 @@ class Transformed(Combinator):
         self.take_traits(
             reparameterized=base.reparameterized, implicit=base.implicit, no_path=base.no_path, unit_rank=rank,
             moving=frozenset(moving), log_tails=base.log_tails,
+            through_cdf=base.through_cdf,
         )  # fmt: skip
 
     @property
@@ -136,6 +137,25 @@ class Transformed(Combinator):
     def draw(self, *u: Node) -> Node:
         """The transformed draw of the base."""
         return self._forward(self.base.draw(*u))
+
+    @property
+    def choice(self) -> Distribution | None:
+        """That of the base."""
+        return self.base.choice
+
+    def crossing(self) -> tuple[frozenset[str], Node | None]:
+        """That of the base."""
+        names, spread = self.base.crossing()
+        return frozenset(f"base.{name}" for name in names), spread
+
+    @property
+    def no_path_inside(self) -> str:
+        """That of the base."""
+        return self.base.no_path_inside
+
+    def draw_inside(self, choice: Node, *u: Node) -> Node:
+        """The transformed draw of the base, given its choice."""
+        return self._forward(self.base.draw_inside(choice, *u))
 
     def _forward(self, x: Node) -> Node:
         for bijector in self.bijectors:

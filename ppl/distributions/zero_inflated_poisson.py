@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
+from ppl.distributions.conditions import Edge
 from ppl.distributions.counts import counted
 from ppl.distributions.discrete_quantiles import settled, settled_above, within_unit
 from ppl.distributions.formulas import frozen
@@ -46,6 +48,10 @@ class ZeroInflatedPoisson(Distribution):
     def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:
         """A uniform for the gate, and a noise key."""
         return (self.event_shape, KEY)
+
+    def edges(self) -> Iterator[Edge]:
+        """None: at gate 0 the count gives every value."""
+        return iter(())
 
     def gate_probs(self) -> tuple[Node, Node]:
         """Probabilities of the gate and of the count."""

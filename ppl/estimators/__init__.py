@@ -18,12 +18,14 @@ from ppl.estimators.relaxed import Relaxed
 from ppl.estimators.score_function import ScoreFunction
 from ppl.estimators.sticking_the_landing import StickingTheLanding
 from ppl.estimators.straight_through import StraightThrough
+from ppl.estimators.sum_components import SumComponents
 from ppl.estimators.vimco import Vimco
 
 REGISTRY: dict[str, type[Estimator]] = {
     e.__name__: e
     for e in (
         Enumerate,
+        SumComponents,
         Analytic,
         Pathwise,
         StickingTheLanding,

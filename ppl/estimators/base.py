@@ -135,6 +135,8 @@ class Estimator:
     sides: ClassVar[int] = 0
     stops_density: ClassVar[bool] = False  # whether the node's own log-density in costs has its parameters stopped
     follows_path: ClassVar[bool] = False  # whether its derivative is that along the sample's path and nothing else
+    drawn_only: ClassVar[bool] = False  # whether it sees values that are drawn only, none of probability 0
+    own_path: ClassVar[bool] = False  # whether the gradient flows through the distribution's own sampling path
     reweights: ClassVar[bool] = False  # whether it needs the normalised weights of the bound downstream
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -156,6 +158,10 @@ class Estimator:
     def side_count(self, node: RandomNode) -> int:
         """Side branches that a supported `node` gets: downstream evaluations beside the trunk's."""
         return self.sides
+
+    def states(self, node: RandomNode) -> float:
+        """Joint states that a supported `node` is summed over; 1 where it is drawn."""
+        return 1.0
 
     def expand(self, ctx: NodeContext) -> Branches:
         """Rewrite one node."""

@@ -40,6 +40,7 @@ class CategoricalDisARM(Estimator):
     """
 
     sides: ClassVar[int] = 1
+    drawn_only: ClassVar[bool] = True
 
     def supports(self, node: RandomNode) -> Support:
         """Categories, integers or indicators."""

@@ -25,10 +25,12 @@ class DisARM(Estimator):
     leave-one-out baseline.
 
     Units given by probabilities take the derivative in p, (−1)^b̃ 1[b ≠ b̃] / (2 min(p, 1 − p)); where p is exactly 0
-    or 1 both samples agree and the estimate is 0. Dong, Mnih & Tucker 2020; Yin, Ho, Yan, Qian & Zhou 2020 (as U2G).
+    or 1 both samples agree and the estimate is 0, which is refused where a parameter moves p.
+    Dong, Mnih & Tucker 2020; Yin, Ho, Yan, Qian & Zhou 2020 (as U2G).
     """
 
     sides: ClassVar[int] = 1
+    drawn_only: ClassVar[bool] = True
 
     def supports(self, node: RandomNode) -> Support:
         """Bernoulli units."""

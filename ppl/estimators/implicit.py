@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from ppl.distributions.base import Distribution
 from ppl.errors import ModelError
 from ppl.estimators.base import Branches, Estimator, NodeContext, Support
+from ppl.estimators.pathwise import crosses_unseen
 from ppl.graph.smoothness import describe
 from ppl.ir import ops
 from ppl.ir.op_facts import KINK
@@ -31,6 +32,7 @@ class Implicit(Estimator):
     """
 
     follows_path: ClassVar[bool] = True
+    own_path: ClassVar[bool] = True
 
     def supports(self, node: RandomNode) -> Support:
         """An implicit path or a differentiable cdf, and every way to a cost at most kinked."""
@@ -40,6 +42,10 @@ class Implicit(Estimator):
         order, where = node.path_order()
         if order < KINK:
             return Support(False, f"{describe(order)} on the way to {where}: an implicit gradient would miss it")
+        if crosses_unseen(node):
+            return Support(
+                False, "its path runs through the mixture's cdf, and components without centres may be apart"
+            )
         return Support(True, f"the quantiles of {kind} move smoothly, no jump on the way to a cost")
 
     def expand(self, ctx: NodeContext) -> Branches:

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 class Pair(NamedTuple):
     """One term (f(plus) - f(minus)) * weight of the gradient in `parameter`, unit by unit.
 
-    Values are drawn for all units at once; `minus` is the trunk's sample where it is None.
+    Values are drawn for all units at once; `minus` is the trunk's sample where it is None. `chance` is the probability
+    of `plus` where that can be 0.
     """
 
     parameter: Node
     weight: Node
     plus: Node
     minus: Node | None = None
+    chance: Node | None = None
 
     @property
     def values(self) -> list[Node]:
@@ -65,7 +67,9 @@ def _normal(ctx: NodeContext, value: Node) -> list[Pair]:
 
 def _bernoulli(ctx: NodeContext, value: Node) -> list[Pair]:
     """f(1) − f(0) in the probability: the other value of the trunk's bit, with the sign that makes it so."""
-    return [Pair(ctx.dist.node_mean(), ops.sub(1.0, ops.mul(2.0, value)), ops.sub(1.0, value))]
+    p, sign = ctx.dist.node_mean(), ops.sub(1.0, ops.mul(2.0, value))
+    other = ops.where(ops.less(0.5, value), ops.sub(1.0, p), p)
+    return [Pair(p, sign, ops.sub(1.0, value), chance=other)]
 
 
 def _exponential(ctx: NodeContext, value: Node) -> list[Pair]:
@@ -99,7 +103,7 @@ def _classes(ctx: NodeContext, value: Node) -> list[Pair]:
         moved = ops.where(ops.less(moved, dist.count), moved, ops.sub(moved, dist.count))
         chosen = ops.one_hot(moved, dist.count)
         parameter = ops.reduce_sum(ops.mul(ops.stop(chosen), dist.class_probs()), -1)
-        pairs.append(Pair(parameter, ops.const(1.0), chosen if indicators else moved))
+        pairs.append(Pair(parameter, ops.const(1.0), chosen if indicators else moved, chance=parameter))
     return pairs
 
 
@@ -177,7 +181,8 @@ class MeasureValued(Estimator):
             for pair in pairs:
                 plus = [next(costs) for _ in masks]
                 minus = [trunk if pair.minus is None else next(costs) for _ in masks]
-                terms = (ops.mul(m, ops.sub(a, b)) for m, a, b in zip(masks, plus, minus, strict=True))
+                plus = [_counted(a, pair.chance) for a in plus]
+                terms = (ops.where(m > 0, ops.sub(a, b), 0.0) for m, a, b in zip(masks, plus, minus, strict=True))
                 difference = ops.const(0.0)
                 for term in terms:
                     difference = ops.add(difference, term)
@@ -192,6 +197,14 @@ class MeasureValued(Estimator):
         """`value` with the unit of `mask` replaced."""
         unit = (1,) * ctx.dist.unit_rank
         return ops.where(np.reshape(mask, (*np.shape(mask), *unit)) > 0, replaced, value)
+
+
+def _counted(cost: Node, chance: Node | None) -> Node:
+    """`cost`; where it is not finite at a value of probability 0 it counts as 0."""
+    if chance is None:
+        return cost
+    finite = ops.less(ops.absolute(cost), math.inf)
+    return ops.where(ops.logical_or(ops.less(0.0, ops.stop(chance)), finite), cost, 0.0)
 
 
 def _units(shape: tuple[int, ...]) -> Iterator[np.ndarray]:

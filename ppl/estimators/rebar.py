@@ -48,6 +48,7 @@ class Rebar(Estimator):
     adapt_eta: bool = True
     adapt_temperature: bool = False
     sides: ClassVar[int] = 2
+    drawn_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         as_option(self, "temperature")

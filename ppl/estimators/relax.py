@@ -40,6 +40,7 @@ class Relax(Estimator):
     rate: float = 0.01
     adapt_temperature: bool = False
     sides: ClassVar[int] = 2
+    drawn_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         as_option(self, "temperature")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -61,6 +61,7 @@ class ScoreFunction(Estimator):
     baseline: str | float | Hyper | None = None
     width: int = 16
     rate: float = 0.01
+    drawn_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "baseline", _checked(self.baseline))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ class Vimco(Estimator):
     samples and parameters that do not move the support. Unbiased; one downstream evaluation (and K^2 exponentials a
     row); every sample gets a signal of its own, of which the bound's common part is gone. Mnih & Rezende 2016.
     """
+
+    drawn_only: ClassVar[bool] = True
 
     def supports(self, node: RandomNode) -> Support:
         """All downstream costs are one multi-sample bound."""

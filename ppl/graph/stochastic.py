@@ -263,13 +263,13 @@ class RandomNode:
         """Parameters that move the support and have a learnable parameter upstream."""
         return [k for k in self.learnable if k in self.dist.moving]
 
-    def joint_support(self) -> float:
-        """Number of joint values over all event elements and all rows that a downstream cost couples; inf if huge."""
+    def joint_support(self, law: Distribution | None = None) -> float:
+        """Number of joint values (of `law`) over all event elements and rows that a downstream cost couples."""
         rows = 1.0
         for axis in self.coupled_plates:
             rows *= axis.size if axis.size is not None else float("inf")
         try:
-            return self.dist.support_size() ** rows
+            return (self.dist if law is None else law).support_size() ** rows
         except OverflowError:
             return float("inf")
 

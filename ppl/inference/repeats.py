@@ -7,6 +7,7 @@ not depend on where they are computed: in the reference interpreter, or compiled
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ppl.compiler.bind import Bound
+from ppl.compiler.nonfinite import Call, refuse_violation
 from ppl.compiler.state import State
 from ppl.compiler.variants import Variant
 from ppl.errors import OptionError
@@ -90,6 +92,8 @@ class Repeats:
             program._check_particles(self.compiled, self.particles)
         self.bound = self.compiled.binder.bind(data, rows, total_rows)
         self.backend = "interpreter" if variant is not None else backend
+        call = Call(state, data, None, self.particles, total_rows, rows, hyper)
+        self.refuse = None if variant else functools.partial(refuse_violation, program, call, "gradient")
         self.variant = variant or self.compiled.variant("repeats")
         self.dtype = np.dtype(dtype or program.settings.dtype).type
         self.chunk = self._chunk()
@@ -105,13 +109,21 @@ class Repeats:
         return int(np.clip(ENTRIES // largest, 1, LONGEST))
 
     def __call__(self, repeats: int, seed: int | None = None) -> Iterator[Chunk]:
-        """Chunks of {"loss": (n,), "grad name": (n, *shape)} with `repeats` entries in all."""
+        """Chunks of {"loss": (n,), "grad name": (n, *shape)} with `repeats` entries in all.
+
+        Raises
+        ------
+        ParameterError : a loss is not finite, and a parameter of a distribution is out of range.
+        """
         key = self.state.seed if seed is None else int(seed)
         compiled = self.backend == "compiled"
         for k, start in enumerate(range(0, repeats, self.chunk)):
             n, began = min(self.chunk, repeats - start), time.perf_counter()
             self.used = "compiled" if compiled else "interpreter"
-            yield self._compiled(n, key, k) if compiled else self._interpreted(n, key, k)
+            chunk = self._compiled(n, key, k) if compiled else self._interpreted(n, key, k)
+            if self.refuse is not None and not np.isfinite(chunk["loss"]).all():
+                self.refuse()
+            yield chunk
             left = (repeats - start - n) / self.chunk
             if self.backend == "auto" and left * (time.perf_counter() - began) > COMPILE_AFTER:
                 compiled = True

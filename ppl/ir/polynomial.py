@@ -16,6 +16,9 @@ from ppl.ir.node import Node, make, topological
 from ppl.ir.op_facts import FACTS, LINEAR, PARTS, PRODUCTS
 from ppl.ir.types import Axis
 
+IMPOSSIBLE = "impossible"
+"""Tag of a stop in states that nothing reaches: no derivative in parameters, but the value is that of its argument."""
+
 
 def degree_of(node: Node, degrees: Sequence[float]) -> float:
     """Degree of `node` as a polynomial in something that its arguments have `degrees` in; inf where it is none.
@@ -70,7 +73,8 @@ def second_derivative(output: Node, source: Node, u: Node, v: Node) -> Node | No
     u, v = (ops.expand(d, (*source.type.axes, *axes), source.type.shape) for d in (u, v))
     jets = {id(source): Jet(u, v, None)}
     for node in topological([output]):
-        if node.op != "stop" and id(node) not in jets and any(id(a) in jets for a in node.args):
+        passes = node.op != "stop" or node.attrs["tag"] == IMPOSSIBLE
+        if passes and id(node) not in jets and any(id(a) in jets for a in node.args):
             jets[id(node)] = _jet(node, [jets.get(id(a), ZERO) for a in node.args], axes)
     return jets[id(output)].uv if id(output) in jets else None
 
@@ -92,7 +96,7 @@ def _jet(node: Node, jets: Sequence[Jet], axes: tuple[Axis, ...]) -> Jet:
             _sum(product(x.v, args[1]), product(args[0], y.v)),
             _sum(product(x.uv, args[1]), product(x.u, y.v), product(x.v, y.u), product(args[0], y.uv)),
         )
-    if op in LINEAR or op in PARTS:
+    if op in LINEAR or op in PARTS or op == "stop":
         return Jet(*(_part(node, [j[k] for j in jets], axes) for k in range(3)))
     raise AssertionError(f"{op} is no polynomial")
 

@@ -447,6 +447,7 @@ def test_the_table_is_the_documented_one():
     ranked = [row.estimator.label for row in TABLE]
     assert ranked[: ranked.index("Analytic()")] == [
         "Enumerate()",
+        "SumComponents()",
         "Pathwise()",
         "DisARM()",
         "Vimco()",

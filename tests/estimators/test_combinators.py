@@ -48,21 +48,20 @@ def normal(k):
 TWO = {"logits": np.array([0.2, -0.4]), "loc": np.array([-1.0, 1.5]), "scale": np.array([0.6, 0.9])}
 CASES = {
     "normals": Case(
-        TWO, lambda logits, loc, scale: Mixture(logits=logits, components=Normal(loc, scale)), "Pathwise()",
+        TWO, lambda logits, loc, scale: Mixture(logits=logits, components=Normal(loc, scale)), "SumComponents()",
         mixture_pdf(normal(0), normal(1)),
     ),
     "families": Case(
         {"logits": np.array([0.2, -0.4]), "loc": np.array(0.5), "scale": np.array(0.8)},
         lambda logits, loc, scale: Mixture(logits=logits, components=[Normal(loc, scale), Laplace(-loc, 1.5)]),
-        "Pathwise()",
+        "SumComponents()",
         mixture_pdf(
             lambda x, loc, scale: stats.norm(loc, scale).pdf(x), lambda x, loc, scale: stats.laplace(-loc, 1.5).pdf(x)
         ),
     ),
     "disjoint uniforms": Case(
         {"logits": np.array([0.2, -0.4])},
-        lambda logits: Mixture(logits=logits, components=Uniform([0.0, 2.0], [1.0, 5.0])),
-        "ScoreFunction(baseline='leave_one_out')",
+        lambda logits: Mixture(logits=logits, components=Uniform([0.0, 2.0], [1.0, 5.0])), "SumComponents()",
         loss=lambda logits: special.softmax(logits) @ [
             integrate.quad(cost, 0, 1)[0], integrate.quad(cost, 2, 5)[0] / 3
         ],
@@ -83,7 +82,7 @@ CASES = {
     "diagonal normals": Case(
         {"logits": np.array([0.2, -0.4]), "loc": np.array([[-1.0, 0.4], [0.7, -0.2]]),
          "scale": np.array([[0.6, 0.9], [1.1, 0.5]])},
-        lambda logits, loc, scale: Mixture(logits=logits, components=Normal(loc, scale), joint=1), "Pathwise()",
+        lambda logits, loc, scale: Mixture(logits=logits, components=Normal(loc, scale), joint=1), "SumComponents()",
         loss=lambda logits, loc, scale: special.softmax(logits) @ (
             loc[:, 0] * loc[:, 1] + loc[:, 1] ** 2 + scale[:, 1] ** 2
             + np.sin(loc[:, 0]) * np.exp(-scale[:, 0] ** 2 / 2)
@@ -198,7 +197,7 @@ def test_reasons_and_refusals():
 
 
 def test_bound_of_a_mixture_guide():
-    """elbo with a mixture guide: log q of the own sample has no jump, so the path is admitted; its mean is exact."""
+    """elbo with a mixture guide: log q of the own sample has no jump, so paths inside the components are admitted."""
 
     @ppl.model
     def generative():
@@ -211,7 +210,7 @@ def test_bound_of_a_mixture_guide():
         ppl.sample("z", Mixture(logits=logits, components=Normal(np.array([-1.0, 1.0]), 0.4)))
 
     program = ppl.compile(ppl.elbo(generative, guide), particles=2)
-    assert program.explain()["z"].estimator.label == "Pathwise()"
+    assert program.explain()["z"].estimator.label == "SumComponents()"
     state = program.init(seed=0)
 
     def bound(logits):

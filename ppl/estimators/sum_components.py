@@ -1,0 +1,47 @@
+"""The sum over a mixture's components, pathwise within each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ppl.distributions.base import Distribution
+from ppl.estimators.base import Support
+from ppl.estimators.enumerate import Enumerate
+from ppl.estimators.pathwise import Pathwise
+from ppl.ir.node import Node
+
+if TYPE_CHECKING:
+    from ppl.graph.stochastic import RandomNode
+
+
+@dataclass(frozen=True)
+class SumComponents(Enumerate):
+    """Σ_k w_k E[f(x_k)] of a mixture: the choice of the component summed exactly, x_k a sample along its own path.
+
+    The weights' derivative is that of the sum, whatever lies between the components; a path through the mixture's cdf
+    crosses what lies there, where no sample does. Requires components with paths of their own (none of them a mixture
+    moved by its cdf) and what `Pathwise` requires of the costs. Unbiased; one downstream evaluation for every joint
+    choice of all units and of all rows that a downstream value couples, at most `budget`.
+    """
+
+    def supports(self, node: RandomNode) -> Support:
+        """A mixture of paths, few joint choices, no jump on the way to a cost."""
+        if node.dist.choice is None:
+            return Support(False, f"{type(node.dist).__name__} is no mixture")
+        if node.dist.no_path_inside:
+            return Support(False, f"its components have no paths: {node.dist.no_path_inside}")
+        within = self.within_budget(node)
+        if not within.ok:
+            return within
+        smooth = Pathwise().supports_costs(node)
+        return Support(True, f"{self.states(node):.0f} joint choices of components") if smooth.ok else smooth
+
+    def law(self, dist: Distribution) -> Distribution:
+        """The law of the choice."""
+        assert dist.choice is not None
+        return dist.choice
+
+    def value(self, dist: Distribution, state: Node, uniforms: tuple[Node, ...]) -> Node:
+        """A draw of the component that is chosen."""
+        return dist.draw_inside(state, *uniforms)
