@@ -25,6 +25,7 @@ from ppl.estimators import (
     ScoreFunction,
     StickingTheLanding,
     StraightThrough,
+    SumComponents,
     Vimco,
 )  # fmt: skip
 from tests.helpers.replay import Case, interpreted, program_of, replay, state_of
@@ -79,6 +80,8 @@ CASES = {
     "curvature": Case("normal", BonnetPrice()),
     "curvature in rows": Case("normal_vector", BonnetPrice(), particles=2),
     "curvature of vectors": Case("multivariate_normal", BonnetPrice(), particles=2),
+    "mixture": Case("mixture_rows", SumComponents(), particles=2),
+    "mixture by its cdf": Case("mixture_rows", Pathwise()),
     "analytic": Case("layer", Analytic()),
     "analytic vectors": Case("multivariate_normal", Analytic()),
     "analytic classes": Case("one_hot", Analytic(), particles=2),
@@ -122,8 +125,8 @@ SINGLE += [
     "poisson",
     "von mises",
 ]
-SINGLE += ["analytic below rebar", "analytic vectors", "analytic rows below a score"]
-VALUES += ["analytic", "analytic below rebar", "analytic rows below a score"]
+SINGLE += ["mixture", "analytic below rebar", "analytic vectors", "analytic rows below a score"]
+VALUES += ["mixture", "analytic", "analytic below rebar", "analytic rows below a score"]
 
 
 @pytest.mark.parametrize("label", CASES)

@@ -30,6 +30,7 @@ from ppl.estimators import (
     ScoreFunction,
     StickingTheLanding,
     StraightThrough,
+    SumComponents,
     Vimco,
 )  # fmt: skip
 from ppl.estimators.none import NotNeeded
@@ -39,6 +40,7 @@ from tests.helpers.laws import Graph, Sampler, arrays, assert_matches, assert_un
 # (estimator, its auxiliary values away from where they start, compile options)
 UNBIASED = {
     "enumerate": (Enumerate(), {}, {}),
+    "sum-components": (SumComponents(), {}, {}),
     "analytic": (Analytic(), {}, {}),
     "pathwise": (Pathwise(), {}, {}),
     "implicit": (Implicit(), {}, {}),

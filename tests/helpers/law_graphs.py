@@ -399,6 +399,27 @@ def multivariate_normal() -> Graph:
 
 
 @law
+def mixture_rows() -> Graph:
+    """A mixture of two normals per data row, weights and location learned, the weights moved by the row."""
+
+    @ppl.model
+    def model(x):
+        w, loc = ppl.param("w", np.zeros(2)), ppl.param("loc", np.zeros(2))
+        with ppl.plate("data", x) as x:
+            z = ppl.sample("z", ppl.Mixture(logits=w * (1 + x), components=Normal(loc, 0.8)))
+            ppl.cost("loss", 0.3 * z * z + x * z)
+
+    def loss(p):
+        total = 0.0
+        for x in X3:
+            shares = np.exp(p["w"] * (1 + x)) / np.exp(p["w"] * (1 + x)).sum()
+            total += 2 * shares @ (0.3 * (p["loc"] ** 2 + 0.64) + x * p["loc"])
+        return total
+
+    return Graph(model, arrays(w=[0.4, -0.3], loc=[-0.9, 1.3]), (X3,), total_rows=6, loss=loss)
+
+
+@law
 def gamma_rows() -> Graph:
     """A global Gamma above a Gamma per data row, the second's concentration moved by the first."""
 
