@@ -28,7 +28,7 @@ from ppl.compiler.layout import Poly, axis_size, identifier
 from ppl.compiler.memory import Memory, all_steps, longest_slab
 from ppl.compiler.pool import Pool, aligned
 from ppl.compiler.request import Request, Result, offsets_of
-from ppl.compiler.slabs import slab_count
+from ppl.compiler.slabs import least_rows, slab_count
 from ppl.compiler.stages import Opaque, Stage
 from ppl.errors import DataError
 from ppl.ir.types import Axis, Kind, Type
@@ -300,13 +300,14 @@ class Executable:
             return self.slabs
         rows = max(axis_size(s.row).evaluate(sizes) for s in self.stages if s.row is not None)
         accumulated = sum(size.evaluate(sizes) for size in self.memory.slab.values())
-        return slab_count(rows, self.flops.evaluate(sizes), accumulated, self._products)
+        return slab_count(rows, self.flops.evaluate(sizes), accumulated, self._least_rows)
 
     @functools.cached_property
-    def _products(self) -> bool:
-        """Whether rows are multiplied by matrices."""
+    def _least_rows(self) -> int:
+        """Rows of a slab at least."""
         steps = [t for s in self.stages if s.row is not None for t in all_steps(s)]
-        return any(isinstance(t, Opaque) and t.node.op == "gemm" for t in steps)
+        ops = {t.node.op for t in steps if isinstance(t, Opaque)}
+        return least_rows("gemm" in ops, "region" in ops)
 
     @staticmethod
     def _threads(slabs: int, threads: int | None) -> int:

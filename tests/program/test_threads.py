@@ -129,8 +129,8 @@ def test_processes_with_one_thread_and_with_four_agree():
 
 
 def test_slabs_follow_from_rows_and_work_alone():
-    assert slab_count(0, 0, 0, False) == slab_count(1, 10**9, 0, True) == slab_count(10**6, 399_999, 10, False) == 1
-    assert slab_count(10**6, 10**9, 0, False) == slab_count(10**6, 10**9, 100, True) == MOST
-    assert slab_count(100, 10**9, 0, True) == 8 and slab_count(3, 10**9, 0, False) == 2
-    assert slab_count(10**6, 10**7, 10**5, False) == 2  # ten million operations would clear a million sums
-    assert slab_count(10**6, 10**6, 10**5, False) == 1
+    assert slab_count(0, 0, 0, 8) == slab_count(1, 10**9, 0, 48) == slab_count(10**6, 399_999, 10, 8) == 1
+    assert slab_count(10**6, 10**9, 0, 8) == slab_count(10**6, 10**9, 100, 48) == MOST
+    assert slab_count(100, 10**9, 0, 48) == 2 and slab_count(25, 10**9, 0, 8) == 2
+    assert slab_count(10**6, 10**7, 10**5, 8) == 2  # ten million operations would clear a million sums
+    assert slab_count(10**6, 10**6, 10**5, 8) == 1
