@@ -11,13 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-import numpy as np
-
+from ppl.compiler.enumeration import States, marginal_cost, states_of
 from ppl.compiler.moments import Averaged
 from ppl.compiler.objective import Reducer
 from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.conditions import Edge
-from ppl.distributions.probabilities import always_positive, log_total, product
 from ppl.estimators.analytic import Analytic
 from ppl.estimators.base import CONDITIONAL, Advantages, Auxiliary, Branches, Estimator, Hyper, NodeContext, Option
 from ppl.estimators.enumerate import Enumerate, Marginalize
@@ -99,7 +97,7 @@ class Expansion:
         self.wrt: dict[str, Node] = {}
         self.costs: dict[str, Node] = {}
         self.parts: list[Part] = []
-        self.marginal: dict[str, tuple[Axis, Node, Node | None]] = {}
+        self.marginal: dict[str, States] = {}
         self.enumerated: dict[str, Axis] = {}
         self.importance: dict[str, Node] = {}
         self.averaged: list[Averaged] = []
@@ -303,36 +301,18 @@ class Expansion:
         return ops.const(float(option))
 
     def _enumerate(self, rn: RandomNode, dist: Distribution) -> Node:
-        coupled = rn.coupled_plates
         rule = self.plan[rn.name]
         assert isinstance(rule, Enumerate)
-        law = rule.law(dist)
-        table = law.support_table()
-        for plate in reversed(coupled):
-            states, rows = len(table), plate.size or 1
-            index = np.indices((states,) * rows).reshape(rows, -1).T
-            table = table[index]
-        axis = Axis(f"enum:{rn.name}", Kind.ENUM, len(table), depth=rn.rank)
-        value = ops.distribute(ops.const(table, law.dtype), axis)
-        for plate in coupled:
-            value = ops.distribute(value, plate)
-        weight = law.node_prob(value)
-        for plate in coupled:
-            weight = product(ops.collect(weight, plate))
-        log_prob = None
-        if always_positive(weight):
-            log_prob = ops.sum_axes(law.node_log_prob(value), coupled)
-            weight = ops.exp(log_prob)
-        else:
-            self.reducer.possible[axis] = ops.less(0.0, ops.stop(weight))
-            value = ops.expand(value, weight.type.axes)
+        states = states_of(rule.law(dist), rn)
+        if states.log_prob is None:
+            self.reducer.possible[states.axis] = ops.less(0.0, ops.stop(states.weight))
         if isinstance(rule, Marginalize):
-            self.marginal[rn.name] = axis, weight, log_prob
+            self.marginal[rn.name] = states
         else:
-            self.reducer.weights[axis] = weight
-            self.enumerated[rn.name] = axis
+            self.reducer.weights[states.axis] = states.weight
+            self.enumerated[rn.name] = states.axis
         plates = sort_axes((*rn.node.type.axes, *self.everywhere))
-        return rule.value(dist, value, self._uniforms(rn.name, plates, dist.uniforms(), 0))
+        return rule.value(dist, states.value, self._uniforms(rn.name, plates, dist.uniforms(), 0))
 
     def _parts(self, cost: Cost) -> list[Part]:
         """A cost, or the terms that depend on nodes directly or through `stop_gradient`, one way each."""
@@ -359,20 +339,7 @@ class Expansion:
         value = self.env[id(cost.node)]
         if not cost.marginalize:
             return value
-        axes, weight = [], ops.const(1.0)
-        for summed in cost.marginalize:
-            axis, probability, log_prob = self.marginal[summed]
-            axes.append(axis)
-            if log_prob is not None:
-                value = ops.add(value, log_prob)
-            else:
-                weight = ops.mul(weight, ops.where(ops.less(ops.absolute(probability), np.inf), probability, 0.0))
-        if weight.type.axes:
-            weight, value = self.reducer.meet([weight, value])
-            return ops.neg(log_total(weight, value, axes))
-        top = ops.stop(make("amax", value, axes=sort_axes(axes), dims=()), "shift")
-        top = ops.where(ops.less(ops.absolute(top), np.inf), top, 0.0)
-        return ops.neg(ops.add(ops.log(ops.sum_axes(ops.exp(ops.sub(value, top)), axes)), top))
+        return marginal_cost(value, [self.marginal[name] for name in cost.marginalize], self.reducer)
 
     def _own_density(self, node: Node) -> Node:
         rn = self.graph[node.attrs["name"]]

@@ -22,6 +22,7 @@ from ppl.distributions.mixture_path import (
     moving_scalar,
     moving_vector,
     no_path,
+    points_between,
     relative_variance,
 )
 from ppl.distributions.probabilities import always_positive, log_total
@@ -264,22 +265,18 @@ class Mixture(Combinator):
         except ModelError:
             return own, None
         if not self.joint:
-            return own, self._crossing(centres)
-        entries = [
-            self._entry(i)._crossing(_taken(centres, len(self.units) + 1, i)) for i in range(self.event_shape[-1])
-        ]
-        rows = [ops.reshape(e, (*e.type.shape, 1)) for e in entries]
-        return own, ops.reduce("amax", ops.concat(rows, len(self.units)), -1)
+            return own, self._spread_between(centres)
+        rank, found = len(self.units), []
+        for i in range(self.event_shape[-1]):
+            spread = self._entry(i)._spread_between(_taken(centres, rank + 1, i))
+            found.append(ops.reshape(spread, (*spread.type.shape, 1)))
+        return own, ops.reduce("amax", ops.concat(found, rank), -1)
 
-    def _crossing(self, centres: Node) -> Node:
-        """See `crossing`, for scalar units, by a sum over points between the outermost centres."""
-        low, high = ops.neg(ops.reduce("amax", ops.neg(centres), -1)), ops.reduce("amax", centres, -1)
-        points = np.reshape((np.arange(POINTS) + 0.5) / POINTS, (POINTS, *(1,) * len(self.units)))
-        x = ops.add(low, ops.mul(ops.sub(high, low), points))
+    def _spread_between(self, centres: Node) -> Node:
+        """`relative_variance` of scalar units, between the outermost centres."""
+        x, length = points_between(centres)
         wide = cast(Mixture, self.expand((POINTS, *self.units)))
-        return relative_variance(
-            wide.mixing.class_probs(), wide._component_cdf(x), wide.unit_log_prob(x), ops.sub(high, low)
-        )
+        return relative_variance(wide.mixing.class_probs(), wide._component_cdf(x), wide.unit_log_prob(x), length)
 
     def _entry(self, i: int) -> Mixture:
         """The mixture of entry `i` of the joint axis."""

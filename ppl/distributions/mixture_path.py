@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from ppl.distributions.base import Distribution
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.checks import constant_value
@@ -79,6 +81,14 @@ def centre(component: Distribution) -> Node:
     if has(component, "node_icdf"):
         return component.node_icdf(ops.expand(ops.const(0.5), (), component.event_shape))
     return component.node_mean()
+
+
+def points_between(centres: Node) -> tuple[Node, Node]:
+    """Points between the outermost of the components' centres, which trail, and how far these are apart."""
+    low, high = ops.neg(ops.reduce("amax", ops.neg(centres), -1)), ops.reduce("amax", centres, -1)
+    length = ops.sub(high, low)
+    shares = np.reshape((np.arange(POINTS) + 0.5) / POINTS, (POINTS, *(1,) * len(length.type.shape)))
+    return ops.add(low, ops.mul(length, shares)), length
 
 
 def relative_variance(shares: Node, cdfs: Node, log_density: Node, length: Node) -> Node:
