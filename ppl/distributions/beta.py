@@ -47,12 +47,18 @@ class Beta(Distribution):
         return log_beta(one, zero)
 
     def unit_log_prob(self, value: Node) -> Node:
-        """(c1 - 1) log x + (c0 - 1) log(1 - x) - log B(c1, c0)."""
+        """(c1 - 1) log x + (c0 - 1) log(1 - x) - log B(c1, c0).
+
+        That is c1 c0 / ((c1 + c0) x (1 - x)) times the binomial mass of c1 and c0 at x, in which nothing cancels.
+        """
         one, zero = self.params.values()
+        large = ops.less(frozen(zero), frozen(one))
+        share = ops.div(ops.where(large, one, zero), ops.add(one, zero))
+        odds = ops.add(ops.log(ops.where(large, zero, one)), ops.log(share))
 
         def inside(x: Node) -> Node:
-            up = ops.mul(ops.sub(one, 1.0), ops.log(x))
-            return ops.sub(ops.add(up, ops.mul(ops.sub(zero, 1.0), ops.log1p(ops.neg(x)))), self.log_normalizer())
+            edges = ops.add(ops.log(x), ops.log1p(ops.neg(x)))
+            return ops.add(ops.log_binomial(one, zero, x), ops.sub(odds, edges))
 
         return guarded(self, value, UNIT, 0.5, inside)
 

@@ -64,8 +64,16 @@ class Dirichlet(Distribution):
         return ops.where(ops.reshape(inside, density.type.shape), density, -math.inf)
 
     def _log_prob_inside(self, value: Node) -> Node:
-        powers = ops.mul(ops.sub(self.params["concentration"], 1.0), ops.log(value))
-        return ops.sub(ops.reduce_sum(powers, -1), self.log_normalizer())
+        """From Poisson masses of a_i at A x_i, A the sum of the a_i, in which nothing cancels; slopes are plain."""
+        a = self.params["concentration"]
+        powers = ops.mul(ops.sub(a, 1.0), ops.log(value))
+        plain = ops.sub(ops.reduce_sum(powers, -1), self.log_normalizer())
+        total = ops.reduce_sum(a, -1, keepdims=True)
+        means = ops.mul(total, ops.div(value, ops.reduce_sum(value, -1, keepdims=True)))
+        ratios = ops.sub(ops.log(a), ops.log(value))
+        masses = ops.reduce_sum(ops.add(ops.log_poisson(a, means), ratios), -1)
+        whole = ops.reshape(ops.add(ops.log_poisson(total, total), ops.log(total)), masses.type.shape)
+        return ops.graft(ops.sub(masses, whole), plain, exact=True)
 
     def draw(self, *u: Node) -> Node:
         """softmax(y)."""

@@ -138,6 +138,14 @@ def log_of(x: Node) -> Node:
     return x.args[0] if x.op == "exp" else ops.log(x)
 
 
+def log_quotient(x: Node, scale: Node) -> Node:
+    """log(x / scale), also where the quotient overflows or underflows."""
+    ratio = ops.div(frozen(x), frozen(scale))
+    held = ops.logical_and(ops.less(1.0 / HUGE, ratio), ops.less(ratio, HUGE))
+    near = ops.log(ops.where(held, ops.div(x, scale), 1.0))
+    return ops.where(held, near, ops.sub(ops.log(x), ops.log(scale)))
+
+
 def stirling_gap(a: Node) -> Node:
     """a log a - a - log gamma(a + 1), without the cancellation of its terms (Loader 2000)."""
     return ops.log_poisson(a, a)
@@ -158,19 +166,20 @@ def _share(a: Node, other: Node, whole: Node) -> Node:
     return ops.sub(ops.mul(a, log_share), ops.add(stirling_gap(a), ops.log(a)))
 
 
-NEAR = 0.1
+NEAR, FACTOR = 0.1, 1e6
 
 
 def gamma_exponent(m: Node, log_m: Node, a: Node) -> Node:
     """a log(m / a) + a - m, in which a gamma density varies; no cancellation where a is large and m near it.
 
     With d = m / a - 1 and v = d / (2 + d) it is a (2 v^3 (1/3 + v^2/5 + ...) - d v), since log(1 + d) = 2 artanh v.
-    Where a is small the logarithm is that of m, which may underflow. Derivatives are those of the plain terms, which do
-    not cancel.
+    Where a is small, or far from m, the logarithm is that of m, which may underflow. Derivatives are those of the plain
+    terms, which do not cancel.
     """
     gap, ratio, few = ops.sub(m, a), ops.div(m, a), ops.less(frozen(a), 16.0)
-    held = ops.where(ops.less(frozen(ratio), HUGE), ratio, HUGE)
-    log_r = ops.where(few, ops.sub(log_m, ops.log(a)), ops.log(ops.where(few, 1.0, held)))
+    apart = ops.logical_or(ops.less(frozen(ratio), 1.0 / FACTOR), ops.less(FACTOR, frozen(ratio)))
+    apart = ops.logical_or(few, apart)
+    log_r = ops.where(apart, ops.sub(log_m, ops.log(a)), ops.log(ops.where(apart, 1.0, ratio)))
     plain, d = ops.sub(ops.mul(a, log_r), gap), frozen(ops.div(gap, a))
     near = ops.logical_and(ops.less(ops.absolute(d), NEAR), ops.logical_not(few))
     return ops.graft(ops.where(near, ops.mul(a, _log1p_less(ops.where(near, d, 0.0))), plain), plain, exact=True)

@@ -6,7 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.formulas import LOG_SQRT_2PI, affine, standardize, stirling_gap
+from ppl.distributions.formulas import LOG_SQRT_2PI, affine, log1p_square, standardize, stirling_gap
 from ppl.distributions.support import Support
 from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
@@ -52,8 +52,8 @@ class StudentT(Distribution):
     def unit_log_prob(self, value: Node) -> Node:
         """-(df + 1) / 2 log(1 + t^2 / df), less the normalizer and log scale."""
         df, loc, scale = self.params.values()
-        t = standardize(value, loc, scale)
-        tail = ops.mul(ops.mul(0.5, ops.add(df, 1.0)), ops.log1p(ops.div(ops.mul(t, t), df)))
+        t = ops.div(standardize(value, loc, scale), ops.sqrt(df))
+        tail = ops.mul(ops.mul(0.5, ops.add(df, 1.0)), log1p_square(t))
         return ops.neg(ops.add(ops.add(tail, self.log_normalizer()), ops.log(scale)))
 
     def draw(self, *u: Node) -> Node:

@@ -6,11 +6,11 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.formulas import EULER, spread_of_powers
+from ppl.distributions.formulas import EULER, log_quotient, spread_of_powers
 from ppl.distributions.guards import contains, guarded
 from ppl.distributions.intervals import POSITIVE
 from ppl.distributions.support import Support
-from ppl.distributions.tails import Hazard, safe_log
+from ppl.distributions.tails import Hazard
 from ppl.ir import ops
 from ppl.ir.node import Node
 
@@ -43,7 +43,7 @@ class Weibull(Hazard, Distribution):
         k = self.params["concentration"]
 
         def inside(x: Node) -> Node:
-            power = ops.mul(k, ops.log(ops.div(x, self.params["scale"])))
+            power = ops.mul(k, log_quotient(x, self.params["scale"]))
             return ops.add(ops.sub(ops.log(k), ops.log(x)), ops.sub(power, ops.exp(power)))
 
         return guarded(self, value, POSITIVE, 1.0, inside)
@@ -83,15 +83,15 @@ class Weibull(Hazard, Distribution):
     def node_cdf(self, value: Node) -> Node:
         """1 - exp(-(x / scale)^k), 0 for x <= 0."""
         inside = contains(POSITIVE, value)
-        ratio = ops.div(ops.where(inside, value, 1.0), self.params["scale"])
-        power = ops.exp(ops.mul(self.params["concentration"], ops.log(ratio)))
+        log_ratio = log_quotient(ops.where(inside, value, 1.0), self.params["scale"])
+        power = ops.exp(ops.mul(self.params["concentration"], log_ratio))
         return ops.where(inside, ops.neg(ops.expm1(ops.neg(power))), 0.0)
 
     def log_hazard(self, value: Node) -> Node:
         """k log(x / scale)."""
         inside = contains(POSITIVE, value)
-        ratio = ops.div(ops.where(inside, value, 1.0), self.params["scale"])
-        return ops.where(inside, ops.mul(self.params["concentration"], safe_log(ratio)), -math.inf)
+        log_ratio = log_quotient(ops.where(inside, value, 1.0), self.params["scale"])
+        return ops.where(inside, ops.mul(self.params["concentration"], log_ratio), -math.inf)
 
     def at_log_hazard(self, log_hazard: Node) -> Node:
         """scale * exp(log h / k)."""

@@ -71,15 +71,21 @@ class ZeroInflatedPoisson(Distribution):
         From there on its slope at gate 0 counts as 3e38.
         """
         rate = self.params["rate"]
-        if "gate_logits" in self.params:  # log((1 - gate) (exp(logits) + exp(-rate)))
-            gap = ops.add(self.params["gate_logits"], rate)
-            return ops.add(self.log_counted(), ops.sub(ops.softplus(gap), rate))
+        if "gate_logits" in self.params:  # log((1 - gate) (exp(logits) + exp(-rate))), from the larger of both
+            a = self.params["gate_logits"]
+            gap = ops.add(a, rate)
+            shut = ops.less(0.0, frozen(gap))
+            larger = ops.where(shut, ops.neg(ops.softplus(ops.neg(a))), ops.sub(self.log_counted(), rate))
+            return ops.add(larger, ops.softplus(ops.where(shut, ops.neg(gap), gap)))
         gate, small = self.params["gate"], ops.less(frozen(rate), FEW)
         grown = ops.expm1(ops.where(small, rate, 1.0))
         near = ops.sub(ops.log1p(ops.mul(gate, grown)), rate)
         sure = ops.less(0.0, frozen(gate))
-        gap = ops.sub(ops.add(ops.log(ops.where(sure, gate, 0.5)), rate), self.log_counted())
-        far = ops.sub(ops.add(self.log_counted(), ops.where(sure, ops.softplus(gap), ops.mul(gate, STEEP))), rate)
+        log_gate = ops.log(ops.where(sure, gate, 0.5))
+        gap = ops.sub(ops.add(log_gate, rate), self.log_counted())
+        shut = ops.logical_and(sure, ops.less(0.0, frozen(gap)))
+        rest = ops.where(sure, ops.softplus(ops.where(shut, ops.neg(gap), gap)), ops.mul(gate, STEEP))
+        far = ops.add(ops.where(shut, log_gate, ops.sub(self.log_counted(), rate)), rest)
         return ops.where(small, near, far)
 
     def unit_log_prob(self, value: Node) -> Node:
