@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.formulas import frozen, log_beta, mode_of_unit_interval
+from ppl.distributions.gamma_formulas import digamma_gap, log_spread
 from ppl.distributions.guards import guarded
 from ppl.distributions.intervals import UNIT
 from ppl.distributions.support import Support
@@ -49,7 +50,8 @@ class Beta(Distribution):
     def unit_log_prob(self, value: Node) -> Node:
         """(c1 - 1) log x + (c0 - 1) log(1 - x) - log B(c1, c0).
 
-        That is c1 c0 / ((c1 + c0) x (1 - x)) times the binomial mass of c1 and c0 at x, in which nothing cancels.
+        That is c1 c0 / ((c1 + c0) x (1 - x)) times the binomial mass of c1 and c0 at x, in which nothing cancels; its
+        slopes are those of the plain terms, which do not cancel either.
         """
         one, zero = self.params.values()
         large = ops.less(frozen(zero), frozen(one))
@@ -57,8 +59,10 @@ class Beta(Distribution):
         odds = ops.add(ops.log(ops.where(large, zero, one)), ops.log(share))
 
         def inside(x: Node) -> Node:
-            edges = ops.add(ops.log(x), ops.log1p(ops.neg(x)))
-            return ops.add(ops.log_binomial(one, zero, x), ops.sub(odds, edges))
+            up, down = ops.log(x), ops.log1p(ops.neg(x))
+            powers = ops.add(ops.mul(ops.sub(one, 1.0), up), ops.mul(ops.sub(zero, 1.0), down))
+            exact = ops.add(ops.log_binomial(one, zero, x), ops.sub(odds, ops.add(up, down)))
+            return ops.graft(exact, ops.sub(powers, self.log_normalizer()), exact=True)
 
         return guarded(self, value, UNIT, 0.5, inside)
 
@@ -87,9 +91,8 @@ class Beta(Distribution):
         """log B - (c1 - 1) digamma(c1) - (c0 - 1) digamma(c0) + (c1 + c0 - 2) digamma(c1 + c0)."""
         one, zero = self.params.values()
         total = ops.add(one, zero)
-        each = [ops.mul(ops.sub(c, 1.0), ops.polygamma(0, c)) for c in (one, zero)]
-        both = ops.mul(ops.sub(total, 2.0), ops.polygamma(0, total))
-        return ops.add(ops.sub(self.log_normalizer(), ops.add(*each)), both)
+        whole = ops.add(ops.sub(log_spread(total), digamma_gap(total)), ops.log(total))
+        return ops.sub(ops.add(log_spread(one), log_spread(zero)), whole)
 
     def node_cdf(self, value: Node) -> Node:
         """I_x(c1, c0), the regularized incomplete beta function."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.formulas import simplex_covariance
+from ppl.distributions.gamma_formulas import digamma_gap, log_spread
 from ppl.distributions.guards import owns
 from ppl.distributions.support import Support, support_of
 from ppl.errors import ShapeError
@@ -101,7 +102,6 @@ class Dirichlet(Distribution):
     def unit_entropy(self) -> Node:
         """log B + (sum a - K) digamma(sum a) - sum (a_i - 1) digamma(a_i)."""
         a = self.params["concentration"]
-        total = ops.reduce_sum(a, -1)
-        whole = ops.mul(ops.sub(total, float(a.type.shape[-1])), ops.polygamma(0, total))
-        each = ops.reduce_sum(ops.mul(ops.sub(a, 1.0), ops.polygamma(0, a)), -1)
-        return ops.sub(ops.add(self.log_normalizer(), whole), each)
+        total, others = ops.reduce_sum(a, -1), a.type.shape[-1] - 1.0
+        whole = ops.sub(log_spread(total), ops.mul(others, ops.sub(digamma_gap(total), ops.log(total))))
+        return ops.sub(ops.reduce_sum(log_spread(a), -1), whole)

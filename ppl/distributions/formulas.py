@@ -127,12 +127,6 @@ def above(x: Node, threshold: float, formula: Callable[[Node], Node], otherwise:
     return ops.where(inside, formula(ops.where(inside, x, threshold + 1.0)), otherwise)
 
 
-def spread_of_powers(log_first: Node, log_second: Node) -> Node:
-    """The variance from the logarithms of the first two moments, without cancellation where it is small."""
-    excess = ops.expm1(ops.sub(log_second, ops.mul(2.0, log_first)))
-    return ops.mul(ops.exp(ops.mul(2.0, log_first)), excess)
-
-
 def log_of(x: Node) -> Node:
     """log x; of exp(y) it is y, which is known where exp(y) has rounded to 1."""
     return x.args[0] if x.op == "exp" else ops.log(x)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.formulas import gamma_exponent, stirling_gap
+from ppl.distributions.gamma_formulas import log_spread
 from ppl.distributions.guards import guarded
 from ppl.distributions.intervals import POSITIVE
 from ppl.distributions.support import Support
@@ -73,8 +74,7 @@ class Gamma(Distribution):
     def unit_entropy(self) -> Node:
         """a - log rate + log gamma(a) + (1 - a) digamma(a)."""
         a = self.params["concentration"]
-        flat = ops.add(ops.sub(a, ops.log(self.params["rate"])), ops.lgamma(a))
-        return ops.add(flat, ops.mul(ops.sub(1.0, a), ops.polygamma(0, a)))
+        return ops.sub(log_spread(a), ops.log(self.params["rate"]))
 
     def node_cdf(self, value: Node) -> Node:
         """P(concentration, rate x), the regularized incomplete gamma function."""

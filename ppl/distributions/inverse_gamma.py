@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.formulas import above, gamma_exponent, stirling_gap
+from ppl.distributions.gamma_formulas import digamma_gap, log_spread
 from ppl.distributions.guards import guarded
 from ppl.distributions.intervals import POSITIVE
 from ppl.distributions.support import Support
@@ -81,8 +82,8 @@ class InverseGamma(Distribution):
     def unit_entropy(self) -> Node:
         """a + log scale + log gamma(a) - (1 + a) digamma(a)."""
         a = self.params["concentration"]
-        flat = ops.add(ops.add(a, ops.log(self.params["scale"])), ops.lgamma(a))
-        return ops.sub(flat, ops.mul(ops.add(1.0, a), ops.polygamma(0, a)))
+        moved = ops.sub(ops.mul(2.0, digamma_gap(a)), ops.mul(2.0, ops.log(a)))
+        return ops.add(ops.add(log_spread(a), moved), ops.log(self.params["scale"]))
 
     def node_cdf(self, value: Node) -> Node:
         """Q(a, scale / x), the regularized upper incomplete gamma function."""

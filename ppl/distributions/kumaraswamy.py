@@ -6,7 +6,8 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.formulas import EULER, log_of, mode_of_unit_interval, spread_of_powers
+from ppl.distributions.formulas import EULER, log_beta, log_of, mode_of_unit_interval
+from ppl.distributions.gamma_formulas import spread_of_powers
 from ppl.distributions.guards import contains, guarded
 from ppl.distributions.intervals import UNIT
 from ppl.distributions.support import Support
@@ -59,8 +60,7 @@ class Kumaraswamy(Hazard, Distribution):
         """log E[x^order], log of b times the beta function of 1 + order / a and b."""
         a, b = self.params.values()
         first = ops.add(1.0, ops.div(order, a))
-        beta = ops.sub(ops.add(ops.lgamma(first), ops.lgamma(b)), ops.lgamma(ops.add(first, b)))
-        return ops.add(ops.log(b), beta)
+        return ops.add(ops.log(b), log_beta(first, b))
 
     def node_mean(self) -> Node:
         """b B(1 + 1 / a, b)."""
@@ -77,7 +77,8 @@ class Kumaraswamy(Hazard, Distribution):
 
     def unit_covariance(self) -> Node:
         """b B(1 + 2 / a, b) - mean^2."""
-        return spread_of_powers(self.log_moment(1.0), self.log_moment(2.0))
+        a, b = self.params.values()
+        return spread_of_powers(ops.div(1.0, a), (self.log_moment(1.0), self.log_moment(2.0)), b)
 
     def unit_entropy(self) -> Node:
         """1 - 1 / b + (1 - 1 / a) (digamma(b + 1) + Euler's constant) - log(a b)."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.formulas import LOG_SQRT_2PI, affine, log1p_square, standardize, stirling_gap
+from ppl.distributions.gamma_formulas import digamma_gap
 from ppl.distributions.support import Support
 from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
@@ -82,7 +83,7 @@ class StudentT(Distribution):
         """(df + 1) / 2 (digamma((df + 1) / 2) - digamma(df / 2)) + log(B(df / 2, 1 / 2) sqrt(df)) + log scale."""
         half = ops.mul(0.5, self.params["df"])
         more = ops.add(half, 0.5)
-        gap = ops.sub(ops.polygamma(0, more), ops.polygamma(0, half))
+        gap = ops.add(ops.log1p(ops.div(1.0, self.params["df"])), ops.sub(digamma_gap(half), digamma_gap(more)))
         return ops.add(ops.add(ops.mul(more, gap), self.log_normalizer()), ops.log(self.params["scale"]))
 
     def node_cdf(self, value: Node) -> Node:

@@ -6,7 +6,8 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.formulas import EULER, log_quotient, spread_of_powers
+from ppl.distributions.formulas import EULER, log_quotient
+from ppl.distributions.gamma_formulas import spread_of_powers
 from ppl.distributions.guards import contains, guarded
 from ppl.distributions.intervals import POSITIVE
 from ppl.distributions.support import Support
@@ -72,7 +73,8 @@ class Weibull(Hazard, Distribution):
     def unit_covariance(self) -> Node:
         """scale^2 (gamma(1 + 2 / k) - gamma(1 + 1 / k)^2)."""
         scale = self.params["scale"]
-        return ops.mul(ops.mul(scale, scale), spread_of_powers(self.log_moment(1.0), self.log_moment(2.0)))
+        moments = self.log_moment(1.0), self.log_moment(2.0)
+        return ops.mul(ops.mul(scale, scale), spread_of_powers(ops.div(1.0, self.params["concentration"]), moments))
 
     def unit_entropy(self) -> Node:
         """Euler's constant (1 - 1 / k) + log(scale / k) + 1."""

@@ -210,7 +210,8 @@ TAILS = (
     Tail("Poisson", poisson, ({"rate": 1e7},), (9_990_000, 10**7, 10_003_000)),
     Tail("Binomial", binomial, ({"total_count": 2.0**24, "probs": 0.3}, {"total_count": 2.0**24, "logits": -0.8473}),
          (5_020_000, 5_033_165, 5_034_000)),
-    Tail("NegativeBinomial", negative_binomial, ({"total_count": 1e6, "logits": 0.5},), (1_640_000, 1_648_721, 1_650_000)),
+    Tail("NegativeBinomial", negative_binomial, ({"total_count": 1e6, "logits": 0.5},),
+         (1_640_000, 1_648_721, 1_650_000)),
     Tail("BetaBinomial", beta_binomial,
          ({"concentration1": 1e6, "concentration0": 3e6, "total_count": 1e6},), (249_000, 250_000, 250_500)),
 )  # fmt: skip
