@@ -48,12 +48,20 @@ def _is_square(node: Node) -> bool:
 
 
 def power(node: Node, a: Interval, b: Interval) -> Interval:
-    """Powers: by one constant exponent by the cases of its sign and parity, else positive where the base is."""
-    if b.lo == b.hi and math.isfinite(b.lo):
-        return _power(a, b.lo)
+    """Powers: by constant exponents by the cases of their sign and parity, else positive where the base is."""
+    powers = exponents(node)
+    if powers is not None:
+        return iv.union(*(_power(a, p) for p in powers))
     if a.within(POSITIVE) and b.within(REAL):
         return POSITIVE
     return NONNEGATIVE if a.within(NONNEGATIVE) and b.within(POSITIVE) else ANYTHING
+
+
+def exponents(node: Node) -> list[float] | None:
+    """The exponents of a `pow` where they are a few finite constants, else None."""
+    fixed = _plain(node.args[1])
+    found = np.unique(fixed.attrs["value"].value) if fixed.op == "const" else np.zeros(0)
+    return found.tolist() if 0 < found.size <= FACTORS and np.isfinite(found).all() else None
 
 
 def _power(a: Interval, exponent: float) -> Interval:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ppl.distributions.bound_rules import exponents
 from ppl.distributions.intervals import NONNEGATIVE, POSITIVE, Interval
 from ppl.graph.ranges import Ranges
 from ppl.graph.seams import closes
@@ -98,9 +99,10 @@ def _power(node: Node, position: int, ranges: Range) -> Edge:
         return NOWHERE
     if position == 1:
         return NOWHERE if base.within(NONNEGATIVE) and exponent.within(POSITIVE) else FLAT
-    if exponent.lo != exponent.hi:
+    powers = exponents(node)
+    if powers is None:
         return NEGATIVE_BASE
-    return _constant_power(exponent.lo)
+    return tuple(dict.fromkeys(fault for power in powers for fault in _constant_power(power)))
 
 
 def _constant_power(exponent: float) -> Edge:
