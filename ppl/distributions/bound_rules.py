@@ -12,6 +12,7 @@ from ppl.distributions.intervals import ANYTHING, NONNEGATIVE, POSITIVE, REAL, I
 from ppl.ir.node import Node
 
 ONE = Interval(1.0, 1.0, False, False)
+SIGNED_UNIT = Interval(-1.0, 1.0, False, False)
 FACTORS = 32
 TABLE = 4096
 SURE_ROWS = ("SIMPLEX", "ONE_HOT")
@@ -138,6 +139,27 @@ def polygamma(node: Node, a: Interval) -> Interval:
         return ANYTHING
     order = node.attrs["n"]
     return REAL if order == 0 else POSITIVE if order % 2 else iv.neg(POSITIVE)
+
+
+def sine(node: Node, a: Interval) -> Interval:
+    """Sines: those of the ends, and 1 or -1 where a crest or trough lies between them."""
+    return _wave(a, math.pi / 2)
+
+
+def cosine(node: Node, a: Interval) -> Interval:
+    """Cosines: those of the ends, and 1 or -1 where a crest or trough lies between them."""
+    return _wave(a, 0.0)
+
+
+def _wave(a: Interval, crest: float) -> Interval:
+    if not a.hi - a.lo < 2 * math.pi or not max(abs(a.lo), abs(a.hi)) < 1e6:
+        return SIGNED_UNIT
+    found = [(math.cos(end - crest), opened) for end, opened in iv.ends(a)]
+    for height, at in ((1.0, crest), (-1.0, crest + math.pi)):
+        turns = math.ceil((a.lo - at) / (2 * math.pi))
+        if at + 2 * math.pi * turns <= a.hi:
+            found.append((height, False))
+    return iv.hull(found)
 
 
 def where(node: Node, condition: Interval, a: Interval, b: Interval) -> Interval:

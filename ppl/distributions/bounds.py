@@ -14,6 +14,7 @@ import numpy as np
 
 from ppl.distributions import bound_rules
 from ppl.distributions import intervals as iv
+from ppl.distributions.bound_rules import SIGNED_UNIT
 from ppl.distributions.intervals import ANYTHING, CIRCLE, CLOSED_UNIT, NONNEGATIVE, POSITIVE, REAL, UNIT, Interval
 from ppl.ir.node import Node, topological
 from ppl.ir.numpy_between import log1mexp
@@ -22,7 +23,6 @@ from ppl.lazy import special
 
 Rule = Callable[..., Interval]
 MINUS_ONE_UP = Interval(-1.0, math.inf)
-SIGNED_UNIT = Interval(-1.0, 1.0, False, False)
 
 
 def bounds_of(value: Node) -> Interval:
@@ -162,7 +162,9 @@ RULES: dict[str, Rule] = {
     "scale": _fixed(POSITIVE),
     "rowid": _fixed(NONNEGATIVE),
     **dict.fromkeys(("lt", "le", "eq", "and", "or", "not"), _fixed(CLOSED_UNIT)),
-    **dict.fromkeys(("sin", "cos", "sign"), _fixed(SIGNED_UNIT)),
+    "sin": bound_rules.sine,
+    "cos": bound_rules.cosine,
+    "sign": _fixed(SIGNED_UNIT),
     "const": _const,
     "noise": _fixed(UNIT),
     "loggamma_draw": _fixed(REAL),

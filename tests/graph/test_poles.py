@@ -92,6 +92,7 @@ OPEN = {
     "own logsumexp": (PAIR, lambda z: np.log(np.sum(np.exp(z)))),
     "cumulated": (PAIR, lambda z: np.log(np.cumsum(np.exp(z)))[1]),
     "bounded tangent": (NORMAL, lambda z: np.tan(1.5 * np.tanh(z))),
+    "cosine near its crest": (NORMAL, lambda z: np.log(np.cos(np.tanh(z))) + 1 / np.sin(1.0 + ppl.sigmoid(z))),
     "bounded inverse sine": (NORMAL, lambda z: np.arcsin(np.tanh(z))),
     "narrow uniform": (lambda mu: Uniform(np.exp(mu) * 0.0 + 1.0, 2.0), lambda z: z),
     "whole powers": (NORMAL, lambda z: np.sum(z ** np.arange(4.0))),
