@@ -5,10 +5,12 @@ NumPy numbers count as Python's; truth values do not count as numbers, nor numbe
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -154,3 +156,46 @@ def array(name: str, value: Any, error: type[PplError] = OptionError) -> np.ndar
     if found.dtype.kind not in "fiub":
         raise error(f"{name} must be an array of numbers, not {shown(value)}")
     return found
+
+
+Rule = Callable[[str, Any, type[PplError]], Any]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def optional(rule: Rule) -> Rule:
+    """`rule` for what is not None."""
+    return lambda name, value, error: None if value is None else rule(name, value, error)
+
+
+def within(rule: Callable[..., Any], **limits: Any) -> Rule:
+    """`rule` with limits: `within(integer, low=1)`."""
+    return lambda name, value, error: rule(name, value, error=error, **limits)
+
+
+def one_of(*among: str) -> Rule:
+    """One of some strings."""
+    return lambda name, value, error: choice(name, value, among, error)
+
+
+def checked(
+    owner: str = "", error: type[PplError] = OptionError, **rules: Rule
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: arguments pass their rules before the function sees them; defaults are taken as they are."""
+
+    def wrap(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+        defaults = {name: p.default for name, p in signature.parameters.items()}
+        label = owner or function.__name__
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            bound = signature.bind(*args, **kwargs)
+            for name, value in bound.arguments.items():
+                if name in rules and value is not defaults[name]:
+                    bound.arguments[name] = rules[name](f"{label}: {name}", value, error)
+            return function(*bound.args, **bound.kwargs)
+
+        return call
+
+    return wrap

@@ -214,7 +214,7 @@ class _Budget:
 def _named(graph: StochasticGraph, requested: Requested) -> dict[str, Estimator]:
     named: dict[str, Estimator] = {}
     if isinstance(requested, Mapping):
-        for pattern, estimator in requested.items():
+        for pattern, estimator in mapping("estimators", requested, "estimators", EstimatorError).items():
             _require_estimator(estimator, f"estimators[{pattern!r}]")
             hits = [pattern] if pattern in graph.nodes else fnmatch.filter(graph.nodes, pattern)
             if not hits:
@@ -223,7 +223,7 @@ def _named(graph: StochasticGraph, requested: Requested) -> dict[str, Estimator]
                 named.setdefault(name, estimator)
     elif isinstance(requested, Estimator):
         named = {rn.name: requested for rn in graph.nodes.values() if rn.needs_gradient}
-    elif requested != "auto":
+    elif not (isinstance(requested, str) and requested == "auto"):
         raise EstimatorError(f'estimators must be "auto", an Estimator or a dict of node-name globs, not {requested!r}')
     for rn in graph.nodes.values():
         if rn.site.estimator is not None:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ppl.arguments import dimensions, shown
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.checks import checked_parameters
 from ppl.distributions.conditions import Condition, Edge, conditions_of, edges_of
@@ -244,6 +245,7 @@ class Distribution(Tails):
 
     def expand(self, shape: tuple[int, ...]) -> Distribution:
         """The distribution of units of shape `shape`, by broadcasting the parameters."""
+        shape = dimensions(f"{type(self).__name__}.expand: shape", shape, ShapeError)
         out = copy.copy(self)
         tails = {k: n.type.shape[len(n.type.shape) - self.param_rank :] for k, n in self.params.items()}
         out.params = {k: ops.expand(n, (), (*shape, *tails[k])) for k, n in self.params.items()}
@@ -323,3 +325,9 @@ class Distribution(Tails):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self.params)}; event {self.event_shape})"
+
+
+def require_distribution(name: str, value: Any) -> None:
+    """Raise unless `value` is a distribution."""
+    if not isinstance(value, Distribution):
+        raise ModelError(f"{name} must be a distribution, not {shown(value)}")

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ppl.arguments import shown
 from ppl.distributions import intervals as iv
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.checks import ROW_TOLERANCE, checked_parameters, constant_value
@@ -313,6 +314,8 @@ class Inverse(Bijector):
     """The inverse of a bijector."""
 
     def __init__(self, bijector: Bijector):
+        if not isinstance(bijector, Bijector):
+            raise ModelError(f"Inverse: bijector must be a bijector, not {shown(bijector)}")
         self.bijector = bijector
         self.params = bijector.params
         vars(self).update(rank=bijector.rank, domain=bijector.codomain, codomain=bijector.domain, safe=1.0)

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ppl.arguments import dimensions
 from ppl.distributions.base import Distribution
 from ppl.distributions.conditions import Condition, Edge, conditions_of, prefixed
-from ppl.errors import ModelError
+from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import Axis, Kind
@@ -81,6 +82,7 @@ class Combinator(Distribution):
 
     def expand(self, shape: tuple[int, ...]) -> Distribution:
         """The distribution of units of shape `shape`, by broadcasting the parameters."""
+        shape = dimensions(f"{type(self).__name__}.expand: shape", shape, ShapeError)
         rank, out = len(self.batch_of_units), copy.copy(self)
         out.params = {k: widened(n, rank, shape) for k, n in self.params.items()}
         if self.event_mask is not None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppl.arguments import array
+from ppl.errors import ShapeError
 from ppl.ir import ops
 from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import Node, topological
@@ -31,7 +33,7 @@ def present(dists: Sequence[Distribution], formula: Callable[..., Node], *values
         from ppl.lang.value import Value
 
         return Value(formula(*(ops.as_node(v) for v in values)))
-    arrays = [np.asarray(v) for v in values]
+    arrays = [array(f"{type(dists[0]).__name__}: the value", v, ShapeError) for v in values]
     event = len(dists[0].event_shape)
     lead = np.broadcast_shapes(*(a.shape[: max(a.ndim - event, 0)] for a in arrays))
     if not lead:

@@ -136,8 +136,8 @@ def fit(cls: type[Distribution], x: Any, weights: Any = None, **fixed: Any) -> D
         observations equal, for one).
     """
     family, name = family_of(cls), cls.__name__
-    known = {key: np.asarray(value, np.float64) for key, value in fixed.items()}
-    data = np.asarray(x)
+    known = {key: array(f"{name}.fit: {key}", v, DataError).astype(np.float64) for key, v in fixed.items()}
+    data = array(f"{name}.fit: x", x, DataError)
     if data.ndim < 1 or not len(data):
         raise DataError(f"{name}.fit: the data need a leading axis of at least one observation, got shape {data.shape}")
     with np.errstate(all="ignore"):
@@ -158,7 +158,7 @@ def fit(cls: type[Distribution], x: Any, weights: Any = None, **fixed: Any) -> D
 def _weights(name: str, weights: Any, n: int) -> Array | None:
     if weights is None:
         return None
-    weights = np.asarray(weights, np.float64)
+    weights = array(f"{name}.fit: weights", weights, DataError).astype(np.float64)
     if weights.shape != (n,) or not (weights >= 0).all() or not weights.sum() > 0:
         raise DataError(f"{name}.fit: weights must be {n} numbers that are not negative, with a positive sum")
     return weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ppl.distributions.base import Distribution
+from ppl.distributions.base import Distribution, require_distribution
 from ppl.distributions.bernoulli import Bernoulli
 from ppl.distributions.categorical import Categorical
 from ppl.distributions.classes import Classes
@@ -62,6 +62,9 @@ def kl(p: Distribution, q: Distribution) -> Any:
     ModelError
         Where no closed form is registered for the pair, or the masks differ.
     """
+
+    require_distribution("kl: p", p)
+    require_distribution("kl: q", q)
 
     def formula() -> Node:
         found = kl_divergence(p, q)

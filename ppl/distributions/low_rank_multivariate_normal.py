@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ppl.arguments import dimensions
 from ppl.distributions.base import Distribution
 from ppl.distributions.checks import check_constants
 from ppl.distributions.formulas import LOG_SQRT_2PI
@@ -70,6 +71,7 @@ class LowRankMultivariateNormal(Distribution):
 
     def expand(self, shape: tuple[int, ...]) -> Distribution:
         """Independent vectors of batch shape `shape`."""
+        shape = dimensions(f"{type(self).__name__}.expand: shape", shape, ShapeError)
         lead = (*shape, self.event_shape[-1])
         loc, factor, diag = self.params.values()
         wide = (ops.expand(loc, (), lead), ops.expand(factor, (), (*lead, self.rank)), ops.expand(diag, (), lead))

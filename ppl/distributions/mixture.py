@@ -9,6 +9,7 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
+from ppl.arguments import integer
 from ppl.distributions import intervals as iv
 from ppl.distributions.base import Distribution
 from ppl.distributions.categorical import Categorical
@@ -61,6 +62,7 @@ class Mixture(Combinator):
     def __init__(self, weights: Any = None, components: Any = None, logits: Any = None, joint: int = 0):
         if (weights is None) == (logits is None):
             raise ModelError("Mixture takes exactly one of weights and logits")
+        joint = integer("Mixture: joint", joint, 0, error=ModelError)
         given = {"logits": logits} if weights is None else {"weights": weights}
         own = checked_parameters("Mixture", given, self.constraints)
         ((name, node),) = own.items()

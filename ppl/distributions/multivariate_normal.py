@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ppl.arguments import dimensions
 from ppl.distributions.base import Distribution
 from ppl.distributions.checks import check_constants, constant_value
 from ppl.distributions.conditions import Condition, conditions_of
@@ -89,6 +90,7 @@ class MultivariateNormal(Distribution):
 
     def expand(self, shape: tuple[int, ...]) -> Distribution:
         """Independent vectors of batch shape `shape`."""
+        shape = dimensions(f"{type(self).__name__}.expand: shape", shape, ShapeError)
         d = self.event_shape[-1]
         loc, scale = self.params.values()
         square = (d,) if self.is_diagonal else (d, d)

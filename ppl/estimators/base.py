@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
+from ppl.arguments import flag, integer, number, within
 from ppl.distributions.base import Distribution
+from ppl.errors import EstimatorError
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import PARTICLES, Axis
@@ -144,6 +146,15 @@ class Estimator:
         super().__init_subclass__(**options)
         if "supports" in cls.__dict__:
             cls.supports = _unless_tangled(cls.supports)  # type: ignore[method-assign, assignment]
+
+    def __post_init__(self) -> None:
+        """Options that are declared as numbers or truth values are of that kind."""
+        rules: dict[str, Any] = {"int": within(integer, low=1), "bool": flag, "float": number}
+        for option in fields(self):
+            rule = rules.get(str(option.type))
+            if rule is not None:
+                value = rule(f"{type(self).__name__}: {option.name}", getattr(self, option.name), error=EstimatorError)
+                object.__setattr__(self, option.name, value)
 
     @property
     def label(self) -> str:

@@ -51,6 +51,7 @@ class Rebar(Estimator):
     drawn_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         as_option(self, "temperature")
         if self.adapt_temperature and not isinstance(self.temperature, float):
             raise EstimatorError(f"{self.label}: a temperature is either adapted or set at run time, not both")

@@ -43,6 +43,7 @@ class Relax(Estimator):
     drawn_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         as_option(self, "temperature")
         if self.width < 1 or not self.rate > 0:
             raise EstimatorError(f"{self.label} needs width >= 1 and rate > 0")

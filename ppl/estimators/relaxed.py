@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ppl.arguments import number
+from ppl.errors import EstimatorError
 from ppl.estimators.base import Branches, Estimator, Hyper, NodeContext, Option, Support
 from ppl.graph.smoothness import describe
 from ppl.ir import ops
@@ -44,6 +46,7 @@ class Relaxed(Estimator):
     biased: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         as_option(self, "temperature")
 
     def supports(self, node: RandomNode) -> Support:
@@ -64,8 +67,5 @@ def as_option(estimator: Estimator, name: str) -> None:
     if node is not None:
         object.__setattr__(estimator, name, Hyper(node.attrs["name"], value.default))
     elif not isinstance(value, Hyper):
-        if not float(value) > 0:
-            from ppl.errors import EstimatorError
-
-            raise EstimatorError(f"{type(estimator).__name__}: {name} must be positive, not {value}")
-        object.__setattr__(estimator, name, float(value))
+        label = f"{type(estimator).__name__}: {name}"
+        object.__setattr__(estimator, name, number(label, value, 0, open_low=True, error=EstimatorError))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ppl.arguments import shown
 from ppl.distributions.base import Distribution
 from ppl.errors import EstimatorError
 from ppl.estimators.base import (
@@ -64,6 +65,7 @@ class ScoreFunction(Estimator):
     drawn_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "baseline", _checked(self.baseline))
         if self.width < 1 or not self.rate > 0:
             raise EstimatorError(f"a learned baseline needs width >= 1 and rate > 0, not {self.width} and {self.rate}")
@@ -138,7 +140,7 @@ def _checked(baseline: Any) -> str | float | Hyper | None:
         return float(baseline)
     if baseline is None or (isinstance(baseline, str) and baseline in BASELINES):
         return baseline
-    raise EstimatorError(f"unknown baseline {baseline!r}; known: {BASELINES}, a number, or ppl.hyper(...)")
+    raise EstimatorError(f"unknown baseline {shown(baseline)}; known: {BASELINES}, a number, or ppl.hyper(...)")
 
 
 def _decayed(advantages: Advantages, old: Node, signal: Node) -> Node:

@@ -48,6 +48,9 @@ def draw(program: Program | nx.DiGraph, path: str | os.PathLike[str] | None = No
     """
     if not isinstance(program, nx.DiGraph):
         require_program("ppl.draw", program)
+    path = None if path is None else file_path("ppl.draw: path", path)
+    if ax is not None and not hasattr(ax, "scatter"):
+        raise ModelError(f"ppl.draw: ax must be matplotlib axes, not {shown(ax)}")
     graph = program if isinstance(program, nx.DiGraph) else program.graph
     if path is not None and os.fspath(path).endswith((".dot", ".gv")):
         text = to_dot(graph)
@@ -65,7 +68,10 @@ def draw(program: Program | nx.DiGraph, path: str | os.PathLike[str] | None = No
         _, ax = plt.subplots(figsize=(max(5.0, 2.2 * width), max(3.0, 1.4 * height)))
     _paint(graph, positions, ax)
     if path is not None:
-        ax.figure.savefig(path, dpi=120, bbox_inches="tight")
+        try:
+            ax.figure.savefig(path, dpi=120, bbox_inches="tight")
+        except ValueError as error:
+            raise OptionError(f"ppl.draw: path={path!r}: {error}") from None
     return ax
 
 

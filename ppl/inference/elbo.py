@@ -44,8 +44,7 @@ class Elbo:
 
     def __init__(self, model: Model, guide: Model, kl: str = "auto", kl_weight: Any = 1.0):
         require_models("elbo", model=model, guide=guide)
-        if kl not in ("auto", "sampled"):
-            raise ModelError(f'elbo: kl must be "auto" or "sampled", not {kl!r}')
+        choice("elbo: kl", kl, ("auto", "sampled"), ModelError)
         self.model, self.guide, self.kl, self.kl_weight = model, guide, kl, kl_weight
 
     @property

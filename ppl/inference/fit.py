@@ -20,6 +20,7 @@ from ppl.estimators.serialize import to_json
 from ppl.inference.fit_checkpoint import Checkpoint, Resumed, check_state
 from ppl.inference.fit_data import Rows, Stream, by_position, row_count
 from ppl.inference.fit_in_place import run_for
+from ppl.inference.fit_options import check_hyper, check_options
 from ppl.inference.fit_run import Callback, Fit, History, HyperValues
 from ppl.inference.optim.transform import as_transform
 from ppl.lang.arguments import as_array
@@ -101,6 +102,7 @@ def fit(
         checkpoint cannot be written, or options contradict each other.
     """
     require_program("ppl.fit", program)
+    check_options(locals())
     _check_lengths(steps, epochs)
     transform = as_transform(optimizer)
     keeper = None if checkpoint is None else Checkpoint(checkpoint)
@@ -113,6 +115,10 @@ def fit(
     else:
         arrays = by_position(program.argument_names, data)
         source = Rows(program, arrays, batch_size, total_rows)
+    compiled = program.prepare(*arrays)
+    check_hyper(hyper, compiled.variant("gradient").hypers, 0 if state is None else state.step)
+    if (check := getattr(transform, "check", None)) is not None:
+        check(compiled.layout)
     begun, start, history = _beginning(program, arrays, state, keeper, seed)
     transform.check(begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed
@@ -146,9 +152,11 @@ def _beginning(
 def _validator(program: Any, validation: Any, hyper: HyperValues | None) -> Callable[[State], float] | None:
     if validation is None or callable(validation):
         return validation
-    given = validation if isinstance(validation, (tuple, list)) else (validation,)
     names = program.argument_names
-    arrays = tuple(as_array(a, n) for a, n in zip(by_position(names, given), names, strict=True))
+    given = by_position(names, validation if isinstance(validation, (tuple, list)) else (validation,))
+    if len(given) != len(names):
+        raise OptionError(f"validation= holds the data arguments {', '.join(names) or '(none)'}; {len(given)} given")
+    arrays = tuple(as_array(a, n) for a, n in zip(given, names, strict=True))
     n = row_count(program.prepare(*arrays), arrays)
     return lambda state: program.value(state, *arrays, hyper=hyper, nonfinite="keep") / n
 

@@ -60,6 +60,8 @@ class Rows:
     def __init__(self, program: Any, data: Sequence[Any], batch_size: int | None, total_rows: Any):
         compiled = program.prepare(*data)
         plate = outer_plate(compiled)
+        if total_rows is not None and plate is None:
+            raise OptionError("total_rows= needs a data argument that an outermost ppl.plate opens")
         self.cut = cut_arguments(compiled)
         self.data = _validated(
             compiled.binder, [as_array(d, n) for d, n in zip(data, program.argument_names, strict=True)], self.cut
@@ -72,6 +74,8 @@ class Rows:
             raise OptionError(f"batch_size must be at least 1, not {batch_size}")
         if plate is not None and self.count == 0:
             raise DataError(f"plate '{plate.name}' has no rows")
+        if isinstance(total_rows, (int, np.integer)) and total_rows < self.count:
+            raise OptionError(f"total_rows={total_rows}: plate '{plate.name}' alone is given {self.count} rows of them")
         self.batch_size = self.count if batch_size is None else min(int(batch_size), self.count)
         self.has_rows = plate is not None
 

@@ -27,8 +27,7 @@ class Iwae:
 
     def __init__(self, model: Model, guide: Model, particles: int):
         require_models("iwae", model=model, guide=guide)
-        if not isinstance(particles, (int, np.integer)) or particles < 1:
-            raise ModelError(f"iwae: particles is a positive number of importance samples, not {particles!r}")
+        particles = integer("iwae: particles, the number of importance samples,", particles, 1, MANY, ModelError)
         self.model, self.guide = model, guide
         self.axis = Axis("importance", Kind.PLATE, int(particles), INNERMOST)
 

@@ -28,7 +28,7 @@ class Likelihood:
     def __init__(self, model: Model, marginalize: Sequence[str] = ()):
         require_models("likelihood", model=model)
         self.model = model
-        self.marginalize = (marginalize,) if isinstance(marginalize, str) else tuple(marginalize)
+        self.marginalize = names("likelihood: marginalize", marginalize, ModelError)
 
     @property
     def argument_names(self) -> tuple[str, ...]:

@@ -23,7 +23,10 @@ Operand = Any
 
 def const(value: Any, dtype: str | None = None) -> Node:
     """A constant: floats as float64 (cast at emission), ints as int64, bools as bool."""
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ShapeError(f"cannot make a constant of {type(value).__name__}: {error}") from None
     kind = dtype or {"f": "float", "i": "int", "u": "int", "b": "bool"}.get(array.dtype.kind)
     if kind is None:
         raise ShapeError(f"cannot make a constant of dtype {array.dtype}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import integer
 from ppl.errors import DataError, ModelError
 from ppl.ir.node import Node, make
 from ppl.ir.types import Axis
@@ -43,11 +44,13 @@ def spec(shape: Sequence[int | None] | int | None, dtype: Any = np.float64) -> A
     ModelError
         None elsewhere than in front, or a dtype that is not a number.
     """
-    full = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+    several = isinstance(shape, Sequence) and not isinstance(shape, (str, bytes))
+    full = tuple(shape) if several else (shape,)  # type: ignore[arg-type]
     if any(n is None for n in full[1:]):
         raise ModelError(f"spec: only the leading length may be None, not {full}\n  at {user_line()}")
     dtype_name(dtype)
-    return ArgumentSpec(tuple(None if n is None else int(n) for n in full), np.dtype(dtype))
+    lengths = tuple(None if n is None else integer("spec: a length", n, 0, error=ModelError) for n in full)
+    return ArgumentSpec(lengths, np.dtype(dtype))
 
 
 def as_spec(example: Any, name: str = "") -> ArgumentSpec:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import shown
 from ppl.errors import ModelError
 from ppl.ir.node import Node
 from ppl.ir.types import Axis, Kind
@@ -171,7 +172,11 @@ def locating_errors() -> Iterator[None]:
 
 def dtype_name(dtype: Any) -> str:
     """The IR dtype ("float", "int", "bool") of a NumPy dtype."""
-    kind = {"f": "float", "i": "int", "u": "int", "b": "bool"}.get(np.dtype(dtype).kind)
+    try:
+        found = np.dtype(dtype)
+    except (TypeError, ValueError):
+        raise ModelError(f"{shown(dtype)} is not a dtype\n  at {user_line()}") from None
+    kind = {"f": "float", "i": "int", "u": "int", "b": "bool"}.get(found.kind)
     if kind is None:
-        raise ModelError(f"dtype {np.dtype(dtype)} is not a number type\n  at {user_line()}")
+        raise ModelError(f"dtype {found} is not a number type\n  at {user_line()}")
     return kind

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ppl.errors import ShapeError
+from ppl.arguments import flag, integer, text
+from ppl.errors import ModelError, ShapeError
 from ppl.lang import init
 from ppl.lang.functional import activate
 from ppl.lang.params import param
@@ -41,6 +42,9 @@ def dense(
     ShapeError
         `x` is a scalar.
     """
+    text("dense: name", name, ModelError)
+    units = integer(f"dense {name!r}: units", units, 1, error=ModelError)
+    flag(f"dense {name!r}: bias", bias, ModelError)
     x = as_value(x)
     if x.ndim == 0:
         raise ShapeError(f"dense {name!r}: x is a scalar; use x.reshape(1)\n  at {user_line()}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ppl.arguments import dimensions, flag, text
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node, make
@@ -64,7 +65,12 @@ def external(
     line = user_line()
     if not callable(fn) or not (gradient is None or callable(gradient)):
         raise ModelError(f"external: {fn if not callable(fn) else gradient!r} is not a function\n  at {line}")
-    base = name or str(getattr(fn, "__name__", type(fn).__name__))
+    flag("external: key", key, ModelError)
+    base = (
+        text("external: name", name, ModelError)
+        if name is not None
+        else str(getattr(fn, "__name__", type(fn).__name__))
+    )
     nodes = [
         check_plates(lift(f"external {base!r}", ops.as_node, v).node, f"external {base!r}: an argument") for v in values
     ]
@@ -73,7 +79,7 @@ def external(
     if key:
         full = _claim_key(context, full, name is not None, line)
         nodes.insert(0, make("rowkey", name=full, axes=axes))
-    event = (int(shape),) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    event = dimensions(f"external {base!r}: shape", shape, ModelError)
     args: list[Node] = [ops.expand(n, axes) for n in nodes]
     function = External(fn, gradient, key, full)
     kind = "float" if dtype is None else dtype_name(dtype)

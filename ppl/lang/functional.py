@@ -7,10 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from ppl.errors import ModelError
+from ppl.arguments import array, flag, integer, shown
+from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.lang.source import user_line
 from ppl.lang.value import Value, lift
+
+
+def _array(label: str, x: Any, axis: Any = None) -> np.ndarray:
+    """An array of numbers that has the axes asked for (None: any)."""
+    found = array(f"{label}: x", x, ShapeError)
+    for dim in () if axis is None else axis if isinstance(axis, tuple) else (axis,):
+        integer(f"{label}: axis", dim, -found.ndim, found.ndim - 1, ShapeError)
+    return found.astype(np.float64) if found.dtype.kind in "iub" else found
 
 
 def softmax(x: Any, axis: int = -1) -> Any:
@@ -19,7 +28,7 @@ def softmax(x: Any, axis: int = -1) -> Any:
         return lift("softmax", ops.softmax, x, dim=axis)
     from scipy import special
 
-    return special.softmax(x, axis=axis)
+    return special.softmax(_array("softmax", x, axis), axis=axis)
 
 
 def log_softmax(x: Any, axis: int = -1) -> Any:
@@ -28,7 +37,7 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
         return lift("log_softmax", ops.log_softmax, x, dim=axis)
     from scipy import special
 
-    return special.log_softmax(x, axis=axis)
+    return special.log_softmax(_array("log_softmax", x, axis), axis=axis)
 
 
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -37,7 +46,8 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
         return lift("logsumexp", ops.logsumexp, x, dims=axis, keepdims=keepdims)
     from scipy import special
 
-    return special.logsumexp(x, axis=axis, keepdims=keepdims)
+    flag("logsumexp: keepdims", keepdims, ShapeError)
+    return special.logsumexp(_array("logsumexp", x, axis), axis=axis, keepdims=keepdims)
 
 
 def sigmoid(x: Any) -> Any:
@@ -46,7 +56,7 @@ def sigmoid(x: Any) -> Any:
         return lift("sigmoid", ops.sigmoid, x)
     from scipy import special
 
-    return special.expit(x)
+    return special.expit(_array("sigmoid", x))
 
 
 def log_sigmoid(x: Any) -> Any:
@@ -55,24 +65,25 @@ def log_sigmoid(x: Any) -> Any:
         return lift("log_sigmoid", ops.log_sigmoid, x)
     from scipy import special
 
-    return special.log_expit(x)
+    return special.log_expit(_array("log_sigmoid", x))
 
 
 def softplus(x: Any) -> Any:
     """log(1 + exp(x))."""
-    return lift("softplus", ops.softplus, x) if isinstance(x, Value) else np.logaddexp(0.0, x)
+    return lift("softplus", ops.softplus, x) if isinstance(x, Value) else np.logaddexp(0.0, _array("softplus", x))
 
 
 def relu(x: Any) -> Any:
     """max(x, 0)."""
-    return np.maximum(x, 0.0)
+    return np.maximum(x if isinstance(x, Value) else _array("relu", x), 0.0)
 
 
 def one_hot(x: Any, n: int) -> Any:
     """Float indicator of shape event + (n,); integers outside 0, …, n - 1 give zeros."""
+    n = integer("one_hot: n", n, 0, 2**31 - 1, ShapeError)
     if isinstance(x, Value):
         return lift("one_hot", ops.one_hot, x, n=n)
-    return (np.asarray(x)[..., None] == np.arange(n)).astype(np.float64)
+    return (_array("one_hot", x)[..., None] == np.arange(n)).astype(np.float64)
 
 
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
@@ -98,9 +109,9 @@ def activate(x: Any, activation: str | Callable[[Any], Any] | None) -> Any:
         return x
     if callable(activation):
         return activation(x)
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise ModelError(
-            f"unknown activation {activation!r}; there are {', '.join(ACTIVATIONS)}, or pass a function\n"
+            f"unknown activation {shown(activation)}; there are {', '.join(ACTIVATIONS)}, or pass a function\n"
             f"  at {user_line()}"
         )
     return ACTIVATIONS[activation](x)

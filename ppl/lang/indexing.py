@@ -44,6 +44,9 @@ def _normalise(shape: tuple[int, ...], key: tuple[Any, ...]) -> list[Any]:
             entries += [slice(None)] * (len(shape) - used)
             dim += len(shape) - used
         elif e is None or isinstance(e, slice):
+            ends = () if e is None else (e.start, e.stop, e.step)
+            if not all(n is None or isinstance(n, (int, np.integer)) for n in ends):
+                raise ShapeError(f"the ends of a slice are whole numbers, not {e}")
             entries.append(e)
             dim += e is not None
         else:
@@ -57,8 +60,19 @@ def _consumes(entry: Any) -> int:
         return 0
     if isinstance(entry, (slice, int, np.integer)) or hasattr(entry, "__ppl_node__"):
         return 1
-    array = np.asarray(entry)
+    array = _array(entry)
     return array.ndim if array.dtype == bool else 1
+
+
+def _array(entry: Any) -> np.ndarray:
+    """A static index as an array."""
+    try:
+        array = np.asarray(entry)
+    except ValueError as error:
+        raise ShapeError(f"an index is no array: {error}") from None
+    if array.dtype == bool and array.ndim == 0:
+        raise ShapeError("a truth value is no index")
+    return array
 
 
 def _index(entry: Any, lengths: tuple[int, ...]) -> list[Any]:
@@ -69,7 +83,7 @@ def _index(entry: Any, lengths: tuple[int, ...]) -> list[Any]:
             hint = "; select with np.where" if node.type.dtype == "bool" else "; use .astype(int)"
             raise ShapeError(f"a symbolic index must be an integer, not {node.type.dtype}{hint}")
         return [node]
-    array = np.asarray(entry)
+    array = _array(entry)
     if array.dtype == bool:
         if array.shape != lengths:
             raise ShapeError(f"boolean index of shape {array.shape} on axes of shape {lengths}")

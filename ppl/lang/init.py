@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import array, number
+from ppl.errors import ModelError, ShapeError
+
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
 
@@ -49,7 +52,15 @@ def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def constant(value: Any) -> Initializer:
     """Every entry `value` (a number, or an array that broadcasts to the shape)."""
-    return Initializer("constant", (value,), lambda rng, shape: np.broadcast_to(value, shape).copy())
+    found = array("ppl.init.constant: value", value, ModelError)
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        try:
+            return np.broadcast_to(found, shape).copy()
+        except ValueError:
+            raise ShapeError(f"ppl.init.constant: a value of shape {found.shape} does not fit shape {shape}") from None
+
+    return Initializer("constant", (value,), draw)
 
 
 def zeros() -> Initializer:
@@ -64,11 +75,14 @@ def ones() -> Initializer:
 
 def normal(std: float = 1.0) -> Initializer:
     """Normal of mean 0 and standard deviation `std`."""
+    std = number("ppl.init.normal: std", std, 0, error=ModelError)
     return Initializer("normal", (std,), lambda rng, shape: std * rng.standard_normal(shape))
 
 
 def uniform(low: float = 0.0, high: float = 1.0) -> Initializer:
     """Uniform on [low, high)."""
+    low = number("ppl.init.uniform: low", low, error=ModelError)
+    high = number("ppl.init.uniform: high", high, low, error=ModelError)
     return Initializer("uniform", (low, high), lambda rng, shape: rng.uniform(low, high, shape))
 
 
@@ -106,10 +120,11 @@ def lecun_normal() -> Initializer:
 
 def orthogonal(gain: float = 1.0) -> Initializer:
     """Orthonormal rows or columns, whichever are fewer, times `gain` (Saxe et al. 2014); two axes or more."""
+    gain = number("ppl.init.orthogonal: gain", gain, error=ModelError)
 
     def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
         if len(shape) < 2:
-            raise ValueError(f"ppl.init.orthogonal needs a shape of two axes or more, not {shape}")
+            raise ShapeError(f"ppl.init.orthogonal needs a shape of two axes or more, not {shape}")
         rows, columns = math.prod(shape[:-1]), shape[-1]
         q, r = np.linalg.qr(rng.standard_normal((max(rows, columns), min(rows, columns))))
         q = q * np.sign(np.diagonal(r))

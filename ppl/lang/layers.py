@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ppl import arguments
+from ppl.arguments import called, integer, text
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.lang import init
@@ -33,6 +35,7 @@ class Layer(Protocol):
 
 def _affine(params: str, x: Value | None, units: int) -> Value:
     """dense of the ravelled input, or a bias alone."""
+    units = integer("a layer's units", units, 1, error=ModelError)
     if x is None:
         return param(f"{params}.bias", init.zeros(), (units,))
     return dense(params, x if x.ndim == 1 else x.ravel(), units)
@@ -67,7 +70,7 @@ class BinaryUnits:
     def __call__(self, name: str, params: str, x: Value | None, obs: Any = None) -> Value:
         from ppl.distributions.bernoulli import Bernoulli
 
-        if self.noise not in NOISES:
+        if not isinstance(self.noise, str) or self.noise not in NOISES:
             raise ModelError(f"BinaryUnits: noise {self.noise!r} is not one of {', '.join(NOISES)}\n  at {user_line()}")
         a = _affine(params, x, self.units)
         if self.noise == "logistic":
@@ -96,11 +99,13 @@ class GaussianUnits:
 
         loc = _affine(params, x, self.units)
         scale: Any = self.scale
-        if self.scale == "learned":
+        if not isinstance(scale, str):
+            scale = as_value(scale)
+        elif self.scale == "learned":
             scale = param(f"{params}.scale", init.ones(), (self.units,), constraint="positive")
         elif self.scale == "affine":
             scale = np.exp(_affine(f"{params}.log_scale", x, self.units))
-        elif isinstance(self.scale, str):
+        else:
             raise ModelError(
                 f"GaussianUnits: scale is 'learned', 'affine' or a number, not {scale!r}\n  at {user_line()}"
             )
@@ -118,6 +123,8 @@ class CategoricalUnits:
     def __call__(self, name: str, params: str, x: Value | None, obs: Any = None) -> Value:
         from ppl import distributions
 
+        for field in ("units", "classes"):
+            integer(f"CategoricalUnits: {field}", getattr(self, field), 1, error=ModelError)
         logits = _affine(params, x, self.units * self.classes).reshape(self.units, self.classes)
         return declare(name, distributions.OneHotCategorical(logits=logits), obs, estimator=self.estimator)
 
@@ -151,6 +158,13 @@ def chain(
     ModelError
         No layers, or as many names as there are not layers.
     """
+    if names is not None:
+        names = arguments.names("chain: names", names, ModelError)
+    text("chain: name", name, ModelError)
+    if params is not None:
+        text(f"chain {name!r}: params", params, ModelError)
+    for layer in layers:
+        called(f"chain {name!r}: a layer", layer, ModelError)
     if not layers or (names is not None and len(names) != len(layers)):
         raise ModelError(f"chain {name!r}: {len(layers)} layers, names {names}\n  at {user_line()}")
     value = None if x is None else as_value(x)

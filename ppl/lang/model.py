@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from ppl.arguments import shown
 from ppl.errors import ModelError
 from ppl.lang.context import current
 from ppl.lang.source import user_line
@@ -24,6 +25,8 @@ class Model:
     """
 
     def __init__(self, function: Callable[..., Any], static: dict[str, Any] | None = None):
+        if not callable(function) or not hasattr(function, "__name__") or isinstance(function, type):
+            raise ModelError(f"ppl.model takes a function, not {shown(function)}")
         functools.update_wrapper(self, function)
         self.function = function
         self.static = dict(static or {})

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import array, dimensions, flag, number
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node, make
@@ -51,8 +52,9 @@ def param(
     context = require("ppl.param")
     full = context.full_name(name)
     line = user_line()
+    flag(f"param {full!r}: shared", shared, ModelError)
     wanted = event_shape(f"param {full!r}", init, shape, line)
-    if constraint is not None and constraint not in CONSTRAINTS:
+    if constraint is not None and not (isinstance(constraint, str) and constraint in CONSTRAINTS):
         raise ModelError(
             f"param {full!r}: unknown constraint {constraint!r}; there are {', '.join(CONSTRAINTS)}\n  at {line}"
         )
@@ -74,12 +76,12 @@ def param(
 
 def event_shape(what: str, init: Any, shape: Any, line: str) -> tuple[int, ...]:
     """The shape that a declaration asks for: `shape`, or that of `init`."""
-    given = None if callable(init) else np.shape(init)
+    given = None if callable(init) else array(f"{what}: init", init, ModelError).shape
     if shape is None:
         if given is None:
             raise ModelError(f"{what}: an initialiser needs shape=\n  at {line}")
         return given
-    wanted = (int(shape),) if isinstance(shape, (int, np.integer)) else tuple(int(n) for n in shape)
+    wanted = dimensions(f"{what}: shape", shape, ModelError)
     if given is not None:
         try:
             fits = np.broadcast_shapes(given, wanted) == wanted
@@ -127,7 +129,7 @@ def start(what: str, name: str, init: Any, shape: tuple[int, ...], seed: int, wh
         An initialiser returned another shape.
     """
     if callable(init):
-        value = np.asarray(init(generator(seed, name), shape), np.float64)
+        value = array(f"{what}: what init returned", init(generator(seed, name), shape), ModelError).astype(np.float64)
         if value.shape != shape:
             raise ShapeError(f"{what}: init returned shape {value.shape} instead of {shape}\n  at {where}")
     else:
@@ -199,9 +201,9 @@ def hyper(name: str, default: float) -> Hyper:
     """
     if not isinstance(name, str) or not name:
         raise ModelError(f"a name is a non-empty string, not {name!r}\n  at {user_line()}")
-    if isinstance(default, Value) or np.ndim(default) != 0 or not np.isfinite(default):
+    if isinstance(default, Value):
         raise ModelError(f"hyper {name!r}: the default is one finite number, not {default!r}\n  at {user_line()}")
-    value = Hyper(name, float(default))
+    value = Hyper(name, number(f"hyper {name!r}: the default", default, error=ModelError))
     _ = value.node
     return value
 

@@ -154,7 +154,7 @@ def collect(value: Any, plate: Any) -> Value:
     """
     context = require("ppl.collect")
     name = getattr(plate, "name", plate)
-    axis = context.trace.plates.get(name)
+    axis = context.trace.plates.get(name) if isinstance(name, str) else None
     if axis is None:
         known = ", ".join(map(repr, context.trace.plates)) or "none"
         raise ModelError(f"collect: there is no plate {name!r} (there are: {known})\n  at {user_line()}")
