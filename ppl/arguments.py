@@ -17,6 +17,8 @@ import numpy as np
 from ppl.errors import OptionError, PplError
 
 WORD = 2**63
+MANY = 2**53
+"""More of anything than a call can have."""
 
 
 def shown(value: Any) -> str:
@@ -48,7 +50,7 @@ def _limits(low: float | None, high: float | None) -> str:
     return f" {' and '.join(words)}" if words else ""
 
 
-def seed(name: str, value: Any, error: type[PplError] = OptionError) -> int:
+def noise_seed(name: str, value: Any, error: type[PplError] = OptionError) -> int:
     """A seed: a whole number of 64 bits, with or without a sign."""
     return integer(name, value, -WORD, 2 * WORD - 1, error)
 
@@ -122,7 +124,7 @@ def names(name: str, value: Any, error: type[PplError] = OptionError) -> tuple[s
     return found
 
 
-def path(name: str, value: Any, error: type[PplError] = OptionError) -> str:
+def file_path(name: str, value: Any, error: type[PplError] = OptionError) -> str:
     """A path of a file."""
     try:
         found = os.fspath(value)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import MANY, integer, mapping, shown
 from ppl.compiler.checks import all_finite, counting, find_checks, run
 from ppl.errors import DataError
 from ppl.lang.arguments import as_array
@@ -106,7 +107,7 @@ class Binder:
 
     def _rows(self, arrays: tuple[np.ndarray, ...], sizes: dict[str, int], rows: Any, total_rows: Any) -> Bound:
         for option, value in (("rows", rows), ("total_rows", total_rows)):
-            if isinstance(value, Mapping) and (unknown := sorted(set(value) - set(sizes))):
+            if isinstance(value, Mapping) and (unknown := sorted(set(mapping(f"{option}=", value)) - set(sizes))):
                 raise DataError(f"{option}= names plate {unknown}; the data open {sorted(sizes)}")
         ids: dict[str, Any] = {}
         scales: dict[str, float] = {}
@@ -127,14 +128,24 @@ def _row_ids(rows: Any, n: int, plate: str) -> Any:
     if rows is None:
         return 0
     if isinstance(rows, slice):
+        for end in (rows.start, rows.stop, rows.step):
+            if end is not None:
+                integer("rows=: an end of the slice", end, 0, LARGEST, DataError)
+        if rows.step == 0:
+            raise DataError("rows=: the step of the slice is 0")
         start, step = rows.start or 0, 1 if rows.step is None else rows.step
         ids = np.arange(start, start + n * step if rows.stop is None else rows.stop, step)
-    elif isinstance(rows, (int, np.integer)):
+    elif isinstance(rows, (int, np.integer)) and not isinstance(rows, (bool, np.bool_)):
+        if not -LARGEST <= rows <= LARGEST - n:
+            raise DataError(f"rows= begins at dataset row {rows}, beyond the integers of 64 bits")
         ids = np.asarray(rows)[None]
     else:
-        ids = np.asarray(rows)
+        try:
+            ids = np.asarray(rows)
+        except ValueError as error:
+            raise DataError(f"rows= is no array: {error}") from None
         if ids.dtype.kind not in "iu":
-            raise DataError(f"rows= is the first dataset row, a slice or an array of whole numbers, not {rows!r}")
+            raise DataError(f"rows= is the first dataset row, a slice or an array of whole numbers, not {shown(rows)}")
     if not isinstance(rows, (int, np.integer)) and ids.shape != (n,):
         raise DataError(f"rows= names {ids.size} dataset rows, but plate '{plate}' has {n}")
     if ids.size and ids.min() < 0:
@@ -143,6 +154,6 @@ def _row_ids(rows: Any, n: int, plate: str) -> Any:
 
 
 def _total(total: Any, n: int, plate: str) -> int:
-    if not isinstance(total, (int, np.integer)) or total < n:
+    if integer("total_rows=", total, 1, MANY) < n:
         raise DataError(f"total_rows={total!r}: plate '{plate}' alone is given {n} rows of them")
     return int(total)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppl.arguments import mapping, number
 from ppl.compiler.bind import Binder
 from ppl.compiler.measured import record
 from ppl.compiler.plan import Plan, make_plan
@@ -158,8 +159,9 @@ class Compiled:
 
     def hyper_vector(self, values: Mapping[str, float | Callable[[int], float]] | None, step: int) -> np.ndarray:
         """Defaults overridden by `values`, whose entries may be schedules of the step."""
-        if not values:
+        if values is None:
             return self._default_hypers
+        mapping("hyper", values, "numbers or schedules")
         found = dict(self.variant("gradient").hypers)
         unknown = sorted(set(values) - set(found))
         if unknown:
@@ -241,6 +243,12 @@ class Compiled:
                 found = compile_request(self.request(*name), self.settings.dtype, self.settings.target)
                 self._executables[name] = found
         return found
+
+
+def require_state(state: Any, name: str = "the first argument") -> None:
+    """Raise unless `state` is a State."""
+    if not isinstance(state, State):
+        raise DataError(f"{name} is a State (from program.init or a fit), not {type(state).__name__}")
 
 
 def simplify_trace(trace: Trace) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppl.arguments import MANY, array, checked, flag, integer, noise_seed, number, one_of, optional, within
+from ppl.compiler.compiled import require_state
 from ppl.compiler.nonfinite import Call, refuse_violation
 from ppl.compiler.prepared import Prepared
 from ppl.compiler.second_order import second_order_plan
@@ -19,9 +21,20 @@ if TYPE_CHECKING:
     from ppl.inference.unbiased import UnbiasednessReport
 
 
+STATISTICS: dict[str, Any] = {
+    "repeats": within(integer, low=2, high=MANY),
+    "particles": optional(within(integer, low=1, high=MANY)),
+    "seed": optional(noise_seed),
+    "timing": flag,
+    "backend": one_of("auto", "interpreter", "compiled"),
+}
+"""Rules of the arguments that measuring gradients has in common."""
+
+
 class Diagnosing(Prepared):
     """The part of a Program that measures its own gradient."""
 
+    @checked("diagnose", **STATISTICS)
     def diagnose(
         self,
         state: State,
@@ -50,6 +63,12 @@ class Diagnosing(Prepared):
 
         return diagnose(self, state, data, repeats, particles, seed, total_rows, rows, hyper, timing, backend)
 
+    @checked(
+        "check_unbiased",
+        **STATISTICS,
+        reference=one_of("auto", "exact", "score"),
+        width=within(number, low=0, open_low=True),
+    )
     def check_unbiased(
         self,
         state: State,
@@ -85,6 +104,7 @@ class Diagnosing(Prepared):
             self, state, data, repeats, particles, seed, total_rows, rows, hyper, reference, width, backend
         )
 
+    @checked("hvp", seed=optional(noise_seed), particles=optional(within(integer, low=1, high=MANY)))
     def hvp(
         self,
         state: State,
@@ -110,6 +130,7 @@ class Diagnosing(Prepared):
         EstimatorError
             Naming the node, where the plan is biased or a second derivative would miss something, such as a kink.
         """
+        require_state(state)
         compiled = self.prepare(*data)
         compiled.check_state(state)
         if isinstance(vector, Mapping):

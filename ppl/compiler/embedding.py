@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import choice, integer
 from ppl.compiler.prepared import Prepared
 from ppl.compiler.state import State
 from ppl.compiler.violations import INVALID
-from ppl.errors import DataError
 from ppl.estimators.enumerate import Marginalize
 from ppl.ir.node import topological
 from ppl.lang.trace import SiteKind, Trace
+
+ROWS = 2**40
+"""More rows than memory holds."""
 
 
 def site_names(trace: Trace) -> tuple[str, ...]:
@@ -72,6 +75,7 @@ class Embedding(Prepared):
 
     def sample_buffer(self, rows: int = 1) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """A flat vector for `njit_sample` on `rows` rows, and views of it by site (integers as int64)."""
+        rows = integer("sample_buffer: rows", rows, 1, ROWS)
         sampler = self._sampler()
         out = np.zeros(sampler.out_size(rows, self.settings.particles), self.settings.dtype)
         views = sampler.views(out, rows, self.settings.particles)
@@ -86,8 +90,8 @@ class Embedding(Prepared):
 
         `kind` says for which function: "gradient" (`njit`), "value" (`njit_value`) or "sample" (`njit_sample`).
         """
-        if kind not in ("gradient", "value", "sample"):
-            raise DataError(f'workspace: kind is "gradient", "value" or "sample", not {kind!r}')
+        choice("workspace: kind", kind, ("gradient", "value", "sample"))
+        rows = integer("workspace: rows", rows, 1, ROWS)
         executable = self._sampler() if kind == "sample" else self.prepare().executable(kind)
         return executable.workspace(rows, self.settings.particles)
 

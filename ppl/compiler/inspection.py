@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ppl.arguments import text
 from ppl.compiler.plan import Plan
 from ppl.compiler.prepared import Prepared
 from ppl.errors import DataError
@@ -41,6 +42,7 @@ class Inspection(Prepared):
 
     def ir(self, stage: str = "simplify") -> str:
         """The gradient program's IR after "trace", "expand", "differentiate", "simplify" or "schedule"."""
+        text("stage", stage)
         compiled = self.prepare()
         if stage == "trace":
             trace = compiled.trace

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ppl.arguments import mapping, text
 from ppl.compiler.measured import Measured
 from ppl.errors import EstimatorError
 from ppl.estimators import (
@@ -128,7 +129,7 @@ class Plan:
     measured: dict[str, Sequence[Measured]] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Choice:
-        return self.choices[name]
+        return self.choices[text("a node's name", name)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.choices)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ppl.compiler.compiled import Compiled, signature
+from ppl.arguments import array, mapping, noise_seed
+from ppl.compiler.compiled import Compiled, require_state, signature
 from ppl.compiler.measured import Measured
 from ppl.compiler.plan import Requested
 from ppl.compiler.state import SEEDS, State
@@ -95,7 +96,7 @@ class Prepared:
         """
         seed = whole_number("seed", seed, *SEEDS)
         compiled = self.prepare(*data)
-        given = dict(params or {})
+        given = dict({} if params is None else mapping("params", params, "arrays"))
         unknown = sorted(set(given) - set(compiled.trace.params))
         if unknown:
             raise DataError(f"no parameter named {unknown}; the program has {sorted(compiled.trace.params)}")
@@ -109,6 +110,7 @@ class Prepared:
 
     def params(self, state: State) -> dict[str, np.ndarray]:
         """Constrained parameter values."""
+        require_state(state)
         compiled = self._of(state)
         compiled.check_state(state)
         declared = compiled.trace.params
@@ -137,7 +139,7 @@ def require_program(owner: str, value: Any) -> None:
 
 def _given_value(param: Param, value: Any) -> np.ndarray:
     """The unconstrained start of a parameter from a constrained value that its shape broadcasts."""
-    given = np.asarray(value, np.float64)
+    given = array(f"parameter '{param.name}': the given value", value, DataError).astype(np.float64)
     try:
         full = np.broadcast_to(given, param.shape)
     except ValueError:

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import MANY, choice, integer
 from ppl.compiler.assemble import assemble
+from ppl.compiler.compiled import require_state
 from ppl.compiler.emit_cpu import Emitter
 from ppl.compiler.executable import Executable, Request
 from ppl.compiler.joined import multiplications
@@ -223,12 +225,11 @@ def clocked(request: Request, dtype: str) -> tuple[Timed, Clocked]:
 def profile(program: Any, state: State, data: Sequence[Any], repeats: int, kind: str, options: Mapping[str, Any]
             ) -> Profile:  # fmt: skip
     """Profile calls of `program`; see `Program.profile`."""
-    if kind not in ("gradient", "value", "rows"):
-        raise DataError(f'profile: kind is "gradient", "value" or "rows", not {kind!r}')
+    require_state(state)
+    choice("profile: kind", kind, ("gradient", "value", "rows"))
+    repeats = integer("profile: repeats", repeats, 1, MANY)
     if program.settings.target != "cpu":
         raise DataError("profile: only for the CPU")
-    if repeats < 1:
-        raise DataError(f"profile: repeats must be at least 1, not {repeats}")
     unknown = sorted(set(options) - {*OPTIONS})
     if unknown:
         raise DataError(f"profile: no option {unknown}; there are {[*OPTIONS]}")

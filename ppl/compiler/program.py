@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppl.arguments import names
-from ppl.compiler.compiled import Compiled
+from ppl.arguments import MANY, choice, flag, integer, names, noise_seed
+from ppl.compiler.compiled import Compiled, require_state
 from ppl.compiler.diagnosis import Diagnosing
 from ppl.compiler.embedding import Embedding, site_names, summed_out
 from ppl.compiler.failures import located
@@ -66,12 +66,11 @@ def compile(
     ModelError, ShapeError : the model is declared wrongly.
     EstimatorError : a node has no admissible estimator, or a named one does not support it.
     """
-    if dtype not in ("float32", "float64"):
-        raise DataError(f'dtype must be "float32" or "float64", not {dtype!r}')
-    if target not in ("cpu", "cuda"):
-        raise DataError(f'target must be "cpu" or "cuda", not {target!r}')
-    if not isinstance(particles, (int, np.integer)) or particles < 1:
-        raise EstimatorError(f"particles must be a whole number of at least 1, not {particles!r}")
+    choice("dtype", dtype, ("float32", "float64"))
+    choice("target", target, ("cpu", "cuda"))
+    particles = integer("particles", particles, 1, MANY, EstimatorError)
+    max_copies = integer("max_copies", max_copies, 1, error=EstimatorError)
+    allow_bias = flag("allow_bias", allow_bias, EstimatorError)
     program = Program(as_objective(objective), Settings(estimators, allow_bias, particles, max_copies, dtype, target))
     if data is not None or not program.argument_names:
         examples = () if data is None else tuple(data) if isinstance(data, (tuple, list)) else (data,)
@@ -114,6 +113,7 @@ class Program(Inspection, Embedding, Diagnosing):
         NonFiniteError
             The loss is NaN or infinite for another reason; +inf is that of an impossible observation.
         """
+        flag("per_row", per_row)
         key, keep = ("rows" if per_row else "value"), keeps(nonfinite)
         call = Call(state, data, seed, particles, total_rows, rows, hyper)
         result, _, _ = self._run(key, *call)
@@ -177,6 +177,9 @@ class Program(Inspection, Embedding, Diagnosing):
     ) -> tuple[State, float]:
         """One whole training step, as `ppl.fit` takes it: loss and gradient are divided by the number of rows N."""
         keep, transform = keeps(nonfinite), _transforms()(optimizer)
+        require_state(state)
+        if (check := getattr(transform, "check", None)) is not None:
+            check(state._layouts[0])
         call = Call(state, data, seed, particles, total_rows, rows, hyper)
         new, scalars, grad = self._update(state, data, transform, *call[2:])
         if not keep:
@@ -267,18 +270,18 @@ class Program(Inspection, Embedding, Diagnosing):
         check: bool = True,
         sites: Sequence[str] = (),
     ) -> tuple[Any, int, Compiled]:
-        if not isinstance(state, State):
-            raise DataError(f"the first argument is a State (from program.init or a fit), not {type(state).__name__}")
+        require_state(state)
         compiled = self.prepare(*data)
         compiled.check_state(state)
-        count = self.settings.particles if particles is None else _count(particles)
+        count = self.settings.particles if particles is None else integer("particles=", particles, 1, MANY)
+        key_seed = state.seed if seed is None else noise_seed("seed=", seed)
         narrow = compiled.narrow(data)
         executable = compiled.executable(key, sites, count, narrow)
         if key == "gradient" and count != self.settings.particles:
             self._check_particles(compiled, count)
         step = state.step if seed is None else 0
         bound = compiled.binder.bind(data, rows, total_rows, check, narrow)
-        hypers, noise = compiled.hyper_vector(hyper, state.step), state.seed if seed is None else int(seed)
+        hypers, noise = compiled.hyper_vector(hyper, state.step), key_seed
         try:
             result = executable.run(
                 state._flat,
@@ -300,10 +303,10 @@ class Program(Inspection, Embedding, Diagnosing):
 
     def _check_particles(self, compiled: Compiled, count: int) -> None:
         require_one_particle(compiled.trace, count)
-        for choice in compiled.plan.choices.values():
-            complaint = choice.estimator.validate(count)
+        for chosen in compiled.plan.choices.values():
+            complaint = chosen.estimator.validate(count)
             if complaint:
-                raise EstimatorError(f"node '{choice.name}': {complaint}")
+                raise EstimatorError(f"node '{chosen.name}': {complaint}")
 
 
 @functools.cache
@@ -312,12 +315,6 @@ def _transforms() -> Callable[[Any], Any]:
     from ppl.inference.optim import as_transform
 
     return as_transform
-
-
-def _count(particles: Any) -> int:
-    if not isinstance(particles, (int, np.integer)) or particles < 1:
-        raise DataError(f"particles= must be a whole number of at least 1, not {particles!r}")
-    return int(particles)
 
 
 def _particles_first(array: np.ndarray, type_: Any, k: int, asked: int | None) -> np.ndarray:

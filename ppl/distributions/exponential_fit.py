@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import array
 from ppl.distributions.base import Distribution
 from ppl.distributions.bernoulli import Bernoulli
 from ppl.distributions.beta import Beta

@@ -6,8 +6,9 @@ import os
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from ppl.arguments import file_path, shown
 from ppl.compiler.prepared import require_program
-from ppl.errors import ModelError
+from ppl.errors import ModelError, OptionError
 
 if TYPE_CHECKING:
     import networkx as nx

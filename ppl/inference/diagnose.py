@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ppl.arguments import MANY, checked, integer, mapping, within
+from ppl.compiler.compiled import require_state
+from ppl.compiler.diagnosis import STATISTICS
 from ppl.compiler.prepared import require_program
 from ppl.compiler.state import State
 from ppl.errors import DataError, OptionError
@@ -154,6 +157,7 @@ class Comparison:
         return ax
 
 
+@checked("compare", **STATISTICS, warmup=within(integer, low=0, high=MANY))
 def compare(
     programs: Mapping[str, Any],
     state: State,
@@ -178,8 +182,10 @@ def compare(
 
     The other parameters are those of `Program.diagnose`.
     """
-    if not programs or not isinstance(programs, Mapping):
+    if not isinstance(programs, Mapping) or not programs:
         raise OptionError("compare takes at least one program: {label: program}")
+    mapping("compare: programs", programs, "programs")
+    require_state(state, "compare: state")
     options = {"particles": particles, "total_rows": total_rows, "rows": rows, "hyper": hyper}
     found = {}
     for label, program in programs.items():

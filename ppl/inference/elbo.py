@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ppl.arguments import choice
 from ppl.distributions.intervals import CIRCLE
 from ppl.distributions.kl import kl_divergence
 from ppl.errors import ModelError

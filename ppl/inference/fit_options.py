@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.arguments import MANY, called, flag, integer, mapping, noise_seed, number, path, shown
+from ppl.arguments import MANY, called, file_path, flag, integer, mapping, noise_seed, number, shown
 from ppl.compiler.compiled import require_state
 from ppl.errors import OptionError
 
@@ -55,7 +55,7 @@ def _check_checkpoint(option: Any) -> None:
     pair = isinstance(option, (tuple, list))
     if pair and len(option) != 2:
         raise OptionError(f"checkpoint= must be a path, or (path, every), not {shown(option)}")
-    path("checkpoint=: the path", option[0] if pair else option)
+    file_path("checkpoint=: the path", option[0] if pair else option)
     if pair:
         integer("checkpoint=(path, every): every", option[1], 1, MANY)
 
@@ -63,4 +63,5 @@ def _check_checkpoint(option: Any) -> None:
 def _check_batches(batches: Any) -> None:
     plain = isinstance(batches, (str, bytes, Mapping, np.ndarray))
     if batches is not None and (plain or not (callable(batches) or isinstance(batches, Iterable))):
-        raise OptionError(f"batches= must be an iterable of tuples of arrays, or a function that returns one, not {shown(batches)}")
+        wanted = "an iterable of tuples of arrays, or a function that returns one"
+        raise OptionError(f"batches= must be {wanted}, not {shown(batches)}")

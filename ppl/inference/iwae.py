@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import MANY, integer
 from ppl.errors import ModelError
 from ppl.inference.elbo import match_latents, own_log_density
 from ppl.inference.objective import guide_arguments, require_models

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ppl.arguments import names
 from ppl.errors import ModelError
 from ppl.estimators.enumerate import Marginalize
 from ppl.inference.objective import require_models

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ppl.arguments import MANY, checked, integer, noise_seed, number, optional, shown, within
+from ppl.compiler.compiled import require_state
 from ppl.compiler.measured import Measured
 from ppl.compiler.plan import TABLE, Choice
 from ppl.compiler.prepared import require_program
@@ -41,6 +43,12 @@ TIE = 0.1
 Candidates = Iterable[Estimator] | Mapping[str, Iterable[Estimator]] | None
 
 
+@checked(
+    "tune",
+    budget_seconds=within(number, low=0, open_low=True),
+    seed=optional(noise_seed),
+    particles=optional(within(integer, low=1, high=MANY)),
+)
 def tune(
     program: Any,
     state: State,
@@ -71,8 +79,8 @@ def tune(
         the model (`sample(estimator=)`) keep their estimator.
     """
     require_program("ppl.tune", program)
-    if not budget_seconds > 0:
-        raise OptionError(f"budget_seconds must be positive, not {budget_seconds}")
+    require_state(state, "tune: state")
+    _check_candidates(candidates)
     options = {"particles": particles, "total_rows": total_rows, "rows": rows, "hyper": hyper}
     plan = program.prepare(*data).plan
     graph = program.prepare(*data).graph
@@ -91,6 +99,19 @@ def tune(
         best = _best(found)
         chosen[name] = chosen[name] if best is None else best.estimator
     return _program(program, chosen, measured, data)
+
+
+def _check_candidates(candidates: Any) -> None:
+    """Raise unless there are none, or they are estimators, or lists of them by node."""
+    if candidates is None:
+        return
+    lists = candidates.values() if isinstance(candidates, Mapping) else [candidates]
+    for listed in lists:
+        if not isinstance(listed, (tuple, list)) or not all(isinstance(e, Estimator) for e in listed):
+            raise OptionError(
+                "tune: candidates must be a list of estimators, or a dict of node names to such lists, not "
+                f"{shown(candidates)}"
+            )
 
 
 def _tunable(choice: Choice) -> bool:

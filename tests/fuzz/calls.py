@@ -179,9 +179,7 @@ def program_calls() -> dict[str, Call]:
         "State.save": Call(lambda path: toy_state.save(relative(path)), {"path": "s.npz"}, (OSError,)),
         "load_state": Call(ppl.load_state, {"path": saved()}, (OSError,)),
         "draw": Call(drawn_to, {"program": t, "path": None, "ax": None}, (OSError, ImportError)),
-        "compare": Call(
-            ppl.compare, {"programs": {"a": t}, "state": toy_state, "warmup": 0, **small}
-        ),
+        "compare": Call(ppl.compare, {"programs": {"a": t}, "state": toy_state, "warmup": 0, **small}),
         "tune": Call(
             ppl.tune, {"program": t, "state": toy_state, "budget_seconds": 0.01, "candidates": None, "seed": 1}
         ),
@@ -196,11 +194,20 @@ def fit_calls() -> dict[str, Call]:
     common = {"steps": 1, "seed": 0, "hyper": None, "validation": None, "checkpoint": None, "callback": None}
     return {
         "fit": Call(
-            functools.partial(ppl.fit, t), {**common, "optimizer": ppl.optim.SGD(0.1), "progress": False, "state": toy_state}
+            functools.partial(ppl.fit, t),
+            {**common, "optimizer": ppl.optim.SGD(0.1), "progress": False, "state": toy_state},
         ),
         "fit(data)": Call(
             lambda x, k, **o: ppl.fit(p, x, k, progress=False, **o),
-            {"x": X, "k": K, **common, "batch_size": 2, "optimizer": ppl.optim.Adam(0.1), "total_rows": 9, "state": state},
+            {
+                "x": X,
+                "k": K,
+                **common,
+                "batch_size": 2,
+                "optimizer": ppl.optim.Adam(0.1),
+                "total_rows": 9,
+                "state": state,
+            },
         ),
         "fit(epochs)": Call(
             lambda **o: ppl.fit(p, X, K, progress=False, **o),
@@ -221,10 +228,16 @@ def compile_calls() -> dict[str, Call]:
         "compile(data)": Call(
             functools.partial(ppl.compile, ppl.elbo(rows, guide)), {"data": (X, K), "estimators": {"z": Enumerate()}}
         ),
-        "elbo": Call(lambda **o: ppl.compile(ppl.elbo(**o), data=(X, K)), {
-            "model": rows, "guide": guide, "kl": "auto", "kl_weight": 1.0}),
-        "iwae": Call(lambda **o: ppl.compile(ppl.iwae(**o), data=(X, K)), {"model": rows, "guide": guide, "particles": 3}),
-        "likelihood": Call(lambda **o: ppl.compile(ppl.likelihood(**o), data=(X, K)), {"model": rows, "marginalize": ["z"]}),
+        "elbo": Call(
+            lambda **o: ppl.compile(ppl.elbo(**o), data=(X, K)),
+            {"model": rows, "guide": guide, "kl": "auto", "kl_weight": 1.0},
+        ),
+        "iwae": Call(
+            lambda **o: ppl.compile(ppl.iwae(**o), data=(X, K)), {"model": rows, "guide": guide, "particles": 3}
+        ),
+        "likelihood": Call(
+            lambda **o: ppl.compile(ppl.likelihood(**o), data=(X, K)), {"model": rows, "marginalize": ["z"]}
+        ),
         "nce": Call(ppl.nce, {"model": rows, "noise": ppl.Normal(0.0, 1.0), "k": 2}),
         "model": Call(ppl.model, {"function": lambda x: None}),
         "spec": Call(ppl.spec, {"shape": (None, 3), "dtype": np.float32}),
@@ -243,7 +256,10 @@ def language_calls() -> dict[str, Call]:
             ppl.sample,
             {"name": "s", "dist": normal, "obs": None, "obs_mask": None, "estimator": None, "aux": False},
         ),
-        "sample(obs)": (functools.partial(ppl.sample, "s", normal), {"obs": 1.0, "obs_mask": True}),  # observed without an objective, which is an error of its own
+        "sample(obs)": (
+            functools.partial(ppl.sample, "s", normal),
+            {"obs": 1.0, "obs_mask": True},
+        ),  # observed without an objective, which is an error of its own
         "cost": (ppl.cost, {"name": "c", "value": 1.0}),
         "deterministic": (ppl.deterministic, {"name": "d", "value": 1.0}),
         "plate": (opened, {"name": "q", "over": 3}),
@@ -256,7 +272,8 @@ def language_calls() -> dict[str, Call]:
         ),
         "chain": (chained, {"layer": ppl.layers.Dense(2), "names": None, "params": None}),
         "external": (
-            ppl.external, {"fn": np.sin, "shape": (), "dtype": None, "gradient": None, "key": False, "name": None}
+            ppl.external,
+            {"fn": np.sin, "shape": (), "dtype": None, "gradient": None, "key": False, "name": None},
         ),
         "stop_gradient": (ppl.stop_gradient, {"value": 1.0}),
         "one_hot": (ppl.one_hot, {"x": 1, "n": 3}),
@@ -400,7 +417,9 @@ def option_calls() -> dict[str, Call]:
         "bijectors.Chain": Call(b.Chain, {"bijectors": (b.Exp(), b.Exp())}),
         "layers.Dense": Call(layered(layers.Dense), {"units": 2, "activation": "tanh"}),
         "layers.BinaryUnits": Call(layered(layers.BinaryUnits), {"units": 2, "noise": "logistic", "estimator": None}),
-        "layers.CategoricalUnits": Call(layered(layers.CategoricalUnits), {"units": 2, "classes": 3, "estimator": None}),
+        "layers.CategoricalUnits": Call(
+            layered(layers.CategoricalUnits), {"units": 2, "classes": 3, "estimator": None}
+        ),
         "layers.GaussianUnits": Call(
             layered(layers.GaussianUnits), {"units": 2, "scale": "learned", "estimator": None}
         ),
