@@ -118,7 +118,7 @@ def names(name: str, value: Any, error: type[PplError] = OptionError) -> tuple[s
     """Names: one string, or several."""
     if isinstance(value, str):
         return (value,)
-    found = tuple(value) if isinstance(value, Iterable) else (None,)
+    found = tuple(value) if isinstance(value, Iterable) and getattr(value, "ndim", 1) == 1 else (None,)
     if not all(isinstance(item, str) for item in found):
         raise error(f"{name} must be a name or a sequence of names, not {shown(value)}")
     return found

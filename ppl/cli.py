@@ -18,6 +18,8 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 import ppl.models
+from ppl.arguments import names, shown
+from ppl.errors import DataError, EstimatorError, ModelError, OptionError
 
 
 class Entry(NamedTuple):
@@ -60,11 +62,15 @@ def list_models() -> int:
 
 def run_model(name: str, arguments: Sequence[str]) -> int:
     """Run ``ppl.models.NAME`` with ``arguments``; return the exit status."""
-    names = [entry.name for entry in entries()]
-    if name not in names:
-        print(_unknown(name, names), file=sys.stderr)
+    known = [entry.name for entry in entries()]
+    if name not in known:
+        print(_unknown(name, known), file=sys.stderr)
         return 2
-    status = importlib.import_module(f"ppl.models.{name}").main(list(arguments))
+    try:
+        status = importlib.import_module(f"ppl.models.{name}").main(list(arguments))
+    except (DataError, ModelError, EstimatorError) as error:
+        print(f"ppl: {error}", file=sys.stderr)
+        return 2
     return status if isinstance(status, int) else 0
 
 
@@ -101,7 +107,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit status: 0, 2 for an unknown model, or what the model's ``main`` returned.
     """
-    options = _parser().parse_args(argv)
+    if isinstance(argv, str):
+        raise OptionError(f"argv must be a sequence of strings, not {shown(argv)}")
+    options = _parser().parse_args(None if argv is None else names("argv", argv))
     if options.command == "list":
         return list_models()
     return run_model(options.name, options.arguments)

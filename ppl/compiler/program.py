@@ -178,8 +178,6 @@ class Program(Inspection, Embedding, Diagnosing):
         """One whole training step, as `ppl.fit` takes it: loss and gradient are divided by the number of rows N."""
         keep, transform = keeps(nonfinite), _transforms()(optimizer)
         require_state(state)
-        if (check := getattr(transform, "check", None)) is not None:
-            check(state._layouts[0])
         call = Call(state, data, seed, particles, total_rows, rows, hyper)
         new, scalars, grad = self._update(state, data, transform, *call[2:])
         if not keep:

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ppl.arguments import shown
 from ppl.distributions.base import Distribution
 from ppl.distributions.bijectors import Affine, Bijector, Chain, StickBreaking, flat
 from ppl.distributions.combinator import Combinator
@@ -46,6 +47,9 @@ class Transformed(Combinator):
     def __init__(self, base: Distribution, *bijectors: Bijector | Chain):
         if not isinstance(base, Distribution) or base.discrete or base.angular:
             raise ModelError(f"Transformed: the base must be a continuous distribution on the line, not {base!r}")
+        for bijector in bijectors:
+            if not isinstance(bijector, (Bijector, Chain)):
+                raise ModelError(f"Transformed: a bijector is one of ppl.bijectors, not {shown(bijector)}")
         listed = flat(bijectors)
         moving = {f"base.{k}" for k in base.moving}
         base = base.expand(_common(base, listed))

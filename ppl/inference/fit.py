@@ -117,8 +117,6 @@ def fit(
         source = Rows(program, arrays, batch_size, total_rows)
     compiled = program.prepare(*arrays)
     check_hyper(hyper, compiled.variant("gradient").hypers, 0 if state is None else state.step)
-    if (check := getattr(transform, "check", None)) is not None:
-        check(compiled.layout)
     begun, start, history = _beginning(program, arrays, state, keeper, seed)
     transform.check(begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed

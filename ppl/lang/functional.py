@@ -13,12 +13,16 @@ from ppl.ir import ops
 from ppl.lang.source import user_line
 from ppl.lang.value import Value, lift
 
+REDUCTIONS = ("softmax", "log_softmax", "logsumexp")
+
 
 def _array(label: str, x: Any, axis: Any = None) -> np.ndarray:
     """An array of numbers that has the axes asked for (None: any)."""
     found = array(f"{label}: x", x, ShapeError)
     for dim in () if axis is None else axis if isinstance(axis, tuple) else (axis,):
         integer(f"{label}: axis", dim, -found.ndim, found.ndim - 1, ShapeError)
+    if label in REDUCTIONS and not found.size:
+        raise ShapeError(f"{label}: x is empty, its shape is {found.shape}")
     return found.astype(np.float64) if found.dtype.kind in "iub" else found
 
 

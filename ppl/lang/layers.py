@@ -172,5 +172,7 @@ def chain(
         node = f"{name}/{i}" if names is None else names[i]
         leaf = f"{params or name}/{i}"
         value = layer(node, leaf, value, obs if i == len(layers) - 1 else None)
+        if value is None:
+            raise ModelError(f"chain {name!r}: layer {i} returned no value\n  at {user_line()}")
     assert value is not None
     return value

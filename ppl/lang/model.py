@@ -59,7 +59,12 @@ class Model:
                 f"model {self.name!r} was called outside a model: a model is not run but compiled, "
                 f"program = ppl.compile({self.name})\n  at {user_line()}"
             )
-        return self.function(*args, **{**self.static, **kwargs})
+        options = {**self.static, **kwargs}
+        try:
+            inspect.signature(self.function).bind(*args, **options)
+        except TypeError as error:
+            raise ModelError(f"model {self.name!r}: {error}\n  at {user_line()}") from None
+        return self.function(*args, **options)
 
     def __repr__(self) -> str:
         return f"Model({self.name})"

@@ -143,7 +143,7 @@ def program_calls() -> dict[str, Call]:
     def on(method: Callable[..., Any]) -> Callable[..., Any]:
         return lambda state, x, k, **options: method(state, x, k, **options)
 
-    small = {"repeats": 4, "seed": 1, "particles": 1, "hyper": None, "backend": "interpreter"}
+    small = {"repeats": 4, "seed": 1, "particles": None, "hyper": None, "backend": "interpreter"}
     return {
         "Program.value": Call(on(p.value), {**data, **OPTIONS, "per_row": False, "nonfinite": "keep"}),
         "Program.value_and_grad": Call(on(p.value_and_grad), {**data, **OPTIONS, "nonfinite": "raise"}),
@@ -181,7 +181,7 @@ def program_calls() -> dict[str, Call]:
         "draw": Call(drawn_to, {"program": t, "path": None, "ax": None}, (OSError, ImportError)),
         "compare": Call(ppl.compare, {"programs": {"a": t}, "state": toy_state, "warmup": 0, **small}),
         "tune": Call(
-            ppl.tune, {"program": t, "state": toy_state, "budget_seconds": 0.01, "candidates": None, "seed": 1}
+            ppl.tune, {"program": t, "state": toy_state, "budget_seconds": 0.001, "candidates": None, "seed": 1}
         ),
         "Model.bind": Call(lambda **static: toy.bind(**static), {}),
     }
