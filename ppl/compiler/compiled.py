@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppl.arguments import mapping, number
+from ppl.arguments import mapping
 from ppl.compiler.bind import Binder
 from ppl.compiler.measured import record
 from ppl.compiler.plan import Plan, make_plan
@@ -67,7 +67,7 @@ class Compiled:
 
     def check_state(self, state: State) -> None:
         """Raise a DataError unless `state` is one, and its vectors are this program's: kernels read them unchecked."""
-        self.require_state(state)
+        require_state(state)
         params, aux = state._layouts
         if params is not self.layout and params != self.layout:
             raise DataError(f"the state has {_listed(params)}; the program, {_listed(self.layout)}")
@@ -80,16 +80,6 @@ class Compiled:
             )
         if state._flat.dtype != self.binder.dtype:
             raise DataError(f"the state is {state._flat.dtype}, the program {self.binder.dtype}")
-
-    @staticmethod
-    def require_state(state: Any) -> None:
-        """Raise a DataError unless `state` is a State whose vectors have the lengths that it says."""
-        if not isinstance(state, State):
-            given = type(state).__name__
-            raise DataError(f"the first argument is a State (from program.init, a fit or a file), not {given}")
-        lengths, wanted = (state._flat.size, state._aux.size), tuple(layout.size for layout in state._layouts)
-        if lengths != wanted:
-            raise DataError(f"the state's vectors have {lengths} entries instead of {wanted}")
 
     @cached_property
     def estimators(self) -> dict[str, Estimator]:
@@ -246,9 +236,13 @@ class Compiled:
 
 
 def require_state(state: Any, name: str = "the first argument") -> None:
-    """Raise unless `state` is a State."""
+    """Raise a DataError unless `state` is a State whose vectors have the lengths that it says."""
     if not isinstance(state, State):
-        raise DataError(f"{name} is a State (from program.init or a fit), not {type(state).__name__}")
+        given = type(state).__name__
+        raise DataError(f"{name} is a State (from program.init, a fit or a file), not {given}")
+    lengths, wanted = (state._flat.size, state._aux.size), tuple(layout.size for layout in state._layouts)
+    if lengths != wanted:
+        raise DataError(f"the state's vectors have {lengths} entries instead of {wanted}")
 
 
 def simplify_trace(trace: Trace) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppl.arguments import MANY, array, checked, flag, integer, noise_seed, number, one_of, optional, within
+from ppl.arguments import MANY, checked, flag, integer, noise_seed, number, one_of, optional, within
 from ppl.compiler.compiled import require_state
 from ppl.compiler.nonfinite import Call, refuse_violation
 from ppl.compiler.prepared import Prepared

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.arguments import array, mapping, noise_seed
+from ppl.arguments import array, mapping
 from ppl.compiler.compiled import Compiled, require_state, signature
 from ppl.compiler.measured import Measured
 from ppl.compiler.plan import Requested
@@ -85,7 +85,7 @@ class Prepared:
     def _of(self, state: State) -> Compiled:
         """What was prepared for data that `state` fits, the latest first."""
         latest = self.prepare()
-        latest.require_state(state)
+        require_state(state)
         fitting = (c for c in (latest, *self._compiled.values()) if c.layout == state._layouts[0])
         return next(fitting, latest)
 

@@ -200,7 +200,7 @@ def compare(
 def state_for(program: Any, state: State, data: Sequence[Any]) -> State:
     """`state` with the auxiliary variables that `program` needs, and its dtype; carried values are those of `state`."""
     compiled = program.prepare(*data)
-    compiled.require_state(state)
+    require_state(state)
     if state._layouts[0] != compiled.layout:
         raise DataError(f"the programs' parameters differ: {state} against {[n for n, _ in compiled.layout.shapes]}")
     if state._layouts[1] == compiled.aux_layout and state._flat.dtype == compiled.binder.dtype:

@@ -116,7 +116,7 @@ def fit(
         arrays = by_position(program.argument_names, data)
         source = Rows(program, arrays, batch_size, total_rows)
     compiled = program.prepare(*arrays)
-    check_hyper(hyper, compiled.variant("gradient").hypers, 0 if state is None else state.step)
+    check_hyper(hyper, compiled.variant("gradient").hypers)
     begun, start, history = _beginning(program, arrays, state, keeper, seed)
     transform.check(begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed

@@ -40,15 +40,16 @@ def check_total(total: Any) -> None:
     integer("total_rows=", total, 1, MANY)
 
 
-def check_hyper(hyper: Any, known: Mapping[str, float], step: int) -> None:
-    """Raise unless names are the program's and values are numbers or schedules that begin with one."""
+def check_hyper(hyper: Any, known: Mapping[str, float]) -> None:
+    """Raise unless names are the program's and values are numbers or schedules."""
     if hyper is None:
         return
     unknown = sorted(set(mapping("hyper=", hyper, "numbers or schedules")) - set(known))
     if unknown:
         raise OptionError(f"hyper=: no hyper parameter named {unknown}; the program has {sorted(known)}")
     for name, value in hyper.items():
-        number(f"hyper[{name!r}]", value(step) if callable(value) else value)
+        if not callable(value):
+            number(f"hyper[{name!r}]", value)
 
 
 def _check_checkpoint(option: Any) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import names, shown
+from ppl.compiler.prepared import require_program
 from ppl.compiler.state import MOST_STEPS, Layout
 from ppl.distributions.exponential_family import FAMILIES
 from ppl.distributions.exponential_fit import Calculus
@@ -53,6 +55,10 @@ class NaturalGradient:
     def __init__(self, program: Any, lr: Rate = 1.0, nodes: Sequence[str] | None = None, data: Sequence[Any] = ()):
         check_rate("NaturalGradient", lr)
         lr = lr if callable(lr) else float(lr)
+        require_program("NaturalGradient", program)
+        if not isinstance(data, (tuple, list)):
+            raise OptionError(f"NaturalGradient: data must be a tuple of arrays, not {shown(data)}")
+        nodes = None if nodes is None else names("NaturalGradient: nodes", nodes)
         trace: Trace = program.prepare(*data).trace
         sites = {s.name: s for s in trace.random_sites()}
         unknown = sorted(set(nodes or ()) - set(sites))
