@@ -38,14 +38,15 @@ def integer(
         whole = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
         scalar = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iu"
         if not (whole or scalar):
-            raise error(f"{name} must be a whole number{_limits(low, high)}, not {shown(value)}")
+            raise error(f"{name} must be a whole number{_limits(low)}, not {shown(value)}")
         value = int(value)
     if (low is not None and value < low) or (high is not None and value > high):
-        raise error(f"{name} must be a whole number{_limits(low, high)}, not {shown(value)}")
+        limits = _limits(low, high if high is None or value > high else None)
+        raise error(f"{name} must be a whole number{limits}, not {shown(value)}")
     return int(value)
 
 
-def _limits(low: float | None, high: float | None) -> str:
+def _limits(low: float | None, high: float | None = None) -> str:
     words = ([f"of at least {low}"] if low is not None else []) + ([f"at most {high}"] if high is not None else [])
     return f" {' and '.join(words)}" if words else ""
 
