@@ -151,9 +151,8 @@ def _validator(program: Any, validation: Any, hyper: HyperValues | None) -> Call
     if validation is None or callable(validation):
         return validation
     names = program.argument_names
-    given = by_position(names, validation if isinstance(validation, (tuple, list)) else (validation,))
-    if len(given) != len(names):
-        raise OptionError(f"validation= holds the data arguments {', '.join(names) or '(none)'}; {len(given)} given")
+    listed = validation if isinstance(validation, (tuple, list)) else (validation,)
+    given = by_position(names, listed, "validation=")
     arrays = tuple(as_array(a, n) for a, n in zip(given, names, strict=True))
     n = row_count(program.prepare(*arrays), arrays)
     return lambda state: program.value(state, *arrays, hyper=hyper, nonfinite="keep") / n

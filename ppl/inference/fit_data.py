@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppl.arguments import shown
 from ppl.errors import DataError, OptionError
 from ppl.ir.noise import mix, node_hash
 from ppl.lang.arguments import as_array
@@ -142,13 +143,14 @@ class Stream:
     def _arrays(self, item: Any) -> tuple[np.ndarray, ...]:
         """One batch in the program's order."""
         names = self.program.argument_names
-        given = by_position(names, tuple(item) if isinstance(item, (tuple, list)) else (item,))
-        if len(given) != len(names):
-            raise DataError(f"a batch holds the data arguments {', '.join(names) or 'none'}; {len(given)} given")
+        given = by_position(names, tuple(item) if isinstance(item, (tuple, list)) else (item,), "a batch")
         return tuple(as_array(value, name) for value, name in zip(given, names, strict=True))
 
     def _open(self) -> Iterator[Any]:
-        return iter(self.source() if callable(self.source) else self.source)
+        opened = self.source() if callable(self.source) else self.source
+        if not isinstance(opened, Iterable):
+            raise OptionError(f"batches= must give an iterable of tuples of arrays, not {shown(opened)}")
+        return iter(opened)
 
 
 def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
@@ -186,19 +188,22 @@ def cut_arguments(compiled: Any) -> tuple[bool, ...]:
     return tuple(plate is not None and n in inputs and inputs[n].plate == plate for n in names)
 
 
-def by_position(names: Sequence[str], data: Sequence[Any]) -> tuple[Any, ...]:
-    """Data arguments in the program's order; a single dict gives them by name.
+def by_position(names: Sequence[str], data: Sequence[Any], what: str = "the data") -> tuple[Any, ...]:
+    """Data arguments in the program's order; a single dict gives them by name. Messages call them `what`.
 
     Raises
     ------
     DataError
-        The names of the dict are not those of the program's arguments.
+        The names of the dict, or the number of arrays, are not those of the program's arguments.
     """
     if len(data) != 1 or not isinstance(data[0], Mapping):
+        if len(data) != len(names):
+            listed = ", ".join(names) or "none"
+            raise DataError(f"the program takes {len(names)} data arguments ({listed}); {what}: {len(data)} given")
         return tuple(data)
     given = data[0]
     if set(given) != set(names):
-        raise DataError(f"the program takes the data arguments {list(names)}, not {list(given)}")
+        raise DataError(f"the program takes the data arguments {list(names)}, not {list(map(str, given))}")
     return tuple(given[name] for name in names)
 
 
