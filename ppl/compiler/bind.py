@@ -5,7 +5,7 @@ Everything that can be wrong with an array is found here, before any kernel runs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,8 +107,7 @@ class Binder:
 
     def _rows(self, arrays: tuple[np.ndarray, ...], sizes: dict[str, int], rows: Any, total_rows: Any) -> Bound:
         for option, value in (("rows", rows), ("total_rows", total_rows)):
-            if isinstance(value, Mapping) and (unknown := sorted(set(mapping(f"{option}=", value)) - set(sizes))):
-                raise DataError(f"{option}= names plate {unknown}; the data open {sorted(sizes)}")
+            check_plates(f"{option}=", value, sizes)
         ids: dict[str, Any] = {}
         scales: dict[str, float] = {}
         totals: dict[str, int] = {}
@@ -121,6 +120,12 @@ class Binder:
             totals[axis.name] = n if total is None else _total(total, n, axis.name)
             scales[axis.name] = 1.0 if total is None or n == 0 else totals[axis.name] / n
         return Bound(arrays, sizes, ids, scales, totals)
+
+
+def check_plates(option: str, value: Any, known: Collection[str]) -> None:
+    """Raise if a dict of plates names one that the data do not open."""
+    if isinstance(value, Mapping) and (unknown := sorted(set(mapping(option, value)) - set(known))):
+        raise DataError(f"{option} names plate {unknown}; the data open {sorted(known)}")
 
 
 def _row_ids(rows: Any, n: int, plate: str) -> Any:

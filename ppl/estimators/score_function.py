@@ -75,6 +75,8 @@ class ScoreFunction(Estimator):
         moving = node.moving_support()
         if moving:
             return Support(False, f"the support moves with the learnable {', '.join(moving)}, which the score misses")
+        if self.baseline == "learned" and not node.costs:
+            return Support(False, "a learned baseline follows downstream costs, and there are none")
         return Support(True, "needs only the log-density")
 
     def validate(self, particles: int) -> str | None:

@@ -120,11 +120,12 @@ def fit(
     begun, start, history = _beginning(program, arrays, state, keeper, seed)
     transform.check(begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed
+    validator = _validator(program, validation, hyper)
     run = run_for(program, transform, hyper, source, begun, start)
     run.history.update(history)
     run.limit(steps, epochs)
     run.keeper, run.callback = keeper, callback
-    run.validate = _validator(program, validation, hyper)
+    run.validate = validator
     return run.train(progress)
 
 
@@ -154,7 +155,9 @@ def _validator(program: Any, validation: Any, hyper: HyperValues | None) -> Call
     listed = validation if isinstance(validation, (tuple, list)) else (validation,)
     given = by_position(names, listed, "validation=")
     arrays = tuple(as_array(a, n) for a, n in zip(given, names, strict=True))
-    n = row_count(program.prepare(*arrays), arrays)
+    compiled = program.prepare(*arrays)
+    compiled.binder.bind(arrays)
+    n = row_count(compiled, arrays)
     return lambda state: program.value(state, *arrays, hyper=hyper, nonfinite="keep") / n
 
 

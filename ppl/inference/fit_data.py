@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppl.arguments import shown
+from ppl.compiler.bind import check_plates
 from ppl.errors import DataError, OptionError
 from ppl.ir.noise import mix, node_hash
 from ppl.lang.arguments import as_array
@@ -75,6 +76,7 @@ class Rows:
             raise OptionError(f"batch_size must be at least 1, not {batch_size}")
         if plate is not None and self.count == 0:
             raise DataError(f"plate '{plate.name}' has no rows")
+        check_plates("total_rows=", total_rows, {a.name for a in compiled.binder.plates})
         if isinstance(total_rows, (int, np.integer)) and total_rows < self.count:
             raise OptionError(f"total_rows={total_rows}: plate '{plate.name}' alone is given {self.count} rows of them")
         self.batch_size = self.count if batch_size is None else min(int(batch_size), self.count)

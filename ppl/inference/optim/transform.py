@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import mapping
 from ppl.compiler.state import Layout
 from ppl.errors import DataError, OptionError
 from ppl.inference.optim.base import FlatOptimizer, Optimizer, Transform
@@ -32,6 +33,7 @@ def as_transform(optimizer: Any) -> Transform:
     if isinstance(optimizer, (FlatOptimizer, Groups, External, NaturalGradient)):
         return optimizer
     if isinstance(optimizer, Mapping):
+        mapping("optimizer", optimizer, "an optimizer or None")
         return Groups({glob: None if o is None else as_transform(o) for glob, o in optimizer.items()})
     if isinstance(optimizer, type):
         raise OptionError(f"optimizer={optimizer.__name__} is a class: make one, as in {optimizer.__name__}(1e-3)")
