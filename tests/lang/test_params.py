@@ -148,7 +148,7 @@ def test_orthogonal(shape):
     q = start(ppl.init.orthogonal(2.0), shape).reshape(-1, shape[-1]) / 2
     small = q.T @ q if q.shape[0] >= q.shape[1] else q @ q.T
     np.testing.assert_allclose(small, np.eye(len(small)), atol=1e-12)
-    with pytest.raises(ValueError, match="two axes"):
+    with pytest.raises(ShapeError, match="two axes"):
         start(ppl.init.orthogonal(), (3,))
 
 
