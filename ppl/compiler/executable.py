@@ -74,7 +74,7 @@ class Executable:
         self._empty = np.zeros(0, np.int64)
         self._none = np.zeros(0, self.float)
         plain = not (self.axes or self.plates or self.request.inputs or self.request.arrays)
-        self._plain = self.unrolled and plain and type(self)._call is Executable._call
+        self._plain = self.unrolled and plain and type(self)._call is Executable._call and not CHECKED
 
     @property
     def module(self) -> Any:
@@ -232,12 +232,13 @@ class Executable:
         out = self._empty_vector("out", self._out_size(sizes)) if self.request.arrays else self._none
         arguments = (params, grad, out, new_aux, hyper, _word(seed), step,
                      *(s for s, _ in where), *(i for _, i in where), w, v, *data)  # fmt: skip
+        inputs = guards.contents((params, hyper, *data)) if CHECKED else []
         try:
             self._call(arguments, threads, sizes)
         except Exception as error:
             self.refuse(error)
         if CHECKED:
-            guards.verify(self.memory, w, v, (slabs, threads))
+            guards.verify(self.memory, w, v, (slabs, threads), inputs)
         at = len(self.plates)
         scalars = dict(zip(self._names, w[at : at + len(self._names)].tolist(), strict=True))
         arrays = self._arrays(out, sizes) if self.request.arrays else {}

@@ -7,6 +7,7 @@ pattern reads as NaN, and so does memory that nothing has been written to yet.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,9 @@ EDGE = 64
 
 PATTERN = 0xFF
 """Every byte of a guard: NaN as a float, -1 as an integer."""
+
+Contents = Sequence[tuple[np.ndarray, bytes]]
+"""Arrays and what they held."""
 
 _frames: list[tuple[weakref.ref[np.ndarray], int, int]] = []
 
@@ -77,11 +81,18 @@ def paint(memory: Memory, w: np.ndarray, v: np.ndarray, parts: tuple[int, int]) 
         arrays[array][at : at + WORDS].view(np.uint8)[:] = PATTERN
 
 
-def verify(memory: Memory, w: np.ndarray, v: np.ndarray, parts: tuple[int, int]) -> None:
-    """Raise an error if a guard of a workspace, or one around an array, has changed."""
+def contents(arrays: Sequence[np.ndarray]) -> Contents:
+    """Arrays that a call only reads, and what is in them."""
+    return [(x, x.tobytes()) for x in arrays]
+
+
+def verify(memory: Memory, w: np.ndarray, v: np.ndarray, parts: tuple[int, int], read: Contents = ()) -> None:
+    """Raise an error if a guard of a workspace, one around an array, or what is only `read`, has changed."""
     arrays = {"w": w.view(np.uint8), "v": v.view(np.uint8)}
     width = {"w": w.itemsize, "v": v.itemsize}
     for array, name, at in _places(memory, v, parts):
         if np.any(arrays[array][at * width[array] : (at + WORDS) * width[array]] != PATTERN):
             raise MemoryCheckError(f"compiled code wrote to the guard words behind '{name}' in {array}[{at}]")
     verify_frames()
+    if any(x.tobytes() != before for x, before in read):
+        raise MemoryCheckError("compiled code wrote to an array that it only reads")

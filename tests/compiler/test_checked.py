@@ -79,7 +79,7 @@ def _passed(*arguments, plain=False, timeout=1800):
 
 def test_addresses_of_short_layers_lie_in_their_buffers():
     """Several rows per tile, one slab and two, as plain Python."""
-    _passed("--law", "elbo_sbn", plain=True)
+    _passed("--law", "elbo_sbn-h-re", plain=True)
 
 
 def test_a_compiled_program_touches_no_guard():
