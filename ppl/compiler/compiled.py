@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from ppl.compiler.state import Layout, State
 from ppl.compiler.variants import Variant, build_gradient, build_rows, build_sample, build_value
 from ppl.compiler.violations import find_guards
 from ppl.errors import DataError, OptionError
-from ppl.estimators.base import Estimator
+from ppl.estimators.base import Estimator, Hyper
 from ppl.graph.black_box import refuse_black_boxes
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir.node import topological
@@ -157,10 +158,17 @@ class Compiled:
         if unknown:
             raise DataError(f"no hyper parameter named {unknown}; the program has {sorted(found)}")
         for name, value in values.items():
-            found[name] = number_at(f"hyper '{name}'", value, step)
+            found[name] = number_at(f"hyper '{name}'", value, step, self._least.get(name, -math.inf))
             if abs(found[name]) > self._largest:
                 raise OptionError(f"hyper '{name}' at step {step} is {found[name]}, beyond {self.settings.dtype}")
         return np.array(list(found.values()), self.settings.dtype)
+
+    @cached_property
+    def _least(self) -> dict[str, float]:
+        """The least values of run-time scalars: those of the trace, and options of estimators, which are positive."""
+        options = [getattr(e, f.name) for e in self.plan.estimators.values() for f in fields(e)]
+        positive = float(np.finfo(self.settings.dtype).tiny)
+        return self.trace.least | {option.name: positive for option in options if isinstance(option, Hyper)}
 
     @cached_property
     def _largest(self) -> float:

@@ -65,6 +65,8 @@ def as_option(estimator: Estimator, name: str) -> None:
     value = getattr(estimator, name)
     node = getattr(value, "__ppl_node__", None)
     if node is not None:
+        if not value.default > 0:
+            raise EstimatorError(f"{type(estimator).__name__}: {name} must be positive, not {value.default} by default")
         object.__setattr__(estimator, name, Hyper(node.attrs["name"], value.default))
     elif not isinstance(value, Hyper):
         label = f"{type(estimator).__name__}: {name}"

@@ -8,7 +8,7 @@ from typing import Any
 from ppl.arguments import choice
 from ppl.distributions.intervals import CIRCLE
 from ppl.distributions.kl import kl_divergence
-from ppl.errors import ModelError
+from ppl.errors import ModelError, OptionError
 from ppl.inference.objective import guide_arguments, require_models
 from ppl.inference.observed import add_factor_costs, negative_log_likelihood
 from ppl.ir import ops
@@ -16,6 +16,7 @@ from ppl.ir.node import Node, make, topological
 from ppl.lang.context import trace_model
 from ppl.lang.model import Model
 from ppl.lang.trace import Cost, Site, SiteKind, Trace
+from ppl.numbers import real_number
 
 
 def own_log_density(q: Site) -> Node:
@@ -46,6 +47,8 @@ class Elbo:
     def __init__(self, model: Model, guide: Model, kl: str = "auto", kl_weight: Any = 1.0):
         require_models("elbo", model=model, guide=guide)
         choice("elbo: kl", kl, ("auto", "sampled"), ModelError)
+        if getattr(kl_weight, "__ppl_node__", None) is None and not real_number("elbo: kl_weight", kl_weight) >= 0.0:
+            raise OptionError(f"elbo: kl_weight must not be negative, not {kl_weight!r}")
         self.model, self.guide, self.kl, self.kl_weight = model, guide, kl, kl_weight
 
     @property
@@ -72,6 +75,7 @@ class Elbo:
         node = ops.as_node(self.kl_weight)
         if node.op == "hyper":
             trace.hypers.setdefault(node.attrs["name"], float(self.kl_weight.default))
+            trace.least[node.attrs["name"]] = 0.0
         return node
 
     def _latent_costs(self, trace: Trace, q: Site, p: Site | None, weight: Node) -> None:
@@ -114,6 +118,7 @@ def elbo(model: Model, guide: Model, kl: str = "auto", kl_weight: Any = 1.0) -> 
 
     Raises
     ------
+    OptionError : kl_weight is no finite number, or negative.
     ModelError : latents do not match, a guide's samples leave the circle of the model's, or the guide observes data.
     Jordan et al. 1999; Kingma & Welling 2014.
     """

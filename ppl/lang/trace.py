@@ -179,6 +179,8 @@ class Trace:
     costs: dict[str, Cost] = field(default_factory=dict)
     factors: dict[str, Factor] = field(default_factory=dict)
     hypers: dict[str, float] = field(default_factory=dict)
+    least: dict[str, float] = field(default_factory=dict)
+    """The least values of those run-time scalars that have one."""
     plates: dict[str, Axis] = field(default_factory=dict)
     scored: dict[str, Site] = field(default_factory=dict)
     arguments: dict[str, ArgumentSpec] = field(default_factory=dict)

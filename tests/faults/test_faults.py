@@ -84,7 +84,7 @@ def test_a_hundred_kills(name, whole, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "numbers"), _few(RUNS, INTERRUPTS))
 def test_fifty_interrupts(name, numbers, whole, tmp_path):
-    print(name, numbers, disturb(name, tmp_path / "run.npz", whole(name), 3, numbers, 2))
+    print(name, numbers, disturb(name, tmp_path / "run.npz", whole(name), 2, numbers, 2))
 
 
 def killed_while_writing(name, path, at):

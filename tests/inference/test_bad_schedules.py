@@ -6,7 +6,9 @@ import fractions
 import numpy as np
 import pytest
 
-from ppl.errors import FitError, OptionError, ScheduleError
+import ppl
+from ppl.errors import EstimatorError, FitError, OptionError, ScheduleError
+from ppl.estimators import Relaxed
 from ppl.inference import optim
 from ppl.inference.fit import fit
 from ppl.inference.fit_in_place import InPlace
@@ -14,6 +16,7 @@ from ppl.inference.optim import SGD, AdaGrad, Adam, Momentum
 from ppl.numbers import number_at, real_number
 from tests.faults.runs import alone
 from tests.faults.runs import program as compiled
+from tests.program.programs import data, units_program
 
 NAN, INF = float("nan"), float("inf")
 NOT_NUMBERS = [
@@ -169,3 +172,36 @@ def test_the_loop_in_place_is_what_was_tested(program):
     from ppl.inference.fit_in_place import run_for
 
     assert isinstance(run_for(program, Adam(0.1), None, Rows(program, (), None, None), program.init(0), 0), InPlace)
+
+
+@ppl.model
+def coded():
+    """One latent and one observation."""
+    z = ppl.sample("z", ppl.Normal(0.0, 1.0))
+    ppl.sample("x", ppl.Normal(z, 1.0), obs=np.array(0.3))
+
+
+@ppl.model
+def guide():
+    ppl.sample("z", ppl.Normal(ppl.param("loc", 0.2), 1.0))
+
+
+def test_weights_of_the_kl_divergence():
+    for value in (*NOT_NUMBERS, -0.1):
+        with pytest.raises(OptionError, match="kl_weight"):
+            ppl.elbo(coded, guide, kl_weight=value)
+    weighted = ppl.compile(ppl.elbo(coded, guide, kl_weight=ppl.hyper("beta", 1.0)), dtype="float64")
+    for value in (-0.1, NAN, lambda step: -1e-9):
+        with pytest.raises(OptionError, match="hyper 'beta'"):
+            weighted.value(weighted.init(0), hyper={"beta": value})
+    assert ppl.elbo(coded, guide, kl_weight=0.0).kl_weight == 0.0
+
+
+def test_temperatures_set_at_run_time_are_positive():
+    relaxed = units_program("relaxed")
+    state = relaxed.init(0, data())
+    for value in (0.0, -0.5, NAN, lambda step: -0.5):
+        with pytest.raises(OptionError, match="hyper 'temperature'"):
+            relaxed.value_and_grad(state, data(), hyper={"temperature": value})
+    with pytest.raises(EstimatorError, match="temperature must be positive"):
+        Relaxed(temperature=ppl.hyper("tau", -1.0))
