@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import stat
 import uuid
 import zipfile
@@ -27,6 +28,9 @@ except ImportError:  # pragma: no cover - Windows removes no file that is open, 
 
 KINDS = "biuf"
 """Kinds of numbers that a file may hold."""
+
+ESCAPED = re.compile(r"[%\\\x00-\x1f\ud800-\udfff]")
+"""Characters that archives or their encoding change."""
 
 CHUNK = 1 << 24
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -49,7 +53,7 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) ->
         with file:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
                 for name, array in arrays.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    with archive.open(f"{_escaped(name)}.npy", "w", force_zip64=True) as member:
                         np.lib.format.write_array(member, array, allow_pickle=False)
             file.flush()
             if fcntl is not None:
@@ -103,7 +107,7 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             raise DataError("it is not a file")
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             members = _members(archive, os.fstat(file.fileno()).st_size)
-            return {name: _read(archive, member) for name, member in members.items()}
+            return {_unescaped(name): _read(archive, member) for name, member in members.items()}
     except FileNotFoundError:
         raise MissingFileError(f"there is no file '{path}'") from None
     except (DataError, OSError) as error:
@@ -136,6 +140,15 @@ def _remove_unlocked(temporary: str) -> None:
     with open(temporary, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.unlink(temporary)
+
+
+def _escaped(name: str) -> str:
+    """A name whose characters an archive keeps as they are."""
+    return ESCAPED.sub(lambda found: f"%{ord(found[0]):06x}", name)
+
+
+def _unescaped(name: str) -> str:
+    return re.sub("%([0-9a-f]{6})", lambda found: chr(int(found[1], 16)), name)
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:

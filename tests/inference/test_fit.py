@@ -8,6 +8,7 @@ import pytest
 
 import ppl
 from ppl.errors import DataError, FitError, OptionError, PplError
+from ppl.inference import fit_checkpoint
 from ppl.inference.fit import fit
 from ppl.inference.fit_data import permutation
 from ppl.inference.optim import SGD, Adam, linear
@@ -347,6 +348,63 @@ def test_interrupt_returns_the_partial_fit(program, data, tmp_path):
     run = fit(program, *data, steps=9, optimizer=SGD(0.1), callback=interrupt, checkpoint=tmp_path / "a.npz")
     assert run.state.step == 4 and len(run.history["loss"]) == 4
     assert ppl.load_state(tmp_path / "a.npz").step == 4
+
+
+def test_a_full_disk_costs_no_training(program, data, tmp_path, monkeypatch):
+    """While it trains, the next time tries again; where the last time fails, the error has what was reached."""
+    write, full = fit_checkpoint.write_npz, [True]
+
+    def failing(path, arrays):
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        write(path, arrays)
+
+    def callback(step, state, metrics):
+        full[0] = step < 4
+
+    monkeypatch.setattr(fit_checkpoint, "write_npz", failing)
+    options = {"steps": 6, "optimizer": Adam(0.1), "checkpoint": (tmp_path / "a.npz", 2)}
+    with pytest.warns(RuntimeWarning, match="No space left"):
+        run = fit(program, *data, callback=callback, **options)
+    assert run.state.step == ppl.load_state(tmp_path / "a.npz").step == 6
+    full[0] = True
+    options["checkpoint"] = tmp_path / "b.npz"
+    with pytest.raises(FitError, match="No space left") as caught:
+        fit(program, *data, **options)
+    _same(caught.value.fit, run)
+    assert len(caught.value.fit.history["loss"]) == 6 and caught.value.state.step == 6
+
+
+@pytest.mark.parametrize("optimizer", [Adam(0.1), Adam(0.1, clip_norm=1e9)], ids=["in place", "step by step"])
+def test_a_validation_that_an_interrupt_skipped_is_made_up(program, data, tmp_path, optimizer):
+    def run(checkpoint=None, stop=False):
+        def validation(state):
+            if stop and state.step == 6:
+                raise KeyboardInterrupt
+            return float(state.params["mu"])
+
+        return fit(
+            program, *data, epochs=4, batch_size=4, optimizer=optimizer, validation=validation, checkpoint=checkpoint
+        )
+
+    partial = run(tmp_path / "a.npz", stop=True)
+    assert partial.state.step == 6 and partial.history["validation_step"].tolist() == [3]
+    resumed, whole = run(tmp_path / "a.npz"), run()
+    assert all(np.array_equal(resumed.history[k], whole.history[k]) for k in whole.history)
+    _same(resumed, whole)
+
+
+def test_a_finished_stream_stays_finished(program, data, tmp_path):
+    for _ in range(2):
+        run = fit(
+            program,
+            batches=_stream(data),
+            epochs=2,
+            optimizer=Adam(0.1),
+            validation=data,
+            checkpoint=tmp_path / "a.npz",
+        )
+        assert run.state.step == 6 and run.history["validation_step"].tolist() == [3, 6]
 
 
 @ppl.model

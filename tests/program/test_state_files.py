@@ -274,6 +274,7 @@ def test_arrays_come_back_as_they_were(path):
         "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
         "big": np.arange(5, dtype=">f8"),
         "bools": np.array([True, False]),
+        "a/\0b\\c%00005c\ud800é.npy": np.ones(2),
     }
     write_npz(path, arrays)
     found = read_npz(path)
