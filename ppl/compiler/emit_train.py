@@ -132,9 +132,13 @@ class TrainEmitter(Emitter):
             start += table.length
         for at, size in self.dense:
             lines.append(dense_update(at, size))
-        head = f"@threaded\ndef {called}({STATE}, slabs):"
+        head = f"@threaded\ndef {called}_shared({STATE}, slabs):"
         doc = '    """The optimizer\'s step, each slab on its own rows."""\n    for slab in prange(slabs):'
-        return "\n".join([head, doc, *("        " + line for line in lines), "    return True"])
+        shared = "\n".join([head, doc, *("        " + line for line in lines), "    return True"])
+        given = STATE.split(", ")
+        alone = [f"if slabs > 1:\n        return {called}_shared({STATE}, slabs)", "slab = I(0)", *lines, "return True"]
+        text = "The optimizer's step; on one thread without a parallel loop, which no forked process may enter."
+        return shared + "\n\n\n" + self.bare(called, [*given, "slabs"], alone, text)
 
     @property
     def everything(self) -> Sequence[Table]:

@@ -120,5 +120,7 @@ class Signals:
         handler(number, frame)
 
     def _restore(self) -> None:
+        """Put the handlers back, but where a user's function has set another meanwhile."""
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) == self._arrived:
+                signal.signal(number, handler)

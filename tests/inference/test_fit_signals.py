@@ -144,6 +144,16 @@ def test_one_that_a_function_swallows_still_ends_the_process():
     assert in_child(task) == -TERM
 
 
+def test_a_handler_that_is_set_meanwhile_stays():
+    def later(number, frame):
+        pass
+
+    signal.signal(USR, lambda number, frame: None)
+    with Signals(ending=False) as signals:
+        signals.letting(signal.signal, USR, later)
+    assert signal.getsignal(USR) is later
+
+
 def test_other_threads_leave_signals_alone():
     found = []
 
