@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numba import types as numba_types
 from numba.core.dispatcher import Dispatcher
-from numba.core.registry import cpu_target
+from numba.core.registry import CPUDispatcher, cpu_target
 from numba.core.types.functions import Function as TemplatedFunction
 from numba.experimental.jitclass.base import JitClassType
 from numba.extending import _Intrinsic
@@ -182,7 +182,7 @@ class Walk:
             self._named(value.py_func)
             return
         self.add(value.py_func)
-        if isinstance(value, Dispatcher):
+        if isinstance(value, CPUDispatcher):
             self.dispatchers.append(value)
 
     def _function(self, fn: types.FunctionType) -> None:

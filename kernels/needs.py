@@ -44,16 +44,19 @@ class Need(NamedTuple):
         return restore, tuple(self)
 
 
-def restore(module: str, version: str, symbol: str) -> Need:
+def restore(*fields: str) -> Need:
     """A `Need` as it is read from disk: its module is imported and compared.
+
+    Files of users' own caches contain the name of this function, whatever version wrote them.
 
     Raises
     ------
     OSError
         The module is missing or another one, and so machine code that contains it is stale.
     """
-    if version != build():
-        raise OSError(f"compiled with another version of {module}")
+    if len(fields) != 3 or fields[1] != build():
+        raise OSError(f"compiled with another version of {fields[:1]}")
+    module, version, symbol = fields
     if module not in sys.modules:
         if module.startswith((EMITTED, PRIVATE)):
             raise OSError(f"compiled with {module}, which is not loaded")

@@ -1,11 +1,13 @@
 """Kernels that callers reach by symbol."""
 
 import importlib
+import pickle
 
 import numba
 import numpy as np
 import pytest
 
+from ppl.kernels import needs
 from ppl.kernels.config import jit
 from ppl.kernels.cpu import blas
 from ppl.kernels.scalar.names import MODULES
@@ -47,6 +49,23 @@ def _inner(fn):
 def test_shared_kernels_are_found_before_a_cached_caller_is_loaded():
     assert blas.gemm_f64 in set(reached(_by_module.py_func))
     assert entry_of in set(reached(_inner(twice)))
+
+
+def test_a_need_is_what_it_was_or_a_missing_file():
+    need = entry_of.need
+    assert pickle.loads(pickle.dumps(need)) == need
+    modules = [(name, need.version, "") for name in ("no.such.module", needs.EMITTED + "0", needs.PRIVATE + "0")]
+    kernels = [(need.module, "other", need.symbol), (need.module, need.version, "ppl_other")]
+    for fields in [*modules, *kernels, ("a later form",)]:
+        with pytest.raises(OSError, match="compiled with"):
+            needs.restore(*fields)
+
+
+def test_callers_inherit_needs():
+    caller = numba.njit(lambda x: twice(x, 1))
+    assert caller(np.arange(4.0)) == 2.0
+    (result,) = caller.overloads.values()
+    assert {entry_of.need, needs.Need(__name__, entry_of.need.version)} <= set(result.reload_init)
 
 
 def test_errors_reach_the_caller():
