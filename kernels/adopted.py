@@ -15,6 +15,7 @@ from typing import Any
 import numba
 from numba.core.caching import NullCache
 from numba.core.compiler_lock import global_compiler_lock
+from numba.np.ufunc.ufuncbuilder import UFuncDispatcher
 
 from ppl.kernels.fingerprint import fingerprint, functions
 from ppl.kernels.machine_code import MachineCode
@@ -41,8 +42,18 @@ def _refresh(dispatcher: Any) -> None:
     if dispatcher in _known and _known[dispatcher] == current:
         return
     _known[dispatcher] = current
-    if not isinstance(dispatcher._cache, NullCache):
-        dispatcher._cache = MachineCode(dispatcher.py_func, lambda: fingerprint(dispatcher))
+    place = "cache" if isinstance(dispatcher, UFuncDispatcher) else "_cache"
+    if not isinstance(getattr(dispatcher, place), NullCache):
+        setattr(dispatcher, place, MachineCode(dispatcher.py_func, lambda: fingerprint(dispatcher)))
     if dispatcher.overloads:
         with contextlib.suppress(Exception):  # the next call says what does not compile
-            dispatcher.recompile()
+            _compile_again(dispatcher)
+
+
+def _compile_again(dispatcher: Any) -> None:
+    if not isinstance(dispatcher, UFuncDispatcher):
+        dispatcher.recompile()
+        return
+    for signature in list(dispatcher.overloads):
+        del dispatcher.overloads[signature]
+        dispatcher.compile(signature)

@@ -30,6 +30,7 @@ from numba.experimental.jitclass.base import JitClassType
 from numba.extending import _Intrinsic
 from numba.np.ufunc.dufunc import DUFunc
 from numba.np.ufunc.gufunc import GUFunc
+from numba.np.ufunc.ufuncbuilder import UFuncDispatcher
 
 LIBRARIES = {"numpy", "numba", "llvmlite", "scipy"}
 _STANDARD = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
@@ -123,7 +124,9 @@ class Walk:
     def _object(self, value: Any) -> None:
         if isinstance(value, types.ModuleType):
             self.write(value.__name__, getattr(value, "__version__", "") if is_library(value.__name__) else "")
-        elif isinstance(value, Dispatcher) or (hasattr(value, "symbol") and hasattr(value, "py_func")):
+        elif isinstance(value, Dispatcher | UFuncDispatcher) or (
+            hasattr(value, "symbol") and hasattr(value, "py_func")
+        ):
             self._dispatcher(value)
         elif isinstance(value, DUFunc | GUFunc):
             self.write(value.signature, value.types if value._frozen else "")
@@ -182,7 +185,7 @@ class Walk:
             self._named(value.py_func)
             return
         self.add(value.py_func)
-        if isinstance(value, CPUDispatcher):
+        if isinstance(value, CPUDispatcher | UFuncDispatcher):
             self.dispatchers.append(value)
 
     def _function(self, fn: types.FunctionType) -> None:

@@ -5,11 +5,15 @@ from tests.processes.programs import run
 ENERGY = """
 import numba
 import helpers
-from helpers import squared
+from helpers import FACTOR, squared
+
+@numba.vectorize("float64(float64)", cache=True)
+def scaled(x):
+    return x * FACTOR
 
 @numba.njit(cache=True)
 def energy(t):
-    return squared(t) * helpers.FACTOR
+    return scaled(squared(t))
 
 @numba.njit(cache=True)
 def slope(t, g):
