@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from ppl.compiler.violations import violation
 from ppl.errors import EstimatorError, PplError
 from ppl.estimators.enumerate import Marginalize
 from ppl.estimators.none import NotNeeded
-from tests.helpers.laws import Graph, Sampler
+from tests.helpers.laws import Graph, Sampler, make_env
 from tests.oracle.estimators import CHOICES
 from tests.oracle.exact import Answer
 from tests.oracle.graphs.source import Program
@@ -83,6 +84,9 @@ def check(program: Program, plan: Plan, answer: Answer, most: int = 40_000, seed
         return Verdict("refused", text, str(error).splitlines()[0])
     except PplError as error:
         return Verdict("wrong", text, f"{type(error).__name__}: {error}")
+    refused = _refused(sampler, seed)
+    if refused:
+        return Verdict("refused", text, refused)
     rows = max([len(d) for d in program.data if np.ndim(d)], default=1)
     limit = max(400, most // rows)
     outcome, message, needed = _compare(sampler, answer, max(200, min(1500, limit)), seed)
@@ -91,6 +95,16 @@ def check(program: Program, plan: Plan, answer: Answer, most: int = 40_000, seed
     if outcome == "wrong":
         outcome, message, _ = _compare(sampler, answer, 4 * limit, seed + 2)
     return Verdict(outcome, text, message)
+
+
+def _refused(sampler: Sampler, seed: int) -> str:
+    """What the program says in its first call where a parameter is out of the range that the plan can treat."""
+    if np.isfinite(sampler(1, seed)[0]).all():
+        return ""
+    compiled, graph = sampler.compiled, sampler.graph
+    env = make_env(compiled, graph, compiled.variant("gradient"), sampler.aux, seed=seed)
+    found = violation(compiled, "gradient", env, compiled.binder.bind(graph.data, None, graph.total_rows))
+    return "" if found is None else found.text
 
 
 def _compare(sampler: Sampler, answer: Answer, repeats: int, seed: int) -> tuple[str, str, int]:

@@ -19,6 +19,7 @@ from ppl.estimators import (
     Relax,
     ScoreFunction,
     StickingTheLanding,
+    SumComponents,
     Vimco,
 )
 
@@ -38,6 +39,7 @@ def _choice(estimator: Any, text: str, particles: int = 1, **aux: float) -> Choi
 
 CHOICES: dict[str, Choice] = {
     "enumerate": _choice(Enumerate(), "Enumerate()"),
+    "sum-components": _choice(SumComponents(), "SumComponents()"),
     "analytic": _choice(Analytic(), "Analytic()"),
     "pathwise": _choice(Pathwise(), "Pathwise()"),
     "implicit": _choice(Implicit(), "Implicit()"),
