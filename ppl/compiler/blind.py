@@ -32,8 +32,8 @@ def blind_penalty(expansion: Expansion) -> Node | None:
     """0, but NaN where draws do not show what a derivative consists of; None where that cannot be."""
     total: Node | None = None
     if expansion.edges:
-        total = ops.where(ops.less(0.0, movement(expansion, expansion.edges)), np.nan, 0.0)
-    for _, spread in expansion.crossings:
+        total = ops.where(ops.less(0.0, movement(expansion, list(expansion.edges.values()))), np.nan, 0.0)
+    for _, spread in expansion.crossings.values():
         term = ops.reduce_sum(ops.where(crosses(expansion, spread), 0.0, np.nan))
         term = ops.sum_axes(term, [a for a in term.type.axes if a.kind is not Kind.REPEATS])
         total = term if total is None else ops.add(total, term)

@@ -15,6 +15,9 @@ from ppl.ir import ops
 from ppl.ir.node import Node, make
 from ppl.ir.types import Axis, Kind, sort_axes
 
+INFINITE = ("logits", "low", "high")
+"""Ends of names of parameters that may be infinite."""
+
 
 @dataclass(frozen=True, eq=False)
 class States:
@@ -47,6 +50,13 @@ def states_of(law: Distribution, rn: RandomNode) -> States:
         return States(axis, ops.expand(value, weight.type.axes), weight, None)
     log_prob = ops.sum_axes(law.node_log_prob(value), coupled)
     return States(axis, value, ops.exp(log_prob), log_prob)
+
+
+def drawable(name: str, x: Node) -> Node:
+    """Whether parameter `name` of a discrete law is a number in all entries; log-odds and ends may be infinite."""
+    size = ops.absolute(x)
+    known = ops.less_equal(size, np.inf) if name.endswith(INFINITE) else ops.less(size, np.inf)
+    return ops.less(ops.reduce("amax", ops.cast(ops.logical_not(known), "float")), 0.5) if x.type.shape else known
 
 
 def marginal_cost(log_density: Node, summed: Sequence[States], reducer: Reducer) -> Node:

@@ -7,15 +7,19 @@ and the score terms are assembled into the surrogate whose gradient is the estim
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-from ppl.compiler.enumeration import States, marginal_cost, states_of
+from ppl.compiler.enumeration import States, drawable, marginal_cost, states_of
 from ppl.compiler.moments import Averaged
 from ppl.compiler.objective import Reducer
 from ppl.distributions.base import KEY, Distribution
+from ppl.distributions.bounds import bounds_of
 from ppl.distributions.conditions import Edge
+from ppl.distributions.intervals import REAL
 from ppl.estimators.analytic import Analytic
 from ppl.estimators.base import CONDITIONAL, Advantages, Auxiliary, Branches, Estimator, Hyper, NodeContext, Option
 from ppl.estimators.enumerate import Enumerate, Marginalize
@@ -90,6 +94,7 @@ class Expansion:
         self.sampled: tuple[Axis, ...] = () if particles == 1 else (self.particles,)
         self.reducer = Reducer()
         self.env: dict[int, Node] = {}
+        self.drawn: dict[int, Node] = {}
         self.branches: dict[str, Branches] = {}
         self.own: dict[str, tuple[Node, ...]] = {}
         self.aux: dict[str, AuxVariable] = {}
@@ -103,8 +108,8 @@ class Expansion:
         self.averaged: list[Averaged] = []
         sites = graph.trace.sites.values() if redraw else ()
         self.redrawn = {id(s.node): s.redrawn for s in sites if s.redrawn is not None}
-        self.edges: list[tuple[RandomNode, Edge]] = []
-        self.crossings: list[tuple[RandomNode, Node]] = []
+        self.edges: dict[tuple[str, str], tuple[RandomNode, Edge]] = {}
+        self.crossings: dict[str, tuple[RandomNode, Node]] = {}
 
     def run(self) -> Expanded:
         """Walk the graph, then assemble costs and score terms."""
@@ -142,7 +147,25 @@ class Expansion:
         for node in topological(outputs):
             made = self.env[id(node)] = self._visit(node)
             assert set(node.type.axes) <= set(made.type.axes), f"{node.op} lost a plate"
+            if self.reducer.possible:
+                self._note_draws(node)
         return [self.env[id(node)] for node in outputs]
+
+    def _note_draws(self, node: Node) -> None:
+        """Remember where `node` comes from a discrete draw whose parameters are no numbers: it is one all the same.
+
+        Only states that nothing reaches have such parameters and a finite loss.
+        """
+        known = [self.drawn[id(a)] for a in node.args if id(a) in self.drawn]
+        if node.op == "sample" and node.attrs["site"].dist.discrete:
+            named = zip(node.attrs["site"].dist.params, node.args, strict=True)
+            known += [drawable(name, self.env[id(a)]) for name, a in named if not bounds_of(a).within(REAL)]
+        if known:
+            self.drawn[id(node)] = functools.reduce(ops.logical_and, dict.fromkeys(known))
+
+    def _meant(self, node: Node, value: Node) -> Node:
+        """`value`, what `node` became, but NaN where it comes from draws that mean nothing."""
+        return ops.where(self.drawn[id(node)], value, math.nan) if id(node) in self.drawn else value
 
     def _importance(self, names: list[str]) -> dict[str, Node]:
         """Normalised weights of the bounds downstream of `names`, from a walk of its own on the same noise.
@@ -249,9 +272,9 @@ class Expansion:
         if estimator.own_path and rn.dist.through_cdf:
             names, spread = ctx.dist.crossing()
             if spread is not None and names & set(rn.learnable):
-                self.crossings.append((rn, spread))
+                self.crossings[rn.name] = rn, spread
         if estimator.drawn_only:
-            self.edges += [(rn, e) for e in ctx.dist.edges() if e.name in rn.learnable]
+            self.edges |= {(rn.name, e.name): (rn, e) for e in ctx.dist.edges() if e.name in rn.learnable}
         inherited = [c for p in dist.params.values() if p.type.branch for c in p.type.branch.copies if c != TRUNK]
         if not made.sides and not inherited:
             value = made.trunk
@@ -320,7 +343,10 @@ class Expansion:
         found = terms.of[cost.name]
         if len(found) == 1:
             return [Part(self.costs[cost.name], terms.names(found[0].reach.direct))]
-        return [Part(self._averaged(cost, self.env[id(t.node)]), terms.names(t.reach.direct)) for t in found]
+        return [
+            Part(self._averaged(cost, self._meant(t.node, self.env[id(t.node)])), terms.names(t.reach.direct))
+            for t in found
+        ]
 
     def not_above(self, part: Part) -> set[Axis]:
         """Axes of enumerated nodes that reach a term through `stop_gradient` only: their weights are constants."""
@@ -336,7 +362,7 @@ class Expansion:
         return value
 
     def _cost(self, cost: Cost) -> Node:
-        value = self.env[id(cost.node)]
+        value = self._meant(cost.node, self.env[id(cost.node)])
         if not cost.marginalize:
             return value
         return marginal_cost(value, [self.marginal[name] for name in cost.marginalize], self.reducer)

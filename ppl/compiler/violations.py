@@ -178,7 +178,7 @@ def violation(
 
 def _at_edge(expansion: Expansion, env: Env, bound: Bound) -> Violation | None:
     """The first probability of 0 or 1 that a parameter moves under an estimator that sees draws only, or None."""
-    for rn, edge in expansion.edges:
+    for rn, edge in expansion.edges.values():
         there = expansion.reducer.reached(edge.there, False)
         moved, truth, value = evaluate([movement(expansion, [(rn, edge)]), there, edge.value], env)
         if not np.any(moved > 0):
@@ -197,7 +197,7 @@ def _at_edge(expansion: Expansion, env: Env, bound: Bound) -> Violation | None:
 
 def _across(expansion: Expansion, env: Env, bound: Bound) -> Violation | None:
     """The first mixture whose path its samples do not show, or None."""
-    for rn, spread in expansion.crossings:
+    for rn, spread in expansion.crossings.values():
         good = crosses(expansion, spread)
         truth, value = evaluate([good, ops.pick(spread)], env)
         if truth.all():

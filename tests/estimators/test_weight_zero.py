@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 import ppl
-from ppl import Bernoulli, Binomial, Categorical, Mixture, Multinomial, Normal, OneHotCategorical
+from ppl import Bernoulli, Binomial, Categorical, Mixture, Multinomial, Normal, OneHotCategorical, Poisson
 from ppl.compiler.second_order import VECTOR, build_hvp
 from ppl.compiler.variants import build_gradient, build_value
 from ppl.errors import FitError, ParameterError
@@ -228,6 +228,24 @@ def test_parameters_in_states_that_nothing_reaches_are_not_checked():
     np.testing.assert_allclose(grads["p"], loss - 0.5, rtol=1e-5)  # z = loc where the scale is 0
     with pytest.raises(ParameterError, match="scale of Normal must be positive"):
         program.value_and_grad(program.init(0, params={"p": 0.5}))
+
+
+@pytest.mark.parametrize("estimator", ["auto", ScoreFunction()])
+@pytest.mark.parametrize(
+    "law", [lambda r: Binomial(3, logits=r - r), lambda r: Poisson(r), lambda r: Categorical(np.stack([0.5, r]))]
+)
+def test_counts_drawn_from_no_number_are_none(law, estimator):
+    """In the state b = 0 the parameter is infinite or NaN: what is drawn there is a number, but no value of f."""
+
+    @ppl.model
+    def model():
+        b = ppl.sample("b", Bernoulli(ppl.param("p", 1.0)), estimator=Enumerate())
+        k = ppl.sample("k", law(0.7 / b))
+        ppl.cost("c", 1.0 + k * k)
+
+    program = ppl.compile(model, estimators={"k": estimator} if estimator != "auto" else "auto", dtype="float64")
+    found = evaluated(program, build_gradient, {"p": 1.0})
+    assert found["grad p"] == found["loss"] >= 1.0
 
 
 def test_moments_below_an_impossible_state():
