@@ -51,6 +51,15 @@ class Ranges:
                     self._found[step] = self._range(step)
         return self._found[node]
 
+    def touches(self, node: Node) -> bool:
+        """Whether a parameter may reach an end that its distribution excludes: there scores have a pole."""
+        base = narrowest(node)
+        if base not in self.required:
+            return False
+        found, required = self(base), self.required[base]
+        low = found.lo == required.lo and required.lo_open and not found.lo_open
+        return low or (found.hi == required.hi and required.hi_open and not found.hi_open)
+
     def _range(self, node: Node) -> Interval:
         found = RULES[node.op](node, *(self._found[a] for a in node.args))
         if found == ANYTHING:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ppl.graph.edges import Range, faults_of
+from ppl.graph.edges import faults_of
+from ppl.graph.ranges import Ranges
 from ppl.graph.seams import closes
 from ppl.ir.node import Node
 from ppl.ir.op_facts import FACTS, JUMP, KINK, SMOOTH
@@ -39,7 +40,7 @@ class Orders:
     multiples of angles wrapped into (-pi, pi], plus anything: they jump, unless what is made of them has period 2 pi.
     """
 
-    def __init__(self, source: Node, order: Sequence[Node], through: Callable[[Node], float | None], ranges: Range):
+    def __init__(self, source: Node, order: Sequence[Node], through: Callable[[Node], float | None], ranges: Ranges):
         self.of: dict[int, float] = {id(source): SMOOTH}
         self.blame: dict[int, Node] = {}
         self.words: dict[int, str] = {}

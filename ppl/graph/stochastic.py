@@ -277,6 +277,8 @@ class RandomNode:
 def _worst(orders: Orders, ends: list[End]) -> tuple[float, str]:
     worst, where = SMOOTH, ""
     for node, label, periodic in ends:
+        if node in orders and orders.ranges.touches(node):
+            return JUMP, f"{label}, one of which may touch an end that {label.rsplit(' ', 1)[-1]} excludes"
         if node in orders and orders.at_end(node, periodic) < worst:
             worst, where = orders.at_end(node, periodic), label
             blamed = orders.blame.get(id(node))

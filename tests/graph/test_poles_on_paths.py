@@ -12,7 +12,7 @@ from ppl.errors import EstimatorError
 from ppl.estimators import Rebar, Relax, Relaxed, StraightThrough
 from ppl.graph.stochastic import StochasticGraph
 from ppl.inference.objective import as_objective
-from ppl.ir.op_facts import JUMP, SMOOTH
+from ppl.ir.op_facts import JUMP, KINK, SMOOTH
 from tests.helpers.laws import Graph, Sampler, arrays, assert_matches
 
 # --- relaxed values, children, lost paths -------------------------------------------------------
@@ -78,6 +78,20 @@ def test_what_a_distribution_requires_of_its_scale_holds_but_an_end_that_is_touc
     assert order(lambda z: np.exp(z[0]) - 0.3 * z[1]) == SMOOTH
     assert order(lambda z: 0.1 + z[0] ** 2) == SMOOTH
     assert order(lambda z: z[0] ** 2) == JUMP
+
+
+@pytest.mark.parametrize(
+    ("scale", "order"), [(np.abs, JUMP), (np.square, JUMP), (np.exp, SMOOTH), (lambda z: 0.1 + np.abs(z), KINK)]
+)
+def test_a_childs_scale_that_touches_0_is_a_pole_of_its_score(scale, order):
+    @ppl.model
+    def model():
+        z = ppl.sample("z", Normal(ppl.param("mu", 0.3), 0.8))
+        y = ppl.sample("y", Normal(0.0, scale(z)))
+        ppl.cost("loss", np.cos(y))
+
+    found, where = StochasticGraph(as_objective(model).trace({}))["z"].path_order()
+    assert found == order and ("may touch an end that 'y' excludes" in where) == (order == JUMP)
 
 
 def test_a_covariance_of_positive_scales_is_no_pole():
