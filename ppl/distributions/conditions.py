@@ -24,6 +24,7 @@ from ppl.distributions.intervals import (
 )
 from ppl.ir import ops
 from ppl.ir.node import Node
+from ppl.ir.op_facts import VIEWS
 
 LOGITS = Interval(-INF, INF, False)
 RANGES: dict[str, Interval] = {
@@ -152,6 +153,6 @@ def inside(interval: Interval, x: Node) -> Node:
 
 
 def _is_whole(x: Node) -> bool:
-    while x.op in ("expand", "reshape", "transpose", "slice", "collect", "distribute", "stop"):
+    while x.op in VIEWS or x.op == "stop":
         x = x.args[0]
     return x.op == "floor" or (x.op == "cast" and x.args[0].type.dtype != "float")

@@ -9,6 +9,7 @@ import numpy as np
 from ppl.distributions.bounds import bounds_of, softmax_argument
 from ppl.distributions.intervals import CIRCLE, CLOSED_UNIT, NONNEGATIVE, POSITIVE, REAL, UNIT, Interval
 from ppl.ir.node import Node
+from ppl.ir.op_facts import VIEWS
 
 
 class Support(Enum):
@@ -61,14 +62,14 @@ INTERVAL_OF: dict[Support, Interval] = {
     Support.CORRELATION_CHOLESKY: Interval(-1.0, 1.0, False, False),
 }
 
-VIEWS = ("stop", "scale_grad", "graft", "expand", "reshape", "transpose", "slice", "collect", "distribute")
+SAME_ENTRIES = {*VIEWS, "stop", "scale_grad", "graft"}
 ROWS = (Support.SIMPLEX, Support.ONE_HOT)
 
 
 def support_of(value: Node) -> Support:
     """The smallest known set that holds every entry (row, for SIMPLEX and ONE_HOT) of `value`."""
     source, keeps_rows = value, True
-    while source.op in VIEWS:
+    while source.op in SAME_ENTRIES:
         keeps_rows = keeps_rows and _keeps_rows(source)
         source = source.args[0]
     found = _structure(source)
