@@ -26,10 +26,11 @@ def part_of(array, at, count, start, size, tag):
 
 @jit
 def rest_of(array, at, start, size, tag):
-    """The entries from `at` on, up to the end of the buffer of `size` entries from `start` on."""
-    if at < start or at > start + size:
+    """The entries from `at` on, up to the end of the buffer of `size` entries from `start` on: none behind it."""
+    if at < start:
         raise MemoryCheckError("entries outside their buffer", tag)
-    return part(array, at, start + size - at)
+    end = start + size
+    return part(array, min(at, end), end - min(at, end))
 
 
 @jit
