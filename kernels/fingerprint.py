@@ -78,9 +78,9 @@ def is_library(name: str | None) -> bool:
 
 
 def names(code: types.CodeType) -> set[str]:
-    """Globals and attributes that `code` mentions, with those of functions inside it."""
+    """Globals and attributes that `code` mentions, also as texts, for `getattr`, with those of functions inside it."""
     inner = [names(c) for c in code.co_consts if isinstance(c, types.CodeType)]
-    return set(code.co_names).union(*inner)
+    return {*code.co_names, *(c for c in code.co_consts if isinstance(c, str))}.union(*inner)
 
 
 class Walk:

@@ -56,6 +56,15 @@ def by_constant(x):
     return x + second.third.CONSTANT
 
 @numba.njit
+def by_text(x):
+    return x + getattr(second.third, "CONSTANT")
+
+@numba.njit
+def by_alias(x):
+    module = second
+    return module.deep(x)
+
+@numba.njit
 def by_vectorised(x):
     return second.vectorised(x)
 
@@ -132,6 +141,8 @@ CASES = {
     "by_table": [("second", "[1.0, 2.0]", "[1.0, 3.0]"), ("second", "[1.0, 2.0]", "[1, 2]")],
     "by_closure": [("first", "factory(2.0)", "factory(3.0)")],
     "by_constant": [("third", "CONSTANT = 1.0", "CONSTANT = 2.0")],
+    "by_text": [("third", "CONSTANT = 1.0", "CONSTANT = 2.0")],
+    "by_alias": [("third", "x + 1.0  # deepest", "x - 1.0")],
     "by_vectorised": [("second", "x + 1.0  # vectorised", "x - 1.0")],
     "by_overload": [("second", "x + 1.0  # overloaded", "x - 1.0")],
     "by_intrinsic": [("second", "values[0]  # intrinsic", "values[-1]")],
