@@ -17,8 +17,10 @@ import pytest
 
 import ppl
 from ppl.compiler.npz import read_npz
+from ppl.inference.fit import fit
+from ppl.inference.optim import Adam
 from tests.faults.children import LATE, checked, in_child, is_prefix, same, sender
-from tests.faults.runs import RUNS
+from tests.faults.runs import RUNS, X, mixed, program, rate
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -89,6 +91,21 @@ def test_a_hundred_kills(name, whole, tmp_path):
 @pytest.mark.parametrize(("name", "numbers"), _few(RUNS, INTERRUPTS))
 def test_fifty_interrupts(name, numbers, whole, tmp_path):
     print(name, numbers, disturb(name, tmp_path / "run.npz", whole(name), 2, numbers, 2))
+
+
+@pytest.mark.parametrize("numbers", [[INT], [TERM], [HUP], [TERM, TERM], [INT, INT]], ids=str)
+def test_a_signal_saves_what_has_been_reached(numbers, whole, tmp_path):
+    """No checkpoint is due in this run before it ends."""
+    path = tmp_path / "run.npz"
+    arrays, seconds = whole("in_place")
+
+    def task():
+        fit(program(mixed), X, epochs=800, batch_size=7, optimizer=Adam(rate), validation=X[:5], checkpoint=path)
+
+    code = in_child(task, sender(random.Random(3), 0.3 * seconds, numbers))
+    assert code in ((0, LATE) if numbers[0] == INT else (-numbers[0],))
+    is_prefix(path, arrays)
+    assert os.listdir(tmp_path) == [path.name]
 
 
 def killed_while_writing(name, path, at):
