@@ -199,7 +199,7 @@ def test_a_run_that_diverges_ends_with_the_last_good_state():
     assert sparse.value.step == whole.value.step > 1
     assert np.isfinite(sparse.value.state._flat).all() and sparse.value.state.step == sparse.value.step
     assert len(sparse.value.fit.history["loss"]) == sparse.value.step
-    bad, _ = program.update(sparse.value.state, *data, optimizer=ppl.optim.SGD(40.0))
+    bad, _ = program.update(sparse.value.state, *data, optimizer=ppl.optim.SGD(40.0), nonfinite="keep")
     assert not np.isfinite(bad._flat).all()
 
 
