@@ -17,9 +17,7 @@ from ppl.compiler.enumeration import States, drawable, marginal_cost, states_of
 from ppl.compiler.moments import Averaged
 from ppl.compiler.objective import Reducer
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.bounds import bounds_of
 from ppl.distributions.conditions import Edge
-from ppl.distributions.intervals import REAL
 from ppl.estimators.analytic import Analytic
 from ppl.estimators.base import CONDITIONAL, Advantages, Auxiliary, Branches, Estimator, Hyper, NodeContext, Option
 from ppl.estimators.enumerate import Enumerate, Marginalize
@@ -95,6 +93,7 @@ class Expansion:
         self.reducer = Reducer()
         self.env: dict[int, Node] = {}
         self.drawn: dict[int, Node] = {}
+        self.leaves_support = mode == "gradient" and any(e.leaves_support for e in plan.values())
         self.branches: dict[str, Branches] = {}
         self.own: dict[str, tuple[Node, ...]] = {}
         self.aux: dict[str, AuxVariable] = {}
@@ -147,7 +146,7 @@ class Expansion:
         for node in topological(outputs):
             made = self.env[id(node)] = self._visit(node)
             assert set(node.type.axes) <= set(made.type.axes), f"{node.op} lost a plate"
-            if self.reducer.possible:
+            if self.reducer.possible or self.leaves_support:
                 self._note_draws(node)
         return [self.env[id(node)] for node in outputs]
 
@@ -159,7 +158,8 @@ class Expansion:
         known = [self.drawn[id(a)] for a in node.args if id(a) in self.drawn]
         if node.op == "sample" and node.attrs["site"].dist.discrete:
             named = zip(node.attrs["site"].dist.params, node.args, strict=True)
-            known += [drawable(name, self.env[id(a)]) for name, a in named if not bounds_of(a).within(REAL)]
+            found = ((name, self.env[id(a)]) for name, a in named)
+            known += [drawable(name, x) for name, x in found if self.reducer.doubtful(x)]
         if known:
             self.drawn[id(node)] = functools.reduce(ops.logical_and, dict.fromkeys(known))
 

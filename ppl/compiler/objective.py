@@ -39,6 +39,10 @@ class Reducer:
             met.append(x)
         return met
 
+    def doubtful(self, x: Node) -> bool:
+        """Whether `x` has entries of states or branches that may be impossible."""
+        return x.type.branch is not None or any(a in self.possible for a in x.type.axes)
+
     def reached(self, x: Node, idle: float | bool) -> Node:
         """`x` in the trunk, but `idle` in states that nothing reaches."""
         x = ops.pick(x, TRUNK)

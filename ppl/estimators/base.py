@@ -137,6 +137,7 @@ class Estimator:
     sides: ClassVar[int] = 0
     stops_density: ClassVar[bool] = False  # whether the node's own log-density in costs has its parameters stopped
     follows_path: ClassVar[bool] = False  # whether its derivative is that along the sample's path and nothing else
+    leaves_support: ClassVar[bool] = False  # whether it evaluates costs at values of probability 0
     drawn_only: ClassVar[bool] = False  # whether it sees values that are drawn only, none of probability 0
     own_path: ClassVar[bool] = False  # whether the gradient flows through the distribution's own sampling path
     reweights: ClassVar[bool] = False  # whether it needs the normalised weights of the bound downstream

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -146,6 +146,7 @@ class MeasureValued(Estimator):
     """
 
     max_units: int = 16
+    leaves_support: ClassVar[bool] = True
 
     def supports(self, node: RandomNode) -> Support:
         """A distribution with pairs, few units, rows on their own."""
