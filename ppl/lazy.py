@@ -25,4 +25,5 @@ class Lazy:
 special: Any = Lazy("scipy.special")
 optimizers: Any = Lazy("ppl.kernels.cpu.optimizers")
 parallel_optimizers: Any = Lazy("ppl.kernels.cpu.parallel_optimizers")
+optim: Any = Lazy("ppl.inference.optim")
 networkx: Any = Lazy("networkx")

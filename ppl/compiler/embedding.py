@@ -41,6 +41,15 @@ def summed_out(trace: Trace) -> dict[str, str]:
     return found
 
 
+def particles_first(array: np.ndarray, type_: Any, k: int, asked: int | None) -> np.ndarray:
+    """A drawn site with the axis of particles in front, or without one where none were `asked` for."""
+    names = [a.name for a in type_.axes]
+    if "particles" in names:
+        i = names.index("particles")
+        return np.moveaxis(array, i, 0) if asked is not None else array[(slice(None),) * i + (0,)]
+    return array if asked is None else np.broadcast_to(array, (k, *array.shape)).copy()
+
+
 class Embedding(Prepared):
     """The part of a Program that users call from their own `@njit` code."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import numpy as np
 from ppl.arguments import MANY, choice, flag, integer, names, noise_seed
 from ppl.compiler.compiled import Compiled, require_state
 from ppl.compiler.diagnosis import Diagnosing
-from ppl.compiler.embedding import Embedding, site_names, summed_out
+from ppl.compiler.embedding import Embedding, particles_first, site_names, summed_out
 from ppl.compiler.failures import located
 from ppl.compiler.inspection import Inspection
 from ppl.compiler.nonfinite import (
@@ -29,6 +28,7 @@ from ppl.compiler.violations import INVALID, environment
 from ppl.errors import DataError, EstimatorError, SimulatorError
 from ppl.inference.objective import as_objective
 from ppl.lang.carried import require_one_particle
+from ppl.lazy import optim
 
 HyperValues = Mapping[str, float | Callable[[int], float]]
 
@@ -176,7 +176,7 @@ class Program(Inspection, Embedding, Diagnosing):
         nonfinite: str = "raise",
     ) -> tuple[State, float]:
         """One whole training step, as `ppl.fit` takes it: loss and gradient are divided by the number of rows N."""
-        keep, transform = keeps(nonfinite), _transforms()(optimizer)
+        keep, transform = keeps(nonfinite), optim.as_transform(optimizer)
         require_state(state)
         call = Call(state, data, seed, particles, total_rows, rows, hyper)
         new, scalars, grad = self._update(state, data, transform, *call[2:])
@@ -240,7 +240,7 @@ class Program(Inspection, Embedding, Diagnosing):
         if not keep:
             require_finite_sample(self, call, {n: result.arrays[n] for n in wanted}, invalid)
         variant = compiled.variant("sample", wanted)
-        return {n: _particles_first(result.arrays[n], variant.arrays[n].type, k, particles) for n in wanted}
+        return {n: particles_first(result.arrays[n], variant.arrays[n].type, k, particles) for n in wanted}
 
     def profile(self, state: State, *data: Any, repeats: int = 50, kind: str = "gradient", **options: Any) -> Profile:
         """Where the time of a call goes: seconds overall, in Python, and per step of the schedule.
@@ -305,19 +305,3 @@ class Program(Inspection, Embedding, Diagnosing):
             complaint = chosen.estimator.validate(count)
             if complaint:
                 raise EstimatorError(f"node '{chosen.name}': {complaint}")
-
-
-@functools.cache
-def _transforms() -> Callable[[Any], Any]:
-    """`as_transform`, imported once: even a repeated import is a tenth of a small step."""
-    from ppl.inference.optim import as_transform
-
-    return as_transform
-
-
-def _particles_first(array: np.ndarray, type_: Any, k: int, asked: int | None) -> np.ndarray:
-    names = [a.name for a in type_.axes]
-    if "particles" in names:
-        i = names.index("particles")
-        return np.moveaxis(array, i, 0) if asked is not None else array[(slice(None),) * i + (0,)]
-    return array if asked is None else np.broadcast_to(array, (k, *array.shape)).copy()
