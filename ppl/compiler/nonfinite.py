@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ppl.compiler.prepared import Prepared
     from ppl.compiler.request import Result
 
+RAISE = "raise"
+"""The default, which is recognised by being this object."""
 KEEP = '; nonfinite="keep" returns such results'
 
 
@@ -45,14 +47,17 @@ class Call(NamedTuple):
 
 def keeps(nonfinite: Any) -> bool:
     """Whether NaN and infinite results are returned; raises unless the option is "raise" or "keep"."""
-    return choice("nonfinite", nonfinite, ("raise", "keep")) == "keep"
+    return nonfinite is not RAISE and choice("nonfinite", nonfinite, ("raise", "keep")) == "keep"
 
 
-def require_finite_gradient(program: Prepared, call: Call, result: Result) -> None:
-    """Raise unless loss, gradient and auxiliary variables are finite."""
+def require_finite_gradient(
+    program: Prepared, given: tuple[Any, ...], result: Result, aux: np.ndarray | None = None
+) -> None:
+    """Raise unless loss, gradient and new auxiliary variables are finite."""
     loss = result.scalars["loss"]
-    if math.isfinite(loss) and optimizers.all_finite(result.grad) and optimizers.all_finite(result.aux):
+    if math.isfinite(loss) and optimizers.all_finite(result.grad) and (aux is None or optimizers.all_finite(aux)):
         return
+    call = Call(*given)
     if not math.isfinite(loss):
         refuse(program, call, f"the loss is {loss}")
     bad = [n for n, part in call.state._layouts[0].split(result.grad).items() if not np.isfinite(part).all()]
@@ -63,11 +68,12 @@ def require_finite_gradient(program: Prepared, call: Call, result: Result) -> No
 
 
 def require_finite_update(
-    program: Prepared, call: Call, loss: float, grad: np.ndarray, new: State, transform: Any
+    program: Prepared, given: tuple[Any, ...], loss: float, grad: np.ndarray, new: State, transform: Any
 ) -> None:
     """Raise unless loss, gradient, new parameters and auxiliary variables are finite; frozen ones' gradient is free."""
     if math.isfinite(loss) and all(map(optimizers.all_finite, (grad, new._flat, new._aux))):
         return
+    call = Call(*given)
     if not math.isfinite(loss):
         refuse(program, call, f"the loss is {loss}")
     frozen = getattr(transform, "trainable", None)
@@ -79,18 +85,20 @@ def require_finite_update(
                 raise NonFiniteError(f"update: {what} '{name}' is no longer finite{KEEP}", name)
 
 
-def require_finite_loss(program: Prepared, call: Call, loss: Any, per_row: bool) -> None:
+def require_finite_loss(program: Prepared, given: tuple[Any, ...], loss: Any, per_row: bool) -> None:
     """Raise unless a loss, or the loss of every row, is finite."""
     if not per_row and not math.isfinite(loss):
-        refuse(program, call, f"the loss is {loss}", "value")
+        refuse(program, Call(*given), f"the loss is {loss}", "value")
     if per_row and not np.isfinite(loss).all():
         at = int(np.argwhere(~np.isfinite(loss))[0, 0])
-        refuse(program, call, f"the loss of row {at} is {loss[at]}", "value")
+        refuse(program, Call(*given), f"the loss of row {at} is {loss[at]}", "value")
 
 
-def require_finite_sample(program: Prepared, call: Call, arrays: Mapping[str, np.ndarray], invalid: bool) -> None:
+def require_finite_sample(
+    program: Prepared, given: tuple[Any, ...], arrays: Mapping[str, np.ndarray], invalid: bool
+) -> None:
     """Raise if parameters were out of range, or a site is not finite."""
-    names = tuple(arrays)
+    names, call = tuple(arrays), Call(*given)
     if invalid:
         refuse_violation(program, call, "sample", names)
     for name, array in arrays.items():

@@ -14,7 +14,6 @@ from ppl.compiler.embedding import Embedding, particles_first, site_names, summe
 from ppl.compiler.failures import located
 from ppl.compiler.inspection import Inspection
 from ppl.compiler.nonfinite import (
-    Call,
     keeps,
     require_finite_gradient,
     require_finite_loss,
@@ -115,7 +114,7 @@ class Program(Inspection, Embedding, Diagnosing):
         """
         flag("per_row", per_row)
         key, keep = ("rows" if per_row else "value"), keeps(nonfinite)
-        call = Call(state, data, seed, particles, total_rows, rows, hyper)
+        call = (state, data, seed, particles, total_rows, rows, hyper)
         result, _, _ = self._run(key, *call)
         loss = result.arrays["rows"] if per_row else result.scalars["loss"]
         if not keep:
@@ -137,7 +136,7 @@ class Program(Inspection, Embedding, Diagnosing):
 
         Options and errors are those of `value`; here the gradient has to be finite, too.
         """
-        keep, call = keeps(nonfinite), Call(state, data, seed, particles, total_rows, rows, hyper)
+        keep, call = keeps(nonfinite), (state, data, seed, particles, total_rows, rows, hyper)
         result, _, _ = self._run("gradient", *call)
         if not keep:
             require_finite_gradient(self, call, result)
@@ -155,10 +154,10 @@ class Program(Inspection, Embedding, Diagnosing):
         nonfinite: str = "raise",
     ) -> tuple[float, dict[str, np.ndarray], State]:
         """`value_and_grad`, and the state with its step, baselines, control variates and carried values advanced."""
-        keep, call = keeps(nonfinite), Call(state, data, seed, particles, total_rows, rows, hyper)
+        keep, call = keeps(nonfinite), (state, data, seed, particles, total_rows, rows, hyper)
         result, _, compiled = self._run("gradient", *call)
         if not keep:
-            require_finite_gradient(self, call, result)
+            require_finite_gradient(self, call, result, result.aux)
         step, estimators = state.step + 1, compiled.estimators
         new = State.made(state._flat, result.aux, state._layouts, step, state.seed, state.opt, estimators)
         return result.scalars["loss"], state._layouts[0].split(result.grad), new
@@ -178,7 +177,7 @@ class Program(Inspection, Embedding, Diagnosing):
         """One whole training step, as `ppl.fit` takes it: loss and gradient are divided by the number of rows N."""
         keep, transform = keeps(nonfinite), optim.as_transform(optimizer)
         require_state(state)
-        call = Call(state, data, seed, particles, total_rows, rows, hyper)
+        call = (state, data, seed, particles, total_rows, rows, hyper)
         new, scalars, grad = self._update(state, data, transform, *call[2:])
         if not keep:
             require_finite_update(self, call, scalars["loss"], grad, new, transform)
@@ -234,7 +233,7 @@ class Program(Inspection, Embedding, Diagnosing):
         if unknown:
             raise DataError(f"no site named {unknown}; the program has {known}")
         k = 1 if particles is None else particles
-        call = Call(state, data, seed, k, None, rows, hyper)
+        call = (state, data, seed, k, None, rows, hyper)
         result, _, _ = self._run("sample", *call, sites=wanted)
         invalid = bool(np.isnan(result.arrays.pop(INVALID, 0.0)))
         if not keep:
