@@ -80,7 +80,7 @@ class Check:
         low, high = _closed(limits, array.dtype, most)
         if low > high or _inside(array, low, high) < array.size:
             return False
-        return self.allowed.total is None or bool(self.allowed.sums(array).all())
+        return not self.allowed.by_rows or bool(self.allowed.rows(array).all())
 
 
 def most_exact(array: np.ndarray, dtype: np.dtype) -> float:

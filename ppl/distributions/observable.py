@@ -17,6 +17,7 @@ from ppl.distributions.bounds import bounds_of
 from ppl.distributions.checks import ROW_TOLERANCE, constant_value
 from ppl.distributions.conditions import Condition, inside
 from ppl.distributions.intervals import REAL, Interval
+from ppl.distributions.plackett_luce import PlackettLuce
 from ppl.distributions.support import Support
 from ppl.ir import ops
 from ppl.ir.node import Node
@@ -30,11 +31,14 @@ ROWS = (Support.ONE_HOT, Support.SIMPLEX)
 
 @dataclass(frozen=True)
 class Observable:
-    """A set: entries lie in `interval`, are `whole` numbers, and rows along the last dimension sum to `total`."""
+    """A set: entries lie in `interval` and are `whole` numbers; rows along the last dimension sum to `total`, or are
+    permutations (`distinct`).
+    """
 
     interval: Interval
     whole: bool = False
     total: float | None = None
+    distinct: bool = False
 
     @property
     def wanted(self) -> str:
@@ -50,6 +54,7 @@ class Observable:
             words = f"a {kind} above {i.lo:g} and {'below' if i.hi_open else 'at most'} {i.hi:g}"
         else:
             words = f"a {kind} in [{i.lo:g}, {i.hi:g}]"
+        words += ", in rows without repetition" if self.distinct else ""
         return words if self.total is None else f"{words}, in rows that sum to {self.total:g}"
 
     def wrong(self, values: np.ndarray) -> np.ndarray:
@@ -60,13 +65,21 @@ class Observable:
             out = ~(above & (values < i.hi if i.hi_open else values <= i.hi))
             if self.whole and values.dtype.kind == "f":
                 out |= values != np.floor(values)
-            if self.total is not None and values.ndim:
-                out |= ~self.sums(values)[..., None]
+            if self.by_rows and values.ndim:
+                out |= ~self.rows(values)[..., None]
         return out
 
-    def sums(self, values: np.ndarray) -> np.ndarray:
-        """Whether each row has its sum, up to rounding."""
-        assert self.total is not None
+    @property
+    def by_rows(self) -> bool:
+        """Whether something is asked of whole rows."""
+        return self.distinct or self.total is not None
+
+    def rows(self, values: np.ndarray) -> np.ndarray:
+        """Whether each row has its sum, up to rounding, or is a permutation."""
+        if self.distinct:
+            return np.asarray((np.sort(values, -1) == np.arange(values.shape[-1])).all(-1))
+        if self.total is None:
+            return np.ones(values.shape[:-1], bool)
         if values.dtype.kind != "f":
             return np.asarray(values.sum(-1) == self.total)
         close = max(ROW_TOLERANCE, values.shape[-1] * float(np.finfo(values.dtype).eps))
@@ -87,7 +100,7 @@ def observable(dist: Distribution) -> Observable:
     if not dist.unit_rank:
         lo_open, hi_open = (math.isinf(end) or _dead(dist, end) for end in (b.lo, b.hi))
         b = Interval(b.lo, b.hi, lo_open, hi_open)
-    return Observable(b, whole, total)
+    return Observable(b, whole, total, isinstance(dist, PlackettLuce))
 
 
 def _dead(dist: Distribution, end: float) -> bool:

@@ -54,6 +54,11 @@ DISTRIBUTIONS = {
         np.array([[4, 0, 0], [1, 1, 2], [0, 4, 0], [2, 2, 0]]),
         [[4, 1, 0], [5, -1, 0], [0, 0, 0]],
     ),
+    "PlackettLuce": (
+        lambda a: ppl.PlackettLuce(logits=a * np.arange(3.0)),
+        np.array([[0, 1, 2], [2, 1, 0], [1, 0, 2], [0, 2, 1]]),
+        [[0, 1, 1], [1, 2, 3], [0, 0, 0]],
+    ),
     "Mixture": (
         lambda a: ppl.Mixture(np.array([0.5, 0.5]), [ppl.Gamma(np.exp(a), 1.0), ppl.Exponential(1.0)]),
         np.array([0.0, 3.0, 1.0, 2.0]),
