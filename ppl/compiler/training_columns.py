@@ -13,9 +13,10 @@ import numpy as np
 from ppl.compiler.column_parts import Columns
 from ppl.compiler.columns import by_columns
 from ppl.compiler.emit_columns import ColumnEmitter
+from ppl.compiler.live import Live
 from ppl.compiler.pool import aligned
 from ppl.compiler.request import Request
-from ppl.compiler.training import Live, SparseTrainer, Trainer
+from ppl.compiler.training import SparseTrainer, Trainer
 
 if TYPE_CHECKING:
     from ppl.compiler.compiled import Compiled

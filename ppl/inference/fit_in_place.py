@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ppl.compiler.bind import Bound
+from ppl.compiler.live import Live, Rule, Steps, rule_of
 from ppl.compiler.state import State
-from ppl.compiler.training import Live, Rule, Steps, Trainer, rule_of
+from ppl.compiler.training import Trainer
 from ppl.errors import ScheduleError
 from ppl.inference.fit_data import KEEP_CONVERTED, Batch, Rows, Stream, permutation
 from ppl.inference.fit_progress import Bar
