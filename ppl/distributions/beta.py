@@ -13,6 +13,9 @@ from ppl.distributions.support import Support
 from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 
+LOST = 1e-3
+"""A ratio of concentrations below which one is rounded away in their sum."""
+
 
 class Beta(Distribution):
     """Beta(concentration1, concentration0): density proportional to x^(c1 - 1) (1 - x)^(c0 - 1) on 0 < x < 1.
@@ -50,8 +53,8 @@ class Beta(Distribution):
     def unit_log_prob(self, value: Node) -> Node:
         """(c1 - 1) log x + (c0 - 1) log(1 - x) - log B(c1, c0).
 
-        That is c1 c0 / ((c1 + c0) x (1 - x)) times the binomial mass of c1 and c0 at x, in which nothing cancels; its
-        slopes are those of the plain terms, which do not cancel either.
+        That is c1 c0 / ((c1 + c0) x (1 - x)) times the binomial mass of c1 and c0 at x, in which nothing cancels. Where
+        one concentration is lost in the sum of both, the plain terms do not either; slopes are theirs.
         """
         one, zero = self.params.values()
         large = ops.less(frozen(zero), frozen(one))
@@ -62,7 +65,9 @@ class Beta(Distribution):
             up, down = ops.log(x), ops.log1p(ops.neg(x))
             powers = ops.add(ops.mul(ops.sub(one, 1.0), up), ops.mul(ops.sub(zero, 1.0), down))
             exact = ops.add(ops.log_binomial(one, zero, x), ops.sub(odds, ops.add(up, down)))
-            return ops.graft(exact, ops.sub(powers, self.log_normalizer()), exact=True)
+            plain = ops.sub(powers, self.log_normalizer())
+            even = ops.logical_and(ops.less(LOST, ops.div(zero, one)), ops.less(LOST, ops.div(one, zero)))
+            return ops.graft(ops.where(even, exact, plain), plain, exact=True)
 
         return guarded(self, value, UNIT, 0.5, inside)
 

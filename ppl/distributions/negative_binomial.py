@@ -7,10 +7,14 @@ from typing import Any, ClassVar
 from ppl.distributions.base import KEY
 from ppl.distributions.counts import counted
 from ppl.distributions.discrete_quantiles import settled, settled_above, within_unit
+from ppl.distributions.formulas import frozen, weigh
 from ppl.distributions.odds import Odds
 from ppl.distributions.support import Support
 from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
+
+LOST, MANY = 1e4, 100.0
+"""A ratio of counts to `total_count` above which it is rounded away in their sum, and a count from which it matters."""
 
 
 class NegativeBinomial(Odds):
@@ -43,17 +47,36 @@ class NegativeBinomial(Odds):
         return (KEY,)
 
     def unit_log_prob(self, value: Node) -> Node:
-        """log(r / (r + k)) plus the log-mass of k successes among r + k trials."""
+        """log(r / (r + k)) plus the log-mass of k successes among r + k trials.
+
+        Where r is lost in that sum, log gamma(k + r) is that of k + 1 and its first differences.
+        """
         r = self.params["total_count"]
 
         def inside(k: Node) -> Node:
+            lost = ops.logical_and(ops.less(ops.mul(LOST, frozen(r)), k), ops.less(MANY, k))
+            near = ops.where(lost, r, k)
             if self.in_logits:
-                mass = ops.log_binomial_logits(k, r, self.logits)
+                mass = ops.log_binomial_logits(near, r, self.logits)
             else:
-                mass = ops.log_binomial(k, r, self.params["probs"])
-            return ops.sub(mass, ops.log1p(ops.div(k, r)))
+                mass = ops.log_binomial(near, r, self.params["probs"])
+            far = ops.where(lost, k, MANY)
+            half = ops.div(r, ops.mul(2.0, far))
+            bend = ops.div(ops.mul(half, ops.sub(ops.mul(2.0, r), 1.0)), ops.mul(6.0, far))
+            rising = ops.mul(ops.sub(r, 1.0), ops.add(ops.log(far), ops.sub(half, bend)))
+            log_one, log_zero = self.log_outcomes()
+            powers = ops.add(weigh(far, log_one), ops.mul(r, log_zero))
+            tail = ops.add(ops.sub(rising, ops.lgamma(r)), powers)
+            return ops.where(lost, tail, ops.sub(mass, ops.log1p(ops.div(near, r))))
 
         return counted(self, value, inside)
+
+    def log_outcomes(self) -> tuple[Node, Node]:
+        """log p and log(1 - p)."""
+        if self.in_logits:
+            return ops.log_sigmoid(self.logits), ops.log_sigmoid(ops.neg(self.logits))
+        p = self.params["probs"]
+        return ops.log(p), ops.log1p(ops.neg(p))
 
     def draw(self, *u: Node) -> Node:
         """A Poisson count at the rate exp(y + log-odds), y the logarithm of a gamma draw."""

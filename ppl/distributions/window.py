@@ -75,7 +75,7 @@ class Window:
         return has(self.base, "node_log_sf") and has(self.base, "node_log_isf")
 
     def has_mass(self) -> Node | None:
-        """Always where the base has closed tails on the whole line."""
+        """Always where the base has closed tails on the whole line; else where 1 / mass, as in slopes, is a float."""
         if not self.two_tails:
             share = ops.neg(ops.expm1(self._parts(self.low, self.high)[2]))
             return ops.less_equal(LEAST, share)
@@ -83,7 +83,9 @@ class Window:
             return None
         if self.open_below and self.open_above:
             return None
-        return ops.less(-math.inf, self.log_mass())
+        if self.base.log_tails:
+            return ops.less(-math.inf, self.log_mass())
+        return ops.less(ops.exp(ops.neg(self.log_mass())), math.inf)
 
     def before(self, point: Node) -> Node:
         """The point up to which the cdf counts what lies below `point`."""

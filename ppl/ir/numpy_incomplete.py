@@ -109,6 +109,18 @@ def student_cdf(df: Array, t: Array, order: int) -> Array:
     return -np.sign(t) * total * (FAR_NODES[1] - FAR_NODES[0])
 
 
+def student_icdf(df: Array, p: Array) -> Array:
+    """The inverse of `student_cdf`; in the tails, where SciPy's fails, from the inverse incomplete beta function."""
+    tail = np.minimum(p, 1 - p)
+    with np.errstate(all="ignore"):
+        half = df / 2
+        share = special.betaincinv(half, 0.5, 2 * tail)
+        leading = (np.log(2 * tail) + np.log(half) + special.betaln(half, 0.5)) / half  # log of a share that underflows
+        far = np.sqrt(df) * np.where(leading < -600, np.exp(-leading / 2), np.sqrt((1 - share) / share))
+        near = special.stdtrit(df, p)
+    return np.where((p >= 0) & (tail < 1e-3), np.where(p < 0.5, -far, far), near)
+
+
 def vonmises_cdf(concentration: Array, x: Array, order: int) -> Array:
     """P(-pi < X <= x) or its derivatives in the concentration, by Gauss quadrature towards 0 or towards pi."""
     a, k = np.abs(x.astype(np.float64)), concentration.astype(np.float64)
@@ -202,7 +214,7 @@ INCOMPLETE: dict[str, Callable[[Env, Node, Sequence[Array]], Any]] = {
     "betainc": _ordered(betainc),
     "betaincinv": lambda env, node, args: special.betaincinv(*args),
     "student_cdf": _ordered(student_cdf),
-    "student_icdf": lambda env, node, args: np.where(args[1] == 0, -np.inf, special.stdtrit(*args)),
+    "student_icdf": lambda env, node, args: student_icdf(*args),
     "vonmises_cdf": _ordered(vonmises_cdf),
     "vonmises_icdf": lambda env, node, args: vonmises_icdf(*args),
     "poisson_icdf": lambda env, node, args: _poisson_quantile(args[0], args[1], False),

@@ -26,9 +26,11 @@ from ppl.distributions import (
     Normal,
     Pareto,
     StudentT,
+    Transformed,
     Truncated,
     Uniform,
     Weibull,
+    bijectors,
 )
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
@@ -193,6 +195,7 @@ def exact_share(law, low, x, high):
     return np.array([np.exp(float(log_mass(law, low, v) - total)) if v > low else 0.0 for v in x])
 
 
+@pytest.mark.slow
 @each_dtype
 @each_window
 def test_samples_and_quantiles(name, low, high, dtype):
@@ -213,3 +216,76 @@ def test_samples_and_quantiles(name, low, high, dtype):
         np.testing.assert_allclose(exact_share(law, low, q, high), u, rtol=1e-5)
     np.testing.assert_allclose(dist.cdf(q), u, rtol=1e-5)
     np.testing.assert_allclose(dist.sf(q), 1 - u, rtol=1e-3)
+
+
+def test_truncated_twice_and_of_transformed():
+    twice = Truncated(Truncated(Gamma(2.3, 0.9), 40.0), 50.0, 60.0)
+    once = Truncated(Gamma(2.3, 0.9), 50.0, 60.0)
+    x = np.array([50.0, 51.0, 59.0, 61.0])
+    np.testing.assert_allclose(twice.log_prob(x), once.log_prob(x), rtol=1e-12)
+    np.testing.assert_allclose(twice.icdf(0.3), once.icdf(0.3), rtol=1e-12)
+    falling = Truncated(Transformed(Exponential(1.0), bijectors.Affine(0.0, -1.0)), high=-1e3)
+    np.testing.assert_allclose(falling.log_prob(np.array([-1e3, -1001.0])), [0.0, -1.0], atol=1e-9)
+    np.testing.assert_allclose(falling.icdf(0.5), -1e3 - np.log(2.0), rtol=1e-12)
+    nested = Transformed(Truncated(Normal(0.0, 1.0), 20.0), bijectors.Exp())
+    z = np.log(np.exp(20.1))
+    assert nested.log_sf(np.exp(20.1)) == pytest.approx(stats.norm.logsf(z) - stats.norm.logsf(20.0), rel=1e-9)
+
+
+@each_dtype
+@pytest.mark.parametrize(
+    ("name", "low", "width"), [("gamma", 1.0, 1e-5), ("student", -3.0, 1e-6), ("cauchy", 2.0, 1e-5)]
+)
+def test_narrow_windows(name, low, width, dtype):
+    """The probability of a window that a difference of cdfs would lose is the density times the width."""
+    kind, params, reference, _ = CASES[name]
+    params = [held(v, dtype) for v in params]
+    low = held(low, dtype)
+    high = held(low + max(width, 4 * np.spacing(dtype(low))), dtype)
+    x = ops.const(low)
+    (found,) = evaluate([Truncated(kind(*params), low, high).node_log_prob(x)], Env(dtype=dtype))
+    law = reference(*params)
+    middle = float(law.logpdf((low + high) / 2))
+    wanted = float(law.logpdf(low)) - middle - np.log(high - low)
+    assert found == pytest.approx(wanted, abs=1e-5)
+
+
+@each_dtype
+@pytest.mark.parametrize(
+    ("name", "low", "high"), [w for w in WINDOWS if CASES[w[0]][0] not in (Gamma, Chi2, InverseGamma, Beta, StudentT)]
+)
+def test_paths(name, low, high, dtype):
+    """The path moves a sample so that its share of the window stays: dx = -(d share) / (share's density)."""
+    kind, params, reference, _ = CASES[name]
+    at = [held(v, dtype) for v in (*params, low, high)]
+    names = [f"p{i}" for i in range(len(params))]
+    leaves = {n: leaf(n) for n in names}
+    dist = Truncated(kind(*leaves.values()), at[-2], at[-1])
+    values = dict(zip(names, at, strict=False))
+    if name in ("uniform", "pareto"):
+        return  # their own support moves
+    for u in (0.3, 0.8):
+        node = dist.node_icdf(ops.const(u))
+        x, *slopes = evaluate([node, *gradient(node, list(leaves.values()))], Env(params=values, dtype=dtype))
+        x = float(x)
+
+        def share(given, x=x):
+            law = reference(*given)
+            return float(log_mass(law, at[-2], x) - log_mass(law, at[-2], at[-1]))
+
+        plain = at[: len(params)]
+        with np.errstate(all="ignore"):
+            law = reference(*plain)
+            density = np.exp(float(law.logpdf(x) - log_mass(law, at[-2], x)))
+            for i, slope in enumerate(slopes):
+                step = 1e-5 * (abs(plain[i]) or 1.0)
+                pair = [share([*plain[:i], plain[i] + s * step, *plain[i + 1 :]]) for s in (1, -1)]
+                wanted = -(pair[0] - pair[1]) / (2 * step) / density
+                size = abs(x - at[-2] if at[-2] > -INF else x - at[-1]) + abs(x) * (1e-4 if dtype is np.float32 else 0)
+                scale = max(abs(wanted), size / max(abs(plain[i]), 0.1))
+                assert abs(float(slope) - wanted) <= (5e-2 if dtype is np.float32 else 1e-3) * scale, (
+                    i,
+                    u,
+                    slope,
+                    wanted,
+                )

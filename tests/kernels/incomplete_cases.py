@@ -156,5 +156,8 @@ GRIDS = [
     Grid("vonmises_cdf_slope", _angle_grid, _moved(angle, (1,)), 1e-5, 2e-12, (1,), floor=1e-6),
     Grid("vonmises_cdf_slope", _angle_grid, _moved(angle, (2,)), 1e-5, 1e-11, (2,), floor=1e-5),
 ]
-INVERSES = ("gammainccinv", "student_icdf", "vonmises_icdf", "poisson_icdf", "negative_binomial_icdf")
+INVERSES = (
+    *("gammainccinv", "student_icdf", "vonmises_icdf", "poisson_icdf", "poisson_isf"),
+    *("negative_binomial_icdf", "negative_binomial_isf"),
+)
 """Functions without exact values here: they are inverted again, or compared with SciPy."""

@@ -44,7 +44,7 @@ def runner(module: str, name: str, extra: tuple[int, ...] = ()):
     return numba.njit(error_model="numpy", fastmath=set(LOOP_FASTMATH))(run)
 
 
-THREE = {"betainc", "betaincinv", "negative_binomial_icdf"}
+THREE = {"betainc", "betaincinv", "negative_binomial_icdf", "negative_binomial_isf"}
 
 
 def apply(module: str, name: str, columns: np.ndarray, extra: tuple[int, ...] = ()) -> np.ndarray:
@@ -101,6 +101,8 @@ EDGES = {
     "student_icdf": {(2.0, 0.0): -INF, (2.0, 1.0): INF, (2.0, 0.5): 0, (2.0, 2.0): NAN},
     "vonmises_cdf": {(2.0, 0.0): 0.5, (2.0, 4.0): NAN, (-1.0, 0.0): NAN},
     "vonmises_icdf": {(2.0, 0.0): -np.pi, (2.0, 1.0): np.pi, (2.0, 0.5): 0, (2.0, -0.5): NAN},
+    "poisson_isf": {(3.0, 0.0): INF, (3.0, 1.0): 0, (3.0, -1.0): NAN, (1e-8, 1e-3): 0},
+    "negative_binomial_isf": {(3.0, 0.5, 0.0): INF, (3.0, 0.5, 1.0): 0, (3.0, 0.0, 0.1): 0, (3.0, 0.5, 1.1): NAN},
     "poisson_icdf": {(3.0, 0.0): 0, (3.0, 1.0): INF, (3.0, 2.0): NAN, (1e-8, 0.5): 0},
     "negative_binomial_icdf": {
         (3.0, 0.5, 0.0): 0,
@@ -149,6 +151,25 @@ def test_negative_binomial_quantiles(module):
     assert (upto >= p - slack).all() and ((below < p + slack) | (found == 0)).all()
     exact = stats.nbinom.ppf(p, total, 1 / (1 + odds))
     assert np.mean(found != exact) < (1e-3 if double else 0.02)
+
+
+@each_module
+def test_upper_quantiles_of_counts(module):
+    """Far out: at k the mass above has fallen to the probability, at k - 1 it has not."""
+    rng, slack = np.random.default_rng(7), 1e-9 if module == "f64" else 1e-4
+    n = 2000
+    q = np.exp(-rng.uniform(0, 500 if module == "f64" else 80, n))
+    rate, total, odds = (np.exp(rng.uniform(*ends, n)) for ends in ((-8, 8), (-3, 5), (-6, 2)))
+    cases = {
+        "poisson_isf": ((rate, q), lambda k, m: special.gammainc(k + 1, m)),
+        "negative_binomial_isf": ((total, odds, q), lambda k, r, o: special.betainc(k + 1, r, o / (1 + o))),
+    }
+    for name, (columns, above) in cases.items():
+        x = np.stack(columns).astype(MODULES[module][1])
+        k = apply(module, name, x).astype(float)
+        *theta, level = x.astype(float)
+        assert (above(k, *theta) <= level * (1 + slack)).all()
+        assert ((above(np.maximum(k - 1, 0), *theta) >= level * (1 - slack)) | (k == 0)).all()
 
 
 @each_module
