@@ -268,22 +268,6 @@ class Distribution(Tails):
         """Log-density of `value`, one number per plate row (eagerly: per leading index beyond the event)."""
         return present((self,), self.node_log_prob, value)
 
-    def cdf(self, value: Any) -> Any:
-        """Cumulative distribution function, elementwise, of the shape of `value`."""
-        return present((self,), self.node_cdf, value)
-
-    def sf(self, value: Any) -> Any:
-        """Survival function P(X > value), elementwise; accurate where `cdf` rounds to 1."""
-        return present((self,), self.node_sf, value)
-
-    def log_cdf(self, value: Any) -> Any:
-        """Logarithm of the cdf, elementwise."""
-        return present((self,), self.node_log_cdf, value)
-
-    def log_sf(self, value: Any) -> Any:
-        """Logarithm of the survival function, elementwise."""
-        return present((self,), self.node_log_sf, value)
-
     @property
     def mean(self) -> Any:
         """The mean, of the event's shape."""
@@ -298,14 +282,6 @@ class Distribution(Tails):
     def variance(self) -> Any:
         """The variance of every entry, of the event's shape."""
         return present((self,), self.node_variance)
-
-    def icdf(self, probability: Any) -> Any:
-        """Quantile function, elementwise, of the shape of `probability`; NaN outside [0, 1]."""
-        return present((self,), self.node_icdf, probability)
-
-    def isf(self, probability: Any) -> Any:
-        """Inverse of the survival function, elementwise; NaN outside [0, 1]."""
-        return present((self,), self.node_isf, probability)
 
     def entropy(self) -> Any:
         """Entropy of the whole event, a scalar per plate row."""

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from ppl.distributions.bounds import bounds_of
+from ppl.distributions.eager import present
 from ppl.distributions.formulas import frozen
 from ppl.distributions.guards import contains
 from ppl.distributions.intervals import CLOSED_UNIT
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node
+
+if TYPE_CHECKING:
+    from ppl.distributions.base import Distribution
 
 FAR = -30.0
 """From here on downwards log(1 - exp(-exp(y))) is y to the last digit."""
@@ -70,6 +74,30 @@ class Tails:
     def node_log_isf(self, log_q: Node) -> Node:
         """The quantile at a logarithm of P(X > x), which is at most 0."""
         return self.node_isf(ops.exp(log_q))
+
+    def cdf(self, value: Any) -> Any:
+        """Cumulative distribution function, elementwise, of the shape of `value`."""
+        return present((cast("Distribution", self),), self.node_cdf, value)
+
+    def sf(self, value: Any) -> Any:
+        """Survival function P(X > value), elementwise; accurate where `cdf` rounds to 1."""
+        return present((cast("Distribution", self),), self.node_sf, value)
+
+    def log_cdf(self, value: Any) -> Any:
+        """Logarithm of the cdf, elementwise."""
+        return present((cast("Distribution", self),), self.node_log_cdf, value)
+
+    def log_sf(self, value: Any) -> Any:
+        """Logarithm of the survival function, elementwise."""
+        return present((cast("Distribution", self),), self.node_log_sf, value)
+
+    def icdf(self, probability: Any) -> Any:
+        """Quantile function, elementwise, of the shape of `probability`; NaN outside [0, 1]."""
+        return present((cast("Distribution", self),), self.node_icdf, probability)
+
+    def isf(self, probability: Any) -> Any:
+        """Inverse of the survival function, elementwise; NaN outside [0, 1]."""
+        return present((cast("Distribution", self),), self.node_isf, probability)
 
 
 class LogTails(Tails):
