@@ -97,7 +97,8 @@ def text(name: str, value: Any, error: type[PplError] = OptionError) -> str:
 def choice(name: str, value: Any, among: Collection[str], error: type[PplError] = OptionError) -> str:
     """One of some strings."""
     if not isinstance(value, str) or value not in among:
-        raise error(f"{name} must be {' or '.join(map(repr, among))}, not {shown(value)}")
+        *first, last = (f'"{word}"' for word in among)
+        raise error(f"{name} must be {', '.join(first)} or {last}, not {shown(value)}")
     return value
 
 

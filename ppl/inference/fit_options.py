@@ -49,7 +49,7 @@ def check_hyper(hyper: Any, known: Mapping[str, float]) -> None:
         raise OptionError(f"hyper=: no hyper parameter named {unknown}; the program has {sorted(known)}")
     for name, value in hyper.items():
         if not callable(value):
-            number(f"hyper[{name!r}]", value)
+            number(f"hyper {name!r}", value)
 
 
 def _check_checkpoint(option: Any) -> None:

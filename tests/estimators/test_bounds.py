@@ -187,7 +187,7 @@ def test_the_table_does_not_enumerate_beside_weights():
 
 def test_iwae_says_what_it_needs():
     for wrong in (0, -1, 2.5, "3"):
-        with pytest.raises(ModelError, match="particles is a positive number"):
+        with pytest.raises(ModelError, match="particles, the number of importance samples, must be a whole number"):
             ppl.iwae(gaussian, gaussian_guide, particles=wrong)
 
     @ppl.model
