@@ -74,6 +74,8 @@ def number(
         found = math.inf
     below = low is not None and (found < low or (open_low and found == low))
     if not math.isfinite(found) or below or (high is not None and found > high):
+        if open_low and low == 0 and high is None:
+            raise error(f"{name} must be positive and finite, not {shown(value)}")
         limits = _limits(None if open_low else low, high)
         limits = f" above {low}{limits and ' and' + limits}" if open_low else limits
         raise error(f"{name} must be a finite number{limits}, not {shown(value)}")

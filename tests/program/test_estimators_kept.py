@@ -203,7 +203,7 @@ def test_a_class_of_the_package_keeps_its_name():
     [
         ({"class": "Rebarr"}, r"node 'b'.*estimator 'Rebarr', which is not defined here: import.*known: ARM, .*Rebar"),
         ({"options": {"heat": 1.0}}, r"node 'b'.*Rebar.*heat"),
-        ({"options": {"temperature": -1.0}}, r"node 'b'.*above 0"),
+        ({"options": {"temperature": -1.0}}, r"node 'b'.*must be positive"),
     ],
     ids=["class", "option", "value"],
 )
