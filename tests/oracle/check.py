@@ -118,11 +118,11 @@ def _compare(sampler: Sampler, answer: Answer, repeats: int, seed: int) -> tuple
         off = ~(np.abs(mean - exact) <= WIDTH * se + error + ROUNDING * scale)
         if np.any(off):
             at = tuple(np.argwhere(off)[0].tolist())
-            return "wrong", _message(f"d/d{name}{list(at) or ''}", mean[at], se[at], exact[at], error[at]), 0
+            return "wrong", message(f"d/d{name}{list(at) or ''}", mean[at], se[at], exact[at], error[at]), 0
         worst = max(worst, float(se.max(initial=0)))
     mean, se = losses.mean(), losses.std() / np.sqrt(repeats)
     if not abs(mean - answer.loss) <= WIDTH * se + answer.loss_error + ROUNDING * (1 + abs(answer.loss)):
-        return "wrong", _message("loss", mean, se, answer.loss, answer.loss_error), 0
+        return "wrong", message("loss", mean, se, answer.loss, answer.loss_error), 0
     if worst > POWER * scale:
         return (
             "weak",
@@ -132,5 +132,5 @@ def _compare(sampler: Sampler, answer: Answer, repeats: int, seed: int) -> tuple
     return "agrees", "", 0
 
 
-def _message(what: str, mean: float, se: float, exact: float, error: float) -> str:
+def message(what: str, mean: float, se: float, exact: float, error: float) -> str:
     return f"{what}: ppl {mean:.6g} ± {se:.2g}, oracle {exact:.6g} ± {error:.1g}"

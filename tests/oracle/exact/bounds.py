@@ -12,6 +12,7 @@ from scipy import special
 from ppl.ir.node import Node
 from ppl.ir.types import Axis, Kind
 from ppl.lang.trace import Site
+from tests.oracle.exact import densities
 from tests.oracle.exact.errors import TooLarge
 from tests.oracle.exact.evaluate import Evaluation
 from tests.oracle.exact.walk import Term, ancestors
@@ -68,7 +69,8 @@ def _marginal(own: list[Site], group: list[tuple[Site, Density, tuple[Node, ...]
         return -total
 
     name = ", ".join(s.name for s, _, _ in group)
-    return Term(f"-log p({name})", plates, roots, value, frozenset(s.name for s in own))
+    kinks = tuple(k for s, _, _ in group for k in densities.kinks(s))
+    return Term(f"-log p({name})", plates, roots, value, frozenset(s.name for s in own), kinks)
 
 
 def bound_terms(

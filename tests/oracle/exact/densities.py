@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy import special, stats
 
+from ppl.ir.node import Node
+from ppl.lang.trace import Site
 from tests.oracle.exact import families, tables
 from tests.oracle.exact.errors import Unsupported
 from tests.oracle.exact.families import Params
@@ -41,6 +44,16 @@ def per_unit(dist: Any, p: Params, value: Array) -> Array:
         if name == "VonMises":
             return stats.vonmises.logpdf(value - p["loc"], p["concentration"])
         return families.log_density(name, p, value)
+
+
+def kinks(site: Site, value: Node | None = None) -> tuple[Callable[[Any], Array], ...]:
+    """Where log p of a site has a kink: at the location of a Laplace law."""
+    at = site.node if value is None else value
+    assert site.dist is not None and at is not None
+    if type(site.dist).__name__ != "Laplace":
+        return ()
+    loc = site.dist.params["loc"]
+    return (lambda ev: ev(at) - ev(loc),)
 
 
 def _mass(dist: Any, p: Params, value: Array) -> Array:

@@ -8,12 +8,12 @@ import numpy as np
 
 from tests.oracle.exact.errors import TooLarge
 from tests.oracle.exact.evaluate import Evaluation, World
-from tests.oracle.exact.grids import prepare
+from tests.oracle.exact.grids import panels_for, prepare
 from tests.oracle.exact.variables import SiteVariables
 from tests.oracle.exact.walk import FROZEN, Reading, Term, read
 
 Array = np.ndarray
-LIMIT, MOST = 1_500_000, 40_000_000
+LIMIT, MOST, BUDGET = 1_000_000, 10_000_000, 30_000_000
 EMPTY = 1e-13  # the weight of a panel between two findings of one pole
 
 
@@ -47,10 +47,12 @@ def _totals(ev: Evaluation, term: Term, x: Array) -> Array:
     return np.broadcast_to(x.reshape(x.shape[0], -1)[:, 0], (len(next(iter(ev.theta.values()), [0])),))
 
 
-def at(world: World, term: Term, reading: Reading, theta: Mapping[str, Array], coarser: bool) -> Array:
+def at(
+    world: World, term: Term, reading: Reading, theta: Mapping[str, Array], coarser: bool, points: float = np.inf
+) -> Array:
     """The term's expectation at every parameter value of `theta`."""
     ev = Evaluation(world, reading, theta)
-    prepare(ev, coarser)
+    prepare(ev, coarser, points)
     with np.errstate(all="ignore"):
         x = np.asarray(term.value(ev), np.float64)
         for site in reversed(reading.sites):
@@ -59,11 +61,11 @@ def at(world: World, term: Term, reading: Reading, theta: Mapping[str, Array], c
         return _totals(ev, term, x)
 
 
-def size_of(world: World, reading: Reading, theta: Mapping[str, Array]) -> int:
+def size_of(world: World, reading: Reading, theta: Mapping[str, Array], points: float = np.inf) -> int:
     """Numbers in the largest array at one parameter value."""
     one = {k: v[:1] for k, v in theta.items()}
     ev = Evaluation(world, reading, one)
-    prepare(ev)
+    prepare(ev, points=points)
     size = int(np.prod([world.size(a) for a in reading.plates.values()], initial=1))
     for made in ev.made.values():
         size *= 1 if made.digits is None else len(made.digits)
@@ -73,15 +75,23 @@ def size_of(world: World, reading: Reading, theta: Mapping[str, Array]) -> int:
 
 
 def expected(world: World, term: Term, theta: Mapping[str, Array], coarser: bool = False) -> Array:
-    """The term's expectation at every parameter value, a chunk of them at a time."""
+    """The term's expectation at every parameter value, a chunk of them at a time.
+
+    Where that would take more than `BUDGET` numbers, grids have fewer points.
+    """
     reading = read(term)
     count = len(next(iter(theta.values()), np.zeros(1)))
-    size = size_of(world, reading, theta)
-    if size > MOST:
+    units = sum(len(m.units) for m in Evaluation(world, reading, theta).made.values())
+    points, size = np.inf, size_of(world, reading, theta)
+    if units and size * count > BUDGET:
+        panels, order = panels_for(units, np.inf)
+        points = panels * order * (BUDGET / (size * count)) ** (1 / units)
+        size = size_of(world, reading, theta, points)
+    if size > MOST or size * count > 3 * BUDGET:
         raise TooLarge(f"{term.name}: {size} joint states")
     chunk = max(1, LIMIT // size)
     out = [
-        at(world, term, reading, {k: v[i : i + chunk] for k, v in theta.items()}, coarser)
+        at(world, term, reading, {k: v[i : i + chunk] for k, v in theta.items()}, coarser, points)
         for i in range(0, count, chunk)
     ]
     return np.concatenate(out)

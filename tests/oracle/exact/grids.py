@@ -7,25 +7,33 @@ bracketed secants, for every state and grid point of the earlier variables, and 
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from tests.oracle.exact import variables
 from tests.oracle.exact.errors import TooLarge
 from tests.oracle.exact.evaluate import Evaluation
 from tests.oracle.exact.layout import Layout
-from tests.oracle.exact.switches import switches
+from tests.oracle.exact.switches import flat, switches
 from tests.oracle.exact.variables import SiteVariables
 from tests.oracle.exact.walk import FROZEN, LIVE
 
 Array = np.ndarray
 END, COARSE, MOST = 8.3, 193, 48
 PANELS = {1: (26, 10), 2: (14, 7), 3: (8, 6), 4: (5, 6)}  # continuous variables: panels and points in each
+FEWEST = 4
 
 
-def prepare(ev: Evaluation, coarser: bool = False) -> None:
+def panels_for(variables: int, points: float) -> tuple[int, int]:
+    """Panels and points in each for one of `variables` continuous ones, at most `points` in all."""
+    panels, order = PANELS[min(max(variables, 1), 4)]
+    return max(FEWEST, int(min(panels, points / order))), order
+
+
+def prepare(ev: Evaluation, coarser: bool = False, points: float = np.inf) -> None:
     """Give every variable of the evaluation its states or grid."""
-    continuous = sum(len(m.units) for m in ev.made.values())
-    panels, order = PANELS[min(max(continuous, 1), 4)]
+    panels, order = panels_for(sum(len(m.units) for m in ev.made.values()), points)
     panels, order = (panels, order - 2) if coarser else (panels, order)
     for made in ev.made.values():
         if made.table is not None:
@@ -71,14 +79,14 @@ def _flat(x: Array, position: int, layout: Layout) -> Array:
 
 def _breaks(ev: Evaluation, position: int, low: float, high: float) -> Array | None:
     """Zeros of all switches along the variable, padded by its upper end; None where there are none."""
-    listed = switches(ev.reading.nodes)
+    listed = switches(ev.reading.nodes) + [partial(flat, kink) for kink in ev.reading.kinks]
     if not listed:
         return None
     inside = np.linspace(low, high, COARSE) * (1 - 1e-9) + 1e-7
     ev.set_t(position, ev.layout.along(position, inside))
     brackets = []
-    for which, (function, node, world) in enumerate(listed):
-        brackets += [(which, entry, lo, hi) for entry, lo, hi in _signs(function(ev, node, world), position, inside)]
+    for which, function in enumerate(listed):
+        brackets += [(which, entry, lo, hi) for entry, lo, hi in _signs(function(ev), position, inside)]
     if not brackets:
         return None
     if len(brackets) > MOST:
@@ -119,8 +127,7 @@ def _roots(ev: Evaluation, position: int, listed: list, which: list[tuple[int, i
         ev.set_t(position, t)
         columns = []
         for column, (i, entry) in enumerate(which):
-            function, node, world = listed[i]
-            g = function(ev, node, world)[..., entry]
+            g = listed[i](ev)[..., entry]
             g = np.broadcast_to(g, np.broadcast_shapes(g.shape, t.shape))
             columns.append(np.take(g, [column], axis=position))
         return np.concatenate(np.broadcast_arrays(*columns) if columns else columns, axis=position)

@@ -48,9 +48,11 @@ def log_density(site: Site, value: Node | None = None) -> tuple[Callable[[Evalua
 
 def _density_term(name: str, site: Site, sign: float, value: Node | None = None, weight: Node | float = 1.0) -> Term:
     function, roots = log_density(site, value)
+    kinks = densities.kinks(site, value)
     if isinstance(weight, Node):
-        return Term(name, site.axes, (*roots, weight), lambda ev: sign * ev(weight) * function(ev))
-    return Term(name, site.axes, roots, lambda ev: sign * weight * function(ev))
+        roots = (*roots, weight)
+        return Term(name, site.axes, roots, lambda ev: sign * ev(weight) * function(ev), kinks=kinks)
+    return Term(name, site.axes, roots, lambda ev: sign * weight * function(ev), kinks=kinks)
 
 
 def _cost_terms(trace: Trace) -> list[Term]:

@@ -7,6 +7,7 @@ one entry per event entry.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tests.oracle.exact.evaluate import Evaluation
 
 Array = np.ndarray
-Switch = Callable[["Evaluation", Node, str], Array]
+Switch = Callable[["Evaluation"], Array]
 
 
 def _wave(x: Array) -> Array:
@@ -67,7 +68,13 @@ def _root(node: Node) -> Node:
     return node
 
 
-def _switch(ev: Evaluation, node: Node, world: str) -> Array:
+def flat(kink: Switch, ev: Evaluation) -> Array:
+    """A function of the evaluation with its event flattened."""
+    out = kink(ev)
+    return out.reshape(*out.shape[: ev.layout.rank], -1)
+
+
+def _switch(node: Node, world: str, ev: Evaluation) -> Array:
     below = FROZEN if is_stop(node) else world
     args = [ev(_root(a) if node.op in ("sqrt", "log", "div") else a, below) for a in node.args]
     rank = ev.layout.rank
@@ -83,11 +90,11 @@ def _switch(ev: Evaluation, node: Node, world: str) -> Array:
     return out.reshape(*out.shape[:rank], -1)
 
 
-def switches(nodes: list[tuple[Node, str]]) -> list[tuple[Switch, Node, str]]:
-    """The switches among `nodes`, each with its node and the world that this is read in."""
-    out: list[tuple[Switch, Node, str]] = []
+def switches(nodes: list[tuple[Node, str]]) -> list[Switch]:
+    """The switches among `nodes`, which are given with the world that they are read in."""
+    out: list[Switch] = []
     for node, world in nodes:
         whole = node.op == "cast" and node.type.dtype == "int" and node.args[0].type.dtype == "float"
         if (node.op in ROWS and node.args[0].type.dtype == "float") or whole:
-            out.append((_switch, node, world))
+            out.append(partial(_switch, node, world))
     return out

@@ -25,7 +25,8 @@ LIVE, FROZEN = "live", "frozen"
 class Term:
     """A summand of the objective: `value` of an evaluation, one number per row of `plates`.
 
-    `roots` are the nodes that it reads, `hidden` the sites that it sums over itself.
+    `roots` are the nodes that it reads, `hidden` the sites that it sums over itself, `kinks` functions whose zeros are
+    kinks of densities, which are no nodes.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Term:
     roots: tuple[Node, ...]
     value: Callable[[Evaluation], np.ndarray]
     hidden: frozenset[str] = frozenset()
+    kinks: tuple[Callable[[Evaluation], np.ndarray], ...] = ()
 
 
 @dataclass(eq=False)
@@ -45,6 +47,7 @@ class Reading:
     nodes: list[tuple[Node, str]] = field(default_factory=list)
     joint: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
     plates: dict[str, Axis] = field(default_factory=dict)
+    kinks: tuple[Callable[[Evaluation], np.ndarray], ...] = ()
 
     def layout(self) -> Layout:
         """Room for all plates and all variables."""
@@ -78,7 +81,7 @@ def walk(roots: Iterable[Node]) -> list[tuple[Node, str]]:
 
 def read(term: Term) -> Reading:
     """What the term reads. Raises Unstated where a discrete site is read in both worlds."""
-    out = Reading(nodes=walk(term.roots))
+    out = Reading(nodes=walk(term.roots), kinks=term.kinks)
     for axis in term.plates:
         out.plates[axis.name] = axis
     for node, world in out.nodes:
