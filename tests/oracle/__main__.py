@@ -68,7 +68,8 @@ def main() -> None:
         if record.wrong:
             print(record.report(), flush=True)
     plans = "the automatic plan and one at random" if options.few else "every plan"
-    told = f"Seeds {options.seeds.start} to {options.seeds.stop - 1}, {plans} interpreted; {len(options.compiled)} compiled."
+    told = f"Seeds {options.seeds.start} to {options.seeds.stop - 1}, {plans} interpreted; "
+    told += f"{len(options.compiled)} graphs compiled; float64."
     text = summary(records, crashed, time.process_time() - began, told)
     print(text)
     if options.write:

@@ -16,10 +16,11 @@ from tests.oracle.graphs.source import Program
 
 REPLAY = 1e-8
 SEEDS = 24
+FEW = 1.6  # a standard error of 24 values is itself uncertain
 
 
 def check_compiled(program: Program, plan: Plan, answer: Answer, samples: int = 20_000) -> Verdict:
-    """One plan compiled in float64: two steps equal the interpreter's, and the mean over seeds the oracle's gradient."""
+    """One plan compiled in float64: steps equal the interpreter's, and the mean over seeds the oracle's gradient."""
     text = text_of(plan)
     particles = max((CHOICES[name].particles for name in plan.values()), default=1)
     given: Any = {node: CHOICES[name].estimator for node, name in plan.items()} or "auto"
@@ -34,11 +35,10 @@ def check_compiled(program: Program, plan: Plan, answer: Answer, samples: int = 
         state = state.replace(seed=seed, step=step)
         loss, grads = made.value_and_grad(state, *program.data, total_rows=program.total_rows)
         wanted = interpreted(made, graph, case, build_gradient, "float64", seed, step)
-        scale = max(
-            1.0, abs(float(wanted["loss"])), *(float(np.abs(wanted[f"grad {k}"]).max(initial=0)) for k in grads)
-        )
-        for name, g in {"loss": loss, **grads}.items():
-            exact = wanted["loss" if name == "loss" else f"grad {name}"]
+        wanted = {k.removeprefix("grad "): v for k, v in wanted.items() if k == "loss" or k.startswith("grad ")}
+        scale = max(1.0, *(float(np.abs(v).max(initial=0)) for v in wanted.values()))
+        for name, exact in wanted.items():
+            g = loss if name == "loss" else grads[name]
             if not np.allclose(g, exact, rtol=REPLAY, atol=REPLAY * scale, equal_nan=True):
                 return Verdict("wrong", text, f"{name} at seed {seed}: compiled {g}, interpreted {exact}")
     return _against_oracle(made, program, text, answer, particles, samples)

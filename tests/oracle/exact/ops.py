@@ -44,7 +44,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
 
 def _cast(layout: Layout, node: Node, x: Array) -> Array:
     dtype = node.attrs["dtype"]
-    return x != 0 if dtype == "bool" else np.trunc(x).astype(DTYPES[dtype])
+    return x != 0 if dtype == "bool" else np.trunc(x) if dtype == "int" else x.astype(DTYPES[dtype])
 
 
 def _expand(layout: Layout, node: Node, x: Array) -> Array:
@@ -71,11 +71,14 @@ def _window(layout: Layout, node: Node, x: Array) -> Array:
 def _take(layout: Layout, node: Node, table: Array, index: Array) -> Array:
     """Rows of the table at the index; an index outside is cut to the ends."""
     table, index = spread(table, index, rank=layout.rank)
+    missing = np.isnan(index)
+    index = np.where(missing, 0, index).astype(np.int64)
     lead, rest = table.shape[: layout.rank], table.shape[layout.rank + 1 :]
     n, count = table.shape[layout.rank], int(np.prod(lead))
     flat = np.clip(index, 0, n - 1).reshape(count, -1)
     out = table.reshape(count, n, -1)[np.arange(count)[:, None], flat]
-    return out.reshape(*lead, *index.shape[layout.rank :], *rest)
+    out = out.reshape(*lead, *index.shape[layout.rank :], *rest)
+    return np.where(missing.reshape(*missing.shape, *(1,) * len(rest)), np.nan, out) if missing.any() else out
 
 
 def _contract(layout: Layout, node: Node, a: Array, b: Array) -> Array:
@@ -148,9 +151,12 @@ SHAPED: dict[str, Callable[..., Any]] = {
 
 
 def apply(layout: Layout, node: Node, args: Sequence[Array]) -> Array:
-    """The value of `node` for values of its arguments."""
+    """The value of `node` for values of its arguments; integers that are not known yet stay NaN."""
     if node.op in PLAIN:
-        return np.asarray(PLAIN[node.op](*args), DTYPES[node.type.dtype])
-    if node.op in SHAPED:
-        return np.asarray(SHAPED[node.op](layout, node, *args), DTYPES[node.type.dtype])
-    raise Unsupported(f"op {node.op}")
+        out = np.asarray(PLAIN[node.op](*args))
+    elif node.op in SHAPED:
+        out = np.asarray(SHAPED[node.op](layout, node, *args))
+    else:
+        raise Unsupported(f"op {node.op}")
+    unknown = node.type.dtype == "int" and out.dtype.kind == "f" and np.isnan(out).any()
+    return out if unknown else np.asarray(out, DTYPES[node.type.dtype])

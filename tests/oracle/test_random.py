@@ -1,0 +1,82 @@
+"""Random graphs and hand-written ones: every estimate within its error of the oracle's gradient.
+
+A failing graph prints a program that reproduces it. `python -m tests.oracle` runs more of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from tests.oracle.check import admissible
+from tests.oracle.estimators import CHOICES
+from tests.oracle.graphs import WRITTEN
+from tests.oracle.graphs.generate import random_graph
+from tests.oracle.graphs.source import program
+from tests.oracle.run import run
+
+FAST = 200
+CHUNK = 20
+COMPILED = (0, 2, 3, 5, 8, 11, 13, 17, 21, 29, 31, 44)
+FLOOR = 400  # pairs that seeds 0 to 39 admit
+CLASSES = ("plates", "poles", "layers")
+
+
+def _held(records):
+    """All verdicts agree, or were too noisy to tell; the counts show in pytest's captured output."""
+    states = Counter(r.state for r in records)
+    outcomes = sum((r.outcomes for r in records), Counter())
+    print(dict(states), dict(Counter({o: sum(n for (_, k), n in outcomes.items() if k == o) for _, o in outcomes})))
+    wrong = [r.report() for r in records if r.wrong]
+    assert not wrong, "\n".join(wrong)
+    return states, outcomes
+
+
+@pytest.mark.parametrize("first", range(0, FAST, CHUNK))
+def test_random_graphs_interpreted(first):
+    states, outcomes = _held([run(f"seed {i}", random_graph(i), seed=i) for i in range(first, first + CHUNK)])
+    assert states["checked"] >= 0.7 * CHUNK
+    assert sum(n for (_, o), n in outcomes.items() if o == "agrees") >= 0.5 * sum(outcomes.values())
+
+
+@pytest.mark.parametrize("seed", COMPILED)
+def test_random_graphs_compiled(seed):
+    _held([run(f"seed {seed}", random_graph(seed), seed=seed, compiled=1)])
+
+
+@pytest.mark.parametrize("name", [n for n in WRITTEN if n.split("/")[0] in CLASSES])
+def test_graphs_that_went_wrong_before(name):
+    _held([run(name, WRITTEN[name], seed=1)])
+
+
+def test_estimators_admit_as_many_nodes_as_before():
+    pairs = Counter()
+    for seed in range(40):
+        for names in admissible(program(f"seed {seed}", random_graph(seed))).values():
+            pairs.update(names)
+    assert sum(pairs.values()) >= FLOOR, dict(pairs)
+
+
+def test_every_estimator_is_drawn():
+    from ppl.estimators import REGISTRY
+
+    assert {type(c.estimator).__name__ for c in CHOICES.values()} == {n for n, e in REGISTRY.items() if not e.biased}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, 1000, CHUNK))
+def test_random_graphs_under_every_plan(first):
+    _held([run(f"seed {i}", random_graph(i), True, i, 20_000) for i in range(first, first + CHUNK)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(200, 400))
+def test_more_random_graphs_compiled(seed):
+    _held([run(f"seed {seed}", random_graph(seed), seed=seed, compiled=2)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [n for n in WRITTEN if n.split("/")[0] in CLASSES])
+def test_written_graphs_under_every_plan(name):
+    _held([run(name, WRITTEN[name], True, most=20_000)])
