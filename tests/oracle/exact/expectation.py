@@ -13,7 +13,8 @@ from tests.oracle.exact.variables import SiteVariables
 from tests.oracle.exact.walk import FROZEN, Reading, Term, read
 
 Array = np.ndarray
-LIMIT, MOST, BUDGET = 1_000_000, 10_000_000, 30_000_000
+LIMIT, MOST, BUDGET = 1_000_000, 3_000_000, 12_000_000
+UNITS = 4
 EMPTY = 1e-13  # the weight of a panel between two findings of one pole
 
 
@@ -82,6 +83,8 @@ def expected(world: World, term: Term, theta: Mapping[str, Array], coarser: bool
     reading = read(term)
     count = len(next(iter(theta.values()), np.zeros(1)))
     units = sum(len(m.units) for m in Evaluation(world, reading, theta).made.values())
+    if units > UNITS:
+        raise TooLarge(f"{term.name}: {units} continuous units")
     points, size = np.inf, size_of(world, reading, theta)
     if units and size * count > BUDGET:
         panels, order = panels_for(units, np.inf)

@@ -77,7 +77,7 @@ class Scope:
         name = self._fresh()
         start = ", ".join(self.start() for _ in range(size))
         self.params[name] = f"array {kind} [{start}]"
-        init = f"np.full({size}, {1 / size})" if kind == "simplex" else f"np.zeros({size})"
+        init = f"np.full({size}, {1 / size})" if kind != "real" else f"np.zeros({size})"
         constraint = "" if kind == "real" else f", constraint={kind!r}"
         self.declared.append(f"{name} = ppl.param({name!r}, {init}{constraint})")
         return name
@@ -125,6 +125,9 @@ def smooth(s: Scope, depth: int, params: bool) -> str:
         f"np.tanh({a}) * np.cos({b})", f"ppl.sigmoid({s.number(0.5, 2)} * {a})", f"(np.tanh({a}) - {b}) ** 2 * 0.3",
         f"ppl.softplus({a})", f"np.exp(-0.5 * ({a}) ** 2)", f"np.tanh({a}) * {b}", f"({a}) * {s.number(-1.5, 1.5)}",
         f"np.arctan({a})", f"np.logaddexp({a}, {b})", f"1.0 / (1.5 + ({a}) ** 2)", f"np.log(1.2 + ({a}) ** 2)",
+        f"ppl.Normal({s.number(-1, 1)}, 1.5).log_prob({a}) * 0.3",
+        f"np.dot(ppl.softmax(np.stack([{a}, {b}, 0.2])), np.array([1.0, -0.5, 0.3]))",
+        f"ppl.hyper('h', 0.7) * np.cos({a})",
     ])  # fmt: skip
 
 
@@ -134,7 +137,8 @@ def kinked(s: Scope, depth: int, params: bool) -> str:
     return s.rng.choice([
         f"np.abs(np.tanh({a}) - {s.number(-0.5, 0.5)})", f"np.maximum(np.tanh({a}), {s.number(-0.5, 0.5)})",
         f"np.minimum(np.sin({a}), 0.4 * {b})", f"np.clip({a}, -0.8, 0.9)",
-        f"np.sqrt(({a}) ** 2)", f"np.where({a} > 0.2, ({a} - 0.2) * 0.5, 0.0)",
+        f"np.sqrt(({a}) ** 2)", f"np.amax(np.stack([np.sin({a}), np.tanh({b}), 0.1]))",
+        f"np.where({a} > 0.2, ({a} - 0.2) * 0.5, 0.0)",
     ])  # fmt: skip
 
 
@@ -143,7 +147,9 @@ def jumping(s: Scope, depth: int, params: bool) -> str:
     a, b = real(s, depth - 1, params and s.chance(0.15)), real(s, depth - 2, params)
     return s.rng.choice([
         f"np.where({a} > {s.number(-0.4, 0.6)}, {b}, {s.number(-1, 1)})", f"np.sign({a} - {s.number(-0.4, 0.4)})",
-        f"np.floor(2.0 * np.tanh({a}))", f"np.where(np.tanh({a}) < 0.1, np.cos({b}), 0.2)",
+        f"np.floor(2.0 * np.tanh({a}))", f"np.mod({a}, 1.3)",
+        f"np.argmax(np.stack([np.sin({a}), 0.3 * {b}])) * 0.7",
+        f"np.where(np.tanh({a}) < 0.1, np.cos({b}), 0.2)",
         f"ppl.constant(np.array([0.3, -0.8, 1.1]))[np.floor(1.5 + 1.4 * np.tanh({a})).astype(int)]",
     ])  # fmt: skip
 

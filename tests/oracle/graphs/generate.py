@@ -64,7 +64,7 @@ def _cost(s: Scope, name: str) -> None:
 
 def costs(rng: random.Random) -> str:
     """An expected cost, with nodes and costs at the top, in rows, and in a plate inside of them."""
-    s, shape = _scope(rng), rng.choice(["plain", "plain", "rows", "rows", "rows", "nested", "collect"])
+    s, shape = _scope(rng), rng.choice(["plain", "plain", "rows", "rows", "rows", "nested", "collect", "sized"])
     total = rng.choices([1, 2, 3, 4], [4, 4, 2, 1])[0]
     if shape == "plain":
         _declare(s, total)
@@ -73,6 +73,8 @@ def costs(rng: random.Random) -> str:
         return _define("model", "", s) + f"objective = model\n{_params(s)}"
     if shape == "collect":
         return _collected(s, total)
+    if shape == "sized":
+        return _sized(s, total)
     above = rng.randint(0, total)
     _declare(s, above)
     if above and s.chance(0.3):
@@ -122,6 +124,16 @@ def _collected(s: Scope, total: int) -> str:
     s.indent, s.inputs = 1, []
     s.values, s.classes = [*outside, f"np.sum(ppl.collect(z{before}, 'k'))", f"ppl.collect(z{before}, 'k')[0]"], kept
     _cost(s, "loss")
+    return _define("model", "", s) + f"objective = model\n{_params(s)}"
+
+
+def _sized(s: Scope, total: int) -> str:
+    """A plate of a fixed number of rows, whose index reads a learned table."""
+    above, rows = s.rng.randint(0, total), s.rng.choice([1, 3, 5])
+    _declare(s, above)
+    s.write(f"with ppl.plate('k', {rows}) as i:")
+    s.indent, s.inputs = 2, [f"{s.array(rows)}[i]"]
+    _inside(s, total - above)
     return _define("model", "", s) + f"objective = model\n{_params(s)}"
 
 
@@ -212,6 +224,14 @@ def likelihood(rng: random.Random) -> str:
     summed = ""
     if s.chance(0.7):
         summed = node(s, FINITE_COST)
-    s.write(f"ppl.sample('x', {_observe(s)}, obs=x)")
-    marginal = f", marginalize={summed!r}" if summed else ""
+    if summed and s.chance(0.25):
+        second = node(s, {"Bernoulli": 1.0})
+        mask = ", obs_mask=x > -1.0" if s.chance(0.4) else ""
+        s.write(f"ppl.sample('y', ppl.Normal({s.values[-1]} + {s.param()}, 0.9), obs=x{mask})")
+        summed = f"{summed}', '{second}"
+    mask = ", obs_mask=x < 1.0" if s.chance(0.2) else ""
+    s.write(f"ppl.sample('x', {_observe(s)}, obs=x{mask})")
+    if s.chance(0.15):
+        s.write(f"ppl.factor('f', -0.3 * ({s.param()} - 0.2) ** 2 + 0.1 * x)")
+    marginal = f", marginalize=['{summed}']" if summed else ""
     return _define("model", "x", s) + f"objective = ppl.likelihood(model{marginal})\n{_params(s)}{_data(rng, False)}"

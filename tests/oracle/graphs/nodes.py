@@ -12,6 +12,9 @@ FAMILIES: dict[str, float] = {
     "StudentT": 0.3, "Gamma": 0.35, "Beta": 0.35, "Poisson": 0.4, "Geometric": 0.5, "Binomial": 0.4, "HalfNormal": 0.4,
     "Weibull": 0.3, "Mixture": 0.9, "Truncated": 0.7, "TruncatedNormal": 0.5, "TruncatedPoisson": 0.3,
     "Cauchy": 0.2, "VonMises": 0.2, "BernoulliEdge": 0.3,
+    **dict.fromkeys(("Dirichlet", "MultivariateNormal", "Chi2", "Pareto", "Kumaraswamy", "InverseGamma"), 0.15),
+    **dict.fromkeys(("HalfCauchy", "RelaxedBernoulli", "MixtureListed", "MixtureRows", "NegativeBinomial"), 0.2),
+    **dict.fromkeys(("BetaBinomial", "DiscreteUniform", "ZeroInflatedPoisson", "MixtureCounts"), 0.2),
 }  # fmt: skip
 
 
@@ -69,6 +72,39 @@ LINE: dict[str, Made] = {
     ),
     "Pair": lambda s: (f"ppl.Normal({s.array(2)} + {location(s)}, {numbers(s, 2)} ** 2 + 0.3)", "vector 2"),
 }
+RARE: dict[str, Made] = {
+    "Dirichlet": lambda s: (f"ppl.Dirichlet({s.array(3, 'positive')})", "vector 3"),
+    "MultivariateNormal": lambda s: (
+        f"ppl.MultivariateNormal({s.array(2)} + {location(s)}, scale_tril=np.array([[0.7, 0.0], [-0.4, 0.6]]))",
+        "vector 2",
+    ),
+    "Chi2": lambda s: (f"ppl.Chi2({positive(s, 1.5, 3)})", "real"),
+    "Pareto": lambda s: (f"ppl.Pareto(0.6, {positive(s, 2, 4)})", "real"),
+    "Kumaraswamy": lambda s: (f"ppl.Kumaraswamy({positive(s, 0.8, 2)}, {positive(s, 0.8, 2)})", "real"),
+    "InverseGamma": lambda s: (f"ppl.InverseGamma({positive(s, 2, 4)}, {positive(s)})", "real"),
+    "HalfCauchy": lambda s: (f"ppl.HalfCauchy({positive(s)})", "real"),
+    "RelaxedBernoulli": lambda s: (f"ppl.RelaxedBernoulli(0.7, logits={location(s)})", "real"),
+    "MixtureListed": lambda s: (
+        f"ppl.Mixture(logits={s.array(2)}, "
+        f"components=[ppl.Normal({location(s)}, 0.6), ppl.Laplace(0.4, {positive(s)})])",
+        "real",
+    ),
+    "MixtureRows": lambda s: (
+        f"ppl.Mixture({s.array(2, 'simplex')}, components=ppl.Gamma({numbers(s, 2)} ** 2 + 1.0, {positive(s)}))",
+        "real",
+    ),
+    "NegativeBinomial": lambda s: (f"ppl.NegativeBinomial(2.0, logits=np.tanh({location(s)}) - 1.0)", "count"),
+    "BetaBinomial": lambda s: (f"ppl.BetaBinomial({positive(s)}, {positive(s)}, 3)", "count"),
+    "DiscreteUniform": lambda s: ("ppl.DiscreteUniform(0, 3)", "count"),
+    "ZeroInflatedPoisson": lambda s: (
+        f"ppl.ZeroInflatedPoisson({s.param('unit_interval')}, {positive(s)})",
+        "count",
+    ),
+    "MixtureCounts": lambda s: (
+        f"ppl.Mixture(logits={s.array(2)}, components=ppl.Poisson(np.array([0.6, 3.0]) * {positive(s)}))",
+        "count",
+    ),
+}
 FINITE: dict[str, Made] = {
     "Bernoulli": lambda s: (f"ppl.Bernoulli(logits={location(s)})", "real"),
     "BernoulliProbs": lambda s: (f"ppl.Bernoulli({s.param('unit_interval')})", "real"),
@@ -91,7 +127,7 @@ FINITE: dict[str, Made] = {
         "count",
     ),
 }
-FAMILY = {**LINE, **FINITE}
+FAMILY = {**LINE, **FINITE, **RARE}
 
 
 def node(s: Scope, families: dict[str, float] | None = None) -> str:
