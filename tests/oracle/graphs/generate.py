@@ -59,6 +59,11 @@ def _declare(s: Scope, most: int) -> None:
 
 
 def _cost(s: Scope, name: str) -> None:
+    """A cost; one in five is a function of a node and of nothing else."""
+    if s.values and s.chance(0.2):
+        value = s.rng.choice(s.values)
+        s.write(f"ppl.cost({name!r}, {s.rng.choice(['{}', '{0} * {0}', 'np.tanh({})', 'np.cos({})']).format(value)})")
+        return
     s.write(f"ppl.cost({name!r}, {real(s, s.rng.choice([1, 2, 2, 3]))})")
 
 

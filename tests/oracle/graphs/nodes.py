@@ -49,12 +49,12 @@ LINE: dict[str, Made] = {
     "Logistic": lambda s: (f"ppl.Logistic({location(s)}, {positive(s)})", "real"),
     "Gumbel": lambda s: (f"ppl.Gumbel({location(s)}, {positive(s)})", "real"),
     "Uniform": lambda s: ("ppl.Uniform(-1.0, 1.5)", "real"),
-    "StudentT": lambda s: (f"ppl.StudentT(5.0, {location(s)}, {positive(s)})", "real"),
+    "StudentT": lambda s: (f"ppl.StudentT(5.0, {location(s)}, {positive(s)})", "heavy"),
     "Gamma": lambda s: (f"ppl.Gamma({positive(s, 0.8, 3)}, {positive(s)})", "real"),
     "Beta": lambda s: (f"ppl.Beta({positive(s, 0.8, 3)}, {positive(s, 0.8, 3)})", "real"),
     "HalfNormal": lambda s: (f"ppl.HalfNormal({positive(s)})", "real"),
     "Weibull": lambda s: (f"ppl.Weibull(1.5, {positive(s)})", "real"),
-    "Cauchy": lambda s: (f"ppl.Cauchy({location(s)}, {positive(s)})", "real"),
+    "Cauchy": lambda s: (f"ppl.Cauchy({location(s)}, {positive(s)})", "heavy"),
     "VonMises": lambda s: (f"ppl.VonMises({location(s)}, {positive(s)})", "angle"),
     "Truncated": lambda s: (
         f"ppl.Truncated(ppl.{s.rng.choice(['Normal', 'Laplace', 'Gumbel'])}({location(s)}, {positive(s)}), "
@@ -79,10 +79,10 @@ RARE: dict[str, Made] = {
         "vector 2",
     ),
     "Chi2": lambda s: (f"ppl.Chi2({positive(s, 1.5, 3)})", "real"),
-    "Pareto": lambda s: (f"ppl.Pareto(0.6, {positive(s, 2, 4)})", "real"),
+    "Pareto": lambda s: (f"ppl.Pareto(0.6, {positive(s, 2, 4)})", "heavy"),
     "Kumaraswamy": lambda s: (f"ppl.Kumaraswamy({positive(s, 0.8, 2)}, {positive(s, 0.8, 2)})", "real"),
-    "InverseGamma": lambda s: (f"ppl.InverseGamma({positive(s, 2, 4)}, {positive(s)})", "real"),
-    "HalfCauchy": lambda s: (f"ppl.HalfCauchy({positive(s)})", "real"),
+    "InverseGamma": lambda s: (f"ppl.InverseGamma({positive(s, 2, 4)}, {positive(s)})", "heavy"),
+    "HalfCauchy": lambda s: (f"ppl.HalfCauchy({positive(s)})", "heavy"),
     "RelaxedBernoulli": lambda s: (f"ppl.RelaxedBernoulli(0.7, logits={location(s)})", "real"),
     "MixtureListed": lambda s: (
         f"ppl.Mixture(logits={s.array(2)}, "
@@ -153,6 +153,8 @@ def read(s: Scope, name: str, how: str) -> None:
         s.classes.append((name, int(size)))
     elif kind == "one":
         s.values.append(f"np.sum({name} * {numbers(s, int(size))})")
+    elif kind == "heavy":
+        s.values.append(f"np.arctan({name})")
     elif kind == "angle":
         s.values += [f"np.cos({name})", f"np.sin(2 * {name})", name]
     else:

@@ -70,6 +70,37 @@ rows(
     "dict(t=0.5)", X3, "6",
 )  # fmt: skip
 
+INSIDE = "t = ppl.param('t', 0.5)\nwith ppl.plate('data', x) as x:\n    b = ppl.sample('b', {dist})\n    {body}"
+B, C = "ppl.Bernoulli(logits=t)", "ppl.Categorical(logits=t * np.array([0.0, 1.0, -1.0]))"
+for label, dist, body in (
+    ("its own value", B, "ppl.cost('c', b)"),
+    ("a function of it", B, "ppl.cost('c', np.exp(b) * b)"),
+    ("a class", C, "ppl.cost('c', b * b)"),
+    ("a count", "ppl.Binomial(3, logits=t)", "ppl.cost('c', np.sin(b))"),
+    ("one-hot", "ppl.OneHotCategorical(logits=t * np.array([0.0, 1.0, -1.0]))", "ppl.cost('c', b[0] * b[0] + b[2])"),
+    ("units", "ppl.Bernoulli(logits=t * np.ones(3))", "ppl.cost('c', np.sum(b) ** 2)"),
+    ("a child", B, "c = ppl.sample('c', ppl.Bernoulli(logits=b))\n    ppl.cost('d', c)"),
+    (
+        "a normal child",
+        B,
+        "z = ppl.sample('z', ppl.Normal(b, 0.5))\n    ppl.cost('c', np.tanh(z))\n    ppl.cost('d', b)",
+    ),
+    ("beside data", B, "ppl.cost('c', b)\n    ppl.cost('d', b * x)"),
+):
+    rows(f"plates/inside, {label}", INSIDE.format(dist=dist, body=body), "dict(t=0.5)", X3)
+    rows(f"plates/inside scaled, {label}", INSIDE.format(dist=dist, body=body), "dict(t=0.5)", X3, "12")
+rows(
+    "plates/inside two plates",
+    "t = ppl.param('t', 0.5)\nwith ppl.plate('data', x) as x:\n    with ppl.plate('inner', x) as v:\n"
+    "        b = ppl.sample('b', ppl.Bernoulli(logits=t))\n        ppl.cost('c', b)",
+    "dict(t=0.5)", NESTED, "6",
+)  # fmt: skip
+add(
+    "plates/inside a fixed plate",
+    model("t = ppl.param('t', 0.5)\nwith ppl.plate('k', 4):\n    b = ppl.sample('b', ppl.Bernoulli(logits=t))\n"
+          "    ppl.cost('c', b)") + "params = dict(t=0.5)",
+)  # fmt: skip
+
 # --- probabilities of 0 and 1 -----------------------------------------------------------------------------
 
 for p in ("0.0", "1.0"):
