@@ -89,6 +89,8 @@ def check(program: Program, plan: Plan, answer: Answer, most: int = 40_000, seed
         return Verdict("refused", text, refused)
     rows = max([len(d) for d in program.data if np.ndim(d)], default=1)
     limit = max(400, most // rows)
+    if plan and not np.all(np.isfinite(sampler(20, seed)[0])):
+        return Verdict("refused", text, "the loss is not finite, for which programs raise an error when they run")
     outcome, message, needed = _compare(sampler, answer, max(200, min(1500, limit)), seed)
     if outcome == "weak" and needed > 0:
         outcome, message, _ = _compare(sampler, answer, min(needed, limit), seed + 1)

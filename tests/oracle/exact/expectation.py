@@ -13,7 +13,7 @@ from tests.oracle.exact.variables import SiteVariables
 from tests.oracle.exact.walk import FROZEN, Reading, Term, read
 
 Array = np.ndarray
-LIMIT, MOST, BUDGET = 1_000_000, 3_000_000, 12_000_000
+LIMIT, MOST, BUDGET = 1_000_000, 3_000_000, 4_000_000
 UNITS = 4
 EMPTY = 1e-13  # the weight of a panel between two findings of one pole
 
@@ -90,7 +90,7 @@ def expected(world: World, term: Term, theta: Mapping[str, Array], coarser: bool
         panels, order = panels_for(units, np.inf)
         points = panels * order * (BUDGET / (size * count)) ** (1 / units)
         size = size_of(world, reading, theta, points)
-    if size > MOST or size * count > 3 * BUDGET:
+    if size > MOST or size * count > 8 * BUDGET:
         raise TooLarge(f"{term.name}: {size} joint states")
     chunk = max(1, LIMIT // size)
     out = [

@@ -90,10 +90,18 @@ def _switch(node: Node, world: str, ev: Evaluation) -> Array:
     return out.reshape(*out.shape[:rank], -1)
 
 
+def _hidden(node: Node) -> bool:
+    """Whether `node` is a stop that only steadies a formula, such as the maximum inside log-sum-exp."""
+    return node.op == "stop" and not is_stop(node)
+
+
 def switches(nodes: list[tuple[Node, str]]) -> list[Switch]:
     """The switches among `nodes`, which are given with the world that they are read in."""
     out: list[Switch] = []
+    shifts = {id(n.args[0]) for n, _ in nodes if _hidden(n)}
     for node, world in nodes:
+        if id(node) in shifts or any(_hidden(a) for a in node.args):
+            continue
         whole = node.op == "cast" and node.type.dtype == "int" and node.args[0].type.dtype == "float"
         if (node.op in ROWS and node.args[0].type.dtype == "float") or whole:
             out.append(partial(_switch, node, world))
