@@ -131,6 +131,8 @@ class Expansion:
                     fits.update({name: fit(found[1])} if fit is not None else {})
             surrogate = _sum(terms, self.everywhere)
         copies = {n: c.type.branch.size or 1 for n, c in costs.items() if c.type.branch is not None}
+        for name, param in trace.params.items():  # the gradient of one that nothing reads is an output too: 0
+            self.wrt.setdefault(name, ops.expand(param.node, self.everywhere))
         return Expanded(
             values, trunk, loss, surrogate, self.wrt, self.aux, self.own, advantages, self.hypers, copies, fits
         )
