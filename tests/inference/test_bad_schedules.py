@@ -26,7 +26,7 @@ NOT_NUMBERS = [
 NUMBERS = [0.5, 1, np.float32(0.5), np.int8(1), np.array(0.5), fractions.Fraction(1, 2), decimal.Decimal("0.5")]
 
 
-@pytest.mark.parametrize("value", NOT_NUMBERS, ids=str)
+@pytest.mark.parametrize("value", NOT_NUMBERS)
 def test_what_is_no_number(value):
     with pytest.raises(OptionError, match="rate must be a finite number, not"):
         real_number("rate", value)
@@ -34,7 +34,7 @@ def test_what_is_no_number(value):
         number_at("rate", lambda step: value, 7)
 
 
-@pytest.mark.parametrize("value", NUMBERS, ids=str)
+@pytest.mark.parametrize("value", NUMBERS)
 def test_what_is_one(value):
     for found in (real_number("rate", value), number_at("rate", lambda step: value, 7)):
         assert type(found) is float and found == float(value)

@@ -47,7 +47,7 @@ FIT = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(k, v) for k, values in FIT.items() for v in values], ids=str)
+@pytest.mark.parametrize(("name", "value"), [(k, v) for k, values in FIT.items() for v in values])
 def test_fit_names_the_argument(untouched, name, value):
     with pytest.raises(PplError):
         fit(**{name: value})
@@ -68,7 +68,7 @@ CALL = {
 }
 
 
-@pytest.mark.parametrize(("name", "value"), [(k, v) for k, values in CALL.items() for v in values], ids=str)
+@pytest.mark.parametrize(("name", "value"), [(k, v) for k, values in CALL.items() for v in values])
 def test_calls_name_the_argument(name, value):
     program = units_program("score")
     state = program.init(0, X)
