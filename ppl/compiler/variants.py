@@ -15,6 +15,7 @@ from ppl.compiler.auxiliary import Slot, auxiliary_layout, auxiliary_updates
 from ppl.compiler.blind import sighted
 from ppl.compiler.carried import carried_updates, require_own_names
 from ppl.compiler.expand import Expanded, Expansion
+from ppl.compiler.indices import concerned
 from ppl.compiler.violations import INVALID, drawn, guarded, penalty, values_of
 from ppl.errors import ModelError
 from ppl.estimators.base import Estimator
@@ -126,7 +127,7 @@ def build_sample(graph: StochasticGraph, sites: Sequence[str]) -> Variant:
     arrays = {name: expanded.values[name] for name in sites}
     if graph.trace.guards:
         above = drawn(values_of(graph.trace, sites))
-        term = penalty(expansion, [g for g in graph.trace.guards if g.drawn and g.name in above])
+        term = penalty(expansion, [g for g in graph.trace.guards if concerned(g, above, sites)])
         arrays |= {} if term is None else {INVALID: term}
     variant = Variant(arrays=arrays, hypers=expanded.hypers)
     variant.stages["expand"] = dict(arrays)

@@ -20,16 +20,14 @@ from ppl.compiler.bind import Bound
 from ppl.compiler.blind import blind_penalty, crosses, movement
 from ppl.compiler.checks import fed_by, observed_argument
 from ppl.compiler.expand import Expansion
-from ppl.distributions.bounds import bounds_of
-from ppl.distributions.conditions import Condition, inside, narrowest
-from ppl.distributions.intervals import Interval
+from ppl.compiler.indices import INDEX, concerned, find_readers, index_concerns, index_conditions
+from ppl.distributions.conditions import Condition, narrowest
 from ppl.distributions.observable import observed_conditions
 from ppl.errors import ParameterError
 from ppl.estimators.base import Estimator
 from ppl.ir import ops
 from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import Node, topological
-from ppl.ir.seen import seen
 from ppl.ir.simplify import simplify
 from ppl.ir.types import Axis, Kind
 from ppl.lang.trace import Guard, Site, SiteKind, Trace
@@ -37,7 +35,6 @@ from ppl.lang.trace import Guard, Site, SiteKind, Trace
 if TYPE_CHECKING:
     from ppl.compiler.compiled import Compiled
 
-INDEX = "index"
 INVALID = "parameters out of range"
 """The array of a sampling program that is NaN where the parameters of a node are out of range."""
 
@@ -46,31 +43,30 @@ def find_guards(trace: Trace) -> list[Guard]:
     """The conditions that must be computed: not proved, not checked when data are bound, and of a node that counts."""
     used = {id(n) for n in topological(_results(trace))}
     found = []
-    for site, condition in conditions(trace):
+    for site, condition in _conditions(trace):
         if condition.proved or condition.shows or fed_by(site, condition) is not None:
             continue
         if site.kind is SiteKind.RANDOM or id(narrowest(condition.value)) in used:
-            term = ops.where(_allowed(site, condition), 0.0, np.nan)
-            node = ops.reduce_sum(term) if term.type.shape else term
-            found.append(Guard(site.name, node, site.kind is SiteKind.RANDOM, condition.whole))
+            term = _term(_allowed(site, condition))
+            found.append(Guard(site.name, term, site.kind is SiteKind.RANDOM, condition.whole))
+    listed = [(index, condition) for index, _, condition in index_conditions(trace) if not condition.proved]
+    find_readers(trace, [index for index, _ in listed], _results(trace))
+    found += [Guard(INDEX, _term(c.good), False, False, i) for i, c in listed if i.costs or i.sites]
     return found
 
 
-def conditions(trace: Trace) -> Iterator[tuple[Site, Condition]]:
-    """The conditions of all nodes, then those of indices, each with a site that stands for its line."""
+def _term(good: Node) -> Node:
+    term = ops.where(good, 0.0, np.nan)
+    return ops.reduce_sum(term) if term.type.shape else term
+
+
+def _conditions(trace: Trace) -> Iterator[tuple[Site, Condition]]:
+    """The conditions of all nodes."""
     for site in (*trace.sites.values(), *trace.scored.values()):
         if site.dist is not None:
             yield from ((site, condition) for condition in site.dist.conditions())
             if site.observed is not None and not site.checked and observed_argument(site) is None:
                 yield from ((site, condition) for condition in observed_conditions(site.dist, site.observed))
-    for node, length, where in trace.indices:
-        if seen(node) is None:
-            interval = Interval(0.0, length - 1.0, False, False)
-            good = inside(interval, ops.cast(node, "float"))
-            proved = bounds_of(node).within(interval)
-            wanted = f"between 0 and {length - 1}"
-            site = Site(INDEX, SiteKind.DETERMINISTIC, node.type.axes, where)
-            yield site, Condition("an index", wanted, node, good, node.type.shape, proved)
 
 
 def _results(trace: Trace) -> list[Node]:
@@ -96,7 +92,7 @@ def guarded(loss: Node, expansion: Expansion, keep: Sequence[Axis] = ()) -> Node
     trace = expansion.graph.trace
     if trace.guards:
         above = drawn(_results(trace))
-        term = penalty(expansion, [g for g in trace.guards if not g.drawn or g.name in above], keep)
+        term = penalty(expansion, [g for g in trace.guards if concerned(g, above)], keep)
         loss = loss if term is None else ops.add(loss, term)
     term = blind_penalty(expansion)
     return loss if term is None else ops.add(loss, term)
@@ -161,9 +157,11 @@ def violation(
     above = drawn(_results(trace) if mode != "sample" else values_of(trace, sites))
     listed = [
         (site, condition)
-        for site, condition in conditions(trace)
+        for site, condition in _conditions(trace)
         if (site.name in above if site.kind is SiteKind.RANDOM else mode != "sample")
     ]
+    asked = sites if mode == "sample" else None
+    listed += [(site, c) for index, site, c in index_conditions(trace) if index_concerns(index, asked)]
     outputs = [n for site, c in listed for n in (c.value, _allowed(site, c))]
     walked = [ops.pick(n) for n in expansion.walk(simplify(outputs))]
     walked[1::2] = [expansion.reducer.reached(n, True) for n in walked[1::2]]

@@ -13,18 +13,22 @@ from ppl.ir.node import Node
 from ppl.lang.elementwise import move
 
 
-def get_item(x: Node, key: Any, used: list[tuple[Node, int]]) -> Node:
+def get_item(x: Node, key: Any, used: list[tuple[Node, int, Node]]) -> Node:
     """`x[key]` on event axes. Symbolic integers must lie in [0, n), which is checked at run time.
 
-    They are added to `used`, each with n.
+    They are added to `used`, each with n and the `take` that reads it.
     """
     entries = _normalise(x.type.shape, key if isinstance(key, tuple) else (key,))
     shape = iter(x.type.shape)
     x = ops.reshape(x, [1 if e is None else next(shape) for e in entries])
     filled = [slice(None) if e is None else e for e in entries]
     if any(isinstance(e, Node) for e in filled):
-        used += [(e, n) for e, n in zip(filled, x.type.shape, strict=True) if isinstance(e, Node) and e.op != "const"]
-        return _advanced(x, filled)
+        out = read = _advanced(x, filled)
+        while read.op == "transpose":
+            read = read.args[0]
+        places = zip(filled, x.type.shape, strict=True)
+        used += [(e, n, read) for e, n in places if isinstance(e, Node) and e.op != "const"]
+        return out
     return _basic(x, filled)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ppl.ir.node import Node, make
 from ppl.ir.shapes import rule
@@ -130,8 +130,23 @@ class Factor:
 
 
 @dataclass(eq=False)
+class Index:
+    """A symbolic index into an event axis of a length, and the `take` that reads it; `where` is the user's line.
+
+    `costs` and `sites` say whether costs, and which sites, are computed with what is read, once that was asked.
+    """
+
+    node: Node
+    length: int
+    read: Node
+    where: str
+    costs: bool = False
+    sites: frozenset[str] = frozenset()
+
+
+@dataclass(eq=False)
 class Guard:
-    """0 where a parameter of node `name` is in range and NaN elsewhere.
+    """0 where a parameter of node `name`, or an `index`, is in range and NaN elsewhere.
 
     `drawn`: the node is sampled, not scored; `whole`: the range is of whole numbers.
     """
@@ -140,14 +155,7 @@ class Guard:
     node: Node
     drawn: bool
     whole: bool
-
-
-class Index(NamedTuple):
-    """A symbolic index into an event axis of a length; `where` is the user's line."""
-
-    node: Node
-    length: int
-    where: str
+    index: Index | None = None
 
 
 @dataclass(eq=False)

@@ -191,10 +191,10 @@ class Value(Refusals):
 
     def __getitem__(self, key: Any) -> Value:
         context = current()
-        used: list[tuple[Node, int]] = []
+        used: list[tuple[Node, int, Node]] = []
         found = lift(f"indexing event shape {self.shape}", get_item, self, key=key, used=used)
         if context is not None:
-            context.trace.indices += [Index(node, n, user_line()) for node, n in used]
+            context.trace.indices += [Index(node, n, read, user_line()) for node, n, read in used]
         return found
 
     def __len__(self) -> int:

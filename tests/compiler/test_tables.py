@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import ppl
+from ppl.errors import ParameterError
 from ppl.inference import fit_data
 
 N, D, ROWS = 50, 21, 300
@@ -52,21 +53,28 @@ def test_values_and_gradients_are_exact(count, dtype, rtol):
     assert inner == (count == 3)
 
 
-def test_indices_beyond_a_table_mean_its_ends():
+@pytest.mark.parametrize("clipped", [True, False])
+def test_indices_beyond_a_table_read_its_ends_and_are_refused(clipped):
+    """Clipped ones are like any other. The others read nothing outside the table and show in the loss."""
+
     @ppl.model
     def shifted(left, right):
         u = ppl.param("u", ppl.init.normal(0.3), shape=(N, D))
         v = ppl.param("v", ppl.init.normal(0.3), shape=(N, D))
         with ppl.plate("data", left, right) as (left, right):
-            ppl.cost("square", (u[3 * right - 20] @ v[left]) ** 2)
+            index = 3 * right - 20
+            ppl.cost("square", (u[np.clip(index, 0, N - 1) if clipped else index] @ v[left]) ** 2)
 
     left, right, _ = model(3)[1]
     program = ppl.compile(shifted, data=(left, right), dtype="float64")
     state = program.init(0)
-    loss, grads = program.value_and_grad(state, left, right)[:2]
+    if not clipped:
+        with pytest.raises(ParameterError, match=r"an index must be between 0 and 49, not .*argument 'right'"):
+            program.value_and_grad(state, left, right)
+    loss, grads = program.value_and_grad(state, left, right, nonfinite="raise" if clipped else "keep")[:2]
     u, v, row = state.params["u"], state.params["v"], np.clip(3 * right - 20, 0, N - 1)
     product = np.sum(u[row] * v[left], axis=1)
-    np.testing.assert_allclose(float(loss), np.sum(product**2), rtol=1e-11)
+    np.testing.assert_allclose(float(loss), np.sum(product**2) if clipped else np.nan, rtol=1e-11)
     want = np.zeros_like(v)
     np.add.at(want, left, 2 * product[:, None] * u[row])
     np.testing.assert_allclose(grads["v"], want, rtol=1e-11, atol=1e-12)
