@@ -119,6 +119,13 @@ def _word_at(typing_context, table, index):
     return types.int64(table, index), lambda context, builder, signature, values: _load(builder, *values)
 
 
+def raised_by(builder: Any, code: Any, described: Any) -> Any:
+    """Emit: 0 where a call's status is OK, or the address of what describes the exception that it has raised."""
+    word = builder.ptrtoint(described, WORD)
+    found = builder.select(builder.icmp_signed("==", code, RETCODE_USEREXC), word, WORD(UNKNOWN))
+    return builder.select(builder.icmp_signed("==", code, RETCODE_OK), WORD(0), found)
+
+
 @intrinsic
 def _enter(typing_context, region, table, slab, slabs, lane):
     """Call the region at address `region`: 0, or the address of what describes the exception that it has raised."""
@@ -129,16 +136,14 @@ def _enter(typing_context, region, table, slab, slabs, lane):
         raised = cgutils.alloca_once(builder, excinfo_ptr_t)
         pointer = builder.inttoptr(values[0], kind.as_pointer())
         code = builder.call(pointer, [result, raised, *values[1:]])
-        described = builder.ptrtoint(builder.load(raised), WORD)
-        found = builder.select(builder.icmp_signed("==", code, RETCODE_USEREXC), described, WORD(UNKNOWN))
-        return builder.select(builder.icmp_signed("==", code, RETCODE_OK), WORD(0), found)
+        return raised_by(builder, code, builder.load(raised))
 
     return types.int64(region, table, slab, slabs, lane), codegen
 
 
 @intrinsic
-def _raise(typing_context, raised):
-    """Raise the exception that `raised`, the result of `_enter`, stands for; nothing where it is 0."""
+def raise_it(typing_context, raised):
+    """Raise the exception that `raised`, from `raised_by`, stands for; nothing where it is 0."""
 
     def codegen(context, builder, signature, values):
         true, false = cgutils.true_bit, cgutils.false_bit
@@ -190,7 +195,7 @@ def _run_slabs(entries, region, table, slabs, threads):
     else:
         raised = _enter(entries[entries.shape[0] - 1], entries[region], _address(table), slabs, min(slabs, threads))
         raised = table[0] if raised == 0 else raised  # which also keeps the table until here
-    _raise(raised)
+    raise_it(raised)
 
 
 def _pointer(function: Any) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 from ppl.compiler.build import Builder
 from ppl.compiler.emit_checks import IMPORTS as CHECKS
+from ppl.compiler.emit_drivers import Drivers
 from ppl.compiler.emit_fit import WHOLE_IMPORTS, Training
 from ppl.compiler.emit_imports import pruned
 from ppl.compiler.emit_loops import KernelWriter
@@ -25,7 +26,7 @@ from ppl.compiler.emit_regions import IMPORTS as REGION_IMPORTS
 from ppl.compiler.emit_sums import Sums
 from ppl.compiler.emit_tables import function as table_function
 from ppl.compiler.layout import axis_size
-from ppl.compiler.memory import Memory, all_steps
+from ppl.compiler.memory import Memory
 from ppl.compiler.slabs import product_parts
 from ppl.compiler.stages import Cluster, Opaque, Stage
 
@@ -45,6 +46,7 @@ from ppl.kernels.cpu.prefetch import AHEAD, to_read, to_write
 from ppl.kernels.cpu.rows import add_slabs, fill_columns_{bits}, fill_rows_{bits}, fill_windows_{bits}, max_slabs
 from ppl.kernels.cpu.results import is_shaped, put, whole
 from ppl.kernels.cpu.rows import merge_slabs, mix_time, only, row_ids, row_keys, share_start, slab_start, window_keys
+from ppl.kernels.cpu.single import single
 from ppl.kernels.cpu.solve import cumulate, solve_lower
 from ppl.kernels.cpu.sparse import data_gemm_{bits}
 from ppl.kernels.cpu.vectors import prefer_wide
@@ -59,7 +61,7 @@ INF, NAN = F(np.inf), F(np.nan)
 
 
 @dataclass
-class Emitter(Sums, Training):
+class Emitter(Sums, Training, Drivers):
     """Writes one program; `arrays` are the names of its data arguments.
 
     A program with `trained` parameters, the number of entries of its gradient, gets a training loop.
@@ -263,7 +265,7 @@ class Emitter(Sums, Training):
 
     def _sequence(self, parallel: bool) -> list[str]:
         arguments = ", ".join(self.common)
-        blas = any(isinstance(t, Opaque) and t.node.op == "gemm" for s in self.stages for t in all_steps(s))
+        blas = self.multiplies() and not self.may_raise()
         lines = [] if parallel or not self.regions else ["copies = params[:0]"]
         lines += self.packed() if self.regions else []
         lines += ["enter_single()"] if blas else []
@@ -300,7 +302,7 @@ class Emitter(Sums, Training):
         return ["params", "grad", "out", "aux", "hyper", "seed", "step", *ids, "w", "v", *self.arrays]
 
     def _serial(self) -> str:
-        return self._function("serial", self._driver_arguments(), self._sequence(False), "The program on one thread.")
+        return self.driver("serial", self._driver_arguments(), False, "The program on one thread.")
 
     def _entry(self, form: str = "serial") -> str:
         """The form for users' own nopython code: one scale, data arrays as they are, no row ids."""
@@ -327,7 +329,7 @@ class Emitter(Sums, Training):
         if not self.regions:
             return []
         arguments = [*self._driver_arguments(), "threads", "entries", "copies"]
-        driver = self._function("parallel", arguments, self._sequence(True), "The program on `threads` threads.")
+        driver = self.driver("parallel", arguments, True, "The program on `threads` threads.")
         return [*self._merge_function(), driver, f"ENTRIES = [{', '.join(self.entries_of())}]"]
 
 

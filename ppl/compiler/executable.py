@@ -278,7 +278,7 @@ class Executable:
         """Raise what the user gets for an `error` from a call of the module, which did not come to its end."""
         from ppl.compiler.failures import refuse
 
-        refuse(error, self.stages, self.source)
+        refuse(error, self.stages)
 
     def _data(self, x: Any, name: str, t: Type) -> np.ndarray:
         dtype: Any = {"float": self.float, "int": np.int64, "bool": np.bool_}[t.dtype]

@@ -30,7 +30,7 @@ def externals(stages: Sequence[Stage]) -> dict[str, set[str]]:
     return found
 
 
-def refuse(error: Exception, stages: Sequence[Stage], source: str) -> NoReturn:
+def refuse(error: Exception, stages: Sequence[Stage]) -> NoReturn:
     """Raise what the user gets for an `error` from compiled code: a SimulatorError that names the function."""
     from numba.core.errors import NumbaError
 
@@ -39,10 +39,6 @@ def refuse(error: Exception, stages: Sequence[Stage], source: str) -> NoReturn:
         if called:
             raise ModelError(f"{_listed(called)} cannot be compiled for what the model passes: {error}") from error
         raise error
-    if "enter_single()" in source:
-        from ppl.kernels.cpu.blas import leave_single
-
-        leave_single()
     if isinstance(error, MemoryCheckError) or (CHECKED and isinstance(error, IndexError) and not called):
         raise violation(error) from error
     if isinstance(error, PplError) or not called:

@@ -185,6 +185,12 @@ def test_what_can_never_fit_is_a_model_error(fn, shape, dtype):
         program.value(program.init(0), X)
 
 
+@numba.njit
+def in_users_code(step, vectors, work, data):
+    params, grad, aux, hyper = vectors
+    return step(params, grad, aux, hyper, 0, 0, 0, 1.0, work, data)
+
+
 def test_the_blas_gets_its_threads_back_after_an_error():
     from ppl.kernels.cpu.blas_threads import _state
 
@@ -196,10 +202,14 @@ def test_the_blas_gets_its_threads_back_after_an_error():
 
     data = np.tile(X[:, None], 40).astype(np.float32)
     program = ppl.compile(model, ppl.estimators.ScoreFunction(), data=data)
-    assert "enter_single()" in program.prepare().executable("gradient").source
-    before = _state[1]
+    state, before = program.init(0), _state[1]
+    source = program.prepare().executable("gradient").source
+    assert "single(serial_single," in source and "single(parallel_single," in source
     with pytest.raises(SimulatorError):
-        program.step(program.init(0), data)
+        program.step(state, data)
+    assert _state[1] == before
+    with pytest.raises(ValueError, match="no convergence"):
+        in_users_code(program.njit, program.arrays(state), program.workspace(len(X)), data)
     assert _state[1] == before
 
 

@@ -1,0 +1,57 @@
+"""A call with the BLAS on one thread, whose thread count comes back also where the call raises an exception.
+
+Numba cannot raise again what an `except` or `finally` block has caught. So the function is called as a region is: its
+status is looked at first, and the exception is raised when the BLAS has its threads again.
+"""
+
+from typing import Any
+
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import intrinsic, overload
+
+from ppl.kernels.cpu.blas import enter_single, leave_single
+from ppl.kernels.cpu.regions import raise_it, raised_by
+
+
+@intrinsic
+def _attempt(typing_context, function, arguments):
+    """(what the call of a compiled function has raised, its result); the former is 0 or what `raise_it` takes."""
+    if not isinstance(function, types.Dispatcher):
+        raise TypingError("only a compiled function can be called on one thread")
+    called = function.get_call_type(typing_context, tuple(arguments), {})
+    both = types.Tuple((types.int64, called.return_type))
+
+    def codegen(context, builder, signature, values):
+        dispatcher = function.dispatcher
+        compiled = getattr(dispatcher, "bare", lambda: dispatcher)().get_compile_result(called)
+        context.add_linking_libs([compiled.library])
+        given = [
+            context.cast(builder, builder.extract_value(values[1], i), argument, wanted)
+            for i, (argument, wanted) in enumerate(zip(arguments, called.args, strict=True))
+        ]
+        status, result = context.call_internal_no_propagate(builder, compiled.fndesc, called, given)
+        return context.make_tuple(builder, both, (raised_by(builder, status.code, status.excinfoptr), result))
+
+    return both(function, arguments), codegen
+
+
+def single(function: Any, arguments: tuple[Any, ...]) -> Any:
+    """``function(*arguments)``, with the BLAS on one thread."""
+    enter_single()
+    try:
+        return function(*arguments)
+    finally:
+        leave_single()
+
+
+@overload(single, target="generic")
+def _single(function, arguments):
+    def call(function, arguments):
+        enter_single()
+        raised, result = _attempt(function, arguments)
+        leave_single()
+        raise_it(raised)
+        return result
+
+    return call
