@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ppl.distributions.bound_rules import exponents
+from ppl.distributions.checks import constant_value
 from ppl.distributions.intervals import NONNEGATIVE, POSITIVE, Interval
 from ppl.graph.ranges import Ranges
 from ppl.graph.seams import closes
@@ -15,6 +16,9 @@ from ppl.ir.node import Node, topological
 from ppl.ir.op_facts import FACTS, FLAT, JUMP, KINK, NOWHERE, OWN, ROOT, SMOOTH, ZERO, Edge, Fault, edge_of
 
 Range = Callable[[Node], Interval]
+
+UNSEEN = 1e-8
+"""A divisor's distance from 0 that no draw comes near: beside it, a quotient of bounded values jumps."""
 
 GAP: Edge = (Fault(JUMP, -math.inf, math.inf, 0.0, "a jump where its condition switches"),)
 CLOSED_GAP: Edge = (Fault(KINK, -math.inf, math.inf, 0.0, "a kink where its condition switches"),)
@@ -31,8 +35,21 @@ def faults_of(node: Node, position: int, ranges: Range) -> list[Fault]:
     edge = _edge(node, position, ranges)
     if not edge:
         return []
-    found = ranges(node.args[position])
+    argument = node.args[position]
+    found = ranges(_unregularised(argument) if edge == ZERO and node.op == "div" else argument)
     return [fault for fault in edge if meets(found, fault)]
+
+
+def _unregularised(divisor: Node) -> Node:
+    """`divisor` without a number that only keeps it from 0, as in z / (|z| + 1e-8): samples never see such a slope."""
+    while divisor.op in ("expand", "reshape"):
+        divisor = divisor.args[0]
+    if divisor.op in ("add", "max"):
+        for number, rest in (divisor.args, divisor.args[::-1]):
+            value = constant_value(number)
+            if value is not None and np.all(np.abs(value) <= UNSEEN):
+                return rest
+    return divisor
 
 
 def is_flat(node: Node, position: int) -> bool:

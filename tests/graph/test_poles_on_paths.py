@@ -202,3 +202,21 @@ def test_the_automatic_choice_is_right_for_an_angle_of_the_plane():
     angle = np.arctan(second / across) * density * weight
     exact = np.array([np.sum(angle * (across - loc[0])), np.sum(angle * (second - loc[1]))])
     assert_matches(Sampler(Graph(model, arrays(mu=loc)), "auto"), (None, arrays(mu=exact)), repeats=200_000)
+
+
+@pytest.mark.parametrize("tiny", [1e-8, 1e-12])
+def test_a_divisor_that_a_tiny_number_keeps_from_0_is_a_pole(tiny):
+    def order(cost):
+        @ppl.model
+        def model():
+            z = ppl.sample("z", Normal(ppl.param("mu", 0.3), 0.8))
+            ppl.cost("loss", cost(z))
+
+        return StochasticGraph(as_objective(model).trace({}))["z"].path_order()[0]
+
+    assert order(lambda z: z / (np.abs(z) + tiny)) == JUMP
+    assert order(lambda z: np.maximum(z, 0.0) / np.maximum(np.abs(z), tiny)) == JUMP
+    assert order(lambda z: z / (tiny + np.sqrt(z * z))) == JUMP
+    assert order(lambda z: z / (np.exp(z) + tiny)) == SMOOTH
+    assert order(lambda z: z / (z * z + 0.01)) == SMOOTH
+    assert order(lambda z: z / np.sqrt(z * z + 1e-5)) == SMOOTH
