@@ -69,6 +69,10 @@ class Compiled:
     def check_state(self, state: State) -> None:
         """Raise a DataError unless `state` is one, and its vectors are this program's: kernels read them unchecked."""
         require_state(state)
+        self.check_layouts(state)
+
+    def check_layouts(self, state: State) -> None:
+        """Raise a DataError unless the vectors of a state are this program's."""
         params, aux = state._layouts
         if params is not self.layout and params != self.layout:
             raise DataError(f"the state has {_listed(params)}; the program, {_listed(self.layout)}")
@@ -248,8 +252,9 @@ def require_state(state: Any, name: str = "the first argument") -> None:
     if not isinstance(state, State):
         given = type(state).__name__
         raise DataError(f"{name} is a State (from program.init, a fit or a file), not {given}")
-    lengths, wanted = (state._flat.size, state._aux.size), tuple(layout.size for layout in state._layouts)
-    if lengths != wanted:
+    params, aux = state._layouts
+    if state._flat.size != params.size or state._aux.size != aux.size:
+        lengths, wanted = (state._flat.size, state._aux.size), (params.size, aux.size)
         raise DataError(f"the state's vectors have {lengths} entries instead of {wanted}")
 
 

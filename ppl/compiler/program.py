@@ -176,7 +176,6 @@ class Program(Inspection, Embedding, Diagnosing):
     ) -> tuple[State, float]:
         """One whole training step, as `ppl.fit` takes it: loss and gradient are divided by the number of rows N."""
         keep, transform = keeps(nonfinite), optim.as_transform(optimizer)
-        require_state(state)
         call = (state, data, seed, particles, total_rows, rows, hyper)
         new, scalars, grad = self._update(state, data, transform, *call[2:])
         if not keep:
@@ -269,7 +268,7 @@ class Program(Inspection, Embedding, Diagnosing):
     ) -> tuple[Any, int, Compiled]:
         require_state(state)
         compiled = self.prepare(*data)
-        compiled.check_state(state)
+        compiled.check_layouts(state)
         count = self.settings.particles if particles is None else integer("particles=", particles, 1, MANY)
         key_seed = state.seed if seed is None else noise_seed("seed=", seed)
         narrow = compiled.narrow(data)

@@ -42,6 +42,8 @@ class Trainer:
     executable: Executable
     tables: tuple[Any, ...] = ()
     listed = "TRAINED"
+    ready = False
+    """Whether the loop has been compiled."""
 
     def __init__(self, compiled: Compiled):
         self.compiled = compiled

@@ -43,7 +43,6 @@ class InPlace(Run):
 
     def __init__(self, trainer: Trainer, rule: Rule, *rest: Any):
         self.trainer, self.rule = trainer, rule
-        self._compiled: set[Any] = set()
         super().__init__(*rest)
 
     @property
@@ -127,10 +126,9 @@ class InPlace(Run):
         rates, hypers = self.signals.letting(self._numbers, count)
         if not rates:
             return 0
-        shape = steps.size, *steps.bound.rows.values()
-        if shape not in self._compiled:
+        if not self.trainer.ready:
             self.signals.letting(self.trainer.run, self._live, steps, [], hypers[:0])
-            self._compiled.add(shape)
+            self.trainer.ready = True
         self._recorded = len(self.history["step"])
         done = self.trainer.run(self._live, steps, rates, hypers)
         self._record()

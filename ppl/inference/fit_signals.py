@@ -7,6 +7,7 @@ they were before; SIGTERM and SIGHUP, where they would end the process, do so on
 
 from __future__ import annotations
 
+import _signal
 import os
 import signal
 import threading
@@ -25,6 +26,10 @@ AT_ONCE = tuple(
     if hasattr(signal, name)
 )
 """Signals of faults, whose handlers are never held back."""
+
+
+WAITING = tuple(sorted(map(int, signal.valid_signals() - set(AT_ONCE))))
+"""Signals that may have to wait, in order."""
 
 
 class EndedBySignal(BaseException):
@@ -98,11 +103,11 @@ class Signals:
         self._open = False
 
     def _caught(self) -> Iterator[tuple[int, Any]]:
-        for number in sorted(signal.valid_signals()):
-            handler = signal.getsignal(number)
-            ends = self._catch_ending and handler is signal.SIG_DFL and number in ENDING
-            if ends or (callable(handler) and number not in AT_ONCE):
-                yield number, handler
+        for number in WAITING:
+            handler = _signal.getsignal(number)  # that of `signal` spends microseconds on making an enumeration of it
+            ends = self._catch_ending and handler == signal.SIG_DFL and number in ENDING
+            if ends or callable(handler):
+                yield number, signal.SIG_DFL if ends else handler
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         if not self._open:

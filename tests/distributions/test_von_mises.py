@@ -140,7 +140,7 @@ def test_the_plan_takes_the_path_only_where_the_cost_is_periodic():
 
         return ppl.compile(model).explain()["x"]
 
-    for cost in (np.cos, lambda x: np.abs(np.sin(3 * x - 0.4)), lambda x: np.tan(-x) ** 2):
+    for cost in (np.cos, lambda x: np.abs(np.sin(3 * x - 0.4)), lambda x: np.tan(np.sin(-x)) ** 2):
         assert isinstance(plan(cost).estimator, ppl.estimators.Pathwise)
     for cost in (lambda x: x, np.square, lambda x: np.cos(0.5 * x), lambda x: np.sin(x) + 0.1 * x, np.tanh):
         assert isinstance(plan(cost).estimator, ppl.estimators.ScoreFunction)

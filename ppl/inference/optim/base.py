@@ -145,9 +145,13 @@ class FlatOptimizer(ABC):
 
     def require(self, opt: Any, like: np.ndarray) -> None:
         """Raise DataError unless `opt` is a state of this optimizer for a vector like `like`; kernels check nothing."""
-        if not isinstance(opt, Mapping) or opt.keys() != {"t", *self.slots}:
+        if type(opt) is not dict and not isinstance(opt, Mapping):
             raise self._foreign(opt)
-        whole_number(f"{type(self).__name__}: the optimizer state's t", opt["t"], 0, MOST_STEPS)
+        if len(opt) != len(self.slots) + 1 or "t" not in opt or not all(name in opt for name in self.slots):
+            raise self._foreign(opt)
+        t = opt["t"]
+        if type(t) is not int or not 0 <= t < MOST_STEPS:
+            whole_number(f"{type(self).__name__}: the optimizer state's t", t, 0, MOST_STEPS)
         for name in self.slots:
             slot = opt[name]
             if type(slot) is not np.ndarray or slot.shape != like.shape or slot.dtype != like.dtype:
