@@ -7,7 +7,7 @@ they were before; SIGTERM and SIGHUP, where they would end the process, do so on
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import os
 import signal
 import threading
