@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -169,10 +168,10 @@ class Compiled:
 
     @cached_property
     def _least(self) -> dict[str, float]:
-        """The least values of run-time scalars: those of the trace, and options of estimators, which are positive."""
-        options = [getattr(e, f.name) for e in self.plan.estimators.values() for f in fields(e)]
-        positive = float(np.finfo(self.settings.dtype).tiny)
-        return self.trace.least | {option.name: positive for option in options if isinstance(option, Hyper)}
+        """The least values of run-time scalars: those of the trace, and options of estimators that are positive."""
+        options = [getattr(e, name, None) for e in self.plan.estimators.values() for name in e.positive]
+        tiny = float(np.finfo(self.settings.dtype).tiny)
+        return self.trace.least | {option.name: tiny for option in options if isinstance(option, Hyper)}
 
     @cached_property
     def _largest(self) -> float:

@@ -140,6 +140,7 @@ class Estimator:
     leaves_support: ClassVar[bool] = False  # whether it evaluates costs at values of probability 0
     drawn_only: ClassVar[bool] = False  # whether it sees values that are drawn only, none of probability 0
     own_path: ClassVar[bool] = False  # whether the gradient flows through the distribution's own sampling path
+    positive: ClassVar[tuple[str, ...]] = ("temperature",)  # options that have to be positive
     reweights: ClassVar[bool] = False  # whether it needs the normalised weights of the bound downstream
 
     def __init_subclass__(cls, **options: Any) -> None:

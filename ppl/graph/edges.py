@@ -17,8 +17,8 @@ from ppl.ir.op_facts import FACTS, FLAT, JUMP, KINK, NOWHERE, OWN, ROOT, SMOOTH,
 
 Range = Callable[[Node], Interval]
 
-UNSEEN = 1e-8
-"""A divisor's distance from 0 that no draw comes near: beside it, a quotient of bounded values jumps."""
+UNSEEN, UNSEEN_SQUARE = 1e-8, 1e-10
+"""Distances from 0, of a divisor and of its square, that draws do not resolve: there a quotient jumps."""
 
 GAP: Edge = (Fault(JUMP, -math.inf, math.inf, 0.0, "a jump where its condition switches"),)
 CLOSED_GAP: Edge = (Fault(KINK, -math.inf, math.inf, 0.0, "a kink where its condition switches"),)
@@ -42,12 +42,14 @@ def faults_of(node: Node, position: int, ranges: Range) -> list[Fault]:
 
 def _unregularised(divisor: Node) -> Node:
     """`divisor` without a number that only keeps it from 0, as in z / (|z| + 1e-8): samples never see such a slope."""
-    while divisor.op in ("expand", "reshape"):
+    least = UNSEEN
+    while divisor.op in ("expand", "reshape", "sqrt"):
+        least = UNSEEN_SQUARE if divisor.op == "sqrt" else least
         divisor = divisor.args[0]
     if divisor.op in ("add", "max"):
         for number, rest in (divisor.args, divisor.args[::-1]):
             value = constant_value(number)
-            if value is not None and np.all(np.abs(value) <= UNSEEN):
+            if value is not None and np.all(np.abs(value) <= least):
                 return rest
     return divisor
 

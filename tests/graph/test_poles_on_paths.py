@@ -217,6 +217,7 @@ def test_a_divisor_that_a_tiny_number_keeps_from_0_is_a_pole(tiny):
     assert order(lambda z: z / (np.abs(z) + tiny)) == JUMP
     assert order(lambda z: np.maximum(z, 0.0) / np.maximum(np.abs(z), tiny)) == JUMP
     assert order(lambda z: z / (tiny + np.sqrt(z * z))) == JUMP
+    assert order(lambda z: z / np.sqrt(z * z + 1e-12)) == JUMP
     assert order(lambda z: z / (np.exp(z) + tiny)) == SMOOTH
     assert order(lambda z: z / (z * z + 0.01)) == SMOOTH
     assert order(lambda z: z / np.sqrt(z * z + 1e-5)) == SMOOTH

@@ -102,3 +102,19 @@ def test_unknown_or_contradicting_hypers_are_named(annealed):
 
     with pytest.raises(ModelError, match=r"hyper 'k' has two defaults, 1.0 and 2.0\n  at test_hyper.py"):
         ppl.compile(twice)
+
+
+def test_a_baseline_set_at_run_time_may_be_negative_and_a_temperature_may_not():
+    @ppl.model
+    def model():
+        b = ppl.sample("b", ppl.Bernoulli(logits=ppl.param("t", 0.3)))
+        ppl.cost("c", b)
+
+    def program(estimator):
+        return ppl.compile(model, estimators=estimator)
+
+    score = program(ppl.estimators.ScoreFunction(ppl.hyper("base", 0.0)))
+    assert np.isfinite(score.value_and_grad(score.init(0), hyper={"base": -0.8})[0])
+    relaxed = program(ppl.estimators.Relaxed(temperature=ppl.hyper("tau", 1.0)))
+    with pytest.raises(ppl.errors.PplError, match="hyper 'tau'"):
+        relaxed.value_and_grad(relaxed.init(0), hyper={"tau": -0.8})
