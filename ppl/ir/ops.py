@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import shown
 from ppl.errors import ShapeError
 from ppl.ir import shapes as _shapes  # noqa: F401  (registers the shape rules)
+from ppl.ir.axes import axes_of
 from ppl.ir.node import Array, Node, make
 from ppl.ir.types import TRUNK, Axis, Kind, Type, union_axes
 
@@ -229,13 +231,7 @@ def graft(value: Operand, derivative: Operand, exact: bool = False) -> Node:
 
 
 def _dims(x: Node, dims: int | Sequence[int] | None) -> tuple[int, ...]:
-    rank = len(x.type.shape)
-    if dims is None:
-        return tuple(range(rank))
-    listed = (dims,) if isinstance(dims, (int, np.integer)) else tuple(dims)
-    if not all(-rank <= d < rank for d in listed):
-        raise ShapeError(f"axis {dims} is out of range for event shape {x.type.shape}")
-    return tuple(sorted({int(d) % rank for d in listed}))
+    return tuple(sorted(axes_of(x.type.shape, dims)))
 
 
 def reduce(op: str, x: Operand, dims: Any = None, keepdims: bool = False) -> Node:
@@ -243,6 +239,8 @@ def reduce(op: str, x: Operand, dims: Any = None, keepdims: bool = False) -> Nod
     x = as_node(x)
     x = cast(x, "int") if x.type.dtype == "bool" else x
     dims = _dims(x, dims)
+    if not isinstance(keepdims, (bool, int, np.bool_)):
+        raise ShapeError(f"keepdims must be True or False, not {shown(keepdims)}")
     out = make(op, x, axes=(), dims=dims) if dims else x
     if keepdims:
         out = reshape(out, tuple(1 if d in dims else n for d, n in enumerate(x.type.shape)))

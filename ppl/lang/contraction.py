@@ -9,7 +9,9 @@ import numpy as np
 
 from ppl.errors import ShapeError
 from ppl.ir import ops
+from ppl.ir.axes import axes_of
 from ppl.ir.node import Node
+from ppl.lang.source import user_line
 from ppl.lang.value import Value, as_value, lift
 
 
@@ -41,6 +43,8 @@ def _labels(subscripts: str, nodes: tuple[Node, ...]) -> tuple[list[str], str]:
     if len(parts) != len(nodes):
         raise ShapeError(f"{len(parts)} subscripts for {len(nodes)} operands")
     spare = [c for c in string.ascii_letters if c not in subscripts]
+    if not set(subscripts) <= set(string.ascii_letters + ".,->"):
+        raise ShapeError(f"subscripts {subscripts!r} must be letters")
     widths = [len(n.type.shape) - len(p.replace("...", "")) for p, n in zip(parts, nodes, strict=True)]
     widest = max((w for p, w in zip(parts, widths, strict=True) if "..." in p), default=0)
     dots = "".join(spare[:widest])
@@ -71,9 +75,12 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Value:
     """np.tensordot."""
     a, b = as_value(a), as_value(b)
     if isinstance(axes, (int, np.integer)):
-        of_a, of_b = list(range(a.ndim - int(axes), a.ndim)), list(range(int(axes)))
+        of_a, of_b = axes_of(a.shape, range(-int(axes), 0), "axes"), axes_of(b.shape, range(int(axes)), "axes")
     else:
-        of_a, of_b = (np.atleast_1d(x).tolist() for x in axes)
+        first, second = axes
+        of_a, of_b = axes_of(a.shape, first, "axes"), axes_of(b.shape, second, "axes")
+    if len(of_a) != len(of_b):
+        raise ShapeError(f"np.tensordot: axes {axes} are not as many of the one as of the other\n  at {user_line()}")
     la = list(string.ascii_lowercase[: a.ndim])
     lb = list(string.ascii_uppercase[: b.ndim])
     for i, j in zip(of_a, of_b, strict=True):

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import number
 from ppl.errors import ShapeError
 from ppl.ir import ops
+from ppl.ir.axes import axes_of, axis_of, whole_numbers
 from ppl.ir.node import Node
 
 LOG_2 = math.log(2.0)
@@ -97,6 +99,13 @@ def is_nan(x: Node) -> Node:
     return ops.logical_not(ops.less_equal(ops.cast(x, "float"), np.inf))
 
 
+def vecdot(a: Node, b: Node) -> Node:
+    """Sum of products over the last dimension, which is as long in both."""
+    if a.type.shape[-1:] != b.type.shape[-1:]:
+        raise ShapeError(f"vectors of event shapes {a.type.shape} and {b.type.shape} differ in length")
+    return ops.reduce_sum(ops.mul(a, b), -1)
+
+
 def ceil(x: Node) -> Node:
     """Smallest integer not below x."""
     return ops.neg(ops.floor(ops.neg(x)))
@@ -166,20 +175,32 @@ def _count(x: Node, dims: Any) -> int:
     return x.type.event_size // max(kept, 1)
 
 
+def _divisor(x: Node, dims: Any, ddof: float = 0) -> float:
+    """The number of entries of each mean, less `ddof`."""
+    n = number("ddof", ddof, error=ShapeError)
+    count = _count(x, dims)
+    if not n < count:
+        listed = f"{count} entries over axis {dims} of event shape {x.type.shape}"
+        raise ShapeError(f"{listed}, less ddof={ddof}, leave nothing to divide by")
+    return count - n
+
+
 def mean(x: Node, dims: Any = None, keepdims: bool = False) -> Node:
     """Mean over event dimensions."""
-    return ops.mul(ops.reduce_sum(ops.cast(x, "float"), dims, keepdims), 1.0 / _count(x, dims))
+    return ops.mul(ops.reduce_sum(ops.cast(x, "float"), dims, keepdims), 1.0 / _divisor(x, dims))
 
 
 def variance(x: Node, dims: Any = None, ddof: int = 0, keepdims: bool = False) -> Node:
     """Variance over event dimensions."""
     x = ops.cast(x, "float")
     centred = ops.sub(x, mean(x, dims, keepdims=True))
-    return ops.mul(ops.reduce_sum(square(centred), dims, keepdims), 1.0 / (_count(x, dims) - ddof))
+    return ops.mul(ops.reduce_sum(square(centred), dims, keepdims), 1.0 / _divisor(x, dims, ddof))
 
 
 def amax(x: Node, dims: Any = None, keepdims: bool = False) -> Node:
     """Maximum over event dimensions."""
+    if any(x.type.shape[d] == 0 for d in axes_of(x.type.shape, dims)):
+        raise ShapeError(f"axis {dims} of event shape {x.type.shape} has no entries")
     return ops.reduce("amax", x, dims, keepdims)
 
 
@@ -190,6 +211,8 @@ def amin(x: Node, dims: Any = None, keepdims: bool = False) -> Node:
 
 def any_true(x: Node, dims: Any = None, keepdims: bool = False) -> Node:
     """Whether some entry is true."""
+    if not x.type.event_size:
+        return ops.less(0, ops.reduce_sum(ops.cast(x, "bool"), dims, keepdims))
     return ops.cast(amax(ops.cast(x, "bool"), dims, keepdims), "bool")
 
 
@@ -200,10 +223,7 @@ def all_true(x: Node, dims: Any = None, keepdims: bool = False) -> Node:
 
 def dim_of(x: Node, axis: int) -> int:
     """`axis` as a non-negative event dimension."""
-    rank = len(x.type.shape)
-    if not -rank <= axis < rank:
-        raise ShapeError(f"axis {axis} is out of range for event shape {x.type.shape}")
-    return int(axis) % rank
+    return axis_of(x.type.shape, axis)
 
 
 def move(x: Node, source: int, target: int) -> Node:
@@ -216,6 +236,8 @@ def move(x: Node, source: int, target: int) -> Node:
 def argmax(x: Node, axis: int | None = None) -> Node:
     """Index of the first maximum along one event dimension (of the ravelled event by default)."""
     x = ops.cast(x, "int") if x.type.dtype == "bool" else x
+    if not x.type.event_size:
+        raise ShapeError(f"event shape {x.type.shape} has no entries")
     if axis is None:
         return ops.argmax(ops.reshape(x, (x.type.event_size,)))
     return ops.argmax(move(x, dim_of(x, axis), len(x.type.shape) - 1))
@@ -223,6 +245,7 @@ def argmax(x: Node, axis: int | None = None) -> Node:
 
 def reshape(x: Node, shape: tuple[int, ...]) -> Node:
     """Reshape the event; one entry may be -1."""
+    shape = whole_numbers("a length", shape, -1)
     if shape.count(-1) > 1:
         raise ShapeError(f"cannot reshape the event to {shape}: more than one -1")
     if -1 in shape:
@@ -256,8 +279,7 @@ def cumsum(x: Node, axis: int | None = None) -> Node:
 def squeeze(x: Node, axis: Any = None) -> Node:
     """Drop event dimensions of length 1."""
     shape = x.type.shape
-    listed = [d for d, n in enumerate(shape) if n == 1] if axis is None else np.atleast_1d(axis)
-    dims = [dim_of(x, int(d)) for d in listed]
+    dims = [d for d, n in enumerate(shape) if n == 1] if axis is None else list(axes_of(shape, axis))
     if any(shape[d] != 1 for d in dims):
         raise ShapeError(f"axis {axis} of event shape {shape} is not 1 long")
     return ops.reshape(x, [n for d, n in enumerate(shape) if d not in dims])

@@ -51,6 +51,8 @@ def _normalise(shape: tuple[int, ...], key: tuple[Any, ...]) -> list[Any]:
             ends = () if e is None else (e.start, e.stop, e.step)
             if not all(n is None or isinstance(n, (int, np.integer)) for n in ends):
                 raise ShapeError(f"the ends of a slice are whole numbers, not {e}")
+            if e is not None and e.step is not None and e.step == 0:
+                raise ShapeError(f"the step of a slice must not be 0: {e}")
             entries.append(e)
             dim += e is not None
         else:

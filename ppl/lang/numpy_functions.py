@@ -7,11 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import integer
 from ppl.errors import ShapeError
 from ppl.ir import ops
+from ppl.ir.axes import axes_of, axis_of, whole_numbers
 from ppl.lang import elementwise as el
 from ppl.lang.contraction import einsum, inner, tensordot
 from ppl.lang.numpy_shapes import (
+    along,
+    array_split,
     as_rows,
     broadcast_to,
     concatenate,
@@ -49,8 +53,10 @@ def outer(a: Any, b: Any) -> Value:
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Value:
     """np.linalg.norm: of vectors with ord 1, 2 or inf, Frobenius of matrices. The gradient at 0 is NaN."""
     x = as_value(x)
+    count = x.ndim if axis is None else len(axes_of(x.shape, axis))
     vectors = isinstance(axis, (int, np.integer)) or (axis is None and x.ndim == 1)
-    if ord in (None, "fro") or (ord == 2 and vectors):
+    plain = ord is None and (axis is None or count <= 2)
+    if plain or (isinstance(ord, str) and ord == "fro" and count == 2) or (vectors and ord == 2):
         return lift("np.linalg.norm", ops.sqrt, (x * x).sum(axis, keepdims))
     if ord == 1 and vectors:
         return abs(x).sum(axis, keepdims)
@@ -67,8 +73,11 @@ def average(a: Any, axis: Any = None, weights: Any = None) -> Value:
     if weights is None:
         return a.mean(axis)
     weights = as_value(weights)
-    if weights.shape != a.shape and axis is not None and weights.ndim == 1:
-        weights = weights.reshape([-1 if d == axis % a.ndim else 1 for d in range(a.ndim)])
+    if weights.shape != a.shape:
+        dim = axis_of(a.shape, axis)
+        if weights.shape != a.shape[dim : dim + 1]:
+            raise ShapeError(f"weights of shape {weights.shape} for axis {axis} of event shape {a.shape}")
+        weights = weights.reshape([-1 if d == dim else 1 for d in range(a.ndim)])
     weights = broadcast_to(weights, a.shape)
     return (a * weights).sum(axis) / weights.sum(axis)
 
@@ -86,8 +95,9 @@ def full_like(a: Any, fill_value: Any) -> Value:
 def diff(a: Any, n: int = 1, axis: int = -1) -> Value:
     """np.diff."""
     a = as_value(a)
-    for _ in range(n):
-        a = take(a, slice(1, None), axis) - take(a, slice(None, -1), axis)
+    dim = axis_of(a.shape, axis)
+    for _ in range(integer("n", n, 0, error=ShapeError)):
+        a = along(a, slice(1, None), dim) - along(a, slice(None, -1), dim)
     return a
 
 
@@ -99,10 +109,14 @@ def _triangle(make: Callable[..., np.ndarray]) -> Callable[..., Value]:
     return rule
 
 
-def select(conditions: Sequence[Any], choices: Sequence[Any], default: Any = 0) -> Value:
+def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Value:
     """np.select: the first choice whose condition is true."""
+    if not len(condlist) or len(condlist) != len(choicelist):
+        raise ShapeError(f"{len(condlist)} conditions and {len(choicelist)} choices")
     out = as_value(default)
-    for condition, choice in reversed(list(zip(conditions, choices, strict=True))):
+    for condition, choice in reversed(list(zip(condlist, choicelist, strict=True))):
+        if as_value(condition).dtype != "bool":
+            raise ShapeError(f"a condition must be truth values, not {as_value(condition).dtype}")
         out = lift("np.select", ops.where, condition, choice, out)
     return out
 
@@ -139,16 +153,16 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.vstack: lambda tup: concatenate(as_rows(tup), 0),
     np.hstack: hstack,
     np.split: split,
-    np.array_split: lambda ary, indices_or_sections, axis=0: [
-        take(ary, p, axis) for p in np.array_split(np.arange(as_value(ary).shape[axis]), indices_or_sections)
-    ],
+    np.array_split: array_split,
     np.tile: tile,
     np.repeat: repeat,
     np.roll: roll,
     np.flip: flip,
     np.reshape: reshape,
     np.ravel: lambda a: as_value(a).ravel(),
-    np.transpose: lambda a, axes=None: as_value(a).transpose(*(axes or ())),
+    np.transpose: lambda a, axes=None: lift(
+        "np.transpose", el.transpose, a, perm=None if axes is None else whole_numbers("axes", axes)
+    ),
     np.expand_dims: expand_dims,
     np.squeeze: lambda a, axis=None: as_value(a).squeeze(axis),
     np.moveaxis: moveaxis,
@@ -171,7 +185,7 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.full_like: full_like,
     np.shape: lambda a: a.shape,
     np.ndim: lambda a: a.ndim,
-    np.size: lambda a, axis=None: a.size if axis is None else a.shape[axis],
+    np.size: lambda a, axis=None: a.size if axis is None else a.shape[axis_of(a.shape, axis)],
     np.copy: lambda a: as_value(a),
 }
 

@@ -6,15 +6,18 @@ Ufuncs are looked up by name, so that scipy.special need not be imported. Functi
 from __future__ import annotations
 
 import difflib
+import functools
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 import numpy as np
 
-from ppl.errors import ModelError
+from ppl.errors import ModelError, ShapeError
 from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 from ppl.lang import elementwise as el
+from ppl.lang.malformed import RAISED, malformed
 from ppl.lang.numpy_functions import FUNCTIONS, REFUSED
 from ppl.lang.source import user_line
 from ppl.lang.value import Value, as_value, lift
@@ -30,7 +33,7 @@ UFUNCS: dict[str, Callable[..., Node]] = {
     "power": el.power,
     "float_power": lambda a, b: ops.cast(el.power(a, b), "float"),
     "matmul": ops.matmul,
-    "vecdot": lambda a, b: ops.reduce_sum(ops.mul(a, b), -1),
+    "vecdot": el.vecdot,
     "negative": ops.neg,
     "positive": lambda x: x,
     "absolute": ops.absolute,
@@ -135,10 +138,9 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: di
             f"rather than array += value)\n  at {user_line()}"
         )
     if method == "reduce" and name in REDUCTIONS:
-        options = {k: v for k, v in kwargs.items() if k in ("axis", "keepdims")}
-        return REDUCTIONS[name](inputs[0], **{"axis": 0, **options})
+        return REDUCTIONS[name](inputs[0], **{"axis": 0, **kwargs})
     if method == "accumulate" and name == "add":
-        return np.cumsum(inputs[0], axis=kwargs.get("axis", 0))
+        return np.cumsum(inputs[0], **{"axis": 0, **kwargs})
     rule = UFUNCS.get(name)
     if rule is None or method not in ("__call__", "outer"):
         unsupported(f"np.{name}" + ("" if method == "__call__" else f".{method}"), UFUNCS)
@@ -151,14 +153,38 @@ def call_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: di
     return lift(f"np.{name}", rule, *inputs)
 
 
+@functools.cache
+def _beyond(function: Callable[..., Any], rule: Callable[..., Any]) -> tuple[int, tuple[str, ...]]:
+    """The number of arguments that go to `rule` by position, and NumPy's names of those after them.
+
+    They part where NumPy's order has an argument (dtype, out, ...) that the rule lacks.
+    """
+    try:
+        theirs = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return 0, ()
+    ours = list(inspect.signature(rule).parameters.values())
+    if any(p.kind is p.VAR_POSITIONAL for p in (*ours, *theirs)):
+        return 0, ()
+    names = [p.name for p in theirs if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
+    own = [p.name for p in ours if p.kind is p.POSITIONAL_OR_KEYWORD]
+    first = next((i for i in range(1, len(names)) if i >= len(own) or names[i] != own[i]), len(names))
+    return first, tuple(names[first:])
+
+
 def call_function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """`Value.__array_function__`."""
     rule = FUNCTIONS.get(function)
+    module = function.__module__.replace("numpy", "np")
+    label = f"{module}.{function.__name__}"
     if rule is None:
-        module = function.__module__.replace("numpy", "np")
-        name = f"{module}.{function.__name__}"
         names = [f.__name__ for f in FUNCTIONS] + list(UFUNCS)
-        unsupported(name, names, REFUSED.get(function.__name__, ""))
+        unsupported(label, names, REFUSED.get(function.__name__, ""))
+    first, later = _beyond(function, rule)
+    kwargs = {**kwargs, **dict(zip(later, args[first:], strict=False))}
+    args = args[:first] if later else args
+    if isinstance(kwargs.get("order"), str) and kwargs["order"] == "C":
+        del kwargs["order"]
     for option in ("out", "dtype", "where", "initial", "casting", "order"):
         if kwargs.pop(option, None) is not None:
             raise ModelError(
@@ -166,10 +192,12 @@ def call_function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: d
             )
     try:
         return rule(*args, **kwargs)
-    except TypeError as error:
-        if isinstance(error.__traceback__, type(None)) or "unexpected keyword" not in str(error):
+    except ShapeError as error:
+        if "\n  at " in str(error):
             raise
-        raise ModelError(f"np.{function.__name__} with symbolic values: {error}\n  at {user_line()}") from None
+        raise ShapeError(f"{label}: {error}\n  at {user_line()}") from None
+    except RAISED as error:
+        malformed(label, args, kwargs, error)
 
 
 __all__ = ["FUNCTIONS", "UFUNCS", "Value", "call_function", "call_ufunc", "unsupported"]

@@ -7,17 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import integer
 from ppl.errors import ShapeError
 from ppl.ir import ops
+from ppl.ir.axes import axes_of, axis_of, whole_numbers
 from ppl.ir.node import Node
 from ppl.lang import elementwise as el
 from ppl.lang.source import user_line
 from ppl.lang.value import Value, as_value, lift
-
-
-def axes_tuple(axis: Any) -> tuple[int, ...]:
-    """One axis or several, as a tuple."""
-    return (int(axis),) if isinstance(axis, (int, np.integer)) else tuple(int(d) for d in axis)
 
 
 def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Value:
@@ -63,10 +60,8 @@ def hstack(arrays: Sequence[Any]) -> Value:
 def expand_dims(a: Any, axis: Any) -> Value:
     """np.expand_dims."""
     a = as_value(a)
-    rank = a.ndim + len(axes_tuple(axis))
-    new = {d % rank if -rank <= d < rank else rank for d in axes_tuple(axis)}
-    if rank in new or len(new) != rank - a.ndim:
-        raise ShapeError(f"np.expand_dims: axis {axis} does not fit event shape {a.shape}\n  at {user_line()}")
+    rank = a.ndim + len(whole_numbers("axis", axis))
+    new = axes_of((1,) * rank, axis)
     old = iter(a.shape)
     return a.reshape([1 if d in new else next(old) for d in range(rank)])
 
@@ -74,8 +69,9 @@ def expand_dims(a: Any, axis: Any) -> Value:
 def moveaxis(a: Any, source: Any, destination: Any) -> Value:
     """np.moveaxis."""
     a = as_value(a)
-    sources = [d % a.ndim for d in axes_tuple(source)]
-    targets = [d % a.ndim for d in axes_tuple(destination)]
+    sources, targets = axes_of(a.shape, source, "source"), axes_of(a.shape, destination, "destination")
+    if len(sources) != len(targets):
+        raise ShapeError(f"{len(sources)} axes of source and {len(targets)} of destination")
     order = [d for d in range(a.ndim) if d not in sources]
     for target, origin in sorted(zip(targets, sources, strict=True)):
         order.insert(target, origin)
@@ -85,52 +81,83 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Value:
 def swapaxes(a: Any, axis1: int, axis2: int) -> Value:
     """np.swapaxes."""
     a = as_value(a)
+    first, second = axis_of(a.shape, axis1, "axis1"), axis_of(a.shape, axis2, "axis2")
     order = list(range(a.ndim))
-    order[axis1], order[axis2] = order[axis2], order[axis1]
+    order[first], order[second] = second, first
     return a.transpose(order)
 
 
 def reshape(a: Any, shape: Any = None, newshape: Any = None) -> Value:
     """np.reshape."""
     wanted = newshape if shape is None else shape
-    return as_value(a).reshape(axes_tuple(wanted))
+    return as_value(a).reshape(whole_numbers("shape", wanted))
 
 
 def broadcast_to(array: Any, shape: Any) -> Value:
     """np.broadcast_to."""
-    wanted = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-    return lift("np.broadcast_to", ops.expand, array, axes=(), shape=wanted)
+    return lift("np.broadcast_to", ops.expand, array, axes=(), shape=whole_numbers("shape", shape, 0))
+
+
+def along(a: Value, key: Any, dim: int) -> Value:
+    """The entries at `key`, an index or a slice, of dimension `dim`."""
+    return a[(slice(None),) * dim + (key,)]
 
 
 def take(a: Any, indices: Any, axis: int | None = None) -> Value:
-    """np.take."""
+    """np.take; truth values count as 0 and 1."""
     a = as_value(a)
-    if axis is None:
-        return a.ravel()[indices]
-    return a[(slice(None),) * (axis % a.ndim) + (indices,)]
+    if not isinstance(indices, Value):
+        indices = np.asarray(indices)
+        indices = indices.astype(np.int64) if indices.dtype == bool else indices
+    return along(a.ravel(), indices, 0) if axis is None else along(a, indices, axis_of(a.shape, axis))
 
 
-def split(a: Any, indices_or_sections: Any, axis: int = 0) -> list[Value]:
-    """np.split and np.array_split."""
-    a = as_value(a)
-    places = np.split(np.arange(a.shape[axis]), indices_or_sections)
-    return [take(a, slice(int(p[0]) if len(p) else 0, int(p[-1]) + 1 if len(p) else 0), axis) for p in places]
+def _places(a: Value, axis: int) -> tuple[int, np.ndarray]:
+    """A dimension, and the numbers of its entries."""
+    dim = axis_of(a.shape, axis)
+    return dim, np.arange(a.shape[dim])
+
+
+def _static(name: str, value: Any) -> Any:
+    if isinstance(value, Value):
+        raise ShapeError(f"{name} must be known when the model is traced, and is a symbolic value")
+    return value
+
+
+def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Value]:
+    """np.split."""
+    a = as_value(ary)
+    dim, places = _places(a, axis)
+    return _cut(a, dim, np.split(places, _static("indices_or_sections", indices_or_sections)))
+
+
+def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Value]:
+    """np.array_split."""
+    a = as_value(ary)
+    dim, places = _places(a, axis)
+    return _cut(a, dim, np.array_split(places, _static("indices_or_sections", indices_or_sections)))
+
+
+def _cut(a: Value, dim: int, parts: Sequence[np.ndarray]) -> list[Value]:
+    return [along(a, slice(int(p[0]), int(p[-1]) + 1) if len(p) else slice(0, 0), dim) for p in parts]
 
 
 def flip(m: Any, axis: Any = None) -> Value:
     """np.flip."""
     m = as_value(m)
-    dims = range(m.ndim) if axis is None else [d % m.ndim for d in axes_tuple(axis)]
+    dims = axes_of(m.shape, axis)
     return m[tuple(slice(None, None, -1) if d in dims else slice(None) for d in range(m.ndim))]
 
 
 def tile(A: Any, reps: Any) -> Value:
     """np.tile."""
     value = as_value(A)
-    counts = axes_tuple(reps)
+    counts = whole_numbers("reps", reps, 0)
     counts = (1,) * (value.ndim - len(counts)) + counts
     value = value.reshape((1,) * (len(counts) - value.ndim) + value.shape)
     for d, n in enumerate(counts):
+        if n == 0:
+            value = along(value, slice(0, 0), d)
         value = concatenate([value] * n, d) if n > 1 else value
     return value
 
@@ -138,8 +165,8 @@ def tile(A: Any, reps: Any) -> Value:
 def repeat(a: Any, repeats: Any, axis: int | None = None) -> Value:
     """np.repeat."""
     a = as_value(a).ravel() if axis is None else as_value(a)
-    axis = 0 if axis is None else axis
-    return take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis)
+    dim, places = _places(a, 0 if axis is None else axis)
+    return along(a, np.repeat(places, whole_numbers("repeats", repeats, 0)), dim)
 
 
 def roll(a: Any, shift: int, axis: int | None = None) -> Value:
@@ -147,7 +174,8 @@ def roll(a: Any, shift: int, axis: int | None = None) -> Value:
     a = as_value(a)
     if axis is None:
         return roll(a.ravel(), shift, 0).reshape(a.shape)
-    return take(a, np.roll(np.arange(a.shape[axis]), shift), axis)
+    dim, places = _places(a, axis)
+    return along(a, np.roll(places, integer("shift", shift, error=ShapeError)), dim)
 
 
 def diagonal(a: Any) -> Value:
@@ -161,4 +189,6 @@ def diagonal(a: Any) -> Value:
 def diag(v: Any) -> Value:
     """np.diag: the diagonal of a matrix, or the matrix of a diagonal."""
     v = as_value(v)
+    if v.ndim not in (1, 2):
+        raise ShapeError(f"it takes a vector or a matrix, not event shape {v.shape}")
     return diagonal(v) if v.ndim == 2 else v.reshape(-1, 1) * np.eye(v.shape[0])

@@ -42,6 +42,19 @@ class Refusals:
     def __round__(self, digits: int | None = None) -> Any:
         refuse("a value was rounded", "use np.floor(value + 0.5)")
 
+    def __trunc__(self) -> int:
+        refuse("a value was truncated", "use np.trunc(value)")
+
+    def __divmod__(self, other: Any) -> Any:
+        refuse("divmod was called with a value", "use value // other and value % other")
+
+    __rdivmod__ = __divmod__
+
+    def __lshift__(self, other: Any) -> Any:
+        refuse("the bits of a value were shifted", "multiply by 2**n, or use value // 2**n")
+
+    __rlshift__ = __rshift__ = __rrshift__ = __lshift__
+
     def __contains__(self, item: Any) -> bool:
         refuse("a value was asked for membership", "use np.any(value == item)")
 
@@ -50,6 +63,9 @@ class Refusals:
             "an entry of a value was assigned",
             "values are immutable; use np.where, np.concatenate or np.stack",
         )
+
+    def __delitem__(self, key: Any) -> None:
+        refuse("an entry of a value was deleted", "values are immutable; use np.concatenate of what stays")
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         refuse(

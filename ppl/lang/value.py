@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from ppl.errors import ShapeError
+from ppl.arguments import shown
+from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import Axis, Kind
 from ppl.lang import elementwise as el
 from ppl.lang.context import check_open, current, dtype_name
 from ppl.lang.indexing import get_item
+from ppl.lang.malformed import RAISED, malformed
 from ppl.lang.refusals import Refusals, refuse
 from ppl.lang.source import user_line
 from ppl.lang.trace import Index
@@ -32,6 +34,8 @@ def lift(label: str, function: Callable[..., Node], *operands: Any, **options: A
         if "\n  at " in str(error):
             raise
         raise ShapeError(f"{label}: {error}\n  at {user_line()}") from None
+    except RAISED as error:
+        malformed(label, operands, options, error)
     return Value(node)
 
 
@@ -47,6 +51,8 @@ class Value(Refusals):
     __hash__ = object.__hash__
 
     def __init__(self, node: Node):
+        if not isinstance(node, Node):
+            raise ModelError(f"Value: {shown(node)} is no node; ppl.constant(array) makes a value\n  at {user_line()}")
         check_open(node.type.axes)
         self._node = node
 
@@ -130,7 +136,9 @@ class Value(Refusals):
     def __rmod__(self, other: Any) -> Value:
         return lift("%", el.remainder, other, self)
 
-    def __pow__(self, other: Any) -> Value:
+    def __pow__(self, other: Any, modulo: Any = None) -> Value:
+        if modulo is not None:
+            refuse("pow was called with a modulus", "use value**n % m")
         return lift("**", el.power, self, other)
 
     def __rpow__(self, other: Any) -> Value:
@@ -199,7 +207,7 @@ class Value(Refusals):
 
     def __len__(self) -> int:
         if not self.shape:
-            raise TypeError("len() of a scalar value")
+            refuse("the length of a scalar value was asked for", "give it an event axis, or a plate")
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Value]:
