@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,9 @@ def axes_of(shape: tuple[int, ...], axes: Any, name: str = "axis") -> tuple[int,
 
 def whole_numbers(name: str, value: Any, low: int | None = None) -> tuple[int, ...]:
     """One whole number or several, each at least `low`, as a tuple."""
-    several = isinstance(value, Iterable) and not isinstance(value, (str, bytes)) and getattr(value, "ndim", 1) == 1
+    several = (
+        isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)) and getattr(value, "ndim", 1) == 1
+    )
     items = tuple(value) if several else (value,)
     if not all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in items):
         raise ShapeError(f"{name} must be a whole number or a sequence of them, not {shown(value)}")

@@ -84,6 +84,8 @@ def average(a: Any, axis: Any = None, weights: Any = None) -> Value:
 
 def clip(a: Any, a_min: Any = None, a_max: Any = None, min: Any = None, max: Any = None) -> Value:
     """np.clip."""
+    if (a_min is not None or a_max is not None) and (min is not None or max is not None):
+        raise ShapeError("give a_min and a_max, or min and max, not both")
     return as_value(a).clip(a_min if min is None else min, a_max if max is None else max)
 
 

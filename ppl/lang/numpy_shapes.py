@@ -69,7 +69,8 @@ def expand_dims(a: Any, axis: Any) -> Value:
 def moveaxis(a: Any, source: Any, destination: Any) -> Value:
     """np.moveaxis."""
     a = as_value(a)
-    sources, targets = axes_of(a.shape, source, "source"), axes_of(a.shape, destination, "destination")
+    sources = axes_of(a.shape, whole_numbers("source", source), "source")
+    targets = axes_of(a.shape, whole_numbers("destination", destination), "destination")
     if len(sources) != len(targets):
         raise ShapeError(f"{len(sources)} axes of source and {len(targets)} of destination")
     order = [d for d in range(a.ndim) if d not in sources]
