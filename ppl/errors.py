@@ -30,8 +30,9 @@ class ParameterError(DataError):
 
     Attributes
     ----------
-    node : name of the random or observed node.
-    parameter : name of its distribution's parameter.
+    node : name of the random or observed node; the distribution's class for a formula (`cdf`, `mean`, ...), "index" for
+        an index.
+    parameter : name of the distribution's parameter.
     """
 
     def __init__(self, message: str, node: str = "", parameter: str = ""):

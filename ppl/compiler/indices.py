@@ -6,15 +6,15 @@ the ends is refused. Indices that are data as they stand are checked when they a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 
 from ppl.distributions.bounds import bounds_of
 from ppl.distributions.conditions import Condition, inside
 from ppl.distributions.intervals import Interval
 from ppl.ir import ops
-from ppl.ir.node import Node, topological
+from ppl.ir.node import Node
 from ppl.ir.seen import seen
-from ppl.lang.trace import Guard, Index, Site, SiteKind, Trace
+from ppl.lang.trace import Guard, Index, Site, SiteKind, Trace, Use
 
 INDEX = "index"
 
@@ -32,27 +32,40 @@ def index_conditions(trace: Trace) -> Iterator[tuple[Index, Site, Condition]]:
             yield index, site, Condition("an index", wanted, node, good, node.type.shape, proved)
 
 
-def find_readers(trace: Trace, indices: Sequence[Index], costs: Iterable[Node]) -> None:
-    """Note of every index whether `costs`, and which sites, are computed with what it reads."""
-    if indices:
-        used = _all_above(costs)
-        sites = {name: _all_above([s.node, s.redrawn]) for name, s in trace.sites.items()}
-        for index in indices:
-            index.costs = id(index.read) in used
-            index.sites = frozenset(name for name, above in sites.items() if id(index.read) in above)
+def find_readers(
+    trace: Trace, readers: Sequence[Index | Use], costs: Iterable[Node], closed: Set[int] = frozenset()
+) -> None:
+    """Note of every reader whether `costs`, and which sites, are computed with what it reads.
+
+    What they are computed with through a branch of a `where` in `closed` alone does not count.
+    """
+    if readers:
+        used = _all_above(costs, closed)
+        sites = {name: _all_above([s.node, s.redrawn], closed) for name, s in trace.sites.items()}
+        for reader in readers:
+            reader.costs = id(reader.read) in used
+            reader.sites = frozenset(name for name, above in sites.items() if id(reader.read) in above)
 
 
-def _all_above(nodes: Iterable[Node | None]) -> set[int]:
-    return {id(n) for n in topological([n for n in nodes if n is not None])}
+def _all_above(nodes: Iterable[Node | None], closed: Set[int]) -> set[int]:
+    """The ids of all nodes that `nodes` are computed with, those in the branches of closed `where` left out."""
+    found: set[int] = set()
+    stack = [n for n in nodes if n is not None]
+    while stack:
+        node = stack.pop()
+        if id(node) not in found:
+            found.add(id(node))
+            stack += node.args[:1] if id(node) in closed else node.args
+    return found
 
 
 def concerned(guard: Guard, above: set[str], sites: Sequence[str] | None = None) -> bool:
     """Whether a guard belongs to the loss, or to a sample of `sites`; random nodes `above` are what these come from."""
-    if guard.index is not None:
-        return index_concerns(guard.index, sites)
+    if guard.reader is not None:
+        return reader_concerns(guard.reader, sites)
     return guard.name in above if guard.drawn else sites is None
 
 
-def index_concerns(index: Index, sites: Sequence[str] | None) -> bool:
-    """Whether the loss, or one of `sites`, is computed with an index."""
-    return index.costs if sites is None else not index.sites.isdisjoint(sites)
+def reader_concerns(reader: Index | Use, sites: Sequence[str] | None) -> bool:
+    """Whether the loss, or one of `sites`, is computed with what an index or a formula reads."""
+    return reader.costs if sites is None else not reader.sites.isdisjoint(sites)

@@ -20,7 +20,8 @@ from ppl.compiler.bind import Bound
 from ppl.compiler.blind import blind_penalty, crosses, movement
 from ppl.compiler.checks import fed_by, observed_argument
 from ppl.compiler.expand import Expansion
-from ppl.compiler.indices import INDEX, concerned, find_readers, index_concerns, index_conditions
+from ppl.compiler.indices import INDEX, concerned, find_readers, index_conditions, reader_concerns
+from ppl.compiler.uses import allowed, guard_term, guards_of_uses, use_conditions
 from ppl.distributions.conditions import Condition, narrowest
 from ppl.distributions.observable import observed_conditions
 from ppl.errors import ParameterError
@@ -30,7 +31,7 @@ from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import Node, topological
 from ppl.ir.simplify import simplify
 from ppl.ir.types import Axis, Kind
-from ppl.lang.trace import Guard, Site, SiteKind, Trace
+from ppl.lang.trace import Guard, Index, Site, SiteKind, Trace, Use
 
 if TYPE_CHECKING:
     from ppl.compiler.compiled import Compiled
@@ -47,17 +48,12 @@ def find_guards(trace: Trace) -> list[Guard]:
         if condition.proved or condition.shows or fed_by(site, condition) is not None:
             continue
         if site.kind is SiteKind.RANDOM or id(narrowest(condition.value)) in used:
-            term = _term(_allowed(site, condition))
+            term = guard_term(allowed(site, condition))
             found.append(Guard(site.name, term, site.kind is SiteKind.RANDOM, condition.whole))
     listed = [(index, condition) for index, _, condition in index_conditions(trace) if not condition.proved]
     find_readers(trace, [index for index, _ in listed], _results(trace))
-    found += [Guard(INDEX, _term(c.good), False, False, i) for i, c in listed if i.costs or i.sites]
-    return found
-
-
-def _term(good: Node) -> Node:
-    term = ops.where(good, 0.0, np.nan)
-    return ops.reduce_sum(term) if term.type.shape else term
+    found += [Guard(INDEX, guard_term(c.good), False, False, i) for i, c in listed if i.costs or i.sites]
+    return found + guards_of_uses(trace, _results(trace))
 
 
 def _conditions(trace: Trace) -> Iterator[tuple[Site, Condition]]:
@@ -72,19 +68,6 @@ def _conditions(trace: Trace) -> Iterator[tuple[Site, Condition]]:
 def _results(trace: Trace) -> list[Node]:
     bounds = [c.bound.log_weights for c in trace.costs.values() if c.bound is not None]
     return [*(c.node for c in trace.costs.values()), *bounds]
-
-
-def _allowed(site: Site, condition: Condition) -> Node:
-    """Truth values: the condition, or the unit does not count."""
-    good, dist = condition.good, site.dist
-    if dist is None:
-        return good
-    for mask in (dist.event_mask, site.mask):
-        if mask is not None:
-            tail = len(condition.shape) - len(dist.batch_of_units)
-            wide = ops.expand(ops.reshape(mask, (*mask.type.shape, *(1,) * tail)), (), condition.shape)
-            good = ops.logical_or(ops.expand(good, (), condition.shape), ops.logical_not(wide))
-    return good
 
 
 def guarded(loss: Node, expansion: Expansion, keep: Sequence[Axis] = ()) -> Node:
@@ -134,7 +117,7 @@ class Violation(NamedTuple):
     def error(self) -> ParameterError:
         """What is raised where nothing else went wrong before."""
         name = self.site.name
-        if self.site.dist is None:
+        if self.site.kind is SiteKind.DETERMINISTIC:
             return ParameterError(f"{self.text}\n  at {self.site.where}", name, self.parameter)
         return ParameterError(f"node '{name}': {self.text}\n  at {self.site.where}", name, self.parameter)
 
@@ -161,8 +144,9 @@ def violation(
         if (site.name in above if site.kind is SiteKind.RANDOM else mode != "sample")
     ]
     asked = sites if mode == "sample" else None
-    listed += [(site, c) for index, site, c in index_conditions(trace) if index_concerns(index, asked)]
-    outputs = [n for site, c in listed for n in (c.value, _allowed(site, c))]
+    readers: list[tuple[Index | Use, Site, Condition]] = [*use_conditions(trace), *index_conditions(trace)]
+    listed += [(site, c) for reader, site, c in readers if reader_concerns(reader, asked)]
+    outputs = [n for site, c in listed for n in (c.value, allowed(site, c))]
     walked = [ops.pick(n) for n in expansion.walk(simplify(outputs))]
     walked[1::2] = [expansion.reducer.reached(n, True) for n in walked[1::2]]
     values = evaluate(walked, env)

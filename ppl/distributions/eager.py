@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.arguments import array
+from ppl.distributions.conditions import narrowest
 from ppl.errors import ShapeError
 from ppl.ir import ops
 from ppl.ir.interpret import Env, evaluate
-from ppl.ir.node import Node, topological
+from ppl.ir.node import Node, make, topological
 from ppl.ir.types import Axis, Kind
 
 if TYPE_CHECKING:
@@ -30,9 +31,7 @@ def present(dists: Sequence[Distribution], formula: Callable[..., Node], *values
     nodes = [n for d in dists for n in (*d.params.values(), d.event_mask) if n is not None]
     symbolic = any(isinstance(v, Node) or hasattr(v, "__ppl_node__") for v in values)
     if symbolic or any(n.op not in EAGER_OPS for n in topological(nodes)):
-        from ppl.lang.value import Value
-
-        return Value(formula(*(ops.as_node(v) for v in values)))
+        return _symbolic(dists, formula(*(ops.as_node(v) for v in values)))
     arrays = [array(f"{type(dists[0]).__name__}: the value", v, ShapeError) for v in values]
     event = len(dists[0].event_shape)
     lead = np.broadcast_shapes(*(a.shape[: max(a.ndim - event, 0)] for a in arrays))
@@ -42,6 +41,31 @@ def present(dists: Sequence[Distribution], formula: Callable[..., Node], *values
     rows = [ops.distribute(ops.const(_flat(a, lead, event)), axis) for a in arrays]
     out = evaluate([formula(*rows)], Env(dtype=np.float64))[0]
     return out.reshape(*lead, *out.shape[1:])
+
+
+def _symbolic(dists: Sequence[Distribution], found: Node) -> Any:
+    """A formula's result in a model, whose trace takes note of what the distributions are used for."""
+    from ppl.lang.context import current
+    from ppl.lang.source import user_line
+    from ppl.lang.trace import Use
+    from ppl.lang.value import Value
+
+    context = current()
+    if context is not None:
+        line, found = user_line(), _own(dists, found)
+        context.trace.uses += [Use(dist, found, line) for dist in dists]
+    return Value(found)
+
+
+def _own(dists: Sequence[Distribution], found: Node) -> Node:
+    """A result that is a parameter as it stands, as a node that nobody else reads; where nothing needs a guard, itself.
+
+    So who is computed with the parameter alone is not taken for one who uses the distribution.
+    """
+    given = {id(narrowest(n)) for d in dists for n in d.params.values()}
+    if id(narrowest(found)) not in given or all(c.proved for d in dists for c in d.conditions()):
+        return found
+    return make("reshape", found, shape=found.type.shape)
 
 
 def _flat(array: np.ndarray, lead: tuple[int, ...], event: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from ppl.errors import ShapeError
 from ppl.ir import ops
 from ppl.ir.axes import axes_of, axis_of, whole_numbers
 from ppl.lang import elementwise as el
+from ppl.lang.context import current
 from ppl.lang.contraction import einsum, inner, tensordot
 from ppl.lang.numpy_shapes import (
     along,
@@ -119,7 +120,7 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
     for condition, choice in reversed(list(zip(condlist, choicelist, strict=True))):
         if as_value(condition).dtype != "bool":
             raise ShapeError(f"a condition must be truth values, not {as_value(condition).dtype}")
-        out = lift("np.select", ops.where, condition, choice, out)
+        out = _chosen("np.select", condition, choice, out)
     return out
 
 
@@ -127,7 +128,15 @@ def where(condition: Any, *choices: Any) -> Value:
     """np.where with three arguments."""
     if len(choices) != 2:
         raise ShapeError(f"np.where of a symbolic value takes three arguments\n  at {user_line()}")
-    return lift("np.where", ops.where, condition, *choices)
+    return _chosen("np.where", condition, *choices)
+
+
+def _chosen(label: str, condition: Any, choice: Any, other: Any) -> Value:
+    found = lift(label, ops.where, condition, choice, other)
+    context = current()
+    if context is not None:
+        context.trace.choices.append(found.node)
+    return found
 
 
 FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {

@@ -145,8 +145,22 @@ class Index:
 
 
 @dataclass(eq=False)
+class Use:
+    """A formula of a distribution that the model asked for (`cdf`, `mean`, ...): `read` is its result.
+
+    `where`, `costs` and `sites` are those of an `Index`.
+    """
+
+    dist: Distribution
+    read: Node
+    where: str
+    costs: bool = False
+    sites: frozenset[str] = frozenset()
+
+
+@dataclass(eq=False)
 class Guard:
-    """0 where a parameter of node `name`, or an `index`, is in range and NaN elsewhere.
+    """0 where a parameter of node `name`, or what a `reader` is given, is in range and NaN elsewhere.
 
     `drawn`: the node is sampled, not scored; `whole`: the range is of whole numbers.
     """
@@ -155,7 +169,7 @@ class Guard:
     node: Node
     drawn: bool
     whole: bool
-    index: Index | None = None
+    reader: Index | Use | None = None
 
 
 @dataclass(eq=False)
@@ -178,7 +192,8 @@ class Trace:
     `scored` holds SCORED sites apart from `sites`, where a guide traced before has RANDOM ones of the same
     names. `arguments` are the data arguments in positional order; `outer_plates` and `plate_lines` say inside
     which plates and on which line each plate was opened first; `rowkeys` maps the names of external noise
-    keys to lines; `guards` are the conditions on parameters that must be computed; `indices` are the symbolic indices.
+    keys to lines; `guards` are the conditions on parameters that must be computed; `indices` are the symbolic indices;
+    `uses` are the formulas of distributions that the model asked for, `choices` its own `np.where`.
     """
 
     params: dict[str, Param] = field(default_factory=dict)
@@ -198,6 +213,8 @@ class Trace:
     carried: dict[str, Carried] = field(default_factory=dict)
     guards: list[Guard] = field(default_factory=list)
     indices: list[Index] = field(default_factory=list)
+    uses: list[Use] = field(default_factory=list)
+    choices: list[Node] = field(default_factory=list)
     returned: Any = None
 
     def random_sites(self) -> list[Site]:
