@@ -105,8 +105,8 @@ def test_row_counts_never_recompile():
     program = units_program("score")
     state = program.init(0, data())
     program.value_and_grad(state, data())
-    known = dict(program._compiled)
+    known, executables = dict(program._compiled), set(program.prepare()._executables)
     for rows in (1, 2, 50):
         loss, grads = program.value_and_grad(state, data(rows))
         assert np.isfinite(loss) and all(np.isfinite(g).all() for g in grads.values())
-    assert program._compiled == known and len(program.prepare()._executables) == 1
+    assert program._compiled == known and set(program.prepare()._executables) == executables
