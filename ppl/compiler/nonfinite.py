@@ -70,7 +70,7 @@ def require_finite_gradient(
 def require_finite_update(
     program: Prepared, given: tuple[Any, ...], loss: float, grad: np.ndarray, new: State, transform: Any
 ) -> None:
-    """Raise unless loss, gradient, new parameters and auxiliary variables are finite; frozen ones' gradient is free."""
+    """Raise unless loss, new parameters and auxiliary variables are finite; then the gradient says where it began."""
     if math.isfinite(loss) and optimizers.all_finite(new._flat) and optimizers.all_finite(new._aux):
         return  # what is not finite in the gradient of a parameter that moves is not finite in the parameter
     call = Call(*given)

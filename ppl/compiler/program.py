@@ -270,14 +270,14 @@ class Program(Inspection, Embedding, Diagnosing):
         compiled = self.prepare(*data)
         compiled.check_layouts(state)
         count = self.settings.particles if particles is None else integer("particles=", particles, 1, MANY)
-        key_seed = state.seed if seed is None else noise_seed("seed=", seed)
+        noise = state.seed if seed is None else noise_seed("seed=", seed)
         narrow = compiled.narrow(data)
         executable = compiled.executable(key, sites, count, narrow)
         if key == "gradient" and count != self.settings.particles:
             self._check_particles(compiled, count)
         step = state.step if seed is None else 0
         bound = compiled.binder.bind(data, rows, total_rows, check, narrow)
-        hypers, noise = compiled.hyper_vector(hyper, state.step), key_seed
+        hypers = compiled.hyper_vector(hyper, state.step)
         try:
             result = executable.run(
                 state._flat,
