@@ -11,15 +11,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ppl.compiler.emit_fit import RULES
-from ppl.compiler.executable import Executable, Request, compile_request
+from ppl.compiler.emit.cpu.training import RULES
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.loop import loop
 from ppl.ir.node import Node, make
-from ppl.ir.simplify import erase_markers, simplify
+from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import Axis, Kind
 from ppl.kernels.cpu.threads import parallel_region
+from ppl.runtime.executable import Executable, Request, compile_request
 
 DT, EFFORT = 0.05, 0.1
 ENVIRONMENTS = Axis("environments", Kind.PLATE)

@@ -13,8 +13,8 @@ import numpy as np
 
 from benchmarks.machine import Product
 from benchmarks.peer import THREADS
-from ppl.compiler.traffic import best_seconds
 from ppl.kernels.cpu.triad import triad
+from ppl.program.traffic import best_seconds
 
 SIDE = 384
 

@@ -17,7 +17,7 @@ from scipy import optimize
 from scipy.special import digamma, logit
 
 import ppl
-from ppl.distributions import exponential_family as families
+from ppl.distributions.families import family as families
 from ppl.models import common, data, pictures
 
 

@@ -15,7 +15,7 @@ from numba import njit
 
 from ppl import random
 from ppl.errors import DataError
-from ppl.ir.noise import mix, node_hash
+from ppl.ir.reference.noise import mix, node_hash
 from ppl.models.alias import AliasTable
 from ppl.models.data import stream_words
 

@@ -7,9 +7,6 @@ which estimator each node got and why.
 from typing import Any as _Any
 
 from ppl import distributions, errors, estimators
-from ppl.compiler.packing import load_state
-from ppl.compiler.program import Program, compile
-from ppl.compiler.state import State
 from ppl.distributions import (
     Bernoulli,
     Beta,
@@ -58,14 +55,7 @@ from ppl.distributions import (
     bijectors,
     kl,
 )
-from ppl.graph.draw import draw
-from ppl.inference import optim
 from ppl.inference.diagnose import compare
-from ppl.inference.elbo import elbo
-from ppl.inference.fit import Fit, fit
-from ppl.inference.iwae import iwae
-from ppl.inference.likelihood import likelihood
-from ppl.inference.nce import nce
 from ppl.inference.tune import tune
 from ppl.lang import (
     Model,
@@ -80,8 +70,6 @@ from ppl.lang import (
     external,
     factor,
     hyper,
-    init,
-    layers,
     log_sigmoid,
     log_softmax,
     logsumexp,
@@ -98,6 +86,17 @@ from ppl.lang import (
     spec,
     stop_gradient,
 )
+from ppl.lang.blocks import init, layers
+from ppl.objectives.elbo import elbo
+from ppl.objectives.iwae import iwae
+from ppl.objectives.likelihood import likelihood
+from ppl.objectives.nce import nce
+from ppl.program.draw import draw
+from ppl.program.program import Program, compile
+from ppl.runtime.state import State
+from ppl.runtime.storage.packing import load_state
+from ppl.training import optim
+from ppl.training.fit import Fit, fit
 
 
 def __getattr__(name: str) -> _Any:

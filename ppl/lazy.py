@@ -25,5 +25,5 @@ class Lazy:
 special: Any = Lazy("scipy.special")
 optimizers: Any = Lazy("ppl.kernels.cpu.optimizers")
 parallel_optimizers: Any = Lazy("ppl.kernels.cpu.parallel_optimizers")
-optim: Any = Lazy("ppl.inference.optim")
+optim: Any = Lazy("ppl.training.optim")
 networkx: Any = Lazy("networkx")

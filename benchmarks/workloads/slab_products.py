@@ -9,8 +9,8 @@ from typing import Any
 import numba
 import numpy as np
 
-from ppl.compiler.pool import aligned
 from ppl.kernels.cpu import blas, products
+from ppl.runtime.pool import aligned
 
 SLABS = (25, 50, 100, 200)
 LAYERS = ((784, 400), (400, 784), (784, 256), (200, 256), (200, 200), (400, 40), (1024, 1024))

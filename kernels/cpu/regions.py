@@ -5,8 +5,9 @@ two wrappers, and in every function that calls the loop. So the only parallel lo
 which is compiled once and for all; it calls a region ``region(table, slab, slabs, lane) -> 0`` through a pointer, and
 the region finds its arguments in a table of int64: two words for an array (address and length), one for a number.
 
-How many slabs there are depends on the program and its rows alone (`ppl.compiler.slabs`). Each thread takes a run of
-them, one after another, on the scratch memory of its own *lane*; so results do not depend on the number of threads.
+How many slabs there are depends on the program and its rows alone (`ppl.compiler.schedule.slabs`). Each thread takes a
+run of them, one after another, on the scratch memory of its own *lane*; so results do not depend on the number of
+threads.
 
 A region that raises an exception returns a status and a pointer to the exception's description, as all functions of
 Numba do. Word 0 of the table takes that pointer from whichever slab fails, and `run_slabs` raises the exception when

@@ -1,7 +1,7 @@
 """The noise layout: which random bits belong to which element of which random node.
 
 Uniforms are a pure function of (element, key, time, step, purpose) and nothing else, so that they do not
-depend on threads, devices, tiles or the batch split. `ppl.ir.noise` is the same function in NumPy, written
+depend on threads, devices, tiles or the batch split. `ppl.ir.reference.noise` is the same function in NumPy, written
 independently.
 
 =========  ========================================================================================

@@ -1,1 +1,1 @@
-"""From the stochastic graph to running code: plan, expand, schedule, fuse, emit, and the Program itself."""
+"""From the stochastic graph to source that runs: plan, surrogate, lower, schedule, emit, in the order of imports."""

@@ -6,14 +6,6 @@ added. `COMBINATORS` lists those that are made of other distributions.
 """
 
 from ppl.distributions import bijectors
-from ppl.distributions import exponential_counts as _counts  # noqa: F401  (fills the table)
-from ppl.distributions import exponential_families as _families  # noqa: F401
-from ppl.distributions import exponential_gaussian as _gaussian  # noqa: F401
-from ppl.distributions import kl_counts as _kl_counts  # noqa: F401  (registers its pairs)
-from ppl.distributions import kl_gamma as _kl_gamma  # noqa: F401
-from ppl.distributions import kl_location_scale as _kl_location_scale  # noqa: F401
-from ppl.distributions import kl_multivariate as _kl_multivariate  # noqa: F401
-from ppl.distributions import kl_von_mises as _kl_von_mises  # noqa: F401
 from ppl.distributions.base import Distribution
 from ppl.distributions.bernoulli import Bernoulli
 from ppl.distributions.beta import Beta
@@ -25,7 +17,17 @@ from ppl.distributions.chi2 import Chi2
 from ppl.distributions.delta import Delta
 from ppl.distributions.dirichlet import Dirichlet
 from ppl.distributions.discrete_uniform import DiscreteUniform
+from ppl.distributions.divergences import counts as _kl_counts  # noqa: F401  (registers its pairs)
+from ppl.distributions.divergences import gamma as _kl_gamma  # noqa: F401
+from ppl.distributions.divergences import location_scale as _kl_location_scale  # noqa: F401
+from ppl.distributions.divergences import multivariate as _kl_multivariate  # noqa: F401
+from ppl.distributions.divergences import von_mises as _kl_von_mises  # noqa: F401
+from ppl.distributions.divergences.registry import kl, kl_divergence, register_kl
+from ppl.distributions.domain.support import Support, support_of
 from ppl.distributions.exponential import Exponential
+from ppl.distributions.families import counts as _counts  # noqa: F401  (fills the table)
+from ppl.distributions.families import gaussian as _gaussian  # noqa: F401
+from ppl.distributions.families import table as _families  # noqa: F401
 from ppl.distributions.gamma import Gamma
 from ppl.distributions.gaussian_random_walk import GaussianRandomWalk
 from ppl.distributions.geometric import Geometric
@@ -33,7 +35,6 @@ from ppl.distributions.gumbel import Gumbel
 from ppl.distributions.half_cauchy import HalfCauchy
 from ppl.distributions.half_normal import HalfNormal
 from ppl.distributions.inverse_gamma import InverseGamma
-from ppl.distributions.kl import kl, kl_divergence, register_kl
 from ppl.distributions.kumaraswamy import Kumaraswamy
 from ppl.distributions.laplace import Laplace
 from ppl.distributions.lkj_cholesky import LKJCholesky
@@ -53,7 +54,6 @@ from ppl.distributions.poisson import Poisson
 from ppl.distributions.relaxed_bernoulli import RelaxedBernoulli
 from ppl.distributions.relaxed_onehot import RelaxedOneHotCategorical
 from ppl.distributions.student_t import StudentT
-from ppl.distributions.support import Support, support_of
 from ppl.distributions.transformed import Transformed
 from ppl.distributions.truncated import Truncated
 from ppl.distributions.truncated_normal import TruncatedNormal

@@ -16,15 +16,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ppl.arguments import dimensions, shown
-from ppl.distributions.bounds import bounds_of
-from ppl.distributions.checks import checked_parameters
-from ppl.distributions.conditions import Condition, Edge, conditions_of, edges_of
-from ppl.distributions.eager import present
-from ppl.distributions.guards import contains
-from ppl.distributions.intervals import CLOSED_UNIT, Interval
-from ppl.distributions.probabilities import product
-from ppl.distributions.support import INTERVAL_OF, Support
-from ppl.distributions.tails import Tails
+from ppl.distributions.domain.bounds import bounds_of
+from ppl.distributions.domain.checks import checked_parameters
+from ppl.distributions.domain.conditions import Condition, Edge, conditions_of, edges_of
+from ppl.distributions.domain.guards import contains
+from ppl.distributions.domain.intervals import CLOSED_UNIT, Interval
+from ppl.distributions.domain.support import INTERVAL_OF, Support
+from ppl.distributions.parts.eager import present
+from ppl.distributions.parts.probabilities import product
+from ppl.distributions.truncation.tails import Tails
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
@@ -293,9 +293,9 @@ class Distribution(Tails):
 
         `fixed` holds what is not fitted: `Binomial.fit(x, total_count=10)`.
 
-        See `ppl.distributions.exponential_fit.fit`.
+        See `ppl.distributions.families.fit.fit`.
         """
-        from ppl.distributions.exponential_fit import fit
+        from ppl.distributions.families.fit import fit
 
         return fit(cls, x, weights, **fixed)
 

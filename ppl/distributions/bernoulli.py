@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from ppl.distributions.bounds import bounds_of
-from ppl.distributions.discrete_quantiles import within_unit
-from ppl.distributions.formulas import finite, frozen, logit, weigh_log, weigh_log1m
-from ppl.distributions.guards import contains
-from ppl.distributions.intervals import CLOSED_UNIT
-from ppl.distributions.odds import Odds
-from ppl.distributions.support import Support, is_constant
+from ppl.distributions.domain.bounds import bounds_of
+from ppl.distributions.domain.guards import contains
+from ppl.distributions.domain.intervals import CLOSED_UNIT
+from ppl.distributions.domain.support import Support, is_constant
+from ppl.distributions.parts.discrete_quantiles import within_unit
+from ppl.distributions.parts.formulas import finite, frozen, logit, weigh_log, weigh_log1m
+from ppl.distributions.parts.odds import Odds
 from ppl.ir import ops
 from ppl.ir.node import Node
 

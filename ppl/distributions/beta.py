@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.formulas import frozen, log_beta, mode_of_unit_interval
-from ppl.distributions.gamma_formulas import digamma_gap, log_spread
-from ppl.distributions.guards import guarded
-from ppl.distributions.intervals import UNIT
-from ppl.distributions.support import Support
+from ppl.distributions.domain.guards import guarded
+from ppl.distributions.domain.intervals import UNIT
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.formulas import frozen, log_beta, mode_of_unit_interval
+from ppl.distributions.parts.gamma_formulas import digamma_gap, log_spread
 from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 

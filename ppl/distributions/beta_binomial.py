@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ppl.distributions.base import KEY
-from ppl.distributions.checks import constant_value
-from ppl.distributions.counts import FiniteCount, counted
-from ppl.distributions.guards import known_inside
-from ppl.distributions.intervals import POSITIVE
+from ppl.distributions.domain.checks import constant_value
+from ppl.distributions.domain.guards import known_inside
+from ppl.distributions.domain.intervals import POSITIVE
+from ppl.distributions.parts.counts import FiniteCount, counted
 from ppl.ir import ops
 from ppl.ir.node import Node
 

@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ppl.arguments import shown
-from ppl.distributions import intervals as iv
-from ppl.distributions.bounds import bounds_of
-from ppl.distributions.checks import ROW_TOLERANCE, checked_parameters, constant_value
-from ppl.distributions.formulas import log_odds_jacobian, logit
-from ppl.distributions.guards import contains, known_inside
-from ppl.distributions.intervals import POSITIVE, REAL, UNIT, Interval
-from ppl.distributions.support import Support, support_of
+from ppl.distributions.domain import intervals as iv
+from ppl.distributions.domain.bounds import bounds_of
+from ppl.distributions.domain.checks import ROW_TOLERANCE, checked_parameters, constant_value
+from ppl.distributions.domain.guards import contains, known_inside
+from ppl.distributions.domain.intervals import POSITIVE, REAL, UNIT, Interval
+from ppl.distributions.domain.support import Support, support_of
+from ppl.distributions.parts.formulas import log_odds_jacobian, logit
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node

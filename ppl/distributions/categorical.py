@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from ppl.distributions.bounds import bounds_of
-from ppl.distributions.classes import Classes
-from ppl.distributions.discrete_quantiles import tabulated_icdf, tabulated_isf
-from ppl.distributions.intervals import Interval
-from ppl.distributions.support import Support
+from ppl.distributions.domain.bounds import bounds_of
+from ppl.distributions.domain.intervals import Interval
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.classes import Classes
+from ppl.distributions.parts.discrete_quantiles import tabulated_icdf, tabulated_isf
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node

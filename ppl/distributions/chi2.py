@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ppl.distributions.derived import Derived
 from ppl.distributions.gamma import Gamma
+from ppl.distributions.parts.derived import Derived
 from ppl.ir import ops
 
 

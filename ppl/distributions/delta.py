@@ -6,11 +6,11 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.bounds import bounds_of
-from ppl.distributions.discrete_quantiles import within_unit
-from ppl.distributions.guards import owns
-from ppl.distributions.intervals import Interval
-from ppl.distributions.support import ROWS, Support, support_of
+from ppl.distributions.domain.bounds import bounds_of
+from ppl.distributions.domain.guards import owns
+from ppl.distributions.domain.intervals import Interval
+from ppl.distributions.domain.support import ROWS, Support, support_of
+from ppl.distributions.parts.discrete_quantiles import within_unit
 from ppl.ir import ops
 from ppl.ir.node import Node
 

@@ -6,10 +6,10 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.formulas import simplex_covariance
-from ppl.distributions.gamma_formulas import digamma_gap, log_spread
-from ppl.distributions.guards import owns
-from ppl.distributions.support import Support, support_of
+from ppl.distributions.domain.guards import owns
+from ppl.distributions.domain.support import Support, support_of
+from ppl.distributions.parts.formulas import simplex_covariance
+from ppl.distributions.parts.gamma_formulas import digamma_gap, log_spread
 from ppl.errors import ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node

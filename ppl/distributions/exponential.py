@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.guards import guarded
-from ppl.distributions.intervals import NONNEGATIVE
-from ppl.distributions.support import Support
-from ppl.distributions.tails import Hazard, safe_log
+from ppl.distributions.domain.guards import guarded
+from ppl.distributions.domain.intervals import NONNEGATIVE
+from ppl.distributions.domain.support import Support
+from ppl.distributions.truncation.tails import Hazard, safe_log
 from ppl.ir import ops
 from ppl.ir.node import Node
 

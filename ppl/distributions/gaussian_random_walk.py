@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.formulas import LOG_SQRT_2PI
-from ppl.distributions.support import Support
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.formulas import LOG_SQRT_2PI
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node

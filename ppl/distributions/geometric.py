@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import ClassVar
 
-from ppl.distributions.counts import counted
-from ppl.distributions.discrete_quantiles import settled, settled_above, within_unit
-from ppl.distributions.formulas import weigh_log1m
-from ppl.distributions.odds import Odds
-from ppl.distributions.support import Support
-from ppl.distributions.tails import LogTails
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.counts import counted
+from ppl.distributions.parts.discrete_quantiles import settled, settled_above, within_unit
+from ppl.distributions.parts.formulas import weigh_log1m
+from ppl.distributions.parts.odds import Odds
+from ppl.distributions.truncation.tails import LogTails
 from ppl.ir import ops
 from ppl.ir.node import Node
 

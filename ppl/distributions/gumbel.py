@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from ppl.distributions.formulas import EULER, gumbel
-from ppl.distributions.location_scale import LocationScale
-from ppl.distributions.tails import log_below, log_power_below
+from ppl.distributions.parts.formulas import EULER, gumbel
+from ppl.distributions.parts.location_scale import LocationScale
+from ppl.distributions.truncation.tails import log_below, log_power_below
 from ppl.ir import ops
 from ppl.ir.node import Node
 

@@ -6,11 +6,11 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.formulas import frozen, log1p_square
-from ppl.distributions.guards import guarded
-from ppl.distributions.intervals import NONNEGATIVE
-from ppl.distributions.support import Support
-from ppl.distributions.tails import on_unit
+from ppl.distributions.domain.guards import guarded
+from ppl.distributions.domain.intervals import NONNEGATIVE
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.formulas import frozen, log1p_square
+from ppl.distributions.truncation.tails import on_unit
 from ppl.ir import ops
 from ppl.ir.node import Node
 

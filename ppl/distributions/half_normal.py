@@ -6,10 +6,10 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.guards import guarded
-from ppl.distributions.intervals import NONNEGATIVE
-from ppl.distributions.support import Support
-from ppl.distributions.tails import LogTails, normal_quantile
+from ppl.distributions.domain.guards import guarded
+from ppl.distributions.domain.intervals import NONNEGATIVE
+from ppl.distributions.domain.support import Support
+from ppl.distributions.truncation.tails import LogTails, normal_quantile
 from ppl.ir import ops
 from ppl.ir.node import Node
 

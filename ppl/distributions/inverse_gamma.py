@@ -6,11 +6,11 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.formulas import above, gamma_exponent, stirling_gap
-from ppl.distributions.gamma_formulas import digamma_gap, log_spread
-from ppl.distributions.guards import guarded
-from ppl.distributions.intervals import POSITIVE
-from ppl.distributions.support import Support
+from ppl.distributions.domain.guards import guarded
+from ppl.distributions.domain.intervals import POSITIVE
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.formulas import above, gamma_exponent, stirling_gap
+from ppl.distributions.parts.gamma_formulas import digamma_gap, log_spread
 from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 

@@ -6,12 +6,12 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.formulas import EULER, log_beta, log_of, mode_of_unit_interval
-from ppl.distributions.gamma_formulas import spread_of_powers
-from ppl.distributions.guards import contains, guarded
-from ppl.distributions.intervals import UNIT
-from ppl.distributions.support import Support
-from ppl.distributions.tails import Hazard, log_below, log_power_below
+from ppl.distributions.domain.guards import contains, guarded
+from ppl.distributions.domain.intervals import UNIT
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.formulas import EULER, log_beta, log_of, mode_of_unit_interval
+from ppl.distributions.parts.gamma_formulas import spread_of_powers
+from ppl.distributions.truncation.tails import Hazard, log_below, log_power_below
 from ppl.ir import ops
 from ppl.ir.node import Node
 

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.guards import known_inside, owns
-from ppl.distributions.intervals import POSITIVE
-from ppl.distributions.support import Support
+from ppl.distributions.domain.guards import known_inside, owns
+from ppl.distributions.domain.intervals import POSITIVE
+from ppl.distributions.domain.support import Support
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node

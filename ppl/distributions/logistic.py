@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from ppl.distributions.formulas import logit
-from ppl.distributions.location_scale import LocationScale
+from ppl.distributions.parts.formulas import logit
+from ppl.distributions.parts.location_scale import LocationScale
 from ppl.ir import ops
 from ppl.ir.node import Node
 

@@ -6,11 +6,11 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.formulas import LOG_SQRT_2PI, affine, standardize
-from ppl.distributions.guards import contains, guarded
-from ppl.distributions.intervals import POSITIVE
-from ppl.distributions.support import Support
-from ppl.distributions.tails import LogTails, normal_quantile
+from ppl.distributions.domain.guards import contains, guarded
+from ppl.distributions.domain.intervals import POSITIVE
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.formulas import LOG_SQRT_2PI, affine, standardize
+from ppl.distributions.truncation.tails import LogTails, normal_quantile
 from ppl.ir import ops
 from ppl.ir.node import Node
 

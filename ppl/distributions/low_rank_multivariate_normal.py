@@ -8,12 +8,12 @@ import numpy as np
 
 from ppl.arguments import dimensions
 from ppl.distributions.base import Distribution
-from ppl.distributions.checks import check_constants
-from ppl.distributions.formulas import LOG_SQRT_2PI
-from ppl.distributions.guards import known_inside
-from ppl.distributions.intervals import INF, Interval
+from ppl.distributions.domain.checks import check_constants
+from ppl.distributions.domain.guards import known_inside
+from ppl.distributions.domain.intervals import INF, Interval
+from ppl.distributions.domain.support import Support
 from ppl.distributions.multivariate_normal import applied, diagonal_matrix
-from ppl.distributions.support import Support
+from ppl.distributions.parts.formulas import LOG_SQRT_2PI
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node

@@ -10,14 +10,15 @@ from typing import Any, ClassVar, cast
 import numpy as np
 
 from ppl.arguments import integer
-from ppl.distributions import intervals as iv
 from ppl.distributions.base import Distribution
 from ppl.distributions.categorical import Categorical
-from ppl.distributions.checks import checked_parameters
-from ppl.distributions.combinator import Combinator, select, widened
-from ppl.distributions.formulas import frozen
-from ppl.distributions.intervals import Interval
-from ppl.distributions.mixture_path import (
+from ppl.distributions.domain import intervals as iv
+from ppl.distributions.domain.checks import checked_parameters
+from ppl.distributions.domain.intervals import Interval
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.combinator import Combinator, select, widened
+from ppl.distributions.parts.formulas import frozen
+from ppl.distributions.parts.mixture_path import (
     POINTS,
     centre,
     moving_scalar,
@@ -26,8 +27,7 @@ from ppl.distributions.mixture_path import (
     points_between,
     relative_variance,
 )
-from ppl.distributions.probabilities import always_positive, log_total
-from ppl.distributions.support import Support
+from ppl.distributions.parts.probabilities import always_positive, log_total
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node

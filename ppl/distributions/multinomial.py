@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ppl.distributions.base import KEY
-from ppl.distributions.bounds import bounds_of
-from ppl.distributions.checks import constant_value
-from ppl.distributions.classes import Classes
-from ppl.distributions.counts import MOST_TERMS, largest
-from ppl.distributions.formulas import frozen, simplex_covariance, weigh
-from ppl.distributions.guards import owns
-from ppl.distributions.intervals import Interval
-from ppl.distributions.probabilities import poisson_factor, product
-from ppl.distributions.support import Support
+from ppl.distributions.domain.bounds import bounds_of
+from ppl.distributions.domain.checks import constant_value
+from ppl.distributions.domain.guards import owns
+from ppl.distributions.domain.intervals import Interval
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.classes import Classes
+from ppl.distributions.parts.counts import MOST_TERMS, largest
+from ppl.distributions.parts.formulas import frozen, simplex_covariance, weigh
+from ppl.distributions.parts.probabilities import poisson_factor, product
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node

@@ -10,10 +10,10 @@ import numpy as np
 
 from ppl.arguments import dimensions
 from ppl.distributions.base import Distribution
-from ppl.distributions.checks import check_constants, constant_value
-from ppl.distributions.conditions import Condition, conditions_of
-from ppl.distributions.formulas import LOG_SQRT_2PI
-from ppl.distributions.support import Support
+from ppl.distributions.domain.checks import check_constants, constant_value
+from ppl.distributions.domain.conditions import Condition, conditions_of
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.formulas import LOG_SQRT_2PI
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY
-from ppl.distributions.counts import counted
-from ppl.distributions.discrete_quantiles import settled, settled_above, within_unit
-from ppl.distributions.formulas import frozen, weigh
-from ppl.distributions.odds import Odds
-from ppl.distributions.support import Support
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.counts import counted
+from ppl.distributions.parts.discrete_quantiles import settled, settled_above, within_unit
+from ppl.distributions.parts.formulas import frozen, weigh
+from ppl.distributions.parts.odds import Odds
 from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ppl.distributions.formulas import LOG_SQRT_2PI
-from ppl.distributions.location_scale import LocationScale
-from ppl.distributions.tails import normal_quantile
+from ppl.distributions.parts.formulas import LOG_SQRT_2PI
+from ppl.distributions.parts.location_scale import LocationScale
+from ppl.distributions.truncation.tails import normal_quantile
 from ppl.ir import ops
 from ppl.ir.node import Node
 

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from ppl.distributions.classes import Classes
-from ppl.distributions.formulas import finite, frozen, gumbel, simplex_covariance
-from ppl.distributions.support import Support, is_constant
+from ppl.distributions.domain.support import Support, is_constant
+from ppl.distributions.parts.classes import Classes
+from ppl.distributions.parts.formulas import finite, frozen, gumbel, simplex_covariance
 from ppl.ir import ops
 from ppl.ir.node import Node
 

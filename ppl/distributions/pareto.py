@@ -6,12 +6,12 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.bounds import bounds_of
-from ppl.distributions.formulas import above, frozen
-from ppl.distributions.guards import owns
-from ppl.distributions.intervals import Interval
-from ppl.distributions.support import Support
-from ppl.distributions.tails import Hazard, safe_log
+from ppl.distributions.domain.bounds import bounds_of
+from ppl.distributions.domain.guards import owns
+from ppl.distributions.domain.intervals import Interval
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.formulas import above, frozen
+from ppl.distributions.truncation.tails import Hazard, safe_log
 from ppl.ir import ops
 from ppl.ir.node import Node
 

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from ppl.distributions.classes import Classes
-from ppl.distributions.formulas import gumbel
-from ppl.distributions.guards import known_inside, owns
-from ppl.distributions.intervals import POSITIVE, Interval
-from ppl.distributions.support import Support
+from ppl.distributions.domain.guards import known_inside, owns
+from ppl.distributions.domain.intervals import POSITIVE, Interval
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.classes import Classes
+from ppl.distributions.parts.formulas import gumbel
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.counts import counted
-from ppl.distributions.support import Support
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.counts import counted
 from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 

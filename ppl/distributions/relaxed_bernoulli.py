@@ -6,11 +6,11 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.formulas import log_odds_jacobian, logit
-from ppl.distributions.guards import contains, guarded
-from ppl.distributions.intervals import UNIT
-from ppl.distributions.support import Support
-from ppl.distributions.tails import LogTails
+from ppl.distributions.domain.guards import contains, guarded
+from ppl.distributions.domain.intervals import UNIT
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.formulas import log_odds_jacobian, logit
+from ppl.distributions.truncation.tails import LogTails
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node

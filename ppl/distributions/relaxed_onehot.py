@@ -6,11 +6,11 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.classes import Classes
-from ppl.distributions.formulas import gumbel
-from ppl.distributions.guards import owns
+from ppl.distributions.domain.guards import owns
+from ppl.distributions.domain.support import Support, support_of
 from ppl.distributions.onehot import ROW_TOLERANCE
-from ppl.distributions.support import Support, support_of
+from ppl.distributions.parts.classes import Classes
+from ppl.distributions.parts.formulas import gumbel
 from ppl.ir import ops
 from ppl.ir.node import Node
 

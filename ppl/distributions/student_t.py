@@ -6,9 +6,9 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.formulas import LOG_SQRT_2PI, affine, log1p_square, standardize, stirling_gap
-from ppl.distributions.gamma_formulas import digamma_gap
-from ppl.distributions.support import Support
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.formulas import LOG_SQRT_2PI, affine, log1p_square, standardize, stirling_gap
+from ppl.distributions.parts.gamma_formulas import digamma_gap
 from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 

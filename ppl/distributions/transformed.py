@@ -9,10 +9,10 @@ import numpy as np
 from ppl.arguments import shown
 from ppl.distributions.base import Distribution
 from ppl.distributions.bijectors import Affine, Bijector, Chain, StickBreaking, flat
-from ppl.distributions.combinator import Combinator
-from ppl.distributions.guards import flat_where_dead, known_inside, owns
-from ppl.distributions.intervals import Interval
-from ppl.distributions.support import INTERVAL_OF, Support
+from ppl.distributions.domain.guards import flat_where_dead, known_inside, owns
+from ppl.distributions.domain.intervals import Interval
+from ppl.distributions.domain.support import INTERVAL_OF, Support
+from ppl.distributions.parts.combinator import Combinator
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node

@@ -8,25 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from ppl.distributions import intervals as iv
 from ppl.distributions.base import Distribution
-from ppl.distributions.bounds import bounds_of
-from ppl.distributions.checks import checked_parameters, constant_value
-from ppl.distributions.closed import LAWS, Closed, Table, table_of
-from ppl.distributions.combinator import Combinator, first_bad, has
-from ppl.distributions.conditions import Condition, narrowest, ordered
 from ppl.distributions.delta import Delta
-from ppl.distributions.eager import EAGER_OPS
-from ppl.distributions.guards import flat_where_dead, owns
-from ppl.distributions.intervals import Interval
+from ppl.distributions.domain import intervals as iv
+from ppl.distributions.domain.bounds import bounds_of
+from ppl.distributions.domain.checks import checked_parameters, constant_value
+from ppl.distributions.domain.conditions import Condition, narrowest, ordered
+from ppl.distributions.domain.guards import flat_where_dead, owns
+from ppl.distributions.domain.intervals import Interval
+from ppl.distributions.domain.support import Support
 from ppl.distributions.normal import Normal
-from ppl.distributions.support import Support
-from ppl.distributions.tails import LogTails, on_unit
-from ppl.distributions.window import Form, Window
+from ppl.distributions.parts.combinator import Combinator, first_bad, has
+from ppl.distributions.parts.eager import EAGER_OPS
+from ppl.distributions.truncation.closed import LAWS, Closed, Table, table_of
+from ppl.distributions.truncation.tails import LogTails, on_unit
+from ppl.distributions.truncation.window import Form, Window
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import Node, topological
+from ppl.ir.reference.interpret import Env, evaluate
 
 
 class Truncated(LogTails, Combinator):

@@ -9,14 +9,14 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.bounds import bounds_of
-from ppl.distributions.checks import constant_value, require_ordered
-from ppl.distributions.conditions import Condition, ordered
-from ppl.distributions.formulas import frozen, standardize
-from ppl.distributions.guards import owns
-from ppl.distributions.intervals import Interval
-from ppl.distributions.support import Support
-from ppl.distributions.tails import LogTails
+from ppl.distributions.domain.bounds import bounds_of
+from ppl.distributions.domain.checks import constant_value, require_ordered
+from ppl.distributions.domain.conditions import Condition, ordered
+from ppl.distributions.domain.guards import owns
+from ppl.distributions.domain.intervals import Interval
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.formulas import frozen, standardize
+from ppl.distributions.truncation.tails import LogTails
 from ppl.ir import ops
 from ppl.ir.node import Node
 

@@ -6,12 +6,12 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.bounds import bounds_of
-from ppl.distributions.eager import present
-from ppl.distributions.formulas import frozen, one_minus_cos, turns
-from ppl.distributions.guards import contains
-from ppl.distributions.intervals import CLOSED_UNIT
-from ppl.distributions.support import Support
+from ppl.distributions.domain.bounds import bounds_of
+from ppl.distributions.domain.guards import contains
+from ppl.distributions.domain.intervals import CLOSED_UNIT
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.eager import present
+from ppl.distributions.parts.formulas import frozen, one_minus_cos, turns
 from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 

@@ -6,12 +6,12 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.formulas import EULER, log_quotient
-from ppl.distributions.gamma_formulas import spread_of_powers
-from ppl.distributions.guards import contains, guarded
-from ppl.distributions.intervals import POSITIVE
-from ppl.distributions.support import Support
-from ppl.distributions.tails import Hazard
+from ppl.distributions.domain.guards import contains, guarded
+from ppl.distributions.domain.intervals import POSITIVE
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.formulas import EULER, log_quotient
+from ppl.distributions.parts.gamma_formulas import spread_of_powers
+from ppl.distributions.truncation.tails import Hazard
 from ppl.ir import ops
 from ppl.ir.node import Node
 

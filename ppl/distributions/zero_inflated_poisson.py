@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.conditions import Edge
-from ppl.distributions.counts import counted
-from ppl.distributions.discrete_quantiles import settled, settled_above, within_unit
-from ppl.distributions.formulas import frozen
-from ppl.distributions.support import Support
+from ppl.distributions.domain.conditions import Edge
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.counts import counted
+from ppl.distributions.parts.discrete_quantiles import settled, settled_above, within_unit
+from ppl.distributions.parts.formulas import frozen
 from ppl.errors import ModelError
 from ppl.ir import incomplete, ops
 from ppl.ir.node import Node

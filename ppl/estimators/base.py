@@ -18,7 +18,7 @@ from ppl.errors import EstimatorError
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import PARTICLES, Axis
-from ppl.lang.init import Initializer
+from ppl.lang.blocks.init import Initializer
 from ppl.lang.trace import Bound
 
 if TYPE_CHECKING:

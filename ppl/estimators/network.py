@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ppl.estimators.base import Auxiliary, NodeContext
 from ppl.ir import ops
 from ppl.ir.node import Node
-from ppl.lang.init import Initializer, glorot_uniform
+from ppl.lang.blocks.init import Initializer, glorot_uniform
 
 
 class SmallNetwork:

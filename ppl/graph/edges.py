@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ppl.distributions.bound_rules import exponents
-from ppl.distributions.checks import constant_value
-from ppl.distributions.intervals import NONNEGATIVE, POSITIVE, Interval
+from ppl.distributions.domain.bound_rules import exponents
+from ppl.distributions.domain.checks import constant_value
+from ppl.distributions.domain.intervals import NONNEGATIVE, POSITIVE, Interval
 from ppl.graph.ranges import Ranges
 from ppl.graph.seams import closes
 from ppl.ir.node import Node, topological

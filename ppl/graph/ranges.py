@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ppl.distributions.bounds import RULES
-from ppl.distributions.conditions import RANGES, narrowest
-from ppl.distributions.intervals import ANYTHING, REAL, Interval
+from ppl.distributions.domain.bounds import RULES
+from ppl.distributions.domain.conditions import RANGES, narrowest
+from ppl.distributions.domain.intervals import ANYTHING, REAL, Interval
 from ppl.ir.node import Node, topological
 from ppl.lang.trace import Site
 

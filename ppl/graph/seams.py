@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from ppl.ir import ops
 from ppl.ir.node import Node, substitute
-from ppl.ir.simplify import simplify
+from ppl.ir.rewrites.simplify import simplify
 
 
 @lru_cache(maxsize=4096)

@@ -1,1 +1,1 @@
-"""Objectives and training: expected cost, elbo, likelihood, fit, optimizers."""
+"""Asking how good gradients are: diagnosis, checks against references, measured choices."""

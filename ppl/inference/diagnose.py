@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ppl.arguments import MANY, checked, integer, mapping, within
-from ppl.compiler.compiled import require_state
-from ppl.compiler.diagnosis import STATISTICS
-from ppl.compiler.prepared import require_program
-from ppl.compiler.state import State
 from ppl.errors import DataError, OptionError
+from ppl.inference.options import STATISTICS
 from ppl.inference.repeats import Gradient, Moments, Repeats, seconds_per_step
-from ppl.inference.tables import number, render, seconds
+from ppl.inference.reports import number, render, seconds
+from ppl.runtime.compiled import require_state
+from ppl.runtime.prepared import require_program
+from ppl.runtime.state import State
 
 
 @dataclass(frozen=True)

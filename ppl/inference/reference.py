@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppl.compiler.expand import Expansion
-from ppl.compiler.state import State
-from ppl.compiler.variants import Variant, build_gradient
+from ppl.compiler.surrogate.expansion import Expansion
+from ppl.compiler.surrogate.variants import Variant, build_gradient
 from ppl.distributions.base import Distribution
 from ppl.errors import EstimatorError
 from ppl.estimators import Enumerate, NotNeeded, Pathwise, ScoreFunction
@@ -25,11 +24,12 @@ from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.inference.repeats import Moments, Repeats, environment
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.interpret import evaluate
 from ppl.ir.node import Node
-from ppl.ir.simplify import erase_markers, simplify
+from ppl.ir.reference.interpret import evaluate
+from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import Axis, Kind
 from ppl.lazy import special
+from ppl.runtime.state import State
 
 ENTRIES = 200_000
 """Joint states times rows that an exact reference may take."""

@@ -15,14 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from ppl.compiler.bind import Bound
-from ppl.compiler.nonfinite import Call, refuse_violation
-from ppl.compiler.state import State
-from ppl.compiler.variants import Variant
+from ppl.compiler.surrogate.variants import Variant
 from ppl.errors import OptionError
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import topological
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.types import Kind
+from ppl.runtime.binding import Bound
+from ppl.runtime.call import Call
+from ppl.runtime.nonfinite import refuse_violation
+from ppl.runtime.state import State
 
 ENTRIES = 2_000_000
 """Entries of the largest intermediate value in one chunk."""

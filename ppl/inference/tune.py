@@ -16,11 +16,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ppl.arguments import MANY, checked, integer, noise_seed, number, optional, shown, within
-from ppl.compiler.compiled import require_state
-from ppl.compiler.measured import Measured
-from ppl.compiler.plan import TABLE, Choice
-from ppl.compiler.prepared import require_program
-from ppl.compiler.state import State
+from ppl.compiler.plan.choice import TABLE, Choice
+from ppl.compiler.plan.measured import Measured
 from ppl.errors import EstimatorError, OptionError
 from ppl.estimators import REGISTRY, NotNeeded
 from ppl.estimators.base import Estimator
@@ -28,7 +25,10 @@ from ppl.estimators.enumerate import Marginalize
 from ppl.estimators.score_function import ScoreFunction
 from ppl.inference.diagnose import held, state_for, warmed
 from ppl.inference.repeats import ENTRIES, Moments, Repeats, environment, seconds_per_step
-from ppl.ir.interpret import evaluate
+from ppl.ir.reference.interpret import evaluate
+from ppl.runtime.compiled import require_state
+from ppl.runtime.prepared import require_program
+from ppl.runtime.state import State
 
 MAX_COPIES = 64
 """Evaluations of the downstream computation that a candidate may take, to be measured at all."""

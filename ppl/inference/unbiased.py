@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ppl.compiler.state import State
 from ppl.errors import OptionError
 from ppl.inference.reference import Reference, find_reference
 from ppl.inference.repeats import Moments, Repeats
-from ppl.inference.tables import number, render
+from ppl.inference.reports import number, render
+from ppl.runtime.state import State
 
 ROUNDING = {"float32": 2e-5, "float64": 1e-9}
 """Difference that rounding may make, relative to the gradient's norm."""

@@ -1,12 +1,13 @@
 """The language: what a model is written with. Tracing a model gives a `Trace`, the compiler's input."""
 
-from ppl.lang import init, layers
+from ppl.lang import uses as _uses  # noqa: F401  (shows the formulas of distributions)
 from ppl.lang.arguments import ArgumentSpec, spec
+from ppl.lang.blocks import init, layers
+from ppl.lang.blocks.dense import dense
+from ppl.lang.blocks.functional import log_sigmoid, log_softmax, logsumexp, one_hot, relu, sigmoid, softmax, softplus
 from ppl.lang.carried import carried, carry
 from ppl.lang.context import trace_model
-from ppl.lang.dense import dense
 from ppl.lang.external import external
-from ppl.lang.functional import log_sigmoid, log_softmax, logsumexp, one_hot, relu, sigmoid, softmax, softplus
 from ppl.lang.model import Model, model
 from ppl.lang.params import constant, hyper, param
 from ppl.lang.plate import collect, plate, scope

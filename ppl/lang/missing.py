@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.conditions import narrowest
-from ppl.distributions.support import Support
+from ppl.distributions.domain.conditions import narrowest
+from ppl.distributions.domain.support import Support
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node, topological

@@ -11,9 +11,9 @@ from ppl.arguments import array, dimensions, flag, number
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node, make
+from ppl.lang.blocks.init import generator
 from ppl.lang.constraints import CONSTRAINTS
 from ppl.lang.context import current, require
-from ppl.lang.init import generator
 from ppl.lang.source import user_line
 from ppl.lang.trace import Param
 from ppl.lang.value import Value, lift

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.observable import observable
+from ppl.distributions.domain.observable import observable
 from ppl.errors import DataError, ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node

@@ -17,11 +17,11 @@ from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import Axis, Kind
-from ppl.lang import elementwise as el
+from ppl.lang.arrays import elementwise as el
+from ppl.lang.arrays.indexing import get_item
+from ppl.lang.arrays.malformed import RAISED, malformed
+from ppl.lang.arrays.refusals import Refusals, refuse
 from ppl.lang.context import check_open, current, dtype_name
-from ppl.lang.indexing import get_item
-from ppl.lang.malformed import RAISED, malformed
-from ppl.lang.refusals import Refusals, refuse
 from ppl.lang.source import user_line
 from ppl.lang.trace import Index
 
@@ -287,11 +287,11 @@ class Value(Refusals):
     # --- NumPy protocols (their tables build on this class)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        from ppl.lang.numpy_protocol import call_ufunc
+        from ppl.lang.arrays.numpy_protocol import call_ufunc
 
         return call_ufunc(ufunc, method, inputs, kwargs)
 
     def __array_function__(self, function: Callable, types: Any, args: Any, kwargs: Any) -> Any:
-        from ppl.lang.numpy_protocol import call_function
+        from ppl.lang.arrays.numpy_protocol import call_function
 
         return call_function(function, args, kwargs)

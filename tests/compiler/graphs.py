@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ppl.compiler.executable import Request, compile_request
 from ppl.ir import incomplete, ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.loop import loop
 from ppl.ir.node import Node, make
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.types import PARTICLES, TRUNK, Axis, Copy, Kind, Type, branch_axis
+from ppl.runtime.executable import Request, compile_request
 
 DATA = Axis("data", Kind.PLATE)
 OTHER = Axis("other", Kind.PLATE)

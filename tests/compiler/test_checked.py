@@ -7,26 +7,35 @@ import sys
 import numpy as np
 import pytest
 
-from ppl.compiler import guards
-from ppl.compiler.layout import Poly
-from ppl.compiler.memory import Memory
+from ppl.compiler.lower.layout import Poly
+from ppl.compiler.schedule.memory import Memory
 from ppl.errors import MemoryCheckError
+from ppl.runtime import guards
 
 PARTS = 8
 """Processes that the whole of the programs is shared out to."""
 
 BREAKS = {
-    "scratch of one entry": ("ppl.compiler.fuse.Value.room", "lambda self: layout.Poly.of(1)", "outside its buffer"),
+    "scratch of one entry": (
+        "ppl.compiler.schedule.fusion.Value.room",
+        "lambda self: layout.Poly.of(1)",
+        "outside its buffer",
+    ),
     "tiles of half the size": (
-        "ppl.compiler.memory.tile_size",
+        "ppl.compiler.schedule.memory.tile_size",
         "lambda v, row: stages.tile_size(v, row).of(1)",
         "beyond its array",
     ),
-    "sums of one entry": ("ppl.compiler.fuse.Value.extent", "lambda self, skip=(): layout.Poly.of(1)", "outside"),
+    "sums of one entry": (
+        "ppl.compiler.schedule.fusion.Value.extent",
+        "lambda self, skip=(): layout.Poly.of(1)",
+        "outside",
+    ),
 }
 BROKEN = """
 from unittest import mock
-from ppl.compiler import layout, stages
+from ppl.compiler.lower.rewrites import layout
+from ppl.compiler.schedule.regions import stages
 from tests.compiler import checked
 with mock.patch({target!r}, {replacement}):
     raise SystemExit(not checked.main(["--law", "elbo_sbn-h-rebar-t"]))

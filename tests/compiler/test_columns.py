@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.compiler.training import SparseTrainer
-from ppl.compiler.training_columns import ColumnTrainer
 from ppl.errors import FitError
 from ppl.models.alias import alias_table
+from ppl.training.columns.trainer import ColumnTrainer, trainer_of
+from ppl.training.loops import SparseTrainer
 
 N, ROWS = 300, 500
 RNG = np.random.default_rng(0)
@@ -89,7 +89,7 @@ def compiled(case, dtype="float64"):
 @pytest.mark.parametrize("size", [None, 128], ids=["all rows", "minibatches"])
 def test_fit_is_that_of_whole_gradients(case, size):
     program, data = compiled(case)
-    assert isinstance(program.prepare().trainer(True, "SGD"), ColumnTrainer)
+    assert isinstance(trainer_of(program.prepare(), True, "SGD"), ColumnTrainer)
     options = {"steps": 7, "batch_size": size, "seed": 3}
     cut, whole = (ppl.fit(program, *data, optimizer=o, **options) for o in (SGD, {"*": SGD}))
     np.testing.assert_allclose(cut.history["loss"], whole.history["loss"], rtol=1e-11)
@@ -102,10 +102,10 @@ def test_fit_is_that_of_whole_gradients(case, size):
 
 def test_the_emitted_loop_takes_products_by_columns():
     program, _ = compiled(CASES["parts of 50"], "float32")
-    source = program.prepare().trainer(True, "SGD").executable.source
+    source = trainer_of(program.prepare(), True, "SGD").executable.source
     assert "* 64" in source and "table_dot" not in source and source.count("_products, ") == 1
-    assert isinstance(program.prepare().trainer(True, "AdaGrad"), SparseTrainer)
-    assert not isinstance(program.prepare().trainer(True, "AdaGrad"), ColumnTrainer)
+    assert isinstance(trainer_of(program.prepare(), True, "AdaGrad"), SparseTrainer)
+    assert not isinstance(trainer_of(program.prepare(), True, "AdaGrad"), ColumnTrainer)
 
 
 @pytest.mark.parametrize("read", ["row", "penalty", "product of sums"])
@@ -123,7 +123,7 @@ def test_tables_read_in_other_ways_are_shared_by_rows(read):
             ppl.cost("product", (u[left] @ v[right]) ** 2)
 
     program = ppl.compile(model, data=(LEFT, RIGHT), dtype="float64")
-    assert type(program.prepare().trainer(True, "SGD")) is SparseTrainer
+    assert type(trainer_of(program.prepare(), True, "SGD")) is SparseTrainer
     cut, whole = (ppl.fit(program, LEFT, RIGHT, optimizer=o, steps=3, seed=1) for o in (SGD, {"*": SGD}))
     for name in ("u", "v"):
         np.testing.assert_allclose(cut.state.params[name], whole.state.params[name], rtol=1e-9, atol=1e-12)
@@ -134,7 +134,7 @@ def test_tables_have_the_same_bits_on_any_number_of_threads():
     model, _ = contrast(100, 5)
     data = RNG.integers(0, N, 9000), RNG.integers(0, N, 9000), RNG.integers(0, N, (9000, 5))
     program, most, found = ppl.compile(model, data=data, dtype="float32"), numba.get_num_threads(), []
-    exe = program.prepare().trainer(True, "SGD").executable
+    exe = trainer_of(program.prepare(), True, "SGD").executable
     try:
         for threads in (1, 2):
             numba.set_num_threads(threads)

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import pytest
 
-from ppl.compiler.executable import compile_request
+from ppl.runtime.executable import compile_request
 from tests.compiler import graphs
 
 
@@ -87,7 +87,7 @@ def test_disk_cache_hits_in_a_second_process(tmp_path):
 OWN_CODE = """
 import numba
 import numpy as np
-from ppl.compiler.executable import compile_request
+from ppl.runtime.executable import compile_request
 from tests.compiler import graphs
 
 g = graphs.GRAPHS["dense_layers"]()

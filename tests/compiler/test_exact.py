@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from ppl.compiler.executable import compile_request
 from ppl.ir import ops
-from ppl.ir.interpret import Env, evaluate
+from ppl.ir.reference.interpret import Env, evaluate
+from ppl.runtime.executable import compile_request
 from tests.compiler.graphs import DATA, Graph, check, request_of
 
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from ppl.compiler.executable import compile_request
+from ppl.runtime.executable import compile_request
 from tests.compiler import graphs
 
 SOME_IDS = np.array([3, 4, 5, 9, 11, 12, 13, 20, *range(40, 69)])
@@ -21,7 +21,7 @@ def test_float32(name):
 
 @pytest.mark.parametrize("name", ["dense_layers", "branches", "recurrent"])
 def test_threads_and_tiles(name, monkeypatch):
-    monkeypatch.setattr("ppl.compiler.memory.TILE_BYTES", 20_000)
+    monkeypatch.setattr("ppl.compiler.schedule.memory.TILE_BYTES", 20_000)
     graphs.check(graphs.GRAPHS[name](), "float64", threads=(1, 2))
 
 
@@ -32,7 +32,7 @@ def test_products_that_are_added_up_share_an_accumulator():
 
 
 def test_large_gradients_are_added_up_by_all_threads(monkeypatch):
-    monkeypatch.setattr("ppl.compiler.emit_sums.PARALLEL_MERGE", 0)
+    monkeypatch.setattr("ppl.compiler.emit.sums.PARALLEL_MERGE", 0)
     executable = graphs.check(graphs.GRAPHS["dense_layers"](), "float64", threads=(1, 2))
     assert executable.module.ENTRIES[-1].__name__ == "merge"
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.compiler import memory, owned, slabs
-from ppl.compiler.executable import Executable, Request, compile_request
+from ppl.compiler.schedule.regions import memory, owned, slabs
 from ppl.errors import FitError
 from ppl.ir import ops
 from ppl.ir.node import make
-from ppl.ir.simplify import simplify
+from ppl.ir.rewrites.simplify import simplify
 from ppl.kernels.cpu.rows import share_start
+from ppl.runtime.executable import Executable, Request, compile_request
 from tests.compiler import graphs
 
 WIDE, HIDDEN = 70, 52

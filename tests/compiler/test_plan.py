@@ -8,8 +8,8 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Categorical, Normal, OneHotCategorical, Uniform, estimators
-from ppl.compiler.plan import TABLE, make_plan
-from ppl.compiler.variants import build_gradient
+from ppl.compiler.plan.choice import TABLE, make_plan
+from ppl.compiler.surrogate.variants import build_gradient
 from ppl.errors import EstimatorError
 from ppl.estimators import (
     ARM,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ppl.compiler.pool import SMALL, Pool
+from ppl.runtime.pool import SMALL, Pool
 
 
 @pytest.mark.tiny

@@ -10,7 +10,7 @@ import numpy as np
 
 import ppl
 import ppl.kernels.config  # what cache.load imports; it takes longer than the race
-from ppl.compiler import cache
+from ppl.runtime import cache
 
 SLOW = """import time
 time.sleep(0.5)

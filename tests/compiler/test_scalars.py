@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import scipy.special
 
-from ppl.compiler.executable import compile_request
 from ppl.ir import ops
 from ppl.ir.node import make
 from ppl.lang.external import External
+from ppl.runtime.executable import compile_request
 from tests.compiler import functions
 from tests.compiler.graphs import DATA, Graph, check, request_of
 

@@ -5,7 +5,7 @@ import pytest
 
 import ppl
 from ppl.errors import ParameterError
-from ppl.inference import fit_data
+from ppl.training import batches as fit_data
 
 N, D, ROWS = 50, 21, 300
 RNG = np.random.default_rng(0)

@@ -5,14 +5,14 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Gamma, Normal
-from ppl.compiler.executable import compile_request
-from ppl.compiler.variants import build_gradient
-from ppl.compiler.wide import MIN_ROWS, widen_events
+from ppl.compiler.lower.long_events import MIN_ROWS, widen_events
+from ppl.compiler.surrogate.variants import build_gradient
 from ppl.estimators import DisARM, Rebar, ScoreFunction
 from ppl.ir import ops
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import make
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.types import PARTICLES
+from ppl.runtime.executable import compile_request
 from tests.compiler.graphs import Graph, request_of
 
 N = MIN_ROWS + 37

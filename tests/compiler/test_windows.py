@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from ppl.compiler.executable import Request, compile_request
-from ppl.compiler.request import windowed
+from ppl.compiler.lower.request import windowed
 from ppl.ir import ops
-from ppl.ir.interpret import Env, evaluate
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.types import PARTICLES
+from ppl.runtime.executable import Request, compile_request
 from tests.compiler.graphs import DATA, INNER, ROWS, Graph, request_of
 
 IDS = np.arange(ROWS) * 3 + 2

@@ -14,8 +14,8 @@ from scipy import integrate, special, stats
 from ppl.distributions import REGISTRY, Distribution
 from ppl.distributions.base import KEY
 from ppl.ir import ops
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import Node, make
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.types import Axis, Kind
 
 INF = np.inf

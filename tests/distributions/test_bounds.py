@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from ppl.distributions.bounds import bounds_of
-from ppl.distributions.guards import known_inside
-from ppl.distributions.intervals import CLOSED_UNIT, REAL, UNIT, Interval
+from ppl.distributions.domain.bounds import bounds_of
+from ppl.distributions.domain.guards import known_inside
+from ppl.distributions.domain.intervals import CLOSED_UNIT, REAL, UNIT, Interval
 from ppl.ir import ops
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import make
+from ppl.ir.reference.interpret import Env, evaluate
 
 pytestmark = pytest.mark.tiny
 X, Y = (make("param", name=name, shape=(3,)) for name in "xy")

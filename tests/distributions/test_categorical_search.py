@@ -10,8 +10,8 @@ from scipy import stats
 import ppl
 from ppl.distributions import Categorical, categorical
 from ppl.ir import ops
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import topological
+from ppl.ir.reference.interpret import Env, evaluate
 
 RNG = np.random.default_rng(0)
 

@@ -32,8 +32,8 @@ from ppl.distributions import (
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.interpret import Env, evaluate
-from ppl.ir.simplify import simplify
+from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.rewrites.simplify import simplify
 
 N = 100_000
 LEVEL = 1e-3  # of every goodness-of-fit test, at fixed seeds

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.compiler.variants import build_gradient
+from ppl.compiler.surrogate.variants import build_gradient
 from tests.helpers.laws import Graph
 from tests.helpers.replay import Case, interpreted
 

@@ -7,11 +7,11 @@ import pytest
 from tail_laws import TAILS
 from test_tails import TOLERANCE, held
 
-from ppl.compiler.executable import Request, compile_request
 from ppl.distributions import REGISTRY
 from ppl.ir.node import make
-from ppl.ir.simplify import erase_markers
+from ppl.ir.rewrites.simplify import erase_markers
 from ppl.ir.types import Axis, Kind
+from ppl.runtime.executable import Request, compile_request
 
 AXIS = Axis("data", Kind.PLATE)
 GROUPS = {

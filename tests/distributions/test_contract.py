@@ -40,8 +40,8 @@ from ppl.distributions import (
 from ppl.distributions.base import KEY
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
-from ppl.ir.interpret import Env, evaluate
-from ppl.ir.simplify import simplify
+from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.rewrites.simplify import simplify
 from ppl.ir.types import Axis, Kind
 from ppl.lang.value import Value
 

@@ -14,10 +14,10 @@ from scipy import special, stats
 
 import ppl
 from ppl.errors import ModelError
-from ppl.ir import numpy_counts as oracle
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.interpret import Env, evaluate
+from ppl.ir.reference import numpy_counts as oracle
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.types import Axis, Kind
 from ppl.kernels.scalar import f32, f64
 

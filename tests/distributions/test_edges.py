@@ -11,8 +11,8 @@ from scipy import special, stats
 from ppl.distributions import Bernoulli, Beta, Binomial, Categorical, Gamma, OneHotCategorical, Poisson
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import make
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.types import Axis, Kind
 
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-10}

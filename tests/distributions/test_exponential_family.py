@@ -28,8 +28,7 @@ from ppl.distributions import (
     kl,
     kl_divergence,
 )
-from ppl.distributions.eager import present
-from ppl.distributions.exponential_family import (
+from ppl.distributions.families.family import (
     FAMILIES,
     fixed_parameters,
     from_natural,
@@ -40,9 +39,10 @@ from ppl.distributions.exponential_family import (
     unit_bregman,
     unit_entropy,
 )
-from ppl.distributions.exponential_fit import CONJUGATE, fisher_information, posterior
+from ppl.distributions.families.fit import CONJUGATE, fisher_information, posterior
+from ppl.distributions.parts.eager import present
 from ppl.errors import DataError, ModelError
-from ppl.ir.interpret import Env, evaluate
+from ppl.ir.reference.interpret import Env, evaluate
 
 CASES = [(cls.__name__, i) for cls in FAMILIES for i in range(2)]
 each = pytest.mark.parametrize(("name", "index"), CASES, ids=[f"{n}-{i}" for n, i in CASES])

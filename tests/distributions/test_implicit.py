@@ -13,10 +13,10 @@ from scipy import special, stats
 import ppl
 from ppl.distributions import Beta, Dirichlet, Gamma, StudentT
 from ppl.errors import EstimatorError
-from ppl.ir import numpy_draws as oracle
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.interpret import Env, evaluate
+from ppl.ir.reference import numpy_draws as oracle
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.kernels.scalar import f32, f64
 
 QUANTILES = (1e-6, 1e-3, 0.2, 0.5, 0.8, 0.999, 1 - 1e-6)

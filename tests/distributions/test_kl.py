@@ -40,8 +40,8 @@ from ppl.distributions import (
     kl,
     kl_divergence,
 )
-from ppl.distributions.exponential_family import FAMILIES
-from ppl.distributions.kl import KL_PAIRS
+from ppl.distributions.divergences.registry import KL_PAIRS
+from ppl.distributions.families.family import FAMILIES
 from ppl.errors import ModelError, ShapeError
 from ppl.ir.differentiate import gradient
 

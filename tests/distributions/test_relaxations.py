@@ -8,8 +8,8 @@ from distribution_laws import build, leaf, noise_of, value_of, values_of
 from scipy import stats
 
 from ppl.distributions import REGISTRY, Bernoulli, Categorical, OneHotCategorical
-from ppl.distributions.guards import known_inside
-from ppl.distributions.intervals import UNIT
+from ppl.distributions.domain.guards import known_inside
+from ppl.distributions.domain.intervals import UNIT
 from ppl.errors import ModelError
 from ppl.graph.ranges import Ranges
 from ppl.graph.smoothness import Orders

@@ -19,8 +19,8 @@ from ppl.distributions import (
     Uniform,
     support_of,
 )
-from ppl.distributions.bounds import bounds_of, softmax_argument
-from ppl.distributions.intervals import Interval
+from ppl.distributions.domain.bounds import bounds_of, softmax_argument
+from ppl.distributions.domain.intervals import Interval
 from ppl.ir import ops
 from ppl.ir.node import topological
 from ppl.ir.types import Axis, Kind

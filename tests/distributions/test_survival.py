@@ -7,8 +7,8 @@ import pytest
 from distribution_laws import CASES, IDS, LAWS, build, value_of
 
 from ppl.distributions import REGISTRY, Distribution, Truncated
-from ppl.distributions.combinator import has
-from ppl.distributions.support import Support
+from ppl.distributions.domain.support import Support
+from ppl.distributions.parts.combinator import has
 from ppl.errors import ModelError
 from ppl.ir import ops
 

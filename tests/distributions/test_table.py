@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ppl.distributions import COMBINATORS, REGISTRY, table
+from ppl import catalog as table
+from ppl.distributions import COMBINATORS, REGISTRY
 
 
 def test_page_is_up_to_date():
-    stale = "docs/distributions.md is stale; run `python -m ppl.distributions.table`"
+    stale = "docs/distributions.md is stale; run `python -m ppl.catalog`"
     assert table.PAGE.read_text(encoding="utf-8") == table.page(), stale
 
 

@@ -10,11 +10,11 @@ import pytest
 from tail_laws import TAILS, product
 
 from ppl.distributions import REGISTRY
-from ppl.distributions.kl import kl_divergence
+from ppl.distributions.divergences.registry import kl_divergence
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import make
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.types import Axis, Kind
 
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-10}

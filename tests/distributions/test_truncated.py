@@ -34,7 +34,7 @@ from ppl.distributions import (
 )
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.interpret import Env, evaluate
+from ppl.ir.reference.interpret import Env, evaluate
 
 INF = math.inf
 each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda t: t.__name__)

@@ -13,10 +13,10 @@ from scipy import stats
 import ppl
 from ppl.distributions import VonMises
 from ppl.errors import EstimatorError, ModelError
-from ppl.ir import numpy_angles as oracle
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.interpret import Env, evaluate
+from ppl.ir.reference import numpy_angles as oracle
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.types import Axis, Kind
 from ppl.kernels.scalar import f32, f64
 

@@ -6,10 +6,10 @@ from scipy.special import expit, rel_entr, softmax
 
 import ppl
 from ppl import Bernoulli, Categorical, MultivariateNormal, Normal, OneHotCategorical, Poisson
-from ppl.compiler.variants import build_rows, build_value
+from ppl.compiler.surrogate.variants import build_rows, build_value
 from ppl.errors import EstimatorError
 from ppl.estimators import ARM, Analytic, Enumerate, MeasureValued, Pathwise, Rebar, ScoreFunction
-from ppl.ir.interpret import Env, evaluate
+from ppl.ir.reference.interpret import Env, evaluate
 from tests.estimators.test_single_sample import run
 from tests.helpers.exact import central_differences
 from tests.helpers.law_graphs import LAWS, X3

@@ -12,7 +12,7 @@ from scipy.special import expit, ndtri
 
 import ppl
 from ppl import Bernoulli, Categorical, Normal, OneHotCategorical
-from ppl.compiler.variants import build_gradient
+from ppl.compiler.surrogate.variants import build_gradient
 from ppl.errors import EstimatorError
 from ppl.estimators import (
     ARM,
@@ -26,7 +26,7 @@ from ppl.estimators import (
 from ppl.estimators.base import CONDITIONAL
 from ppl.estimators.categorical_disarm import Sticks
 from ppl.ir import ops
-from ppl.ir.interpret import Env, evaluate
+from ppl.ir.reference.interpret import Env, evaluate
 from tests.estimators.test_single_sample import CLASSES, SEEDS, TOL, f, g, run, softmax, toy, uniforms
 from tests.helpers.law_graphs import LAWS, TARGET
 from tests.helpers.laws import Graph, Sampler, arrays

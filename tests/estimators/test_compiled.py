@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.compiler.variants import build_value
+from ppl.compiler.surrogate.variants import build_value
 from ppl.estimators import (
     ARM,
     Analytic,

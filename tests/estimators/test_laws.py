@@ -10,7 +10,7 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Normal
-from ppl.compiler.variants import build_gradient
+from ppl.compiler.surrogate.variants import build_gradient
 from ppl.errors import EstimatorError
 from ppl.estimators import (
     ARM,

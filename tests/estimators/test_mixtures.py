@@ -13,7 +13,7 @@ from scipy import integrate, special, stats
 
 import ppl
 from ppl import Bernoulli, Gamma, Mixture, Normal, Transformed, Uniform, VonMises, bijectors
-from ppl.compiler.variants import build_gradient, build_value
+from ppl.compiler.surrogate.variants import build_gradient, build_value
 from ppl.errors import EstimatorError, ParameterError
 from ppl.estimators import Enumerate, Implicit, Pathwise, Rebar, ScoreFunction, SumComponents
 from tests.estimators.test_plate_sums import evaluated

@@ -15,10 +15,10 @@ from scipy import stats
 
 import ppl
 from ppl import Bernoulli, Categorical, Delta, Normal
-from ppl.compiler.second_order import VECTOR, build_hvp
-from ppl.compiler.variants import Variant, build_gradient, build_rows, build_value
+from ppl.compiler.surrogate.second_order import VECTOR, build_hvp
+from ppl.compiler.surrogate.variants import Variant, build_gradient, build_rows, build_value
 from ppl.estimators import Analytic, Enumerate, ScoreFunction
-from ppl.ir.interpret import Env, evaluate
+from ppl.ir.reference.interpret import Env, evaluate
 from tests.helpers.laws import central_differences
 
 ROWS = np.zeros((3, 1))

@@ -1,7 +1,7 @@
 """Single-sample gradients equal the hand-derived formula to 1e-10, on the same noise: what an average
 may hide.
 
-The noise comes from the reference `ppl.ir.noise` by node name; the formulas are those of the project's
+The noise comes from the reference `ppl.ir.reference.noise` by node name; the formulas are those of the project's
 notes, in NumPy.
 """
 
@@ -12,12 +12,12 @@ from scipy.stats import norm
 
 import ppl
 from ppl import Bernoulli, Normal, OneHotCategorical
-from ppl.compiler.variants import build_gradient
+from ppl.compiler.surrogate.variants import build_gradient
 from ppl.estimators import Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
 from ppl.estimators.base import CONDITIONAL
 from ppl.estimators.score_function import DECAY
-from ppl.ir import noise
-from ppl.ir.interpret import evaluate
+from ppl.ir.reference import noise
+from ppl.ir.reference.interpret import evaluate
 from tests.helpers.law_graphs import LAWS, TARGET, X3
 from tests.helpers.laws import Graph, Sampler, arrays, make_env
 

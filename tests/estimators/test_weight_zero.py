@@ -13,8 +13,8 @@ from scipy import stats
 
 import ppl
 from ppl import Bernoulli, Binomial, Categorical, Mixture, Multinomial, Normal, OneHotCategorical, Poisson
-from ppl.compiler.second_order import VECTOR, build_hvp
-from ppl.compiler.variants import build_gradient, build_value
+from ppl.compiler.surrogate.second_order import VECTOR, build_hvp
+from ppl.compiler.surrogate.variants import build_gradient, build_value
 from ppl.errors import FitError, ParameterError
 from ppl.estimators import (
     ARM,

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 import ppl
-from ppl.compiler.npz import read_npz
-from ppl.inference.fit_signals import Signals
+from ppl.runtime.storage.npz import read_npz
+from ppl.training.signals import Signals
 from tests.faults.runs import RUNS
 
 FAILED, LATE = 77, 78

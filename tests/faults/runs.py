@@ -12,7 +12,7 @@ import numpy as np
 import ppl
 from ppl import Bernoulli, Normal
 from ppl.estimators import ScoreFunction
-from ppl.inference.optim import SGD, AdaGrad, Adam, Momentum
+from ppl.training.optim import SGD, AdaGrad, Adam, Momentum
 
 
 @ppl.model

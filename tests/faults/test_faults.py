@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.compiler.npz import read_npz
-from ppl.inference.fit import fit
-from ppl.inference.optim import Adam
+from ppl.runtime.storage.npz import read_npz
+from ppl.training.fit import fit
+from ppl.training.optim import Adam
 from tests.faults.children import LATE, checked, in_child, is_prefix, same, sender
 from tests.faults.runs import RUNS, X, mixed, program, rate
 

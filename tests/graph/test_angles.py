@@ -5,13 +5,13 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Normal, Uniform, VonMises
-from ppl.compiler.variants import build_gradient
+from ppl.compiler.surrogate.variants import build_gradient
 from ppl.errors import EstimatorError, ModelError
 from ppl.estimators import Implicit, Pathwise, Rebar, ScoreFunction
 from ppl.graph.stochastic import StochasticGraph
-from ppl.inference.objective import as_objective
-from ppl.ir.interpret import evaluate
 from ppl.ir.op_facts import JUMP, KINK, SMOOTH
+from ppl.ir.reference.interpret import evaluate
+from ppl.objectives.base import as_objective
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import make_env
 

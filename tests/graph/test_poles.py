@@ -8,8 +8,8 @@ import ppl
 from ppl import Beta, Dirichlet, Exponential, Gamma, HalfNormal, LogNormal, Normal, Uniform, VonMises
 from ppl.estimators import BonnetPrice, Implicit, Pathwise
 from ppl.graph.stochastic import StochasticGraph
-from ppl.inference.objective import as_objective
 from ppl.ir.op_facts import JUMP, KINK, SMOOTH
+from ppl.objectives.base import as_objective
 
 
 def graph_of(cost, dist) -> StochasticGraph:

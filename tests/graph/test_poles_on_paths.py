@@ -11,8 +11,8 @@ from ppl import Bernoulli, MultivariateNormal, Normal
 from ppl.errors import EstimatorError
 from ppl.estimators import Rebar, Relax, Relaxed, StraightThrough
 from ppl.graph.stochastic import StochasticGraph
-from ppl.inference.objective import as_objective
 from ppl.ir.op_facts import JUMP, KINK, SMOOTH
+from ppl.objectives.base import as_objective
 from tests.helpers.laws import Graph, Sampler, arrays, assert_matches
 
 # --- relaxed values, children, lost paths -------------------------------------------------------

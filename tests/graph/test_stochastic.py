@@ -8,8 +8,8 @@ import ppl
 from ppl import Bernoulli, Categorical, Exponential, LogNormal, Normal, OneHotCategorical, Uniform
 from ppl.estimators import Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
 from ppl.graph.stochastic import StochasticGraph, plate_axes
-from ppl.inference.objective import as_objective
 from ppl.ir.op_facts import JUMP, KINK, SMOOTH
+from ppl.objectives.base import as_objective
 
 
 def graph_of(objective, *data) -> StochasticGraph:

@@ -19,8 +19,8 @@ import numpy as np
 
 from ppl.distributions.base import Distribution
 from ppl.ir import ops
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import Node, make, topological
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.types import Axis, Kind, union_axes
 from ppl.lang.trace import Trace
 

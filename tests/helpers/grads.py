@@ -13,9 +13,9 @@ import numpy as np
 
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import Node, make
-from ppl.ir.simplify import erase_markers, simplify
+from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.verify import verify
 
 SIZES = {"rows": 3, "particles": 2, "repeats": 2}

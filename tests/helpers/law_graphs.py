@@ -18,7 +18,7 @@ from scipy.special import expit, ndtr
 
 import ppl
 from ppl import Bernoulli, Categorical, Normal, OneHotCategorical
-from ppl.lang.layers import BinaryUnits
+from ppl.lang.blocks.layers import BinaryUnits
 from tests.helpers.laws import Graph, arrays
 
 LAWS: dict[str, Callable[[], Graph]] = {}

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 import ppl
-from ppl.compiler.variants import build_gradient
-from ppl.ir.interpret import Env, evaluate
+from ppl.compiler.surrogate.variants import build_gradient
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.verify import verify
 from tests.helpers.exact import Surrogate, central_differences, exact_gradient
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppl.compiler.variants import build_gradient
-from ppl.ir.interpret import evaluate
+from ppl.compiler.surrogate.variants import build_gradient
+from ppl.ir.reference.interpret import evaluate
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import Graph, make_env
 

@@ -9,11 +9,11 @@ import pytest
 import ppl
 from ppl.errors import EstimatorError, FitError, OptionError, ScheduleError
 from ppl.estimators import Relaxed
-from ppl.inference import optim
-from ppl.inference.fit import fit
-from ppl.inference.fit_in_place import InPlace
-from ppl.inference.optim import SGD, AdaGrad, Adam, Momentum
 from ppl.numbers import number_at, real_number
+from ppl.training import optim
+from ppl.training.fit import fit
+from ppl.training.in_place import InPlace
+from ppl.training.optim import SGD, AdaGrad, Adam, Momentum
 from tests.faults.runs import alone
 from tests.faults.runs import program as compiled
 from tests.program.programs import data, units_program
@@ -168,8 +168,8 @@ def test_rates_too_large_for_compiled_code_are_taken_step_by_step(program):
 
 
 def test_the_loop_in_place_is_what_was_tested(program):
-    from ppl.inference.fit_data import Rows
-    from ppl.inference.fit_in_place import run_for
+    from ppl.training.batches import Rows
+    from ppl.training.in_place import run_for
 
     assert isinstance(run_for(program, Adam(0.1), None, Rows(program, (), None, None), program.init(0), 0), InPlace)
 

@@ -8,10 +8,10 @@ import pytest
 
 import ppl
 from ppl.errors import DataError, FitError, OptionError, PplError
-from ppl.inference import fit_checkpoint
-from ppl.inference.fit import fit
-from ppl.inference.fit_data import permutation
-from ppl.inference.optim import SGD, Adam, linear
+from ppl.training import checkpoint as fit_checkpoint
+from ppl.training.batches import permutation
+from ppl.training.fit import fit
+from ppl.training.optim import SGD, Adam, linear
 
 N = 11
 
@@ -122,8 +122,8 @@ def test_batch_of_the_whole_is_the_average_over_batches(program, data):
 def test_data_by_name_and_memory_heavy_path(program, data, monkeypatch):
     plain = fit(program, *data, steps=4, batch_size=4, optimizer=Adam())
     named = fit(program, {"w": data[1], "x": data[0]}, steps=4, batch_size=4, optimizer=Adam())
-    monkeypatch.setattr("ppl.inference.fit_data.KEEP_CONVERTED", 0)
-    monkeypatch.setattr("ppl.inference.fit_data.CHUNK", 3)
+    monkeypatch.setattr("ppl.training.batches.KEEP_CONVERTED", 0)
+    monkeypatch.setattr("ppl.training.batches.CHUNK", 3)
     large = fit(program, *data, steps=4, batch_size=4, optimizer=Adam())
     _same(plain, named)
     _same(plain, large)
@@ -524,7 +524,7 @@ def test_progress_is_shown_on_terminals_only(program, data, monkeypatch, capsys)
     for shown in (True, False):
         terminal = Terminal()
         monkeypatch.setattr(sys, "stderr", terminal)
-        monkeypatch.setattr("ppl.inference.fit_progress.INTERVAL", 0.0)
+        monkeypatch.setattr("ppl.training.progress.INTERVAL", 0.0)
         fit(program, *data, steps=2, optimizer=SGD(0.1), progress=shown)
         monkeypatch.undo()
         assert ("rows/s" in terminal.getvalue()) == shown

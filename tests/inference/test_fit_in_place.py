@@ -6,7 +6,7 @@ import pytest
 import ppl
 from ppl import Bernoulli, Normal
 from ppl.errors import FitError
-from ppl.inference.fit_in_place import InPlace, run_for
+from ppl.training.in_place import InPlace, run_for
 
 X = np.random.default_rng(0).normal(size=(103, 5))
 OPTIMIZERS = [
@@ -78,7 +78,7 @@ def test_programs_without_data(model):
 def test_which_loop_is_taken():
     program = ppl.compile(rows, data=X)
     for optimizer, kind in ((ppl.optim.Adam(0.1), True), (ppl.optim.Adam(0.1, clip_norm=1.0), False)):
-        source = ppl.inference.fit.Rows(program, (X,), 10, None)
+        source = ppl.training.fit.Rows(program, (X,), 10, None)
         assert isinstance(run_for(program, optimizer, None, source, program.init(0), 0), InPlace) == kind
 
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from ppl.inference.fit_signals import EndedBySignal, Signals
+from ppl.training.signals import EndedBySignal, Signals
 from tests.faults.children import in_child
 
 INT, TERM, USR = signal.SIGINT, signal.SIGTERM, signal.SIGUSR1

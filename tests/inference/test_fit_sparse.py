@@ -6,9 +6,10 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Normal
-from ppl.compiler.pace import AGAIN, Pace
-from ppl.compiler.training import SparseTrainer
 from ppl.errors import FitError
+from ppl.training.columns.trainer import trainer_of
+from ppl.training.loops import SparseTrainer
+from ppl.training.pace import AGAIN, Pace
 
 N, D, ROWS = 700, 6, 400
 RNG = np.random.default_rng(0)
@@ -58,7 +59,7 @@ OPTIMIZERS = [ppl.optim.SGD(ppl.optim.exponential(0.3, 0.9, 5)), ppl.optim.AdaGr
 def test_fit_is_that_of_whole_gradients_and_leaves_other_rows_alone(optimizer, size):
     data = (LEFT, RIGHT, Y)
     program = compiled(factors, data)
-    assert {t.name for t in program.prepare().trainer(True).tables} == {"u", "bias"} | (
+    assert {t.name for t in trainer_of(program.prepare(), True).tables} == {"u", "bias"} | (
         {"v"} if N * D >= 4096 else set()
     )
     options = {"steps": 7, "batch_size": size, "seed": 3, "hyper": {"strength": lambda t: 1.0 + 0.1 * t}}
@@ -86,7 +87,7 @@ def test_tables_read_in_other_ways_have_whole_gradients():
             ppl.cost("product", u[left] @ v[left] + positive[left] + small[left] ** 2)
 
     program = compiled(mixed, (LEFT,))
-    assert [t.name for t in program.prepare().trainer(True).tables] == ["u"]
+    assert [t.name for t in trainer_of(program.prepare(), True).tables] == ["u"]
     options = {"steps": 3, "seed": 1}
     sparse, whole = (ppl.fit(program, LEFT, optimizer=o, **options) for o in (OPTIMIZERS[1], dense(OPTIMIZERS[1])))
     for name in ("u", "v", "positive", "small"):
@@ -97,7 +98,7 @@ def test_gradients_through_samples_particles_and_baselines():
     data = (LEFT, Y)
     chosen = {"z": ppl.estimators.Pathwise(), "b": ppl.estimators.ScoreFunction("moving_average")}
     program = compiled(random_effects, data, particles=2, estimators=chosen)
-    assert {t.name for t in program.prepare().trainer(True).tables} == {"loc", "odds"}
+    assert {t.name for t in trainer_of(program.prepare(), True).tables} == {"loc", "odds"}
     sparse, whole = (
         ppl.fit(program, *data, optimizer=o, steps=5, batch_size=150, seed=2)
         for o in (OPTIMIZERS[0], dense(OPTIMIZERS[0]))
@@ -122,7 +123,7 @@ def test_tables_have_the_same_bits_on_any_number_of_threads(optimizer, monkeypat
             ppl.cost("square", (y - np.sum(u[right] @ v[left])) ** 2)
 
     program, most, found = compiled(tables_only, data, "float32"), numba.get_num_threads(), {}
-    exe = program.prepare().trainer(True).executable
+    exe = trainer_of(program.prepare(), True).executable
     slabs = exe._slabs(exe._sizes({"data": 10_000}, 1, 1))
     try:
         for threads in sorted({1, most}):

@@ -8,10 +8,10 @@ import pytest
 
 import ppl
 from ppl import Laplace, Normal
-from ppl.compiler.second_order import VECTOR, build_hvp
+from ppl.compiler.surrogate.second_order import VECTOR, build_hvp
 from ppl.errors import DataError, EstimatorError
 from ppl.estimators import Analytic, Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction
-from ppl.ir.interpret import Env, evaluate
+from ppl.ir.reference.interpret import Env, evaluate
 from tests.helpers.exact import expected_loss
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import environment, make_env

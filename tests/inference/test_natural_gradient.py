@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.compiler.state import Layout
 from ppl.distributions import Bernoulli, Beta, Dirichlet, Gamma, Normal, VonMises, kl_divergence
-from ppl.distributions.exponential_fit import posterior
+from ppl.distributions.families.fit import posterior
 from ppl.errors import OptionError
 from ppl.estimators import Analytic, Enumerate
 from ppl.ir.differentiate import gradient
-from ppl.ir.interpret import Env, evaluate
+from ppl.ir.reference.interpret import Env, evaluate
+from ppl.runtime.state import Layout
 
 X = np.random.default_rng(0).normal(1.3, 0.7, size=(40, 3))
 

@@ -10,10 +10,10 @@ from scipy.stats import norm
 
 import ppl
 from ppl import Bernoulli, Categorical, LogNormal, Normal, OneHotCategorical, Uniform
-from ppl.compiler.variants import build_gradient, build_value
+from ppl.compiler.surrogate.variants import build_gradient, build_value
 from ppl.errors import ModelError, ShapeError
 from ppl.estimators import Enumerate, Pathwise, ScoreFunction
-from ppl.ir.interpret import evaluate
+from ppl.ir.reference.interpret import evaluate
 from tests.helpers.exact import central_differences
 from tests.helpers.laws import Graph, Sampler, arrays, assert_matches, assert_unbiased, make_env
 

@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from ppl.compiler.packing import load_state
-from ppl.compiler.state import Layout, State
 from ppl.errors import DataError, OptionError
-from ppl.inference import optim
-from ppl.inference.optim import SGD, AdaGrad, Adam, Momentum, as_transform
+from ppl.runtime.state import Layout, State
+from ppl.runtime.storage.packing import load_state
+from ppl.training import optim
+from ppl.training.optim import SGD, AdaGrad, Adam, Momentum, as_transform
 
 LAYOUT = Layout((("enc.weight", (2, 3)), ("dec.weight", (3,)), ("enc.bias", ())))
 NAMES = [name for name, _ in LAYOUT.shapes]

@@ -5,7 +5,7 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Normal
-from ppl.compiler.measured import Measured
+from ppl.compiler.plan.measured import Measured
 from ppl.errors import OptionError
 from ppl.estimators import (
     Analytic,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ppl.ir import noise, ops
-from ppl.ir.interpret import Env, evaluate, evaluate_intermediates
+from ppl.ir import ops
 from ppl.ir.node import make
+from ppl.ir.reference import noise
+from ppl.ir.reference.interpret import Env, evaluate, evaluate_intermediates
 from ppl.ir.types import PARTICLES, REPEATS, TRUNK, Axis, Copy, Kind, branch_axis
 
 pytestmark = pytest.mark.tiny

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ppl.ir import noise, ops
+from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.loop import loop, split_args
 from ppl.ir.node import make, topological
-from ppl.ir.simplify import erase_markers, simplify
+from ppl.ir.reference import noise
+from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import Axis, Kind
 from ppl.ir.verify import verify
 from tests.helpers.grads import check_grads

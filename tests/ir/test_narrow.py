@@ -8,9 +8,9 @@ import pytest
 import ppl
 from ppl.estimators import Rebar
 from ppl.ir import ops
-from ppl.ir.interpret import Env, evaluate
-from ppl.ir.narrow import entries_read, narrow
 from ppl.ir.node import Node, make, topological
+from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.rewrites.narrow import entries_read, narrow
 from ppl.ir.types import TRUNK, Axis, Copy, Kind, branch_axis
 from ppl.ir.verify import verify
 from ppl.models import sbn

@@ -4,15 +4,21 @@ import numpy as np
 import pytest
 
 import ppl  # noqa: F401  (registers the ops of traces)
-from ppl.compiler import columns, loops, lower, lower_draws, tables  # noqa: F401  (register lowered ops)
-from ppl.distributions import bounds
-from ppl.distributions.intervals import Interval
+from ppl.compiler.lower.rewrites import draws as lower_draws  # noqa: F401  (register lowered ops)
+from ppl.compiler.lower.rewrites import (
+    loops,  # noqa: F401  (register lowered ops)
+    tables,  # noqa: F401  (register lowered ops)
+)
+from ppl.compiler.lower.rewrites import rewrites as lower  # noqa: F401  (register lowered ops)
+from ppl.distributions.domain import bounds
+from ppl.distributions.domain.intervals import Interval
 from ppl.graph import edges
 from ppl.ir import ops, shapes
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import make, type_rules
 from ppl.ir.op_facts import FACTS, OWN, edge_of
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.vjp import VJPS
+from ppl.training.columns import request as columns  # noqa: F401  (register lowered ops)
 
 pytestmark = pytest.mark.tiny
 FLOATS = {

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from ppl.ir import ops
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import make, substitute, topological
 from ppl.ir.op_facts import LINEAR, PARTS, PRODUCTS
 from ppl.ir.polynomial import degree_of, second_derivative
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.types import TRUNK, Axis, Copy, Kind, branch_axis
 from ppl.ir.verify import verify
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from ppl.ir import ops
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.loop import Body
 from ppl.ir.node import make, topological
-from ppl.ir.simplify import RULES, erase_markers, simplify
+from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.rewrites.simplify import RULES, erase_markers, simplify
 from ppl.ir.types import PARTICLES, TRUNK, Axis, Copy, Kind, branch_axis
 
 pytestmark = pytest.mark.tiny

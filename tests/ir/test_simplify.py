@@ -9,10 +9,10 @@ import pytest
 
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import make, topological, type_rules
 from ppl.ir.op_facts import FACTS, LOWERED
-from ppl.ir.simplify import erase_markers, simplify
+from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import PARTICLES, TRUNK, Axis, Copy, Kind, branch_axis
 from ppl.ir.verify import verify
 

@@ -10,8 +10,8 @@ import pytest
 
 from ppl.ir import incomplete, ops
 from ppl.ir.differentiate import gradient, vjp
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import make
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.types import TRUNK, Axis, Copy, Kind, branch_axis
 from ppl.ir.vjp import NONE, VJPS
 from tests.helpers.grads import SIZES, check_grads

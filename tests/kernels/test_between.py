@@ -5,7 +5,7 @@ import numba
 import numpy as np
 import pytest
 
-from ppl.ir import numpy_between as oracle
+from ppl.ir.reference import numpy_between as oracle
 from ppl.kernels import scalar
 from ppl.kernels.config import LOOP_FASTMATH
 

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import pytest
 
-from ppl.ir import numpy_draws as oracle
+from ppl.ir.reference import numpy_draws as oracle
 from ppl.kernels.config import LOOP_FASTMATH
 from ppl.kernels.cpu import angle_lanes, count_lanes, gamma_lanes
 from ppl.kernels.cpu.checks import WORTH_IT, count_inside

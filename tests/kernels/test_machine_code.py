@@ -193,7 +193,7 @@ BAD = {
 
 @pytest.mark.parametrize("kind", BAD)
 def test_no_usable_folder_of_the_user(kind, tmp_path, monkeypatch):
-    from ppl.compiler import cache as programs
+    from ppl.runtime import cache as programs
 
     for name, value in BAD[kind](tmp_path / "bad").items():
         monkeypatch.setenv(name, value)
@@ -240,7 +240,7 @@ def test_what_killed_processes_left_is_removed(tmp_path, monkeypatch):
 
 
 def test_the_source_of_a_program_is_run_from_memory(tmp_path, monkeypatch):
-    from ppl.compiler import cache as programs
+    from ppl.runtime import cache as programs
 
     monkeypatch.setenv("PPL_CACHE_DIR", str(tmp_path / "programs"))
     source = f"answer = 42  # {tmp_path}"

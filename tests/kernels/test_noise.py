@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from ppl.ir import noise as reference
+from ppl.ir.reference import noise as reference
 from ppl.kernels.cpu.noise import fill_uniform_f32, fill_uniform_f64
 from ppl.kernels.cpu.rows import fill_rows_f32, fill_rows_f64
 from ppl.kernels.scalar import noise

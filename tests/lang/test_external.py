@@ -8,8 +8,8 @@ import ppl
 from ppl import Normal
 from ppl.errors import ModelError
 from ppl.ir.differentiate import gradient
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.ops import sum_axes
+from ppl.ir.reference.interpret import Env, evaluate
 from tests.lang.helpers import trace
 
 X = np.random.default_rng(0).normal(size=(4, 3))

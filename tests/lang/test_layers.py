@@ -7,7 +7,7 @@ import scipy.special as sp
 import ppl
 from ppl import layers
 from ppl.errors import ModelError, ShapeError
-from ppl.ir.interpret import Env, evaluate
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.lang.params import initial_value
 from ppl.lang.trace import SiteKind
 from tests.lang.helpers import trace

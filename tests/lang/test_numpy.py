@@ -6,8 +6,8 @@ import scipy.special as sp
 
 import ppl
 from ppl.errors import ModelError, ShapeError
-from ppl.lang.numpy_functions import FUNCTIONS
-from ppl.lang.numpy_protocol import UFUNCS
+from ppl.lang.arrays.numpy_functions import FUNCTIONS
+from ppl.lang.arrays.numpy_protocol import UFUNCS
 from tests.lang.helpers import agrees, run
 
 pytestmark = pytest.mark.tiny

@@ -5,7 +5,7 @@ import pytest
 
 import ppl
 from ppl.errors import ModelError, ShapeError
-from ppl.ir.interpret import Env, evaluate
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.lang.constraints import CONSTRAINTS
 from ppl.lang.params import constrained, initial_value, unconstrained
 from tests.lang.helpers import trace

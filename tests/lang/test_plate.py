@@ -6,7 +6,7 @@ import pytest
 import ppl
 from ppl import Normal
 from ppl.errors import DataError, ModelError, ShapeError
-from ppl.ir.interpret import Env, evaluate
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.types import Axis, Kind
 from ppl.lang import trace_model
 from tests.lang.helpers import trace

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ppl.compiler.violations import violation
 from ppl.errors import EstimatorError, PplError
 from ppl.estimators.enumerate import Marginalize
 from ppl.estimators.none import NotNeeded
+from ppl.runtime.violations import violation
 from tests.helpers.laws import Graph, Sampler, make_env
 from tests.oracle.estimators import CHOICES
 from tests.oracle.exact import Answer

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.compiler.variants import build_gradient
+from ppl.compiler.surrogate.variants import build_gradient
 from ppl.errors import EstimatorError
 from tests.helpers.replay import Case, interpreted
 from tests.oracle.check import ROUNDING, WIDTH, Plan, Verdict, graph_of, message, text_of

@@ -13,7 +13,7 @@ X = np.random.default_rng(0).normal(size=(5, 3))
 @pytest.fixture
 def untouched(monkeypatch):
     """Nothing may be compiled."""
-    from ppl.compiler import executable
+    from ppl.runtime import executable
 
     def refuse(*arguments, **options):
         raise AssertionError("compiled")

@@ -8,10 +8,10 @@ import ppl
 from ppl import Bernoulli, Normal
 from ppl.errors import EstimatorError, ModelError, ShapeError
 from ppl.estimators import DisARM, Enumerate, Rebar, Relaxed, ScoreFunction, StraightThrough
-from ppl.graph.draw import to_dot
 from ppl.inference.diagnose import state_for, warmed
 from ppl.inference.repeats import environment
-from ppl.ir.interpret import evaluate
+from ppl.ir.reference.interpret import evaluate
+from ppl.program.draw import to_dot
 from tests.program.programs import same
 
 CHAINS = 6

@@ -14,7 +14,7 @@ import pytest
 import ppl
 from ppl import Bernoulli, Normal
 from ppl.errors import ModelError, SimulatorError
-from ppl.ir.interpret import evaluate
+from ppl.ir.reference.interpret import evaluate
 
 X = np.arange(300.0)
 SGD = ppl.optim.SGD(0.1)
@@ -70,7 +70,7 @@ def failing(request):
 def threads(request, monkeypatch):
     """How many threads programs take, however small they are."""
     count = min(request.param, numba.config.NUMBA_NUM_THREADS)
-    from ppl.compiler.executable import Executable
+    from ppl.runtime.executable import Executable
 
     monkeypatch.setattr(Executable, "_slabs", lambda self, sizes: count if self.regions else 1)
     return count
@@ -99,7 +99,7 @@ def test_every_call_raises_one_error_that_names_function_and_row(failing, thread
 
 def test_the_interpreter_raises_the_same(failing):
     name, program, text = failing
-    from ppl.compiler.violations import environment
+    from ppl.runtime.violations import environment
 
     compiled, state = program.prepare(X), program.init(0)
     bound = compiled.binder.bind((X,), None, None)

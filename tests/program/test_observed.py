@@ -125,7 +125,7 @@ COMPUTED = ("Poisson", "Categorical", "Bernoulli", "OneHotCategorical", "Gamma",
 @pytest.mark.parametrize("name", COMPUTED)
 def test_computed_observations_are_guarded(name):
     """Seen by the guards of the traced program, in the interpreter."""
-    from ppl.compiler.violations import environment, violation
+    from ppl.runtime.violations import environment, violation
 
     counts = DISTRIBUTIONS[name][1].dtype.kind == "i"
     program, good, bad = program_of(name, lambda y: y + 1 if counts else y * 2.0)

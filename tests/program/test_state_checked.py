@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.compiler.state import Layout, State
 from ppl.errors import DataError, OptionError
-from ppl.inference.fit import fit
-from ppl.inference.optim import SGD, AdaGrad, Adam, Momentum, as_transform
+from ppl.runtime.state import Layout, State
+from ppl.training.fit import fit
+from ppl.training.optim import SGD, AdaGrad, Adam, Momentum, as_transform
 from tests.program.programs import data, units_program
 
 LAYOUTS = Layout((("w", (2, 3)), ("b", ()))), Layout((("z/baseline", (2,)),))

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.compiler.npz import read_npz, remove_abandoned, write_npz
-from ppl.compiler.packing import pack_state
-from ppl.compiler.state import Layout, State
 from ppl.errors import DataError, MissingFileError, OptionError
-from ppl.inference.fit_checkpoint import Checkpoint
-from ppl.inference.optim import SGD
+from ppl.runtime.state import Layout, State
+from ppl.runtime.storage.npz import read_npz, remove_abandoned, write_npz
+from ppl.runtime.storage.packing import pack_state
+from ppl.training.checkpoint import Checkpoint
+from ppl.training.optim import SGD
 
 LAYOUTS = Layout((("w", (2, 3)), ("b", ()))), Layout((("z/baseline", (2,)),))
 
@@ -242,7 +242,7 @@ def test_a_link_stays_a_link(tmp_path, path):
 
 
 def test_only_abandoned_files_are_removed(path):
-    from ppl.compiler import npz
+    from ppl.runtime.storage import npz
 
     file, living = npz._temporary(str(path))
     dead = path.parent / f".{path.name}.0123456789abcdef.tmp"

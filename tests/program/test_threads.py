@@ -11,8 +11,8 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Gamma, Normal
-from ppl.compiler.executable import Executable
-from ppl.compiler.slabs import MOST, slab_count
+from ppl.compiler.schedule.slabs import MOST, slab_count
+from ppl.runtime.executable import Executable
 
 X = (np.random.default_rng(0).random((301, 90)) < 0.3).astype(np.float32)
 COUNTS = (1, 2, 3, 5)

@@ -7,12 +7,12 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Exponential, Gamma, Normal, Poisson, Truncated, Uniform
-from ppl.compiler.bind import Bound
-from ppl.compiler.compiled import Compiled
-from ppl.compiler.indices import concerned
-from ppl.compiler.violations import violation
+from ppl.compiler.surrogate.indices import concerned
 from ppl.errors import ParameterError
-from ppl.ir.interpret import Env, evaluate
+from ppl.ir.reference.interpret import Env, evaluate
+from ppl.runtime.binding import Bound
+from ppl.runtime.compiled import Compiled
+from ppl.runtime.violations import violation
 
 
 def formula(f):

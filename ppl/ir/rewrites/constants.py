@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ppl.ir.interpret import Env, evaluate
 from ppl.ir.node import Node
 from ppl.ir.op_facts import ELEMENTWISE
+from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.rewrites.match import FOLD_LIMIT, Rule, constant, spread_like, strip
 
 FOLDED_SHAPES = {

@@ -1,0 +1,126 @@
+"""Putting the compiler's stages together: lower, schedule, lay out memory, emit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ppl.compiler.emit import straight as emit_straight
+from ppl.compiler.emit.cpu.module import Emitter
+from ppl.compiler.emit.cpu.regions import SLABS
+from ppl.compiler.emit.cuda.module import CudaEmitter
+from ppl.compiler.lower.joined import joined, multiplications
+from ppl.compiler.lower.layout import Poly, entries, identifier
+from ppl.compiler.lower.long_events import widen_events
+from ppl.compiler.lower.request import Request, offsets_of, output_places, run_time_axes, windowed
+from ppl.compiler.lower.rewrites import lower, widen
+from ppl.compiler.schedule.memory import plan
+from ppl.compiler.schedule.regions import schedule
+from ppl.compiler.schedule.stages import Opaque, Stage
+from ppl.compiler.schedule.values import Builder
+from ppl.ir import ops
+from ppl.ir.node import Node
+from ppl.ir.types import Kind
+
+EMITTERS: dict[str, type[Emitter]] = {"cpu": Emitter, "cuda": CudaEmitter}
+
+
+def assemble(
+    request: Request, dtype: str, target: str, kind: Callable[..., Emitter] | None = None
+) -> tuple[dict[str, Any], Emitter]:
+    """Compile `request` to source with the emitter `kind` (default: the target's).
+
+    Returns the fields of an `Executable`, and the emitter.
+    """
+    nodes = [n for group in (request.scalars, request.grads, request.aux, request.arrays) for _, n in group]
+    split = target == "cpu" and not (request.grads or request.aux or request.whole)
+    parts = windowed(nodes) if split else None
+    kept = len(nodes) - len(request.arrays)
+    cast = [n if n.type.dtype == "int" and i >= kept else ops.cast(n, "float") for i, n in enumerate(parts or nodes)]
+    cast = (None if request.arrays else widen_events(cast)) or cast
+    lowered, wide = widen(joined(lower(cast, target == "cpu")), len(request.scalars) if dtype == "float32" else 0)
+    axes = run_time_axes([*nodes, *(parts or ())], request)
+    plates = [identifier(a.name) for a in axes.values() if a.kind is Kind.PLATE]
+    words = 8 // np.dtype(dtype).itemsize
+    outputs, array_layout, aux_at, floats = output_places(request, iter(lowered), len(plates), words)
+    offsets = {("param", n): o for n, o in offsets_of(request.params)[0].items()}
+    offsets |= {("aux", n): o for n, o in offsets_of(request.aux_layout)[0].items()}
+    offsets |= {("hyper", n): i for i, n in enumerate(request.hypers)}
+    n_aux = offsets_of(request.aux_layout)[1] if request.aux else 0
+    # Where particles are a run-time axis, the place of one array among several depends on their number.
+    unrolled = emit_straight.suits(lowered) and not (axes and request.arrays)
+    small = unrolled and not axes
+    builder = Builder([] if small else [o.node for o in outputs], offsets)
+    builder.wide = wide
+    builder.windowed = parts is not None
+    builder.owns = target == "cpu"
+    for name, _ in request.inputs:
+        builder.inputs[name] = "x_" + identifier(name)
+    stages = [] if small else schedule(outputs, builder)
+    header = [f"n_{identifier(a)}" for a in axes] + [f"total_{p}" for p in plates]
+    header += [f"tile_{s.name}" for s in stages if s.row is not None]
+    header += [f"{what}_{s.name}" for s in stages if s.owned for what in ("chunk", "first")]
+    header += ["first_particle"] if parts is not None else []
+    header += [SLABS] if any(s.row is not None for s in stages) else []
+    memory = plan(stages, builder, header, floats)
+    for _, t, size in array_layout:
+        memory.ints = memory.ints + (size * words if t.dtype == "int" else 0)
+    arrays = [builder.inputs[n] for n, _ in request.inputs]
+    counts = [f"v[{list(axes).index(t.axes[0].name)}] = {builder.inputs[n]}.shape[0]"
+              for n, t in request.inputs if t.axes and t.axes[0].size is None]  # fmt: skip
+    flags = bool(request.arrays), bool(request.scalars)
+    emitter = (kind or EMITTERS[target])(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, *flags,
+                                           **_data_and_results(request))  # fmt: skip
+    if unrolled:
+        body = emit_straight.body(outputs, offsets, builder.inputs, dtype, n_aux, aux_at)
+        source = emitter.straight(body, general=not small)
+    else:
+        source = emitter.source()
+    fields = {"source": source, "stages": stages, "memory": memory, "kernels": emitter.kernels, "axes": axes,
+            "plates": plates, "array_layout": array_layout, "injected": emitter.injected,
+            "flops": _work_estimate(stages), "unrolled": unrolled, "windowed": parts is not None,
+            "trains": emitter.trained > 0}  # fmt: skip
+    return fields, emitter
+
+
+def _data_and_results(request: Request) -> dict[str, Any]:
+    """What emitters must know of data and results; whole gradients, of `trained` entries, have a training loop."""
+    whole = {n for n, _ in request.grads} == {n for n, _ in request.params} and not request.arrays
+    leading = [identifier(t.axes[0].name) if t.axes and t.axes[0].size is None else "" for _, t in request.inputs]
+    trained = offsets_of(request.params)[1] if whole else 0
+    return {
+        "kinds": ["int32" if name in request.narrow else t.dtype for name, t in request.inputs],
+        "leading": leading,
+        "trained": trained,
+        "results": len(request.scalars),
+    }
+
+
+def _work_estimate(stages: Sequence[Stage]) -> Poly:
+    """Rough number of operations of what threads share."""
+    total = Poly()
+    for stage in stages:
+        steps = [t.node for t in stage.steps if isinstance(t, Opaque) and t.node.op == "column_dot"]
+        total = total + _work_of(stage) if stage.row is not None else sum(map(_opaque_work, steps), total)
+    return total
+
+
+def _work_of(stage: Stage) -> Poly:
+    total = Poly()
+    for step in (*stage.steps, *stage.owned):
+        for op in getattr(step, "ops", ()):
+            size = Poly.of(4)
+            for dim in op.domain:
+                size = size * dim.size
+            total = total + size
+        if isinstance(step, Opaque):
+            turn = Poly() if step.body is None else _work_of(step.body)
+            total = total + _opaque_work(step.node) + turn * step.node.attrs.get("length", 0)
+    return total
+
+
+def _opaque_work(node: Node) -> Poly:
+    made = entries(node.type) * node.attrs.get("width", 1)
+    return (multiplications(node) if node.op == "gemm" else made) * 4

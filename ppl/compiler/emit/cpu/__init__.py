@@ -1,0 +1,1 @@
+"""Emission for CPUs: Python source for Numba, with row regions that threads share."""

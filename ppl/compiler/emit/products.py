@@ -1,0 +1,85 @@
+"""Emission of products: one call of BLAS, or of what looks for zeros and bits first, for each pair of operands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ppl.compiler.emit.checks import rest
+from ppl.compiler.emit.scalar import arguments
+from ppl.compiler.emit.steps import Row, operand, start_of
+from ppl.compiler.lower.joined import pairs
+from ppl.compiler.lower.layout import Poly, axis_size
+from ppl.compiler.lower.rewrites import group_strides
+from ppl.compiler.schedule.stages import Opaque, Stage
+from ppl.compiler.schedule.values import Builder
+from ppl.ir.node import Node
+from ppl.ir.types import Axis
+
+
+def gemm(step: Opaque, builder: Builder, stage: Stage, dtype: str) -> list[str]:
+    """The calls for a `gemm` node; where it is shared, for the rows of the result that belong to `slab`."""
+    value, row = step.target, stage.row
+    assert value.buffer is not None
+    out, lines, share = start_of(value, row), [], ""
+    if step.shared:
+        rows, share = step.shared, "lo * "
+        lines.append(f"lo, hi = share_start(I({rows}), slab, slabs), share_start(I({rows}), slab + 1, slabs)")
+    for i, (attrs, a, b) in enumerate(pairs(step.node)):
+        sparse = "data_" if _may_be_sparse(builder.access(a).value.node) else ""
+        name = f"{sparse}gemm_{'f32' if dtype == 'float32' else 'f64'}"
+        flags, (m, n, k), (lda, ldb), apart = _layout(attrs, a, b, row)
+        left, right = operand(builder, a, row, f" + {share}{apart}" if share else ""), operand(builder, b, row)
+        beta, at = "F(1.0)" if i else _beta(step, stage), f"{out} + {share}{n}" if share else out
+        size = "hi - lo" if share else m
+        into = rest(value, at, "a product", f"tail({value.buffer.array}, {at})")
+        operands = size, n, k, "F(1.0)", left, lda, right, ldb, beta, into, n
+        lines.append(f"{name}({arguments(*flags, *operands)})")
+    return lines
+
+
+def _beta(step: Opaque, stage: Stage) -> str:
+    """What the old content of the result counts."""
+    first = [f"first_{stage.name} == 0"] if stage.owned else []
+    first += ["t0 == lo"] if step.target.accumulates else []
+    return f"F(0.0) if {' and '.join(first)} else F(1.0)" if step.shared or step.target.accumulates else "F(0.0)"
+
+
+def _may_be_sparse(node: Node) -> bool:
+    """Whether many entries may be 0, or all 0 or 1: data, and binary samples, several of them side by side included."""
+    if node.op in ("route", "concat"):
+        return all(map(_may_be_sparse, node.args))
+    return node.op == "input" or (node.op == "cast" and node.args[0].type.dtype == "bool")
+
+
+def _merged(chain: Sequence[tuple[Any, Any]], sizes: Sequence[Poly]) -> tuple[Poly, Poly | None]:
+    """Size of a merged group of loops and its stride (None for a single entry)."""
+    total = Poly.of(1)
+    for size in sizes:
+        total = total * size
+    return total, Poly.of(chain[-1][1]) if chain else None
+
+
+def _layout(attrs: Mapping[str, Any], a: Node, b: Node, row: Row) -> tuple[Any, Any, Any, Poly | None]:
+    """Which operands are transposed, the sizes m, n and k, the distances between stored rows, and what lies between
+    the places in `a` of two rows of the result."""
+    groups: dict[str, tuple[Poly, Poly | None]] = {}
+    for side, x in zip("ab", (a, b), strict=True):
+        for group in ("rows", "inner") if side == "a" else ("inner", "cols"):
+            chain = group_strides(x, attrs[side], attrs[group])
+            assert chain is not None
+            sizes = []
+            for item in attrs[group]:
+                if item == row:
+                    sizes.append(Poly.of("n"))
+                elif isinstance(item, Axis):
+                    sizes.append(axis_size(item))
+                else:
+                    sizes.append(Poly.of(x.type.shape[attrs[side].index(item)]))
+            groups[side + group] = _merged(chain, sizes)
+    (m, am), (k, ak) = groups["arows"], groups["ainner"]
+    (_, bk), (n, bn) = groups["binner"], groups["bcols"]
+    one = Poly.of(1)
+    ta = not (ak is None or ak == one) and am is not None
+    tb = not (bn is None or bn == one) and bk is not None
+    return (ta, tb), (m, n, k), ((ak if ta else am) or k, (bn if tb else bk) or n), am

@@ -1,0 +1,1 @@
+"""The first stage: which estimator every random node gets, and why."""

@@ -1,0 +1,326 @@
+"""Selection: which gradient estimator each random node gets, and why.
+
+The automatic choice goes down one documented table (`TABLE`), unbiased estimators first, and keeps the reason of the
+choice and of every rejection. Pins (`sample(estimator=)`) come before the `estimators` argument, that before the table.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ppl.arguments import mapping, text
+from ppl.compiler.plan.measured import Measured
+from ppl.errors import EstimatorError
+from ppl.estimators import (
+    ARM,
+    Analytic,
+    BonnetPrice,
+    CategoricalDisARM,
+    DisARM,
+    DoublyReparameterized,
+    Enumerate,
+    Implicit,
+    MeasureValued,
+    NotNeeded,
+    Pathwise,
+    Rebar,
+    Relax,
+    Relaxed,
+    ScoreFunction,
+    StickingTheLanding,
+    StraightThrough,
+    SumComponents,
+    Vimco,
+)
+from ppl.estimators.base import Estimator
+from ppl.estimators.enumerate import Marginalize
+from ppl.graph.lost_paths import require_no_lost_path
+from ppl.graph.stochastic import RandomNode, StochasticGraph
+
+Requested = str | Estimator | Mapping[str, Estimator]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the decision table: a candidate, the wish that ranks it, and the variance to expect of it."""
+
+    estimator: Estimator
+    because: str
+    variance: str
+
+
+TABLE: tuple[Row, ...] = (
+    Row(Enumerate(), "exact, no variance from this node", "none"),
+    Row(SumComponents(), "the component summed exactly, pathwise inside", "the cost's slope in a component"),
+    Row(Pathwise(), "low variance through the cost's slope", "the cost's slope"),
+    Row(DisARM(), "an antithetic pair of samples", "differences in a pair"),
+    Row(Vimco(), "the other importance samples as baseline", "one weight's share"),
+    Row(ScoreFunction(baseline="leave_one_out"), "the other particles as baseline", "the cost's spread"),
+    Row(Rebar(), "the relaxed cost as control variate", "what relaxing changes"),
+    Row(CategoricalDisARM(), "an antithetic pair of samples, class by class", "differences in a pair"),
+    Row(ScoreFunction(baseline="moving_average"), "needs only the log-density", "the cost's spread"),
+    # Admissible only where a row above is: never taken here, and listed as candidates to be named.
+    Row(Analytic(), "exact for costs up to degree 2, no variance from this node", "none"),
+    Row(StickingTheLanding(), "pathwise, without the score of its own density", "none at the posterior"),
+    Row(DoublyReparameterized(), "pathwise, with the bound's weights squared", "none at the posterior"),
+    Row(Implicit(), "pathwise through the cdf", "the cost's slope"),
+    Row(BonnetPrice(), "the cost's slope and curvature", "slope and curvature"),
+    Row(Relax(), "a trained network as control variate", "what it cannot fit"),
+    Row(MeasureValued(), "a pair of samples for every unit and parameter", "differences in pairs"),
+    Row(ARM(), "the reference that DisARM improves on", "DisARM's and more"),
+    Row(Relaxed(), "relaxed sample (biased)", "the relaxed slope"),
+    Row(StraightThrough(), "straight-through (biased)", "the cost's slope"),
+)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One estimator beside others for a node: its cost in copies, the variance to expect, and the verdict on it.
+
+    `taken` says whether it was chosen, `admissible` whether it could be; `measured` holds what `ppl.tune` found.
+    """
+
+    estimator: Estimator
+    copies: int
+    variance: str
+    verdict: str
+    admissible: bool = True
+    taken: bool = False
+    measured: Measured | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The decision for one random node; prints as a table of all candidates."""
+
+    name: str
+    distribution: str
+    plates: tuple[str, ...]
+    estimator: Estimator
+    reason: str
+    rejected: tuple[tuple[str, str], ...]
+    costs: tuple[str, ...]
+    copies: int
+    candidates: tuple[Candidate, ...] = ()
+
+    @property
+    def biased(self) -> bool:
+        """Whether the chosen estimator is biased."""
+        return self.estimator.biased
+
+    def __str__(self) -> str:
+        from ppl.compiler.plan.table import render_choice
+
+        return render_choice(self)
+
+
+@dataclass
+class Plan:
+    """The decisions for all random nodes: prints as a table, indexes as data (`plan["b"].estimator`)."""
+
+    choices: dict[str, Choice]
+    copies: int
+    particles: int
+    regions: int | None = None
+    notes: list[str] = field(default_factory=list)
+    measured: dict[str, Sequence[Measured]] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Choice:
+        return self.choices[text("a node's name", name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.choices)
+
+    def __len__(self) -> int:
+        return len(self.choices)
+
+    @property
+    def estimators(self) -> dict[str, Estimator]:
+        """Node name → estimator."""
+        return {name: c.estimator for name, c in self.choices.items()}
+
+    def as_dict(self) -> dict[str, Estimator]:
+        """The choices in the form that `ppl.compile(estimators=...)` takes; its repr can be pasted into code.
+
+        Nodes that need no estimator, or that the objective sums out, are left out.
+        """
+        given = (NotNeeded, Marginalize)
+        return {name: c.estimator for name, c in self.choices.items() if not isinstance(c.estimator, given)}
+
+    def __str__(self) -> str:
+        from ppl.compiler.plan.table import render
+
+        return render(self)
+
+    __repr__ = __str__
+
+
+def make_plan(
+    graph: StochasticGraph,
+    requested: Requested = "auto",
+    allow_bias: bool = False,
+    particles: int = 1,
+    max_copies: int = 4,
+) -> Plan:
+    """Choose an estimator for every random node of `graph`.
+
+    Raises
+    ------
+    EstimatorError
+        If a named estimator does not support its node, a glob matches nothing, or nothing admissible exists.
+    """
+    require_no_lost_path(graph)
+    named = _named(graph, requested)
+    graph.enumerated = {
+        n for n, e in named.items() if isinstance(e, (Enumerate, Analytic)) and not isinstance(e, SumComponents)
+    }
+    graph.reweighted = {name for name, estimator in named.items() if estimator.reweights}
+    used = _Budget()
+    choices: dict[str, Choice] = {}
+    for rn in graph.nodes.values():
+        if rn.name in named:
+            choices[rn.name] = _check_named(rn, named[rn.name], particles, used)
+            used.add(rn, choices[rn.name].estimator)
+    for rn in graph.nodes.values():
+        if rn.name not in choices:
+            choices[rn.name] = _choose(rn, allow_bias, particles, max_copies, used)
+            used.add(rn, choices[rn.name].estimator)
+    ordered = {name: choices[name] for name in graph.nodes}
+    _check_joint_budget(graph, ordered)
+    return Plan(ordered, used.total(), particles)
+
+
+class _Budget:
+    """Copies spent so far: the branch axis adds up, enumerations multiply."""
+
+    def __init__(self) -> None:
+        self.sides = 0
+        self.states = 1.0
+
+    def add(self, rn: RandomNode, estimator: Estimator) -> None:
+        if isinstance(estimator, Enumerate) and not isinstance(estimator, Marginalize):
+            self.states *= estimator.states(rn)
+        self.sides += estimator.side_count(rn)
+
+    def with_(self, rn: RandomNode, estimator: Estimator) -> float:
+        return self.states * estimator.states(rn) * (1 + self.sides + estimator.side_count(rn))
+
+    def total(self) -> int:
+        return int(self.states * (1 + self.sides))
+
+
+def _named(graph: StochasticGraph, requested: Requested) -> dict[str, Estimator]:
+    named: dict[str, Estimator] = {}
+    if isinstance(requested, Mapping):
+        for pattern, estimator in mapping("estimators", requested, "estimators", EstimatorError).items():
+            _require_estimator(estimator, f"estimators[{pattern!r}]")
+            hits = [pattern] if pattern in graph.nodes else fnmatch.filter(graph.nodes, pattern)
+            if not hits:
+                raise EstimatorError(f"estimators: {pattern!r} matches no random node; nodes: {', '.join(graph.nodes)}")
+            for name in hits:
+                named.setdefault(name, estimator)
+    elif isinstance(requested, Estimator):
+        named = {rn.name: requested for rn in graph.nodes.values() if rn.needs_gradient}
+    elif not (isinstance(requested, str) and requested == "auto"):
+        raise EstimatorError(f'estimators must be "auto", an Estimator or a dict of node-name globs, not {requested!r}')
+    for rn in graph.nodes.values():
+        if rn.site.estimator is not None:
+            _require_estimator(rn.site.estimator, f"sample({rn.name!r}, estimator=…)")
+            named[rn.name] = rn.site.estimator
+    return named
+
+
+def _require_estimator(value: Any, where: str) -> None:
+    if not isinstance(value, Estimator):
+        raise EstimatorError(f"{where} is {value!r}, not an estimator instance such as ppl.estimators.Rebar()")
+
+
+def _copies(rn: RandomNode, estimator: Estimator) -> int:
+    return int(estimator.states(rn)) if isinstance(estimator, Enumerate) else 1 + estimator.side_count(rn)
+
+
+def _choice(rn: RandomNode, estimator: Estimator, reason: str, candidates: Sequence[Candidate] = ()) -> Choice:
+    plates = tuple(a.name for a in rn.node.type.axes)
+    costs = tuple(c.name for c in rn.costs)
+    rejected = tuple((c.estimator.label, c.verdict) for c in candidates if not c.taken)
+    kind = type(rn.dist).__name__
+    return Choice(rn.name, kind, plates, estimator, reason, rejected, costs, _copies(rn, estimator), tuple(candidates))
+
+
+def _check_named(rn: RandomNode, estimator: Estimator, particles: int, used: _Budget) -> Choice:
+    support = estimator.supports(rn)
+    complaint = support.reason if not support.ok else estimator.validate(particles)
+    if complaint:
+        raise EstimatorError(f"{estimator.label} cannot be used for node '{rn.name}' ({rn.site.where}): {complaint}")
+    choice = _choice(rn, estimator, f"named by the user; {support.reason}")
+    if not rn.needs_gradient or isinstance(estimator, Marginalize):
+        return choice
+    others = [c for c in _candidates(rn, True, particles, float("inf"), used) if c.estimator != estimator]
+    variance = next((row.variance for row in TABLE if type(row.estimator) is type(estimator)), "")
+    taken = Candidate(estimator, choice.copies, variance, choice.reason, taken=True)
+    return replace(choice, candidates=(taken, *others))
+
+
+def _choose(rn: RandomNode, allow_bias: bool, particles: int, max_copies: int, used: _Budget) -> Choice:
+    if not rn.needs_gradient:
+        estimator = NotNeeded()
+        return _choice(rn, estimator, estimator.supports(rn).reason)
+    candidates = _candidates(rn, allow_bias, particles, max_copies, used)
+    best = next((c for c in candidates if c.admissible), None)
+    if best is None:
+        listed = "".join(f"\n  {c.estimator.label}: {c.verdict}" for c in candidates)
+        raise EstimatorError(f"no admissible estimator for node '{rn.name}' ({rn.site.where}):{listed}")
+    after = f"ranked after {best.estimator.label}"
+    ranked = [c if not c.admissible else replace(c, taken=c is best, verdict=c.verdict if c is best else after)
+              for c in candidates]  # fmt: skip
+    return _choice(rn, best.estimator, best.verdict, ranked)
+
+
+def _candidates(rn: RandomNode, allow_bias: bool, particles: int, max_copies: float, used: _Budget) -> list[Candidate]:
+    """Every row of the table with what it would cost this node, and why it cannot be or what speaks for it."""
+    found = []
+    for row in TABLE:
+        reason = _refusal(row.estimator, rn, allow_bias, particles, max_copies, used)
+        supported = row.estimator.supports(rn)
+        copies = _copies(rn, row.estimator) if supported.ok else 0
+        because = "; ".join(dict.fromkeys((row.because, supported.reason)))
+        found.append(Candidate(row.estimator, copies, row.variance, reason or because, reason is None))
+    return found
+
+
+def _refusal(
+    estimator: Estimator, rn: RandomNode, allow_bias: bool, particles: int, max_copies: float, used: _Budget
+) -> str | None:
+    support = estimator.supports(rn)
+    if not support.ok:
+        return support.reason
+    complaint = estimator.validate(particles)
+    if complaint:
+        return complaint
+    if estimator.own_path and rn.dist.through_cdf:
+        return "the path of a mixture runs through its cdf, where no sample may lie: to be named"
+    if estimator.biased and not allow_bias:
+        return "biased; needs allow_bias=True or to be named"
+    spent = used.with_(rn, estimator)
+    if (estimator.side_count(rn) or isinstance(estimator, Enumerate)) and spent > max_copies:
+        return f"{spent:.4g} copies in all exceed max_copies={max_copies}"
+    return None
+
+
+def _check_joint_budget(graph: StochasticGraph, choices: dict[str, Choice]) -> None:
+    """Enumerated nodes with a common cost must stay within one budget, since only enumeration multiplies."""
+    for cost in graph.trace.costs.values():
+        states, budget, names = 1.0, float("inf"), []
+        for name, choice in choices.items():
+            if isinstance(choice.estimator, Enumerate) and cost.node in graph[name].dependent:
+                states *= choice.estimator.states(graph[name])
+                budget = min(budget, choice.estimator.budget)
+                names.append(name)
+        if states > budget:
+            raise EstimatorError(
+                f"enumerating {', '.join(names)} together takes {states:.3g} joint states for cost '{cost.name}', "
+                f"over the budget of {budget:.0f}"
+            )

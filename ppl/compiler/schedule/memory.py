@@ -1,0 +1,221 @@
+"""The workspace of a program: one float buffer `w`, one int buffer `v`, and the symbols of what lies where.
+
+`v` begins with the run-time sizes, `w` with the plates' factors N/B and the scalar results. Then come constants, values
+that live for the whole call or for a chunk of rows (see `owned`), the accumulators of every slab, and one *lane* per
+thread, with tile buffers and scratch for the slab that the thread works on. `sums` is `v` seen as float64: in float32
+programs the sums over rows that scalar outputs are made of accumulate there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ppl.checked import CHECKED
+from ppl.compiler.lower.layout import Poly
+from ppl.compiler.schedule.fusion import Value
+from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, tile_size
+from ppl.compiler.schedule.values import Builder
+
+TILE_BYTES = 3 << 19
+"""Memory that the tile buffers of one slab may take where products want long tiles."""
+
+STREAM_BYTES = 1 << 16
+"""The same where there are no products: they should stay in the first caches."""
+
+BLOCK_ROWS = 256
+"""Tiles of programs with loops are multiples of this: scalar noise of fewer rows costs as much as that of so many."""
+
+TILE_ROWS = 8192
+"""Longest tile."""
+
+LINE, LONG = 16, 64
+"""Entries (of float32) in a cache line, and those from which on a buffer is long and begins at one: rows that straddle
+lines cost loops that wait for the first caches a third."""
+
+WORDS = 8
+"""Entries of a guard between two parts of a workspace, in the checked build."""
+
+WINDOW_BYTES = 1 << 21
+"""Memory that the particles of one row, or of a program without rows, may take in one run (see `request.windowed`)."""
+
+
+@dataclass
+class Memory:
+    """Where everything lies; `symbols` maps a name to its offset, a polynomial in run-time sizes."""
+
+    header: list[str]
+    floats: int
+    symbols: dict[str, Poly] = field(default_factory=dict)
+    slab: dict[str, Poly] = field(default_factory=dict)
+    lane: dict[str, Poly] = field(default_factory=dict)
+    totals: dict[str, Poly] = field(default_factory=dict)
+    accumulators: dict[str, tuple[str, Poly]] = field(default_factory=dict)
+    per_row: dict[str, Poly] = field(default_factory=dict)
+    stacks: dict[str, Poly] = field(default_factory=dict)
+    consts: dict[str, np.ndarray] = field(default_factory=dict)
+    ints: Poly = field(default_factory=Poly)
+    guards: list[tuple[str, str, Poly]] = field(default_factory=list)
+
+    def guard(self, at: dict[str, Poly], array: str, name: str, area: str = "") -> None:
+        """In the checked build, put guard words behind the buffer `name`; its `area` is "slab", "lane" or shared."""
+        if CHECKED:
+            self.guards.append((array, name, at[array] + (f"{area}_{array}" if area else 0)))
+            at[array] = at[array] + WORDS
+
+    @property
+    def areas(self) -> tuple[dict[str, Poly], ...]:
+        """Sizes of what all share, of a slab and of a lane, for each buffer."""
+        return self.totals, self.slab, self.lane
+
+    def tile(self, stage: Stage, sizes: Mapping[str, int], rows: int, itemsize: int) -> int:
+        """Rows per tile: as many as fit, split evenly."""
+        row_bytes, stacked = (p[stage.name].evaluate(sizes) * itemsize for p in (self.per_row, self.stacks))
+        products = any(isinstance(t, Opaque) and t.node.op == "gemm" for t in all_steps(stage))
+        most = min(TILE_ROWS, TILE_BYTES // max(1, row_bytes))
+        if not products:
+            most = min(most, STREAM_BYTES // max(1, row_bytes - stacked))
+        tiles = max(1, -(-rows // max(1, most)))
+        length = max(1, -(-rows // tiles))
+        return -(-length // BLOCK_ROWS) * BLOCK_ROWS if stacked and length > BLOCK_ROWS // 2 else length
+
+    def window(self, sizes: Mapping[str, int], itemsize: int) -> int:
+        """Particles per run: as many as fit, with tiles of one row."""
+        bytes_ = []
+        for count in (1, 2):
+            known = {n: 1 for n in self.header if n.startswith("tile_")} | {**sizes, "n_particles": count}
+            pairs = [(self.totals[a] + self.slab[a] + self.lane[a], size) for a, size in (("w", itemsize), ("v", 8))]
+            bytes_.append(sum(p.evaluate(known) * size for p, size in pairs))
+        return max(1, WINDOW_BYTES // max(1, bytes_[1] - bytes_[0]))
+
+
+def longest_slab(rows: int, slabs: int) -> int:
+    """Rows of the longest slab."""
+    if slabs == 1 or slabs >= rows:
+        return -(-rows // slabs)
+    from ppl.kernels.cpu.rows import slab_start
+
+    start = getattr(slab_start, "py_func", slab_start)
+    return max(start(rows, s + 1, slabs) - start(rows, s, slabs) for s in range(slabs))
+
+
+def plan(stages: Sequence[Stage], builder: Builder, header: list[str], floats: int) -> Memory:
+    """Lay out the buffers of all stages."""
+    memory = Memory(header, floats)
+    at = {"v": Poly.of(len(header)), "w": Poly.of(floats)}
+    for array in "wv":
+        data = [np.zeros(0), *builder.consts[array]]
+        memory.consts[array] = np.concatenate(data)
+        at[array] = _line(at[array], Poly.of(memory.consts[array].size), array)
+        memory.symbols[f"c_{array}"] = at[array]
+        at[array] = at[array] + memory.consts[array].size
+        memory.guard(at, array, "constants")
+    for value in builder.globals:
+        assert value.buffer is not None
+        array, size = value.buffer.array, value.buffer.size
+        at[array] = _line(at[array], size, array)
+        memory.symbols[value.buffer.offset] = at[array]
+        at[array] = at[array] + size
+        memory.guard(at, array, value.name)
+    for stage in stages:
+        if stage.row is None:
+            _scratch(stage, memory, at)
+    memory.totals = {array: _lines(p) for array, p in at.items()}
+    slab, lane = ({"v": Poly(), "w": Poly()} for _ in range(2))
+    for stage in stages:
+        if stage.row is not None:
+            _accumulators(stage, memory, slab)
+            _tiles(stage, memory, lane)
+            _scratch(stage, memory, lane, inside=True)
+    memory.slab, memory.lane = ({a: _apart(p) for a, p in area.items()} for area in (slab, lane))
+    return memory
+
+
+def _apart(size: Poly) -> Poly:
+    """The distance between areas of this size: whole cache lines, and one more between what two threads write."""
+    return _lines(size + LINE) if size.terms else size
+
+
+def _lines(at: Poly) -> Poly:
+    """The next multiple of a cache line."""
+    return Poly(tuple((names, -(-coef // LINE) * LINE) for names, coef in at.terms))
+
+
+def _line(at: Poly, size: Poly, array: str) -> Poly:
+    """Where a buffer of `size` begins that comes after `at`."""
+    return _lines(at) if array == "w" and min((coef for _, coef in size.terms), default=0) >= LONG else at
+
+
+def _scratch(stage: Stage, memory: Memory, at: dict[str, Poly], inside: bool = False) -> None:
+    for step in all_steps(stage):
+        for value in step.scratch if isinstance(step, Cluster) else ():
+            assert value.buffer is not None
+            size = value.buffer.size
+            at[value.buffer.array] = _line(at[value.buffer.array], size, value.buffer.array)
+            memory.symbols[value.buffer.symbol] = _inside(at, value, "lane" if inside else "")
+            at[value.buffer.array] = at[value.buffer.array] + size
+            memory.guard(at, value.buffer.array, value.name, "lane" if inside else "")
+
+
+def all_steps(stage: Stage) -> list[Cluster | Opaque]:
+    """The steps of a stage, of the loops inside it, and the products it owns."""
+    out: list[Cluster | Opaque] = []
+    for step in (*stage.steps, *stage.owned):
+        out.append(step)
+        for inner in (step.before, step.body) if isinstance(step, Opaque) else ():
+            out += all_steps(inner) if inner is not None else []
+    return out
+
+
+def _inside(at: dict[str, Poly], value: Value, kind: str) -> Poly:
+    """The offset of a value: in the area of its `kind`, a slab or a lane, or in what all share."""
+    assert value.buffer is not None
+    area = area_of(value.buffer.array)
+    return at[area] + (f"{kind}_{area}" if kind else 0)
+
+
+def area_of(array: str) -> str:
+    """The buffer that holds `array`."""
+    return "v" if array == "sums" else array
+
+
+def _accumulators(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
+    for value in stage.accumulators:
+        assert value.buffer is not None
+        area = area_of(value.buffer.array)
+        value.buffer.size = value.extent()
+        at[area] = _line(at[area], value.extent(), value.buffer.array)
+        memory.symbols[value.buffer.symbol] = _inside(at, value, "slab")
+        at[area] = at[area] + value.extent()
+        memory.guard(at, area, value.name, "slab")
+
+
+def _tiles(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
+    """Tile buffers, sharing memory where lives do not overlap and sizes agree."""
+    assert stage.row is not None
+    tile = Poly.of(f"tile_{stage.name}")
+    free: list[tuple[int, str, Poly, Poly]] = []
+    total, stacked = Poly(), Poly()
+    for value in sorted(stage.tiles, key=lambda v: stage.lives[v]):
+        assert value.buffer is not None
+        first, last = stage.lives[value]
+        size, array = tile_size(value, stage.row), value.buffer.array
+        whole = size * (tile if stage.row in value.axes else 1)
+        value.buffer.size = whole
+        slot = next((s for s in free if s[1] == array and s[2] == whole and s[0] < first), None)
+        if slot is not None:
+            free.remove(slot)
+            memory.symbols[value.buffer.symbol] = slot[3]
+        else:
+            at[array] = _line(at[array], size, array)
+            memory.symbols[value.buffer.symbol] = _inside(at, value, "lane")
+            at[array] = at[array] + whole
+            memory.guard(at, array, value.name, "lane")
+            total = total + size
+            stacked = stacked + (size if value.stack is not None else 0)
+        free.append((last, array, whole, memory.symbols[value.buffer.symbol]))
+    for value in stage.kept:
+        total = total + tile_size(value, stage.row)
+    memory.per_row[stage.name], memory.stacks[stage.name] = total, stacked

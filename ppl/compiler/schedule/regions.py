@@ -1,0 +1,250 @@
+"""Scheduling: from lowered IR to stages, row regions and steps. Target independent; each target emits what is here.
+
+A program alternates *unplated stages* (even numbers) and *row regions* (odd numbers). A region runs all its steps tile
+by tile over its row axis; sums over rows go to accumulators, which are added up before the next unplated stage. Within
+a stage, opaque steps (products, noise, loops) separate clusters of fused operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ppl.compiler.lower.layout import is_view, row_axis
+from ppl.compiler.lower.request import Output
+from ppl.compiler.schedule.fusion import Buffer, Op, nest, place
+from ppl.compiler.schedule.owned import own
+from ppl.compiler.schedule.stages import OPAQUE, Cluster, Opaque, Stage, assign, bases, chain, source
+from ppl.compiler.schedule.values import Builder
+from ppl.ir.node import Node, topological
+from ppl.ir.types import Axis
+
+FUNCTIONS = {"exp", "log", "log1p", "expm1", "sin", "cos", "tanh", "sigmoid", "softplus", "ndtri", "log_ndtr", "lgamma"}
+SHORT = 8
+"""Elementary functions of events of up to this length are computed for many rows at a time."""
+
+
+def schedule(outputs: Sequence[Output], builder: Builder) -> list[Stage]:
+    """Split the graph of `outputs` into stages and their steps."""
+    order = [n for n in topological([o.node for o in outputs]) if not is_view(n)]
+    where = assign(order, outputs)
+    stages: dict[tuple[int, Axis | None], Stage] = {}
+
+    def stage(key: tuple[int, Axis | None]) -> Stage:
+        if key not in stages:
+            kind = "stage" if key[1] is None else "rows"
+            stages[key] = Stage(*key, name=f"{kind}_{len(stages)}")
+        return stages[key]
+
+    for node in order:
+        if node in where:
+            stage(where[node]).nodes.append(node)
+    for out in outputs:
+        stage(_output_place(out, where)).outputs.append(out)
+    ordered = sorted(stages.values(), key=lambda s: (s.level, s.row.order if s.row else ()))
+    for s in ordered:
+        _declare(s, builder, where)
+    if builder.owns:
+        own(ordered, builder)
+    for s in ordered:
+        _steps(s, builder)
+    return ordered
+
+
+def _output_place(out: Output, where: dict[Node, tuple[int, Axis | None]]) -> tuple[int, Axis | None]:
+    row, base = row_axis(out.node.type.axes), out.node
+    while is_view(base):
+        base = base.args[0]
+    base = source(base)
+    if base not in where:
+        return (0 if row is None else 1, row)
+    level, other = where[base]
+    if row == other and row_axis(base.type.axes) == row:
+        return level, row
+    gap = 1 if (row is None) != (other is None) else 2
+    return (level + (gap if row is not None or other is not None else 0), row)
+
+
+def _declare(stage: Stage, builder: Builder, where: dict[Node, tuple[int, Axis | None]]) -> None:
+    """Make the values of a stage, so that later stages can refer to them."""
+    for node in stage.nodes:
+        results = builder.results_of(node)
+        for value in results:
+            reduced = stage.row is not None and row_axis(value.axes) != stage.row
+            if reduced and node.op == "region" and value.node.attrs["index"] not in node.attrs["summed"]:
+                raise NotImplementedError("a loop over rows has a result without rows that is no sum over rows")
+            if reduced:
+                stage.accumulators.append(value)
+                builder.accumulator(value)
+            value.external = value.external or reduced or node.op in OPAQUE
+            for user in builder.users.get(value.node, ()):
+                if where.get(source(user)) != (stage.level, stage.row):
+                    value.external = True
+                    if row_axis(value.axes) is not None and not reduced:
+                        builder.global_rows(value)
+    for out in stage.outputs:
+        base = builder.base(out.node)
+        if source(base) in where and where[source(base)] != (stage.level, stage.row):
+            value = builder.value(base)
+            value.external = True
+            if row_axis(base.type.axes) is not None:
+                builder.global_rows(value)
+
+
+def _levels(stage: Stage) -> dict[Node, int]:
+    """Cluster number of fused nodes; opaque nodes run after the cluster of their number (-1: before all)."""
+    inside = set(stage.nodes)
+    level: dict[Node, int] = {}
+    for node in stage.nodes:
+        needs = [source(b) for b in bases(node)]
+        needs = [b for b in needs if b in inside]
+        if node.op in OPAQUE:
+            level[node] = max([level[b] + (b.op in OPAQUE) for b in needs], default=-1)
+        else:
+            level[node] = max([level[b] + (b.op in OPAQUE) for b in needs], default=0)
+    users: dict[Node, list[Node]] = {}
+    for node in stage.nodes:
+        for b in bases(node):
+            users.setdefault(source(b), []).append(node)
+    wanted = {b for o in stage.outputs for b in ([o.node] if not is_view(o.node) else bases(chain(o.node)))}
+    for node in reversed(stage.nodes):
+        if node.op not in OPAQUE and node not in wanted and users.get(node) and node.op not in ("sum", "put"):
+            level[node] = max(level[node], min(level[u] for u in users[node]))
+    return level
+
+
+def _steps(stage: Stage, builder: Builder) -> None:
+    level = _levels(stage)
+    clusters: dict[int, list[Op]] = {}
+    opaque: dict[int, list[Opaque]] = {}
+    for node in stage.nodes:
+        if node.op in OPAQUE:
+            opaque.setdefault(level[node], []).append(Opaque(node, builder.results_of(node)[0]))
+        else:
+            for b in bases(node):
+                if source(b) in level and level[source(b)] != level[node]:
+                    builder.value(b).external = True
+            clusters.setdefault(level[node], []).extend(builder.ops_of(node))
+    last = max([*clusters, *opaque, 0])
+    for node in stage.nodes:
+        for value in builder.results_of(node) if node.op in OPAQUE else ():
+            value.external = True
+        if node.op in OPAQUE:
+            for b in bases(node):
+                builder.value(b).external = True
+    for out in stage.outputs:
+        whole = builder.direct(out)
+        if whole is not None and stage.row is None:
+            stage.copies.append((out, whole))
+            continue
+        if builder.made_in_place(out, stage.row):
+            continue
+        base = source(builder.base(out.node))
+        at = min(last + 1, level[base] + (base.op in OPAQUE)) if base in level else 0
+        clusters.setdefault(at, []).append(builder.output_op(out))
+    for number in range(-1, max([*clusters, *opaque, 0]) + 1):
+        if number in clusters:
+            stage.steps.append(Cluster(clusters[number]))
+        stage.steps.extend(opaque.get(number, ()))
+    if stage.finals:
+        _finals(stage, builder)
+    for step in stage.steps:
+        if isinstance(step, Opaque) and step.node.op == "region":
+            _loop(step, stage, builder)
+    for step in stage.steps:
+        if isinstance(step, Cluster):
+            if stage.row is not None and not stage.finals:
+                rows_innermost(step.ops, stage.row)
+            step.items = nest(step.ops)
+            step.scratch = place(step.ops)
+            for value in step.scratch:
+                if stage.row in value.axes and not value.prefix:
+                    value.external = True
+                else:
+                    array = "v" if value.dtype == "int" else "w"
+                    value.buffer = Buffer(array, "", symbol=f"{value.name}_s", size=value.room())
+            step.scratch = [v for v in step.scratch if v.buffer is not None]
+    _lives(stage, builder)
+
+
+def rows_innermost(ops: Sequence[Op], row: Axis) -> None:
+    """Let operations on short events loop over `row` last, if elementary functions are among them.
+
+    Loops over their events would fill no vectors.
+    """
+    short = [op for op in ops if len(op.domain) == 2 and op.domain[0].key == row and _is_short(op)]
+    if any(op.node.op in FUNCTIONS for op in short):
+        for op in short:
+            op.domain = op.domain[::-1]
+
+
+def _is_short(op: Op) -> bool:
+    key, size = op.domain[1]
+    return isinstance(key, int) and (size.constant or SHORT + 1) <= SHORT and op.kind in ("map", "reduce", "output")
+
+
+def _finals(stage: Stage, builder: Builder) -> None:
+    """Let the last cluster, if nothing comes after it, also store what goes to the next turn of a loop."""
+    if not stage.steps or isinstance(stage.steps[-1], Opaque):
+        stage.steps.append(Cluster([]))
+    cluster = stage.steps[-1]
+    assert isinstance(cluster, Cluster)
+    made = {op.target for op in cluster.ops}
+    for op in stage.finals:
+        op.last = True
+        for read in op.reads:
+            read.value.external = read.value.external or read.value not in made
+    cluster.ops += stage.finals
+
+
+def _loop(step: Opaque, stage: Stage, builder: Builder) -> None:
+    """Schedule the copies of initial carries (`before`) and the body of a loop, as stages inside `stage`."""
+    attrs = step.node.attrs
+    carries, outputs = attrs["carries"], attrs["outputs"]
+    outer = stage.outer or stage.name
+    step.before = Stage(stage.level, stage.row, name=f"{stage.name}_init", outer=outer)
+    step.body = Stage(stage.level, stage.row, name=f"{stage.name}_body", outer=outer)
+    slots = builder.loop_slots(step.node)
+    inits = step.node.args[: len(carries)]
+    for i, init in enumerate(inits):
+        slot = slots[i]
+        if i not in attrs["summed"] and slot is not None:
+            step.before.finals.append(builder.store_op(init, slot))
+    seeds = {attrs["index"], *carries}
+    varying: set[Node] = set(seeds)
+    for node in topological(outputs):
+        if any(a in varying for a in node.args):
+            varying.add(node)
+    body = step.body
+    body.nodes = [
+        n for n in topological(outputs) if n in varying and n not in seeds and not is_view(n) and n.op != "get"
+    ]
+    for i, node in enumerate(outputs):
+        slot = slots[i]
+        if slot is not None:
+            time = attrs["index"] if i >= len(carries) else None
+            body.finals.append(builder.store_op(node, slot, time))
+    for inner in (step.before, body):
+        _steps(inner, builder)
+        stage.tiles += inner.tiles
+
+
+def _lives(stage: Stage, builder: Builder) -> None:
+    """First and last step of every value that needs a tile buffer."""
+    for i, step in enumerate(stage.steps):
+        if isinstance(step, Cluster):
+            touched = [o.target for o in step.ops] + [r.value for o in step.ops for r in o.reads]
+        else:
+            touched = [*builder.results_of(step.node), *(builder.value(b) for b in bases(step.node))]
+            for inner in (step.before, step.body):
+                for value in inner.lives if inner is not None else ():
+                    touched.append(value)
+        for value in touched:
+            if value.external and value.buffer is None:
+                value.buffer = builder.plain(value, stage)
+                if stage.row is not None:
+                    value.stack = builder.stack_of(value, stage)
+                    stage.tiles.append(value)
+            if value in stage.lives:
+                stage.lives[value] = (stage.lives[value][0], i)
+            else:
+                stage.lives[value] = (i, i)

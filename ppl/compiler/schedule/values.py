@@ -1,0 +1,307 @@
+"""From nodes to values and operations: the map of every read and write, before loops are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppl.compiler.lower.layout import (
+    Entry,
+    Key,
+    Poly,
+    View,
+    axis_size,
+    dims_of,
+    identifier,
+    identity,
+    is_view,
+    resolve,
+    row_axis,
+    strides_of,
+)
+from ppl.compiler.schedule.fusion import Access, Buffer, Op, Value, identity_store
+from ppl.ir.node import Node, topological
+from ppl.ir.types import Axis
+
+if TYPE_CHECKING:
+    from ppl.compiler.lower.request import Output
+    from ppl.compiler.schedule.stages import Stage
+
+
+class Builder:
+    """Makes the values and operations of one program; knows where leaves lie (`offsets`: (op, name) → offset)."""
+
+    def __init__(self, outputs: Sequence[Node], offsets: dict[tuple[str, str], int]):
+        self.offsets = offsets
+        self.memo: dict[Node, View | None] = {}
+        self.values: dict[Node, Value] = {}
+        self.names: dict[str, int] = {}
+        self.users: dict[Node, list[Node]] = {}
+        self.gets: dict[Node, list[Node]] = {}
+        self.consts: dict[str, list[np.ndarray]] = {"w": [], "v": []}
+        self.globals: list[Value] = []
+        self.inputs: dict[str, str] = {}
+        self.functions: dict[str, Any] = {}
+        self.windowed = False
+        self.wide: set[Node] = set()
+        self.owns = False
+        self.outputs = [self.base(o) for o in outputs]
+        for node in topological(outputs):
+            if node.op == "get":
+                self.gets.setdefault(node.args[0], []).append(node)
+            if not is_view(node):
+                for arg in node.args:
+                    self.users.setdefault(self.base(arg), []).append(node)
+
+    def base(self, node: Node) -> Node:
+        """The stored node below a chain of views."""
+        while is_view(node):
+            node = node.args[0]
+        return node
+
+    def _name(self, node: Node) -> str:
+        stem = identifier(str(node.attrs.get("name", node.op)))
+        count = self.names[stem] = self.names.get(stem, 0) + 1
+        return f"{stem}_{count}"
+
+    def value(self, node: Node) -> Value:
+        """The stored value of `node` (which is not a view)."""
+        if node not in self.values:
+            t = node.type
+            value = self.values[node] = Value(node, self._name(node), t.axes, t.shape, t.dtype)
+            value.buffer = self._leaf_buffer(node, value)
+        return self.values[node]
+
+    def _leaf_buffer(self, node: Node, value: Value) -> Buffer | None:
+        if node.op in ("param", "aux", "hyper"):
+            array = {"param": "params"}.get(node.op, node.op)
+            return Buffer(array, str(self.offsets[node.op, node.attrs["name"]]), literal=True)
+        if node.op == "input":
+            array = self.inputs.setdefault(node.attrs["name"], "x_" + identifier(node.attrs["name"]))
+            return Buffer(array, "0", rows=True, literal=row_axis(value.axes) is None, symbol=f"{value.name}_o")
+        if node.op == "const" and node.attrs["value"].value.size != 1:
+            data = node.attrs["value"].value
+            where = "v" if node.type.dtype == "int" else "w"
+            start = sum(c.size for c in self.consts[where])
+            self.consts[where].append(data.ravel())
+            return Buffer(where, f"c_{where} + {start}", symbol=f"{value.name}_o")
+        return None
+
+    def results_of(self, node: Node) -> list[Value]:
+        """The values that the step of `node` makes (a loop makes one per `get`)."""
+        return [self.value(n) for n in (self.gets.get(node, []) if node.op == "region" else [node])]
+
+    def accumulator(self, value: Value) -> None:
+        """Give `value`, a sum over rows, its place among the accumulators of each slab."""
+        value.accumulates = True
+        array = "sums" if value.node in self.wide else "v" if value.dtype == "int" else "w"
+        value.buffer = Buffer(array, f"{value.name}_a", symbol=f"{value.name}_a")
+
+    def global_rows(self, value: Value) -> None:
+        """Give `value` memory for all rows of the call, because another region reads it."""
+        if value.buffer is None:
+            self._global(value, rows=True)
+
+    def _global(self, value: Value, rows: bool) -> Buffer:
+        array = "v" if value.dtype == "int" else "w"
+        value.buffer = Buffer(array, f"{value.name}_g", rows=rows, symbol=f"{value.name}_o", size=value.extent())
+        self.globals.append(value)
+        return value.buffer
+
+    def plain(self, value: Value, stage: Stage) -> Buffer:
+        """Memory for a value that other steps of its stage read."""
+        if stage.row is None:
+            return self._global(value, rows=False)
+        symbol = f"{value.name}_o"
+        return Buffer("v" if value.dtype == "int" else "w", symbol, symbol=symbol)
+
+    def stack_of(self, value: Value, stage: Stage) -> Poly | None:
+        """`Value.stack` of a value in tile memory: set for stacks of a loop that only loops read, step by step."""
+        node, readers = value.node, self.users.get(value.node, [])
+        if node.op != "get" or not readers or any(r.op != "region" for r in readers) or node in self.outputs:
+            return None
+        if node.attrs["index"] < len(node.args[0].attrs["carries"]) or stage.row not in value.axes:
+            return None
+        for reader in readers:
+            for user in topological(reader.attrs["outputs"]):
+                if any(self.base(a) is node for a in user.args) and not (user.op == "take" and user.args[0] is node):
+                    return None
+        total = Poly.of(f"tile_{stage.outer or stage.name}")
+        for axis in value.axes:
+            total = total if axis == stage.row else total * axis_size(axis)
+        return total
+
+    def access(self, node: Node) -> Access:
+        """How `node` is read."""
+        view = resolve(node, self.memo)
+        assert view is not None, f"{node} has no affine view"
+        return Access(self.value(view.base), view)
+
+    def ops_of(self, node: Node) -> list[Op]:
+        """The operations that compute `node`."""
+        special = {"sum": self._reduce, "amax": self._reduce, "argmax": self._reduce, "take": self._take,
+                   "put": self._put, "pad": self._pad, "concat": self._concat, "route": self._route}  # fmt: skip
+        return special.get(node.op, self._map)(node)
+
+    def _map(self, node: Node) -> list[Op]:
+        axes, coefs = identity_store(node)
+        domain = dims_of(node.type.axes, node.type.shape)
+        return [Op("map", node, self.value(node), domain, [self.access(a) for a in node.args], axes=axes, coefs=coefs)]
+
+    def _reduce(self, node: Node) -> list[Op]:
+        arg = node.args[0]
+        rank = len(arg.type.shape)
+        dims = {rank - 1} if node.op == "argmax" else set(node.attrs["dims"])
+        over = set() if node.op == "argmax" else set(node.attrs["axes"])
+        steps = strides_of(node.type.shape)
+        coefs: dict[Key, int] = {}
+        for new, old in enumerate(d for d in range(rank) if d not in dims):
+            if node.type.shape[new] != 1:
+                coefs[old] = steps[new]
+        axes: dict[Axis, Key | Entry] = {a: a for a in node.type.axes}
+        kind = "argmax" if node.op == "argmax" else "reduce"
+        domain = dims_of(arg.type.axes, arg.type.shape)
+        return [Op(kind, node, self.value(node), domain, [self.access(arg)], frozenset((*over, *dims)), axes, coefs)]
+
+    def _take(self, node: Node) -> list[Op]:
+        table, index = node.args
+        inner = self.access(table)
+        shift = len(index.type.shape) - 1
+        moving = next((a for a, k in inner.view.axes.items() if k == 0 and isinstance(k, int)), None)
+        target: int | Axis = moving if moving is not None else inner.view.coefs.get(0, 0)
+        axes = {a: Entry(0) if a == moving else k for a, k in inner.view.axes.items()}
+        coefs = {k: c for k, c in inner.view.coefs.items() if not (isinstance(k, int) and k == 0)}
+        view = View(inner.view.base, axes, coefs, inner.view.offset)
+        view = view.renamed({k: k + shift for k in range(1, len(table.type.shape))})
+        read = Access(inner.value, view, (self.access(index), target), table.type.shape[0])
+        store_axes, store = identity_store(node)
+        domain = dims_of(node.type.axes, node.type.shape)
+        return [Op("map", node, self.value(node), domain, [read], axes=store_axes, coefs=store)]
+
+    def _put(self, node: Node) -> list[Op]:
+        value, index = node.args
+        lead, steps = len(index.type.shape), strides_of(node.type.shape)
+        coefs: dict[Key, int] = {lead + k: s for k, s in enumerate(steps[1:])}
+        scattered = frozenset((*node.attrs["over"], *range(len(value.type.shape))))
+        return [Op("put", node, self.value(node), dims_of(value.type.axes, value.type.shape), [self.access(value)],
+                   scattered, {a: a for a in node.type.axes}, coefs, gather=(self.access(index), steps[0]),
+                   limit=node.attrs["size"])]  # fmt: skip
+
+    def _pad(self, node: Node) -> list[Op]:
+        arg = node.args[0]
+        steps, coefs, offset = strides_of(node.type.shape), {}, 0
+        for k, (start, _, step) in enumerate(node.attrs["window"]):
+            offset += start * steps[k]
+            coefs[k] = step * steps[k]
+        return [self._piece(node, "pad", arg, {a: a for a in node.type.axes}, coefs, offset, [self.access(arg)])]
+
+    def _piece(self, node: Node, kind: str, like: Node, axes: Any, coefs: Any, offset: int, args: list[Access],
+               shape: tuple[int, ...] | None = None, over: tuple[Axis, ...] | None = None) -> Op:  # fmt: skip
+        shape, over = (like.type.shape if shape is None else shape), (like.type.axes if over is None else over)
+        scattered = frozenset(range(len(shape)))
+        return Op(kind, node, self.value(node), dims_of(over, shape), args, scattered, axes, coefs, offset)
+
+    def _concat(self, node: Node) -> list[Op]:
+        steps, start, out = strides_of(node.type.shape), 0, []
+        axes = {a: a for a in node.type.axes}
+        for arg in node.args:
+            offset = start * steps[node.attrs["dim"]]
+            out.append(self._piece(node, "piece", arg, axes, dict(enumerate(steps)), offset, [self.access(arg)]))
+            start += arg.type.shape[node.attrs["dim"]]
+        return out
+
+    def _route(self, node: Node) -> list[Op]:
+        to, t = node.attrs["to"], node.type
+        plain = tuple(a for a in t.axes if a != to)
+        store = dict(identity_store(node)[1])
+        out = []
+        for entry, pairs in enumerate(node.attrs["terms"]):
+            args = [self._entry(node.args[i], s) for i, s in pairs]
+            axes: dict[Axis, Key | Entry] = {a: a for a in plain}
+            if to is None:
+                domain = dims_of(plain, t.shape)
+                return [Op("map", node, self.value(node), domain, args, axes=axes, coefs=store)]
+            axes[to] = Entry(entry)
+            out.append(self._piece(node, "piece", node, axes, store, 0, args, over=plain))
+        return out
+
+    def _entry(self, arg: Node, entry: int) -> Access:
+        read, branch = self.access(arg), arg.type.branch
+        axes = {a: Entry(entry) if k == branch and branch is not None else k for a, k in read.view.axes.items()}
+        return Access(read.value, View(read.view.base, axes, read.view.coefs, read.view.offset))
+
+    def output_op(self, out: Output) -> Op:
+        """Write an output where the caller wants it."""
+        t = out.node.type
+        value = Value(out.node, f"out_{identifier(out.name)}", t.axes, t.shape, t.dtype, external=True)
+        literal = out.offset.constant is not None and not (out.rows and row_axis(t.axes))
+        value.buffer = Buffer(out.array, str(out.offset), out.rows, f"{value.name}_o", literal)
+        axes, coefs = identity_store(out.node)
+        domain = dims_of(t.axes, t.shape)
+        return Op("output", out.node, value, domain, [self.access(out.node)], axes=axes, coefs=coefs)
+
+    def loop_slots(self, region: Node) -> list[Value | None]:
+        """Where each result of a loop is kept: for a carry also what its placeholder reads; None if nobody reads it."""
+        attrs = region.attrs
+        found: dict[int, Value] = {g.attrs["index"]: self.value(g) for g in self.gets.get(region, [])}
+        slots: list[Value | None] = []
+        self.value(attrs["index"]).external = True
+        for i, type_ in enumerate(attrs["types"]):
+            if i < len(attrs["carries"]) and i not in attrs["summed"]:
+                carry = attrs["carries"][i]
+                value = found.get(i) or self.value(carry)
+                self.values[carry] = value
+                value.external = True
+                assert value.axes == type_.axes
+                slots.append(value)
+            else:
+                slots.append(found.get(i))
+        return slots
+
+    def store_op(self, node: Node, target: Value, time: Node | None = None) -> Op:
+        """Write `node` to `target`: whole, or as entry `time` of its leading event dimension."""
+        axes: dict[Axis, Key | Entry] = {a: a for a in node.type.axes}
+        steps = strides_of(target.shape)
+        coefs: dict[Key, int] = dict(enumerate(steps if time is None else steps[1:]))
+        gather = None if time is None else (self.access(time), steps[0])
+        limit = 0 if time is None else target.shape[0]
+        domain = dims_of(node.type.axes, node.type.shape)
+        scattered = frozenset(range(len(node.type.shape)))
+        return Op("output", node, target, domain, [self.access(node)], scattered if time else frozenset(), axes, coefs,
+                  gather=gather, limit=limit)  # fmt: skip
+
+    def function(self, fn: Any, which: int | None) -> str:
+        """The global name under which an external function, or its gradient, is called."""
+        target = fn.function if which is None else fn.gradient
+        for name, known in self.functions.items():
+            if known is target:
+                return name
+        plain = getattr(target, "py_func", target)
+        name = f"{identifier(getattr(plain, '__name__', 'function'))}_f{len(self.functions)}"
+        self.functions[name] = target
+        return name
+
+    def made_in_place(self, out: Output, row: Axis | None) -> bool:
+        """Let noise that is itself an output array be drawn where it is wanted."""
+        node = out.node
+        if node.op != "noise" or out.array != "out" or row_axis(node.type.axes) != row:
+            return False
+        value = self.value(node)
+        axes = list(node.type.axes)
+        if value.buffer is not None or (row is not None and axes[0] != row):
+            return False
+        value.buffer = Buffer("out", str(out.offset), True, f"{value.name}_o", out.offset.constant == 0 and row is None)
+        return True
+
+    def direct(self, out: Output) -> Value | None:
+        """The accumulator that `out` is, unchanged, if nothing else reads it."""
+        base = self.base(out.node)
+        value = self.values.get(base)
+        if value is None or not value.accumulates or value.dtype != "float" or out.array != "grad" or base in self.wide:
+            return None
+        shared = bool(self.users.get(base)) or self.outputs.count(base) > 1 or base.op == "amax"
+        view, plain = resolve(out.node, self.memo), identity(out.node)
+        same = view is not None and view.coefs == plain.coefs and not view.offset and not value.axes
+        return value if same and not shared else None

@@ -1,0 +1,1 @@
+"""The second stage: a trace and its plan become plain expressions for loss, gradients and samples."""

@@ -1,0 +1,93 @@
+"""The auxiliary pass: how baselines and control-variate parameters move in `program.step`.
+
+Variables that follow the second moment (η, temperatures, RELAX's network) take an Adam step on the gradient of the
+row-local second moment of the finished gradient with respect to their node's own distribution parameters. That gradient
+is obtained by differentiating the gradient graph itself with the stops tagged "theta" erased (rule 5). Variables of a
+fit (learned baselines) take an Adam step on the gradient of their estimator's squared error. Variables may have shapes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ppl.compiler.surrogate.expansion import AuxVariable, Expanded
+from ppl.ir import ops
+from ppl.ir.differentiate import vjp
+from ppl.ir.node import Node, make
+from ppl.lang.params import start
+
+BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-12
+
+
+class Slot(NamedTuple):
+    """A part of the auxiliary vector: its shape, what it starts from, and where it was declared."""
+
+    shape: tuple[int, ...]
+    init: Any
+    where: str = "an estimator"
+
+    def value(self, seed: int, name: str) -> np.ndarray:
+        """The start of slot `name`, keyed by (seed, name), so that the order of declaration does not matter."""
+        return start(repr(name), name, self.init, self.shape, seed, self.where)
+
+
+def auxiliary_layout(expanded: Expanded) -> dict[str, Slot]:
+    """Every auxiliary slot: variables and their optimizer moments."""
+    layout: dict[str, Slot] = {}
+    for name, variable in expanded.aux.items():
+        shape = variable.spec.shape
+        layout[name] = Slot(shape, variable.spec.init)
+        if isinstance(variable.spec.adapt, str):
+            layout[f"{name}.mean"] = layout[f"{name}.square"] = Slot(shape, 0.0)
+            layout[f"{name}.count"] = Slot((), 0.0)
+    return layout
+
+
+def auxiliary_updates(expanded: Expanded, own_gradients: dict[str, list[Node]]) -> dict[str, Node]:
+    """New value of every auxiliary slot as a node; `own_gradients[node]` are adjoints of its own parameters."""
+    updates: dict[str, Node] = {}
+    for name, variable in expanded.aux.items():
+        if callable(variable.spec.adapt):
+            updates[name] = variable.spec.adapt(expanded.advantages[variable.owner], variable.leaf)
+    for owner in dict.fromkeys(v.owner for v in expanded.aux.values()):
+        for adapt, erase in (("second_moment", ("theta",)), ("fit", ())):
+            found = {n: v for n, v in expanded.aux.items() if v.owner == owner and v.spec.adapt == adapt}
+            if not found:
+                continue
+            target = expanded.fits.get(owner) if adapt == "fit" else _second_moment(own_gradients.get(owner, []))
+            leaves = [v.leaf for v in found.values()]
+            gradients = vjp([(ops.const(0.0) if target is None else target, ops.const(1.0))], leaves, erase)
+            for (name, variable), gradient in zip(found.items(), gradients, strict=True):
+                gradient = ops.zeros_like(variable.leaf.type) if gradient is None else gradient
+                updates.update(_adam(name, variable, gradient))
+    return updates
+
+
+def _second_moment(gradients: list[Node]) -> Node:
+    """The sum of squares over rows, particles and entries."""
+    total = ops.const(0.0)
+    for g in gradients:
+        square = ops.mul(g, g)
+        dims = tuple(range(len(g.type.shape)))
+        total = ops.add(total, make("sum", square, axes=g.type.axes, dims=dims) if g.type.axes or dims else square)
+    return total
+
+
+def _adam(name: str, variable: AuxVariable, gradient: Node) -> dict[str, Node]:
+    shape = variable.spec.shape
+    mean, square = (make("aux", name=f"{name}.{slot}", shape=shape) for slot in ("mean", "square"))
+    count = make("aux", name=f"{name}.count", shape=())
+    count = ops.add(count, 1.0)
+    mean = ops.add(ops.mul(BETA1, mean), ops.mul(1 - BETA1, gradient))
+    square = ops.add(ops.mul(BETA2, square), ops.mul(1 - BETA2, ops.mul(gradient, gradient)))
+    mean_hat = ops.div(mean, ops.sub(1.0, ops.power(BETA1, count)))
+    square_hat = ops.div(square, ops.sub(1.0, ops.power(BETA2, count)))
+    step = ops.div(ops.mul(variable.spec.rate, mean_hat), ops.add(ops.sqrt(square_hat), EPSILON))
+    return {
+        name: ops.sub(variable.leaf, step),
+        f"{name}.mean": mean,
+        f"{name}.square": square,
+        f"{name}.count": count,
+    }

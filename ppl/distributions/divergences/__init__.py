@@ -1,0 +1,1 @@
+"""Closed Kullback-Leibler divergences, by pairs of distributions."""

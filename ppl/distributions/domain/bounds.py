@@ -1,0 +1,241 @@
+"""Bounds of expressions: an interval that holds every entry of a symbolic value, for all parameters and data.
+
+Log-densities use it to leave out the guard at the edge of a support where no value can cross it. The bounds
+hold for exact real arithmetic: exp(x) is positive although it can underflow. Parameters and data count as
+finite reals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from ppl.distributions.domain import bound_rules
+from ppl.distributions.domain import intervals as iv
+from ppl.distributions.domain.bound_rules import SIGNED_UNIT
+from ppl.distributions.domain.intervals import (
+    ANYTHING,
+    CIRCLE,
+    CLOSED_UNIT,
+    NONNEGATIVE,
+    POSITIVE,
+    REAL,
+    UNIT,
+    Interval,
+)
+from ppl.ir.node import Node, topological
+from ppl.ir.op_facts import FACTS, VIEWS, of_role
+from ppl.ir.reference.numpy_between import log1mexp
+from ppl.lazy import special
+
+Rule = Callable[..., Interval]
+MINUS_ONE_UP = Interval(-1.0, math.inf)
+
+
+def bounds_of(value: Node) -> Interval:
+    """The smallest interval known to hold every entry of `value`."""
+    found: dict[int, Interval] = {}
+    for node in topological([value]):
+        found[id(node)] = RULES[node.op](node, *(found[id(a)] for a in node.args))
+    return found[id(value)]
+
+
+def softmax_argument(node: Node) -> Node | None:
+    """x where `node` is softmax(x) along its last event dimension as `ops.softmax` writes it, else None."""
+    if node.op != "div" or node.args[0].op != "exp":
+        return None
+    top, total = node.args
+    shifted = top.args[0]
+    if _row_total(total) is not top or shifted.op != "sub":
+        return None
+    return shifted.args[0] if _row_total(shifted.args[1], "amax") is shifted.args[0] else None
+
+
+def _row_total(node: Node, op: str = "sum") -> Node | None:
+    """x where `node` is the sum (or maximum) of x over its last dimension, broadcast back along it."""
+    shape = node.type.shape
+    while node.op in ("expand", "stop"):
+        node = node.args[0]
+    if node.op != "reshape" or not shape or node.type.shape != (*shape[:-1], 1):
+        return None
+    (inner,) = node.args
+    over_last = inner.op == op and inner.attrs == {"axes": (), "dims": (len(shape) - 1,)}
+    return inner.args[0] if over_last else None
+
+
+def _unknown(node: Node, *args: Interval) -> Interval:
+    return ANYTHING
+
+
+def _same(node: Node, a: Interval, *rest: Interval) -> Interval:
+    return a
+
+
+def _fixed(interval: Interval) -> Rule:
+    return lambda node, *args: interval
+
+
+def _monotone(function: Callable[[np.float64], np.float64], domain: Interval = ANYTHING) -> Rule:
+    def rule(node: Node, a: Interval) -> Interval:
+        if not a.within(domain):
+            return ANYTHING
+        with np.errstate(all="ignore"):
+            return iv.hull([(float(function(np.float64(end))), opened) for end, opened in iv.ends(a)])
+
+    return rule
+
+
+def _saturating(function: Callable[[np.float64], np.float64]) -> Rule:
+    """A strictly increasing function on the whole line: no finite argument reaches a limit it rounds to."""
+
+    def rule(node: Node, a: Interval) -> Interval:
+        with np.errstate(all="ignore"):
+            bottom, top = float(function(np.float64(-math.inf))), float(function(np.float64(math.inf)))
+            lo, hi = float(function(np.float64(a.lo))), float(function(np.float64(a.hi)))
+        if lo == top and a.lo < math.inf:
+            lo = math.nextafter(top, bottom)
+        if hi == bottom and a.hi > -math.inf:
+            hi = math.nextafter(bottom, top)
+        low_open = a.lo_open or (lo == bottom and a.lo > -math.inf)
+        return Interval(lo, hi, low_open, a.hi_open or (hi == top and a.hi < math.inf))
+
+    return rule
+
+
+def _const(node: Node) -> Interval:
+    value = node.attrs["value"].value
+    if not value.size or np.isnan(value).any():
+        return ANYTHING
+    return Interval(float(value.min()), float(value.max()), False, False)
+
+
+def _div(node: Node, a: Interval, b: Interval) -> Interval:
+    if _row_total(node.args[1]) is not node.args[0] or not a.within(NONNEGATIVE):
+        return iv.div(a, b)
+    if softmax_argument(node) is None and not a.within(POSITIVE):
+        return iv.div(a, b)
+    return UNIT if node.type.shape[-1] > 1 and a.within(POSITIVE) else CLOSED_UNIT
+
+
+def _sum(node: Node, a: Interval) -> Interval:
+    sizes = [node.args[0].type.shape[d] for d in node.attrs["dims"]]
+    lengths = [axis.size for axis in node.attrs["axes"]]
+    return iv.some(a) if None in lengths else iv.times(a, math.prod(sizes + lengths))
+
+
+def _route(node: Node, *args: Interval) -> Interval:
+    entries = []
+    for pairs in node.attrs["terms"]:
+        total = iv.ZERO
+        for argument, _ in pairs:
+            total = iv.add(total, args[argument])
+        entries.append(total)
+    return iv.union(*entries)
+
+
+def _cast(node: Node, a: Interval) -> Interval:
+    if node.type.dtype == "bool":
+        return CLOSED_UNIT
+    if node.type.dtype == "float" or node.args[0].type.dtype != "float":
+        return a
+    return iv.hull([(float(np.trunc(end)), opened and math.isinf(end)) for end, opened in iv.ends(a)])
+
+
+def _floor(node: Node, a: Interval) -> Interval:
+    return iv.hull([(float(np.floor(end)), opened and math.isinf(end)) for end, opened in iv.ends(a)])
+
+
+def _argmax(node: Node, a: Interval) -> Interval:
+    return Interval(0.0, node.args[0].type.shape[-1] - 1.0, False, False)
+
+
+def _probability(node: Node, *args: Interval) -> Interval:
+    """A distribution function; ANYTHING for its derivatives in the parameters."""
+    order = node.attrs["order"]
+    return CLOSED_UNIT if order in (0, (0, 0)) else ANYTHING
+
+
+SAME = (*VIEWS, "stop", "graft", "scale_grad", "amax", "take", "own_density")
+UNKNOWN = ("loop", "get", "arg", "external", "put", "solve", "rowkey", "loggamma_slope", "vonmises_slope",
+           "log_poisson", "log_binomial", "log_binomial_logits", "log_mass_between", "quantile_between",
+           "student_icdf")  # fmt: skip
+"""Ops of which nothing is known."""
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys((*UNKNOWN, *of_role("lowered")), _unknown),
+    **dict.fromkeys(SAME, _same),
+    **dict.fromkeys(("param", "aux", "hyper", "input"), _fixed(REAL)),
+    "size": _fixed(Interval(1.0, math.inf, False)),
+    "scale": _fixed(POSITIVE),
+    "rowid": _fixed(NONNEGATIVE),
+    **dict.fromkeys(("lt", "le", "eq", "and", "or", "not"), _fixed(CLOSED_UNIT)),
+    "sin": bound_rules.sine,
+    "cos": bound_rules.cosine,
+    "sign": _fixed(SIGNED_UNIT),
+    "const": _const,
+    "noise": _fixed(UNIT),
+    "loggamma_draw": _fixed(REAL),
+    "poisson_draw": _fixed(NONNEGATIVE),
+    "binomial_draw": _fixed(NONNEGATIVE),
+    "vonmises_draw": _fixed(CIRCLE),
+    "sample": lambda node, *args: node.attrs["site"].dist.bounds,
+    "mark": lambda node, a: node.attrs["name"] if isinstance(node.attrs["name"], Interval) else a,
+    "cast": _cast,
+    "argmax": _argmax,
+    "where": bound_rules.where,
+    "concat": lambda node, *args: iv.union(*args),
+    "route": _route,
+    "pad": lambda node, a: iv.union(a, iv.ZERO),
+    "neg": lambda node, a: iv.neg(a),
+    "abs": lambda node, a: iv.absolute(a),
+    "add": lambda node, a, b: iv.add(a, b),
+    "sub": lambda node, a, b: iv.add(a, iv.neg(b)),
+    "max": lambda node, a, b: iv.maximum(a, b),
+    "min": lambda node, a, b: iv.minimum(a, b),
+    "mul": bound_rules.mul,
+    "div": _div,
+    "pow": bound_rules.power,
+    "sum": _sum,
+    "cumsum": bound_rules.cumsum,
+    "contract": bound_rules.contract,
+    "exp": _saturating(np.exp),
+    "expm1": _saturating(np.expm1),
+    "tanh": _saturating(np.tanh),
+    "atan": _saturating(np.arctan),
+    "erf": _saturating(special.later("erf")),
+    "erfc": lambda node, a: iv.add(Interval(1.0, 1.0, False, False), iv.neg(_saturating(special.erf)(node, a))),
+    "erfinv": _monotone(special.later("erfinv"), SIGNED_UNIT),
+    "log1mexp": _monotone(lambda x: np.float64(log1mexp(np.asarray(x))), Interval(-math.inf, 0.0, False, False)),
+    "ndtr": _saturating(special.later("ndtr")),
+    "log_ndtr": _saturating(special.later("log_ndtr")),
+    "sigmoid": _saturating(special.later("expit")),
+    "softplus": _saturating(lambda x: np.logaddexp(0.0, x)),
+    "log": _monotone(np.log, NONNEGATIVE),
+    "log1p": _monotone(np.log1p, MINUS_ONE_UP),
+    "sqrt": _monotone(np.sqrt, NONNEGATIVE),
+    "ndtri": _monotone(special.later("ndtri"), CLOSED_UNIT),
+    "log_i0e": lambda node, a: REAL if a.within(NONNEGATIVE) and a.hi_open else ANYTHING,
+    **dict.fromkeys(("gammainc", "betainc", "student_cdf", "vonmises_cdf"), _probability),
+    **dict.fromkeys(("gammaincc", "betaincinv"), _fixed(CLOSED_UNIT)),
+    **dict.fromkeys(
+        (
+            "gammaincinv",
+            "gammainccinv",
+            "poisson_icdf",
+            "poisson_isf",
+            "negative_binomial_icdf",
+            "negative_binomial_isf",
+        ),
+        _fixed(Interval(0.0, math.inf, False, False)),
+    ),
+    "vonmises_icdf": _fixed(CIRCLE),
+    "lgamma": lambda node, a: REAL if a.within(POSITIVE) else ANYTHING,
+    "polygamma": bound_rules.polygamma,
+    "tan": _monotone(np.tan, Interval(-math.pi / 2, math.pi / 2)),
+    "floor": _floor,
+}
+
+if FACTS.keys() != RULES.keys():
+    raise NotImplementedError(f"bounds.RULES and the table of ops differ in {sorted(FACTS.keys() ^ RULES.keys())}")

@@ -1,0 +1,107 @@
+"""Supports of distributions and what can be said about the set a symbolic value lies in."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import numpy as np
+
+from ppl.distributions.domain.bounds import bounds_of, softmax_argument
+from ppl.distributions.domain.intervals import CIRCLE, CLOSED_UNIT, NONNEGATIVE, POSITIVE, REAL, UNIT, Interval
+from ppl.ir.node import Node
+from ppl.ir.op_facts import VIEWS
+
+
+class Support(Enum):
+    """Sets a sample can lie in; POSITIVE, UNIT_INTERVAL, SIMPLEX are open, INTERVAL depends on parameters."""
+
+    REAL = "real"
+    NONNEGATIVE = "non-negative"
+    POSITIVE = "positive"
+    UNIT_INTERVAL = "unit interval"
+    INTERVAL = "interval between parameters"
+    CIRCLE = "(−π, π]"
+    SIMPLEX = "simplex"
+    BINARY = "{0, 1}"
+    INTEGER = "{0, …, K-1}"
+    COUNT = "{0, 1, …}"
+    ONE_HOT = "one-hot"
+    CORRELATION_CHOLESKY = "Cholesky factors of correlation matrices"
+
+    def within(self, other: Support) -> bool:
+        """Whether this set lies inside `other` whatever the parameters."""
+        return self is other is not Support.INTERVAL or other in INSIDE.get(self, ())
+
+
+INSIDE: dict[Support, tuple[Support, ...]] = {
+    Support.NONNEGATIVE: (Support.REAL,),
+    Support.POSITIVE: (Support.NONNEGATIVE, Support.REAL),
+    Support.UNIT_INTERVAL: (Support.POSITIVE, Support.NONNEGATIVE, Support.REAL),
+    Support.INTERVAL: (Support.REAL,),
+    Support.CIRCLE: (Support.REAL,),
+    Support.SIMPLEX: (Support.UNIT_INTERVAL, Support.POSITIVE, Support.NONNEGATIVE, Support.REAL),
+    Support.BINARY: (Support.NONNEGATIVE, Support.REAL),
+    Support.INTEGER: (Support.COUNT, Support.NONNEGATIVE, Support.REAL),
+    Support.COUNT: (Support.NONNEGATIVE, Support.REAL),
+    Support.ONE_HOT: (Support.NONNEGATIVE, Support.REAL),
+    Support.CORRELATION_CHOLESKY: (Support.REAL,),
+}
+
+INTERVAL_OF: dict[Support, Interval] = {
+    Support.REAL: REAL,
+    Support.NONNEGATIVE: NONNEGATIVE,
+    Support.POSITIVE: POSITIVE,
+    Support.UNIT_INTERVAL: UNIT,
+    Support.INTERVAL: REAL,
+    Support.CIRCLE: CIRCLE,
+    Support.SIMPLEX: UNIT,
+    Support.BINARY: CLOSED_UNIT,
+    Support.INTEGER: NONNEGATIVE,
+    Support.COUNT: NONNEGATIVE,
+    Support.ONE_HOT: CLOSED_UNIT,
+    Support.CORRELATION_CHOLESKY: Interval(-1.0, 1.0, False, False),
+}
+
+SAME_ENTRIES = {*VIEWS, "stop", "scale_grad", "graft"}
+ROWS = (Support.SIMPLEX, Support.ONE_HOT)
+
+
+def support_of(value: Node) -> Support:
+    """The smallest known set that holds every entry (row, for SIMPLEX and ONE_HOT) of `value`."""
+    source, keeps_rows = value, True
+    while source.op in SAME_ENTRIES:
+        keeps_rows = keeps_rows and _keeps_rows(source)
+        source = source.args[0]
+    found = _structure(source)
+    if found is not None and (keeps_rows or found not in ROWS):
+        return found
+    inside = bounds_of(value)
+    narrow_first = (Support.UNIT_INTERVAL, Support.POSITIVE, Support.NONNEGATIVE)
+    return next((s for s in narrow_first if inside.within(INTERVAL_OF[s])), Support.REAL)
+
+
+def _structure(source: Node) -> Support | None:
+    """What is known beyond an interval."""
+    if source.op == "sample":
+        return source.attrs["site"].dist.support
+    if softmax_argument(source) is not None and bounds_of(source) == UNIT:
+        return Support.SIMPLEX
+    truth = source.op == "cast" and source.args[0].type.dtype == "bool"
+    if truth or (source.op == "const" and np.isin(source.attrs["value"].value, (0, 1)).all()):
+        return Support.BINARY
+    return None
+
+
+def _keeps_rows(view: Node) -> bool:
+    """Whether the last event dimension of a view holds the same rows as that of its argument."""
+    before, after = view.args[0].type.shape, view.type.shape
+    if view.op == "transpose" and view.attrs["perm"][-1:] != (len(after) - 1,):
+        return False
+    return before[-1:] == after[-1:]
+
+
+def is_constant(value: Node) -> bool:
+    """Whether `value` is a constant seen through broadcasting, as in eager calls."""
+    while value.op in ("expand", "reshape", "cast", "distribute"):
+        value = value.args[0]
+    return value.op == "const"

@@ -1,0 +1,1 @@
+"""Exponential families: the table, and what follows from it."""

@@ -1,0 +1,1 @@
+"""What is minimised: expected cost, evidence bounds, likelihoods, noise-contrastive estimation."""

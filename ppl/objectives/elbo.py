@@ -1,0 +1,125 @@
+"""The negative evidence lower bound of a model and a guide, as separate cost nodes per site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ppl.arguments import choice
+from ppl.distributions.divergences.registry import kl_divergence
+from ppl.distributions.domain.intervals import CIRCLE
+from ppl.errors import ModelError, OptionError
+from ppl.ir import ops
+from ppl.ir.node import Node, make, topological
+from ppl.lang.context import trace_model
+from ppl.lang.model import Model
+from ppl.lang.trace import Cost, Site, SiteKind, Trace
+from ppl.numbers import real_number
+from ppl.objectives.base import guide_arguments, require_models
+from ppl.objectives.observed import add_factor_costs, negative_log_likelihood
+
+
+def own_log_density(q: Site) -> Node:
+    """log q of a guide's latent at its own sample, marked so that estimators can stop its parameters."""
+    assert q.dist is not None and q.node is not None
+    return make("own_density", q.dist.node_log_prob(q.node), name=q.name)
+
+
+def match_latents(owner: str, model: Model, guide: Model, latents: Mapping[str, Site], trace: Trace) -> None:
+    """Raise a ModelError unless the guide samples what the model does, and nothing else but `aux` nodes."""
+    for site in trace.random_sites():
+        if site.name not in latents:
+            raise ModelError(
+                f"{owner}: latent '{site.name}' of model '{model.name}' ({site.where}) is not sampled by guide "
+                f"'{guide.name}', which samples {sorted(latents) or 'nothing'}"
+            )
+    for name, q in latents.items():
+        if name not in trace.scored and not q.aux:
+            raise ModelError(
+                f"{owner}: guide node '{name}' ({q.where}) is not in model '{model.name}'; "
+                "pass aux=True to ppl.sample if that is meant"
+            )
+
+
+class Elbo:
+    """E_q[log q(z) - log p(x, z)], with the KL divergence in closed form where that is exact."""
+
+    def __init__(self, model: Model, guide: Model, kl: str = "auto", kl_weight: Any = 1.0):
+        require_models("elbo", model=model, guide=guide)
+        choice("elbo: kl", kl, ("auto", "sampled"), ModelError)
+        if getattr(kl_weight, "__ppl_node__", None) is None and not real_number("elbo: kl_weight", kl_weight) >= 0.0:
+            raise OptionError(f"elbo: kl_weight must not be negative, not {kl_weight!r}")
+        self.model, self.guide, self.kl, self.kl_weight = model, guide, kl, kl_weight
+
+    @property
+    def argument_names(self) -> tuple[str, ...]:
+        """The model's data arguments, then those that only the guide takes."""
+        return guide_arguments(self.model, self.guide)
+
+    def trace(self, arguments: Mapping[str, Any]) -> Trace:
+        """Trace the guide, then the model on the guide's values; write one cost per term."""
+        trace = trace_model(self.guide, arguments, allow_obs=False)
+        latents = {s.name: s for s in trace.random_sites()}
+        trace_model(self.model, arguments, into=trace, substitute=latents)
+        match_latents("elbo", self.model, self.guide, latents, trace)
+        weight = self._weight(trace)
+        for name, q in latents.items():
+            self._latent_costs(trace, q, trace.scored.get(name), weight)
+        for site in list(trace.sites.values()):
+            if site.kind is SiteKind.OBSERVED:
+                trace.costs[f"-log p({site.name})"] = negative_log_likelihood(site)
+        add_factor_costs(trace)
+        return trace
+
+    def _weight(self, trace: Trace) -> Node:
+        node = ops.as_node(self.kl_weight)
+        if node.op == "hyper":
+            trace.hypers.setdefault(node.attrs["name"], float(self.kl_weight.default))
+            trace.least[node.attrs["name"]] = 0.0
+        return node
+
+    def _latent_costs(self, trace: Trace, q: Site, p: Site | None, weight: Node) -> None:
+        assert q.dist is not None and q.node is not None
+
+        def add(name: str, value: Node, where: str) -> None:
+            """One cost a row: a divergence that no parameter makes vary over the rows still counts once for each."""
+            trace.costs[name] = Cost(name, ops.expand(ops.mul(weight, value), q.axes), where, q.axes)
+
+        if p is not None and p.dist is not None:
+            if p.dist.angular and not q.dist.bounds.within(CIRCLE):
+                raise ModelError(
+                    f"elbo: guide node '{q.name}' ({q.where}) is a {type(q.dist).__name__}, whose samples can leave "
+                    f"(-pi, pi], outside of which the model's {type(p.dist).__name__} is no density"
+                )
+            exact = self._closed_form(q, p)
+            if exact is not None:
+                add(f"KL({q.name})", exact, q.where)
+                return
+            add(f"-log p({q.name})", ops.neg(p.dist.node_log_prob(q.node)), p.where)
+        add(f"log q({q.name})", own_log_density(q), q.where)
+
+    def _closed_form(self, q: Site, p: Site) -> Node | None:
+        assert q.dist is not None and p.dist is not None
+        if self.kl != "auto" or any(n is q.node for n in topological(list(p.dist.params.values()))):
+            return None
+        return kl_divergence(q.dist, p.dist)
+
+
+def elbo(model: Model, guide: Model, kl: str = "auto", kl_weight: Any = 1.0) -> Elbo:
+    """The negative ELBO as an objective to minimise: E_q[log q(z) - log p(x, z)].
+
+    Latents match by name, plates, event shape and dtype; one that is unmatched on either side is an error, unless the
+    guide's node says `aux=True`. Every term is a cost of its own, named `-log p(z)`, `log q(z)` or `KL(z)`.
+
+    Parameters
+    ----------
+    kl : "auto" (closed form where registered and where p's parameters do not depend on the node) or "sampled".
+    kl_weight : number or `ppl.hyper(...)` that multiplies the latents' terms.
+
+    Raises
+    ------
+    OptionError : kl_weight is no finite number, or negative.
+    ModelError : latents do not match, a guide's samples leave the circle of the model's, or the guide observes data.
+    Jordan et al. 1999; Kingma & Welling 2014.
+    """
+    return Elbo(model, guide, kl, kl_weight)

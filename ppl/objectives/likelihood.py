@@ -1,0 +1,138 @@
+"""Maximum likelihood: E[-log p(obs | latents)], with finite latents summed out exactly on request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ppl.arguments import names
+from ppl.errors import ModelError
+from ppl.estimators.enumerate import Marginalize
+from ppl.ir import ops
+from ppl.ir.node import Node, topological
+from ppl.ir.types import Axis, Kind
+from ppl.lang.context import trace_model
+from ppl.lang.model import Model
+from ppl.lang.trace import Cost, Site, SiteKind, Trace
+from ppl.objectives.base import require_models
+from ppl.objectives.observed import add_factor_costs, log_likelihood, negative_log_likelihood
+
+if TYPE_CHECKING:
+    import networkx as nx
+else:
+    from ppl.lazy import networkx as nx
+
+
+class Likelihood:
+    """E[-log p(obs | latents)]; latents in `marginalize` are summed out by log-sum-exp."""
+
+    def __init__(self, model: Model, marginalize: Sequence[str] = ()):
+        require_models("likelihood", model=model)
+        self.model = model
+        self.marginalize = names("likelihood: marginalize", marginalize, ModelError)
+
+    @property
+    def argument_names(self) -> tuple[str, ...]:
+        """The model's data arguments."""
+        return self.model.arguments
+
+    def trace(self, arguments: Mapping[str, Any]) -> Trace:
+        """Trace the model and write one cost per observation, or per group that a marginalised latent ties together."""
+        trace = trace_model(self.model, dict(arguments))
+        observed = [s for s in trace.sites.values() if s.kind is SiteKind.OBSERVED]
+        if not observed:
+            raise ModelError(f"likelihood: model '{self.model.name}' observes nothing")
+        add_factor_costs(trace)
+        summed = [self._finite(trace, name) for name in self.marginalize]
+        terms = {s.name: log_likelihood(s) for s in observed}
+        ties = _ties(trace, summed, terms) if summed else None
+        for group in () if ties is None else nx.connected_components(ties):
+            names = [s for s in summed if s.name in group]
+            sites = [s for s in observed if s.name in group]
+            if names:
+                cost = _marginal_cost(names, sites, terms)
+                trace.costs[cost.name] = cost
+        for site in observed:
+            if ties is None or not ties.has_node(site.name):
+                trace.costs[f"-log p({site.name})"] = negative_log_likelihood(site)
+        return trace
+
+    def _finite(self, trace: Trace, name: str) -> Site:
+        site = trace.sites.get(name)
+        if site is None or site.kind is not SiteKind.RANDOM or site.dist is None:
+            known = [s.name for s in trace.random_sites()]
+            raise ModelError(f"likelihood: no latent named '{name}' to marginalise; latents: {known}")
+        if site.dist.support_size() == float("inf"):
+            kind = type(site.dist).__name__
+            raise ModelError(f"likelihood: '{name}' ({site.where}) is a {kind}, which has no finite support")
+        site.estimator = Marginalize()
+        return site
+
+
+def _ancestors(node: Node) -> set[str]:
+    return {n.attrs["site"].name for n in topological([node]) if n.op == "sample"}
+
+
+def _ties(trace: Trace, summed: Sequence[Site], terms: Mapping[str, Node]) -> nx.Graph:
+    """Which marginalised latents and observations share one log-sum-exp."""
+    names = {s.name for s in summed}
+    ties = nx.Graph()
+    ties.add_nodes_from(names)
+    for name, term in terms.items():
+        ties.add_edges_from((name, z) for z in _ancestors(term) & names)
+    for site in trace.random_sites():
+        assert site.dist is not None
+        above = set().union(*(_ancestors(p) for p in site.dist.params.values())) & names
+        if above and site.name not in names:
+            raise ModelError(
+                f"likelihood: '{site.name}' ({site.where}) depends on marginalised {sorted(above)}; marginalise it too"
+            )
+        ties.add_edges_from((site.name, z) for z in above)
+    for cost in trace.costs.values():
+        if _ancestors(cost.node) & names:
+            raise ModelError(f"likelihood: cost '{cost.name}' ({cost.where}) depends on a marginalised latent")
+    return ties
+
+
+def _mixed(names: Sequence[str], terms: Sequence[Node]) -> set[Axis]:
+    """Plates whose rows of the nodes `names` meet in one value: all these rows share one log-sum-exp."""
+    collected = [n for n in topological(terms) if n.op == "collect" and _ancestors(n) & set(names)]
+    return {n.attrs["axis"] for n in collected}
+
+
+def _marginal_cost(summed: Sequence[Site], sites: Sequence[Site], terms: Mapping[str, Node]) -> Cost:
+    plates = summed[0].axes
+    for other in summed[1:]:
+        if other.axes != plates:
+            raise ModelError(
+                f"likelihood: '{summed[0].name}' and '{other.name}' are marginalised together but stand in other plates"
+            )
+    plates = tuple(a for a in plates if a not in _mixed([s.name for s in summed], [terms[s.name] for s in sites]))
+    total = ops.const(0.0)
+    for site in sites:
+        term = terms[site.name]
+        inner = [a for a in term.type.axes if a.kind is Kind.PLATE and a not in plates]
+        open_ended = [a.name for a in inner if a.size is None]
+        if open_ended:
+            raise ModelError(
+                f"likelihood: '{summed[0].name}' is marginalised outside plate '{open_ended[0]}': its log-sum-exp over "
+                "all rows does not split into minibatches"
+            )
+        total = ops.add(total, ops.sum_axes(term, inner))
+    name = f"-log p({', '.join(s.name for s in sites)})"
+    return Cost(name, total, sites[0].where if sites else summed[0].where, plates, tuple(s.name for s in summed))
+
+
+def likelihood(model: Model, marginalize: Sequence[str] = ()) -> Likelihood:
+    """The negative log-likelihood as an objective: E[-log p(obs | latents)] over latents drawn from the model.
+
+    Parameters
+    ----------
+    marginalize : names of finite latents to sum out exactly by log-sum-exp.
+
+    Raises
+    ------
+    ModelError : nothing is observed, a name is unknown or not finite, or a marginalised latent stands outside a
+        run-time plate whose rows it couples.
+    """
+    return Likelihood(model, marginalize)

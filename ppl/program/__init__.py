@@ -1,0 +1,1 @@
+"""What users hold: `ppl.compile`, the `Program`, and the ways to look into one."""

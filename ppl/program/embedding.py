@@ -1,0 +1,112 @@
+"""Embedding a program in the user's own nopython code: serial functions, workspaces, flat vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ppl.arguments import choice, integer
+from ppl.compiler.surrogate.range_guards import INVALID
+from ppl.estimators.enumerate import Marginalize
+from ppl.ir.node import topological
+from ppl.lang.trace import SiteKind, Trace
+from ppl.runtime.prepared import Prepared
+from ppl.runtime.state import State
+
+ROWS = 2**40
+"""More rows than memory holds."""
+
+
+def site_names(trace: Trace) -> tuple[str, ...]:
+    """Names of everything that a program can sample: all sites but those that hang on a marginalised one."""
+    hidden = summed_out(trace)
+    known = (n for n, s in trace.sites.items() if s.kind is not SiteKind.SCORED and s.node is not None)
+    return tuple(n for n in known if n not in hidden)
+
+
+def summed_out(trace: Trace) -> dict[str, str]:
+    """Sites that are not drawn, and the marginalised latent that each is or depends on.
+
+    A draw of that latent from the model would not be one given the data.
+    """
+    summed = {s.name for s in trace.sites.values() if isinstance(s.estimator, Marginalize)}
+    found: dict[str, str] = {}
+    for site in trace.sites.values() if summed else ():
+        value = site.node if site.redrawn is None else site.redrawn
+        names = [] if value is None else [n.attrs["site"].name for n in topological([value]) if n.op == "sample"]
+        latent = next((name for name in names if name in summed), None)
+        if latent is not None:
+            found[site.name] = latent
+    return found
+
+
+def particles_first(array: np.ndarray, type_: Any, k: int, asked: int | None) -> np.ndarray:
+    """A drawn site with the axis of particles in front, or without one where none were `asked` for."""
+    names = [a.name for a in type_.axes]
+    if "particles" in names:
+        i = names.index("particles")
+        return np.moveaxis(array, i, 0) if asked is not None else array[(slice(None),) * i + (0,)]
+    return array if asked is None else np.broadcast_to(array, (k, *array.shape)).copy()
+
+
+class Embedding(Prepared):
+    """The part of a Program that users call from their own `@njit` code."""
+
+    @property
+    def njit(self) -> Any:
+        """`fn(params, grad, aux, hyper, seed, step, row0, scale, work, *data) -> loss`, serial, for nopython code.
+
+        Parameters
+        ----------
+        params, grad, aux, hyper : flat vectors, see `arrays`. `grad` is overwritten, `aux` (baselines, η) updated.
+        seed, step : what the noise is made from, besides node and row.
+        row0 : dataset row of the first row given; rows are consecutive.
+        scale : N/B, rows of the data set over rows given (1.0 for all of them, or without data).
+        work : `workspace(rows)`, one per thread. Pass it to your function as an argument: Numba freezes arrays that
+            a function takes from outside.
+        data : C-contiguous arrays of the program's dtype (int64, bool) in the order of the model's arguments.
+        """
+        return self.prepare().executable("gradient").njit
+
+    @property
+    def njit_value(self) -> Any:
+        """Like `njit`, with true nodes; `grad` is not written. Its workspace is `workspace(rows, "value")`."""
+        return self.prepare().executable("value").njit
+
+    @property
+    def njit_sample(self) -> Any:
+        """`fn(params, out, aux, hyper, seed, step, row0, scale, work, *data)`: draws every site into flat `out`.
+
+        `out` comes from `sample_buffer(rows)`, the workspace from `workspace(rows, "sample")`.
+        """
+        return self._sampler().njit
+
+    def sample_buffer(self, rows: int = 1) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """A flat vector for `njit_sample` on `rows` rows, and views of it by site (integers as int64)."""
+        rows = integer("sample_buffer: rows", rows, 1, ROWS)
+        sampler = self._sampler()
+        out = np.zeros(sampler.out_size(rows, self.settings.particles), self.settings.dtype)
+        views = sampler.views(out, rows, self.settings.particles)
+        return out, {name: view for name, view in views.items() if name != INVALID}
+
+    def _sampler(self) -> Any:
+        compiled = self.prepare()
+        return compiled.executable("sample", site_names(compiled.trace))
+
+    def workspace(self, rows: int = 1, kind: str = "gradient") -> Any:
+        """Scratch memory for `njit` on up to `rows` rows; one per thread, owned by the caller.
+
+        `kind` says for which function: "gradient" (`njit`), "value" (`njit_value`) or "sample" (`njit_sample`).
+        """
+        choice("workspace: kind", kind, ("gradient", "value", "sample"))
+        rows = integer("workspace: rows", rows, 1, ROWS)
+        executable = self._sampler() if kind == "sample" else self.prepare().executable(kind)
+        return executable.workspace(rows, self.settings.particles)
+
+    def arrays(self, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """(params, grad, aux, hyper): fresh flat vectors in the layout that the njit functions read and write."""
+        compiled = self._of(state)
+        compiled.check_state(state)
+        hyper = compiled.hyper_vector(None, state.step).copy()
+        return state._flat.copy(), np.zeros_like(state._flat), state._aux.copy(), hyper

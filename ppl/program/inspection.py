@@ -1,0 +1,57 @@
+"""Looking inside a program: plan, graph, IR at every stage, emitted source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ppl.arguments import text
+from ppl.compiler.plan.choice import Plan
+from ppl.errors import DataError
+from ppl.ir.show import show
+from ppl.runtime.prepared import Prepared
+
+if TYPE_CHECKING:
+    import networkx as nx
+else:
+    from ppl.lazy import networkx as nx
+
+
+class Inspection(Prepared):
+    """The part of a Program that shows what the compiler did."""
+
+    def explain(self, *data: Any) -> Plan:
+        """The plan: estimator, reason and rejections per node; prints as a table, indexes as data."""
+        compiled = self.prepare(*data)
+        if compiled.plan.regions is None:
+            compiled.plan.regions = compiled.executable("gradient").regions
+        return compiled.plan
+
+    @property
+    def graph(self) -> nx.DiGraph:
+        """The stochastic computation graph with the chosen estimators as node attribute `estimator`."""
+        compiled = self.prepare()
+        graph = compiled.graph.networkx.copy()
+        for name, choice in compiled.plan.choices.items():
+            graph.nodes[name]["estimator"] = choice.estimator.label
+        return graph
+
+    @property
+    def source(self) -> str:
+        """The emitted Python source of the gradient program."""
+        return self.prepare().executable("gradient").source
+
+    def ir(self, stage: str = "simplify") -> str:
+        """The gradient program's IR after "trace", "expand", "differentiate", "simplify" or "schedule"."""
+        text("stage", stage)
+        compiled = self.prepare()
+        if stage == "trace":
+            trace = compiled.trace
+            named = {n: s.node for n, s in trace.sites.items() if s.node is not None}
+            named.update((n, c.node) for n, c in trace.costs.items())
+            return show(list(named.values()), list(named))
+        if stage == "schedule":
+            return str(compiled.executable("gradient").schedule) or "one straight-line function: see program.source"
+        stages = compiled.variant("gradient").stages
+        if stage not in stages:
+            raise DataError(f"no stage {stage!r}; stages: trace, {', '.join(stages)}, schedule")
+        return show(list(stages[stage].values()), list(stages[stage]))

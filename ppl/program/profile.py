@@ -1,0 +1,299 @@
+"""`program.profile`: where the time of a call goes, step by step of the schedule.
+
+The program is emitted once more in an instrumented serial form, with every step between two reads of the cycle counter;
+the program itself does not change. Cycles become seconds by the total, which is timed by both clocks.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ppl.arguments import MANY, choice, integer
+from ppl.compiler.emit.assemble import assemble
+from ppl.compiler.emit.cpu.module import Emitter
+from ppl.compiler.lower.joined import multiplications
+from ppl.compiler.lower.layout import Poly
+from ppl.compiler.schedule.memory import all_steps
+from ppl.compiler.schedule.stages import Cluster, Opaque, Stage
+from ppl.errors import DataError
+from ppl.ir.node import Node
+from ppl.program.traffic import Rates, moved, rates
+from ppl.runtime.compiled import require_state
+from ppl.runtime.executable import Executable, Request
+from ppl.runtime.state import State
+
+OPTIONS = ("seed", "particles", "total_rows", "rows", "hyper")
+KINDS = {"gemm": "product", "region": "loop", "rowid": "ids", "rowkey": "ids"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One step: its kind, what it computes, seconds per call of the serial program, share of its time.
+
+    `flops` counts products only; `bytes` are read or written. `roof` is the least time that they take at the measured
+    rates over the time taken: above 1 where they stay in caches nearer than the others.
+    """
+
+    stage: str
+    kind: str
+    name: str
+    seconds: float
+    share: float
+    flops: int = 0
+    bytes: int = 0
+    roof: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Floating point operations per second (products only)."""
+        return self.flops / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Seconds per call and where they go; prints as a table, `rows` are the steps as data.
+
+    `seconds` is the median time of a call with its own threads, `python` the part of it outside emitted code, `serial`
+    that of the emitted code on one thread, which the shares of the rows refer to. `flops` counts products only. `rates`
+    are what one core does at best. `compiled` are functions of the program with the seconds that this process has spent
+    on compiling them, or on reading their machine code from disk, without what they call; the costliest first.
+    """
+
+    seconds: float
+    python: float
+    serial: float
+    rows: tuple[Row, ...]
+    kernels: int
+    regions: int
+    workspace: int
+    rates: Rates
+    compiled: tuple[tuple[str, float], ...]
+
+    @property
+    def flops(self) -> int:
+        """Operations of all products of a call."""
+        return sum(r.flops for r in self.rows)
+
+    @property
+    def rate(self) -> float:
+        """Operations per second that the products reach together."""
+        seconds = sum(r.seconds for r in self.rows if r.flops)
+        return self.flops / seconds if seconds > 0 else 0.0
+
+    def table(self) -> str:
+        """The profile as text."""
+        from ppl.program.profile_table import show_profile
+
+        return show_profile(self)
+
+    def __str__(self) -> str:
+        return self.table()
+
+
+class Clocked(Emitter):
+    """Writes the serial form with a counter per step, at the end of the int workspace; the last counts everything."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.steps: list[tuple[str, str, str, Poly, Poly]] = []
+        self.slots = sum(len(all_steps(s)) + 1 for s in self.stages) + 3
+        self.repeated = 1
+
+    def imports(self) -> str:
+        """As for the ordinary program, with the cycle counter."""
+        return super().imports() + "from ppl.kernels.cpu.cycles import cycles\n"
+
+    def _timed(self, lines: Sequence[str], stage: str, kind: str, name: str, flops: Poly | None = None,
+               size: Poly | None = None) -> list[str]:  # fmt: skip
+        if not lines:
+            return []
+        at = len(self.steps)
+        self.steps.append((stage, kind, name, flops or Poly(), size or Poly()))
+        return [
+            "begin = cycles()",
+            *lines,
+            f"v[v.shape[0] - {self.slots} + {at}] += cycles() - begin",
+        ]
+
+    def _whole(self, lines: Sequence[str]) -> list[str]:
+        """Count everything but the final return."""
+        return ["start = cycles()", *lines[:-1], "v[v.shape[0] - 1] += cycles() - start", lines[-1]]
+
+    def _step(self, step: Cluster | Opaque, stage: Stage, prefix: str, functions: list[str]) -> list[str]:
+        lines = super()._step(step, stage, prefix, functions)
+        size = moved(step, np.dtype(self.dtype).itemsize) * self.repeated
+        if isinstance(step, Cluster):
+            made = sorted({op.target.name for op in step.ops if op.target.external}) or [step.name]
+            return self._timed(lines, prefix, "kernel", f"{step.name}: {', '.join(made)}", None, size)
+        op = step.node.op
+        if op == "region":
+            return lines
+        name = str(step.node.attrs.get("name", step.target.name))
+        return self._timed(lines, prefix, KINDS.get(op, op), name, gemm_flops(step.node) * self.repeated, size)
+
+    def _loop(self, step: Opaque, prefix: str, functions: list[str]) -> list[str]:
+        outer, self.repeated = self.repeated, self.repeated * step.node.attrs["length"]
+        lines = super()._loop(step, prefix, functions)
+        self.repeated = outer
+        return lines
+
+    def _cleared(self, stage: Stage) -> list[str]:
+        return self._timed(super()._cleared(stage), stage.name, "reduction", "clear accumulators")
+
+    def _merge(self, parallel: bool) -> list[str]:
+        lines = super()._merge(parallel)
+        return lines if parallel else self._timed(lines, "serial", "reduction", "write gradients")
+
+    def _sequence(self, parallel: bool) -> list[str]:
+        lines = super()._sequence(parallel)
+        return lines if parallel else self._whole(lines)
+
+    def _parallel(self) -> list[str]:
+        return []
+
+    def straight(self, body: Sequence[str], general: bool) -> str:
+        """The unrolled form is one step."""
+        timed = [*self._timed(body[:-1], "one", "kernel", "straight-line code"), body[-1]]
+        return super().straight(self._whole(timed), general)
+
+
+def gemm_flops(node: Node) -> Poly:
+    """Floating point operations of a product."""
+    if node.op != "gemm":
+        return Poly()
+    return multiplications(node) * 2
+
+
+class Timed(Executable):
+    """An executable that keeps the time spent in emitted code, sizes and memory; of a clocked one also the cycles."""
+
+    seconds: float = 0.0
+    cycles: int = 0
+    slots: int = 0
+    bytes: int = 0
+    sizes: Mapping[str, int]
+    ticks: np.ndarray
+
+    def reset(self) -> None:
+        """Forget what was measured."""
+        self.seconds, self.cycles, self.ticks = 0.0, 0, np.zeros(self.slots, np.int64)
+
+    def _buffers(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
+        w, v = super()._buffers(sizes, slabs, lanes)
+        return w, np.concatenate([v, np.zeros(self.slots, np.int64)])
+
+    def _call(self, arguments: tuple[Any, ...], threads: int, sizes: Mapping[str, int]) -> None:
+        from ppl.kernels.cpu.cycles import cycles
+
+        w, v = arguments[7 + 2 * len(self.plates) :][:2]
+        counters = v[v.size - self.slots :]
+        counters[:] = 0
+        start, first = time.perf_counter(), cycles()
+        super()._call(arguments, threads, sizes)
+        last, end = cycles(), time.perf_counter()
+        self.seconds, self.cycles = self.seconds + end - start, self.cycles + last - first
+        self.ticks += counters
+        self.sizes, self.bytes = sizes, max(self.bytes, w.nbytes + v.nbytes)
+
+
+def timed(executable: Executable) -> Timed:
+    """`executable` with its module, timed."""
+    out = object.__new__(Timed)
+    out.__dict__.update(executable.__dict__)
+    out._local = type(executable._local)()
+    out.reset()
+    return out
+
+
+def clocked(request: Request, dtype: str) -> tuple[Timed, Clocked]:
+    """The instrumented form of a request, and its emitter, which knows the steps."""
+    fields, emitter = assemble(request, dtype, "cpu", Clocked)
+    assert isinstance(emitter, Clocked)
+    out = Timed(request, dtype, **fields)
+    out.slots = emitter.slots
+    out.reset()
+    return out, emitter
+
+
+def profile(program: Any, state: State, data: Sequence[Any], repeats: int, kind: str, options: Mapping[str, Any]
+            ) -> Profile:  # fmt: skip
+    """Profile calls of `program`; see `Program.profile`."""
+    require_state(state)
+    choice("profile: kind", kind, ("gradient", "value", "rows"))
+    repeats = integer("profile: repeats", repeats, 1, MANY)
+    if program.settings.target != "cpu":
+        raise DataError("profile: only for the CPU")
+    unknown = sorted(set(options) - {*OPTIONS})
+    if unknown:
+        raise DataError(f"profile: no option {unknown}; there are {[*OPTIONS]}")
+    given = {name: options.get(name) for name in OPTIONS}
+
+    def call() -> Any:
+        return program._run(kind, state, data, *given.values())
+
+    call()
+    compiled = program.prepare(*data)
+    count = program.settings.particles if given["particles"] is None else given["particles"]
+    hyper = compiled.hyper_vector(given["hyper"], state.step)
+    bound = compiled.binder.bind(data, given["rows"], given["total_rows"], True)
+    own = given["seed"] is None
+    named = {"rows": bound.rows, "row_ids": bound.row_ids, "scales": bound.scales, "particles": count,
+             "seed": state.seed if own else int(given["seed"] or 0), "step": state.step if own else 0}  # fmt: skip
+
+    def run(executable: Executable, **extra: Any) -> Any:
+        return executable.run(state._flat, state._aux, hyper, bound.arrays, **named, **extra)
+
+    return measure(call, run, compiled.executable(kind, (), count), repeats)
+
+
+def measure(call: Callable[[], Any], run: Callable[..., Any], executable: Executable, repeats: int) -> Profile:
+    """Profile `executable`: `call` makes a whole call, ``run(executable, **options)`` what it runs."""
+    plain, (inside, emitter) = timed(executable), clocked(executable.request, executable.dtype)
+    for _ in range(2):
+        call(), run(plain), run(inside, threads=1)
+    whole, native = [], []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        whole.append(time.perf_counter() - start)
+        plain.reset()
+        run(plain)
+        native.append(plain.seconds)
+    inside.reset()
+    for _ in range(repeats):
+        run(inside, threads=1)
+    scale = inside.seconds / max(inside.cycles, 1) / repeats
+    total = int(inside.ticks[-1])
+    full = {**inside.sizes, "n_particles": inside.sizes.get("n_particles_total", inside.sizes.get("n_particles", 1))}
+    best = rates(executable.dtype, max(plain.bytes, 1 << 16))
+    rows = []
+    for i, (stage, kind, name, operations, size) in enumerate(emitter.steps):
+        spent, flops, number = int(inside.ticks[i]) * scale, operations.evaluate(full), size.evaluate(full)
+        roof = best.seconds(flops, number) / spent if spent > 0 else 0.0
+        rows.append(Row(stage, kind, name, spent, int(inside.ticks[i]) / max(total, 1), flops, number, roof))
+    rest = max(0, total - sum(int(inside.ticks[i]) for i in range(len(rows))))
+    rows.append(Row("serial", "driver", "calls and offsets", rest * scale, rest / max(total, 1)))
+    seconds = statistics.median(whole)
+    python = max(0.0, seconds - statistics.median(native))
+    return Profile(seconds, python, total * scale, tuple(rows), executable.kernels, executable.regions, plain.bytes,
+                   best, compiled(executable))  # fmt: skip
+
+
+def compiled(executable: Executable) -> tuple[tuple[str, float], ...]:
+    """Functions of an executable, shared kernels included, with the seconds spent on them in this process."""
+    from ppl.kernels.dispatch import seconds
+    from ppl.kernels.symbols import reached
+
+    own = [f.py_func for f in vars(executable.module).values() if hasattr(f, "py_func")]
+    found = {f: f.__name__ for f in own} | {v.py_func: v.__name__ for f in own for v in reached(f)}
+    often = Counter(name for f, name in found.items() if f in seconds)
+    full = {f: name if often[name] == 1 else f"{f.__module__}.{name}" for f, name in found.items()}
+    spent = [(full[f], seconds[f]) for f in found if f in seconds]
+    return tuple(sorted(spent, key=lambda item: -item[1]))

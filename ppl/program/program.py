@@ -1,0 +1,306 @@
+"""`ppl.compile` and the Program: the public face of a compiled model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppl.arguments import MANY, choice, flag, integer, names, noise_seed
+from ppl.compiler.plan.choice import Requested
+from ppl.compiler.surrogate.range_guards import INVALID
+from ppl.errors import DataError, EstimatorError, SimulatorError
+from ppl.lang.carried import require_one_particle
+from ppl.lazy import optim
+from ppl.objectives.base import as_objective
+from ppl.program.diagnosis import Diagnosing
+from ppl.program.embedding import Embedding, particles_first, site_names, summed_out
+from ppl.program.inspection import Inspection
+from ppl.runtime.compiled import Compiled, require_state
+from ppl.runtime.failures import located
+from ppl.runtime.nonfinite import (
+    keeps,
+    require_finite_gradient,
+    require_finite_loss,
+    require_finite_sample,
+    require_finite_update,
+)
+from ppl.runtime.prepared import Settings
+from ppl.runtime.state import State
+from ppl.runtime.violations import environment
+
+HyperValues = Mapping[str, float | Callable[[int], float]]
+
+if TYPE_CHECKING:
+    from ppl.program.profile import Profile
+
+
+def compile(
+    objective: Any,
+    estimators: Requested = "auto",
+    allow_bias: bool = False,
+    particles: int = 1,
+    max_copies: int = 4,
+    dtype: str = "float32",
+    target: str = "cpu",
+    data: Sequence[Any] | Any = None,
+) -> Program:
+    """Compile a model or objective: choose an estimator for every random node and prepare its kernels.
+
+    Parameters
+    ----------
+    objective : a `@ppl.model` with costs, or `ppl.elbo(...)`, `ppl.likelihood(...)`.
+    estimators : "auto", one estimator for all nodes, or a dict of node-name globs (unlisted nodes: automatic).
+        `sample(estimator=)` has precedence over it.
+    allow_bias : whether the automatic choice may take biased estimators.
+    particles : samples averaged per row; leave-one-out baselines need at least 2.
+    max_copies : evaluations of the downstream computation that the automatic choice may spend.
+    dtype : "float32" or "float64".
+    target : "cpu" or "cuda".
+    data : example arrays or `ppl.spec(...)`, one per model argument (a single array for a single argument). Without
+        it a model with arguments is traced at the first call that brings data.
+
+    Raises
+    ------
+    ModelError, ShapeError : the model is declared wrongly.
+    EstimatorError : a node has no admissible estimator, or a named one does not support it.
+    """
+    choice("dtype", dtype, ("float32", "float64"))
+    choice("target", target, ("cpu", "cuda"))
+    particles = integer("particles", particles, 1, MANY, EstimatorError)
+    max_copies = integer("max_copies", max_copies, 1, error=EstimatorError)
+    allow_bias = flag("allow_bias", allow_bias, EstimatorError)
+    program = Program(as_objective(objective), Settings(estimators, allow_bias, particles, max_copies, dtype, target))
+    if data is not None or not program.argument_names:
+        examples = () if data is None else tuple(data) if isinstance(data, (tuple, list)) else (data,)
+        program.prepare(*examples)
+    return program
+
+
+class Program(Inspection, Embedding, Diagnosing):
+    """A compiled model. All methods are pure: state and data in, fresh arrays out."""
+
+    def value(
+        self,
+        state: State,
+        *data: Any,
+        seed: int | None = None,
+        particles: int | None = None,
+        per_row: bool = False,
+        total_rows: int | None = None,
+        rows: Any = None,
+        hyper: HyperValues | None = None,
+        nonfinite: str = "raise",
+    ) -> Any:
+        """The loss with true (unrelaxed) nodes, summed over rows, averaged over particles.
+
+        Parameters
+        ----------
+        seed : noise seed; None means the state's seed and step.
+        per_row : return one loss per row of the outermost plate instead of their scaled sum.
+        total_rows : size of the data set that the given rows are a part of: sums are scaled by total/given.
+        rows : global row numbers (array, first row, or slice) that key the noise of the rows given.
+        hyper : values or schedules of run-time scalars.
+        nonfinite : "raise" an error that names where a NaN or infinity appeared first, or "keep" it.
+
+        Raises
+        ------
+        DataError
+            An argument does not fit the program, or an option is malformed (`OptionError`).
+        ParameterError
+            A parameter, an observation or an index is out of range in this call.
+        NonFiniteError
+            The loss is NaN or infinite for another reason; +inf is that of an impossible observation.
+        """
+        flag("per_row", per_row)
+        key, keep = ("rows" if per_row else "value"), keeps(nonfinite)
+        call = (state, data, seed, particles, total_rows, rows, hyper)
+        result, _, _ = self._run(key, *call)
+        loss = result.arrays["rows"] if per_row else result.scalars["loss"]
+        if not keep:
+            require_finite_loss(self, call, loss, per_row)
+        return loss
+
+    def value_and_grad(
+        self,
+        state: State,
+        *data: Any,
+        seed: int | None = None,
+        particles: int | None = None,
+        total_rows: int | None = None,
+        rows: Any = None,
+        hyper: HyperValues | None = None,
+        nonfinite: str = "raise",
+    ) -> tuple[float, dict[str, np.ndarray]]:
+        """One stochastic loss and its gradient in `state.params`: sums over rows, means over particles.
+
+        Options and errors are those of `value`; here the gradient has to be finite, too.
+        """
+        keep, call = keeps(nonfinite), (state, data, seed, particles, total_rows, rows, hyper)
+        result, _, _ = self._run("gradient", *call)
+        if not keep:
+            require_finite_gradient(self, call, result)
+        return result.scalars["loss"], state._layouts[0].split(result.grad)
+
+    def step(
+        self,
+        state: State,
+        *data: Any,
+        seed: int | None = None,
+        particles: int | None = None,
+        total_rows: int | None = None,
+        rows: Any = None,
+        hyper: HyperValues | None = None,
+        nonfinite: str = "raise",
+    ) -> tuple[float, dict[str, np.ndarray], State]:
+        """`value_and_grad`, and the state with its step, baselines, control variates and carried values advanced."""
+        keep, call = keeps(nonfinite), (state, data, seed, particles, total_rows, rows, hyper)
+        result, _, compiled = self._run("gradient", *call)
+        if not keep:
+            require_finite_gradient(self, call, result, result.aux)
+        step, estimators = state.step + 1, compiled.estimators
+        new = State.made(state._flat, result.aux, state._layouts, step, state.seed, state.opt, estimators)
+        return result.scalars["loss"], state._layouts[0].split(result.grad), new
+
+    def update(
+        self,
+        state: State,
+        *data: Any,
+        optimizer: Any,
+        seed: int | None = None,
+        particles: int | None = None,
+        total_rows: int | None = None,
+        rows: Any = None,
+        hyper: HyperValues | None = None,
+        nonfinite: str = "raise",
+    ) -> tuple[State, float]:
+        """One whole training step, as `ppl.fit` takes it: loss and gradient are divided by the number of rows N."""
+        keep, transform = keeps(nonfinite), optim.as_transform(optimizer)
+        call = (state, data, seed, particles, total_rows, rows, hyper)
+        new, scalars, grad = self._update(state, data, transform, *call[2:])
+        if not keep:
+            require_finite_update(self, call, scalars["loss"], grad, new, transform)
+        return new, scalars["loss"]
+
+    def _update(
+        self,
+        state: State,
+        data: Sequence[Any],
+        transform: Any,
+        seed: int | None,
+        particles: int | None,
+        total_rows: int | None,
+        rows: Any,
+        hyper: HyperValues | None,
+        check: bool = True,
+    ) -> tuple[State, dict[str, float], np.ndarray]:
+        result, n, compiled = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper, check)
+        flat, opt = transform.apply(state._flat, result.grad, state.opt, state._layouts[0], state.step, 1.0 / n)
+        new = State.made(flat, result.aux, state._layouts, state.step + 1, state.seed, opt, compiled.estimators)
+        scalars = result.scalars if n == 1 else {k: v / n for k, v in result.scalars.items()}
+        return new, scalars, result.grad
+
+    def sample(
+        self,
+        state: State,
+        *data: Any,
+        particles: int | None = None,
+        sites: Sequence[str] | None = None,
+        seed: int | None = None,
+        rows: Any = None,
+        hyper: HyperValues | None = None,
+        nonfinite: str = "raise",
+    ) -> dict[str, np.ndarray]:
+        """Every latent, observation and deterministic (or those in `sites`), from true nodes.
+
+        Latents are drawn from the guide where there is one, else from the model; a relaxed, enumerated or averaged node
+        is a true sample here. Observations are the data; entries that `obs_mask` drops are drawn given the latents.
+        A site that is marginalised, or depends on one, is left out, and refused where `sites` names it.
+        Arrays have axes (particles, *plates, *event) when particles are asked for, else (*plates, *event).
+        """
+        keep, compiled = keeps(nonfinite), self.prepare(*data)
+        known = site_names(compiled.trace)
+        wanted = known if sites is None else names("sites=", sites)
+        hidden = {n: z for n, z in summed_out(compiled.trace).items() if n in wanted}
+        for name, latent in hidden.items():
+            what = "is" if name == latent else f"depends on '{latent}', which is"
+            raise DataError(
+                f"site '{name}' {what} summed out by ppl.likelihood(marginalize=...), so no draw of it given the data "
+                "is made; for draws from the model, compile the model without marginalize"
+            )
+        unknown = sorted(set(wanted) - set(known))
+        if unknown:
+            raise DataError(f"no site named {unknown}; the program has {known}")
+        k = 1 if particles is None else particles
+        call = (state, data, seed, k, None, rows, hyper)
+        result, _, _ = self._run("sample", *call, sites=wanted)
+        invalid = bool(np.isnan(result.arrays.pop(INVALID, 0.0)))
+        if not keep:
+            require_finite_sample(self, call, {n: result.arrays[n] for n in wanted}, invalid)
+        variant = compiled.variant("sample", wanted)
+        return {n: particles_first(result.arrays[n], variant.arrays[n].type, k, particles) for n in wanted}
+
+    def profile(self, state: State, *data: Any, repeats: int = 50, kind: str = "gradient", **options: Any) -> Profile:
+        """Where the time of a call goes: seconds overall, in Python, and per step of the schedule.
+
+        Parameters
+        ----------
+        repeats : how many calls to measure, after two that are not counted.
+        kind : "gradient" (`value_and_grad`), "value" or "rows" (`value` with ``per_row=True``).
+        options : `seed`, `particles`, `total_rows`, `rows`, `hyper` of the call.
+        """
+        from ppl.program.profile import profile
+
+        return profile(self, state, data, repeats, kind, options)
+
+    def _run(
+        self,
+        key: str,
+        state: State,
+        data: Sequence[Any],
+        seed: int | None,
+        particles: int | None,
+        total_rows: int | None,
+        rows: Any,
+        hyper: HyperValues | None,
+        check: bool = True,
+        sites: Sequence[str] = (),
+    ) -> tuple[Any, int, Compiled]:
+        require_state(state)
+        compiled = self.prepare(*data)
+        compiled.check_layouts(state)
+        count = self.settings.particles if particles is None else integer("particles=", particles, 1, MANY)
+        noise = state.seed if seed is None else noise_seed("seed=", seed)
+        narrow = compiled.narrow(data)
+        executable = compiled.executable(key, sites, count, narrow)
+        if key == "gradient" and count != self.settings.particles:
+            self._check_particles(compiled, count)
+        step = state.step if seed is None else 0
+        bound = compiled.binder.bind(data, rows, total_rows, check, narrow)
+        hypers = compiled.hyper_vector(hyper, state.step)
+        try:
+            result = executable.run(
+                state._flat,
+                state._aux,
+                hypers,
+                bound.arrays,
+                rows=bound.rows,
+                row_ids=bound.row_ids,
+                scales=bound.scales,
+                particles=count,
+                seed=noise,
+                step=step,
+            )
+        except SimulatorError as error:
+            variant = compiled.variant(key, sites, compiled.static_particles(key, count))
+            call = (compiled, state.params, state.aux, hypers, bound, count, noise, step)
+            raise located(error, variant, lambda: environment(*call)) from error.__cause__
+        return result, next(iter(bound.totals.values()), 1), compiled
+
+    def _check_particles(self, compiled: Compiled, count: int) -> None:
+        require_one_particle(compiled.trace, count)
+        for chosen in compiled.plan.choices.values():
+            complaint = chosen.estimator.validate(count)
+            if complaint:
+                raise EstimatorError(f"node '{chosen.name}': {complaint}")

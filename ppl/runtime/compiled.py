@@ -1,0 +1,289 @@
+"""A traced and planned model for one data signature, with its executables compiled on first use."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppl.arguments import mapping
+from ppl.compiler.plan.choice import Plan, make_plan
+from ppl.compiler.plan.measured import record
+from ppl.compiler.surrogate.range_guards import find_guards
+from ppl.compiler.surrogate.second_order import VECTOR, build_hvp
+from ppl.compiler.surrogate.variants import Variant, build_gradient, build_rows, build_sample, build_value
+from ppl.errors import DataError, OptionError
+from ppl.estimators.base import Estimator, Hyper
+from ppl.graph.black_box import refuse_black_boxes
+from ppl.graph.stochastic import StochasticGraph
+from ppl.ir.node import topological
+from ppl.ir.rewrites.simplify import simplify
+from ppl.ir.verify import after_pass
+from ppl.lang.arguments import as_spec
+from ppl.lang.carried import require_carried, require_one_particle
+from ppl.lang.trace import Trace
+from ppl.numbers import number_at
+from ppl.runtime.binding import Binder
+from ppl.runtime.state import Layout, State
+
+if TYPE_CHECKING:
+    from ppl.runtime.executable import Executable, Request
+    from ppl.runtime.prepared import Settings
+
+
+SMALL_UNITS = 64
+"""Random units times particles up to which several particles are compiled in, so that no loop over them is left."""
+
+VariantKey = tuple[str, tuple[str, ...], int | None]
+
+
+class Compiled:
+    """Trace, graph, plan and executables of a program for one signature of event shapes and dtypes."""
+
+    def __init__(self, trace: Trace, arguments: tuple[str, ...], settings: Settings):
+        self.trace, self.settings = trace, settings
+        require_carried(trace)
+        require_one_particle(trace, settings.particles)
+        trace.guards = find_guards(trace)
+        simplify_trace(trace)
+        refuse_black_boxes(trace)
+        self.graph = StochasticGraph(trace)
+        self.plan: Plan = make_plan(
+            self.graph, settings.estimators, settings.allow_bias, settings.particles, settings.max_copies
+        )
+        record(self.plan, settings.measured)
+        self.binder = Binder(trace, arguments, np.dtype(settings.dtype))
+        self.layout = Layout(tuple((p.name, p.raw_shape) for p in trace.params.values()))
+        self._variants: dict[VariantKey, Variant] = {}
+        self._executables: dict[tuple[*VariantKey, tuple[str, ...]], Executable] = {}
+        self._serving: dict[tuple[str, tuple[str, ...], int, tuple[str, ...]], Executable] = {}
+        self.trainers: dict[tuple[bool, str], Any] = {}
+        self._lock = threading.RLock()
+
+    def check_state(self, state: State) -> None:
+        """Raise a DataError unless `state` is one, and its vectors are this program's: kernels read them unchecked."""
+        require_state(state)
+        self.check_layouts(state)
+
+    def check_layouts(self, state: State) -> None:
+        """Raise a DataError unless the vectors of a state are this program's."""
+        params, aux = state._layouts
+        if params is not self.layout and params != self.layout:
+            raise DataError(f"the state has {_listed(params)}; the program, {_listed(self.layout)}")
+        if aux is not self.aux_layout and aux != self.aux_layout:
+            other = self.other_choice(state)
+            keep = f" ({other}): compile with estimators=state.estimators, or" if other else ", so"
+            raise DataError(
+                f"the state has auxiliary {_listed(aux)}; the program, {_listed(self.aux_layout)}: "
+                f"they belong to the estimators{keep} begin with program.init(seed, params=...)"
+            )
+        if state._flat.dtype != self.binder.dtype:
+            raise DataError(f"the state is {state._flat.dtype}, the program {self.binder.dtype}")
+
+    @cached_property
+    def estimators(self) -> dict[str, Estimator]:
+        """The plan as `ppl.compile(estimators=)` takes it."""
+        return self.plan.as_dict()
+
+    def other_choice(self, state: State) -> str:
+        """Where the estimators that made `state` differ from the plan's, in words; empty if nowhere, or unknown."""
+        theirs, ours = state.estimators, self.estimators
+        if not theirs:
+            return ""
+        nodes = [n for n in dict.fromkeys((*theirs, *ours)) if theirs.get(n) != ours.get(n)]
+        label = {n: tuple(e[n].label if n in e else "none" for e in (theirs, ours)) for n in nodes}
+        return ", ".join(f"'{n}' had {a}, the program has {b}" for n, (a, b) in label.items())
+
+    @cached_property
+    def aux_layout(self) -> Layout:
+        """Layout of the auxiliary vector."""
+        return Layout(tuple((name, slot.shape) for name, slot in self.variant("gradient").aux_slots.items()))
+
+    def aux_init(self, seed: int) -> np.ndarray:
+        """Initial auxiliary vector, drawn from (seed, name) where an initialiser draws."""
+        return self.aux_layout.join(self.variant("gradient").initial_aux(seed), self.settings.dtype)
+
+    def variant(self, key: str, sites: Sequence[str] = (), particles: int | None = None) -> Variant:
+        """The IR of one variant ("gradient", "value", "rows", "sample", "repeats", "hvp").
+
+        `particles` fixes the number of particles of "gradient" or "value"; None leaves it to run time.
+        """
+        name = (key, tuple(sites), particles)
+        if name in self._variants:
+            return self._variants[name]
+        with self._lock:
+            if name not in self._variants:
+                self._variants[name] = self._build(key, sites, particles)
+            return self._variants[name]
+
+    def _build(self, key: str, sites: Sequence[str], particles: int | None) -> Variant:
+        plan = self.plan.estimators
+        builders: dict[str, Callable[[], Variant]] = {
+            "gradient": lambda: build_gradient(self.graph, plan, particles=particles),
+            "repeats": lambda: build_gradient(self.graph, plan, repeats=True),
+            "value": lambda: build_value(self.graph, plan, particles=particles),
+            "rows": lambda: build_rows(self.graph, plan),
+            "sample": lambda: build_sample(self.graph, sites),
+            "hvp": lambda: build_hvp(self.graph, plan),
+        }
+        return builders[key]()
+
+    @cached_property
+    def _units(self) -> float:
+        """Random units of the whole program, inf with run-time plates."""
+        if self.binder.plates:
+            return float("inf")
+        sizes = [n.type.event_size * math.prod(a.size or 1 for a in n.type.axes) for n in self.graph.samples]
+        return float(sum(sizes))
+
+    def static_particles(self, key: str, particles: int) -> int | None:
+        """The particle count to compile in: that of `ppl.compile` if it is 1, or in small programs."""
+        inlined = particles == 1 or self._units * particles <= SMALL_UNITS
+        return particles if inlined and particles == self.settings.particles and key in ("gradient", "value") else None
+
+    @property
+    def hypers(self) -> tuple[str, ...]:
+        """Names of run-time scalars in the order of the hyper vector."""
+        return tuple(self.variant("gradient").hypers)
+
+    def hyper_vector(self, values: Mapping[str, float | Callable[[int], float]] | None, step: int) -> np.ndarray:
+        """Defaults overridden by `values`, whose entries may be schedules of the step."""
+        if values is None:
+            return self._default_hypers
+        mapping("hyper", values, "numbers or schedules")
+        found = dict(self.variant("gradient").hypers)
+        unknown = sorted(set(values) - set(found))
+        if unknown:
+            raise DataError(f"no hyper parameter named {unknown}; the program has {sorted(found)}")
+        for name, value in values.items():
+            found[name] = number_at(f"hyper '{name}'", value, step, self._least.get(name, -math.inf))
+            if abs(found[name]) > self._largest:
+                raise OptionError(f"hyper '{name}' at step {step} is {found[name]}, beyond {self.settings.dtype}")
+        return np.array(list(found.values()), self.settings.dtype)
+
+    @cached_property
+    def _least(self) -> dict[str, float]:
+        """The least values of run-time scalars: those of the trace, and options of estimators that are positive."""
+        options = [getattr(e, name, None) for e in self.plan.estimators.values() for name in e.positive]
+        tiny = float(np.finfo(self.settings.dtype).tiny)
+        return self.trace.least | {option.name: tiny for option in options if isinstance(option, Hyper)}
+
+    @cached_property
+    def _largest(self) -> float:
+        return float(np.finfo(self.settings.dtype).max)
+
+    @cached_property
+    def _default_hypers(self) -> np.ndarray:
+        return np.array(list(self.variant("gradient").hypers.values()), self.settings.dtype)
+
+    def request(
+        self, key: str, sites: Sequence[str] = (), particles: int | None = None, narrow: tuple[str, ...] = ()
+    ) -> Request:
+        """What a backend compiles for one variant, with the arguments `narrow` in 32 bits."""
+        from ppl.runtime.executable import Request
+
+        variant = self.variant(key, sites, particles)
+        inputs = tuple((i.name, i.node.type) for i in self.binder.inputs)
+        scalars, grads, arrays = dict(variant.scalars), dict(variant.grads), dict(variant.arrays)
+        if key == "repeats":  # every repeat has a loss and a gradient of its own
+            arrays = {"loss": scalars["loss"], **{f"grad {name}": g for name, g in grads.items()}}
+            scalars, grads = {}, {}
+        vectors = tuple((VECTOR + name, shape) for name, shape in self.layout.shapes) if key == "hvp" else ()
+        nodes = topological([n for group in (scalars, grads, variant.aux, arrays) for n in group.values()])
+        wide = any(n.op in ("external", "loop") for n in nodes)  # users' functions are promised 64 bits
+        return Request(
+            scalars=tuple(scalars.items()),
+            grads=tuple(grads.items()),
+            aux=tuple(variant.aux.items()),
+            arrays=tuple(arrays.items()),
+            params=(*self.layout.shapes, *vectors),
+            aux_layout=self.aux_layout.shapes,
+            hypers=self.hypers,
+            inputs=inputs,
+            narrow=() if wide else narrow,
+        )
+
+    def narrow(self, data: Sequence[Any]) -> tuple[str, ...]:
+        """Arguments that hold 32-bit integers."""
+        if not data:
+            return ()
+        given = dict(zip(self.binder.arguments, data, strict=False))
+        whole = [i.name for i in self.binder.inputs if i.dtype == "int"]
+        return tuple(name for name in whole if getattr(given.get(name), "dtype", None) == np.int32)
+
+    def executable(
+        self, key: str, sites: Sequence[str] = (), particles: int | None = None, narrow: tuple[str, ...] = ()
+    ) -> Executable:
+        """The compiled variant that serves calls with `particles` (default: those of `ppl.compile`)."""
+        count = self.settings.particles if particles is None else particles
+        call = (key, tuple(sites), count, narrow)
+        if call not in self._serving:
+            self._serving[call] = self._compiled_for((key, call[1], self.static_particles(key, count), narrow))
+        return self._serving[call]
+
+    def _compiled_for(self, name: tuple[*VariantKey, tuple[str, ...]]) -> Executable:
+        found = self._executables.get(name)
+        if found is None:
+            from ppl.runtime.executable import compile_request
+
+            with self._lock:
+                found = compile_request(self.request(*name), self.settings.dtype, self.settings.target)
+                self._executables[name] = found
+        return found
+
+
+def require_state(state: Any, name: str = "the first argument") -> None:
+    """Raise a DataError unless `state` is a State whose vectors have the lengths that it says."""
+    if not isinstance(state, State):
+        given = type(state).__name__
+        raise DataError(f"{name} is a State (from program.init, a fit or a file), not {given}")
+    params, aux = state._layouts
+    if state._flat.size != params.size or state._aux.size != aux.size:
+        lengths, wanted = (state._flat.size, state._aux.size), (params.size, aux.size)
+        raise DataError(f"the state's vectors have {lengths} entries instead of {wanted}")
+
+
+def simplify_trace(trace: Trace) -> None:
+    """Simplify the traced expressions in place, so that gradients are taken of stable forms (log σ and the like)."""
+    sites = [s for s in trace.sites.values() if s.node is not None]
+    bounds = [c.bound for c in trace.costs.values() if c.bound is not None]
+    outputs = [c.node for c in trace.costs.values()] + [b.log_weights for b in bounds]
+    outputs += [s.node for s in sites if s.node is not None]
+    redrawn = [s for s in sites if s.redrawn is not None]
+    outputs += [s.redrawn for s in redrawn if s.redrawn is not None]
+    outputs += [c.next for c in trace.carried.values() if c.next is not None]
+    outputs += [g.node for g in trace.guards]
+    after_pass(outputs)
+    nodes = simplify(outputs)
+    after_pass(nodes)
+    simplified = iter(nodes)
+    for cost in trace.costs.values():
+        cost.node = next(simplified)
+    for bound in bounds:
+        bound.log_weights = next(simplified)
+    for site in sites:
+        site.node = next(simplified)
+    for site in redrawn:
+        site.redrawn = next(simplified)
+    for carried in trace.carried.values():
+        if carried.next is not None:
+            carried.next = next(simplified)
+    for guard in trace.guards:
+        guard.node = next(simplified)
+
+
+def _listed(layout: Layout) -> str:
+    return "parameters " + (", ".join(f"{name} {shape}" for name, shape in layout.shapes) or "none")
+
+
+def signature(names: Sequence[str], data: Sequence[Any]) -> tuple[Any, ...]:
+    """What decides whether data needs another trace: event shapes, ranks and kinds of dtype."""
+    parts = []
+    for name, value in zip(names, data, strict=True):
+        spec = as_spec(value, name)
+        parts.append((spec.shape[1:], len(spec.shape), spec.dtype.kind))
+    return tuple(parts)

@@ -1,0 +1,52 @@
+"""Large result arrays whose memory is used again once nobody holds them.
+
+A fresh array of a megabyte costs more in page faults than in the work of filling it. An array is handed out again only
+if the pool has the last reference: neither the array nor a view of it (which refers to it) is alive elsewhere.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from ppl.checked import CHECKED
+from ppl.runtime.guards import framed
+
+SMALL, KEPT = 1 << 14, 3
+_sample = [np.zeros(1)]
+_ALONE = sys.getrefcount(_sample[0])
+
+
+class Pool:
+    """Arrays of one thread."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[tuple[str, int, Any], list[np.ndarray]] = {}
+
+    def empty(self, purpose: str, size: int, dtype: Any) -> np.ndarray:
+        """An uninitialised vector that nobody else refers to."""
+        if CHECKED:
+            return framed(size, dtype)
+        if size < SMALL:
+            return np.empty(size, dtype)
+        arrays = self._arrays.setdefault((purpose, size, dtype), [])
+        for i in range(len(arrays)):
+            if sys.getrefcount(arrays[i]) == _ALONE:
+                return arrays[i]
+        made = np.empty(size, dtype)
+        if len(arrays) < KEPT:
+            arrays.append(made)
+        return made
+
+
+def aligned(size: int, dtype: Any) -> np.ndarray:
+    """A vector of zeros that begins at a cache line of 64 bytes."""
+    if CHECKED:
+        out = framed(size, dtype)
+        out[:] = 0
+        return out
+    raw = np.zeros(size * np.dtype(dtype).itemsize + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size * np.dtype(dtype).itemsize].view(dtype)

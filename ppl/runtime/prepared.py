@@ -1,0 +1,150 @@
+"""What every part of a Program needs: tracing and planning per data signature, states, parameters."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ppl.arguments import array, mapping
+from ppl.compiler.plan.choice import Requested
+from ppl.compiler.plan.measured import Measured
+from ppl.errors import DataError, ModelError
+from ppl.lang.model import Model
+from ppl.lang.params import constrained, initial_value, unconstrained
+from ppl.lang.trace import Param
+from ppl.numbers import real_array, whole_number
+from ppl.objectives.base import Objective
+from ppl.runtime.compiled import Compiled, require_state, signature
+from ppl.runtime.state import SEEDS, State
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that `ppl.compile` fixes."""
+
+    estimators: Requested
+    allow_bias: bool
+    particles: int
+    max_copies: int
+    dtype: str
+    target: str
+    measured: Mapping[str, Sequence[Measured]] = field(default_factory=dict)
+
+
+class Prepared:
+    """A program's settings and what it has traced and planned so far, one `Compiled` per data signature."""
+
+    def __init__(self, objective: Objective, settings: Settings):
+        self.objective, self.settings = objective, settings
+        self._compiled: dict[Any, Compiled] = {}
+        self._latest: Compiled | None = None
+        self._lock = threading.RLock()
+
+    def __repr__(self) -> str:
+        models = [getattr(self.objective, part).name for part in ("model", "guide") if hasattr(self.objective, part)]
+        parts = [f"{type(self.objective).__name__}({', '.join(models)})"]
+        parts += [f"data {', '.join(self.argument_names)}"] if self.argument_names else []
+        parts += [self.settings.dtype, self.settings.target, f"particles={self.settings.particles}"]
+        if self._latest is not None:
+            parts += [f"{name}: {choice.estimator.label}" for name, choice in self._latest.plan.choices.items()]
+        return f"Program({', '.join(parts)})"
+
+    @property
+    def argument_names(self) -> tuple[str, ...]:
+        """Names of the data arguments, in order."""
+        return self.objective.argument_names
+
+    def prepare(self, *data: Any) -> Compiled:
+        """Trace and plan for data of this signature (compiling kernels happens at first use)."""
+        if not data:
+            if self._latest is not None:
+                return self._latest
+            if self.argument_names:
+                names = ", ".join(self.argument_names)
+                raise DataError(f"the program has not seen data yet: pass {names}, or data= to ppl.compile")
+        if len(data) != len(self.argument_names):
+            names = ", ".join(self.argument_names) or "none"
+            raise DataError(f"the program takes {len(self.argument_names)} data arguments ({names}); {len(data)} given")
+        key = signature(self.argument_names, data)
+        found = self._compiled.get(key)
+        if found is None:
+            with self._lock:
+                found = self._compiled.get(key) or self._trace(data)
+                self._compiled[key] = found
+        self._latest = found
+        return found
+
+    def _trace(self, data: Sequence[Any]) -> Compiled:
+        trace = self.objective.trace(dict(zip(self.argument_names, data, strict=True)))
+        return Compiled(trace, self.argument_names, self.settings)
+
+    def _of(self, state: State) -> Compiled:
+        """What was prepared for data that `state` fits, the latest first."""
+        latest = self.prepare()
+        require_state(state)
+        fitting = (c for c in (latest, *self._compiled.values()) if c.layout == state._layouts[0])
+        return next(fitting, latest)
+
+    def init(self, seed: int, *data: Any, params: Mapping[str, Any] | None = None) -> State:
+        """The initial state. `params` gives constrained values for some parameters.
+
+        Every parameter is drawn from (seed, its name), so the order of declaration does not matter.
+        """
+        seed = whole_number("seed", seed, *SEEDS)
+        compiled = self.prepare(*data)
+        given = dict({} if params is None else mapping("params", params, "arrays"))
+        unknown = sorted(set(given) - set(compiled.trace.params))
+        if unknown:
+            raise DataError(f"no parameter named {unknown}; the program has {sorted(compiled.trace.params)}")
+        raw = {
+            name: _given_value(p, given[name]) if name in given else initial_value(p, seed)
+            for name, p in compiled.trace.params.items()
+        }
+        flat = compiled.layout.join(raw, self.settings.dtype, bounded=True)
+        layouts = compiled.layout, compiled.aux_layout
+        return State.made(flat, compiled.aux_init(seed), layouts, 0, seed, None, compiled.estimators)
+
+    def params(self, state: State) -> dict[str, np.ndarray]:
+        """Constrained parameter values."""
+        require_state(state)
+        compiled = self._of(state)
+        compiled.check_state(state)
+        declared = compiled.trace.params
+        return {name: np.array(constrained(declared[name], raw)) for name, raw in state.params.items()}
+
+    def ravel(self, state: State) -> np.ndarray:
+        """All unconstrained parameters as one vector (a copy)."""
+        self._of(state).check_state(state)
+        return state._flat.copy()
+
+    def unravel(self, vector: np.ndarray) -> dict[str, np.ndarray]:
+        """The inverse of `ravel`: unconstrained parameters by name."""
+        layout = self.prepare().layout
+        vector = real_array("vector", vector).astype(self.settings.dtype)
+        if vector.shape != (layout.size,):
+            raise DataError(f"expected a vector of length {layout.size}, not shape {vector.shape}")
+        return layout.split(vector)
+
+
+def require_program(owner: str, value: Any) -> None:
+    """Raise a ModelError unless `value` is a compiled program."""
+    if not hasattr(value, "prepare"):
+        given = repr(value) if isinstance(value, Model) else type(value).__name__
+        raise ModelError(f"{owner} takes a compiled program, not {given}: call program = ppl.compile(...) first")
+
+
+def _given_value(param: Param, value: Any) -> np.ndarray:
+    """The unconstrained start of a parameter from a constrained value that its shape broadcasts."""
+    given = array(f"parameter '{param.name}': the given value", value, DataError).astype(np.float64)
+    try:
+        full = np.broadcast_to(given, param.shape)
+    except ValueError:
+        shapes = f"has shape {given.shape}, the program expects {param.shape}"
+        raise DataError(f"parameter '{param.name}' {shapes}") from None
+    if not np.isfinite(full).all():
+        raise DataError(f"parameter '{param.name}': the given value is not finite")
+    return unconstrained(param, full)

@@ -1,0 +1,1 @@
+"""Training: `ppl.fit`, its loops, batches and checkpoints, and the optimizers."""

@@ -1,0 +1,186 @@
+"""Checkpoints of `ppl.fit`: one `.npz` with the state, where the run began, and its history.
+
+`ppl.load_state` reads the state out of such a file. Files are replaced atomically and hold no pickle. What is read back
+is a state together with the history that led to it, or a DataError.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ppl.errors import DataError, MissingFileError, OptionError
+from ppl.numbers import whole_number
+from ppl.runtime.state import State
+from ppl.runtime.storage.npz import read_npz, remove_abandoned, require_writable, write_npz
+from ppl.runtime.storage.packing import file_path, pack_state, unpack_state
+
+SECONDS = 30.0
+INTEGER = ("step", "validation_step")
+PREFIX = "history/"
+Lists = dict[str, list[float]]
+
+
+class Resumed(NamedTuple):
+    """What a checkpoint holds; `start` is the step at which the run began."""
+
+    state: State
+    start: int
+    history: Lists
+
+
+class Checkpoint:
+    """Where and how often to write: every `every` steps, or if that is None every 30 seconds.
+
+    Parameters
+    ----------
+    option : path, or (path, every).
+
+    Raises
+    ------
+    OptionError
+        `option` is no path, or `every` not a positive number of steps.
+    DataError
+        A file cannot be written there.
+    """
+
+    def __init__(self, option: Any):
+        pair = isinstance(option, (tuple, list))
+        if pair and len(option) != 2:
+            raise OptionError(f"checkpoint= is a path, or (path, every), not {option!r}")
+        path, every = option if pair else (option, None)
+        try:
+            self.path = file_path("checkpoint=", path)
+            self.every = whole_number("checkpoint=(path, every): every", every, 1, 2**63) if pair else None
+        except DataError as error:
+            raise OptionError(str(error)) from None
+        require_writable(self.path)
+        remove_abandoned(self.path)
+        self.written: tuple[int, int] | None = None
+        self.clock = time.monotonic()
+
+    def load(self) -> Resumed | None:
+        """The content of the file; None if there is none.
+
+        Raises
+        ------
+        DataError
+            The file is not a checkpoint of `ppl.fit`.
+        """
+        try:
+            arrays = read_npz(self.path)
+            found = Resumed(unpack_state(arrays), _start(arrays), _history(arrays))
+            _check_history(found)
+        except MissingFileError:
+            return None
+        except DataError as error:
+            raise DataError(f"checkpoint '{self.path}' is not one of ppl.fit: {error}") from error
+        self.written = _extent(found.state, found.history)
+        return found
+
+    def due(self, step: int) -> bool:
+        """Whether it is time to write."""
+        if self.every is not None:
+            return step % self.every == 0
+        return time.monotonic() - self.clock > SECONDS
+
+    def save(self, state: State, start: int, history: Lists) -> None:
+        """Write, unless the file holds this state and history already.
+
+        Raises
+        ------
+        OSError, DataError
+            The file cannot be written, or the optimizer's state not be stored.
+        """
+        if _extent(state, history) == self.written:
+            return
+        arrays = {PREFIX + k: np.array(v, np.int64 if k in INTEGER else float) for k, v in history.items()}
+        write_npz(self.path, {**pack_state(state), **arrays, "start": np.array(start, np.int64)})
+        self.written, self.clock = _extent(state, history), time.monotonic()
+
+    def try_to_save(self, state: State, start: int, history: Lists) -> None:
+        """`save`, where a failure must not end the training: it is a warning, and the next time tries again."""
+        try:
+            self.save(state, start, history)
+        except (OSError, DataError) as error:
+            self.clock = time.monotonic()
+            warnings.warn(f"the checkpoint '{self.path}' could not be written: {error}", RuntimeWarning, stacklevel=2)
+
+
+def _extent(state: State, history: Lists) -> tuple[int, int]:
+    """What tells one moment of a run from another: steps taken and validations made."""
+    return state.step, len(history.get("validation", ()))
+
+
+def _start(arrays: Mapping[str, np.ndarray]) -> int:
+    if "start" not in arrays or arrays["start"].shape != ():
+        raise DataError("it does not say where its run began")
+    return whole_number("the step at which the run began", arrays["start"], 0, 2**63)
+
+
+def _history(arrays: Mapping[str, np.ndarray]) -> Lists:
+    """The recorded lists by name, each of one axis and of its type."""
+    found: Lists = {}
+    for key, array in arrays.items():
+        name = key.removeprefix(PREFIX)
+        if name != key:
+            wanted = np.dtype(np.int64 if name in INTEGER else float)
+            if array.ndim != 1 or array.dtype != wanted:
+                raise DataError(f"its history of '{name}' is an array of {array.dtype}{array.shape}")
+            found[name] = array.tolist()
+    return found
+
+
+def _check_history(found: Resumed) -> None:
+    """Raise DataError unless the history has one entry for every step from the start to the state."""
+    steps, history = found.state.step, found.history
+    lengths = {len(v) for k, v in history.items() if not k.startswith("validation")}
+    checks = history.get("validation_step", [])
+    if history.get("step") != list(range(found.start + 1, steps + 1)) or len(lengths) > 1 or "loss" not in history:
+        raise DataError(
+            f"its history is not that of the steps {found.start} … {steps}; ppl.load_state reads the state alone"
+        )
+    if len(checks) != len(history.get("validation", [])) or checks != sorted(set(checks)):
+        raise DataError("its history of validations has gaps")
+    if checks and not (found.start <= checks[0] and checks[-1] <= steps):
+        raise DataError("its history has validations outside the run")
+
+
+def check_state(state: Any, compiled: Any, dtype: Any, origin: str, run: str | None = None) -> None:
+    """Raise DataError unless `state` has the program's parameters, auxiliary variables and precision.
+
+    `run` is the path of a checkpoint that is to be continued: under other estimators it would be another run.
+    """
+    if not isinstance(state, State):
+        raise DataError(f"{origin} is a State (from program.init, a fit or ppl.load_state), not {type(state).__name__}")
+    layout, aux = state._layouts
+    if layout != compiled.layout:
+        ours, theirs = dict(compiled.layout.shapes), dict(layout.shapes)
+        raise DataError(f"{origin} is of another program, with other parameters: {theirs} instead of {ours}")
+    other = compiled.other_choice(state)
+    if other and run is not None:
+        raise DataError(
+            f"the run in checkpoint '{run}' has other estimators: {other}. To continue it, compile with "
+            f"estimators=ppl.load_state({run!r}).estimators; to go on from its parameters with the program's, begin "
+            "another run at state=program.init(seed, params=...)"
+        )
+    if aux != compiled.aux_layout:
+        keep = f": {other}; to keep them, compile with estimators=state.estimators" if other else ""
+        raise DataError(f"{origin} has baselines or control variates of other estimators{keep}")
+    if state._flat.dtype != np.dtype(dtype):
+        raise DataError(f"{origin} is in {state._flat.dtype}, the program computes in {np.dtype(dtype)}")
+    compiled.check_state(state)
+    _check_finite(state, origin)
+
+
+def _check_finite(state: State, origin: str) -> None:
+    """Raise DataError where a run would begin with NaN or infinity."""
+    for kind, parts in (("parameter", state.params), ("auxiliary variable", state.aux)):
+        for name, part in parts.items():
+            if not np.isfinite(part).all():
+                at = tuple(int(i) for i in np.argwhere(~np.isfinite(part))[0])
+                raise DataError(f"{origin} has {kind} '{name}' {part[at]} at {at}: training needs finite numbers")

@@ -1,0 +1,169 @@
+"""`ppl.fit`: train a program.
+
+A run is a sequence of states; step t is a pure function of (state, batch t), and batch t of (seed, t), so
+stopping and resuming anywhere gives the same bits. `Program._update` takes the steps; the loop is in
+`fit_run`, that for tables with sparse gradients in `fit_in_place`, the batches in `fit_data`, and what can go wrong is
+named by `fit_replay`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from ppl.errors import DataError, OptionError
+from ppl.estimators.serialize import to_json
+from ppl.lang.arguments import as_array
+from ppl.runtime.prepared import require_program
+from ppl.runtime.state import State
+from ppl.training.batches import Rows, Stream, by_position, row_count
+from ppl.training.checkpoint import Checkpoint, Resumed, check_state
+from ppl.training.in_place import run_for
+from ppl.training.optim.transform import as_transform
+from ppl.training.options import check_hyper, check_options
+from ppl.training.run import Callback, Fit, History, HyperValues
+
+__all__ = ["Fit", "History", "fit"]
+
+
+def fit(
+    program: Any,
+    *data: Any,
+    steps: int | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    optimizer: Any,
+    seed: int = 0,
+    state: State | None = None,
+    hyper: HyperValues | None = None,
+    validation: Any = None,
+    progress: bool = True,
+    checkpoint: Any = None,
+    callback: Callback | None = None,
+    batches: Iterable[Any] | Callable[[], Iterable[Any]] | None = None,
+    total_rows: int | None = None,
+) -> Fit:
+    """Minimise the loss of a program by stochastic gradient descent.
+
+    Loss and gradient are divided by the number of rows N before the optimizer sees them. The arguments
+    that the outermost data plate opens are cut into minibatches, in another order every epoch; the others
+    are passed whole.
+
+    A table that the model reads through ``table[index]`` only has a gradient of few rows. `SGD` and `AdaGrad` without
+    `clip_norm` then touch those rows alone, many steps per call of compiled code and without a copy of the table; the
+    result is that of the whole gradient up to the order of sums, and the same on any number of threads. Other
+    optimizers move rows of gradient zero too (momentum, moments that decay) and pass over the whole table.
+
+    Parameters
+    ----------
+    program : Program
+    *data : arrays in the order of the model's arguments, or one dict of them by name.
+    steps, epochs : exactly one: training steps, or passes over the rows, to take. With `state` they count
+        from it, with an existing checkpoint from where that run began: the same call then finishes it.
+    batch_size : rows per step; the short last batch of an epoch is kept. None: all rows in every step.
+    optimizer : one of `ppl.optim`, a dict of parameter-name globs → optimizer or None (frozen), or any object
+        with optax's `init` and `update`.
+    seed : of initial parameters, noise and batches. A given `state` brings its own.
+    state : where to start (default: `program.init`).
+    hyper : values of `ppl.hyper` scalars, or schedules of the step.
+    validation : arrays (evaluated by `program.value`, per row) or a callable state → float; after every epoch
+        (a step on all rows is one) and after the last step. Without data rows, after the last step only.
+    progress : show a progress bar, if stderr is a terminal.
+    checkpoint : path, or (path, n). Written atomically every n steps (every 30 seconds if no n is given), and
+        at the end however the run ends: SIGTERM and SIGHUP, where nobody handles them, end the process after it has
+        been written. If the file exists, the run in it is continued, to the same bits and the same history. What a
+        killed process was writing is removed at the next start.
+    callback : called as callback(steps taken, state, metrics) after every step; returning True ends the
+        training.
+    batches : instead of data, an iterable (or a callable that returns one) of tuples of arrays. An iterator
+        can be passed over once only; training ends with it.
+    total_rows : rows of the whole data set, if the data are a part of it or a stream: sums are scaled to it.
+
+    Returns
+    -------
+    Fit
+        (state, params, history). Ctrl-C returns what there is: it and all signals with handlers in Python act between
+        two steps, or while a user's function runs or code compiles; where none is reached, at the end of the block of
+        steps that compiled code takes, within about a tenth of a second or one step. A second Ctrl-C, while the
+        checkpoint is written, changes nothing. This holds in the main thread; in others no signal arrives.
+
+    Raises
+    ------
+    FitError
+        The loss, the gradient or a parameter became NaN or infinite, or a schedule gave no finite number (a
+        negative one, for a rate); it has the last good state, and says where the value appeared first. Or the
+        checkpoint could not be written at the end.
+    ModelError
+        `program` has not been compiled.
+    DataError, OptionError
+        Data do not fit the program, a state or checkpoint is another program's, another optimizer's or damaged, the
+        checkpoint cannot be written, or options contradict each other.
+    """
+    require_program("ppl.fit", program)
+    check_options(locals())
+    _check_lengths(steps, epochs)
+    transform = as_transform(optimizer)
+    keeper = None if checkpoint is None else Checkpoint(checkpoint)
+    if batches is not None and (data or batch_size is not None):
+        raise OptionError("batches= brings the data: pass neither arrays nor batch_size= with it")
+    source: Rows | Stream
+    if batches is not None:
+        source = Stream(program, batches, total_rows)
+        arrays = source.first
+    else:
+        arrays = by_position(program.argument_names, data)
+        source = Rows(program, arrays, batch_size, total_rows)
+    compiled = program.prepare(*arrays)
+    check_hyper(hyper, compiled.variant("gradient").hypers)
+    begun, start, history = _beginning(program, arrays, state, keeper, seed)
+    transform.check(begun.opt, begun._flat, begun._layouts[0])
+    source.seed = begun.seed
+    validator = _validator(program, validation, hyper)
+    run = run_for(program, transform, hyper, source, begun, start)
+    run.history.update(history)
+    run.limit(steps, epochs)
+    run.keeper, run.callback = keeper, callback
+    run.validate = validator
+    return run.train(progress)
+
+
+def _beginning(
+    program: Any, arrays: tuple[Any, ...], state: State | None, keeper: Checkpoint | None, seed: int
+) -> Resumed:
+    """Where to start: the checkpoint if there is one, else the given or an initial state."""
+    compiled = program.prepare(*arrays)
+    if keeper is not None:
+        to_json(compiled.estimators)  # what a checkpoint cannot store is better known before training than after
+    if state is not None:
+        check_state(state, compiled, program.settings.dtype, "state=")
+        seed = state.seed
+    if keeper is not None and (resumed := keeper.load()) is not None:
+        check_state(resumed.state, compiled, program.settings.dtype, "the checkpoint", keeper.path)
+        if resumed.state.seed != seed:
+            raise DataError(f"the checkpoint is of a run with seed {resumed.state.seed}, not {seed}")
+        return resumed
+    begun = program.init(seed, *arrays) if state is None else state.replace(estimators=compiled.estimators)
+    return Resumed(begun, begun.step, {})
+
+
+def _validator(program: Any, validation: Any, hyper: HyperValues | None) -> Callable[[State], float] | None:
+    if validation is None or callable(validation):
+        return validation
+    names = program.argument_names
+    listed = validation if isinstance(validation, (tuple, list)) else (validation,)
+    given = by_position(names, listed, "validation=")
+    arrays = tuple(as_array(a, n) for a, n in zip(given, names, strict=True))
+    compiled = program.prepare(*arrays)
+    compiled.binder.bind(arrays)
+    n = row_count(compiled, arrays)
+    return lambda state: program.value(state, *arrays, hyper=hyper, nonfinite="keep") / n
+
+
+def _check_lengths(steps: int | None, epochs: int | None) -> None:
+    if (steps is None) == (epochs is None):
+        raise OptionError("say how long to train: exactly one of steps= and epochs=")
+    for name, value in (("steps", steps), ("epochs", epochs)):
+        if value is not None and not (isinstance(value, (int, np.integer)) and value >= 0):
+            raise OptionError(f"{name}= must be a number that is not negative, not {value!r}")

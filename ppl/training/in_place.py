@@ -1,0 +1,189 @@
+"""The loop of `ppl.fit` for the optimizers that compiled code knows: many steps per call, on a state written in place.
+
+A block of steps ends where someone looks (callback, validation, checkpoint) and after about `SECONDS`. Where gradients
+are sparse, a step is the same up to the order of sums: SGD and AdaGrad do nothing where the gradient is zero.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ppl.errors import ScheduleError
+from ppl.runtime.binding import Bound
+from ppl.runtime.state import State
+from ppl.training.batches import KEEP_CONVERTED, Batch, Rows, Stream, permutation
+from ppl.training.columns.trainer import trainer_of
+from ppl.training.live import Live, Rule, Steps, rule_of
+from ppl.training.loops import Trainer
+from ppl.training.optim.schedules import rate_at
+from ppl.training.progress import Bar
+from ppl.training.run import Run
+
+T = TypeVar("T")
+
+SECONDS, MOST = 0.05, 4096
+"""How long a block of steps should take, so that an interrupt is soon felt, and the most steps in one."""
+
+LARGEST_RATE = 1e18
+"""Rates beyond which a step may overflow; the general path takes it."""
+
+
+class InPlace(Run):
+    """A `Run` that writes its state in place; `state` is a view of it, and what a callback may keep is left alone."""
+
+    _live: Live
+    _whole: Bound
+    _epoch, _count = -1, 1
+    _recorded = 0
+
+    def __init__(self, trainer: Trainer, rule: Rule, *rest: Any):
+        self.trainer, self.rule = trainer, rule
+        super().__init__(*rest)
+
+    @property
+    def state(self) -> State:
+        """The state as it is now."""
+        return self._live.state
+
+    @state.setter
+    def state(self, new: State) -> None:
+        self._live = Live(new, self.rule, self.trainer.compiled.estimators)
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self._live.step
+
+    def _loop(self, bar: Bar) -> None:
+        if isinstance(self.source, Stream):
+            super()._loop(bar)
+            return
+        self._whole = self.trainer.compiled.binder.bind(self.source.data, check=False)
+        self._catch_up()
+        while not self._finished():
+            self.signals.check()
+            began = time.monotonic()
+            self._block(bar)
+            taken = time.monotonic() - began
+            self._count = min(MOST, 2 * self._count) if taken < SECONDS / 2 else max(1, self._count // 2)
+            if self.step % self.source.steps_per_epoch == 0:
+                self._end_epoch()
+            if self.keeper is not None and self.keeper.due(self.step):
+                self.keeper.try_to_save(self.state, self.start, self._consistent())
+            if self._called_back():
+                return
+
+    def _block(self, bar: Bar) -> None:
+        """Up to `_count` steps on rows in memory, none of them beyond an epoch or a checkpoint."""
+        source, step = self.source, self.step
+        assert isinstance(source, Rows)
+        per_epoch, size = source.steps_per_epoch, source.batch_size
+        total = source.count if source.total_rows is None else source.total_rows
+        count = self._steps_ahead(step)
+        if per_epoch == 1:
+            steps = Steps(self._whole, None, 0, total)
+        else:
+            epoch, i = divmod(step, per_epoch)
+            if epoch != self._epoch:
+                self._order, self._epoch = permutation(source.seed, epoch, source.count), epoch
+            count = min(count, max(1, source.count // size - i))
+            rows = self._order[i * size : (i + count) * size]
+            steps = Steps(self._whole, rows, len(rows) // count, total)
+        if self._take(steps, count, source.batch_size, bar) == 0:
+            super()._step(next(source.batches(step)), bar)
+
+    def _steps_ahead(self, step: int) -> int:
+        """Steps until someone looks, at most `_count`."""
+        every = None if self.keeper is None else self.keeper.every
+        limits = [self._count]
+        limits += [] if self.end is None else [self.end - step]
+        limits += [] if every is None else [every - step % every]
+        assert isinstance(self.source, Rows)
+        looked = self.source.steps_per_epoch == 1 and self.validate is not None
+        return 1 if self.callback is not None or looked else min(limits)
+
+    def _step(self, batch: Batch, bar: Bar) -> None:
+        """One step on a batch of a stream; where its shape needs another program, on the general path."""
+        steps = self.signals.letting(self._bound, batch)
+        if steps is None or not self._take(steps, 1, batch.size, bar):
+            super()._step(batch, bar)
+
+    def _bound(self, batch: Batch) -> Steps | None:
+        """The step on a batch, or None if it is not one of the program that trains."""
+        compiled = self.trainer.compiled
+        if self.program.prepare(*batch.data) is not compiled:
+            return None
+        bound = compiled.binder.bind(batch.data, None, batch.total_rows, batch.check)
+        return Steps(bound, None, 0, next(iter(bound.totals.values())))
+
+    def _take(self, steps: Steps, count: int, size: int, bar: Bar) -> int:
+        """Take up to `count` steps and record them; one that may not be finite is not taken."""
+        rates, hypers = self.signals.letting(self._numbers, count)
+        if not rates:
+            return 0
+        if not self.trainer.ready:
+            self.signals.letting(self.trainer.run, self._live, steps, [], hypers[:0])
+            self.trainer.ready = True
+        self._recorded = len(self.history["step"])
+        done = self.trainer.run(self._live, steps, rates, hypers)
+        self._record()
+        for loss in self.history["loss"][-done:] if done and bar.shown else ():
+            bar.step(loss, size)
+        return done
+
+    def _numbers(self, count: int) -> tuple[list[float], np.ndarray]:
+        """Rates and hyperparameters of up to `count` steps, as many as have them; others are for the general path."""
+        compiled, at, lr = self.trainer.compiled, self.step, self.transform.lr
+        given = (rate_at(lr, i) for i in range(at, at + count)) if callable(lr) else [lr] * count
+        rates = list(itertools.takewhile(lambda rate: rate <= LARGEST_RATE, _as_far_as_good(given)))
+        if not any(map(callable, (self.hyper or {}).values())):
+            return rates, np.tile(compiled.hyper_vector(self.hyper, at), (len(rates), 1))
+        ahead = range(at, at + len(rates))
+        hypers = list(_as_far_as_good(compiled.hyper_vector(self.hyper, i) for i in ahead))
+        return rates[: len(hypers)], np.array(hypers)
+
+    def _record(self) -> None:
+        """Write the steps that compiled code has taken into the history; the state's counter says how many they are."""
+        block = self._live.block
+        if block is not None and self.step > block.at:
+            for key, values in block.scalars(self.step).items():
+                self.history.setdefault(key, [])[self._recorded :] = values
+                self.metrics[key] = values[-1]
+            self.history["step"][self._recorded :] = range(block.at + 1, self.step + 1)
+        self._live.block = None
+
+    def _consistent(self) -> dict[str, list[float]]:
+        self._record()
+        return super()._consistent()
+
+    def _called_back(self) -> bool:
+        if self.callback is not None:
+            self._live.share()
+        return super()._called_back()
+
+    def _validate(self) -> None:
+        if self.validate is not None:
+            self._live.share()
+        super()._validate()
+
+
+def _as_far_as_good(values: Iterable[T]) -> Iterator[T]:
+    """The values before the first that a schedule does not give."""
+    with contextlib.suppress(ScheduleError):
+        yield from values
+
+
+def run_for(program: Any, transform: Any, hyper: Any, source: Rows | Stream, state: State, start: int) -> Run:
+    """The loop that suits a program and an optimizer."""
+    rule = rule_of(transform)
+    large = isinstance(source, Rows) and sum(np.size(d) for d in source.data) * 8 > KEEP_CONVERTED
+    trainer = None if rule is None or large else trainer_of(program.prepare(), rule.sparse, rule.name)
+    if rule is None or trainer is None:
+        return Run(program, transform, hyper, source, state, start)
+    return InPlace(trainer, rule, program, transform, hyper, source, state, start)

@@ -1,0 +1,123 @@
+"""The state that a training loop writes to, and what a loop is told: the rule of its optimizer and the data of steps.
+
+A `Live` state is a copy of an ordinary `State` that becomes one again. It counts its own steps, so that what a call of
+compiled code has recorded in its `Block` always fits it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ppl.compiler.emit.cpu.training import RULES
+from ppl.runtime.binding import Bound
+from ppl.runtime.pool import aligned
+from ppl.runtime.state import State
+
+SPARSE_RULES = ("SGD", "AdaGrad")
+
+
+class Rule(NamedTuple):
+    """An optimizer as emitted code knows it: rule, the names of its vectors, and its numbers besides the rate."""
+
+    name: str
+    slots: tuple[str, ...]
+    numbers: tuple[float, ...]
+
+    @property
+    def sparse(self) -> bool:
+        """Whether entries with a gradient of zero stay where they are."""
+        return self.name in SPARSE_RULES
+
+
+def rule_of(optimizer: Any) -> Rule | None:
+    """The rule of an optimizer of this package that compiled code knows; None of any other."""
+    name, options = type(optimizer).__name__, vars(optimizer) if hasattr(optimizer, "__dict__") else {}
+    if not type(optimizer).__module__.startswith("ppl.") or name not in RULES or options.get("clip_norm") is not None:
+        return None
+    numbers = tuple(float(options[key]) for key in ("beta", "b1", "b2", "eps") if key in options)
+    return Rule("Nesterov" if options.get("nesterov") else name, optimizer.slots, numbers)
+
+
+class Steps(NamedTuple):
+    """Data of some steps: `bound` in the order of the inputs, and the rows of every step if they are minibatches.
+
+    `rows` is None where every step takes all of `bound`. `total` is the number of rows of the whole data set.
+    """
+
+    bound: Bound
+    rows: np.ndarray | None
+    size: int
+    total: int
+
+
+class Block(NamedTuple):
+    """Steps that compiled code takes in one call: after which they come, and where it writes the scalars of each."""
+
+    at: int
+    names: Sequence[str]
+    results: np.ndarray
+    total: int
+
+    def scalars(self, step: int) -> dict[str, list[float]]:
+        """The scalars, divided by the rows, of the steps up to `step`."""
+        taken = self.results[: step - self.at] / self.total
+        return {name: taken[:, i].tolist() for i, name in enumerate(self.names)}
+
+
+class Live:
+    """A state that training writes to. `state` shows it; after `share` the next step leaves what was shown alone.
+
+    `columns` are tables cut by columns, which are newer than those in `flat` while `join` is there to copy them back.
+    """
+
+    def __init__(self, state: State, rule: Rule, estimators: Any):
+        self._like, self.rule, self.estimators, self._shared = state, rule, estimators, False
+        self.flat, self.aux = _copy(state._flat), state._aux.copy()
+        opt = state.opt or {}
+        self.slots = [opt[name].copy() if name in opt else np.zeros_like(self.flat) for name in rule.slots]
+        self.counter = np.array([state.step, state.step - opt.get("t", 0)], np.int64)
+        self.columns: np.ndarray | None = None
+        self.join: Callable[[], None] | None = None
+        self.block: Block | None = None
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return int(self.counter[0])
+
+    @property
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """The optimizer's two vectors, empty where it has none."""
+        first, second = [*self.slots, self.flat[:0], self.flat[:0]][:2]
+        return first, second
+
+    @property
+    def state(self) -> State:
+        """The state as it is now, sharing memory."""
+        if self.join is not None:
+            self.join()
+            self.join = None
+        like = self._like
+        opt: dict[str, Any] = {"t": int(self.counter[0] - self.counter[1])}
+        opt |= dict(zip(self.rule.slots, self.slots, strict=True))
+        return State.made(self.flat, self.aux, like._layouts, self.step, like.seed, opt, self.estimators)
+
+    def share(self) -> None:
+        """Someone may keep what `state` has shown."""
+        self._shared = True
+
+    def own(self) -> None:
+        """Make sure that nobody else sees what is written."""
+        if self._shared:
+            self.flat, self.aux, self.slots = _copy(self.flat), self.aux.copy(), [s.copy() for s in self.slots]
+            self._shared = False
+
+
+def _copy(x: np.ndarray) -> np.ndarray:
+    """A copy that begins at a cache line."""
+    out = aligned(x.size, x.dtype)
+    out[:] = x
+    return out

@@ -1,0 +1,210 @@
+"""Training in place: many steps of a program and an optimizer per call of compiled code.
+
+A `Trainer` belongs to a compiled program; a `Live` state is what it moves, a copy of an ordinary `State` that becomes
+one again. A `SparseTrainer` moves only the rows of tables that a batch names, by the rules for which a gradient of zero
+means no step (`SPARSE_RULES`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppl.checked import CHECKED
+from ppl.compiler.emit.assemble import assemble
+from ppl.compiler.emit.cpu.sparse_training import TrainEmitter
+from ppl.compiler.emit.cpu.training import RULES, SHARED
+from ppl.compiler.lower.layout import identifier
+from ppl.compiler.lower.request import Request, offsets_of
+from ppl.compiler.lower.sparse import Table, sparse_request
+from ppl.errors import SimulatorError
+from ppl.runtime import guards
+from ppl.runtime.executable import Executable
+from ppl.runtime.pool import aligned
+from ppl.training.live import Block, Live, Steps
+from ppl.training.pace import Pace
+
+if TYPE_CHECKING:
+    from ppl.runtime.compiled import Compiled
+
+COPIED = 4
+"""Threads up to which each reads a copy of the parameters (measured with two): all copies have to be written."""
+
+
+class Trainer:
+    """The training loop of a program."""
+
+    executable: Executable
+    tables: tuple[Any, ...] = ()
+    listed = "TRAINED"
+    ready = False
+    """Whether the loop has been compiled."""
+
+    def __init__(self, compiled: Compiled):
+        self.compiled = compiled
+        self.executable = compiled.executable("gradient")
+        self._spare = np.zeros(0)
+        self._read()
+
+    def _read(self) -> None:
+        request, plates = self.executable.request, self.compiled.binder.plates
+        self.plate = plates[0] if plates else None
+        self.cut = [self.plate is not None and self.plate in t.axes for _, t in request.inputs]
+        self.names = [name for name, _ in request.scalars]
+
+    def run(self, live: Live, steps: Steps, rates: Sequence[float], hypers: np.ndarray) -> int:
+        """Take up to `len(rates)` steps and return how many were taken; `live.block` has the scalars of each.
+
+        No rates take no step, but compile the loop. It stops early before a step whose loss or gradient is not finite,
+        or so large that the update might not be.
+        """
+        live.own()
+        exe, bound = self.executable, steps.bound
+        rows = dict(bound.rows)
+        order, size, batch = np.zeros(0, np.int64), 0, list(bound.arrays)
+        data = [exe._data(x, *spec) for x, spec in zip(batch, exe.request.inputs, strict=True)]
+        parts = data
+        if steps.rows is not None:
+            assert self.plate is not None
+            order, size = steps.rows, steps.size
+            rows[self.plate.name] = size
+            parts = [np.empty(x.size // len(a) * size, x.dtype) if cut else x
+                     for x, a, cut in zip(data, batch, self.cut, strict=True)]  # fmt: skip
+        sizes = exe._sizes(rows, self.compiled.settings.particles, 1)
+        slabs = exe._slabs(sizes)
+        threads = exe._threads(slabs, None)
+        w, v = exe._work(sizes, slabs, threads)
+        for i, (name, total) in enumerate(bound.totals.items()):
+            total, scale = (steps.total, steps.total / rows[name]) if i == 0 else (total, bound.scales[name])
+            place = exe.plates.index(identifier(name))
+            w[place], v[exe.memory.header.index(f"total_{identifier(name)}")] = scale, total
+        grad = guards.framed(exe.n_params, exe.float) if CHECKED else np.empty(exe.n_params, exe.float)
+        results = np.zeros((len(rates), len(self.names)))
+        live.block = Block(live.step, self.names, results, steps.total) if rates else None
+        first, second = live.vectors
+        vectors = (live.flat, first, second, grad, RULES[live.rule.name], np.asarray(rates, np.float64),
+                   np.array([*live.rule.numbers, 0.0]), 1.0 / steps.total)  # fmt: skip
+        seed = np.uint64(live._like.seed & 0xFFFFFFFFFFFFFFFF)
+        rest = (
+            w,
+            live.aux,
+            live.aux.copy(),
+            hypers,
+            seed,
+            live.counter,
+            results,
+            order,
+            size,
+            threads,
+            exe.entries(threads, self.listed),
+            *data,
+            *parts,
+        )
+        from ppl.kernels.cpu.threads import parallel_region
+
+        with parallel_region(), self._threads(threads, len(rates)):
+            before = live.step
+            try:
+                done = int(exe.module.train(*vectors, *self._extra(live, v, sizes, threads), *rest))
+            except Exception as error:
+                done = self._stopped(error, live.step - before)
+        if CHECKED:
+            guards.verify(exe.memory, w, v, (slabs, threads))
+        return done
+
+    def _stopped(self, error: Exception, done: int) -> int:
+        """What to do after an `error` in a step behind `done` ones: a simulator's is left to the general path.
+
+        That takes the step again, and says what went wrong.
+        """
+        try:
+            self.executable.refuse(error)
+        except SimulatorError:
+            return done
+
+    def _threads(self, threads: int, steps: int) -> AbstractContextManager[None]:
+        """The threads that take `steps` steps."""
+        return contextlib.nullcontext()
+
+    def _extra(self, live: Live, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
+        """What the loop is passed between the vectors and the rest."""
+        which = -1 if self.plate is None else self.executable.plates.index(identifier(self.plate.name))
+        return v, which, self.executable.shares, self._copies(live, threads)
+
+    def _copies(self, live: Live, threads: int) -> np.ndarray:
+        """The parameters once more for every thread but the first, where threads share the update."""
+        if threads == 1 or threads > COPIED or live.flat.size < SHARED:
+            return live.flat[:0]
+        from ppl.kernels.cpu.copies import stride_of
+
+        stride = stride_of(live.flat.size)
+        if self._spare.size != (threads - 1) * stride:
+            self._spare = aligned((threads - 1) * stride, live.flat.dtype)
+        self._spare.reshape(threads - 1, stride)[:, : live.flat.size] = live.flat
+        return self._spare
+
+
+class SparseTrainer(Trainer):
+    """The training loop of a program whose gradient is sparse in some tables."""
+
+    listed = "ENTRIES"
+
+    def __init__(self, compiled: Compiled):
+        self.compiled = compiled
+        request, self.tables = sparse_request(compiled.request("gradient", (), compiled.settings.particles))
+        self.pace = Pace()
+        if self.tables:
+            self._prepare(request)
+
+    def __bool__(self) -> bool:
+        return bool(self.tables)
+
+    def _threads(self, threads: int, steps: int) -> AbstractContextManager[None]:
+        if threads == 1 or not steps:
+            return contextlib.nullcontext()
+        return self.pace.threads(threads, steps, counted=bool(self.executable.module.train.signatures))
+
+    def _prepare(self, request: Request) -> None:
+        self._compile(request, TrainEmitter, self.tables)
+
+    def _compile(self, request: Request, emitter: Callable[..., TrainEmitter], tables: Sequence[Table]) -> None:
+        """Compile `request` with an emitter of training on `tables`."""
+        settings, plate = self.compiled.settings, self.compiled.binder.plates[0]
+        offsets, inside = offsets_of(request.params)[0], {t.name for t in self.tables}
+        dense = [(offsets[n], int(np.prod(s, dtype=np.int64))) for n, s in request.params if n not in inside]
+        kind = functools.partial(
+            emitter, tables=tables, dense=dense, cut=[plate in t.axes for _, t in request.inputs],
+            rows=identifier(plate.name), n_scalars=len(request.scalars),
+        )  # fmt: skip
+        fields, made = assemble(request, settings.dtype, "cpu", kind)
+        assert isinstance(made, TrainEmitter)
+        self._emitter = made
+        self.executable = Executable(request, settings.dtype, **fields)
+        self._read()
+        self.names = self.names[:-1]
+        self._lists: dict[Any, Any] = {}
+
+    def _extra(self, live: Live, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
+        out = np.empty(self.executable._out_size(sizes), self.executable.float)
+        return out, v, *self._scratch(sizes, threads)
+
+    def _scratch(self, sizes: dict[str, int], threads: int) -> tuple[np.ndarray, ...]:
+        """Lists of additions and the sum of one row, per thread; all lists are empty between steps."""
+        key = (threads, *sizes.values())
+        if key not in self._lists:
+            self._lists.clear()
+            tables = self._emitter.tables
+            most = max((self._emitter.additions(t).evaluate(sizes) for t in tables), default=0)
+            lengths, width = [t.length for t in tables], max((t.width for t in tables), default=0)
+            self._lists[key] = (
+                np.full((threads, sum(lengths)), -1, np.int32),
+                np.zeros((threads, most), np.int32),
+                np.zeros((threads, min(most, max(lengths, default=0)) + 1), np.int32),
+                np.zeros((threads, width + 32), self.executable.float),
+            )
+        return self._lists[key]

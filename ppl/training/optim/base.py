@@ -1,0 +1,212 @@
+"""The contract of optimizers, and what those of this package share.
+
+Any object with `init(params)` and `update(grads, opt_state, params)` on dicts of arrays is an optimizer;
+updates are added to the parameters. That is optax's contract, so optax's optimizers are optimizers here.
+Training itself runs on one flat vector through `Transform.apply`; `ppl.training.optim.transform` makes
+one from any optimizer.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+from ppl.errors import DataError, OptionError
+from ppl.lazy import optimizers as kernels
+from ppl.numbers import real_array, real_number, whole_number
+from ppl.runtime.pool import SMALL, Pool
+from ppl.runtime.state import MOST_STEPS, Layout
+from ppl.training.optim.schedules import Rate
+
+SQUARES = "v", "sum"
+"""Slots that add up squares."""
+
+TINY = float(np.finfo(np.float32).tiny)
+Params = Mapping[str, Any]
+_local = threading.local()
+
+
+def fresh(purpose: str, like: np.ndarray) -> np.ndarray:
+    """An uninitialised vector like `like` that nobody else refers to; large ones use memory again."""
+    if like.size < SMALL:
+        return np.empty(like.size, like.dtype)
+    pool = getattr(_local, "pool", None)
+    if pool is None:
+        pool = _local.pool = Pool()
+    return pool.empty(purpose, like.size, like.dtype)
+
+
+Opt = dict[str, Any]
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """The public contract: pure functions on dicts name → array."""
+
+    def init(self, params: Any) -> Any:
+        """The optimizer state for parameters of these shapes."""
+        ...
+
+    def update(self, grads: Any, opt_state: Any, params: Any = None) -> tuple[Any, Any]:
+        """(updates, new optimizer state); new parameters are params + updates."""
+        ...
+
+
+class Transform(Protocol):
+    """What `Program._update` calls: one step on flat vectors, in which nothing given is written to."""
+
+    def apply(
+        self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int, scale: float = 1.0
+    ) -> tuple[np.ndarray, Any]:
+        """(new parameters, new optimizer state) for the gradient `scale · grad`; `opt` is None at first."""
+        ...
+
+    def check(self, opt: Any, flat: np.ndarray, layout: Layout) -> None:
+        """Raise DataError unless a run on parameters `flat` can begin with `opt`."""
+        ...
+
+
+class FlatOptimizer(ABC):
+    """Base of the optimizers whose step is one fused kernel on a flat vector.
+
+    A concrete class is a frozen dataclass with the fields `lr` and `clip_norm`; it names its `slots`
+    (flat vectors that start at zero) and implements `_step`. Its state is {"t": steps taken, slot:
+    vector}. Schedules are given the step of the training state by `apply`, and `t` by the dict form
+    `update`, which knows no other.
+    """
+
+    slots: ClassVar[tuple[str, ...]] = ()
+    lr: Rate
+    clip_norm: float | None
+
+    @abstractmethod
+    def _step(
+        self,
+        flat: np.ndarray,
+        grad: np.ndarray,
+        slots: tuple[np.ndarray, ...],
+        step: int,
+        t: int,
+        scale: float,
+    ) -> tuple[np.ndarray, ...]:
+        """Fresh (new parameters, *new slots) for the gradient `scale · grad`; `t` counts from 1."""
+
+    def _as_floats(self, *names: str) -> None:
+        """Keep these fields as the floats that kernels take, where they have been given as other numbers."""
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and not callable(value) and type(value) not in (int, float):
+                object.__setattr__(self, name, float(value))
+
+    def apply(
+        self,
+        flat: np.ndarray,
+        grad: np.ndarray,
+        opt: Opt | None,
+        layout: Layout | None,
+        step: int,
+        scale: float = 1.0,
+    ) -> tuple[np.ndarray, Opt]:
+        """One step on flat vectors; see `Transform`."""
+        if opt is None:
+            opt = self._start(flat)
+        else:
+            self.require(opt, flat)
+        t = opt["t"] + 1
+        slots = tuple([opt[name] for name in self.slots]) if self.slots else ()
+        if self.clip_norm is not None:
+            norm = abs(scale) * kernels.norm(grad)
+            scale = scale if norm <= self.clip_norm else scale * (self.clip_norm / norm)
+        new = self._step(flat, grad, slots, step, t, scale)
+        return new[0], {"t": t, **dict(zip(self.slots, new[1:], strict=True))} if slots else {"t": t}
+
+    def init(self, params: Params) -> Opt:
+        """State for `params`, a dict of arrays of one dtype."""
+        return self._start(_join(params, _layout(params)))
+
+    def update(self, grads: Params, opt_state: Opt, params: Params | None = None) -> tuple[dict[str, np.ndarray], Opt]:
+        """Updates to be added to the parameters, by name, and the new state.
+
+        Parameters
+        ----------
+        grads : dict of arrays of one dtype, the gradient of the loss.
+        opt_state : from `init` or the last `update`.
+        params : not needed by these optimizers; part of the contract.
+        """
+        layout = _layout(grads)
+        grad = _join(grads, layout)
+        self.require(opt_state, grad)
+        updates, opt = self.apply(np.zeros_like(grad), grad, opt_state, layout, opt_state["t"])
+        return layout.split(updates), opt
+
+    def require(self, opt: Any, like: np.ndarray) -> None:
+        """Raise DataError unless `opt` is a state of this optimizer for a vector like `like`; kernels check nothing."""
+        if type(opt) is not dict and not isinstance(opt, Mapping):
+            raise self._foreign(opt)
+        if len(opt) != len(self.slots) + 1 or "t" not in opt or not all(name in opt for name in self.slots):
+            raise self._foreign(opt)
+        t = opt["t"]
+        if type(t) is not int or not 0 <= t < MOST_STEPS:
+            whole_number(f"{type(self).__name__}: the optimizer state's t", t, 0, MOST_STEPS)
+        for name in self.slots:
+            slot = opt[name]
+            if type(slot) is not np.ndarray or slot.shape != like.shape or slot.dtype != like.dtype:
+                raise self._foreign(opt)
+            if not slot.flags.c_contiguous:
+                raise DataError(f"{type(self).__name__}: '{name}' of the optimizer state is not contiguous")
+
+    def check(self, opt: Any, flat: np.ndarray, layout: Layout) -> None:
+        """`require`, and that a run can begin with `opt`: no NaN, and no negative sums of squares."""
+        if opt is None:
+            return
+        self.require(opt, flat)
+        for name in self.slots:
+            largest = np.finfo(opt[name].dtype).max
+            low, high = (0.0, np.inf) if name in SQUARES else (-largest, largest)
+            if not ((opt[name] >= low) & (opt[name] <= high)).all():
+                owner = type(self).__name__
+                raise DataError(f"{owner}: '{name}' of the optimizer state holds NaN or numbers out of range")
+
+    def _start(self, flat: np.ndarray) -> Opt:
+        return {"t": 0, **{name: np.zeros_like(flat) for name in self.slots}}
+
+    def _foreign(self, opt: Any) -> DataError:
+        found = sorted(opt) if isinstance(opt, Mapping) else type(opt).__name__
+        return DataError(
+            f"{type(self).__name__}: the state's optimizer state ({found}) is of another optimizer or other "
+            "parameters; start afresh with state.replace(opt=None)"
+        )
+
+
+def _layout(parts: Params) -> Layout:
+    if not isinstance(parts, Mapping):
+        raise DataError(f"parameters and gradients are dicts of name → array, not {type(parts).__name__}")
+    return Layout(tuple((name, np.shape(value)) for name, value in parts.items()))
+
+
+def _join(parts: Params, layout: Layout) -> np.ndarray:
+    return layout.join(parts, np.result_type(np.float32, *(real_array(f"'{n}'", v) for n, v in parts.items())))
+
+
+def check_fraction(owner: str, **values: float) -> None:
+    """Raise OptionError unless every value is a number in [0, 1)."""
+    for name, value in values.items():
+        if not 0.0 <= real_number(f"{owner}: {name}", value) < 1.0:
+            raise OptionError(f"{owner}: {name} must lie in [0, 1), not {value}")
+
+
+def check_positive(owner: str, **values: float | None) -> None:
+    """Raise OptionError unless every value is a positive finite number or None."""
+    for name, value in values.items():
+        if value is not None and not real_number(f"{owner}: {name}", value) > 0.0:
+            raise OptionError(f"{owner}: {name} must be positive, not {value}")
+
+
+def check_tiny(owner: str, eps: float) -> None:
+    """Raise OptionError unless what is added to a root is a number that float32 can hold and that is not 0 there."""
+    if not TINY <= real_number(f"{owner}: eps", eps) <= 1.0 / TINY:
+        raise OptionError(f"{owner}: eps must be positive, and a number that float32 can hold, not {eps}")

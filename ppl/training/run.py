@@ -1,0 +1,244 @@
+"""The loop of `ppl.fit`: one step after another, what is recorded, and what ends it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from ppl.errors import DataError, FitError, OptionError, ScheduleError
+from ppl.lazy import optimizers
+from ppl.runtime.call import Call
+from ppl.runtime.replay import Culprit, first_bad, first_bad_part
+from ppl.runtime.state import State
+from ppl.training.batches import Batch, Rows, Stream
+from ppl.training.checkpoint import INTEGER, Checkpoint
+from ppl.training.progress import Bar
+from ppl.training.signals import Signals
+
+Callback = Callable[[int, State, dict[str, float]], Any]
+HyperValues = Mapping[str, float | Callable[[int], float]]
+ENDED: Any = object()
+"""What stands for a batch after the last."""
+
+
+class History(dict[str, np.ndarray]):
+    """What training recorded: one array per key, all of one length but the validation's.
+
+    Keys: "step" (steps taken), "loss" (per row), "cost NAME" for every cost (per row; `history["NAME"]`
+    finds it too), "validation" and "validation_step".
+    """
+
+    def __missing__(self, key: str) -> np.ndarray:
+        if f"cost {key}" in self:
+            return self[f"cost {key}"]
+        raise KeyError(key)
+
+
+class Fit(NamedTuple):
+    """The result of `ppl.fit`: final state, constrained parameter values by name, history."""
+
+    state: State
+    params: dict[str, np.ndarray]
+    history: History
+
+    def __repr__(self) -> str:
+        """The final state and the last of what was recorded."""
+        last = {k: v[-1] for k, v in self.history.items() if len(v) and k in ("loss", "validation")}
+        parts = [repr(self.state), *(f"{k} {v:.6g}" for k, v in last.items())]
+        return f"Fit({', '.join(parts)}, history of {len(self.history.get('step', ()))} steps)"
+
+
+class Run:
+    """One call of `fit`: the state, what was recorded, and the loop.
+
+    Parameters
+    ----------
+    program, transform, hyper, source : what `Program._update` needs, and where batches come from.
+    state : where the loop starts.
+    start : the step at which the run began, before any interruption.
+    """
+
+    def __init__(
+        self,
+        program: Any,
+        transform: Any,
+        hyper: HyperValues | None,
+        source: Rows | Stream,
+        state: State,
+        start: int,
+    ):
+        self.program, self.transform, self.hyper, self.source = program, transform, hyper, source
+        self.state, self.start = state, start
+        self.history: dict[str, list[float]] = {"step": [], "loss": []}
+        self.metrics: dict[str, float] = {}
+        self.end: int | None = None
+        self.epochs: int | None = None
+        self.keeper: Checkpoint | None = None
+        self.callback: Callback | None = None
+        self.validate: Callable[[State], float] | None = None
+        self.has_rows = not isinstance(source, Rows) or source.has_rows
+        self.signals = Signals(ending=False)
+
+    def limit(self, steps: int | None, epochs: int | None) -> None:
+        """Work out where the run ends: at a step, or for a stream after a number of passes."""
+        if steps is not None:
+            self.end = self.start + steps
+        elif isinstance(self.source, Rows):
+            if not self.has_rows:
+                raise OptionError("epochs= needs data rows in an outermost ppl.plate; use steps=")
+            self.end = self.start + int(epochs or 0) * self.source.steps_per_epoch
+        else:
+            self.epochs = epochs
+
+    def train(self, progress: bool) -> Fit:
+        """Take all steps; the checkpoint is written however this ends."""
+        ahead = None if self.end is None else max(self.end - self.step, 0)
+        with Signals(ending=self.keeper is not None) as self.signals:
+            failed = True
+            try:
+                with Bar(progress, ahead, "rows" if self.has_rows else "steps") as bar:
+                    self._loop(bar)
+                self._validate()
+                failed = False
+            except KeyboardInterrupt:
+                failed = False
+            finally:
+                self.signals.close()
+                self._save_last(failed)
+            return self._result()
+
+    def _save_last(self, failed: bool) -> None:
+        """Write the checkpoint at the end; where the training itself has not `failed`, that has to succeed."""
+        if self.keeper is None:
+            return
+        if failed:
+            self.keeper.try_to_save(self.state, self.start, self._consistent())
+            return
+        try:
+            self.keeper.save(self.state, self.start, self._consistent())
+        except (OSError, DataError) as error:
+            raise FitError(
+                f"the checkpoint '{self.keeper.path}' could not be written: {error}. The state is this error's .state, "
+                "and what was reached is its .fit",
+                self.state,
+                self.step,
+                None,
+                self._result(),
+            ) from error
+
+    def _loop(self, bar: Bar) -> None:
+        if self._finished():
+            return
+        self._catch_up()
+        batches = iter(self._batches())
+        while (batch := self.signals.letting(next, batches, ENDED)) is not ENDED:
+            if batch is not None:
+                self._step(batch, bar)
+            if batch is None or batch.last:
+                self._end_epoch()
+            if self.keeper is not None and self.keeper.due(self.step):
+                self.keeper.try_to_save(self.state, self.start, self._consistent())
+            if (batch is not None and self._called_back()) or self._finished():
+                return
+        warnings.warn(f"batches= ended after {self.step - self.start} steps", stacklevel=4)
+
+    def _catch_up(self) -> None:
+        """Validate where the run was interrupted between an epoch's last step and its validation."""
+        if isinstance(self.source, Rows) and self.step % self.source.steps_per_epoch == 0:
+            self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        if self.has_rows and self.step > self.start:
+            self._validate()
+
+    def _batches(self) -> Iterable[Any]:
+        if isinstance(self.source, Rows):
+            return self.source.batches(self.step)
+        return self.source.batches(self.step - self.start)
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self.state.step
+
+    def _finished(self) -> bool:
+        if self.epochs is not None and isinstance(self.source, Stream):
+            return self.source.epochs_done >= self.epochs
+        return self.end is not None and self.step >= self.end
+
+    def _called_back(self) -> bool:
+        """Call the user's function; whether it ends the training."""
+        if self.callback is None:
+            return False
+        answer = self.signals.letting(self.callback, self.step, self.state, dict(self.metrics))
+        return isinstance(answer, (bool, np.bool_)) and bool(answer)
+
+    def _step(self, batch: Batch, bar: Bar) -> None:
+        total, rows, check = batch.total_rows, batch.rows, batch.check
+        arguments = self.state, batch.data, self.transform, None, None, total, rows, self.hyper, check
+        try:
+            new, scalars, grad = self.signals.letting(self.program._update, *arguments)
+        except ScheduleError as error:
+            self._stop(str(error))
+        loss = scalars["loss"]
+        if not (math.isfinite(loss) and all(map(optimizers.all_finite, (grad, new._flat, new._aux)))):
+            self.signals.letting(self._examine, batch, loss, grad, new)
+        for key, value in scalars.items():
+            self.history.setdefault(key, []).append(value)
+        self.history["step"].append(new.step)
+        self.state = new
+        self.metrics.update(scalars)
+        bar.step(loss, batch.size)
+
+    def _examine(self, batch: Batch, loss: float, grad: np.ndarray, new: State) -> None:
+        """Raise FitError, unless all that is not finite is the gradient of a frozen parameter."""
+        layout, aux_layout = new._layouts
+        frozen = getattr(self.transform, "trainable", None)
+        used = grad if frozen is None else grad[frozen(layout)]
+        if not math.isfinite(loss) or not np.isfinite(used).all():
+            what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
+            call = Call(self.state, batch.data, None, None, batch.total_rows, batch.rows, self.hyper)
+            found = first_bad(self.program, call)
+        elif (name := first_bad_part(layout, new._flat)) is not None:
+            what = "the optimizer's step is not finite"
+            found = Culprit(name, f"parameter '{name}' overflows")
+        elif (name := first_bad_part(aux_layout, new._aux)) is not None:
+            what = "an adapted variable is not finite"
+            found = Culprit(name.rpartition("/")[0], f"'{name}' overflows")
+        else:
+            return
+        self._stop(f"{what}. First: {found.text}", found.node)
+
+    def _stop(self, what: str, node: str | None = None) -> NoReturn:
+        """End the training before a step that must not be taken."""
+        raise FitError(
+            f"training stopped at step {self.step}: {what}. The state before that "
+            "step is this error's .state, and what was reached is its .fit",
+            self.state,
+            self.step,
+            node,
+            self._result(),
+        )
+
+    def _validate(self) -> None:
+        """Evaluate and record, unless that has been done for this state."""
+        if self.validate is None or self.step in self.history.get("validation_step", [])[-1:]:
+            return
+        value = float(self.signals.letting(self.validate, self.state))
+        self.history.setdefault("validation", []).append(value)
+        self.history.setdefault("validation_step", []).append(self.step)
+        self.metrics["validation"] = value
+
+    def _consistent(self) -> dict[str, list[float]]:
+        """The history up to the state: an interrupt may have come between two entries."""
+        n = sum(1 for step in self.history["step"] if step <= self.step)
+        checks = min(len(self.history.get(key, ())) for key in ("validation", "validation_step"))
+        return {k: v[: checks if k.startswith("validation") else n] for k, v in self.history.items()}
+
+    def _result(self) -> Fit:
+        arrays = {k: np.array(v, np.int64 if k in INTEGER else float) for k, v in self._consistent().items()}
+        return Fit(self.state, self.program.params(self.state), History(arrays))
