@@ -30,7 +30,7 @@ def main(names: list[str]) -> None:
     sparse = types.ModuleType("ppl.kernels.cpu.sparse")
     sparse.data_gemm_f32 = sparse.data_gemm_f64 = gemm
     sys.modules |= {"ppl.kernels.cpu.blas": blas, "ppl.kernels.cpu.sparse": sparse}
-    from ppl.compiler.schedule.regions import memory
+    from ppl.compiler.schedule import memory
     from tests.compiler import graphs
     from tests.compiler.test_graphs import SOME_IDS
 

@@ -34,8 +34,8 @@ BREAKS = {
 }
 BROKEN = """
 from unittest import mock
-from ppl.compiler.lower.rewrites import layout
-from ppl.compiler.schedule.regions import stages
+from ppl.compiler.lower import layout
+from ppl.compiler.schedule import stages
 from tests.compiler import checked
 with mock.patch({target!r}, {replacement}):
     raise SystemExit(not checked.main(["--law", "elbo_sbn-h-rebar-t"]))

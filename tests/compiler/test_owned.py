@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.compiler.schedule.regions import memory, owned, slabs
+from ppl.compiler.schedule import memory, owned, slabs
 from ppl.errors import FitError
 from ppl.ir import ops
 from ppl.ir.node import make

@@ -4,7 +4,7 @@ import numpy as np
 
 import ppl
 from ppl import OneHotCategorical
-from ppl.compiler.lower.rewrites import short
+from ppl.compiler.lower import short
 
 UNITS, CLASSES = 12, 7
 

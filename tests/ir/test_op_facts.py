@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 
 import ppl  # noqa: F401  (registers the ops of traces)
-from ppl.compiler.lower.rewrites import draws as lower_draws  # noqa: F401  (register lowered ops)
-from ppl.compiler.lower.rewrites import (
-    loops,  # noqa: F401  (register lowered ops)
-    tables,  # noqa: F401  (register lowered ops)
-)
-from ppl.compiler.lower.rewrites import rewrites as lower  # noqa: F401  (register lowered ops)
+from ppl.compiler.lower import draws as lower_draws  # noqa: F401  (register lowered ops)
+from ppl.compiler.lower import loops, rewrites, tables  # noqa: F401
 from ppl.distributions.domain import bounds
 from ppl.distributions.domain.intervals import Interval
 from ppl.graph import edges

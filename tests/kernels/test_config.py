@@ -119,11 +119,12 @@ def test_scalar_functions_without_jit():
 def test_one_place_owns_the_compile_flags():
     """No kernel and no emitted text is compiled, or kept on disk, by Numba's own decorators."""
     root = Path(__file__).parents[2]
-    files = [*(root / "kernels").rglob("*.py"), *(root / "ppl" / "compiler").glob("*.py"), root / "ppl" / "random.py"]
+    emitters = [*(root / "ppl" / "compiler").rglob("*.py"), *(root / "ppl" / "training").rglob("*.py")]
+    files = [*(root / "kernels").rglob("*.py"), *emitters, root / "ppl" / "random.py"]
     for path in [p for p in files if p.name != "config.py" and "cuda" not in p.parts]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         called = {ast.unparse(x.func) for x in ast.walk(tree) if isinstance(x, ast.Call)}
         used = {ast.unparse(d) for x in ast.walk(tree) if isinstance(x, ast.FunctionDef) for d in x.decorator_list}
         assert not {"njit", "numba.njit", "numba.jit", "vectorize", "guvectorize"} & (called | used), path
-    for path in (root / "ppl" / "compiler").glob("emit*.py"):
+    for path in emitters:
         assert not re.search(r"@(numba\.)?njit|import .*\bnjit\b|cache=True", path.read_text(encoding="utf-8")), path
