@@ -28,7 +28,7 @@ from ppl.errors import ModelError, ShapeError
 from ppl.graph.stochastic import StochasticGraph
 from ppl.objectives.base import as_objective
 
-PAGE = Path(__file__).parents[2] / "docs" / "distributions.md"
+PAGE = Path(__file__).parents[1] / "docs" / "distributions.md"
 VALUES: dict[str, tuple[Any, ...]] = {
     "simplex": ([0.3, 0.7],),
     "open_simplex": ([0.3, 0.7],),

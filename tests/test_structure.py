@@ -1,0 +1,118 @@
+"""The folders of the code: which may import which, no circles, and no folder that one has to search."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import networkx as nx
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BASES = {"ppl": "ppl", "kernels": "ppl.kernels", "models": "ppl.models"}
+
+FLOORS = (
+    "errors lazy arguments numbers checked",
+    "kernels ir",
+    "distributions",
+    "lang",
+    "graph",
+    "estimators",
+    "objectives",
+    "compiler.plan",
+    "compiler.surrogate",
+    "compiler.lower",
+    "compiler.schedule",
+    "compiler.emit",
+    "runtime",
+    "training inference",
+    "program",
+    "",
+    "models cli random catalog",
+)
+"""Packages from the ground up: a module imports from its own floor and from those below. "" is `ppl` itself."""
+
+REGISTRIES = (
+    "ppl/distributions",
+    "ppl/estimators",
+    "models",
+    "kernels/scalar/f32",
+    "kernels/scalar/f64",
+    "kernels/cpu",
+)
+"""Folders of one kind of thing, one per file, which may hold any number."""
+
+LARGEST = 15
+"""Files in any other folder, `__init__.py` not counted."""
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its installed name."""
+    found = {}
+    for folder, package in BASES.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = [package, *path.relative_to(ROOT / folder).with_suffix("").parts]
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def floor_of(module: str) -> int:
+    """The floor on which a module stands."""
+    parts = module.split(".")[1:]
+    for count in range(len(parts), -1, -1):
+        for number, names in enumerate(FLOORS):
+            if ".".join(parts[:count]) in (names.split() or [""]):
+                return number
+    raise AssertionError(f"{module} stands on no floor")
+
+
+def imports(module: str) -> Iterator[tuple[str, bool, bool]]:
+    """What a module imports from the package, whether inside a function, and whether for type checkers only."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    inside = {id(x) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.Lambda) for x in ast.walk(f)}
+    guarded = (i for i in ast.walk(tree) if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.unparse(i.test))
+    typing = {id(x) for i in guarded for statement in i.body for x in ast.walk(statement)}
+    for x in ast.walk(tree):
+        names = []
+        if isinstance(x, ast.Import):
+            names = [a.name for a in x.names]
+        elif isinstance(x, ast.ImportFrom):
+            assert x.level == 0, f"{module}: imports are absolute"
+            names = [f"{x.module}.{a.name}" if f"{x.module}.{a.name}" in MODULES else str(x.module) for a in x.names]
+        yield from ((name, id(x) in inside, id(x) in typing) for name in names if name in MODULES and name != module)
+
+
+IMPORTS = {module: list(imports(module)) for module in MODULES}
+
+
+def test_imports_never_climb():
+    """A module imports from its own floor and from those below, inside functions and for type checkers too."""
+    climbing = [
+        f"{module} imports {name}"
+        for module, found in IMPORTS.items()
+        for name, _, _ in found
+        if floor_of(name) > floor_of(module)
+    ]
+    assert not climbing, "\n".join(climbing)
+
+
+def test_there_are_no_circles():
+    graph = nx.DiGraph(
+        (m, name) for m, found in IMPORTS.items() for name, inside, typing in found if not inside | typing
+    )
+    assert not [sorted(circle) for circle in nx.strongly_connected_components(graph) if len(circle) > 1]
+
+
+def test_folders_stay_small():
+    count = Counter(p.parent.relative_to(ROOT).as_posix() for p in MODULES.values() if p.name != "__init__.py")
+    assert not {folder: n for folder, n in count.items() if n > LARGEST and folder not in REGISTRIES}
+
+
+@pytest.mark.parametrize("prefix", ["emit_", "lower_"])
+def test_a_stage_is_a_folder_and_not_a_prefix(prefix):
+    assert not [m for m in MODULES if m.rsplit(".", 1)[-1].startswith(prefix)]
