@@ -6,8 +6,10 @@ BIN    := $(VENV)/bin
 EXTRA  := $(VENV)/.installed
 JOBS   ?= 2
 
-# Several test processes share the cores: threads that wait must not spin.
-TEST_ENV := OMP_WAIT_POLICY=PASSIVE MPLBACKEND=Agg
+# Several test processes share the cores: threads that wait must not spin. Machine code of one run serves the next one,
+# and so does byte code, with pytest's assertions written out.
+PPL_CACHE_DIR ?= $(CURDIR)/.cache/ppl
+TEST_ENV := OMP_WAIT_POLICY=PASSIVE MPLBACKEND=Agg PPL_CACHE_DIR=$(PPL_CACHE_DIR) PYTHONDONTWRITEBYTECODE=
 PYTEST   := $(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: help demo test test-tiny test-slow lint format types bench wheel clean
@@ -21,8 +23,8 @@ demo: $(EXTRA)-demo            ## train a sigmoid belief network on handwritten 
 test: $(EXTRA)-test            ## the fast tests
 	$(PYTEST) -m "not slow"
 
-test-tiny: $(EXTRA)-test       ## a few seconds of tests, before every commit
-	$(TEST_ENV) $(BIN)/python -m pytest -m tiny
+test-tiny: $(EXTRA)-test       ## half a minute of tests, before every commit
+	$(PYTEST) -m tiny
 
 test-slow: $(EXTRA)-test       ## the full matrix
 	$(PYTEST)
@@ -46,7 +48,7 @@ wheel: $(EXTRA)-test           ## build a wheel into dist/
 	$(BIN)/python -m pip wheel . --no-deps --no-build-isolation -w dist
 
 clean:           ## remove everything that can be made again
-	rm -rf $(VENV) build dist outputs *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist outputs *.egg-info .cache .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

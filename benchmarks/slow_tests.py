@@ -1,7 +1,8 @@
 """``python -m benchmarks.slow_tests REPORT.xml …``: the summary of a run of the slow tests, written to the results.
 
 The report comes from ``python -m pytest -m slow --junitxml=REPORT.xml``. Tests are counted under the property
-"estimator" that they record, else under the name of their file.
+"estimator" that they record, else under the name of their file. A test that records "cases" and "passed" counts as that
+many.
 """
 
 from __future__ import annotations
@@ -25,12 +26,21 @@ def outcome(case: ElementTree.Element) -> str:
     return "passed"
 
 
+def properties(case: ElementTree.Element) -> dict[str, str]:
+    """Return what a test has recorded."""
+    return {str(item.get("name")): str(item.get("value")) for item in case.iter("property")}
+
+
 def label(case: ElementTree.Element) -> str:
     """Return what a test is counted under."""
-    for item in case.iter("property"):
-        if item.get("name") == "estimator":
-            return str(item.get("value"))
-    return str(case.get("classname"))
+    return properties(case).get("estimator", str(case.get("classname")))
+
+
+def outcomes(case: ElementTree.Element) -> Counter[str]:
+    """Return the number of cases of a test by outcome."""
+    found = properties(case)
+    passed = int(found.get("passed", 0))
+    return Counter(passed=passed) + Counter({outcome(case): int(found.get("cases", 1)) - passed})
 
 
 def summary(*reports: Path) -> str:
@@ -43,7 +53,7 @@ def summary(*reports: Path) -> str:
     seconds: Counter[str] = Counter()
     bad = []
     for case in cases.values():
-        counts[label(case)][outcome(case)] += 1
+        counts[label(case)] += outcomes(case)
         seconds[label(case)] += float(case.get("time", 0.0))
         if outcome(case) in ("failed", "error"):
             bad.append(f"- {outcome(case)}: `{case.get('name')}`")

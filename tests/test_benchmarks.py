@@ -272,3 +272,13 @@ def test_slow_tests_are_counted_by_estimator(tmp_path: Path) -> None:
         encoding="utf-8"
     )
     assert "- failed: `t[y]`" in text and "- error: `v`" in text and "Run 2000-01-02 on " in text
+
+
+def test_a_slow_test_of_many_cases_counts_as_that_many(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    many = '<property name="estimator" value="rebar"/><property name="cases" value="9"/><property name="passed" value='
+    text = REPORT.replace('<property name="estimator" value="rebar"/>', f'{many}"9"/>', 1)
+    report.write_text(text.replace('<property name="estimator" value="rebar"/></p', f'{many}"7"/></p'))
+    assert slow_tests.main([str(report), "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "slow_tests.md").read_text(encoding="utf-8")
+    assert "20 tests: 16 passed, 2 failed, 1 error, 1 skipped." in text and "| rebar | 16 | 2 | 0 | 0 | 4 |" in text

@@ -99,14 +99,14 @@ def check(program: Any, graph: Any, keys: tuple[str, ...], particles: int) -> in
 
 def cases() -> Iterator[tuple[str, Any, tuple[str, ...]]]:
     """Name, case and variants of all programs."""
-    from tests.estimators.test_replay import _iter_cases
+    from tests.estimators import test_replay
     from tests.helpers.law_graphs import LAWS
     from tests.helpers.replay import Case
 
     for law in LAWS:
         yield f"{law}-auto", Case(law), ("gradient", "value", "sample", "rows")
-    for case in _iter_cases():
-        yield str(case.id), case.values[0], ("gradient",)
+    for name, case in test_replay.cases():
+        yield name, case, ("gradient",)
 
 
 def main(arguments: list[str]) -> int:

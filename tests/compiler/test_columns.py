@@ -64,10 +64,10 @@ def one_table():
 
 def random_words():
     """Rows that the step draws, and rows that are computed, most of which are the last one."""
-    noise = alias_table(1.0 / np.arange(1, 51))
 
     @ppl.model
     def model(left, y):
+        noise = alias_table(1.0 / np.arange(1, 51))
         u, v = tables(64, "u", "v")
         with ppl.plate("data", left, y) as (left, y):
             ppl.cost("far", y**2 * np.sum(ppl.softplus(u[noise.sample("noise", 3)] @ v[left])))

@@ -129,7 +129,9 @@ SINGLE += ["mixture", "analytic below rebar", "analytic vectors", "analytic rows
 VALUES += ["mixture", "analytic", "analytic below rebar", "analytic rows below a score"]
 
 
-@pytest.mark.parametrize("label", CASES)
+@pytest.mark.parametrize(
+    "label", [pytest.param(k, marks=[pytest.mark.tiny] * (k == "bernoulli, normal, bernoulli")) for k in CASES]
+)
 def test_float64_replays_the_interpreter(label):
     replay(CASES[label], "float64", 1e-9)
 

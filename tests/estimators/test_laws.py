@@ -5,6 +5,8 @@ of their own
 formula. Within 5 standard errors at a fixed seed, with the standard error at most 1 % of the gradient's norm.
 """
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -15,104 +17,50 @@ from ppl.errors import EstimatorError
 from ppl.estimators import (
     ARM,
     REGISTRY,
-    Analytic,
-    BonnetPrice,
-    CategoricalDisARM,
     DisARM,
-    DoublyReparameterized,
     Enumerate,
-    Implicit,
     MeasureValued,
     Pathwise,
     Rebar,
-    Relax,
     Relaxed,
     ScoreFunction,
-    StickingTheLanding,
     StraightThrough,
-    SumComponents,
-    Vimco,
 )  # fmt: skip
-from ppl.estimators.none import NotNeeded
+from tests.helpers.choices import UNBIASED, admitted, nodes_of
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import Graph, Sampler, arrays, assert_matches, assert_unbiased
 
-# (estimator, its auxiliary values away from where they start, compile options)
-UNBIASED = {
-    "enumerate": (Enumerate(), {}, {}),
-    "sum-components": (SumComponents(), {}, {}),
-    "analytic": (Analytic(), {}, {}),
-    "pathwise": (Pathwise(), {}, {}),
-    "implicit": (Implicit(), {}, {}),
-    "rebar": (Rebar(), {"eta": 0.6}, {}),
-    "rebar-sharp": (Rebar(temperature=0.35, eta=0.8, adapt_eta=False), {}, {}),
-    "disarm": (DisARM(), {}, {}),
-    "arm": (ARM(), {}, {}),
-    "categorical-disarm": (CategoricalDisARM(), {}, {}),
-    "measure-valued": (MeasureValued(), {}, {}),
-    "sticking-the-landing": (StickingTheLanding(), {}, {}),
-    "doubly-reparameterized": (DoublyReparameterized(), {}, {}),
-    "vimco": (Vimco(), {}, {}),
-    "bonnet-price": (BonnetPrice(), {}, {}),
-    "rebar-temperature": (Rebar(adapt_temperature=True), {"eta": 0.7, "log_temperature": -0.3}, {}),
-    "relax": (Relax(width=3), {"network.output": 0.3}, {}),
-    "relax-temperature": (Relax(width=2, adapt_temperature=True), {"network.output": -0.2, "log_temperature": 0.2}, {}),
-    "score": (ScoreFunction(), {}, {}),
-    "score-constant": (ScoreFunction(0.7), {}, {}),
-    "score-learned": (ScoreFunction("learned", width=3), {"network.output": 0.4, "baseline": 0.2}, {}),
-    "score-optimal": (ScoreFunction("optimal"), {}, {"particles": 4}),
-    "score-moving-average": (ScoreFunction("moving_average"), {"baseline": 0.37}, {}),
-    "score-leave-one-out": (ScoreFunction("leave_one_out"), {}, {"particles": 2}),
-}
 BIASED_LAWS = {"Relaxed": ("relaxed", "hard"), "StraightThrough": ("straight_through",)}
+SMALL = ("toy", "one_hot", "normal", "mixture_rows", "elbo_normal_sampled", "iwae_bernoulli")
+"""Quick graphs that have a node for every estimator between them."""
 
 
-def nodes_of(graph: Graph):
-    compiled = graph.compile().prepare()
-    return {
-        n: compiled.graph[n] for n, e in compiled.plan.estimators.items()
-        if not isinstance(e, NotNeeded) and compiled.trace.sites[n].estimator is None
-    }  # fmt: skip
-
-
-def _iter_unbiased():
-    for name, build in LAWS.items():
-        nodes = nodes_of(build())
-        for node, rn in nodes.items():
-            for label, (estimator, aux, options) in UNBIASED.items():
-                if estimator.supports(rn).ok:
-                    yield pytest.param(name, node, estimator, aux, options, id=f"{name}-{node}-{label}")
-
-
-UNBIASED_CASES = list(_iter_unbiased())
-
-
-@pytest.mark.parametrize(("name", "node", "estimator", "aux", "options"), UNBIASED_CASES)
-def test_unbiased_estimators_match_the_exact_gradient(name, node, estimator, aux, options):
-    values = {f"{node}/{k}": v for k, v in aux.items()}
-    assert_unbiased(LAWS[name](), {node: estimator}, aux=values, **options)
-
-
-def _iter_everywhere():
-    for name, build in LAWS.items():
-        nodes = nodes_of(build())
-        for label, (estimator, aux, options) in UNBIASED.items():
-            if len(nodes) > 1 and all(estimator.supports(rn).ok for rn in nodes.values()):
-                yield pytest.param(name, estimator, aux, options, id=f"{name}-{label}")
-
-
-@pytest.mark.parametrize(("name", "estimator", "aux", "options"), list(_iter_everywhere()))
-def test_one_estimator_on_all_layers_at_once(name, estimator, aux, options):
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.tiny] * (n in SMALL)) for n in LAWS])
+def test_unbiased_estimators_match_the_exact_gradient(name, subtests):
+    """Every estimator on every node that admits it, the other nodes at the automatic choice."""
     graph = LAWS[name]()
-    values = {f"{node}/{k}": v for node in nodes_of(graph) for k, v in aux.items()}
-    assert_unbiased(graph, dict.fromkeys(nodes_of(graph), estimator), aux=values, **options)
+    for node, label, choice in admitted(graph):
+        with subtests.test(node=node, estimator=label):
+            assert_unbiased(graph, {node: choice.estimator}, aux=choice.values(node), **choice.options)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_one_estimator_on_all_layers_at_once(name, subtests):
+    graph = LAWS[name]()
+    nodes = nodes_of(graph)
+    found = Counter(label for _, label, _ in admitted(graph))
+    for label in [k for k, count in found.items() if count == len(nodes) > 1]:
+        with subtests.test(estimator=label):
+            choice = UNBIASED[label]
+            plan = dict.fromkeys(nodes, choice.estimator)
+            assert_unbiased(graph, plan, aux=choice.values(*nodes), **choice.options)
 
 
 def test_every_registered_estimator_has_a_law():
-    covered = {type(e).__name__ for e, _, _ in UNBIASED.values()} | set(BIASED_LAWS)
-    assert covered == set(REGISTRY), f"no law for {set(REGISTRY) - covered}"
-    used = {type(p.values[2]).__name__ for p in UNBIASED_CASES}
-    assert used == {n for n, e in REGISTRY.items() if not e.biased}
+    graphs = {name: {type(c.estimator).__name__ for *_, c in admitted(build())} for name, build in LAWS.items()}
+    wanted = {n for n, e in REGISTRY.items() if not e.biased}
+    assert set().union(*graphs.values()) == wanted
+    assert set().union(*(graphs[name] for name in SMALL)) == wanted
     assert set(BIASED_LAWS) == {n for n, e in REGISTRY.items() if e.biased}
 
 

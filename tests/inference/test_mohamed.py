@@ -3,6 +3,8 @@
 The measure is N(1, 1) and the parameter its mean; the two sides of a measure-valued pair share their Rayleigh variable.
 """
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -11,11 +13,6 @@ from ppl import Normal
 from ppl.estimators import MeasureValued, Pathwise, ScoreFunction
 
 MU, REPEATS = 1.0, 60_000
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(200)
-E = WEIGHTS / WEIGHTS.sum()
-POINTS, LENGTHS = np.polynomial.legendre.leggauss(400)
-RADII = 6 * (POINTS + 1)
-RAYLEIGH = 6 * LENGTHS * RADII * np.exp(-(RADII**2) / 2)
 COSTS = {  # cost, slope; written for NumPy and for symbols alike
     "square": (lambda x, k: (x - k) ** 2, lambda x, k: 2 * (x - k)),
     "exp": (lambda x, k: np.exp(-k * x**2), lambda x, k: -2 * k * x * np.exp(-k * x**2)),
@@ -25,15 +22,25 @@ KS = {"square": (-3.0, 0.5, 3.0), "exp": (0.1, 1.0, 10.0), "cos": (0.5, 2.0, 5.0
 CELLS = [(name, k) for name, ks in KS.items() for k in ks]
 
 
+@cache
+def rules():
+    """Nodes and weights for a standard normal and for a Rayleigh variable."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
+    points, lengths = np.polynomial.legendre.leggauss(400)
+    radii = 6 * (points + 1)
+    return nodes, weights / weights.sum(), radii, 6 * lengths * radii * np.exp(-(radii**2) / 2)
+
+
 def exact(name, k):
     """Gradient, and variances of the score function, the pathwise and the measure-valued estimator."""
     cost, slope = COSTS[name]
-    x = MU + NODES
-    score, path = cost(x, k) * NODES, slope(x, k)
-    gradient = float(E @ path)
-    pair = (cost(MU + RADII, k) - cost(MU - RADII, k)) / np.sqrt(2 * np.pi)
-    assert np.isclose(RAYLEIGH @ pair, gradient)
-    return gradient, *(float(w @ g**2) - gradient**2 for w, g in ((E, score), (E, path), (RAYLEIGH, pair)))
+    nodes, normal, radii, rayleigh = rules()
+    x = MU + nodes
+    score, path = cost(x, k) * nodes, slope(x, k)
+    gradient = float(normal @ path)
+    pair = (cost(MU + radii, k) - cost(MU - radii, k)) / np.sqrt(2 * np.pi)
+    assert np.isclose(rayleigh @ pair, gradient)
+    return gradient, *(float(w @ g**2) - gradient**2 for w, g in ((normal, score), (normal, path), (rayleigh, pair)))
 
 
 def test_quadrature_agrees_with_closed_forms():

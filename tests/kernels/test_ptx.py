@@ -10,7 +10,7 @@ from ppl.kernels import scalar
 from ppl.kernels.cuda import ptx
 
 pytestmark = [
-    pytest.mark.skipif(not ptx.is_available(), reason=f'needs pip install "{ptx.REQUIREMENT}"'),
+    pytest.mark.skipif("not ptx.is_available()", reason=f'needs pip install "{ptx.REQUIREMENT}"'),
     pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMBA_DISABLE_JIT"),
 ]
 

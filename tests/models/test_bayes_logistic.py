@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ppl.models import bayes_logistic
+from tests.helpers.needs import needs
 
-pytest.importorskip("sklearn")
-pytest.importorskip("matplotlib")
+pytestmark = needs("sklearn", "matplotlib")
 
 
 def test_quadrature_has_the_gradients_of_its_value():

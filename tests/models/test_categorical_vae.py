@@ -9,9 +9,9 @@ import ppl
 from ppl.errors import PplError
 from ppl.models import categorical_vae as model
 from ppl.models import common, data
+from tests.helpers.needs import needs
 
-pytest.importorskip("sklearn")
-pytest.importorskip("matplotlib")
+pytestmark = needs("sklearn", "matplotlib")
 
 
 def _program(name, **settings):

@@ -9,9 +9,9 @@ import pytest
 
 from ppl.errors import DataError
 from ppl.models import data
+from tests.helpers.needs import needs
 
-pytest.importorskip("sklearn")
-pytestmark = pytest.mark.tiny
+pytestmark = [pytest.mark.tiny, needs("sklearn")]
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 4, 4)).astype(np.uint8)
 

@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from ppl.models import common, exp_family
+from tests.helpers.needs import needs
 
-pytest.importorskip("sklearn")
-pytest.importorskip("matplotlib")
+pytestmark = needs("sklearn", "matplotlib")
 
 ETA = {
     "Gaussian": np.array([0.8, -0.3]), "gamma": np.array([1.4, -0.7]), "Bernoulli": np.array([0.4]),

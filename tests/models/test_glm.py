@@ -5,8 +5,9 @@ import pytest
 
 import ppl
 from ppl.models import glm
+from tests.helpers.needs import needs
 
-pytest.importorskip("sklearn")
+pytestmark = needs("sklearn")
 
 
 @pytest.mark.parametrize("name", ["logistic", "poisson", "gaussian"])

@@ -7,9 +7,9 @@ import pytest
 
 import ppl
 from ppl.models import gmm
+from tests.helpers.needs import needs
 
-pytest.importorskip("sklearn")
-pytest.importorskip("matplotlib")
+pytestmark = needs("sklearn", "matplotlib")
 
 
 def test_the_marginal_objective_is_the_exact_likelihood():

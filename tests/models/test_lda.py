@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ppl.models import lda
+from tests.helpers.needs import needs
 
-pytest.importorskip("sklearn")
-pytest.importorskip("matplotlib")
+pytestmark = needs("sklearn", "matplotlib")
 
 
 def test_the_yardstick_is_the_unigram_perplexity_where_all_topics_are_equal():

@@ -8,9 +8,9 @@ import pytest
 import ppl
 from ppl import cli
 from ppl.models import common, data, regression, sbn, toy, vae
+from tests.helpers.needs import needs
 
-pytest.importorskip("sklearn")
-pytest.importorskip("matplotlib")
+pytestmark = needs("sklearn", "matplotlib")
 
 TINY = {
     toy: ["--steps", "40"],

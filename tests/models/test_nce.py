@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from ppl.models import nce
+from tests.helpers.needs import needs
 
-pytest.importorskip("sklearn")
-pytest.importorskip("matplotlib")
+pytestmark = needs("sklearn", "matplotlib")
 
 
 @pytest.fixture(scope="module")

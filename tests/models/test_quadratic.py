@@ -7,8 +7,9 @@ import pytest
 
 import ppl
 from ppl.models import quadratic
+from tests.helpers.needs import needs
 
-pytest.importorskip("matplotlib")
+pytestmark = needs("matplotlib")
 WIDTH = 5
 
 

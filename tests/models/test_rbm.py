@@ -9,9 +9,9 @@ from scipy.integrate import quad
 
 import ppl
 from ppl.models import annealing, boltzmann, data, gb_rbm, rbm
+from tests.helpers.needs import needs
 
-pytest.importorskip("sklearn")
-pytest.importorskip("matplotlib")
+pytestmark = needs("sklearn", "matplotlib")
 
 ROWS, PIXELS, UNITS = 5, 6, 3
 

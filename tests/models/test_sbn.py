@@ -9,9 +9,9 @@ import pytest
 import ppl
 from ppl.errors import PplError
 from ppl.models import common, data, sbn
+from tests.helpers.needs import needs
 
-pytest.importorskip("sklearn")
-pytest.importorskip("matplotlib")
+pytestmark = needs("sklearn", "matplotlib")
 
 PIXELS = 5
 ESTIMATORS = [

@@ -12,8 +12,9 @@ from ppl.errors import DataError
 from ppl.models import closed_vocabulary, skip_gram
 from ppl.models.alias import alias_table
 from ppl.models.word_pairs import Batches, Vocabulary, skip_grams
+from tests.helpers.needs import needs
 
-pytest.importorskip("matplotlib")
+pytestmark = needs("matplotlib")
 
 
 @pytest.mark.parametrize("weights", [[1.0], [0.2, 0.0, 5.0, 1.3, 1.3], np.arange(1, 400) ** -1.1], ids=len)

@@ -7,9 +7,9 @@ import pytest
 
 import ppl
 from ppl.models import common, data, stochastic_mlp
+from tests.helpers.needs import needs
 
-pytest.importorskip("sklearn")
-pytest.importorskip("matplotlib")
+pytestmark = needs("sklearn", "matplotlib")
 
 
 def test_distorted_digits_are_new_images_of_the_same_digits():

@@ -8,9 +8,9 @@ import pytest
 
 import ppl
 from ppl.models import data, vae
+from tests.helpers.needs import needs
 
-pytest.importorskip("sklearn")
-pytest.importorskip("matplotlib")
+pytestmark = needs("sklearn", "matplotlib")
 
 
 @pytest.fixture(scope="module")
