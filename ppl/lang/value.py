@@ -17,6 +17,7 @@ from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import Axis, Kind
+from ppl.lang.arrays import arithmetic as ar
 from ppl.lang.arrays import elementwise as el
 from ppl.lang.arrays.indexing import get_item
 from ppl.lang.arrays.malformed import RAISED, malformed
@@ -101,22 +102,22 @@ class Value(Refusals):
     # --- operators
 
     def __add__(self, other: Any) -> Value:
-        return lift("+", ops.add, self, other)
+        return lift("+", ar.add, self, other)
 
     def __radd__(self, other: Any) -> Value:
-        return lift("+", ops.add, other, self)
+        return lift("+", ar.add, other, self)
 
     def __sub__(self, other: Any) -> Value:
-        return lift("-", ops.sub, self, other)
+        return lift("-", ar.subtract, self, other)
 
     def __rsub__(self, other: Any) -> Value:
-        return lift("-", ops.sub, other, self)
+        return lift("-", ar.subtract, other, self)
 
     def __mul__(self, other: Any) -> Value:
-        return lift("*", ops.mul, self, other)
+        return lift("*", ar.multiply, self, other)
 
     def __rmul__(self, other: Any) -> Value:
-        return lift("*", ops.mul, other, self)
+        return lift("*", ar.multiply, other, self)
 
     def __truediv__(self, other: Any) -> Value:
         return lift("/", ops.div, self, other)
@@ -125,39 +126,39 @@ class Value(Refusals):
         return lift("/", ops.div, other, self)
 
     def __floordiv__(self, other: Any) -> Value:
-        return lift("//", el.floor_divide, self, other)
+        return lift("//", ar.floor_divide, self, other)
 
     def __rfloordiv__(self, other: Any) -> Value:
-        return lift("//", el.floor_divide, other, self)
+        return lift("//", ar.floor_divide, other, self)
 
     def __mod__(self, other: Any) -> Value:
-        return lift("%", el.remainder, self, other)
+        return lift("%", ar.remainder, self, other)
 
     def __rmod__(self, other: Any) -> Value:
-        return lift("%", el.remainder, other, self)
+        return lift("%", ar.remainder, other, self)
 
     def __pow__(self, other: Any, modulo: Any = None) -> Value:
         if modulo is not None:
             refuse("pow was called with a modulus", "use value**n % m")
-        return lift("**", el.power, self, other)
+        return lift("**", ar.power, self, other)
 
     def __rpow__(self, other: Any) -> Value:
-        return lift("**", el.power, other, self)
+        return lift("**", ar.power, other, self)
 
     def __matmul__(self, other: Any) -> Value:
-        return lift("@", ops.matmul, self, other)
+        return lift("@", ar.matmul, self, other)
 
     def __rmatmul__(self, other: Any) -> Value:
-        return lift("@", ops.matmul, other, self)
+        return lift("@", ar.matmul, other, self)
 
     def __neg__(self) -> Value:
-        return lift("-", ops.neg, self)
+        return lift("-", ar.negative, self)
 
     def __pos__(self) -> Value:
-        return self
+        return lift("+", ar.positive, self)
 
     def __abs__(self) -> Value:
-        return lift("abs", ops.absolute, self)
+        return lift("abs", ar.absolute, self)
 
     def __lt__(self, other: Any) -> Value:
         return lift("<", ops.less, self, other)
@@ -229,7 +230,7 @@ class Value(Refusals):
     def transpose(self, *axes: Any) -> Value:
         """The event with its axes permuted (reversed by default)."""
         perm = axes[0] if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
-        return lift("transpose", el.transpose, self, perm=tuple(perm) or None)
+        return lift("transpose", el.transpose, self, perm=tuple(perm) if axes and axes != (None,) else None)
 
     def squeeze(self, axis: Any = None) -> Value:
         """The event without axes of length 1."""
@@ -271,9 +272,9 @@ class Value(Refusals):
         """Whether all entries are true."""
         return lift("all", el.all_true, self, dims=axis, keepdims=keepdims)
 
-    def argmax(self, axis: int | None = None) -> Value:
+    def argmax(self, axis: int | None = None, *, keepdims: bool = False) -> Value:
         """Index of the first maximum along an event axis."""
-        return lift("argmax", el.argmax, self, axis=axis)
+        return lift("argmax", el.argmax, self, axis=axis, keepdims=keepdims)
 
     def dot(self, other: Any) -> Value:
         """Matrix product on event axes."""

@@ -11,6 +11,7 @@ from ppl.errors import ShapeError
 from ppl.ir import ops
 from ppl.ir.axes import axes_of
 from ppl.ir.node import Node
+from ppl.lang.arrays.arithmetic import of_kind
 from ppl.lang.source import user_line
 from ppl.lang.value import Value, as_value, lift
 
@@ -33,7 +34,7 @@ def _einsum(subscripts: str, nodes: tuple[Node, ...]) -> Node:
         kept = out if i == len(nodes) - 1 else kept
         acc, mine = ops.einsum(acc, mine, other, theirs, kept), kept
     acc, mine = _drop(acc, mine, set(out))
-    return ops.transpose(acc, [mine.index(c) for c in out]) if out else acc
+    return of_kind(ops.transpose(acc, [mine.index(c) for c in out]) if out else acc, *nodes)
 
 
 def _labels(subscripts: str, nodes: tuple[Node, ...]) -> tuple[list[str], str]:

@@ -12,47 +12,9 @@ from ppl.errors import ShapeError
 from ppl.ir import ops
 from ppl.ir.axes import axes_of, axis_of, whole_numbers
 from ppl.ir.node import Node
+from ppl.lang.arrays import arithmetic as ar
 
 LOG_2 = math.log(2.0)
-
-
-def _is_int(*nodes: Node) -> bool:
-    return all(n.type.dtype != "float" for n in nodes)
-
-
-def square(x: Node) -> Node:
-    """x * x."""
-    return ops.mul(x, x)
-
-
-def power(a: Node, b: Node) -> Node:
-    """a ** b; small constant exponents become products, whose derivative has no logarithm."""
-    exponent = b.attrs["value"].value if b.op == "const" and not b.type.shape else None
-    if exponent is None:
-        return ops.power(a, b)
-    known = {
-        0.5: lambda: ops.sqrt(a),
-        1: lambda: a if a.type.dtype != "bool" else ops.cast(a, "int"),
-        2: lambda: square(a),
-        3: lambda: ops.mul(square(a), a),
-        4: lambda: square(square(a)),
-        -1: lambda: ops.div(1.0, a),
-        -2: lambda: ops.div(1.0, square(a)),
-    }
-    formula = known.get(float(exponent))
-    out = formula() if formula else ops.power(a, b)
-    return ops.cast(out, "float") if exponent.dtype.kind == "f" else out
-
-
-def floor_divide(a: Node, b: Node) -> Node:
-    """floor(a / b), an integer if both are."""
-    out = ops.floor(ops.div(a, b))
-    return ops.cast(out, "int") if _is_int(a, b) else out
-
-
-def remainder(a: Node, b: Node) -> Node:
-    """a - b floor(a / b), with the sign of b."""
-    return ops.sub(a, ops.mul(b, floor_divide(a, b)))
 
 
 def not_equal(a: Node, b: Node) -> Node:
@@ -97,13 +59,6 @@ def bit_xor(a: Node, b: Node) -> Node:
 def is_nan(x: Node) -> Node:
     """Whether x is NaN; not x <= inf, which no algebraic rewrite folds."""
     return ops.logical_not(ops.less_equal(ops.cast(x, "float"), np.inf))
-
-
-def vecdot(a: Node, b: Node) -> Node:
-    """Sum of products over the last dimension, which is as long in both."""
-    if a.type.shape[-1:] != b.type.shape[-1:]:
-        raise ShapeError(f"vectors of event shapes {a.type.shape} and {b.type.shape} differ in length")
-    return ops.reduce_sum(ops.mul(a, b), -1)
 
 
 def ceil(x: Node) -> Node:
@@ -194,26 +149,29 @@ def variance(x: Node, dims: Any = None, ddof: int = 0, keepdims: bool = False) -
     """Variance over event dimensions."""
     x = ops.cast(x, "float")
     centred = ops.sub(x, mean(x, dims, keepdims=True))
-    return ops.mul(ops.reduce_sum(square(centred), dims, keepdims), 1.0 / _divisor(x, dims, ddof))
+    return ops.mul(ops.reduce_sum(ar.square(centred), dims, keepdims), 1.0 / _divisor(x, dims, ddof))
 
 
 def amax(x: Node, dims: Any = None, keepdims: bool = False) -> Node:
     """Maximum over event dimensions."""
     if any(x.type.shape[d] == 0 for d in axes_of(x.type.shape, dims)):
         raise ShapeError(f"axis {dims} of event shape {x.type.shape} has no entries")
-    return ops.reduce("amax", x, dims, keepdims)
+    found = ops.reduce("amax", x, dims, keepdims)
+    return ops.cast(found, "bool") if ar.truths(x) else found
 
 
 def amin(x: Node, dims: Any = None, keepdims: bool = False) -> Node:
     """Minimum over event dimensions."""
-    return ops.neg(amax(ops.neg(x if x.type.dtype == "float" else ops.cast(x, "int")), dims, keepdims))
+    if ar.truths(x):
+        return ops.logical_not(amax(ops.logical_not(x), dims, keepdims))
+    return ops.neg(amax(ops.neg(x), dims, keepdims))
 
 
 def any_true(x: Node, dims: Any = None, keepdims: bool = False) -> Node:
     """Whether some entry is true."""
     if not x.type.event_size:
         return ops.less(0, ops.reduce_sum(ops.cast(x, "bool"), dims, keepdims))
-    return ops.cast(amax(ops.cast(x, "bool"), dims, keepdims), "bool")
+    return amax(ops.cast(x, "bool"), dims, keepdims)
 
 
 def all_true(x: Node, dims: Any = None, keepdims: bool = False) -> Node:
@@ -233,14 +191,23 @@ def move(x: Node, source: int, target: int) -> Node:
     return ops.transpose(x, order)
 
 
-def argmax(x: Node, axis: int | None = None) -> Node:
+def argmax(x: Node, axis: int | None = None, keepdims: bool = False) -> Node:
     """Index of the first maximum along one event dimension (of the ravelled event by default)."""
     x = ops.cast(x, "int") if x.type.dtype == "bool" else x
+    shape = x.type.shape
     if not x.type.event_size:
-        raise ShapeError(f"event shape {x.type.shape} has no entries")
+        raise ShapeError(f"event shape {shape} has no entries")
     if axis is None:
-        return ops.argmax(ops.reshape(x, (x.type.event_size,)))
-    return ops.argmax(move(x, dim_of(x, axis), len(x.type.shape) - 1))
+        found, dims = ops.argmax(ops.reshape(x, (x.type.event_size,))), tuple(range(len(shape)))
+    else:
+        dims = (dim_of(x, axis),)
+        found = ops.argmax(move(x, dims[0], len(shape) - 1))
+    return ops.reshape(found, [1 if d in dims else n for d, n in enumerate(shape)]) if keepdims else found
+
+
+def argmin(x: Node, axis: int | None = None, keepdims: bool = False) -> Node:
+    """Index of the first minimum."""
+    return argmax(ops.neg(x if x.type.dtype == "float" else ops.cast(x, "int")), axis, keepdims)
 
 
 def reshape(x: Node, shape: tuple[int, ...]) -> Node:
@@ -289,7 +256,7 @@ def dot(a: Node, b: Node) -> Node:
     """Product of scalars, vectors and matrices."""
     ranks = len(a.type.shape), len(b.type.shape)
     if 0 in ranks:
-        return ops.mul(a, b)
+        return ar.multiply(a, b)
     if max(ranks) > 2:
         raise ShapeError(f"dot of event shapes {a.type.shape} and {b.type.shape}: use @ or np.einsum")
-    return ops.matmul(a, b)
+    return ar.matmul(a, b)

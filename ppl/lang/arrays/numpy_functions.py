@@ -33,6 +33,7 @@ from ppl.lang.arrays.numpy_shapes import (
     swapaxes,
     take,
     tile,
+    trace,
 )
 from ppl.lang.context import current
 from ppl.lang.source import user_line
@@ -46,6 +47,13 @@ def _reduction(method: str) -> Callable[..., Value]:
     return rule
 
 
+def _position(label: str, formula: Callable[..., Any]) -> Callable[..., Value]:
+    def rule(a: Any, axis: int | None = None, *, keepdims: bool = False) -> Value:
+        return lift(label, formula, a, axis=axis, keepdims=keepdims)
+
+    return rule
+
+
 def outer(a: Any, b: Any) -> Value:
     """np.outer."""
     return as_value(a).reshape(-1, 1) * as_value(b).reshape(1, -1)
@@ -53,10 +61,10 @@ def outer(a: Any, b: Any) -> Value:
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Value:
     """np.linalg.norm: of vectors with ord 1, 2 or inf, Frobenius of matrices. The gradient at 0 is NaN."""
-    x = as_value(x)
+    x = as_value(x).astype("float")
     count = x.ndim if axis is None else len(axes_of(x.shape, axis))
     vectors = isinstance(axis, (int, np.integer)) or (axis is None and x.ndim == 1)
-    plain = ord is None and (axis is None or count <= 2)
+    plain = ord is None and (axis is None or 0 < count <= 2)
     if plain or (isinstance(ord, str) and ord == "fro" and count == 2) or (vectors and ord == 2):
         return lift("np.linalg.norm", ops.sqrt, (x * x).sum(axis, keepdims))
     if ord == 1 and vectors:
@@ -91,8 +99,9 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, min: Any = None, max: Any
 
 
 def full_like(a: Any, fill_value: Any) -> Value:
-    """np.full_like."""
-    return broadcast_to(fill_value, as_value(a).shape)
+    """np.full_like: of the dtype of `a`."""
+    a = as_value(a)
+    return broadcast_to(as_value(fill_value).astype(a.dtype), a.shape)
 
 
 def diff(a: Any, n: int = 1, axis: int = -1) -> Value:
@@ -100,14 +109,16 @@ def diff(a: Any, n: int = 1, axis: int = -1) -> Value:
     a = as_value(a)
     dim = axis_of(a.shape, axis)
     for _ in range(integer("n", n, 0, error=ShapeError)):
-        a = along(a, slice(1, None), dim) - along(a, slice(None, -1), dim)
+        later, earlier = along(a, slice(1, None), dim), along(a, slice(None, -1), dim)
+        a = later ^ earlier if a.dtype == "bool" else later - earlier
     return a
 
 
 def _triangle(make: Callable[..., np.ndarray]) -> Callable[..., Value]:
     def rule(m: Any, k: int = 0) -> Value:
         m = as_value(m)
-        return lift(make.__name__, lambda x: ops.where(make(np.ones(x.type.shape, bool), k), x, 0), m)
+        zero = False if m.dtype == "bool" else 0
+        return lift(make.__name__, lambda x: ops.where(make(np.ones(x.type.shape, bool), k), x, zero), m)
 
     return rule
 
@@ -154,8 +165,8 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.any: _reduction("any"),
     np.all: _reduction("all"),
     np.average: average,
-    np.argmax: lambda a, axis=None: as_value(a).argmax(axis),
-    np.argmin: lambda a, axis=None: (-as_value(a)).argmax(axis),
+    np.argmax: _position("np.argmax", el.argmax),
+    np.argmin: _position("np.argmin", el.argmin),
     np.cumsum: lambda a, axis=None: lift("np.cumsum", el.cumsum, a, axis=axis),
     np.diff: diff,
     np.linalg.norm: norm,
@@ -182,7 +193,7 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.take: take,
     np.diagonal: diagonal,
     np.diag: diag,
-    np.trace: lambda a: diagonal(a).sum(),
+    np.trace: trace,
     np.tril: _triangle(np.tril),
     np.triu: _triangle(np.triu),
     np.dot: lambda a, b: as_value(a).dot(b),
@@ -191,8 +202,8 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.outer: outer,
     np.tensordot: tensordot,
     np.einsum: einsum,
-    np.zeros_like: lambda a: full_like(a, 0.0),
-    np.ones_like: lambda a: full_like(a, 1.0),
+    np.zeros_like: lambda a: full_like(a, 0),
+    np.ones_like: lambda a: full_like(a, 1),
     np.full_like: full_like,
     np.shape: lambda a: a.shape,
     np.ndim: lambda a: a.ndim,

@@ -16,6 +16,7 @@ import numpy as np
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
+from ppl.lang.arrays import arithmetic as ar
 from ppl.lang.arrays import elementwise as el
 from ppl.lang.arrays.malformed import RAISED, malformed
 from ppl.lang.arrays.numpy_functions import FUNCTIONS, REFUSED
@@ -23,27 +24,27 @@ from ppl.lang.source import user_line
 from ppl.lang.value import Value, as_value, lift
 
 UFUNCS: dict[str, Callable[..., Node]] = {
-    "add": ops.add,
-    "subtract": ops.sub,
-    "multiply": ops.mul,
+    "add": ar.add,
+    "subtract": ar.subtract,
+    "multiply": ar.multiply,
     "divide": ops.div,
     "true_divide": ops.div,
-    "floor_divide": el.floor_divide,
-    "remainder": el.remainder,
-    "power": el.power,
-    "float_power": lambda a, b: ops.cast(el.power(a, b), "float"),
-    "matmul": ops.matmul,
-    "vecdot": el.vecdot,
-    "negative": ops.neg,
-    "positive": lambda x: x,
-    "absolute": ops.absolute,
+    "floor_divide": ar.floor_divide,
+    "remainder": ar.remainder,
+    "power": ar.power,
+    "float_power": lambda a, b: ops.cast(ar.power(a, b), "float"),
+    "matmul": ar.matmul,
+    "vecdot": ar.vecdot,
+    "negative": ar.negative,
+    "positive": ar.positive,
+    "absolute": ar.absolute,
     "fabs": lambda x: ops.cast(ops.absolute(x), "float"),
-    "sign": ops.sign,
-    "floor": ops.floor,
-    "ceil": el.ceil,
-    "trunc": el.trunc,
-    "maximum": ops.maximum,
-    "minimum": ops.minimum,
+    "sign": ar.sign,
+    "floor": ar.rounded(ops.floor),
+    "ceil": ar.rounded(el.ceil),
+    "trunc": ar.rounded(el.trunc),
+    "maximum": ar.maximum,
+    "minimum": ar.minimum,
     "exp": ops.exp,
     "exp2": lambda x: ops.exp(ops.mul(x, el.LOG_2)),
     "expm1": ops.expm1,
@@ -53,9 +54,9 @@ UFUNCS: dict[str, Callable[..., Node]] = {
     "log1p": ops.log1p,
     "logaddexp": el.logaddexp,
     "sqrt": ops.sqrt,
-    "square": el.square,
-    "reciprocal": lambda x: ops.div(1.0, x),
-    "hypot": lambda a, b: ops.sqrt(ops.add(el.square(a), el.square(b))),
+    "square": ar.square,
+    "reciprocal": ar.reciprocal,
+    "hypot": lambda a, b: ops.sqrt(ops.add(ar.square(a), ar.square(b))),
     "sin": ops.sin,
     "cos": ops.cos,
     "tan": ops.tan,

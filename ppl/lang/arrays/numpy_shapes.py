@@ -170,26 +170,60 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Value:
     return along(a, np.repeat(places, whole_numbers("repeats", repeats, 0)), dim)
 
 
-def roll(a: Any, shift: int, axis: int | None = None) -> Value:
-    """np.roll by one shift."""
+def roll(a: Any, shift: Any, axis: Any = None) -> Value:
+    """np.roll: one shift or several, each along its axis; one shift or axis goes with all of the others."""
     a = as_value(a)
     if axis is None:
-        return roll(a.ravel(), shift, 0).reshape(a.shape)
-    dim, places = _places(a, axis)
-    return along(a, np.roll(places, integer("shift", shift, error=ShapeError)), dim)
+        return roll(a.ravel(), sum(_integers("shift", shift)), 0).reshape(a.shape)
+    shifts, axes = _integers("shift", shift), _integers("axis", axis)
+    if len(shifts) != len(axes) and 1 not in (len(shifts), len(axes)):
+        raise ShapeError(f"{len(shifts)} shifts for {len(axes)} axes")
+    pairs = zip(shifts * len(axes) if len(shifts) == 1 else shifts, axes * len(shifts) if len(axes) == 1 else axes,
+                strict=True)  # fmt: skip
+    for each, along_axis in pairs:
+        dim, places = _places(a, along_axis)
+        a = along(a, np.roll(places, each), dim)
+    return a
 
 
-def diagonal(a: Any) -> Value:
-    """np.diagonal of a square matrix."""
-    a = as_value(a)
-    if a.ndim != 2 or a.shape[0] != a.shape[1]:
-        raise ShapeError(f"np.diagonal takes a square matrix, not event shape {a.shape}\n  at {user_line()}")
-    return a.ravel()[:: a.shape[0] + 1]
+def _integers(name: str, value: Any) -> tuple[int, ...]:
+    """A whole number, or a sequence of them, as a tuple."""
+    if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str) and np.ndim(value):
+        return tuple(integer(name, v, error=ShapeError) for v in value)
+    return (integer(name, value, error=ShapeError),)
 
 
-def diag(v: Any) -> Value:
-    """np.diag: the diagonal of a matrix, or the matrix of a diagonal."""
-    v = as_value(v)
-    if v.ndim not in (1, 2):
+def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Value:
+    """np.diagonal: of the matrices along two axes, along a last axis of the result."""
+    a, k = as_value(a), integer("offset", offset, error=ShapeError)
+    if a.ndim < 2:
+        raise ShapeError(f"it takes a matrix, not event shape {a.shape}")
+    first, second = axis_of(a.shape, axis1, "axis1"), axis_of(a.shape, axis2, "axis2")
+    if first == second:
+        raise ShapeError(f"axis1 and axis2 are both {first}")
+    rest = [d for d in range(a.ndim) if d not in (first, second)]
+    rows, columns = a.shape[first], a.shape[second]
+    flat = a.transpose([*rest, first, second]).reshape([*(a.shape[d] for d in rest), rows * columns])
+    start = k if k >= 0 else -k * columns
+    count = max(min(rows + min(k, 0), columns - max(k, 0)), 0)
+    key = slice(start, start + (count - 1) * (columns + 1) + 1, columns + 1) if count else slice(0, 0)
+    return along(flat, key, len(rest))
+
+
+def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Value:
+    """np.trace."""
+    return diagonal(a, offset, axis1, axis2).sum(-1)
+
+
+def diag(v: Any, k: int = 0) -> Value:
+    """np.diag: a diagonal of a matrix, or the matrix of a diagonal."""
+    v, k = as_value(v), integer("k", k, error=ShapeError)
+    if v.ndim == 2:
+        return diagonal(v, k)
+    if v.ndim != 1:
         raise ShapeError(f"it takes a vector or a matrix, not event shape {v.shape}")
-    return diagonal(v) if v.ndim == 2 else v.reshape(-1, 1) * np.eye(v.shape[0])
+    zero = False if v.dtype == "bool" else 0
+    padded = concatenate([v, np.full(abs(k), zero)]) if k else v
+    wide = padded.reshape(-1, 1) if k >= 0 else padded.reshape(1, -1)
+    there = np.eye(padded.shape[0], k=k, dtype=bool)
+    return lift("np.diag", lambda x: ops.where(there, x, zero), wide)
