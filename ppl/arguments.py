@@ -153,8 +153,17 @@ def dimensions(name: str, value: Any, error: type[PplError] = OptionError) -> tu
     return tuple(integer(f"{name}: a length", n, 0, WORD - 1, error) for n in items)
 
 
+def masked(value: Any) -> bool:
+    """Whether some entry of an array, or of one in a list, is masked: NumPy would read what lies under the mask."""
+    if isinstance(value, (list, tuple)):
+        return any(masked(item) for item in value)
+    return isinstance(value, np.ndarray) and bool(np.any(getattr(value, "mask", False)))
+
+
 def array(name: str, value: Any, error: type[PplError] = OptionError) -> np.ndarray:
-    """An array of numbers."""
+    """An array of numbers, none of them masked."""
+    if masked(value):
+        raise error(f"{name} is a masked array: pass its .data, or .filled(...)")
     try:
         found = np.asarray(value)
     except Exception as problem:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import masked
 from ppl.errors import DataError, OptionError, ScheduleError
 
 
@@ -81,7 +82,7 @@ def real_array(what: str, value: Any) -> np.ndarray:
         raise DataError(f"{what} is no array: {error}") from error
     if array.dtype.kind not in "biuf":
         raise DataError(f"{what} must hold real numbers, not {array.dtype}")
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+    if masked(value):
         raise DataError(f"{what} is masked in places")
     return array
 

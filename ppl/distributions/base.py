@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ppl.arguments import dimensions, shown
+from ppl.arguments import dimensions, masked, shown
 from ppl.distributions.domain.bounds import bounds_of
 from ppl.distributions.domain.checks import checked_parameters
 from ppl.distributions.domain.conditions import Condition, Edge, conditions_of, edges_of
@@ -256,6 +256,8 @@ class Distribution(Tails):
     def mask(self, mask: Any) -> Distribution:
         """The same distribution, counting only units where `mask` (over `batch_of_units`) is true."""
         out = copy.copy(self)
+        if masked(mask):
+            raise ModelError(f"{type(self).__name__}: mask is a masked array: pass its .mask or its .data")
         node = ops.cast(ops.as_node(mask), "bool")
         out.event_mask = ops.expand(node, (), self.batch_of_units)
         if self.event_mask is not None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ppl.arguments import dimensions
 from ppl.distributions.base import Distribution
-from ppl.distributions.domain.checks import check_constants
+from ppl.distributions.domain.checks import check_constants, parameter
 from ppl.distributions.domain.guards import known_inside
 from ppl.distributions.domain.intervals import INF, Interval
 from ppl.distributions.domain.support import Support
@@ -42,7 +42,7 @@ class LowRankMultivariateNormal(Distribution):
 
     def __init__(self, loc: Any, cov_factor: Any, cov_diag: Any):
         given = {"loc": loc, "cov_factor": cov_factor, "cov_diag": cov_diag}
-        nodes = {k: ops.cast(ops.as_node(v), "float") for k, v in given.items()}
+        nodes = {k: parameter(type(self).__name__, k, v) for k, v in given.items()}
         check_constants(type(self).__name__, nodes, self.constraints)
         shapes = {k: n.type.shape for k, n in nodes.items()}
         factor = shapes["cov_factor"]

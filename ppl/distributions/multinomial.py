@@ -10,7 +10,7 @@ import numpy as np
 
 from ppl.distributions.base import KEY
 from ppl.distributions.domain.bounds import bounds_of
-from ppl.distributions.domain.checks import constant_value
+from ppl.distributions.domain.checks import constant_value, parameter
 from ppl.distributions.domain.guards import owns
 from ppl.distributions.domain.intervals import Interval
 from ppl.distributions.domain.support import Support
@@ -45,7 +45,7 @@ class Multinomial(Classes):
     constraints: ClassVar[dict[str, str]] = {"total_count": "count", **Classes.constraints}
 
     def __init__(self, total_count: Any = 1, probs: Any = None, logits: Any = None):
-        total = ops.as_node(total_count)
+        total = parameter("Multinomial", "total_count", total_count)
         if total.op == "const":
             total = ops.const(total.attrs["value"].value[..., None])
         else:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ppl.arguments import dimensions
 from ppl.distributions.base import Distribution
-from ppl.distributions.domain.checks import check_constants, constant_value
+from ppl.distributions.domain.checks import check_constants, constant_value, parameter
 from ppl.distributions.domain.conditions import Condition, conditions_of
 from ppl.distributions.domain.support import Support
 from ppl.distributions.parts.formulas import LOG_SQRT_2PI
@@ -61,11 +61,11 @@ class MultivariateNormal(Distribution):
             if not self.event_shape:
                 raise ShapeError("MultivariateNormal: loc or scale_diag needs a last axis, got two scalars")
             return
-        tril = _factor(name, ops.cast(ops.as_node(matrix), "float"))
+        tril = _factor(name, parameter("MultivariateNormal", name, matrix))
         shape = tril.type.shape
         if len(shape) < 2 or shape[-1] != shape[-2]:
             raise ShapeError(f"MultivariateNormal: {name} needs two equal last axes, got shape {shape}")
-        where = ops.cast(ops.as_node(loc), "float")
+        where = parameter("MultivariateNormal", "loc", loc)
         check_constants("MultivariateNormal", {"loc": where, "scale_tril": tril}, self.constraints)
         try:
             lead = np.broadcast_shapes(where.type.shape, shape[:-1])

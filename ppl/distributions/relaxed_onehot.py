@@ -6,6 +6,7 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
+from ppl.distributions.domain.checks import parameter
 from ppl.distributions.domain.guards import owns
 from ppl.distributions.domain.support import Support, support_of
 from ppl.distributions.onehot import ROW_TOLERANCE
@@ -38,7 +39,7 @@ class RelaxedOneHotCategorical(Classes):
     }
 
     def __init__(self, temperature: Any, probs: Any = None, logits: Any = None):
-        warm = ops.as_node(temperature)
+        warm = parameter("RelaxedOneHotCategorical", "temperature", temperature)
         per_unit = ops.reshape(warm, (*warm.type.shape, 1)) if warm.type.shape else temperature
         super().__init__(temperature=per_unit, probs=probs, logits=logits)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.arguments import shown
+from ppl.arguments import masked, shown
 from ppl.errors import ShapeError
 from ppl.ir import shapes as _shapes  # noqa: F401  (registers the shape rules)
 from ppl.ir.axes import axes_of
@@ -24,7 +24,9 @@ Operand = Any
 
 
 def const(value: Any, dtype: str | None = None) -> Node:
-    """A constant: floats as float64 (cast at emission), ints as int64, bools as bool."""
+    """A constant: floats as float64 (cast at emission), ints as int64, bools as bool; masked entries are none."""
+    if masked(value):
+        raise ShapeError("cannot make a constant of a masked array: use its .data, or .filled(...)")
     try:
         array = np.asarray(value)
     except ValueError as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.arguments import integer
+from ppl.arguments import integer, masked
 from ppl.errors import DataError, ModelError
 from ppl.ir.node import Node, make
 from ppl.ir.types import Axis
@@ -80,7 +80,7 @@ def as_array(value: Any, name: str) -> np.ndarray:
 def _converted(value: Any, name: str) -> np.ndarray:
     if isinstance(value, Value):
         raise DataError(f"data argument {name!r} is a symbolic value of a model; pass an array")
-    if isinstance(value, np.ndarray) and np.any(getattr(value, "mask", False)):
+    if masked(value):
         raise DataError(
             f"data argument {name!r} is a masked array: pass its .data, and the entries that count as another argument "
             "for obs_mask"

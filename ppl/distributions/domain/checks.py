@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import masked
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
@@ -52,7 +53,7 @@ def constant_value(node: Node) -> np.ndarray | None:
 
 def checked_parameters(owner: str, params: Mapping[str, Any], constraints: Mapping[str, str]) -> dict[str, Node]:
     """`params` as float nodes broadcast to one event shape, after the checks of constants."""
-    nodes = {name: _parameter(owner, name, value) for name, value in params.items()}
+    nodes = {name: parameter(owner, name, value) for name, value in params.items()}
     check_constants(owner, nodes, constraints)
     try:
         shape = np.broadcast_shapes(*(n.type.shape for n in nodes.values()))
@@ -62,8 +63,10 @@ def checked_parameters(owner: str, params: Mapping[str, Any], constraints: Mappi
     return {k: ops.expand(n, (), shape) for k, n in nodes.items()}
 
 
-def _parameter(owner: str, name: str, value: Any) -> Node:
+def parameter(owner: str, name: str, value: Any) -> Node:
     """`value` as a float node; constants become float constants at once."""
+    if masked(value):
+        raise ModelError(f"{owner}: {name} is a masked array: pass its .data, or .filled(...)")
     try:
         node = ops.as_node(value)
     except ShapeError:

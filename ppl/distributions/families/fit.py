@@ -197,7 +197,7 @@ Update = Callable[..., dict[str, Any]]
 
 def _precision_weighted(prior: dict[str, Array], x: Array, scale: Any) -> dict[str, Any]:
     """Normal mean of known scale."""
-    before, each = prior["scale"] ** -2.0, np.asarray(scale, np.float64) ** -2.0
+    before, each = prior["scale"] ** -2.0, scale**-2.0
     after = before + len(x) * each
     return {"loc": (before * prior["loc"] + each * x.sum(0)) / after, "scale": after**-0.5}
 
@@ -274,4 +274,6 @@ def posterior(prior: Distribution, likelihood: type[Distribution], x: Any, **kno
         values = evaluate(list(prior.params.values()), Env(dtype=np.float64))
     except KeyError:
         raise ModelError("posterior: the prior's parameters must be constants") from None
-    return type(prior)(**update(dict(zip(prior.params, values, strict=True)), np.asarray(x, np.float64), **known))
+    given = {name: array(f"posterior: {name}", v, ModelError).astype(np.float64) for name, v in known.items()}
+    data = array("posterior: x", x, ModelError).astype(np.float64)
+    return type(prior)(**update(dict(zip(prior.params, values, strict=True)), data, **given))

@@ -9,6 +9,7 @@ import numpy as np
 
 from ppl.distributions.base import Distribution
 from ppl.distributions.domain.bounds import bounds_of, softmax_argument
+from ppl.distributions.domain.checks import parameter
 from ppl.distributions.domain.intervals import POSITIVE
 from ppl.distributions.parts.formulas import frozen, weigh, weigh_log
 from ppl.errors import ModelError, ShapeError
@@ -36,7 +37,7 @@ class Classes(Distribution):
             raise ModelError(f"{name} takes exactly one of probs and logits")
         given = {"logits": logits} if probs is None else {"probs": probs}
         (label, value), *_ = given.items()
-        shape = ops.as_node(value).type.shape
+        shape = parameter(name, label, value).type.shape
         if not shape or not shape[-1]:
             raise ShapeError(f"{name}: {label} needs a last axis of at least one class, got shape {shape}")
         super().__init__(**others, **given)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import masked
 from ppl.errors import ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
@@ -72,6 +73,8 @@ def _consumes(entry: Any) -> int:
 
 def _array(entry: Any) -> np.ndarray:
     """A static index as an array."""
+    if masked(entry):
+        raise ShapeError("an index is a masked array")
     try:
         array = np.asarray(entry)
     except ValueError as error:
