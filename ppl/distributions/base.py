@@ -21,7 +21,7 @@ from ppl.distributions.domain.checks import checked_parameters
 from ppl.distributions.domain.conditions import Condition, Edge, conditions_of, edges_of
 from ppl.distributions.domain.guards import contains
 from ppl.distributions.domain.intervals import CLOSED_UNIT, Interval
-from ppl.distributions.domain.support import INTERVAL_OF, Support
+from ppl.distributions.domain.support import INTERVAL_OF, Support, exact, infinite, is_exact
 from ppl.distributions.parts.eager import present
 from ppl.distributions.parts.probabilities import product
 from ppl.distributions.truncation.tails import Tails
@@ -208,7 +208,11 @@ class Distribution(Tails):
             fits = False
         if not fits:
             raise ShapeError(f"{type(self).__name__} has event {self.event_shape}, its value event {shape}")
-        return self.masked_sum(self.unit_log_prob(ops.expand(value, (), self.event_shape)))
+        value = ops.expand(value, (), self.event_shape)
+        units = self.unit_log_prob(value)
+        return self.masked_sum(
+            ops.where(infinite(value, self.unit_rank), -math.inf, units) if is_exact(value) else units
+        )
 
     def node_prob(self, value: Node) -> Node:
         """Probability of a value of the finite support, all units together: one scalar per plate row."""
@@ -267,8 +271,11 @@ class Distribution(Tails):
     # public, symbolic or eager
 
     def log_prob(self, value: Any) -> Any:
-        """Log-density of `value`, one number per plate row (eagerly: per leading index beyond the event)."""
-        return present((self,), self.node_log_prob, value)
+        """Log-density of `value`, one number per plate row (eagerly: per leading index beyond the event).
+
+        -inf where a value lies outside the support: discrete families take the numbers of theirs only, nothing between.
+        """
+        return present((self,), lambda x: self.node_log_prob(exact(x)), value)
 
     @property
     def mean(self) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from ppl.distributions.domain.bounds import bounds_of
 from ppl.distributions.domain.guards import contains
 from ppl.distributions.domain.intervals import CLOSED_UNIT
-from ppl.distributions.domain.support import Support, is_constant
+from ppl.distributions.domain.support import Support, is_constant, is_exact
 from ppl.distributions.parts.discrete_quantiles import within_unit
 from ppl.distributions.parts.formulas import finite, frozen, logit, weigh_log, weigh_log1m
 from ppl.distributions.parts.odds import Odds
@@ -24,7 +24,9 @@ class Bernoulli(Odds):
     One uniform u gives the sample 1[u > sigmoid(-logits)], its relaxation sigmoid((logits + logit u) /
     temperature) (Maddison et al. 2017, Jang et al. 2017) and, with a second uniform, the relaxation given the
     sample (Tucker et al. 2017), all in logits, since in float32 a probability is exactly 1 from logit 17 on.
-    The log-density extends linearly to values between 0 and 1.
+
+    `log_prob` of numbers other than 0 and 1 is -inf. That of values that a model computes, or observes, extends
+    linearly to the numbers between: it is minus the cross-entropy of soft targets, and what a relaxed sample sees.
 
     Parameters
     ----------
@@ -53,16 +55,18 @@ class Bernoulli(Odds):
     def unit_log_prob(self, value: Node) -> Node:
         """x log p + (1 - x) log(1 - p), linear in x: the multilinear extension on relaxed values.
 
-        Constants outside [0, 1] have -inf; symbolic values are taken to lie inside, so that no jump is
-        introduced.
+        Numbers of `log_prob` other than 0 and 1 have -inf, and constants outside [0, 1]; symbolic values are taken to
+        lie between, so that no jump is introduced.
         """
         value = ops.cast(value, "float")
         if self.in_logits:
             out = ops.sub(ops.mul(value, self.logits), ops.softplus(self.logits))
         else:
             out = self.expected_log_prob(value, ops.sub(1.0, value))
+        if is_exact(value):
+            return ops.where(ops.logical_or(ops.equal(value, 0.0), ops.equal(value, 1.0)), out, -math.inf)
         if is_constant(value) and not bounds_of(value).within(CLOSED_UNIT):
-            out = ops.where(contains(CLOSED_UNIT, value), out, -math.inf)
+            return ops.where(contains(CLOSED_UNIT, value), out, -math.inf)
         return out
 
     def draw(self, *u: Node) -> Node:

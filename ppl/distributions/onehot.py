@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from ppl.distributions.domain.support import Support, is_constant
+from ppl.distributions.domain.support import Support, is_constant, is_exact
 from ppl.distributions.parts.classes import Classes
 from ppl.distributions.parts.formulas import finite, frozen, gumbel, simplex_covariance
 from ppl.ir import ops
@@ -21,8 +21,10 @@ class OneHotCategorical(Classes):
 
     With one uniform per class, G = -log(-log u): the sample is one_hot(argmax(logits + G)), its relaxation
     softmax((logits + G) / temperature) (Jang et al. 2017, Maddison et al. 2017), and the relaxation given the
-    sample truncates the Gumbel variables below the winner's (Tucker et al. 2017). The log-density extends
-    linearly to the simplex.
+    sample truncates the Gumbel variables below the winner's (Tucker et al. 2017).
+
+    `log_prob` of rows of numbers that are not one-hot is -inf. That of values that a model computes, or observes,
+    extends linearly to the simplex: minus the cross-entropy of soft targets, and what a relaxed sample sees.
 
     Parameters
     ----------
@@ -41,13 +43,14 @@ class OneHotCategorical(Classes):
     def unit_log_prob(self, value: Node) -> Node:
         """Sum over classes of x log p with 0 * (-inf) = 0: the multilinear extension on the simplex.
 
-        Constants off the simplex have -inf; symbolic values are taken to lie on it, so that no jump is
-        introduced.
+        Numbers of `log_prob` that are not one-hot have -inf, and constants off the simplex; symbolic values are taken
+        to lie on it, so that no jump is introduced.
         """
         value = ops.cast(value, "float")
         out = self.expected_log_prob(value)
-        if is_constant(value):
-            out = ops.where(on_simplex(value), out, -math.inf)
+        if is_exact(value) or is_constant(value):
+            wanted = one_hot_rows(value) if is_exact(value) else on_simplex(value)
+            out = ops.where(wanted, out, -math.inf)
         return out
 
     def draw(self, *u: Node) -> Node:
@@ -86,6 +89,12 @@ class OneHotCategorical(Classes):
     def unit_covariance(self) -> Node:
         """diag(p) - p p^T."""
         return simplex_covariance(self.class_probs())
+
+
+def one_hot_rows(value: Node) -> Node:
+    """Whether each row has one 1 and no other number but 0."""
+    ones, zeros = (ops.reduce_sum(ops.cast(ops.equal(value, x), "int"), -1) for x in (1.0, 0.0))
+    return ops.logical_and(ops.equal(ones, 1), ops.equal(zeros, value.type.shape[-1] - 1))
 
 
 def on_simplex(value: Node) -> Node:

@@ -159,6 +159,8 @@ class Truncated(LogTails, Combinator):
             return density
         x = ops.cast(value, "float")
         inside = ops.logical_and(ops.less_equal(self.params["low"], x), ops.less_equal(x, self.params["high"]))
+        if self.discrete and value.type.dtype == "float":
+            inside = ops.logical_and(inside, ops.equal(x, ops.floor(x)))
         return ops.where(inside, flat_where_dead(density), -math.inf)
 
     def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:

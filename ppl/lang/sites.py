@@ -180,11 +180,12 @@ def _cast_obs(site: Site, node: Node) -> Node:
     assert site.dist is not None
     if site.dist.dtype == "int" and node.type.dtype == "float":
         value = node.attrs["value"].value if node.op == "const" else None
-        if value is None or np.any(value != np.floor(value)):
+        if value is None or not (np.abs(value) < 2.0**63).all() or np.any(value != np.floor(value)):
             raise ModelError(
                 f"node {site.name!r}: {type(site.dist).__name__} observes integers, obs is float; pass "
                 f"integer data or use .astype(int)\n  at {site.where}"
             )
+        return ops.const(value, "int")
     return ops.cast(node, site.dist.dtype)
 
 

@@ -102,5 +102,5 @@ def test_in_models(name):
             MODELS[name](masked_like([1.0, 2.0]))
         ppl.cost("c", ppl.sample("z", ppl.Normal(0.0, 1.0)))
 
-    with pytest.raises(PplError, match="masked array|was converted to an array"):
+    with pytest.raises(PplError, match=r"masked array|was converted to an array"):
         ppl.compile(model)

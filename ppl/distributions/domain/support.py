@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 
 import numpy as np
 
 from ppl.distributions.domain.bounds import bounds_of, softmax_argument
 from ppl.distributions.domain.intervals import CIRCLE, CLOSED_UNIT, NONNEGATIVE, POSITIVE, REAL, UNIT, Interval
+from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.op_facts import VIEWS
 
@@ -100,8 +102,35 @@ def _keeps_rows(view: Node) -> bool:
     return before[-1:] == after[-1:]
 
 
+EXACT = "numbers of log_prob"
+
+
 def is_constant(value: Node) -> bool:
     """Whether `value` is a constant seen through broadcasting, as in eager calls."""
+    return _leaf(value).op == "const"
+
+
+def exact(value: Node) -> Node:
+    """`value` where it is computed; constants as numbers that have to lie in the support itself.
+
+    Those of an observation may lie in the hull over which a discrete density extends.
+    """
+    return ops.mark(value, EXACT) if is_constant(value) else value
+
+
+def is_exact(value: Node) -> bool:
+    """Whether `value` is such numbers."""
+    found = _leaf(value)
+    return found.op == "mark" and found.attrs["name"] == EXACT
+
+
+def _leaf(value: Node) -> Node:
     while value.op in ("expand", "reshape", "cast", "distribute"):
         value = value.args[0]
-    return value.op == "const"
+    return value
+
+
+def infinite(value: Node, unit_rank: int) -> Node:
+    """Which units have an infinite entry: no density reaches there, but its formula may give NaN."""
+    there = ops.equal(ops.absolute(ops.cast(value, "float")), math.inf)
+    return ops.less(0, ops.reduce_sum(there, tuple(range(-unit_rank, 0)))) if unit_rank else there
