@@ -116,3 +116,39 @@ def test_folders_stay_small():
 @pytest.mark.parametrize("prefix", ["emit_", "lower_"])
 def test_a_stage_is_a_folder_and_not_a_prefix(prefix):
     assert not [m for m in MODULES if m.rsplit(".", 1)[-1].startswith(prefix)]
+
+
+def test_nobody_asks_an_estimator_for_its_class():
+    """What the package must know of an estimator is declared by it (`ppl.estimators.base.Estimator`)."""
+    known = {
+        x.name
+        for module in MODULES
+        for x in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+        if isinstance(x, ast.ClassDef) and module.startswith("ppl.estimators.") and x.name != "Estimator"
+    } - {"Hyper"}
+    asked = []
+    for module, path in MODULES.items():
+        if not module.startswith("ppl.estimators"):
+            asked += [f"{module}: {text}" for text in _tests_of_class(path, known)]
+    assert {"Enumerate", "Pathwise", "ScoreFunction", "NotNeeded"} <= known
+    assert not asked, "\n".join(asked)
+
+
+def _tests_of_class(path: Path, known: set[str]) -> Iterator[str]:
+    """Calls of isinstance or issubclass, and comparisons of types, that name a class among `known`."""
+    for x in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        called = isinstance(x, ast.Call) and isinstance(x.func, ast.Name) and x.func.id in ("isinstance", "issubclass")
+        named = x.args[-1] if called else x if isinstance(x, ast.Compare) and "type(" in ast.unparse(x) else None
+        names = {getattr(n, "id", getattr(n, "attr", "")) for n in ast.walk(named)} if named is not None else set()
+        if names & known:
+            yield ast.unparse(x)
+
+
+def test_estimators_are_one_to_a_file():
+    """Each file of `ppl/estimators` but the contract defines one estimator, and what only it needs."""
+    for path in sorted((ROOT / "ppl/estimators").glob("[!_]*.py")):
+        text = path.read_text(encoding="utf-8")
+        made = [
+            c.name for c in ast.parse(text).body if isinstance(c, ast.ClassDef) and "def supports" in ast.unparse(c)
+        ]
+        assert len(made) == 1, f"{path.name} defines {made}"

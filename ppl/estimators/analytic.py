@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ppl.errors import ModelError
-from ppl.estimators.base import Estimator, Support
+from ppl.estimators.base import Entry, Estimator, Second, Support
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
@@ -28,6 +28,10 @@ class Analytic(Estimator):
     most `budget`. For quadratic costs under a Normal this is the expectation of the identities of Bonnet 1964 and
     Price 1958.
     """
+
+    enters: ClassVar[Entry] = "averaged"
+    second: ClassVar[Second] = "kept"
+    sampled: ClassVar[bool] = False
 
     budget: int = 32
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from ppl.arguments import flag, integer, number, within
 from ppl.distributions.base import Distribution
@@ -88,6 +88,12 @@ class Advantages:
 
 ScoreTerm = Callable[[Advantages], Node]
 
+Entry = Literal["drawn", "summed", "averaged"]
+"""How a node enters a program that estimates: by a sample, by all its states, or by its mean and covariance."""
+
+Second = Literal["kept", "path", "score"]
+"""How a node enters second derivatives: as it is, along its path where that is smooth, or by its score."""
+
 
 @dataclass
 class Branches:
@@ -131,8 +137,16 @@ class NodeContext:
 
 @dataclass(frozen=True)
 class Estimator:
-    """Base class of gradient estimators; instances are immutable and compare by their options."""
+    """Base class of gradient estimators; instances are immutable and compare by their options.
 
+    The rest of the package asks an estimator what it declares here, and never for its class.
+    """
+
+    enters: ClassVar[Entry] = "drawn"
+    second: ClassVar[Second] = "score"
+    sampled: ClassVar[bool] = True  # whether the node's value is a sample; else no draw of it exists
+    imposed: ClassVar[bool] = False  # whether it follows from the graph or the objective, and is no one's choice
+    within_cost: ClassVar[bool] = False  # whether the node is summed out inside a cost, by log-sum-exp
     biased: ClassVar[bool] = False
     sides: ClassVar[int] = 0
     stops_density: ClassVar[bool] = False  # whether the node's own log-density in costs has its parameters stopped
@@ -176,8 +190,21 @@ class Estimator:
         """Joint states that a supported `node` is summed over; 1 where it is drawn."""
         return 1.0
 
+    @property
+    def most_states(self) -> float:
+        """Joint states at most of all nodes that are summed under one cost."""
+        return float("inf")
+
+    def law(self, dist: Distribution) -> Distribution:
+        """The law whose states a summed node runs over."""
+        return dist
+
+    def value(self, dist: Distribution, state: Node, uniforms: tuple[Node, ...]) -> Node:
+        """A summed node's value in a state of that law; `uniforms` are those of a draw."""
+        return state
+
     def expand(self, ctx: NodeContext) -> Branches:
-        """Rewrite one node."""
+        """Rewrite one node that enters by a sample."""
         raise NotImplementedError(f"{type(self).__name__}.expand is abstract")
 
     def validate(self, particles: int) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ppl.estimators.base import Branches, NodeContext, Support
+from ppl.estimators.base import Branches, NodeContext, Second, Support
 from ppl.estimators.pathwise import Pathwise
 from ppl.estimators.sticking_the_landing import own_density
 from ppl.ir import ops
@@ -28,6 +28,7 @@ class DoublyReparameterized(Pathwise):
 
     follows_path: ClassVar[bool] = False  # the score becomes a path by parts, over all that depends on the sample
     stops_density: ClassVar[bool] = True
+    second: ClassVar[Second] = "score"
     reweights: ClassVar[bool] = True
 
     def supports(self, node: RandomNode) -> Support:

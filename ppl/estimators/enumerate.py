@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from ppl.distributions.base import Distribution
-from ppl.estimators.base import Estimator, Support
-from ppl.ir.node import Node
+from ppl.estimators.base import Entry, Estimator, Second, Support
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
@@ -22,7 +20,16 @@ class Enumerate(Estimator):
     value couples, times that of other enumerated nodes with a common cost, at most `budget`.
     """
 
+    enters: ClassVar[Entry] = "summed"
+    second: ClassVar[Second] = "kept"
+    sampled: ClassVar[bool] = False
+
     budget: int = 4096
+
+    @property
+    def most_states(self) -> float:
+        """The budget."""
+        return self.budget
 
     def supports(self, node: RandomNode) -> Support:
         """Finite support within the budget."""
@@ -46,27 +53,6 @@ class Enumerate(Estimator):
         """All joint values of what is summed over."""
         return node.joint_support(self.law(node.dist))
 
-    def law(self, dist: Distribution) -> Distribution:
-        """The law that is summed over."""
-        return dist
-
-    def value(self, dist: Distribution, state: Node, uniforms: tuple[Node, ...]) -> Node:
-        """The node's value in a state of that law; `uniforms` are those of a draw."""
-        return state
-
 
 def _same_bound(node: RandomNode, other: RandomNode) -> bool:
     return any(c.bound is not None and c in other.costs for c in node.costs)
-
-
-@dataclass(frozen=True)
-class Marginalize(Enumerate):
-    """The node is summed out inside the likelihood by log-sum-exp (`ppl.likelihood(model, marginalize=...)`)."""
-
-    def supports(self, node: RandomNode) -> Support:
-        """As `Enumerate`, and nothing in the sum is a stopped value of the node: its weight could not be left out."""
-        terms = node.graph.terms
-        for cost in node.graph.trace.costs.values():
-            if node.name in cost.marginalize and terms.reach(cost.node).stopped & terms.bit[node.name]:
-                return Support(False, f"cost '{cost.name}' sums over it, and reads it through ppl.stop_gradient")
-        return super().supports(node)

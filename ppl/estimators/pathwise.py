@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ppl.estimators.base import Branches, Estimator, NodeContext, Support
+from ppl.estimators.base import Branches, Estimator, NodeContext, Second, Support
 from ppl.graph.smoothness import describe
 from ppl.ir.op_facts import KINK
 
@@ -34,6 +34,7 @@ class Pathwise(Estimator):
 
     follows_path: ClassVar[bool] = True
     own_path: ClassVar[bool] = True
+    second: ClassVar[Second] = "path"
 
     def supports(self, node: RandomNode) -> Support:
         """Reparameterizable, and every path to a cost at most kinked."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ppl.errors import EstimatorError
 from ppl.estimators.base import Advantages, Branches, Estimator, NodeContext, Option, Side, Support, score_of
-from ppl.estimators.network import SmallNetwork, ancestors, flat
+from ppl.estimators.parts.network import SmallNetwork, ancestors, flat
 from ppl.estimators.rebar import adaptive_temperature
 from ppl.estimators.relaxed import as_option, relaxation_support
 from ppl.ir import ops

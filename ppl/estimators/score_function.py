@@ -22,7 +22,7 @@ from ppl.estimators.base import (
     Support,
     score_of,
 )
-from ppl.estimators.network import SmallNetwork, ancestors
+from ppl.estimators.parts.network import SmallNetwork, ancestors
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import Node

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ppl.estimators.base import Support
+from ppl.estimators.base import Second, Support
 from ppl.estimators.pathwise import Pathwise
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class StickingTheLanding(Pathwise):
     """
 
     stops_density: ClassVar[bool] = True
+    second: ClassVar[Second] = "score"
 
     def supports(self, node: RandomNode) -> Support:
         """A pathwise node whose own log-density is a cost."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ppl.distributions.base import Distribution
 from ppl.estimators.base import Support
@@ -24,6 +24,8 @@ class SumComponents(Enumerate):
     moved by its cdf) and what `Pathwise` requires of the costs. Unbiased; one downstream evaluation for every joint
     choice of all units and of all rows that a downstream value couples, at most `budget`.
     """
+
+    sampled: ClassVar[bool] = True
 
     def supports(self, node: RandomNode) -> Support:
         """A mixture of paths, few joint choices, no jump on the way to a cost."""

@@ -7,7 +7,7 @@ weights carry the derivative. Otherwise: a large sample of leave-one-out score f
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,7 +19,6 @@ from ppl.distributions.base import Distribution
 from ppl.errors import EstimatorError
 from ppl.estimators import Enumerate, NotNeeded, Pathwise, ScoreFunction
 from ppl.estimators.base import Estimator
-from ppl.estimators.enumerate import Marginalize
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.inference.repeats import Moments, Repeats, environment
 from ppl.ir import ops
@@ -71,10 +70,14 @@ class Quadrature(Enumerate):
 class _Integration(Expansion):
     """An expansion in which nodes may be integrated on a grid."""
 
+    def __init__(self, graph: StochasticGraph, plan: Mapping[str, Estimator], grids: Mapping[str, Quadrature]):
+        super().__init__(graph, {**plan, **grids}, "gradient", particles=1)
+        self.grids = grids
+
     def _enumerate(self, rn: RandomNode, dist: Distribution) -> Node:
-        rule = self.plan[rn.name]
-        if not isinstance(rule, Quadrature):
+        if rn.name not in self.grids:
             return super()._enumerate(rn, dist)
+        rule = self.grids[rn.name]
         u, weight = rule.grid(math.prod(dist.event_shape))
         axis = Axis(f"enum:{rn.name}", Kind.ENUM, len(u), depth=rn.rank)
         path = dist.draw(ops.distribute(ops.const(u.reshape(-1, *dist.event_shape)), axis))
@@ -113,7 +116,7 @@ def find_reference(
 
 
 def _scored(rn: RandomNode, chosen: Estimator) -> Estimator:
-    if isinstance(chosen, (NotNeeded, Marginalize)):
+    if chosen.imposed:
         return chosen
     for estimator in (ScoreFunction("leave_one_out"), Pathwise()):
         if estimator.supports(rn).ok:
@@ -135,13 +138,13 @@ def _exact(program: Any, state: State, data: Sequence[Any], options: dict[str, A
     points = int(min(FINEST, (ENTRIES / (rows * states)) ** (1 / units))) if units else 0
     if units and points < COARSEST:
         raise EstimatorError(f"{units} continuous units are too many to integrate on a grid")
-    marginalized = {n: e for n, e in compiled.plan.estimators.items() if isinstance(e, Marginalize)}
+    marginalized = {n: e for n, e in compiled.plan.estimators.items() if e.within_cost}
 
     def evaluated(points: int) -> dict[str, np.ndarray]:
         plan: dict[str, Estimator] = {name: NotNeeded() for name in graph.nodes}
         plan |= {rn.name: Enumerate(budget=ENTRIES) for rn in summed}
-        plan |= {rn.name: Quadrature(points=points, moves=_moves(rn)) for rn in integrated}
-        expanded = _Integration(graph, {**plan, **marginalized}, "gradient", particles=1).run()
+        grids = {rn.name: Quadrature(points=points, moves=_moves(rn)) for rn in integrated}
+        expanded = _Integration(graph, {**plan, **marginalized}, grids).run()
         nodes = gradient(expanded.surrogate, list(expanded.wrt.values()))
         sizes = {"particles": 1}
         variant = Variant(hypers=expanded.hypers)
@@ -165,7 +168,7 @@ def _split(graph: StochasticGraph, plan: dict[str, Estimator]) -> tuple[list[Ran
     """Nodes with a cost downstream: those to sum over, and those to integrate."""
     summed, integrated = [], []
     for rn in graph.nodes.values():
-        if not rn.costs or isinstance(plan[rn.name], Marginalize):
+        if not rn.costs or plan[rn.name].within_cost:
             continue
         if rn.dist.support_size() < float("inf"):
             summed.append(rn)

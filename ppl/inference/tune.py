@@ -19,9 +19,8 @@ from ppl.arguments import MANY, checked, integer, noise_seed, number, optional, 
 from ppl.compiler.plan.choice import TABLE, Choice
 from ppl.compiler.plan.measured import Measured
 from ppl.errors import EstimatorError, OptionError
-from ppl.estimators import REGISTRY, NotNeeded
+from ppl.estimators import REGISTRY
 from ppl.estimators.base import Estimator
-from ppl.estimators.enumerate import Marginalize
 from ppl.estimators.score_function import ScoreFunction
 from ppl.inference.diagnose import held, state_for, warmed
 from ppl.inference.repeats import ENTRIES, Moments, Repeats, environment, seconds_per_step
@@ -115,7 +114,7 @@ def _check_candidates(candidates: Any) -> None:
 
 
 def _tunable(choice: Choice) -> bool:
-    return not isinstance(choice.estimator, (NotNeeded, Marginalize))
+    return not choice.estimator.imposed
 
 
 def _candidates(asked: Candidates, name: str, choice: Choice) -> list[Estimator]:

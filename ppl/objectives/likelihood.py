@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppl.arguments import names
 from ppl.errors import ModelError
-from ppl.estimators.enumerate import Marginalize
+from ppl.estimators.marginalize import Marginalize
 from ppl.ir import ops
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis, Kind

@@ -8,7 +8,6 @@ import numpy as np
 
 from ppl.arguments import choice, integer
 from ppl.compiler.surrogate.range_guards import INVALID
-from ppl.estimators.enumerate import Marginalize
 from ppl.ir.node import topological
 from ppl.lang.trace import SiteKind, Trace
 from ppl.runtime.prepared import Prepared
@@ -30,7 +29,7 @@ def summed_out(trace: Trace) -> dict[str, str]:
 
     A draw of that latent from the model would not be one given the data.
     """
-    summed = {s.name for s in trace.sites.values() if isinstance(s.estimator, Marginalize)}
+    summed = {s.name for s in trace.sites.values() if s.estimator is not None and s.estimator.within_cost}
     found: dict[str, str] = {}
     for site in trace.sites.values() if summed else ():
         value = site.node if site.redrawn is None else site.redrawn

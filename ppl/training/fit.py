@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ppl.errors import DataError, OptionError
-from ppl.estimators.serialize import to_json
+from ppl.estimators.parts.serialize import to_json
 from ppl.lang.arguments import as_array
 from ppl.runtime.prepared import require_program
 from ppl.runtime.state import State

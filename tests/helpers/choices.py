@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ppl.estimators import REGISTRY, Rebar, Relax, Relaxed, ScoreFunction
 from ppl.estimators.base import Estimator
-from ppl.estimators.none import NotNeeded
+from ppl.estimators.parts.not_needed import NotNeeded
 from ppl.graph import RandomNode
 from tests.helpers.laws import Graph
 

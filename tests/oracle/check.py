@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ppl.errors import EstimatorError, PplError
-from ppl.estimators.enumerate import Marginalize
-from ppl.estimators.none import NotNeeded
+from ppl.estimators.marginalize import Marginalize
+from ppl.estimators.parts.not_needed import NotNeeded
 from ppl.runtime.violations import violation
 from tests.helpers.laws import Graph, Sampler, make_env
 from tests.oracle.estimators import CHOICES

@@ -23,7 +23,7 @@ from ppl.estimators import (
     StraightThrough,
 )
 from ppl.estimators.base import Estimator
-from ppl.estimators.serialize import from_json, to_json
+from ppl.estimators.parts.serialize import from_json, to_json
 from ppl.runtime.storage.packing import pack_state, unpack_state
 from tests.program.programs import data, mixed, same
 

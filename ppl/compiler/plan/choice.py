@@ -36,7 +36,6 @@ from ppl.estimators import (
     Vimco,
 )
 from ppl.estimators.base import Estimator
-from ppl.estimators.enumerate import Marginalize
 from ppl.graph.lost_paths import require_no_lost_path
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 
@@ -147,8 +146,7 @@ class Plan:
 
         Nodes that need no estimator, or that the objective sums out, are left out.
         """
-        given = (NotNeeded, Marginalize)
-        return {name: c.estimator for name, c in self.choices.items() if not isinstance(c.estimator, given)}
+        return {name: c.estimator for name, c in self.choices.items() if not c.estimator.imposed}
 
     def __str__(self) -> str:
         from ppl.compiler.plan.table import render
@@ -174,9 +172,7 @@ def make_plan(
     """
     require_no_lost_path(graph)
     named = _named(graph, requested)
-    graph.enumerated = {
-        n for n, e in named.items() if isinstance(e, (Enumerate, Analytic)) and not isinstance(e, SumComponents)
-    }
+    graph.enumerated = {name for name, estimator in named.items() if not estimator.sampled}
     graph.reweighted = {name for name, estimator in named.items() if estimator.reweights}
     used = _Budget()
     choices: dict[str, Choice] = {}
@@ -201,7 +197,7 @@ class _Budget:
         self.states = 1.0
 
     def add(self, rn: RandomNode, estimator: Estimator) -> None:
-        if isinstance(estimator, Enumerate) and not isinstance(estimator, Marginalize):
+        if not estimator.within_cost:
             self.states *= estimator.states(rn)
         self.sides += estimator.side_count(rn)
 
@@ -239,7 +235,7 @@ def _require_estimator(value: Any, where: str) -> None:
 
 
 def _copies(rn: RandomNode, estimator: Estimator) -> int:
-    return int(estimator.states(rn)) if isinstance(estimator, Enumerate) else 1 + estimator.side_count(rn)
+    return int(estimator.states(rn)) * (1 + estimator.side_count(rn))
 
 
 def _choice(rn: RandomNode, estimator: Estimator, reason: str, candidates: Sequence[Candidate] = ()) -> Choice:
@@ -256,7 +252,7 @@ def _check_named(rn: RandomNode, estimator: Estimator, particles: int, used: _Bu
     if complaint:
         raise EstimatorError(f"{estimator.label} cannot be used for node '{rn.name}' ({rn.site.where}): {complaint}")
     choice = _choice(rn, estimator, f"named by the user; {support.reason}")
-    if not rn.needs_gradient or isinstance(estimator, Marginalize):
+    if not rn.needs_gradient or estimator.imposed:
         return choice
     others = [c for c in _candidates(rn, True, particles, float("inf"), used) if c.estimator != estimator]
     variance = next((row.variance for row in TABLE if type(row.estimator) is type(estimator)), "")
@@ -305,7 +301,7 @@ def _refusal(
     if estimator.biased and not allow_bias:
         return "biased; needs allow_bias=True or to be named"
     spent = used.with_(rn, estimator)
-    if (estimator.side_count(rn) or isinstance(estimator, Enumerate)) and spent > max_copies:
+    if (estimator.side_count(rn) or estimator.enters == "summed") and spent > max_copies:
         return f"{spent:.4g} copies in all exceed max_copies={max_copies}"
     return None
 
@@ -315,9 +311,9 @@ def _check_joint_budget(graph: StochasticGraph, choices: dict[str, Choice]) -> N
     for cost in graph.trace.costs.values():
         states, budget, names = 1.0, float("inf"), []
         for name, choice in choices.items():
-            if isinstance(choice.estimator, Enumerate) and cost.node in graph[name].dependent:
+            if choice.estimator.enters == "summed" and cost.node in graph[name].dependent:
                 states *= choice.estimator.states(graph[name])
-                budget = min(budget, choice.estimator.budget)
+                budget = min(budget, choice.estimator.most_states)
                 names.append(name)
         if states > budget:
             raise EstimatorError(

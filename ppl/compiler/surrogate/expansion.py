@@ -18,10 +18,8 @@ from ppl.compiler.surrogate.moments import Averaged
 from ppl.compiler.surrogate.reductions import Reducer
 from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.domain.conditions import Edge
-from ppl.estimators.analytic import Analytic
 from ppl.estimators.base import CONDITIONAL, Advantages, Auxiliary, Branches, Estimator, Hyper, NodeContext, Option
-from ppl.estimators.enumerate import Enumerate, Marginalize
-from ppl.estimators.none import NotNeeded
+from ppl.estimators.parts.not_needed import NotNeeded
 from ppl.estimators.pathwise import Pathwise
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.ir import ops
@@ -222,10 +220,10 @@ class Expansion:
         dist = rn.dist.with_params(tuple(ops.expand(p, [a for a in axes if a.kind is Kind.BRANCH]) for p in params))
         dist.event_mask = None  # a mask drops units from costs, but all of them are drawn, so all of them score
         estimator = self.plan.get(rn.name, NotNeeded())
-        if self.mode != "sample" and isinstance(estimator, Enumerate):
+        if self.mode != "sample" and estimator.enters == "summed":
             return self._enumerate(rn, dist)
         plates = sort_axes((*rn.node.type.axes, *self.everywhere))
-        if self.mode != "sample" and isinstance(estimator, Analytic):
+        if self.mode != "sample" and estimator.enters == "averaged":
             self.averaged.append(Averaged.make(rn, dist, plates))
             return self.averaged[-1].mean
         uniforms = self._uniforms(rn.name, plates, dist.uniforms(), 0)
@@ -327,11 +325,10 @@ class Expansion:
 
     def _enumerate(self, rn: RandomNode, dist: Distribution) -> Node:
         rule = self.plan[rn.name]
-        assert isinstance(rule, Enumerate)
         states = states_of(rule.law(dist), rn)
         if states.log_prob is None:
             self.reducer.possible[states.axis] = ops.less(0.0, ops.stop(states.weight))
-        if isinstance(rule, Marginalize):
+        if rule.within_cost:
             self.marginal[rn.name] = states
         else:
             self.reducer.weights[states.axis] = states.weight

@@ -16,7 +16,7 @@ from ppl.compiler.surrogate.expansion import Expansion, Part
 from ppl.compiler.surrogate.range_guards import guarded
 from ppl.compiler.surrogate.variants import Variant, _finish
 from ppl.errors import EstimatorError
-from ppl.estimators import Analytic, Enumerate, NotNeeded, Pathwise, ScoreFunction
+from ppl.estimators import Pathwise, ScoreFunction
 from ppl.estimators.base import Estimator
 from ppl.graph.edges import Range, order_of_edge
 from ppl.graph.ranges import Ranges
@@ -72,7 +72,7 @@ def second_order_plan(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> 
 
 def _estimator(rn: RandomNode, chosen: Estimator) -> Estimator:
     """How a node enters the second derivative: as planned where that is exact, else by its score."""
-    if isinstance(chosen, (NotNeeded, Enumerate, Analytic)):
+    if chosen.second == "kept":
         return chosen
     if chosen.biased:
         raise EstimatorError(
@@ -82,8 +82,8 @@ def _estimator(rn: RandomNode, chosen: Estimator) -> Estimator:
     score, path = ScoreFunction(), Pathwise()
     external = any(node.op == "external" and node in rn.direct for node in rn.graph.order)
     smooth = path.supports(rn).ok and rn.path_order()[0] > KINK and not external
-    if type(chosen) is Pathwise and smooth:
-        return chosen
+    if chosen.second == "path" and smooth:
+        return path
     if score.supports(rn).ok:
         return score
     if smooth:
@@ -103,7 +103,7 @@ def _box(expansion: Expansion, graph: StochasticGraph, plan: Mapping[str, Estima
     total: Node | None = None
     rows = expansion.reducer.fold(part.value).type.axes
     for rn in graph.nodes.values():
-        if not isinstance(plan[rn.name], ScoreFunction) or rn.name not in part.above:
+        if plan[rn.name].second != "score" or rn.name not in part.above:
             continue
         dist = rn.dist.with_params(expansion.own[rn.name])
         dist.event_mask = None

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ppl.errors import DataError, MissingFileError
-from ppl.estimators.serialize import from_json, to_json
+from ppl.estimators.parts.serialize import from_json, to_json
 from ppl.numbers import whole_number
 from ppl.runtime.state import Layout, State
 from ppl.runtime.storage.npz import read_npz, remove_abandoned, write_npz

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ppl.estimators.base import Branches, Estimator, NodeContext, Support
+from ppl.estimators.base import Branches, Estimator, NodeContext, Second, Support
 from ppl.ir import ops
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ class NotNeeded(Estimator):
     """The node is sampled and passes no gradient: no learnable parameter upstream, or no cost downstream."""
 
     follows_path: ClassVar[bool] = True
+    second: ClassVar[Second] = "kept"
+    imposed: ClassVar[bool] = True
 
     def supports(self, node: RandomNode) -> Support:
         """Only nodes that need no gradient."""
