@@ -1,33 +1,39 @@
 """Checks of arguments of public functions: each returns the value as it is used, or raises one error that names it.
 
-NumPy numbers count as Python's; truth values do not count as numbers, nor numbers as truth values.
+NumPy numbers count as Python's, and so do arrays of rank 0; truth values do not count as numbers, nor numbers as truth
+values.
 """
 
 from __future__ import annotations
 
+import decimal
 import functools
 import inspect
 import math
+import numbers
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import numpy as np
 
-from ppl.errors import OptionError, PplError
+from ppl.errors import OptionError, PplError, ScheduleError, TooLargeError
 
 WORD = 2**63
 MANY = 2**53
 """More of anything than a call can have."""
+BEYOND = "array is too big", "Maximum allowed"
+"""How NumPy begins what it says of arrays that no memory can have."""
 
 
-def shown(value: Any) -> str:
-    """A value in a message: short, and never an error of its own."""
+def shown(value: Any, most: int = 80) -> str:
+    """A value in a message: of at most so many characters, and never an error of its own."""
     try:
         text = repr(value)
     except Exception:
         text = f"a {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def integer(
@@ -35,7 +41,7 @@ def integer(
 ) -> int:
     """A whole number, at least `low` and at most `high`."""
     if type(value) is not int:
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, (bool, np.bool_))
         scalar = isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iu"
         if not (whole or scalar):
             raise error(f"{name} must be a whole number{_limits(low)}, not {shown(value)}")
@@ -56,6 +62,11 @@ def noise_seed(name: str, value: Any, error: type[PplError] = OptionError) -> in
     return integer(name, value, -WORD, 2 * WORD - 1, error)
 
 
+def step_count(name: str, value: Any, error: type[PplError] = OptionError) -> int:
+    """Steps taken: a whole number that is not negative, of 64 bits with a sign."""
+    return integer(name, value, 0, WORD - 1, error)
+
+
 def number(
     name: str,
     value: Any,
@@ -65,13 +76,7 @@ def number(
     error: type[PplError] = OptionError,
 ) -> float:
     """A finite number, at least `low` (above it where `open_low`) and at most `high`."""
-    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, (bool, np.bool_))
-    if isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf":
-        real = True
-    try:
-        found = float(value) if real else math.nan
-    except OverflowError:
-        found = math.inf
+    found = value if type(value) is float else _real(value)
     below = low is not None and (found < low or (open_low and found == low))
     if not math.isfinite(found) or below or (high is not None and found > high):
         if open_low and low == 0 and high is None:
@@ -80,6 +85,38 @@ def number(
         limits = f" above {low}{limits and ' and' + limits}" if open_low else limits
         raise error(f"{name} must be a finite number{limits}, not {shown(value)}")
     return found
+
+
+def _real(value: Any) -> float:
+    """A float of what stands for one real number, else NaN."""
+    if isinstance(value, (bool, np.bool_, str, bytes)):
+        return math.nan
+    try:
+        if isinstance(value, (numbers.Real, decimal.Decimal)):
+            return float(value)
+        found = np.asarray(value)
+        return float(found) if found.ndim == 0 and found.dtype.kind in "iuf" else math.nan
+    except Exception:
+        return math.nan
+
+
+def number_at(name: str, value: float | Callable[[int], Any], step: int, low: float | None = None) -> float:
+    """A number, or the value of a schedule at a step, as a finite float of at least `low`.
+
+    Raises
+    ------
+    ScheduleError
+        A schedule raises, or its value is no such number; the message names the schedule, the step and the value.
+    OptionError
+        A number is none.
+    """
+    if not callable(value):
+        return number(name, value, low)
+    try:
+        found = value(step)
+    except Exception as error:
+        raise ScheduleError(f"{name} at step {step}: the schedule raised {type(error).__name__}: {error}") from error
+    return number(f"{name} at step {step}", found, low, error=ScheduleError)
 
 
 def flag(name: str, value: Any, error: type[PplError] = OptionError) -> bool:
@@ -167,10 +204,36 @@ def array(name: str, value: Any, error: type[PplError] = OptionError) -> np.ndar
     try:
         found = np.asarray(value)
     except Exception as problem:
-        raise error(f"{name} must be an array of numbers: {problem}") from None
+        raise error(f"{name} must be an array of numbers, and is no array: {problem}") from None
     if found.dtype.kind not in "fiub":
         raise error(f"{name} must be an array of numbers, not {shown(value)}")
     return found
+
+
+@contextmanager
+def fits_memory(what: str) -> Iterator[None]:
+    """A block whose arrays may be larger than memory is.
+
+    Raises
+    ------
+    TooLargeError
+        They are; the message says `what` they are.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        too_large(what, error)
+    except ValueError as error:
+        if not str(error).startswith(BEYOND):
+            raise
+        too_large(what, error)
+
+
+def too_large(what: str, error: Exception) -> NoReturn:
+    """Raise the TooLargeError for `what` that does not fit into memory."""
+    if isinstance(error, TooLargeError):
+        raise error
+    raise TooLargeError(f"{what}: this takes more memory than there is ({error or 'none is left'})") from error
 
 
 Rule = Callable[[str, Any, type[PplError]], Any]
@@ -209,7 +272,8 @@ def checked(
             for name, value in bound.arguments.items():
                 if name in rules and value is not defaults[name]:
                     bound.arguments[name] = rules[name](f"{label}: {name}", value, error)
-            return function(*bound.args, **bound.kwargs)
+            with fits_memory(label):
+                return function(*bound.args, **bound.kwargs)
 
         return call
 

@@ -88,6 +88,16 @@ class NonFiniteError(PplError):
         self.node = node
 
 
+class UnknownNameError(DataError, KeyError):
+    """There is no node, parameter, site or cost of a name; the message says which there are."""
+
+    __str__ = Exception.__str__
+
+
+class TooLargeError(DataError, MemoryError):
+    """What a call asks for takes more memory than there is; the message names what makes it large."""
+
+
 class ScheduleError(OptionError):
     """A schedule of a learning rate or of a `hyper=` value gave no finite number of its range at a step, or raised."""
 

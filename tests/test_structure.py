@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BASES = {"ppl": "ppl", "kernels": "ppl.kernels", "models": "ppl.models"}
 
 FLOORS = (
-    "errors lazy arguments numbers checked",
+    "errors lazy arguments names checked",
     "kernels ir",
     "distributions",
     "lang",

@@ -11,13 +11,14 @@ from ppl.errors import DataError, OptionError
 from ppl.inference.options import STATISTICS
 from ppl.inference.repeats import Gradient, Moments, Repeats, seconds_per_step
 from ppl.inference.reports import number, render, seconds
+from ppl.names import Named
 from ppl.runtime.compiled import require_state
 from ppl.runtime.prepared import require_program
 from ppl.runtime.state import State
 
 
-@dataclass(frozen=True)
-class Diagnosis:
+@dataclass(frozen=True, eq=False)
+class Diagnosis(Mapping[str, Gradient]):
     """Gradient statistics per parameter: prints as a table, indexes as data (`diagnosis["logit"].trace`).
 
     Attributes
@@ -92,7 +93,7 @@ def diagnose(
         moments.add(chunk)
     loss = moments.gradient("loss")
     return Diagnosis(
-        {name: moments.gradient(f"grad {name}") for name in moments.parameters},
+        Named("parameter", {name: moments.gradient(f"grad {name}") for name in moments.parameters}),
         moments.total(),
         float(loss.mean),
         float(loss.standard_error),
@@ -103,8 +104,8 @@ def diagnose(
     )
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, eq=False)
+class Comparison(Mapping[str, Diagnosis]):
     """Several programs side by side: prints as a table, indexes as data (`comparison["rebar"].total.trace`)."""
 
     programs: dict[str, Diagnosis]
@@ -121,7 +122,7 @@ class Comparison:
     @property
     def cost(self) -> dict[str, float]:
         """Variance × seconds per step: the variance left after one second of averaging. Less is better."""
-        return {label: d.total.trace * (d.seconds or 0.0) for label, d in self.programs.items()}
+        return Named("program", {label: d.total.trace * (d.seconds or 0.0) for label, d in self.programs.items()})
 
     @property
     def best(self) -> str:
@@ -194,7 +195,7 @@ def compare(
         found[label] = diagnose(
             program, own, data, repeats=repeats, seed=state.seed if seed is None else seed, backend=backend, **options
         )  # fmt: skip
-    return Comparison(found)
+    return Comparison(Named("program", found))
 
 
 def state_for(program: Any, state: State, data: Sequence[Any]) -> State:

@@ -12,6 +12,7 @@ from ppl.errors import OptionError
 from ppl.inference.reference import Reference, find_reference
 from ppl.inference.repeats import Moments, Repeats
 from ppl.inference.reports import number, render
+from ppl.names import Named
 from ppl.runtime.state import State
 
 ROUNDING = {"float32": 2e-5, "float64": 1e-9}
@@ -48,7 +49,7 @@ class UnbiasednessReport:
     @property
     def bias(self) -> dict[str, np.ndarray]:
         """Mean − reference."""
-        return {k: self.mean[k] - self.reference[k] for k in self.mean}
+        return Named("parameter", {k: self.mean[k] - self.reference[k] for k in self.mean})
 
     @property
     def norm(self) -> float:
@@ -60,7 +61,7 @@ class UnbiasednessReport:
         """|bias| in standard errors."""
         floor = self.rounding * self.norm + 1e-30
         both = {k: self.standard_error[k] ** 2 + self.reference_error[k] ** 2 + floor**2 for k in self.mean}
-        return {k: abs(b) / np.sqrt(both[k]) for k, b in self.bias.items()}
+        return Named("parameter", {k: abs(b) / np.sqrt(both[k]) for k, b in self.bias.items()})
 
     @property
     def power(self) -> float:
@@ -119,10 +120,10 @@ def check_unbiased(
     against: Reference = find_reference(program, state, data, 2 * repeats, key + ANOTHER, reference, options)
     choices = program.prepare(*data).plan.choices
     return UnbiasednessReport(
-        {k: g.mean for k, g in found.items()},
-        {k: g.standard_error for k, g in found.items()},
-        against.grads,
-        against.errors,
+        Named("parameter", {k: g.mean for k, g in found.items()}),
+        Named("parameter", {k: g.standard_error for k, g in found.items()}),
+        Named("parameter", against.grads),
+        Named("parameter", against.errors),
         tuple(name for name, c in choices.items() if c.biased),
         against.method,
         repeats,

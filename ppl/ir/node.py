@@ -55,6 +55,15 @@ class Node:
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"IR nodes are frozen; cannot set {name!r}")
 
+    def __copy__(self) -> Node:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Node:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade, (self.op, self.args, self.attrs)
+
     def __repr__(self) -> str:
         attrs = "".join(f", {k}={v}" for k, v in self.attrs.items())
         return f"<{self.op}({len(self.args)} args{attrs}) {self.type}>"
@@ -62,6 +71,11 @@ class Node:
 
 _interned: weakref.WeakValueDictionary[tuple, Node] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
+
+
+def _remade(op: str, args: tuple[Node, ...], attrs: dict[str, Any]) -> Node:
+    """A node that was pickled."""
+    return make(op, *args, **attrs)
 
 
 class TypeRules(dict[str, Callable[..., Type]]):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.arguments import array, dimensions, flag, number
+from ppl.arguments import array, dimensions, fits_memory, flag, number
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node, make
@@ -128,6 +128,11 @@ def start(what: str, name: str, init: Any, shape: tuple[int, ...], seed: int, wh
     ShapeError
         An initialiser returned another shape.
     """
+    with fits_memory(f"{what} of shape {shape}"):
+        return _started(what, name, init, shape, seed, where)
+
+
+def _started(what: str, name: str, init: Any, shape: tuple[int, ...], seed: int, where: str) -> np.ndarray:
     if callable(init):
         value = array(f"{what}: what init returned", init(generator(seed, name), shape), ModelError).astype(np.float64)
         if value.shape != shape:

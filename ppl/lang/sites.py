@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import shown
 from ppl.distributions.base import Distribution
 from ppl.distributions.domain.observable import observable
 from ppl.errors import DataError, ModelError, ShapeError
@@ -198,6 +199,12 @@ def _mask(site: Site, obs_mask: Any, context: Context) -> Node:
         raise ShapeError(
             f"node {site.name!r}: obs_mask has shape {node.type.shape}, the units {units}{_vectors(site.dist)}\n"
             f"  at {site.where}"
+        )
+    constant = seen(node, "const")
+    if constant is not None and not np.isin(constant.leaf.attrs["value"].value, (0, 1)).all():
+        raise ModelError(
+            f"node {site.name!r}: obs_mask holds truth values, True or False (1 or 0), not "
+            f"{shown(constant.leaf.attrs['value'].value)}\n  at {site.where}"
         )
     return ops.expand(ops.cast(node, "bool"), context.axes, units)
 

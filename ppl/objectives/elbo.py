@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ppl.arguments import choice
+from ppl.arguments import choice, number
 from ppl.distributions.divergences.registry import kl_divergence
 from ppl.distributions.domain.intervals import CIRCLE
 from ppl.errors import ModelError, OptionError
@@ -14,7 +14,6 @@ from ppl.ir.node import Node, make, topological
 from ppl.lang.context import trace_model
 from ppl.lang.model import Model
 from ppl.lang.trace import Cost, Site, SiteKind, Trace
-from ppl.numbers import real_number
 from ppl.objectives.base import guide_arguments, require_models
 from ppl.objectives.observed import add_factor_costs, negative_log_likelihood
 
@@ -47,7 +46,7 @@ class Elbo:
     def __init__(self, model: Model, guide: Model, kl: str = "auto", kl_weight: Any = 1.0):
         require_models("elbo", model=model, guide=guide)
         choice("elbo: kl", kl, ("auto", "sampled"), ModelError)
-        if getattr(kl_weight, "__ppl_node__", None) is None and not real_number("elbo: kl_weight", kl_weight) >= 0.0:
+        if getattr(kl_weight, "__ppl_node__", None) is None and not number("elbo: kl_weight", kl_weight) >= 0.0:
             raise OptionError(f"elbo: kl_weight must not be negative, not {kl_weight!r}")
         self.model, self.guide, self.kl, self.kl_weight = model, guide, kl, kl_weight
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppl.arguments import MANY, checked, integer, noise_seed, number, one_of, optional, within
+from ppl.arguments import MANY, array, checked, integer, noise_seed, number, one_of, optional, within
 from ppl.compiler.surrogate.second_order import second_order_plan
 from ppl.errors import DataError
 from ppl.inference.options import STATISTICS
-from ppl.numbers import real_array
+from ppl.names import Named
 from ppl.runtime.call import Call
 from ppl.runtime.compiled import require_state
 from ppl.runtime.nonfinite import refuse_violation
@@ -127,7 +127,7 @@ class Diagnosing(Prepared):
         compiled.check_state(state)
         if isinstance(vector, Mapping):
             vector = compiled.layout.join(vector, state._flat.dtype)
-        flat = real_array("vector", vector)
+        flat = array("vector", vector)
         if flat.shape != state._flat.shape:
             raise DataError(f"vector has shape {flat.shape}; the program has {state._flat.size} parameters")
         bound = compiled.binder.bind(data, rows, total_rows)
@@ -148,4 +148,4 @@ class Diagnosing(Prepared):
             call = Call(state, data, seed, particles, total_rows, rows, hyper)
             refuse_violation(self, call, "gradient", plan=again)
         found = compiled.layout.split(result.grad[: flat.size])
-        return {name: np.array(value) for name, value in found.items()}
+        return Named("parameter", {name: np.array(value) for name, value in found.items()})

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ppl.arguments import choice, integer
+from ppl.arguments import choice, fits_memory, integer
 from ppl.compiler.surrogate.range_guards import INVALID
 from ppl.ir.node import topological
 from ppl.lang.trace import SiteKind, Trace
+from ppl.names import Named
 from ppl.runtime.prepared import Prepared
 from ppl.runtime.state import State
 
@@ -85,9 +86,10 @@ class Embedding(Prepared):
         """A flat vector for `njit_sample` on `rows` rows, and views of it by site (integers as int64)."""
         rows = integer("sample_buffer: rows", rows, 1, ROWS)
         sampler = self._sampler()
-        out = np.zeros(sampler.out_size(rows, self.settings.particles), self.settings.dtype)
+        with fits_memory(f"sample_buffer for {rows} rows and {self.settings.particles} particles"):
+            out = np.zeros(sampler.out_size(rows, self.settings.particles), self.settings.dtype)
         views = sampler.views(out, rows, self.settings.particles)
-        return out, {name: view for name, view in views.items() if name != INVALID}
+        return out, Named("site", {name: view for name, view in views.items() if name != INVALID})
 
     def _sampler(self) -> Any:
         compiled = self.prepare()

@@ -13,6 +13,7 @@ from ppl.compiler.surrogate.range_guards import INVALID
 from ppl.errors import DataError, EstimatorError, SimulatorError
 from ppl.lang.carried import require_one_particle
 from ppl.lazy import optim
+from ppl.names import Named
 from ppl.objectives.base import as_objective
 from ppl.program.diagnosis import Diagnosing
 from ppl.program.embedding import Embedding, particles_first, site_names, summed_out
@@ -141,7 +142,7 @@ class Program(Inspection, Embedding, Diagnosing):
         result, _, _ = self._run("gradient", *call)
         if not keep:
             require_finite_gradient(self, call, result)
-        return result.scalars["loss"], state._layouts[0].split(result.grad)
+        return result.scalars["loss"], Named("parameter", state._layouts[0].split(result.grad))
 
     def step(
         self,
@@ -161,7 +162,7 @@ class Program(Inspection, Embedding, Diagnosing):
             require_finite_gradient(self, call, result, result.aux)
         step, estimators = state.step + 1, compiled.estimators
         new = State.made(state._flat, result.aux, state._layouts, step, state.seed, state.opt, estimators)
-        return result.scalars["loss"], state._layouts[0].split(result.grad), new
+        return result.scalars["loss"], Named("parameter", state._layouts[0].split(result.grad)), new
 
     def update(
         self,
@@ -219,7 +220,8 @@ class Program(Inspection, Embedding, Diagnosing):
         A site that is marginalised, or depends on one, is left out, and refused where `sites` names it.
         Arrays have axes (particles, *plates, *event) when particles are asked for, else (*plates, *event).
         """
-        keep, compiled = keeps(nonfinite), self.prepare(*data)
+        keep, data = keeps(nonfinite), self.read(data)
+        compiled = self.prepare(*data)
         known = site_names(compiled.trace)
         wanted = known if sites is None else names("sites=", sites)
         hidden = {n: z for n, z in summed_out(compiled.trace).items() if n in wanted}
@@ -239,7 +241,8 @@ class Program(Inspection, Embedding, Diagnosing):
         if not keep:
             require_finite_sample(self, call, {n: result.arrays[n] for n in wanted}, invalid)
         variant = compiled.variant("sample", wanted)
-        return {n: particles_first(result.arrays[n], variant.arrays[n].type, k, particles) for n in wanted}
+        drawn = {n: particles_first(result.arrays[n], variant.arrays[n].type, k, particles) for n in wanted}
+        return Named("site", drawn)
 
     def profile(self, state: State, *data: Any, repeats: int = 50, kind: str = "gradient", **options: Any) -> Profile:
         """Where the time of a call goes: seconds overall, in Python, and per step of the schedule.
@@ -268,6 +271,7 @@ class Program(Inspection, Embedding, Diagnosing):
         sites: Sequence[str] = (),
     ) -> tuple[Any, int, Compiled]:
         require_state(state)
+        data = self.read(data)
         compiled = self.prepare(*data)
         compiled.check_layouts(state)
         count = self.settings.particles if particles is None else integer("particles=", particles, 1, MANY)

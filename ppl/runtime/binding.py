@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.arguments import MANY, integer, mapping, shown
+from ppl.arguments import MANY, array, integer, mapping, shown, too_large
 from ppl.compiler.surrogate.checks import all_finite, counting, find_checks, run
 from ppl.errors import DataError
 from ppl.lang.arguments import as_array
@@ -88,18 +88,21 @@ class Binder:
             at = tuple(int(i) for i in np.argwhere(array > LARGEST)[0])
             raise DataError(f"argument '{spec.name}' is {array[at]} at {at}, beyond the integers of 64 bits, {LARGEST}")
         with np.errstate(over="ignore"):
-            return np.ascontiguousarray(array, dtype=target)
+            try:
+                return np.ascontiguousarray(array, dtype=target)
+            except MemoryError as error:
+                too_large(f"argument '{spec.name}' of shape {array.shape}", error)
 
     def _refuse_overflow(self, given: Mapping[str, Any], arrays: Mapping[str, np.ndarray], first: int) -> None:
         """Raise if a finite number became infinite; masked observations are exempt."""
-        for name, array in arrays.items():
+        for name, used in arrays.items():
             before = np.asarray(given[name])
-            if before.dtype.kind != "f" or before.dtype.itemsize <= array.dtype.itemsize or all_finite(array):
+            if before.dtype.kind != "f" or before.dtype.itemsize <= used.dtype.itemsize or all_finite(used):
                 continue
-            lost = np.isinf(array) & np.isfinite(before)
+            lost = np.isinf(used) & np.isfinite(before)
             for check in self.checks:
                 if check.name == name and check.mask is not None:
-                    lost &= counting(array, check.mask, check.whole_rows, arrays)
+                    lost &= counting(used, check.mask, check.whole_rows, arrays)
             if lost.any():
                 at = tuple(int(i) for i in np.argwhere(lost)[0])
                 shown = (at[0] + first, *at[1:]) if at else at
@@ -139,16 +142,16 @@ def _row_ids(rows: Any, n: int, plate: str) -> Any:
         if rows.step == 0:
             raise DataError("rows=: the step of the slice is 0")
         start, step = rows.start or 0, 1 if rows.step is None else rows.step
-        ids = np.arange(start, start + n * step if rows.stop is None else rows.stop, step)
+        named = range(start, start + n * step if rows.stop is None else rows.stop, step)
+        if len(named) != n:
+            raise DataError(f"rows= names {len(named)} dataset rows, but plate '{plate}' has {n}")
+        ids = np.arange(named.start, named.stop, step)
     elif isinstance(rows, (int, np.integer)) and not isinstance(rows, (bool, np.bool_)):
         if not -LARGEST <= rows <= LARGEST - n:
             raise DataError(f"rows= begins at dataset row {rows}, beyond the integers of 64 bits")
         ids = np.asarray(rows)[None]
     else:
-        try:
-            ids = np.asarray(rows)
-        except ValueError as error:
-            raise DataError(f"rows= is no array: {error}") from None
+        ids = array("rows=", rows, DataError)
         if ids.dtype.kind not in "iu":
             raise DataError(f"rows= is the first dataset row, a slice or an array of whole numbers, not {shown(rows)}")
     if not isinstance(rows, (int, np.integer)) and ids.shape != (n,):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppl.arguments import mapping
+from ppl.arguments import mapping, number_at
 from ppl.compiler.plan.choice import Plan, make_plan
 from ppl.compiler.plan.measured import record
 from ppl.compiler.surrogate.range_guards import find_guards
@@ -26,7 +26,6 @@ from ppl.ir.verify import after_pass
 from ppl.lang.arguments import as_spec
 from ppl.lang.carried import require_carried, require_one_particle
 from ppl.lang.trace import Trace
-from ppl.numbers import number_at
 from ppl.runtime.binding import Binder
 from ppl.runtime.state import Layout, State
 
@@ -160,7 +159,7 @@ class Compiled:
         if unknown:
             raise DataError(f"no hyper parameter named {unknown}; the program has {sorted(found)}")
         for name, value in values.items():
-            found[name] = number_at(f"hyper '{name}'", value, step, self._least.get(name, -math.inf))
+            found[name] = number_at(f"hyper '{name}'", value, step, self._least.get(name))
             if abs(found[name]) > self._largest:
                 raise OptionError(f"hyper '{name}' at step {step} is {found[name]}, beyond {self.settings.dtype}")
         return np.array(list(found.values()), self.settings.dtype)

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ppl.arguments import fits_memory, too_large
 from ppl.checked import CHECKED
 from ppl.compiler.emit.cpu.regions import SLABS
 from ppl.compiler.lower.layout import Poly, axis_size, identifier
@@ -125,7 +126,7 @@ class Executable:
         """A workspace for `njit`: (float buffer, int buffer), for up to `rows` rows."""
         given = dict(rows) if isinstance(rows, Mapping) else self._everywhere(rows)
         sizes = self._sizes(given, particles, 1)
-        return self._buffers(sizes, self._slabs(sizes), 1)
+        return self._allocated(sizes, self._slabs(sizes), 1)
 
     def _everywhere(self, rows: int) -> dict[str, int]:
         return {name: rows for name, axis in self.axes.items() if axis.kind is Kind.PLATE}
@@ -141,6 +142,12 @@ class Executable:
                 length = int(rows[name])
             sizes[f"n_{identifier(name)}"] = length
         return sizes
+
+    def _allocated(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
+        """`_buffers`; a TooLargeError names what the call is given where they do not fit into memory."""
+        listed = ", ".join(f"{name.removeprefix('n_')}={size}" for name, size in sizes.items())
+        with fits_memory(f"a call with {listed or 'these parameters'}"):
+            return self._buffers(sizes, slabs, lanes)
 
     def _buffers(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
         full = {"first_particle": 0, SLABS: slabs, **sizes}
@@ -326,7 +333,7 @@ class Executable:
         if key not in known:
             if len(known) >= 4:
                 known.clear()
-            known[key] = self._buffers(sizes, slabs, lanes)
+            known[key] = self._allocated(sizes, slabs, lanes)
         return known[key]
 
     def out_size(self, rows: int, particles: int) -> int:
@@ -341,7 +348,10 @@ class Executable:
         local = self._local.__dict__
         if "pool" not in local:
             local["pool"] = Pool()
-        return local["pool"].empty(purpose, size, self.float)
+        try:
+            return local["pool"].empty(purpose, size, self.float)
+        except MemoryError as error:
+            too_large(f"a result of {size} numbers", error)
 
     def _out_size(self, sizes: dict[str, int]) -> int:
         words = 8 // np.dtype(self.dtype).itemsize

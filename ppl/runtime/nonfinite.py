@@ -6,14 +6,15 @@ replayed in the interpreter, which names the parameter, node or cost.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppl.arguments import choice
-from ppl.errors import NonFiniteError
+from ppl.arguments import choice, fits_memory
+from ppl.errors import NonFiniteError, TooLargeError
 from ppl.estimators.base import Estimator
 from ppl.lazy import optimizers
 from ppl.runtime.call import Call
@@ -97,7 +98,8 @@ def refuse(program: Prepared, call: Call, what: str, mode: str = "gradient") -> 
     """Raise a ParameterError if a condition is violated, else say where the first value that is not finite appeared."""
     from ppl.runtime.replay import first_bad  # only what goes wrong needs the replay
 
-    refuse_violation(program, call, mode)
+    with contextlib.suppress(TooLargeError):  # an error here must not hide the one that is being reported
+        refuse_violation(program, call, mode)
     found = first_bad(program, call, mode)
     raise NonFiniteError(f"{what}. First: {found.text}{KEEP}", found.node)
 
@@ -111,6 +113,7 @@ def refuse_violation(
     count = program.settings.particles if call.particles is None else call.particles
     hypers = compiled.hyper_vector(call.hyper, call.state.step)
     env = environment(compiled, call.state.params, call.state.aux, hypers, bound, count, *call.noise)
-    found = violation(compiled, mode, env, bound, sites, plan)
+    with fits_memory("the search for a parameter that is out of range"):
+        found = violation(compiled, mode, env, bound, sites, plan)
     if found is not None:
         raise found.error()

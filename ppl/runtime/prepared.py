@@ -5,21 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
-from ppl.arguments import array, mapping
+from ppl.arguments import array, mapping, noise_seed
 from ppl.compiler.plan.choice import Requested
 from ppl.compiler.plan.measured import Measured
 from ppl.errors import DataError, ModelError
+from ppl.lang.arguments import as_array
 from ppl.lang.model import Model
 from ppl.lang.params import constrained, initial_value, unconstrained
 from ppl.lang.trace import Param
-from ppl.numbers import real_array, whole_number
+from ppl.names import Named
 from ppl.objectives.base import Objective
 from ppl.runtime.compiled import Compiled, require_state, signature
-from ppl.runtime.state import SEEDS, State
+from ppl.runtime.state import State
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,17 @@ class Prepared:
             parts += [f"{name}: {choice.estimator.label}" for name, choice in self._latest.plan.choices.items()]
         return f"Program({', '.join(parts)})"
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise ModelError(
+            "a program cannot be pickled: compile the model again where it is needed, and send the state, which can"
+        )
+
     @property
     def argument_names(self) -> tuple[str, ...]:
         """Names of the data arguments, in order."""
@@ -78,6 +90,12 @@ class Prepared:
         self._latest = found
         return found
 
+    def read(self, data: Sequence[Any]) -> tuple[Any, ...]:
+        """Data arguments as arrays, so that what is no array is asked for its numbers once in a call."""
+        if all(type(value) is np.ndarray for value in data) or len(data) != len(self.argument_names):
+            return tuple(data)
+        return tuple(as_array(value, name) for name, value in zip(self.argument_names, data, strict=True))
+
     def _trace(self, data: Sequence[Any]) -> Compiled:
         trace = self.objective.trace(dict(zip(self.argument_names, data, strict=True)))
         return Compiled(trace, self.argument_names, self.settings)
@@ -94,7 +112,7 @@ class Prepared:
 
         Every parameter is drawn from (seed, its name), so the order of declaration does not matter.
         """
-        seed = whole_number("seed", seed, *SEEDS)
+        seed = noise_seed("seed", seed)
         compiled = self.prepare(*data)
         given = dict({} if params is None else mapping("params", params, "arrays"))
         unknown = sorted(set(given) - set(compiled.trace.params))
@@ -114,7 +132,8 @@ class Prepared:
         compiled = self._of(state)
         compiled.check_state(state)
         declared = compiled.trace.params
-        return {name: np.array(constrained(declared[name], raw)) for name, raw in state.params.items()}
+        values = {name: np.array(constrained(declared[name], raw)) for name, raw in state.params.items()}
+        return Named("parameter", values)
 
     def ravel(self, state: State) -> np.ndarray:
         """All unconstrained parameters as one vector (a copy)."""
@@ -124,10 +143,10 @@ class Prepared:
     def unravel(self, vector: np.ndarray) -> dict[str, np.ndarray]:
         """The inverse of `ravel`: unconstrained parameters by name."""
         layout = self.prepare().layout
-        vector = real_array("vector", vector).astype(self.settings.dtype)
+        vector = array("vector", vector).astype(self.settings.dtype)
         if vector.shape != (layout.size,):
             raise DataError(f"expected a vector of length {layout.size}, not shape {vector.shape}")
-        return layout.split(vector)
+        return Named("parameter", layout.split(vector))
 
 
 def require_program(owner: str, value: Any) -> None:

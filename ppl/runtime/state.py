@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import array, noise_seed, shown, step_count
 from ppl.errors import DataError
 from ppl.estimators.base import Estimator
-from ppl.numbers import real_array, whole_number
+from ppl.names import Named
 
-MOST_STEPS = 2**63
-SEEDS = -(2**63), 2**64
 FIELDS = "params", "aux", "step", "seed", "opt", "estimators"
 
 
@@ -64,7 +63,7 @@ class Layout:
             raise DataError(f"parameters do not match the program: missing {missing}, unknown {unknown}")
         out = np.empty(self.size, dtype)
         for name, view in self.split(out).items():
-            value = real_array(f"parameter '{name}'", parts[name])
+            value = array(f"parameter '{name}'", parts[name], DataError)
             if value.shape != view.shape:
                 raise DataError(f"parameter '{name}' has shape {value.shape}, the program expects {view.shape}")
             with np.errstate(over="ignore"):
@@ -106,12 +105,14 @@ class State:
         opt: Any = None,
         estimators: Mapping[str, Estimator] | None = None,
     ):
+        if not isinstance(layouts, tuple) or [type(part) for part in layouts] != [Layout, Layout]:
+            raise DataError(f"a state's layouts are those of its two vectors, not {shown(layouts)}")
         self._flat, self._aux = _vector("parameters", flat, layouts[0]), _vector("auxiliary variables", aux, layouts[1])
         if self._flat.dtype != self._aux.dtype:
             raise DataError(f"a state has parameters in {flat.dtype} and auxiliary variables in {aux.dtype}")
         self._layouts, self._opt = layouts, opt
-        self._step = whole_number("a state's step", step, 0, MOST_STEPS)
-        self._seed = whole_number("a state's seed", seed, *SEEDS)
+        self._step = step_count("a state's step", step, DataError)
+        self._seed = noise_seed("a state's seed", seed, DataError)
         self._estimators = _checked_estimators(estimators)
 
     @classmethod
@@ -149,17 +150,17 @@ class State:
     @property
     def params(self) -> dict[str, np.ndarray]:
         """Unconstrained parameters by name."""
-        return _frozen_views(self._layouts[0], self._flat)
+        return Named("parameter", _frozen_views(self._layouts[0], self._flat))
 
     @property
     def aux(self) -> dict[str, np.ndarray]:
         """Baselines, control-variate parameters and carried values (`ppl.carried`) by name."""
-        return _frozen_views(self._layouts[1], self._aux)
+        return Named("auxiliary variable", _frozen_views(self._layouts[1], self._aux))
 
     @property
     def estimators(self) -> dict[str, Estimator]:
         """Node → estimator of the program that made the state."""
-        return dict(self._estimators)
+        return Named("node", self._estimators)
 
     def replace(self, **changes: Any) -> State:
         """A state with other `params`, `aux` (dicts, all names), `step`, `seed`, `opt` or `estimators`.
@@ -177,8 +178,8 @@ class State:
             flat = self._layouts[0].join(changes["params"], flat.dtype, bounded=True)
         if "aux" in changes:
             aux = self._layouts[1].join(changes["aux"], aux.dtype, bounded=True)
-        step = whole_number("step", changes.get("step", self.step), 0, MOST_STEPS)
-        seed = whole_number("seed", changes.get("seed", self.seed), *SEEDS)
+        step = step_count("step", changes.get("step", self.step), DataError)
+        seed = noise_seed("seed", changes.get("seed", self.seed), DataError)
         estimators = _checked_estimators(changes.get("estimators", self._estimators))
         return State.made(flat, aux, self._layouts, step, seed, changes.get("opt", self.opt), estimators)
 
@@ -193,6 +194,10 @@ class State:
         from ppl.runtime.storage.packing import save_state
 
         save_state(self, path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts = self._flat, self._aux, self._layouts, self._step, self._seed, self._opt, dict(self._estimators)
+        return State, parts
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{n} {s}" for n, s in self._layouts[0].shapes)

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppl.arguments import MANY, file_path, integer, step_count
 from ppl.errors import DataError, MissingFileError, OptionError
-from ppl.numbers import whole_number
 from ppl.runtime.state import State
 from ppl.runtime.storage.npz import read_npz, remove_abandoned, require_writable, write_npz
-from ppl.runtime.storage.packing import file_path, pack_state, unpack_state
+from ppl.runtime.storage.packing import pack_state, unpack_state
 
 SECONDS = 30.0
 INTEGER = ("step", "validation_step")
@@ -53,11 +53,8 @@ class Checkpoint:
         if pair and len(option) != 2:
             raise OptionError(f"checkpoint= is a path, or (path, every), not {option!r}")
         path, every = option if pair else (option, None)
-        try:
-            self.path = file_path("checkpoint=", path)
-            self.every = whole_number("checkpoint=(path, every): every", every, 1, 2**63) if pair else None
-        except DataError as error:
-            raise OptionError(str(error)) from None
+        self.path = file_path("checkpoint=: the path", path)
+        self.every = integer("checkpoint=(path, every): every", every, 1, MANY) if pair else None
         require_writable(self.path)
         remove_abandoned(self.path)
         self.written: tuple[int, int] | None = None
@@ -119,7 +116,7 @@ def _extent(state: State, history: Lists) -> tuple[int, int]:
 def _start(arrays: Mapping[str, np.ndarray]) -> int:
     if "start" not in arrays or arrays["start"].shape != ():
         raise DataError("it does not say where its run began")
-    return whole_number("the step at which the run began", arrays["start"], 0, 2**63)
+    return step_count("the step at which the run began", arrays["start"], DataError)
 
 
 def _history(arrays: Mapping[str, np.ndarray]) -> Lists:

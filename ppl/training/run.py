@@ -11,6 +11,7 @@ import numpy as np
 
 from ppl.errors import DataError, FitError, OptionError, ScheduleError
 from ppl.lazy import optimizers
+from ppl.names import Named
 from ppl.runtime.call import Call
 from ppl.runtime.replay import Culprit, first_bad, first_bad_part
 from ppl.runtime.state import State
@@ -25,17 +26,16 @@ ENDED: Any = object()
 """What stands for a batch after the last."""
 
 
-class History(dict[str, np.ndarray]):
+class History(Named[np.ndarray]):
     """What training recorded: one array per key, all of one length but the validation's.
 
     Keys: "step" (steps taken), "loss" (per row), "cost NAME" for every cost (per row; `history["NAME"]`
     finds it too), "validation" and "validation_step".
     """
 
-    def __missing__(self, key: str) -> np.ndarray:
-        if f"cost {key}" in self:
-            return self[f"cost {key}"]
-        raise KeyError(key)
+    def __getitem__(self, key: str) -> np.ndarray:
+        cost = f"cost {key}" if isinstance(key, str) else ""
+        return super().__getitem__(cost if cost in self and key not in self else key)
 
 
 class Fit(NamedTuple):
@@ -241,4 +241,4 @@ class Run:
 
     def _result(self) -> Fit:
         arrays = {k: np.array(v, np.int64 if k in INTEGER else float) for k, v in self._consistent().items()}
-        return Fit(self.state, self.program.params(self.state), History(arrays))
+        return Fit(self.state, self.program.params(self.state), History("record of training", arrays))

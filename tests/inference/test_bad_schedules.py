@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import ppl
+from ppl.arguments import number, number_at
 from ppl.errors import EstimatorError, FitError, OptionError, ScheduleError
 from ppl.estimators import Relaxed
-from ppl.numbers import number_at, real_number
 from ppl.training import optim
 from ppl.training.fit import fit
 from ppl.training.in_place import InPlace
@@ -29,14 +29,14 @@ NUMBERS = [0.5, 1, np.float32(0.5), np.int8(1), np.array(0.5), fractions.Fractio
 @pytest.mark.parametrize("value", NOT_NUMBERS)
 def test_what_is_no_number(value):
     with pytest.raises(OptionError, match="rate must be a finite number, not"):
-        real_number("rate", value)
+        number("rate", value)
     with pytest.raises(ScheduleError, match="rate at step 7 must be a finite number, not"):
         number_at("rate", lambda step: value, 7)
 
 
 @pytest.mark.parametrize("value", NUMBERS)
 def test_what_is_one(value):
-    for found in (real_number("rate", value), number_at("rate", lambda step: value, 7)):
+    for found in (number("rate", value), number_at("rate", lambda step: value, 7)):
         assert type(found) is float and found == float(value)
 
 

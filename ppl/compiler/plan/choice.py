@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ppl.arguments import mapping, text
+from ppl.arguments import mapping
 from ppl.compiler.plan.measured import Measured
 from ppl.errors import EstimatorError
 from ppl.estimators import (
@@ -38,6 +38,7 @@ from ppl.estimators import (
 from ppl.estimators.base import Estimator
 from ppl.graph.lost_paths import require_no_lost_path
 from ppl.graph.stochastic import RandomNode, StochasticGraph
+from ppl.names import Named
 
 Requested = str | Estimator | Mapping[str, Estimator]
 
@@ -116,8 +117,8 @@ class Choice:
         return render_choice(self)
 
 
-@dataclass
-class Plan:
+@dataclass(eq=False)
+class Plan(Mapping[str, Choice]):
     """The decisions for all random nodes: prints as a table, indexes as data (`plan["b"].estimator`)."""
 
     choices: dict[str, Choice]
@@ -125,10 +126,10 @@ class Plan:
     particles: int
     regions: int | None = None
     notes: list[str] = field(default_factory=list)
-    measured: dict[str, Sequence[Measured]] = field(default_factory=dict)
+    measured: dict[str, Sequence[Measured]] = field(default_factory=lambda: Named("node"))
 
     def __getitem__(self, name: str) -> Choice:
-        return self.choices[text("a node's name", name)]
+        return self.choices[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.choices)
@@ -139,14 +140,14 @@ class Plan:
     @property
     def estimators(self) -> dict[str, Estimator]:
         """Node name → estimator."""
-        return {name: c.estimator for name, c in self.choices.items()}
+        return Named("node", {name: c.estimator for name, c in self.choices.items()})
 
     def as_dict(self) -> dict[str, Estimator]:
         """The choices in the form that `ppl.compile(estimators=...)` takes; its repr can be pasted into code.
 
         Nodes that need no estimator, or that the objective sums out, are left out.
         """
-        return {name: c.estimator for name, c in self.choices.items() if not c.estimator.imposed}
+        return Named("node", {n: c.estimator for n, c in self.choices.items() if not c.estimator.imposed})
 
     def __str__(self) -> str:
         from ppl.compiler.plan.table import render
@@ -186,7 +187,7 @@ def make_plan(
             used.add(rn, choices[rn.name].estimator)
     ordered = {name: choices[name] for name in graph.nodes}
     _check_joint_budget(graph, ordered)
-    return Plan(ordered, used.total(), particles)
+    return Plan(Named("node", ordered), used.total(), particles)
 
 
 class _Budget:

@@ -28,6 +28,8 @@ EXACT = {4: 2.0**24, 8: 2.0**53}
 INDEX = float(np.iinfo(np.int32).max)
 
 ANY = Observable(REAL)
+TRUTH = Observable(Interval(0.0, 1.0, False, False), True)
+"""Truth values as numbers."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class Check:
     def _quick(self, array: np.ndarray, dtype: np.dtype) -> bool:
         """Whether one pass shows that all is right; False is no answer."""
         if self.constraint in (*ROWS, *WHOLE) or array.dtype.kind == "b":
+            return False
+        if self.allowed.whole and array.dtype.kind == "f":
             return False
         limits = RANGES[self.constraint] if self.constraint else self.allowed.interval
         most = most_exact(array, dtype) if self.exact else math.inf
@@ -193,6 +197,7 @@ def fed_by(site: Site, condition: Condition) -> Node | None:
 
 def find_checks(trace: Trace) -> Iterator[Check]:
     """All checks of the data arguments of a trace."""
+    yield from _mask_checks(trace)
     for site in trace.sites.values():
         found = observed_argument(site)
         if found is not None and site.dist is not None:
@@ -202,6 +207,13 @@ def find_checks(trace: Trace) -> Iterator[Check]:
             yield Check(found[0], why, allowed, *found[1:], exact=exact, observed=True)
     yield from _parameter_checks(trace)
     yield from _index_checks(trace)
+
+
+def _mask_checks(trace: Trace) -> Iterator[Check]:
+    for site in trace.sites.values():
+        found = None if site.mask is None else seen(site.mask)
+        if found is not None and found.leaf.type.dtype != "bool":
+            yield Check(found, f"an entry of obs_mask of node '{site.name}'", TRUTH)
 
 
 def _parameter_checks(trace: Trace) -> Iterator[Check]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppl.arguments import array
+from ppl.arguments import array, fits_memory
 from ppl.distributions.domain.conditions import narrowest
 from ppl.errors import ShapeError
 from ppl.ir import ops
@@ -46,7 +46,16 @@ def present(dists: Sequence[Distribution], formula: Callable[..., Node], *values
     symbolic = any(isinstance(v, Node) or hasattr(v, "__ppl_node__") for v in values)
     if symbolic or any(n.op not in EAGER_OPS for n in topological(nodes)):
         return in_model(dists, formula(*(ops.as_node(v) for v in values)))
-    arrays = [array(f"{type(dists[0]).__name__}: the value", v, ShapeError) for v in values]
+    owner = type(dists[0]).__name__
+    with fits_memory(owner):
+        return _evaluated(owner, dists, formula, values)
+
+
+def _evaluated(
+    owner: str, dists: Sequence[Distribution], formula: Callable[..., Node], values: Sequence[Any]
+) -> np.ndarray:
+    """The formula of arrays, as an array."""
+    arrays = [array(f"{owner}: the value", v, ShapeError) for v in values]
     event = len(dists[0].event_shape)
     lead = np.broadcast_shapes(*(a.shape[: max(a.ndim - event, 0)] for a in arrays))
     if not lead:

@@ -19,16 +19,13 @@ def malformed(label: str, args: Sequence[Any], options: Mapping[str, Any], error
     """
     if isinstance(error, PplError) or _of_user(error):
         raise error
-    given = ", ".join([*map(_shown, args), *(f"{name}={_shown(value)}" for name, value in options.items())])
+    given = ", ".join(
+        [*(shown(value, 40) for value in args), *(f"{name}={shown(value, 40)}" for name, value in options.items())]
+    )
     kind = ShapeError if isinstance(error, IndexError) else ModelError
     raise kind(
         f"{label}: cannot be called with ({given}): {error or type(error).__name__}\n  at {user_line()}"
     ) from error
-
-
-def _shown(value: Any) -> str:
-    text = shown(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _of_user(error: Exception) -> bool:

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ppl.arguments import file_path, integer
 from ppl.errors import DataError, MissingFileError
 from ppl.estimators.parts.serialize import from_json, to_json
-from ppl.numbers import whole_number
 from ppl.runtime.state import Layout, State
 from ppl.runtime.storage.npz import read_npz, remove_abandoned, write_npz
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 def save_state(state: State, path: str | os.PathLike[str]) -> None:
     """Write a state to a file of its own; see `State.save`."""
-    path = file_path("path", path)
+    path = file_path("path", path, DataError)
     arrays = pack_state(state)
     try:
         remove_abandoned(path)
@@ -44,24 +44,13 @@ def load_state(path: str | os.PathLike[str]) -> State:
     MissingFileError : there is no such file.
     DataError : the file is something else, damaged, or names an estimator that is not defined in this process.
     """
-    path = file_path("path", path)
+    path = file_path("path", path, DataError)
     try:
         return unpack_state(read_npz(path))
     except MissingFileError:
         raise
     except DataError as error:
         raise DataError(f"'{path}' is not a state that State.save wrote: {error}") from error
-
-
-def file_path(what: str, path: Any) -> str:
-    """A path as a string; raises DataError where it is none."""
-    try:
-        found = os.fsdecode(path)
-    except TypeError:
-        found = ""
-    if not found or "\0" in found:
-        raise DataError(f"{what} must be the path of a file, not {path!r}")
-    return found
 
 
 def pack_state(state: State) -> dict[str, np.ndarray]:
@@ -113,7 +102,7 @@ def _understood(read: Callable[[], T]) -> T:
 
 def _layout(listed: Any) -> Layout:
     """A layout of names that differ and of shapes that an array can have."""
-    shapes = tuple((name, tuple(whole_number("a length", n, 0, 2**48) for n in shape)) for name, shape in listed)
+    shapes = tuple((name, tuple(integer("a length", n, 0, 2**48, DataError) for n in shape)) for name, shape in listed)
     names = [name for name, _ in shapes]
     if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise DataError(f"its parameters have names {names}")

@@ -15,11 +15,12 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
+from ppl.arguments import WORD, array, number, step_count
 from ppl.errors import DataError, OptionError
 from ppl.lazy import optimizers as kernels
-from ppl.numbers import real_array, real_number, whole_number
+from ppl.names import Named
 from ppl.runtime.pool import SMALL, Pool
-from ppl.runtime.state import MOST_STEPS, Layout
+from ppl.runtime.state import Layout
 from ppl.training.optim.schedules import Rate
 
 SQUARES = "v", "sum"
@@ -141,7 +142,7 @@ class FlatOptimizer(ABC):
         grad = _join(grads, layout)
         self.require(opt_state, grad)
         updates, opt = self.apply(np.zeros_like(grad), grad, opt_state, layout, opt_state["t"])
-        return layout.split(updates), opt
+        return Named("parameter", layout.split(updates)), opt
 
     def require(self, opt: Any, like: np.ndarray) -> None:
         """Raise DataError unless `opt` is a state of this optimizer for a vector like `like`; kernels check nothing."""
@@ -150,8 +151,8 @@ class FlatOptimizer(ABC):
         if len(opt) != len(self.slots) + 1 or "t" not in opt or not all(name in opt for name in self.slots):
             raise self._foreign(opt)
         t = opt["t"]
-        if type(t) is not int or not 0 <= t < MOST_STEPS:
-            whole_number(f"{type(self).__name__}: the optimizer state's t", t, 0, MOST_STEPS)
+        if type(t) is not int or not 0 <= t < WORD:
+            step_count(f"{type(self).__name__}: the optimizer state's t", t, DataError)
         for name in self.slots:
             slot = opt[name]
             if type(slot) is not np.ndarray or slot.shape != like.shape or slot.dtype != like.dtype:
@@ -189,24 +190,24 @@ def _layout(parts: Params) -> Layout:
 
 
 def _join(parts: Params, layout: Layout) -> np.ndarray:
-    return layout.join(parts, np.result_type(np.float32, *(real_array(f"'{n}'", v) for n, v in parts.items())))
+    return layout.join(parts, np.result_type(np.float32, *(array(f"'{n}'", v, DataError) for n, v in parts.items())))
 
 
 def check_fraction(owner: str, **values: float) -> None:
     """Raise OptionError unless every value is a number in [0, 1)."""
     for name, value in values.items():
-        if not 0.0 <= real_number(f"{owner}: {name}", value) < 1.0:
+        if not 0.0 <= number(f"{owner}: {name}", value) < 1.0:
             raise OptionError(f"{owner}: {name} must lie in [0, 1), not {value}")
 
 
 def check_positive(owner: str, **values: float | None) -> None:
     """Raise OptionError unless every value is a positive finite number or None."""
     for name, value in values.items():
-        if value is not None and not real_number(f"{owner}: {name}", value) > 0.0:
+        if value is not None and not number(f"{owner}: {name}", value) > 0.0:
             raise OptionError(f"{owner}: {name} must be positive, not {value}")
 
 
 def check_tiny(owner: str, eps: float) -> None:
     """Raise OptionError unless what is added to a root is a number that float32 can hold and that is not 0 there."""
-    if not TINY <= real_number(f"{owner}: eps", eps) <= 1.0 / TINY:
+    if not TINY <= number(f"{owner}: eps", eps) <= 1.0 / TINY:
         raise OptionError(f"{owner}: eps must be positive, and a number that float32 can hold, not {eps}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.arguments import names, shown
+from ppl.arguments import names, shown, step_count
 from ppl.distributions.families.family import FAMILIES
 from ppl.distributions.families.fit import Calculus
 from ppl.errors import DataError, OptionError
@@ -17,9 +17,8 @@ from ppl.ir.node import Node, make
 from ppl.ir.reference.interpret import Env, evaluate
 from ppl.lang.constraints import CONSTRAINTS
 from ppl.lang.trace import Param, Site, Trace
-from ppl.numbers import whole_number
 from ppl.runtime.prepared import require_program
-from ppl.runtime.state import MOST_STEPS, Layout
+from ppl.runtime.state import Layout
 from ppl.training.optim.schedules import Rate, check_rate, rate_at
 
 ELEMENTWISE = (None, "positive", "unit_interval")
@@ -100,7 +99,7 @@ class NaturalGradient:
                 "NaturalGradient: the state is another optimizer's; start afresh with state.replace(opt=None)"
             )
         if opt is not None:
-            whole_number("NaturalGradient: the optimizer state's t", opt["t"], 0, MOST_STEPS)
+            step_count("NaturalGradient: the optimizer state's t", opt["t"], DataError)
 
 
 def _refusal(site: Site, trace: Trace) -> str | None:

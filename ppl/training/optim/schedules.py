@@ -12,8 +12,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ppl.arguments import number, number_at
 from ppl.errors import OptionError
-from ppl.numbers import number_at, real_number
 
 Rate = float | Callable[[int], float]
 
@@ -73,8 +73,8 @@ def exponential(start: float, decay: float, steps: int = 1) -> Schedule:
 def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
     """`values[0]` before step `boundaries[0]`, `values[i]` from step `boundaries[i - 1]` on."""
     steps, given = _listed("boundaries", boundaries), _listed("values", values)
-    edges = tuple(real_number("piecewise: a boundary", b) for b in steps)
-    levels = tuple(real_number("piecewise: a value", v) for v in given)
+    edges = tuple(number("piecewise: a boundary", b) for b in steps)
+    levels = tuple(number("piecewise: a value", v) for v in given)
     if len(levels) != len(edges) + 1:
         raise OptionError(f"piecewise: {len(edges)} boundaries separate {len(edges) + 1} values, not {len(levels)}")
     if any(b <= a for a, b in itertools.pairwise(edges)):
@@ -132,17 +132,17 @@ def rate_at(rate: Rate, step: int, owner: str = "") -> float:
 
 def check_rate(owner: str, rate: Rate) -> None:
     """Raise OptionError unless `rate` is callable or a finite number that is not negative."""
-    if not callable(rate) and not real_number(f"{owner}: lr", rate) >= 0.0:
+    if not callable(rate) and not number(f"{owner}: lr", rate) >= 0.0:
         raise OptionError(f"{owner}: the learning rate must not be negative, not {rate}")
 
 
 def _finite(owner: str, **values: float) -> float:
     """The last of `values`, after checking that each is a finite number."""
     for name, value in values.items():
-        found = real_number(f"{owner}: {name}", value)
+        found = number(f"{owner}: {name}", value)
     return found
 
 
 def _at_least_one(owner: str, steps: float) -> None:
-    if not real_number(f"{owner}: steps", steps) >= 1:
+    if not number(f"{owner}: steps", steps) >= 1:
         raise OptionError(f"{owner}: steps must be at least 1, not {steps!r}")
