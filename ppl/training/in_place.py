@@ -18,12 +18,12 @@ from ppl.errors import ScheduleError
 from ppl.runtime.binding import Bound
 from ppl.runtime.state import State
 from ppl.training.batches import KEEP_CONVERTED, Batch, Rows, Stream, permutation
-from ppl.training.columns.trainer import trainer_of
 from ppl.training.live import Live, Rule, Steps, rule_of
 from ppl.training.loops import Trainer
 from ppl.training.optim.schedules import rate_at
 from ppl.training.progress import Bar
 from ppl.training.run import Run
+from ppl.training.trainers import trainer_of
 
 T = TypeVar("T")
 

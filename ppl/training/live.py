@@ -70,7 +70,8 @@ class Block(NamedTuple):
 class Live:
     """A state that training writes to. `state` shows it; after `share` the next step leaves what was shown alone.
 
-    `columns` are tables cut by columns, which are newer than those in `flat` while `join` is there to copy them back.
+    `parts` hold some parameters in the order that suits a training loop; while there is a `join`, they are newer than
+    `flat`, and it copies them back.
     """
 
     def __init__(self, state: State, rule: Rule, estimators: Any):
@@ -79,7 +80,7 @@ class Live:
         opt = state.opt or {}
         self.slots = [opt[name].copy() if name in opt else np.zeros_like(self.flat) for name in rule.slots]
         self.counter = np.array([state.step, state.step - opt.get("t", 0)], np.int64)
-        self.columns: np.ndarray | None = None
+        self.parts: np.ndarray | None = None
         self.join: Callable[[], None] | None = None
         self.block: Block | None = None
 

@@ -9,8 +9,9 @@ import pytest
 import ppl
 from ppl.errors import FitError
 from ppl.models.alias import alias_table
-from ppl.training.columns.trainer import ColumnTrainer, trainer_of
+from ppl.training.columns.trainer import ColumnTrainer
 from ppl.training.loops import SparseTrainer
+from ppl.training.trainers import trainer_of
 
 N, ROWS = 300, 500
 RNG = np.random.default_rng(0)

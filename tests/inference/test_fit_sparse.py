@@ -7,9 +7,9 @@ import pytest
 import ppl
 from ppl import Bernoulli, Normal
 from ppl.errors import FitError
-from ppl.training.columns.trainer import trainer_of
 from ppl.training.loops import SparseTrainer
 from ppl.training.pace import AGAIN, Pace
+from ppl.training.trainers import trainer_of
 
 N, D, ROWS = 700, 6, 400
 RNG = np.random.default_rng(0)

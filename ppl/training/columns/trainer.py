@@ -1,4 +1,4 @@
-"""Training in place on tables that threads share by columns, and the choice of a training loop."""
+"""Training in place on tables that threads share by columns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,13 +16,7 @@ from ppl.training.columns.emission import ColumnEmitter
 from ppl.training.columns.parts import Columns
 from ppl.training.columns.request import by_columns
 from ppl.training.live import Live
-from ppl.training.loops import SparseTrainer, Trainer
-
-if TYPE_CHECKING:
-    from ppl.runtime.compiled import Compiled
-
-BY_COLUMNS = ("SGD",)
-"""Rules for which tables are shared by columns."""
+from ppl.training.loops import SparseTrainer
 
 
 class ColumnTrainer(SparseTrainer):
@@ -30,6 +24,9 @@ class ColumnTrainer(SparseTrainer):
 
     The tables are copied into parts by columns when a state first trains, and back when someone looks at it.
     """
+
+    rules: ClassVar[tuple[str, ...]] = ("SGD",)
+    """Optimizers whose step on a row needs nothing but the row's gradient."""
 
     columns: Columns | None = None
 
@@ -49,10 +46,10 @@ class ColumnTrainer(SparseTrainer):
         return super()._threads(threads, steps) if self._emitter.tables else contextlib.nullcontext()
 
     def _extra(self, live: Live, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
-        if live.columns is None:
-            live.columns = self._split(live.flat)
+        if live.parts is None:
+            live.parts = self._split(live.flat)
         live.join = functools.partial(self._join, live)
-        return *super()._extra(live, v, sizes, threads), live.columns
+        return *super()._extra(live, v, sizes, threads), live.parts
 
     def _scratch(self, sizes: dict[str, int], threads: int) -> tuple[np.ndarray, ...]:
         """As for other tables, with what parts hold within a step."""
@@ -70,8 +67,8 @@ class ColumnTrainer(SparseTrainer):
         return out
 
     def _join(self, live: Live) -> None:
-        assert live.columns is not None
-        for whole, part in self._pieces(live.flat, live.columns):
+        assert live.parts is not None
+        for whole, part in self._pieces(live.flat, live.parts):
             whole[:] = part
 
     def _pieces(self, flat: np.ndarray, columns: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -86,24 +83,3 @@ class ColumnTrainer(SparseTrainer):
                 at = p * cut.area + cut.start(table.name)
                 part = columns[at : at + table.length * width].reshape(table.length, width)
                 yield whole[:, first:last], part[:, : last - first]
-
-
-def trainer_of(compiled: Compiled, sparse: bool, rule: str = "") -> Trainer | None:
-    """The training loop in place; for `sparse` rules that which moves only the rows of tables that data name."""
-    key = sparse, rule if sparse and rule in BY_COLUMNS else ""
-    if key not in compiled.trainers:
-        compiled.trainers[key] = _new_trainer(compiled, *key)
-    return compiled.trainers[key]
-
-
-def _new_trainer(compiled: Compiled, sparse: bool, rule: str) -> Trainer | None:
-    """The loop for a program on the CPU: one that keeps gradients sparse in tables if they are and may be, else any."""
-    if compiled.settings.target != "cpu" or not compiled.layout.shapes:
-        return None
-    if sparse and compiled.binder.plates:
-        if rule in BY_COLUMNS and (cut := ColumnTrainer(compiled)):
-            return cut
-        if found := SparseTrainer(compiled):
-            return found
-    trainer = Trainer(compiled)
-    return trainer if trainer.executable.trains else None
