@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ppl.arguments import shown
 from ppl.distributions.base import Distribution
 from ppl.distributions.domain.support import Support
 from ppl.distributions.parts.formulas import LOG_SQRT_2PI
@@ -34,7 +35,7 @@ class GaussianRandomWalk(Distribution):
     def __init__(self, scale: Any = 1.0, steps: int = 1, loc: Any = 0.0, drift: Any = 0.0):
         super().__init__(scale=scale, loc=loc, drift=drift)
         if not isinstance(steps, (int, np.integer)) or steps < 1:
-            raise ModelError(f"GaussianRandomWalk: steps must be a whole number of at least 1, got {steps!r}")
+            raise ModelError(f"GaussianRandomWalk: steps must be a whole number of at least 1, got {shown(steps)}")
         self.steps = int(steps)
 
     @property

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ppl.arguments import shown
 from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.domain.guards import known_inside, owns
 from ppl.distributions.domain.intervals import POSITIVE
@@ -41,7 +42,7 @@ class LKJCholesky(Distribution):
     def __init__(self, dim: int, concentration: Any = 1.0):
         super().__init__(concentration=concentration)
         if not isinstance(dim, (int, np.integer)) or dim < 2:
-            raise ModelError(f"LKJCholesky: dim must be a whole number of at least 2, got {dim!r}")
+            raise ModelError(f"LKJCholesky: dim must be a whole number of at least 2, got {shown(dim)}")
         self.dim = int(dim)
 
     @property

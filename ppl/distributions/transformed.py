@@ -46,7 +46,7 @@ class Transformed(Combinator):
 
     def __init__(self, base: Distribution, *bijectors: Bijector | Chain):
         if not isinstance(base, Distribution) or base.discrete or base.angular:
-            raise ModelError(f"Transformed: the base must be a continuous distribution on the line, not {base!r}")
+            raise ModelError(f"Transformed: the base must be a continuous distribution on the line, not {shown(base)}")
         for bijector in bijectors:
             if not isinstance(bijector, (Bijector, Chain)):
                 raise ModelError(f"Transformed: a bijector is one of ppl.bijectors, not {shown(bijector)}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import shown
 from ppl.distributions.base import Distribution
 from ppl.distributions.delta import Delta
 from ppl.distributions.domain import intervals as iv
@@ -52,7 +53,7 @@ class Truncated(LogTails, Combinator):
 
     def __init__(self, base: Distribution, low: Any = -math.inf, high: Any = math.inf):
         if not isinstance(base, Distribution) or base.unit_rank or base.angular or isinstance(base, Delta):
-            raise ModelError(f"Truncated: the base must be a distribution of scalars on the line, not {base!r}")
+            raise ModelError(f"Truncated: the base must be a distribution of scalars on the line, not {shown(base)}")
         for what in ("cdf", "icdf"):
             if not has(base, f"node_{what}"):
                 raise ModelError(f"Truncated: {type(base).__name__} has no {what}")

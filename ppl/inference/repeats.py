@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import shown
 from ppl.compiler.surrogate.variants import Variant
 from ppl.errors import OptionError
 from ppl.ir.node import topological
@@ -84,7 +85,7 @@ class Repeats:
         dtype: Any = None,
     ):
         if backend not in BACKENDS:
-            raise OptionError(f"backend must be one of {BACKENDS}, not {backend!r}")
+            raise OptionError(f"backend must be one of {BACKENDS}, not {shown(backend)}")
         self.program, self.state, self.hyper = program, state, hyper
         self.compiled = program.prepare(*data)
         self.compiled.check_state(state)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import shown
 from ppl.errors import OptionError
 from ppl.inference.reference import Reference, find_reference
 from ppl.inference.repeats import Moments, Repeats
@@ -109,7 +110,7 @@ def check_unbiased(
 ) -> UnbiasednessReport:
     """See `Program.check_unbiased`."""
     if reference not in ("auto", "exact", "score"):
-        raise OptionError(f'reference must be "auto", "exact" or "score", not {reference!r}')
+        raise OptionError(f'reference must be "auto", "exact" or "score", not {shown(reference)}')
     options = {"particles": particles, "total_rows": total_rows, "rows": rows, "hyper": hyper}
     key = state.seed if seed is None else int(seed)
     source = Repeats(program, state, data, **options, backend=backend)

@@ -43,7 +43,7 @@ class Context:
     def full_name(self, name: str) -> str:
         """`name` with the open scopes before it."""
         if not isinstance(name, str) or not name:
-            raise ModelError(f"a name is a non-empty string, not {name!r}\n  at {user_line()}")
+            raise ModelError(f"a name is a non-empty string, not {shown(name)}\n  at {user_line()}")
         return "/".join((*self.scopes, name))
 
     @property
@@ -174,7 +174,7 @@ def dtype_name(dtype: Any) -> str:
     """The IR dtype ("float", "int", "bool") of a NumPy dtype."""
     try:
         found = np.dtype(dtype)
-    except (TypeError, ValueError):
+    except Exception:
         raise ModelError(f"{shown(dtype)} is not a dtype\n  at {user_line()}") from None
     kind = {"f": "float", "i": "int", "u": "int", "b": "bool"}.get(found.kind)
     if kind is None:

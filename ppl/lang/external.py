@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ppl.arguments import dimensions, flag, text
+from ppl.arguments import dimensions, flag, shown, text
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node, make
@@ -64,7 +64,7 @@ def external(
     context = require("ppl.external")
     line = user_line()
     if not callable(fn) or not (gradient is None or callable(gradient)):
-        raise ModelError(f"external: {fn if not callable(fn) else gradient!r} is not a function\n  at {line}")
+        raise ModelError(f"external: {shown(fn if not callable(fn) else gradient)} is not a function\n  at {line}")
     flag("external: key", key, ModelError)
     base = (
         text("external: name", name, ModelError)

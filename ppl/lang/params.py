@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.arguments import array, dimensions, fits_memory, flag, number
+from ppl.arguments import array, dimensions, fits_memory, flag, number, shown
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node, make
@@ -56,7 +56,7 @@ def param(
     wanted = event_shape(f"param {full!r}", init, shape, line)
     if constraint is not None and not (isinstance(constraint, str) and constraint in CONSTRAINTS):
         raise ModelError(
-            f"param {full!r}: unknown constraint {constraint!r}; there are {', '.join(CONSTRAINTS)}\n  at {line}"
+            f"param {full!r}: unknown constraint {shown(constraint)}; there are {', '.join(CONSTRAINTS)}\n  at {line}"
         )
     known = context.trace.params.get(full)
     if known is not None:
@@ -205,9 +205,9 @@ def hyper(name: str, default: float) -> Hyper:
         The default is not one finite number, or the name has another default elsewhere in the model.
     """
     if not isinstance(name, str) or not name:
-        raise ModelError(f"a name is a non-empty string, not {name!r}\n  at {user_line()}")
+        raise ModelError(f"a name is a non-empty string, not {shown(name)}\n  at {user_line()}")
     if isinstance(default, Value):
-        raise ModelError(f"hyper {name!r}: the default is one finite number, not {default!r}\n  at {user_line()}")
+        raise ModelError(f"hyper {name!r}: the default is one finite number, not {shown(default)}\n  at {user_line()}")
     value = Hyper(name, number(f"hyper {name!r}: the default", default, error=ModelError))
     _ = value.node
     return value

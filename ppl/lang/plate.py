@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import shown
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node, make
@@ -51,7 +52,7 @@ class plate:
         self.line = user_line()
         self.axis: Axis | None = None
         if not isinstance(name, str) or not name:
-            raise ModelError(f"a name is a non-empty string, not {name!r}\n  at {self.line}")
+            raise ModelError(f"a name is a non-empty string, not {shown(name)}\n  at {self.line}")
         if name in RESERVED:
             raise ModelError(f"plate name {name!r} is reserved ({', '.join(sorted(RESERVED))})\n  at {self.line}")
         if not over:
@@ -157,7 +158,7 @@ def collect(value: Any, plate: Any) -> Value:
     axis = context.trace.plates.get(name) if isinstance(name, str) else None
     if axis is None:
         known = ", ".join(map(repr, context.trace.plates)) or "none"
-        raise ModelError(f"collect: there is no plate {name!r} (there are: {known})\n  at {user_line()}")
+        raise ModelError(f"collect: there is no plate {shown(name)} (there are: {known})\n  at {user_line()}")
     if axis.size is None:
         raise ModelError(
             f"collect: the rows of plate {name!r} are known at run time only; no operation reduces over a "

@@ -70,7 +70,7 @@ def declare(
     context = require("ppl.sample")
     full, line = context.full_name(name), user_line()
     if not isinstance(dist, Distribution):
-        raise ModelError(f"node {full!r}: the second argument is a distribution, not {dist!r}\n  at {line}")
+        raise ModelError(f"node {full!r}: the second argument is a distribution, not {shown(dist)}\n  at {line}")
     for parameter, node in dist.params.items():
         check_open(node.type.axes, f"node {full!r}: parameter {parameter!r}")
     if dist.event_mask is not None:

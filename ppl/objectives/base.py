@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from ppl.arguments import shown
 from ppl.errors import ModelError
 from ppl.lang.context import trace_model
 from ppl.lang.model import Model
@@ -63,7 +64,7 @@ def require_models(owner: str, **given: Any) -> None:
     """Raise a ModelError unless all of `given` are `@ppl.model` functions."""
     for role, value in given.items():
         if not isinstance(value, Model):
-            raise ModelError(f"{owner}: the {role} is a function decorated with @ppl.model, not {value!r}")
+            raise ModelError(f"{owner}: the {role} is a function decorated with @ppl.model, not {shown(value)}")
 
 
 def as_objective(value: Any) -> Objective:
@@ -72,4 +73,4 @@ def as_objective(value: Any) -> Objective:
         return ExpectedCost(value)
     if hasattr(value, "trace") and hasattr(value, "argument_names"):
         return value
-    raise ModelError(f"ppl.compile takes a @ppl.model or an objective such as ppl.elbo(...), not {value!r}")
+    raise ModelError(f"ppl.compile takes a @ppl.model or an objective such as ppl.elbo(...), not {shown(value)}")

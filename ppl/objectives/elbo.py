@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ppl.arguments import choice, number
+from ppl.arguments import choice, number, shown
 from ppl.distributions.divergences.registry import kl_divergence
 from ppl.distributions.domain.intervals import CIRCLE
 from ppl.errors import ModelError, OptionError
@@ -47,7 +47,7 @@ class Elbo:
         require_models("elbo", model=model, guide=guide)
         choice("elbo: kl", kl, ("auto", "sampled"), ModelError)
         if getattr(kl_weight, "__ppl_node__", None) is None and not number("elbo: kl_weight", kl_weight) >= 0.0:
-            raise OptionError(f"elbo: kl_weight must not be negative, not {kl_weight!r}")
+            raise OptionError(f"elbo: kl_weight must not be negative, not {shown(kl_weight)}")
         self.model, self.guide, self.kl, self.kl_weight = model, guide, kl, kl_weight
 
     @property

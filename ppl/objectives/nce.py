@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import MANY, shown
 from ppl.distributions.base import Distribution
 from ppl.errors import ModelError
 from ppl.ir import ops
@@ -30,9 +31,10 @@ class Nce:
     def __init__(self, model: Model, noise: Model | Distribution, k: int):
         require_models("nce", model=model)
         if not isinstance(noise, (Model, Distribution)):
-            raise ModelError(f"nce: the noise is a function decorated with @ppl.model or a distribution, not {noise!r}")
-        if not isinstance(k, (int, np.integer)) or k < 1:
-            raise ModelError(f"nce: k is a positive number of noise samples per row, not {k!r}")
+            kinds = "a function decorated with @ppl.model or a distribution"
+            raise ModelError(f"nce: the noise is {kinds}, not {shown(noise)}")
+        if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or not 1 <= k <= MANY:
+            raise ModelError(f"nce: k is a positive number of noise samples per row, not {shown(k)}")
         self.model, self.noise, self.k = model, noise, int(k)
         self.axis = Axis(nce_noise.SCOPE, Kind.PLATE, self.k, INNERMOST)
 

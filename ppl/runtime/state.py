@@ -224,5 +224,5 @@ def _vector(what: str, value: Any, layout: Layout) -> np.ndarray:
 def _checked_estimators(estimators: Any) -> Mapping[str, Estimator]:
     given = {} if estimators is None else estimators
     if not isinstance(given, Mapping) or not all(isinstance(e, Estimator) for e in given.values()):
-        raise DataError(f"a state's estimators are a dict of node → estimator, not {estimators!r}")
+        raise DataError(f"a state's estimators are a dict of node → estimator, not {shown(estimators)}")
     return given

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppl.arguments import MANY, file_path, integer, step_count
+from ppl.arguments import MANY, file_path, integer, shown, step_count
 from ppl.errors import DataError, MissingFileError, OptionError
 from ppl.runtime.state import State
 from ppl.runtime.storage.npz import read_npz, remove_abandoned, require_writable, write_npz
@@ -51,7 +51,7 @@ class Checkpoint:
     def __init__(self, option: Any):
         pair = isinstance(option, (tuple, list))
         if pair and len(option) != 2:
-            raise OptionError(f"checkpoint= is a path, or (path, every), not {option!r}")
+            raise OptionError(f"checkpoint= is a path, or (path, every), not {shown(option)}")
         path, every = option if pair else (option, None)
         self.path = file_path("checkpoint=: the path", path)
         self.every = integer("checkpoint=(path, every): every", every, 1, MANY) if pair else None

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ppl.arguments import shown
 from ppl.errors import DataError, OptionError
 from ppl.estimators.parts.serialize import to_json
 from ppl.lang.arguments import as_array
@@ -166,4 +167,4 @@ def _check_lengths(steps: int | None, epochs: int | None) -> None:
         raise OptionError("say how long to train: exactly one of steps= and epochs=")
     for name, value in (("steps", steps), ("epochs", epochs)):
         if value is not None and not (isinstance(value, (int, np.integer)) and value >= 0):
-            raise OptionError(f"{name}= must be a number that is not negative, not {value!r}")
+            raise OptionError(f"{name}= must be a number that is not negative, not {shown(value)}")

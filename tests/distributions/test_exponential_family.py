@@ -247,3 +247,20 @@ def test_counts_of_different_trials_are_of_different_families():
     assert kl_divergence(Binomial(3, 0.5), Binomial(4, 0.5)) is None
     with pytest.raises(ModelError, match="no closed form"):
         kl(NegativeBinomial(2.5, 0.3), NegativeBinomial(2.0, 0.3))
+
+
+NOT_FITTED = {
+    "no simplex": (Dirichlet, np.array([[0.5, 0.2], [0.3, 0.3]]), "leave the support"),
+    "one row of a simplex": (Dirichlet, np.array([0.5, 0.5]), "Dirichlet.fit"),
+    "ones": (Dirichlet, np.ones((2, 2)), "Dirichlet.fit"),
+    "no axis of vectors": (MultivariateNormal, np.arange(4.0), "MultivariateNormal.fit"),
+    "no whole counts": (Poisson, np.array([0.5, 1.5]), "leave the support"),
+    "no whole numbers of trials": (Geometric, np.array([0.5, 1.5]), "leave the support"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_FITTED)
+def test_data_that_a_family_cannot_have(name):
+    cls, x, message = NOT_FITTED[name]
+    with pytest.raises(DataError, match=message):
+        cls.fit(x)

@@ -16,6 +16,13 @@ class Odd:
         return "Odd()"
 
 
+class Unshowable:
+    """An object that cannot be printed."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
 @ppl.model
 def other() -> None:
     """A model."""
@@ -76,6 +83,7 @@ def pool() -> dict[str, Any]:
         "array[text]": np.array(["a", "b"]),
         "array[object]": np.array([None, 1.0], object),
         "array[complex]": np.array([1j, 2.0]),
+        "unshowable": Unshowable(),
         "array[date]": np.array(["2020-01-01"], "datetime64[D]"),
         "masked": np.ma.masked_array([1.0, 2.0], [0, 1]),
         "matrix": np.asmatrix([[1.0, 2.0]]),

@@ -205,3 +205,21 @@ def test_temperatures_set_at_run_time_are_positive():
             relaxed.value_and_grad(state, data(), hyper={"temperature": value})
     with pytest.raises(EstimatorError, match="temperature must be positive"):
         Relaxed(temperature=ppl.hyper("tau", -1.0))
+
+
+@pytest.mark.parametrize("step", [None, "x", 1.5, -1, 2**70, True, np.ones(2)], ids=str)
+@pytest.mark.parametrize("name", ["linear", "cosine", "constant", "piecewise"])
+def test_the_step_of_a_schedule_is_a_whole_number(name, step):
+    made = {"linear": (0.1, 0.0, 5), "cosine": (0.1, 0.0, 5), "constant": (0.1,), "piecewise": ([3], [0.1, 0.2])}
+    schedule = getattr(optim, name)(*made[name])
+    with pytest.raises(OptionError, match=f"{name}.*: the step must be a whole number"):
+        schedule(step)
+    assert schedule(np.int32(2)) == schedule(np.array(2)) == schedule(2)
+
+
+def test_a_rate_beyond_the_integers_of_64_bits_is_a_float():
+    program = units_program("score", "float64")
+    state = program.init(0, data())
+    large, same = (program.update(state, data(), optimizer=SGD(rate), seed=1)[0] for rate in (2**70, 2.0**70))
+    for name, value in large.params.items():
+        np.testing.assert_array_equal(value, same.params[name])

@@ -190,3 +190,38 @@ def test_a_loss_that_is_not_finite_is_named_with_its_row(steep_program):
         steep_program.sample(state, x)
     assert caught.value.node == "root"
     assert steep_program.sample(state, x, nonfinite="keep")["root"][1] == np.inf
+
+
+class Unshowable:
+    """What cannot be printed."""
+
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+
+UNSHOWABLE = {
+    "compile": lambda v: ppl.compile(v),
+    "estimators": lambda v: ppl.compile(units_fresh().objective, v, data=X),
+    "estimators by name": lambda v: ppl.compile(units_fresh().objective, {"b": v}, data=X),
+    "elbo": lambda v: ppl.elbo(v, v),
+    "nce": lambda v: ppl.nce(v, v, v),
+    "Normal": lambda v: ppl.Normal(v, 1.0),
+    "Truncated": lambda v: ppl.Truncated(v, 0.0, 1.0),
+    "LKJCholesky": lambda v: ppl.LKJCholesky(v),
+    "optimizer": lambda v: ppl.fit(units_fresh(), X, steps=1, optimizer=v),
+    "estimators of a state": lambda v: units_fresh().init(0).replace(estimators=v),
+    "spec": lambda v: ppl.spec((3,), v),
+    "schedule": lambda v: ppl.optim.piecewise(v, [1.0]),
+}
+
+
+@pytest.mark.parametrize("call", UNSHOWABLE)
+def test_what_cannot_be_printed_is_refused_like_anything_else(untouched, call):
+    with pytest.raises(PplError, match=r"Unshowable|not a dtype"):
+        UNSHOWABLE[call](Unshowable())
+
+
+def test_long_values_are_cut_short_in_messages():
+    with pytest.raises(PplError) as caught:
+        ppl.compile(units_fresh().objective, list(range(100_000)), data=X)
+    assert len(str(caught.value)) < 300

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ppl.arguments import mapping
+from ppl.arguments import mapping, shown
 from ppl.compiler.plan.measured import Measured
 from ppl.errors import EstimatorError
 from ppl.estimators import (
@@ -222,7 +222,9 @@ def _named(graph: StochasticGraph, requested: Requested) -> dict[str, Estimator]
     elif isinstance(requested, Estimator):
         named = {rn.name: requested for rn in graph.nodes.values() if rn.needs_gradient}
     elif not (isinstance(requested, str) and requested == "auto"):
-        raise EstimatorError(f'estimators must be "auto", an Estimator or a dict of node-name globs, not {requested!r}')
+        raise EstimatorError(
+            f'estimators must be "auto", an Estimator or a dict of node-name globs, not {shown(requested)}'
+        )
     for rn in graph.nodes.values():
         if rn.site.estimator is not None:
             _require_estimator(rn.site.estimator, f"sample({rn.name!r}, estimator=…)")
@@ -232,7 +234,7 @@ def _named(graph: StochasticGraph, requested: Requested) -> dict[str, Estimator]
 
 def _require_estimator(value: Any, where: str) -> None:
     if not isinstance(value, Estimator):
-        raise EstimatorError(f"{where} is {value!r}, not an estimator instance such as ppl.estimators.Rebar()")
+        raise EstimatorError(f"{where} is {shown(value)}, not an estimator instance such as ppl.estimators.Rebar()")
 
 
 def _copies(rn: RandomNode, estimator: Estimator) -> int:

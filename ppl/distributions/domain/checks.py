@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.arguments import masked
+from ppl.arguments import masked, shown
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
@@ -70,7 +70,9 @@ def parameter(owner: str, name: str, value: Any) -> Node:
     try:
         node = ops.as_node(value)
     except ShapeError:
-        raise ModelError(f"{owner}: {name} must be a number, an array or a symbolic value, got {value!r}") from None
+        raise ModelError(
+            f"{owner}: {name} must be a number, an array or a symbolic value, got {shown(value)}"
+        ) from None
     return ops.const(node.attrs["value"].value, "float") if node.op == "const" else ops.cast(node, "float")
 
 

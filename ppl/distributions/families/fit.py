@@ -6,7 +6,7 @@ match. Where that has no closed solution, Newton's method solves it with the Fis
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ppl.distributions.beta import Beta
 from ppl.distributions.categorical import Categorical
 from ppl.distributions.dirichlet import Dirichlet
 from ppl.distributions.domain.checks import CONSTRAINTS
+from ppl.distributions.domain.observable import observable
 from ppl.distributions.exponential import Exponential
 from ppl.distributions.families.family import (
     Family,
@@ -141,19 +142,39 @@ def fit(cls: type[Distribution], x: Any, weights: Any = None, **fixed: Any) -> D
     data = array(f"{name}.fit: x", x, DataError)
     if data.ndim < 1 or not len(data):
         raise DataError(f"{name}.fit: the data need a leading axis of at least one observation, got shape {data.shape}")
-    with np.errstate(all="ignore"):
-        parts = sufficient_statistics(cls, data)
+    try:
+        with np.errstate(all="ignore"):
+            parts = sufficient_statistics(cls, data)
+    except IndexError:
+        raise DataError(
+            f"{name}.fit: the data are vectors, an axis of them behind the first, not {data.shape}"
+        ) from None
     if not all(np.isfinite(p).all() for p in parts):
         raise DataError(f"{name}.fit: the data leave the support, or their statistics are not finite")
     mean = tuple(np.average(p, axis=0, weights=_weights(name, weights, len(data))) for p in parts)
     try:
         with np.errstate(all="ignore"):
-            if family.from_mean is not None:
-                return cls(**family.from_mean(*mean, **known))
-            assert family.start is not None
-            return _newton(cls, mean, cls(**family.start(*mean)))
-    except ModelError as e:
+            found = _likeliest(cls, family, mean, known)
+    except IndexError:
+        raise DataError(
+            f"{name}.fit: the data are vectors, an axis of them behind the first, not {data.shape}"
+        ) from None
+    except (ModelError, np.linalg.LinAlgError) as e:
         raise DataError(f"{name}.fit: the likelihood has no maximum inside the family ({e})") from None
+    allowed = observable(found)
+    if allowed.wrong(data).any():
+        raise DataError(f"{name}.fit: the data leave the support: every entry must be {allowed.wanted}")
+    return found
+
+
+def _likeliest(
+    cls: type[Distribution], family: Family, mean: tuple[Any, ...], known: Mapping[str, Array]
+) -> Distribution:
+    """The member whose mean statistics are `mean`."""
+    if family.from_mean is not None:
+        return cls(**family.from_mean(*mean, **known))
+    assert family.start is not None
+    return _newton(cls, mean, cls(**family.start(*mean)))
 
 
 def _weights(name: str, weights: Any, n: int) -> Array | None:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ppl import arguments
-from ppl.arguments import called, integer, text
+from ppl.arguments import called, integer, shown, text
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.lang.blocks import init
@@ -107,7 +107,7 @@ class GaussianUnits:
             scale = np.exp(_affine(f"{params}.log_scale", x, self.units))
         else:
             raise ModelError(
-                f"GaussianUnits: scale is 'learned', 'affine' or a number, not {scale!r}\n  at {user_line()}"
+                f"GaussianUnits: scale is 'learned', 'affine' or a number, not {shown(scale)}\n  at {user_line()}"
             )
         return declare(name, Normal(loc, scale), obs, estimator=self.estimator)
 

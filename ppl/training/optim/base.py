@@ -100,7 +100,7 @@ class FlatOptimizer(ABC):
         """Keep these fields as the floats that kernels take, where they have been given as other numbers."""
         for name in names:
             value = getattr(self, name)
-            if value is not None and not callable(value) and type(value) not in (int, float):
+            if value is not None and not callable(value) and (type(value) not in (int, float) or abs(value) >= WORD):
                 object.__setattr__(self, name, float(value))
 
     def apply(

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ppl.arguments import number, number_at
+from ppl.arguments import number, number_at, shown, step_count
 from ppl.errors import OptionError
 
 Rate = float | Callable[[int], float]
@@ -26,7 +26,7 @@ class Schedule:
     function: Callable[[int], float]
 
     def __call__(self, step: int) -> float:
-        return self.function(step)
+        return self.function(step_count(f"{self.label}: the step", step))
 
     def __repr__(self) -> str:
         return self.label
@@ -86,7 +86,7 @@ def _listed(name: str, values: Sequence[float]) -> list[float]:
     try:
         return list(values)
     except TypeError:
-        raise OptionError(f"piecewise: {name} is a sequence of numbers, not {values!r}") from None
+        raise OptionError(f"piecewise: {name} is a sequence of numbers, not {shown(values)}") from None
 
 
 def robbins_monro(a: float, b: float = 1.0, power: float = 1.0) -> Schedule:
@@ -145,4 +145,4 @@ def _finite(owner: str, **values: float) -> float:
 
 def _at_least_one(owner: str, steps: float) -> None:
     if not number(f"{owner}: steps", steps) >= 1:
-        raise OptionError(f"{owner}: steps must be at least 1, not {steps!r}")
+        raise OptionError(f"{owner}: steps must be at least 1, not {shown(steps)}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.arguments import mapping
+from ppl.arguments import mapping, shown
 from ppl.errors import DataError, OptionError
 from ppl.runtime.state import Layout
 from ppl.training.optim.base import FlatOptimizer, Optimizer, Transform
@@ -41,7 +41,7 @@ def as_transform(optimizer: Any) -> Transform:
         return External(optimizer)
     raise OptionError(
         "optimizer must be one of ppl.optim, a dict of name globs → optimizer or None, or an object with "
-        f"init(params) and update(grads, state, params), not {optimizer!r}"
+        f"init(params) and update(grads, state, params), not {shown(optimizer)}"
     )
 
 
