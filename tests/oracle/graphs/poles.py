@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.oracle.graphs.register import add, model, one
+from tests.oracle.graphs.register import one, single
 
 # --- poles, jumps and kinks ---------------------------------------------------------------------------------
 
@@ -43,31 +43,34 @@ one("poles/student", "ppl.StudentT(4.0, t, 1.0)", "np.tanh(1 / z)", "dict(t=0.3)
 one("poles/relaxed bernoulli", "ppl.Bernoulli(logits=t)", "np.tanh(0.3 / (z - 0.45))", "dict(t=0.3)")
 one("poles/bernoulli power", "ppl.Bernoulli(logits=t)", "np.tanh((z - 0.45) ** -1.0)", "dict(t=0.3)")
 one("poles/bernoulli tan", "ppl.Bernoulli(logits=t)", "np.tanh(np.tan(3 * z))", "dict(t=0.3)")
-add(
+single(
     "poles/arctan of a quotient",
-    model("t = ppl.param('t', 0.5)\nz = ppl.sample('z', ppl.Normal(t * np.ones(2), 0.8))\n"
-          "ppl.cost('c', np.arctan(z[1] / z[0]))") + "params = dict(t=0.3)",
+    "t = ppl.param('t', 0.5)\nz = ppl.sample('z', ppl.Normal(t * np.ones(2), 0.8))\n"
+          "ppl.cost('c', np.arctan(z[1] / z[0]))",
+    "dict(t=0.3)",
 )  # fmt: skip
-add(
+single(
     "poles/quotient of two nodes",
-    model("t = ppl.param('t', 0.5)\ny = ppl.sample('y', ppl.Normal(t, 0.8))\n"
+    "t = ppl.param('t', 0.5)\ny = ppl.sample('y', ppl.Normal(t, 0.8))\n"
           "z = ppl.sample('z', ppl.Normal(0.5, 0.7))\n"
-          "ppl.cost('c', np.tanh(z / y))") + "params = dict(t=0.3)",
+          "ppl.cost('c', np.tanh(z / y))",
+    "dict(t=0.3)",
 )  # fmt: skip
-add(
+single(
     "poles/child's probability",
-    model("t = ppl.param('t', 0.5)\nz = ppl.sample('z', ppl.Normal(t, 0.8))\n"
-          "b = ppl.sample('b', ppl.Bernoulli(logits=np.tanh(1 / z)))\nppl.cost('c', (b - 0.2) ** 2)")
-    + "params = dict(t=0.3)",
+    "t = ppl.param('t', 0.5)\nz = ppl.sample('z', ppl.Normal(t, 0.8))\n"
+          "b = ppl.sample('b', ppl.Bernoulli(logits=np.tanh(1 / z)))\nppl.cost('c', (b - 0.2) ** 2)",
+    "dict(t=0.3)",
 )  # fmt: skip
-add(
+single(
     "poles/child's location",
-    model("t = ppl.param('t', 0.5)\nz = ppl.sample('z', ppl.Normal(t, 0.8))\n"
-          "y = ppl.sample('y', ppl.Normal(z / np.abs(z), 0.5))\nppl.cost('c', np.sin(y))") + "params = dict(t=0.3)",
+    "t = ppl.param('t', 0.5)\nz = ppl.sample('z', ppl.Normal(t, 0.8))\n"
+          "y = ppl.sample('y', ppl.Normal(z / np.abs(z), 0.5))\nppl.cost('c', np.sin(y))",
+    "dict(t=0.3)",
 )  # fmt: skip
-add(
+single(
     "poles/bernoulli through a child",
-    model("t = ppl.param('t', 0.5)\nb = ppl.sample('b', ppl.Bernoulli(logits=t))\n"
-          "c = ppl.sample('c', ppl.Bernoulli(logits=np.tanh(0.3 / (b - 0.45))))\nppl.cost('d', (c - 0.2) ** 2 + b)")
-    + "params = dict(t=0.3)",
+    "t = ppl.param('t', 0.5)\nb = ppl.sample('b', ppl.Bernoulli(logits=t))\n"
+          "c = ppl.sample('c', ppl.Bernoulli(logits=np.tanh(0.3 / (b - 0.45))))\nppl.cost('d', (c - 0.2) ** 2 + b)",
+    "dict(t=0.3)",
 )  # fmt: skip

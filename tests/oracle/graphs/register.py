@@ -1,7 +1,7 @@
 """The registry of hand-written graphs, and how their texts are put together.
 
-`WRITTEN` maps a name "class/what" to a program's text. `one` writes models of one node and one cost, `rows` those of
-one plate.
+`WRITTEN` maps a name "class/what" to a program's text. `single` writes models without data, `one` those of one node and
+one cost, `rows` those of one plate.
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ def model(body: str, arguments: str = "") -> str:
     return f"@ppl.model\ndef model({arguments}):\n{lines}\nobjective = model\n"
 
 
+def single(name: str, body: str, params: str) -> None:
+    """Lines of a model without data."""
+    add(name, model(body) + f"params = {params}")
+
+
 def one(name: str, dist: str, cost: str, params: str) -> None:
     """One node z over parameters `t` (and `s`), and a cost of it."""
     used = [p for p in ("s", "t") if f"{p}=" in params.replace(" ", "")]
     lines = [f"{p} = ppl.param({p!r}, 0.5)" for p in used]
-    add(
-        name,
-        model("\n".join([*lines, f"z = ppl.sample('z', {dist})", f"ppl.cost('c', {cost})"])) + f"params = {params}",
-    )
+    single(name, "\n".join([*lines, f"z = ppl.sample('z', {dist})", f"ppl.cost('c', {cost})"]), params)
 
 
 def rows(name: str, body: str, params: str, data: str, total_rows: str = "None") -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.oracle.graphs.register import X3, add, model, one, rows
+from tests.oracle.graphs.register import X3, one, rows, single
 
 # --- stop_gradient: a stopped occurrence is a constant ----------------------------------------------------
 
@@ -20,20 +20,23 @@ for label, dist in {
 one("stops/parameter", "ppl.Normal(t, 0.8)", f"z ** 2 * {S}(t)", "dict(t=0.3)")
 one("stops/in the distribution", f"ppl.Normal({S}(t), np.exp(0.5 * t))", "np.sin(z)", "dict(t=0.3)")
 CHAIN = "t = ppl.param('t', 0.5)\nz = ppl.sample('z', {dist})\n{rest}"
-add(
+single(
     "stops/through a child",
-    model(CHAIN.format(dist="ppl.Normal(t, 0.8)", rest=f"y = ppl.sample('y', ppl.Normal(z + {S}(z), 0.5))\n"
-                       "ppl.cost('c', np.sin(y))")) + "params = dict(t=0.3)",
+    CHAIN.format(dist="ppl.Normal(t, 0.8)", rest=f"y = ppl.sample('y', ppl.Normal(z + {S}(z), 0.5))\n"
+                       "ppl.cost('c', np.sin(y))"),
+    "dict(t=0.3)",
 )  # fmt: skip
-add(
+single(
     "stops/child stopped",
-    model(CHAIN.format(dist="ppl.Bernoulli(logits=t)", rest="b = ppl.sample('b', ppl.Bernoulli(logits=t - z))\n"
-                       f"ppl.cost('c', z + b * t + {S}(b))")) + "params = dict(t=0.3)",
+    CHAIN.format(dist="ppl.Bernoulli(logits=t)", rest="b = ppl.sample('b', ppl.Bernoulli(logits=t - z))\n"
+                       f"ppl.cost('c', z + b * t + {S}(b))"),
+    "dict(t=0.3)",
 )  # fmt: skip
-add(
+single(
     "stops/child reads a stopped parent",
-    model(CHAIN.format(dist="ppl.Bernoulli(logits=t)", rest=f"b = ppl.sample('b', ppl.Bernoulli(logits=t - {S}(z)))\n"
-                       "ppl.cost('c', (b - 0.2) ** 2)")) + "params = dict(t=0.3)",
+    CHAIN.format(dist="ppl.Bernoulli(logits=t)", rest=f"b = ppl.sample('b', ppl.Bernoulli(logits=t - {S}(z)))\n"
+                       "ppl.cost('c', (b - 0.2) ** 2)"),
+    "dict(t=0.3)",
 )  # fmt: skip
 rows(
     "stops/rows",
