@@ -9,6 +9,9 @@ A biased estimator estimates the gradient of something else. `surrogates` says o
 ("straight_through",)
 keep the true sample and its probability at the base parameters, and let only the relaxation, or the
 mean, move.
+
+A value behind `ppl.stop_gradient` stays at the base parameters while differences are taken. Where it reads a random
+node its law would have to stay there, too: such graphs are refused here, and `tests/oracle` has their gradients.
 """
 
 from __future__ import annotations
@@ -54,6 +57,20 @@ def at_base(node: Node) -> Node:
         else:
             env[id(n)] = make(n.op, *(env[id(a)] for a in n.args), **n.attrs) if n.args else n
     return env[id(node)]
+
+
+def is_user_stop(node: Node) -> bool:
+    """Whether `node` is the user's `stop_gradient`, not a stop that steadies a formula."""
+    return node.op == "stop" and node.attrs["tag"] == "user"
+
+
+def _refuse_stopped_draws(costs: list[Node]) -> None:
+    """Raise where a random node is read behind `stop_gradient`."""
+    for node in topological(costs):
+        if is_user_stop(node):
+            drawn = [n.attrs["site"].name for n in topological([node]) if n.op == "sample"]
+            if drawn:
+                raise NotImplementedError(f"{drawn} behind stop_gradient: tests.oracle.exact.solve has the gradient")
 
 
 def _over(axis: Axis, array: np.ndarray, dtype: str | None = None) -> Node:
@@ -161,12 +178,15 @@ def expected_loss(trace: Trace, points: int = 401, surrogates: Mapping[str, Surr
         if not node.args:
             return node
         args = [env[id(a)] for a in node.args]
+        if is_user_stop(node):
+            return at_base(args[0])
         if node.op == "expand":
             return ops.expand(args[0], node.attrs["axes"], node.type.shape)
         axes = union_axes(*(a.type.axes for a in args))
         return make(node.op, *(ops.expand(a, axes) for a in args), **node.attrs)
 
     costs = [c.node for c in trace.costs.values()]
+    _refuse_stopped_draws(costs)
     for node in topological(costs):
         env[id(node)] = visit(node)
     total = ops.const(0.0)
