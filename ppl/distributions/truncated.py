@@ -106,7 +106,7 @@ class Truncated(LogTails, Combinator):
             name = "high" if infinite(low) else "low"
             end = self.params[name]
             wanted = f"an end of a window in which {type(self.base).__name__} has probability that a float can hold"
-            yield Condition(name, wanted, end, good, end.type.shape, False)
+            yield Condition(name, wanted, end, good, end.type.shape, False, draws=True)
 
     @property
     def base(self) -> Distribution:

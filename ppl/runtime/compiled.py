@@ -13,6 +13,7 @@ import numpy as np
 from ppl.arguments import mapping, number_at
 from ppl.compiler.plan.choice import Plan, make_plan
 from ppl.compiler.plan.measured import record
+from ppl.compiler.surrogate.constants import check_constants
 from ppl.compiler.surrogate.range_guards import find_guards
 from ppl.compiler.surrogate.second_order import VECTOR, build_hvp
 from ppl.compiler.surrogate.variants import Variant, build_gradient, build_rows, build_sample, build_value
@@ -48,6 +49,7 @@ class Compiled:
         require_carried(trace)
         require_one_particle(trace, settings.particles)
         trace.guards = find_guards(trace)
+        check_constants(trace, np.dtype(settings.dtype))
         simplify_trace(trace)
         refuse_black_boxes(trace)
         self.graph = StochasticGraph(trace)

@@ -217,3 +217,17 @@ def test_the_page_of_errors_lists_every_case_with_its_bounds():
     }
     for row in rows:
         assert float(row[-4]) <= float(row[-3]) and float(row[-2]) <= float(row[-1]), row
+
+
+@pytest.mark.parametrize("upper", [False, True], ids=["lower", "upper"])
+@pytest.mark.parametrize("a", [1.5, 20.0, 200.0, 2000.0])
+@each_module
+def test_gamma_quantiles_of_the_least_probabilities(module, a, upper):
+    """Newton's iteration may step to where the tail is 0 in floats, and has to come back."""
+    kernels, dtype = MODULES[module][:2]
+    single = np.dtype(dtype).itemsize == 4
+    name, exact = ("gammainccinv", special.gammainccinv) if upper else ("gammaincinv", special.gammaincinv)
+    for exponent in range(2, 38 if single else 306):
+        p = np.dtype(dtype).type(10.0**-exponent)
+        found = getattr(kernels, name)(type(p)(a), p)
+        assert found == pytest.approx(exact(a, float(p)), rel=2e-5 if single else 1e-10), exponent

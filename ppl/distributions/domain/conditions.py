@@ -64,6 +64,7 @@ class Condition:
     constraint : key of `checks.CONSTRAINTS`; empty where the condition is between two parameters.
     whole : whether it is about whole numbers, which a relaxed sample upstream may fail to be.
     shows : whether every density is NaN where it fails, and samples are none the worse.
+    draws : whether constants that fail it spoil draws only, since densities are folded in float64.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Condition:
     constraint: str = ""
     whole: bool = False
     shows: bool = False
+    draws: bool = False
 
 
 def conditions_of(params: Mapping[str, Node], constraints: Mapping[str, str]) -> Iterator[Condition]:

@@ -24,6 +24,8 @@ from ppl.ir.node import Node
 
 NARROW = 0.05
 """A window whose share of its tail is below this is integrated."""
+EARLIEST = 2.0**26
+"""One over a uniform number that is smaller than almost all."""
 LEAST = 1e-3
 """The share of the lower tail that a window needs where the base has no survival function."""
 NODES, WEIGHTS = (v.tolist() for v in np.polynomial.legendre.leggauss(5))
@@ -75,17 +77,21 @@ class Window:
         return has(self.base, "node_log_sf") and has(self.base, "node_log_isf")
 
     def has_mass(self) -> Node | None:
-        """Always where the base has closed tails on the whole line; else where 1 / mass, as in slopes, is a float."""
+        """Always where the base has closed tails on the whole line; else where the probabilities of draws are floats.
+
+        Those are the mass times a uniform number, hardly ever below the mass over `EARLIEST`.
+        """
         if not self.two_tails:
-            share = ops.neg(ops.expm1(self._parts(self.low, self.high)[2]))
-            return ops.less_equal(LEAST, share)
+            _, whole, gap = self._parts(self.low, self.high)
+            share = ops.neg(ops.expm1(gap))
+            return ops.logical_and(ops.less_equal(LEAST, share), _held(whole))
         if self.base.log_tails and self.base.bounds == REAL:
             return None
         if self.open_below and self.open_above:
             return None
         if self.base.log_tails:
             return ops.less(-math.inf, self.log_mass())
-        return ops.less(ops.exp(ops.neg(self.log_mass())), math.inf)
+        return _held(self.log_mass())
 
     def before(self, point: Node) -> Node:
         """The point up to which the cdf counts what lies below `point`."""
@@ -195,6 +201,11 @@ class Window:
 
     def _held(self, x: Node) -> Node:
         return ops.minimum(ops.maximum(x, self.low), self.high)
+
+
+def _held(log_mass: Node) -> Node:
+    """Whether a small share of the mass is a float, and so is one over it."""
+    return ops.less(ops.exp(ops.sub(math.log(EARLIEST), log_mass)), math.inf)
 
 
 def _gap(part: Node, whole: Node) -> Node:
