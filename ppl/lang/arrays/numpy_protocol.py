@@ -18,6 +18,7 @@ from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 from ppl.lang.arrays import arithmetic as ar
 from ppl.lang.arrays import elementwise as el
+from ppl.lang.arrays import gammas
 from ppl.lang.arrays.malformed import RAISED, malformed
 from ppl.lang.arrays.numpy_functions import FUNCTIONS, REFUSED
 from ppl.lang.source import user_line
@@ -90,10 +91,10 @@ UFUNCS: dict[str, Callable[..., Node]] = {
     "expit": ops.sigmoid,
     "log_expit": ops.log_sigmoid,
     "logit": el.logit,
-    "gammaln": ops.lgamma,
-    "psi": lambda x: ops.polygamma(0, x),
-    "digamma": lambda x: ops.polygamma(0, x),
-    "betaln": lambda a, b: ops.sub(ops.add(ops.lgamma(a), ops.lgamma(b)), ops.lgamma(ops.add(a, b))),
+    "gammaln": gammas.gammaln,
+    "psi": gammas.digamma,
+    "digamma": gammas.digamma,
+    "betaln": gammas.betaln,
     "erf": ops.erf,
     "erfc": ops.erfc,
     "erfinv": ops.erfinv,
