@@ -6,7 +6,7 @@ the first one that fails. Guards of the loss (`ppl.compiler.surrogate.range_guar
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +18,9 @@ from ppl.compiler.surrogate.range_guards import drawn, parameter_conditions, rel
 from ppl.compiler.surrogate.uses import allowed, use_conditions
 from ppl.distributions.domain.conditions import Condition
 from ppl.errors import ParameterError
+from ppl.estimators import REGISTRY
 from ppl.estimators.base import Estimator
+from ppl.graph.stochastic import RandomNode
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.reference.interpret import Env, evaluate
@@ -90,8 +92,8 @@ def _at_edge(expansion: Expansion, env: Env, bound: Bound) -> Violation | None:
         label = type(expansion.plan[rn.name]).__name__
         text = (
             f"{edge.name} of {type(rn.dist).__name__} is {shown:g}{place(there, at, bound)}, and a parameter moves it: "
-            f"what has probability 0 is never drawn, so {label} would miss its share of the derivative; name Enumerate "
-            f"or MeasureValued for this node, or keep {edge.name} inside its range"
+            f"what has probability 0 is never drawn, so {label} would miss its share of the derivative; "
+            f"{_named_instead(rn, lambda e: not e.drawn_only)}keep {edge.name} inside its range"
         )
         return Violation(rn.site, edge.name, text, shown)
     return None
@@ -110,10 +112,18 @@ def _across(expansion: Expansion, env: Env, bound: Bound) -> Violation | None:
         text = (
             f"the components of {type(rn.dist).__name__} stand apart{place(good, at, bound)}: about one sample in "
             f"{shown:.3g} lies between them, and these alone carry what the weights move along a path through the cdf, "
-            f"so {label} would miss it; name SumComponents or ScoreFunction for this node"
+            f"so {label} would miss it; {_named_instead(rn, lambda e: True)}keep the components closer together"
         )
         return Violation(rn.site, "weights", text, shown)
     return None
+
+
+def _named_instead(rn: RandomNode, sees: Callable[[type[Estimator]], bool]) -> str:
+    """The advice to name one of the unbiased estimators that admit a node and see what its draws do not show."""
+    through = rn.dist.through_cdf
+    kinds = [e for e in REGISTRY.values() if sees(e) and not e.biased and not (through and e.follows_path)]
+    names = [e.__name__ for e in kinds if e().supports(rn).ok]
+    return f"name {', '.join(names[:-1])}{' or ' if names[1:] else ''}{names[-1]} for this node, or " if names else ""
 
 
 def _named(

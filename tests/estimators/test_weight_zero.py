@@ -338,3 +338,27 @@ def test_compiled_programs_agree(dtype):
         grads["p"], [r[1] + r[2] - r[0] - r[1], r[2] + r[3] - r[1] - r[2] + 2.5, 2 * (r[2] - r[1])], rtol=1e-5
     )
     np.testing.assert_allclose(grads["t"], (r[1] + r[2]) / 2 / 0.7, rtol=1e-5)
+
+
+ADVICE = {
+    "bernoulli": (lambda p: Bernoulli(p), 1.0, "name Enumerate or MeasureValued for this node, or keep"),
+    "binomial": (lambda p: Binomial(3, p), 1.0, "name Enumerate for this node, or keep"),
+    "geometric": (lambda p: ppl.Geometric(p), 1.0, "the derivative; keep probs inside its range"),
+    "negative binomial": (lambda p: ppl.NegativeBinomial(3.0, p), 0.0, "the derivative; keep probs inside its range"),
+    "mixture": (lambda p: Mixture(p, Normal(np.array([-1.0, 1.0]), 1.0)), np.array([1.0, 0.0]),
+                "name SumComponents for this node, or keep weights"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("label", ADVICE)
+def test_the_advice_names_only_estimators_that_admit_the_node(label):
+    dist, start, advice = ADVICE[label]
+
+    @ppl.model
+    def model():
+        ppl.cost("c", np.cos(1.0 * ppl.sample("x", dist(ppl.param("p", start)))))
+
+    program = ppl.compile(model, estimators=ScoreFunction())
+    with pytest.raises(ParameterError, match="is never drawn") as caught:
+        program.step(program.init(seed=0))
+    assert advice in str(caught.value)
