@@ -39,8 +39,8 @@ DECAY = 0.99
 class ScoreFunction(Estimator):
     """(f - baseline) * grad log p(x): needs only the density.
 
-    Requires parameters that do not move the support. Unbiased; one downstream evaluation; high variance, which grows
-    with the size of the cost and the number of units.
+    Requires that no derivative moves the support; a discrete node above that is not relaxed may move it. Unbiased; one
+    downstream evaluation; high variance, which grows with the size of the cost and the number of units.
 
     Parameters
     ----------
@@ -71,10 +71,10 @@ class ScoreFunction(Estimator):
             raise EstimatorError(f"a learned baseline needs width >= 1 and rate > 0, not {self.width} and {self.rate}")
 
     def supports(self, node: RandomNode) -> Support:
-        """The support must not move with a learnable parameter."""
-        moving = node.moving_support()
-        if moving:
-            return Support(False, f"the support moves with the learnable {', '.join(moving)}, which the score misses")
+        """The support must not move with a learnable parameter, nor along the path of a random node."""
+        lost = node.lost_support()
+        if lost is not None:
+            return Support(False, lost)
         if self.baseline == "learned" and not node.costs:
             return Support(False, "a learned baseline follows downstream costs, and there are none")
         return Support(True, "needs only the log-density")

@@ -38,9 +38,9 @@ class Vimco(Estimator):
             return Support(False, f"cost '{other}' downstream is not part of the bound")
         if (bounds[0].axis.size or 0) < 2:
             return Support(False, "a single importance sample has no others (pass particles= to ppl.iwae)")
-        moving = node.moving_support()
-        if moving:
-            return Support(False, f"the support moves with the learnable {', '.join(moving)}, which the score misses")
+        lost = node.lost_support()
+        if lost is not None:
+            return Support(False, lost)
         return Support(True, f"needs only the log-density; {bounds[0].axis.size} importance samples")
 
     def expand(self, ctx: NodeContext) -> Branches:

@@ -36,12 +36,21 @@ def faults_of(node: Node, position: int, ranges: Range) -> list[Fault]:
     if not edge:
         return []
     argument = node.args[position]
-    found = ranges(_unregularised(argument) if edge == ZERO and node.op == "div" else argument)
+    found = ranges(_unregularised(argument, ranges) if edge == ZERO and node.op == "div" else argument)
     return [fault for fault in edge if meets(found, fault)]
 
 
-def _unregularised(divisor: Node) -> Node:
-    """`divisor` without a number that only keeps it from 0, as in z / (|z| + 1e-8): samples never see such a slope."""
+def felt_faults(node: Node, position: int, ranges: Ranges) -> list[Fault]:
+    """`faults_of`, and where `node` is so steep in the argument that draws cannot tell it from a jump."""
+    steep = ranges.slopes.fault(node, position)
+    return faults_of(node, position, ranges) + ([] if steep is None else [steep])
+
+
+def _unregularised(divisor: Node, ranges: Range) -> Node:
+    """`divisor` without a number that only keeps it from 0, as in z / (|z| + 1e-8): samples never see such a slope.
+
+    The number is small beside what the rest swings over, at least beside 1.
+    """
     least = UNSEEN
     while divisor.op in ("expand", "reshape", "sqrt"):
         least = UNSEEN_SQUARE if divisor.op == "sqrt" else least
@@ -49,9 +58,14 @@ def _unregularised(divisor: Node) -> Node:
     if divisor.op in ("add", "max"):
         for number, rest in (divisor.args, divisor.args[::-1]):
             value = constant_value(number)
-            if value is not None and np.all(np.abs(value) <= least):
+            if value is not None and np.all(np.abs(value) <= least * _scale(rest, ranges)):
                 return rest
     return divisor
+
+
+def _scale(rest: Node, ranges: Range) -> float:
+    """What `rest` swings over where that is known to be far, else 1."""
+    return max(1.0, ranges.slopes(rest).swing) if isinstance(ranges, Ranges) else 1.0
 
 
 def is_flat(node: Node, position: int) -> bool:

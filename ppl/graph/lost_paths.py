@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ppl.errors import EstimatorError
-from ppl.graph.edges import faults_of, is_flat
+from ppl.graph.edges import felt_faults
+from ppl.graph.lost_means import require_means
+from ppl.graph.moved import by_noise, by_parameters
 from ppl.graph.seams import closes
 from ppl.graph.smoothness import ENDS
 from ppl.graph.stochastic import StochasticGraph
@@ -15,6 +17,8 @@ from ppl.ir.op_facts import JUMP
 
 def require_no_lost_path(graph: StochasticGraph) -> None:
     """Raise where a cost jumps in a value that depends on a parameter directly and on a continuous random node.
+
+    Raise likewise where it multiplies a parameter by a pole of such a node (`lost_means`).
 
     E[1{θ + z > c}] with z ~ N(0, 1) is smooth in θ, but every sample is flat in it; z has no parameter, so no estimator
     of z sees θ. With θ in the distribution, z ~ N(θ, 1), the score function gives the gradient.
@@ -26,7 +30,7 @@ def require_no_lost_path(graph: StochasticGraph) -> None:
     """
     ends = [(c.node, f"cost '{c.name}'") for c in graph.trace.costs.values()]
     ends += [(a, f"the parameters of '{n.name}'") for n in graph.nodes.values() if n.costs for a in n.node.args]
-    parameters, noisy = _parameters(graph), _continuous(graph)
+    parameters, noisy = by_parameters(graph), by_noise(graph)
     for end, label in ends:
         for node in _reached(end):
             for name, source, words in _jumps(node, graph, parameters, noisy):
@@ -36,6 +40,7 @@ def require_no_lost_path(graph: StochasticGraph) -> None:
                     f"'{name}'. Put '{name}' into the distribution of '{source}' (Normal({name}, 1) instead of "
                     f"{name} + Normal(0, 1)), or wrap it in ppl.stop_gradient if no gradient is wanted"
                 )
+    require_means(graph, parameters, noisy)
 
 
 def _reached(end: Node) -> list[Node]:
@@ -51,43 +56,17 @@ def _reached(end: Node) -> list[Node]:
     return list(found.values())
 
 
-def _parameters(graph: StochasticGraph) -> dict[int, str]:
-    """Nodes that a parameter reaches without passing a random node or a jump, with the parameter's name."""
-    found: dict[int, str] = {}
-    for node in graph.order:
-        if node.op == "param":
-            found[id(node)] = node.attrs["name"]
-        elif node.op != "sample" and not (node.op == "stop" and node.attrs["tag"] in ENDS):
-            names = [found[id(a)] for i, a in enumerate(node.args) if id(a) in found and not is_flat(node, i)]
-            if names:
-                found[id(node)] = names[0]
-    return found
-
-
-def _continuous(graph: StochasticGraph) -> dict[int, str]:
-    """Nodes that vary continuously with a continuous random node, with its name."""
-    found: dict[int, str] = {}
-    for node in graph.order:
-        if node.op == "sample":
-            site = node.attrs["site"]
-            if not site.dist.discrete and site.name not in graph.enumerated:
-                found[id(node)] = site.name
-            continue
-        names = [found[id(a)] for i, a in enumerate(node.args) if id(a) in found and not is_flat(node, i)]
-        if names:
-            found[id(node)] = names[0]
-    return found
-
-
 def _jumps(
     node: Node, graph: StochasticGraph, parameters: dict[int, str], noisy: dict[int, str]
 ) -> Iterator[tuple[str, str, str]]:
     """Parameter and random node that meet in the arguments in which `node` jumps, and what it does there."""
-    if node.op == "sample":
-        return
     moving, random, words = [], [], []
     for i, a in enumerate(node.args):
-        faults = [f for f in faults_of(node, i, graph.ranges) if f.order <= JUMP]
+        if node.op == "sample":
+            steep = graph.ranges.slopes.steep_logits(node, i)
+            faults = [] if steep is None else [steep]
+        else:
+            faults = [f for f in felt_faults(node, i, graph.ranges) if f.order <= JUMP]
         words += [f.words for f in faults]
         if faults:
             moving += [parameters[id(a)]] if id(a) in parameters else []

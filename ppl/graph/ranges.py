@@ -10,10 +10,12 @@ one comes from a pole, which is found where it arises.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 
 from ppl.distributions.domain.bounds import RULES
 from ppl.distributions.domain.conditions import RANGES, narrowest
 from ppl.distributions.domain.intervals import ANYTHING, REAL, Interval
+from ppl.graph.slopes import Slopes
 from ppl.ir.node import Node, topological
 from ppl.lang.trace import Site
 
@@ -46,10 +48,14 @@ class Ranges:
     def __call__(self, node: Node) -> Interval:
         """The interval that holds every entry of `node`."""
         if node not in self._found:
-            for step in topological([node]):
-                if step not in self._found:
-                    self._found[step] = self._range(step)
+            for step in topological([node], self._found):
+                self._found[step] = self._range(step)
         return self._found[node]
+
+    @cached_property
+    def slopes(self) -> Slopes:
+        """How far values swing with their noise."""
+        return Slopes(self)
 
     def touches(self, node: Node) -> bool:
         """Whether a parameter may reach an end that its distribution excludes: there scores have a pole."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ppl.graph.edges import faults_of
+from ppl.graph.edges import felt_faults
 from ppl.graph.ranges import Ranges
 from ppl.graph.seams import closes
 from ppl.ir.node import Node
@@ -96,7 +96,7 @@ class Orders:
             self.angles.add(id(node))
         for order, position, arg in edges:
             self._lower(node, order, self.blame.get(id(arg)), self.words.get(id(arg), ""))
-            for fault in faults_of(node, position, self.ranges):
+            for fault in felt_faults(node, position, self.ranges):
                 self._lower(node, fault.order, node, fault.words)
 
     def _lower(self, node: Node, order: float, blamed: Node | None, words: str) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ppl.distributions.base import Distribution
 from ppl.graph.degree import Degrees
+from ppl.graph.ends import End, unsettled, worst_of
+from ppl.graph.moved import moved_by
 from ppl.graph.ranges import Ranges
 from ppl.graph.smoothness import Orders
 from ppl.graph.terms import Terms
@@ -125,14 +127,6 @@ class StochasticGraph:
                 stack.extend(node.args)
 
 
-class End(NamedTuple):
-    """Where a path from a random node ends; `periodic` where of an angle nothing but the direction matters."""
-
-    node: Node
-    label: str
-    periodic: bool = False
-
-
 @dataclass(frozen=True, eq=False)
 class RandomNode:
     """One random node, as an estimator sees it. `rank` is its place in the order of computation."""
@@ -226,12 +220,13 @@ class RandomNode:
         ends = [End(c.node, f"cost '{c.name}'") for c in self.costs]
         for child in self.children:
             ends += child.parameter_ends()
-        return _worst(self.direct, ends)
+        order, where = worst_of(self.direct, ends)
+        return (order, where) if order <= JUMP else unsettled(self.direct, ends, self.graph) or (order, where)
 
     def parameter_ends(self) -> list[End]:
         """Its arguments, as ends of paths from other nodes."""
         label = f"the parameters of '{self.name}'"
-        return [End(a, label, Orders.takes_angle(self.node, i)) for i, a in enumerate(self.node.args)]
+        return [End(a, label, Orders.takes_angle(self.node, i), self.node, i) for i, a in enumerate(self.node.args)]
 
     def soft_order(self) -> tuple[float, str]:
         """Worst smoothness on the way to a cost when it and every discrete node after it are relaxed.
@@ -251,7 +246,8 @@ class RandomNode:
         relaxed = [n.node for n in (self, *self.children) if n.name not in summed]
         ranges = self.graph.ranges_with(relaxed)
         soft = Orders(self.node, self.graph.order, lambda n: None if n.attrs["site"].name in summed else SMOOTH, ranges)
-        return _worst(soft, ends)
+        order, where = worst_of(soft, ends)
+        return (order, where) if order <= JUMP else unsettled(soft, ends, self.graph) or (order, where)
 
     @cached_property
     def learnable(self) -> tuple[str, ...]:
@@ -263,6 +259,23 @@ class RandomNode:
         """Parameters that move the support and have a learnable parameter upstream."""
         return [k for k in self.learnable if k in self.dist.moving]
 
+    def lost_support(self) -> str | None:
+        """Why a score misses what moves the support, or None: a derivative may pass to a parameter that does.
+
+        None passes through a discrete node that nothing relaxes: given its value, the support stays.
+        """
+        named = dict(zip(self.dist.params, self.node.args, strict=True))
+        for parameter in self.moving_support():
+            mover = moved_by(named[parameter], self.dist, self.graph.depends_on_param)
+            if mover == "":
+                return f"the support moves with the learnable {parameter}, which the score misses"
+            if mover is not None:
+                return (
+                    f"the support moves with {parameter}, which follows the random node '{mover}', and where "
+                    "a derivative passes along that node the score misses it"
+                )
+        return None
+
     def joint_support(self, law: Distribution | None = None) -> float:
         """Number of joint values (of `law`) over all event elements and rows that a downstream cost couples."""
         rows = 1.0
@@ -272,22 +285,6 @@ class RandomNode:
             return (self.dist if law is None else law).support_size() ** rows
         except OverflowError:
             return float("inf")
-
-
-def _worst(orders: Orders, ends: list[End]) -> tuple[float, str]:
-    worst, where = SMOOTH, ""
-    for node, label, periodic in ends:
-        if node in orders and orders.ranges.touches(node):
-            return JUMP, f"{label}, one of which may touch an end that {label.rsplit(' ', 1)[-1]} excludes"
-        if node in orders and orders.at_end(node, periodic) < worst:
-            worst, where = orders.at_end(node, periodic), label
-            blamed = orders.blame.get(id(node))
-            if id(node) in orders.angles or (blamed is not None and any(id(a) in orders.angles for a in blamed.args)):
-                where += ", which is not visibly periodic in an angle that wraps at pi,"
-            if blamed is not None:
-                words = orders.words.get(id(node), "")
-                where += f" (op {blamed.op}{': ' + words if words else ''})"
-    return worst, where
 
 
 def plate_axes(axes: Iterable[Axis]) -> tuple[Axis, ...]:

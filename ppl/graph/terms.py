@@ -60,9 +60,8 @@ class Terms:
     def reach(self, node: Node) -> Reach:
         """What `node` depends on."""
         if node not in self._reach:
-            for step in topological([node]):
-                if step not in self._reach:
-                    self._reach[step] = self._of(step)
+            for step in topological([node], self._reach):
+                self._reach[step] = self._of(step)
         return self._reach[node]
 
     def _of(self, node: Node) -> Reach:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,8 +101,11 @@ def make(op: str, *args: Node, **attrs: Any) -> Node:
         return _interned.setdefault(key, node)
 
 
-def topological(outputs: Iterable[Node]) -> list[Node]:
-    """All nodes that `outputs` depend on, arguments before users, in an order fixed by structure alone."""
+def topological(outputs: Iterable[Node], known: Container[Node] = ()) -> list[Node]:
+    """All nodes that `outputs` depend on, arguments before users, in an order fixed by structure alone.
+
+    Nodes that are `known`, and what only they depend on, are left out.
+    """
     order: list[Node] = []
     done: set[int] = set()
     stack: list[tuple[Node, int]] = []
@@ -110,7 +113,7 @@ def topological(outputs: Iterable[Node]) -> list[Node]:
         stack.append((output, 0))
         while stack:
             node, position = stack.pop()
-            if id(node) in done:
+            if id(node) in done or (not position and node in known):
                 continue
             if position < len(node.args):
                 stack.append((node, position + 1))

@@ -6,8 +6,8 @@ import pytest
 from scipy import special
 
 import ppl
-from ppl.inference.objective import as_objective
 from ppl.ir.node import topological
+from ppl.objectives.base import as_objective
 
 POINTS = np.array([-1000.3, -50.25, -7.9999, -2.457, -1.5, -0.3, -0.001, 0.001, 0.4, 1.0, 2.5, 30.0])
 EIGHTHS = np.array([-50.25, -7.875, -2.375, -0.25, -0.125, 0.125, 3.0])

@@ -165,7 +165,20 @@ def _wave(a: Interval, crest: float) -> Interval:
 def where(node: Node, condition: Interval, a: Interval, b: Interval) -> Interval:
     """Both branches, each between the constants that the condition compares it with."""
     test, x, y = node.args
-    return iv.union(_given(test, True, x, a), _given(test, False, y, b))
+    return iv.union(_branch(test, True, x, a), _branch(test, False, y, b))
+
+
+def _branch(test: Node, holds: bool, x: Node, interval: Interval) -> Interval:
+    """The interval of a branch; of one that is a `where` again, of its own branches under both conditions."""
+    found, inner = _given(test, holds, x, interval), _plain(x)
+    if inner.op != "where":
+        return found
+    own, *branches = inner.args
+    parts = []
+    for branch, chosen in zip(branches, (True, False), strict=True):
+        known = _given(own, chosen, branch, _constant(branch) or ANYTHING)
+        parts.append(_given(test, holds, branch, known))
+    return meet(found, iv.union(*parts))
 
 
 def _given(test: Node, holds: bool, x: Node, interval: Interval) -> Interval:

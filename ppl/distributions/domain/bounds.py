@@ -58,9 +58,11 @@ def _row_total(node: Node, op: str = "sum") -> Node | None:
     shape = node.type.shape
     while node.op in ("expand", "stop"):
         node = node.args[0]
-    if node.op != "reshape" or not shape or node.type.shape != (*shape[:-1], 1):
+    inner = node
+    if node.op == "reshape" and shape and node.type.shape == (*shape[:-1], 1):
+        (inner,) = node.args
+    elif len(shape) != 1 or node.type.shape:
         return None
-    (inner,) = node.args
     over_last = inner.op == op and inner.attrs == {"axes": (), "dims": (len(shape) - 1,)}
     return inner.args[0] if over_last else None
 

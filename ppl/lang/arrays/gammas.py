@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ppl.distributions.bounds import bounds_of
-from ppl.distributions.intervals import POSITIVE
+from ppl.distributions.domain.bounds import bounds_of
+from ppl.distributions.domain.intervals import POSITIVE
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.ops import Operand
