@@ -25,20 +25,6 @@ PLACES = ((1, 1), (5, 1), (5, 2))
 """Slabs and threads of the calls."""
 
 
-def stand_ins() -> None:
-    """Put NumPy in the place of what plain Python cannot do."""
-    import types
-
-    from tests.compiler.plain import gemm
-
-    blas = types.ModuleType("ppl.kernels.cpu.blas")
-    blas.gemm_f32 = blas.gemm_f64 = gemm  # type: ignore[attr-defined]
-    blas.enter_single = blas.leave_single = lambda: None  # type: ignore[attr-defined]
-    sparse = types.ModuleType("ppl.kernels.cpu.sparse")
-    sparse.data_gemm_f32 = sparse.data_gemm_f64 = gemm  # type: ignore[attr-defined]
-    sys.modules |= {"ppl.kernels.cpu.blas": blas, "ppl.kernels.cpu.sparse": sparse}
-
-
 def resized(program: Any, data: tuple[Any, ...], rows: int) -> tuple[Any, ...]:
     """The data of a law graph, repeated or cut to `rows` rows where their number is open."""
     out = []
@@ -118,6 +104,8 @@ def main(arguments: list[str]) -> int:
     given = options.parse_args(arguments)
     part, parts = map(int, given.part.split("/"))
     if numba.config.DISABLE_JIT:
+        from tests.compiler.plain import stand_ins
+
         stand_ins()
     from tests.helpers.replay import program_of
 

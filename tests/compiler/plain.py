@@ -1,12 +1,14 @@
 """Run every test graph with the JIT off: `NUMBA_DISABLE_JIT=1 python -m tests.compiler.plain [names]`.
 
 BLAS is reached by symbol, and products of bits are written in LLVM's vectors, neither of which plain Python can do: a
-NumPy product stands in for both.
+NumPy product stands in for both. Random words and special functions depend on their arguments alone and take plain
+Python long: they are computed once for all tiles, slabs and threads.
 """
 
 import sys
 import types
 import warnings
+from functools import lru_cache
 
 import numpy as np
 
@@ -22,14 +24,26 @@ def gemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     out[...] = left @ right + (beta * out if beta else 0)
 
 
-def main(names: list[str]) -> None:
-    warnings.simplefilter("ignore")
+def stand_ins() -> None:
+    """Put stand-ins where emitted code will look, before it is imported."""
     blas = types.ModuleType("ppl.kernels.cpu.blas")
     blas.gemm_f32 = blas.gemm_f64 = gemm
     blas.enter_single = blas.leave_single = lambda: None
     sparse = types.ModuleType("ppl.kernels.cpu.sparse")
     sparse.data_gemm_f32 = sparse.data_gemm_f64 = gemm
     sys.modules |= {"ppl.kernels.cpu.blas": blas, "ppl.kernels.cpu.sparse": sparse}
+    from ppl.kernels.scalar import f64, noise, philox
+
+    once = lru_cache(maxsize=None, typed=True)
+    philox.philox4x32 = noise.philox4x32 = once(philox.philox4x32)
+    for name in f64.__all__:
+        if name.endswith(("inc", "incc", "incinv", "inccinv", "cdf")):
+            setattr(f64, name, once(getattr(f64, name)))
+
+
+def main(names: list[str]) -> None:
+    warnings.simplefilter("ignore")
+    stand_ins()
     from ppl.compiler.schedule import memory
     from tests.compiler import graphs
     from tests.compiler.test_graphs import SOME_IDS
