@@ -76,6 +76,9 @@ def test_mix():
     keys = {reference.mix(seed, reference.node_hash(name)) for seed in range(50) for name in "abcdefgh"}
     assert len(keys) == 400
     assert reference.mix(-1, 5) == reference.mix(2**64 - 1, 5)
+    many = np.array([0, 1, 2**32, 2**63, 2**64 - 1], np.uint64)
+    expected = [[reference.mix(int(a), int(b)) for b in many] for a in many]
+    np.testing.assert_array_equal(reference.mix_all(many[:, None], many), np.array(expected, np.uint64))
 
 
 @pytest.mark.parametrize("kind", KINDS)

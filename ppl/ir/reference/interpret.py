@@ -204,11 +204,11 @@ def _rowkey(env: Env, node: Node, args: Sequence[Any]) -> np.ndarray:
     """
     base = philox.mix(env.seed, philox.node_hash(node.attrs["name"]))
     elements = row_elements(node.type.axes, env)
-    keys = [int(philox.mix(int(base), (int(e) * 2**32 + env.step) % 2**64)) for e in elements.ravel()]
+    places = (elements.astype(np.uint64) << np.uint64(32)) + np.uint64(env.step % 2**64)
+    keys = philox.mix_all(base, places)
     if args:
-        keys = [int(philox.mix(k, _time(args))) for k in keys]
-    bits = np.array(keys, np.uint64).view(np.int64).reshape(elements.shape)
-    return np.broadcast_to(bits, env.shape(node.type))
+        keys = philox.mix_all(keys, _time(args))
+    return np.broadcast_to(keys.view(np.int64).reshape(elements.shape), env.shape(node.type))
 
 
 def _plate_name(node: Node) -> str:

@@ -34,6 +34,18 @@ def mix(seed: int, name_hash: int) -> int:
     return _splitmix_finaliser(_splitmix_finaliser(seed & _MASK64 ^ 0x9E3779B97F4A7C15) ^ name_hash)
 
 
+def mix_all(seeds: npt.ArrayLike, hashes: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+    """`mix` of every pair, entry by entry; arguments count modulo 2**64 and are broadcast."""
+    first, second = (np.atleast_1d(np.asarray(x, np.uint64)) for x in (seeds, hashes))
+    return _finalisers(_finalisers(first ^ np.uint64(0x9E3779B97F4A7C15)) ^ second)
+
+
+def _finalisers(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
 def philox4x32(counter: npt.NDArray[np.uint64], key: tuple[Any, Any]) -> npt.NDArray[np.uint64]:
     """Philox4x32-10 on counters of shape (4, ...): 32-bit words held as uint64; the same shape comes back.
 

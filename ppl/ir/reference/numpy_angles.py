@@ -53,15 +53,16 @@ def vonmises_draw(concentration: Array, key: Array, column: Array, stream: int) 
     kappa = np.maximum(concentration, kind(1e-9))
     e = kind(0.5) / kappa
     excess = e + e * e / (kind(1) + np.sqrt(kind(1) + e * e))
-    b, accepted = np.sqrt(excess / (kind(2) + excess)), np.zeros(kappa.shape, bool)
-    t = np.zeros_like(kappa)
+    b = np.sqrt(excess / (kind(2) + excess))
+    kappa, excess, b, key, column = np.broadcast_arrays(kappa, excess, b, key, column)
+    t, left = np.zeros_like(kappa), np.ones(kappa.shape, bool)
     for attempt in range(ATTEMPTS):
-        u, v = attempt_uniforms(key, column, stream, attempt, kind)
-        proposed = b * np.tan(kind(np.pi) * (u - kind(0.5)))
-        t = np.where(accepted, t, proposed)
-        c = kappa * (excess + kind(2) * proposed**2 / (kind(1) + proposed**2))
-        accepted = accepted | (np.log(v) <= np.log(c) + kind(1) - c)
-        if accepted.all():
+        u, v = attempt_uniforms(key[left], column[left], stream, attempt, kind)
+        proposed = b[left] * np.tan(kind(np.pi) * (u - kind(0.5)))
+        t[left] = proposed
+        c = kappa[left] * (excess[left] + kind(2) * proposed**2 / (kind(1) + proposed**2))
+        left[left] = ~(np.log(v) <= np.log(c) + kind(1) - c)
+        if not left.any():
             break
     return kind(2) * np.arctan(t)
 

@@ -67,15 +67,17 @@ def loggamma_draw(concentration: Array, key: Array, column: Array, stream: int) 
     a = np.asarray(concentration)
     kind = a.dtype.type
     d = np.where(a < 1, a + kind(1), a) - kind(1 / 3)
-    c, accepted = kind(1 / 3) / np.sqrt(d), np.zeros(a.shape, bool)
-    s, boost, single = np.zeros_like(a), np.ones_like(a), kind == np.float32
+    c = kind(1 / 3) / np.sqrt(d)
+    a, c, d, key, column = np.broadcast_arrays(a, c, d, key, column)
+    s, boost, left = np.zeros_like(a), np.ones_like(a), np.ones(a.shape, bool)
+    single = kind == np.float32
     for attempt in range(ATTEMPTS):
-        u, v = attempt_uniforms(key, column, stream, attempt, kind)
-        proposed = c * special.ndtri(u).astype(kind)
-        s = np.where(accepted, s, proposed)
-        boost = np.where(accepted, boost, attempt_third(key, column, stream, attempt)) if single else boost
-        accepted = accepted | ((proposed > -1) & (np.log(v) < kind(3) * d * _log1p_rest(proposed)))
-        if accepted.all():
+        u, v = attempt_uniforms(key[left], column[left], stream, attempt, kind)
+        s[left] = proposed = c[left] * special.ndtri(u).astype(kind)
+        if single:
+            boost[left] = attempt_third(key[left], column[left], stream, attempt)
+        left[left] = ~((proposed > -1) & (np.log(v) < kind(3) * d[left] * _log1p_rest(proposed)))
+        if not left.any():
             break
     boost = boost if single else attempt_uniforms(key, column, stream, BOOST, kind)[0]
     return np.log(d) + kind(3) * np.log1p(s) + np.where(a < 1, np.log(boost) / a, kind(0))
