@@ -32,7 +32,7 @@ class Categorical(Classes):
 
     Parameters
     ----------
-    probs : shape (…, K), non-negative, rows sum to 1.
+    probs : shape (…, K), non-negative, rows sum to 1; computed rows are divided by their sum.
     logits : shape (…, K), finite or -inf, not necessarily normalised.
     """
 

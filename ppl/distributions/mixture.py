@@ -44,7 +44,8 @@ class Mixture(Combinator):
 
     Parameters
     ----------
-    weights : shape (…, K), non-negative, rows sum to 1; or `logits`, finite or -inf.
+    weights : shape (…, K), non-negative, rows sum to 1 (computed ones are divided by their sum); or
+        `logits`, finite or -inf.
     components : one distribution whose units have shape (…, K), or a sequence of K distributions of the same event
         shape and dtype; leading axes broadcast with those of the weights.
     joint : how many trailing axes of units share the choice of their component. With `joint=1` a row of independent

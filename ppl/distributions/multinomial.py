@@ -35,7 +35,7 @@ class Multinomial(Classes):
     Parameters
     ----------
     total_count : shape (…), a whole number of at least 0. It moves the support, so no gradient passes to it.
-    probs : shape (…, K), non-negative, rows sum to 1.
+    probs : shape (…, K), non-negative, rows sum to 1; computed rows are divided by their sum.
     logits : shape (…, K), finite or -inf, not necessarily normalised.
     """
 

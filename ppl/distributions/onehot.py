@@ -28,7 +28,7 @@ class OneHotCategorical(Classes):
 
     Parameters
     ----------
-    probs : shape (…, K), non-negative, rows sum to 1.
+    probs : shape (…, K), non-negative, rows sum to 1; computed rows are divided by their sum.
     logits : shape (…, K), finite or -inf, not necessarily normalised.
     """
 

@@ -27,7 +27,8 @@ class PlackettLuce(Classes):
 
     Parameters
     ----------
-    probs : shape (…, K), positive, rows sum to 1: the probability of being first.
+    probs : shape (…, K), positive, rows sum to 1 (computed ones are divided by their sum): the probability
+        of being first.
     logits : shape (…, K), finite, not necessarily normalised.
     """
 

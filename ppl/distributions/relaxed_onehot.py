@@ -25,7 +25,7 @@ class RelaxedOneHotCategorical(Classes):
     Parameters
     ----------
     temperature : positive, one per unit: shape () or (…).
-    probs : shape (…, K), positive, rows sum to 1.
+    probs : shape (…, K), positive, rows sum to 1; computed rows are divided by their sum.
     logits : shape (…, K), finite.
     """
 

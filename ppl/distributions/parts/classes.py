@@ -18,12 +18,12 @@ from ppl.ir.node import Node, make
 
 
 class Classes(Distribution):
-    """Base of Categorical, OneHotCategorical and their relaxation. Symbolic `probs` are normalised, for
-    safety.
+    """Base of Categorical, OneHotCategorical and their relaxation. Computed and learned
+    `probs` are divided by the sum of their row: densities, draws and gradients are those of the quotient.
 
     Parameters
     ----------
-    probs : non-negative, rows sum to 1.
+    probs : non-negative, rows of constants sum to 1.
     logits : finite or -inf; need not be normalised.
     """
 
