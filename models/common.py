@@ -39,6 +39,11 @@ class Job:
         self.name, self.began = name, time.perf_counter()
         parser = _parser(name, doc, defaults)
         self.options = parser.parse_args(argv)
+        for key in ("epochs", "steps", "batch_size", "particles"):
+            if vars(self.options).get(key, 1) < 1:
+                parser.error(f"--{key.replace('_', '-')} must be at least 1, not {vars(self.options)[key]}")
+        if not 0 <= vars(self.options).get("lr", 0.0) < float("inf"):
+            parser.error(f"--lr must be a finite number of at least 0, not {self.options.lr}")
         if self.options.target == "cuda":
             from ppl.kernels.cuda.launch import NO_GPU, available
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import ppl.models
 from ppl.arguments import names, shown
-from ppl.errors import DataError, EstimatorError, ModelError, OptionError
+from ppl.errors import OptionError, PplError
 
 
 class Entry(NamedTuple):
@@ -68,7 +68,7 @@ def run_model(name: str, arguments: Sequence[str]) -> int:
         return 2
     try:
         status = importlib.import_module(f"ppl.models.{name}").main(list(arguments))
-    except (DataError, ModelError, EstimatorError) as error:
+    except PplError as error:
         print(f"ppl: {error}", file=sys.stderr)
         return 2
     return status if isinstance(status, int) else 0

@@ -69,3 +69,16 @@ def test_command_runs_as_a_module() -> None:
     result = subprocess.run([sys.executable, "-m", "ppl.cli", "--version"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("ppl ")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("epochs", "0"), ("batch-size", "0"), ("batch-size", "-1"), ("lr", "-1"), ("lr", "nan"), ("lr", "inf"),
+     ("estimator", "x"), ("estimator", "")],
+)  # fmt: skip
+def test_malformed_options_of_a_model_are_named(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status = cli.main(["run", "bayes_logistic", f"--{option}={value}"])
+    except SystemExit as ended:
+        status = ended.code
+    assert status == 2 and option in capsys.readouterr().err
