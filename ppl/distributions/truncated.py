@@ -18,6 +18,7 @@ from ppl.distributions.domain.conditions import Condition, narrowest, ordered
 from ppl.distributions.domain.guards import flat_where_dead, owns
 from ppl.distributions.domain.intervals import Interval
 from ppl.distributions.domain.support import Support
+from ppl.distributions.mixture import Mixture
 from ppl.distributions.normal import Normal
 from ppl.distributions.parts.combinator import Combinator, first_bad, has
 from ppl.distributions.parts.eager import EAGER_OPS
@@ -56,7 +57,9 @@ class Truncated(LogTails, Combinator):
             raise ModelError(f"Truncated: the base must be a distribution of scalars on the line, not {shown(base)}")
         for what in ("cdf", "icdf"):
             if not has(base, f"node_{what}"):
-                raise ModelError(f"Truncated: {type(base).__name__} has no {what}")
+                hint = "; truncate its components, and weigh them by what they have between the bounds"
+                parts = hint if isinstance(base, Mixture) else ""
+                raise ModelError(f"Truncated: {type(base).__name__} has no {what}{parts}")
         ends = checked_parameters("Truncated", {"low": low, "high": high}, {})
         try:
             shape = np.broadcast_shapes(base.event_shape, *(n.type.shape for n in ends.values()))
