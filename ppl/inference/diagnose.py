@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ppl.arguments import MANY, checked, integer, mapping, within
 from ppl.errors import DataError, OptionError
 from ppl.inference.options import STATISTICS
-from ppl.inference.repeats import Gradient, Moments, Repeats, seconds_per_step
+from ppl.inference.repeats import Gradient, Repeats, seconds_per_step, step
 from ppl.inference.reports import number, render, seconds
-from ppl.names import Named
+from ppl.runtime.call import Call
 from ppl.runtime.compiled import require_state
 from ppl.runtime.prepared import require_program
 from ppl.runtime.state import State
@@ -70,34 +70,19 @@ def _cells(name: str, g: Gradient) -> tuple[str, ...]:
     return name, number(_norm(g.mean)), number(_norm(g.standard_error)), variance, number(g.snr)
 
 
-def diagnose(
-    program: Any,
-    state: State,
-    data: Sequence[Any],
-    repeats: int = 1000,
-    particles: int | None = None,
-    seed: int | None = None,
-    total_rows: Any = None,
-    rows: Any = None,
-    hyper: Any = None,
-    timing: bool = True,
-    backend: str = "auto",
-) -> Diagnosis:
+def diagnose(program: Any, call: Call, repeats: int = 1000, timing: bool = True, backend: str = "auto") -> Diagnosis:
     """See `Program.diagnose`."""
     if repeats < 2:
         raise OptionError(f"repeats must be at least 2, not {repeats}")
-    options = {"particles": particles, "total_rows": total_rows, "rows": rows, "hyper": hyper}
-    source = Repeats(program, state, data, backend=backend, **options)
-    moments = Moments()
-    for chunk in source(repeats, seed):
-        moments.add(chunk)
+    source = Repeats(program, call, backend)
+    moments = source.moments(repeats)
     loss = moments.gradient("loss")
     return Diagnosis(
         Named("parameter", {name: moments.gradient(f"grad {name}") for name in moments.parameters}),
         moments.total(),
         float(loss.mean),
         float(loss.standard_error),
-        seconds_per_step(program, state, data, **options) if timing else None,
+        seconds_per_step(program, call) if timing else None,
         repeats,
         source.particles,
         source.used,
@@ -187,15 +172,13 @@ def compare(
         raise OptionError("compare takes at least one program: {label: program}")
     mapping("compare: programs", programs, "programs")
     require_state(state, "compare: state")
-    options = {"particles": particles, "total_rows": total_rows, "rows": rows, "hyper": hyper}
+    call = Call(state, data, state.seed if seed is None else seed, particles, rows, total_rows, hyper)
     found = {}
     for label, program in programs.items():
         require_program("ppl.compare", program)
-        own = warmed(program, state_for(program, state, data), data, warmup, **options)
-        found[label] = diagnose(
-            program, own, data, repeats=repeats, seed=state.seed if seed is None else seed, backend=backend, **options
-        )  # fmt: skip
-    return Comparison(Named("program", found))
+        own = warmed(program, replace(call, state=state_for(program, state, data)), warmup)
+        found[label] = diagnose(program, replace(call, state=own), repeats, backend=backend)
+    return Comparison(found)
 
 
 def state_for(program: Any, state: State, data: Sequence[Any]) -> State:
@@ -210,14 +193,17 @@ def state_for(program: Any, state: State, data: Sequence[Any]) -> State:
     return held(program, fresh.replace(params=state.params), state, data)
 
 
-def warmed(program: Any, state: State, data: Sequence[Any], steps: int, **options: Any) -> State:
-    """`state` with auxiliaries after `steps` steps at fixed parameters; step and carried values as they were."""
-    if set(state.aux) <= set(program.prepare(*data).trace.carried):
+def warmed(program: Any, call: Call, steps: int) -> State:
+    """The state with auxiliaries after `steps` steps at fixed parameters; step and carried values as they were.
+
+    The noise is that of the state's own seed: a seed given draws the same noise at every step.
+    """
+    state = moved = call.state
+    if set(state.aux) <= set(program.prepare(*call.data).trace.carried):
         return state
-    moved = state
     for _ in range(steps):
-        _, _, moved = program.step(moved, *data, **options)
-    return held(program, moved, state, data)
+        moved = step(program, replace(call, state=moved, seed=None))
+    return held(program, moved, state, call.data)
 
 
 def held(program: Any, moved: State, state: State, data: Sequence[Any]) -> State:

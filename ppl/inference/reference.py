@@ -7,8 +7,7 @@ weights carry the derivative. Otherwise: a large sample of leave-one-out score f
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ from ppl.errors import EstimatorError
 from ppl.estimators import Enumerate, NotNeeded, Pathwise, ScoreFunction
 from ppl.estimators.base import Estimator
 from ppl.graph.stochastic import RandomNode, StochasticGraph
-from ppl.inference.repeats import Moments, Repeats, environment
+from ppl.inference.repeats import Repeats
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import Node
@@ -28,7 +27,7 @@ from ppl.ir.reference.interpret import evaluate
 from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import Axis, Kind
 from ppl.lazy import special
-from ppl.runtime.state import State
+from ppl.runtime.call import BoundCall, Call, bind
 
 ENTRIES = 200_000
 """Joint states times rows that an exact reference may take."""
@@ -91,25 +90,21 @@ class _Integration(Expansion):
         return path
 
 
-def find_reference(
-    program: Any, state: State, data: Sequence[Any], repeats: int, seed: int, how: str, options: dict[str, Any]
-) -> Reference:
+def find_reference(program: Any, call: Call, repeats: int, how: str) -> Reference:
     """The exact gradient where `how` allows and it is feasible, else one by leave-one-out score functions."""
-    compiled = program.prepare(*data)
+    bound = bind(program, call)
+    compiled = bound.compiled
     why = "named"
     if how in ("auto", "exact"):
         try:
-            return _exact(program, state, data, options)
+            return _exact(bound)
         except EstimatorError as error:
             if how == "exact":
                 raise
             why = str(error)
     plan = {rn.name: _scored(rn, compiled.plan.choices[rn.name].estimator) for rn in compiled.graph.nodes.values()}
     variant = build_gradient(compiled.graph, plan, repeats=True)
-    moments = Moments()
-    source = Repeats(program, state, data, **{**options, "particles": PARTICLES}, variant=variant, dtype=np.float64)
-    for chunk in source(repeats, seed):
-        moments.add(chunk)
+    moments = Repeats(program, replace(call, particles=PARTICLES), variant=variant, dtype=np.float64).moments(repeats)
     found = {name: moments.gradient(f"grad {name}") for name in moments.parameters}
     method = f"{repeats} × {PARTICLES} score functions (leave-one-out); no exact reference: {why}"
     return Reference({k: g.mean for k, g in found.items()}, {k: g.standard_error for k, g in found.items()}, method)
@@ -124,12 +119,11 @@ def _scored(rn: RandomNode, chosen: Estimator) -> Estimator:
     raise EstimatorError(f"no reference for node '{rn.name}': neither a score function nor a pathwise gradient applies")
 
 
-def _exact(program: Any, state: State, data: Sequence[Any], options: dict[str, Any]) -> Reference:
-    compiled = program.prepare(*data)
+def _exact(bound: BoundCall) -> Reference:
+    compiled = bound.compiled
     graph = StochasticGraph(compiled.trace)
-    bound = compiled.binder.bind(data, options["rows"], options["total_rows"])
     fixed = [math.prod(a.size or 1 for a in rn.node.type.axes) for rn in graph.nodes.values()]
-    rows = math.prod(bound.rows.values()) * max(fixed, default=1)
+    rows = math.prod(bound.data.rows.values()) * max(fixed, default=1)
     summed, integrated = _split(graph, compiled.plan.estimators)
     states = math.prod(rn.joint_support() for rn in summed)
     if states * rows > ENTRIES:
@@ -146,9 +140,7 @@ def _exact(program: Any, state: State, data: Sequence[Any], options: dict[str, A
         grids = {rn.name: Quadrature(points=points, moves=_moves(rn)) for rn in integrated}
         expanded = _Integration(graph, {**plan, **marginalized}, grids).run()
         nodes = gradient(expanded.surrogate, list(expanded.wrt.values()))
-        sizes = {"particles": 1}
-        variant = Variant(hypers=expanded.hypers)
-        env = environment(program, state, bound, variant, sizes, options["hyper"], dtype=np.float64)
+        env = bound.environment(Variant(hypers=expanded.hypers), sizes={"particles": 1}, dtype=np.float64)
         return dict(zip(expanded.wrt, evaluate(simplify(erase_markers(nodes)), env), strict=True))
 
     fine = evaluated(points)

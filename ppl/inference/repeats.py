@@ -7,9 +7,8 @@ not depend on where they are computed: in the reference interpreter, or compiled
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +18,9 @@ from ppl.arguments import shown
 from ppl.compiler.surrogate.variants import Variant
 from ppl.errors import OptionError
 from ppl.ir.node import topological
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.types import Kind
-from ppl.runtime.binding import Bound
-from ppl.runtime.call import Call
+from ppl.runtime.call import Call, bind
 from ppl.runtime.nonfinite import refuse_violation
 from ppl.runtime.state import State
 
@@ -37,32 +35,8 @@ BACKENDS = ("auto", "interpreter", "compiled")
 Chunk = dict[str, np.ndarray]
 
 
-def environment(
-    program: Any, state: State, bound: Bound, variant: Variant, sizes: Mapping[str, int], hyper: Any, **kw: Any
-) -> Env:
-    """What the interpreter needs to evaluate `variant` at `state` on `bound` data."""
-    compiled = program.prepare()
-    known = dict(zip(compiled.hypers, compiled.hyper_vector(hyper, state.step), strict=True))
-    rows = {
-        name: ids if isinstance(ids, np.ndarray) else ids + np.arange(bound.rows[name], dtype=np.int64)
-        for name, ids in bound.row_ids.items()
-    }
-    fields: dict[str, Any] = {
-        "params": state.params,
-        "aux": {**variant.initial_aux(state.seed), **state.aux},
-        "hyper": {**variant.hypers, **known},
-        "inputs": {spec.name: a for spec, a in zip(compiled.binder.inputs, bound.arrays, strict=True)},
-        "sizes": {**bound.rows, **sizes},
-        "rows": rows,
-        "scales": bound.scales,
-        "total_rows": bound.totals,
-        "dtype": np.dtype(program.settings.dtype).type,
-    }
-    return Env(**{**fields, **kw})
-
-
 class Repeats:
-    """Independent gradients of `program` at `state`.
+    """Independent gradients of a program: those of one call, with its seed and one step number per chunk.
 
     Parameters
     ----------
@@ -72,37 +46,23 @@ class Repeats:
     """
 
     def __init__(
-        self,
-        program: Any,
-        state: State,
-        data: Sequence[Any],
-        particles: int | None = None,
-        total_rows: Any = None,
-        rows: Any = None,
-        hyper: Any = None,
-        backend: str = "auto",
-        variant: Variant | None = None,
-        dtype: Any = None,
+        self, program: Any, call: Call, backend: str = "auto", variant: Variant | None = None, dtype: Any = None
     ):
         if backend not in BACKENDS:
-            raise OptionError(f"backend must be one of {BACKENDS}, not {shown(backend)}")
-        self.program, self.state, self.hyper = program, state, hyper
-        self.compiled = program.prepare(*data)
-        self.compiled.check_state(state)
-        self.particles = program.settings.particles if particles is None else particles
+            raise OptionError(f"backend must be one of {BACKENDS}, not {backend!r}")
+        self.bound = bind(program, call)
+        self.compiled, self.particles = self.bound.compiled, self.bound.particles
         if self.particles != program.settings.particles and variant is None:
-            program._check_particles(self.compiled, self.particles)
-        self.bound = self.compiled.binder.bind(data, rows, total_rows)
+            self.compiled.check_particles(self.particles)
         self.backend = "interpreter" if variant is not None else backend
-        call = Call(state, data, None, self.particles, total_rows, rows, hyper)
-        self.refuse = None if variant else functools.partial(refuse_violation, program, call, "gradient")
+        self.own = variant is None
         self.variant = variant or self.compiled.variant("repeats")
         self.dtype = np.dtype(dtype or program.settings.dtype).type
         self.chunk = self._chunk()
         self.used = "interpreter"
 
     def _chunk(self) -> int:
-        sizes = {**self.bound.rows, "particles": self.particles, "repeats": 1}
+        sizes = {**self.bound.data.rows, "particles": self.particles, "repeats": 1}
         largest = 1
         for node in topological([self.variant.scalars["loss"], *self.variant.grads.values()]):
             if any(a.kind is Kind.REPEATS for a in node.type.axes):
@@ -110,52 +70,40 @@ class Repeats:
                 largest = max(largest, int(np.prod(lengths, dtype=np.int64)) * node.type.event_size)
         return int(np.clip(ENTRIES // largest, 1, LONGEST))
 
-    def __call__(self, repeats: int, seed: int | None = None) -> Iterator[Chunk]:
+    def __call__(self, repeats: int) -> Iterator[Chunk]:
         """Chunks of {"loss": (n,), "grad name": (n, *shape)} with `repeats` entries in all.
 
         Raises
         ------
         ParameterError : a loss is not finite, and a parameter of a distribution is out of range.
         """
-        key = self.state.seed if seed is None else int(seed)
         compiled = self.backend == "compiled"
         for k, start in enumerate(range(0, repeats, self.chunk)):
             n, began = min(self.chunk, repeats - start), time.perf_counter()
             self.used = "compiled" if compiled else "interpreter"
-            chunk = self._compiled(n, key, k) if compiled else self._interpreted(n, key, k)
-            if self.refuse is not None and not np.isfinite(chunk["loss"]).all():
-                self.refuse()
+            chunk = self._compiled(n, k) if compiled else self._interpreted(n, k)
+            if self.own and not np.isfinite(chunk["loss"]).all():
+                refuse_violation(self.bound, "gradient")
             yield chunk
             left = (repeats - start - n) / self.chunk
             if self.backend == "auto" and left * (time.perf_counter() - began) > COMPILE_AFTER:
                 compiled = True
 
-    def _interpreted(self, n: int, seed: int, step: int) -> Chunk:
-        sizes = {"repeats": n, "particles": self.particles}
-        env = environment(
-            self.program, self.state, self.bound, self.variant, sizes, self.hyper, seed=seed, step=step,
-            dtype=self.dtype,
-        )  # fmt: skip
+    def moments(self, repeats: int) -> Moments:
+        """The moments of so many gradients."""
+        found = Moments()
+        for chunk in self(repeats):
+            found.add(chunk)
+        return found
+
+    def _interpreted(self, n: int, step: int) -> Chunk:
+        env = self.bound.environment(self.variant, sizes={"repeats": n}, step=step, dtype=self.dtype)
         nodes = {"loss": self.variant.scalars["loss"], **{f"grad {k}": g for k, g in self.variant.grads.items()}}
         found = evaluate(list(nodes.values()), env)
         return {name: np.broadcast_to(a, (n, *np.shape(a)[1:])) for name, a in zip(nodes, found, strict=True)}
 
-    def _compiled(self, n: int, seed: int, step: int) -> Chunk:
-        result = self.compiled.executable("repeats").run(
-            self.state._flat,
-            self.state._aux,
-            self.compiled.hyper_vector(self.hyper, self.state.step),
-            self.bound.arrays,
-            rows=self.bound.rows,
-            row_ids=self.bound.row_ids,
-            scales=self.bound.scales,
-            total_rows=self.bound.totals,
-            particles=self.particles,
-            repeats=n,
-            seed=seed,
-            step=step,
-        )
-        return dict(result.arrays)
+    def _compiled(self, n: int, step: int) -> Chunk:
+        return dict(self.bound.run(self.compiled.executable("repeats"), repeats=n, step=step).arrays)
 
 
 @dataclass(frozen=True)
@@ -226,15 +174,19 @@ class Moments:
         return self.gradient(*(f"grad {k}" for k in self.parameters))
 
 
-def seconds_per_step(
-    program: Any, state: State, data: Sequence[Any], budget: float = 0.2, most: int = 200, **options: Any
-) -> float:
+def seconds_per_step(program: Any, call: Call, budget: float = 0.2, most: int = 200) -> float:
     """Median seconds of `program.step`, compilation not counted."""
-    program.step(state, *data, **options)
+    step(program, call)
     found: list[float] = []
     until = time.perf_counter() + budget
     while len(found) < 3 or (len(found) < most and time.perf_counter() < until):
         began = time.perf_counter()
-        program.step(state, *data, **options)
+        step(program, call)
         found.append(time.perf_counter() - began)
     return float(np.median(found))
+
+
+def step(program: Any, call: Call) -> State:
+    """The state after `program.step`."""
+    options = {name: getattr(call, name) for name in ("seed", "particles", "rows", "total_rows", "hyper")}
+    return program.step(call.state, *call.data, **options)[2]

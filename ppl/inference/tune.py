@@ -23,8 +23,9 @@ from ppl.estimators import REGISTRY
 from ppl.estimators.base import Estimator
 from ppl.estimators.score_function import ScoreFunction
 from ppl.inference.diagnose import held, state_for, warmed
-from ppl.inference.repeats import ENTRIES, Moments, Repeats, environment, seconds_per_step
+from ppl.inference.repeats import ENTRIES, Moments, Repeats, seconds_per_step, step
 from ppl.ir.reference.interpret import evaluate
+from ppl.runtime.call import BoundCall, Call, bind
 from ppl.runtime.compiled import require_state
 from ppl.runtime.prepared import require_program
 from ppl.runtime.state import State
@@ -80,14 +81,14 @@ def tune(
     require_program("ppl.tune", program)
     require_state(state, "tune: state")
     _check_candidates(candidates)
-    options = {"particles": particles, "total_rows": total_rows, "rows": rows, "hyper": hyper}
+    call = Call(state, data, None if seed is None else int(seed), particles, rows, total_rows, hyper)
     plan = program.prepare(*data).plan
     graph = program.prepare(*data).graph
     chosen = dict(plan.as_dict())
     nodes = [n for n, c in plan.choices.items() if _tunable(c) and graph[n].site.estimator is None]
     lists = {name: _candidates(candidates, name, plan.choices[name]) for name in nodes}
     total = max(1, sum(map(len, lists.values())))
-    pilot = _Pilot(state, data, budget_seconds, total, state.seed if seed is None else int(seed), options)
+    pilot = _Pilot(call, budget_seconds, total)
     measured: dict[str, tuple[Measured, ...]] = {}
     for name in nodes:
         found = []
@@ -154,12 +155,9 @@ def _best(found: Sequence[Measured]) -> Measured | None:
 class _Pilot:
     """Measures candidates; decides at the first one which clock to use."""
 
-    state: State
-    data: Sequence[Any]
+    call: Call
     budget: float
     total: int
-    seed: int
-    options: dict[str, Any]
     clock: str = ""
 
     def measure(self, candidate: Estimator, trial: Any) -> Measured:
@@ -168,31 +166,30 @@ class _Pilot:
             return Measured(candidate, rejected=trial.partition("): ")[2] or trial)
         if candidate.biased:
             return Measured(candidate, rejected="biased")
-        compiled = trial.prepare(*self.data)
-        if compiled.plan.copies > MAX_COPIES:
-            return Measured(candidate, rejected=f"{compiled.plan.copies} copies exceed {MAX_COPIES}, too many to try")
-        state = state_for(trial, self.state, self.data)
+        plan = trial.prepare(*self.call.data).plan
+        if plan.copies > MAX_COPIES:
+            return Measured(candidate, rejected=f"{plan.copies} copies exceed {MAX_COPIES}, too many to try")
+        call = replace(self.call, state=state_for(trial, self.call.state, self.call.data))
         share = self.budget / self.total
         if not self.clock:
             began = time.perf_counter()
-            trial.step(state, *self.data, **self.options)
+            step(trial, call)
             self.clock = "compiled" if (time.perf_counter() - began) * self.total <= self.budget else "interpreter"
         if self.clock == "compiled":
-            state = warmed(trial, state, self.data, WARMUP, **self.options)
-            seconds = seconds_per_step(trial, state, self.data, budget=min(0.2, 0.3 * share), **self.options)
+            state = warmed(trial, call, WARMUP)
+            seconds = seconds_per_step(trial, replace(call, state=state), budget=min(0.2, 0.3 * share))
         else:
-            state, seconds = self._interpreted(trial, compiled, state, 0.4 * share)
-        variance, error, repeats = self._variance(trial, state, 0.6 * share)
+            state, seconds = self._interpreted(trial, call, 0.4 * share)
+        variance, error, repeats = self._variance(trial, replace(call, state=state), 0.6 * share)
         return Measured(candidate, variance, error, seconds, repeats, self.clock)
 
-    def _variance(self, trial: Any, state: State, seconds: float) -> tuple[float, float, int]:
-        source = Repeats(trial, state, self.data, **self.options, backend="interpreter")
-        if source.chunk < ENTRIES // PILOT_ENTRIES and source.bound.rows:
-            data, options = self._some_rows(trial, source.bound.rows)
-            source = Repeats(trial, state, data, **options, backend="interpreter")
+    def _variance(self, trial: Any, call: Call, seconds: float) -> tuple[float, float, int]:
+        source = Repeats(trial, call, backend="interpreter")
+        if source.chunk < ENTRIES // PILOT_ENTRIES and source.bound.data.rows:
+            source = Repeats(trial, _some_rows(call, source.bound), backend="interpreter")
         source.chunk = max(1, min(1000, source.chunk * PILOT_ENTRIES // ENTRIES))
         moments, until = Moments(), time.perf_counter() + seconds
-        for chunk in source(100_000, self.seed):
+        for chunk in source(100_000):
             moments.add(chunk)
             total = moments.total()
             if moments.count >= 2 and time.perf_counter() > until:
@@ -203,31 +200,28 @@ class _Pilot:
         floor = 1e-12 * float((total.mean**2).sum())  # rounding, where there is no variance at all
         return (total.trace if total.trace > floor else 0.0), total.trace_error, moments.count
 
-    def _some_rows(self, trial: Any, sizes: Mapping[str, int]) -> tuple[list[Any], dict[str, Any]]:
-        """The first rows of the data that the outermost plate opens, and options that scale them to all."""
-        binder = trial.prepare().binder
-        first = binder.plates[0].name
-        opened = {i.name for i in binder.inputs if i.plate is not None and i.plate.name == first}
-        data = [x[:PILOT_ROWS] if k in opened else x for k, x in zip(binder.arguments, self.data, strict=True)]
-        total = self.options["total_rows"]
-        return data, {**self.options, "rows": None, "total_rows": sizes[first] if total is None else total}
-
-    def _interpreted(self, trial: Any, compiled: Any, state: State, budget: float) -> tuple[State, float]:
+    def _interpreted(self, trial: Any, call: Call, budget: float) -> tuple[State, float]:
         """Seconds of one interpreted step, and the state with auxiliaries moved on by the steps taken."""
-        variant = compiled.variant("gradient")
-        count = self.options["particles"] or trial.settings.particles
-        bound = compiled.binder.bind(self.data, self.options["rows"], self.options["total_rows"])
+        bound = bind(trial, call)
+        variant = bound.compiled.variant("gradient")
         nodes = [variant.scalars["loss"], *variant.grads.values(), *variant.aux.values()]
         taken: list[float] = []
-        moved = state
+        moved = call.state
         until = time.perf_counter() + budget
         while len(taken) < 2 or (time.perf_counter() < until and len(taken) < WARMUP):
-            env = environment(
-                trial, moved, bound, variant, {"particles": count}, self.options["hyper"], seed=self.seed,
-                step=len(taken),
-            )  # fmt: skip
+            env = replace(bound, state=moved).environment(variant, step=len(taken))
             began = time.perf_counter()
             found = evaluate(nodes, env)
             taken.append(time.perf_counter() - began)
             moved = moved.replace(aux=dict(zip(variant.aux, found[len(found) - len(variant.aux) :], strict=True)))
-        return held(trial, moved, state, self.data), min(taken)
+        return held(trial, moved, call.state, call.data), min(taken)
+
+
+def _some_rows(call: Call, bound: BoundCall) -> Call:
+    """The call on the first rows of the data that the outermost plate opens, scaled to all of them."""
+    binder = bound.compiled.binder
+    first = binder.plates[0].name
+    opened = {i.name for i in binder.inputs if i.plate is not None and i.plate.name == first}
+    data = [x[:PILOT_ROWS] if k in opened else x for k, x in zip(binder.arguments, call.data, strict=True)]
+    total = bound.data.rows[first] if call.total_rows is None else call.total_rows
+    return replace(call, data=data, rows=None, total_rows=total)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,9 @@ import numpy as np
 from ppl.arguments import shown
 from ppl.errors import OptionError
 from ppl.inference.reference import Reference, find_reference
-from ppl.inference.repeats import Moments, Repeats
+from ppl.inference.repeats import Repeats
 from ppl.inference.reports import number, render
-from ppl.names import Named
-from ppl.runtime.state import State
+from ppl.runtime.call import Call
 
 ROUNDING = {"float32": 2e-5, "float64": 1e-9}
 """Difference that rounding may make, relative to the gradient's norm."""
@@ -95,31 +93,18 @@ class UnbiasednessReport:
 
 
 def check_unbiased(
-    program: Any,
-    state: State,
-    data: Sequence[Any],
-    repeats: int,
-    particles: int | None,
-    seed: int | None,
-    total_rows: Any,
-    rows: Any,
-    hyper: Any,
-    reference: str,
-    width: float,
-    backend: str,
+    program: Any, call: Call, repeats: int, reference: str, width: float, backend: str
 ) -> UnbiasednessReport:
     """See `Program.check_unbiased`."""
     if reference not in ("auto", "exact", "score"):
-        raise OptionError(f'reference must be "auto", "exact" or "score", not {shown(reference)}')
-    options = {"particles": particles, "total_rows": total_rows, "rows": rows, "hyper": hyper}
-    key = state.seed if seed is None else int(seed)
-    source = Repeats(program, state, data, **options, backend=backend)
-    moments = Moments()
-    for chunk in source(repeats, key):
-        moments.add(chunk)
+        raise OptionError(f'reference must be "auto", "exact" or "score", not {reference!r}')
+    source = Repeats(program, call, backend)
+    moments = source.moments(repeats)
     found = {name: moments.gradient(f"grad {name}") for name in moments.parameters}
-    against: Reference = find_reference(program, state, data, 2 * repeats, key + ANOTHER, reference, options)
-    choices = program.prepare(*data).plan.choices
+    against: Reference = find_reference(
+        program, replace(call, seed=(source.bound.seed + ANOTHER) % 2**64), 2 * repeats, reference
+    )
+    choices = source.compiled.plan.choices
     return UnbiasednessReport(
         Named("parameter", {k: g.mean for k, g in found.items()}),
         Named("parameter", {k: g.standard_error for k, g in found.items()}),

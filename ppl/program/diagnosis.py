@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ppl.arguments import MANY, array, checked, integer, noise_seed, number, one_of, optional, within
 from ppl.compiler.surrogate.second_order import second_order_plan
 from ppl.errors import DataError
+from ppl.inference.diagnose import Diagnosis, diagnose
 from ppl.inference.options import STATISTICS
-from ppl.names import Named
-from ppl.runtime.call import Call
-from ppl.runtime.compiled import require_state
+from ppl.inference.unbiased import UnbiasednessReport, check_unbiased
+from ppl.numbers import real_array
+from ppl.runtime.call import Call, bind
 from ppl.runtime.nonfinite import refuse_violation
 from ppl.runtime.prepared import Prepared
 from ppl.runtime.state import State
-
-if TYPE_CHECKING:
-    from ppl.inference.diagnose import Diagnosis
-    from ppl.inference.unbiased import UnbiasednessReport
 
 
 class Diagnosing(Prepared):
@@ -51,9 +48,8 @@ class Diagnosing(Prepared):
         backend : where repeats are computed: "interpreter", "compiled", or "auto" (interpreted, unless that takes so
             long that compiling pays). The numbers agree to rounding.
         """
-        from ppl.inference.diagnose import diagnose
-
-        return diagnose(self, state, data, repeats, particles, seed, total_rows, rows, hyper, timing, backend)
+        call = Call(state, data, seed, particles, rows, total_rows, hyper)
+        return diagnose(self, call, repeats, timing, backend)
 
     @checked(
         "check_unbiased",
@@ -90,11 +86,8 @@ class Diagnosing(Prepared):
             With `ok`, `deviation` and `bias` per parameter; prints as a table. Where an estimator of the plan is
             biased, `bias` is the measured bias.
         """
-        from ppl.inference.unbiased import check_unbiased
-
-        return check_unbiased(
-            self, state, data, repeats, particles, seed, total_rows, rows, hyper, reference, width, backend
-        )
+        call = Call(state, data, seed, particles, rows, total_rows, hyper)
+        return check_unbiased(self, call, repeats, reference, width, backend)
 
     @checked("hvp", seed=optional(noise_seed), particles=optional(within(integer, low=1, high=MANY)))
     def hvp(
@@ -122,30 +115,17 @@ class Diagnosing(Prepared):
         EstimatorError
             Naming the node, where the plan is biased or a second derivative would miss something, such as a kink.
         """
-        require_state(state)
-        compiled = self.prepare(*data)
-        compiled.check_state(state)
+        bound = bind(self, Call(state, data, seed, particles, rows, total_rows, hyper))
+        compiled = bound.compiled
         if isinstance(vector, Mapping):
             vector = compiled.layout.join(vector, state._flat.dtype)
         flat = array("vector", vector)
         if flat.shape != state._flat.shape:
             raise DataError(f"vector has shape {flat.shape}; the program has {state._flat.size} parameters")
-        bound = compiled.binder.bind(data, rows, total_rows)
-        result = compiled.executable("hvp").run(
-            np.concatenate([state._flat, flat.astype(state._flat.dtype)]),
-            state._aux,
-            compiled.hyper_vector(hyper, state.step),
-            bound.arrays,
-            rows=bound.rows,
-            row_ids=bound.row_ids,
-            scales=bound.scales,
-            particles=self.settings.particles if particles is None else int(particles),
-            seed=state.seed if seed is None else int(seed),
-            step=state.step if seed is None else 0,
-        )
+        both = np.concatenate([state._flat, flat.astype(state._flat.dtype)])
+        result = bound.run(compiled.executable("hvp", narrow=bound.narrow), both)
         if not np.isfinite(result.scalars["loss"]):
             again = second_order_plan(compiled.graph, compiled.plan.estimators)
-            call = Call(state, data, seed, particles, total_rows, rows, hyper)
-            refuse_violation(self, call, "gradient", plan=again)
+            refuse_violation(bound, "gradient", plan=again)
         found = compiled.layout.split(result.grad[: flat.size])
         return Named("parameter", {name: np.array(value) for name, value in found.items()})

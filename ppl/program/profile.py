@@ -25,6 +25,7 @@ from ppl.compiler.schedule.stages import Cluster, Opaque, Stage
 from ppl.errors import DataError
 from ppl.ir.node import Node
 from ppl.program.traffic import Rates, moved, rates
+from ppl.runtime.call import Call, bind, run
 from ppl.runtime.compiled import require_state
 from ppl.runtime.executable import Executable, Request
 from ppl.runtime.state import State
@@ -207,7 +208,7 @@ def timed(executable: Executable) -> Timed:
     """`executable` with its module, timed."""
     out = object.__new__(Timed)
     out.__dict__.update(executable.__dict__)
-    out._local = type(executable._local)()
+    out._local, out.plain = type(executable._local)(), False
     out.reset()
     return out
 
@@ -222,8 +223,9 @@ def clocked(request: Request, dtype: str) -> tuple[Timed, Clocked]:
     return out, emitter
 
 
-def profile(program: Any, state: State, data: Sequence[Any], repeats: int, kind: str, options: Mapping[str, Any]
-            ) -> Profile:  # fmt: skip
+def profile(
+    program: Any, state: State, data: Sequence[Any], repeats: int, kind: str, options: Mapping[str, Any]
+) -> Profile:
     """Profile calls of `program`; see `Program.profile`."""
     require_state(state)
     choice("profile: kind", kind, ("gradient", "value", "rows"))
@@ -233,24 +235,11 @@ def profile(program: Any, state: State, data: Sequence[Any], repeats: int, kind:
     unknown = sorted(set(options) - {*OPTIONS})
     if unknown:
         raise DataError(f"profile: no option {unknown}; there are {[*OPTIONS]}")
-    given = {name: options.get(name) for name in OPTIONS}
-
-    def call() -> Any:
-        return program._run(kind, state, data, *given.values())
-
-    call()
-    compiled = program.prepare(*data)
-    count = program.settings.particles if given["particles"] is None else given["particles"]
-    hyper = compiled.hyper_vector(given["hyper"], state.step)
-    bound = compiled.binder.bind(data, given["rows"], given["total_rows"], True)
-    own = given["seed"] is None
-    named = {"rows": bound.rows, "row_ids": bound.row_ids, "scales": bound.scales, "particles": count,
-             "seed": state.seed if own else int(given["seed"] or 0), "step": state.step if own else 0}  # fmt: skip
-
-    def run(executable: Executable, **extra: Any) -> Any:
-        return executable.run(state._flat, state._aux, hyper, bound.arrays, **named, **extra)
-
-    return measure(call, run, compiled.executable(kind, (), count), repeats)
+    call = Call(state, data, **options)
+    bound = bind(program, call)
+    run(bound, kind)
+    executable = bound.compiled.executable(kind, (), bound.particles, bound.narrow)
+    return measure(lambda: run(bind(program, call), kind), bound.run, executable, repeats)
 
 
 def measure(call: Callable[[], Any], run: Callable[..., Any], executable: Executable, repeats: int) -> Profile:

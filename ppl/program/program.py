@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ppl.arguments import MANY, choice, flag, integer, names, noise_seed
+from ppl.arguments import MANY, choice, flag, integer, names
 from ppl.compiler.plan.choice import Requested
 from ppl.compiler.surrogate.range_guards import INVALID
-from ppl.errors import DataError, EstimatorError, SimulatorError
-from ppl.lang.carried import require_one_particle
+from ppl.errors import DataError, EstimatorError
 from ppl.lazy import optim
 from ppl.names import Named
 from ppl.objectives.base import as_objective
 from ppl.program.diagnosis import Diagnosing
 from ppl.program.embedding import Embedding, particles_first, site_names, summed_out
 from ppl.program.inspection import Inspection
-from ppl.runtime.compiled import Compiled, require_state
-from ppl.runtime.failures import located
+from ppl.program.profile import Profile, profile
+from ppl.runtime.call import Call, bind, run, update
 from ppl.runtime.nonfinite import (
     keeps,
     require_finite_gradient,
@@ -29,12 +28,8 @@ from ppl.runtime.nonfinite import (
 )
 from ppl.runtime.prepared import Settings
 from ppl.runtime.state import State
-from ppl.runtime.violations import environment
 
 HyperValues = Mapping[str, float | Callable[[int], float]]
-
-if TYPE_CHECKING:
-    from ppl.program.profile import Profile
 
 
 def compile(
@@ -115,12 +110,12 @@ class Program(Inspection, Embedding, Diagnosing):
             The loss is NaN or infinite for another reason; +inf is that of an impossible observation.
         """
         flag("per_row", per_row)
-        key, keep = ("rows" if per_row else "value"), keeps(nonfinite)
-        call = (state, data, seed, particles, total_rows, rows, hyper)
-        result, _, _ = self._run(key, *call)
+        keep = keeps(nonfinite)
+        bound = bind(self, Call(state, data, seed, particles, rows, total_rows, hyper))
+        result = run(bound, "rows" if per_row else "value")
         loss = result.arrays["rows"] if per_row else result.scalars["loss"]
         if not keep:
-            require_finite_loss(self, call, loss, per_row)
+            require_finite_loss(bound, loss, per_row)
         return loss
 
     def value_and_grad(
@@ -138,11 +133,12 @@ class Program(Inspection, Embedding, Diagnosing):
 
         Options and errors are those of `value`; here the gradient has to be finite, too.
         """
-        keep, call = keeps(nonfinite), (state, data, seed, particles, total_rows, rows, hyper)
-        result, _, _ = self._run("gradient", *call)
+        keep = keeps(nonfinite)
+        bound = bind(self, Call(state, data, seed, particles, rows, total_rows, hyper))
+        result = run(bound, "gradient")
         if not keep:
-            require_finite_gradient(self, call, result)
-        return result.scalars["loss"], Named("parameter", state._layouts[0].split(result.grad))
+            require_finite_gradient(bound, result, adapted=False)
+        return result.scalars["loss"], state._layouts[0].split(result.grad)
 
     def step(
         self,
@@ -156,13 +152,14 @@ class Program(Inspection, Embedding, Diagnosing):
         nonfinite: str = "raise",
     ) -> tuple[float, dict[str, np.ndarray], State]:
         """`value_and_grad`, and the state with its step, baselines, control variates and carried values advanced."""
-        keep, call = keeps(nonfinite), (state, data, seed, particles, total_rows, rows, hyper)
-        result, _, compiled = self._run("gradient", *call)
+        keep = keeps(nonfinite)
+        bound = bind(self, Call(state, data, seed, particles, rows, total_rows, hyper))
+        result = run(bound, "gradient")
         if not keep:
-            require_finite_gradient(self, call, result, result.aux)
-        step, estimators = state.step + 1, compiled.estimators
-        new = State.made(state._flat, result.aux, state._layouts, step, state.seed, state.opt, estimators)
-        return result.scalars["loss"], Named("parameter", state._layouts[0].split(result.grad)), new
+            require_finite_gradient(bound, result, adapted=True)
+        step, estimators = state._step + 1, bound.compiled.estimators
+        new = State.made(state._flat, result.aux, state._layouts, step, state._seed, state._opt, estimators)
+        return result.scalars["loss"], state._layouts[0].split(result.grad), new
 
     def update(
         self,
@@ -178,29 +175,11 @@ class Program(Inspection, Embedding, Diagnosing):
     ) -> tuple[State, float]:
         """One whole training step, as `ppl.fit` takes it: loss and gradient are divided by the number of rows N."""
         keep, transform = keeps(nonfinite), optim.as_transform(optimizer)
-        call = (state, data, seed, particles, total_rows, rows, hyper)
-        new, scalars, grad = self._update(state, data, transform, *call[2:])
+        bound = bind(self, Call(state, data, seed, particles, rows, total_rows, hyper))
+        new, scalars, grad = update(bound, transform)
         if not keep:
-            require_finite_update(self, call, scalars["loss"], grad, new, transform)
+            require_finite_update(bound, scalars["loss"], grad, new, transform)
         return new, scalars["loss"]
-
-    def _update(
-        self,
-        state: State,
-        data: Sequence[Any],
-        transform: Any,
-        seed: int | None,
-        particles: int | None,
-        total_rows: int | None,
-        rows: Any,
-        hyper: HyperValues | None,
-        check: bool = True,
-    ) -> tuple[State, dict[str, float], np.ndarray]:
-        result, n, compiled = self._run("gradient", state, data, seed, particles, total_rows, rows, hyper, check)
-        flat, opt = transform.apply(state._flat, result.grad, state.opt, state._layouts[0], state.step, 1.0 / n)
-        new = State.made(flat, result.aux, state._layouts, state.step + 1, state.seed, opt, compiled.estimators)
-        scalars = result.scalars if n == 1 else {k: v / n for k, v in result.scalars.items()}
-        return new, scalars, result.grad
 
     def sample(
         self,
@@ -235,11 +214,11 @@ class Program(Inspection, Embedding, Diagnosing):
         if unknown:
             raise DataError(f"no site named {unknown}; the program has {known}")
         k = 1 if particles is None else particles
-        call = (state, data, seed, k, None, rows, hyper)
-        result, _, _ = self._run("sample", *call, sites=wanted)
+        bound = bind(self, Call(state, data, seed, k, rows, None, hyper))
+        result = run(bound, "sample", wanted)
         invalid = bool(np.isnan(result.arrays.pop(INVALID, 0.0)))
         if not keep:
-            require_finite_sample(self, call, {n: result.arrays[n] for n in wanted}, invalid)
+            require_finite_sample(bound, {n: result.arrays[n] for n in wanted}, invalid)
         variant = compiled.variant("sample", wanted)
         drawn = {n: particles_first(result.arrays[n], variant.arrays[n].type, k, particles) for n in wanted}
         return Named("site", drawn)
@@ -253,58 +232,4 @@ class Program(Inspection, Embedding, Diagnosing):
         kind : "gradient" (`value_and_grad`), "value" or "rows" (`value` with ``per_row=True``).
         options : `seed`, `particles`, `total_rows`, `rows`, `hyper` of the call.
         """
-        from ppl.program.profile import profile
-
         return profile(self, state, data, repeats, kind, options)
-
-    def _run(
-        self,
-        key: str,
-        state: State,
-        data: Sequence[Any],
-        seed: int | None,
-        particles: int | None,
-        total_rows: int | None,
-        rows: Any,
-        hyper: HyperValues | None,
-        check: bool = True,
-        sites: Sequence[str] = (),
-    ) -> tuple[Any, int, Compiled]:
-        require_state(state)
-        data = self.read(data)
-        compiled = self.prepare(*data)
-        compiled.check_layouts(state)
-        count = self.settings.particles if particles is None else integer("particles=", particles, 1, MANY)
-        noise = state.seed if seed is None else noise_seed("seed=", seed)
-        narrow = compiled.narrow(data)
-        executable = compiled.executable(key, sites, count, narrow)
-        if key == "gradient" and count != self.settings.particles:
-            self._check_particles(compiled, count)
-        step = state.step if seed is None else 0
-        bound = compiled.binder.bind(data, rows, total_rows, check, narrow)
-        hypers = compiled.hyper_vector(hyper, state.step)
-        try:
-            result = executable.run(
-                state._flat,
-                state._aux,
-                hypers,
-                bound.arrays,
-                rows=bound.rows,
-                row_ids=bound.row_ids,
-                scales=bound.scales,
-                particles=count,
-                seed=noise,
-                step=step,
-            )
-        except SimulatorError as error:
-            variant = compiled.variant(key, sites, compiled.static_particles(key, count))
-            call = (compiled, state.params, state.aux, hypers, bound, count, noise, step)
-            raise located(error, variant, lambda: environment(*call)) from error.__cause__
-        return result, next(iter(bound.totals.values()), 1), compiled
-
-    def _check_particles(self, compiled: Compiled, count: int) -> None:
-        require_one_particle(compiled.trace, count)
-        for chosen in compiled.plan.choices.values():
-            complaint = chosen.estimator.validate(count)
-            if complaint:
-                raise EstimatorError(f"node '{chosen.name}': {complaint}")

@@ -30,6 +30,8 @@ class Bound:
     row_ids: dict[str, Any]
     scales: dict[str, float]
     totals: dict[str, int]
+    total: int = 1
+    """Rows of the whole data set in the outermost plate that data open; 1 without one."""
 
 
 NOTHING = Bound((), {}, {}, {}, {})
@@ -122,7 +124,7 @@ class Binder:
             ids[axis.name] = _row_ids(own, n, axis.name)
             totals[axis.name] = n if total is None else _total(total, n, axis.name)
             scales[axis.name] = 1.0 if total is None or n == 0 else totals[axis.name] / n
-        return Bound(arrays, sizes, ids, scales, totals)
+        return Bound(arrays, sizes, ids, scales, totals, next(iter(totals.values()), 1))
 
 
 def check_plates(option: str, value: Any, known: Collection[str]) -> None:

@@ -17,7 +17,7 @@ from ppl.compiler.surrogate.constants import check_constants
 from ppl.compiler.surrogate.range_guards import find_guards
 from ppl.compiler.surrogate.second_order import VECTOR, build_hvp
 from ppl.compiler.surrogate.variants import Variant, build_gradient, build_rows, build_sample, build_value
-from ppl.errors import DataError, OptionError
+from ppl.errors import DataError, EstimatorError, OptionError
 from ppl.estimators.base import Estimator, Hyper
 from ppl.graph.black_box import refuse_black_boxes
 from ppl.graph.stochastic import StochasticGraph
@@ -68,10 +68,6 @@ class Compiled:
     def check_state(self, state: State) -> None:
         """Raise a DataError unless `state` is one, and its vectors are this program's: kernels read them unchecked."""
         require_state(state)
-        self.check_layouts(state)
-
-    def check_layouts(self, state: State) -> None:
-        """Raise a DataError unless the vectors of a state are this program's."""
         params, aux = state._layouts
         if params is not self.layout and params != self.layout:
             raise DataError(f"the state has {_listed(params)}; the program, {_listed(self.layout)}")
@@ -84,6 +80,14 @@ class Compiled:
             )
         if state._flat.dtype != self.binder.dtype:
             raise DataError(f"the state is {state._flat.dtype}, the program {self.binder.dtype}")
+
+    def check_particles(self, count: int) -> None:
+        """Raise an EstimatorError unless the model and the estimators of the plan take so many particles."""
+        require_one_particle(self.trace, count)
+        for chosen in self.plan.choices.values():
+            complaint = chosen.estimator.validate(count)
+            if complaint:
+                raise EstimatorError(f"node '{chosen.name}': {complaint}")
 
     @cached_property
     def estimators(self) -> dict[str, Estimator]:

@@ -18,9 +18,9 @@ from ppl.ir.reference.interpret import Env, evaluate_intermediates
 from ppl.ir.rewrites.simplify import simplify
 from ppl.lang.trace import SiteKind
 from ppl.runtime.binding import Bound
-from ppl.runtime.call import Call
+from ppl.runtime.call import BoundCall
 from ppl.runtime.state import Layout
-from ppl.runtime.violations import environment, place, violation
+from ppl.runtime.violations import place, violation
 
 MOST_ENTRIES = 2**28
 """Entries of all values of a replay: 2 GiB."""
@@ -41,14 +41,14 @@ class Named(NamedTuple):
     text: str
 
 
-def first_bad(program: Any, call: Call, mode: str = "gradient") -> Culprit:
+def first_bad(call: BoundCall, mode: str = "gradient") -> Culprit:
     """Replay a call in the mode "gradient" or "value" and find the first value that is NaN or infinite.
 
     A program that the interpreter cannot run gives a Culprit without a name, since an error here must not hide
     the one that is being reported.
     """
     try:
-        return _replay(program, call, mode)
+        return _replay(call, mode)
     except Exception as error:
         return Culprit(None, f"the replay in the interpreter failed ({type(error).__name__}: {error})")
 
@@ -58,9 +58,8 @@ def first_bad_part(layout: Layout, flat: np.ndarray) -> str | None:
     return next((name for name, part in layout.split(flat).items() if not np.isfinite(part).all()), None)
 
 
-def _replay(program: Any, call: Call, mode: str) -> Culprit:
-    compiled = program.prepare(*call.data)
-    bound = compiled.binder.bind(call.data, call.rows, call.total_rows, check=False)
+def _replay(call: BoundCall, mode: str) -> Culprit:
+    compiled, bound = call.compiled, call.data
     expansion = Expansion(compiled.graph, compiled.plan.estimators, mode)  # type: ignore[arg-type]
     expanded = expansion.run()
     forward = list(_forward(compiled.trace, expansion, expanded))
@@ -69,7 +68,7 @@ def _replay(program: Any, call: Call, mode: str) -> Culprit:
         made = compiled.variant("gradient").stages["differentiate"].items()
         wrt = [(node, key[5:]) for key, node in made if key.startswith("grad ")]
         gradients = [Named(node, name, f"the gradient with respect to '{name}'") for node, name in wrt]
-    env = _environment(program, compiled, call, bound)
+    env = call.environment()
     outputs = [n.node for n in forward] + [expanded.surrogate] + [n.node for n in gradients]
     if _entries(outputs, env) > MOST_ENTRIES:
         return Culprit(None, "the call is too large to be replayed; call it on fewer rows or particles")
@@ -96,13 +95,6 @@ def _entries(nodes: Sequence[Node], env: Env) -> int:
         math.prod(a.size or sizes.get(a.name, 1) for a in n.type.axes) * math.prod(n.type.shape)
         for n in topological(nodes)
     )
-
-
-def _environment(program: Any, compiled: Any, call: Call, bound: Bound) -> Env:
-    state = call.state
-    hypers = compiled.hyper_vector(dict(call.hyper) if call.hyper else None, state.step)
-    particles = program.settings.particles if call.particles is None else call.particles
-    return environment(compiled, state.params, state.aux, hypers, bound, particles, *call.noise)
 
 
 def _forward(trace: Any, expansion: Expansion, expanded: Any) -> Iterator[Named]:

@@ -169,30 +169,6 @@ def _sources(node: Node) -> str:
 LEAVES = {"param": "parameter", "input": "argument", "hyper": "hyper parameter", "aux": "carried"}
 
 
-def environment(
-    compiled: Compiled, params: Mapping[str, Any], aux: Mapping[str, Any], hyper: np.ndarray, bound: Bound,
-    particles: int, seed: int, step: int,
-) -> Env:  # fmt: skip
-    """The interpreter's view of one call of a compiled program."""
-    rows = {
-        name: ids if isinstance(ids, np.ndarray) else ids + np.arange(bound.rows[name], dtype=np.int64)
-        for name, ids in bound.row_ids.items()
-    }
-    return Env(
-        params=params,
-        aux=aux,
-        hyper=dict(zip(compiled.hypers, hyper, strict=True)),
-        inputs={spec.name: array for spec, array in zip(compiled.binder.inputs, bound.arrays, strict=True)},
-        sizes={**bound.rows, "particles": particles},
-        rows=rows,
-        scales=bound.scales,
-        total_rows=bound.totals,
-        seed=seed,
-        step=step,
-        dtype=np.dtype(compiled.settings.dtype).type,
-    )
-
-
 def place(node: Node, at: tuple[int, ...], bound: Bound) -> str:
     """Which data row an entry belongs to, and which event entry it is."""
     axes: tuple[Axis, ...] = node.type.axes

@@ -1,7 +1,7 @@
 """`ppl.fit`: train a program.
 
 A run is a sequence of states; step t is a pure function of (state, batch t), and batch t of (seed, t), so
-stopping and resuming anywhere gives the same bits. `Program._update` takes the steps; the loop is in
+stopping and resuming anywhere gives the same bits. `ppl.runtime.call.update` takes the steps; the loop is in
 `fit_run`, that for tables with sparse gradients in `fit_in_place`, the batches in `fit_data`, and what can go wrong is
 named by `fit_replay`.
 """

@@ -11,8 +11,7 @@ import numpy as np
 
 from ppl.errors import DataError, FitError, OptionError, ScheduleError
 from ppl.lazy import optimizers
-from ppl.names import Named
-from ppl.runtime.call import Call
+from ppl.runtime.call import Call, bind, update
 from ppl.runtime.replay import Culprit, first_bad, first_bad_part
 from ppl.runtime.state import State
 from ppl.training.batches import Batch, Rows, Stream
@@ -57,7 +56,7 @@ class Run:
 
     Parameters
     ----------
-    program, transform, hyper, source : what `Program._update` needs, and where batches come from.
+    program, transform, hyper, source : what a step needs, and where batches come from.
     state : where the loop starts.
     start : the step at which the run began, before any interruption.
     """
@@ -178,15 +177,14 @@ class Run:
         return isinstance(answer, (bool, np.bool_)) and bool(answer)
 
     def _step(self, batch: Batch, bar: Bar) -> None:
-        total, rows, check = batch.total_rows, batch.rows, batch.check
-        arguments = self.state, batch.data, self.transform, None, None, total, rows, self.hyper, check
+        call = Call(self.state, batch.data, rows=batch.rows, total_rows=batch.total_rows, hyper=self.hyper)
         try:
-            new, scalars, grad = self.signals.letting(self.program._update, *arguments)
+            new, scalars, grad = self.signals.letting(self._advance, call, batch.check)
         except ScheduleError as error:
             self._stop(str(error))
         loss = scalars["loss"]
         if not (math.isfinite(loss) and all(map(optimizers.all_finite, (grad, new._flat, new._aux)))):
-            self.signals.letting(self._examine, batch, loss, grad, new)
+            self.signals.letting(self._examine, call, loss, grad, new)
         for key, value in scalars.items():
             self.history.setdefault(key, []).append(value)
         self.history["step"].append(new.step)
@@ -194,15 +192,17 @@ class Run:
         self.metrics.update(scalars)
         bar.step(loss, batch.size)
 
-    def _examine(self, batch: Batch, loss: float, grad: np.ndarray, new: State) -> None:
+    def _advance(self, call: Call, check: bool) -> tuple[State, dict[str, float], np.ndarray]:
+        return update(bind(self.program, call, check), self.transform)
+
+    def _examine(self, call: Call, loss: float, grad: np.ndarray, new: State) -> None:
         """Raise FitError, unless all that is not finite is the gradient of a frozen parameter."""
         layout, aux_layout = new._layouts
         frozen = getattr(self.transform, "trainable", None)
         used = grad if frozen is None else grad[frozen(layout)]
         if not math.isfinite(loss) or not np.isfinite(used).all():
             what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
-            call = Call(self.state, batch.data, None, None, batch.total_rows, batch.rows, self.hyper)
-            found = first_bad(self.program, call)
+            found = first_bad(bind(self.program, call, check=False))
         elif (name := first_bad_part(layout, new._flat)) is not None:
             what = "the optimizer's step is not finite"
             found = Culprit(name, f"parameter '{name}' overflows")

@@ -8,6 +8,7 @@ from ppl.errors import DataError, EstimatorError, OptionError
 from ppl.estimators import Enumerate, ScoreFunction
 from ppl.inference import repeats as repeats_module
 from ppl.inference.repeats import Moments, Repeats
+from ppl.runtime.call import Call
 from tests.program.programs import data, mixed_program, toy, toy_program, units, units_program
 
 
@@ -72,7 +73,7 @@ def test_memory_is_bounded_by_chunks(monkeypatch):
     program, x = mixed_program(), data(5)
     state = program.init(0, x)
     monkeypatch.setattr(repeats_module, "ENTRIES", 600)
-    source = Repeats(program, state, (x,))
+    source = Repeats(program, Call(state, (x,)))
     chunks = list(source(50))
     assert len(chunks) > 3 and sum(len(c["loss"]) for c in chunks) == 50
     moments = Moments()

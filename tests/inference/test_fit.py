@@ -8,6 +8,7 @@ import pytest
 
 import ppl
 from ppl.errors import DataError, FitError, OptionError, PplError
+from ppl.runtime.call import bind
 from ppl.training import checkpoint as fit_checkpoint
 from ppl.training.batches import permutation
 from ppl.training.fit import fit
@@ -72,39 +73,37 @@ def test_permutation_is_uniform():
     assert np.abs(counts - 800).max() < 5 * error
 
 
-class Spy:
-    """A program that remembers the batches it is given."""
+@pytest.fixture
+def calls(monkeypatch):
+    """The batches that training has bound: data, rows, total and whether the data were checked."""
+    found = []
 
-    def __init__(self, program):
-        self._program, self.calls = program, []
+    def spy(program, call, check=True):
+        found.append((call.data, call.rows, call.total_rows, check))
+        return bind(program, call, check)
 
-    def __getattr__(self, name):
-        return getattr(self._program, name)
-
-    def _update(self, state, data, transform, seed, particles, total_rows, rows, hyper, check=True):
-        self.calls.append((data, rows, total_rows, check))
-        return self._program._update(state, data, transform, seed, particles, total_rows, rows, hyper, check)
+    monkeypatch.setattr("ppl.training.run.bind", spy)
+    return found
 
 
-def test_every_row_once_an_epoch_and_short_last_batch(program, data):
-    spy = Spy(program)
-    fit(spy, *data, epochs=2, batch_size=4, optimizer={"*": SGD(0.1)}, seed=5)
-    assert [len(rows) for _, rows, _, _ in spy.calls] == [4, 4, 3, 4, 4, 3]
+def test_every_row_once_an_epoch_and_short_last_batch(program, data, calls):
+    fit(program, *data, epochs=2, batch_size=4, optimizer={"*": SGD(0.1)}, seed=5)
+    assert [len(rows) for _, rows, _, _ in calls] == [4, 4, 3, 4, 4, 3]
     for epoch in range(2):
-        calls = spy.calls[3 * epoch : 3 * epoch + 3]
-        order = np.concatenate([rows for _, rows, _, _ in calls])
+        those = calls[3 * epoch : 3 * epoch + 3]
+        order = np.concatenate([rows for _, rows, _, _ in those])
         assert np.array_equal(order, permutation(5, epoch, N))
-        for (x, w), rows, total, check in calls:
+        for (x, w), rows, total, check in those:
             assert np.array_equal(x, data[0][rows]) and np.array_equal(w, data[1])
             assert total == N and not check
 
 
-def test_all_rows_in_one_batch_stay_in_order(program, data):
+def test_all_rows_in_one_batch_stay_in_order(program, data, calls):
     for size in (None, N, 100):
-        spy = Spy(program)
-        fit(spy, *data, epochs=2, batch_size=size, optimizer={"*": SGD(0.1)})
-        assert all(np.array_equal(d[0], data[0]) and rows is None for d, rows, _, _ in spy.calls)
-        assert len(spy.calls) == 2
+        calls.clear()
+        fit(program, *data, epochs=2, batch_size=size, optimizer={"*": SGD(0.1)})
+        assert all(np.array_equal(d[0], data[0]) and rows is None for d, rows, _, _ in calls)
+        assert len(calls) == 2
 
 
 def test_batch_of_the_whole_is_the_average_over_batches(program, data):
@@ -284,11 +283,10 @@ def test_stream_of_a_list_and_of_a_callable(program, data):
     _same(a, b)
 
 
-def test_stream_sees_its_rows(program, data):
-    spy = Spy(program)
-    fit(spy, batches=_stream(data), steps=4, optimizer={"*": SGD(0.1)}, total_rows=N)
-    assert [len(d[0]) for d, _, _, _ in spy.calls] == [4, 4, 3, 4]
-    assert all(total == N and check and rows is None for _, rows, total, check in spy.calls)
+def test_stream_sees_its_rows(program, data, calls):
+    fit(program, batches=_stream(data), steps=4, optimizer={"*": SGD(0.1)}, total_rows=N)
+    assert [len(d[0]) for d, _, _, _ in calls] == [4, 4, 3, 4]
+    assert all(total == N and check and rows is None for _, rows, total, check in calls)
 
 
 def test_stream_that_ends(program, data):

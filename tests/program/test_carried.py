@@ -9,9 +9,9 @@ from ppl import Bernoulli, Normal
 from ppl.errors import EstimatorError, ModelError, ShapeError
 from ppl.estimators import DisARM, Enumerate, Rebar, Relaxed, ScoreFunction, StraightThrough
 from ppl.inference.diagnose import state_for, warmed
-from ppl.inference.repeats import environment
 from ppl.ir.reference.interpret import evaluate
 from ppl.program.draw import to_dot
+from ppl.runtime.call import Call, bind
 from tests.program.programs import same
 
 CHAINS = 6
@@ -97,8 +97,8 @@ def test_it_follows_a_random_walk(program, x):
 def test_the_interpreter_agrees_with_the_compiled_step(program, x):
     compiled = program.prepare(x)
     state = program.init(1, x)
-    variant, bound = compiled.variant("gradient"), compiled.binder.bind((x,))
-    env = environment(program, state, bound, variant, {"particles": 1}, None, seed=1, step=0)
+    variant = compiled.variant("gradient")
+    env = bind(program, Call(state, (x,))).environment(variant)
     found = dict(zip(variant.aux, evaluate(list(variant.aux.values()), env), strict=True))
     new = program.step(state, x)[2].aux
     assert set(found) == set(new) == {"walkers", "mean"}
@@ -204,7 +204,7 @@ def test_comparing_and_tuning_keep_it():
     programs = {n: ppl.compile(remembered, estimators=e) for n, e in (("a", Rebar()), ("b", ScoreFunction()))}
     state = programs["b"].init(0)
     state = state.replace(aux={"last": np.full(3, 7.0)})
-    moved = warmed(programs["a"], state_for(programs["a"], state, ()), (), 5)
+    moved = warmed(programs["a"], Call(state_for(programs["a"], state, ()), ()), 5)
     assert (moved.aux["last"] == 7.0).all() and moved.aux["b/eta"] != programs["a"].init(0).aux["b/eta"]
     assert moved.step == 0
     tuned = ppl.tune(programs["b"], state, budget_seconds=1.0)

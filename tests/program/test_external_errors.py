@@ -15,6 +15,7 @@ import ppl
 from ppl import Bernoulli, Normal
 from ppl.errors import ModelError, SimulatorError
 from ppl.ir.reference.interpret import evaluate
+from ppl.runtime.call import Call, bind
 
 X = np.arange(300.0)
 SGD = ppl.optim.SGD(0.1)
@@ -99,11 +100,8 @@ def test_every_call_raises_one_error_that_names_function_and_row(failing, thread
 
 def test_the_interpreter_raises_the_same(failing):
     name, program, text = failing
-    from ppl.runtime.violations import environment
-
-    compiled, state = program.prepare(X), program.init(0)
-    bound = compiled.binder.bind((X,), None, None)
-    env = environment(compiled, state.params, state.aux, compiled.hyper_vector(None, 0), bound, 1, 0, 0)
+    compiled = program.prepare(X)
+    env = bind(program, Call(program.init(0), (X,))).environment()
     with pytest.raises(SimulatorError, match=f"'{name}'.*{text}.*row 217"):
         evaluate([compiled.variant("value").scalars["loss"]], env)
 

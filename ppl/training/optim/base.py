@@ -58,7 +58,7 @@ class Optimizer(Protocol):
 
 
 class Transform(Protocol):
-    """What `Program._update` calls: one step on flat vectors, in which nothing given is written to."""
+    """What `ppl.runtime.call.update` calls: one step on flat vectors, in which nothing given is written to."""
 
     def apply(
         self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int, scale: float = 1.0

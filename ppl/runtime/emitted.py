@@ -1,0 +1,191 @@
+"""What was emitted for a request, and the memory that a call of it needs: sizes, slabs, workspaces, flat outputs."""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ppl.checked import CHECKED
+from ppl.compiler.emit.cpu.regions import SLABS
+from ppl.compiler.lower.layout import Poly, axis_size, identifier
+from ppl.compiler.lower.request import Request, offsets_of
+from ppl.compiler.schedule.listing import show
+from ppl.compiler.schedule.memory import Memory, all_steps, longest_slab
+from ppl.compiler.schedule.slabs import least_rows, slab_count
+from ppl.compiler.schedule.stages import Opaque, Stage
+from ppl.ir.types import Axis, Kind, Type
+from ppl.kernels.cpu.threads import num_threads
+from ppl.runtime import guards
+from ppl.runtime.pool import Pool, aligned
+
+
+@dataclass(eq=False)
+class Emitted:
+    """An emitted request: its source and schedule, and the sizes of everything that a call of it touches."""
+
+    request: Request
+    dtype: str
+    source: str
+    stages: list[Stage]
+    memory: Memory
+    kernels: int
+    axes: dict[str, Axis]
+    plates: list[str]
+    array_layout: list[tuple[str, Type, Poly]]
+    injected: Mapping[str, Any] = field(default_factory=dict)
+    flops: Poly = field(default_factory=Poly)
+    unrolled: bool = False
+    windowed: bool = False
+    trains: bool = False
+    slabs: int | None = None
+    """The number of slabs where a test prescribes one."""
+
+    def __post_init__(self) -> None:
+        self._local = threading.local()
+        self.float = np.dtype(self.dtype).type
+        self.plate_names = [name for name, axis in self.axes.items() if axis.kind is Kind.PLATE]
+        self.n_params = offsets_of(self.request.params)[1]
+        self.n_aux = offsets_of(self.request.aux_layout)[1]
+
+    @property
+    def shares(self) -> np.ndarray:
+        """(start, rows, entries a row) of every parameter; slabs own shares of the rows of each gradient."""
+        starts, _ = offsets_of(self.request.params)
+        owned = {s.target.buffer.offset: s.shared for t in self.stages for s in t.owned if s.target.buffer is not None}
+        out = []
+        for name, shape in self.request.params:
+            size = math.prod(shape)
+            rows = owned.get(str(starts[name]), size)
+            out += [starts[name], rows, size // max(rows, 1)]
+        return np.array(out, np.int64)
+
+    @property
+    def regions(self) -> int:
+        """Number of row regions."""
+        return sum(s.row is not None for s in self.stages)
+
+    @property
+    def schedule(self) -> str:
+        """The stages and their steps, one line each."""
+        return show(self.stages)
+
+    def workspace(self, rows: int | Mapping[str, int] = 1, particles: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """A workspace for `njit`: (float buffer, int buffer), for up to `rows` rows."""
+        given = dict(rows) if isinstance(rows, Mapping) else self._everywhere(rows)
+        sizes = self._sizes(given, particles, 1)
+        return self._buffers(sizes, self._slabs(sizes), 1)
+
+    def _everywhere(self, rows: int) -> dict[str, int]:
+        return {name: rows for name, axis in self.axes.items() if axis.kind is Kind.PLATE}
+
+    def _sizes(self, rows: Mapping[str, int], particles: int, repeats: int) -> dict[str, int]:
+        sizes = {}
+        for name, axis in self.axes.items():
+            if axis.kind is Kind.PARTICLES:
+                length = int(rows.get(name, particles))
+            elif axis.kind is Kind.REPEATS:
+                length = repeats
+            else:
+                length = int(rows[name])
+            sizes[f"n_{identifier(name)}"] = length
+        return sizes
+
+    def _buffers(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
+        full = {"first_particle": 0, SLABS: slabs, **sizes}
+        itemsize = np.dtype(self.dtype).itemsize
+        for plate in self.plates:
+            full[f"total_{plate}"] = full.get(f"n_{plate}", 1)
+        for stage in self.stages:
+            if stage.row is not None:
+                rows = axis_size(stage.row).evaluate(full)
+                most = longest_slab(rows, slabs)
+                tile = self.memory.tile(stage, full, most, itemsize)
+                if stage.owned:
+                    chunk = max(1, -(-rows // -(-max(1, most) // tile)))
+                    tile = max(tile, longest_slab(chunk, slabs))
+                    full |= {f"chunk_{stage.name}": chunk, f"first_{stage.name}": 0}
+                full[f"tile_{stage.name}"] = tile
+        out = []
+        for array, dtype in (("w", self.float), ("v", np.int64)):
+            shared, slab, lane = (area[array].evaluate(full) for area in self.memory.areas)
+            size = shared + slabs * slab + lanes * lane
+            buffer = aligned(size, dtype)
+            if CHECKED:  # nothing may be read before it has been written
+                buffer.view(np.uint8)[:] = guards.PATTERN
+            start = self.memory.symbols[f"c_{array}"].evaluate(full)
+            data = self.memory.consts[array]
+            buffer[start : start + data.size] = data
+            out.append(buffer)
+        out[1][: len(self.memory.header)] = [full[n] for n in self.memory.header]
+        out[0][: len(self.plates)] = 1.0
+        if CHECKED:
+            guards.paint(self.memory, out[0], out[1], (slabs, lanes))
+        return out[0], out[1]
+
+    def _slabs(self, sizes: Mapping[str, int]) -> int:
+        """Slabs that the rows of a call are cut into, whatever the number of threads."""
+        if not self.regions:
+            return 1
+        if self.slabs is not None:
+            return self.slabs
+        rows = max(axis_size(s.row).evaluate(sizes) for s in self.stages if s.row is not None)
+        accumulated = sum(size.evaluate(sizes) for size in self.memory.slab.values())
+        return slab_count(rows, self.flops.evaluate(sizes), accumulated, self._least_rows)
+
+    @functools.cached_property
+    def _least_rows(self) -> int:
+        """Rows of a slab at least."""
+        steps = [t for s in self.stages if s.row is not None for t in all_steps(s)]
+        ops = {t.node.op for t in steps if isinstance(t, Opaque)}
+        return least_rows("gemm" in ops, "region" in ops)
+
+    @staticmethod
+    def _threads(slabs: int, threads: int | None) -> int:
+        """Threads that take so many slabs; `threads` is the number asked for."""
+        if slabs == 1:
+            return 1
+        most = num_threads()
+        return min(slabs, most if threads is None or most == 1 else threads)
+
+    def _work(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
+        known = self._local.__dict__.setdefault("buffers", {})
+        key = (slabs, lanes, *sizes.values())
+        if key not in known:
+            if len(known) >= 4:
+                known.clear()
+            known[key] = self._buffers(sizes, slabs, lanes)
+        return known[key]
+
+    def out_size(self, rows: int, particles: int) -> int:
+        """Length of the flat output that the serial function of a request with arrays writes for `rows` rows."""
+        return self._out_size(self._sizes(self._everywhere(rows), particles, 1))
+
+    def views(self, out: np.ndarray, rows: int, particles: int) -> dict[str, np.ndarray]:
+        """Views of such an output by name: floats of the program's dtype, int64, and bools as floats."""
+        return self._arrays(out, self._sizes(self._everywhere(rows), particles, 1))
+
+    def _empty_vector(self, purpose: str, size: int) -> np.ndarray:
+        local = self._local.__dict__
+        if "pool" not in local:
+            local["pool"] = Pool()
+        return local["pool"].empty(purpose, size, self.float)
+
+    def _out_size(self, sizes: dict[str, int]) -> int:
+        words = 8 // np.dtype(self.dtype).itemsize
+        return sum(size.evaluate(sizes) * (words if t.dtype == "int" else 1) for _, t, size in self.array_layout)
+
+    def _arrays(self, out: np.ndarray, sizes: dict[str, int]) -> dict[str, np.ndarray]:
+        arrays, at, words = {}, 0, 8 // np.dtype(self.dtype).itemsize
+        for name, t, size in self.array_layout:
+            n = size.evaluate(sizes) * (words if t.dtype == "int" else 1)
+            part = out[at : at + n]
+            part = part.view(np.int64) if t.dtype == "int" else part
+            arrays[name] = part.reshape((*(axis_size(a).evaluate(sizes) for a in t.axes), *t.shape))
+            at += n
+        return {name: arrays[name] for name, _ in self.request.arrays}
