@@ -67,10 +67,10 @@ class BoundCall:
         vector = state._flat if params is None else params
         if executable.plain and not options:
             return executable.run_plain(vector, state._aux, self.hypers, self.seed, self.step)
-        given = {"particles": self.particles, "seed": self.seed, "step": self.step, **options}
+        step = options.pop("step", self.step)
         return executable.run(
             vector, state._aux, self.hypers, data.arrays, rows=data.rows, row_ids=data.row_ids, scales=data.scales,
-            total_rows=data.totals, **given,
+            total_rows=data.totals, particles=self.particles, seed=self.seed, step=step, **options,
         )  # fmt: skip
 
     def environment(self, variant: Variant | None = None, **changes: Any) -> Env:
@@ -113,7 +113,8 @@ def bind(program: Prepared, call: Call, check: bool = True) -> BoundCall:
         The state or the data do not fit the program, or an option is malformed (`OptionError`).
     """
     state, data, count, seed, step = call.state, call.data, call.particles, call.seed, 0
-    require_state(state)
+    if type(state) is not State:
+        require_state(state)
     compiled = program.prepare(*data)
     compiled.check_state(state)
     count = program.settings.particles if count is None else integer("particles=", count, 1, MANY)

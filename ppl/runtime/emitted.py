@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,10 @@ from ppl.ir.types import Axis, Kind, Type
 from ppl.kernels.cpu.threads import num_threads
 from ppl.runtime import guards
 from ppl.runtime.pool import Pool, aligned
+
+T = TypeVar("T")
+KEPT = 256
+"""Numbers evaluated from sizes of calls that are kept."""
 
 
 @dataclass(eq=False)
@@ -50,6 +54,9 @@ class Emitted:
         self._local = threading.local()
         self.float = np.dtype(self.dtype).type
         self.plate_names = [name for name, axis in self.axes.items() if axis.kind is Kind.PLATE]
+        self._lengths = [(f"n_{identifier(name)}", name, axis.kind) for name, axis in self.axes.items()]
+        self._evaluated: dict[tuple[Any, ...], Any] = {}
+        self.places = {name: i for i, name in enumerate(self.memory.header)}
         self.n_params = offsets_of(self.request.params)[1]
         self.n_aux = offsets_of(self.request.aux_layout)[1]
 
@@ -86,15 +93,22 @@ class Emitted:
 
     def _sizes(self, rows: Mapping[str, int], particles: int, repeats: int) -> dict[str, int]:
         sizes = {}
-        for name, axis in self.axes.items():
-            if axis.kind is Kind.PARTICLES:
-                length = int(rows.get(name, particles))
-            elif axis.kind is Kind.REPEATS:
-                length = repeats
+        for symbol, name, kind in self._lengths:
+            if kind is Kind.PARTICLES:
+                sizes[symbol] = int(rows.get(name, particles))
             else:
-                length = int(rows[name])
-            sizes[f"n_{identifier(name)}"] = length
+                sizes[symbol] = repeats if kind is Kind.REPEATS else int(rows[name])
         return sizes
+
+    def _once_for(self, what: str, sizes: Mapping[str, int], evaluate: Callable[[Mapping[str, int]], T]) -> T:
+        """What is `evaluate`d from the sizes of a call, kept for the next call with the same."""
+        key = (what, *sizes.values())
+        found: T | None = self._evaluated.get(key)
+        if found is None:
+            if len(self._evaluated) >= KEPT:
+                self._evaluated.clear()
+            found = self._evaluated[key] = evaluate(sizes)
+        return found
 
     def _buffers(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
         full = {"first_particle": 0, SLABS: slabs, **sizes}
@@ -134,6 +148,9 @@ class Emitted:
             return 1
         if self.slabs is not None:
             return self.slabs
+        return self._once_for("slabs", sizes, self._count_slabs)
+
+    def _count_slabs(self, sizes: Mapping[str, int]) -> int:
         rows = max(axis_size(s.row).evaluate(sizes) for s in self.stages if s.row is not None)
         accumulated = sum(size.evaluate(sizes) for size in self.memory.slab.values())
         return slab_count(rows, self.flops.evaluate(sizes), accumulated, self._least_rows)
@@ -176,16 +193,22 @@ class Emitted:
             local["pool"] = Pool()
         return local["pool"].empty(purpose, size, self.float)
 
-    def _out_size(self, sizes: dict[str, int]) -> int:
-        words = 8 // np.dtype(self.dtype).itemsize
-        return sum(size.evaluate(sizes) * (words if t.dtype == "int" else 1) for _, t, size in self.array_layout)
+    def _out_size(self, sizes: Mapping[str, int]) -> int:
+        parts = self._once_for("out", sizes, self._out_parts)
+        return max((part.stop for part, _, _ in parts.values()), default=0)
 
-    def _arrays(self, out: np.ndarray, sizes: dict[str, int]) -> dict[str, np.ndarray]:
-        arrays, at, words = {}, 0, 8 // np.dtype(self.dtype).itemsize
+    def _out_parts(self, sizes: Mapping[str, int]) -> dict[str, tuple[slice, bool, tuple[int, ...]]]:
+        """Place in the flat output, whether it holds integers, and shape of every array, in the order asked for."""
+        parts, at, words = {}, 0, 8 // np.dtype(self.dtype).itemsize
         for name, t, size in self.array_layout:
             n = size.evaluate(sizes) * (words if t.dtype == "int" else 1)
-            part = out[at : at + n]
-            part = part.view(np.int64) if t.dtype == "int" else part
-            arrays[name] = part.reshape((*(axis_size(a).evaluate(sizes) for a in t.axes), *t.shape))
+            shape = (*(axis_size(a).evaluate(sizes) for a in t.axes), *t.shape)
+            parts[name] = slice(at, at + n), t.dtype == "int", shape
             at += n
-        return {name: arrays[name] for name, _ in self.request.arrays}
+        return {name: parts[name] for name, _ in self.request.arrays}
+
+    def _arrays(self, out: np.ndarray, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+        found = {}
+        for name, (part, whole, shape) in self._once_for("out", sizes, self._out_parts).items():
+            found[name] = (out[part].view(np.int64) if whole else out[part]).reshape(shape)
+        return found

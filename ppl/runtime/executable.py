@@ -23,7 +23,7 @@ import numpy as np
 from ppl.arguments import fits_memory, too_large
 from ppl.checked import CHECKED
 from ppl.compiler.emit.assemble import EMITTERS, assemble
-from ppl.compiler.lower.layout import axis_size, identifier
+from ppl.compiler.lower.layout import axis_size
 from ppl.compiler.lower.request import Request, Result
 from ppl.errors import DataError
 from ppl.ir.types import Type
@@ -43,12 +43,11 @@ def _word(seed: int) -> np.uint64:
 
 
 class Place(NamedTuple):
-    """Where the rows of a plate stand in the data set: factor N/B, N, the first row, or all where they have gaps."""
+    """Where the rows of a plate stand in the data set: factor N/B, N, and the first of the rows or all of them."""
 
     scale: float
     total: int
-    first: int
-    ids: np.ndarray
+    rows: Any
 
 
 @dataclass(eq=False)
@@ -60,6 +59,8 @@ class Executable(Emitted):
         self._module: Any = None
         self._entries: dict[tuple[str, bool], Any] = {}
         self._names = [n for n, _ in self.request.scalars]
+        self._bools = [n for n, node in self.request.arrays if node.type.dtype == "bool"]
+        self._totals = [self.places[f"total_{plate}"] for plate in self.plates]
         self._empty = np.zeros(0, np.int64)
         self._none = np.zeros(0, self.float)
         plain = not (self.axes or self.plates or self.request.inputs or self.request.arrays)
@@ -97,8 +98,17 @@ class Executable(Emitted):
         if self.plain:
             return self.run_plain(params, aux, hyper, seed, step)
         data = [self._data(x, *spec) for x, spec in zip(inputs, self.request.inputs, strict=True)]
-        sizes = self._sizes(self._rows(inputs, rows), particles, repeats) if self.axes else {}
-        plates = [self._place(name, sizes, row_ids, scales, total_rows) for name in self.plate_names]
+        if rows is None or not all(map(rows.__contains__, self.plate_names)):
+            rows = self._rows(inputs, rows)
+        sizes = self._sizes(rows, particles, repeats) if self.axes else {}
+        plates = [
+            Place(
+                1.0 if scales is None else scales.get(name, 1.0),
+                rows[name] if total_rows is None else total_rows.get(name, rows[name]),
+                0 if row_ids is None else row_ids.get(name, 0),
+            )
+            for name in self.plate_names
+        ]
         new_aux = self._none if aux is None else np.array(aux, self.float)
         grad = self._empty_vector("grad", self.n_params if self.request.grads else 0)
         hyper = self._none if hyper is None else hyper
@@ -131,14 +141,16 @@ class Executable(Emitted):
         slabs = self._slabs(sizes)
         threads = self._threads(slabs, threads)
         w, v = self._work(sizes, slabs, threads)
-        header = self.memory.header
         if self.windowed:
-            v[header.index("first_particle")] = first
-        for i, (plate, place) in enumerate(zip(self.plates, plates, strict=True)):
-            w[i], v[header.index(f"total_{plate}")] = place.scale, place.total
+            v[self.places["first_particle"]] = first
+        firsts, ids = [], []
+        for i, (scale, total, where) in enumerate(plates):
+            w[i], v[self._totals[i]] = scale, total
+            listed = isinstance(where, np.ndarray)
+            firsts.append(0 if listed else int(where))
+            ids.append(np.ascontiguousarray(where, np.int64) if listed else self._empty)
         out = self._empty_vector("out", self._out_size(sizes)) if self.request.arrays else self._none
-        arguments = (params, grad, out, new_aux, hyper, seed, step,
-                     *(p.first for p in plates), *(p.ids for p in plates), w, v, *data)  # fmt: skip
+        arguments = (params, grad, out, new_aux, hyper, seed, step, *firsts, *ids, w, v, *data)
         inputs = guards.contents((params, hyper, *data)) if CHECKED else []
         try:
             self._call(arguments, threads, sizes)
@@ -149,24 +161,15 @@ class Executable(Emitted):
         at = len(self.plates)
         scalars = dict(zip(self._names, w[at : at + len(self._names)].tolist(), strict=True))
         arrays = self._arrays(out, sizes) if self.request.arrays else {}
-        kinds = {name: node.type.dtype for name, node in self.request.arrays}
-        return scalars, {name: a != 0 if kinds[name] == "bool" else a for name, a in arrays.items()}
-
-    def _place(self, plate: str, sizes: Mapping[str, int], row_ids: Mapping[str, Any] | None,
-               scales: Mapping[str, float] | None, total_rows: Mapping[str, int] | None) -> Place:  # fmt: skip
-        """Where the rows of a plate stand in the whole data set."""
-        given = None if row_ids is None else row_ids.get(plate)
-        total = None if total_rows is None else total_rows.get(plate)
-        scale = 1.0 if scales is None else scales.get(plate, 1.0)
-        total = sizes.get(f"n_{identifier(plate)}", 1) if total is None else total
-        if isinstance(given, np.ndarray):
-            return Place(scale, total, 0, np.ascontiguousarray(given, np.int64))
-        return Place(scale, total, 0 if given is None else int(given), self._empty)
+        for name in self._bools:
+            arrays[name] = arrays[name] != 0
+        return scalars, arrays
 
     def _windows(self, sizes: dict[str, int]) -> list[tuple[int, dict[str, int]]]:
         """First particle and run-time sizes of every run that a call takes."""
-        if not self.windowed:
-            return [(0, sizes)]
+        return self._once_for("windows", sizes, self._cut) if self.windowed else [(0, sizes)]
+
+    def _cut(self, sizes: Mapping[str, int]) -> list[tuple[int, dict[str, int]]]:
         total = sizes["n_particles"]
         length = min(total, self.memory.window(sizes, np.dtype(self.dtype).itemsize))
         length = -(-total // -(-total // length))

@@ -127,7 +127,7 @@ class State:
         estimators: Mapping[str, Estimator],
     ) -> State:
         """A state on vectors that the package has made, shared and not checked again."""
-        new = cls.__new__(cls)
+        new = _new(cls)
         new._flat, new._aux, new._layouts = flat, aux, layouts
         new._step, new._seed, new._opt, new._estimators = step, seed, opt, estimators
         return new
@@ -202,6 +202,9 @@ class State:
     def __repr__(self) -> str:
         shapes = ", ".join(f"{n} {s}" for n, s in self._layouts[0].shapes)
         return f"State(step={self.step}, seed={self.seed}, params: {shapes})"
+
+
+_new: Any = object.__new__
 
 
 def _frozen_views(layout: Layout, flat: np.ndarray) -> dict[str, np.ndarray]:

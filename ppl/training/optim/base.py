@@ -148,13 +148,13 @@ class FlatOptimizer(ABC):
         """Raise DataError unless `opt` is a state of this optimizer for a vector like `like`; kernels check nothing."""
         if type(opt) is not dict and not isinstance(opt, Mapping):
             raise self._foreign(opt)
-        if len(opt) != len(self.slots) + 1 or "t" not in opt or not all(name in opt for name in self.slots):
+        if len(opt) != len(self.slots) + 1 or "t" not in opt:
             raise self._foreign(opt)
         t = opt["t"]
         if type(t) is not int or not 0 <= t < WORD:
             step_count(f"{type(self).__name__}: the optimizer state's t", t, DataError)
         for name in self.slots:
-            slot = opt[name]
+            slot = opt.get(name)
             if type(slot) is not np.ndarray or slot.shape != like.shape or slot.dtype != like.dtype:
                 raise self._foreign(opt)
             if not slot.flags.c_contiguous:

@@ -30,7 +30,7 @@ def as_transform(optimizer: Any) -> Transform:
     OptionError
         `optimizer` is none of these.
     """
-    if isinstance(optimizer, (FlatOptimizer, Groups, External, NaturalGradient)):
+    if FlatOptimizer in type(optimizer).__mro__ or isinstance(optimizer, (Groups, External, NaturalGradient)):
         return optimizer
     if isinstance(optimizer, Mapping):
         mapping("optimizer", optimizer, "an optimizer or None")
