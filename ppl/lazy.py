@@ -24,6 +24,8 @@ class Lazy:
 
 special: Any = Lazy("scipy.special")
 optimizers: Any = Lazy("ppl.kernels.cpu.optimizers")
+cpu_regions: Any = Lazy("ppl.kernels.cpu.regions")
+cpu_threads: Any = Lazy("ppl.kernels.cpu.threads")
 parallel_optimizers: Any = Lazy("ppl.kernels.cpu.parallel_optimizers")
 optim: Any = Lazy("ppl.training.optim")
 networkx: Any = Lazy("networkx")

@@ -11,6 +11,7 @@ from ppl.errors import DataError, OptionError
 from ppl.inference.options import STATISTICS
 from ppl.inference.repeats import Gradient, Repeats, seconds_per_step, step
 from ppl.inference.reports import number, render, seconds
+from ppl.names import Named
 from ppl.runtime.call import Call
 from ppl.runtime.compiled import require_state
 from ppl.runtime.prepared import require_program
@@ -178,7 +179,7 @@ def compare(
         require_program("ppl.compare", program)
         own = warmed(program, replace(call, state=state_for(program, state, data)), warmup)
         found[label] = diagnose(program, replace(call, state=own), repeats, backend=backend)
-    return Comparison(found)
+    return Comparison(Named("program", found))
 
 
 def state_for(program: Any, state: State, data: Sequence[Any]) -> State:

@@ -7,6 +7,7 @@ weights carry the derivative. Otherwise: a large sample of leave-one-out score f
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 

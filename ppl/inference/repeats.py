@@ -49,7 +49,7 @@ class Repeats:
         self, program: Any, call: Call, backend: str = "auto", variant: Variant | None = None, dtype: Any = None
     ):
         if backend not in BACKENDS:
-            raise OptionError(f"backend must be one of {BACKENDS}, not {backend!r}")
+            raise OptionError(f"backend must be one of {BACKENDS}, not {shown(backend)}")
         self.bound = bind(program, call)
         self.compiled, self.particles = self.bound.compiled, self.bound.particles
         if self.particles != program.settings.particles and variant is None:

@@ -12,6 +12,7 @@ from ppl.errors import OptionError
 from ppl.inference.reference import Reference, find_reference
 from ppl.inference.repeats import Repeats
 from ppl.inference.reports import number, render
+from ppl.names import Named
 from ppl.runtime.call import Call
 
 ROUNDING = {"float32": 2e-5, "float64": 1e-9}
@@ -97,7 +98,7 @@ def check_unbiased(
 ) -> UnbiasednessReport:
     """See `Program.check_unbiased`."""
     if reference not in ("auto", "exact", "score"):
-        raise OptionError(f'reference must be "auto", "exact" or "score", not {reference!r}')
+        raise OptionError(f'reference must be "auto", "exact" or "score", not {shown(reference)}')
     source = Repeats(program, call, backend)
     moments = source.moments(repeats)
     found = {name: moments.gradient(f"grad {name}") for name in moments.parameters}

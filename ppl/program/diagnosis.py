@@ -13,7 +13,7 @@ from ppl.errors import DataError
 from ppl.inference.diagnose import Diagnosis, diagnose
 from ppl.inference.options import STATISTICS
 from ppl.inference.unbiased import UnbiasednessReport, check_unbiased
-from ppl.numbers import real_array
+from ppl.names import Named
 from ppl.runtime.call import Call, bind
 from ppl.runtime.nonfinite import refuse_violation
 from ppl.runtime.prepared import Prepared

@@ -113,6 +113,8 @@ def bind(program: Prepared, call: Call, check: bool = True) -> BoundCall:
         The state or the data do not fit the program, or an option is malformed (`OptionError`).
     """
     state, data, count, seed, step = call.state, call.data, call.particles, call.seed, 0
+    if data:
+        data = program.read(data)
     if type(state) is not State:
         require_state(state)
     compiled = program.prepare(*data)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ppl.arguments import fits_memory, too_large
 from ppl.checked import CHECKED
 from ppl.compiler.emit.cpu.regions import SLABS
 from ppl.compiler.lower.layout import Poly, axis_size, identifier
@@ -20,7 +21,7 @@ from ppl.compiler.schedule.memory import Memory, all_steps, longest_slab
 from ppl.compiler.schedule.slabs import least_rows, slab_count
 from ppl.compiler.schedule.stages import Opaque, Stage
 from ppl.ir.types import Axis, Kind, Type
-from ppl.kernels.cpu.threads import num_threads
+from ppl.lazy import cpu_threads
 from ppl.runtime import guards
 from ppl.runtime.pool import Pool, aligned
 
@@ -86,7 +87,7 @@ class Emitted:
         """A workspace for `njit`: (float buffer, int buffer), for up to `rows` rows."""
         given = dict(rows) if isinstance(rows, Mapping) else self._everywhere(rows)
         sizes = self._sizes(given, particles, 1)
-        return self._buffers(sizes, self._slabs(sizes), 1)
+        return self._allocated(sizes, self._slabs(sizes), 1)
 
     def _everywhere(self, rows: int) -> dict[str, int]:
         return {name: rows for name, axis in self.axes.items() if axis.kind is Kind.PLATE}
@@ -109,6 +110,12 @@ class Emitted:
                 self._evaluated.clear()
             found = self._evaluated[key] = evaluate(sizes)
         return found
+
+    def _allocated(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
+        """`_buffers`; a TooLargeError names what the call is given where they do not fit into memory."""
+        listed = ", ".join(f"{name.removeprefix('n_')}={size}" for name, size in sizes.items())
+        with fits_memory(f"a call with {listed or 'these parameters'}"):
+            return self._buffers(sizes, slabs, lanes)
 
     def _buffers(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
         full = {"first_particle": 0, SLABS: slabs, **sizes}
@@ -167,7 +174,7 @@ class Emitted:
         """Threads that take so many slabs; `threads` is the number asked for."""
         if slabs == 1:
             return 1
-        most = num_threads()
+        most = cpu_threads.num_threads()
         return min(slabs, most if threads is None or most == 1 else threads)
 
     def _work(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -176,7 +183,7 @@ class Emitted:
         if key not in known:
             if len(known) >= 4:
                 known.clear()
-            known[key] = self._buffers(sizes, slabs, lanes)
+            known[key] = self._allocated(sizes, slabs, lanes)
         return known[key]
 
     def out_size(self, rows: int, particles: int) -> int:
@@ -191,7 +198,10 @@ class Emitted:
         local = self._local.__dict__
         if "pool" not in local:
             local["pool"] = Pool()
-        return local["pool"].empty(purpose, size, self.float)
+        try:
+            return local["pool"].empty(purpose, size, self.float)
+        except MemoryError as error:
+            too_large(f"a result of {size} numbers", error)
 
     def _out_size(self, sizes: Mapping[str, int]) -> int:
         parts = self._once_for("out", sizes, self._out_parts)

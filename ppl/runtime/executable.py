@@ -20,15 +20,13 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from ppl.arguments import fits_memory, too_large
 from ppl.checked import CHECKED
 from ppl.compiler.emit.assemble import EMITTERS, assemble
 from ppl.compiler.lower.layout import axis_size
 from ppl.compiler.lower.request import Request, Result
 from ppl.errors import DataError
 from ppl.ir.types import Type
-from ppl.kernels.cpu.regions import entries
-from ppl.kernels.cpu.threads import parallel_region
+from ppl.lazy import cpu_regions, cpu_threads
 from ppl.runtime import cache, guards
 from ppl.runtime.emitted import Emitted
 from ppl.runtime.failures import refuse
@@ -77,7 +75,7 @@ class Executable(Emitted):
         """Addresses of the regions that the module lists, for a call on so many threads; compiled when first needed."""
         key = listed, threads > 1
         if key not in self._entries:
-            self._entries[key] = entries(getattr(self.module, listed, ()), threads > 1)
+            self._entries[key] = cpu_regions.entries(getattr(self.module, listed, ()), threads > 1)
         return self._entries[key]
 
     @property
@@ -183,7 +181,7 @@ class Executable(Emitted):
         elif threads == 1:
             self.module.parallel(*arguments, threads, self.entries(threads), self._none)
         else:
-            with parallel_region():
+            with cpu_threads.parallel_region():
                 self.module.parallel(*arguments, threads, self.entries(threads), self._none)
 
     def refuse(self, error: Exception) -> NoReturn:

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ppl.arguments import choice
+from ppl.arguments import choice, fits_memory
 from ppl.compiler.lower.request import Result
-from ppl.errors import NonFiniteError
+from ppl.errors import NonFiniteError, TooLargeError
 from ppl.estimators.base import Estimator
 from ppl.lazy import optimizers
 from ppl.runtime.call import BoundCall
@@ -93,7 +93,8 @@ def require_finite_sample(bound: BoundCall, arrays: Mapping[str, np.ndarray], in
 
 def refuse(bound: BoundCall, what: str, mode: str = "gradient") -> NoReturn:
     """Raise a ParameterError if a condition is violated, else say where the first value that is not finite appeared."""
-    refuse_violation(bound, mode)
+    with contextlib.suppress(TooLargeError):  # an error here must not hide the one that is being reported
+        refuse_violation(bound, mode)
     found = first_bad(bound, mode)
     raise NonFiniteError(f"{what}. First: {found.text}{KEEP}", found.node)
 
@@ -102,6 +103,7 @@ def refuse_violation(
     bound: BoundCall, mode: str, sites: Sequence[str] = (), plan: Mapping[str, Estimator] | None = None
 ) -> None:
     """Raise a ParameterError if a parameter, an observation or an index was out of range in this call."""
-    found = violation(bound.compiled, mode, bound.environment(), bound.data, sites, plan)
+    with fits_memory("the search for a parameter that is out of range"):
+        found = violation(bound.compiled, mode, bound.environment(), bound.data, sites, plan)
     if found is not None:
         raise found.error()

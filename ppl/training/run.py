@@ -11,6 +11,7 @@ import numpy as np
 
 from ppl.errors import DataError, FitError, OptionError, ScheduleError
 from ppl.lazy import optimizers
+from ppl.names import Named
 from ppl.runtime.call import Call, bind, update
 from ppl.runtime.replay import Culprit, first_bad, first_bad_part
 from ppl.runtime.state import State
