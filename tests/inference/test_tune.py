@@ -89,7 +89,7 @@ def test_the_full_list_of_candidates_is_measured_right(case):
 @pytest.mark.parametrize("case", COSTS)
 def test_at_equal_times_the_full_list_gives_the_least_variance(case, monkeypatch):
     """Pairs on shared noise beat both classics; a quadratic cost has an exact expectation, which beats everything."""
-    monkeypatch.setattr(tune_module._Pilot, "_interpreted", lambda self, trial, compiled, state, budget: (state, 1.0))
+    monkeypatch.setattr(tune_module._Pilot, "_interpreted", lambda self, trial, call, budget: (call.state, 1.0))
     fixed_clock(monkeypatch, "interpreter")
     program = ppl.compile(normal_mean(COSTS[case][0]))
     tuned = ppl.tune(program, program.init(0), budget_seconds=2.0)
