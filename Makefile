@@ -12,7 +12,7 @@ PPL_CACHE_DIR ?= $(CURDIR)/.cache/ppl
 TEST_ENV := OMP_WAIT_POLICY=PASSIVE MPLBACKEND=Agg PPL_CACHE_DIR=$(PPL_CACHE_DIR) PYTHONDONTWRITEBYTECODE=
 PYTEST   := $(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help demo test test-tiny test-slow lint format types bench wheel clean
+.PHONY: help demo test test-tiny test-slow lint format types kernels bench wheel clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -39,6 +39,9 @@ format: $(EXTRA)-test          ## let ruff rewrite the source
 
 types: $(EXTRA)-test           ## mypy
 	$(BIN)/python .ci/types.py
+
+kernels: $(EXTRA)-test         ## write the kernels of both precisions from kernels/source
+	$(BIN)/python -m ppl.kernels.source
 
 bench: $(EXTRA)-bench          ## the benchmarks, against PyTorch and JAX
 	$(BIN)/python -m benchmarks --peers jax,torch

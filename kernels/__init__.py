@@ -1,5 +1,5 @@
 """Everything Numba, imported as ``ppl.kernels``: scalar maths, and the loops and launch code around it.
 
-``scalar/`` holds each function once, as plain Python; ``cpu/`` and ``cuda/`` hold what differs between
-targets.
+``scalar/`` holds functions of numbers as plain Python; ``cpu/`` and ``cuda/`` hold what differs between targets. What
+float32 and float64 share is written once, in ``source/``, and made from it.
 """

@@ -1,7 +1,7 @@
 """The one place that owns Numba's compile flags.
 
-Every function of ``ppl.kernels``, and every function that the compiler emits, is decorated with `jit` or
-`inline`.
+Every function of ``ppl.kernels``, and every function that the compiler emits, is decorated with `jit`, `parallel` or
+`inline`, or a variant of these.
 
 Promises
 --------
@@ -11,7 +11,7 @@ Promises
   flags of each instruction when it inlines one into the other.
 * Compiled code is kept on disk, and that of every kernel is invalidated when any file of this folder
   changes (Numba itself looks only at the file of the outermost function); see `ppl.kernels.machine_code`.
-* With ``NUMBA_DISABLE_JIT=1`` both decorators return the plain Python function.
+* With ``NUMBA_DISABLE_JIT=1`` all decorators return the plain Python function.
 """
 
 from __future__ import annotations
@@ -36,7 +36,6 @@ __all__ = [
     "kernels_version",
     "loose",
     "parallel",
-    "parallel_calls",
 ]
 
 LOOP_FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp"})
@@ -75,17 +74,15 @@ def called(fn: Callable[..., Any]) -> Any:
     return _compile(fn, fastmath=set(SCALAR_FASTMATH))
 
 
-def parallel(fn: Callable[..., Any]) -> Any:
+def parallel(fn: Callable[..., Any] | None = None, *, raises: bool = True) -> Any:
     """Compile a function whose ``prange`` loops are shared among threads.
 
-    In the checked build they run on one: what a thread raises in such a loop is lost.
+    In the checked build they run on one, because what a thread raises in such a loop is lost; not so with
+    ``@parallel(raises=False)``, of loops that look at the status of what they call.
     """
-    return _compile(fn, parallel=not CHECKED)
-
-
-def parallel_calls(fn: Callable[..., Any]) -> Any:
-    """As `parallel`, for loops that raise nothing themselves: they return the status of what they call."""
-    return _compile(fn, parallel=True)
+    if fn is None:
+        return functools.partial(parallel, raises=raises)
+    return _compile(fn, parallel=not (CHECKED and raises))
 
 
 def _compile(fn: Callable[..., Any], **flags: Any) -> Any:

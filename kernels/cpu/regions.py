@@ -29,7 +29,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 from numba.np.arrayobj import populate_array
 
-from ppl.kernels.config import jit, parallel_calls
+from ppl.kernels.config import jit, parallel
 
 WORD = ir.IntType(64)
 SIGNATURE = types.int64(types.int64, types.int64, types.int64, types.int64)
@@ -173,7 +173,7 @@ def _report(typing_context, table, raised):
     return types.void(table, raised), codegen
 
 
-@parallel_calls
+@parallel(raises=False)
 def _share(region, table, slabs, threads):
     """Run all slabs on `threads` threads; called by address itself, so that callers do not contain it."""
     for lane in prange(threads):

@@ -36,6 +36,17 @@ def _trials(draw):
     return row, lanes
 
 
+def _slopes(slope):
+    """Slopes of gamma variables."""
+
+    @device
+    def lanes(out, y, concentration, n):
+        for i in range(n):
+            out[i] = slope(y[i], concentration[i])
+
+    return lanes
+
+
 loggamma_row_f32, loggamma_lanes_f32 = _draws(f32.loggamma_draw)
 loggamma_row_f64, loggamma_lanes_f64 = _draws(f64.loggamma_draw)
 poisson_row_f32, poisson_lanes_f32 = _draws(f32.poisson_draw)
@@ -44,17 +55,4 @@ vonmises_row_f32, vonmises_lanes_f32 = _draws(f32.vonmises_draw)
 vonmises_row_f64, vonmises_lanes_f64 = _draws(f64.vonmises_draw)
 binomial_row_f32, binomial_lanes_f32 = _trials(f32.binomial_draw)
 binomial_row_f64, binomial_lanes_f64 = _trials(f64.binomial_draw)
-
-
-@device
-def loggamma_slope_lanes_f32(out, y, concentration, n):
-    """Slopes of gamma variables."""
-    for i in range(n):
-        out[i] = f32.loggamma_slope(y[i], concentration[i])
-
-
-@device
-def loggamma_slope_lanes_f64(out, y, concentration, n):
-    """Slopes of gamma variables."""
-    for i in range(n):
-        out[i] = f64.loggamma_slope(y[i], concentration[i])
+loggamma_slope_lanes_f32, loggamma_slope_lanes_f64 = _slopes(f32.loggamma_slope), _slopes(f64.loggamma_slope)

@@ -45,42 +45,29 @@ def _row(ids, start, first, i):
     return ids[start + i] if ids.shape[0] > 0 else first + i
 
 
-@device
-def fill_rows_f32(out, ids, start, first, n, base, per_row, key, time, step, purpose):
-    """Uniforms of `n` rows of `per_row` elements each."""
-    for i in range(n):
-        element = (base + _row(ids, start, first, i)) * per_row
-        for j in range(per_row):
-            out[i * per_row + j] = uniform_f32(element + j, key, time, step, purpose)
+def _fills(uniform):
+    """`fill_rows` and `fill_columns` of the uniforms of one precision."""
 
-
-@device
-def fill_rows_f64(out, ids, start, first, n, base, per_row, key, time, step, purpose):
-    """As `fill_rows_f32`."""
-    for i in range(n):
-        element = (base + _row(ids, start, first, i)) * per_row
-        for j in range(per_row):
-            out[i * per_row + j] = uniform_f64(element + j, key, time, step, purpose)
-
-
-@device
-def fill_columns_f32(out, first, n, particles, size, total, offset, key, time, step, purpose):
-    """Uniforms of `n` pieces of `size` elements, from piece `first` of `total` on, of each of several particles."""
-    for k in range(particles):
-        element = ((offset + k) * total + first) * size
+    @device
+    def fill_rows(out, ids, start, first, n, base, per_row, key, time, step, purpose):
         for i in range(n):
-            for j in range(size):
-                out[(i * particles + k) * size + j] = uniform_f32(element + i * size + j, key, time, step, purpose)
+            element = (base + _row(ids, start, first, i)) * per_row
+            for j in range(per_row):
+                out[i * per_row + j] = uniform(element + j, key, time, step, purpose)
+
+    @device
+    def fill_columns(out, first, n, particles, size, total, offset, key, time, step, purpose):
+        for k in range(particles):
+            element = ((offset + k) * total + first) * size
+            for i in range(n):
+                for j in range(size):
+                    out[(i * particles + k) * size + j] = uniform(element + i * size + j, key, time, step, purpose)
+
+    return fill_rows, fill_columns
 
 
-@device
-def fill_columns_f64(out, first, n, particles, size, total, offset, key, time, step, purpose):
-    """As `fill_columns_f32`."""
-    for k in range(particles):
-        element = ((offset + k) * total + first) * size
-        for i in range(n):
-            for j in range(size):
-                out[(i * particles + k) * size + j] = uniform_f64(element + i * size + j, key, time, step, purpose)
+fill_rows_f32, fill_columns_f32 = _fills(uniform_f32)
+fill_rows_f64, fill_columns_f64 = _fills(uniform_f64)
 
 
 @device

@@ -1,7 +1,8 @@
 """Scalar functions, each written once: compiled by Numba for the CPU, and reached from CUDA kernels as device
 code.
 
-`f32` and `f64` hold functions of the same names; `philox` and `noise` the random bits.
+`f32` and `f64` hold functions of the same names, made from `ppl.kernels.source.scalar`; `philox` and `noise` the random
+bits.
 """
 
 from ppl.kernels.scalar import f32, f64, noise, philox

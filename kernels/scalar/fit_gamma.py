@@ -1,4 +1,4 @@
-"""Where `gamma_slope.SLOPE` and `incomplete_series.TEMME` come from: ``python -m ppl.kernels.scalar.fit_gamma``.
+"""Where `gamma_series.SLOPE` and `incomplete_series.TEMME` come from: ``python -m ppl.kernels.scalar.fit_gamma``.
 
 Temme's expansion of the incomplete gamma function (DLMF 8.12) in powers of l = log(x / a) instead of eta, with
 mu = e**l - 1 and eta**2 / 2 = mu - l. There the coefficients obey c_k = (dc_(k-1)/dl + (-1)**k g_k) / mu, g_k those of
@@ -92,14 +92,13 @@ def slope_expansion(rows: int, columns: int) -> list[Series]:
 
 
 def main() -> None:
-    """Print the tables of both precisions."""
+    """Print both tables."""
     print("Temme")
     for row in temme_expansion(9, 15):
         print("    " + ", ".join(f"{float(x):.17g}" for x in row))
-    for name, rows, columns, digits in (("f32", 6, 12, 9), ("f64", 7, 18, 17)):
-        print(name)
-        for row in slope_expansion(rows, columns):
-            print("    " + ", ".join("0.0" if abs(x) < 1e-40 else f"{float(x):.{digits}g}" for x in row))
+    print("slope")
+    for row in slope_expansion(7, 18):
+        print("    " + ", ".join("0.0" if abs(x) < 1e-40 else f"{float(x):.17g}" for x in row))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ MODULE = """
 import numpy as np
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.blas import enter_single, gemm_f32, leave_single
-from ppl.kernels.cpu.noise import fill_uniform_f32
+from ppl.kernels.cpu.f32.noise import fill_uniform_f32
 from ppl.kernels.scalar import f32
 
 @jit

@@ -8,8 +8,8 @@ import pytest
 
 from ppl.ir.reference import numpy_draws as oracle
 from ppl.kernels.config import LOOP_FASTMATH
-from ppl.kernels.cpu import angle_lanes, count_lanes, gamma_lanes
 from ppl.kernels.cpu.checks import WORTH_IT, count_inside
+from ppl.kernels.cpu.f32 import angle_lanes, count_lanes, gamma_lanes
 from ppl.kernels.scalar import f32
 
 COMPILED = not numba.config.DISABLE_JIT

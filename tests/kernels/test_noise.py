@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from ppl.ir.reference import noise as reference
-from ppl.kernels.cpu.noise import fill_uniform_f32, fill_uniform_f64
-from ppl.kernels.cpu.rows import fill_rows_f32, fill_rows_f64
+from ppl.kernels.cpu.f32.noise import fill_uniform_f32
+from ppl.kernels.cpu.f32.rows import fill_rows_f32
+from ppl.kernels.cpu.f64.noise import fill_uniform_f64
+from ppl.kernels.cpu.f64.rows import fill_rows_f64
 from ppl.kernels.scalar import noise
 from ppl.kernels.scalar.philox import philox4x32
 

@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/basic.py by `python -m ppl.kernels.source`: change that file instead.
 """Arithmetic without approximation: absolute value, rounding, selection, square root (float32)."""
 
 import math

@@ -1,7 +1,8 @@
+# Made from kernels/source/scalar/bessel.py by `python -m ppl.kernels.source`: change that file instead.
 """log I0 less its argument, its slope and its curvature (float32): the normalizer of the von Mises distribution.
 
-Up to 12 the power series of I0 and I1, whose terms are all positive; from there on the asymptotic series, in which
-what cancels between I0 and I1 is left out (DLMF 10.25, 10.40).
+Up to 12 the power series of I0 and I1, whose terms are all positive; from there on the asymptotic series, in
+which what cancels between I0 and I1 is left out (DLMF 10.25, 10.40).
 """
 
 import math

@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/between.py by `python -m ppl.kernels.source`: change that file instead.
 """The normal law between two ends, as accurate in a tail and for a narrow interval as around 0 (float32).
 
 M(z) = exp(z**2 / 2) ndtr(-z) sqrt(2 pi) is Mills' ratio and h = 1 / M the hazard, of which h' = h (h - z).
@@ -10,14 +11,14 @@ import numpy as np
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO
 from ppl.kernels.scalar.f32.exponential import _log_positive, exp, expm1, log, log1mexp, log1p
-from ppl.kernels.scalar.f32.normal import _mills, erf, ndtr, normal_quantile
+from ppl.kernels.scalar.f32.normal import SQRT_HALF, _mills, erf, ndtr, normal_quantile
 
 f32 = np.float32
 
-NARROW, ROUNDS = f32(0.1), 4
-LOG_SQRT_TWO_PI = f32(0.9189385332046727)
-SQRT_HALF = f32(0.7071067811865476)
+NARROW = f32(0.1)
+ROUNDS = 4
 SQRT_HALF_PI = f32(1.2533141373155003)
+LOG_SQRT_TWO_PI = f32(0.9189385332046727)
 
 
 @inline
@@ -42,7 +43,7 @@ def _gained(z, t):
 
 @inline
 def log_mass_between(a, b):
-    """log of the integral of exp((e**2 - s**2) / 2) over a < s < b, e the point of [a, b] nearest to 0; 1e-5."""
+    """log of the integral of exp((e**2 - s**2) / 2) over [a, b], e its point nearest to 0; error 1e-5."""
     low = -b if b <= ZERO else a
     high = -a if b <= ZERO else b
     if not low <= high:

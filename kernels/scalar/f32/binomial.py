@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/binomial.py by `python -m ppl.kernels.source`: change that file instead.
 """Binomial counts: inversion for small means, transformed rejection for large ones (float32)."""
 
 import numpy as np
@@ -46,15 +47,20 @@ def binomial_top(n, p, q):
 
 
 @inline
-def binomial_attempt(n, p, q, top, key, column, stream, attempt):
-    """One attempt of BTRS at n p of 10 or more, p <= q = 1 - p: a count, NaN where it is rejected; without a branch."""
-    w0, w1, _, _ = attempt_words(key, column, stream, attempt)
-    u, v = open_uniform_f32(w0) - HALF, open_uniform_f32(w1)
+def _hat(n, p, q):
+    """The numbers a, b, alpha and v_r of BTRS."""
     spread = sqrt(n * p * q)
     b = f32(1.15) + f32(2.53) * spread
     a = f32(-0.0873) + f32(0.0248) * b + f32(0.01) * p
-    alpha = (f32(2.83) + f32(5.1) / b) * spread
-    squeeze = f32(0.92) - f32(4.2) / b
+    return a, b, (f32(2.83) + f32(5.1) / b) * spread, f32(0.92) - f32(4.2) / b
+
+
+@inline
+def binomial_attempt(n, p, q, top, key, column, stream, attempt):
+    """One attempt of BTRS at n p from 10 on, p <= q = 1 - p: a count, NaN where it is rejected; no branch."""
+    w0, w1, _, _ = attempt_words(key, column, stream, attempt)
+    u, v = open_uniform_f32(w0) - HALF, open_uniform_f32(w1)
+    a, b, alpha, squeeze = _hat(n, p, q)
     near = HALF - abs(u)
     k = floor((TWO * a / near + b) * u + n * p + HALF)
     bounded = minimum(maximum(k, ZERO), n)

@@ -1,9 +1,10 @@
+# Made from kernels/source/scalar/counts.py by `python -m ppl.kernels.source`: change that file instead.
 """Log-probabilities of counts in Loader's saddle-point form, for real arguments (float32).
 
-Every mass is built of `log_count`, which has no cancellation: from 5/2 on it is minus the deviance
-x log(x / rate) + rate - x and minus log gamma(x + 1) - x log x + x by Stirling's series (Loader 2000, "Fast and
-accurate computation of binomial probabilities"), with one logarithm for both. The mean of a binomial count is taken in
-double precision: a mean of 1e6 rounded to float32 would move log-probabilities by 1e-4.
+A mass is built of functions without cancellation: the deviance x log(x / rate) + rate - x, and
+log gamma(x + 1) - x log x + x (Loader 2000, "Fast and accurate computation of binomial probabilities"). In float32
+`log_count` is both, with one logarithm, and the mean of a binomial count is taken in double precision: a mean of 1e6
+rounded to float32 would move log-probabilities by 1e-4.
 """
 
 import math
@@ -21,11 +22,12 @@ f32, f64 = np.float32, np.float64
 
 LOG_TWO_PI = f32(math.log(2 * math.pi))
 SHIFT = f32(4.0)
-SMALL = f32(2.5)
 NEAR = f32(0.25)
 TINY = f32(1e-18)
 # (atanh(v) - v) / v**3 in v**2
 ATANH = tuple(f32(1 / (2 * j + 3)) for j in range(6))
+
+SMALL = f32(2.5)
 
 
 @inline
@@ -55,12 +57,6 @@ def log_count(k, rate, gap, log_rate):
     return few if small else many
 
 
-@inline
-def log_poisson(k, rate):
-    """log(rate**k exp(-rate) / gamma(k + 1)) for k, rate >= 0; error 3e-6 relative to max(1, \\|value\\|)."""
-    return log_count(k, rate, k - rate, log(rate))
-
-
 @loose
 def whole(x, y):
     """x + y: n where y was computed as n - x."""
@@ -72,6 +68,12 @@ def above(x, mean):
     """x minus a mean in double precision; where the mean is fixed, a loop over x stays in single precision."""
     high = f32(mean)
     return (x - high) - f32(mean - f64(high))
+
+
+@inline
+def log_poisson(k, rate):
+    """log(rate**k exp(-rate) / gamma(k + 1)), k, rate >= 0; error 3e-6 relative to max(1, \\|value\\|)."""
+    return log_count(k, rate, k - rate, log(rate))
 
 
 @inline

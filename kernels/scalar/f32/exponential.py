@@ -1,14 +1,15 @@
+# Made from kernels/source/scalar/exponential.py by `python -m ppl.kernels.source`: change that file instead.
 """Exponentials, logarithms and the functions of logits (float32).
 
-Coefficients are from `ppl.kernels.scalar.fit`; errors are stated with each function in units in the last
-place (ulp) and tested. Infinite and NaN arguments give what NumPy gives. Results below the smallest
-normal number are flushed to zero.
+Errors are stated with each function in units in the last place (ulp) and tested. Infinite and NaN arguments give what
+NumPy gives. Results below the smallest normal number are flushed to zero. `exp` and `log` vectorise.
 """
 
 import numpy as np
 
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs
+from ppl.kernels.scalar.f32.tables import LOG, SHORT
 from ppl.kernels.scalar.polynomials import paired4, paired5, paired8
 
 f32, i32 = np.float32, np.int32
@@ -16,51 +17,24 @@ f32, i32 = np.float32, np.int32
 LOG2E = f32(1.4426950408889634)
 LN2_HIGH = f32(0.693359375)  # 10 bits: k * LN2_HIGH is exact
 LN2_LOW = f32(-2.12194440e-4)
+LOWEST = f32(-87.33)
+HIGHEST = f32(89.0)
+SMALLEST = f32(1.17549435e-38)  # normal number
+LIFT, LIFTED = f32(8388608.0), f32(23.0)
+MINUS_ONE = f32(-40.0)  # from here on exp(x) - 1 rounds to -1
+TANH_ONE = f32(10.0)
+SQRT_HALF_BITS = i32(0x3F3504F3)
 LN2 = f32(0.6931471805599453)
 ROUND = f32(12582912.0)  # 1.5 * 2**23: a sum with it is rounded to a whole number, which its low bits are
 # (exp(r) - 1 - r) / r**2 on |r| < 0.347
 EXP = tuple(map(f32, (0.500000006, 0.166665426, 0.0416662809, 0.00836664723, 0.00139465396)))
-# (log(1 + f) - f + f**2 / 2) / f**3 on sqrt(1/2) - 1 < f < sqrt(2) - 1
-LOG = tuple(
-    map(
-        f32,
-        (
-            0.333333106,
-            -0.249999866,
-            0.200022181,
-            -0.166692468,
-            0.142188008,
-            -0.123844828,
-            0.118721716,
-            -0.117888144,
-            0.0691586755,
-        ),
-    )
-)
-# log(1 + f) / f on sqrt(1/2) - 1 < f < sqrt(2) - 1
-SHORT = tuple(
-    map(
-        f32,
-        (
-            0.999999881,
-            -0.499999728,
-            0.333350098,
-            -0.250032887,
-            0.19938836,
-            -0.165328857,
-            0.150676052,
-            -0.145772712,
-            0.0869309248,
-        ),
-    )
-)
 # 2 atanh(s) / s in s**2 on 0 < s < 1/3
 ATANH = tuple(map(f32, (2.0, 0.666666795, 0.399986782, 0.286210414, 0.213899664, 0.244248897)))
 
 
 @inline
 def _reduce(x):
-    """k, as the last bits of an int32, and r with x = k ln 2 + r and |r| < 0.347, for -87.4 < x < 90."""
+    """k, as the last bits of an int32, and r with x = k ln 2 + r and |r| < 0.347, for `x` of `_clamp`."""
     shifted = x * LOG2E + ROUND  # rounded to a whole number, whose bits are the last ones
     t = shifted - ROUND
     return f32(shifted).view(i32), (x - t * LN2_HIGH) - t * LN2_LOW
@@ -69,44 +43,51 @@ def _reduce(x):
 @inline
 def _clamp(x):
     """`x` clamped to the range of `_reduce`; NaN stays."""
-    x = f32(-87.33) if x < f32(-87.33) else x
-    return f32(89.0) if x > f32(89.0) else x
+    x = LOWEST if x < LOWEST else x
+    return HIGHEST if x > HIGHEST else x
 
 
 @inline
 def _half_power_of_two(k):
-    """2**(k - 1) for -126 < k <= 128, and 0 for k = -126; only the last bits of k count."""
+    """2**(k - 1) up to k = 128, and 0 for k = -126; only the last bits of k count."""
     return i32(i32(k + i32(126)) << i32(23)).view(f32)
+
+
+@inline
+def _expm1_reduced(r):
+    """exp(r) - 1 for |r| < 0.347."""
+    return paired4(r, *EXP) * (r * r) + r
 
 
 @inline
 def exp(x):
     """exp(x); 1.2 ulp; 0 below -87."""
     k, r = _reduce(_clamp(x))
-    y = paired4(r, *EXP) * (r * r) + r + ONE
+    y = _expm1_reduced(r) + ONE
     # In this order no subnormal number appears, which would cost 100 cycles.
-    return (y + y) * _half_power_of_two(k)
+    y = (y + y) * _half_power_of_two(k)
+    return y
 
 
 @inline
 def expm1(x):
     """exp(x) - 1; 2 ulp."""
-    k, r = _reduce(_clamp(f32(-40.0) if x < f32(-40.0) else x))
-    p = paired4(r, *EXP) * (r * r) + r
-    s = _half_power_of_two(k)
-    return (s * p + (s - HALF)) * TWO
+    k, r = _reduce(_clamp(MINUS_ONE if x < MINUS_ONE else x))
+    p, s = _expm1_reduced(r), _half_power_of_two(k)
+    y = (s * p + (s - HALF)) * TWO
+    return y
 
 
 @inline
 def _split(bits):
     """From the bits of x = 2**e (1 + f): e shifted to its place, and f between sqrt(1/2) - 1 and sqrt(2) - 1."""
-    place = i32(i32(i32(bits - i32(0x3F3504F3)) >> i32(23)) << i32(23))
+    place = i32(i32(i32(bits - SQRT_HALF_BITS) >> i32(23)) << i32(23))
     return place, i32(bits - place).view(f32) - ONE
 
 
 @inline
 def _exponent(place):
-    """The exponent as a float, by its bits: an instruction for it would wait for whatever its register held before."""
+    """The exponent as a float, by its bits: an instruction for it would wait for what its register held before."""
     return i32(i32(place >> i32(23)) + i32(0x4B400000)).view(f32) - ROUND
 
 
@@ -128,8 +109,8 @@ def _log_normal(x, shift):
 @inline
 def _log_positive(x):
     """log(x) for 0 < x < inf."""
-    tiny = x < f32(1.17549435e-38)
-    return _log_normal(x * f32(8388608.0) if tiny else x, f32(23.0) if tiny else ZERO)
+    tiny = x < SMALLEST
+    return _log_normal(x * LIFT if tiny else x, LIFTED if tiny else ZERO)
 
 
 @inline
@@ -140,9 +121,9 @@ def log_uniform(x):
 
 @inline
 def _log_short(x):
-    """log(x) for normal numbers 2**-126 <= x < inf, with an absolute error of 1e-7 max(1, |y|), in fewer operations."""
+    """log(x) for normal numbers 2**-126 <= x < inf, error 1e-7 max(1, |y|), in fewer operations."""
     bits = f32(x).view(i32)
-    e = i32(i32(bits - i32(0x3F3504F3)) >> i32(23))
+    e = i32(i32(bits - SQRT_HALF_BITS) >> i32(23))
     f = i32(bits - i32(e << i32(23))).view(f32) - ONE
     return f32(e) * LN2 + f * paired8(f, *SHORT)
 
@@ -219,7 +200,7 @@ def logit(p):
 def tanh(x):
     """Hyperbolic tangent; 3 ulp."""
     a = -x if x < ZERO else x
-    e = expm1(TWO * (f32(10.0) if a > f32(10.0) else a))
+    e = expm1(TWO * (TANH_ONE if a > TANH_ONE else a))
     y = e / (e + TWO)
     return -y if x < ZERO else y
 
@@ -228,10 +209,9 @@ def tanh(x):
 def log1mexp(x):
     """log(1 - exp(x)) for x <= 0, accurate at both ends."""
     e = exp(x)
-    near = x > f32(-0.6931472)
+    near = x > f32(-0.6931471805599453)
     u = -expm1(x) if near else ONE - e
-    y = log(u) - (ZERO if near else (e + (u - ONE)) / u)
-    return y
+    return log(u) - (ZERO if near else (e + (u - ONE)) / u)
 
 
 @inline

@@ -1,7 +1,8 @@
+# Made from kernels/source/scalar/gamma.py by `python -m ppl.kernels.source`: change that file instead.
 """The gamma function's logarithm and its derivatives for positive arguments (float32).
 
-Small arguments are shifted up by the recurrence, large ones use Stirling's series, both with coefficients
-from `ppl.kernels.scalar.fit`.
+Small arguments are shifted up by the recurrence, large ones use Stirling's series, both with coefficients from
+`ppl.kernels.scalar.fit`.
 """
 
 import numpy as np
@@ -9,36 +10,21 @@ import numpy as np
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO
 from ppl.kernels.scalar.f32.exponential import _log_positive
+from ppl.kernels.scalar.f32.tables import LGAMMA
 from ppl.kernels.scalar.polynomials import horner2, horner3, horner8
 
 f32 = np.float32
 
+# The Bernoulli numbers B(2), B(4), ..., B(16)
+BERNOULLI = tuple(map(f32, (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)))
+RECURRENCE = f32(6.0)  # `polygamma` of order n goes up to this plus n
 HALF_LOG_TWO_PI = f32(0.9189385332046728)
-# lgamma(2 + t) / t on |t| < 1/2
-LGAMMA = tuple(
-    map(
-        f32,
-        (
-            0.422784335,
-            0.322467018,
-            -0.0673522683,
-            0.0205816308,
-            -0.00738643841,
-            0.00287882531,
-            -0.0011841683,
-            0.000570350553,
-            -0.000257201202,
-        ),
-    )
-)
 # y times the remainder of Stirling's formula, in y**-2 for y > 5/2
 STIRLING = tuple(map(f32, (0.0833333312, -0.00277731241, 0.000777899925, -0.000413521867)))
 # (log(y) - digamma(y) - 1/(2y)) y**2 in y**-2 for y > 4
 DIGAMMA = tuple(map(f32, (0.0833333074, -0.00832560616, 0.00362290369)))
 # (trigamma(y) - 1/y - 1/(2 y**2)) y**3 in y**-2 for y > 4
 TRIGAMMA = tuple(map(f32, (0.166665529, -0.0332188692, 0.0204473759)))
-# The Bernoulli numbers B(2), B(4), ...
-BERNOULLI = tuple(map(f32, (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)))
 
 
 @inline
@@ -49,7 +35,7 @@ def _outside(x, at_zero, at_infinity):
 
 @inline
 def lgamma(x):
-    """log(gamma(x)) for x > 0, error 4e-7 relative to max(1, \\|y\\|); infinite at 0, NaN below."""
+    """log(gamma(x)) for x > 0{, error 4e-7 relative to max(1, \\|y\\|) | }; infinite at 0, NaN below."""
     inside = x > ZERO and x < INF
     a = x if inside else ONE
     small = a < f32(2.5)
@@ -120,7 +106,7 @@ def polygamma(n, x):
     for i in range(2, n + 1):
         factorial *= f32(i)
     total = ZERO
-    while y < f32(6.0) + order:
+    while y < RECURRENCE + order:
         term = factorial / y
         for _ in range(n):
             term /= y

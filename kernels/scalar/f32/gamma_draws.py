@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/gamma_draws.py by `python -m ppl.kernels.source`: change that file instead.
 """Gamma variables by rejection (float32).
 
 A draw is the logarithm of a standard gamma variable, which underflows at no concentration, and a pure function of a
@@ -31,7 +32,7 @@ def _log1p_rest(s, log1p_s):
 
 @inline
 def loggamma_attempt(concentration, key, column, stream, attempt):
-    """The logarithm of one proposed gamma draw, NaN where it is rejected; without a branch, so that loops vectorise."""
+    """The logarithm of one proposed draw, NaN where it is rejected; without a branch, so that loops vectorise."""
     small = concentration < ONE
     d = (concentration + ONE if small else concentration) - THIRD
     w0, w1, w2, _ = attempt_words(key, column, stream, attempt)

@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/incomplete_gamma.py by `python -m ppl.kernels.source`: change that file instead.
 """The regularized incomplete gamma functions P and Q, and how they move with the shape (float32).
 
 A power series on the left of a + 1, a continued fraction on its right (DLMF 8.11, 8.9), Temme's uniform expansion
@@ -26,7 +27,7 @@ SQRT_HALF = f32(math.sqrt(0.5))
 EPSILON = f32(1e-9)
 LARGE = f32(30.0)  # from this shape on, and for |x / a - 1| below NEAR, Temme's expansion
 NEAR = f32(0.4)
-TEMME_ROWS, TEMME_COLUMNS = 3, 8
+TEMME_ROWS, TEMME_COLUMNS = (3, 8)
 TEMME = tuple(map(f32, series.TEMME))
 LGAMMA = tuple(map(f32, series.LGAMMA[:12]))
 TERMS = len(LGAMMA)

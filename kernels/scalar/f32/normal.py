@@ -1,8 +1,10 @@
+# Made from kernels/source/scalar/normal.py by `python -m ppl.kernels.source`: change that file instead.
 """The normal distribution and the error function (float32).
 
-Both tails rest on ``M(z) = exp(z**2 / 2) * ndtr(-z)``, which falls from 1/2 as slowly as 1 / z, so that
-``log_ndtr`` and relative accuracy far out in a tail need no special case. Coefficients are from
-`ppl.kernels.scalar.fit`.
+In float32 both tails rest on ``M(z) = exp(z**2 / 2) * ndtr(-z)``, which falls from 1/2 as slowly as 1 / z, so that
+``log_ndtr`` and relative accuracy far out in a tail need no special case. Quantiles are quotients of polynomials after
+algorithm AS 241 of Wichura, "The percentage points of the normal distribution", Applied Statistics 37 (1988), written
+without branches.
 """
 
 import math
@@ -12,51 +14,13 @@ import numpy as np
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs
 from ppl.kernels.scalar.f32.exponential import _log_positive, _log_short, exp
+from ppl.kernels.scalar.f32.tables import CENTRE_BOTTOM, CENTRE_TOP, ERF, MILLS, TAIL_BOTTOM, TAIL_TOP
 from ppl.kernels.scalar.polynomials import horner3, horner4, horner6, horner10
 
 f32, i32 = np.float32, np.int32
 
-SQRT_TWO = f32(1.4142135623730951)
 SQRT_HALF = f32(0.7071067811865476)
-# M(z) (z + 3.5) in t = (z - 3.5) / (z + 3.5) on (-1, 1)
-MILLS = tuple(
-    map(
-        f32,
-        (
-            0.744416074,
-            -0.565561888,
-            0.315425124,
-            -0.116049324,
-            0.0174055537,
-            0.00646625776,
-            -0.00317761822,
-            -0.000419154134,
-            0.000451165476,
-            3.52584391e-05,
-            -4.91649483e-05,
-        ),
-    )
-)
-# erf(x) / x in x**2 on |x| < 1
-ERF = tuple(
-    map(
-        f32,
-        (
-            1.12837917,
-            -0.376126271,
-            0.112836002,
-            -0.0268544442,
-            0.00518953441,
-            -0.000802083242,
-            7.88908863e-05,
-        ),
-    )
-)
-# ndtri(p) / (p - 1/2) in 0.425**2 - (p - 1/2)**2, and -ndtri(p) in sqrt(-log p) - 1.6 for 1e-38 < p < 0.077
-CENTRE_TOP = tuple(map(f32, (3.38713272, 50.4343273, 159.29151184, 59.10956404)))
-CENTRE_BOTTOM = tuple(map(f32, (1.0, 17.89518582, 78.75791823, 67.1877648)))
-TAIL_TOP = tuple(map(f32, (1.42343712, 3.13247827, 1.99839427, 0.45798283, 0.03067112)))
-TAIL_BOTTOM = tuple(map(f32, (1.0, 1.00090849, 0.28954854, 0.02168275)))
+SQRT_TWO = f32(1.4142135623730951)
 
 
 @inline
@@ -135,21 +99,25 @@ def erfc(x):
 def normal_quantile(q, tail):
     """The quantile at 1/2 + q, given the smaller of 1/2 + q and 1/2 - q too; infinite where that is 0.
 
-    Two quotients of polynomials after Wichura (1988, algorithm AS 241), with one division for both.
+    Quotients of polynomials, with one division for all of them.
     """
-    r = f32(math.sqrt(-_log_short(tail if tail > ZERO else HALF))) - f32(1.6)
+    inside = tail > ZERO
     s = f32(0.180625) - q * q
     central = s > ZERO
+    r = f32(math.sqrt(-_log_short(tail if inside else HALF))) - f32(1.6)
     top = horner4(r, *TAIL_TOP)
     top = horner3(s, *CENTRE_TOP) * q if central else (-top if q < ZERO else top)
     bottom = horner3(s, *CENTRE_BOTTOM) if central else horner3(r, *TAIL_BOTTOM)
     outside = NAN if tail != ZERO else (INF if q > ZERO else -INF)
-    return top / bottom if tail > ZERO else outside
+    return top / bottom if inside else outside
 
 
 @inline
 def ndtri(p):
-    """Quantile function of the standard normal; 6 ulp for 1.2e-38 < p < 1; infinite at 0 and 1."""
+    """Quantile function of the standard normal; 6 ulp for 1.2e-38 < p < 1.
+
+    Infinite at 0 and 1.
+    """
     q = p - HALF
     return normal_quantile(q, ONE - p if q > ZERO else p)
 

@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/poisson.py by `python -m ppl.kernels.source`: change that file instead.
 """Poisson counts: inversion for small rates, transformed rejection for large ones (float32)."""
 
 import numpy as np
@@ -31,14 +32,19 @@ def _inversion(rate, t):
 
 
 @inline
-def poisson_shift(rate, key, column, stream, attempt):
-    """One attempt of PTRS at a rate of 10 or more: the count less floor(rate), NaN where it is rejected; no branch."""
-    w0, w1, _, _ = attempt_words(key, column, stream, attempt)
-    u, v = open_uniform_f32(w0) - HALF, open_uniform_f32(w1)
+def _hat(rate):
+    """The numbers a, b, 1 / alpha and v_r of PTRS."""
     b = f32(0.931) + f32(2.53) * sqrt(rate)
     a = f32(-0.059) + f32(0.02483) * b
-    inverse = f32(1.1239) + f32(1.1328) / (b - f32(3.4))
-    squeeze = f32(0.9277) - f32(3.6224) / (b - f32(2.0))
+    return a, b, f32(1.1239) + f32(1.1328) / (b - f32(3.4)), f32(0.9277) - f32(3.6224) / (b - f32(2.0))
+
+
+@inline
+def poisson_shift(rate, key, column, stream, attempt):
+    """One attempt of PTRS at a rate from 10 on: the count less floor(rate), NaN where it is rejected; no branch."""
+    w0, w1, _, _ = attempt_words(key, column, stream, attempt)
+    u, v = open_uniform_f32(w0) - HALF, open_uniform_f32(w1)
+    a, b, inverse, squeeze = _hat(rate)
     whole = floor(rate)
     part, near = rate - whole, HALF - abs(u)
     shift = floor((f32(2.0) * a / near + b) * u + part + f32(0.43))

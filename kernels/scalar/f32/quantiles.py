@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/quantiles.py by `python -m ppl.kernels.source`: change that file instead.
 """Inverses of the incomplete gamma and beta functions, and quantiles of counts (float32).
 
 The logarithm of a tail is concave in log x (gamma) and in the log-odds of x (beta), so that Newton's iteration on it
@@ -18,7 +19,7 @@ f32 = np.float32
 
 ROUNDS = 60
 BISECTIONS = 200
-ENOUGH = f32(2e-5)  # a step after which the error is below rounding, since convergence is quadratic
+ENOUGH = f32(2e-5)  # a step from which convergence, being quadratic, is complete
 NOISE = f32(0.05)  # below it, steps that grow are rounding errors
 UNDERFLOW = f32(-80.0)
 HUGE = f32(1e36)

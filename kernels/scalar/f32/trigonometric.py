@@ -1,10 +1,12 @@
-"""Sine, cosine, tangent and arc tangent (float32); coefficients from `ppl.kernels.scalar.fit`."""
+# Made from kernels/source/scalar/trigonometric.py by `python -m ppl.kernels.source`: change that file instead.
+"""Sine, cosine, tangent and arc tangent (float32): coefficients from `ppl.kernels.scalar.fit`."""
 
 import numpy as np
 
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f32.basic import HALF, NAN, ONE, ZERO, abs
 from ppl.kernels.scalar.f32.exponential import ROUND
+from ppl.kernels.scalar.f32.tables import ATAN
 from ppl.kernels.scalar.polynomials import horner2, horner8
 
 f32, i32 = np.float32, np.int32
@@ -16,23 +18,6 @@ PI_A, PI_B, PI_C = f32(1.5703125), f32(4.837512969970703e-4), f32(7.549789948768
 # (sin(r) / r - 1) / r**2 and (cos(r) - 1 + r**2 / 2) / r**4 in r**2 on |r| < pi/4
 SIN = tuple(map(f32, (-0.166666549, 0.0083321723, -0.00019516481)))
 COS = tuple(map(f32, (0.0416666467, -0.00138873598, 2.44375349e-05)))
-# (atan(x) / x - 1) / x**2 in x**2 on |x| < 1
-ATAN = tuple(
-    map(
-        f32,
-        (
-            -0.333333019,
-            0.199986388,
-            -0.142652472,
-            0.10957586,
-            -0.0841948881,
-            0.0582350721,
-            -0.0314562317,
-            0.0110647293,
-            -0.00182727793,
-        ),
-    )
-)
 
 
 @inline

@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/von_mises.py by `python -m ppl.kernels.source`: change that file instead.
 """Von Mises angles by rejection, and how they move with the concentration (float32).
 
 A draw is a pure function of a 64-bit key, a column and a stream; rejected attempts have counters of their own.
@@ -29,15 +30,27 @@ WEIGHTS = tuple(map(f32, 0.5 * _WEIGHTS))
 
 
 @inline
-def vonmises_attempt(concentration, key, column, stream, attempt):
-    """The tangent of half of one proposed angle, NaN where it is rejected; without a branch, for loops to vectorise."""
+def _wrapped(concentration):
+    """The concentration, kept off 0, and the two numbers that say which wrapped Cauchy law proposes angles for it."""
     kappa = maximum(concentration, FLAT)
     e = HALF / kappa
     excess = e + e * e / (ONE + sqrt(ONE + e * e))
-    b = sqrt(excess / (TWO + excess))
+    return kappa, excess, sqrt(excess / (TWO + excess))
+
+
+@inline
+def _proposed(kappa, excess, b, u):
+    """The tangent of half of a proposed angle, and what decides on it."""
+    t = b * tan(PI * (u - HALF))
+    return t, kappa * (excess + TWO * t * t / (ONE + t * t))
+
+
+@inline
+def vonmises_attempt(concentration, key, column, stream, attempt):
+    """The tangent of half of one proposed angle, NaN where it is rejected; no branch, for loops to vectorise."""
+    kappa, excess, b = _wrapped(concentration)
     w0, w1, _, _ = attempt_words(key, column, stream, attempt)
-    t = b * tan(PI * (open_uniform_f32(w0) - HALF))
-    c = kappa * (excess + TWO * t * t / (ONE + t * t))
+    t, c = _proposed(kappa, excess, b, open_uniform_f32(w0))
     return t if log(open_uniform_f32(w1)) <= log(c) + ONE - c else NAN
 
 
@@ -64,7 +77,7 @@ def vonmises_draw(concentration, key, column, stream):
         t = vonmises_attempt(concentration, key, column, stream, attempt)
         if t == t:
             break
-    return vonmises_angle(t)
+    return TWO * atan(t)
 
 
 @inline

@@ -1,7 +1,8 @@
+# Made from kernels/source/scalar/bessel.py by `python -m ppl.kernels.source`: change that file instead.
 """log I0 less its argument, its slope and its curvature (float64): the normalizer of the von Mises distribution.
 
-Up to 20 the power series of I0 and I1, whose terms are all positive; from there on the asymptotic series, in which
-what cancels between I0 and I1 is left out (DLMF 10.25, 10.40).
+Up to 20 the power series of I0 and I1, whose terms are all positive; from there on the asymptotic series, in
+which what cancels between I0 and I1 is left out (DLMF 10.25, 10.40).
 """
 
 import math
@@ -20,19 +21,19 @@ FAR = f64(20.0)
 TWO_PI = f64(2 * math.pi)
 I0_A = tuple(map(f64, series.I0[:10]))
 I0_B = tuple(map(f64, series.I0[10:20]))
-I0_C = tuple(map(f64, series.I0[20:30]))
-I0_D = tuple(map(f64, series.I0[30:37]))
 I1_A = tuple(map(f64, series.I1[:10]))
 I1_B = tuple(map(f64, series.I1[10:20]))
+LOG_A = tuple(map(f64, series.LOG_I0E[:10]))
+GAP_A = tuple(map(f64, series.GAP[:10]))
+SLOPE_A = tuple(map(f64, series.GAP_SLOPE[:10]))
+I0_C = tuple(map(f64, series.I0[20:30]))
+I0_D = tuple(map(f64, series.I0[30:37]))
 I1_C = tuple(map(f64, series.I1[20:30]))
 I1_D = tuple(map(f64, series.I1[30:37]))
-LOG_A = tuple(map(f64, series.LOG_I0E[:10]))
 LOG_B = tuple(map(f64, series.LOG_I0E[10:20]))
 LOG_C = tuple(map(f64, series.LOG_I0E[20:24]))
-GAP_A = tuple(map(f64, series.GAP[:10]))
 GAP_B = tuple(map(f64, series.GAP[10:20]))
 GAP_C = tuple(map(f64, series.GAP[20:24]))
-SLOPE_A = tuple(map(f64, series.GAP_SLOPE[:10]))
 SLOPE_B = tuple(map(f64, series.GAP_SLOPE[10:20]))
 SLOPE_C = tuple(map(f64, series.GAP_SLOPE[20:24]))
 

@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/between.py by `python -m ppl.kernels.source`: change that file instead.
 """The normal law between two ends, as accurate in a tail and for a narrow interval as around 0 (float64).
 
 M(z) = exp(z**2 / 2) ndtr(-z) sqrt(2 pi) is Mills' ratio and h = 1 / M the hazard, of which h' = h (h - z).
@@ -15,9 +16,10 @@ from ppl.kernels.scalar.polynomials import horner8
 
 f64 = np.float64
 
-NARROW, ROUNDS = f64(1e-2), 6
-LOG_SQRT_HALF_PI = f64(0.22579135264472744)
+NARROW = f64(1e-2)
+ROUNDS = 6
 SQRT_HALF_PI = f64(1.2533141373155003)
+LOG_SQRT_HALF_PI = f64(0.22579135264472744)
 
 
 @inline
@@ -44,13 +46,14 @@ def _gained(z, t):
     h2 = h1 * a - h
     h3 = h2 * a + TWO * h1 * (h1 - ONE)
     h4 = h3 * a + h2 * (f64(6.0) * h1 - f64(3.0))
-    series = s * (h + s * (h1 * HALF + s * (h2 * f64(1 / 6) + s * (h3 * f64(1 / 24) + s * (h4 * f64(1 / 120))))))
+    rest = h3 * f64(1 / 24) + s * (h4 * f64(1 / 120))
+    series = s * (h + s * (h1 * HALF + s * (h2 * f64(1 / 6) + s * rest)))
     return series if t * (z + ONE) < NARROW else t * (z + HALF * t) + (here - _log_mills(z + t))
 
 
 @inline
 def log_mass_between(a, b):
-    """log of the integral of exp((e**2 - s**2) / 2) over a < s < b, e the point of [a, b] nearest to 0; 1e-11."""
+    """log of the integral of exp((e**2 - s**2) / 2) over [a, b], e its point nearest to 0; error 1e-11."""
     low = -b if b <= ZERO else a
     high = -a if b <= ZERO else b
     if not low <= high:

@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/binomial.py by `python -m ppl.kernels.source`: change that file instead.
 """Binomial counts: inversion for small means, transformed rejection for large ones (float64)."""
 
 import numpy as np
@@ -35,9 +36,24 @@ def _inversion(n, p, q, t):
 @inline
 def _height(k, n, p, q):
     """The log-mass of k, less a term of n alone."""
-    rest, gap = n - k, k * q - (n - k) * p
-    one, zero = deviance(k, n * p, gap, log_ratio(k, n * p)), deviance(rest, n * q, -gap, log_ratio(rest, n * q))
-    return -one - zero - stirling(k) - stirling(rest)
+    rest, gap, one, zero = n - k, k * q - (n - k) * p, n * p, n * q
+    fall, rise = deviance(k, one, gap, log_ratio(k, one)), deviance(rest, zero, -gap, log_ratio(rest, zero))
+    return -fall - rise - stirling(k) - stirling(rest)
+
+
+@inline
+def binomial_top(n, p, q):
+    """The height of the most likely count."""
+    return _height(floor((n + ONE) * p), n, p, q)
+
+
+@inline
+def _hat(n, p, q):
+    """The numbers a, b, alpha and v_r of BTRS."""
+    spread = sqrt(n * p * q)
+    b = f64(1.15) + f64(2.53) * spread
+    a = f64(-0.0873) + f64(0.0248) * b + f64(0.01) * p
+    return a, b, (f64(2.83) + f64(5.1) / b) * spread, f64(0.92) - f64(4.2) / b
 
 
 @inline
@@ -55,11 +71,7 @@ def binomial_draw(total, one, zero, key, column, stream):
     if n * p < FEW:
         k = _inversion(n, p, q, open_uniform_f64(w0, w1))
         return i64(n - k if one > zero else k)
-    spread = sqrt(n * p * q)
-    b = f64(1.15) + f64(2.53) * spread
-    a = f64(-0.0873) + f64(0.0248) * b + f64(0.01) * p
-    alpha = (f64(2.83) + f64(5.1) / b) * spread
-    squeeze = f64(0.92) - f64(4.2) / b
+    a, b, alpha, squeeze = _hat(n, p, q)
     k, top = ZERO, INF
     for attempt in range(1, ATTEMPTS):
         u, v = open_uniform_f64(w0, w1) - HALF, open_uniform_f64(w2, w3)
@@ -68,7 +80,7 @@ def binomial_draw(total, one, zero, key, column, stream):
         if near >= f64(0.07) and v <= squeeze:
             break
         if k >= ZERO and k <= n:
-            top = _height(floor((n + ONE) * p), n, p, q) if top == INF else top
+            top = binomial_top(n, p, q) if top == INF else top
             if log(v * alpha / (a / (near * near) + b)) <= _height(k, n, p, q) - top:
                 break
         w0, w1, w2, w3 = attempt_words(key, column, stream, attempt)

@@ -1,7 +1,10 @@
+# Made from kernels/source/scalar/counts.py by `python -m ppl.kernels.source`: change that file instead.
 """Log-probabilities of counts in Loader's saddle-point form, for real arguments (float64).
 
-Every mass is built of two functions without cancellation: the deviance x log(x / rate) + rate - x, and
-`stirling`(x) = log gamma(x + 1) - x log x + x (Loader 2000, "Fast and accurate computation of binomial probabilities").
+A mass is built of functions without cancellation: the deviance x log(x / rate) + rate - x, and
+log gamma(x + 1) - x log x + x (Loader 2000, "Fast and accurate computation of binomial probabilities"). In float32
+`log_count` is both, with one logarithm, and the mean of a binomial count is taken in double precision: a mean of 1e6
+rounded to float32 would move log-probabilities by 1e-4.
 """
 
 import math
@@ -18,9 +21,11 @@ f64 = np.float64
 LOG_TWO_PI = f64(math.log(2 * math.pi))
 SHIFT = f64(16.0)
 NEAR = f64(0.1)
-TINY, LIFT, LOG_LIFT = f64(1e-250), f64(2.0**200), f64(200 * math.log(2))
+TINY = f64(1e-250)
 # (atanh(v) - v) / v**3 in v**2
 ATANH = tuple(f64(1 / (2 * j + 3)) for j in range(8))
+
+LIFT, LOG_LIFT = f64(2.0**200), f64(200 * math.log(2))
 
 
 @inline
@@ -59,18 +64,18 @@ def stirling(x):
 
 
 @inline
-def log_poisson(k, rate):
-    """log(rate**k exp(-rate) / gamma(k + 1)) for k, rate >= 0; error 1e-14 relative to max(1, \\|value\\|)."""
-    return -deviance(k, rate, k - rate, log_ratio(k, rate)) - stirling(k)
-
-
-@inline
 def mass(x, y, gap, p, q, log_p, log_q):
     """`log_binomial` from gap = x q - y p, log_p = log(x / (n p)) and log_q = log(y / (n q)), n = x + y."""
     n = x + y
     one = deviance(x, n * p, gap, log_p)
     zero = deviance(y, n * q, -gap, log_q)
     return stirling(n) - stirling(x) - stirling(y) - one - zero
+
+
+@inline
+def log_poisson(k, rate):
+    """log(rate**k exp(-rate) / gamma(k + 1)), k, rate >= 0; error 1e-14 relative to max(1, \\|value\\|)."""
+    return -deviance(k, rate, k - rate, log_ratio(k, rate)) - stirling(k)
 
 
 @inline

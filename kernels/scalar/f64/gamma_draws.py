@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/gamma_draws.py by `python -m ppl.kernels.source`: change that file instead.
 """Gamma variables by rejection (float64).
 
 A draw is the logarithm of a standard gamma variable, which underflows at no concentration, and a pure function of a
@@ -15,8 +16,8 @@ from ppl.kernels.scalar.noise import attempt_words, open_uniform_f64
 f64 = np.float64
 
 ATTEMPTS = 60
-BOOST = 63
 THIRD = f64(1 / 3)
+BOOST = 63
 
 
 @inline

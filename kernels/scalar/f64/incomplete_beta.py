@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/incomplete_beta.py by `python -m ppl.kernels.source`: change that file instead.
 """The regularized incomplete beta function I_x(a, b), and how it moves with a and b (float64).
 
 The value is a continued fraction (DLMF 8.17.22), on that side of the mean where it converges. Derivatives are those of

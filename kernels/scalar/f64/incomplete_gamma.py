@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/incomplete_gamma.py by `python -m ppl.kernels.source`: change that file instead.
 """The regularized incomplete gamma functions P and Q, and how they move with the shape (float64).
 
 A power series on the left of a + 1, a continued fraction on its right (DLMF 8.11, 8.9), Temme's uniform expansion
@@ -26,7 +27,7 @@ SQRT_HALF = f64(math.sqrt(0.5))
 EPSILON = f64(1e-17)
 LARGE = f64(30.0)  # from this shape on, and for |x / a - 1| below NEAR, Temme's expansion
 NEAR = f64(0.4)
-TEMME_ROWS, TEMME_COLUMNS = 9, 15
+TEMME_ROWS, TEMME_COLUMNS = (9, 15)
 TEMME = tuple(map(f64, series.TEMME))
 LGAMMA = tuple(map(f64, series.LGAMMA))
 TERMS = len(LGAMMA)

@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/poisson.py by `python -m ppl.kernels.source`: change that file instead.
 """Poisson counts: inversion for small rates, transformed rejection for large ones (float64)."""
 
 import numpy as np
@@ -31,6 +32,21 @@ def _inversion(rate, t):
 
 
 @inline
+def _hat(rate):
+    """The numbers a, b, 1 / alpha and v_r of PTRS."""
+    b = f64(0.931) + f64(2.53) * sqrt(rate)
+    a = f64(-0.059) + f64(0.02483) * b
+    return a, b, f64(1.1239) + f64(1.1328) / (b - f64(3.4)), f64(0.9277) - f64(3.6224) / (b - f64(2.0))
+
+
+@inline
+def poisson_sum(rate, shift):
+    """floor(rate) + shift as int64, at least 0."""
+    k = i64(floor(rate)) + i64(shift)
+    return k if k > i64(0) else i64(0)
+
+
+@inline
 def poisson_draw(rate, key, column, stream):
     """A Poisson count as int64 (Hoermann 1993, "The transformed rejection method", PTRS, from rate 10 on).
 
@@ -42,11 +58,7 @@ def poisson_draw(rate, key, column, stream):
     w0, w1, w2, w3 = attempt_words(key, column, stream, 0)
     if rate < FEW:
         return i64(_inversion(rate, open_uniform_f64(w0, w1)))
-    root = sqrt(rate)
-    b = f64(0.931) + f64(2.53) * root
-    a = f64(-0.059) + f64(0.02483) * b
-    inverse = f64(1.1239) + f64(1.1328) / (b - f64(3.4))
-    squeeze = f64(0.9277) - f64(3.6224) / (b - f64(2.0))
+    a, b, inverse, squeeze = _hat(rate)
     whole = floor(rate)
     part, shift = rate - whole, ZERO
     for attempt in range(1, ATTEMPTS):
@@ -61,5 +73,4 @@ def poisson_draw(rate, key, column, stream):
             if log(v * inverse / (a / (near * near) + b)) <= height:
                 break
         w0, w1, w2, w3 = attempt_words(key, column, stream, attempt)
-    k = i64(whole) + i64(shift)
-    return k if k > i64(0) else i64(0)
+    return poisson_sum(rate, shift)

@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/quantiles.py by `python -m ppl.kernels.source`: change that file instead.
 """Inverses of the incomplete gamma and beta functions, and quantiles of counts (float64).
 
 The logarithm of a tail is concave in log x (gamma) and in the log-odds of x (beta), so that Newton's iteration on it
@@ -18,7 +19,7 @@ f64 = np.float64
 
 ROUNDS = 60
 BISECTIONS = 200
-ENOUGH = f64(1e-9)  # a step after which the error is below rounding, since convergence is quadratic
+ENOUGH = f64(1e-9)  # a step from which convergence, being quadratic, is complete
 NOISE = f64(0.05)  # below it, steps that grow are rounding errors
 UNDERFLOW = f64(-690.0)
 HUGE = f64(1e300)

@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/student_t.py by `python -m ppl.kernels.source`: change that file instead.
 """The distribution function of Student's t, how it moves with the degrees of freedom, and its inverse (float64)."""
 
 import math

@@ -1,4 +1,5 @@
-"""Sine, cosine, tangent and arc tangent (float64): those of the platform's mathematical library."""
+# Made from kernels/source/scalar/trigonometric.py by `python -m ppl.kernels.source`: change that file instead.
+"""Sine, cosine, tangent and arc tangent (float64): the platform's own."""
 
 import math
 

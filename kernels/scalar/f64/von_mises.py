@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/von_mises.py by `python -m ppl.kernels.source`: change that file instead.
 """Von Mises angles by rejection, and how they move with the concentration (float64).
 
 A draw is a pure function of a 64-bit key, a column and a stream; rejected attempts have counters of their own.
@@ -29,6 +30,22 @@ WEIGHTS = tuple(map(f64, 0.5 * _WEIGHTS))
 
 
 @inline
+def _wrapped(concentration):
+    """The concentration, kept off 0, and the two numbers that say which wrapped Cauchy law proposes angles for it."""
+    kappa = maximum(concentration, FLAT)
+    e = HALF / kappa
+    excess = e + e * e / (ONE + sqrt(ONE + e * e))
+    return kappa, excess, sqrt(excess / (TWO + excess))
+
+
+@inline
+def _proposed(kappa, excess, b, u):
+    """The tangent of half of a proposed angle, and what decides on it."""
+    t = b * tan(PI * (u - HALF))
+    return t, kappa * (excess + TWO * t * t / (ONE + t * t))
+
+
+@inline
 def vonmises_draw(concentration, key, column, stream):
     """An angle in (-pi, pi) with density proportional to exp(concentration cos x).
 
@@ -40,17 +57,12 @@ def vonmises_draw(concentration, key, column, stream):
     concentration : positive; below 1e-9 the draw is that of 1e-9, uniform to within rounding.
     key, column, stream : as for `loggamma_draw`.
     """
-    kappa = maximum(concentration, FLAT)
-    e = HALF / kappa
-    excess = e + e * e / (ONE + sqrt(ONE + e * e))
-    b = sqrt(excess / (TWO + excess))
     t = ZERO
+    kappa, excess, b = _wrapped(concentration)
     for attempt in range(ATTEMPTS):
         w0, w1, w2, w3 = attempt_words(key, column, stream, attempt)
-        u, v = open_uniform_f64(w0, w1), open_uniform_f64(w2, w3)
-        t = b * tan(PI * (u - HALF))
-        c = kappa * (excess + TWO * t * t / (ONE + t * t))
-        if log(v) <= log(c) + ONE - c:
+        t, c = _proposed(kappa, excess, b, open_uniform_f64(w0, w1))
+        if log(open_uniform_f64(w2, w3)) <= log(c) + ONE - c:
             break
     return TWO * atan(t)
 

@@ -1,3 +1,4 @@
+# Made from kernels/source/scalar/von_mises_cdf.py by `python -m ppl.kernels.source`: change that file instead.
 """The von Mises distribution function around 0, how it moves with the concentration, and its inverse (float64).
 
 By the Gauss rule of `von_mises`, over the tail on the angle's side or over what lies between it and 0.

@@ -37,15 +37,16 @@ import numpy as np
 from ppl.errors import SimulatorError
 from ppl.kernels.config import entry, jit
 from ppl.kernels.cpu.blas import gemm_{bits}, enter_single, leave_single
-from ppl.kernels.cpu.angle_lanes import vonmises_row_{bits}, vonmises_row_{bits} as vonmises_lanes_{bits}
-from ppl.kernels.cpu.count_lanes import binomial_row_{bits}, binomial_row_{bits} as binomial_lanes_{bits}
-from ppl.kernels.cpu.count_lanes import poisson_row_{bits}, poisson_row_{bits} as poisson_lanes_{bits}
-from ppl.kernels.cpu.gamma_lanes import loggamma_row_{bits}, loggamma_row_{bits} as loggamma_lanes_{bits}
-from ppl.kernels.cpu.gamma_lanes import loggamma_slope_lanes_{bits}
+from ppl.kernels.cpu.{bits}.angle_lanes import vonmises_row_{bits}, vonmises_row_{bits} as vonmises_lanes_{bits}
+from ppl.kernels.cpu.{bits}.count_lanes import binomial_row_{bits}, binomial_row_{bits} as binomial_lanes_{bits}
+from ppl.kernels.cpu.{bits}.count_lanes import poisson_row_{bits}, poisson_row_{bits} as poisson_lanes_{bits}
+from ppl.kernels.cpu.{bits}.gamma_lanes import loggamma_row_{bits}, loggamma_row_{bits} as loggamma_lanes_{bits}
+from ppl.kernels.cpu.{bits}.gamma_lanes import loggamma_slope_lanes_{bits}
 from ppl.kernels.cpu.prefetch import AHEAD, to_read, to_write
-from ppl.kernels.cpu.rows import add_slabs, fill_columns_{bits}, fill_rows_{bits}, fill_windows_{bits}, max_slabs
+from ppl.kernels.cpu.{bits}.rows import fill_columns_{bits}, fill_rows_{bits}, fill_windows_{bits}
 from ppl.kernels.cpu.results import is_shaped, put, whole
-from ppl.kernels.cpu.rows import merge_slabs, mix_time, only, row_ids, row_keys, share_start, slab_start, window_keys
+from ppl.kernels.cpu.rows import add_slabs, max_slabs, merge_slabs, mix_time, only, row_ids, row_keys
+from ppl.kernels.cpu.rows import share_start, slab_start, window_keys
 from ppl.kernels.cpu.single import single
 from ppl.kernels.cpu.solve import cumulate, solve_lower
 from ppl.kernels.cpu.sparse import data_gemm_{bits}

@@ -1,7 +1,9 @@
+# Made from kernels/source/cpu/count_lanes.py by `python -m ppl.kernels.source`: change that file instead.
 """Poisson and binomial counts for a run of lanes, in blocks whose loops vectorise.
 
 Small means go up from 0 all lanes together, until the last has reached its count. Large means make an attempt of all
-lanes together, then of those rejected. What a lane gets is what the scalar sampler gives it.
+lanes together, then of those rejected. What a lane gets is what the scalar sampler gives it. In float64, lanes come
+one after another.
 """
 
 import numpy as np
@@ -9,16 +11,12 @@ import numpy as np
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.lanes import LANES, lane_column, lane_key, rejected, still_rejected
 from ppl.kernels.cpu.vectors import prefer_wide
-from ppl.kernels.scalar.f32 import binomial as single_trials
-from ppl.kernels.scalar.f32 import poisson as single
-from ppl.kernels.scalar.f32.basic import maximum, minimum
+from ppl.kernels.scalar.f32 import binomial, poisson
+from ppl.kernels.scalar.f32.basic import ONE, ZERO, maximum, minimum
 from ppl.kernels.scalar.f32.exponential import exp, expm1, log1p
-from ppl.kernels.scalar.f64 import binomial as double_trials
-from ppl.kernels.scalar.f64 import poisson as double
 from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32
 
 f32, i64 = np.float32, np.int64
-ZERO, ONE = f32(0.0), f32(1.0)
 
 
 @jit
@@ -53,19 +51,19 @@ def _many(out, rate, key, column, stream, start, count):
     prefer_wide()
     for i in range(count):
         at, k = lane_column(column, start + i), lane_key(key, start + i)
-        shift[i] = single.poisson_shift(rate[i], k, at, stream, 0)
+        shift[i] = poisson.poisson_shift(rate[i], k, at, stream, 0)
     for i in range(count):
-        out[i] = single.poisson_sum(rate[i], shift[i])
+        out[i] = poisson.poisson_sum(rate[i], shift[i])
     left = rejected(waiting, shift, count)
-    for attempt in range(1, single.ATTEMPTS):
+    for attempt in range(1, poisson.ATTEMPTS):
         if left == 0:
             break
         for j in range(left):
             i = waiting[j]
             at, k = lane_column(column, start + i), lane_key(key, start + i)
-            shift[j] = single.poisson_shift(rate[i], k, at, stream, attempt)
+            shift[j] = poisson.poisson_shift(rate[i], k, at, stream, attempt)
         for j in range(left):
-            out[waiting[j]] = single.poisson_sum(rate[waiting[j]], shift[j])
+            out[waiting[j]] = poisson.poisson_sum(rate[waiting[j]], shift[j])
         left = still_rejected(waiting, shift, left)
 
 
@@ -77,7 +75,7 @@ def poisson_row_f32(out, rate, key, column, stream, n):
         lanes, rates = out[start : start + count], rate[start : start + count]
         small = i64(0)
         for i in range(count):
-            small += i64(1) if rates[i] < single.FEW else i64(0)
+            small += i64(1) if rates[i] < poisson.FEW else i64(0)
         if small == count:
             _few(lanes, rates, key, column, stream, start, count)
         elif small == 0:
@@ -85,14 +83,7 @@ def poisson_row_f32(out, rate, key, column, stream, n):
         else:
             for i in range(count):
                 at, k = lane_column(column, start + i), lane_key(key, start + i)
-                lanes[i] = single.poisson_draw(rates[i], k, at, stream)
-
-
-@jit
-def poisson_row_f64(out, rate, key, column, stream, n):
-    """As `poisson_row_f32`, lane by lane."""
-    for i in range(n):
-        out[i] = double.poisson_draw(rate[i], lane_key(key, i), lane_column(column, i), stream)
+                lanes[i] = poisson.poisson_draw(rates[i], k, at, stream)
 
 
 @jit
@@ -127,20 +118,20 @@ def _many_trials(out, total, p, q, key, column, stream, start, count):
     waiting, found, top = np.empty(LANES, i64), np.empty(LANES, f32), np.empty(LANES, f32)
     prefer_wide()
     for i in range(count):
-        top[i] = single_trials.binomial_top(total[i], p[i], q[i])
+        top[i] = binomial.binomial_top(total[i], p[i], q[i])
     for i in range(count):
         at, k = lane_column(column, start + i), lane_key(key, start + i)
-        found[i] = single_trials.binomial_attempt(total[i], p[i], q[i], top[i], k, at, stream, 0)
+        found[i] = binomial.binomial_attempt(total[i], p[i], q[i], top[i], k, at, stream, 0)
     for i in range(count):
         out[i] = i64(found[i])
     left = rejected(waiting, found, count)
-    for attempt in range(1, single_trials.ATTEMPTS):
+    for attempt in range(1, binomial.ATTEMPTS):
         if left == 0:
             break
         for j in range(left):
             i = waiting[j]
             at, k = lane_column(column, start + i), lane_key(key, start + i)
-            found[j] = single_trials.binomial_attempt(total[i], p[i], q[i], top[i], k, at, stream, attempt)
+            found[j] = binomial.binomial_attempt(total[i], p[i], q[i], top[i], k, at, stream, attempt)
         for j in range(left):
             out[waiting[j]] = i64(found[j])
         left = still_rejected(waiting, found, left)
@@ -158,7 +149,7 @@ def binomial_row_f32(out, total, one, zero, key, column, stream, n):
         small = i64(0)
         for i in range(count):
             p[i], q[i] = minimum(ones[i], zeros[i]), maximum(ones[i], zeros[i])
-            small += i64(1) if trials[i] * p[i] < single_trials.FEW else i64(0)
+            small += i64(1) if trials[i] * p[i] < binomial.FEW else i64(0)
         if small == count:
             _few_trials(lanes, trials, p, q, key, column, stream, start, count)
         elif small == 0:
@@ -166,15 +157,7 @@ def binomial_row_f32(out, total, one, zero, key, column, stream, n):
         else:
             for i in range(count):
                 at, k = lane_column(column, start + i), lane_key(key, start + i)
-                lanes[i] = single_trials.binomial_draw(trials[i], ones[i], zeros[i], k, at, stream)
+                lanes[i] = binomial.binomial_draw(trials[i], ones[i], zeros[i], k, at, stream)
             continue
         for i in range(count):
             lanes[i] = i64(trials[i]) - lanes[i] if ones[i] > zeros[i] else lanes[i]
-
-
-@jit
-def binomial_row_f64(out, total, one, zero, key, column, stream, n):
-    """As `binomial_row_f32`, lane by lane."""
-    for i in range(n):
-        at, k = lane_column(column, i), lane_key(key, i)
-        out[i] = double_trials.binomial_draw(total[i], one[i], zero[i], k, at, stream)

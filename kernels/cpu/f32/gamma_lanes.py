@@ -1,7 +1,9 @@
+# Made from kernels/source/cpu/gamma_lanes.py by `python -m ppl.kernels.source`: change that file instead.
 """Gamma draws and their slopes for a run of lanes, in blocks in which all lanes do the same: their loops vectorise.
 
 A draw's first attempt is made for all lanes of a block together, then the few rejected lanes are gathered and try again
 together. What a lane gets is what the scalar function gives it, a function of key, column and stream.
+In float64, lanes come one after another.
 """
 
 import numpy as np
@@ -9,14 +11,12 @@ import numpy as np
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.lanes import LANES, chosen, lane_column, lane_key, rejected, still_rejected
 from ppl.kernels.cpu.vectors import prefer_wide
-from ppl.kernels.scalar.f32 import gamma_draws as single
+from ppl.kernels.scalar.f32 import gamma_draws as draws
 from ppl.kernels.scalar.f32 import gamma_slope as slopes
+from ppl.kernels.scalar.f32.basic import ONE, ZERO
 from ppl.kernels.scalar.f32.exponential import exp
-from ppl.kernels.scalar.f64 import gamma_draws as double
-from ppl.kernels.scalar.f64 import gamma_slope as double_slopes
 
 f32, i32, i64 = np.float32, np.int32, np.int64
-ZERO, ONE = f32(0.0), f32(1.0)
 
 
 @jit
@@ -40,25 +40,18 @@ def loggamma_row_f32(out, concentration, key, column, stream, n):
         lanes, a = out[start : start + count], concentration[start : start + count]
         for i in range(count):
             at, k = lane_column(column, start + i), lane_key(key, start + i)
-            lanes[i] = single.loggamma_attempt(a[i], k, at, stream, 0)
+            lanes[i] = draws.loggamma_attempt(a[i], k, at, stream, 0)
         left = rejected(waiting, lanes, count)
-        for attempt in range(1, single.ATTEMPTS):
+        for attempt in range(1, draws.ATTEMPTS):
             if left == 0:
                 break
             for j in range(left):
                 i = waiting[j]
                 at, k = lane_column(column, start + i), lane_key(key, start + i)
-                found[j] = single.loggamma_attempt(a[i], k, at, stream, attempt)
+                found[j] = draws.loggamma_attempt(a[i], k, at, stream, attempt)
             for j in range(left):
                 lanes[waiting[j]] = found[j]
             left = still_rejected(waiting, found, left)
-
-
-@jit
-def loggamma_row_f64(out, concentration, key, column, stream, n):
-    """As `loggamma_row_f32`, lane by lane."""
-    for i in range(n):
-        out[i] = double.loggamma_draw(concentration[i], lane_key(key, i), lane_column(column, i), stream)
 
 
 @jit
@@ -124,10 +117,3 @@ def loggamma_slope_lanes_f32(out, y, concentration, n):
                 _fraction(x, own_y, own_a, total, slope, found)
             for j in range(found):
                 lanes[members[j]] = slope[j]
-
-
-@jit
-def loggamma_slope_lanes_f64(out, y, concentration, n):
-    """As `loggamma_slope_lanes_f32`, lane by lane."""
-    for i in range(n):
-        out[i] = double_slopes.loggamma_slope(y[i], concentration[i])

@@ -1,12 +1,15 @@
-"""Von Mises draws for a run of lanes: an attempt of all lanes of a block together, then of those rejected."""
+# Made from kernels/source/cpu/angle_lanes.py by `python -m ppl.kernels.source`: change that file instead.
+"""Von Mises draws for a run of lanes: an attempt of all lanes of a block together, then of those rejected.
+
+In float64, lanes come one after another.
+"""
 
 import numpy as np
 
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.lanes import LANES, lane_column, lane_key, rejected, still_rejected
 from ppl.kernels.cpu.vectors import prefer_wide
-from ppl.kernels.scalar.f32 import von_mises as single
-from ppl.kernels.scalar.f64 import von_mises as double
+from ppl.kernels.scalar.f32 import von_mises as angles
 
 f32, i64 = np.float32, np.int64
 
@@ -21,24 +24,17 @@ def vonmises_row_f32(out, concentration, key, column, stream, n):
         lanes, kappa = out[start : start + count], concentration[start : start + count]
         for i in range(count):
             at, k = lane_column(column, start + i), lane_key(key, start + i)
-            lanes[i] = single.vonmises_attempt(kappa[i], k, at, stream, 0)
+            lanes[i] = angles.vonmises_attempt(kappa[i], k, at, stream, 0)
         left = rejected(waiting, lanes, count)
-        for attempt in range(1, single.ATTEMPTS):
+        for attempt in range(1, angles.ATTEMPTS):
             if left == 0:
                 break
             for j in range(left):
                 i = waiting[j]
                 at, k = lane_column(column, start + i), lane_key(key, start + i)
-                found[j] = single.vonmises_attempt(kappa[i], k, at, stream, attempt)
+                found[j] = angles.vonmises_attempt(kappa[i], k, at, stream, attempt)
             for j in range(left):
                 lanes[waiting[j]] = found[j]
             left = still_rejected(waiting, found, left)
         for i in range(count):
-            lanes[i] = single.vonmises_angle(lanes[i])
-
-
-@jit
-def vonmises_row_f64(out, concentration, key, column, stream, n):
-    """As `vonmises_row_f32`, lane by lane."""
-    for i in range(n):
-        out[i] = double.vonmises_draw(concentration[i], lane_key(key, i), lane_column(column, i), stream)
+            lanes[i] = angles.vonmises_angle(lanes[i])

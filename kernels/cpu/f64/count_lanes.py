@@ -1,0 +1,26 @@
+# Made from kernels/source/cpu/count_lanes.py by `python -m ppl.kernels.source`: change that file instead.
+"""Poisson and binomial counts for a run of lanes, in blocks whose loops vectorise.
+
+Small means go up from 0 all lanes together, until the last has reached its count. Large means make an attempt of all
+lanes together, then of those rejected. What a lane gets is what the scalar sampler gives it. In float64, lanes come
+one after another.
+"""
+
+from ppl.kernels.config import jit
+from ppl.kernels.cpu.lanes import lane_column, lane_key
+from ppl.kernels.scalar.f64 import binomial, poisson
+
+
+@jit
+def poisson_row_f64(out, rate, key, column, stream, n):
+    """Write `n` Poisson counts to the int64 vector `out`; arguments as for `loggamma_row_f64`."""
+    for i in range(n):
+        out[i] = poisson.poisson_draw(rate[i], lane_key(key, i), lane_column(column, i), stream)
+
+
+@jit
+def binomial_row_f64(out, total, one, zero, key, column, stream, n):
+    """Write `n` binomial counts to the int64 vector `out`; arguments as for `loggamma_row_f64`."""
+    for i in range(n):
+        at, k = lane_column(column, i), lane_key(key, i)
+        out[i] = binomial.binomial_draw(total[i], one[i], zero[i], k, at, stream)

@@ -1,0 +1,72 @@
+"""The noise of the rows of one tile, as `real`s: run-time support of emitted programs.
+
+Rows of a batch carry global ids: either consecutive ones, from `first`, or those of an array `ids` (used if not empty,
+from position `start`). Runs of consecutive ids are filled in one go.
+"""
+
+import numpy as np
+
+from ppl.kernels.config import jit
+from ppl.kernels.cpu.ids import elements, run_length
+from ppl.kernels.cpu.views import part
+from ppl.kernels.source.cpu.noise import FEW, fill_at_real, fill_uniform_real
+from ppl.kernels.source.precision import real
+from ppl.kernels.symbols import shared
+
+_FILL = "void({}[::1],int64[::1],int64,int64,int64,int64,int64,uint64,int64,int64,int64)"
+
+
+@shared(_FILL.format(real.__name__))
+def fill_rows_real(out, ids, start, first, n, base, per_row, key, time, step, purpose):
+    """Uniforms of `n` rows of `per_row` elements each; row r has global number ``base + id(r)``."""
+    if ids.shape[0] == 0:
+        fill_uniform_real(part(out, 0, n * per_row), (base + first) * per_row, key, time, step, purpose)
+        return
+    i = 0
+    while i < n:
+        run = run_length(ids, start + i, start + n)
+        first = i
+        while i < n and run * per_row <= FEW:
+            i += run
+            run = run_length(ids, start + i, start + n) if i < n else 0
+        if i > first:
+            some = elements(ids, start + first, i - first, base, per_row)
+            fill_at_real(part(out, first * per_row, (i - first) * per_row), some, key, time, step, purpose)
+        if run > 0:
+            element = (base + ids[start + i]) * per_row
+            fill_uniform_real(part(out, i * per_row, run * per_row), element, key, time, step, purpose)
+        i += run
+
+
+@jit
+def fill_windows_real(out, ids, start, first, n, base, pieces, size, total, offset, key, time, step, purpose):
+    """Uniforms of a window of particles: of every piece of `total` elements, the `size` ones from `offset` on.
+
+    A row has `pieces` pieces; piece p of row r begins at element ``((base + id(r)) * pieces + p) * total``.
+    """
+    if size == total:
+        fill_rows_real(out, ids, start, first, n, base, pieces * size, key, time, step, purpose)
+        return
+    for i in range(n):
+        row = base + (first + i if ids.shape[0] == 0 else ids[start + i])
+        for p in range(pieces):
+            piece = part(out, (i * pieces + p) * size, size)
+            fill_uniform_real(piece, (row * pieces + p) * total + offset, key, time, step, purpose)
+
+
+@jit
+def fill_columns_real(out, first, n, particles, size, total, offset, key, time, step, purpose):
+    """Uniforms of `n` pieces of `size` elements, from piece `first` of `total` on, of each of several particles.
+
+    Particle k of the window that begins at `offset` has its pieces at element ``(offset + k) * total * size``; in
+    `out` a piece has the particles one after another.
+    """
+    if particles == 1:
+        fill_uniform_real(out[: n * size], (offset * total + first) * size, key, time, step, purpose)
+        return
+    own = np.empty(n * size, out.dtype)
+    for k in range(particles):
+        fill_uniform_real(own, ((offset + k) * total + first) * size, key, time, step, purpose)
+        for i in range(n):
+            for j in range(size):
+                out[(i * particles + k) * size + j] = own[i * size + j]

@@ -1,0 +1,118 @@
+"""Binomial counts: inversion for small means, transformed rejection for large ones (`real`)."""
+
+from ppl.kernels.config import inline
+from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32, open_uniform_f32, open_uniform_f64
+from ppl.kernels.source.precision import SINGLE, i64, real
+from ppl.kernels.source.scalar.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs, floor, maximum, minimum, sqrt
+from ppl.kernels.source.scalar.exponential import exp, expm1, log, log1p
+
+if SINGLE:
+    from ppl.kernels.source.scalar.counts import log_count
+else:
+    from ppl.kernels.source.scalar.counts import deviance, log_ratio, stirling
+
+ATTEMPTS = 60
+FEW = real(10.0)
+MOST = real(200.0)
+
+
+@inline
+def _inversion(n, p, q, t):
+    """0 where t is at least the probability of more, else by inversion of the law of counts from 1 on; p <= 1 / 2."""
+    none = n * log1p(-p)
+    more = -expm1(none)
+    if t >= more:
+        return ZERO
+    odds = p / q
+    u, k, weight = ONE - t / more, ONE, n * odds * exp(none) / more
+    total = weight
+    while u > total and k < n and k < MOST:
+        weight *= odds * (n - k) / (k + ONE)
+        k += ONE
+        total += weight
+    return k
+
+
+@inline
+def _height(k, n, p, q):
+    """The log-mass of k, less a term of n alone."""
+    rest, gap, one, zero = n - k, k * q - (n - k) * p, n * p, n * q
+    if SINGLE:
+        return log_count(k, one, gap, log(one)) + log_count(rest, zero, -gap, log(zero))
+    else:
+        fall, rise = deviance(k, one, gap, log_ratio(k, one)), deviance(rest, zero, -gap, log_ratio(rest, zero))
+        return -fall - rise - stirling(k) - stirling(rest)
+
+
+@inline
+def binomial_top(n, p, q):
+    """The height of the most likely count."""
+    return _height(floor((n + ONE) * p), n, p, q)
+
+
+@inline
+def _hat(n, p, q):
+    """The numbers a, b, alpha and v_r of BTRS."""
+    spread = sqrt(n * p * q)
+    b = real(1.15) + real(2.53) * spread
+    a = real(-0.0873) + real(0.0248) * b + real(0.01) * p
+    return a, b, (real(2.83) + real(5.1) / b) * spread, real(0.92) - real(4.2) / b
+
+
+if SINGLE:
+
+    @inline
+    def binomial_attempt(n, p, q, top, key, column, stream, attempt):
+        """One attempt of BTRS at n p from 10 on, p <= q = 1 - p: a count, NaN where it is rejected; no branch."""
+        w0, w1, _, _ = attempt_words(key, column, stream, attempt)
+        u, v = open_uniform_f32(w0) - HALF, open_uniform_f32(w1)
+        a, b, alpha, squeeze = _hat(n, p, q)
+        near = HALF - abs(u)
+        k = floor((TWO * a / near + b) * u + n * p + HALF)
+        bounded = minimum(maximum(k, ZERO), n)
+        below = log(v * alpha / (a / (near * near) + b)) <= _height(bounded, n, p, q) - top
+        quick = (near >= real(0.07)) & (v <= squeeze)
+        return bounded if quick | ((k == bounded) & below) else NAN
+
+
+@inline
+def binomial_draw(total, one, zero, key, column, stream):
+    """A binomial count as int64 (Hoermann 1993, "The generation of binomial random variates", BTRS, from mean 10 on).
+
+    Parameters
+    ----------
+    total : number of trials, a whole number (in float32 below 2**24).
+    one, zero : the probability of success and that of failure.
+    key, column, stream : as for `loggamma_draw`.
+    """
+    n, p, q = total, minimum(one, zero), maximum(one, zero)
+    if SINGLE:
+        if n * p < FEW:
+            w0, w1, _, _ = attempt_words(key, column, stream, 0)
+            k = _inversion(n, p, q, fine_uniform_f32(w0, w1))
+            return i64(n - k if one > zero else k)
+        top, k = binomial_top(n, p, q), ZERO
+        for attempt in range(ATTEMPTS):
+            k = binomial_attempt(n, p, q, top, key, column, stream, attempt)
+            if k == k:
+                break
+    else:
+        w0, w1, w2, w3 = attempt_words(key, column, stream, 0)
+        if n * p < FEW:
+            k = _inversion(n, p, q, open_uniform_f64(w0, w1))
+            return i64(n - k if one > zero else k)
+        a, b, alpha, squeeze = _hat(n, p, q)
+        k, top = ZERO, INF
+        for attempt in range(1, ATTEMPTS):
+            u, v = open_uniform_f64(w0, w1) - HALF, open_uniform_f64(w2, w3)
+            near = HALF - abs(u)
+            k = floor((TWO * a / near + b) * u + n * p + HALF)
+            if near >= real(0.07) and v <= squeeze:
+                break
+            if k >= ZERO and k <= n:
+                top = binomial_top(n, p, q) if top == INF else top
+                if log(v * alpha / (a / (near * near) + b)) <= _height(k, n, p, q) - top:
+                    break
+            w0, w1, w2, w3 = attempt_words(key, column, stream, attempt)
+        k = minimum(maximum(k, ZERO), n)
+    return i64(n - k if one > zero else k)
