@@ -1,12 +1,21 @@
-"""Settings of all tests: the IR is verified after every pass of the compiler."""
+"""Settings of all tests: the IR is verified after every pass of the compiler, and NumPy's own BLAS has one thread.
+
+Several test processes share the cores, and threads of a BLAS spin while they wait. SciPy's BLAS, which programs call,
+is left as it is.
+"""
 
 import gc
 import os
 from collections.abc import Iterator
 
+import numpy as np  # noqa: F401 - its BLAS must be there to be found
 import pytest
+from threadpoolctl import ThreadpoolController
 
 os.environ["PPL_VERIFY"] = "1"
+for library in ThreadpoolController().lib_controllers:
+    if "numpy" in library.filepath:
+        library.set_num_threads(1)
 
 
 @pytest.hookimpl(wrapper=True)
