@@ -43,19 +43,26 @@ def gamma_quantile(a, p, upper):
     x = exp(start)
     if start < UNDERFLOW:
         return x
-    last = INF
+    last, near, edge = INF, ZERO, ZERO
     for _ in range(ROUNDS):
         tail = incomplete_gamma(a, x, upper)
-        if tail > ZERO:
-            step = log(tail / p) * tail / gamma_mass(a, x)
+        mass = gamma_mass(a, x)
+        alive = tail > ZERO and mass > ZERO
+        if alive:
+            step = log(tail / p) * tail / mass
             step = minimum(step, TWO) if upper else -step
+            if edge > ZERO:  # no further than half way to where the tail vanished
+                room = HALF * log(edge / x)
+                step = minimum(step, room) if upper else maximum(step, room)
+            near = x
         else:
-            step = -HALF if upper else HALF
+            edge = x
+            step = (-HALF if upper else HALF) if near == ZERO else HALF * log(near / x)
         x *= exp(step)
         size = abs(step)
-        if size < ENOUGH or (size < NOISE and size >= last) or not (x > ZERO and x < INF):
+        if (alive and (size < ENOUGH or (size < NOISE and size >= last))) or not (x > ZERO and x < INF):
             break
-        last = size
+        last = size if alive else INF
     return x
 
 
