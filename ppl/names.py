@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Collection
 from typing import Any, NoReturn, TypeVar
 
@@ -27,14 +26,12 @@ def unknown(what: str, name: Any, known: Collection[Any]) -> NoReturn:
 class Named(dict[str, V]):
     """A dict by name; a missing name raises `UnknownNameError`, which is a KeyError and lists what there is.
 
-    JAX takes one for a tree of its values, as it does a dict.
+    Arrays by parameter (parameters, gradients, updates) are plain dicts, which other libraries take for trees.
     """
 
     def __init__(self, what: str, *values: Any):
         super().__init__(*values)
         self.what = what
-        if "jax" in sys.modules and not _known_to_jax:
-            _tell_jax()
 
     def __getitem__(self, name: Any) -> V:
         try:
@@ -49,20 +46,3 @@ class Named(dict[str, V]):
     def copy(self) -> Named[V]:
         """A copy, of the same kind."""
         return type(self)(self.what, self)
-
-
-_known_to_jax: list[bool] = []
-"""Not empty once JAX knows the class; a class of dicts that it does not know is a leaf to it."""
-
-
-def _tell_jax() -> None:
-    register = getattr(sys.modules.get("jax.tree_util"), "register_pytree_with_keys", None)
-    key = getattr(sys.modules.get("jax.tree_util"), "DictKey", None)
-    if register is None or key is None:  # JAX is being imported
-        return
-    _known_to_jax.append(True)
-    register(
-        Named,
-        lambda named: ([(key(name), named[name]) for name in sorted(named)], tuple(sorted(named))),
-        lambda names, values: Named("entry", zip(names, values, strict=True)),
-    )

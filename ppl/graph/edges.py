@@ -18,7 +18,7 @@ from ppl.ir.op_facts import FACTS, FLAT, JUMP, KINK, NOWHERE, OWN, ROOT, SMOOTH,
 Range = Callable[[Node], Interval]
 
 UNSEEN, UNSEEN_SQUARE = 1e-4, 1e-8
-"""Distances from 0, of a divisor and of its square, that draws do not resolve: there a quotient jumps (see `slopes`)."""
+"""Distances from 0, of a divisor and of its square, that draws do not resolve: a quotient jumps (see `slopes`)."""
 
 GAP: Edge = (Fault(JUMP, -math.inf, math.inf, 0.0, "a jump where its condition switches"),)
 CLOSED_GAP: Edge = (Fault(KINK, -math.inf, math.inf, 0.0, "a kink where its condition switches"),)
@@ -66,14 +66,14 @@ def _unregularised(divisor: Node, ranges: Range) -> Node:
 
 def _is_square(x: Node) -> bool:
     """Whether `x` is a square, or a sum of squares: near 0 it lies nearer to 0 than what is squared."""
-    while x.op in ("expand", "reshape", "reduce_sum", "sum_axes"):
+    while x.op in ("expand", "reshape", "sum"):
         x = x.args[0]
     if x.op == "add":
         return all(_is_square(part) for part in x.args)
     if x.op == "pow":
         power = constant_value(x.args[1])
         return power is not None and bool(np.all(power == 2))
-    return x.op == "square" or (x.op == "mul" and x.args[0] is x.args[1])
+    return x.op == "mul" and x.args[0] is x.args[1]
 
 
 def _scale(rest: Node, ranges: Range) -> float:

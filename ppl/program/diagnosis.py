@@ -13,7 +13,6 @@ from ppl.errors import DataError
 from ppl.inference.diagnose import Diagnosis, diagnose
 from ppl.inference.options import STATISTICS
 from ppl.inference.unbiased import UnbiasednessReport, check_unbiased
-from ppl.names import Named
 from ppl.runtime.call import Call, bind
 from ppl.runtime.nonfinite import refuse_violation
 from ppl.runtime.prepared import Prepared
@@ -128,4 +127,4 @@ class Diagnosing(Prepared):
             again = second_order_plan(compiled.graph, compiled.plan.estimators)
             refuse_violation(bound, "gradient", plan=again)
         found = compiled.layout.split(result.grad[: flat.size])
-        return Named("parameter", {name: np.array(value) for name, value in found.items()})
+        return {name: np.array(value) for name, value in found.items()}

@@ -138,7 +138,7 @@ class Program(Inspection, Embedding, Diagnosing):
         result = run(bound, "gradient")
         if not keep:
             require_finite_gradient(bound, result, adapted=False)
-        return result.scalars["loss"], Named("parameter", state._layouts[0].split(result.grad))
+        return result.scalars["loss"], state._layouts[0].split(result.grad)
 
     def step(
         self,
@@ -159,7 +159,7 @@ class Program(Inspection, Embedding, Diagnosing):
             require_finite_gradient(bound, result, adapted=True)
         step, estimators = state._step + 1, bound.compiled.estimators
         new = State.made(state._flat, result.aux, state._layouts, step, state._seed, state._opt, estimators)
-        return result.scalars["loss"], Named("parameter", state._layouts[0].split(result.grad)), new
+        return result.scalars["loss"], state._layouts[0].split(result.grad), new
 
     def update(
         self,

@@ -17,7 +17,6 @@ from ppl.lang.arguments import as_array
 from ppl.lang.model import Model
 from ppl.lang.params import constrained, initial_value, unconstrained
 from ppl.lang.trace import Param
-from ppl.names import Named
 from ppl.objectives.base import Objective
 from ppl.runtime.compiled import Compiled, require_state, signature
 from ppl.runtime.state import State
@@ -132,8 +131,7 @@ class Prepared:
         compiled = self._of(state)
         compiled.check_state(state)
         declared = compiled.trace.params
-        values = {name: np.array(constrained(declared[name], raw)) for name, raw in state.params.items()}
-        return Named("parameter", values)
+        return {name: np.array(constrained(declared[name], raw)) for name, raw in state.params.items()}
 
     def ravel(self, state: State) -> np.ndarray:
         """All unconstrained parameters as one vector (a copy)."""
@@ -146,7 +144,7 @@ class Prepared:
         vector = array("vector", vector).astype(self.settings.dtype)
         if vector.shape != (layout.size,):
             raise DataError(f"expected a vector of length {layout.size}, not shape {vector.shape}")
-        return Named("parameter", layout.split(vector))
+        return layout.split(vector)
 
 
 def require_program(owner: str, value: Any) -> None:

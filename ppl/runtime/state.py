@@ -150,7 +150,7 @@ class State:
     @property
     def params(self) -> dict[str, np.ndarray]:
         """Unconstrained parameters by name."""
-        return Named("parameter", _frozen_views(self._layouts[0], self._flat))
+        return _frozen_views(self._layouts[0], self._flat)
 
     @property
     def aux(self) -> dict[str, np.ndarray]:

@@ -18,7 +18,6 @@ import numpy as np
 from ppl.arguments import WORD, array, number, step_count
 from ppl.errors import DataError, OptionError
 from ppl.lazy import optimizers as kernels
-from ppl.names import Named
 from ppl.runtime.pool import SMALL, Pool
 from ppl.runtime.state import Layout
 from ppl.training.optim.schedules import Rate
@@ -142,7 +141,7 @@ class FlatOptimizer(ABC):
         grad = _join(grads, layout)
         self.require(opt_state, grad)
         updates, opt = self.apply(np.zeros_like(grad), grad, opt_state, layout, opt_state["t"])
-        return Named("parameter", layout.split(updates)), opt
+        return layout.split(updates), opt
 
     def require(self, opt: Any, like: np.ndarray) -> None:
         """Raise DataError unless `opt` is a state of this optimizer for a vector like `like`; kernels check nothing."""
