@@ -1,5 +1,6 @@
 """Modules made from sources are those that the sources make now; and what the generator does to a source."""
 
+import ast
 import importlib
 import re
 import textwrap
@@ -138,3 +139,10 @@ def test_nothing_runs_a_source():
     assert len(files) > 100
     imports = re.compile(r"^ *(from|import) ppl\.kernels\.source", re.MULTILINE)
     assert not [path for path in files if imports.search(path.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_sources_have_no_f_strings(source):
+    """Names inside them are tokens from Python 3.12 on and text before: what is made would depend on the version."""
+    tree = ast.parse((ROOT / source).read_text(encoding="utf-8"))
+    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
