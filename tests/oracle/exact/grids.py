@@ -108,8 +108,10 @@ def _signs(g: Array, position: int, grid: Array) -> list[tuple[int, Array, Array
         x = np.moveaxis(g[..., entry], position, -1)
         positive = x >= 0
         changed = (positive[..., 1:] != positive[..., :-1]) & np.isfinite(x[..., 1:]) & np.isfinite(x[..., :-1])
-        count = changed.sum(-1)
-        for k in range(int(count.max(initial=0))):
+        if not changed.any():
+            continue
+        count = np.count_nonzero(changed, axis=-1)
+        for k in range(int(count.max())):
             nth = (np.cumsum(changed, axis=-1) == k + 1) & changed
             index = np.argmax(nth, axis=-1)
             missing = count <= k
@@ -125,9 +127,9 @@ def _roots(ev: Evaluation, position: int, listed: list, which: list[tuple[int, i
 
     def at(t: Array) -> Array:
         ev.set_t(position, t)
-        columns = []
+        columns, values = [], {i: listed[i](ev) for i in {i for i, _ in which}}
         for column, (i, entry) in enumerate(which):
-            g = listed[i](ev)[..., entry]
+            g = values[i][..., entry]
             g = np.broadcast_to(g, np.broadcast_shapes(g.shape, t.shape))
             columns.append(np.take(g, [column], axis=position))
         return np.concatenate(np.broadcast_arrays(*columns) if columns else columns, axis=position)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,8 +29,11 @@ def _wave(x: Array) -> Array:
 
 def _pairs(x: Array, *_: Any) -> Array:
     """Differences of all pairs along the last dimension."""
-    i, j = np.triu_indices(x.shape[-1], 1)
-    return x[..., i] - x[..., j]
+    pairs = list(combinations(range(x.shape[-1]), 2))
+    out = np.empty((*x.shape[:-1], len(pairs)), x.dtype)
+    for k, (i, j) in enumerate(pairs):
+        np.subtract(x[..., i], x[..., j], out=out[..., k])
+    return out
 
 
 def _negative_integers(x: Array) -> Array:
