@@ -123,6 +123,14 @@ def test_a_stage_is_a_folder_and_not_a_prefix(prefix):
     assert not [m for m in MODULES if m.rsplit(".", 1)[-1].startswith(prefix)]
 
 
+def test_targets_are_asked_for_values_and_not_for_names():
+    """Lowering and scheduling know a target by its record alone (`ppl.compiler.lower.target`)."""
+    for module, path in MODULES.items():
+        if module.startswith(("ppl.compiler.lower.", "ppl.compiler.schedule.")) and not module.endswith(".target"):
+            named = [x for x in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(x, ast.Constant)]
+            assert not [x.value for x in named if x.value in ("cpu", "cuda")], module
+
+
 def test_nobody_asks_an_estimator_for_its_class():
     """What the package must know of an estimator is declared by it (`ppl.estimators.base.Estimator`)."""
     known = {

@@ -16,6 +16,7 @@ from ppl.checked import CHECKED
 from ppl.compiler.emit.cpu.regions import SLABS
 from ppl.compiler.lower.layout import Poly, axis_size, identifier
 from ppl.compiler.lower.request import Request, offsets_of
+from ppl.compiler.lower.target import CPU, Target
 from ppl.compiler.schedule.listing import show
 from ppl.compiler.schedule.memory import Memory, all_steps, longest_slab
 from ppl.compiler.schedule.slabs import least_rows, slab_count
@@ -48,6 +49,7 @@ class Emitted:
     unrolled: bool = False
     windowed: bool = False
     trains: bool = False
+    target: Target = CPU
     slabs: int | None = None
     """The number of slabs where a test prescribes one."""
 
@@ -160,14 +162,14 @@ class Emitted:
     def _count_slabs(self, sizes: Mapping[str, int]) -> int:
         rows = max(axis_size(s.row).evaluate(sizes) for s in self.stages if s.row is not None)
         accumulated = sum(size.evaluate(sizes) for size in self.memory.slab.values())
-        return slab_count(rows, self.flops.evaluate(sizes), accumulated, self._least_rows)
+        return slab_count(self.target.sharing, rows, self.flops.evaluate(sizes), accumulated, self._least_rows)
 
     @functools.cached_property
     def _least_rows(self) -> int:
         """Rows of a slab at least."""
         steps = [t for s in self.stages if s.row is not None for t in all_steps(s)]
         ops = {t.node.op for t in steps if isinstance(t, Opaque)}
-        return least_rows("gemm" in ops, "region" in ops)
+        return least_rows(self.target.sharing, "gemm" in ops, "region" in ops)
 
     @staticmethod
     def _threads(slabs: int, threads: int | None) -> int:

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from ppl.checked import CHECKED
-from ppl.compiler.emit.assemble import EMITTERS, assemble
-from ppl.compiler.lower.layout import axis_size
+from ppl.compiler.emit.assemble import assemble
 from ppl.compiler.lower.request import Request, Result
+from ppl.compiler.lower.target import Target, target_of
 from ppl.errors import DataError
 from ppl.ir.types import Type
 from ppl.lazy import cpu_regions, cpu_threads
@@ -203,11 +203,7 @@ class Executable(Emitted):
 
 
 class CudaExecutable(Executable):
-    """A compiled request on a CUDA device: one thread per row, which is a slab of its own."""
-
-    def _slabs(self, sizes: Mapping[str, int]) -> int:
-        rows = [axis_size(s.row).evaluate(sizes) for s in self.stages if s.row is not None]
-        return max(rows, default=1)
+    """A compiled request on a CUDA device: one thread per slab."""
 
     @staticmethod
     def _threads(slabs: int, threads: int | None) -> int:
@@ -223,9 +219,11 @@ class CudaExecutable(Executable):
         on_device(self.module.launch_one if straight else self.module.launch, arguments, threads)
 
 
-def compile_request(request: Request, dtype: str = "float32", target: str = "cpu") -> Executable:
+EXECUTABLES: dict[str, type[Executable]] = {"cpu": Executable, "cuda": CudaExecutable}
+"""What runs the modules of each printer."""
+
+
+def compile_request(request: Request, dtype: str = "float32", target: str | Target = "cpu") -> Executable:
     """Compile `request` for a target; the machine code is made (or read from the disk cache) at the first call."""
-    if target not in EMITTERS:
-        raise ValueError(f"target {target!r} is not one of {sorted(EMITTERS)}")
-    kind = CudaExecutable if target == "cuda" else Executable
-    return kind(request, dtype, **assemble(request, dtype, target)[0])
+    target = target_of(target)
+    return EXECUTABLES[target.printer](request, dtype, **assemble(request, dtype, target)[0])

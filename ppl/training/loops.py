@@ -22,6 +22,7 @@ from ppl.compiler.emit.cpu.training import RULES, SHARED
 from ppl.compiler.lower.layout import identifier
 from ppl.compiler.lower.request import Request, offsets_of
 from ppl.compiler.lower.sparse import Table, sparse_request
+from ppl.compiler.lower.target import target_of
 from ppl.errors import SimulatorError
 from ppl.runtime import guards
 from ppl.runtime.executable import Executable
@@ -156,7 +157,9 @@ class SparseTrainer(Trainer):
 
     def __init__(self, compiled: Compiled):
         self.compiled = compiled
-        request, self.tables = sparse_request(compiled.request("gradient", (), compiled.settings.particles))
+        request, self.tables = sparse_request(
+            compiled.request("gradient", (), compiled.settings.particles), target_of(compiled.settings.target).rewrites
+        )
         self.pace = Pace()
         if self.tables:
             self._prepare(request)
@@ -181,7 +184,7 @@ class SparseTrainer(Trainer):
             emitter, tables=tables, dense=dense, cut=[plate in t.axes for _, t in request.inputs],
             rows=identifier(plate.name), n_scalars=len(request.scalars),
         )  # fmt: skip
-        fields, made = assemble(request, settings.dtype, "cpu", kind)
+        fields, made = assemble(request, settings.dtype, settings.target, kind)
         assert isinstance(made, TrainEmitter)
         self._emitter = made
         self.executable = Executable(request, settings.dtype, **fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ppl.compiler.lower.target import target_of
 from ppl.runtime.compiled import Compiled
 from ppl.training.columns.trainer import ColumnTrainer
 from ppl.training.loops import SparseTrainer, Trainer
@@ -16,8 +17,8 @@ def trainer_of(compiled: Compiled, sparse: bool, rule: str = "") -> Trainer | No
 
 
 def _new_trainer(compiled: Compiled, sparse: bool, rule: str) -> Trainer | None:
-    """The first loop that suits a program on the CPU: tables by columns, tables by rows, whole gradients."""
-    if compiled.settings.target != "cpu" or not compiled.layout.shapes:
+    """The first loop that suits a program, where the target has them: tables by columns, tables by rows, whole gradients."""
+    if not target_of(compiled.settings.target).in_place or not compiled.layout.shapes:
         return None
     if sparse and compiled.binder.plates:
         if rule in ColumnTrainer.rules and (cut := ColumnTrainer(compiled)):

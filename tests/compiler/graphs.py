@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
+from ppl.compiler.lower import target as targets
+from ppl.compiler.lower.target import Target
 from ppl.ir import incomplete, ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.loop import loop
@@ -56,6 +59,13 @@ def request_of(g: Graph) -> Request:
                    tuple(g.params.items()), (), (), tuple(g.inputs.items()))  # fmt: skip
 
 
+def assume(monkeypatch, **groups: dict[str, Any]) -> None:
+    """Let the CPU's record have other values for a test: those of `rewrites`, `fusion`, `buffers` or `sharing`."""
+    cpu = targets.TARGETS["cpu"]
+    changed = {group: replace(getattr(cpu, group), **values) for group, values in groups.items()}
+    monkeypatch.setattr(targets, "TARGETS", {**targets.TARGETS, "cpu": replace(cpu, **changed)})
+
+
 def data_of(g: Graph, dtype: str, rows: int = ROWS) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     rng = np.random.default_rng(1)
     size = sum(int(np.prod(s)) for s in g.params.values())
@@ -73,7 +83,7 @@ def data_of(g: Graph, dtype: str, rows: int = ROWS) -> tuple[np.ndarray, dict[st
 
 
 def check(g: Graph, dtype: str = "float64", particles: int = 2, repeats: int = 2, rows: int = ROWS,
-          threads: tuple[int, ...] = (1,), ids: np.ndarray | None = None, target: str = "cpu"):  # fmt: skip
+          threads: tuple[int, ...] = (1,), ids: np.ndarray | None = None, target: str | Target = "cpu"):  # fmt: skip
     """Compile `g`, run it, compare everything with the interpreter; returns the executable.
 
     With several `threads`, rows are cut into several slabs besides, and every number of threads gives the same bits.

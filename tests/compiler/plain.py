@@ -8,6 +8,7 @@ Python long: they are computed once for all tiles, slabs and threads.
 import sys
 import types
 import warnings
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -44,13 +45,14 @@ def stand_ins() -> None:
 def main(names: list[str]) -> None:
     warnings.simplefilter("ignore")
     stand_ins()
-    from ppl.compiler.schedule import memory
+    from ppl.compiler.lower.target import CPU, Buffers
     from tests.compiler import graphs
     from tests.compiler.test_graphs import SOME_IDS
 
     for name in names or list(graphs.GRAPHS):
-        for memory.TILE_BYTES, ids in ((1 << 20, None), (2000, SOME_IDS)):
-            graphs.check(graphs.GRAPHS[name](), ids=ids, threads=(1, 2))
+        for tile, ids in ((1 << 20, None), (2000, SOME_IDS)):
+            target = replace(CPU, buffers=Buffers(product_tile=tile))
+            graphs.check(graphs.GRAPHS[name](), ids=ids, threads=(1, 2), target=target)
         print(name)
 
 

@@ -21,7 +21,7 @@ def test_float32(name):
 
 @pytest.mark.parametrize("name", ["dense_layers", "branches", "recurrent"])
 def test_threads_and_tiles(name, monkeypatch):
-    monkeypatch.setattr("ppl.compiler.schedule.memory.TILE_BYTES", 20_000)
+    graphs.assume(monkeypatch, buffers={"product_tile": 20_000})
     graphs.check(graphs.GRAPHS[name](), "float64", threads=(1, 2))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.compiler.schedule import memory, owned, slabs
+from ppl.compiler.lower.target import CPU
 from ppl.errors import FitError
 from ppl.ir import ops
 from ppl.ir.node import make
@@ -22,8 +22,7 @@ THREADS = (1, 2, 3)
 @pytest.fixture(autouse=True)
 def small_and_many(monkeypatch):
     """Products that tests can afford are owned too, and cut into several parts."""
-    monkeypatch.setattr(owned, "LARGE", 1 << 10)
-    monkeypatch.setattr(slabs, "RESULT_ROWS", 16)
+    graphs.assume(monkeypatch, sharing={"owned": 1 << 10, "part_rows": 16})
     monkeypatch.setattr(graphs, "request_of", simplified)
 
 
@@ -73,7 +72,7 @@ def test_gradients_of_layers(kind, rows):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("make_graph", [lambda: layers("numbers"), lambda: layers("bits"), tied])
 def test_many_chunks(make_graph, dtype, monkeypatch):
-    monkeypatch.setattr(memory, "TILE_BYTES", 1 << 12)
+    graphs.assume(monkeypatch, buffers={"product_tile": 1 << 12})
     executable = graphs.check(make_graph(), dtype, rows=101, threads=THREADS)
     sizes = executable._sizes({"data": 101}, 1, 1)
     _, v = executable._buffers(sizes, 2, 2)
@@ -87,9 +86,9 @@ def test_two_products_into_one_gradient():
 
 
 def test_small_and_read_gradients_are_not_owned(monkeypatch):
-    monkeypatch.setattr(owned, "LARGE", WIDE * HIDDEN + 1)
+    graphs.assume(monkeypatch, sharing={"owned": WIDE * HIDDEN + 1})
     assert not shared_rows(compile_request(graphs.request_of(layers("numbers"))))
-    monkeypatch.setattr(owned, "LARGE", 1 << 10)
+    graphs.assume(monkeypatch, sharing={"owned": 1 << 10})
     g = layers("numbers")
     w = make("param", name="first", shape=(WIDE, HIDDEN), dtype="float")
     g.scalars["loss"] = ops.add(g.scalars["loss"], ops.reduce_sum(ops.mul(w, w)))  # adds to its gradient
@@ -114,7 +113,7 @@ def test_a_slab_holds_no_gradient():
 def test_operands_of_many_rows_take_the_memory_of_a_chunk():
     executable = compile_request(graphs.request_of(layers("numbers")))
     few, many = (executable._buffers(executable._sizes({"data": n}, 1, 1), 2, 2)[0].nbytes for n in (10_000, 1_000_000))
-    assert many < 1.1 * few < 3 * memory.TILE_BYTES + 8 * WIDE * HIDDEN
+    assert many < 1.1 * few < 3 * CPU.buffers.product_tile + 8 * WIDE * HIDDEN
 
 
 @ppl.model

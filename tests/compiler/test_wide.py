@@ -5,7 +5,8 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Gamma, Normal
-from ppl.compiler.lower.long_events import MIN_ROWS, widen_events
+from ppl.compiler.lower.long_events import widen_events
+from ppl.compiler.lower.target import CPU
 from ppl.compiler.surrogate.variants import build_gradient
 from ppl.estimators import DisARM, Rebar, ScoreFunction
 from ppl.ir import ops
@@ -15,6 +16,7 @@ from ppl.ir.types import PARTICLES
 from ppl.runtime.executable import compile_request
 from tests.compiler.graphs import Graph, request_of
 
+MIN_ROWS = CPU.rewrites.long_event
 N = MIN_ROWS + 37
 
 
@@ -58,7 +60,7 @@ def test_equals_the_graph_as_written(axes, particles, dtype, tol, threads):
 
 def test_plates_and_short_events_are_left_alone():
     short = make("param", name="p", shape=(MIN_ROWS - 1,), dtype="float")
-    assert widen_events([ops.reduce_sum(ops.exp(short))]) is None
+    assert widen_events([ops.reduce_sum(ops.exp(short))], MIN_ROWS) is None
 
 
 def _gaussian(n):

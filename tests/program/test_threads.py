@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import numpy as np
 import pytest
 
 import ppl
 from ppl import Bernoulli, Gamma, Normal
-from ppl.compiler.schedule.slabs import MOST, slab_count
+from ppl.compiler.lower.target import CPU, CUDA
+from ppl.compiler.schedule.slabs import slab_count
 from ppl.runtime.executable import Executable
 
 X = (np.random.default_rng(0).random((301, 90)) < 0.3).astype(np.float32)
@@ -129,8 +131,10 @@ def test_processes_with_one_thread_and_with_four_agree():
 
 
 def test_slabs_follow_from_rows_and_work_alone():
-    assert slab_count(0, 0, 0, 8) == slab_count(1, 10**9, 0, 48) == slab_count(10**6, 399_999, 10, 8) == 1
-    assert slab_count(10**6, 10**9, 0, 8) == slab_count(10**6, 10**9, 100, 48) == MOST
-    assert slab_count(100, 10**9, 0, 48) == 2 and slab_count(25, 10**9, 0, 8) == 2
-    assert slab_count(10**6, 10**7, 10**5, 8) == 2  # ten million operations would clear a million sums
-    assert slab_count(10**6, 10**6, 10**5, 8) == 1
+    slabs = partial(slab_count, CPU.sharing)
+    assert slabs(0, 0, 0, 8) == slabs(1, 10**9, 0, 48) == slabs(10**6, 399_999, 10, 8) == 1
+    assert slabs(10**6, 10**9, 0, 8) == slabs(10**6, 10**9, 100, 48) == CPU.sharing.most
+    assert slabs(100, 10**9, 0, 48) == 2 and slabs(25, 10**9, 0, 8) == 2
+    assert slabs(10**6, 10**7, 10**5, 8) == 2  # ten million operations would clear a million sums
+    assert slabs(10**6, 10**6, 10**5, 8) == 1
+    assert slab_count(CUDA.sharing, 37, 0, 10**9, 48) == 37  # a thread for every row

@@ -16,6 +16,7 @@ from ppl.compiler.lower.layout import Poly, entries, identifier
 from ppl.compiler.lower.long_events import widen_events
 from ppl.compiler.lower.request import Request, offsets_of, output_places, run_time_axes, windowed
 from ppl.compiler.lower.rewrites import lower, widen
+from ppl.compiler.lower.target import Target, target_of
 from ppl.compiler.schedule.memory import plan
 from ppl.compiler.schedule.regions import schedule
 from ppl.compiler.schedule.stages import Opaque, Stage
@@ -25,22 +26,27 @@ from ppl.ir.node import Node
 from ppl.ir.types import Kind
 
 EMITTERS: dict[str, type[Emitter]] = {"cpu": Emitter, "cuda": CudaEmitter}
+"""The printers that targets name."""
 
 
 def assemble(
-    request: Request, dtype: str, target: str, kind: Callable[..., Emitter] | None = None
+    request: Request, dtype: str, target: str | Target, kind: Callable[..., Emitter] | None = None
 ) -> tuple[dict[str, Any], Emitter]:
     """Compile `request` to source with the emitter `kind` (default: the target's).
 
     Returns the fields of an `Executable`, and the emitter.
     """
+    target = target_of(target)
+    rules = target.rewrites
     nodes = [n for group in (request.scalars, request.grads, request.aux, request.arrays) for _, n in group]
-    split = target == "cpu" and not (request.grads or request.aux or request.whole)
+    split = rules.windows and not (request.grads or request.aux or request.whole)
     parts = windowed(nodes) if split else None
     kept = len(nodes) - len(request.arrays)
     cast = [n if n.type.dtype == "int" and i >= kept else ops.cast(n, "float") for i, n in enumerate(parts or nodes)]
-    cast = (None if request.arrays else widen_events(cast)) or cast
-    lowered, wide = widen(joined(lower(cast, target == "cpu")), len(request.scalars) if dtype == "float32" else 0)
+    cast = (None if request.arrays else widen_events(cast, rules.long_event)) or cast
+    lowered = lower(cast, rules)
+    lowered = joined(lowered) if rules.joined else lowered
+    lowered, wide = widen(lowered, len(request.scalars) if dtype == "float32" and rules.wide_sums else 0)
     axes = run_time_axes([*nodes, *(parts or ())], request)
     plates = [identifier(a.name) for a in axes.values() if a.kind is Kind.PLATE]
     words = 8 // np.dtype(dtype).itemsize
@@ -50,12 +56,11 @@ def assemble(
     offsets |= {("hyper", n): i for i, n in enumerate(request.hypers)}
     n_aux = offsets_of(request.aux_layout)[1] if request.aux else 0
     # Where particles are a run-time axis, the place of one array among several depends on their number.
-    unrolled = emit_straight.suits(lowered) and not (axes and request.arrays)
+    unrolled = emit_straight.suits(lowered, rules.straight) and not (axes and request.arrays)
     small = unrolled and not axes
-    builder = Builder([] if small else [o.node for o in outputs], offsets)
+    builder = Builder([] if small else [o.node for o in outputs], offsets, target)
     builder.wide = wide
     builder.windowed = parts is not None
-    builder.owns = target == "cpu"
     for name, _ in request.inputs:
         builder.inputs[name] = "x_" + identifier(name)
     stages = [] if small else schedule(outputs, builder)
@@ -71,8 +76,9 @@ def assemble(
     counts = [f"v[{list(axes).index(t.axes[0].name)}] = {builder.inputs[n]}.shape[0]"
               for n, t in request.inputs if t.axes and t.axes[0].size is None]  # fmt: skip
     flags = bool(request.arrays), bool(request.scalars)
-    emitter = (kind or EMITTERS[target])(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, *flags,
-                                           **_data_and_results(request))  # fmt: skip
+    printer = kind or EMITTERS[target.printer]
+    emitter = printer(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, *flags,
+                      **_data_and_results(request))  # fmt: skip
     if unrolled:
         body = emit_straight.body(outputs, offsets, builder.inputs, dtype, n_aux, aux_at)
         source = emitter.straight(body, general=not small)
@@ -81,7 +87,7 @@ def assemble(
     fields = {"source": source, "stages": stages, "memory": memory, "kernels": emitter.kernels, "axes": axes,
             "plates": plates, "array_layout": array_layout, "injected": emitter.injected,
             "flops": _work_estimate(stages), "unrolled": unrolled, "windowed": parts is not None,
-            "trains": emitter.trained > 0}  # fmt: skip
+            "trains": emitter.trained > 0, "target": target}  # fmt: skip
     return fields, emitter
 
 

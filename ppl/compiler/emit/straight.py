@@ -18,9 +18,6 @@ from ppl.ir.node import Node, topological
 from ppl.ir.reference.noise import node_hash
 from ppl.ir.types import Kind
 
-MAX_ENTRIES = 600
-"""Entries of all computed values together, up to which a program is unrolled."""
-
 Entries = np.ndarray
 
 
@@ -29,8 +26,8 @@ def _shape(node: Node) -> tuple[int, ...]:
     return (*(1 if a.size is None else a.size for a in node.type.axes), *node.type.shape)
 
 
-def suits(outputs: Sequence[Node]) -> bool:
-    """Whether a program, run with one particle, is small and static enough to be unrolled."""
+def suits(outputs: Sequence[Node], most: int) -> bool:
+    """Whether a program, run with one particle, is static, and computes `most` entries at most: it is then unrolled."""
     total = 0
     for node in topological(outputs):
         if node.op in ("loop", "get", "external", "gemm"):
@@ -44,7 +41,7 @@ def suits(outputs: Sequence[Node]) -> bool:
         if node.op not in ("param", "input", "aux"):
             work = 4 if node.op == "noise" else 1
             total += work * int(np.prod(_shape(node)))
-    return total <= MAX_ENTRIES
+    return total <= most
 
 
 class Straight:

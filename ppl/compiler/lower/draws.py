@@ -12,6 +12,7 @@ import numpy as np
 
 from ppl.compiler.lower.copies import in_memory, stored
 from ppl.compiler.lower.layout import row_axis
+from ppl.compiler.lower.target import Rewrites
 from ppl.ir import ops
 from ppl.ir.node import Node, make, remake, type_rules
 from ppl.ir.shapes import DRAWS
@@ -19,8 +20,6 @@ from ppl.ir.types import Kind, Type
 
 BLOCKWISE = (*DRAWS, "loggamma_slope")
 COUNTS = ("poisson_draw", "binomial_draw")
-MIN_LANES = 16
-"""Entries, of an event or of all named axes without rows, from which they are a step of their own instead of fused."""
 
 
 def _type(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
@@ -30,19 +29,20 @@ def _type(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 type_rules["draw_rows"] = type_rules["lanes"] = _type
 
 
-def lower_draw(node: Node, args: tuple[Node, ...]) -> Node:
+def lower_draw(node: Node, args: tuple[Node, ...], rules: Rewrites) -> Node:
     """The draws or slopes of `node` from lowered arguments, as a step of their own where they are many."""
+    least = rules.lanes
     if node.op not in DRAWS:
-        many = _entries(node) >= MIN_LANES
+        many = _entries(node, least) >= least
         return make("lanes", *map(stored, args), draw=node.op) if many else remake(node, args)
     *parameters, key, column = args
     own, place = _unexpanded(key), _unexpanded(column)
     count = node.type.event_size
     ordered = place.op == "const" and np.array_equal(place.attrs["value"].value.ravel(), np.arange(count))
     attrs = {"draw": node.op, "stream": node.attrs["stream"]}
-    if count >= MIN_LANES and not own.type.shape and ordered:
+    if count >= least and not own.type.shape and ordered:
         return make("draw_rows", *map(in_memory, parameters), ops.expand(own, node.type.axes), **attrs)
-    if _entries(node) < MIN_LANES:
+    if _entries(node, least) < least:
         return remake(node, args)
     if _counts_rows(place, node.type) and not own.type.axes and not own.type.shape:
         return make("lanes", *map(stored, parameters), own, **attrs, by_row=True)
@@ -56,12 +56,12 @@ def _counts_rows(place: Node, t: Type) -> bool:
     return place.attrs["axis"].size is not None and place.attrs["axis"].kind is Kind.PLATE
 
 
-def _entries(node: Node) -> int:
-    """Entries of a value, as many as `MIN_LANES` where they run over rows or a number known only at run time."""
+def _entries(node: Node, least: int) -> int:
+    """Entries of a value, as many as `least` where they run over rows or a number known only at run time."""
     total = node.type.event_size
     for axis in node.type.axes:
-        total *= MIN_LANES if axis.size is None else axis.size
-    return MIN_LANES if row_axis(node.type.axes) is not None else total
+        total *= least if axis.size is None else axis.size
+    return least if row_axis(node.type.axes) is not None else total
 
 
 def _unexpanded(x: Node) -> Node:

@@ -12,26 +12,24 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ppl.compiler.lower.target import Number
 from ppl.ir import ops
 from ppl.ir.node import Node, make, remake, topological
 from ppl.ir.op_facts import ELEMENTWISE, MARKERS
 from ppl.ir.shapes import DRAWS, SLOPES
 from ppl.ir.types import PARTICLES, Axis, Kind
 
-MIN_ROWS = 4096
-"""Length of the leading dimension from which it is worth running over."""
-
 POINTWISE = {*ELEMENTWISE, *DRAWS, *SLOPES, *MARKERS, "route"}
 LEAVES = {"param", "aux", "input", "const"}
 
 
-def long_dimension(nodes: Sequence[Node]) -> int | None:
-    """The leading dimension that most of the work of a program without plates and loops has, if it is long."""
+def long_dimension(nodes: Sequence[Node], least: Number) -> int | None:
+    """The leading dimension that most of the work of a program without plates and loops has, if it is `least` long."""
     found: Counter[int] = Counter()
     for node in topological(nodes):
         if node.op in ("loop", "rowid") or any(a.kind in (Kind.PLATE, Kind.REPEATS) for a in node.type.axes):
             return None
-        if node.type.shape and node.type.shape[0] >= MIN_ROWS and node.op in POINTWISE | {"noise"}:
+        if node.type.shape and node.type.shape[0] >= least and node.op in POINTWISE | {"noise"}:
             found[node.type.shape[0]] += node.type.event_size
     return max(found, key=found.__getitem__) if found else None
 
@@ -164,7 +162,7 @@ RULES: dict[str, Callable[[Wide, Node], Node]] = {
 }
 
 
-def widen_events(nodes: Sequence[Node]) -> list[Node] | None:
-    """Run the program over its longest leading dimension; None where there is none that is long."""
-    size = long_dimension(nodes)
+def widen_events(nodes: Sequence[Node], least: Number) -> list[Node] | None:
+    """Run the program over its longest leading dimension; None where there is none of at least this length."""
+    size = long_dimension(nodes, least)
     return None if size is None else Wide(size).run(nodes)

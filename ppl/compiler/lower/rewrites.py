@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ppl.compiler.lower.copies import copied, in_memory, stored_rows, with_copies
@@ -16,15 +17,10 @@ from ppl.compiler.lower.layout import resolve, row_axis
 from ppl.compiler.lower.loops import lower_get, lower_loop
 from ppl.compiler.lower.short import flattened
 from ppl.compiler.lower.tables import table_product
+from ppl.compiler.lower.target import NEVER, Rewrites
 from ppl.ir import ops
 from ppl.ir.node import Node, make, rebuild, remake, type_rules
 from ppl.ir.types import Axis, Type
-
-MIN_GEMM = 1024
-"""Multiplications (row count excluded) below which a product is fused as loops instead of handed to BLAS."""
-
-MAX_CHOICES = 16
-"""Entries of a table up to which it is read by comparisons."""
 
 Label = str | Axis
 
@@ -36,40 +32,38 @@ def _gemm_type(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 type_rules["gemm"] = _gemm_type
 
 
-def lower(outputs: Sequence[Node], tables: bool = False) -> list[Node]:
-    """Rewrite `outputs` into the ops that the scheduler knows; values are unchanged.
-
-    With `tables`, products with rows of tables become steps of their own (`ppl.compiler.lower.tables`).
-    """
+def lower(outputs: Sequence[Node], rules: Rewrites) -> list[Node]:
+    """Rewrite `outputs` into the ops that the scheduler knows, as a target's `rules` say; values are unchanged."""
+    inside = replace(rules, table_width=NEVER)  # where steps of their own would be called once for every step of a loop
     starts: dict[Node, tuple[Node, ...]] = {}
 
     def visit(node: Node, args: tuple[Node, ...]) -> Node:
         if node.op == "loop":
             starts[node] = args
-            return lower_loop(node, args, lower)
+            return lower_loop(node, args, lambda outputs: lower(outputs, inside))
         if node.op == "get" and args[0].op == "region" and node.args[0].op == "loop":
             return lower_get(node, args[0], starts[node.args[0]])
-        return _visit(node, args, tables)
+        return _visit(node, args, rules)
 
     return with_copies(rebuild(outputs, visit))
 
 
-def _visit(node: Node, args: tuple[Node, ...], tables: bool) -> Node:
+def _visit(node: Node, args: tuple[Node, ...], rules: Rewrites) -> Node:
     if node.op in ("stop", "scale_grad"):
         return args[0]
     if node.op == "cast" and args[0].type.dtype == node.attrs["dtype"]:
         return args[0]
     if node.op == "contract":
-        return _contract(node, args[0], args[1], tables)
+        return _contract(node, args[0], args[1], rules)
     if node.op == "column_dot":
         return remake(node, tuple(stored_rows(x) for x in args))
     if node.op in ("external", "solve", "cumsum"):
         return remake(node, tuple(in_memory(x) for x in args))
-    if node.op == "take" and _few(node, _one_table(args[0])):
+    if node.op == "take" and _few(node, _one_table(args[0]), rules):
         return _chosen(node, _one_table(args[0]), args[1])
     if node.op in BLOCKWISE:
-        return lower_draw(node, args)
-    return flattened(node, args) or remake(node, args)
+        return lower_draw(node, args, rules)
+    return flattened(node, args, rules) or remake(node, args)
 
 
 def _one_table(table: Node) -> Node:
@@ -79,11 +73,11 @@ def _one_table(table: Node) -> Node:
     return table
 
 
-def _few(node: Node, table: Node) -> bool:
+def _few(node: Node, table: Node, rules: Rewrites) -> bool:
     """Whether many entries are taken from a table of a few numbers that is the same in every row."""
     shape = table.type.shape
     rows = row_axis(node.type.axes) is not None and row_axis(table.type.axes) is None
-    return rows and len(shape) == 1 and 1 < shape[0] <= MAX_CHOICES and table.type.dtype == "float"
+    return rows and len(shape) == 1 and 1 < shape[0] <= rules.choices and table.type.dtype == "float"
 
 
 def _chosen(node: Node, table: Node, index: Node) -> Node:
@@ -141,7 +135,7 @@ def _strip(x: Node, labels: str) -> tuple[Node, str]:
     return x, labels
 
 
-def _contract(node: Node, a: Node, b: Node, tables: bool) -> Node:
+def _contract(node: Node, a: Node, b: Node, rules: Rewrites) -> Node:
     out, over = node.attrs["out"], set(node.attrs["over"])
     sizes = {c: n for side, x in (("a", a), ("b", b)) for c, n in zip(node.attrs[side], x.type.shape, strict=True)}
     axes = a.type.axes
@@ -151,8 +145,8 @@ def _contract(node: Node, a: Node, b: Node, tables: bool) -> Node:
     kept = [x for x in axes if x not in over and (x in has_a or x in has_b)]
     labels = "".join(c for c in out if c in has_a or c in has_b)
     dead: list[Label] = [x for x in (*over, *sizes) if x not in has_a | has_b and (x in over or x not in out)]
-    core = table_product(a, la, b, lb, tuple(kept), labels, in_memory) if tables else None
-    core = core or _gemm(a, la, b, lb, tuple(kept), labels) or _products(a, la, b, lb, tuple(kept), labels, sizes)
+    operands = a, la, b, lb, tuple(kept), labels
+    core = table_product(*operands, in_memory, rules) or _gemm(*operands, rules) or _products(*operands, sizes)
     for x in dead:
         core = ops.mul(core, ops.size(x) if isinstance(x, Axis) else float(sizes[x]))
     core = ops.reshape(core, tuple(sizes[c] if c in labels else 1 for c in out))
@@ -179,7 +173,7 @@ def _extent(items: Sequence[Label], x: Node, labels: str) -> tuple[int, bool]:
     return known, runtime
 
 
-def _gemm(a: Node, la: str, b: Node, lb: str, kept: tuple[Axis, ...], out: str) -> Node | None:
+def _gemm(a: Node, la: str, b: Node, lb: str, kept: tuple[Axis, ...], out: str, rules: Rewrites) -> Node | None:
     has_a, has_b, keep = [*a.type.axes, *la], [*b.type.axes, *lb], {*kept, *out}
     if any(x in has_b and x in keep for x in has_a):
         return None
@@ -192,7 +186,7 @@ def _gemm(a: Node, la: str, b: Node, lb: str, kept: tuple[Axis, ...], out: str) 
     elif not any(isinstance(x, Axis) for x in rows) and out and out[0] in cols:
         a, la, b, lb, rows, cols = b, lb, a, la, cols, rows
     m, n, k = _extent(rows, a, la), _extent(cols, b, lb), _extent(inner, a, la)
-    if not inner or m[0] * n[0] * k[0] < MIN_GEMM or (n == (1, False) and m[0] == 1) or (k == (1, False)):
+    if not inner or m[0] * n[0] * k[0] < rules.product or (n == (1, False) and m[0] == 1) or (k == (1, False)):
         return None
     left, right = _operand(a, la, rows, inner), _operand(b, lb, inner, cols)
     if left is None or right is None:

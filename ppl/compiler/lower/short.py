@@ -7,23 +7,21 @@ of twenty such units does it in one loop of two hundred; sums and maxima over cl
 from __future__ import annotations
 
 from ppl.compiler.lower.layout import resolve
+from ppl.compiler.lower.target import Rewrites
 from ppl.ir import ops
 from ppl.ir.node import Node, make
 from ppl.ir.op_facts import ELEMENTWISE
 from ppl.ir.shapes import UNARY_FLOAT
 
-SHORT, LONG, VECTOR = 32, 64, 16
-"""Dimensions below `SHORT` that are no multiple of `VECTOR` are short, in events of at least `LONG` entries."""
-
 COSTLY = {*UNARY_FLOAT, "pow"} - {"neg", "abs", "sign", "floor", "sqrt"}
 
 
-def flattened(node: Node, args: tuple[Node, ...]) -> Node | None:
+def flattened(node: Node, args: tuple[Node, ...], rules: Rewrites) -> Node | None:
     """`node` with `args`, computed over its event as one dimension; None where that is not worth it."""
     shape, size = node.type.shape, node.type.event_size
-    if node.op not in ELEMENTWISE or len(shape) < 2 or size < LONG or not 1 < shape[-1] < SHORT:
+    if node.op not in ELEMENTWISE or len(shape) < 2 or size < rules.flat or not 1 < shape[-1] < rules.short:
         return None
-    if shape[-1] % VECTOR == 0:
+    if shape[-1] % rules.vector == 0:
         return None
     if node.op not in COSTLY and not (any(map(_is_flat, args)) and all(_stays(a, size) for a in args)):
         return None

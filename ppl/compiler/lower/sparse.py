@@ -13,13 +13,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ppl.compiler.lower.request import Request, offsets_of
+from ppl.compiler.lower.target import Rewrites
 from ppl.ir import ops
 from ppl.ir.node import Node, make
 from ppl.ir.rewrites.simplify import simplify
 from ppl.ir.types import Axis
-
-MIN_TABLE = 4096
-"""Entries of a table from which its gradient is kept sparse; below, passing over all of it costs less."""
 
 PEAK = "peak"
 """Name of the scalar that says how large the scattered additions are: the sum of squares of the arrays."""
@@ -62,14 +60,14 @@ class Factor(NamedTuple):
     places: tuple[int, ...]
 
 
-def sparse_request(request: Request) -> tuple[Request, tuple[Table, ...]]:
+def sparse_request(request: Request, rules: Rewrites) -> tuple[Request, tuple[Table, ...]]:
     """`request` without the gradients that can stay sparse; their terms are arrays, and `PEAK` is another scalar."""
     shapes, offsets = dict(request.params), offsets_of(request.params)[0]
     arrays = Arrays()
     tables = []
     for name, gradient in request.grads:
         shape = shapes[name]
-        found = _additions(gradient, False) if math.prod(shape) >= MIN_TABLE else None
+        found = _additions(gradient, False) if math.prod(shape) >= rules.sparse_table else None
         if found:
             terms = tuple(arrays.term(a) for a in found)
             tables.append(Table(name, offsets[name], shape[0], math.prod(shape[1:]), terms))

@@ -16,11 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ppl.compiler.lower.layout import resolve, row_axis
+from ppl.compiler.lower.target import Rewrites
 from ppl.ir.node import Node, make, type_rules
 from ppl.ir.types import Axis, Type
-
-MIN_WIDTH = 16
-"""Width of a table from which products with its rows are steps."""
 
 
 def _dot_type(types: tuple[Type, ...], attrs: dict[str, object]) -> Type:
@@ -36,14 +34,26 @@ type_rules["table_sum"] = _sum_type
 
 
 def table_product(
-    a: Node, la: str, b: Node, lb: str, kept: tuple[Axis, ...], out: str, plain: Callable[[Node], Node]
+    a: Node,
+    la: str,
+    b: Node,
+    lb: str,
+    kept: tuple[Axis, ...],
+    out: str,
+    plain: Callable[[Node], Node],
+    rules: Rewrites,
 ) -> Node | None:
     """The product over `kept` and the labels `out` as such a step; None if neither operand is a read of rows.
 
     `plain` makes an operand contiguous.
     """
     for x, lx, other, lo in ((a, la, b, lb), (b, lb, a, la)):
-        if x.op != "take" or not _rows_of_table(x, kept) or other.type.axes != kept or other.type.dtype != "float":
+        if (
+            x.op != "take"
+            or not _rows_of_table(x, kept, rules)
+            or other.type.axes != kept
+            or other.type.dtype != "float"
+        ):
             continue
         table, index = x.args
         picked, width = lx[:-1], lx[-1]
@@ -54,12 +64,12 @@ def table_product(
     return None
 
 
-def _rows_of_table(x: Node, kept: tuple[Axis, ...]) -> bool:
+def _rows_of_table(x: Node, kept: tuple[Axis, ...], rules: Rewrites) -> bool:
     """Whether `x` reads rows of a parameter, over one plate whose length is that of the data."""
     table, index = x.args
     while table.op == "expand" and table.type.shape == table.args[0].type.shape:
         table = table.args[0]
-    if table.op != "param" or table.type.axes or len(table.type.shape) != 2 or table.type.shape[1] < MIN_WIDTH:
+    if table.op != "param" or table.type.axes or len(table.type.shape) != 2 or table.type.shape[1] < rules.table_width:
         return False
     one_plate = len(kept) == 1 and kept[0].size is None and row_axis(kept) == kept[0] and index.type.axes == kept
     return one_plate and len(index.type.shape) <= 1 and resolve(index, {}) is not None

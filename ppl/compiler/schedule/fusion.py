@@ -13,11 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ppl.compiler.lower.layout import Dim, Entry, Key, Poly, View, axis_strides, dims_of, strides_of
+from ppl.compiler.lower.target import Fusion
 from ppl.ir.node import Node
 from ppl.ir.types import Axis
-
-MAX_ARRAYS = 14
-"""Arrays that one innermost loop may touch and still vectorise."""
 
 
 @dataclass(eq=False)
@@ -193,8 +191,11 @@ def identity_store(node: Node) -> tuple[dict[Axis, Key | Entry], dict[Key, int]]
     return {a: a for a in node.type.axes}, {k: s for k, s in enumerate(steps) if node.type.shape[k] != 1}
 
 
-def nest(ops: Sequence[Op]) -> list[Loop | Op]:
-    """Arrange `ops` (in topological order, all at the same loop prefix) into statements and shared loops."""
+def nest(ops: Sequence[Op], limits: Fusion) -> list[Loop | Op]:
+    """Arrange `ops` (in topological order, all at the same loop prefix) into statements and shared loops.
+
+    `limits` are those of the target.
+    """
     pending = list(ops)
     items: list[Loop | Op] = []
     while pending:
@@ -208,24 +209,24 @@ def nest(ops: Sequence[Op]) -> list[Loop | Op]:
                 pending.remove(op)
         if not pending:
             break
-        token, members = _choose(pending)
+        token, members = _choose(pending, limits)
         loop = Loop(token, members[0].head.size)
         for op in members:
             op.loops.append(loop)
-        loop.items = nest(members)
+        loop.items = nest(members, limits)
         items.append(loop)
         inside = {id(m) for m in members}
         pending = [o for o in pending if id(o) not in inside]
     return items
 
 
-def _choose(pending: list[Op]) -> tuple[Any, list[Op]]:
+def _choose(pending: list[Op], limits: Fusion) -> tuple[Any, list[Op]]:
     """The token whose loop can take in the most, complete groups first."""
     tokens = list(dict.fromkeys(o.head.token for o in pending if len(o.loops) < len(o.domain)))
     best: tuple[Any, list[Op]] | None = None
     rank = (False, 0)
     for token in tokens:
-        members = _gather(pending, token)
+        members = _gather(pending, token, limits)
         wanted = sum(1 for o in pending if len(o.loops) < len(o.domain) and o.head.token == token)
         score = (len(members) == wanted, len(members))
         if members and (best is None or score > rank):
@@ -235,7 +236,7 @@ def _choose(pending: list[Op]) -> tuple[Any, list[Op]]:
     return best
 
 
-def _gather(pending: list[Op], token: Any) -> list[Op]:
+def _gather(pending: list[Op], token: Any, limits: Fusion) -> list[Op]:
     defs: dict[int, list[Op]] = {}
     for op in pending:
         if not op.last:
@@ -244,7 +245,7 @@ def _gather(pending: list[Op], token: Any) -> list[Op]:
     inside: set[int] = set()
     arrays: set[int] = set()
     for op in pending:
-        if len(op.loops) == len(op.domain) or op.head.token != token:
+        if len(op.loops) == len(op.domain) or op.head.token != token or len(members) >= limits.operations:
             continue
         before = [(r, d) for r in op.reads for d in defs.get(id(r.value), ()) if d is not op]
         if not all(id(d) in inside and aligned(op, r, d) for r, d in before):
@@ -255,7 +256,7 @@ def _gather(pending: list[Op], token: Any) -> list[Op]:
         if len(op.domain) - len(op.loops) == 1:
             touched = {id(r.value) for r in op.reads if id(r.value) not in defs}
             touched |= {id(op.target)} if op.target.external or op.kind != "map" else set()
-            if members and len(arrays | touched) > MAX_ARRAYS:
+            if members and len(arrays | touched) > limits.arrays:
                 continue
             arrays |= touched
         members.append(op)

@@ -15,31 +15,13 @@ import numpy as np
 
 from ppl.checked import CHECKED
 from ppl.compiler.lower.layout import Poly
+from ppl.compiler.lower.target import Buffers
 from ppl.compiler.schedule.fusion import Value
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, tile_size
 from ppl.compiler.schedule.values import Builder
 
-TILE_BYTES = 3 << 19
-"""Memory that the tile buffers of one slab may take where products want long tiles."""
-
-STREAM_BYTES = 1 << 16
-"""The same where there are no products: they should stay in the first caches."""
-
-BLOCK_ROWS = 256
-"""Tiles of programs with loops are multiples of this: scalar noise of fewer rows costs as much as that of so many."""
-
-TILE_ROWS = 8192
-"""Longest tile."""
-
-LINE, LONG = 16, 64
-"""Entries (of float32) in a cache line, and those from which on a buffer is long and begins at one: rows that straddle
-lines cost loops that wait for the first caches a third."""
-
 WORDS = 8
 """Entries of a guard between two parts of a workspace, in the checked build."""
-
-WINDOW_BYTES = 1 << 21
-"""Memory that the particles of one row, or of a program without rows, may take in one run (see `request.windowed`)."""
 
 
 @dataclass
@@ -48,6 +30,7 @@ class Memory:
 
     header: list[str]
     floats: int
+    rules: Buffers = field(default_factory=Buffers)
     symbols: dict[str, Poly] = field(default_factory=dict)
     slab: dict[str, Poly] = field(default_factory=dict)
     lane: dict[str, Poly] = field(default_factory=dict)
@@ -70,16 +53,31 @@ class Memory:
         """Sizes of what all share, of a slab and of a lane, for each buffer."""
         return self.totals, self.slab, self.lane
 
+    def lines(self, at: Poly) -> Poly:
+        """The next multiple of a cache line."""
+        line = self.rules.line
+        return Poly(tuple((names, -(-coef // line) * line) for names, coef in at.terms))
+
+    def apart(self, size: Poly) -> Poly:
+        """The distance between areas of this size: whole cache lines, and one more between what two threads write."""
+        return self.lines(size + self.rules.line) if size.terms else size
+
+    def aligned(self, at: Poly, size: Poly, array: str) -> Poly:
+        """Where a buffer of `size` begins that comes after `at`."""
+        long = min((coef for _, coef in size.terms), default=0) >= self.rules.long
+        return self.lines(at) if array == "w" and long else at
+
     def tile(self, stage: Stage, sizes: Mapping[str, int], rows: int, itemsize: int) -> int:
         """Rows per tile: as many as fit, split evenly."""
         row_bytes, stacked = (p[stage.name].evaluate(sizes) * itemsize for p in (self.per_row, self.stacks))
         products = any(isinstance(t, Opaque) and t.node.op == "gemm" for t in all_steps(stage))
-        most = min(TILE_ROWS, TILE_BYTES // max(1, row_bytes))
+        rules, block = self.rules, self.rules.noise_block
+        most = min(rules.tile_rows, rules.product_tile // max(1, row_bytes))
         if not products:
-            most = min(most, STREAM_BYTES // max(1, row_bytes - stacked))
+            most = min(most, rules.stream_tile // max(1, row_bytes - stacked))
         tiles = max(1, -(-rows // max(1, most)))
         length = max(1, -(-rows // tiles))
-        return -(-length // BLOCK_ROWS) * BLOCK_ROWS if stacked and length > BLOCK_ROWS // 2 else length
+        return -(-length // block) * block if stacked and length > block // 2 else length
 
     def window(self, sizes: Mapping[str, int], itemsize: int) -> int:
         """Particles per run: as many as fit, with tiles of one row."""
@@ -88,7 +86,7 @@ class Memory:
             known = {n: 1 for n in self.header if n.startswith("tile_")} | {**sizes, "n_particles": count}
             pairs = [(self.totals[a] + self.slab[a] + self.lane[a], size) for a, size in (("w", itemsize), ("v", 8))]
             bytes_.append(sum(p.evaluate(known) * size for p, size in pairs))
-        return max(1, WINDOW_BYTES // max(1, bytes_[1] - bytes_[0]))
+        return max(1, self.rules.window // max(1, bytes_[1] - bytes_[0]))
 
 
 def longest_slab(rows: int, slabs: int) -> int:
@@ -103,49 +101,34 @@ def longest_slab(rows: int, slabs: int) -> int:
 
 def plan(stages: Sequence[Stage], builder: Builder, header: list[str], floats: int) -> Memory:
     """Lay out the buffers of all stages."""
-    memory = Memory(header, floats)
+    memory = Memory(header, floats, builder.target.buffers)
     at = {"v": Poly.of(len(header)), "w": Poly.of(floats)}
     for array in "wv":
         data = [np.zeros(0), *builder.consts[array]]
         memory.consts[array] = np.concatenate(data)
-        at[array] = _line(at[array], Poly.of(memory.consts[array].size), array)
+        at[array] = memory.aligned(at[array], Poly.of(memory.consts[array].size), array)
         memory.symbols[f"c_{array}"] = at[array]
         at[array] = at[array] + memory.consts[array].size
         memory.guard(at, array, "constants")
     for value in builder.globals:
         assert value.buffer is not None
         array, size = value.buffer.array, value.buffer.size
-        at[array] = _line(at[array], size, array)
+        at[array] = memory.aligned(at[array], size, array)
         memory.symbols[value.buffer.offset] = at[array]
         at[array] = at[array] + size
         memory.guard(at, array, value.name)
     for stage in stages:
         if stage.row is None:
             _scratch(stage, memory, at)
-    memory.totals = {array: _lines(p) for array, p in at.items()}
+    memory.totals = {array: memory.lines(p) for array, p in at.items()}
     slab, lane = ({"v": Poly(), "w": Poly()} for _ in range(2))
     for stage in stages:
         if stage.row is not None:
             _accumulators(stage, memory, slab)
             _tiles(stage, memory, lane)
             _scratch(stage, memory, lane, inside=True)
-    memory.slab, memory.lane = ({a: _apart(p) for a, p in area.items()} for area in (slab, lane))
+    memory.slab, memory.lane = ({a: memory.apart(p) for a, p in area.items()} for area in (slab, lane))
     return memory
-
-
-def _apart(size: Poly) -> Poly:
-    """The distance between areas of this size: whole cache lines, and one more between what two threads write."""
-    return _lines(size + LINE) if size.terms else size
-
-
-def _lines(at: Poly) -> Poly:
-    """The next multiple of a cache line."""
-    return Poly(tuple((names, -(-coef // LINE) * LINE) for names, coef in at.terms))
-
-
-def _line(at: Poly, size: Poly, array: str) -> Poly:
-    """Where a buffer of `size` begins that comes after `at`."""
-    return _lines(at) if array == "w" and min((coef for _, coef in size.terms), default=0) >= LONG else at
 
 
 def _scratch(stage: Stage, memory: Memory, at: dict[str, Poly], inside: bool = False) -> None:
@@ -153,7 +136,7 @@ def _scratch(stage: Stage, memory: Memory, at: dict[str, Poly], inside: bool = F
         for value in step.scratch if isinstance(step, Cluster) else ():
             assert value.buffer is not None
             size = value.buffer.size
-            at[value.buffer.array] = _line(at[value.buffer.array], size, value.buffer.array)
+            at[value.buffer.array] = memory.aligned(at[value.buffer.array], size, value.buffer.array)
             memory.symbols[value.buffer.symbol] = _inside(at, value, "lane" if inside else "")
             at[value.buffer.array] = at[value.buffer.array] + size
             memory.guard(at, value.buffer.array, value.name, "lane" if inside else "")
@@ -186,7 +169,7 @@ def _accumulators(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
         assert value.buffer is not None
         area = area_of(value.buffer.array)
         value.buffer.size = value.extent()
-        at[area] = _line(at[area], value.extent(), value.buffer.array)
+        at[area] = memory.aligned(at[area], value.extent(), value.buffer.array)
         memory.symbols[value.buffer.symbol] = _inside(at, value, "slab")
         at[area] = at[area] + value.extent()
         memory.guard(at, area, value.name, "slab")
@@ -209,7 +192,7 @@ def _tiles(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
             free.remove(slot)
             memory.symbols[value.buffer.symbol] = slot[3]
         else:
-            at[array] = _line(at[array], size, array)
+            at[array] = memory.aligned(at[array], size, array)
             memory.symbols[value.buffer.symbol] = _inside(at, value, "lane")
             at[array] = at[array] + whole
             memory.guard(at, array, value.name, "lane")

@@ -20,15 +20,10 @@ from ppl.compiler.schedule.values import Builder
 from ppl.ir.node import Node
 from ppl.ir.types import Axis
 
-LARGE = 1 << 15
-"""Entries of a gradient from which on it is owned; below, it makes no measurable difference."""
-
-ROWS = 32
-"""Rows of the result from which on they are shared."""
-
 
 def own(stages: Sequence[Stage], builder: Builder) -> None:
     """Move products over rows from the steps of their regions to what these own, where that pays."""
+    sharing = builder.target.sharing
     makers = {value: stage for stage in stages for value in stage.accumulators}
     for stage in stages:
         for out in tuple(stage.outputs):
@@ -36,7 +31,11 @@ def own(stages: Sequence[Stage], builder: Builder) -> None:
             if value is None or value.node.op != "gemm":
                 continue
             maker, rows = makers[value], _rows(value.node)
-            if rows < ROWS or (value.extent().constant or 0) < LARGE or not _kept(maker, value.node, builder):
+            if (
+                rows < sharing.owned_rows
+                or (value.extent().constant or 0) < sharing.owned
+                or not _kept(maker, value.node, builder)
+            ):
                 continue
             stage.outputs.remove(out)
             maker.nodes.remove(value.node)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from ppl.compiler.lower.layout import is_view, row_axis
 from ppl.compiler.lower.request import Output
-from ppl.compiler.schedule.fusion import Buffer, Op, nest, place
+from ppl.compiler.lower.target import Fusion
+from ppl.compiler.schedule.fusion import Buffer, Op, nest, place, rest
 from ppl.compiler.schedule.owned import own
 from ppl.compiler.schedule.stages import OPAQUE, Cluster, Opaque, Stage, assign, bases, chain, source
 from ppl.compiler.schedule.values import Builder
@@ -19,14 +20,14 @@ from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis
 
 FUNCTIONS = {"exp", "log", "log1p", "expm1", "sin", "cos", "tanh", "sigmoid", "softplus", "ndtri", "log_ndtr", "lgamma"}
-SHORT = 8
-"""Elementary functions of events of up to this length are computed for many rows at a time."""
+MOVED = ("map", "reduce", "output")
+"""Kinds of operations whose loops may be reordered."""
 
 
 def schedule(outputs: Sequence[Output], builder: Builder) -> list[Stage]:
     """Split the graph of `outputs` into stages and their steps."""
     order = [n for n in topological([o.node for o in outputs]) if not is_view(n)]
-    where = assign(order, outputs)
+    where = assign(order, outputs, builder.target.fusion.cuts)
     stages: dict[tuple[int, Axis | None], Stage] = {}
 
     def stage(key: tuple[int, Axis | None]) -> Stage:
@@ -43,8 +44,7 @@ def schedule(outputs: Sequence[Output], builder: Builder) -> list[Stage]:
     ordered = sorted(stages.values(), key=lambda s: (s.level, s.row.order if s.row else ()))
     for s in ordered:
         _declare(s, builder, where)
-    if builder.owns:
-        own(ordered, builder)
+    own(ordered, builder)
     for s in ordered:
         _steps(s, builder)
     return ordered
@@ -150,11 +150,12 @@ def _steps(stage: Stage, builder: Builder) -> None:
     for step in stage.steps:
         if isinstance(step, Opaque) and step.node.op == "region":
             _loop(step, stage, builder)
+    limits = builder.target.fusion
     for step in stage.steps:
         if isinstance(step, Cluster):
             if stage.row is not None and not stage.finals:
-                rows_innermost(step.ops, stage.row)
-            step.items = nest(step.ops)
+                rows_innermost(step.ops, stage.row, limits)
+            step.items = nest(step.ops, limits)
             step.scratch = place(step.ops)
             for value in step.scratch:
                 if stage.row in value.axes and not value.prefix:
@@ -166,20 +167,26 @@ def _steps(stage: Stage, builder: Builder) -> None:
     _lives(stage, builder)
 
 
-def rows_innermost(ops: Sequence[Op], row: Axis) -> None:
-    """Let operations on short events loop over `row` last, if elementary functions are among them.
+def rows_innermost(ops: Sequence[Op], row: Axis, limits: Fusion) -> None:
+    """Let operations loop over `row` last: all of them, or those on short events, as the target wants it.
 
-    Loops over their events would fill no vectors.
+    Short events are worth it if elementary functions are among the operations: loops over them would fill no vectors.
     """
-    short = [op for op in ops if len(op.domain) == 2 and op.domain[0].key == row and _is_short(op)]
-    if any(op.node.op in FUNCTIONS for op in short):
-        for op in short:
-            op.domain = op.domain[::-1]
+    moved = [op for op in ops if len(op.domain) > 1 and op.domain[0].key == row and op.kind in MOVED]
+    if limits.innermost == "short":
+        moved = [op for op in moved if _is_short(op, limits.short)]
+    if limits.innermost == "event":
+        return
+    if limits.innermost == "rows" or any(op.node.op in FUNCTIONS for op in moved):
+        for op in moved:
+            before, op.domain = op.domain, (*op.domain[1:], op.domain[0])
+            if not op.in_register and rest(op, op.outermost) is None:  # it could not be cleared where its sums begin
+                op.domain = before
 
 
-def _is_short(op: Op) -> bool:
+def _is_short(op: Op, most: int) -> bool:
     key, size = op.domain[1]
-    return isinstance(key, int) and (size.constant or SHORT + 1) <= SHORT and op.kind in ("map", "reduce", "output")
+    return len(op.domain) == 2 and isinstance(key, int) and (size.constant or most + 1) <= most
 
 
 def _finals(stage: Stage, builder: Builder) -> None:
@@ -241,7 +248,7 @@ def _lives(stage: Stage, builder: Builder) -> None:
         for value in touched:
             if value.external and value.buffer is None:
                 value.buffer = builder.plain(value, stage)
-                if stage.row is not None:
+                if stage.row is not None and not value.buffer.rows:
                     value.stack = builder.stack_of(value, stage)
                     stage.tiles.append(value)
             if value in stage.lives:

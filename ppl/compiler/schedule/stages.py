@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from ppl.compiler.lower.layout import LEAVES, Poly, is_view, row_axis
@@ -97,15 +97,18 @@ def source(node: Node) -> Node:
     return node.args[0] if node.op == "get" else node
 
 
-def assign(order: Sequence[Node], outputs: Sequence[Output]) -> dict[Node, tuple[int, Axis | None]]:
+def assign(
+    order: Sequence[Node], outputs: Sequence[Output], cuts: Set[str] = frozenset()
+) -> dict[Node, tuple[int, Axis | None]]:
     """Stage of every stored node: as early as possible, then rows as late as their readers in other regions allow.
 
-    Products by columns that wait for no other ones are in one stage.
+    Products by columns that wait for no other ones are in one stage. Ops among `cuts` share no region of rows with what
+    they read, or with what reads them.
     """
-    place_ = _early(order, {})
+    place_ = _early(order, {}, cuts)
     together = [n for n in _first_products(order) if n in place_]
     if len({place_[n] for n in together}) > 1:
-        place_ = _early(order, dict.fromkeys(together, max(place_[n][0] for n in together)))
+        place_ = _early(order, dict.fromkeys(together, max(place_[n][0] for n in together)), cuts)
 
     users: dict[Node, list[Node]] = {}
     for node in order:
@@ -116,24 +119,29 @@ def assign(order: Sequence[Node], outputs: Sequence[Output]) -> dict[Node, tuple
         if node not in place_ or place_[node][1] is None or node in fixed or row_axis(node.type.axes) is None:
             continue
         level, row = place_[node]
-        later = [place_[u] for u in users.get(node, [])]
+        later = [(place_[u][0] - _gap(node, u, cuts), place_[u][1]) for u in users.get(node, [])]
         if later and all(r == row for _, r in later):
             place_[node] = (max(level, min(k for k, _ in later)), row)
     return place_
 
 
-def _early(order: Sequence[Node], least: Mapping[Node, int]) -> dict[Node, tuple[int, Axis | None]]:
+def _gap(made: Node, user: Node, cuts: Set[str]) -> int:
+    """Regions between a value of rows and what reads it there, counted in levels."""
+    return 2 if made.op in cuts or user.op in cuts else 0
+
+
+def _early(order: Sequence[Node], least: Mapping[Node, int], cuts: Set[str]) -> dict[Node, tuple[int, Axis | None]]:
     """The first stage that every node can be in, of at least the level `least[node]`."""
     place_: dict[Node, tuple[int, Axis | None]] = {}
 
-    def ready(arg: Node, row: Axis | None) -> int:
+    def ready(arg: Node, row: Axis | None, user: Node) -> int:
         arg = source(arg)
         if arg in place_:
             level, other = place_[arg]
             if other is None:
                 return level + (row is not None)
             if other == row and row_axis(arg.type.axes) == row and row is not None:
-                return level
+                return level + _gap(arg, user, cuts)
             return level + (1 if row is None else 2)
         return 0 if row is None else 1
 
@@ -142,7 +150,7 @@ def _early(order: Sequence[Node], least: Mapping[Node, int]) -> dict[Node, tuple
             continue
         row = row_of(node)
         first = least.get(node, 0 if row is None else 1)
-        place_[node] = (max([first, *(ready(b, row) for b in bases(node))]), row)
+        place_[node] = (max([first, *(ready(b, row, node) for b in bases(node))]), row)
     return place_
 
 

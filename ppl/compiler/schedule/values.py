@@ -21,6 +21,7 @@ from ppl.compiler.lower.layout import (
     row_axis,
     strides_of,
 )
+from ppl.compiler.lower.target import Target
 from ppl.compiler.schedule.fusion import Access, Buffer, Op, Value, identity_store
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 class Builder:
     """Makes the values and operations of one program; knows where leaves lie (`offsets`: (op, name) → offset)."""
 
-    def __init__(self, outputs: Sequence[Node], offsets: dict[tuple[str, str], int]):
-        self.offsets = offsets
+    def __init__(self, outputs: Sequence[Node], offsets: dict[tuple[str, str], int], target: Target):
+        self.offsets, self.target = offsets, target
         self.memo: dict[Node, View | None] = {}
         self.values: dict[Node, Value] = {}
         self.names: dict[str, int] = {}
@@ -46,7 +47,6 @@ class Builder:
         self.functions: dict[str, Any] = {}
         self.windowed = False
         self.wide: set[Node] = set()
-        self.owns = False
         self.outputs = [self.base(o) for o in outputs]
         for node in topological(outputs):
             if node.op == "get":
@@ -114,6 +114,8 @@ class Builder:
         """Memory for a value that other steps of its stage read."""
         if stage.row is None:
             return self._global(value, rows=False)
+        if self.target.buffers.whole and stage.row in value.axes:
+            return self._global(value, rows=True)
         symbol = f"{value.name}_o"
         return Buffer("v" if value.dtype == "int" else "w", symbol, symbol=symbol)
 

@@ -289,7 +289,7 @@ class Emitter(Sums, Training, Drivers):
         if not stage.owned:
             return [self.enter(stage.name, parallel)]
         at, rows = self.memory.header.index(f"first_{stage.name}"), axis_size(stage.row)
-        parts = f"I({product_parts(max(step.shared for step in stage.owned))})"
+        parts = f"I({product_parts(self.builder.target.sharing, max(step.shared for step in stage.owned))})"
         return [f"for first in range(0, max({rows}, 1), chunk_{stage.name}):", f"    v[{at}] = first",
                 "    " + self.enter(stage.name, parallel),
                 "    " + self.enter(products_of(stage), parallel, f"min({SLABS}, {parts})")]  # fmt: skip

@@ -1,0 +1,177 @@
+"""What lowering and scheduling assume of the machine that a program runs on: one record a target.
+
+A second target is a second record here and a second printer in `ppl.compiler.emit`; no stage asks for its name. Limits
+are numbers that may be infinite: `NEVER` turns a rewrite off.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+NEVER = math.inf
+
+Number = int | float
+
+
+@dataclass(frozen=True)
+class Rewrites:
+    """What programs are rewritten to before they are scheduled.
+
+    Attributes
+    ----------
+    product : multiplications (number of rows excluded) from which a product is a call of a library; below, it is fused.
+    joined : whether products over rows that are added up become one, with one accumulator.
+    choices : entries of a table up to which it is read by comparisons.
+    table_width : width of a table from which products with its rows are steps that read it where it lies.
+    lanes : entries, of an event or of all named axes without rows, from which draws by rejection are a step of their
+        own instead of fused.
+    long_event : length of the leading dimension of a program without plates from which it is run over as rows.
+    short, flat, vector : last dimensions below `short` that are no multiple of `vector` are flattened under costly
+        functions, in events of at least `flat` entries.
+    sparse_table : entries of a table from which training keeps its gradient sparse; below, passing over all of it costs
+        less.
+    wide_sums : whether sums over rows that scalar outputs are made of accumulate in float64 in float32 programs.
+    windows : whether outputs that are sums over particles are computed in windows of particles.
+    straight : entries of all computed values together up to which a program is unrolled.
+    """
+
+    product: Number = 1024
+    joined: bool = True
+    choices: Number = 16
+    table_width: Number = 16
+    lanes: int = 16
+    long_event: Number = 4096
+    short: int = 32
+    flat: Number = 64
+    vector: int = 16
+    sparse_table: Number = 4096
+    wide_sums: bool = True
+    windows: bool = True
+    straight: int = 600
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """What shares a loop, and where regions end.
+
+    Attributes
+    ----------
+    arrays : arrays that one innermost loop may touch and still vectorise.
+    operations : operations that may share a loop; what others read then lies in memory.
+    innermost : the innermost loop of operations in a region: the event's last dimension; the rows, for elementary
+        functions of events of up to `short` entries, which fill no vectors; or the rows always.
+    short : see `innermost`.
+    cuts : ops before and behind which a region of rows ends.
+    """
+
+    arrays: int = 14
+    operations: Number = NEVER
+    innermost: Literal["event", "short", "rows"] = "short"
+    short: int = 8
+    cuts: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """Where values of rows lie between the steps of a region.
+
+    Attributes
+    ----------
+    whole : whether they hold all rows of a call; else those of a tile.
+    product_tile : bytes that the tile buffers of one slab may take where products want long tiles.
+    stream_tile : the same where there are no products: they should stay in the first caches.
+    tile_rows : rows of the longest tile.
+    noise_block : tiles of programs with loops are multiples of this: scalar noise of fewer rows costs as much.
+    line : entries (of float32) in a cache line: areas of two writers begin at least so far apart.
+    long : entries from which on a buffer begins at a cache line: rows that straddle lines cost loops that wait for the
+        first caches a third.
+    window : bytes that the particles of one row, or of a program without rows, may take in one run.
+    """
+
+    whole: bool = False
+    product_tile: int = 3 << 19
+    stream_tile: int = 1 << 16
+    tile_rows: int = 8192
+    noise_block: int = 256
+    line: int = 16
+    long: int = 64
+    window: int = 1 << 21
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """How rows are shared: how many slabs a call has, each with accumulators of its own.
+
+    Attributes
+    ----------
+    each_row : whether every row is a slab. What follows then means nothing.
+    most : slabs at most.
+    operations : operations of a slab at least: below, a second thread gains less than it costs to wake it.
+    sums : a call takes at least so many operations for each entry of all accumulators, which are cleared and added up.
+    product_rows : rows of a slab at least where rows are multiplied by matrices, which shorter products read again too
+        often: a VAE 784-400-20 on 100 rows took 1.04 times as long in slabs of 25 rows as in slabs of 50, and 1.8 times
+        in slabs of 12.
+    loop_rows : the same where a loop runs over time: innermost loops run over rows, noise is drawn in blocks of rows.
+    plain_rows : the same of other programs.
+    owned : entries of a gradient from which on its product over rows is computed by shares of the result; below, it
+        makes no measurable difference.
+    owned_rows : rows of the result from which on they are shared.
+    part_rows : rows of such a result at least that one part takes.
+    """
+
+    each_row: bool = False
+    most: int = 64
+    operations: int = 200_000
+    sums: int = 32
+    product_rows: int = 48
+    loop_rows: int = 400
+    plain_rows: int = 8
+    owned: Number = 1 << 15
+    owned_rows: int = 32
+    part_rows: int = 192
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of machine: its name, which emitter prints for it, and what the stages before assume of it.
+
+    `in_place` says whether the modules that are printed for it have training loops.
+    """
+
+    name: str
+    printer: str
+    in_place: bool = True
+    rewrites: Rewrites = field(default_factory=Rewrites)
+    fusion: Fusion = field(default_factory=Fusion)
+    buffers: Buffers = field(default_factory=Buffers)
+    sharing: Sharing = field(default_factory=Sharing)
+
+
+CPU = Target("cpu", "cpu")
+
+CUDA = Target(
+    "cuda",
+    "cuda",
+    in_place=False,
+    rewrites=Rewrites(table_width=NEVER, windows=False),
+    sharing=Sharing(each_row=True, owned=NEVER),
+)
+
+TARGETS: Mapping[str, Target] = {"cpu": CPU, "cuda": CUDA}
+
+
+def target_of(target: str | Target) -> Target:
+    """The record of that name; a record is its own.
+
+    Raises
+    ------
+    ValueError : there is none.
+    """
+    if isinstance(target, Target):
+        return target
+    if target not in TARGETS:
+        raise ValueError(f"target {target!r} is not one of {sorted(TARGETS)}")
+    return TARGETS[target]
