@@ -17,7 +17,7 @@ def trainer_of(compiled: Compiled, sparse: bool, rule: str = "") -> Trainer | No
 
 
 def _new_trainer(compiled: Compiled, sparse: bool, rule: str) -> Trainer | None:
-    """The first loop that suits a program, where the target has them: tables by columns, tables by rows, whole gradients."""
+    """The first loop that suits, where the target has them: tables by columns, tables by rows, whole gradients."""
     if not target_of(compiled.settings.target).in_place or not compiled.layout.shapes:
         return None
     if sparse and compiled.binder.plates:
