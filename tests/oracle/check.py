@@ -1,12 +1,12 @@
 """Holding `ppl`'s estimates against the oracle: per-sample gradients in the interpreter, in float64.
 
 A mean within 5 standard errors of the oracle's gradient (plus the oracle's own error) agrees. One outside is drawn
-again, on other noise with four times as many samples, before it counts as wrong, because tails may be heavy.
+again, on other noise and at least `CERTAIN` times, before it counts as wrong, because tails may be heavy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,11 @@ from tests.oracle.exact import Answer
 from tests.oracle.graphs.source import Program
 
 WIDTH, POWER, ROUNDING = 5.0, 0.02, 1e-6
+CERTAIN = 40_000
+"""Samples after which a mean outside its bounds counts as wrong."""
 Plan = Mapping[str, str]
+Draw = Callable[[int, int], tuple[np.ndarray, dict[str, np.ndarray]]]
+"""So many losses and gradients, one a sample, on the noise of a seed."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +99,19 @@ def check(program: Program, plan: Plan, answer: Answer, most: int = 40_000, seed
     if outcome == "weak" and needed > 0:
         outcome, message, _ = _compare(sampler, answer, min(needed, limit), seed + 1)
     if outcome == "wrong":
-        outcome, message, _ = _compare(sampler, answer, 4 * limit, seed + 2)
+        outcome, message, _ = _compare(_in_parts(sampler, 4 * limit), answer, max(4 * limit, CERTAIN), seed + 2)
     return Verdict(outcome, text, message)
+
+
+def _in_parts(sampler: Sampler, most: int) -> Draw:
+    """`sampler`, which draws at most so many samples at once."""
+
+    def draw(repeats: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        parts = [sampler(most, seed + i) for i in range(-(-repeats // most))]
+        grads = {name: np.concatenate([g[name] for _, g in parts])[:repeats] for name in parts[0][1]}
+        return np.concatenate([losses for losses, _ in parts])[:repeats], grads
+
+    return draw
 
 
 def _refused(sampler: Sampler, seed: int) -> str:
@@ -109,7 +124,7 @@ def _refused(sampler: Sampler, seed: int) -> str:
     return "" if found is None else found.text
 
 
-def _compare(sampler: Sampler, answer: Answer, repeats: int, seed: int) -> tuple[str, str, int]:
+def _compare(sampler: Draw, answer: Answer, repeats: int, seed: int) -> tuple[str, str, int]:
     """Outcome, message, and how many samples would have told."""
     losses, grads = sampler(repeats, seed)
     scale = max(answer.norm, 1e-3 * abs(answer.loss), 1e-6)
