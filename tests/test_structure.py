@@ -16,6 +16,7 @@ BASES = {"ppl": "ppl", "kernels": "ppl.kernels", "models": "ppl.models"}
 
 FLOORS = (
     "errors lazy arguments names checked",
+    "tuning",
     "kernels ir",
     "distributions",
     "lang",

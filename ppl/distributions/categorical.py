@@ -14,14 +14,12 @@ from ppl.distributions.parts.discrete_quantiles import tabulated_icdf, tabulated
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node
+from ppl.tuning import SEARCHED_CLASSES
 
 NO_RELAXATION = (
     "Categorical has no relaxation: its samples are integers, which do not lie between one another; "
     "use OneHotCategorical, whose samples relax to points of the simplex"
 )
-
-
-SEARCHED = 16  # classes from which on a draw by bisection is faster than one by comparison with all of them
 
 
 class Categorical(Classes):
@@ -80,7 +78,7 @@ class Categorical(Classes):
             return ops.cast(ops.floor(u[0]), "int")
         sums = ops.cumsum(self._unit().unnormalised())
         shared = math.prod(self.event_shape) > 1 or not set(sums.type.axes).issuperset(u[0].type.axes)
-        if self.count >= SEARCHED and sums.type.shape == (self.count,) and shared:
+        if self.count >= SEARCHED_CLASSES and sums.type.shape == (self.count,) and shared:
             return _search(sums, u[0])
         *lead, count = sums.type.shape
         level = ops.mul(ops.window(sums, (*((0, n, 1) for n in lead), (count - 1, 1, 1))), _column(u[0]))

@@ -11,12 +11,10 @@ from ppl.distributions import Categorical, OneHotCategorical
 from ppl.estimators.base import Advantages, Branches, Estimator, NodeContext, Side, Support
 from ppl.ir import ops
 from ppl.ir.node import Node
+from ppl.tuning import CLASSES_MULTIPLIED
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
-
-
-FEW = 128  # classes up to which sums over the others are a product
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ class Sticks:
 def _others(x: Node, after: bool) -> Node:
     """Sums over the later, or else the earlier, entries of every row: a product, or running sums of many classes."""
     *lead, count = x.type.shape
-    if count <= FEW:
+    if count <= CLASSES_MULTIPLIED:
         return ops.matmul(x, np.tril(np.ones((count, count)), -1) if after else np.triu(np.ones((count, count)), 1))
     whole = tuple((0, n, 1) for n in lead)
     turned = (*whole, (count - 1, count, -1))

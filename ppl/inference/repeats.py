@@ -23,13 +23,8 @@ from ppl.ir.types import Kind
 from ppl.runtime.call import Call, bind
 from ppl.runtime.nonfinite import refuse_violation
 from ppl.runtime.state import State
+from ppl.tuning import COMPILE_AFTER, INTERPRETED_ENTRIES, INTERPRETED_REPEATS
 
-ENTRIES = 2_000_000
-"""Entries of the largest intermediate value in one chunk."""
-LONGEST = 10_000
-"""Repeats in one chunk at most."""
-COMPILE_AFTER = 20.0
-"""Seconds of interpretation that are worth a compilation."""
 BACKENDS = ("auto", "interpreter", "compiled")
 
 Chunk = dict[str, np.ndarray]
@@ -68,7 +63,7 @@ class Repeats:
             if any(a.kind is Kind.REPEATS for a in node.type.axes):
                 lengths = [int(sizes[a.name] if a.size is None else a.size) for a in node.type.axes]
                 largest = max(largest, int(np.prod(lengths, dtype=np.int64)) * node.type.event_size)
-        return int(np.clip(ENTRIES // largest, 1, LONGEST))
+        return int(np.clip(INTERPRETED_ENTRIES // largest, 1, INTERPRETED_REPEATS))
 
     def __call__(self, repeats: int) -> Iterator[Chunk]:
         """Chunks of {"loss": (n,), "grad name": (n, *shape)} with `repeats` entries in all.

@@ -23,12 +23,13 @@ from ppl.estimators import REGISTRY
 from ppl.estimators.base import Estimator
 from ppl.estimators.score_function import ScoreFunction
 from ppl.inference.diagnose import held, state_for, warmed
-from ppl.inference.repeats import ENTRIES, Moments, Repeats, seconds_per_step, step
+from ppl.inference.repeats import Moments, Repeats, seconds_per_step, step
 from ppl.ir.reference.interpret import evaluate
 from ppl.runtime.call import BoundCall, Call, bind
 from ppl.runtime.compiled import require_state
 from ppl.runtime.prepared import require_program
 from ppl.runtime.state import State
+from ppl.tuning import INTERPRETED_ENTRIES
 
 MAX_COPIES = 64
 """Evaluations of the downstream computation that a candidate may take, to be measured at all."""
@@ -185,9 +186,9 @@ class _Pilot:
 
     def _variance(self, trial: Any, call: Call, seconds: float) -> tuple[float, float, int]:
         source = Repeats(trial, call, backend="interpreter")
-        if source.chunk < ENTRIES // PILOT_ENTRIES and source.bound.data.rows:
+        if source.chunk < INTERPRETED_ENTRIES // PILOT_ENTRIES and source.bound.data.rows:
             source = Repeats(trial, _some_rows(call, source.bound), backend="interpreter")
-        source.chunk = max(1, min(1000, source.chunk * PILOT_ENTRIES // ENTRIES))
+        source.chunk = max(1, min(1000, source.chunk * PILOT_ENTRIES // INTERPRETED_ENTRIES))
         moments, until = Moments(), time.perf_counter() + seconds
         for chunk in source(100_000):
             moments.add(chunk)

@@ -29,14 +29,12 @@ from ppl.lang.carried import require_carried, require_one_particle
 from ppl.lang.trace import Trace
 from ppl.runtime.binding import Binder
 from ppl.runtime.state import Layout, State
+from ppl.tuning import SMALL_UNITS
 
 if TYPE_CHECKING:
     from ppl.runtime.executable import Executable, Request
     from ppl.runtime.prepared import Settings
 
-
-SMALL_UNITS = 64
-"""Random units times particles up to which several particles are compiled in, so that no loop over them is left."""
 
 VariantKey = tuple[str, tuple[str, ...], int | None]
 

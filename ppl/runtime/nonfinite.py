@@ -22,11 +22,10 @@ from ppl.runtime.call import BoundCall
 from ppl.runtime.replay import first_bad, first_bad_part
 from ppl.runtime.state import State
 from ppl.runtime.violations import violation
+from ppl.tuning import SCANNED_BY_PYTHON
 
 RAISE = "raise"
 """The default, which is recognised by being this object."""
-FEW = 8
-"""Entries up to which Python looks at a vector sooner than compiled code is called."""
 KEEP = '; nonfinite="keep" returns such results'
 
 
@@ -37,7 +36,7 @@ def keeps(nonfinite: Any) -> bool:
 
 def finite(vector: np.ndarray) -> bool:
     """Whether no entry is NaN or infinite."""
-    if vector.size <= FEW:
+    if vector.size <= SCANNED_BY_PYTHON:
         return all(map(math.isfinite, vector.tolist()))
     return bool(optimizers.all_finite(vector))
 

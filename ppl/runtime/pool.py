@@ -13,8 +13,8 @@ import numpy as np
 
 from ppl.checked import CHECKED
 from ppl.runtime.guards import framed
+from ppl.tuning import POOLED_ARRAYS, POOLED_ENTRIES
 
-SMALL, KEPT = 1 << 14, 3
 _sample = [np.zeros(1)]
 _ALONE = sys.getrefcount(_sample[0])
 
@@ -29,14 +29,14 @@ class Pool:
         """An uninitialised vector that nobody else refers to."""
         if CHECKED:
             return framed(size, dtype)
-        if size < SMALL:
+        if size < POOLED_ENTRIES:
             return np.empty(size, dtype)
         arrays = self._arrays.setdefault((purpose, size, dtype), [])
         for i in range(len(arrays)):
             if sys.getrefcount(arrays[i]) == _ALONE:
                 return arrays[i]
         made = np.empty(size, dtype)
-        if len(arrays) < KEPT:
+        if len(arrays) < POOLED_ARRAYS:
             arrays.append(made)
         return made
 

@@ -21,9 +21,7 @@ from ppl.runtime.binding import Bound
 from ppl.runtime.call import BoundCall
 from ppl.runtime.state import Layout
 from ppl.runtime.violations import place, violation
-
-MOST_ENTRIES = 2**28
-"""Entries of all values of a replay: 2 GiB."""
+from ppl.tuning import REPLAYED_ENTRIES
 
 
 class Culprit(NamedTuple):
@@ -70,7 +68,7 @@ def _replay(call: BoundCall, mode: str) -> Culprit:
         gradients = [Named(node, name, f"the gradient with respect to '{name}'") for node, name in wrt]
     env = call.environment()
     outputs = [n.node for n in forward] + [expanded.surrogate] + [n.node for n in gradients]
-    if _entries(outputs, env) > MOST_ENTRIES:
+    if _entries(outputs, env) > REPLAYED_ENTRIES:
         return Culprit(None, "the call is too large to be replayed; call it on fewer rows or particles")
     with np.errstate(all="ignore"):
         values = evaluate_intermediates(outputs, env)

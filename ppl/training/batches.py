@@ -17,11 +17,7 @@ from ppl.errors import DataError, OptionError
 from ppl.ir.reference.noise import mix, node_hash
 from ppl.lang.arguments import as_array
 from ppl.runtime.binding import check_plates
-
-KEEP_CONVERTED = 2**28
-CHUNK = 8192
-MANY_ROWS = 1 << 14
-"""Rows from which on compiled code puts them in order."""
+from ppl.tuning import CHECKED_ROWS, CONVERTED_BYTES, SHUFFLED_COMPILED
 
 
 class Batch(NamedTuple):
@@ -162,7 +158,7 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     values are distinct.
     """
     key = mix(mix(seed, node_hash("ppl.fit/rows")), epoch)
-    if n >= MANY_ROWS:
+    if n >= SHUFFLED_COMPILED:
         from ppl.kernels.cpu.shuffle import shuffled
 
         return shuffled(np.uint64(key), np.int64(n))
@@ -211,10 +207,10 @@ def by_position(names: Sequence[str], data: Sequence[Any], what: str = "the data
 
 def _validated(binder: Any, data: list[np.ndarray], cut: Sequence[bool]) -> tuple[np.ndarray, ...]:
     """Checked `data`; converted here if that costs little memory, else batch by batch."""
-    if sum(d.size for d in data) * binder.dtype.itemsize <= KEEP_CONVERTED or not any(cut):
+    if sum(d.size for d in data) * binder.dtype.itemsize <= CONVERTED_BYTES or not any(cut):
         used = {spec.name: array for spec, array in zip(binder.inputs, binder.bind(data).arrays, strict=True)}
         return tuple(used.get(name, given) for name, given in zip(binder.arguments, data, strict=True))
     rows = max(len(d) for d, c in zip(data, cut, strict=True) if c)
-    for start in range(0, rows, CHUNK):
-        binder.bind([d[start : start + CHUNK] if c else d for d, c in zip(data, cut, strict=True)], first=start)
+    for start in range(0, rows, CHECKED_ROWS):
+        binder.bind([d[start : start + CHECKED_ROWS] if c else d for d, c in zip(data, cut, strict=True)], first=start)
     return tuple(data)

@@ -1,6 +1,6 @@
 """The loop of `ppl.fit` for the optimizers that compiled code knows: many steps per call, on a state written in place.
 
-A block of steps ends where someone looks (callback, validation, checkpoint) and after about `SECONDS`. Where gradients
+A block of steps ends where someone looks (callback, validation, checkpoint) and after a while. Where gradients
 are sparse, a step is the same up to the order of sums: SGD and AdaGrad do nothing where the gradient is zero.
 """
 
@@ -17,18 +17,16 @@ import numpy as np
 from ppl.errors import ScheduleError
 from ppl.runtime.binding import Bound
 from ppl.runtime.state import State
-from ppl.training.batches import KEEP_CONVERTED, Batch, Rows, Stream, permutation
+from ppl.training.batches import Batch, Rows, Stream, permutation
 from ppl.training.live import Live, Rule, Steps, rule_of
 from ppl.training.loops import Trainer
 from ppl.training.optim.schedules import rate_at
 from ppl.training.progress import Bar
 from ppl.training.run import Run
 from ppl.training.trainers import trainer_of
+from ppl.tuning import BLOCK_SECONDS, BLOCK_STEPS, CONVERTED_BYTES
 
 T = TypeVar("T")
-
-SECONDS, MOST = 0.05, 4096
-"""How long a block of steps should take, so that an interrupt is soon felt, and the most steps in one."""
 
 LARGEST_RATE = 1e18
 """Rates beyond which a step may overflow; the general path takes it."""
@@ -71,7 +69,7 @@ class InPlace(Run):
             began = time.monotonic()
             self._block(bar)
             taken = time.monotonic() - began
-            self._count = min(MOST, 2 * self._count) if taken < SECONDS / 2 else max(1, self._count // 2)
+            self._count = min(BLOCK_STEPS, 2 * self._count) if taken < BLOCK_SECONDS / 2 else max(1, self._count // 2)
             if self.step % self.source.steps_per_epoch == 0:
                 self._end_epoch()
             if self.keeper is not None and self.keeper.due(self.step):
@@ -182,7 +180,7 @@ def _as_far_as_good(values: Iterable[T]) -> Iterator[T]:
 def run_for(program: Any, transform: Any, hyper: Any, source: Rows | Stream, state: State, start: int) -> Run:
     """The loop that suits a program and an optimizer."""
     rule = rule_of(transform)
-    large = isinstance(source, Rows) and sum(np.size(d) for d in source.data) * 8 > KEEP_CONVERTED
+    large = isinstance(source, Rows) and sum(np.size(d) for d in source.data) * 8 > CONVERTED_BYTES
     trainer = None if rule is None or large else trainer_of(program.prepare(), rule.sparse, rule.name)
     if rule is None or trainer is None:
         return Run(program, transform, hyper, source, state, start)

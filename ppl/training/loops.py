@@ -29,12 +29,10 @@ from ppl.runtime.executable import Executable
 from ppl.runtime.pool import aligned
 from ppl.training.live import Block, Live, Steps
 from ppl.training.pace import Pace
+from ppl.tuning import THREADS_WITH_COPIES
 
 if TYPE_CHECKING:
     from ppl.runtime.compiled import Compiled
-
-COPIED = 4
-"""Threads up to which each reads a copy of the parameters (measured with two): all copies have to be written."""
 
 
 class Trainer:
@@ -139,7 +137,7 @@ class Trainer:
 
     def _copies(self, live: Live, threads: int) -> np.ndarray:
         """The parameters once more for every thread but the first, where threads share the update."""
-        if threads == 1 or threads > COPIED or live.flat.size < SHARED:
+        if threads == 1 or threads > THREADS_WITH_COPIES or live.flat.size < SHARED:
             return live.flat[:0]
         from ppl.kernels.cpu.copies import stride_of
 

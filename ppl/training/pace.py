@@ -11,8 +11,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-AGAIN = 48
-"""Calls after which the slower choice is measured again."""
+from ppl.tuning import SLOWER_AGAIN
 
 
 class Pace:
@@ -29,7 +28,7 @@ class Pace:
             if threads not in self.seconds:
                 return threads
         best = min((most, 1), key=self.seconds.__getitem__)
-        return best if self._calls % AGAIN else most + 1 - best
+        return best if self._calls % SLOWER_AGAIN else most + 1 - best
 
     @contextlib.contextmanager
     def threads(self, most: int, steps: int, counted: bool) -> Iterator[None]:

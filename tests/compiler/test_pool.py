@@ -3,17 +3,18 @@
 import numpy as np
 import pytest
 
-from ppl.runtime.pool import SMALL, Pool
+from ppl.runtime.pool import Pool
+from ppl.tuning import POOLED_ENTRIES
 
 
 @pytest.mark.tiny
 def test_arrays_that_are_held_stay_untouched():
     pool = Pool()
-    first = pool.empty("out", SMALL, np.float32)
+    first = pool.empty("out", POOLED_ENTRIES, np.float32)
     view = first[3:].reshape(-1)
     address = first.ctypes.data
-    assert pool.empty("out", SMALL, np.float32).ctypes.data != address
+    assert pool.empty("out", POOLED_ENTRIES, np.float32).ctypes.data != address
     del first
-    assert pool.empty("out", SMALL, np.float32).ctypes.data != address, "a view still refers to it"
+    assert pool.empty("out", POOLED_ENTRIES, np.float32).ctypes.data != address, "a view still refers to it"
     del view
-    assert pool.empty("out", SMALL, np.float32).ctypes.data == address
+    assert pool.empty("out", POOLED_ENTRIES, np.float32).ctypes.data == address

@@ -366,6 +366,6 @@ def test_running_sums_of_many_classes_are_those_of_the_product(monkeypatch):
         return evaluate([sticks.after, sticks.in_log_probs(ops.const(c))], Env())
 
     wanted = sums()
-    monkeypatch.setattr(categorical_disarm, "FEW", 1)
+    monkeypatch.setattr(categorical_disarm, "CLASSES_MULTIPLIED", 1)
     for got, exact in zip(sums(), wanted, strict=True):
         np.testing.assert_allclose(got, exact, rtol=1e-13, atol=1e-15)

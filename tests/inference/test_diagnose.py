@@ -72,7 +72,7 @@ def test_repeats_average_to_many_particles():
 def test_memory_is_bounded_by_chunks(monkeypatch):
     program, x = mixed_program(), data(5)
     state = program.init(0, x)
-    monkeypatch.setattr(repeats_module, "ENTRIES", 600)
+    monkeypatch.setattr(repeats_module, "INTERPRETED_ENTRIES", 600)
     source = Repeats(program, Call(state, (x,)))
     chunks = list(source(50))
     assert len(chunks) > 3 and sum(len(c["loss"]) for c in chunks) == 50

@@ -121,8 +121,8 @@ def test_batch_of_the_whole_is_the_average_over_batches(program, data):
 def test_data_by_name_and_memory_heavy_path(program, data, monkeypatch):
     plain = fit(program, *data, steps=4, batch_size=4, optimizer=Adam())
     named = fit(program, {"w": data[1], "x": data[0]}, steps=4, batch_size=4, optimizer=Adam())
-    monkeypatch.setattr("ppl.training.batches.KEEP_CONVERTED", 0)
-    monkeypatch.setattr("ppl.training.batches.CHUNK", 3)
+    monkeypatch.setattr("ppl.training.batches.CONVERTED_BYTES", 0)
+    monkeypatch.setattr("ppl.training.batches.CHECKED_ROWS", 3)
     large = fit(program, *data, steps=4, batch_size=4, optimizer=Adam())
     _same(plain, named)
     _same(plain, large)

@@ -8,8 +8,9 @@ import ppl
 from ppl import Bernoulli, Normal
 from ppl.errors import FitError
 from ppl.training.loops import SparseTrainer
-from ppl.training.pace import AGAIN, Pace
+from ppl.training.pace import Pace
 from ppl.training.trainers import trainer_of
+from ppl.tuning import SLOWER_AGAIN
 
 N, D, ROWS = 700, 6, 400
 RNG = np.random.default_rng(0)
@@ -147,15 +148,15 @@ def test_tables_have_the_same_bits_on_any_number_of_threads(optimizer, monkeypat
 def test_the_faster_number_of_threads_is_taken_and_the_other_tried_again():
     pace, clock = Pace(), {2: 0.3, 1: 0.2}
     chosen = []
-    for _ in range(3 * AGAIN):
+    for _ in range(3 * SLOWER_AGAIN):
         chosen.append(pace.choose(2))
         pace.seconds[chosen[-1]] = clock[chosen[-1]]
     assert chosen[:3] == [2, 1, 1] and chosen.count(2) == 1 + 3
     clock[2] = 0.1
-    for _ in range(3 * AGAIN):
+    for _ in range(3 * SLOWER_AGAIN):
         chosen.append(pace.choose(2))
         pace.seconds[chosen[-1]] = clock[chosen[-1]]
-    assert chosen[-2:] == [2, 1] and chosen[-AGAIN:].count(2) == AGAIN - 1
+    assert chosen[-2:] == [2, 1] and chosen[-SLOWER_AGAIN:].count(2) == SLOWER_AGAIN - 1
 
 
 def test_states_that_a_callback_keeps_do_not_change_and_runs_resume_bit_for_bit(tmp_path):

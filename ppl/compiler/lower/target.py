@@ -1,7 +1,8 @@
 """What lowering and scheduling assume of the machine that a program runs on: one record a target.
 
 A second target is a second record here and a second printer in `ppl.compiler.emit`; no stage asks for its name. Limits
-are numbers that may be infinite: `NEVER` turns a rewrite off.
+are numbers that may be infinite: `NEVER` turns a rewrite off. What was chosen for speed, and what was measured, is in
+`ppl.tuning`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
+
+from ppl import tuning
 
 NEVER = math.inf
 
@@ -38,19 +41,19 @@ class Rewrites:
     straight : entries of all computed values together up to which a program is unrolled.
     """
 
-    product: Number = 1024
+    product: Number = tuning.PRODUCT_SIZE
     joined: bool = True
-    choices: Number = 16
-    table_width: Number = 16
-    lanes: int = 16
-    long_event: Number = 4096
-    short: int = 32
-    flat: Number = 64
-    vector: int = 16
-    sparse_table: Number = 4096
+    choices: Number = tuning.COMPARED_TABLE
+    table_width: Number = tuning.IN_PLACE_WIDTH
+    lanes: int = tuning.OWN_DRAWS
+    long_event: Number = tuning.LONG_EVENT
+    short: int = tuning.SHORT_DIMENSION
+    flat: Number = tuning.FLAT_EVENT
+    vector: int = tuning.VECTOR
+    sparse_table: Number = tuning.SPARSE_TABLE
     wide_sums: bool = True
     windows: bool = True
-    straight: int = 600
+    straight: int = tuning.UNROLLED_ENTRIES
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,10 @@ class Fusion:
     cuts : ops before and behind which a region of rows ends.
     """
 
-    arrays: int = 14
+    arrays: int = tuning.LOOP_ARRAYS
     operations: Number = NEVER
     innermost: Literal["event", "short", "rows"] = "short"
-    short: int = 8
+    short: int = tuning.ROWS_INNERMOST
     cuts: frozenset[str] = frozenset()
 
 
@@ -86,19 +89,18 @@ class Buffers:
     tile_rows : rows of the longest tile.
     noise_block : tiles of programs with loops are multiples of this: scalar noise of fewer rows costs as much.
     line : entries (of float32) in a cache line: areas of two writers begin at least so far apart.
-    long : entries from which on a buffer begins at a cache line: rows that straddle lines cost loops that wait for the
-        first caches a third.
+    long : entries from which on a buffer begins at a cache line.
     window : bytes that the particles of one row, or of a program without rows, may take in one run.
     """
 
     whole: bool = False
-    product_tile: int = 3 << 19
-    stream_tile: int = 1 << 16
-    tile_rows: int = 8192
+    product_tile: int = tuning.PRODUCT_TILE_BYTES
+    stream_tile: int = tuning.STREAM_TILE_BYTES
+    tile_rows: int = tuning.TILE_ROWS
     noise_block: int = 256
-    line: int = 16
-    long: int = 64
-    window: int = 1 << 21
+    line: int = tuning.CACHE_LINE
+    long: int = tuning.LONG_BUFFER
+    window: int = tuning.WINDOW_BYTES
 
 
 @dataclass(frozen=True)
@@ -112,26 +114,24 @@ class Sharing:
     operations : operations of a slab at least: below, a second thread gains less than it costs to wake it.
     sums : a call takes at least so many operations for each entry of all accumulators, which are cleared and added up.
     product_rows : rows of a slab at least where rows are multiplied by matrices, which shorter products read again too
-        often: a VAE 784-400-20 on 100 rows took 1.04 times as long in slabs of 25 rows as in slabs of 50, and 1.8 times
-        in slabs of 12.
+        often.
     loop_rows : the same where a loop runs over time: innermost loops run over rows, noise is drawn in blocks of rows.
     plain_rows : the same of other programs.
-    owned : entries of a gradient from which on its product over rows is computed by shares of the result; below, it
-        makes no measurable difference.
+    owned : entries of a gradient from which on its product over rows is computed by shares of the result.
     owned_rows : rows of the result from which on they are shared.
     part_rows : rows of such a result at least that one part takes.
     """
 
     each_row: bool = False
-    most: int = 64
-    operations: int = 200_000
-    sums: int = 32
-    product_rows: int = 48
-    loop_rows: int = 400
-    plain_rows: int = 8
-    owned: Number = 1 << 15
-    owned_rows: int = 32
-    part_rows: int = 192
+    most: int = tuning.MOST_SLABS
+    operations: int = tuning.SLAB_OPERATIONS
+    sums: int = tuning.OPERATIONS_PER_SUM
+    product_rows: int = tuning.PRODUCT_ROWS
+    loop_rows: int = tuning.LOOP_ROWS
+    plain_rows: int = tuning.PLAIN_ROWS
+    owned: Number = tuning.OWNED_GRADIENT
+    owned_rows: int = tuning.OWNED_ROWS
+    part_rows: int = tuning.OWNED_PART_ROWS
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,7 @@ import dataclasses
 from typing import NamedTuple
 
 from ppl.compiler.lower.sparse import Table
-
-PAD = 16
-"""The rows of a part are multiples of so many entries: one cache line of float32, two of float64."""
+from ppl.tuning import CACHE_LINE
 
 
 class Summand(NamedTuple):
@@ -46,7 +44,7 @@ class Columns:
     def padded(self, table: Table) -> int:
         """Entries from one row of a part to the next."""
         most = max(last - first for first, last in (self.piece(table, p) for p in range(self.parts)))
-        return -(-most // PAD) * PAD
+        return -(-most // CACHE_LINE) * CACHE_LINE
 
     def start(self, name: str) -> int:
         """Where a table begins in a part."""

@@ -26,12 +26,7 @@ from ppl.ir.node import Node, make, rebuild, remake, topological, type_rules
 from ppl.ir.rewrites.simplify import simplify
 from ppl.ir.types import Axis, Type
 from ppl.training.columns.parts import Columns, Rows, Summand
-
-MIN_WIDTH = 32
-"""Width of a table from which it is shared by columns."""
-
-PART = 64
-"""Most columns of a part, unless that makes fewer than two parts."""
+from ppl.tuning import COLUMN_ENTRIES, COLUMN_PART, COLUMN_TABLE_WIDTH
 
 
 def _dot_type(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
@@ -39,10 +34,6 @@ def _dot_type(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 
 
 type_rules["column_dot"] = _dot_type
-
-
-LARGEST = 1 << 26
-"""Most entries of tables that training holds twice, and copies when someone looks at them."""
 
 
 class Read(NamedTuple):
@@ -62,10 +53,10 @@ def by_columns(request: Request, tables: Sequence[Table]) -> tuple[Request, Colu
     `tables` and `request` are those of `scatter.sparse_request`.
     """
     shapes = dict(request.params)
-    wide = tuple(t for t in tables if len(shapes[t.name]) == 2 and t.width >= MIN_WIDTH)
-    if not 0 < sum(t.length * t.width for t in wide) <= LARGEST:
+    wide = tuple(t for t in tables if len(shapes[t.name]) == 2 and t.width >= COLUMN_TABLE_WIDTH)
+    if not 0 < sum(t.length * t.width for t in wide) <= COLUMN_ENTRIES:
         return None
-    parts = max(2, -(-max(t.width for t in wide) // PART))
+    parts = max(2, -(-max(t.width for t in wide) // COLUMN_PART))
     cut = _Cut(request, {t.name: t.width for t in wide}, parts)
     named = dict(request.arrays)
     rest = [t for t in tables if t not in wide]

@@ -18,9 +18,10 @@ import numpy as np
 from ppl.arguments import WORD, array, number, step_count
 from ppl.errors import DataError, OptionError
 from ppl.lazy import optimizers as kernels
-from ppl.runtime.pool import SMALL, Pool
+from ppl.runtime.pool import Pool
 from ppl.runtime.state import Layout
 from ppl.training.optim.schedules import Rate
+from ppl.tuning import POOLED_ENTRIES
 
 SQUARES = "v", "sum"
 """Slots that add up squares."""
@@ -32,7 +33,7 @@ _local = threading.local()
 
 def fresh(purpose: str, like: np.ndarray) -> np.ndarray:
     """An uninitialised vector like `like` that nobody else refers to; large ones use memory again."""
-    if like.size < SMALL:
+    if like.size < POOLED_ENTRIES:
         return np.empty(like.size, like.dtype)
     pool = getattr(_local, "pool", None)
     if pool is None:
