@@ -67,11 +67,12 @@ class Emitted:
     def shares(self) -> np.ndarray:
         """(start, rows, entries a row) of every parameter; slabs own shares of the rows of each gradient."""
         starts, _ = offsets_of(self.request.params)
-        owned = {s.target.buffer.offset: s.shared for t in self.stages for s in t.owned if s.target.buffer is not None}
+        steps = [s for t in self.stages for s in t.owned]
+        owned = {s.target.buffer.offset.constant: s.shared for s in steps if s.target.buffer is not None}
         out = []
         for name, shape in self.request.params:
             size = math.prod(shape)
-            rows = owned.get(str(starts[name]), size)
+            rows = owned.get(starts[name], size)
             out += [starts[name], rows, size // max(rows, 1)]
         return np.array(out, np.int64)
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ppl.compiler.emit import straight as emit_straight
+from ppl.compiler.emit import python
 from ppl.compiler.emit.cpu.module import Emitter
 from ppl.compiler.emit.cpu.regions import SLABS
 from ppl.compiler.emit.cuda.module import CudaEmitter
+from ppl.compiler.emit.straight.body import body as straight_line
+from ppl.compiler.emit.straight.body import suits
 from ppl.compiler.lower.joined import joined, multiplications
 from ppl.compiler.lower.layout import Poly, entries, identifier
 from ppl.compiler.lower.long_events import widen_events
@@ -56,7 +58,7 @@ def assemble(
     offsets |= {("hyper", n): i for i, n in enumerate(request.hypers)}
     n_aux = offsets_of(request.aux_layout)[1] if request.aux else 0
     # Where particles are a run-time axis, the place of one array among several depends on their number.
-    unrolled = emit_straight.suits(lowered, rules.straight) and not (axes and request.arrays)
+    unrolled = suits(lowered, rules.straight) and not (axes and request.arrays)
     small = unrolled and not axes
     builder = Builder([] if small else [o.node for o in outputs], offsets, target)
     builder.wide = wide
@@ -80,7 +82,7 @@ def assemble(
     emitter = printer(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, *flags,
                       **_data_and_results(request))  # fmt: skip
     if unrolled:
-        body = emit_straight.body(outputs, offsets, builder.inputs, dtype, n_aux, aux_at)
+        body = python.lines(straight_line(outputs, offsets, builder.inputs, dtype, n_aux, aux_at))
         source = emitter.straight(body, general=not small)
     else:
         source = emitter.source()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from ppl.compiler.emit.cpu.regions import SLABS, Regions
-from ppl.compiler.emit.scalar import arguments
 from ppl.compiler.schedule.memory import area_of
 from ppl.compiler.schedule.stages import Stage
 
 PARALLEL_MERGE = 50_000
 """Gradient entries from which on several threads add up the slabs."""
+
+
+def arguments(*parts: object) -> str:
+    """The arguments of a call of a run-time kernel."""
+    return ", ".join(f"I({p})" if str(p).isdigit() else str(p) for p in parts)
 
 
 ALONE = arguments(SLABS, 0, 1)

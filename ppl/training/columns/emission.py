@@ -144,7 +144,7 @@ class ColumnEmitter(TrainEmitter):
         read = self.builder.access(node)
         buffer = read.value.buffer
         assert buffer is not None
-        return buffer.array, f"{buffer.offset} + {read.view.offset}" if read.view.offset else buffer.offset
+        return buffer.array, f"{buffer.offset} + {read.view.offset}" if read.view.offset else str(buffer.offset)
 
     def _summed(self) -> list[tuple[str, Rows]]:
         """The rows that are summed before tables move: all but factors of products from tables that move later."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ppl.compiler.emit import python
 from ppl.compiler.emit.tables import MAX_AT_ONCE, fetch
 
 
@@ -145,7 +146,7 @@ def _row(name: str, place: Place, index: str) -> list[str]:
 def _ask(index: str, rows: Weighted, how: str) -> list[str]:
     """Statements that ask for the rows of data row r + AHEAD."""
     place, count = rows.place, rows.each
-    lines = fetch(how, "columns", place.at(entry(index, count, "k", "r + AHEAD")), place.width)
+    lines = python.lines(fetch(how, "columns", place.at(entry(index, count, "k", "r + AHEAD")), place.width))
     return lines if count == 1 else [f"for k in range({count}):", *("    " + x for x in lines)]
 
 

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ppl.compiler.emit.checks import IMPORTS as CHECKS
+from ppl.checked import CHECKED
+from ppl.compiler.emit import python
 from ppl.compiler.emit.cpu.drivers import Drivers
 from ppl.compiler.emit.cpu.regions import COPIES, DTYPES, SLABS, products_of
 from ppl.compiler.emit.cpu.regions import IMPORTS as REGION_IMPORTS
@@ -59,6 +60,9 @@ from ppl.kernels.symbols import shared
 F, I, U = np.{dtype}, np.int64, np.uint64
 INF, NAN = F(np.inf), F(np.nan)
 '''
+
+
+CHECKS = "from ppl.kernels.cpu.guards import inside, part_of, rest_of\n" if CHECKED else ""
 
 
 @dataclass
@@ -156,18 +160,20 @@ class Emitter(Sums, Training, Drivers):
             if step.node.op == "region":
                 return self._loop(step, prefix, functions)
             if step.node.op == "gemm":
-                return gemm(step, self.builder, stage, self.dtype)
+                return python.lines(gemm(step, self.builder, stage, self.dtype))
             if step.node.op == "column_dot":  # before the stage, see `ppl.training.columns.emission`
                 return []
             if step.node.op in ("table_dot", "table_sum"):
-                functions.append(table_function(f"{prefix}_{step.target.name}", step.node))
-                return table_product(step, self.builder, stage.row, f"{prefix}_{step.target.name}")
-            return EMIT[step.node.op](step, self.builder, stage.row, self.dtype)
+                functions.append(python.function(table_function(f"{prefix}_{step.target.name}", step.node)))
+                return python.lines(table_product(step, self.builder, stage.row, f"{prefix}_{step.target.name}"))
+            return python.lines(EMIT[step.node.op](step, self.builder, stage.row, self.dtype))
         step.name = f"{prefix}_kernel_{len(functions)}"
         writer = KernelWriter(step, stage.row)
-        functions.append(writer.source(step.name, self._types() if stage.row is not None else None))
+        types = self._types() if stage.row is not None else None
+        made = writer.function(step.name, types or {}, "jit" if types is None else "shared")
+        functions.append(python.function(made))
         self.kernels += 1
-        return [writer.call(step.name)]
+        return python.lines([writer.call(step.name)])
 
     def _types(self) -> dict[str, str] | None:
         """Numba's types of what kernels of row regions are passed, besides whole numbers."""

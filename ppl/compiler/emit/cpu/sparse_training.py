@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ppl.compiler.emit import python
 from ppl.compiler.emit.cpu.module import Emitter
 from ppl.compiler.emit.cpu.training import IMPORTS, LARGEST, dense_update
 from ppl.compiler.emit.tables import fetch
@@ -92,7 +93,7 @@ class TrainEmitter(Emitter):
                 f"count = owned(targets, following, I({last}), slab, slabs)",
                 "for t in range(count):",
                 "    e = I(following[min(t + AHEAD, count - 1)])",
-                *("    " + line for line in fetch("to_write", "params", find, width)),
+                *("    " + line for line in python.lines(fetch("to_write", "params", find, width))),
                 "    e = I(following[t])",
                 f"    at = {find}",
                 f"    p = params[at : at + {width}]",

@@ -1,0 +1,189 @@
+"""The printer of emitted records as Python for Numba.
+
+Every statement is one line, parentheses are where Python needs them, and a module imports what its functions use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ppl.compiler.emit.code import (
+    Argument,
+    Assign,
+    Attribute,
+    Binary,
+    Both,
+    Call,
+    Choice,
+    Compare,
+    Do,
+    Expression,
+    For,
+    Function,
+    If,
+    Import,
+    Index,
+    List,
+    Literal,
+    Module,
+    Name,
+    Raise,
+    Return,
+    Span,
+    Statement,
+    Tuple,
+    Unary,
+    While,
+    bound,
+    used,
+)
+
+CHOICE, BOTH, NOT, COMPARE, NEGATIVE, ATOM = 1, 3, 4, 5, 12, 14
+BINDING = {"|": 6, "&": 8, "+": 10, "-": 10, "*": 11, "/": 11, "//": 11}
+"""How strongly operators bind, in Python's order."""
+
+DECORATORS = {"jit": "jit", "device": "jit", "entry": "entry", "threads": "threaded", "launch": "cuda.jit", "host": ""}
+"""What stands before a function, by its form."""
+
+
+def expression(x: Expression) -> str:
+    """The text of an expression."""
+    return _printed(x)[0]
+
+
+def _printed(x: Expression) -> tuple[str, int]:
+    """The text of an expression, and how strongly it binds."""
+    if isinstance(x, Name):
+        return x.name, ATOM
+    if isinstance(x, Binary):
+        own = BINDING[x.op]
+        return f"{_within(x.left, own)} {x.op} {_within(x.right, own + 1)}", own
+    if isinstance(x, Literal):
+        text = repr(x.value)
+        return text, NEGATIVE if text.startswith("-") else ATOM
+    if isinstance(x, Call):
+        return f"{_within(x.function, ATOM)}({_listed(x.arguments)})", ATOM
+    if isinstance(x, Index):
+        return f"{_within(x.array, ATOM)}[{_position(x.index)}]", ATOM
+    if isinstance(x, Attribute):
+        return f"{_within(x.value, ATOM)}.{x.name}", ATOM
+    if isinstance(x, Choice):
+        return f"{_within(x.yes, 2)} if {_within(x.test, 2)} else {_within(x.no, CHOICE)}", CHOICE
+    if isinstance(x, Compare):
+        first, *others = (_within(t, COMPARE + 1) for t in x.terms)
+        return " ".join([first, *(f"{op} {t}" for op, t in zip(x.ops, others, strict=True))]), COMPARE
+    if isinstance(x, Both):
+        return " and ".join(_within(t, BOTH + 1) for t in x.terms), BOTH
+    if isinstance(x, Unary):
+        return (f"not {_within(x.value, NOT)}", NOT) if x.op == "not" else (f"-{_within(x.value, NEGATIVE)}", NEGATIVE)
+    if isinstance(x, Tuple):
+        return f"({_listed(x.items)}{',' if len(x.items) == 1 else ''})", ATOM
+    if isinstance(x, List):
+        return f"[{_listed(x.items)}]", ATOM
+    raise TypeError(f"{x!r} is no expression")
+
+
+def _within(x: Expression, least: int) -> str:
+    """The text of a part of an expression, in parentheses where it binds less than `least`."""
+    text, own = _printed(x)
+    return text if own >= least else f"({text})"
+
+
+def _listed(items: Iterable[Expression]) -> str:
+    return ", ".join(map(expression, items))
+
+
+def _position(x: Expression) -> str:
+    """What stands in brackets."""
+    if isinstance(x, Tuple):
+        return ", ".join(map(_position, x.items))
+    if not isinstance(x, Span):
+        return expression(x)
+    start, stop = ("" if end is None else expression(end) for end in (x.start, x.stop))
+    return " ".join(filter(None, (start, ":", stop)))
+
+
+def lines(statements: Iterable[Statement]) -> list[str]:
+    """The lines of a body."""
+    return [line for x in statements for line in _statement(x)]
+
+
+def _statement(x: Statement) -> Iterator[str]:
+    if isinstance(x, Assign):
+        target, value = (_open(side) for side in (x.target, x.value))
+        yield f"{target} {x.op}= {value}" + (f"  # {x.note}" if x.note else "")
+    elif isinstance(x, Do):
+        yield expression(x.call)
+    elif isinstance(x, For):
+        ends = [end for end in (x.start, x.stop, x.step) if end is not None]
+        yield f"for {x.var} in {'prange' if x.parallel else 'range'}({_listed(ends)}):"
+        yield from _indented(x.body)
+    elif isinstance(x, While):
+        yield f"while {expression(x.test)}:"
+        yield from _indented(x.body)
+    elif isinstance(x, If):
+        yield from _branch("if", x)
+    elif isinstance(x, Return):
+        yield f"return {expression(x.value)}"
+    elif isinstance(x, Raise):
+        yield f"raise {expression(x.value)}"
+    else:
+        raise TypeError(f"{x!r} is no statement")
+
+
+def _open(x: Expression) -> str:
+    """A side of an assignment: several values need no parentheses."""
+    return _listed(x.items) if isinstance(x, Tuple) and len(x.items) > 1 else expression(x)
+
+
+def _branch(word: str, x: If) -> Iterator[str]:
+    yield f"{word} {expression(x.test)}:"
+    yield from _indented(x.body)
+    if len(x.orelse) == 1 and isinstance(x.orelse[0], If):
+        yield from _branch("elif", x.orelse[0])
+    elif x.orelse:
+        yield "else:"
+        yield from _indented(x.orelse)
+
+
+def _indented(body: Iterable[Statement]) -> Iterator[str]:
+    yield from ("    " + line for line in lines(body) or ["pass"])
+
+
+def function(x: Function) -> str:
+    """The definition of a function."""
+    decorator = DECORATORS.get(x.form) if x.form != "shared" else f'shared("{_signature(x.arguments)}")'
+    top = [f"@{decorator}"] if decorator else []
+    top.append(f"def {x.name}({', '.join(a.name for a in x.arguments)}):")
+    return "\n".join([*top, *([f'    """{x.doc}"""'] if x.doc else []), *_indented(x.body)])
+
+
+def _signature(arguments: Iterable[Argument]) -> str:
+    return f"void({','.join(a.type for a in arguments)})"
+
+
+def needs(x: Function | Assign) -> set[str]:
+    """Names that a function, or a constant, takes from its module."""
+    if isinstance(x, Assign):
+        return used(x.value)
+    decorator = "shared" if x.form == "shared" else DECORATORS[x.form].partition(".")[0]
+    parallel = {"prange"} if x.form == "threads" else set()
+    return (used(x) - bound(x)) | {decorator} | parallel
+
+
+def module(x: Module) -> str:
+    """The source of a module."""
+    wanted = {name for item in x.items for name in needs(item)}
+    found = [i for i in x.imports if i.known in wanted]
+    parts = [f'"""{x.doc}"""\n\n' + "\n".join(["import numpy as np", "", *imports(found)])]
+    parts += [function(item) if isinstance(item, Function) else "\n".join(lines([item])) for item in x.items]
+    return "\n\n\n".join(parts) + "\n"
+
+
+def imports(found: Iterable[Import]) -> list[str]:
+    """Lines of imports: one for each module."""
+    by_module: dict[str, list[str]] = {}
+    for x in found:
+        text = x.name if x.name == x.known else f"{x.name} as {x.known}"
+        by_module.setdefault(x.module, []).append(text)
+    return [f"from {name} import {', '.join(texts)}" for name, texts in by_module.items()]
