@@ -13,7 +13,7 @@ import numpy as np
 
 from ppl.arguments import fits_memory, too_large
 from ppl.checked import CHECKED
-from ppl.compiler.emit.cpu.regions import SLABS
+from ppl.compiler.emit.unit import SLABS
 from ppl.compiler.lower.layout import Poly, axis_size, identifier
 from ppl.compiler.lower.request import Request, offsets_of
 from ppl.compiler.lower.target import CPU, Target

@@ -124,7 +124,7 @@ def _statement(x: Statement) -> Iterator[str]:
     elif isinstance(x, If):
         yield from _branch("if", x)
     elif isinstance(x, Return):
-        yield f"return {expression(x.value)}"
+        yield "return" if x.value is None else f"return {expression(x.value)}"
     elif isinstance(x, Raise):
         yield f"raise {expression(x.value)}"
     else:
@@ -171,12 +171,22 @@ def needs(x: Function | Assign) -> set[str]:
     return (used(x) - bound(x)) | {decorator} | parallel
 
 
+def made(x: Function | Assign) -> set[str]:
+    """Names that a function or constant has in its module."""
+    return bound(x) if isinstance(x, Assign) else {x.name}
+
+
 def module(x: Module) -> str:
     """The source of a module."""
-    wanted = {name for item in x.items for name in needs(item)}
+    wanted = {name for item in x.items for name in needs(item)} - {name for item in x.items for name in made(item)}
     found = [i for i in x.imports if i.known in wanted]
-    parts = [f'"""{x.doc}"""\n\n' + "\n".join(["import numpy as np", "", *imports(found)])]
-    parts += [function(item) if isinstance(item, Function) else "\n".join(lines([item])) for item in x.items]
+    parts = [f'"""{x.doc}"""\n\n' + "\n".join(["import numpy as np", "", *imports(found), ""])]
+    for item in x.items:
+        text = function(item) if isinstance(item, Function) else "\n".join(lines([item]))
+        if isinstance(item, Assign) and len(parts) == 1:  # constants stand together behind the imports
+            parts[0] += f"\n{text}"
+        else:
+            parts.append(text)
     return "\n\n\n".join(parts) + "\n"
 
 

@@ -59,7 +59,11 @@ class Expression(Record):
     def cut(self, start: Given, count: Given) -> Index:
         """The view of `count` entries from `start` on."""
         start = term(start)
-        return Index(self, Span(start, start + count))
+        return self.between(start, start + count)
+
+    def between(self, start: Given, stop: Given) -> Index:
+        """The view of the entries from `start` to before `stop`."""
+        return Index(self, Span(term(start), term(stop)))
 
     def whole(self) -> Index:
         """The view of all entries."""

@@ -65,9 +65,9 @@ class If(Statement):
 
 @dataclass(frozen=True, slots=True)
 class Return(Statement):
-    """The end of a function, with its value."""
+    """The end of a function, with its value if it has one."""
 
-    value: Expression
+    value: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)
