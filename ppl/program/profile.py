@@ -20,8 +20,9 @@ from ppl.compiler.emit.assemble import assemble
 from ppl.compiler.emit.checks import length
 from ppl.compiler.emit.code import Assign, Expression, Function, Module, Name, Statement, add_to, assign, call
 from ppl.compiler.emit.cpu.drivers import Drivers
-from ppl.compiler.emit.cpu.module import Emitter
-from ppl.compiler.emit.stages import Stages
+from ppl.compiler.emit.cpu.module import CpuEmitter
+from ppl.compiler.emit.cpu.regions import Regions
+from ppl.compiler.emit.stages import Frame, Stages
 from ppl.compiler.emit.unit import Unit
 from ppl.compiler.lower.joined import multiplications
 from ppl.compiler.lower.layout import Poly
@@ -132,8 +133,11 @@ def _counted(slot: Expression, since: str) -> Statement:
 class ClockedStages(Stages):
     """Writes stages with a counter for every step."""
 
-    clock: Clock
     repeated = 1
+
+    def __init__(self, clock: Clock, unit: Unit, rows: Frame, products: Frame):
+        super().__init__(unit, rows, products, "shared")
+        self.clock = clock
 
     def step(self, step: Cluster | Opaque, stage: Stage, prefix: str, functions: list[Function]) -> list[Statement]:
         """A step between two reads of the counter."""
@@ -163,7 +167,9 @@ class ClockedStages(Stages):
 class ClockedDrivers(Drivers):
     """Writes drivers that count sums and everything."""
 
-    clock: Clock
+    def __init__(self, clock: Clock, unit: Unit, regions: Regions):
+        super().__init__(unit, regions, {})
+        self.clock = clock
 
     def merge(self, parallel: bool) -> list[Statement]:
         """The sums into the gradient are a step too."""
@@ -180,7 +186,7 @@ class ClockedDrivers(Drivers):
         return []
 
 
-class Clocked(Emitter):
+class Clocked(CpuEmitter):
     """Writes the serial form with a counter per step."""
 
     def __init__(self, unit: Unit):
@@ -189,15 +195,11 @@ class Clocked(Emitter):
 
     def writer(self) -> Stages:
         """What writes stages."""
-        stages = ClockedStages(self.unit, self.regions.stage, self._products, "shared")
-        stages.clock = self.clock
-        return stages
+        return ClockedStages(self.clock, self.unit, self.regions.stage, self._products)
 
     def runs(self) -> Drivers:
         """What writes drivers."""
-        runs = ClockedDrivers(self.unit, self.regions, {})
-        runs.clock = self.clock
-        return runs
+        return ClockedDrivers(self.clock, self.unit, self.regions)
 
     def module(self, unrolled: Sequence[Statement] = (), general: bool = True) -> Module:
         """The module; its unrolled form is one step."""
@@ -235,7 +237,8 @@ class Timed(Executable):
     def _call(self, arguments: tuple[Any, ...], threads: int, sizes: Mapping[str, int]) -> None:
         from ppl.kernels.cpu.cycles import cycles
 
-        w, v = arguments[7 + 2 * len(self.plates) :][:2]
+        given = dict(zip(self.passed, arguments, strict=True))
+        w, v = given["w"], given["v"]
         counters = v[v.size - self.slots :]
         counters[:] = 0
         start, first = time.perf_counter(), cycles()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -50,6 +50,8 @@ class Emitted:
     windowed: bool = False
     trains: bool = False
     target: Target = CPU
+    passed: Sequence[str] = ()
+    """What its drivers are passed."""
     slabs: int | None = None
     """The number of slabs where a test prescribes one."""
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ppl.compiler.emit import python
 from ppl.compiler.emit.checks import length
-from ppl.compiler.emit.code import Name, assign
-from ppl.compiler.emit.cpu.module import Emitter
+from ppl.compiler.emit.code import Name, assign, python
+from ppl.compiler.emit.cpu.module import CpuEmitter
 from ppl.compiler.emit.cuda.module import CudaEmitter
+from ppl.compiler.emit.emitter import Emitter
 from ppl.compiler.emit.straight.body import body as straight_line
 from ppl.compiler.emit.straight.body import suits
 from ppl.compiler.emit.unit import SLABS, Unit
@@ -29,8 +29,8 @@ from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import Kind
 
-EMITTERS: dict[str, type[Emitter]] = {"cpu": Emitter, "cuda": CudaEmitter}
-"""The printers that targets name."""
+EMITTERS: dict[str, type[Emitter]] = {"cpu": CpuEmitter, "cuda": CudaEmitter}
+"""The emitters that targets name."""
 
 
 def assemble(
@@ -88,7 +88,7 @@ def assemble(
     fields = {"source": source, "stages": stages, "memory": memory, "kernels": emitter.kernels, "axes": axes,
             "plates": plates, "array_layout": array_layout, "injected": emitter.injected,
             "flops": _work_estimate(stages), "unrolled": unrolled, "windowed": parts is not None,
-            "trains": unit.trained > 0, "target": target}  # fmt: skip
+            "trains": unit.trained > 0, "target": target, "passed": unit.driver_arguments}  # fmt: skip
     return fields, emitter
 
 

@@ -17,8 +17,8 @@ from ppl.compiler.emit.code import (
     assign,
     call,
     loop,
+    names_in,
     rebuilt,
-    used,
 )
 from ppl.compiler.emit.scalar import ZERO
 
@@ -33,7 +33,8 @@ def blocked(var: str, size: Expression, slices: Sequence[str], body: Sequence[St
     `slices` are the views that it walks through. None where the body uses `var` otherwise than as an index of these.
     """
     entries: dict[Record, Record] = {Name(name).at(var): _of_block(name).at(var) for name in slices}
-    if var in used(*rebuilt(tuple(body), lambda x: Literal(0) if isinstance(x, Index) and x in entries else None)):
+    others = rebuilt(tuple(body), lambda x: Literal(0) if isinstance(x, Index) and x in entries else None)
+    if var in names_in(*others).used:
         return None
     changed = entries | {Name(name): _of_block(name) for name in sums}
     inner = rebuilt(tuple(body), lambda x: changed.get(x) if isinstance(x, Index | Name) else None)

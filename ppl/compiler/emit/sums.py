@@ -6,7 +6,7 @@ part of the entries to add up, if not all.
 
 from __future__ import annotations
 
-from ppl.compiler.emit.code import Do, Given, Statement
+from ppl.compiler.emit.code import Assign, Do, Given, Name, Statement, assign, term
 from ppl.compiler.emit.scalar import kernel, to_int
 from ppl.compiler.emit.unit import SLABS, Unit
 from ppl.compiler.lower.layout import Poly
@@ -57,3 +57,8 @@ def combined(unit: Unit, stage: Stage, share: tuple[Given, ...]) -> list[Stateme
         add = "max_slabs" if value.node.op == "amax" else "add_slabs"
         done.append(Do(kernel(add, array, start, value.extent(), f"stride_{area_of(array)}", *share)))
     return done
+
+
+def written_aux(unit: Unit, j: str) -> Assign:
+    """The new value of entry `j` of the auxiliary variables."""
+    return assign(Name("aux").at(j), Name("w").at(term(unit.aux_at) + j))

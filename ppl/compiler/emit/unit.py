@@ -18,8 +18,8 @@ from ppl.compiler.emit.code import (
     call,
     compare,
     do,
+    names_in,
     term,
-    used,
 )
 from ppl.compiler.lower.layout import Poly
 from ppl.compiler.schedule.memory import Memory, all_steps
@@ -150,7 +150,7 @@ class Unit:
 
     def definitions(self, body: Sequence[Record], slab: Given, lane: Given = "lane") -> list[Statement]:
         """Assignments of the symbols that `body` uses: offsets, then the sizes that these need."""
-        memory, words = self.memory, used(*body)
+        memory, words = self.memory, names_in(*body).used
         needed = set(words)
         offsets: list[Statement] = []
         for symbol, place in memory.symbols.items():

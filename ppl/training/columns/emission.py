@@ -36,10 +36,10 @@ from ppl.compiler.emit.code import (
     when,
 )
 from ppl.compiler.emit.cpu.drivers import no_copies
-from ppl.compiler.emit.cpu.module import Items
 from ppl.compiler.emit.cpu.regions import RELEASE
 from ppl.compiler.emit.cpu.sparse_training import STATE, TrainEmitter
 from ppl.compiler.emit.cpu.training import LARGEST
+from ppl.compiler.emit.emitter import Items
 from ppl.compiler.emit.scalar import ZERO, to_float
 from ppl.compiler.emit.unit import Unit
 from ppl.compiler.lower.layout import Poly, axis_size, identifier

@@ -1,8 +1,8 @@
 """Emitted programs as records: a `Module` of `Function`s, whose bodies are trees of loops, stores and calls.
 
-The modules beside this folder compose these records from a schedule; the folders `cpu` and `cuda` put drivers around
+The modules around this folder compose these records from a schedule; `emit/cpu` and `emit/cuda` put drivers around
 them; a printer turns a module into text, and `python` is the one for Numba. Nothing reads text again: which names a
-piece of code uses, whether an expression reads memory, what a function is passed, are questions to records.
+piece of code uses, whether an expression reads memory, what a function is passed, are questions to records (`walk`).
 """
 
 from ppl.compiler.emit.code.expressions import (
@@ -49,12 +49,7 @@ from ppl.compiler.emit.code.statements import (
     loop,
     when,
 )
-from ppl.compiler.emit.code.walk import (
-    bound,
-    inside,
-    rebuilt,
-    used,
-)
+from ppl.compiler.emit.code.walk import Names, inside, names_in, rebuilt
 
 __all__ = [
     "Argument",
@@ -77,6 +72,7 @@ __all__ = [
     "Literal",
     "Module",
     "Name",
+    "Names",
     "Raise",
     "Record",
     "Return",
@@ -88,17 +84,16 @@ __all__ = [
     "add_to",
     "assign",
     "both",
-    "bound",
     "call",
     "compare",
     "do",
     "inside",
     "loop",
     "names",
+    "names_in",
     "product",
     "rebuilt",
     "term",
     "total",
-    "used",
     "when",
 ]

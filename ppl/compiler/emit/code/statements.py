@@ -90,8 +90,8 @@ class Function(Record):
     """A function of emitted code.
 
     `form` says how it is compiled and reached: "jit" as others call it, "shared" once, for the types of its arguments,
-    by symbol; "entry" inlined into users' code, "threads" with parallel loops; "launch" a CUDA kernel, "device" what
-    kernels call, "host" plain Python.
+    by symbol; "entry" inlined into users' code, "threads" with parallel loops; "launch" a CUDA kernel, "host" plain
+    Python.
     """
 
     name: str

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from ppl.compiler.emit.code.expressions import Name, Record, Tuple
 from ppl.compiler.emit.code.statements import Argument, Assign, For
 
+PLAIN = ("str", "bool", "tuple[str, ...]", "Any")
+"""Types of what records hold that is no record."""
 
-def parts_of(x: Record) -> tuple[str, ...]:
-    """The names of what a record holds, in order."""
-    return tuple(type(x).__slots__)
+
+_getters: dict[type, Callable[[Any], Any] | None] = {}
+
+
+def _parts(x: Any) -> Any:
+    """The records that `x` consists of; None where there are none."""
+    if type(x) not in _getters:
+        found = [f.name for f in dataclasses.fields(x) if f.type not in PLAIN]
+        _getters[type(x)] = attrgetter(*found) if found else None
+    parts = _getters[type(x)]
+    return None if parts is None else parts(x)
 
 
 def inside(*records: Record) -> Iterator[Record]:
@@ -19,36 +31,34 @@ def inside(*records: Record) -> Iterator[Record]:
     waiting: list[Any] = list(records)
     while waiting:
         x = waiting.pop()
-        if isinstance(x, Record):
-            yield x
-            waiting += [getattr(x, part) for part in parts_of(x)]
-        elif isinstance(x, tuple):
+        if isinstance(x, tuple):
             waiting += x
+        elif x is not None:
+            yield x
+            waiting.append(_parts(x))
 
 
-def used(*records: Record) -> set[str]:
-    """All names that occur, variables of loops and what functions are passed included."""
-    out: set[str] = set()
+class Names(NamedTuple):
+    """Names that occur somewhere, and those of them that get their values there: locals and arguments."""
+
+    used: set[str]
+    bound: set[str]
+
+
+def names_in(*records: Record) -> Names:
+    """The names in records."""
+    found = Names(set(), set())
     for x in inside(*records):
-        if isinstance(x, Name | Argument):
-            out.add(x.name)
+        if isinstance(x, Name):
+            found.used.add(x.name)
+        elif isinstance(x, Argument):
+            found.bound.add(x.name)
         elif isinstance(x, For):
-            out.add(x.var)
-    return out
-
-
-def bound(*records: Record) -> set[str]:
-    """Names that get their values in these records: locals, variables of loops, arguments."""
-    out: set[str] = set()
-    for x in inside(*records):
-        if isinstance(x, Argument):
-            out.add(x.name)
-        elif isinstance(x, For):
-            out.add(x.var)
+            found.bound.add(x.var)
         elif isinstance(x, Assign):
             targets = x.target.items if isinstance(x.target, Tuple) else (x.target,)
-            out |= {t.name for t in targets if isinstance(t, Name)}
-    return out
+            found.bound.update(t.name for t in targets if isinstance(t, Name))
+    return found
 
 
 def rebuilt(x: Any, rule: Callable[[Record], Record | None]) -> Any:
@@ -58,4 +68,7 @@ def rebuilt(x: Any, rule: Callable[[Record], Record | None]) -> Any:
     if not isinstance(x, Record):
         return x
     other = rule(x)
-    return type(x)(*(rebuilt(getattr(x, part), rule) for part in parts_of(x))) if other is None else other
+    if other is not None:
+        return other
+    assert dataclasses.is_dataclass(x)
+    return type(x)(*(rebuilt(getattr(x, f.name), rule) for f in dataclasses.fields(x)))

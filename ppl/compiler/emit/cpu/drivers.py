@@ -25,12 +25,11 @@ from ppl.compiler.emit.code import (
     do,
     loop,
     names,
-    term,
     when,
 )
 from ppl.compiler.emit.cpu.regions import RELEASE, Regions, products_of
 from ppl.compiler.emit.scalar import ZERO, to_int
-from ppl.compiler.emit.sums import ALL, ALONE, combined, is_shared, merged
+from ppl.compiler.emit.sums import ALL, ALONE, combined, is_shared, merged, written_aux
 from ppl.compiler.emit.unit import CONVERT, SLABS, Unit
 from ppl.compiler.lower.layout import axis_size
 from ppl.compiler.schedule.slabs import product_parts
@@ -143,8 +142,3 @@ def flattened(array: str) -> Call:
 def no_copies() -> Assign:
     """No thread reads a copy of the parameters."""
     return assign("copies", Name("params").before(0))
-
-
-def written_aux(unit: Unit, j: str) -> Assign:
-    """The new value of entry `j` of the auxiliary variables."""
-    return assign(Name("aux").at(j), Name("w").at(term(unit.aux_at) + j))

@@ -8,34 +8,27 @@ and products in order, tile by tile, and `rows_i_products` for the products it o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from ppl.compiler.emit.code import Assign, Function, Module, Name, Statement, Tuple, call
+from ppl.compiler.emit.code import Function, Statement
 from ppl.compiler.emit.cpu.drivers import Drivers
 from ppl.compiler.emit.cpu.regions import Regions, products_of
 from ppl.compiler.emit.cpu.training import Training
-from ppl.compiler.emit.scalar import INF
+from ppl.compiler.emit.emitter import Emitter, Items
 from ppl.compiler.emit.stages import Stages
 from ppl.compiler.emit.sums import is_shared
-from ppl.compiler.emit.symbols import CPU, Table, externals, imports
+from ppl.compiler.emit.symbols import CPU
 from ppl.compiler.emit.unit import Unit
 from ppl.compiler.schedule.stages import Stage
 
-Items = list[Function | Assign]
 
+class CpuEmitter(Emitter):
+    """Writes one program for the CPU; `more_regions` are those that are no stages."""
 
-class Emitter:
-    """Writes one program: its stages, and drivers around them."""
-
-    symbols: Table = CPU
-    place = "the CPU"
+    place, symbols = "the CPU", CPU
 
     def __init__(self, unit: Unit, more_regions: Sequence[str] = ()):
-        self.unit = unit
         self.regions = Regions(unit, [*(["merge"] if is_shared(unit) else []), *more_regions])
-        self.stages = self.writer()
-        self.injected: dict[str, Any] = {}
-        """Users' functions that the module cannot import, once it has been written."""
+        super().__init__(unit)
 
     def writer(self) -> Stages:
         """What writes stages."""
@@ -43,27 +36,6 @@ class Emitter:
 
     def _products(self, stage: Stage, body: Sequence[Statement], doc: str) -> Function:
         return self.regions.region(products_of(stage), body, doc)
-
-    @property
-    def kernels(self) -> int:
-        """Number of kernels."""
-        return self.stages.kernels
-
-    def module(self, unrolled: Sequence[Statement] = (), general: bool = True) -> Module:
-        """The whole module; `unrolled` is the form for one particle, which may be the only one there is."""
-        doc = "The whole program for one particle, unrolled."
-        one = [self.unit.function("one", self.unit.driver_arguments, unrolled, doc)] if unrolled else []
-        if not general:
-            self.stages.kernels = 1
-            return self._module([*one, *self.single()])
-        return self._module([*self.stages.functions(), *one, *self.drivers(bool(unrolled))])
-
-    def _module(self, items: Sequence[Function | Assign]) -> Module:
-        unit = self.unit
-        known, versions, self.injected = externals(unit.builder.functions)
-        doc = f"Program emitted by ppl for {self.place} in {unit.dtype}. "
-        doc += "Do not edit: the file's name is a hash of its content."
-        return Module(doc, (*constants(unit.dtype), *versions, *items), (*imports(self.symbols, unit.bits), *known))
 
     def before(self) -> Mapping[str, Sequence[Statement]]:
         """What the parallel driver does before unplated stages, by their names."""
@@ -86,11 +58,3 @@ class Emitter:
 
     def _training(self, driver: str) -> Items:
         return Training(self.unit, self.regions).dense(driver) if self.unit.trained else []
-
-
-def constants(dtype: str) -> list[Assign]:
-    """The types and constants of a module."""
-    np = Name("np")
-    types = Tuple((np.dot(dtype), np.dot("int64"), np.dot("uint64")))
-    special = Tuple(tuple(call("F", np.dot(x)) for x in ("inf", "nan")))
-    return [Assign(Tuple((Name("F"), Name("I"), Name("U"))), types), Assign(Tuple((INF, Name("NAN"))), special)]

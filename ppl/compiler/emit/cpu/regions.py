@@ -23,8 +23,8 @@ from ppl.compiler.emit.code import (
     do,
     loop,
     names,
+    names_in,
     term,
-    used,
 )
 from ppl.compiler.emit.scalar import to_int
 from ppl.compiler.emit.unit import CONVERT, SLABS, Unit
@@ -79,7 +79,7 @@ class Regions:
 
     def _unpacked(self, body: Sequence[Statement]) -> list[Statement]:
         """The statements that read what `body` needs from the table."""
-        needed = used(*body)
+        needed = names_in(*body).used
         needed |= {"copies"} if "params" in needed else set()
         kinds, at = self.unit.kind_of(), 0
         lines: list[Statement] = []

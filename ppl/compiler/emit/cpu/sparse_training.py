@@ -32,8 +32,9 @@ from ppl.compiler.emit.code import (
     when,
 )
 from ppl.compiler.emit.cpu import training
-from ppl.compiler.emit.cpu.module import Emitter, Items
+from ppl.compiler.emit.cpu.module import CpuEmitter
 from ppl.compiler.emit.cpu.training import LARGEST, Training, dense_update, no_rows, replaced
+from ppl.compiler.emit.emitter import Items
 from ppl.compiler.emit.scalar import ONE, to_float, to_int
 from ppl.compiler.emit.tables import clamped, fetch
 from ppl.compiler.emit.unit import Unit
@@ -45,7 +46,7 @@ STATE = (*training.STATE, "out", "v", "heads", "following", "touched", "acc")
 """What updates are passed: what dense ones are, and arrays, lists and scratch."""
 
 
-class TrainEmitter(Emitter):
+class TrainEmitter(CpuEmitter):
     """Writes a program with sparse gradients and its training loop.
 
     `dense` are (offset, size) of the other parameters, `cut` which data arguments are minibatches, along plate `rows`;

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ppl.compiler.emit.code import Do, Function, Given, Name, Statement, assign, call, compare, do, loop, when
-from ppl.compiler.emit.cpu.drivers import written_aux
-from ppl.compiler.emit.cpu.module import Emitter, Items
+from ppl.compiler.emit.emitter import Emitter, Items
 from ppl.compiler.emit.stages import Stages
-from ppl.compiler.emit.sums import combined, merged
+from ppl.compiler.emit.sums import combined, merged, written_aux
 from ppl.compiler.emit.symbols import CUDA
 from ppl.compiler.lower.layout import axis_size
 from ppl.compiler.schedule.stages import Stage
@@ -30,8 +29,7 @@ Launch = tuple[Function, Do]
 class CudaEmitter(Emitter):
     """Writes one program for CUDA."""
 
-    symbols = CUDA
-    place = "CUDA"
+    place, symbols = "CUDA", CUDA
 
     def writer(self) -> Stages:
         """What writes stages: regions are functions of their slab and rows, and device functions need no symbols."""

@@ -7,43 +7,49 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ppl.compiler.emit.code import (
-    Argument,
-    Assign,
+from ppl.compiler.emit.code.expressions import (
     Attribute,
     Binary,
     Both,
     Call,
     Choice,
     Compare,
-    Do,
     Expression,
+    Index,
+    List,
+    Literal,
+    Name,
+    Span,
+    Tuple,
+    Unary,
+    call,
+)
+from ppl.compiler.emit.code.statements import (
+    Assign,
+    Do,
     For,
     Function,
     If,
     Import,
-    Index,
-    List,
-    Literal,
     Module,
-    Name,
     Raise,
     Return,
-    Span,
     Statement,
-    Tuple,
-    Unary,
     While,
-    bound,
-    used,
 )
+from ppl.compiler.emit.code.walk import names_in
 
 CHOICE, BOTH, NOT, COMPARE, NEGATIVE, ATOM = 1, 3, 4, 5, 12, 14
 BINDING = {"|": 6, "&": 8, "+": 10, "-": 10, "*": 11, "/": 11, "//": 11}
 """How strongly operators bind, in Python's order."""
 
-DECORATORS = {"jit": "jit", "device": "jit", "entry": "entry", "threads": "threaded", "launch": "cuda.jit", "host": ""}
-"""What stands before a function, by its form."""
+DECORATORS: dict[str, Expression] = {
+    "jit": Name("jit"),
+    "entry": Name("entry"),
+    "threads": Name("threaded"),
+    "launch": Name("cuda").dot("jit"),
+}
+"""What stands before a function, by its form; before others stands nothing."""
 
 
 def expression(x: Expression) -> str:
@@ -150,30 +156,38 @@ def _indented(body: Iterable[Statement]) -> Iterator[str]:
     yield from ("    " + line for line in lines(body) or ["pass"])
 
 
+def decorator(x: Function) -> Expression | None:
+    """What stands before a function; types are those of its arguments, where it is reached by symbol."""
+    if x.form == "shared":
+        return call("shared", Literal(f"void({','.join(a.type for a in x.arguments)})"))
+    return DECORATORS.get(x.form)
+
+
 def function(x: Function) -> str:
     """The definition of a function."""
-    decorator = DECORATORS.get(x.form) if x.form != "shared" else f'shared("{_signature(x.arguments)}")'
-    top = [f"@{decorator}"] if decorator else []
+    before = decorator(x)
+    top = [] if before is None else [f"@{expression(before)}"]
     top.append(f"def {x.name}({', '.join(a.name for a in x.arguments)}):")
-    return "\n".join([*top, *([f'    """{x.doc}"""'] if x.doc else []), *_indented(x.body)])
+    return "\n".join([*top, *([f"    {_documentation(x.doc)}"] if x.doc else []), *_indented(x.body)])
 
 
-def _signature(arguments: Iterable[Argument]) -> str:
-    return f"void({','.join(a.type for a in arguments)})"
+def _documentation(text: str) -> str:
+    """The literal of a docstring; names of users' in it may contain anything."""
+    return repr(text) if {'"', "\\"} & set(text) else f'"""{text}"""'
 
 
 def needs(x: Function | Assign) -> set[str]:
     """Names that a function, or a constant, takes from its module."""
     if isinstance(x, Assign):
-        return used(x.value)
-    decorator = "shared" if x.form == "shared" else DECORATORS[x.form].partition(".")[0]
-    parallel = {"prange"} if x.form == "threads" else set()
-    return (used(x) - bound(x)) | {decorator} | parallel
+        return names_in(x.value).used
+    found, before = names_in(x), decorator(x)
+    own = set() if before is None else names_in(before).used
+    return (found.used - found.bound) | own | ({"prange"} if x.form == "threads" else set())
 
 
 def made(x: Function | Assign) -> set[str]:
     """Names that a function or constant has in its module."""
-    return bound(x) if isinstance(x, Assign) else {x.name}
+    return names_in(x).bound if isinstance(x, Assign) else {x.name}
 
 
 def module(x: Module) -> str:
