@@ -26,6 +26,13 @@ from ppl.lang.context import check_open, current, dtype_name
 from ppl.lang.source import user_line
 from ppl.lang.trace import Index
 
+_numpy: dict[str, Callable[..., Any]] = {}
+
+
+def answer_numpy(ufunc: Callable[..., Any], function: Callable[..., Any]) -> None:
+    """Say what NumPy's ufuncs and functions do with values: the tables of both build on `Value`."""
+    _numpy.update(ufunc=ufunc, function=function)
+
 
 def lift(label: str, function: Callable[..., Node], *operands: Any, **options: Any) -> Value:
     """Apply a function of nodes to values or arrays; errors get `label` and the user's line."""
@@ -285,14 +292,10 @@ class Value(Refusals):
         out = self if min is None else lift("clip", ops.maximum, self, min)
         return out if max is None else lift("clip", ops.minimum, out, max)
 
-    # --- NumPy protocols (their tables build on this class)
+    # --- NumPy protocols
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        from ppl.lang.arrays.numpy_protocol import call_ufunc
-
-        return call_ufunc(ufunc, method, inputs, kwargs)
+        return _numpy["ufunc"](ufunc, method, inputs, kwargs)
 
     def __array_function__(self, function: Callable, types: Any, args: Any, kwargs: Any) -> Any:
-        from ppl.lang.arrays.numpy_protocol import call_function
-
-        return call_function(function, args, kwargs)
+        return _numpy["function"](function, args, kwargs)

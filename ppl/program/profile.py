@@ -96,7 +96,7 @@ class Profile:
 
     def table(self) -> str:
         """The profile as text."""
-        from ppl.program.profile_table import show_profile
+        from ppl.program.profile_table import show_profile  # imports rich
 
         return show_profile(self)
 
@@ -235,7 +235,7 @@ class Timed(Executable):
         return w, np.concatenate([v, np.zeros(self.slots, np.int64)])
 
     def _call(self, arguments: tuple[Any, ...], threads: int, sizes: Mapping[str, int]) -> None:
-        from ppl.kernels.cpu.cycles import cycles
+        from ppl.kernels.cpu.cycles import cycles  # imports Numba
 
         given = dict(zip(self.passed, arguments, strict=True))
         w, v = given["w"], given["v"]
@@ -322,7 +322,7 @@ def measure(call: Callable[[], Any], run: Callable[..., Any], executable: Execut
 
 def compiled(executable: Executable) -> tuple[tuple[str, float], ...]:
     """Functions of an executable, shared kernels included, with the seconds spent on them in this process."""
-    from ppl.kernels.dispatch import seconds
+    from ppl.kernels.dispatch import seconds  # imports Numba
     from ppl.kernels.symbols import reached
 
     own = [f.py_func for f in vars(executable.module).values() if hasattr(f, "py_func")]

@@ -11,7 +11,6 @@ from ppl.arguments import MANY, choice, flag, integer, names
 from ppl.compiler.plan.choice import Requested
 from ppl.compiler.surrogate.range_guards import INVALID
 from ppl.errors import DataError, EstimatorError
-from ppl.lazy import optim
 from ppl.names import Named
 from ppl.objectives.base import as_objective
 from ppl.program.diagnosis import Diagnosing
@@ -28,6 +27,7 @@ from ppl.runtime.nonfinite import (
 )
 from ppl.runtime.prepared import Settings
 from ppl.runtime.state import State
+from ppl.training.optim.transform import as_transform
 
 HyperValues = Mapping[str, float | Callable[[int], float]]
 
@@ -174,7 +174,7 @@ class Program(Inspection, Embedding, Diagnosing):
         nonfinite: str = "raise",
     ) -> tuple[State, float]:
         """One whole training step, as `ppl.fit` takes it: loss and gradient are divided by the number of rows N."""
-        keep, transform = keeps(nonfinite), optim.as_transform(optimizer)
+        keep, transform = keeps(nonfinite), as_transform(optimizer)
         bound = bind(self, Call(state, data, seed, particles, rows, total_rows, hyper))
         new, scalars, grad = update(bound, transform)
         if not keep:

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ppl.kernels import folders
+
 _lock = threading.RLock()  # another thread must not see a module before it has been executed
 
 
@@ -26,7 +28,7 @@ def load(source: str, injected: Mapping[str, Any] | None = None) -> ModuleType:
     Machine code that calls an injected function is of no use to another process, nor to another function under the same
     name, so such a module gets a name of its own.
     """
-    from ppl.kernels.build import build
+    from ppl.kernels.build import build  # imports Numba
     from ppl.kernels.needs import EMITTED, PRIVATE
 
     if injected:
@@ -40,8 +42,6 @@ def load(source: str, injected: Mapping[str, Any] | None = None) -> ModuleType:
 
 def _written(name: str, source: str) -> Path | None:
     """The file of a module, with its content; None where it cannot be written."""
-    from ppl.kernels import folders
-
     folder = folders.root()
     if folder is None:
         return None

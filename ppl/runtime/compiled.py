@@ -28,11 +28,11 @@ from ppl.lang.arguments import as_spec
 from ppl.lang.carried import require_carried, require_one_particle
 from ppl.lang.trace import Trace
 from ppl.runtime.binding import Binder
+from ppl.runtime.executable import Executable, Request, compile_request
 from ppl.runtime.state import Layout, State
 from ppl.tuning import SMALL_UNITS
 
 if TYPE_CHECKING:
-    from ppl.runtime.executable import Executable, Request
     from ppl.runtime.prepared import Settings
 
 
@@ -193,8 +193,6 @@ class Compiled:
         self, key: str, sites: Sequence[str] = (), particles: int | None = None, narrow: tuple[str, ...] = ()
     ) -> Request:
         """What a backend compiles for one variant, with the arguments `narrow` in 32 bits."""
-        from ppl.runtime.executable import Request
-
         variant = self.variant(key, sites, particles)
         inputs = tuple((i.name, i.node.type) for i in self.binder.inputs)
         scalars, grads, arrays = dict(variant.scalars), dict(variant.grads), dict(variant.arrays)
@@ -237,8 +235,6 @@ class Compiled:
     def _compiled_for(self, name: tuple[*VariantKey, tuple[str, ...]]) -> Executable:
         found = self._executables.get(name)
         if found is None:
-            from ppl.runtime.executable import compile_request
-
             with self._lock:
                 found = compile_request(self.request(*name), self.settings.dtype, self.settings.target)
                 self._executables[name] = found

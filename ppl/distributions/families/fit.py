@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ppl.arguments import array
-from ppl.distributions.base import Distribution
+from ppl.distributions.base import Distribution, fit_by
 from ppl.distributions.bernoulli import Bernoulli
 from ppl.distributions.beta import Beta
 from ppl.distributions.categorical import Categorical
@@ -298,3 +298,6 @@ def posterior(prior: Distribution, likelihood: type[Distribution], x: Any, **kno
     given = {name: array(f"posterior: {name}", v, ModelError).astype(np.float64) for name, v in known.items()}
     data = array("posterior: x", x, ModelError).astype(np.float64)
     return type(prior)(**update(dict(zip(prior.params, values, strict=True)), data, **given))
+
+
+fit_by(fit)

@@ -22,7 +22,7 @@ from ppl.lang.arrays import gammas
 from ppl.lang.arrays.malformed import RAISED, malformed
 from ppl.lang.arrays.numpy_functions import FUNCTIONS, REFUSED
 from ppl.lang.source import user_line
-from ppl.lang.value import Value, as_value, lift
+from ppl.lang.value import Value, answer_numpy, as_value, lift
 
 UFUNCS: dict[str, Callable[..., Node]] = {
     "add": ar.add,
@@ -203,3 +203,6 @@ def call_function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: d
 
 
 __all__ = ["FUNCTIONS", "UFUNCS", "Value", "call_function", "call_ufunc", "unsupported"]
+
+
+answer_numpy(call_ufunc, call_function)
