@@ -95,10 +95,9 @@ def floor_of(module: str) -> int:
     raise AssertionError(f"{module} stands on no floor")
 
 
-def imports(module: str) -> Iterator[tuple[str, bool, bool]]:
-    """What a module imports from the package, whether inside a function, and whether for type checkers only."""
+def imports(module: str) -> Iterator[tuple[str, bool]]:
+    """What a module imports from the package, and whether for type checkers only."""
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
-    inside = {id(x) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.Lambda) for x in ast.walk(f)}
     guarded = (i for i in ast.walk(tree) if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.unparse(i.test))
     typing = {id(x) for i in guarded for statement in i.body for x in ast.walk(statement)}
     for x in ast.walk(tree):
@@ -108,11 +107,11 @@ def imports(module: str) -> Iterator[tuple[str, bool, bool]]:
         elif isinstance(x, ast.ImportFrom):
             assert x.level == 0, f"{module}: imports are absolute"
             names = [f"{x.module}.{a.name}" if f"{x.module}.{a.name}" in MODULES else str(x.module) for a in x.names]
-        yield from ((name, id(x) in inside, id(x) in typing) for name in names if name in MODULES and name != module)
+        yield from ((name, id(x) in typing) for name in names if name in MODULES and name != module)
 
 
 @cache
-def all_imports() -> dict[str, list[tuple[str, bool, bool]]]:
+def all_imports() -> dict[str, list[tuple[str, bool]]]:
     """What every module imports."""
     return {module: list(imports(module)) for module in MODULES}
 
@@ -122,7 +121,7 @@ def test_imports_never_climb():
     climbing = [
         f"{module} imports {name}"
         for module, found in all_imports().items()
-        for name, _, _ in found
+        for name, _ in found
         if floor_of(name) > floor_of(module)
     ]
     assert not climbing, "\n".join(climbing)
@@ -130,7 +129,7 @@ def test_imports_never_climb():
 
 def test_there_are_no_circles():
     """Imports inside functions count; those for type checkers do not."""
-    graph = nx.DiGraph((m, name) for m, found in all_imports().items() for name, _, typing in found if not typing)
+    graph = nx.DiGraph((m, name) for m, found in all_imports().items() for name, typing in found if not typing)
     assert not [sorted(circle) for circle in nx.strongly_connected_components(graph) if len(circle) > 1]
 
 
