@@ -57,6 +57,8 @@ LAZY = {
     "rich": "only for what is shown as a table or a bar",
     "ppl.compiler.plan.table": "imports rich",
     "ppl.program.profile_table": "imports rich",
+    "ppl.program.profile": "only for those who measure",
+    "ppl.inference.unbiased": "only for those who check",
     "matplotlib": "slow, and optional",
     "importlib.metadata": "only for the version",
     "mpmath": "for those who fit coefficients of kernels",

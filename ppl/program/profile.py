@@ -6,7 +6,6 @@ the program itself does not change. Cycles become seconds by the total, which is
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -314,8 +313,8 @@ def measure(call: Callable[[], Any], run: Callable[..., Any], executable: Execut
         rows.append(Row(stage, kind, name, spent, int(inside.ticks[i]) / max(total, 1), flops, number, roof))
     rest = max(0, total - sum(int(inside.ticks[i]) for i in range(len(rows))))
     rows.append(Row("serial", "driver", "calls and offsets", rest * scale, rest / max(total, 1)))
-    seconds = statistics.median(whole)
-    python = max(0.0, seconds - statistics.median(native))
+    seconds = np.median(whole)
+    python = max(0.0, seconds - np.median(native))
     return Profile(seconds, python, total * scale, tuple(rows), executable.kernels, executable.regions, plain.bytes,
                    best, compiled(executable))  # fmt: skip
 

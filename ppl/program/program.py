@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from ppl.objectives.base import as_objective
 from ppl.program.diagnosis import Diagnosing
 from ppl.program.embedding import Embedding, particles_first, site_names, summed_out
 from ppl.program.inspection import Inspection
-from ppl.program.profile import Profile, profile
 from ppl.runtime.call import Call, bind, run, update
 from ppl.runtime.nonfinite import (
     keeps,
@@ -28,6 +27,9 @@ from ppl.runtime.nonfinite import (
 from ppl.runtime.prepared import Settings
 from ppl.runtime.state import State
 from ppl.training.optim.transform import as_transform
+
+if TYPE_CHECKING:
+    from ppl.program.profile import Profile
 
 HyperValues = Mapping[str, float | Callable[[int], float]]
 
@@ -232,4 +234,6 @@ class Program(Inspection, Embedding, Diagnosing):
         kind : "gradient" (`value_and_grad`), "value" or "rows" (`value` with ``per_row=True``).
         options : `seed`, `particles`, `total_rows`, `rows`, `hyper` of the call.
         """
+        from ppl.program.profile import profile  # only those who measure wait for it
+
         return profile(self, state, data, repeats, kind, options)

@@ -17,8 +17,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ppl.kernels import folders
-
 _lock = threading.RLock()  # another thread must not see a module before it has been executed
 
 
@@ -42,6 +40,8 @@ def load(source: str, injected: Mapping[str, Any] | None = None) -> ModuleType:
 
 def _written(name: str, source: str) -> Path | None:
     """The file of a module, with its content; None where it cannot be written."""
+    from ppl.kernels import folders  # not before something is compiled
+
     folder = folders.root()
     if folder is None:
         return None
