@@ -19,10 +19,11 @@ from ppl.ir.node import Node
 from ppl.lang.arrays import arithmetic as ar
 from ppl.lang.arrays import elementwise as el
 from ppl.lang.arrays import gammas
+from ppl.lang.arrays.answers import answer_numpy
 from ppl.lang.arrays.malformed import RAISED, malformed
 from ppl.lang.arrays.numpy_functions import FUNCTIONS, REFUSED
 from ppl.lang.source import user_line
-from ppl.lang.value import Value, answer_numpy, as_value, lift
+from ppl.lang.value import Value, as_value, lift
 
 UFUNCS: dict[str, Callable[..., Node]] = {
     "add": ar.add,
