@@ -67,7 +67,7 @@ LAZY = {
 }
 """What is imported when it is first used, inside a function or through `ppl.lazy`, and why."""
 
-UNNEEDED = ("ppl.compiler.emit.loops", "ppl.compiler.emit.steps", "ppl.compiler.lower.rewrites")
+UNNEEDED = ("ppl.compiler.emit.loops", "ppl.compiler.emit.steps")
 """Modules that import others of `ppl.compiler` inside functions, which start-up time has no need of."""
 
 LARGEST = 15
