@@ -67,9 +67,6 @@ LAZY = {
 }
 """What is imported when it is first used, inside a function or through `ppl.lazy`, and why."""
 
-UNNEEDED = ("ppl.compiler.emit.loops", "ppl.compiler.emit.steps")
-"""Modules that import others of `ppl.compiler` inside functions, which start-up time has no need of."""
-
 LARGEST = 15
 """Files in any other folder, `__init__.py` not counted."""
 
@@ -154,7 +151,7 @@ def is_lazy(name: str) -> bool:
 def test_only_what_is_slow_is_imported_inside_functions():
     """Examples (`models`) may: what they compare with is optional."""
     found = {(m, name) for m in MODULES if not m.startswith("ppl.models") for name in inside_functions(m)}
-    assert not [f"{m}: {name}" for m, name in sorted(found) if not is_lazy(name) and m not in UNNEEDED]
+    assert not [f"{m}: {name}" for m, name in sorted(found) if not is_lazy(name)]
     later = [vars(x)["_Lazy__name"] for x in vars(lazy).values() if isinstance(x, lazy.Lazy)]
     assert later and not [name for name in later if not is_lazy(name)]
 
