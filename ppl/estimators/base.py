@@ -114,7 +114,7 @@ class Branches:
 class NodeContext:
     """What an estimator gets to expand one node: the distribution with its trunk parameters, noise and auxiliaries.
 
-    `inputs` are the float data arguments that its plates open; `relaxes` says whether the cost can be relaxed.
+    `inputs` are the float data arguments that its plates open; `relaxes()` says whether the cost can be relaxed.
     `importance` is the normalised weight of each sample in the bound downstream (estimators with `reweights` only).
     """
 
@@ -127,7 +127,7 @@ class NodeContext:
     particles: Axis = PARTICLES
     learnable: tuple[str, ...] = ()  # names of the parameters with a learnable parameter upstream
     inputs: tuple[Node, ...] = ()
-    relaxes: bool = True
+    relaxes: Callable[[], bool] = lambda: True
     importance: Node | None = None
 
     def draw(self) -> Node:

@@ -78,5 +78,5 @@ class Relax(Estimator):
             return ops.add(ops.mul(score_of(dist, value), ops.stop(rest)), ops.sub(at_relaxed, at_given))
 
         one = ops.const(1.0)
-        sides = [Side(relaxed, one, soft=True), Side(given, ops.neg(one), soft=True)] if ctx.relaxes else []
+        sides = [Side(relaxed, one, soft=True), Side(given, ops.neg(one), soft=True)] if ctx.relaxes() else []
         return Branches(value, sides, score, temperature)

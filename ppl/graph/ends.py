@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ppl.graph.lost_means import crossed, met
-from ppl.graph.moved import by_noise
 from ppl.graph.ranges import Ranges
 from ppl.graph.smoothness import Orders
 from ppl.ir.node import Node
@@ -57,8 +56,8 @@ def worst_of(orders: Orders, ends: list[End]) -> tuple[float, str]:
 
 def unsettled(orders: Orders, ends: list[End], graph: StochasticGraph) -> tuple[float, str] | None:
     """The jump that a product with a pole of other noise counts as: a slope that has no mean; None where none is."""
-    noisy = by_noise(graph)
-    if not crossed(graph, noisy):
+    noisy = graph.noisy
+    if not graph.once("crossed", lambda: crossed(graph, noisy)):
         return None
     reached = dict.fromkeys(orders.of, "")
     for end in ends:

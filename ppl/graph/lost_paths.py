@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ppl.errors import EstimatorError
 from ppl.graph.edges import felt_faults
 from ppl.graph.lost_means import require_means
-from ppl.graph.moved import by_noise, by_parameters
+from ppl.graph.moved import by_parameters
 from ppl.graph.seams import closes
 from ppl.graph.smoothness import ENDS
 from ppl.graph.stochastic import StochasticGraph
@@ -30,9 +30,10 @@ def require_no_lost_path(graph: StochasticGraph) -> None:
     """
     ends = [(c.node, f"cost '{c.name}'") for c in graph.trace.costs.values()]
     ends += [(a, f"the parameters of '{n.name}'") for n in graph.nodes.values() if n.costs for a in n.node.args]
-    parameters, noisy = by_parameters(graph), by_noise(graph)
+    parameters, noisy = by_parameters(graph), graph.noisy
+    seen: set[int] = set()
     for end, label in ends:
-        for node in _reached(end):
+        for node in _reached(end, seen):
             for name, source, words in _jumps(node, graph, parameters, noisy):
                 raise EstimatorError(
                     f"{label} jumps (`{node.op}`: {words}) in a value that depends on parameter '{name}' directly and "
@@ -43,17 +44,16 @@ def require_no_lost_path(graph: StochasticGraph) -> None:
     require_means(graph, parameters, noisy)
 
 
-def _reached(end: Node) -> list[Node]:
-    """Everything that `end` depends on, but for conditions of a `where` that leaves no gap where they switch."""
-    found: dict[int, Node] = {}
+def _reached(end: Node, seen: set[int]) -> Iterator[Node]:
+    """What `end` depends on and is not `seen`, but for conditions of a `where` that leaves no gap where they switch."""
     stack = [end]
     while stack:
         node = stack.pop()
-        if id(node) not in found and not (node.op == "stop" and node.attrs["tag"] in ENDS):
-            found[id(node)] = node
+        if id(node) not in seen and not (node.op == "stop" and node.attrs["tag"] in ENDS):
+            seen.add(id(node))
+            yield node
             if node.op != "sample":
                 stack.extend(node.args[1:] if closes(node) else node.args)
-    return list(found.values())
 
 
 def _jumps(

@@ -19,31 +19,34 @@ from ppl.graph.slopes import Slopes
 from ppl.ir.node import Node, topological
 from ppl.lang.trace import Site
 
+Requirements = Mapping[Node, Interval]
+"""What distributions require of parameters, before broadcasting."""
+NOTHING: Requirements = {}
+
+
+def requirements(sites: Iterable[Site]) -> Requirements:
+    """What the distributions of `sites` require."""
+    given = [c for s in sites if s.dist is not None for c in s.dist.conditions() if c.constraint in RANGES]
+    return {narrowest(c.value): RANGES[c.constraint] for c in given}
+
 
 class Ranges:
     """The interval of every node that is asked for.
 
     Parameters
     ----------
-    sites : the nodes whose distributions require something of their parameters.
+    required : what distributions require of their parameters.
     relaxed : `sample` nodes of discrete distributions that stand for their relaxations.
     """
 
-    def __init__(self, sites: Iterable[Site] = (), relaxed: Iterable[Node] = ()):
+    def __init__(self, required: Requirements = NOTHING, relaxed: Iterable[Node] = ()):
         self.relaxed = frozenset(relaxed)
-        self.required: dict[Node, Interval] = {}
-        for site in sites:
-            if site.dist is not None:
-                for condition in site.dist.conditions():
-                    if condition.constraint in RANGES:
-                        self.required[narrowest(condition.value)] = RANGES[condition.constraint]
+        self.required = required
         self._found: dict[Node, Interval] = {}
 
     def moved(self, places: Mapping[int, Node]) -> Ranges:
         """The same requirements of what the nodes have become in an expansion, by id."""
-        out = Ranges()
-        out.required = {places[id(node)]: needed for node, needed in self.required.items() if id(node) in places}
-        return out
+        return Ranges({places[id(node)]: needed for node, needed in self.required.items() if id(node) in places})
 
     def __call__(self, node: Node) -> Interval:
         """The interval that holds every entry of `node`."""

@@ -6,29 +6,28 @@ one is computed directly from the other. Random nodes are looked at through `Ran
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ppl.distributions.base import Distribution
 from ppl.graph.degree import Degrees
 from ppl.graph.ends import End, unsettled, worst_of
-from ppl.graph.moved import moved_by
-from ppl.graph.ranges import Ranges
+from ppl.graph.moved import by_noise, moved_by
+from ppl.graph.named import named_graph
+from ppl.graph.ranges import Ranges, Requirements, requirements
 from ppl.graph.smoothness import Orders
 from ppl.graph.terms import Terms
 from ppl.ir.node import Node, topological
 from ppl.ir.op_facts import JUMP, SMOOTH
 from ppl.ir.types import Axis, Kind
-from ppl.lang.trace import Cost, Site, SiteKind, Trace
+from ppl.lang.trace import Cost, Site, Trace
 
 if TYPE_CHECKING:
     import networkx as nx
-else:
-    from ppl.lazy import networkx as nx
 
-LEAF_KINDS = {"param": "parameter", "input": "input", "hyper": "hyper", "aux": "carried"}
+T = TypeVar("T")
 MIXES = ("collect", "sum", "amax")
 """Ops of a traced graph whose result depends on several rows of a plate."""
 
@@ -45,7 +44,8 @@ class StochasticGraph:
         self.samples = [n for n in self.order if n.op == "sample"]
         self.nodes = {n.attrs["site"].name: RandomNode(self, n, rank) for rank, n in enumerate(self.samples)}
         self.reweighted: set[str] = set()  # nodes whose estimator needs the weights of their samples in a bound
-        self.enumerated: set[str] = set()  # nodes that the plan sums over: no sample, so nothing to relax
+        self.enumerated: frozenset[str] = frozenset()  # those that the plan sums over: no sample, so nothing to relax
+        self._found: dict[Hashable, Any] = {}
 
     def __getitem__(self, name: str) -> RandomNode:
         return self.nodes[name]
@@ -57,7 +57,25 @@ class StochasticGraph:
 
     def ranges_with(self, relaxed: Iterable[Node]) -> Ranges:
         """Where values lie while the `sample` nodes `relaxed` are relaxed."""
-        return Ranges((*self.trace.sites.values(), *self.trace.scored.values()), relaxed)
+        soft = frozenset(n for n in relaxed if n.attrs["site"].dist.discrete)
+        return self.once(("ranges", soft), lambda: Ranges(self.required, soft))
+
+    @cached_property
+    def required(self) -> Requirements:
+        """What distributions require of their parameters."""
+        return requirements((*self.trace.sites.values(), *self.trace.scored.values()))
+
+    def once(self, key: Hashable, find: Callable[[], T]) -> T:
+        """What `find` returns, found once for a key and the nodes that the plan sums over."""
+        key = self.enumerated, key
+        if key not in self._found:
+            self._found[key] = find()
+        return self._found[key]
+
+    @property
+    def noisy(self) -> dict[int, str]:
+        """Nodes that vary continuously with a continuous random node that is drawn, with its name."""
+        return self.once("noisy", lambda: by_noise(self))
 
     @cached_property
     def terms(self) -> Terms:
@@ -77,54 +95,8 @@ class StochasticGraph:
 
     @cached_property
     def networkx(self) -> nx.DiGraph:
-        """A `DiGraph` whose nodes carry `kind`, `axes` and `shape`; names are those of the model.
-
-        Where a name is used twice (an input and the observed node it fills), the leaf is called `name (input)`.
-        """
-        graph = nx.DiGraph()
-        named: dict[int, str] = {}
-        taken = {s.name for s in self.trace.sites.values()} | set(self.trace.costs)
-        for node in self.order:
-            if node.op in LEAF_KINDS:
-                self._add_leaf(graph, named, taken, node)
-        for site in self.trace.sites.values():
-            if site.node is not None and site.kind in (SiteKind.RANDOM, SiteKind.DETERMINISTIC):
-                named.setdefault(id(site.node), site.name)
-        for site in self.trace.sites.values():
-            if site.kind is SiteKind.SCORED or site.node is None:
-                continue
-            axes = tuple(a.name for a in site.axes)
-            graph.add_node(site.name, kind=site.kind.value, axes=axes, shape=site.node.type.shape)
-            sources: Iterable[Node] = [site.node]
-            if site.dist is not None:
-                observed = site.kind is SiteKind.OBSERVED
-                sources = [*site.dist.params.values(), site.node] if observed else site.node.args
-            self._connect(graph, named, sources, site.name)
-        for cost in self.trace.costs.values():
-            graph.add_node(cost.name, kind="cost", axes=tuple(a.name for a in cost.node.type.axes), shape=())
-            self._connect(graph, named, [cost.node], cost.name)
-        return graph
-
-    def _add_leaf(self, graph: nx.DiGraph, named: dict[int, str], taken: set[str], node: Node) -> None:
-        kind, name = LEAF_KINDS[node.op], node.attrs["name"]
-        name = f"{name} ({kind})" if name in taken else name
-        taken.add(name)
-        named[id(node)] = name
-        graph.add_node(name, kind=kind, axes=tuple(a.name for a in node.type.axes), shape=node.type.shape)
-
-    def _connect(self, graph: nx.DiGraph, named: dict[int, str], sources: Iterable[Node], target: str) -> None:
-        seen: set[int] = set()
-        stack = list(sources)
-        while stack:
-            node = stack.pop()
-            if id(node) in seen:
-                continue
-            seen.add(id(node))
-            name = named.get(id(node))
-            if name is not None and name != target:
-                graph.add_edge(name, target)
-            elif not (node.op == "stop" and node.attrs["tag"] == "user"):
-                stack.extend(node.args)
+        """A `DiGraph` whose nodes carry `kind`, `axes` and `shape`; names are those of the model (`graph.named`)."""
+        return named_graph(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,6 +189,9 @@ class RandomNode:
 
     def path_order(self) -> tuple[float, str]:
         """Worst smoothness on the way to a cost or to the parameters of the next random node, and where it lies."""
+        return self.graph.once(("path", self.name), self._path_order)
+
+    def _path_order(self) -> tuple[float, str]:
         ends = [End(c.node, f"cost '{c.name}'") for c in self.costs]
         for child in self.children:
             ends += child.parameter_ends()
@@ -234,6 +209,9 @@ class RandomNode:
         A downstream node that can neither be relaxed nor reparameterized counts as a jump, unless the plan sums over
         it: then only its probabilities vary.
         """
+        return self.graph.once(("soft", self.name), self._soft_order)
+
+    def _soft_order(self) -> tuple[float, str]:
         summed = self.graph.enumerated
         ends = [End(c.node, f"cost '{c.name}'") for c in self.costs]
         for child in self.children:

@@ -158,3 +158,12 @@ class Argument(Value):
                 f"another name\n  at {user_line()}"
             )
         return known.node
+
+
+def signature(names: Sequence[str], data: Sequence[Any]) -> tuple[Any, ...]:
+    """What decides whether data needs another trace: event shapes, ranks and kinds of dtype."""
+    parts = []
+    for name, value in zip(names, data, strict=True):
+        spec = as_spec(value, name)
+        parts.append((spec.shape[1:], len(spec.shape), spec.dtype.kind))
+    return tuple(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,11 +11,13 @@ from ppl.arguments import MANY, choice, flag, integer, names
 from ppl.compiler.plan.choice import Requested
 from ppl.compiler.surrogate.range_guards import INVALID
 from ppl.errors import DataError, EstimatorError
+from ppl.lazy import optim
 from ppl.names import Named
 from ppl.objectives.base import as_objective
 from ppl.program.diagnosis import Diagnosing
 from ppl.program.embedding import Embedding, particles_first, site_names, summed_out
 from ppl.program.inspection import Inspection
+from ppl.program.profile import Profile, profile
 from ppl.runtime.call import Call, bind, run, update
 from ppl.runtime.nonfinite import (
     keeps,
@@ -26,10 +28,6 @@ from ppl.runtime.nonfinite import (
 )
 from ppl.runtime.prepared import Settings
 from ppl.runtime.state import State
-from ppl.training.optim.transform import as_transform
-
-if TYPE_CHECKING:
-    from ppl.program.profile import Profile
 
 HyperValues = Mapping[str, float | Callable[[int], float]]
 
@@ -176,7 +174,7 @@ class Program(Inspection, Embedding, Diagnosing):
         nonfinite: str = "raise",
     ) -> tuple[State, float]:
         """One whole training step, as `ppl.fit` takes it: loss and gradient are divided by the number of rows N."""
-        keep, transform = keeps(nonfinite), as_transform(optimizer)
+        keep, transform = keeps(nonfinite), optim.as_transform(optimizer)
         bound = bind(self, Call(state, data, seed, particles, rows, total_rows, hyper))
         new, scalars, grad = update(bound, transform)
         if not keep:
@@ -234,6 +232,4 @@ class Program(Inspection, Embedding, Diagnosing):
         kind : "gradient" (`value_and_grad`), "value" or "rows" (`value` with ``per_row=True``).
         options : `seed`, `particles`, `total_rows`, `rows`, `hyper` of the call.
         """
-        from ppl.program.profile import profile  # only those who measure wait for it
-
         return profile(self, state, data, repeats, kind, options)

@@ -24,15 +24,14 @@ from ppl.graph.stochastic import StochasticGraph
 from ppl.ir.node import topological
 from ppl.ir.rewrites.simplify import simplify
 from ppl.ir.verify import after_pass
-from ppl.lang.arguments import as_spec
 from ppl.lang.carried import require_carried, require_one_particle
 from ppl.lang.trace import Trace
 from ppl.runtime.binding import Binder
-from ppl.runtime.executable import Executable, Request, compile_request
 from ppl.runtime.state import Layout, State
 from ppl.tuning import SMALL_UNITS
 
 if TYPE_CHECKING:
+    from ppl.runtime.executable import Executable, Request
     from ppl.runtime.prepared import Settings
 
 
@@ -107,14 +106,19 @@ class Compiled:
         label = {n: tuple(e[n].label if n in e else "none" for e in (theirs, ours)) for n in nodes}
         return ", ".join(f"'{n}' had {a}, the program has {b}" for n, (a, b) in label.items())
 
+    @property
+    def gradient(self) -> Variant:
+        """The gradient of the program's own number of particles; variables and scalars are those of any number."""
+        return self.variant("gradient", (), self.static_particles("gradient", self.settings.particles))
+
     @cached_property
     def aux_layout(self) -> Layout:
         """Layout of the auxiliary vector."""
-        return Layout(tuple((name, slot.shape) for name, slot in self.variant("gradient").aux_slots.items()))
+        return Layout(tuple((name, slot.shape) for name, slot in self.gradient.aux_slots.items()))
 
     def aux_init(self, seed: int) -> np.ndarray:
         """Initial auxiliary vector, drawn from (seed, name) where an initialiser draws."""
-        return self.aux_layout.join(self.variant("gradient").initial_aux(seed), self.settings.dtype)
+        return self.aux_layout.join(self.gradient.initial_aux(seed), self.settings.dtype)
 
     def variant(self, key: str, sites: Sequence[str] = (), particles: int | None = None) -> Variant:
         """The IR of one variant ("gradient", "value", "rows", "sample", "repeats", "hvp").
@@ -130,14 +134,14 @@ class Compiled:
             return self._variants[name]
 
     def _build(self, key: str, sites: Sequence[str], particles: int | None) -> Variant:
-        plan = self.plan.estimators
+        graph, plan = self.graph, self.plan.estimators
         builders: dict[str, Callable[[], Variant]] = {
-            "gradient": lambda: build_gradient(self.graph, plan, particles=particles),
-            "repeats": lambda: build_gradient(self.graph, plan, repeats=True),
-            "value": lambda: build_value(self.graph, plan, particles=particles),
-            "rows": lambda: build_rows(self.graph, plan),
-            "sample": lambda: build_sample(self.graph, sites),
-            "hvp": lambda: build_hvp(self.graph, plan),
+            "gradient": lambda: build_gradient(graph, plan, particles=particles),
+            "repeats": lambda: build_gradient(graph, plan, repeats=True),
+            "value": lambda: build_value(graph, plan, particles=particles),
+            "rows": lambda: build_rows(graph, plan),
+            "sample": lambda: build_sample(graph, sites),
+            "hvp": lambda: build_hvp(graph, plan),
         }
         return builders[key]()
 
@@ -157,14 +161,14 @@ class Compiled:
     @property
     def hypers(self) -> tuple[str, ...]:
         """Names of run-time scalars in the order of the hyper vector."""
-        return tuple(self.variant("gradient").hypers)
+        return tuple(self.gradient.hypers)
 
     def hyper_vector(self, values: Mapping[str, float | Callable[[int], float]] | None, step: int) -> np.ndarray:
         """Defaults overridden by `values`, whose entries may be schedules of the step."""
         if values is None:
             return self._default_hypers
         mapping("hyper", values, "numbers or schedules")
-        found = dict(self.variant("gradient").hypers)
+        found = dict(self.gradient.hypers)
         unknown = sorted(set(values) - set(found))
         if unknown:
             raise DataError(f"no hyper parameter named {unknown}; the program has {sorted(found)}")
@@ -187,12 +191,14 @@ class Compiled:
 
     @cached_property
     def _default_hypers(self) -> np.ndarray:
-        return np.array(list(self.variant("gradient").hypers.values()), self.settings.dtype)
+        return np.array(list(self.gradient.hypers.values()), self.settings.dtype)
 
     def request(
         self, key: str, sites: Sequence[str] = (), particles: int | None = None, narrow: tuple[str, ...] = ()
     ) -> Request:
         """What a backend compiles for one variant, with the arguments `narrow` in 32 bits."""
+        from ppl.runtime.executable import Request
+
         variant = self.variant(key, sites, particles)
         inputs = tuple((i.name, i.node.type) for i in self.binder.inputs)
         scalars, grads, arrays = dict(variant.scalars), dict(variant.grads), dict(variant.arrays)
@@ -235,6 +241,8 @@ class Compiled:
     def _compiled_for(self, name: tuple[*VariantKey, tuple[str, ...]]) -> Executable:
         found = self._executables.get(name)
         if found is None:
+            from ppl.runtime.executable import compile_request
+
             with self._lock:
                 found = compile_request(self.request(*name), self.settings.dtype, self.settings.target)
                 self._executables[name] = found
@@ -283,12 +291,3 @@ def simplify_trace(trace: Trace) -> None:
 
 def _listed(layout: Layout) -> str:
     return "parameters " + (", ".join(f"{name} {shape}" for name, shape in layout.shapes) or "none")
-
-
-def signature(names: Sequence[str], data: Sequence[Any]) -> tuple[Any, ...]:
-    """What decides whether data needs another trace: event shapes, ranks and kinds of dtype."""
-    parts = []
-    for name, value in zip(names, data, strict=True):
-        spec = as_spec(value, name)
-        parts.append((spec.shape[1:], len(spec.shape), spec.dtype.kind))
-    return tuple(parts)

@@ -13,12 +13,12 @@ from ppl.arguments import array, mapping, noise_seed
 from ppl.compiler.plan.choice import Requested
 from ppl.compiler.plan.measured import Measured
 from ppl.errors import DataError, ModelError
-from ppl.lang.arguments import as_array
+from ppl.lang.arguments import as_array, signature
 from ppl.lang.model import Model
 from ppl.lang.params import constrained, initial_value, unconstrained
 from ppl.lang.trace import Param
 from ppl.objectives.base import Objective
-from ppl.runtime.compiled import Compiled, require_state, signature
+from ppl.runtime.compiled import Compiled, require_state
 from ppl.runtime.state import State
 
 

@@ -2,8 +2,8 @@
 
 A run is a sequence of states; step t is a pure function of (state, batch t), and batch t of (seed, t), so
 stopping and resuming anywhere gives the same bits. `ppl.runtime.call.update` takes the steps; the loop is in
-`run`, that on a state written in place in `in_place`, the batches in `batches`, and what went wrong is named by
-`ppl.runtime.replay`.
+`fit_run`, that for tables with sparse gradients in `fit_in_place`, the batches in `fit_data`, and what can go wrong is
+named by `fit_replay`.
 """
 
 from __future__ import annotations
@@ -107,9 +107,17 @@ def fit(
     _check_lengths(steps, epochs)
     transform = as_transform(optimizer)
     keeper = None if checkpoint is None else Checkpoint(checkpoint)
-    source, arrays = _source(program, data, batch_size, batches, total_rows)
+    if batches is not None and (data or batch_size is not None):
+        raise OptionError("batches= brings the data: pass neither arrays nor batch_size= with it")
+    source: Rows | Stream
+    if batches is not None:
+        source = Stream(program, batches, total_rows)
+        arrays = source.first
+    else:
+        arrays = by_position(program.argument_names, data)
+        source = Rows(program, arrays, batch_size, total_rows)
     compiled = program.prepare(*arrays)
-    check_hyper(hyper, compiled.variant("gradient").hypers)
+    check_hyper(hyper, compiled.gradient.hypers)
     begun, start, history = _beginning(program, arrays, state, keeper, seed)
     transform.check(begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed
@@ -117,21 +125,9 @@ def fit(
     run = run_for(program, transform, hyper, source, begun, start)
     run.history.update(history)
     run.limit(steps, epochs)
-    run.keeper, run.callback, run.validate = keeper, callback, validator
+    run.keeper, run.callback = keeper, callback
+    run.validate = validator
     return run.train(progress)
-
-
-def _source(
-    program: Any, data: tuple[Any, ...], batch_size: int | None, batches: Any, total_rows: Any
-) -> tuple[Rows | Stream, tuple[Any, ...]]:
-    """Where batches come from, and the arrays that the program is traced with."""
-    if batches is None:
-        arrays = by_position(program.argument_names, data)
-        return Rows(program, arrays, batch_size, total_rows), arrays
-    if data or batch_size is not None:
-        raise OptionError("batches= brings the data: pass neither arrays nor batch_size= with it")
-    source = Stream(program, batches, total_rows)
-    return source, source.first
 
 
 def _beginning(

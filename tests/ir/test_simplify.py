@@ -12,6 +12,7 @@ from ppl.ir.differentiate import gradient
 from ppl.ir.node import make, topological, type_rules
 from ppl.ir.op_facts import FACTS, LOWERED
 from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.rewrites.reduction import sum_of_added_tables
 from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import PARTICLES, TRUNK, Axis, Copy, Kind, branch_axis
 from ppl.ir.verify import verify
@@ -282,3 +283,15 @@ def test_gradient_of_a_layer_is_one_product_over_the_rows():
     (dw,) = simplify(erase_markers(gradient(cost, [w])), strict=True)
     assert dw.op == "contract" and dw.attrs["over"] == (DATA,)
     assert all(a.type.axes == (DATA,) for a in dw.args)
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_terms_that_are_shared_are_looked_at_once(table):
+    """The sum over rows of a chain in which every term occurs twice: 2^1000 ways lead to its end."""
+    rows = make("input", name="x", axes=(DATA,), shape=(2,))
+    index = make("input", name="i", axes=(DATA,), shape=(), dtype="int")
+    chain = make("put", rows, index, size=4, over=()) if table else rows
+    for k in range(1000):
+        chain = ops.add(ops.mul(chain, make("param", name=f"p{k}", shape=())), ops.neg(chain))
+    total = make("sum", chain, axes=(DATA,), dims=())
+    assert (sum_of_added_tables(total) is not None) is table

@@ -112,7 +112,7 @@ class Choice:
         return self.estimator.biased
 
     def __str__(self) -> str:
-        from ppl.compiler.plan.table import render_choice  # imports rich
+        from ppl.compiler.plan.table import render_choice
 
         return render_choice(self)
 
@@ -150,7 +150,7 @@ class Plan(Mapping[str, Choice]):
         return Named("node", {n: c.estimator for n, c in self.choices.items() if not c.estimator.imposed})
 
     def __str__(self) -> str:
-        from ppl.compiler.plan.table import render  # imports rich
+        from ppl.compiler.plan.table import render
 
         return render(self)
 
@@ -173,7 +173,7 @@ def make_plan(
     """
     require_no_lost_path(graph)
     named = _named(graph, requested)
-    graph.enumerated = {name for name, estimator in named.items() if not estimator.sampled}
+    graph.enumerated = frozenset(name for name, estimator in named.items() if not estimator.sampled)
     graph.reweighted = {name for name, estimator in named.items() if estimator.reweights}
     used = _Budget()
     choices: dict[str, Choice] = {}

@@ -13,27 +13,29 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ppl.compiler.lower.layout import Dim, Entry, Key, Poly, View, axis_strides, dims_of, strides_of
-from ppl.compiler.lower.target import Fusion
 from ppl.ir.node import Node
 from ppl.ir.types import Axis
 
 
 @dataclass(eq=False)
 class Buffer:
-    """Where a stored value lies: `array[offset + shift + ...]`.
+    """Where a stored value lies: `array[offset + ...]`.
 
-    It begins `shift` entries behind `offset`; `rows` says that the row index counts from the first row of the call, or
-    from row `first` if that is given, and not from that of the tile.
+    `offset` is a Python expression; `rows` says that the row index counts from the first row of the call, or from row
+    `first` if that is given, and not from that of the tile.
     """
 
     array: str
-    offset: Poly
+    offset: str
     rows: bool = False
     symbol: str = ""
     literal: bool = False
     size: Poly = field(default_factory=Poly)
     first: str = ""
-    shift: int = 0
+
+    def before_tile(self, step: Poly) -> str:
+        """How far from `offset` the tile begins, where rows are `step` apart."""
+        return f"(t0 - {self.first}) * {step}" if self.first else f"t0 * {step}"
 
 
 @dataclass(eq=False)
@@ -186,90 +188,6 @@ def identity_store(node: Node) -> tuple[dict[Axis, Key | Entry], dict[Key, int]]
     """The store map of a result that is written where it is computed."""
     steps = strides_of(node.type.shape)
     return {a: a for a in node.type.axes}, {k: s for k, s in enumerate(steps) if node.type.shape[k] != 1}
-
-
-def nest(ops: Sequence[Op], limits: Fusion) -> list[Loop | Op]:
-    """Arrange `ops` (in topological order, all at the same loop prefix) into statements and shared loops.
-
-    `limits` are those of the target.
-    """
-    pending = list(ops)
-    items: list[Loop | Op] = []
-    while pending:
-        waiting = {id(o.target) for o in pending}
-        for op in list(pending):
-            if len(op.loops) == len(op.domain) and not (
-                any(any(d.target is r.value for d in pending if not d.last) for r in op.reads if id(r.value) in waiting)
-                or (op.last and any(r.value is op.target for d in pending for r in d.reads))
-            ):
-                items.append(op)
-                pending.remove(op)
-        if not pending:
-            break
-        token, members = _choose(pending, limits)
-        loop = Loop(token, members[0].head.size)
-        for op in members:
-            op.loops.append(loop)
-        loop.items = nest(members, limits)
-        items.append(loop)
-        inside = {id(m) for m in members}
-        pending = [o for o in pending if id(o) not in inside]
-    return items
-
-
-def _choose(pending: list[Op], limits: Fusion) -> tuple[Any, list[Op]]:
-    """The token whose loop can take in the most, complete groups first."""
-    tokens = list(dict.fromkeys(o.head.token for o in pending if len(o.loops) < len(o.domain)))
-    best: tuple[Any, list[Op]] | None = None
-    rank = (False, 0)
-    for token in tokens:
-        members = _gather(pending, token, limits)
-        wanted = sum(1 for o in pending if len(o.loops) < len(o.domain) and o.head.token == token)
-        score = (len(members) == wanted, len(members))
-        if members and (best is None or score > rank):
-            best, rank = (token, members), score
-    if best is None:
-        raise AssertionError("the scheduler found a cycle")
-    return best
-
-
-def _gather(pending: list[Op], token: Any, limits: Fusion) -> list[Op]:
-    defs: dict[int, list[Op]] = {}
-    for op in pending:
-        if not op.last:
-            defs.setdefault(id(op.target), []).append(op)
-    members: list[Op] = []
-    inside: set[int] = set()
-    arrays: set[int] = set()
-    for op in pending:
-        if len(op.loops) == len(op.domain) or op.head.token != token or len(members) >= limits.operations:
-            continue
-        before = [(r, d) for r in op.reads for d in defs.get(id(r.value), ()) if d is not op]
-        if not all(id(d) in inside and aligned(op, r, d) for r, d in before):
-            continue
-        after = [(r, d) for d in pending for r in d.reads if r.value is op.target] if op.last else []
-        if not all(id(d) in inside and aligned(d, r, op) for r, d in after):
-            continue
-        if len(op.domain) - len(op.loops) == 1:
-            touched = {id(r.value) for r in op.reads if id(r.value) not in defs}
-            touched |= {id(op.target)} if op.target.external or op.kind != "map" else set()
-            if members and len(arrays | touched) > limits.arrays:
-                continue
-            arrays |= touched
-        members.append(op)
-        inside.add(id(op))
-    return members
-
-
-def aligned(user: Op, read: Access, maker: Op) -> bool:
-    """Whether `user`, in the loop that both need next, reads what `maker` has just written there."""
-    mine, theirs = user.head.key, maker.head.key
-    if theirs in maker.scattered or read.gather is not None:
-        return False
-    if isinstance(theirs, int):
-        same = read.view.coefs.get(mine) == maker.coefs.get(theirs) is not None
-        return same and read.view.offset == 0 and maker.offset == 0
-    return read.view.axes.get(theirs) == mine and maker.axes.get(theirs) == theirs
 
 
 def place(ops: Sequence[Op]) -> list[Value]:

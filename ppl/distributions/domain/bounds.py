@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -34,12 +35,15 @@ Rule = Callable[..., Interval]
 MINUS_ONE_UP = Interval(-1.0, math.inf)
 
 
+_found: WeakKeyDictionary[Node, Interval] = WeakKeyDictionary()
+"""What is known of nodes in use: those of a long chain are asked for one after another."""
+
+
 def bounds_of(value: Node) -> Interval:
     """The smallest interval known to hold every entry of `value`."""
-    found: dict[int, Interval] = {}
-    for node in topological([value]):
-        found[id(node)] = RULES[node.op](node, *(found[id(a)] for a in node.args))
-    return found[id(value)]
+    for node in topological([value], _found):
+        _found[node] = RULES[node.op](node, *(_found[a] for a in node.args))
+    return _found[value]
 
 
 def softmax_argument(node: Node) -> Node | None:

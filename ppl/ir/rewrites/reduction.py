@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 from ppl.ir.node import Node, make
 from ppl.ir.rewrites.match import (
     Core,
@@ -145,12 +147,32 @@ def sum_of_put(n: Node) -> Node | None:
     return summed(make("put", *x.args, size=x.attrs["size"], over=over), (), n.attrs["dims"])
 
 
+_tables: WeakKeyDictionary[Node, bool] = WeakKeyDictionary()
+"""What `_has_table` has found: terms are shared, so that there are more ways to them than nodes."""
+
+
 def _has_table(n: Node) -> bool:
     """Whether a `put` or an outer product, whose sum over rows is a product, is among the terms of `n`."""
-    if n.op in ("add", "sub", "neg"):
-        return any(_has_table(a) for a in n.args)
+    stack = [n]
+    while stack:
+        node = stack[-1]
+        terms = _terms(node)
+        missing = [a for a in terms if a not in _tables]
+        if not missing:
+            _tables[node] = _is_table(node) or any(_tables[a] for a in terms)
+            stack.pop()
+        stack += missing
+    return _tables[n]
+
+
+def _terms(n: Node) -> tuple[Node, ...]:
+    """The terms of a sum, or of a sum times a number."""
     if n.op == "mul":
-        return any(_has_table(x) and strip(y).core.type == Type() for x, y in (n.args, n.args[::-1]))
+        return tuple(x for x, y in (n.args, n.args[::-1]) if strip(y).core.type == Type())
+    return n.args if n.op in ("add", "sub", "neg") else ()
+
+
+def _is_table(n: Node) -> bool:
     outer = n.op == "contract" and n.type.event_size > max(a.type.event_size for a in n.args)
     return outer or n.op == "put"
 

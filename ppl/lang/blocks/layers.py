@@ -14,9 +14,6 @@ import numpy as np
 
 from ppl import arguments
 from ppl.arguments import called, integer, shown, text
-from ppl.distributions.bernoulli import Bernoulli
-from ppl.distributions.normal import Normal
-from ppl.distributions.onehot import OneHotCategorical
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.lang.blocks import init
@@ -71,6 +68,8 @@ class BinaryUnits:
     estimator: Any = None
 
     def __call__(self, name: str, params: str, x: Value | None, obs: Any = None) -> Value:
+        from ppl.distributions.bernoulli import Bernoulli
+
         if not isinstance(self.noise, str) or self.noise not in NOISES:
             raise ModelError(f"BinaryUnits: noise {self.noise!r} is not one of {', '.join(NOISES)}\n  at {user_line()}")
         a = _affine(params, x, self.units)
@@ -96,6 +95,8 @@ class GaussianUnits:
     estimator: Any = None
 
     def __call__(self, name: str, params: str, x: Value | None, obs: Any = None) -> Value:
+        from ppl.distributions.normal import Normal
+
         loc = _affine(params, x, self.units)
         scale: Any = self.scale
         if not isinstance(scale, str):
@@ -120,10 +121,12 @@ class CategoricalUnits:
     estimator: Any = None
 
     def __call__(self, name: str, params: str, x: Value | None, obs: Any = None) -> Value:
+        from ppl import distributions
+
         for field in ("units", "classes"):
             integer(f"CategoricalUnits: {field}", getattr(self, field), 1, error=ModelError)
         logits = _affine(params, x, self.units * self.classes).reshape(self.units, self.classes)
-        return declare(name, OneHotCategorical(logits=logits), obs, estimator=self.estimator)
+        return declare(name, distributions.OneHotCategorical(logits=logits), obs, estimator=self.estimator)
 
 
 def chain(

@@ -1,0 +1,133 @@
+"""Nesting: the operations of one cluster are arranged into statements and shared loops.
+
+At each loop prefix operations without remaining loops become statements; of the others, as many as possible share the
+next loop (`ppl.compiler.schedule.fusion`). Clusters may have thousands of operations and hundreds of loops, so what
+waits for what is kept up to date and not looked up anew for every loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ppl.compiler.lower.target import Fusion
+from ppl.compiler.schedule.fusion import Access, Loop, Op
+
+
+class _Pending:
+    """Operations at one loop prefix that have no place yet: statements, and by their next loop those that need one.
+
+    `makers` are the pending operations that write a value, by its id; `users` those that read one that is overwritten.
+    """
+
+    def __init__(self, ops: Sequence[Op]):
+        self.place = {id(op): number for number, op in enumerate(ops)}
+        self.statements: dict[int, Op] = {}
+        self.groups: dict[Any, dict[int, Op]] = {}
+        self.makers: dict[int, dict[int, Op]] = {}
+        self.users: dict[int, dict[int, Op]] = {id(op.target): {} for op in ops if op.last}
+        for op in ops:
+            whole = len(op.loops) == len(op.domain)
+            (self.statements if whole else self.groups.setdefault(op.head.token, {}))[id(op)] = op
+            if not op.last:
+                self.makers.setdefault(id(op.target), {})[id(op)] = op
+            for found in self._users(op):
+                found[id(op)] = op
+
+    def _users(self, op: Op) -> list[dict[int, Op]]:
+        return [self.users[id(r.value)] for r in op.reads if id(r.value) in self.users] if self.users else []
+
+    def made(self, value: Any) -> Iterable[Op]:
+        """Pending operations that write a value, those that overwrite it aside."""
+        return self.makers.get(id(value), {}).values()
+
+    def tokens(self) -> list[Any]:
+        """What operations need next, in their order."""
+        return sorted(self.groups, key=lambda token: self.place[next(iter(self.groups[token]))])
+
+    def take(self, group: dict[int, Op], ops: Iterable[Op]) -> None:
+        """Remove `ops` of a group."""
+        for op in ops:
+            del group[id(op)]
+            self.makers.get(id(op.target), {}).pop(id(op), None)
+            for found in self._users(op):
+                found.pop(id(op), None)
+
+    def ready(self, op: Op) -> bool:
+        """Whether nothing that is pending comes before a statement."""
+        return not any(self.made(r.value) for r in op.reads) and not (op.last and self.users[id(op.target)])
+
+
+def nest(ops: Sequence[Op], limits: Fusion) -> list[Loop | Op]:
+    """Arrange `ops` (in topological order, all at the same loop prefix) into statements and shared loops.
+
+    `limits` are those of the target.
+    """
+    pending = _Pending(ops)
+    items: list[Loop | Op] = []
+    while True:
+        for op in list(pending.statements.values()):
+            if pending.ready(op):
+                items.append(op)
+                pending.take(pending.statements, [op])
+        if not pending.statements and not pending.groups:
+            return items
+        token, members = _choose(pending, limits)
+        pending.take(pending.groups[token], members)
+        if not pending.groups[token]:
+            del pending.groups[token]
+        loop = Loop(token, members[0].head.size)
+        for op in members:
+            op.loops.append(loop)
+        loop.items = nest(members, limits)
+        items.append(loop)
+
+
+def _choose(pending: _Pending, limits: Fusion) -> tuple[Any, list[Op]]:
+    """The token whose loop can take in the most, complete groups first."""
+    best: tuple[Any, list[Op]] | None = None
+    rank = (False, 0)
+    for token in pending.tokens():
+        members = _gather(pending, token, limits)
+        score = (len(members) == len(pending.groups[token]), len(members))
+        if members and (best is None or score > rank):
+            best, rank = (token, members), score
+    if best is None:
+        raise AssertionError("the scheduler found a cycle")
+    return best
+
+
+def _gather(pending: _Pending, token: Any, limits: Fusion) -> list[Op]:
+    members: list[Op] = []
+    inside: set[int] = set()
+    arrays: set[int] = set()
+    for op in pending.groups[token].values():
+        if len(members) >= limits.operations:
+            break
+        before = ((op, r, d) for r in op.reads for d in pending.made(r.value) if d is not op)
+        if not all(id(d) in inside and aligned(op, r, d) for op, r, d in before):
+            continue
+        users = pending.users[id(op.target)].values() if op.last else ()
+        after = ((d, r) for d in users for r in d.reads if r.value is op.target)
+        if not all(id(d) in inside and aligned(d, r, op) for d, r in after):
+            continue
+        if len(op.domain) - len(op.loops) == 1:
+            touched = {id(r.value) for r in op.reads if not pending.made(r.value)}
+            touched |= {id(op.target)} if op.target.external or op.kind != "map" else set()
+            if members and len(arrays | touched) > limits.arrays:
+                continue
+            arrays |= touched
+        members.append(op)
+        inside.add(id(op))
+    return members
+
+
+def aligned(user: Op, read: Access, maker: Op) -> bool:
+    """Whether `user`, in the loop that both need next, reads what `maker` has just written there."""
+    mine, theirs = user.head.key, maker.head.key
+    if theirs in maker.scattered or read.gather is not None:
+        return False
+    if isinstance(theirs, int):
+        same = read.view.coefs.get(mine) == maker.coefs.get(theirs) is not None
+        return same and read.view.offset == 0 and maker.offset == 0
+    return read.view.axes.get(theirs) == mine and maker.axes.get(theirs) == theirs
