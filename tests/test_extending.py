@@ -41,9 +41,6 @@ def _inside(text: str, name: str) -> tuple[int, int]:
     table = _definition(text, name).value
     if isinstance(table, ast.DictComp):
         table = table.generators[0].iter
-    if isinstance(table, ast.Constant):  # source text: before its first import from the kernels
-        lines = text.splitlines()[table.lineno - 1 :]
-        return table.lineno + next(i for i, line in enumerate(lines) if line.startswith("from ppl.kernels")) - 1, 0
     assert isinstance(table, ast.Dict | ast.List | ast.Set | ast.Tuple)
     return table.lineno - 1, table.col_offset + 1
 
@@ -61,7 +58,7 @@ def edited(text: str, kind: str, name: str, new: str) -> str:
         return "".join([*lines[:row], new, "\n\n", *lines[row:]])
     row, column = _inside(text, name)
     before = lines[row].encode()[:column].decode()
-    own = f"\n{textwrap.indent(new, '    ')}" if column else new
+    own = f"\n{textwrap.indent(new, '    ')}"
     return "".join([*lines[:row], before, own, lines[row][len(before) :], *lines[row + 1 :]])
 
 
