@@ -4,6 +4,7 @@ Declare a model with `@ppl.model`, compile it with `ppl.compile`, train it with 
 which estimator each node got and why.
 """
 
+from importlib import import_module as _import_module
 from typing import Any as _Any
 
 from ppl import distributions, errors, estimators
@@ -94,7 +95,7 @@ from ppl.objectives.nce import nce
 from ppl.program.draw import draw
 from ppl.program.program import Program, compile
 from ppl.runtime.state import State
-from ppl.runtime.storage.packing import load_state
+from ppl.runtime.storage.unpacking import load_state
 from ppl.training import optim
 from ppl.training.fit import Fit, fit
 
@@ -102,11 +103,9 @@ from ppl.training.fit import Fit, fit
 def __getattr__(name: str) -> _Any:
     """What takes long to import and is seldom needed: `ppl.random`, `ppl.__version__`."""
     if name == "random":
-        from importlib import import_module
-
-        return import_module("ppl.random")
+        return _import_module("ppl.random")
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
+        from importlib.metadata import PackageNotFoundError, version  # takes as long as NumPy does
 
         try:
             return version("numba-ppl")

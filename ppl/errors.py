@@ -89,25 +89,25 @@ class NonFiniteError(PplError):
 
 
 class UnknownNameError(DataError, KeyError):
-    """No node, parameter, site or cost has this name. The message lists the names that exist."""
+    """There is no node, parameter, site or cost of a name; the message says which there are."""
 
     __str__ = Exception.__str__
 
 
 class TooLargeError(DataError, MemoryError):
-    """A call needs more memory than there is. The message names what makes it large."""
+    """What a call asks for takes more memory than there is; the message names what makes it large."""
 
 
 class ScheduleError(OptionError):
-    """A schedule of a learning rate or of a `hyper=` value raised an exception, or gave a number out of range."""
+    """A schedule of a learning rate or of a `hyper=` value gave no finite number of its range at a step, or raised."""
 
 
 class MissingFileError(DataError, FileNotFoundError):
-    """The file of a state or checkpoint does not exist."""
+    """A file of a state is not there."""
 
 
 class FitError(PplError):
-    """Training stopped: the loss, the gradient or a parameter was NaN or infinite, or a schedule failed.
+    """Training met a NaN or infinite loss, gradient or parameter, or a schedule without one, and stopped.
 
     Attributes
     ----------

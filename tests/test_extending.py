@@ -58,8 +58,8 @@ def edited(text: str, kind: str, name: str, new: str) -> str:
         return "".join([*lines[:row], new, "\n\n", *lines[row:]])
     row, column = _inside(text, name)
     before = lines[row].encode()[:column].decode()
-    own = f"\n{textwrap.indent(new, '    ')}"
-    return "".join([*lines[:row], before, own, lines[row][len(before) :], *lines[row + 1 :]])
+    own = textwrap.indent(new, "    ")
+    return "".join([*lines[:row], before, "\n", own, lines[row][len(before) :], *lines[row + 1 :]])
 
 
 @pytest.fixture(scope="module")

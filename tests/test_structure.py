@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -10,6 +12,8 @@ from pathlib import Path
 
 import networkx as nx
 import pytest
+
+from ppl import lazy
 
 ROOT = Path(__file__).resolve().parent.parent
 BASES = {"ppl": "ppl", "kernels": "ppl.kernels", "models": "ppl.models"}
@@ -47,6 +51,22 @@ REGISTRIES = (
 )
 """Folders of one kind of thing, one per file, which may hold any number."""
 
+LAZY = {
+    "numba": "takes half a second",
+    "ppl.kernels": "imports Numba",
+    "rich": "only for what is shown as a table or a bar",
+    "ppl.compiler.plan.table": "imports rich",
+    "ppl.program.profile_table": "imports rich",
+    "ppl.program.profile": "only for those who measure",
+    "ppl.inference.unbiased": "only for those who check",
+    "matplotlib": "slow, and optional",
+    "importlib.metadata": "only for the version",
+    "mpmath": "for those who fit coefficients of kernels",
+    "scipy": "as slow as Numba; of `ppl.lazy`, and for those who fit coefficients",
+    "networkx": "only for the graph that users see",
+}
+"""What is imported when it is first used, inside a function or through `ppl.lazy`, and why."""
+
 LARGEST = 15
 """Files in any other folder, `__init__.py` not counted."""
 
@@ -74,10 +94,9 @@ def floor_of(module: str) -> int:
     raise AssertionError(f"{module} stands on no floor")
 
 
-def imports(module: str) -> Iterator[tuple[str, bool, bool]]:
-    """What a module imports from the package, whether inside a function, and whether for type checkers only."""
+def imports(module: str) -> Iterator[tuple[str, bool]]:
+    """What a module imports from the package, and whether for type checkers only."""
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
-    inside = {id(x) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef | ast.Lambda) for x in ast.walk(f)}
     guarded = (i for i in ast.walk(tree) if isinstance(i, ast.If) and "TYPE_CHECKING" in ast.unparse(i.test))
     typing = {id(x) for i in guarded for statement in i.body for x in ast.walk(statement)}
     for x in ast.walk(tree):
@@ -87,11 +106,11 @@ def imports(module: str) -> Iterator[tuple[str, bool, bool]]:
         elif isinstance(x, ast.ImportFrom):
             assert x.level == 0, f"{module}: imports are absolute"
             names = [f"{x.module}.{a.name}" if f"{x.module}.{a.name}" in MODULES else str(x.module) for a in x.names]
-        yield from ((name, id(x) in inside, id(x) in typing) for name in names if name in MODULES and name != module)
+        yield from ((name, id(x) in typing) for name in names if name in MODULES and name != module)
 
 
 @cache
-def all_imports() -> dict[str, list[tuple[str, bool, bool]]]:
+def all_imports() -> dict[str, list[tuple[str, bool]]]:
     """What every module imports."""
     return {module: list(imports(module)) for module in MODULES}
 
@@ -101,17 +120,47 @@ def test_imports_never_climb():
     climbing = [
         f"{module} imports {name}"
         for module, found in all_imports().items()
-        for name, _, _ in found
+        for name, _ in found
         if floor_of(name) > floor_of(module)
     ]
     assert not climbing, "\n".join(climbing)
 
 
 def test_there_are_no_circles():
-    graph = nx.DiGraph(
-        (m, name) for m, found in all_imports().items() for name, inside, typing in found if not inside | typing
-    )
+    """Imports inside functions count; those for type checkers do not."""
+    graph = nx.DiGraph((m, name) for m, found in all_imports().items() for name, typing in found if not typing)
     assert not [sorted(circle) for circle in nx.strongly_connected_components(graph) if len(circle) > 1]
+
+
+def inside_functions(module: str) -> Iterator[str]:
+    """What a module imports inside functions, from anywhere."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    for function in (f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef)):
+        for x in ast.walk(function):
+            if isinstance(x, ast.Import):
+                yield from (a.name for a in x.names)
+            elif isinstance(x, ast.ImportFrom):
+                yield from (f"{x.module}.{a.name}" for a in x.names)
+
+
+def is_lazy(name: str) -> bool:
+    """Whether a module, or something in it, may be imported when it is first used."""
+    return any(f"{name}.".startswith(f"{allowed}.") for allowed in LAZY)
+
+
+def test_only_what_is_slow_is_imported_inside_functions():
+    """Examples (`models`) may: what they compare with is optional."""
+    found = {(m, name) for m in MODULES if not m.startswith("ppl.models") for name in inside_functions(m)}
+    assert not [f"{m}: {name}" for m, name in sorted(found) if not is_lazy(name)]
+    later = [vars(x)["_Lazy__name"] for x in vars(lazy).values() if isinstance(x, lazy.Lazy)]
+    assert later and not [name for name in later if not is_lazy(name)]
+
+
+def test_the_package_is_imported_without_what_is_slow():
+    slow = [name for name in LAZY if name != "ppl.kernels"]
+    code = f"import ppl, sys; print(*sorted({{*{slow!r}}} & {{*sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split() == []
 
 
 def test_folders_stay_small():

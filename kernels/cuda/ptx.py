@@ -23,7 +23,7 @@ def is_available() -> bool:
     if importlib.util.find_spec("numba_cuda") is None:
         return False
     try:
-        from numba.cuda.cudadrv import nvvm
+        from numba.cuda.cudadrv import nvvm  # numba-cuda is optional
 
         nvvm.NVVM()
     except Exception:  # whatever the reason, there is no compiler
@@ -60,7 +60,7 @@ def compile_ptx(
     """
     if importlib.util.find_spec("numba_cuda") is None:
         raise ImportError(f'PTX needs numba-cuda: pip install "{REQUIREMENT}"')
-    from numba import cuda
+    from numba import cuda  # as above
 
     with _capability(cc):
         return cuda.compile_ptx(getattr(fn, "py_func", fn), signature, device=device, cc=cc, abi="numba")
@@ -69,7 +69,7 @@ def compile_ptx(
 @contextlib.contextmanager
 def _capability(cc: tuple[int, int]) -> Iterator[None]:
     """Let numba-cuda believe that the current device has compute capability `cc`."""
-    from numba.cuda import dispatcher
+    from numba.cuda import dispatcher  # as above
 
     with _lock:
         original = dispatcher.get_current_device

@@ -26,6 +26,7 @@ from ppl.distributions.divergences.registry import kl, kl_divergence, register_k
 from ppl.distributions.domain.support import Support, support_of
 from ppl.distributions.exponential import Exponential
 from ppl.distributions.families import counts as _counts  # noqa: F401  (fills the table)
+from ppl.distributions.families import fit as _fit  # noqa: F401
 from ppl.distributions.families import gaussian as _gaussian  # noqa: F401
 from ppl.distributions.families import table as _families  # noqa: F401
 from ppl.distributions.gamma import Gamma

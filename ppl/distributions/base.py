@@ -21,9 +21,9 @@ from ppl.distributions.domain.checks import checked_parameters
 from ppl.distributions.domain.conditions import Condition, Edge, conditions_of, edges_of
 from ppl.distributions.domain.guards import contains
 from ppl.distributions.domain.intervals import CLOSED_UNIT, Interval
-from ppl.distributions.domain.support import INTERVAL_OF, Support, exact, infinite, is_exact
-from ppl.distributions.parts.eager import present
+from ppl.distributions.domain.support import INTERVAL_OF, Support, infinite, is_exact
 from ppl.distributions.parts.probabilities import product
+from ppl.distributions.parts.public import Public
 from ppl.distributions.truncation.tails import Tails
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
@@ -33,7 +33,7 @@ from ppl.ir.types import union_axes
 KEY = None  # in `uniforms()`: the sampler rejects, and takes the noise key of its row and particle instead
 
 
-class Distribution(Tails):
+class Distribution(Tails, Public):
     """Base class. `params` maps parameter names to nodes of one shape (trailing dims of a unit included).
 
     Attributes
@@ -267,46 +267,6 @@ class Distribution(Tails):
         if self.event_mask is not None:
             out.event_mask = ops.logical_and(out.event_mask, self.event_mask)
         return out
-
-    # public, symbolic or eager
-
-    def log_prob(self, value: Any) -> Any:
-        """Log-density of `value`, one number per plate row (eagerly: per leading index beyond the event).
-
-        -inf where a value lies outside the support: discrete families take the numbers of theirs only, nothing between.
-        """
-        return present((self,), lambda x: self.node_log_prob(exact(x)), value)
-
-    @property
-    def mean(self) -> Any:
-        """The mean, of the event's shape."""
-        return present((self,), self.node_mean)
-
-    @property
-    def mode(self) -> Any:
-        """The value of largest density or probability, of the event's shape; NaN where there is none."""
-        return present((self,), self.node_mode)
-
-    @property
-    def variance(self) -> Any:
-        """The variance of every entry, of the event's shape."""
-        return present((self,), self.node_variance)
-
-    def entropy(self) -> Any:
-        """Entropy of the whole event, a scalar per plate row."""
-        return present((self,), lambda: self.masked_sum(self.unit_entropy()))
-
-    @classmethod
-    def fit(cls, x: Any, weights: Any = None, **fixed: Any) -> Distribution:
-        """The member of this exponential family that is likeliest given `x`, observations along its first axis.
-
-        `fixed` holds what is not fitted: `Binomial.fit(x, total_count=10)`.
-
-        See `ppl.distributions.families.fit.fit`.
-        """
-        from ppl.distributions.families.fit import fit
-
-        return fit(cls, x, weights, **fixed)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self.params)}; event {self.event_shape})"

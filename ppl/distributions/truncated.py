@@ -14,7 +14,7 @@ from ppl.distributions.delta import Delta
 from ppl.distributions.domain import intervals as iv
 from ppl.distributions.domain.bounds import bounds_of
 from ppl.distributions.domain.checks import checked_parameters, constant_value
-from ppl.distributions.domain.conditions import Condition, ordered, unexpanded
+from ppl.distributions.domain.conditions import Condition, narrowest, ordered
 from ppl.distributions.domain.guards import flat_where_dead, owns
 from ppl.distributions.domain.intervals import Interval
 from ppl.distributions.domain.support import Support
@@ -34,11 +34,11 @@ from ppl.ir.reference.interpret import Env, evaluate
 class Truncated(LogTails, Combinator):
     """Truncated(base, low, high): the law of `base` given low <= x <= high.
 
-    log p(x) = log p_base(x) - log P(low <= X <= high). The sample is a quantile of the base at a uniform share of that
-    probability, clipped to [low, high]; its path is the derivative of that formula. Logarithms of probabilities are
-    taken from the nearer tail of the base, so that intervals far out are as accurate as central ones. If the program's
-    precision cannot hold the probability of the interval, a `ParameterError` says so. Normal, uniform and finite bases
-    have closed forms, with mean, variance and entropy.
+    log p(x) = log p_base(x) - log P(low <= X <= high). The sample is the base's quantile at a uniform share of that
+    probability, cut to the bounds against rounding, and its path is that formula's. Probabilities are taken from the
+    nearer tail of the base, as logarithms, so that far windows are as exact as central ones; where a float of the
+    program's precision cannot hold a window's probability, a `ParameterError` says so. Normal, uniform and finite
+    bases have closed forms, with mean, variance and entropy.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class Truncated(LogTails, Combinator):
         low, high = self.params["low"], self.params["high"]
         for name, end in (("low", low), ("high", high)):
             if self.discrete and constant_value(end) is None:
-                x = unexpanded(end)
+                x = narrowest(end)
                 yield Condition(name, "a whole number", x, ops.equal(x, ops.floor(x)), end.type.shape, False)
         yield ordered(low, high, equal=self.discrete)
         good = self._has_mass()

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from ppl.distributions.domain.bounds import RULES
-from ppl.distributions.domain.conditions import RANGES, unexpanded
+from ppl.distributions.domain.conditions import RANGES, narrowest
 from ppl.distributions.domain.intervals import ANYTHING, REAL, Interval
 from ppl.graph.slopes import Slopes
 from ppl.ir.node import Node, topological
@@ -41,12 +41,7 @@ class Ranges:
 
     def __init__(self, required: Requirements = NOTHING, relaxed: Iterable[Node] = ()):
         self.relaxed = frozenset(relaxed)
-        self.required: dict[Node, Interval] = {}
-        for site in sites:
-            if site.dist is not None:
-                for condition in site.dist.conditions():
-                    if condition.constraint in RANGES:
-                        self.required[unexpanded(condition.value)] = RANGES[condition.constraint]
+        self.required = required
         self._found: dict[Node, Interval] = {}
 
     def moved(self, places: Mapping[int, Node]) -> Ranges:
@@ -67,7 +62,7 @@ class Ranges:
 
     def touches(self, node: Node) -> bool:
         """Whether a parameter may reach an end that its distribution excludes: there scores have a pole."""
-        base = unexpanded(node)
+        base = narrowest(node)
         if base not in self.required:
             return False
         found, required = self(base), self.required[base]

@@ -132,7 +132,7 @@ class Comparison(Mapping[str, Diagnosis]):
     def plot(self, ax: Any = None) -> Any:
         """Variance against seconds per step on logarithmic axes; returns the matplotlib axes (needs matplotlib)."""
         if ax is None:
-            from matplotlib import pyplot
+            from matplotlib import pyplot  # slow to import, and optional
 
             ax = pyplot.subplots()[1]
         for label, d in self.programs.items():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 def render(columns: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = (), width: int = 110) -> str:
     """A table whose first column is text and whose others are numbers, and lines below it."""
-    from rich.box import SIMPLE_HEAD
+    from rich.box import SIMPLE_HEAD  # rich is slow to import, and only tables need it
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

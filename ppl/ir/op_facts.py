@@ -30,7 +30,7 @@ class Fault(NamedTuple):
 
 
 Edge = tuple[Fault, ...]
-Role = Literal["leaf", "view", "marker", "elementwise", "special", "shape", "reduction", "product", "choice", "loop",
+Role = Literal["leaf", "view", "marker", "elementwise", "special", "shape", "reduction", "product", "choice", "region",
                "user", "random", "lowered"]  # fmt: skip
 Degree = Literal["fixed", "linear", "product", "first", "branches", "second", "power", "none"]
 Angle = Literal["keeps", "periodic", "multiple", "breaks"]
@@ -186,9 +186,9 @@ FACTS: dict[str, Facts] = {
     "contract": Facts("product", (NOWHERE,), "product", "breaks", "costly"),
     # of triangles whose makers require a positive diagonal
     "solve": Facts("product", (NOWHERE,), "second", "breaks", "cheap"),
-    # loops and users' functions
-    "loop": Facts("loop", OWN, "none", "breaks", "cheap"),
-    "get": Facts("loop", (NOWHERE,), "none", "breaks", "free"),
+    # regions and users' functions
+    "loop": Facts("region", OWN, "none", "breaks", "cheap"),
+    "get": Facts("region", (NOWHERE,), "none", "breaks", "free"),
     "external": Facts("user", OWN, "none", "breaks", "cheap"),
     # what compiled programs are lowered to
     **dict.fromkeys(("gemm", "table_dot", "table_sum", "column_dot", "region", "copy", "draw_rows", "lanes"), LOWERED),

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
 from ppl.arguments import shown
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
@@ -19,6 +17,7 @@ from ppl.ir.node import Node
 from ppl.ir.types import Axis, Kind
 from ppl.lang.arrays import arithmetic as ar
 from ppl.lang.arrays import elementwise as el
+from ppl.lang.arrays.answers import Answers
 from ppl.lang.arrays.indexing import get_item
 from ppl.lang.arrays.malformed import RAISED, malformed
 from ppl.lang.arrays.refusals import Refusals, refuse
@@ -45,7 +44,7 @@ def as_value(x: Any) -> Value:
     return x if isinstance(x, Value) else lift("constant", ops.as_node, x)
 
 
-class Value(Refusals):
+class Value(Answers, Refusals):
     """A symbolic value of event shape `shape` and IR dtype `dtype` inside the plates `plates`."""
 
     __slots__ = ("_node",)
@@ -284,15 +283,3 @@ class Value(Refusals):
         """The value limited to [min, max]; None is no bound."""
         out = self if min is None else lift("clip", ops.maximum, self, min)
         return out if max is None else lift("clip", ops.minimum, out, max)
-
-    # --- NumPy protocols (their tables build on this class)
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        from ppl.lang.arrays.numpy_protocol import call_ufunc
-
-        return call_ufunc(ufunc, method, inputs, kwargs)
-
-    def __array_function__(self, function: Callable, types: Any, args: Any, kwargs: Any) -> Any:
-        from ppl.lang.arrays.numpy_protocol import call_function
-
-        return call_function(function, args, kwargs)

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from ppl.arguments import shown
 from ppl.errors import ModelError
-from ppl.lang.context import trace_model
 from ppl.lang.model import Model
 from ppl.lang.trace import SiteKind, Trace
+from ppl.lang.tracing import trace_model
 
 
 class Objective(Protocol):

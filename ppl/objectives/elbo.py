@@ -11,9 +11,9 @@ from ppl.distributions.domain.intervals import CIRCLE
 from ppl.errors import ModelError, OptionError
 from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
-from ppl.lang.context import trace_model
 from ppl.lang.model import Model
 from ppl.lang.trace import Cost, Site, SiteKind, Trace
+from ppl.lang.tracing import trace_model
 from ppl.objectives.base import guide_arguments, require_models
 from ppl.objectives.observed import add_factor_costs, negative_log_likelihood
 

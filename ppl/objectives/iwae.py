@@ -12,9 +12,9 @@ from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis, Kind
-from ppl.lang.context import trace_model
 from ppl.lang.model import Model
 from ppl.lang.trace import Bound, Cost, Site, SiteKind, Trace
+from ppl.lang.tracing import trace_model
 from ppl.objectives.base import guide_arguments, require_models
 from ppl.objectives.elbo import match_latents, own_log_density
 from ppl.objectives.observed import log_likelihood

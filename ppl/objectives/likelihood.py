@@ -11,9 +11,9 @@ from ppl.estimators.marginalize import Marginalize
 from ppl.ir import ops
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis, Kind
-from ppl.lang.context import trace_model
 from ppl.lang.model import Model
 from ppl.lang.trace import Cost, Site, SiteKind, Trace
+from ppl.lang.tracing import trace_model
 from ppl.objectives.base import require_models
 from ppl.objectives.observed import add_factor_costs, log_likelihood, negative_log_likelihood
 

@@ -12,11 +12,11 @@ from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis
-from ppl.lang.context import trace_model
 from ppl.lang.model import Model
 from ppl.lang.plate import plate, scope
 from ppl.lang.sites import sample
 from ppl.lang.trace import Site, SiteKind, Trace
+from ppl.lang.tracing import trace_model
 
 SCOPE = "noise"
 

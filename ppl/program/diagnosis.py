@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,11 +12,13 @@ from ppl.compiler.surrogate.second_order import second_order_plan
 from ppl.errors import DataError
 from ppl.inference.diagnose import Diagnosis, diagnose
 from ppl.inference.options import STATISTICS
-from ppl.inference.unbiased import UnbiasednessReport, check_unbiased
 from ppl.runtime.call import Call, bind
 from ppl.runtime.nonfinite import refuse_violation
 from ppl.runtime.prepared import Prepared
 from ppl.runtime.state import State
+
+if TYPE_CHECKING:
+    from ppl.inference.unbiased import UnbiasednessReport
 
 
 class Diagnosing(Prepared):
@@ -85,6 +87,8 @@ class Diagnosing(Prepared):
             With `ok`, `deviation` and `bias` per parameter; prints as a table. Where an estimator of the plan is
             biased, `bias` is the measured bias.
         """
+        from ppl.inference.unbiased import check_unbiased  # only those who check wait for it
+
         call = Call(state, data, seed, particles, rows, total_rows, hyper)
         return check_unbiased(self, call, repeats, reference, width, backend)
 

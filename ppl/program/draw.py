@@ -59,7 +59,7 @@ def draw(program: Program | nx.DiGraph, path: str | os.PathLike[str] | None = No
             file.write(text)
         return text
     try:
-        import matplotlib.pyplot as plt
+        import matplotlib.pyplot as plt  # slow to import, and optional
     except ImportError:
         raise ModelError("ppl.draw needs matplotlib (pip install matplotlib), or a path that ends in .dot") from None
     positions = layered_layout(graph)

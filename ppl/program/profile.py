@@ -6,7 +6,6 @@ the program itself does not change. Cycles become seconds by the total, which is
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,13 @@ import numpy as np
 
 from ppl.arguments import MANY, choice, integer
 from ppl.compiler.emit.assemble import assemble
-from ppl.compiler.emit.cpu.module import Emitter
+from ppl.compiler.emit.checks import length
+from ppl.compiler.emit.code import Assign, Expression, Function, Module, Name, Statement, add_to, assign, call
+from ppl.compiler.emit.cpu.drivers import Drivers
+from ppl.compiler.emit.cpu.module import CpuEmitter
+from ppl.compiler.emit.cpu.regions import Regions
+from ppl.compiler.emit.stages import Frame, Stages
+from ppl.compiler.emit.unit import Unit
 from ppl.compiler.lower.joined import multiplications
 from ppl.compiler.lower.layout import Poly
 from ppl.compiler.schedule.memory import all_steps
@@ -90,7 +95,7 @@ class Profile:
 
     def table(self) -> str:
         """The profile as text."""
-        from ppl.program.profile_table import show_profile
+        from ppl.program.profile_table import show_profile  # imports rich
 
         return show_profile(self)
 
@@ -98,71 +103,109 @@ class Profile:
         return self.table()
 
 
-class Clocked(Emitter):
-    """Writes the serial form with a counter per step, at the end of the int workspace; the last counts everything."""
+class Clock:
+    """Counters of steps, at the end of the int workspace; the last one counts everything."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    def __init__(self, unit: Unit):
         self.steps: list[tuple[str, str, str, Poly, Poly]] = []
-        self.slots = sum(len(all_steps(s)) + 1 for s in self.stages) + 3
-        self.repeated = 1
+        self.slots = sum(len(all_steps(s)) + 1 for s in unit.stages) + 3
 
-    def imports(self) -> str:
-        """As for the ordinary program, with the cycle counter."""
-        return super().imports() + "from ppl.kernels.cpu.cycles import cycles\n"
-
-    def _timed(self, lines: Sequence[str], stage: str, kind: str, name: str, flops: Poly | None = None,
-               size: Poly | None = None) -> list[str]:  # fmt: skip
-        if not lines:
+    def timed(self, body: Sequence[Statement], stage: str, kind: str, name: str, flops: Poly | None = None,
+              size: Poly | None = None) -> list[Statement]:  # fmt: skip
+        """`body` with a counter of its own."""
+        if not body:
             return []
         at = len(self.steps)
         self.steps.append((stage, kind, name, flops or Poly(), size or Poly()))
-        return [
-            "begin = cycles()",
-            *lines,
-            f"v[v.shape[0] - {self.slots} + {at}] += cycles() - begin",
-        ]
+        end = length("v") - self.slots
+        return [assign("begin", call("cycles")), *body, _counted(end + at, "begin")]
 
-    def _whole(self, lines: Sequence[str]) -> list[str]:
-        """Count everything but the final return."""
-        return ["start = cycles()", *lines[:-1], "v[v.shape[0] - 1] += cycles() - start", lines[-1]]
+    def whole(self, body: Sequence[Statement]) -> list[Statement]:
+        """`body` with everything counted but the final return."""
+        return [assign("start", call("cycles")), *body[:-1], _counted(length("v") - 1, "start"), body[-1]]
 
-    def _step(self, step: Cluster | Opaque, stage: Stage, prefix: str, functions: list[str]) -> list[str]:
-        lines = super()._step(step, stage, prefix, functions)
-        size = moved(step, np.dtype(self.dtype).itemsize) * self.repeated
+
+def _counted(slot: Expression, since: str) -> Statement:
+    return add_to(Name("v").at(slot), call("cycles") - since)
+
+
+class ClockedStages(Stages):
+    """Writes stages with a counter for every step."""
+
+    repeated = 1
+
+    def __init__(self, clock: Clock, unit: Unit, rows: Frame, products: Frame):
+        super().__init__(unit, rows, products, "shared")
+        self.clock = clock
+
+    def step(self, step: Cluster | Opaque, stage: Stage, prefix: str, functions: list[Function]) -> list[Statement]:
+        """A step between two reads of the counter."""
+        body = super().step(step, stage, prefix, functions)
+        size = moved(step, np.dtype(self.unit.dtype).itemsize) * self.repeated
         if isinstance(step, Cluster):
             made = sorted({op.target.name for op in step.ops if op.target.external}) or [step.name]
-            return self._timed(lines, prefix, "kernel", f"{step.name}: {', '.join(made)}", None, size)
+            return self.clock.timed(body, prefix, "kernel", f"{step.name}: {', '.join(made)}", None, size)
         op = step.node.op
         if op == "region":
-            return lines
+            return body
         name = str(step.node.attrs.get("name", step.target.name))
-        return self._timed(lines, prefix, KINDS.get(op, op), name, gemm_flops(step.node) * self.repeated, size)
+        return self.clock.timed(body, prefix, KINDS.get(op, op), name, gemm_flops(step.node) * self.repeated, size)
 
-    def _loop(self, step: Opaque, prefix: str, functions: list[str]) -> list[str]:
+    def turns(self, step: Opaque, prefix: str, functions: list[Function]) -> list[Statement]:
+        """A loop, whose steps count as often as they run."""
         outer, self.repeated = self.repeated, self.repeated * step.node.attrs["length"]
-        lines = super()._loop(step, prefix, functions)
+        body = super().turns(step, prefix, functions)
         self.repeated = outer
-        return lines
+        return body
 
-    def _cleared(self, stage: Stage) -> list[str]:
-        return self._timed(super()._cleared(stage), stage.name, "reduction", "clear accumulators")
+    def cleared(self, stage: Stage) -> list[Statement]:
+        """The clearing of accumulators is a step too."""
+        return self.clock.timed(super().cleared(stage), stage.name, "reduction", "clear accumulators")
 
-    def _merge(self, parallel: bool) -> list[str]:
-        lines = super()._merge(parallel)
-        return lines if parallel else self._timed(lines, "serial", "reduction", "write gradients")
 
-    def _sequence(self, parallel: bool) -> list[str]:
-        lines = super()._sequence(parallel)
-        return lines if parallel else self._whole(lines)
+class ClockedDrivers(Drivers):
+    """Writes drivers that count sums and everything."""
 
-    def _parallel(self) -> list[str]:
+    def __init__(self, clock: Clock, unit: Unit, regions: Regions):
+        super().__init__(unit, regions, {})
+        self.clock = clock
+
+    def merge(self, parallel: bool) -> list[Statement]:
+        """The sums into the gradient are a step too."""
+        body = super().merge(parallel)
+        return body if parallel else self.clock.timed(body, "serial", "reduction", "write gradients")
+
+    def sequence(self, parallel: bool) -> list[Statement]:
+        """The body of a driver, counted as a whole."""
+        body = super().sequence(parallel)
+        return body if parallel else self.clock.whole(body)
+
+    def parallel(self) -> list[Function | Assign]:
+        """Counters know one thread."""
         return []
 
-    def straight(self, body: Sequence[str], general: bool) -> str:
-        """The unrolled form is one step."""
-        timed = [*self._timed(body[:-1], "one", "kernel", "straight-line code"), body[-1]]
-        return super().straight(self._whole(timed), general)
+
+class Clocked(CpuEmitter):
+    """Writes the serial form with a counter per step."""
+
+    def __init__(self, unit: Unit):
+        self.clock = Clock(unit)
+        super().__init__(unit)
+
+    def writer(self) -> Stages:
+        """What writes stages."""
+        return ClockedStages(self.clock, self.unit, self.regions.stage, self._products)
+
+    def runs(self) -> Drivers:
+        """What writes drivers."""
+        return ClockedDrivers(self.clock, self.unit, self.regions)
+
+    def module(self, unrolled: Sequence[Statement] = (), general: bool = True) -> Module:
+        """The module; its unrolled form is one step."""
+        if not unrolled:
+            return super().module()
+        timed = self.clock.timed(unrolled[:-1], "one", "kernel", "straight-line code")
+        return super().module(self.clock.whole([*timed, unrolled[-1]]), general)
 
 
 def gemm_flops(node: Node) -> Poly:
@@ -191,9 +234,10 @@ class Timed(Executable):
         return w, np.concatenate([v, np.zeros(self.slots, np.int64)])
 
     def _call(self, arguments: tuple[Any, ...], threads: int, sizes: Mapping[str, int]) -> None:
-        from ppl.kernels.cpu.cycles import cycles
+        from ppl.kernels.cpu.cycles import cycles  # imports Numba
 
-        w, v = arguments[7 + 2 * len(self.plates) :][:2]
+        given = dict(zip(self.passed, arguments, strict=True))
+        w, v = given["w"], given["v"]
         counters = v[v.size - self.slots :]
         counters[:] = 0
         start, first = time.perf_counter(), cycles()
@@ -218,7 +262,7 @@ def clocked(request: Request, dtype: str) -> tuple[Timed, Clocked]:
     fields, emitter = assemble(request, dtype, "cpu", Clocked)
     assert isinstance(emitter, Clocked)
     out = Timed(request, dtype, **fields)
-    out.slots = emitter.slots
+    out.slots = emitter.clock.slots
     out.reset()
     return out, emitter
 
@@ -263,21 +307,21 @@ def measure(call: Callable[[], Any], run: Callable[..., Any], executable: Execut
     full = {**inside.sizes, "n_particles": inside.sizes.get("n_particles_total", inside.sizes.get("n_particles", 1))}
     best = rates(executable.dtype, max(plain.bytes, 1 << 16))
     rows = []
-    for i, (stage, kind, name, operations, size) in enumerate(emitter.steps):
+    for i, (stage, kind, name, operations, size) in enumerate(emitter.clock.steps):
         spent, flops, number = int(inside.ticks[i]) * scale, operations.evaluate(full), size.evaluate(full)
         roof = best.seconds(flops, number) / spent if spent > 0 else 0.0
         rows.append(Row(stage, kind, name, spent, int(inside.ticks[i]) / max(total, 1), flops, number, roof))
     rest = max(0, total - sum(int(inside.ticks[i]) for i in range(len(rows))))
     rows.append(Row("serial", "driver", "calls and offsets", rest * scale, rest / max(total, 1)))
-    seconds = statistics.median(whole)
-    python = max(0.0, seconds - statistics.median(native))
+    seconds = np.median(whole)
+    python = max(0.0, seconds - np.median(native))
     return Profile(seconds, python, total * scale, tuple(rows), executable.kernels, executable.regions, plain.bytes,
                    best, compiled(executable))  # fmt: skip
 
 
 def compiled(executable: Executable) -> tuple[tuple[str, float], ...]:
     """Functions of an executable, shared kernels included, with the seconds spent on them in this process."""
-    from ppl.kernels.dispatch import seconds
+    from ppl.kernels.dispatch import seconds  # imports Numba
     from ppl.kernels.symbols import reached
 
     own = [f.py_func for f in vars(executable.module).values() if hasattr(f, "py_func")]

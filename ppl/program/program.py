@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,13 +11,11 @@ from ppl.arguments import MANY, choice, flag, integer, names
 from ppl.compiler.plan.choice import Requested
 from ppl.compiler.surrogate.range_guards import INVALID
 from ppl.errors import DataError, EstimatorError
-from ppl.lazy import optim
 from ppl.names import Named
 from ppl.objectives.base import as_objective
 from ppl.program.diagnosis import Diagnosing
 from ppl.program.embedding import Embedding, particles_first, site_names, summed_out
 from ppl.program.inspection import Inspection
-from ppl.program.profile import Profile, profile
 from ppl.runtime.call import Call, bind, run, update
 from ppl.runtime.nonfinite import (
     keeps,
@@ -28,6 +26,10 @@ from ppl.runtime.nonfinite import (
 )
 from ppl.runtime.prepared import Settings
 from ppl.runtime.state import State
+from ppl.training.optim.transform import as_transform
+
+if TYPE_CHECKING:
+    from ppl.program.profile import Profile
 
 HyperValues = Mapping[str, float | Callable[[int], float]]
 
@@ -75,18 +77,7 @@ def compile(
 
 
 class Program(Inspection, Embedding, Diagnosing):
-    """A compiled model. All methods are pure: state and data in, fresh arrays out.
-
-    Methods take the state, then the data in the order of the model's arguments (or one dict of them by name). They
-    share these options:
-
-    seed : noise seed, at step 0. None means the state's seed and step.
-    particles : samples averaged per row; None means those of `ppl.compile`.
-    total_rows : rows of the data set that the given rows are a part of. Sums over rows are scaled by total / given.
-    rows : global row numbers (an array, the first row, or a slice). They enter the noise of the given rows.
-    hyper : values of `ppl.hyper` scalars by name, or schedules of the step.
-    nonfinite : "raise" an error that names where a NaN or infinity appeared first, or "keep" it.
-    """
+    """A compiled model. All methods are pure: state and data in, fresh arrays out."""
 
     def value(
         self,
@@ -100,13 +91,16 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
     ) -> Any:
-        """One sample of the loss with true (unrelaxed) nodes, summed over rows and averaged over particles.
+        """The loss with true (unrelaxed) nodes, summed over rows, averaged over particles.
 
         Parameters
         ----------
-        per_row : return one loss per row of the outermost plate, shape (rows,), instead of their scaled sum.
-
-        The other options are described in `Program`.
+        seed : noise seed; None means the state's seed and step.
+        per_row : return one loss per row of the outermost plate instead of their scaled sum.
+        total_rows : size of the data set that the given rows are a part of: sums are scaled by total/given.
+        rows : global row numbers (array, first row, or slice) that key the noise of the rows given.
+        hyper : values or schedules of run-time scalars.
+        nonfinite : "raise" an error that names where a NaN or infinity appeared first, or "keep" it.
 
         Raises
         ------
@@ -115,7 +109,7 @@ class Program(Inspection, Embedding, Diagnosing):
         ParameterError
             A parameter, an observation or an index is out of range in this call.
         NonFiniteError
-            The loss is NaN or infinite for another reason. An impossible observation has loss +inf.
+            The loss is NaN or infinite for another reason; +inf is that of an impossible observation.
         """
         flag("per_row", per_row)
         keep = keeps(nonfinite)
@@ -137,14 +131,9 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
     ) -> tuple[float, dict[str, np.ndarray]]:
-        """One sample of the loss and its gradient: sums over rows, means over particles.
+        """One stochastic loss and its gradient in `state.params`: sums over rows, means over particles.
 
-        Returns
-        -------
-        (float, dict)
-            The loss, and the gradient with respect to `state.params` (unconstrained) by name.
-
-        Errors are those of `value`. The gradient must be finite, too.
+        Options and errors are those of `value`; here the gradient has to be finite, too.
         """
         keep = keeps(nonfinite)
         bound = bind(self, Call(state, data, seed, particles, rows, total_rows, hyper))
@@ -164,10 +153,7 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
     ) -> tuple[float, dict[str, np.ndarray], State]:
-        """`value_and_grad`, and a state whose step, baselines, control variates and carried values are advanced.
-
-        Parameters do not move.
-        """
+        """`value_and_grad`, and the state with its step, baselines, control variates and carried values advanced."""
         keep = keeps(nonfinite)
         bound = bind(self, Call(state, data, seed, particles, rows, total_rows, hyper))
         result = run(bound, "gradient")
@@ -189,12 +175,8 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
     ) -> tuple[State, float]:
-        """One training step, as `ppl.fit` takes it: (new state, loss).
-
-        Loss and gradient are divided by the number of rows N. `optimizer` is as for `ppl.fit`. Errors are those of
-        `value_and_grad`.
-        """
-        keep, transform = keeps(nonfinite), optim.as_transform(optimizer)
+        """One whole training step, as `ppl.fit` takes it: loss and gradient are divided by the number of rows N."""
+        keep, transform = keeps(nonfinite), as_transform(optimizer)
         bound = bind(self, Call(state, data, seed, particles, rows, total_rows, hyper))
         new, scalars, grad = update(bound, transform)
         if not keep:
@@ -212,23 +194,12 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
     ) -> dict[str, np.ndarray]:
-        """Draw every latent, observed and deterministic site, or those named in `sites`.
+        """Every latent, observation and deterministic (or those in `sites`), from true nodes.
 
-        Latents are drawn from the guide if there is one, else from the model. Relaxed, enumerated and averaged nodes
-        are true samples here. An observed site is the data; entries that `obs_mask` drops are drawn given the latents.
-        Sites that `ppl.likelihood` sums out, and those that depend on them, are left out.
-
-        Returns
-        -------
-        dict
-            Arrays by site, with axes (particles, *plates, *event) if `particles` is given, else (*plates, *event).
-
-        Raises
-        ------
-        DataError
-            `sites` has an unknown name or one that is summed out, or an argument does not fit the program.
-        ParameterError, NonFiniteError
-            As for `value`.
+        Latents are drawn from the guide where there is one, else from the model; a relaxed, enumerated or averaged node
+        is a true sample here. Observations are the data; entries that `obs_mask` drops are drawn given the latents.
+        A site that is marginalised, or depends on one, is left out, and refused where `sites` names it.
+        Arrays have axes (particles, *plates, *event) when particles are asked for, else (*plates, *event).
         """
         keep, data = keeps(nonfinite), self.read(data)
         compiled = self.prepare(*data)
@@ -255,7 +226,7 @@ class Program(Inspection, Embedding, Diagnosing):
         return Named("site", drawn)
 
     def profile(self, state: State, *data: Any, repeats: int = 50, kind: str = "gradient", **options: Any) -> Profile:
-        """Measure where the time of a call goes: seconds in all, in Python, and per step of the schedule.
+        """Where the time of a call goes: seconds overall, in Python, and per step of the schedule.
 
         Parameters
         ----------
@@ -263,4 +234,6 @@ class Program(Inspection, Embedding, Diagnosing):
         kind : "gradient" (`value_and_grad`), "value" or "rows" (`value` with ``per_row=True``).
         options : `seed`, `particles`, `total_rows`, `rows`, `hyper` of the call.
         """
+        from ppl.program.profile import profile  # only those who measure wait for it
+
         return profile(self, state, data, repeats, kind, options)

@@ -72,7 +72,7 @@ def rates(dtype: str, footprint: int) -> Rates:
     footprint : int
         Where the vectors lie decides how fast they are: that of what the program works on.
     """
-    from ppl.kernels.cpu import blas
+    from ppl.kernels.cpu import blas  # imports Numba
     from ppl.kernels.cpu.triad import triad
 
     gemm = blas.gemm_f32 if dtype == "float32" else blas.gemm_f64

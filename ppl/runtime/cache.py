@@ -26,7 +26,7 @@ def load(source: str, injected: Mapping[str, Any] | None = None) -> ModuleType:
     Machine code that calls an injected function is of no use to another process, nor to another function under the same
     name, so such a module gets a name of its own.
     """
-    from ppl.kernels.build import build
+    from ppl.kernels.build import build  # imports Numba
     from ppl.kernels.needs import EMITTED, PRIVATE
 
     if injected:
@@ -40,7 +40,7 @@ def load(source: str, injected: Mapping[str, Any] | None = None) -> ModuleType:
 
 def _written(name: str, source: str) -> Path | None:
     """The file of a module, with its content; None where it cannot be written."""
-    from ppl.kernels import folders
+    from ppl.kernels import folders  # not before something is compiled
 
     folder = folders.root()
     if folder is None:

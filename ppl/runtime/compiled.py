@@ -27,11 +27,11 @@ from ppl.ir.verify import after_pass
 from ppl.lang.carried import require_carried, require_one_particle
 from ppl.lang.trace import Trace
 from ppl.runtime.binding import Binder
+from ppl.runtime.executable import Executable, Request, compile_request
 from ppl.runtime.state import Layout, State
 from ppl.tuning import SMALL_UNITS
 
 if TYPE_CHECKING:
-    from ppl.runtime.executable import Executable, Request
     from ppl.runtime.prepared import Settings
 
 
@@ -197,8 +197,6 @@ class Compiled:
         self, key: str, sites: Sequence[str] = (), particles: int | None = None, narrow: tuple[str, ...] = ()
     ) -> Request:
         """What a backend compiles for one variant, with the arguments `narrow` in 32 bits."""
-        from ppl.runtime.executable import Request
-
         variant = self.variant(key, sites, particles)
         inputs = tuple((i.name, i.node.type) for i in self.binder.inputs)
         scalars, grads, arrays = dict(variant.scalars), dict(variant.grads), dict(variant.arrays)
@@ -207,7 +205,7 @@ class Compiled:
             scalars, grads = {}, {}
         vectors = tuple((VECTOR + name, shape) for name, shape in self.layout.shapes) if key == "hvp" else ()
         nodes = topological([n for group in (scalars, grads, variant.aux, arrays) for n in group.values()])
-        all_64_bits = any(n.op in ("external", "loop") for n in nodes)  # users' functions are promised 64 bits
+        wide = any(n.op in ("external", "loop") for n in nodes)  # users' functions are promised 64 bits
         return Request(
             scalars=tuple(scalars.items()),
             grads=tuple(grads.items()),
@@ -217,7 +215,7 @@ class Compiled:
             aux_layout=self.aux_layout.shapes,
             hypers=self.hypers,
             inputs=inputs,
-            narrow=() if all_64_bits else narrow,
+            narrow=() if wide else narrow,
         )
 
     def narrow(self, data: Sequence[Any]) -> tuple[str, ...]:
@@ -241,8 +239,6 @@ class Compiled:
     def _compiled_for(self, name: tuple[*VariantKey, tuple[str, ...]]) -> Executable:
         found = self._executables.get(name)
         if found is None:
-            from ppl.runtime.executable import compile_request
-
             with self._lock:
                 found = compile_request(self.request(*name), self.settings.dtype, self.settings.target)
                 self._executables[name] = found

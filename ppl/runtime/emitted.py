@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from ppl.arguments import fits_memory, too_large
 from ppl.checked import CHECKED
-from ppl.compiler.emit.cpu.regions import SLABS
+from ppl.compiler.emit.unit import SLABS
 from ppl.compiler.lower.layout import Poly, axis_size, identifier
 from ppl.compiler.lower.request import Request, offsets_of
 from ppl.compiler.lower.target import CPU, Target
@@ -50,6 +50,8 @@ class Emitted:
     windowed: bool = False
     trains: bool = False
     target: Target = CPU
+    passed: Sequence[str] = ()
+    """What its drivers are passed."""
     slabs: int | None = None
     """The number of slabs where a test prescribes one."""
 
@@ -67,11 +69,12 @@ class Emitted:
     def shares(self) -> np.ndarray:
         """(start, rows, entries a row) of every parameter; slabs own shares of the rows of each gradient."""
         starts, _ = offsets_of(self.request.params)
-        owned = {s.target.buffer.offset: s.shared for t in self.stages for s in t.owned if s.target.buffer is not None}
+        steps = [s for t in self.stages for s in t.owned]
+        owned = {s.target.buffer.offset.constant: s.shared for s in steps if s.target.buffer is not None}
         out = []
         for name, shape in self.request.params:
             size = math.prod(shape)
-            rows = owned.get(str(starts[name]), size)
+            rows = owned.get(starts[name], size)
             out += [starts[name], rows, size // max(rows, 1)]
         return np.array(out, np.int64)
 

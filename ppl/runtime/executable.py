@@ -210,7 +210,7 @@ class CudaExecutable(Executable):
         return slabs
 
     def _call(self, arguments: tuple[Any, ...], threads: int, sizes: Mapping[str, int]) -> None:
-        from ppl.kernels.cuda.launch import NO_GPU, available, on_device
+        from ppl.kernels.cuda.launch import NO_GPU, available, on_device  # imports Numba
 
         if not available():
             raise DataError(NO_GPU)

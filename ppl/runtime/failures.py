@@ -32,7 +32,7 @@ def externals(stages: Sequence[Stage]) -> dict[str, set[str]]:
 
 def refuse(error: Exception, stages: Sequence[Stage]) -> NoReturn:
     """Raise what the user gets for an `error` from compiled code: a SimulatorError that names the function."""
-    from numba.core.errors import NumbaError
+    from numba.core.errors import NumbaError  # compiled code has imported it
 
     called = externals(stages)
     if isinstance(error, NumbaError):

@@ -19,6 +19,7 @@ from ppl.arguments import array, noise_seed, shown, step_count
 from ppl.errors import DataError
 from ppl.estimators.base import Estimator
 from ppl.names import Named
+from ppl.runtime.storage.packing import save_state
 
 FIELDS = "params", "aux", "step", "seed", "opt", "estimators"
 
@@ -191,8 +192,6 @@ class State:
         DataError
             The file cannot be written, or the optimizer's state or an estimator's option cannot be stored.
         """
-        from ppl.runtime.storage.packing import save_state
-
         save_state(self, path)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -17,7 +17,8 @@ from ppl.arguments import MANY, file_path, integer, shown, step_count
 from ppl.errors import DataError, MissingFileError, OptionError
 from ppl.runtime.state import State
 from ppl.runtime.storage.npz import read_npz, remove_abandoned, require_writable, write_npz
-from ppl.runtime.storage.packing import pack_state, unpack_state
+from ppl.runtime.storage.packing import pack_state
+from ppl.runtime.storage.unpacking import unpack_state
 
 SECONDS = 30.0
 INTEGER = ("step", "validation_step")

@@ -24,6 +24,7 @@ from ppl.compiler.lower.request import Request, offsets_of
 from ppl.compiler.lower.sparse import Table, sparse_request
 from ppl.compiler.lower.target import target_of
 from ppl.errors import SimulatorError
+from ppl.lazy import cpu_threads
 from ppl.runtime import guards
 from ppl.runtime.executable import Executable
 from ppl.runtime.pool import aligned
@@ -104,9 +105,7 @@ class Trainer:
             *data,
             *parts,
         )
-        from ppl.kernels.cpu.threads import parallel_region
-
-        with parallel_region(), self._threads(threads, len(rates)):
+        with cpu_threads.parallel_region(), self._threads(threads, len(rates)):
             before = live.step
             try:
                 done = int(exe.module.train(*vectors, *self._extra(live, v, sizes, threads), *rest))
@@ -139,7 +138,7 @@ class Trainer:
         """The parameters once more for every thread but the first, where threads share the update."""
         if threads == 1 or threads > THREADS_WITH_COPIES or live.flat.size < SHARED:
             return live.flat[:0]
-        from ppl.kernels.cpu.copies import stride_of
+        from ppl.kernels.cpu.copies import stride_of  # imports Numba
 
         stride = stride_of(live.flat.size)
         if self._spare.size != (threads - 1) * stride:

@@ -33,7 +33,7 @@ class Pace:
     @contextlib.contextmanager
     def threads(self, most: int, steps: int, counted: bool) -> Iterator[None]:
         """Run a call of `steps` steps on the number of threads that suits; its time counts if `counted`."""
-        import numba
+        import numba  # compiled code has imported it
 
         before, chosen = numba.get_num_threads(), self.choose(most)
         numba.set_num_threads(chosen)

@@ -30,7 +30,7 @@ class Bar:
 
     def __enter__(self) -> Bar:
         if self.shown:
-            from rich.console import Console
+            from rich.console import Console  # rich is slow to import
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             columns = (

@@ -61,6 +61,7 @@ def test_a_small_program_and_its_value(particles):
     for kind in ("gradient", "value"):
         profile = program.profile(state, repeats=3, kind=kind, particles=particles, seed=1)
         assert sum(r.share for r in profile.rows) == pytest.approx(1.0, abs=0.02)
+        assert profile.workspace > 0 and profile.python < profile.seconds  # straight-line code is timed, too
         assert profile.table() == str(profile)
 
 

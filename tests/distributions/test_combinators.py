@@ -263,8 +263,11 @@ def test_quantiles_invert_the_cdf():
         if not isinstance(law.dist, Mixture):
             np.testing.assert_allclose(law.cdf(law.dist.icdf(p)), p, rtol=1e-7, err_msg=name)
     assert np.isnan(LAWS["truncated normal"].dist.icdf(1.5))
+    mixture = LAWS["mixture of normals"].dist
+    with pytest.raises(ModelError, match="Mixture has no icdf"):
+        mixture.icdf(0.5)
     with pytest.raises(ModelError, match="Mixture has no icdf; truncate its components"):
-        LAWS["mixture of normals"].dist.icdf(0.5)
+        Truncated(mixture, 0.0, 1.0)
 
 
 def test_moments():

@@ -28,6 +28,7 @@ from ppl.distributions import (
     kl,
     kl_divergence,
 )
+from ppl.distributions.families.conjugate import CONJUGATE, posterior
 from ppl.distributions.families.family import (
     FAMILIES,
     fixed_parameters,
@@ -39,7 +40,7 @@ from ppl.distributions.families.family import (
     unit_bregman,
     unit_entropy,
 )
-from ppl.distributions.families.fit import CONJUGATE, fisher_information, posterior
+from ppl.distributions.families.fit import fisher_information
 from ppl.distributions.parts.eager import present
 from ppl.errors import DataError, ModelError
 from ppl.ir.reference.interpret import Env, evaluate

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.distributions.families.fit import posterior
+from ppl.distributions.families.conjugate import posterior
 from ppl.errors import PplError
 from tests.fuzz.distributions import DISTRIBUTIONS
 

@@ -7,7 +7,7 @@ import pytest
 
 import ppl
 from ppl.distributions import Bernoulli, Beta, Dirichlet, Gamma, Normal, VonMises, kl_divergence
-from ppl.distributions.families.fit import posterior
+from ppl.distributions.families.conjugate import posterior
 from ppl.errors import OptionError
 from ppl.estimators import Analytic, Enumerate
 from ppl.ir.differentiate import gradient

@@ -7,7 +7,7 @@ import pytest
 
 from ppl.errors import DataError, OptionError
 from ppl.runtime.state import Layout, State
-from ppl.runtime.storage.packing import load_state
+from ppl.runtime.storage.unpacking import load_state
 from ppl.training import optim
 from ppl.training.optim import SGD, AdaGrad, Adam, Momentum, as_transform
 

@@ -24,7 +24,8 @@ from ppl.estimators import (
 )
 from ppl.estimators.base import Estimator
 from ppl.estimators.parts.serialize import from_json, to_json
-from ppl.runtime.storage.packing import pack_state, unpack_state
+from ppl.runtime.storage.packing import pack_state
+from ppl.runtime.storage.unpacking import unpack_state
 from tests.program.programs import data, mixed, same
 
 CHOICE = {"b": Rebar(temperature=0.4, eta=0.8), "z": ScoreFunction("moving_average"), "shift": Pathwise()}

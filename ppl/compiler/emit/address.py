@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
+
 from ppl.checked import CHECKED
-from ppl.compiler.emit.checks import cut, entry, tag
-from ppl.compiler.lower.layout import Entry, Poly
+from ppl.compiler.emit.checks import Owned, begin, cut, entry, length, tag
+from ppl.compiler.emit.code import Assign, Expression, Given, Literal, Name, term, total
+from ppl.compiler.lower.layout import Entry, Key, Poly
 from ppl.compiler.schedule.fusion import Buffer, Loop, Op, Value
 from ppl.compiler.schedule.stages import Cluster
 from ppl.ir.types import Axis
@@ -12,121 +16,166 @@ from ppl.ir.types import Axis
 SMALL = 4
 """Innermost loops up to this length index directly, because cutting slices costs more than it saves."""
 
+Place = tuple[Poly, dict[Loop, Poly]]
+"""Where an entry lies in its buffer: what does not move, and how far every loop moves it."""
+
+
+class Passed:
+    """What a kernel is passed, by the names under which it knows it; grows while it is written."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Expression] = {}
+
+    def name(self, name: str, value: Given | None = None) -> Name:
+        """An argument; it is passed what has the same name outside, unless `value` says otherwise."""
+        self.values.setdefault(name, term(name if value is None else value))
+        return Name(name)
+
+    def size(self, poly: Poly) -> Expression:
+        """A size, whose symbols are arguments."""
+        for name in sorted(poly.names):
+            self.name(name)
+        return term(poly)
+
+
+class Hoisted:
+    """Locals that are set before an innermost loop; `views` are those that it walks through."""
+
+    def __init__(self) -> None:
+        self.statements: list[Assign] = []
+        self.memo: dict[Expression, Name] = {}
+        self.views: list[str] = []
+
+
+def before_tile(buffer: Buffer, step: Poly) -> Expression:
+    """How far from the beginning of `buffer` the tile begins, where rows are `step` apart."""
+    return (Name("t0") - buffer.first if buffer.first else Name("t0")) * step
+
 
 class Addresses:
-    """The part of a kernel's writer that knows sizes and addresses, and what has to be passed for them."""
+    """Sizes and addresses in the kernel of one cluster: expressions over what it is `passed`."""
 
-    cluster: Cluster
-    row: Axis | None
-    name: str
-    arguments: dict[str, str]
-    count: int
-    hoisted: list[str]
-    memo: dict[str, str]
+    def __init__(self, cluster: Cluster, row: Axis | None, passed: Passed):
+        self.cluster, self.row, self.passed = cluster, row, passed
+        self.before = Hoisted()
+        self._numbers = itertools.count(1)
 
-    def _text(self, poly: Poly) -> str:
-        for name in sorted(poly.names):
-            self.arguments.setdefault(name, name)
-        return str(poly)
-
-    def _size(self, loop: Loop) -> str:
+    def size(self, loop: Loop) -> Expression:
+        """How often a loop runs."""
         if self.row is not None and loop.token == self.row:
-            self.arguments.setdefault("n", "n")
-            return "n"
-        return self._text(loop.size)
+            return self.passed.name("n")
+        return self.passed.size(loop.size)
 
-    def _base(self, value: Value, buffer: Buffer) -> str:
+    def base(self, value: Value) -> Expression:
+        """Where the buffer of `value` begins for this tile."""
+        buffer = value.buffer
+        assert buffer is not None
         if buffer.array in ("w", "v") and value in self.cluster.scratch:
-            self.arguments.setdefault(buffer.symbol, buffer.symbol)
-            return buffer.symbol
+            return self.passed.name(buffer.symbol)
         if buffer.literal:
-            return buffer.offset
-        passed, step = buffer.offset, value.steps.get(self.row) if self.row is not None else None
-        if buffer.rows and step is not None:
-            moved = buffer.before_tile(step)
-            passed = f"{passed} + {moved}" if passed != "0" else moved
-        self.arguments.setdefault(buffer.symbol, passed)
-        return buffer.symbol
+            return begin(value)
+        return self.passed.name(buffer.symbol, start_of(value, self.row))
 
-    def _array(self, buffer: Buffer) -> str:
-        self.arguments.setdefault(buffer.array, buffer.array)
-        return buffer.array
+    def array(self, value: Value) -> str:
+        """The array that `value` lies in."""
+        assert value.buffer is not None
+        return self.passed.name(value.buffer.array).name
 
-    def _terms(self, op: Op, value: Value, axes: object, coefs: object, offset: int) -> tuple[Poly, dict[Loop, Poly]]:
+    def terms(self, op: Op, value: Value, axes: Mapping[Axis, Key | Entry], coefs: Mapping[Key, int], offset: int
+              ) -> Place:  # fmt: skip
+        """Where `op` reads or writes `value`."""
         start = value.stride(offset)
         terms: dict[Loop, Poly] = {}
         steps = value.steps
-        for axis, key in axes.items():  # type: ignore[attr-defined]
+        for axis, key in axes.items():
             if isinstance(key, Entry):
                 start = start + steps[axis] * key.position
             elif (loop := op.loop_of(key)) is not None and loop not in value.prefix:
                 terms[loop] = terms.get(loop, Poly()) + steps[axis]
-        for key, coef in coefs.items():  # type: ignore[attr-defined]
+        for key, coef in coefs.items():
             if (loop := op.loop_of(key)) is not None and loop not in value.prefix:
                 terms[loop] = terms.get(loop, Poly()) + value.stride(coef)
             if key == self.row and self.row is not None:  # an event dimension seen as rows: the tile begins at t0
                 start = start + Poly.of("t0") * coef
         return start, terms
 
-    def _address(self, base: str, start: Poly, terms: dict[Loop, Poly], skip: Loop | None, extra: str) -> str:
-        parts = [] if base == "0" else [base]
+    def address(self, base: Expression, place: Place, skip: Loop | None = None, extra: Expression | None = None
+                ) -> Expression:  # fmt: skip
+        """A place as an index of the array; all but the loop `skip` move it."""
+        start, terms = place
+        parts = [] if base == Literal(0) else [base]
         for loop, step in terms.items():
             if loop is not skip:
-                parts.append(loop.var if step.constant == 1 else f"{loop.var} * {self._text(step)}")
+                parts.append(self._moved(loop, step))
         if start.terms:
-            parts.append(self._text(start))
-        if extra:
+            parts.append(self.passed.size(start))
+        if extra is not None:
             parts.append(extra)
-        return " + ".join(parts) or "0"
+        return total(parts) if parts else Literal(0)
 
-    def _hoist(self, key: str, text: str, stem: str) -> str:
-        """A local, set before the current innermost loop."""
-        if key not in self.memo:
-            self.count += 1
-            self.memo[key] = f"{stem}_{self.count}h"
-            self.hoisted.append(f"{self.memo[key]} = {text}")
-        return self.memo[key]
+    def _moved(self, loop: Loop, step: Poly) -> Expression:
+        """How far a loop moves, by `step` in every turn."""
+        self.passed.size(step)
+        return Name(loop.var) if step.constant == 1 else Name(loop.var) * step
 
-    def _element(self, value: Value, op: Op, where: tuple[Poly, dict[Loop, Poly]], inner: Loop | None,
-                 gather: str, moving: bool) -> str:  # fmt: skip
-        """The indexed expression of one entry, sliced before the loop where that pays."""
-        buffer = value.buffer
-        assert buffer is not None, f"{value.name} has no memory"
-        array, base = self._array(buffer), self._base(value, buffer)
-        start, terms = where
-        step = terms.get(inner) if inner is not None else None
+    def hoist(self, value: Expression, stem: str, view: bool = False) -> Name:
+        """A local that holds `value`, set before the current innermost loop."""
+        before = self.before
+        if value not in before.memo:
+            before.memo[value] = name = Name(f"{stem}_{next(self._numbers)}h")
+            before.statements.append(Assign(name, value))
+            before.views += [name.name] if view else []
+        return before.memo[value]
+
+    def element(self, value: Value, place: Place, inner: Loop | None, gather: Expression | None, moving: bool
+                ) -> Expression:  # fmt: skip
+        """One entry of `value`, of a view that is cut before the loop `inner` where that pays."""
+        assert value.buffer is not None, f"{value.name} has no memory"
+        array, base, step = self.array(value), self.base(value), None if inner is None else place[1].get(inner)
+        stride = None if step is None else step.constant
         short = inner is not None and (size := inner.size.constant) is not None and size <= SMALL
-        if inner is None or moving or (short and step is not None) or (step is not None and step.constant is None):
-            return self._at(value, array, self._address(base, start, terms, None, gather))
-        if step is None:
-            return self._at(value, array, self._address(base, start, terms, None, gather))
-        address, stride = self._address(base, start, terms, inner, gather), step.constant
-        length = self._size(inner)
+        if inner is None or moving or short or stride is None or stride < 0:
+            return self.at(value, array, self.address(base, place, None, gather))
+        address, count = self.address(base, place, inner, gather), self.size(inner)
         if stride == 1:
-            key = self._cut(value, array, address, length)
-            return f"{self._hoist(key, key, value.name)}[{inner.var}]"
-        if stride is None or stride < 0:
-            return self._at(value, array, self._address(base, start, terms, None, gather))
-        key = self._cut(value, array, address, f"({length} - 1) * {stride} + 1")
-        return f"{self._hoist(key, key, value.name)}[{inner.var} * {stride}]"
+            return self.hoist(self.cut(value, array, address, count), value.name, True).at(inner.var)
+        view = self.cut(value, array, address, (count - 1) * stride + 1)
+        return self.hoist(view, value.name, True).at(Name(inner.var) * stride)
 
-    def _at(self, value: Value, array: str, address: str) -> str:
+    def at(self, value: Value, array: str, address: Expression) -> Expression:
         """The entry of `value` at `address`."""
-        return f"{array}[{entry(address, *self._owned(value)) if CHECKED else address}]"
+        return Name(array).at(entry(address, self._owned(value)))
 
-    def _cut(self, value: Value, array: str, address: str, count: str) -> str:
+    def cut(self, value: Value, array: str, address: Expression, count: Given) -> Expression:
         """The view of `count` entries of `value` from `address` on."""
-        return cut(array, address, count, *(self._owned(value) if CHECKED else ("", "", "")))
+        return cut(array, address, count, self._owned(value))
 
-    def _owned(self, value: Value) -> tuple[str, str, str]:
-        """What `value` owns of its array in this tile, for the checked build: start, number of entries, tag."""
+    def filled(self, value: Value, array: str, address: Expression, count: Expression) -> Expression:
+        """The same as the target of an assignment to all entries."""
+        return self.cut(value, array, address, count).whole() if CHECKED else Name(array).cut(address, count)
+
+    def _owned(self, value: Value) -> Owned | None:
+        """What `value` owns of its array in this tile, in the checked build."""
+        if not CHECKED:
+            return None
         assert value.buffer is not None
-        number = tag(self.name, value)
+        number = tag(self.cluster.name, value)
         if value.node.op == "input":
-            return "0", f"{value.buffer.array}.shape[0]", number
+            return Owned(0, length(value.buffer.array), number)
         size = value.room()
         if value.stack is not None:
             size = value.stack * (value.shape[0] * value.block)
         elif self.row is not None and self.row in value.axes and not value.prefix:
             size = value.extent(skip=(self.row,)) * "n"
-        return self._base(value, value.buffer), self._text(size), number
+        return Owned(self.base(value), self.passed.size(size), number)
+
+
+def start_of(value: Value, row: Axis | None) -> Expression:
+    """Where the first row of the tile lies in the array of `value`."""
+    buffer = value.buffer
+    assert buffer is not None
+    step = value.steps.get(row) if row is not None else None
+    if not buffer.rows or step is None:
+        return begin(value)
+    moved = before_tile(buffer, step)
+    return begin(value) + moved if begin(value) != Literal(0) else moved

@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from ppl.compiler.emit import straight as emit_straight
-from ppl.compiler.emit.cpu.module import Emitter
-from ppl.compiler.emit.cpu.regions import SLABS
+from ppl.compiler.emit.checks import length
+from ppl.compiler.emit.code import Name, assign, python
+from ppl.compiler.emit.cpu.module import CpuEmitter
 from ppl.compiler.emit.cuda.module import CudaEmitter
+from ppl.compiler.emit.emitter import Emitter
+from ppl.compiler.emit.straight.body import body as straight_line
+from ppl.compiler.emit.straight.body import suits
+from ppl.compiler.emit.unit import SLABS, Unit
 from ppl.compiler.lower.joined import joined, multiplications
 from ppl.compiler.lower.layout import Poly, entries, identifier
 from ppl.compiler.lower.long_events import widen_events
@@ -25,8 +29,8 @@ from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import Kind
 
-EMITTERS: dict[str, type[Emitter]] = {"cpu": Emitter, "cuda": CudaEmitter}
-"""The printers that targets name."""
+EMITTERS: dict[str, type[Emitter]] = {"cpu": CpuEmitter, "cuda": CudaEmitter}
+"""The emitters that targets name."""
 
 
 def assemble(
@@ -56,7 +60,7 @@ def assemble(
     offsets |= {("hyper", n): i for i, n in enumerate(request.hypers)}
     n_aux = offsets_of(request.aux_layout)[1] if request.aux else 0
     # Where particles are a run-time axis, the place of one array among several depends on their number.
-    unrolled = emit_straight.suits(lowered, rules.straight) and not (axes and request.arrays)
+    unrolled = suits(lowered, rules.straight) and not (axes and request.arrays)
     small = unrolled and not axes
     builder = Builder([] if small else [o.node for o in outputs], offsets, target)
     builder.wide = wide
@@ -73,21 +77,18 @@ def assemble(
     for _, t, size in array_layout:
         memory.ints = memory.ints + (size * words if t.dtype == "int" else 0)
     arrays = [builder.inputs[n] for n, _ in request.inputs]
-    counts = [f"v[{list(axes).index(t.axes[0].name)}] = {builder.inputs[n]}.shape[0]"
+    counts = [assign(Name("v").at(list(axes).index(t.axes[0].name)), length(builder.inputs[n]))
               for n, t in request.inputs if t.axes and t.axes[0].size is None]  # fmt: skip
     flags = bool(request.arrays), bool(request.scalars)
-    printer = kind or EMITTERS[target.printer]
-    emitter = printer(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, *flags,
-                      **_data_and_results(request))  # fmt: skip
-    if unrolled:
-        body = emit_straight.body(outputs, offsets, builder.inputs, dtype, n_aux, aux_at)
-        source = emitter.straight(body, general=not small)
-    else:
-        source = emitter.source()
+    unit = Unit(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, *flags,
+                **_data_and_results(request))  # fmt: skip
+    emitter = (kind or EMITTERS[target.printer])(unit)
+    body = straight_line(outputs, offsets, builder.inputs, dtype, n_aux, aux_at) if unrolled else []
+    source = python.module(emitter.module(body, general=not small))
     fields = {"source": source, "stages": stages, "memory": memory, "kernels": emitter.kernels, "axes": axes,
             "plates": plates, "array_layout": array_layout, "injected": emitter.injected,
             "flops": _work_estimate(stages), "unrolled": unrolled, "windowed": parts is not None,
-            "trains": emitter.trained > 0, "target": target}  # fmt: skip
+            "trains": unit.trained > 0, "target": target, "passed": unit.driver_arguments}  # fmt: skip
     return fields, emitter
 
 

@@ -5,31 +5,47 @@ A float64 accumulator in the loop itself would halve the width of all its vector
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
-from ppl.compiler.emit.checks import PART
+from ppl.compiler.emit.code import (
+    Expression,
+    Index,
+    Literal,
+    Name,
+    Record,
+    Statement,
+    assign,
+    call,
+    loop,
+    names_in,
+    rebuilt,
+)
+from ppl.compiler.emit.scalar import ZERO
 
 BLOCK = 256
 """Rows that are added up in float32."""
 
 
-def blocked(var: str, size: str, hoisted: Sequence[str], body: Sequence[str], sums: Sequence[str]) -> list[str] | None:
+def blocked(var: str, size: Expression, slices: Sequence[str], body: Sequence[Statement], sums: Sequence[str]
+            ) -> list[Statement] | None:  # fmt: skip
     """``for var in range(size): body`` in blocks, where `sums` are the float64 accumulators in `body`.
 
-    `hoisted` are the statements before the loop, among them the slices that it walks through. None where the body
-    uses `var` otherwise than as an index of these slices.
+    `slices` are the views that it walks through. None where the body uses `var` otherwise than as an index of these.
     """
-    slices = [line.split(" = ")[0] for line in hoisted if re.fullmatch(rf"\w+ = {PART}\(.*\)", line)]
-    text = "\n".join(body)
-    for name in slices:
-        text = re.sub(rf"\b{name}\[{var}\]", f"{name}b[{var}]", text)
-    for name in sums:
-        text = re.sub(rf"\b{name}\b", f"{name}b", text)
-    if re.search(rf"\b{var}\b", re.sub(rf"\w+b\[{var}\]", "", text)):
+    entries: dict[Record, Record] = {Name(name).at(var): _of_block(name).at(var) for name in slices}
+    others = rebuilt(tuple(body), lambda x: Literal(0) if isinstance(x, Index) and x in entries else None)
+    if var in names_in(*others).used:
         return None
-    lines = [f"for {var}0 in range(0, {size}, {BLOCK}):", f"    {var}n = min({BLOCK}, {size} - {var}0)"]
-    lines += [f"    {name}b = F(0.0)" for name in sums]
-    lines += [f"    {name}b = part({name}, {var}0, {var}n)" for name in slices]
-    lines += [f"    for {var} in range({var}n):", *(f"        {line}" for line in text.splitlines())]
-    return [*lines, *(f"    {name} = {name} + {name}b" for name in sums)]
+    changed = entries | {Name(name): _of_block(name) for name in sums}
+    inner = rebuilt(tuple(body), lambda x: changed.get(x) if isinstance(x, Index | Name) else None)
+    first, count = Name(f"{var}0"), Name(f"{var}n")
+    lines: list[Statement] = [assign(count, call("min", BLOCK, size - first))]
+    lines += [assign(_of_block(name), ZERO) for name in sums]
+    lines += [assign(_of_block(name), call("part", name, first, count)) for name in slices]
+    lines.append(loop(var, count, inner))
+    lines += [assign(name, Name(name) + _of_block(name)) for name in sums]
+    return [loop(first.name, size, lines, 0, BLOCK)]
+
+
+def _of_block(name: str) -> Name:
+    return Name(f"{name}b")

@@ -5,9 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ppl.compiler.emit.checks import rest
-from ppl.compiler.emit.scalar import arguments
-from ppl.compiler.emit.steps import Row, operand, start_of
+from ppl.compiler.emit.address import start_of
+from ppl.compiler.emit.checks import tail
+from ppl.compiler.emit.code import (
+    Choice,
+    Do,
+    Expression,
+    Name,
+    Statement,
+    Tuple,
+    assign,
+    both,
+    call,
+    compare,
+    names,
+    term,
+)
+from ppl.compiler.emit.scalar import ONE, ZERO, kernel, to_int
+from ppl.compiler.emit.steps import Row, operand
 from ppl.compiler.lower.joined import pairs
 from ppl.compiler.lower.layout import Poly, axis_size
 from ppl.compiler.lower.rewrites import group_strides
@@ -17,32 +32,36 @@ from ppl.ir.node import Node
 from ppl.ir.types import Axis
 
 
-def gemm(step: Opaque, builder: Builder, stage: Stage, dtype: str) -> list[str]:
+def gemm(step: Opaque, builder: Builder, stage: Stage, dtype: str) -> list[Statement]:
     """The calls for a `gemm` node; where it is shared, for the rows of the result that belong to `slab`."""
-    value, row = step.target, stage.row
+    value, row, slab = step.target, stage.row, Name("slab")
     assert value.buffer is not None
-    out, lines, share = start_of(value, row), [], ""
+    out = start_of(value, row)
+    lines: list[Statement] = []
     if step.shared:
-        rows, share = step.shared, "lo * "
-        lines.append(f"lo, hi = share_start(I({rows}), slab, slabs), share_start(I({rows}), slab + 1, slabs)")
+        ends = [call("share_start", to_int(step.shared), x, "slabs") for x in (slab, slab + 1)]
+        lines.append(assign(names("lo", "hi"), Tuple(tuple(ends))))
     for i, (attrs, a, b) in enumerate(pairs(step.node)):
         sparse = "data_" if _may_be_sparse(builder.access(a).value.node) else ""
-        name = f"{sparse}gemm_{'f32' if dtype == 'float32' else 'f64'}"
         flags, (m, n, k), (lda, ldb), apart = _layout(attrs, a, b, row)
-        left, right = operand(builder, a, row, f" + {share}{apart}" if share else ""), operand(builder, b, row)
-        beta, at = "F(1.0)" if i else _beta(step, stage), f"{out} + {share}{n}" if share else out
-        size = "hi - lo" if share else m
-        into = rest(value, at, "a product", f"tail({value.buffer.array}, {at})")
-        operands = size, n, k, "F(1.0)", left, lda, right, ldb, beta, into, n
-        lines.append(f"{name}({arguments(*flags, *operands)})")
+        at, size, more = out, term(m), None
+        if step.shared:
+            assert apart is not None
+            at, size, more = out + Name("lo") * n, Name("hi") - "lo", Name("lo") * apart
+        left, right = operand(builder, a, row, more), operand(builder, b, row)
+        beta, into = ONE if i else _beta(step, stage), tail(value, at, "a product")
+        operands = *flags, size, n, k, ONE, left, lda, right, ldb, beta, into, n
+        lines.append(Do(kernel(f"{sparse}gemm_{'f32' if dtype == 'float32' else 'f64'}", *operands)))
     return lines
 
 
-def _beta(step: Opaque, stage: Stage) -> str:
+def _beta(step: Opaque, stage: Stage) -> Expression:
     """What the old content of the result counts."""
-    first = [f"first_{stage.name} == 0"] if stage.owned else []
-    first += ["t0 == lo"] if step.target.accumulates else []
-    return f"F(0.0) if {' and '.join(first)} else F(1.0)" if step.shared or step.target.accumulates else "F(0.0)"
+    if not (step.shared or step.target.accumulates):
+        return ZERO
+    first = [compare(f"first_{stage.name}", "==", 0)] if stage.owned else []
+    first += [compare("t0", "==", "lo")] if step.target.accumulates else []
+    return Choice(both(first), ZERO, ONE)
 
 
 def _may_be_sparse(node: Node) -> bool:

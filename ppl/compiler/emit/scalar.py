@@ -1,4 +1,4 @@
-"""Emission of one scalar operation: a flat table from ops to Python expressions over scalars of the program's dtype.
+"""Emission of one scalar operation: a flat table from ops to expressions over scalars of the program's dtype.
 
 In emitted modules `F` is the float type, `I` is int64 and `m` the module of scalar functions (`ppl.kernels.scalar.f32`
 or `f64`). Every constant is cast, because Numba would otherwise compute in float64.
@@ -10,8 +10,25 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ppl.compiler.emit.code import (
+    Binary,
+    Call,
+    Choice,
+    Expression,
+    Given,
+    Index,
+    Literal,
+    Name,
+    Unary,
+    call,
+    compare,
+    inside,
+    term,
+    total,
+)
 from ppl.compiler.lower.layout import is_view
 from ppl.ir.node import Node
+from ppl.ir.reference.noise import node_hash
 
 SAME_NAME = {
     *("exp", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus"),
@@ -21,44 +38,92 @@ SAME_NAME = {
     *("gammaincc", "gammaincinv", "gammainccinv", "betaincinv", "student_icdf", "vonmises_icdf", "poisson_icdf"),
     *("poisson_isf", "negative_binomial_icdf", "negative_binomial_isf"),
 }
-INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "and": "&", "or": "|"}
+INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "and": "&", "or": "|"}
+COMPARED = {"lt": "<", "le": "<=", "eq": "=="}
 RENAMED = {"pow": "power", "max": "maximum", "min": "minimum"}
-INTS = {"abs": "abs({})", "sign": "I(({0} > 0) - ({0} < 0))", "max": "max({}, {})", "min": "min({}, {})"}
+INTS: dict[str, Callable[..., Expression]] = {
+    "abs": lambda x: call("abs", x),
+    "sign": lambda x: call("I", Binary("-", compare(x, ">", 0), compare(x, "<", 0))),
+    "max": lambda x, y: call("max", x, y),
+    "min": lambda x, y: call("min", x, y),
+}
 
 
-def arguments(*parts: object) -> str:
-    """The arguments of a call of a run-time kernel.
+def to_float(x: Given) -> Call:
+    """`x` in the program's dtype."""
+    return call("F", x)
 
-    Whole numbers go through a variable's type: Numba compiles a function anew for every literal it is called with.
+
+def to_int(x: Given) -> Call:
+    """`x` as a whole number."""
+    return call("I", x)
+
+
+def to_word(x: Given) -> Call:
+    """`x` as a word of bits."""
+    return call("U", x)
+
+
+INF, NAN, ZERO, ONE = Name("INF"), Name("NAN"), to_float(0.0), to_float(1.0)
+
+
+def scalar(name: str, *arguments: Given) -> Call:
+    """A call of the scalar function `name`."""
+    return call(Name("m").dot(name), *arguments)
+
+
+def whole(x: Given) -> Expression:
+    """`x` as an argument of a run-time kernel: a whole number goes through a variable's type.
+
+    Numba compiles a function anew for every literal it is called with.
     """
-    return ", ".join(f"I({p})" if str(p).isdigit() else str(p) for p in parts)
+    x = term(x)
+    plain = isinstance(x, Literal) and type(x.value) is int and x.value >= 0
+    return to_int(x) if plain else x
 
 
-def literal(value: float | int | bool, dtype: str) -> str:
+def kernel(name: str, *arguments: Given) -> Call:
+    """A call of a run-time kernel."""
+    return call(name, *map(whole, arguments))
+
+
+def literal(value: float | int | bool, dtype: str) -> Expression:
     """A constant of the program's dtype."""
     if dtype == "bool":
-        return "True" if value else "False"
+        return Literal(bool(value))
     if dtype == "int":
-        return f"I({int(value)})"
+        return to_int(int(value))
     if np.isfinite(value):
-        return f"F({float(value)!r})"
-    return "NAN" if np.isnan(value) else ("INF" if value > 0 else "-INF")
+        return to_float(float(value))
+    return NAN if np.isnan(value) else (INF if value > 0 else -INF)
 
 
-def _cast(node: Node, a: str) -> str:
+def noise_key(node: Node) -> Expression:
+    """The key of a node's noise: the seed mixed with the node's name."""
+    return to_word(call("mix", to_word("seed"), to_word(node_hash(node.attrs["name"]))))
+
+
+def is_plain(x: Expression) -> bool:
+    """Whether `x` costs nothing to use again: a local, a constant, a number that is read and converted."""
+    if isinstance(x, Call) and x.function in (Name("F"), Name("I")):
+        return isinstance(x.arguments[0], Name | Literal | Index)
+    return isinstance(x, Name | Literal)
+
+
+def _cast(node: Node, a: Expression) -> Expression:
     old, new = node.args[0].type.dtype, node.attrs["dtype"]
     if old == new:
         return a
     if new == "bool":
-        return f"({a} != {literal(0, old)})"
+        return compare(a, "!=", literal(0, old))
     if old == "bool":
-        return f"({literal(1, new)} if {a} else {literal(0, new)})"
-    return f"{'F' if new == 'float' else 'I'}({a})"
+        return Choice(a, literal(1, new), literal(0, new))
+    return to_float(a) if new == "float" else to_int(a)
 
 
-def _log(node: Node, a: str) -> str:
+def _log(node: Node, a: Expression) -> Expression:
     x = node.args[0]
-    return f"m.{'log_uniform' if _uniform(x) else 'log_above' if _above_zero(x) else 'log'}({a})"
+    return scalar("log_uniform" if _uniform(x) else "log_above" if _above_zero(x) else "log", a)
 
 
 def _above_zero(x: Node) -> bool:
@@ -87,39 +152,37 @@ def _unexpanded(x: Node) -> Node:
     return x
 
 
-def _where(node: Node, c: str, a: str, b: str) -> str:
+def _where(node: Node, c: Expression, a: Expression, b: Expression) -> Expression:
     """A choice; what stands in memory is read on either side, because conditional reads become gathers."""
-    return f"m.select({c}, {a}, {b})" if "[" in a + b else f"({a} if {c} else {b})"
+    return scalar("select", c, a, b) if any(isinstance(x, Index) for x in inside(a, b)) else Choice(c, a, b)
 
 
-def _polygamma(node: Node, a: str) -> str:
+def _polygamma(node: Node, a: Expression) -> Expression:
     n = node.attrs["n"]
     names = {0: "digamma", 1: "trigamma"}
-    return f"m.{names[n]}({a})" if n in names else f"m.polygamma({n}, {a})"
+    return scalar(names[n], a) if n in names else scalar("polygamma", n, a)
 
 
-def _log_i0e(node: Node, a: str) -> str:
-    return f"m.{('log_i0e', 'log_i0e_slope', 'log_i0e_curvature')[node.attrs['n']]}({a})"
+def _log_i0e(node: Node, a: Expression) -> Expression:
+    return scalar(("log_i0e", "log_i0e_slope", "log_i0e_curvature")[node.attrs["n"]], a)
 
 
-def _ordered(values: str, *slopes: str) -> Callable[..., str]:
+def _ordered(values: str, *slopes: str) -> Callable[..., Expression]:
     """A call of the function for the derivative of order `order`; one function for all takes the orders too."""
 
-    def emit(node: Node, *args: str) -> str:
-        order, given = node.attrs["order"], ", ".join(args)
+    def emit(node: Node, *args: Expression) -> Expression:
+        order = node.attrs["order"]
         orders = order if isinstance(order, tuple) else (order,)
         if not any(orders):
-            return f"m.{values}({given})"
-        if len(slopes) > 1:
-            return f"m.{slopes[orders[0] - 1]}({given})"
-        return f"m.{slopes[0]}({given}, {', '.join(map(str, orders))})"
+            return scalar(values, *args)
+        return scalar(slopes[orders[0] - 1], *args) if len(slopes) > 1 else scalar(slopes[0], *args, *orders)
 
     return emit
 
 
-def _draw(node: Node, *args: str) -> str:
+def _draw(node: Node, *args: Expression) -> Expression:
     *parameters, key, column = args
-    return f"m.{node.op}({', '.join(parameters)}, U({key}), {column}, {node.attrs['stream']})"
+    return scalar(node.op, *parameters, to_word(key), column, node.attrs["stream"])
 
 
 def _uniform(x: Node) -> bool:
@@ -138,7 +201,7 @@ def _seen(x: Node) -> Node:
     return x
 
 
-SPECIAL: dict[str, Callable[..., str]] = {
+SPECIAL: dict[str, Callable[..., Expression]] = {
     "cast": _cast,
     "log": _log,
     "polygamma": _polygamma,
@@ -151,8 +214,8 @@ SPECIAL: dict[str, Callable[..., str]] = {
     "poisson_draw": _draw,
     "binomial_draw": _draw,
     "vonmises_draw": _draw,
-    "neg": lambda node, a: f"(-{a})",
-    "not": lambda node, a: f"(not {a})",
+    "neg": lambda node, a: -a,
+    "not": lambda node, a: Unary("not", a),
     "where": _where,
     "take": lambda node, a: a,
     "copy": lambda node, a: a,
@@ -160,17 +223,19 @@ SPECIAL: dict[str, Callable[..., str]] = {
 }
 
 
-def expression(node: Node, args: Sequence[str]) -> str:
+def expression(node: Node, args: Sequence[Expression]) -> Expression:
     """The value of `node` from the expressions of its arguments."""
     op = node.op
     if op in SPECIAL:
         return SPECIAL[op](node, *args)
     if op in INFIX:
-        return f"({args[0]} {INFIX[op]} {args[1]})"
+        return Binary(INFIX[op], *args)
+    if op in COMPARED:
+        return compare(args[0], COMPARED[op], args[1])
     if op == "route":
-        return "(" + " + ".join(args) + ")" if args else literal(0, node.type.dtype)
+        return total(args) if args else literal(0, node.type.dtype)
     if node.type.dtype == "int" and op in INTS:
-        return INTS[op].format(*args)
+        return INTS[op](*args)
     if op in SAME_NAME or op in RENAMED:
-        return f"m.{RENAMED.get(op, op)}({', '.join(args)})"
+        return scalar(RENAMED.get(op, op), *args)
     raise NotImplementedError(f"the CPU emitter does not know op {op!r}")

@@ -1,36 +1,26 @@
 """Emission of the steps that are not loop nests: noise, row ids, triangular systems, rows of draws by rejection,
-products with rows of tables, external functions. Other products: `emit_products`."""
+products with rows of tables. Other products: `products`; users' functions: `externals`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
-from ppl.compiler.emit.checks import one, piece, rest
-from ppl.compiler.emit.scalar import arguments
-from ppl.compiler.lower.layout import Entry, Poly, View, axis_size, identifier
+from ppl.compiler.emit.address import start_of
+from ppl.compiler.emit.checks import begin, one, piece, rest, tail
+from ppl.compiler.emit.code import Do, Expression, Given, Literal, Name, Statement, call, loop, term
+from ppl.compiler.emit.externals import each, external, first_of
+from ppl.compiler.emit.scalar import kernel, noise_key, to_word
+from ppl.compiler.lower.layout import Entry, Poly, axis_size, identifier
 from ppl.compiler.schedule.fusion import Value
 from ppl.compiler.schedule.stages import Opaque
 from ppl.compiler.schedule.values import Builder
 from ppl.ir.node import Node
-from ppl.ir.reference.externals import name_of, wrong_shape
-from ppl.ir.reference.noise import node_hash
 from ppl.ir.types import PARTICLES, Axis, Kind
 
 Row = Axis | None
 
 
-def start_of(value: Value, row: Row) -> str:
-    """Where the first row of the tile lies in the array of `value`."""
-    buffer = value.buffer
-    assert buffer is not None
-    step = value.steps.get(row) if row is not None else None
-    if buffer.rows and step is not None:
-        return f"{buffer.offset} + {buffer.before_tile(step)}"
-    return buffer.offset
-
-
-def operand(builder: Builder, node: Node, row: Row, more: str = "") -> str:
+def operand(builder: Builder, node: Node, row: Row, more: Expression | None = None) -> Expression:
     """The array that `node` lies in, from the tile's first row on, `more` entries later."""
     read = builder.access(node)
     offset = Poly.of(read.view.offset)
@@ -39,240 +29,178 @@ def operand(builder: Builder, node: Node, row: Row, more: str = "") -> str:
             offset = offset + read.value.steps[axis] * key.position
     if row is not None and row in read.view.coefs:
         offset = offset + Poly.of("t0") * read.view.coefs[row]
-    extra = f" + {offset}" if offset.terms else ""
-    assert read.value.buffer is not None
-    at = f"{start_of(read.value, row)}{extra}{more}"
-    return rest(read.value, at, "an operand", f"tail({read.value.buffer.array}, {at})")
+    at = start_of(read.value, row)
+    at = at + offset if offset.terms else at
+    return tail(read.value, at if more is None else at + more, "an operand")
 
 
-def table_product(step: Opaque, builder: Builder, row: Row, name: str) -> list[str]:
+def table_product(step: Opaque, builder: Builder, row: Row, name: str) -> list[Statement]:
     """The call of the function `name` for a product with rows of a table."""
-    assert step.target.buffer is not None
     out = rest(step.target, start_of(step.target, row), name)
-    return [f"{name}({out}, {', '.join(operand(builder, x, row) for x in step.node.args)}, n)"]
+    return [Do(call(name, out, *(operand(builder, x, row) for x in step.node.args), "n"))]
 
 
-def _time(node: Node, builder: Builder) -> str:
-    return _scalar(builder, node.args[0]) if node.args else "0"
+def _time(node: Node, builder: Builder) -> Expression:
+    return _scalar(builder, node.args[0]) if node.args else Literal(0)
 
 
-def _scalar(builder: Builder, node: Node) -> str:
+def _scalar(builder: Builder, node: Node) -> Expression:
     value = builder.value(builder.base(node))
     if value.node.op == "const":
-        return str(int(value.node.attrs["value"].value))
+        return Literal(int(value.node.attrs["value"].value))
     assert value.buffer is not None
-    return value.buffer.offset if value.buffer.array == "" else f"{value.buffer.array}[{value.buffer.offset}]"
+    return Name(value.buffer.array).at(begin(value))
 
 
-def _rows(value: Value, row: Row) -> tuple[str, str, str, str, str, Poly]:
-    """(ids, start, first, count, base, entries a row) of a noise-like value, for the run-time plate that has ids."""
-    axes = value.axes
-    plate = next((a for a in axes if a.kind is Kind.PLATE and a.size is None), None)
-    if row is None or row not in axes:
-        return "no_ids", "0", "0", "1", "0", value.extent()
-    if row.kind is Kind.REPEATS:
-        if plate is None:
-            return "no_ids", "0", "t0", "n", "0", value.extent(skip=(row,))
-        count, name = axis_size(plate), identifier(plate.name)
-        return f"ids_{name}", "0", f"row0_{name}", str(count), f"(t0 + q) * total_{name}", value.extent((row, plate))
-    name = identifier(row.name)
-    if row.size is not None:
-        return "no_ids", "0", "t0", "n", "0", value.extent(skip=(row,))
-    return f"ids_{name}", "t0", f"row0_{name} + t0", "n", "0", value.extent(skip=(row,))
+class Rows:
+    """Which rows of a run-time plate a noise-like value has: ids, from which on, the first number, how many.
+
+    `base` is what comes before the entries of a row, `each` the number of those.
+    """
+
+    def __init__(self, value: Value, row: Row):
+        axes = value.axes
+        self.ids: Given = "no_ids"
+        self.start: Given = 0
+        self.first: Given = 0
+        self.count: Given = 1
+        self.base: Given | None = None
+        self.each = value.extent(skip=() if row is None or row not in axes else (row,))
+        plate = next((a for a in axes if a.kind is Kind.PLATE and a.size is None), None)
+        if row is None or row not in axes:
+            return
+        self.first, self.count = "t0", "n"
+        if row.kind is Kind.REPEATS and plate is not None:
+            name = identifier(plate.name)
+            self.ids, self.first, self.count = f"ids_{name}", f"row0_{name}", axis_size(plate)
+            self.base, self.each = (Name("t0") + "q") * f"total_{name}", value.extent((row, plate))
+        elif row.kind is not Kind.REPEATS and row.size is None:
+            name = identifier(row.name)
+            self.ids, self.start, self.first = f"ids_{name}", "t0", Name(f"row0_{name}") + "t0"
+
+    def passed(self) -> tuple[Given, ...]:
+        """What kernels are passed of it."""
+        return self.ids, self.start, self.first, self.count, 0 if self.base is None else self.base
 
 
-def noise(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
+def noise(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[Statement]:
     """Fill a tile with the uniforms of its rows."""
-    node, value = step.node, step.target
-    ids, start, first, count, base, per_row = _rows(value, row)
-    key = f"U(mix(U(seed), U({node_hash(node.attrs['name']):#x})))"
-    bits = "f32" if dtype == "float32" else "f64"
-    fill, entries = f"fill_rows_{bits}", str(per_row)
+    node, value, rows = step.node, step.target, Rows(step.target, row)
+    key, bits = noise_key(node), "f32" if dtype == "float32" else "f64"
+    fill, entries = f"fill_rows_{bits}", [term(rows.each)]
     if builder.windowed and PARTICLES in value.axes:
         fill, entries = f"fill_windows_{bits}", _windows(value, row, node.type.event_size)
     at, time, purpose = start_of(value, row), _time(node, builder), node.attrs["purpose"]
-    assert value.buffer is not None
     if "columns" in node.attrs and PARTICLES in value.axes:
-        offset = "first_particle" if builder.windowed else "0"
-        rows = (rest(value, at, "noise"), "t0", "n", axis_size(PARTICLES), node.type.event_size, node.attrs["columns"])
-        return [f"fill_columns_{bits}({arguments(*rows, offset, key, time, 'step', purpose)})"]
+        sizes: tuple[Given, ...] = axis_size(PARTICLES), node.type.event_size, node.attrs["columns"]
+        given = *sizes, "first_particle" if builder.windowed else 0, key, time, "step", purpose
+        return [Do(kernel(f"fill_columns_{bits}", rest(value, at, "noise"), "t0", "n", *given))]
 
-    def call(at: str) -> str:
-        rows = (rest(value, at, "noise"), ids, start, first, count, base)
-        return f"{fill}({arguments(*rows, *entries.split(', '), key, time, 'step', purpose)})"
+    def filled(at: Expression) -> Do:
+        return Do(kernel(fill, rest(value, at, "noise"), *rows.passed(), *entries, key, time, "step", purpose))
 
-    return _repeated(base, at, value, row, call)
+    return _repeated(rows, at, value, row, filled)
 
 
-def _windows(value: Value, row: Row, event: int) -> str:
+def _windows(value: Value, row: Row, event: int) -> list[Expression]:
     """Pieces a row, entries of each in the window, entries for all particles, and the window's first entry."""
     pieces = Poly.of(1)
     for axis in value.axes:
         pieces = pieces * (1 if axis in (row, PARTICLES) else axis_size(axis))
     total = Poly.of("n_particles_total") * event
-    return f"{pieces}, {axis_size(PARTICLES) * event}, {total}, {Poly.of('first_particle') * event}"
+    return [term(x) for x in (pieces, axis_size(PARTICLES) * event, total, Poly.of("first_particle") * event)]
 
 
-def _repeated(base: str, at: str, value: Value, row: Row, call: Callable[[str], str]) -> list[str]:
-    if base == "0":
-        return [call(at)]
+def _repeated(rows: Rows, at: Expression, value: Value, row: Row, filled: Callable[[Expression], Do]
+              ) -> list[Statement]:  # fmt: skip
+    if rows.base is None:
+        return [filled(at)]
     assert row is not None
-    return ["for q in range(n):", "    " + call(f"{at} + q * {value.steps[row]}")]
+    return [loop("q", "n", [filled(at + Name("q") * value.steps[row])])]
 
 
-def rowkey(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
+def rowkey(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[Statement]:
     """Keys for external functions."""
-    node, value = step.node, step.target
-    ids, start, first, count, base, per_row = _rows(value, row)
-    key = f"U(mix(U(seed), U({node_hash(node.attrs['name']):#x})))"
-    at = start_of(value, row)
-    fill, entries = "row_keys", str(per_row)
+    node, value, rows = step.node, step.target, Rows(step.target, row)
+    at, fill, entries = start_of(value, row), "row_keys", [term(rows.each)]
     if builder.windowed and PARTICLES in value.axes:
         fill, entries = "window_keys", _windows(value, row, 1)
 
-    def call(at: str) -> str:
-        rows = (rest(value, at, "row keys"), ids, start, first, count, base)
-        return f"{fill}({arguments(*rows, *entries.split(', '), key, 'step')})"
+    def filled(at: Expression) -> Do:
+        return Do(kernel(fill, rest(value, at, "row keys"), *rows.passed(), *entries, noise_key(node), "step"))
 
-    lines = _repeated(base, at, value, row, call)
+    done = _repeated(rows, at, value, row, filled)
     if node.args:
         size = value.extent(skip=() if row is None else (row,)) * ("n" if row in value.axes else 1)
-        lines.append(f"mix_time({piece(value, at, size, 'row keys')}, {_time(node, builder)})")
-    return lines
+        done.append(Do(call("mix_time", piece(value, at, size, "row keys"), _time(node, builder))))
+    return done
 
 
-def rowid(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
+def rowid(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[Statement]:
     """Global ids of the rows."""
     value, axis = step.target, step.node.attrs["axis"]
-    out = rest(value, start_of(value, row), "row ids")
+    out, mine = rest(value, start_of(value, row), "row ids"), axis == row
+    count: Given = "n" if mine else axis_size(axis)
     if axis.size is not None or axis.kind is Kind.REPEATS:
-        first = "t0" if axis == row else "0"
-        count = "n" if axis == row else str(axis_size(axis))
-        return [f"row_ids({out}, no_ids, 0, {first}, {count})"]
-    name = identifier(axis.name)
-    if axis == row:
-        return [f"row_ids({out}, ids_{name}, t0, row0_{name} + t0, n)"]
-    return [f"row_ids({out}, ids_{name}, 0, row0_{name}, {axis_size(axis)})"]
+        return [Do(call("row_ids", out, "no_ids", 0, "t0" if mine else 0, count))]
+    ids, first = f"ids_{identifier(axis.name)}", Name(f"row0_{identifier(axis.name)}")
+    start, first_here = ("t0", first + "t0") if mine else (0, first)
+    return [Do(call("row_ids", out, ids, start, first_here, count))]
 
 
-def _each(axes: Sequence[Axis], row: Row) -> tuple[list[str], dict[Axis, str]]:
-    """Nested loops over all entries of named axes, and the name of each one's index."""
-    lines, names = [], {}
-    for depth, axis in enumerate(axes):
-        names[axis] = f"i{depth}"
-        lines.append("    " * depth + f"for i{depth} in range({'n' if axis == row else axis_size(axis)}):")
-    return lines, names
-
-
-def _address(value: Value, view: View | None, row: Row, names: Mapping[Any, str]) -> str:
-    """Where the event of one entry of named axes begins, in the array of `value`, seen through `view`."""
-    text, offset = start_of(value, row), Poly.of(0 if view is None else view.offset)
-    for axis, step in value.steps.items():
-        key = axis if view is None else view.axes[axis]
-        if isinstance(key, Entry):
-            offset = offset + step * key.position
-        else:
-            text += f" + {names[key]} * {step}"
-    return f"{text} + {offset}" if offset.terms else text
-
-
-def external(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
-    """Call a user's function once for every entry of the named axes."""
-    node, value = step.node, step.target
-    fn, which, called = node.attrs["fn"], node.attrs["output"], name_of(node.attrs["fn"])
-    lines, names = _each(node.attrs["axes"], row)
-    args = []
-    for i, arg in enumerate(node.args):
-        read = builder.access(arg)
-        assert read.value.buffer is not None
-        text = _argument(read.value, _address(read.value, read.view, row, names), arg)
-        args.append(f"U({text})" if i == 0 and fn.key else text)
-    pad = "    " * len(lines)
-    call = f"{builder.function(fn, which)}({', '.join(args)})"
-    inputs = len(node.args) - 1 - bool(fn.key)
-    if which is not None:
-        call = f"{call}[{which}]" if inputs > 1 else f"only({call})"
-    lines.append(f"{pad}result = {call}")
-    assert value.buffer is not None
-    at = _address(value, None, row, names)
-    if node.type.shape:
-        refusal = f"SimulatorError({wrong_shape(called, which, node.type.shape)!r}, {called!r})"
-        lines += [f"{pad}if not is_shaped(result, {node.type.shape}):", f"{pad}    raise {refusal}",
-                  f"{pad}put({piece(value, at, node.type.event_size, called)}, I(0), result)"]  # fmt: skip
-    else:
-        stored = {"bool": "1 if result else 0", "int": "whole(result)"}.get(node.type.dtype, "result")
-        lines.append(f"{pad}{one(value, at, called)} = {stored}")
-    return lines
-
-
-def solve(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
+def solve(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[Statement]:
     """Solve the triangular systems of every entry of the named axes."""
     node = step.node
-    lines, names = _each(node.type.axes, row)
     reads = [builder.access(arg) for arg in node.args]
-    where = [(r.value, _address(r.value, r.view, row, names)) for r in reads]
-    where.append((step.target, _address(step.target, None, row, names)))
+    where = [(r.value, first_of(r.value, r.view, row, node.type.axes)) for r in reads]
+    where.append((step.target, first_of(step.target, None, row, node.type.axes)))
     arrays = [rest(v, at, "a solve") for v, at in where]
     d = node.type.shape[-1]
-    call = arguments(*arrays, node.type.event_size // d, d, int(node.attrs["transposed"]))
-    return [*lines, f"{'    ' * len(lines)}solve_lower({call})"]
+    solved = kernel("solve_lower", *arrays, node.type.event_size // d, d, int(node.attrs["transposed"]))
+    return each(node.type.axes, row, [Do(solved)])
 
 
-def cumsum(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
+def cumsum(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[Statement]:
     """Running sums in the event of every entry of the named axes."""
-    node = step.node
-    lines, names = _each(node.type.axes, row)
-    read = builder.access(node.args[0])
-    x = rest(read.value, _address(read.value, read.view, row, names), "a running sum")
-    out = rest(step.target, _address(step.target, None, row, names), "a running sum")
-    call = arguments(x, out, node.type.event_size // node.type.shape[-1], node.type.shape[-1])
-    return [*lines, f"{'    ' * len(lines)}cumulate({call})"]
+    node, user = step.node, "a running sum"
+    read, d = builder.access(node.args[0]), node.type.shape[-1]
+    x = rest(read.value, first_of(read.value, read.view, row, node.type.axes), user)
+    out = rest(step.target, first_of(step.target, None, row, node.type.axes), user)
+    return each(node.type.axes, row, [Do(kernel("cumulate", x, out, node.type.event_size // d, d))])
 
 
-def draw_rows(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
+def draw_rows(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[Statement]:
     """Draw the event of every entry of the named axes by rejection."""
-    node = step.node
-    lines, names = _each(node.type.axes, row)
+    node, axes = step.node, step.node.type.axes
     *parameters, key = (builder.access(arg) for arg in node.args)
-    arrays = [rest(step.target, _address(step.target, None, row, names), "draws")]
-    arrays += [rest(x.value, _address(x.value, x.view, row, names), "draws") for x in parameters]
-    word = f"U({one(key.value, _address(key.value, key.view, row, names), 'draws')})"
-    call = arguments(*arrays, word, 0, node.attrs["stream"], node.type.event_size)
-    return [*lines, f"{'    ' * len(lines)}{_blocks(node, 'row', dtype)}({call})"]
+    arrays = [rest(step.target, first_of(step.target, None, row, axes), "draws")]
+    arrays += [rest(x.value, first_of(x.value, x.view, row, axes), "draws") for x in parameters]
+    word = to_word(one(key.value, first_of(key.value, key.view, row, axes), "draws"))
+    drawn = kernel(_blocks(node, "row", dtype), *arrays, word, 0, node.attrs["stream"], node.type.event_size)
+    return each(axes, row, [Do(drawn)])
 
 
-def lanes(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[str]:
+def lanes(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[Statement]:
     """Draws or slopes of all entries of a value in the tile."""
-    node, given = step.node, []
+    node = step.node
     by_row = node.attrs.get("by_row", False)
+    given: list[Given] = []
     for i, arg in enumerate(node.args):
         value = builder.access(arg).value
         at, is_key = start_of(value, row), by_row and i == len(node.args) - 1
-        given.append(f"U({one(value, at, 'draws')})" if is_key else rest(value, at, "draws"))
+        given.append(to_word(one(value, at, "draws")) if is_key else rest(value, at, "draws"))
     out = rest(step.target, start_of(step.target, row), "draws")
     given += ["t0"] if by_row else []
-    given += [str(node.attrs["stream"])] if "stream" in node.attrs else []
+    given += [node.attrs["stream"]] if "stream" in node.attrs else []
     count = step.target.extent(skip=() if row is None else (row,)) * ("n" if row is not None else 1)
-    return [f"{_blocks(node, 'row' if by_row else 'lanes', dtype)}({arguments(out, *given, count)})"]
+    return [Do(kernel(_blocks(node, "row" if by_row else "lanes", dtype), out, *given, count))]
 
 
 def _blocks(node: Node, form: str, dtype: str) -> str:
     return f"{node.attrs['draw'].removesuffix('_draw')}_{form}_{'f32' if dtype == 'float32' else 'f64'}"
 
 
-def _argument(value: Value, at: str, arg: Node) -> str:
-    node = value.node
-    if node.op == "const" and node.attrs["value"].value.size == 1 and not arg.type.shape:
-        from ppl.compiler.emit.scalar import literal
-
-        return literal(node.attrs["value"].value.ravel()[0], value.dtype)
-    assert value.buffer is not None
-    if not arg.type.shape:
-        return one(value, at, "an external function") + (" != 0" if value.dtype == "bool" else "")
-    return f"{piece(value, at, arg.type.event_size, 'an external function')}.reshape({arg.type.shape})"
-
-
-EMIT: dict[str, Callable[[Opaque, Builder, Row, str], list[str]]] = {
+EMIT: dict[str, Callable[[Opaque, Builder, Row, str], list[Statement]]] = {
     "noise": noise,
     "rowkey": rowkey,
     "rowid": rowid,

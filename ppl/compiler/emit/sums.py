@@ -1,58 +1,64 @@
-"""Emission of what adds up the accumulators of slabs: between stages, and at the end into the gradient vector."""
+"""Emission of what adds up the accumulators of slabs: between stages, and at the end into the gradient vector.
+
+The order of the slabs is always the same. `share` is what kernels are passed last: how many slabs there are, and which
+part of the entries to add up, if not all.
+"""
 
 from __future__ import annotations
 
-from ppl.compiler.emit.cpu.regions import SLABS, Regions
-from ppl.compiler.emit.scalar import arguments
+from ppl.compiler.emit.code import Assign, Do, Given, Name, Statement, assign, term
+from ppl.compiler.emit.scalar import kernel, to_int
+from ppl.compiler.emit.unit import SLABS, Unit
+from ppl.compiler.lower.layout import Poly
 from ppl.compiler.schedule.memory import area_of
 from ppl.compiler.schedule.stages import Stage
 
 PARALLEL_MERGE = 50_000
 """Gradient entries from which on several threads add up the slabs."""
 
+ALL: tuple[Given, ...] = (SLABS,)
+"""The share of sums between stages: all entries."""
 
-ALONE = arguments(SLABS, 0, 1)
-"""How a sum over slabs ends where one thread does it all: slabs, part, parts."""
+ALONE: tuple[Given, ...] = (SLABS, 0, 1)
+"""The share of one thread that adds up all gradients."""
 
 
-class Sums(Regions):
-    """The part of an emitter that adds up slabs, always in the same order."""
+def copies(unit: Unit) -> list[tuple[Poly, str, int]]:
+    """(offset in grad, accumulator, size) of the gradients that are accumulators as they stand."""
+    out = []
+    for stage in unit.stages:
+        for target, value in stage.copies:
+            size = value.extent().constant
+            assert value.buffer is not None and size is not None
+            out.append((target.offset, value.buffer.symbol, size))
+    return out
 
-    def _copies(self) -> list[tuple[str, str, int]]:
-        """(offset in grad, accumulator, size) of the gradients that are accumulators as they stand."""
-        out = []
-        for stage in self.stages:
-            for target, value in stage.copies:
-                size = value.extent().constant
-                assert value.buffer is not None and size is not None
-                out.append((str(target.offset), value.buffer.symbol, size))
-        return out
 
-    def merges(self) -> bool:
-        """Whether a region adds up gradients."""
-        return sum(n for _, _, n in self._copies()) > PARALLEL_MERGE
+def is_shared(unit: Unit) -> bool:
+    """Whether threads share the sums into the gradient."""
+    return sum(n for _, _, n in copies(unit)) > PARALLEL_MERGE
 
-    def _merge(self, parallel: bool) -> list[str]:
-        copies = self._copies()
-        if parallel and self.merges():
-            return [self.enter("merge", parallel, "threads")]
-        return [f"merge_slabs({arguments('grad', at, 'w', a, n, 'stride_w')}, {ALONE})" for at, a, n in copies]
 
-    def _merge_function(self) -> list[str]:
-        if not self.merges():
-            return []
-        lines = [f"merge_slabs({arguments('grad', at, 'w', a, n, 'stride_w', SLABS, 'slab', 'slabs')})"
-                 for at, a, n in self._copies()]  # fmt: skip
-        return [self.region("merge", lines, "Add up the gradients of all slabs: a share of every parameter.", "0")]
+def merged(unit: Unit, share: tuple[Given, ...]) -> list[Statement]:
+    """The sums into the gradient."""
+    found = copies(unit)
+    return [Do(kernel("merge_slabs", "grad", at, "w", symbol, n, "stride_w", *share)) for at, symbol, n in found]
 
-    def _combine(self, stage: Stage) -> list[str]:
-        lines = []
-        direct = {v for s in self.stages for _, v in s.copies}
-        for value in stage.accumulators:
-            if value in direct:
-                continue
-            assert value.buffer is not None
-            array, start = value.buffer.array, value.buffer.symbol
-            fn = "max_slabs" if value.node.op == "amax" else "add_slabs"
-            lines.append(f"{fn}({arguments(array, f'I({start})', value.extent(), f'stride_{area_of(array)}', SLABS)})")
-        return lines
+
+def combined(unit: Unit, stage: Stage, share: tuple[Given, ...]) -> list[Statement]:
+    """The sums of a stage that later ones read."""
+    done: list[Statement] = []
+    direct = {v for s in unit.stages for _, v in s.copies}
+    for value in stage.accumulators:
+        if value in direct:
+            continue
+        assert value.buffer is not None
+        array, start = value.buffer.array, to_int(value.buffer.symbol)
+        add = "max_slabs" if value.node.op == "amax" else "add_slabs"
+        done.append(Do(kernel(add, array, start, value.extent(), f"stride_{area_of(array)}", *share)))
+    return done
+
+
+def written_aux(unit: Unit, j: str) -> Assign:
+    """The new value of entry `j` of the auxiliary variables."""
+    return assign(Name("aux").at(j), Name("w").at(term(unit.aux_at) + j))

@@ -13,7 +13,7 @@ from typing import Any
 
 from ppl.compiler.lower.copies import copied, in_memory, stored_rows, with_copies
 from ppl.compiler.lower.draws import BLOCKWISE, lower_draw
-from ppl.compiler.lower.layout import resolve, row_axis
+from ppl.compiler.lower.layout import Poly, axis_size, axis_strides, dims_of, resolve, row_axis
 from ppl.compiler.lower.loops import lower_get, lower_loop
 from ppl.compiler.lower.short import flattened
 from ppl.compiler.lower.tables import table_product
@@ -218,8 +218,6 @@ def _operand(x: Node, labels: str, first: list[Label], second: list[Label]) -> t
 
 def group_strides(x: Node, labels: str, group: Sequence[Label]) -> list[tuple[Any, Any]] | None:
     """(size, memory stride) of each loop of `group` in operand `x`, innermost last; None where x is not affine."""
-    from ppl.compiler.lower.layout import axis_size, axis_strides, dims_of
-
     view = resolve(x, {})
     if view is None:
         return None
@@ -236,8 +234,6 @@ def group_strides(x: Node, labels: str, group: Sequence[Label]) -> list[tuple[An
 
 def groups_strided(x: Node, labels: str, group: Sequence[Label]) -> bool:
     """Whether the loops of `group` merge into one with a constant stride."""
-    from ppl.compiler.lower.layout import Poly
-
     chain = group_strides(x, labels, group)
     if chain is None:
         return False
@@ -246,8 +242,6 @@ def groups_strided(x: Node, labels: str, group: Sequence[Label]) -> bool:
 
 def _unit(x: Node, labels: str) -> bool:
     """Whether some loop of `x` walks through adjacent entries (BLAS needs it) and none stands still."""
-    from ppl.compiler.lower.layout import Poly
-
     chain = group_strides(x, labels, [*x.type.axes, *labels]) or []
     steps = [Poly.of(s).constant for _, s in chain]
     return 0 not in steps and (1 in steps or not steps)

@@ -112,7 +112,7 @@ class Choice:
         return self.estimator.biased
 
     def __str__(self) -> str:
-        from ppl.compiler.plan.table import render_choice
+        from ppl.compiler.plan.table import render_choice  # imports rich
 
         return render_choice(self)
 
@@ -150,7 +150,7 @@ class Plan(Mapping[str, Choice]):
         return Named("node", {n: c.estimator for n, c in self.choices.items() if not c.estimator.imposed})
 
     def __str__(self) -> str:
-        from ppl.compiler.plan.table import render
+        from ppl.compiler.plan.table import render  # imports rich
 
         return render(self)
 

@@ -63,7 +63,7 @@ def _with(candidate: Candidate, found: Measured | None) -> Candidate:
 
 def measured_table(rows: Sequence[Measured], chosen: str) -> Table:
     """Every candidate that was measured, with standard errors; the chosen one is marked."""
-    from rich.box import SIMPLE_HEAD
+    from rich.box import SIMPLE_HEAD  # rich is slow to import, and only tables need it
     from rich.markup import escape
     from rich.table import Table
 

@@ -19,23 +19,20 @@ from ppl.ir.types import Axis
 
 @dataclass(eq=False)
 class Buffer:
-    """Where a stored value lies: `array[offset + ...]`.
+    """Where a stored value lies: `array[offset + shift + ...]`.
 
-    `offset` is a Python expression; `rows` says that the row index counts from the first row of the call, or from row
-    `first` if that is given, and not from that of the tile.
+    It begins `shift` entries behind `offset`; `rows` says that the row index counts from the first row of the call, or
+    from row `first` if that is given, and not from that of the tile.
     """
 
     array: str
-    offset: str
+    offset: Poly
     rows: bool = False
     symbol: str = ""
     literal: bool = False
     size: Poly = field(default_factory=Poly)
     first: str = ""
-
-    def before_tile(self, step: Poly) -> str:
-        """How far from `offset` the tile begins, where rows are `step` apart."""
-        return f"(t0 - {self.first}) * {step}" if self.first else f"t0 * {step}"
+    shift: int = 0
 
 
 @dataclass(eq=False)

@@ -114,7 +114,7 @@ def plan(stages: Sequence[Stage], builder: Builder, header: list[str], floats: i
         assert value.buffer is not None
         array, size = value.buffer.array, value.buffer.size
         at[array] = memory.aligned(at[array], size, array)
-        memory.symbols[value.buffer.offset] = at[array]
+        memory.symbols[str(value.buffer.offset)] = at[array]
         at[array] = at[array] + size
         memory.guard(at, array, value.name)
     for stage in stages:

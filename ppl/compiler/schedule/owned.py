@@ -41,7 +41,7 @@ def own(stages: Sequence[Stage], builder: Builder) -> None:
             maker.nodes.remove(value.node)
             maker.accumulators.remove(value)
             value.accumulates = False
-            value.buffer = Buffer("grad", str(out.offset), literal=True)
+            value.buffer = Buffer("grad", out.offset, literal=True)
             maker.owned.append(Opaque(value.node, value, shared=rows))
 
 
@@ -71,7 +71,7 @@ def _keep(stage: Stage, value: Value, builder: Builder) -> None:
     array = "v" if value.dtype == "int" else "w"
     size = tile_size(value, stage.row) * Poly.of(f"chunk_{stage.name}")
     name = f"{value.name}_g"
-    value.buffer = Buffer(array, name, True, f"{value.name}_o", size=size, first=f"first_{stage.name}")
+    value.buffer = Buffer(array, Poly.of(name), True, f"{value.name}_o", size=size, first=f"first_{stage.name}")
     value.external = True
     builder.globals.append(value)
     stage.kept.append(value)

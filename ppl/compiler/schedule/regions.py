@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ppl.compiler.lower.layout import is_view, row_axis
+from ppl.compiler.lower.layout import Poly, is_view, row_axis
 from ppl.compiler.lower.request import Output
 from ppl.compiler.lower.target import Fusion
 from ppl.compiler.schedule.fusion import Buffer, Op, place, rest
@@ -163,7 +163,7 @@ def _steps(stage: Stage, builder: Builder) -> None:
                     value.external = True
                 else:
                     array = "v" if value.dtype == "int" else "w"
-                    value.buffer = Buffer(array, "", symbol=f"{value.name}_s", size=value.room())
+                    value.buffer = Buffer(array, Poly(), symbol=f"{value.name}_s", size=value.room())
             step.scratch = [v for v in step.scratch if v.buffer is not None]
     _lives(stage, builder)
 

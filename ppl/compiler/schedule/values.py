@@ -77,16 +77,16 @@ class Builder:
     def _leaf_buffer(self, node: Node, value: Value) -> Buffer | None:
         if node.op in ("param", "aux", "hyper"):
             array = {"param": "params"}.get(node.op, node.op)
-            return Buffer(array, str(self.offsets[node.op, node.attrs["name"]]), literal=True)
+            return Buffer(array, Poly.of(self.offsets[node.op, node.attrs["name"]]), literal=True)
         if node.op == "input":
             array = self.inputs.setdefault(node.attrs["name"], "x_" + identifier(node.attrs["name"]))
-            return Buffer(array, "0", rows=True, literal=row_axis(value.axes) is None, symbol=f"{value.name}_o")
+            return Buffer(array, Poly(), rows=True, literal=row_axis(value.axes) is None, symbol=f"{value.name}_o")
         if node.op == "const" and node.attrs["value"].value.size != 1:
             data = node.attrs["value"].value
             where = "v" if node.type.dtype == "int" else "w"
             start = sum(c.size for c in self.consts[where])
             self.consts[where].append(data.ravel())
-            return Buffer(where, f"c_{where} + {start}", symbol=f"{value.name}_o")
+            return Buffer(where, Poly.of(f"c_{where}"), symbol=f"{value.name}_o", shift=start)
         return None
 
     def results_of(self, node: Node) -> list[Value]:
@@ -97,7 +97,7 @@ class Builder:
         """Give `value`, a sum over rows, its place among the accumulators of each slab."""
         value.accumulates = True
         array = "sums" if value.node in self.wide else "v" if value.dtype == "int" else "w"
-        value.buffer = Buffer(array, f"{value.name}_a", symbol=f"{value.name}_a")
+        value.buffer = Buffer(array, Poly.of(f"{value.name}_a"), symbol=f"{value.name}_a")
 
     def global_rows(self, value: Value) -> None:
         """Give `value` memory for all rows of the call, because another region reads it."""
@@ -106,7 +106,8 @@ class Builder:
 
     def _global(self, value: Value, rows: bool) -> Buffer:
         array = "v" if value.dtype == "int" else "w"
-        value.buffer = Buffer(array, f"{value.name}_g", rows=rows, symbol=f"{value.name}_o", size=value.extent())
+        name = f"{value.name}_g"
+        value.buffer = Buffer(array, Poly.of(name), rows=rows, symbol=f"{value.name}_o", size=value.extent())
         self.globals.append(value)
         return value.buffer
 
@@ -117,7 +118,7 @@ class Builder:
         if self.target.buffers.whole and stage.row in value.axes:
             return self._global(value, rows=True)
         symbol = f"{value.name}_o"
-        return Buffer("v" if value.dtype == "int" else "w", symbol, symbol=symbol)
+        return Buffer("v" if value.dtype == "int" else "w", Poly.of(symbol), symbol=symbol)
 
     def stack_of(self, value: Value, stage: Stage) -> Poly | None:
         """`Value.stack` of a value in tile memory: set for stacks of a loop that only loops read, step by step."""
@@ -239,7 +240,7 @@ class Builder:
         t = out.node.type
         value = Value(out.node, f"out_{identifier(out.name)}", t.axes, t.shape, t.dtype, external=True)
         literal = out.offset.constant is not None and not (out.rows and row_axis(t.axes))
-        value.buffer = Buffer(out.array, str(out.offset), out.rows, f"{value.name}_o", literal)
+        value.buffer = Buffer(out.array, out.offset, out.rows, f"{value.name}_o", literal)
         axes, coefs = identity_store(out.node)
         domain = dims_of(t.axes, t.shape)
         return Op("output", out.node, value, domain, [self.access(out.node)], axes=axes, coefs=coefs)
@@ -294,7 +295,7 @@ class Builder:
         axes = list(node.type.axes)
         if value.buffer is not None or (row is not None and axes[0] != row):
             return False
-        value.buffer = Buffer("out", str(out.offset), True, f"{value.name}_o", out.offset.constant == 0 and row is None)
+        value.buffer = Buffer("out", out.offset, True, f"{value.name}_o", out.offset.constant == 0 and row is None)
         return True
 
     def direct(self, out: Output) -> Value | None:

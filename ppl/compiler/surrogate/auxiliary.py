@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppl.compiler.surrogate.expansion import AuxVariable, Expanded
+from ppl.compiler.surrogate.expansion import Expanded
+from ppl.compiler.surrogate.walk import AuxVariable
 from ppl.ir import ops
 from ppl.ir.differentiate import vjp
 from ppl.ir.node import Node, make

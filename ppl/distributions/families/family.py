@@ -21,6 +21,7 @@ from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import Node
+from ppl.ir.reference.interpret import Env, evaluate
 
 Parts = tuple[Node, ...]
 
@@ -148,8 +149,6 @@ def mean_parameters(dist: Distribution) -> tuple[Any, ...]:
 
 def sufficient_statistics(cls: type[Distribution], x: Any) -> tuple[Any, ...]:
     """u(x), one entry per component, of `x` in NumPy or a node."""
-    from ppl.ir.reference.interpret import Env, evaluate
-
     family = family_of(cls)
     if isinstance(x, Node):
         return family.statistics(x)
@@ -166,8 +165,6 @@ def log_partition(dist: Distribution) -> Any:
 
 def log_partition_at(cls: type[Distribution], *eta: Any, **fixed: Any) -> Any:
     """A at natural parameters `eta` per unit, given those that are fixed: symbolic where one is, else an array."""
-    from ppl.ir.reference.interpret import Env, evaluate
-
     found = family_of(cls).log_partition(*map(ops.as_node, eta), **_nodes(fixed))
     if any(isinstance(e, Node) or hasattr(e, "__ppl_node__") for e in (*eta, *fixed.values())):
         return in_model((), found)
@@ -183,8 +180,6 @@ def from_natural(cls: type[Distribution], *eta: Any, **fixed: Any) -> Distributi
     ModelError
         Where the parameters lie outside the family.
     """
-    from ppl.ir.reference.interpret import Env, evaluate
-
     family, nodes = family_of(cls), tuple(ops.as_node(e) for e in eta)
     usual: dict[str, Any] = dict(family.usual(*nodes, **_nodes(fixed)))
     if not any(isinstance(e, Node) or hasattr(e, "__ppl_node__") for e in (*eta, *fixed.values())):

@@ -6,6 +6,7 @@ than the kernels take, over a longer range.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +21,15 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 FAR, TERMS = 30.0, 30
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(48)
 DEPTH = 40.0
 PI_REST = 1.2246467991473532e-16  # pi less its float64
+
+
+@functools.cache
+def gauss_legendre(count: int) -> list[tuple[Any, Any]]:
+    """Points in (0, 1) and weights of the rule of Gauss and Legendre; found when first needed, which takes a while."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return list(zip((nodes + 1) / 2, weights / 2, strict=True))
 
 
 def _gap(x: Array, derivative: int) -> Array:
@@ -79,7 +86,7 @@ def vonmises_slope(x: Array, concentration: Array) -> Array:
     reach = np.where(far < 1, 2 * np.arcsin(np.sqrt(far)) - a, np.maximum(np.pi - a + PI_REST, 0.0))
     length = np.where(2 * np.sin(a / 2) ** 2 <= gap, -a, reach)
     total = np.zeros_like(a)
-    for t, w in zip((NODES + 1) / 2, WEIGHTS / 2, strict=True):
+    for t, w in gauss_legendre(48):
         fall = 2 * k * np.sin(a + length * t / 2) * np.sin(length * t / 2)
         total += w * np.abs(gap - 2 * np.sin((a + length * t) / 2) ** 2) * np.exp(-fall)
     return -np.sign(x) * np.abs(length) * total

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.ir.node import Node
-from ppl.ir.reference.numpy_angles import log_i0e
+from ppl.ir.reference.numpy_angles import gauss_legendre, log_i0e
 from ppl.lazy import special
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 Array = np.ndarray
 NODES = np.arange(-4.0, 4.6, 0.05)
 FAR_NODES = np.arange(-6.0, 6.3, 0.05)
-ANGLE_NODES, ANGLE_WEIGHTS = np.polynomial.legendre.leggauss(80)
 DEPTH = 40.0
 PI_REST = 1.2246467991473532e-16  # pi less its float64
 
@@ -131,7 +130,7 @@ def vonmises_cdf(concentration: Array, x: Array, order: int) -> Array:
     near = 2 * np.sin(a / 2) ** 2 <= gap
     length, total = np.where(near, -a, reach), np.zeros_like(a)
     density = np.exp(-2 * k * np.sin(a / 2) ** 2 - log_i0e(k, 0)) / (2 * np.pi)
-    for t, w in zip((ANGLE_NODES + 1) / 2, ANGLE_WEIGHTS / 2, strict=True):
+    for t, w in gauss_legendre(80):
         lean = gap - 2 * np.sin((a + length * t) / 2) ** 2
         weight = 1.0 if order == 0 else lean if order == 1 else lean**2 - spread
         total += w * weight * np.exp(-2 * k * np.sin(a + length * t / 2) * np.sin(length * t / 2))

@@ -19,6 +19,7 @@ from ppl.ir.node import Node
 from ppl.lang.arrays import arithmetic as ar
 from ppl.lang.arrays import elementwise as el
 from ppl.lang.arrays import gammas
+from ppl.lang.arrays.answers import answer_numpy
 from ppl.lang.arrays.malformed import RAISED, malformed
 from ppl.lang.arrays.numpy_functions import FUNCTIONS, REFUSED
 from ppl.lang.source import user_line
@@ -203,3 +204,6 @@ def call_function(function: Callable[..., Any], args: tuple[Any, ...], kwargs: d
 
 
 __all__ = ["FUNCTIONS", "UFUNCS", "Value", "call_function", "call_ufunc", "unsupported"]
+
+
+answer_numpy(call_ufunc, call_function)

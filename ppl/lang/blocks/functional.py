@@ -12,6 +12,7 @@ from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.lang.source import user_line
 from ppl.lang.value import Value, lift
+from ppl.lazy import special
 
 REDUCTIONS = ("softmax", "log_softmax", "logsumexp")
 
@@ -30,8 +31,6 @@ def softmax(x: Any, axis: int = -1) -> Any:
     """exp(x) / sum exp(x) along one event axis."""
     if isinstance(x, Value):
         return lift("softmax", ops.softmax, x, dim=axis)
-    from scipy import special
-
     return special.softmax(_array("softmax", x, axis), axis=axis)
 
 
@@ -39,8 +38,6 @@ def log_softmax(x: Any, axis: int = -1) -> Any:
     """x - logsumexp(x) along one event axis."""
     if isinstance(x, Value):
         return lift("log_softmax", ops.log_softmax, x, dim=axis)
-    from scipy import special
-
     return special.log_softmax(_array("log_softmax", x, axis), axis=axis)
 
 
@@ -48,8 +45,6 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """log sum exp over event axes (all of them by default), without overflow; -inf where all entries are."""
     if isinstance(x, Value):
         return lift("logsumexp", ops.logsumexp, x, dims=axis, keepdims=keepdims)
-    from scipy import special
-
     flag("logsumexp: keepdims", keepdims, ShapeError)
     return special.logsumexp(_array("logsumexp", x, axis), axis=axis, keepdims=keepdims)
 
@@ -58,8 +53,6 @@ def sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x))."""
     if isinstance(x, Value):
         return lift("sigmoid", ops.sigmoid, x)
-    from scipy import special
-
     return special.expit(_array("sigmoid", x))
 
 
@@ -67,8 +60,6 @@ def log_sigmoid(x: Any) -> Any:
     """log sigmoid(x), stable in both tails."""
     if isinstance(x, Value):
         return lift("log_sigmoid", ops.log_sigmoid, x)
-    from scipy import special
-
     return special.log_expit(_array("log_sigmoid", x))
 
 

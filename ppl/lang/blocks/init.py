@@ -17,7 +17,7 @@ import numpy as np
 from ppl.arguments import array, number
 from ppl.errors import ModelError, ShapeError
 
-Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+Draw = Callable[["np.random.Generator", tuple[int, ...]], np.ndarray]  # a string: NumPy imports generators when asked
 
 
 @dataclass(frozen=True)

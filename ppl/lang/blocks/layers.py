@@ -14,6 +14,9 @@ import numpy as np
 
 from ppl import arguments
 from ppl.arguments import called, integer, shown, text
+from ppl.distributions.bernoulli import Bernoulli
+from ppl.distributions.normal import Normal
+from ppl.distributions.onehot import OneHotCategorical
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.lang.blocks import init
@@ -28,11 +31,7 @@ NOISES = ("logistic", "normal", "uniform")
 
 
 class Layer(Protocol):
-    """The contract of a layer, which `chain` calls.
-
-    Arguments are the node's name, the prefix of parameter names, the input of event shape (..., in) or None, and an
-    observed value or None. The result is the layer's value.
-    """
+    """What `chain` calls."""
 
     def __call__(self, name: str, params: str, x: Value | None, obs: Any = None) -> Value: ...
 
@@ -47,13 +46,7 @@ def _affine(params: str, x: Value | None, units: int) -> Value:
 
 @dataclass(frozen=True)
 class Dense:
-    """A deterministic layer, activation(x @ weight + bias), of event shape (units,).
-
-    Parameters
-    ----------
-    units : number of outputs.
-    activation : as for `ppl.dense`.
-    """
+    """A deterministic layer, activation(x @ weight + bias)."""
 
     units: int
     activation: str | Callable[[Any], Any] | None = None
@@ -66,15 +59,11 @@ class Dense:
 
 @dataclass(frozen=True)
 class BinaryUnits:
-    """Binary units y = 1[a + ε > 0] with a = x @ weight + bias, of event shape (units,).
+    """Units y = 1[a + ε > 0], a = x @ weight + bias, sampled as Bernoulli with P(y = 1) = F(a), F the noise's
+    cdf.
 
-    They are Bernoulli nodes with P(y = 1) = F(a), F the cdf of the noise.
-
-    Parameters
-    ----------
-    units : number of units.
-    noise : "logistic" (F is sigmoid), "normal" (ndtr), or "uniform" on (-1, 1) (clip((a + 1) / 2, 0, 1)).
-    estimator : pins the gradient estimator.
+    `noise`: "logistic" (sigmoid), "normal" (ndtr) or "uniform" on (-1, 1) (the hard sigmoid clip((a + 1) / 2,
+    0, 1)).
     """
 
     units: int
@@ -82,8 +71,6 @@ class BinaryUnits:
     estimator: Any = None
 
     def __call__(self, name: str, params: str, x: Value | None, obs: Any = None) -> Value:
-        from ppl.distributions.bernoulli import Bernoulli
-
         if not isinstance(self.noise, str) or self.noise not in NOISES:
             raise ModelError(f"BinaryUnits: noise {self.noise!r} is not one of {', '.join(NOISES)}\n  at {user_line()}")
         a = _affine(params, x, self.units)
@@ -98,14 +85,10 @@ class BinaryUnits:
 
 @dataclass(frozen=True)
 class GaussianUnits:
-    """Normal units around x @ weight + bias, of event shape (units,).
+    """Normal units around x @ weight + bias.
 
-    Parameters
-    ----------
-    units : number of units.
-    scale : "learned" (a positive parameter `.scale` per unit, which starts at 1), "affine" (exp of a second affine map
-        of the input, `.log_scale`), or a number.
-    estimator : pins the gradient estimator.
+    `scale`: "learned" (one positive parameter `.scale` a unit, starting at 1), "affine" (exp of a second
+    affine map of the input, `.log_scale`), or a number.
     """
 
     units: int
@@ -113,8 +96,6 @@ class GaussianUnits:
     estimator: Any = None
 
     def __call__(self, name: str, params: str, x: Value | None, obs: Any = None) -> Value:
-        from ppl.distributions.normal import Normal
-
         loc = _affine(params, x, self.units)
         scale: Any = self.scale
         if not isinstance(scale, str):
@@ -132,25 +113,17 @@ class GaussianUnits:
 
 @dataclass(frozen=True)
 class CategoricalUnits:
-    """Categorical units as one-hot rows, of event shape (units, classes).
-
-    Parameters
-    ----------
-    units, classes : number of units, and of values of each.
-    estimator : pins the gradient estimator.
-    """
+    """Units of `classes` values each, as one-hot rows: event shape (units, classes)."""
 
     units: int
     classes: int
     estimator: Any = None
 
     def __call__(self, name: str, params: str, x: Value | None, obs: Any = None) -> Value:
-        from ppl import distributions
-
         for field in ("units", "classes"):
             integer(f"CategoricalUnits: {field}", getattr(self, field), 1, error=ModelError)
         logits = _affine(params, x, self.units * self.classes).reshape(self.units, self.classes)
-        return declare(name, distributions.OneHotCategorical(logits=logits), obs, estimator=self.estimator)
+        return declare(name, OneHotCategorical(logits=logits), obs, estimator=self.estimator)
 
 
 def chain(
@@ -165,12 +138,12 @@ def chain(
 
     Parameters
     ----------
-    x : the input x⁰, of event shape (..., in). None: the first layer has only a bias.
+    x : the input x⁰, or None: then the first layer has a bias only.
     layers : random or deterministic layers.
     name : layer i is node `name/i`, with parameters `name/i.weight`, `name/i.bias`, …
-    names : node names instead, one per layer. A guide that runs upwards gives the names of its model's nodes, which
-        run downwards.
-    params : prefix of parameter names instead of `name`. A guide needs another one than its model.
+    names : node names instead, one a layer: a guide that runs upwards names the nodes of a model that runs
+        downwards.
+    params : prefix of parameter names instead of `name`; a guide needs one that differs from its model's.
     obs : observed value of the last layer.
 
     Returns
@@ -180,7 +153,7 @@ def chain(
     Raises
     ------
     ModelError
-        There are no layers, or `names` does not have one name per layer.
+        No layers, or as many names as there are not layers.
     """
     if names is not None:
         names = arguments.names("chain: names", names, ModelError)

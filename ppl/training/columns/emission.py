@@ -8,14 +8,42 @@ part has summed, and the sums.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 
+from ppl.compiler.emit.checks import begin
+from ppl.compiler.emit.code import (
+    Assign,
+    Expression,
+    Function,
+    Given,
+    Literal,
+    Name,
+    Return,
+    Statement,
+    Tuple,
+    Unary,
+    add_to,
+    assign,
+    call,
+    compare,
+    do,
+    loop,
+    names,
+    term,
+    total,
+    when,
+)
+from ppl.compiler.emit.cpu.drivers import no_copies
+from ppl.compiler.emit.cpu.regions import RELEASE
 from ppl.compiler.emit.cpu.sparse_training import STATE, TrainEmitter
 from ppl.compiler.emit.cpu.training import LARGEST
+from ppl.compiler.emit.emitter import Items
+from ppl.compiler.emit.scalar import ZERO, to_float
+from ppl.compiler.emit.unit import Unit
 from ppl.compiler.lower.layout import Poly, axis_size, identifier
-from ppl.compiler.lower.sparse import Table
+from ppl.compiler.lower.sparse import Table, Term
 from ppl.compiler.schedule.stages import Opaque, Stage
 from ppl.ir.node import Node
 from ppl.training.columns.loops import Dot, Place, Weighted, dots, moves, sums
@@ -25,33 +53,31 @@ ARRAYS = ("held", "columns")
 LINE = 16
 """Entries between what different threads write."""
 
+HELD, PIECE, SQUARES = Name("held"), Name("piece"), Name("squares")
 
-@dataclass
+
 class ColumnEmitter(TrainEmitter):
     """Writes a program whose tables are cut into `columns`, and its training loop; `tables` are the others."""
 
-    columns: Columns = field(default_factory=lambda: Columns(1, (), {}))
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.common += ARRAYS
-        self._dots = {s.name: found for s in self.stages if (found := _dots_of(s))}
+    def __init__(self, unit: Unit, columns: Columns, tables: Sequence[Table] = (),
+                 dense: Sequence[tuple[int, int]] = (), cut: Sequence[bool] = (), rows: str = "",
+                 n_scalars: int = 0):  # fmt: skip
+        self.columns = columns
+        self._dots = {s.name: found for s in unit.stages if (found := _dots_of(s))}
         nodes = [step.node for found in self._dots.values() for step in found]
         self._indices = {name: x for n in nodes for name, x in zip(n.attrs["names"], n.args, strict=True)}
         self._factors = {(n.attrs["tables"][1], n.attrs["names"][1]) for n in nodes}
-        self.state = ", ".join([STATE, *ARRAYS])
+        regions = [*(f"{stage}_products" for stage in self._dots), "sum_rows", "move_rows"]
+        super().__init__(dataclasses.replace(unit, more=ARRAYS), tables, dense, cut, rows, n_scalars, regions)
+        self.state = *STATE, *ARRAYS
 
-    @property
-    def more_regions(self) -> list[str]:  # type: ignore[override]
-        """Products before each stage, sums, and moves."""
-        return [*(f"{stage}_products" for stage in self._dots), "sum_rows", "move_rows"]
-
-    def drivers(self, one: str) -> list[str]:
+    def drivers(self, unrolled: bool) -> Items:
         """Regions over columns, the drivers, and the loop over both."""
-        self.outputs = {o.name: o for s in self.stages for o in s.outputs if o.array in ("out", "iout")}
-        parts = [text for name, found in self._dots.items() for text in self._products(name, found)]
-        rest = [*map(self._update, self.tables), self._updates("update_rest")] if self.tables or self.dense else []
-        return [*parts, *self._sum_rows(), *self._move_rows(), *self._parallel(), *rest, self._step_on(), self._train()]
+        parts = [f for name, found in self._dots.items() for f in self._dot_regions(name, found)]
+        parts += [*self._sum_rows(), *self._move_rows()]
+        updates = [self.update(table) for table in self.tables]
+        updates += self.updates("update_rest") if self.tables or self.dense else []
+        return [*parts, *self.runs().parallel(), *updates, self._step_on(), self.train()]
 
     def held_entries(self) -> Poly:
         """Entries of `held`."""
@@ -61,10 +87,6 @@ class ColumnEmitter(TrainEmitter):
     def everything(self) -> list[Table]:
         """All sparse tables."""
         return [*self.tables, *self.columns.tables]
-
-    def given(self, out: str, rows: Sequence[str]) -> str:
-        """As for other programs, with the arrays of parts."""
-        return ", ".join([super().given(out, rows), *ARRAYS])
 
     def axes_size(self, name: str) -> tuple[Poly, int]:
         """Rows of data of an array, and its entries per row."""
@@ -79,83 +101,82 @@ class ColumnEmitter(TrainEmitter):
         rows, each = self.axes_size(name)
         return rows * each
 
-    def _array(self, name: str) -> str:
-        return super()._array(name) if name in self.outputs else self._index(name)
+    def array(self, name: str) -> Expression:
+        """An array that the step has written, or an index."""
+        return super().array(name) if name in self.outputs else self._index(name)
 
-    def _index(self, name: str) -> str:
+    def _index(self, name: str) -> Expression:
         """An index as products read it: it may be an output as well, but that is written later."""
         array, start = self._stored(self._indices[name])
-        return f"{array}[{start} : {start} + {self.entries(name)}]"
+        return array.cut(start, term(self.entries(name)))
 
-    def _kinds(self) -> dict[str, str]:
-        return super()._kinds() | dict.fromkeys(ARRAYS, "F")
+    def before(self) -> Mapping[str, Sequence[Statement]]:
+        """Products come before the stages that read them."""
+        return {stage: [self._run(f"{stage}_products")] for stage in self._dots}
 
-    def _driver_arguments(self) -> list[str]:
-        return [*super()._driver_arguments(), *ARRAYS]
-
-    def _before(self, stage: Stage) -> list[str]:
-        return [self._run(f"{stage.name}_products")] if stage.name in self._dots else []
-
-    def _run(self, name: str) -> str:
-        return self.enter(name, parallel=True, parts="threads")
+    def _run(self, name: str) -> Statement:
+        return self.regions.enter(name, parallel=True, parts="threads")
 
     def _place(self, name: str) -> Place:
         table = self.columns.table(name)
         return Place(self.columns.start(name), table.length, self.columns.padded(table))
 
-    def _products(self, stage: str, found: Sequence[Opaque]) -> list[str]:
+    def _dot_regions(self, stage: str, found: Sequence[Opaque]) -> list[Function]:
         """The region that takes the products before a stage, and its functions: one for all that share a factor."""
-        functions: list[str] = []
-        parts: list[list[str]] = []
-        for p in range(self.columns.parts):
-            parts.append([f"if lo <= {p} < hi:", f"    {self._mine(p)}", "    squares = F(0.0)"])
+        functions: list[Function] = []
+        parts: list[list[Statement]] = [[self._mine(p), assign(SQUARES, ZERO)] for p in range(self.columns.parts)]
         for number, ((table, right), products) in enumerate(_by_factor(found).items()):
+            name = f"{stage}_dots_{number}"
             made = [Dot(self._place(left), steps[0].node.type.event_size) for (left, _), steps in products.items()]
-            functions.append(dots(f"{stage}_dots_{number}", self._place(table), made))
+            functions.append(dots(name, self._place(table), made))
             for p, lines in enumerate(parts):
-                passed = [f"{self._index(index)}, {self._from(steps[p].node)}"
-                          for (_, index), steps in products.items()]  # fmt: skip
-                call = f"(mine, {self.axes_size(right)[0]}, {self._index(right)}, {', '.join(passed)})"
-                lines.append(f"    squares += {stage}_dots_{number}{call}")
+                passed = [x for (_, index), steps in products.items()
+                          for x in (self._index(index), self._from(steps[p].node))]  # fmt: skip
+                lines.append(add_to(SQUARES, call(name, "mine", self.axes_size(right)[0], self._index(right), *passed)))
+        first = stage == next(iter(self._dots))
+        body = [self._share()]
         for p, lines in enumerate(parts):
-            lines.append(f"    held[{self._own(p)} + 1] {'=' if stage == next(iter(self._dots)) else '+='} squares")
-        body = [self._share(), *(line for lines in parts for line in lines)]
-        return [*functions, self.region(f"{stage}_products", body, "Products of table rows, by columns.")]
+            kept = Assign(HELD.at(self._own(p) + 1), SQUARES, "" if first else "+")
+            body.append(when(compare("lo", "<=", p, "<", "hi"), [*lines, kept]))
+        return [*functions, self.regions.region(f"{stage}_products", body, "Products of table rows, by columns.")]
 
-    def _own(self, part: int | str) -> str:
+    def _own(self, part: Given) -> Expression:
         """Where a part has its squares in `held`: of sums, and of factors of products."""
-        return f"{LINE} * (1 + {part})"
+        return Literal(LINE) * (Literal(1) + part)
 
-    def _share(self) -> str:
-        parts = self.columns.parts
-        return f"lo, hi = slab * {parts} // slabs, (slab + 1) * {parts} // slabs"
+    def _share(self) -> Statement:
+        """The parts that belong to a slab."""
+        slab, parts = Name("slab"), self.columns.parts
+        ends = slab * parts // "slabs", (slab + 1) * parts // "slabs"
+        return Assign(names("lo", "hi"), Tuple(ends))
 
-    def _mine(self, part: int | str) -> str:
+    def _mine(self, part: Given) -> Statement:
+        """The view of one part."""
         area = self.columns.area
-        return f"mine = columns[{part} * {area} : {part} * {area} + {area}]"
+        return assign("mine", Name("columns").cut(term(part) * area, area))
 
-    def _from(self, node: Node) -> str:
+    def _from(self, node: Node) -> Expression:
         """The stored rows of a node, and what comes behind."""
         array, start = self._stored(node)
-        return f"{array}[{start} :]"
+        return array.after(start)
 
-    def _stored(self, node: Node) -> tuple[str, str]:
+    def _stored(self, node: Node) -> tuple[Name, Expression]:
         """The array that holds the rows of a node, and where."""
-        read = self.builder.access(node)
-        buffer = read.value.buffer
-        assert buffer is not None
-        return buffer.array, f"{buffer.offset} + {read.view.offset}" if read.view.offset else buffer.offset
+        read = self.unit.builder.access(node)
+        assert read.value.buffer is not None
+        start = begin(read.value)
+        return Name(read.value.buffer.array), start + read.view.offset if read.view.offset else start
 
     def _summed(self) -> list[tuple[str, Rows]]:
         """The rows that are summed before tables move: all but factors of products from tables that move later."""
         order, found = [t.name for t in self.columns.tables], {}
         for at, table in enumerate(self.columns.tables):
-            for term in table.terms:
-                rows = self.columns.rows[term.rows]
+            for part in table.terms:
+                rows = self.columns.rows[part.rows]
                 first = rows.summands[0]
                 later = rows.plain and first.table not in order[: at + 1]
                 if not later or (first.table, first.rows) not in self._factors:
-                    found[term.rows] = rows
+                    found[part.rows] = rows
         return list(found.items())
 
     def _width(self, rows: Rows) -> int:
@@ -172,61 +193,73 @@ class ColumnEmitter(TrainEmitter):
     def _rows_of(self, summand: Summand) -> Poly:
         return self.axes_size(summand.rows)[0]
 
-    def _sum_rows(self) -> list[str]:
+    def _sum_rows(self) -> list[Function]:
         """The region that adds up table rows, and its functions."""
-        functions, lines = [], []
+        functions: list[Function] = []
+        lines: list[Statement] = [self._mine(PIECE), assign(SQUARES, ZERO)]
         for i, (name, rows) in enumerate(self._summed()):
-            functions.append(sums(f"sum_rows_{i}", [Weighted(self._place(s.table), s.each, s.coefs is not None)
-                                                    for s in rows.summands]))  # fmt: skip
-            count = self._rows_of(rows.summands[0])
-            at, size = self._held_at(name, "piece"), count * self._width(rows)
-            arrays = [self._array(x) for s in rows.summands for x in (s.rows, s.coefs) if x is not None]
-            lines += [f"at = {at}", f"squares += sum_rows_{i}(mine, {count}, held[at : at + {size}], "
-                                    f"{', '.join(arrays)})"]  # fmt: skip
-        lines = [self._mine("piece"), "squares = F(0.0)", *lines, f"held[{self._own('piece')}] = squares"]
-        body = [self._share(), "for piece in range(lo, hi):", *("    " + line for line in lines)]
-        return [*functions, self.region("sum_rows", body, "Sums of table rows that additions share, by columns.")]
+            weighted = [Weighted(self._place(s.table), s.each, s.coefs is not None) for s in rows.summands]
+            functions.append(sums(f"sum_rows_{i}", weighted))
+            arrays = [self.array(x) for s in rows.summands for x in (s.rows, s.coefs) if x is not None]
+            at, given = self._held_rows(name, rows)
+            summed = call(f"sum_rows_{i}", "mine", self._rows_of(rows.summands[0]), given, *arrays)
+            lines += [at, add_to(SQUARES, summed)]
+        lines.append(assign(HELD.at(self._own(PIECE)), SQUARES))
+        doc = "Sums of table rows that additions share, by columns."
+        return [*functions, self.regions.region("sum_rows", self._each_part(lines), doc)]
 
-    def _move_rows(self) -> list[str]:
+    def _held_rows(self, name: str, rows: Rows) -> tuple[Statement, Expression]:
+        """Where the sums called `name` are held, in the part `piece`: what sets `at`, and the view from there."""
+        size = self._rows_of(rows.summands[0]) * self._width(rows)
+        return assign("at", self._held_at(name, PIECE.name)), HELD.cut("at", term(size))
+
+    def _each_part(self, body: Sequence[Statement]) -> list[Statement]:
+        """`body` for every part of a slab."""
+        return [self._share(), loop(PIECE.name, "hi", body, "lo")]
+
+    def _move_rows(self) -> list[Function]:
         """The region that moves tables, and its functions."""
-        functions, lines, held = [], [self._mine("piece")], [name for name, _ in self._summed()]
+        functions: list[Function] = []
+        lines = [self._mine(PIECE)]
         for table in self.columns.tables:
             groups = itertools.groupby(sorted(table.terms, key=lambda t: t.rows), key=lambda t: t.rows)
             for i, (rows, group) in enumerate(groups):
-                terms, name, source = list(group), f"move_{identifier(table.name)}_{i}", self.columns.rows[rows]
-                target, first = self._place(table.name), source.summands[0]
-                made = [Weighted(target, t.repeat, t.coefs is not None) for t in terms]
-                functions.append(moves(name, target, None if rows in held else self._place(first.table), made))
-                count = self._rows_of(first)
-                if rows in held:
-                    lines += [f"at = {self._held_at(rows, 'piece')}"]
-                    given = f"held[at : at + {count * self._width(source)}]"
-                else:
-                    given = self._array(first.rows)
-                arrays = [self._array(x) for t in terms for x in (t.target, t.coefs) if x is not None]
-                lines.append(f"{name}(mine, {count}, held[0], {given}, {', '.join(arrays)})")
-        body = [self._share(), "for piece in range(lo, hi):", *("    " + line for line in lines)]
-        return [*functions, self.region("move_rows", body, "The step on all tables, by columns.")]
+                function, moved = self._moves(table, f"move_{identifier(table.name)}_{i}", rows, list(group))
+                functions.append(function)
+                lines += moved
+        body = self._each_part(lines)
+        return [*functions, self.regions.region("move_rows", body, "The step on all tables, by columns.")]
 
-    def _step_on(self) -> str:
+    def _moves(self, table: Table, name: str, rows: str, terms: Sequence[Term]) -> tuple[Function, list[Statement]]:
+        """The function that moves a table by the terms that share `rows`, and the statements that call it."""
+        target, source = self._place(table.name), self.columns.rows[rows]
+        first, held = source.summands[0], rows in [name for name, _ in self._summed()]
+        made = [Weighted(target, t.repeat, t.coefs is not None) for t in terms]
+        function = moves(name, target, None if held else self._place(first.table), made)
+        at, given = self._held_rows(rows, source) if held else (None, self.array(first.rows))
+        arrays = [self.array(x) for t in terms for x in (t.target, t.coefs) if x is not None]
+        moved = do(name, "mine", self._rows_of(first), HELD.at(0), given, *arrays)
+        return function, [moved] if at is None else [at, moved]
+
+    def _step_on(self) -> Function:
         """The update: sums, then, if they are finite, the moves."""
-        total = " + ".join(f"held[{self._own(p)} + {i}]" for p in range(self.columns.parts) for i in range(2))
-        lines = ["copies = params[:0]", *self.packed(), "held[0] = F(rate * factor)", self._run("sum_rows"),
-                 f"if not (1.0 + {total}) * ({self.all_additions()}) < {LARGEST}:",
-                 "    table[0] = 0  # which keeps the table until here", "    return False",
-                 self._run("move_rows"), "table[0] = 0  # which keeps the table until here"]  # fmt: skip
-        lines += [f"update_rest({STATE}, threads)"] if self.tables or self.dense else []
-        arguments = [*self.state.split(", "), *self._more(), "threads", "entries"]
-        return self._function("update", arguments, [*lines, "return True"], "The step, unless it may overflow.")
+        parts = [HELD.at(self._own(p) + i) for p in range(self.columns.parts) for i in range(2)]
+        bounded = compare(total([Literal(1.0), *parts]) * term(self.all_additions()), "<", LARGEST)
+        refused = when(Unary("not", bounded), [RELEASE, Return(Literal(False))])
+        lines = [no_copies(), *self.regions.packed(), assign(HELD.at(0), to_float(Name("rate") * "factor")),
+                 self._run("sum_rows"), refused, self._run("move_rows"), RELEASE]  # fmt: skip
+        lines += [do("update_rest", *STATE, "threads")] if self.tables or self.dense else []
+        arguments = [*self.state, *self._more(), "threads", "entries"]
+        body = [*lines, Return(Literal(True))]
+        return self.unit.function("update", arguments, body, "The step, unless it may overflow.")
 
     def _more(self) -> list[str]:
         """What drivers are passed besides the state."""
-        return [a for a in self._driver_arguments() if a not in self.state.split(", ")]
+        return [a for a in self.unit.driver_arguments if a not in self.state]
 
-    def update_passed(self, given: str) -> list[str]:
+    def update_passed(self, given: dict[str, Given]) -> list[Given]:
         """What the loop passes the update behind the state."""
-        values = dict(zip(self._driver_arguments(), given.split(", "), strict=True))
-        return [*(values[a] for a in self._more()), "threads", "entries"]
+        return [*(given[a] for a in self._more()), "threads", "entries"]
 
 
 def _dots_of(stage: Stage) -> list[Opaque]:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppl.ir.node import Node
-from ppl.lang.context import trace_model
 from ppl.lang.trace import Site, SiteKind, Trace
+from ppl.lang.tracing import trace_model
 from tests.oracle.exact import densities
 from tests.oracle.exact.bounds import bound_terms, marginal_terms
 from tests.oracle.exact.evaluate import Evaluation

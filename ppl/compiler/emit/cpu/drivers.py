@@ -1,41 +1,144 @@
-"""The drivers of programs with products: BLAS runs on one thread meanwhile, and gets its threads back behind them.
+"""The drivers of programs: all stages in order, on one thread or with regions that threads share.
 
-Where external functions or the checked build may raise an exception, a driver is two functions: all stages, and a call
-of that through `ppl.kernels.cpu.single`, so that an exception in a user's own compiled code does the same.
+BLAS runs on one thread meanwhile, and gets its threads back behind them. Where external functions or the checked build
+may raise an exception, a driver is two functions: all stages, and a call of that through `ppl.kernels.cpu.single`, so
+that an exception in a user's own compiled code does the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
-from ppl.checked import CHECKED
-from ppl.compiler.schedule.memory import all_steps
-from ppl.compiler.schedule.stages import Opaque, Stage
-from ppl.compiler.schedule.values import Builder
+from ppl.compiler.emit.code import (
+    Assign,
+    Call,
+    Expression,
+    Function,
+    Given,
+    List,
+    Name,
+    Return,
+    Statement,
+    assign,
+    both,
+    call,
+    do,
+    loop,
+    names,
+    when,
+)
+from ppl.compiler.emit.cpu.regions import RELEASE, Regions, products_of
+from ppl.compiler.emit.scalar import ZERO, to_int
+from ppl.compiler.emit.sums import ALL, ALONE, combined, is_shared, merged, written_aux
+from ppl.compiler.emit.unit import CONVERT, SLABS, Unit
+from ppl.compiler.lower.layout import axis_size
+from ppl.compiler.schedule.slabs import product_parts
+from ppl.compiler.schedule.stages import Stage
 
 
 class Drivers:
-    """The part of an emitter that writes drivers."""
+    """Writes the drivers of a unit; `before` has what the parallel one does before unplated stages, by their names."""
 
-    stages: Sequence[Stage]
-    builder: Builder
-    bare: Callable[[str, Sequence[str], Sequence[str], str], str]
-    _function: Callable[[str, Sequence[str], Sequence[str], str], str]
-    _sequence: Callable[[bool], list[str]]
+    def __init__(self, unit: Unit, regions: Regions, before: Mapping[str, Sequence[Statement]]):
+        self.unit, self.regions, self.before = unit, regions, before
 
-    def multiplies(self) -> bool:
-        """Whether a product may go to BLAS."""
-        return any(isinstance(t, Opaque) and t.node.op == "gemm" for s in self.stages for t in all_steps(s))
+    def serial(self) -> list[Function]:
+        """The driver that users' own compiled code contains."""
+        return self._driver("serial", self.unit.driver_arguments, False, "The program on one thread.")
 
-    def may_raise(self) -> bool:
-        """Whether compiled code may raise an exception."""
-        return bool(self.builder.functions) or CHECKED
+    def parallel(self) -> list[Function | Assign]:
+        """The driver that Python calls if there are regions, and what it reaches by address."""
+        unit = self.unit
+        if not unit.regions:
+            return []
+        arguments = [*unit.driver_arguments, "threads", "entries", "copies"]
+        driver = self._driver("parallel", arguments, True, "The program on `threads` threads.")
+        return [*self._merge_region(), *driver, assign("ENTRIES", List(tuple(map(Name, self.regions.entries))))]
 
-    def driver(self, name: str, arguments: Sequence[str], parallel: bool, doc: str) -> str:
+    def _merge_region(self) -> list[Function]:
+        if not is_shared(self.unit):
+            return []
+        doc = "Add up the gradients of all slabs: a share of every parameter."
+        return [self.regions.region("merge", merged(self.unit, (SLABS, "slab", "slabs")), doc, 0)]
+
+    def _driver(self, name: str, arguments: Sequence[str], parallel: bool, doc: str) -> list[Function]:
         """The function `name`, which runs all stages."""
-        lines = self._sequence(parallel)
-        if not (self.multiplies() and self.may_raise()):
-            return self._function(name, arguments, lines, doc)
-        inner = self._function(f"{name}_single", arguments, lines, f"{doc[:-1]}, when BLAS runs on one.")
-        call = f"return single({name}_single, ({', '.join(arguments)}))"
-        return f"{inner}\n\n\n{self.bare(name, arguments, [call], doc)}"
+        unit, body = self.unit, self.sequence(parallel)
+        if not (unit.multiplies() and unit.may_raise()):
+            return [unit.function(name, arguments, body, doc)]
+        inner = unit.function(f"{name}_single", arguments, body, f"{doc[:-1]}, when BLAS runs on one.")
+        outer = Return(call("single", inner.name, names(*arguments)))
+        return [inner, unit.bare(name, arguments, [outer], doc)]
+
+    def sequence(self, parallel: bool) -> list[Statement]:
+        """The body of a driver."""
+        unit, regions = self.unit, bool(self.unit.regions)
+        blas = unit.multiplies() and not unit.may_raise()
+        lines: list[Statement] = [] if parallel or not regions else [no_copies()]
+        lines += self.regions.packed() if regions else []
+        lines += [do("enter_single")] if blas else []
+        for stage in unit.stages:
+            if stage.row is None:
+                lines += [*self.before.get(stage.name, ()), do(stage.name, *unit.common)]
+            else:
+                lines += [self._in_chunks(stage, parallel), *combined(unit, stage, ALL)]
+        lines += [do("leave_single")] if blas else []
+        lines += self.merge(parallel)
+        if unit.n_aux:
+            lines.append(loop("j", unit.n_aux, [written_aux(unit, "j")]))
+        lines += [RELEASE] if regions else []
+        return [*lines, Return(Name("w").at(len(unit.plates)) if unit.has_scalars else ZERO)]
+
+    def merge(self, parallel: bool) -> list[Statement]:
+        """The sums into the gradient."""
+        if parallel and is_shared(self.unit):
+            return [self.regions.enter("merge", parallel, "threads")]
+        return merged(self.unit, ALONE)
+
+    def _in_chunks(self, stage: Stage, parallel: bool) -> Statement:
+        """The calls of a region, and of the products that it owns after every chunk of rows."""
+        assert stage.row is not None
+        if not stage.owned:
+            return self.regions.enter(stage.name, parallel)
+        at, rows = self.unit.memory.header.index(f"first_{stage.name}"), axis_size(stage.row)
+        most = product_parts(self.unit.builder.target.sharing, max(step.shared for step in stage.owned))
+        parts = call("min", SLABS, to_int(most))
+        body = [assign(Name("v").at(at), "first"), self.regions.enter(stage.name, parallel),
+                self.regions.enter(products_of(stage), parallel, parts)]  # fmt: skip
+        return loop("first", call("max", rows, 1), body, 0, f"chunk_{stage.name}")
+
+    def entry(self, form: str) -> Function:
+        """The form for users' own nopython code: one scale, data arrays as they are, no row ids.
+
+        It calls the driver "one", "serial", or "both": the first where all sizes are 1.
+        """
+        unit = self.unit
+        body: list[Statement] = [assign(names("w", "v"), "work"), *unit.counts]
+        body += [assign(Name("w").at(0), "scale")] if unit.plates else []
+        passed = self._passed_by_users()
+        if form == "both":
+            body.append(when(both(unit.singles()), [Return(call("one", *passed))]))
+        body.append(Return(call("one" if form == "one" else "serial", *passed)))
+        given = ["params", "grad", "aux", "hyper", "seed", "step", "row0", "scale", "work", *unit.arrays]
+        return unit.bare("njit_entry", given, body, "Serial, for nopython callers.", "entry")
+
+    def _passed_by_users(self) -> list[Given]:
+        """What a driver is passed in users' own code."""
+        unit, nothing = self.unit, Name("w").before(0)
+        ids: list[Given] = ["row0" if i == 0 else 0 for i, _ in enumerate(unit.plates)]
+        ids += [Name("v").before(0) for _ in unit.plates]
+        target: list[Given] = ["params", nothing, "grad"] if unit.sampling else ["params", "grad", nothing]
+        flat: list[Expression] = [flattened(a) for a in unit.arrays]
+        if unit.regions:
+            flat = [call("as_type", x, CONVERT[k]) for x, k in zip(flat, unit.kinds, strict=True)]
+        return [*target, "aux", "hyper", "seed", "step", *ids, "w", "v", *flat]
+
+
+def flattened(array: str) -> Call:
+    """An array as one long row."""
+    return call(Name(array).dot("reshape"), -1)
+
+
+def no_copies() -> Assign:
+    """No thread reads a copy of the parameters."""
+    return assign("copies", Name("params").before(0))

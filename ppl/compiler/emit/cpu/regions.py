@@ -1,4 +1,4 @@
-"""Emission of row regions: functions of a table of arguments, and the drivers that run them slab by slab.
+"""Emission of row regions: functions of a table of arguments, and how drivers run them slab by slab.
 
 A region is compiled once, and reached by address from Python's driver `parallel` (see `kernels/cpu/regions.py`); the
 serial driver, which users' own compiled code contains, calls it as a function.
@@ -6,104 +6,107 @@ serial driver, which users' own compiled code contains, calls it as a function.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from ppl.compiler.emit.code import (
+    Assign,
+    Call,
+    Function,
+    Given,
+    Literal,
+    Name,
+    Return,
+    Statement,
+    Tuple,
+    assign,
+    call,
+    do,
+    loop,
+    names,
+    names_in,
+    term,
+)
+from ppl.compiler.emit.scalar import to_int
+from ppl.compiler.emit.unit import CONVERT, SLABS, Unit
 from ppl.compiler.lower.layout import axis_size
 from ppl.compiler.schedule.stages import Stage
 
-IMPORTS = "from ppl.kernels.cpu.regions import address, array_at, as_type, fill_table, run_slabs, word_at\n"
-COPIES = "from ppl.kernels.cpu.copies import own_copy\n"
-DTYPES = {"float": "F", "int": "I", "int32": "np.int32", "bool": "np.bool_"}
-SLABS = "slab_count"
-"""The number of slabs as emitted code finds it in the header of a workspace."""
+RELEASE = Assign(Name("table").at(0), Literal(0), note="which keeps the table until here")
+"""The last statement that uses the table."""
 
-FLOATS = ("w", "params", "grad", "out", "aux", "hyper", "copies")
+PASSED = ("table", "slab", "slabs", "lane")
+"""What a region is passed."""
 
 
 class Regions:
-    """The part of an emitter that writes regions; `kinds` are the dtypes of its data arrays."""
+    """The regions of a unit; `others` are those that are no stages, behind them in the list of entries."""
 
-    stages: Sequence[Stage]
-    arrays: Sequence[str]
-    kinds: Sequence[str]
-    plates: Sequence[str]
-    common: list[str]
-    bare: Callable[[str, Sequence[str], Sequence[str], str], str]
-    _definitions: Callable[[Sequence[str], str], list[str]]
+    def __init__(self, unit: Unit, others: Sequence[str] = ()):
+        self.unit = unit
+        self.passed = [*unit.common, "copies"]
+        self.entries = [name for s in unit.regions for name in ([s.name, products_of(s)] if s.owned else [s.name])]
+        self.entries += others
 
-    more_regions: Sequence[str] = ()
-    """Regions that are no stages, behind the others in the list of entries."""
-
-    def merges(self) -> bool:
-        """Whether a region adds up gradients."""
-        return False
-
-    def entries_of(self) -> list[str]:
-        """Names of the regions that are reached by address, in order."""
-        names = [name for s in self.regions for name in ([s.name, products_of(s)] if s.owned else [s.name])]
-        return [*names, *(["merge"] if self.merges() else []), *self.more_regions]
-
-    def enter(self, name: str, parallel: bool, parts: str = SLABS) -> str:
+    def enter(self, name: str, parallel: bool, parts: Given = SLABS) -> Statement:
         """The calls of the region `name` for all its `parts`, which are the slabs of rows unless it says otherwise."""
         if parallel:
-            return f"run_slabs(entries, I({self.entries_of().index(name)}), table, {parts}, threads)"
-        return f"for slab in range({parts}): {name}(address(table), slab, {parts}, I(0))"
+            return do("run_slabs", "entries", to_int(self.entries.index(name)), "table", parts, "threads")
+        return loop("slab", parts, [do(name, call("address", "table"), "slab", parts, to_int(0))])
 
-    @property
-    def regions(self) -> list[Stage]:
-        """The stages that are row regions."""
-        return [s for s in self.stages if s.row is not None]
-
-    def _kinds(self) -> dict[str, str]:
-        """Type of every argument that a stage is passed."""
-        kinds = dict.fromkeys(FLOATS, "F") | {"v": "I", "seed": "U", "step": "I"}
-        kinds |= {f"row0_{p}": "I" for p in self.plates} | {f"ids_{p}": "I" for p in self.plates}
-        return kinds | {a: DTYPES[k] for a, k in zip(self.arrays, self.kinds, strict=True)}
-
-    def _passed(self) -> list[str]:
-        return [*self.common, "copies"]
-
-    def _is_number(self, name: str) -> bool:
-        return name in ("seed", "step") or name in [f"row0_{p}" for p in self.plates]
-
-    def packed(self) -> list[str]:
+    def packed(self) -> list[Statement]:
         """The statements that make the table; what slabs read instead of `params` comes last."""
-        kinds = self._kinds()
-        words = sum(1 if self._is_number(name) else 2 for name in self._passed())
-        passed = "".join(f"{name}, " for name in self._passed())
-        types = "".join(f"{kinds[name]}, " for name in self._passed())
-        return [f"table = np.empty({words + 1}, I)", f"fill_table(table, ({passed.rstrip()}), ({types.rstrip()}))"]
+        kinds = self.unit.kind_of()
+        words = sum(1 if self.unit.is_number(name) else 2 for name in self.passed)
+        types = Tuple(tuple(CONVERT[kinds[name]] for name in self.passed))
+        table = assign("table", call(Name("np").dot("empty"), words + 1, "I"))
+        return [table, do("fill_table", "table", names(*self.passed), types)]
 
-    def _unpacked(self, body: Sequence[str]) -> list[str]:
-        """The statements that read what `body` needs from the table."""
-        used = set(re.findall(r"[A-Za-z_]\w*", "\n".join(body)))
-        used |= {"copies"} if "params" in used else set()
-        kinds, lines, at = self._kinds(), [], 0
-        for name in self._passed():
-            if self._is_number(name):
-                lines += [f"{name} = {kinds[name]}(word_at(table, I({at})))"] if name in used else []
-                at += 1
-            else:
-                lines += [f"{name} = array_at(table, I({at}), {kinds[name]})"] if name in used else []
-                at += 2
-        return lines + (["params = own_copy(params, copies, lane)"] if "params" in used else [])
-
-    def region(self, name: str, body: Sequence[str], doc: str, own: str = "slab") -> str:
+    def region(self, name: str, body: Sequence[Statement], doc: str, own: Given = "slab") -> Function:
         """A region's function; addresses are those in slab `own`."""
-        lines = [*self._definitions(body, own), *body]
-        return self.bare(name, ["table", "slab", "slabs", "lane"], [*self._unpacked(lines), *lines, "return I(0)"], doc)
+        lines = [*self.unit.definitions(body, own), *body]
+        return self.unit.bare(name, PASSED, [*self._unpacked(lines), *lines, Return(to_int(0))], doc)
 
-    def _region(self, stage: Stage, body: Sequence[str], doc: str) -> str:
+    def stage(self, stage: Stage, body: Sequence[Statement], doc: str) -> Function:
+        """The region of a stage, whose `body` is for rows lo to hi."""
         assert stage.row is not None
-        rows = axis_size(stage.row)
-        ends = [f"lo, hi = slab_start({rows}, slab, slabs), slab_start({rows}, slab + 1, slabs)"]
-        if stage.owned:
-            first = f"first_{stage.name}"
-            ends = [f"rows = min(chunk_{stage.name}, {rows} - {first})",
-                    f"lo, hi = {first} + slab_start(rows, slab, slabs), {first} + slab_start(rows, slab + 1, slabs)",
-                    ]  # fmt: skip
+        rows, slab = axis_size(stage.row), Name("slab")
+        if not stage.owned:
+            return self.region(stage.name, [_between(*(_start(rows, s) for s in (slab, slab + 1))), *body], doc)
+        first = Name(f"first_{stage.name}")
+        ends = [assign("rows", call("min", f"chunk_{stage.name}", term(rows) - first)),
+                _between(*(first + _start("rows", s) for s in (slab, slab + 1)))]  # fmt: skip
         return self.region(stage.name, [*ends, *body], doc)
+
+    def _unpacked(self, body: Sequence[Statement]) -> list[Statement]:
+        """The statements that read what `body` needs from the table."""
+        needed = names_in(*body).used
+        needed |= {"copies"} if "params" in needed else set()
+        kinds, at = self.unit.kind_of(), 0
+        lines: list[Statement] = []
+        for name in self.passed:
+            number, kind = self.unit.is_number(name), CONVERT[kinds[name]]
+            read = call(kind, word_at(at)) if number else array_at(at, kind)
+            lines += [assign(name, read)] if name in needed else []
+            at += 1 if number else 2
+        return lines + ([assign("params", call("own_copy", "params", "copies", "lane"))] if "params" in needed else [])
+
+
+def word_at(at: int) -> Call:
+    """A number in the table."""
+    return call("word_at", "table", to_int(at))
+
+
+def array_at(at: int, kind: Given) -> Call:
+    """An array in the table."""
+    return call("array_at", "table", to_int(at), kind)
+
+
+def _start(rows: Given, slab: Given) -> Call:
+    return call("slab_start", rows, slab, "slabs")
+
+
+def _between(*ends: Given) -> Assign:
+    return Assign(names("lo", "hi"), Tuple(tuple(map(term, ends))))
 
 
 def products_of(stage: Stage) -> str:

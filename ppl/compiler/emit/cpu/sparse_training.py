@@ -8,47 +8,66 @@ additions are not looked at, which is what SGD and AdaGrad do with a gradient of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from ppl.compiler.emit.cpu.module import Emitter
-from ppl.compiler.emit.cpu.training import IMPORTS, LARGEST, dense_update
-from ppl.compiler.emit.tables import fetch
+from ppl.compiler.emit.code import (
+    Expression,
+    For,
+    Function,
+    Given,
+    Literal,
+    Name,
+    Return,
+    Span,
+    Statement,
+    Tuple,
+    While,
+    add_to,
+    assign,
+    call,
+    compare,
+    do,
+    loop,
+    names,
+    term,
+    when,
+)
+from ppl.compiler.emit.cpu import training
+from ppl.compiler.emit.cpu.module import CpuEmitter
+from ppl.compiler.emit.cpu.training import LARGEST, Training, dense_update, no_rows, replaced
+from ppl.compiler.emit.emitter import Items
+from ppl.compiler.emit.scalar import ONE, to_float, to_int
+from ppl.compiler.emit.tables import clamped, fetch
+from ppl.compiler.emit.unit import Unit
 from ppl.compiler.lower.layout import Poly, entries, identifier
 from ppl.compiler.lower.request import Output
-from ppl.compiler.lower.sparse import Table
+from ppl.compiler.lower.sparse import Table, Term
 
-MORE_IMPORTS = """from numba import prange
-from ppl.kernels.config import parallel as threaded
-from ppl.kernels.cpu.optimizers import adagrad, step_on
-from ppl.kernels.cpu.scatter import link, owned
-"""
-STATE = "params, first, second, grad, rule, rate, numbers, count, factor, out, v, heads, following, touched, acc"
+STATE = (*training.STATE, "out", "v", "heads", "following", "touched", "acc")
 """What updates are passed: what dense ones are, and arrays, lists and scratch."""
 
 
-@dataclass
-class TrainEmitter(Emitter):
+class TrainEmitter(CpuEmitter):
     """Writes a program with sparse gradients and its training loop.
 
-    `dense` are (offset, size) of the other parameters, `cut` which data arguments are minibatches, along plate `rows`.
+    `dense` are (offset, size) of the other parameters, `cut` which data arguments are minibatches, along plate `rows`;
+    a step has `n_scalars` scalar results.
     """
 
-    tables: Sequence[Table] = ()
-    dense: Sequence[tuple[int, int]] = ()
-    cut: Sequence[bool] = ()
-    rows: str = ""
-    n_scalars: int = 0
-    state: str = STATE
-    outputs: dict[str, Output] = field(default_factory=dict)
+    def __init__(self, unit: Unit, tables: Sequence[Table] = (), dense: Sequence[tuple[int, int]] = (),
+                 cut: Sequence[bool] = (), rows: str = "", n_scalars: int = 0,
+                 more_regions: Sequence[str] = ()):  # fmt: skip
+        super().__init__(unit, more_regions)
+        self.tables, self.dense, self.cut, self.rows, self.n_scalars = tables, dense, cut, rows, n_scalars
+        self.state: Sequence[str] = STATE
+        self.outputs: dict[str, Output] = {
+            o.name: o for s in unit.stages for o in s.outputs if o.array in ("out", "iout")
+        }
 
-    def imports(self) -> str:
-        """As for other programs, with what lists of additions need."""
-        return super().imports() + IMPORTS + MORE_IMPORTS
-
-    def drivers(self, one: str) -> list[str]:
+    def drivers(self, unrolled: bool) -> Items:
         """The step on several threads, the updates, and the loop over both."""
-        self.outputs = {o.name: o for s in self.stages for o in s.outputs if o.array in ("out", "iout")}
-        return [self._serial(), *self._parallel(), *map(self._update, self.tables), self._updates(), self._train()]
+        runs = self.runs()
+        updates = [self.update(table) for table in self.tables]
+        return [*runs.serial(), *runs.parallel(), *updates, *self.updates(), self.train()]
 
     def entries(self, name: str) -> Poly:
         """Number of entries of an array."""
@@ -57,88 +76,69 @@ class TrainEmitter(Emitter):
     def additions(self, table: Table) -> Poly:
         """Number of additions to a table."""
         total = Poly()
-        for term in table.terms:
-            total = total + self.entries(term.target)
+        for part in table.terms:
+            total = total + self.entries(part.target)
         return total
 
-    def _array(self, name: str) -> str:
+    def array(self, name: str) -> Expression:
+        """An array that the step has written."""
         out = self.outputs[name]
-        return f"{out.array}[{out.offset} : {out.offset} + {self.entries(name)}]"
+        return Name(out.array).cut(out.offset, term(self.entries(name)))
 
-    def _update(self, table: Table) -> str:
-        lines = ["found = 0"]
+    def update(self, table: Table) -> Function:
+        """The update of one table."""
+        lines: list[Statement] = [assign("found", 0)]
         starts, start = [], Poly()
-        for i, term in enumerate(table.terms):
+        for i, part in enumerate(table.terms):
             starts.append(start)
-            start = start + self.entries(term.target)
-            lines.append(f"rows_{i} = {self._array(term.rows)}")
-            lines += [f"coefs_{i} = {self._array(term.coefs)}"] if term.coefs else []
-        lines += ["if rule == 0:", *("    " + x for i in range(len(table.terms)) for x in self._descent(table, i)),
-                  "    return"]  # fmt: skip
-        for term, at in reversed(list(zip(table.terms, starts, strict=True))):
-            passed = f"{self._array(term.target)}, I({at}), head, following, touched, found, slab, slabs"
-            lines.append(f"found = link({passed})")
-        lines += ["for t in range(found):", *("    " + x for x in self._row(table, starts))]
+            start = start + self.entries(part.target)
+            lines.append(assign(f"rows_{i}", self.array(part.rows)))
+            lines += [assign(f"coefs_{i}", self.array(part.coefs))] if part.coefs else []
+        at_once = [x for i in range(len(table.terms)) for x in self._descent(table, i)]
+        lines.append(when(compare("rule", "==", 0), [*at_once, Return()]))
+        for part, at in reversed(list(zip(table.terms, starts, strict=True))):
+            given = self.array(part.target), to_int(at), "head", "following", "touched", "found", "slab", "slabs"
+            lines.append(assign("found", call("link", *given)))
+        lines.append(loop("t", "found", _row(table, starts)))
         doc = f"Step on the touched rows of '{table.name}' that belong to `slab`."
-        return self._function(f"update_{identifier(table.name)}", [*STATE.replace("heads", "head").split(", "),
-                              "slab", "slabs"], lines, doc)  # fmt: skip
+        arguments = ["head" if x == "heads" else x for x in STATE]
+        return self.unit.function(f"update_{identifier(table.name)}", [*arguments, "slab", "slabs"], lines, doc)
 
-    def _descent(self, table: Table, i: int) -> list[str]:
+    def _descent(self, table: Table, i: int) -> list[Statement]:
         """A step of SGD by the additions of term `i`, in the order of the data."""
-        term, width, last = table.terms[i], table.width, table.length - 1
-        find = f"{table.offset} + min(max(targets[e], 0), {last}) * {width}"
-        part = "e" if term.repeat == 1 else f"(e // {term.repeat})"
-        return [f"targets = {self._array(term.target)}",
-                f"count = owned(targets, following, I({last}), slab, slabs)",
-                "for t in range(count):",
-                "    e = I(following[min(t + AHEAD, count - 1)])",
-                *("    " + line for line in fetch("to_write", "params", find, width)),
-                "    e = I(following[t])",
-                f"    at = {find}",
-                f"    p = params[at : at + {width}]",
-                f"    part = rows_{i}[{part} * {width} : {part} * {width} + {width}]",
-                f"    move = F(rate * factor){f' * coefs_{i}[e]' if term.coefs else ''}",
-                f"    for j in range({width}):",
-                "        p[j] -= move * part[j]"]  # fmt: skip
+        part, width, last = table.terms[i], table.width, table.length - 1
+        find = term(table.offset) + clamped(Name("targets").at("e"), last) * width
+        e, following = Name("e"), Name("following")
+        rate = to_float(Name("rate") * "factor")
+        ahead = call("min", Name("t") + "AHEAD", Name("count") - 1)
+        step = add_to(Name("p").at("j"), Name("move") * Name("part").at("j"), "-")
+        place = (e if part.repeat == 1 else e // part.repeat) * width
+        body = [assign(e, to_int(following.at(ahead))), *fetch("to_write", "params", find, width),
+                assign(e, to_int(following.at("t"))),
+                assign("at", find), assign("p", Name("params").cut("at", width)),
+                assign("part", Name(f"rows_{i}").cut(place, width)),
+                assign("move", rate * Name(f"coefs_{i}").at("e") if part.coefs else rate),
+                loop("j", width, [step])]  # fmt: skip
+        owned = call("owned", "targets", "following", to_int(last), "slab", "slabs")
+        return [assign("targets", self.array(part.target)), assign("count", owned), loop("t", "count", body)]
 
-    def _row(self, table: Table, starts: Sequence[Poly]) -> list[str]:
-        width = table.width
-        lines = ["row = I(touched[t])", "entry = I(head[row])", "head[row] = -1", "fresh = True", "while entry >= 0:"]
-        for i, (term, start) in enumerate(zip(table.terms, starts, strict=True)):
-            test = "else:" if i else "if True:"
-            if i + 1 < len(table.terms):
-                test = f"{'elif' if i else 'if'} entry < {starts[i + 1]}:"
-            number = "entry" if start.constant == 0 else f"(entry - ({start}))"
-            place = f"({number} // {term.repeat}) * {width}" if term.repeat > 1 else f"{number} * {width}"
-            lines += [f"    {test}", f"        at = {place}", f"        part = rows_{i}[at : at + {width}]",
-                      f"        coef = coefs_{i}[{number}]" if term.coefs else "        coef = F(1.0)",
-                      "        if fresh:", f"            for j in range({width}):",
-                      "                acc[j] = coef * part[j]", "        else:",
-                      f"            for j in range({width}):", "                acc[j] += coef * part[j]"]  # fmt: skip
-        lines.append("    fresh = False")
-        lines += ["    entry = I(following[entry])",
-                  f"at = {table.offset} + row * {width}",
-                  f"p, g, s = params[at : at + {width}], acc[:{width}], first[at : at + {width}]",
-                  "adagrad(p, g, s, rate, numbers[0], factor)"]  # fmt: skip
-        return lines
-
-    def _updates(self, called: str = "update") -> str:
-        lines, start = [], 0
+    def updates(self, called: str = "update") -> list[Function]:
+        """The optimizer's step, with a parallel loop, and without, which forked processes may enter."""
+        lines: list[Statement] = []
+        start = 0
         for table in self.tables:
-            own = STATE.replace("heads", f"heads[slab, {start} : {start + table.length}]")
-            for name in ("following", "touched", "acc"):
-                own = own.replace(name, f"{name}[slab]")
-            lines.append(f"update_{identifier(table.name)}({own}, I(slab), slabs)")
+            own: dict[str, Given] = {x: Name(x).at("slab") for x in ("following", "touched", "acc")}
+            own["heads"] = Name("heads").at("slab", Span(term(start), term(start + table.length)))
+            lines.append(do(f"update_{identifier(table.name)}", *replaced(STATE, own), to_int("slab"), "slabs"))
             start += table.length
-        for at, size in self.dense:
-            lines.append(dense_update(at, size))
-        head = f"@threaded\ndef {called}_shared({STATE}, slabs):"
-        doc = '    """The optimizer\'s step, each slab on its own rows."""\n    for slab in prange(slabs):'
-        shared = "\n".join([head, doc, *("        " + line for line in lines), "    return True"])
-        given = STATE.split(", ")
-        alone = [f"if slabs > 1:\n        return {called}_shared({STATE}, slabs)", "slab = I(0)", *lines, "return True"]
+        lines += [dense_update(at, size) for at, size in self.dense]
+        given, done, shared = [*STATE, "slabs"], Return(Literal(True)), f"{called}_shared"
+        by_all = [For("slab", Name("slabs"), tuple(lines), parallel=True), done]
+        together = when(compare("slabs", ">", 1), [Return(call(shared, *given))])
+        by_one = [together, assign("slab", to_int(0)), *lines, done]
         text = "The optimizer's step; on one thread without a parallel loop, which no forked process may enter."
-        return shared + "\n\n\n" + self.bare(called, [*given, "slabs"], alone, text)
+        doc = "The optimizer's step, each slab on its own rows."
+        return [self.unit.bare(shared, given, by_all, doc, "threads"), self.unit.bare(called, given, by_one, text)]
 
     @property
     def everything(self) -> Sequence[Table]:
@@ -152,16 +152,50 @@ class TrainEmitter(Emitter):
             total = total + self.additions(table)
         return total
 
-    def update_passed(self, given: str) -> list[str]:
-        """What the loop passes the update behind the state; `given` is what drivers are passed."""
+    def update_passed(self, given: dict[str, Given]) -> list[Given]:
+        """What the loop passes the update behind the state; `given` is what drivers are passed, by their names."""
         return ["threads"]
 
-    def _train(self) -> str:
-        peak = f"(1.0 + w[{len(self.plates) + self.n_scalars - 1}]) * ({self.all_additions()}) < {LARGEST}"
-        finite = [peak, *(f"bounded(grad[{at} : {at + size}], {LARGEST})" for at, size in self.dense)]
-        gathers = [f"gather_rows(batch_{a}, {a}, chosen)" for a, cut in zip(self.arrays, self.cut, strict=True) if cut]
-        rows = ["chosen" if p == self.rows else "order[:0]" for p in self.plates]
-        given = self.given("out", rows)
-        step = [f"parallel({given}, threads, entries, params[:0])"]
-        passed = self.update_passed(given)
-        return self.train_source(self.state, step, passed, self.n_scalars - 1, finite, gathers)
+    def train(self) -> Function:
+        """The loop of many steps."""
+        unit, loops = self.unit, Training(self.unit, self.regions)
+        bound = (Literal(1.0) + Name("w").at(len(unit.plates) + self.n_scalars - 1)) * term(self.all_additions())
+        dense = [Name("grad").between(at, at + size) for at, size in self.dense]
+        finite = [compare(bound, "<", LARGEST), *(call("bounded", x, LARGEST) for x in dense)]
+        gathers = [do("gather_rows", f"batch_{a}", a, "chosen") for a, cut in zip(unit.arrays, self.cut, strict=True)
+                   if cut]  # fmt: skip
+        rows = ["chosen" if p == self.rows else no_rows() for p in unit.plates]
+        given = loops.given("out", rows)
+        step = [do("parallel", *given.values(), "threads", "entries", Name("params").before(0))]
+        return loops.loop(self.state, step, self.update_passed(given), self.n_scalars - 1, finite, gathers)
+
+
+def _row(table: Table, starts: Sequence[Poly]) -> list[Statement]:
+    """The statements that add up the additions to a touched row, and take its step."""
+    width, entry, head, at = table.width, Name("entry"), Name("head"), Name("at")
+    additions: tuple[Statement, ...] = ()
+    for i, (part, start) in reversed(list(enumerate(zip(table.terms, starts, strict=True)))):
+        added = _addition(i, part, start, width)
+        last = i + 1 == len(table.terms)
+        additions = added if last else (when(compare(entry, "<", starts[i + 1]), added, additions),)
+    more = [*additions, assign("fresh", Literal(False)), assign(entry, to_int(Name("following").at(entry)))]
+    vectors = [Name("params").cut(at, width), Name("acc").before(width), Name("first").cut(at, width)]
+    return [assign("row", to_int(Name("touched").at("t"))), assign(entry, to_int(head.at("row"))),
+            assign(head.at("row"), -1), assign("fresh", Literal(True)),
+            While(compare(entry, ">=", 0), tuple(more)),
+            assign(at, term(table.offset) + Name("row") * width),
+            assign(names("p", "g", "s"), Tuple(tuple(vectors))),
+            do("adagrad", "p", "g", "s", "rate", Name("numbers").at(0), "factor")]  # fmt: skip
+
+
+def _addition(i: int, part: Term, start: Poly, width: int) -> tuple[Statement, ...]:
+    """The statements that add one addition of term `i` to what was summed."""
+    number = Name("entry") if start.constant == 0 else Name("entry") - start
+    place = (number // part.repeat if part.repeat > 1 else number) * width
+    acc, value = Name("acc").at("j"), Name("coef") * Name("part").at("j")
+    return (
+        assign("at", place),
+        assign("part", Name(f"rows_{i}").cut("at", width)),
+        assign("coef", Name(f"coefs_{i}").at(number) if part.coefs else ONE),
+        when(Name("fresh"), [loop("j", width, [assign(acc, value)])], [loop("j", width, [add_to(acc, value)])]),
+    )

@@ -5,17 +5,37 @@ The loop stands in the module of the program whose step it takes, and compiles w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
-if TYPE_CHECKING:
-    from ppl.compiler.schedule.memory import Memory
+from ppl.compiler.emit.code import (
+    Assign,
+    Choice,
+    Expression,
+    Function,
+    Given,
+    List,
+    Literal,
+    Name,
+    Return,
+    Statement,
+    Tuple,
+    Unary,
+    add_to,
+    assign,
+    both,
+    call,
+    compare,
+    do,
+    loop,
+    names,
+    term,
+    when,
+)
+from ppl.compiler.emit.cpu.regions import PASSED, Regions, array_at
+from ppl.compiler.emit.scalar import INF, to_int
+from ppl.compiler.emit.unit import CONVERT, Unit
 
-IMPORTS = """from ppl.kernels.cpu.optimizers import all_finite, bounded
-from ppl.kernels.cpu.scatter import gather_rows, gather_share
-"""
-WHOLE_IMPORTS = IMPORTS + "from ppl.kernels.cpu.parallel_optimizers import update\n"
-STATE = "params, first, second, grad, rule, rate, numbers, count, factor"
+STATE = ("params", "first", "second", "grad", "rule", "rate", "numbers", "count", "factor")
 """What a dense update is passed: vectors, the optimizer's rule, its numbers, which of its steps it is, 1 / rows."""
 
 RULES = {"SGD": 0, "AdaGrad": 1, "Momentum": 2, "Nesterov": 3, "Adam": 4}
@@ -31,93 +51,127 @@ SHARED = 1 << 16
 """Parameters from which on all threads share the update."""
 
 
-def dense_update(at: int, size: int) -> str:
-    """The optimizer's step on the `size` parameters from `at` on that belong to `slab`."""
-    return f"step_on(I({at}), I({size}), I(slab), slabs, {STATE})"
-
-
 class Training:
-    """The part of an emitter that writes training loops; `leading` is the plate in front of every data array."""
+    """Writes the training loop of a unit."""
 
-    arrays: Sequence[str]
-    plates: Sequence[str]
-    leading: Sequence[str]
-    memory: Memory
-    entries_of: Callable[[], list[str]]
-    bare: Callable[[str, Sequence[str], Sequence[str], str], str]
-    _kinds: Callable[[], dict[str, str]]
-    _function: Callable[[str, Sequence[str], Sequence[str], str], str]
+    def __init__(self, unit: Unit, regions: Regions):
+        self.unit, self.regions = unit, regions
 
-    def training(self, driver: str, size: int, n_scalars: int) -> list[str]:
-        """The loop of steps on `size` parameters that call `driver` ("one", "serial", …)."""
-        rows = [f"chosen if which == {i} else order[:0]" for i, _ in enumerate(self.plates)]
-        limit = f"min({LARGEST}, {LARGEST_STEP} / max(rates[t] * factor, 1e-30))"
-        passed = (limit, "shares", "copies", "threads" if size >= SHARED else "I(1)")
-        steps, extra = self._steps(driver, rows), ("v", "which", "shares", "copies")
+    def dense(self, driver: str) -> list[Function | Assign]:
+        """The loop of steps on whole gradients that call `driver` ("one", "serial", "both", "parallel")."""
+        unit = self.unit
+        rows = [Choice(_is("which", i), Name("chosen"), no_rows()) for i, _ in enumerate(unit.plates)]
+        rate = Name("rates").at("t") * "factor"
+        limit = call("min", LARGEST, Literal(LARGEST_STEP) / call("max", rate, 1e-30))
+        threads = term("threads") if unit.trained >= SHARED else to_int(1)
         gathers, regions = self._gathers(driver)
-        loop = self.train_source(STATE, steps, passed, n_scalars, (), gathers, extra)
-        names = ", ".join(["*ENTRIES", *(f"gather_{a}" for a, _ in self._cut())])
-        return [*regions, f"TRAINED = [{names}]", loop] if driver == "parallel" else [loop]
+        extra = ("v", "which", "shares", "copies")
+        passed = limit, "shares", "copies", threads
+        train = self.loop(STATE, self._steps(driver, rows), passed, unit.results, (), gathers, extra)
+        if driver != "parallel":
+            return [train]
+        trained = [*self.regions.entries, *(region.name for region in regions)]
+        return [*regions, assign("TRAINED", List(tuple(map(Name, trained)))), train]
 
     def _cut(self) -> list[tuple[str, str]]:
         """The arrays that minibatches are taken of, with their plates."""
-        return [(a, plate) for a, plate in zip(self.arrays, self.leading, strict=True) if plate]
+        return [(a, plate) for a, plate in zip(self.unit.arrays, self.unit.leading, strict=True) if plate]
 
-    def _gathers(self, driver: str) -> tuple[list[str], list[str]]:
+    def _gathers(self, driver: str) -> tuple[list[Statement], list[Function]]:
         """The statements that gather a batch, and the regions that they enter where threads share its rows."""
-        kinds, lines, regions = self._kinds(), [], []
+        lines: list[Statement] = []
+        regions: list[Function] = []
         for i, (a, plate) in enumerate(self._cut()):
-            lines.append(f"if which == {list(self.plates).index(plate)}:")
-            if driver != "parallel":
-                lines.append(f"    gather_rows(batch_{a}, {a}, chosen)")
-                continue
-            types = (kinds[a], kinds[a], "I")
-            lines += ["    rows = np.empty(7, I)",
-                      f"    fill_table(rows, (batch_{a}, {a}, chosen), ({', '.join(types)}))",
-                      f"    many = threads if batch_{a}.shape[0] >= {GATHERED} else I(1)",
-                      f"    run_slabs(entries, I({len(self.entries_of()) + i}), rows, many, many)"]  # fmt: skip
-            arrays = ", ".join(f"array_at(table, I({2 * k}), {t})" for k, t in enumerate(types))
-            doc = f"Gather the rows of a batch of {a} that belong to `slab`."
-            body = [f"gather_share({arrays}, slab, slabs)", "return I(0)"]
-            regions.append(self.bare(f"gather_{a}", ["table", "slab", "slabs", "lane"], body, doc))
+            gather: list[Statement] = [do("gather_rows", f"batch_{a}", a, "chosen")]
+            if driver == "parallel":
+                number = len(self.regions.entries) + i
+                kinds = [CONVERT[k] for k in (self.unit.kind_of()[a],) * 2 + ("int",)]
+                gather = _shared_gather(a, kinds, number)
+                regions.append(self._gather_region(a, kinds))
+            lines.append(when(_is("which", list(self.unit.plates).index(plate)), gather))
         return lines, regions
 
-    def given(self, out: str, rows: Sequence[str]) -> str:
-        """What a driver is passed in a training loop; `rows` are the ids of each plate's rows."""
-        ids = [*("I(0)" for _ in self.plates), *rows]
-        batch = [f"batch_{a}" for a in self.arrays]
-        return ", ".join(["params", "grad", out, "aux", "hypers[t]", "seed", "counter[0]", *ids, "w", "v", *batch])
+    def _gather_region(self, a: str, kinds: Sequence[Expression]) -> Function:
+        """The region that gathers a slab's share of the batch of one array."""
+        arrays = [array_at(2 * k, kind) for k, kind in enumerate(kinds)]
+        doc = f"Gather the rows of a batch of {a} that belong to `slab`."
+        body = [do("gather_share", *arrays, "slab", "slabs"), Return(to_int(0))]
+        return self.unit.bare(f"gather_{a}", PASSED, body, doc)
 
-    def _steps(self, driver: str, rows: Sequence[str]) -> list[str]:
+    def given(self, out: Given, rows: Sequence[Given]) -> dict[str, Given]:
+        """What a driver is passed in a training loop, by its names; `rows` are the ids of each plate's rows."""
+        unit = self.unit
+        passed: dict[str, Given] = {a: a for a in unit.driver_arguments}
+        passed |= {"out": out, "hyper": Name("hypers").at("t"), "step": Name("counter").at(0)}
+        passed |= {name: to_int(0) for name in unit.first_rows}
+        passed |= dict(zip((f"ids_{p}" for p in unit.plates), rows, strict=True))
+        return passed | {a: f"batch_{a}" for a in unit.arrays}
+
+    def _steps(self, driver: str, rows: Sequence[Given]) -> list[Statement]:
         """The statements that take one step."""
-        call = self.given("w[:0]", rows)
+        given = self.given(Name("w").before(0), rows).values()
         if driver == "parallel":
-            return [f"parallel({call}, threads, entries, copies)"]
+            return [do("parallel", *given, "threads", "entries", "copies")]
         if driver != "both":
-            return [f"{driver}({call})"]
-        counts = [i for i, name in enumerate(self.memory.header) if name.startswith("n_")]
-        single = " and ".join(f"v[{i}] == 1" for i in counts)
-        return [f"if {single}:", f"    one({call})", "else:", f"    serial({call})"]
+            return [do(driver, *given)]
+        return [when(both(self.unit.singles()), [do("one", *given)], [do("serial", *given)])]
 
-    def train_source(self, state: str, step: Sequence[str], passed: Sequence[str], n_scalars: int,
-                     finite: Sequence[str], gathers: Sequence[str], extra: Sequence[str] = ()) -> str:  # fmt: skip
+    def loop(self, state: Sequence[str], step: Sequence[Statement], passed: Sequence[Given], n_scalars: int,
+             finite: Sequence[Expression], gathers: Sequence[Statement], extra: Sequence[str] = ()
+             ) -> Function:  # fmt: skip
         """The loop: gather the batch, take a step, update, but stop before a step that is not `finite`.
 
         `update` takes what it is `passed` behind the state, and returns whether it has been carried out.
         """
-        at = len(self.plates)
-        now = state.replace("rate", "rates[t]").replace("count", "counter[0] - counter[1] + 1")
-        update = f"update({', '.join([now, *passed])})"
-        good = " and ".join([f"abs(w[{at}]) < INF", *finite, "all_finite(aux)", update])
-        chosen = [] if not gathers else ["if size > 0:", *("    " + x for x in gathers)]
-        inner = ["chosen = order[t * size : (t + 1) * size]", *chosen,
-                 "for j in range(aux.shape[0]):", "    kept[j] = aux[j]", *step,
-                 f"if not ({good}):", "    for j in range(aux.shape[0]):", "        aux[j] = kept[j]", "    return t",
-                 f"for j in range({n_scalars}):", f"    results[t, j] = w[{at} + j]",
-                 "counter[0] += 1"]  # fmt: skip
-        body = ["for t in range(rates.shape[0]):", *("    " + x for x in inner), "return rates.shape[0]"]
-        vectors = state.replace("rate", "rates").replace("count, ", "").split(", ")
+        unit, j, w = self.unit, Name("j"), Name("w")
+        at = len(unit.plates)
+        counter = Name("counter")
+        now = replaced(state, {"rate": Name("rates").at("t"), "count": counter.at(0) - counter.at(1) + 1})
+        good = [compare(call("abs", w.at(at)), "<", INF), *finite, call("all_finite", "aux"),
+                call("update", *now, *passed)]  # fmt: skip
+        first = Name("t") * "size"
+        inner: list[Statement] = [assign("chosen", Name("order").between(first, (Name("t") + 1) * "size"))]
+        inner += [when(compare("size", ">", 0), gathers)] if gathers else []
+        inner += [_copied("kept", "aux"), *step]
+        inner.append(when(Unary("not", both(good)), [_copied("aux", "kept"), Return(Name("t"))]))
+        inner.append(loop("j", n_scalars, [assign(Name("results").at("t", j), w.at(term(at) + j))]))
+        inner.append(add_to(counter.at(0), 1))
+        rates = Name("rates").dot("shape").at(0)
+        vectors = ["rates" if x == "rate" else x for x in state if x != "count"]
         taken = [*vectors, *extra, "w", "aux", "kept", "hypers", "seed", "counter", "results", "order", "size",
-                  "threads", "entries", *self.arrays, *(f"batch_{a}" for a in self.arrays)]  # fmt: skip
+                 "threads", "entries", *unit.arrays, *(f"batch_{a}" for a in unit.arrays)]  # fmt: skip
         doc = "Up to len(rates) steps in place; returns how many were taken before one that has to be examined."
-        return self._function("train", taken, body, doc)
+        return unit.function("train", taken, [loop("t", rates, inner), Return(rates)], doc)
+
+
+def replaced(given: Sequence[str], changed: Mapping[str, Given]) -> list[Given]:
+    """What a function is passed, by names, with others for some of them."""
+    return [changed.get(name, name) for name in given]
+
+
+def no_rows() -> Expression:
+    """The ids of rows where none are chosen."""
+    return Name("order").before(0)
+
+
+def dense_update(at: int, size: int) -> Statement:
+    """The optimizer's step on the `size` parameters from `at` on that belong to `slab`."""
+    return do("step_on", to_int(at), to_int(size), to_int("slab"), "slabs", *STATE)
+
+
+def _is(name: str, value: int) -> Expression:
+    return compare(name, "==", value)
+
+
+def _copied(target: str, source: str) -> Statement:
+    """The statement that keeps the auxiliary variables, or restores them."""
+    return loop("j", Name("aux").dot("shape").at(0), [assign(Name(target).at("j"), Name(source).at("j"))])
+
+
+def _shared_gather(a: str, kinds: Sequence[Expression], number: int) -> list[Statement]:
+    """The statements that enter the region `number`, which gathers a batch of one array."""
+    large = compare(Name(f"batch_{a}").dot("shape").at(0), ">=", GATHERED)
+    return [assign("rows", call(Name("np").dot("empty"), 7, "I")),
+            do("fill_table", "rows", names(f"batch_{a}", a, "chosen"), Tuple(tuple(kinds))),
+            assign("many", Choice(large, Name("threads"), to_int(1))),
+            do("run_slabs", "entries", to_int(number), "rows", "many", "many")]  # fmt: skip

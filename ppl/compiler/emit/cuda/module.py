@@ -1,4 +1,4 @@
-"""The CUDA emitter: the stages and kernels of `emit_cpu`, as device functions, with another driver.
+"""The CUDA emitter: the stages and kernels of all targets, as device functions, with a driver of its own.
 
 A row region is one launch with a thread per row; every thread is a slab of its own, with its own accumulators, which a
 second launch adds up, one thread per entry. Unplated stages run on one thread. This is the seam, not yet fast.
@@ -8,95 +8,81 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ppl.compiler.emit.cpu.module import Emitter
-from ppl.compiler.emit.cpu.regions import SLABS
-from ppl.compiler.emit.sums import ALONE
+from ppl.compiler.emit.code import Do, Function, Given, Name, Statement, assign, call, compare, do, loop, when
+from ppl.compiler.emit.emitter import Emitter, Items
+from ppl.compiler.emit.stages import Stages
+from ppl.compiler.emit.sums import combined, merged, written_aux
+from ppl.compiler.emit.symbols import CUDA
 from ppl.compiler.lower.layout import axis_size
 from ppl.compiler.schedule.stages import Stage
 
-CUDA_HEAD = '''"""Program emitted by ppl for CUDA in {dtype}. Do not edit: the file's name is a hash of its content."""
+SHARE: tuple[Given, ...] = ("slabs", "j")
+"""The share of a thread that adds up slabs: entry j."""
 
-import numpy as np
-from numba import cuda
+THREAD = call(Name("cuda").dot("grid"), 1)
+"""The number of a thread."""
 
-from ppl.kernels.cuda.launch import grid
-from ppl.kernels.cuda.rows import device as jit
-from ppl.kernels.cuda.rows import add_slabs, fill_columns_{bits}, fill_rows_{bits}, gemm_{bits}, max_slabs
-from ppl.kernels.cuda.rows import merge_slabs, mix_time
-from ppl.kernels.cpu.rows import only
-from ppl.kernels.cuda.rows import gemm_{bits} as data_gemm_{bits}
-from ppl.kernels.cuda.rows import clear, cumulate, part, prefer_wide, row_ids, row_keys, solve_lower, tail
-from ppl.kernels.cuda.draws import binomial_lanes_{bits}, binomial_row_{bits}, loggamma_lanes_{bits}
-from ppl.kernels.cuda.draws import loggamma_row_{bits}, loggamma_slope_lanes_{bits}, poisson_lanes_{bits}
-from ppl.kernels.cuda.draws import poisson_row_{bits}, vonmises_lanes_{bits}, vonmises_row_{bits}
-from ppl.kernels.scalar import {bits} as m
-from ppl.kernels.scalar.noise import mix, uniform_{bits}
-
-F, I, U = np.{dtype}, np.int64, np.uint64
-INF, NAN = F(np.inf), F(np.nan)
-'''
+Launch = tuple[Function, Do]
+"""A kernel, and the statement that launches it."""
 
 
 class CudaEmitter(Emitter):
     """Writes one program for CUDA."""
 
-    def head(self) -> str:
-        """Docstring, imports and types."""
-        return CUDA_HEAD.format(dtype=self.dtype, bits="f32" if self.dtype == "float32" else "f64")
+    place, symbols = "CUDA", CUDA
 
-    def _types(self) -> None:
-        """Device functions need no symbols."""
+    def writer(self) -> Stages:
+        """What writes stages: regions are functions of their slab and rows, and device functions need no symbols."""
+        return Stages(self.unit, self._region, None, "jit")
 
-    def _region(self, stage: Stage, body: Sequence[str], doc: str) -> str:
-        return self._function(stage.name, [*self.common, "slab", "lo", "hi"], body, doc)
+    def _region(self, stage: Stage, body: Sequence[Statement], doc: str) -> Function:
+        return self.unit.function(stage.name, [*self.unit.common, "slab", "lo", "hi"], body, doc)
 
-    def drivers(self, one: str) -> list[str]:
+    def drivers(self, unrolled: bool) -> Items:
         """Kernels around the stage functions, and the host function that launches them."""
-        parts, calls = [], []
-        common, given = ", ".join(self.common), ", ".join([*self._driver_arguments(), "slabs"])
-        for stage in self.stages:
-            name = f"launch_{stage.name}"
-            if stage.row is None:
-                calls.append(f"{name}[1, 1]({common})")
-                parts.append(f"@cuda.jit\ndef {name}({common}):\n    {stage.name}({common})")
-                continue
-            rows = str(axis_size(stage.row))
-            calls.append(f"{name}[grid({rows})]({common}, {rows})")
-            body = ["row = cuda.grid(1)", "if row < rows:", f"    {stage.name}({common}, row, row, row + 1)"]
-            parts.append(self._kernel(name, f"{common}, rows", body))
-            sums = self._sums(self._combine(stage))
-            if sums:
-                parts.append(self._kernel(f"{name}_sums", f"{common}, slabs", ["j = cuda.grid(1)", *sums]))
-                calls.append(f"{name}_sums[grid({self._largest()})]({common}, {rows})")
-        merges = self._sums(self._merge(False))
-        merges += [f"if j == 0:\n        for i in range({self.n_aux}):\n            aux[i] = w[{self.aux_at} + i]"]
-        parts.append(self._kernel("launch_outputs", f"{common}, slabs", ["j = cuda.grid(1)", *merges]))
-        calls.append(f"launch_outputs[grid({self._largest()})]({common}, slabs)")
-        sizes = [f"{n} = int(v[{i}])" for i, n in enumerate(self.memory.header) if n.startswith("n_")]
-        host = "\n".join("    " + x for x in [*sizes, *calls])
-        parts.append(f'def launch({given}):\n    """Run the program on device arrays."""\n{host}')
-        return [*parts, *self.single()] if one else parts
+        unit = self.unit
+        found = [*(x for stage in unit.stages for x in self._launches(stage)), self._outputs()]
+        header = enumerate(unit.memory.header)
+        sizes = [assign(n, call("int", Name("v").at(i))) for i, n in header if n.startswith("n_")]
+        given, doc = [*unit.driver_arguments, "slabs"], "Run the program on device arrays."
+        host = unit.bare("launch", given, [*sizes, *(launch for _, launch in found)], doc, "host")
+        return [*(kernel for kernel, _ in found), host, *(self.single() if unrolled else [])]
 
-    def single(self) -> list[str]:
+    def single(self) -> Items:
         """Launching the unrolled form."""
-        given, inner = ", ".join([*self._driver_arguments(), "slabs"]), ", ".join(self._driver_arguments())
-        return [
-            f"@cuda.jit\ndef one_kernel({inner}):\n    one({inner})",
-            f'def launch_one({given}):\n    """Run the unrolled program."""\n    one_kernel[1, 1]({inner})',
-        ]
+        unit, given = self.unit, self.unit.driver_arguments
+        kernel = unit.bare("one_kernel", given, [do("one", *given)], "", "launch")
+        launch = [do(Name("one_kernel").at(1, 1), *given)]
+        return [kernel, unit.bare("launch_one", [*given, "slabs"], launch, "Run the unrolled program.", "host")]
 
-    def _largest(self) -> str:
-        sizes = [value.extent().constant or 1 for s in self.stages for value in s.accumulators]
-        return str(max([*sizes, 1]))
+    def _launches(self, stage: Stage) -> list[Launch]:
+        """The launch of a stage, and that of the sums of its slabs."""
+        unit, name = self.unit, f"launch_{stage.name}"
+        if stage.row is None:
+            kernel = unit.bare(name, unit.common, [do(stage.name, *unit.common)], "", "launch")
+            return [(kernel, do(Name(name).at(1, 1), *unit.common))]
+        rows, row = axis_size(stage.row), Name("row")
+        run = when(compare(row, "<", "rows"), [do(stage.name, *unit.common, row, row, row + 1)])
+        kernel = self._kernel(name, "rows", [assign("row", THREAD), run])
+        found = [(kernel, do(Name(name).at(call("grid", rows)), *unit.common, rows))]
+        sums = combined(unit, stage, SHARE)
+        return [*found, self._entries(f"{name}_sums", sums, rows)] if sums else found
 
-    def _sums(self, lines: Sequence[str]) -> list[str]:
-        """The serial sums of the CPU driver, one entry per thread."""
-        out = []
-        for line in lines:
-            call = line.replace(f", {ALONE})", ", slabs, j)")
-            out.append(call if call != line else line.replace(f", {SLABS})", ", slabs, j)"))
-        return out
+    def _outputs(self) -> Launch:
+        """The launch that writes gradients and auxiliary variables."""
+        unit = self.unit
+        aux = when(compare("j", "==", 0), [loop("i", unit.n_aux, [written_aux(unit, "i")])])
+        return self._entries("launch_outputs", [*merged(unit, SHARE), aux], "slabs")
 
-    def _kernel(self, name: str, arguments: str, body: Sequence[str]) -> str:
-        lines = [*self._definitions(body, "0", "0"), *body]
-        return "\n".join([f"@cuda.jit\ndef {name}({arguments}):", *("    " + x for x in lines)])
+    def _entries(self, name: str, body: Sequence[Statement], slabs: Given) -> Launch:
+        """A launch of one thread per entry."""
+        kernel = self._kernel(name, "slabs", [assign("j", THREAD), *body])
+        return kernel, do(Name(name).at(call("grid", self._largest())), *self.unit.common, slabs)
+
+    def _largest(self) -> int:
+        return max([value.extent().constant or 1 for s in self.unit.stages for value in s.accumulators] + [1])
+
+    def _kernel(self, name: str, last: str, body: Sequence[Statement]) -> Function:
+        """A kernel that is passed what stages are, and `last`."""
+        lines = [*self.unit.definitions(body, 0, 0), *body]
+        return self.unit.bare(name, [*self.unit.common, last], lines, "", "launch")

@@ -1,0 +1,72 @@
+"""Emitters: a schedule as a module, whose functions are stages, and drivers around them.
+
+What a target adds is how regions of rows are framed, what runs the stages, and where kernels are.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from ppl.compiler.emit.code import Assign, Function, Module, Name, Statement, Tuple, call
+from ppl.compiler.emit.scalar import INF
+from ppl.compiler.emit.stages import Stages
+from ppl.compiler.emit.symbols import Table, externals, imports
+from ppl.compiler.emit.unit import Unit
+
+Items = list[Function | Assign]
+
+
+class Emitter(ABC):
+    """Writes one program; `place` names the target, and `symbols` says where its kernels are."""
+
+    place: str
+    symbols: Table
+
+    def __init__(self, unit: Unit):
+        self.unit = unit
+        self.stages = self.writer()
+        self.injected: dict[str, Any] = {}
+        """Users' functions that the module cannot import, once it has been written."""
+
+    @abstractmethod
+    def writer(self) -> Stages:
+        """What writes stages."""
+
+    @abstractmethod
+    def drivers(self, unrolled: bool) -> Items:
+        """The functions that run all stages; with the `unrolled` form where there is one."""
+
+    @abstractmethod
+    def single(self) -> Items:
+        """What stands behind the unrolled form if there is no other."""
+
+    @property
+    def kernels(self) -> int:
+        """Number of kernels."""
+        return self.stages.kernels
+
+    def module(self, unrolled: Sequence[Statement] = (), general: bool = True) -> Module:
+        """The whole module; `unrolled` is the form for one particle, which may be the only one there is."""
+        doc = "The whole program for one particle, unrolled."
+        one = [self.unit.function("one", self.unit.driver_arguments, unrolled, doc)] if unrolled else []
+        if not general:
+            self.stages.kernels = 1
+            return self._module([*one, *self.single()])
+        return self._module([*self.stages.functions(), *one, *self.drivers(bool(unrolled))])
+
+    def _module(self, items: Sequence[Function | Assign]) -> Module:
+        unit = self.unit
+        known, versions, self.injected = externals(unit.builder.functions)
+        doc = f"Program emitted by ppl for {self.place} in {unit.dtype}. "
+        doc += "Do not edit: the file's name is a hash of its content."
+        return Module(doc, (*constants(unit.dtype), *versions, *items), (*imports(self.symbols, unit.bits), *known))
+
+
+def constants(dtype: str) -> list[Assign]:
+    """The types and constants of a module."""
+    np = Name("np")
+    types = Tuple((np.dot(dtype), np.dot("int64"), np.dot("uint64")))
+    special = Tuple(tuple(call("F", np.dot(x)) for x in ("inf", "nan")))
+    return [Assign(Tuple((Name("F"), Name("I"), Name("U"))), types), Assign(Tuple((INF, Name("NAN"))), special)]

@@ -1,0 +1,130 @@
+"""Emission of stages: kernels for fused loops, and a function that calls these and all other steps in order.
+
+The function of a row region takes its rows tile by tile. How it is framed, as a region that finds its arguments in a
+table or as a device function, is the target's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ppl.compiler.emit.checks import begin
+from ppl.compiler.emit.code import Assign, Function, Name, Statement, assign, call, compare, do, loop, term, when
+from ppl.compiler.emit.loops import KernelWriter
+from ppl.compiler.emit.products import gemm
+from ppl.compiler.emit.scalar import INF
+from ppl.compiler.emit.steps import EMIT, table_product
+from ppl.compiler.emit.tables import function as table_function
+from ppl.compiler.emit.unit import Unit
+from ppl.compiler.lower.layout import axis_size
+from ppl.compiler.schedule.fusion import Value
+from ppl.compiler.schedule.stages import Cluster, Opaque, Stage
+
+Frame = Callable[[Stage, Sequence[Statement], str], Function]
+"""Makes a function of a stage and a body."""
+
+
+class Stages:
+    """Writes the functions of stages; `kernels` counts those of fused loops.
+
+    `rows` frames the body of a row region, `products` that of the products that a region owns; the kernels of row
+    regions have the form `form`.
+    """
+
+    def __init__(self, unit: Unit, rows: Frame, products: Frame | None, form: str):
+        self.unit, self.rows, self.products, self.form = unit, rows, products, form
+        self.types = unit.types()
+        self.kernels = 0
+
+    def functions(self) -> list[Function]:
+        """The functions of all stages."""
+        return [f for stage in self.unit.stages for f in self._stage(stage)]
+
+    def _stage(self, stage: Stage) -> list[Function]:
+        functions: list[Function] = []
+        steps = self._steps(stage, stage.name, functions)
+        if stage.row is None:
+            return [*functions, self.unit.function(stage.name, self.unit.common, steps, stage_doc(stage))]
+        body = [*self.cleared(stage), in_tiles(stage, steps)]
+        written = [self.rows(stage, body, stage_doc(stage))]
+        return [*functions, *written, *([self._owned(stage)] if stage.owned else [])]
+
+    def _steps(self, stage: Stage, prefix: str, functions: list[Function]) -> list[Statement]:
+        """The statements of a stage's steps; their kernels are appended to `functions`."""
+        return [x for step in stage.steps for x in self.step(step, stage, prefix, functions)]
+
+    def step(self, step: Cluster | Opaque, stage: Stage, prefix: str, functions: list[Function]) -> list[Statement]:
+        """The statements of one step."""
+        if isinstance(step, Opaque):
+            return self._opaque(step, stage, prefix, functions)
+        step.name = f"{prefix}_kernel_{len(functions)}"
+        writer = KernelWriter(step, stage.row)
+        functions.append(writer.function(step.name, self.types, self.form if stage.row is not None else "jit"))
+        self.kernels += 1
+        return [writer.call(step.name)]
+
+    def _opaque(self, step: Opaque, stage: Stage, prefix: str, functions: list[Function]) -> list[Statement]:
+        unit, op, name = self.unit, step.node.op, f"{prefix}_{step.target.name}"
+        if op == "region":
+            return self.turns(step, prefix, functions)
+        if op == "gemm":
+            return gemm(step, unit.builder, stage, unit.dtype)
+        if op == "column_dot":  # before the stage, see `ppl.training.columns.emission`
+            return []
+        if op in ("table_dot", "table_sum"):
+            functions.append(table_function(name, step.node))
+            return table_product(step, unit.builder, stage.row, name)
+        return EMIT[op](step, unit.builder, stage.row, unit.dtype)
+
+    def turns(self, step: Opaque, prefix: str, functions: list[Function]) -> list[Statement]:
+        """A loop of the program: what comes before its first turn, and all turns."""
+        attrs = step.node.attrs
+        assert step.before is not None and step.body is not None
+        before = self._steps(step.before, prefix, functions)
+        index, length = self.unit.builder.value(attrs["index"]), attrs["length"]
+        time = f"t_{index.name}"
+        body: list[Statement] = [] if index.buffer is None else [assign(Name("v").at(begin(index)), time)]
+        body += self._steps(step.body, prefix, functions)
+        steps = loop(time, -1, body, length - 1, -1) if attrs["reverse"] else loop(time, length, body)
+        return [*before, steps]
+
+    def _owned(self, stage: Stage) -> Function:
+        """The region of the products that `stage` owns."""
+        assert stage.row is not None and self.products is not None
+        left = call("min", f"chunk_{stage.name}", term(axis_size(stage.row)) - "t0")
+        body: list[Statement] = [assign("t0", f"first_{stage.name}"), assign("n", left)]
+        for step in stage.owned:
+            body += self.step(step, stage, stage.name, [])
+        doc = "Products over the rows of the chunk that begins at t0: the share of `slab` of every result."
+        return self.products(stage, body, doc)
+
+    def cleared(self, stage: Stage) -> list[Statement]:
+        """The statements that clear the accumulators of a slab."""
+        lines: list[Statement] = []
+        for value in stage.accumulators:
+            clear = _cleared(value)
+            lines.append(when(compare("hi", "<=", "lo"), [clear]) if value.node.op == "gemm" else clear)
+        if stage.owned and lines:
+            return [when(compare(f"first_{stage.name}", "==", 0), lines)]
+        return lines
+
+
+def _cleared(value: Value) -> Statement:
+    assert value.buffer is not None
+    array, at, size = value.buffer.array, Name(value.buffer.symbol), value.extent()
+    if value.node.op == "amax":
+        return Assign(Name(array).cut(at, size), -INF)
+    return do("clear", array, at, size)
+
+
+def in_tiles(stage: Stage, steps: Sequence[Statement]) -> Statement:
+    """The rows of a region, tile by tile."""
+    tile, t0 = f"tile_{stage.name}", Name("t0")
+    return loop("t0", "hi", [assign("n", call("min", tile, Name("hi") - t0)), *steps], "lo", tile)
+
+
+def stage_doc(stage: Stage) -> str:
+    """What a stage function does."""
+    if stage.row is None:
+        return f"Unplated stage {stage.level}."
+    return f"Rows lo to hi of axis {stage.row.name}, in tiles; sums over rows go to the accumulators of `slab`."

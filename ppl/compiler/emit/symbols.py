@@ -1,0 +1,112 @@
+"""Where the names are that emitted code takes from elsewhere; a module imports those that it uses.
+
+A name may be known by another one (`(name, known)`), and may end in the program's dtype (`{bits}`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ppl.compiler.emit.code import Assign, Import, Literal, assign
+
+Table = Mapping[str, tuple[str | tuple[str, str], ...]]
+
+SCALARS: Table = {
+    "ppl.kernels.scalar": (("{bits}", "m"),),
+    "ppl.kernels.scalar.noise": ("mix", "uniform_{bits}"),
+}
+
+CPU: Table = {
+    "numba": ("prange",),
+    "ppl.errors": ("SimulatorError",),
+    "ppl.kernels.config": ("entry", "jit", ("parallel", "threaded")),
+    "ppl.kernels.cpu.{bits}.angle_lanes": ("vonmises_row_{bits}", ("vonmises_row_{bits}", "vonmises_lanes_{bits}")),
+    "ppl.kernels.cpu.blas": ("gemm_{bits}", "enter_single", "leave_single"),
+    "ppl.kernels.cpu.copies": ("own_copy",),
+    "ppl.kernels.cpu.{bits}.count_lanes": (
+        "binomial_row_{bits}",
+        ("binomial_row_{bits}", "binomial_lanes_{bits}"),
+        "poisson_row_{bits}",
+        ("poisson_row_{bits}", "poisson_lanes_{bits}"),
+    ),
+    "ppl.kernels.cpu.cycles": ("cycles",),
+    "ppl.kernels.cpu.{bits}.gamma_lanes": (
+        "loggamma_row_{bits}",
+        ("loggamma_row_{bits}", "loggamma_lanes_{bits}"),
+        "loggamma_slope_lanes_{bits}",
+    ),
+    "ppl.kernels.cpu.guards": ("inside", "part_of", "rest_of"),
+    "ppl.kernels.cpu.optimizers": ("adagrad", "all_finite", "bounded", "step_on"),
+    "ppl.kernels.cpu.parallel_optimizers": ("update",),
+    "ppl.kernels.cpu.prefetch": ("AHEAD", "to_read", "to_write"),
+    "ppl.kernels.cpu.regions": ("address", "array_at", "as_type", "fill_table", "run_slabs", "word_at"),
+    "ppl.kernels.cpu.results": ("is_shaped", "put", "whole"),
+    "ppl.kernels.cpu.rows": (
+        *("add_slabs", "max_slabs", "merge_slabs", "mix_time", "only", "row_ids", "row_keys", "share_start"),
+        *("slab_start", "window_keys"),
+    ),
+    "ppl.kernels.cpu.{bits}.rows": ("fill_columns_{bits}", "fill_rows_{bits}", "fill_windows_{bits}"),
+    "ppl.kernels.cpu.scatter": ("gather_rows", "gather_share", "link", "owned"),
+    "ppl.kernels.cpu.single": ("single",),
+    "ppl.kernels.cpu.solve": ("cumulate", "solve_lower"),
+    "ppl.kernels.cpu.sparse": ("data_gemm_{bits}",),
+    "ppl.kernels.cpu.vectors": ("prefer_wide",),
+    "ppl.kernels.cpu.views": ("clear", "part", "tail"),
+    **SCALARS,
+    "ppl.kernels.symbols": ("shared",),
+}
+
+CUDA: Table = {
+    "numba": ("cuda",),
+    "ppl.kernels.cuda.launch": ("grid",),
+    "ppl.kernels.cuda.rows": (
+        *(("device", "jit"), "add_slabs", "fill_columns_{bits}", "fill_rows_{bits}", "gemm_{bits}", "max_slabs"),
+        *(("gemm_{bits}", "data_gemm_{bits}"), "merge_slabs", "mix_time", "clear", "cumulate", "part", "prefer_wide"),
+        *("row_ids", "row_keys", "solve_lower", "tail"),
+    ),
+    "ppl.kernels.cpu.rows": ("only",),
+    "ppl.kernels.cuda.draws": (
+        *("binomial_lanes_{bits}", "binomial_row_{bits}", "loggamma_lanes_{bits}", "loggamma_row_{bits}"),
+        *("loggamma_slope_lanes_{bits}", "poisson_lanes_{bits}", "poisson_row_{bits}", "vonmises_lanes_{bits}"),
+        "vonmises_row_{bits}",
+    ),
+    **SCALARS,
+}
+
+
+def imports(table: Table, bits: str) -> list[Import]:
+    """The names of a table, for programs of the dtype `bits`."""
+    found = []
+    for module, names in table.items():
+        for entry in names:
+            name, known = entry if isinstance(entry, tuple) else (entry, entry)
+            found.append(Import(*(text.format(bits=bits) for text in (module, name, known))))
+    return found
+
+
+class Externals(NamedTuple):
+    """Users' functions: imports and versions of those that can be imported and hashed; the others, to be `injected`."""
+
+    imports: list[Import]
+    versions: list[Assign]
+    injected: dict[str, Any]
+
+
+def externals(functions: Mapping[str, Any]) -> Externals:
+    """Where users' functions are, by the names that emitted code knows them by."""
+    from ppl.kernels.adopted import adopt
+
+    found, versions, injected = [], {}, {}
+    for name, fn in functions.items():
+        plain = getattr(fn, "py_func", fn)
+        module, qualname = getattr(plain, "__module__", None), getattr(plain, "__qualname__", "")
+        known = getattr(sys.modules.get(module or ""), qualname, None)
+        version = adopt(fn)
+        if module is not None and known is fn and module != "__main__" and version is not None:
+            found.append(Import(module, qualname, name))
+            versions[name] = version
+        else:
+            injected[name] = fn
+    return Externals(found, [assign("EXTERNALS", Literal(versions))] if versions else [], injected)
