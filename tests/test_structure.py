@@ -181,6 +181,19 @@ def test_targets_are_asked_for_values_and_not_for_names():
             assert not [x.value for x in named if x.value in ("cpu", "cuda")], module
 
 
+def test_types_of_ops_are_said_in_the_ir():
+    """Shape rules are registered by `ppl.ir.shapes` and `ppl.ir.lowered_shapes` alone."""
+    own = {"ppl.ir.node", "ppl.ir.shapes", "ppl.ir.lowered_shapes"}
+    for module, path in MODULES.items():
+        if module not in own:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            stores = [x for x in ast.walk(tree) if isinstance(x, ast.Subscript) and isinstance(x.ctx, ast.Store)]
+            assert not [x for x in stores if "type_rules" in ast.unparse(x.value)], module
+            assert not [x for x in ast.walk(tree) if isinstance(x, ast.ImportFrom) and x.module == "ppl.ir.shapes"], (
+                module
+            )
+
+
 def test_nobody_asks_an_estimator_for_its_class():
     """What the package must know of an estimator is declared by it (`ppl.estimators.base.Estimator`)."""
     known = {

@@ -19,7 +19,7 @@ from ppl.errors import EstimatorError
 from ppl.graph.edges import faults_of, is_flat
 from ppl.graph.smoothness import ENDS
 from ppl.ir.node import Node
-from ppl.ir.op_facts import JUMP, PRODUCTS, VIEWS
+from ppl.ir.op_facts import JUMP, POLES, PRODUCTS, VIEWS, where
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import StochasticGraph
@@ -28,12 +28,8 @@ Apart = frozenset[Node]
 """Nodes that the condition of a `where` keeps away from 0."""
 NONE: Apart = frozenset()
 
-STRONG = {"div": 1, "pow": 0, "tan": 0, "polygamma": 0}
-"""Ops with poles that have no mean, and the argument that crosses them."""
-TAMES = frozenset({"log", "log1p", "sqrt", "softplus"})
-"""Ops behind which a pole has a mean."""
-GROWS = frozenset({"exp", "expm1", "pow"})
-"""Ops whose slope grows with their argument."""
+TAMES, GROWS = where("growth", "tames"), where("growth", "grows")
+"""Ops behind which a pole has a mean, and those whose slope grows with their argument."""
 
 
 def require_means(graph: StochasticGraph, parameters: Mapping[int, str], noisy: Mapping[int, str]) -> None:
@@ -62,7 +58,7 @@ def require_means(graph: StochasticGraph, parameters: Mapping[int, str], noisy: 
 
 def crossed(graph: StochasticGraph, noisy: Mapping[int, str]) -> bool:
     """Whether noise takes any value past a pole that has no mean."""
-    return any(n.op in STRONG and _pole(n, NONE, graph, noisy) is not None for n in graph.order)
+    return any(n.op in POLES and _pole(n, NONE, graph, noisy) is not None for n in graph.order)
 
 
 def met(
@@ -77,7 +73,7 @@ def met(
             behind = {i: poles[key] for i, a in enumerate(node.args)
                       if (key := (id(a), _context(node, i, apart))) in poles and not is_flat(node, i)}  # fmt: skip
             if own is not None:
-                behind.setdefault(STRONG[node.op], own)
+                behind.setdefault(POLES[node.op], own)
             for i, (op, source) in behind.items():
                 joined = [moving[id(a)] for j, a in enumerate(node.args) if id(a) in moving and _multiplies(node, i, j)]
                 if joined:
@@ -140,7 +136,7 @@ def _plain(x: Node) -> Node:
 
 def _pole(node: Node, apart: Apart, graph: StochasticGraph, noisy: Mapping[int, str]) -> tuple[str, str] | None:
     """Op and random node where noise takes `node` past a pole that has no mean."""
-    position = STRONG.get(node.op)
+    position = POLES.get(node.op)
     if position is None or id(node.args[position]) not in noisy:
         return None
     argument = node.args[position]

@@ -24,7 +24,7 @@ from ppl.distributions.domain.checks import constant_value
 from ppl.distributions.domain.intervals import Interval, absolute
 from ppl.errors import PplError
 from ppl.ir.node import Node, topological
-from ppl.ir.op_facts import FACTS, JUMP, LINEAR, PRODUCTS, STEPS, Fault
+from ppl.ir.op_facts import JUMP, LINEAR, PRODUCTS, STEPS, STRAIGHT, Fault, where
 
 if TYPE_CHECKING:
     from ppl.graph.ranges import Ranges
@@ -37,11 +37,8 @@ a million draws give 10 % of accuracy, and most batches see no slope at all. A s
 relative variance stays near 1. Temperatures of 0.001 and above are far from it.
 """
 
-PIECEWISE = frozenset({"max", "min", "where", "div"})
+PIECEWISE = where("saturates", "width")
 """Ops that have no unit of their own: they saturate over the width of what they return."""
-KEEPS = frozenset({"abs", "sample", "amax", "stop", "scale_grad", "graft", "take", "put"})
-STRAIGHT = LINEAR | PRODUCTS | STEPS | KEEPS
-"""Ops that saturate nowhere, or jump anyway."""
 ROOTS = {"sqrt": 0.5}
 LARGEST = 1e300
 """What stands for a size that overflows."""
@@ -74,7 +71,7 @@ class Slopes:
     def fault(self, node: Node, position: int) -> Fault | None:
         """The jump that `node` is in its argument number `position` as far as draws can tell, or None."""
         width = _width(self.ranges(node))
-        if node.op in STRAIGHT or FACTS[node.op].role == "lowered" or not 0 < width < math.inf:
+        if node.op in STRAIGHT or not 0 < width < math.inf:
             return None
         swing = self._passed(node, position)
         units = swing / width if node.op in PIECEWISE else self(node.args[position]).swing

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from ppl.ir import ops
 from ppl.ir.node import Node, make, remake, topological
-from ppl.ir.op_facts import LINEAR, PARTS, PRODUCTS
+from ppl.ir.op_facts import LINEAR, PARTS, PRODUCTS, of_role
 from ppl.lang.trace import Cost
 
 MOST = 256
-ATOMS = frozenset({"mark", "own_density"})
+ATOMS = LINEAR & of_role("marker", "random")
 """Linear ops whose whole value has a meaning of its own."""
 
 

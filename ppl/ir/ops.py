@@ -15,7 +15,7 @@ import numpy as np
 
 from ppl.arguments import masked, shown
 from ppl.errors import ShapeError
-from ppl.ir import shapes as _shapes  # noqa: F401  (registers the shape rules)
+from ppl.ir import lowered_shapes as _lowered  # noqa: F401  (registers the shape rules)
 from ppl.ir.axes import axes_of
 from ppl.ir.node import Array, Node, make
 from ppl.ir.types import TRUNK, Axis, Kind, Type, union_axes

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppl.ir.node import Node
+from ppl.ir.op_facts import VIEWS
 
-VIEWS = ("cast", "expand", "reshape", "slice", "transpose", "distribute")
+SHOWN = VIEWS - {"collect"} | {"cast"}
 
 
 class Seen(NamedTuple):
@@ -45,7 +46,7 @@ def _long(shape: tuple[int, ...]) -> tuple[int, ...]:
 def seen(node: Node, leaf: str = "input") -> Seen | None:
     """The leaf of an op ("input", "const") whose entries `node` shows unchanged, if any."""
     views: list[tuple[str, Any, tuple[int, ...]]] = []
-    while node.op in VIEWS:
+    while node.op in SHOWN:
         before, shape = node.args[0].type, node.type.shape
         truncates = node.op == "cast" and (node.type.dtype, before.dtype) == ("int", "float")
         if truncates or (node.op == "expand" and views and before.shape != shape):
@@ -59,6 +60,6 @@ def seen(node: Node, leaf: str = "input") -> Seen | None:
 
 def leaf_of(node: Node) -> Node | None:
     """The input leaf that all entries of `node` come from unchanged, if any."""
-    while node.op in VIEWS:
+    while node.op in SHOWN:
         node = node.args[0]
     return node if node.op == "input" else None

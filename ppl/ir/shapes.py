@@ -1,5 +1,8 @@
 """Shape and dtype rules: one per op. `make` calls them, and the verifier calls them again.
 
+Ops of a common signature have theirs by the column `types` of the table of facts; those of ops that only compiled
+programs have stand in `ppl.ir.lowered_shapes`.
+
 The rules are strict: arguments of an elementwise op have equal axes and equal event shapes. Broadcasting is
 explicit, through `expand` and `route`, which `ppl.ir.ops` inserts.
 """
@@ -11,25 +14,8 @@ from typing import Any
 
 from ppl.errors import ShapeError
 from ppl.ir.node import type_rules
+from ppl.ir.op_facts import where
 from ppl.ir.types import Kind, Type, sort_axes
-
-UNARY_FLOAT = (
-    "neg", "exp", "log", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus",
-    "abs", "sign", "floor", "lgamma", "polygamma", "erf", "ndtr", "ndtri", "log_ndtr", "log_i0e",
-    "erfc", "erfinv", "log1mexp",
-)  # fmt: skip
-BINARY_FLOAT = ("add", "sub", "mul", "div", "pow", "max", "min", "log_poisson")
-TERNARY_FLOAT = ("log_binomial", "log_binomial_logits")
-COMPARE = ("lt", "le", "eq")
-LOGICAL = ("and", "or")
-DRAWS = {"loggamma_draw": 1, "poisson_draw": 1, "vonmises_draw": 1, "binomial_draw": 3}  # float parameters of each
-SLOPES = ("loggamma_slope", "vonmises_slope")
-BETWEEN = {"log_mass_between": 2, "quantile_between": 3}
-INCOMPLETE = {
-    **dict.fromkeys(("gammainc", "gammaincc", "gammaincinv", "gammainccinv", "student_cdf", "student_icdf"), 2),
-    **dict.fromkeys(("vonmises_cdf", "vonmises_icdf", "poisson_icdf", "poisson_isf"), 2),
-    **dict.fromkeys(("betainc", "betaincinv", "negative_binomial_icdf", "negative_binomial_isf"), 3),
-}
 
 Rule = Callable[[tuple[Type, ...], dict[str, Any]], Type]
 
@@ -60,28 +46,28 @@ def _same(types: tuple[Type, ...], what: str) -> None:
     )
 
 
-@rule(*UNARY_FLOAT, *BINARY_FLOAT, *TERNARY_FLOAT)
+@rule(*where("types", "numbers"))
 def _arithmetic(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     _same(types, "arithmetic")
     require(all(t.dtype == types[0].dtype != "bool" for t in types), "arithmetic needs equal number types", *types)
     return types[0]
 
 
-@rule(*COMPARE)
+@rule(*where("types", "comparison"))
 def _compare(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     _same(types, "comparison")
     require(types[0].dtype == types[1].dtype, "comparison needs equal dtypes", *types)
     return Type(types[0].axes, types[0].shape, "bool")
 
 
-@rule(*LOGICAL, "not")
+@rule(*where("types", "logic"))
 def _logical(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     _same(types, "logic")
     require(all(t.dtype == "bool" for t in types), "logic needs bool", *types)
     return types[0]
 
 
-@rule(*DRAWS)
+@rule(*where("types", "draw"))
 def _draw(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     """A draw by rejection: of float parameters, the int key of their row and particle, and the int column."""
     _same(types, "a draw")
@@ -90,7 +76,7 @@ def _draw(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     return types[0] if attrs.get("dtype") != "int" else Type(types[0].axes, types[0].shape, "int")
 
 
-@rule(*SLOPES, *BETWEEN, *INCOMPLETE)
+@rule(*where("types", "floats"))
 def _floats(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     _same(types, "a function of floats")
     require(all(t.dtype == "float" for t in types), "a function of floats needs floats", *types)
@@ -327,3 +313,14 @@ def _loop(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 @rule("get")
 def _get(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     return attrs["type"]
+
+
+@rule("own_density")
+def _own_density(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
+    """The log-density of random node `name` at its own sample: that value, marked for estimators that treat it."""
+    return types[0]
+
+
+@rule("sample")
+def _sample(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
+    return Type(sort_axes(attrs["axes"]), attrs["shape"], attrs["dtype"])

@@ -7,29 +7,11 @@ from collections.abc import Collection, Sequence
 
 from ppl.ir.loop import sliced, split_args
 from ppl.ir.node import Node, topological, type_rules
-from ppl.ir.shapes import (
-    BETWEEN,
-    BINARY_FLOAT,
-    COMPARE,
-    DRAWS,
-    INCOMPLETE,
-    LOGICAL,
-    SLOPES,
-    TERNARY_FLOAT,
-    UNARY_FLOAT,
-)
+from ppl.ir.op_facts import FACTS
 from ppl.ir.types import Kind, Type, sort_axes
 
 # A loop is differentiated with respect to its arguments, so a learnable leaf inside would lose its gradient.
 OUTSIDE_LOOPS = ("param", "aux")
-ARITY = {
-    **dict.fromkeys((*UNARY_FLOAT, "not", "cast", "stop", "mark", "reshape", "transpose", "slice", "pad", "expand"), 1),
-    **dict.fromkeys((*BINARY_FLOAT, *COMPARE, *LOGICAL, "scale_grad", "graft", *SLOPES), 2),
-    **dict.fromkeys(("where", *TERNARY_FLOAT), 3),
-    **{draw: parameters + 2 for draw, parameters in DRAWS.items()},
-    **BETWEEN,
-    **INCOMPLETE,
-}
 
 
 def verify(outputs: Sequence[Node]) -> None:
@@ -57,7 +39,8 @@ def after_pass(outputs: Sequence[Node]) -> None:
 def _verify(outputs: Sequence[Node], inside: Collection[Node] | None) -> None:
     for node in topological(outputs):
         _check(node.op in type_rules, node, "is not a known op")
-        _check(len(node.args) == ARITY.get(node.op, len(node.args)), node, "has a wrong number of arguments")
+        arity = FACTS[node.op].arity
+        _check(arity is None or len(node.args) == arity, node, "has a wrong number of arguments")
         _check_type(node)
         if node.op == "arg":
             _check(

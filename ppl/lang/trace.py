@@ -11,23 +11,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from ppl.ir.node import Node, make
-from ppl.ir.shapes import rule
-from ppl.ir.types import Axis, Type, sort_axes
+from ppl.ir.types import Axis, sort_axes
 
 if TYPE_CHECKING:
     from ppl.distributions.base import Distribution
     from ppl.lang.arguments import ArgumentSpec
-
-
-@rule("own_density")
-def _own_density(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    """The log-density of random node `name` at its own sample: that value, marked for estimators that treat it."""
-    return types[0]
-
-
-@rule("sample")
-def _sample(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    return Type(sort_axes(attrs["axes"]), attrs["shape"], attrs["dtype"])
 
 
 class SiteKind(Enum):

@@ -3,27 +3,19 @@
 import numpy as np
 import pytest
 
-import ppl  # noqa: F401  (registers the ops of traces)
-from ppl.compiler.lower import draws as lower_draws  # noqa: F401  (register lowered ops)
-from ppl.compiler.lower import loops, rewrites, tables  # noqa: F401
 from ppl.distributions.domain import bounds
 from ppl.distributions.domain.intervals import Interval
 from ppl.graph import edges
 from ppl.ir import ops, shapes
 from ppl.ir.node import make, type_rules
-from ppl.ir.op_facts import FACTS, OWN, edge_of
+from ppl.ir.op_facts import COUNTS, DRAWS, FACTS, OWN, POLES, edge_of
 from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.vjp import VJPS
-from ppl.training.columns import request as columns  # noqa: F401  (register lowered ops)
 
 pytestmark = pytest.mark.tiny
-FLOATS = {
-    **dict.fromkeys(shapes.UNARY_FLOAT, 1),
-    **dict.fromkeys(shapes.BINARY_FLOAT, 2),
-    **dict.fromkeys(shapes.TERNARY_FLOAT, 3),
-    **shapes.BETWEEN,
-    **shapes.INCOMPLETE,
-}
+SLOPES = ("loggamma_slope", "vonmises_slope")
+"""Derivatives, which have none themselves."""
+FLOATS = {op: row.arity for op, row in FACTS.items() if row.types in ("numbers", "floats") and op not in SLOPES}
 ATTRS = {"polygamma": {"n": 0}, "log_i0e": {"n": 0}, "betainc": {"order": (0, 0)}}
 ATTRS |= {op: {"order": 0} for op in ("gammainc", "student_cdf", "vonmises_cdf")}
 
@@ -71,3 +63,23 @@ def test_functions_of_one_argument_are_continuous_and_bounded_where_their_row_sa
             for d in (-1e-9, 1e-9)
         )
         assert np.isnan(low) or np.isnan(high) or abs(high - low) < 1e-3, (op, centre, low, high)
+
+
+@pytest.mark.parametrize("op", sorted(op for op, n in FLOATS.items() if n == 1))
+def test_poles_without_a_mean_are_those_that_the_row_names(op):
+    """A value that grows as 1 / distance next to a pole, or faster, has no mean; one that grows as a logarithm has."""
+    node, strongest = node_of(op), 0.0
+    for fault in edge_of(op, 0):
+        for end, side in ((fault.lo, -1), (fault.lo, 1), (fault.hi, 1)):
+            if fault.order < 0 and np.isfinite(end):
+                near = Env(params={"x0": np.array(end + side * 1e-7)}, dtype=np.float64)
+                found = abs(float(evaluate([node], near)[0])) * 1e-7
+                strongest = max(strongest, found if np.isfinite(found) else 0.0)
+    assert (strongest > 0.1) == (op in POLES), (op, strongest)
+
+
+def test_counts_are_the_draws_whose_makers_ask_for_integers():
+    one, key = ops.const(1.0), make("rowkey", name="k", axes=())
+    made = (ops.poisson_draw(one, key), ops.binomial_draw(one, one, one, key),
+            ops.loggamma_draw(one, key), ops.vonmises_draw(one, key))  # fmt: skip
+    assert {n.op for n in made} == DRAWS and {n.op for n in made if n.type.dtype == "int"} == COUNTS

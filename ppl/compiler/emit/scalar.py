@@ -28,16 +28,11 @@ from ppl.compiler.emit.code import (
 )
 from ppl.compiler.lower.layout import is_view
 from ppl.ir.node import Node
+from ppl.ir.op_facts import DRAWS, of_role
 from ppl.ir.reference.noise import node_hash
 
-SAME_NAME = {
-    *("exp", "log1p", "expm1", "sqrt", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus"),
-    *("sign", "floor", "abs", "lgamma", "erf", "ndtr", "ndtri", "log_ndtr", "loggamma_slope", "vonmises_slope"),
-    *("log_poisson", "log_binomial", "log_binomial_logits"),
-    *("erfc", "erfinv", "log1mexp", "log_mass_between", "quantile_between"),
-    *("gammaincc", "gammaincinv", "gammainccinv", "betaincinv", "student_icdf", "vonmises_icdf", "poisson_icdf"),
-    *("poisson_isf", "negative_binomial_icdf", "negative_binomial_isf"),
-}
+CALLED = of_role("elementwise", "special")
+"""Ops that are a function of the scalar kernels, of the same name but for those that are `RENAMED`."""
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "and": "&", "or": "|"}
 COMPARED = {"lt": "<", "le": "<=", "eq": "=="}
 RENAMED = {"pow": "power", "max": "maximum", "min": "minimum"}
@@ -210,10 +205,7 @@ SPECIAL: dict[str, Callable[..., Expression]] = {
     "betainc": _ordered("betainc", "betainc_slope"),
     "student_cdf": _ordered("student_cdf", "student_slope"),
     "vonmises_cdf": _ordered("vonmises_cdf", "vonmises_cdf_slope"),
-    "loggamma_draw": _draw,
-    "poisson_draw": _draw,
-    "binomial_draw": _draw,
-    "vonmises_draw": _draw,
+    **dict.fromkeys(DRAWS, _draw),
     "neg": lambda node, a: -a,
     "not": lambda node, a: Unary("not", a),
     "where": _where,
@@ -236,6 +228,6 @@ def expression(node: Node, args: Sequence[Expression]) -> Expression:
         return total(args) if args else literal(0, node.type.dtype)
     if node.type.dtype == "int" and op in INTS:
         return INTS[op](*args)
-    if op in SAME_NAME or op in RENAMED:
+    if op in CALLED:
         return scalar(RENAMED.get(op, op), *args)
     raise NotImplementedError(f"the CPU emitter does not know op {op!r}")

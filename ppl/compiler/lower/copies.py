@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ppl.compiler.lower.layout import LEAVES, Entry, identity, is_view, resolve
+from ppl.compiler.lower.layout import Entry, identity, is_view, resolve
 from ppl.ir.node import Node, make, rebuild, remake
+from ppl.ir.op_facts import GIVEN
 
 
 def copied(x: Node) -> Node:
@@ -33,7 +34,7 @@ def in_memory(x: Node) -> Node:
 def stored(x: Node) -> Node:
     """`x`, or a copy, as a value that a step computed and that has memory for all its named axes and entries."""
     view = resolve(x, {})
-    whole = view is not None and plain(x) and view.base.op not in LEAVES and view.base.type.axes == x.type.axes
+    whole = view is not None and plain(x) and view.base.op not in GIVEN and view.base.type.axes == x.type.axes
     return x if whole else copied(x)
 
 

@@ -6,27 +6,15 @@ entries of a value: those of short events, of rows whose event is one draw, and 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ppl.compiler.lower.copies import in_memory, stored
 from ppl.compiler.lower.layout import row_axis
 from ppl.compiler.lower.target import Rewrites
 from ppl.ir import ops
-from ppl.ir.node import Node, make, remake, type_rules
-from ppl.ir.shapes import DRAWS
+from ppl.ir.node import Node, make, remake
+from ppl.ir.op_facts import DRAWS
 from ppl.ir.types import Kind, Type
-
-BLOCKWISE = (*DRAWS, "loggamma_slope")
-COUNTS = ("poisson_draw", "binomial_draw")
-
-
-def _type(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    return Type(types[0].axes, types[0].shape, "int" if attrs["draw"] in COUNTS else "float")
-
-
-type_rules["draw_rows"] = type_rules["lanes"] = _type
 
 
 def lower_draw(node: Node, args: tuple[Node, ...], rules: Rewrites) -> Node:

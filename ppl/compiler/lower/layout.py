@@ -15,9 +15,6 @@ from ppl.ir.node import Node
 from ppl.ir.op_facts import VIEWS
 from ppl.ir.types import Axis, Kind, Type
 
-LEAVES = {"const", "param", "aux", "hyper", "input", "size", "scale", "arg"}
-"""Ops whose values are given, not computed."""
-
 Key = Axis | int
 """A loop of an operation: a named axis, or an event dimension by position."""
 

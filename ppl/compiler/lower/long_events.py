@@ -15,12 +15,11 @@ import numpy as np
 from ppl.compiler.lower.target import Number
 from ppl.ir import ops
 from ppl.ir.node import Node, make, remake, topological
-from ppl.ir.op_facts import ELEMENTWISE, MARKERS
-from ppl.ir.shapes import DRAWS, SLOPES
+from ppl.ir.op_facts import GIVEN, POINTWISE
 from ppl.ir.types import PARTICLES, Axis, Kind
 
-POINTWISE = {*ELEMENTWISE, *DRAWS, *SLOPES, *MARKERS, "route"}
-LEAVES = {"param", "aux", "input", "const"}
+LOCAL = POINTWISE | {"route"}
+"""Ops that can be done row by row."""
 
 
 def long_dimension(nodes: Sequence[Node], least: Number) -> int | None:
@@ -29,7 +28,7 @@ def long_dimension(nodes: Sequence[Node], least: Number) -> int | None:
     for node in topological(nodes):
         if node.op in ("loop", "rowid") or any(a.kind in (Kind.PLATE, Kind.REPEATS) for a in node.type.axes):
             return None
-        if node.type.shape and node.type.shape[0] >= least and node.op in POINTWISE | {"noise"}:
+        if node.type.shape and node.type.shape[0] >= least and node.op in LOCAL | {"noise"}:
             found[node.type.shape[0]] += node.type.event_size
     return max(found, key=found.__getitem__) if found else None
 
@@ -46,7 +45,7 @@ class Wide:
     def run(self, nodes: Sequence[Node]) -> list[Node]:
         """`nodes`, those with the long dimension in front in the form with the axis."""
         for node in topological(nodes):
-            made = RULES.get(node.op, _pointwise if node.op in POINTWISE else _leave)(self, node)
+            made = RULES.get(node.op, _pointwise if node.op in LOCAL else _leave)(self, node)
             self.store(node, made)
         return [self.rowed.get(n) or self.plain[n] for n in nodes]
 
@@ -152,7 +151,7 @@ def _contract(wide: Wide, node: Node) -> Node:
 
 
 RULES: dict[str, Callable[[Wide, Node], Node]] = {
-    **dict.fromkeys(LEAVES, _leaf),
+    **dict.fromkeys(GIVEN, _leaf),
     "noise": _noise,
     "expand": _expand,
     "sum": _sum,

@@ -11,21 +11,11 @@ zero, every slab adds to its own, and the initial value is added outside.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from ppl.compiler.lower.layout import is_view, row_axis
 from ppl.ir import ops
 from ppl.ir.loop import placeholder, sliced, split_args
-from ppl.ir.node import Node, make, substitute, topological, type_rules
-from ppl.ir.types import Type
-
-
-def _first_result(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    return attrs["type"]
-
-
-type_rules["region"] = _first_result
-type_rules["copy"] = lambda types, attrs: types[0]
+from ppl.ir.node import Node, make, substitute, topological
 
 
 def lower_loop(node: Node, args: tuple[Node, ...], lower: Callable[[Sequence[Node]], list[Node]]) -> Node:

@@ -11,7 +11,7 @@ import numpy as np
 from ppl.compiler.lower.layout import Poly, entries
 from ppl.ir import ops
 from ppl.ir.node import Node, remake, topological
-from ppl.ir.op_facts import LINEAR, PARTS, PRODUCTS
+from ppl.ir.op_facts import LINEAR, MARKERS, PARTS, PRODUCTS
 from ppl.ir.types import PARTICLES, Axis, Kind, Type
 
 Layout = tuple[tuple[str, tuple[int, ...]], ...]
@@ -19,7 +19,8 @@ Layout = tuple[tuple[str, tuple[int, ...]], ...]
 ALL_PARTICLES = Axis("particles_total", Kind.PARTICLES)
 """Stands for the number of all particles where the axis "particles" is a window of them."""
 
-ADDITIVE = {*LINEAR, "stop", "scale_grad", "copy"}
+ADDITIVE = LINEAR | MARKERS
+"""Ops that are linear in all arguments, as far as values go."""
 BILINEAR = {**dict.fromkeys(PRODUCTS, (0, 1)), **PARTS}
 """Ops that are linear in each of these arguments, and the arguments."""
 

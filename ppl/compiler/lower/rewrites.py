@@ -12,24 +12,18 @@ from dataclasses import replace
 from typing import Any
 
 from ppl.compiler.lower.copies import copied, in_memory, stored_rows, with_copies
-from ppl.compiler.lower.draws import BLOCKWISE, lower_draw
+from ppl.compiler.lower.draws import lower_draw
 from ppl.compiler.lower.layout import Poly, axis_size, axis_strides, dims_of, resolve, row_axis
 from ppl.compiler.lower.loops import lower_get, lower_loop
 from ppl.compiler.lower.short import flattened
 from ppl.compiler.lower.tables import table_product
 from ppl.compiler.lower.target import NEVER, Rewrites
 from ppl.ir import ops
-from ppl.ir.node import Node, make, rebuild, remake, type_rules
+from ppl.ir.node import Node, make, rebuild, remake
+from ppl.ir.op_facts import LANES
 from ppl.ir.types import Axis, Type
 
 Label = str | Axis
-
-
-def _gemm_type(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    return attrs["type"]
-
-
-type_rules["gemm"] = _gemm_type
 
 
 def lower(outputs: Sequence[Node], rules: Rewrites) -> list[Node]:
@@ -61,7 +55,7 @@ def _visit(node: Node, args: tuple[Node, ...], rules: Rewrites) -> Node:
         return remake(node, tuple(in_memory(x) for x in args))
     if node.op == "take" and _few(node, _one_table(args[0]), rules):
         return _chosen(node, _one_table(args[0]), args[1])
-    if node.op in BLOCKWISE:
+    if node.op in LANES:
         return lower_draw(node, args, rules)
     return flattened(node, args, rules) or remake(node, args)
 

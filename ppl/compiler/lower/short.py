@@ -10,10 +10,7 @@ from ppl.compiler.lower.layout import resolve
 from ppl.compiler.lower.target import Rewrites
 from ppl.ir import ops
 from ppl.ir.node import Node, make
-from ppl.ir.op_facts import ELEMENTWISE
-from ppl.ir.shapes import UNARY_FLOAT
-
-COSTLY = {*UNARY_FLOAT, "pow"} - {"neg", "abs", "sign", "floor", "sqrt"}
+from ppl.ir.op_facts import ELEMENTWISE, FUNCTIONS
 
 
 def flattened(node: Node, args: tuple[Node, ...], rules: Rewrites) -> Node | None:
@@ -23,7 +20,7 @@ def flattened(node: Node, args: tuple[Node, ...], rules: Rewrites) -> Node | Non
         return None
     if shape[-1] % rules.vector == 0:
         return None
-    if node.op not in COSTLY and not (any(map(_is_flat, args)) and all(_stays(a, size) for a in args)):
+    if node.op not in FUNCTIONS and not (any(map(_is_flat, args)) and all(_stays(a, size) for a in args)):
         return None
     return ops.reshape(make(node.op, *(_flat(a, size) for a in args), **node.attrs), shape)
 

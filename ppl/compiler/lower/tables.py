@@ -17,20 +17,8 @@ from collections.abc import Callable
 
 from ppl.compiler.lower.layout import resolve, row_axis
 from ppl.compiler.lower.target import Rewrites
-from ppl.ir.node import Node, make, type_rules
-from ppl.ir.types import Axis, Type
-
-
-def _dot_type(types: tuple[Type, ...], attrs: dict[str, object]) -> Type:
-    return Type(types[1].axes, types[1].shape, "float")
-
-
-def _sum_type(types: tuple[Type, ...], attrs: dict[str, object]) -> Type:
-    return Type(types[1].axes, types[0].shape[-1:], "float")
-
-
-type_rules["table_dot"] = _dot_type
-type_rules["table_sum"] = _sum_type
+from ppl.ir.node import Node, make
+from ppl.ir.types import Axis
 
 
 def table_product(

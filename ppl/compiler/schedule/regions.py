@@ -15,12 +15,12 @@ from ppl.compiler.lower.target import Fusion
 from ppl.compiler.schedule.fusion import Buffer, Op, place, rest
 from ppl.compiler.schedule.nesting import nest
 from ppl.compiler.schedule.owned import own
-from ppl.compiler.schedule.stages import OPAQUE, Cluster, Opaque, Stage, assign, bases, chain, source
+from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, assign, bases, chain, source
 from ppl.compiler.schedule.values import Builder
 from ppl.ir.node import Node, topological
+from ppl.ir.op_facts import STEPWISE, VECTORS
 from ppl.ir.types import Axis
 
-FUNCTIONS = {"exp", "log", "log1p", "expm1", "sin", "cos", "tanh", "sigmoid", "softplus", "ndtri", "log_ndtr", "lgamma"}
 MOVED = ("map", "reduce", "output")
 """Kinds of operations whose loops may be reordered."""
 
@@ -76,7 +76,7 @@ def _declare(stage: Stage, builder: Builder, where: dict[Node, tuple[int, Axis |
             if reduced:
                 stage.accumulators.append(value)
                 builder.accumulator(value)
-            value.external = value.external or reduced or node.op in OPAQUE
+            value.external = value.external or reduced or node.op in STEPWISE
             for user in builder.users.get(value.node, ()):
                 if where.get(source(user)) != (stage.level, stage.row):
                     value.external = True
@@ -98,17 +98,17 @@ def _levels(stage: Stage) -> dict[Node, int]:
     for node in stage.nodes:
         needs = [source(b) for b in bases(node)]
         needs = [b for b in needs if b in inside]
-        if node.op in OPAQUE:
-            level[node] = max([level[b] + (b.op in OPAQUE) for b in needs], default=-1)
+        if node.op in STEPWISE:
+            level[node] = max([level[b] + (b.op in STEPWISE) for b in needs], default=-1)
         else:
-            level[node] = max([level[b] + (b.op in OPAQUE) for b in needs], default=0)
+            level[node] = max([level[b] + (b.op in STEPWISE) for b in needs], default=0)
     users: dict[Node, list[Node]] = {}
     for node in stage.nodes:
         for b in bases(node):
             users.setdefault(source(b), []).append(node)
     wanted = {b for o in stage.outputs for b in ([o.node] if not is_view(o.node) else bases(chain(o.node)))}
     for node in reversed(stage.nodes):
-        if node.op not in OPAQUE and node not in wanted and users.get(node) and node.op not in ("sum", "put"):
+        if node.op not in STEPWISE and node not in wanted and users.get(node) and node.op not in ("sum", "put"):
             level[node] = max(level[node], min(level[u] for u in users[node]))
     return level
 
@@ -118,7 +118,7 @@ def _steps(stage: Stage, builder: Builder) -> None:
     clusters: dict[int, list[Op]] = {}
     opaque: dict[int, list[Opaque]] = {}
     for node in stage.nodes:
-        if node.op in OPAQUE:
+        if node.op in STEPWISE:
             opaque.setdefault(level[node], []).append(Opaque(node, builder.results_of(node)[0]))
         else:
             for b in bases(node):
@@ -127,9 +127,9 @@ def _steps(stage: Stage, builder: Builder) -> None:
             clusters.setdefault(level[node], []).extend(builder.ops_of(node))
     last = max([*clusters, *opaque, 0])
     for node in stage.nodes:
-        for value in builder.results_of(node) if node.op in OPAQUE else ():
+        for value in builder.results_of(node) if node.op in STEPWISE else ():
             value.external = True
-        if node.op in OPAQUE:
+        if node.op in STEPWISE:
             for b in bases(node):
                 builder.value(b).external = True
     for out in stage.outputs:
@@ -140,7 +140,7 @@ def _steps(stage: Stage, builder: Builder) -> None:
         if builder.made_in_place(out, stage.row):
             continue
         base = source(builder.base(out.node))
-        at = min(last + 1, level[base] + (base.op in OPAQUE)) if base in level else 0
+        at = min(last + 1, level[base] + (base.op in STEPWISE)) if base in level else 0
         clusters.setdefault(at, []).append(builder.output_op(out))
     for number in range(-1, max([*clusters, *opaque, 0]) + 1):
         if number in clusters:
@@ -178,7 +178,7 @@ def rows_innermost(ops: Sequence[Op], row: Axis, limits: Fusion) -> None:
         moved = [op for op in moved if _is_short(op, limits.short)]
     if limits.innermost == "event":
         return
-    if limits.innermost == "rows" or any(op.node.op in FUNCTIONS for op in moved):
+    if limits.innermost == "rows" or any(op.node.op in VECTORS for op in moved):
         for op in moved:
             before, op.domain = op.domain, (*op.domain[1:], op.domain[0])
             if not op.in_register and rest(op, op.outermost) is None:  # it could not be cleared where its sums begin

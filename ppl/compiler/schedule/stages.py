@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from ppl.compiler.lower.layout import LEAVES, Poly, is_view, row_axis
+from ppl.compiler.lower.layout import Poly, is_view, row_axis
 from ppl.compiler.lower.request import Output
 from ppl.compiler.schedule.fusion import Loop, Op, Value
 from ppl.ir.node import Node, topological
+from ppl.ir.op_facts import GIVEN
 from ppl.ir.types import Axis
-
-OPAQUE = {"gemm", "noise", "rowid", "rowkey", "region", "external", "solve", "cumsum", "draw_rows", "lanes",
-          "table_dot", "table_sum", "column_dot"}  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -146,7 +144,7 @@ def _early(order: Sequence[Node], least: Mapping[Node, int], cuts: Set[str]) -> 
         return 0 if row is None else 1
 
     for node in order:
-        if node.op in LEAVES or node.op == "get":
+        if node.op in GIVEN or node.op == "get":
             continue
         row = row_of(node)
         first = least.get(node, 0 if row is None else 1)

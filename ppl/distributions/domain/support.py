@@ -11,7 +11,7 @@ from ppl.distributions.domain.bounds import bounds_of, softmax_argument
 from ppl.distributions.domain.intervals import CIRCLE, CLOSED_UNIT, NONNEGATIVE, POSITIVE, REAL, UNIT, Interval
 from ppl.ir import ops
 from ppl.ir.node import Node
-from ppl.ir.op_facts import VIEWS
+from ppl.ir.op_facts import MARKERS, VIEWS
 
 
 class Support(Enum):
@@ -64,7 +64,7 @@ INTERVAL_OF: dict[Support, Interval] = {
     Support.CORRELATION_CHOLESKY: Interval(-1.0, 1.0, False, False),
 }
 
-SAME_ENTRIES = {*VIEWS, "stop", "scale_grad", "graft"}
+SAME_ENTRIES = VIEWS | MARKERS
 ROWS = (Support.SIMPLEX, Support.ONE_HOT)
 
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ppl.ir.node import Node, make, remake, topological
+from ppl.ir.op_facts import of_role
 from ppl.ir.types import Axis, Kind
 
 Entries = frozenset[int]
-WITH_BODIES = ("loop", "get")
+WITH_BODIES = of_role("region")
 
 
 def narrow(outputs: Sequence[Node]) -> list[Node]:

@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from ppl.ir import ops
 from ppl.ir.loop import Body, build, placeholder, sliced, split_args
 from ppl.ir.node import Node, make, rebuild, remake, substitute, topological
+from ppl.ir.op_facts import CHEAP
 from ppl.ir.rewrites.match import transparent
 from ppl.ir.types import Axis, Kind, Type
 
 Results = dict[int, Node]
-CHEAP = {"add", "sub", "mul", "neg", "div", "cast", "where", "lt", "le", "eq", "and", "or", "not"}
-"""Operations that are done on slices inside a loop instead of on whole stacks before it."""
 
 
 def tidy_loops(outputs: Sequence[Node]) -> list[Node]:
@@ -122,7 +121,7 @@ class _Slicer:
                 return ops.expand(self.consts.setdefault(core, placeholder(core.type)), t.axes, t.shape)
             if core.type.shape[0] == x.type.shape[0]:
                 return ops.expand(self.slice(core), t.axes, t.shape)
-        if x.op in CHEAP:
+        if x.op in CHEAP:  # done on slices inside the loop instead of on whole stacks before it
             return make(x.op, *(self.slice(a) for a in x.args), **x.attrs)
         return self.xs.setdefault(x, placeholder(t))
 

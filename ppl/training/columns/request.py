@@ -22,18 +22,11 @@ from ppl.compiler.lower.layout import row_axis
 from ppl.compiler.lower.request import Request
 from ppl.compiler.lower.sparse import PEAK, Arrays, Table, Term, squares
 from ppl.ir import ops
-from ppl.ir.node import Node, make, rebuild, remake, topological, type_rules
+from ppl.ir.node import Node, make, rebuild, remake, topological
 from ppl.ir.rewrites.simplify import simplify
-from ppl.ir.types import Axis, Type
+from ppl.ir.types import Axis
 from ppl.training.columns.parts import Columns, Rows, Summand
 from ppl.tuning import COLUMN_ENTRIES, COLUMN_PART, COLUMN_TABLE_WIDTH
-
-
-def _dot_type(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    return Type(types[0].axes, types[0].shape, "float")
-
-
-type_rules["column_dot"] = _dot_type
 
 
 class Read(NamedTuple):
