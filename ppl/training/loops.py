@@ -18,7 +18,7 @@ import numpy as np
 from ppl.checked import CHECKED
 from ppl.compiler.emit.assemble import assemble
 from ppl.compiler.emit.cpu.sparse_training import TrainEmitter
-from ppl.compiler.emit.cpu.training import RULES, SHARED
+from ppl.compiler.emit.cpu.training import RULES
 from ppl.compiler.lower.layout import identifier
 from ppl.compiler.lower.request import Request, offsets_of
 from ppl.compiler.lower.sparse import Table, sparse_request
@@ -30,7 +30,7 @@ from ppl.runtime.executable import Executable
 from ppl.runtime.pool import aligned
 from ppl.training.live import Block, Live, Steps
 from ppl.training.pace import Pace
-from ppl.tuning import THREADS_WITH_COPIES
+from ppl.tuning import THREADS_WITH_COPIES, UPDATED_BY_ALL
 
 if TYPE_CHECKING:
     from ppl.runtime.compiled import Compiled
@@ -136,7 +136,7 @@ class Trainer:
 
     def _copies(self, live: Live, threads: int) -> np.ndarray:
         """The parameters once more for every thread but the first, where threads share the update."""
-        if threads == 1 or threads > THREADS_WITH_COPIES or live.flat.size < SHARED:
+        if threads == 1 or threads > THREADS_WITH_COPIES or live.flat.size < UPDATED_BY_ALL:
             return live.flat[:0]
         from ppl.kernels.cpu.copies import stride_of  # imports Numba
 

@@ -12,9 +12,7 @@ from ppl.compiler.lower.layout import Entry, Key, Poly
 from ppl.compiler.schedule.fusion import Buffer, Loop, Op, Value
 from ppl.compiler.schedule.stages import Cluster
 from ppl.ir.types import Axis
-
-SMALL = 4
-"""Innermost loops up to this length index directly, because cutting slices costs more than it saves."""
+from ppl.tuning import SLICED_LOOP
 
 Place = tuple[Poly, dict[Loop, Poly]]
 """Where an entry lies in its buffer: what does not move, and how far every loop moves it."""
@@ -133,7 +131,7 @@ class Addresses:
         assert value.buffer is not None, f"{value.name} has no memory"
         array, base, step = self.array(value), self.base(value), None if inner is None else place[1].get(inner)
         stride = None if step is None else step.constant
-        short = inner is not None and (size := inner.size.constant) is not None and size <= SMALL
+        short = inner is not None and (size := inner.size.constant) is not None and size <= SLICED_LOOP
         if inner is None or moving or short or stride is None or stride < 0:
             return self.at(value, array, self.address(base, place, None, gather))
         address, count = self.address(base, place, inner, gather), self.size(inner)

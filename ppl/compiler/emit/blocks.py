@@ -21,9 +21,7 @@ from ppl.compiler.emit.code import (
     rebuilt,
 )
 from ppl.compiler.emit.scalar import ZERO
-
-BLOCK = 256
-"""Rows that are added up in float32."""
+from ppl.tuning import FLOAT32_ROWS
 
 
 def blocked(var: str, size: Expression, slices: Sequence[str], body: Sequence[Statement], sums: Sequence[str]
@@ -39,12 +37,12 @@ def blocked(var: str, size: Expression, slices: Sequence[str], body: Sequence[St
     changed = entries | {Name(name): _of_block(name) for name in sums}
     inner = rebuilt(tuple(body), lambda x: changed.get(x) if isinstance(x, Index | Name) else None)
     first, count = Name(f"{var}0"), Name(f"{var}n")
-    lines: list[Statement] = [assign(count, call("min", BLOCK, size - first))]
+    lines: list[Statement] = [assign(count, call("min", FLOAT32_ROWS, size - first))]
     lines += [assign(_of_block(name), ZERO) for name in sums]
     lines += [assign(_of_block(name), call("part", name, first, count)) for name in slices]
     lines.append(loop(var, count, inner))
     lines += [assign(name, Name(name) + _of_block(name)) for name in sums]
-    return [loop(first.name, size, lines, 0, BLOCK)]
+    return [loop(first.name, size, lines, 0, FLOAT32_ROWS)]
 
 
 def _of_block(name: str) -> Name:

@@ -12,9 +12,7 @@ from ppl.compiler.emit.unit import SLABS, Unit
 from ppl.compiler.lower.layout import Poly
 from ppl.compiler.schedule.memory import area_of
 from ppl.compiler.schedule.stages import Stage
-
-PARALLEL_MERGE = 50_000
-"""Gradient entries from which on several threads add up the slabs."""
+from ppl.tuning import MERGED_BY_ALL
 
 ALL: tuple[Given, ...] = (SLABS,)
 """The share of sums between stages: all entries."""
@@ -36,7 +34,7 @@ def copies(unit: Unit) -> list[tuple[Poly, str, int]]:
 
 def is_shared(unit: Unit) -> bool:
     """Whether threads share the sums into the gradient."""
-    return sum(n for _, _, n in copies(unit)) > PARALLEL_MERGE
+    return sum(n for _, _, n in copies(unit)) > MERGED_BY_ALL
 
 
 def merged(unit: Unit, share: tuple[Given, ...]) -> list[Statement]:

@@ -25,12 +25,7 @@ from ppl.compiler.emit.code import (
 )
 from ppl.compiler.emit.scalar import ZERO, to_int
 from ppl.ir.node import Node
-
-MAX_AT_ONCE = 8
-"""Table rows of one product that are walked through side by side."""
-
-LINE = 16
-"""Entries that are fetched at once: a cache line of float32, two of float64, which come in pairs."""
+from ppl.tuning import CACHE_LINE, TABLE_ROWS_AT_ONCE
 
 AHEAD = Name("r") + "AHEAD"
 """The row whose table rows are asked for at row `r`."""
@@ -40,7 +35,7 @@ def function(name: str, node: Node) -> Function:
     """The function `name(out, table, index, x, n)`, which carries out the step `node` for n rows."""
     (length, width), count = node.args[0].type.shape, node.args[1].type.event_size
     rows = Rows(count, width, length - 1)
-    write = (_dots if node.op == "table_dot" else _sums) if count <= MAX_AT_ONCE else _one_by_one
+    write = (_dots if node.op == "table_dot" else _sums) if count <= TABLE_ROWS_AT_ONCE else _one_by_one
     what = "Products" if node.op == "table_dot" else "Sums"
     asked = fetch("to_read", "table", rows.find(AHEAD, "k"), width)
     body = [when(compare(AHEAD, "<", "n"), [loop("k", count, asked)]), *write(node.op, rows)]
@@ -51,7 +46,7 @@ def function(name: str, node: Node) -> Function:
 
 def fetch(how: str, array: str, start: Given, size: int) -> list[Statement]:
     """Statements that ask for `size` entries of `array` from `start` on; `how` is "to_read" or "to_write"."""
-    return [assign("at", start), loop("j", size, [do(how, array, Name("at") + "j")], 0, LINE)]
+    return [assign("at", start), loop("j", size, [do(how, array, Name("at") + "j")], 0, CACHE_LINE)]
 
 
 def clamped(index: Given, last: int) -> Expression:

@@ -48,11 +48,9 @@ from ppl.compiler.schedule.stages import Opaque, Stage
 from ppl.ir.node import Node
 from ppl.training.columns.loops import Dot, Place, Weighted, dots, moves, sums
 from ppl.training.columns.parts import Columns, Rows, Summand
+from ppl.tuning import CACHE_LINE
 
 ARRAYS = ("held", "columns")
-LINE = 16
-"""Entries between what different threads write."""
-
 HELD, PIECE, SQUARES = Name("held"), Name("piece"), Name("squares")
 
 
@@ -142,7 +140,7 @@ class ColumnEmitter(TrainEmitter):
 
     def _own(self, part: Given) -> Expression:
         """Where a part has its squares in `held`: of sums, and of factors of products."""
-        return Literal(LINE) * (Literal(1) + part)
+        return Literal(CACHE_LINE) * (Literal(1) + part)
 
     def _share(self) -> Statement:
         """The parts that belong to a slab."""
@@ -188,7 +186,7 @@ class ColumnEmitter(TrainEmitter):
         for other, rows in self._summed():
             before = total if other == name else before
             total = total + self._rows_of(rows.summands[0]) * self._width(rows)
-        return Poly.of(LINE * (1 + self.columns.parts)) + total * Poly.of(part) + before
+        return Poly.of(CACHE_LINE * (1 + self.columns.parts)) + total * Poly.of(part) + before
 
     def _rows_of(self, summand: Summand) -> Poly:
         return self.axes_size(summand.rows)[0]

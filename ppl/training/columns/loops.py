@@ -1,7 +1,7 @@
 """Emission of loops over the rows of one part of tables that threads share by columns; all sizes are constants.
 
 All tables of a part lie in one array `columns`; a `Place` says where. Rows of tables are asked for some rows of data
-earlier (`fetch`), up to `MAX_AT_ONCE` of them are walked through side by side.
+earlier (`fetch`), up to `TABLE_ROWS_AT_ONCE` of them are walked through side by side.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from ppl.compiler.emit.code import (
     when,
 )
 from ppl.compiler.emit.scalar import ONE, ZERO, to_int
-from ppl.compiler.emit.tables import AHEAD, MAX_AT_ONCE, clamped, fetch, row_of
+from ppl.compiler.emit.tables import AHEAD, clamped, fetch, row_of
+from ppl.tuning import TABLE_ROWS_AT_ONCE
 
 R, K, OWN, Y = map(Name, ("r", "k", "own", "y"))
 
@@ -87,7 +88,7 @@ def dots(name: str, right: Place, found: Sequence[Dot]) -> Function:
         asked += _ask(f"index_{i}", Weighted(dot.place, dot.each, False), "to_read")
     body = [_ahead(asked), assign("y_at", right.at(Name("right").at(R))),
             assign(Y, Name("columns").cut("y_at", right.width)), assign(OWN, ZERO)]  # fmt: skip
-    few = [(i, k, d) for i, d in enumerate(found) for k in range(d.each) if d.each <= MAX_AT_ONCE]
+    few = [(i, k, d) for i, d in enumerate(found) for k in range(d.each) if d.each <= TABLE_ROWS_AT_ONCE]
     for number, batch in enumerate(_batches(few)):
         body += [x for i, k, d in batch for x in _row(f"{i}_{k}", d.place, entry(f"index_{i}", d.each, k))]
         body += [assign(f"s_{i}_{k}", ZERO) for i, k, _ in batch]
@@ -95,7 +96,7 @@ def dots(name: str, right: Place, found: Sequence[Dot]) -> Function:
         body.append(loop("j", right.width, turn + ([_square("y")] if number == 0 else [])))
         body += [assign(entry(f"out_{i}", d.each, k), f"s_{i}_{k}") for i, k, d in batch]
     for i, d in enumerate(found):
-        if d.each > MAX_AT_ONCE:
+        if d.each > TABLE_ROWS_AT_ONCE:
             turn = [*_row("k", d.place, entry(f"index_{i}", d.each, K)), assign("s", ZERO),
                     loop("j", right.width, [add_to("s", _here("t_k") * _here("y"))]),
                     assign(entry(f"out_{i}", d.each, K), "s")]  # fmt: skip
@@ -111,7 +112,7 @@ def sums(name: str, found: Sequence[Weighted]) -> Function:
     given = [x for i, w in enumerate(found) for x in (f"index_{i}", *([f"coefs_{i}"] if w.coefs else []))]
     body = [_ahead([x for i, w in enumerate(found) for x in _ask(f"index_{i}", w, "to_read")])]
     body += [assign(Y, row_of("out", width)), assign(OWN, ZERO)]
-    few = [(i, k, w) for i, w in enumerate(found) for k in range(w.each) if w.each <= MAX_AT_ONCE]
+    few = [(i, k, w) for i, w in enumerate(found) for k in range(w.each) if w.each <= TABLE_ROWS_AT_ONCE]
     batches = _batches(few)
     whole = len(batches) == 1 and len(few) == sum(w.each for w in found)
     body += [] if batches else [assign(Y.whole(), ZERO)]
@@ -124,7 +125,7 @@ def sums(name: str, found: Sequence[Weighted]) -> Function:
         ]
         body.append(loop("j", width, turn + ([add_to(OWN, Name("x") * "x")] if whole else [])))
     for i, w in enumerate(found):
-        if w.each > MAX_AT_ONCE:
+        if w.each > TABLE_ROWS_AT_ONCE:
             added = loop("j", width, [add_to(_here("y"), Name("c") * _here("t_k"))])
             coef = entry(f"coefs_{i}", w.each, K) if w.coefs else ONE
             turn = [*_row("k", w.place, entry(f"index_{i}", w.each, K)), assign("c", coef), added]
@@ -187,4 +188,4 @@ def _ahead(asked: Sequence[Statement]) -> Statement:
 
 
 def _batches(items: Sequence[Any]) -> list[Sequence[Any]]:
-    return [items[i : i + MAX_AT_ONCE] for i in range(0, len(items), MAX_AT_ONCE)]
+    return [items[i : i + TABLE_ROWS_AT_ONCE] for i in range(0, len(items), TABLE_ROWS_AT_ONCE)]

@@ -34,6 +34,7 @@ from ppl.compiler.emit.code import (
 from ppl.compiler.emit.cpu.regions import PASSED, Regions, array_at
 from ppl.compiler.emit.scalar import INF, to_int
 from ppl.compiler.emit.unit import CONVERT, Unit
+from ppl.tuning import GATHERED_BY_ALL, UPDATED_BY_ALL
 
 STATE = ("params", "first", "second", "grad", "rule", "rate", "numbers", "count", "factor")
 """What a dense update is passed: vectors, the optimizer's rule, its numbers, which of its steps it is, 1 / rows."""
@@ -43,12 +44,6 @@ RULES = {"SGD": 0, "AdaGrad": 1, "Momentum": 2, "Nesterov": 3, "Adam": 4}
 
 LARGEST, LARGEST_STEP = 1e18, 1e30
 """Bounds of gradients and of steps below which nothing overflows; beyond, the general path takes the step."""
-
-GATHERED = 1 << 14
-"""Entries of a batch from which on all threads gather it."""
-
-SHARED = 1 << 16
-"""Parameters from which on all threads share the update."""
 
 
 class Training:
@@ -63,7 +58,7 @@ class Training:
         rows = [Choice(_is("which", i), Name("chosen"), no_rows()) for i, _ in enumerate(unit.plates)]
         rate = Name("rates").at("t") * "factor"
         limit = call("min", LARGEST, Literal(LARGEST_STEP) / call("max", rate, 1e-30))
-        threads = term("threads") if unit.trained >= SHARED else to_int(1)
+        threads = term("threads") if unit.trained >= UPDATED_BY_ALL else to_int(1)
         gathers, regions = self._gathers(driver)
         extra = ("v", "which", "shares", "copies")
         passed = limit, "shares", "copies", threads
@@ -170,7 +165,7 @@ def _copied(target: str, source: str) -> Statement:
 
 def _shared_gather(a: str, kinds: Sequence[Expression], number: int) -> list[Statement]:
     """The statements that enter the region `number`, which gathers a batch of one array."""
-    large = compare(Name(f"batch_{a}").dot("shape").at(0), ">=", GATHERED)
+    large = compare(Name(f"batch_{a}").dot("shape").at(0), ">=", GATHERED_BY_ALL)
     return [assign("rows", call(Name("np").dot("empty"), 7, "I")),
             do("fill_table", "rows", names(f"batch_{a}", a, "chosen"), Tuple(tuple(kinds))),
             assign("many", Choice(large, Name("threads"), to_int(1))),
