@@ -89,25 +89,25 @@ class NonFiniteError(PplError):
 
 
 class UnknownNameError(DataError, KeyError):
-    """There is no node, parameter, site or cost of a name; the message says which there are."""
+    """No node, parameter, site or cost has this name. The message lists the names that exist."""
 
     __str__ = Exception.__str__
 
 
 class TooLargeError(DataError, MemoryError):
-    """What a call asks for takes more memory than there is; the message names what makes it large."""
+    """A call needs more memory than there is. The message names what makes it large."""
 
 
 class ScheduleError(OptionError):
-    """A schedule of a learning rate or of a `hyper=` value gave no finite number of its range at a step, or raised."""
+    """A schedule of a learning rate or of a `hyper=` value raised an exception, or gave a number out of range."""
 
 
 class MissingFileError(DataError, FileNotFoundError):
-    """A file of a state is not there."""
+    """The file of a state or checkpoint does not exist."""
 
 
 class FitError(PplError):
-    """Training met a NaN or infinite loss, gradient or parameter, or a schedule without one, and stopped.
+    """Training stopped: the loss, the gradient or a parameter was NaN or infinite, or a schedule failed.
 
     Attributes
     ----------

@@ -18,8 +18,8 @@ from ppl.ir.node import Node
 class Delta(Distribution):
     """Delta(v, log_density): the value v for sure; its path has slope 1 in v.
 
-    As a guide's node it makes `elbo` a maximum a posteriori fit. Its support is v itself, so that only pathwise
-    gradients reach v.
+    As a guide's node it makes `elbo` a maximum a posteriori fit. Its support is the point v, so only the pathwise
+    gradient reaches v.
 
     Parameters
     ----------

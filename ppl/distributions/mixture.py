@@ -32,11 +32,12 @@ from ppl.ir.node import Node
 class Mixture(Components):
     """Mixture(weights, components) or Mixture(logits=..., components=...): density sum_k weights[k] p_k(x).
 
-    The log-density is the marginal one, by log-sum-exp; no component is a random node. A sample is chosen by Gumbel-max
-    and drawn from the chosen component. Where every component has a cdf that is differentiable in its parameters and
-    one component covers the others, the sample has the implicit derivative -dF / p, F the cdf of the mixture (Graves
-    2016; Figurnov, Mohamed & Mnih 2018), else none. It is followed by name only: between components that stand apart F
-    moves with the weights, but no sample lies; `SumComponents` sums over the choice instead.
+    The log-density is the marginal one, by log-sum-exp; the component is no random node of its own. A sample takes a
+    component by Gumbel-max and then a draw from it. If every component has a cdf that is differentiable in its
+    parameters and one component covers the others, the sample has the implicit derivative -dF / p, with F the cdf of
+    the mixture (Graves 2016; Figurnov, Mohamed & Mnih 2018); else it has none. The automatic choice does not take that
+    path: between components that are far apart F changes with the weights, but few samples lie there. `SumComponents`
+    sums over the choice instead.
 
     Parameters
     ----------

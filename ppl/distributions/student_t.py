@@ -17,7 +17,7 @@ class StudentT(Distribution):
     """StudentT(df, loc, scale): density proportional to (1 + t^2 / df)^(-(df + 1) / 2), t = (x - loc) / scale.
 
     Support: the real line. The sample is loc + scale z sqrt(df / (2 g)) with z a standard normal and g a gamma draw of
-    concentration df / 2, through whose implicit derivative the path in df goes (Figurnov, Mohamed & Mnih 2018).
+    concentration df / 2. Its path in df is the implicit derivative of g (Figurnov, Mohamed & Mnih 2018).
 
     Parameters
     ----------

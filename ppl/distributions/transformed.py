@@ -28,8 +28,8 @@ class Transformed(Combinator):
     """Transformed(base, f, g, …): the law of …g(f(x)) for x of `base`; the first bijector is applied first.
 
     log p(y) = log p_base(x) - the sum of log |det|, at x = f^-1(g^-1(y)). The sample is the transformed sample of the
-    base and has the path that it has; parameters of bijectors are part of it. An end of the base's support that a
-    bijector's parameter moves makes that parameter one that moves the support, which score functions refuse.
+    base; its path goes on through the bijectors and their parameters. If a bijector's parameter moves an end of the
+    base's support, it counts as a parameter that moves the support, and score functions refuse it.
 
     Parameters
     ----------

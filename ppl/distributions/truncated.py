@@ -34,11 +34,11 @@ from ppl.ir.reference.interpret import Env, evaluate
 class Truncated(LogTails, Combinator):
     """Truncated(base, low, high): the law of `base` given low <= x <= high.
 
-    log p(x) = log p_base(x) - log P(low <= X <= high). The sample is the base's quantile at a uniform share of that
-    probability, cut to the bounds against rounding, and its path is that formula's. Probabilities are taken from the
-    nearer tail of the base, as logarithms, so that far windows are as exact as central ones; where a float of the
-    program's precision cannot hold a window's probability, a `ParameterError` says so. Normal, uniform and finite
-    bases have closed forms, with mean, variance and entropy.
+    log p(x) = log p_base(x) - log P(low <= X <= high). The sample is a quantile of the base at a uniform share of that
+    probability, clipped to [low, high]; its path is the derivative of that formula. Logarithms of probabilities are
+    taken from the nearer tail of the base, so that intervals far out are as accurate as central ones. If the program's
+    precision cannot hold the probability of the interval, a `ParameterError` says so. Normal, uniform and finite bases
+    have closed forms, with mean, variance and entropy.
 
     Parameters
     ----------

@@ -16,17 +16,16 @@ if TYPE_CHECKING:
 class Analytic(Estimator):
     """E f(x) = f(m) + sum_ij H_ij C_ij / 2 for a cost f of degree at most 2 in x: no sampling, no variance from x.
 
-    m is the mean of x, C its covariance (within each independent unit), H the Hessian of f, which does not depend on x
-    but may on everything else. The node's value is its mean; every cost downstream gains the second term, so that
-    losses, other nodes' advantages and gradients are those of the expectation. Several such nodes under one cost are
-    taken one after another, so the degree counts for each alone: x^2 y^2 is exact for independent x and y.
+    m is the mean of x, and C its covariance within each independent unit. H is the Hessian of f; it may depend on
+    anything but x. The node's value is its mean, and every downstream cost gains the second term. So losses, gradients
+    and the advantages of other nodes are those of the expectation. Several such nodes under one cost are taken one
+    after another, so the degree counts for each alone: x^2 y^2 is exact for independent x and y.
 
     Requires mean and covariance in closed form, no random node downstream, and costs that are polynomials of degree at
-    most 2 in the node by the rules of `ppl.ir.polynomial.degree_of` (`ppl.stop_gradient` of it is refused: the loss
-    needs its second moment, the gradient must not). Rows that a cost couples through `collect` count as units of one
-    event. Exact. One downstream evaluation where all costs are linear; else one more for each entry of the event, at
-    most `budget`. For quadratic costs under a Normal this is the expectation of the identities of Bonnet 1964 and
-    Price 1958.
+    most 2 in the node by the rules of `ppl.ir.polynomial.degree_of`. `ppl.stop_gradient` of the node is refused. Rows
+    that a cost couples through `collect` count as units of one event. Exact. One downstream evaluation if all costs
+    are linear, else one more for each entry of the event, at most `budget`. For quadratic costs under a Normal this is
+    the expectation of the identities of Bonnet 1964 and Price 1958.
     """
 
     enters: ClassVar[Entry] = "averaged"

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 class BonnetPrice(Estimator):
     """grad_mu E[f] = E[grad f] and grad_Sigma E[f] = E[Hessian f] / 2 for x ~ Normal(mu, Sigma).
 
-    Chain rule: grad f . dmu + sum_ij (Hessian f)_ij dSigma_ij / 2, both at the sample; independent units take the
-    diagonal, vectors of a MultivariateNormal their block with Sigma = L L^T. Requires a cost that is once
-    continuously differentiable along every path (a kink would lose its share of the second derivative), no random node
-    downstream (its estimator would have to be differentiated twice), no cost that couples rows, and at most `budget`
-    entries in the event: each takes one Hessian-vector product, so that the cost grows with the event. Unbiased; one
-    downstream evaluation. The part for Sigma has the variance of the curvature, where the pathwise one has that of
-    slope times noise: none under a quadratic cost. Bonnet 1964; Price 1958; Rezende, Mohamed & Wierstra 2014.
+    By the chain rule the estimate is grad f . dmu + sum_ij (Hessian f)_ij dSigma_ij / 2 at the sample. Independent
+    units use the diagonal of the Hessian, vectors of a MultivariateNormal their block, with Sigma = L L^T.
+
+    Requires a cost that is once continuously differentiable along every path (a kink has a second derivative that
+    samples miss), no random node downstream (its estimator would have to be differentiated twice), no cost that couples
+    rows, and at most `budget` entries in the event; each takes one Hessian-vector product. Unbiased; one downstream
+    evaluation. The part for Sigma has the variance of the curvature, which is 0 under a quadratic cost; the pathwise
+    gradient has that of slope times noise. Bonnet 1964; Price 1958; Rezende, Mohamed & Wierstra 2014.
     """
 
     budget: int = 32

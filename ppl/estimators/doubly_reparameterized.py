@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 class DoublyReparameterized(Pathwise):
     """Σ_k w̃_k² (∂ log w_k / ∂z_k) (∂z_k / ∂φ) for a node z of the guide under `iwae`, w̃ the normalised weights.
 
-    The score of log q(z; φ), which the bound weighs by w̃_k, is itself reparameterized, which turns the weights of the
-    path into their squares. Model parameters get the ordinary gradient. Under `elbo` (one sample, w̃ = 1) it is
-    `StickingTheLanding`. Requires what that does, and under `iwae` no random node downstream, whose path would need
-    the plain weights, and no enumerated node in the bound. Unbiased; one downstream evaluation. Its
-    signal-to-noise ratio grows with the number of importance samples, where that of the pathwise gradient shrinks.
+    The bound weighs the score of log q(z; φ) by w̃_k. Reparameterizing that score, too, turns the weights of the path
+    into their squares. Model parameters get the ordinary gradient. Under `elbo` (one sample, w̃ = 1) this is
+    `StickingTheLanding`.
+
+    Requires what `StickingTheLanding` requires; under `iwae` also no random node downstream (its path would need the
+    plain weights) and no enumerated node in the bound. Unbiased; one downstream evaluation. The signal-to-noise ratio
+    grows with the number of importance samples; that of the pathwise gradient shrinks.
     Tucker, Lawson, Gu & Maddison 2019.
     """
 

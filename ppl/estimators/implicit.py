@@ -22,11 +22,10 @@ if TYPE_CHECKING:
 class Implicit(Estimator):
     """dx/dtheta = -(dF/dtheta)(x) / p(x): the path of the quantile, without inverting the cdf.
 
-    For distributions whose sampler rejects (Gamma, Beta, Dirichlet, StudentT, VonMises) by the derivative kernel of
-    their gamma variables or angles; for others with one-dimensional units by their cdf, where that is differentiable.
-    Unbiased under the conditions of `Pathwise`; one downstream evaluation. `Pathwise` admits the first kind too and is
-    the name that the automatic choice shows: the two are then the same gradient. Naming `Implicit` on another node
-    takes the cdf's route.
+    Distributions whose sampler rejects (Gamma, Beta, Dirichlet, StudentT, VonMises) use the derivative kernel of their
+    gamma variables or angles; there `Pathwise`, which the automatic choice names, is the same gradient. Others with
+    one-dimensional units use their cdf, if it is differentiable. Requires what `Pathwise` requires of the costs.
+    Unbiased; one downstream evaluation.
 
     References: Figurnov, Mohamed & Mnih 2018; Jankowiak & Obermeyer 2018.
     """

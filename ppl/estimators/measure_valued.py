@@ -132,12 +132,13 @@ RULES: dict[type[Distribution], Rule] = {
 class MeasureValued(Estimator):
     """Σ over units of c (f(x₊) − f(x₋)) per parameter, where ∂p/∂θ = c (p₊ − p₋) for densities p₊ and p₋.
 
-    Only the unit in question takes x₊ or x₋, the others keep the trunk's sample. Evaluations a unit: Normal location 2,
-    Normal scale, Bernoulli, Exponential, Poisson and the rate of a Gamma 1, categories K − 1; the negative part is the
-    trunk's sample where it has that law, and the two parts share noise. Requires nothing of the cost, but parameters
-    whose pair is known (none of these moves the support) and rows that no cost couples. Unbiased; low variance for
-    costs that jump or oscillate, since nothing is multiplied by a score; the number of evaluations grows with the
-    units, so more than `max_units` of them are refused.
+    Only one unit at a time takes x₊ or x₋; the others keep the trunk's sample. The two values share noise, and x₋ is
+    the trunk's sample if it has that law. Evaluations per unit: 2 for the location of a Normal; 1 for its scale, for
+    Bernoulli, Exponential, Poisson and the rate of a Gamma; K − 1 for K categories.
+
+    Requires parameters whose pair is known (none of them moves the support) and rows that no cost couples, and nothing
+    else of the cost. Unbiased. The variance is low for costs that jump or oscillate, since nothing is multiplied by a
+    score. The number of evaluations grows with the units, so more than `max_units` units are refused.
     Pflug 1996; Heidergott & Vázquez-Abad 2008; Mohamed, Rosca, Figurnov & Mnih 2020.
 
     Parameters

@@ -23,12 +23,13 @@ def crosses_unseen(node: RandomNode) -> bool:
 class Pathwise(Estimator):
     """x = t(u, theta), u ~ U(0, 1): the gradient flows through the sampling path.
 
-    Where the sampler rejects (Gamma, Beta, Dirichlet, StudentT, VonMises) or chooses (Mixture), it has the implicit
-    derivative -dF / p. For a mixture that is by name only, since between components that stand apart F moves with the
-    weights but no sample lies: see `SumComponents`. Where less than 1 % of the samples carry that share, the loss is
-    NaN and a ParameterError says so.
+    A sampler that rejects (Gamma, Beta, Dirichlet, StudentT, VonMises) or chooses (Mixture) has the implicit
+    derivative -dF / p. The automatic choice does not take it for mixtures: between components that are far apart F
+    changes with the weights, but few samples lie there (see `SumComponents`). If less than 1 % of the samples lie
+    between them, the loss is NaN and a ParameterError says so.
+
     Requires a reparameterizable distribution and no jump on any path to a cost or to a later node's parameters.
-    Unbiased; one downstream evaluation; variance grows with the cost's slope, not with its size.
+    Unbiased; one downstream evaluation. The variance grows with the cost's slope, not with its size.
     Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014.
     """
 

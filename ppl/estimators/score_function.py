@@ -39,8 +39,9 @@ DECAY = 0.99
 class ScoreFunction(Estimator):
     """(f - baseline) * grad log p(x): needs only the density.
 
-    Requires that no derivative moves the support; a discrete node above that is not relaxed may move it. Unbiased; one
-    downstream evaluation; high variance, which grows with the size of the cost and the number of units.
+    Requires a support that no learned parameter moves. A discrete node above may move it, unless that node is relaxed.
+    Unbiased; one downstream evaluation. The variance is high and grows with the size of the cost and the number of
+    units.
 
     Parameters
     ----------

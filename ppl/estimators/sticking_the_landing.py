@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 class StickingTheLanding(Pathwise):
     """Pathwise, with the distribution's parameters stopped inside the node's own log q(z; phi) of an `elbo`.
 
-    The gradient of log q(z(phi); phi) is a path through z plus the score at z; the score's expectation given the
-    ancestors is 0, so it is dropped. Requires what `Pathwise` does and a sampled log q of the node among the costs
-    (`kl="sampled"` where the divergence has a closed form). Unbiased; one downstream evaluation. The variance goes to 0
-    as q approaches the posterior, where the pathwise one keeps that of the score; far from it either may be larger.
+    The gradient of log q(z(phi); phi) is a path through z plus the score at z. The score has expectation 0 given the
+    ancestors, so it is dropped. Requires what `Pathwise` requires, and a sampled log q of the node among the costs (say
+    `kl="sampled"` if the divergence has a closed form). Unbiased; one downstream evaluation. As q approaches the
+    posterior the variance goes to 0, while the pathwise gradient keeps that of the score; far from the posterior either
+    may have the larger variance.
     Roeder, Wu & Duvenaud 2017.
     """
 

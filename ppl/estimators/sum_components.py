@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SumComponents(Enumerate):
-    """Σ_k w_k E[f(x_k)] of a mixture: the choice of the component summed exactly, x_k a sample along its own path.
+    """Σ_k w_k E[f(x_k)] for a mixture: the choice of the component is summed exactly, x_k is a sample of component k.
 
-    The weights' derivative is that of the sum, whatever lies between the components; a path through the mixture's cdf
-    crosses what lies there, where no sample does. Requires components with paths of their own (none of them a mixture
-    moved by its cdf) and what `Pathwise` requires of the costs. Unbiased; one downstream evaluation for every joint
-    choice of all units and of all rows that a downstream value couples, at most `budget`.
+    The derivative in the weights is that of the sum, so components may be far apart; the derivative in the components'
+    parameters follows the path of each x_k.
+
+    Requires components with paths of their own, none of which is itself a mixture with a path through its cdf, and what
+    `Pathwise` requires of the costs. Unbiased; one downstream evaluation for every joint choice of all units and of all
+    rows that a downstream value couples, at most `budget`.
     """
 
     sampled: ClassVar[bool] = True

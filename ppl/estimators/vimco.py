@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class Vimco(Estimator):
     """(L - L_k) grad log q(z_k) for sample k of the bound L = log (1/K) sum_j w_j.
 
-    L_k = log (1/K) (sum over j != k of w_j + exp(mean over j != k of log w_j)) puts the geometric mean of the other
-    weights in the place of w_k, so it does not depend on z_k. Requires a node under `iwae` with two or more importance
-    samples and parameters that do not move the support. Unbiased; one downstream evaluation (and K^2 exponentials a
-    row); every sample gets a signal of its own, of which the bound's common part is gone. Mnih & Rezende 2016.
+    L_k = log (1/K) (sum over j != k of w_j + exp(mean over j != k of log w_j)) is the bound with w_k replaced by the
+    geometric mean of the other weights, so it does not depend on z_k. Every sample thus has a learning signal of its
+    own. Requires a node under `iwae` with two or more importance samples, and parameters that do not move the support.
+    Unbiased; one downstream evaluation and K^2 exponentials per row. Mnih & Rezende 2016.
     """
 
     drawn_only: ClassVar[bool] = True

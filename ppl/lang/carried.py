@@ -50,11 +50,11 @@ def carried(name: str, init: Any, shape: int | Sequence[int] | None = None) -> V
 
 
 def carry(name: str, value: Any) -> None:
-    """Say what `ppl.carried(name, ...)` is in the next step: `value`, at true samples on this step's noise.
+    """Set the value that `ppl.carried(name, ...)` has in the next step.
 
-    Whatever estimators do to the nodes it is computed from, `program.sample` with the same seed and step gives the
-    values that it is made of (but for the rounding of a last bit, in which two compiled programs may differ). No
-    derivative passes.
+    It is computed from true samples on this step's noise, whatever estimators the nodes have: from those that
+    `program.sample` draws with the same seed and step (up to the last bit, which two compiled programs may round
+    differently). No derivative passes.
 
     Parameters
     ----------

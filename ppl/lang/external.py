@@ -42,8 +42,8 @@ def external(
 
     Parameters
     ----------
-    fn : called as `fn(*values)`, or `fn(key, *values)`, with scalars for values of event shape () and
-        C-contiguous arrays otherwise; returns a scalar if `shape` is (), else an array of that shape.
+    fn : an `@njit` function, called as `fn(*values)` or `fn(key, *values)`. It gets a scalar for a value of event shape
+        () and a C-contiguous array for any other, and returns a scalar if `shape` is (), else an array of that shape.
     values : its arguments.
     shape, dtype : event shape and dtype (float by default) of the result.
     gradient : `gradient([key,] *values, g)` returns a tuple with the cotangent of every value; without it the

@@ -282,10 +282,10 @@ def deterministic(name: str, value: Any) -> Value:
 
 
 def stop_gradient(value: Any) -> Value:
-    """`value` as a constant: neither a derivative nor the dependence of downstream costs passes.
+    """`value` as a constant: no derivative passes, and no cost counts as downstream through it.
 
-    Where a cost has a random node both directly and stopped, only its direct occurrences count, for every estimator:
-    such a cost is taken apart into terms. If it cannot be (z * stop_gradient(z)), the node needs a `Pathwise` or
-    `Implicit` gradient, and others are refused.
+    If a cost contains a random node both directly and stopped, the gradient is that of the direct occurrences alone.
+    ppl then splits the cost into terms that contain the node in one way each. If that is impossible, as in z *
+    stop_gradient(z), only `Pathwise` and `Implicit` are admitted for the node.
     """
     return lift("stop_gradient", ops.stop, value, tag="user")

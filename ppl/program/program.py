@@ -77,7 +77,18 @@ def compile(
 
 
 class Program(Inspection, Embedding, Diagnosing):
-    """A compiled model. All methods are pure: state and data in, fresh arrays out."""
+    """A compiled model. All methods are pure: state and data in, fresh arrays out.
+
+    Methods take the state, then the data in the order of the model's arguments (or one dict of them by name). They
+    share these options:
+
+    seed : noise seed, at step 0. None means the state's seed and step.
+    particles : samples averaged per row; None means those of `ppl.compile`.
+    total_rows : rows of the data set that the given rows are a part of. Sums over rows are scaled by total / given.
+    rows : global row numbers (an array, the first row, or a slice). They enter the noise of the given rows.
+    hyper : values of `ppl.hyper` scalars by name, or schedules of the step.
+    nonfinite : "raise" an error that names where a NaN or infinity appeared first, or "keep" it.
+    """
 
     def value(
         self,
@@ -91,16 +102,13 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
     ) -> Any:
-        """The loss with true (unrelaxed) nodes, summed over rows, averaged over particles.
+        """One sample of the loss with true (unrelaxed) nodes, summed over rows and averaged over particles.
 
         Parameters
         ----------
-        seed : noise seed; None means the state's seed and step.
-        per_row : return one loss per row of the outermost plate instead of their scaled sum.
-        total_rows : size of the data set that the given rows are a part of: sums are scaled by total/given.
-        rows : global row numbers (array, first row, or slice) that key the noise of the rows given.
-        hyper : values or schedules of run-time scalars.
-        nonfinite : "raise" an error that names where a NaN or infinity appeared first, or "keep" it.
+        per_row : return one loss per row of the outermost plate, shape (rows,), instead of their scaled sum.
+
+        The other options are described in `Program`.
 
         Raises
         ------
@@ -109,7 +117,7 @@ class Program(Inspection, Embedding, Diagnosing):
         ParameterError
             A parameter, an observation or an index is out of range in this call.
         NonFiniteError
-            The loss is NaN or infinite for another reason; +inf is that of an impossible observation.
+            The loss is NaN or infinite for another reason. An impossible observation has loss +inf.
         """
         flag("per_row", per_row)
         keep = keeps(nonfinite)
@@ -131,9 +139,14 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
     ) -> tuple[float, dict[str, np.ndarray]]:
-        """One stochastic loss and its gradient in `state.params`: sums over rows, means over particles.
+        """One sample of the loss and its gradient: sums over rows, means over particles.
 
-        Options and errors are those of `value`; here the gradient has to be finite, too.
+        Returns
+        -------
+        (float, dict)
+            The loss, and the gradient with respect to `state.params` (unconstrained) by name.
+
+        Errors are those of `value`. The gradient must be finite, too.
         """
         keep = keeps(nonfinite)
         bound = bind(self, Call(state, data, seed, particles, rows, total_rows, hyper))
@@ -153,7 +166,10 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
     ) -> tuple[float, dict[str, np.ndarray], State]:
-        """`value_and_grad`, and the state with its step, baselines, control variates and carried values advanced."""
+        """`value_and_grad`, and a state whose step, baselines, control variates and carried values are advanced.
+
+        Parameters do not move.
+        """
         keep = keeps(nonfinite)
         bound = bind(self, Call(state, data, seed, particles, rows, total_rows, hyper))
         result = run(bound, "gradient")
@@ -175,7 +191,11 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
     ) -> tuple[State, float]:
-        """One whole training step, as `ppl.fit` takes it: loss and gradient are divided by the number of rows N."""
+        """One training step, as `ppl.fit` takes it: (new state, loss).
+
+        Loss and gradient are divided by the number of rows N. `optimizer` is as for `ppl.fit`. Errors are those of
+        `value_and_grad`.
+        """
         keep, transform = keeps(nonfinite), as_transform(optimizer)
         bound = bind(self, Call(state, data, seed, particles, rows, total_rows, hyper))
         new, scalars, grad = update(bound, transform)
@@ -194,12 +214,23 @@ class Program(Inspection, Embedding, Diagnosing):
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
     ) -> dict[str, np.ndarray]:
-        """Every latent, observation and deterministic (or those in `sites`), from true nodes.
+        """Draw every latent, observed and deterministic site, or those named in `sites`.
 
-        Latents are drawn from the guide where there is one, else from the model; a relaxed, enumerated or averaged node
-        is a true sample here. Observations are the data; entries that `obs_mask` drops are drawn given the latents.
-        A site that is marginalised, or depends on one, is left out, and refused where `sites` names it.
-        Arrays have axes (particles, *plates, *event) when particles are asked for, else (*plates, *event).
+        Latents are drawn from the guide if there is one, else from the model. Relaxed, enumerated and averaged nodes
+        are true samples here. An observed site is the data; entries that `obs_mask` drops are drawn given the latents.
+        Sites that `ppl.likelihood` sums out, and those that depend on them, are left out.
+
+        Returns
+        -------
+        dict
+            Arrays by site, with axes (particles, *plates, *event) if `particles` is given, else (*plates, *event).
+
+        Raises
+        ------
+        DataError
+            `sites` has an unknown name or one that is summed out, or an argument does not fit the program.
+        ParameterError, NonFiniteError
+            As for `value`.
         """
         keep, data = keeps(nonfinite), self.read(data)
         compiled = self.prepare(*data)
@@ -226,7 +257,7 @@ class Program(Inspection, Embedding, Diagnosing):
         return Named("site", drawn)
 
     def profile(self, state: State, *data: Any, repeats: int = 50, kind: str = "gradient", **options: Any) -> Profile:
-        """Where the time of a call goes: seconds overall, in Python, and per step of the schedule.
+        """Measure where the time of a call goes: seconds in all, in Python, and per step of the schedule.
 
         Parameters
         ----------

@@ -48,21 +48,21 @@ def fit(
 ) -> Fit:
     """Minimise the loss of a program by stochastic gradient descent.
 
-    Loss and gradient are divided by the number of rows N before the optimizer sees them. The arguments
-    that the outermost data plate opens are cut into minibatches, in another order every epoch; the others
-    are passed whole.
+    Loss and gradient are divided by the number of rows N before the optimizer sees them. Arguments that
+    the outermost data plate opens are cut into minibatches, in a new order every epoch. Other arguments are
+    passed whole.
 
-    A table that the model reads through ``table[index]`` only has a gradient of few rows. `SGD` and `AdaGrad` without
-    `clip_norm` then touch those rows alone, many steps per call of compiled code and without a copy of the table; the
-    result is that of the whole gradient up to the order of sums, and the same on any number of threads. Other
-    optimizers move rows of gradient zero too (momentum, moments that decay) and pass over the whole table.
+    If the model reads a parameter only through ``table[index]``, few rows of its gradient are not zero. `SGD` and
+    `AdaGrad` without `clip_norm` then read and write those rows alone. The result is that of the whole gradient up to
+    the order of sums, and does not depend on the number of threads. Other optimizers also move rows of gradient zero
+    (momentum, decaying moments), so they pass over the whole table.
 
     Parameters
     ----------
     program : Program
     *data : arrays in the order of the model's arguments, or one dict of them by name.
-    steps, epochs : exactly one: training steps, or passes over the rows, to take. With `state` they count
-        from it, with an existing checkpoint from where that run began: the same call then finishes it.
+    steps, epochs : exactly one of them: training steps, or passes over the rows. They count from `state` if it is
+        given. With an existing checkpoint they count from where that run began, so that the same call finishes it.
     batch_size : rows per step; the short last batch of an epoch is kept. None: all rows in every step.
     optimizer : one of `ppl.optim`, a dict of parameter-name globs → optimizer or None (frozen), or any object
         with optax's `init` and `update`.
@@ -72,10 +72,10 @@ def fit(
     validation : arrays (evaluated by `program.value`, per row) or a callable state → float; after every epoch
         (a step on all rows is one) and after the last step. Without data rows, after the last step only.
     progress : show a progress bar, if stderr is a terminal.
-    checkpoint : path, or (path, n). Written atomically every n steps (every 30 seconds if no n is given), and
-        at the end however the run ends: SIGTERM and SIGHUP, where nobody handles them, end the process after it has
-        been written. If the file exists, the run in it is continued, to the same bits and the same history. What a
-        killed process was writing is removed at the next start.
+    checkpoint : path, or (path, n). The file is written atomically every n steps (every 30 seconds without n) and
+        at the end of the run. SIGTERM and SIGHUP, if no one handles them, end the process after it is written. If the
+        file exists, its run is continued, to the same bits and the same history. The next start removes what a killed
+        process was writing.
     callback : called as callback(steps taken, state, metrics) after every step; returning True ends the
         training.
     batches : instead of data, an iterable (or a callable that returns one) of tuples of arrays. An iterator
@@ -85,22 +85,22 @@ def fit(
     Returns
     -------
     Fit
-        (state, params, history). Ctrl-C returns what there is: it and all signals with handlers in Python act between
-        two steps, or while a user's function runs or code compiles; where none is reached, at the end of the block of
-        steps that compiled code takes, within about a tenth of a second or one step. A second Ctrl-C, while the
-        checkpoint is written, changes nothing. This holds in the main thread; in others no signal arrives.
+        (state, params, history). Ctrl-C ends the run and returns what it has reached. Ctrl-C and other signals with
+        handlers in Python act between two steps, while a user's function runs, or while code compiles: within about a
+        tenth of a second, or one step if that is longer. A second Ctrl-C while the checkpoint is written has no effect.
+        Python delivers signals to the main thread only.
 
     Raises
     ------
     FitError
-        The loss, the gradient or a parameter became NaN or infinite, or a schedule gave no finite number (a
-        negative one, for a rate); it has the last good state, and says where the value appeared first. Or the
-        checkpoint could not be written at the end.
+        The loss, the gradient or a parameter became NaN or infinite; a schedule failed or gave a number out of range;
+        or the checkpoint could not be written at the end. The error has the last good state, and says where the value
+        appeared first.
     ModelError
         `program` has not been compiled.
     DataError, OptionError
-        Data do not fit the program, a state or checkpoint is another program's, another optimizer's or damaged, the
-        checkpoint cannot be written, or options contradict each other.
+        Data do not fit the program; a state or checkpoint belongs to another program or optimizer, or is damaged;
+        the checkpoint cannot be written; or options contradict each other.
     """
     require_program("ppl.fit", program)
     check_options(locals())

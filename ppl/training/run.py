@@ -39,7 +39,14 @@ class History(Named[np.ndarray]):
 
 
 class Fit(NamedTuple):
-    """The result of `ppl.fit`: final state, constrained parameter values by name, history."""
+    """The result of `ppl.fit`.
+
+    Attributes
+    ----------
+    state : the final `State`.
+    params : constrained parameter values by name.
+    history : arrays by name, one entry per step ("step", "loss", every cost) or per evaluation ("validation").
+    """
 
     state: State
     params: dict[str, np.ndarray]

@@ -31,7 +31,11 @@ NOISES = ("logistic", "normal", "uniform")
 
 
 class Layer(Protocol):
-    """What `chain` calls."""
+    """The contract of a layer, which `chain` calls.
+
+    Arguments are the node's name, the prefix of parameter names, the input of event shape (..., in) or None, and an
+    observed value or None. The result is the layer's value.
+    """
 
     def __call__(self, name: str, params: str, x: Value | None, obs: Any = None) -> Value: ...
 
@@ -46,7 +50,13 @@ def _affine(params: str, x: Value | None, units: int) -> Value:
 
 @dataclass(frozen=True)
 class Dense:
-    """A deterministic layer, activation(x @ weight + bias)."""
+    """A deterministic layer, activation(x @ weight + bias), of event shape (units,).
+
+    Parameters
+    ----------
+    units : number of outputs.
+    activation : as for `ppl.dense`.
+    """
 
     units: int
     activation: str | Callable[[Any], Any] | None = None
@@ -59,11 +69,15 @@ class Dense:
 
 @dataclass(frozen=True)
 class BinaryUnits:
-    """Units y = 1[a + ε > 0], a = x @ weight + bias, sampled as Bernoulli with P(y = 1) = F(a), F the noise's
-    cdf.
+    """Binary units y = 1[a + ε > 0] with a = x @ weight + bias, of event shape (units,).
 
-    `noise`: "logistic" (sigmoid), "normal" (ndtr) or "uniform" on (-1, 1) (the hard sigmoid clip((a + 1) / 2,
-    0, 1)).
+    They are Bernoulli nodes with P(y = 1) = F(a), F the cdf of the noise.
+
+    Parameters
+    ----------
+    units : number of units.
+    noise : "logistic" (F is sigmoid), "normal" (ndtr), or "uniform" on (-1, 1) (clip((a + 1) / 2, 0, 1)).
+    estimator : pins the gradient estimator.
     """
 
     units: int
@@ -85,10 +99,14 @@ class BinaryUnits:
 
 @dataclass(frozen=True)
 class GaussianUnits:
-    """Normal units around x @ weight + bias.
+    """Normal units around x @ weight + bias, of event shape (units,).
 
-    `scale`: "learned" (one positive parameter `.scale` a unit, starting at 1), "affine" (exp of a second
-    affine map of the input, `.log_scale`), or a number.
+    Parameters
+    ----------
+    units : number of units.
+    scale : "learned" (a positive parameter `.scale` per unit, which starts at 1), "affine" (exp of a second affine map
+        of the input, `.log_scale`), or a number.
+    estimator : pins the gradient estimator.
     """
 
     units: int
@@ -113,7 +131,13 @@ class GaussianUnits:
 
 @dataclass(frozen=True)
 class CategoricalUnits:
-    """Units of `classes` values each, as one-hot rows: event shape (units, classes)."""
+    """Categorical units as one-hot rows, of event shape (units, classes).
+
+    Parameters
+    ----------
+    units, classes : number of units, and of values of each.
+    estimator : pins the gradient estimator.
+    """
 
     units: int
     classes: int
@@ -138,12 +162,12 @@ def chain(
 
     Parameters
     ----------
-    x : the input x⁰, or None: then the first layer has a bias only.
+    x : the input x⁰, of event shape (..., in). None: the first layer has only a bias.
     layers : random or deterministic layers.
     name : layer i is node `name/i`, with parameters `name/i.weight`, `name/i.bias`, …
-    names : node names instead, one a layer: a guide that runs upwards names the nodes of a model that runs
-        downwards.
-    params : prefix of parameter names instead of `name`; a guide needs one that differs from its model's.
+    names : node names instead, one per layer. A guide that runs upwards gives the names of its model's nodes, which
+        run downwards.
+    params : prefix of parameter names instead of `name`. A guide needs another one than its model.
     obs : observed value of the last layer.
 
     Returns
@@ -153,7 +177,7 @@ def chain(
     Raises
     ------
     ModelError
-        No layers, or as many names as there are not layers.
+        There are no layers, or `names` does not have one name per layer.
     """
     if names is not None:
         names = arguments.names("chain: names", names, ModelError)

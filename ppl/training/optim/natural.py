@@ -28,12 +28,12 @@ HALVINGS = 60
 class NaturalGradient:
     """The natural gradient (Amari 1998) in the natural parameters of nodes of exponential families.
 
-    The gradient in natural parameters, multiplied by the inverse Fisher information of the node's family, is the plain
-    gradient in its mean parameters; the step is taken in natural parameters and mapped back, and where it would leave
-    the family it is halved until it does not. It is a step of the loss over all rows, not of the loss per row, so that
-    one step of rate 1 solves a conjugate model (Hoffman, Blei, Wang & Paisley 2013), given an exact gradient.
+    The gradient in natural parameters times the inverse Fisher information equals the plain gradient in the mean
+    parameters. The step is taken in natural parameters and mapped back; a step that would leave the family is halved
+    until it does not. The step follows the loss over all rows, not the loss per row. So one step of rate 1 with an
+    exact gradient solves a conjugate model (Hoffman, Blei, Wang & Paisley 2013).
 
-    Beside other parameters it is one of a dict of globs: {"q/*": NaturalGradient(program), "*": Adam(1e-3)}.
+    A model with other parameters takes a dict of globs: {"q/*": NaturalGradient(program), "*": Adam(1e-3)}.
 
     Parameters
     ----------
@@ -45,10 +45,9 @@ class NaturalGradient:
     Raises
     ------
     OptionError
-        A named node is not of a minimal exponential family; lies in a plate, so that its information is counted once
-        for every row; or a parameter of its distribution is not itself a `ppl.param` of the node's shape, with no
-        constraint, "positive" or "unit_interval", and used by this node alone. At the first step, where the optimizer
-        is given parameters that are not those of the nodes.
+        A named node is not of a minimal exponential family, or lies in a plate. Or a parameter of its distribution is
+        not a `ppl.param` of the node's shape that this node alone uses, with no constraint, "positive" or
+        "unit_interval". At the first step: the optimizer is given other parameters than those of the nodes.
     """
 
     def __init__(self, program: Any, lr: Rate = 1.0, nodes: Sequence[str] | None = None, data: Sequence[Any] = ()):
