@@ -22,21 +22,21 @@ from ppl.arguments import names, shown
 from ppl.errors import OptionError, PplError
 
 
-class Entry(NamedTuple):
+class Runnable(NamedTuple):
     """A runnable model: its module name within ``ppl.models`` and a one-line description."""
 
     name: str
     description: str
 
 
-def entries() -> list[Entry]:
+def runnable() -> list[Runnable]:
     """Return the runnable models in alphabetical order, without importing them."""
     names = sorted(module.name for module in pkgutil.iter_modules(ppl.models.__path__))
-    return [entry for name in names if (entry := _read_entry(name)) is not None]
+    return [model for name in names if (model := _read(name)) is not None]
 
 
-def _read_entry(name: str) -> Entry | None:
-    """Return the entry of module ``name``, or None if it defines no ``main`` or cannot be parsed."""
+def _read(name: str) -> Runnable | None:
+    """Return the model of module ``name``, or None if it defines no ``main`` or cannot be parsed."""
     spec = importlib.util.find_spec(f"ppl.models.{name}")
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
@@ -48,21 +48,21 @@ def _read_entry(name: str) -> Entry | None:
     if not any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body):
         return None
     docstring = ast.get_docstring(tree) or ""
-    return Entry(name, docstring.partition("\n")[0])
+    return Runnable(name, docstring.partition("\n")[0])
 
 
 def list_models() -> int:
     """Print the runnable models, one per line; return the exit status."""
-    found = entries()
-    width = max((len(entry.name) for entry in found), default=0)
-    for entry in found:
-        print(f"{entry.name:{width}}  {entry.description}".rstrip())
+    found = runnable()
+    width = max((len(model.name) for model in found), default=0)
+    for model in found:
+        print(f"{model.name:{width}}  {model.description}".rstrip())
     return 0
 
 
 def run_model(name: str, arguments: Sequence[str]) -> int:
     """Run ``ppl.models.NAME`` with ``arguments``; return the exit status."""
-    known = [entry.name for entry in entries()]
+    known = [model.name for model in runnable()]
     if name not in known:
         print(_unknown(name, known), file=sys.stderr)
         return 2

@@ -61,7 +61,7 @@ def test_unknown_model_gets_a_hint(zoo: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_every_model_of_the_zoo_is_described() -> None:
-    for entry in cli.entries():
+    for entry in cli.runnable():
         assert entry.description, f"ppl.models.{entry.name} has no docstring"
 
 

@@ -306,8 +306,8 @@ class StickBreaking(Bijector):
 
 def _rows(x: Node, matrix: np.ndarray) -> Node:
     """matrix @ x over the last event dimension."""
-    wide = ops.reshape(x, (*x.type.shape[:-1], 1, x.type.shape[-1]))
-    return ops.reduce_sum(ops.mul(matrix, wide), -1)
+    rows = ops.reshape(x, (*x.type.shape[:-1], 1, x.type.shape[-1]))
+    return ops.reduce_sum(ops.mul(matrix, rows), -1)
 
 
 class Inverse(Bijector):

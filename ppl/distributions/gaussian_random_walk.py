@@ -48,7 +48,7 @@ class GaussianRandomWalk(Distribution):
         """Vectors of real numbers."""
         return Support.REAL
 
-    def wide(self, name: str) -> Node:
+    def column(self, name: str) -> Node:
         """A parameter with a last dimension of length 1."""
         node = self.params[name]
         return ops.reshape(node, (*node.type.shape, 1))
@@ -57,10 +57,10 @@ class GaussianRandomWalk(Distribution):
         """The sum of the normal log-densities of the steps."""
         *lead, last = value.type.shape
         head = tuple((0, n, 1) for n in lead)
-        first = ops.expand(self.wide("loc"), (), (*lead, 1))
+        first = ops.expand(self.column("loc"), (), (*lead, 1))
         before = ops.concat([first, ops.window(value, (*head, (0, last - 1, 1)))], len(lead)) if last > 1 else first
-        moves = ops.sub(ops.sub(value, before), self.wide("drift"))
-        z = ops.div(moves, self.wide("scale"))
+        moves = ops.sub(ops.sub(value, before), self.column("drift"))
+        z = ops.div(moves, self.column("scale"))
         flat = ops.mul(float(last), ops.add(ops.log(self.params["scale"]), LOG_SQRT_2PI))
         return ops.sub(ops.mul(-0.5, ops.reduce_sum(ops.mul(z, z), -1)), flat)
 
@@ -72,11 +72,11 @@ class GaussianRandomWalk(Distribution):
         """The mean, plus scale times the cumulative sum of standard normals."""
         z = ops.ndtri(u[0])
         walked = ops.matmul(z, np.triu(np.ones((self.steps, self.steps))))
-        return ops.add(self.node_mean(), ops.mul(self.wide("scale"), walked))
+        return ops.add(self.node_mean(), ops.mul(self.column("scale"), walked))
 
     def node_mean(self) -> Node:
         """loc + drift t."""
-        return ops.add(self.wide("loc"), ops.mul(self.wide("drift"), np.arange(1.0, self.steps + 1)))
+        return ops.add(self.column("loc"), ops.mul(self.column("drift"), np.arange(1.0, self.steps + 1)))
 
     def node_mode(self) -> Node:
         """The mean."""
@@ -85,7 +85,7 @@ class GaussianRandomWalk(Distribution):
     def unit_covariance(self) -> Node:
         """scale^2 min(s, t)."""
         t = np.arange(1.0, self.steps + 1)
-        scale = self.wide("scale")
+        scale = self.column("scale")
         square = ops.reshape(ops.mul(scale, scale), (*scale.type.shape, 1))
         return ops.mul(square, np.minimum(t[:, None], t))
 

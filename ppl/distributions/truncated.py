@@ -14,7 +14,7 @@ from ppl.distributions.delta import Delta
 from ppl.distributions.domain import intervals as iv
 from ppl.distributions.domain.bounds import bounds_of
 from ppl.distributions.domain.checks import checked_parameters, constant_value
-from ppl.distributions.domain.conditions import Condition, narrowest, ordered
+from ppl.distributions.domain.conditions import Condition, ordered, unexpanded
 from ppl.distributions.domain.guards import flat_where_dead, owns
 from ppl.distributions.domain.intervals import Interval
 from ppl.distributions.domain.support import Support
@@ -101,7 +101,7 @@ class Truncated(LogTails, Combinator):
         low, high = self.params["low"], self.params["high"]
         for name, end in (("low", low), ("high", high)):
             if self.discrete and constant_value(end) is None:
-                x = narrowest(end)
+                x = unexpanded(end)
                 yield Condition(name, "a whole number", x, ops.equal(x, ops.floor(x)), end.type.shape, False)
         yield ordered(low, high, equal=self.discrete)
         good = self._has_mass()

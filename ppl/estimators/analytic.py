@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ppl.errors import ModelError
-from ppl.estimators.base import Entry, Estimator, Second, Support
+from ppl.estimators.base import Enters, Estimator, Second, Support
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
@@ -28,7 +28,7 @@ class Analytic(Estimator):
     the expectation of the identities of Bonnet 1964 and Price 1958.
     """
 
-    enters: ClassVar[Entry] = "averaged"
+    enters: ClassVar[Enters] = "averaged"
     second: ClassVar[Second] = "kept"
     sampled: ClassVar[bool] = False
 

@@ -88,7 +88,7 @@ class Advantages:
 
 ScoreTerm = Callable[[Advantages], Node]
 
-Entry = Literal["drawn", "summed", "averaged"]
+Enters = Literal["drawn", "summed", "averaged"]
 """How a node enters a program that estimates: by a sample, by all its states, or by its mean and covariance."""
 
 Second = Literal["kept", "path", "score"]
@@ -142,7 +142,7 @@ class Estimator:
     The rest of the package asks an estimator what it declares here, and never for its class.
     """
 
-    enters: ClassVar[Entry] = "drawn"
+    enters: ClassVar[Enters] = "drawn"
     second: ClassVar[Second] = "score"
     sampled: ClassVar[bool] = True  # whether the node's value is a sample; else no draw of it exists
     imposed: ClassVar[bool] = False  # whether it follows from the graph or the objective, and is no one's choice

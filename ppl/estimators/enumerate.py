@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ppl.estimators.base import Entry, Estimator, Second, Support
+from ppl.estimators.base import Enters, Estimator, Second, Support
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
@@ -20,7 +20,7 @@ class Enumerate(Estimator):
     value couples, times that of other enumerated nodes with a common cost, at most `budget`.
     """
 
-    enters: ClassVar[Entry] = "summed"
+    enters: ClassVar[Enters] = "summed"
     second: ClassVar[Second] = "kept"
     sampled: ClassVar[bool] = False
 

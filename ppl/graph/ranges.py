@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 from ppl.distributions.domain.bounds import RULES
-from ppl.distributions.domain.conditions import RANGES, narrowest
+from ppl.distributions.domain.conditions import RANGES, unexpanded
 from ppl.distributions.domain.intervals import ANYTHING, REAL, Interval
 from ppl.graph.slopes import Slopes
 from ppl.ir.node import Node, topological
@@ -27,7 +27,7 @@ NOTHING: Requirements = {}
 def requirements(sites: Iterable[Site]) -> Requirements:
     """What the distributions of `sites` require."""
     given = [c for s in sites if s.dist is not None for c in s.dist.conditions() if c.constraint in RANGES]
-    return {narrowest(c.value): RANGES[c.constraint] for c in given}
+    return {unexpanded(c.value): RANGES[c.constraint] for c in given}
 
 
 class Ranges:
@@ -62,7 +62,7 @@ class Ranges:
 
     def touches(self, node: Node) -> bool:
         """Whether a parameter may reach an end that its distribution excludes: there scores have a pole."""
-        base = narrowest(node)
+        base = unexpanded(node)
         if base not in self.required:
             return False
         found, required = self(base), self.required[base]

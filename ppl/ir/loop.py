@@ -1,4 +1,4 @@
-"""The region op: a fixed-length loop with carried values, sliced inputs and stacked outputs.
+"""The loop op: a fixed-length loop with carried values, sliced inputs and stacked outputs.
 
 `loop` runs a body graph `length` times. Its arguments are carries, then `xs` (leading event dimension
 `length`, one slice per step), then constants; its results are the final carries and the stacked `ys`.

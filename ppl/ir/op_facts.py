@@ -30,7 +30,7 @@ class Fault(NamedTuple):
 
 
 Edge = tuple[Fault, ...]
-Role = Literal["leaf", "view", "marker", "elementwise", "special", "shape", "reduction", "product", "choice", "region",
+Role = Literal["leaf", "view", "marker", "elementwise", "special", "shape", "reduction", "product", "choice", "loop",
                "user", "random", "lowered"]  # fmt: skip
 Degree = Literal["fixed", "linear", "product", "first", "branches", "second", "power", "none"]
 Angle = Literal["keeps", "periodic", "multiple", "breaks"]
@@ -230,9 +230,9 @@ FACTS: dict[str, Facts] = {
     "contract": Facts("product", (NOWHERE,), "product", "breaks", "stored", arity=2),
     # of triangles whose makers require a positive diagonal
     "solve": Facts("product", (NOWHERE,), "second", "breaks", "cheap", "step", arity=2),
-    # regions and users' functions
-    "loop": Facts("region", OWN, "none", "breaks", "cheap"),
-    "get": Facts("region", (NOWHERE,), "none", "breaks", "free", arity=1),
+    # loops and users' functions
+    "loop": Facts("loop", OWN, "none", "breaks", "cheap"),
+    "get": Facts("loop", (NOWHERE,), "none", "breaks", "free", arity=1),
     "external": Facts("user", OWN, "none", "breaks", "cheap", "step"),
     # what compiled programs are lowered to
     "copy": LOWERED,

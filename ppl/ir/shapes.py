@@ -306,7 +306,7 @@ def _external(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 
 @rule("loop")
 def _loop(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    """The region op has several results, read by `get`; its own type is that of its first result."""
+    """The loop op has several results, read by `get`; its own type is that of its first result."""
     return attrs["body"].result_type(0, attrs["length"])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.domain.conditions import narrowest
+from ppl.distributions.domain.conditions import unexpanded
 from ppl.distributions.domain.support import Support
 from ppl.errors import ModelError
 from ppl.ir import ops
@@ -67,5 +67,5 @@ def _same_rows(first: Node | None, second: Node | None) -> bool:
     """Whether two masks are one truth value per row, and the same."""
     if first is None or second is None:
         return False
-    a, b = narrowest(first), narrowest(second)
+    a, b = unexpanded(first), unexpanded(second)
     return a is b and a.type.shape == ()

@@ -205,7 +205,7 @@ class Compiled:
             scalars, grads = {}, {}
         vectors = tuple((VECTOR + name, shape) for name, shape in self.layout.shapes) if key == "hvp" else ()
         nodes = topological([n for group in (scalars, grads, variant.aux, arrays) for n in group.values()])
-        wide = any(n.op in ("external", "loop") for n in nodes)  # users' functions are promised 64 bits
+        all_64_bits = any(n.op in ("external", "loop") for n in nodes)  # users' functions are promised 64 bits
         return Request(
             scalars=tuple(scalars.items()),
             grads=tuple(grads.items()),
@@ -215,7 +215,7 @@ class Compiled:
             aux_layout=self.aux_layout.shapes,
             hypers=self.hypers,
             inputs=inputs,
-            narrow=() if wide else narrow,
+            narrow=() if all_64_bits else narrow,
         )
 
     def narrow(self, data: Sequence[Any]) -> tuple[str, ...]:

@@ -107,7 +107,7 @@ def test_the_compiled_program_has_the_exact_gradient():
 
 
 def test_the_model_runs(capsys):
-    assert "waves" in [entry.name for entry in cli.entries()]
+    assert "waves" in [entry.name for entry in cli.runnable()]
     assert cli.run_model("waves", []) == 0
     fitted, closed = (float(word.strip(",")) for word in capsys.readouterr().out.split() if word[0].isdigit())
     heights = np.random.default_rng(0).rayleigh(2.0, 500)

@@ -52,7 +52,7 @@ def _scan(carried):
     return make("get", node, index=len(carries) - 1, type=s.type)
 
 
-def wide(value, *axes, shape=None):
+def expanded(value, *axes, shape=None):
     return ops.expand(value, (*value.type.axes, *axes), shape)
 
 
@@ -125,7 +125,7 @@ TABLE = {
     "log1p_exp": (ops.log1p(EXP(x)), ops.softplus(x)),
     "log_one_plus_exp": (LOG(ops.add(1.0, EXP(s))), ops.softplus(s)),
     "logistic": (ops.div(1.0, ops.add(1.0, EXP(ops.neg(s)))), SIG(s)),
-    "log_softmax": (LOG(ops.div(EXP(x), s)), ops.sub(x, wide(LOG(s), shape=(3,)))),
+    "log_softmax": (LOG(ops.div(EXP(x), s)), ops.sub(x, expanded(LOG(s), shape=(3,)))),
     # views
     "trivial_view": (make("slice", make("transpose", x, perm=(0,)), window=((0, 3, 1),)), x),
     "merge_reshapes": (ops.reshape(ops.reshape(m, (6,)), (3, 2)), ops.reshape(m, (3, 2))),
@@ -163,43 +163,43 @@ TABLE = {
     ),
     # broadcasts
     "trivial_expand": (make("expand", x, axes=(), shape=(3,), live=None), x),
-    "merge_expands": (wide(wide(s, N), K, shape=(3,)), wide(s, N, K, shape=(3,))),
-    "expand_of_padding": (wide(ops.reshape(x, (1, 3)), shape=(2, 3)), wide(x, shape=(2, 3))),
+    "merge_expands": (expanded(expanded(s, N), K, shape=(3,)), expanded(s, N, K, shape=(3,))),
+    "expand_of_padding": (expanded(ops.reshape(x, (1, 3)), shape=(2, 3)), expanded(x, shape=(2, 3))),
     "sink_elementwise": (
-        EXP(ops.add(wide(x, N, K, shape=(2, 3)), wide(sn, K, shape=(2, 3)))),
-        wide(EXP(ops.add(wide(x, N), wide(sn, shape=(3,)))), K, shape=(2, 3)),
+        EXP(ops.add(expanded(x, N, K, shape=(2, 3)), expanded(sn, K, shape=(2, 3)))),
+        expanded(EXP(ops.add(expanded(x, N), expanded(sn, shape=(3,)))), K, shape=(2, 3)),
     ),
-    "sink_named": (ops.take(wide(x, N), wide(i, N)), wide(ops.take(x, i), N)),
-    "reshape_of_expand": (ops.reshape(wide(s, N, shape=(2, 3)), (6,)), wide(s, N, shape=(6,))),
+    "sink_named": (ops.take(expanded(x, N), expanded(i, N)), expanded(ops.take(x, i), N)),
+    "reshape_of_expand": (ops.reshape(expanded(s, N, shape=(2, 3)), (6,)), expanded(s, N, shape=(6,))),
     "transpose_of_expand": (
-        ops.transpose(wide(x, N, shape=(2, 3))),
-        wide(ops.reshape(x, (3, 1)), N, shape=(3, 2)),
+        ops.transpose(expanded(x, N, shape=(2, 3))),
+        expanded(ops.reshape(x, (3, 1)), N, shape=(3, 2)),
     ),
     "slice_of_expand": (
-        ops.window(wide(x, N, shape=(2, 3)), ((1, 1, 1), (0, 2, 1))),
-        wide(ops.window(x, ((0, 2, 1),)), N, shape=(1, 2)),
+        ops.window(expanded(x, N, shape=(2, 3)), ((1, 1, 1), (0, 2, 1))),
+        expanded(ops.window(x, ((0, 2, 1),)), N, shape=(1, 2)),
     ),
-    "collect_of_expand": (ops.collect(wide(xn, FIVE), FIVE), wide(xn, shape=(5, 3))),
-    "distribute_of_expand": (ops.distribute(wide(xn, shape=(5, 3)), FIVE), wide(xn, FIVE)),
+    "collect_of_expand": (ops.collect(expanded(xn, FIVE), FIVE), expanded(xn, shape=(5, 3))),
+    "distribute_of_expand": (ops.distribute(expanded(xn, shape=(5, 3)), FIVE), expanded(xn, FIVE)),
     "route_of_expand": (
-        route(wide(x, N), wide(yb, N), to=B, terms=(((0, 0),), ((1, 1),), ())),
-        wide(route(x, yb, to=B, terms=(((0, 0),), ((1, 1),), ())), N),
+        route(expanded(x, N), expanded(yb, N), to=B, terms=(((0, 0),), ((1, 1),), ())),
+        expanded(route(x, yb, to=B, terms=(((0, 0),), ((1, 1),), ())), N),
     ),
     # reductions
     "empty_reduction": (total(x), x),
     "unit_reduction": (total(u, dims=(0, 1)), total(ops.reshape(u, (3,)), dims=(0,))),
     "merge_reductions": (total(total(mf, dims=(0,)), (FIVE,), (0,)), total(mf, (FIVE,), (0, 1))),
     "reduce_expand": (
-        total(wide(sn, FIVE, shape=(2, 3)), (FIVE,), (1,)),
-        wide(ops.mul(sn, 15.0), shape=(2,)),
+        total(expanded(sn, FIVE, shape=(2, 3)), (FIVE,), (1,)),
+        expanded(ops.mul(sn, 15.0), shape=(2,)),
     ),
     "sum_of_multiple": (
-        total(ops.mul(wide(s, N, shape=(3,)), xn), (N,), (0,)),
+        total(ops.mul(expanded(s, N, shape=(3,)), xn), (N,), (0,)),
         ops.mul(total(xn, (N,), (0,)), s),
     ),
     "sum_of_negative": (total(ops.neg(xn), (N,)), ops.neg(total(xn, (N,)))),
     "sum_of_selection": (
-        total(ops.where(wide(c, N), xn, 0.0), (N,)),
+        total(ops.where(expanded(c, N), xn, 0.0), (N,)),
         ops.where(c, total(xn, (N,)), 0.0),
     ),
     "sum_of_contract": (
@@ -216,11 +216,11 @@ TABLE = {
     "constant_carry": (_scan(carried=True), _scan(carried=False)),
     # contractions
     "contract_broadcast_axes": (
-        contract(wide(xn, K), gnk, "x", "y", "xy", (N, K)),
+        contract(expanded(xn, K), gnk, "x", "y", "xy", (N, K)),
         contract(xn, total(gnk, (K,)), "x", "y", "xy", (N,)),
     ),
     "contract_broadcast_labels": (
-        contract(wide(s, shape=(3,)), w, "x", "xy", "y"),
+        contract(expanded(s, shape=(3,)), w, "x", "xy", "y"),
         ops.mul(total(w, dims=(0,)), s),
     ),
     "sum_private_labels": (
@@ -228,8 +228,8 @@ TABLE = {
         contract(total(m, dims=(0,)), y, "y", "z", "yz"),
     ),
     "contract_of_transpose": (
-        contract(wide(ops.transpose(m), N), xn, "yx", "y", "x"),
-        contract(wide(m, N), xn, "xy", "y", "x"),
+        contract(expanded(ops.transpose(m), N), xn, "yx", "y", "x"),
+        contract(expanded(m, N), xn, "xy", "y", "x"),
     ),
     "transpose_of_contract": (
         ops.transpose(contract(m, w, "xy", "yz", "xz")),
@@ -249,7 +249,7 @@ TABLE = {
         ops.sub(contract(xn, yn, "x", "y", "xy", (N,)), ops.mul(contract(yn, xn, "x", "y", "xy", (N,)), s)),
     ),
     "put_broadcast_axes": (
-        make("put", vn, wide(i, N), size=6, over=(N,)),
+        make("put", vn, expanded(i, N), size=6, over=(N,)),
         make("put", total(vn, (N,)), i, size=6, over=()),
     ),
 }

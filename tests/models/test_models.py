@@ -172,7 +172,7 @@ def test_what_is_kept_is_for_the_same_options(tmp_path):
 
 
 def test_every_main_takes_the_common_options(capsys):
-    for entry in cli.entries():
+    for entry in cli.runnable():
         with pytest.raises(SystemExit):
             cli.run_model(entry.name, ["--help"])
         shown = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Wide events: a program without plates whose nodes have a long leading dimension is run over that dimension as rows.
+"""Long events: a program without plates whose nodes have a long leading dimension runs over that dimension as rows.
 
 A million independent units then stream through tiles and threads as the rows of a plate would. The rewrite is local:
 every node with the long dimension in front gets a form with the named axis instead (`rowed`), and either form becomes
@@ -33,7 +33,7 @@ def long_dimension(nodes: Sequence[Node], least: Number) -> int | None:
     return max(found, key=found.__getitem__) if found else None
 
 
-class Wide:
+class LongEvents:
     """The rewrite over one leading dimension, `size`."""
 
     def __init__(self, size: int):
@@ -71,86 +71,86 @@ class Wide:
         return self.rowed[node]
 
 
-def _leave(wide: Wide, node: Node) -> Node:
-    return remake(node, tuple(wide.as_plain(a) for a in node.args))
+def _leave(events: LongEvents, node: Node) -> Node:
+    return remake(node, tuple(events.as_plain(a) for a in node.args))
 
 
-def _pointwise(wide: Wide, node: Node) -> Node:
-    if not wide.leads(node):
-        return _leave(wide, node)
-    return remake(node, tuple(wide.as_rows(a) for a in node.args))
+def _pointwise(events: LongEvents, node: Node) -> Node:
+    if not events.leads(node):
+        return _leave(events, node)
+    return remake(node, tuple(events.as_rows(a) for a in node.args))
 
 
-def _leaf(wide: Wide, node: Node) -> Node:
-    if not wide.leads(node):
+def _leaf(events: LongEvents, node: Node) -> Node:
+    if not events.leads(node):
         return node
-    wide.plain[node] = node
-    counts = node.op == "const" and node.type.shape == (wide.size,) and node.type.dtype == "int"
-    if counts and np.array_equal(node.attrs["value"].value, np.arange(wide.size)):
-        return make("rowid", axis=wide.axis)
-    return ops.distribute(node, wide.axis)
+    events.plain[node] = node
+    counts = node.op == "const" and node.type.shape == (events.size,) and node.type.dtype == "int"
+    if counts and np.array_equal(node.attrs["value"].value, np.arange(events.size)):
+        return make("rowid", axis=events.axis)
+    return ops.distribute(node, events.axis)
 
 
-def _noise(wide: Wide, node: Node) -> Node:
-    if not wide.leads(node) or any(a != PARTICLES for a in node.type.axes):
+def _noise(events: LongEvents, node: Node) -> Node:
+    if not events.leads(node) or any(a != PARTICLES for a in node.type.axes):
         return node
     attrs = {"name": node.attrs["name"], "purpose": node.attrs["purpose"], "shape": node.type.shape[1:]}
-    return make("noise", *node.args, **attrs, axes=(wide.axis, *node.type.axes), columns=wide.size)
+    return make("noise", *node.args, **attrs, axes=(events.axis, *node.type.axes), columns=events.size)
 
 
-def _expand(wide: Wide, node: Node) -> Node:
+def _expand(events: LongEvents, node: Node) -> Node:
     x = node.args[0]
-    if not wide.leads(node):
-        return _leave(wide, node)
-    axes, shape = (wide.axis, *node.type.axes), node.type.shape[1:]
+    if not events.leads(node):
+        return _leave(events, node)
+    axes, shape = (events.axis, *node.type.axes), node.type.shape[1:]
     if len(x.type.shape) < len(node.type.shape):
-        return ops.expand(wide.as_plain(x), axes, shape)
-    if wide.leads(x):
-        return ops.expand(wide.as_rows(x), axes, shape)
-    return ops.expand(ops.reshape(wide.as_plain(x), x.type.shape[1:]), axes, shape)
+        return ops.expand(events.as_plain(x), axes, shape)
+    if events.leads(x):
+        return ops.expand(events.as_rows(x), axes, shape)
+    return ops.expand(ops.reshape(events.as_plain(x), x.type.shape[1:]), axes, shape)
 
 
-def _sum(wide: Wide, node: Node) -> Node:
+def _sum(events: LongEvents, node: Node) -> Node:
     x, dims = node.args[0], node.attrs["dims"]
-    if not wide.leads(x):
-        return _leave(wide, node)
+    if not events.leads(x):
+        return _leave(events, node)
     rest = tuple(d - 1 for d in dims if d)
-    axes = (wide.axis, *node.attrs["axes"]) if 0 in dims else node.attrs["axes"]
-    return make("sum", wide.as_rows(x), axes=axes, dims=rest)
+    axes = (events.axis, *node.attrs["axes"]) if 0 in dims else node.attrs["axes"]
+    return make("sum", events.as_rows(x), axes=axes, dims=rest)
 
 
-def _reshape(wide: Wide, node: Node) -> Node:
+def _reshape(events: LongEvents, node: Node) -> Node:
     x = node.args[0]
-    if not (wide.leads(node) and wide.leads(x)):
-        return _leave(wide, node)
-    return ops.reshape(wide.as_rows(x), node.type.shape[1:])
+    if not (events.leads(node) and events.leads(x)):
+        return _leave(events, node)
+    return ops.reshape(events.as_rows(x), node.type.shape[1:])
 
 
-def _transpose(wide: Wide, node: Node) -> Node:
+def _transpose(events: LongEvents, node: Node) -> Node:
     perm = node.attrs["perm"]
-    if not wide.leads(node) or perm[0]:
-        return _leave(wide, node)
-    return ops.transpose(wide.as_rows(node.args[0]), tuple(p - 1 for p in perm[1:]))
+    if not events.leads(node) or perm[0]:
+        return _leave(events, node)
+    return ops.transpose(events.as_rows(node.args[0]), tuple(p - 1 for p in perm[1:]))
 
 
-def _contract(wide: Wide, node: Node) -> Node:
+def _contract(events: LongEvents, node: Node) -> Node:
     """Sum or keep the leading label of operands that have the long dimension in front, nowhere else."""
     out, labels = node.attrs["out"], (node.attrs["a"], node.attrs["b"])
-    lead = {s[0] for s, x in zip(labels, node.args, strict=True) if wide.leads(x)}
+    lead = {s[0] for s, x in zip(labels, node.args, strict=True) if events.leads(x)}
     name = next(iter(lead), "")
     if len(lead) != 1 or any(name in s[1:] for s in (*labels, out)):
-        return _leave(wide, node)
+        return _leave(events, node)
     args, rest = [], []
     for s, x in zip(labels, node.args, strict=True):
         here = s.startswith(name)
-        args.append(wide.as_rows(x) if here else ops.expand(wide.as_plain(x), (wide.axis,), x.type.shape))
+        args.append(events.as_rows(x) if here else ops.expand(events.as_plain(x), (events.axis,), x.type.shape))
         rest.append(s[1:] if here else s)
     over = tuple(node.attrs["over"])
     attrs = {"a": rest[0], "b": rest[1], "out": out.removeprefix(name)}
-    return make("contract", *args, **attrs, over=over if name in out else (wide.axis, *over))
+    return make("contract", *args, **attrs, over=over if name in out else (events.axis, *over))
 
 
-RULES: dict[str, Callable[[Wide, Node], Node]] = {
+RULES: dict[str, Callable[[LongEvents, Node], Node]] = {
     **dict.fromkeys(GIVEN, _leaf),
     "noise": _noise,
     "expand": _expand,
@@ -164,4 +164,4 @@ RULES: dict[str, Callable[[Wide, Node], Node]] = {
 def widen_events(nodes: Sequence[Node], least: Number) -> list[Node] | None:
     """Run the program over its longest leading dimension; None where there is none of at least this length."""
     size = long_dimension(nodes, least)
-    return None if size is None else Wide(size).run(nodes)
+    return None if size is None else LongEvents(size).run(nodes)

@@ -14,7 +14,7 @@ from ppl.ir.node import Node, remake, topological
 from ppl.ir.op_facts import LINEAR, MARKERS, PARTS, PRODUCTS
 from ppl.ir.types import PARTICLES, Axis, Kind, Type
 
-Layout = tuple[tuple[str, tuple[int, ...]], ...]
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 ALL_PARTICLES = Axis("particles_total", Kind.PARTICLES)
 """Stands for the number of all particles where the axis "particles" is a window of them."""
@@ -48,8 +48,8 @@ class Request:
     grads: tuple[tuple[str, Node], ...] = ()
     aux: tuple[tuple[str, Node], ...] = ()
     arrays: tuple[tuple[str, Node], ...] = ()
-    params: Layout = ()
-    aux_layout: Layout = ()
+    params: Shapes = ()
+    aux_layout: Shapes = ()
     hypers: tuple[str, ...] = ()
     inputs: tuple[tuple[str, Type], ...] = ()
     whole: bool = False
@@ -65,7 +65,7 @@ class Result(NamedTuple):
     arrays: dict[str, np.ndarray]
 
 
-def offsets_of(layout: Layout) -> tuple[dict[str, int], int]:
+def offsets_of(layout: Shapes) -> tuple[dict[str, int], int]:
     """Where every part of a flat vector begins, by name, and the vector's length."""
     out, at = {}, 0
     for name, shape in layout:

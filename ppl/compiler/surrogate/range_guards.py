@@ -16,7 +16,7 @@ from ppl.compiler.surrogate.checks import fed_by, observed_argument
 from ppl.compiler.surrogate.expansion import Expansion
 from ppl.compiler.surrogate.indices import INDEX, concerned, find_readers, index_conditions
 from ppl.compiler.surrogate.uses import allowed, guard_term, guards_of_uses
-from ppl.distributions.domain.conditions import Condition, narrowest
+from ppl.distributions.domain.conditions import Condition, unexpanded
 from ppl.distributions.domain.observable import observed_conditions
 from ppl.ir import ops
 from ppl.ir.node import Node, topological
@@ -34,7 +34,7 @@ def find_guards(trace: Trace) -> list[Guard]:
     for site, condition in parameter_conditions(trace):
         if condition.proved or condition.shows or fed_by(site, condition) is not None:
             continue
-        if site.kind is SiteKind.RANDOM or id(narrowest(condition.value)) in used:
+        if site.kind is SiteKind.RANDOM or id(unexpanded(condition.value)) in used:
             term = guard_term(allowed(site, condition))
             found.append(Guard(site.name, term, site.kind is SiteKind.RANDOM, condition.whole))
     listed = [(index, condition) for index, _, condition in index_conditions(trace) if not condition.proved]

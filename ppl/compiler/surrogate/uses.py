@@ -14,7 +14,7 @@ import numpy as np
 
 from ppl.compiler.surrogate.indices import find_readers
 from ppl.distributions.domain.checks import constant_value
-from ppl.distributions.domain.conditions import Condition, narrowest
+from ppl.distributions.domain.conditions import Condition, unexpanded
 from ppl.ir import ops
 from ppl.ir.node import Node, topological
 from ppl.lang.trace import Guard, Site, SiteKind, Trace, Use
@@ -35,7 +35,7 @@ def _matters(use: Use, condition: Condition, above: set[int]) -> bool:
     """Whether a formula is computed from the parameter of a condition: the mean of a Normal is not from its scale."""
     if constant_value(condition.value) is not None or id(condition.value) in above:
         return True
-    params = {id(narrowest(n)) for n in use.dist.params.values()}
+    params = {id(unexpanded(n)) for n in use.dist.params.values()}
     stack = [condition.value]
     while stack:
         node = stack.pop()
@@ -88,6 +88,6 @@ def allowed(site: Site, condition: Condition) -> Node:
     for mask in (dist.event_mask, site.mask):
         if mask is not None:
             tail = len(condition.shape) - len(dist.batch_of_units)
-            wide = ops.expand(ops.reshape(mask, (*mask.type.shape, *(1,) * tail)), (), condition.shape)
-            good = ops.logical_or(ops.expand(good, (), condition.shape), ops.logical_not(wide))
+            expanded = ops.expand(ops.reshape(mask, (*mask.type.shape, *(1,) * tail)), (), condition.shape)
+            good = ops.logical_or(ops.expand(good, (), condition.shape), ops.logical_not(expanded))
     return good

@@ -35,12 +35,12 @@ def _columns(p: Distribution) -> Node:
 
 def _lengths(q: Distribution, vectors: Node) -> Node:
     """Squared lengths in the metric of the precision of `q`; one leading dimension before its event."""
-    wide = q.expand((vectors.type.shape[0], *q.batch_of_units))
-    centre = wide.params["loc"]
-    if isinstance(wide, MultivariateNormal):
-        white = wide.standardized(ops.add(centre, vectors))
+    repeated = q.expand((vectors.type.shape[0], *q.batch_of_units))
+    centre = repeated.params["loc"]
+    if isinstance(repeated, MultivariateNormal):
+        white = repeated.standardized(ops.add(centre, vectors))
         return ops.reduce_sum(ops.mul(white, white), -1)
-    fall = ops.sub(wide.unit_log_prob(centre), wide.unit_log_prob(ops.add(centre, vectors)))
+    fall = ops.sub(repeated.unit_log_prob(centre), repeated.unit_log_prob(ops.add(centre, vectors)))
     return ops.mul(2.0, fall)
 
 

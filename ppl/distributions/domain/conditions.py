@@ -88,7 +88,7 @@ def conditions_of(params: Mapping[str, Node], constraints: Mapping[str, str]) ->
 
 def _conditions(name: str, node: Node, constraint: str) -> Iterator[Condition]:
     wanted, allowed, rows = CONSTRAINTS[constraint][0], RANGES[constraint], constraint in ROWS
-    x = node if rows else narrowest(node)
+    x = node if rows else unexpanded(node)
     found = bounds_of(x)
     proved, good = found.within(allowed), inside(allowed, x)
     if rows:
@@ -138,7 +138,7 @@ def prefixed(part: str, found: Iterator[Condition]) -> Iterator[Condition]:
     return (replace(c, name=f"{part}.{c.name}") for c in found)
 
 
-def narrowest(x: Node) -> Node:
+def unexpanded(x: Node) -> Node:
     """`x` before broadcasting."""
     while x.op == "expand":
         x = x.args[0]

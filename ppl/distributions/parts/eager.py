@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.arguments import array, fits_memory
-from ppl.distributions.domain.conditions import narrowest
+from ppl.distributions.domain.conditions import unexpanded
 from ppl.errors import ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
@@ -71,8 +71,8 @@ def own_node(dists: Sequence[Distribution], found: Node) -> Node:
 
     So who is computed with the parameter alone is not taken for one who uses the distribution.
     """
-    given = {id(narrowest(n)) for d in dists for n in d.params.values()}
-    if id(narrowest(found)) not in given or all(c.proved for d in dists for c in d.conditions()):
+    given = {id(unexpanded(n)) for d in dists for n in d.params.values()}
+    if id(unexpanded(found)) not in given or all(c.proved for d in dists for c in d.conditions()):
         return found
     return make("reshape", found, shape=found.type.shape)
 

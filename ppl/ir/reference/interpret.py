@@ -135,7 +135,7 @@ def _value(node: Node, args: list[Any], env: Env) -> Any:
 
 
 def _loop(node: Node, args: list[Any], env: Env) -> tuple[np.ndarray, ...]:
-    """Run a region op; slices of xs and stacked ys sit on the leading event dimension."""
+    """Run a loop; slices of xs and stacked ys sit on the leading event dimension."""
     body, length = node.attrs["body"], node.attrs["length"]
     n = len(body.carries)
     carries, xs, consts = args[:n], args[n : n + body.n_xs], args[n + body.n_xs :]
