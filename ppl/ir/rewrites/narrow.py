@@ -15,7 +15,7 @@ from ppl.ir.op_facts import of_role
 from ppl.ir.types import Axis, Kind
 
 Entries = frozenset[int]
-WITH_BODIES = of_role("region")
+WITH_BODIES = of_role("loop")
 
 
 def narrow(outputs: Sequence[Node]) -> list[Node]:
