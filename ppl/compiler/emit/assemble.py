@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from ppl.compiler.lower.layout import Poly, entries, identifier
 from ppl.compiler.lower.long_events import widen_events
 from ppl.compiler.lower.request import Request, offsets_of, output_places, run_time_axes, windowed
 from ppl.compiler.lower.rewrites import lower, widen
-from ppl.compiler.lower.target import Target, target_of
+from ppl.compiler.lower.target import Rewrites, Target, target_of
 from ppl.compiler.schedule.memory import plan
 from ppl.compiler.schedule.regions import schedule
 from ppl.compiler.schedule.stages import Opaque, Stage
@@ -45,19 +45,12 @@ def assemble(
     nodes = [n for group in (request.scalars, request.grads, request.aux, request.arrays) for _, n in group]
     split = rules.windows and not (request.grads or request.aux or request.whole)
     parts = windowed(nodes) if split else None
-    kept = len(nodes) - len(request.arrays)
-    cast = [n if n.type.dtype == "int" and i >= kept else ops.cast(n, "float") for i, n in enumerate(parts or nodes)]
-    cast = (None if request.arrays else widen_events(cast, rules.long_event)) or cast
-    lowered = lower(cast, rules)
-    lowered = joined(lowered) if rules.joined else lowered
-    lowered, wide = widen(lowered, len(request.scalars) if dtype == "float32" and rules.wide_sums else 0)
+    lowered, wide = _lowered(request, parts or nodes, rules, dtype)
     axes = run_time_axes([*nodes, *(parts or ())], request)
     plates = [identifier(a.name) for a in axes.values() if a.kind is Kind.PLATE]
     words = 8 // np.dtype(dtype).itemsize
     outputs, array_layout, aux_at, floats = output_places(request, iter(lowered), len(plates), words)
-    offsets = {("param", n): o for n, o in offsets_of(request.params)[0].items()}
-    offsets |= {("aux", n): o for n, o in offsets_of(request.aux_layout)[0].items()}
-    offsets |= {("hyper", n): i for i, n in enumerate(request.hypers)}
+    offsets = _offsets(request)
     n_aux = offsets_of(request.aux_layout)[1] if request.aux else 0
     # Where particles are a run-time axis, the place of one array among several depends on their number.
     unrolled = suits(lowered, rules.straight) and not (axes and request.arrays)
@@ -68,12 +61,7 @@ def assemble(
     for name, _ in request.inputs:
         builder.inputs[name] = "x_" + identifier(name)
     stages = [] if small else schedule(outputs, builder)
-    header = [f"n_{identifier(a)}" for a in axes] + [f"total_{p}" for p in plates]
-    header += [f"tile_{s.name}" for s in stages if s.row is not None]
-    header += [f"{what}_{s.name}" for s in stages if s.owned for what in ("chunk", "first")]
-    header += ["first_particle"] if parts is not None else []
-    header += [SLABS] if any(s.row is not None for s in stages) else []
-    memory = plan(stages, builder, header, floats)
+    memory = plan(stages, builder, _header(axes, plates, stages, builder.windowed), floats)
     for _, t, size in array_layout:
         memory.ints = memory.ints + (size * words if t.dtype == "int" else 0)
     arrays = [builder.inputs[n] for n, _ in request.inputs]
@@ -90,6 +78,32 @@ def assemble(
             "flops": _work_estimate(stages), "unrolled": unrolled, "windowed": parts is not None,
             "trains": unit.trained > 0, "target": target, "passed": unit.driver_arguments}  # fmt: skip
     return fields, emitter
+
+
+def _lowered(request: Request, nodes: Sequence[Node], rules: Rewrites, dtype: str) -> tuple[list[Node], set[Node]]:
+    """The nodes of a request as the target can run them, and those that add up to float64."""
+    kept = len(nodes) - len(request.arrays)
+    cast = [n if n.type.dtype == "int" and i >= kept else ops.cast(n, "float") for i, n in enumerate(nodes)]
+    cast = (None if request.arrays else widen_events(cast, rules.long_event)) or cast
+    made = lower(cast, rules)
+    made = joined(made) if rules.joined else made
+    return widen(made, len(request.scalars) if dtype == "float32" and rules.wide_sums else 0)
+
+
+def _offsets(request: Request) -> dict[tuple[str, str], int]:
+    """Where parameters, auxiliary variables and hypers lie in their vectors."""
+    offsets = {("param", n): o for n, o in offsets_of(request.params)[0].items()}
+    offsets |= {("aux", n): o for n, o in offsets_of(request.aux_layout)[0].items()}
+    return offsets | {("hyper", n): i for i, n in enumerate(request.hypers)}
+
+
+def _header(axes: Iterable[str], plates: Sequence[str], stages: Sequence[Stage], in_windows: bool) -> list[str]:
+    """The names of what the int workspace begins with."""
+    header = [f"n_{identifier(a)}" for a in axes] + [f"total_{p}" for p in plates]
+    header += [f"tile_{s.name}" for s in stages if s.row is not None]
+    header += [f"{what}_{s.name}" for s in stages if s.owned for what in ("chunk", "first")]
+    header += ["first_particle"] if in_windows else []
+    return header + ([SLABS] if any(s.row is not None for s in stages) else [])
 
 
 def _data_and_results(request: Request) -> dict[str, Any]:
