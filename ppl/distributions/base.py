@@ -103,7 +103,7 @@ class Distribution(Tails, Public):
         return type(other) is type(self) and tuple(other.params.items()) == tuple(self.params.items())
 
     def conditions(self) -> Iterator[Condition]:
-        """What the parameters that are not constant have to satisfy."""
+        """The conditions on the parameters that are not constant."""
         return conditions_of(self.params, self.constraints)
 
     def edges(self) -> Iterator[Edge]:

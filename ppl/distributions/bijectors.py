@@ -335,7 +335,7 @@ class Inverse(Bijector):
         return tuple(2 * a - b for a, b in zip(event, more, strict=True))
 
     def moves(self, inside: Interval) -> frozenset[str]:
-        """What moves the bijector's image."""
+        """The parameters that move the bijector's image."""
         return self.bijector.moves(inside)
 
     def forward(self, x: Node) -> Node:

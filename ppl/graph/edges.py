@@ -31,7 +31,7 @@ def order_of_edge(node: Node, position: int, ranges: Range) -> float:
 
 
 def faults_of(node: Node, position: int, ranges: Range) -> list[Fault]:
-    """What keeps `node` from being smooth in its argument number `position`, where that may lie."""
+    """The faults of `node` in argument number `position` that the interval of that argument meets."""
     edge = _edge(node, position, ranges)
     if not edge:
         return []
@@ -77,7 +77,7 @@ def _is_square(x: Node) -> bool:
 
 
 def _scale(rest: Node, ranges: Range) -> float:
-    """What `rest` swings over where that is known to be far, else 1."""
+    """How far `rest` swings, if that is known to exceed 1; else 1."""
     return max(1.0, ranges.slopes(rest).swing) if isinstance(ranges, Ranges) else 1.0
 
 

@@ -97,7 +97,7 @@ def _places(end: Node) -> dict[int, list[Apart]]:
 
 
 def _context(node: Node, position: int, apart: Apart) -> Apart:
-    """What is kept from 0 in argument number `position`."""
+    """The nodes that are kept away from 0 in argument number `position`."""
     if node.op != "where" or not position:
         return apart
     kept = _kept(node.args[0], position == 1)

@@ -1,4 +1,4 @@
-"""What moves with parameters, and what with continuous noise: nodes by id, with a name to blame."""
+"""Which nodes move with parameters, and which with continuous noise: by id, with a name for messages."""
 
 from __future__ import annotations
 

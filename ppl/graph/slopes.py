@@ -41,7 +41,7 @@ PIECEWISE = where("saturates", "width")
 """Ops that have no unit of their own: they saturate over the width of what they return."""
 ROOTS = {"sqrt": 0.5}
 LARGEST = 1e300
-"""What stands for a size that overflows."""
+"""The number that stands for a size that overflows."""
 
 
 class Move(NamedTuple):

@@ -62,11 +62,11 @@ class StochasticGraph:
 
     @cached_property
     def required(self) -> Requirements:
-        """What distributions require of their parameters."""
+        """The intervals that distributions require of their parameters."""
         return requirements((*self.trace.sites.values(), *self.trace.scored.values()))
 
     def once(self, key: Hashable, find: Callable[[], T]) -> T:
-        """What `find` returns, found once for a key and the nodes that the plan sums over."""
+        """The result of `find`, computed once for a key and the nodes that the plan sums over."""
         key = self.enumerated, key
         if key not in self._found:
             self._found[key] = find()

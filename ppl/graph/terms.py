@@ -58,7 +58,7 @@ class Terms:
         return [term.node for terms in self.of.values() if len(terms) > 1 for term in terms]
 
     def reach(self, node: Node) -> Reach:
-        """What `node` depends on."""
+        """The nodes that `node` depends on."""
         if node not in self._reach:
             for step in topological([node], self._reach):
                 self._reach[step] = self._of(step)

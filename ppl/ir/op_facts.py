@@ -271,7 +271,7 @@ ELEMENTWISE = of_role("elementwise")
 POINTWISE = of_role("elementwise", "special", "marker")
 """Ops whose every entry is a function of the arguments' entries in the same place."""
 GIVEN, STEPWISE, LANES = (where("made", name) for name in ("given", "step", "lanes"))
-"""What compiled programs do not compute, compute in a step of its own, and may so compute."""
+"""Ops that compiled programs are given, compute in a step of their own, or may compute so."""
 CHEAP = where("cost", "cheap") & ELEMENTWISE
 VECTORS = where("cost", "vectors")
 FUNCTIONS = where("cost", "function", "vectors")

@@ -161,7 +161,7 @@ class Argument(Value):
 
 
 def signature(names: Sequence[str], data: Sequence[Any]) -> tuple[Any, ...]:
-    """What decides whether data needs another trace: event shapes, ranks and kinds of dtype."""
+    """The key by which data share a trace: event shapes, ranks and kinds of dtype."""
     parts = []
     for name, value in zip(names, data, strict=True):
         spec = as_spec(value, name)

@@ -210,7 +210,7 @@ def _mask(site: Site, obs_mask: Any, context: Context) -> Node:
 
 
 def _vectors(dist: Distribution) -> str:
-    """What a unit is, where it is not a scalar."""
+    """Words for messages about a distribution whose units are vectors."""
     return f" (a unit of {type(dist).__name__} is seen or missing as a whole)" if dist.unit_rank else ""
 
 

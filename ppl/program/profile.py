@@ -193,11 +193,11 @@ class Clocked(CpuEmitter):
         super().__init__(unit)
 
     def writer(self) -> Stages:
-        """What writes stages."""
+        """The writer of stages."""
         return ClockedStages(self.clock, self.unit, self.regions.stage, self._products)
 
     def runs(self) -> Drivers:
-        """What writes drivers."""
+        """The writer of drivers."""
         return ClockedDrivers(self.clock, self.unit, self.regions)
 
     def module(self, unrolled: Sequence[Statement] = (), general: bool = True) -> Module:

@@ -1,4 +1,4 @@
-"""What a step of a program reads and writes, and what one core does at best: the roof over a profile."""
+"""The memory that each step of a program reads and writes, and the best rate of one core: the roofline of a profile."""
 
 from __future__ import annotations
 

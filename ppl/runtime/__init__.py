@@ -1,1 +1,1 @@
-"""What runs: states, bound data, executables and their caches, and what is said of results that are not finite."""
+"""Running programs: states, bound data, executables and their caches, and errors about results that are not finite."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """What a program is called with; not changed once it is made. See `Program.value` for the options."""
+    """The arguments of one call of a program; immutable. See `Program.value` for the options."""
 
     state: State
     data: Sequence[Any]

@@ -1,4 +1,4 @@
-"""What was emitted for a request, and the memory that a call of it needs: sizes, slabs, workspaces, flat outputs."""
+"""An emitted program and the memory that a call of it needs: sizes, slabs, workspaces, flat outputs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Emitted:
     trains: bool = False
     target: Target = CPU
     passed: Sequence[str] = ()
-    """What its drivers are passed."""
+    """The arguments of its drivers."""
     slabs: int | None = None
     """The number of slabs where a test prescribes one."""
 
@@ -107,7 +107,7 @@ class Emitted:
         return sizes
 
     def _once_for(self, what: str, sizes: Mapping[str, int], evaluate: Callable[[Mapping[str, int]], T]) -> T:
-        """What is `evaluate`d from the sizes of a call, kept for the next call with the same."""
+        """The result of `evaluate` for the sizes of a call, kept for the next call with the same sizes."""
         key = (what, *sizes.values())
         found: T | None = self._evaluated.get(key)
         if found is None:

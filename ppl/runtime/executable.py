@@ -220,7 +220,7 @@ class CudaExecutable(Executable):
 
 
 EXECUTABLES: dict[str, type[Executable]] = {"cpu": Executable, "cuda": CudaExecutable}
-"""What runs the modules of each printer."""
+"""The class that runs the modules of each printer."""
 
 
 def compile_request(request: Request, dtype: str = "float32", target: str | Target = "cpu") -> Executable:

@@ -1,4 +1,4 @@
-"""What the user gets for an exception in compiled code: which of the external functions it came from, and where."""
+"""Errors for exceptions in compiled code: they name the external function, its row and its arguments."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def refuse(error: Exception, stages: Sequence[Stage]) -> NoReturn:
 
 
 def violation(error: Exception) -> MemoryCheckError:
-    """What the checked build raises for an access outside a buffer, with the names of both."""
+    """The error of the checked build for an access outside a buffer, with the names of buffer and kernel."""
     number = getattr(error, "tag", 0)
     frames, at = [], error.__traceback__
     while at is not None:

@@ -100,7 +100,7 @@ class Prepared:
         return Compiled(trace, self.argument_names, self.settings)
 
     def _of(self, state: State) -> Compiled:
-        """What was prepared for data that `state` fits, the latest first."""
+        """The program prepared for data that `state` fits, the latest first."""
         latest = self.prepare()
         require_state(state)
         fitting = (c for c in (latest, *self._compiled.values()) if c.layout == state._layouts[0])

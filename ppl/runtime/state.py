@@ -77,8 +77,8 @@ class Layout:
 class State:
     """Parameters (unconstrained), step, seed, auxiliary variables and optimizer state of one training run.
 
-    Its vectors have the lengths of their layouts and one precision, whoever makes it: compiled code reads and writes
-    them unchecked.
+    Its vectors have the lengths of their layouts, and one precision. Every way to make a state checks this, because
+    compiled code reads and writes them unchecked.
 
     Attributes
     ----------

@@ -42,7 +42,7 @@ class Violation(NamedTuple):
     value: float
 
     def error(self) -> ParameterError:
-        """What is raised where nothing else went wrong before."""
+        """The error to raise if nothing else went wrong before."""
         name = self.site.name
         if self.site.kind is SiteKind.DETERMINISTIC:
             return ParameterError(f"{self.text}\n  at {self.site.where}", name, self.parameter)

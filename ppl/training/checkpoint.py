@@ -27,7 +27,7 @@ Lists = dict[str, list[float]]
 
 
 class Resumed(NamedTuple):
-    """What a checkpoint holds; `start` is the step at which the run began."""
+    """The content of a checkpoint; `start` is the step at which the run began."""
 
     state: State
     start: int
@@ -110,7 +110,7 @@ class Checkpoint:
 
 
 def _extent(state: State, history: Lists) -> tuple[int, int]:
-    """What tells one moment of a run from another: steps taken and validations made."""
+    """The place in a run: steps taken and validations made."""
     return state.step, len(history.get("validation", ()))
 
 

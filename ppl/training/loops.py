@@ -116,9 +116,9 @@ class Trainer:
         return done
 
     def _stopped(self, error: Exception, done: int) -> int:
-        """What to do after an `error` in a step behind `done` ones: a simulator's is left to the general path.
+        """The number of steps taken after an `error` in the step behind `done` ones.
 
-        That takes the step again, and says what went wrong.
+        An error of a simulator is left to the general path, which takes the step again and says what went wrong.
         """
         try:
             self.executable.refuse(error)
@@ -130,7 +130,7 @@ class Trainer:
         return contextlib.nullcontext()
 
     def _extra(self, live: Live, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
-        """What the loop is passed between the vectors and the rest."""
+        """The arguments of the loop between the vectors and the rest."""
         which = -1 if self.plate is None else self.executable.plates.index(identifier(self.plate.name))
         return v, which, self.executable.shares, self._copies(live, threads)
 

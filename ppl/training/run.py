@@ -23,11 +23,11 @@ from ppl.training.signals import Signals
 Callback = Callable[[int, State, dict[str, float]], Any]
 HyperValues = Mapping[str, float | Callable[[int], float]]
 ENDED: Any = object()
-"""What stands for a batch after the last."""
+"""Stands for a batch after the last."""
 
 
 class History(Named[np.ndarray]):
-    """What training recorded: one array per key, all of one length but the validation's.
+    """The record of a training run: arrays of one length by key, but for the validation's.
 
     Keys: "step" (steps taken), "loss" (per row), "cost NAME" for every cost (per row; `history["NAME"]`
     finds it too), "validation" and "validation_step".

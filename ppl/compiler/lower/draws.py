@@ -53,7 +53,7 @@ def _entries(node: Node, least: int) -> int:
 
 
 def _unexpanded(x: Node) -> Node:
-    """What `x` repeats over axes or event dimensions."""
+    """`x` before broadcasts and reshapes."""
     while x.op == "expand" or (x.op == "reshape" and x.args[0].type.event_size == x.type.event_size):
         x = x.args[0]
     return x

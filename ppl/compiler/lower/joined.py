@@ -55,7 +55,7 @@ def _term(old: Node, new: Node, uses: Counter[Node]) -> _Term | None:
 
 
 def _number(x: Node) -> Node | None:
-    """What `x` repeats, if that is one number."""
+    """The one number that `x` repeats, or None."""
     while x.op == "expand":
         x = x.args[0]
     return x if not x.type.axes and not x.type.shape else None

@@ -1,4 +1,4 @@
-"""What a backend is asked to compile, what a run returns, and where outputs lie in the flat vectors."""
+"""Requests to a backend, results of a run, and the places of outputs in the flat vectors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Request:
-    """What to compute: outputs by kind, and the order and shapes that define the flat vectors.
+    """A request to compile: outputs by kind, and the order and shapes that define the flat vectors.
 
     `whole`: arrays hold all particles of a call, which is then not cut into windows of them. `narrow`: names of inputs
     that are given as 32-bit integers.
@@ -57,7 +57,7 @@ class Request:
 
 
 class Result(NamedTuple):
-    """What a run gives: scalar outputs by name, the flat gradient, the flat new aux vector, and the arrays."""
+    """The results of a run: scalar outputs by name, the flat gradient, the flat new aux vector, and the arrays."""
 
     scalars: dict[str, float]
     grad: np.ndarray

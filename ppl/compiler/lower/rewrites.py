@@ -61,7 +61,7 @@ def _visit(node: Node, args: tuple[Node, ...], rules: Rewrites) -> Node:
 
 
 def _one_table(table: Node) -> Node:
-    """What `table` repeats over axes."""
+    """`table` before broadcasts over axes."""
     while table.op == "expand" and table.args[0].type.shape == table.type.shape:
         table = table.args[0]
     return table
@@ -243,7 +243,7 @@ def _unit(x: Node, labels: str) -> bool:
 
 def _products(a: Node, la: str, b: Node, lb: str, kept: tuple[Axis, ...], out: str, sizes: dict[str, int]) -> Node:
     summed = "".join(c for c in sizes if c not in out and (c in la or c in lb))
-    # What lies side by side in memory is the innermost loop: sums over other loops add up whole rows.
+    # The innermost loop runs over adjacent entries; sums over other loops add up whole rows.
     first = bool(summed and out) and max(la, lb, key=len)[-1] in out
     order = summed + out if first else out + summed
     axes = tuple(dict.fromkeys((*a.type.axes, *b.type.axes)))

@@ -21,7 +21,7 @@ Number = int | float
 
 @dataclass(frozen=True)
 class Rewrites:
-    """What programs are rewritten to before they are scheduled.
+    """Sizes from which programs are rewritten before they are scheduled.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Rewrites:
 
 @dataclass(frozen=True)
 class Fusion:
-    """What shares a loop, and where regions end.
+    """Which operations share a loop, and where regions end.
 
     Attributes
     ----------

@@ -15,7 +15,7 @@ from ppl.ir.types import Kind
 
 
 def carried_updates(graph: StochasticGraph, particles: int | None) -> dict[str, Node]:
-    """What every carried variable becomes; a particles axis has one entry (`require_one_particle`)."""
+    """The next value of every carried variable; a particles axis has one entry (`require_one_particle`)."""
     declared = graph.trace.carried
     if not declared:
         return {}

@@ -56,7 +56,7 @@ class Check:
 
     @property
     def wanted(self) -> str:
-        """What the entries must be, in words."""
+        """The condition on the entries, in words."""
         return CONSTRAINTS[self.constraint][0] if self.constraint else self.allowed.wanted
 
     def wrong(self, array: np.ndarray, arrays: Mapping[str, np.ndarray], dtype: np.dtype) -> np.ndarray | None:

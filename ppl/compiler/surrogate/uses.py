@@ -21,7 +21,7 @@ from ppl.lang.trace import Guard, Site, SiteKind, Trace, Use
 
 
 def use_conditions(trace: Trace) -> Iterator[tuple[Use, Site, Condition]]:
-    """What is not proved of the parameters that a formula is computed from, with a site that stands for its line."""
+    """The unproved conditions on a formula's parameters, with a site that stands for the formula's line."""
     for use in trace.uses:
         conditions = [c for c in use.dist.conditions() if not c.proved]
         above = {id(n) for n in topological([use.read])} if conditions else set()

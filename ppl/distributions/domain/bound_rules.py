@@ -19,7 +19,7 @@ SURE_ROWS = ("SIMPLEX", "ONE_HOT")
 
 
 def meet(a: Interval, b: Interval) -> Interval:
-    """What lies in both; `a` where nothing does (a case that never occurs says nothing)."""
+    """The intersection of both; `a` if it is empty, because such a case never occurs."""
     lo, lo_open = max((a.lo, a.lo_open), (b.lo, b.lo_open))
     hi, not_open = min((a.hi, not a.hi_open), (b.hi, not b.hi_open))
     if lo > hi or (lo == hi and (lo_open or not not_open)):

@@ -1,4 +1,4 @@
-"""What the parameters of a distribution have to satisfy, as expressions: for those that are known at run time only.
+"""Conditions on the parameters of a distribution, as expressions, for parameters known only at run time.
 
 Constants are checked where a distribution is made (`checks.py`). A symbolic parameter has a `Condition` for each
 constraint; where interval arithmetic proves it for all parameters and data, no program ever computes it.

@@ -1,4 +1,4 @@
-"""What may be observed of a distribution: the set outside of which its density is 0 whatever its parameters.
+"""The values of a distribution that may be observed: outside of them its density is 0 for all parameters.
 
 Data arguments are checked against it where they are bound, constants where the model is traced, and computed
 observations by a guard in the program.
@@ -87,7 +87,7 @@ class Observable:
 
 
 def observable(dist: Distribution) -> Observable:
-    """What may be observed of `dist`; angles are free, since their densities have a period."""
+    """The values of `dist` that may be observed; angles are free, since their densities have a period."""
     whole, total = dist.dtype == "int", None
     if dist.support in ROWS:
         total = 1.0

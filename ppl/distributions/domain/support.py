@@ -83,7 +83,7 @@ def support_of(value: Node) -> Support:
 
 
 def _structure(source: Node) -> Support | None:
-    """What is known beyond an interval."""
+    """The support that the expression itself shows, or None."""
     if source.op == "sample":
         return source.attrs["site"].dist.support
     if softmax_argument(source) is not None and bounds_of(source) == UNIT:

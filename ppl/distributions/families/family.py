@@ -190,7 +190,7 @@ def from_natural(cls: type[Distribution], *eta: Any, **fixed: Any) -> Distributi
 
 
 def fixed_parameters(dist: Distribution) -> dict[str, Any]:
-    """What all members of the family share, by name: the number of trials of a Binomial, for one."""
+    """Parameters that all members of the family share, by name, such as the number of trials of a Binomial."""
     fixed = family_of(type(dist)).fixed
     return {name: present((dist,), lambda name=name: fixed(dist)[name]) for name in fixed(dist)}
 

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def name_of(fn: Any) -> str:
-    """What the attribute `fn` of an external node is called in messages."""
+    """The name of an external function in messages."""
     return str(getattr(fn, "name", "") or getattr(fn.function, "__name__", "function"))
 
 
 def wrong_shape(name: str, which: int | None, shape: tuple[int, ...]) -> str:
-    """What is said of a result that has not the declared shape."""
+    """The message about a result of another shape than declared."""
     what = "the result" if which is None else f"the gradient with respect to argument {which}"
     return f"external function '{name}': {what} has not the declared shape {shape}"
 
@@ -68,5 +68,5 @@ def _refusal(env: Env, node: Node, at: tuple[int, ...], rows: tuple[Any, ...], e
 
 
 def raised(name: str, error: BaseException) -> str:
-    """What is said of an exception in a user's function."""
+    """The message about an exception in a user's function."""
     return f"external function '{name}' raised {type(error).__name__}: {error}"

@@ -148,7 +148,7 @@ def sum_of_put(n: Node) -> Node | None:
 
 
 _tables: WeakKeyDictionary[Node, bool] = WeakKeyDictionary()
-"""What `_has_table` has found: terms are shared, so that there are more ways to them than nodes."""
+"""Results of `_has_table`. Terms are shared, so without this the walk would visit them once for every path."""
 
 
 def _has_table(n: Node) -> bool:

@@ -59,7 +59,7 @@ def _unpack_state(arrays: Mapping[str, np.ndarray]) -> State:
 
 
 def _understood(read: Callable[[], T]) -> T:
-    """What `read` returns; a DataError where a header is not what it should be."""
+    """The result of `read`, or a DataError if a header is malformed."""
     try:
         return read()
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError, OverflowError, MemoryError) as error:

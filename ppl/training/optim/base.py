@@ -58,7 +58,7 @@ class Optimizer(Protocol):
 
 
 class Transform(Protocol):
-    """What `ppl.runtime.call.update` calls: one step on flat vectors, in which nothing given is written to."""
+    """One step on flat vectors, for `ppl.runtime.call.update`; it writes to no argument."""
 
     def apply(
         self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int, scale: float = 1.0

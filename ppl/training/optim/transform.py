@@ -101,7 +101,7 @@ def restructure(tree: Any, template: Any) -> Any:
 
 
 def _kind(leaf: Any) -> str:
-    """What a leaf holds: whole numbers, floats, or something else by its own letter."""
+    """The kind of a leaf: whole numbers, floats, or something else by its own letter."""
     kind = np.asarray(leaf).dtype.kind
     return "i" if kind == "u" else kind
 
