@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import math
 import os
 import re
 import shutil
@@ -13,10 +15,13 @@ from pathlib import Path
 
 import pytest
 
+import ppl
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/extending.md"
 BLOCK = re.compile(r"^```python\n# (\S+?)(?:, (in|before|at the) (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EDITS = [match.groups() for match in BLOCK.finditer(PAGE.read_text(encoding="utf-8"))]
+CHECKS = "tests/helpers/extended.py"
 LAWS = {  # tests that run over the registries, on what the page adds
     "tests/distributions/test_densities.py": "Rayleigh",
     "tests/distributions/test_samples.py": "Rayleigh",
@@ -62,10 +67,9 @@ def edited(text: str, kind: str, name: str, new: str) -> str:
     return "".join([*lines[:row], before, "\n", own, lines[row][len(before) :], *lines[row + 1 :]])
 
 
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Outcome of every test that runs in the copy, by its id."""
-    copy, ignored = tmp_path_factory.mktemp("copy"), shutil.ignore_patterns("__pycache__")
+def copy_with_edits(copy: Path) -> None:
+    """A copy of the tree in `copy`, as it is installed, with every edit of the page."""
+    ignored = shutil.ignore_patterns("__pycache__")
     for folder, place in {"ppl": "ppl", "kernels": "ppl/kernels", "models": "ppl/models", "tests": "tests"}.items():
         shutil.copytree(ROOT / folder, copy / place, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", copy)
@@ -73,16 +77,6 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         place = copy / re.sub("^(kernels|models)/", r"ppl/\1/", path)
         assert place.exists() == bool(kind), f"{path} should {'' if kind else 'not '}be there already"
         place.write_text(edited(place.read_text(encoding="utf-8"), kind, name, new) if kind else new, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_WAIT_POLICY": "PASSIVE"}
-    python = [sys.executable, "-m"]
-    subprocess.run([*python, "ppl.kernels.source"], cwd=copy, env=environment, check=True, capture_output=True)
-    words = f"({' or '.join(dict.fromkeys(['extended', *LAWS.values()]))}) and not accuracy_f64"
-    options = ["-v", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow", "-k", words]
-    command = [*python, "pytest", *options, "tests/helpers/extended.py", *LAWS]
-    result = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
-    assert result.returncode in (0, 1), result.stdout + result.stderr
-    print(result.stdout)
-    return dict(re.findall(r"^(tests/\S+?) (PASSED|FAILED|ERROR|SKIPPED)", result.stdout, re.MULTILINE))
 
 
 def test_the_page_has_whole_examples():
@@ -93,20 +87,46 @@ def test_the_page_has_whole_examples():
     assert marked == len(EDITS), "a block whose first line does not say where it goes"
 
 
-CHECKS = [
-    node.name
-    for node in ast.parse((ROOT / "tests/helpers/extended.py").read_text(encoding="utf-8")).body
-    if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-]
+def test_what_the_page_adds_works(tmp_path: Path, subtests: pytest.Subtests):
+    """In a process of its own: the checks of `tests/helpers/extended.py`, and tests over registries."""
+    copy_with_edits(tmp_path)
+    environment, python = {**os.environ, "PYTHONPATH": str(tmp_path)}, [sys.executable, "-m"]
+    subprocess.run([*python, "ppl.kernels.source"], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    words = f"({' or '.join(dict.fromkeys(['extended', *LAWS.values()]))}) and not accuracy_f64"
+    options = ["-v", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow", "-k", words]
+    command = [*python, "pytest", *options, CHECKS, *LAWS]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    outcomes = dict(re.findall(r"^(tests/\S+?) (PASSED|FAILED|ERROR|SKIPPED)", result.stdout, re.MULTILINE))
+    assert {name.partition("::")[0] for name in outcomes} == {CHECKS, *LAWS}, result.stdout + result.stderr
+    for name, outcome in outcomes.items():
+        with subtests.test(name):
+            assert outcome == "PASSED", result.stdout
+    assert result.returncode == 0
 
 
-@pytest.mark.parametrize("check", CHECKS)
-def test_what_the_page_adds_works(outcomes: dict[str, str], check: str):
-    found = {name: outcome for name, outcome in outcomes.items() if f"extended.py::{check}" in name}
-    assert found and set(found.values()) == {"PASSED"}, found
+def test_distributions_and_estimators_need_no_edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The page's classes as modules of a user's own: the mean gradient is the exact one."""
+    for path, kind, _, new in EDITS:
+        if not kind and path.startswith(("ppl/distributions", "ppl/estimators")):
+            (tmp_path / f"own_{Path(path).name}").write_text(new, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    rayleigh = importlib.import_module("own_rayleigh").Rayleigh
+    difference = importlib.import_module("own_forward_difference").ForwardDifference
 
+    @ppl.model
+    def own():
+        b = ppl.sample("b", ppl.Bernoulli(logits=ppl.param("logit", 0.4)), estimator=difference())
+        r = ppl.sample("r", rayleigh(ppl.param("scale", 1.3, constraint="positive")))
+        ppl.cost("loss", r * (b + 0.5) ** 2)
 
-@pytest.mark.parametrize("file", LAWS)
-def test_the_tests_over_registries_take_up_what_the_page_adds(outcomes: dict[str, str], file: str):
-    found = {name: outcome for name, outcome in outcomes.items() if name.startswith(file)}
-    assert found and set(found.values()) == {"PASSED"}, found
+    program = ppl.compile(own, dtype="float64")
+    assert {n: c.estimator.label for n, c in program.explain().items()} == {
+        "b": "ForwardDifference()",
+        "r": "Pathwise()",
+    }
+    grads = program.diagnose(program.init(0), repeats=4000, timing=False, backend="interpreter", seed=1)
+    p, mean = 1 / (1 + math.exp(-0.4)), 1.3 * math.sqrt(math.pi / 2)
+    exact = {"logit": 2.0 * mean * p * (1 - p), "scale": mean * (0.25 + 2.0 * p)}  # the scale's by its logarithm
+    for name, wanted in exact.items():
+        assert abs(grads[name].mean - wanted) < 5 * grads[name].standard_error, name
+        assert grads[name].standard_error < 0.03 * wanted
