@@ -5,6 +5,7 @@
 * Machine code on disk is checked, and compared with the version of all kernels (`ppl.kernels.machine_code`).
 * It tells what it needs before it is loaded (`ppl.kernels.needs`).
 * Python's collector of cycles, which would walk through all of Numba again and again, runs rarely while Numba compiles.
+* What compiles for long says so (`ppl.progress`).
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from typing import Any
 
 from ppl.kernels.build import kernels_version
 from ppl.kernels.fingerprint import fingerprint
+from ppl.kernels.left import Left
 from ppl.kernels.machine_code import MachineCode
 from ppl.kernels.needs import EMITTED, remember
+from ppl.progress import line
 
 remember()
 
@@ -29,6 +32,7 @@ seconds: weakref.WeakKeyDictionary[Callable[..., Any], float] = weakref.WeakKeyD
 """What this process has spent on compiling a function, or on reading it from disk, without what it calls."""
 
 _inner: list[float] = []
+_running = Left(seconds)
 
 
 def adapt(compiled: Any, make_bare: Callable[[], Any]) -> Any:
@@ -72,13 +76,21 @@ def _watched(dispatcher: Any, compile_: Callable[..., Any]) -> Callable[..., Any
     """`compile_`, timed, with the collector at rest."""
 
     def compile_watched(signature: Any) -> Any:
+        if _inner:
+            return timed(signature)
+        with line.during(_running):
+            return timed(signature)
+
+    def timed(signature: Any) -> Any:
         before, known, start = gc.get_threshold(), len(dispatcher.overloads), time.perf_counter()
         if before[0] and before < THRESHOLDS:
             gc.set_threshold(*THRESHOLDS)
         _inner.append(0.0)
+        _running.begin(dispatcher.py_func)
         try:
             return compile_(signature)
         finally:
+            _running.end()
             gc.set_threshold(*before)
             whole = time.perf_counter() - start
             own = whole - _inner.pop()

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator
-from types import CodeType, FunctionType, ModuleType
+from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -96,26 +95,3 @@ def shared(signature: str) -> Callable[[Callable[..., Any]], Any]:
         return kernel
 
     return decorate
-
-
-def _names(code: CodeType) -> set[str]:
-    inner = [_names(c) for c in code.co_consts if isinstance(c, CodeType)]
-    return set(code.co_names).union(*inner)
-
-
-def reached(fn: Callable[..., Any]) -> Iterator[Any]:
-    """Compiled functions and shared kernels that `fn` calls, directly or through others; each once."""
-    seen, waiting = {fn}, [fn]
-    while waiting:
-        current = waiting.pop()
-        scope, names = current.__globals__, _names(current.__code__)
-        found = [scope[name] for name in names if name in scope]
-        for module in [x for x in found if isinstance(x, ModuleType) and x.__name__.startswith("ppl.")]:
-            found += [vars(module)[name] for name in names if name in vars(module)]
-        for value in [*found, *(cell.cell_contents for cell in current.__closure__ or ())]:
-            inner = getattr(value, "py_func", None)
-            if isinstance(inner, FunctionType) and inner not in seen:
-                seen.add(inner)
-                yield value
-                if not isinstance(value, Shared):
-                    waiting.append(inner)

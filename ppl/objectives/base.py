@@ -13,7 +13,9 @@ from ppl.lang.tracing import trace_model
 
 
 class Objective(Protocol):
-    """The contract of an objective."""
+    """The contract of an objective of a model."""
+
+    model: Model
 
     @property
     def argument_names(self) -> tuple[str, ...]:

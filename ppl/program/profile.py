@@ -322,7 +322,7 @@ def measure(call: Callable[[], Any], run: Callable[..., Any], executable: Execut
 def compiled(executable: Executable) -> tuple[tuple[str, float], ...]:
     """Functions of an executable, shared kernels included, with the seconds spent on them in this process."""
     from ppl.kernels.dispatch import seconds  # imports Numba
-    from ppl.kernels.symbols import reached
+    from ppl.kernels.reach import reached
 
     own = [f.py_func for f in vars(executable.module).values() if hasattr(f, "py_func")]
     found = {f: f.__name__ for f in own} | {v.py_func: v.__name__ for f in own for v in reached(f)}

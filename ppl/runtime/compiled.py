@@ -26,6 +26,7 @@ from ppl.ir.rewrites.simplify import simplify
 from ppl.ir.verify import after_pass
 from ppl.lang.carried import require_carried, require_one_particle
 from ppl.lang.trace import Trace
+from ppl.progress import line
 from ppl.runtime.binding import Binder
 from ppl.runtime.executable import Executable, Request, compile_request
 from ppl.runtime.state import Layout, State
@@ -41,8 +42,8 @@ VariantKey = tuple[str, tuple[str, ...], int | None]
 class Compiled:
     """Trace, graph, plan and executables of a program for one signature of event shapes and dtypes."""
 
-    def __init__(self, trace: Trace, arguments: tuple[str, ...], settings: Settings):
-        self.trace, self.settings = trace, settings
+    def __init__(self, trace: Trace, arguments: tuple[str, ...], settings: Settings, title: str = "a program"):
+        self.trace, self.settings, self.title = trace, settings, title
         require_carried(trace)
         require_one_particle(trace, settings.particles)
         trace.guards = find_guards(trace)
@@ -239,8 +240,9 @@ class Compiled:
     def _compiled_for(self, name: tuple[*VariantKey, tuple[str, ...]]) -> Executable:
         found = self._executables.get(name)
         if found is None:
-            with self._lock:
+            with self._lock, line.during(lambda: f"preparing {self.title} ({name[0]})"):
                 found = compile_request(self.request(*name), self.settings.dtype, self.settings.target)
+                found.title = f"{self.title} ({name[0]})"
                 self._executables[name] = found
         return found
 

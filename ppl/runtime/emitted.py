@@ -54,6 +54,8 @@ class Emitted:
     """The arguments of its drivers."""
     slabs: int | None = None
     """The number of slabs where a test prescribes one."""
+    title: str = ""
+    """What it is to users."""
 
     def __post_init__(self) -> None:
         self._local = threading.local()

@@ -27,6 +27,7 @@ from ppl.compiler.lower.target import Target, target_of
 from ppl.errors import DataError
 from ppl.ir.types import Type
 from ppl.lazy import cpu_regions, cpu_threads
+from ppl.progress import titles
 from ppl.runtime import cache, guards
 from ppl.runtime.emitted import Emitted
 from ppl.runtime.failures import refuse
@@ -69,6 +70,8 @@ class Executable(Emitted):
         """The emitted module, imported when first needed."""
         if self._module is None:
             self._module = cache.load(self.source, self.injected)
+            if self.title:
+                titles[self._module.__name__] = self.title
         return self._module
 
     def entries(self, threads: int, listed: str = "ENTRIES") -> Any:

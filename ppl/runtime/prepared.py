@@ -18,6 +18,7 @@ from ppl.lang.model import Model
 from ppl.lang.params import constrained, initial_value, unconstrained
 from ppl.lang.trace import Param
 from ppl.objectives.base import Objective
+from ppl.progress import line
 from ppl.runtime.compiled import Compiled, require_state
 from ppl.runtime.state import State
 
@@ -96,8 +97,10 @@ class Prepared:
         return tuple(as_array(value, name) for name, value in zip(self.argument_names, data, strict=True))
 
     def _trace(self, data: Sequence[Any]) -> Compiled:
-        trace = self.objective.trace(dict(zip(self.argument_names, data, strict=True)))
-        return Compiled(trace, self.argument_names, self.settings)
+        title = f"model '{self.objective.model.name}'"
+        with line.during(lambda: f"tracing {title}"):
+            trace = self.objective.trace(dict(zip(self.argument_names, data, strict=True)))
+            return Compiled(trace, self.argument_names, self.settings, title)
 
     def _of(self, state: State) -> Compiled:
         """The program prepared for data that `state` fits, the latest first."""

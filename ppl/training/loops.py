@@ -184,7 +184,7 @@ class SparseTrainer(Trainer):
         fields, made = assemble(request, settings.dtype, settings.target, kind)
         assert isinstance(made, TrainEmitter)
         self._emitter = made
-        self.executable = Executable(request, settings.dtype, **fields)
+        self.executable = Executable(request, settings.dtype, title=f"{self.compiled.title} (training)", **fields)
         self._read()
         self.names = self.names[:-1]
         self._lists: dict[Any, Any] = {}

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
+
+from ppl.progress import line
 
 INTERVAL = 0.1
 
@@ -27,6 +30,7 @@ class Bar:
         self.loss, self.losses, self.rows, self.steps = 0.0, 0, 0, 0
         self._progress: Any = None
         self._task: Any = None
+        self._waits = ExitStack()
 
     def __enter__(self) -> Bar:
         if self.shown:
@@ -34,7 +38,7 @@ class Bar:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             columns = (
-                TextColumn("fit"),
+                TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("loss {task.fields[loss]}"),
@@ -44,11 +48,13 @@ class Bar:
             self._progress = Progress(*columns, console=Console(file=sys.stderr))
             self._progress.start()
             self._task = self._progress.add_task("fit", total=self.total, loss="–", speed="")
+            self._waits.enter_context(line.through(self._waiting))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._waits.close()
         if self._progress is not None:
             self._draw(time.monotonic())
             self._progress.stop()
@@ -64,6 +70,10 @@ class Bar:
         now = time.monotonic()
         if now - self.drawn > INTERVAL:
             self._draw(now)
+
+    def _waiting(self, text: str) -> None:
+        """Show what the next step waits for, "" if nothing, before the bar."""
+        self._progress.update(self._task, description=f"fit: {text}" if text else "fit")
 
     def _draw(self, now: float) -> None:
         if not self.losses:
