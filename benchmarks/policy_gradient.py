@@ -18,7 +18,7 @@ from ppl.ir.loop import loop
 from ppl.ir.node import Node, make
 from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import Axis, Kind
-from ppl.kernels.cpu.threads import parallel_region
+from ppl.kernels.cpu.parallel.threads import parallel_region
 from ppl.runtime.executable import Executable, Request, compile_request
 
 DT, EFFORT = 0.05, 0.1

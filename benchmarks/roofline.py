@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.machine import Product
 from benchmarks.peer import THREADS
-from ppl.kernels.cpu.triad import triad
+from ppl.kernels.cpu.memory.triad import triad
 from ppl.program.traffic import best_seconds
 
 SIDE = 384

@@ -23,8 +23,8 @@ class Lazy:
 
 
 special: Any = Lazy("scipy.special")
-optimizers: Any = Lazy("ppl.kernels.cpu.optimizers")
-cpu_regions: Any = Lazy("ppl.kernels.cpu.regions")
-cpu_threads: Any = Lazy("ppl.kernels.cpu.threads")
-parallel_optimizers: Any = Lazy("ppl.kernels.cpu.parallel_optimizers")
+optimizers: Any = Lazy("ppl.kernels.cpu.training.optimizers")
+cpu_regions: Any = Lazy("ppl.kernels.cpu.parallel.regions")
+cpu_threads: Any = Lazy("ppl.kernels.cpu.parallel.threads")
+parallel_optimizers: Any = Lazy("ppl.kernels.cpu.training.parallel_optimizers")
 networkx: Any = Lazy("networkx")

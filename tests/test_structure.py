@@ -47,7 +47,6 @@ REGISTRIES = (
     "kernels/scalar/f32",
     "kernels/scalar/f64",
     "kernels/source/scalar",
-    "kernels/cpu",
 )
 """Folders of one kind of thing, one per file, which may hold any number."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from ppl.kernels.cpu import blas, products
+from ppl.kernels.cpu.products import blas, dense
 from ppl.runtime.pool import aligned
 
 SLABS = (25, 50, 100, 200)
@@ -29,7 +29,7 @@ def _ours(count, ta, tb, m, n, k, a, lda, b, ldb, beta, c):  # type: ignore[no-u
     """Multiply `count` times as `blas.gemm_f32` does where it takes tiles; return whether it does."""
     done = True
     for _ in range(count):
-        done &= products.multiply(ta, tb, m, n, k, np.float32(1), a, lda, b, ldb, beta, c, n)
+        done &= dense.multiply(ta, tb, m, n, k, np.float32(1), a, lda, b, ldb, beta, c, n)
     return done
 
 

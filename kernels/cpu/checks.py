@@ -4,8 +4,8 @@ import numpy as np
 from numba import prange
 
 from ppl.kernels.config import jit, parallel
-from ppl.kernels.cpu.threads import num_threads, parallel_region
-from ppl.kernels.cpu.vectors import prefer_wide
+from ppl.kernels.cpu.memory.vectors import prefer_wide
+from ppl.kernels.cpu.parallel.threads import num_threads, parallel_region
 
 i32 = np.int32
 CHUNK = 1 << 16

@@ -59,3 +59,15 @@ def _is_shaped(result, shape):
     if result.ndim != len(shape):
         return lambda result, shape: False
     return lambda result, shape: result.shape == shape
+
+
+def only(result):
+    """The single gradient that a user's function returned, as it is or as a tuple of one."""
+    return result[0] if isinstance(result, tuple) else result
+
+
+@overload(only, target="generic")
+def _only(result):
+    if isinstance(result, types.BaseTuple):
+        return lambda result: result[0]
+    return lambda result: result

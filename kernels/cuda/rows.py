@@ -1,4 +1,4 @@
-"""Noise, ids, products and sums inside CUDA kernels: what `ppl.kernels.cpu.rows` and `.blas` are on the CPU.
+"""Noise, ids, products and sums inside CUDA kernels: what `ppl.kernels.cpu.draws` and `.products.blas` are on the CPU.
 
 A first version: one thread does the work of one row, element by element.
 """
@@ -118,7 +118,7 @@ gemm_f64 = gemm_f32
 
 @device
 def cumulate(x, out, count, d):
-    """As `ppl.kernels.cpu.solve.cumulate`, by the thread that calls it."""
+    """As `ppl.kernels.cpu.products.solve.cumulate`, by the thread that calls it."""
     for q in range(count):
         total = x[q * d]
         out[q * d] = total
@@ -129,7 +129,7 @@ def cumulate(x, out, count, d):
 
 @device
 def solve_lower(tril, b, x, count, d, transposed):
-    """As `ppl.kernels.cpu.solve.solve_lower`, by the thread that calls it."""
+    """As `ppl.kernels.cpu.products.solve.solve_lower`, by the thread that calls it."""
     for q in range(count):
         at = q * d
         for s in range(d):

@@ -72,8 +72,8 @@ def rates(dtype: str, footprint: int) -> Rates:
     footprint : int
         Where the vectors lie decides how fast they are: that of what the program works on.
     """
-    from ppl.kernels.cpu import blas  # imports Numba
-    from ppl.kernels.cpu.triad import triad
+    from ppl.kernels.cpu.memory.triad import triad
+    from ppl.kernels.cpu.products import blas  # imports Numba
 
     gemm = blas.gemm_f32 if dtype == "float32" else blas.gemm_f64
     square, out = np.ones(SIDE * SIDE, dtype), np.empty(SIDE * SIDE, dtype)

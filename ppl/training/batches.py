@@ -159,7 +159,7 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     """
     key = mix(mix(seed, node_hash("ppl.fit/rows")), epoch)
     if n >= SHUFFLED_COMPILED:
-        from ppl.kernels.cpu.shuffle import shuffled  # imports Numba
+        from ppl.kernels.cpu.training.shuffle import shuffled  # imports Numba
 
         return shuffled(np.uint64(key), np.int64(n))
     z = np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)

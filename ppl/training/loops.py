@@ -138,7 +138,7 @@ class Trainer:
         """The parameters once more for every thread but the first, where threads share the update."""
         if threads == 1 or threads > THREADS_WITH_COPIES or live.flat.size < UPDATED_BY_ALL:
             return live.flat[:0]
-        from ppl.kernels.cpu.copies import stride_of  # imports Numba
+        from ppl.kernels.cpu.training.copies import stride_of  # imports Numba
 
         stride = stride_of(live.flat.size)
         if self._spare.size != (threads - 1) * stride:

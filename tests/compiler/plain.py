@@ -27,12 +27,12 @@ def gemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
 
 def stand_ins() -> None:
     """Put stand-ins where emitted code will look, before it is imported."""
-    blas = types.ModuleType("ppl.kernels.cpu.blas")
+    blas = types.ModuleType("ppl.kernels.cpu.products.blas")
     blas.gemm_f32 = blas.gemm_f64 = gemm
     blas.enter_single = blas.leave_single = lambda: None
-    sparse = types.ModuleType("ppl.kernels.cpu.sparse")
+    sparse = types.ModuleType("ppl.kernels.cpu.products.sparse")
     sparse.data_gemm_f32 = sparse.data_gemm_f64 = gemm
-    sys.modules |= {"ppl.kernels.cpu.blas": blas, "ppl.kernels.cpu.sparse": sparse}
+    sys.modules |= {"ppl.kernels.cpu.products.blas": blas, "ppl.kernels.cpu.products.sparse": sparse}
     from ppl.kernels.scalar import f64, noise, philox
 
     once = lru_cache(maxsize=None, typed=True)

@@ -44,9 +44,9 @@ KERNELS = """
 import numpy as np, numba, pytest
 from ppl.errors import MemoryCheckError
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.blas import gemm_f64
-from ppl.kernels.cpu.sparse import data_gemm_f32
-from ppl.kernels.cpu.views import clear, part
+from ppl.kernels.cpu.products.blas import gemm_f64
+from ppl.kernels.cpu.products.sparse import data_gemm_f32
+from ppl.kernels.cpu.memory.views import clear, part
 
 @jit
 def third(x, at):

@@ -11,7 +11,7 @@ from ppl.errors import FitError
 from ppl.ir import ops
 from ppl.ir.node import make
 from ppl.ir.rewrites.simplify import simplify
-from ppl.kernels.cpu.rows import share_start
+from ppl.kernels.cpu.parallel.slabs import share_start
 from ppl.runtime.executable import Executable, Request, compile_request
 from tests.compiler import graphs
 

@@ -103,7 +103,7 @@ def test_programs_that_couple_particles_run_whole():
 
 
 def test_window_keys_number_the_whole():
-    from ppl.kernels.cpu.rows import row_keys, window_keys
+    from ppl.kernels.cpu.draws.keys import row_keys, window_keys
 
     key, ids, whole, part = np.uint64(9), IDS[:4], np.zeros(4 * 2 * 10, np.int64), np.zeros(4 * 2 * 3, np.int64)
     row_keys(whole, ids, 0, 0, 4, 0, 20, key, 5)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu import blas
+from ppl.kernels.cpu.products import blas
 
 GEMM = {np.float32: blas.gemm_f32, np.float64: blas.gemm_f64}
 needs_control = pytest.mark.skipif(not blas.has_thread_control, reason="SciPy's BLAS is not a known OpenBLAS")
@@ -99,7 +99,7 @@ def test_without_a_known_blas(tmp_path):
             import glob
             glob.glob = lambda pattern: []
             import numpy as np
-            from ppl.kernels.cpu import blas
+            from ppl.kernels.cpu.products import blas
             assert not blas.has_thread_control
             blas.enter_single(); blas.set_threads(3)
             assert blas.get_threads() == 1
@@ -121,7 +121,8 @@ def test_guard_after_fork(tmp_path):
         textwrap.dedent(
             """
             import os
-            from ppl.kernels.cpu import blas, threads
+            from ppl.kernels.cpu.parallel import threads
+            from ppl.kernels.cpu.products import blas
             blas.set_threads(3)
             blas.enter_single()
             child = os.fork()

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from ppl.kernels import config
-from ppl.kernels.cpu import threads
+from ppl.kernels.cpu.parallel import threads
 from ppl.kernels.scalar import f32
 
 MODULE = """
 import numpy as np
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.blas import enter_single, gemm_f32, leave_single
+from ppl.kernels.cpu.products.blas import enter_single, gemm_f32, leave_single
 from ppl.kernels.cpu.f32.noise import fill_uniform_f32
 from ppl.kernels.scalar import f32
 
@@ -82,7 +82,7 @@ def test_layer_is_known_before_and_after_the_first_region(layer, tmp_path):
         textwrap.dedent(
             """
             import numba, numpy as np
-            from ppl.kernels.cpu import threads
+            from ppl.kernels.cpu.parallel import threads
             before = threads.is_thread_safe()
             @numba.njit(parallel=True)
             def f(x):

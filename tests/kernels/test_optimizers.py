@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from ppl.kernels.cpu import optimizers, parallel_optimizers
+from ppl.kernels.cpu.training import optimizers, parallel_optimizers
 
 DTYPES = [np.float32, np.float64]
 

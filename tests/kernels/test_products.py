@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu import blas, products, tiles
+from ppl.kernels.cpu.products import blas, dense, tiles
 
 F = np.float32
 own = pytest.mark.skipif(tiles.LANES == 0, reason="BLAS does it all on this machine")
@@ -54,7 +54,7 @@ def check(ta, tb, m, n, k, alpha=1.0, beta=0.0, pads=(0, 0, 0), offsets=(0, 0, 0
 def taken(ta, tb, m, n, k):
     """Whether a product is not left to BLAS."""
     a, b, c = (np.zeros(size, F) for size in (m * k, k * n, m * n))
-    return products.multiply(ta, tb, m, n, k, F(1), a, m if ta else k, b, k if tb else n, F(0), c, n)
+    return dense.multiply(ta, tb, m, n, k, F(1), a, m if ta else k, b, k if tb else n, F(0), c, n)
 
 
 @own
@@ -114,7 +114,7 @@ def test_what_is_not_finite_goes_where_it_belongs(ta, tb, beta):
 
 
 @pytest.mark.skipif(tiles.LANES != 16, reason="other tiles")
-@pytest.mark.parametrize(("kernel", "sums"), [(products._outer, {24, 20, 18, 15}), (products._dots, {24, 20})])
+@pytest.mark.parametrize(("kernel", "sums"), [(dense._outer, {24, 20, 18, 15}), (dense._dots, {24, 20})])
 def test_sums_stay_in_registers(kernel, sums):
     """Each tile has a loop of as many multiply-adds as it has sums, not unrolled and without the stack."""
     compiled = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(kernel.py_func)
@@ -146,7 +146,7 @@ def test_on_other_machines(tmp_path, name, features, lanes):
     script.write_text(
         textwrap.dedent(
             f"""
-            from ppl.kernels.cpu import tiles
+            from ppl.kernels.cpu.products import tiles
             from tests.kernels.test_products import FORMS, check
             assert tiles.LANES == {lanes}
             for ta, tb in FORMS:

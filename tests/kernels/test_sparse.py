@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from ppl.kernels.cpu.checks import count_inside
-from ppl.kernels.cpu.sparse import data_gemm_f32, data_gemm_f64
-from ppl.kernels.cpu.sparse_ways import BINARY, DENSE, FEW, SPARSE, _kind
+from ppl.kernels.cpu.products.sparse import data_gemm_f32, data_gemm_f64
+from ppl.kernels.cpu.products.sparse_ways import BINARY, DENSE, FEW, SPARSE, _kind
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

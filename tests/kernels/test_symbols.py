@@ -9,7 +9,7 @@ import pytest
 
 from ppl.kernels import needs
 from ppl.kernels.config import jit
-from ppl.kernels.cpu import blas
+from ppl.kernels.cpu.products import blas
 from ppl.kernels.scalar.names import MODULES
 from ppl.kernels.symbols import Shared, reached, shared
 

@@ -190,7 +190,7 @@ def in_users_code(step, vectors, work, data):
 
 
 def test_the_blas_gets_its_threads_back_after_an_error():
-    from ppl.kernels.cpu.blas_threads import _state
+    from ppl.kernels.cpu.products.blas_threads import _state
 
     @ppl.model
     def model(x):

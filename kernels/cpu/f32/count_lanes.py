@@ -9,8 +9,8 @@ one after another.
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.lanes import LANES, lane_column, lane_key, rejected, still_rejected
-from ppl.kernels.cpu.vectors import prefer_wide
+from ppl.kernels.cpu.draws.lanes import LANES, lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.memory.vectors import prefer_wide
 from ppl.kernels.scalar.f32 import binomial, poisson
 from ppl.kernels.scalar.f32.basic import ONE, ZERO, maximum, minimum
 from ppl.kernels.scalar.f32.exponential import exp, expm1, log1p

@@ -8,9 +8,9 @@ from position `start`). Runs of consecutive ids are filled in one go.
 import numpy as np
 
 from ppl.kernels.config import jit
+from ppl.kernels.cpu.draws.ids import elements, run_length
 from ppl.kernels.cpu.f32.noise import FEW, fill_at_f32, fill_uniform_f32
-from ppl.kernels.cpu.ids import elements, run_length
-from ppl.kernels.cpu.views import part
+from ppl.kernels.cpu.memory.views import part
 from ppl.kernels.symbols import shared
 
 f32 = np.float32

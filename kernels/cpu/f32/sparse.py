@@ -1,15 +1,15 @@
 # Made from kernels/source/cpu/sparse.py by `python -m ppl.kernels.source`: change that file instead.
-"""Products of float32s whose first operand may be sparse or binary (`ppl.kernels.cpu.sparse`)."""
+"""Products of float32s whose first operand may be sparse or binary (`ppl.kernels.cpu.products.sparse`)."""
 
 import numpy as np
 
 from ppl.checked import CHECKED
-from ppl.kernels.cpu.blas import GEMM
-from ppl.kernels.cpu.blas import gemm_f32 as gemm
-from ppl.kernels.cpu.guards import check_product
-from ppl.kernels.cpu.sparse_ways import DENSE, FEW, choice, pack
-from ppl.kernels.cpu.sparse_ways import add_rows_f32 as add_rows
-from ppl.kernels.cpu.sparse_ways import tabled_f32 as tabled
+from ppl.kernels.cpu.memory.guards import check_product
+from ppl.kernels.cpu.products.blas import GEMM
+from ppl.kernels.cpu.products.blas import gemm_f32 as gemm
+from ppl.kernels.cpu.products.sparse_ways import DENSE, FEW, choice, pack
+from ppl.kernels.cpu.products.sparse_ways import add_rows_f32 as add_rows
+from ppl.kernels.cpu.products.sparse_ways import tabled_f32 as tabled
 from ppl.kernels.symbols import shared
 
 f32 = np.float32

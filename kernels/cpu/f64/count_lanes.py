@@ -7,7 +7,7 @@ one after another.
 """
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.lanes import lane_column, lane_key
+from ppl.kernels.cpu.draws.lanes import lane_column, lane_key
 from ppl.kernels.scalar.f64 import binomial, poisson
 
 

@@ -7,7 +7,7 @@ In float64, lanes come one after another.
 """
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.lanes import lane_column, lane_key
+from ppl.kernels.cpu.draws.lanes import lane_column, lane_key
 from ppl.kernels.scalar.f64 import gamma_draws as draws
 from ppl.kernels.scalar.f64 import gamma_slope as slopes
 

@@ -8,9 +8,9 @@ from position `start`). Runs of consecutive ids are filled in one go.
 import numpy as np
 
 from ppl.kernels.config import jit
+from ppl.kernels.cpu.draws.ids import elements, run_length
 from ppl.kernels.cpu.f64.noise import FEW, fill_at_f64, fill_uniform_f64
-from ppl.kernels.cpu.ids import elements, run_length
-from ppl.kernels.cpu.views import part
+from ppl.kernels.cpu.memory.views import part
 from ppl.kernels.symbols import shared
 
 f64 = np.float64

@@ -8,8 +8,8 @@ one after another.
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.lanes import LANES, lane_column, lane_key, rejected, still_rejected
-from ppl.kernels.cpu.vectors import prefer_wide
+from ppl.kernels.cpu.draws.lanes import LANES, lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.memory.vectors import prefer_wide
 from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32
 from ppl.kernels.source.precision import SINGLE, i64, real
 from ppl.kernels.source.scalar import binomial, poisson

@@ -8,8 +8,8 @@ In float64, lanes come one after another.
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.lanes import LANES, chosen, lane_column, lane_key, rejected, still_rejected
-from ppl.kernels.cpu.vectors import prefer_wide
+from ppl.kernels.cpu.draws.lanes import LANES, chosen, lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.memory.vectors import prefer_wide
 from ppl.kernels.source.precision import SINGLE, i32, i64, real
 from ppl.kernels.source.scalar import gamma_draws as draws
 from ppl.kernels.source.scalar import gamma_slope as slopes

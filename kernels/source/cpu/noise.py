@@ -8,9 +8,9 @@ and copied in part.
 import numpy as np
 
 from ppl.kernels.config import inline, jit
-from ppl.kernels.cpu.vectors import prefer_wide
-from ppl.kernels.cpu.views import part
-from ppl.kernels.cpu.views import tail as tail_of
+from ppl.kernels.cpu.memory.vectors import prefer_wide
+from ppl.kernels.cpu.memory.views import part
+from ppl.kernels.cpu.memory.views import tail as tail_of
 from ppl.kernels.scalar.noise import block_words, open_uniform_f32, open_uniform_f64, uniform_f64
 from ppl.kernels.source.precision import SINGLE, real, u64
 from ppl.kernels.symbols import shared

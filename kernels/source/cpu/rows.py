@@ -7,8 +7,8 @@ from position `start`). Runs of consecutive ids are filled in one go.
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.ids import elements, run_length
-from ppl.kernels.cpu.views import part
+from ppl.kernels.cpu.draws.ids import elements, run_length
+from ppl.kernels.cpu.memory.views import part
 from ppl.kernels.source.cpu.noise import FEW, fill_at_real, fill_uniform_real
 from ppl.kernels.source.precision import real
 from ppl.kernels.symbols import shared

@@ -1,20 +1,20 @@
-"""Products of `real`s whose first operand may be sparse or binary (`ppl.kernels.cpu.sparse`)."""
+"""Products of `real`s whose first operand may be sparse or binary (`ppl.kernels.cpu.products.sparse`)."""
 
 from ppl.checked import CHECKED
-from ppl.kernels.cpu.blas import GEMM
-from ppl.kernels.cpu.guards import check_product
-from ppl.kernels.cpu.sparse_ways import DENSE, FEW, choice, pack
+from ppl.kernels.cpu.memory.guards import check_product
+from ppl.kernels.cpu.products.blas import GEMM
+from ppl.kernels.cpu.products.sparse_ways import DENSE, FEW, choice, pack
 from ppl.kernels.source.precision import SINGLE, real
 from ppl.kernels.symbols import shared
 
 if SINGLE:
-    from ppl.kernels.cpu.blas import gemm_f32 as gemm
-    from ppl.kernels.cpu.sparse_ways import add_rows_f32 as add_rows
-    from ppl.kernels.cpu.sparse_ways import tabled_f32 as tabled
+    from ppl.kernels.cpu.products.blas import gemm_f32 as gemm
+    from ppl.kernels.cpu.products.sparse_ways import add_rows_f32 as add_rows
+    from ppl.kernels.cpu.products.sparse_ways import tabled_f32 as tabled
 else:
-    from ppl.kernels.cpu.blas import gemm_f64 as gemm
-    from ppl.kernels.cpu.sparse_ways import add_rows_f64 as add_rows
-    from ppl.kernels.cpu.sparse_ways import tabled_f64 as tabled
+    from ppl.kernels.cpu.products.blas import gemm_f64 as gemm
+    from ppl.kernels.cpu.products.sparse_ways import add_rows_f64 as add_rows
+    from ppl.kernels.cpu.products.sparse_ways import tabled_f64 as tabled
 
 
 @shared(GEMM.format(real.__name__))

@@ -93,7 +93,7 @@ def longest_slab(rows: int, slabs: int) -> int:
     """Rows of the longest slab."""
     if slabs == 1 or slabs >= rows:
         return -(-rows // slabs)
-    from ppl.kernels.cpu.rows import slab_start
+    from ppl.kernels.cpu.parallel.slabs import slab_start
 
     start = getattr(slab_start, "py_func", slab_start)
     return max(start(rows, s + 1, slabs) - start(rows, s, slabs) for s in range(slabs))

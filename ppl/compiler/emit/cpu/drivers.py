@@ -1,8 +1,8 @@
 """The drivers of programs: all stages in order, on one thread or with regions that threads share.
 
 BLAS runs on one thread meanwhile, and gets its threads back behind them. Where external functions or the checked build
-may raise an exception, a driver is two functions: all stages, and a call of that through `ppl.kernels.cpu.single`, so
-that an exception in a user's own compiled code does the same.
+may raise an exception, a driver is two functions: all stages, and a call of that through
+`ppl.kernels.cpu.parallel.single`, so that an exception in a user's own compiled code does the same.
 """
 
 from __future__ import annotations

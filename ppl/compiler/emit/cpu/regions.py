@@ -1,7 +1,7 @@
 """Emission of row regions: functions of a table of arguments, and how drivers run them slab by slab.
 
-A region is compiled once, and reached by address from Python's driver `parallel` (see `kernels/cpu/regions.py`); the
-serial driver, which users' own compiled code contains, calls it as a function.
+A region is compiled once, and reached by address from Python's driver `parallel` (see
+`kernels/cpu/parallel/regions.py`); the serial driver, which users' own compiled code contains, calls it as a function.
 """
 
 from __future__ import annotations

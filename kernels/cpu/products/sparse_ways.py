@@ -1,13 +1,15 @@
 """The ways to multiply data that is mostly zeros or consists of zeros and ones.
 
 `choice` looks at the first operand, `pack` writes down where it is not 0, and `add_rows_...` and `tabled_...` are the
-ways (see `ppl.kernels.cpu.sparse`).
+ways (see `ppl.kernels.cpu.products.sparse`).
 """
 
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.panels import (
+from ppl.kernels.cpu.memory.vectors import prefer_wide
+from ppl.kernels.cpu.memory.views import clear, part
+from ppl.kernels.cpu.products.panels import (
     GROUPS,
     SQUARE,
     WIDTH,
@@ -24,8 +26,6 @@ from ppl.kernels.cpu.panels import (
     tabulate,
     transpose,
 )
-from ppl.kernels.cpu.vectors import prefer_wide
-from ppl.kernels.cpu.views import clear, part
 from ppl.kernels.symbols import shared
 
 u64, i64 = np.uint64, np.int64

@@ -19,8 +19,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ppl.kernels.cpu.panels import Panel
-from ppl.kernels.cpu.prefetch import fetch
+from ppl.kernels.cpu.memory.prefetch import fetch
+from ppl.kernels.cpu.products.panels import Panel
 
 COLUMNS = 4
 """Columns of a tile of scalar products."""

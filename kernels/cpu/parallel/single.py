@@ -10,8 +10,8 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
-from ppl.kernels.cpu.blas import enter_single, leave_single
-from ppl.kernels.cpu.regions import raise_it, raised_by
+from ppl.kernels.cpu.parallel.regions import raise_it, raised_by
+from ppl.kernels.cpu.products.blas import enter_single, leave_single
 
 
 @intrinsic

@@ -3,9 +3,9 @@
 The products call ``numba_xxgemm``, the symbol that Numba registers for ``np.dot`` and that calls SciPy's
 BLAS: they accumulate (beta), take leading dimensions and copy nothing. Everything here is reached by symbol,
 not by pointer, so that callers can be cached on disk. Float32 products of shapes for which they are faster are our own
-(`ppl.kernels.cpu.products`).
+(`ppl.kernels.cpu.products.dense`).
 
-The thread count of the BLAS and its guard are re-exported from `ppl.kernels.cpu.blas_threads`.
+The thread count of the BLAS and its guard are re-exported from `ppl.kernels.cpu.products.blas_threads`.
 """
 
 from llvmlite import ir
@@ -16,15 +16,15 @@ from numba.extending import intrinsic
 from numba.np.linalg import ensure_blas
 
 from ppl.checked import CHECKED
-from ppl.kernels.cpu.blas_threads import (
+from ppl.kernels.cpu.memory.guards import check_product
+from ppl.kernels.cpu.products.blas_threads import (
     enter_single,
     get_threads,
     has_thread_control,
     leave_single,
     set_threads,
 )
-from ppl.kernels.cpu.guards import check_product
-from ppl.kernels.cpu.products import multiply
+from ppl.kernels.cpu.products.dense import multiply
 from ppl.kernels.symbols import shared
 
 __all__ = [

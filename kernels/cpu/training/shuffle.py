@@ -3,7 +3,7 @@
 import numpy as np
 
 from ppl.kernels.config import inline, jit
-from ppl.kernels.cpu.vectors import prefer_wide
+from ppl.kernels.cpu.memory.vectors import prefer_wide
 
 u64, u32, i64, i32 = np.uint64, np.uint32, np.int64, np.int32
 

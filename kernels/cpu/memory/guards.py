@@ -5,7 +5,7 @@
 
 from ppl.errors import MemoryCheckError
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.views import part
+from ppl.kernels.cpu.memory.views import part
 
 
 @jit

@@ -3,8 +3,8 @@
 import numpy as np
 
 from ppl.kernels.config import inline, jit
-from ppl.kernels.cpu.prefetch import to_read
-from ppl.kernels.cpu.rows import slab_start
+from ppl.kernels.cpu.memory.prefetch import to_read
+from ppl.kernels.cpu.parallel.slabs import slab_start
 
 HASH = np.uint64(0x9E3779B1)
 LOW = np.uint64(0xFFFFFFFF)

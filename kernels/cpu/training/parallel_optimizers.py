@@ -8,10 +8,10 @@ import numpy as np
 from numba import prange
 
 from ppl.kernels.config import jit, parallel
-from ppl.kernels.cpu import optimizers as serial
-from ppl.kernels.cpu.copies import own_copy
-from ppl.kernels.cpu.rows import share_start
-from ppl.kernels.cpu.threads import num_threads, parallel_region
+from ppl.kernels.cpu.parallel.slabs import share_start
+from ppl.kernels.cpu.parallel.threads import num_threads, parallel_region
+from ppl.kernels.cpu.training import optimizers as serial
+from ppl.kernels.cpu.training.copies import own_copy
 
 WORTH_IT = 1 << 16
 CHUNK = 1 << 14

@@ -1,7 +1,7 @@
 """The sum of a vector and a multiple of another, over and over: how fast memory is."""
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.vectors import prefer_wide
+from ppl.kernels.cpu.memory.vectors import prefer_wide
 
 
 @jit

@@ -7,7 +7,7 @@ slab they are not, so the tiles here (`tiles.py`) read them where they lie.
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.tiles import COLUMNS, DOT_ROWS, LANES, ROWS, VECTORS, dot_tile, outer_tile
+from ppl.kernels.cpu.products.tiles import COLUMNS, DOT_ROWS, LANES, ROWS, VECTORS, dot_tile, outer_tile
 from ppl.kernels.symbols import shared
 
 DEPTH = 512

@@ -1,0 +1,1 @@
+"""Training loops: optimizers, the order of rows, rows gathered and scattered, copies of the parameters."""
