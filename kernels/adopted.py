@@ -13,10 +13,8 @@ import weakref
 from typing import Any
 
 import numba
-from numba.core.caching import NullCache
-from numba.core.compiler_lock import global_compiler_lock
-from numba.np.ufunc.ufuncbuilder import UFuncDispatcher
 
+from ppl.kernels import internals
 from ppl.kernels.fingerprint import fingerprint, functions
 from ppl.kernels.machine_code import MachineCode
 
@@ -29,7 +27,7 @@ def adopt(fn: Any) -> str | None:
     Returns the fingerprint of `fn`, or None where something that it reaches cannot be hashed.
     """
     if not numba.config.DISABLE_JIT:
-        with global_compiler_lock:
+        with internals.global_compiler_lock:
             for dispatcher in functions(fn):
                 _refresh(dispatcher)
     return fingerprint(fn)
@@ -42,18 +40,7 @@ def _refresh(dispatcher: Any) -> None:
     if dispatcher in _known and _known[dispatcher] == current:
         return
     _known[dispatcher] = current
-    place = "cache" if isinstance(dispatcher, UFuncDispatcher) else "_cache"
-    if not isinstance(getattr(dispatcher, place), NullCache):
-        setattr(dispatcher, place, MachineCode(dispatcher.py_func, lambda: fingerprint(dispatcher)))
-    if dispatcher.overloads:
-        with contextlib.suppress(Exception):  # the next call says what does not compile
-            _compile_again(dispatcher)
-
-
-def _compile_again(dispatcher: Any) -> None:
-    if not isinstance(dispatcher, UFuncDispatcher):
-        dispatcher.recompile()
-        return
-    for signature in list(dispatcher.overloads):
-        del dispatcher.overloads[signature]
-        dispatcher.compile(signature)
+    if internals.is_kept(dispatcher):
+        internals.keep_in(dispatcher, MachineCode(dispatcher.py_func, lambda: fingerprint(dispatcher)))
+    with contextlib.suppress(Exception):  # the next call says what does not compile
+        internals.compile_again(dispatcher)

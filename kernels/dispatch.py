@@ -16,14 +16,15 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from ppl.kernels import internals
 from ppl.kernels.build import kernels_version
 from ppl.kernels.fingerprint import fingerprint
 from ppl.kernels.left import Left
 from ppl.kernels.machine_code import MachineCode
-from ppl.kernels.needs import EMITTED, remember
+from ppl.kernels.needs import EMITTED
 from ppl.progress import line
 
-remember()
+internals.remember_needs()
 
 THRESHOLDS = (200_000, 50, 1000)
 """Those of the collector while Numba compiles: up to a tenth less time, and no more memory."""
@@ -45,15 +46,14 @@ def adapt(compiled: Any, make_bare: Callable[[], Any]) -> Any:
         return made[0]
 
     compiled.bare = bare
-    compiled.get_call_template = lambda *types: bare().get_call_template(*types)
-    compiled.get_overload = lambda signature: bare().get_overload(signature)
+    internals.call_others(compiled, bare)
     return _adapted(compiled, "")
 
 
 def _adapted(dispatcher: Any, form: str) -> Any:
     fn = dispatcher.py_func
-    dispatcher._cache = MachineCode(fn, lambda: stamp(fn), form)
-    dispatcher.compile = _watched(dispatcher, dispatcher.compile)
+    internals.keep_in(dispatcher, MachineCode(fn, lambda: stamp(fn), form))
+    internals.watch(dispatcher, lambda compile_: _watched(dispatcher, compile_))
     return dispatcher
 
 
@@ -82,7 +82,7 @@ def _watched(dispatcher: Any, compile_: Callable[..., Any]) -> Callable[..., Any
             return timed(signature)
 
     def timed(signature: Any) -> Any:
-        before, known, start = gc.get_threshold(), len(dispatcher.overloads), time.perf_counter()
+        before, known, start = gc.get_threshold(), len(dispatcher.signatures), time.perf_counter()
         if before[0] and before < THRESHOLDS:
             gc.set_threshold(*THRESHOLDS)
         _inner.append(0.0)
@@ -96,7 +96,7 @@ def _watched(dispatcher: Any, compile_: Callable[..., Any]) -> Callable[..., Any
             own = whole - _inner.pop()
             if _inner:
                 _inner[-1] += whole
-            if len(dispatcher.overloads) > known:
+            if len(dispatcher.signatures) > known:
                 seconds[dispatcher.py_func] = seconds.get(dispatcher.py_func, 0.0) + own
 
     return compile_watched

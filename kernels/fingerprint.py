@@ -23,14 +23,8 @@ from typing import Any
 
 import numpy as np
 from numba import types as numba_types
-from numba.core.dispatcher import Dispatcher
-from numba.core.registry import CPUDispatcher, cpu_target
-from numba.core.types.functions import Function as TemplatedFunction
-from numba.experimental.jitclass.base import JitClassType
-from numba.extending import _Intrinsic
-from numba.np.ufunc.dufunc import DUFunc
-from numba.np.ufunc.gufunc import GUFunc
-from numba.np.ufunc.ufuncbuilder import UFuncDispatcher
+
+from ppl.kernels import internals
 
 LIBRARIES = {"numpy", "numba", "llvmlite", "scipy"}
 _STANDARD = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
@@ -46,7 +40,7 @@ class Unknown(Exception):
 def fingerprint(*values: Any) -> str | None:
     """A hash of values and all that they reach; None if some of it cannot be hashed."""
     walk = Walk()
-    cpu_target.typing_context.refresh()
+    internals.refresh()
     try:
         for value in values:
             walk.add(value)
@@ -124,23 +118,21 @@ class Walk:
     def _object(self, value: Any) -> None:
         if isinstance(value, types.ModuleType):
             self.write(value.__name__, getattr(value, "__version__", "") if is_library(value.__name__) else "")
-        elif isinstance(value, Dispatcher | UFuncDispatcher) or (
-            hasattr(value, "symbol") and hasattr(value, "py_func")
-        ):
+        elif internals.is_compiled(value) or (hasattr(value, "symbol") and hasattr(value, "py_func")):
             self._dispatcher(value)
-        elif isinstance(value, DUFunc | GUFunc):
-            self.write(value.signature, value.types if value._frozen else "")
-            self._dispatcher(value._dispatcher)
+        elif parts := internals.ufunc_parts(value):
+            self.write(*parts[:2])
+            self._dispatcher(parts[2])
         elif isinstance(value, types.FunctionType):
             self._function(value)
-        elif isinstance(value, _Intrinsic):
-            self.add(value._defn)
+        elif inner := internals.intrinsic_function(value):
+            self.add(inner)
         elif isinstance(value, _BUILTINS) or (isinstance(value, type) and is_library(value.__module__)):
             self._named(value)
         elif isinstance(value, tuple | list | set | frozenset | dict):
             self._container(value)
-        elif isinstance(value, JitClassType):
-            self._jitclass(value.class_type)
+        elif parts := internals.jitclass_parts(value):
+            self._jitclass(*parts)
         elif isinstance(value, type):
             self._class(value)
         elif isinstance(value, Enum):
@@ -174,10 +166,9 @@ class Walk:
             self.add(entry)
 
     def _dispatcher(self, value: Any) -> None:
-        given: dict[str, Any] = getattr(value, "targetoptions", {})
+        given, local, fixed = internals.options(value)
         options = {k: v for k, v in given.items() if k not in ("cache", "nopython")}
-        fixed = list(value.overloads) if not getattr(value, "_can_compile", True) else ()
-        for settings in (options, getattr(value, "locals", {})):
+        for settings in (options, local):
             for name, setting in sorted(settings.items()):
                 self.write(name, sorted(setting) if isinstance(setting, set | frozenset) else repr(setting))
         self.write(fixed)
@@ -185,7 +176,7 @@ class Walk:
             self._named(value.py_func)
             return
         self.add(value.py_func)
-        if isinstance(value, CPUDispatcher | UFuncDispatcher):
+        if internals.is_for_cpu(value):
             self.dispatchers.append(value)
 
     def _function(self, fn: types.FunctionType) -> None:
@@ -253,30 +244,26 @@ class Walk:
         else:
             self._unknown(value)
 
-    def _jitclass(self, value: Any) -> None:
-        self.write(value.class_name, [(name, repr(kind)) for name, kind in value.struct.items()])
-        for group in (value.jit_methods, value.jit_props, value.jit_static_methods):
+    def _jitclass(self, name: str, fields: dict[str, Any], groups: list[dict[str, Any]]) -> None:
+        self.write(name, [(name, repr(kind)) for name, kind in fields.items()])
+        for group in groups:
             for name, member in sorted(group.items()):
                 self.write(name)
                 self.add(member)
 
     def _overloads(self, value: Any) -> None:
         """What Numba compiles in place of a function, where users have said so."""
-        for template in _templates(value):
-            for name in ("_overload_func", "generic", "_definition_func"):
-                inner = getattr(template, name, None)
-                if isinstance(inner, types.FunctionType) and not is_library(inner.__module__):
-                    self.write(name)
-                    self.add(inner)
+        for name, inner in internals.overloads_of(value):
+            if not is_library(inner.__module__):
+                self.write(name)
+                self.add(inner)
 
     def registered(self) -> None:
         """Add users' overloads of methods and attributes: bytecode does not say whose they are."""
         found: dict[tuple[str, str], Callable[..., Any]] = {}
-        for templates in cpu_target.typing_context._attributes.values():
-            for template in templates:
-                inner = getattr(template, "_overload_func", None)
-                if isinstance(inner, types.FunctionType) and not is_library(inner.__module__):
-                    found[inner.__module__, inner.__qualname__] = inner
+        for inner in internals.overloaded_attributes():
+            if not is_library(inner.__module__):
+                found[inner.__module__, inner.__qualname__] = inner
         for _, inner in sorted(found.items()):
             self.add(inner)
 
@@ -289,12 +276,3 @@ def _entries(module: types.ModuleType, mentioned: list[str]) -> Iterator[tuple[s
         elif "__getattr__" in vars(module) and not is_library(module.__name__):
             with contextlib.suppress(Exception):
                 yield name, getattr(module, name)
-
-
-def _templates(value: Any) -> Iterator[Any]:
-    try:
-        kind = cpu_target.typing_context.resolve_value_type(value)
-    except Exception:  # nothing that Numba knows
-        return
-    if isinstance(kind, TemplatedFunction):
-        yield from kind.templates

@@ -23,13 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core.caching import _Cache
-from numba.core.compiler import CompileResult
-from numba.core.serialize import dumps
 
-from ppl.kernels import folders
+from ppl.kernels import folders, internals
 from ppl.kernels.build import build, build_tag, kernels_version
-from ppl.kernels.needs import EMITTED, PRIVATE, Need, attach
+from ppl.kernels.needs import EMITTED, PRIVATE, Need
 
 MAGIC = b"ppl machine code 1\n"
 
@@ -40,7 +37,7 @@ def _digest(content: bytes) -> bytes:
 
 def pack(identity: Any, payload: Any) -> bytes:
     """A file's content: what it is, what it holds, and the hash of both in front."""
-    body = dumps(identity) + dumps(payload)
+    body = internals.dumps(identity) + internals.dumps(payload)
     return MAGIC + _digest(body) + body
 
 
@@ -58,7 +55,7 @@ def unpack(content: bytes | None, identity: Any) -> Any:
         return None
 
 
-class MachineCode(_Cache):
+class MachineCode(internals.Cache):
     """The disk cache of one dispatcher.
 
     `stamp` gives the version of the function's source, or None where its machine code must not be kept; `form` tells
@@ -86,7 +83,7 @@ class MachineCode(_Cache):
     def flush(self) -> None:
         """Do nothing: files of another version are never read, and are written over."""
 
-    def load_overload(self, sig: Any, target_context: Any) -> CompileResult | None:
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Machine code of a signature, or None if it has to be compiled."""
         target_context.refresh()
         stamp = self._stamp()
@@ -100,20 +97,20 @@ class MachineCode(_Cache):
             payload = unpack(folders.read(folder / self._name(identity), trusted), identity)
             if payload is not None:
                 try:
-                    return CompileResult._rebuild(target_context, *payload)
+                    return internals.rebuilt(target_context, payload)
                 except Exception:  # what it needs is not there: compiling says why
                     return None
         return None
 
-    def save_overload(self, sig: Any, data: CompileResult) -> None:
+    def save_overload(self, sig: Any, data: Any) -> None:
         """Write machine code of a signature where that is possible."""
-        attach(data, Need(self.fn.__module__, build()))
+        internals.attach(data, Need(self.fn.__module__, build()))
         stamp = self._stamp()
-        if stamp is None or data.library.has_dynamic_globals or any(not x.can_cache for x in data.lifted):
+        if stamp is None or not internals.can_be_kept(data):
             return
         identity = self._identity(sig, data.codegen, stamp)
         try:
-            content = pack(identity, data._reduce())
+            content = pack(identity, internals.reduced(data))
         except Exception:  # holds something that cannot be written
             return
         trusted, reason = folders.owners(self.file), ""
@@ -130,7 +127,8 @@ class MachineCode(_Cache):
 
     def _identity(self, sig: Any, codegen: Any, stamp: tuple[str, str]) -> tuple[Any, ...]:
         function = self.fn.__module__, self.fn.__qualname__, self.fn.__code__.co_firstlineno
-        return (function, sig, codegen.magic_tuple(), sys.implementation.cache_tag, build_tag(), self.form), stamp
+        machine = internals.processor(codegen), sys.implementation.cache_tag
+        return (function, sig, *machine, build_tag(), self.form), stamp
 
     def _name(self, identity: tuple[Any, ...]) -> str:
         """Of all versions of the source, so that files do not pile up."""

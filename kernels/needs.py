@@ -7,7 +7,7 @@ carries the version of what it was compiled from: where that has changed, readin
 takes for a missing file, and the caller is compiled again.
 
 Numba forgets these functions when it loads a callee, so that a caller compiled afterwards would lack them in the
-next process. `remember` mends that.
+next process. `ppl.kernels.internals.remember_needs` mends that.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import importlib
 import sys
 import weakref
 from typing import Any, NamedTuple
-
-from numba.core.compiler import CompileResult
 
 from ppl.kernels.build import build
 
@@ -67,25 +65,3 @@ def restore(*fields: str) -> Need:
     if symbol and symbol not in shared_kernels:
         raise OSError(f"compiled with {symbol}, which is not there")
     return Need(module, version, symbol)
-
-
-def attach(result: CompileResult, need: Need) -> None:
-    """Store a need with compiled code, and with that of its callers."""
-    if need not in result.reload_init:
-        result.reload_init.append(need)
-    result.library._reload_init.add(need)
-
-
-def remember() -> None:
-    """Have machine code that Numba loads keep what its callers will need before they are loaded."""
-    numbas = CompileResult._rebuild.__func__
-    if hasattr(numbas, "forgets"):
-        return
-
-    def _rebuild(cls: Any, target_context: Any, *reduced: Any, **named: Any) -> Any:
-        result = numbas(cls, target_context, *reduced, **named)
-        result.library._reload_init.update(result.reload_init or ())
-        return result
-
-    _rebuild.forgets = numbas
-    CompileResult._rebuild = classmethod(_rebuild)

@@ -15,12 +15,9 @@ from typing import Any
 
 import llvmlite.binding as llvm
 import numba
-from numba.core import cgutils
-from numba.core.imputils import lower_builtin
-from numba.core.sigutils import normalize_signature
-from numba.extending import type_callable
+from numba.extending import lower_builtin, type_callable
 
-from ppl.kernels import config
+from ppl.kernels import config, internals
 from ppl.kernels.build import build
 from ppl.kernels.needs import Need, shared_kernels
 
@@ -31,7 +28,7 @@ class Shared:
     def __init__(self, fn: Callable[..., Any], signature: str):
         self.kernel = config.jit(fn)
         self.py_func = fn
-        self.arguments, self.result = normalize_signature(signature)
+        self.arguments, self.result = internals.normalize_signature(signature)
         self.__name__, self.__doc__ = fn.__name__, fn.__doc__
         text = f"{build()} {fn.__module__} {signature}"
         self.symbol = f"ppl_{fn.__name__}_{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
@@ -50,10 +47,8 @@ class Shared:
         """Compile the kernel, or load it from disk, and make its symbol known."""
         if self.ready:
             return
-        bare = self.bare()
-        bare.compile(self.arguments)
-        compiled = bare.overloads[self.arguments]
-        llvm.add_symbol(self.symbol, compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+        compiled = internals.compiled(self.bare(), self.result(*self.arguments))
+        llvm.add_symbol(self.symbol, internals.address(compiled))
         self.ready = True
 
 
@@ -81,16 +76,8 @@ def shared(signature: str) -> Callable[[Callable[..., Any]], Any]:
 
         @lower_builtin(kernel, *kernel.arguments)
         def lowered(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            context.active_code_library._reload_init.add(kernel.need)
-            conventions = context.call_conv
-            kind = conventions.get_function_type(signature.return_type, signature.args)
-            function = cgutils.get_or_insert_function(builder.module, kind, kernel.symbol)
-            status, result = conventions.call_function(
-                builder, function, signature.return_type, signature.args, arguments
-            )
-            with cgutils.if_unlikely(builder, status.is_error):
-                conventions.return_status_propagate(builder, status)
-            return result
+            internals.attach_to_caller(context, kernel.need)
+            return internals.call_symbol(context, builder, signature, kernel.symbol, arguments)
 
         return kernel
 

@@ -3,8 +3,8 @@
 import time
 
 import llvmlite.ir
+import numba
 from numba import types
-from numba.core import config
 from numba.extending import intrinsic
 
 from ppl.kernels.config import jit
@@ -25,4 +25,4 @@ def _cycles():
     return _read()
 
 
-cycles = time.perf_counter_ns if config.DISABLE_JIT else jit(_cycles)
+cycles = time.perf_counter_ns if numba.config.DISABLE_JIT else jit(_cycles)

@@ -3,8 +3,9 @@
 import llvmlite.ir as ir
 import numba
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
+
+from ppl.kernels.internals import cgutils
 
 AHEAD = 4
 """How many rows of a loop earlier a row is asked for."""

@@ -6,13 +6,12 @@ through it. The caller keeps the array alive and the bounds right.
 
 import numba
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
 
 from ppl.checked import CHECKED
 from ppl.errors import MemoryCheckError
 from ppl.kernels.config import jit
+from ppl.kernels.internals import cgutils, flat_array
 
 
 def _is_flat(array):
@@ -24,10 +23,7 @@ def _view(context, builder, kind, array, start, size=None):
     source = context.make_array(kind)(context, builder, array)
     if size is None:
         size = builder.sub(cgutils.unpack_tuple(builder, source.shape)[0], start)
-    out = context.make_array(kind)(context, builder)
-    data, strides, step = builder.gep(source.data, [start]), source.strides, source.itemsize
-    populate_array(out, data=data, shape=(size,), strides=strides, itemsize=step, meminfo=None, parent=None)
-    return out._getvalue()
+    return flat_array(context, builder, kind, builder.gep(source.data, [start]), size)
 
 
 @intrinsic

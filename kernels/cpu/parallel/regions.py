@@ -21,22 +21,17 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba import prange, types
-from numba.core import cgutils
-from numba.core.callconv import RETCODE_EXC, RETCODE_OK, RETCODE_USEREXC, Status, excinfo_ptr_t
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
-from numba.np.arrayobj import populate_array
 
+from ppl.kernels import internals
 from ppl.kernels.config import jit, parallel
+from ppl.kernels.internals import WORD, cgutils
 
-WORD = ir.IntType(64)
 SIGNATURE = types.int64(types.int64, types.int64, types.int64, types.int64)
 ARGUMENTS = 1
 """The word of the table at which the arguments begin."""
-UNKNOWN = 1
-"""What stands for the description of an exception that has none: it was raised in Python, and Python keeps it."""
 
 
 def _element(dtype: Any) -> Any:
@@ -105,11 +100,8 @@ def _array_at(typing_context, table, index, dtype):
     def codegen(context, builder, signature, values):
         table, index, _ = values
         start, size = _load(builder, table, index), _load(builder, table, builder.add(index, WORD(1)))
-        array = context.make_array(array_type)(context, builder)
-        itemsize = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(array_type.dtype)))
         data = builder.inttoptr(start, context.get_data_type(array_type.dtype).as_pointer())
-        populate_array(array, data=data, shape=(size,), strides=(itemsize,), itemsize=itemsize, meminfo=None)
-        return array._getvalue()
+        return internals.flat_array(context, builder, array_type, data, size)
 
     return array_type(table, index, dtype), codegen
 
@@ -120,42 +112,22 @@ def _word_at(typing_context, table, index):
     return types.int64(table, index), lambda context, builder, signature, values: _load(builder, *values)
 
 
-def raised_by(builder: Any, code: Any, described: Any) -> Any:
-    """Emit: 0 where a call's status is OK, or the address of what describes the exception that it has raised."""
-    word = builder.ptrtoint(described, WORD)
-    found = builder.select(builder.icmp_signed("==", code, RETCODE_USEREXC), word, WORD(UNKNOWN))
-    return builder.select(builder.icmp_signed("==", code, RETCODE_OK), WORD(0), found)
-
-
 @intrinsic
 def _enter(typing_context, region, table, slab, slabs, lane):
     """Call the region at address `region`: 0, or the address of what describes the exception that it has raised."""
 
     def codegen(context, builder, signature, values):
-        kind = context.call_conv.get_function_type(types.int64, SIGNATURE.args)
-        result = cgutils.alloca_once(builder, kind.args[0].pointee)
-        raised = cgutils.alloca_once(builder, excinfo_ptr_t)
-        pointer = builder.inttoptr(values[0], kind.as_pointer())
-        code = builder.call(pointer, [result, raised, *values[1:]])
-        return raised_by(builder, code, builder.load(raised))
+        return internals.call_address(context, builder, SIGNATURE, values[0], values[1:])
 
     return types.int64(region, table, slab, slabs, lane), codegen
 
 
 @intrinsic
 def raise_it(typing_context, raised):
-    """Raise the exception that `raised`, from `raised_by`, stands for; nothing where it is 0."""
+    """Raise the exception that `raised`, from `_enter`, stands for; nothing where it is 0."""
 
     def codegen(context, builder, signature, values):
-        true, false = cgutils.true_bit, cgutils.false_bit
-        known = builder.icmp_unsigned("!=", values[0], WORD(UNKNOWN))
-        with cgutils.if_unlikely(builder, builder.icmp_unsigned("!=", values[0], WORD(0))):
-            status = Status(
-                code=builder.select(known, RETCODE_USEREXC, RETCODE_EXC), is_ok=false, is_none=false, is_error=true,
-                is_stop_iteration=false, is_python_exc=builder.not_(known), is_user_exc=known,
-                excinfoptr=builder.inttoptr(values[0], excinfo_ptr_t),
-            )  # fmt: skip
-            context.call_conv.return_status_propagate(builder, status)
+        internals.raise_again(context, builder, values[0])
         return context.get_dummy_value()
 
     return types.void(raised), codegen
@@ -200,8 +172,7 @@ def _run_slabs(entries, region, table, slabs, threads):
 
 
 def _pointer(function: Any) -> int:
-    compiled = getattr(function, "bare", lambda: function)().get_compile_result(SIGNATURE)
-    return int(compiled.library.get_pointer_to_function(compiled.fndesc.llvm_func_name))
+    return internals.address(internals.compiled(getattr(function, "bare", lambda: function)(), SIGNATURE))
 
 
 def entries(regions: Sequence[Any], shared: bool) -> Any:

@@ -10,7 +10,8 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
-from ppl.kernels.cpu.parallel.regions import raise_it, raised_by
+from ppl.kernels import internals
+from ppl.kernels.cpu.parallel.regions import raise_it
 from ppl.kernels.cpu.products.blas import enter_single, leave_single
 
 
@@ -19,19 +20,17 @@ def _attempt(typing_context, function, arguments):
     """(what the call of a compiled function has raised, its result); the former is 0 or what `raise_it` takes."""
     if not isinstance(function, types.Dispatcher):
         raise TypingError("only a compiled function can be called on one thread")
-    called = function.get_call_type(typing_context, tuple(arguments), {})
+    called = internals.call_signature(typing_context, function, arguments)
     both = types.Tuple((types.int64, called.return_type))
 
     def codegen(context, builder, signature, values):
         dispatcher = function.dispatcher
-        compiled = getattr(dispatcher, "bare", lambda: dispatcher)().get_compile_result(called)
-        context.add_linking_libs([compiled.library])
+        compiled = internals.compiled(getattr(dispatcher, "bare", lambda: dispatcher)(), called)
         given = [
             context.cast(builder, builder.extract_value(values[1], i), argument, wanted)
             for i, (argument, wanted) in enumerate(zip(arguments, called.args, strict=True))
         ]
-        status, result = context.call_internal_no_propagate(builder, compiled.fndesc, called, given)
-        return context.make_tuple(builder, both, (raised_by(builder, status.code, status.excinfoptr), result))
+        return context.make_tuple(builder, both, internals.call_compiled(context, builder, compiled, called, given))
 
     return both(function, arguments), codegen
 

@@ -6,16 +6,16 @@ because GNU OpenMP kills a child that enters a parallel region.
 """
 
 import contextlib
-import importlib
 import os
 import threading
 from collections.abc import Iterator
 
 import numba
 
+from ppl.kernels.internals import has_layer
+
 _lock = threading.RLock()
 _forked = False
-_MODULES = {"omp": "omppool", "tbb": "tbbpool", "workqueue": "workqueue"}
 
 
 def num_threads() -> int:
@@ -37,8 +37,7 @@ def _expected_layer() -> str:
     if wanted in ("omp", "tbb", "workqueue"):
         return str(wanted)
     for layer in numba.config.THREADING_LAYER_PRIORITY:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(f"numba.np.ufunc.{_MODULES[layer]}")
+        if has_layer(layer):
             return str(layer)
     return "workqueue"
 

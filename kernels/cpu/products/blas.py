@@ -1,19 +1,17 @@
 """Matrix products on flat row-major arrays.
 
-The products call ``numba_xxgemm``, the symbol that Numba registers for ``np.dot`` and that calls SciPy's
-BLAS: they accumulate (beta), take leading dimensions and copy nothing. Everything here is reached by symbol,
-not by pointer, so that callers can be cached on disk. Float32 products of shapes for which they are faster are our own
-(`ppl.kernels.cpu.products.dense`).
+The products call the symbol that Numba registers for ``np.dot`` and that calls SciPy's BLAS
+(`ppl.kernels.internals.BLAS_PRODUCT`): they accumulate (beta), take leading dimensions and copy nothing. Everything
+here is reached by symbol, not by pointer, so that callers can be cached on disk. Float32 products of shapes for which
+they are faster are our own (`ppl.kernels.cpu.products.dense`).
 
 The thread count of the BLAS and its guard are re-exported from `ppl.kernels.cpu.products.blas_threads`.
 """
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
-from numba.np.linalg import ensure_blas
 
 from ppl.checked import CHECKED
 from ppl.kernels.cpu.memory.guards import check_product
@@ -25,6 +23,7 @@ from ppl.kernels.cpu.products.blas_threads import (
     set_threads,
 )
 from ppl.kernels.cpu.products.dense import multiply
+from ppl.kernels.internals import BLAS_PRODUCT, cgutils, ensure_blas
 from ppl.kernels.symbols import shared
 
 __all__ = [
@@ -59,7 +58,7 @@ def _xxgemm(typing_context, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc
         char, word, pointer = ir.IntType(8), context.get_value_type(types.intp), cgutils.voidptr_t
         operands = [pointer, pointer, word, pointer, word, pointer, pointer, word]
         function_type = ir.FunctionType(ir.IntType(32), [char] * 3 + [word] * 3 + operands)
-        function = cgutils.get_or_insert_function(builder.module, function_type, "numba_xxgemm")
+        function = cgutils.get_or_insert_function(builder.module, function_type, BLAS_PRODUCT)
 
         def data(array_type, value):
             array = context.make_array(array_type)(context, builder, value)

@@ -15,10 +15,10 @@ import numpy as np
 import scipy
 from llvmlite import ir
 from numba import cfunc, types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ppl.kernels.config import jit
+from ppl.kernels.internals import cgutils
 
 
 def _find_openblas():

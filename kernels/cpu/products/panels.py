@@ -10,8 +10,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
+
+from ppl.kernels.internals import cgutils
 
 WIDTH = 32
 """Columns of the tables of `tabulate` and `look_up`."""

@@ -16,11 +16,11 @@ from typing import Any
 import numba
 from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from ppl.kernels.cpu.memory.prefetch import fetch
 from ppl.kernels.cpu.products.panels import Panel
+from ppl.kernels.internals import cgutils
 
 COLUMNS = 4
 """Columns of a tile of scalar products."""

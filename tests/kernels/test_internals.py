@@ -1,0 +1,509 @@
+"""Numba's private parts, one by one: a version of Numba that changes one fails here and says which."""
+
+import ast
+import ctypes
+import pickle
+import re
+import tomllib
+from pathlib import Path
+
+import llvmlite.binding as llvm
+import numba
+import numpy as np
+import pytest
+from numba import types
+from numba.experimental import jitclass
+from numba.extending import intrinsic, overload, overload_method, type_callable
+
+from ppl.kernels import internals
+
+ROOT = Path(__file__).resolve().parents[2]
+NEXT = re.compile(r"numba>=([\d.]+),<(\d+)\.(\d+)")
+compiles = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="looks at compiled functions")
+pytestmark = pytest.mark.tiny
+
+F = types.float64
+
+
+def one_up(x):
+    """Plain: x + 1."""
+    return x + 1
+
+
+def positive(x):
+    """Plain: x, which must be positive."""
+    if x <= 0:
+        raise ValueError("not positive", 7)
+    return x
+
+
+def result_of(fn, *kinds):
+    """The dispatcher of a function, and what it has compiled for arguments of these types, which it returns."""
+    dispatcher = numba.njit(fn)
+    return dispatcher, internals.compiled(dispatcher, kinds[0](*kinds))
+
+
+def numbers(text):
+    """The numbers of a version."""
+    return [int(x) for x in re.findall(r"\d+", text)[:3]]
+
+
+def test_this_version_of_numba_is_among_those_allowed():
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        (wanted,) = [x for x in tomllib.load(file)["project"]["dependencies"] if re.match(r"numba\W", x)]
+    found = NEXT.fullmatch(wanted)
+    assert found, f"{wanted}: a lower and an upper bound"
+    assert numbers(found[1]) == numbers(internals.TRIED[0])[: len(numbers(found[1]))]
+    highest = numbers(internals.TRIED[-1])
+    assert [int(found[2]), int(found[3])] == [highest[0], highest[1] + 1]
+    assert sorted(internals.TRIED, key=numbers) == list(internals.TRIED)
+    assert numbers(internals.TRIED[0]) <= numbers(numba.__version__) < [int(found[2]), int(found[3])]
+
+
+# What functions are, and what they reach.
+
+
+@compiles
+def test_compiled_functions_are_told_from_others():
+    dispatcher, loops = numba.njit(one_up), numba.vectorize(["float64(float64)"])(one_up)
+    assert internals.is_compiled(dispatcher) and internals.is_for_cpu(dispatcher)
+    assert internals.is_for_cpu(internals.ufunc_parts(loops)[2])
+    assert not internals.is_compiled(one_up) and not internals.is_for_cpu(np.add)
+
+
+@compiles
+def test_options_of_a_dispatcher():
+    given, local, fixed = internals.options(numba.njit(one_up, fastmath=True, locals={"y": F}))
+    assert given["fastmath"] is True and local == {"y": F} and fixed == []
+    assert internals.options(numba.njit("float64(float64)")(one_up))[2] == [(F,)]
+
+
+@compiles
+def test_parts_of_ufuncs():
+    assert internals.ufunc_parts(numba.vectorize(one_up))[1] == ""
+    assert internals.ufunc_parts(numba.vectorize(["float64(float64)"])(one_up))[1] == ["d->d"]
+    shaped = numba.guvectorize(["(float64[:], float64[:])"], "(n)->(n)")(lambda x, out: None)
+    signature, loops, dispatcher = internals.ufunc_parts(shaped)
+    assert (signature, loops) == ("(n)->(n)", ["d->d"]) and internals.is_for_cpu(dispatcher)
+    assert internals.ufunc_parts(np.add) is None
+
+
+def test_the_function_of_an_intrinsic():
+    def emit(typing_context, x):
+        return None
+
+    assert internals.intrinsic_function(intrinsic(emit)) is emit
+    assert internals.intrinsic_function(emit) is None
+
+
+@compiles
+def test_parts_of_a_jitclass():
+    @jitclass([("x", F)])
+    class Point:
+        def __init__(self, x):
+            self.x = x
+
+        @property
+        def twice(self):
+            return 2 * self.x
+
+        @staticmethod
+        def origin():
+            return 0.0
+
+    name, fields, (methods, properties, static) = internals.jitclass_parts(Point)
+    assert (name, fields) == ("Point", {"x": F})
+    assert set(methods) == {"__init__"} and set(properties) == {"twice"} and set(static) == {"origin"}
+    assert internals.jitclass_parts(int) is None
+
+
+def test_what_is_compiled_in_place_of_a_function():
+    def plain(x):
+        return x
+
+    def typed(x):
+        return x
+
+    def in_place(x):
+        return lambda x: x
+
+    def emit(typing_context, x):
+        return None
+
+    emitted = intrinsic(emit)
+    overload(plain)(in_place)
+    type_callable(typed)(lambda context: lambda x: x)
+    internals.refresh()
+    assert ("_overload_func", in_place) in list(internals.overloads_of(plain))
+    assert [name for name, _ in internals.overloads_of(typed)] == ["generic"]
+    assert ("_definition_func", emit) in list(internals.overloads_of(emitted))
+    assert not list(internals.overloads_of(object()))
+
+
+def test_overloads_of_methods():
+    @overload_method(types.Array, "ppl_first_entry")
+    def first_entry(x):
+        return lambda x: x[0]
+
+    internals.refresh()
+    assert first_entry in list(internals.overloaded_attributes())
+
+
+# Dispatchers: what is compiled, when, and where it is kept.
+
+
+@compiles
+def test_compiled_callers_call_another():
+    front, other = numba.njit(lambda x: x), numba.njit(one_up)
+    internals.call_others(front, lambda: other)
+    assert numba.njit(lambda x: front(x))(1.0) == 2.0 and front(1.0) == 1.0
+
+
+@compiles
+def test_compiling_is_watched():
+    seen, dispatcher = [], numba.njit(one_up)
+    internals.watch(dispatcher, lambda compile_: lambda signature: seen.append(signature) or compile_(signature))
+    assert dispatcher(1.0) == 2.0 and numba.njit(lambda x: dispatcher(x))(True) == 2
+    assert {internals.normalize_signature(x)[0] for x in seen} == {(F,), (types.boolean,)}
+    assert len(dispatcher.signatures) == 2
+
+
+class InMemory(internals.Cache):
+    """A cache that keeps machine code as text."""
+
+    def __init__(self):
+        self.kept, self.loads = {}, 0
+
+    cache_path = property(lambda self: "")
+    enable = disable = flush = lambda self: None
+
+    def load_overload(self, sig, target_context):
+        """What was kept, as another process would load it."""
+        if repr(sig) not in self.kept:
+            return None
+        self.loads += 1
+        return internals.rebuilt(target_context, pickle.loads(self.kept[repr(sig)]))
+
+    def save_overload(self, sig, data):
+        """Keep it."""
+        assert internals.can_be_kept(data)
+        assert all(isinstance(x, str) for x in internals.processor(data.codegen))
+        self.kept[repr(sig)] = internals.dumps(internals.reduced(data))
+
+
+@compiles
+def test_machine_code_is_kept_and_loaded():
+    cache, made = InMemory(), [numba.njit(one_up) for _ in range(2)]
+    for dispatcher in made:
+        assert not internals.is_kept(dispatcher)
+        internals.keep_in(dispatcher, cache)
+        assert internals.is_kept(dispatcher) and dispatcher(2.5) == 3.5
+    assert len(cache.kept) == cache.loads == 1
+    assert sum(made[1].stats.cache_hits.values()) == 1
+
+
+@compiles
+def test_machine_code_of_ufuncs_is_kept_and_loaded():
+    cache, made = InMemory(), [numba.vectorize(one_up) for _ in range(2)]
+    for ufunc in made:
+        dispatcher = internals.ufunc_parts(ufunc)[2]
+        assert not internals.is_kept(dispatcher)
+        internals.keep_in(dispatcher, cache)
+        assert internals.is_kept(dispatcher) and ufunc(np.array([2.5])) == [3.5]
+    assert len(cache.kept) == cache.loads == 1
+
+
+@compiles
+@pytest.mark.parametrize("decorate", [numba.njit, numba.vectorize], ids=["njit", "vectorize"])
+def test_compiling_again_reads_globals_again(decorate):
+    scope = {"SHIFT": 1.0}
+    exec("def shifted(x):\n    return x + SHIFT", scope)
+    made = decorate(scope["shifted"])
+    assert made(1.0) == 2.0
+    scope["SHIFT"] = 5.0
+    parts = internals.ufunc_parts(made)
+    dispatcher = parts[2] if parts else made
+    assert made(1.0) == 2.0 and dispatcher.overloads
+    internals.compile_again(dispatcher)
+    internals.compile_again(numba.njit(one_up))  # which has nothing compiled
+    assert numba.njit(lambda x: made(x))(1.0) == 6.0
+
+
+def test_the_compilers_lock_may_be_taken_again():
+    with internals.global_compiler_lock, internals.global_compiler_lock:
+        pass
+
+
+def test_signatures_in_words():
+    assert internals.normalize_signature("float64(float32[::1],int64)") == ((types.float32[::1], types.int64), F)
+
+
+# Machine code on disk.
+
+
+@compiles
+def test_machine_code_with_an_address_is_not_kept():
+    back = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(one_up)
+    assert internals.can_be_kept(result_of(one_up, F)[1])
+    assert not internals.can_be_kept(result_of(lambda x: back(x), F)[1])
+
+
+def nothing():
+    """What is needed."""
+
+
+def nothing_else():
+    """What else is needed."""
+
+
+@intrinsic
+def _with_need(typing_context, x):
+    def codegen(context, builder, signature, values):
+        internals.attach_to_caller(context, nothing_else)
+        return values[0]
+
+    return x(x), codegen
+
+
+@compiles
+def test_callers_get_needs_of_what_they_call():
+    inner, result = result_of(lambda x: _with_need(x), F)
+    internals.attach(result, nothing)
+    internals.attach(result, nothing)
+    assert sorted(x.__name__ for x in result.reload_init) == ["nothing", "nothing_else"]
+    _, outer = result_of(lambda x: inner(x), F)
+    assert {nothing, nothing_else} <= set(outer.reload_init)
+
+
+@compiles
+def test_needs_of_what_is_loaded_are_remembered():
+    internals.remember_needs()
+    patched = internals.CompileResult._rebuild.__func__
+    internals.remember_needs()
+    assert internals.CompileResult._rebuild.__func__ is patched and not hasattr(patched.forgets, "forgets")
+    dispatcher, result = result_of(one_up, F)
+    internals.attach(result, nothing)
+    loaded = internals.rebuilt(dispatcher.targetctx, pickle.loads(internals.dumps(internals.reduced(result))))
+    assert nothing in loaded.reload_init and nothing in loaded.library._reload_init
+
+
+# Calls in Numba's calling convention.
+
+_checked, _symbol = numba.njit(positive), "ppl_test_of_internals"
+
+
+@intrinsic
+def _by_symbol(typing_context, x):
+    def codegen(context, builder, signature, values):
+        return internals.call_symbol(context, builder, signature, _symbol, values)
+
+    return F(F), codegen
+
+
+@intrinsic
+def _by_address(typing_context, place, x):
+    def codegen(context, builder, signature, values):
+        return internals.call_address(context, builder, F(F), values[0], values[1:])
+
+    return types.int64(types.int64, F), codegen
+
+
+@intrinsic
+def _linked(typing_context, function, x):
+    called = internals.call_signature(typing_context, function, [x])
+    both = types.Tuple((types.int64, called.return_type))
+
+    def codegen(context, builder, signature, values):
+        compiled = internals.compiled(function.dispatcher, called)
+        found = internals.call_compiled(context, builder, compiled, called, values[1:])
+        return context.make_tuple(builder, both, found)
+
+    return both(function, x), codegen
+
+
+@intrinsic
+def _raise(typing_context, raised):
+    def codegen(context, builder, signature, values):
+        internals.raise_again(context, builder, values[0])
+        return context.get_dummy_value()
+
+    return types.void(raised), codegen
+
+
+@numba.njit
+def _ends_and_raises(place, x):
+    """How a call ended, and then its exception."""
+    raised = _by_address(place, x)
+    if raised == 0:
+        return 1.0
+    _raise(raised)
+    return 2.0
+
+
+@compiles
+def test_calls_by_symbol():
+    result = internals.compiled(_checked, F(F))
+    llvm.add_symbol(_symbol, internals.address(result))
+    caller = numba.njit(lambda x: _by_symbol(x))
+    assert caller(2.5) == 2.5
+    with pytest.raises(ValueError) as caught:
+        caller(-1.0)
+    assert caught.value.args == ("not positive", 7)
+
+
+@compiles
+def test_calls_by_address():
+    place = internals.address(internals.compiled(_checked, F(F)))
+    assert _ends_and_raises(place, 2.5) == 1.0
+    with pytest.raises(ValueError) as caught:
+        _ends_and_raises(place, -1.0)
+    assert caught.value.args == ("not positive", 7)
+
+
+@compiles
+def test_exceptions_raised_in_python_stay_there():
+    @numba.njit
+    def fails(x):
+        with numba.objmode(y="float64"):
+            y = {}[x]
+        return y
+
+    with pytest.raises(KeyError):
+        _ends_and_raises(internals.address(internals.compiled(fails, F(F))), 1.0)
+
+
+@compiles
+def test_calls_of_linked_machine_code():
+    @numba.njit
+    def caller(fn, x):
+        raised, result = _linked(fn, x)
+        _raise(raised)
+        return result
+
+    assert caller(_checked, 2.5) == 2.5
+    with pytest.raises(ValueError, match="not positive"):
+        caller(_checked, -1.0)
+
+
+# Arrays, BLAS and threads.
+
+
+@intrinsic
+def _cut(typing_context, array, start, size):
+    def codegen(context, builder, signature, values):
+        data = context.make_array(array)(context, builder, values[0]).data
+        return internals.flat_array(context, builder, array, builder.gep(data, [values[1]]), values[2])
+
+    return array(array, types.int64, types.int64), codegen
+
+
+@compiles
+def test_flat_arrays():
+    def doubled(x, start, size):
+        part = _cut(x, start, size)
+        part *= 2
+        return part.shape[0], part.strides[0], part.itemsize, part.sum()
+
+    x = np.arange(6, dtype=np.float32)
+    assert numba.njit(doubled)(x, 1, 3) == (3, 4, 4, 12.0)
+    assert list(x) == [0, 2, 4, 6, 4, 5]
+
+
+def test_the_product_of_blas():
+    """Column-major c = 2 a b + 3 c, a 2 x 3 and b given transposed, 2 x 3."""
+    internals.ensure_blas()
+    place = llvm.address_of_symbol(internals.BLAS_PRODUCT)
+    assert place
+    word, pointer, letter = ctypes.c_ssize_t, ctypes.c_void_p, ctypes.c_char
+    operands = [pointer, pointer, word, pointer, word, pointer, pointer, word]
+    product = ctypes.CFUNCTYPE(ctypes.c_int, letter, letter, letter, word, word, word, *operands)(place)
+    a, b = np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.asfortranarray(np.arange(6.0).reshape(2, 3) - 2)
+    c, alpha, beta = np.asfortranarray(np.ones((2, 2))), np.array([2.0]), np.array([3.0])
+    at = [x.ctypes.data for x in (alpha, a, b, beta, c)]
+    assert product(b"d", b"n", b"t", 2, 2, 3, at[0], at[1], 2, at[2], 2, at[3], at[4], 2) == 0
+    np.testing.assert_array_equal(c, 2 * a @ b.T + 3)
+
+
+def test_threading_layers():
+    assert internals.has_layer("workqueue") and not internals.has_layer("no_such_layer")
+    folder = Path(numba.__file__).parent / "np" / "ufunc"
+    built = {path.name.partition(".")[0] for path in folder.iterdir() if path.suffix in (".so", ".pyd")}
+    assert "workqueue" in built and ("omppool" in built or internals.has_layer("omp") is False)
+    assert set(numba.config.THREADING_LAYER_PRIORITY) == {"tbb", "omp", "workqueue"}
+
+
+# Who may use what.
+
+PUBLIC = {"numba", "numba.types", "numba.extending", "numba.core.errors", "numba.experimental"}
+NAMES = {"cfunc", "cuda", "experimental", "extending", "njit", "prange", "types"}
+MINE = {"kernels/internals.py", "kernels/cuda/ptx.py"}
+RELIED = {
+    "active_code_library", "call_conv", "fndesc", "get_call_template", "get_compile_result", "get_overload",
+    "has_dynamic_globals", "magic_tuple", "overloads", "recompile", "reload_init", "targetctx", "targetoptions",
+    "class_type", "jit_methods", "jit_props", "jit_static_methods", "call_internal_no_propagate", "typing_context",
+}  # fmt: skip
+OURS = {"_fields", "_field_defaults", "_replace", "_asdict"}
+
+
+def _files():
+    folders = ("kernels", "ppl", "models", "benchmarks", "examples")
+    paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    return {path.relative_to(ROOT).as_posix(): path for path in paths}
+
+
+@pytest.mark.parametrize("folder", ["kernels", "ppl", "models", "benchmarks", "examples"])
+def test_private_parts_stand_in_one_file(folder):
+    wrong = []
+    for name, path in _files().items():
+        if name.startswith(f"{folder}/") and name not in MINE:
+            wrong += [f"{name}:{line}: {text}" for line, text in _private(path.read_text(encoding="utf-8"), folder)]
+    assert not wrong, "\n".join(wrong)
+
+
+def _private(text, folder):
+    """Lines that name something of Numba that `internals` should have."""
+    for x in ast.walk(ast.parse(text)):
+        if isinstance(x, ast.Import):
+            bad = [a.name for a in x.names if a.name.startswith("numba") and a.name not in {"numba", "numba.types"}]
+        elif isinstance(x, ast.ImportFrom) and re.match(r"numba\b", x.module or ""):
+            allowed = NAMES if x.module == "numba" else None
+            bad = [a.name for a in x.names if a.name.startswith("_") or (allowed and a.name not in allowed)]
+            bad += [] if x.module in PUBLIC else [x.module]
+        elif isinstance(x, ast.Attribute):
+            whole = ast.unparse(x)
+            bad = [whole] if re.match(r"numba\.(core\.(?!errors)|np\.|misc|parfors)", whole) else []
+            bad += [whole] if folder == "kernels" and _is_private(x) else []
+        elif isinstance(x, ast.Call) and ast.unparse(x.func) in ("getattr", "hasattr", "setattr"):
+            bad = [ast.unparse(a) for a in x.args if isinstance(a, ast.Constant) and a.value in RELIED]
+        elif isinstance(x, ast.Constant) and isinstance(x.value, str):
+            bad = re.findall(r"^(?:from|import) numba\.(?!types|extending)[\w.]+", x.value, re.MULTILINE)
+        else:
+            continue
+        yield from ((x.lineno, name) for name in bad)
+
+
+def _is_private(x):
+    """Whether an attribute is one that `internals` stands before, or another object's own."""
+    if x.attr in RELIED:
+        return True
+    owner = x.value.id if isinstance(x.value, ast.Name) else ""
+    own = owner in ("self", "cls", "os") or x.attr in OURS or x.attr.startswith("__")
+    return x.attr.startswith("_") and not own
+
+
+def test_the_walk_finds_what_it_looks_for():
+    shown = {
+        "from numba.core import cgutils": "numba.core",
+        "from numba.extending import _Intrinsic": "_Intrinsic",
+        "import numba.core.config": "numba.core.config",
+        "from numba import core": "core",
+        "numba.core.caching.NullCache": "numba.core.caching.NullCache",
+        "f._cache": "f._cache",
+        "result.reload_init": "result.reload_init",
+        "getattr(f, 'overloads')": "'overloads'",
+        "TEXT = 'from numba.core import x'": "from numba.core",
+    }
+    for text, name in shown.items():
+        assert name in [found for _, found in _private(text, "kernels")], text
+    for text in ("from numba import types", "from numba.extending import intrinsic", "numba.config.OPT", "self._x"):
+        assert not list(_private(text, "kernels")), text
