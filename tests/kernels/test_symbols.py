@@ -10,8 +10,9 @@ import pytest
 from ppl.kernels import needs
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.products import blas
+from ppl.kernels.reach import reached
 from ppl.kernels.scalar.names import MODULES
-from ppl.kernels.symbols import Shared, reached, shared
+from ppl.kernels.symbols import Shared, shared
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="inspects compiled code")
 
