@@ -42,5 +42,6 @@ def _refresh(dispatcher: Any) -> None:
     _known[dispatcher] = current
     if internals.is_kept(dispatcher):
         internals.keep_in(dispatcher, MachineCode(dispatcher.py_func, lambda: fingerprint(dispatcher)))
+    internals.compile_alone(dispatcher)
     with contextlib.suppress(Exception):  # the next call says what does not compile
         internals.compile_again(dispatcher)

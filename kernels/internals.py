@@ -9,6 +9,7 @@ each part, so that a version of Numba which changes one says which.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import types as python_types
 from collections.abc import Callable, Iterator
@@ -19,12 +20,13 @@ from numba import types
 from numba.core import cgutils
 from numba.core.caching import NullCache, _Cache
 from numba.core.callconv import RETCODE_EXC, RETCODE_OK, RETCODE_USEREXC, Status, excinfo_ptr_t
-from numba.core.compiler import CompileResult
+from numba.core.compiler import CompileResult, Flags
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import CPUDispatcher, cpu_target
 from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
+from numba.core.targetconfig import ConfigStack
 from numba.experimental.jitclass.base import JitClassType
 from numba.extending import _Intrinsic
 from numba.np.ufunc.dufunc import DUFunc
@@ -128,6 +130,25 @@ def call_others(dispatcher: Any, other: Callable[[], Any]) -> None:
 def watch(dispatcher: Any, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     """Patch: a dispatcher compiles by what `wrap` makes of its method `compile`."""
     dispatcher.compile = wrap(dispatcher.compile)
+
+
+def compile_alone(dispatcher: Any) -> None:
+    """Compile `dispatcher` under its own settings only, from now on.
+
+    Relies on: what is compiled on demand takes its settings from `ConfigStack`, whose top are those of the caller. So
+    sums of a user's function would be reassociated, and a division by 0 raise nothing, if emitted code came first.
+    """
+    inner = dispatcher.compile
+    if getattr(inner, "alone", False):
+        return
+
+    @functools.wraps(inner)
+    def compile_(*arguments: Any, **given: Any) -> Any:
+        with ConfigStack().enter(Flags()):
+            return inner(*arguments, **given)
+
+    compile_.alone = True  # type: ignore[attr-defined]
+    dispatcher.compile = compile_
 
 
 def keep_in(dispatcher: Any, cache: Cache) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from ppl.arguments import dimensions, masked, shown
 from ppl.distributions.domain.bounds import bounds_of
-from ppl.distributions.domain.checks import checked_parameters
+from ppl.distributions.domain.checks import checked_parameters, constant_value
 from ppl.distributions.domain.conditions import Condition, Edge, conditions_of, edges_of
 from ppl.distributions.domain.guards import contains
 from ppl.distributions.domain.intervals import CLOSED_UNIT, Interval
@@ -262,7 +262,11 @@ class Distribution(Tails, Public):
         out = copy.copy(self)
         if masked(mask):
             raise ModelError(f"{type(self).__name__}: mask is a masked array: pass its .mask or its .data")
-        node = ops.cast(ops.as_node(mask), "bool")
+        given = ops.as_node(mask)
+        known = constant_value(given)
+        if known is not None and not np.isin(known, (0, 1)).all():
+            raise ModelError(f"{type(self).__name__}: mask must be true or false in every entry, not {shown(mask)}")
+        node = ops.cast(given, "bool")
         out.event_mask = ops.expand(node, (), self.batch_of_units)
         if self.event_mask is not None:
             out.event_mask = ops.logical_and(out.event_mask, self.event_mask)

@@ -112,10 +112,14 @@ class Beta(Distribution):
         return incomplete.betaincinv(one, zero, probability)
 
     def node_sf(self, value: Node) -> Node:
-        """I_(1 - x)(c0, c1), below 1 / 2 as 1 - I_x(c1, c0)."""
+        """I_(1 - x)(c0, c1); below 1 / 2 as 1 - I_x(c1, c0) where the density exceeds 1.
+
+        1 - x is off by half a unit in the last place, which costs that times the density; 1 - I_x costs half a unit.
+        """
         inside = ops.logical_and(ops.less(0.0, value), ops.less(value, 1.0))
         x = ops.where(inside, value, 0.5)
-        low = ops.less(frozen(x), 0.5)
+        dense = ops.less(0.0, frozen(self.unit_log_prob(x)))
+        low = ops.logical_and(ops.less(frozen(x), 0.5), dense)
         found = incomplete.betainc(*self._turned(low), ops.where(low, x, ops.sub(1.0, x)))
         found = ops.where(low, ops.sub(1.0, found), found)
         return ops.where(inside, found, ops.cast(ops.less_equal(value, 0.0), "float"))

@@ -153,6 +153,11 @@ class TruncatedNormal(LogTails, Distribution):
 
     def node_log_cdf(self, value: Node) -> Node:
         """The log of the mass from low to x over that from low to high."""
+        finite = ops.less(ops.absolute(frozen(value)), math.inf)
+        inside = self._log_mass_below(_finite(value))
+        return ops.where(finite, inside, ops.where(ops.less(frozen(value), 0.0), -math.inf, 0.0))
+
+    def _log_mass_below(self, value: Node) -> Node:
         ends = self.ends()
         _, _, low, high = self.params.values()
         x = ops.minimum(ops.maximum(value, low), high)

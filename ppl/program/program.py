@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.arguments import MANY, choice, flag, integer, names
-from ppl.compiler.plan.choice import Requested
+from ppl.compiler.plan.choice import Requested, require_estimators
 from ppl.compiler.surrogate.range_guards import INVALID
 from ppl.errors import DataError, EstimatorError
 from ppl.names import Named
@@ -68,6 +68,7 @@ def compile(
     choice("target", target, ("cpu", "cuda"))
     particles = integer("particles", particles, 1, MANY, EstimatorError)
     max_copies = integer("max_copies", max_copies, 1, error=EstimatorError)
+    require_estimators(estimators)
     allow_bias = flag("allow_bias", allow_bias, EstimatorError)
     program = Program(as_objective(objective), Settings(estimators, allow_bias, particles, max_copies, dtype, target))
     if data is not None or not program.argument_names:

@@ -64,7 +64,8 @@ class Rows:
         self.data = _validated(
             compiled.binder, [as_array(d, n) for d, n in zip(data, program.argument_names, strict=True)], self.cut
         )
-        self.total_rows, self.seed = total_rows, 0
+        self.total_rows, self.seed = dict(total_rows) if isinstance(total_rows, Mapping) else total_rows, 0
+        self.plate = None if plate is None else plate.name
         self.count = row_count(compiled, self.data)
         if batch_size is not None and plate is None:
             raise OptionError("batch_size= needs a data argument that an outermost ppl.plate opens")
@@ -75,6 +76,8 @@ class Rows:
         check_plates("total_rows=", total_rows, {a.name for a in compiled.binder.plates})
         if isinstance(total_rows, (int, np.integer)) and total_rows < self.count:
             raise OptionError(f"total_rows={total_rows}: plate '{plate.name}' alone is given {self.count} rows of them")
+        own = total_rows.get(plate.name) if isinstance(total_rows, Mapping) and plate is not None else total_rows
+        self.total: int = self.count if own is None else int(own)
         self.batch_size = self.count if batch_size is None else min(int(batch_size), self.count)
         self.has_rows = plate is not None
 
@@ -86,7 +89,7 @@ class Rows:
     def batches(self, step: int) -> Iterator[Batch]:
         """Batches from global step `step` on, without end."""
         whole = Batch(self.data, None, self.total_rows, self.count, False, True)
-        total = self.count if self.total_rows is None else self.total_rows
+        total = self.total_rows | {self.plate: self.total} if isinstance(self.total_rows, dict) else self.total
         per_epoch, size = self.steps_per_epoch, self.batch_size
         while True:
             epoch, first = divmod(step, per_epoch)

@@ -82,7 +82,7 @@ class InPlace(Run):
         source, step = self.source, self.step
         assert isinstance(source, Rows)
         per_epoch, size = source.steps_per_epoch, source.batch_size
-        total = source.count if source.total_rows is None else source.total_rows
+        total = source.total
         count = self._steps_ahead(step)
         if per_epoch == 1:
             steps = Steps(self._whole, None, 0, total)

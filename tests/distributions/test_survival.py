@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from distribution_laws import CASES, IDS, LAWS, build, value_of
+from scipy import stats
 
-from ppl.distributions import REGISTRY, Distribution, Truncated
+from ppl.distributions import REGISTRY, Beta, Distribution, Truncated
 from ppl.distributions.domain.support import Support
 from ppl.distributions.parts.combinator import has
 from ppl.errors import ModelError
@@ -57,6 +58,32 @@ def test_inverse_of_the_survival_function(name, case):
         return
     rounding = 4 * np.spacing(np.maximum(np.abs(x), abs(case.get("loc", 0.0))))  # what x - loc can tell apart
     assert (dist.sf(x + rounding) <= LEVELS * (1 + 1e-8)).all() and (dist.sf(x - rounding) >= LEVELS * (1 - 1e-8)).all()
+
+
+@each_case
+def test_nothing_is_known_at_nan(name, case):
+    dist = build(name, case)
+    for tail in ("cdf", "sf", "log_cdf", "log_sf"):
+        assert np.isnan(getattr(dist, tail)(np.nan)).all(), tail
+        assert not np.isnan(getattr(dist, tail)(np.array([-np.inf, np.inf]))).any(), tail
+
+
+@pytest.mark.parametrize(
+    ("one", "zero", "x"),
+    [
+        (50, 300, 0.42),
+        (500, 3000, 0.2),
+        (5, 300, 0.1255),
+        (5, 300, 0.4),
+        (0.01, 0.02, 1e-20),
+        (2, 2, 0.3),
+        (300, 5, 0.999),
+    ],
+)
+def test_upper_tails_of_beta_below_a_half(one, zero, x):
+    reference = stats.beta(one, zero)
+    np.testing.assert_allclose(Beta(one, zero).sf(x), reference.sf(x), rtol=1e-10)
+    np.testing.assert_allclose(Beta(one, zero).log_sf(x), reference.logsf(x), rtol=1e-10)
 
 
 @pytest.mark.slow

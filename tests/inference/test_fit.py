@@ -153,6 +153,18 @@ def test_history_is_per_row(program, data):
     assert set(run.params) == {"mu", "scale"} and (run.params["scale"] > 0).all()
 
 
+@pytest.mark.parametrize("batch_size", [None, 8])
+def test_total_rows_by_plate(program, data, batch_size):
+    (plate,) = {a.name for a in program.prepare(*data).binder.plates}
+    runs = [
+        fit(program, *data, steps=3, optimizer=SGD(0.1), total_rows=total, batch_size=batch_size)
+        for total in (4 * N, {plate: 4 * N}, None, {})
+    ]
+    for one, other in (runs[:2], runs[2:]):
+        np.testing.assert_array_equal(one.history["loss"], other.history["loss"])
+    assert runs[0].history["loss"][-1] != runs[2].history["loss"][-1]
+
+
 def test_total_rows_scales_a_part_of_the_data(program, data):
     run = fit(program, *data, steps=1, optimizer=SGD(0.1), total_rows=4 * N)
     whole = fit(program, *data, steps=1, optimizer=SGD(0.1))

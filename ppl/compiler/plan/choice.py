@@ -209,11 +209,22 @@ class _Budget:
         return int(self.states * (1 + self.sides))
 
 
-def _named(graph: StochasticGraph, requested: Requested) -> dict[str, Estimator]:
-    named: dict[str, Estimator] = {}
+def require_estimators(requested: Requested) -> None:
+    """Raise unless `requested` is what `estimators=` may be."""
     if isinstance(requested, Mapping):
         for pattern, estimator in mapping("estimators", requested, "estimators", EstimatorError).items():
             _require_estimator(estimator, f"estimators[{pattern!r}]")
+    elif not (isinstance(requested, Estimator) or (isinstance(requested, str) and requested == "auto")):
+        raise EstimatorError(
+            f'estimators must be "auto", an Estimator or a dict of node-name globs, not {shown(requested)}'
+        )
+
+
+def _named(graph: StochasticGraph, requested: Requested) -> dict[str, Estimator]:
+    named: dict[str, Estimator] = {}
+    require_estimators(requested)
+    if isinstance(requested, Mapping):
+        for pattern, estimator in requested.items():
             hits = [pattern] if pattern in graph.nodes else fnmatch.filter(graph.nodes, pattern)
             if not hits:
                 raise EstimatorError(f"estimators: {pattern!r} matches no random node; nodes: {', '.join(graph.nodes)}")
@@ -221,10 +232,6 @@ def _named(graph: StochasticGraph, requested: Requested) -> dict[str, Estimator]
                 named.setdefault(name, estimator)
     elif isinstance(requested, Estimator):
         named = {rn.name: requested for rn in graph.nodes.values() if rn.needs_gradient}
-    elif not (isinstance(requested, str) and requested == "auto"):
-        raise EstimatorError(
-            f'estimators must be "auto", an Estimator or a dict of node-name globs, not {shown(requested)}'
-        )
     for rn in graph.nodes.values():
         if rn.site.estimator is not None:
             _require_estimator(rn.site.estimator, f"sample({rn.name!r}, estimator=…)")

@@ -29,6 +29,17 @@ DEEP = -40.0
 """From here on downwards a normal quantile is found from the logarithm of its probability."""
 
 
+def _numbers_only(formula: Callable[[Node], Node]) -> Callable[[Node], Node]:
+    """`formula`, but NaN at NaN, of which the comparisons in a formula know nothing."""
+
+    def asked(value: Node) -> Node:
+        if value.type.dtype != "float":
+            return formula(value)
+        return ops.where(ops.equal(frozen(value), frozen(value)), formula(value), math.nan)
+
+    return asked
+
+
 class Tails:
     """The formulas of the tails that a distribution may have.
 
@@ -77,19 +88,19 @@ class Tails:
 
     def cdf(self, value: Any) -> Any:
         """Cumulative distribution function, elementwise, of the shape of `value`."""
-        return present((cast("Distribution", self),), self.node_cdf, value)
+        return present((cast("Distribution", self),), _numbers_only(self.node_cdf), value)
 
     def sf(self, value: Any) -> Any:
         """Survival function P(X > value), elementwise; accurate where `cdf` rounds to 1."""
-        return present((cast("Distribution", self),), self.node_sf, value)
+        return present((cast("Distribution", self),), _numbers_only(self.node_sf), value)
 
     def log_cdf(self, value: Any) -> Any:
         """Logarithm of the cdf, elementwise."""
-        return present((cast("Distribution", self),), self.node_log_cdf, value)
+        return present((cast("Distribution", self),), _numbers_only(self.node_log_cdf), value)
 
     def log_sf(self, value: Any) -> Any:
         """Logarithm of the survival function, elementwise."""
-        return present((cast("Distribution", self),), self.node_log_sf, value)
+        return present((cast("Distribution", self),), _numbers_only(self.node_log_sf), value)
 
     def icdf(self, probability: Any) -> Any:
         """Quantile function, elementwise, of the shape of `probability`; NaN outside [0, 1]."""
