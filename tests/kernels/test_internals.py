@@ -192,6 +192,20 @@ class InMemory(internals.Cache):
 
 
 @compiles
+def test_a_function_compiles_under_its_own_settings():
+    def error_of(a):
+        total = a + 1.0
+        return 1.0 - (total - a)
+
+    given, alone = numba.njit(error_of), numba.njit(error_of)
+    internals.compile_alone(alone)
+    internals.compile_alone(alone)
+    loose, strict = (numba.njit(fastmath=True)(lambda a, inner=inner: inner(a)) for inner in (given, alone))
+    assert strict(1e17) == error_of(1e17) == 1.0
+    assert loose(1e17) == 0.0, "callees no longer inherit the settings of their caller"
+
+
+@compiles
 def test_machine_code_is_kept_and_loaded():
     cache, made = InMemory(), [numba.njit(one_up) for _ in range(2)]
     for dispatcher in made:
