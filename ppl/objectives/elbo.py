@@ -107,8 +107,9 @@ class Elbo:
 def elbo(model: Model, guide: Model, kl: str = "auto", kl_weight: Any = 1.0) -> Elbo:
     """The negative ELBO as an objective to minimise: E_q[log q(z) - log p(x, z)].
 
-    Latents match by name, plates, event shape and dtype; one that is unmatched on either side is an error, unless the
-    guide's node says `aux=True`. Every term is a cost of its own, named `-log p(z)`, `log q(z)` or `KL(z)`.
+    Latents of model and guide match by name, plates, event shape and dtype. A latent without a match is an error,
+    unless it is a node of the guide that says `aux=True`. Every term is a separate cost, named `-log p(z)`, `log q(z)`
+    or `KL(z)`.
 
     Parameters
     ----------
@@ -117,8 +118,14 @@ def elbo(model: Model, guide: Model, kl: str = "auto", kl_weight: Any = 1.0) -> 
 
     Raises
     ------
-    OptionError : kl_weight is no finite number, or negative.
-    ModelError : latents do not match, a guide's samples leave the circle of the model's, or the guide observes data.
+    OptionError
+        `kl_weight` is negative or no finite number.
+    ModelError
+        Latents do not match; the model's latent is an angle and the guide's samples may leave (-pi, pi]; or the guide
+        observes data.
+
+    References
+    ----------
     Jordan et al. 1999; Kingma & Welling 2014.
     """
     return Elbo(model, guide, kl, kl_weight)

@@ -108,10 +108,10 @@ class Iwae:
 def iwae(model: Model, guide: Model, particles: int) -> Iwae:
     """The negative importance-weighted bound as an objective: -E[log (1/K) sum_k p(x, z_k) / q(z_k | x)].
 
-    All nodes get an axis `importance` of length K beside their plates, distinct from the `particles` of `ppl.compile`,
-    over which whole bounds are averaged. Latents match as in `ppl.elbo`; the bound is one cost, `-log p(x)`, for every
-    row of the plates that all latents stand in. It falls to -log p(x) as K grows, and equals the sampled negative ELBO
-    for K = 1. `Vimco` and `DoublyReparameterized` are its own estimators.
+    All nodes get an axis `importance` of length K. It differs from the `particles` of `ppl.compile`, over which whole
+    bounds are averaged. Latents match as in `ppl.elbo`. The bound is one cost, `-log p(x)`, for every row of the
+    plates that contain all latents. It falls to -log p(x) as K grows, and for K = 1 equals the sampled negative ELBO.
+    `Vimco` and `DoublyReparameterized` are estimators for it.
 
     Parameters
     ----------
@@ -119,7 +119,12 @@ def iwae(model: Model, guide: Model, particles: int) -> Iwae:
 
     Raises
     ------
-    ModelError : latents do not match, a `ppl.cost` is declared, or a site stands in a run-time plate that not all
-        latents stand in. Burda, Grosse & Salakhutdinov 2016.
+    ModelError
+        Latents do not match, a `ppl.cost` is declared, or a site is in a plate of run-time length that does not contain
+        all latents.
+
+    References
+    ----------
+    Burda, Grosse & Salakhutdinov 2016.
     """
     return Iwae(model, guide, particles)

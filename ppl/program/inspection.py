@@ -20,7 +20,11 @@ class Inspection(Prepared):
     """The part of a Program that shows what the compiler did."""
 
     def explain(self, *data: Any) -> Plan:
-        """The plan: estimator, reason and rejections per node; prints as a table, indexes as data."""
+        """The plan: for each random node the estimator, the reason, and why others were rejected.
+
+        It prints as a table and indexes as data: `program.explain()["b"].estimator`. `data` is needed only if the
+        program was compiled without example data.
+        """
         compiled = self.prepare(*data)
         if compiled.plan.regions is None:
             compiled.plan.regions = compiled.executable("gradient").regions

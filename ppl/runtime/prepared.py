@@ -110,9 +110,21 @@ class Prepared:
         return next(fitting, latest)
 
     def init(self, seed: int, *data: Any, params: Mapping[str, Any] | None = None) -> State:
-        """The initial state. `params` gives constrained values for some parameters.
+        """The initial state.
 
-        Every parameter is drawn from (seed, its name), so the order of declaration does not matter.
+        Parameters
+        ----------
+        seed : of parameters, noise and batches. Every parameter is drawn from (seed, its name), so the order of
+            declaration does not matter.
+        data : arrays as for `value`; needed only if the program was compiled without example data.
+        params : constrained values by name for some of the parameters.
+
+        Raises
+        ------
+        DataError
+            `params` has an unknown name or another shape.
+        ModelError
+            A value of `params` violates its constraint.
         """
         seed = noise_seed("seed", seed)
         compiled = self.prepare(*data)

@@ -1,4 +1,4 @@
-"""What users ask a distribution for: symbolic values inside a model, NumPy arrays outside."""
+"""The methods of a distribution for users: symbolic values inside a model, NumPy arrays outside."""
 
 from __future__ import annotations
 
@@ -23,37 +23,62 @@ class Public:
     """Methods of `Distribution` that show the results of its formulas."""
 
     def log_prob(self: Any, value: Any) -> Any:
-        """Log-density of `value`, one number per plate row (eagerly: per leading index beyond the event).
+        """The log-density of `value`, summed over the event; -inf outside the support.
 
-        -inf where a value lies outside the support: discrete families take the numbers of theirs only, nothing between.
+        Parameters
+        ----------
+        value : a symbolic value or an array of shape (..., *event). A discrete distribution has -inf at numbers between
+            those of its support.
+
+        Returns
+        -------
+        Inside a model, one number per plate row. Outside, an array of shape (...).
+
+        Raises
+        ------
+        ShapeError
+            The value's event shape does not broadcast to that of the distribution.
         """
         return present((self,), lambda x: self.node_log_prob(exact(x)), value)
 
     @property
     def mean(self: Any) -> Any:
-        """The mean, of the event's shape."""
+        """The mean, of the event's shape; a ModelError if it has no closed form."""
         return present((self,), self.node_mean)
 
     @property
     def mode(self: Any) -> Any:
-        """The value of largest density or probability, of the event's shape; NaN where there is none."""
+        """The value of largest density or probability, of the event's shape; NaN if there is none.
+
+        A ModelError if it has no closed form.
+        """
         return present((self,), self.node_mode)
 
     @property
     def variance(self: Any) -> Any:
-        """The variance of every entry, of the event's shape."""
+        """The variance of every entry, of the event's shape; a ModelError if it has no closed form."""
         return present((self,), self.node_variance)
 
     def entropy(self: Any) -> Any:
-        """Entropy of the whole event, a scalar per plate row."""
+        """Entropy of the whole event in nats, a scalar per plate row; a ModelError if it has no closed form."""
         return present((self,), lambda: self.masked_sum(self.unit_entropy()))
 
     @classmethod
     def fit(cls, x: Any, weights: Any = None, **fixed: Any) -> Distribution:
-        """The member of this exponential family that is likeliest given `x`, observations along its first axis.
+        """The maximum-likelihood member of this exponential family.
 
-        `fixed` holds what is not fitted: `Binomial.fit(x, total_count=10)`.
+        Parameters
+        ----------
+        x : observations, shape (n, *event). Every unit of the event is fitted by itself.
+        weights : weights of the observations, shape (n,), not negative.
+        fixed : parameters that are not fitted: `Binomial.fit(x, total_count=10)`.
 
-        See `ppl.distributions.families.fit.fit`.
+        Raises
+        ------
+        ModelError
+            The class is no exponential family.
+        DataError
+            Data lie outside the support, weights are negative, or the likelihood has no maximum in the family, for
+            instance because all observations are equal.
         """
         return _fitting[0](cls, x, weights, **fixed)
