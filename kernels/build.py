@@ -16,6 +16,8 @@ import llvmlite
 import numba
 import numpy as np
 
+from ppl import tuning
+
 FLAGS = (
     "BOUNDSCHECK",
     "CPU_FEATURES",
@@ -44,13 +46,14 @@ VARIABLES = ("PPL_CHECK",)
 
 @functools.cache
 def kernels_version() -> str:
-    """Return a hexadecimal hash of every source file of this folder and of the versions of the compiler."""
+    """Return a hexadecimal hash of every source file of this folder, of `ppl/tuning.py` and the compiler's versions."""
     versions = f"{numba.__version__} {llvmlite.__version__} {np.__version__} {sys.version_info[:2]}"
     digest = hashlib.blake2b(versions.encode(), digest_size=16)
     root = Path(__file__).parent
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode())
         digest.update(path.read_bytes())
+    digest.update(Path(tuning.__file__).read_bytes())
     return digest.hexdigest()
 
 

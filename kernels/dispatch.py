@@ -23,11 +23,9 @@ from ppl.kernels.left import Left
 from ppl.kernels.machine_code import MachineCode
 from ppl.kernels.needs import EMITTED
 from ppl.progress import line
+from ppl.tuning import COLLECTOR
 
 internals.remember_needs()
-
-THRESHOLDS = (200_000, 50, 1000)
-"""Those of the collector while Numba compiles: up to a tenth less time, and no more memory."""
 
 seconds: weakref.WeakKeyDictionary[Callable[..., Any], float] = weakref.WeakKeyDictionary()
 """What this process has spent on compiling a function, or on reading it from disk, without what it calls."""
@@ -83,8 +81,8 @@ def _watched(dispatcher: Any, compile_: Callable[..., Any]) -> Callable[..., Any
 
     def timed(signature: Any) -> Any:
         before, known, start = gc.get_threshold(), len(dispatcher.signatures), time.perf_counter()
-        if before[0] and before < THRESHOLDS:
-            gc.set_threshold(*THRESHOLDS)
+        if before[0] and before < COLLECTOR:
+            gc.set_threshold(*COLLECTOR)
         _inner.append(0.0)
         _running.begin(dispatcher.py_func)
         try:

@@ -224,8 +224,8 @@ pays. Zen 4: dW of W5 209 to 170 µs ("W5"), `x W` of W3d 219 to 120 with 128 co
 
 TABLE_WIDTH, TABLE_GROUPS, SQUARE = 32, 8, 16
 """Columns of a table and groups of four rows in it, at most 16 and a power of two; rows and columns that are transposed
-in registers, a power of two that divides the former. Zen 4: transposed in registers `h Wᵀ` of W5 takes 510 µs, entry by
-entry 790; the sizes follow the registers of AVX-512."""
+in registers, a power of two that divides the width and four times the groups. Zen 4: transposed in registers `h Wᵀ` of
+W5 takes 510 µs, entry by entry 790; the sizes follow the registers of AVX-512."""
 
 # --- CUDA -----------------------------------------------------------------------------------------------------------
 

@@ -227,3 +227,21 @@ def test_estimators_are_one_to_a_file():
             c.name for c in ast.parse(text).body if isinstance(c, ast.ClassDef) and "def supports" in ast.unparse(c)
         ]
         assert len(made) == 1, f"{path.name} defines {made}"
+
+
+def test_thresholds_are_explained_and_used():
+    """Every number of `ppl/tuning.py` has a text below it, and is used by another module."""
+    body = ast.parse((ROOT / "ppl/tuning.py").read_text(encoding="utf-8")).body
+    texts = [s for s in body if isinstance(s, ast.Expr) and isinstance(s.value, ast.Constant)]
+    assigned = [s for s in body if isinstance(s, ast.Assign)]
+    assert all(body[body.index(s) + 1] in texts for s in assigned)
+    names = {x.id for s in assigned for x in ast.walk(s) if isinstance(x, ast.Name)}
+    used = {
+        x.attr if isinstance(x, ast.Attribute) else x.name
+        for module, path in MODULES.items()
+        if module != "ppl.tuning"
+        for x in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(x, ast.Attribute | ast.alias)
+    }
+    assert len(names) > 60
+    assert not names - used

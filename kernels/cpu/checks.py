@@ -6,10 +6,9 @@ from numba import prange
 from ppl.kernels.config import jit, parallel
 from ppl.kernels.cpu.memory.vectors import prefer_wide
 from ppl.kernels.cpu.parallel.threads import num_threads, parallel_region
+from ppl.tuning import CHECK_CHUNK, CHECKED_BY_ALL
 
 i32 = np.int32
-CHUNK = 1 << 16
-WORTH_IT = 4 * CHUNK
 
 
 @jit
@@ -25,14 +24,14 @@ def _count(x, low, high):
 @parallel
 def _count_in_chunks(x, low, high):
     total = 0
-    for c in prange((x.shape[0] + CHUNK - 1) // CHUNK):
-        total += _count(x[c * CHUNK : min(x.shape[0], (c + 1) * CHUNK)], low, high)
+    for c in prange((x.shape[0] + CHECK_CHUNK - 1) // CHECK_CHUNK):
+        total += _count(x[c * CHECK_CHUNK : min(x.shape[0], (c + 1) * CHECK_CHUNK)], low, high)
     return total
 
 
 def count_inside(x, low, high):
     """How many entries of a flat array lie in [low, high], numbers of its type; NaN does not."""
-    if x.shape[0] < WORTH_IT or num_threads() == 1:
+    if x.shape[0] < CHECKED_BY_ALL or num_threads() == 1:
         return _count(x, low, high)
     with parallel_region():
         return _count_in_chunks(x, low, high)

@@ -3,7 +3,8 @@
 import numpy as np
 from numba import cuda
 
-THREADS = 64
+from ppl.tuning import CUDA_THREADS
+
 NO_GPU = (
     'target "cuda" needs an NVIDIA GPU and its driver, and Numba finds none here; target "cpu" runs everywhere, and '
     "NUMBA_ENABLE_CUDASIM=1 simulates a GPU"
@@ -17,7 +18,7 @@ def available():
 
 def grid(n):
     """Launch configuration for at least `n` threads."""
-    return max(1, -(-n // THREADS)), THREADS
+    return max(1, -(-n // CUDA_THREADS)), CUDA_THREADS
 
 
 def on_device(launch, arguments, slabs):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ppl import tuning
 from ppl.kernels import config
 from ppl.kernels.cpu.parallel import threads
 from ppl.kernels.scalar import f32
@@ -54,6 +55,15 @@ def test_disk_cache_hits_in_the_second_process(tmp_path):
 def test_version_stamps_the_cache():
     assert len(config.kernels_version()) == 32
     assert config.kernels_version() in f32.exp._cache._stamp()
+
+
+def test_version_knows_the_thresholds(tmp_path, monkeypatch):
+    """Other numbers in `ppl/tuning.py` are other machine code; the same text elsewhere is not."""
+    text = Path(tuning.__file__).read_text()
+    for content, same in ((text, True), (text.replace("TABLED_ROWS = ", "TABLED_ROWS = 1"), False)):
+        (tmp_path / "tuning.py").write_text(content)
+        monkeypatch.setattr(tuning, "__file__", str(tmp_path / "tuning.py"))
+        assert (config.kernels_version.__wrapped__() == config.kernels_version()) is same
 
 
 def test_infinities_keep_their_meaning():

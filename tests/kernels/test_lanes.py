@@ -8,9 +8,10 @@ import pytest
 
 from ppl.ir.reference import numpy_draws as oracle
 from ppl.kernels.config import LOOP_FASTMATH
-from ppl.kernels.cpu.checks import WORTH_IT, count_inside
+from ppl.kernels.cpu.checks import count_inside
 from ppl.kernels.cpu.f32 import angle_lanes, count_lanes, gamma_lanes
 from ppl.kernels.scalar import f32
+from ppl.tuning import CHECKED_BY_ALL, DRAW_LANES
 
 COMPILED = not numba.config.DISABLE_JIT
 COUNT = 2000 if COMPILED else 40
@@ -61,8 +62,8 @@ def test_slopes_of_lanes_between_the_regimes():
 
 def blocks():
     """(name, block function, arguments) of everything that has to vectorise."""
-    x, n = np.ones(gamma_lanes.LANES, np.float32), 3
-    counts = np.ones(gamma_lanes.LANES, np.int64)
+    x, n = np.ones(DRAW_LANES, np.float32), 3
+    counts = np.ones(DRAW_LANES, np.int64)
     yield "loggamma", gamma_lanes.loggamma_row_f32, (x, x, KEY, 0, 0, n)
     yield "vonmises", angle_lanes.vonmises_row_f32, (x, x, KEY, 0, 0, n)
     yield "small rates", count_lanes._few, (counts, x, KEY, 0, 0, 0, n)
@@ -85,7 +86,7 @@ def test_blocks_vectorise(case):
 
 
 def test_a_long_array_is_counted_on_all_threads():
-    x = np.ones(WORTH_IT + 5, np.float32)
-    x[[3, WORTH_IT + 4]] = np.nan, 2.0
-    assert count_inside(x, np.float32(0), np.float32(1)) == WORTH_IT + 3
-    assert count_inside(np.nan_to_num(x, nan=-1).astype(np.int32), np.int32(0), np.int32(1)) == WORTH_IT + 3
+    x = np.ones(CHECKED_BY_ALL + 5, np.float32)
+    x[[3, CHECKED_BY_ALL + 4]] = np.nan, 2.0
+    assert count_inside(x, np.float32(0), np.float32(1)) == CHECKED_BY_ALL + 3
+    assert count_inside(np.nan_to_num(x, nan=-1).astype(np.int32), np.int32(0), np.int32(1)) == CHECKED_BY_ALL + 3

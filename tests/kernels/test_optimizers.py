@@ -84,7 +84,7 @@ def test_training_loops_do_not_write_over_operands():
 def test_all_threads_give_the_same_bits(name, slots, options):
     name = f"{name}_into"
     rng = np.random.default_rng(0)
-    n = 3 * parallel_optimizers.CHUNK + 5
+    n = 3 * parallel_optimizers.UPDATE_CHUNK + 5
     inputs = [np.abs(rng.normal(size=n)).astype(np.float32) for _ in range(2 + slots)]
     alone, together = ([np.empty(n, np.float32) for _ in range(1 + slots)] for _ in range(2))
     getattr(optimizers, name)(*alone, *inputs, *options)

@@ -5,12 +5,13 @@ import pytest
 
 from ppl.kernels.cpu.checks import count_inside
 from ppl.kernels.cpu.products.sparse import data_gemm_f32, data_gemm_f64
-from ppl.kernels.cpu.products.sparse_ways import BINARY, DENSE, FEW, SPARSE, _kind
+from ppl.kernels.cpu.products.sparse_ways import BINARY, DENSE, FEW, _kind
+from ppl.tuning import ZEROS_PER_ROW
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("binary", [False, True])
-@pytest.mark.parametrize("density", [0.0, 0.1, 1 / SPARSE, 0.6, 1.0])
+@pytest.mark.parametrize("density", [0.0, 0.1, 1 / ZEROS_PER_ROW, 0.6, 1.0])
 @pytest.mark.parametrize("transposed", [False, True])
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 def test_data_gemm_is_the_product(dtype, binary, density, transposed, beta):

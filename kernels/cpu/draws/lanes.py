@@ -1,4 +1,4 @@
-"""What the kernels over blocks of lanes have in common: block size, noise keys and columns, lists of lanes.
+"""What the kernels over blocks of lanes have in common: noise keys and columns, lists of lanes.
 
 A kernel of draws takes a `key` and a `column` that are either one number for all lanes (the key of a row and the column
 of its first lane) or a vector with an entry per lane.
@@ -11,7 +11,6 @@ from numba.extending import overload
 from ppl.kernels.config import jit
 
 i64 = np.int64
-LANES = 512
 
 
 def lane_key(key, i):

@@ -7,9 +7,10 @@ In float64, lanes come one after another.
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.draws.lanes import LANES, lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.draws.lanes import lane_column, lane_key, rejected, still_rejected
 from ppl.kernels.cpu.memory.vectors import prefer_wide
 from ppl.kernels.scalar.f32 import von_mises as angles
+from ppl.tuning import DRAW_LANES
 
 f32, i64 = np.float32, np.int64
 
@@ -18,9 +19,9 @@ f32, i64 = np.float32, np.int64
 def vonmises_row_f32(out, concentration, key, column, stream, n):
     """Write `n` angles to `out`; arguments as for `loggamma_row_f32`."""
     prefer_wide()
-    waiting, found = np.empty(LANES, i64), np.empty(LANES, f32)
-    for start in range(0, n, LANES):
-        count = min(LANES, n - start)
+    waiting, found = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, f32)
+    for start in range(0, n, DRAW_LANES):
+        count = min(DRAW_LANES, n - start)
         lanes, kappa = out[start : start + count], concentration[start : start + count]
         for i in range(count):
             at, k = lane_column(column, start + i), lane_key(key, start + i)

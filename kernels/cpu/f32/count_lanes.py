@@ -9,12 +9,13 @@ one after another.
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.draws.lanes import LANES, lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.draws.lanes import lane_column, lane_key, rejected, still_rejected
 from ppl.kernels.cpu.memory.vectors import prefer_wide
 from ppl.kernels.scalar.f32 import binomial, poisson
 from ppl.kernels.scalar.f32.basic import ONE, ZERO, maximum, minimum
 from ppl.kernels.scalar.f32.exponential import exp, expm1, log1p
 from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32
+from ppl.tuning import DRAW_LANES
 
 f32, i64 = np.float32, np.int64
 
@@ -22,7 +23,7 @@ f32, i64 = np.float32, np.int64
 @jit
 def _few(out, rate, key, column, stream, start, count):
     """Poisson counts of rates below 10."""
-    mass, total, left = np.empty(LANES, f32), np.empty(LANES, f32), np.empty(LANES, f32)
+    mass, total, left = np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32)
     prefer_wide()
     for i in range(count):
         w0, w1, _, _ = attempt_words(lane_key(key, start + i), lane_column(column, start + i), stream, 0)
@@ -47,7 +48,7 @@ def _few(out, rate, key, column, stream, start, count):
 @jit
 def _many(out, rate, key, column, stream, start, count):
     """Poisson counts of rates from 10 on."""
-    waiting, shift = np.empty(LANES, i64), np.empty(LANES, f32)
+    waiting, shift = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, f32)
     prefer_wide()
     for i in range(count):
         at, k = lane_column(column, start + i), lane_key(key, start + i)
@@ -70,8 +71,8 @@ def _many(out, rate, key, column, stream, start, count):
 @jit
 def poisson_row_f32(out, rate, key, column, stream, n):
     """Write `n` Poisson counts to the int64 vector `out`; arguments as for `loggamma_row_f32`."""
-    for start in range(0, n, LANES):
-        count = min(LANES, n - start)
+    for start in range(0, n, DRAW_LANES):
+        count = min(DRAW_LANES, n - start)
         lanes, rates = out[start : start + count], rate[start : start + count]
         small = i64(0)
         for i in range(count):
@@ -89,7 +90,7 @@ def poisson_row_f32(out, rate, key, column, stream, n):
 @jit
 def _few_trials(out, total, p, q, key, column, stream, start, count):
     """Binomial counts of means below 10; p is at most q."""
-    mass, sums, left = np.empty(LANES, f32), np.empty(LANES, f32), np.empty(LANES, f32)
+    mass, sums, left = np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32)
     prefer_wide()
     for i in range(count):
         w0, w1, _, _ = attempt_words(lane_key(key, start + i), lane_column(column, start + i), stream, 0)
@@ -115,7 +116,7 @@ def _few_trials(out, total, p, q, key, column, stream, start, count):
 @jit
 def _many_trials(out, total, p, q, key, column, stream, start, count):
     """Binomial counts of means from 10 on."""
-    waiting, found, top = np.empty(LANES, i64), np.empty(LANES, f32), np.empty(LANES, f32)
+    waiting, found, top = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32)
     prefer_wide()
     for i in range(count):
         top[i] = binomial.binomial_top(total[i], p[i], q[i])
@@ -140,10 +141,10 @@ def _many_trials(out, total, p, q, key, column, stream, start, count):
 @jit
 def binomial_row_f32(out, total, one, zero, key, column, stream, n):
     """Write `n` binomial counts to the int64 vector `out`; arguments as for `loggamma_row_f32`."""
-    p, q = np.empty(LANES, f32), np.empty(LANES, f32)
+    p, q = np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32)
     prefer_wide()
-    for start in range(0, n, LANES):
-        count = min(LANES, n - start)
+    for start in range(0, n, DRAW_LANES):
+        count = min(DRAW_LANES, n - start)
         lanes, trials = out[start : start + count], total[start : start + count]
         ones, zeros = one[start : start + count], zero[start : start + count]
         small = i64(0)

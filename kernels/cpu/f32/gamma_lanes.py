@@ -9,12 +9,13 @@ In float64, lanes come one after another.
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.draws.lanes import LANES, chosen, lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.draws.lanes import chosen, lane_column, lane_key, rejected, still_rejected
 from ppl.kernels.cpu.memory.vectors import prefer_wide
 from ppl.kernels.scalar.f32 import gamma_draws as draws
 from ppl.kernels.scalar.f32 import gamma_slope as slopes
 from ppl.kernels.scalar.f32.basic import ONE, ZERO
 from ppl.kernels.scalar.f32.exponential import exp
+from ppl.tuning import DRAW_LANES
 
 f32, i32, i64 = np.float32, np.int32, np.int64
 
@@ -34,9 +35,9 @@ def loggamma_row_f32(out, concentration, key, column, stream, n):
         Which of the gamma draws of an element.
     """
     prefer_wide()
-    waiting, found = np.empty(LANES, i64), np.empty(LANES, f32)
-    for start in range(0, n, LANES):
-        count = min(LANES, n - start)
+    waiting, found = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, f32)
+    for start in range(0, n, DRAW_LANES):
+        count = min(DRAW_LANES, n - start)
         lanes, a = out[start : start + count], concentration[start : start + count]
         for i in range(count):
             at, k = lane_column(column, start + i), lane_key(key, start + i)
@@ -95,11 +96,11 @@ def _fraction(x, y, a, total, slope, count):
 def loggamma_slope_lanes_f32(out, y, concentration, n):
     """Write the slopes of `n` logarithms `y` of gamma variables to `out`: the lanes of one formula at a time."""
     prefer_wide()
-    kind, members = np.empty(LANES, i32), np.empty(LANES, i64)
-    own_y, own_a, slope = np.empty(LANES, f32), np.empty(LANES, f32), np.empty(LANES, f32)
-    x, total = np.empty(LANES, f32), np.empty(LANES, f32)
-    for start in range(0, n, LANES):
-        count = min(LANES, n - start)
+    kind, members = np.empty(DRAW_LANES, i32), np.empty(DRAW_LANES, i64)
+    own_y, own_a, slope = np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32)
+    x, total = np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32)
+    for start in range(0, n, DRAW_LANES):
+        count = min(DRAW_LANES, n - start)
         lanes, ys, a = out[start : start + count], y[start : start + count], concentration[start : start + count]
         for i in range(count):
             kind[i] = slopes.slope_regime(ys[i], a[i])

@@ -18,8 +18,6 @@ from ppl.kernels.symbols import shared
 f32, u64 = np.float32, np.uint64
 
 BLOCK = 256
-FEW = 48
-"""Elements in a row up to which one call each is faster than whole blocks."""
 
 _FILL = "void({}[::1],int64,uint64,int64,int64,int64)"
 _FILL_AT = "void({}[::1],uint64[::1],uint64,int64,int64,int64)"

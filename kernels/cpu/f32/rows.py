@@ -9,9 +9,10 @@ import numpy as np
 
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.draws.ids import elements, run_length
-from ppl.kernels.cpu.f32.noise import FEW, fill_at_f32, fill_uniform_f32
+from ppl.kernels.cpu.f32.noise import fill_at_f32, fill_uniform_f32
 from ppl.kernels.cpu.memory.views import part
 from ppl.kernels.symbols import shared
+from ppl.tuning import SCATTERED_UNIFORMS
 
 f32 = np.float32
 
@@ -28,7 +29,7 @@ def fill_rows_f32(out, ids, start, first, n, base, per_row, key, time, step, pur
     while i < n:
         run = run_length(ids, start + i, start + n)
         first = i
-        while i < n and run * per_row <= FEW:
+        while i < n and run * per_row <= SCATTERED_UNIFORMS:
             i += run
             run = run_length(ids, start + i, start + n) if i < n else 0
         if i > first:

@@ -9,9 +9,10 @@ import numpy as np
 
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.draws.ids import elements, run_length
-from ppl.kernels.cpu.f64.noise import FEW, fill_at_f64, fill_uniform_f64
+from ppl.kernels.cpu.f64.noise import fill_at_f64, fill_uniform_f64
 from ppl.kernels.cpu.memory.views import part
 from ppl.kernels.symbols import shared
+from ppl.tuning import SCATTERED_UNIFORMS
 
 f64 = np.float64
 
@@ -28,7 +29,7 @@ def fill_rows_f64(out, ids, start, first, n, base, per_row, key, time, step, pur
     while i < n:
         run = run_length(ids, start + i, start + n)
         first = i
-        while i < n and run * per_row <= FEW:
+        while i < n and run * per_row <= SCATTERED_UNIFORMS:
             i += run
             run = run_length(ids, start + i, start + n) if i < n else 0
         if i > first:

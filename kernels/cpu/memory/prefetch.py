@@ -6,9 +6,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from ppl.kernels.internals import cgutils
+from ppl.tuning import ROWS_AHEAD
 
-AHEAD = 4
-"""How many rows of a loop earlier a row is asked for."""
+AHEAD = ROWS_AHEAD
+"""How many rows of a loop earlier a row is asked for, as emitted code calls it."""
 
 
 def fetch(builder, pointer, write):

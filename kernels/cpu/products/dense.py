@@ -7,15 +7,9 @@ slab they are not, so the tiles here (`tiles.py`) read them where they lie.
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.products.tiles import COLUMNS, DOT_ROWS, LANES, ROWS, VECTORS, dot_tile, outer_tile
+from ppl.kernels.cpu.products.tiles import DOT_ROWS, LANES, ROWS, VECTORS, dot_tile, outer_tile
 from ppl.kernels.symbols import shared
-
-DEPTH = 512
-"""Terms that an outer tile adds up at a time, so that what a strip of tiles reads of B stays in the second cache."""
-
-LONG, SMALL, LARGE, FEW = 96, 1 << 18, 1 << 20, 128
-"""Terms from which a sum over lanes pays; entries of a first operand that are read again for every four columns; of one
-that is read again for every strip, and of a result (twice as many by rows); rows, where vectors are short."""
+from ppl.tuning import DOT_COLUMNS, DOT_TERMS, NARROW_ROWS, PRODUCT_DEPTH, REREAD_ENTRIES, STREAMED_ENTRIES
 
 _SIZES, _OPERANDS = "int64,int64,int64", "float32,float32[::1],int64,float32[::1],int64,float32,float32[::1],int64"
 
@@ -28,8 +22,8 @@ def _outer(ta, by_rows, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     strips = (vectors + VECTORS - 1) // VECTORS
     tall, narrow = m - parts * (ROWS - 1), strips * VECTORS - vectors
     period = strips if by_rows else parts
-    for l in range(0, k, DEPTH):  # noqa: E741
-        depth, old = (DEPTH if k - l > DEPTH else k - l), (np.float32(1) if l else beta)
+    for l in range(0, k, PRODUCT_DEPTH):  # noqa: E741
+        depth, old = (PRODUCT_DEPTH if k - l > PRODUCT_DEPTH else k - l), (np.float32(1) if l else beta)
         for tile in range(parts * strips):
             slow, fast = tile // period, tile % period
             part, strip = (slow, fast) if by_rows else (fast, slow)
@@ -47,9 +41,9 @@ def _dots(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     """C = alpha A B' + beta C."""
     parts = (m + DOT_ROWS - 1) // DOT_ROWS
     tall = m - parts * (DOT_ROWS - 1)
-    for start in range(0, n, COLUMNS):
-        j = start if start < n - COLUMNS else n - COLUMNS
-        fresh = COLUMNS - (start - j)
+    for start in range(0, n, DOT_COLUMNS):
+        j = start if start < n - DOT_COLUMNS else n - DOT_COLUMNS
+        fresh = DOT_COLUMNS - (start - j)
         for part in range(parts):
             i = part * DOT_ROWS - (part - tall if part > tall else 0)
             dot_tile(part < tall, a, i * lda, lda, b, j * ldb, ldb, k, alpha, beta, c, i * ldc + j, ldc, fresh)
@@ -62,18 +56,18 @@ def _multiply(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
     That is where tiles of two heights and widths do not make up the shape, and where they are slower
     (docs/performance.md has the figures).
     """
-    if (ta and tb) or (LANES < 16 and (ta or m > FEW)):
+    if (ta and tb) or (LANES < 16 and (ta or m > NARROW_ROWS)):
         return False
     if tb:
-        fits = m >= (m + DOT_ROWS - 1) // DOT_ROWS * (DOT_ROWS - 1) and n >= COLUMNS
-        if fits and k >= LONG and m * k <= SMALL:
+        fits = m >= (m + DOT_ROWS - 1) // DOT_ROWS * (DOT_ROWS - 1) and n >= DOT_COLUMNS
+        if fits and k >= DOT_TERMS and m * k <= REREAD_ENTRIES:
             _dots(m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
             return True
         return False
-    vectors, by_rows = (n + LANES - 1) // LANES, ta and k * n <= SMALL
+    vectors, by_rows = (n + LANES - 1) // LANES, ta and k * n <= REREAD_ENTRIES
     fits = n >= LANES and k >= 1 and m >= (m + ROWS - 1) // ROWS * (ROWS - 1)
     if fits and vectors >= (vectors + VECTORS - 1) // VECTORS * (VECTORS - 1):
-        if not ta or m * (n if n > k else k) <= (2 * LARGE if by_rows else LARGE):
+        if not ta or m * (n if n > k else k) <= (2 * STREAMED_ENTRIES if by_rows else STREAMED_ENTRIES):
             _outer(ta, by_rows, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
             return True
     return False

@@ -13,15 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from ppl.kernels.internals import cgutils
-
-WIDTH = 32
-"""Columns of the tables of `tabulate` and `look_up`."""
-
-GROUPS = 8
-"""Groups of four rows in a table."""
-
-SQUARE = 16
-"""Rows and columns that `transpose` takes."""
+from ppl.tuning import SQUARE, TABLE_GROUPS, TABLE_WIDTH
 
 WORD = 64
 """Entries whose bits `nonzeros` returns."""
@@ -101,20 +93,20 @@ sum_rows_128, sum_rows_32, sum_rows_16, sum_rows_4, sum_rows_1 = map(_sum_rows, 
 
 @intrinsic
 def tabulate(typing_context, table, at, b, start, step):
-    """The sums of all subsets of four rows of `WIDTH` entries of b, the first at `start`, `step` apart: that of the
-    subset with bits s goes to table[at + s WIDTH : at + (s + 1) WIDTH]."""
+    """The sums of all subsets of four rows of `TABLE_WIDTH` entries of b, the first at `start`, `step` apart: that of
+    the subset with bits s goes to table[at + s TABLE_WIDTH : at + (s + 1) TABLE_WIDTH]."""
     signature = types.void(table, types.intp, b, types.intp, types.intp)
 
     def codegen(context, builder, signature, arguments):
         table, at, b, start, step = arguments
-        panel = Panel(context, builder, signature.args[0], WIDTH)
+        panel = Panel(context, builder, signature.args[0], TABLE_WIDTH)
         table, b = panel.data(signature.args[0], table), panel.data(signature.args[2], b)
         sums = [panel.zero]
         for i in range(4):
             row = panel.load(b, builder.add(start, builder.mul(step, ir.Constant(step.type, i))))
             sums += [builder.fadd(s, row) if k else row for k, s in enumerate(list(sums))]
         for k, value in enumerate(sums):
-            panel.store(value, table, builder.add(at, ir.Constant(at.type, k * WIDTH)))
+            panel.store(value, table, builder.add(at, ir.Constant(at.type, k * TABLE_WIDTH)))
         return context.get_dummy_value()
 
     return signature, codegen
@@ -122,20 +114,20 @@ def tabulate(typing_context, table, at, b, start, step):
 
 @intrinsic
 def look_up(typing_context, out, at, fresh, table, first, word):
-    """out[at : at + WIDTH] = (0 if fresh else itself) + from each of the `GROUPS` groups of `table`, from entry `first`
-    on, the sum whose number the next four bits of `word` are."""
+    """out[at : at + TABLE_WIDTH] = (0 if fresh else itself) + from each of the `TABLE_GROUPS` groups of `table`, from
+    entry `first` on, the sum whose number the next four bits of `word` are."""
     signature = types.void(out, types.intp, types.boolean, table, types.intp, types.uint64)
 
     def codegen(context, builder, signature, arguments):
         out, at, fresh, table, first, word = arguments
-        panel = Panel(context, builder, signature.args[0], WIDTH)
+        panel = Panel(context, builder, signature.args[0], TABLE_WIDTH)
         out, table = panel.data(signature.args[0], out), panel.data(signature.args[3], table)
         total = panel.start(fresh, out, at)
         terms = [builder.load(total)]
-        for g in range(GROUPS):
+        for g in range(TABLE_GROUPS):
             bits = builder.and_(builder.lshr(word, ir.Constant(word.type, 4 * g)), ir.Constant(word.type, 15))
-            place = builder.add(builder.mul(bits, ir.Constant(word.type, WIDTH)),
-                                ir.Constant(word.type, g * 16 * WIDTH))  # fmt: skip
+            place = builder.add(builder.mul(bits, ir.Constant(word.type, TABLE_WIDTH)),
+                                ir.Constant(word.type, g * 16 * TABLE_WIDTH))  # fmt: skip
             terms.append(panel.load(table, builder.add(first, place)))
         while len(terms) > 1:
             pairs = zip(terms[::2], terms[1::2], strict=False)
@@ -149,7 +141,7 @@ def look_up(typing_context, out, at, fresh, table, first, word):
 @intrinsic
 def transpose(typing_context, out, at, b, start, step):
     """The transpose of `SQUARE` rows of b of `SQUARE` entries, the first at `start`, `step` apart, goes to rows of out
-    that begin at `at` and are `WIDTH` apart."""
+    that begin at `at` and are `TABLE_WIDTH` apart."""
     signature = types.void(out, types.intp, b, types.intp, types.intp)
 
     def codegen(context, builder, signature, arguments):
@@ -166,7 +158,7 @@ def transpose(typing_context, out, at, b, start, step):
             pairs = list(zip(rows[:half], rows[half:], strict=True))
             rows = [builder.shuffle_vector(a, b, order) for a, b in pairs for order in (low, high)]
         for i, row in enumerate(rows):
-            panel.store(row, out, builder.add(at, ir.Constant(at.type, i * WIDTH)))
+            panel.store(row, out, builder.add(at, ir.Constant(at.type, i * TABLE_WIDTH)))
         return context.get_dummy_value()
 
     return signature, codegen

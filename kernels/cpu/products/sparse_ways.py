@@ -10,9 +10,6 @@ from ppl.kernels.config import jit
 from ppl.kernels.cpu.memory.vectors import prefer_wide
 from ppl.kernels.cpu.memory.views import clear, part
 from ppl.kernels.cpu.products.panels import (
-    GROUPS,
-    SQUARE,
-    WIDTH,
     WORD,
     count_bits,
     look_up,
@@ -27,20 +24,21 @@ from ppl.kernels.cpu.products.panels import (
     transpose,
 )
 from ppl.kernels.symbols import shared
+from ppl.tuning import (
+    PANEL_COLUMNS,
+    PANEL_USES,
+    SQUARE,
+    TABLE_GROUPS,
+    TABLE_WIDTH,
+    TABLED_ROWS,
+    ZEROS_PER_BIT,
+    ZEROS_PER_ROW,
+)
 
 u64, i64 = np.uint64, np.int64
 
-SPARSE, SPARSE_BITS = 3, 5
-"""Entries per non-zero from which adding up rows is the fastest way, of any numbers and of zeros and ones."""
-
-TABLED = 16
-"""Rows of the result from which a table pays."""
-
-PANEL, OFTEN = 128, 4
-"""Columns added up at a time, and uses of a row of the second operand from which copying it pays."""
-
 DENSE, FEW, BINARY = 0, 1, 2
-INNER = 4 * GROUPS
+INNER = 4 * TABLE_GROUPS
 
 
 @jit
@@ -53,9 +51,9 @@ def _kind(a, rows, columns, lda):
         for j in range(columns):
             count += row[j] != 0
             others += (row[j] != 0) & (row[j] != 1)
-        if others > 0 and SPARSE * count > rows * columns:
+        if others > 0 and ZEROS_PER_ROW * count > rows * columns:
             return DENSE, False
-    if others > 0 or SPARSE_BITS * count <= rows * columns:
+    if others > 0 or ZEROS_PER_BIT * count <= rows * columns:
         return FEW, others == 0
     return BINARY, True
 
@@ -122,9 +120,9 @@ def _panel_rows(source, step, width, m, starts, rows, weights, fresh, c, at, ldc
 
 @jit
 def _copy_panel(panel, b, ldb, k, column, width):
-    """Columns of b in rows of `PANEL`, so that what is read again and again lies close together, and at cache lines."""
+    """Columns of b in rows of `PANEL_COLUMNS`: what is read again and again lies close together, and at cache lines."""
     for l in range(k):  # noqa: E741
-        target, source = part(panel, l * PANEL, width), part(b, l * ldb + column, width)
+        target, source = part(panel, l * PANEL_COLUMNS, width), part(b, l * ldb + column, width)
         for j in range(width):
             target[j] = source[j]
 
@@ -147,13 +145,13 @@ def _add_rows(m, n, k, words, a, step_row, step_inner, b, ldb, fresh, c, ldc):
                 count += 1
                 word &= word - u64(1)
     starts[m] = count
-    copied = total >= OFTEN * k
-    panel = _aligned(k * PANEL if copied else 0, c)
-    for j in range(0, n, PANEL if copied else max(n, 1)):
-        width = min(PANEL, n - j) if copied else n
+    copied = total >= PANEL_USES * k
+    panel = _aligned(k * PANEL_COLUMNS if copied else 0, c)
+    for j in range(0, n, PANEL_COLUMNS if copied else max(n, 1)):
+        width = min(PANEL_COLUMNS, n - j) if copied else n
         if copied:
             _copy_panel(panel, b, ldb, k, j, width)
-        source, step = (panel, i64(PANEL)) if copied else (b, ldb)
+        source, step = (panel, i64(PANEL_COLUMNS)) if copied else (b, ldb)
         _panel_rows(source, step, width, m, starts, rows, weights, fresh, c, j, ldc)
 
 
@@ -163,39 +161,39 @@ add_rows_f32, add_rows_f64 = (shared(_ROWS.format(dtype))(_add_rows) for dtype i
 
 @jit
 def _block(out, b, tb, ldb, l0, rows, j0, columns):
-    """A block of the second operand in rows of `WIDTH`, with zeros beyond `rows` and `columns`."""
-    if rows < INNER or columns < WIDTH:
-        clear(out, 0, INNER * WIDTH)
-    if tb and rows == INNER and columns == WIDTH:
-        for j in range(0, WIDTH, SQUARE):
+    """A block of the second operand in rows of `TABLE_WIDTH`, with zeros beyond `rows` and `columns`."""
+    if rows < INNER or columns < TABLE_WIDTH:
+        clear(out, 0, INNER * TABLE_WIDTH)
+    if tb and rows == INNER and columns == TABLE_WIDTH:
+        for j in range(0, TABLE_WIDTH, SQUARE):
             for l in range(0, INNER, SQUARE):  # noqa: E741
-                transpose(out, l * WIDTH + j, b, (j0 + j) * ldb + l0 + l, ldb)
+                transpose(out, l * TABLE_WIDTH + j, b, (j0 + j) * ldb + l0 + l, ldb)
         return
     if tb:
         for j in range(columns):
             source = part(b, (j0 + j) * ldb + l0, rows)
             for l in range(rows):  # noqa: E741
-                out[l * WIDTH + j] = source[l]
+                out[l * TABLE_WIDTH + j] = source[l]
         return
     for l in range(rows):  # noqa: E741
-        target, source = part(out, l * WIDTH, columns), part(b, (l0 + l) * ldb + j0, columns)
+        target, source = part(out, l * TABLE_WIDTH, columns), part(b, (l0 + l) * ldb + j0, columns)
         for j in range(columns):
             target[j] = source[j]
 
 
 @jit
 def _add_tabled(m, k, words, b, tb, ldb, j0, columns, fresh, c, at, ldc, table, block):
-    """Columns j0 to j0 + columns of the product, added to the rows of `WIDTH` entries at c[at + i ldc]."""
+    """Columns j0 to j0 + columns of the product, added to the rows of `TABLE_WIDTH` entries at c[at + i ldc]."""
     prefer_wide()
     for l0 in range(0, k, INNER):
         rows = min(INNER, k - l0)
-        if tb or rows < INNER or columns < WIDTH:
+        if tb or rows < INNER or columns < TABLE_WIDTH:
             _block(block, b, tb, ldb, l0, rows, j0, columns)
-            for g in range(GROUPS):
-                tabulate(table, g * 16 * WIDTH, block, g * 4 * WIDTH, WIDTH)
+            for g in range(TABLE_GROUPS):
+                tabulate(table, g * 16 * TABLE_WIDTH, block, g * 4 * TABLE_WIDTH, TABLE_WIDTH)
         else:
-            for g in range(GROUPS):
-                tabulate(table, g * 16 * WIDTH, b, (l0 + 4 * g) * ldb + j0, ldb)
+            for g in range(TABLE_GROUPS):
+                tabulate(table, g * 16 * TABLE_WIDTH, b, (l0 + 4 * g) * ldb + j0, ldb)
         first, shift = fresh and l0 == 0, u64(l0 % WORD)
         column = part(words, l0 // WORD * m, m)
         for i in range(m):
@@ -204,16 +202,18 @@ def _add_tabled(m, k, words, b, tb, ldb, j0, columns, fresh, c, at, ldc, table, 
 
 def _tabled(m, n, k, words, b, tb, ldb, fresh, c, ldc):
     """c = (0 if fresh else c) + (bits of `words`) b, by tables of the sums of four rows."""
-    table, block = _aligned(GROUPS * 16 * WIDTH, c), _aligned(INNER * WIDTH, c)
-    whole = n - n % WIDTH
-    for j in range(0, whole, WIDTH):
-        _add_tabled(m, k, words, b, tb, ldb, j, i64(WIDTH), fresh, c, j, ldc, table, block)
+    table, block = _aligned(TABLE_GROUPS * 16 * TABLE_WIDTH, c), _aligned(INNER * TABLE_WIDTH, c)
+    whole = n - n % TABLE_WIDTH
+    for j in range(0, whole, TABLE_WIDTH):
+        _add_tabled(m, k, words, b, tb, ldb, j, i64(TABLE_WIDTH), fresh, c, j, ldc, table, block)
     if whole < n:
-        edge = _aligned(m * WIDTH, c)
-        _add_tabled(m, k, words, b, tb, ldb, whole, n - whole, np.bool_(True), edge, i64(0), i64(WIDTH), table, block)
+        edge = _aligned(m * TABLE_WIDTH, c)
+        _add_tabled(
+            m, k, words, b, tb, ldb, whole, n - whole, np.bool_(True), edge, i64(0), i64(TABLE_WIDTH), table, block
+        )
         for i in range(m):
             for j in range(n - whole):
-                x = edge[i * WIDTH + j]
+                x = edge[i * TABLE_WIDTH + j]
                 c[i * ldc + whole + j] = x if fresh else c[i * ldc + whole + j] + x
 
 
@@ -224,7 +224,7 @@ tabled_f32, tabled_f64 = (shared(_TABLED.format(dtype))(_tabled) for dtype in ("
 @jit
 def choice(ta, tb, m, n, k, a, lda):
     """The way to take."""
-    table = m >= TABLED and n >= WIDTH
+    table = m >= TABLED_ROWS and n >= TABLE_WIDTH
     if tb and not table:
         return DENSE
     kind, binary = _kind(a, k if ta else m, m if ta else k, lda)

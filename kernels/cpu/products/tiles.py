@@ -21,9 +21,7 @@ from numba.extending import intrinsic
 from ppl.kernels.cpu.memory.prefetch import fetch
 from ppl.kernels.cpu.products.panels import Panel
 from ppl.kernels.internals import cgutils
-
-COLUMNS = 4
-"""Columns of a tile of scalar products."""
+from ppl.tuning import DOT_COLUMNS, NARROW_TILE, WIDE_TILE
 
 
 def host_lanes() -> int:
@@ -38,7 +36,7 @@ def host_lanes() -> int:
 
 
 LANES = host_lanes()
-ROWS, VECTORS, DOT_ROWS = (6, 4, 6) if LANES == 16 else (6, 2, 2)
+ROWS, VECTORS, DOT_ROWS = WIDE_TILE if LANES == 16 else NARROW_TILE
 """Rows and vectors of the larger outer tile, rows of the larger tile of scalar products; the smaller have one less."""
 
 
@@ -177,8 +175,8 @@ def outer_tile(typing_context, tall, wide, a, a0, row_step, inner_step, b, b0, l
 def dot_tile(typing_context, tall, a, a0, lda, b, b0, ldb, k, alpha, beta, c, c0, ldc, fresh):
     """c = alpha a b' + beta c; a[a0 + i lda + l] (l < k), b[b0 + j ldb + l], c[c0 + i ldc + j].
 
-    The rows i are `DOT_ROWS` if `tall`, else one less, the columns j are `COLUMNS`; k is at least `LANES`. All columns
-    but the last `fresh` hold their results already, and keep them.
+    The rows i are `DOT_ROWS` if `tall`, else one less, the columns j are `DOT_COLUMNS`; k is at least `LANES`. All
+    columns but the last `fresh` hold their results already, and keep them.
     """
     size, number, flag = types.intp, types.float32, types.boolean
     signature = types.void(flag, a, size, size, b, size, size, size, number, number, c, size, size, size)
@@ -190,13 +188,13 @@ def dot_tile(typing_context, tall, a, a0, lda, b, b0, ldb, k, alpha, beta, c, c0
         def emit(rows: int) -> None:
             tile = _Tile(context, builder, signature.args[1])
             left = tile.starts(tile.panel.data(signature.args[1], a), a0, lda, rows)
-            right = tile.starts(tile.panel.data(signature.args[4], b), b0, ldb, COLUMNS)
+            right = tile.starts(tile.panel.data(signature.args[4], b), b0, ldb, DOT_COLUMNS)
 
             def step(at, sums, keep=lambda x: x):
                 columns = [keep(tile.panel.load(start, at)) for start in right]
                 return [tile.add(keep(tile.panel.load(x, at)), columns, row) for x, row in zip(left, sums, strict=True)]
 
-            sums = _rolled(builder, whole, LANES, tile.zeros(rows, COLUMNS), step)
+            sums = _rolled(builder, whole, LANES, tile.zeros(rows, DOT_COLUMNS), step)
             before = builder.block
             with builder.if_then(builder.icmp_signed("<", whole, k)):
                 others = _last(builder, builder.sub(k, whole), LANES)
@@ -204,8 +202,8 @@ def dot_tile(typing_context, tall, a, a0, lda, b, b0, ldb, k, alpha, beta, c, c0
                 further, inside = step(builder.sub(k, ir.Constant(k.type, LANES)), sums, keep), builder.block
             sums = _merged(builder, sums, before)
             _come_in(sums, further, inside)
-            short = Panel(context, builder, signature.args[1], COLUMNS)
-            factor, new = short.spread(alpha), _last(builder, fresh, COLUMNS)
+            short = Panel(context, builder, signature.args[1], DOT_COLUMNS)
+            factor, new = short.spread(alpha), _last(builder, fresh, DOT_COLUMNS)
             values = [[builder.fmul(factor, _row_sums(builder, row))] for row in sums]
             out = tile.starts(tile.panel.data(signature.args[10], c), c0, ldc, rows)
             tile.write(short, values, out, [zero], beta, lambda x, old: builder.select(new, x, old))
@@ -250,7 +248,7 @@ def _row_sums(builder: Any, row: Any) -> Any:
     a, b, c, d = row
     halves = pair(a, b, (0, 4, 1, 5), (2, 6, 3, 7)), pair(c, d, (0, 4, 1, 5), (2, 6, 3, 7))
     total, width = pair(*halves, (0, 1, 4, 5), (2, 3, 6, 7)), LANES
-    while width > COLUMNS:
+    while width > DOT_COLUMNS:
         width //= 2
         total = builder.fadd(mix(total, total, range(width)), mix(total, total, range(width, 2 * width)))
     return total

@@ -6,14 +6,12 @@ next reading 68 instead of 33). So every thread reads its own copy, and who comp
 """
 
 from ppl.kernels.config import jit
-
-LINE = 16
-"""Entries to a multiple of which the length of a copy is rounded up: copies begin at cache lines."""
+from ppl.tuning import CACHE_LINE
 
 
 def stride_of(size: int) -> int:
-    """Distance between copies of `size` parameters."""
-    return -(-size // LINE) * LINE
+    """Distance between copies of `size` parameters, which begin at cache lines."""
+    return -(-size // CACHE_LINE) * CACHE_LINE
 
 
 @jit
@@ -22,5 +20,5 @@ def own_copy(params, copies, lane):
     if lane == 0 or copies.shape[0] == 0:
         return params
     size = params.shape[0]
-    start = (lane - 1) * (-(-size // LINE) * LINE)
+    start = (lane - 1) * (-(-size // CACHE_LINE) * CACHE_LINE)
     return copies[start : start + size]

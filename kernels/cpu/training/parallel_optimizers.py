@@ -1,7 +1,7 @@
 """The `..._into` updates of `optimizers` on all threads: the same arithmetic on chunks, so the same bits.
 
 An update reads and writes whole vectors, so that on one thread it waits for memory; callers use these for vectors
-beyond `WORTH_IT` entries, inside `threads.parallel_region`.
+of `UPDATED_BY_ALL` entries or more, inside `threads.parallel_region`.
 """
 
 import numpy as np
@@ -12,10 +12,7 @@ from ppl.kernels.cpu.parallel.slabs import share_start
 from ppl.kernels.cpu.parallel.threads import num_threads, parallel_region
 from ppl.kernels.cpu.training import optimizers as serial
 from ppl.kernels.cpu.training.copies import own_copy
-
-WORTH_IT = 1 << 16
-CHUNK = 1 << 14
-BLOCK = 1 << 12
+from ppl.tuning import UPDATE_BLOCK, UPDATE_CHUNK, UPDATED_BY_ALL
 
 _sgd, _momentum, _nesterov, _adam = serial.sgd_into, serial.momentum_into, serial.nesterov_into, serial.adam_into
 _adagrad, serial_bounded, serial_step = serial.adagrad_into, serial.bounded, serial.step
@@ -24,40 +21,40 @@ _adagrad, serial_bounded, serial_step = serial.adagrad_into, serial.bounded, ser
 @parallel
 def sgd_into(new, p, g, lr, scale):
     """`optimizers.sgd_into` on all threads."""
-    for c in prange((p.shape[0] + CHUNK - 1) // CHUNK):
-        s = slice(c * CHUNK, min(p.shape[0], (c + 1) * CHUNK))
+    for c in prange((p.shape[0] + UPDATE_CHUNK - 1) // UPDATE_CHUNK):
+        s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
         _sgd(new[s], p[s], g[s], lr, scale)
 
 
 @parallel
 def momentum_into(new, new_buf, p, g, buf, lr, beta, scale):
     """`optimizers.momentum_into` on all threads."""
-    for c in prange((p.shape[0] + CHUNK - 1) // CHUNK):
-        s = slice(c * CHUNK, min(p.shape[0], (c + 1) * CHUNK))
+    for c in prange((p.shape[0] + UPDATE_CHUNK - 1) // UPDATE_CHUNK):
+        s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
         _momentum(new[s], new_buf[s], p[s], g[s], buf[s], lr, beta, scale)
 
 
 @parallel
 def nesterov_into(new, new_buf, p, g, buf, lr, beta, scale):
     """`optimizers.nesterov_into` on all threads."""
-    for c in prange((p.shape[0] + CHUNK - 1) // CHUNK):
-        s = slice(c * CHUNK, min(p.shape[0], (c + 1) * CHUNK))
+    for c in prange((p.shape[0] + UPDATE_CHUNK - 1) // UPDATE_CHUNK):
+        s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
         _nesterov(new[s], new_buf[s], p[s], g[s], buf[s], lr, beta, scale)
 
 
 @parallel
 def adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
     """`optimizers.adam_into` on all threads."""
-    for c in prange((p.shape[0] + CHUNK - 1) // CHUNK):
-        s = slice(c * CHUNK, min(p.shape[0], (c + 1) * CHUNK))
+    for c in prange((p.shape[0] + UPDATE_CHUNK - 1) // UPDATE_CHUNK):
+        s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
         _adam(new[s], new_m[s], new_v[s], p[s], g[s], m[s], v[s], lr, b1, b2, eps, t, scale)
 
 
 @parallel
 def adagrad_into(new, new_sum, p, g, sum_, lr, eps, scale):
     """`optimizers.adagrad_into` on all threads."""
-    for c in prange((p.shape[0] + CHUNK - 1) // CHUNK):
-        s = slice(c * CHUNK, min(p.shape[0], (c + 1) * CHUNK))
+    for c in prange((p.shape[0] + UPDATE_CHUNK - 1) // UPDATE_CHUNK):
+        s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
         _adagrad(new[s], new_sum[s], p[s], g[s], sum_[s], lr, eps, scale)
 
 
@@ -73,8 +70,8 @@ def _shared_step(params, first, second, grad, rule, rate, numbers, count, factor
     for slab in prange(slabs):
         for i in range(0, shares.shape[0], 3):
             lo, hi = _share(shares, i, slab, slabs)
-            for at in range(lo, hi, BLOCK):
-                part = slice(at, min(hi, at + BLOCK))
+            for at in range(lo, hi, UPDATE_BLOCK):
+                part = slice(at, min(hi, at + UPDATE_BLOCK))
                 own, g, m, v = own_copy(params, copies, slab)[part], grad[part], first[part], second[part]
                 serial_step(own, g, m, v, rule, rate, numbers, count, factor)
                 if copies.shape[0] > 0:
@@ -121,7 +118,7 @@ def into(name: str, *arguments: object) -> None:
     """Run the update `name` on the first argument's length of entries, on all threads where that pays."""
     first = arguments[0]
     assert isinstance(first, np.ndarray)
-    if first.size < WORTH_IT or num_threads() == 1:
+    if first.size < UPDATED_BY_ALL or num_threads() == 1:
         getattr(serial, name)(*arguments)
         return
     with parallel_region():

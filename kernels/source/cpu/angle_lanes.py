@@ -6,10 +6,11 @@ In float64, lanes come one after another.
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.draws.lanes import LANES, lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.draws.lanes import lane_column, lane_key, rejected, still_rejected
 from ppl.kernels.cpu.memory.vectors import prefer_wide
 from ppl.kernels.source.precision import SINGLE, i64, real
 from ppl.kernels.source.scalar import von_mises as angles
+from ppl.tuning import DRAW_LANES
 
 
 @jit
@@ -17,9 +18,9 @@ def vonmises_row_real(out, concentration, key, column, stream, n):
     """Write `n` angles to `out`; arguments as for `loggamma_row_real`."""
     if SINGLE:
         prefer_wide()
-        waiting, found = np.empty(LANES, i64), np.empty(LANES, real)
-        for start in range(0, n, LANES):
-            count = min(LANES, n - start)
+        waiting, found = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, real)
+        for start in range(0, n, DRAW_LANES):
+            count = min(DRAW_LANES, n - start)
             lanes, kappa = out[start : start + count], concentration[start : start + count]
             for i in range(count):
                 at, k = lane_column(column, start + i), lane_key(key, start + i)

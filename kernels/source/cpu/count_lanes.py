@@ -8,20 +8,21 @@ one after another.
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.draws.lanes import LANES, lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.draws.lanes import lane_column, lane_key, rejected, still_rejected
 from ppl.kernels.cpu.memory.vectors import prefer_wide
 from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32
 from ppl.kernels.source.precision import SINGLE, i64, real
 from ppl.kernels.source.scalar import binomial, poisson
 from ppl.kernels.source.scalar.basic import ONE, ZERO, maximum, minimum
 from ppl.kernels.source.scalar.exponential import exp, expm1, log1p
+from ppl.tuning import DRAW_LANES
 
 if SINGLE:
 
     @jit
     def _few(out, rate, key, column, stream, start, count):
         """Poisson counts of rates below 10."""
-        mass, total, left = np.empty(LANES, real), np.empty(LANES, real), np.empty(LANES, real)
+        mass, total, left = np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)
         prefer_wide()
         for i in range(count):
             w0, w1, _, _ = attempt_words(lane_key(key, start + i), lane_column(column, start + i), stream, 0)
@@ -45,7 +46,7 @@ if SINGLE:
     @jit
     def _many(out, rate, key, column, stream, start, count):
         """Poisson counts of rates from 10 on."""
-        waiting, shift = np.empty(LANES, i64), np.empty(LANES, real)
+        waiting, shift = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, real)
         prefer_wide()
         for i in range(count):
             at, k = lane_column(column, start + i), lane_key(key, start + i)
@@ -69,8 +70,8 @@ if SINGLE:
 def poisson_row_real(out, rate, key, column, stream, n):
     """Write `n` Poisson counts to the int64 vector `out`; arguments as for `loggamma_row_real`."""
     if SINGLE:
-        for start in range(0, n, LANES):
-            count = min(LANES, n - start)
+        for start in range(0, n, DRAW_LANES):
+            count = min(DRAW_LANES, n - start)
             lanes, rates = out[start : start + count], rate[start : start + count]
             small = i64(0)
             for i in range(count):
@@ -93,7 +94,7 @@ if SINGLE:
     @jit
     def _few_trials(out, total, p, q, key, column, stream, start, count):
         """Binomial counts of means below 10; p is at most q."""
-        mass, sums, left = np.empty(LANES, real), np.empty(LANES, real), np.empty(LANES, real)
+        mass, sums, left = np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)
         prefer_wide()
         for i in range(count):
             w0, w1, _, _ = attempt_words(lane_key(key, start + i), lane_column(column, start + i), stream, 0)
@@ -118,7 +119,7 @@ if SINGLE:
     @jit
     def _many_trials(out, total, p, q, key, column, stream, start, count):
         """Binomial counts of means from 10 on."""
-        waiting, found, top = np.empty(LANES, i64), np.empty(LANES, real), np.empty(LANES, real)
+        waiting, found, top = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)
         prefer_wide()
         for i in range(count):
             top[i] = binomial.binomial_top(total[i], p[i], q[i])
@@ -144,10 +145,10 @@ if SINGLE:
 def binomial_row_real(out, total, one, zero, key, column, stream, n):
     """Write `n` binomial counts to the int64 vector `out`; arguments as for `loggamma_row_real`."""
     if SINGLE:
-        p, q = np.empty(LANES, real), np.empty(LANES, real)
+        p, q = np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)
         prefer_wide()
-        for start in range(0, n, LANES):
-            count = min(LANES, n - start)
+        for start in range(0, n, DRAW_LANES):
+            count = min(DRAW_LANES, n - start)
             lanes, trials = out[start : start + count], total[start : start + count]
             ones, zeros = one[start : start + count], zero[start : start + count]
             small = i64(0)

@@ -8,13 +8,14 @@ In float64, lanes come one after another.
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.draws.lanes import LANES, chosen, lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.draws.lanes import chosen, lane_column, lane_key, rejected, still_rejected
 from ppl.kernels.cpu.memory.vectors import prefer_wide
 from ppl.kernels.source.precision import SINGLE, i32, i64, real
 from ppl.kernels.source.scalar import gamma_draws as draws
 from ppl.kernels.source.scalar import gamma_slope as slopes
 from ppl.kernels.source.scalar.basic import ONE, ZERO
 from ppl.kernels.source.scalar.exponential import exp
+from ppl.tuning import DRAW_LANES
 
 
 @jit
@@ -33,9 +34,9 @@ def loggamma_row_real(out, concentration, key, column, stream, n):
     """
     if SINGLE:
         prefer_wide()
-        waiting, found = np.empty(LANES, i64), np.empty(LANES, real)
-        for start in range(0, n, LANES):
-            count = min(LANES, n - start)
+        waiting, found = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, real)
+        for start in range(0, n, DRAW_LANES):
+            count = min(DRAW_LANES, n - start)
             lanes, a = out[start : start + count], concentration[start : start + count]
             for i in range(count):
                 at, k = lane_column(column, start + i), lane_key(key, start + i)
@@ -98,11 +99,11 @@ def loggamma_slope_lanes_real(out, y, concentration, n):
     """Write the slopes of `n` logarithms `y` of gamma variables to `out`{: the lanes of one formula at a time | }."""
     if SINGLE:
         prefer_wide()
-        kind, members = np.empty(LANES, i32), np.empty(LANES, i64)
-        own_y, own_a, slope = np.empty(LANES, real), np.empty(LANES, real), np.empty(LANES, real)
-        x, total = np.empty(LANES, real), np.empty(LANES, real)
-        for start in range(0, n, LANES):
-            count = min(LANES, n - start)
+        kind, members = np.empty(DRAW_LANES, i32), np.empty(DRAW_LANES, i64)
+        own_y, own_a, slope = np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)
+        x, total = np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)
+        for start in range(0, n, DRAW_LANES):
+            count = min(DRAW_LANES, n - start)
             lanes, ys, a = out[start : start + count], y[start : start + count], concentration[start : start + count]
             for i in range(count):
                 kind[i] = slopes.slope_regime(ys[i], a[i])

@@ -16,8 +16,6 @@ from ppl.kernels.source.precision import SINGLE, real, u64
 from ppl.kernels.symbols import shared
 
 BLOCK = 256 if SINGLE else 128
-FEW = 48
-"""Elements in a row up to which one call each is faster than whole blocks."""
 
 _FILL = "void({}[::1],int64,uint64,int64,int64,int64)"
 _FILL_AT = "void({}[::1],uint64[::1],uint64,int64,int64,int64)"

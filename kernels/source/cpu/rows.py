@@ -9,9 +9,10 @@ import numpy as np
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.draws.ids import elements, run_length
 from ppl.kernels.cpu.memory.views import part
-from ppl.kernels.source.cpu.noise import FEW, fill_at_real, fill_uniform_real
+from ppl.kernels.source.cpu.noise import fill_at_real, fill_uniform_real
 from ppl.kernels.source.precision import real
 from ppl.kernels.symbols import shared
+from ppl.tuning import SCATTERED_UNIFORMS
 
 _FILL = "void({}[::1],int64[::1],int64,int64,int64,int64,int64,uint64,int64,int64,int64)"
 
@@ -26,7 +27,7 @@ def fill_rows_real(out, ids, start, first, n, base, per_row, key, time, step, pu
     while i < n:
         run = run_length(ids, start + i, start + n)
         first = i
-        while i < n and run * per_row <= FEW:
+        while i < n and run * per_row <= SCATTERED_UNIFORMS:
             i += run
             run = run_length(ids, start + i, start + n) if i < n else 0
         if i > first:
