@@ -139,10 +139,15 @@ def lines(found: Mapping[str, int]) -> list[str]:
             continue
         was = {n: ast.get_source_segment(text, v) or "" for n, v in zip(names, values, strict=True)}
         changed = {n for n in names if n in found and found[n] != present(n)}
-        now = {n: str(found[n]) if n in changed else old for n, old in was.items()}
+        now = {n: _text(found[n]) if n in changed else old for n, old in was.items()}
         note = "" if not changed else f"  # was {', '.join(was.values())}"
         out.append(f"{', '.join(names)} = {', '.join(now.values())}{note}")
     return out
+
+
+def _text(value: int) -> str:
+    """A number as the file has it: powers of two from 2¹⁴ on as such."""
+    return f"1 << {value.bit_length() - 1}" if value >= 1 << 14 and value & (value - 1) == 0 else str(value)
 
 
 def _pairs(statement: ast.Assign) -> tuple[list[str], list[ast.expr]]:

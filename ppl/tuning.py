@@ -131,7 +131,7 @@ result, each of at least so many rows. Zen 4: of two threads W4 1.74 to 1.67 ms,
 one"); below 2¹⁵ entries no measurable difference."""
 
 MERGED_BY_ALL = 50_000
-"""[tuned] Gradient entries from which on all threads add up the accumulators of slabs. Not recorded."""
+"""Gradient entries from which on all threads add up the accumulators of slabs. Not recorded."""
 
 GATHERED_BY_ALL = 1 << 14
 """Entries of a batch from which on all threads gather it. Zen 4: gathering 45 to 31 µs in W4; the limit is not

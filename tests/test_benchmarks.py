@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import forms, machine, peer, race, roofline, sbn_products, slow_tests, suite, timing
+from benchmarks import forms, machine, peer, race, roofline, sbn_products, slow_tests, suite, timing, tuning
+from ppl.compiler.lower import target as targets
 from ppl.models import pictures
 
 pytestmark = pytest.mark.tiny
@@ -282,3 +283,32 @@ def test_a_slow_test_of_many_cases_counts_as_that_many(tmp_path: Path) -> None:
     assert slow_tests.main([str(report), "--out", str(tmp_path)]) == 0
     text = (tmp_path / "slow_tests.md").read_text(encoding="utf-8")
     assert "20 tests: 16 passed, 2 failed, 1 error, 1 skipped." in text and "| rebar | 16 | 2 | 0 | 0 | 4 |" in text
+
+
+def test_a_threshold_moves_where_the_clock_clearly_says_so() -> None:
+    now = tuning.present("TABLED_ROWS")
+    ways = {now // 2: (2.0, 1.0), now: (4.0, 1.0), 2 * now: (8.0, 1.0)}
+    assert tuning.suggested(tuning.Crossover("TABLED_ROWS", "", ways)) == now // 2
+    reversed_ways = {size: pair[::-1] for size, pair in ways.items()}
+    assert tuning.suggested(tuning.Crossover("TABLED_ROWS", "", reversed_ways)) == 4 * now
+    assert tuning.suggested(tuning.Crossover("TABLED_ROWS", "", ways, shared=True), busy=True) == now
+    near = {now // 2: 1.0, now: 1.01, 2 * now: 3.0}
+    assert tuning.suggested(tuning.Sweep("TABLED_ROWS", "", near)) == now
+    assert tuning.suggested(tuning.Sweep("TABLED_ROWS", "", {**near, now: 2.0})) == now // 2
+
+
+def test_lines_are_those_of_the_file() -> None:
+    text = Path(tuning.tuning.__file__).read_text(encoding="utf-8")
+    names = ("TABLED_ROWS", "STREAM_TILE_BYTES")
+    same = tuning.lines({name: tuning.present(name) for name in names})
+    assert len(same) == 2 and all(f"\n{line}\n" in text for line in same)
+    assert tuning.lines({"TABLED_ROWS": 7}) == [f"TABLED_ROWS = 7  # was {tuning.present('TABLED_ROWS')}"]
+    (wide,) = tuning.lines({"STREAM_TILE_BYTES": 1 << 20})
+    assert "= 3 << 19, 1 << 20, 8192  # was " in wide
+
+
+def test_programs_are_compiled_for_assumed_machines() -> None:
+    known = targets.TARGETS["cpu"]
+    with tuning.assumed(sharing={"most": 1}):
+        assert targets.TARGETS["cpu"].sharing.most == 1
+    assert targets.TARGETS["cpu"] is known

@@ -24,6 +24,8 @@ def run(peers: list[str]) -> dict[str, Any]:
         "notes": [
             "The least time of each in turns. A line changes where another value takes at least "
             f"{100 * tuning.SLACK:.0f} % less time, over all sizes together.",
+            "They are times of these pieces of work. Before a changed line is taken, whole steps should agree: "
+            "`python -m benchmarks suite`.",
             f"Load of the machine: {before[0]:.1f} at the start, {after[0]:.1f} at the end."
             + " Numbers about several threads keep their values: on a busy machine threads wait for one another."
             * busy,
