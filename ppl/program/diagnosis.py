@@ -126,7 +126,7 @@ class Diagnosing(Prepared):
         if flat.shape != state._flat.shape:
             raise DataError(f"vector has shape {flat.shape}; the program has {state._flat.size} parameters")
         both = np.concatenate([state._flat, flat.astype(state._flat.dtype)])
-        result = bound.run(compiled.executable("hvp", narrow=bound.narrow), both)
+        result = bound.run(compiled.executable("hvp", int32=bound.int32), both)
         if not np.isfinite(result.scalars["loss"]):
             again = second_order_plan(compiled.graph, compiled.plan.estimators)
             refuse_violation(bound, "gradient", plan=again)

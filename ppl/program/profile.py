@@ -282,7 +282,7 @@ def profile(
     call = Call(state, data, **options)
     bound = bind(program, call)
     run(bound, kind)
-    executable = bound.compiled.executable(kind, (), bound.particles, bound.narrow)
+    executable = bound.compiled.executable(kind, (), bound.particles, bound.int32)
     return measure(lambda: run(bind(program, call), kind), bound.run, executable, repeats)
 
 

@@ -48,10 +48,10 @@ class Binder:
         self.plates = [a for a in trace.plates.values() if a.size is None]
 
     def bind(self, data: Sequence[Any], rows: Any = None, total_rows: Any = None, check: bool = True,
-             narrow: Sequence[str] = (), first: int = 0) -> Bound:  # fmt: skip
+             int32: Sequence[str] = (), first: int = 0) -> Bound:  # fmt: skip
         """Convert `data` (in argument order) and work out plate sizes, global rows and scales.
 
-        `narrow`: arguments of 32-bit integers that stay what they are. `first`: for messages, where the rows begin in
+        `int32`: arguments of 32-bit integers that stay what they are. `first`: for messages, where the rows begin in
         the user's arrays.
         """
         if len(data) != len(self.arguments):
@@ -62,15 +62,15 @@ class Binder:
             return NOTHING
         given = dict(zip(self.arguments, data, strict=True))
         sizes: dict[str, int] = {}
-        arrays = {i.name: self._convert(i, as_array(given[i.name], i.name), sizes, narrow) for i in self.inputs}
+        arrays = {i.name: self._convert(i, as_array(given[i.name], i.name), sizes, int32) for i in self.inputs}
         if check:
             self._refuse_overflow(given, arrays, first)
             run(self.checks, arrays, given, self.dtype, first)
         return self._rows(tuple(arrays.values()), sizes, rows, total_rows)
 
-    def _convert(self, spec: Input, array: np.ndarray, sizes: dict[str, int], narrow: Sequence[str]) -> np.ndarray:
+    def _convert(self, spec: Input, array: np.ndarray, sizes: dict[str, int], int32: Sequence[str]) -> np.ndarray:
         target = NUMPY_DTYPES.get(spec.dtype, self.dtype)
-        target = array.dtype if spec.name in narrow else target
+        target = array.dtype if spec.name in int32 else target
         if spec.dtype != "float" and array.dtype.kind == "f":
             raise DataError(f"argument '{spec.name}' holds {array.dtype}; the model was traced with integers")
         event = array.shape if spec.plate is None else array.shape[1:]

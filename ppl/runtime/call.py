@@ -44,13 +44,13 @@ class Call:
 class BoundCall:
     """A call that has been checked, with its data converted and its defaults filled in.
 
-    `narrow` are the arguments that stay 32-bit integers; `seed` and `step` are those of the noise.
+    `int32` are the arguments that stay 32-bit integers; `seed` and `step` are those of the noise.
     """
 
     compiled: Compiled
     state: State
     data: Bound
-    narrow: tuple[str, ...]
+    int32: tuple[str, ...]
     hypers: np.ndarray
     particles: int
     seed: int
@@ -124,10 +124,10 @@ def bind(program: Prepared, call: Call, check: bool = True) -> BoundCall:
         seed, step = state._seed, state._step
     else:
         seed = noise_seed("seed=", seed)
-    narrow = compiled.narrow(data)
-    bound = compiled.binder.bind(data, call.rows, call.total_rows, check, narrow)
+    int32 = compiled.int32(data)
+    bound = compiled.binder.bind(data, call.rows, call.total_rows, check, int32)
     hypers = compiled.hyper_vector(call.hyper, state._step)
-    return BoundCall(compiled, state, bound, narrow, hypers, count, seed, step)
+    return BoundCall(compiled, state, bound, int32, hypers, count, seed, step)
 
 
 def run(bound: BoundCall, key: str, sites: Sequence[str] = ()) -> Result:
@@ -141,7 +141,7 @@ def run(bound: BoundCall, key: str, sites: Sequence[str] = ()) -> Result:
         A user's function raised an exception; the message has its row and arguments.
     """
     compiled, count = bound.compiled, bound.particles
-    executable = compiled.executable(key, sites, count, bound.narrow)
+    executable = compiled.executable(key, sites, count, bound.int32)
     if count != compiled.settings.particles and key == "gradient":
         compiled.check_particles(count)
     try:

@@ -195,9 +195,9 @@ class Compiled:
         return np.array(list(self.gradient.hypers.values()), self.settings.dtype)
 
     def request(
-        self, key: str, sites: Sequence[str] = (), particles: int | None = None, narrow: tuple[str, ...] = ()
+        self, key: str, sites: Sequence[str] = (), particles: int | None = None, int32: tuple[str, ...] = ()
     ) -> Request:
-        """What a backend compiles for one variant, with the arguments `narrow` in 32 bits."""
+        """What a backend compiles for one variant, with the arguments `int32` in 32 bits."""
         variant = self.variant(key, sites, particles)
         inputs = tuple((i.name, i.node.type) for i in self.binder.inputs)
         scalars, grads, arrays = dict(variant.scalars), dict(variant.grads), dict(variant.arrays)
@@ -216,10 +216,10 @@ class Compiled:
             aux_layout=self.aux_layout.shapes,
             hypers=self.hypers,
             inputs=inputs,
-            narrow=() if all_64_bits else narrow,
+            int32=() if all_64_bits else int32,
         )
 
-    def narrow(self, data: Sequence[Any]) -> tuple[str, ...]:
+    def int32(self, data: Sequence[Any]) -> tuple[str, ...]:
         """Arguments that hold 32-bit integers."""
         if not data:
             return ()
@@ -228,13 +228,13 @@ class Compiled:
         return tuple(name for name in whole if getattr(given.get(name), "dtype", None) == np.int32)
 
     def executable(
-        self, key: str, sites: Sequence[str] = (), particles: int | None = None, narrow: tuple[str, ...] = ()
+        self, key: str, sites: Sequence[str] = (), particles: int | None = None, int32: tuple[str, ...] = ()
     ) -> Executable:
         """The compiled variant that serves calls with `particles` (default: those of `ppl.compile`)."""
         count = self.settings.particles if particles is None else particles
-        call = (key, tuple(sites), count, narrow)
+        call = (key, tuple(sites), count, int32)
         if call not in self._serving:
-            self._serving[call] = self._compiled_for((key, call[1], self.static_particles(key, count), narrow))
+            self._serving[call] = self._compiled_for((key, call[1], self.static_particles(key, count), int32))
         return self._serving[call]
 
     def _compiled_for(self, name: tuple[*VariantKey, tuple[str, ...]]) -> Executable:

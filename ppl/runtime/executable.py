@@ -193,7 +193,7 @@ class Executable(Emitted):
 
     def _data(self, x: Any, name: str, t: Type) -> np.ndarray:
         dtype: Any = {"float": self.float, "int": np.int64, "bool": np.bool_}[t.dtype]
-        dtype = np.int32 if name in self.request.narrow else dtype
+        dtype = np.int32 if name in self.request.int32 else dtype
         return np.ascontiguousarray(x, dtype).reshape(-1)
 
     def _rows(self, inputs: Sequence[np.ndarray], rows: Mapping[str, int] | None) -> dict[str, int]:

@@ -26,7 +26,7 @@ MACHINES = {
         # Tiny loops of two arrays: nearly every value lies in memory. Nothing is rewritten, tiles are three rows.
         Target("narrow", "cpu",
                rewrites=Rewrites(joined=False, choices=0, table_width=NEVER, lanes=1 << 40, long_event=NEVER,
-                                 flat=NEVER, wide_sums=False, windows=False, straight=0, product=NEVER),
+                                 flat=NEVER, double_sums=False, windows=False, straight=0, product=NEVER),
                fusion=Fusion(arrays=2, innermost="event"),
                buffers=Buffers(product_tile=200, stream_tile=200, tile_rows=3, noise_block=1, line=1, long=1 << 40),
                sharing=Sharing(owned=NEVER)),

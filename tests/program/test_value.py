@@ -124,8 +124,8 @@ def test_32_bit_integers_are_read_as_they_are():
         one, two = (getattr(program, name)(state, *data) for data in (wide, narrow))
         np.testing.assert_equal(one, two)
     compiled = program.prepare(*narrow)
-    names = compiled.narrow(narrow)
-    bound = compiled.binder.bind(narrow, narrow=names)
+    names = compiled.int32(narrow)
+    bound = compiled.binder.bind(narrow, int32=names)
     executable = compiled.executable("value", (), None, names)
     kept = [executable._data(x, *spec) for x, spec in zip(bound.arrays, executable.request.inputs, strict=True)]
     assert all(np.shares_memory(x, given) for x, given in zip(kept, narrow, strict=True))

@@ -17,9 +17,9 @@ from ppl.compiler.emit.straight.body import suits
 from ppl.compiler.emit.unit import SLABS, Unit
 from ppl.compiler.lower.joined import joined, multiplications
 from ppl.compiler.lower.layout import Poly, entries, identifier
-from ppl.compiler.lower.long_events import widen_events
+from ppl.compiler.lower.long_events import run_as_rows
 from ppl.compiler.lower.request import Request, offsets_of, output_places, run_time_axes, windowed
-from ppl.compiler.lower.rewrites import lower, widen
+from ppl.compiler.lower.rewrites import double_sums, lower
 from ppl.compiler.lower.target import Rewrites, Target, target_of
 from ppl.compiler.schedule.memory import plan
 from ppl.compiler.schedule.regions import schedule
@@ -45,7 +45,7 @@ def assemble(
     nodes = [n for group in (request.scalars, request.grads, request.aux, request.arrays) for _, n in group]
     split = rules.windows and not (request.grads or request.aux or request.whole)
     parts = windowed(nodes) if split else None
-    lowered, wide = _lowered(request, parts or nodes, rules, dtype)
+    lowered, in_double = _lowered(request, parts or nodes, rules, dtype)
     axes = run_time_axes([*nodes, *(parts or ())], request)
     plates = [identifier(a.name) for a in axes.values() if a.kind is Kind.PLATE]
     words = 8 // np.dtype(dtype).itemsize
@@ -56,7 +56,7 @@ def assemble(
     unrolled = suits(lowered, rules.straight) and not (axes and request.arrays)
     small = unrolled and not axes
     builder = Builder([] if small else [o.node for o in outputs], offsets, target)
-    builder.wide = wide
+    builder.in_double = in_double
     builder.windowed = parts is not None
     for name, _ in request.inputs:
         builder.inputs[name] = "x_" + identifier(name)
@@ -84,10 +84,10 @@ def _lowered(request: Request, nodes: Sequence[Node], rules: Rewrites, dtype: st
     """The nodes of a request as the target can run them, and those that add up to float64."""
     kept = len(nodes) - len(request.arrays)
     cast = [n if n.type.dtype == "int" and i >= kept else ops.cast(n, "float") for i, n in enumerate(nodes)]
-    cast = (None if request.arrays else widen_events(cast, rules.long_event)) or cast
+    cast = (None if request.arrays else run_as_rows(cast, rules.long_event)) or cast
     made = lower(cast, rules)
     made = joined(made) if rules.joined else made
-    return widen(made, len(request.scalars) if dtype == "float32" and rules.wide_sums else 0)
+    return double_sums(made, len(request.scalars) if dtype == "float32" and rules.double_sums else 0)
 
 
 def _offsets(request: Request) -> dict[tuple[str, str], int]:
@@ -112,7 +112,7 @@ def _data_and_results(request: Request) -> dict[str, Any]:
     leading = [identifier(t.axes[0].name) if t.axes and t.axes[0].size is None else "" for _, t in request.inputs]
     trained = offsets_of(request.params)[1] if whole else 0
     return {
-        "kinds": ["int32" if name in request.narrow else t.dtype for name, t in request.inputs],
+        "kinds": ["int32" if name in request.int32 else t.dtype for name, t in request.inputs],
         "leading": leading,
         "trained": trained,
         "results": len(request.scalars),

@@ -143,14 +143,14 @@ class KernelWriter:
         inner = item if item.innermost else None
         outside, self.addresses.before = self.addresses.before, Hoisted()
         body = self._block(item.items, inner, (*path, item))
-        size, sums = self.addresses.size(item), [op.target.name for op in first if self._wide(op)] if inner else []
+        size, sums = self.addresses.size(item), [op.target.name for op in first if self._in_double(op)] if inner else []
         before, self.addresses.before = self.addresses.before, outside
         in_blocks = blocked(item.var, size, before.views, body, sums) if sums else None
         lines += [*before.statements, *(in_blocks or [loop(item.var, size, body)])]
         return lines + [x for op in first for x in self._finish(op)]
 
     @staticmethod
-    def _wide(op: Op) -> bool:
+    def _in_double(op: Op) -> bool:
         """Whether `op` adds up to float64 in a float32 program."""
         return op.in_register and op.target.buffer is not None and op.target.buffer.array == "sums"
 
@@ -166,8 +166,8 @@ class KernelWriter:
             if op.kind == "argmax":
                 lowest = self._lowest(op.args[0].value.dtype)
                 return [assign(value.name, to_int(0)), assign(_best(op), lowest)]
-            wide = self._wide(op) and op.node.op != "amax"
-            return [assign(value.name, call(Name("np").dot("float64"), 0) if wide else zero)]
+            in_double = self._in_double(op) and op.node.op != "amax"
+            return [assign(value.name, call(Name("np").dot("float64"), 0) if in_double else zero)]
         if value.accumulates or self.makers[value][0] is not op:
             return []
         return [Assign(self._cleared(op), zero)]

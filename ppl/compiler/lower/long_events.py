@@ -161,7 +161,7 @@ RULES: dict[str, Callable[[LongEvents, Node], Node]] = {
 }
 
 
-def widen_events(nodes: Sequence[Node], least: Number) -> list[Node] | None:
+def run_as_rows(nodes: Sequence[Node], least: Number) -> list[Node] | None:
     """Run the program over its longest leading dimension; None where there is none of at least this length."""
     size = long_dimension(nodes, least)
     return None if size is None else LongEvents(size).run(nodes)

@@ -40,7 +40,7 @@ class Output:
 class Request:
     """A request to compile: outputs by kind, and the order and shapes that define the flat vectors.
 
-    `whole`: arrays hold all particles of a call, which is then not cut into windows of them. `narrow`: names of inputs
+    `whole`: arrays hold all particles of a call, which is then not cut into windows of them. `int32`: names of inputs
     that are given as 32-bit integers.
     """
 
@@ -53,7 +53,7 @@ class Request:
     hypers: tuple[str, ...] = ()
     inputs: tuple[tuple[str, Type], ...] = ()
     whole: bool = False
-    narrow: tuple[str, ...] = ()
+    int32: tuple[str, ...] = ()
 
 
 class Result(NamedTuple):

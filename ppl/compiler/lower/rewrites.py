@@ -85,8 +85,8 @@ def _chosen(node: Node, table: Node, index: Node) -> Node:
     return found
 
 
-def widen(outputs: Sequence[Node], scalars: int) -> tuple[list[Node], set[Node]]:
-    """Make the sums over rows below the first `scalars` outputs wide: accumulators in float64.
+def double_sums(outputs: Sequence[Node], scalars: int) -> tuple[list[Node], set[Node]]:
+    """Give the sums over rows below the first `scalars` outputs accumulators in float64.
 
     Such a sum is split, so that what it adds up within a row stays in the program's float type.
     """
@@ -100,7 +100,7 @@ def widen(outputs: Sequence[Node], scalars: int) -> tuple[list[Node], set[Node]]
         else:
             stack += [a for a in node.args if not a.type.axes and a not in seen and node.op != "get"]
             seen.update(node.args)
-    wide: set[Node] = set()
+    in_double: set[Node] = set()
 
     def visit(node: Node, args: tuple[Node, ...]) -> Node:
         if node not in found:
@@ -109,10 +109,10 @@ def widen(outputs: Sequence[Node], scalars: int) -> tuple[list[Node], set[Node]]
         rest, dims = tuple(a for a in node.attrs["axes"] if a != row), node.attrs["dims"]
         inner = make("sum", args[0], axes=rest, dims=dims) if rest or dims else args[0]
         outer = make("sum", inner, axes=(row,), dims=())
-        wide.add(outer)
+        in_double.add(outer)
         return outer
 
-    return (rebuild(outputs, visit), wide) if found else (list(outputs), wide)
+    return (rebuild(outputs, visit), in_double) if found else (list(outputs), in_double)
 
 
 def _strip(x: Node, labels: str) -> tuple[Node, str]:

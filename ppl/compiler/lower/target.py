@@ -36,7 +36,7 @@ class Rewrites:
         functions, in events of at least `flat` entries.
     sparse_table : entries of a table from which training keeps its gradient sparse; below, passing over all of it costs
         less.
-    wide_sums : whether sums over rows that scalar outputs are made of accumulate in float64 in float32 programs.
+    double_sums : whether sums over rows that scalar outputs are made of accumulate in float64 in float32 programs.
     windows : whether outputs that are sums over particles are computed in windows of particles.
     straight : entries of all computed values together up to which a program is unrolled.
     """
@@ -51,7 +51,7 @@ class Rewrites:
     flat: Number = tuning.FLAT_EVENT
     vector: int = tuning.VECTOR
     sparse_table: Number = tuning.SPARSE_TABLE
-    wide_sums: bool = True
+    double_sums: bool = True
     windows: bool = True
     straight: int = tuning.UNROLLED_ENTRIES
 

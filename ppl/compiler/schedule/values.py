@@ -46,7 +46,7 @@ class Builder:
         self.inputs: dict[str, str] = {}
         self.functions: dict[str, Any] = {}
         self.windowed = False
-        self.wide: set[Node] = set()
+        self.in_double: set[Node] = set()
         self.outputs = [self.base(o) for o in outputs]
         for node in topological(outputs):
             if node.op == "get":
@@ -96,7 +96,7 @@ class Builder:
     def accumulator(self, value: Value) -> None:
         """Give `value`, a sum over rows, its place among the accumulators of each slab."""
         value.accumulates = True
-        array = "sums" if value.node in self.wide else "v" if value.dtype == "int" else "w"
+        array = "sums" if value.node in self.in_double else "v" if value.dtype == "int" else "w"
         value.buffer = Buffer(array, Poly.of(f"{value.name}_a"), symbol=f"{value.name}_a")
 
     def global_rows(self, value: Value) -> None:
@@ -302,7 +302,13 @@ class Builder:
         """The accumulator that `out` is, unchanged, if nothing else reads it."""
         base = self.base(out.node)
         value = self.values.get(base)
-        if value is None or not value.accumulates or value.dtype != "float" or out.array != "grad" or base in self.wide:
+        if (
+            value is None
+            or not value.accumulates
+            or value.dtype != "float"
+            or out.array != "grad"
+            or base in self.in_double
+        ):
             return None
         shared = bool(self.users.get(base)) or self.outputs.count(base) > 1 or base.op == "amax"
         view, plain = resolve(out.node, self.memo), identity(out.node)

@@ -5,7 +5,7 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Gamma, Normal
-from ppl.compiler.lower.long_events import widen_events
+from ppl.compiler.lower.long_events import run_as_rows
 from ppl.compiler.lower.target import CPU
 from ppl.compiler.surrogate.variants import build_gradient
 from ppl.estimators import DisARM, Rebar, ScoreFunction
@@ -60,7 +60,7 @@ def test_equals_the_graph_as_written(axes, particles, dtype, tol, threads):
 
 def test_plates_and_short_events_are_left_alone():
     short = make("param", name="p", shape=(MIN_ROWS - 1,), dtype="float")
-    assert widen_events([ops.reduce_sum(ops.exp(short))], MIN_ROWS) is None
+    assert run_as_rows([ops.reduce_sum(ops.exp(short))], MIN_ROWS) is None
 
 
 def _gaussian(n):
