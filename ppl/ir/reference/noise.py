@@ -1,4 +1,4 @@
-"""The reference of the noise layout, in plain NumPy: the interpreter's random bits and the kernels' oracle.
+"""The reference of the counters of noise, in plain NumPy: the interpreter's random bits and the kernels' oracle.
 
 It is written independently of `ppl.kernels.scalar.noise` and agrees with it bit for bit. A uniform is a pure
 function of the element's global index, the node's key, the iteration of a loop over time, the training step
