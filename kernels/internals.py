@@ -147,7 +147,7 @@ def compile_alone(dispatcher: Any) -> None:
         with ConfigStack().enter(Flags()):
             return inner(*arguments, **given)
 
-    compile_.alone = True  # type: ignore[attr-defined]
+    compile_.alone = True
     dispatcher.compile = compile_
 
 
