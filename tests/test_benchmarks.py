@@ -15,7 +15,19 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import forms, machine, peer, race, roofline, sbn_products, slow_tests, suite, timing, tuning
+from benchmarks import (
+    first_steps,
+    forms,
+    machine,
+    peer,
+    race,
+    roofline,
+    sbn_products,
+    slow_tests,
+    suite,
+    timing,
+    tuning,
+)
 from ppl.compiler.lower import target as targets
 from ppl.models import pictures
 
@@ -241,6 +253,21 @@ def test_every_workload_of_the_suite_has_its_files() -> None:
         for framework in command.PEERS:
             body = ast.parse((root / "peers" / f"{name}_{framework}.py").read_text(encoding="utf-8")).body
             assert any(isinstance(node, ast.FunctionDef) and node.name == "forms" for node in body)
+
+
+def test_every_model_of_the_first_minute_has_its_peer() -> None:
+    """Its loss by hand, or the step of the suite's peer."""
+    tree = ast.parse((Path(command.__file__).parent / "peers" / "first_steps_jax.py").read_text(encoding="utf-8"))
+    losses = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assigned = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}
+    assert set(first_steps.MODELS) <= losses | set(ast.literal_eval(assigned["SUITE"]))
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_models_of_the_first_minute_compile(edited: bool) -> None:
+    """An edit changes the program."""
+    program, data = first_steps.MODELS["robust"](edited)
+    assert program.prepare(*data).layout.size == 14 + 13 * edited
 
 
 def test_a_peers_process_needs_nothing_of_ours() -> None:
