@@ -2,8 +2,8 @@
 
 A line of memory that several cores have read costs its next writer far more than one that a single core has read (on
 two cores of a Zen 4, of 650,000 parameters that both had read, an optimizer's step took 240 us instead of 95, and the
-next reading 68 instead of 33). So every thread reads its own copy, and the thread that computes new parameters writes them
-to all copies.
+next reading 68 instead of 33). So every thread reads its own copy, and the thread that computes new parameters writes
+them to all copies.
 """
 
 from ppl.kernels.config import jit

@@ -47,7 +47,7 @@ from ppl.runtime.executable import compile_request
 from tests.compiler.graphs import GRAPHS, request_of
 
 A, B, C, W = map(Name, "abcw")
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SOURCES = [p for folder in ("ppl/compiler/emit", "ppl/training/columns") for p in sorted((ROOT / folder).rglob("*.py"))]
 
 

@@ -1,7 +1,7 @@
 """Other machines: made-up targets, which differ from the CPU in what they assume, run every test graph and some laws.
 
 Nothing but the records below knows of them. Emitted code runs as plain Python (`NUMBA_DISABLE_JIT=1`), in processes of
-their own: `python -m tests.compiler.test_target NAME`.
+their own: `python -m tests.compiler.lower.test_target NAME`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from ppl.compiler.lower.target import CPU, NEVER, Buffers, Fusion, Rewrites, Sharing, Target
 from ppl.runtime.executable import compile_request
 from tests.compiler import graphs
-from tests.compiler.test_owned import simplified
+from tests.compiler.schedule.test_owned import simplified
 
 PRODUCTS = frozenset({"gemm", "noise", "draw_rows", "lanes"})
 
@@ -94,7 +94,7 @@ def test_machines_make_other_programs():
 @pytest.mark.parametrize("name", MACHINES)
 def test_a_machine_of_other_values_runs_every_graph(name):
     env = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
-    command = [sys.executable, "-m", "tests.compiler.test_target", name]
+    command = [sys.executable, "-m", "tests.compiler.lower.test_target", name]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -111,7 +111,7 @@ def test_the_serial_function_for_compiled_code_gives_the_bits_of_a_call():
 SECOND = """
     import json, sys
     import numba, numpy as np
-    from tests.program.test_threads import X, decoder, encoder
+    from tests.runtime.test_threads import X, decoder, encoder
     import ppl
     program = ppl.compile(ppl.elbo(decoder, encoder), data=(X,))
     fit = ppl.fit(program, X, epochs=1, batch_size=100, seed=0, optimizer=ppl.optim.Adam(1e-3))
