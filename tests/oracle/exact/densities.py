@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,13 +48,24 @@ def per_unit(dist: Any, p: Params, value: Array) -> Array:
 
 
 def kinks(site: Site, value: Node | None = None) -> tuple[Callable[[Any], Array], ...]:
-    """Where log p of a site has a kink: at the location of a Laplace law."""
+    """Where log p of a site has a kink: at the location of a Laplace law, or of one that it is made of."""
     at = site.node if value is None else value
     assert site.dist is not None and at is not None
-    if type(site.dist).__name__ != "Laplace":
-        return ()
-    loc = site.dist.params["loc"]
-    return (lambda ev: ev(at) - ev(loc),)
+    params = site.dist.params
+    return tuple(partial(_off, at, params[name], wide) for name, wide in _locations(site.dist))
+
+
+def _off(value: Node, loc: Node, wide: bool, ev: Any) -> Array:
+    """A value less a location, which has one more dimension, of components, where it is `wide`."""
+    return (ev(value)[..., None] if wide else ev(value)) - ev(loc)
+
+
+def _locations(dist: Any, prefix: str = "", wide: bool = False) -> Iterator[tuple[str, bool]]:
+    """Names of the locations of all Laplace laws that a law is made of, and whether they are those of components."""
+    if type(dist).__name__ == "Laplace":
+        yield f"{prefix}loc", wide
+    for name, part in getattr(dist, "parts", {}).items():
+        yield from _locations(part, f"{prefix}{name}.", wide or name == "components")
 
 
 def _mass(dist: Any, p: Params, value: Array) -> Array:

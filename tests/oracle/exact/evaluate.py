@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,11 @@ class Evaluation:
     def admit(self, name: str) -> None:
         """From here on the site has a value."""
         self.open.add(name)
+        self.memo.clear()
+
+    def close(self, names: Iterable[str]) -> None:
+        """These sites have no value any more."""
+        self.open.difference_update(names)
         self.memo.clear()
 
     def __call__(self, node: Node, world: str = LIVE) -> Array:

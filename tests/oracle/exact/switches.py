@@ -107,6 +107,6 @@ def switches(nodes: list[tuple[Node, str]]) -> list[Switch]:
         if id(node) in shifts or any(_hidden(a) for a in node.args):
             continue
         whole = node.op == "cast" and node.type.dtype == "int" and node.args[0].type.dtype == "float"
-        if (node.op in ROWS and node.args[0].type.dtype == "float") or whole:
+        if (node.op in ROWS and any(a.type.dtype == "float" for a in node.args)) or whole:
             out.append(partial(_switch, node, world))
     return out

@@ -12,7 +12,7 @@ from ppl.ir.node import Node
 from ppl.ir.types import Axis
 from ppl.lang.trace import Site
 from tests.oracle.exact import variables
-from tests.oracle.exact.errors import Unstated
+from tests.oracle.exact.errors import Unstated, Unsupported
 from tests.oracle.exact.layout import Layout
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Term:
 
 @dataclass(eq=False)
 class Reading:
-    """The sites of a term in topological order, those read live, those read frozen, and all nodes by world."""
+    """The sites of a term from the outermost sum to the innermost, those read live, those read frozen, and all nodes by world."""
 
     sites: list[Site] = field(default_factory=list)
     live: set[str] = field(default_factory=set)
@@ -93,11 +93,32 @@ def read(term: Term) -> Reading:
             if all(s.name != site.name for s in out.sites):
                 out.sites.append(site)
     _find_joint(out, term)
+    out.sites = _ordered(out.sites, term)
     for site in out.sites:
         made = variables.SiteVariables(site)
         both = site.name in out.live and site.name in out.frozen
         if both and (not made.coupled or variables.tables.is_discrete(site.dist) or made.kind == "Mixture"):
             raise Unstated(f"{term.name} reads {site.name} both directly and behind stop_gradient")
+    return out
+
+
+def _ordered(sites: list[Site], term: Term) -> list[Site]:
+    """Parents first, discrete sites as early as that allows, those that the term sums over itself last.
+
+    A grid may depend on the states of the sites before it, over which an expectation is taken outside of it. What the
+    term sums inside a logarithm is inside of every grid.
+    """
+    names = {s.name for s in sites}
+    above = {s.name: set().union(*(ancestors(p) for p in s.dist.params.values())) & names for s in sites if s.dist}
+    left, out = list(sites), list[Site]()
+    while left:
+        done = {s.name for s in out}
+        ready = [s for s in left if above[s.name] <= done]
+        best = min(ready, key=lambda s: (s.name in term.hidden, not variables.tables.is_discrete(s.dist)))
+        if best.name not in term.hidden and done & term.hidden:
+            raise Unsupported(f"{best.name} depends on what {term.name} sums inside a logarithm")
+        out.append(best)
+        left.remove(best)
     return out
 
 
