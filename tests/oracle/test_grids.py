@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy import integrate, special, stats
@@ -112,7 +114,7 @@ def marginal(law: str, log_p, ends) -> tuple[list[str], float]:
             mixed = q * np.exp(log_p(z, 1.0)) + (1 - q) * np.exp(log_p(z, 0.0))
             return -np.log(mixed) * stats.truncnorm.pdf(z, *cut, t, 1.2)
 
-        return sum(integrate.quad(inner, a, b, epsabs=1e-13)[0] for a, b in zip(ends, ends[1:], strict=False))
+        return sum(integrate.quad(inner, a, b, epsabs=1e-13)[0] for a, b in pairwise(ends))
 
     return lines, slope(value)
 

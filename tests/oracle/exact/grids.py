@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-from tests.oracle.exact import variables
+from tests.oracle.exact import densities, variables
 from tests.oracle.exact.errors import TooLarge
 from tests.oracle.exact.evaluate import Evaluation
 from tests.oracle.exact.layout import Layout
@@ -38,7 +38,7 @@ def panels_for(variables: int, points: float) -> tuple[int, int]:
 def prepare(ev: Evaluation, coarser: bool = False, points: float = np.inf) -> None:
     """Give every variable of the evaluation its states or grid."""
     panels, order = panels_for(sum(len(m.units) for m in ev.made.values()), points)
-    panels, order = (panels, order - 2) if coarser else (panels, order)
+    panels, order = (panels, order - 1) if coarser else (panels, order)
     listed = list(ev.made.values())
     for i, made in enumerate(listed):
         if made.table is not None:
@@ -132,7 +132,8 @@ def _breaks(
     ev: Evaluation, position: int, low: float, high: float, later: Sequence[SiteVariables] = ()
 ) -> Array | None:
     """Zeros of all switches along the variable, padded by its upper end; None where there are none."""
-    listed = switches(ev.reading.nodes) + [partial(flat, kink) for kink in ev.reading.kinks]
+    corners = [corner for made in ev.made.values() for corner in densities.kinks(made.site)]
+    listed = switches(ev.reading.nodes) + [partial(flat, kink) for kink in (*ev.reading.kinks, *corners)]
     if not listed:
         return None
     inside = np.linspace(low, high, COARSE) * (1 - 1e-9) + 1e-7

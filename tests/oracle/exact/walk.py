@@ -39,7 +39,7 @@ class Term:
 
 @dataclass(eq=False)
 class Reading:
-    """The sites of a term from the outermost sum to the innermost, those read live, those read frozen, and all nodes by world."""
+    """The sites of a term from the outermost sum to the innermost, those read live or frozen, all nodes by world."""
 
     sites: list[Site] = field(default_factory=list)
     live: set[str] = field(default_factory=set)
