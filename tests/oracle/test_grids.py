@@ -85,6 +85,12 @@ EXACT = {
         [NORMAL, "n = ppl.sample('n', ppl.Bernoulli(logits=z))", "ppl.cost('c', np.floor(0.5 * n))"],
         0.0,
     ),
+    "softmax of many, whose maximum has no kink": (
+        [NORMAL, "ppl.cost('c', ppl.softmax(z * np.linspace(-1.0, 1.0, 12))[2])"],
+        slope(lambda t: integrate.quad(
+            lambda z: special.softmax(z * np.linspace(-1, 1, 12))[2] * PHI(z, t, S), -8, 8, epsabs=1e-13
+        )[0]),
+    ),
     "truncated law against a count": (
         [f"z = ppl.sample('z', ppl.TruncatedNormal(t, {S}, 0.2, 2.0))", FLAT,
          "ppl.cost('c', np.where(z > 0.3 * n, 1.0, 0.0))"],

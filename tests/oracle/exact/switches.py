@@ -99,12 +99,26 @@ def _hidden(node: Node) -> bool:
     return node.op == "stop" and not is_stop(node)
 
 
+def _quiet(nodes: list[tuple[Node, str]]) -> set[int]:
+    """Ids of the nodes that are read for such stops alone."""
+    readers: dict[int, list[Node]] = {}
+    for node, _ in nodes:
+        for a in node.args:
+            readers.setdefault(id(a), []).append(node)
+    out: set[int] = set()
+    for node, _ in reversed(nodes):
+        above = readers.get(id(node), [])
+        if above and all(_hidden(r) or id(r) in out for r in above):
+            out.add(id(node))
+    return out
+
+
 def switches(nodes: list[tuple[Node, str]]) -> list[Switch]:
     """The switches among `nodes`, which are given with the world that they are read in."""
     out: list[Switch] = []
-    shifts = {id(n.args[0]) for n, _ in nodes if _hidden(n)}
+    quiet = _quiet(nodes)
     for node, world in nodes:
-        if id(node) in shifts or any(_hidden(a) for a in node.args):
+        if id(node) in quiet or any(_hidden(a) for a in node.args):
             continue
         whole = node.op == "cast" and node.type.dtype == "int" and node.args[0].type.dtype == "float"
         if (node.op in ROWS and any(a.type.dtype == "float" for a in node.args)) or whole:
