@@ -20,7 +20,7 @@ from numba import types
 from numba.core import cgutils
 from numba.core.caching import NullCache, _Cache
 from numba.core.callconv import RETCODE_EXC, RETCODE_OK, RETCODE_USEREXC, Status, excinfo_ptr_t
-from numba.core.compiler import CompileResult, Flags
+from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 from numba.core.registry import CPUDispatcher, cpu_target
@@ -144,8 +144,14 @@ def compile_alone(dispatcher: Any) -> None:
 
     @functools.wraps(inner)
     def compile_(*arguments: Any, **given: Any) -> Any:
-        with ConfigStack().enter(Flags()):
+        callers, held = ConfigStack()._stk, []
+        while len(callers):
+            held.append(callers.pop())
+        try:
             return inner(*arguments, **given)
+        finally:
+            for flags in reversed(held):
+                callers.push(flags)
 
     compile_.alone = True
     dispatcher.compile = compile_

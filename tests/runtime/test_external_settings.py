@@ -29,6 +29,16 @@ def helper_of_another():
     return outer
 
 
+def with_arrays():
+    @numba.njit
+    def fresh(x):
+        out = np.empty_like(np.full(2, x))
+        out[:] = np.arange(2) + 0 * x
+        return out.sum()
+
+    return fresh
+
+
 def division():
     @numba.njit
     def divide(x):
@@ -57,7 +67,7 @@ def program_of(fn):
     return ppl.compile(model, dtype="float64")
 
 
-@pytest.mark.parametrize("make", [error_of_a_sum, helper_of_another, caught_division])
+@pytest.mark.parametrize("make", [error_of_a_sum, helper_of_another, with_arrays, caught_division])
 @pytest.mark.parametrize("first", ["ppl", "user"])
 def test_a_function_computes_what_it_computes_alone(make, first):
     fn, alone = make(), make()
