@@ -188,3 +188,35 @@ def test_what_the_grids_miss_is_in_the_error(name):
     lines, exact = HARD[name]
     found = answer(*lines)
     assert abs(found.grads["t"] - exact) <= found.errors["t"] + 1e-7
+
+
+BOUND = """@ppl.model
+def model(x):
+    z = ppl.sample('z', ppl.Normal(0.0, 1.0))
+    ppl.sample('x', ppl.Laplace(z, 0.5), obs=x)
+@ppl.model
+def guide(x):
+    t = ppl.param('t', 0.0)
+    z = ppl.sample('z', ppl.Normal(t, 0.8))
+objective = ppl.iwae(model, guide, particles=2)
+params = dict(t=0.13)
+data = (np.float64(0.73),)
+"""
+
+
+def test_a_bound_of_two_samples_sees_the_kink_of_an_observations_density():
+    x, w = np.polynomial.legendre.leggauss(12)
+    edges = np.concatenate([np.linspace(-7, 0.73, 30), np.linspace(0.73, 7, 30)[1:]])
+    half = np.diff(edges)[:, None] / 2
+    z, weight = (edges[:-1, None] + half + half * x).ravel(), (half * w).ravel()
+
+    def value(t):
+        log_w = stats.norm.logpdf(z) + stats.laplace.logpdf(0.73, z, 0.5) - stats.norm.logpdf(z, t, S)
+        own = weight * stats.norm.pdf(z, t, S)
+        return -(own @ (np.logaddexp(log_w[:, None], log_w) - np.log(2)) @ own)
+
+    made = program("bound", BOUND)
+    found = solve(made.objective, made.params, made.data)
+    assert abs(found.grads["t"] - slope(value)) <= 1e-6
+    assert abs(found.grads["t"] - slope(value)) <= found.errors["t"] + 1e-9
+    assert found.errors["t"] <= 1e-3

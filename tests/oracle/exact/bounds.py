@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import special
@@ -73,15 +73,23 @@ def _marginal(own: list[Site], group: list[tuple[Site, Density, tuple[Node, ...]
     return Term(f"-log p({name})", plates, roots, value, frozenset(s.name for s in own), kinks)
 
 
-def bound_terms(
-    latents: list[Site], parts: list[tuple[Site, Density, tuple[Node, ...], float]], samples: int
-) -> list[Term]:
+class Part(NamedTuple):
+    """A log-density of a bound, its sign, and where it has kinks."""
+
+    site: Site
+    density: Density
+    roots: tuple[Node, ...]
+    sign: float
+    kinks: tuple[Density, ...]
+
+
+def bound_terms(latents: list[Site], parts: list[Part], samples: int) -> list[Term]:
     """The bound over the plates that all latents share, and a term of its own for what no latent enters."""
     groups = [list(s.axes) for s in latents]
     plates = tuple(a for a in groups[0] if all(a in g for g in groups)) if groups else ()
-    inside = [p for p in parts if any(ancestors(r) for r in p[2])]
+    inside = [p for p in parts if any(ancestors(r) for r in p.roots)]
     terms = []
-    for site, density, roots, sign in parts:
+    for site, density, roots, sign, _ in parts:
         if all(not ancestors(r) for r in roots):
             terms.append(Term(f"log p({site.name})", site.axes, roots, lambda ev, f=density, s=sign: -s * f(ev)))
     if not inside:
@@ -89,12 +97,13 @@ def bound_terms(
 
     def value(ev: Evaluation) -> Array:
         log_w: Any = 0.0
-        for site, density, _, sign in inside:
+        for site, density, _, sign, _ in inside:
             log_w = log_w + sign * _inner(ev, density(ev), site, plates)
         return -_log_mean(ev, log_w, samples)
 
-    roots = tuple(r for _, _, rs, _ in inside for r in rs)
-    return [*terms, Term("bound", plates, roots, value, frozenset(s.name for s in latents))]
+    roots = tuple(r for p in inside for r in p.roots)
+    kinks = tuple(k for p in inside for k in p.kinks)
+    return [*terms, Term("bound", plates, roots, value, frozenset(s.name for s in latents), kinks)]
 
 
 def _joint(ev: Evaluation, log_w: Array) -> tuple[Array, Array]:

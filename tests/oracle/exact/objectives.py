@@ -14,7 +14,7 @@ from ppl.ir.node import Node
 from ppl.lang.trace import Site, SiteKind, Trace
 from ppl.lang.tracing import trace_model
 from tests.oracle.exact import densities
-from tests.oracle.exact.bounds import bound_terms, marginal_terms
+from tests.oracle.exact.bounds import Part, bound_terms, marginal_terms
 from tests.oracle.exact.evaluate import Evaluation
 from tests.oracle.exact.split import split
 from tests.oracle.exact.walk import Term
@@ -97,14 +97,18 @@ def elbo(objective: Any, data: Mapping[str, Any]) -> Problem:
     return Problem(trace, [*terms, *_factor_terms(trace), *_cost_terms(trace)])
 
 
+def _part(site: Site, sign: float, value: Node | None = None) -> Part:
+    return Part(site, *log_density(site, value), sign, densities.kinks(site, value))
+
+
 def iwae(objective: Any, data: Mapping[str, Any]) -> Problem:
     """-E[log mean_k p / q] over the objective's number of samples, and terms that no latent enters."""
     trace, latents = _both(objective, data)
-    parts = [(s, *log_density(s), 1.0) for s in _observed(trace)]
+    parts = [_part(s, 1.0) for s in _observed(trace)]
     for name, q in latents.items():
-        parts.append((q, *log_density(q), -1.0))
+        parts.append(_part(q, -1.0))
         if name in trace.scored:
-            parts.append((trace.scored[name], *log_density(trace.scored[name], q.node), 1.0))
+            parts.append(_part(trace.scored[name], 1.0, q.node))
     return Problem(trace, bound_terms(list(latents.values()), parts, int(objective.axis.size)))
 
 
