@@ -6,6 +6,7 @@ is left as it is.
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 
 import numpy as np  # noqa: F401 - its BLAS must be there to be found
@@ -16,6 +17,11 @@ os.environ["PPL_VERIFY"] = "1"
 for library in ThreadpoolController().lib_controllers:
     if "numpy" in library.filepath:
         library.set_num_threads(1)
+
+# A shell starts background jobs with signals ignored, and so are they in all their children: tests send them.
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -54,6 +54,7 @@ def disturb(name, path, whole, faults, numbers, seed):
     while ways["ended"] < faults:
         code = in_child(checked(name, path), sender(choose, 0.6 * seconds, numbers))
         ways[code] += 1
+        assert ways[0] < 50 * faults, "signals do not reach the runs"
         assert code in (0, *(LATE if n == INT else -n for n in numbers))
         if path.exists():
             is_prefix(path, arrays)
