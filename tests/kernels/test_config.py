@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from ppl import tuning
-from ppl.kernels import config
+from ppl.kernels import build, config, internals
 from ppl.kernels.cpu.parallel import threads
 from ppl.kernels.scalar import f32
 
@@ -64,6 +65,16 @@ def test_version_knows_the_thresholds(tmp_path, monkeypatch):
         (tmp_path / "tuning.py").write_text(content)
         monkeypatch.setattr(tuning, "__file__", str(tmp_path / "tuning.py"))
         assert (config.kernels_version.__wrapped__() == config.kernels_version()) is same
+
+
+def test_version_knows_the_files_of_all_folders(tmp_path, monkeypatch):
+    folder = shutil.copytree(Path(internals.__file__).parent, tmp_path / "internals")
+    monkeypatch.setattr(build, "__file__", str(tmp_path / "build.py"))
+    before = build.kernels_version.__wrapped__()
+    assert build.kernels_version.__wrapped__() == before
+    with open(folder / "calls.py", "a") as file:
+        file.write("# another text\n")
+    assert build.kernels_version.__wrapped__() != before
 
 
 def test_infinities_keep_their_meaning():

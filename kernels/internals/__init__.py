@@ -1,0 +1,107 @@
+"""Numba's private parts: all that the package imports, reads or patches of Numba that Numba does not promise.
+
+Every other module uses `numba`, `numba.types`, `numba.extending`, `numba.core.errors` and what stands in this folder;
+the private parts of numba-cuda stand in `ppl.kernels.cuda.ptx`. Code generators also use what Numba's guide to
+extending shows: `cgutils`, the arrays and values of a target context. `tests/kernels/test_internals.py` holds modules
+to that, and tests each part, so that a version of Numba which changes one says which.
+
+Five names are Numba's own: `cgutils`, code of common things; `CompileResult`, machine code and what is known of it;
+`dumps`, pickling of functions too; `global_compiler_lock`, which its holder may take again; and `normalize_signature`,
+(arguments, result) of a signature in words.
+"""
+
+from numba.core import cgutils
+from numba.core.compiler import CompileResult
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.serialize import dumps
+from numba.core.sigutils import normalize_signature
+
+from ppl.kernels.internals.arrays import BLAS_PRODUCT, ensure_blas, flat_array, has_layer
+from ppl.kernels.internals.calls import (
+    WORD,
+    call_address,
+    call_compiled,
+    call_signature,
+    call_symbol,
+    raise_again,
+    raised_by,
+)
+from ppl.kernels.internals.dispatchers import (
+    Cache,
+    address,
+    call_others,
+    compile_again,
+    compile_alone,
+    compiled,
+    is_kept,
+    keep_in,
+    watch,
+)
+from ppl.kernels.internals.functions import (
+    intrinsic_function,
+    is_compiled,
+    is_for_cpu,
+    jitclass_parts,
+    options,
+    overloaded_attributes,
+    overloads_of,
+    refresh,
+    ufunc_parts,
+)
+from ppl.kernels.internals.machine_code import (
+    attach,
+    attach_to_caller,
+    can_be_kept,
+    processor,
+    rebuilt,
+    reduced,
+    remember_needs,
+)
+
+TRIED = ("0.63.0", "0.68.1")
+"""Versions of Numba with which the tests pass, from the lowest to the highest; `pyproject.toml` allows no others."""
+
+__all__ = [
+    "BLAS_PRODUCT",
+    "TRIED",
+    "WORD",
+    "Cache",
+    "CompileResult",
+    "address",
+    "attach",
+    "attach_to_caller",
+    "call_address",
+    "call_compiled",
+    "call_others",
+    "call_signature",
+    "call_symbol",
+    "can_be_kept",
+    "cgutils",
+    "compile_again",
+    "compile_alone",
+    "compiled",
+    "dumps",
+    "ensure_blas",
+    "flat_array",
+    "global_compiler_lock",
+    "has_layer",
+    "intrinsic_function",
+    "is_compiled",
+    "is_for_cpu",
+    "is_kept",
+    "jitclass_parts",
+    "keep_in",
+    "normalize_signature",
+    "options",
+    "overloaded_attributes",
+    "overloads_of",
+    "processor",
+    "raise_again",
+    "raised_by",
+    "rebuilt",
+    "reduced",
+    "refresh",
+    "remember_needs",
+    "ufunc_parts",
+    "watch",
+]

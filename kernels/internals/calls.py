@@ -1,0 +1,65 @@
+"""Calls in Numba's calling convention: a function returns a status, and writes its result and what it has raised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+from numba.core.callconv import RETCODE_EXC, RETCODE_OK, RETCODE_USEREXC, Status, excinfo_ptr_t
+from numba.core.compiler import CompileResult
+
+WORD, UNKNOWN = ir.IntType(64), 1
+"""The type of addresses, and the one of what describes an exception that Python keeps, because Python raised it."""
+
+
+def call_symbol(context: Any, builder: Any, signature: Any, symbol: str, values: Any) -> Any:
+    """Emit a call of a function by its symbol; what it raises is raised."""
+    conventions = context.call_conv
+    kind = conventions.get_function_type(signature.return_type, signature.args)
+    function = cgutils.get_or_insert_function(builder.module, kind, symbol)
+    status, result = conventions.call_function(builder, function, signature.return_type, signature.args, values)
+    with cgutils.if_unlikely(builder, status.is_error):
+        conventions.return_status_propagate(builder, status)
+    return result
+
+
+def call_address(context: Any, builder: Any, signature: Any, place: Any, values: Any) -> Any:
+    """Emit a call of a function by its address: what it has raised, as `raised_by` says; its result is dropped."""
+    kind = context.call_conv.get_function_type(signature.return_type, signature.args)
+    result = cgutils.alloca_once(builder, kind.args[0].pointee)
+    raised = cgutils.alloca_once(builder, excinfo_ptr_t)
+    code = builder.call(builder.inttoptr(place, kind.as_pointer()), [result, raised, *values])
+    return raised_by(builder, code, builder.load(raised))
+
+
+def call_signature(typing_context: Any, function: Any, arguments: Any) -> Any:
+    """The signature by which a compiled function, given by its type, is called with arguments of these types."""
+    return function.get_call_type(typing_context, tuple(arguments), {})
+
+
+def call_compiled(context: Any, builder: Any, result: CompileResult, signature: Any, values: Any) -> tuple[Any, Any]:
+    """Emit a call of linked machine code: what it has raised, as `raised_by` says, and its result."""
+    context.add_linking_libs([result.library])
+    status, value = context.call_internal_no_propagate(builder, result.fndesc, signature, values)
+    return raised_by(builder, status.code, status.excinfoptr), value
+
+
+def raised_by(builder: Any, code: Any, described: Any) -> Any:
+    """Emit: 0 where a call's status is OK, or the address of what describes the exception that it has raised."""
+    word = builder.ptrtoint(described, WORD)
+    found = builder.select(builder.icmp_signed("==", code, RETCODE_USEREXC), word, WORD(UNKNOWN))
+    return builder.select(builder.icmp_signed("==", code, RETCODE_OK), WORD(0), found)
+
+
+def raise_again(context: Any, builder: Any, raised: Any) -> None:
+    """Emit: raise the exception that `raised`, from `raised_by`, stands for; nothing where it is 0."""
+    true, false = cgutils.true_bit, cgutils.false_bit
+    known = builder.icmp_unsigned("!=", raised, WORD(UNKNOWN))
+    with cgutils.if_unlikely(builder, builder.icmp_unsigned("!=", raised, WORD(0))):
+        status = Status(
+            code=builder.select(known, RETCODE_USEREXC, RETCODE_EXC), is_ok=false, is_none=false, is_error=true,
+            is_stop_iteration=false, is_python_exc=builder.not_(known), is_user_exc=known,
+            excinfoptr=builder.inttoptr(raised, excinfo_ptr_t),
+        )  # fmt: skip
+        context.call_conv.return_status_propagate(builder, status)

@@ -1,0 +1,92 @@
+"""Dispatchers: what is compiled, when, under which settings, and where it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba.core.caching import NullCache, _Cache
+from numba.core.compiler import CompileResult
+from numba.core.targetconfig import ConfigStack
+from numba.np.ufunc.ufuncbuilder import UFuncDispatcher
+
+Cache = _Cache
+"""The base class of a dispatcher's cache: `load_overload`, `save_overload`, `enable`, `disable`, `flush`."""
+
+Compile = Callable[..., Any]
+"""A dispatcher's method `compile`: machine code of a signature, which it keeps."""
+
+
+def call_others(dispatcher: Any, other: Callable[[], Any]) -> None:
+    """Patch: compiled callers of a dispatcher call the one that `other` returns, when they are typed and lowered."""
+    dispatcher.get_call_template = lambda *arguments: other().get_call_template(*arguments)
+    dispatcher.get_overload = lambda signature: other().get_overload(signature)
+
+
+def watch(dispatcher: Any, wrap: Callable[[Compile], Compile]) -> None:
+    """Patch: a dispatcher compiles by what `wrap` makes of its method `compile`; the same `wrap` counts once."""
+    present = dispatcher.compile
+    done = getattr(present, "wraps", ())
+    if wrap not in done:
+        compile_ = wrap(present)
+        compile_.wraps = (*done, wrap)  # type: ignore[attr-defined]
+        dispatcher.compile = compile_
+
+
+def compile_alone(dispatcher: Any) -> None:
+    """Compile `dispatcher` under its own settings only, from now on."""
+    watch(dispatcher, _alone)
+
+
+def _alone(compile_: Compile) -> Compile:
+    """`compile_`, with none of its callers' settings.
+
+    Relies on: what is compiled on demand takes its settings from `ConfigStack`, whose top are those of the caller. So
+    sums of a user's function would be reassociated, and a division by 0 raise nothing, if emitted code came first.
+    """
+
+    def alone(*arguments: Any, **given: Any) -> Any:
+        callers, held = ConfigStack()._stk, []
+        while len(callers):
+            held.append(callers.pop())
+        try:
+            return compile_(*arguments, **given)
+        finally:
+            for flags in reversed(held):
+                callers.push(flags)
+
+    return alone
+
+
+def keep_in(dispatcher: Any, cache: Cache) -> None:
+    """Patch: a dispatcher has this cache."""
+    setattr(dispatcher, _cache_attribute(dispatcher), cache)
+
+
+def is_kept(dispatcher: Any) -> bool:
+    """Whether a dispatcher has a cache on disk."""
+    return not isinstance(getattr(dispatcher, _cache_attribute(dispatcher)), NullCache)
+
+
+def _cache_attribute(dispatcher: Any) -> str:
+    return "cache" if isinstance(dispatcher, UFuncDispatcher) else "_cache"
+
+
+def compile_again(dispatcher: Any) -> None:
+    """Compile all signatures of a dispatcher afresh, or load them from its cache."""
+    if isinstance(dispatcher, UFuncDispatcher):
+        for signature in list(dispatcher.overloads):
+            del dispatcher.overloads[signature]
+            dispatcher.compile(signature)
+    elif dispatcher.overloads:
+        dispatcher.recompile()
+
+
+def compiled(dispatcher: Any, signature: Any) -> CompileResult:
+    """What a dispatcher has compiled, or compiles now, for a signature."""
+    return dispatcher.get_compile_result(signature)
+
+
+def address(result: CompileResult) -> int:
+    """Where machine code begins; it stays there as long as its dispatcher lives."""
+    return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))
