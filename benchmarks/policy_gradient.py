@@ -116,7 +116,8 @@ class Descent:
             w,
         )
         with parallel_region():
+            entry_points = exe.entry_points(threads)
             exe.module.train(
-                *state, none, none, hypers, np.uint64(0), self.counter, costs, ids, 0, threads, exe.entries(threads)
+                *state, none, none, hypers, np.uint64(0), self.counter, costs, ids, 0, threads, entry_points
             )
         return costs[:, 0]

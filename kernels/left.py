@@ -51,7 +51,8 @@ class Left:
         if first not in self._reached:
             module = vars(sys.modules[first.__module__]) if first.__module__ in titles else {}
             driver = next((module[name] for name in DRIVERS if name in module), None)
-            roots = {first, *(getattr(f, "py_func", f) for f in (*module.get("ENTRIES", ()), driver) if f is not None)}
+            called = [f for f in (*module.get("ENTRY_POINTS", ()), driver) if f is not None]
+            roots = {first, *(getattr(f, "py_func", f) for f in called)}
             inner = {v.py_func for root in roots for v in reached(root, whole=True) if hasattr(v, "bare")}
             self._reached = {first: roots | inner}
         return self._reached[first]

@@ -4,7 +4,7 @@ import numpy as np
 from numba import prange
 
 from ppl.kernels.config import jit, parallel
-from ppl.kernels.cpu.memory.vectors import prefer_wide
+from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.cpu.parallel.threads import num_threads, parallel_region
 from ppl.tuning import CHECK_CHUNK, CHECKED_BY_ALL
 
@@ -14,7 +14,7 @@ i32 = np.int32
 @jit
 def _count(x, low, high):
     """How many entries of at most 2**31 lie in [low, high]."""
-    prefer_wide()
+    prefer_full_width()
     count = i32(0)
     for i in range(x.shape[0]):
         count = i32(count + (i32(1) if (x[i] >= low) & (x[i] <= high) else i32(0)))

@@ -17,7 +17,7 @@ def device(fn):
 
 
 @device
-def prefer_wide():
+def prefer_full_width():
     """Nothing: vectors are a matter of the CPU."""
 
 

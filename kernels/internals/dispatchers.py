@@ -29,7 +29,7 @@ def watch(dispatcher: Any, wrap: Callable[[Compile], Compile]) -> None:
     done = getattr(present, "wraps", ())
     if wrap not in done:
         compile_ = wrap(present)
-        compile_.wraps = (*done, wrap)  # type: ignore[attr-defined]
+        compile_.wraps = (*done, wrap)
         dispatcher.compile = compile_
 
 

@@ -9,7 +9,7 @@ from ppl.ir.shapes import rule
 from ppl.ir.types import Type
 
 
-@rule("gemm", "region")
+@rule("gemm", "turns")
 def _given(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     """Products of groups of loops, and loops over lowered bodies, of which it is the first result."""
     return attrs["type"]

@@ -236,7 +236,7 @@ FACTS: dict[str, Facts] = {
     "external": Facts("user", OWN, "none", "breaks", "cheap", "step"),
     # what compiled programs are lowered to
     "copy": LOWERED,
-    **dict.fromkeys(("gemm", "table_dot", "table_sum", "column_dot", "region", "draw_rows", "lanes"), _lowered()),
+    **dict.fromkeys(("gemm", "table_dot", "table_sum", "column_dot", "turns", "draw_rows", "lanes"), _lowered()),
 }  # fmt: skip
 
 

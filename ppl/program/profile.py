@@ -24,7 +24,7 @@ from ppl.compiler.emit.cpu.regions import Regions
 from ppl.compiler.emit.stages import Frame, Stages
 from ppl.compiler.emit.unit import Unit
 from ppl.compiler.lower.joined import multiplications
-from ppl.compiler.lower.layout import Poly
+from ppl.compiler.lower.views import Poly
 from ppl.compiler.schedule.memory import all_steps
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage
 from ppl.errors import DataError
@@ -36,7 +36,7 @@ from ppl.runtime.executable import Executable, Request
 from ppl.runtime.state import State
 
 OPTIONS = ("seed", "particles", "total_rows", "rows", "hyper")
-KINDS = {"gemm": "product", "region": "loop", "rowid": "ids", "rowkey": "ids"}
+KINDS = {"gemm": "product", "turns": "loop", "rowid": "ids", "rowkey": "ids"}
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class ClockedStages(Stages):
             made = sorted({op.target.name for op in step.ops if op.target.external}) or [step.name]
             return self.clock.timed(body, prefix, "kernel", f"{step.name}: {', '.join(made)}", None, size)
         op = step.node.op
-        if op == "region":
+        if op == "turns":
             return body
         name = str(step.node.attrs.get("name", step.target.name))
         return self.clock.timed(body, prefix, KINDS.get(op, op), name, gemm_flops(step.node) * self.repeated, size)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppl.compiler.lower.layout import Poly, entries
+from ppl.compiler.lower.views import Poly, entries
 from ppl.compiler.schedule.fusion import Op, Value
 from ppl.compiler.schedule.stages import Cluster, Opaque
 

@@ -14,9 +14,9 @@ import numpy as np
 from ppl.arguments import fits_memory, too_large
 from ppl.checked import CHECKED
 from ppl.compiler.emit.unit import SLABS
-from ppl.compiler.lower.layout import Poly, axis_size, identifier
 from ppl.compiler.lower.request import Request, offsets_of
 from ppl.compiler.lower.target import CPU, Target
+from ppl.compiler.lower.views import Poly, axis_size, identifier
 from ppl.compiler.schedule.listing import show
 from ppl.compiler.schedule.memory import Memory, all_steps, longest_slab
 from ppl.compiler.schedule.slabs import least_rows, slab_count
@@ -174,7 +174,7 @@ class Emitted:
         """Rows of a slab at least."""
         steps = [t for s in self.stages if s.row is not None for t in all_steps(s)]
         ops = {t.node.op for t in steps if isinstance(t, Opaque)}
-        return least_rows(self.target.sharing, "gemm" in ops, "region" in ops)
+        return least_rows(self.target.sharing, "gemm" in ops, "turns" in ops)
 
     @staticmethod
     def _threads(slabs: int, threads: int | None) -> int:

@@ -56,7 +56,7 @@ class Executable(Emitted):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._module: Any = None
-        self._entries: dict[tuple[str, bool], Any] = {}
+        self._entry_points: dict[tuple[str, bool], Any] = {}
         self._names = [n for n, _ in self.request.scalars]
         self._bools = [n for n, node in self.request.arrays if node.type.dtype == "bool"]
         self._totals = [self.places[f"total_{plate}"] for plate in self.plates]
@@ -74,12 +74,12 @@ class Executable(Emitted):
                 titles[self._module.__name__] = self.title
         return self._module
 
-    def entries(self, threads: int, listed: str = "ENTRIES") -> Any:
+    def entry_points(self, threads: int, listed: str = "ENTRY_POINTS") -> Any:
         """Addresses of the regions that the module lists, for a call on so many threads; compiled when first needed."""
         key = listed, threads > 1
-        if key not in self._entries:
-            self._entries[key] = cpu_regions.entries(getattr(self.module, listed, ()), threads > 1)
-        return self._entries[key]
+        if key not in self._entry_points:
+            self._entry_points[key] = cpu_regions.entry_points(getattr(self.module, listed, ()), threads > 1)
+        return self._entry_points[key]
 
     @property
     def njit(self) -> Any:
@@ -182,10 +182,10 @@ class Executable(Emitted):
         elif not hasattr(self.module, "parallel"):
             self.module.serial(*arguments)
         elif threads == 1:
-            self.module.parallel(*arguments, threads, self.entries(threads), self._none)
+            self.module.parallel(*arguments, threads, self.entry_points(threads), self._none)
         else:
             with cpu_threads.parallel_region():
-                self.module.parallel(*arguments, threads, self.entries(threads), self._none)
+                self.module.parallel(*arguments, threads, self.entry_points(threads), self._none)
 
     def refuse(self, error: Exception) -> NoReturn:
         """Raise what the user gets for an `error` from a call of the module, which did not come to its end."""

@@ -16,7 +16,7 @@ from ppl.compiler.schedule.memory import WORDS
 from ppl.errors import MemoryCheckError
 
 if TYPE_CHECKING:
-    from ppl.compiler.lower.layout import Poly
+    from ppl.compiler.lower.views import Poly
     from ppl.compiler.schedule.memory import Memory
 
 EDGE = 64

@@ -19,10 +19,10 @@ from ppl.checked import CHECKED
 from ppl.compiler.emit.assemble import assemble
 from ppl.compiler.emit.cpu.sparse_training import TrainEmitter
 from ppl.compiler.emit.cpu.training import RULES
-from ppl.compiler.lower.layout import identifier
 from ppl.compiler.lower.request import Request, offsets_of
 from ppl.compiler.lower.sparse import Table, sparse_request
 from ppl.compiler.lower.target import target_of
+from ppl.compiler.lower.views import identifier
 from ppl.errors import SimulatorError
 from ppl.lazy import cpu_threads
 from ppl.runtime import guards
@@ -101,7 +101,7 @@ class Trainer:
             order,
             size,
             threads,
-            exe.entries(threads, self.listed),
+            exe.entry_points(threads, self.listed),
             *data,
             *parts,
         )
@@ -150,7 +150,7 @@ class Trainer:
 class SparseTrainer(Trainer):
     """The training loop of a program whose gradient is sparse in some tables."""
 
-    listed = "ENTRIES"
+    listed = "ENTRY_POINTS"
 
     def __init__(self, compiled: Compiled):
         self.compiled = compiled

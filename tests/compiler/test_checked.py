@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from ppl.compiler.lower.layout import Poly
+from ppl.compiler.lower.views import Poly
 from ppl.compiler.schedule.memory import Memory
 from ppl.errors import MemoryCheckError
 from ppl.runtime import guards
@@ -18,7 +18,7 @@ PARTS = 8
 BREAKS = {
     "scratch of one entry": (
         "ppl.compiler.schedule.fusion.Value.room",
-        "lambda self: layout.Poly.of(1)",
+        "lambda self: views.Poly.of(1)",
         "outside its buffer",
     ),
     "tiles of half the size": (
@@ -28,13 +28,13 @@ BREAKS = {
     ),
     "sums of one entry": (
         "ppl.compiler.schedule.fusion.Value.extent",
-        "lambda self, skip=(): layout.Poly.of(1)",
+        "lambda self, skip=(): views.Poly.of(1)",
         "outside",
     ),
 }
 BROKEN = """
 from unittest import mock
-from ppl.compiler.lower import layout
+from ppl.compiler.lower import views
 from ppl.compiler.schedule import stages
 from tests.compiler import checked
 with mock.patch({target!r}, {replacement}):

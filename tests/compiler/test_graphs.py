@@ -34,7 +34,7 @@ def test_products_that_are_added_up_share_an_accumulator():
 def test_large_gradients_are_added_up_by_all_threads(monkeypatch):
     monkeypatch.setattr("ppl.compiler.emit.sums.MERGED_BY_ALL", 0)
     executable = graphs.check(graphs.GRAPHS["dense_layers"](), "float64", threads=(1, 2))
-    assert executable.module.ENTRIES[-1].__name__ == "merge"
+    assert executable.module.ENTRY_POINTS[-1].__name__ == "merge"
 
 
 def test_everything_as_plain_python():

@@ -25,7 +25,7 @@ from ppl.kernels.source.scalar import basic as own
 from ppl.kernels.source.scalar.basic import ONE, ZERO
 
 if SINGLE:
-    from ppl.kernels.source.scalar.tables import LOG
+    from ppl.kernels.source.scalar.coefficients import LOG
 
 MOST = real(-1e30 if SINGLE else 1e300)  # {one | other}
 if SINGLE:
@@ -57,7 +57,7 @@ import numpy as np
 
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f32.basic import ONE
-from ppl.kernels.scalar.f32.tables import LOG
+from ppl.kernels.scalar.f32.coefficients import LOG
 from ppl.kernels.scalar.polynomials import horner2, horner10
 
 f32 = np.float32

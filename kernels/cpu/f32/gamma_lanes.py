@@ -10,7 +10,7 @@ import numpy as np
 
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.draws.lanes import chosen, lane_column, lane_key, rejected, still_rejected
-from ppl.kernels.cpu.memory.vectors import prefer_wide
+from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.scalar.f32 import gamma_draws as draws
 from ppl.kernels.scalar.f32 import gamma_slope as slopes
 from ppl.kernels.scalar.f32.basic import ONE, ZERO
@@ -34,7 +34,7 @@ def loggamma_row_f32(out, concentration, key, column, stream, n):
     stream : int
         Which of the gamma draws of an element.
     """
-    prefer_wide()
+    prefer_full_width()
     waiting, found = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, f32)
     for start in range(0, n, DRAW_LANES):
         count = min(DRAW_LANES, n - start)
@@ -58,7 +58,7 @@ def loggamma_row_f32(out, concentration, key, column, stream, n):
 @jit
 def _expansion(y, a, slope, count):
     """Slopes of `count` lanes by Temme's expansion."""
-    prefer_wide()
+    prefer_full_width()
     for j in range(count):
         slope[j] = slopes.slope_expansion(y[j], a[j])
 
@@ -66,7 +66,7 @@ def _expansion(y, a, slope, count):
 @jit
 def _series(x, y, a, total, slope, count):
     """Slopes of `count` lanes by the power series; `x` and `total` are scratch."""
-    prefer_wide()
+    prefer_full_width()
     for j in range(count):
         x[j], total[j], slope[j] = exp(y[j]), ONE, ZERO
     for k in range(slopes.SERIES_TERMS - slopes.STRIDE + 1, 0, -slopes.STRIDE):
@@ -80,7 +80,7 @@ def _series(x, y, a, total, slope, count):
 @jit
 def _fraction(x, y, a, total, slope, count):
     """Slopes of `count` lanes by the continued fraction; `x` and `total` are scratch."""
-    prefer_wide()
+    prefer_full_width()
     for j in range(count):
         x[j] = exp(y[j])
         total[j], slope[j] = slopes.fraction_start(x[j], a[j])
@@ -95,7 +95,7 @@ def _fraction(x, y, a, total, slope, count):
 @jit
 def loggamma_slope_lanes_f32(out, y, concentration, n):
     """Write the slopes of `n` logarithms `y` of gamma variables to `out`: the lanes of one formula at a time."""
-    prefer_wide()
+    prefer_full_width()
     kind, members = np.empty(DRAW_LANES, i32), np.empty(DRAW_LANES, i64)
     own_y, own_a, slope = np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32)
     x, total = np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32)

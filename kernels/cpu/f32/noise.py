@@ -9,7 +9,7 @@ and copied in part.
 import numpy as np
 
 from ppl.kernels.config import inline, jit
-from ppl.kernels.cpu.memory.vectors import prefer_wide
+from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.cpu.memory.views import part
 from ppl.kernels.cpu.memory.views import tail as tail_of
 from ppl.kernels.scalar.noise import block_words, open_uniform_f32
@@ -71,7 +71,7 @@ def fill_uniform_f32(out, first, key, time, step, purpose):
 @shared(_FILL_AT.format(f32.__name__))
 def fill_at_f32(out, elements, key, time, step, purpose):
     """Fill the vector `out` with the uniforms of the uint64 `elements`, one Philox call each."""
-    prefer_wide()
+    prefer_full_width()
     for j in range(out.shape[0]):
         element = elements[j]
         w0, w1, w2, w3 = block_words(element >> u64(8), element & u64(63), key, time, step, purpose)

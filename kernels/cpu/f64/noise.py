@@ -9,7 +9,7 @@ and copied in part.
 import numpy as np
 
 from ppl.kernels.config import inline, jit
-from ppl.kernels.cpu.memory.vectors import prefer_wide
+from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.cpu.memory.views import part
 from ppl.kernels.cpu.memory.views import tail as tail_of
 from ppl.kernels.scalar.noise import block_words, open_uniform_f64, uniform_f64
@@ -69,6 +69,6 @@ def fill_uniform_f64(out, first, key, time, step, purpose):
 @shared(_FILL_AT.format(f64.__name__))
 def fill_at_f64(out, elements, key, time, step, purpose):
     """Fill the vector `out` with the uniforms of the uint64 `elements`, one Philox call each."""
-    prefer_wide()
+    prefer_full_width()
     for j in range(out.shape[0]):
         out[j] = uniform_f64(elements[j], key, time, step, purpose)

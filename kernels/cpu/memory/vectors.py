@@ -12,7 +12,7 @@ WIDTH = '"prefer-vector-width"="512"'
 
 
 @intrinsic
-def _prefer_wide(typing_context):
+def _prefer_full_width(typing_context):
     """Mark the function that this is called from."""
 
     def mark(context, builder, signature, arguments):
@@ -23,7 +23,7 @@ def _prefer_wide(typing_context):
 
 
 def _do_nothing():
-    """What `prefer_wide` is without the compiler."""
+    """What `prefer_full_width` is without the compiler."""
 
 
-prefer_wide = _do_nothing if numba.config.DISABLE_JIT else _prefer_wide
+prefer_full_width = _do_nothing if numba.config.DISABLE_JIT else _prefer_full_width

@@ -2,18 +2,19 @@
 
 Numba compiles the body of a parallel loop together with all that it calls, and several times over: as a function, as
 two wrappers, and in every function that calls the loop. So the only parallel loop of emitted programs is the one here,
-which is compiled once and for all; it calls a region ``region(table, slab, slabs, lane) -> 0`` through a pointer, and
-the region finds its arguments in a table of int64: two words for an array (address and length), one for a number.
+which is compiled once and for all; it calls a region ``region(words, slab, slabs, lane) -> 0`` through a pointer, and
+the region finds its arguments in an array of int64, its *argument words*: two for an array (address and length), one
+for a number.
 
 How many slabs there are depends on the program and its rows alone (`ppl.compiler.schedule.slabs`). Each thread takes a
 run of them, one after another, on the scratch memory of its own *lane*; so results do not depend on the number of
 threads.
 
 A region that raises an exception returns a status and a pointer to the exception's description, as all functions of
-Numba do. Word 0 of the table takes that pointer from whichever slab fails, and `run_slabs` raises the exception when
+Numba do. Word 0 takes that pointer from whichever slab fails, and `run_slabs` raises the exception when
 all slabs have ended: threads must not raise anything themselves.
 
-The caller keeps the arrays and the table alive until the region has returned.
+The caller keeps the arrays and the words alive until the region has returned.
 """
 
 from collections.abc import Sequence
@@ -31,10 +32,10 @@ from ppl.kernels.internals import WORD, cgutils
 
 SIGNATURE = types.int64(types.int64, types.int64, types.int64, types.int64)
 ARGUMENTS = 1
-"""The word of the table at which the arguments begin."""
+"""The word at which the arguments begin."""
 
 
-def _element(dtype: Any) -> Any:
+def _kind(dtype: Any) -> Any:
     return dtype.dtype if isinstance(dtype, types.DType) else dtype.instance_type
 
 
@@ -52,10 +53,10 @@ def _check(position: int, argument: Any, expected: Any) -> None:
 
 
 @intrinsic
-def _fill(typing_context, table, arguments, kinds):
-    """Write `arguments` to `table`, which is refused unless they have the types of `kinds`."""
+def _fill(typing_context, words, arguments, kinds):
+    """Write `arguments` to `words`, which is refused unless they have the types of `kinds`."""
     for i, (argument, kind) in enumerate(zip(arguments, kinds, strict=True)):
-        _check(i, argument, _element(kind))
+        _check(i, argument, _kind(kind))
 
     def codegen(context, builder, signature, values):
         base = context.make_array(signature.args[0])(context, builder, values[0]).data
@@ -63,23 +64,23 @@ def _fill(typing_context, table, arguments, kinds):
         at = ARGUMENTS
         for i, argument in enumerate(arguments):
             value = builder.extract_value(values[1], i)
-            words = [value]
+            parts = [value]
             if isinstance(argument, types.Array):
                 array = context.make_array(argument)(context, builder, value)
-                words = [builder.ptrtoint(array.data, WORD), cgutils.unpack_tuple(builder, array.shape)[0]]
+                parts = [builder.ptrtoint(array.data, WORD), cgutils.unpack_tuple(builder, array.shape)[0]]
             elif argument.bitwidth < 64:
-                words = [context.cast(builder, value, argument, types.int64)]
-            for word in words:
-                builder.store(word, cgutils.gep(builder, base, at))
+                parts = [context.cast(builder, value, argument, types.int64)]
+            for part in parts:
+                builder.store(part, cgutils.gep(builder, base, at))
                 at += 1
         return context.get_dummy_value()
 
-    return types.void(table, arguments, kinds), codegen
+    return types.void(words, arguments, kinds), codegen
 
 
 @intrinsic
 def _address(typing_context, array):
-    """Address of the first element."""
+    """Address of the first entry."""
 
     def codegen(context, builder, signature, values):
         return builder.ptrtoint(context.make_array(signature.args[0])(context, builder, values[0]).data, WORD)
@@ -87,39 +88,39 @@ def _address(typing_context, array):
     return types.int64(array), codegen
 
 
-def _load(builder: Any, table: Any, index: Any) -> Any:
-    base = builder.inttoptr(table, WORD.as_pointer())
+def _load(builder: Any, words: Any, index: Any) -> Any:
+    base = builder.inttoptr(words, WORD.as_pointer())
     return builder.load(builder.gep(base, [builder.add(index, WORD(ARGUMENTS))]))
 
 
 @intrinsic
-def _array_at(typing_context, table, index, dtype):
-    """The array of `dtype` whose address and length are the arguments `index` and `index` + 1 at `table`."""
-    array_type = types.Array(_element(dtype), 1, "C")
+def _array_at(typing_context, words, index, dtype):
+    """The array of `dtype` whose address and length are arguments `index` and `index` + 1 of those at `words`."""
+    array_type = types.Array(_kind(dtype), 1, "C")
 
     def codegen(context, builder, signature, values):
-        table, index, _ = values
-        start, size = _load(builder, table, index), _load(builder, table, builder.add(index, WORD(1)))
+        words, index, _ = values
+        start, size = _load(builder, words, index), _load(builder, words, builder.add(index, WORD(1)))
         data = builder.inttoptr(start, context.get_data_type(array_type.dtype).as_pointer())
         return internals.flat_array(context, builder, array_type, data, size)
 
-    return array_type(table, index, dtype), codegen
+    return array_type(words, index, dtype), codegen
 
 
 @intrinsic
-def _word_at(typing_context, table, index):
-    """Argument `index` of the table at `table`."""
-    return types.int64(table, index), lambda context, builder, signature, values: _load(builder, *values)
+def _word_at(typing_context, words, index):
+    """Argument `index` of those at `words`."""
+    return types.int64(words, index), lambda context, builder, signature, values: _load(builder, *values)
 
 
 @intrinsic
-def _enter(typing_context, region, table, slab, slabs, lane):
+def _enter(typing_context, region, words, slab, slabs, lane):
     """Call the region at address `region`: 0, or the address of what describes the exception that it has raised."""
 
     def codegen(context, builder, signature, values):
         return internals.call_address(context, builder, SIGNATURE, values[0], values[1:])
 
-    return types.int64(region, table, slab, slabs, lane), codegen
+    return types.int64(region, words, slab, slabs, lane), codegen
 
 
 @intrinsic
@@ -134,40 +135,41 @@ def raise_it(typing_context, raised):
 
 
 @intrinsic
-def _report(typing_context, table, raised):
-    """Write what `_enter` has returned to word 0 of the table at address `table`, from any thread."""
+def _report(typing_context, words, raised):
+    """Write what `_enter` has returned to word 0 of those at address `words`, from any thread."""
 
     def codegen(context, builder, signature, values):
         place = builder.inttoptr(values[0], WORD.as_pointer())
         builder.store_atomic(values[1], place, "release", 8)
         return context.get_dummy_value()
 
-    return types.void(table, raised), codegen
+    return types.void(words, raised), codegen
 
 
 @parallel(raises=False)
-def _share(region, table, slabs, threads):
+def _share(region, words, slabs, threads):
     """Run all slabs on `threads` threads; called by address itself, so that callers do not contain it."""
     for lane in prange(threads):
         for slab in range(slabs * lane // threads, slabs * (lane + 1) // threads):
-            raised = _enter(region, table, slab, slabs, lane)
+            raised = _enter(region, words, slab, slabs, lane)
             if raised != 0:
-                _report(table, raised)
+                _report(words, raised)
     return 0
 
 
 @jit
-def _run_slabs(entries, region, table, slabs, threads):
-    """Run the region number `region` for all slabs; `entries` are addresses, that of `_share` last."""
+def _run_slabs(entry_points, region, words, slabs, threads):
+    """Run the region number `region` for all slabs; `entry_points` are addresses, that of `_share` last."""
     raised = np.int64(0)
     if min(slabs, threads) <= 1:
         for slab in range(slabs):
-            raised = _enter(entries[region], _address(table), slab, slabs, np.int64(0))
+            raised = _enter(entry_points[region], _address(words), slab, slabs, np.int64(0))
             if raised != 0:
                 break
     else:
-        raised = _enter(entries[entries.shape[0] - 1], entries[region], _address(table), slabs, min(slabs, threads))
-        raised = table[0] if raised == 0 else raised  # which also keeps the table until here
+        share = entry_points[entry_points.shape[0] - 1]
+        raised = _enter(share, entry_points[region], _address(words), slabs, min(slabs, threads))
+        raised = words[0] if raised == 0 else raised  # which also keeps the words until here
     raise_it(raised)
 
 
@@ -175,7 +177,7 @@ def _pointer(function: Any) -> int:
     return internals.address(internals.compiled(getattr(function, "bare", lambda: function)(), SIGNATURE))
 
 
-def entries(regions: Sequence[Any], shared: bool) -> Any:
+def entry_points(regions: Sequence[Any], shared: bool) -> Any:
     """What `run_slabs` calls: the addresses of regions, and of what shares slabs among threads if they are `shared`.
 
     Without the compiler, the functions themselves.
@@ -192,30 +194,30 @@ def as_type(array, dtype):
 
 @overload(as_type, target="generic")
 def _as_type(array, dtype):
-    if array.dtype == _element(dtype) and array.layout == "C":
+    if array.dtype == _kind(dtype) and array.layout == "C":
         return lambda array, dtype: array
     return lambda array, dtype: array.astype(dtype)
 
 
-_tables: dict[int, list[Any]] = {}
+_arguments: dict[int, list[Any]] = {}
 
 
-def _plain_fill(table: Any, arguments: Any, kinds: Any) -> None:
-    words: list[Any] = []
+def _plain_fill(words: Any, arguments: Any, kinds: Any) -> None:
+    found: list[Any] = []
     for argument in arguments:
-        words += [argument, None] if isinstance(argument, np.ndarray) else [argument]
-    _tables[table.ctypes.data] = words
+        found += [argument, None] if isinstance(argument, np.ndarray) else [argument]
+    _arguments[words.ctypes.data] = found
 
 
-def _plain_run(entries: Any, region: int, table: Any, slabs: int, threads: int) -> None:
+def _plain_run(entry_points: Any, region: int, words: Any, slabs: int, threads: int) -> None:
     for slab in range(slabs):
-        entries[region](table.ctypes.data, slab, slabs, 0)
+        entry_points[region](words.ctypes.data, slab, slabs, 0)
 
 
 if numba.config.DISABLE_JIT:
-    fill_table, run_slabs = _plain_fill, _plain_run
+    fill_words, run_slabs = _plain_fill, _plain_run
     address = lambda array: array.ctypes.data  # noqa: E731
-    array_at = lambda table, index, dtype: _tables[table][index]  # noqa: E731
-    word_at = lambda table, index: _tables[table][index]  # noqa: E731
+    array_at = lambda words, index, dtype: _arguments[words][index]  # noqa: E731
+    word_at = lambda words, index: _arguments[words][index]  # noqa: E731
 else:
-    fill_table, address, array_at, word_at, run_slabs = _fill, _address, _array_at, _word_at, _run_slabs
+    fill_words, address, array_at, word_at, run_slabs = _fill, _address, _array_at, _word_at, _run_slabs

@@ -7,7 +7,7 @@ ways (see `ppl.kernels.cpu.products.sparse`).
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.memory.vectors import prefer_wide
+from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.cpu.memory.views import clear, part
 from ppl.kernels.cpu.products.panels import (
     WORD,
@@ -94,7 +94,7 @@ def _aligned(size, like):
 @jit
 def _panel_rows(source, step, width, m, starts, rows, weights, fresh, c, at, ldc):
     """`width` columns of the product, from c[at] on: sums of rows of `source`."""
-    prefer_wide()
+    prefer_full_width()
     j = 0
     while width - j >= 128:
         for i in range(m):
@@ -184,7 +184,7 @@ def _block(out, b, tb, ldb, l0, rows, j0, columns):
 @jit
 def _add_tabled(m, k, words, b, tb, ldb, j0, columns, fresh, c, at, ldc, table, block):
     """Columns j0 to j0 + columns of the product, added to the rows of `TABLE_WIDTH` entries at c[at + i ldc]."""
-    prefer_wide()
+    prefer_full_width()
     for l0 in range(0, k, INNER):
         rows = min(INNER, k - l0)
         if tb or rows < INNER or columns < TABLE_WIDTH:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ppl.kernels.config import inline, jit
-from ppl.kernels.cpu.memory.vectors import prefer_wide
+from ppl.kernels.cpu.memory.vectors import prefer_full_width
 
 u64, u32, i64, i32 = np.uint64, np.uint32, np.int64, np.int32
 
@@ -24,7 +24,7 @@ def shuffled(key, n):
     Rows go to as many buckets as there are rows, by the leading bits of their numbers, and with them the leading 32
     bits; those that share a bucket are then put in order, by all bits where 32 do not decide.
     """
-    prefer_wide()
+    prefer_full_width()
     bits = 1
     while (1 << bits) < n:
         bits += 1

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs
-from ppl.kernels.scalar.f32.tables import LOG, SHORT
+from ppl.kernels.scalar.f32.coefficients import LOG, SHORT
 from ppl.kernels.scalar.polynomials import paired4, paired5, paired8
 
 f32, i32 = np.float32, np.int32

@@ -9,8 +9,8 @@ import numpy as np
 
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO
+from ppl.kernels.scalar.f32.coefficients import LGAMMA
 from ppl.kernels.scalar.f32.exponential import _log_positive
-from ppl.kernels.scalar.f32.tables import LGAMMA
 from ppl.kernels.scalar.polynomials import horner2, horner3, horner8
 
 f32 = np.float32

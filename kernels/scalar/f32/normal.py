@@ -13,8 +13,8 @@ import numpy as np
 
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f32.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs
+from ppl.kernels.scalar.f32.coefficients import CENTRE_BOTTOM, CENTRE_TOP, ERF, MILLS, TAIL_BOTTOM, TAIL_TOP
 from ppl.kernels.scalar.f32.exponential import _log_positive, _log_short, exp
-from ppl.kernels.scalar.f32.tables import CENTRE_BOTTOM, CENTRE_TOP, ERF, MILLS, TAIL_BOTTOM, TAIL_TOP
 from ppl.kernels.scalar.polynomials import horner3, horner4, horner6, horner10
 
 f32, i32 = np.float32, np.int32

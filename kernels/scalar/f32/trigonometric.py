@@ -5,8 +5,8 @@ import numpy as np
 
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f32.basic import HALF, NAN, ONE, ZERO, abs
+from ppl.kernels.scalar.f32.coefficients import ATAN
 from ppl.kernels.scalar.f32.exponential import ROUND
-from ppl.kernels.scalar.f32.tables import ATAN
 from ppl.kernels.scalar.polynomials import horner2, horner8
 
 f32, i32 = np.float32, np.int32

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f64.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs, maximum, minimum
-from ppl.kernels.scalar.f64.tables import LOG
+from ppl.kernels.scalar.f64.coefficients import LOG
 from ppl.kernels.scalar.polynomials import horner5, horner6
 
 f64, i32, i64 = np.float64, np.int32, np.int64

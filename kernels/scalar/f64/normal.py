@@ -13,8 +13,8 @@ import numpy as np
 
 from ppl.kernels.config import inline
 from ppl.kernels.scalar.f64.basic import HALF, INF, NAN, ONE, ZERO, abs
+from ppl.kernels.scalar.f64.coefficients import CENTRE_BOTTOM, CENTRE_TOP, FAR_BOTTOM, FAR_TOP, NEAR_BOTTOM, NEAR_TOP
 from ppl.kernels.scalar.f64.exponential import _log_positive, log1p
-from ppl.kernels.scalar.f64.tables import CENTRE_BOTTOM, CENTRE_TOP, FAR_BOTTOM, FAR_TOP, NEAR_BOTTOM, NEAR_TOP
 from ppl.kernels.scalar.polynomials import horner7, horner8
 
 f64 = np.float64

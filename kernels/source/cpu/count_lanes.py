@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.draws.lanes import lane_column, lane_key, rejected, still_rejected
-from ppl.kernels.cpu.memory.vectors import prefer_wide
+from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32
 from ppl.kernels.source.precision import SINGLE, i64, real
 from ppl.kernels.source.scalar import binomial, poisson
@@ -23,7 +23,7 @@ if SINGLE:
     def _few(out, rate, key, column, stream, start, count):
         """Poisson counts of rates below 10."""
         mass, total, left = np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)
-        prefer_wide()
+        prefer_full_width()
         for i in range(count):
             w0, w1, _, _ = attempt_words(lane_key(key, start + i), lane_column(column, start + i), stream, 0)
             t, more = fine_uniform_f32(w0, w1), -expm1(-rate[i])
@@ -47,7 +47,7 @@ if SINGLE:
     def _many(out, rate, key, column, stream, start, count):
         """Poisson counts of rates from 10 on."""
         waiting, shift = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, real)
-        prefer_wide()
+        prefer_full_width()
         for i in range(count):
             at, k = lane_column(column, start + i), lane_key(key, start + i)
             shift[i] = poisson.poisson_shift(rate[i], k, at, stream, 0)
@@ -95,7 +95,7 @@ if SINGLE:
     def _few_trials(out, total, p, q, key, column, stream, start, count):
         """Binomial counts of means below 10; p is at most q."""
         mass, sums, left = np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)
-        prefer_wide()
+        prefer_full_width()
         for i in range(count):
             w0, w1, _, _ = attempt_words(lane_key(key, start + i), lane_column(column, start + i), stream, 0)
             t, none = fine_uniform_f32(w0, w1), total[i] * log1p(-p[i])
@@ -120,7 +120,7 @@ if SINGLE:
     def _many_trials(out, total, p, q, key, column, stream, start, count):
         """Binomial counts of means from 10 on."""
         waiting, found, top = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)
-        prefer_wide()
+        prefer_full_width()
         for i in range(count):
             top[i] = binomial.binomial_top(total[i], p[i], q[i])
         for i in range(count):
@@ -146,7 +146,7 @@ def binomial_row_real(out, total, one, zero, key, column, stream, n):
     """Write `n` binomial counts to the int64 vector `out`; arguments as for `loggamma_row_real`."""
     if SINGLE:
         p, q = np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)
-        prefer_wide()
+        prefer_full_width()
         for start in range(0, n, DRAW_LANES):
             count = min(DRAW_LANES, n - start)
             lanes, trials = out[start : start + count], total[start : start + count]

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.draws.lanes import chosen, lane_column, lane_key, rejected, still_rejected
-from ppl.kernels.cpu.memory.vectors import prefer_wide
+from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.source.precision import SINGLE, i32, i64, real
 from ppl.kernels.source.scalar import gamma_draws as draws
 from ppl.kernels.source.scalar import gamma_slope as slopes
@@ -33,7 +33,7 @@ def loggamma_row_real(out, concentration, key, column, stream, n):
         Which of the gamma draws of an element.
     """
     if SINGLE:
-        prefer_wide()
+        prefer_full_width()
         waiting, found = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, real)
         for start in range(0, n, DRAW_LANES):
             count = min(DRAW_LANES, n - start)
@@ -62,14 +62,14 @@ if SINGLE:
     @jit
     def _expansion(y, a, slope, count):
         """Slopes of `count` lanes by Temme's expansion."""
-        prefer_wide()
+        prefer_full_width()
         for j in range(count):
             slope[j] = slopes.slope_expansion(y[j], a[j])
 
     @jit
     def _series(x, y, a, total, slope, count):
         """Slopes of `count` lanes by the power series; `x` and `total` are scratch."""
-        prefer_wide()
+        prefer_full_width()
         for j in range(count):
             x[j], total[j], slope[j] = exp(y[j]), ONE, ZERO
         for k in range(slopes.SERIES_TERMS - slopes.STRIDE + 1, 0, -slopes.STRIDE):
@@ -82,7 +82,7 @@ if SINGLE:
     @jit
     def _fraction(x, y, a, total, slope, count):
         """Slopes of `count` lanes by the continued fraction; `x` and `total` are scratch."""
-        prefer_wide()
+        prefer_full_width()
         for j in range(count):
             x[j] = exp(y[j])
             total[j], slope[j] = slopes.fraction_start(x[j], a[j])
@@ -98,7 +98,7 @@ if SINGLE:
 def loggamma_slope_lanes_real(out, y, concentration, n):
     """Write the slopes of `n` logarithms `y` of gamma variables to `out`{: the lanes of one formula at a time | }."""
     if SINGLE:
-        prefer_wide()
+        prefer_full_width()
         kind, members = np.empty(DRAW_LANES, i32), np.empty(DRAW_LANES, i64)
         own_y, own_a, slope = np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)
         x, total = np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)

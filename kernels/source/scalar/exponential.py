@@ -8,10 +8,10 @@ from ppl.kernels.config import inline
 from ppl.kernels.scalar.polynomials import horner5, horner6, paired4, paired5, paired8
 from ppl.kernels.source.precision import SINGLE, i32, integer, real
 from ppl.kernels.source.scalar.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs, maximum, minimum
-from ppl.kernels.source.scalar.tables import LOG
+from ppl.kernels.source.scalar.coefficients import LOG
 
 if SINGLE:
-    from ppl.kernels.source.scalar.tables import SHORT
+    from ppl.kernels.source.scalar.coefficients import SHORT
 
 LOG2E = real(1.4426950408889634)
 LN2_HIGH = real(0.693359375 if SINGLE else 6.93147180369123816490e-01)  # {10 | 32} bits: k * LN2_HIGH is exact

@@ -13,7 +13,7 @@ from ppl.kernels.source.scalar.basic import HALF, INF, NAN, ONE, TWO, ZERO
 from ppl.kernels.source.scalar.exponential import _log_positive
 
 if SINGLE:
-    from ppl.kernels.source.scalar.tables import LGAMMA
+    from ppl.kernels.source.scalar.coefficients import LGAMMA
 
 # The Bernoulli numbers B(2), B(4), ..., B(16)
 BERNOULLI = tuple(map(real, (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)))

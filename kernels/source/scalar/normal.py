@@ -12,14 +12,14 @@ from ppl.kernels.config import inline
 from ppl.kernels.scalar.polynomials import horner3, horner4, horner6, horner7, horner8, horner10
 from ppl.kernels.source.precision import SINGLE, i32, real
 from ppl.kernels.source.scalar.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs
+from ppl.kernels.source.scalar.coefficients import CENTRE_BOTTOM, CENTRE_TOP
 from ppl.kernels.source.scalar.exponential import _log_positive, exp, log1p
-from ppl.kernels.source.scalar.tables import CENTRE_BOTTOM, CENTRE_TOP
 
 if SINGLE:
+    from ppl.kernels.source.scalar.coefficients import ERF, MILLS, TAIL_BOTTOM, TAIL_TOP
     from ppl.kernels.source.scalar.exponential import _log_short
-    from ppl.kernels.source.scalar.tables import ERF, MILLS, TAIL_BOTTOM, TAIL_TOP
 else:
-    from ppl.kernels.source.scalar.tables import FAR_BOTTOM, FAR_TOP, NEAR_BOTTOM, NEAR_TOP
+    from ppl.kernels.source.scalar.coefficients import FAR_BOTTOM, FAR_TOP, NEAR_BOTTOM, NEAR_TOP
 
 SQRT_HALF = real(0.7071067811865476)
 if SINGLE:

@@ -8,8 +8,8 @@ from ppl.kernels.source.precision import SINGLE, i32, real
 from ppl.kernels.source.scalar.basic import HALF, NAN, ONE, ZERO, abs
 
 if SINGLE:
+    from ppl.kernels.source.scalar.coefficients import ATAN
     from ppl.kernels.source.scalar.exponential import ROUND
-    from ppl.kernels.source.scalar.tables import ATAN
 
     TWO_OVER_PI = real(0.6366197723675814)
     HALF_PI = real(1.5707963267948966)

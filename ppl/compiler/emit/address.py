@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ppl.checked import CHECKED
 from ppl.compiler.emit.checks import Owned, begin, cut, entry, length, tag
 from ppl.compiler.emit.code import Assign, Expression, Given, Literal, Name, term, total
-from ppl.compiler.lower.layout import Entry, Key, Poly
+from ppl.compiler.lower.views import Entry, Key, Poly
 from ppl.compiler.schedule.fusion import Buffer, Loop, Op, Value
 from ppl.compiler.schedule.stages import Cluster
 from ppl.ir.types import Axis

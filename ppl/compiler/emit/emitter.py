@@ -12,7 +12,7 @@ from typing import Any
 from ppl.compiler.emit.code import Assign, Function, Module, Name, Statement, Tuple, call
 from ppl.compiler.emit.scalar import INF
 from ppl.compiler.emit.stages import Stages
-from ppl.compiler.emit.symbols import Table, externals, imports
+from ppl.compiler.emit.symbols import Places, externals, imports
 from ppl.compiler.emit.unit import Unit
 
 Items = list[Function | Assign]
@@ -22,7 +22,7 @@ class Emitter(ABC):
     """Writes one program; `place` names the target, and `symbols` says where its kernels are."""
 
     place: str
-    symbols: Table
+    symbols: Places
 
     def __init__(self, unit: Unit):
         self.unit = unit

@@ -23,7 +23,7 @@ from ppl.compiler.emit.code import (
     when,
 )
 from ppl.compiler.emit.scalar import literal, to_int, to_word
-from ppl.compiler.lower.layout import Entry, Poly, View, axis_size
+from ppl.compiler.lower.views import Entry, Poly, View, axis_size
 from ppl.compiler.schedule.fusion import Value
 from ppl.compiler.schedule.stages import Opaque
 from ppl.compiler.schedule.values import Builder

@@ -28,7 +28,7 @@ from ppl.compiler.emit.code import (
     when,
 )
 from ppl.compiler.emit.scalar import INF, ONE, ZERO, expression, literal, scalar, to_float, to_int
-from ppl.compiler.lower.layout import Poly, axis_size, identifier
+from ppl.compiler.lower.views import Poly, axis_size, identifier
 from ppl.compiler.schedule.fusion import Access, Loop, Op, Value, near, rest
 from ppl.compiler.schedule.stages import Cluster
 from ppl.ir.node import Node
@@ -57,7 +57,7 @@ class KernelWriter:
         made = sorted({op.node.op for op in self.cluster.ops})
         arguments = tuple(Argument(a, types.get(a, "int64")) for a in self.passed.values)
         doc = f"{len(self.cluster.ops)} fused operations: {', '.join(made)}."
-        return Function(name, arguments, (do("prefer_wide"), *body), doc, form)
+        return Function(name, arguments, (do("prefer_full_width"), *body), doc, form)
 
     def call(self, name: str) -> Do:
         """The statement that calls it."""

@@ -24,8 +24,8 @@ from ppl.compiler.emit.code import (
 from ppl.compiler.emit.scalar import ONE, ZERO, kernel, to_int
 from ppl.compiler.emit.steps import Row, operand
 from ppl.compiler.lower.joined import pairs
-from ppl.compiler.lower.layout import Poly, axis_size
 from ppl.compiler.lower.rewrites import group_strides
+from ppl.compiler.lower.views import Poly, axis_size
 from ppl.compiler.schedule.stages import Opaque, Stage
 from ppl.compiler.schedule.values import Builder
 from ppl.ir.node import Node

@@ -26,7 +26,7 @@ from ppl.compiler.emit.code import (
     term,
     total,
 )
-from ppl.compiler.lower.layout import is_view
+from ppl.compiler.lower.views import is_view
 from ppl.ir.node import Node
 from ppl.ir.op_facts import DRAWS, of_role
 from ppl.ir.reference.noise import node_hash

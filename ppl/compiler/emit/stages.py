@@ -1,7 +1,7 @@
 """Emission of stages: kernels for fused loops, and a function that calls these and all other steps in order.
 
-The function of a row region takes its rows tile by tile. How it is framed, as a region that finds its arguments in a
-table or as a device function, is the target's.
+The function of a row region takes its rows tile by tile. How it is framed, as a region that finds its arguments in
+words or as a device function, is the target's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ppl.compiler.emit.scalar import INF
 from ppl.compiler.emit.steps import EMIT, table_product
 from ppl.compiler.emit.tables import function as table_function
 from ppl.compiler.emit.unit import Unit
-from ppl.compiler.lower.layout import axis_size
+from ppl.compiler.lower.views import axis_size
 from ppl.compiler.schedule.fusion import Value
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage
 
@@ -65,7 +65,7 @@ class Stages:
 
     def _opaque(self, step: Opaque, stage: Stage, prefix: str, functions: list[Function]) -> list[Statement]:
         unit, op, name = self.unit, step.node.op, f"{prefix}_{step.target.name}"
-        if op == "region":
+        if op == "turns":
             return self.turns(step, prefix, functions)
         if op == "gemm":
             return gemm(step, unit.builder, stage, unit.dtype)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ppl.compiler.emit.code import Assign, Do, Given, Name, Statement, assign, term
 from ppl.compiler.emit.scalar import kernel, to_int
 from ppl.compiler.emit.unit import SLABS, Unit
-from ppl.compiler.lower.layout import Poly
+from ppl.compiler.lower.views import Poly
 from ppl.compiler.schedule.memory import area_of
 from ppl.compiler.schedule.stages import Stage
 from ppl.tuning import MERGED_BY_ALL

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 from ppl.compiler.emit.code import Assign, Import, Literal, assign
 
-Table = Mapping[str, tuple[str | tuple[str, str], ...]]
+Places = Mapping[str, tuple[str | tuple[str, str], ...]]
 
-SCALARS: Table = {
+SCALARS: Places = {
     "ppl.kernels.scalar": (("{bits}", "m"),),
     "ppl.kernels.scalar.noise": ("mix", "uniform_{bits}"),
 }
 
-CPU: Table = {
+CPU: Places = {
     "numba": ("prange",),
     "ppl.errors": ("SimulatorError",),
     "ppl.kernels.config": ("entry", "jit", ("parallel", "threaded")),
@@ -38,9 +38,9 @@ CPU: Table = {
     "ppl.kernels.cpu.draws.keys": ("mix_time", "row_ids", "row_keys", "window_keys"),
     "ppl.kernels.cpu.memory.guards": ("inside", "part_of", "rest_of"),
     "ppl.kernels.cpu.memory.prefetch": ("AHEAD", "to_read", "to_write"),
-    "ppl.kernels.cpu.memory.vectors": ("prefer_wide",),
+    "ppl.kernels.cpu.memory.vectors": ("prefer_full_width",),
     "ppl.kernels.cpu.memory.views": ("clear", "part", "tail"),
-    "ppl.kernels.cpu.parallel.regions": ("address", "array_at", "as_type", "fill_table", "run_slabs", "word_at"),
+    "ppl.kernels.cpu.parallel.regions": ("address", "array_at", "as_type", "fill_words", "run_slabs", "word_at"),
     "ppl.kernels.cpu.parallel.single": ("single",),
     "ppl.kernels.cpu.parallel.slabs": ("add_slabs", "max_slabs", "merge_slabs", "share_start", "slab_start"),
     "ppl.kernels.cpu.products.blas": ("gemm_{bits}", "enter_single", "leave_single"),
@@ -56,13 +56,13 @@ CPU: Table = {
     "ppl.kernels.symbols": ("shared",),
 }
 
-CUDA: Table = {
+CUDA: Places = {
     "numba": ("cuda",),
     "ppl.kernels.cuda.launch": ("grid",),
     "ppl.kernels.cuda.rows": (
         *(("device", "jit"), "add_slabs", "fill_columns_{bits}", "fill_rows_{bits}", "gemm_{bits}", "max_slabs"),
-        *(("gemm_{bits}", "data_gemm_{bits}"), "merge_slabs", "mix_time", "clear", "cumulate", "part", "prefer_wide"),
-        *("row_ids", "row_keys", "solve_lower", "tail"),
+        *(("gemm_{bits}", "data_gemm_{bits}"), "merge_slabs", "mix_time", "clear", "cumulate", "part"),
+        *("prefer_full_width", "row_ids", "row_keys", "solve_lower", "tail"),
     ),
     "ppl.kernels.cpu.results": ("only",),
     "ppl.kernels.cuda.draws": (
@@ -74,10 +74,10 @@ CUDA: Table = {
 }
 
 
-def imports(table: Table, bits: str) -> list[Import]:
-    """The names of a table, for programs of the dtype `bits`."""
+def imports(places: Places, bits: str) -> list[Import]:
+    """Imports of the names at `places`, for programs of the dtype `bits`."""
     found = []
-    for module, names in table.items():
+    for module, names in places.items():
         for entry in names:
             name, known = entry if isinstance(entry, tuple) else (entry, entry)
             found.append(Import(*(text.format(bits=bits) for text in (module, name, known))))

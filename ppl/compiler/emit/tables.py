@@ -41,7 +41,7 @@ def function(name: str, node: Node) -> Function:
     body = [when(compare(AHEAD, "<", "n"), [loop("k", count, asked)]), *write(node.op, rows)]
     arguments = tuple(map(Argument, ("out", "table", "index", "x", "n")))
     doc = f"{what} of {count} table rows of {width} entries."
-    return Function(name, arguments, (do("prefer_wide"), loop("r", "n", body)), doc)
+    return Function(name, arguments, (do("prefer_full_width"), loop("r", "n", body)), doc)
 
 
 def fetch(how: str, array: str, start: Given, size: int) -> list[Statement]:

@@ -21,7 +21,7 @@ from ppl.compiler.emit.code import (
     names_in,
     term,
 )
-from ppl.compiler.lower.layout import Poly
+from ppl.compiler.lower.views import Poly
 from ppl.compiler.schedule.memory import Memory, all_steps
 from ppl.compiler.schedule.stages import Opaque, Stage
 from ppl.compiler.schedule.values import Builder
@@ -139,7 +139,7 @@ class Unit:
              ) -> Function:  # fmt: skip
         """A function of this body."""
         types = self.types()
-        start = [] if form in ("entry", "threads", "launch", "host") else [do("prefer_wide")]
+        start = [] if form in ("entry", "threads", "launch", "host") else [do("prefer_full_width")]
         given = tuple(Argument(a, types.get(a, "")) for a in arguments)
         return Function(name, given, (*start, *body), doc, form)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ppl.compiler.lower.layout import Entry, identity, is_view, resolve
+from ppl.compiler.lower.views import Entry, identity, is_view, resolve
 from ppl.ir.node import Node, make, rebuild, remake
 from ppl.ir.op_facts import GIVEN
 

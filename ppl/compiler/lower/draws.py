@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from ppl.compiler.lower.copies import in_memory, stored
-from ppl.compiler.lower.layout import row_axis
 from ppl.compiler.lower.target import Rewrites
+from ppl.compiler.lower.views import row_axis
 from ppl.ir import ops
 from ppl.ir.node import Node, make, remake
 from ppl.ir.op_facts import DRAWS

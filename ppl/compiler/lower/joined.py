@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ppl.compiler.lower.layout import Poly, axis_size, entries, row_axis
+from ppl.compiler.lower.views import Poly, axis_size, entries, row_axis
 from ppl.ir import ops
 from ppl.ir.node import Node, make, rebuild, remake, topological
 from ppl.ir.types import Axis

@@ -1,8 +1,8 @@
 """Lowering of `loop`: its body becomes a graph over outer nodes, whose varying part runs once per step.
 
 Constants of the loop are substituted, slices of its inputs become `take` at the step number, and everything that
-depends on neither carries nor step is left outside. What remains is a `region`: its arguments are the initial carries
-and the outer nodes that the body reads.
+depends on neither carries nor step is left outside. What remains are its `turns`, an op whose arguments are the
+initial carries and the outer nodes that the body reads.
 
 A carry without rows that grows by sums over rows (the gradient of a shared parameter) is an *accumulator*: it starts at
 zero, every slab adds to its own, and the initial value is added outside.
@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ppl.compiler.lower.layout import is_view, row_axis
+from ppl.compiler.lower.views import is_view, row_axis
 from ppl.ir import ops
 from ppl.ir.loop import placeholder, sliced, split_args
 from ppl.ir.node import Node, make, substitute, topological
 
 
 def lower_loop(node: Node, args: tuple[Node, ...], lower: Callable[[Sequence[Node]], list[Node]]) -> Node:
-    """The `region` that runs loop `node` on lowered arguments."""
+    """The `turns` that run loop `node` on lowered arguments."""
     body, length = node.attrs["body"], node.attrs["length"]
     n = len(body.carries)
     inits, xs, consts = list(args[:n]), args[n : n + body.n_xs], args[n + body.n_xs :]
@@ -40,15 +40,15 @@ def lower_loop(node: Node, args: tuple[Node, ...], lower: Callable[[Sequence[Nod
     frontier = _frontier(results, varying)
     types = tuple(body.result_type(i, length) for i in range(len(outputs)))
     inits = [ops.zeros_like(c.type) if i in summed else x for i, (x, c) in enumerate(zip(inits, carries, strict=True))]
-    return make("region", *inits, *frontier, index=index, carries=tuple(carries), outputs=tuple(results), types=types,
+    return make("turns", *inits, *frontier, index=index, carries=tuple(carries), outputs=tuple(results), types=types,
                 summed=frozenset(summed), length=length, reverse=node.attrs["reverse"], type=types[0])  # fmt: skip
 
 
-def lower_get(node: Node, region: Node, args: tuple[Node, ...]) -> Node:
-    """A result of a region; accumulators get their initial value (from the loop's `args`) added."""
+def lower_get(node: Node, turns: Node, args: tuple[Node, ...]) -> Node:
+    """A result of `turns`; accumulators get their initial value (from the loop's `args`) added."""
     i = node.attrs["index"]
-    out = make("get", region, index=i, type=node.type)
-    if i in region.attrs["summed"] and not ops.is_const(args[i], 0.0):
+    out = make("get", turns, index=i, type=node.type)
+    if i in turns.attrs["summed"] and not ops.is_const(args[i], 0.0):
         return ops.add(out, args[i])
     return out
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppl.compiler.lower.layout import Poly, entries
+from ppl.compiler.lower.views import Poly, entries
 from ppl.ir import ops
 from ppl.ir.node import Node, remake, topological
 from ppl.ir.op_facts import LINEAR, MARKERS, PARTS, PRODUCTS

@@ -13,11 +13,11 @@ from typing import Any
 
 from ppl.compiler.lower.copies import copied, in_memory, stored_rows, with_copies
 from ppl.compiler.lower.draws import lower_draw
-from ppl.compiler.lower.layout import Poly, axis_size, axis_strides, dims_of, resolve, row_axis
 from ppl.compiler.lower.loops import lower_get, lower_loop
 from ppl.compiler.lower.short import flattened
 from ppl.compiler.lower.tables import table_product
 from ppl.compiler.lower.target import NEVER, Rewrites
+from ppl.compiler.lower.views import Poly, axis_size, axis_strides, dims_of, resolve, row_axis
 from ppl.ir import ops
 from ppl.ir.node import Node, make, rebuild, remake
 from ppl.ir.op_facts import LANES
@@ -35,7 +35,7 @@ def lower(outputs: Sequence[Node], rules: Rewrites) -> list[Node]:
         if node.op == "loop":
             starts[node] = args
             return lower_loop(node, args, lambda outputs: lower(outputs, inside))
-        if node.op == "get" and args[0].op == "region" and node.args[0].op == "loop":
+        if node.op == "get" and args[0].op == "turns" and node.args[0].op == "loop":
             return lower_get(node, args[0], starts[node.args[0]])
         return _visit(node, args, rules)
 

@@ -6,8 +6,8 @@ of twenty such units does it in one loop of two hundred; sums and maxima over cl
 
 from __future__ import annotations
 
-from ppl.compiler.lower.layout import resolve
 from ppl.compiler.lower.target import Rewrites
+from ppl.compiler.lower.views import resolve
 from ppl.ir import ops
 from ppl.ir.node import Node, make
 from ppl.ir.op_facts import ELEMENTWISE, FUNCTIONS

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ppl.compiler.lower.layout import resolve, row_axis
 from ppl.compiler.lower.target import Rewrites
+from ppl.compiler.lower.views import resolve, row_axis
 from ppl.ir.node import Node, make
 from ppl.ir.types import Axis
 

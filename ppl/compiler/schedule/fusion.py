@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ppl.compiler.lower.layout import Dim, Entry, Key, Poly, View, axis_strides, dims_of, strides_of
+from ppl.compiler.lower.views import Dim, Entry, Key, Poly, View, axis_strides, dims_of, strides_of
 from ppl.ir.node import Node
 from ppl.ir.types import Axis
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ppl.checked import CHECKED
-from ppl.compiler.lower.layout import Poly
 from ppl.compiler.lower.target import Buffers
+from ppl.compiler.lower.views import Poly
 from ppl.compiler.schedule.fusion import Value
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, tile_size
 from ppl.compiler.schedule.values import Builder

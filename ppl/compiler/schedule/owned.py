@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ppl.compiler.lower.joined import pairs
-from ppl.compiler.lower.layout import Poly
+from ppl.compiler.lower.views import Poly
 from ppl.compiler.schedule.fusion import Buffer, Value
 from ppl.compiler.schedule.stages import Opaque, Stage, tile_size
 from ppl.compiler.schedule.values import Builder

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ppl.compiler.lower.layout import Poly, is_view, row_axis
 from ppl.compiler.lower.request import Output
 from ppl.compiler.lower.target import Fusion
+from ppl.compiler.lower.views import Poly, is_view, row_axis
 from ppl.compiler.schedule.fusion import Buffer, Op, place, rest
 from ppl.compiler.schedule.nesting import nest
 from ppl.compiler.schedule.owned import own
@@ -71,7 +71,7 @@ def _declare(stage: Stage, builder: Builder, where: dict[Node, tuple[int, Axis |
         results = builder.results_of(node)
         for value in results:
             reduced = stage.row is not None and row_axis(value.axes) != stage.row
-            if reduced and node.op == "region" and value.node.attrs["index"] not in node.attrs["summed"]:
+            if reduced and node.op == "turns" and value.node.attrs["index"] not in node.attrs["summed"]:
                 raise NotImplementedError("a loop over rows has a result without rows that is no sum over rows")
             if reduced:
                 stage.accumulators.append(value)
@@ -149,7 +149,7 @@ def _steps(stage: Stage, builder: Builder) -> None:
     if stage.finals:
         _finals(stage, builder)
     for step in stage.steps:
-        if isinstance(step, Opaque) and step.node.op == "region":
+        if isinstance(step, Opaque) and step.node.op == "turns":
             _loop(step, stage, builder)
     limits = builder.target.fusion
     for step in stage.steps:

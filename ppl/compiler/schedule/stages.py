@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from ppl.compiler.lower.layout import Poly, is_view, row_axis
 from ppl.compiler.lower.request import Output
+from ppl.compiler.lower.views import Poly, is_view, row_axis
 from ppl.compiler.schedule.fusion import Loop, Op, Value
 from ppl.ir.node import Node, topological
 from ppl.ir.op_facts import GIVEN
@@ -68,7 +68,7 @@ def domain_axes(node: Node) -> tuple[Axis, ...]:
         return ()
     if node.op == "gemm":
         return tuple(sorted({a for x in node.args for a in x.type.axes}, key=lambda a: a.order))
-    if node.op == "region":
+    if node.op == "turns":
         nodes = topological(node.attrs["outputs"])
         axes = {a for n in (*nodes, *node.args) for a in (*n.type.axes, *domain_axes(n))}
         return tuple(sorted(axes, key=lambda a: a.order))

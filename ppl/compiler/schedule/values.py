@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppl.compiler.lower.layout import (
+from ppl.compiler.lower.target import Target
+from ppl.compiler.lower.views import (
     Entry,
     Key,
     Poly,
@@ -21,7 +22,6 @@ from ppl.compiler.lower.layout import (
     row_axis,
     strides_of,
 )
-from ppl.compiler.lower.target import Target
 from ppl.compiler.schedule.fusion import Access, Buffer, Op, Value, identity_store
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis
@@ -91,7 +91,7 @@ class Builder:
 
     def results_of(self, node: Node) -> list[Value]:
         """The values that the step of `node` makes (a loop makes one per `get`)."""
-        return [self.value(n) for n in (self.gets.get(node, []) if node.op == "region" else [node])]
+        return [self.value(n) for n in (self.gets.get(node, []) if node.op == "turns" else [node])]
 
     def accumulator(self, value: Value) -> None:
         """Give `value`, a sum over rows, its place among the accumulators of each slab."""
@@ -123,7 +123,7 @@ class Builder:
     def stack_of(self, value: Value, stage: Stage) -> Poly | None:
         """`Value.stack` of a value in tile memory: set for stacks of a loop that only loops read, step by step."""
         node, readers = value.node, self.users.get(value.node, [])
-        if node.op != "get" or not readers or any(r.op != "region" for r in readers) or node in self.outputs:
+        if node.op != "get" or not readers or any(r.op != "turns" for r in readers) or node in self.outputs:
             return None
         if node.attrs["index"] < len(node.args[0].attrs["carries"]) or stage.row not in value.axes:
             return None
@@ -245,10 +245,10 @@ class Builder:
         domain = dims_of(t.axes, t.shape)
         return Op("output", out.node, value, domain, [self.access(out.node)], axes=axes, coefs=coefs)
 
-    def loop_slots(self, region: Node) -> list[Value | None]:
+    def loop_slots(self, turns: Node) -> list[Value | None]:
         """Where each result of a loop is kept: for a carry also what its placeholder reads; None if nobody reads it."""
-        attrs = region.attrs
-        found: dict[int, Value] = {g.attrs["index"]: self.value(g) for g in self.gets.get(region, [])}
+        attrs = turns.attrs
+        found: dict[int, Value] = {g.attrs["index"]: self.value(g) for g in self.gets.get(turns, [])}
         slots: list[Value | None] = []
         self.value(attrs["index"]).external = True
         for i, type_ in enumerate(attrs["types"]):

@@ -42,8 +42,8 @@ from ppl.compiler.emit.cpu.training import LARGEST
 from ppl.compiler.emit.emitter import Items
 from ppl.compiler.emit.scalar import ZERO, to_float
 from ppl.compiler.emit.unit import Unit
-from ppl.compiler.lower.layout import Poly, axis_size, identifier
 from ppl.compiler.lower.sparse import Table, Term
+from ppl.compiler.lower.views import Poly, axis_size, identifier
 from ppl.compiler.schedule.stages import Opaque, Stage
 from ppl.ir.node import Node
 from ppl.training.columns.loops import Dot, Place, Weighted, dots, moves, sums
@@ -247,7 +247,7 @@ class ColumnEmitter(TrainEmitter):
         lines = [no_copies(), *self.regions.packed(), assign(HELD.at(0), to_float(Name("rate") * "factor")),
                  self._run("sum_rows"), refused, self._run("move_rows"), RELEASE]  # fmt: skip
         lines += [do("update_rest", *STATE, "threads")] if self.tables or self.dense else []
-        arguments = [*self.state, *self._more(), "threads", "entries"]
+        arguments = [*self.state, *self._more(), "threads", "entry_points"]
         body = [*lines, Return(Literal(True))]
         return self.unit.function("update", arguments, body, "The step, unless it may overflow.")
 
@@ -257,7 +257,7 @@ class ColumnEmitter(TrainEmitter):
 
     def update_passed(self, given: dict[str, Given]) -> list[Given]:
         """What the loop passes the update behind the state."""
-        return [*(given[a] for a in self._more()), "threads", "entries"]
+        return [*(given[a] for a in self._more()), "threads", "entry_points"]
 
 
 def _dots_of(stage: Stage) -> list[Opaque]:

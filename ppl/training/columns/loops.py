@@ -69,7 +69,7 @@ def entry(array: str, count: int, k: Given, r: Expression = R) -> Expression:
 def each_row(name: str, arguments: Sequence[str], doc: str, body: Sequence[Statement], totals: bool = False
              ) -> Function:  # fmt: skip
     """A function with `body` for each of n data rows; one that `totals` adds up `own` of all rows."""
-    start: list[Statement] = [do("prefer_wide")]
+    start: list[Statement] = [do("prefer_full_width")]
     if not totals:
         return Function(name, tuple(map(Argument, arguments)), (*start, loop("r", "n", body)), doc)
     all_rows = loop("r", "n", [*body, add_to("total", OWN)])

@@ -18,9 +18,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ppl.compiler.lower.layout import row_axis
 from ppl.compiler.lower.request import Request
 from ppl.compiler.lower.sparse import PEAK, Arrays, Table, Term, squares
+from ppl.compiler.lower.views import row_axis
 from ppl.ir import ops
 from ppl.ir.node import Node, make, rebuild, remake, topological
 from ppl.ir.rewrites.simplify import simplify

@@ -42,7 +42,7 @@ from ppl.compiler.emit.code import (
     term,
     when,
 )
-from ppl.compiler.lower.layout import Poly
+from ppl.compiler.lower.views import Poly
 from ppl.runtime.executable import compile_request
 from tests.compiler.graphs import GRAPHS, request_of
 
@@ -160,12 +160,12 @@ def test_a_module_imports_what_its_functions_take_from_elsewhere():
     both = Function("both", (Argument("w"),), (do("clear", "w"), do("kernel", "w", 1)), "Calls.")
     turns = For("s", Literal(2), (do(Name("m").dot("exp"), "s"),), parallel=True)
     update = Function("update", (), (turns,), "", "threads")
-    items = assign("ENTRIES", code.List((Name("both"),))), kernel, both, update
+    items = assign("ENTRY_POINTS", code.List((Name("both"),))), kernel, both, update
     made = python.module(Module("A module.", items, imports))
     assert made == (
         '"""A module."""\n\nimport numpy as np\n\n'
         "from kernels import jit, clear, prange\nfrom threads import parallel as threaded\n"
-        "from symbols import shared\nfrom m import f32 as m\n\nENTRIES = [both]\n\n\n"
+        "from symbols import shared\nfrom m import f32 as m\n\nENTRY_POINTS = [both]\n\n\n"
         "@shared('void(float32[::1],int64)')\ndef kernel(w, n):\n"
         '    """Shadows `part`."""\n    part = w[0]\n    w[1] = part\n\n\n'
         '@jit\ndef both(w):\n    """Calls."""\n    clear(w)\n    kernel(w, 1)\n\n\n'

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ppl.compiler.lower.layout import Poly
+from ppl.compiler.lower.views import Poly
 
 
 class Record:

@@ -31,7 +31,7 @@ from ppl.compiler.emit.cpu.regions import RELEASE, Regions, products_of
 from ppl.compiler.emit.scalar import ZERO, to_int
 from ppl.compiler.emit.sums import ALL, ALONE, combined, is_shared, merged, written_aux
 from ppl.compiler.emit.unit import CONVERT, SLABS, Unit
-from ppl.compiler.lower.layout import axis_size
+from ppl.compiler.lower.views import axis_size
 from ppl.compiler.schedule.slabs import product_parts
 from ppl.compiler.schedule.stages import Stage
 
@@ -51,9 +51,10 @@ class Drivers:
         unit = self.unit
         if not unit.regions:
             return []
-        arguments = [*unit.driver_arguments, "threads", "entries", "copies"]
+        arguments = [*unit.driver_arguments, "threads", "entry_points", "copies"]
         driver = self._driver("parallel", arguments, True, "The program on `threads` threads.")
-        return [*self._merge_region(), *driver, assign("ENTRIES", List(tuple(map(Name, self.regions.entries))))]
+        listed = List(tuple(map(Name, self.regions.entry_points)))
+        return [*self._merge_region(), *driver, assign("ENTRY_POINTS", listed)]
 
     def _merge_region(self) -> list[Function]:
         if not is_shared(self.unit):

@@ -1,6 +1,6 @@
 """The CPU emitter: a schedule as a module of functions for Numba.
 
-One function per fused kernel; one per stage, `rows_i(table, slab, slabs, lane)` for a row region, which calls kernels
+One function per fused kernel; one per stage, `rows_i(words, slab, slabs, lane)` for a row region, which calls kernels
 and products in order, tile by tile, and `rows_i_products` for the products it owns; a serial driver `serial`, and
 `parallel`, which shares slabs among threads.
 """

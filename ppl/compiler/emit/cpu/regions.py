@@ -1,4 +1,4 @@
-"""Emission of row regions: functions of a table of arguments, and how drivers run them slab by slab.
+"""Emission of row regions: functions of argument words, and how drivers run them slab by slab.
 
 A region is compiled once, and reached by address from Python's driver `parallel` (see
 `kernels/cpu/parallel/regions.py`); the serial driver, which users' own compiled code contains, calls it as a function.
@@ -28,38 +28,38 @@ from ppl.compiler.emit.code import (
 )
 from ppl.compiler.emit.scalar import to_int
 from ppl.compiler.emit.unit import CONVERT, SLABS, Unit
-from ppl.compiler.lower.layout import axis_size
+from ppl.compiler.lower.views import axis_size
 from ppl.compiler.schedule.stages import Stage
 
-RELEASE = Assign(Name("table").at(0), Literal(0), note="which keeps the table until here")
-"""The last statement that uses the table."""
+RELEASE = Assign(Name("words").at(0), Literal(0), note="which keeps the words until here")
+"""The last statement that uses the argument words."""
 
-PASSED = ("table", "slab", "slabs", "lane")
+PASSED = ("words", "slab", "slabs", "lane")
 """What a region is passed."""
 
 
 class Regions:
-    """The regions of a unit; `others` are those that are no stages, behind them in the list of entries."""
+    """The regions of a unit; `others` are those that are no stages, behind them in the list of entry points."""
 
     def __init__(self, unit: Unit, others: Sequence[str] = ()):
         self.unit = unit
         self.passed = [*unit.common, "copies"]
-        self.entries = [name for s in unit.regions for name in ([s.name, products_of(s)] if s.owned else [s.name])]
-        self.entries += others
+        names_of = [[s.name, products_of(s)] if s.owned else [s.name] for s in unit.regions]
+        self.entry_points = [*(name for group in names_of for name in group), *others]
 
     def enter(self, name: str, parallel: bool, parts: Given = SLABS) -> Statement:
         """The calls of the region `name` for all its `parts`, which are the slabs of rows unless it says otherwise."""
         if parallel:
-            return do("run_slabs", "entries", to_int(self.entries.index(name)), "table", parts, "threads")
-        return loop("slab", parts, [do(name, call("address", "table"), "slab", parts, to_int(0))])
+            return do("run_slabs", "entry_points", to_int(self.entry_points.index(name)), "words", parts, "threads")
+        return loop("slab", parts, [do(name, call("address", "words"), "slab", parts, to_int(0))])
 
     def packed(self) -> list[Statement]:
-        """The statements that make the table; what slabs read instead of `params` comes last."""
+        """The statements that make the argument words; what slabs read instead of `params` comes last."""
         kinds = self.unit.kind_of()
-        words = sum(1 if self.unit.is_number(name) else 2 for name in self.passed)
+        size = sum(1 if self.unit.is_number(name) else 2 for name in self.passed)
         types = Tuple(tuple(CONVERT[kinds[name]] for name in self.passed))
-        table = assign("table", call(Name("np").dot("empty"), words + 1, "I"))
-        return [table, do("fill_table", "table", names(*self.passed), types)]
+        made = assign("words", call(Name("np").dot("empty"), size + 1, "I"))
+        return [made, do("fill_words", "words", names(*self.passed), types)]
 
     def region(self, name: str, body: Sequence[Statement], doc: str, own: Given = "slab") -> Function:
         """A region's function; addresses are those in slab `own`."""
@@ -78,7 +78,7 @@ class Regions:
         return self.region(stage.name, [*ends, *body], doc)
 
     def _unpacked(self, body: Sequence[Statement]) -> list[Statement]:
-        """The statements that read what `body` needs from the table."""
+        """The statements that read what `body` needs from the argument words."""
         needed = names_in(*body).used
         needed |= {"copies"} if "params" in needed else set()
         kinds, at = self.unit.kind_of(), 0
@@ -92,13 +92,13 @@ class Regions:
 
 
 def word_at(at: int) -> Call:
-    """A number in the table."""
-    return call("word_at", "table", to_int(at))
+    """A number among the argument words."""
+    return call("word_at", "words", to_int(at))
 
 
 def array_at(at: int, kind: Given) -> Call:
-    """An array in the table."""
-    return call("array_at", "table", to_int(at), kind)
+    """An array among the argument words."""
+    return call("array_at", "words", to_int(at), kind)
 
 
 def _start(rows: Given, slab: Given) -> Call:

@@ -38,9 +38,9 @@ from ppl.compiler.emit.emitter import Items
 from ppl.compiler.emit.scalar import ONE, to_float, to_int
 from ppl.compiler.emit.tables import clamped, fetch
 from ppl.compiler.emit.unit import Unit
-from ppl.compiler.lower.layout import Poly, entries, identifier
 from ppl.compiler.lower.request import Output
 from ppl.compiler.lower.sparse import Table, Term
+from ppl.compiler.lower.views import Poly, entries, identifier
 
 STATE = (*training.STATE, "out", "v", "heads", "following", "touched", "acc")
 """What updates are passed: what dense ones are, and arrays, lists and scratch."""
@@ -166,7 +166,7 @@ class TrainEmitter(CpuEmitter):
                    if cut]  # fmt: skip
         rows = ["chosen" if p == self.rows else no_rows() for p in unit.plates]
         given = loops.given("out", rows)
-        step = [do("parallel", *given.values(), "threads", "entries", Name("params").before(0))]
+        step = [do("parallel", *given.values(), "threads", "entry_points", Name("params").before(0))]
         return loops.loop(self.state, step, self.update_passed(given), self.n_scalars - 1, finite, gathers)
 
 

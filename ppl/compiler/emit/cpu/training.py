@@ -65,7 +65,7 @@ class Training:
         train = self.loop(STATE, self._steps(driver, rows), passed, unit.results, (), gathers, extra)
         if driver != "parallel":
             return [train]
-        trained = [*self.regions.entries, *(region.name for region in regions)]
+        trained = [*self.regions.entry_points, *(region.name for region in regions)]
         return [*regions, assign("TRAINED", List(tuple(map(Name, trained)))), train]
 
     def _cut(self) -> list[tuple[str, str]]:
@@ -79,7 +79,7 @@ class Training:
         for i, (a, plate) in enumerate(self._cut()):
             gather: list[Statement] = [do("gather_rows", f"batch_{a}", a, "chosen")]
             if driver == "parallel":
-                number = len(self.regions.entries) + i
+                number = len(self.regions.entry_points) + i
                 kinds = [CONVERT[k] for k in (self.unit.kind_of()[a],) * 2 + ("int",)]
                 gather = _shared_gather(a, kinds, number)
                 regions.append(self._gather_region(a, kinds))
@@ -106,7 +106,7 @@ class Training:
         """The statements that take one step."""
         given = self.given(Name("w").before(0), rows).values()
         if driver == "parallel":
-            return [do("parallel", *given, "threads", "entries", "copies")]
+            return [do("parallel", *given, "threads", "entry_points", "copies")]
         if driver != "both":
             return [do(driver, *given)]
         return [when(both(self.unit.singles()), [do("one", *given)], [do("serial", *given)])]
@@ -134,7 +134,7 @@ class Training:
         rates = Name("rates").dot("shape").at(0)
         vectors = ["rates" if x == "rate" else x for x in state if x != "count"]
         taken = [*vectors, *extra, "w", "aux", "kept", "hypers", "seed", "counter", "results", "order", "size",
-                 "threads", "entries", *unit.arrays, *(f"batch_{a}" for a in unit.arrays)]  # fmt: skip
+                 "threads", "entry_points", *unit.arrays, *(f"batch_{a}" for a in unit.arrays)]  # fmt: skip
         doc = "Up to len(rates) steps in place; returns how many were taken before one that has to be examined."
         return unit.function("train", taken, [loop("t", rates, inner), Return(rates)], doc)
 
@@ -166,7 +166,7 @@ def _copied(target: str, source: str) -> Statement:
 def _shared_gather(a: str, kinds: Sequence[Expression], number: int) -> list[Statement]:
     """The statements that enter the region `number`, which gathers a batch of one array."""
     large = compare(Name(f"batch_{a}").dot("shape").at(0), ">=", GATHERED_BY_ALL)
-    return [assign("rows", call(Name("np").dot("empty"), 7, "I")),
-            do("fill_table", "rows", names(f"batch_{a}", a, "chosen"), Tuple(tuple(kinds))),
+    return [assign("words", call(Name("np").dot("empty"), 7, "I")),
+            do("fill_words", "words", names(f"batch_{a}", a, "chosen"), Tuple(tuple(kinds))),
             assign("many", Choice(large, Name("threads"), to_int(1))),
-            do("run_slabs", "entries", to_int(number), "rows", "many", "many")]  # fmt: skip
+            do("run_slabs", "entry_points", to_int(number), "words", "many", "many")]  # fmt: skip

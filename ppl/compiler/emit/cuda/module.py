@@ -13,7 +13,7 @@ from ppl.compiler.emit.emitter import Emitter, Items
 from ppl.compiler.emit.stages import Stages
 from ppl.compiler.emit.sums import combined, merged, written_aux
 from ppl.compiler.emit.symbols import CUDA
-from ppl.compiler.lower.layout import axis_size
+from ppl.compiler.lower.views import axis_size
 from ppl.compiler.schedule.stages import Stage
 
 SHARE: tuple[Given, ...] = ("slabs", "j")

@@ -8,7 +8,7 @@ import numpy as np
 
 from ppl.compiler.emit.code import Assign, Expression, Name, Statement
 from ppl.compiler.emit.scalar import is_plain
-from ppl.compiler.lower.layout import identifier
+from ppl.compiler.lower.views import identifier
 from ppl.ir.node import Node
 
 Entries = np.ndarray

@@ -1,5 +1,5 @@
-# Made from kernels/source/scalar/tables.py by `python -m ppl.kernels.source`: change that file instead.
-"""The longer tables of coefficients of functions of float64s.
+# Made from kernels/source/scalar/coefficients.py by `python -m ppl.kernels.source`: change that file instead.
+"""The longer lists of coefficients of functions of float64s.
 
 Those of fdlibm (Sun, 1993) and of Wichura's algorithm AS 241 (PPND16).
 """

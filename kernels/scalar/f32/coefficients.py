@@ -1,5 +1,5 @@
-# Made from kernels/source/scalar/tables.py by `python -m ppl.kernels.source`: change that file instead.
-"""The longer tables of coefficients of functions of float32s.
+# Made from kernels/source/scalar/coefficients.py by `python -m ppl.kernels.source`: change that file instead.
+"""The longer lists of coefficients of functions of float32s.
 
 Found by `ppl.kernels.scalar.fit`.
 """

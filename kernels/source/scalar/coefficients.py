@@ -1,4 +1,4 @@
-"""The longer tables of coefficients of functions of `real`s.
+"""The longer lists of coefficients of functions of `real`s.
 
 {Found by `ppl.kernels.scalar.fit` | Those of fdlibm (Sun, 1993) and of Wichura's algorithm AS 241 (PPND16)}.
 """
