@@ -1,6 +1,6 @@
 """Noise, ids, products and sums inside CUDA kernels: what `ppl.kernels.cpu.draws` and `.products.blas` are on the CPU.
 
-A first version: one thread does the work of one row, element by element.
+A first version: one thread does the work of one row, entry by entry.
 """
 
 import numpy as np
@@ -51,17 +51,17 @@ def _fills(uniform):
     @device
     def fill_rows(out, ids, start, first, n, base, per_row, key, time, step, purpose):
         for i in range(n):
-            element = (base + _row(ids, start, first, i)) * per_row
+            entry = (base + _row(ids, start, first, i)) * per_row
             for j in range(per_row):
-                out[i * per_row + j] = uniform(element + j, key, time, step, purpose)
+                out[i * per_row + j] = uniform(entry + j, key, time, step, purpose)
 
     @device
     def fill_columns(out, first, n, particles, size, total, offset, key, time, step, purpose):
         for k in range(particles):
-            element = ((offset + k) * total + first) * size
+            entry = ((offset + k) * total + first) * size
             for i in range(n):
                 for j in range(size):
-                    out[(i * particles + k) * size + j] = uniform(element + i * size + j, key, time, step, purpose)
+                    out[(i * particles + k) * size + j] = uniform(entry + i * size + j, key, time, step, purpose)
 
     return fill_rows, fill_columns
 
@@ -79,7 +79,7 @@ def row_ids(out, ids, start, first, n):
 
 @device
 def row_keys(out, ids, start, first, n, base, per_row, key, step):
-    """64-bit keys of `n` rows of `per_row` elements each, as int64."""
+    """64-bit keys of `n` rows of `per_row` entries each, as int64."""
     for i in range(n):
         row = base + _row(ids, start, first, i)
         for k in range(per_row):

@@ -1,6 +1,6 @@
-"""The noise layout: which random bits belong to which element of which random node.
+"""The counters of noise: which random bits belong to which entry of which random node.
 
-Uniforms are a pure function of (element, key, time, step, purpose) and nothing else, so that they do not
+Uniforms are a pure function of (entry, key, time, step, purpose) and nothing else, so that they do not
 depend on threads, devices, tiles or the batch split. `ppl.ir.reference.noise` is the same function in NumPy, written
 independently.
 
@@ -108,12 +108,12 @@ def attempt_words(key, column, stream, attempt):
 
 
 @inline
-def uniform_f32(element, key, time, step, purpose):
-    """Return the float32 uniform of one global element.
+def uniform_f32(entry, key, time, step, purpose):
+    """Return the float32 uniform of one global entry.
 
     Parameters
     ----------
-    element : int64
+    entry : int64
         Global index, ``(row * particles + particle) * columns + column``.
     key : uint64
         From `mix`.
@@ -122,7 +122,7 @@ def uniform_f32(element, key, time, step, purpose):
     purpose : int
         Below 2**16.
     """
-    e = u64(element)
+    e = u64(entry)
     w0, w1, w2, w3 = block_words(e >> u64(8), e & u64(63), key, time, step, purpose)
     word = (e >> u64(6)) & u64(3)
     even = w2 if word >= u64(2) else w0
@@ -131,9 +131,9 @@ def uniform_f32(element, key, time, step, purpose):
 
 
 @inline
-def uniform_f64(element, key, time, step, purpose):
-    """Return the float64 uniform of one global element; arguments as for `uniform_f32`."""
-    e = u64(element)
+def uniform_f64(entry, key, time, step, purpose):
+    """Return the float64 uniform of one global entry; arguments as for `uniform_f32`."""
+    e = u64(entry)
     w0, w1, w2, w3 = block_words(e >> u64(7), e & u64(63), key, time, step, purpose)
     second = (e >> u64(6)) & u64(1)
     return open_uniform_f64(w2 if second else w0, w3 if second else w1)

@@ -108,9 +108,9 @@ class LKJCholesky(Distribution):
         n = ops.mul(ops.ndtri(u[0]), left)
         length = ops.sqrt(ops.reduce_sum(ops.mul(n, n), -1, keepdims=True))
         diagonal, rest = (ops.exp(ops.mul(-0.5, ops.softplus(x))) for x in (ops.neg(odds), odds))
-        wide = (*b.type.shape, 1)
-        rows = ops.mul(ops.div(n, length), ops.reshape(rest, wide))
-        rows = ops.add(rows, ops.mul(ops.reshape(diagonal, wide), np.eye(self.dim)[1:]))
+        column = (*b.type.shape, 1)
+        rows = ops.mul(ops.div(n, length), ops.reshape(rest, column))
+        rows = ops.add(rows, ops.mul(ops.reshape(diagonal, column), np.eye(self.dim)[1:]))
         first = ops.expand(ops.const(np.eye(self.dim)[:1]), rows.type.axes, (*b.type.shape[:-1], 1, self.dim))
         return ops.concat([first, rows], len(b.type.shape) - 1)
 
@@ -130,8 +130,8 @@ class LKJCholesky(Distribution):
     def node_mode(self) -> Node:
         """The identity; NaN for a concentration below 1, whose density is unbounded at singular matrices."""
         c = self.params["concentration"]
-        wide = ops.reshape(c, (*c.type.shape, 1, 1))
-        return ops.where(ops.less_equal(1.0, wide), np.eye(self.dim), math.nan)
+        matrices = ops.reshape(c, (*c.type.shape, 1, 1))
+        return ops.where(ops.less_equal(1.0, matrices), np.eye(self.dim), math.nan)
 
     def unit_entropy(self) -> Node:
         """The normalizer, less the sum of exponents times (digamma(b) - digamma(a + b)) / 2."""

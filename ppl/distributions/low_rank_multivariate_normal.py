@@ -55,8 +55,8 @@ class LowRankMultivariateNormal(Distribution):
             raise ShapeError(f"LowRankMultivariateNormal: shapes do not fit (…, d), (…, d, k), (…, d): {listed}")
         if not 1 <= factor[-1] <= MOST:
             raise ModelError(f"LowRankMultivariateNormal: the rank lies between 1 and {MOST} here, not at {factor[-1]}")
-        wide = {"loc": lead, "cov_factor": (*lead, factor[-1]), "cov_diag": lead}
-        self.params = {k: ops.expand(n, (), wide[k]) for k, n in nodes.items()}
+        shapes = {"loc": lead, "cov_factor": (*lead, factor[-1]), "cov_diag": lead}
+        self.params = {k: ops.expand(n, (), shapes[k]) for k, n in nodes.items()}
         self.event_mask = None
 
     @property
@@ -74,8 +74,8 @@ class LowRankMultivariateNormal(Distribution):
         shape = dimensions(f"{type(self).__name__}.expand: shape", shape, ShapeError)
         lead = (*shape, self.event_shape[-1])
         loc, factor, diag = self.params.values()
-        wide = (ops.expand(loc, (), lead), ops.expand(factor, (), (*lead, self.rank)), ops.expand(diag, (), lead))
-        out = self.with_params(wide)
+        expanded = (ops.expand(loc, (), lead), ops.expand(factor, (), (*lead, self.rank)), ops.expand(diag, (), lead))
+        out = self.with_params(expanded)
         if self.event_mask is not None:
             out.event_mask = ops.expand(self.event_mask, (), out.batch_of_units)
         return out

@@ -11,7 +11,7 @@ import numpy as np
 from ppl.arguments import integer
 from ppl.distributions.base import Distribution
 from ppl.distributions.domain.checks import checked_parameters
-from ppl.distributions.parts.combinator import select, widened
+from ppl.distributions.parts.combinator import expanded, select
 from ppl.distributions.parts.components import Components
 from ppl.distributions.parts.formulas import frozen
 from ppl.distributions.parts.mixture_path import (
@@ -81,7 +81,7 @@ class Mixture(Components):
                 f"Mixture: {name} of {node.type.shape} and components of events {shapes} do not fit"
             ) from None
         rank = len(lead)
-        self.gather({name: widened(node, rank, units)}, {k: self._spread(c, units) for k, c in listed.items()})
+        self.gather({name: expanded(node, rank, units)}, {k: self._spread(c, units) for k, c in listed.items()})
         why = no_path(self.components, node, joint)
         self.take_traits(
             discrete=first.discrete, dtype=first.dtype, unit_rank=first.unit_rank + joint,
@@ -188,8 +188,8 @@ class Mixture(Components):
     def _spread_between(self, centres: Node) -> Node:
         """`relative_variance` of scalar units, between the outermost centres."""
         x, length = points_between(centres)
-        wide = cast(Mixture, self.expand((POINTS, *self.units)))
-        return relative_variance(wide.mixing.class_probs(), wide._component_cdf(x), wide.unit_log_prob(x), length)
+        many = cast(Mixture, self.expand((POINTS, *self.units)))
+        return relative_variance(many.mixing.class_probs(), many._component_cdf(x), many.unit_log_prob(x), length)
 
     def _entry(self, i: int) -> Mixture:
         """The mixture of entry `i` of the joint axis."""

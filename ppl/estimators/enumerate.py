@@ -16,7 +16,7 @@ class Enumerate(Estimator):
     """Sum over every joint value of the node, weighted by its probability: no sampling, no variance from this node.
 
     The values run along an enumeration axis, so that everything downstream is one batch; nodes downstream keep their
-    own estimators in every state. Cost: the joint support over all event elements and all rows that a downstream
+    own estimators in every state. Cost: the joint support over all event entries and all rows that a downstream
     value couples, times that of other enumerated nodes with a common cost, at most `budget`.
     """
 

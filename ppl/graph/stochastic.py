@@ -255,7 +255,7 @@ class RandomNode:
         return None
 
     def joint_support(self, law: Distribution | None = None) -> float:
-        """Number of joint values (of `law`) over all event elements and rows that a downstream cost couples."""
+        """Number of joint values (of `law`) over all event entries and rows that a downstream cost couples."""
         rows = 1.0
         for axis in self.coupled_plates:
             rows *= axis.size if axis.size is not None else float("inf")

@@ -213,7 +213,7 @@ class Compiled:
             aux=tuple(variant.aux.items()),
             arrays=tuple(arrays.items()),
             params=(*self.layout.shapes, *vectors),
-            aux_layout=self.aux_layout.shapes,
+            aux_shapes=self.aux_layout.shapes,
             hypers=self.hypers,
             inputs=inputs,
             int32=() if all_64_bits else int32,

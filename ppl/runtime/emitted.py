@@ -43,7 +43,7 @@ class Emitted:
     kernels: int
     axes: dict[str, Axis]
     plates: list[str]
-    array_layout: list[tuple[str, Type, Poly]]
+    array_places: list[tuple[str, Type, Poly]]
     injected: Mapping[str, Any] = field(default_factory=dict)
     flops: Poly = field(default_factory=Poly)
     unrolled: bool = False
@@ -65,7 +65,7 @@ class Emitted:
         self._evaluated: dict[tuple[Any, ...], Any] = {}
         self.places = {name: i for i, name in enumerate(self.memory.header)}
         self.n_params = offsets_of(self.request.params)[1]
-        self.n_aux = offsets_of(self.request.aux_layout)[1]
+        self.n_aux = offsets_of(self.request.aux_shapes)[1]
 
     @property
     def shares(self) -> np.ndarray:
@@ -217,7 +217,7 @@ class Emitted:
     def _out_parts(self, sizes: Mapping[str, int]) -> dict[str, tuple[slice, bool, tuple[int, ...]]]:
         """Place in the flat output, whether it holds integers, and shape of every array, in the order asked for."""
         parts, at, words = {}, 0, 8 // np.dtype(self.dtype).itemsize
-        for name, t, size in self.array_layout:
+        for name, t, size in self.array_places:
             n = size.evaluate(sizes) * (words if t.dtype == "int" else 1)
             shape = (*(axis_size(a).evaluate(sizes) for a in t.axes), *t.shape)
             parts[name] = slice(at, at + n), t.dtype == "int", shape

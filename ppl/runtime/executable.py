@@ -6,7 +6,7 @@
 
 with flat vectors, data arrays as the user holds them, and ``work = executable.workspace(rows, particles)``, one per
 thread. `grad` is overwritten and `aux` updated in place. For a request with arrays (sampling), `grad` stands for the
-flat output `out`: the arrays of `Emitted.array_layout` one after another, the int arrays first. An int is an int64,
+flat output `out`: the arrays of `Emitted.array_places` one after another, the int arrays first. An int is an int64,
 so in float32 programs it takes two entries of `out`; bools are floats. `Emitted.views` gives every array.
 """
 

@@ -1,4 +1,4 @@
-"""The reference interpreter: layout of noise, leaves, dtypes, and ops without a gradient."""
+"""The reference interpreter: counters of noise, leaves, dtypes, and ops without a gradient."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_noise_element_is_row_then_particle_then_column():
     for i, row in enumerate((7, 100, 3)):
         for particle in range(4):
             for column in range(10):
-                element = (row * 4 + particle) * 10 + column
-                assert u[i, particle, column // 5, column % 5] == noise.uniforms(element, KEY, 0, 9, 1, np.float64)
+                entry = (row * 4 + particle) * 10 + column
+                assert u[i, particle, column // 5, column % 5] == noise.uniforms(entry, KEY, 0, 9, 1, np.float64)
 
 
 def test_noise_of_a_subset_of_rows_is_the_same_noise():
@@ -66,8 +66,8 @@ def test_rowkey_mixes_element_and_step():
     base = noise.mix(4, noise.node_hash("f"))
     for row in range(2):
         for particle in range(3):
-            element = row * 3 + particle
-            assert int(keys[row, particle]) % 2**64 == noise.mix(base, element * 2**32 + 9)
+            entry = row * 3 + particle
+            assert int(keys[row, particle]) % 2**64 == noise.mix(base, entry * 2**32 + 9)
 
 
 def test_leaves_are_looked_up():

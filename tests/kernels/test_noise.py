@@ -65,9 +65,9 @@ def test_golden_values():
     """These never change: checkpoints and published seeds depend on them."""
     assert reference.node_hash("z") == GOLDEN_HASH
     assert KEY == GOLDEN_KEY
-    elements = np.array([0, 1, 63, 64, 255, 256, 2**40 + 12345])
+    entries = np.array([0, 1, 63, 64, 255, 256, 2**40 + 12345])
     for dtype, values in GOLDEN.items():
-        got = reference.uniforms(elements, KEY, 5, 9, 77, dtype)
+        got = reference.uniforms(entries, KEY, 5, 9, 77, dtype)
         assert [v.hex() for v in got.astype(float)] == values
 
 
@@ -86,9 +86,9 @@ def test_mix():
 @pytest.mark.parametrize("kind", KINDS)
 def test_scalar_equals_reference(kind):
     dtype, scalar, _, _ = KINDS[kind]
-    elements = np.concatenate([np.arange(0, 600, 7), 2**40 + np.arange(0, 600, 13), [2**53 - 1]])
-    want = reference.uniforms(elements, KEY, 2**32 - 1, 12, 65535, dtype)
-    got = [dtype(scalar(int(e), u64(KEY), 2**32 - 1, 12, 65535)) for e in elements]
+    entries = np.concatenate([np.arange(0, 600, 7), 2**40 + np.arange(0, 600, 13), [2**53 - 1]])
+    want = reference.uniforms(entries, KEY, 2**32 - 1, 12, 65535, dtype)
+    got = [dtype(scalar(int(e), u64(KEY), 2**32 - 1, 12, 65535)) for e in entries]
     assert np.array_equal(got, want)
 
 
@@ -118,14 +118,14 @@ def test_fill_vectorises(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_argument_matters(kind):
     dtype = KINDS[kind][0]
-    elements = np.arange(1000)
+    entries = np.arange(1000)
     base = (KEY, 1, 2, 3)
-    values = [reference.uniforms(elements, *base, dtype)]
+    values = [reference.uniforms(entries, *base, dtype)]
     for position, delta in [(0, 1), (0, 2**40), (1, 1), (2, 1), (3, 1), (3, 1 << 15)]:
         changed = list(base)
         changed[position] += delta
-        values.append(reference.uniforms(elements, *changed, dtype))
-    values.append(reference.uniforms(elements + 1000, *base, dtype))
+        values.append(reference.uniforms(entries, *changed, dtype))
+    values.append(reference.uniforms(entries + 1000, *base, dtype))
     for i, a in enumerate(values):
         for b in values[:i]:
             # independent uniforms: |correlation| above 5 / sqrt(1000) has probability 6e-7

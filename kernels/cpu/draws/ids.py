@@ -17,8 +17,8 @@ def run_length(ids, start, stop):
 
 
 @jit
-def elements(ids, start, n, base, per_row):
-    """Global numbers of the elements of `n` rows."""
+def entries(ids, start, n, base, per_row):
+    """Global numbers of the entries of `n` rows."""
     out = np.empty(n * per_row, np.uint64)
     for i in range(n):
         first = u64((base + ids[start + i]) * per_row)

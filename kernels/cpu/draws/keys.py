@@ -21,12 +21,12 @@ def row_ids(out, ids, start, first, n):
 
 @jit
 def row_keys(out, ids, start, first, n, base, per_row, key, step):
-    """64-bit keys of `n` rows of `per_row` elements each, as int64."""
+    """64-bit keys of `n` rows of `per_row` entries each, as int64."""
     for i in range(n):
         row = base + (first + i if ids.shape[0] == 0 else ids[start + i])
         for k in range(per_row):
-            element = u64(row * per_row + k)
-            out[i * per_row + k] = i64(mix(key, (element << u64(32)) + u64(step)))
+            entry = u64(row * per_row + k)
+            out[i * per_row + k] = i64(mix(key, (entry << u64(32)) + u64(step)))
 
 
 @jit
@@ -36,8 +36,8 @@ def window_keys(out, ids, start, first, n, base, pieces, size, total, offset, ke
         row = base + (first + i if ids.shape[0] == 0 else ids[start + i])
         for p in range(pieces):
             for k in range(size):
-                element = u64((row * pieces + p) * total + offset + k)
-                out[(i * pieces + p) * size + k] = i64(mix(key, (element << u64(32)) + u64(step)))
+                entry = u64((row * pieces + p) * total + offset + k)
+                out[(i * pieces + p) * size + k] = i64(mix(key, (entry << u64(32)) + u64(step)))
 
 
 @jit

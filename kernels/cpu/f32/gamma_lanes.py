@@ -32,7 +32,7 @@ def loggamma_row_f32(out, concentration, key, column, stream, n):
     column : int, or a vector
         Of the first lane, or of each.
     stream : int
-        Which of the gamma draws of an element.
+        Which of the gamma draws of an entry.
     """
     prefer_full_width()
     waiting, found = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, f32)

@@ -24,7 +24,7 @@ def loggamma_row_f64(out, concentration, key, column, stream, n):
     column : int, or a vector
         Of the first lane, or of each.
     stream : int
-        Which of the gamma draws of an element.
+        Which of the gamma draws of an entry.
     """
     for i in range(n):
         out[i] = draws.loggamma_draw(concentration[i], lane_key(key, i), lane_column(column, i), stream)

@@ -44,13 +44,13 @@ def _part(out, first, key, time, step, purpose):
 
 @shared(_FILL.format(f64.__name__))
 def fill_uniform_f64(out, first, key, time, step, purpose):
-    """Fill the contiguous vector `out` with the uniforms of elements ``first``, ``first + 1``, ...
+    """Fill the contiguous vector `out` with the uniforms of entries ``first``, ``first + 1``, ...
 
     Parameters
     ----------
     out : float64 array, one-dimensional and contiguous
     first : int64
-        Global index of the first element, any alignment.
+        Global index of the first entry, any alignment.
     key, time, step, purpose
         As for `ppl.kernels.scalar.noise.uniform_f64`.
     """
@@ -67,8 +67,8 @@ def fill_uniform_f64(out, first, key, time, step, purpose):
 
 
 @shared(_FILL_AT.format(f64.__name__))
-def fill_at_f64(out, elements, key, time, step, purpose):
-    """Fill the vector `out` with the uniforms of the uint64 `elements`, one Philox call each."""
+def fill_at_f64(out, entries, key, time, step, purpose):
+    """Fill the vector `out` with the uniforms of the uint64 `entries`, one Philox call each."""
     prefer_full_width()
     for j in range(out.shape[0]):
-        out[j] = uniform_f64(elements[j], key, time, step, purpose)
+        out[j] = uniform_f64(entries[j], key, time, step, purpose)

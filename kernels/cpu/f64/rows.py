@@ -8,7 +8,7 @@ from position `start`). Runs of consecutive ids are filled in one go.
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.draws.ids import elements, run_length
+from ppl.kernels.cpu.draws.ids import entries, run_length
 from ppl.kernels.cpu.f64.noise import fill_at_f64, fill_uniform_f64
 from ppl.kernels.cpu.memory.views import part
 from ppl.kernels.symbols import shared
@@ -21,7 +21,7 @@ _FILL = "void({}[::1],int64[::1],int64,int64,int64,int64,int64,uint64,int64,int6
 
 @shared(_FILL.format(f64.__name__))
 def fill_rows_f64(out, ids, start, first, n, base, per_row, key, time, step, purpose):
-    """Uniforms of `n` rows of `per_row` elements each; row r has global number ``base + id(r)``."""
+    """Uniforms of `n` rows of `per_row` entries each; row r has global number ``base + id(r)``."""
     if ids.shape[0] == 0:
         fill_uniform_f64(part(out, 0, n * per_row), (base + first) * per_row, key, time, step, purpose)
         return
@@ -33,19 +33,19 @@ def fill_rows_f64(out, ids, start, first, n, base, per_row, key, time, step, pur
             i += run
             run = run_length(ids, start + i, start + n) if i < n else 0
         if i > first:
-            some = elements(ids, start + first, i - first, base, per_row)
+            some = entries(ids, start + first, i - first, base, per_row)
             fill_at_f64(part(out, first * per_row, (i - first) * per_row), some, key, time, step, purpose)
         if run > 0:
-            element = (base + ids[start + i]) * per_row
-            fill_uniform_f64(part(out, i * per_row, run * per_row), element, key, time, step, purpose)
+            entry = (base + ids[start + i]) * per_row
+            fill_uniform_f64(part(out, i * per_row, run * per_row), entry, key, time, step, purpose)
         i += run
 
 
 @jit
 def fill_windows_f64(out, ids, start, first, n, base, pieces, size, total, offset, key, time, step, purpose):
-    """Uniforms of a window of particles: of every piece of `total` elements, the `size` ones from `offset` on.
+    """Uniforms of a window of particles: of every piece of `total` entries, the `size` ones from `offset` on.
 
-    A row has `pieces` pieces; piece p of row r begins at element ``((base + id(r)) * pieces + p) * total``.
+    A row has `pieces` pieces; piece p of row r begins at entry ``((base + id(r)) * pieces + p) * total``.
     """
     if size == total:
         fill_rows_f64(out, ids, start, first, n, base, pieces * size, key, time, step, purpose)
@@ -59,9 +59,9 @@ def fill_windows_f64(out, ids, start, first, n, base, pieces, size, total, offse
 
 @jit
 def fill_columns_f64(out, first, n, particles, size, total, offset, key, time, step, purpose):
-    """Uniforms of `n` pieces of `size` elements, from piece `first` of `total` on, of each of several particles.
+    """Uniforms of `n` pieces of `size` entries, from piece `first` of `total` on, of each of several particles.
 
-    Particle k of the window that begins at `offset` has its pieces at element ``(offset + k) * total * size``; in
+    Particle k of the window that begins at `offset` has its pieces at entry ``(offset + k) * total * size``; in
     `out` a piece has the particles one after another.
     """
     if particles == 1:

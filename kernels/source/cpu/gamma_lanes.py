@@ -30,7 +30,7 @@ def loggamma_row_real(out, concentration, key, column, stream, n):
     column : int, or a vector
         Of the first lane, or of each.
     stream : int
-        Which of the gamma draws of an element.
+        Which of the gamma draws of an entry.
     """
     if SINGLE:
         prefer_full_width()

@@ -48,13 +48,13 @@ def _part(out, first, key, time, step, purpose):
 
 @shared(_FILL.format(real.__name__))
 def fill_uniform_real(out, first, key, time, step, purpose):
-    """Fill the contiguous vector `out` with the uniforms of elements ``first``, ``first + 1``, ...
+    """Fill the contiguous vector `out` with the uniforms of entries ``first``, ``first + 1``, ...
 
     Parameters
     ----------
     out : `real` array, one-dimensional and contiguous
     first : int64
-        Global index of the first element, any alignment.
+        Global index of the first entry, any alignment.
     key, time, step, purpose
         As for `ppl.kernels.scalar.noise.uniform_real`.
     """
@@ -71,15 +71,15 @@ def fill_uniform_real(out, first, key, time, step, purpose):
 
 
 @shared(_FILL_AT.format(real.__name__))
-def fill_at_real(out, elements, key, time, step, purpose):
-    """Fill the vector `out` with the uniforms of the uint64 `elements`, one Philox call each."""
+def fill_at_real(out, entries, key, time, step, purpose):
+    """Fill the vector `out` with the uniforms of the uint64 `entries`, one Philox call each."""
     prefer_full_width()
     for j in range(out.shape[0]):
         if SINGLE:
-            element = elements[j]
-            w0, w1, w2, w3 = block_words(element >> u64(8), element & u64(63), key, time, step, purpose)
-            low = w1 if (element >> u64(6)) & u64(1) else w0
-            high = w3 if (element >> u64(6)) & u64(1) else w2
-            out[j] = open_uniform_f32(high if (element >> u64(7)) & u64(1) else low)
+            entry = entries[j]
+            w0, w1, w2, w3 = block_words(entry >> u64(8), entry & u64(63), key, time, step, purpose)
+            low = w1 if (entry >> u64(6)) & u64(1) else w0
+            high = w3 if (entry >> u64(6)) & u64(1) else w2
+            out[j] = open_uniform_f32(high if (entry >> u64(7)) & u64(1) else low)
         else:
-            out[j] = uniform_f64(elements[j], key, time, step, purpose)
+            out[j] = uniform_f64(entries[j], key, time, step, purpose)

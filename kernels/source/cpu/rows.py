@@ -7,7 +7,7 @@ from position `start`). Runs of consecutive ids are filled in one go.
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.draws.ids import elements, run_length
+from ppl.kernels.cpu.draws.ids import entries, run_length
 from ppl.kernels.cpu.memory.views import part
 from ppl.kernels.source.cpu.noise import fill_at_real, fill_uniform_real
 from ppl.kernels.source.precision import real
@@ -19,7 +19,7 @@ _FILL = "void({}[::1],int64[::1],int64,int64,int64,int64,int64,uint64,int64,int6
 
 @shared(_FILL.format(real.__name__))
 def fill_rows_real(out, ids, start, first, n, base, per_row, key, time, step, purpose):
-    """Uniforms of `n` rows of `per_row` elements each; row r has global number ``base + id(r)``."""
+    """Uniforms of `n` rows of `per_row` entries each; row r has global number ``base + id(r)``."""
     if ids.shape[0] == 0:
         fill_uniform_real(part(out, 0, n * per_row), (base + first) * per_row, key, time, step, purpose)
         return
@@ -31,19 +31,19 @@ def fill_rows_real(out, ids, start, first, n, base, per_row, key, time, step, pu
             i += run
             run = run_length(ids, start + i, start + n) if i < n else 0
         if i > first:
-            some = elements(ids, start + first, i - first, base, per_row)
+            some = entries(ids, start + first, i - first, base, per_row)
             fill_at_real(part(out, first * per_row, (i - first) * per_row), some, key, time, step, purpose)
         if run > 0:
-            element = (base + ids[start + i]) * per_row
-            fill_uniform_real(part(out, i * per_row, run * per_row), element, key, time, step, purpose)
+            entry = (base + ids[start + i]) * per_row
+            fill_uniform_real(part(out, i * per_row, run * per_row), entry, key, time, step, purpose)
         i += run
 
 
 @jit
 def fill_windows_real(out, ids, start, first, n, base, pieces, size, total, offset, key, time, step, purpose):
-    """Uniforms of a window of particles: of every piece of `total` elements, the `size` ones from `offset` on.
+    """Uniforms of a window of particles: of every piece of `total` entries, the `size` ones from `offset` on.
 
-    A row has `pieces` pieces; piece p of row r begins at element ``((base + id(r)) * pieces + p) * total``.
+    A row has `pieces` pieces; piece p of row r begins at entry ``((base + id(r)) * pieces + p) * total``.
     """
     if size == total:
         fill_rows_real(out, ids, start, first, n, base, pieces * size, key, time, step, purpose)
@@ -57,9 +57,9 @@ def fill_windows_real(out, ids, start, first, n, base, pieces, size, total, offs
 
 @jit
 def fill_columns_real(out, first, n, particles, size, total, offset, key, time, step, purpose):
-    """Uniforms of `n` pieces of `size` elements, from piece `first` of `total` on, of each of several particles.
+    """Uniforms of `n` pieces of `size` entries, from piece `first` of `total` on, of each of several particles.
 
-    Particle k of the window that begins at `offset` has its pieces at element ``(offset + k) * total * size``; in
+    Particle k of the window that begins at `offset` has its pieces at entry ``(offset + k) * total * size``; in
     `out` a piece has the particles one after another.
     """
     if particles == 1:

@@ -64,7 +64,7 @@ def loggamma_draw(concentration, key, column, stream):
     key : uint64
         One per row and particle, of this node and step.
     column, stream : int
-        Event element, and which of the gamma draws of that element (below 1024).
+        Event entry, and which of the gamma draws of that entry (below 1024).
     """
     if SINGLE:
         y = NAN

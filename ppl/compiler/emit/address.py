@@ -125,7 +125,7 @@ class Addresses:
             before.views += [name.name] if view else []
         return before.memo[value]
 
-    def element(self, value: Value, place: Place, inner: Loop | None, gather: Expression | None, moving: bool
+    def entry(self, value: Value, place: Place, inner: Loop | None, gather: Expression | None, moving: bool
                 ) -> Expression:  # fmt: skip
         """One entry of `value`, of a view that is cut before the loop `inner` where that pays."""
         assert value.buffer is not None, f"{value.name} has no memory"

@@ -49,9 +49,9 @@ def assemble(
     axes = run_time_axes([*nodes, *(parts or ())], request)
     plates = [identifier(a.name) for a in axes.values() if a.kind is Kind.PLATE]
     words = 8 // np.dtype(dtype).itemsize
-    outputs, array_layout, aux_at, floats = output_places(request, iter(lowered), len(plates), words)
+    outputs, array_places, aux_at, floats = output_places(request, iter(lowered), len(plates), words)
     offsets = _offsets(request)
-    n_aux = offsets_of(request.aux_layout)[1] if request.aux else 0
+    n_aux = offsets_of(request.aux_shapes)[1] if request.aux else 0
     # Where particles are a run-time axis, the place of one array among several depends on their number.
     unrolled = suits(lowered, rules.straight) and not (axes and request.arrays)
     small = unrolled and not axes
@@ -62,7 +62,7 @@ def assemble(
         builder.inputs[name] = "x_" + identifier(name)
     stages = [] if small else schedule(outputs, builder)
     memory = plan(stages, builder, _header(axes, plates, stages, builder.windowed), floats)
-    for _, t, size in array_layout:
+    for _, t, size in array_places:
         memory.ints = memory.ints + (size * words if t.dtype == "int" else 0)
     arrays = [builder.inputs[n] for n, _ in request.inputs]
     counts = [assign(Name("v").at(list(axes).index(t.axes[0].name)), length(builder.inputs[n]))
@@ -74,7 +74,7 @@ def assemble(
     body = straight_line(outputs, offsets, builder.inputs, dtype, n_aux, aux_at) if unrolled else []
     source = python.module(emitter.module(body, general=not small))
     fields = {"source": source, "stages": stages, "memory": memory, "kernels": emitter.kernels, "axes": axes,
-            "plates": plates, "array_layout": array_layout, "injected": emitter.injected,
+            "plates": plates, "array_places": array_places, "injected": emitter.injected,
             "flops": _work_estimate(stages), "unrolled": unrolled, "windowed": parts is not None,
             "trains": unit.trained > 0, "target": target, "passed": unit.driver_arguments}  # fmt: skip
     return fields, emitter
@@ -93,7 +93,7 @@ def _lowered(request: Request, nodes: Sequence[Node], rules: Rewrites, dtype: st
 def _offsets(request: Request) -> dict[tuple[str, str], int]:
     """Where parameters, auxiliary variables and hypers lie in their vectors."""
     offsets = {("param", n): o for n, o in offsets_of(request.params)[0].items()}
-    offsets |= {("aux", n): o for n, o in offsets_of(request.aux_layout)[0].items()}
+    offsets |= {("aux", n): o for n, o in offsets_of(request.aux_shapes)[0].items()}
     return offsets | {("hyper", n): i for i, n in enumerate(request.hypers)}
 
 

@@ -92,7 +92,7 @@ class KernelWriter:
             return known
         gather, moving = self._gather(op, access.gather, access.limit, value, inner)
         where = self.addresses.terms(op, value, view.axes, view.coefs, view.offset)
-        entry = self._converted(value, self.addresses.element(value, where, inner, gather, moving))
+        entry = self._converted(value, self.addresses.entry(value, where, inner, gather, moving))
         if inner is not None and inner not in where[1] and not moving:
             return self.addresses.hoist(entry, value.name)
         return entry
@@ -120,7 +120,7 @@ class KernelWriter:
         value = op.target
         gather, moving = self._gather(op, op.gather, op.limit, value, inner)
         where = self.addresses.terms(op, value, op.axes, op.coefs, op.offset)
-        return self.addresses.element(value, where, inner, gather, moving)
+        return self.addresses.entry(value, where, inner, gather, moving)
 
     # statements
 

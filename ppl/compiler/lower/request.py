@@ -49,7 +49,7 @@ class Request:
     aux: tuple[tuple[str, Node], ...] = ()
     arrays: tuple[tuple[str, Node], ...] = ()
     params: Shapes = ()
-    aux_layout: Shapes = ()
+    aux_shapes: Shapes = ()
     hypers: tuple[str, ...] = ()
     inputs: tuple[tuple[str, Type], ...] = ()
     whole: bool = False
@@ -65,10 +65,10 @@ class Result(NamedTuple):
     arrays: dict[str, np.ndarray]
 
 
-def offsets_of(layout: Shapes) -> tuple[dict[str, int], int]:
+def offsets_of(shapes: Shapes) -> tuple[dict[str, int], int]:
     """Where every part of a flat vector begins, by name, and the vector's length."""
     out, at = {}, 0
-    for name, shape in layout:
+    for name, shape in shapes:
         out[name] = at
         at += int(np.prod(shape, dtype=np.int64))
     return out, at
@@ -109,20 +109,20 @@ def output_places(
     for name, _ in request.grads:
         made = next(lowered)
         outputs.append(Output(name, made, "grad", Poly.of(where[name]), rows=bool(made.type.axes)))
-    where, n_aux = offsets_of(request.aux_layout)
+    where, n_aux = offsets_of(request.aux_shapes)
     for name, _ in request.aux:
         made = next(lowered)
         outputs.append(Output(name, made, "w", Poly.of(at + where[name]), rows=bool(made.type.axes)))
     arrays = sorted(zip(request.arrays, lowered, strict=False), key=lambda item: item[0][1].type.dtype != "int")
-    layout, starts = [], {"iout": Poly(), "out": Poly()}
+    places, starts = [], {"iout": Poly(), "out": Poly()}
     for (name, node), made in arrays:
         size = entries(node.type)
         array = "iout" if node.type.dtype == "int" else "out"
         outputs.append(Output(name, made, array, starts[array], rows=True))
-        layout.append((name, node.type, size))
+        places.append((name, node.type, size))
         starts["out"] = starts["out"] + size * (words if array == "iout" else 1)
         starts["iout"] = starts["iout"] + size
-    return outputs, layout, at, at + n_aux
+    return outputs, places, at, at + n_aux
 
 
 def windowed(nodes: Sequence[Node]) -> list[Node] | None:

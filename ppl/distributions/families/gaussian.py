@@ -38,8 +38,8 @@ def _natural(dist: Any) -> tuple[Node, ...]:
     scale = next(node for name, node in dist.params.items() if name != "loc")
     centred = dist.with_params((ops.expand(ops.const(0.0), (), loc.type.shape), scale))
     units = np.eye(d).reshape(d, *(1,) * len(dist.batch_of_units), d)
-    wide = centred.expand((d, *dist.batch_of_units))
-    white = wide.standardized(ops.expand(ops.const(units), (), wide.event_shape))  # L^-1 e_i along the first dimension
+    law = centred.expand((d, *dist.batch_of_units))
+    white = law.standardized(ops.expand(ops.const(units), (), law.event_shape))  # L^-1 e_i along the first dimension
     first = ops.reduce_sum(ops.mul(white, centred.standardized(loc)), -1)
     products = ops.reduce_sum(ops.mul(ops.take(white, i), ops.take(white, j)), -1)
     pairs = ops.mul(_to_last(products), np.where(i == j, -0.5, -1.0))

@@ -84,7 +84,7 @@ class Combinator(Distribution):
         """The distribution of units of shape `shape`, by broadcasting the parameters."""
         shape = dimensions(f"{type(self).__name__}.expand: shape", shape, ShapeError)
         rank, out = len(self.batch_of_units), copy.copy(self)
-        out.params = {k: widened(n, rank, shape) for k, n in self.params.items()}
+        out.params = {k: expanded(n, rank, shape) for k, n in self.params.items()}
         if self.event_mask is not None:
             out.event_mask = ops.expand(self.event_mask, (), shape)
         return out
@@ -96,7 +96,7 @@ def _same_kind(a: Part, b: Part) -> bool:
     return type(a) is type(b)
 
 
-def widened(node: Node, rank: int, shape: tuple[int, ...]) -> Node:
+def expanded(node: Node, rank: int, shape: tuple[int, ...]) -> Node:
     """`node` with its `rank` leading event dimensions broadcast to `shape`."""
     lead, tail = node.type.shape[:rank], node.type.shape[rank:]
     padded = ops.reshape(node, (*(1,) * (len(shape) - rank), *lead, *tail))
@@ -120,9 +120,9 @@ def probe(dist: Distribution) -> Node:
 def select(chosen: Node, values: Node, dim: int) -> Node:
     """Entries of `values` where `chosen` (truth values, one per position of dimension `dim`) is true."""
     shape, rank = values.type.shape, len(chosen.type.shape)
-    wide = ops.reshape(chosen, (*chosen.type.shape, *(1,) * (len(shape) - rank)))
+    aligned = ops.reshape(chosen, (*chosen.type.shape, *(1,) * (len(shape) - rank)))
     zero = 0.0 if values.type.dtype == "float" else 0
-    return ops.reduce_sum(ops.where(ops.expand(wide, (), shape), values, zero), dim)
+    return ops.reduce_sum(ops.where(ops.expand(aligned, (), shape), values, zero), dim)
 
 
 def first_bad(bad: np.ndarray) -> tuple[int, ...] | None:

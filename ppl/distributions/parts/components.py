@@ -100,8 +100,8 @@ class Components(Combinator):
         for component in self.components:
             given = ops.const(0.0) if value is None else value
             if value is not None and self.batched:
-                wide = ops.reshape(value, (*self.units, 1, *value.type.shape[rank:]))
-                given = ops.expand(wide, (), (*self.units, self.count, *value.type.shape[rank:]))
+                aligned = ops.reshape(value, (*self.units, 1, *value.type.shape[rank:]))
+                given = ops.expand(aligned, (), (*self.units, self.count, *value.type.shape[rank:]))
             out = formula(component, given)
             shape = out.type.shape
             found.append(out if self.batched else ops.reshape(out, (*shape[:rank], 1, *shape[rank:])))
@@ -111,8 +111,8 @@ class Components(Combinator):
         """The mean over components of `values`, which have an axis of components after the units."""
         rank = len(self.units)
         probs = self.mixing.class_probs()
-        wide = ops.reshape(probs, (*probs.type.shape, *(1,) * (len(values.type.shape) - rank - 1)))
-        return ops.reduce_sum(ops.mul(wide, values), rank)
+        aligned = ops.reshape(probs, (*probs.type.shape, *(1,) * (len(values.type.shape) - rank - 1)))
+        return ops.reduce_sum(ops.mul(aligned, values), rank)
 
 
 def unit_shape(dist: Distribution) -> tuple[int, ...]:

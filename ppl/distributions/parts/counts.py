@@ -72,8 +72,8 @@ class FiniteCount(Distribution):
                 f"total_count must be a constant below {MOST_TERMS}"
             )
         shape = (*self.event_shape, len(counts))
-        wide = (ops.expand(ops.reshape(p, (*self.event_shape, 1)), (), shape) for p in self.params.values())
-        return self.with_params(tuple(wide)).unit_log_prob(ops.expand(ops.const(counts), (), shape)), counts
+        expanded = (ops.expand(ops.reshape(p, (*self.event_shape, 1)), (), shape) for p in self.params.values())
+        return self.with_params(tuple(expanded)).unit_log_prob(ops.expand(ops.const(counts), (), shape)), counts
 
     def unit_entropy(self) -> Node:
         """Minus the sum of p log p over the support."""

@@ -160,21 +160,21 @@ def table_of(base: Distribution, low: Node, high: Node) -> Table | None:
         return None
     numbers = listed.astype(float)
     shape = (*base.event_shape, len(numbers))
-    wide = ops.expand(ops.const(numbers), (), shape)
+    expanded = ops.expand(ops.const(numbers), (), shape)
     if isinstance(base, FiniteCount):
         log_mass = base.table()[0]
     elif isinstance(base, Categorical):
         log_mass = base.log_probs()
     elif isinstance(base, Bernoulli):
-        log_mass = _widened(base, shape).unit_log_prob(ops.const(np.broadcast_to(numbers, shape)))
+        log_mass = _expanded(base, shape).unit_log_prob(ops.const(np.broadcast_to(numbers, shape)))
     else:
-        log_mass = _widened(base, shape).unit_log_prob(wide)
+        log_mass = _expanded(base, shape).unit_log_prob(expanded)
     rows = [ops.expand(ops.reshape(n, (*n.type.shape, 1)), (), shape) for n in (low, high)]
-    inside = ops.logical_and(ops.less_equal(rows[0], wide), ops.less_equal(wide, rows[1]))
+    inside = ops.logical_and(ops.less_equal(rows[0], expanded), ops.less_equal(expanded, rows[1]))
     return Table(base, ops.where(inside, log_mass, -math.inf), float(numbers[0]))
 
 
-def _widened(base: Distribution, shape: tuple[int, ...]) -> Distribution:
+def _expanded(base: Distribution, shape: tuple[int, ...]) -> Distribution:
     """The base of units along a new last dimension that all have the same law."""
-    wide = (ops.expand(ops.reshape(p, (*p.type.shape, 1)), (), shape) for p in base.params.values())
-    return base.with_params(tuple(wide))
+    expanded = (ops.expand(ops.reshape(p, (*p.type.shape, 1)), (), shape) for p in base.params.values())
+    return base.with_params(tuple(expanded))

@@ -172,7 +172,7 @@ def _mesh(axes: Sequence[Axis], env: Env, kinds: set[Kind]) -> tuple[np.ndarray,
     return index, count
 
 
-def row_elements(axes: Sequence[Axis], env: Env) -> np.ndarray:
+def row_entries(axes: Sequence[Axis], env: Env) -> np.ndarray:
     """row · K + particle for every entry of `axes`: row flattens repeats and plates, K counts particles.
 
     Enumerated and branch axes do not enter: they share their noise, and have length 1 in the result.
@@ -187,28 +187,28 @@ def _time(args: Sequence[Any]) -> int:
 
 
 def _noise(env: Env, node: Node, args: Sequence[Any]) -> np.ndarray:
-    """Uniforms of element (row · K + particle) · E + column."""
+    """Uniforms of entry (row · K + particle) · E + column."""
     t = node.type
     columns = np.arange(t.event_size, dtype=np.int64)
-    elements = row_elements(t.axes, env)[..., None] * t.event_size + columns
+    entries = row_entries(t.axes, env)[..., None] * t.event_size + columns
     key = philox.mix(env.seed, philox.node_hash(node.attrs["name"]))
-    flat = philox.uniforms(elements.ravel(), key, _time(args), env.step, node.attrs["purpose"], env.dtype)
-    shape = (*elements.shape[:-1], *t.shape)
+    flat = philox.uniforms(entries.ravel(), key, _time(args), env.step, node.attrs["purpose"], env.dtype)
+    shape = (*entries.shape[:-1], *t.shape)
     return np.broadcast_to(np.reshape(flat, shape), env.shape(t))
 
 
 def _rowkey(env: Env, node: Node, args: Sequence[Any]) -> np.ndarray:
-    """mix(mix(seed, node_hash(name)), element · 2³² + step modulo 2⁶⁴), stored as int64 bits.
+    """mix(mix(seed, node_hash(name)), entry · 2³² + step modulo 2⁶⁴), stored as int64 bits.
 
-    The element is that of the row and particle. Inside a loop (one argument) the time is mixed in last.
+    The entry is that of the row and particle. Inside a loop (one argument) the time is mixed in last.
     """
     base = philox.mix(env.seed, philox.node_hash(node.attrs["name"]))
-    elements = row_elements(node.type.axes, env)
-    places = (elements.astype(np.uint64) << np.uint64(32)) + np.uint64(env.step % 2**64)
+    entries = row_entries(node.type.axes, env)
+    places = (entries.astype(np.uint64) << np.uint64(32)) + np.uint64(env.step % 2**64)
     keys = philox.mix_all(base, places)
     if args:
         keys = philox.mix_all(keys, _time(args))
-    return np.broadcast_to(keys.view(np.int64).reshape(elements.shape), env.shape(node.type))
+    return np.broadcast_to(keys.view(np.int64).reshape(entries.shape), env.shape(node.type))
 
 
 def _plate_name(node: Node) -> str:

@@ -1,8 +1,8 @@
 """The reference of the counters of noise, in plain NumPy: the interpreter's random bits and the kernels' oracle.
 
 It is written independently of `ppl.kernels.scalar.noise` and agrees with it bit for bit. A uniform is a pure
-function of the element's global index, the node's key, the iteration of a loop over time, the training step
-and a purpose; the layout (Philox4x32-10 counters and words) is tabulated in that module and in the design.
+function of the entry's global index, the node's key, the iteration of a loop over time, the training step
+and a purpose; the Philox4x32-10 counters and words are tabulated in that module and in the design.
 """
 
 from __future__ import annotations
@@ -62,18 +62,18 @@ def philox4x32(counter: npt.NDArray[np.uint64], key: tuple[Any, Any]) -> npt.NDA
 
 
 def uniforms(
-    elements: npt.ArrayLike,
+    entries: npt.ArrayLike,
     key: int,
     time: int = 0,
     step: int = 0,
     purpose: int = 0,
     dtype: npt.DTypeLike = np.float32,
 ) -> npt.NDArray[np.floating]:
-    """Return the open uniforms of elements, of their shape.
+    """Return the open uniforms of entries, of their shape.
 
     Parameters
     ----------
-    elements : array of int
+    entries : array of int
         Global indices, at least 0.
     key : int
         From `mix`.
@@ -84,7 +84,7 @@ def uniforms(
     dtype : float32 or float64
         float32 values are ``(k + 1/2) / 2**23`` of 23 bits, float64 values ``(k + 1/2) / 2**52`` of 52.
     """
-    e = np.asarray(elements, np.int64)
+    e = np.asarray(entries, np.int64)
     single = np.dtype(dtype) == np.float32
     if not single and np.dtype(dtype) != np.float64:
         raise TypeError(f"uniforms exist as float32 and float64, not {np.dtype(dtype)}")
