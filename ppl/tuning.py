@@ -109,6 +109,9 @@ measured by itself."""
 
 # --- Slabs and threads ----------------------------------------------------------------------------------------------
 
+LONG_PLATE = 256
+"""Rows of a plate of fixed size from which on slabs share them; shorter ones are inner loops. Not measured."""
+
 MOST_SLABS = 64
 """Slabs of a call at most, hence threads that share it. Not measured beyond two cores."""
 

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ppl.arguments import MANY, checked, integer, noise_seed, number, optional, shown, within
-from ppl.compiler.plan.choice import TABLE, Choice
+from ppl.compiler.plan.choice import TABLE
 from ppl.compiler.plan.measured import Measured
+from ppl.compiler.plan.plan import Choice
 from ppl.errors import EstimatorError, OptionError
 from ppl.estimators import REGISTRY
 from ppl.estimators.base import Estimator

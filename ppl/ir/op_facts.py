@@ -30,6 +30,7 @@ class Fault(NamedTuple):
 
 
 Edge = tuple[Fault, ...]
+Edges = tuple[Edge, ...] | Literal["own"]
 Role = Literal["leaf", "view", "marker", "elementwise", "special", "shape", "reduction", "product", "choice", "loop",
                "user", "random", "lowered"]  # fmt: skip
 Degree = Literal["fixed", "linear", "product", "first", "branches", "second", "power", "none"]
@@ -42,7 +43,7 @@ Saturation = Literal["never", "width", "unit"]
 
 
 class Facts(NamedTuple):
-    """One row.
+    """One row; no column has a default.
 
     Attributes
     ----------
@@ -67,22 +68,20 @@ class Facts(NamedTuple):
     """
 
     role: Role
-    edges: tuple[Edge, ...] | Literal["own"]
+    edges: Edges
     degree: Degree
     angle: Angle
     cost: Cost
-    made: Made = "fused"
-    types: Signature = "own"
-    arity: int | None = None
-    pole: int | None = None
-    growth: Growth = "keeps"
-    saturates: Saturation = "unit"
+    made: Made
+    types: Signature
+    arity: int | None
+    pole: int | None
+    growth: Growth
+    saturates: Saturation
 
 
 OWN: Literal["own"] = "own"
 NOWHERE: Edge = ()
-FLAT: Edge = (Fault(JUMP, -INF, INF, 0.0, "a step"),)
-KINKED: Edge = (Fault(KINK, -INF, INF, 0.0, "a kink"),)
 LEAST = 5e-324
 
 
@@ -90,153 +89,168 @@ def _at(order: float, lo: float, hi: float, words: str, period: float = 0.0) -> 
     return (Fault(order, lo, hi, period, words),)
 
 
+FLAT, KINKED = _at(JUMP, -INF, INF, "a step"), _at(KINK, -INF, INF, "a kink")
 ZERO = _at(JUMP, 0.0, 0.0, "a pole at 0")
 UP_TO_0 = _at(JUMP, -INF, 0.0, "a pole at 0")
 BELOW_0 = _at(JUMP, -INF, -LEAST, "no value below 0")
+HALF_PI = _at(JUMP, math.pi / 2, math.pi / 2, "a pole at pi / 2", math.pi)
 ROOT = _at(KINK, -INF, 0.0, "a vertical tangent at 0")
 OUTSIDE_UNIT = (*UP_TO_0, *_at(JUMP, 1.0, INF, "a pole at 1"))
 ENDS_OF_UNIT = (*ROOT, *_at(KINK, 1.0, INF, "a vertical tangent at 1"))
 INVERSE_UP = (*ROOT, *_at(JUMP, 1.0, INF, "a pole at 1"))
+OUTSIDE_SIGNED = (*_at(JUMP, -INF, -1.0, "a pole at -1"), *_at(JUMP, 1.0, INF, "a pole at 1"))
 INVERSE_DOWN = (*UP_TO_0, *_at(KINK, 1.0, INF, "a vertical tangent at 1"))
 
 
-def _leaf(cost: Cost = "free", made: Made = "given") -> Facts:
-    return Facts("leaf", (), "fixed", "breaks", cost, made)
+class Ends(NamedTuple):
+    """The last three columns: how a function behaves at its poles and towards the ends of its values."""
+
+    pole: int | None
+    growth: Growth
+    saturates: Saturation
 
 
-def _numbers(arity: int, edges: tuple[Edge, ...] | Literal["own"], degree: Degree, angle: Angle, cost: Cost) -> Facts:
+PLAIN, GROWS, TAMES = Ends(None, "keeps", "unit"), Ends(None, "grows", "unit"), Ends(None, "tames", "unit")
+NEVER, WIDTH, POLE = Ends(None, "keeps", "never"), Ends(None, "keeps", "width"), Ends(0, "keeps", "unit")
+
+
+def _leaf(cost: Cost, made: Made) -> Facts:
+    return Facts("leaf", (), "fixed", "breaks", cost, made, "own", None, *PLAIN)
+
+
+def _numbers(arity: int, edges: Edges, degree: Degree, angle: Angle, cost: Cost, ends: Ends) -> Facts:
     """Elementwise arithmetic."""
-    return Facts("elementwise", edges, degree, angle, cost, types="numbers", arity=arity)
+    return Facts("elementwise", edges, degree, angle, cost, "fused", "numbers", arity, *ends)
 
 
-def _function(*edges: Edge, cost: Cost = "function", arity: int = 1) -> Facts:
+def _function(arity: int, cost: Cost, ends: Ends, *edges: Edge) -> Facts:
     """An elementwise function of numbers that is no polynomial."""
-    return _numbers(arity, edges, "none", "breaks", cost)
+    return _numbers(arity, edges, "none", "breaks", cost, ends)
 
 
-def _floats(*edges: Edge, arity: int = 2) -> Facts:
-    """An elementwise function of floats."""
-    return Facts("elementwise", edges, "none", "breaks", "stored", types="floats", arity=arity)
+def _floats(arity: int, *edges: Edge) -> Facts:
+    """A distribution function, or its inverse: elementwise, of floats."""
+    return Facts("elementwise", edges, "none", "breaks", "stored", "fused", "floats", arity, *PLAIN)
 
 
 def _test(types: Signature, arity: int) -> Facts:
     """Truth values, numbers that do not move."""
-    return Facts("elementwise", (FLAT,), "none", "breaks", "cheap", types=types, arity=arity)
+    return Facts("elementwise", (FLAT,), "none", "breaks", "cheap", "fused", types, arity, *PLAIN)
 
 
-def _special(*edges: Edge, arity: int = 2, made: Made = "fused") -> Facts:
-    return Facts("special", edges, "none", "breaks", "cheap", made, "floats", arity)
+def _special(arity: int, made: Made, *edges: Edge) -> Facts:
+    return Facts("special", edges, "none", "breaks", "cheap", made, "floats", arity, *PLAIN)
 
 
-def _draw(edge: Edge, parameters: int = 1) -> Facts:
-    return Facts("special", (edge, FLAT), "none", "breaks", "stored", "lanes", "draw", parameters + 2)
+def _draw(parameters: int, edge: Edge) -> Facts:
+    return Facts("special", (edge, FLAT), "none", "breaks", "stored", "lanes", "draw", parameters + 2, *PLAIN)
 
 
-def _view(arity: int | None = 1) -> Facts:
-    return Facts("view", (NOWHERE,), "linear", "keeps", "free", "view", arity=arity)
+def _moved(role: Role, degree: Degree, angle: Angle, arity: int | None, ends: Ends, *edges: Edge) -> Facts:
+    """Entries of arguments in other places, or sums of them."""
+    return Facts(role, edges, degree, angle, "cheap", "fused", "own", arity, *ends)
 
 
-def _marker(edges: tuple[Edge, ...] | Literal["own"], degree: Degree, arity: int) -> Facts:
-    return Facts("marker", edges, degree, "breaks", "free", arity=arity, saturates="never")
+def _marker(edges: Edges, degree: Degree, arity: int) -> Facts:
+    return Facts("marker", edges, degree, "breaks", "free", "fused", "own", arity, *NEVER)
 
 
-def _lowered(made: Made = "step") -> Facts:
+def _lowered(made: Made) -> Facts:
     """Ops of compiled programs, behind every analysis: none of them is smooth, a polynomial or a view to any."""
-    return Facts("lowered", (FLAT,), "none", "breaks", "cheap", made)
+    return Facts("lowered", (FLAT,), "none", "breaks", "cheap", made, "own", None, *PLAIN)
 
 
-LOWERED = _lowered("fused")
+VIEW = Facts("view", (NOWHERE,), "linear", "keeps", "free", "view", "own", 1, *PLAIN)
 
 FACTS: dict[str, Facts] = {
     # leaves
-    **dict.fromkeys(("const", "param", "aux", "hyper", "input", "size", "scale", "arg"), _leaf()),
-    **dict.fromkeys(("rowid", "rowkey"), _leaf(made="step")),
+    **dict.fromkeys(("const", "param", "aux", "hyper", "input", "size", "scale", "arg"), _leaf("free", "given")),
+    **dict.fromkeys(("rowid", "rowkey"), _leaf("free", "step")),
     "noise": _leaf("stored", "step"),
     # views and other moves of entries
-    **dict.fromkeys(("expand", "reshape", "transpose", "slice", "collect", "distribute"), _view()),
-    "pad": Facts("shape", (NOWHERE,), "linear", "breaks", "cheap", arity=1),
-    "concat": Facts("shape", (NOWHERE,), "linear", "keeps", "cheap"),
-    "route": Facts("shape", (NOWHERE,), "linear", "breaks", "cheap"),
-    "take": Facts("choice", (NOWHERE, FLAT), "first", "keeps", "cheap", arity=2, saturates="never"),
-    "put": Facts("choice", (NOWHERE, FLAT), "first", "breaks", "cheap", arity=2, saturates="never"),
+    **dict.fromkeys(("expand", "reshape", "transpose", "slice", "collect", "distribute"), VIEW),
+    "pad": _moved("shape", "linear", "breaks", 1, PLAIN, NOWHERE),
+    "concat": _moved("shape", "linear", "keeps", None, PLAIN, NOWHERE),
+    "route": _moved("shape", "linear", "breaks", None, PLAIN, NOWHERE),
+    "take": _moved("choice", "first", "keeps", 2, NEVER, NOWHERE, FLAT),
+    "put": _moved("choice", "first", "breaks", 2, NEVER, NOWHERE, FLAT),
     # markers
     "stop": _marker((NOWHERE,), "none", 1),
     "scale_grad": _marker((NOWHERE, FLAT), "none", 2),
     "graft": _marker(OWN, "none", 2),
     "mark": _marker((NOWHERE,), "linear", 1),
-    "own_density": Facts("random", (NOWHERE,), "linear", "breaks", "free"),
-    "sample": Facts("random", OWN, "none", "breaks", "cheap", saturates="never"),
+    "own_density": Facts("random", (NOWHERE,), "linear", "breaks", "free", "fused", "own", None, *PLAIN),
+    "sample": Facts("random", OWN, "none", "breaks", "cheap", "fused", "own", None, *NEVER),
     # arithmetic
-    "neg": _numbers(1, (NOWHERE,), "linear", "keeps", "cheap"),
-    **dict.fromkeys(("add", "sub"), _numbers(2, (NOWHERE,), "linear", "keeps", "cheap")),
-    "mul": _numbers(2, (NOWHERE,), "product", "multiple", "cheap"),
-    "div": _numbers(2, (NOWHERE, ZERO), "first", "breaks", "cheap")._replace(pole=1, saturates="width"),
-    "pow": _numbers(2, OWN, "power", "breaks", "function")._replace(pole=0, growth="grows"),
-    "abs": _function(_at(KINK, 0.0, 0.0, "a kink at 0"), cost="cheap")._replace(saturates="never"),
-    **dict.fromkeys(("max", "min"), _function(KINKED, cost="cheap", arity=2)._replace(saturates="width")),
+    "neg": _numbers(1, (NOWHERE,), "linear", "keeps", "cheap", PLAIN),
+    **dict.fromkeys(("add", "sub"), _numbers(2, (NOWHERE,), "linear", "keeps", "cheap", PLAIN)),
+    "mul": _numbers(2, (NOWHERE,), "product", "multiple", "cheap", PLAIN),
+    "div": _numbers(2, (NOWHERE, ZERO), "first", "breaks", "cheap", Ends(1, "keeps", "width")),
+    "pow": _numbers(2, OWN, "power", "breaks", "function", Ends(0, "grows", "unit")),
+    "abs": _function(1, "cheap", NEVER, _at(KINK, 0.0, 0.0, "a kink at 0")),
+    **dict.fromkeys(("max", "min"), _function(2, "cheap", WIDTH, KINKED)),
     **dict.fromkeys(("sign", "floor"), _test("numbers", 1)),
     **dict.fromkeys(("lt", "le", "eq"), _test("comparison", 2)),
     **dict.fromkeys(("and", "or"), _test("logic", 2)),
     "not": _test("logic", 1),
-    "where": Facts("elementwise", OWN, "branches", "keeps", "cheap", arity=3, saturates="width"),
-    "cast": Facts("elementwise", OWN, "linear", "breaks", "cheap", arity=1),
+    "where": Facts("elementwise", OWN, "branches", "keeps", "cheap", "fused", "own", 3, *WIDTH),
+    "cast": Facts("elementwise", OWN, "linear", "breaks", "cheap", "fused", "own", 1, *PLAIN),
     # elementary functions
-    **dict.fromkeys(("exp", "expm1"), _function(NOWHERE, cost="vectors")._replace(growth="grows")),
-    **dict.fromkeys(("tanh", "sigmoid", "log_ndtr"), _function(NOWHERE, cost="vectors")),
-    "softplus": _function(NOWHERE, cost="vectors")._replace(growth="tames"),
-    **dict.fromkeys(("atan", "erf", "erfc", "ndtr"), _function(NOWHERE)),
-    **dict.fromkeys(("sin", "cos"), _numbers(1, (NOWHERE,), "none", "periodic", "vectors")),
-    "tan": _numbers(1, (_at(JUMP, math.pi / 2, math.pi / 2, "a pole at pi / 2", math.pi),), "none", "periodic",
-                    "function")._replace(pole=0),
-    "log": _function(UP_TO_0, cost="vectors")._replace(growth="tames"),
-    "log1p": _function(_at(JUMP, -INF, -1.0, "a pole at -1"), cost="vectors")._replace(growth="tames"),
-    "log1mexp": _function(_at(JUMP, 0.0, INF, "a pole at 0")),
-    "sqrt": _function(ROOT, cost="stored")._replace(growth="tames"),
-    "lgamma": _function(UP_TO_0, cost="vectors"),
-    "polygamma": _function(UP_TO_0)._replace(pole=0),
-    "erfinv": _function((*_at(JUMP, -INF, -1.0, "a pole at -1"), *_at(JUMP, 1.0, INF, "a pole at 1"))),
-    "ndtri": _function(OUTSIDE_UNIT, cost="vectors"),
-    "log_i0e": _function(_at(KINK, -INF, -LEAST, "a kink at 0")),
-    "log_poisson": _function(BELOW_0, UP_TO_0, cost="again", arity=2),
-    "log_binomial": _function(BELOW_0, BELOW_0, OUTSIDE_UNIT, cost="again", arity=3),
-    "log_binomial_logits": _function(BELOW_0, BELOW_0, NOWHERE, cost="again", arity=3),
+    **dict.fromkeys(("exp", "expm1"), _function(1, "vectors", GROWS, NOWHERE)),
+    **dict.fromkeys(("tanh", "sigmoid", "log_ndtr"), _function(1, "vectors", PLAIN, NOWHERE)),
+    "softplus": _function(1, "vectors", TAMES, NOWHERE),
+    **dict.fromkeys(("atan", "erf", "erfc", "ndtr"), _function(1, "function", PLAIN, NOWHERE)),
+    **dict.fromkeys(("sin", "cos"), _numbers(1, (NOWHERE,), "none", "periodic", "vectors", PLAIN)),
+    "tan": _numbers(1, (HALF_PI,), "none", "periodic", "function", POLE),
+    "log": _function(1, "vectors", TAMES, UP_TO_0),
+    "log1p": _function(1, "vectors", TAMES, _at(JUMP, -INF, -1.0, "a pole at -1")),
+    "log1mexp": _function(1, "function", PLAIN, _at(JUMP, 0.0, INF, "a pole at 0")),
+    "sqrt": _function(1, "stored", TAMES, ROOT),
+    "lgamma": _function(1, "vectors", PLAIN, UP_TO_0),
+    "polygamma": _function(1, "function", POLE, UP_TO_0),
+    "erfinv": _function(1, "function", PLAIN, OUTSIDE_SIGNED),
+    "ndtri": _function(1, "vectors", PLAIN, OUTSIDE_UNIT),
+    "log_i0e": _function(1, "function", PLAIN, _at(KINK, -INF, -LEAST, "a kink at 0")),
+    "log_poisson": _function(2, "again", PLAIN, BELOW_0, UP_TO_0),
+    "log_binomial": _function(3, "again", PLAIN, BELOW_0, BELOW_0, OUTSIDE_UNIT),
+    "log_binomial_logits": _function(3, "again", PLAIN, BELOW_0, BELOW_0, NOWHERE),
     # of an interval whose makers require a < b
-    "log_mass_between": _special(NOWHERE),
-    "quantile_between": _special(OUTSIDE_UNIT, NOWHERE, arity=3),
+    "log_mass_between": _special(2, "fused", NOWHERE),
+    "quantile_between": _special(3, "fused", OUTSIDE_UNIT, NOWHERE),
     # distribution functions and their inverses: parameters, then the value
-    **dict.fromkeys(("gammainc", "gammaincc"), _floats(UP_TO_0, ROOT)),
-    "betainc": _floats(UP_TO_0, UP_TO_0, ENDS_OF_UNIT, arity=3),
-    "student_cdf": _floats(UP_TO_0, NOWHERE),
-    "vonmises_cdf": _floats(BELOW_0, NOWHERE),
-    "gammaincinv": _floats(UP_TO_0, INVERSE_UP),
-    "gammainccinv": _floats(UP_TO_0, INVERSE_DOWN),
-    "betaincinv": _floats(UP_TO_0, UP_TO_0, ENDS_OF_UNIT, arity=3),
-    "student_icdf": _floats(UP_TO_0, OUTSIDE_UNIT),
-    "vonmises_icdf": _floats(BELOW_0, ENDS_OF_UNIT),
-    **dict.fromkeys(("poisson_icdf", "poisson_isf"), _floats(FLAT)),
-    **dict.fromkeys(("negative_binomial_icdf", "negative_binomial_isf"), _floats(FLAT, arity=3)),
+    **dict.fromkeys(("gammainc", "gammaincc"), _floats(2, UP_TO_0, ROOT)),
+    "betainc": _floats(3, UP_TO_0, UP_TO_0, ENDS_OF_UNIT),
+    "student_cdf": _floats(2, UP_TO_0, NOWHERE),
+    "vonmises_cdf": _floats(2, BELOW_0, NOWHERE),
+    "gammaincinv": _floats(2, UP_TO_0, INVERSE_UP),
+    "gammainccinv": _floats(2, UP_TO_0, INVERSE_DOWN),
+    "betaincinv": _floats(3, UP_TO_0, UP_TO_0, ENDS_OF_UNIT),
+    "student_icdf": _floats(2, UP_TO_0, OUTSIDE_UNIT),
+    "vonmises_icdf": _floats(2, BELOW_0, ENDS_OF_UNIT),
+    **dict.fromkeys(("poisson_icdf", "poisson_isf"), _floats(2, FLAT)),
+    **dict.fromkeys(("negative_binomial_icdf", "negative_binomial_isf"), _floats(3, FLAT)),
     # draws by rejection: of parameters, key and column
-    "loggamma_draw": _draw(UP_TO_0),
-    "vonmises_draw": _draw(BELOW_0),
-    "poisson_draw": _draw(FLAT),
-    "binomial_draw": _draw(FLAT, parameters=3),
-    "loggamma_slope": _special(NOWHERE, UP_TO_0, made="lanes"),
-    "vonmises_slope": _special(NOWHERE, BELOW_0),
+    "loggamma_draw": _draw(1, UP_TO_0),
+    "vonmises_draw": _draw(1, BELOW_0),
+    "poisson_draw": _draw(1, FLAT),
+    "binomial_draw": _draw(3, FLAT),
+    "loggamma_slope": _special(2, "lanes", NOWHERE, UP_TO_0),
+    "vonmises_slope": _special(2, "fused", NOWHERE, BELOW_0),
     # reductions and products
-    "sum": Facts("reduction", (NOWHERE,), "linear", "keeps", "cheap", arity=1),
-    "cumsum": Facts("reduction", (NOWHERE,), "linear", "breaks", "cheap", "step", arity=1),
-    "amax": Facts("reduction", (KINKED,), "none", "breaks", "cheap", arity=1, saturates="never"),
-    "argmax": Facts("reduction", (FLAT,), "none", "breaks", "cheap", arity=1),
-    "contract": Facts("product", (NOWHERE,), "product", "breaks", "stored", arity=2),
+    "sum": _moved("reduction", "linear", "keeps", 1, PLAIN, NOWHERE),
+    "cumsum": Facts("reduction", (NOWHERE,), "linear", "breaks", "cheap", "step", "own", 1, *PLAIN),
+    "amax": _moved("reduction", "none", "breaks", 1, NEVER, KINKED),
+    "argmax": _moved("reduction", "none", "breaks", 1, PLAIN, FLAT),
+    "contract": Facts("product", (NOWHERE,), "product", "breaks", "stored", "fused", "own", 2, *PLAIN),
     # of triangles whose makers require a positive diagonal
-    "solve": Facts("product", (NOWHERE,), "second", "breaks", "cheap", "step", arity=2),
+    "solve": Facts("product", (NOWHERE,), "second", "breaks", "cheap", "step", "own", 2, *PLAIN),
     # loops and users' functions
-    "loop": Facts("loop", OWN, "none", "breaks", "cheap"),
-    "get": Facts("loop", (NOWHERE,), "none", "breaks", "free", arity=1),
-    "external": Facts("user", OWN, "none", "breaks", "cheap", "step"),
+    "loop": Facts("loop", OWN, "none", "breaks", "cheap", "fused", "own", None, *PLAIN),
+    "get": Facts("loop", (NOWHERE,), "none", "breaks", "free", "fused", "own", 1, *PLAIN),
+    "external": Facts("user", OWN, "none", "breaks", "cheap", "step", "own", None, *PLAIN),
     # what compiled programs are lowered to
-    "copy": LOWERED,
-    **dict.fromkeys(("gemm", "table_dot", "table_sum", "column_dot", "turns", "draw_rows", "lanes"), _lowered()),
+    "copy": _lowered("fused"),
+    **dict.fromkeys(("gemm", "table_dot", "table_sum", "column_dot", "turns", "draw_rows", "lanes"), _lowered("step")),
 }  # fmt: skip
 
 
@@ -264,25 +278,18 @@ def edge_of(op: str, position: int) -> Edge:
     return edges[min(position, len(edges) - 1)]
 
 
-VIEWS = of_role("view")
-MARKERS = of_role("marker")
-LEAVES = of_role("leaf")
-ELEMENTWISE = of_role("elementwise")
+VIEWS, MARKERS = of_role("view"), of_role("marker")
+LEAVES, ELEMENTWISE = of_role("leaf"), of_role("elementwise")
 POINTWISE = of_role("elementwise", "special", "marker")
 """Ops whose every entry is a function of the arguments' entries in the same place."""
 GIVEN, STEPWISE, LANES = (where("made", name) for name in ("given", "step", "lanes"))
 """Ops that compiled programs are given, compute in a step of their own, or may compute so."""
 CHEAP = where("cost", "cheap") & ELEMENTWISE
-VECTORS = where("cost", "vectors")
-FUNCTIONS = where("cost", "function", "vectors")
-COSTLY = where("cost", "stored", "function", "vectors")
-DRAWS = where("types", "draw")
+VECTORS, FUNCTIONS = where("cost", "vectors"), where("cost", "function", "vectors")
+COSTLY, DRAWS = where("cost", "stored", "function", "vectors"), where("types", "draw")
 LINEAR, PRODUCTS = where("degree", "linear"), where("degree", "product")
-PARTS: dict[str, tuple[int, ...]] = {
-    op: {"first": (0,), "second": (1,), "branches": (1, 2)}[facts.degree]
-    for op, facts in FACTS.items()
-    if facts.degree in ("first", "second", "branches")
-}
+POSITIONS: dict[str, tuple[int, ...]] = {"first": (0,), "second": (1,), "branches": (1, 2)}
+PARTS = {op: POSITIONS[facts.degree] for op, facts in FACTS.items() if facts.degree in POSITIONS}
 """Ops that are jointly linear in these arguments while the others do not vary."""
 STEPS = frozenset(op for op, facts in FACTS.items() if facts.edges == (FLAT,) and facts.role != "lowered")
 """Ops whose value moves in steps only."""

@@ -7,120 +7,45 @@ entries and the value's own side branches pass gradient back (rule 2 of the esti
 
 from __future__ import annotations
 
-import string
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ppl.arguments import masked, shown
-from ppl.errors import ShapeError
-from ppl.ir import lowered_shapes as _lowered  # noqa: F401  (registers the shape rules)
-from ppl.ir.axes import axes_of
-from ppl.ir.node import Array, Node, make
-from ppl.ir.types import TRUNK, Axis, Kind, Type, union_axes
-
-Operand = Any
-
-
-def const(value: Any, dtype: str | None = None) -> Node:
-    """A constant: floats as float64 (cast at emission), ints as int64, bools as bool; masked entries are none."""
-    if masked(value):
-        raise ShapeError("cannot make a constant of a masked array: use its .data, or .filled(...)")
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ShapeError(f"cannot make a constant of {type(value).__name__}: {error}") from None
-    kind = dtype or {"f": "float", "i": "int", "u": "int", "b": "bool"}.get(array.dtype.kind)
-    if kind is None:
-        raise ShapeError(f"cannot make a constant of dtype {array.dtype}")
-    array = np.array(array, {"float": np.float64, "int": np.int64, "bool": np.bool_}[kind])
-    return make("const", value=Array(array))
-
-
-def as_node(value: Operand) -> Node:
-    """`value` as a node; objects with a `__ppl_node__` unwrap to it, numbers and arrays become constants."""
-    if isinstance(value, Node):
-        return value
-    node = getattr(value, "__ppl_node__", None)
-    return node if node is not None else const(value)
-
-
-def cast(x: Operand, dtype: str) -> Node:
-    """`x` with dtype "float", "int" or "bool"."""
-    x = as_node(x)
-    return x if x.type.dtype == dtype else make("cast", x, dtype=dtype)
-
-
-def is_const(x: Node, value: float | None = None) -> bool:
-    """Whether `x` is a constant (all of whose entries equal `value`, if given), seen through expands."""
-    while x.op == "expand":
-        x = x.args[0]
-    return x.op == "const" and (value is None or bool(np.all(x.attrs["value"].value == value)))
-
-
-def expand(x: Node, axes: Sequence[Axis] = (), shape: tuple[int, ...] | None = None) -> Node:
-    """Broadcast `x` to all of the named `axes` and the event `shape`; a no-op where nothing changes."""
-    shape = x.type.shape if shape is None else tuple(shape)
-    branch = next((a for a in axes if a.kind is Kind.BRANCH), None)
-    if branch is not None and x.type.branch is not None and x.type.branch != branch:
-        x = to_branch(x, branch)
-    new = tuple(a for a in union_axes(tuple(axes)) if a not in x.type.axes)
-    if not new and shape == x.type.shape:
-        return x
-    live = tuple(c.live for c in branch.copies) if branch is not None and branch in new else None
-    return make("expand", x, axes=new, shape=shape, live=live)
-
-
-def to_branch(x: Node, to: Axis) -> Node:
-    """Route `x` into branch axis `to`: its own entries, and its trunk wherever it has none."""
-    own = x.type.branch
-    if own == to:
-        return x
-    if own is None:
-        return expand(x, (to,))
-    index = {c: i for i, c in enumerate(own.copies)}
-    terms = tuple(((0, index.get(c, 0)),) for c in to.copies)
-    live = tuple(c in index or c.live for c in to.copies)
-    return make("route", x, to=to, terms=terms, live=live)
-
-
-def assemble(pieces: dict[Any, Node], to: Axis) -> Node:
-    """A value over branch axis `to` from one branchless node per copy."""
-    nodes = [pieces[c] for c in to.copies]
-    axes = union_axes(*(n.type.axes for n in nodes))
-    shape = np.broadcast_shapes(*(n.type.shape for n in nodes))
-    nodes = [expand(n, axes, shape) for n in nodes]
-    distinct = list(dict.fromkeys(nodes))
-    terms = tuple(((distinct.index(n), 0),) for n in nodes)
-    return make("route", *distinct, to=to, terms=terms, live=(True,) * len(nodes))
-
-
-def pick(x: Node, copy: Any = TRUNK) -> Node:
-    """One entry of the branch axis of `x` (its trunk where it has no such entry), without the axis."""
-    branch = x.type.branch
-    if branch is None:
-        return x
-    entry = branch.copies.index(copy) if copy in branch.copies else 0
-    return make("route", x, to=None, terms=(((0, entry),),), live=(True,))
-
-
-def broadcast(*values: Operand) -> list[Node]:
-    """All of `values` with common axes and a common event shape."""
-    nodes = [as_node(v) for v in values]
-    axes = union_axes(*(n.type.axes for n in nodes))
-    try:
-        shape = np.broadcast_shapes(*(n.type.shape for n in nodes))
-    except ValueError:
-        listed = ", ".join(str(n.type.shape) for n in nodes)
-        raise ShapeError(f"event shapes {listed} do not broadcast together") from None
-    return [expand(n, axes, shape) for n in nodes]
-
-
-def _promote(nodes: list[Node]) -> list[Node]:
-    dtypes = {n.type.dtype for n in nodes}
-    target = "float" if "float" in dtypes else "int"
-    return [cast(n, target) for n in nodes]
+from ppl.ir.build.broadcasting import (  # noqa: F401  (functions of `ops`)
+    Operand,
+    as_node,
+    assemble,
+    broadcast,
+    cast,
+    const,
+    expand,
+    is_const,
+    pick,
+    promote,
+    to_branch,
+    zeros_like,
+)
+from ppl.ir.build.events import (  # noqa: F401
+    argmax,
+    collect,
+    concat,
+    cumsum,
+    distribute,
+    einsum,
+    matmul,
+    reduce,
+    reduce_sum,
+    reshape,
+    size,
+    solve_lower,
+    sum_axes,
+    take,
+    transpose,
+    window,
+)
+from ppl.ir.node import Node, make
+from ppl.ir.types import Axis, Kind
 
 
 def unary(op: str, x: Operand, **attrs: Any) -> Node:
@@ -139,7 +64,7 @@ def binary(op: str, a: Operand, b: Operand) -> Node:
         return make(op, *(cast(n, "float") for n in nodes))
     if op == "eq" and all(n.type.dtype == "bool" for n in nodes):
         return make(op, *nodes)
-    return make(op, *_promote(nodes))
+    return make(op, *promote(nodes))
 
 
 def _unary(op: str):  # type: ignore[no-untyped-def]
@@ -208,7 +133,7 @@ def log_sigmoid(x: Operand) -> Node:
 def where(condition: Operand, a: Operand, b: Operand) -> Node:
     """Select; its adjoint selects too, so that a NaN in the branch not taken stays there."""
     c, a, b = broadcast(condition, a, b)
-    return make("where", cast(c, "bool"), *((a, b) if a.type.dtype == b.type.dtype else _promote([a, b])))
+    return make("where", cast(c, "bool"), *((a, b) if a.type.dtype == b.type.dtype else promote([a, b])))
 
 
 def stop(x: Operand, tag: str = "theta") -> Node:
@@ -230,39 +155,6 @@ def scale_grad(x: Node, weight: Operand) -> Node:
 def graft(value: Operand, derivative: Operand, exact: bool = False) -> Node:
     """`value`, whose cotangent goes to `derivative`: straight-through, or `exact` where both are one function."""
     return make("graft", *broadcast(cast(value, "float"), derivative), **({"exact": True} if exact else {}))
-
-
-def _dims(x: Node, dims: int | Sequence[int] | None) -> tuple[int, ...]:
-    return tuple(sorted(axes_of(x.type.shape, dims)))
-
-
-def reduce(op: str, x: Operand, dims: Any = None, keepdims: bool = False) -> Node:
-    """Reduce `x` over event dimensions (`None`: all of them) by "sum" or "amax"."""
-    x = as_node(x)
-    x = cast(x, "int") if x.type.dtype == "bool" else x
-    dims = _dims(x, dims)
-    if not isinstance(keepdims, (bool, int, np.bool_)):
-        raise ShapeError(f"keepdims must be True or False, not {shown(keepdims)}")
-    out = make(op, x, axes=(), dims=dims) if dims else x
-    if keepdims:
-        out = reshape(out, tuple(1 if d in dims else n for d, n in enumerate(x.type.shape)))
-    return out
-
-
-def reduce_sum(x: Operand, dims: Any = None, keepdims: bool = False) -> Node:
-    """Sum over event dimensions."""
-    return reduce("sum", x, dims, keepdims)
-
-
-def sum_axes(x: Node, axes: Sequence[Axis]) -> Node:
-    """Sum over named axes (those that `x` has)."""
-    own = tuple(a for a in x.type.axes if a in axes)
-    return make("sum", x, axes=own, dims=()) if own else x
-
-
-def size(axis: Axis) -> Node:
-    """The length of a named axis as a float scalar."""
-    return const(float(axis.size)) if axis.size is not None else make("size", axis=axis)
 
 
 def logsumexp(x: Operand, dims: Any = None, keepdims: bool = False) -> Node:
@@ -287,101 +179,10 @@ def softmax(x: Operand, dim: int = -1) -> Node:
     return div(e, reduce_sum(e, dim, keepdims=True))
 
 
-def argmax(x: Operand) -> Node:
-    """Index of the first maximum along the last event dimension."""
-    return make("argmax", as_node(x))
-
-
-def cumsum(x: Operand) -> Node:
-    """Running sums along the last event dimension, added up in order."""
-    return make("cumsum", cast(x, "float"))
-
-
 def one_hot(x: Operand, n: int) -> Node:
     """Float indicator of shape event + (n,)."""
     x = as_node(x)
     return cast(equal(reshape(x, (*x.type.shape, 1)), np.arange(n)), "float")
-
-
-def reshape(x: Operand, shape: Sequence[int]) -> Node:
-    """Reshape the event."""
-    x, shape = as_node(x), tuple(int(n) for n in shape)
-    return x if x.type.shape == shape else make("reshape", x, shape=shape)
-
-
-def transpose(x: Operand, perm: Sequence[int] | None = None) -> Node:
-    """Permute event dimensions (reverse them by default)."""
-    x = as_node(x)
-    rank = len(x.type.shape)
-    perm = tuple(range(rank))[::-1] if perm is None else tuple(int(p) % rank for p in perm)
-    return x if perm == tuple(range(rank)) else make("transpose", x, perm=perm)
-
-
-def window(x: Node, window_: Sequence[tuple[int, int, int]]) -> Node:
-    """Strided event window: (start, length, step) per dimension."""
-    full = tuple((0, n, 1) for n in x.type.shape)
-    return x if tuple(window_) == full else make("slice", x, window=tuple(window_))
-
-
-def concat(values: Sequence[Operand], dim: int = 0) -> Node:
-    """Concatenate along an event dimension."""
-    nodes = _promote([as_node(v) for v in values])
-    if any(not n.type.shape for n in nodes):
-        raise ShapeError("cannot concatenate scalars; use np.stack")
-    axes = union_axes(*(n.type.axes for n in nodes))
-    nodes = [expand(n, axes) for n in nodes]
-    return nodes[0] if len(nodes) == 1 else make("concat", *nodes, dim=int(dim) % len(nodes[0].type.shape))
-
-
-def take(table: Operand, index: Operand) -> Node:
-    """Rows of `table` at integer `index`."""
-    table, index = as_node(table), as_node(index)
-    axes = union_axes(table.type.axes, index.type.axes)
-    return make("take", expand(table, axes), expand(index, axes))
-
-
-def solve_lower(tril: Operand, b: Operand, transposed: bool = False) -> Node:
-    """L^-1 b, or L^-T b: triangles (…, d, d), not read above their diagonals, and vectors (…, d)."""
-    tril, b = cast(tril, "float"), cast(b, "float")
-    axes = union_axes(tril.type.axes, b.type.axes)
-    return make("solve", expand(tril, axes), expand(b, axes), transposed=transposed)
-
-
-def einsum(a: Operand, la: str, b: Operand, lb: str, out: str, over: tuple[Axis, ...] = ()) -> Node:
-    """Contraction of two operands over event labels missing from `out` and named axes `over`."""
-    a, b = cast(a, "float"), cast(b, "float")
-    axes = union_axes(a.type.axes, b.type.axes)
-    return make("contract", expand(a, axes), expand(b, axes), a=la, b=lb, out=out, over=over)
-
-
-def matmul(a: Operand, b: Operand) -> Node:
-    """NumPy's `@` on event axes: vectors, matrices and stacks of matrices."""
-    a, b = as_node(a), as_node(b)
-    ra, rb = len(a.type.shape), len(b.type.shape)
-    if not ra or not rb:
-        raise ShapeError("matmul does not take scalars; use *")
-    inner_a, inner_b = a.type.shape[-1], b.type.shape[0 if rb == 1 else -2]
-    if inner_a != inner_b:
-        raise ShapeError(f"matmul: event shapes {a.type.shape} and {b.type.shape} do not fit ({inner_a} != {inner_b})")
-    batch = string.ascii_lowercase[: max(ra, rb) - 2] if max(ra, rb) > 2 else ""
-    if batch:
-        lead = np.broadcast_shapes(a.type.shape[:-2], b.type.shape[:-2])
-        a = expand(a, (), lead + a.type.shape[-2:]) if ra >= 2 else a
-        b = expand(b, (), lead + b.type.shape[-2:]) if rb >= 2 else b
-    la = "y" if ra == 1 else batch + "xy"
-    lb = "y" if rb == 1 else batch + "yz"
-    out = (batch if ra > 1 or rb > 1 else "") + ("x" if ra > 1 else "") + ("z" if rb > 1 else "")
-    return einsum(a, la, b, lb, out)
-
-
-def collect(x: Node, axis: Axis) -> Node:
-    """A fixed-size named axis as leading event dimension."""
-    return make("collect", expand(x, (axis,)), axis=axis)
-
-
-def distribute(x: Node, axis: Axis) -> Node:
-    """The leading event dimension as named axis `axis`."""
-    return make("distribute", x, axis=axis)
 
 
 def noise(name: str, purpose: int, axes: Sequence[Axis], shape: tuple[int, ...]) -> Node:
@@ -446,8 +247,3 @@ def vonmises_draw(concentration: Operand, key: Operand, stream: int = 0) -> Node
 def vonmises_slope(x: Operand, concentration: Operand) -> Node:
     """dx / d concentration of a von Mises angle x around 0 at a fixed quantile: -(dF / d concentration) / p(x)."""
     return make("vonmises_slope", *broadcast(x, concentration))
-
-
-def zeros_like(t: Type) -> Node:
-    """A zero of type `t`."""
-    return expand(const(0.0), t.axes, t.shape)

@@ -1,7 +1,7 @@
 """Shape and dtype rules: one per op. `make` calls them, and the verifier calls them again.
 
-Ops of a common signature have theirs by the column `types` of the table of facts; those of ops that only compiled
-programs have stand in `ppl.ir.lowered_shapes`.
+Ops of a common signature have theirs by the column `types` of the table of facts (`ppl.ir.signatures.common`); those of
+ops that only compiled programs have stand in `ppl.ir.signatures.lowered`.
 
 The rules are strict: arguments of an elementwise op have equal axes and equal event shapes. Broadcasting is
 explicit, through `expand` and `route`, which `ppl.ir.ops` inserts.
@@ -9,83 +9,17 @@ explicit, through `expand` and `route`, which `ppl.ir.ops` inserts.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from ppl.errors import ShapeError
-from ppl.ir.node import type_rules
-from ppl.ir.op_facts import where
+from ppl.ir.signatures import common as _common  # noqa: F401  (registers its rules)
+from ppl.ir.signatures import lowered as _lowered  # noqa: F401
+from ppl.ir.signatures.rule import require, require_same, rule
 from ppl.ir.types import Kind, Type, sort_axes
-
-Rule = Callable[[tuple[Type, ...], dict[str, Any]], Type]
-
-
-def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Register a shape rule under each of `names`."""
-
-    def register(function: Rule) -> Rule:
-        for name in names:
-            type_rules[name] = function
-        return function
-
-    return register
-
-
-def require(ok: bool, message: str, *types: Type) -> None:
-    """Raise a ShapeError that lists `types` unless `ok`."""
-    if not ok:
-        raise ShapeError(f"{message}: {', '.join(map(str, types))}" if types else message)
-
-
-def _same(types: tuple[Type, ...], what: str) -> None:
-    first = types[0]
-    require(
-        all(t.axes == first.axes and t.shape == first.shape for t in types),
-        f"{what} needs equal types",
-        *types,
-    )
-
-
-@rule(*where("types", "numbers"))
-def _arithmetic(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    _same(types, "arithmetic")
-    require(all(t.dtype == types[0].dtype != "bool" for t in types), "arithmetic needs equal number types", *types)
-    return types[0]
-
-
-@rule(*where("types", "comparison"))
-def _compare(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    _same(types, "comparison")
-    require(types[0].dtype == types[1].dtype, "comparison needs equal dtypes", *types)
-    return Type(types[0].axes, types[0].shape, "bool")
-
-
-@rule(*where("types", "logic"))
-def _logical(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    _same(types, "logic")
-    require(all(t.dtype == "bool" for t in types), "logic needs bool", *types)
-    return types[0]
-
-
-@rule(*where("types", "draw"))
-def _draw(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    """A draw by rejection: of float parameters, the int key of their row and particle, and the int column."""
-    _same(types, "a draw")
-    wanted = ["float"] * (len(types) - 2) + ["int", "int"]
-    require([t.dtype for t in types] == wanted, "a draw needs floats, key, column", *types)
-    return types[0] if attrs.get("dtype") != "int" else Type(types[0].axes, types[0].shape, "int")
-
-
-@rule(*where("types", "floats"))
-def _floats(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    _same(types, "a function of floats")
-    require(all(t.dtype == "float" for t in types), "a function of floats needs floats", *types)
-    return types[0]
 
 
 @rule("where")
 def _where(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    _same(types, "where")
+    require_same(types, "where")
     require(types[0].dtype == "bool" and types[1].dtype == types[2].dtype, "where needs bool, T, T", *types)
     return types[1]
 
@@ -102,14 +36,14 @@ def _stop(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
 
 @rule("scale_grad")
 def _scale_grad(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    _same(types, "scale_grad")
+    require_same(types, "scale_grad")
     return types[0]
 
 
 @rule("graft")
 def _graft(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     """The value of argument 0 with the derivative of argument 1 (straight-through)."""
-    _same(types, "graft")
+    require_same(types, "graft")
     return types[0]
 
 

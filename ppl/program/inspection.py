@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ppl.arguments import text
-from ppl.compiler.plan.choice import Plan
+from ppl.compiler.plan.plan import Plan
 from ppl.errors import DataError
 from ppl.ir.show import show
 from ppl.runtime.prepared import Prepared

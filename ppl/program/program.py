@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.arguments import MANY, choice, flag, integer, names
-from ppl.compiler.plan.choice import Requested, require_estimators
+from ppl.compiler.plan.requested import Requested, require_estimators
 from ppl.compiler.surrogate.range_guards import INVALID
 from ppl.errors import DataError, EstimatorError
 from ppl.names import Named

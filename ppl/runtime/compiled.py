@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.arguments import mapping, number_at
-from ppl.compiler.plan.choice import Plan, make_plan
+from ppl.compiler.plan.choice import make_plan
 from ppl.compiler.plan.measured import record
+from ppl.compiler.plan.plan import Plan
 from ppl.compiler.surrogate.constants import check_constants
 from ppl.compiler.surrogate.range_guards import find_guards
 from ppl.compiler.surrogate.second_order import VECTOR, build_hvp

@@ -10,8 +10,8 @@ from typing import Any, NoReturn, Self
 import numpy as np
 
 from ppl.arguments import array, mapping, noise_seed
-from ppl.compiler.plan.choice import Requested
 from ppl.compiler.plan.measured import Measured
+from ppl.compiler.plan.requested import Requested
 from ppl.errors import DataError, ModelError
 from ppl.lang.arguments import as_array, signature
 from ppl.lang.model import Model

@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 EDITS = {
-    "ir/op_facts.py": ('    "log_poisson": ', '    "gd": _function(NOWHERE),\n'),
+    "ir/op_facts.py": ('    "log_poisson": ', '    "gd": _function(1, "function", PLAIN, NOWHERE),\n'),
     "ir/vjp.py": ('    "exp": ', '    "gd": lambda g, n, x: (ops.mul(g, ops.cos(n)),),\n'),
     "ir/reference/numpy_ops.py": ('    "exp": ', '    "gd": lambda x: np.arctan(np.sinh(x)),\n'),
     "kernels/scalar/names.py": ('    "gamma": ', '    "gudermann": "gd",\n'),

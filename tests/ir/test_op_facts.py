@@ -1,4 +1,6 @@
-"""The table of facts is closed: no op without a row, and no row that differentiation contradicts."""
+"""The table of facts is closed: no op without a row, no row without a column, none that differentiation contradicts."""
+
+import inspect
 
 import numpy as np
 import pytest
@@ -6,10 +8,11 @@ import pytest
 from ppl.distributions.domain import bounds
 from ppl.distributions.domain.intervals import Interval
 from ppl.graph import edges
-from ppl.ir import ops, shapes
+from ppl.ir import op_facts, ops
 from ppl.ir.node import make, type_rules
-from ppl.ir.op_facts import COUNTS, DRAWS, FACTS, OWN, POLES, edge_of
+from ppl.ir.op_facts import COUNTS, DRAWS, FACTS, OWN, POLES, Facts, edge_of
 from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.signatures.rule import rule
 from ppl.ir.vjp import VJPS
 
 pytestmark = pytest.mark.tiny
@@ -28,10 +31,23 @@ def test_every_op_has_a_row_and_every_row_an_op():
 
 def test_an_op_without_a_row_is_refused_where_it_is_registered():
     with pytest.raises(NotImplementedError, match="'new_op' has no row in ppl/ir/op_facts"):
-        shapes.rule("new_op")(lambda types, attrs: types[0])
+        rule("new_op")(lambda types, attrs: types[0])
     with pytest.raises(NotImplementedError, match="'new_op' has no row"):
         type_rules["new_op"] = lambda types, attrs: types[0]
     assert "new_op" not in type_rules
+
+
+def test_no_column_has_a_default():
+    """Neither in a row, nor in what writes the rows of one kind."""
+    writers = [
+        f for f in vars(op_facts).values() if inspect.isfunction(f) and f.__annotations__.get("return") == "Facts"
+    ]
+    assert len(writers) >= 9
+    for made in (Facts, op_facts.Ends, *writers):
+        given = inspect.signature(made).parameters.values()
+        assert all(p.default is p.empty for p in given), made.__name__
+    with pytest.raises(TypeError, match="saturates"):
+        Facts("special", ((),), "none", "breaks", "cheap", "fused", "floats", 1, None, "keeps")
 
 
 def node_of(op):

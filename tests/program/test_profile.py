@@ -54,6 +54,12 @@ def test_every_step_is_named_and_shares_add_up():
         assert row.kind in str(profile)
 
 
+def test_a_target_without_a_cycle_counter_is_refused():
+    state = ppl.compile(toy).init(0)
+    with pytest.raises(DataError, match="steps of programs for 'cuda'"):
+        ppl.compile(toy, target="cuda").profile(state)
+
+
 @pytest.mark.parametrize("particles", [None, 500])
 def test_a_small_program_and_its_value(particles):
     program = ppl.compile(toy)

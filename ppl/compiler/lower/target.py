@@ -138,12 +138,14 @@ class Sharing:
 class Target:
     """A kind of machine: its name, which emitter prints for it, and what the stages before assume of it.
 
-    `in_place` says whether the modules that are printed for it have training loops.
+    `in_place` says whether the modules that are printed for it have training loops, `clocked` whether they can count
+    the cycles of every step.
     """
 
     name: str
     printer: str
     in_place: bool = True
+    clocked: bool = True
     rewrites: Rewrites = field(default_factory=Rewrites)
     fusion: Fusion = field(default_factory=Fusion)
     buffers: Buffers = field(default_factory=Buffers)
@@ -156,6 +158,7 @@ CUDA = Target(
     "cuda",
     "cuda",
     in_place=False,
+    clocked=False,
     rewrites=Rewrites(table_width=NEVER, windows=False),
     sharing=Sharing(each_row=True, owned=NEVER),
 )

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ppl.ir.node import Node
 from ppl.ir.op_facts import VIEWS
 from ppl.ir.types import Axis, Kind, Type
+from ppl.tuning import LONG_PLATE
 
 Key = Axis | int
 """A loop of an operation: a named axis, or an event dimension by position."""
@@ -247,9 +248,9 @@ def _reshape(inner: View, old: tuple[int, ...], new: tuple[int, ...]) -> View | 
 
 
 def row_axis(axes: tuple[Axis, ...]) -> Axis | None:
-    """The axis whose entries are sharded: the first repeats or plate axis that is long or known only at run time."""
+    """The axis that slabs share: the first repeats or plate axis that is long or known only at run time."""
     for a in axes:
-        if a.kind in (Kind.REPEATS, Kind.PLATE) and (a.size is None or a.size >= 256):
+        if a.kind in (Kind.REPEATS, Kind.PLATE) and (a.size is None or a.size >= LONG_PLATE):
             return a
     return None
 

@@ -6,13 +6,11 @@ choice and of every rejection. Pins (`sample(estimator=)`) come before the `esti
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from ppl.arguments import mapping, shown
-from ppl.compiler.plan.measured import Measured
+from ppl.compiler.plan.plan import Candidate, Choice, Plan
+from ppl.compiler.plan.requested import Requested, named_estimators
 from ppl.errors import EstimatorError
 from ppl.estimators import (
     ARM,
@@ -39,8 +37,6 @@ from ppl.estimators.base import Estimator
 from ppl.graph.lost_paths import require_no_lost_path
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.names import Named
-
-Requested = str | Estimator | Mapping[str, Estimator]
 
 
 @dataclass(frozen=True)
@@ -76,87 +72,6 @@ TABLE: tuple[Row, ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One estimator beside others for a node: its cost in copies, the variance to expect, and the verdict on it.
-
-    `taken` says whether it was chosen, `admissible` whether it could be; `measured` holds what `ppl.tune` found.
-    """
-
-    estimator: Estimator
-    copies: int
-    variance: str
-    verdict: str
-    admissible: bool = True
-    taken: bool = False
-    measured: Measured | None = None
-
-
-@dataclass(frozen=True)
-class Choice:
-    """The decision for one random node; prints as a table of all candidates."""
-
-    name: str
-    distribution: str
-    plates: tuple[str, ...]
-    estimator: Estimator
-    reason: str
-    rejected: tuple[tuple[str, str], ...]
-    costs: tuple[str, ...]
-    copies: int
-    candidates: tuple[Candidate, ...] = ()
-
-    @property
-    def biased(self) -> bool:
-        """Whether the chosen estimator is biased."""
-        return self.estimator.biased
-
-    def __str__(self) -> str:
-        from ppl.compiler.plan.table import render_choice  # imports rich
-
-        return render_choice(self)
-
-
-@dataclass(eq=False)
-class Plan(Mapping[str, Choice]):
-    """The decisions for all random nodes: prints as a table, indexes as data (`plan["b"].estimator`)."""
-
-    choices: dict[str, Choice]
-    copies: int
-    particles: int
-    regions: int | None = None
-    notes: list[str] = field(default_factory=list)
-    measured: dict[str, Sequence[Measured]] = field(default_factory=lambda: Named("node"))
-
-    def __getitem__(self, name: str) -> Choice:
-        return self.choices[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.choices)
-
-    def __len__(self) -> int:
-        return len(self.choices)
-
-    @property
-    def estimators(self) -> dict[str, Estimator]:
-        """Node name → estimator."""
-        return Named("node", {name: c.estimator for name, c in self.choices.items()})
-
-    def as_dict(self) -> dict[str, Estimator]:
-        """The choices in the form that `ppl.compile(estimators=...)` takes; its repr can be pasted into code.
-
-        Nodes that need no estimator, or that the objective sums out, are left out.
-        """
-        return Named("node", {n: c.estimator for n, c in self.choices.items() if not c.estimator.imposed})
-
-    def __str__(self) -> str:
-        from ppl.compiler.plan.table import render  # imports rich
-
-        return render(self)
-
-    __repr__ = __str__
-
-
 def make_plan(
     graph: StochasticGraph,
     requested: Requested = "auto",
@@ -172,7 +87,7 @@ def make_plan(
         If a named estimator does not support its node, a glob matches nothing, or nothing admissible exists.
     """
     require_no_lost_path(graph)
-    named = _named(graph, requested)
+    named = named_estimators(graph, requested)
     graph.enumerated = frozenset(name for name, estimator in named.items() if not estimator.sampled)
     graph.reweighted = {name for name, estimator in named.items() if estimator.reweights}
     used = _Budget()
@@ -207,41 +122,6 @@ class _Budget:
 
     def total(self) -> int:
         return int(self.states * (1 + self.sides))
-
-
-def require_estimators(requested: Requested) -> None:
-    """Raise unless `requested` is what `estimators=` may be."""
-    if isinstance(requested, Mapping):
-        for pattern, estimator in mapping("estimators", requested, "estimators", EstimatorError).items():
-            _require_estimator(estimator, f"estimators[{pattern!r}]")
-    elif not (isinstance(requested, Estimator) or (isinstance(requested, str) and requested == "auto")):
-        raise EstimatorError(
-            f'estimators must be "auto", an Estimator or a dict of node-name globs, not {shown(requested)}'
-        )
-
-
-def _named(graph: StochasticGraph, requested: Requested) -> dict[str, Estimator]:
-    named: dict[str, Estimator] = {}
-    require_estimators(requested)
-    if isinstance(requested, Mapping):
-        for pattern, estimator in requested.items():
-            hits = [pattern] if pattern in graph.nodes else fnmatch.filter(graph.nodes, pattern)
-            if not hits:
-                raise EstimatorError(f"estimators: {pattern!r} matches no random node; nodes: {', '.join(graph.nodes)}")
-            for name in hits:
-                named.setdefault(name, estimator)
-    elif isinstance(requested, Estimator):
-        named = {rn.name: requested for rn in graph.nodes.values() if rn.needs_gradient}
-    for rn in graph.nodes.values():
-        if rn.site.estimator is not None:
-            _require_estimator(rn.site.estimator, f"sample({rn.name!r}, estimator=…)")
-            named[rn.name] = rn.site.estimator
-    return named
-
-
-def _require_estimator(value: Any, where: str) -> None:
-    if not isinstance(value, Estimator):
-        raise EstimatorError(f"{where} is {shown(value)}, not an estimator instance such as ppl.estimators.Rebar()")
 
 
 def _copies(rn: RandomNode, estimator: Estimator) -> int:

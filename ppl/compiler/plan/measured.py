@@ -11,7 +11,7 @@ from ppl.estimators.base import Estimator
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ppl.compiler.plan.choice import Candidate, Plan
+    from ppl.compiler.plan.plan import Candidate, Plan
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from rich.table import Table
 from ppl.compiler.plan.measured import measured_table
 
 if TYPE_CHECKING:
-    from ppl.compiler.plan.choice import Candidate, Choice, Plan
+    from ppl.compiler.plan.plan import Candidate, Choice, Plan
 
 
 def render(plan: Plan, width: int = 110) -> str:

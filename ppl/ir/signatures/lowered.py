@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ppl.ir.op_facts import COUNTS
-from ppl.ir.shapes import rule
+from ppl.ir.signatures.rule import rule
 from ppl.ir.types import Type
 
 
