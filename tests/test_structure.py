@@ -229,6 +229,20 @@ def test_estimators_are_one_to_a_file():
         assert len(made) == 1, f"{path.name} defines {made}"
 
 
+def test_distributions_are_one_to_a_file():
+    """Each file of `ppl/distributions` gives the package one distribution; what is none lies in folders."""
+    folder = ROOT / "ppl/distributions"
+    taken = [x for x in ast.parse((folder / "__init__.py").read_text()).body if isinstance(x, ast.ImportFrom)]
+    given = {str(x.module).split(".", 2)[2]: [a.name for a in x.names] for x in taken if str(x.module).count(".") == 2}
+    files = {path.stem for path in folder.glob("[!_]*.py")}
+    assert files == {name for name in given if (folder / f"{name}.py").exists()}
+    for name in files:
+        (made,) = given[name]
+        tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
+        assert made in [x.name for x in tree.body if isinstance(x, ast.ClassDef | ast.FunctionDef)], name
+    assert len(files) > 40
+
+
 def test_thresholds_are_explained_and_used():
     """Every number of `ppl/tuning.py` has a text below it, and is used by another module."""
     body = ast.parse((ROOT / "ppl/tuning.py").read_text(encoding="utf-8")).body

@@ -8,7 +8,8 @@ import numpy as np
 
 from ppl.arguments import shown
 from ppl.distributions.base import Distribution
-from ppl.distributions.bijectors import Affine, Bijector, Chain, StickBreaking, flat
+from ppl.distributions.bijectors import Affine, Bijector, Chain, StickBreaking
+from ppl.distributions.bijectors.composed import flat
 from ppl.distributions.domain.guards import flat_where_dead, known_inside, owns
 from ppl.distributions.domain.intervals import Interval
 from ppl.distributions.domain.support import INTERVAL_OF, Support

@@ -13,6 +13,7 @@ import numpy as np
 
 from ppl.arguments import array
 from ppl.distributions.base import Distribution
+from ppl.distributions.base.public import fit_by
 from ppl.distributions.domain.checks import CONSTRAINTS
 from ppl.distributions.domain.observable import observable
 from ppl.distributions.families.family import (
@@ -24,7 +25,6 @@ from ppl.distributions.families.family import (
     natural_parameters,
     sufficient_statistics,
 )
-from ppl.distributions.parts.public import fit_by
 from ppl.errors import DataError, ModelError
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ppl.arguments import dimensions, masked, shown
+from ppl.distributions.base.public import Public
 from ppl.distributions.domain.bounds import bounds_of
 from ppl.distributions.domain.checks import checked_parameters, constant_value
 from ppl.distributions.domain.conditions import Condition, Edge, conditions_of, edges_of
@@ -23,7 +24,6 @@ from ppl.distributions.domain.guards import contains
 from ppl.distributions.domain.intervals import CLOSED_UNIT, Interval
 from ppl.distributions.domain.support import INTERVAL_OF, Support, infinite, is_exact
 from ppl.distributions.parts.probabilities import product
-from ppl.distributions.parts.public import Public
 from ppl.distributions.truncation.tails import Tails
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops

@@ -9,7 +9,7 @@ from ppl.distributions.domain.support import exact
 from ppl.distributions.parts.eager import present
 
 if TYPE_CHECKING:
-    from ppl.distributions.base import Distribution
+    from ppl.distributions.base.distribution import Distribution
 
 _fitting: list[Callable[..., Any]] = []
 
