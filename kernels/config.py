@@ -25,6 +25,7 @@ import numba
 from ppl.checked import CHECKED
 from ppl.kernels.build import build, build_tag, kernels_version
 from ppl.kernels.dispatch import adapt
+from ppl.kernels.internals.lowering import Direct
 
 __all__ = [
     "build",
@@ -86,8 +87,9 @@ def parallel(fn: Callable[..., Any] | None = None, *, raises: bool = True) -> An
 
 
 def _compile(fn: Callable[..., Any], **flags: Any) -> Any:
-    flags |= {"nogil": True, "error_model": "numpy", "boundscheck": CHECKED}
+    flags |= {"nogil": True, "error_model": "numpy", "boundscheck": CHECKED, "no_cfunc_wrapper": True}
     if numba.config.DISABLE_JIT:
         return fn
-    bare = functools.partial(numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **flags), fn)
+    flags["pipeline_class"] = Direct
+    bare = functools.partial(numba.njit(no_cpython_wrapper=True, **flags), fn)
     return adapt(numba.njit(**flags)(fn), bare)

@@ -54,6 +54,7 @@ LAZY = {
     "numba": "takes half a second",
     "ppl.kernels": "imports Numba",
     "rich": "only for what is shown as a table or a bar",
+    "ppl.compiler.emit.llvm.functions": "imports Numba",
     "ppl.compiler.plan.table": "imports rich",
     "ppl.program.profile_table": "imports rich",
     "ppl.program.profile": "only for those who measure",

@@ -12,16 +12,24 @@ import linecache
 import secrets
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ppl.checked import CHECKED
+from ppl.compiler.emit import llvm
+from ppl.compiler.emit.code import Function
+
 _lock = threading.RLock()  # another thread must not see a module before it has been executed
 
 
-def load(source: str, injected: Mapping[str, Any] | None = None) -> ModuleType:
-    """Run emitted `source`; `injected` globals (functions that cannot be imported, or hashed) keep it off the disk.
+def load(
+    source: str, injected: Mapping[str, Any] | None = None, functions: Sequence[Function] = (), dtype: str = "float32"
+) -> ModuleType:
+    """Run emitted `source`, of which `functions` are the records.
+
+    Globals that are `injected` (functions that cannot be imported, or hashed) keep it off the disk.
 
     Machine code that calls an injected function is of no use to another process, nor to another function under the same
     name, so such a module gets a name of its own.
@@ -30,12 +38,23 @@ def load(source: str, injected: Mapping[str, Any] | None = None) -> ModuleType:
     from ppl.kernels.needs import EMITTED, PRIVATE
 
     if injected:
-        return _run(f"{PRIVATE}{secrets.token_hex(16)}", source, None, injected)
-    name = EMITTED + hashlib.blake2b((source + build()).encode(), digest_size=16).hexdigest()
+        return _with_writers(_run(f"{PRIVATE}{secrets.token_hex(16)}", source, None, injected), functions, dtype)
+    name = EMITTED + hashlib.blake2b((source + build() + llvm.version()).encode(), digest_size=16).hexdigest()
     with _lock:
         if name not in sys.modules:
-            _run(name, source, _written(name, source), {})
+            _with_writers(_run(name, source, _written(name, source), {}), functions, dtype)
         return sys.modules[name]
+
+
+def _with_writers(module: ModuleType, functions: Sequence[Function], dtype: str) -> ModuleType:
+    """`module`, whose functions have their LLVM code written from records; Numba compiles the checked build's."""
+    from ppl.kernels.internals.lowering import written_by  # imports Numba
+
+    for function in functions:
+        compiled = vars(module)[function.name]
+        if function.form in llvm.FORMS and not CHECKED and hasattr(compiled, "py_func"):
+            written_by(compiled.py_func, llvm.Writer(function, dtype))
+    return module
 
 
 def _written(name: str, source: str) -> Path | None:

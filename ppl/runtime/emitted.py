@@ -13,6 +13,7 @@ import numpy as np
 
 from ppl.arguments import fits_memory, too_large
 from ppl.checked import CHECKED
+from ppl.compiler.emit.code import Function
 from ppl.compiler.emit.unit import SLABS
 from ppl.compiler.lower.request import Request, offsets_of
 from ppl.compiler.lower.target import CPU, Target
@@ -45,6 +46,7 @@ class Emitted:
     plates: list[str]
     array_places: list[tuple[str, Type, Poly]]
     injected: Mapping[str, Any] = field(default_factory=dict)
+    functions: Sequence[Function] = ()
     flops: Poly = field(default_factory=Poly)
     unrolled: bool = False
     windowed: bool = False

@@ -69,7 +69,7 @@ class Executable(Emitted):
     def module(self) -> Any:
         """The emitted module, imported when first needed."""
         if self._module is None:
-            self._module = cache.load(self.source, self.injected)
+            self._module = cache.load(self.source, self.injected, self.functions, self.dtype)
             if self.title:
                 titles[self._module.__name__] = self.title
         return self._module

@@ -16,6 +16,7 @@ from numba.experimental import jitclass
 from numba.extending import intrinsic, overload, overload_method, type_callable
 
 from ppl.kernels import internals
+from ppl.kernels.internals import lowering
 
 ROOT = Path(__file__).resolve().parents[2]
 NEXT = re.compile(r"numba>=([\d.]+),<(\d+)\.(\d+)")
@@ -457,6 +458,37 @@ def test_threading_layers():
 
 
 # Who may use what.
+
+
+class Doubling:
+    """Writes 2 * x, whose type it does not know at first; refuses whole numbers."""
+
+    def result(self):
+        return types.none
+
+    def write(self, frame):
+        ((_, kind, x),) = frame.arguments
+        if isinstance(kind, types.Integer):
+            raise lowering.NotWritten("whole numbers")
+        frame.give(kind, frame.builder.fadd(x, x))
+
+
+@compiles
+def test_a_writer_stands_for_the_front_end_and_numba_for_the_writer():
+    fn = lambda x: x + 1  # noqa: E731
+    lowering.written_by(fn, Doubling())
+    written = numba.njit(pipeline_class=lowering.Direct)(fn)
+    caller = numba.njit(lambda x: written(x) + 1)
+    assert (written(4.0), caller(4.0), written(np.float32(0.5))) == (8.0, 9.0, 1.0)
+    assert fn not in lowering.refused
+    assert (written(4), caller(4)) == (5, 6)
+    assert lowering.refused[fn].endswith("whole numbers")
+
+
+@compiles
+def test_functions_without_a_writer_are_numbas():
+    assert numba.njit(pipeline_class=lowering.Direct)(one_up)(2.0) == 3.0
+
 
 PUBLIC = {"numba", "numba.types", "numba.extending", "numba.core.errors", "numba.experimental"}
 NAMES = {"cfunc", "cuda", "experimental", "extending", "njit", "prange", "types"}

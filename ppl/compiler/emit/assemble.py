@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ppl.compiler.emit.checks import length
-from ppl.compiler.emit.code import Name, assign, python
+from ppl.compiler.emit.code import Function, Name, assign, python
 from ppl.compiler.emit.cpu.module import CpuEmitter
 from ppl.compiler.emit.cuda.module import CudaEmitter
 from ppl.compiler.emit.emitter import Emitter
@@ -72,8 +72,10 @@ def assemble(
                 **_data_and_results(request))  # fmt: skip
     emitter = (kind or EMITTERS[target.printer])(unit)
     body = straight_line(outputs, offsets, builder.inputs, dtype, n_aux, aux_at) if unrolled else []
-    source = python.module(emitter.module(body, general=not small))
-    fields = {"source": source, "stages": stages, "memory": memory, "kernels": emitter.kernels, "axes": axes,
+    module = emitter.module(body, general=not small)
+    functions = tuple(item for item in module.items if isinstance(item, Function))
+    fields = {"source": python.module(module), "functions": functions, "stages": stages, "memory": memory,
+            "kernels": emitter.kernels, "axes": axes,
             "plates": plates, "array_places": array_places, "injected": emitter.injected,
             "flops": _work_estimate(stages), "unrolled": unrolled, "windowed": parts is not None,
             "trains": unit.trained > 0, "target": target, "passed": unit.driver_arguments}  # fmt: skip

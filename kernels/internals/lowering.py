@@ -1,0 +1,242 @@
+"""Functions whose LLVM code is written without Numba's front end, and that are Numba's functions in all else.
+
+Numba takes most of the time that it needs for a function to read its bytecode and to infer its types. What is known in
+advance needs neither. A function with a *writer* (`written_by`) is compiled by a pipeline of two passes: the writer
+writes the body with Numba's own builder, target context and calling convention, and Numba's last pass makes machine
+code. Dispatchers, signatures, callers, caches and wrappers are the same. Where a writer refuses (`NotWritten`), Numba
+compiles the Python function as it compiles any other.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.compiler import Compiler
+from numba.core.compiler_machinery import PassManager, register_pass
+from numba.core.environment import Environment
+from numba.core.errors import NumbaError
+from numba.core.typed_passes import BaseNativeLowering, NoPythonBackend
+
+Result = Any
+"""A type of Numba."""
+
+
+class NotWritten(NumbaError):
+    """Raised by a writer for what it cannot write."""
+
+
+class Another(Exception):
+    """Raised by a writer that finds another type of result than it was told."""
+
+    def __init__(self, result: Result):
+        super().__init__(result)
+        self.result = result
+
+
+class Frame:
+    """The function that a writer fills: its arguments, and what Numba builds code with."""
+
+    def __init__(self, context: Any, builder: Any, scope: dict[str, Any], names: Sequence[str], kinds: Sequence[Any],
+                 values: Sequence[Any], result: Result):  # fmt: skip
+        self.context, self.builder, self.scope = context, builder, scope
+        self.arguments = list(zip(names, kinds, values, strict=True))
+        self.result = result
+        self.typing = context.typing_context
+
+    def signature(self, function: Any, kinds: tuple[Any, ...]) -> tuple[Any, Any]:
+        """The signature by which `function`, a value of Python, is called with arguments of `kinds`, and its type."""
+        kind = self.typing.resolve_value_type(function)
+        found = self.typing.resolve_function_type(kind, kinds, {})
+        if found is None:
+            raise NotWritten(f"no call of {function} with {kinds}")
+        return found, kind
+
+    def call(self, signature: Any, kind: Any, values: Sequence[Any]) -> Any:
+        """Emit a call; what it raises is raised."""
+        return self.context.get_function(kind, signature)(self.builder, list(values))
+
+    def cast(self, value: Any, old: Any, new: Any) -> Any:
+        """Emit a conversion."""
+        return value if old == new else self.context.cast(self.builder, value, old, new)
+
+    def array(self, kind: Any, value: Any) -> tuple[Any, list[Any]]:
+        """Pointer and shape of an array."""
+        found = self.context.make_array(kind)(self.context, self.builder, value)
+        return found.data, cgutils.unpack_tuple(self.builder, found.shape)
+
+    def packed(self, kind: Any, data: Any, shape: Sequence[Any]) -> Any:
+        """An array of which no references are counted."""
+        from numba.np.arrayobj import populate_array
+
+        array = self.context.make_array(kind)(self.context, self.builder)
+        itemsize = self.context.get_constant(types.intp, self.context.get_abi_sizeof(data.type.pointee))
+        strides, step = [], itemsize
+        for size in reversed(shape):
+            strides.insert(0, step)
+            step = self.builder.mul(step, size)
+        populate_array(array, data=data, shape=shape, strides=strides, itemsize=itemsize, meminfo=None)
+        return array._getvalue()
+
+    def load(self, kind: Any, place: Any) -> Any:
+        """Emit: read an entry of an array of `kind`."""
+        return self.context.unpack_value(self.builder, kind, place)
+
+    def store(self, kind: Any, value: Any, place: Any) -> None:
+        """Emit: write an entry of an array of `kind`."""
+        self.context.pack_value(self.builder, kind, value, place)
+
+    def pointer(self, kind: Any) -> Any:
+        """The type of a pointer to entries of `kind`."""
+        return self.context.get_data_type(kind).as_pointer()
+
+    def constant(self, kind: Any, value: Any) -> Any:
+        """A constant."""
+        return self.context.get_constant(kind, value)
+
+    def dummy(self) -> Any:
+        """The value of what has none."""
+        return self.context.get_dummy_value()
+
+    def tuple(self, kinds: Sequence[Any], values: Sequence[Any]) -> tuple[Any, Any]:
+        """Type and value of several values."""
+        kind = types.BaseTuple.from_types(tuple(kinds))
+        return kind, self.context.make_tuple(self.builder, kind, values)
+
+    def release(self, kind: Any, value: Any) -> None:
+        """Emit: give back the reference that a call has returned; arguments of the function keep the array alive."""
+        self.context.nrt.decref(self.builder, kind, value)
+
+    def give(self, kind: Result, value: Any) -> None:
+        """Emit: return a value of `kind`."""
+        if kind != self.result:
+            raise Another(kind)
+        found = self.context.get_return_value(self.builder, kind, value)
+        self.context.call_conv.return_value(self.builder, found)
+
+    def local(self, kind: Any) -> Any:
+        """A place for a local at the beginning of the function."""
+        return cgutils.alloca_once(self.builder, kind)
+
+    def words(self, count: int) -> Any:
+        """A place for `count` whole numbers, as long as the function runs."""
+        return cgutils.alloca_once(self.builder, ir.IntType(64), count)
+
+
+class Writer(Protocol):
+    """Writes one function, and says the likely type of its result."""
+
+    def result(self) -> Result:
+        """The type to try first."""
+
+    def write(self, frame: Frame) -> None:
+        """Write the code."""
+
+
+def written_by(fn: Callable[..., Any], writer: Writer) -> None:
+    """Have `writer` write the code of `fn`."""
+    fn.__dict__["writer"] = writer
+
+
+class _Lower:
+    """What stands for Numba's lowering of a function that has a writer."""
+
+    def __init__(self, context: Any, library: Any, fndesc: Any, func_ir: Any, metadata: Any = None):
+        self.library, self.fndesc = library, fndesc
+        self.module = library.create_ir_module(fndesc.unique_name)
+        self.env = Environment.from_fndesc(fndesc)
+        self.context = context.subtarget(environment=self.env, fndesc=fndesc)
+        self.func_ir = func_ir
+
+    def lower(self) -> None:
+        context, fndesc = self.context, self.fndesc
+        context.declare_env_global(self.module, context.get_env_name(fndesc))
+        function = context.declare_function(self.module, fndesc)
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        self.call_helper = context.call_conv.init_call_helper(builder)
+        values = context.call_conv.decode_arguments(builder, fndesc.argtypes, function)
+        fn = self.func_ir.func_id.func
+        frame = Frame(context, builder, fn.__globals__, fndesc.args, fndesc.argtypes, values, fndesc.restype)
+        fn.writer.write(frame)
+        context.post_lowering(self.module, self.library)
+        self.library.add_ir_module(self.module)
+
+    def create_cpython_wrapper(self, release_gil: bool = False) -> None:
+        self.context.create_cpython_wrapper(
+            self.library, self.fndesc, self.env, self.call_helper, release_gil=release_gil
+        )
+
+    def create_cfunc_wrapper(self) -> None:
+        self.context.create_cfunc_wrapper(self.library, self.fndesc, self.env, self.call_helper)
+
+
+class _Stub:
+    """What Numba reads of a function's IR beside its code."""
+
+    def __init__(self, func_id: Any):
+        self.func_id, self.arg_names = func_id, list(func_id.arg_names)
+        self.loc = None
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _Write(BaseNativeLowering):
+    """Numba's pass of lowering, with a writer."""
+
+    _name = "ppl_write"
+
+    @property
+    def lowering_class(self) -> Any:
+        return _Lower
+
+    def run_pass(self, state: Any) -> bool:
+        state.func_ir, state.calltypes = _Stub(state.func_id), {}
+        names = state.func_id.arg_names
+        state.typemap = {f"arg.{name}": kind for name, kind in zip(names, state.args, strict=True)}
+        state.return_type = state.func_id.func.writer.result()
+        try:
+            for _ in range(2):
+                try:
+                    return super().run_pass(state)
+                except Another as found:
+                    state.library, state.return_type = None, found.result
+            raise NotWritten("results of several types")
+        except Exception as error:  # whatever is wrong with the writer, Numba compiles the function, or says why not
+            state.library = state.func_ir = state.typemap = state.calltypes = state.return_type = None
+            refused[state.func_id.func] = str(error)
+            raise NotWritten(str(error)) from error
+
+
+refused: weakref.WeakKeyDictionary[Callable[..., Any], str] = weakref.WeakKeyDictionary()
+"""Why the writer of a function has refused it."""
+
+
+class Direct(Compiler):
+    """Numba's compiler, but for functions with a writer."""
+
+    def define_pipelines(self) -> list[Any]:
+        """Numba's pipelines, or that of the writer."""
+        if not self.direct:
+            return super().define_pipelines()
+        manager = PassManager("ppl_written")
+        manager.add_pass(_Write, "write LLVM code")
+        manager.add_pass(NoPythonBackend, "machine code")
+        manager.finalize()
+        return [manager]
+
+    direct = False
+
+    def _compile_core(self) -> Any:
+        self.direct = hasattr(self.state.func_id.func, "writer")
+        if self.direct:
+            try:
+                return super()._compile_core()
+            except NotWritten:
+                self.direct, self.state.status.fail_reason = False, None
+        return super()._compile_core()
+
+
+__all__ = ["Direct", "Frame", "NotWritten", "written_by"]

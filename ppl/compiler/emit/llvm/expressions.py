@@ -1,0 +1,289 @@
+"""LLVM code of expressions. Calls of kernels are typed and written by Numba's own contexts."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from ppl.compiler.emit.code import (
+    Attribute,
+    Binary,
+    Both,
+    Call,
+    Choice,
+    Compare,
+    Expression,
+    Index,
+    Literal,
+    Name,
+    Span,
+    Tuple,
+    Unary,
+)
+from ppl.compiler.emit.llvm.calls import Calls
+from ppl.compiler.emit.llvm.numbers import Numbers
+from ppl.compiler.emit.llvm.values import (
+    BIT,
+    BOOL,
+    I64,
+    TYPES,
+    WORD,
+    Known,
+    Number,
+    Part,
+    Several,
+    Value,
+    View,
+    codes_of,
+)
+from ppl.compiler.emit.llvm.views import ZERO, Range, as_dtype, cut, reshaped
+from ppl.kernels.cpu.memory import views as memory
+from ppl.kernels.internals.lowering import Frame, NotWritten
+
+BUILTINS = {f.__name__: f for f in (min, max, abs)}
+
+
+class Expressions:
+    """Writes the expressions of one function; `locals` are the values of its names, `slots` where those lie that are
+    set in several places."""
+
+    def __init__(self, frame: Frame):
+        self.frame, self.builder, self.numbers = frame, frame.builder, Numbers(frame)
+        self.locals: dict[str, Value] = {}
+        self.slots: dict[str, tuple[Any, list[Any]]] = {}
+        self.calls = Calls(frame, self.numbers)
+
+    def value(self, x: Expression) -> Value:
+        """The value of an expression."""
+        return RULES[type(x)](self, x)
+
+    def number(self, x: Expression, kind: Any = None) -> Number:
+        """The value of an expression that is a number, in the type `kind` if one is given."""
+        return self.numbers.of(self.value(x), kind)
+
+    def size(self, x: Expression) -> Any:
+        """The code of a whole number."""
+        return self.numbers.size(self.value(x))
+
+    def test(self, x: Expression) -> Any:
+        """The code of a truth value."""
+        return self.numbers.truth(self.number(x)).code
+
+    def view(self, x: Expression) -> View:
+        """The value of an expression that is a view."""
+        found = self.value(x)
+        if not isinstance(found, View):
+            raise NotWritten("no array where one is expected")
+        return found
+
+    # names, attributes, positions
+
+    def _name(self, x: Name) -> Value:
+        if x.name in self.slots:
+            kind, places = self.slots[x.name]
+            code, *shape = map(self.builder.load, places)
+            return View(kind, code, shape) if shape else Number(kind, code)
+        if x.name in self.locals:
+            return self.locals[x.name]
+        scope = self.frame.scope if x.name in self.frame.scope else BUILTINS
+        if x.name not in scope:
+            raise NotWritten(f"{x.name} before it is set")
+        return Known(scope[x.name])
+
+    def _attribute(self, x: Attribute) -> Value:
+        of = self.value(x.value)
+        if isinstance(of, Known) and isinstance(of.value, ModuleType):
+            return Known(getattr(of.value, x.name))
+        if isinstance(of, View) and x.name in ("shape", "view", "reshape"):
+            return Part(of, x.name)
+        raise NotWritten(f"attribute {x.name}")
+
+    def _index(self, x: Index) -> Value:
+        of = self.value(x.array)
+        if isinstance(of, View):
+            found = self.cut(of, x.index)
+            return found if found.shape else Number(found.kind.dtype, self.frame.load(found.kind.dtype, found.data))
+        if isinstance(x.index, Literal) and isinstance(of, Several):
+            return of.items[x.index.value]
+        if isinstance(x.index, Literal) and isinstance(of, Part) and of.name == "shape":
+            return Number(I64, of.view.shape[x.index.value])
+        raise NotWritten("an entry of what is no array")
+
+    def cut(self, of: View, index: Expression) -> View:
+        """What an index takes of a view; without a shape if that is one entry."""
+        parts = index.items if isinstance(index, Tuple) else (index,)
+        ranges = [self._range(x, of.shape[i]) if isinstance(x, Span) else Range(self.size(x))
+                  for i, x in enumerate(parts)]  # fmt: skip
+        return cut(self.builder, of, ranges)
+
+    def _range(self, x: Span, length: Any) -> Range:
+        """A span of an axis; one from `a` to `a + n` has n entries."""
+        start = None if x.start is None else self.size(x.start)
+        if isinstance(x.stop, Binary) and x.stop.op == "+" and x.stop.left == x.start:
+            return Range(start, self.size(x.stop.right))
+        stop = length if x.stop is None else self.size(x.stop)
+        return Range(ZERO, stop) if start is None else Range(start, self.builder.sub(stop, start, flags=("nsw",)))
+
+    # operators
+
+    def _unary(self, x: Unary) -> Value:
+        if x.op == "not":
+            return Number(BOOL, self.builder.not_(self.test(x.value)))
+        return self.numbers.negative(self.number(x.value))
+
+    def _binary(self, x: Binary) -> Value:
+        left, right = self.value(x.left), self.value(x.right)
+        if x.op == "//":
+            return self.calls.apply(operator.floordiv, self.numbers.alike(left, right))
+        return self.numbers.binary(x.op, left, right)
+
+    def _compare(self, x: Compare) -> Value:
+        terms = [self.value(t) for t in x.terms]
+        code, *others = (self.numbers.compared(op, *terms[i : i + 2]) for i, op in enumerate(x.ops))
+        for other in others:
+            code = self.builder.and_(code, other)
+        return Number(BOOL, code)
+
+    def _both(self, x: Both) -> Value:
+        """Whether all terms hold; a later one is computed where those before it do."""
+        builder, ways = self.builder, []
+        end = builder.append_basic_block("both")
+        for i, t in enumerate(x.terms):
+            ways.append((self.test(t), builder.block))
+            more = end if i + 1 == len(x.terms) else builder.append_basic_block("and")
+            if more is end:
+                builder.branch(end)
+            else:
+                builder.cbranch(ways[-1][0], more, end)
+            builder.position_at_end(more)
+        return Number(BOOL, self._merged(BIT, ways))
+
+    def _merged(self, kind: Any, ways: Sequence[tuple[Any, Any]]) -> Any:
+        found = self.builder.phi(kind)
+        for code, block in ways:
+            found.add_incoming(code, block)
+        return found
+
+    def _choice(self, x: Choice) -> Value:
+        """One of two values; only that one is computed, unless both are at hand."""
+        test = self.test(x.test)
+        if all(isinstance(side, Name | Literal) or _is_converted(side) for side in (x.yes, x.no)):
+            yes, no = self.value(x.yes), self.value(x.no)
+            if not isinstance(yes, View):
+                return self.numbers.selected(test, yes, no)
+        return self._branched(test, x)
+
+    def _branched(self, test: Any, x: Choice) -> Value:
+        builder, found, ends = self.builder, [], []
+        yes, no, end = (builder.append_basic_block(name) for name in ("yes", "no", "end"))
+        builder.cbranch(test, yes, no)
+        for block, side in ((yes, x.yes), (no, x.no)):
+            builder.position_at_end(block)
+            value = self.value(side)
+            found.append(value if isinstance(value, View) else self.numbers.of(value))
+            ends.append(builder.block)
+        a, b = found
+        views = isinstance(a, View) and isinstance(b, View)
+        if not views and (isinstance(a, View) or isinstance(b, View)):
+            raise NotWritten("a choice of an array and a number")
+        kind = a.kind if views else self.numbers.together(a.kind, b.kind)
+        parts = []
+        for value, last in zip(found, ends, strict=True):
+            builder.position_at_end(last)
+            parts.append(codes_of(self.numbers.converted(value, kind) if isinstance(value, Number) else value))
+            builder.branch(end)
+        builder.position_at_end(end)
+        merged = [
+            self._merged(codes[0].type, list(zip(codes, ends, strict=True))) for codes in zip(*parts, strict=True)
+        ]
+        return View(kind, merged[0], merged[1:]) if views else Number(kind, merged[0])
+
+    # calls
+
+    def _call(self, x: Call) -> Value:
+        of = self.value(x.function)
+        if isinstance(of, Part):
+            return self._method(of, x.arguments)
+        if not isinstance(of, Known):
+            raise NotWritten("a call of what is no function")
+        function = of.value
+        if isinstance(function, type) and function in TYPES:
+            return self.number(x.arguments[0], TYPES[function])
+        if function in WRITTEN:
+            return WRITTEN[function](self, *x.arguments)
+        return self.calls.apply(function, [self.value(a) for a in x.arguments])
+
+    def _method(self, of: Part, arguments: Sequence[Expression]) -> Value:
+        """A view of the same memory."""
+        if of.name == "view":
+            (given,) = map(self.value, arguments)
+            dtype = TYPES.get(given.value) if isinstance(given, Known) else None
+            if dtype is None:
+                raise NotWritten("a view of an unknown type")
+            return as_dtype(self.builder, of.view, dtype, self.frame.pointer(dtype))
+        (first, *others) = arguments
+        if not others and isinstance(first, Literal) and isinstance(first.value, tuple):
+            arguments = [Literal(n) for n in first.value]
+        if of.name != "reshape" or any(isinstance(n, Literal) and n.value < 0 for n in arguments):
+            raise NotWritten(f"a call of {of.name}")
+        return reshaped(of.view, [self.size(n) for n in arguments])
+
+    # calls that are written here
+
+    def _part(self, array: Expression, start: Expression, size: Expression) -> Value:
+        return cut(self.builder, self.view(array), [Range(self.size(start), self.size(size))])
+
+    def _tail(self, array: Expression, start: Expression) -> Value:
+        of = self.view(array)
+        return cut(self.builder, of, [self._range(Span(start, None), of.shape[0])])
+
+    def _words(self, count: Expression, dtype: Expression) -> Value:
+        if not isinstance(count, Literal) or self.value(dtype) != Known(np.int64):
+            raise NotWritten("a new array")
+        return View(types.Array(I64, 1, "C"), self.frame.words(count.value), [WORD(count.value)])
+
+    def _least(self, *terms: Expression) -> Value:
+        return self._extreme("<", terms)
+
+    def _largest(self, *terms: Expression) -> Value:
+        return self._extreme(">", terms)
+
+    def _extreme(self, op: str, terms: Sequence[Expression]) -> Value:
+        """The first of two numbers, unless the second is less, or larger."""
+        if len(terms) != 2:
+            raise NotWritten("the least or largest of many numbers")
+        a, b = self.numbers.alike(*map(self.value, terms))
+        return self.numbers.selected(self.numbers.compared(op, b, a), b, a)
+
+
+def _is_converted(x: Expression) -> bool:
+    """Whether `x` is a constant that is converted."""
+    return isinstance(x, Call) and isinstance(x.function, Name) and all(isinstance(a, Literal) for a in x.arguments)
+
+
+WRITTEN: dict[Any, Callable[..., Value]] = {
+    min: Expressions._least,
+    max: Expressions._largest,
+    np.empty: Expressions._words,
+    memory.part: Expressions._part,
+    memory.tail: Expressions._tail,
+}
+
+RULES: dict[type, Callable[[Expressions, Any], Value]] = {
+    Name: Expressions._name,
+    Literal: lambda writer, x: Known(x.value),
+    Unary: Expressions._unary,
+    Binary: Expressions._binary,
+    Compare: Expressions._compare,
+    Both: Expressions._both,
+    Choice: Expressions._choice,
+    Index: Expressions._index,
+    Attribute: Expressions._attribute,
+    Call: Expressions._call,
+    Tuple: lambda writer, x: Several([writer.value(item) for item in x.items]),
+}
