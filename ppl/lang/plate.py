@@ -22,7 +22,7 @@ from ppl.lang.context import Context, current, require
 from ppl.lang.source import user_line
 from ppl.lang.value import Value, as_value, lift
 
-RESERVED = {"particles", "repeats", "branch", "importance", "noise", "eager"}
+RESERVED = {"particles", "particles_total", "repeats", "branch", "importance", "noise", "eager"}
 
 
 class plate:

@@ -122,7 +122,8 @@ class Emitted:
 
     def _allocated(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
         """`_buffers`; a TooLargeError names what the call is given where they do not fit into memory."""
-        listed = ", ".join(f"{name.removeprefix('n_')}={size}" for name, size in sizes.items())
+        names = {symbol: name for symbol, name, _ in self._lengths}
+        listed = ", ".join(f"{names.get(symbol, symbol)}={size}" for symbol, size in sizes.items())
         with fits_memory(f"a call with {listed or 'these parameters'}"):
             return self._buffers(sizes, slabs, lanes)
 

@@ -20,6 +20,7 @@ from ppl.compiler.lower.views import (
     is_view,
     resolve,
     row_axis,
+    stem,
     strides_of,
 )
 from ppl.compiler.schedule.fusion import Access, Buffer, Op, Value, identity_store
@@ -62,9 +63,11 @@ class Builder:
         return node
 
     def _name(self, node: Node) -> str:
-        stem = identifier(str(node.attrs.get("name", node.op)))
-        count = self.names[stem] = self.names.get(stem, 0) + 1
-        return f"{stem}_{count}"
+        return self._numbered(stem(str(node.attrs.get("name", node.op))))
+
+    def _numbered(self, first: str) -> str:
+        count = self.names[first] = self.names.get(first, 0) + 1
+        return f"{first}_{count}"
 
     def value(self, node: Node) -> Value:
         """The stored value of `node` (which is not a view)."""
@@ -238,7 +241,7 @@ class Builder:
     def output_op(self, out: Output) -> Op:
         """Write an output where the caller wants it."""
         t = out.node.type
-        value = Value(out.node, f"out_{identifier(out.name)}", t.axes, t.shape, t.dtype, external=True)
+        value = Value(out.node, self._numbered(f"out_{stem(out.name)}"), t.axes, t.shape, t.dtype, external=True)
         literal = out.offset.constant is not None and not (out.rows and row_axis(t.axes))
         value.buffer = Buffer(out.array, out.offset, out.rows, f"{value.name}_o", literal)
         axes, coefs = identity_store(out.node)

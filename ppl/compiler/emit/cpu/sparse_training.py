@@ -1,6 +1,6 @@
 """Emission of training on sparse gradients: the update of touched table rows, and a loop of many steps.
 
-`update_NAME` takes the rows of one table that its slab owns, row by row: the additions to a row, in the order of the
+`update_of_NAME` takes the rows of one table that its slab owns, row by row: the additions to a row, in the order of the
 data, then the optimizer's step on that row. So a row's bits do not depend on the number of threads. Rows without
 additions are not looked at, which is what SGD and AdaGrad do with a gradient of zero.
 """
@@ -102,7 +102,7 @@ class TrainEmitter(CpuEmitter):
         lines.append(loop("t", "found", _row(table, starts)))
         doc = f"Step on the touched rows of '{table.name}' that belong to `slab`."
         arguments = ["head" if x == "heads" else x for x in STATE]
-        return self.unit.function(f"update_{identifier(table.name)}", [*arguments, "slab", "slabs"], lines, doc)
+        return self.unit.function(f"update_of_{identifier(table.name)}", [*arguments, "slab", "slabs"], lines, doc)
 
     def _descent(self, table: Table, i: int) -> list[Statement]:
         """A step of SGD by the additions of term `i`, in the order of the data."""
@@ -129,7 +129,7 @@ class TrainEmitter(CpuEmitter):
         for table in self.tables:
             own: dict[str, Given] = {x: Name(x).at("slab") for x in ("following", "touched", "acc")}
             own["heads"] = Name("heads").at("slab", Span(term(start), term(start + table.length)))
-            lines.append(do(f"update_{identifier(table.name)}", *replaced(STATE, own), to_int("slab"), "slabs"))
+            lines.append(do(f"update_of_{identifier(table.name)}", *replaced(STATE, own), to_int("slab"), "slabs"))
             start += table.length
         lines += [dense_update(at, size) for at, size in self.dense]
         given, done, shared = [*STATE, "slabs"], Return(Literal(True)), f"{called}_shared"

@@ -8,7 +8,7 @@ import numpy as np
 
 from ppl.compiler.emit.code import Assign, Expression, Name, Statement
 from ppl.compiler.emit.scalar import is_plain
-from ppl.compiler.lower.views import identifier
+from ppl.compiler.lower.views import stem
 from ppl.ir.node import Node
 
 Entries = np.ndarray
@@ -30,14 +30,14 @@ class Straight:
         self.known: dict[Expression, Name] = {}
         self.values: dict[Node, Entries] = {}
 
-    def local(self, node: Node, value: Expression, stem: str = "") -> Expression:
+    def local(self, node: Node, value: Expression, first: str = "") -> Expression:
         """A local that holds `value`; equal ones share one."""
         if is_plain(value):
             return value
         if value not in self.known:
-            stem = stem or identifier(str(node.attrs.get("name", node.op)))
-            count = self.names[stem] = self.names.get(stem, 0) + 1
-            self.known[value] = Name(f"{stem}_{count}")
+            first = first or stem(str(node.attrs.get("name", node.op)))
+            count = self.names[first] = self.names.get(first, 0) + 1
+            self.known[value] = Name(f"{first}_{count}")
             self.statements.append(Assign(self.known[value], value))
         return self.known[value]
 
