@@ -83,7 +83,7 @@ def _fixed(interval: Interval) -> Rule:
     return lambda node, *args: interval
 
 
-def _monotone(function: Callable[[np.float64], np.float64], domain: Interval = ANYTHING) -> Rule:
+def _monotone(function: Callable[[np.float64], float], domain: Interval = ANYTHING) -> Rule:
     def rule(node: Node, a: Interval) -> Interval:
         if not a.within(domain):
             return ANYTHING
@@ -93,7 +93,7 @@ def _monotone(function: Callable[[np.float64], np.float64], domain: Interval = A
     return rule
 
 
-def _saturating(function: Callable[[np.float64], np.float64]) -> Rule:
+def _saturating(function: Callable[[np.float64], float]) -> Rule:
     """A strictly increasing function on the whole line: no finite argument reaches a limit it rounds to."""
 
     def rule(node: Node, a: Interval) -> Interval:
@@ -204,13 +204,13 @@ RULES: dict[str, Rule] = {  # ops without one may be anything
     "expm1": _saturating(np.expm1),
     "tanh": _saturating(np.tanh),
     "atan": _saturating(np.arctan),
-    "erf": _saturating(special.later("erf")),
-    "erfc": lambda node, a: iv.add(Interval(1.0, 1.0, False, False), iv.neg(_saturating(special.erf)(node, a))),
+    "erf": _saturating(math.erf),
+    "erfc": lambda node, a: iv.add(Interval(1.0, 1.0, False, False), iv.neg(_saturating(math.erf)(node, a))),
     "erfinv": _monotone(special.later("erfinv"), SIGNED_UNIT),
     "log1mexp": _monotone(lambda x: np.float64(log1mexp(np.asarray(x))), Interval(-math.inf, 0.0, False, False)),
-    "ndtr": _saturating(special.later("ndtr")),
+    "ndtr": _saturating(lambda x: math.erfc(-x / math.sqrt(2.0)) / 2),
     "log_ndtr": _saturating(special.later("log_ndtr")),
-    "sigmoid": _saturating(special.later("expit")),
+    "sigmoid": _saturating(lambda x: np.exp(-np.logaddexp(0.0, -x))),
     "softplus": _saturating(lambda x: np.logaddexp(0.0, x)),
     "log": _monotone(np.log, NONNEGATIVE),
     "log1p": _monotone(np.log1p, MINUS_ONE_UP),
