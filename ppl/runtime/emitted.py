@@ -15,9 +15,10 @@ from ppl.arguments import fits_memory, too_large
 from ppl.checked import CHECKED
 from ppl.compiler.emit.code import Function
 from ppl.compiler.emit.unit import SLABS
+from ppl.compiler.lower.identifiers import identifier
 from ppl.compiler.lower.request import Request, offsets_of
 from ppl.compiler.lower.target import CPU, Target
-from ppl.compiler.lower.views import Poly, axis_size, identifier
+from ppl.compiler.lower.views import Poly, axis_size
 from ppl.compiler.schedule.listing import show
 from ppl.compiler.schedule.memory import Memory, all_steps, longest_slab
 from ppl.compiler.schedule.slabs import least_rows, slab_count

@@ -19,10 +19,10 @@ from ppl.checked import CHECKED
 from ppl.compiler.emit.assemble import assemble
 from ppl.compiler.emit.cpu.sparse_training import TrainEmitter
 from ppl.compiler.emit.cpu.training import RULES
+from ppl.compiler.lower.identifiers import identifier
 from ppl.compiler.lower.request import Request, offsets_of
 from ppl.compiler.lower.sparse import Table, sparse_request
 from ppl.compiler.lower.target import target_of
-from ppl.compiler.lower.views import identifier
 from ppl.errors import SimulatorError
 from ppl.lazy import cpu_threads
 from ppl.runtime import guards

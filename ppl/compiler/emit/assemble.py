@@ -15,12 +15,13 @@ from ppl.compiler.emit.emitter import Emitter
 from ppl.compiler.emit.straight.body import body as straight_line
 from ppl.compiler.emit.straight.body import suits
 from ppl.compiler.emit.unit import SLABS, Unit
+from ppl.compiler.lower.identifiers import identifier
 from ppl.compiler.lower.joined import joined, multiplications
 from ppl.compiler.lower.long_events import run_as_rows
 from ppl.compiler.lower.request import Request, offsets_of, output_places, run_time_axes, windowed
 from ppl.compiler.lower.rewrites import double_sums, lower
 from ppl.compiler.lower.target import Rewrites, Target, target_of
-from ppl.compiler.lower.views import Poly, entries, identifier
+from ppl.compiler.lower.views import Poly, entries
 from ppl.compiler.schedule.memory import plan
 from ppl.compiler.schedule.regions import schedule
 from ppl.compiler.schedule.stages import Opaque, Stage

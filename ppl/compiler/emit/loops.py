@@ -28,7 +28,8 @@ from ppl.compiler.emit.code import (
     when,
 )
 from ppl.compiler.emit.scalar import INF, ONE, ZERO, expression, literal, scalar, to_float, to_int
-from ppl.compiler.lower.views import Poly, axis_size, identifier
+from ppl.compiler.lower.identifiers import identifier
+from ppl.compiler.lower.views import Poly, axis_size
 from ppl.compiler.schedule.fusion import Access, Loop, Op, Value, near, rest
 from ppl.compiler.schedule.stages import Cluster
 from ppl.ir.node import Node

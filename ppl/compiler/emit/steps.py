@@ -10,7 +10,8 @@ from ppl.compiler.emit.checks import begin, one, piece, rest, tail
 from ppl.compiler.emit.code import Do, Expression, Given, Literal, Name, Statement, call, loop, term
 from ppl.compiler.emit.externals import each, external, first_of
 from ppl.compiler.emit.scalar import kernel, noise_key, to_word
-from ppl.compiler.lower.views import Entry, Poly, axis_size, identifier
+from ppl.compiler.lower.identifiers import identifier
+from ppl.compiler.lower.views import Entry, Poly, axis_size
 from ppl.compiler.schedule.fusion import Value
 from ppl.compiler.schedule.stages import Opaque
 from ppl.compiler.schedule.values import Builder

@@ -7,11 +7,11 @@ Every value that is stored keeps its event contiguous, in C order, behind its na
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ppl.compiler.lower.identifiers import identifier
 from ppl.ir.node import Node
 from ppl.ir.op_facts import VIEWS
 from ppl.ir.types import Axis, Kind, Type
@@ -19,12 +19,6 @@ from ppl.tuning import LONG_PLATE
 
 Key = Axis | int
 """A loop of an operation: a named axis, or an event dimension by position."""
-
-PREFIXES = ("n_", "total_", "scale_", "ids_", "row0_", "x_", "batch_", "out_", "best_", "t_", "c_", "slab_", "lane_",
-            "stride_", "tile_", "first_", "chunk_", "rows", "stage", "v_")  # fmt: skip
-"""What other locals of emitted code begin with, that end as names of plates, arguments, outputs or stages do."""
-
-_FOREIGN, _ESCAPED = re.compile(r"[^A-Za-z0-9_]"), re.compile(r"[^A-Za-z0-9_]|_(?=X[0-9A-F])")
 
 
 class Entry(NamedTuple):
@@ -90,20 +84,6 @@ class Poly:
             parts.append(" * ".join(factors))
         text = " + ".join(parts) or "0"
         return f"({text})" if len(parts) > 1 else text
-
-
-def identifier(name: str) -> str:
-    """`name` as part of a Python identifier; different names give different ones.
-
-    A character that identifiers lack becomes ``_X20_``, by its code, and so does a ``_`` that would begin such text.
-    """
-    return _ESCAPED.sub(lambda found: f"_X{ord(found[0]):X}_", name)
-
-
-def stem(name: str) -> str:
-    """What the name of a value in emitted code begins with, before its number; no other local begins so."""
-    text = _FOREIGN.sub("_", name)
-    return f"v_{text}" if text.startswith(PREFIXES) else text
 
 
 def axis_size(axis: Axis) -> Poly:

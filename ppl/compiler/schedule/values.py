@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppl.compiler.lower.identifiers import identifier, stem
 from ppl.compiler.lower.target import Target
 from ppl.compiler.lower.views import (
     Entry,
@@ -15,15 +16,14 @@ from ppl.compiler.lower.views import (
     View,
     axis_size,
     dims_of,
-    identifier,
     identity,
     is_view,
     resolve,
     row_axis,
-    stem,
     strides_of,
 )
 from ppl.compiler.schedule.fusion import Access, Buffer, Op, Value, identity_store
+from ppl.compiler.schedule.operations import RULES, mapped
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis
 
@@ -147,96 +147,7 @@ class Builder:
 
     def ops_of(self, node: Node) -> list[Op]:
         """The operations that compute `node`."""
-        special = {"sum": self._reduce, "amax": self._reduce, "argmax": self._reduce, "take": self._take,
-                   "put": self._put, "pad": self._pad, "concat": self._concat, "route": self._route}  # fmt: skip
-        return special.get(node.op, self._map)(node)
-
-    def _map(self, node: Node) -> list[Op]:
-        axes, coefs = identity_store(node)
-        domain = dims_of(node.type.axes, node.type.shape)
-        return [Op("map", node, self.value(node), domain, [self.access(a) for a in node.args], axes=axes, coefs=coefs)]
-
-    def _reduce(self, node: Node) -> list[Op]:
-        arg = node.args[0]
-        rank = len(arg.type.shape)
-        dims = {rank - 1} if node.op == "argmax" else set(node.attrs["dims"])
-        over = set() if node.op == "argmax" else set(node.attrs["axes"])
-        steps = strides_of(node.type.shape)
-        coefs: dict[Key, int] = {}
-        for new, old in enumerate(d for d in range(rank) if d not in dims):
-            if node.type.shape[new] != 1:
-                coefs[old] = steps[new]
-        axes: dict[Axis, Key | Entry] = {a: a for a in node.type.axes}
-        kind = "argmax" if node.op == "argmax" else "reduce"
-        domain = dims_of(arg.type.axes, arg.type.shape)
-        return [Op(kind, node, self.value(node), domain, [self.access(arg)], frozenset((*over, *dims)), axes, coefs)]
-
-    def _take(self, node: Node) -> list[Op]:
-        table, index = node.args
-        inner = self.access(table)
-        shift = len(index.type.shape) - 1
-        moving = next((a for a, k in inner.view.axes.items() if k == 0 and isinstance(k, int)), None)
-        target: int | Axis = moving if moving is not None else inner.view.coefs.get(0, 0)
-        axes = {a: Entry(0) if a == moving else k for a, k in inner.view.axes.items()}
-        coefs = {k: c for k, c in inner.view.coefs.items() if not (isinstance(k, int) and k == 0)}
-        view = View(inner.view.base, axes, coefs, inner.view.offset)
-        view = view.renamed({k: k + shift for k in range(1, len(table.type.shape))})
-        read = Access(inner.value, view, (self.access(index), target), table.type.shape[0])
-        store_axes, store = identity_store(node)
-        domain = dims_of(node.type.axes, node.type.shape)
-        return [Op("map", node, self.value(node), domain, [read], axes=store_axes, coefs=store)]
-
-    def _put(self, node: Node) -> list[Op]:
-        value, index = node.args
-        lead, steps = len(index.type.shape), strides_of(node.type.shape)
-        coefs: dict[Key, int] = {lead + k: s for k, s in enumerate(steps[1:])}
-        scattered = frozenset((*node.attrs["over"], *range(len(value.type.shape))))
-        return [Op("put", node, self.value(node), dims_of(value.type.axes, value.type.shape), [self.access(value)],
-                   scattered, {a: a for a in node.type.axes}, coefs, gather=(self.access(index), steps[0]),
-                   limit=node.attrs["size"])]  # fmt: skip
-
-    def _pad(self, node: Node) -> list[Op]:
-        arg = node.args[0]
-        steps, coefs, offset = strides_of(node.type.shape), {}, 0
-        for k, (start, _, step) in enumerate(node.attrs["window"]):
-            offset += start * steps[k]
-            coefs[k] = step * steps[k]
-        return [self._piece(node, "pad", arg, {a: a for a in node.type.axes}, coefs, offset, [self.access(arg)])]
-
-    def _piece(self, node: Node, kind: str, like: Node, axes: Any, coefs: Any, offset: int, args: list[Access],
-               shape: tuple[int, ...] | None = None, over: tuple[Axis, ...] | None = None) -> Op:  # fmt: skip
-        shape, over = (like.type.shape if shape is None else shape), (like.type.axes if over is None else over)
-        scattered = frozenset(range(len(shape)))
-        return Op(kind, node, self.value(node), dims_of(over, shape), args, scattered, axes, coefs, offset)
-
-    def _concat(self, node: Node) -> list[Op]:
-        steps, start, out = strides_of(node.type.shape), 0, []
-        axes = {a: a for a in node.type.axes}
-        for arg in node.args:
-            offset = start * steps[node.attrs["dim"]]
-            out.append(self._piece(node, "piece", arg, axes, dict(enumerate(steps)), offset, [self.access(arg)]))
-            start += arg.type.shape[node.attrs["dim"]]
-        return out
-
-    def _route(self, node: Node) -> list[Op]:
-        to, t = node.attrs["to"], node.type
-        plain = tuple(a for a in t.axes if a != to)
-        store = dict(identity_store(node)[1])
-        out = []
-        for entry, pairs in enumerate(node.attrs["terms"]):
-            args = [self._entry(node.args[i], s) for i, s in pairs]
-            axes: dict[Axis, Key | Entry] = {a: a for a in plain}
-            if to is None:
-                domain = dims_of(plain, t.shape)
-                return [Op("map", node, self.value(node), domain, args, axes=axes, coefs=store)]
-            axes[to] = Entry(entry)
-            out.append(self._piece(node, "piece", node, axes, store, 0, args, over=plain))
-        return out
-
-    def _entry(self, arg: Node, entry: int) -> Access:
-        read, branch = self.access(arg), arg.type.branch
-        axes = {a: Entry(entry) if k == branch and branch is not None else k for a, k in read.view.axes.items()}
-        return Access(read.value, View(read.view.base, axes, read.view.coefs, read.view.offset))
+        return RULES.get(node.op, mapped)(self, node)
 
     def output_op(self, out: Output) -> Op:
         """Write an output where the caller wants it."""

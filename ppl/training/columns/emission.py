@@ -42,8 +42,9 @@ from ppl.compiler.emit.cpu.training import LARGEST
 from ppl.compiler.emit.emitter import Items
 from ppl.compiler.emit.scalar import ZERO, to_float
 from ppl.compiler.emit.unit import Unit
+from ppl.compiler.lower.identifiers import identifier
 from ppl.compiler.lower.sparse import Table, Term
-from ppl.compiler.lower.views import Poly, axis_size, identifier
+from ppl.compiler.lower.views import Poly, axis_size
 from ppl.compiler.schedule.stages import Opaque, Stage
 from ppl.ir.node import Node
 from ppl.training.columns.loops import Dot, Place, Weighted, dots, moves, sums

@@ -8,7 +8,7 @@ import pytest
 
 import ppl
 from ppl import Normal
-from ppl.compiler.lower.views import PREFIXES, identifier, stem
+from ppl.compiler.lower.identifiers import PREFIXES, identifier, stem
 from ppl.errors import ModelError, TooLargeError
 
 RNG = np.random.default_rng(0)

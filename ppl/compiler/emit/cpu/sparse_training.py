@@ -38,9 +38,10 @@ from ppl.compiler.emit.emitter import Items
 from ppl.compiler.emit.scalar import ONE, to_float, to_int
 from ppl.compiler.emit.tables import clamped, fetch
 from ppl.compiler.emit.unit import Unit
+from ppl.compiler.lower.identifiers import identifier
 from ppl.compiler.lower.request import Output
 from ppl.compiler.lower.sparse import Table, Term
-from ppl.compiler.lower.views import Poly, entries, identifier
+from ppl.compiler.lower.views import Poly, entries
 
 STATE = (*training.STATE, "out", "v", "heads", "following", "touched", "acc")
 """What updates are passed: what dense ones are, and arrays, lists and scratch."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from ppl.compiler.emit.code import Assign, Expression, Name, Statement
 from ppl.compiler.emit.scalar import is_plain
-from ppl.compiler.lower.views import stem
+from ppl.compiler.lower.identifiers import stem
 from ppl.ir.node import Node
 
 Entries = np.ndarray

@@ -1,0 +1,137 @@
+"""Adjoints of moves of entries, sums, products and users' functions."""
+
+from __future__ import annotations
+
+import string
+
+import numpy as np
+
+from ppl.ir import ops
+from ppl.ir.node import Node, make
+from ppl.ir.types import Kind
+
+Cotangents = tuple[Node | None, ...]
+
+
+def expand(g: Node, n: Node, x: Node) -> Cotangents:
+    """Sums over what was broadcast."""
+    new, live = n.attrs["axes"], n.attrs["live"]
+    branch = next((a for a in new if a.kind is Kind.BRANCH), None)
+    if branch is not None:
+        terms = tuple((0, t) for t in range(len(branch.copies)) if live is None or live[t])
+        if not terms:
+            return (None,)
+        g = make("route", g, to=None, terms=(terms,), live=(True,))
+    offset = len(n.type.shape) - len(x.type.shape)
+    stretched = tuple(d for d, m in enumerate(x.type.shape, offset) if m == 1 != n.type.shape[d])
+    dims = tuple(range(offset)) + stretched
+    axes = tuple(a for a in new if a.kind is not Kind.BRANCH)
+    g = make("sum", g, axes=axes, dims=dims) if axes or dims else g
+    return (ops.reshape(g, x.type.shape),)
+
+
+def route(g: Node, n: Node, *args: Node) -> Cotangents:
+    """Each entry gets what was read from it."""
+    terms, live = n.attrs["terms"], n.attrs["live"]
+    out: list[Node | None] = []
+    for i, arg in enumerate(args):
+        branch = arg.type.branch
+        count = 1 if branch is None else len(branch.copies)
+        back = tuple(
+            tuple((0, t) for t, pairs in enumerate(terms) if live[t] for pair in pairs if pair == (i, s))
+            for s in range(count)
+        )
+        out.append(make("route", g, to=branch, terms=back, live=(True,) * count) if any(back) else None)
+    return tuple(out)
+
+
+def keepdims(g: Node, n: Node, x: Node) -> Node:
+    """`g`, broadcast to the argument of the reduction `n`."""
+    shape = tuple(1 if d in n.attrs["dims"] else m for d, m in enumerate(x.type.shape))
+    return (
+        make("expand", ops.reshape(g, shape), axes=n.attrs["axes"], shape=x.type.shape, live=None)
+        if n.attrs["axes"]
+        else ops.expand(ops.reshape(g, shape), (), x.type.shape)
+    )
+
+
+def amax(g: Node, n: Node, x: Node) -> Cotangents:
+    """To the largest entries, in equal shares."""
+    hit = ops.cast(ops.equal(x, keepdims(n, n, x)), "float")
+    count = make("sum", hit, axes=n.attrs["axes"], dims=n.attrs["dims"])
+    return (ops.mul(keepdims(ops.div(g, count), n, x), hit),)
+
+
+def _one_contract(g: Node, n: Node, other: Node, lo: str, mine: Node, lm: str) -> Node:
+    lg = n.attrs["out"]
+    kept = "".join(c for c in lm if c in lg or c in lo)
+    g = make("expand", g, axes=n.attrs["over"], shape=g.type.shape, live=None) if n.attrs["over"] else g
+    out = make("contract", g, other, a=lg, b=lo, out=kept, over=())
+    shape = tuple(m if c in kept else 1 for c, m in zip(lm, mine.type.shape, strict=True))
+    return ops.expand(ops.reshape(out, shape), (), mine.type.shape)
+
+
+def contract(g: Node, n: Node, a: Node, b: Node) -> Cotangents:
+    """Each operand gets the contraction of `g` with the other."""
+    return _one_contract(g, n, b, n.attrs["b"], a, n.attrs["a"]), _one_contract(g, n, a, n.attrs["a"], b, n.attrs["b"])
+
+
+def concat(g: Node, n: Node, *args: Node) -> Cotangents:
+    """Each argument gets its window."""
+    out, start, dim = [], 0, n.attrs["dim"]
+    for arg in args:
+        window = [(0, m, 1) for m in n.type.shape]
+        window[dim] = (start, arg.type.shape[dim], 1)
+        out.append(ops.window(g, window))
+        start += arg.type.shape[dim]
+    return tuple(out)
+
+
+def cumsum(g: Node, n: Node, x: Node) -> Cotangents:
+    """Sums from the other end."""
+    *lead, last = g.type.shape
+    back = (*((0, m, 1) for m in lead), (last - 1, last, -1))
+    return (ops.window(ops.cumsum(ops.window(g, back)), back),)
+
+
+def put(g: Node, n: Node, value: Node, index: Node) -> Cotangents:
+    """Reads the rows that were written."""
+    return ops.take(make("expand", g, axes=n.attrs["over"], shape=g.type.shape, live=None), index), None
+
+
+def solve(g: Node, n: Node, tril: Node, b: Node) -> Cotangents:
+    """For x = L^-1 b: b gets u = L^-T g, and the lower triangle of L gets -u x^T."""
+    u = make("solve", tril, g, transposed=not n.attrs["transposed"])
+    rows, columns = (n, u) if n.attrs["transposed"] else (u, n)
+    lead = string.ascii_uppercase[: len(b.type.shape) - 1]
+    outer = ops.einsum(rows, lead + "i", columns, lead + "j", lead + "ij")
+    return ops.mul(outer, -np.tril(np.ones(tril.type.shape[-2:]))), u
+
+
+def inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
+    """The inverse of a permutation."""
+    return tuple(perm.index(i) for i in range(len(perm)))
+
+
+def external(g: Node, n: Node, *args: Node) -> Cotangents:
+    """The user's gradient, where there is one."""
+    fn = n.attrs["fn"]
+    if fn.gradient is None or n.attrs["output"] is not None:
+        return (None,) * len(args)
+    first = 1 if fn.key else 0
+    made = [
+        make(
+            "external",
+            *args,
+            g,
+            fn=fn,
+            output=i - first,
+            axes=n.attrs["axes"],
+            shape=a.type.shape,
+            dtype="float",
+        )
+        if i >= first and a.type.dtype == "float"
+        else None
+        for i, a in enumerate(args)
+    ]
+    return tuple(made)
