@@ -6,15 +6,13 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.domain.guards import owns
-from ppl.distributions.domain.support import Support, support_of
+from ppl.distributions.domain.simplex import guarded_rows
+from ppl.distributions.domain.support import Support
 from ppl.distributions.parts.formulas import simplex_covariance
 from ppl.distributions.parts.gamma_formulas import digamma_gap, log_spread
 from ppl.errors import ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
-
-ROW_TOLERANCE = 1e-5
 
 
 class Dirichlet(Distribution):
@@ -56,13 +54,7 @@ class Dirichlet(Distribution):
 
     def unit_log_prob(self, value: Node) -> Node:
         """The sum of (a_i - 1) log x_i, less the normalizer."""
-        if owns(self, value) or support_of(value) is Support.SIMPLEX:
-            return self._log_prob_inside(value)
-        low = ops.neg(ops.reduce("amax", ops.neg(value), -1, keepdims=True))
-        miss = ops.absolute(ops.sub(ops.reduce_sum(value, -1, keepdims=True), 1.0))
-        inside = ops.logical_and(ops.less(0.0, low), ops.less_equal(miss, ROW_TOLERANCE))
-        density = self._log_prob_inside(ops.where(inside, value, 1.0 / value.type.shape[-1]))
-        return ops.where(ops.reshape(inside, density.type.shape), density, -math.inf)
+        return guarded_rows(self, value, self._log_prob_inside)
 
     def _log_prob_inside(self, value: Node) -> Node:
         """From Poisson masses of a_i at A x_i, A the sum of the a_i, in which nothing cancels; slopes are plain."""

@@ -9,14 +9,13 @@ import numpy as np
 
 from ppl.arguments import shown
 from ppl.distributions.base import KEY, Distribution
+from ppl.distributions.domain.checks import ROW_TOLERANCE
 from ppl.distributions.domain.guards import known_inside, owns
 from ppl.distributions.domain.intervals import POSITIVE
 from ppl.distributions.domain.support import Support
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node
-
-ROW_TOLERANCE = 1e-5
 
 
 class LKJCholesky(Distribution):

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY
 from ppl.distributions.domain.support import Support
-from ppl.distributions.parts.counts import counted
+from ppl.distributions.parts.counts import counted, tail
 from ppl.distributions.parts.discrete_quantiles import settled, settled_above, within_unit
 from ppl.distributions.parts.formulas import frozen, weigh
 from ppl.distributions.parts.odds import Odds
@@ -94,10 +94,8 @@ class NegativeBinomial(Odds):
 
     def node_cdf(self, value: Node) -> Node:
         """I_q(r, floor(x) + 1), the regularized incomplete beta function at q = 1 - p; 0 below 0."""
-        k, fails = ops.floor(ops.cast(value, "float")), self.outcome_probs()[1]
-        count = ops.less_equal(0.0, k)
-        below = incomplete.betainc(self.params["total_count"], ops.add(ops.where(count, k, 0.0), 1.0), fails)
-        return ops.where(count, below, 0.0)
+        r, fails = self.params["total_count"], self.outcome_probs()[1]
+        return tail(value, lambda k: incomplete.betainc(r, k, fails), 0.0)
 
     def node_icdf(self, probability: Node) -> Node:
         """The least count whose cdf reaches the probability, as a float."""
@@ -115,10 +113,8 @@ class NegativeBinomial(Odds):
 
     def node_sf(self, value: Node) -> Node:
         """I_p(floor(x) + 1, r); 1 below 0."""
-        k, wins = ops.floor(ops.cast(value, "float")), self.outcome_probs()[0]
-        count = ops.less_equal(0.0, k)
-        above = incomplete.betainc(ops.add(ops.where(count, k, 0.0), 1.0), self.params["total_count"], wins)
-        return ops.where(count, above, 1.0)
+        r, wins = self.params["total_count"], self.outcome_probs()[0]
+        return tail(value, lambda k: incomplete.betainc(k, r, wins), 1.0)
 
     def node_isf(self, probability: Node) -> Node:
         """The least count above which the mass is at most the probability, as a float."""

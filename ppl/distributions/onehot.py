@@ -6,13 +6,12 @@ import math
 
 import numpy as np
 
+from ppl.distributions.domain.simplex import on_simplex
 from ppl.distributions.domain.support import Support, is_constant, is_exact
 from ppl.distributions.parts.classes import Classes
 from ppl.distributions.parts.formulas import finite, frozen, gumbel, simplex_covariance
 from ppl.ir import ops
 from ppl.ir.node import Node
-
-ROW_TOLERANCE = 1e-5
 
 
 class OneHotCategorical(Classes):
@@ -49,7 +48,7 @@ class OneHotCategorical(Classes):
         value = ops.cast(value, "float")
         out = self.expected_log_prob(value)
         if is_exact(value) or is_constant(value):
-            wanted = one_hot_rows(value) if is_exact(value) else on_simplex(value)
+            wanted = one_hot_rows(value) if is_exact(value) else _weights(value)
             out = ops.where(wanted, out, -math.inf)
         return out
 
@@ -97,8 +96,7 @@ def one_hot_rows(value: Node) -> Node:
     return ops.logical_and(ops.equal(ones, 1), ops.equal(zeros, value.type.shape[-1] - 1))
 
 
-def on_simplex(value: Node) -> Node:
-    """Whether each row is non-negative and sums to 1, up to rounding."""
-    low = ops.neg(ops.reduce("amax", ops.neg(value), -1))
-    close = ops.less_equal(ops.absolute(ops.sub(ops.reduce_sum(value, -1), 1.0)), ROW_TOLERANCE)
-    return ops.logical_and(ops.less_equal(0.0, low), close)
+def _weights(value: Node) -> Node:
+    """Whether each row is on the simplex, its edges included."""
+    found = on_simplex(value, False)
+    return ops.reshape(found, found.type.shape[:-1])

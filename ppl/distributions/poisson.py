@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.domain.support import Support
-from ppl.distributions.parts.counts import counted
+from ppl.distributions.parts.counts import counted, tail
 from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 
@@ -56,10 +56,7 @@ class Poisson(Distribution):
 
     def node_cdf(self, value: Node) -> Node:
         """Q(floor(x) + 1, rate), the regularized upper incomplete gamma function; 0 below 0."""
-        k = ops.floor(ops.cast(value, "float"))
-        count = ops.less_equal(0.0, k)
-        below = incomplete.gammaincc(ops.add(ops.where(count, k, 0.0), 1.0), self.params["rate"])
-        return ops.where(count, below, 0.0)
+        return tail(value, lambda k: incomplete.gammaincc(k, self.params["rate"]), 0.0)
 
     def node_icdf(self, probability: Node) -> Node:
         """The least count whose cdf reaches the probability, as a float."""
@@ -71,10 +68,7 @@ class Poisson(Distribution):
 
     def node_sf(self, value: Node) -> Node:
         """P(floor(x) + 1, rate), the regularized incomplete gamma function; 1 below 0."""
-        k = ops.floor(ops.cast(value, "float"))
-        count = ops.less_equal(0.0, k)
-        above = incomplete.gammainc(ops.add(ops.where(count, k, 0.0), 1.0), self.params["rate"])
-        return ops.where(count, above, 1.0)
+        return tail(value, lambda k: incomplete.gammainc(k, self.params["rate"]), 1.0)
 
     def node_isf(self, probability: Node) -> Node:
         """The least count above which the mass is at most the probability, as a float."""

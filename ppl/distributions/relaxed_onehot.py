@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 
 from ppl.distributions.base import Distribution
 from ppl.distributions.domain.checks import parameter
-from ppl.distributions.domain.guards import owns
-from ppl.distributions.domain.support import Support, support_of
-from ppl.distributions.onehot import ROW_TOLERANCE
+from ppl.distributions.domain.simplex import guarded_rows
+from ppl.distributions.domain.support import Support
 from ppl.distributions.parts.classes import Classes
 from ppl.distributions.parts.formulas import gumbel
 from ppl.ir import ops
@@ -50,13 +49,7 @@ class RelaxedOneHotCategorical(Classes):
 
     def unit_log_prob(self, value: Node) -> Node:
         """log (K-1)! + (K-1) log t - K logsumexp(a - t log x) + sum(a - (t+1) log x); a logits."""
-        if owns(self, value) or support_of(value) is Support.SIMPLEX:
-            return self._log_prob_inside(value)
-        low = ops.neg(ops.reduce("amax", ops.neg(value), -1, keepdims=True))
-        miss = ops.absolute(ops.sub(ops.reduce_sum(value, -1, keepdims=True), 1.0))
-        inside = ops.logical_and(ops.less(0.0, low), ops.less_equal(miss, ROW_TOLERANCE))
-        density = self._log_prob_inside(ops.where(inside, value, 1.0 / self.count))
-        return ops.where(ops.reshape(inside, density.type.shape), density, -math.inf)
+        return guarded_rows(self, value, self._log_prob_inside)
 
     def _log_prob_inside(self, value: Node) -> Node:
         k, log_x = self.count, ops.log(value)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.domain.conditions import Edge
 from ppl.distributions.domain.support import Support
-from ppl.distributions.parts.counts import counted
+from ppl.distributions.parts.counts import counted, tail
 from ppl.distributions.parts.discrete_quantiles import settled, settled_above, within_unit
 from ppl.distributions.parts.formulas import frozen
 from ppl.errors import ModelError
@@ -112,10 +112,8 @@ class ZeroInflatedPoisson(Distribution):
 
     def node_cdf(self, value: Node) -> Node:
         """gate + (1 - gate) Q(floor(x) + 1, rate); 0 below 0."""
-        k, (shut, open_) = ops.floor(ops.cast(value, "float")), self.gate_probs()
-        count = ops.less_equal(0.0, k)
-        below = incomplete.gammaincc(ops.add(ops.where(count, k, 0.0), 1.0), self.params["rate"])
-        return ops.where(count, ops.add(shut, ops.mul(open_, below)), 0.0)
+        (shut, open_), rate = self.gate_probs(), self.params["rate"]
+        return tail(value, lambda k: ops.add(shut, ops.mul(open_, incomplete.gammaincc(k, rate))), 0.0)
 
     def node_icdf(self, probability: Node) -> Node:
         """The least count whose cdf reaches the probability, as a float: Poisson's at (u - gate) / (1 - gate)."""
@@ -135,10 +133,8 @@ class ZeroInflatedPoisson(Distribution):
 
     def node_sf(self, value: Node) -> Node:
         """(1 - gate) P(floor(x) + 1, rate); 1 below 0."""
-        k = ops.floor(ops.cast(value, "float"))
-        count = ops.less_equal(0.0, k)
-        above = incomplete.gammainc(ops.add(ops.where(count, k, 0.0), 1.0), self.params["rate"])
-        return ops.where(count, ops.mul(self.gate_probs()[1], above), 1.0)
+        open_, rate = self.gate_probs()[1], self.params["rate"]
+        return tail(value, lambda k: ops.mul(open_, incomplete.gammainc(k, rate)), 1.0)
 
     def node_isf(self, probability: Node) -> Node:
         """The least count above which the mass is at most the probability, as a float."""

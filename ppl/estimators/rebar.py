@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ppl.errors import EstimatorError
 from ppl.estimators.base import (
     Advantages,
     Auxiliary,
@@ -18,7 +17,7 @@ from ppl.estimators.base import (
     Support,
     score_of,
 )
-from ppl.estimators.relaxed import as_option, relaxation_support
+from ppl.estimators.relaxed import as_temperature, relaxation_support
 from ppl.ir import ops
 from ppl.ir.node import Node
 
@@ -52,9 +51,7 @@ class Rebar(Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        as_option(self, "temperature")
-        if self.adapt_temperature and not isinstance(self.temperature, float):
-            raise EstimatorError(f"{self.label}: a temperature is either adapted or set at run time, not both")
+        as_temperature(self)
 
     def supports(self, node: RandomNode) -> Support:
         """Relaxable with everything downstream."""

@@ -9,7 +9,7 @@ from ppl.errors import EstimatorError
 from ppl.estimators.base import Advantages, Branches, Estimator, NodeContext, Option, Side, Support, score_of
 from ppl.estimators.parts.network import SmallNetwork, ancestors, flat
 from ppl.estimators.rebar import adaptive_temperature
-from ppl.estimators.relaxed import as_option, relaxation_support
+from ppl.estimators.relaxed import as_temperature, relaxation_support
 from ppl.ir import ops
 from ppl.ir.node import Node
 
@@ -44,11 +44,9 @@ class Relax(Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        as_option(self, "temperature")
+        as_temperature(self)
         if self.width < 1 or not self.rate > 0:
             raise EstimatorError(f"{self.label} needs width >= 1 and rate > 0")
-        if self.adapt_temperature and not isinstance(self.temperature, float):
-            raise EstimatorError(f"{self.label}: a temperature is either adapted or set at run time, not both")
 
     def supports(self, node: RandomNode) -> Support:
         """Relaxable; anything downstream."""

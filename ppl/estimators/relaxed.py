@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ppl.arguments import number
 from ppl.errors import EstimatorError
@@ -47,7 +47,7 @@ class Relaxed(Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        as_option(self, "temperature")
+        as_temperature(self)
 
     def supports(self, node: RandomNode) -> Support:
         """Relaxable, and no jump on the way."""
@@ -60,14 +60,18 @@ class Relaxed(Estimator):
         return Branches(ops.graft(ctx.draw(), soft) if self.hard else soft, temperature=temperature)
 
 
-def as_option(estimator: Estimator, name: str) -> None:
-    """Turn a `ppl.hyper(...)` given as option `name` into a Hyper record, so that estimators stay hashable."""
-    value = getattr(estimator, name)
-    node = getattr(value, "__ppl_node__", None)
+def as_temperature(estimator: Any) -> None:
+    """Make a `ppl.hyper(...)` given as `temperature` a Hyper record, so that estimators stay hashable, or a float.
+
+    A temperature that is adapted is a float.
+    """
+    value = estimator.temperature
+    node, label = getattr(value, "__ppl_node__", None), f"{type(estimator).__name__}: temperature"
     if node is not None:
         if not value.default > 0:
-            raise EstimatorError(f"{type(estimator).__name__}: {name} must be positive, not {value.default} by default")
-        object.__setattr__(estimator, name, Hyper(node.attrs["name"], value.default))
+            raise EstimatorError(f"{label} must be positive, not {value.default} by default")
+        object.__setattr__(estimator, "temperature", Hyper(node.attrs["name"], value.default))
     elif not isinstance(value, Hyper):
-        label = f"{type(estimator).__name__}: {name}"
-        object.__setattr__(estimator, name, number(label, value, 0, open_low=True, error=EstimatorError))
+        object.__setattr__(estimator, "temperature", number(label, value, 0, open_low=True, error=EstimatorError))
+    if getattr(estimator, "adapt_temperature", False) and not isinstance(estimator.temperature, float):
+        raise EstimatorError(f"{estimator.label}: a temperature is either adapted or set at run time, not both")

@@ -42,9 +42,7 @@ def require_means(graph: StochasticGraph, parameters: Mapping[int, str], noisy: 
     EstimatorError
         Naming parameter, node, op and cost.
     """
-    ends = [(c.node, f"cost '{c.name}'") for c in graph.trace.costs.values()]
-    ends += [(a, f"the parameters of '{n.name}'") for n in graph.nodes.values() if n.costs for a in n.node.args]
-    for end, label in ends if crossed(graph, noisy) else ():
+    for end, label in graph.ends() if crossed(graph, noisy) else ():
         for op, name, source in met(end, graph, parameters, noisy):
             raise EstimatorError(
                 f"on the way to {label}, what depends on parameter '{name}' is multiplied by a value that the random "

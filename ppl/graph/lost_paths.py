@@ -28,11 +28,9 @@ def require_no_lost_path(graph: StochasticGraph) -> None:
     EstimatorError
         Naming parameter, node, op and cost.
     """
-    ends = [(c.node, f"cost '{c.name}'") for c in graph.trace.costs.values()]
-    ends += [(a, f"the parameters of '{n.name}'") for n in graph.nodes.values() if n.costs for a in n.node.args]
     parameters, noisy = by_parameters(graph), graph.noisy
     seen: set[int] = set()
-    for end, label in ends:
+    for end, label in graph.ends():
         for node in _reached(end, seen):
             for name, source, words in _jumps(node, graph, parameters, noisy):
                 raise EstimatorError(

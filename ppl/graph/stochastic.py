@@ -72,6 +72,12 @@ class StochasticGraph:
             self._found[key] = find()
         return self._found[key]
 
+    def ends(self) -> list[tuple[Node, str]]:
+        """Where values matter to gradients: costs, and the parameters of random nodes above them, with their labels."""
+        found = [(c.node, f"cost '{c.name}'") for c in self.trace.costs.values()]
+        above = [n for n in self.nodes.values() if n.costs]
+        return [*found, *((a, f"the parameters of '{n.name}'") for n in above for a in n.node.args)]
+
     @property
     def noisy(self) -> dict[int, str]:
         """Nodes that vary continuously with a continuous random node that is drawn, with its name."""

@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from ppl.distributions.bijectors.base import Bijector
-from ppl.distributions.domain.checks import ROW_TOLERANCE
 from ppl.distributions.domain.intervals import UNIT
+from ppl.distributions.domain.simplex import on_simplex
 from ppl.distributions.domain.support import Support, support_of
 from ppl.errors import ShapeError
 from ppl.ir import ops
@@ -34,9 +34,7 @@ class StickBreaking(Bijector):
         """Rows that are not positive or do not sum to 1."""
         if support_of(y) is Support.SIMPLEX:
             return None
-        low = ops.neg(ops.reduce("amax", ops.neg(y), -1, keepdims=True))
-        miss = ops.absolute(ops.sub(ops.reduce_sum(y, -1, keepdims=True), 1.0))
-        return ops.logical_not(ops.logical_and(ops.less(0.0, low), ops.less_equal(miss, ROW_TOLERANCE)))
+        return ops.logical_not(on_simplex(y, True))
 
     def _odds(self, x: Node) -> Node:
         return ops.sub(x, np.log(np.arange(x.type.shape[-1], 0.0, -1.0)))

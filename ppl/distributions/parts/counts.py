@@ -32,6 +32,13 @@ def counted(dist: Distribution, value: Node, formula: Callable[[Node], Node], mo
     return ops.where(inside, formula(ops.where(inside, k, 0.0)), -math.inf)
 
 
+def tail(value: Node, above: Callable[[Node], Node], below: float) -> Node:
+    """A tail of a law of counts at any number x: ``above(floor(x) + 1)``, and `below` where x is less than 0."""
+    k = ops.floor(ops.cast(value, "float"))
+    count = ops.less_equal(0.0, k)
+    return ops.where(count, above(ops.add(ops.where(count, k, 0.0), 1.0)), below)
+
+
 def largest(total: Node) -> int | None:
     """The largest entry of a constant number of trials; None where it is symbolic."""
     value = constant_value(total)
