@@ -70,6 +70,9 @@ LAZY = {
 LARGEST = 15
 """Files in any other folder, `__init__.py` not counted."""
 
+LONGEST = 300
+"""Lines of a file; what is made from sources may be longer."""
+
 
 def modules() -> dict[str, Path]:
     """Every module of the package by its installed name."""
@@ -166,6 +169,12 @@ def test_the_package_is_imported_without_what_is_slow():
 def test_folders_stay_small():
     count = Counter(p.parent.relative_to(ROOT).as_posix() for p in MODULES.values() if p.name != "__init__.py")
     assert not {folder: n for folder, n in count.items() if n > LARGEST and folder not in REGISTRIES}
+
+
+def test_files_stay_short():
+    lines = {m: len(p.read_text(encoding="utf-8").splitlines()) for m, p in MODULES.items()}
+    made = ("ppl.kernels.scalar.f32.", "ppl.kernels.scalar.f64.", "ppl.kernels.cpu.f32.", "ppl.kernels.cpu.f64.")
+    assert not {m: n for m, n in lines.items() if n > LONGEST and not m.startswith(made)}
 
 
 @pytest.mark.parametrize("prefix", ["emit_", "lower_"])

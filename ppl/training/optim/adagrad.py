@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ppl.lazy import parallel_optimizers
-from ppl.training.optim.base import FlatOptimizer, check_positive, check_tiny, fresh
+from ppl.training.optim.base import FlatOptimizer, Slots, check_positive, check_tiny, fresh
 from ppl.training.optim.schedules import Rate, check_rate, rate_at
 
 
@@ -50,15 +50,7 @@ class AdaGrad(FlatOptimizer):
         check_positive("AdaGrad", clip_norm=self.clip_norm)
         self._as_floats("lr", "eps", "clip_norm")
 
-    def _step(
-        self,
-        flat: np.ndarray,
-        grad: np.ndarray,
-        slots: tuple[np.ndarray, ...],
-        step: int,
-        t: int,
-        scale: float,
-    ) -> tuple[np.ndarray, ...]:
+    def _step(self, flat: np.ndarray, grad: np.ndarray, slots: Slots, step: int, t: int, scale: float) -> Slots:
         new, total = fresh("parameters", flat), fresh("sum", flat)
         parallel_optimizers.into(
             "adagrad_into", new, total, flat, grad, slots[0], rate_at(self.lr, step, "AdaGrad"), self.eps, scale

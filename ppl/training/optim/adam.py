@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ppl.lazy import parallel_optimizers
-from ppl.training.optim.base import FlatOptimizer, check_fraction, check_positive, check_tiny, fresh
+from ppl.training.optim.base import FlatOptimizer, Slots, check_fraction, check_positive, check_tiny, fresh
 from ppl.training.optim.schedules import Rate, check_rate, rate_at
 
 
@@ -55,15 +55,7 @@ class Adam(FlatOptimizer):
         check_positive("Adam", clip_norm=self.clip_norm)
         self._as_floats("lr", "b1", "b2", "eps", "clip_norm")
 
-    def _step(
-        self,
-        flat: np.ndarray,
-        grad: np.ndarray,
-        slots: tuple[np.ndarray, ...],
-        step: int,
-        t: int,
-        scale: float,
-    ) -> tuple[np.ndarray, ...]:
+    def _step(self, flat: np.ndarray, grad: np.ndarray, slots: Slots, step: int, t: int, scale: float) -> Slots:
         new, m, v = fresh("parameters", flat), fresh("m", flat), fresh("v", flat)
         lr = rate_at(self.lr, step, "Adam")
         parallel_optimizers.into("adam_into", new, m, v, flat, grad, *slots, lr, self.b1, self.b2, self.eps, t, scale)

@@ -42,6 +42,7 @@ def fresh(purpose: str, like: np.ndarray) -> np.ndarray:
 
 
 Opt = dict[str, Any]
+Slots = tuple[np.ndarray, ...]
 
 
 @runtime_checkable
@@ -85,15 +86,7 @@ class FlatOptimizer(ABC):
     clip_norm: float | None
 
     @abstractmethod
-    def _step(
-        self,
-        flat: np.ndarray,
-        grad: np.ndarray,
-        slots: tuple[np.ndarray, ...],
-        step: int,
-        t: int,
-        scale: float,
-    ) -> tuple[np.ndarray, ...]:
+    def _step(self, flat: np.ndarray, grad: np.ndarray, slots: Slots, step: int, t: int, scale: float) -> Slots:
         """Fresh (new parameters, *new slots) for the gradient `scale · grad`; `t` counts from 1."""
 
     def _as_floats(self, *names: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl.errors import OptionError
 from ppl.lazy import parallel_optimizers
-from ppl.training.optim.base import FlatOptimizer, check_fraction, check_positive, fresh
+from ppl.training.optim.base import FlatOptimizer, Slots, check_fraction, check_positive, fresh
 from ppl.training.optim.schedules import Rate, check_rate, rate_at
 
 
@@ -54,15 +54,7 @@ class Momentum(FlatOptimizer):
         check_positive("Momentum", clip_norm=self.clip_norm)
         self._as_floats("lr", "beta", "clip_norm")
 
-    def _step(
-        self,
-        flat: np.ndarray,
-        grad: np.ndarray,
-        slots: tuple[np.ndarray, ...],
-        step: int,
-        t: int,
-        scale: float,
-    ) -> tuple[np.ndarray, ...]:
+    def _step(self, flat: np.ndarray, grad: np.ndarray, slots: Slots, step: int, t: int, scale: float) -> Slots:
         new, buffer = fresh("parameters", flat), fresh("buffer", flat)
         kernel = "nesterov_into" if self.nesterov else "momentum_into"
         parallel_optimizers.into(

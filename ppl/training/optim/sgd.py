@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ppl.lazy import parallel_optimizers
-from ppl.training.optim.base import FlatOptimizer, check_positive, fresh
+from ppl.training.optim.base import FlatOptimizer, Slots, check_positive, fresh
 from ppl.training.optim.schedules import Rate, check_rate, rate_at
 
 
@@ -41,15 +41,7 @@ class SGD(FlatOptimizer):
         check_positive("SGD", clip_norm=self.clip_norm)
         self._as_floats("lr", "clip_norm")
 
-    def _step(
-        self,
-        flat: np.ndarray,
-        grad: np.ndarray,
-        slots: tuple[np.ndarray, ...],
-        step: int,
-        t: int,
-        scale: float,
-    ) -> tuple[np.ndarray, ...]:
+    def _step(self, flat: np.ndarray, grad: np.ndarray, slots: Slots, step: int, t: int, scale: float) -> Slots:
         new = fresh("parameters", flat)
         parallel_optimizers.into("sgd_into", new, flat, grad, rate_at(self.lr, step, "SGD"), scale)
         return (new,)
