@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ppl.compiler.surrogate.variants import build_gradient
-from ppl.errors import EstimatorError
+from ppl.errors import EstimatorError, ParameterError
 from tests.helpers.replay import Case, interpreted
 from tests.oracle.check import ROUNDING, WIDTH, Plan, Verdict, graph_of, message, text_of
 from tests.oracle.estimators import CHOICES
@@ -20,16 +20,23 @@ FEW = 1.6  # a standard error of 24 values is itself uncertain
 
 
 def check_compiled(program: Program, plan: Plan, answer: Answer, samples: int = 20_000) -> Verdict:
-    """One plan compiled in float64: steps equal the interpreter's, and the mean over seeds the oracle's gradient."""
+    """One plan compiled in float64: steps equal the interpreter's, and the mean over seeds the oracle's gradient.
+
+    A plan may also be refused when it runs: at parameters where its estimator would miss something.
+    """
+    try:
+        return _checked(program, plan, answer, samples)
+    except (EstimatorError, ParameterError) as error:
+        return Verdict("refused", text_of(plan), str(error).splitlines()[0])
+
+
+def _checked(program: Program, plan: Plan, answer: Answer, samples: int) -> Verdict:
     text = text_of(plan)
     particles = max((CHOICES[name].particles for name in plan.values()), default=1)
     given: Any = {node: CHOICES[name].estimator for node, name in plan.items()} or "auto"
     graph = graph_of(program, particles)
-    try:
-        made = graph.compile(given)
-        state = made.init(0, *program.data).replace(params=program.params)
-    except EstimatorError as error:
-        return Verdict("refused", text, str(error).splitlines()[0])
+    made = graph.compile(given)
+    state = made.init(0, *program.data).replace(params=program.params)
     case = Case("", given, {}, particles)
     for seed, step in ((1, 0), (2, 5)):
         state = state.replace(seed=seed, step=step)
