@@ -18,7 +18,6 @@ from ppl.ir.loop import loop
 from ppl.ir.node import Node, make
 from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import Axis, Kind
-from ppl.kernels.cpu.parallel.threads import parallel_region
 from ppl.runtime.executable import Executable, Request, compile_request
 
 DT, EFFORT = 0.05, 0.1
@@ -115,9 +114,6 @@ class Descent:
             none,
             w,
         )
-        with parallel_region():
-            entry_points = exe.entry_points(threads)
-            exe.module.train(
-                *state, none, none, hypers, np.uint64(0), self.counter, costs, ids, 0, threads, entry_points
-            )
+        entry_points = exe.entry_points(threads)
+        exe.module.train(*state, none, none, hypers, np.uint64(0), self.counter, costs, ids, 0, threads, entry_points)
         return costs[:, 0]

@@ -10,7 +10,8 @@ import numpy as np
 
 from benchmarks.tuning import Question, Way, around, crossover
 from ppl.kernels.cpu import checks
-from ppl.kernels.cpu.parallel.threads import parallel_region
+from ppl.kernels.cpu.parallel.threads import num_threads
+from ppl.kernels.cpu.parallel.workers import start
 from ppl.kernels.cpu.products import blas, dense
 from ppl.kernels.cpu.products.sparse_ways import add_rows_f32, pack, tabled_f32
 from ppl.kernels.cpu.training import optimizers, parallel_optimizers
@@ -143,8 +144,8 @@ def updates(size: int) -> tuple[Way, Way]:
     rest = (np.float32(1e-3), np.float32(0.9), np.float32(0.999), np.float32(1e-8), 3, ONE)
 
     def shared() -> None:
-        with parallel_region():
-            parallel_optimizers.adam_into(*arrays, *rest)
+        start(num_threads())
+        parallel_optimizers.adam_into(*arrays, *rest, num_threads())
 
     return lambda: optimizers.adam_into(*arrays, *rest), shared
 
@@ -152,9 +153,10 @@ def updates(size: int) -> tuple[Way, Way]:
 def passes(size: int) -> tuple[Way, Way]:
     """A count of what lies between two numbers, on one thread and on all."""
     x, low, high = numbers(size), np.float32(-1), np.float32(1)
+    counts = np.zeros(-(-size // checks.CHECK_CHUNK), np.int64)
 
     def shared() -> None:
-        with parallel_region():
-            checks._count_in_chunks(x, low, high)
+        start(num_threads())
+        checks._count_in_chunks(counts, x, low, high, num_threads())
 
     return lambda: checks._count(x, low, high), shared

@@ -116,8 +116,8 @@ MOST_SLABS = 64
 """Slabs of a call at most, hence threads that share it. Not measured beyond two cores."""
 
 SLAB_OPERATIONS = 200_000
-"""[tuned] Operations of a slab at least: below, a second thread gains less than it costs to wake it (Zen 4: entering a
-parallel region takes 2.7 µs)."""
+"""[tuned] Operations of a slab at least: below, a second thread gains less than it costs to wake it (some microseconds
+where it sleeps)."""
 
 OPERATIONS_PER_SUM = 32
 """Operations of a call at least for each entry of all accumulators, which are cleared and added up. Not measured by
@@ -139,6 +139,10 @@ MERGED_BY_ALL = 50_000
 GATHERED_BY_ALL = 1 << 14
 """Entries of a batch from which on all threads gather it. Zen 4: gathering 45 to 31 µs in W4; the limit is not
 measured."""
+
+WORKER_MICROSECONDS, CALLER_MICROSECONDS = 50.0, 50.0
+"""About how long a thread looks for work, and a caller for the end of others' slabs, before it sleeps in the kernel:
+longer than what a step does between regions. Not measured by themselves."""
 
 CHECK_CHUNK, CHECKED_BY_ALL = 1 << 16, 1 << 18
 """[tuned] Entries of a data array that one thread checks at a time, and from which on all threads check it."""

@@ -1,11 +1,12 @@
 """Checks of data arrays in one vectorised pass, on all threads where arrays are long."""
 
 import numpy as np
-from numba import prange
 
-from ppl.kernels.config import jit, parallel
+from ppl.kernels.config import jit
 from ppl.kernels.cpu.memory.vectors import prefer_full_width
-from ppl.kernels.cpu.parallel.threads import num_threads, parallel_region
+from ppl.kernels.cpu.parallel.parts import on_threads
+from ppl.kernels.cpu.parallel.threads import num_threads
+from ppl.kernels.cpu.parallel.workers import start
 from ppl.tuning import CHECK_CHUNK, CHECKED_BY_ALL
 
 i32 = np.int32
@@ -21,17 +22,23 @@ def _count(x, low, high):
     return count
 
 
-@parallel
-def _count_in_chunks(x, low, high):
-    total = 0
-    for c in prange((x.shape[0] + CHECK_CHUNK - 1) // CHECK_CHUNK):
-        total += _count(x[c * CHECK_CHUNK : min(x.shape[0], (c + 1) * CHECK_CHUNK)], low, high)
-    return total
+@jit
+def _count_chunk(chunk, chunks, lane, counts, x, low, high):
+    counts[chunk] = _count(x[chunk * CHECK_CHUNK : min(x.shape[0], (chunk + 1) * CHECK_CHUNK)], low, high)
+
+
+@jit
+def _count_in_chunks(counts, x, low, high, threads):
+    """Write how many entries of each chunk lie in [low, high]."""
+    on_threads(_count_chunk, (counts, x, low, high), counts.shape[0], threads)
 
 
 def count_inside(x, low, high):
     """How many entries of a flat array lie in [low, high], numbers of its type; NaN does not."""
-    if x.shape[0] < CHECKED_BY_ALL or num_threads() == 1:
+    threads = num_threads()
+    if x.shape[0] < CHECKED_BY_ALL or threads == 1:
         return _count(x, low, high)
-    with parallel_region():
-        return _count_in_chunks(x, low, high)
+    start(threads)
+    counts = np.zeros(-(-x.shape[0] // CHECK_CHUNK), np.int64)
+    _count_in_chunks(counts, x, low, high, threads)
+    return counts.sum()

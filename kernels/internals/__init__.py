@@ -16,7 +16,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
 
-from ppl.kernels.internals.arrays import BLAS_PRODUCT, ensure_blas, flat_array, has_layer
+from ppl.kernels.internals.arrays import BLAS_PRODUCT, ensure_blas, flat_array
 from ppl.kernels.internals.calls import (
     WORD,
     call_address,
@@ -25,6 +25,7 @@ from ppl.kernels.internals.calls import (
     call_symbol,
     raise_again,
     raised_by,
+    region_of,
 )
 from ppl.kernels.internals.dispatchers import (
     Cache,
@@ -84,7 +85,6 @@ __all__ = [
     "ensure_blas",
     "flat_array",
     "global_compiler_lock",
-    "has_layer",
     "intrinsic_function",
     "is_compiled",
     "is_for_cpu",
@@ -101,6 +101,7 @@ __all__ = [
     "rebuilt",
     "reduced",
     "refresh",
+    "region_of",
     "remember_needs",
     "ufunc_parts",
     "watch",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 from typing import Any
 
 from numba import types
@@ -27,10 +25,3 @@ def ensure_blas() -> None:
     from numba.np.linalg import ensure_blas  # imported with the first product
 
     ensure_blas()
-
-
-def has_layer(name: str) -> bool:
-    """Whether a threading layer can be loaded: omp, tbb, or workqueue."""
-    with contextlib.suppress(ImportError):
-        return bool(importlib.import_module("numba.np.ufunc." + {"omp": "omppool", "tbb": "tbbpool"}.get(name, name)))
-    return False

@@ -45,6 +45,28 @@ def call_compiled(context: Any, builder: Any, result: CompileResult, signature: 
     return raised_by(builder, status.code, status.excinfoptr), value
 
 
+def region_of(context: Any, builder: Any, result: CompileResult, called: Any, region: Any) -> Any:
+    """Emit a function of signature `region`, (address of a word, integers...), and its address.
+
+    It calls linked machine code with the integers and the values that stand behind the word, and returns 0.
+    """
+    conventions = context.call_conv
+    kind = conventions.get_function_type(region.return_type, region.args)
+    function = ir.Function(builder.module, kind, builder.module.get_unique_name("region_of_parts"))
+    function.linkage = "internal"
+    inside = ir.IRBuilder(function.append_basic_block("entry"))
+    words, *integers = conventions.get_arguments(function)
+    values = [context.get_value_type(x) for x in called.args[len(integers) :]]
+    stored = inside.inttoptr(words, ir.LiteralStructType([WORD, *values]).as_pointer())
+    given = [inside.load(cgutils.gep_inbounds(inside, stored, 0, 1 + i)) for i in range(len(values))]
+    context.add_linking_libs([result.library])
+    status, _ = context.call_internal_no_propagate(inside, result.fndesc, called, [*integers, *given])
+    with cgutils.if_unlikely(inside, status.is_error):
+        conventions.return_status_propagate(inside, status)
+    conventions.return_value(inside, WORD(0))
+    return builder.ptrtoint(function, WORD)
+
+
 def raised_by(builder: Any, code: Any, described: Any) -> Any:
     """Emit: 0 where a call's status is OK, or the address of what describes the exception that it has raised."""
     word = builder.ptrtoint(described, WORD)

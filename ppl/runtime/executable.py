@@ -26,7 +26,7 @@ from ppl.compiler.lower.request import Request, Result
 from ppl.compiler.lower.target import Target, target_of
 from ppl.errors import DataError
 from ppl.ir.types import Type
-from ppl.lazy import cpu_regions, cpu_threads
+from ppl.lazy import cpu_regions, cpu_workers
 from ppl.progress import titles
 from ppl.runtime import cache, guards
 from ppl.runtime.emitted import Emitted
@@ -75,7 +75,12 @@ class Executable(Emitted):
         return self._module
 
     def entry_points(self, threads: int, listed: str = "ENTRY_POINTS") -> Any:
-        """Addresses of the regions that the module lists, for a call on so many threads; compiled when first needed."""
+        """Addresses of the regions that the module lists, for a call on so many threads, which are started.
+
+        They are compiled when they are first needed.
+        """
+        if threads > 1:
+            cpu_workers.start(threads)
         key = listed, threads > 1
         if key not in self._entry_points:
             self._entry_points[key] = cpu_regions.entry_points(getattr(self.module, listed, ()), threads > 1)
@@ -181,11 +186,8 @@ class Executable(Emitted):
             self.module.one(*arguments)
         elif not hasattr(self.module, "parallel"):
             self.module.serial(*arguments)
-        elif threads == 1:
-            self.module.parallel(*arguments, threads, self.entry_points(threads), self._none)
         else:
-            with cpu_threads.parallel_region():
-                self.module.parallel(*arguments, threads, self.entry_points(threads), self._none)
+            self.module.parallel(*arguments, threads, self.entry_points(threads), self._none)
 
     def refuse(self, error: Exception) -> NoReturn:
         """Raise what the user gets for an `error` from a call of the module, which did not come to its end."""

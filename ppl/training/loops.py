@@ -24,7 +24,6 @@ from ppl.compiler.lower.request import Request, offsets_of
 from ppl.compiler.lower.sparse import Table, sparse_request
 from ppl.compiler.lower.target import target_of
 from ppl.errors import SimulatorError
-from ppl.lazy import cpu_threads
 from ppl.runtime import guards
 from ppl.runtime.executable import Executable
 from ppl.runtime.pool import aligned
@@ -79,6 +78,7 @@ class Trainer:
         slabs = exe._slabs(sizes)
         threads = exe._threads(slabs, None)
         w, v = exe._work(sizes, slabs, threads)
+        lanes, threads = threads, self._chosen(threads, len(rates))
         for i, (name, total) in enumerate(bound.totals.items()):
             total, scale = (steps.total, steps.total / rows[name]) if i == 0 else (total, bound.scales[name])
             place = exe.plates.index(identifier(name))
@@ -105,14 +105,14 @@ class Trainer:
             *data,
             *parts,
         )
-        with cpu_threads.parallel_region(), self._threads(threads, len(rates)):
+        with self._timed(threads, len(rates)):
             before = live.step
             try:
-                done = int(exe.module.train(*vectors, *self._extra(live, v, sizes, threads), *rest))
+                done = int(exe.module.train(*vectors, *self._extra(live, v, sizes, lanes), *rest))
             except Exception as error:
                 done = self._stopped(error, live.step - before)
         if CHECKED:
-            guards.verify(exe.memory, w, v, (slabs, threads))
+            guards.verify(exe.memory, w, v, (slabs, lanes))
         return done
 
     def _stopped(self, error: Exception, done: int) -> int:
@@ -125,8 +125,12 @@ class Trainer:
         except SimulatorError:
             return done
 
-    def _threads(self, threads: int, steps: int) -> AbstractContextManager[None]:
-        """The threads that take `steps` steps."""
+    def _chosen(self, threads: int, steps: int) -> int:
+        """The number of threads that take `steps` steps: up to `threads`."""
+        return threads
+
+    def _timed(self, threads: int, steps: int) -> AbstractContextManager[None]:
+        """A call of `steps` steps on so many threads."""
         return contextlib.nullcontext()
 
     def _extra(self, live: Live, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
@@ -164,10 +168,13 @@ class SparseTrainer(Trainer):
     def __bool__(self) -> bool:
         return bool(self.tables)
 
-    def _threads(self, threads: int, steps: int) -> AbstractContextManager[None]:
-        if threads == 1 or not steps:
+    def _chosen(self, threads: int, steps: int) -> int:
+        return self.pace.choose(threads) if threads > 1 and steps else threads
+
+    def _timed(self, threads: int, steps: int) -> AbstractContextManager[None]:
+        if not steps:
             return contextlib.nullcontext()
-        return self.pace.threads(threads, steps, counted=bool(self.executable.module.train.signatures))
+        return self.pace.timed(threads, steps, counted=bool(self.executable.module.train.signatures))
 
     def _prepare(self, request: Request) -> None:
         self._compile(request, TrainEmitter, self.tables)

@@ -31,16 +31,9 @@ class Pace:
         return best if self._calls % SLOWER_AGAIN else most + 1 - best
 
     @contextlib.contextmanager
-    def threads(self, most: int, steps: int, counted: bool) -> Iterator[None]:
-        """Run a call of `steps` steps on the number of threads that suits; its time counts if `counted`."""
-        import numba  # compiled code has imported it
-
-        before, chosen = numba.get_num_threads(), self.choose(most)
-        numba.set_num_threads(chosen)
+    def timed(self, threads: int, steps: int, counted: bool) -> Iterator[None]:
+        """Run a call of `steps` steps on so many threads; its time counts if `counted`."""
         began = time.perf_counter()
-        try:
-            yield
-        finally:
-            numba.set_num_threads(before)
+        yield
         if counted:
-            self.seconds[chosen] = (time.perf_counter() - began) / steps
+            self.seconds[threads] = (time.perf_counter() - began) / steps

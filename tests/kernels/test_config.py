@@ -6,15 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from ppl import tuning
 from ppl.kernels import build, config, internals
-from ppl.kernels.cpu.parallel import threads
 from ppl.kernels.scalar import f32
 
 MODULE = """
@@ -87,40 +84,6 @@ def test_infinities_keep_their_meaning():
 
     assert count_nan(np.array([np.nan, np.inf, 1.0, np.nan])) == 2
     assert not {"nnan", "ninf", "fast"} & (config.LOOP_FASTMATH | config.SCALAR_FASTMATH)
-
-
-def test_threads():
-    assert threads.num_threads() >= 1
-    assert isinstance(threads.is_thread_safe(), bool)
-    with threads.parallel_region(), threads.parallel_region():
-        pass
-
-
-@pytest.mark.parametrize("layer", ["omp", "workqueue"])
-def test_layer_is_known_before_and_after_the_first_region(layer, tmp_path):
-    script = tmp_path / "layer.py"
-    script.write_text(
-        textwrap.dedent(
-            """
-            import numba, numpy as np
-            from ppl.kernels.cpu.parallel import threads
-            before = threads.is_thread_safe()
-            @numba.njit(parallel=True)
-            def f(x):
-                for i in numba.prange(x.shape[0]):
-                    x[i] = i
-            with threads.parallel_region():
-                f(np.zeros(10))
-            print(before, threads.is_thread_safe(), numba.threading_layer())
-            """
-        )
-    )
-    environment = {**os.environ, "NUMBA_THREADING_LAYER": layer}
-    run = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True)
-    if "No threading layer could be loaded" in run.stderr:
-        pytest.skip(f"{layer} is not installed")
-    safe = str(layer != "workqueue")
-    assert run.stdout.split() == [safe, safe, layer]
 
 
 def test_scalar_functions_without_jit():

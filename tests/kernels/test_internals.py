@@ -449,14 +449,6 @@ def test_the_product_of_blas():
     np.testing.assert_array_equal(c, 2 * a @ b.T + 3)
 
 
-def test_threading_layers():
-    assert internals.has_layer("workqueue") and not internals.has_layer("no_such_layer")
-    folder = Path(numba.__file__).parent / "np" / "ufunc"
-    built = {path.name.partition(".")[0] for path in folder.iterdir() if path.suffix in (".so", ".pyd")}
-    assert "workqueue" in built and ("omppool" in built or internals.has_layer("omp") is False)
-    assert set(numba.config.THREADING_LAYER_PRIORITY) == {"tbb", "omp", "workqueue"}
-
-
 # Who may use what.
 
 

@@ -5,6 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
+from ppl.kernels.cpu.parallel import workers
 from ppl.kernels.cpu.training import optimizers, parallel_optimizers
 
 DTYPES = [np.float32, np.float64]
@@ -88,6 +89,7 @@ def test_all_threads_give_the_same_bits(name, slots, options):
     inputs = [np.abs(rng.normal(size=n)).astype(np.float32) for _ in range(2 + slots)]
     alone, together = ([np.empty(n, np.float32) for _ in range(1 + slots)] for _ in range(2))
     getattr(optimizers, name)(*alone, *inputs, *options)
-    getattr(parallel_optimizers, name)(*together, *inputs, *options)
+    workers.start(2)
+    getattr(parallel_optimizers, name)(*together, *inputs, *options, 2)
     for a, b in zip(alone, together, strict=True):
         np.testing.assert_array_equal(a, b)

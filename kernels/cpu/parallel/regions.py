@@ -1,14 +1,11 @@
 """Parts of a program that several threads run, called by address with their arguments in memory.
 
-Numba compiles the body of a parallel loop together with all that it calls, and several times over: as a function, as
-two wrappers, and in every function that calls the loop. So the only parallel loop of emitted programs is the one here,
-which is compiled once and for all; it calls a region ``region(words, slab, slabs, lane) -> 0`` through a pointer, and
-the region finds its arguments in an array of int64, its *argument words*: two for an array (address and length), one
-for a number.
+What shares slabs among threads (`pool.share`) is compiled once for all programs; it calls a region
+``region(words, slab, slabs, lane) -> 0`` through a pointer, and the region finds its arguments in int64, its
+*argument words*: two for an array (address and length), one for a number.
 
-How many slabs there are depends on the program and its rows alone (`ppl.compiler.schedule.slabs`). Each thread takes a
-run of them, one after another, on the scratch memory of its own *lane*; so results do not depend on the number of
-threads.
+How many slabs there are depends on the program and its rows alone (`ppl.compiler.schedule.slabs`). Each thread works on
+the scratch memory of its own *lane*; so results depend neither on the number of threads nor on who takes which slab.
 
 A region that raises an exception returns a status and a pointer to the exception's description, as all functions of
 Numba do. Word 0 takes that pointer from whichever slab fails, and `run_slabs` raises the exception when
@@ -22,15 +19,16 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import prange, types
+from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
 from ppl.kernels import internals
-from ppl.kernels.config import jit, parallel
+from ppl.kernels.config import jit
+from ppl.kernels.cpu.parallel import pool
+from ppl.kernels.cpu.parallel.enter import SIGNATURE, enter, raise_it
 from ppl.kernels.internals import WORD, cgutils
 
-SIGNATURE = types.int64(types.int64, types.int64, types.int64, types.int64)
 ARGUMENTS = 1
 """The word at which the arguments begin."""
 
@@ -113,62 +111,18 @@ def _word_at(typing_context, words, index):
     return types.int64(words, index), lambda context, builder, signature, values: _load(builder, *values)
 
 
-@intrinsic
-def _enter(typing_context, region, words, slab, slabs, lane):
-    """Call the region at address `region`: 0, or the address of what describes the exception that it has raised."""
-
-    def codegen(context, builder, signature, values):
-        return internals.call_address(context, builder, SIGNATURE, values[0], values[1:])
-
-    return types.int64(region, words, slab, slabs, lane), codegen
-
-
-@intrinsic
-def raise_it(typing_context, raised):
-    """Raise the exception that `raised`, from `_enter`, stands for; nothing where it is 0."""
-
-    def codegen(context, builder, signature, values):
-        internals.raise_again(context, builder, values[0])
-        return context.get_dummy_value()
-
-    return types.void(raised), codegen
-
-
-@intrinsic
-def _report(typing_context, words, raised):
-    """Write what `_enter` has returned to word 0 of those at address `words`, from any thread."""
-
-    def codegen(context, builder, signature, values):
-        place = builder.inttoptr(values[0], WORD.as_pointer())
-        builder.store_atomic(values[1], place, "release", 8)
-        return context.get_dummy_value()
-
-    return types.void(words, raised), codegen
-
-
-@parallel(raises=False)
-def _share(region, words, slabs, threads):
-    """Run all slabs on `threads` threads; called by address itself, so that callers do not contain it."""
-    for lane in prange(threads):
-        for slab in range(slabs * lane // threads, slabs * (lane + 1) // threads):
-            raised = _enter(region, words, slab, slabs, lane)
-            if raised != 0:
-                _report(words, raised)
-    return 0
-
-
 @jit
 def _run_slabs(entry_points, region, words, slabs, threads):
-    """Run the region number `region` for all slabs; `entry_points` are addresses, that of `_share` last."""
+    """Run the region number `region` for all slabs; `entry_points` are addresses, that of `pool.share` last."""
     raised = np.int64(0)
     if min(slabs, threads) <= 1:
         for slab in range(slabs):
-            raised = _enter(entry_points[region], _address(words), slab, slabs, np.int64(0))
+            raised = enter(entry_points[region], _address(words), slab, slabs, np.int64(0))
             if raised != 0:
                 break
     else:
         share = entry_points[entry_points.shape[0] - 1]
-        raised = _enter(share, entry_points[region], _address(words), slabs, min(slabs, threads))
+        raised = enter(share, entry_points[region], _address(words), slabs, min(slabs, threads))
         raised = words[0] if raised == 0 else raised  # which also keeps the words until here
     raise_it(raised)
 
@@ -184,7 +138,7 @@ def entry_points(regions: Sequence[Any], shared: bool) -> Any:
     """
     if numba.config.DISABLE_JIT:
         return regions
-    return np.array([*map(_pointer, regions), _pointer(_share) if shared else 0], np.int64)
+    return np.array([*map(_pointer, regions), _pointer(pool.share) if shared else 0], np.int64)
 
 
 def as_type(array, dtype):

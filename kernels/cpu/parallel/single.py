@@ -11,7 +11,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
 from ppl.kernels import internals
-from ppl.kernels.cpu.parallel.regions import raise_it
+from ppl.kernels.cpu.parallel.enter import raise_it
 from ppl.kernels.cpu.products.blas import enter_single, leave_single
 
 

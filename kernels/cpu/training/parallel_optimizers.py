@@ -1,89 +1,116 @@
 """The `..._into` updates of `optimizers` on all threads: the same arithmetic on chunks, so the same bits.
 
 An update reads and writes whole vectors, so that on one thread it waits for memory; callers use these for vectors
-of `UPDATED_BY_ALL` entries or more, inside `threads.parallel_region`.
+of `UPDATED_BY_ALL` entries or more.
 """
 
 import numpy as np
-from numba import prange
 
-from ppl.kernels.config import jit, parallel
+from ppl.kernels.config import jit
+from ppl.kernels.cpu.parallel.atomics import load, own_word, store
+from ppl.kernels.cpu.parallel.parts import on_threads
 from ppl.kernels.cpu.parallel.slabs import share_start
-from ppl.kernels.cpu.parallel.threads import num_threads, parallel_region
+from ppl.kernels.cpu.parallel.threads import num_threads
+from ppl.kernels.cpu.parallel.workers import start
 from ppl.kernels.cpu.training import optimizers as serial
 from ppl.kernels.cpu.training.copies import own_copy
 from ppl.tuning import UPDATE_BLOCK, UPDATE_CHUNK, UPDATED_BY_ALL
 
-_sgd, _momentum, _nesterov, _adam = serial.sgd_into, serial.momentum_into, serial.nesterov_into, serial.adam_into
-_adagrad, serial_bounded, serial_step = serial.adagrad_into, serial.bounded, serial.step
-
-
-@parallel
-def sgd_into(new, p, g, lr, scale):
-    """`optimizers.sgd_into` on all threads."""
-    for c in prange((p.shape[0] + UPDATE_CHUNK - 1) // UPDATE_CHUNK):
-        s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
-        _sgd(new[s], p[s], g[s], lr, scale)
-
-
-@parallel
-def momentum_into(new, new_buf, p, g, buf, lr, beta, scale):
-    """`optimizers.momentum_into` on all threads."""
-    for c in prange((p.shape[0] + UPDATE_CHUNK - 1) // UPDATE_CHUNK):
-        s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
-        _momentum(new[s], new_buf[s], p[s], g[s], buf[s], lr, beta, scale)
-
-
-@parallel
-def nesterov_into(new, new_buf, p, g, buf, lr, beta, scale):
-    """`optimizers.nesterov_into` on all threads."""
-    for c in prange((p.shape[0] + UPDATE_CHUNK - 1) // UPDATE_CHUNK):
-        s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
-        _nesterov(new[s], new_buf[s], p[s], g[s], buf[s], lr, beta, scale)
-
-
-@parallel
-def adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
-    """`optimizers.adam_into` on all threads."""
-    for c in prange((p.shape[0] + UPDATE_CHUNK - 1) // UPDATE_CHUNK):
-        s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
-        _adam(new[s], new_m[s], new_v[s], p[s], g[s], m[s], v[s], lr, b1, b2, eps, t, scale)
-
-
-@parallel
-def adagrad_into(new, new_sum, p, g, sum_, lr, eps, scale):
-    """`optimizers.adagrad_into` on all threads."""
-    for c in prange((p.shape[0] + UPDATE_CHUNK - 1) // UPDATE_CHUNK):
-        s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
-        _adagrad(new[s], new_sum[s], p[s], g[s], sum_[s], lr, eps, scale)
-
-
-@parallel
-def _shared_step(params, first, second, grad, rule, rate, numbers, count, factor, limit, shares, copies, slabs):
-    large = 0
-    for slab in prange(slabs):
-        for i in range(0, shares.shape[0], 3):
-            lo, hi = _share(shares, i, slab, slabs)
-            large += 0 if serial_bounded(grad[lo:hi], limit) else 1
-    if large > 0:
-        return False
-    for slab in prange(slabs):
-        for i in range(0, shares.shape[0], 3):
-            lo, hi = _share(shares, i, slab, slabs)
-            for at in range(lo, hi, UPDATE_BLOCK):
-                part = slice(at, min(hi, at + UPDATE_BLOCK))
-                own, g, m, v = own_copy(params, copies, slab)[part], grad[part], first[part], second[part]
-                serial_step(own, g, m, v, rule, rate, numbers, count, factor)
-                if copies.shape[0] > 0:
-                    _hand_out(own, part, slab, slabs, params, copies)
-    return True
+serial_sgd, serial_momentum, serial_nesterov = serial.sgd_into, serial.momentum_into, serial.nesterov_into
+serial_adam, serial_adagrad = serial.adam_into, serial.adagrad_into
+serial_bounded, serial_step = serial.bounded, serial.step
 
 
 @jit
-def _hand_out(own, part, slab, slabs, params, copies):
-    """Write new parameters of `slab` to the copies of the others."""
-    for other in range(slabs):
-        if other != slab:
+def _chunks(p):
+    return (p.shape[0] + UPDATE_CHUNK - 1) // UPDATE_CHUNK
+
+
+@jit
+def _sgd_part(c, parts, lane, new, p, g, lr, scale):
+    s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
+    serial_sgd(new[s], p[s], g[s], lr, scale)
+
+
+@jit
+def sgd_into(new, p, g, lr, scale, threads):
+    """`optimizers.sgd_into` on several threads."""
+    on_threads(_sgd_part, (new, p, g, lr, scale), _chunks(p), threads)
+
+
+@jit
+def _momentum_part(c, parts, lane, new, new_buf, p, g, buf, lr, beta, scale):
+    s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
+    serial_momentum(new[s], new_buf[s], p[s], g[s], buf[s], lr, beta, scale)
+
+
+@jit
+def momentum_into(new, new_buf, p, g, buf, lr, beta, scale, threads):
+    """`optimizers.momentum_into` on several threads."""
+    on_threads(_momentum_part, (new, new_buf, p, g, buf, lr, beta, scale), _chunks(p), threads)
+
+
+@jit
+def _nesterov_part(c, parts, lane, new, new_buf, p, g, buf, lr, beta, scale):
+    s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
+    serial_nesterov(new[s], new_buf[s], p[s], g[s], buf[s], lr, beta, scale)
+
+
+@jit
+def nesterov_into(new, new_buf, p, g, buf, lr, beta, scale, threads):
+    """`optimizers.nesterov_into` on several threads."""
+    on_threads(_nesterov_part, (new, new_buf, p, g, buf, lr, beta, scale), _chunks(p), threads)
+
+
+@jit
+def _adam_part(c, parts, lane, new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
+    s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
+    serial_adam(new[s], new_m[s], new_v[s], p[s], g[s], m[s], v[s], lr, b1, b2, eps, t, scale)
+
+
+@jit
+def adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale, threads):
+    """`optimizers.adam_into` on several threads."""
+    on_threads(_adam_part, (new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale), _chunks(p), threads)
+
+
+@jit
+def _adagrad_part(c, parts, lane, new, new_sum, p, g, sum_, lr, eps, scale):
+    s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
+    serial_adagrad(new[s], new_sum[s], p[s], g[s], sum_[s], lr, eps, scale)
+
+
+@jit
+def adagrad_into(new, new_sum, p, g, sum_, lr, eps, scale, threads):
+    """`optimizers.adagrad_into` on several threads."""
+    on_threads(_adagrad_part, (new, new_sum, p, g, sum_, lr, eps, scale), _chunks(p), threads)
+
+
+@jit
+def _bounded_part(slab, slabs, lane, large, grad, limit, shares):
+    for i in range(0, shares.shape[0], 3):
+        lo, hi = _share(shares, i, slab, slabs)
+        if not serial_bounded(grad[lo:hi], limit):
+            store(large, 1)
+
+
+@jit
+def _step_part(slab, slabs, lane, params, first, second, grad, rule, rate, numbers, count, factor, shares, copies):
+    for i in range(0, shares.shape[0], 3):
+        lo, hi = _share(shares, i, slab, slabs)
+        for at in range(lo, hi, UPDATE_BLOCK):
+            part = slice(at, min(hi, at + UPDATE_BLOCK))
+            own, g, m, v = own_copy(params, copies, lane)[part], grad[part], first[part], second[part]
+            serial_step(own, g, m, v, rule, rate, numbers, count, factor)
+            if copies.shape[0] > 0:
+                _hand_out(own, part, lane, slabs, params, copies)
+
+
+@jit
+def _hand_out(own, part, lane, lanes, params, copies):
+    """Write new parameters in the copy of `lane` to the copies of the others."""
+    for other in range(lanes):
+        if other != lane:
             target = own_copy(params, copies, other)[part]
             for j in range(own.shape[0]):
                 target[j] = own[j]
@@ -111,15 +138,22 @@ def update(params, first, second, grad, rule, rate, numbers, count, factor, limi
             return False
         serial_step(params, grad, first, second, rule, rate, numbers, count, factor)
         return True
-    return _shared_step(params, first, second, grad, rule, rate, numbers, count, factor, limit, shares, copies, slabs)
+    large = own_word()
+    on_threads(_bounded_part, (large, grad, limit, shares), slabs, slabs)
+    if load(large) != 0:
+        return False
+    given = (params, first, second, grad, rule, rate, numbers, count, factor, shares, copies)
+    on_threads(_step_part, given, slabs, slabs)
+    return True
 
 
 def into(name: str, *arguments: object) -> None:
     """Run the update `name` on the first argument's length of entries, on all threads where that pays."""
     first = arguments[0]
     assert isinstance(first, np.ndarray)
-    if first.size < UPDATED_BY_ALL or num_threads() == 1:
+    threads = num_threads()
+    if first.size < UPDATED_BY_ALL or threads == 1:
         getattr(serial, name)(*arguments)
         return
-    with parallel_region():
-        globals()[name](*arguments)
+    start(threads)
+    globals()[name](*arguments, threads)

@@ -40,6 +40,7 @@ CPU: Places = {
     "ppl.kernels.cpu.memory.prefetch": ("AHEAD", "to_read", "to_write"),
     "ppl.kernels.cpu.memory.vectors": ("prefer_full_width",),
     "ppl.kernels.cpu.memory.views": ("clear", "part", "tail"),
+    "ppl.kernels.cpu.parallel.parts": ("on_threads",),
     "ppl.kernels.cpu.parallel.regions": ("address", "array_at", "as_type", "fill_words", "run_slabs", "word_at"),
     "ppl.kernels.cpu.parallel.single": ("single",),
     "ppl.kernels.cpu.parallel.slabs": ("add_slabs", "max_slabs", "merge_slabs", "share_start", "slab_start"),

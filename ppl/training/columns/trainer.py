@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -41,9 +39,9 @@ class ColumnTrainer(SparseTrainer):
     def __bool__(self) -> bool:
         return self.columns is not None
 
-    def _threads(self, threads: int, steps: int) -> AbstractContextManager[None]:
+    def _chosen(self, threads: int, steps: int) -> int:
         """Threads wait for one another's tables only where some are shared by rows."""
-        return super()._threads(threads, steps) if self._emitter.tables else contextlib.nullcontext()
+        return super()._chosen(threads, steps) if self._emitter.tables else threads
 
     def _extra(self, live: Live, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
         if live.parts is None:

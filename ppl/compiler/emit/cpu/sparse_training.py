@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from ppl.compiler.emit.code import (
     Expression,
-    For,
     Function,
     Given,
     Literal,
@@ -124,7 +123,7 @@ class TrainEmitter(CpuEmitter):
         return [assign("targets", self.array(part.target)), assign("count", owned), loop("t", "count", body)]
 
     def updates(self, called: str = "update") -> list[Function]:
-        """The optimizer's step, with a parallel loop, and without, which forked processes may enter."""
+        """The optimizer's step, and the share of it that one slab takes."""
         lines: list[Statement] = []
         start = 0
         for table in self.tables:
@@ -133,13 +132,12 @@ class TrainEmitter(CpuEmitter):
             lines.append(do(f"update_of_{identifier(table.name)}", *replaced(STATE, own), to_int("slab"), "slabs"))
             start += table.length
         lines += [dense_update(at, size) for at, size in self.dense]
-        given, done, shared = [*STATE, "slabs"], Return(Literal(True)), f"{called}_shared"
-        by_all = [For("slab", Name("slabs"), tuple(lines), parallel=True), done]
-        together = when(compare("slabs", ">", 1), [Return(call(shared, *given))])
-        by_one = [together, assign("slab", to_int(0)), *lines, done]
-        text = "The optimizer's step; on one thread without a parallel loop, which no forked process may enter."
-        doc = "The optimizer's step, each slab on its own rows."
-        return [self.unit.bare(shared, given, by_all, doc, "threads"), self.unit.bare(called, given, by_one, text)]
+        share = self.unit.bare(f"{called}_share", ["slab", "slabs", "lane", *STATE], [*lines, Return()],
+                               "The optimizer's step on the rows of one slab.")  # fmt: skip
+        shared = do("on_threads", share.name, names(*STATE), "slabs", "slabs")
+        whole = self.unit.bare(called, [*STATE, "slabs"], [shared, Return(Literal(True))],
+                               "The optimizer's step, each slab on its own rows.")  # fmt: skip
+        return [share, whole]
 
     @property
     def everything(self) -> Sequence[Table]:
