@@ -16,6 +16,8 @@ from numba.experimental import jitclass
 from numba.extending import intrinsic, overload, overload_method, type_callable
 
 from ppl.kernels import internals
+from ppl.kernels.config import jit
+from ppl.kernels.cpu.parallel.parts import on_threads
 from ppl.kernels.internals import lowering
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -447,6 +449,24 @@ def test_the_product_of_blas():
     at = [x.ctypes.data for x in (alpha, a, b, beta, c)]
     assert product(b"d", b"n", b"t", 2, 2, 3, at[0], at[1], 2, at[2], 2, at[3], at[4], 2) == 0
     np.testing.assert_array_equal(c, 2 * a @ b.T + 3)
+
+
+@jit
+def _place(part, parts, lane, out, flag, number, count):
+    out[part] = number * count if flag else lane
+
+
+@jit
+def _places(out, flag, number, count):
+    on_threads(_place, (out, flag, number, count), out.shape[0], 1)
+
+
+def test_a_region_calls_a_function_with_what_stands_behind_a_word():
+    out = np.ones(3)
+    _places(out, True, np.float32(0.5), np.int32(6))
+    assert out.tolist() == [3.0] * 3
+    _places(out, False, np.float32(0.5), np.int32(6))
+    assert out.tolist() == [0.0] * 3
 
 
 # Who may use what.

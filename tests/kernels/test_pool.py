@@ -224,3 +224,33 @@ def test_an_interrupt_ends_a_process_in_a_long_loop_of_calls():
     """
     status, output, errors, _ = in_process(code)
     assert (status, output) == (-2, "interrupted\n"), errors
+
+
+UPDATE = """
+from ppl.kernels.cpu.training.parallel_optimizers import update
+n = 70_000
+shares, none = np.array([0, n, 1]), np.zeros(0)
+for bad in (0.0, np.inf):
+    p, g = np.ones(n), np.full(n, 0.5)
+    g[-1] += bad
+    print(update(p, none, none, g, 0, 0.1, np.zeros(4), 1, 1.0, 1e18, shares, none, 2), p[0], p[-1])
+"""
+
+
+def test_an_optimizers_step_without_the_compiler():
+    status, output, errors, _ = in_process(UPDATE, NUMBA_DISABLE_JIT="1")
+    assert (status, output.split("\n")[:2]) == (0, ["True 0.95 0.95", "False 1.0 1.0"]), errors
+
+
+def test_the_checked_build_shares_and_raises():
+    code = """
+    workers.start(4)
+    for _ in range(50):
+        assert (run(64, 4, 20)[0] == 20).all()
+    try:
+        run(7, 4)
+    except ValueError as error:
+        print(error)
+    """
+    status, output, errors, _ = in_process(code, PPL_CHECK="1")
+    assert (status, output) == (0, "part three\n"), errors

@@ -6,6 +6,7 @@ An address is an int64; a word there is an int64. All operations are in one orde
 import platform
 
 import llvmlite.ir as ir
+import numba
 from numba import types
 from numba.extending import intrinsic
 
@@ -22,7 +23,7 @@ def _at(builder, address):
 
 
 @intrinsic
-def load(typing_context, address):
+def _load(typing_context, address):
     """The word at `address`."""
 
     def codegen(context, builder, signature, values):
@@ -32,7 +33,7 @@ def load(typing_context, address):
 
 
 @intrinsic
-def store(typing_context, address, value):
+def _store(typing_context, address, value):
     """Write the word at `address`."""
 
     def codegen(context, builder, signature, values):
@@ -89,7 +90,7 @@ def pause(typing_context):
 
 
 @intrinsic
-def own_word(typing_context):
+def _own_word(typing_context):
     """The address of a word that is 0 and lasts as long as the caller."""
 
     def codegen(context, builder, signature, values):
@@ -111,3 +112,11 @@ def named_words(symbol, size):
         return types.int64(), codegen
 
     return address
+
+
+if numba.config.DISABLE_JIT:
+    own_word = lambda: [0]  # noqa: E731
+    load = lambda word: word[0]  # noqa: E731
+    store = lambda word, value: word.__setitem__(0, value)  # noqa: E731
+else:
+    own_word, load, store = _own_word, _load, _store
