@@ -70,7 +70,12 @@ def main() -> None:
     plans = "the automatic plan and one at random" if options.few else "every plan"
     told = f"Seeds {options.seeds.start} to {options.seeds.stop - 1}, {plans} interpreted; "
     told += f"{len(options.compiled)} graphs compiled; float64."
-    told += "" if options.written is None else f" Hand-written graphs that contain {options.written!r}."
+    if options.written is not None:
+        told += (
+            f" Hand-written graphs that contain {options.written!r}."
+            if options.written
+            else " All hand-written graphs."
+        )
     text = summary(records, crashed, time.process_time() - began, told)
     print(text)
     if options.write:

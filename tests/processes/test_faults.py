@@ -40,7 +40,7 @@ def test_a_garbled_cache_is_rebuilt(kind, warm, tmp_path):
     shutil.copytree(source, tmp_path, dirs_exist_ok=True)
     given = {"NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
     files = [p for p in sorted(tmp_path.rglob("*.*")) if p.is_file()]
-    assert {p.suffix for p in files} >= {".py", ".nbc"} and len(files) > 4
+    assert sum(p.suffix == ".nbc" for p in files) > 1 and any(p.suffix == ".py" for p in files)
     contents = [p.read_bytes() for p in files]
     if kind == "swapped":
         contents = [*contents[1:], contents[0]]
