@@ -69,7 +69,6 @@ def program_calls() -> dict[str, Call]:
             t.check_unbiased, {"state": toy_state, **small, "reference": "auto", "width": 5.0}
         ),
         "Plan[]": Call(lambda name: t.explain()[name], {"name": "b"}),
-        "State.params[]": Call(lambda name: toy_state.params[name], {"name": "logit"}),
         "Program.sample[]": Call(lambda name: p.sample(state, X, K)[name], {"name": "z"}),
         "State.replace": Call(
             toy_state.replace, {"params": {"logit": 0.1}, "step": 1, "seed": 3, "opt": None, "estimators": {}}

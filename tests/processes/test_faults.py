@@ -75,7 +75,7 @@ def test_edited_kernels_are_compiled_again(tmp_path):
         shutil.copytree(ROOT / part, site / "ppl" / part)
     given = {"PYTHONPATH": str(site)}
     first = run(TRAIN, tmp_path / "programs", **given)
-    path = site / "ppl" / "kernels" / "cpu" / "optimizers.py"
+    path = site / "ppl" / "kernels" / "cpu" / "training" / "optimizers.py"
     text = path.read_text()
     assert text.count("def sgd(p, g, lr, scale):") == 1
     path.write_text(text.replace("def sgd(p, g, lr, scale):", "def sgd(p, g, lr, scale):\n    lr = 2.0 * lr"))
