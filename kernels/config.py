@@ -1,7 +1,7 @@
 """The one place that owns Numba's compile flags.
 
-Every function of ``ppl.kernels``, and every function that the compiler emits, is decorated with `jit`, `parallel` or
-`inline`, or a variant of these.
+Every function of ``ppl.kernels``, and every function that the compiler emits, is decorated with `jit` or `inline`,
+or a variant of these.
 
 Promises
 --------
@@ -36,7 +36,6 @@ __all__ = [
     "jit",
     "kernels_version",
     "loose",
-    "parallel",
 ]
 
 LOOP_FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp"})
@@ -73,17 +72,6 @@ def called(fn: Callable[..., Any]) -> Any:
     Several copies of such functions inside one another would take minutes to compile.
     """
     return _compile(fn, fastmath=set(SCALAR_FASTMATH))
-
-
-def parallel(fn: Callable[..., Any] | None = None, *, raises: bool = True) -> Any:
-    """Compile a function whose ``prange`` loops are shared among threads.
-
-    In the checked build they run on one, because what a thread raises in such a loop is lost; not so with
-    ``@parallel(raises=False)``, of loops that look at the status of what they call.
-    """
-    if fn is None:
-        return functools.partial(parallel, raises=raises)
-    return _compile(fn, parallel=not (CHECKED and raises))
 
 
 def _compile(fn: Callable[..., Any], **flags: Any) -> Any:

@@ -19,9 +19,8 @@ SCALARS: Places = {
 }
 
 CPU: Places = {
-    "numba": ("prange",),
     "ppl.errors": ("SimulatorError",),
-    "ppl.kernels.config": ("entry", "jit", ("parallel", "threaded")),
+    "ppl.kernels.config": ("entry", "jit"),
     "ppl.kernels.cpu.{bits}.angle_lanes": ("vonmises_row_{bits}", ("vonmises_row_{bits}", "vonmises_lanes_{bits}")),
     "ppl.kernels.cpu.{bits}.count_lanes": (
         "binomial_row_{bits}",

@@ -139,7 +139,7 @@ class Unit:
              ) -> Function:  # fmt: skip
         """A function of this body."""
         types = self.types()
-        start = [] if form in ("entry", "threads", "launch", "host") else [do("prefer_full_width")]
+        start = [] if form in ("entry", "launch", "host") else [do("prefer_full_width")]
         given = tuple(Argument(a, types.get(a, "")) for a in arguments)
         return Function(name, given, (*start, *body), doc, form)
 

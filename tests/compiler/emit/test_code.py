@@ -15,7 +15,6 @@ from ppl.compiler.emit.code import (
     Binary,
     Both,
     Choice,
-    For,
     Function,
     If,
     Import,
@@ -123,7 +122,6 @@ def test_statements():
         assign(names("lo", "hi"), Tuple((A, B))),
         loop("i", "n", [add_to(W.at("i"), A), add_to(W.at("i"), B, "-")]),
         loop("t", -1, [do("step", "t")], Poly.of("n") + 1, -1),
-        For("s", Name("slabs"), (do("run", "s"),), parallel=True),
         While(compare(A, ">=", 0), (assign(A, A - 1),)),
         when(compare(A, "<", 1), [Return()], [when(compare(A, "<", 2), [], [Raise(call("E", Literal("it's")))])]),
         Assign(W.at(0), Literal(0), note="why"),
@@ -136,8 +134,6 @@ def test_statements():
         "    w[i] -= b",
         "for t in range(1 + n, -1, -1):",
         "    step(t)",
-        "for s in prange(slabs):",
-        "    run(s)",
         "while a >= 0:",
         "    a = a - 1",
         "if a < 1:",
@@ -152,24 +148,23 @@ def test_statements():
 
 
 def test_a_module_imports_what_its_functions_take_from_elsewhere():
-    imports = tuple(Import("kernels", x, x) for x in ("jit", "part", "clear", "update", "unused", "prange"))
-    imports += Import("threads", "parallel", "threaded"), Import("symbols", "shared", "shared"), Import("m", "f32", "m")
+    imports = tuple(Import("kernels", x, x) for x in ("jit", "part", "clear", "update", "unused"))
+    imports += Import("symbols", "shared", "shared"), Import("m", "f32", "m")
     part = Name("part")
     typed = Argument("w", "float32[::1]"), Argument("n", "int64")
     kernel = Function("kernel", typed, (assign(part, W.at(0)), assign(W.at(1), part)), "Shadows `part`.", "shared")
     both = Function("both", (Argument("w"),), (do("clear", "w"), do("kernel", "w", 1)), "Calls.")
-    turns = For("s", Literal(2), (do(Name("m").dot("exp"), "s"),), parallel=True)
-    update = Function("update", (), (turns,), "", "threads")
+    update = Function("update", (), (loop("s", 2, [do(Name("m").dot("exp"), "s")]),), "")
     items = assign("ENTRY_POINTS", code.List((Name("both"),))), kernel, both, update
     made = python.module(Module("A module.", items, imports))
     assert made == (
         '"""A module."""\n\nimport numpy as np\n\n'
-        "from kernels import jit, clear, prange\nfrom threads import parallel as threaded\n"
+        "from kernels import jit, clear\n"
         "from symbols import shared\nfrom m import f32 as m\n\nENTRY_POINTS = [both]\n\n\n"
         "@shared('void(float32[::1],int64)')\ndef kernel(w, n):\n"
         '    """Shadows `part`."""\n    part = w[0]\n    w[1] = part\n\n\n'
         '@jit\ndef both(w):\n    """Calls."""\n    clear(w)\n    kernel(w, 1)\n\n\n'
-        "@threaded\ndef update():\n    for s in prange(2):\n        m.exp(s)\n"
+        "@jit\ndef update():\n    for s in range(2):\n        m.exp(s)\n"
     )
 
 

@@ -46,7 +46,6 @@ BINDING = {"|": 6, "&": 8, "+": 10, "-": 10, "*": 11, "/": 11, "//": 11}
 DECORATORS: dict[str, Expression] = {
     "jit": Name("jit"),
     "entry": Name("entry"),
-    "threads": Name("threaded"),
     "launch": Name("cuda").dot("jit"),
 }
 """What stands before a function, by its form; before others stands nothing."""
@@ -122,7 +121,7 @@ def _statement(x: Statement) -> Iterator[str]:
         yield expression(x.call)
     elif isinstance(x, For):
         ends = [end for end in (x.start, x.stop, x.step) if end is not None]
-        yield f"for {x.var} in {'prange' if x.parallel else 'range'}({_listed(ends)}):"
+        yield f"for {x.var} in range({_listed(ends)}):"
         yield from _indented(x.body)
     elif isinstance(x, While):
         yield f"while {expression(x.test)}:"
@@ -182,7 +181,7 @@ def needs(x: Function | Assign) -> set[str]:
         return names_in(x.value).used
     found, before = names_in(x), decorator(x)
     own = set() if before is None else names_in(before).used
-    return (found.used - found.bound) | own | ({"prange"} if x.form == "threads" else set())
+    return (found.used - found.bound) | own
 
 
 def made(x: Function | Assign) -> set[str]:

@@ -36,14 +36,13 @@ class Do(Statement):
 
 @dataclass(frozen=True, slots=True)
 class For(Statement):
-    """A loop of the whole number `var`; iterations of a `parallel` one may run at the same time."""
+    """A loop of the whole number `var`."""
 
     var: str
     stop: Expression
     body: tuple[Statement, ...]
     start: Expression | None = None
     step: Expression | None = None
-    parallel: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +89,7 @@ class Function(Record):
     """A function of emitted code.
 
     `form` says how it is compiled and reached: "jit" as others call it, "shared" once, for the types of its arguments,
-    by symbol; "entry" inlined into users' code, "threads" with parallel loops; "launch" a CUDA kernel, "host" plain
-    Python.
+    by symbol; "entry" inlined into users' code; "launch" a CUDA kernel, "host" plain Python.
     """
 
     name: str

@@ -182,8 +182,6 @@ class Body:
         builder.position_at_end(after)
 
     def _for(self, x: For) -> None:
-        if x.parallel:
-            raise NotWritten("a parallel loop")
         size = self.expressions.size
         start, stop = WORD(0) if x.start is None else size(x.start), size(x.stop)
         step = WORD(1) if x.step is None else size(x.step)
