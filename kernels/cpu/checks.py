@@ -35,8 +35,8 @@ def _count_in_chunks(counts, x, low, high, threads):
 
 def count_inside(x, low, high):
     """How many entries of a flat array lie in [low, high], numbers of its type; NaN does not."""
-    threads = num_threads()
-    if x.shape[0] < CHECKED_BY_ALL or threads == 1:
+    threads = 1 if x.shape[0] < CHECKED_BY_ALL else num_threads()
+    if threads == 1:
         return _count(x, low, high)
     start(threads)
     counts = np.zeros(-(-x.shape[0] // CHECK_CHUNK), np.int64)

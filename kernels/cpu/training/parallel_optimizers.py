@@ -151,8 +151,8 @@ def into(name: str, *arguments: object) -> None:
     """Run the update `name` on the first argument's length of entries, on all threads where that pays."""
     first = arguments[0]
     assert isinstance(first, np.ndarray)
-    threads = num_threads()
-    if first.size < UPDATED_BY_ALL or threads == 1:
+    threads = 1 if first.size < UPDATED_BY_ALL else num_threads()
+    if threads == 1:
         getattr(serial, name)(*arguments)
         return
     start(threads)
