@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from llvmlite import ir
+from llvmlite.binding import Linkage
 from numba import types
 from numba.core import cgutils
 from numba.core.compiler import Compiler
@@ -174,6 +175,28 @@ class _Lower:
         self.context.create_cfunc_wrapper(self.library, self.fndesc, self.env, self.call_helper)
 
 
+def _library(state: Any) -> Any:
+    """A library for one function, which calls its own copies of what is linked to it.
+
+    Relies on `_optimize_final_module`, which runs when all is linked. Numba lets copies of a function stand for one
+    another: a call that is not inlined runs the copy that the process has loaded first. Copies are optimised with their
+    callers, and may differ in the last bits; which one came first differed between a process that compiles and one that
+    reads machine code.
+    """
+    library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
+    library.enable_object_caching()
+    optimize = library._optimize_final_module
+
+    def optimize_alone() -> None:
+        for fn in library._final_module.functions:
+            if not fn.is_declaration and fn.linkage == Linkage.linkonce_odr:
+                fn.linkage = "internal"
+        optimize()
+
+    library._optimize_final_module = optimize_alone
+    return library
+
+
 class _Stub:
     """What Numba reads of a function's IR beside its code."""
 
@@ -202,7 +225,7 @@ class _Write(BaseNativeLowering):
                 try:
                     return super().run_pass(state)
                 except Another as found:
-                    state.library, state.return_type = None, found.result
+                    state.library, state.return_type = _library(state), found.result
             raise NotWritten("results of several types")
         except Exception as error:  # whatever is wrong with the writer, Numba compiles the function, or says why not
             state.library = state.func_ir = state.typemap = state.calltypes = state.return_type = None
@@ -230,12 +253,15 @@ class Direct(Compiler):
     direct = False
 
     def _compile_core(self) -> Any:
+        if self.state.library is None:
+            self.state.library = _library(self.state)
         self.direct = hasattr(self.state.func_id.func, "writer")
         if self.direct:
             try:
                 return super()._compile_core()
             except NotWritten:
                 self.direct, self.state.status.fail_reason = False, None
+                self.state.library = _library(self.state)
         return super()._compile_core()
 
 
