@@ -64,6 +64,7 @@ LAZY = {
     "mpmath": "for those who fit coefficients of kernels",
     "scipy": "as slow as Numba; of `ppl.lazy`, and for those who fit coefficients",
     "networkx": "only for the graph that users see",
+    "cloudpickle": "optional, for models that no name leads to",
 }
 """What is imported when it is first used, inside a function or through `ppl.lazy`, and why."""
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
+import operator
+import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -68,6 +72,58 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.name})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By reference where the function's name leads to it; else with the function's code, by cloudpickle."""
+        module, name = self.function.__module__, self.function.__qualname__
+        if module != "__main__" and self._is_known_as(module, name) and _can_be_pickled(self.static):
+            return referred, (module, name, self.static)
+        try:
+            from cloudpickle import dumps  # optional
+        except ImportError:
+            if module == "__main__" and self._is_known_as(module, name) and _can_be_pickled(self.static):
+                return referred, (module, name, self.static)
+            raise ModelError(
+                f"model {self.name!r} cannot be pickled: {name} of {module} is not found by its name, or a static "
+                "argument cannot be pickled. Define the model with `def` at the top of a module, or install cloudpickle"
+            ) from None
+        return rebuilt, (dumps((self.function, self.static)),)
+
+    def _is_known_as(self, module: str, name: str) -> bool:
+        """Whether a name of a module leads to this model's function."""
+        try:
+            found = operator.attrgetter(name)(sys.modules[module])
+        except (AttributeError, KeyError):
+            return False
+        return getattr(found, "function", found) is self.function
+
+
+def _can_be_pickled(value: Any) -> bool:
+    try:
+        pickle.dumps(value)
+    except Exception:  # whatever its classes raise
+        return False
+    return True
+
+
+def referred(module: str, name: str, static: dict[str, Any]) -> Model:
+    """The model that was pickled as a name of a module.
+
+    Raises
+    ------
+    ModelError
+        The module cannot be imported, or has no such model.
+    """
+    try:
+        found = operator.attrgetter(name)(importlib.import_module(module))
+    except (ImportError, AttributeError) as error:
+        raise ModelError(f"a pickled model is {name!r} of module {module!r}, which is not there: {error}") from error
+    return Model(getattr(found, "function", found), static)
+
+
+def rebuilt(content: bytes) -> Model:
+    """The model that was pickled with its code."""
+    return Model(*pickle.loads(content))
 
 
 def model(function: Callable[..., Any]) -> Model:

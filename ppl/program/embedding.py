@@ -6,16 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from ppl.arguments import choice, fits_memory, integer
+from ppl.arguments import MANY, choice, fits_memory, integer
 from ppl.compiler.surrogate.range_guards import INVALID
 from ppl.ir.node import topological
 from ppl.lang.trace import SiteKind, Trace
 from ppl.names import Named
+from ppl.runtime.pool import aligned
 from ppl.runtime.prepared import Prepared
 from ppl.runtime.state import State
 
 ROWS = 2**40
 """More rows than memory holds."""
+LINE = 64
+"""Bytes of a cache line."""
 
 
 def site_names(trace: Trace) -> tuple[str, ...]:
@@ -48,6 +51,15 @@ def particles_first(array: np.ndarray, type_: Any, k: int, asked: int | None) ->
         i = names.index("particles")
         return np.moveaxis(array, i, 0) if asked is not None else array[(slice(None),) * i + (0,)]
     return array if asked is None else np.broadcast_to(array, (k, *array.shape)).copy()
+
+
+def _stacked(part: np.ndarray, n: int) -> np.ndarray:
+    """`n` copies of a workspace's part as rows that are whole cache lines."""
+    line = LINE // part.itemsize
+    with fits_memory(f"{n} workspaces of {part.nbytes} bytes"):
+        rows = aligned(n * (-(-part.size // line) * line), part.dtype.type).reshape(n, -1)
+    rows[:, : part.size] = part
+    return rows
 
 
 class Embedding(Prepared):
@@ -104,6 +116,15 @@ class Embedding(Prepared):
         rows = integer("workspace: rows", rows, 1, ROWS)
         executable = self._sampler() if kind == "sample" else self.prepare().executable(kind)
         return executable.workspace(rows, self.settings.particles)
+
+    def workspaces(self, n: int, rows: int = 1, kind: str = "gradient") -> tuple[np.ndarray, np.ndarray]:
+        """`n` workspaces, one for each iteration of a `prange`: arrays of shapes (n, floats) and (n, ints).
+
+        Iteration `k` passes ``(floats[k], ints[k])`` as `work`. Each row begins at a cache line. `rows` and `kind` are
+        those of `workspace`.
+        """
+        n = integer("workspaces: n", n, 1, MANY)
+        return tuple(_stacked(part, n) for part in self.workspace(rows, kind))  # type: ignore[return-value]
 
     def arrays(self, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(params, grad, aux, hyper): fresh flat vectors in the layout that the njit functions read and write."""

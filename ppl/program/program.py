@@ -16,6 +16,7 @@ from ppl.objectives.base import as_objective
 from ppl.program.diagnosis import Diagnosing
 from ppl.program.embedding import Embedding, particles_first, site_names, summed_out
 from ppl.program.inspection import Inspection
+from ppl.program.recipe import Pickled
 from ppl.runtime.call import Call, bind, run, update
 from ppl.runtime.nonfinite import (
     keeps,
@@ -77,8 +78,10 @@ def compile(
     return program
 
 
-class Program(Inspection, Embedding, Diagnosing):
+class Program(Inspection, Embedding, Diagnosing, Pickled):
     """A compiled model. All methods are pure: state and data in, fresh arrays out.
+
+    A pickle of it is its recipe: the models by reference, settings, tuned choices and a hash of the trace.
 
     Methods take the state, then the data in the order of the model's arguments (or one dict of them by name). They
     share these options:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -59,11 +59,6 @@ class Prepared:
 
     def __deepcopy__(self, memo: Any) -> Self:
         return self
-
-    def __reduce__(self) -> NoReturn:
-        raise ModelError(
-            "a program cannot be pickled: compile the model again where it is needed, and send the state, which can"
-        )
 
     @property
     def argument_names(self) -> tuple[str, ...]:

@@ -82,7 +82,7 @@ def test_a_users_prange_with_one_workspace_per_thread():
     state = program.init(SEED, x)
     params, _, aux, hyper = program.arrays(state)
     step_fn, tasks = program.njit, 16
-    floats, ints = (np.stack([w] * tasks) for w in program.workspace(len(x)))
+    floats, ints = program.workspaces(tasks, len(x))
 
     @numba.njit(parallel=True)
     def gradients(params, auxs, hyper, floats, ints, x, losses, grads):
