@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from ppl.errors import ShapeError
 from ppl.ir import ops
@@ -54,29 +55,56 @@ def sliced(t: Type) -> Type:
     return Type(t.axes, t.shape[1:], t.dtype)
 
 
+Remat = int | Literal["auto"] | None
+
+
 def build(
-    body: Body, inits: Sequence[Node], xs: Sequence[Node], consts: Sequence[Node], length: int, reverse: bool
+    body: Body,
+    inits: Sequence[Node],
+    xs: Sequence[Node],
+    consts: Sequence[Node],
+    length: int,
+    reverse: bool,
+    remat: Remat = "auto",
 ) -> list[Node]:
-    """Make the loop node and the `get` nodes of its results."""
+    """Make the loop node and the `get` nodes of its results.
+
+    `remat` says how many steps apart the carries lie that reverse mode stores; None: it stores all steps.
+    """
     for init, carry in zip(inits, body.carries, strict=True):
         if init.type != carry.type:
             raise ShapeError(f"a carried value changes type from {init.type} to {carry.type}")
-    node = make("loop", *inits, *xs, *consts, body=body, length=length, reverse=reverse)
-    count = len(body.carries) + len(body.ys)
-    return [make("get", node, index=i, type=body.result_type(i, length)) for i in range(count)]
+    return _results(make("loop", *inits, *xs, *consts, body=body, length=length, reverse=reverse, remat=remat))
+
+
+def _results(node: Node) -> list[Node]:
+    """The `get` nodes of a loop's results."""
+    body, length = node.attrs["body"], node.attrs["length"]
+    return [make("get", node, index=i, type=body.result_type(i, length)) for i in range(len(body.outputs))]
+
+
+def remade(node: Node, body: Body, args: Sequence[Node], **changes: Any) -> list[Node]:
+    """The results of a loop of another body and arguments, with the other attributes of `node` but for `changes`."""
+    return _results(make("loop", *args, **{**node.attrs, "body": body, **changes}))
 
 
 Step = Callable[[Node, list[Node], list[Node], list[Node]], tuple[Sequence[Node], Sequence[Node]]]
 
 
 def loop(
-    step: Step, inits: Sequence[Node], xs: Sequence[Node], consts: Sequence[Node], length: int, reverse: bool = False
+    step: Step,
+    inits: Sequence[Node],
+    xs: Sequence[Node],
+    consts: Sequence[Node],
+    length: int,
+    reverse: bool = False,
+    remat: Remat = "auto",
 ) -> tuple:
     """Trace `step(index, carries, x_slices, consts) -> (carries, ys)` and run it `length` times.
 
     With `reverse` the last time comes first; its slice and its stacked outputs stay the last ones. Returns (final
     carries, stacked ys). Carries get the axes that the body gives them (found by iterating to a fixed point), so a
-    carry that starts unplated may become plated.
+    carry that starts unplated may become plated. `remat`: see `build`.
     """
     inits, xs, consts = list(inits), list(xs), list(consts)
     index = placeholder(Type((), (), "int"))
@@ -91,7 +119,7 @@ def loop(
             break
         inits = [ops.expand(i, union_axes(c.type.axes, i.type.axes)) for c, i in zip(carries, inits, strict=True)]
     body = Body(index, (*cs, *vs, *ks), tuple(carries), tuple(ys), len(vs))
-    results = build(body, inits, xs, consts, length, reverse)
+    results = build(body, inits, xs, consts, length, reverse, remat)
     return results[: len(inits)], results[len(inits) :]
 
 
@@ -110,7 +138,7 @@ def map_body(node: Node, args: tuple[Node, ...], rewrite: Callable[[Sequence[Nod
         return remake(node, args)
     n = len(body.carries)
     new = Body(body.index, body.args, tuple(outputs[:n]), tuple(outputs[n:]), body.n_xs)
-    return make("loop", *args, body=new, length=node.attrs["length"], reverse=node.attrs["reverse"])
+    return make("loop", *args, **{**node.attrs, "body": new})
 
 
 def loop_vjp(node: Node, cotangents: list[Node | None], differentiate: Callable) -> list[Node | None]:

@@ -42,13 +42,17 @@ TRUNK = Copy(-1, "", 0, live=True)
 
 @dataclass(frozen=True)
 class Axis:
-    """A named axis. `size` is None for a length known only at run time; `depth` orders axes of one kind."""
+    """A named axis. `size` is None for a length known only at run time; `depth` orders axes of one kind.
+
+    Threads never share the entries of one that is `together`, because what is computed of all of them is read by each.
+    """
 
     name: str
     kind: Kind
     size: int | None = None
     depth: int = 0
     copies: tuple[Copy, ...] = ()
+    together: bool = False
 
     @property
     def order(self) -> tuple[int, int, str]:

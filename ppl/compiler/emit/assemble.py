@@ -18,6 +18,7 @@ from ppl.compiler.emit.unit import SLABS, Unit
 from ppl.compiler.lower.identifiers import identifier
 from ppl.compiler.lower.joined import joined, multiplications
 from ppl.compiler.lower.long_events import run_as_rows
+from ppl.compiler.lower.loops.apart import apart
 from ppl.compiler.lower.request import Request, offsets_of, output_places, run_time_axes, windowed
 from ppl.compiler.lower.rewrites import double_sums, lower
 from ppl.compiler.lower.target import Rewrites, Target, target_of
@@ -88,7 +89,7 @@ def _lowered(request: Request, nodes: Sequence[Node], rules: Rewrites, dtype: st
     kept = len(nodes) - len(request.arrays)
     cast = [n if n.type.dtype == "int" and i >= kept else ops.cast(n, "float") for i, n in enumerate(nodes)]
     cast = (None if request.arrays else run_as_rows(cast, rules.long_event)) or cast
-    made = lower(cast, rules)
+    made = lower(apart(cast), rules)
     made = joined(made) if rules.joined else made
     return double_sums(made, len(request.scalars) if dtype == "float32" and rules.double_sums else 0)
 

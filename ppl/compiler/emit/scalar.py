@@ -93,9 +93,12 @@ def literal(value: float | int | bool, dtype: str) -> Expression:
     return NAN if np.isnan(value) else (INF if value > 0 else -INF)
 
 
-def noise_key(node: Node) -> Expression:
-    """The key of a node's noise: the seed mixed with the node's name."""
-    return to_word(call("mix", to_word("seed"), to_word(node_hash(node.attrs["name"]))))
+def noise_key(node: Node, times: Sequence[Given] = ()) -> Expression:
+    """The key of a node's noise: the seed mixed with the node's name, then with `times`, one after another."""
+    key = to_word(call("mix", to_word("seed"), to_word(node_hash(node.attrs["name"]))))
+    for time in times:
+        key = to_word(call("mix", key, to_word(time)))
+    return key
 
 
 def is_plain(x: Expression) -> bool:

@@ -86,7 +86,7 @@ class Stages:
         body: list[Statement] = [] if index.buffer is None else [assign(Name("v").at(begin(index)), time)]
         body += self._steps(step.body, prefix, functions)
         steps = loop(time, -1, body, length - 1, -1) if attrs["reverse"] else loop(time, length, body)
-        return [*before, steps]
+        return [*map(_cleared, step.cleared), *before, steps]
 
     def _owned(self, stage: Stage) -> Function:
         """The region of the products that `stage` owns."""

@@ -41,16 +41,19 @@ def table_product(step: Opaque, builder: Builder, row: Row, name: str) -> list[S
     return [Do(call(name, out, *(operand(builder, x, row) for x in step.node.args), "n"))]
 
 
-def _time(node: Node, builder: Builder) -> Expression:
-    return _scalar(builder, node.args[0]) if node.args else Literal(0)
+def _times(node: Node, builder: Builder) -> list[Expression]:
+    """The times of the loops around a node, outermost first."""
+    return [_scalar(builder, a) for a in node.args]
 
 
 def _scalar(builder: Builder, node: Node) -> Expression:
-    value = builder.value(builder.base(node))
+    """A whole number without rows."""
+    read = builder.access(node)
+    value, offset = read.value, read.view.offset
     if value.node.op == "const":
-        return Literal(int(value.node.attrs["value"].value))
+        return Literal(int(value.node.attrs["value"].value.ravel()[offset]))
     assert value.buffer is not None
-    return Name(value.buffer.array).at(begin(value))
+    return Name(value.buffer.array).at(begin(value) + offset if offset else begin(value))
 
 
 class Rows:
@@ -68,6 +71,10 @@ class Rows:
         self.base: Given | None = None
         self.each = value.extent(skip=() if row is None or row not in axes else (row,))
         plate = next((a for a in axes if a.kind is Kind.PLATE and a.size is None), None)
+        if row is None and plate is not None and axes[0] == plate:
+            name = identifier(plate.name)
+            self.ids, self.first, self.count = f"ids_{name}", f"row0_{name}", axis_size(plate)
+            self.each = value.extent((plate,))
         if row is None or row not in axes:
             return
         self.first, self.count = "t0", "n"
@@ -87,11 +94,12 @@ class Rows:
 def noise(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[Statement]:
     """Fill a tile with the uniforms of its rows."""
     node, value, rows = step.node, step.target, Rows(step.target, row)
-    key, bits = noise_key(node), "f32" if dtype == "float32" else "f64"
+    *around, time = _times(node, builder) or [Literal(0)]
+    key, bits = noise_key(node, around), "f32" if dtype == "float32" else "f64"
     fill, entries = f"fill_rows_{bits}", [term(rows.each)]
     if builder.windowed and PARTICLES in value.axes:
         fill, entries = f"fill_windows_{bits}", _windows(value, row, node.type.event_size)
-    at, time, purpose = start_of(value, row), _time(node, builder), node.attrs["purpose"]
+    at, purpose = start_of(value, row), node.attrs["purpose"]
     if "columns" in node.attrs and PARTICLES in value.axes:
         sizes: tuple[Given, ...] = axis_size(PARTICLES), node.type.event_size, node.attrs["columns"]
         given = *sizes, "first_particle" if builder.windowed else 0, key, time, "step", purpose
@@ -131,10 +139,9 @@ def rowkey(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[Stateme
         return Do(kernel(fill, rest(value, at, "row keys"), *rows.passed(), *entries, noise_key(node), "step"))
 
     done = _repeated(rows, at, value, row, filled)
-    if node.args:
-        size = value.extent(skip=() if row is None else (row,)) * ("n" if row in value.axes else 1)
-        done.append(Do(call("mix_time", piece(value, at, size, "row keys"), _time(node, builder))))
-    return done
+    size = value.extent(skip=() if row is None else (row,)) * ("n" if row in value.axes else 1)
+    keys = piece(value, at, size, "row keys")
+    return [*done, *(Do(call("mix_time", keys, time)) for time in _times(node, builder))]
 
 
 def rowid(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[Statement]:

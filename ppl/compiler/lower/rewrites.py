@@ -13,7 +13,7 @@ from typing import Any
 
 from ppl.compiler.lower.copies import copied, in_memory, stored_rows, with_copies
 from ppl.compiler.lower.draws import lower_draw
-from ppl.compiler.lower.loops import lower_get, lower_loop
+from ppl.compiler.lower.loops.turns import lower_loop
 from ppl.compiler.lower.short import flattened
 from ppl.compiler.lower.tables import table_product
 from ppl.compiler.lower.target import NEVER, Rewrites
@@ -29,14 +29,10 @@ Label = str | Axis
 def lower(outputs: Sequence[Node], rules: Rewrites) -> list[Node]:
     """Rewrite `outputs` into the ops that the scheduler knows, as a target's `rules` say; values are unchanged."""
     inside = replace(rules, table_width=NEVER)  # where steps of their own would be called once for every step of a loop
-    starts: dict[Node, tuple[Node, ...]] = {}
 
     def visit(node: Node, args: tuple[Node, ...]) -> Node:
         if node.op == "loop":
-            starts[node] = args
             return lower_loop(node, args, lambda outputs: lower(outputs, inside))
-        if node.op == "get" and args[0].op == "turns" and node.args[0].op == "loop":
-            return lower_get(node, args[0], starts[node.args[0]])
         return _visit(node, args, rules)
 
     return with_copies(rebuild(outputs, visit))

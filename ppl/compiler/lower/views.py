@@ -246,7 +246,7 @@ def _reshape(inner: View, old: tuple[int, ...], new: tuple[int, ...]) -> View | 
 def row_axis(axes: tuple[Axis, ...]) -> Axis | None:
     """The axis that slabs share: the first repeats or plate axis that is long or known only at run time."""
     for a in axes:
-        if a.kind in (Kind.REPEATS, Kind.PLATE) and (a.size is None or a.size >= LONG_PLATE):
+        if a.kind in (Kind.REPEATS, Kind.PLATE) and (a.size is None or a.size >= LONG_PLATE) and not a.together:
             return a
     return None
 

@@ -119,7 +119,7 @@ def _steps(stage: Stage, builder: Builder) -> None:
     opaque: dict[int, list[Opaque]] = {}
     for node in stage.nodes:
         if node.op in STEPWISE:
-            opaque.setdefault(level[node], []).append(Opaque(node, builder.results_of(node)[0]))
+            opaque.setdefault(level[node], []).append(_opaque(node, stage, builder))
         else:
             for b in bases(node):
                 if source(b) in level and level[source(b)] != level[node]:
@@ -166,6 +166,17 @@ def _steps(stage: Stage, builder: Builder) -> None:
                     value.buffer = Buffer(array, Poly(), symbol=f"{value.name}_s", size=value.room())
             step.scratch = [v for v in step.scratch if v.buffer is not None]
     _lives(stage, builder)
+
+
+def _opaque(node: Node, stage: Stage, builder: Builder) -> Opaque:
+    """The step of `node`; a loop in the body of one over rows adds up the rows of a tile where it is not told where."""
+    results = builder.results_of(node)
+    step = Opaque(node, results[0])
+    if node.op == "turns" and stage.outer:
+        step.cleared = [v for v in results if v.node.attrs["index"] in node.attrs["summed"] and v.buffer is None]
+        for value in step.cleared:
+            value.accumulates = True
+    return step
 
 
 def rows_innermost(ops: Sequence[Op], row: Axis, limits: Fusion) -> None:
@@ -228,7 +239,8 @@ def _loop(step: Opaque, stage: Stage, builder: Builder) -> None:
     ]
     for i, node in enumerate(outputs):
         slot = slots[i]
-        if slot is not None:
+        carried = i in attrs["summed"] and i < len(carries) and outputs.count(node) == 1
+        if slot is not None and not (carried and builder.adds_to(node, slot)):
             time = attrs["index"] if i >= len(carries) else None
             body.finals.append(builder.store_op(node, slot, time))
     for inner in (step.before, body):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
+from ppl.compiler.lower.loops.turns import varying_part
 from ppl.compiler.lower.request import Output
 from ppl.compiler.lower.views import Poly, is_view, row_axis
 from ppl.compiler.schedule.fusion import Loop, Op, Value
-from ppl.ir.node import Node, topological
+from ppl.ir.node import Node
 from ppl.ir.op_facts import GIVEN
 from ppl.ir.types import Axis
 
@@ -27,7 +28,8 @@ class Cluster:
 class Opaque:
     """A step that is not a loop nest of ours: product, noise, row ids or keys, loop, external function.
 
-    A product of which every slab computes a share has `shared` rows in its result; any other has none.
+    A product of which every slab computes a share has `shared` rows in its result; any other has none. The values
+    `cleared` are sums over the rows of a tile that a loop adds to, and that another loop around it reads.
     """
 
     node: Node
@@ -35,6 +37,7 @@ class Opaque:
     before: Stage | None = None
     body: Stage | None = None
     shared: int = 0
+    cleared: list[Value] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -69,8 +72,9 @@ def domain_axes(node: Node) -> tuple[Axis, ...]:
     if node.op == "gemm":
         return tuple(sorted({a for x in node.args for a in x.type.axes}, key=lambda a: a.order))
     if node.op == "turns":
-        nodes = topological(node.attrs["outputs"])
-        axes = {a for n in (*nodes, *node.args) for a in (*n.type.axes, *domain_axes(n))}
+        nodes = varying_part(node.attrs["outputs"], (node.attrs["index"], *node.attrs["carries"]))
+        axes = {a for n in nodes for a in (*n.type.axes, *domain_axes(n))}
+        axes |= {a for t in node.attrs["types"] for a in t.axes}
         return tuple(sorted(axes, key=lambda a: a.order))
     return node.type.axes
 

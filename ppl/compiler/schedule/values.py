@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.compiler.lower.identifiers import identifier, stem
+from ppl.compiler.lower.loops.turns import bodies
 from ppl.compiler.lower.target import Target
 from ppl.compiler.lower.views import (
     Entry,
@@ -49,12 +50,19 @@ class Builder:
         self.windowed = False
         self.in_double: set[Node] = set()
         self.outputs = [self.base(o) for o in outputs]
-        for node in topological(outputs):
+        for nodes in (topological(outputs), *bodies(outputs)):
+            self._know(nodes)
+
+    def _know(self, nodes: Sequence[Node]) -> None:
+        """Note who reads what among the nodes of the program, or of the body of a loop."""
+        own = set(nodes)
+        for node in nodes:
             if node.op == "get":
                 self.gets.setdefault(node.args[0], []).append(node)
             if not is_view(node):
                 for arg in node.args:
-                    self.users.setdefault(self.base(arg), []).append(node)
+                    if (base := self.base(arg)) in own:
+                        self.users.setdefault(base, []).append(node)
 
     def base(self, node: Node) -> Node:
         """The stored node below a chain of views."""
@@ -176,6 +184,16 @@ class Builder:
             else:
                 slots.append(found.get(i))
         return slots
+
+    def adds_to(self, node: Node, total: Value) -> bool:
+        """Let a loop whose sum over rows is `node` add to `total` itself, if nothing else reads it."""
+        if node.op != "get" or node.args[0].op != "turns" or self.users.get(node):
+            return False
+        turns, i = node.args[0], node.attrs["index"]
+        if i not in turns.attrs["summed"] or i >= len(turns.attrs["carries"]) or node in self.values:
+            return False
+        self.values[node] = total
+        return True
 
     def store_op(self, node: Node, target: Value, time: Node | None = None) -> Op:
         """Write `node` to `target`: whole, or as entry `time` of its leading event dimension."""

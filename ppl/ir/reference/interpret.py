@@ -182,17 +182,19 @@ def row_entries(axes: Sequence[Axis], env: Env) -> np.ndarray:
     return row * count + particle
 
 
-def _time(args: Sequence[Any]) -> int:
-    return int(args[0]) if args else 0
-
-
 def _noise(env: Env, node: Node, args: Sequence[Any]) -> np.ndarray:
-    """Uniforms of entry (row · K + particle) · E + column."""
+    """Uniforms of entry (row · K + particle) · E + column.
+
+    The last argument is the time of the innermost loop. Those of loops around it, outermost first, change the key.
+    """
     t = node.type
     columns = np.arange(t.event_size, dtype=np.int64)
     entries = row_entries(t.axes, env)[..., None] * t.event_size + columns
     key = philox.mix(env.seed, philox.node_hash(node.attrs["name"]))
-    flat = philox.uniforms(entries.ravel(), key, _time(args), env.step, node.attrs["purpose"], env.dtype)
+    for time in args[:-1]:
+        key = philox.mix(key, int(time) % 2**64)
+    time = int(args[-1]) if args else 0
+    flat = philox.uniforms(entries.ravel(), key, time, env.step, node.attrs["purpose"], env.dtype)
     shape = (*entries.shape[:-1], *t.shape)
     return np.broadcast_to(np.reshape(flat, shape), env.shape(t))
 
@@ -200,14 +202,14 @@ def _noise(env: Env, node: Node, args: Sequence[Any]) -> np.ndarray:
 def _rowkey(env: Env, node: Node, args: Sequence[Any]) -> np.ndarray:
     """mix(mix(seed, node_hash(name)), entry · 2³² + step modulo 2⁶⁴), stored as int64 bits.
 
-    The entry is that of the row and particle. Inside a loop (one argument) the time is mixed in last.
+    The entry is that of the row and particle. Times of loops, outermost first, are mixed in after it, one by one.
     """
     base = philox.mix(env.seed, philox.node_hash(node.attrs["name"]))
     entries = row_entries(node.type.axes, env)
     places = (entries.astype(np.uint64) << np.uint64(32)) + np.uint64(env.step % 2**64)
     keys = philox.mix_all(base, places)
-    if args:
-        keys = philox.mix_all(keys, _time(args))
+    for time in args:
+        keys = philox.mix_all(keys, np.asarray(time).astype(np.uint64))
     return np.broadcast_to(keys.view(np.int64).reshape(entries.shape), env.shape(node.type))
 
 

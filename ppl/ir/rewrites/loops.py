@@ -38,8 +38,7 @@ def _recurrence(loop: Node) -> tuple:
         body.args,
         body.carries,
         body.n_xs,
-        loop.attrs["length"],
-        loop.attrs["reverse"],
+        *(v for k, v in sorted(loop.attrs.items()) if k != "body"),
     )
 
 
@@ -50,7 +49,7 @@ def _read(node: Node, args: tuple[Node, ...], groups: dict[tuple, dict[Node, Non
     ys = tuple(groups[_recurrence(old)])
     n = len(body.carries)
     merged = Body(body.index, body.args, body.carries, ys, body.n_xs)
-    loop = make("loop", *new.args, body=merged, length=old.attrs["length"], reverse=old.attrs["reverse"])
+    loop = make("loop", *new.args, **{**old.attrs, "body": merged})
     index = i if i < n else n + ys.index(body.ys[i - n])
     return make("get", loop, index=index, type=node.type)
 
@@ -75,7 +74,7 @@ def constant_carry(n: Node) -> Node | None:
         body.n_xs,
     )
     args = (loop.args[k] for k in order)
-    smaller = make("loop", *args, body=new, length=loop.attrs["length"], reverse=loop.attrs["reverse"])
+    smaller = make("loop", *args, **{**loop.attrs, "body": new})
     return make("get", smaller, index=kept.index(i) if i < count else i - len(fixed), type=n.type)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from ppl.ir import ops
-from ppl.ir.loop import Body, build, placeholder, sliced, split_args
+from ppl.ir.loop import Body, placeholder, remade, sliced, split_args
 from ppl.ir.node import Node, make, rebuild, remake, substitute, topological
 from ppl.ir.op_facts import CHEAP
 from ppl.ir.rewrites.match import transparent
@@ -75,15 +75,9 @@ def drop_unread(outputs: Sequence[Node]) -> list[Node]:
         new = substitute([body.outputs[i] for i in order], same)
         count, xs = sum(i < n for i in kept), sum(n <= i < n + body.n_xs for i in kept)
         smaller = Body(body.index, tuple(body.args[i] for i in kept), tuple(new[:count]), tuple(new[count:]), xs)
-        return dict(zip(order, _built(node, smaller, [args[i] for i in kept]), strict=True))
+        return dict(zip(order, remade(node, smaller, [args[i] for i in kept]), strict=True))
 
     return _replaced(outputs, replace)
-
-
-def _built(like: Node, body: Body, args: Sequence[Node]) -> list[Node]:
-    """The results of a loop with the length and direction of `like`."""
-    n, m = len(body.carries), len(body.carries) + body.n_xs
-    return build(body, args[:n], args[n:m], args[m:], like.attrs["length"], like.attrs["reverse"])
 
 
 def slice_inside(outputs: Sequence[Node]) -> list[Node]:
@@ -99,7 +93,7 @@ def slice_inside(outputs: Sequence[Node]) -> list[Node]:
         outs = substitute(body.outputs, mapping)
         inside = (*body.args[:n], *slicer.xs.values(), *slicer.consts.values(), *body.args[m:])
         new = Body(body.index, inside, tuple(outs[:n]), tuple(outs[n:]), len(slicer.xs))
-        return dict(enumerate(_built(node, new, [*args[:n], *slicer.xs, *slicer.consts, *args[m:]])))
+        return dict(enumerate(remade(node, new, [*args[:n], *slicer.xs, *slicer.consts, *args[m:]])))
 
     return _replaced(outputs, replace)
 
@@ -154,7 +148,7 @@ def _stacked(x: Node, loop: Node) -> bool:
 
 
 def _joinable(first: Node, second: Node) -> bool:
-    same = all(first.attrs[k] == second.attrs[k] for k in ("length", "reverse"))
+    same = all(first.attrs[k] == second.attrs[k] for k in first.attrs if k != "body")
     if not same or _rows(first.attrs["body"].outputs) != _rows(second.attrs["body"].outputs):
         return False
     inits, xs, consts = split_args(second)
@@ -185,7 +179,7 @@ def _joined(first: Node, second: Node) -> list[Node]:
     inside = (*one.args[:n1], *fresh[:n2], *one.args[n1:m1], *(p for _, p in own), *one.args[m1:], *fresh[m2:])
     carries, ys = (*one.carries, *outs[:n2]), (*one.ys, *outs[n2:])
     body = Body(one.index, inside, carries, ys, len(x1) + len(own))
-    found = _built(first, body, [*i1, *i2, *x1, *(x for x, _ in own), *c1, *c2])
+    found = remade(first, body, [*i1, *i2, *x1, *(x for x, _ in own), *c1, *c2])
     n = n1 + n2
     order = [*range(n1), *range(n, n + len(one.ys)), *range(n1, n), *range(n + len(one.ys), len(found))]
     return [found[i] for i in order]
@@ -233,7 +227,7 @@ def _with_sums(
     carries = (*body.carries, *(ops.add(h, t) for h, t in zip(held, terms, strict=True)))
     new = Body(body.index, (*body.args[:n], *held, *body.args[n:]), carries, body.ys, body.n_xs)
     starts = [ops.cast(ops.zeros_like(Type(t.type.axes, t.type.shape)), t.type.dtype) for t in terms]
-    found = _built(node, new, [*args[:n], *starts, *args[n:]])
+    found = remade(node, new, [*args[:n], *starts, *args[n:]])
     k = len(terms)
     kept = {i: found[i if i < n else i + k] for i in range(len(body.outputs))}
     return kept, dict(zip(wanted, found[n : n + k], strict=True))

@@ -1,0 +1,1 @@
+"""Lowering of loops over time: taken apart by rows, then made the turns of a step."""

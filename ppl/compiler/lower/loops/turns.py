@@ -1,0 +1,82 @@
+"""Lowering of `loop`: its body becomes a graph over outer nodes, whose varying part runs once per step.
+
+Constants of the loop are substituted, slices of its inputs become `take` at the step number, and everything that
+depends on neither carries nor step is left outside. What remains are its `turns`, an op whose arguments are the
+initial carries and the outer nodes that the body reads. Loops in bodies become turns in bodies.
+
+Results that are sums over rows (`summed`, see `apart`) are *accumulators*: they start at zero, and every slab adds to
+its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ppl.compiler.lower.views import is_view
+from ppl.ir import ops
+from ppl.ir.loop import placeholder, sliced
+from ppl.ir.node import Node, make, substitute, topological
+
+
+def lower_loop(node: Node, args: tuple[Node, ...], lower: Callable[[Sequence[Node]], list[Node]]) -> Node:
+    """The `turns` that run loop `node` on lowered arguments."""
+    body, length = node.attrs["body"], node.attrs["length"]
+    summed = node.attrs.get("summed", frozenset())
+    n = len(body.carries)
+    inits, xs, consts = args[:n], args[n : n + body.n_xs], args[n + body.n_xs :]
+    index = placeholder(body.index.type)
+    carries = [placeholder(a.type) for a in body.args[:n]]
+    slices = []
+    for x in xs:
+        slices.append(make("take", x, ops.expand(index, x.type.axes, ())))
+        assert slices[-1].type == sliced(x.type)
+    mapping = {body.index: index, **dict(zip(body.args, (*carries, *slices, *consts), strict=True))}
+    outputs = lower(substitute(body.outputs, mapping))
+    varying = varying_part(outputs, (index, *carries))
+    results = [_settled(o, varying, i in summed) for i, o in enumerate(outputs)]
+    varying = varying_part(results, (index, *carries))
+    frontier = _frontier(results, varying)
+    types = tuple(body.result_type(i, length) for i in range(len(outputs)))
+    return make("turns", *inits, *frontier, index=index, carries=tuple(carries), outputs=tuple(results), types=types,
+                summed=summed, length=length, reverse=node.attrs["reverse"], type=types[0])  # fmt: skip
+
+
+def varying_part(outputs: Sequence[Node], seeds: Sequence[Node]) -> set[Node]:
+    """The nodes below `outputs` that depend on `seeds`, and these."""
+    varying = set(seeds)
+    for node in topological(outputs):
+        if any(a in varying for a in node.args):
+            varying.add(node)
+    return varying
+
+
+def bodies(outputs: Sequence[Node]) -> list[list[Node]]:
+    """The nodes of the bodies of all turns below `outputs`, each node in the body in whose steps it is computed."""
+    found = []
+    for node in topological(outputs):
+        if node.op == "turns":
+            inner = node.attrs["outputs"]
+            varying = varying_part(inner, (node.attrs["index"], *node.attrs["carries"]))
+            found.append([n for n in topological(inner) if n in varying])
+            found += bodies(inner)
+    return found
+
+
+def _frontier(outputs: Sequence[Node], varying: set[Node]) -> list[Node]:
+    """Outer nodes that the varying part reads, seen through views."""
+    found: dict[Node, None] = {}
+    for node in topological(outputs):
+        if node in varying:
+            found.update(dict.fromkeys(a for a in node.args if a not in varying))
+    found.update(dict.fromkeys(o for o in outputs if o not in varying))
+    return list(found)
+
+
+def _settled(output: Node, varying: set[Node], summed: bool) -> Node:
+    """The output; carries that merely hand on another carry are copied first, because they are written one by one."""
+    base = output
+    while is_view(base):
+        base = base.args[0]
+    if summed or (base.op != "arg" and base in varying):
+        return output
+    return make("copy", output)

@@ -1,0 +1,111 @@
+"""Loops, alone and nested, with rows and without: compiled code against the interpreter."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ppl.compiler.lower.loops.apart import apart
+from ppl.compiler.lower.loops.levels import CarriedRowsError
+from ppl.ir import ops
+from ppl.ir.loop import loop
+from ppl.ir.node import make
+from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.types import REPEATS, Axis, Kind
+from ppl.runtime.executable import compile_request
+from tests.helpers.loop_programs import PROGRAMS, SHAPES, VALUES, request
+
+ROWS = (1, 7, 37, 257, 900)
+IDS = np.random.default_rng(1).permutation(2000)
+
+
+def interpreted(program, rows, dtype):
+    r = request(program, rows is not None, simplified=False)
+    parts = np.split(VALUES, np.cumsum([int(np.prod(shape)) for _, shape in SHAPES])[:-1])
+    params = {name: part.reshape(shape) for (name, shape), part in zip(SHAPES, parts, strict=True)}
+    env = Env(params, rows={} if rows is None else {"rows": IDS[:rows]}, step=3, seed=5, dtype=dtype)
+    nodes = [r.scalars[0][1], *(g for _, g in r.grads), *(a for _, a in r.arrays)]
+    cost, *found = evaluate(nodes, env)
+    arrays = dict(zip((name for name, _ in r.arrays), found[len(SHAPES) :], strict=True))
+    return cost, np.concatenate([g.ravel() for g in found[: len(SHAPES)]]), arrays
+
+
+def compare(program, executable, rows, dtype, tolerance):
+    given = {} if rows is None else {"rows": {"rows": rows}, "row_ids": {"rows": IDS[:rows]}}
+    cost, grad, arrays = interpreted(program, rows, dtype)
+    runs = []
+    for slabs, threads in ((1, 1), (4, 1), (4, 2)) if rows else ((1, 1),):
+        executable.slabs = slabs
+        found = executable.run(VALUES.astype(dtype), step=3, seed=5, threads=threads, **given)
+        scale = tolerance * max(1.0, np.abs(grad).max())
+        assert found.scalars["cost"] == pytest.approx(cost, rel=tolerance)
+        np.testing.assert_allclose(found.grad, grad, rtol=tolerance, atol=scale)
+        for name, value in arrays.items():
+            np.testing.assert_allclose(found.arrays[name], value, rtol=tolerance, atol=tolerance, err_msg=name)
+        runs.append(found)
+    for found in runs[2:]:
+        np.testing.assert_array_equal(found.grad, runs[1].grad)
+        assert found.scalars == runs[1].scalars
+
+
+@pytest.mark.parametrize("plated", [False, True])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_compiled_loops_are_what_the_interpreter_computes(program, plated):
+    executable = compile_request(request(program, plated), "float64")
+    for rows in ROWS if plated else (None,):
+        compare(program, executable, rows, np.float64, 1e-10)
+
+
+@pytest.mark.parametrize("plated", [False, True])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_loops_in_single_precision(program, plated):
+    executable = compile_request(request(program, plated), "float32")
+    compare(program, executable, 257 if plated else None, np.float32, 2e-4)
+
+
+@pytest.mark.parametrize("program", ["nested", "products", "mixed", "row_sums"])
+def test_loops_as_they_were_written_compile_as_well(program):
+    executable = compile_request(request(program, True, simplified=False), "float64")
+    compare(program, executable, 37, np.float64, 1e-10)
+
+
+def test_a_longer_loop_begins_like_a_shorter_one():
+    def draws(length):
+        def step(t, _, __, ks):
+            return [], [make("noise", ks[0], t, name="u", purpose=0, axes=(), shape=())]
+
+        def outer(t, _, __, ks):
+            return [], loop(step, [], [], [t], 3)[1]
+
+        return evaluate(loop(outer, [], [], [], length)[1], Env(seed=3))[0]
+
+    assert len(np.unique(draws(4))) == 12
+    np.testing.assert_array_equal(draws(4)[:2], draws(2))
+
+
+def mean_of(axis):
+    """A loop in which all entries of an axis read their sum."""
+
+    def step(t, cs, xs, ks):
+        return [ops.add(ops.mul(0.5, cs[0]), ops.sin(ops.sum_axes(cs[0], (axis,))))], []
+
+    return loop(step, [ops.expand(ops.const(0.1), (axis,))], [], [], 3)[0]
+
+
+def test_rows_that_read_one_another_are_computed_together():
+    (x,) = apart(mean_of(Axis("rows", Kind.PLATE)))
+    assert [a.together for a in x.type.axes] == [True]
+
+
+def test_repeats_that_read_one_another_are_refused_in_plain_words():
+    with pytest.raises(CarriedRowsError, match="each step of a loop reads a sum over all of 'repeats'"):
+        apart(mean_of(REPEATS))
+
+
+@pytest.mark.slow
+def test_loops_stay_inside_their_buffers():
+    code = "import sys, pytest; sys.exit(pytest.main(['-q', '-m', 'not slow', 'tests/compiler/test_loops.py']))"
+    ran = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PPL_CHECK": "1"}, capture_output=True)
+    assert ran.returncode == 0, ran.stdout.decode()[-3000:]
