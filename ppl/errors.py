@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -41,7 +42,7 @@ class ParameterError(DataError):
 
 
 class SimulatorError(PplError):
-    """A function handed to `ppl.external` raised an exception, or returned another shape or dtype than was declared.
+    """A function handed to `ppl.external` raised an exception, or returned another shape or number than was declared.
 
     Attributes
     ----------
@@ -50,9 +51,72 @@ class SimulatorError(PplError):
     arguments : what it was called with, None where that is not known.
     """
 
-    def __init__(self, message: str, site: str = "", row: int | None = None, arguments: tuple[Any, ...] | None = None):
-        super().__init__(message)
-        self.site, self.row, self.arguments = site, row, arguments
+    def __init__(
+        self,
+        message: str | int,
+        site: str = "",
+        row: int | None = None,
+        arguments: tuple[Any, ...] | None = None,
+        *detail: Any,
+    ):
+        self.site, self.row, self.arguments = site, None if row == -1 else row, arguments
+        self.detail = (message, *detail)
+        super().__init__(message if isinstance(message, str) else self.composed(*lines_of(site)))
+
+    def composed(self, *lines: str) -> str:
+        """The message where compiled code gave the state of the call, with the user's lines.
+
+        Its `detail` is: the state, what each state means, the plate of the row, and what was raised.
+        """
+        state, texts, plate, raised = self.detail
+        meaning = texts.split("\n")[int(state)]
+        text = f"external function '{self.site}'" + meaning.format(_describe[0](raised) if state == 1 else "")
+        where = "" if self.row is None else f" in row {self.row} of '{plate}'"
+        return with_lines(f"{text}{where}{called_with(self.arguments)}", *lines)
+
+    def at(self, *lines: str) -> SimulatorError:
+        """The same error with the lines of one program, if compiled code raised it."""
+        if isinstance(self.detail[0], str):
+            return self
+        return SimulatorError(self.composed(*lines), self.site, self.row, self.arguments)
+
+
+_describe: list[Callable[[Any], str]] = [str]
+_lines: dict[str, list[str]] = {}
+
+
+def describe_by(function: Callable[[Any], str]) -> None:
+    """Say how an exception of compiled code is put in words: that takes the compiler."""
+    _describe[:] = [function]
+
+
+def remember_line(site: str, line: str) -> None:
+    """Note where a function is called, for errors in users' own compiled code."""
+    known = _lines.setdefault(site, [])
+    if line and line not in known:
+        known.append(line)
+
+
+def lines_of(site: str) -> list[str]:
+    """The lines that call functions of this name."""
+    return _lines.get(site, [])
+
+
+def with_lines(text: str, *lines: str) -> str:
+    """A message with the user's lines below."""
+    return text + "".join(f"\n  {'or' if i else 'at'} {line}" for i, line in enumerate(x for x in lines if x))
+
+
+def called_with(arguments: tuple[Any, ...] | None) -> str:
+    if arguments is None:
+        return ""
+    shown = ", ".join(_short(x) for x in arguments)
+    return f", called with ({shown}{',' if len(arguments) == 1 else ''})"
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 class MemoryCheckError(PplError):

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
-from numba.extending import overload
+from numba.extending import overload, register_jitable
 
 
 def _is_whole(kind):
@@ -25,18 +25,24 @@ def _whole(result):
 
 
 def put(array, at, result):
-    """Write an array that a function has returned, in C order, to ``array[at:]``; a float is never truncated."""
-    if array.dtype.kind in "iu" and result.dtype.kind not in "iub":
-        raise TypeError(f"an array of integers is declared, the function returns one of {result.dtype}")
-    array[at : at + result.size] = result.reshape(-1)
+    """Write what a function has returned, in C order, to ``array[at:]``; a float is never truncated."""
+    found = np.asarray(result)
+    if array.dtype.kind in "iu" and found.dtype.kind not in "iub":
+        raise TypeError(f"integers are declared, the function returns {found.dtype}")
+    array[at : at + found.size] = found.reshape(-1)
 
 
 @overload(put, target="generic")
 def _put(array, at, result):
+    kind = result.dtype if isinstance(result, types.Array) else result
+    if _is_whole(array.dtype) and not _is_whole(kind):
+        raise TypingError(f"integers are declared, the function returns {result}")
     if not isinstance(result, types.Array):
-        raise TypingError(f"an array is declared, the function returns {result}")
-    if _is_whole(array.dtype) and not _is_whole(result.dtype):
-        raise TypingError(f"an array of integers is declared, the function returns one of {result.dtype}")
+
+        def write_one(array, at, result):
+            array[at] = result
+
+        return write_one
 
     def write(array, at, result):
         i = at
@@ -47,27 +53,35 @@ def _put(array, at, result):
     return write
 
 
-def is_shaped(result, shape):
-    """Whether what a function has returned has the declared shape."""
-    return np.shape(result) == shape
+def put_whole(array, at, result):
+    """Write integers to a packed vector of floats: three entries each, of 22 bits, the highest with the sign."""
+    found = np.asarray(result)
+    if found.dtype.kind not in "iub":
+        raise TypeError(f"integers are declared, the function returns {found.dtype}")
+    for i, x in enumerate(found.astype(np.int64).ravel()):
+        array[at + 3 * i : at + 3 * i + 3] = x & 0x3FFFFF, (x >> 22) & 0x3FFFFF, x >> 44
 
 
-@overload(is_shaped, target="generic")
-def _is_shaped(result, shape):
+@overload(put_whole, target="generic")
+def _put_whole(array, at, result):
+    kind = result.dtype if isinstance(result, types.Array) else result
+    if not _is_whole(kind):
+        raise TypingError(f"integers are declared, the function returns {result}")
+
+    def put_one(array, at, x):
+        whole = np.int64(x)
+        array[at] = whole & 0x3FFFFF
+        array[at + 1] = (whole >> 22) & 0x3FFFFF
+        array[at + 2] = whole >> 44
+
+    one = register_jitable(put_one)
     if not isinstance(result, types.Array):
-        raise TypingError(f"an array is declared, the function returns {result}")
-    if result.ndim != len(shape):
-        return lambda result, shape: False
-    return lambda result, shape: result.shape == shape
+        return lambda array, at, result: one(array, at, result)
 
+    def write(array, at, result):
+        i = at
+        for x in result.flat:
+            one(array, i, x)
+            i += 3
 
-def only(result):
-    """The single gradient that a user's function returned, as it is or as a tuple of one."""
-    return result[0] if isinstance(result, tuple) else result
-
-
-@overload(only, target="generic")
-def _only(result):
-    if isinstance(result, types.BaseTuple):
-        return lambda result: result[0]
-    return lambda result: result
+    return write

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import pickle
 from typing import Any
 
 from llvmlite import ir
@@ -85,3 +87,23 @@ def raise_again(context: Any, builder: Any, raised: Any) -> None:
             excinfoptr=builder.inttoptr(raised, excinfo_ptr_t),
         )  # fmt: skip
         context.call_conv.return_status_propagate(builder, status)
+
+
+class _Described(ctypes.Structure):
+    """What describes an exception: its class, arguments and place, pickled; then those arguments that were computed."""
+
+    _fields_ = [
+        ("pickled", ctypes.c_void_p), ("size", ctypes.c_int32), ("computed", ctypes.c_void_p),
+        ("unwrap", ctypes.c_void_p), ("count", ctypes.c_int32),
+    ]  # fmt: skip
+
+
+def described(raised: int) -> str:
+    """The exception that `raised`, from `raised_by`, stands for, in words; its machine code must still be there."""
+    if raised in (0, UNKNOWN):
+        return "an exception"
+    found = ctypes.cast(raised, ctypes.POINTER(_Described)).contents
+    kind, arguments, _ = pickle.loads(ctypes.string_at(found.pickled, found.size))
+    if found.count or not arguments:
+        return str(kind.__name__)
+    return f"{kind.__name__}: {kind(*arguments)}"

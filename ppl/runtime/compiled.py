@@ -31,6 +31,7 @@ from ppl.progress import line
 from ppl.runtime.binding import Binder
 from ppl.runtime.executable import Executable, Request, compile_request
 from ppl.runtime.state import Layout, State
+from ppl.runtime.trials import require_target
 from ppl.tuning import SMALL_UNITS
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Compiled:
 
     def __init__(self, trace: Trace, arguments: tuple[str, ...], settings: Settings, title: str = "a program"):
         self.trace, self.settings, self.title = trace, settings, title
+        self.tried_out = False
         require_carried(trace)
         require_one_particle(trace, settings.particles)
         trace.guards = find_guards(trace)
@@ -52,6 +54,7 @@ class Compiled:
         simplify_trace(trace)
         refuse_black_boxes(trace)
         self.graph = StochasticGraph(trace)
+        require_target(self.graph, settings.target)
         self.plan: Plan = make_plan(
             self.graph, settings.estimators, settings.allow_bias, settings.particles, settings.max_copies
         )

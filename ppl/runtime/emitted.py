@@ -23,6 +23,7 @@ from ppl.compiler.schedule.listing import show
 from ppl.compiler.schedule.memory import Memory, all_steps, longest_slab
 from ppl.compiler.schedule.slabs import least_rows, slab_count
 from ppl.compiler.schedule.stages import Opaque, Stage
+from ppl.ir.external import calls_python
 from ppl.ir.types import Axis, Kind, Type
 from ppl.lazy import cpu_threads
 from ppl.runtime import guards
@@ -180,10 +181,15 @@ class Emitted:
         ops = {t.node.op for t in steps if isinstance(t, Opaque)}
         return least_rows(self.target.sharing, "gemm" in ops, "turns" in ops)
 
-    @staticmethod
-    def _threads(slabs: int, threads: int | None) -> int:
+    @functools.cached_property
+    def calls_python(self) -> bool:
+        """Whether it calls a user's function in the Python interpreter (`ppl.external(python=True)`)."""
+        steps = [t for s in self.stages for t in all_steps(s)]
+        return calls_python(t.node for t in steps if isinstance(t, Opaque))
+
+    def _threads(self, slabs: int, threads: int | None) -> int:
         """Threads that take so many slabs; `threads` is the number asked for."""
-        if slabs == 1:
+        if slabs == 1 or self.calls_python:
             return 1
         most = cpu_threads.num_threads()
         return min(slabs, most if threads is None or most == 1 else threads)

@@ -210,8 +210,7 @@ class Executable(Emitted):
 class CudaExecutable(Executable):
     """A compiled request on a CUDA device: one thread per slab."""
 
-    @staticmethod
-    def _threads(slabs: int, threads: int | None) -> int:
+    def _threads(self, slabs: int, threads: int | None) -> int:
         return slabs
 
     def _call(self, arguments: tuple[Any, ...], threads: int, sizes: Mapping[str, int]) -> None:

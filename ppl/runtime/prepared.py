@@ -13,7 +13,7 @@ from ppl.arguments import array, mapping, noise_seed
 from ppl.compiler.plan.measured import Measured
 from ppl.compiler.plan.requested import Requested
 from ppl.errors import DataError, ModelError
-from ppl.lang.arguments import as_array, signature
+from ppl.lang.arguments import ArgumentSpec, as_array, signature
 from ppl.lang.model import Model
 from ppl.lang.params import constrained, initial_value, unconstrained
 from ppl.lang.trace import Param
@@ -21,6 +21,7 @@ from ppl.objectives.base import Objective
 from ppl.progress import line
 from ppl.runtime.compiled import Compiled, require_state
 from ppl.runtime.state import State
+from ppl.runtime.trials import try_out
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,17 @@ class Prepared:
             with self._lock:
                 found = self._compiled.get(key) or self._trace(data)
                 self._compiled[key] = found
+        if not found.tried_out:
+            self._try_out(found, data)
         self._latest = found
         return found
+
+    def _try_out(self, compiled: Compiled, data: Sequence[Any]) -> None:
+        """Call users' functions once, when there are data to call them with."""
+        with self._lock:
+            if not compiled.tried_out and not any(isinstance(x, ArgumentSpec) for x in data):
+                try_out(compiled, data)
+                compiled.tried_out = True
 
     def read(self, data: Sequence[Any]) -> tuple[Any, ...]:
         """Data arguments as arrays, so that what is no array is asked for its numbers once in a call."""

@@ -12,6 +12,7 @@ from ppl.compiler.lower import target as targets
 from ppl.compiler.lower.target import Target
 from ppl.ir import incomplete, ops
 from ppl.ir.differentiate import gradient
+from ppl.ir.external import External
 from ppl.ir.loop import loop
 from ppl.ir.node import Node, make
 from ppl.ir.reference.interpret import Env, evaluate
@@ -421,13 +422,6 @@ def unplated_loop() -> Graph:
     return g
 
 
-@dataclass(frozen=True)
-class Outer:
-    function: object
-    gradient: object = None
-    key: bool = False
-
-
 @graph
 def triangular() -> Graph:
     """A shared triangle, one of every row, a stack of them in the event; both directions."""
@@ -509,9 +503,9 @@ def externals() -> Graph:
     g = Graph()
     x, w = g.input("x", (DATA,), 3), g.param("w", 3)
     y = ops.mul(x, w)
-    z = make("external", y, ops.reduce_sum(x), fn=Outer(area, area_gradient), output=None, axes=(DATA,), shape=(),
+    z = make("external", y, ops.reduce_sum(x), fn=External(area, area_gradient), output=None, axes=(DATA,), shape=(),
              dtype="float")  # fmt: skip
     key = make("rowkey", name="k", axes=(DATA,))
-    v = make("external", key, y, fn=Outer(keyed, None, True), output=None, axes=(DATA,), shape=(2,), dtype="float")
+    v = make("external", key, y, fn=External(keyed, None, True), output=None, axes=(DATA,), shape=(2,), dtype="float")
     g.total(ops.add(z, ops.mul(ops.sin(z), ops.reduce_sum(ops.stop(v)))))
     return g

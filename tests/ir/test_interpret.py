@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ppl.ir import ops
+from ppl.ir.external import External
 from ppl.ir.node import make
 from ppl.ir.reference import noise
 from ppl.ir.reference.interpret import Env, evaluate, evaluate_intermediates
@@ -169,17 +170,14 @@ def test_intermediates_find_the_first_nan():
 
 
 def test_external_runs_per_row_with_its_key():
-    class Keyed:
-        key = True
-        gradient = None
-
-        @staticmethod
-        def function(key, x):
-            assert isinstance(key, np.uint64)
-            return x * 2 + float(key % np.uint64(2))
+    def function(key, x):
+        assert isinstance(key, np.uint64)
+        return x * 2 + float(key % np.uint64(2))
 
     key = make("rowkey", name="f", axes=(DATA,))
     x = make("input", name="x", axes=(DATA,), shape=(2,))
-    node = make("external", key, x, fn=Keyed, output=None, axes=(DATA,), shape=(2,), dtype="float")
+    node = make(
+        "external", key, x, fn=External(function, key=True), output=None, axes=(DATA,), shape=(2,), dtype="float"
+    )
     bits, out = evaluate([key, node], Env(inputs={"x": np.ones((4, 2))}, sizes={"data": 4}))
     np.testing.assert_array_equal(out, 2 + (bits % 2)[:, None] * np.ones(2))

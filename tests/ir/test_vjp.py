@@ -10,6 +10,7 @@ import pytest
 
 from ppl.ir import incomplete, ops
 from ppl.ir.differentiate import gradient, vjp
+from ppl.ir.external import External
 from ppl.ir.node import make
 from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.types import TRUNK, Axis, Copy, Kind, branch_axis
@@ -73,23 +74,13 @@ def _quantile(p, a, w):
     return [ops.quantile_between(p, a, ops.add(a, w)), ops.quantile_between(p, -math.inf, a)]
 
 
-class Wave:
-    """An external function of two arguments with its gradient."""
-
-    key = False
-
-    @staticmethod
-    def function(x, y):
-        return np.sin(x) * y
-
-    @staticmethod
-    def gradient(x, y, g):
-        return np.cos(x) * y * g, np.sum(np.sin(x) * g)
+WAVE = External(lambda x, y: np.sin(x) * y, lambda x, y, g: (np.cos(x) * y * g, np.sum(np.sin(x) * g)))
+"""A function of two arguments with its gradient."""
 
 
 def _external(x, y):
     x, y = varied(x, ROWS), varied(ops.reduce_sum(y), ROWS)
-    return make("external", x, y, fn=Wave, output=None, axes=(ROWS,), shape=x.type.shape, dtype="float")
+    return make("external", x, y, fn=WAVE, output=None, axes=(ROWS,), shape=x.type.shape, dtype="float")
 
 
 SMOOTH = ("neg", "exp", "expm1", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus")

@@ -3,6 +3,7 @@
 Compiled and interpreted, with rows and without, on one thread and on two; nothing is returned, and no parameter moves.
 """
 
+import math
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Normal
-from ppl.errors import ModelError, SimulatorError
+from ppl.errors import ModelError, NonFiniteError, SimulatorError
 from ppl.ir.reference.interpret import evaluate
 from ppl.runtime.call import Call, bind
 
@@ -45,12 +46,12 @@ def alone(b):
     return b
 
 
-def _rows(fn, more=None, shape=(), dtype=None):
+def _rows(fn, more=None, shape=(), dtype=None, **options):
     @ppl.model
     def model(x):
         with ppl.plate("data", x) as x:
             z = ppl.sample("z", Normal(ppl.param("m", 0.3), 0.5))
-            y = ppl.deterministic("y", ppl.external(fn, z, x, shape=shape, dtype=dtype))
+            y = ppl.deterministic("y", ppl.external(fn, z, x, shape=shape, dtype=dtype, **options))
             ppl.cost("c", np.sum(y) * 1.0)
             if more is not None:
                 ppl.cost("d", ppl.external(more, z, x))
@@ -115,13 +116,15 @@ def embedded(step, params, grad, aux, hyper, work, x):
 
 
 def test_users_compiled_code_can_catch_it(failing):
-    name, program, _ = failing
+    name, program, text = failing
     state = program.init(0)
     params, grad, aux, hyper = program.arrays(state)
     assert embedded(program.njit, params, grad, aux, hyper, program.workspace(len(X)), X) == -1.0
-    if name == "fragile":
-        with pytest.raises(ValueError, match="no convergence"):
-            program.njit(params, grad, aux, hyper, 0, 0, 0, 1.0, program.workspace(len(X)), X)
+    with pytest.raises(
+        SimulatorError, match=f"'{name}'.*{text} in row 1217 of 'data'.*217.0.*\n.*at test_ext"
+    ) as error:
+        program.njit(params, grad, aux, hyper, 0, 0, 1000, 1.0, program.workspace(len(X)), X)
+    assert error.value.site == name and error.value.row == 1217 and error.value.arguments[1] == 217.0
 
 
 def test_one_of_several_functions_is_named(threads):
@@ -178,9 +181,68 @@ def number(z, x):
     ("fn", "shape", "dtype"), [(half, (), int), (halves, 2, int), (halves, (), None), (number, 2, None)]
 )
 def test_what_can_never_fit_is_a_model_error(fn, shape, dtype):
-    program = ppl.compile(_rows(fn, shape=shape, dtype=dtype), dtype="float64", data=X)
+    """When the model is compiled, or in the first call where the function is not tried out before."""
+    with pytest.raises(ModelError, match=rf"'{fn.__name__}': the result .*declared[\s\S]*at test_external_errors"):
+        ppl.compile(_rows(fn, shape=shape, dtype=dtype), dtype="float64", data=X)
+    program = ppl.compile(_rows(fn, shape=shape, dtype=dtype, check=False), dtype="float64", data=X)
     with pytest.raises(ModelError, match=f"'{fn.__name__}' cannot be compiled"):
         program.value(program.init(0), X)
+
+
+@numba.njit
+def nan_in_one_row(z, x):
+    return math.nan if x == 217.0 else z + x
+
+
+@numba.njit
+def nans_in_one_row(z, x):
+    out = np.full(2, z * x)
+    out[1] = math.nan if x == 217.0 else out[1]
+    return out
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(("fn", "shape"), [(nan_in_one_row, ()), (nans_in_one_row, 2)])
+def test_nan_is_an_error_of_the_simulator(fn, shape, call, threads):
+    program = ppl.compile(_rows(fn, shape=shape), dtype="float32", data=X)
+    state = program.init(0)
+    with pytest.raises(SimulatorError, match=f"'{fn.__name__}': the result is NaN in row 217 of 'data'") as error:
+        CALLS[call](program, state)
+    assert (error.value.site, error.value.row, error.value.arguments[1]) == (fn.__name__, 217, 217.0)
+
+
+def test_nan_that_comes_in_goes_out():
+    """An error of what stands above the function is reported there."""
+
+    @ppl.model
+    def model(x):
+        with ppl.plate("data", x) as x:
+            z = ppl.sample("z", Normal(ppl.param("m", 0.3), 0.5))
+            ppl.cost("c", ppl.external(sturdy, z, np.log(x - 1e6)))
+
+    program = ppl.compile(model, dtype="float64", data=X)
+    with pytest.raises(NonFiniteError):
+        program.value(program.init(0), X)
+
+
+@pytest.mark.parametrize("fn", [fragile, nan_in_one_row])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_row_that_fails_can_be_nan(fn, dtype, threads):
+    program = ppl.compile(_rows(fn, on_error="nan"), dtype=dtype, data=X)
+    state = program.init(0)
+    rows = program.value(state, X, per_row=True, seed=3, nonfinite="keep")
+    z = program.sample(state, X, seed=3, sites=["z"])["z"].astype(np.float64)
+    wanted = (z - X) ** 2 if fn is fragile else z + X
+    wanted[217] = np.nan
+    np.testing.assert_allclose(rows, wanted, rtol=1e-5)
+    np.testing.assert_array_equal(np.isnan(program.sample(state, X, nonfinite="keep")["y"]), X == 217.0)
+
+
+def test_an_array_of_another_size_can_be_nan(threads):
+    program = ppl.compile(_rows(swelling, shape=2, on_error="nan"), dtype="float64", data=X)
+    y = program.sample(program.init(0), X, nonfinite="keep")["y"]
+    np.testing.assert_array_equal(np.isnan(y).all(1), X == 217.0)
+    np.testing.assert_array_equal(np.isnan(y).any(1), X == 217.0)
 
 
 @numba.njit
@@ -206,7 +268,7 @@ def test_the_blas_gets_its_threads_back_after_an_error():
     with pytest.raises(SimulatorError):
         program.step(state, data)
     assert _state[1] == before
-    with pytest.raises(ValueError, match="no convergence"):
+    with pytest.raises(SimulatorError, match="no convergence"):
         in_users_code(program.njit, program.arrays(state), program.workspace(len(X)), data)
     assert _state[1] == before
 

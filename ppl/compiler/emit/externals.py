@@ -8,28 +8,31 @@ from ppl.compiler.emit.address import start_of
 from ppl.compiler.emit.checks import one, piece
 from ppl.compiler.emit.code import (
     Choice,
-    Do,
     Expression,
     Literal,
     Name,
     Raise,
     Statement,
-    Unary,
+    Tuple,
     assign,
     call,
     compare,
+    do,
     loop,
+    names,
     term,
     when,
 )
 from ppl.compiler.emit.scalar import literal, to_int, to_word
+from ppl.compiler.lower.identifiers import identifier
 from ppl.compiler.lower.views import Entry, Poly, View, axis_size
 from ppl.compiler.schedule.fusion import Value
 from ppl.compiler.schedule.stages import Opaque
 from ppl.compiler.schedule.values import Builder
+from ppl.ir.external import is_packed, results_of
 from ppl.ir.node import Node
-from ppl.ir.reference.externals import name_of, wrong_shape
-from ppl.ir.types import Axis
+from ppl.ir.reference.externals import meanings
+from ppl.ir.types import Axis, Kind
 
 USER = "an external function"
 
@@ -57,31 +60,73 @@ def first_of(value: Value, view: View | None, row: Axis | None, axes: Sequence[A
 def external(step: Opaque, builder: Builder, row: Axis | None, dtype: str) -> list[Statement]:
     """Call a user's function once for every entry of the named axes."""
     node, axes = step.node, step.node.attrs["axes"]
-    fn, which, called = node.attrs["fn"], node.attrs["output"], name_of(node.attrs["fn"])
-    args = []
+    fn, results = node.attrs["fn"], results_of(node)
+    given: list[Expression] = []
     for i, arg in enumerate(node.args):
         read = builder.access(arg)
         passed = _argument(read.value, first_of(read.value, read.view, row, axes), arg)
-        args.append(to_word(passed) if i == 0 and fn.key else passed)
-    result: Expression = call(builder.function(fn, which), *args)
-    if which is not None:
-        inputs = len(node.args) - 1 - bool(fn.key)
-        result = result.at(which) if inputs > 1 else call("only", result)
-    body = [assign("result", result), *_kept(step.target, first_of(step.target, None, row, axes), called, which)]
+        given.append(to_word(passed) if i == 0 and fn.key else passed)
+    shapes = Literal((node.type.shape,) if fn.python else tuple(r.shape if r.dtype else None for r in results))
+    function = builder.function(node)
+    called = call(function, "given") if fn.python else call("attempt", function, "given")
+    failed = compare("state", "!=", 0)
+    body: list[Statement] = [
+        assign("given", Tuple(tuple(given))),
+        assign(names("raised", "result"), called),
+        assign("state", call("judged", "raised", "result", shapes, "given")),
+        *([] if fn.on_error == "nan" else [when(failed, _refused(node, row))]),
+    ]
+    at = first_of(step.target, None, row, axes)
+    keep = [assign("found", call("listed", "result", shapes)), *_kept(step.target, at, node)]
+    body += [when(failed, _blank(step.target, at, node), keep)] if fn.on_error == "nan" else keep
     return each(axes, row, body)
 
 
-def _kept(value: Value, at: Expression, called: str, which: int | None) -> list[Statement]:
-    """The statements that keep the `result`."""
-    kind = value.node.type
-    if not kind.shape:
-        stored = {"bool": Choice(Name("result"), Literal(1), Literal(0)), "int": call("whole", "result")}
-        return [assign(one(value, at, called), stored.get(kind.dtype, Name("result")))]
-    text = wrong_shape(called, which, kind.shape)
-    refusal = Raise(call("SimulatorError", Literal(text), Literal(called)))
-    good = call("is_shaped", "result", Literal(kind.shape))
-    stored_at = piece(value, at, kind.event_size, called)
-    return [when(Unary("not", good), [refusal]), Do(call("put", stored_at, to_int(0), "result"))]
+def _refused(node: Node, row: Axis | None) -> list[Statement]:
+    """The statements that raise a SimulatorError."""
+    axes = node.attrs["axes"]
+    plate = next((a for a in axes if a.kind is Kind.PLATE), None)
+    meaning = Literal("\n{}" if node.attrs["fn"].python else "\n".join(meanings(node)))
+    label, where = Literal(node.attrs["fn"].label), Literal("" if plate is None else plate.name)
+    given = "state", label, _row_number(axes, plate, row), call("kept", "given"), meaning, where, "raised"
+    return [do("propagate", "raised"), Raise(call("SimulatorError", *given))]
+
+
+def _row_number(axes: Sequence[Axis], plate: Axis | None, row: Axis | None) -> Expression:
+    """The number of the present row in the data set; -1 without rows."""
+    if plate is None:
+        return to_int(-1)
+    entry = Name(f"i{list(axes).index(plate)}")
+    at: Expression = Name("t0") + entry if plate == row else entry
+    if plate.size is not None:
+        return call("I", at)
+    name = identifier(plate.name)
+    return call("row_at", f"ids_{name}", at, f"row0_{name}")
+
+
+def _blank(value: Value, at: Expression, node: Node) -> list[Statement]:
+    """The statements that keep NaN in place of what failed."""
+    size = node.type.event_size
+    blank = assign(one(value, at + "e", node.attrs["fn"].label), Name("NAN"))
+    return [do("propagate", "raised"), loop("e", size, [blank])]
+
+
+def _kept(value: Value, at: Expression, node: Node) -> list[Statement]:
+    """The statements that keep the results, `found`."""
+    label, size, offset = node.attrs["fn"].label, node.type.event_size, 0
+    if not is_packed(node) and not node.type.shape:
+        only = Name("found").at(0)
+        stored = {"bool": Choice(only, Literal(1), Literal(0)), "int": call("whole", only)}
+        return [assign(one(value, at, label), stored.get(node.type.dtype, only))]
+    if node.attrs["fn"].python:
+        return [do("put", piece(value, at, size, label), to_int(0), Name("found").at(0))]
+    kept: list[Statement] = []
+    for i, result in enumerate(results_of(node)):
+        put = "put_whole" if result.dtype == "int" and is_packed(node) else "put"
+        if result.dtype:
+            kept.append(do(put, piece(value, at, size, label), to_int(offset), Name("found").at(i)))
+        offset += result.entries
+    return kept
 
 
 def _argument(value: Value, at: Expression, arg: Node) -> Expression:

@@ -21,6 +21,7 @@ SCALARS: Places = {
 CPU: Places = {
     "ppl.errors": ("SimulatorError",),
     "ppl.kernels.config": ("entry", "jit"),
+    "ppl.kernels.cpu.attempts": ("attempt", "judged", "kept", "listed", "propagate", "row_at"),
     "ppl.kernels.cpu.{bits}.angle_lanes": ("vonmises_row_{bits}", ("vonmises_row_{bits}", "vonmises_lanes_{bits}")),
     "ppl.kernels.cpu.{bits}.count_lanes": (
         "binomial_row_{bits}",
@@ -46,7 +47,7 @@ CPU: Places = {
     "ppl.kernels.cpu.products.blas": ("gemm_{bits}", "enter_single", "leave_single"),
     "ppl.kernels.cpu.products.solve": ("cumulate", "solve_lower"),
     "ppl.kernels.cpu.products.sparse": ("data_gemm_{bits}",),
-    "ppl.kernels.cpu.results": ("is_shaped", "only", "put", "whole"),
+    "ppl.kernels.cpu.results": ("put", "put_whole", "whole"),
     "ppl.kernels.cpu.{bits}.rows": ("fill_columns_{bits}", "fill_rows_{bits}", "fill_windows_{bits}"),
     "ppl.kernels.cpu.training.copies": ("own_copy",),
     "ppl.kernels.cpu.training.optimizers": ("adagrad", "all_finite", "bounded", "step_on"),
@@ -64,7 +65,6 @@ CUDA: Places = {
         *(("gemm_{bits}", "data_gemm_{bits}"), "merge_slabs", "mix_time", "clear", "cumulate", "part"),
         *("prefer_full_width", "row_ids", "row_keys", "solve_lower", "tail"),
     ),
-    "ppl.kernels.cpu.results": ("only",),
     "ppl.kernels.cuda.draws": (
         *("binomial_lanes_{bits}", "binomial_row_{bits}", "loggamma_lanes_{bits}", "loggamma_row_{bits}"),
         *("loggamma_slope_lanes_{bits}", "poisson_lanes_{bits}", "poisson_row_{bits}", "vonmises_lanes_{bits}"),

@@ -26,6 +26,7 @@ from ppl.compiler.lower.views import (
 from ppl.compiler.schedule.fusion import Access, Buffer, Op, Value, identity_store
 from ppl.compiler.schedule.operations import RULES, mapped
 from ppl.ir.node import Node, topological
+from ppl.ir.reference.externals import in_python
 from ppl.ir.types import Axis
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Builder:
         self.globals: list[Value] = []
         self.inputs: dict[str, str] = {}
         self.functions: dict[str, Any] = {}
+        self.called: dict[tuple[Any, ...], str] = {}
         self.windowed = False
         self.in_double: set[Node] = set()
         self.outputs = [self.base(o) for o in outputs]
@@ -207,16 +209,16 @@ class Builder:
         return Op("output", node, target, domain, [self.access(node)], scattered if time else frozenset(), axes, coefs,
                   gather=gather, limit=limit)  # fmt: skip
 
-    def function(self, fn: Any, which: int | None) -> str:
-        """The global name under which an external function, or its gradient, is called."""
-        target = fn.function if which is None else fn.gradient
-        for name, known in self.functions.items():
-            if known is target:
-                return name
-        plain = getattr(target, "py_func", target)
-        name = f"{identifier(getattr(plain, '__name__', 'function'))}_f{len(self.functions)}"
-        self.functions[name] = target
-        return name
+    def function(self, node: Node) -> str:
+        """The global name under which what op `external` calls, a function or its gradient, is known."""
+        fn = node.attrs["fn"]
+        target = fn.function if node.attrs["output"] is None else fn.gradient
+        key = (target, *((fn, node.attrs["output"], node.type) if fn.python else ()))
+        if key not in self.called:
+            plain = getattr(target, "py_func", target)
+            self.called[key] = f"{identifier(getattr(plain, '__name__', 'function'))}_f{len(self.functions)}"
+            self.functions[self.called[key]] = in_python(node) if fn.python else target
+        return self.called[key]
 
     def made_in_place(self, out: Output, row: Axis | None) -> bool:
         """Let noise that is itself an output array be drawn where it is wanted."""
@@ -245,4 +247,5 @@ class Builder:
         shared = bool(self.users.get(base)) or self.outputs.count(base) > 1 or base.op == "amax"
         view, plain = resolve(out.node, self.memo), identity(out.node)
         same = view is not None and view.coefs == plain.coefs and not view.offset and not value.axes
+        same = same and base.type.event_size == out.node.type.event_size
         return value if same and not shared else None

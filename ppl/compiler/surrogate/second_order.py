@@ -74,6 +74,10 @@ def _estimator(rn: RandomNode, chosen: Estimator) -> Estimator:
     """How a node enters the second derivative: as planned where that is exact, else by its score."""
     if chosen.second == "kept":
         return chosen
+    if rn.dist.score_only:
+        raise EstimatorError(
+            f"hvp: the score that '{rn.name}' ({rn.site.where}) returns has no derivative, so there is no second one"
+        )
     if chosen.biased:
         raise EstimatorError(
             f"hvp: node '{rn.name}' ({rn.site.where}) has the biased estimator {chosen.label}, whose objective is not "

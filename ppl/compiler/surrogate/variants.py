@@ -124,7 +124,7 @@ def build_sample(graph: StochasticGraph, sites: Sequence[str]) -> Variant:
     """Values of named sites, particles kept as an axis."""
     expansion = Expansion(graph, {}, "sample", redraw=True)
     expanded = expansion.run()
-    arrays = {name: expanded.values[name] for name in sites}
+    arrays = {name: _shown(graph, name, expanded.values[name]) for name in sites}
     if graph.trace.guards:
         above = drawn(values_of(graph.trace, sites))
         term = penalty(expansion, [g for g in graph.trace.guards if concerned(g, above, sites)])
@@ -132,6 +132,12 @@ def build_sample(graph: StochasticGraph, sites: Sequence[str]) -> Variant:
     variant = Variant(arrays=arrays, hypers=expanded.hypers)
     variant.stages["expand"] = dict(arrays)
     return _finish(variant)
+
+
+def _shown(graph: StochasticGraph, name: str, value: Node) -> Node:
+    """What users see of a site's value."""
+    dist = graph.trace.sites[name].dist
+    return value if dist is None else dist.shown(value)
 
 
 def _start(expanded: Expanded, expansion: Expansion) -> Variant:

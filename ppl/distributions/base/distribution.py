@@ -51,6 +51,7 @@ class Distribution(Tails, Public):
         then counts as a jump unless it is periodic in the sample.
     moving : parameters that move the support; score-function estimators refuse them.
     draws_quantiles : whether `draw` is the inverse of the cdf at its one uniform, and so is `icdf`.
+    score_only : whether `node_log_prob` has the right derivative in the parameters, but no meaning as a number.
     constraints : parameter name to a key of `checks.CONSTRAINTS`; constants are checked here, others by programs.
     """
 
@@ -66,6 +67,7 @@ class Distribution(Tails, Public):
     angular: ClassVar[frozenset[str]] = frozenset()
     moving: ClassVar[frozenset[str]] = frozenset()
     draws_quantiles: ClassVar[bool] = False
+    score_only: ClassVar[bool] = False
     constraints: ClassVar[dict[str, str]] = {}
 
     def __init__(self, **params: Any):
@@ -167,6 +169,10 @@ class Distribution(Tails, Public):
     def relax_given(self, temperature: Node, value: Node, *v: Node) -> Node:
         """A relaxed sample conditional on the hard `value` (REBAR's z given b), from fresh uniforms."""
         raise ModelError(f"{type(self).__name__} has no conditional relaxation")
+
+    def shown(self, value: Node) -> Node:
+        """What users see of a sample."""
+        return value
 
     def unit_support(self) -> np.ndarray | None:
         """All values of one unit, shape (S, *unit shape), or None where the support is not finite."""

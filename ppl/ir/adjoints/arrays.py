@@ -7,6 +7,7 @@ import string
 import numpy as np
 
 from ppl.ir import ops
+from ppl.ir.external import Result, packed_size, part, values_of
 from ppl.ir.node import Node, make
 from ppl.ir.types import Kind
 
@@ -114,24 +115,13 @@ def inverse(perm: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def external(g: Node, n: Node, *args: Node) -> Cotangents:
-    """The user's gradient, where there is one."""
+    """The user's gradient, where there is one: the parts of what one call of it returns."""
     fn = n.attrs["fn"]
     if fn.gradient is None or n.attrs["output"] is not None:
         return (None,) * len(args)
-    first = 1 if fn.key else 0
-    made = [
-        make(
-            "external",
-            *args,
-            g,
-            fn=fn,
-            output=i - first,
-            axes=n.attrs["axes"],
-            shape=a.type.shape,
-            dtype="float",
-        )
-        if i >= first and a.type.dtype == "float"
-        else None
-        for i, a in enumerate(args)
-    ]
-    return tuple(made)
+    slopes = [Result(a.type.shape, "float" if a.type.dtype == "float" else "") for a in values_of(n)]
+    given = [part(g, fn.outputs, i) for i, r in enumerate(fn.outputs) if r.dtype == "float"] or [g]
+    packed = make("external", *args, *given, fn=fn, output="gradient", axes=n.attrs["axes"],
+                  shape=(packed_size(slopes),), dtype="float")  # fmt: skip
+    found = [part(packed, slopes, i) if slope.dtype else None for i, slope in enumerate(slopes)]
+    return (*((None,) if fn.key else ()), *found)

@@ -5,8 +5,8 @@ import pytest
 import scipy.special
 
 from ppl.ir import ops
+from ppl.ir.external import External
 from ppl.ir.node import make
-from ppl.lang.external import External
 from ppl.runtime.executable import compile_request
 from tests.compiler import functions
 from tests.compiler.graphs import DATA, Graph, check, request_of
