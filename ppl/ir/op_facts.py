@@ -247,6 +247,10 @@ FACTS: dict[str, Facts] = {
     # loops and users' functions
     "loop": Facts("loop", OWN, "none", "breaks", "cheap", "fused", "own", None, *PLAIN),
     "get": Facts("loop", (NOWHERE,), "none", "breaks", "free", "fused", "own", 1, *PLAIN),
+    # of traces: what a step of a loop reads, its values seen from outside, and carries of a sketch
+    "step_input": _leaf("free", "given"),
+    **dict.fromkeys(("stacked", "final"), Facts("loop", (FLAT,), "none", "breaks", "free", "fused", "own", None, *PLAIN)),
+    "entered": Facts("random", (NOWHERE,), "linear", "keeps", "free", "fused", "own", 1, *PLAIN),
     "external": Facts("user", OWN, "none", "breaks", "cheap", "step", "own", None, *PLAIN),
     # what compiled programs are lowered to
     "copy": _lowered("fused"),

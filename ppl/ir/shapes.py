@@ -249,6 +249,23 @@ def _get(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     return attrs["type"]
 
 
+@rule("step_input")
+def _step_input(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
+    return Type(sort_axes(attrs["axes"]), attrs["shape"], attrs["dtype"])
+
+
+@rule("stacked")
+def _stacked(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
+    """The first argument in all steps of a loop, time leading its event."""
+    first = types[0]
+    return Type(first.axes, (attrs["scan"].length, *first.shape), first.dtype)
+
+
+@rule("final", "entered")
+def _final(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
+    return types[0]
+
+
 @rule("own_density")
 def _own_density(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     """The log-density of random node `name` at its own sample: that value, marked for estimators that treat it."""

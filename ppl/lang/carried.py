@@ -9,7 +9,7 @@ from ppl.errors import EstimatorError, ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import make, topological
 from ppl.ir.types import Axis, Kind
-from ppl.lang.context import require
+from ppl.lang.context import Context, require
 from ppl.lang.missing import refuse_missing
 from ppl.lang.params import event_shape, start
 from ppl.lang.sites import claim
@@ -40,6 +40,7 @@ def carried(name: str, init: Any, shape: int | Sequence[int] | None = None) -> V
     """
     context = require("ppl.carried")
     full, line = context.full_name(name), user_line()
+    _outside(context, "carried", full, line)
     claim(context, full, line)
     wanted = event_shape(f"carried {full!r}", init, shape, line)
     if not callable(init):
@@ -71,6 +72,7 @@ def carry(name: str, value: Any) -> None:
     """
     context = require("ppl.carry")
     full, line = context.full_name(name), user_line()
+    _outside(context, "carry", full, line)
     known = context.trace.carried.get(full)
     if known is None:
         names = ", ".join(map(repr, context.trace.carried)) or "none"
@@ -89,6 +91,12 @@ def carry(name: str, value: Any) -> None:
             f"  first at {known.where}\n  again at {line}"
         )
     known.next, known.next_where = ops.cast(node, "float"), line
+
+
+def _outside(context: Context, what: str, name: str, line: str) -> None:
+    """Raise a ModelError in a loop over time, whose own carry hands values on."""
+    if context.loops:
+        raise ModelError(f"{what} {name!r} stands in a step of ppl.scan: hand values on in the loop's carry\n  at {line}")
 
 
 def _remedy(axis: Axis) -> str:

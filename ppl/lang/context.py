@@ -16,12 +16,29 @@ import numpy as np
 
 from ppl.arguments import shown
 from ppl.errors import ModelError
+from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import Axis, Kind
 from ppl.lang.source import user_line
+from ppl.lang.time.record import Scan, Turn, scan_of
 from ppl.lang.trace import Site, Trace
 
 _local = threading.local()
+
+LEAST_STEPS = 3
+"""Steps of a loop that a sketch writes out at least: one before and one after what a carry hands on to itself."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """Loops over time that a trace writes out instead of holding them as loops.
+
+    `names` are those that it writes out whole, None for all; with `counts` it writes out so many steps of every loop, by
+    name and line, each of which stands for any step (a sketch).
+    """
+
+    names: frozenset[str] | None = frozenset()
+    counts: Mapping[tuple[str, str], int] | None = None
 
 
 @dataclass(eq=False)
@@ -29,7 +46,8 @@ class Context:
     """State of one running trace.
 
     `substitute` maps a latent's name to the guide's site whose value stands in for it (see `ppl.elbo`);
-    `importance` is the axis of the samples that a multi-sample bound gives every node (see `ppl.iwae`).
+    `importance` is the axis of the samples that a multi-sample bound gives every node (see `ppl.iwae`). `loops` are the
+    loops over time that are open, `running` says for each whether a row still runs (None where all do).
     """
 
     trace: Trace
@@ -38,6 +56,9 @@ class Context:
     substitute: Mapping[str, Site] = field(default_factory=dict)
     allow_obs: bool = True
     importance: Axis | None = None
+    loops: list[Scan | Turn] = field(default_factory=list)
+    running: list[Node | None] = field(default_factory=list)
+    written: Written = field(default_factory=lambda: getattr(_local, "written", Written()))
 
     def full_name(self, name: str) -> str:
         """`name` with the open scopes before it."""
@@ -45,10 +66,53 @@ class Context:
             raise ModelError(f"a name is a non-empty string, not {shown(name)}\n  at {user_line()}")
         return "/".join((*self.scopes, name))
 
+    def node_name(self, name: str) -> str:
+        """`full_name`, with the numbers of the steps of loops that are written out."""
+        return self.full_name(name) + "".join(loop.suffix for loop in self.loops)
+
     @property
     def axes(self) -> tuple[Axis, ...]:
         """The open plates, outermost first, then the importance axis."""
         return (*self.plates, *(() if self.importance is None else (self.importance,)))
+
+    @property
+    def scan(self) -> Scan | None:
+        """The innermost open loop over time."""
+        return next((loop for loop in reversed(self.loops) if isinstance(loop, Scan)), None)
+
+    @property
+    def times(self) -> tuple[Node, ...]:
+        """The numbers of the steps of all open loops, the outermost first."""
+        return tuple(loop.index for loop in self.loops)
+
+    @property
+    def active(self) -> Node | None:
+        """Whether a row still runs in all open loops; None where no loop stops rows."""
+        found: Node | None = None
+        for node in self.running:
+            if node is not None:
+                found = node if found is None else ops.logical_and(found, node)
+        return found
+
+    def unrolls(self, name: str) -> bool:
+        """Whether the loop `name` is written out."""
+        written = self.written
+        return written.counts is not None or written.names is None or name in written.names
+
+    def sketched(self, name: str, line: str) -> int | None:
+        """How many steps of a loop a sketch writes out; None where the trace is no sketch."""
+        return None if self.written.counts is None else self.written.counts.get((name, line), LEAST_STEPS)
+
+    @contextmanager
+    def stepping(self, loop: Scan | Turn, running: Node | None) -> Iterator[None]:
+        """Trace a step of `loop`."""
+        self.loops.append(loop)
+        self.running.append(running)
+        try:
+            yield
+        finally:
+            self.loops.pop()
+            self.running.pop()
 
 
 def current() -> Context | None:
@@ -98,9 +162,26 @@ def check_open(axes: tuple[Axis, ...], what: str = "a value") -> None:
             )
 
 
+@contextmanager
+def writing(written: Written) -> Iterator[None]:
+    """Traces of this thread write out loops over time as `written` says."""
+    before = getattr(_local, "written", Written())
+    _local.written = written
+    try:
+        yield
+    finally:
+        _local.written = before
+
+
 def check_plates(node: Node, what: str) -> Node:
-    """`node`, if all of its plates are open."""
+    """`node`, if all of its plates, and the step of a loop that it belongs to, are open."""
     check_open(node.type.axes, what)
+    context, scan = current(), scan_of(node)
+    if context is not None and scan is not None and scan not in context.loops:
+        raise ModelError(
+            f"{what} belongs to a step of the loop {scan.name!r} and is used outside of it: hand it out through the "
+            f"carry, or as what step returns\n  loop at {scan.where}\n  used at {user_line()}"
+        )
     return node
 
 

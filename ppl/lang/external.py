@@ -109,7 +109,7 @@ def _call(context: Context, function: External, nodes: list[Node], result: Resul
     axes = union_axes(*(n.type.axes for n in nodes), *((context.axes,) if function.key else ()))
     if function.key:
         context.trace.rowkeys[function.name] = line
-        nodes = [make("rowkey", name=function.name, axes=axes), *nodes]
+        nodes = [make("rowkey", *context.times, name=function.name, axes=axes), *nodes]
     shape = (packed_size(function.outputs),) if function.outputs else result.shape
     kind = "float" if function.outputs else result.dtype
     return make("external", *(ops.expand(n, axes) for n in nodes), fn=function, output=None, axes=axes, shape=shape,

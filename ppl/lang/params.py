@@ -59,6 +59,8 @@ def param(
             f"param {full!r}: unknown constraint {shown(constraint)}; there are {', '.join(CONSTRAINTS)}\n  at {line}"
         )
     known = context.trace.params.get(full)
+    if known is not None and context.loops and known.where == line:  # another step of a loop that is written out
+        return Value(known.value)
     if known is not None:
         return _redeclared(known, wanted, constraint, shared, line)
     try:

@@ -66,6 +66,11 @@ class plate:
         arrays = [] if counted else [a if isinstance(a, Value) else as_value(a) for a in self.over]
         nodes = [None if isinstance(a, Argument) else a.node for a in arrays]
         size = int(self.over[0]) if counted else self._length(arrays, nodes)
+        if size is None and context.loops:
+            raise ModelError(
+                f"plate {self.name!r} has a run-time number of rows and is opened inside a step of ppl.scan: open it "
+                f"around the loop\n  at {self.line}"
+            )
         if size is not None and size < 1:
             raise ShapeError(f"plate {self.name!r} has {size} rows\n  at {self.line}")
         axis = Axis(self.name, Kind.PLATE, size, len(context.plates))

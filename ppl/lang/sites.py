@@ -16,7 +16,9 @@ from ppl.ir.seen import seen
 from ppl.lang.context import Context, check_open, check_plates, require
 from ppl.lang.missing import fill, refuse_missing
 from ppl.lang.source import user_line
-from ppl.lang.trace import Cost, Factor, Site, SiteKind, sample_node
+from ppl.lang.time.costs import step_cost
+from ppl.lang.time.record import brought
+from ppl.lang.trace import Factor, Site, SiteKind, sample_node
 from ppl.lang.value import Value, lift
 
 
@@ -68,14 +70,15 @@ def declare(
 ) -> Value:
     """`sample`, with the noise that a layer of binary units stands for."""
     context = require("ppl.sample")
-    full, line = context.full_name(name), user_line()
+    full, line = context.node_name(name), user_line()
     if not isinstance(dist, Distribution):
         raise ModelError(f"node {full!r}: the second argument is a distribution, not {shown(dist)}\n  at {line}")
-    for parameter, node in dist.params.items():
-        check_open(node.type.axes, f"node {full!r}: parameter {parameter!r}")
     if dist.event_mask is not None:
         check_open(dist.event_mask.type.axes, f"node {full!r}: the mask")
+    for parameter, node in dist.params.items():
+        check_plates(node, f"node {full!r}: parameter {parameter!r}")
     site = Site(full, SiteKind.RANDOM, context.axes, line, dist, None, None, estimator, aux, unit_noise)
+    site.scan, site.times, site.active = context.scan, context.times, context.active
     if obs is not None:
         return _observed(context, site, obs, obs_mask)
     if obs_mask is not None:
@@ -112,14 +115,30 @@ def _scored(context: Context, site: Site, guide: Site) -> Value:
     if set(guide.axes) != set(site.axes):
         plates = [", ".join(a.name for a in axes) or "none" for axes in (guide.axes, site.axes)]
         raise ShapeError(f"node {site.name!r} lies in plates {plates[0]} in the guide, {plates[1]} in the model{lines}")
-    if guide.dist.event_shape != site.dist.event_shape or guide.dist.dtype != site.dist.dtype:
+    node = _in_step(context, site, guide)
+    if node.type.shape != site.dist.event_shape or guide.dist.dtype != site.dist.dtype:
         raise ShapeError(
             f"node {site.name!r} is {guide.dist.dtype} of event shape {guide.dist.event_shape} in the guide, "
             f"{site.dist.dtype} of {site.dist.event_shape} in the model{lines}"
         )
-    site.kind, site.node = SiteKind.SCORED, guide.node
+    site.kind, site.node = SiteKind.SCORED, node
     context.trace.scored[site.name] = site
-    return Value(guide.node)
+    return Value(node)
+
+
+def _in_step(context: Context, site: Site, guide: Site) -> Node:
+    """The guide's value in the step of the model's loops: of its own loops, or of leading axes of its event."""
+    assert guide.node is not None
+    theirs = [s.length for s in guide.scan.chain] if guide.scan is not None else []
+    ours = [s.length for s in site.scan.chain] if site.scan is not None else []
+    if theirs and theirs != ours:
+        raise ShapeError(
+            f"node {site.name!r} lies in loops of {theirs} steps in the guide, of {ours or 'none'} in the model"
+            f"\n  guide at {guide.where}\n  model at {site.where}"
+        )
+    if guide.scan is None and guide.node.type.shape[: len(ours)] != tuple(ours):
+        return guide.node
+    return brought(guide.node, guide.scan, site.scan)
 
 
 def _observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:
@@ -226,8 +245,9 @@ def cost(name: str, value: Any) -> None:
         `value` has event axes.
     """
     context = require("ppl.cost")
-    full, line = context.full_name(name), user_line()
-    context.trace.costs[full] = Cost(full, _scalar(context, "cost", full, value, line), line, context.axes)
+    full, line = context.node_name(name), user_line()
+    node = _scalar(context, "cost", full, value, line)
+    context.trace.costs[full] = step_cost(full, node, line, context.axes, context.scan, context.active)
 
 
 def factor(name: str, log_weight: Any) -> None:
@@ -244,11 +264,11 @@ def factor(name: str, log_weight: Any) -> None:
         `log_weight` has event axes.
     """
     context = require("ppl.factor")
-    full, line = context.full_name(name), user_line()
+    full, line = context.node_name(name), user_line()
     if not context.allow_obs:
         raise ModelError(f"factor {full!r}: a guide or a noise distribution has no factors, only nodes\n  at {line}")
     node = _scalar(context, "factor", full, log_weight, line)
-    context.trace.factors[full] = Factor(full, node, line, context.axes)
+    context.trace.factors[full] = Factor(full, node, line, context.axes, context.scan, context.active)
 
 
 def _scalar(context: Context, what: str, name: str, value: Any, line: str) -> Node:
@@ -273,11 +293,13 @@ def deterministic(name: str, value: Any) -> Value:
         Duplicate name, or a value of a plate that is not open.
     """
     context = require("ppl.deterministic")
-    full, line = context.full_name(name), user_line()
+    full, line = context.node_name(name), user_line()
     claim(context, full, line)
     node = check_plates(lift(f"node {full!r}", ops.as_node, value).node, f"node {full!r}: the value")
     node = ops.expand(node, context.axes)
-    context.trace.sites[full] = Site(full, SiteKind.DETERMINISTIC, context.axes, line, node=node)
+    site = Site(full, SiteKind.DETERMINISTIC, context.axes, line, node=node)
+    site.scan, site.times, site.active = context.scan, context.times, context.active
+    context.trace.sites[full] = site
     return Value(node)
 
 

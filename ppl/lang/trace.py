@@ -15,6 +15,7 @@ from ppl.ir.types import Axis, sort_axes
 
 if TYPE_CHECKING:
     from ppl.distributions.base import Distribution
+    from ppl.lang.time.record import Scan
     from ppl.lang.arguments import ArgumentSpec
 
 
@@ -34,7 +35,8 @@ class Site:
 
     Where `mask` drops an entry, `node` holds a harmless value of the support (so that no NaN meets a
     derivative); `observed` is the observation as it was given, `checked` whether it is a constant that was found
-    inside the support, `redrawn` it with draws in place of those entries.
+    inside the support, `redrawn` it with draws in place of those entries. Of a site in a loop over time, `node` is the
+    value in a step of `scan`, `times` are the numbers of the step in all loops, and `active` says which rows still run.
     """
 
     name: str
@@ -50,6 +52,9 @@ class Site:
     observed: Node | None = None
     checked: bool = False
     redrawn: Node | None = None
+    scan: Scan | None = None
+    times: tuple[Node, ...] = ()
+    active: Node | None = None
 
     def __repr__(self) -> str:
         return f"Site({self.name!r})"
@@ -96,7 +101,7 @@ class Cost:
 
     With `marginalize`, the node is a log-density given those finite latents, and the cost is minus the
     log-sum-exp of it plus their log-probabilities over all their joint values. With `bound`, it is minus the
-    log-mean-exp of the bound's log-weights.
+    log-mean-exp of the bound's log-weights. A cost in a loop over time is the sum of `step` over the steps of `scan`.
     """
 
     name: str
@@ -105,6 +110,8 @@ class Cost:
     axes: tuple[Axis, ...] = ()
     marginalize: tuple[str, ...] = ()
     bound: Bound | None = None
+    step: Node | None = None
+    scan: Scan | None = None
 
 
 @dataclass(eq=False)
@@ -115,6 +122,8 @@ class Factor:
     node: Node
     where: str
     axes: tuple[Axis, ...] = ()
+    scan: Scan | None = None
+    active: Node | None = None
 
 
 @dataclass(eq=False)
@@ -181,7 +190,8 @@ class Trace:
     names. `arguments` are the data arguments in positional order; `outer_plates` and `plate_lines` say inside
     which plates and on which line each plate was opened first; `rowkeys` maps the names of external noise
     keys to lines; `guards` are the conditions on parameters that must be computed; `indices` are the symbolic indices;
-    `uses` are the formulas of distributions that the model asked for, `choices` its own `np.where`.
+    `uses` are the formulas of distributions that the model asked for, `choices` its own `np.where`; `scans` are
+    its loops over time.
     """
 
     params: dict[str, Param] = field(default_factory=dict)
@@ -203,6 +213,7 @@ class Trace:
     indices: list[Index] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)
     choices: list[Node] = field(default_factory=list)
+    scans: list[Scan] = field(default_factory=list)
     returned: Any = None
 
     def random_sites(self) -> list[Site]:

@@ -153,6 +153,16 @@ def _floor(node: Node, a: Interval) -> Interval:
     return iv.hull([(float(np.floor(end)), opened and math.isinf(end)) for end, opened in iv.ends(a)])
 
 
+def _step_input(node: Node) -> Interval:
+    """The number of a step; carries and slices may be anything."""
+    scan = node.attrs["scan"]
+    if scan is None:
+        return Interval(0.0, node.attrs["length"] - 1.0, False, False)
+    if node is scan.index:
+        return Interval(0.0, scan.length - 1.0, False, False)
+    return bounds_of(scan.slices[node]) if node in scan.slices else ANYTHING
+
+
 def _argmax(node: Node, a: Interval) -> Interval:
     return Interval(0.0, node.args[0].type.shape[-1] - 1.0, False, False)
 
@@ -170,6 +180,7 @@ RULES: dict[str, Rule] = {  # ops without one may be anything
     "size": _fixed(Interval(1.0, math.inf, False)),
     "scale": _fixed(POSITIVE),
     "rowid": _fixed(NONNEGATIVE),
+    "step_input": _step_input,
     **dict.fromkeys(where("types", "comparison", "logic"), _fixed(CLOSED_UNIT)),
     "sin": bound_rules.sine,
     "cos": bound_rules.cosine,

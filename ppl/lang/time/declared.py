@@ -1,0 +1,111 @@
+"""What `ppl.scan` was called with, and rows that stop early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ppl.errors import ModelError, ShapeError
+from ppl.ir import ops
+from ppl.ir.node import Node
+from ppl.lang.context import Context, check_plates
+from ppl.lang.sites import claim
+from ppl.lang.time.trees import Tree, same_nesting, tree
+from ppl.lang.trace import Site, SiteKind
+from ppl.lang.value import Value, lift
+
+
+@dataclass(frozen=True, eq=False)
+class Declared:
+    """A call of `ppl.scan`, its arguments checked."""
+
+    name: str
+    step: Callable[[Any, Any], Any]
+    carry: Tree
+    xs: Tree
+    length: int
+    reverse: bool
+    until: Callable[[Any], Any] | None
+    remat: str | int | None
+    line: str
+
+    def call(self, context: Context, carry: Sequence[Node], xs: Sequence[Node], index: Node) -> tuple[Tree, Tree]:
+        """The next carry and the result of one step."""
+        x = self.xs.rebuilt(list(xs)) if self.xs.leaves else Value(index)
+        found = self.step(self.carry.rebuilt(list(carry)), x)
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise ModelError(f"scan {self.name!r}: step returns (carry, y); y may be None\n  at {self.line}")
+        new, y = tree("carry", found[0]), tree("y", found[1])
+        same_nesting(self.carry, new, self.line)
+        for node, path in zip((*new.leaves, *y.leaves), (*new.paths, *y.paths), strict=True):
+            check_plates(node, f"scan {self.name!r}: {path}")
+        return new, y
+
+
+@dataclass(eq=False)
+class Halting:
+    """Rows that stop: two more carries, whether a row has stopped and its number of steps. Nothing without `until`."""
+
+    declared: Declared
+    halted: Node | None = None
+    count: Node | None = None
+    inits: list[Node] = field(default_factory=list)
+
+    def running(self, carry: Sequence[Node], extra: Sequence[Node]) -> Node | None:
+        """Whether a row still runs in a step that begins with `carry`; None where all do."""
+        if self.declared.until is None:
+            return None
+        self.halted = ops.logical_or(extra[0], self._holds(carry))
+        self.count = extra[1]
+        return ops.logical_not(self.halted)
+
+    def _holds(self, carry: Sequence[Node]) -> Node:
+        declared = self.declared
+        assert declared.until is not None
+        label = f"scan {declared.name!r}: what until returns"
+        node = lift(label, ops.as_node, declared.until(declared.carry.rebuilt(list(carry)))).node
+        if node.type.shape != ():
+            raise ShapeError(f"{label} is one truth value a row, not of shape {node.type.shape}\n  at {declared.line}")
+        if node.type.dtype != "bool":
+            raise ModelError(f"{label} is a truth value, not {node.type.dtype}\n  at {declared.line}")
+        return node
+
+    def frozen(self, new: Sequence[Node], old: Sequence[Node]) -> list[Node]:
+        """`new`, but `old` in rows that have stopped."""
+        return [n if self.halted is None else _chosen(self.halted, o, n) for n, o in zip(new, old, strict=True)]
+
+    def outs(self) -> list[Node]:
+        """What the two carries become."""
+        if self.halted is None or self.count is None:
+            return []
+        return [self.halted, ops.add(self.count, ops.cast(ops.logical_not(self.halted), "int"))]
+
+    def cleared(self, node: Node) -> Node:
+        """`node`, but 0 in rows that have stopped."""
+        return node if self.halted is None else _chosen(self.halted, ops.zeros_like(node.type), node)
+
+    def declare(self, context: Context, declared: Declared, last: Sequence[Node]) -> None:
+        """Name what rows did, so that `program.sample` returns it."""
+        if self.declared.until is None:
+            return
+        stopped = ops.logical_or(last[-2], self._holds(last[: len(declared.carry.leaves)]))
+        for part, node in (("steps", last[-1]), ("stopped", stopped)):
+            name = f"{declared.name}/{part}" + "".join(loop.suffix for loop in context.loops)
+            claim(context, name, declared.line)
+            node = ops.expand(node, context.axes)
+            site = Site(name, SiteKind.DETERMINISTIC, context.axes, declared.line, node=node, scan=context.scan)
+            context.trace.sites[name] = site
+
+
+def halting(declared: Declared) -> Halting:
+    """The rows of a loop that stop early."""
+    inits = [] if declared.until is None else [ops.const(np.bool_(False)), ops.const(0)]
+    return Halting(declared, inits=inits)
+
+
+def _chosen(condition: Node, a: Node, b: Node) -> Node:
+    """`a` where a truth value a row holds, else `b`."""
+    return ops.where(condition, ops.cast(a, b.type.dtype), b)

@@ -1,0 +1,188 @@
+"""A loop of a traced model: its inputs, what its carries become, and how its values are seen from outside.
+
+The body of a loop is part of the trace's graph. Its nodes read *step inputs*: the step number, carries and slices of
+stacks. From outside, a value of the body is seen `stacked` over time, and a carry as `final`. What stands inside of
+which loop, `scan_of` says.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ppl.ir import ops
+from ppl.ir.node import Node, make, topological
+from ppl.ir.types import Axis, Type
+
+_uids = itertools.count()
+
+
+@dataclass(eq=False)
+class Scan:
+    """One loop over time. `outer` is the loop that it stands in, `axes` are the plates that were open around it.
+
+    `inits`, `carries` and `outs` are what a carry starts with, is in a step, and becomes; `slices` maps a step input
+    to the stack that it is a slice of.
+    """
+
+    name: str
+    length: int
+    reverse: bool
+    remat: str | int | None
+    where: str
+    axes: tuple[Axis, ...] = ()
+    outer: Scan | None = None
+    inits: tuple[Node, ...] = ()
+    carries: tuple[Node, ...] = ()
+    outs: tuple[Node, ...] = ()
+    stop: int | None = None
+    slices: dict[Node, Node] = field(default_factory=dict)
+    index: Node = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.index = self.input(Type((), (), "int"))
+
+    def __repr__(self) -> str:
+        return f"Scan({self.name!r}, {self.length})"
+
+    @property
+    def chain(self) -> tuple[Scan, ...]:
+        """The loops that a step of this one is in, outermost first."""
+        return (*(() if self.outer is None else self.outer.chain), self)
+
+    @property
+    def suffix(self) -> str:
+        """What the names of nodes get: nothing, one name stands for all steps."""
+        return ""
+
+    def input(self, t: Type) -> Node:
+        """A fresh step input of type `t`."""
+        return make("step_input", uid=next(_uids), axes=t.axes, shape=t.shape, dtype=t.dtype, scan=self)
+
+    def start(self, inits: Sequence[Node]) -> tuple[Node, ...]:
+        """The carries of a step, each a step input."""
+        self.inits = tuple(inits)
+        self.carries = tuple(self.input(x.type) for x in inits)
+        return self.carries
+
+    def slice(self, stack: Node) -> Node:
+        """The entry of `stack`, whose leading event dimension is time, that belongs to a step."""
+        for found, known in self.slices.items():
+            if known is stack:
+                return found
+        t = stack.type
+        new = self.input(Type(t.axes, t.shape[1:], t.dtype))
+        self.slices[new] = stack
+        return new
+
+    def stacked(self, node: Node) -> Node:
+        """The values of `node`, one of the body, in all steps: a leading event dimension is time."""
+        return make("stacked", node, *self._sources([node]), scan=self)
+
+    def final(self, i: int) -> Node:
+        """Carry number `i` after the last step."""
+        return make("final", self.outs[i], *self._sources(self.outs), scan=self, index=i)
+
+    def _sources(self, nodes: Iterable[Node]) -> list[Node]:
+        """All that values of the body are computed from outside of it, and what the carries become."""
+        found: dict[Node, None] = {}
+        pending, entered = list(nodes), False
+        while pending:
+            inputs = [n for n in topological(pending) if n.op == "step_input" and n.attrs["scan"] is self]
+            pending = []
+            for node in inputs:
+                if node in self.slices:
+                    found[self.slices[node]] = None
+                elif node is not self.index and not entered:
+                    entered = True
+                    found.update(dict.fromkeys((*self.inits, *self.outs)))
+                    pending = list(self.outs)
+        return list(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """One step of a loop that is written out; `index` is its number."""
+
+    index: Node
+    number: int
+
+    @property
+    def suffix(self) -> str:
+        """What the names of nodes get."""
+        return f"{OPEN}{self.number}{CLOSE}"
+
+
+OPEN, CLOSE = "\u27e8", "\u27e9"
+"""Brackets around the number of a step in the names of nodes; models hardly use them."""
+
+
+def base_name(name: str) -> str:
+    """The name of a node, or of a cost that is made of one, without the numbers of steps."""
+    while OPEN in name:
+        before, _, rest = name.partition(OPEN)
+        name = before + rest.partition(CLOSE)[2]
+    return name
+
+
+def entered(x: Node) -> Node:
+    """A carry at the start of any step: it depends on `x`, and nothing else is known of it."""
+    return make("entered", x, uid=next(_uids))
+
+
+def any_step(length: int) -> Node:
+    """The number of any step of a loop."""
+    return make("step_input", uid=next(_uids), axes=(), shape=(), dtype="int", scan=None, length=length)
+
+
+def stacked(node: Node, scan: Scan | None) -> Node:
+    """`node` of a step of `scan`, seen from outside of all loops: times lead the event, the outermost first."""
+    while scan is not None:
+        node, scan = scan.stacked(node), scan.outer
+    return node
+
+
+def total(node: Node, scan: Scan | None) -> Node:
+    """The sum of `node`, one number a step of `scan`, over the steps of all loops."""
+    while scan is not None:
+        node, scan = ops.reduce_sum(scan.stacked(node), 0), scan.outer
+    return node
+
+
+def brought(node: Node, source: Scan | None, target: Scan | None) -> Node:
+    """`node`, one of `source`, in the same step of `target`, a loop of as many steps that stands elsewhere."""
+    node = stacked(node, source)
+    for scan in () if target is None else target.chain:
+        node = scan.slice(node)
+    return node
+
+
+_scans: weakref.WeakKeyDictionary[Node, Scan | None] = weakref.WeakKeyDictionary()
+
+
+def scan_of(node: Node) -> Scan | None:
+    """The innermost loop that a traced value belongs to; None outside of all loops."""
+    if node not in _scans:
+        for step in topological([node], _scans):
+            _scans[step] = _scan_of(step)
+    return _scans[node]
+
+
+def _scan_of(node: Node) -> Scan | None:
+    if node.op in ("stacked", "final"):
+        scan: Scan = node.attrs["scan"]
+        return scan.outer
+    if node.op == "step_input":
+        own: Scan | None = node.attrs["scan"]
+        return own
+    found = [_scans[a] for a in node.args]
+    if node.op == "sample":
+        found.append(node.attrs["site"].scan)
+    return deepest(found)
+
+
+def deepest(scans: Iterable[Scan | None]) -> Scan | None:
+    """The innermost of some loops, each of which stands in the next."""
+    return max((s for s in scans if s is not None), key=lambda s: len(s.chain), default=None)
