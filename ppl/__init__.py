@@ -88,6 +88,7 @@ from ppl.lang import (
     stop_gradient,
 )
 from ppl.lang.blocks import init, layers
+from ppl.lang.time.scan import scan
 from ppl.objectives.elbo import elbo
 from ppl.objectives.iwae import iwae
 from ppl.objectives.likelihood import likelihood
@@ -201,6 +202,7 @@ __all__ = [
     "random",
     "relu",
     "sample",
+    "scan",
     "scope",
     "sigmoid",
     "softmax",

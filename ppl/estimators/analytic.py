@@ -28,6 +28,7 @@ class Analytic(Estimator):
     the expectation of the identities of Bonnet 1964 and Price 1958.
     """
 
+    before_loops: ClassVar[bool] = False
     enters: ClassVar[Enters] = "averaged"
     second: ClassVar[Second] = "kept"
     sampled: ClassVar[bool] = False

@@ -156,6 +156,8 @@ class Estimator:
     own_path: ClassVar[bool] = False  # whether the gradient flows through the distribution's own sampling path
     positive: ClassVar[tuple[str, ...]] = ("temperature",)  # options that have to be positive
     reweights: ClassVar[bool] = False  # whether it needs the normalised weights of the bound downstream
+    in_loops: ClassVar[bool] = False  # whether a node in a loop over time keeps the loop; else it is unrolled
+    before_loops: ClassVar[bool] = True  # whether loops over time that read the node's value stay loops
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Every `supports`, of estimators made elsewhere too, first asks about stopped occurrences of the node."""
@@ -190,6 +192,17 @@ class Estimator:
         """Joint states that a supported `node` is summed over; 1 where it is drawn."""
         return 1.0
 
+    def all_sides(self, node: RandomNode) -> int:
+        """Side branches of all the steps of a loop over time."""
+        return self.side_count(node.alone) * node.steps
+
+    def all_states(self, node: RandomNode) -> float:
+        """Joint states of all the steps of a loop over time."""
+        try:
+            return self.states(node.alone) ** node.steps
+        except OverflowError:
+            return float("inf")
+
     @property
     def most_states(self) -> float:
         """Joint states at most of all nodes that are summed under one cost."""
@@ -219,7 +232,8 @@ def _unless_tangled(supports: Callable[[Any, RandomNode], Support]) -> Callable[
     def asked(self: Estimator, node: RandomNode) -> Support:
         if node.tangled is not None and not self.follows_path:
             return Support(False, node.tangled)
-        return supports(self, node)
+        found = [asked(self, copy) for copy in node.copies] or [supports(self, node)]
+        return next((support for support in found if not support.ok), found[0])
 
     return asked
 

@@ -30,6 +30,7 @@ class Implicit(Estimator):
     References: Figurnov, Mohamed & Mnih 2018; Jankowiak & Obermeyer 2018.
     """
 
+    in_loops: ClassVar[bool] = True
     follows_path: ClassVar[bool] = True
     own_path: ClassVar[bool] = True
 

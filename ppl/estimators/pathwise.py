@@ -33,6 +33,7 @@ class Pathwise(Estimator):
     Kingma & Welling 2014; Rezende, Mohamed & Wierstra 2014.
     """
 
+    in_loops: ClassVar[bool] = True
     follows_path: ClassVar[bool] = True
     own_path: ClassVar[bool] = True
     second: ClassVar[Second] = "path"

@@ -43,6 +43,7 @@ class Relaxed(Estimator):
 
     temperature: Option = 0.5
     hard: bool = False
+    in_loops: ClassVar[bool] = True
     biased: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

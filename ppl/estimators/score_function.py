@@ -63,6 +63,7 @@ class ScoreFunction(Estimator):
     baseline: str | float | Hyper | None = None
     width: int = 16
     rate: float = 0.01
+    in_loops: ClassVar[bool] = True
     drawn_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

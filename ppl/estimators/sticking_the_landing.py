@@ -24,6 +24,7 @@ class StickingTheLanding(Pathwise):
     Roeder, Wu & Duvenaud 2017.
     """
 
+    in_loops: ClassVar[bool] = True
     stops_density: ClassVar[bool] = True
     second: ClassVar[Second] = "score"
 

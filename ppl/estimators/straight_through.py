@@ -24,6 +24,7 @@ class StraightThrough(Estimator):
     independent layer. One downstream evaluation, low variance. Bengio, Léonard & Courville 2013.
     """
 
+    in_loops: ClassVar[bool] = True
     biased: ClassVar[bool] = True
 
     def supports(self, node: RandomNode) -> Support:

@@ -6,6 +6,7 @@ one is computed directly from the other. Random nodes are looked at through `Ran
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +23,8 @@ from ppl.graph.terms import Terms
 from ppl.ir.node import Node, topological
 from ppl.ir.op_facts import JUMP, SMOOTH
 from ppl.ir.types import Axis, Kind
-from ppl.lang.trace import Cost, Site, Trace
+from ppl.lang.time.record import base_name
+from ppl.lang.trace import Cost, Site, SiteKind, Trace
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -33,22 +35,41 @@ MIXES = ("collect", "sum", "amax")
 
 
 class StochasticGraph:
-    """The analysed graph of one trace."""
+    """The analysed graph of one trace.
 
-    def __init__(self, trace: Trace):
-        self.trace = trace
+    Where a trace has loops over time, `sketch` is the graph of the same model with a few steps of every loop written out,
+    each of which stands for any step: that is what analyses read, and a node here has copies there.
+    """
+
+    def __init__(self, trace: Trace, sketch: StochasticGraph | None = None):
+        self.trace, self.sketch = trace, sketch
         self.outputs: list[Node] = [c.node for c in trace.costs.values()]
         self.outputs += [c.bound.log_weights for c in trace.costs.values() if c.bound is not None]
         self.outputs += [s.node for s in trace.sites.values() if s.node is not None]
+        self.outputs += [c.step for c in trace.costs.values() if c.step is not None]
         self.order = topological(self.outputs)
         self.samples = [n for n in self.order if n.op == "sample"]
-        self.nodes = {n.attrs["site"].name: RandomNode(self, n, rank) for rank, n in enumerate(self.samples)}
+        drawn = [n for n in self.samples if n.attrs["site"].kind is SiteKind.RANDOM]
+        made = RandomNode if sketch is None else RepeatedNode
+        self.nodes = {n.attrs["site"].name: made(self, n, rank) for rank, n in enumerate(drawn)}
         self.reweighted: set[str] = set()  # nodes whose estimator needs the weights of their samples in a bound
         self.enumerated: frozenset[str] = frozenset()  # those that the plan sums over: no sample, so nothing to relax
         self._found: dict[Hashable, Any] = {}
 
     def __getitem__(self, name: str) -> RandomNode:
         return self.nodes[name]
+
+    def share_plan(self) -> None:
+        """Tell the sketch which nodes the plan sums over, and which need weights."""
+        assert self.sketch is not None
+        names = self.sketch.nodes
+        self.sketch.enumerated = frozenset(n for n in names if base_name(n) in self.enumerated)
+        self.sketch.reweighted = {n for n in names if base_name(n) in self.reweighted}
+
+    @cached_property
+    def all_steps(self) -> int:
+        """Steps of all loops over time, those of inner loops in every step of the outer ones."""
+        return sum(math.prod(s.length for s in scan.chain) for scan in self.trace.scans)
 
     @cached_property
     def ranges(self) -> Ranges:
@@ -112,6 +133,26 @@ class RandomNode:
     graph: StochasticGraph
     node: Node
     rank: int
+
+    @property
+    def copies(self) -> tuple[RandomNode, ...]:
+        """What stands for the node in a sketch of its loops; nothing where there is no sketch."""
+        return ()
+
+    @property
+    def alone(self) -> RandomNode:
+        """The node in one step."""
+        return self.copies[0] if self.copies else self
+
+    @property
+    def steps(self) -> int:
+        """How often it is drawn in the loops over time that it stands in."""
+        return 1 if self.site.scan is None else math.prod(s.length for s in self.site.scan.chain)
+
+    @property
+    def enters_loops(self) -> bool:
+        """Whether a loop over time reads what it is computed to."""
+        return False
 
     @property
     def site(self) -> Site:
@@ -269,6 +310,70 @@ class RandomNode:
             return (self.dist if law is None else law).support_size() ** rows
         except OverflowError:
             return float("inf")
+
+
+class RepeatedNode(RandomNode):
+    """A random node of a trace with loops over time: what holds for all its copies in the sketch holds for it."""
+
+    @cached_property
+    def copies(self) -> tuple[RandomNode, ...]:
+        """Its copies in the sketch."""
+        assert self.graph.sketch is not None
+        return tuple(n for name, n in self.graph.sketch.nodes.items() if base_name(name) == self.name)
+
+    @cached_property
+    def enters_loops(self) -> bool:
+        """Whether a loop over time reads what it is computed to."""
+        reach, bit = self.graph.terms.reach, self.graph.terms.bit[self.name]
+        scans = self.graph.trace.scans
+        read = [n for scan in scans for n in (*scan.inits, *scan.slices.values(), *scan.outs)]
+        steps = [c.step for c in self.graph.trace.costs.values() if c.scan is not None and c.step is not None]
+        return any((reach(n).direct | reach(n).stopped) & bit for n in (*read, *steps))
+
+    @cached_property
+    def costs(self) -> list[Cost]:
+        """Downstream costs."""
+        names = {base_name(cost.name) for copy in self.copies for cost in copy.costs}
+        return [cost for name, cost in self.graph.trace.costs.items() if name in names]
+
+    @cached_property
+    def children(self) -> list[RandomNode]:
+        """Random nodes downstream; it is its own child where a later step depends on it."""
+        names = {base_name(child.name) for copy in self.copies for child in copy.children}
+        return [node for name, node in self.graph.nodes.items() if name in names]
+
+    @cached_property
+    def needs_gradient(self) -> bool:
+        """Whether a learnable parameter lies upstream of its own parameters and a cost downstream."""
+        return any(copy.needs_gradient for copy in self.copies)
+
+    @cached_property
+    def coupled_plates(self) -> tuple[Axis, ...]:
+        """Plates of the node whose rows one later value mixes."""
+        mixed = {axis for copy in self.copies for axis in copy.coupled_plates}
+        return tuple(a for a in self.node.type.axes if a in mixed)
+
+    @cached_property
+    def learnable(self) -> tuple[str, ...]:
+        """Names of its parameters that have a learnable parameter upstream."""
+        names = {name for copy in self.copies for name in copy.learnable}
+        return tuple(name for name in self.dist.params if name in names)
+
+    def path_order(self) -> tuple[float, str]:
+        """Worst smoothness on the way to a cost or to the parameters of the next random node, and where it lies."""
+        return min((copy.path_order() for copy in self.copies), key=lambda found: found[0])
+
+    def soft_order(self) -> tuple[float, str]:
+        """Worst smoothness on the way to a cost when it and every discrete node after it are relaxed."""
+        return min((copy.soft_order() for copy in self.copies), key=lambda found: found[0])
+
+    def moving_support(self) -> list[str]:
+        """Parameters that move the support and have a learnable parameter upstream."""
+        return list(dict.fromkeys(name for copy in self.copies for name in copy.moving_support()))
+
+    def lost_support(self) -> str | None:
+        """Why a score misses what moves the support, or None."""
+        return next((why for copy in self.copies if (why := copy.lost_support()) is not None), None)
 
 
 def plate_axes(axes: Iterable[Axis]) -> tuple[Axis, ...]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ppl.ir import ops
 from ppl.ir.node import Node, make, remake, topological
 from ppl.ir.op_facts import LINEAR, PARTS, PRODUCTS, of_role
+from ppl.lang.time.record import Scan
 from ppl.lang.trace import Cost
 
 MOST = 256
@@ -45,6 +46,7 @@ class Terms:
 
     def __init__(self, samples: Sequence[Node], costs: Iterable[Cost]):
         self.bit = {node.attrs["site"].name: 1 << i for i, node in enumerate(samples)}
+        self._carry_bits: dict[Node, int] = {}
         self._reach: dict[Node, Reach] = {}
         self.of: dict[str, list[Term]] = {cost.name: self._terms(cost) for cost in costs}
 
@@ -64,7 +66,50 @@ class Terms:
                 self._reach[step] = self._of(step)
         return self._reach[node]
 
+    def carry_bit(self, carry: Node) -> int:
+        """The bit that stands for a carry of a loop over time, among those of random nodes."""
+        place = len(self.bit) + len(self._carry_bits)
+        return self._carry_bits.setdefault(carry, 1 << place)
+
+    def later(self, scan: Scan, bits: int) -> int:
+        """The carries of `scan` that later steps begin with and that depend on one of `bits` in a step."""
+        found = 0
+        while True:
+            reached = [self.reach(out).direct & (bits | found) for out in scan.outs]
+            more = sum(self.carry_bit(c) for c, r in zip(scan.carries, reached, strict=True) if r)
+            if more == found:
+                return found
+            found = more
+
+    def _input(self, node: Node) -> Reach:
+        """A step input depends on a carry, or on what the stack is made of that it is a slice of."""
+        scan = node.attrs["scan"]
+        if scan is None or node is scan.index:
+            return Reach(0, 0)
+        return self.reach(scan.slices[node]) if node in scan.slices else Reach(self.carry_bit(node), 0)
+
+    def _outside(self, node: Node) -> Reach:
+        """A value of a loop seen from outside: its carries come from what they begin with and from earlier steps."""
+        scan: Scan = node.attrs["scan"]
+        found, known = self.reach(node.args[0]), Reach(-1, -1)
+        own = {c: self.carry_bit(c) for c in scan.carries}
+        while found != known:
+            known = found
+            for i, bit in enumerate(own.values()):
+                before = [self.reach(n) for n in (scan.inits[i], scan.outs[i])]
+                direct, stopped = before[0].direct | before[1].direct, before[0].stopped | before[1].stopped
+                if found.direct & bit:
+                    found = Reach(found.direct | direct, found.stopped | stopped)
+                if found.stopped & bit:
+                    found = Reach(found.direct, found.stopped | direct | stopped)
+        mask = ~sum(own.values())
+        return Reach(found.direct & mask, found.stopped & mask)
+
     def _of(self, node: Node) -> Reach:
+        if node.op == "step_input":
+            return self._input(node)
+        if node.op in ("stacked", "final"):
+            return self._outside(node)
         direct = stopped = 0
         for arg in node.args:
             found = self._reach[arg]

@@ -185,16 +185,18 @@ def one_hot(x: Operand, n: int) -> Node:
     return cast(equal(reshape(x, (*x.type.shape, 1)), np.arange(n)), "float")
 
 
-def noise(name: str, purpose: int, axes: Sequence[Axis], shape: tuple[int, ...]) -> Node:
-    """Open uniforms, a pure function of (seed, name, step, row, particle, column)."""
+def noise(
+    name: str, purpose: int, axes: Sequence[Axis], shape: tuple[int, ...], times: Sequence[Node] = ()
+) -> Node:
+    """Open uniforms, a pure function of (seed, name, step, times of loops, row, particle, column)."""
     kept = tuple(a for a in axes if a.kind in (Kind.REPEATS, Kind.PLATE, Kind.PARTICLES))
-    return make("noise", name=name, purpose=purpose, axes=kept, shape=tuple(shape))
+    return make("noise", *times, name=name, purpose=purpose, axes=kept, shape=tuple(shape))
 
 
-def row_key(name: str, axes: Sequence[Axis]) -> Node:
+def row_key(name: str, axes: Sequence[Axis], times: Sequence[Node] = ()) -> Node:
     """The 64-bit noise key of each row and particle, from which draws by rejection take their attempts."""
     kept = tuple(a for a in axes if a.kind in (Kind.REPEATS, Kind.PLATE, Kind.PARTICLES))
-    return make("rowkey", name=name, axes=kept)
+    return make("rowkey", *times, name=name, axes=kept)
 
 
 def _draw(op: str, parameters: Operand | Sequence[Operand], key: Operand, stream: int, **attrs: Any) -> Node:

@@ -12,7 +12,9 @@ from ppl.errors import ModelError, OptionError
 from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
 from ppl.lang.model import Model
-from ppl.lang.trace import Cost, Site, SiteKind, Trace
+from ppl.lang.time.costs import step_cost
+from ppl.lang.time.record import brought
+from ppl.lang.trace import Site, SiteKind, Trace
 from ppl.lang.tracing import trace_model
 from ppl.objectives.base import guide_arguments, require_models
 from ppl.objectives.observed import add_factor_costs, negative_log_likelihood
@@ -80,11 +82,12 @@ class Elbo:
     def _latent_costs(self, trace: Trace, q: Site, p: Site | None, weight: Node) -> None:
         assert q.dist is not None and q.node is not None
 
-        def add(name: str, value: Node, where: str) -> None:
+        def add(name: str, value: Node, site: Site) -> None:
             """One cost a row: a divergence that no parameter makes vary over the rows still counts once for each."""
-            trace.costs[name] = Cost(name, ops.expand(ops.mul(weight, value), q.axes), where, q.axes)
+            value = ops.expand(ops.mul(weight, value), q.axes)
+            trace.costs[name] = step_cost(name, value, site.where, q.axes, site.scan, site.active)
 
-        if p is not None and p.dist is not None:
+        if p is not None and p.dist is not None and p.node is not None:
             if p.dist.angular and not q.dist.bounds.within(CIRCLE):
                 raise ModelError(
                     f"elbo: guide node '{q.name}' ({q.where}) is a {type(q.dist).__name__}, whose samples can leave "
@@ -92,16 +95,21 @@ class Elbo:
                 )
             exact = self._closed_form(q, p)
             if exact is not None:
-                add(f"KL({q.name})", exact, q.where)
+                add(f"KL({q.name})", exact, p)
                 return
-            add(f"-log p({q.name})", ops.neg(p.dist.node_log_prob(q.node)), p.where)
-        add(f"log q({q.name})", own_log_density(q), q.where)
+            add(f"-log p({q.name})", ops.neg(p.dist.node_log_prob(p.node)), p)
+        add(f"log q({q.name})", own_log_density(q), q)
 
     def _closed_form(self, q: Site, p: Site) -> Node | None:
         assert q.dist is not None and p.dist is not None
-        if self.kl != "auto" or any(n is q.node for n in topological(list(p.dist.params.values()))):
+        if self.kl != "auto" or any(n is p.node for n in topological(list(p.dist.params.values()))):
             return None
-        return kl_divergence(q.dist, p.dist)
+        if (q.scan, p.scan) == (None, None):
+            return kl_divergence(q.dist, p.dist)
+        if q.dist.event_shape != p.dist.event_shape:
+            return None
+        params = tuple(brought(n, q.scan, p.scan) for n in q.dist.params.values())
+        return kl_divergence(q.dist.with_params(params), p.dist)
 
 
 def elbo(model: Model, guide: Model, kl: str = "auto", kl_weight: Any = 1.0) -> Elbo:

@@ -13,6 +13,7 @@ from ppl.ir import ops
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis, Kind
 from ppl.lang.model import Model
+from ppl.lang.time.record import total
 from ppl.lang.trace import Bound, Cost, Site, SiteKind, Trace
 from ppl.lang.tracing import trace_model
 from ppl.objectives.base import guide_arguments, require_models
@@ -50,17 +51,18 @@ class Iwae:
             cost = next(iter(trace.costs.values()))
             raise ModelError(f"iwae: cost '{cost.name}' ({cost.where}) is no density; only densities enter the bound")
         plates = self._plates(latents)
-        total, names, where = ops.const(0.0), [], ""
-        for name, term, site in self._terms(trace, latents):
+        weights, names, where = ops.const(0.0), [], ""
+        for name, each, site in self._terms(trace, latents):
+            term = self._whole(each, site)
             if all(n.op != "sample" for n in topological([term])):
                 self._apart(trace, name, term, site)
                 continue
-            total = ops.add(total, self._reduced(term, site, plates))
+            weights = ops.add(weights, self._reduced(term, site, plates))
             if site.kind is SiteKind.OBSERVED:
                 names.append(site.name)
             where = where or site.where
         if latents:
-            self._bound(trace, f"-log p({', '.join(names)})", total, where, plates)
+            self._bound(trace, f"-log p({', '.join(names)})", weights, where, plates)
         return trace
 
     def _plates(self, latents: Mapping[str, Site]) -> tuple[Axis, ...]:
@@ -74,11 +76,16 @@ class Iwae:
         terms = []
         for q in latents.values():
             p = trace.scored.get(q.name)
-            if p is not None and p.dist is not None and q.node is not None:
-                terms.append((f"log p({q.name})", p.dist.node_log_prob(q.node), p))
+            if p is not None and p.dist is not None and p.node is not None:
+                terms.append((f"log p({q.name})", p.dist.node_log_prob(p.node), p))
             terms.append((f"-log q({q.name})", ops.neg(own_log_density(q)), q))
         observed = [s for s in trace.sites.values() if s.kind is SiteKind.OBSERVED]
         return terms + [(f"log p({s.name})", log_likelihood(s), s) for s in observed]
+
+    def _whole(self, term: Node, site: Site) -> Node:
+        """The sum of a term over the steps of the loops that its site stands in."""
+        term = ops.expand(term, site.axes) if site.scan is not None else term
+        return total(term if site.active is None else ops.where(site.active, term, 0.0), site.scan)
 
     def _apart(self, trace: Trace, name: str, term: Node, site: Site) -> None:
         """A term that no latent enters is a cost of its own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ppl.ir import ops
 from ppl.ir.node import Node
+from ppl.lang.time.costs import step_cost
 from ppl.lang.trace import Cost, Site, Trace
 
 
@@ -16,11 +17,13 @@ def log_likelihood(site: Site) -> Node:
 
 def negative_log_likelihood(site: Site) -> Cost:
     """The cost -log p(obs) of an observed site."""
-    return Cost(f"-log p({site.name})", ops.neg(log_likelihood(site)), site.where, site.axes)
+    name = f"-log p({site.name})"
+    return step_cost(name, ops.neg(log_likelihood(site)), site.where, site.axes, site.scan, site.active)
 
 
 def add_factor_costs(trace: Trace) -> None:
     """Give every factor of the model its cost, -log_weight."""
     for factor in trace.factors.values():
         name = f"-factor({factor.name})"
-        trace.costs[name] = Cost(name, ops.neg(factor.node), factor.where, factor.axes)
+        value = ops.neg(factor.node)
+        trace.costs[name] = step_cost(name, value, factor.where, factor.axes, factor.scan, factor.active)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ppl.arguments import mapping, number_at
 from ppl.compiler.plan.choice import make_plan
+from ppl.compiler.plan.loops import unrolled
 from ppl.compiler.plan.measured import record
 from ppl.compiler.plan.plan import Plan
 from ppl.compiler.surrogate.constants import check_constants
@@ -26,6 +27,9 @@ from ppl.ir.node import topological
 from ppl.ir.rewrites.simplify import simplify
 from ppl.ir.verify import after_pass
 from ppl.lang.carried import require_carried, require_one_particle
+from ppl.lang.context import Written
+from ppl.lang.time.record import base_name
+from ppl.lang.time.sketch import steps_of_sketch
 from ppl.lang.trace import Trace
 from ppl.progress import line
 from ppl.runtime.binding import Binder
@@ -38,27 +42,29 @@ if TYPE_CHECKING:
     from ppl.runtime.prepared import Settings
 
 
+Traced = Callable[[Written], Trace]
+"""Traces the objective, loops over time written out or not."""
 VariantKey = tuple[str, tuple[str, ...], int | None]
 
 
 class Compiled:
     """Trace, graph, plan and executables of a program for one signature of event shapes and dtypes."""
 
-    def __init__(self, trace: Trace, arguments: tuple[str, ...], settings: Settings, title: str = "a program"):
-        self.trace, self.settings, self.title = trace, settings, title
+    def __init__(self, traced: Traced, arguments: tuple[str, ...], settings: Settings, title: str = "a program"):
+        self.trace = trace = traced(Written())
+        self.settings, self.title = settings, title
         self.tried_out = False
         require_carried(trace)
         require_one_particle(trace, settings.particles)
-        trace.guards = find_guards(trace)
-        check_constants(trace, np.dtype(settings.dtype))
-        simplify_trace(trace)
-        refuse_black_boxes(trace)
-        self.graph = StochasticGraph(trace)
+        self._prepare(trace)
+        self.graph = StochasticGraph(trace, _sketch(trace, traced))
+        refuse_black_boxes((self.graph.sketch or self.graph).trace)
         require_target(self.graph, settings.target)
         self.plan: Plan = make_plan(
             self.graph, settings.estimators, settings.allow_bias, settings.particles, settings.max_copies
         )
         record(self.plan, settings.measured)
+        self.working = self._unrolled(traced) if unrolled(self.graph, self.plan.estimators) else self.graph
         self.binder = Binder(trace, arguments, np.dtype(settings.dtype))
         self.layout = Layout(tuple((p.name, p.raw_shape) for p in trace.params.values()))
         self._variants: dict[VariantKey, Variant] = {}
@@ -66,6 +72,27 @@ class Compiled:
         self._serving: dict[tuple[str, tuple[str, ...], int, tuple[str, ...]], Executable] = {}
         self.trainers: dict[tuple[bool, str], Any] = {}
         self._lock = threading.RLock()
+
+    def _prepare(self, trace: Trace) -> None:
+        """Find the conditions of a trace that have to be computed, and simplify it."""
+        trace.guards = find_guards(trace)
+        check_constants(trace, np.dtype(self.settings.dtype))
+        simplify_trace(trace)
+
+    def _unrolled(self, traced: Traced) -> StochasticGraph:
+        """The graph without loops, for estimators that need it; its plan is checked on every step."""
+        trace = traced(Written(names=None))
+        self._prepare(trace)
+        graph, chosen = StochasticGraph(trace), self.plan.estimators
+        named = {name: chosen[base_name(name)] for name in graph.nodes}
+        make_plan(graph, {n: e for n, e in named.items() if not e.imposed}, True, self.settings.particles, math.inf)
+        return graph
+
+    @cached_property
+    def working_plan(self) -> dict[str, Estimator]:
+        """The estimators of the nodes of the graph that gradients and values are made of."""
+        chosen = self.plan.estimators
+        return {name: chosen[base_name(name)] for name in self.working.nodes}
 
     def check_state(self, state: State) -> None:
         """Raise a DataError unless `state` is one, and its vectors are this program's: kernels read them unchecked."""
@@ -139,13 +166,13 @@ class Compiled:
             return self._variants[name]
 
     def _build(self, key: str, sites: Sequence[str], particles: int | None) -> Variant:
-        graph, plan = self.graph, self.plan.estimators
+        graph, plan = self.working, self.working_plan
         builders: dict[str, Callable[[], Variant]] = {
             "gradient": lambda: build_gradient(graph, plan, particles=particles),
             "repeats": lambda: build_gradient(graph, plan, repeats=True),
             "value": lambda: build_value(graph, plan, particles=particles),
             "rows": lambda: build_rows(graph, plan),
-            "sample": lambda: build_sample(graph, sites),
+            "sample": lambda: build_sample(self.graph, sites),
             "hvp": lambda: build_hvp(graph, plan),
         }
         return builders[key]()
@@ -251,6 +278,15 @@ class Compiled:
         return found
 
 
+def _sketch(trace: Trace, traced: Traced) -> StochasticGraph | None:
+    """The graph of what analyses read of a trace with loops over time."""
+    if not trace.scans:
+        return None
+    drawn = traced(Written(counts=steps_of_sketch(trace)))
+    simplify_trace(drawn)
+    return StochasticGraph(drawn)
+
+
 def require_state(state: Any, name: str = "the first argument") -> None:
     """Raise a DataError unless `state` is a State whose vectors have the lengths that it says."""
     if not isinstance(state, State):
@@ -272,6 +308,12 @@ def simplify_trace(trace: Trace) -> None:
     outputs += [s.redrawn for s in redrawn if s.redrawn is not None]
     outputs += [c.next for c in trace.carried.values() if c.next is not None]
     outputs += [g.node for g in trace.guards]
+    steps = [c for c in trace.costs.values() if c.step is not None]
+    outputs += [c.step for c in steps if c.step is not None]
+    actives = [s for s in trace.sites.values() if s.active is not None]
+    outputs += [s.active for s in actives if s.active is not None]
+    for scan in trace.scans:
+        outputs += [*scan.inits, *scan.outs, *scan.slices.values()]
     after_pass(outputs)
     nodes = simplify(outputs)
     after_pass(nodes)
@@ -289,6 +331,15 @@ def simplify_trace(trace: Trace) -> None:
             carried.next = next(simplified)
     for guard in trace.guards:
         guard.node = next(simplified)
+    for cost in steps:
+        cost.step = next(simplified)
+    for site in actives:
+        site.active = next(simplified)
+    for scan in trace.scans:
+        scan.inits = tuple(next(simplified) for _ in scan.inits)
+        scan.outs = tuple(next(simplified) for _ in scan.outs)
+        for step_input in scan.slices:
+            scan.slices[step_input] = next(simplified)
 
 
 def _listed(layout: Layout) -> str:

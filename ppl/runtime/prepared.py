@@ -14,9 +14,10 @@ from ppl.compiler.plan.measured import Measured
 from ppl.compiler.plan.requested import Requested
 from ppl.errors import DataError, ModelError
 from ppl.lang.arguments import ArgumentSpec, as_array, signature
+from ppl.lang.context import Written, writing
 from ppl.lang.model import Model
 from ppl.lang.params import constrained, initial_value, unconstrained
-from ppl.lang.trace import Param
+from ppl.lang.trace import Param, Trace
 from ppl.objectives.base import Objective
 from ppl.progress import line
 from ppl.runtime.compiled import Compiled, require_state
@@ -104,8 +105,12 @@ class Prepared:
     def _trace(self, data: Sequence[Any]) -> Compiled:
         title = f"model '{self.objective.model.name}'"
         with line.during(lambda: f"tracing {title}"):
-            trace = self.objective.trace(dict(zip(self.argument_names, data, strict=True)))
-            return Compiled(trace, self.argument_names, self.settings, title)
+
+            def traced(written: Written) -> Trace:
+                with writing(written):
+                    return self.objective.trace(dict(zip(self.argument_names, data, strict=True)))
+
+            return Compiled(traced, self.argument_names, self.settings, title)
 
     def _of(self, state: State) -> Compiled:
         """The program prepared for data that `state` fits, the latest first."""

@@ -58,9 +58,9 @@ def first_bad_part(layout: Layout, flat: np.ndarray) -> str | None:
 
 def _replay(call: BoundCall, mode: str) -> Culprit:
     compiled, bound = call.compiled, call.data
-    expansion = Expansion(compiled.graph, compiled.plan.estimators, mode)  # type: ignore[arg-type]
+    expansion = Expansion(compiled.working, compiled.working_plan, mode)  # type: ignore[arg-type]
     expanded = expansion.run()
-    forward = list(_forward(compiled.trace, expansion, expanded))
+    forward = list(_forward(compiled.working.trace, expansion, expanded))
     gradients = []
     if mode == "gradient":
         made = compiled.variant("gradient").stages["differentiate"].items()

@@ -26,6 +26,7 @@ from ppl.ir.node import Node
 from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.rewrites.simplify import simplify
 from ppl.ir.types import Axis, Kind
+from ppl.lang.time.record import deepest, scan_of, stacked
 from ppl.lang.trace import Index, Site, SiteKind, Use
 from ppl.runtime.binding import Bound
 
@@ -54,10 +55,11 @@ def violation(
     plan: Mapping[str, Estimator] | None = None,
 ) -> Violation | None:  # fmt: skip
     """The first condition that fails in an evaluation, or None; of a sample, among the nodes that `sites` come from."""
-    trace = compiled.trace
+    graph = compiled.graph if mode == "sample" else compiled.working
+    trace = graph.trace
     if plan is None:
-        plan = {} if mode == "sample" else compiled.plan.estimators
-    expansion = Expansion(compiled.graph, plan, mode)  # type: ignore[arg-type]
+        plan = {} if mode == "sample" else compiled.working_plan
+    expansion = Expansion(graph, plan, mode)  # type: ignore[arg-type]
     expansion.run()
     above = drawn(results_of(trace) if mode != "sample" else values_of(trace, sites))
     listed = [
@@ -68,7 +70,8 @@ def violation(
     asked = sites if mode == "sample" else None
     readers: list[tuple[Index | Use, Site, Condition]] = [*use_conditions(trace), *index_conditions(trace)]
     listed += [(site, c) for reader, site, c in readers if reader_concerns(reader, asked)]
-    outputs = [n for site, c in listed for n in (c.value, allowed(site, c))]
+    pairs = [(c.value, allowed(site, c)) for site, c in listed]
+    outputs = [stacked(n, deepest(map(scan_of, pair))) for pair in pairs for n in pair]
     walked = [ops.pick(n) for n in expansion.walk(simplify(outputs))]
     walked[1::2] = [expansion.reducer.reached(n, True) for n in walked[1::2]]
     values = evaluate(walked, env)
@@ -83,12 +86,13 @@ def violation(
 def _at_edge(expansion: Expansion, env: Env, bound: Bound) -> Violation | None:
     """The first probability of 0 or 1 that a parameter moves under an estimator that sees draws only, or None."""
     for rn, edge in expansion.edges.values():
-        there = expansion.reducer.reached(edge.there, False)
-        moved, truth, value = evaluate([movement(expansion, [(rn, edge)]), there, edge.value], env)
+        seen = (expansion.reducer.reached(edge.there, False), edge.value)
+        there, beside = (expansion.outside(n, rn.site.scan) for n in seen)
+        moved, truth, value = evaluate([movement(expansion, [(rn, edge)]), there, beside], env)
         if not np.any(moved > 0):
             continue
         at = tuple(int(i) for i in np.argwhere(truth)[0])
-        shown = float(_entry((edge.value, value), there, at))
+        shown = float(_entry((beside, value), there, at))
         label = type(expansion.plan[rn.name]).__name__
         text = (
             f"{edge.name} of {type(rn.dist).__name__} is {shown:g}{place(there, at, bound)}, and a parameter moves it: "
@@ -102,12 +106,13 @@ def _at_edge(expansion: Expansion, env: Env, bound: Bound) -> Violation | None:
 def _across(expansion: Expansion, env: Env, bound: Bound) -> Violation | None:
     """The first mixture whose path its samples do not show, or None."""
     for rn, spread in expansion.crossings.values():
-        good = crosses(expansion, spread)
-        truth, value = evaluate([good, ops.pick(spread)], env)
+        seen = (crosses(expansion, spread), ops.pick(spread))
+        good, beside = (expansion.outside(n, rn.site.scan) for n in seen)
+        truth, value = evaluate([good, beside], env)
         if truth.all():
             continue
         at = tuple(int(i) for i in np.argwhere(~truth)[0])
-        shown = float(_entry((ops.pick(spread), value), good, at))
+        shown = float(_entry((beside, value), good, at))
         label = type(expansion.plan[rn.name]).__name__
         text = (
             f"the components of {type(rn.dist).__name__} stand apart{place(good, at, bound)}: about one sample in "

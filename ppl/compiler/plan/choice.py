@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ppl.compiler.plan import loops
 from ppl.compiler.plan.plan import Candidate, Choice, Plan
 from ppl.compiler.plan.requested import Requested, named_estimators
 from ppl.errors import EstimatorError
@@ -86,11 +87,13 @@ def make_plan(
     EstimatorError
         If a named estimator does not support its node, a glob matches nothing, or nothing admissible exists.
     """
-    require_no_lost_path(graph)
+    require_no_lost_path(graph.sketch or graph)
     named = named_estimators(graph, requested)
     graph.enumerated = frozenset(name for name, estimator in named.items() if not estimator.sampled)
     graph.reweighted = {name for name, estimator in named.items() if estimator.reweights}
-    used = _Budget()
+    if graph.sketch is not None:
+        graph.share_plan()
+    used = _Budget(max_copies)
     choices: dict[str, Choice] = {}
     for rn in graph.nodes.values():
         if rn.name in named:
@@ -105,27 +108,32 @@ def make_plan(
     return Plan(Named("node", ordered), used.total(), particles)
 
 
+MOST = 1e15
+"""Joint states from which on their number is not shown exactly."""
+
+
 class _Budget:
     """Copies spent so far: the branch axis adds up, enumerations multiply."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_copies: float) -> None:
+        self.max_copies = max_copies
         self.sides = 0
         self.states = 1.0
 
     def add(self, rn: RandomNode, estimator: Estimator) -> None:
         if not estimator.within_cost:
-            self.states *= estimator.states(rn)
-        self.sides += estimator.side_count(rn)
+            self.states *= estimator.all_states(rn)
+        self.sides += estimator.all_sides(rn)
 
     def with_(self, rn: RandomNode, estimator: Estimator) -> float:
-        return self.states * estimator.states(rn) * (1 + self.sides + estimator.side_count(rn))
+        return self.states * estimator.all_states(rn) * (1 + self.sides + estimator.all_sides(rn))
 
     def total(self) -> int:
-        return int(self.states * (1 + self.sides))
+        return int(min(self.states, MOST) * (1 + self.sides))
 
 
 def _copies(rn: RandomNode, estimator: Estimator) -> int:
-    return int(estimator.states(rn)) * (1 + estimator.side_count(rn))
+    return int(min(estimator.all_states(rn), MOST)) * (1 + estimator.all_sides(rn))
 
 
 def _choice(rn: RandomNode, estimator: Estimator, reason: str, candidates: Sequence[Candidate] = ()) -> Choice:
@@ -138,7 +146,7 @@ def _choice(rn: RandomNode, estimator: Estimator, reason: str, candidates: Seque
 
 def _check_named(rn: RandomNode, estimator: Estimator, particles: int, used: _Budget) -> Choice:
     support = estimator.supports(rn)
-    complaint = support.reason if not support.ok else estimator.validate(particles)
+    complaint = support.reason if not support.ok else estimator.validate(particles) or loops.refusal(estimator, rn, used)
     if complaint:
         raise EstimatorError(f"{estimator.label} cannot be used for node '{rn.name}' ({rn.site.where}): {complaint}")
     choice = _choice(rn, estimator, f"named by the user; {support.reason}")
@@ -191,7 +199,10 @@ def _refusal(
     if estimator.biased and not allow_bias:
         return "biased; needs allow_bias=True or to be named"
     spent = used.with_(rn, estimator)
-    if (estimator.side_count(rn) or estimator.enters == "summed") and spent > max_copies:
+    unrolled = loops.refusal(estimator, rn, used)
+    if unrolled:
+        return unrolled
+    if (estimator.all_sides(rn) or estimator.enters == "summed") and spent > max_copies:
         return f"{spent:.4g} copies in all exceed max_copies={max_copies}"
     return None
 
@@ -201,8 +212,8 @@ def _check_joint_budget(graph: StochasticGraph, choices: dict[str, Choice]) -> N
     for cost in graph.trace.costs.values():
         states, budget, names = 1.0, float("inf"), []
         for name, choice in choices.items():
-            if choice.estimator.enters == "summed" and cost.node in graph[name].dependent:
-                states *= choice.estimator.states(graph[name])
+            if choice.estimator.enters == "summed" and cost in graph[name].costs:
+                states *= choice.estimator.all_states(graph[name])
                 budget = min(budget, choice.estimator.most_states)
                 names.append(name)
         if states > budget:

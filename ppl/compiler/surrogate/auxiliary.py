@@ -51,7 +51,8 @@ def auxiliary_updates(expanded: Expanded, own_gradients: dict[str, list[Node]]) 
     updates: dict[str, Node] = {}
     for name, variable in expanded.aux.items():
         if callable(variable.spec.adapt):
-            updates[name] = variable.spec.adapt(expanded.advantages[variable.owner], variable.leaf)
+            new = variable.spec.adapt(expanded.advantages[variable.owner], variable.leaf)
+            updates[name] = expanded.averaged(variable.owner, new)
     for owner in dict.fromkeys(v.owner for v in expanded.aux.values()):
         for adapt, erase in (("second_moment", ("theta",)), ("fit", ())):
             found = {n: v for n, v in expanded.aux.items() if v.owner == owner and v.spec.adapt == adapt}

@@ -18,7 +18,9 @@ from ppl.graph.stochastic import RandomNode
 from ppl.ir import ops
 from ppl.ir.differentiate import vjp
 from ppl.ir.node import Node
+from ppl.ir.rewrites.loops import merge_loops
 from ppl.ir.types import Kind
+from ppl.lang.time.record import base_name
 
 RAREST = 100.0
 """Largest relative variance of a path through a mixture's cdf: below, 1 % of the samples lie between its components."""
@@ -33,8 +35,9 @@ def blind_penalty(expansion: Expansion) -> Node | None:
     total: Node | None = None
     if expansion.edges:
         total = ops.where(ops.less(0.0, movement(expansion, list(expansion.edges.values()))), np.nan, 0.0)
-    for _, spread in expansion.crossings.values():
-        term = ops.reduce_sum(ops.where(crosses(expansion, spread), 0.0, np.nan))
+    for rn, spread in expansion.crossings.values():
+        term = ops.where(crosses(expansion, spread), 0.0, np.nan)
+        term = ops.reduce_sum(expansion.outside(term, rn.site.scan))
         term = ops.sum_axes(term, [a for a in term.type.axes if a.kind is not Kind.REPEATS])
         total = term if total is None else ops.add(total, term)
     return total
@@ -56,20 +59,20 @@ def movement(expansion: Expansion, edges: Sequence[Found]) -> Node:
     seeds = []
     for rn, edge in edges:
         there = expansion.reducer.reached(edge.there, False)
-        seeds.append((edge.value, ops.where(there, _weights(rn.name, edge.value), 0.0)))
+        weighed = ops.mul(edge.value, ops.stop(ops.where(there, _weights(expansion, rn, edge.value), 0.0)))
+        seeds.append(expansion.outside(weighed, rn.site.scan))
     total = ops.expand(ops.const(0.0), expansion.everywhere)
-    for slope in vjp(
-        [(ops.mul(value, ops.stop(seed)), ops.const(1.0)) for value, seed in seeds], [*expansion.wrt.values()]
-    ):
+    for slope in vjp([(x, ops.const(1.0)) for x in merge_loops(seeds)], [*expansion.wrt.values()]):
         if slope is not None:
             total = ops.add(total, ops.reduce_sum(ops.absolute(slope)))
     return ops.stop(total)
 
 
-def _weights(name: str, value: Node) -> Node:
+def _weights(expansion: Expansion, rn: RandomNode, value: Node) -> Node:
     """Numbers between 0 and 1 for the entries of `value`: noise over rows, constants over enumerated states."""
     axes, shape = value.type.axes, value.type.shape
-    weights = ops.noise(name, PURPOSE, [a for a in axes if a.kind is not Kind.ENUM], shape)
+    times = expansion.walk(rn.site.times)
+    weights = ops.noise(base_name(rn.name), PURPOSE, [a for a in axes if a.kind is not Kind.ENUM], shape, times)
     for axis in axes:
         if axis.kind is Kind.ENUM:
             levels = np.random.default_rng(axis.depth).uniform(0.5, 1.0, axis.size or 1)

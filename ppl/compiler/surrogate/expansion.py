@@ -6,16 +6,18 @@ the surrogate whose gradient is the estimate.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ppl.compiler.surrogate.ahead import Ahead
 from ppl.compiler.surrogate.enumeration import marginal_cost
 from ppl.compiler.surrogate.walk import AuxVariable, Walk
 from ppl.estimators.base import Advantages
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import TRUNK, Axis, Copy
-from ppl.lang.trace import Bound, Cost
+from ppl.lang.trace import Bound, Cost, Site
 
 
 @dataclass(eq=False)
@@ -23,7 +25,9 @@ class Expanded:
     """The expanded program.
 
     `values` maps site and cost names to nodes; `surrogate` has the estimate as its gradient with respect to the nodes
-    in `wrt`; `own` holds the trunk parameters of each random node, for the auxiliary pass.
+    in `wrt`; `own` holds the trunk parameters of each random node, for the auxiliary pass. `averaged` takes a value of a
+    step of the loop that a node stands in to its mean over the steps. `deferred` maps leaves to what they stand for: in
+    the surrogate, costs that lie ahead of a step are leaves, so that its loops do not read one another.
     """
 
     values: dict[str, Node]
@@ -37,6 +41,8 @@ class Expanded:
     hypers: dict[str, float]
     copies: dict[str, int] = field(default_factory=dict)
     fits: dict[str, Node] = field(default_factory=dict)
+    averaged: Callable[[str, Node], Node] = lambda owner, value: value
+    deferred: dict[Node, Node] = field(default_factory=dict)
 
 
 class Part(NamedTuple):
@@ -44,6 +50,7 @@ class Part(NamedTuple):
 
     value: Node
     above: frozenset[str]
+    cost: Cost
 
 
 class Expansion(Walk):
@@ -57,7 +64,8 @@ class Expansion(Walk):
         self._walk()
         trace, self.parts = self.graph.trace, []
         costs = self.costs = {} if self.mode == "sample" else {n: self._expected(c) for n, c in trace.costs.items()}
-        values = {name: self.env[id(s.node)] for name, s in trace.sites.items() if s.node is not None}
+        values = {name: self._shown(s) for name, s in trace.sites.items() if s.node is not None}
+        self.ahead = Ahead(self)
         trunk = {name: self.reducer.total(c, trunk=True) for name, c in costs.items()}
         loss = _sum(list(trunk.values()), self.everywhere)
         surrogate, advantages, fits = loss, {}, {}
@@ -67,26 +75,54 @@ class Expansion(Walk):
             for name in self.branches:
                 found = self._score_term(name)
                 if found is not None:
-                    terms.append(self.reducer.total(found[0], stopped=True))
+                    terms.append(self.reducer.total(self._total(name, found[0]), stopped=True))
                     advantages[name] = found[1]
                     fit = self.branches[name].fit
-                    fits.update({name: fit(found[1])} if fit is not None else {})
+                    fits.update({name: self._mean(name, fit(found[1]))} if fit is not None else {})
             surrogate = _sum(terms, self.everywhere)
         copies = {n: c.type.branch.size or 1 for n, c in costs.items() if c.type.branch is not None}
         for name, param in trace.params.items():  # the gradient of one that nothing reads is an output too: 0
             self.wrt.setdefault(name, ops.expand(param.node, self.everywhere))
         return Expanded(
-            values, trunk, loss, surrogate, self.wrt, self.aux, self.own, advantages, self.hypers, copies, fits
-        )
+            values, trunk, loss, surrogate, self.wrt, self.aux, self.own, advantages, self.hypers, copies, fits,
+            self._mean, self.ahead.deferred,
+        )  # fmt: skip
+
+    def _shown(self, site: Site) -> Node:
+        """The value of a site as `program.sample` returns it; 0 in rows of a loop that have stopped."""
+        assert site.node is not None
+        value = self.env[id(site.node)]
+        if site.active is not None:
+            (active,) = self.walk([site.active])
+            value = ops.where(active, value, ops.cast(ops.zeros_like(value.type), value.type.dtype))
+        return self.outside(value, site.scan)
+
+    def _total(self, name: str, value: Node) -> Node:
+        """The sum of a node's score terms over the steps of its loops; rows that have stopped have none."""
+        site = self.graph[name].site
+        if site.active is not None:
+            value = ops.where(self.walk([site.active])[0], value, 0.0)
+        scan = site.scan
+        while scan is not None:
+            value, scan = ops.reduce_sum(self.recurrence(scan).stacked(value), 0), scan.outer
+        return value
+
+    def _mean(self, name: str, value: Node) -> Node:
+        """The mean of a value of a node's steps."""
+        scan = self.graph[name].site.scan
+        while scan is not None:
+            value = ops.div(ops.reduce_sum(self.recurrence(scan).stacked(value), 0), float(scan.length))
+            scan = scan.outer
+        return value
 
     def _parts(self, cost: Cost) -> list[Part]:
         """A cost, or the terms that depend on nodes directly or through `stop_gradient`, one way each."""
         terms = self.graph.terms
         found = terms.of[cost.name]
         if len(found) == 1:
-            return [Part(self.costs[cost.name], terms.names(found[0].reach.direct))]
+            return [Part(self.costs[cost.name], terms.names(found[0].reach.direct), cost)]
         return [
-            Part(self._averaged(cost, self._meant(t.node, self.env[id(t.node)])), terms.names(t.reach.direct))
+            Part(self._averaged(cost, self._meant(t.node, self.env[id(t.node)])), terms.names(t.reach.direct), cost)
             for t in found
         ]
 
@@ -112,13 +148,13 @@ class Expansion(Walk):
     def _score_term(self, name: str) -> tuple[Node, Advantages] | None:
         rn = self.graph[name]
         made = self.branches[name]
-        downstream = [part.value for part in self.parts if name in part.above]
+        downstream = [part for part in self.parts if name in part.above]
         if made.score is None or not downstream:
             return None
         keep = set(made.trunk.type.axes)
         copies = [TRUNK, *(Copy(rn.rank, name, i, s.live, s.soft) for i, s in enumerate(made.sides, 1))]
         advantages = Advantages(
-            [self.reducer.advantage(downstream, keep, copy) for copy in copies],
+            [self.ahead.of(rn, downstream, keep, copy) for copy in copies],
             self.reducer.mean_over_rows,
             [Bound(*self._bound(c.bound)) for c in rn.costs if c.bound is not None],
             lambda x: self.reducer.advantage([x], keep),

@@ -15,7 +15,7 @@ from ppl.compiler.surrogate.blind import blind_penalty
 from ppl.compiler.surrogate.checks import fed_by, observed_argument
 from ppl.compiler.surrogate.expansion import Expansion
 from ppl.compiler.surrogate.indices import INDEX, concerned, find_readers, index_conditions
-from ppl.compiler.surrogate.uses import allowed, guard_term, guards_of_uses
+from ppl.compiler.surrogate.uses import all_steps, allowed, guard_term, guards_of_uses
 from ppl.distributions.domain.conditions import Condition, unexpanded
 from ppl.distributions.domain.observable import observed_conditions
 from ppl.ir import ops
@@ -35,11 +35,11 @@ def find_guards(trace: Trace) -> list[Guard]:
         if condition.proved or condition.shows or fed_by(site, condition) is not None:
             continue
         if site.kind is SiteKind.RANDOM or id(unexpanded(condition.value)) in used:
-            term = guard_term(allowed(site, condition))
+            term = all_steps(guard_term(allowed(site, condition)))
             found.append(Guard(site.name, term, site.kind is SiteKind.RANDOM, condition.whole))
     listed = [(index, condition) for index, _, condition in index_conditions(trace) if not condition.proved]
     find_readers(trace, [index for index, _ in listed], results_of(trace))
-    found += [Guard(INDEX, guard_term(c.good), False, False, i) for i, c in listed if i.costs or i.sites]
+    found += [Guard(INDEX, all_steps(guard_term(c.good)), False, False, i) for i, c in listed if i.costs or i.sites]
     return found + guards_of_uses(trace, results_of(trace))
 
 

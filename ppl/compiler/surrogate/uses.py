@@ -17,6 +17,7 @@ from ppl.distributions.domain.checks import constant_value
 from ppl.distributions.domain.conditions import Condition, unexpanded
 from ppl.ir import ops
 from ppl.ir.node import Node, topological
+from ppl.lang.time.record import scan_of, total
 from ppl.lang.trace import Guard, Site, SiteKind, Trace, Use
 
 
@@ -51,7 +52,7 @@ def guards_of_uses(trace: Trace, costs: Sequence[Node]) -> list[Guard]:
     if listed:
         find_readers(trace, [use for use, _, _ in listed], costs, closed_choices(trace))
     counted = [(use, site, c) for use, site, c in listed if use.costs or use.sites]
-    return [Guard(site.name, guard_term(allowed(site, c)), False, c.whole, use) for use, site, c in counted]
+    return [Guard(site.name, all_steps(guard_term(allowed(site, c))), False, c.whole, use) for use, site, c in counted]
 
 
 def closed_choices(trace: Trace) -> set[int]:
@@ -72,6 +73,11 @@ def _masks(x: Node) -> list[Node]:
     while x.op in ("cast", "expand", "reshape"):
         x = x.args[0]
     return [part for arg in x.args for part in _masks(arg)] if x.op == "and" else [x]
+
+
+def all_steps(term: Node) -> Node:
+    """A guard of a step of a loop over time, summed over the steps."""
+    return total(term, scan_of(term))
 
 
 def guard_term(good: Node) -> Node:

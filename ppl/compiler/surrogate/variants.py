@@ -22,11 +22,13 @@ from ppl.estimators.base import Estimator
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir import ops
 from ppl.ir.differentiate import vjp
-from ppl.ir.node import Node
+from ppl.ir.node import Node, substitute
+from ppl.ir.rewrites.loops import merge_loops
 from ppl.ir.rewrites.narrow import narrow
 from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import Kind
 from ppl.ir.verify import after_pass
+from ppl.lang.time.record import base_name
 
 
 @dataclass
@@ -75,8 +77,9 @@ def build_gradient(
     require_own_names(graph, set(variant.aux_slots))
     variant.aux_slots |= {n: Slot(c.shape, c.init, c.where) for n, c in graph.trace.carried.items()}
     own = {} if repeats else {v.owner: expanded.own[v.owner] for v in expanded.aux.values()}
-    wrt = [*expanded.wrt.values(), *(n for nodes in own.values() for n in nodes)]
-    found = vjp([(sighted(expanded.surrogate, expansion), ops.const(1.0))], wrt)
+    own = {name: nodes for name, nodes in own.items() if graph[name].site.scan is None}
+    surrogate, *flat = merge_loops([expanded.surrogate, *(n for nodes in own.values() for n in nodes)])
+    found = vjp([(sighted(surrogate, expansion), ops.const(1.0))], [*expanded.wrt.values(), *flat])
     queue = iter(found)
     for name, leaf in expanded.wrt.items():
         g = next(queue)
@@ -85,6 +88,10 @@ def build_gradient(
         own_gradients = {k: [g for g in (next(queue) for _ in nodes) if g is not None] for k, nodes in own.items()}
         updates = auxiliary_updates(expanded, own_gradients) | carried_updates(graph, particles)
         variant.aux = {name: updates[name] for name in variant.aux_slots}
+    if expanded.deferred:
+        variant.replace_outputs(substitute(list(variant.outputs().values()), expanded.deferred))
+        stage = variant.stages["expand"]
+        variant.stages["expand"] = dict(zip(stage, substitute(list(stage.values()), expanded.deferred), strict=True))
     return _finish(variant)
 
 
@@ -141,7 +148,10 @@ def _shown(graph: StochasticGraph, name: str, value: Node) -> Node:
 
 
 def _start(expanded: Expanded, expansion: Expansion) -> Variant:
-    scalars = {"loss": guarded(expanded.loss, expansion), **{f"cost {k}": v for k, v in expanded.costs.items()}}
+    scalars = {"loss": guarded(expanded.loss, expansion)}
+    for name, value in expanded.costs.items():
+        key = f"cost {base_name(name)}"
+        scalars[key] = ops.add(scalars[key], value) if key in scalars else value
     return Variant(scalars=scalars, hypers=expanded.hypers, copies=expanded.copies)
 
 

@@ -22,9 +22,12 @@ from ppl.estimators.parts.not_needed import NotNeeded
 from ppl.estimators.pathwise import Pathwise
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.ir import ops
+from ppl.ir.capture import Recurrence
+from ppl.ir.loop import placeholder
 from ppl.ir.node import Node, make, topological
 from ppl.ir.op_facts import JUMP
 from ppl.ir.types import PARTICLES, REPEATS, TRUNK, Axis, Copy, Kind, branch_axis, sort_axes, union_axes
+from ppl.lang.time.record import Scan, base_name
 from ppl.lang.trace import Bound, Site, SiteKind
 
 Mode = Literal["gradient", "value", "sample"]
@@ -76,6 +79,7 @@ class Walk:
         self.redrawn = {id(s.node): s.redrawn for s in sites if s.redrawn is not None}
         self.edges: dict[tuple[str, str], tuple[RandomNode, Edge]] = {}
         self.crossings: dict[str, tuple[RandomNode, Node]] = {}
+        self.recurrences: dict[Scan, Recurrence] = {}
 
     def _walk(self) -> None:
         reweighted = [n for n, e in self.plan.items() if e.reweights]
@@ -143,15 +147,62 @@ class Walk:
             self.wrt[node.attrs["name"]] = leaf
             return leaf
         if node.op == "rowkey":
-            return make("rowkey", name=node.attrs["name"], axes=(*node.attrs["axes"], *self.sampled, *self.everywhere))
+            axes = (*node.attrs["axes"], *self.sampled, *self.everywhere)
+            return ops.row_key(node.attrs["name"], axes, [self.env[id(t)] for t in node.args])
+        if node.op == "step_input":
+            return self._input(node)
         if not node.args:
             return node
+        if node.op == "stacked":
+            return self.recurrence(node.attrs["scan"]).stacked(self.env[id(node.args[0])])
+        if node.op == "final":
+            return self.recurrence(node.attrs["scan"]).final(node.attrs["index"])
         args = [self.env[id(a)] for a in node.args]
         if node.op == "expand":
             return ops.expand(args[0], node.attrs["axes"], node.type.shape)
         args = self.reducer.meet(args)
         attrs = {**node.attrs, "axes": args[0].type.axes} if node.op == "external" else node.attrs
         return make(node.op, *args, **attrs)
+
+    # --- loops over time ---------------------------------------------------------------------------------------------
+
+    def recurrence(self, scan: Scan) -> Recurrence:
+        """What the loop `scan` has become."""
+        if scan not in self.recurrences:
+            self.recurrences[scan] = Recurrence(placeholder(scan.index.type), scan.length, scan.reverse, scan.remat)
+            self._enter(scan, self.recurrences[scan])
+        return self.recurrences[scan]
+
+    def _enter(self, scan: Scan, found: Recurrence) -> None:
+        """Find the carries of a loop: they gain all the axes that a step gives them."""
+        inits = self.walk(scan.inits)
+        while True:
+            found.inits, found.carries = tuple(inits), tuple(placeholder(x.type) for x in inits)
+            known = set(self.recurrences)
+            outs = self.walk(scan.outs)
+            outs = [ops.expand(o, union_axes(i.type.axes, o.type.axes)) for i, o in zip(inits, outs, strict=True)]
+            if all(o.type == i.type for i, o in zip(inits, outs, strict=True)):
+                found.outs = tuple(outs)
+                return
+            for inner in set(self.recurrences) - known:
+                del self.recurrences[inner]
+            inits = [ops.expand(i, o.type.axes) for i, o in zip(inits, outs, strict=True)]
+
+    def _input(self, node: Node) -> Node:
+        """What a step of a loop reads."""
+        scan: Scan = node.attrs["scan"]
+        found = self.recurrence(scan)
+        if node is scan.index:
+            return found.index
+        if node in scan.slices:
+            return found.slice(self.walk([scan.slices[node]])[0])
+        return found.carries[scan.carries.index(node)]
+
+    def outside(self, node: Node, scan: Scan | None) -> Node:
+        """What a value of a step of `scan` has become, seen from outside of all loops: times lead its event."""
+        while scan is not None:
+            node, scan = self.recurrence(scan).stacked(node), scan.outer
+        return node
 
     # --- random nodes ------------------------------------------------------------------------------------------------
 
@@ -168,7 +219,7 @@ class Walk:
         if self.mode != "sample" and estimator.enters == "averaged":
             self.averaged.append(Averaged.make(rn, dist, plates))
             return self.averaged[-1].mean
-        uniforms = self._uniforms(rn.name, plates, dist.uniforms(), 0)
+        uniforms = self._uniforms(rn.site, plates, dist.uniforms(), 0)
         if self.mode != "gradient":
             return dist.draw(*uniforms)
         return self._branch(rn, dist, estimator, plates, uniforms)
@@ -177,14 +228,15 @@ class Walk:
         """A draw of an observed node."""
         assert site.dist is not None
         dist = site.dist.with_params(tuple(self.env[id(a)] for a in node.args))
-        return dist.draw(*self._uniforms(site.name, sort_axes((*node.type.axes, *self.everywhere)), dist.uniforms(), 0))
+        return dist.draw(*self._uniforms(site, sort_axes((*node.type.axes, *self.everywhere)), dist.uniforms(), 0))
 
     def _uniforms(
-        self, name: str, plates: tuple[Axis, ...], shapes: tuple[tuple[int, ...] | None, ...], purpose: int
+        self, site: Site, plates: tuple[Axis, ...], shapes: tuple[tuple[int, ...] | None, ...], purpose: int
     ) -> tuple[Node, ...]:
-        axes = (*plates, *self.sampled)
+        axes, name, times = (*plates, *self.sampled), base_name(site.name), self.walk(site.times)
         return tuple(
-            ops.row_key(name, axes) if s is KEY else ops.noise(name, purpose + i, axes, s) for i, s in enumerate(shapes)
+            ops.row_key(name, axes, times) if s is KEY else ops.noise(name, purpose + i, axes, s, times)
+            for i, s in enumerate(shapes)
         )
 
     def _branch(
@@ -201,7 +253,7 @@ class Walk:
             rn.name,
             dist.with_params(own),
             uniforms,
-            fresh=lambda shapes: self._uniforms(rn.name, plates, shapes, CONDITIONAL),
+            fresh=lambda shapes: self._uniforms(rn.site, plates, shapes, CONDITIONAL),
             aux=lambda key, spec: self._aux(rn.name, key, spec),
             option=self._option,
             particles=self.particles,
@@ -276,7 +328,7 @@ class Walk:
             self.reducer.weights[states.axis] = states.weight
             self.enumerated[rn.name] = states.axis
         plates = sort_axes((*rn.node.type.axes, *self.everywhere))
-        return rule.value(dist, states.value, self._uniforms(rn.name, plates, dist.uniforms(), 0))
+        return rule.value(dist, states.value, self._uniforms(rn.site, plates, dist.uniforms(), 0))
 
     def _own_density(self, node: Node) -> Node:
         rn = self.graph[node.attrs["name"]]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class NotNeeded(Estimator):
     """The node is sampled and passes no gradient: no learnable parameter upstream, or no cost downstream."""
 
+    in_loops: ClassVar[bool] = True
     follows_path: ClassVar[bool] = True
     second: ClassVar[Second] = "kept"
     imposed: ClassVar[bool] = True

@@ -1,0 +1,108 @@
+"""Downstream costs of a random node: all of a cost, or, in a loop over time, what lies ahead of a step.
+
+A cost of step t counts for the nodes of steps up to t. So in a step there are the costs of the step itself that depend
+on the node, those of later steps that depend on it through a carry, and then, outside of the loop, the same again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from ppl.graph.stochastic import RandomNode
+from ppl.ir import ops
+from ppl.ir.capture import after
+from ppl.ir.loop import placeholder
+from ppl.ir.node import Node
+from ppl.ir.types import Axis
+from ppl.lang.time.record import Scan
+from ppl.lang.trace import Cost
+
+if TYPE_CHECKING:
+    from ppl.compiler.surrogate.expansion import Expansion, Part
+
+
+class Ahead:
+    """The downstream costs of nodes of one expansion, stopped.
+
+    Values that are made outside of all loops and read in a step are leaves; `deferred` says what they stand for.
+    """
+
+    def __init__(self, expansion: Expansion):
+        self.expansion = expansion
+        self.deferred: dict[Node, Node] = {}
+        self._leaves: dict[Node, Node] = {}
+
+    def of(self, rn: RandomNode, parts: Sequence[Part], keep: Collection[Axis], copy: object) -> Node:
+        """The costs `parts` downstream of a node, one number for every entry of the axes `keep`, in one branch."""
+        scan, reducer = rn.site.scan, self.expansion.reducer
+        if scan is None:
+            return reducer.advantage([p.value for p in parts], keep, copy)
+        bit = self.expansion.graph.terms.bit[rn.name]
+        costs = [p.cost for p in parts]
+        found: list[Node] = []
+        inner: Scan | None = None
+        level: Scan | None = scan
+        while level is not None:
+            found += self._in_loop(level, inner, bit, costs, keep, copy)
+            inner, level = level, level.outer
+        beyond = [p.value for p in parts if scan.chain[0] not in _loops(p.cost)]
+        if beyond:
+            found.append(self._leaf(reducer.advantage(beyond, keep, copy)))
+        total = ops.const(0.0)
+        for part in found:
+            total = ops.add(total, part)
+        return ops.stop(total)
+
+    def _in_loop(self, level: Scan, inner: Scan | None, bit: int, costs: Sequence[Cost], keep: Collection[Axis],
+                 copy: object) -> list[Node]:  # fmt: skip
+        """What lies ahead in one loop: of the rest of this step, and of later steps."""
+        walk, terms, reducer = self.expansion, self.expansion.graph.terms, self.expansion.reducer
+        later = terms.later(level, bit)
+        now: list[Node] = []
+        then: list[Node] = []
+        for cost in costs:
+            if level not in _loops(cost):
+                continue
+            traced = _at(cost, level)
+            reach = terms.reach(traced).direct
+            if not (reach & bit or reach & later):
+                continue
+            value = reducer.advantage(walk.walk([traced]), keep, copy)
+            now += [value] if reach & bit and inner not in _loops(cost) else []
+            then += [value] if reach & later else []
+        found = [_sum(now)] if now else []
+        if then:
+            recurrence = walk.recurrence(level)
+            stack = after(recurrence, recurrence.stacked(_sum(then)))
+            found.append(recurrence.slice(self._leaf(stack) if level.outer is None else stack))
+        return found
+
+    def _leaf(self, value: Node) -> Node:
+        """A leaf that stands for a value made outside of all loops."""
+        if value not in self._leaves:
+            leaf = self._leaves[value] = placeholder(value.type)
+            self.deferred[leaf] = ops.stop(value)
+        return self._leaves[value]
+
+
+def _loops(cost: Cost) -> tuple[Scan | None, ...]:
+    """The loops that a cost stands in."""
+    return () if cost.scan is None else cost.scan.chain
+
+
+def _at(cost: Cost, level: Scan) -> Node:
+    """A cost as seen in a step of one of its loops."""
+    node, scan = cost.step, cost.scan
+    while scan is not level:
+        assert node is not None and scan is not None
+        node, scan = ops.reduce_sum(scan.stacked(node), 0), scan.outer
+    assert node is not None
+    return node
+
+
+def _sum(nodes: Sequence[Node]) -> Node:
+    total = nodes[0]
+    for node in nodes[1:]:
+        total = ops.add(total, node)
+    return total
