@@ -13,7 +13,7 @@ from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
 from ppl.lang.model import Model
 from ppl.lang.time.costs import step_cost
-from ppl.lang.time.record import brought
+from ppl.lang.time.record import brought, scan_of
 from ppl.lang.trace import Site, SiteKind, Trace
 from ppl.lang.tracing import trace_model
 from ppl.objectives.base import guide_arguments, require_models
@@ -106,10 +106,27 @@ class Elbo:
             return None
         if (q.scan, p.scan) == (None, None):
             return kl_divergence(q.dist, p.dist)
-        if q.dist.event_shape != p.dist.event_shape:
+        if q.dist.event_shape != p.dist.event_shape or not _filtered(q, p):
             return None
         params = tuple(brought(n, q.scan, p.scan) for n in q.dist.params.values())
         return kl_divergence(q.dist.with_params(params), p.dist)
+
+
+def _filtered(q: Site, p: Site) -> bool:
+    """Whether in loops over time the model's law of a step has, of the guide's samples, only those of earlier steps.
+
+    Then the divergence of a step is an expectation given these. A guide that runs backwards, or a model that reads
+    samples of later steps from their stack, makes the law depend on the sample itself.
+    """
+    if q.scan is None or p.scan is None or p.dist is None:
+        return False
+    if [(s.length, s.reverse) for s in q.scan.chain] != [(s.length, s.reverse) for s in p.scan.chain]:
+        return False
+    inside = topological([*p.dist.params.values(), *(out for scan in p.scan.chain for out in scan.outs)])
+    read = [scan.slices[n] for scan in p.scan.chain for n in inside if n in scan.slices and n is not p.node]
+    read += [n for n in inside if n.op in ("stacked", "final") and scan_of(n) is None]
+    read += [init for scan in p.scan.chain for init in scan.inits]
+    return all(n.op != "sample" or n.attrs["site"] is not q for n in topological(read))
 
 
 def elbo(model: Model, guide: Model, kl: str = "auto", kl_weight: Any = 1.0) -> Elbo:

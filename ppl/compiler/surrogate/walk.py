@@ -168,6 +168,8 @@ class Walk:
 
     def recurrence(self, scan: Scan) -> Recurrence:
         """What the loop `scan` has become."""
+        if scan.outer is not None:
+            self.recurrence(scan.outer)
         if scan not in self.recurrences:
             self.recurrences[scan] = Recurrence(placeholder(scan.index.type), scan.length, scan.reverse, scan.remat)
             self._enter(scan, self.recurrences[scan])

@@ -49,12 +49,23 @@ def _key(s: Straight, node: Node) -> Expression:
 
 def _noise(s: Straight, node: Node, args: list[Entries]) -> Entries:
     key, size, purpose = _key(s, node), int(np.prod(shape_of(node))), node.attrs["purpose"]
-    return s.each(node, [call(s.uniform, e, key, 0, "step", purpose) for e in range(size)])
+    *outer, time = _times(args) or [to_int(0)]
+    for t in outer:
+        key = call("mix", key, to_word(t))
+    return s.each(node, [call(s.uniform, e, key, time, "step", purpose) for e in range(size)])
+
+
+def _times(args: list[Entries]) -> list[Expression]:
+    """The steps of loops over time, the outermost first."""
+    return [to_int(a.reshape(-1)[0]) for a in args]
 
 
 def _rowkey(s: Straight, node: Node, args: list[Entries]) -> Entries:
     key, size = _key(s, node), int(np.prod(shape_of(node)))
-    return s.each(node, [to_int(call("mix", key, to_word(e << 32) + to_word("step"))) for e in range(size)])
+    keys = [call("mix", key, to_word(e << 32) + to_word("step")) for e in range(size)]
+    for t in _times(args):
+        keys = [call("mix", k, to_word(t)) for k in keys]
+    return s.each(node, [to_int(k) for k in keys])
 
 
 def _expand(s: Straight, node: Node, args: list[Entries]) -> Entries:
