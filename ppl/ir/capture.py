@@ -1,4 +1,4 @@
-"""Loops from open graphs: a body whose values are computed from step inputs and from anything outside becomes a loop op.
+"""Loops from open graphs: a body that is computed from step inputs and from anything outside becomes a loop op.
 
 What no step changes becomes a constant of the loop. All loops that one recurrence makes share its placeholders, so that
 `merge_loops` can make one of them.

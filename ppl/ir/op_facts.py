@@ -161,10 +161,11 @@ def _lowered(made: Made) -> Facts:
 
 
 VIEW = Facts("view", (NOWHERE,), "linear", "keeps", "free", "view", "own", 1, *PLAIN)
+LOOP = Facts("loop", OWN, "none", "breaks", "cheap", "fused", "own", None, *PLAIN)
 
 FACTS: dict[str, Facts] = {
-    # leaves
-    **dict.fromkeys(("const", "param", "aux", "hyper", "input", "size", "scale", "arg"), _leaf("free", "given")),
+    **dict.fromkeys(("const", "param", "aux", "hyper", "input", "size", "scale"), _leaf("free", "given")),
+    **dict.fromkeys(("arg", "step_input"), _leaf("free", "given")),
     **dict.fromkeys(("rowid", "rowkey"), _leaf("free", "step")),
     "noise": _leaf("stored", "step"),
     # views and other moves of entries
@@ -174,14 +175,12 @@ FACTS: dict[str, Facts] = {
     "route": _moved("shape", "linear", "breaks", None, PLAIN, NOWHERE),
     "take": _moved("choice", "first", "keeps", 2, NEVER, NOWHERE, FLAT),
     "put": _moved("choice", "first", "breaks", 2, NEVER, NOWHERE, FLAT),
-    # markers
     "stop": _marker((NOWHERE,), "none", 1),
     "scale_grad": _marker((NOWHERE, FLAT), "none", 2),
     "graft": _marker(OWN, "none", 2),
     "mark": _marker((NOWHERE,), "linear", 1),
     "own_density": Facts("random", (NOWHERE,), "linear", "breaks", "free", "fused", "own", None, *PLAIN),
     "sample": Facts("random", OWN, "none", "breaks", "cheap", "fused", "own", None, *NEVER),
-    # arithmetic
     "neg": _numbers(1, (NOWHERE,), "linear", "keeps", "cheap", PLAIN),
     **dict.fromkeys(("add", "sub"), _numbers(2, (NOWHERE,), "linear", "keeps", "cheap", PLAIN)),
     "mul": _numbers(2, (NOWHERE,), "product", "multiple", "cheap", PLAIN),
@@ -195,7 +194,6 @@ FACTS: dict[str, Facts] = {
     "not": _test("logic", 1),
     "where": Facts("elementwise", OWN, "branches", "keeps", "cheap", "fused", "own", 3, *WIDTH),
     "cast": Facts("elementwise", OWN, "linear", "breaks", "cheap", "fused", "own", 1, *PLAIN),
-    # elementary functions
     **dict.fromkeys(("exp", "expm1"), _function(1, "vectors", GROWS, NOWHERE)),
     **dict.fromkeys(("tanh", "sigmoid", "log_ndtr"), _function(1, "vectors", PLAIN, NOWHERE)),
     "softplus": _function(1, "vectors", TAMES, NOWHERE),
@@ -236,7 +234,6 @@ FACTS: dict[str, Facts] = {
     "binomial_draw": _draw(3, FLAT),
     "loggamma_slope": _special(2, "lanes", NOWHERE, UP_TO_0),
     "vonmises_slope": _special(2, "fused", NOWHERE, BELOW_0),
-    # reductions and products
     "sum": _moved("reduction", "linear", "keeps", 1, PLAIN, NOWHERE),
     "cumsum": Facts("reduction", (NOWHERE,), "linear", "breaks", "cheap", "step", "own", 1, *PLAIN),
     "amax": _moved("reduction", "none", "breaks", 1, NEVER, KINKED),
@@ -245,12 +242,11 @@ FACTS: dict[str, Facts] = {
     # of triangles whose makers require a positive diagonal
     "solve": Facts("product", (NOWHERE,), "second", "breaks", "cheap", "step", "own", 2, *PLAIN),
     # loops and users' functions
-    "loop": Facts("loop", OWN, "none", "breaks", "cheap", "fused", "own", None, *PLAIN),
-    "get": Facts("loop", (NOWHERE,), "none", "breaks", "free", "fused", "own", 1, *PLAIN),
+    "loop": LOOP,
+    "get": LOOP._replace(edges=(NOWHERE,), cost="free", arity=1),
     # of traces: what a step of a loop reads, its values seen from outside, and carries of a sketch
-    "step_input": _leaf("free", "given"),
-    **dict.fromkeys(("stacked", "final"), Facts("loop", (FLAT,), "none", "breaks", "free", "fused", "own", None, *PLAIN)),
-    "entered": Facts("random", (NOWHERE,), "linear", "keeps", "free", "fused", "own", 1, *PLAIN),
+    **dict.fromkeys(("stacked", "final"), LOOP._replace(edges=(FLAT,))),
+    "entered": VIEW._replace(role="random", degree="none", made="fused"),
     "external": Facts("user", OWN, "none", "breaks", "cheap", "step", "own", None, *PLAIN),
     # what compiled programs are lowered to
     "copy": _lowered("fused"),

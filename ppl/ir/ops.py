@@ -185,9 +185,7 @@ def one_hot(x: Operand, n: int) -> Node:
     return cast(equal(reshape(x, (*x.type.shape, 1)), np.arange(n)), "float")
 
 
-def noise(
-    name: str, purpose: int, axes: Sequence[Axis], shape: tuple[int, ...], times: Sequence[Node] = ()
-) -> Node:
+def noise(name: str, purpose: int, axes: Sequence[Axis], shape: tuple[int, ...], times: Sequence[Node] = ()) -> Node:
     """Open uniforms, a pure function of (seed, name, step, times of loops, row, particle, column)."""
     kept = tuple(a for a in axes if a.kind in (Kind.REPEATS, Kind.PLATE, Kind.PARTICLES))
     return make("noise", *times, name=name, purpose=purpose, axes=kept, shape=tuple(shape))

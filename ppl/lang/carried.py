@@ -10,7 +10,7 @@ from ppl.ir import ops
 from ppl.ir.node import make, topological
 from ppl.ir.types import Axis, Kind
 from ppl.lang.context import Context, require
-from ppl.lang.missing import refuse_missing
+from ppl.lang.observations import refuse_missing
 from ppl.lang.params import event_shape, start
 from ppl.lang.sites import claim
 from ppl.lang.source import user_line
@@ -96,7 +96,9 @@ def carry(name: str, value: Any) -> None:
 def _outside(context: Context, what: str, name: str, line: str) -> None:
     """Raise a ModelError in a loop over time, whose own carry hands values on."""
     if context.loops:
-        raise ModelError(f"{what} {name!r} stands in a step of ppl.scan: hand values on in the loop's carry\n  at {line}")
+        raise ModelError(
+            f"{what} {name!r} stands in a step of ppl.scan: hand values on in the loop's carry\n  at {line}"
+        )
 
 
 def _remedy(axis: Axis) -> str:

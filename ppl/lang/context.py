@@ -33,8 +33,8 @@ LEAST_STEPS = 3
 class Written:
     """Loops over time that a trace writes out instead of holding them as loops.
 
-    `names` are those that it writes out whole, None for all; with `counts` it writes out so many steps of every loop, by
-    name and line, each of which stands for any step (a sketch).
+    `names` are those that it writes out whole, None for all; with `counts` it writes out so many steps of every loop,
+    by name and line, each of which stands for any step (a sketch).
     """
 
     names: frozenset[str] | None = frozenset()

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from ppl.arguments import shown
 from ppl.distributions.base import Distribution
-from ppl.distributions.domain.observable import observable
-from ppl.errors import DataError, ModelError, ShapeError
+from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
-from ppl.ir.seen import seen
 from ppl.lang.context import Context, check_open, check_plates, require
-from ppl.lang.missing import fill, refuse_missing
+from ppl.lang.observations import cast_obs, check_constant, fill, refuse_missing, unit_mask
 from ppl.lang.source import user_line
 from ppl.lang.time.costs import step_cost
 from ppl.lang.time.record import brought
@@ -152,7 +148,7 @@ def _observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:
             f"{context.substitute[name].where}\n  model at {line}"
         )
     claim(context, name, line)
-    node = check_plates(_cast_obs(site, lift(f"node {name!r}: obs", ops.as_node, obs).node), f"node {name!r}: obs")
+    node = check_plates(cast_obs(site, lift(f"node {name!r}: obs", ops.as_node, obs).node), f"node {name!r}: obs")
     if node.type.shape != dist.event_shape:
         whole = getattr(obs, "name", None) in context.trace.arguments and not node.type.axes
         hint = f"; open a plate over the rows of {obs.name!r} to observe them one by one" if whole else ""
@@ -163,74 +159,12 @@ def _observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:
     node = ops.expand(node, context.axes)
     site.kind, site.node, site.observed = SiteKind.OBSERVED, node, node
     if obs_mask is not None:
-        site.mask = _mask(site, obs_mask, context)
+        site.mask = unit_mask(site, obs_mask)
         fill(site, node)
-    _check_constant(site)
+    check_constant(site)
     refuse_missing(context.trace, tuple(dist.params.values()), f"node {name!r}", line, site.mask)
     context.trace.sites[name] = site
     return Value(site.node)
-
-
-def _check_constant(site: Site) -> None:
-    """Raise if a constant observation lies outside the support; entries that are masked out may."""
-    dist, found = site.dist, seen(site.observed, "const") if site.observed is not None else None
-    if found is None or dist is None or dist.event_mask is not None:
-        return
-    mask = None if site.mask is None else seen(site.mask, "const")
-    if site.mask is not None and (mask is None or dist.unit_rank):
-        return
-    allowed, value = observable(dist), found.of(found.leaf.attrs["value"].value)
-    wrong = allowed.wrong(value)
-    if mask is not None:
-        wrong = wrong & np.asarray(mask.of(mask.leaf.attrs["value"].value), bool)
-    if wrong.any():
-        wrong, value = np.broadcast_arrays(wrong, value)
-        at = tuple(int(i) for i in np.argwhere(wrong)[0])
-        hint = "; mask it with obs_mask" if np.isnan(value[at]) else ""
-        place = f" at {at}" if at else ""
-        raise DataError(
-            f"node {site.name!r}: obs is {value[at]}{place}; what a {type(dist).__name__} observes must be "
-            f"{allowed.wanted}{hint}\n  at {site.where}"
-        )
-    site.checked = True
-
-
-def _cast_obs(site: Site, node: Node) -> Node:
-    """`node` in the distribution's dtype. Floats count as integers only where they are constant and whole."""
-    assert site.dist is not None
-    if site.dist.dtype == "int" and node.type.dtype == "float":
-        value = node.attrs["value"].value if node.op == "const" else None
-        if value is None or not (np.abs(value) < 2.0**63).all() or np.any(value != np.floor(value)):
-            raise ModelError(
-                f"node {site.name!r}: {type(site.dist).__name__} observes integers, obs is float; pass "
-                f"integer data or use .astype(int)\n  at {site.where}"
-            )
-        return ops.const(value, "int")
-    return ops.cast(node, site.dist.dtype)
-
-
-def _mask(site: Site, obs_mask: Any, context: Context) -> Node:
-    assert site.dist is not None
-    units = site.dist.batch_of_units
-    node = lift(f"node {site.name!r}: obs_mask", ops.as_node, obs_mask).node
-    check_plates(node, f"node {site.name!r}: obs_mask")
-    if node.type.shape not in ((), units):
-        raise ShapeError(
-            f"node {site.name!r}: obs_mask has shape {node.type.shape}, the units {units}{_vectors(site.dist)}\n"
-            f"  at {site.where}"
-        )
-    constant = seen(node, "const")
-    if constant is not None and not np.isin(constant.leaf.attrs["value"].value, (0, 1)).all():
-        raise ModelError(
-            f"node {site.name!r}: obs_mask holds truth values, True or False (1 or 0), not "
-            f"{shown(constant.leaf.attrs['value'].value)}\n  at {site.where}"
-        )
-    return ops.expand(ops.cast(node, "bool"), context.axes, units)
-
-
-def _vectors(dist: Distribution) -> str:
-    """Words for messages about a distribution whose units are vectors."""
-    return f" (a unit of {type(dist).__name__} is seen or missing as a whole)" if dist.unit_rank else ""
 
 
 def cost(name: str, value: Any) -> None:

@@ -15,8 +15,8 @@ from ppl.ir.types import Axis, sort_axes
 
 if TYPE_CHECKING:
     from ppl.distributions.base import Distribution
-    from ppl.lang.time.record import Scan
     from ppl.lang.arguments import ArgumentSpec
+    from ppl.lang.time.record import Scan
 
 
 class SiteKind(Enum):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ppl.arguments import MANY, choice, fits_memory, integer
-from ppl.compiler.surrogate.range_guards import INVALID
+from ppl.compiler.surrogate.conditions.range_guards import INVALID
 from ppl.ir.node import topological
 from ppl.lang.trace import SiteKind, Trace
 from ppl.names import Named

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl.arguments import MANY, choice, flag, integer, names
 from ppl.compiler.plan.requested import Requested, require_estimators
-from ppl.compiler.surrogate.range_guards import INVALID
+from ppl.compiler.surrogate.conditions.range_guards import INVALID
 from ppl.errors import DataError, EstimatorError
 from ppl.names import Named
 from ppl.objectives.base import as_objective

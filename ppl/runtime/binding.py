@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ppl.arguments import MANY, array, integer, mapping, shown, too_large
-from ppl.compiler.surrogate.checks import all_finite, counting, find_checks, run
+from ppl.compiler.surrogate.conditions.checks import all_finite, counting, find_checks, run
 from ppl.errors import DataError
 from ppl.lang.arguments import as_array
 from ppl.lang.trace import Input, Trace

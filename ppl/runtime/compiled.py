@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -15,8 +16,8 @@ from ppl.compiler.plan.choice import make_plan
 from ppl.compiler.plan.loops import unrolled
 from ppl.compiler.plan.measured import record
 from ppl.compiler.plan.plan import Plan
-from ppl.compiler.surrogate.constants import check_constants
-from ppl.compiler.surrogate.range_guards import find_guards
+from ppl.compiler.surrogate.conditions.constants import check_constants
+from ppl.compiler.surrogate.conditions.range_guards import find_guards
 from ppl.compiler.surrogate.second_order import VECTOR, build_hvp
 from ppl.compiler.surrogate.variants import Variant, build_gradient, build_rows, build_sample, build_value
 from ppl.errors import DataError, EstimatorError, OptionError
@@ -24,17 +25,15 @@ from ppl.estimators.base import Estimator, Hyper
 from ppl.graph.black_box import refuse_black_boxes
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir.node import topological
-from ppl.ir.rewrites.simplify import simplify
-from ppl.ir.verify import after_pass
 from ppl.lang.carried import require_carried, require_one_particle
 from ppl.lang.context import Written
 from ppl.lang.time.record import base_name
-from ppl.lang.time.sketch import steps_of_sketch
 from ppl.lang.trace import Trace
 from ppl.progress import line
 from ppl.runtime.binding import Binder
 from ppl.runtime.executable import Executable, Request, compile_request
 from ppl.runtime.state import Layout, State
+from ppl.runtime.traces import Traced, simplify_trace, sketched
 from ppl.runtime.trials import require_target
 from ppl.tuning import SMALL_UNITS
 
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
     from ppl.runtime.prepared import Settings
 
 
-Traced = Callable[[Written], Trace]
-"""Traces the objective, loops over time written out or not."""
 VariantKey = tuple[str, tuple[str, ...], int | None]
 
 
@@ -57,7 +54,7 @@ class Compiled:
         require_carried(trace)
         require_one_particle(trace, settings.particles)
         self._prepare(trace)
-        self.graph = StochasticGraph(trace, _sketch(trace, traced))
+        self.graph = StochasticGraph(trace, sketched(trace, traced))
         refuse_black_boxes((self.graph.sketch or self.graph).trace)
         require_target(self.graph, settings.target)
         self.plan: Plan = make_plan(
@@ -85,7 +82,7 @@ class Compiled:
         self._prepare(trace)
         graph, chosen = StochasticGraph(trace), self.plan.estimators
         named = {name: chosen[base_name(name)] for name in graph.nodes}
-        make_plan(graph, {n: e for n, e in named.items() if not e.imposed}, True, self.settings.particles, math.inf)
+        make_plan(graph, {n: e for n, e in named.items() if not e.imposed}, True, self.settings.particles, sys.maxsize)
         return graph
 
     @cached_property
@@ -278,15 +275,6 @@ class Compiled:
         return found
 
 
-def _sketch(trace: Trace, traced: Traced) -> StochasticGraph | None:
-    """The graph of what analyses read of a trace with loops over time."""
-    if not trace.scans:
-        return None
-    drawn = traced(Written(counts=steps_of_sketch(trace)))
-    simplify_trace(drawn)
-    return StochasticGraph(drawn)
-
-
 def require_state(state: Any, name: str = "the first argument") -> None:
     """Raise a DataError unless `state` is a State whose vectors have the lengths that it says."""
     if not isinstance(state, State):
@@ -296,50 +284,6 @@ def require_state(state: Any, name: str = "the first argument") -> None:
     if state._flat.size != params.size or state._aux.size != aux.size:
         lengths, wanted = (state._flat.size, state._aux.size), (params.size, aux.size)
         raise DataError(f"the state's vectors have {lengths} entries instead of {wanted}")
-
-
-def simplify_trace(trace: Trace) -> None:
-    """Simplify the traced expressions in place, so that gradients are taken of stable forms (log σ and the like)."""
-    sites = [s for s in trace.sites.values() if s.node is not None]
-    bounds = [c.bound for c in trace.costs.values() if c.bound is not None]
-    outputs = [c.node for c in trace.costs.values()] + [b.log_weights for b in bounds]
-    outputs += [s.node for s in sites if s.node is not None]
-    redrawn = [s for s in sites if s.redrawn is not None]
-    outputs += [s.redrawn for s in redrawn if s.redrawn is not None]
-    outputs += [c.next for c in trace.carried.values() if c.next is not None]
-    outputs += [g.node for g in trace.guards]
-    steps = [c for c in trace.costs.values() if c.step is not None]
-    outputs += [c.step for c in steps if c.step is not None]
-    actives = [s for s in trace.sites.values() if s.active is not None]
-    outputs += [s.active for s in actives if s.active is not None]
-    for scan in trace.scans:
-        outputs += [*scan.inits, *scan.outs, *scan.slices.values()]
-    after_pass(outputs)
-    nodes = simplify(outputs)
-    after_pass(nodes)
-    simplified = iter(nodes)
-    for cost in trace.costs.values():
-        cost.node = next(simplified)
-    for bound in bounds:
-        bound.log_weights = next(simplified)
-    for site in sites:
-        site.node = next(simplified)
-    for site in redrawn:
-        site.redrawn = next(simplified)
-    for carried in trace.carried.values():
-        if carried.next is not None:
-            carried.next = next(simplified)
-    for guard in trace.guards:
-        guard.node = next(simplified)
-    for cost in steps:
-        cost.step = next(simplified)
-    for site in actives:
-        site.active = next(simplified)
-    for scan in trace.scans:
-        scan.inits = tuple(next(simplified) for _ in scan.inits)
-        scan.outs = tuple(next(simplified) for _ in scan.outs)
-        for step_input in scan.slices:
-            scan.slices[step_input] = next(simplified)
 
 
 def _listed(layout: Layout) -> str:

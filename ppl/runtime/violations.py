@@ -1,7 +1,7 @@
 """Parameters, observations and indices out of range at run time, by name.
 
 Whoever finds a loss that is not finite asks `violation`, which evaluates all conditions in the interpreter and names
-the first one that fails. Guards of the loss (`ppl.compiler.surrogate.range_guards`) make such a loss NaN.
+the first one that fails. Guards of the loss (`ppl.compiler.surrogate.conditions.range_guards`) make such a loss NaN.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ppl.compiler.surrogate.blind import crosses, movement
+from ppl.compiler.surrogate.conditions.blind import crosses, movement
+from ppl.compiler.surrogate.conditions.indices import index_conditions, reader_concerns
+from ppl.compiler.surrogate.conditions.range_guards import drawn, parameter_conditions, relaxed, results_of, values_of
+from ppl.compiler.surrogate.conditions.uses import allowed, use_conditions
 from ppl.compiler.surrogate.expansion import Expansion
-from ppl.compiler.surrogate.indices import index_conditions, reader_concerns
-from ppl.compiler.surrogate.range_guards import drawn, parameter_conditions, relaxed, results_of, values_of
-from ppl.compiler.surrogate.uses import allowed, use_conditions
 from ppl.distributions.domain.conditions import Condition
 from ppl.errors import ParameterError
 from ppl.estimators import REGISTRY

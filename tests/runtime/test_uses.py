@@ -7,7 +7,7 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Exponential, Gamma, Normal, Poisson, Truncated, Uniform
-from ppl.compiler.surrogate.indices import concerned
+from ppl.compiler.surrogate.conditions.indices import concerned
 from ppl.errors import ParameterError
 from ppl.ir.reference.interpret import Env, evaluate
 from ppl.runtime.binding import Bound

@@ -146,7 +146,9 @@ def _choice(rn: RandomNode, estimator: Estimator, reason: str, candidates: Seque
 
 def _check_named(rn: RandomNode, estimator: Estimator, particles: int, used: _Budget) -> Choice:
     support = estimator.supports(rn)
-    complaint = support.reason if not support.ok else estimator.validate(particles) or loops.refusal(estimator, rn, used)
+    complaint = (
+        support.reason if not support.ok else estimator.validate(particles) or loops.refusal(estimator, rn, used)
+    )
     if complaint:
         raise EstimatorError(f"{estimator.label} cannot be used for node '{rn.name}' ({rn.site.where}): {complaint}")
     choice = _choice(rn, estimator, f"named by the user; {support.reason}")

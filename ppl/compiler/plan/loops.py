@@ -31,8 +31,8 @@ def refusal(estimator: Estimator, rn: RandomNode, used: Budget) -> str | None:
     copies = estimator.all_states(rn) * (1 + estimator.all_sides(rn))
     if copies > most and rn.site.scan is not None:
         return (
-            f"in a loop of {rn.steps} steps it takes branches or states of its own for every step, {copies:.4g} copies in "
-            f"all, over max_copies={most:g}; ScoreFunction takes none, nor do paths and relaxations"
+            f"in a loop of {rn.steps} steps it takes branches or states of its own for every step, {copies:.4g} copies "
+            f"in all, over max_copies={most:g}; ScoreFunction takes none, nor do paths and relaxations"
         )
     if steps > UNROLLED_STEPS:
         return f"the loop would be unrolled for it, and {steps} steps are more than {UNROLLED_STEPS}"

@@ -25,9 +25,9 @@ class Expanded:
     """The expanded program.
 
     `values` maps site and cost names to nodes; `surrogate` has the estimate as its gradient with respect to the nodes
-    in `wrt`; `own` holds the trunk parameters of each random node, for the auxiliary pass. `averaged` takes a value of a
-    step of the loop that a node stands in to its mean over the steps. `deferred` maps leaves to what they stand for: in
-    the surrogate, costs that lie ahead of a step are leaves, so that its loops do not read one another.
+    in `wrt`; `own` holds the trunk parameters of each random node, for the auxiliary pass. `averaged` takes a value of
+    a step of the loop that a node stands in to its mean over the steps. `deferred` maps leaves to what they stand for:
+    in the surrogate, costs that lie ahead of a step are leaves, so that its loops do not read one another.
     """
 
     values: dict[str, Node]

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ppl.compiler.surrogate.blind import sighted
+from ppl.compiler.surrogate.conditions.blind import sighted
+from ppl.compiler.surrogate.conditions.range_guards import guarded
 from ppl.compiler.surrogate.expansion import Expansion, Part
-from ppl.compiler.surrogate.range_guards import guarded
 from ppl.compiler.surrogate.variants import Variant, _finish
 from ppl.errors import EstimatorError
 from ppl.estimators import Pathwise, ScoreFunction

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ppl.compiler.surrogate.auxiliary import Slot, auxiliary_layout, auxiliary_updates
-from ppl.compiler.surrogate.blind import sighted
 from ppl.compiler.surrogate.carried import carried_updates, require_own_names
+from ppl.compiler.surrogate.conditions.blind import sighted
+from ppl.compiler.surrogate.conditions.indices import concerned
+from ppl.compiler.surrogate.conditions.range_guards import INVALID, drawn, guarded, penalty, values_of
 from ppl.compiler.surrogate.expansion import Expanded, Expansion
-from ppl.compiler.surrogate.indices import concerned
-from ppl.compiler.surrogate.range_guards import INVALID, drawn, guarded, penalty, values_of
 from ppl.errors import ModelError
 from ppl.estimators.base import Estimator
 from ppl.graph.stochastic import StochasticGraph

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from ppl.compiler.surrogate.enumeration import States, drawable, states_of
+from ppl.compiler.surrogate.loops import Loops
 from ppl.compiler.surrogate.moments import Averaged
 from ppl.compiler.surrogate.reductions import Reducer
 from ppl.distributions.base import KEY, Distribution
@@ -23,7 +24,6 @@ from ppl.estimators.pathwise import Pathwise
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.ir import ops
 from ppl.ir.capture import Recurrence
-from ppl.ir.loop import placeholder
 from ppl.ir.node import Node, make, topological
 from ppl.ir.op_facts import JUMP
 from ppl.ir.types import PARTICLES, REPEATS, TRUNK, Axis, Copy, Kind, branch_axis, sort_axes, union_axes
@@ -42,7 +42,7 @@ class AuxVariable:
     owner: str
 
 
-class Walk:
+class Walk(Loops):
     """One expansion of `graph` under `plan` (site name → estimator).
 
     `particles` fixes the number of particles (one particle needs no axis); None leaves it to run time. With `redraw`,
@@ -163,48 +163,6 @@ class Walk:
         args = self.reducer.meet(args)
         attrs = {**node.attrs, "axes": args[0].type.axes} if node.op == "external" else node.attrs
         return make(node.op, *args, **attrs)
-
-    # --- loops over time ---------------------------------------------------------------------------------------------
-
-    def recurrence(self, scan: Scan) -> Recurrence:
-        """What the loop `scan` has become."""
-        if scan.outer is not None:
-            self.recurrence(scan.outer)
-        if scan not in self.recurrences:
-            self.recurrences[scan] = Recurrence(placeholder(scan.index.type), scan.length, scan.reverse, scan.remat)
-            self._enter(scan, self.recurrences[scan])
-        return self.recurrences[scan]
-
-    def _enter(self, scan: Scan, found: Recurrence) -> None:
-        """Find the carries of a loop: they gain all the axes that a step gives them."""
-        inits = self.walk(scan.inits)
-        while True:
-            found.inits, found.carries = tuple(inits), tuple(placeholder(x.type) for x in inits)
-            known = set(self.recurrences)
-            outs = self.walk(scan.outs)
-            outs = [ops.expand(o, union_axes(i.type.axes, o.type.axes)) for i, o in zip(inits, outs, strict=True)]
-            if all(o.type == i.type for i, o in zip(inits, outs, strict=True)):
-                found.outs = tuple(outs)
-                return
-            for inner in set(self.recurrences) - known:
-                del self.recurrences[inner]
-            inits = [ops.expand(i, o.type.axes) for i, o in zip(inits, outs, strict=True)]
-
-    def _input(self, node: Node) -> Node:
-        """What a step of a loop reads."""
-        scan: Scan = node.attrs["scan"]
-        found = self.recurrence(scan)
-        if node is scan.index:
-            return found.index
-        if node in scan.slices:
-            return found.slice(self.walk([scan.slices[node]])[0])
-        return found.carries[scan.carries.index(node)]
-
-    def outside(self, node: Node, scan: Scan | None) -> Node:
-        """What a value of a step of `scan` has become, seen from outside of all loops: times lead its event."""
-        while scan is not None:
-            node, scan = self.recurrence(scan).stacked(node), scan.outer
-        return node
 
     # --- random nodes ------------------------------------------------------------------------------------------------
 

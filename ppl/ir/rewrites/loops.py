@@ -12,8 +12,9 @@ from ppl.ir.rewrites.match import Rule
 def merge_loops(outputs: Sequence[Node]) -> list[Node]:
     """Convert loops that carry the same values to one loop with the stacked results of all that are read.
 
-    Models make such loops, one for each value that is seen from outside, and so does reverse mode: the loop of the model,
-    and one that also records its carries. A loop that reads what another one of the same recurrence makes stays apart.
+    Models make such loops, one for each value that is seen from outside, and so does reverse mode: the loop of the
+    model, and one that also records its carries. A loop that reads what another one of the same recurrence makes stays
+    apart.
     """
     if not any(n.op == "loop" for n in topological(outputs)):
         return list(outputs)

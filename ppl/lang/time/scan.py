@@ -33,16 +33,16 @@ def scan(
 ) -> tuple[Any, Any]:
     """A loop over time: ``carry, y = step(carry, x)`` for every slice of `xs`, compiled as a loop.
 
-    `step` runs once when the model is traced, so that compile time does not depend on the length. Inside it may be random
-    nodes, observations, costs, factors, plates of fixed size and further loops; parameters are shared over the steps. A
-    cost of step t counts for the nodes of steps up to t, so score functions weigh costs to go.
+    `step` runs once when the model is traced, so that compile time does not depend on the length. Inside it may be
+    random nodes, observations, costs, factors, plates of fixed size and further loops; parameters are shared over the
+    steps. A cost of step t counts for the nodes of steps up to t, so score functions weigh costs to go.
 
     Parameters
     ----------
     step : called as `step(carry, x)`; returns the next carry, of the same nesting, shapes and dtypes, and a result or
         None.
     init : the first carry: an array, a number, or tuples and dicts of these. A float carry starts with a float.
-    xs : arrays, or tuples and dicts of arrays, whose leading event axis is time; without it x is the number of the step.
+    xs : arrays, or tuples and dicts of arrays, whose leading event axis is time; without it x is the step's number.
     length : number of steps; needed where `xs` is None.
     name : of the loop, in messages.
     reverse : whether the last slice comes first. Results stay in the order of `xs`.
@@ -143,8 +143,7 @@ def _kept(declared: Declared, path: str, new: Node, old: Node) -> Node:
     inner = [a.name for a in new.type.axes if a not in old.type.axes]
     if inner:
         raise ModelError(
-            f"{what} becomes a value of plate {inner[0]!r}, which step opens: ppl.collect(value, {inner[0]!r}) turns it "
-            f"into an event axis\n  at {declared.line}"
+            f"{what} becomes a value of plate {inner[0]!r}, which step opens: ppl.collect(value, {inner[0]!r}) turns "
+            f"it into an event axis\n  at {declared.line}"
         )
     return new
-

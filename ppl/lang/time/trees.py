@@ -61,9 +61,7 @@ def _rebuilt(shape: Any, leaves: Any) -> Any:
 def same_nesting(first: Tree, second: Tree, line: str) -> None:
     """Raise a ModelError unless a carry keeps its nesting."""
     if first.paths != second.paths:
-        raise ModelError(
-            f"scan: the carry starts as {_listed(first)} and step returns {_listed(second)}\n  at {line}"
-        )
+        raise ModelError(f"scan: the carry starts as {_listed(first)} and step returns {_listed(second)}\n  at {line}")
 
 
 def _listed(found: Tree) -> str:

@@ -64,4 +64,3 @@ def _stacked(values: tuple[Node, ...], length: int) -> Node:
         piece = ops.reshape(ops.expand(value, axes), (1, *t.shape))
         pieces.append(ops.expand(piece, axes, (count, *t.shape)))
     return ops.concat(pieces)
-

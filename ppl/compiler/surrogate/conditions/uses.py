@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ppl.compiler.surrogate.indices import find_readers
+from ppl.compiler.surrogate.conditions.indices import find_readers
 from ppl.distributions.domain.checks import constant_value
 from ppl.distributions.domain.conditions import Condition, unexpanded
 from ppl.ir import ops

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ppl.compiler.surrogate.range_guards import parameter_conditions
-from ppl.compiler.surrogate.uses import allowed, use_conditions
+from ppl.compiler.surrogate.conditions.range_guards import parameter_conditions
+from ppl.compiler.surrogate.conditions.uses import allowed, use_conditions
 from ppl.distributions.domain.conditions import Condition
 from ppl.errors import ParameterError
 from ppl.ir.node import Node, topological

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ppl.compiler.surrogate.blind import blind_penalty
-from ppl.compiler.surrogate.checks import fed_by, observed_argument
+from ppl.compiler.surrogate.conditions.blind import blind_penalty
+from ppl.compiler.surrogate.conditions.checks import fed_by, observed_argument
+from ppl.compiler.surrogate.conditions.indices import INDEX, concerned, find_readers, index_conditions
+from ppl.compiler.surrogate.conditions.uses import all_steps, allowed, guard_term, guards_of_uses
 from ppl.compiler.surrogate.expansion import Expansion
-from ppl.compiler.surrogate.indices import INDEX, concerned, find_readers, index_conditions
-from ppl.compiler.surrogate.uses import all_steps, allowed, guard_term, guards_of_uses
 from ppl.distributions.domain.conditions import Condition, unexpanded
 from ppl.distributions.domain.observable import observed_conditions
 from ppl.ir import ops

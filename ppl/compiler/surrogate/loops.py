@@ -1,0 +1,62 @@
+"""Loops over time in a walk: what each has become, entered when the first of its step inputs is met."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ppl.ir import ops
+from ppl.ir.capture import Recurrence
+from ppl.ir.loop import placeholder
+from ppl.ir.node import Node
+from ppl.ir.types import union_axes
+from ppl.lang.time.record import Scan
+
+
+class Loops:
+    """The part of a walk that deals with loops over time."""
+
+    recurrences: dict[Scan, Recurrence]
+
+    def walk(self, outputs: Sequence[Node]) -> list[Node]:
+        """Expand everything that `outputs` are computed from; returns what they become."""
+        raise NotImplementedError
+
+    def recurrence(self, scan: Scan) -> Recurrence:
+        """What the loop `scan` has become."""
+        if scan.outer is not None:
+            self.recurrence(scan.outer)
+        if scan not in self.recurrences:
+            self.recurrences[scan] = Recurrence(placeholder(scan.index.type), scan.length, scan.reverse, scan.remat)
+            self._enter(scan, self.recurrences[scan])
+        return self.recurrences[scan]
+
+    def _enter(self, scan: Scan, found: Recurrence) -> None:
+        """Find the carries of a loop: they gain all the axes that a step gives them."""
+        inits = self.walk(scan.inits)
+        while True:
+            found.inits, found.carries = tuple(inits), tuple(placeholder(x.type) for x in inits)
+            known = set(self.recurrences)
+            outs = self.walk(scan.outs)
+            outs = [ops.expand(o, union_axes(i.type.axes, o.type.axes)) for i, o in zip(inits, outs, strict=True)]
+            if all(o.type == i.type for i, o in zip(inits, outs, strict=True)):
+                found.outs = tuple(outs)
+                return
+            for inner in set(self.recurrences) - known:
+                del self.recurrences[inner]
+            inits = [ops.expand(i, o.type.axes) for i, o in zip(inits, outs, strict=True)]
+
+    def _input(self, node: Node) -> Node:
+        """What a step of a loop reads."""
+        scan: Scan = node.attrs["scan"]
+        found = self.recurrence(scan)
+        if node is scan.index:
+            return found.index
+        if node in scan.slices:
+            return found.slice(self.walk([scan.slices[node]])[0])
+        return found.carries[scan.carries.index(node)]
+
+    def outside(self, node: Node, scan: Scan | None) -> Node:
+        """What a value of a step of `scan` has become, seen from outside of all loops: times lead its event."""
+        while scan is not None:
+            node, scan = self.recurrence(scan).stacked(node), scan.outer
+        return node
