@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ppl.ir import ops
-from ppl.ir.loop import Body, build, placeholder
+from ppl.ir.loop import Body, Remat, build, placeholder
 from ppl.ir.node import Node, substitute, topological
 from ppl.ir.types import Type, union_axes
 
@@ -25,7 +25,7 @@ class Recurrence:
     index: Node
     length: int
     reverse: bool
-    remat: object
+    remat: Remat
     inits: tuple[Node, ...] = ()
     carries: tuple[Node, ...] = ()
     outs: tuple[Node, ...] = ()
@@ -70,7 +70,7 @@ class Recurrence:
         n = len(self.carries)
         body = Body(self.index, (*self.carries, *xs, *consts), tuple(inside[:n]), tuple(inside[n:]), len(xs))
         stacks = [self.slices[p] for p in xs]
-        return build(body, self.inits, stacks, list(consts.values()), self.length, self.reverse)
+        return build(body, self.inits, stacks, list(consts.values()), self.length, self.reverse, self.remat)
 
     def _closed(self, outputs: Sequence[Node]) -> list[Node]:
         """`outputs` with constants of the loop in place of what no step changes."""

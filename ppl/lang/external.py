@@ -16,6 +16,7 @@ from ppl.lang.arguments import ArgumentSpec
 from ppl.lang.context import Context, check_plates, dtype_name, require
 from ppl.lang.sites import declare
 from ppl.lang.source import user_line
+from ppl.lang.time.record import base_name
 from ppl.lang.value import Value, lift
 
 
@@ -92,7 +93,7 @@ def external(
         check_plates(lift(f"external {base!r}", ops.as_node, v).node, f"external {base!r}: an argument") for v in values
     ]
     keyed = key or score
-    full = _free_name(context, context.full_name(base), name is not None, line) if keyed else context.full_name(base)
+    full = _free_name(context, context.node_name(base), name is not None, line) if keyed else context.full_name(base)
     packed = tuple(results) if outputs is not None or score or python else ()
     function = External(fn, gradient, keyed, full, packed, score, on_error, python, line, check)
     remember_line(full, line)
@@ -109,7 +110,7 @@ def _call(context: Context, function: External, nodes: list[Node], result: Resul
     axes = union_axes(*(n.type.axes for n in nodes), *((context.axes,) if function.key else ()))
     if function.key:
         context.trace.rowkeys[function.name] = line
-        nodes = [make("rowkey", *context.times, name=function.name, axes=axes), *nodes]
+        nodes = [make("rowkey", *context.times, name=base_name(function.name), axes=axes), *nodes]
     shape = (packed_size(function.outputs),) if function.outputs else result.shape
     kind = "float" if function.outputs else result.dtype
     return make("external", *(ops.expand(n, axes) for n in nodes), fn=function, output=None, axes=axes, shape=shape,
@@ -126,7 +127,7 @@ def _random(context: Context, function: External, nodes: list[Node], line: str) 
     if function.name in context.substitute:
         raise ModelError(f"external {function.name!r}: the guide has a node of this name\n  at {line}")
     dist = Simulator(function, nodes)
-    local = function.name.removeprefix("/".join((*context.scopes, "")))
+    local = base_name(function.name).removeprefix("/".join((*context.scopes, "")))
     return Value(dist.shown(declare(local, dist).node))
 
 

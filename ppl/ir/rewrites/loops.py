@@ -151,7 +151,7 @@ def constant_carry(n: Node) -> Node | None:
         body.n_xs,
     )
     args = (loop.args[k] for k in order)
-    smaller = make("loop", *args, body=new, length=loop.attrs["length"], reverse=loop.attrs["reverse"])
+    smaller = make("loop", *args, **{**loop.attrs, "body": new})
     return make("get", smaller, index=kept.index(i) if i < count else i - len(fixed), type=n.type)
 
 

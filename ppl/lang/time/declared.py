@@ -10,6 +10,7 @@ import numpy as np
 
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
+from ppl.ir.loop import Remat
 from ppl.ir.node import Node
 from ppl.lang.context import Context, check_plates
 from ppl.lang.sites import claim
@@ -29,7 +30,7 @@ class Declared:
     length: int
     reverse: bool
     until: Callable[[Any], Any] | None
-    remat: str | int | None
+    remat: Remat
     line: str
 
     def call(self, context: Context, carry: Sequence[Node], xs: Sequence[Node], index: Node) -> tuple[Tree, Tree]:

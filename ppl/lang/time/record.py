@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from ppl.ir import ops
+from ppl.ir.loop import Remat
 from ppl.ir.node import Node, make, topological
 from ppl.ir.types import Axis, Type
 
@@ -30,7 +31,7 @@ class Scan:
     name: str
     length: int
     reverse: bool
-    remat: str | int | None
+    remat: Remat
     where: str
     axes: tuple[Axis, ...] = ()
     outer: Scan | None = None

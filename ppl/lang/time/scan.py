@@ -8,6 +8,7 @@ from typing import Any
 from ppl.arguments import flag, integer, shown
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
+from ppl.ir.loop import Remat
 from ppl.ir.node import Node
 from ppl.ir.types import union_axes
 from ppl.lang.context import Context, check_plates, require
@@ -29,7 +30,7 @@ def scan(
     name: str = "time",
     reverse: bool = False,
     until: Callable[[Any], Any] | None = None,
-    remat: str | int | None = "auto",
+    remat: Remat = "auto",
 ) -> tuple[Any, Any]:
     """A loop over time: ``carry, y = step(carry, x)`` for every slice of `xs`, compiled as a loop.
 
