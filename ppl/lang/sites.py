@@ -13,7 +13,7 @@ from ppl.lang.context import Context, check_open, check_plates, require
 from ppl.lang.observations import cast_obs, check_constant, fill, refuse_missing, unit_mask
 from ppl.lang.source import user_line
 from ppl.lang.time.costs import step_cost
-from ppl.lang.time.record import brought
+from ppl.lang.time.record import base_name, brought
 from ppl.lang.trace import Factor, Site, SiteKind, sample_node
 from ppl.lang.value import Value, lift
 
@@ -80,7 +80,7 @@ def declare(
     if obs_mask is not None:
         raise ModelError(f"node {full!r}: obs_mask without obs\n  at {line}")
     refuse_missing(context.trace, tuple(dist.params.values()), f"node {full!r}", line)
-    guide = context.substitute.get(full)
+    guide = context.substitute.get(full) or context.substitute.get(base_name(full))
     if guide is not None and guide.kind is SiteKind.RANDOM:
         return _scored(context, site, guide)
     claim(context, full, line)
@@ -132,9 +132,14 @@ def _in_step(context: Context, site: Site, guide: Site) -> Node:
             f"node {site.name!r} lies in loops of {theirs} steps in the guide, of {ours or 'none'} in the model"
             f"\n  guide at {guide.where}\n  model at {site.where}"
         )
-    if guide.scan is None and guide.node.type.shape[: len(ours)] != tuple(ours):
-        return guide.node
-    return brought(guide.node, guide.scan, site.scan)
+    if guide.scan is not None or guide.name != base_name(guide.name) or not context.loops:
+        return brought(guide.node, guide.scan, site.scan)
+    node = guide.node
+    for loop in context.loops:
+        if node.type.shape[:1] != (loop.length,):
+            return guide.node
+        node = loop.slice(node)
+    return node
 
 
 def _observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:

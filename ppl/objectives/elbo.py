@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ppl.arguments import choice, number, shown
@@ -13,7 +13,7 @@ from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
 from ppl.lang.model import Model
 from ppl.lang.time.costs import step_cost
-from ppl.lang.time.record import brought, scan_of
+from ppl.lang.time.record import base_name, brought, scan_of
 from ppl.lang.trace import Site, SiteKind, Trace
 from ppl.lang.tracing import trace_model
 from ppl.objectives.base import guide_arguments, require_models
@@ -26,6 +26,11 @@ def own_log_density(q: Site) -> Node:
     return make("own_density", q.dist.node_log_prob(q.node), name=q.name)
 
 
+def laws_of(trace: Trace, name: str) -> list[Site]:
+    """The model's sites that take their value from guide node `name`: one, or one for every step of a loop."""
+    return [site for known, site in trace.scored.items() if known == name or base_name(known) == name]
+
+
 def match_latents(owner: str, model: Model, guide: Model, latents: Mapping[str, Site], trace: Trace) -> None:
     """Raise a ModelError unless the guide samples what the model does, and nothing else but `aux` nodes."""
     for site in trace.random_sites():
@@ -35,7 +40,7 @@ def match_latents(owner: str, model: Model, guide: Model, latents: Mapping[str, 
                 f"'{guide.name}', which samples {sorted(latents) or 'nothing'}"
             )
     for name, q in latents.items():
-        if name not in trace.scored and not q.aux:
+        if not laws_of(trace, name) and not q.aux:
             raise ModelError(
                 f"{owner}: guide node '{name}' ({q.where}) is not in model '{model.name}'; "
                 "pass aux=True to ppl.sample if that is meant"
@@ -65,7 +70,7 @@ class Elbo:
         match_latents("elbo", self.model, self.guide, latents, trace)
         weight = self._weight(trace)
         for name, q in latents.items():
-            self._latent_costs(trace, q, trace.scored.get(name), weight)
+            self._latent_costs(trace, q, laws_of(trace, name), weight)
         for site in list(trace.sites.values()):
             if site.kind is SiteKind.OBSERVED:
                 trace.costs[f"-log p({site.name})"] = negative_log_likelihood(site)
@@ -79,7 +84,7 @@ class Elbo:
             trace.least[node.attrs["name"]] = 0.0
         return node
 
-    def _latent_costs(self, trace: Trace, q: Site, p: Site | None, weight: Node) -> None:
+    def _latent_costs(self, trace: Trace, q: Site, laws: Sequence[Site], weight: Node) -> None:
         assert q.dist is not None and q.node is not None
 
         def add(name: str, value: Node, site: Site) -> None:
@@ -87,7 +92,8 @@ class Elbo:
             value = ops.expand(ops.mul(weight, value), q.axes)
             trace.costs[name] = step_cost(name, value, site.where, q.axes, site.scan, site.active)
 
-        if p is not None and p.dist is not None and p.node is not None:
+        for p in laws:
+            assert p.dist is not None and p.node is not None
             if p.dist.angular and not q.dist.bounds.within(CIRCLE):
                 raise ModelError(
                     f"elbo: guide node '{q.name}' ({q.where}) is a {type(q.dist).__name__}, whose samples can leave "
@@ -97,16 +103,18 @@ class Elbo:
             if exact is not None:
                 add(f"KL({q.name})", exact, p)
                 return
-            add(f"-log p({q.name})", ops.neg(p.dist.node_log_prob(p.node)), p)
+            add(f"-log p({p.name})", ops.neg(p.dist.node_log_prob(p.node)), p)
         add(f"log q({q.name})", own_log_density(q), q)
 
     def _closed_form(self, q: Site, p: Site) -> Node | None:
         assert q.dist is not None and p.dist is not None
         if self.kl != "auto" or any(n is p.node for n in topological(list(p.dist.params.values()))):
             return None
+        if q.dist.event_shape != p.dist.event_shape:
+            return None  # the law of one step of a loop, of which the guide's node has all
         if (q.scan, p.scan) == (None, None):
             return kl_divergence(q.dist, p.dist)
-        if q.dist.event_shape != p.dist.event_shape or not _filtered(q, p):
+        if not _filtered(q, p):
             return None
         params = tuple(brought(n, q.scan, p.scan) for n in q.dist.params.values())
         return kl_divergence(q.dist.with_params(params), p.dist)

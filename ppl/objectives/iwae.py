@@ -17,7 +17,7 @@ from ppl.lang.time.record import total
 from ppl.lang.trace import Bound, Cost, Site, SiteKind, Trace
 from ppl.lang.tracing import trace_model
 from ppl.objectives.base import guide_arguments, require_models
-from ppl.objectives.elbo import match_latents, own_log_density
+from ppl.objectives.elbo import laws_of, match_latents, own_log_density
 from ppl.objectives.observed import log_likelihood
 
 INNERMOST = 1_000_000
@@ -75,9 +75,9 @@ class Iwae:
         """The summands of log w, each with its name and site."""
         terms = []
         for q in latents.values():
-            p = trace.scored.get(q.name)
-            if p is not None and p.dist is not None and p.node is not None:
-                terms.append((f"log p({q.name})", p.dist.node_log_prob(p.node), p))
+            for p in laws_of(trace, q.name):
+                assert p.dist is not None and p.node is not None
+                terms.append((f"log p({p.name})", p.dist.node_log_prob(p.node), p))
             terms.append((f"-log q({q.name})", ops.neg(own_log_density(q)), q))
         observed = [s for s in trace.sites.values() if s.kind is SiteKind.OBSERVED]
         return terms + [(f"log p({s.name})", log_likelihood(s), s) for s in observed]

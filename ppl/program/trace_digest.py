@@ -18,12 +18,14 @@ import numpy as np
 
 from ppl.ir.node import Array, Node, topological
 from ppl.lang.blocks.init import Initializer
+from ppl.lang.time.record import Scan
 from ppl.lang.trace import Site, Trace
 
 LINES = {"where", "next_where"}
 """Fields that hold lines of source."""
 
-DECLARED = ("params", "inputs", "sites", "scored", "costs", "factors", "hypers", "least", "plates", "carried")
+DECLARED = ("params", "inputs", "sites", "scored", "costs", "factors", "hypers", "least", "plates", "carried",
+            "scans")  # fmt: skip
 """What of a trace counts; the rest follows from it, or names lines of source."""
 
 
@@ -43,6 +45,7 @@ class _Walk:
         self.digest = hashlib.blake2b(digest_size=16)
         self.met: dict[Node, int] = {}
         self.inside: list[int] = []
+        self.scans: dict[Scan, int] = {}
 
     def word(self, *words: Any) -> None:
         """Add words, each with its length in front."""
@@ -99,6 +102,9 @@ class _Walk:
             self.add(sorted(map(str, value)))
         elif callable(value):
             self.function(value)
+        elif isinstance(value, Scan):
+            self.word("scan", self.attribute(value))
+            self.parts(**{n: getattr(value, n) for n in ("length", "reverse", "remat", "inits", "outs", "slices")})
         elif is_dataclass(value):
             self.parts(**{f.name: getattr(value, f.name) for f in fields(value) if f.name not in LINES})
         else:
@@ -114,9 +120,15 @@ class _Walk:
         """Add an expression, arguments first."""
         for node in topological([root], self.met):
             self.word(node.op, node.type, *(self.met[a] for a in node.args))
-            self.parts(**{k: v.name if isinstance(v, Site) else v for k, v in sorted(node.attrs.items())})
+            self.parts(**{k: self.attribute(v) for k, v in sorted(node.attrs.items()) if k != "uid"})
             self.met[node] = len(self.met)
         self.word(self.met[root])
+
+    def attribute(self, value: Any) -> Any:
+        """An attribute of an expression; loops over time are told apart by their numbers."""
+        if isinstance(value, Scan):
+            return self.scans.setdefault(value, len(self.scans))
+        return value.name if isinstance(value, Site) else value
 
     def function(self, value: Callable[..., Any]) -> None:
         """Add a function: its name, and the names and constants that its code mentions."""

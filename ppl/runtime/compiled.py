@@ -19,6 +19,7 @@ from ppl.compiler.plan.plan import Plan
 from ppl.compiler.surrogate.conditions.constants import check_constants
 from ppl.compiler.surrogate.conditions.range_guards import find_guards
 from ppl.compiler.surrogate.second_order import VECTOR, build_hvp
+from ppl.compiler.surrogate.traces import Traced, simplify_trace, sketched
 from ppl.compiler.surrogate.variants import Variant, build_gradient, build_rows, build_sample, build_value
 from ppl.errors import DataError, EstimatorError, OptionError
 from ppl.estimators.base import Estimator, Hyper
@@ -33,7 +34,6 @@ from ppl.progress import line
 from ppl.runtime.binding import Binder
 from ppl.runtime.executable import Executable, Request, compile_request
 from ppl.runtime.state import Layout, State
-from ppl.runtime.traces import Traced, simplify_trace, sketched
 from ppl.runtime.trials import require_target
 from ppl.tuning import SMALL_UNITS
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+from ppl.compiler.surrogate.recurrence import after
 from ppl.graph.stochastic import RandomNode
 from ppl.ir import ops
-from ppl.ir.capture import after
 from ppl.ir.loop import placeholder
 from ppl.ir.node import Node
 from ppl.ir.types import Axis

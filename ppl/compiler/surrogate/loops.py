@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ppl.compiler.surrogate.recurrence import Recurrence
 from ppl.ir import ops
-from ppl.ir.capture import Recurrence
 from ppl.ir.loop import placeholder
 from ppl.ir.node import Node
 from ppl.ir.types import union_axes

@@ -15,6 +15,7 @@ from typing import Literal
 from ppl.compiler.surrogate.enumeration import States, drawable, states_of
 from ppl.compiler.surrogate.loops import Loops
 from ppl.compiler.surrogate.moments import Averaged
+from ppl.compiler.surrogate.recurrence import Recurrence
 from ppl.compiler.surrogate.reductions import Reducer
 from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.domain.conditions import Edge
@@ -23,7 +24,6 @@ from ppl.estimators.parts.not_needed import NotNeeded
 from ppl.estimators.pathwise import Pathwise
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.ir import ops
-from ppl.ir.capture import Recurrence
 from ppl.ir.node import Node, make, topological
 from ppl.ir.op_facts import JUMP
 from ppl.ir.types import PARTICLES, REPEATS, TRUNK, Axis, Copy, Kind, branch_axis, sort_axes, union_axes

@@ -105,10 +105,18 @@ class Scan:
 
 @dataclass(frozen=True, eq=False)
 class Turn:
-    """One step of a loop that is written out; `index` is its number."""
+    """One step of a loop that is written out; `index` is its number, in a sketch that of any step."""
 
     index: Node
     number: int
+    length: int
+
+    def slice(self, stack: Node) -> Node:
+        """The entry of `stack`, whose leading event dimension is time, that belongs to the step."""
+        if self.index.op != "const":
+            return ops.take(stack, ops.expand(self.index, stack.type.axes, ()))
+        rest = tuple((0, n, 1) for n in stack.type.shape[1:])
+        return ops.reshape(ops.window(stack, ((self.number, 1, 1), *rest)), stack.type.shape[1:])
 
     @property
     def suffix(self) -> str:

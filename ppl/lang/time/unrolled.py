@@ -31,8 +31,9 @@ def unrolled(context: Context, declared: Declared) -> tuple[Any, Any]:
             carry = [entered(x) for x in carry]
         index = ops.const(number) if sketched is None else any_step(declared.length)
         given, extra = carry[:own], carry[own:]
-        with context.stepping(Turn(index, number), halts.running(given, extra)):
-            xs = [_slice(x, index, sketched is None, number) for x in declared.xs.leaves]
+        turn = Turn(index, number, declared.length)
+        with context.stepping(turn, halts.running(given, extra)):
+            xs = [turn.slice(x) for x in declared.xs.leaves]
             made, shape = declared.call(context, given, xs, index)
         outs = halts.frozen([ops.cast(n, o.type.dtype) for n, o in zip(made.leaves, given, strict=True)], given)
         carry = [ops.expand(n, o.type.axes) for n, o in zip(outs + halts.outs(), carry, strict=True)]
@@ -44,14 +45,6 @@ def unrolled(context: Context, declared: Declared) -> tuple[Any, Any]:
     results = [_stacked(values, declared.length) for values in zip(*stacks, strict=True)]
     halts.declare(context, declared, carry)
     return declared.carry.rebuilt(carry[:own]), shape.rebuilt(results)
-
-
-def _slice(stack: Node, index: Node, exact: bool, number: int) -> Node:
-    """The entry of a stack that belongs to a step."""
-    if exact:
-        rest = tuple((0, n, 1) for n in stack.type.shape[1:])
-        return ops.reshape(ops.window(stack, ((number, 1, 1), *rest)), stack.type.shape[1:])
-    return ops.take(stack, index)
 
 
 def _stacked(values: tuple[Node, ...], length: int) -> Node:

@@ -1,0 +1,65 @@
+"""A loop is what it would be written out step by step: the same noise, loss, gradient and auxiliary values."""
+
+import numpy as np
+import pytest
+
+import ppl
+from ppl.runtime import compiled
+from tests.time.models import CASES
+
+BACKWARDS = "elbo_back"
+"""Its first step has a divergence in closed form where it is written out, so that only means agree."""
+
+
+def written_out(monkeypatch, objective, data, options):
+    """The program without loops."""
+    with monkeypatch.context() as patch:
+        patch.setattr(compiled, "unrolled", lambda graph, plan: True)
+        program = ppl.compile(objective, dtype="float64", data=data or None, **options)
+        program.prepare(*data)
+    return program
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n != BACKWARDS])
+def test_steps_are_those_of_the_loop_written_out(name, monkeypatch):
+    objective, data, options = CASES[name]
+    looped = ppl.compile(objective, dtype="float64", data=data or None, **options)
+    flat = written_out(monkeypatch, objective, data, options)
+    states = [p.init(0, *data) for p in (looped, flat)]
+    for seed in range(2):
+        (loss, grad, _), (other, wanted, _) = (
+            p.step(s, *data, seed=seed) for p, s in zip((looped, flat), states, strict=True)
+        )
+        assert loss == pytest.approx(other, rel=1e-9)
+        for key in grad:
+            np.testing.assert_allclose(grad[key], wanted[key], rtol=1e-8, atol=1e-10)
+    values = [p.value(s, *data, seed=5) for p, s in zip((looped, flat), states, strict=True)]
+    assert values[0] == pytest.approx(values[1], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["body_costs", "rows", "nested_score", "stops_rows", "elbo", "iwae"])
+def test_the_interpreter_agrees(name):
+    objective, data, options = CASES[name]
+    program = ppl.compile(objective, dtype="float64", data=data or None, **options)
+    state = program.init(0, *data)
+    found = program.diagnose(state, *data, repeats=6, timing=False, backend="interpreter", seed=3)
+    again = program.diagnose(state, *data, repeats=6, timing=False, backend="compiled", seed=3)
+    for key in state.params:
+        np.testing.assert_allclose(found[key].mean, again[key].mean, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["body_costs", "rows", "mixed", "gammas", "elbo"])
+def test_float32_is_close(name):
+    objective, data, options = CASES[name]
+    losses = []
+    for dtype in ("float64", "float32"):
+        program = ppl.compile(objective, dtype=dtype, data=data or None, **options)
+        losses.append(program.value(program.init(0, *data), *data, seed=2))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_backward_guide_has_no_divergence_in_closed_form():
+    """Its sample of a step enters the model's law of the same step, through later ones."""
+    objective, data, _options = CASES[BACKWARDS]
+    program = ppl.compile(objective, dtype="float64", data=data)
+    assert not [name for name in program.prepare().trace.costs if name.startswith("KL")]
