@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ppl.ir import ops
-from ppl.ir.loop import loop_vjp
+from ppl.ir.adjoints.loop import loop_vjp
 from ppl.ir.node import Node, topological
 from ppl.ir.op_facts import ELEMENTWISE
 from ppl.ir.vjp import VJPS

@@ -2,8 +2,8 @@
 
 `loop` runs a body graph `length` times. Its arguments are carries, then `xs` (leading event dimension
 `length`, one slice per step), then constants; its results are the final carries and the stacked `ys`.
-Results are read with `get`. Noise inside takes the step number as its loop time. The adjoint of a loop is a
-loop that runs backwards.
+Results are read with `get`. Noise inside takes the step number as its loop time. What the body marks `kept` is
+stacked every few steps. The adjoint of a loop (`ppl.ir.adjoints.loop`) is a loop that runs backwards.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from typing import Any, Literal
 
 from ppl.errors import ShapeError
 from ppl.ir import ops
-from ppl.ir.node import Node, make, remake, substitute, topological
-from ppl.ir.op_facts import COSTLY
+from ppl.ir.node import Node, make, remake
 from ppl.ir.types import Type, union_axes
 
 _uids = itertools.count()
@@ -36,13 +35,23 @@ class Body:
         """Type of result `i` of a loop of `length` steps."""
         if i < len(self.carries):
             return self.carries[i].type
-        y = self.ys[i - len(self.carries)].type
-        return Type(y.axes, (length, *y.shape), y.dtype)
+        y = self.ys[i - len(self.carries)]
+        return Type(y.type.axes, (stacked(y, length), *y.type.shape), y.type.dtype)
 
     @property
     def outputs(self) -> tuple[Node, ...]:
         """Carries, then ys."""
         return self.carries + self.ys
+
+
+def kept(y: Node, every: int) -> Node:
+    """`y`, to be stacked every few steps: entry k is its value in turn k * `every`, at most in the last turn."""
+    return make("kept", y, every=every)
+
+
+def stacked(y: Node, length: int) -> int:
+    """Entries of the stack of `y` in a loop of `length` steps."""
+    return -(-(length - 1) // y.attrs["every"]) + 1 if y.op == "kept" else length
 
 
 def placeholder(t: Type) -> Node:
@@ -139,59 +148,3 @@ def map_body(node: Node, args: tuple[Node, ...], rewrite: Callable[[Sequence[Nod
     n = len(body.carries)
     new = Body(body.index, body.args, tuple(outputs[:n]), tuple(outputs[n:]), body.n_xs)
     return make("loop", *args, **{**node.attrs, "body": new})
-
-
-def loop_vjp(node: Node, cotangents: list[Node | None], differentiate: Callable) -> list[Node | None]:
-    """Cotangents of a loop's arguments, by a loop over the stored carries in the opposite direction.
-
-    What is costly to compute and read again (noise, transcendental functions, products) is stored beside them.
-    """
-    body, length, reverse = node.attrs["body"], node.attrs["length"], node.attrs["reverse"]
-    inits, xs, consts = split_args(node)
-    n, m = len(inits), len(xs)
-    bars = [ops.zeros_like(body.result_type(i, length)) if c is None else c for i, c in enumerate(cotangents)]
-
-    index = placeholder(body.index.type)
-    carry_bars, sums, y_bars = (
-        [placeholder(Type(x.type.axes, x.type.shape)) for x in part] for part in (body.carries, consts, body.ys)
-    )
-    ins = [placeholder(a.type) for a in body.args]
-    values = topological(body.outputs)
-    copies = substitute(values, {body.index: index, **dict(zip(body.args, ins, strict=True))})
-    copy_of = dict(zip(values, copies, strict=True))
-    seeds = [(copy_of[o], s) for o, s in zip(body.outputs, [*carry_bars, *y_bars], strict=True)]
-    grads = differentiate([(o, s) for o, s in seeds if o.type.dtype == "float"], ins)
-    filled = [
-        ops.zeros_like(Type(i.type.axes, i.type.shape)) if g is None else g for g, i in zip(grads, ins, strict=True)
-    ]
-    stored = _costly(filled, dict(zip(copies, values, strict=True)), {index, *ins[: n + m]})
-    made = {copy: placeholder(copy.type) for copy in stored}
-    filled = substitute(filled, made)
-    recorded = Body(body.index, body.args, body.carries, (*body.ys, *body.args[:n], *stored.values()), body.n_xs)
-    history = build(recorded, inits, xs, consts, length, reverse)[n + len(body.ys) :]
-    new_sums = [ops.add(s, g) for s, g in zip(sums, filled[n + m :], strict=True)]
-    args = (*carry_bars, *sums, *ins[:n], *made.values(), *ins[n : n + m], *y_bars, *ins[n + m :])
-    n_xs = n + len(made) + m + len(y_bars)
-    backward = Body(index, args, (*filled[:n], *new_sums), tuple(filled[n : n + m]), n_xs)
-    starts = [*bars[:n], *(ops.zeros_like(Type(c.type.axes, c.type.shape)) for c in consts)]
-    results = build(backward, starts, [*history, *xs, *bars[n:]], consts, length, not reverse)
-    carry_part, const_part, x_part = results[:n], results[n : n + len(consts)], results[n + len(consts) :]
-    out = [*carry_part, *x_part, *const_part]
-    return [g if a.type.dtype == "float" else None for g, a in zip(out, node.args, strict=True)]
-
-
-def _costly(outputs: Sequence[Node], originals: dict[Node, Node], moving: set[Node]) -> dict[Node, Node]:
-    """Those of the values `originals` (by copy) that `outputs` read, that change from step to step and are costly."""
-    for node in topological(originals):
-        if any(a in moving for a in node.args):
-            moving.add(node)
-    found: dict[Node, Node] = {}
-    stack, seen = list(outputs), set(outputs)
-    while stack:
-        node = stack.pop()
-        if node in originals and node in moving and node.op in COSTLY and node.type.dtype == "float":
-            found[node] = originals[node]
-            continue
-        stack += [a for a in reversed(node.args) if a not in seen]
-        seen.update(node.args)
-    return found

@@ -170,7 +170,7 @@ FACTS: dict[str, Facts] = {
     "noise": _leaf("stored", "step"),
     # views and other moves of entries
     **dict.fromkeys(("expand", "reshape", "transpose", "slice", "collect", "distribute"), VIEW),
-    "pad": _moved("shape", "linear", "breaks", 1, PLAIN, NOWHERE),
+    **dict.fromkeys(("pad", "kept"), _moved("shape", "linear", "breaks", 1, PLAIN, NOWHERE)),
     "concat": _moved("shape", "linear", "keeps", None, PLAIN, NOWHERE),
     "route": _moved("shape", "linear", "breaks", None, PLAIN, NOWHERE),
     "take": _moved("choice", "first", "keeps", 2, NEVER, NOWHERE, FLAT),

@@ -29,7 +29,7 @@ def _cast(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     return Type(types[0].axes, types[0].shape, attrs["dtype"])
 
 
-@rule("stop", "mark")
+@rule("stop", "mark", "kept")
 def _stop(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
     return types[0]
 

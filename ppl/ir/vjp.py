@@ -95,7 +95,7 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "log_ndtr": lambda g, n, x: (ops.mul(g, ops.exp(ops.sub(ops.sub(ops.mul(ops.mul(x, x), -0.5), PDF_LOG_NORM), n))),),
     "where": lambda g, n, c, a, b: (None, ops.where(c, g, 0.0), ops.where(c, 0.0, g)),
     "cast": lambda g, n, x: (g if x.type.dtype == "float" else None,),
-    "mark": lambda g, n, x: (g,),
+    **dict.fromkeys(("mark", "kept"), lambda g, n, x: (g,)),
     "scale_grad": lambda g, n, x, w: (ops.mul(g, w), None),
     "graft": lambda g, n, value, derivative: (None, g),
     "loggamma_draw": lambda g, n, a, key, column: (ops.mul(g, ops.loggamma_slope(n, a)), None, None),

@@ -13,8 +13,8 @@ import numpy as np
 from ppl.compiler.lower.request import Request
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.loop import loop
-from ppl.ir.node import Node, make
+from ppl.ir.loop import Remat, loop, map_body
+from ppl.ir.node import Node, make, rebuild, remake
 from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import Axis, Kind, Type
 
@@ -221,11 +221,25 @@ PROGRAMS: dict[str, Program] = {
 }  # fmt: skip
 
 
-def request(program: str, rows: bool, simplified: bool = True) -> Request:
+def rematerialised(outputs: Sequence[Node], remat: Remat) -> list[Node]:
+    """`outputs` with loops that store the carries of every `remat` steps."""
+
+    def visit(node: Node, args: tuple[Node, ...]) -> Node:
+        if node.op != "loop":
+            return remake(node, args)
+        inner = map_body(node, args, lambda outputs: rematerialised(outputs, remat))
+        return make("loop", *args, **{**inner.attrs, "remat": remat})
+
+    return rebuild(outputs, visit)
+
+
+def request(program: str, rows: bool, simplified: bool = True, remat: Remat = "auto") -> Request:
     """Cost, gradient and arrays of a program."""
     params = {name: make("param", name=name, shape=shape, dtype="float") for name, shape in SHAPES}
     cost, arrays = PROGRAMS[program]((ROWS,) if rows else (), params)
     assert cost.type == Type()
+    cost, *kept = rematerialised([cost, *arrays.values()], remat)
+    arrays = dict(zip(arrays, kept, strict=True))
     nodes = [cost, *gradient(cost, list(params.values())), *arrays.values()]
     if simplified:
         nodes = simplify(erase_markers(nodes), strict=True)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ppl.ir import ops
+from ppl.ir.loop import kept
 from ppl.ir.node import make, substitute, topological
 from ppl.ir.op_facts import LINEAR, PARTS, PRODUCTS
 from ppl.ir.polynomial import degree_of, second_derivative
@@ -65,6 +66,7 @@ CASES = {
     "where": lambda x: ops.where(CONDITION, ops.mul(x, x), ops.where(ops.less(OTHER, -0.5), x, 0.7)),
     "cast": lambda x: ops.mul(make("cast", x, dtype="float"), x),
     "mark": lambda x: ops.mul(ops.mark(x, "y"), x),
+    "kept": lambda x: kept(ops.mul(x, x), 2),
     "own_density": lambda x: ops.mul(make("own_density", x, name="y"), x),
     "expand": lambda x: ops.mul(ops.expand(ops.mul(x, x), (ROWS, BRANCH), (2, 3, 4)), varied(BRANCH)),
     "route": _routed,

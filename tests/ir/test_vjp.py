@@ -11,6 +11,7 @@ import pytest
 from ppl.ir import incomplete, ops
 from ppl.ir.differentiate import gradient, vjp
 from ppl.ir.external import External
+from ppl.ir.loop import kept
 from ppl.ir.node import make
 from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.types import TRUNK, Axis, Copy, Kind, branch_axis
@@ -128,6 +129,7 @@ CASES: dict[str, Case] = {
     "where": Case(lambda x, y: ops.where(np.eye(3, 4) > 0, ops.mul(x, y), ops.sin(y)), (PLAIN, OTHER)),
     "cast": Case(lambda x: ops.mul(make("cast", x, dtype="float"), x), (PLAIN,)),
     "mark": Case(lambda x: ops.mul(ops.mark(x, "x"), ops.sin(x)), (PLAIN,)),
+    "kept": Case(lambda x: kept(ops.sin(x), 2), (PLAIN,)),
     "expand": Case(lambda x: ops.tanh(varied(ops.expand(x, (ROWS, BRANCH), (2, 3, 4)), BRANCH)), (PLAIN[:1],)),
     "route": Case(_route, (PLAIN, OTHER)),
     "sum": Case(lambda x: ops.exp(make("sum", varied(x, ROWS), axes=(ROWS,), dims=(0,))), (PLAIN / 9,)),

@@ -84,6 +84,11 @@ class Stages:
         index, length = self.unit.builder.value(attrs["index"]), attrs["length"]
         time = f"t_{index.name}"
         body: list[Statement] = [] if index.buffer is None else [assign(Name("v").at(begin(index)), time)]
+        turn = term(length - 1) - time if attrs["reverse"] else Name(time)
+        for _, (every, number) in attrs["every"]:
+            slot = self.unit.builder.value(number)
+            if slot.buffer is not None:
+                body.append(assign(Name("v").at(begin(slot)), (turn + (every - 1)) // every))
         body += self._steps(step.body, prefix, functions)
         steps = loop(time, -1, body, length - 1, -1) if attrs["reverse"] else loop(time, length, body)
         return [*map(_cleared, step.cleared), *before, steps]

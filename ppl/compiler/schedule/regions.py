@@ -173,7 +173,7 @@ def _opaque(node: Node, stage: Stage, builder: Builder) -> Opaque:
     results = builder.results_of(node)
     step = Opaque(node, results[0])
     if node.op == "turns" and stage.outer:
-        step.cleared = [v for v in results if v.node.attrs["index"] in node.attrs["summed"] and v.buffer is None]
+        step.cleared = [v for v in results if v.node.attrs["index"] in node.attrs["summed"] and not v.accumulates]
         for value in step.cleared:
             value.accumulates = True
     return step
@@ -223,6 +223,7 @@ def _loop(step: Opaque, stage: Stage, builder: Builder) -> None:
     step.before = Stage(stage.level, stage.row, name=f"{stage.name}_init", outer=outer)
     step.body = Stage(stage.level, stage.row, name=f"{stage.name}_body", outer=outer)
     slots = builder.loop_slots(step.node)
+    slot_of = {i: slot for i, (_, slot) in attrs["every"]}
     inits = step.node.args[: len(carries)]
     for i, init in enumerate(inits):
         slot = slots[i]
@@ -241,7 +242,7 @@ def _loop(step: Opaque, stage: Stage, builder: Builder) -> None:
         slot = slots[i]
         carried = i in attrs["summed"] and i < len(carries) and outputs.count(node) == 1
         if slot is not None and not (carried and builder.adds_to(node, slot)):
-            time = attrs["index"] if i >= len(carries) else None
+            time = slot_of.get(i, attrs["index"]) if i >= len(carries) else None
             body.finals.append(builder.store_op(node, slot, time))
     for inner in (step.before, body):
         _steps(inner, builder)

@@ -140,14 +140,24 @@ class Builder:
             return None
         if node.attrs["index"] < len(node.args[0].attrs["carries"]) or stage.row not in value.axes:
             return None
-        for reader in readers:
-            for user in topological(reader.attrs["outputs"]):
-                if any(self.base(a) is node for a in user.args) and not (user.op == "take" and user.args[0] is node):
-                    return None
+        if not all(self._sliced(node, reader) for reader in readers):
+            return None
         total = Poly.of(f"tile_{stage.outer or stage.name}")
         for axis in value.axes:
             total = total if axis == stage.row else total * axis_size(axis)
         return total
+
+    def _sliced(self, stack: Node, turns: Node) -> bool:
+        """Whether a loop reads a stack one step at a time."""
+        inits = turns.args[: len(turns.attrs["carries"])]
+        if any(self.base(a) is stack for a in (*inits, *turns.attrs["outputs"])):
+            return False
+        for user in topological(turns.attrs["outputs"]):
+            if any(self.base(a) is stack for a in user.args):
+                step = user.op == "take" and user.args[0] is stack
+                if not (step or (user.op == "turns" and self._sliced(stack, user))):
+                    return False
+        return True
 
     def access(self, node: Node) -> Access:
         """How `node` is read."""
@@ -174,7 +184,8 @@ class Builder:
         attrs = turns.attrs
         found: dict[int, Value] = {g.attrs["index"]: self.value(g) for g in self.gets.get(turns, [])}
         slots: list[Value | None] = []
-        self.value(attrs["index"]).external = True
+        for number in (attrs["index"], *(slot for _, (_, slot) in attrs["every"])):
+            self.value(number).external = True
         for i, type_ in enumerate(attrs["types"]):
             if i < len(attrs["carries"]) and i not in attrs["summed"]:
                 carry = attrs["carries"][i]

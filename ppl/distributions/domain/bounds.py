@@ -175,7 +175,7 @@ def _probability(node: Node, *args: Interval) -> Interval:
 
 RULES: dict[str, Rule] = {  # ops without one may be anything
     **dict.fromkeys(FACTS, _unknown),
-    **dict.fromkeys((*VIEWS, *MARKERS, "amax", "take", "own_density"), _same),
+    **dict.fromkeys((*VIEWS, *MARKERS, "amax", "take", "own_density", "kept"), _same),
     **dict.fromkeys(("param", "aux", "hyper", "input"), _fixed(REAL)),
     "size": _fixed(Interval(1.0, math.inf, False)),
     "scale": _fixed(POSITIVE),

@@ -142,7 +142,9 @@ def _loop(node: Node, args: list[Any], env: Env) -> tuple[np.ndarray, ...]:
     x_lead = [len(x.type.axes) for x in split_args(node)[1]]
     stacks = [np.zeros(env.shape(body.result_type(n + i, length)), env.numpy_dtype(y.type.dtype))
               for i, y in enumerate(body.ys)]  # fmt: skip
-    for t in reversed(range(length)) if node.attrs["reverse"] else range(length):
+    every = [y.attrs["every"] if y.op == "kept" else 0 for y in body.ys]
+    for turn in range(length):
+        t = length - 1 - turn if node.attrs["reverse"] else turn
         slices = [np.take(x, t, axis=lead) for x, lead in zip(xs, x_lead, strict=True)]
         bound = {
             body.index: np.asarray(t, np.int64),
@@ -150,8 +152,8 @@ def _loop(node: Node, args: list[Any], env: Env) -> tuple[np.ndarray, ...]:
         }
         values = _run(body.outputs, env, bound, keep_all=False)
         carries = [values[c] for c in body.carries]
-        for stack, y in zip(stacks, body.ys, strict=True):
-            stack[(slice(None),) * len(y.type.axes) + (t,)] = values[y]
+        for stack, y, n in zip(stacks, body.ys, every, strict=True):
+            stack[(slice(None),) * len(y.type.axes) + (-(-turn // n) if n else t,)] = values[y]
     return (*carries, *stacks)
 
 

@@ -143,12 +143,15 @@ def _pair(loops: Sequence[Node]) -> tuple[Node, Node] | None:
 
 
 def _stacked(x: Node, loop: Node) -> bool:
-    """Whether `x` is a stack that `loop` makes."""
-    return x.op == "get" and x.args[0] is loop and x.attrs["index"] >= len(loop.attrs["body"].carries)
+    """Whether `x` is a stack of all steps that `loop` makes."""
+    if x.op != "get" or x.args[0] is not loop:
+        return False
+    body, i = loop.attrs["body"], x.attrs["index"]
+    return i >= len(body.carries) and body.outputs[i].op != "kept"
 
 
 def _joinable(first: Node, second: Node) -> bool:
-    same = all(first.attrs[k] == second.attrs[k] for k in first.attrs if k != "body")
+    same = all(first.attrs[k] == second.attrs[k] for k in first.attrs if k not in ("body", "remat"))
     if not same or _rows(first.attrs["body"].outputs) != _rows(second.attrs["body"].outputs):
         return False
     inits, xs, consts = split_args(second)
@@ -179,7 +182,8 @@ def _joined(first: Node, second: Node) -> list[Node]:
     inside = (*one.args[:n1], *fresh[:n2], *one.args[n1:m1], *(p for _, p in own), *one.args[m1:], *fresh[m2:])
     carries, ys = (*one.carries, *outs[:n2]), (*one.ys, *outs[n2:])
     body = Body(one.index, inside, carries, ys, len(x1) + len(own))
-    found = remade(first, body, [*i1, *i2, *x1, *(x for x, _ in own), *c1, *c2])
+    remat = first.attrs["remat"] if first.attrs["remat"] == second.attrs["remat"] else "auto"
+    found = remade(first, body, [*i1, *i2, *x1, *(x for x, _ in own), *c1, *c2], remat=remat)
     n = n1 + n2
     order = [*range(n1), *range(n, n + len(one.ys)), *range(n1, n), *range(n + len(one.ys), len(found))]
     return [found[i] for i in order]

@@ -4,8 +4,8 @@ Constants of the loop are substituted, slices of its inputs become `take` at the
 depends on neither carries nor step is left outside. What remains are its `turns`, an op whose arguments are the
 initial carries and the outer nodes that the body reads. Loops in bodies become turns in bodies.
 
-Results that are sums over rows (`summed`, see `apart`) are *accumulators*: they start at zero, and every slab adds to
-its own.
+What is stacked every few steps (`every`) goes to the entry that a second number of the step tells. Results that are
+sums over rows (`summed`, see `apart`) are *accumulators*: they start at zero, and every slab adds to its own.
 """
 
 from __future__ import annotations
@@ -31,14 +31,16 @@ def lower_loop(node: Node, args: tuple[Node, ...], lower: Callable[[Sequence[Nod
         slices.append(make("take", x, ops.expand(index, x.type.axes, ())))
         assert slices[-1].type == sliced(x.type)
     mapping = {body.index: index, **dict(zip(body.args, (*carries, *slices, *consts), strict=True))}
-    outputs = lower(substitute(body.outputs, mapping))
+    outputs = lower([o.args[0] if o.op == "kept" else o for o in substitute(body.outputs, mapping)])
+    every = {i: (o.attrs["every"], placeholder(index.type)) for i, o in enumerate(body.outputs) if o.op == "kept"}
     varying = varying_part(outputs, (index, *carries))
     results = [_settled(o, varying, i in summed) for i, o in enumerate(outputs)]
     varying = varying_part(results, (index, *carries))
     frontier = _frontier(results, varying)
     types = tuple(body.result_type(i, length) for i in range(len(outputs)))
     return make("turns", *inits, *frontier, index=index, carries=tuple(carries), outputs=tuple(results), types=types,
-                summed=summed, length=length, reverse=node.attrs["reverse"], type=types[0])  # fmt: skip
+                type=types[0], summed=summed, every=tuple(every.items()), length=length,
+                reverse=node.attrs["reverse"])  # fmt: skip
 
 
 def varying_part(outputs: Sequence[Node], seeds: Sequence[Node]) -> set[Node]:
