@@ -41,6 +41,15 @@ def clear(array, start, size):
 
 
 @device
+def all_set(array, start, size):
+    """Whether none of `size` entries from `start` on is 0."""
+    for i in range(start, start + size):
+        if array[i] == 0:
+            return False
+    return True
+
+
+@device
 def _row(ids, start, first, i):
     return ids[start + i] if ids.shape[0] > 0 else first + i
 

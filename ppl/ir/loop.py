@@ -49,6 +49,21 @@ def kept(y: Node, every: int) -> Node:
     return make("kept", y, every=every)
 
 
+def stopped(flag: Node) -> Node:
+    """The new value of a carry that says which entries have stopped; what has stopped stays so.
+
+    It promises that steps after that change no carry of such an entry and stack zeros, so that a loop, or a tile of it,
+    may leave once all entries have stopped.
+    """
+    return make("stopped", flag)
+
+
+def stop_of(body: Body) -> int | None:
+    """The carry that says what has stopped, if there is just one."""
+    found = [i for i, c in enumerate(body.carries) if c.op == "stopped"]
+    return found[0] if len(found) == 1 else None
+
+
 def stacked(y: Node, length: int) -> int:
     """Entries of the stack of `y` in a loop of `length` steps."""
     return -(-(length - 1) // y.attrs["every"]) + 1 if y.op == "kept" else length

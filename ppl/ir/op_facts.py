@@ -191,7 +191,7 @@ FACTS: dict[str, Facts] = {
     **dict.fromkeys(("sign", "floor"), _test("numbers", 1)),
     **dict.fromkeys(("lt", "le", "eq"), _test("comparison", 2)),
     **dict.fromkeys(("and", "or"), _test("logic", 2)),
-    "not": _test("logic", 1),
+    **dict.fromkeys(("not", "stopped"), _test("logic", 1)),
     "where": Facts("elementwise", OWN, "branches", "keeps", "cheap", "fused", "own", 3, *WIDTH),
     "cast": Facts("elementwise", OWN, "linear", "breaks", "cheap", "fused", "own", 1, *PLAIN),
     **dict.fromkeys(("exp", "expm1"), _function(1, "vectors", GROWS, NOWHERE)),

@@ -119,7 +119,7 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "collect": lambda g, n, x: (ops.distribute(g, n.attrs["axis"]),),
     "distribute": lambda g, n, x: (ops.collect(g, n.attrs["axis"]),),
     "external": arrays.external,
-    **dict.fromkeys(("sign", "floor", "lt", "le", "eq", "and", "or", "not", "argmax", "stop"), NONE),
+    **dict.fromkeys(("sign", "floor", "stopped", "lt", "le", "eq", "and", "or", "not", "argmax", "stop"), NONE),
     **dict.fromkeys(("poisson_draw", "binomial_draw"), NONE),
     **dict.fromkeys(("poisson_icdf", "poisson_isf", "negative_binomial_icdf", "negative_binomial_isf"), NONE),
     **dict.fromkeys(

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ import pytest
 from ppl.compiler.lower.loops.apart import apart
 from ppl.compiler.lower.loops.levels import CarriedRowsError
 from ppl.ir import ops
-from ppl.ir.loop import loop
+from ppl.ir.loop import kept, loop, stopped
 from ppl.ir.node import make
 from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import REPEATS, Axis, Kind
-from ppl.runtime.executable import compile_request
-from tests.helpers.loop_programs import PROGRAMS, SHAPES, VALUES, request
+from ppl.runtime.executable import Request, compile_request
+from tests.helpers.loop_programs import PROGRAMS, SHAPES, VALUES, request, stopping
+from tests.helpers.loop_programs import ROWS as PLATE
 
 ROWS = (1, 7, 37, 257, 900)
 IDS = np.random.default_rng(1).permutation(2000)
@@ -102,6 +105,42 @@ def test_rows_that_read_one_another_are_computed_together():
 def test_repeats_that_read_one_another_are_refused_in_plain_words():
     with pytest.raises(CarriedRowsError, match="each step of a loop reads a sum over all of 'repeats'"):
         apart(mean_of(REPEATS))
+
+
+@pytest.mark.parametrize("axes", [(), (PLATE,)])
+def test_a_loop_ends_when_all_rows_have_stopped(axes):
+    """Ten million steps would take seconds."""
+    a = make("param", name="a", shape=())
+    cost, arrays = stopping(axes, {"a": a}, 10_000_000)
+    cost, steps = simplify(erase_markers([cost, arrays["steps"]]))
+    executable = compile_request(Request((("cost", cost),), arrays=(("steps", steps),), params=(("a", ()),)), "float64")
+    start = time.perf_counter()
+    found = executable.run(VALUES[:1], rows={"rows": 300} if axes else {}, step=3, seed=5)
+    executable.run(VALUES[:1], rows={"rows": 300} if axes else {}, step=3, seed=5)
+    assert time.perf_counter() - start < 10.0
+    params, sizes = {"a": VALUES[0]}, {"rows": 300}
+    expected = evaluate([cost, steps], Env(params, sizes=sizes, step=3, seed=5))
+    assert found.scalars["cost"] == pytest.approx(expected[0], rel=1e-12)
+    np.testing.assert_array_equal(found.arrays["steps"], expected[1])
+    assert 1 < expected[1].max() < 40
+
+
+def test_steps_that_do_not_run_stack_zeros_in_either_direction():
+    def step(t, cs, vs, ks):
+        n = ops.add(cs[0], 1)
+        done = ops.less_equal(3, n)
+        return [n, stopped(done)], [n, kept(n, 2)]
+
+    for reverse in (False, True):
+        results = loop(step, [ops.const(0), ops.const(False)], [], [], 7, reverse)
+        nodes = [results[0][0], *results[1]]
+        request = Request((), arrays=tuple(zip("xyz", nodes, strict=True)))
+        found = compile_request(request, "float64").run(np.zeros(0)).arrays
+        ys = [1, 2, 3, 0, 0, 0, 0]
+        for x, y, z in (evaluate(nodes, Env()), found.values()):
+            assert x == 3
+            np.testing.assert_array_equal(y, ys[::-1] if reverse else ys)
+            np.testing.assert_array_equal(z, [1, 3, 0, 0])
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ import numpy as np
 from ppl.compiler.lower.request import Request
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.loop import Remat, loop, map_body
+from ppl.ir.loop import Remat, loop, map_body, stopped
 from ppl.ir.node import Node, make, rebuild, remake
 from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import Axis, Kind, Type
@@ -185,6 +185,24 @@ def bare(axes: tuple[Axis, ...], p: Params) -> Found:
     return ops.add(total(x, axes), total(sines, axes)), {"ys": ys}
 
 
+def stopping(axes: tuple[Axis, ...], p: Params, length: int = 40) -> Found:
+    """Rows stop where they leave an interval; what has stopped is frozen, and the cost has a pole at 0."""
+
+    def step(t: Node, cs: Sequence[Node], _: Sequence[Node], ks: Sequence[Node]) -> tuple[list[Node], list[Node]]:
+        x, steps, done = cs
+        new = ops.add(ops.mul(x, ops.exp(ops.mul(0.3, ks[0]))), uniform("x", axes, t))
+        over = ops.logical_or(done, ops.less(3.0, new))
+        frozen = ops.where(done, x, new)
+        return [frozen, ops.where(done, steps, ops.add(steps, 1)), stopped(over)], [
+            ops.where(done, 0.0, ops.log(frozen)),
+            ops.where(done, 0, t),
+        ]
+
+    start = [ops.expand(ops.const(x), axes) for x in (0.1, 0, False)]
+    (x, steps, done), (logs, times) = loop(step, start, [], [p["a"]], length)
+    return ops.add(total(x, axes), total(logs, axes)), {"steps": steps, "done": done, "logs": logs, "times": times}
+
+
 def mean_field(axes: tuple[Axis, ...], p: Params) -> Found:
     """Every row moves towards the mean of all rows, and away from the largest."""
 
@@ -217,7 +235,8 @@ def long_plate(axes: tuple[Axis, ...], p: Params) -> Found:
 
 
 PROGRAMS: dict[str, Program] = {
-    f.__name__: f for f in (nested, deep, walkers, products, plates, mixed, row_sums, bare, mean_field, long_plate)
+    f.__name__: f
+    for f in (nested, deep, walkers, products, plates, mixed, row_sums, bare, stopping, mean_field, long_plate)
 }  # fmt: skip
 
 

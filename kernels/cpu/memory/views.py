@@ -60,6 +60,15 @@ def _clear(typing_context, array, start, size):
 
 
 @jit
+def all_set(array, start, size):
+    """Whether none of `size` entries from `start` on is 0."""
+    for i in range(start, start + size):
+        if array[i] == 0:
+            return False
+    return True
+
+
+@jit
 def _checked_part(array, start, size):
     if size > 0 and (start < 0 or start + size > array.shape[0]):
         raise MemoryCheckError("a view beyond its array", 0)

@@ -15,6 +15,7 @@ from ppl.compiler.emit.products import gemm
 from ppl.compiler.emit.scalar import INF
 from ppl.compiler.emit.steps import EMIT, table_product
 from ppl.compiler.emit.tables import function as table_function
+from ppl.compiler.emit.turns.stopping import until_stopped
 from ppl.compiler.emit.unit import Unit
 from ppl.compiler.lower.views import axis_size
 from ppl.compiler.schedule.fusion import Value
@@ -85,13 +86,18 @@ class Stages:
         time = f"t_{index.name}"
         body: list[Statement] = [] if index.buffer is None else [assign(Name("v").at(begin(index)), time)]
         turn = term(length - 1) - time if attrs["reverse"] else Name(time)
+        if attrs["stop"] is not None:
+            turn = Name(f"turn_{index.name}")
+            body.insert(0, assign(time, term(length - 1) - turn if attrs["reverse"] else turn))
         for _, (every, number) in attrs["every"]:
             slot = self.unit.builder.value(number)
             if slot.buffer is not None:
                 body.append(assign(Name("v").at(begin(slot)), (turn + (every - 1)) // every))
         body += self._steps(step.body, prefix, functions)
-        steps = loop(time, -1, body, length - 1, -1) if attrs["reverse"] else loop(time, length, body)
-        return [*map(_cleared, step.cleared), *before, steps]
+        before = [*map(_cleared, step.cleared), *before]
+        if attrs["stop"] is not None:
+            return [*before, *until_stopped(step.node, self.unit.builder, step.body.row, turn, body)]
+        return [*before, loop(time, -1, body, length - 1, -1) if attrs["reverse"] else loop(time, length, body)]
 
     def _owned(self, stage: Stage) -> Function:
         """The region of the products that `stage` owns."""

@@ -39,7 +39,7 @@ def lower(outputs: Sequence[Node], rules: Rewrites) -> list[Node]:
 
 
 def _visit(node: Node, args: tuple[Node, ...], rules: Rewrites) -> Node:
-    if node.op in ("stop", "scale_grad", "kept"):
+    if node.op in ("stop", "scale_grad", "kept", "stopped"):
         return args[0]
     if node.op == "cast" and args[0].type.dtype == node.attrs["dtype"]:
         return args[0]

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 from ppl.ir import ops
-from ppl.ir.loop import Body, build, kept, placeholder, split_args
+from ppl.ir.loop import Body, build, kept, placeholder, split_args, stop_of
 from ppl.ir.node import Node, make, substitute, topological
 from ppl.ir.op_facts import COSTLY
 from ppl.ir.types import Type
@@ -44,16 +43,11 @@ Backward = tuple[list[Node], list[Node], list[Node]]
 """Cotangents of carries, of constants and of slices."""
 
 
-@dataclass
 class _Adjoint:
     """The backward step of a loop: placeholders for what it reads, and what it makes of them."""
 
-    node: Node
-    differentiate: Callable
-    index: Node = field(init=False)
-
-    def __post_init__(self) -> None:
-        node = self.node
+    def __init__(self, node: Node, differentiate: Callable):
+        self.node = node
         self.body, self.length, self.reverse = (node.attrs[k] for k in ("body", "length", "reverse"))
         self.inits, self.xs, self.consts = split_args(node)
         body, n, m = self.body, len(self.inits), len(self.xs)
@@ -66,7 +60,7 @@ class _Adjoint:
         copies = substitute(values, {body.index: self.index, **dict(zip(body.args, self.ins, strict=True))})
         copy_of = dict(zip(values, copies, strict=True))
         seeds = [(copy_of[o], s) for o, s in zip(body.outputs, [*self.carry_bars, *self.y_bars], strict=True)]
-        grads = self.differentiate([(o, s) for o, s in seeds if o.type.dtype == "float"], self.ins)
+        grads = differentiate([(o, s) for o, s in seeds if o.type.dtype == "float"], self.ins)
         filled = [_zeros(i.type) if g is None else g for g, i in zip(grads, self.ins, strict=True)]
         stored = _costly(filled, dict(zip(copies, values, strict=True)), {self.index, *self.ins[: n + m]})
         self.stored = list(stored.values())
@@ -74,6 +68,16 @@ class _Adjoint:
         filled = substitute(filled, dict(zip(stored, self.made, strict=True)))
         new_sums = [ops.add(s, g) for s, g in zip(self.sums, filled[n + m :], strict=True)]
         self.carried, self.stacks = [*filled[:n], *new_sums], filled[n : n + m]
+        self.stop = stop_of(body)
+        if self.stop is not None:
+            flag = self.ins[self.stop]
+            going = self.ins[self.stop] = placeholder(flag.type)
+            outs = substitute((*self.carried, *self.stacks), {flag: ops.logical_not(going)})
+            self.carried, self.stacks = outs[: len(self.carried)], outs[len(self.carried) :]
+
+    def turned(self, carries: Nodes) -> list[Node]:
+        """Carries as they are stored, or as they are used: "has stopped" as "goes on", 0 in steps that do not run."""
+        return [ops.logical_not(c) if i == self.stop else c for i, c in enumerate(carries)]
 
     def by_step(self, y: Node, bar: Node) -> Node:
         """The cotangent of a stack for every step, where it has fewer entries."""
@@ -110,8 +114,8 @@ class _Adjoint:
 
     def _recorded(self, body: Body) -> Body:
         """`body`, which also stacks its carries and what is costly."""
-        n = len(body.carries)
-        return Body(body.index, body.args, body.carries, (*body.ys, *body.args[:n], *self.stored), body.n_xs)
+        carries = self.turned(body.args[: len(body.carries)])
+        return Body(body.index, body.args, body.carries, (*body.ys, *carries, *self.stored), body.n_xs)
 
     def _back(self, bars: Nodes, stacks: Nodes) -> Backward:
         n, m = len(self.inits), len(self.xs)
@@ -137,9 +141,8 @@ class _Segments:
         self.of, self.every = of, every
         self.count, self.rest = divmod(of.length, every)
         body, n = of.body, len(of.inits)
-        marked = Body(
-            body.index, body.args, body.carries, (*body.ys, *(kept(c, every) for c in body.args[:n])), body.n_xs
-        )
+        few = [kept(c, every) for c in of.turned(body.args[:n])]
+        marked = Body(body.index, body.args, body.carries, (*body.ys, *few), body.n_xs)
         attrs = of.length, of.reverse, of.node.attrs["remat"]
         self.starts = build(marked, of.inits, of.xs, of.consts, *attrs)[n + len(body.ys) :]
 
@@ -152,7 +155,7 @@ class _Segments:
         pieces: list[list[Node]] = []
         if self.rest:
             first = 0 if of.reverse else self.count * self.every
-            starts = [ops.take(s, self.count) for s in self.starts]
+            starts = of.turned([ops.take(s, self.count) for s in self.starts])
             bars, stacks = self._segment(ops.const(first), self.rest, starts, bars, given)
             pieces.append(stacks)
 
@@ -160,7 +163,7 @@ class _Segments:
             first, slot = ops.mul(i, self.every), i
             if of.reverse:
                 first, slot = ops.add(first, self.rest), ops.sub(self.count - 1, i)
-            starts = [ops.take(s, slot) for s in ks[:n]]
+            starts = of.turned([ops.take(s, slot) for s in ks[:n]])
             return self._segment(first, self.every, starts, list(cs), ks[n:])
 
         bars, stacks = _traced(step, bars, [*self.starts, *given], self.count, not of.reverse)
@@ -180,7 +183,7 @@ class _Segments:
             inside = (*cs, *(ops.take(x, time) for x in ks[1 : 1 + m]), *ks[1 + m + k :])
             known = {body.index: time, **dict(zip(body.args, inside, strict=True))}
             outs = substitute((*body.carries, *of.stored), known)
-            return outs[:n], [*cs, *outs[n:]]
+            return outs[:n], [*of.turned(cs), *outs[n:]]
 
         def backward(j: Node, cs: Nodes, xs: Nodes, ks: Nodes) -> tuple[list[Node], list[Node]]:
             time = ops.add(ks[0], j)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.ir.loop import split_args
+from ppl.ir.loop import split_args, stop_of
 from ppl.ir.node import Node, topological
 from ppl.ir.reference import noise as philox
 from ppl.ir.reference.numpy_ops import OPS
@@ -142,6 +142,7 @@ def _loop(node: Node, args: list[Any], env: Env) -> tuple[np.ndarray, ...]:
     x_lead = [len(x.type.axes) for x in split_args(node)[1]]
     stacks = [np.zeros(env.shape(body.result_type(n + i, length)), env.numpy_dtype(y.type.dtype))
               for i, y in enumerate(body.ys)]  # fmt: skip
+    stop = stop_of(body)
     every = [y.attrs["every"] if y.op == "kept" else 0 for y in body.ys]
     for turn in range(length):
         t = length - 1 - turn if node.attrs["reverse"] else turn
@@ -154,7 +155,17 @@ def _loop(node: Node, args: list[Any], env: Env) -> tuple[np.ndarray, ...]:
         carries = [values[c] for c in body.carries]
         for stack, y, n in zip(stacks, body.ys, every, strict=True):
             stack[(slice(None),) * len(y.type.axes) + (-(-turn // n) if n else t,)] = values[y]
+        if stop is not None and np.all(carries[stop]):
+            _zero_kept(stacks, body.ys, turn + 1)
+            break
     return (*carries, *stacks)
+
+
+def _zero_kept(stacks: Sequence[np.ndarray], ys: Sequence[Node], turn: int) -> None:
+    """Zeros for the entries of stacks of every n-th turn that are not whole before `turn`, in which nothing runs."""
+    for stack, y in zip(stacks, ys, strict=True):
+        if y.op == "kept":
+            stack[(slice(None),) * len(y.type.axes) + (slice(-(-turn // y.attrs["every"]), None),)] = 0
 
 
 def _named(source: str) -> Callable[[Env, Node, Sequence[Any]], Any]:

@@ -227,7 +227,7 @@ UFUNCS: dict[str, Callable[..., Any]] = {
     "where": np.where,
     "stop": lambda x: x,
     "own_density": lambda x: x,
-    **dict.fromkeys(("mark", "kept"), lambda x: x),
+    **dict.fromkeys(("mark", "kept", "stopped"), lambda x: x),
     "scale_grad": lambda x, weight: x,
     "graft": lambda value, derivative: value,
 }

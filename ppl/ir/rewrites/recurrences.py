@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from ppl.ir import ops
-from ppl.ir.loop import Body, placeholder, remade, sliced, split_args
+from ppl.ir.loop import Body, placeholder, remade, sliced, split_args, stop_of
 from ppl.ir.node import Node, make, rebuild, remake, substitute, topological
 from ppl.ir.op_facts import CHEAP
 from ppl.ir.rewrites.match import transparent
@@ -152,6 +152,8 @@ def _stacked(x: Node, loop: Node) -> bool:
 
 def _joinable(first: Node, second: Node) -> bool:
     same = all(first.attrs[k] == second.attrs[k] for k in first.attrs if k not in ("body", "remat"))
+    if any(stop_of(x.attrs["body"]) is not None for x in (first, second)):
+        return False  # one would leave before the other
     if not same or _rows(first.attrs["body"].outputs) != _rows(second.attrs["body"].outputs):
         return False
     inits, xs, consts = split_args(second)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from ppl.compiler.lower.views import is_view
 from ppl.ir import ops
-from ppl.ir.loop import placeholder, sliced
+from ppl.ir.loop import placeholder, sliced, stop_of
 from ppl.ir.node import Node, make, substitute, topological
 
 
@@ -31,7 +31,7 @@ def lower_loop(node: Node, args: tuple[Node, ...], lower: Callable[[Sequence[Nod
         slices.append(make("take", x, ops.expand(index, x.type.axes, ())))
         assert slices[-1].type == sliced(x.type)
     mapping = {body.index: index, **dict(zip(body.args, (*carries, *slices, *consts), strict=True))}
-    outputs = lower([o.args[0] if o.op == "kept" else o for o in substitute(body.outputs, mapping)])
+    outputs = lower([o.args[0] if o.op in ("kept", "stopped") else o for o in substitute(body.outputs, mapping)])
     every = {i: (o.attrs["every"], placeholder(index.type)) for i, o in enumerate(body.outputs) if o.op == "kept"}
     varying = varying_part(outputs, (index, *carries))
     results = [_settled(o, varying, i in summed) for i, o in enumerate(outputs)]
@@ -39,7 +39,7 @@ def lower_loop(node: Node, args: tuple[Node, ...], lower: Callable[[Sequence[Nod
     frontier = _frontier(results, varying)
     types = tuple(body.result_type(i, length) for i in range(len(outputs)))
     return make("turns", *inits, *frontier, index=index, carries=tuple(carries), outputs=tuple(results), types=types,
-                type=types[0], summed=summed, every=tuple(every.items()), length=length,
+                type=types[0], summed=summed, every=tuple(every.items()), stop=stop_of(body), length=length,
                 reverse=node.attrs["reverse"])  # fmt: skip
 
 
