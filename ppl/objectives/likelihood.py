@@ -12,10 +12,11 @@ from ppl.ir import ops
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis, Kind
 from ppl.lang.model import Model
+from ppl.lang.time.record import base_name, stacked, total
 from ppl.lang.trace import Cost, Site, SiteKind, Trace
 from ppl.lang.tracing import trace_model
 from ppl.objectives.base import require_models
-from ppl.objectives.observed import add_factor_costs, log_likelihood, negative_log_likelihood
+from ppl.objectives.observed import add_factor_costs, negative_log_likelihood, step_log_likelihood
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -43,8 +44,8 @@ class Likelihood:
         if not observed:
             raise ModelError(f"likelihood: model '{self.model.name}' observes nothing")
         add_factor_costs(trace)
-        summed = [self._finite(trace, name) for name in self.marginalize]
-        terms = {s.name: log_likelihood(s) for s in observed}
+        summed = [site for name in self.marginalize for site in self._finite(trace, name)]
+        terms = {s.name: step_log_likelihood(s) for s in observed}
         ties = _ties(trace, summed, terms) if summed else None
         for group in () if ties is None else nx.connected_components(ties):
             names = [s for s in summed if s.name in group]
@@ -57,16 +58,18 @@ class Likelihood:
                 trace.costs[f"-log p({site.name})"] = negative_log_likelihood(site)
         return trace
 
-    def _finite(self, trace: Trace, name: str) -> Site:
-        site = trace.sites.get(name)
-        if site is None or site.kind is not SiteKind.RANDOM or site.dist is None:
-            known = [s.name for s in trace.random_sites()]
+    def _finite(self, trace: Trace, name: str) -> list[Site]:
+        """The latent of that name, in a loop that is written out those of all steps."""
+        sites = [s for s in trace.random_sites() if base_name(s.name) == name]
+        if not sites:
+            known = list(dict.fromkeys(base_name(s.name) for s in trace.random_sites()))
             raise ModelError(f"likelihood: no latent named '{name}' to marginalise; latents: {known}")
-        if site.dist.support_size() == float("inf"):
-            kind = type(site.dist).__name__
-            raise ModelError(f"likelihood: '{name}' ({site.where}) is a {kind}, which has no finite support")
-        site.estimator = Marginalize()
-        return site
+        for site in sites:
+            if site.dist is None or site.dist.support_size() == float("inf"):
+                kind = type(site.dist).__name__
+                raise ModelError(f"likelihood: '{name}' ({site.where}) is a {kind}, which has no finite support")
+            site.estimator = Marginalize()
+        return sites
 
 
 def _ancestors(node: Node) -> set[str]:
@@ -79,10 +82,11 @@ def _ties(trace: Trace, summed: Sequence[Site], terms: Mapping[str, Node]) -> nx
     ties = nx.Graph()
     ties.add_nodes_from(names)
     for name, term in terms.items():
-        ties.add_edges_from((name, z) for z in _ancestors(term) & names)
+        ties.add_edges_from((name, z) for z in _ancestors(total(term, trace.sites[name].scan)) & names)
     for site in trace.random_sites():
         assert site.dist is not None
-        above = set().union(*(_ancestors(p) for p in site.dist.params.values())) & names
+        above = set().union(*(_ancestors(stacked(p, site.scan)) for p in site.dist.params.values())) & names
+        above -= {site.name} if site.name in names else set()
         if above and site.name not in names:
             raise ModelError(
                 f"likelihood: '{site.name}' ({site.where}) depends on marginalised {sorted(above)}; marginalise it too"
@@ -108,9 +112,11 @@ def _marginal_cost(summed: Sequence[Site], sites: Sequence[Site], terms: Mapping
                 f"likelihood: '{summed[0].name}' and '{other.name}' are marginalised together but stand in other plates"
             )
     plates = tuple(a for a in plates if a not in _mixed([s.name for s in summed], [terms[s.name] for s in sites]))
-    total = ops.const(0.0)
+    scans = {s.scan for s in (*summed, *sites)}
+    scan = scans.pop() if len(scans) == 1 else None
+    found = ops.const(0.0)
     for site in sites:
-        term = terms[site.name]
+        term = terms[site.name] if scan is not None else total(terms[site.name], site.scan)
         inner = [a for a in term.type.axes if a.kind is Kind.PLATE and a not in plates]
         open_ended = [a.name for a in inner if a.size is None]
         if open_ended:
@@ -118,9 +124,11 @@ def _marginal_cost(summed: Sequence[Site], sites: Sequence[Site], terms: Mapping
                 f"likelihood: '{summed[0].name}' is marginalised outside plate '{open_ended[0]}': its log-sum-exp over "
                 "all rows does not split into minibatches"
             )
-        total = ops.add(total, ops.sum_axes(term, inner))
-    name = f"-log p({', '.join(s.name for s in sites)})"
-    return Cost(name, total, sites[0].where if sites else summed[0].where, plates, tuple(s.name for s in summed))
+        found = ops.add(found, ops.sum_axes(term, inner))
+    name = f"-log p({', '.join(dict.fromkeys(base_name(s.name) for s in sites))})"
+    where = sites[0].where if sites else summed[0].where
+    step = found if scan is not None else None
+    return Cost(name, total(found, scan), where, plates, tuple(s.name for s in summed), step=step, scan=scan)
 
 
 def likelihood(model: Model, marginalize: Sequence[str] = ()) -> Likelihood:

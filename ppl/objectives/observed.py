@@ -15,6 +15,12 @@ def log_likelihood(site: Site) -> Node:
     return (dist if site.mask is None else dist.mask(site.mask)).node_log_prob(site.node)
 
 
+def step_log_likelihood(site: Site) -> Node:
+    """log p of an observed site in a step of its loops; 0 in rows that have stopped."""
+    found = log_likelihood(site)
+    return found if site.active is None else ops.where(site.active, found, 0.0)
+
+
 def negative_log_likelihood(site: Site) -> Cost:
     """The cost -log p(obs) of an observed site."""
     name = f"-log p({site.name})"

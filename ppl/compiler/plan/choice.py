@@ -122,18 +122,18 @@ class _Budget:
 
     def add(self, rn: RandomNode, estimator: Estimator) -> None:
         if not estimator.within_cost:
-            self.states *= estimator.all_states(rn)
+            self.states *= loops.states(estimator, rn)
         self.sides += estimator.all_sides(rn)
 
     def with_(self, rn: RandomNode, estimator: Estimator) -> float:
-        return self.states * estimator.all_states(rn) * (1 + self.sides + estimator.all_sides(rn))
+        return self.states * loops.states(estimator, rn) * (1 + self.sides + estimator.all_sides(rn))
 
     def total(self) -> int:
         return int(min(self.states, MOST) * (1 + self.sides))
 
 
 def _copies(rn: RandomNode, estimator: Estimator) -> int:
-    return int(min(estimator.all_states(rn), MOST)) * (1 + estimator.all_sides(rn))
+    return int(min(loops.states(estimator, rn), MOST)) * (1 + estimator.all_sides(rn))
 
 
 def _choice(rn: RandomNode, estimator: Estimator, reason: str, candidates: Sequence[Candidate] = ()) -> Choice:
@@ -215,7 +215,7 @@ def _check_joint_budget(graph: StochasticGraph, choices: dict[str, Choice]) -> N
         states, budget, names = 1.0, float("inf"), []
         for name, choice in choices.items():
             if choice.estimator.enters == "summed" and cost in graph[name].costs:
-                states *= choice.estimator.all_states(graph[name])
+                states *= loops.states(choice.estimator, graph[name])
                 budget = min(budget, choice.estimator.most_states)
                 names.append(name)
         if states > budget:

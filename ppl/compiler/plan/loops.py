@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from ppl.estimators.base import Estimator
+from ppl.graph.chains import broken_chain
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.tuning import UNROLLED_STEPS
 
@@ -16,10 +17,11 @@ class Budget(Protocol):
     max_copies: float
 
 
-def unrolls(estimator: Estimator, rn: RandomNode) -> bool:
-    """Whether the loops of a program are unrolled for the sake of a node's estimator."""
+def unrolls(estimator: Estimator, rn: RandomNode, summed: Collection[str] = ()) -> bool:
+    """Whether the loops of a program are unrolled for the sake of a node's estimator; those of `summed` sum theirs."""
     if rn.site.scan is not None:
-        return not estimator.in_loops and rn.needs_gradient
+        kept = estimator.in_loops or (estimator.enters == "summed" and broken_chain(rn, summed) is None)
+        return not kept and (rn.needs_gradient or estimator.enters == "summed")
     return not estimator.before_loops and rn.enters_loops and rn.needs_gradient
 
 
@@ -28,11 +30,14 @@ def refusal(estimator: Estimator, rn: RandomNode, used: Budget) -> str | None:
     if not unrolls(estimator, rn):
         return None
     steps, most = rn.graph.all_steps, used.max_copies
-    copies = estimator.all_states(rn) * (1 + estimator.all_sides(rn))
-    if copies > most and rn.site.scan is not None:
+    if rn.site.scan is not None and estimator.enters == "summed":
+        states = estimator.all_states(rn)
+        if states > estimator.most_states:
+            return f"{broken_chain(rn, ())}, and its steps have {states:.4g} joint values"
+    elif rn.site.scan is not None and 1 + estimator.all_sides(rn) > most:
         return (
-            f"in a loop of {rn.steps} steps it takes branches or states of its own for every step, {copies:.4g} copies "
-            f"in all, over max_copies={most:g}; ScoreFunction takes none, nor do paths and relaxations"
+            f"in a loop of {rn.steps} steps it takes {estimator.all_sides(rn)} branches, over max_copies={most:g}; "
+            "ScoreFunction takes none, nor do paths and relaxations"
         )
     if steps > UNROLLED_STEPS:
         return f"the loop would be unrolled for it, and {steps} steps are more than {UNROLLED_STEPS}"
@@ -41,4 +46,15 @@ def refusal(estimator: Estimator, rn: RandomNode, used: Budget) -> str | None:
 
 def unrolled(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> bool:
     """Whether a plan needs the program without loops."""
-    return any(unrolls(estimator, graph[name]) for name, estimator in plan.items())
+    summed = [name for name, estimator in plan.items() if estimator.enters == "summed"]
+    return any(unrolls(estimator, graph[name], summed) for name, estimator in plan.items())
+
+
+def chained(estimator: Estimator, rn: RandomNode) -> bool:
+    """Whether a node of a loop is summed out step by step."""
+    return rn.site.scan is not None and estimator.enters == "summed" and broken_chain(rn, ()) is None
+
+
+def states(estimator: Estimator, rn: RandomNode) -> float:
+    """Joint states that a node is summed over: in a chain those of two steps in turn, else those of all steps."""
+    return estimator.states(rn.alone) ** 2 if chained(estimator, rn) else estimator.all_states(rn)

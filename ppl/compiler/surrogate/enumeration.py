@@ -15,6 +15,8 @@ from ppl.ir import ops
 from ppl.ir.node import Node, make
 from ppl.ir.types import Axis, Kind, sort_axes
 
+BEFORE = 2**20
+"""By how much the depth of an axis of the step before is less: more than there are nodes."""
 INFINITE = ("logits", "low", "high")
 """Ends of names of parameters that may be infinite."""
 
@@ -57,6 +59,11 @@ def drawable(name: str, x: Node) -> Node:
     size = ops.absolute(x)
     known = ops.less_equal(size, np.inf) if name.endswith(INFINITE) else ops.less(size, np.inf)
     return ops.less(ops.reduce("amax", ops.cast(ops.logical_not(known), "float")), 0.5) if x.type.shape else known
+
+
+def before(axis: Axis) -> Axis:
+    """The axis along which the states of the step before run, in a chain; it is reduced after all of this step's."""
+    return Axis(f"{axis.name}:before", axis.kind, axis.size, axis.depth - BEFORE)
 
 
 def marginal_cost(log_density: Node, summed: Sequence[States], reducer: Reducer) -> Node:

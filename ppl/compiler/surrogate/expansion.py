@@ -64,7 +64,8 @@ class Expansion(Walk):
         self._walk()
         trace, self.parts = self.graph.trace, []
         costs = self.costs = {} if self.mode == "sample" else {n: self._expected(c) for n, c in trace.costs.items()}
-        values = {name: self._shown(s) for name, s in trace.sites.items() if s.node is not None}
+        listed = trace.sites if self.mode == "sample" else {}
+        values = {name: self._shown(s) for name, s in listed.items() if s.node is not None}
         self.ahead = Ahead(self)
         trunk = {name: self.reducer.total(c, trunk=True) for name, c in costs.items()}
         loss = _sum(list(trunk.values()), self.everywhere)
@@ -143,6 +144,9 @@ class Expansion(Walk):
         value = self._meant(cost.node, self.env[id(cost.node)])
         if not cost.marginalize:
             return value
+        chain = None if cost.scan is None else self.chain(cost.scan)
+        if chain is not None and cost.scan is not None:
+            return chain.total(self.recurrence(cost.scan))
         return marginal_cost(value, [self.marginal[name] for name in cost.marginalize], self.reducer)
 
     def _score_term(self, name: str) -> tuple[Node, Advantages] | None:

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
+from ppl.compiler.surrogate.chain import Chain
+from ppl.compiler.surrogate.enumeration import States
 from ppl.compiler.surrogate.recurrence import Recurrence
+from ppl.compiler.surrogate.reductions import Reducer
+from ppl.estimators.base import Estimator
+from ppl.graph.stochastic import StochasticGraph
 from ppl.ir import ops
 from ppl.ir.loop import placeholder
 from ppl.ir.node import Node
 from ppl.ir.types import union_axes
 from ppl.lang.time.record import Scan
 
+Mode = Literal["gradient", "value", "sample"]
+
 
 class Loops:
     """The part of a walk that deals with loops over time."""
 
+    graph: StochasticGraph
+    plan: Mapping[str, Estimator]
+    mode: Mode
+    marginal: dict[str, States]
+    reducer: Reducer
     recurrences: dict[Scan, Recurrence]
+    chains: dict[Scan, Chain]
+    env: dict[int, Node]
 
     def walk(self, outputs: Sequence[Node]) -> list[Node]:
         """Expand everything that `outputs` are computed from; returns what they become."""
@@ -30,13 +45,33 @@ class Loops:
             self._enter(scan, self.recurrences[scan])
         return self.recurrences[scan]
 
+    def chain(self, scan: Scan) -> Chain | None:
+        """The nodes of a loop that are summed out step by step, or None."""
+        if self.mode == "sample":
+            return None
+        sites = [n.attrs["site"] for n in self.graph.samples]
+        names = [s.name for s in sites if s.scan is scan and s.name in self.plan]
+        names = [name for name in names if self.plan[name].enters == "summed"]
+        if names and scan not in self.chains:
+            self.chains[scan] = Chain(self, scan, names)
+        return self.chains.get(scan)
+
+    def _stacked(self, node: Node) -> Node:
+        """A value of a loop seen from outside; over the states of a chain, its expectation."""
+        scan: Scan = node.attrs["scan"]
+        recurrence, chain = self.recurrence(scan), self.chain(scan)
+        value = self.env[id(node.args[0])]
+        return recurrence.stacked(value if chain is None else chain.expectation(node.args[0], value))
+
     def _enter(self, scan: Scan, found: Recurrence) -> None:
         """Find the carries of a loop: they gain all the axes that a step gives them."""
-        inits = self.walk(scan.inits)
+        inits, chain = self.walk(scan.inits), self.chain(scan)
+        inits = inits if chain is None else chain.begin(inits)
         while True:
             found.inits, found.carries = tuple(inits), tuple(placeholder(x.type) for x in inits)
             known = set(self.recurrences)
             outs = self.walk(scan.outs)
+            outs = outs if chain is None else chain.step(outs, found.carries[-1])
             outs = [ops.expand(o, union_axes(i.type.axes, o.type.axes)) for i, o in zip(inits, outs, strict=True)]
             if all(o.type == i.type for i, o in zip(inits, outs, strict=True)):
                 found.outs = tuple(outs)

@@ -10,10 +10,10 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
+from ppl.compiler.surrogate.chain import Chain
 from ppl.compiler.surrogate.enumeration import States, drawable, states_of
-from ppl.compiler.surrogate.loops import Loops
+from ppl.compiler.surrogate.loops import Loops, Mode
 from ppl.compiler.surrogate.moments import Averaged
 from ppl.compiler.surrogate.recurrence import Recurrence
 from ppl.compiler.surrogate.reductions import Reducer
@@ -29,8 +29,6 @@ from ppl.ir.op_facts import JUMP
 from ppl.ir.types import PARTICLES, REPEATS, TRUNK, Axis, Copy, Kind, branch_axis, sort_axes, union_axes
 from ppl.lang.time.record import Scan, base_name
 from ppl.lang.trace import Bound, Site, SiteKind
-
-Mode = Literal["gradient", "value", "sample"]
 
 
 @dataclass(eq=False)
@@ -80,6 +78,7 @@ class Walk(Loops):
         self.edges: dict[tuple[str, str], tuple[RandomNode, Edge]] = {}
         self.crossings: dict[str, tuple[RandomNode, Node]] = {}
         self.recurrences: dict[Scan, Recurrence] = {}
+        self.chains: dict[Scan, Chain] = {}
 
     def _walk(self) -> None:
         reweighted = [n for n, e in self.plan.items() if e.reweights]
@@ -154,7 +153,7 @@ class Walk(Loops):
         if not node.args:
             return node
         if node.op == "stacked":
-            return self.recurrence(node.attrs["scan"]).stacked(self.env[id(node.args[0])])
+            return self._stacked(node)
         if node.op == "final":
             return self.recurrence(node.attrs["scan"]).final(node.attrs["index"])
         args = [self.env[id(a)] for a in node.args]
@@ -280,7 +279,7 @@ class Walk(Loops):
     def _enumerate(self, rn: RandomNode, dist: Distribution) -> Node:
         rule = self.plan[rn.name]
         states = states_of(rule.law(dist), rn)
-        if states.log_prob is None:
+        if states.log_prob is None and rn.site.scan is None:
             self.reducer.possible[states.axis] = ops.less(0.0, ops.stop(states.weight))
         if rule.within_cost:
             self.marginal[rn.name] = states

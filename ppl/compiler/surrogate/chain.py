@@ -1,0 +1,110 @@
+"""Summing out the nodes of a loop step by step: the forward algorithm.
+
+The states of a step run along an axis, those of the step before along another one. A carry that depends on a summed
+node has a value for each state of the step before. One more carry, the *message*, says how probable these are: their
+probabilities, for expectations of costs, or, inside a likelihood, the logarithms of their probabilities together with
+all that was observed up to then. The first step has states before it that are all the same.
+
+References: Baum & Petrie 1966; Rabiner 1989. Reverse mode through the loop is the backward algorithm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ppl.compiler.surrogate.enumeration import before
+from ppl.compiler.surrogate.recurrence import Recurrence
+from ppl.distributions.parts.probabilities import log_total
+from ppl.ir import ops
+from ppl.ir.node import Node
+from ppl.ir.types import Axis, Kind
+from ppl.lang.time.record import Scan
+
+if TYPE_CHECKING:
+    from ppl.compiler.surrogate.loops import Loops
+
+
+class Chain:
+    """The nodes `names` of a loop, which are summed out; `now` and `then` are the axes of this step's states and of
+    those before it.
+    """
+
+    def __init__(self, walk: Loops, scan: Scan, names: Sequence[str]):
+        self.walk, self.scan, self.names = walk, scan, names
+        nodes = [walk.graph[name] for name in names]
+        laws = [walk.plan[n.name].law(n.dist) for n in nodes]
+        self.now = [Axis(f"enum:{n.name}", Kind.ENUM, len(law.support_table()), n.rank)
+                    for n, law in zip(nodes, laws, strict=True)]  # fmt: skip
+        self.then = [before(axis) for axis in self.now]
+        self.marginal = walk.plan[names[0]].within_cost
+        terms = walk.graph.terms
+        later = terms.later(scan, sum(terms.bit[name] for name in names))
+        self.moves = [bool(terms.carry_bit(c) & later) for c in scan.carries]
+
+    def begin(self, inits: Sequence[Node]) -> list[Node]:
+        """What the carries start with, the message last."""
+        found = [ops.expand(x, (*x.type.axes, *self.then)) if moves else x
+                 for x, moves in zip(inits, self.moves, strict=True)]  # fmt: skip
+        states = math.prod(axis.size or 1 for axis in self.then)
+        start = -math.log(states) if self.marginal else 1.0 / states
+        return [*found, ops.expand(ops.const(start), tuple(self.then))]
+
+    def step(self, outs: Sequence[Node], message: Node) -> list[Node]:
+        """What the carries become, given the message of the step before."""
+        if not self.marginal:
+            for axis in self.then:
+                self.walk.reducer.weights[axis] = ops.const(1.0)
+            self.walk.reducer.weights[self.then[-1]] = message
+        carried = [self._later(x) if moves else x for x, moves in zip(outs, self.moves, strict=True)]
+        return [*carried, self._later(self._message(message))]
+
+    def _later(self, x: Node) -> Node:
+        """A value of this step's states, as one of the states before the next step.
+
+        Given this step's states it is the same for all states before, of which one is taken.
+        """
+        for axis in [a for a in self.then if a in x.type.axes]:
+            rest = tuple((0, n, 1) for n in x.type.shape)
+            x = ops.reshape(ops.window(ops.collect(x, axis), ((0, 1, 1), *rest)), x.type.shape)
+        for now, then in zip(self.now, self.then, strict=True):
+            x = ops.distribute(ops.collect(ops.expand(x, (*x.type.axes, now)), now), then)
+        return x
+
+    def _message(self, message: Node) -> Node:
+        walk, weight = self.walk, ops.const(1.0)
+        if not self.marginal:
+            values = [message, *(walk.reducer.weights[axis] for axis in self.now)]
+            values = walk.reducer.meet(values)
+            for value in values:
+                weight = ops.mul(weight, value)
+            return ops.sum_axes(weight, self.then)
+        log_density = message
+        for states in (walk.marginal[name] for name in self.names):
+            if states.log_prob is not None:
+                log_density = ops.add(log_density, states.log_prob)
+            else:
+                weight = ops.mul(weight, states.weight)
+        for cost in walk.graph.trace.costs.values():
+            if cost.scan is self.scan and cost.marginalize and cost.step is not None:
+                log_density = ops.add(log_density, walk.walk([cost.step])[0])
+        weight, log_density = walk.reducer.meet([weight, log_density])
+        missing = [axis for axis in (*self.now, *self.then) if axis not in log_density.type.axes]
+        weight, log_density = (ops.expand(x, (*x.type.axes, *missing)) for x in (weight, log_density))
+        return log_total(weight, log_density, self.then)
+
+    def expectation(self, traced: Node, value: Node) -> Node:
+        """The expectation of a value over the states of this step and of the one before."""
+        if self.marginal:
+            return value
+        terms = self.walk.graph.terms
+        reach = terms.reach(traced).direct
+        stopped = {a for a, name in zip(self.now, self.names, strict=True) if not reach & terms.bit[name]}
+        kept = [a for a in value.type.axes if a not in self.now and a not in self.then]
+        return self.walk.reducer.fold(value, kept, stopped=stopped)
+
+    def total(self, recurrence: Recurrence) -> Node:
+        """Minus the logarithm of the probability of all that was observed."""
+        last = recurrence.final(len(self.scan.carries))
+        return ops.neg(log_total(ops.const(1.0), last, self.then))

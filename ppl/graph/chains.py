@@ -1,0 +1,52 @@
+"""Nodes of loops over time that are summed out step by step: Markov chains, by the forward algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ppl.graph.random.node import RandomNode
+from ppl.ir.node import Node
+
+
+def broken_chain(rn: RandomNode, summed: Collection[str]) -> str | None:
+    """Why a node of a loop cannot be summed out step by step, or None; the nodes `summed` are summed out, too.
+
+    Its value may enter the next step through carries only, each of which depends on the value of one step, and nothing
+    but costs of the loop may depend on it.
+    """
+    scan, graph = rn.site.scan, rn.graph
+    assert scan is not None
+    terms = graph.terms
+    bits = sum(terms.bit[n] for n in {rn.name, *summed} if graph[n].site.scan is scan)
+    later = terms.later(scan, bits)
+    names = {rn.name, *summed}
+    held = {carry for carry in scan.carries if terms.carry_bit(carry) & later}
+    for i, (carry, out) in enumerate(zip(scan.carries, scan.outs, strict=True)):
+        if carry in held and held & _given(out, names):
+            return f"carry number {i} depends on its values in more than one step: only a chain is summed out in a loop"
+    if rn.coupled_plates:
+        return f"a later value mixes its rows over plate '{rn.coupled_plates[0].name}'"
+    reached = bits | later
+    for other in graph.nodes.values():
+        above = [terms.reach(arg) for arg in other.node.args]
+        if other.name not in names and any((a.direct | a.stopped) & reached for a in above):
+            return f"the random node '{other.name}' depends on it"
+    for cost in graph.trace.costs.values():
+        inside = cost.scan is not None and scan in cost.scan.chain
+        if not inside and terms.reach(cost.node).direct & bits:
+            return f"cost '{cost.name}' outside of the loop depends on it"
+        if cost.scan is not scan and rn.name in cost.marginalize:
+            return f"cost '{cost.name}' depends on it and stands elsewhere"
+    return None
+
+
+def _given(value: Node, names: Collection[str]) -> set[Node]:
+    """What `value` is computed from, given the values of the nodes `names`."""
+    found: set[Node] = set()
+    stack = [value]
+    while stack:
+        node = stack.pop()
+        if node not in found:
+            found.add(node)
+            stack += () if node.op == "sample" and node.attrs["site"].name in names else node.args
+    return found
