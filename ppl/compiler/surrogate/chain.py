@@ -3,7 +3,8 @@
 The states of a step run along an axis, those of the step before along another one. A carry that depends on a summed
 node has a value for each state of the step before. One more carry, the *message*, says how probable these are: their
 probabilities, for expectations of costs, or, inside a likelihood, the logarithms of their probabilities together with
-all that was observed up to then. The first step has states before it that are all the same.
+all that was observed up to then. Of the latter the largest is taken off in every step, and another carry adds these
+up, so that messages keep their digits. The first step has states before it that are all the same.
 
 References: Baum & Petrie 1966; Rabiner 1989. Reverse mode through the loop is the backward algorithm.
 """
@@ -18,8 +19,8 @@ from ppl.compiler.surrogate.enumeration import before
 from ppl.compiler.surrogate.recurrence import Recurrence
 from ppl.distributions.parts.probabilities import log_total
 from ppl.ir import ops
-from ppl.ir.node import Node
-from ppl.ir.types import Axis, Kind
+from ppl.ir.node import Node, make
+from ppl.ir.types import Axis, Kind, sort_axes
 from ppl.lang.time.record import Scan
 
 if TYPE_CHECKING:
@@ -49,16 +50,23 @@ class Chain:
                  for x, moves in zip(inits, self.moves, strict=True)]  # fmt: skip
         states = math.prod(axis.size or 1 for axis in self.then)
         start = -math.log(states) if self.marginal else 1.0 / states
-        return [*found, ops.expand(ops.const(start), tuple(self.then))]
+        message = ops.expand(ops.const(start), tuple(self.then))
+        return [*found, message, ops.const(0.0)] if self.marginal else [*found, message]
 
-    def step(self, outs: Sequence[Node], message: Node) -> list[Node]:
-        """What the carries become, given the message of the step before."""
+    def step(self, outs: Sequence[Node], carries: Sequence[Node]) -> list[Node]:
+        """What the carries become, given those of the step before."""
+        message = carries[len(outs)]
         if not self.marginal:
             for axis in self.then:
                 self.walk.reducer.weights[axis] = ops.const(1.0)
             self.walk.reducer.weights[self.then[-1]] = message
         carried = [self._later(x) if moves else x for x, moves in zip(outs, self.moves, strict=True)]
-        return [*carried, self._later(self._message(message))]
+        new = self._message(message)
+        if not self.marginal:
+            return [*carried, self._later(new)]
+        top = ops.stop(make("amax", new, axes=sort_axes(a for a in self.now if a in new.type.axes), dims=()), "shift")
+        top = ops.where(ops.less(ops.absolute(top), math.inf), top, 0.0)
+        return [*carried, self._later(ops.sub(new, top)), ops.add(carries[-1], top)]
 
     def _later(self, x: Node) -> Node:
         """A value of this step's states, as one of the states before the next step.
@@ -106,5 +114,6 @@ class Chain:
 
     def total(self, recurrence: Recurrence) -> Node:
         """Minus the logarithm of the probability of all that was observed."""
-        last = recurrence.final(len(self.scan.carries))
-        return ops.neg(log_total(ops.const(1.0), last, self.then))
+        count = len(self.scan.carries)
+        last, taken = recurrence.final(count), recurrence.final(count + 1)
+        return ops.neg(ops.add(taken, log_total(ops.const(1.0), last, self.then)))

@@ -71,7 +71,7 @@ class Loops:
             found.inits, found.carries = tuple(inits), tuple(placeholder(x.type) for x in inits)
             known = set(self.recurrences)
             outs = self.walk(scan.outs)
-            outs = outs if chain is None else chain.step(outs, found.carries[-1])
+            outs = outs if chain is None else chain.step(outs, found.carries)
             outs = [ops.expand(o, union_axes(i.type.axes, o.type.axes)) for i, o in zip(inits, outs, strict=True)]
             if all(o.type == i.type for i, o in zip(inits, outs, strict=True)):
                 found.outs = tuple(outs)
