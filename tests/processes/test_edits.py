@@ -62,6 +62,106 @@ def test_edits_of_helpers_and_constants_reach_an_external_function(tmp_path):
     assert run(script, folder).split() == ["3.75", "3.0", "3.75"]
 
 
+SURROUNDINGS = """
+import os
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import package.inner as renamed
+from package import inner
+
+FACTOR = float(os.environ["FACTOR"])
+TABLE = np.arange(3.0) * FACTOR
+
+class Settings(NamedTuple):
+    power: float
+    scale: float
+
+SETTINGS = Settings(1.0, FACTOR)
+
+@numba.njit
+def of_a_global(key, t):
+    return FACTOR * t, FACTOR
+
+@numba.njit
+def of_an_array(key, t):
+    return TABLE[1] * t, FACTOR
+
+@numba.njit
+def of_a_tuple(key, t):
+    return SETTINGS.scale * t, FACTOR
+
+@numba.njit
+def of_a_module(key, t):
+    return inner.FACTOR * t, FACTOR
+
+@numba.njit
+def of_a_function_there(key, t):
+    return renamed.times(t), FACTOR
+
+def made(factor):
+    @numba.njit
+    def of_a_closure(key, t):
+        return factor * t, FACTOR
+    return of_a_closure
+
+of_a_closure = made(FACTOR)
+
+def of_python(key, t):
+    return inner.deeper.scaled(t), FACTOR
+
+FUNCTIONS = [of_a_global, of_an_array, of_a_tuple, of_a_module, of_a_function_there, of_a_closure, of_python]
+"""
+INNER = """
+import os
+import numba
+from package import deeper
+FACTOR = float(os.environ["FACTOR"])
+
+@numba.njit
+def times(t):
+    return deeper.scaled(t)
+"""
+DEEPER = """
+import os
+import numba
+FACTOR = float(os.environ["FACTOR"])
+
+@numba.njit
+def scaled(t):
+    return FACTOR * t
+"""
+ALL = """
+import ppl
+from surroundings import FUNCTIONS
+
+for fn in FUNCTIONS:
+    python = fn.__name__ == "of_python"
+
+    @ppl.model
+    def model():
+        t = ppl.external(fn, ppl.param("t", 0.5), score=True, python=python)
+        ppl.cost("c", t)
+
+    program = ppl.compile(model, ppl.estimators.ScoreFunction(), dtype="float64")
+    loss, grads = program.value_and_grad(program.init(0))
+    print(loss, float(grads["t"]))
+"""
+
+
+def test_what_a_simulator_reaches_may_differ_between_processes_that_run_one_text(tmp_path):
+    """Globals, arrays, tuples, modules behind modules, closures: all from the environment."""
+    script, folder = _script(tmp_path, ALL), tmp_path / "programs"
+    (tmp_path / "package").mkdir()
+    texts = {"surroundings": SURROUNDINGS, "package/inner": INNER, "package/deeper": DEEPER, "package/__init__": ""}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    for factor in (3.0, 5.0, 3.0):
+        found = run(script, folder, FACTOR=str(factor)).split()
+        assert found == [str(0.5 * factor), str(0.5 * factor * factor)] * 7
+
+
 CHAIN = """
 import sys
 import numba
