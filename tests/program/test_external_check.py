@@ -84,7 +84,9 @@ def model_of(fn, gradient=None, **options):
     def model(x):
         with ppl.plate("data", x) as x:
             z = ppl.sample("z", Normal(ppl.param("m", 0.3), 0.5))
-            y = ppl.external(fn, z, x, gradient=gradient, **options)
+            shift = ppl.param("shift", np.zeros(3))
+            moved = x + (ppl.stop_gradient(shift) if gradient is None else shift)
+            y = ppl.external(fn, z, moved, gradient=gradient, **options)
             ppl.cost("c", np.sum(y["a"] if isinstance(y, dict) else y) * 1.0)
 
     return model
@@ -123,11 +125,26 @@ def test_right_gradients_pass(dtype, scale):
         program.step(program.init(0), X * scale)
 
 
+def test_cotangents_of_data_are_nobodys():
+    """They have to have their shapes, and are not compared."""
+
+    @ppl.model
+    def model(x):
+        with ppl.plate("data", x) as x:
+            z = ppl.sample("z", Normal(ppl.param("m", 0.3), 0.5))
+            fixed = ppl.stop_gradient(x + ppl.param("shift", np.zeros(3)))
+            ppl.cost("c", ppl.external(energy, z, x, gradient=wrong_sign))
+            ppl.cost("d", ppl.external(energy, z, fixed, gradient=wrong_sign))
+
+    ppl.compile(model, dtype="float64", data=X)
+
+
 def test_a_gradient_that_differs_on_purpose_can_be_meant():
     with pytest.raises(ModelError, match="pass check=False if that is meant"):
         ppl.compile(model_of(stepped, smoothed), dtype="float64", data=X)
     program = ppl.compile(model_of(stepped, smoothed, check=False), ppl.estimators.Pathwise(), dtype="float64", data=X)
-    assert program.value_and_grad(program.init(0), X)[1]["m"] == pytest.approx(7.0)
+    grads = program.value_and_grad(program.init(0), X)[1]
+    assert grads["m"] == pytest.approx(7.0) and grads["shift"] == pytest.approx(np.full(3, 7.0))
 
 
 def test_without_examples_the_first_call_tries_it_out():
