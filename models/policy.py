@@ -1,8 +1,8 @@
 """Policy gradients over the trajectories of a small Markov decision process, checked by dynamic programming.
 
 River swim: four states in a row; drifting left is safe and earns little at the left bank, swimming right may fail and
-earns 1 at the right bank. The trajectory s₀ a₀ s₁ a₁ … is ordinary random nodes in a Python loop, the rewards are
-costs, and nothing here knows about reinforcement learning: an action's advantage are the costs *downstream* of it,
+earns 1 at the right bank. The trajectory s₀ a₀ s₁ a₁ … is random nodes in a `ppl.scan`, the rewards are costs, and
+nothing here knows about reinforcement learning: an action's advantage are the costs *downstream* of it,
 
     ∇J = Σ_t E[∇ log π(a_t | s_t) (R_t + … + R_{T-1} - b_t)],
 
@@ -39,14 +39,14 @@ def river() -> tuple[np.ndarray, np.ndarray]:
 @ppl.model
 def trajectory(*, steps: int = STEPS) -> None:
     """s₀ a₀ s₁ a₁ …, with a table of action logits for every step."""
-    move, reward = river()
-    logits = ppl.param("logits", 0.0, shape=(steps, STATES, ACTIONS))
-    state: Any = START
-    for t in range(steps):
-        action = ppl.sample(f"action/{t}", Categorical(logits=logits[t][state]))
-        ppl.cost(f"cost/{t}", -ppl.constant(reward)[state, action])
-        if t < steps - 1:
-            state = ppl.sample(f"state/{t + 1}", Categorical(ppl.constant(move)[state, action]))
+    move, reward = (ppl.constant(x) for x in river())
+
+    def step(state: Any, logits: Any) -> tuple[Any, None]:
+        action = ppl.sample("action", Categorical(logits=logits[state]))
+        ppl.cost("cost", -reward[state, action])
+        return ppl.sample("state", Categorical(move[state, action])), None
+
+    ppl.scan(step, START, ppl.param("logits", 0.0, shape=(steps, STATES, ACTIONS)))
 
 
 def policy_of(logits: np.ndarray) -> np.ndarray:
@@ -90,11 +90,8 @@ def optimal(steps: int) -> tuple[float, np.ndarray]:
 def episodes(program: Any, state: Any, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """States, actions and rewards of `count` sampled trajectories: (count, T) each."""
     found = program.sample(state, particles=count, seed=seed)
-    steps = sum(name.startswith("action/") for name in found)
-    actions = np.stack([found[f"action/{t}"] for t in range(steps)], 1)
-    later = [found[f"state/{t}"] for t in range(1, steps)]
-    states = np.stack([np.full(count, START), *later], 1)
-    return states, actions, river()[1][states, actions]
+    states = np.column_stack([np.full(count, START), found["state"][:, :-1]])
+    return states, found["action"], river()[1][states, found["action"]]
 
 
 def reward_to_go(logits: np.ndarray, states: np.ndarray, actions: np.ndarray, rewards: np.ndarray) -> np.ndarray:
@@ -113,7 +110,7 @@ def main(argv: common.Arguments = None) -> int:
     job = common.Job("policy", __doc__, argv, epochs=None, batch_size=None, lr=5e-2, **extras)
     options = job.options
     name = "ScoreFunction:leave_one_out" if options.estimator == "auto" else options.estimator
-    pinned = {"action/*": common.estimator(name)}
+    pinned = {"action": common.estimator(name)}
     program = job.compile(trajectory.bind(steps=options.horizon), dtype="float64", estimators=pinned)
     curve: list[float] = []
 

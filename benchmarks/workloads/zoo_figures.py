@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.zoo import Figure, record
 
-SEEDS = {"regression": 5, "quadratic": 5, "toy": 5, "policy": 5}
+SEEDS = {"regression": 5, "quadratic": 5, "toy": 5, "policy": 5, "control": 3, "walk": 3}
 FIGURES = (
     Figure("quadratic", "spread of θ after 300 steps, pathwise", "spread of θ, pathwise, formula", 2e-3, True),
     Figure("quadratic", "spread of θ under Robbins-Monro, pathwise",
@@ -16,6 +16,9 @@ FIGURES = (
     Figure("regression", "negative log-likelihood", "negative log-likelihood of least squares, constant σ", 0.0),
     Figure("policy", "largest deviation of the mean gradient from the exact one", 0.0, 4.0),
     Figure("policy", "expected reward learned, exact", "expected reward of the optimal policy", 0.02, True),
+    Figure("control", "expected cost above the optimum, score function", 0.0, 0.01),
+    Figure("control", "expected cost above the optimum, pathwise", 0.0, 1e-4),
+    Figure("walk", "d/dp E[X²] at p = 100", "d/dp E[X²] at p = 100, exact", 0.1, True),
     *(
         Figure("toy", f"above the minimum, {name}", 0.0, limit)
         for name, limit in (("exact", 1e-5), ("leave-one-out, 2 particles", 1e-4), ("DisARM", 1e-4), ("RELAX", 1e-3))

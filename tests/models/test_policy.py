@@ -29,14 +29,6 @@ def test_the_exact_gradient_is_that_of_the_exact_value():
         assert exact[index] == pytest.approx((up - down) / (2 * h), abs=1e-8)
 
 
-def test_an_action_sees_later_rewards_only(program):
-    plan = str(program.explain())
-    for t in range(STEPS):
-        after = plan.partition(f"\naction/{t}: ")[2]
-        costs = after.partition("costs downstream: ")[2].partition("\n")[0]
-        assert costs == ", ".join(f"cost/{i}" for i in range(t, STEPS))
-
-
 def test_single_gradients_are_reward_to_go(program):
     logits = _logits()
     state = program.init(0, params={"logits": logits})
