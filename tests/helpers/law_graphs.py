@@ -795,4 +795,27 @@ def likelihood_mixture() -> Graph:
     return Graph(ppl.likelihood(model, marginalize="k"), params, (X3,), total_rows=6, loss=loss)
 
 
-from tests.helpers import law_bounds  # noqa: E402, F401  (registers more graphs)
+@law
+def plate_opened_again() -> Graph:
+    """Rows that a `collect` couples, and a cost in the same plate again: every row of it depends on all of them."""
+
+    @ppl.model
+    def model():
+        p, m = ppl.param("p", 0.0), ppl.param("m", np.zeros(2))
+        with ppl.plate("k", m) as mk:
+            b = ppl.sample("b", Bernoulli(logits=p + mk))
+        n = np.sum(ppl.collect(b, "k"))
+        with ppl.plate("k", m) as mk:
+            ppl.cost("loss", (n - mk) ** 2 + 0.3 * b)
+
+    def loss(p):
+        q, total = expit(p["p"] + p["m"]), 0.0
+        for bits in itertools.product((0.0, 1.0), repeat=2):
+            b = np.array(bits)
+            total += np.prod(np.where(b == 1, q, 1 - q)) * np.sum((b.sum() - p["m"]) ** 2 + 0.3 * b)
+        return total
+
+    return Graph(model, arrays(p=0.6, m=[0.4, -0.7]), loss=loss)
+
+
+from tests.helpers import law_bounds, law_loops  # noqa: E402, F401  (register more graphs)

@@ -6,7 +6,7 @@ more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ import ppl
 from ppl.compiler.surrogate.variants import build_gradient
 from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.verify import verify
+from ppl.lang.time.record import base_name
 from tests.helpers.exact import Surrogate, central_differences, exact_gradient
 
 Params = dict[str, np.ndarray]
@@ -29,7 +30,8 @@ class Graph:
 
     `loss` is the exact expected loss as a plain function of the parameters, for graphs that the general
     oracle does
-    not know (rows coupled by `collect`, marginalised latents) or whose answer is known in closed form.
+    not know (rows coupled by `collect`, marginalised latents) or whose answer is known in closed form. `max_copies` is
+    what plans other than the automatic one may take; estimators that unroll a loop take more than others.
     """
 
     objective: Any
@@ -40,11 +42,14 @@ class Graph:
     points: int = 401
     hyper: dict[str, float] = field(default_factory=dict)
     loss: Callable[[Params], float] | None = None
+    max_copies: int | None = None
     _exact: dict[Any, tuple[float, Params]] = field(default_factory=dict)
 
     def compile(self, estimators: Any = "auto", dtype: str = "float64", **kwargs: Any) -> Any:
         """The program under `estimators`, prepared for the graph's data."""
         options = {"particles": self.particles, **kwargs}
+        if self.max_copies is not None and estimators != "auto":
+            options = {"max_copies": self.max_copies, **options}
         return ppl.compile(self.objective, estimators=estimators, dtype=dtype, data=self.data, **options)
 
     def exact(self, surrogates: Mapping[str, Surrogate] | None = None) -> tuple[float, Params]:
@@ -84,18 +89,23 @@ def make_env(compiled: Any, graph: Graph, variant: Any, aux: Mapping[str, float]
     return Env(**{**fields, "dtype": np.float64, **kw})
 
 
+def slots(name: str, known: Collection[str]) -> list[str]:
+    """The auxiliary variables of that name: one, or one for every step of a loop that is written out."""
+    found = [k for k in known if base_name(k) == name]
+    assert found, f"no auxiliary {name}, there are {sorted(known)}"
+    return found
+
+
 class Sampler:
     """Per-repeat gradients of one graph under one plan, in the interpreter, float64."""
 
     def __init__(self, graph: Graph, estimators: Any, aux: Mapping[str, float] | None = None, **options: Any):
         self.graph = graph
         self.compiled = graph.compile(estimators, **options).prepare()
-        self.variant = build_gradient(self.compiled.graph, self.compiled.plan.estimators, repeats=True)
+        self.variant = build_gradient(self.compiled.working, self.compiled.working_plan, repeats=True)
         verify(list(self.variant.outputs().values()))
         self.particles = options.get("particles", graph.particles)
-        unknown = set(aux or {}) - set(self.variant.aux_slots)
-        assert not unknown, f"no auxiliary {unknown}, there are {sorted(self.variant.aux_slots)}"
-        self.aux = dict(aux or {})
+        self.aux = {k: v for name, v in (aux or {}).items() for k in slots(name, self.variant.aux_slots)}
 
     def __call__(self, repeats: int, seed: int, step: int = 0, chunk: int = 40_000) -> tuple[np.ndarray, Params]:
         """Losses (repeats,) and gradients {name: (repeats, *shape)}."""

@@ -39,7 +39,7 @@ def state_of(program, graph: Graph, case: Case, seed: int, step: int):
 def interpreted(program, graph: Graph, case: Case, build, dtype: str, seed: int, step: int):
     """The three groups of outputs of a variant in the interpreter."""
     compiled = program.prepare()
-    variant = build(compiled.graph, compiled.plan.estimators)
+    variant = build(compiled.working, compiled.working_plan)
     env = make_env(compiled, graph, variant, case.aux, seed=seed, step=step, dtype=np.dtype(dtype).type)
     outputs = {
         **variant.scalars,

@@ -386,6 +386,8 @@ CASES["elbo"] = (ppl.elbo(lg_model, lg_guide), (Y,), {})
 CASES["elbo_sampled"] = (ppl.elbo(lg_model, lg_guide, kl="sampled"), (Y,), {})
 CASES["elbo_back"] = (ppl.elbo(lg_model, lg_back), (Y,), {})
 CASES["elbo_stl"] = (ppl.elbo(lg_model, lg_guide, kl="sampled"), (Y,), {"estimators": StickingTheLanding()})
+CASES["elbo_score"] = (ppl.elbo(lg_model, lg_guide), (Y,), {"estimators": ScoreFunction()})
+CASES["elbo_sampled_score"] = (ppl.elbo(lg_model, lg_guide, kl="sampled"), (Y,), {"estimators": ScoreFunction()})
 CASES["iwae"] = (ppl.iwae(lg_model, lg_guide, 3), (Y,), {})
 
 

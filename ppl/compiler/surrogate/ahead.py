@@ -13,7 +13,7 @@ from ppl.compiler.surrogate.recurrence import after
 from ppl.graph.stochastic import RandomNode
 from ppl.ir import ops
 from ppl.ir.loop import placeholder
-from ppl.ir.node import Node
+from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis
 from ppl.lang.time.record import Scan
 from ppl.lang.trace import Cost
@@ -35,42 +35,92 @@ class Ahead:
 
     def of(self, rn: RandomNode, parts: Sequence[Part], keep: Collection[Axis], copy: object) -> Node:
         """The costs `parts` downstream of a node, one number for every entry of the axes `keep`, in one branch."""
-        scan, reducer = rn.site.scan, self.expansion.reducer
+        scan = rn.site.scan
         if scan is None:
-            return reducer.advantage([p.value for p in parts], keep, copy)
+            return self._rest(rn, parts, keep, copy)
         bit = self.expansion.graph.terms.bit[rn.name]
         costs = [p.cost for p in parts]
         found: list[Node] = []
         inner: Scan | None = None
         level: Scan | None = scan
         while level is not None:
-            found += self._in_loop(level, inner, bit, costs, keep, copy)
+            found += self._in_loop(rn, level, inner, costs, keep, copy)
             inner, level = level, level.outer
-        beyond = [p.value for p in parts if scan.chain[0] not in _loops(p.cost)]
+        beyond = [p for p in parts if scan.chain[0] not in _loops(p.cost)]
+        beside = [p for p in beyond if self._in_step(scan.chain[0], p.cost, bit)]
+        if beside:
+            costs = [p.cost for p in beside]
+            found.append(self._beside(scan.chain[0], costs, bit, set(keep) - set(rn.coupled_plates), copy))
+        beyond = [p for p in beyond if p not in beside]
         if beyond:
-            found.append(self._leaf(reducer.advantage(beyond, keep, copy)))
+            found.append(self._leaf(self._rest(rn, beyond, keep, copy)))
         total = ops.const(0.0)
         for part in found:
             total = ops.add(total, part)
         return ops.stop(total)
 
-    def _in_loop(self, level: Scan, inner: Scan | None, bit: int, costs: Sequence[Cost], keep: Collection[Axis],
+    def _rest(self, rn: RandomNode, parts: Sequence[Part], keep: Collection[Axis], copy: object) -> Node:
+        """The sum of whole costs; over all rows of a plate whose rows a cost couples, since every row reads all."""
+        total: Node | None = None
+        for part in parts:
+            kept = set(keep) - set(rn.coupled_for(part.cost))
+            value = self.expansion.reducer.advantage([part.value], kept, copy)
+            total = value if total is None else ops.add(total, value)
+        assert total is not None
+        return ops.stop(total)
+
+    def _in_step(self, level: Scan, cost: Cost, bit: int) -> bool:
+        """Whether a cost stands in another loop that runs in step with `level` and reads a node of it step by step.
+
+        So do the costs of a model whose latents a guide samples in a loop of its own.
+        """
+        if cost.scan is None:
+            return False
+        other, reach = cost.scan.chain[0], self.expansion.graph.terms.reach
+        if (other.length, other.reverse) != (level.length, level.reverse):
+            return False
+        inside = topological([_at(cost, other), *other.outs])
+        stacks = [other.slices[n] for n in inside if n in other.slices]
+        apart = [s for s in stacks if s.op != "stacked" or s.attrs["scan"] is not level]
+        seen = [n for n in inside if n.op in ("stacked", "final") and n.attrs["scan"].outer is None]
+        return not any(reach(n).direct & bit for n in (*apart, *seen, *other.inits))
+
+    def _beside(self, level: Scan, costs: Sequence[Cost], bit: int, keep: Collection[Axis], copy: object) -> Node:
+        """What lies ahead in other loops that run in step with `level`: of the same step and of later ones."""
+        walk, reach = self.expansion, self.expansion.graph.terms.reach
+        stacks: list[Node] = []
+        own: list[Node] = []
+        for cost in dict.fromkeys(costs):
+            assert cost.scan is not None
+            other = cost.scan.chain[0]
+            traced = _at(cost, other)
+            stacks.append(walk.recurrence(other).stacked(walk.reducer.advantage(walk.walk([traced]), keep, copy)))
+            read = [other.slices[n] for n in topological([traced]) if n in other.slices]
+            own += stacks[-1:] if any(s.op == "stacked" and reach(s.args[0]).direct & bit for s in read) else []
+        recurrence = walk.recurrence(level)
+        return recurrence.slice(self._leaf(after(recurrence, _sum(stacks), _sum(own) if own else None)))
+
+    def _in_loop(self, rn: RandomNode, level: Scan, inner: Scan | None, costs: Sequence[Cost], keep: Collection[Axis],
                  copy: object) -> list[Node]:  # fmt: skip
         """What lies ahead in one loop: of the rest of this step, and of later steps."""
-        walk, terms, reducer = self.expansion, self.expansion.graph.terms, self.expansion.reducer
+        walk, terms = self.expansion, self.expansion.graph.terms
+        bit = terms.bit[rn.name]
         later = terms.later(level, bit)
         now: list[Node] = []
         then: list[Node] = []
-        for cost in costs:
+        for cost in dict.fromkeys(costs):
             if level not in _loops(cost):
                 continue
             traced = _at(cost, level)
             reach = terms.reach(traced).direct
             if not (reach & bit or reach & later):
                 continue
-            value = reducer.advantage(walk.walk([traced]), keep, copy)
-            now += [value] if reach & bit and inner not in _loops(cost) else []
-            then += [value] if reach & later else []
+            value = walk.walk([traced])
+            if reach & bit and inner not in _loops(cost):
+                now.append(walk.reducer.advantage(value, _uncoupled(rn, keep, [traced], bit), copy))
+            if reach & later:
+                kept = _uncoupled(rn, keep, [traced, *level.outs], bit | later)
+                then.append(walk.reducer.advantage(value, kept, copy))
         found = [_sum(now)] if now else []
         if then:
             recurrence = walk.recurrence(level)
@@ -84,6 +134,13 @@ class Ahead:
             leaf = self._leaves[value] = placeholder(value.type)
             self.deferred[leaf] = ops.stop(value)
         return self._leaves[value]
+
+
+def _uncoupled(rn: RandomNode, keep: Collection[Axis], values: Sequence[Node], bits: int) -> set[Axis]:
+    """The axes `keep` but for plates whose rows one of `values`, all of one loop, couples."""
+    nodes = topological(values)
+    inner = any(n.op in ("stacked", "final") for n in nodes)
+    return set(keep) - set(rn.coupled_plates if inner else rn.mixed(nodes, bits))
 
 
 def _loops(cost: Cost) -> tuple[Scan | None, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from ppl.graph.degree import Degrees
 from ppl.graph.ends import End, unsettled, worst_of
 from ppl.graph.moved import moved_by
 from ppl.graph.smoothness import Orders
-from ppl.ir.node import Node
+from ppl.ir.node import Node, topological
 from ppl.ir.op_facts import JUMP, SMOOTH
 from ppl.ir.types import Axis
 from ppl.lang.trace import Cost, Site
@@ -125,10 +126,19 @@ class RandomNode:
 
         Values behind `ppl.stop_gradient` count: they pass no gradient, but vary with all the rows.
         """
+        return self.mixed(self.graph.order, self.graph.terms.bit[self.name])
+
+    def coupled_for(self, cost: Cost) -> tuple[Axis, ...]:
+        """Plates of the node such that every row of `cost` depends on several of their rows."""
+        bit = self.graph.terms.bit[self.name]
+        return self.mixed(topological([cost.node]), bit) if self.coupled_plates else ()
+
+    def mixed(self, nodes: Iterable[Node], bits: int) -> tuple[Axis, ...]:
+        """Its plates whose rows one of `nodes` mixes that depends on what `bits` stand for."""
         mixed: set[Axis] = set()
-        bit, reach = self.graph.terms.bit[self.name], self.graph.terms.reach
-        for n in self.graph.order:
-            if n.op in MIXES and (reach(n).direct | reach(n).stopped) & bit:
+        reach = self.graph.terms.reach
+        for n in nodes:
+            if n.op in MIXES and (reach(n).direct | reach(n).stopped) & bits:
                 mixed.update(n.attrs["axes"] if n.op in ("sum", "amax") else (n.attrs["axis"],))
         return tuple(a for a in self.node.type.axes if a in mixed)
 

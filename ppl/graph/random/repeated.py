@@ -51,6 +51,10 @@ class RepeatedNode(RandomNode):
         mixed = {axis for copy in self.copies for axis in copy.coupled_plates}
         return tuple(a for a in self.node.type.axes if a in mixed)
 
+    def coupled_for(self, cost: Cost) -> tuple[Axis, ...]:
+        """Plates of the node such that every row of `cost` depends on several of their rows."""
+        return self.coupled_plates
+
     @cached_property
     def learnable(self) -> tuple[str, ...]:
         """Names of its parameters that have a learnable parameter upstream."""

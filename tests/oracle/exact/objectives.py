@@ -1,17 +1,20 @@
 """The terms of an objective, written from its model and guide: expected costs, ELBO, multi-sample bound, likelihood.
 
-The models are traced here; what the objective itself would make of them is not looked at.
+The models are traced here, loops over time written out step by step; what the objective itself would make of them is
+not looked at.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ppl.ir.node import Node
-from ppl.lang.trace import Site, SiteKind, Trace
+from ppl.lang.context import Written, writing
+from ppl.lang.trace import Factor, Site, SiteKind, Trace
 from ppl.lang.tracing import trace_model
 from tests.oracle.exact import densities
 from tests.oracle.exact.bounds import Part, bound_terms, marginal_terms
@@ -29,8 +32,24 @@ class Problem(NamedTuple):
     terms: list[Term]
 
 
+def _traced(model: Any, data: Mapping[str, Any], **options: Any) -> Trace:
+    """The trace of a model whose loops over time are written out."""
+    with writing(Written(names=None)):
+        return trace_model(model, dict(data), **options)
+
+
+def _base(name: str) -> str:
+    """The name of a site without the numbers of its steps."""
+    return re.sub("⟨[0-9]+⟩", "", name)
+
+
+def _laws(trace: Trace, name: str) -> list[Site]:
+    """The model's sites that take their value from a guide's site: one, or one for every step of a loop."""
+    return [s for known, s in trace.scored.items() if name in (known, _base(known))]
+
+
 def log_density(site: Site, value: Node | None = None) -> tuple[Callable[[Evaluation], Array], tuple[Node, ...]]:
-    """log p of a site at `value` (its own by default), and the nodes that it reads."""
+    """log p of a site at `value` (its own by default), 0 in rows that have stopped, and the nodes that it reads."""
     dist, at = site.dist, site.node if value is None else value
     assert dist is not None and at is not None
     masks = [m for m in (dist.event_mask, site.mask) if m is not None]
@@ -41,9 +60,10 @@ def log_density(site: Site, value: Node | None = None) -> tuple[Callable[[Evalua
             own = ev(m)
             mask = own if mask is None else mask & own
         p = {k: ev(n) for k, n in dist.params.items()}
-        return densities.log_prob(dist, p, ev(at), mask, ev.layout.rank)
+        found = densities.log_prob(dist, p, ev(at), mask, ev.layout.rank)
+        return found if site.active is None else np.where(ev(site.active), found, 0.0)
 
-    return function, (*dist.params.values(), at, *masks)
+    return function, (*dist.params.values(), at, *masks, *(() if site.active is None else (site.active,)))
 
 
 def _density_term(name: str, site: Site, sign: float, value: Node | None = None, weight: Node | float = 1.0) -> Term:
@@ -60,7 +80,15 @@ def _cost_terms(trace: Trace) -> list[Term]:
 
 
 def _factor_terms(trace: Trace) -> list[Term]:
-    return [Term(f.name, f.axes, (f.node,), lambda ev, n=f.node: -ev(n)) for f in trace.factors.values()]
+    return [_factor_term(f) for f in trace.factors.values()]
+
+
+def _factor_term(factor: Factor) -> Term:
+    active = factor.active
+    if active is None:
+        return Term(factor.name, factor.axes, (factor.node,), lambda ev: -ev(factor.node))
+    roots = (factor.node, active)
+    return Term(factor.name, factor.axes, roots, lambda ev: np.where(ev(active), -ev(factor.node), 0.0))
 
 
 def _observed(trace: Trace) -> list[Site]:
@@ -69,15 +97,15 @@ def _observed(trace: Trace) -> list[Site]:
 
 def expected_cost(model: Any, data: Mapping[str, Any]) -> Problem:
     """The sum of a model's costs."""
-    trace = trace_model(model, dict(data))
+    trace = _traced(model, data)
     return Problem(trace, _cost_terms(trace))
 
 
 def _both(objective: Any, data: Mapping[str, Any]) -> tuple[Trace, dict[str, Site]]:
     """The guide's trace, continued by the model's on the guide's values, and the guide's latents."""
-    trace = trace_model(objective.guide, dict(data), allow_obs=False)
+    trace = _traced(objective.guide, data, allow_obs=False)
     latents = {s.name: s for s in trace.random_sites()}
-    trace_model(objective.model, dict(data), into=trace, substitute=latents)
+    _traced(objective.model, data, into=trace, substitute=latents)
     return trace, latents
 
 
@@ -91,14 +119,13 @@ def elbo(objective: Any, data: Mapping[str, Any]) -> Problem:
     terms = []
     for name, q in latents.items():
         terms.append(_density_term(f"log q({name})", q, 1.0, weight=weight))
-        if name in trace.scored:
-            terms.append(_density_term(f"-log p({name})", trace.scored[name], -1.0, q.node, weight))
+        terms += [_density_term(f"-log p({p.name})", p, -1.0, weight=weight) for p in _laws(trace, name)]
     terms += [_density_term(f"-log p({s.name})", s, -1.0) for s in _observed(trace)]
     return Problem(trace, [*terms, *_factor_terms(trace), *_cost_terms(trace)])
 
 
-def _part(site: Site, sign: float, value: Node | None = None) -> Part:
-    return Part(site, *log_density(site, value), sign, densities.kinks(site, value))
+def _part(site: Site, sign: float) -> Part:
+    return Part(site, *log_density(site), sign, densities.kinks(site, None))
 
 
 def iwae(objective: Any, data: Mapping[str, Any]) -> Problem:
@@ -107,15 +134,14 @@ def iwae(objective: Any, data: Mapping[str, Any]) -> Problem:
     parts = [_part(s, 1.0) for s in _observed(trace)]
     for name, q in latents.items():
         parts.append(_part(q, -1.0))
-        if name in trace.scored:
-            parts.append(_part(trace.scored[name], 1.0, q.node))
+        parts += [_part(p, 1.0) for p in _laws(trace, name)]
     return Problem(trace, bound_terms(list(latents.values()), parts, int(objective.axis.size)))
 
 
 def likelihood(objective: Any, data: Mapping[str, Any]) -> Problem:
     """E[-log p(obs | latents)], the marginalised latents summed out inside the logarithm."""
-    trace = trace_model(objective.model, dict(data))
-    summed = [trace.sites[name] for name in objective.marginalize]
+    trace = _traced(objective.model, data)
+    summed = [s for s in trace.random_sites() if _base(s.name) in objective.marginalize]
     parts = [(s, *log_density(s)) for s in _observed(trace)]
     return Problem(trace, [*marginal_terms(summed, parts), *_factor_terms(trace), *_cost_terms(trace)])
 
