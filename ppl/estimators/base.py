@@ -62,13 +62,14 @@ class Auxiliary:
 
     `adapt="second_moment"` follows the gradient of the row-local second moment of the estimate, `adapt="fit"` that of
     the `fit` of the node's branches (both by Adam with step size `rate`); a callable maps (advantages, current value)
-    to the new value.
+    to the new value. With `per_step` a node in a loop over time has one for every step.
     """
 
     init: float | Initializer
     adapt: str | Callable[[Advantages, Node], Node] = "second_moment"
     rate: float = 0.01
     shape: tuple[int, ...] = ()
+    per_step: bool = False
 
 
 @dataclass

@@ -54,7 +54,9 @@ class ScoreFunction(Estimator):
         "optimal" (sum f |s|^2 / sum |s|^2 over the other particles, s the score in the node's own parameters: an
         estimate of the constant that minimises E[|(f - c) s|^2]; since it does not see the particle whose score it
         multiplies, the estimate is unbiased; with 2 particles it is leave-one-out, from 3 on it weighs them).
-    width, rate : units of the learned baseline's layer, and its Adam step size.
+    width, rate : units of the learned baseline's layer, and its Adam step size. In a loop over time the network sees
+        the carry and the slices of the step, too.
+    per_step : whether a node in a loop over time has a moving average of its own for every step.
 
     References: Williams 1992; Kool, van Hoof & Welling 2019 (leave-one-out); Mnih & Gregor 2014 (learned; their
     division of the signal by its running deviation is left out); Weaver & Tao 2001 (optimal).
@@ -63,6 +65,7 @@ class ScoreFunction(Estimator):
     baseline: str | float | Hyper | None = None
     width: int = 16
     rate: float = 0.01
+    per_step: bool = False
     in_loops: ClassVar[bool] = True
     drawn_only: ClassVar[bool] = True
 
@@ -71,12 +74,16 @@ class ScoreFunction(Estimator):
         object.__setattr__(self, "baseline", _checked(self.baseline))
         if self.width < 1 or not self.rate > 0:
             raise EstimatorError(f"a learned baseline needs width >= 1 and rate > 0, not {self.width} and {self.rate}")
+        if self.per_step and self.baseline != "moving_average":
+            raise EstimatorError(f"per_step is for the baseline 'moving_average', not {shown(self.baseline)}")
 
     def supports(self, node: RandomNode) -> Support:
         """The support must not move with a learnable parameter, nor along the path of a random node."""
         lost = node.lost_support()
         if lost is not None:
             return Support(False, lost)
+        if self.per_step and not node.site.times:
+            return Support(False, "per_step is for nodes in loops over time")
         if self.baseline == "learned" and not node.costs:
             return Support(False, "a learned baseline follows downstream costs, and there are none")
         return Support(True, "needs only the log-density")
@@ -106,7 +113,9 @@ class ScoreFunction(Estimator):
         if isinstance(self.baseline, (float, Hyper)):
             return ctx.option(self.baseline)
         if self.baseline == "moving_average":
-            return ctx.aux("baseline", Auxiliary(0.0, lambda a, old: _decayed(a, old, a.costs[0])))
+            return ctx.aux(
+                "baseline", Auxiliary(0.0, lambda a, old: _decayed(a, old, a.costs[0]), per_step=self.per_step)
+            )
         if self.baseline == "leave_one_out":
             axis = ctx.particles
             return ops.div(_others(cost, ctx), ops.sub(ops.size(axis), 1.0))

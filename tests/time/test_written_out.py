@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import ppl
+from ppl.estimators import ScoreFunction
 from ppl.runtime import compiled
 from tests.time.models import CASES
 
@@ -20,7 +21,11 @@ def written_out(monkeypatch, objective, data, options):
     return program
 
 
-@pytest.mark.parametrize("name", [n for n in CASES if n != BACKWARDS])
+LEARNED = "learned"
+"""In a loop a learned baseline sees the carry, so that only means agree."""
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n not in (BACKWARDS, LEARNED)])
 def test_steps_are_those_of_the_loop_written_out(name, monkeypatch):
     objective, data, options = CASES[name]
     looped = ppl.compile(objective, dtype="float64", data=data or None, **options)
@@ -63,3 +68,34 @@ def test_a_backward_guide_has_no_divergence_in_closed_form():
     objective, data, _options = CASES[BACKWARDS]
     program = ppl.compile(objective, dtype="float64", data=data)
     assert not [name for name in program.prepare().trace.costs if name.startswith("KL")]
+
+
+def test_baselines_of_every_step_follow_the_costs_to_go():
+    """They come to lie at the mean costs ahead of their steps; the estimate stays that of no baseline, less noisy."""
+    objective, _, _ = CASES[LEARNED]
+    found = {}
+    for each in (ScoreFunction(), ScoreFunction("moving_average", per_step=True), ScoreFunction("learned")):
+        program = ppl.compile(objective, dtype="float64", estimators=each)
+        state = program.init(0)
+        for _ in range(400):
+            state = program.step(state)[2]
+        grads = np.array([program.value_and_grad(state, seed=i)[1]["p"] for i in range(8000)])
+        found[each.label] = grads.mean(), grads.std() / np.sqrt(len(grads))
+        if each.per_step:
+            assert np.all(np.diff(state.aux["b/baseline"]) < 0)
+    (plain, wide), *others = found.values()
+    for mean, error in others:
+        assert error < 0.8 * wide
+        assert abs(mean - plain) < 5 * np.hypot(error, wide)
+
+
+def test_a_baseline_of_every_step_needs_a_loop():
+    with pytest.raises(ppl.errors.EstimatorError, match="per_step is for the baseline 'moving_average'"):
+        ScoreFunction("learned", per_step=True)
+
+    @ppl.model
+    def model():
+        ppl.cost("c", ppl.sample("b", ppl.Bernoulli(logits=ppl.param("p", 0.3))) * 2.0)
+
+    with pytest.raises(ppl.errors.EstimatorError, match="per_step is for nodes in loops over time"):
+        ppl.compile(model, estimators=ScoreFunction("moving_average", per_step=True))

@@ -38,7 +38,7 @@ def auxiliary_layout(expanded: Expanded) -> dict[str, Slot]:
     """Every auxiliary slot: variables and their optimizer moments."""
     layout: dict[str, Slot] = {}
     for name, variable in expanded.aux.items():
-        shape = variable.spec.shape
+        shape = variable.leaf.type.shape
         layout[name] = Slot(shape, variable.spec.init)
         if isinstance(variable.spec.adapt, str):
             layout[f"{name}.mean"] = layout[f"{name}.square"] = Slot(shape, 0.0)
@@ -51,8 +51,8 @@ def auxiliary_updates(expanded: Expanded, own_gradients: dict[str, list[Node]]) 
     updates: dict[str, Node] = {}
     for name, variable in expanded.aux.items():
         if callable(variable.spec.adapt):
-            new = variable.spec.adapt(expanded.advantages[variable.owner], variable.leaf)
-            updates[name] = expanded.averaged(variable.owner, new)
+            new = variable.spec.adapt(expanded.advantages[variable.owner], variable.step)
+            updates[name] = (expanded.stacked if variable.spec.per_step else expanded.averaged)(variable.owner, new)
     for owner in dict.fromkeys(v.owner for v in expanded.aux.values()):
         for adapt, erase in (("second_moment", ("theta",)), ("fit", ())):
             found = {n: v for n, v in expanded.aux.items() if v.owner == owner and v.spec.adapt == adapt}

@@ -26,8 +26,9 @@ class Expanded:
 
     `values` maps site and cost names to nodes; `surrogate` has the estimate as its gradient with respect to the nodes
     in `wrt`; `own` holds the trunk parameters of each random node, for the auxiliary pass. `averaged` takes a value of
-    a step of the loop that a node stands in to its mean over the steps. `deferred` maps leaves to what they stand for:
-    in the surrogate, costs that lie ahead of a step are leaves, so that its loops do not read one another.
+    a step of the loop that a node stands in to its mean over the steps, `stacked` to those of all steps. `deferred`
+    maps leaves to what they stand for: in the surrogate, costs that lie ahead of a step are leaves, so that its loops
+    do not read one another.
     """
 
     values: dict[str, Node]
@@ -42,6 +43,7 @@ class Expanded:
     copies: dict[str, int] = field(default_factory=dict)
     fits: dict[str, Node] = field(default_factory=dict)
     averaged: Callable[[str, Node], Node] = lambda owner, value: value
+    stacked: Callable[[str, Node], Node] = lambda owner, value: value
     deferred: dict[Node, Node] = field(default_factory=dict)
 
 
@@ -86,7 +88,7 @@ class Expansion(Walk):
             self.wrt.setdefault(name, ops.expand(param.node, self.everywhere))
         return Expanded(
             values, trunk, loss, surrogate, self.wrt, self.aux, self.own, advantages, self.hypers, copies, fits,
-            self._mean, self.ahead.deferred,
+            self._mean, lambda name, value: self.outside(value, self.graph[name].site.scan), self.ahead.deferred,
         )  # fmt: skip
 
     def _shown(self, site: Site) -> Node:

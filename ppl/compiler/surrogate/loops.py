@@ -90,6 +90,10 @@ class Loops:
             return found.slice(self.walk([scan.slices[node]])[0])
         return found.carries[scan.carries.index(node)]
 
+    def _slices(self, scan: Scan) -> list[Node]:
+        """The slices that a step of a loop has read so far."""
+        return [n for n in scan.slices if id(n) in self.env]
+
     def outside(self, node: Node, scan: Scan | None) -> Node:
         """What a value of a step of `scan` has become, seen from outside of all loops: times lead its event."""
         while scan is not None:

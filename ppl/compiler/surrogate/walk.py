@@ -33,9 +33,10 @@ from ppl.lang.trace import Bound, Site, SiteKind
 
 @dataclass(eq=False)
 class AuxVariable:
-    """An auxiliary variable in the expanded program: leaf, declaration, the node it serves."""
+    """An auxiliary variable in the expanded program: leaf, its value in a step, declaration, the node it serves."""
 
     leaf: Node
+    step: Node
     spec: Auxiliary
     owner: str
 
@@ -217,7 +218,7 @@ class Walk(Loops):
             option=self._option,
             particles=self.particles,
             learnable=rn.learnable,
-            inputs=rn.plate_inputs,
+            inputs=self._inputs(rn),
             relaxes=lambda: rn.soft_order()[0] > JUMP,
             importance=self.importance.get(rn.name),
         )
@@ -237,6 +238,18 @@ class Walk(Loops):
             value = self._assemble(rn, dist, estimator, made, inherited, uniforms)
         self.branches[rn.name] = made
         return value
+
+    def _inputs(self, rn: RandomNode) -> tuple[Node, ...]:
+        """What a learned baseline may see of a node's row, and, in a loop, of its step: all known before the draw."""
+        inputs, scan = rn.plate_inputs, rn.site.scan
+        if scan is None:
+            return inputs
+        sliced = set(scan.slices.values())
+        found = [*self.recurrence(scan).carries[: len(scan.carries)], *(self.env[id(n)] for n in self._slices(scan))]
+        known = {Kind.REPEATS, Kind.PLATE, Kind.PARTICLES}
+        floats = [x for x in found if x.type.dtype == "float" and all(a.kind in known for a in x.type.axes)]
+        within = (*rn.node.type.axes, *self.everywhere, *self.sampled)
+        return (*(n for n in inputs if n not in sliced), *(x for x in floats if set(x.type.axes) <= set(within)))
 
     def _assemble(
         self,
@@ -266,9 +279,13 @@ class Walk(Loops):
 
     def _aux(self, site: str, key: str, spec: Auxiliary) -> Node:
         name = f"{site}/{key}"
-        leaf = make("aux", name=name, shape=spec.shape)
-        self.aux[name] = AuxVariable(leaf, spec, site)
-        return leaf
+        scan = self.graph[site].site.scan
+        scans = scan.chain if spec.per_step and scan is not None else ()
+        leaf = value = make("aux", name=name, shape=(*(s.length for s in scans), *spec.shape))
+        for each in scans:
+            value = self.recurrence(each).slice(value)
+        self.aux[name] = AuxVariable(leaf, value, spec, site)
+        return value
 
     def _option(self, option: Option) -> Node:
         if isinstance(option, Hyper):
