@@ -100,6 +100,20 @@ class Expansion(Walk):
             value = ops.where(active, value, ops.cast(ops.zeros_like(value.type), value.type.dtype))
         return self.outside(value, site.scan)
 
+    def _row_mean(self, site: Site) -> Callable[[Node], Node]:
+        """The mean over rows, over those that still run in a loop."""
+        mean = self.reducer.mean_over_rows
+        if site.active is None:
+            return mean
+        (active,) = self.walk([site.active])
+        share = mean(ops.cast(active, "float"))
+
+        def of(x: Node) -> Node:
+            kept = mean(ops.where(active, x, 0.0))
+            return ops.where(ops.less(0.0, share), ops.div(kept, ops.where(ops.less(0.0, share), share, 1.0)), 0.0)
+
+        return of
+
     def _total(self, name: str, value: Node) -> Node:
         """The sum of a node's score terms over the steps of its loops; rows that have stopped have none."""
         site = self.graph[name].site
@@ -161,7 +175,7 @@ class Expansion(Walk):
         copies = [TRUNK, *(Copy(rn.rank, name, i, s.live, s.soft) for i, s in enumerate(made.sides, 1))]
         advantages = Advantages(
             [self.ahead.of(rn, downstream, keep, copy) for copy in copies],
-            self.reducer.mean_over_rows,
+            self._row_mean(rn.site),
             [Bound(*self._bound(c.bound)) for c in rn.costs if c.bound is not None],
             lambda x: self.reducer.advantage([x], keep),
         )

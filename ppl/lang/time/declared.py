@@ -10,7 +10,7 @@ import numpy as np
 
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
-from ppl.ir.loop import Remat
+from ppl.ir.loop import Remat, stopped
 from ppl.ir.node import Node
 from ppl.lang.context import Context, check_plates
 from ppl.lang.sites import claim
@@ -78,11 +78,12 @@ class Halting:
         """`new`, but `old` in rows that have stopped."""
         return [n if self.halted is None else _chosen(self.halted, o, n) for n, o in zip(new, old, strict=True)]
 
-    def outs(self) -> list[Node]:
-        """What the two carries become."""
+    def outs(self, marked: bool = False) -> list[Node]:
+        """What the two carries become; a loop may end when all of a carry that is `marked` have stopped."""
         if self.halted is None or self.count is None:
             return []
-        return [self.halted, ops.add(self.count, ops.cast(ops.logical_not(self.halted), "int"))]
+        halted = stopped(self.halted) if marked else self.halted
+        return [halted, ops.add(self.count, ops.cast(ops.logical_not(self.halted), "int"))]
 
     def cleared(self, node: Node) -> Node:
         """`node`, but 0 in rows that have stopped."""
@@ -92,8 +93,8 @@ class Halting:
         """Name what rows did, so that `program.sample` returns it."""
         if self.declared.until is None:
             return
-        stopped = ops.logical_or(last[-2], self._holds(last[: len(declared.carry.leaves)]))
-        for part, node in (("steps", last[-1]), ("stopped", stopped)):
+        ended = ops.logical_or(last[-2], self._holds(last[: len(declared.carry.leaves)]))
+        for part, node in (("steps", last[-1]), ("stopped", ended)):
             name = f"{declared.name}/{part}" + "".join(loop.suffix for loop in context.loops)
             claim(context, name, declared.line)
             node = ops.expand(node, context.axes)

@@ -123,7 +123,7 @@ def _looped(context: Context, declared: Declared) -> tuple[Any, Any]:
         xs = [found.slice(x) for x in declared.xs.leaves]
         made, y = declared.call(context, given, xs, found.index)
     outs = [_kept(declared, path, new, old) for path, new, old in zip(carry.paths, made.leaves, given, strict=True)]
-    outs = halts.frozen(outs, given) + halts.outs()
+    outs = halts.frozen(outs, given) + halts.outs(marked=True)
     found.outs = tuple(ops.expand(new, old.type.axes) for new, old in zip(outs, found.carries, strict=True))
     last = [found.final(i) for i in range(len(found.outs))]
     stacks = [found.stacked(halts.cleared(node)) for node in y.leaves]

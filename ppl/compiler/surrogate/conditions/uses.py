@@ -89,6 +89,8 @@ def guard_term(good: Node) -> Node:
 def allowed(site: Site, condition: Condition) -> Node:
     """Truth values: the condition, or the unit does not count."""
     good, dist = condition.good, site.dist
+    if site.active is not None:
+        good = ops.logical_or(good, ops.expand(ops.logical_not(site.active), (), good.type.shape))
     if dist is None:
         return good
     for mask in (dist.event_mask, site.mask):
