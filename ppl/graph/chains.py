@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from ppl.graph.random.node import RandomNode
 from ppl.ir.node import Node
+from ppl.lang.time.record import resolved
 
 
 def broken_chain(rn: RandomNode, summed: Collection[str]) -> str | None:
@@ -45,7 +46,7 @@ def _given(value: Node, names: Collection[str]) -> set[Node]:
     found: set[Node] = set()
     stack = [value]
     while stack:
-        node = stack.pop()
+        node = resolved(stack.pop())
         if node not in found:
             found.add(node)
             stack += () if node.op == "sample" and node.attrs["site"].name in names else node.args

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ppl.ir import ops
 from ppl.ir.node import Node, make, remake, topological
 from ppl.ir.op_facts import LINEAR, PARTS, PRODUCTS, of_role
-from ppl.lang.time.record import Scan
+from ppl.lang.time.record import Scan, leader_of, resolved
 from ppl.lang.trace import Cost
 
 MOST = 256
@@ -83,14 +83,18 @@ class Terms:
 
     def _input(self, node: Node) -> Reach:
         """A step input depends on a carry, or on what the stack is made of that it is a slice of."""
-        scan = node.attrs["scan"]
+        stands = resolved(node)
+        if stands.op != "step_input":
+            return self.reach(stands)
+        node, scan = stands, leader_of(stands)
         if scan is None or node is scan.index:
             return Reach(0, 0)
         return self.reach(scan.slices[node]) if node in scan.slices else Reach(self.carry_bit(node), 0)
 
     def _outside(self, node: Node) -> Reach:
         """A value of a loop seen from outside: its carries come from what they begin with and from earlier steps."""
-        scan: Scan = node.attrs["scan"]
+        scan = leader_of(node)
+        assert scan is not None
         found, known = self.reach(node.args[0]), Reach(-1, -1)
         own = {c: self.carry_bit(c) for c in scan.carries}
         while found != known:

@@ -104,7 +104,9 @@ class _Walk:
             self.function(value)
         elif isinstance(value, Scan):
             self.word("scan", self.attribute(value))
-            self.parts(**{n: getattr(value, n) for n in ("length", "reverse", "remat", "inits", "outs", "slices")})
+            self.parts(
+                **{n: getattr(value, n) for n in ("length", "reverse", "remat", "inits", "outs", "slices", "aliases")}
+            )
         elif is_dataclass(value):
             self.parts(**{f.name: getattr(value, f.name) for f in fields(value) if f.name not in LINES})
         else:

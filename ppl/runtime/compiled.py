@@ -28,6 +28,7 @@ from ppl.graph.stochastic import StochasticGraph
 from ppl.ir.node import topological
 from ppl.lang.carried import require_carried, require_one_particle
 from ppl.lang.context import Written
+from ppl.lang.time.joined import join_loops
 from ppl.lang.time.record import base_name
 from ppl.lang.trace import Trace
 from ppl.progress import line
@@ -72,6 +73,7 @@ class Compiled:
 
     def _prepare(self, trace: Trace) -> None:
         """Find the conditions of a trace that have to be computed, and simplify it."""
+        join_loops(trace)
         trace.guards = find_guards(trace)
         check_constants(trace, np.dtype(self.settings.dtype))
         simplify_trace(trace)

@@ -5,6 +5,7 @@ import numpy as np
 import ppl
 from ppl import Bernoulli, Categorical, Normal
 from ppl.estimators import Enumerate
+from tests.time.models import switching, switching_guide
 
 CHAINS = {}
 RNG = np.random.default_rng(1)
@@ -104,3 +105,6 @@ def reversed_chain():
 
 
 CHAINS["reversed"] = (reversed_chain, (), {"estimators": Enumerate()})
+
+for kl in ("auto", "sampled"):
+    CHAINS[f"guide_{kl}"] = (ppl.elbo(switching, switching_guide, kl=kl), (Y,), {"estimators": Enumerate()})

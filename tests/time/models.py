@@ -435,3 +435,35 @@ CASES["iwae_mf"] = (ppl.iwae(lg_model, mf_guide, 2), (Y,), {})
 for name, sites in {"two_chains": "bd", "mixed": "b", "inner_plate": "b", "nested": "bd"}.items():
     options = {"estimators": {site: ScoreFunction("leave_one_out") for site in sites}, "particles": 2}
     CASES[f"{name}_score"] = (CASES[name][0], (), options)
+
+
+@ppl.model
+def switching(y):
+    """A chain of switches under noisy observations."""
+    a = ppl.param("a", 0.9)
+    with ppl.plate("data", y) as y:
+
+        def step(z, yt):
+            z = ppl.sample("z", Bernoulli(logits=a * z - 0.3))
+            ppl.sample("y", Normal(a * z, 0.5), obs=yt)
+            return z, None
+
+        ppl.scan(step, 0.0, y)
+
+
+@ppl.model
+def switching_guide(y):
+    w = ppl.param("w", 0.4)
+    v = ppl.param("v", 0.3)
+    with ppl.plate("data", y) as y:
+
+        def step(z, yt):
+            return ppl.sample("z", Bernoulli(logits=w * z + v * yt)), None
+
+        ppl.scan(step, 1.0, y)
+
+
+for kl in ("auto", "sampled"):
+    objective = ppl.elbo(switching, switching_guide, kl=kl)
+    CASES[f"switching_{kl}"] = (objective, (Y,), {"estimators": ScoreFunction("leave_one_out"), "particles": 2})
+CASES["switching_iwae"] = (ppl.iwae(switching, switching_guide, 2), (Y,), {"estimators": ScoreFunction()})

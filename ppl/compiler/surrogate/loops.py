@@ -10,12 +10,13 @@ from ppl.compiler.surrogate.enumeration import States
 from ppl.compiler.surrogate.recurrence import Recurrence
 from ppl.compiler.surrogate.reductions import Reducer
 from ppl.estimators.base import Estimator
+from ppl.graph.random.node import RandomNode
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir import ops
 from ppl.ir.loop import placeholder
 from ppl.ir.node import Node
-from ppl.ir.types import union_axes
-from ppl.lang.time.record import Scan
+from ppl.ir.types import Axis, Kind, union_axes
+from ppl.lang.time.record import Scan, resolved
 
 Mode = Literal["gradient", "value", "sample"]
 
@@ -31,6 +32,8 @@ class Loops:
     recurrences: dict[Scan, Recurrence]
     chains: dict[Scan, Chain]
     env: dict[int, Node]
+    everywhere: tuple[Axis, ...]
+    sampled: tuple[Axis, ...]
 
     def walk(self, outputs: Sequence[Node]) -> list[Node]:
         """Expand everything that `outputs` are computed from; returns what they become."""
@@ -58,7 +61,7 @@ class Loops:
 
     def _stacked(self, node: Node) -> Node:
         """A value of a loop seen from outside; over the states of a chain, its expectation."""
-        scan: Scan = node.attrs["scan"]
+        scan: Scan = node.attrs["scan"].leader
         recurrence, chain = self.recurrence(scan), self.chain(scan)
         value = self.env[id(node.args[0])]
         return recurrence.stacked(value if chain is None else chain.expectation(node.args[0], value))
@@ -82,7 +85,10 @@ class Loops:
 
     def _input(self, node: Node) -> Node:
         """What a step of a loop reads."""
-        scan: Scan = node.attrs["scan"]
+        node = resolved(node)
+        if node.op != "step_input":
+            return self.walk([node])[0]
+        scan: Scan = node.attrs["scan"].leader
         found = self.recurrence(scan)
         if node is scan.index:
             return found.index
@@ -90,9 +96,25 @@ class Loops:
             return found.slice(self.walk([scan.slices[node]])[0])
         return found.carries[scan.carries.index(node)]
 
-    def _slices(self, scan: Scan) -> list[Node]:
-        """The slices that a step of a loop has read so far."""
-        return [n for n in scan.slices if id(n) in self.env]
+    def _inputs(self, rn: RandomNode) -> tuple[Node, ...]:
+        """What a learned baseline may see of a node's row, and, in a loop, of its step: all known before the draw."""
+        inputs, scan = rn.plate_inputs, rn.site.scan
+        if scan is None:
+            return inputs
+        sliced = set(scan.slices.values())
+        found = [
+            *self.recurrence(scan).carries[: len(scan.carries)],
+            *(self.env[id(n)] for n in scan.slices if id(n) in self.env),
+        ]
+        known = {Kind.REPEATS, Kind.PLATE, Kind.PARTICLES}
+        floats = [x for x in found if x.type.dtype == "float" and all(a.kind in known for a in x.type.axes)]
+        within = (*rn.node.type.axes, *self.everywhere, *self.sampled)
+        return (*(n for n in inputs if n not in sliced), *(x for x in floats if set(x.type.axes) <= set(within)))
+
+    def _final(self, node: Node) -> Node:
+        """A carry of a loop after the last step."""
+        scan: Scan = node.attrs["scan"]
+        return self.recurrence(scan.leader).final(scan.offset + node.attrs["index"])
 
     def outside(self, node: Node, scan: Scan | None) -> Node:
         """What a value of a step of `scan` has become, seen from outside of all loops: times lead its event."""

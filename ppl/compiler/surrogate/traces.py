@@ -39,7 +39,7 @@ def simplify_trace(trace: Trace) -> None:
     actives = [s for s in trace.sites.values() if s.active is not None]
     outputs += [s.active for s in actives if s.active is not None]
     for scan in trace.scans:
-        outputs += [*scan.inits, *scan.outs, *scan.slices.values()]
+        outputs += [*scan.inits, *scan.outs, *scan.slices.values(), *scan.aliases.values()]
     after_pass(outputs)
     nodes = simplify(outputs)
     after_pass(nodes)
@@ -66,3 +66,5 @@ def simplify_trace(trace: Trace) -> None:
         scan.outs = tuple(next(simplified) for _ in scan.outs)
         for step_input in scan.slices:
             scan.slices[step_input] = next(simplified)
+        for step_input in scan.aliases:
+            scan.aliases[step_input] = next(simplified)

@@ -33,7 +33,7 @@ from ppl.lang.trace import Bound, Site, SiteKind
 
 @dataclass(eq=False)
 class AuxVariable:
-    """An auxiliary variable in the expanded program: leaf, its value in a step, declaration, the node it serves."""
+    """An auxiliary variable in the expanded program: leaf, its value in a step, declaration, its node."""
 
     leaf: Node
     step: Node
@@ -153,10 +153,8 @@ class Walk(Loops):
             return self._input(node)
         if not node.args:
             return node
-        if node.op == "stacked":
-            return self._stacked(node)
-        if node.op == "final":
-            return self.recurrence(node.attrs["scan"]).final(node.attrs["index"])
+        if node.op in ("stacked", "final"):
+            return self._stacked(node) if node.op == "stacked" else self._final(node)
         args = [self.env[id(a)] for a in node.args]
         if node.op == "expand":
             return ops.expand(args[0], node.attrs["axes"], node.type.shape)
@@ -238,18 +236,6 @@ class Walk(Loops):
             value = self._assemble(rn, dist, estimator, made, inherited, uniforms)
         self.branches[rn.name] = made
         return value
-
-    def _inputs(self, rn: RandomNode) -> tuple[Node, ...]:
-        """What a learned baseline may see of a node's row, and, in a loop, of its step: all known before the draw."""
-        inputs, scan = rn.plate_inputs, rn.site.scan
-        if scan is None:
-            return inputs
-        sliced = set(scan.slices.values())
-        found = [*self.recurrence(scan).carries[: len(scan.carries)], *(self.env[id(n)] for n in self._slices(scan))]
-        known = {Kind.REPEATS, Kind.PLATE, Kind.PARTICLES}
-        floats = [x for x in found if x.type.dtype == "float" and all(a.kind in known for a in x.type.axes)]
-        within = (*rn.node.type.axes, *self.everywhere, *self.sampled)
-        return (*(n for n in inputs if n not in sliced), *(x for x in floats if set(x.type.axes) <= set(within)))
 
     def _assemble(
         self,

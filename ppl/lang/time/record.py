@@ -25,7 +25,8 @@ class Scan:
     """One loop over time. `outer` is the loop that it stands in, `axes` are the plates that were open around it.
 
     `inits`, `carries` and `outs` are what a carry starts with, is in a step, and becomes; `slices` maps a step input
-    to the stack that it is a slice of.
+    to the stack that it is a slice of; `shown` are the values that are seen from outside. A loop that is `joined` to
+    another one has its carries there from number `offset` on, and `aliases` there say what its step inputs stand for.
     """
 
     name: str
@@ -38,8 +39,11 @@ class Scan:
     inits: tuple[Node, ...] = ()
     carries: tuple[Node, ...] = ()
     outs: tuple[Node, ...] = ()
-    stop: int | None = None
     slices: dict[Node, Node] = field(default_factory=dict)
+    shown: list[Node] = field(default_factory=list)
+    joined: Scan | None = None
+    offset: int = 0
+    aliases: dict[Node, Node] = field(default_factory=dict)
     index: Node = field(init=False)
 
     def __post_init__(self) -> None:
@@ -47,6 +51,11 @@ class Scan:
 
     def __repr__(self) -> str:
         return f"Scan({self.name!r}, {self.length})"
+
+    @property
+    def leader(self) -> Scan:
+        """The loop that it is part of: itself, unless it was joined to another one."""
+        return self if self.joined is None else self.joined.leader
 
     @property
     def chain(self) -> tuple[Scan, ...]:
@@ -80,7 +89,8 @@ class Scan:
 
     def stacked(self, node: Node) -> Node:
         """The values of `node`, one of the body, in all steps: a leading event dimension is time."""
-        return make("stacked", node, *self._sources([node]), scan=self)
+        self.shown.append(node)
+        return make("stacked", node, *self.leader._sources([node]), scan=self)
 
     def final(self, i: int) -> Node:
         """Carry number `i` after the last step."""
@@ -91,15 +101,17 @@ class Scan:
         found: dict[Node, None] = {}
         pending, entered = list(nodes), False
         while pending:
-            inputs = [n for n in topological(pending) if n.op == "step_input" and n.attrs["scan"] is self]
+            inputs = [n for n in topological(pending) if n.op == "step_input" and leader_of(n) is self]
             pending = []
             for node in inputs:
-                if node in self.slices:
+                if node in self.aliases:
+                    pending.append(self.aliases[node])
+                elif node in self.slices:
                     found[self.slices[node]] = None
                 elif node is not self.index and not entered:
                     entered = True
                     found.update(dict.fromkeys((*self.inits, *self.outs)))
-                    pending = list(self.outs)
+                    pending += self.outs
         return list(found)
 
 
@@ -146,6 +158,22 @@ def any_step(length: int) -> Node:
     return make("step_input", uid=next(_uids), axes=(), shape=(), dtype="int", scan=None, length=length)
 
 
+def leader_of(node: Node) -> Scan | None:
+    """The loop that a step input, or a value seen from outside of a loop, belongs to."""
+    scan: Scan | None = node.attrs["scan"]
+    return None if scan is None else scan.leader
+
+
+def resolved(node: Node) -> Node:
+    """What a step input stands for in the loop that its own was joined to."""
+    while node.op == "step_input":
+        leader = leader_of(node)
+        if leader is None or node not in leader.aliases:
+            break
+        node = leader.aliases[node]
+    return node
+
+
 def stacked(node: Node, scan: Scan | None) -> Node:
     """`node` of a step of `scan`, seen from outside of all loops: times lead the event, the outermost first."""
     while scan is not None:
@@ -181,11 +209,10 @@ def scan_of(node: Node) -> Scan | None:
 
 def _scan_of(node: Node) -> Scan | None:
     if node.op in ("stacked", "final"):
-        scan: Scan = node.attrs["scan"]
-        return scan.outer
+        scan = leader_of(node)
+        return None if scan is None else scan.outer
     if node.op == "step_input":
-        own: Scan | None = node.attrs["scan"]
-        return own
+        return leader_of(node)
     found = [_scans[a] for a in node.args]
     if node.op == "sample":
         found.append(node.attrs["site"].scan)
