@@ -47,9 +47,12 @@ class Shared:
         """Compile the kernel, or load it from disk, and make its symbol known."""
         if self.ready:
             return
-        compiled = internals.compiled(self.bare(), self.result(*self.arguments))
-        llvm.add_symbol(self.symbol, internals.address(compiled))
+        llvm.add_symbol(self.symbol, self.address())
         self.ready = True
+
+    def address(self) -> int:
+        """Where its machine code begins, which is compiled or loaded."""
+        return internals.address(internals.compiled(self.bare(), self.result(*self.arguments)))
 
 
 def shared(signature: str) -> Callable[[Callable[..., Any]], Any]:

@@ -17,6 +17,7 @@ from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
 
 from ppl.kernels.internals.arrays import BLAS_PRODUCT, ensure_blas, flat_array
+from ppl.kernels.internals.c_functions import STATUS, c_function
 from ppl.kernels.internals.calls import (
     WORD,
     call_address,
@@ -65,6 +66,7 @@ TRIED = ("0.63.0", "0.68.1")
 
 __all__ = [
     "BLAS_PRODUCT",
+    "STATUS",
     "TRIED",
     "WORD",
     "Cache",
@@ -72,6 +74,7 @@ __all__ = [
     "address",
     "attach",
     "attach_to_caller",
+    "c_function",
     "call_address",
     "call_compiled",
     "call_others",

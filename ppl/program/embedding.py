@@ -11,12 +11,16 @@ from ppl.compiler.surrogate.conditions.range_guards import INVALID
 from ppl.ir.node import topological
 from ppl.lang.trace import SiteKind, Trace
 from ppl.names import Named
+from ppl.program.c_description import described
+from ppl.program.c_function import CFunction, made
+from ppl.runtime.compiled import VIOLATIONS
 from ppl.runtime.pool import aligned
 from ppl.runtime.prepared import Prepared
 from ppl.runtime.state import State
 
 ROWS = 2**40
 """More rows than memory holds."""
+KINDS = ("gradient", "value", "sample")
 LINE = 64
 """Bytes of a cache line."""
 
@@ -103,6 +107,32 @@ class Embedding(Prepared):
         views = sampler.views(out, rows, self.settings.particles)
         return out, Named("site", {name: view for name, view in views.items() if name != INVALID})
 
+    def cfunc(self, kind: str = "gradient") -> CFunction:
+        """The program as a C function: `.address`, `.ctypes`, `.signature`, `.header(path)`, `.work_len(*rows)`.
+
+        Parameters
+        ----------
+        kind : "gradient" (as `njit`), "value" (as `njit_value`) or "sample" (as `njit_sample`).
+
+        It returns 0, or a status: 1 a user's function raised an exception, 2 a parameter is out of range, 3 the
+        workspace is too short, 4 a result is not finite. It raises and allocates nothing. `header` documents it.
+
+        Raises
+        ------
+        ModelError
+            The program calls a Python function (`ppl.external(python=True)`), or its target is not the CPU.
+        """
+        choice("cfunc: kind", kind, KINDS)
+        compiled = self.prepare()
+        with compiled.lock:
+            if kind not in compiled.c_functions:
+                sampler = self._sampler()
+                executable = sampler if kind == "sample" else compiled.executable(kind)
+                checks = None if kind == "sample" else compiled.executable(VIOLATIONS + kind)
+                compiled.c_functions[kind] = made(self, kind, executable, checks, described(compiled, executable, kind))
+        found: CFunction = compiled.c_functions[kind]
+        return found
+
     def _sampler(self) -> Any:
         compiled = self.prepare()
         return compiled.executable("sample", site_names(compiled.trace))
@@ -112,7 +142,7 @@ class Embedding(Prepared):
 
         `kind` says for which function: "gradient" (`njit`), "value" (`njit_value`) or "sample" (`njit_sample`).
         """
-        choice("workspace: kind", kind, ("gradient", "value", "sample"))
+        choice("workspace: kind", kind, KINDS)
         rows = integer("workspace: rows", rows, 1, ROWS)
         executable = self._sampler() if kind == "sample" else self.prepare().executable(kind)
         return executable.workspace(rows, self.settings.particles)

@@ -16,11 +16,12 @@ from ppl.compiler.plan.choice import make_plan
 from ppl.compiler.plan.loops import unrolled
 from ppl.compiler.plan.measured import record
 from ppl.compiler.plan.plan import Plan
+from ppl.compiler.surrogate import variants as build
 from ppl.compiler.surrogate.conditions.constants import check_constants
 from ppl.compiler.surrogate.conditions.range_guards import find_guards
 from ppl.compiler.surrogate.second_order import VECTOR, build_hvp
 from ppl.compiler.surrogate.traces import Traced, simplify_trace, sketched
-from ppl.compiler.surrogate.variants import Variant, build_gradient, build_rows, build_sample, build_value
+from ppl.compiler.surrogate.variants import Variant
 from ppl.errors import DataError, EstimatorError, OptionError
 from ppl.estimators.base import Estimator, Hyper
 from ppl.graph.black_box import refuse_black_boxes
@@ -41,7 +42,7 @@ from ppl.tuning import SMALL_UNITS
 if TYPE_CHECKING:
     from ppl.runtime.prepared import Settings
 
-
+VIOLATIONS, ESTIMATED = "violations of ", ("gradient", "value")
 VariantKey = tuple[str, tuple[str, ...], int | None]
 
 
@@ -68,8 +69,9 @@ class Compiled:
         self._variants: dict[VariantKey, Variant] = {}
         self._executables: dict[tuple[*VariantKey, tuple[str, ...]], Executable] = {}
         self._serving: dict[tuple[str, tuple[str, ...], int, tuple[str, ...]], Executable] = {}
+        self.c_functions: dict[str, Any] = {}
         self.trainers: dict[tuple[bool, str], Any] = {}
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def _prepare(self, trace: Trace) -> None:
         """Find the conditions of a trace that have to be computed, and simplify it."""
@@ -152,14 +154,14 @@ class Compiled:
         return self.aux_layout.join(self.gradient.initial_aux(seed), self.settings.dtype)
 
     def variant(self, key: str, sites: Sequence[str] = (), particles: int | None = None) -> Variant:
-        """The IR of one variant ("gradient", "value", "rows", "sample", "repeats", "hvp").
+        """The IR of one variant ("gradient", "value", "rows", "sample", "repeats", "hvp", or the "violations of" one).
 
         `particles` fixes the number of particles of "gradient" or "value"; None leaves it to run time.
         """
         name = (key, tuple(sites), particles)
         if name in self._variants:
             return self._variants[name]
-        with self._lock:
+        with self.lock:
             if name not in self._variants:
                 self._variants[name] = self._build(key, sites, particles)
             return self._variants[name]
@@ -167,13 +169,15 @@ class Compiled:
     def _build(self, key: str, sites: Sequence[str], particles: int | None) -> Variant:
         graph, plan = self.working, self.working_plan
         builders: dict[str, Callable[[], Variant]] = {
-            "gradient": lambda: build_gradient(graph, plan, particles=particles),
-            "repeats": lambda: build_gradient(graph, plan, repeats=True),
-            "value": lambda: build_value(graph, plan, particles=particles),
-            "rows": lambda: build_rows(graph, plan),
-            "sample": lambda: build_sample(self.graph, sites),
+            "gradient": lambda: build.build_gradient(graph, plan, particles=particles),
+            "repeats": lambda: build.build_gradient(graph, plan, repeats=True),
+            "value": lambda: build.build_value(graph, plan, particles=particles),
+            "rows": lambda: build.build_rows(graph, plan),
+            "sample": lambda: build.build_sample(self.graph, sites),
             "hvp": lambda: build_hvp(graph, plan),
         }
+        if key.startswith(VIOLATIONS):
+            return build.build_violations(graph, plan, key.removeprefix(VIOLATIONS), particles)
         return builders[key]()
 
     @cached_property
@@ -187,7 +191,8 @@ class Compiled:
     def static_particles(self, key: str, particles: int) -> int | None:
         """The particle count to compile in: that of `ppl.compile` if it is 1, or in small programs."""
         inlined = particles == 1 or self._units * particles <= SMALL_UNITS
-        return particles if inlined and particles == self.settings.particles and key in ("gradient", "value") else None
+        own = particles == self.settings.particles and key.removeprefix(VIOLATIONS) in ESTIMATED
+        return particles if inlined and own else None
 
     @property
     def hypers(self) -> tuple[str, ...]:
@@ -270,7 +275,7 @@ class Compiled:
     def _compiled_for(self, name: tuple[*VariantKey, tuple[str, ...]]) -> Executable:
         found = self._executables.get(name)
         if found is None:
-            with self._lock, line.during(lambda: f"preparing {self.title} ({name[0]})"):
+            with self.lock, line.during(lambda: f"preparing {self.title} ({name[0]})"):
                 found = compile_request(self.request(*name), self.settings.dtype, self.settings.target)
                 found.title = f"{self.title} ({name[0]})"
                 self._executables[name] = found

@@ -34,6 +34,16 @@ KEPT = 256
 """Numbers evaluated from sizes of calls that are kept."""
 
 
+def _longer(buffer: np.ndarray, size: int) -> np.ndarray:
+    """A workspace's part with at least so many entries."""
+    if buffer.size >= size:
+        return buffer
+    with fits_memory(f"a workspace of {size} numbers"):
+        longer = aligned(size, buffer.dtype)
+    longer[: buffer.size] = buffer
+    return longer
+
+
 @dataclass(eq=False)
 class Emitted:
     """An emitted request: its source and schedule, and the sizes of everything that a call of it touches."""
@@ -98,7 +108,30 @@ class Emitted:
         """A workspace for `njit`: (float buffer, int buffer), for up to `rows` rows."""
         given = dict(rows) if isinstance(rows, Mapping) else self._everywhere(rows)
         sizes = self._sizes(given, particles, 1)
-        return self._allocated(sizes, self._slabs(sizes), 1)
+        w, v = self._allocated(sizes, self._slabs(sizes), 1)
+        return (w, v) if not self.plates else (_longer(w, self._most(sizes, "w")), _longer(v, self._most(sizes, "v")))
+
+    def _most(self, sizes: Mapping[str, int], array: str) -> int:
+        """Entries of a workspace of one lane for these and all smaller numbers of rows, whose tiles may be longer.
+
+        All sizes are polynomials without negative coefficients, so that the largest of each factor bounds them.
+        """
+        least = {n: 1 if n.startswith("n_") and n != "n_particles" else size for n, size in sizes.items()}
+        accumulated = sum(size.evaluate(least) for size in self.memory.slab.values())
+        known = {"first_particle": 0, SLABS: 1, **sizes}
+        known |= {f"total_{plate}": sizes.get(f"n_{plate}", 1) for plate in self.plates}
+        if self.regions:
+            rows = max(axis_size(s.row).evaluate(sizes) for s in self.stages if s.row is not None)
+            flops = self.flops.evaluate(sizes)
+            known[SLABS] = slab_count(self.target.sharing, rows, flops, accumulated, self._least_rows)
+        for stage in self.stages:
+            if stage.row is not None:
+                rows = axis_size(stage.row).evaluate(sizes)
+                tile = self.memory.longest_tile(stage, least, rows, np.dtype(self.dtype).itemsize)
+                known |= {f"chunk_{stage.name}": rows, f"first_{stage.name}": rows}
+                known[f"tile_{stage.name}"] = tile * 11 // 10 + 4 if stage.owned else tile  # see `slab_start`
+        shared, slab, lane = (area[array].evaluate(known) for area in self.memory.areas)
+        return shared + known[SLABS] * slab + lane
 
     def _everywhere(self, rows: int) -> dict[str, int]:
         return {name: rows for name, axis in self.axes.items() if axis.kind is Kind.PLATE}

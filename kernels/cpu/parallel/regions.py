@@ -14,6 +14,7 @@ all slabs have ended: threads must not raise anything themselves.
 The caller keeps the arrays and the words alive until the region has returned.
 """
 
+import ctypes
 from collections.abc import Sequence
 from typing import Any
 
@@ -84,6 +85,35 @@ def _address(typing_context, array):
         return builder.ptrtoint(context.make_array(signature.args[0])(context, builder, values[0]).data, WORD)
 
     return types.int64(array), codegen
+
+
+@intrinsic
+def _place(typing_context, array, dtype):
+    """Address of the first entry of a flat array of `dtype`; any other array is refused."""
+    _check(0, array, _kind(dtype))
+
+    def codegen(context, builder, signature, values):
+        return builder.ptrtoint(context.make_array(signature.args[0])(context, builder, values[0]).data, WORD)
+
+    return types.int64(array, dtype), codegen
+
+
+@intrinsic
+def _array_of(typing_context, place, size, dtype):
+    """The array of `size` entries of `dtype` at an address."""
+    array_type = types.Array(_kind(dtype), 1, "C")
+
+    def codegen(context, builder, signature, values):
+        data = builder.inttoptr(values[0], context.get_data_type(array_type.dtype).as_pointer())
+        return internals.flat_array(context, builder, array_type, data, values[1])
+
+    return array_type(types.int64, types.int64, dtype), codegen
+
+
+@intrinsic
+def _kept(typing_context, value, array):
+    """`value`; the array lives until here. Several would need a tuple, which counts references."""
+    return value(value, array), lambda context, builder, signature, values: values[0]
 
 
 def _load(builder: Any, words: Any, index: Any) -> Any:
@@ -173,5 +203,13 @@ if numba.config.DISABLE_JIT:
     address = lambda array: array.ctypes.data  # noqa: E731
     array_at = lambda words, index, dtype: _arguments[words][index]  # noqa: E731
     word_at = lambda words, index: _arguments[words][index]  # noqa: E731
+    place = lambda array, dtype: array.ctypes.data  # noqa: E731
+    kept = lambda value, array: value  # noqa: E731
+
+    def array_of(place: int, size: int, dtype: Any) -> np.ndarray:
+        """The array at an address."""
+        raw = (ctypes.c_char * (size * np.dtype(dtype).itemsize)).from_address(place)
+        return np.frombuffer(raw, dtype)
 else:
     fill_words, address, array_at, word_at, run_slabs = _fill, _address, _array_at, _word_at, _run_slabs
+    place, array_of, kept = _place, _array_of, _kept

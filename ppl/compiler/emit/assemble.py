@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -70,8 +71,10 @@ def assemble(
     counts = [assign(Name("v").at(list(axes).index(t.axes[0].name)), length(builder.inputs[n]))
               for n, t in request.inputs if t.axes and t.axes[0].size is None]  # fmt: skip
     flags = bool(request.arrays), bool(request.scalars)
+    flops = _work_estimate(stages)
+    flat = [(name, size * (words if t.dtype == "int" else 1)) for name, t, size in array_places]
     unit = Unit(stages, builder, memory, dtype, arrays, plates, n_aux, aux_at, counts, *flags,
-                **_data_and_results(request))  # fmt: skip
+                **_data_and_results(request), sizes=_sizes(request), flops=flops, outputs=flat)  # fmt: skip
     emitter = (kind or EMITTERS[target.printer])(unit)
     body = straight_line(outputs, offsets, builder.inputs, dtype, n_aux, aux_at) if unrolled else []
     module = emitter.module(body, general=not small)
@@ -79,7 +82,7 @@ def assemble(
     fields = {"source": python.module(module), "functions": functions, "stages": stages, "memory": memory,
             "kernels": emitter.kernels, "axes": axes,
             "plates": plates, "array_places": array_places, "injected": emitter.injected,
-            "flops": _work_estimate(stages), "unrolled": unrolled, "windowed": parts is not None,
+            "flops": flops, "unrolled": unrolled, "windowed": parts is not None,
             "trains": unit.trained > 0, "target": target, "passed": unit.driver_arguments}  # fmt: skip
     return fields, emitter
 
@@ -99,6 +102,14 @@ def _offsets(request: Request) -> dict[tuple[str, str], int]:
     offsets = {("param", n): o for n, o in offsets_of(request.params)[0].items()}
     offsets |= {("aux", n): o for n, o in offsets_of(request.aux_shapes)[0].items()}
     return offsets | {("hyper", n): i for i, n in enumerate(request.hypers)}
+
+
+def _sizes(request: Request) -> dict[str, int]:
+    """Entries of the flat vectors, and of one row of every data argument."""
+    found = {"params": offsets_of(request.params)[1], "aux": offsets_of(request.aux_shapes)[1]}
+    found |= {"hyper": len(request.hypers), "grad": found["params"] if request.grads else 0}
+    rows = {n: t.event_size * math.prod(a.size or 1 for a in t.axes) for n, t in request.inputs}
+    return found | {"x_" + identifier(name): size for name, size in rows.items()}
 
 
 def _header(axes: Iterable[str], plates: Sequence[str], stages: Sequence[Stage], in_windows: bool) -> list[str]:

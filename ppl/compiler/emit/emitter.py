@@ -39,8 +39,8 @@ class Emitter(ABC):
         """The functions that run all stages; with the `unrolled` form where there is one."""
 
     @abstractmethod
-    def single(self) -> Items:
-        """What stands behind the unrolled form if there is no other."""
+    def alone(self, unrolled: Sequence[Statement]) -> Items:
+        """The functions of a program that has the unrolled form only."""
 
     @property
     def kernels(self) -> int:
@@ -49,12 +49,16 @@ class Emitter(ABC):
 
     def module(self, unrolled: Sequence[Statement] = (), general: bool = True) -> Module:
         """The whole module; `unrolled` is the form for one particle, which may be the only one there is."""
-        doc = "The whole program for one particle, unrolled."
-        one = [self.unit.function("one", self.unit.driver_arguments, unrolled, doc)] if unrolled else []
         if not general:
             self.stages.kernels = 1
-            return self._module([*one, *self.single()])
+            return self._module(self.alone(unrolled))
+        one = [self.straight(unrolled)] if unrolled else []
         return self._module([*self.stages.functions(), *one, *self.drivers(bool(unrolled))])
+
+    def straight(self, unrolled: Sequence[Statement]) -> Function:
+        """The unrolled form as a driver."""
+        doc = "The whole program for one particle, unrolled."
+        return self.unit.function("one", self.unit.driver_arguments, unrolled, doc)
 
     def _module(self, items: Sequence[Function | Assign]) -> Module:
         unit = self.unit

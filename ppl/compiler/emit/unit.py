@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ppl.checked import CHECKED
 from ppl.compiler.emit.code import (
@@ -67,6 +67,14 @@ class Unit:
     leading: Sequence[str] = ()
     trained: int = 0
     results: int = 0
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Entries of params, aux and hyper, and of one row of every data argument."""
+    flops: Poly = field(default_factory=Poly)
+    """Rough number of operations of what threads share."""
+    outputs: Sequence[tuple[str, Poly]] = ()
+    """Names and lengths, in floats, of the arrays of a sampling program, in their order."""
+    invalid: str = "parameters out of range"
+    """The array among them, if any, that is NaN where parameters are out of range."""
     more: tuple[str, ...] = ()
 
     @property

@@ -69,15 +69,26 @@ class Memory:
 
     def tile(self, stage: Stage, sizes: Mapping[str, int], rows: int, itemsize: int) -> int:
         """Rows per tile: as many as fit, split evenly."""
+        tiles = max(1, -(-rows // self._fitting(stage, sizes, itemsize)))
+        return self._in_blocks(stage, max(1, -(-rows // tiles)))
+
+    def longest_tile(self, stage: Stage, sizes: Mapping[str, int], rows: int, itemsize: int) -> int:
+        """Rows of the longest tile that any slab of up to `rows` has."""
+        return self._in_blocks(stage, max(1, min(rows, self._fitting(stage, sizes, itemsize))))
+
+    def _fitting(self, stage: Stage, sizes: Mapping[str, int], itemsize: int) -> int:
+        """Rows of a tile that fit."""
         row_bytes, stacked = (p[stage.name].evaluate(sizes) * itemsize for p in (self.per_row, self.stacks))
         products = any(isinstance(t, Opaque) and t.node.op == "gemm" for t in all_steps(stage))
-        rules, block = self.rules, self.rules.noise_block
-        most = min(rules.tile_rows, rules.product_tile // max(1, row_bytes))
+        most = min(self.rules.tile_rows, self.rules.product_tile // max(1, row_bytes))
         if not products:
-            most = min(most, rules.stream_tile // max(1, row_bytes - stacked))
-        tiles = max(1, -(-rows // max(1, most)))
-        length = max(1, -(-rows // tiles))
-        return -(-length // block) * block if stacked and length > block // 2 else length
+            most = min(most, self.rules.stream_tile // max(1, row_bytes - stacked))
+        return max(1, most)
+
+    def _in_blocks(self, stage: Stage, length: int) -> int:
+        """The length of a tile, in whole blocks of noise where it has loops."""
+        block = self.rules.noise_block
+        return -(-length // block) * block if self.stacks[stage.name].terms and length > block // 2 else length
 
     def window(self, sizes: Mapping[str, int], itemsize: int) -> int:
         """Particles per run: as many as fit, with tiles of one row."""

@@ -13,9 +13,16 @@ import numpy as np
 
 from ppl.compiler.surrogate.auxiliary import Slot, auxiliary_layout, auxiliary_updates
 from ppl.compiler.surrogate.carried import carried_updates, require_own_names
-from ppl.compiler.surrogate.conditions.blind import sighted
+from ppl.compiler.surrogate.conditions.blind import blind_penalty, sighted
 from ppl.compiler.surrogate.conditions.indices import concerned
-from ppl.compiler.surrogate.conditions.range_guards import INVALID, drawn, guarded, penalty, values_of
+from ppl.compiler.surrogate.conditions.range_guards import (
+    INVALID,
+    conditions_of_loss,
+    drawn,
+    guarded,
+    penalty,
+    values_of,
+)
 from ppl.compiler.surrogate.expansion import Expanded, Expansion
 from ppl.errors import ModelError
 from ppl.estimators.base import Estimator
@@ -145,6 +152,21 @@ def _shown(graph: StochasticGraph, name: str, value: Node) -> Node:
     """What users see of a site's value."""
     dist = graph.trace.sites[name].dist
     return value if dist is None else dist.shown(value)
+
+
+def build_violations(
+    graph: StochasticGraph, plan: Mapping[str, Estimator], mode: str, particles: int | None
+) -> Variant:
+    """A loss of 0, or NaN where a parameter, an observation that is computed or an index is out of range."""
+    expansion = Expansion(graph, plan, mode, particles=particles)  # type: ignore[arg-type]
+    expanded = expansion.run()
+    terms = (penalty(expansion, conditions_of_loss(graph.trace)), blind_penalty(expansion))
+    loss = ops.const(0.0)
+    for term in terms:
+        loss = loss if term is None else ops.add(loss, term)
+    variant = Variant(scalars={"loss": loss}, hypers=expanded.hypers)
+    variant.stages["expand"] = dict(variant.scalars)
+    return _finish(variant)
 
 
 def _start(expanded: Expanded, expansion: Expansion) -> Variant:

@@ -11,26 +11,21 @@ from collections.abc import Mapping, Sequence
 
 from ppl.compiler.emit.code import (
     Assign,
-    Call,
-    Expression,
     Function,
-    Given,
     List,
     Name,
     Return,
     Statement,
     assign,
-    both,
     call,
     do,
     loop,
     names,
-    when,
 )
 from ppl.compiler.emit.cpu.regions import RELEASE, Regions, products_of
 from ppl.compiler.emit.scalar import ZERO, to_int
 from ppl.compiler.emit.sums import ALL, ALONE, combined, is_shared, merged, written_aux
-from ppl.compiler.emit.unit import CONVERT, SLABS, Unit
+from ppl.compiler.emit.unit import SLABS, Unit
 from ppl.compiler.lower.views import axis_size
 from ppl.compiler.schedule.slabs import product_parts
 from ppl.compiler.schedule.stages import Stage
@@ -107,37 +102,6 @@ class Drivers:
         body = [assign(Name("v").at(at), "first"), self.regions.enter(stage.name, parallel),
                 self.regions.enter(products_of(stage), parallel, parts)]  # fmt: skip
         return loop("first", call("max", rows, 1), body, 0, f"chunk_{stage.name}")
-
-    def entry(self, form: str) -> Function:
-        """The form for users' own nopython code: one scale, data arrays as they are, no row ids.
-
-        It calls the driver "one", "serial", or "both": the first where all sizes are 1.
-        """
-        unit = self.unit
-        body: list[Statement] = [assign(names("w", "v"), "work"), *unit.counts]
-        body += [assign(Name("w").at(0), "scale")] if unit.plates else []
-        passed = self._passed_by_users()
-        if form == "both":
-            body.append(when(both(unit.singles()), [Return(call("one", *passed))]))
-        body.append(Return(call("one" if form == "one" else "serial", *passed)))
-        given = ["params", "grad", "aux", "hyper", "seed", "step", "row0", "scale", "work", *unit.arrays]
-        return unit.bare("njit_entry", given, body, "Serial, for nopython callers.", "entry")
-
-    def _passed_by_users(self) -> list[Given]:
-        """What a driver is passed in users' own code."""
-        unit, nothing = self.unit, Name("w").before(0)
-        ids: list[Given] = ["row0" if i == 0 else 0 for i, _ in enumerate(unit.plates)]
-        ids += [Name("v").before(0) for _ in unit.plates]
-        target: list[Given] = ["params", nothing, "grad"] if unit.sampling else ["params", "grad", nothing]
-        flat: list[Expression] = [flattened(a) for a in unit.arrays]
-        if unit.regions:
-            flat = [call("as_type", x, CONVERT[k]) for x, k in zip(flat, unit.kinds, strict=True)]
-        return [*target, "aux", "hyper", "seed", "step", *ids, "w", "v", *flat]
-
-
-def flattened(array: str) -> Call:
-    """An array as one long row."""
-    return call(Name(array).dot("reshape"), -1)
 
 
 def no_copies() -> Assign:

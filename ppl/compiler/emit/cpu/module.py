@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from ppl.compiler.emit.code import Function, Statement
 from ppl.compiler.emit.cpu.drivers import Drivers
+from ppl.compiler.emit.cpu.from_c import FromC
 from ppl.compiler.emit.cpu.regions import Regions, products_of
 from ppl.compiler.emit.cpu.training import Training
 from ppl.compiler.emit.emitter import Emitter, Items
@@ -50,11 +51,12 @@ class CpuEmitter(Emitter):
         runs = self.runs()
         parallel = runs.parallel()
         driver = "both" if unrolled else "parallel" if parallel else "serial"
-        return [*runs.serial(), runs.entry("both" if unrolled else "serial"), *parallel, *self._training(driver)]
+        embedded = FromC(self.unit, "both" if unrolled else "serial").functions()
+        return [*runs.serial(), *embedded, *parallel, *self._training(driver)]
 
-    def single(self) -> Items:
-        """What stands behind the unrolled form if there is no other."""
-        return [self.runs().entry("one"), *self._training("one")]
+    def alone(self, unrolled: Sequence[Statement]) -> Items:
+        """The functions of a program that has the unrolled form only."""
+        return [*FromC(self.unit, "one", unrolled).functions(), *self._training("one")]
 
     def _training(self, driver: str) -> Items:
         return Training(self.unit, self.regions).dense(driver) if self.unit.trained else []

@@ -48,6 +48,10 @@ class CudaEmitter(Emitter):
         host = unit.bare("launch", given, [*sizes, *(launch for _, launch in found)], doc, "host")
         return [*(kernel for kernel, _ in found), host, *(self.single() if unrolled else [])]
 
+    def alone(self, unrolled: Sequence[Statement]) -> Items:
+        """The functions of a program that has the unrolled form only."""
+        return [self.straight(unrolled), *self.single()]
+
     def single(self) -> Items:
         """Launching the unrolled form."""
         unit, given = self.unit, self.unit.driver_arguments

@@ -10,13 +10,13 @@ from numba import types
 
 from ppl.compiler.emit.llvm.numbers import Numbers
 from ppl.compiler.emit.llvm.values import TYPES, Known, Number, Part, Several, Value, View
-from ppl.kernels.cpu.parallel.regions import array_at
+from ppl.kernels.cpu.parallel.regions import array_at, array_of
 from ppl.kernels.cpu.training.copies import own_copy
 from ppl.kernels.internals.lowering import Frame, NotWritten
 
 NUMBERS = bool | int | float | np.generic
 
-ARRAYS_OF = (array_at, own_copy)
+ARRAYS_OF = (array_at, array_of, own_copy)
 """Functions that return a part of an array that somebody else holds."""
 
 

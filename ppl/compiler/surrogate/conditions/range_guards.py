@@ -13,8 +13,14 @@ from collections.abc import Iterator, Sequence
 
 from ppl.compiler.surrogate.conditions.blind import blind_penalty
 from ppl.compiler.surrogate.conditions.checks import fed_by, observed_argument
-from ppl.compiler.surrogate.conditions.indices import INDEX, concerned, find_readers, index_conditions
-from ppl.compiler.surrogate.conditions.uses import all_steps, allowed, guard_term, guards_of_uses
+from ppl.compiler.surrogate.conditions.indices import (
+    INDEX,
+    concerned,
+    find_readers,
+    index_conditions,
+    reader_concerns,
+)
+from ppl.compiler.surrogate.conditions.uses import all_steps, allowed, guard_term, guards_of_uses, use_conditions
 from ppl.compiler.surrogate.expansion import Expansion
 from ppl.distributions.domain.conditions import Condition, unexpanded
 from ppl.distributions.domain.observable import observed_conditions
@@ -41,6 +47,21 @@ def find_guards(trace: Trace) -> list[Guard]:
     find_readers(trace, [index for index, _ in listed], results_of(trace))
     found += [Guard(INDEX, all_steps(guard_term(c.good)), False, False, i) for i, c in listed if i.costs or i.sites]
     return found + guards_of_uses(trace, results_of(trace))
+
+
+def conditions_of_loss(trace: Trace) -> list[Guard]:
+    """All conditions of what the loss is computed from, proved or not: NaN breaks those that are proved."""
+    above = drawn(results_of(trace))
+    found = [
+        Guard(site.name, all_steps(guard_term(allowed(site, condition))), False, condition.whole)
+        for site, condition in parameter_conditions(trace)
+        if site.kind is not SiteKind.RANDOM or site.name in above
+    ]
+    for listed in (use_conditions(trace), index_conditions(trace)):
+        for reader, site, condition in listed:
+            if reader_concerns(reader, None):
+                found.append(Guard(site.name, all_steps(guard_term(allowed(site, condition))), False, condition.whole))
+    return found
 
 
 def parameter_conditions(trace: Trace) -> Iterator[tuple[Site, Condition]]:
