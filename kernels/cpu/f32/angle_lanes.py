@@ -8,6 +8,7 @@ import numpy as np
 
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.draws.lanes import lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.memory.stack import stacked
 from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.scalar.f32 import von_mises as angles
 from ppl.tuning import DRAW_LANES
@@ -19,7 +20,7 @@ f32, i64 = np.float32, np.int64
 def vonmises_row_f32(out, concentration, key, column, stream, n):
     """Write `n` angles to `out`; arguments as for `loggamma_row_f32`."""
     prefer_full_width()
-    waiting, found = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, f32)
+    waiting, found = stacked(DRAW_LANES, i64), stacked(DRAW_LANES, f32)
     for start in range(0, n, DRAW_LANES):
         count = min(DRAW_LANES, n - start)
         lanes, kappa = out[start : start + count], concentration[start : start + count]

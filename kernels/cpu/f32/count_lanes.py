@@ -10,6 +10,7 @@ import numpy as np
 
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.draws.lanes import lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.memory.stack import stacked
 from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.scalar.f32 import binomial, poisson
 from ppl.kernels.scalar.f32.basic import ONE, ZERO, maximum, minimum
@@ -23,7 +24,7 @@ f32, i64 = np.float32, np.int64
 @jit
 def _few(out, rate, key, column, stream, start, count):
     """Poisson counts of rates below 10."""
-    mass, total, left = np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32)
+    mass, total, left = stacked(DRAW_LANES, f32), stacked(DRAW_LANES, f32), stacked(DRAW_LANES, f32)
     prefer_full_width()
     for i in range(count):
         w0, w1, _, _ = attempt_words(lane_key(key, start + i), lane_column(column, start + i), stream, 0)
@@ -48,7 +49,7 @@ def _few(out, rate, key, column, stream, start, count):
 @jit
 def _many(out, rate, key, column, stream, start, count):
     """Poisson counts of rates from 10 on."""
-    waiting, shift = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, f32)
+    waiting, shift = stacked(DRAW_LANES, i64), stacked(DRAW_LANES, f32)
     prefer_full_width()
     for i in range(count):
         at, k = lane_column(column, start + i), lane_key(key, start + i)
@@ -90,7 +91,7 @@ def poisson_row_f32(out, rate, key, column, stream, n):
 @jit
 def _few_trials(out, total, p, q, key, column, stream, start, count):
     """Binomial counts of means below 10; p is at most q."""
-    mass, sums, left = np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32)
+    mass, sums, left = stacked(DRAW_LANES, f32), stacked(DRAW_LANES, f32), stacked(DRAW_LANES, f32)
     prefer_full_width()
     for i in range(count):
         w0, w1, _, _ = attempt_words(lane_key(key, start + i), lane_column(column, start + i), stream, 0)
@@ -116,7 +117,7 @@ def _few_trials(out, total, p, q, key, column, stream, start, count):
 @jit
 def _many_trials(out, total, p, q, key, column, stream, start, count):
     """Binomial counts of means from 10 on."""
-    waiting, found, top = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32)
+    waiting, found, top = stacked(DRAW_LANES, i64), stacked(DRAW_LANES, f32), stacked(DRAW_LANES, f32)
     prefer_full_width()
     for i in range(count):
         top[i] = binomial.binomial_top(total[i], p[i], q[i])
@@ -141,7 +142,7 @@ def _many_trials(out, total, p, q, key, column, stream, start, count):
 @jit
 def binomial_row_f32(out, total, one, zero, key, column, stream, n):
     """Write `n` binomial counts to the int64 vector `out`; arguments as for `loggamma_row_f32`."""
-    p, q = np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32)
+    p, q = stacked(DRAW_LANES, f32), stacked(DRAW_LANES, f32)
     prefer_full_width()
     for start in range(0, n, DRAW_LANES):
         count = min(DRAW_LANES, n - start)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.draws.lanes import chosen, lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.memory.stack import stacked
 from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.scalar.f32 import gamma_draws as draws
 from ppl.kernels.scalar.f32 import gamma_slope as slopes
@@ -35,7 +36,7 @@ def loggamma_row_f32(out, concentration, key, column, stream, n):
         Which of the gamma draws of an entry.
     """
     prefer_full_width()
-    waiting, found = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, f32)
+    waiting, found = stacked(DRAW_LANES, i64), stacked(DRAW_LANES, f32)
     for start in range(0, n, DRAW_LANES):
         count = min(DRAW_LANES, n - start)
         lanes, a = out[start : start + count], concentration[start : start + count]
@@ -96,9 +97,9 @@ def _fraction(x, y, a, total, slope, count):
 def loggamma_slope_lanes_f32(out, y, concentration, n):
     """Write the slopes of `n` logarithms `y` of gamma variables to `out`: the lanes of one formula at a time."""
     prefer_full_width()
-    kind, members = np.empty(DRAW_LANES, i32), np.empty(DRAW_LANES, i64)
-    own_y, own_a, slope = np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32)
-    x, total = np.empty(DRAW_LANES, f32), np.empty(DRAW_LANES, f32)
+    kind, members = stacked(DRAW_LANES, i32), stacked(DRAW_LANES, i64)
+    own_y, own_a, slope = stacked(DRAW_LANES, f32), stacked(DRAW_LANES, f32), stacked(DRAW_LANES, f32)
+    x, total = stacked(DRAW_LANES, f32), stacked(DRAW_LANES, f32)
     for start in range(0, n, DRAW_LANES):
         count = min(DRAW_LANES, n - start)
         lanes, ys, a = out[start : start + count], y[start : start + count], concentration[start : start + count]

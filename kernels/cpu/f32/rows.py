@@ -10,11 +10,15 @@ import numpy as np
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.draws.ids import entries, run_length
 from ppl.kernels.cpu.f32.noise import fill_at_f32, fill_uniform_f32
+from ppl.kernels.cpu.memory.stack import stacked
 from ppl.kernels.cpu.memory.views import part
 from ppl.kernels.symbols import shared
 from ppl.tuning import SCATTERED_UNIFORMS
 
 f32 = np.float32
+
+TOGETHER = 4096
+"""Uniforms of several pieces that are drawn together: 16 KiB."""
 
 _FILL = "void({}[::1],int64[::1],int64,int64,int64,int64,int64,uint64,int64,int64,int64)"
 
@@ -67,9 +71,18 @@ def fill_columns_f32(out, first, n, particles, size, total, offset, key, time, s
     if particles == 1:
         fill_uniform_f32(out[: n * size], (offset * total + first) * size, key, time, step, purpose)
         return
-    own = np.empty(n * size, out.dtype)
+    whole = stacked(TOGETHER, f32)
     for k in range(particles):
-        fill_uniform_f32(own, ((offset + k) * total + first) * size, key, time, step, purpose)
-        for i in range(n):
-            for j in range(size):
-                out[(i * particles + k) * size + j] = own[i * size + j]
+        begin = ((offset + k) * total + first) * size
+        if size > TOGETHER:
+            for i in range(n):
+                fill_uniform_f32(
+                    part(out, (i * particles + k) * size, size), begin + i * size, key, time, step, purpose
+                )
+            continue
+        for start in range(0, n, TOGETHER // size):
+            pieces = min(TOGETHER // size, n - start)
+            fill_uniform_f32(part(whole, 0, pieces * size), begin + start * size, key, time, step, purpose)
+            for i in range(pieces):
+                for j in range(size):
+                    out[((start + i) * particles + k) * size + j] = whole[i * size + j]

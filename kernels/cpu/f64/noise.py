@@ -9,6 +9,7 @@ and copied in part.
 import numpy as np
 
 from ppl.kernels.config import inline, jit
+from ppl.kernels.cpu.memory.stack import stacked
 from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.cpu.memory.views import part
 from ppl.kernels.cpu.memory.views import tail as tail_of
@@ -35,7 +36,7 @@ def _block(out, start, block, key, time, step, purpose):
 @jit
 def _part(out, first, key, time, step, purpose):
     """Fill `out` from within one block."""
-    whole = np.empty(BLOCK, f64)
+    whole = stacked(BLOCK, f64)
     _block(whole, u64(0), u64(first // BLOCK), key, time, step, purpose)
     used = whole[first % BLOCK :]
     for i in range(out.shape[0]):

@@ -99,6 +99,50 @@ def _place(typing_context, array, dtype):
 
 
 @intrinsic
+def _data_place(typing_context, array, copy, dtype):
+    """Address of the first entry of an array in C order, or of its `copy` in `dtype`, if one was needed."""
+    used, i = (copy, 1) if isinstance(copy, types.Array) else (array, 0)
+    if not isinstance(used, types.Array) or used.layout != "C" or used.dtype != _kind(dtype):
+        raise TypingError(f"data of a program are arrays of {_kind(dtype)} in C order, not {array}")
+
+    def codegen(context, builder, signature, values):
+        return builder.ptrtoint(context.make_array(used)(context, builder, values[i]).data, WORD)
+
+    return types.int64(array, copy, dtype), codegen
+
+
+@intrinsic
+def _work_places(typing_context, work, dtype):
+    """Address and length of both parts of a workspace, in which no references are counted."""
+    if not isinstance(work, types.BaseTuple) or len(work) != 2:
+        raise TypingError(f"a workspace is a pair of arrays, not {work}")
+    parts: list[Any] = list(work.types)
+    for part, kind in zip(parts, (_kind(dtype), types.int64), strict=True):
+        _check(0, part, kind)
+
+    def codegen(context, builder, signature, values):
+        found = []
+        for i, part in enumerate(parts):
+            array = context.make_array(part)(context, builder, builder.extract_value(values[0], i))
+            found += [builder.ptrtoint(array.data, WORD), cgutils.unpack_tuple(builder, array.shape)[0]]
+        return context.make_tuple(builder, signature.return_type, found)
+
+    return types.UniTuple(types.int64, 4)(work, dtype), codegen
+
+
+@intrinsic
+def _number_at(typing_context, place, index, dtype):
+    """Entry `index` of an array of `dtype` at an address."""
+    kind = _kind(dtype)
+
+    def codegen(context, builder, signature, values):
+        data = builder.inttoptr(values[0], context.get_data_type(kind).as_pointer())
+        return context.unpack_value(builder, kind, builder.gep(data, [values[1]]))
+
+    return kind(types.int64, types.int64, dtype), codegen
+
+
+@intrinsic
 def _array_of(typing_context, place, size, dtype):
     """The array of `size` entries of `dtype` at an address."""
     array_type = types.Array(_kind(dtype), 1, "C")
@@ -111,7 +155,7 @@ def _array_of(typing_context, place, size, dtype):
 
 
 @intrinsic
-def _kept(typing_context, value, array):
+def _alive_until(typing_context, value, array):
     """`value`; the array lives until here. Several would need a tuple, which counts references."""
     return value(value, array), lambda context, builder, signature, values: values[0]
 
@@ -171,15 +215,15 @@ def entry_points(regions: Sequence[Any], shared: bool) -> Any:
     return np.array([*map(_pointer, regions), _pointer(pool.share) if shared else 0], np.int64)
 
 
-def as_type(array, dtype):
-    """`array` itself if it has this dtype, else a copy that does; for compiled code only."""
-    return array.astype(dtype)
+def copied_to(array, dtype):
+    """A copy of an array in C order that has another dtype than `dtype`, else 0: no reference that is counted."""
+    return array.astype(dtype) if array.dtype != dtype else 0
 
 
-@overload(as_type, target="generic")
-def _as_type(array, dtype):
-    if array.dtype == _kind(dtype) and array.layout == "C":
-        return lambda array, dtype: array
+@overload(copied_to, target="generic")
+def _copied_to(array, dtype):
+    if not isinstance(array, types.Array) or array.layout != "C" or array.dtype == _kind(dtype):
+        return lambda array, dtype: 0
     return lambda array, dtype: array.astype(dtype)
 
 
@@ -204,7 +248,10 @@ if numba.config.DISABLE_JIT:
     array_at = lambda words, index, dtype: _arguments[words][index]  # noqa: E731
     word_at = lambda words, index: _arguments[words][index]  # noqa: E731
     place = lambda array, dtype: array.ctypes.data  # noqa: E731
-    kept = lambda value, array: value  # noqa: E731
+    data_place = lambda array, copy, dtype: (array if isinstance(copy, int) else copy).ctypes.data  # noqa: E731
+    alive_until = lambda value, array: value  # noqa: E731
+    work_places = lambda work, dtype: tuple(x for a in work for x in (a.ctypes.data, len(a)))  # noqa: E731
+    number_at = lambda place, index, dtype: array_of(place, index + 1, dtype)[index]  # noqa: E731
 
     def array_of(place: int, size: int, dtype: Any) -> np.ndarray:
         """The array at an address."""
@@ -212,4 +259,5 @@ if numba.config.DISABLE_JIT:
         return np.frombuffer(raw, dtype)
 else:
     fill_words, address, array_at, word_at, run_slabs = _fill, _address, _array_at, _word_at, _run_slabs
-    place, array_of, kept = _place, _array_of, _kept
+    place, data_place, array_of, alive_until = _place, _data_place, _array_of, _alive_until
+    work_places, number_at = _work_places, _number_at

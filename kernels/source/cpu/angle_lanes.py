@@ -3,10 +3,9 @@
 In float64, lanes come one after another.
 """
 
-import numpy as np
-
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.draws.lanes import lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.memory.stack import stacked
 from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.source.precision import SINGLE, i64, real
 from ppl.kernels.source.scalar import von_mises as angles
@@ -18,7 +17,7 @@ def vonmises_row_real(out, concentration, key, column, stream, n):
     """Write `n` angles to `out`; arguments as for `loggamma_row_real`."""
     if SINGLE:
         prefer_full_width()
-        waiting, found = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, real)
+        waiting, found = stacked(DRAW_LANES, i64), stacked(DRAW_LANES, real)
         for start in range(0, n, DRAW_LANES):
             count = min(DRAW_LANES, n - start)
             lanes, kappa = out[start : start + count], concentration[start : start + count]

@@ -5,10 +5,9 @@ lanes together, then of those rejected. What a lane gets is what the scalar samp
 one after another.
 """
 
-import numpy as np
-
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.draws.lanes import lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.memory.stack import stacked
 from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32
 from ppl.kernels.source.precision import SINGLE, i64, real
@@ -22,7 +21,7 @@ if SINGLE:
     @jit
     def _few(out, rate, key, column, stream, start, count):
         """Poisson counts of rates below 10."""
-        mass, total, left = np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)
+        mass, total, left = stacked(DRAW_LANES, real), stacked(DRAW_LANES, real), stacked(DRAW_LANES, real)
         prefer_full_width()
         for i in range(count):
             w0, w1, _, _ = attempt_words(lane_key(key, start + i), lane_column(column, start + i), stream, 0)
@@ -46,7 +45,7 @@ if SINGLE:
     @jit
     def _many(out, rate, key, column, stream, start, count):
         """Poisson counts of rates from 10 on."""
-        waiting, shift = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, real)
+        waiting, shift = stacked(DRAW_LANES, i64), stacked(DRAW_LANES, real)
         prefer_full_width()
         for i in range(count):
             at, k = lane_column(column, start + i), lane_key(key, start + i)
@@ -94,7 +93,7 @@ if SINGLE:
     @jit
     def _few_trials(out, total, p, q, key, column, stream, start, count):
         """Binomial counts of means below 10; p is at most q."""
-        mass, sums, left = np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)
+        mass, sums, left = stacked(DRAW_LANES, real), stacked(DRAW_LANES, real), stacked(DRAW_LANES, real)
         prefer_full_width()
         for i in range(count):
             w0, w1, _, _ = attempt_words(lane_key(key, start + i), lane_column(column, start + i), stream, 0)
@@ -119,7 +118,7 @@ if SINGLE:
     @jit
     def _many_trials(out, total, p, q, key, column, stream, start, count):
         """Binomial counts of means from 10 on."""
-        waiting, found, top = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)
+        waiting, found, top = stacked(DRAW_LANES, i64), stacked(DRAW_LANES, real), stacked(DRAW_LANES, real)
         prefer_full_width()
         for i in range(count):
             top[i] = binomial.binomial_top(total[i], p[i], q[i])
@@ -145,7 +144,7 @@ if SINGLE:
 def binomial_row_real(out, total, one, zero, key, column, stream, n):
     """Write `n` binomial counts to the int64 vector `out`; arguments as for `loggamma_row_real`."""
     if SINGLE:
-        p, q = np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)
+        p, q = stacked(DRAW_LANES, real), stacked(DRAW_LANES, real)
         prefer_full_width()
         for start in range(0, n, DRAW_LANES):
             count = min(DRAW_LANES, n - start)

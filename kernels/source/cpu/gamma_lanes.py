@@ -5,10 +5,9 @@ together. What a lane gets is what the scalar function gives it, a function of k
 In float64, lanes come one after another.
 """
 
-import numpy as np
-
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.draws.lanes import chosen, lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.memory.stack import stacked
 from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.source.precision import SINGLE, i32, i64, real
 from ppl.kernels.source.scalar import gamma_draws as draws
@@ -34,7 +33,7 @@ def loggamma_row_real(out, concentration, key, column, stream, n):
     """
     if SINGLE:
         prefer_full_width()
-        waiting, found = np.empty(DRAW_LANES, i64), np.empty(DRAW_LANES, real)
+        waiting, found = stacked(DRAW_LANES, i64), stacked(DRAW_LANES, real)
         for start in range(0, n, DRAW_LANES):
             count = min(DRAW_LANES, n - start)
             lanes, a = out[start : start + count], concentration[start : start + count]
@@ -99,9 +98,9 @@ def loggamma_slope_lanes_real(out, y, concentration, n):
     """Write the slopes of `n` logarithms `y` of gamma variables to `out`{: the lanes of one formula at a time | }."""
     if SINGLE:
         prefer_full_width()
-        kind, members = np.empty(DRAW_LANES, i32), np.empty(DRAW_LANES, i64)
-        own_y, own_a, slope = np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)
-        x, total = np.empty(DRAW_LANES, real), np.empty(DRAW_LANES, real)
+        kind, members = stacked(DRAW_LANES, i32), stacked(DRAW_LANES, i64)
+        own_y, own_a, slope = stacked(DRAW_LANES, real), stacked(DRAW_LANES, real), stacked(DRAW_LANES, real)
+        x, total = stacked(DRAW_LANES, real), stacked(DRAW_LANES, real)
         for start in range(0, n, DRAW_LANES):
             count = min(DRAW_LANES, n - start)
             lanes, ys, a = out[start : start + count], y[start : start + count], concentration[start : start + count]

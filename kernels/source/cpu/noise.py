@@ -5,9 +5,8 @@ vectorises. The first and the last block, where they are cut by the range, are m
 and copied in part.
 """
 
-import numpy as np
-
 from ppl.kernels.config import inline, jit
+from ppl.kernels.cpu.memory.stack import stacked
 from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.cpu.memory.views import part
 from ppl.kernels.cpu.memory.views import tail as tail_of
@@ -39,7 +38,7 @@ def _block(out, start, block, key, time, step, purpose):
 @jit
 def _part(out, first, key, time, step, purpose):
     """Fill `out` from within one block."""
-    whole = np.empty(BLOCK, real)
+    whole = stacked(BLOCK, real)
     _block(whole, u64(0), u64(first // BLOCK), key, time, step, purpose)
     used = whole[first % BLOCK :]
     for i in range(out.shape[0]):

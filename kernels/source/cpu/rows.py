@@ -4,15 +4,17 @@ Rows of a batch carry global ids: either consecutive ones, from `first`, or thos
 from position `start`). Runs of consecutive ids are filled in one go.
 """
 
-import numpy as np
-
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.draws.ids import entries, run_length
+from ppl.kernels.cpu.memory.stack import stacked
 from ppl.kernels.cpu.memory.views import part
 from ppl.kernels.source.cpu.noise import fill_at_real, fill_uniform_real
-from ppl.kernels.source.precision import real
+from ppl.kernels.source.precision import SINGLE, real
 from ppl.kernels.symbols import shared
 from ppl.tuning import SCATTERED_UNIFORMS
+
+TOGETHER = 4096 if SINGLE else 2048
+"""Uniforms of several pieces that are drawn together: 16 KiB."""
 
 _FILL = "void({}[::1],int64[::1],int64,int64,int64,int64,int64,uint64,int64,int64,int64)"
 
@@ -65,9 +67,18 @@ def fill_columns_real(out, first, n, particles, size, total, offset, key, time, 
     if particles == 1:
         fill_uniform_real(out[: n * size], (offset * total + first) * size, key, time, step, purpose)
         return
-    own = np.empty(n * size, out.dtype)
+    whole = stacked(TOGETHER, real)
     for k in range(particles):
-        fill_uniform_real(own, ((offset + k) * total + first) * size, key, time, step, purpose)
-        for i in range(n):
-            for j in range(size):
-                out[(i * particles + k) * size + j] = own[i * size + j]
+        begin = ((offset + k) * total + first) * size
+        if size > TOGETHER:
+            for i in range(n):
+                fill_uniform_real(
+                    part(out, (i * particles + k) * size, size), begin + i * size, key, time, step, purpose
+                )
+            continue
+        for start in range(0, n, TOGETHER // size):
+            pieces = min(TOGETHER // size, n - start)
+            fill_uniform_real(part(whole, 0, pieces * size), begin + start * size, key, time, step, purpose)
+            for i in range(pieces):
+                for j in range(size):
+                    out[((start + i) * particles + k) * size + j] = whole[i * size + j]

@@ -43,7 +43,8 @@ CPU: Places = {
     "ppl.kernels.cpu.memory.views": ("all_set", "clear", "part", "tail"),
     "ppl.kernels.cpu.parallel.parts": ("on_threads",),
     "ppl.kernels.cpu.parallel.regions": (
-        *("address", "array_at", "array_of", "as_type", "fill_words", "kept", "place", "run_slabs", "word_at"),
+        *("address", "alive_until", "array_at", "array_of", "copied_to", "data_place", "fill_words", "number_at"),
+        *("place", "run_slabs", "word_at", "work_places"),
     ),
     "ppl.kernels.cpu.parallel.single": ("single",),
     "ppl.kernels.cpu.parallel.slabs": ("add_slabs", "max_slabs", "merge_slabs", "share_start", "slab_start"),

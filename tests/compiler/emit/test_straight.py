@@ -28,12 +28,14 @@ def test_a_step_in_a_users_loop_counts_no_references(program):
     steps(3, params, grad, aux, hyper, program.workspace())
     body = re.split(r"^define ", steps.inspect_llvm(steps.signatures[0]), flags=re.MULTILINE)[1]
     assert "_ZN7cpython" not in body.splitlines()[0]
-    assert "fmul" in body
-    assert "NRT_" not in body
+    calls = [block for block in body.split("\n\n") if "@ppl_program_" in block]
+    assert calls
+    assert not [block for block in calls if "NRT_" in block]
+    assert body.count("@NRT_incref(") == 6, "once for every array, before the loop"
 
 
 def test_what_needs_no_parameter_comes_first(program):
-    lines = program.source.partition("def one(")[2].partition("@")[0].splitlines()
+    lines = program.source.partition("def program(")[2].partition("@")[0].splitlines()
     drawn = [i for i, line in enumerate(lines) if "uniform_f32(" in line or "log_uniform(" in line]
     read = [i for i, line in enumerate(lines) if re.search(r"= (params|aux)\[", line)]
     assert drawn

@@ -23,7 +23,6 @@ from ppl.compiler.emit.code import (
     call,
     compare,
     do,
-    names,
     when,
 )
 from ppl.compiler.emit.cpu.layout import Layout
@@ -82,7 +81,7 @@ class Embedded:
         doc = "The program on one thread, by addresses; its loss is NaN where the workspace is too short for the rows."
         vectors = self.addresses()
         whole = [*vectors[:4], *NUMBERS, "w_at", "w_size", "v_at", "v_size", *layout.counts, *vectors[4:]]
-        return shared("program", whole, body, doc)
+        return shared("program", whole, body, doc, bool(unit.plates))
 
     def _run(self) -> list[Statement]:
         """The stages, or the unrolled form."""
@@ -100,9 +99,13 @@ class Embedded:
         unit = self.unit
         vectors = [call("place", "out" if x == "grad" and unit.sampling else x, "F") for x in VECTORS]
         data = [call("place", x, CONVERT[k]) for x, k in zip(unit.arrays, unit.kinds, strict=True)]
-        body: list[Statement] = [do("program", *vectors, *_numbers(), *_work(), *data, call(DOUBLE, 1.0))]
+        body: list[Statement] = [do("program", *vectors, *_numbers(), *_work(), *data)]
         body.append(Return(self.loss if unit.has_scalars else ZERO))
         return unit.bare("one", unit.driver_arguments, body, "The whole program for one particle, unrolled.")
+
+    def _factor(self, scale: Given) -> list[Expression]:
+        """The factor N/B as the program is passed it; without rows it has none."""
+        return [call(DOUBLE, scale)] if self.unit.plates else []
 
     def _laid_out(self) -> list[Statement]:
         """Lay the workspace out for other numbers of rows, if it is long enough."""
@@ -122,17 +125,19 @@ class Embedded:
     def _entry(self) -> Function:
         """The form for users' own nopython code: one scale, data arrays as they are, no row ids."""
         unit = self.unit
-        flat = [f"{a}_flat" for a in unit.arrays]
-        body: list[Statement] = [assign(names("w", "v"), "work")]
-        for name, kept, kind in zip(unit.arrays, flat, unit.kinds, strict=True):
-            body.append(assign(kept, call("as_type", call(Name(name).dot("reshape"), -1), CONVERT[kind])))
+        copies = [f"{a}_copy" for a in unit.arrays]
+        kinds = [CONVERT[k] for k in unit.kinds]
+        data = list(zip(unit.arrays, copies, kinds, strict=True))
+        body: list[Statement] = [assign(copy, call("copied_to", name, kind)) for name, copy, kind in data]
         vectors = [call("place", x, "F") for x in VECTORS]
-        data = [call("place", x, CONVERT[k]) for x, k in zip(flat, unit.kinds, strict=True)]
         rows = [Name(unit.arrays[unit.leading.index(p)]).dot("shape").at(0) for p in self.layout.plates]
-        body.append(do("program", *vectors, *_numbers("row0"), *_work(), *rows, *data, call(DOUBLE, "scale")))
-        result: Expression = self.loss if unit.has_scalars else ZERO
-        for x in flat:
-            result = call("kept", result, x)
+        body.append(assign("parts", call("work_places", "work", "F")))
+        work = [Name("parts").at(i) for i in range(4)]
+        places = [call("data_place", *x) for x in data]
+        body.append(do("program", *vectors, *_numbers("row0"), *work, *rows, *places, *self._factor("scale")))
+        result = call("number_at", work[0], to_int(len(unit.plates)), "F") if unit.has_scalars else ZERO
+        for copy in copies:
+            result = call("alive_until", result, copy)
         body.append(Return(result))
         given = [*VECTORS, "seed", "step", "row0", "scale", "work", *unit.arrays]
         return unit.bare("njit_entry", given, body, "Serial, for nopython callers.", "entry")
@@ -159,7 +164,8 @@ def unless(test: Expression, body: Sequence[Statement]) -> Statement:
     return when(Unary("not", test), list(body))
 
 
-def shared(name: str, whole: Sequence[str], body: Sequence[Statement], doc: str) -> Function:
-    """A function that is reached by symbol, of whole numbers and the factor `scale`."""
-    arguments = (*(Argument(n, "int64") for n in whole), Argument("scale", "float64"))
+def shared(name: str, whole: Sequence[str], body: Sequence[Statement], doc: str, scaled: bool = True) -> Function:
+    """A function that is reached by symbol, of whole numbers and, if it is `scaled`, the factor `scale`."""
+    factor = [Argument("scale", "float64")] if scaled else []
+    arguments = (*(Argument(n, "int64") for n in whole), *factor)
     return Function(name, arguments, (do("prefer_full_width"), *body), doc, "shared")

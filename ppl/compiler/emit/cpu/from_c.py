@@ -23,6 +23,9 @@ from ppl.compiler.lower.views import Poly
 PARAMETER, WORKSPACE, NOT_FINITE = 2, 3, 4
 """Statuses; 0 is success, and 1 what the caller makes of an exception."""
 
+MOST_ROWS = 2**40
+"""More rows than memory holds; lengths computed from so many still fit into a word."""
+
 LINE = 64
 """Bytes of a cache line, at which the parts of a workspace begin."""
 
@@ -48,7 +51,15 @@ class FromC(Embedded):
             assign(CODE, to_int(PARAMETER)),
             *([unless(both(good), [Return()])] if good else []),
             *self._prepared(),
-            do("program", *at[:4], *NUMBERS, *places, *self.layout.counts, *at[4:], "scale"),
+            do(
+                "program",
+                *at[:4],
+                *NUMBERS,
+                *places,
+                *self.layout.counts,
+                *at[4:],
+                *(["scale"] if self.unit.plates else []),
+            ),
             *(self._drawn() if self.unit.sampling else self._computed()),
             Return(),
         ]
@@ -59,11 +70,12 @@ class FromC(Embedded):
     def _needed(self) -> list[Statement]:
         """The bytes that a workspace needs, and the end where it has fewer, or there is none."""
         layout = self.layout
+        possible = [compare(0, "<", c, "<=", MOST_ROWS) for c in layout.counts]
         query = [assign(Name("loss").at(0), call(DOUBLE, "needed")), Return()]
         return [
             assign("status", array_of("status_at", 1, "I")),
             assign(CODE, to_int(PARAMETER)),
-            unless(both([compare("loss_at", "!=", 0), *(compare(c, ">", 0) for c in layout.counts)]), [Return()]),
+            unless(both([compare("loss_at", "!=", 0), *possible]), [Return()]),
             assign("fixed", array_of("header_at", max(1, len(layout.header)), "I")),
             *layout.head("fixed"),
             assign("floats", call("floats_of", "head")),
