@@ -139,6 +139,10 @@ OWNED_GRADIENT, OWNED_ROWS, OWNED_PART_ROWS = 1 << 15, 32, 192
 result, each of at least so many rows. Zen 4: of two threads W4 1.74 to 1.67 ms, W5 1.23 to 1.15 ("Two threads against
 one"); below 2¹⁵ entries no measurable difference."""
 
+QUIET_LOOP_ROWS = 16
+"""The same of loops without noise, whose steps are called once more for every slab. Zen 4: the forward algorithm on 64
+sequences (`benchmarks/results/loops.md`) could not be shared at 400 rows."""
+
 MERGED_BY_ALL = 50_000
 """Gradient entries from which on all threads add up the accumulators of slabs. Not recorded."""
 

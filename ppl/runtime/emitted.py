@@ -212,7 +212,7 @@ class Emitted:
         """Rows of a slab at least."""
         steps = [t for s in self.stages if s.row is not None for t in all_steps(s)]
         ops = {t.node.op for t in steps if isinstance(t, Opaque)}
-        return least_rows(self.target.sharing, "gemm" in ops, "turns" in ops)
+        return least_rows(self.target.sharing, "gemm" in ops, "turns" in ops, "noise" in ops)
 
     @functools.cached_property
     def calls_python(self) -> bool:

@@ -8,6 +8,8 @@ import time
 import numpy as np
 import pytest
 
+from benchmarks.policy_gradient import request as policy_gradient
+from benchmarks.remat import request as long_loop
 from ppl.compiler.lower.loops.apart import apart
 from ppl.compiler.lower.loops.levels import CarriedRowsError
 from ppl.ir import ops
@@ -141,6 +143,16 @@ def test_steps_that_do_not_run_stack_zeros_in_either_direction():
             assert x == 3
             np.testing.assert_array_equal(y, ys[::-1] if reverse else ys)
             np.testing.assert_array_equal(z, [1, 3, 0, 0])
+
+
+def size_of(request):
+    executable = compile_request(request)
+    return len(executable.functions), len(executable.source.splitlines())
+
+
+def test_code_does_not_grow_with_the_length():
+    assert size_of(policy_gradient(15)) == size_of(policy_gradient(15_000))
+    assert size_of(long_loop(10_000, 1000, "auto")) == size_of(long_loop(1_000_000, 1000, "auto"))
 
 
 @pytest.mark.slow

@@ -67,6 +67,8 @@ class Fusion:
     innermost : the innermost loop of operations in a region: the event's last dimension; the rows, for elementary
         functions of events of up to `short` entries, which fill no vectors; or the rows always.
     short : see `innermost`.
+    vectors_apart : whether elementary functions share no loop over an event with operations that go on with loops
+        inside it; so it is in the bodies of loops over time.
     cuts : ops before and behind which a region of rows ends.
     """
 
@@ -74,6 +76,7 @@ class Fusion:
     operations: Number = NEVER
     innermost: Literal["event", "short", "rows"] = "short"
     short: int = tuning.ROWS_INNERMOST
+    vectors_apart: bool = False
     cuts: frozenset[str] = frozenset()
 
 
@@ -116,6 +119,7 @@ class Sharing:
     product_rows : rows of a slab at least where rows are multiplied by matrices, which shorter products read again too
         often.
     loop_rows : the same where a loop runs over time: innermost loops run over rows, noise is drawn in blocks of rows.
+    quiet_loop_rows : the same of loops without noise.
     plain_rows : the same of other programs.
     owned : entries of a gradient from which on its product over rows is computed by shares of the result.
     owned_rows : rows of the result from which on they are shared.
@@ -128,6 +132,7 @@ class Sharing:
     sums: int = tuning.OPERATIONS_PER_SUM
     product_rows: int = tuning.PRODUCT_ROWS
     loop_rows: int = tuning.LOOP_ROWS
+    quiet_loop_rows: int = tuning.QUIET_LOOP_ROWS
     plain_rows: int = tuning.PLAIN_ROWS
     owned: Number = tuning.OWNED_GRADIENT
     owned_rows: int = tuning.OWNED_ROWS

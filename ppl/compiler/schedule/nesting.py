@@ -12,6 +12,8 @@ from typing import Any
 
 from ppl.compiler.lower.target import Fusion
 from ppl.compiler.schedule.fusion import Access, Loop, Op
+from ppl.ir.op_facts import VECTORS
+from ppl.ir.types import Axis
 
 
 class _Pending:
@@ -98,10 +100,17 @@ def _choose(pending: _Pending, limits: Fusion) -> tuple[Any, list[Op]]:
 
 
 def _gather(pending: _Pending, token: Any, limits: Fusion) -> list[Op]:
+    group = list(pending.groups[token].values())
+    first = _one_vector(group) if limits.vectors_apart and not isinstance(token, Axis) else group
+    return _together(first, pending, limits) or _together(group, pending, limits)
+
+
+def _together(group: Sequence[Op], pending: _Pending, limits: Fusion) -> list[Op]:
+    """The operations of `group` that can share the next loop."""
     members: list[Op] = []
     inside: set[int] = set()
     arrays: set[int] = set()
-    for op in pending.groups[token].values():
+    for op in group:
         if len(members) >= limits.operations:
             break
         before = ((op, r, d) for r in op.reads for d in pending.made(r.value) if d is not op)
@@ -120,6 +129,18 @@ def _gather(pending: _Pending, token: Any, limits: Fusion) -> list[Op]:
         members.append(op)
         inside.add(id(op))
     return members
+
+
+def _one_vector(group: Sequence[Op]) -> Sequence[Op]:
+    """Those of `group` that may share a loop over an event dimension.
+
+    Elementary functions whose innermost loop it would be get a loop of their own, which is then made of vectors, where
+    others go on with loops inside it.
+    """
+    last = [len(op.domain) - len(op.loops) == 1 for op in group]
+    if all(last) or not any(end and op.node.op in VECTORS for op, end in zip(group, last, strict=True)):
+        return group
+    return [op for op, end in zip(group, last, strict=True) if end]
 
 
 def aligned(user: Op, read: Access, maker: Op) -> bool:

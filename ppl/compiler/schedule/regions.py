@@ -8,6 +8,7 @@ a stage, opaque steps (products, noise, loops) separate clusters of fused operat
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ppl.compiler.lower.request import Output
 from ppl.compiler.lower.target import Fusion
@@ -151,7 +152,7 @@ def _steps(stage: Stage, builder: Builder) -> None:
     for step in stage.steps:
         if isinstance(step, Opaque) and step.node.op == "turns":
             _loop(step, stage, builder)
-    limits = builder.target.fusion
+    limits = replace(builder.target.fusion, vectors_apart=bool(stage.outer))
     for step in stage.steps:
         if isinstance(step, Cluster):
             if stage.row is not None and not stage.finals:

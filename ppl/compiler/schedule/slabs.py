@@ -10,9 +10,14 @@ from __future__ import annotations
 from ppl.compiler.lower.target import Sharing
 
 
-def least_rows(sharing: Sharing, products: bool, loops: bool) -> int:
-    """Rows of a slab at least, of a program whose rows are multiplied by matrices or run through loops over time."""
-    return sharing.loop_rows if loops else sharing.product_rows if products else sharing.plain_rows
+def least_rows(sharing: Sharing, products: bool, loops: bool, noise: bool) -> int:
+    """Rows of a slab at least, of a program whose rows are multiplied by matrices, or run through loops over time.
+
+    Loops that draw noise want more rows than others.
+    """
+    if loops and noise:
+        return sharing.loop_rows
+    return sharing.product_rows if products else sharing.quiet_loop_rows if loops else sharing.plain_rows
 
 
 def slab_count(sharing: Sharing, rows: int, operations: int, accumulated: int, least: int) -> int:

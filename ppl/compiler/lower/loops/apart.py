@@ -82,11 +82,18 @@ def _split(node: Node, args: tuple[Node, ...], outs: tuple[Node, ...], read: set
     """The results of a loop, on new arguments and with new outputs of its body, that are read."""
     body = node.attrs["body"]
     n = len(body.carries)
+    outs = (*map(_as_sum, outs[:n], body.args), *outs[n:])
     body = Body(body.index, body.args, outs[:n], outs[n:], body.n_xs)
     levels = Levels(body, outs)
     if not (levels.rows or any(row_axis(a.type.axes) is not None for a in args)):
         return dict(enumerate(remade(node, body, args)))
     return _Parts(node, body, args, levels).results(read)
+
+
+def _as_sum(new: Node, carry: Node) -> Node:
+    """What a step makes of a carry without rows; a difference is the sum of the carry and something negative."""
+    less = new.op == "sub" and new.args[0] is carry and row_axis(new.type.axes) is None
+    return make("add", carry, ops.neg(new.args[1])) if less else new
 
 
 class _Part:
