@@ -60,6 +60,8 @@ class SimulatorError(PplError):
         *detail: Any,
     ):
         self.site, self.row, self.arguments = site, None if row == -1 else row, arguments
+        if message == 1:
+            detail = (*detail[:-1], _describe[0](detail[-1]))  # now: it is not there for long
         self.detail = (message, *detail)
         super().__init__(message if isinstance(message, str) else self.composed(*lines_of(site)))
 
@@ -70,7 +72,7 @@ class SimulatorError(PplError):
         """
         state, texts, plate, raised = self.detail
         meaning = texts.split("\n")[int(state)]
-        text = f"external function '{self.site}'" + meaning.format(_describe[0](raised) if state == 1 else "")
+        text = f"external function '{self.site}'" + meaning.format(raised)
         where = "" if self.row is None else f" in row {self.row} of '{plate}'"
         return with_lines(f"{text}{where}{called_with(self.arguments)}", *lines)
 

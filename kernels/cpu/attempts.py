@@ -4,8 +4,10 @@ Compiled code raises `SimulatorError` with what is known there: the state of the
 arguments, and what describes the exception of the function, if there was one.
 """
 
+import inspect
 from typing import Any
 
+import numba
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
@@ -48,9 +50,14 @@ def attempted(typing_context, function, arguments):
 
 @overload(attempt, target="generic")
 def _attempt(function, arguments):
-    if isinstance(function, types.Dispatcher):
+    if not isinstance(function, types.Dispatcher):
+        return lambda function, arguments: (0, function(*arguments))
+    inner = function.dispatcher
+    parameters = inspect.signature(inner.py_func).parameters.values()
+    if len(parameters) == len(arguments) and all(p.kind is not p.VAR_POSITIONAL for p in parameters):
         return lambda function, arguments: attempted(function, arguments)
-    return lambda function, arguments: (0, function(*arguments))
+    spread = numba.njit(lambda arguments: inner(*arguments))  # there are defaults, or any number of arguments
+    return lambda function, arguments: attempted(spread, (arguments,))
 
 
 def judged(raised: Any, results: Any, shapes: tuple[Any, ...], arguments: tuple[Any, ...]) -> int:

@@ -104,6 +104,7 @@ def described(raised: int) -> str:
         return "an exception"
     found = ctypes.cast(raised, ctypes.POINTER(_Described)).contents
     kind, arguments, _ = pickle.loads(ctypes.string_at(found.pickled, found.size))
-    if found.count or not arguments:
-        return str(kind.__name__)
-    return f"{kind.__name__}: {kind(*arguments)}"
+    if found.count > 0:  # those that were computed are freed when they are read, so nobody may read them twice
+        arguments = tuple(x for x in arguments if isinstance(x, str | int | float))
+    text = str(kind(*arguments)) if arguments else ""
+    return f"{kind.__name__}: {text}" if text else str(kind.__name__)

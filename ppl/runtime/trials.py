@@ -151,12 +151,18 @@ class Trial:
             except TypeError as error:
                 kinds = ", ".join(["key"] * self.fn.key + [_kind(x) for x in rows[int(self.fn.key) :]])
                 raise self._refuse(f": {name}() does not take its {len(rows)} arguments ({kinds}): {error}") from None
+        given = [x.copy() if isinstance(x, np.ndarray) else x for x in rows]
         try:
-            found = function(*(x.copy() if isinstance(x, np.ndarray) else x for x in rows))
+            found = function(*given)
         except NumbaError as error:
             raise self._refuse(f" cannot be compiled for what the model passes: {error}") from error
         except Exception as error:
             raise Unanswered from error
+        for i, (before, after) in enumerate(zip(rows[int(self.fn.key) :], given[int(self.fn.key) :], strict=True)):
+            if not np.array_equal(before, after, equal_nan=True):
+                raise self._refuse(
+                    f": {name}() writes to its argument {i}, which is memory of the program or data of yours"
+                )
         return found if isinstance(found, tuple) else (found,)
 
     def _compare(self, found: tuple[Any, ...], declared: Sequence[Result], what: str) -> None:
@@ -169,6 +175,8 @@ class Trial:
             kind = np.asarray(value).dtype.kind
             if not result.dtype:
                 continue
+            if isinstance(value, np.ndarray) and not value.ndim and not self.fn.python:
+                raise self._refuse(f": {label} is an array without dimensions, declared is a number")
             if np.shape(value) != result.shape:
                 raise self._refuse(f": {label} has shape {np.shape(value)}, declared is {result.shape}")
             if kind not in {"float": "fiub", "int": "iub", "bool": "b"}[result.dtype]:

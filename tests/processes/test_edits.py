@@ -100,6 +100,14 @@ def of_a_module(key, t):
 def of_a_function_there(key, t):
     return renamed.times(t), FACTOR
 
+@numba.njit
+def of_a_default(key, t, factor=FACTOR):
+    return factor * t, FACTOR
+
+@numba.njit
+def of_any_number(*given):
+    return FACTOR * given[1], FACTOR
+
 def made(factor):
     @numba.njit
     def of_a_closure(key, t):
@@ -111,7 +119,8 @@ of_a_closure = made(FACTOR)
 def of_python(key, t):
     return inner.deeper.scaled(t), FACTOR
 
-FUNCTIONS = [of_a_global, of_an_array, of_a_tuple, of_a_module, of_a_function_there, of_a_closure, of_python]
+FUNCTIONS = [of_a_global, of_an_array, of_a_tuple, of_a_module, of_a_function_there, of_a_default, of_any_number]
+FUNCTIONS += [of_a_closure, of_python]
 """
 INNER = """
 import os
@@ -159,7 +168,7 @@ def test_what_a_simulator_reaches_may_differ_between_processes_that_run_one_text
         (tmp_path / f"{name}.py").write_text(text)
     for factor in (3.0, 5.0, 3.0):
         found = run(script, folder, FACTOR=str(factor)).split()
-        assert found == [str(0.5 * factor), str(0.5 * factor * factor)] * 7
+        assert found == [str(0.5 * factor), str(0.5 * factor * factor)] * 9
 
 
 CHAIN = """

@@ -242,6 +242,73 @@ def test_functions_of_nothing_and_of_empty_arrays():
     np.testing.assert_array_equal(program.sample(program.init(0), X)["y"], np.full(7, 2.5))
 
 
+@numba.njit
+def with_a_default(z, x, power=2):
+    if x[0] > 1e6:
+        raise ValueError("power", power)
+    return z + np.sum(x**power)
+
+
+@numba.njit
+def of_any_number(*given):
+    if given[1][0] > 1e6:
+        raise ValueError("any")
+    return given[0] + np.sum(given[1] ** 2)
+
+
+@pytest.mark.parametrize("fn", [with_a_default, of_any_number])
+def test_defaults_and_any_number_of_arguments(fn):
+    program = ppl.compile(model_of(fn), dtype="float64", data=X)
+    state = program.init(0)
+    z = program.sample(state, X, seed=1)["z"]
+    assert program.value(state, X, seed=1) == pytest.approx(z.sum() + np.sum(X**2), rel=1e-12)
+    with pytest.raises(SimulatorError, match=r"ValueError.*in row 0"):
+        program.value(state, X + 1e7)
+
+
+@numba.njit
+def writing(z, x):
+    x[0] = 7.0
+    return z + x.sum()
+
+
+def test_a_function_that_writes_to_its_arguments_is_refused():
+    """They are memory of the program, or the user's data."""
+    with pytest.raises(ModelError, match=r"writing\(\) writes to its argument 1"):
+        ppl.compile(model_of(writing), dtype="float64", data=X)
+
+
+@numba.njit
+def telling(z, x):
+    if x[0] > 1e6:
+        raise ValueError("too large", x[0])
+    return z
+
+
+class Late(Exception):
+    """An exception of the user's."""
+
+
+@numba.njit
+def wordless(z, x):
+    if x[0] > 1e6:
+        raise Late
+    return z
+
+
+@pytest.mark.parametrize(("fn", "text"), [(telling, "raised ValueError.*too large"), (wordless, "raised Late in row")])
+def test_exceptions_with_values_and_without_words(fn, text):
+    program = ppl.compile(model_of(fn), dtype="float64", data=X)
+    state = program.init(0)
+    calls = (
+        lambda: program.value(state, X + 1e7),
+        lambda: program.njit(*program.arrays(state), 0, 0, 0, 1.0, program.workspace(7), X + 1e7),
+    )
+    for call in calls * 20:
+        with pytest.raises(SimulatorError, match=text):
+            call()
+
+
 def test_fixed_plates_scans_of_particles_and_two_plates():
     Y = np.random.default_rng(1).normal(size=(4, 2))
 
