@@ -55,8 +55,11 @@ class Simulator(Distribution):
                     shape=self.event_shape, dtype="float")  # fmt: skip
 
     def shown(self, value: Node) -> Node:
-        """The result."""
-        return part(value, self.results, 0)
+        """The result, of every step where a loop over time has stacked them."""
+        *lead, _ = value.type.shape
+        result = self.results[0]
+        window = [*((0, n, 1) for n in lead), (0, result.entries, 1)]
+        return ops.reshape(ops.window(value, window), (*lead, *result.shape))
 
     def node_log_prob(self, value: Node) -> Node:
         """A scalar whose derivative in every value is its score."""
