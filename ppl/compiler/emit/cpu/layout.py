@@ -76,7 +76,7 @@ class Layout:
         """The number of slabs."""
         unit, sharing = self.unit, self.unit.builder.target.sharing
         ops = {t.node.op for s in unit.regions for t in all_steps(s) if isinstance(t, Opaque)}
-        least = least_rows(sharing, "gemm" in ops, "turns" in ops)
+        least = least_rows(sharing, "gemm" in ops, "turns" in ops, "noise" in ops)
         longest, *others = [call("I", axis_size(s.row)) for s in unit.regions if s.row is not None]
         for other in others:
             longest = call("max", longest, other)
