@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from ppl.graph.random.node import RandomNode
 from ppl.ir.node import Node
+from ppl.lang.time.record import Scan
+
+if TYPE_CHECKING:
+    from ppl.graph.stochastic import StochasticGraph
 from ppl.lang.time.record import resolved
 
 
@@ -27,7 +32,7 @@ def broken_chain(rn: RandomNode, summed: Collection[str]) -> str | None:
             return f"carry number {i} depends on its values in more than one step: only a chain is summed out in a loop"
     if rn.coupled_plates:
         return f"a later value mixes its rows over plate '{rn.coupled_plates[0].name}'"
-    reached = bits | later
+    reached = _entered(graph, scan, bits | later)
     for other in graph.nodes.values():
         above = [terms.reach(arg) for arg in other.node.args]
         if other.name not in names and any((a.direct | a.stopped) & reached for a in above):
@@ -39,6 +44,19 @@ def broken_chain(rn: RandomNode, summed: Collection[str]) -> str | None:
         if cost.scan is not scan and rn.name in cost.marginalize:
             return f"cost '{cost.name}' depends on it and stands elsewhere"
     return None
+
+
+def _entered(graph: StochasticGraph, scan: Scan, reached: int) -> int:
+    """`reached` and what stands for those carries of other loops that depend on it."""
+    terms, known = graph.terms, 0
+    while known != reached:
+        known = reached
+        for other in graph.trace.scans:
+            for i, carry in enumerate(other.carries if other is not scan else ()):
+                above = [terms.reach(n) for n in (other.inits[i], other.outs[i])]
+                if any((a.direct | a.stopped) & reached for a in above):
+                    reached |= terms.carry_bit(carry)
+    return reached
 
 
 def _given(value: Node, names: Collection[str]) -> set[Node]:

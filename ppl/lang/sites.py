@@ -137,7 +137,11 @@ def _in_step(context: Context, site: Site, guide: Site) -> Node:
     node = guide.node
     for loop in context.loops:
         if node.type.shape[:1] != (loop.length,):
-            return guide.node
+            raise ShapeError(
+                f"node {site.name!r} lies in a loop of {loop.length} steps in the model and has one value of shape "
+                f"{guide.node.type.shape} in the guide: draw it in such a loop, or all steps at once, with a leading "
+                f"axis of length {loop.length}\n  guide at {guide.where}\n  model at {site.where}"
+            )
         node = loop.slice(node)
     return node
 

@@ -45,6 +45,12 @@ def match_latents(owner: str, model: Model, guide: Model, latents: Mapping[str, 
                 f"{owner}: guide node '{name}' ({q.where}) is not in model '{model.name}'; "
                 "pass aux=True to ppl.sample if that is meant"
             )
+        for site in (q, *laws_of(trace, name)):
+            if site.active is not None:
+                raise ModelError(
+                    f"{owner}: latent '{base_name(name)}' stands in a loop with until ({site.where}): rows have no "
+                    "density after they stop. For sequences of different lengths, mask what is observed (obs_mask)"
+                )
 
 
 class Elbo:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.oracle.graphs import WRITTEN
 from tests.oracle.graphs.generate import random_graph
+from tests.oracle.graphs.loops import random_loop
 from tests.oracle.run import Record, run
 
 OUTCOMES = ("agrees", "weak", "refused", "wrong")
@@ -45,6 +46,7 @@ def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=_range, default=range(0), help="random graphs, first:last")
+    parser.add_argument("--loops", type=_range, default=range(0), help="random graphs with loops over time, first:last")
     parser.add_argument("--compiled", type=_range, default=range(0), help="of those, compiled too")
     parser.add_argument("--written", default=None, help="hand-written graphs whose names contain this ('' for all)")
     parser.add_argument("--few", action="store_true", help="the automatic plan and one at random, not every plan")
@@ -53,11 +55,12 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("PPL_VERIFY", "1")
     texts = {f"seed {i}": (random_graph(i), i) for i in options.seeds}
+    texts |= {f"loop {i}": (random_loop(i), i) for i in options.loops}
     if options.written is not None:
         texts |= {k: (v, 0) for k, v in WRITTEN.items() if options.written in k}
     records, crashed, began = [], [], time.process_time()
     for name, (text, seed) in texts.items():
-        compiled = 2 if name.startswith("seed") and seed in options.compiled else 0
+        compiled = 2 if name.startswith(("seed", "loop")) and seed in options.compiled else 0
         try:
             record = run(name, text, not options.few, seed, options.most, compiled)
         except Exception:
@@ -69,6 +72,7 @@ def main() -> None:
             print(record.report(), flush=True)
     plans = "the automatic plan and one at random" if options.few else "every plan"
     told = f"Seeds {options.seeds.start} to {options.seeds.stop - 1}, {plans} interpreted; "
+    told += f"{len(options.loops)} graphs with loops over time; " if options.loops else ""
     told += f"{len(options.compiled)} graphs compiled; float64."
     if options.written is not None:
         told += (

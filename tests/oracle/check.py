@@ -15,6 +15,7 @@ import numpy as np
 from ppl.errors import EstimatorError, PplError
 from ppl.estimators.marginalize import Marginalize
 from ppl.estimators.parts.not_needed import NotNeeded
+from ppl.lang.time.record import base_name
 from ppl.runtime.violations import violation
 from tests.helpers.laws import Graph, Sampler, make_env
 from tests.oracle.estimators import CHOICES
@@ -24,6 +25,8 @@ from tests.oracle.graphs.source import Program
 WIDTH, POWER, ROUNDING = 5.0, 0.02, 1e-6
 CERTAIN = 40_000
 """Samples after which a mean outside its bounds counts as wrong."""
+UNROLLED = 10_000
+"""Copies that estimators may take which unroll a loop."""
 Plan = Mapping[str, str]
 Draw = Callable[[int, int], tuple[np.ndarray, dict[str, np.ndarray]]]
 """So many losses and gradients, one a sample, on the noise of a seed."""
@@ -40,7 +43,8 @@ class Verdict:
 
 def graph_of(program: Program, particles: int = 1) -> Graph:
     """The program as a law graph."""
-    return Graph(program.objective, program.params, program.data, program.total_rows, particles)
+    copies = UNROLLED if "ppl.scan" in program.text else None
+    return Graph(program.objective, program.params, program.data, program.total_rows, particles, max_copies=copies)
 
 
 def admissible(program: Program) -> dict[str, list[str]]:
@@ -75,7 +79,7 @@ def _sampler(program: Program, plan: Plan) -> Sampler:
     given: Any = {node: CHOICES[name].estimator for node, name in plan.items()} or "auto"
     sampler = Sampler(graph_of(program, particles), given, particles=particles)
     wanted = {f"{node}/{k}": v for node, name in plan.items() for k, v in CHOICES[name].aux.items()}
-    sampler.aux = {k: v for k, v in wanted.items() if k in sampler.variant.aux_slots}
+    sampler.aux = {k: v for name, v in wanted.items() for k in sampler.variant.aux_slots if base_name(k) == name}
     return sampler
 
 

@@ -40,7 +40,7 @@ def inexact(answer: Answer) -> bool:
     """Whether the oracle's own error would hide a bias."""
     scale = max(answer.norm, 1e-3 * abs(answer.loss), 1e-6)
     worst = max((float(np.max(e, initial=0.0)) for e in answer.errors.values()), default=0.0)
-    return not worst <= 0.5 * POWER * scale
+    return not (worst <= 0.5 * POWER * scale and np.isfinite(answer.loss))
 
 
 def answer_for(made: Program) -> Answer | str:

@@ -14,11 +14,13 @@ from tests.oracle.check import admissible
 from tests.oracle.estimators import CHOICES
 from tests.oracle.graphs import WRITTEN
 from tests.oracle.graphs.generate import random_graph
+from tests.oracle.graphs.loops import random_loop
 from tests.oracle.graphs.source import program
 from tests.oracle.run import run
 
 FAST = 200
 CHUNK = 20
+LOOPS, LOOPS_COMPILED = 100, (9, 17, 23)
 COMPILED = (163, 181, 68, 13, 22, 82, 171, 108, 21, 192, 153, 7)
 FLOOR, REFUSED = 357, 1  # pairs that seeds 0 to 39 admit, and graphs among them that are refused as a whole
 
@@ -43,6 +45,18 @@ def test_random_graphs_interpreted(first):
 @pytest.mark.parametrize("seed", COMPILED)
 def test_random_graphs_compiled(seed):
     _held([run(f"seed {seed}", random_graph(seed), seed=seed, compiled=1)])
+
+
+@pytest.mark.parametrize("first", range(0, LOOPS, CHUNK))
+def test_random_loops_interpreted(first):
+    states, outcomes = _held([run(f"loop {i}", random_loop(i), seed=i) for i in range(first, first + CHUNK)])
+    assert states["checked"] >= 0.7 * CHUNK
+    assert sum(n for (_, o), n in outcomes.items() if o == "agrees") >= 0.5 * sum(outcomes.values())
+
+
+@pytest.mark.parametrize("seed", LOOPS_COMPILED)
+def test_random_loops_compiled(seed):
+    _held([run(f"loop {seed}", random_loop(seed), seed=seed, compiled=1)])
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -85,3 +99,15 @@ def test_more_random_graphs_compiled(seed):
 @pytest.mark.parametrize("name", WRITTEN)
 def test_written_graphs_under_every_plan(name):
     _held([run(name, WRITTEN[name], True, most=20_000)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(0, 400, CHUNK))
+def test_random_loops_under_every_plan(first):
+    _held([run(f"loop {i}", random_loop(i), True, i, 20_000) for i in range(first, first + CHUNK)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 200))
+def test_more_random_loops_compiled(seed):
+    _held([run(f"loop {seed}", random_loop(seed), seed=seed, compiled=2)])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import ppl
+from ppl.errors import ModelError, ShapeError
 from ppl.estimators import ScoreFunction
 from ppl.runtime import compiled
 from tests.time.models import CASES
@@ -99,3 +100,45 @@ def test_a_baseline_of_every_step_needs_a_loop():
 
     with pytest.raises(ppl.errors.EstimatorError, match="per_step is for nodes in loops over time"):
         ppl.compile(model, estimators=ScoreFunction("moving_average", per_step=True))
+
+
+def sequences(steps=None, until=None, values=None):
+    """A hidden walk of three steps, and a guide of so many steps or of `values` at once."""
+
+    @ppl.model
+    def walk():
+        a = ppl.param("a", 0.5)
+
+        def step(x, t):
+            z = ppl.sample("z", ppl.Normal(a * x, 1.0))
+            ppl.sample("y", ppl.Normal(z, 1.0), obs=0.3)
+            return z, None
+
+        ppl.scan(step, 0.4, length=3, until=until)
+
+    @ppl.model
+    def guide():
+        if steps is None:
+            ppl.sample("z", ppl.Normal(np.zeros(values) + ppl.param("b", 0.2), 1.0))
+        else:
+            ppl.scan(lambda x, t: (ppl.sample("z", ppl.Normal(x + ppl.param("b", 0.2), 1.0)), None), 0.0, length=steps)
+
+    return walk, guide
+
+
+@pytest.mark.parametrize("bound", [ppl.elbo, lambda model, guide: ppl.iwae(model, guide, 2)])
+def test_a_guide_has_a_value_for_every_step(bound):
+    for given, message in (
+        ({"values": ()}, r"a loop of 3 steps in the model and has one value of shape \(\) in the guide"),
+        ({"values": 2}, r"has one value of shape \(2,\) in the guide: draw it in such a loop, or all steps at once"),
+        ({"steps": 2}, r"lies in loops of \[2\] steps in the guide, of \[3\] in the model"),
+    ):
+        with pytest.raises(ShapeError, match=message):
+            ppl.compile(bound(*sequences(**given)))
+    ppl.compile(bound(*sequences(values=3)))
+
+
+@pytest.mark.parametrize("bound", [ppl.elbo, lambda model, guide: ppl.iwae(model, guide, 2)])
+def test_latents_of_rows_that_stop_have_no_density(bound):
+    with pytest.raises(ModelError, match=r"latent 'z' stands in a loop with until .*: rows have no density after"):
+        ppl.compile(bound(*sequences(steps=3, until=lambda x: x > 1.0)))

@@ -82,6 +82,7 @@ class Chain:
 
     def _message(self, message: Node) -> Node:
         walk, weight = self.walk, ops.const(1.0)
+        walk.walk([walk.graph[name].node for name in self.names])  # also those that no carry reads
         if not self.marginal:
             values = [message, *(walk.reducer.weights[axis] for axis in self.now)]
             values = walk.reducer.meet(values)

@@ -104,7 +104,7 @@ class Loops:
         sliced = set(scan.slices.values())
         found = [
             *self.recurrence(scan).carries[: len(scan.carries)],
-            *(self.env[id(n)] for n in scan.slices if id(n) in self.env),
+            *self.walk(list(scan.slices)),
         ]
         known = {Kind.REPEATS, Kind.PLATE, Kind.PARTICLES}
         floats = [x for x in found if x.type.dtype == "float" and all(a.kind in known for a in x.type.axes)]

@@ -3,7 +3,7 @@
 `WRITTEN` maps "class/what" to a program's text.
 """
 
-from tests.oracle.graphs import mixtures, plates, poles, stopped
+from tests.oracle.graphs import mixtures, plates, poles, steps, stopped
 from tests.oracle.graphs.register import WRITTEN
 
-__all__ = ["WRITTEN", "mixtures", "plates", "poles", "stopped"]
+__all__ = ["WRITTEN", "mixtures", "plates", "poles", "steps", "stopped"]
