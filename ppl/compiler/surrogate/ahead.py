@@ -38,7 +38,6 @@ class Ahead:
         scan = rn.site.scan
         if scan is None:
             return self._rest(rn, parts, keep, copy)
-        bit = self.expansion.graph.terms.bit[rn.name]
         costs = [p.cost for p in parts]
         found: list[Node] = []
         inner: Scan | None = None
@@ -47,11 +46,6 @@ class Ahead:
             found += self._in_loop(rn, level, inner, costs, keep, copy)
             inner, level = level, level.outer
         beyond = [p for p in parts if scan.chain[0] not in _loops(p.cost)]
-        beside = [p for p in beyond if self._in_step(scan.chain[0], p.cost, bit)]
-        if beside:
-            costs = [p.cost for p in beside]
-            found.append(self._beside(scan.chain[0], costs, bit, set(keep) - set(rn.coupled_plates), copy))
-        beyond = [p for p in beyond if p not in beside]
         if beyond:
             found.append(self._leaf(self._rest(rn, beyond, keep, copy)))
         total = ops.const(0.0)
@@ -68,37 +62,6 @@ class Ahead:
             total = value if total is None else ops.add(total, value)
         assert total is not None
         return ops.stop(total)
-
-    def _in_step(self, level: Scan, cost: Cost, bit: int) -> bool:
-        """Whether a cost stands in another loop that runs in step with `level` and reads a node of it step by step.
-
-        So do the costs of a model whose latents a guide samples in a loop of its own.
-        """
-        if cost.scan is None:
-            return False
-        other, reach = cost.scan.chain[0], self.expansion.graph.terms.reach
-        if (other.length, other.reverse) != (level.length, level.reverse):
-            return False
-        inside = topological([_at(cost, other), *other.outs])
-        stacks = [other.slices[n] for n in inside if n in other.slices]
-        apart = [s for s in stacks if s.op != "stacked" or s.attrs["scan"] is not level]
-        seen = [n for n in inside if n.op in ("stacked", "final") and n.attrs["scan"].outer is None]
-        return not any(reach(n).direct & bit for n in (*apart, *seen, *other.inits))
-
-    def _beside(self, level: Scan, costs: Sequence[Cost], bit: int, keep: Collection[Axis], copy: object) -> Node:
-        """What lies ahead in other loops that run in step with `level`: of the same step and of later ones."""
-        walk, reach = self.expansion, self.expansion.graph.terms.reach
-        stacks: list[Node] = []
-        own: list[Node] = []
-        for cost in dict.fromkeys(costs):
-            assert cost.scan is not None
-            other = cost.scan.chain[0]
-            traced = _at(cost, other)
-            stacks.append(walk.recurrence(other).stacked(walk.reducer.advantage(walk.walk([traced]), keep, copy)))
-            read = [other.slices[n] for n in topological([traced]) if n in other.slices]
-            own += stacks[-1:] if any(s.op == "stacked" and reach(s.args[0]).direct & bit for s in read) else []
-        recurrence = walk.recurrence(level)
-        return recurrence.slice(self._leaf(after(recurrence, _sum(stacks), _sum(own) if own else None)))
 
     def _in_loop(self, rn: RandomNode, level: Scan, inner: Scan | None, costs: Sequence[Cost], keep: Collection[Axis],
                  copy: object) -> list[Node]:  # fmt: skip
