@@ -102,10 +102,7 @@ class Loops:
         if scan is None:
             return inputs
         sliced = set(scan.slices.values())
-        found = [
-            *self.recurrence(scan).carries[: len(scan.carries)],
-            *self.walk(list(scan.slices)),
-        ]
+        found = [*self.recurrence(scan).carries[: len(scan.carries)], *self.walk(list(scan.slices))]
         known = {Kind.REPEATS, Kind.PLATE, Kind.PARTICLES}
         floats = [x for x in found if x.type.dtype == "float" and all(a.kind in known for a in x.type.axes)]
         within = (*rn.node.type.axes, *self.everywhere, *self.sampled)
