@@ -98,6 +98,16 @@ class Embedding(Prepared):
         """
         return self._sampler().njit
 
+    def njit_debug(self, kind: str = "gradient") -> Any:
+        """`njit` ("gradient"), `njit_value` ("value") or `njit_sample` ("sample") behind checks of its arguments.
+
+        It takes the same arguments, and raises a DataError where a vector, a workspace or data are of the wrong length;
+        `njit` itself trusts its caller.
+        """
+        choice("njit_debug: kind", kind, KINDS)
+        executable = self._sampler() if kind == "sample" else self.prepare().executable(kind)
+        return executable.module.njit_debug
+
     def sample_buffer(self, rows: int = 1) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """A flat vector for `njit_sample` on `rows` rows, and views of it by site (integers as int64)."""
         rows = integer("sample_buffer: rows", rows, 1, ROWS)

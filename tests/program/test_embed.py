@@ -158,3 +158,72 @@ def test_arrays_are_fresh():
 def test_the_kind_of_workspace_is_checked():
     with pytest.raises(ppl.errors.DataError, match='"gradient", "value" or "sample"'):
         toy_program().workspace(1, "grad")
+
+
+def debug(program, kind="gradient"):
+    """A user's function of one data argument that calls the debug form."""
+    step_fn = program.njit_debug(kind)
+    return numba.njit(lambda p, g, a, h, s, t, r, c, w, x: step_fn(p, g, a, h, s, t, r, c, w, x))
+
+
+def test_the_debug_form_computes_the_same():
+    program, x = mixed_program("float32"), data().astype(np.float32)
+    state = program.init(SEED, x)
+    params, grad, aux, hyper = program.arrays(state)
+    loss = debug(program)(params, grad, aux, hyper, SEED, 0, 0, 1.0, program.workspace(20), x)
+    assert loss == program.value_and_grad(state, x)[0]
+    value = debug(program, "value")(params, grad, aux, hyper, SEED, 0, 0, 1.0, program.workspace(20, "value"), x)
+    assert value == program.value(state, x)
+
+
+SHORT = {
+    "params": ("params has another length", lambda p, g, a, h, w, x: (p[:-1], g, a, h, w, x)),
+    "grad": ("grad has another length", lambda p, g, a, h, w, x: (p, g[:-1], a, h, w, x)),
+    "aux": ("aux has another length", lambda p, g, a, h, w, x: (p, g, a[:-1], h, w, x)),
+    "hyper": ("hyper has another length", lambda p, g, a, h, w, x: (p, g, a, np.zeros(2), w, x)),
+    "floats": ("work is too short", lambda p, g, a, h, w, x: (p, g, a, h, (w[0][:-1], w[1]), x)),
+    "ints": ("work is too short", lambda p, g, a, h, w, x: (p, g, a, h, (w[0], w[1][:-1]), x)),
+    "columns": ("rows of another length", lambda p, g, a, h, w, x: (p, g, a, h, w, x[:, :2].copy())),
+    "rows": ("there are no rows", lambda p, g, a, h, w, x: (p, g, a, h, w, x[:0])),
+}
+
+
+@pytest.mark.parametrize("case", SHORT)
+def test_the_debug_form_refuses_what_does_not_fit(case):
+    program, x = units_program("rebar"), data(11)
+    params, grad, aux, hyper = program.arrays(program.init(SEED, x))
+    w, v = (
+        program.prepare()
+        .executable("gradient")
+        ._buffers(program.prepare().executable("gradient")._sizes({"data": 11}, 1, 1), 1, 1)
+    )
+    text, change = SHORT[case]
+    p, g, a, h, work, given = change(params, grad, aux, hyper, (w, v), x)
+    checked = debug(program)
+    checked(params, grad, aux, hyper, SEED, 0, 0, 1.0, (w, v), x)
+    with pytest.raises(ppl.errors.DataError, match=text):
+        checked(p, g, a, h, SEED, 0, 0, 1.0, work, given)
+    with pytest.raises(ppl.errors.DataError, match="step is below 0"):
+        checked(params, grad, aux, hyper, SEED, -1, 0, 1.0, (w, v), x)
+
+
+def test_a_workspace_that_is_too_short_gives_nan():
+    program, x = mixed_program(), data(200)
+    params, grad, aux, hyper = program.arrays(program.init(SEED, x))
+    work = program.workspace(11)
+    behind = work[0].tobytes()[64:]
+    assert np.isnan(program.njit(params, grad, aux, hyper, SEED, 0, 0, 1.0, work, x))
+    assert not grad.any() and work[0].tobytes()[64:] == behind
+
+
+def test_arrays_of_another_dtype_or_order():
+    program, x = mixed_program(), data()
+    state = program.init(SEED, x)
+    params, grad, aux, hyper = program.arrays(state)
+    work = program.workspace(len(x))
+    converted = program.njit(params, grad, aux, hyper, SEED, 0, 0, 1.0, work, x.astype(np.float32))
+    assert converted == program.value_and_grad(state, x.astype(np.float32))[0]
+    with pytest.raises(numba.core.errors.TypingError, match="in C order"):
+        program.njit(params, grad, aux, hyper, SEED, 0, 0, 1.0, work, np.asfortranarray(x))
+    with pytest.raises(numba.core.errors.TypingError, match="must be"):
+        program.njit(params.astype(np.float32), grad, aux, hyper, SEED, 0, 0, 1.0, work, x)

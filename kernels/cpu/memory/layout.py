@@ -3,11 +3,11 @@
 The same numbers as `ppl.compiler.schedule` computes for calls from Python; a test compares them.
 """
 
-from ppl.kernels.config import jit
+from ppl.kernels.config import inline
 from ppl.kernels.cpu.parallel.slabs import slab_start
 
 
-@jit
+@inline
 def slab_count(rows, operations, accumulated, least, most, per_slab, per_sum):
     """Slabs of a call, a power of two: see `ppl.compiler.schedule.slabs.slab_count`."""
     bound = min(most, min(rows // least, operations // per_slab))
@@ -19,7 +19,7 @@ def slab_count(rows, operations, accumulated, least, most, per_slab, per_sum):
     return count
 
 
-@jit
+@inline
 def longest_slab(rows, slabs):
     """Rows of the longest slab."""
     if slabs == 1 or slabs >= rows:
@@ -31,7 +31,7 @@ def longest_slab(rows, slabs):
     return longest
 
 
-@jit
+@inline
 def tile_rows(rows, row_bytes, streamed, longest, product_tile, stream_tile, block):
     """Rows of a tile of a slab of `rows`; `streamed` are bytes a row that should stay in caches, 0 with products.
 
@@ -48,7 +48,7 @@ def tile_rows(rows, row_bytes, streamed, longest, product_tile, stream_tile, blo
     return length
 
 
-@jit
+@inline
 def chunk_rows(rows, slab_rows, tile):
     """Rows of a chunk, behind which owned products run."""
     chunks = (max(1, slab_rows) + tile - 1) // tile

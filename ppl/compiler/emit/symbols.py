@@ -19,7 +19,7 @@ SCALARS: Places = {
 }
 
 CPU: Places = {
-    "ppl.errors": ("SimulatorError",),
+    "ppl.errors": ("DataError", "SimulatorError"),
     "ppl.kernels.config": ("entry", "jit"),
     "ppl.kernels.cpu.attempts": ("attempt", "judged", "kept", "listed", "propagate", "row_at"),
     "ppl.kernels.cpu.{bits}.angle_lanes": ("vonmises_row_{bits}", ("vonmises_row_{bits}", "vonmises_lanes_{bits}")),

@@ -14,7 +14,9 @@ from ppl.compiler.emit.code import (
     Expression,
     Function,
     Given,
+    Literal,
     Name,
+    Raise,
     Return,
     Statement,
     Unary,
@@ -23,6 +25,7 @@ from ppl.compiler.emit.code import (
     call,
     compare,
     do,
+    names,
     when,
 )
 from ppl.compiler.emit.cpu.layout import Layout
@@ -38,8 +41,8 @@ NUMBERS = ("seed_bits", "step", "row0")
 class Embedded:
     """Writes the functions of one unit.
 
-    `form` says which drivers there are: "serial"; "both", that and the unrolled form; or "one", which is then made here
-    of the statements `unrolled`.
+    `form` says which drivers there are: "serial"; "straight", the unrolled form; "both"; or "one", the unrolled form
+    that is then made here of the statements `unrolled`.
     """
 
     def __init__(self, unit: Unit, form: str, unrolled: Sequence[Statement] = ()):
@@ -49,7 +52,7 @@ class Embedded:
     def functions(self) -> list[Function]:
         """The functions, those that others call first."""
         one = [self._one()] if self.form == "one" else []
-        return [*self.layout.functions(), self._program(), *one, self._entry()]
+        return [*self.layout.functions(), self._program(), *one, self._entry(), self._debug()]
 
     def vectors(self, head: str = "v") -> list[tuple[str, Given, str]]:
         """Name, length and kind of the vectors and data that a program is passed by address."""
@@ -91,6 +94,8 @@ class Embedded:
             out = [assign("out", "grad" if self.unit.sampling else Name("w").before(0))]
             return [*out, *self.unit.definitions(self.unrolled, 0, 0), *lines, Return()]
         passed = self._passed()
+        if self.form == "straight":
+            return [do("one", *passed), Return()]
         single = [when(both(self.unit.singles()), [do("one", *passed), Return()])] if self.form == "both" else []
         return [*single, do("serial", *passed), Return()]
 
@@ -130,7 +135,7 @@ class Embedded:
         data = list(zip(unit.arrays, copies, kinds, strict=True))
         body: list[Statement] = [assign(copy, call("copied_to", name, kind)) for name, copy, kind in data]
         vectors = [call("place", x, "F") for x in VECTORS]
-        rows = [Name(unit.arrays[unit.leading.index(p)]).dot("shape").at(0) for p in self.layout.plates]
+        rows = [self._rows_of(p) for p in self.layout.plates]
         body.append(assign("parts", call("work_places", "work", "F")))
         work = [Name("parts").at(i) for i in range(4)]
         places = [call("data_place", *x) for x in data]
@@ -141,6 +146,40 @@ class Embedded:
         body.append(Return(result))
         given = [*VECTORS, "seed", "step", "row0", "scale", "work", *unit.arrays]
         return unit.bare("njit_entry", given, body, "Serial, for nopython callers.", "entry")
+
+    def _debug(self) -> Function:
+        """The same, behind checks of everything that the program trusts its caller with."""
+        unit, layout = self.unit, self.layout
+        body: list[Statement] = [assign(names("w", "v"), "work")]
+        body += [assign(c, self._rows_of(p)) for c, p in zip(layout.counts, layout.plates, strict=True)]
+        body += [_refused(compare(c, "<", 1), f"there are no rows of plate '{c[2:]}'") for c in layout.counts]
+        for array, plate in zip(unit.arrays, unit.leading, strict=True):
+            rows = compare(Name(array).dot("shape").at(0), "!=", f"n_{plate}") if plate else None
+            size = Name(f"n_{plate}") * to_int(unit.sizes[array]) if plate else to_int(unit.sizes[array])
+            body += [_refused(rows, f"{array} has another number of rows than the first argument")] if plate else []
+            body.append(_refused(compare(Name(array).dot("size"), "!=", size), f"{array} has rows of another length"))
+        body += [*layout.head("v")]
+        long = (("w", call("floats_of", "head")), ("v", call("words_of", "head")))
+        body += [
+            _refused(compare(Name(a).dot("shape").at(0), "<", n), "work is too short for the rows") for a, n in long
+        ]
+        for name, size, _ in self.vectors("head")[:4]:
+            text = f"{name} has another length than the program's; see program.arrays"
+            if name != "grad" or unit.sampling or unit.sizes["grad"]:
+                body.append(_refused(compare(Name(name).dot("shape").at(0), "!=", size), text))
+        body.append(_refused(compare("step", "<", 0), "step is below 0"))
+        given = [*VECTORS, "seed", "step", "row0", "scale", "work", *unit.arrays]
+        body.append(Return(call("njit_entry", *given)))
+        return unit.bare("njit_debug", given, body, "As `njit_entry`, behind checks of its arguments.", "entry")
+
+    def _rows_of(self, plate: str) -> Expression:
+        """The number of rows of a plate, as the first array of it tells."""
+        return Name(self.unit.arrays[self.unit.leading.index(plate)]).dot("shape").at(0)
+
+
+def _refused(test: Expression | None, text: str) -> Statement:
+    assert test is not None
+    return when(test, [Raise(call("DataError", Literal(f"a call of compiled code: {text}")))])
 
 
 def _numbers(first: str = "") -> list[Expression]:

@@ -56,6 +56,8 @@ class CpuEmitter(Emitter):
 
     def alone(self, unrolled: Sequence[Statement]) -> Items:
         """The functions of a program that has the unrolled form only."""
+        if self.unit.sampling and self.unit.sizes["grad"]:  # users' code has one place for outputs
+            return [self.straight(unrolled), *FromC(self.unit, "straight").functions()]
         return [*FromC(self.unit, "one", unrolled).functions(), *self._training("one")]
 
     def _training(self, driver: str) -> Items:
