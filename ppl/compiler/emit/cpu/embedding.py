@@ -163,10 +163,10 @@ class Embedded:
         body += [
             _refused(compare(Name(a).dot("shape").at(0), "<", n), "work is too short for the rows") for a, n in long
         ]
-        for name, size, _ in self.vectors("head")[:4]:
+        for name, length, _ in self.vectors("head")[:4]:
             text = f"{name} has another length than the program's; see program.arrays"
             if name != "grad" or unit.sampling or unit.sizes["grad"]:
-                body.append(_refused(compare(Name(name).dot("shape").at(0), "!=", size), text))
+                body.append(_refused(compare(Name(name).dot("shape").at(0), "!=", length), text))
         body.append(_refused(compare("step", "<", 0), "step is below 0"))
         given = [*VECTORS, "seed", "step", "row0", "scale", "work", *unit.arrays]
         body.append(Return(call("njit_entry", *given)))
