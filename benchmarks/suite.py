@@ -13,7 +13,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,18 +80,23 @@ def run(name: str, peers: Sequence[str]) -> dict[str, Any]:
     """Race the workload of a module's name against its peers; return its record."""
     workload = sys.modules[name]
     stem = name.rpartition(".")[2]
+    result, problems = contest(stem, workload.forms, peers, getattr(workload, "PRODUCTS", ()))
+    return record(code_of(stem), workload, result, roof(workload.work()), problems)
+
+
+def contest(stem: str, forms: Callable[[], Mapping[str, Form]], peers: Sequence[str],
+            products: Sequence[machine.Product] = ()) -> tuple[Race, list[str]]:  # fmt: skip
+    """Race our forms against the peers ``STEM_jax`` and ``STEM_torch``; the race, and what could not start."""
     given = peers if isinstance(peers, Peers) else Peers(peers)
     problems: list[str] = []
     with two_threads(), contextlib.ExitStack() as stack:
         pace = Pace()
-        contestants = {f"{OURS}, {n}": ours(form) for n, form in workload.forms().items()}
+        contestants = {f"{OURS}, {n}": ours(form) for n, form in forms().items()}
         for peer in started(stem, given, problems):
             stack.enter_context(peer)
             contestants |= {label: theirs(peer, label) for label in peer.labels}
-        contestants |= bare(getattr(workload, "PRODUCTS", ()))
-        result = race(alternating(contestants), pace)
-        top = roof(workload.work())
-    return record(code_of(stem), workload, result, top, problems)
+        contestants |= bare(products)
+        return race(alternating(contestants), pace), problems
 
 
 def code_of(stem: str) -> str:

@@ -141,7 +141,7 @@ one"); below 2¹⁵ entries no measurable difference."""
 
 QUIET_LOOP_ROWS = 16
 """The same of loops without noise, whose steps are called once more for every slab. Zen 4: the forward algorithm on 64
-sequences (`benchmarks/results/loops.md`) could not be shared at 400 rows."""
+sequences (`benchmarks/results/loops_ir.md`) could not be shared at 400 rows."""
 
 MERGED_BY_ALL = 50_000
 """Gradient entries from which on all threads add up the accumulators of slabs. Not recorded."""

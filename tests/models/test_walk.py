@@ -50,6 +50,13 @@ def test_single_gradients_are_those_of_the_formula():
         assert grads["p"] == pytest.approx(after[-1] ** 2 * slopes.sum(), rel=1e-9)
 
 
+def test_probabilities_that_may_be_certain_are_watched_in_the_same_pass():
+    """The condition on all rows, that no parameter moves a probability of 1, multiplies gradients after their sums."""
+    program = ppl.compile(walk.walk.bind(walks=1000), estimators=ScoreFunction())
+    program.value_and_grad(program.init(0))
+    assert ", 1 parallel row region" in str(program.explain())
+
+
 def test_main_finds_the_exact_means_and_derivatives(tmp_path):
     assert walk.main(["--walks", "200", "--steps", "100", "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "walk.metrics.json").read_text())["metrics"]

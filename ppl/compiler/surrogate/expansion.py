@@ -60,9 +60,11 @@ class Expansion(Walk):
 
     costs: dict[str, Node]
     parts: list[Part]
+    known: dict[str, Node | None]
 
     def run(self) -> Expanded:
         """Walk the graph, then assemble costs and score terms."""
+        self.known = {}
         self._walk()
         trace, self.parts = self.graph.trace, []
         costs = self.costs = {} if self.mode == "sample" else {n: self._expected(c) for n, c in trace.costs.items()}

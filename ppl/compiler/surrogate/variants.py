@@ -13,7 +13,7 @@ import numpy as np
 
 from ppl.compiler.surrogate.auxiliary import Slot, auxiliary_layout, auxiliary_updates
 from ppl.compiler.surrogate.carried import carried_updates, require_own_names
-from ppl.compiler.surrogate.conditions.blind import blind_penalty, sighted
+from ppl.compiler.surrogate.conditions.blind import blind_penalty, sighted_gradients
 from ppl.compiler.surrogate.conditions.indices import concerned
 from ppl.compiler.surrogate.conditions.range_guards import (
     INVALID,
@@ -28,7 +28,6 @@ from ppl.errors import ModelError
 from ppl.estimators.base import Estimator
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir import ops
-from ppl.ir.differentiate import vjp
 from ppl.ir.node import Node, substitute
 from ppl.ir.rewrites.loops import merge_loops
 from ppl.ir.rewrites.narrow import narrow
@@ -86,8 +85,7 @@ def build_gradient(
     own = {} if repeats else {v.owner: expanded.own[v.owner] for v in expanded.aux.values()}
     own = {name: nodes for name, nodes in own.items() if graph[name].site.scan is None}
     surrogate, *flat = merge_loops([expanded.surrogate, *(n for nodes in own.values() for n in nodes)])
-    found = vjp([(sighted(surrogate, expansion), ops.const(1.0))], [*expanded.wrt.values(), *flat])
-    queue = iter(found)
+    queue = iter(sighted_gradients(surrogate, expansion, [*expanded.wrt.values(), *flat]))
     for name, leaf in expanded.wrt.items():
         g = next(queue)
         variant.grads[name] = ops.zeros_like(leaf.type) if g is None else g

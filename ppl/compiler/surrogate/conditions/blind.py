@@ -17,7 +17,7 @@ from ppl.distributions.domain.conditions import Edge
 from ppl.graph.stochastic import RandomNode
 from ppl.ir import ops
 from ppl.ir.differentiate import vjp
-from ppl.ir.node import Node
+from ppl.ir.node import Node, topological
 from ppl.ir.rewrites.loops import merge_loops
 from ppl.ir.types import Kind
 from ppl.lang.time.record import base_name
@@ -32,6 +32,12 @@ Found = tuple[RandomNode, Edge]
 
 def blind_penalty(expansion: Expansion) -> Node | None:
     """0, but NaN where draws do not show what a derivative consists of; None where that cannot be."""
+    if "blind" not in expansion.known:
+        expansion.known["blind"] = _penalty(expansion)
+    return expansion.known["blind"]
+
+
+def _penalty(expansion: Expansion) -> Node | None:
     total: Node | None = None
     if expansion.edges:
         total = ops.where(ops.less(0.0, movement(expansion, list(expansion.edges.values()))), np.nan, 0.0)
@@ -47,6 +53,22 @@ def sighted(surrogate: Node, expansion: Expansion) -> Node:
     """`surrogate`, whose gradient is NaN where the penalty is."""
     penalty = blind_penalty(expansion)
     return surrogate if penalty is None else ops.mul(surrogate, ops.add(1.0, penalty))
+
+
+def sighted_gradients(surrogate: Node, expansion: Expansion, leaves: Sequence[Node]) -> list[Node | None]:
+    """The gradients of `sighted(surrogate)`.
+
+    The penalty, a sum over all rows, multiplies the gradients and not what they are made of: rows need not be gone
+    through again once it is known. Gradients of tables stay sums of scattered rows.
+    """
+    penalty, one = blind_penalty(expansion), ops.const(1.0)
+    found = vjp([(surrogate, one)], leaves)
+    if penalty is None:
+        return found
+    if any(n.op == "put" for n in topological([g for g in found if g is not None])):
+        return vjp([(sighted(surrogate, expansion), one)], leaves)
+    factor = ops.add(1.0, penalty)
+    return [g if g is None else ops.mul(g, ops.expand(factor, g.type.axes, g.type.shape)) for g in found]
 
 
 def crosses(expansion: Expansion, spread: Node) -> Node:
