@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppl.compiler.surrogate.expansion import Expansion
+from ppl.compiler.surrogate.unrolled import step_plan
 from ppl.compiler.surrogate.variants import Variant, build_gradient
 from ppl.distributions.base import Distribution
 from ppl.errors import EstimatorError
@@ -122,10 +123,11 @@ def _scored(rn: RandomNode, chosen: Estimator) -> Estimator:
 
 def _exact(bound: BoundCall) -> Reference:
     compiled = bound.compiled
-    graph = StochasticGraph(compiled.trace)
+    graph = StochasticGraph(compiled.flat.trace)
+    chosen = step_plan(graph, compiled.plan.estimators)
     fixed = [math.prod(a.size or 1 for a in rn.node.type.axes) for rn in graph.nodes.values()]
     rows = math.prod(bound.data.rows.values()) * max(fixed, default=1)
-    summed, integrated = _split(graph, compiled.plan.estimators)
+    summed, integrated = _split(graph, chosen)
     states = math.prod(rn.joint_support() for rn in summed)
     if states * rows > ENTRIES:
         raise EstimatorError(f"{states:.3g} joint states in {rows} rows are too many to sum over")
@@ -133,7 +135,7 @@ def _exact(bound: BoundCall) -> Reference:
     points = int(min(FINEST, (ENTRIES / (rows * states)) ** (1 / units))) if units else 0
     if units and points < COARSEST:
         raise EstimatorError(f"{units} continuous units are too many to integrate on a grid")
-    marginalized = {n: e for n, e in compiled.plan.estimators.items() if e.within_cost}
+    marginalized = {n: e for n, e in chosen.items() if e.within_cost}
 
     def evaluated(points: int) -> dict[str, np.ndarray]:
         plan: dict[str, Estimator] = {name: NotNeeded() for name in graph.nodes}

@@ -9,6 +9,7 @@ import numpy as np
 
 from ppl.arguments import MANY, array, checked, integer, noise_seed, number, one_of, optional, within
 from ppl.compiler.surrogate.second_order import second_order_plan
+from ppl.compiler.surrogate.unrolled import step_plan
 from ppl.errors import DataError
 from ppl.inference.diagnose import Diagnosis, diagnose
 from ppl.inference.options import STATISTICS
@@ -128,7 +129,7 @@ class Diagnosing(Prepared):
         both = np.concatenate([state._flat, flat.astype(state._flat.dtype)])
         result = bound.run(compiled.executable("hvp", int32=bound.int32), both)
         if not np.isfinite(result.scalars["loss"]):
-            again = second_order_plan(compiled.graph, compiled.plan.estimators)
+            again = second_order_plan(compiled.flat, step_plan(compiled.flat, compiled.plan.estimators))
             refuse_violation(bound, "gradient", plan=again)
         found = compiled.layout.split(result.grad[: flat.size])
         return {name: np.array(value) for name, value in found.items()}

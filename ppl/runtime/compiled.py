@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -21,6 +20,7 @@ from ppl.compiler.surrogate.conditions.constants import check_constants
 from ppl.compiler.surrogate.conditions.range_guards import find_guards
 from ppl.compiler.surrogate.second_order import VECTOR, build_hvp
 from ppl.compiler.surrogate.traces import Traced, simplify_trace, sketched
+from ppl.compiler.surrogate.unrolled import require_few_steps, step_plan, unrolled_graph
 from ppl.compiler.surrogate.variants import Variant
 from ppl.errors import DataError, EstimatorError, OptionError
 from ppl.estimators.base import Estimator, Hyper
@@ -30,7 +30,6 @@ from ppl.ir.node import topological
 from ppl.lang.carried import require_carried, require_one_particle
 from ppl.lang.context import Written
 from ppl.lang.time.joined import join_loops
-from ppl.lang.time.record import base_name
 from ppl.lang.trace import Trace
 from ppl.progress import line
 from ppl.runtime.binding import Binder
@@ -63,7 +62,8 @@ class Compiled:
             self.graph, settings.estimators, settings.allow_bias, settings.particles, settings.max_copies
         )
         record(self.plan, settings.measured)
-        self.working = self._unrolled(traced) if unrolled(self.graph, self.plan.estimators) else self.graph
+        self._traced = traced
+        self.working = self._unrolled() if unrolled(self.graph, self.plan.estimators) else self.graph
         self.binder = Binder(trace, arguments, np.dtype(settings.dtype))
         self.layout = Layout(tuple((p.name, p.raw_shape) for p in trace.params.values()))
         self._variants: dict[VariantKey, Variant] = {}
@@ -80,20 +80,22 @@ class Compiled:
         check_constants(trace, np.dtype(self.settings.dtype))
         simplify_trace(trace)
 
-    def _unrolled(self, traced: Traced) -> StochasticGraph:
-        """The graph without loops, for estimators that need it; its plan is checked on every step."""
-        trace = traced(Written(names=None))
-        self._prepare(trace)
-        graph, chosen = StochasticGraph(trace), self.plan.estimators
-        named = {name: chosen[base_name(name)] for name in graph.nodes}
-        make_plan(graph, {n: e for n, e in named.items() if not e.imposed}, True, self.settings.particles, sys.maxsize)
-        return graph
+    def _unrolled(self) -> StochasticGraph:
+        return unrolled_graph(self._traced, self._prepare, self.plan.estimators, self.settings.particles)
+
+    @cached_property
+    def flat(self) -> StochasticGraph:
+        """The graph without loops over time that have random nodes; an EstimatorError where these are too long."""
+        looped = any(n.site.scan is not None or n.enters_loops for n in self.graph.nodes.values())
+        if self.working is not self.graph or not looped:
+            return self.working
+        require_few_steps(self.graph)
+        return self._unrolled()
 
     @cached_property
     def working_plan(self) -> dict[str, Estimator]:
         """The estimators of the nodes of the graph that gradients and values are made of."""
-        chosen = self.plan.estimators
-        return {name: chosen[base_name(name)] for name in self.working.nodes}
+        return step_plan(self.working, self.plan.estimators)
 
     def check_state(self, state: State) -> None:
         """Raise a DataError unless `state` is one, and its vectors are this program's: kernels read them unchecked."""
@@ -174,7 +176,7 @@ class Compiled:
             "value": lambda: build.build_value(graph, plan, particles=particles),
             "rows": lambda: build.build_rows(graph, plan),
             "sample": lambda: build.build_sample(self.graph, sites),
-            "hvp": lambda: build_hvp(graph, plan),
+            "hvp": lambda: build_hvp(self.flat, step_plan(self.flat, self.plan.estimators)),
         }
         if key.startswith(VIOLATIONS):
             return build.build_violations(graph, plan, key.removeprefix(VIOLATIONS), particles)

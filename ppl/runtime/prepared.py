@@ -13,7 +13,7 @@ from ppl.arguments import array, mapping, noise_seed
 from ppl.compiler.plan.measured import Measured
 from ppl.compiler.plan.requested import Requested
 from ppl.errors import DataError, ModelError
-from ppl.lang.arguments import ArgumentSpec, as_array, signature
+from ppl.lang.arguments import ArgumentSpec, as_array, as_spec, signature
 from ppl.lang.context import Written, writing
 from ppl.lang.model import Model
 from ppl.lang.params import constrained, initial_value, unconstrained
@@ -105,10 +105,11 @@ class Prepared:
     def _trace(self, data: Sequence[Any]) -> Compiled:
         title = f"model '{self.objective.model.name}'"
         with line.during(lambda: f"tracing {title}"):
+            given = {name: as_spec(value, name) for name, value in zip(self.argument_names, data, strict=True)}
 
             def traced(written: Written) -> Trace:
                 with writing(written):
-                    return self.objective.trace(dict(zip(self.argument_names, data, strict=True)))
+                    return self.objective.trace(dict(given))
 
             return Compiled(traced, self.argument_names, self.settings, title)
 

@@ -55,7 +55,7 @@ def violation(
     plan: Mapping[str, Estimator] | None = None,
 ) -> Violation | None:  # fmt: skip
     """The first condition that fails in an evaluation, or None; of a sample, among the nodes that `sites` come from."""
-    graph = compiled.graph if mode == "sample" else compiled.working
+    graph = compiled.graph if mode == "sample" else compiled.working if plan is None else compiled.flat
     trace = graph.trace
     if plan is None:
         plan = {} if mode == "sample" else compiled.working_plan
