@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 
 import ppl
 from benchmarks.forms import Form
 from ppl.estimators import ScoreFunction
+from ppl.models.hmm import hidden
 from ppl.models.walk import walk
 
 ROOT = Path(__file__).parents[1]
 WALKS = 10_000
+STATES, LENGTH, SEQUENCES = 16, 500, 64
 COMPILE = """
 import sys, time
 from benchmarks.scans import program
@@ -46,6 +49,19 @@ def forms() -> dict[str, Form]:
         "one thread": Form(lambda: call(1), WALKS),
         "two threads": Form(lambda: call(2), WALKS),
     }
+
+
+def chains() -> dict[str, Form]:
+    """Likelihood and gradient of sequences of a hidden Markov model, on one thread and on two."""
+    y = np.random.default_rng(0).normal(size=(SEQUENCES, LENGTH)).astype(np.float32)
+    found = ppl.compile(ppl.likelihood(hidden.bind(states=STATES), marginalize=["z"]), data=y)
+    state = found.init(0, y)
+
+    def call(threads: int) -> None:
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        found.value_and_grad(state, y)
+
+    return {"one thread": Form(lambda: call(1)), "two threads": Form(lambda: call(2))}
 
 
 def compile_seconds(steps: int) -> float:
