@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppl.compiler.surrogate.expansion import Expansion
-from ppl.ir.node import Node, topological
+from ppl.ir.node import Node, substitute, topological
 from ppl.ir.reference.interpret import Env, evaluate_intermediates
 from ppl.ir.rewrites.simplify import simplify
+from ppl.lang.time.record import scan_of
 from ppl.lang.trace import SiteKind
 from ppl.runtime.binding import Bound
 from ppl.runtime.call import BoundCall
@@ -67,7 +68,7 @@ def _replay(call: BoundCall, mode: str) -> Culprit:
         wrt = [(node, key[5:]) for key, node in made if key.startswith("grad ")]
         gradients = [Named(node, name, f"the gradient with respect to '{name}'") for node, name in wrt]
     env = call.environment()
-    outputs = [n.node for n in forward] + [expanded.surrogate] + [n.node for n in gradients]
+    outputs = [n.node for n in (*forward, *gradients)]
     if _entries(outputs, env) > REPLAYED_ENTRIES:
         return Culprit(None, "the call is too large to be replayed; call it on fewer rows or particles")
     with np.errstate(all="ignore"):
@@ -117,7 +118,10 @@ def _forward(trace: Any, expansion: Expansion, expanded: Any) -> Iterator[Named]
                 nodes = list(site.node.args)
             for key, node in zip(site.dist.params, nodes, strict=True):
                 if id(node) in where:
-                    yield Named(where[id(node)], site.name, f"{key} of node '{site.name}' ({kind})")
+                    (made,) = expansion.walk([node])
+                    yield Named(
+                        expansion.outside(made, scan_of(node)), site.name, f"{key} of node '{site.name}' ({kind})"
+                    )
     for name, site in trace.sites.items():
         if name in expanded.values:
             text = "deterministic" if site.kind is SiteKind.DETERMINISTIC else "the value of node"
@@ -125,7 +129,8 @@ def _forward(trace: Any, expansion: Expansion, expanded: Any) -> Iterator[Named]
     for name, node in expansion.costs.items():
         yield Named(node, name, f"cost '{name}'")
     yield Named(expanded.loss, "loss", "the sum of the costs")
-    yield Named(expanded.surrogate, "loss", "the sum of costs and score terms")
+    (surrogate,) = substitute([expanded.surrogate], expanded.deferred)
+    yield Named(surrogate, "loss", "the sum of costs and score terms")
 
 
 def _is_bad(node: Node, value: Any) -> bool:

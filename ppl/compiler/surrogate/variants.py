@@ -95,8 +95,8 @@ def build_gradient(
         variant.aux = {name: updates[name] for name in variant.aux_slots}
     if expanded.deferred:
         variant.replace_outputs(substitute(list(variant.outputs().values()), expanded.deferred))
-        stage = variant.stages["expand"]
-        variant.stages["expand"] = dict(zip(stage, substitute(list(stage.values()), expanded.deferred), strict=True))
+        for name, stage in variant.stages.items():
+            variant.stages[name] = dict(zip(stage, substitute(list(stage.values()), expanded.deferred), strict=True))
     return _finish(variant)
 
 

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.loop import Remat
 from ppl.ir.node import Node, make, topological
@@ -204,7 +205,8 @@ def scan_of(node: Node) -> Scan | None:
     if node not in _scans:
         for step in topological([node], _scans):
             _scans[step] = _scan_of(step)
-    return _scans[node]
+    found = _scans[node]  # perhaps from before the loop was joined to another one
+    return None if found is None else found.leader
 
 
 def _scan_of(node: Node) -> Scan | None:
@@ -216,7 +218,14 @@ def _scan_of(node: Node) -> Scan | None:
     found = [_scans[a] for a in node.args]
     if node.op == "sample":
         found.append(node.attrs["site"].scan)
-    return deepest(found)
+    inner = deepest(found)
+    apart = [s for s in found if s is not None and inner is not None and s not in inner.chain]
+    if apart and inner is not None:
+        raise ModelError(
+            f"a value of a step of the loop {apart[0].name!r} meets one of a step of {inner.name!r}, which is another "
+            f"loop: hand it out through the carry, or as what step returns\n  at {apart[0].where}\n  at {inner.where}"
+        )
+    return inner
 
 
 def deepest(scans: Iterable[Scan | None]) -> Scan | None:
