@@ -11,6 +11,7 @@ from ppl.ir.loop import kept, loop
 from ppl.ir.node import topological
 from ppl.ir.reference.interpret import Env, evaluate
 from ppl.runtime.executable import compile_request
+from ppl.tuning import STORED_ROW_ENTRIES
 from tests.compiler.test_loops import compare
 from tests.helpers.grads import check_grads
 from tests.helpers.loop_programs import PROGRAMS, ROWS, VALUES, request
@@ -77,8 +78,8 @@ def test_rows_count_against_the_budget():
         (last,), _ = loop(lambda t, cs, vs, ks: ([ops.sin(ops.mul(cs[0], ks[0]))], []), [x], [], [w], length)
         return gradient(ops.sum_axes(last, axes), [w])
 
-    assert len(loops_below(nodes((), 100_000))) == len(loops_below(nodes((ROWS,), 20_000))) == 2
-    assert len(loops_below(nodes((ROWS,), 100_000))) > 2
+    assert len(loops_below(nodes((), 100_000))) == len(loops_below(nodes((ROWS,), STORED_ROW_ENTRIES // 4))) == 2
+    assert len(loops_below(nodes((ROWS,), 2 * STORED_ROW_ENTRIES))) > 2
 
 
 def test_a_long_loop_needs_little_memory():

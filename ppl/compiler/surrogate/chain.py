@@ -15,8 +15,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ppl.compiler.surrogate.enumeration import before
 from ppl.compiler.surrogate.recurrence import Recurrence
+from ppl.distributions.domain.checks import constant_value
+from ppl.distributions.domain.conditions import unexpanded
 from ppl.distributions.parts.probabilities import log_total
 from ppl.ir import ops
 from ppl.ir.node import Node, make
@@ -43,14 +47,41 @@ class Chain:
         terms = walk.graph.terms
         later = terms.later(scan, sum(terms.bit[name] for name in names))
         self.moves = [bool(terms.carry_bit(c) & later) for c in scan.carries]
+        self.held, self.starts = self._held([np.asarray(law.support_table()) for law in laws])
+
+    def _held(self, tables: Sequence[np.ndarray]) -> tuple[dict[int, Node], list[int | None]]:
+        """Carries that are a node's state itself, by number, and the state that each node starts from, if any.
+
+        They are constants, so that what a step makes of them (a table of transitions) is computed once for all steps.
+        """
+        found: dict[int, tuple[int, int]] = {}
+        for i, (init, out) in enumerate(zip(self.scan.inits, self.scan.outs, strict=True)):
+            node, start = unexpanded(out), constant_value(init)
+            if node.op != "sample" or node.attrs["site"].name not in self.names or start is None:
+                continue
+            j = self.names.index(node.attrs["site"].name)
+            same = [k for k, state in enumerate(tables[j]) if np.all(state == start)]
+            if same and node.type.shape == tables[j].shape[1:]:
+                found[i] = j, same[0]
+        starts: list[int | None] = []
+        for j in range(len(tables)):
+            states = {k for n, k in found.values() if n == j}
+            starts.append(states.pop() if len(states) == 1 else None)
+        held = {i: ops.distribute(ops.const(tables[j]), self.then[j])
+                for i, (j, _) in found.items() if starts[j] is not None}  # fmt: skip
+        return held, starts
 
     def begin(self, inits: Sequence[Node]) -> list[Node]:
         """What the carries start with, the message last."""
         found = [ops.expand(x, (*x.type.axes, *self.then)) if moves else x
                  for x, moves in zip(inits, self.moves, strict=True)]  # fmt: skip
-        states = math.prod(axis.size or 1 for axis in self.then)
-        start = -math.log(states) if self.marginal else 1.0 / states
-        message = ops.expand(ops.const(start), tuple(self.then))
+        message = ops.const(0.0 if self.marginal else 1.0)
+        for axis, state in zip(self.then, self.starts, strict=True):
+            count = axis.size or 1
+            first = np.full(count, 1.0 / count) if state is None else np.eye(count)[state]
+            with np.errstate(divide="ignore"):
+                start = ops.distribute(ops.const(np.log(first) if self.marginal else first), axis)
+            message = ops.add(message, start) if self.marginal else ops.mul(message, start)
         return [*found, message, ops.const(0.0)] if self.marginal else [*found, message]
 
     def step(self, outs: Sequence[Node], carries: Sequence[Node]) -> list[Node]:

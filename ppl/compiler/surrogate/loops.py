@@ -94,7 +94,10 @@ class Loops:
             return found.index
         if node in scan.slices:
             return found.slice(self.walk([scan.slices[node]])[0])
-        return found.carries[scan.carries.index(node)]
+        number, chain = scan.carries.index(node), self.chain(scan)
+        if chain is None or number not in chain.held:
+            return found.carries[number]
+        return ops.expand(ops.cast(chain.held[number], node.type.dtype), node.type.axes)
 
     def _inputs(self, rn: RandomNode) -> tuple[Node, ...]:
         """What a learned baseline may see of a node's row, and, in a loop, of its step: all known before the draw."""
