@@ -111,8 +111,7 @@ STORED_ENTRIES, STORED_ROW_ENTRIES = 1 << 21, 1 << 19
 """Entries up to which reverse mode stores what all steps of a loop computed, in a loop without rows and in each of many
 rows, some hundred of which are in memory at a time. Beyond, it stores the carries of every n-th step and runs the steps
 between again. Zen 4: gradients then take 1.8 to 2 times as long with up to 10⁶ entries, 1.3 times with 10⁷ and more
-(`benchmarks/results/remat.md`). A forward algorithm of 16 states and 500 steps (some 300,000 entries a row) takes 14 ms
-with all stored, 105 ms with segments."""
+(`benchmarks/results/remat.md`)."""
 
 # --- Slabs and threads ----------------------------------------------------------------------------------------------
 

@@ -120,19 +120,35 @@ class Chain:
             for value in values:
                 weight = ops.mul(weight, value)
             return ops.sum_axes(weight, self.then)
-        log_density = message
+        moved, seen = ops.const(0.0), ops.const(0.0)
         for states in (walk.marginal[name] for name in self.names):
             if states.log_prob is not None:
-                log_density = ops.add(log_density, states.log_prob)
+                moved = ops.add(moved, states.log_prob)
             else:
                 weight = ops.mul(weight, states.weight)
         for cost in walk.graph.trace.costs.values():
             if cost.scan is self.scan and cost.marginalize and cost.step is not None:
-                log_density = ops.add(log_density, walk.walk([cost.step])[0])
+                seen = ops.add(seen, walk.walk([cost.step])[0])
+        if not weight.type.axes and not any(axis in seen.type.axes for axis in self.then):
+            return self._product(message, moved, seen)
+        log_density = ops.add(ops.add(message, moved), seen)
         weight, log_density = walk.reducer.meet([weight, log_density])
         missing = [axis for axis in (*self.now, *self.then) if axis not in log_density.type.axes]
         weight, log_density = (ops.expand(x, (*x.type.axes, *missing)) for x in (weight, log_density))
         return log_total(weight, log_density, self.then)
+
+    def _product(self, message: Node, moved: Node, seen: Node) -> Node:
+        """The message where all moves are possible, and what is seen depends on this step's states alone.
+
+        It is a product with the probabilities of moves, which steps may share. The state before that is the most
+        probable reaches all states, so that those whose probability underflows beside it are of no account.
+        """
+        top = ops.stop(make("amax", message, axes=tuple(self.then), dims=()), "shift")
+        top = ops.where(ops.less(ops.absolute(top), math.inf), top, 0.0)
+        reached = ops.sum_axes(ops.mul(ops.exp(ops.sub(message, top)), ops.exp(moved)), self.then)
+        none = ops.equal(ops.stop(reached), 0.0)
+        logarithm = ops.where(none, -math.inf, ops.log(ops.where(none, 1.0, reached)))
+        return ops.add(ops.add(logarithm, top), seen)
 
     def expectation(self, traced: Node, value: Node) -> Node:
         """The expectation of a value over the states of this step and of the one before."""
