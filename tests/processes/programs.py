@@ -25,8 +25,9 @@ print(float(fit.params["t"]).hex())
 
 def start(script: str, folder: Path, *arguments: str, **environment: str) -> "subprocess.Popen[str]":
     """A process that runs `script`, a text or a file, with its programs' machine code in `folder`."""
-    env = {**os.environ, "PPL_CACHE_DIR": str(folder), "PYTHONPATH": str(ROOT), **environment}
+    env = {**os.environ, "PPL_CACHE_DIR": str(folder), "PYTHONPATH": str(ROOT)}
     env["PYTHONDONTWRITEBYTECODE"] = "1"  # an edit within the second would not be seen
+    env |= environment
     given = [script] if script.endswith(".py") else ["-c", script]
     return subprocess.Popen(
         [sys.executable, *given, *arguments],

@@ -10,6 +10,8 @@ from ppl.kernels.cpu.parallel.slabs import slab_start
 @inline
 def slab_count(rows, operations, accumulated, least, most, per_slab, per_sum):
     """Slabs of a call, a power of two: see `ppl.compiler.schedule.slabs.slab_count`."""
+    if rows < 2 * least or operations < 2 * per_slab:
+        return 1
     bound = min(most, min(rows // least, operations // per_slab))
     if accumulated > 0:
         bound = min(bound, operations // (per_sum * accumulated))
@@ -22,8 +24,10 @@ def slab_count(rows, operations, accumulated, least, most, per_slab, per_sum):
 @inline
 def longest_slab(rows, slabs):
     """Rows of the longest slab."""
-    if slabs == 1 or slabs >= rows:
-        return (rows + slabs - 1) // slabs
+    if slabs == 1:
+        return rows
+    if slabs >= rows:
+        return 1
     longest, start = 0, 0
     for slab in range(1, slabs + 1):
         stop = slab_start(rows, slab, slabs)
@@ -41,8 +45,10 @@ def tile_rows(rows, row_bytes, streamed, longest, product_tile, stream_tile, blo
     if streamed > 0:
         most = min(most, stream_tile // streamed)
     most = max(1, most)
-    tiles = max(1, (rows + most - 1) // most)
-    length = max(1, (rows + tiles - 1) // tiles)
+    length = max(1, rows)
+    if rows > most:
+        tiles = (rows + most - 1) // most
+        length = (rows + tiles - 1) // tiles
     if block > 0 and length > block // 2:
         length = (length + block - 1) // block * block
     return length
