@@ -61,6 +61,19 @@ def seen(x, flag, m):
         ppl.cost("f", np.where(flag, 1.0, 0.0) * k)
 
 
+@ppl.model
+def walk(x):
+    """A loop over time a row, with a node a step."""
+    with ppl.plate("data", x) as x:
+
+        def step(carry, _):
+            z = ppl.sample("z", Normal(carry * ppl.param("w", 0.7), 0.5))
+            ppl.cost("c", (z - x[0]) ** 2)
+            return z, None
+
+        ppl.scan(step, x[1], length=6)
+
+
 def rows(n: int, width: int = 3) -> np.ndarray:
     """Rows of features."""
     return np.random.default_rng(n).normal(size=(n, width))
@@ -87,6 +100,7 @@ KINDS: dict[str, Case] = {
         lambda dtype: ppl.compile(wide, {"h": ScoreFunction()}, dtype=dtype, data=rows(5, 64)),
         lambda n: (rows(n, 64),),
     ),
+    "walk": (lambda dtype: ppl.compile(walk, dtype=dtype, data=rows(5)), lambda n: (rows(n),)),
     "two plates": (
         lambda dtype: ppl.compile(two_plates, dtype=dtype, data=(ppl.spec((None,)), ppl.spec((None, 2)))),
         lambda n: (rows(n, 1)[:, 0], rows(2 * n + 1, 2)),
