@@ -25,7 +25,8 @@ class Case(NamedTuple):
 def program_of(case: Case, dtype: str):
     """The graph with the case's particles and hypers, and its program."""
     law = LAWS[case.law]()
-    graph = Graph(law.objective, law.params, law.data, law.total_rows, case.particles, hyper=case.hyper)
+    given = law.objective, law.params, law.data, law.total_rows, case.particles
+    graph = Graph(*given, hyper=case.hyper, max_copies=law.max_copies)
     return graph, graph.compile(case.estimators, dtype)
 
 

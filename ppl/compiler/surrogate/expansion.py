@@ -24,8 +24,8 @@ from ppl.lang.trace import Bound, Cost, Site
 class Expanded:
     """The expanded program.
 
-    `values` maps site and cost names to nodes; `surrogate` has the estimate as its gradient with respect to the nodes
-    in `wrt`; `own` holds the trunk parameters of each random node, for the auxiliary pass. `averaged` takes a value of
+    `values` maps names of sites to nodes (those in loops over time only where they are sampled); `surrogate` has the
+    estimate as its gradient with respect to the nodes in `wrt`; `own` holds the trunk parameters of each random node, for the auxiliary pass. `averaged` takes a value of
     a step of the loop that a node stands in to its mean over the steps, `stacked` to those of all steps. `deferred`
     maps leaves to what they stand for: in the surrogate, costs that lie ahead of a step are leaves, so that its loops
     do not read one another.
@@ -68,8 +68,8 @@ class Expansion(Walk):
         self._walk()
         trace, self.parts = self.graph.trace, []
         costs = self.costs = {} if self.mode == "sample" else {n: self._expected(c) for n, c in trace.costs.items()}
-        listed = trace.sites if self.mode == "sample" else {}
-        values = {name: self._shown(s) for name, s in listed.items() if s.node is not None}
+        listed = [s for s in trace.sites.values() if s.node is not None and (self.mode == "sample" or s.scan is None)]
+        values = {site.name: self._shown(site) for site in listed}
         self.ahead = Ahead(self)
         trunk = {name: self.reducer.total(c, trunk=True) for name, c in costs.items()}
         loss = _sum(list(trunk.values()), self.everywhere)
