@@ -25,10 +25,10 @@ class Expanded:
     """The expanded program.
 
     `values` maps names of sites to nodes (those in loops over time only where they are sampled); `surrogate` has the
-    estimate as its gradient with respect to the nodes in `wrt`; `own` holds the trunk parameters of each random node, for the auxiliary pass. `averaged` takes a value of
-    a step of the loop that a node stands in to its mean over the steps, `stacked` to those of all steps. `deferred`
-    maps leaves to what they stand for: in the surrogate, costs that lie ahead of a step are leaves, so that its loops
-    do not read one another.
+    estimate as its gradient with respect to the nodes in `wrt`; `own` holds the trunk parameters of each random node,
+    for the auxiliary pass. `averaged` takes a value of a step of the loop that a node stands in to its mean over the
+    steps, `stacked` to those of all steps. `deferred` maps leaves to what they stand for: in the surrogate, costs that
+    lie ahead of a step are leaves, so that its loops do not read one another.
     """
 
     values: dict[str, Node]
