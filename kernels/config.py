@@ -74,6 +74,11 @@ def called(fn: Callable[..., Any]) -> Any:
     return _compile(fn, fastmath=set(SCALAR_FASTMATH))
 
 
+def handing_on(fn: Callable[..., Any]) -> Any:
+    """Compile what does nothing but call a user's function."""
+    return numba.njit(fn)
+
+
 def _compile(fn: Callable[..., Any], **flags: Any) -> Any:
     flags |= {"nogil": True, "error_model": "numpy", "boundscheck": CHECKED, "no_cfunc_wrapper": True}
     if numba.config.DISABLE_JIT:

@@ -7,7 +7,6 @@ arguments, and what describes the exception of the function, if there was one.
 import inspect
 from typing import Any
 
-import numba
 import numpy as np
 from numba import types
 from numba.core.errors import TypingError
@@ -15,6 +14,7 @@ from numba.extending import intrinsic, overload, register_jitable
 
 from ppl.errors import describe_by
 from ppl.kernels import internals
+from ppl.kernels.config import handing_on
 from ppl.kernels.cpu.parallel.enter import raise_it
 from ppl.kernels.cpu.python_calls import failure_of
 
@@ -56,7 +56,7 @@ def _attempt(function, arguments):
     parameters = inspect.signature(inner.py_func).parameters.values()
     if len(parameters) == len(arguments) and all(p.kind is not p.VAR_POSITIONAL for p in parameters):
         return lambda function, arguments: attempted(function, arguments)
-    spread = numba.njit(lambda arguments: inner(*arguments))  # there are defaults, or any number of arguments
+    spread = handing_on(lambda arguments: inner(*arguments))  # there are defaults, or any number of arguments
     return lambda function, arguments: attempted(spread, (arguments,))
 
 

@@ -5,9 +5,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from numba import objmode
+
+from ppl.kernels.config import handing_on
 
 _lock = threading.RLock()
 _numbers = itertools.count(1)
@@ -34,7 +35,7 @@ def python_call(run: Callable[[tuple[Any, ...]], np.ndarray], size: int) -> Any:
                 _failures[number] = str(error)
                 return number, np.zeros(size)
 
-    @numba.njit
+    @handing_on
     def call(arguments):
         with objmode(raised="int64", found="float64[::1]"):
             raised, found = attempted(arguments)

@@ -14,8 +14,8 @@ from tests.oracle.exact import Unstated, solve
 from tests.oracle.graphs.source import program
 
 ALLOWED = (
-    "__future__", "collections", "dataclasses", "functools", "itertools", "typing", "numpy", "scipy",
-    "ppl.lang.trace", "ppl.lang.tracing", "ppl.ir.node", "ppl.ir.types", "tests.oracle.exact",
+    "__future__", "collections", "dataclasses", "functools", "itertools", "re", "typing", "numpy", "scipy",
+    "ppl.lang.context", "ppl.lang.trace", "ppl.lang.tracing", "ppl.ir.node", "ppl.ir.types", "tests.oracle.exact",
 )  # fmt: skip
 COARSE = {"gamma_rates": 1e-3, "gamma_rows": 2e-4, "studentt": 2e-4, "laplace": 5e-5}  # the other grid is the coarser
 
