@@ -19,6 +19,7 @@ from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import PARTICLES, Axis
 from ppl.lang.blocks.init import Initializer
+from ppl.lang.time.record import base_name
 from ppl.lang.trace import Bound
 
 if TYPE_CHECKING:
@@ -234,7 +235,8 @@ def _unless_tangled(supports: Callable[[Any, RandomNode], Support]) -> Callable[
         if node.tangled is not None and not self.follows_path:
             return Support(False, node.tangled)
         found = [asked(self, copy) for copy in node.copies] or [supports(self, node)]
-        return next((support for support in found if not support.ok), found[0])
+        chosen = next((support for support in found if not support.ok), found[0])
+        return Support(chosen.ok, base_name(chosen.reason))
 
     return asked
 

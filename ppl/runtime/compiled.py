@@ -12,7 +12,7 @@ import numpy as np
 
 from ppl.arguments import mapping, number_at
 from ppl.compiler.plan.choice import make_plan
-from ppl.compiler.plan.loops import unrolled
+from ppl.compiler.plan.loops import naming_loops, unrolled
 from ppl.compiler.plan.measured import record
 from ppl.compiler.plan.plan import Plan
 from ppl.compiler.surrogate import variants as build
@@ -56,7 +56,8 @@ class Compiled:
         require_one_particle(trace, settings.particles)
         self._prepare(trace)
         self.graph = StochasticGraph(trace, sketched(trace, traced))
-        refuse_black_boxes((self.graph.sketch or self.graph).trace)
+        with naming_loops():
+            refuse_black_boxes((self.graph.sketch or self.graph).trace)
         require_target(self.graph, settings.target)
         self.plan: Plan = make_plan(
             self.graph, settings.estimators, settings.allow_bias, settings.particles, settings.max_copies

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ppl.compiler.plan import loops
+from ppl.compiler.plan.loops import naming_loops
 from ppl.compiler.plan.plan import Candidate, Choice, Plan
 from ppl.compiler.plan.requested import Requested, named_estimators
 from ppl.errors import EstimatorError
@@ -87,7 +88,8 @@ def make_plan(
     EstimatorError
         If a named estimator does not support its node, a glob matches nothing, or nothing admissible exists.
     """
-    require_no_lost_path(graph.sketch or graph)
+    with naming_loops():
+        require_no_lost_path(graph.sketch or graph)
     named = named_estimators(graph, requested)
     graph.enumerated = frozenset(name for name, estimator in named.items() if not estimator.sampled)
     graph.reweighted = {name for name, estimator in named.items() if estimator.reweights}
@@ -137,7 +139,7 @@ def _copies(rn: RandomNode, estimator: Estimator) -> int:
 
 
 def _choice(rn: RandomNode, estimator: Estimator, reason: str, candidates: Sequence[Candidate] = ()) -> Choice:
-    plates = tuple(a.name for a in rn.node.type.axes)
+    plates = tuple(a.name for a in rn.node.type.axes) + loops.places(rn)
     costs = tuple(c.name for c in rn.costs)
     rejected = tuple((c.estimator.label, c.verdict) for c in candidates if not c.taken)
     kind = type(rn.dist).__name__

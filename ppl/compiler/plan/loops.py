@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
+from ppl.errors import PplError
 from ppl.estimators.base import Estimator
 from ppl.graph.chains import broken_chain
 from ppl.graph.stochastic import RandomNode, StochasticGraph
+from ppl.lang.time.record import base_name
 from ppl.tuning import UNROLLED_STEPS
 
 
@@ -58,3 +61,19 @@ def chained(estimator: Estimator, rn: RandomNode) -> bool:
 def states(estimator: Estimator, rn: RandomNode) -> float:
     """Joint states that a node is summed over: in a chain those of two steps in turn, else those of all steps."""
     return estimator.states(rn.alone) ** 2 if chained(estimator, rn) else estimator.all_states(rn)
+
+
+def places(rn: RandomNode) -> tuple[str, ...]:
+    """The loops that a node stands in, for the column of plates."""
+    return () if rn.site.scan is None else tuple(f"{s.name} ({s.length} steps)" for s in rn.site.scan.chain)
+
+
+@contextmanager
+def naming_loops() -> Iterator[None]:
+    """Errors about a sketch name nodes as the model does, without numbers of steps."""
+    try:
+        yield
+    except PplError as error:
+        if base_name(str(error)) == str(error):
+            raise
+        raise type(error)(base_name(str(error))).with_traceback(error.__traceback__) from None
