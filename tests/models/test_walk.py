@@ -57,6 +57,12 @@ def test_probabilities_that_may_be_certain_are_watched_in_the_same_pass():
     assert ", 1 parallel row region" in str(program.explain())
 
 
+def test_many_walks_run_once():
+    """Walks are in memory some at a time, so that their number does not decide what reverse mode stores."""
+    few, many = (str(ppl.compile(walk.walk.bind(walks=n), estimators=ScoreFunction()).source) for n in (1000, 10_000))
+    assert few.count("fill_rows") == many.count("fill_rows")
+
+
 def test_main_finds_the_exact_means_and_derivatives(tmp_path):
     assert walk.main(["--walks", "200", "--steps", "100", "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "walk.metrics.json").read_text())["metrics"]

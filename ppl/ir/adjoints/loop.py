@@ -15,8 +15,8 @@ from ppl.ir import ops
 from ppl.ir.loop import Body, build, kept, placeholder, split_args, stop_of
 from ppl.ir.node import Node, make, substitute, topological
 from ppl.ir.op_facts import COSTLY
-from ppl.ir.types import Type
-from ppl.tuning import STORED_ENTRIES, STORED_ROW_ENTRIES
+from ppl.ir.types import Axis, Kind, Type
+from ppl.tuning import LOOP_ROWS, STORED_ENTRIES, STORED_ROW_ENTRIES
 
 Nodes = Sequence[Node]
 
@@ -95,12 +95,21 @@ class _Adjoint:
         remat = self.node.attrs["remat"]
         if remat != "auto":
             return None if remat is None or remat >= self.length else remat
-        carries = sum(map(_entries, self.inits))
-        each = carries + sum(map(_entries, self.stored))
-        rows = any(a.size is None for x in (*self.inits, *self.stored) for a in x.type.axes)
-        if each * self.length <= (STORED_ROW_ENTRIES if rows else STORED_ENTRIES):
+        values, apart = (*self.inits, *self.stored), self._apart()
+        carries, rest = (sum(_entries(x, apart) for x in part) for part in (self.inits, self.stored))
+        rows = any(a.size is None or a in apart for x in values for a in x.type.axes)
+        if (carries + rest) * self.length <= (STORED_ROW_ENTRIES if rows else STORED_ENTRIES):
             return None
-        return _divisor(self.length, math.sqrt(self.length * carries / each)) if carries else None
+        return _divisor(self.length, math.sqrt(self.length * carries / (carries + rest))) if carries else None
+
+    def _apart(self) -> set[Axis]:
+        """Outermost plates of a fixed size of which, as of data, some rows are in memory at a time.
+
+        They are large enough to be shared by threads, and no step reads one row for another.
+        """
+        values = topological(self.body.outputs)
+        large = {a for v in values for a in v.type.axes if _large(a)}
+        return {a for a in large if all(a in v.type.axes for v in values if any(a in x.type.axes for x in v.args))}
 
     # everything stored
 
@@ -213,9 +222,13 @@ def _traced(step: Callable, inits: Nodes, consts: Nodes, length: int, reverse: b
     return found[: len(inits)], found[len(inits) :]
 
 
-def _entries(x: Node) -> int:
-    """Entries of a value in one row and particle, as far as they are known."""
-    return x.type.event_size * math.prod(a.size or 1 for a in x.type.axes)
+def _large(axis: Axis) -> bool:
+    return axis.kind is Kind.PLATE and axis.depth == 0 and axis.size is not None and axis.size >= 2 * LOOP_ROWS
+
+
+def _entries(x: Node, apart: set[Axis]) -> int:
+    """Entries of a value in one row, of data or of the plates `apart`, and particle, as far as they are known."""
+    return x.type.event_size * math.prod(a.size or 1 for a in x.type.axes if a not in apart)
 
 
 def _divisor(length: int, wanted: float) -> int:
