@@ -23,13 +23,18 @@ _uids = itertools.count()
 
 @dataclass(frozen=True)
 class Body:
-    """A body graph: `index` and the `args` stand for its inputs; `carries` and `ys` are its outputs."""
+    """A body graph: `index` and the `args` stand for its inputs; `carries` and `ys` are its outputs.
+
+    A turn in which the truth value `idle`, which no carry enters, holds for all entries is not run: carries stay as
+    they are, and stacks get zeros.
+    """
 
     index: Node
     args: tuple[Node, ...]
     carries: tuple[Node, ...]
     ys: tuple[Node, ...]
     n_xs: int
+    idle: Node | None = None
 
     def result_type(self, i: int, length: int) -> Type:
         """Type of result `i` of a loop of `length` steps."""
@@ -42,6 +47,19 @@ class Body:
     def outputs(self) -> tuple[Node, ...]:
         """Carries, then ys."""
         return self.carries + self.ys
+
+    @property
+    def computed(self) -> tuple[Node, ...]:
+        """All that a turn computes: the outputs, and `idle` where there is one."""
+        return self.outputs if self.idle is None else (*self.outputs, self.idle)
+
+    def computing(self, computed: Sequence[Node], args: tuple[Node, ...] | None = None, n_xs: int | None = None
+                  ) -> Body:  # fmt: skip
+        """The body that computes these nodes instead, from `args` where they are others."""
+        n, end = len(self.carries), len(self.outputs)
+        idle = None if self.idle is None else computed[end]
+        new, xs = self.args if args is None else args, self.n_xs if n_xs is None else n_xs
+        return Body(self.index, new, tuple(computed[:n]), tuple(computed[n:end]), xs, idle)
 
 
 def kept(y: Node, every: int) -> Node:
@@ -157,9 +175,7 @@ def split_args(node: Node) -> tuple[tuple[Node, ...], tuple[Node, ...], tuple[No
 def map_body(node: Node, args: tuple[Node, ...], rewrite: Callable[[Sequence[Node]], list[Node]]) -> Node:
     """The loop with other arguments of equal types and `rewrite` applied to its body's outputs."""
     body = node.attrs["body"]
-    outputs = rewrite(body.outputs)
-    if all(a is b for a, b in zip(outputs, body.outputs, strict=True)):
+    computed = rewrite(body.computed)
+    if all(a is b for a, b in zip(computed, body.computed, strict=True)):
         return remake(node, args)
-    n = len(body.carries)
-    new = Body(body.index, body.args, tuple(outputs[:n]), tuple(outputs[n:]), body.n_xs)
-    return make("loop", *args, **{**node.attrs, "body": new})
+    return make("loop", *args, **{**node.attrs, "body": body.computing(computed)})

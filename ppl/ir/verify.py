@@ -101,4 +101,5 @@ def _check_loop(node: Node) -> None:
         _check(x.type.shape[:1] == (length,), node, f"slices {x.type} over {length} steps")
     for init, carry in zip(inits, body.carries, strict=True):
         _check(init.type == carry.type, node, f"carries {init.type} into {carry.type}")
-    _verify(body.outputs, inside={body.index, *body.args})
+    _check(body.idle is None or body.idle.type.dtype == "bool", node, "is idle where no truth value holds")
+    _verify(body.computed, inside={body.index, *body.args})

@@ -15,7 +15,7 @@ from ppl.compiler.emit.products import gemm
 from ppl.compiler.emit.scalar import INF
 from ppl.compiler.emit.steps import EMIT, table_product
 from ppl.compiler.emit.tables import function as table_function
-from ppl.compiler.emit.turns.stopping import until_stopped
+from ppl.compiler.emit.turns.stopping import unless_idle, until_stopped
 from ppl.compiler.emit.unit import Unit
 from ppl.compiler.lower.views import axis_size
 from ppl.compiler.schedule.fusion import Value
@@ -93,7 +93,13 @@ class Stages:
             slot = self.unit.builder.value(number)
             if slot.buffer is not None:
                 body.append(assign(Name("v").at(begin(slot)), (turn + (every - 1)) // every))
-        body += self._steps(step.body, prefix, functions)
+        if step.test is None:
+            body += self._steps(step.body, prefix, functions)
+        else:
+            body += unless_idle(
+                step.node, self.unit.builder, step.body.row, time,
+                self._steps(step.test, prefix, functions), self._steps(step.body, prefix, functions),
+            )  # fmt: skip
         before = [*map(_cleared, step.cleared), *before]
         if attrs["stop"] is not None:
             return [*before, *until_stopped(step.node, self.unit.builder, step.body.row, turn, body)]

@@ -158,8 +158,8 @@ def all_steps(stage: Stage) -> list[Cluster | Opaque]:
     out: list[Cluster | Opaque] = []
     for step in (*stage.steps, *stage.owned):
         out.append(step)
-        for inner in (step.before, step.body) if isinstance(step, Opaque) else ():
-            out += all_steps(inner) if inner is not None else []
+        for inner in step.inner if isinstance(step, Opaque) else ():
+            out += all_steps(inner)
     return out
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ppl.compiler.lower.loops.turns import varying_of
 from ppl.compiler.lower.request import Output
 from ppl.compiler.lower.target import Fusion
 from ppl.compiler.lower.views import Poly, is_view, row_axis
@@ -217,7 +218,7 @@ def _finals(stage: Stage, builder: Builder) -> None:
 
 
 def _loop(step: Opaque, stage: Stage, builder: Builder) -> None:
-    """Schedule the copies of initial carries (`before`) and the body of a loop, as stages inside `stage`."""
+    """Schedule the copies of initial carries, the test for idle turns and the body of a loop, inside `stage`."""
     attrs = step.node.attrs
     carries, outputs = attrs["carries"], attrs["outputs"]
     outer = stage.outer or stage.name
@@ -230,22 +231,20 @@ def _loop(step: Opaque, stage: Stage, builder: Builder) -> None:
         slot = slots[i]
         if i not in attrs["summed"] and slot is not None:
             step.before.finals.append(builder.store_op(init, slot))
-    seeds = {attrs["index"], *carries}
-    varying: set[Node] = set(seeds)
-    for node in topological(outputs):
-        if any(a in varying for a in node.args):
-            varying.add(node)
+    varying = {n for n in varying_of(step.node) if n.op not in ("arg", "get") and not is_view(n)}
+    if attrs["idle"] is not None:
+        step.test = Stage(stage.level, stage.row, name=f"{stage.name}_test", outer=outer)
+        step.test.nodes = [n for n in topological([attrs["idle"][0]]) if n in varying]
+        step.test.finals.append(builder.store_op(attrs["idle"][0], builder.value(attrs["idle"][1])))
     body = step.body
-    body.nodes = [
-        n for n in topological(outputs) if n in varying and n not in seeds and not is_view(n) and n.op != "get"
-    ]
+    body.nodes = [n for n in topological(outputs) if n in varying]
     for i, node in enumerate(outputs):
         slot = slots[i]
         carried = i in attrs["summed"] and i < len(carries) and outputs.count(node) == 1
         if slot is not None and not (carried and builder.adds_to(node, slot)):
             time = slot_of.get(i, attrs["index"]) if i >= len(carries) else None
             body.finals.append(builder.store_op(node, slot, time))
-    for inner in (step.before, body):
+    for inner in step.inner:
         _steps(inner, builder)
         stage.tiles += inner.tiles
 
@@ -257,9 +256,8 @@ def _lives(stage: Stage, builder: Builder) -> None:
             touched = [o.target for o in step.ops] + [r.value for o in step.ops for r in o.reads]
         else:
             touched = [*builder.results_of(step.node), *(builder.value(b) for b in bases(step.node))]
-            for inner in (step.before, step.body):
-                for value in inner.lives if inner is not None else ():
-                    touched.append(value)
+            for inner in step.inner:
+                touched += inner.lives
         for value in touched:
             if value.external and value.buffer is None:
                 value.buffer = builder.plain(value, stage)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from ppl.compiler.lower.loops.turns import varying_part
+from ppl.compiler.lower.loops.turns import varying_of
 from ppl.compiler.lower.request import Output
 from ppl.compiler.lower.views import Poly, is_view, row_axis
 from ppl.compiler.schedule.fusion import Loop, Op, Value
@@ -28,16 +28,23 @@ class Cluster:
 class Opaque:
     """A step that is not a loop nest of ours: product, noise, row ids or keys, loop, external function.
 
-    A product of which every slab computes a share has `shared` rows in its result; any other has none. The values
-    `cleared` are sums over the rows of a tile that a loop adds to, and that another loop around it reads.
+    A product of which every slab computes a share has `shared` rows in its result; any other has none. A loop runs
+    `before` once, and `test` and `body` in every turn. The values `cleared` are sums over the rows of a tile that a
+    loop adds to, and that another loop around it reads.
     """
 
     node: Node
     target: Value
     before: Stage | None = None
+    test: Stage | None = None
     body: Stage | None = None
     shared: int = 0
     cleared: list[Value] = field(default_factory=list)
+
+    @property
+    def inner(self) -> list[Stage]:
+        """The stages that a loop runs, in this order."""
+        return [s for s in (self.before, self.test, self.body) if s is not None]
 
 
 @dataclass(eq=False)
@@ -72,8 +79,7 @@ def domain_axes(node: Node) -> tuple[Axis, ...]:
     if node.op == "gemm":
         return tuple(sorted({a for x in node.args for a in x.type.axes}, key=lambda a: a.order))
     if node.op == "turns":
-        nodes = varying_part(node.attrs["outputs"], (node.attrs["index"], *node.attrs["carries"]))
-        axes = {a for n in nodes for a in (*n.type.axes, *domain_axes(n))}
+        axes = {a for n in varying_of(node) for a in (*n.type.axes, *domain_axes(n))}
         axes |= {a for t in node.attrs["types"] for a in t.axes}
         return tuple(sorted(axes, key=lambda a: a.order))
     return node.type.axes

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.compiler.lower.identifiers import identifier, stem
-from ppl.compiler.lower.loops.turns import bodies
+from ppl.compiler.lower.loops.turns import bodies, computed
 from ppl.compiler.lower.target import Target
 from ppl.compiler.lower.views import (
     Entry,
@@ -150,9 +150,9 @@ class Builder:
     def _sliced(self, stack: Node, turns: Node) -> bool:
         """Whether a loop reads a stack one step at a time."""
         inits = turns.args[: len(turns.attrs["carries"])]
-        if any(self.base(a) is stack for a in (*inits, *turns.attrs["outputs"])):
+        if any(self.base(a) is stack for a in (*inits, *computed(turns))):
             return False
-        for user in topological(turns.attrs["outputs"]):
+        for user in topological(computed(turns)):
             if any(self.base(a) is stack for a in user.args):
                 step = user.op == "take" and user.args[0] is stack
                 if not (step or (user.op == "turns" and self._sliced(stack, user))):
@@ -184,7 +184,7 @@ class Builder:
         attrs = turns.attrs
         found: dict[int, Value] = {g.attrs["index"]: self.value(g) for g in self.gets.get(turns, [])}
         slots: list[Value | None] = []
-        for number in (attrs["index"], *(slot for _, (_, slot) in attrs["every"])):
+        for number in (attrs["index"], *(slot for _, (_, slot) in attrs["every"]), *(attrs["idle"] or ())[1:]):
             self.value(number).external = True
         for i, type_ in enumerate(attrs["types"]):
             if i < len(attrs["carries"]) and i not in attrs["summed"]:

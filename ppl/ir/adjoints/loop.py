@@ -1,9 +1,11 @@
 """The adjoint of a loop: a loop that runs backwards.
 
 It reads what the loop had stored: the carries of every step and what is costly to compute again (noise, transcendental
-functions, products). Where that is too much, only the carries of every n-th turn are stored; the adjoint is then a loop
-over *segments* of n turns, which runs a segment once more, stores it, and goes back through it. Cotangents pass from
-segment to segment as carries, so that sums have the same order either way.
+functions, products). Steps that the loop did not run, because all had stopped, its adjoint does not run either: what
+they had stored is zeros, at which nothing may be computed. Where storing all is too much, only the carries of every
+n-th turn are stored; the adjoint is then a loop over *segments* of n turns, which runs a segment once more, stores it,
+and goes back through it. Cotangents pass from segment to segment as carries, so that sums have the same order either
+way.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ def loop_vjp(node: Node, cotangents: Sequence[Node | None], differentiate: Calla
     body, length = adjoint.body, adjoint.length
     bars = [_zeros(body.result_type(i, length)) if c is None else c for i, c in enumerate(cotangents)]
     n = len(body.carries)
-    every = adjoint.segment()
+    every = None if body.idle is not None else adjoint.segment()
     run = adjoint.whole if every is None else adjoint.in_segments(every)
     carries, sums, xs = run(bars[:n], [adjoint.by_step(y, b) for y, b in zip(body.ys, bars[n:], strict=True)])
     found = [*carries, *xs, *sums]
@@ -57,7 +59,8 @@ class _Adjoint:
                                                    for part in parts)  # fmt: skip
         self.ins = [placeholder(a.type) for a in body.args]
         values = topological(body.outputs)
-        copies = substitute(values, {body.index: self.index, **dict(zip(body.args, self.ins, strict=True))})
+        self._inside = {body.index: self.index, **dict(zip(body.args, self.ins, strict=True))}
+        copies = substitute(values, self._inside)
         copy_of = dict(zip(values, copies, strict=True))
         seeds = [(copy_of[o], s) for o, s in zip(body.outputs, [*self.carry_bars, *self.y_bars], strict=True)]
         grads = differentiate([(o, s) for o, s in seeds if o.type.dtype == "float"], self.ins)
@@ -68,11 +71,13 @@ class _Adjoint:
         filled = substitute(filled, dict(zip(stored, self.made, strict=True)))
         new_sums = [ops.add(s, g) for s, g in zip(self.sums, filled[n + m :], strict=True)]
         self.carried, self.stacks = [*filled[:n], *new_sums], filled[n : n + m]
+        self.idle = substitute(body.computed[len(body.outputs) :], self._inside)
         self.stop = stop_of(body)
         if self.stop is not None:
             flag = self.ins[self.stop]
             going = self.ins[self.stop] = placeholder(flag.type)
-            outs = substitute((*self.carried, *self.stacks), {flag: ops.logical_not(going)})
+            self.idle = [ops.logical_not(going)]
+            outs = substitute((*self.carried, *self.stacks), {flag: self.idle[0]})
             self.carried, self.stacks = outs[: len(self.carried)], outs[len(self.carried) :]
 
     def turned(self, carries: Nodes) -> list[Node]:
@@ -124,14 +129,14 @@ class _Adjoint:
     def _recorded(self, body: Body) -> Body:
         """`body`, which also stacks its carries and what is costly."""
         carries = self.turned(body.args[: len(body.carries)])
-        return Body(body.index, body.args, body.carries, (*body.ys, *carries, *self.stored), body.n_xs)
+        return Body(body.index, body.args, body.carries, (*body.ys, *carries, *self.stored), body.n_xs, body.idle)
 
     def _back(self, bars: Nodes, stacks: Nodes) -> Backward:
         n, m = len(self.inits), len(self.xs)
         ins = self.ins
         slices = (*ins[:n], *self.made, *ins[n : n + m], *self.y_bars)
         args = (*self.carry_bars, *self.sums, *slices, *ins[n + m :])
-        body = Body(self.index, args, tuple(self.carried), tuple(self.stacks), len(slices))
+        body = Body(self.index, args, tuple(self.carried), tuple(self.stacks), len(slices), *self.idle)
         attrs = self.length, not self.reverse, self.node.attrs["remat"]
         found = build(body, bars, stacks, self.consts, *attrs)
         return found[:n], found[n : n + len(self.consts)], found[n + len(self.consts) :]
@@ -141,6 +146,10 @@ class _Adjoint:
     def in_segments(self, every: int) -> Callable[[Nodes, Nodes], Backward]:
         """The adjoint as a loop over segments of `every` turns, of which the last may be shorter."""
         return lambda carry_bars, y_bars: _Segments(self, every).run(carry_bars, y_bars)
+
+
+Turn = tuple[Nodes, Nodes, Nodes]
+"""What a turn makes of carries, what it stacks, and whether it is idle, if that may be."""
 
 
 class _Segments:
@@ -168,12 +177,12 @@ class _Segments:
             bars, stacks = self._segment(ops.const(first), self.rest, starts, bars, given)
             pieces.append(stacks)
 
-        def step(i: Node, cs: Nodes, _: Nodes, ks: Nodes) -> tuple[list[Node], list[Node]]:
+        def step(i: Node, cs: Nodes, _: Nodes, ks: Nodes) -> Turn:
             first, slot = ops.mul(i, self.every), i
             if of.reverse:
                 first, slot = ops.add(first, self.rest), ops.sub(self.count - 1, i)
             starts = of.turned([ops.take(s, slot) for s in ks[:n]])
-            return self._segment(first, self.every, starts, list(cs), ks[n:])
+            return *self._segment(first, self.every, starts, list(cs), ks[n:]), ()
 
         bars, stacks = _traced(step, bars, [*self.starts, *given], self.count, not of.reverse)
         pieces.append([ops.reshape(x, (self.count * self.every, *x.type.shape[2:])) for x in stacks])
@@ -187,24 +196,25 @@ class _Segments:
         n, m, k = len(of.inits), len(of.xs), len(of.body.ys)
         body = of.body
 
-        def forward(j: Node, cs: Nodes, _: Nodes, ks: Nodes) -> tuple[list[Node], list[Node]]:
+        def forward(j: Node, cs: Nodes, _: Nodes, ks: Nodes) -> Turn:
             time = ops.add(ks[0], j)
-            inside = (*cs, *(ops.take(x, time) for x in ks[1 : 1 + m]), *ks[1 + m + k :])
+            inside = (*cs, *(ops.take(x, time) for x in ks[1 : 1 + m]), *ks[1 + m + k : len(given) + 1])
             known = {body.index: time, **dict(zip(body.args, inside, strict=True))}
             outs = substitute((*body.carries, *of.stored), known)
-            return outs[:n], [*of.turned(cs), *outs[n:]]
+            return outs[:n], [*of.turned(cs), *outs[n:]], ks[len(given) + 1 :]
 
-        def backward(j: Node, cs: Nodes, xs: Nodes, ks: Nodes) -> tuple[list[Node], list[Node]]:
+        def backward(j: Node, cs: Nodes, xs: Nodes, ks: Nodes) -> Turn:
             time = ops.add(ks[0], j)
             slices = [ops.take(x, time) for x in ks[1 : 1 + m + k]]
             inside = (*xs[:n], *slices[:m], *ks[1 + m + k :])
             known = {of.index: time, **dict(zip(of.ins, inside, strict=True))}
             known |= dict(zip((*of.carry_bars, *of.sums), cs, strict=True))
             known |= dict(zip((*of.made, *of.y_bars), (*xs[n:], *slices[m:]), strict=True))
-            outs = substitute((*of.carried, *of.stacks), known)
-            return outs[: len(cs)], outs[len(cs) :]
+            outs, end = substitute((*of.carried, *of.stacks, *of.idle), known), len(cs) + len(of.stacks)
+            return outs[: len(cs)], outs[len(cs) : end], outs[end:]
 
-        _, history = _traced(forward, starts, [first, *given], length, of.reverse)
+        over = [] if of.stop is None else [starts[of.stop]]
+        _, history = _traced(forward, starts, [first, *given, *over], length, of.reverse)
         return _traced(backward, bars, [first, *given], length, not of.reverse, history)
 
 
@@ -214,10 +224,10 @@ def _traced(step: Callable, inits: Nodes, consts: Nodes, length: int, reverse: b
     index = placeholder(Type((), (), "int"))
     cs, ks = ([placeholder(x.type) for x in part] for part in (inits, consts))
     vs = [placeholder(Type(x.type.axes, x.type.shape[1:], x.type.dtype)) for x in xs]
-    carries, ys = step(index, cs, vs, ks)
+    carries, ys, idle = step(index, cs, vs, ks)
     if not (carries or ys):
         return [], []
-    body = Body(index, (*cs, *vs, *ks), tuple(carries), tuple(ys), len(vs))
+    body = Body(index, (*cs, *vs, *ks), tuple(carries), tuple(ys), len(vs), *idle)
     found = build(body, inits, xs, consts, length, reverse, None)
     return found[: len(inits)], found[len(inits) :]
 

@@ -151,6 +151,8 @@ def _loop(node: Node, args: list[Any], env: Env) -> tuple[np.ndarray, ...]:
             body.index: np.asarray(t, np.int64),
             **dict(zip(body.args, (*carries, *slices, *consts), strict=True)),
         }
+        if body.idle is not None and np.all(_run([body.idle], env, bound, keep_all=False)[body.idle]):
+            continue
         values = _run(body.outputs, env, bound, keep_all=False)
         carries = [values[c] for c in body.carries]
         for stack, y, n in zip(stacks, body.ys, every, strict=True):

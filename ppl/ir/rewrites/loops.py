@@ -43,7 +43,7 @@ def _recurrence(loop: Node) -> tuple:
     body = loop.attrs["body"]
     n = len(body.carries)
     others = tuple((k, v) for k, v in sorted(loop.attrs.items()) if k != "body")
-    return (body.index, body.args[:n], body.carries, loop.args[:n], others)
+    return (body.index, body.args[:n], body.carries, body.idle, loop.args[:n], others)
 
 
 def _pruned(outputs: Sequence[Node]) -> list[Node]:
@@ -74,14 +74,14 @@ def _loop(like: Node, given: dict[Node, Node], ys: Sequence[Node]) -> Node:
     """
     body = like.attrs["body"]
     n = len(body.carries)
-    used = set(topological((*body.carries, *ys)))
+    used = set(topological((*body.carries, *ys, *body.computed[len(body.outputs) :])))
     time = like.attrs["length"]
     inside = [p for p in given if p not in body.args[:n] and p in used]
     xs = [p for p in inside if given[p].type != p.type]
     consts = [p for p in inside if given[p].type == p.type]
     order = (*body.args[:n], *xs, *consts)
     assert all(given[p].type.shape[:1] == (time,) for p in xs)
-    new = Body(body.index, order, body.carries, tuple(ys), len(xs))
+    new = Body(body.index, order, body.carries, tuple(ys), len(xs), body.idle)
     return make("loop", *(given[p] for p in order), **{**like.attrs, "body": new})
 
 
@@ -149,6 +149,7 @@ def constant_carry(n: Node) -> Node | None:
         tuple(body.carries[k] for k in kept),
         body.ys,
         body.n_xs,
+        body.idle,
     )
     args = (loop.args[k] for k in order)
     smaller = make("loop", *args, **{**loop.attrs, "body": new})

@@ -54,9 +54,9 @@ def drop_unread(outputs: Sequence[Node]) -> list[Node]:
 
     def replace(node: Node, args: tuple[Node, ...]) -> Results | None:
         body = node.attrs["body"]
-        n, live = len(body.carries), read[node]
+        n, live, idle = len(body.carries), read[node], body.computed[len(body.outputs) :]
         while True:
-            used = set(topological([body.outputs[i] for i in live]))
+            used = set(topological([*(body.outputs[i] for i in live), *idle]))
             more = live | {i for i in range(n) if body.args[i] in used}
             if more == live:
                 break
@@ -72,9 +72,10 @@ def drop_unread(outputs: Sequence[Node]) -> list[Node]:
         if len(kept) == len(args) and len(live) == len(body.outputs):
             return None
         order = sorted(live)
-        new = substitute([body.outputs[i] for i in order], same)
+        new = tuple(substitute([*(body.outputs[i] for i in order), *idle], same))
         count, xs = sum(i < n for i in kept), sum(n <= i < n + body.n_xs for i in kept)
-        smaller = Body(body.index, tuple(body.args[i] for i in kept), tuple(new[:count]), tuple(new[count:]), xs)
+        inside, end = tuple(body.args[i] for i in kept), len(order)
+        smaller = Body(body.index, inside, new[:count], new[count:end], xs, *new[end:])
         return dict(zip(order, remade(node, smaller, [args[i] for i in kept]), strict=True))
 
     return _replaced(outputs, replace)
@@ -90,9 +91,8 @@ def slice_inside(outputs: Sequence[Node]) -> list[Node]:
         mapping = {p: slicer.slice(x) for p, x in zip(body.args[n:m], args[n:m], strict=True)}
         if list(slicer.xs) == list(args[n:m]) and not slicer.consts:
             return None
-        outs = substitute(body.outputs, mapping)
         inside = (*body.args[:n], *slicer.xs.values(), *slicer.consts.values(), *body.args[m:])
-        new = Body(body.index, inside, tuple(outs[:n]), tuple(outs[n:]), len(slicer.xs))
+        new = body.computing(substitute(body.computed, mapping), inside, len(slicer.xs))
         return dict(enumerate(remade(node, new, [*args[:n], *slicer.xs, *slicer.consts, *args[m:]])))
 
     return _replaced(outputs, replace)
@@ -152,8 +152,9 @@ def _stacked(x: Node, loop: Node) -> bool:
 
 def _joinable(first: Node, second: Node) -> bool:
     same = all(first.attrs[k] == second.attrs[k] for k in first.attrs if k not in ("body", "remat"))
-    if any(stop_of(x.attrs["body"]) is not None for x in (first, second)):
-        return False  # one would leave before the other
+    bodies = [x.attrs["body"] for x in (first, second)]
+    if any(stop_of(b) is not None or b.idle is not None for b in bodies):
+        return False  # one runs turns that the other does not
     if not same or _rows(first.attrs["body"].outputs) != _rows(second.attrs["body"].outputs):
         return False
     inits, xs, consts = split_args(second)
@@ -231,7 +232,7 @@ def _with_sums(
              else body.outputs[i] for i, dims in wanted]  # fmt: skip
     held = [placeholder(Type(t.type.axes, t.type.shape, t.type.dtype)) for t in terms]
     carries = (*body.carries, *(ops.add(h, t) for h, t in zip(held, terms, strict=True)))
-    new = Body(body.index, (*body.args[:n], *held, *body.args[n:]), carries, body.ys, body.n_xs)
+    new = Body(body.index, (*body.args[:n], *held, *body.args[n:]), carries, body.ys, body.n_xs, body.idle)
     starts = [ops.cast(ops.zeros_like(Type(t.type.axes, t.type.shape)), t.type.dtype) for t in terms]
     found = remade(node, new, [*args[:n], *starts, *args[n:]])
     k = len(terms)

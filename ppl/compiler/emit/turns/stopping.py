@@ -1,6 +1,7 @@
-"""Emission of loops that end before their last step: a tile leaves when all its rows have stopped.
+"""Emission of loops of which not all steps run.
 
-What the steps that do not run would have stacked is zeros.
+A tile leaves when all its rows have stopped; in the loop that runs backwards, it passes over the steps before which all
+had stopped. What steps that do not run would have stacked is zeros.
 """
 
 from __future__ import annotations
@@ -8,7 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ppl.compiler.emit.address import start_of
-from ppl.compiler.emit.code import Expression, Name, Statement, While, assign, call, compare, do, loop, term, when
+from ppl.compiler.emit.checks import begin
+from ppl.compiler.emit.code import (
+    Expression,
+    Given,
+    Name,
+    Statement,
+    Unary,
+    While,
+    assign,
+    call,
+    compare,
+    do,
+    loop,
+    term,
+    when,
+)
 from ppl.compiler.lower.views import Poly, axis_size
 from ppl.compiler.schedule.fusion import Value
 from ppl.compiler.schedule.values import Builder
@@ -22,12 +38,28 @@ def until_stopped(
     """The turns of a loop as long as one of the tile's rows goes on; `body` is one of them, number `turn`."""
     attrs, length = turns.attrs, turns.attrs["length"]
     flag, limit = builder.value(attrs["carries"][attrs["stop"]]), Name(f"end_{builder.value(attrs['index']).name}")
-    assert flag.buffer is not None
-    done = call("all_set", flag.buffer.array, start_of(flag, row), term(_entries(flag, row)))
+    done = _all_set(flag, row)
     rest = [x for i, value in _stacks(turns, builder) for x in _zeros(value, row, *_left(turns, i, turn))]
     leave = when(done, [*rest, assign(limit, turn)])
     inside = [*body, leave, assign(turn, turn + 1)]
     return [assign(turn, 0), assign(limit, length), While(compare(turn, "<", limit), tuple(inside))]
+
+
+def unless_idle(
+    turns: Node, builder: Builder, row: Axis | None, time: Given, test: Sequence[Statement], body: Sequence[Statement]
+) -> list[Statement]:
+    """The turn of the step `time`: `test` says which rows of the tile have nothing to do, and `body` is the rest."""
+    _, place, number = turns.attrs["idle"]
+    at = builder.value(number)
+    first = [] if at.buffer is None else [assign(Name("v").at(begin(at)), time)]
+    zeros = [x for _, value in _stacks(turns, builder) for x in _zeros(value, row, term(time), term(1))]
+    return [*first, *test, when(Unary("not", _all_set(builder.value(place), row)), body, zeros)]
+
+
+def _all_set(flag: Value, row: Axis | None) -> Expression:
+    """Whether the truth value `flag` holds for all rows of a tile."""
+    assert flag.buffer is not None
+    return call("all_set", flag.buffer.array, start_of(flag, row), term(_entries(flag, row)))
 
 
 def _entries(value: Value, row: Axis | None) -> Poly:

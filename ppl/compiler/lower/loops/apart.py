@@ -47,7 +47,7 @@ def _apart(outputs: Sequence[Node]) -> list[Node]:
 
     def visit(node: Node, args: tuple[Node, ...]) -> Node:
         if node.op == "loop":
-            inner = tuple(_apart(node.attrs["body"].outputs))
+            inner = tuple(_apart(node.attrs["body"].computed))
             results[node] = _split(node, args, inner, read.get(node, set()))
             return node
         if node.op == "get":
@@ -67,9 +67,7 @@ def together(outputs: Sequence[Node], axis: Axis) -> list[Node]:
         if isinstance(x, Type):
             return replace(x, axes=mapped(x.axes))
         if isinstance(x, Body):
-            outs = rebuild(x.outputs, visit)
-            n = len(x.carries)
-            return Body(x.index, tuple(rebuild(x.args, visit)), tuple(outs[:n]), tuple(outs[n:]), x.n_xs)
+            return x.computing(rebuild(x.computed, visit), tuple(rebuild(x.args, visit)))
         return tuple(map(mapped, x)) if type(x) is tuple else x
 
     def visit(node: Node, args: tuple[Node, ...]) -> Node:
@@ -79,11 +77,11 @@ def together(outputs: Sequence[Node], axis: Axis) -> list[Node]:
 
 
 def _split(node: Node, args: tuple[Node, ...], outs: tuple[Node, ...], read: set[int]) -> Results:
-    """The results of a loop, on new arguments and with new outputs of its body, that are read."""
+    """The results of a loop, on new arguments and with a body that computes `outs`, that are read."""
     body = node.attrs["body"]
     n = len(body.carries)
-    outs = (*map(_as_sum, outs[:n], body.args), *outs[n:])
-    body = Body(body.index, body.args, outs[:n], outs[n:], body.n_xs)
+    body = body.computing((*map(_as_sum, outs[:n], body.args), *outs[n:]))
+    outs = body.outputs
     levels = Levels(body, outs)
     if not (levels.rows or any(row_axis(a.type.axes) is not None for a in args)):
         return dict(enumerate(remade(node, body, args)))
@@ -178,7 +176,8 @@ class _Parts:
         mapping = {x: placeholder(x.type) for x in part.reads}
         made = [*(self._made(i) for i in carries), *(body.outputs[i] for i in ys), *stacked]
         outs = substitute(made, mapping)
-        known = set(topological(outs))
+        idle = self._idle(group)
+        known = set(topological([*outs, *idle]))
         xs = [i for i in range(n, n + body.n_xs) if body.args[i] in known]
         consts = [i for i in range(n + body.n_xs, len(body.args)) if body.args[i] in known]
         inside = (*(body.args[i] for i in (*carries, *xs)), *mapping.values(), *(body.args[i] for i in consts))
@@ -191,11 +190,17 @@ class _Parts:
         inits = [_zeros(self.args[i].type) if k in summed else self.args[i] for k, i in enumerate(carries)]
         args = [*inits, *(self.args[i] for i in xs), *(self.stacks[x] for x in part.reads),
                 *(self.args[i] for i in consts)]  # fmt: skip
-        new = Body(body.index, inside, tuple(outs[: len(carries)]), tuple(outs[len(carries) :]), len(xs) + len(mapping))
+        n_xs = len(xs) + len(mapping)
+        new = Body(body.index, inside, tuple(outs[: len(carries)]), tuple(outs[len(carries) :]), n_xs, *idle)
         found = remade(self.node, new, args, summed=frozenset(summed))
         self.stacks |= dict(zip(stacked, found[len(carries) + len(ys) :], strict=True))
         wanted = {i: g for i, g in zip((*carries, *ys), found, strict=False) if i >= n or self._carry_group(i) == group}
         return {i: self._with_start(i, g) if i in levels.added else g for i, g in wanted.items()}
+
+    def _idle(self, group: Group) -> tuple[Node, ...]:
+        """When the loop of `group` has nothing to do; nothing where that is told by rows which it does not have."""
+        idle = self.body.computed[len(self.body.outputs) :]
+        return tuple(x for x in idle if row_axis(x.type.axes) in (None, group.row))
 
     def _with_start(self, i: int, total: Node) -> Node:
         """A carried sum with its initial value."""
