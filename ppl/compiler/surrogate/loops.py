@@ -14,7 +14,7 @@ from ppl.graph.random.node import RandomNode
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir import ops
 from ppl.ir.loop import placeholder
-from ppl.ir.node import Node
+from ppl.ir.node import Node, make
 from ppl.ir.types import Axis, Kind, union_axes
 from ppl.lang.time.record import Scan, resolved
 
@@ -115,6 +115,22 @@ class Loops:
         """A carry of a loop after the last step."""
         scan: Scan = node.attrs["scan"]
         return self.recurrence(scan.leader).final(scan.offset + node.attrs["index"])
+
+    def _conditions(self, node: Node, known: list[Node]) -> list[Node]:
+        """What is `known` of the arguments of `node`; where it is seen from outside of a loop, of all steps."""
+        if node.op not in ("stacked", "final"):
+            return known
+        return [self._throughout(x, node.attrs["scan"].leader) for x in known]
+
+    def _throughout(self, holds: Node, scan: Scan) -> Node:
+        """Whether what may be said of a step holds in all steps, and in all states of a chain."""
+        recurrence, chain = self.recurrence(scan), self.chain(scan)
+        if not recurrence.moves([holds]):
+            return holds
+        fails = ops.cast(ops.logical_not(holds), "float")
+        states = [a for a in fails.type.axes if chain is not None and a in (*chain.now, *chain.then)]
+        fails = make("amax", recurrence.stacked(fails), axes=tuple(states), dims=(0,))
+        return ops.less(fails, 0.5)
 
     def outside(self, node: Node, scan: Scan | None) -> Node:
         """What a value of a step of `scan` has become, seen from outside of all loops: times lead its event."""

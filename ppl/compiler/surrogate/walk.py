@@ -101,7 +101,7 @@ class Walk(Loops):
 
         Only states that nothing reaches have such parameters and a finite loss.
         """
-        known = [self.drawn[id(a)] for a in node.args if id(a) in self.drawn]
+        known = self._conditions(node, [self.drawn[id(a)] for a in node.args if id(a) in self.drawn])
         if node.op == "sample" and node.attrs["site"].dist.discrete:
             named = zip(node.attrs["site"].dist.params, node.args, strict=True)
             found = ((name, self.env[id(a)]) for name, a in named)
