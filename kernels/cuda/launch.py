@@ -1,9 +1,7 @@
 """Moving a program's arrays to the device and back around its launches."""
 
 import numpy as np
-from numba import cuda
-
-from ppl.tuning import CUDA_THREADS
+from ppl.kernels.cuda.compat import THREADS, cuda
 
 NO_GPU = (
     'target "cuda" needs an NVIDIA GPU and its driver, and Numba finds none here; target "cpu" runs everywhere, and '
@@ -18,7 +16,7 @@ def available():
 
 def grid(n):
     """Launch configuration for at least `n` threads."""
-    return max(1, -(-n // CUDA_THREADS)), CUDA_THREADS
+    return max(1, -(-n // THREADS)), THREADS
 
 
 def on_device(launch, arguments, slabs):

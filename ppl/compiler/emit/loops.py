@@ -166,15 +166,20 @@ class KernelWriter:
                 return []
             if op.kind == "argmax":
                 lowest = self._lowest(op.args[0].value.dtype)
-                return [assign(value.name, to_int(0)), assign(_best(op), lowest)]
+                return [assign(value.name, to_int(0)), assign(best_of(op), lowest)]
             in_double = self._in_double(op) and op.node.op != "amax"
             return [assign(value.name, call(Name("np").dot("float64"), 0) if in_double else zero)]
         if value.accumulates or self.makers[value][0] is not op:
             return []
-        return [Assign(self._cleared(op), zero)]
+        return self._clear(value, *self._to_come(op), zero)
 
-    def _cleared(self, op: Op) -> Expression:
-        """The view of all entries of its result that `op` makes in the loops that are still to come."""
+    def _clear(self, value: Value, array: str, address: Expression, count: Expression, zero: Expression
+               ) -> list[Statement]:  # fmt: skip
+        """Set `count` entries of `value` from `address` on."""
+        return [Assign(self.addresses.filled(value, array, address, count), zero)]
+
+    def _to_come(self, op: Op) -> tuple[str, Expression, Expression]:
+        """All entries of its result that `op` makes in the loops that are still to come: array, first, how many."""
         value, depth, addresses = op.target, op.outermost, self.addresses
         start, terms = addresses.terms(op, value, op.axes, op.coefs, 0)
         terms = {k: s for k, s in terms.items() if k in op.loops[:depth]}
@@ -186,8 +191,7 @@ class KernelWriter:
             size = size * (Poly.of("n") if dim.key == self.row else dim.size)
         if "n" in size.names:
             self.passed.name("n")
-        array, count = addresses.array(value), self.passed.size(size)
-        return addresses.filled(value, array, address, count)
+        return addresses.array(value), address, self.passed.size(size)
 
     @staticmethod
     def _lowest(dtype: str) -> Expression:
@@ -212,7 +216,7 @@ class KernelWriter:
         return [assign(place, self._merge(op, place, new) if op.kind != "pad" else new)]
 
     def _argmax(self, op: Op, new: Expression) -> list[Statement]:
-        name, best = op.target.name, _best(op)
+        name, best = op.target.name, best_of(op)
         if op.outermost >= len(op.domain):
             return [assign(name, to_int(0)), *self._finish(op)]
         found = [assign(best, new), assign(name, to_int(op.loops[-1].var))]
@@ -250,7 +254,7 @@ class KernelWriter:
         return [assign(place, self._merge(op, place, Name(value.name)) if value.accumulates else value.name)]
 
 
-def _best(op: Op) -> str:
+def best_of(op: Op) -> str:
     """The local that holds the largest value so far."""
     return f"best_{op.target.name}"
 

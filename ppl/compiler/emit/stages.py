@@ -20,6 +20,7 @@ from ppl.compiler.emit.unit import Unit
 from ppl.compiler.lower.views import axis_size
 from ppl.compiler.schedule.fusion import Value
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage
+from ppl.ir.types import Axis
 
 Frame = Callable[[Stage, Sequence[Statement], str], Function]
 """Makes a function of a stage and a body."""
@@ -36,6 +37,10 @@ class Stages:
         self.unit, self.rows, self.products, self.form = unit, rows, products, form
         self.types = unit.types()
         self.kernels = 0
+
+    def writer(self, cluster: Cluster, row: Axis | None) -> KernelWriter:
+        """What writes the kernel of a cluster."""
+        return KernelWriter(cluster, row)
 
     def functions(self) -> list[Function]:
         """The functions of all stages."""
@@ -59,7 +64,7 @@ class Stages:
         if isinstance(step, Opaque):
             return self._opaque(step, stage, prefix, functions)
         step.name = f"{prefix}_kernel_{len(functions)}"
-        writer = KernelWriter(step, stage.row)
+        writer = self.writer(step, stage.row)
         functions.append(writer.function(step.name, self.types, self.form if stage.row is not None else "jit"))
         self.kernels += 1
         return [writer.call(step.name)]
@@ -100,7 +105,7 @@ class Stages:
                 step.node, self.unit.builder, step.body.row, time,
                 self._steps(step.test, prefix, functions), self._steps(step.body, prefix, functions),
             )  # fmt: skip
-        before = [*map(_cleared, step.cleared), *before]
+        before = [*map(self.clear, step.cleared), *before]
         if attrs["stop"] is not None:
             return [*before, *until_stopped(step.node, self.unit.builder, step.body.row, turn, body)]
         return [*before, loop(time, -1, body, length - 1, -1) if attrs["reverse"] else loop(time, length, body)]
@@ -115,23 +120,23 @@ class Stages:
         doc = "Products over the rows of the chunk that begins at t0: the share of `slab` of every result."
         return self.products(stage, body, doc)
 
+    def clear(self, value: Value) -> Statement:
+        """The statement that clears an accumulator."""
+        assert value.buffer is not None
+        array, at, size = value.buffer.array, Name(value.buffer.symbol), value.extent()
+        if value.node.op == "amax":
+            return Assign(Name(array).cut(at, size), -INF)
+        return do("clear", array, at, size)
+
     def cleared(self, stage: Stage) -> list[Statement]:
         """The statements that clear the accumulators of a slab."""
         lines: list[Statement] = []
         for value in stage.accumulators:
-            clear = _cleared(value)
+            clear = self.clear(value)
             lines.append(when(compare("hi", "<=", "lo"), [clear]) if value.node.op == "gemm" else clear)
         if stage.owned and lines:
             return [when(compare(f"first_{stage.name}", "==", 0), lines)]
         return lines
-
-
-def _cleared(value: Value) -> Statement:
-    assert value.buffer is not None
-    array, at, size = value.buffer.array, Name(value.buffer.symbol), value.extent()
-    if value.node.op == "amax":
-        return Assign(Name(array).cut(at, size), -INF)
-    return do("clear", array, at, size)
 
 
 def in_tiles(stage: Stage, steps: Sequence[Statement]) -> Statement:

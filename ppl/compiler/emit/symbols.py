@@ -62,26 +62,24 @@ CPU: Places = {
 }
 
 CUDA: Places = {
-    "numba": ("cuda",),
-    "ppl.kernels.cuda.launch": ("grid",),
-    "ppl.kernels.cuda.rows": (
-        *(
-            ("device", "jit"),
-            "add_slabs",
-            "all_set",
-            "fill_columns_{bits}",
-            "fill_rows_{bits}",
-            "gemm_{bits}",
-            "max_slabs",
-        ),
-        *(("gemm_{bits}", "data_gemm_{bits}"), "merge_slabs", "mix_time", "clear", "cumulate", "part"),
-        *("prefer_full_width", "row_ids", "row_keys", "solve_lower", "tail"),
-    ),
+    "ppl.kernels.cuda.compat": ("THREADS", "block", "cuda", ("device", "jit"), "quotient", "thread", "together"),
     "ppl.kernels.cuda.draws": (
-        *("binomial_lanes_{bits}", "binomial_row_{bits}", "loggamma_lanes_{bits}", "loggamma_row_{bits}"),
-        *("loggamma_slope_lanes_{bits}", "poisson_lanes_{bits}", "poisson_row_{bits}", "vonmises_lanes_{bits}"),
-        "vonmises_row_{bits}",
+        *("binomial_lanes_{bits}", "binomial_row_{bits}", "binomial_block_{bits}"),
+        *("loggamma_lanes_{bits}", "loggamma_row_{bits}", "loggamma_block_{bits}", "loggamma_slope_lanes_{bits}"),
+        *("poisson_lanes_{bits}", "poisson_row_{bits}", "poisson_block_{bits}"),
+        *("vonmises_lanes_{bits}", "vonmises_row_{bits}", "vonmises_block_{bits}"),
     ),
+    "ppl.kernels.cuda.launch": ("grid",),
+    "ppl.kernels.cuda.memory": (
+        *("add_slabs", "all_set", "clear", "fill", "max_slabs", "merge_slabs", "part", "prefer_full_width"),
+        *("share_start", "tail"),
+    ),
+    "ppl.kernels.cuda.noise": ("fill_columns_{bits}", "fill_rows_{bits}", "mix_time", "row_ids", "row_keys"),
+    "ppl.kernels.cuda.products": ("cumulate", "gemm_{bits}", ("gemm_{bits}", "data_gemm_{bits}"), "solve_lower"),
+    "ppl.kernels.cuda.teams": tuple(
+        name for kind in ("float32", "float64", "int64") for name in (f"amax_{kind}", f"argmax_{kind}", f"sum_{kind}")
+    )
+    + ("SHARED", "team_together"),
     **SCALARS,
 }
 

@@ -8,6 +8,7 @@ are numbers that may be infinite: `NEVER` turns a rewrite off. What was chosen f
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -112,7 +113,6 @@ class Sharing:
 
     Attributes
     ----------
-    each_row : whether every row is a slab. What follows then means nothing.
     most : slabs at most.
     operations : operations of a slab at least: below, a second thread gains less than it costs to wake it.
     sums : a call takes at least so many operations for each entry of all accumulators, which are cleared and added up.
@@ -126,7 +126,6 @@ class Sharing:
     part_rows : rows of such a result at least that one part takes.
     """
 
-    each_row: bool = False
     most: int = tuning.MOST_SLABS
     operations: int = tuning.SLAB_OPERATIONS
     sums: int = tuning.OPERATIONS_PER_SUM
@@ -144,11 +143,13 @@ class Target:
     """A kind of machine: its name, which emitter prints for it, and what the stages before assume of it.
 
     `in_place` says whether the modules that are printed for it have training loops, `clocked` whether they can count
-    the cycles of every step.
+    the cycles of every step. `threads` is how many threads share the loops of one slab, a power of two: of what one of
+    them writes in a turn of a loop, others must not write in theirs.
     """
 
     name: str
     printer: str
+    threads: int = 1
     in_place: bool = True
     clocked: bool = True
     rewrites: Rewrites = field(default_factory=Rewrites)
@@ -162,10 +163,21 @@ CPU = Target("cpu", "cpu")
 CUDA = Target(
     "cuda",
     "cuda",
+    threads=tuning.SIMULATED_THREADS if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" else tuning.CUDA_THREADS,
     in_place=False,
     clocked=False,
     rewrites=Rewrites(table_width=NEVER, windows=False),
-    sharing=Sharing(each_row=True, owned=NEVER),
+    fusion=Fusion(arrays=1 << 20, innermost="event"),
+    sharing=Sharing(
+        most=tuning.CUDA_BLOCKS,
+        operations=tuning.CUDA_OPERATIONS,
+        sums=1,
+        product_rows=tuning.CUDA_ROWS,
+        loop_rows=tuning.CUDA_ROWS,
+        quiet_loop_rows=tuning.CUDA_ROWS,
+        plain_rows=tuning.CUDA_ROWS,
+        owned=NEVER,
+    ),
 )
 
 TARGETS: Mapping[str, Target] = {"cpu": CPU, "cuda": CUDA}

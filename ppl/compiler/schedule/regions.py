@@ -16,6 +16,7 @@ from ppl.compiler.lower.target import Fusion
 from ppl.compiler.lower.views import Poly, is_view, row_axis
 from ppl.compiler.schedule.fusion import Buffer, Op, place, rest
 from ppl.compiler.schedule.nesting import nest
+from ppl.compiler.schedule.apart import sums_apart
 from ppl.compiler.schedule.owned import own
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, assign, bases, chain, source
 from ppl.compiler.schedule.values import Builder
@@ -150,6 +151,8 @@ def _steps(stage: Stage, builder: Builder) -> None:
         stage.steps.extend(opaque.get(number, ()))
     if stage.finals:
         _finals(stage, builder)
+    if builder.target.threads > 1:
+        stage.steps = [x for step in stage.steps for x in sums_apart(step, stage.row)]
     for step in stage.steps:
         if isinstance(step, Opaque) and step.node.op == "turns":
             _loop(step, stage, builder)
@@ -161,6 +164,7 @@ def _steps(stage: Stage, builder: Builder) -> None:
             step.items = nest(step.ops, limits)
             step.scratch = place(step.ops)
             for value in step.scratch:
+                value.prefix = () if builder.target.threads > 1 else value.prefix
                 if stage.row in value.axes and not value.prefix:
                     value.external = True
                 else:

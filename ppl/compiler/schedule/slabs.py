@@ -21,7 +21,7 @@ def least_rows(sharing: Sharing, products: bool, loops: bool, noise: bool) -> in
 
 
 def slab_count(sharing: Sharing, rows: int, operations: int, accumulated: int, least: int) -> int:
-    """Slabs of a call: a power of two, or one for each row where the target shares them so.
+    """Slabs of a call: a power of two.
 
     Parameters
     ----------
@@ -31,8 +31,6 @@ def slab_count(sharing: Sharing, rows: int, operations: int, accumulated: int, l
     accumulated : entries of the accumulators of one slab
     least : rows of a slab at least
     """
-    if sharing.each_row:
-        return rows
     most = min(sharing.most, rows // least, operations // sharing.operations)
     most = min(most, operations // (sharing.sums * accumulated) if accumulated else most)
     return power_of_two(most)

@@ -1,7 +1,8 @@
-"""The CUDA emitter: the stages and kernels of all targets, as device functions, with a driver of its own.
+"""The CUDA emitter: stages as device functions that a block's threads run together, kernels that launch them, and the
+host's order of launches.
 
-A row region is one launch with a thread per row; every thread is a slab of its own, with its own accumulators, which a
-second launch adds up, one thread per entry. Unplated stages run on one thread. This is the seam, not yet fast.
+A row region is one launch: every block takes a slab of rows through all steps, tile by tile, with accumulators of its
+own, which a second launch adds up in the order of slabs, one thread an entry. Unplated stages run on one block.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ppl.compiler.emit.code import Do, Function, Given, Name, Statement, assign, call, compare, do, loop, when
+from ppl.compiler.emit.cuda.stages import BlockStages
 from ppl.compiler.emit.emitter import Emitter, Items
-from ppl.compiler.emit.stages import Stages
 from ppl.compiler.emit.sums import combined, merged, written_aux
 from ppl.compiler.emit.symbols import CUDA
 from ppl.compiler.lower.views import axis_size
@@ -31,12 +32,9 @@ class CudaEmitter(Emitter):
 
     place, symbols = "CUDA", CUDA
 
-    def writer(self) -> Stages:
-        """What writes stages: regions are functions of their slab and rows, and device functions need no symbols."""
-        return Stages(self.unit, self._region, None, "jit")
-
-    def _region(self, stage: Stage, body: Sequence[Statement], doc: str) -> Function:
-        return self.unit.function(stage.name, [*self.unit.common, "slab", "lo", "hi"], body, doc)
+    def writer(self) -> BlockStages:
+        """What writes stages."""
+        return BlockStages(self.unit)
 
     def drivers(self, unrolled: bool) -> Items:
         """Kernels around the stage functions, and the host function that launches them."""
@@ -64,13 +62,13 @@ class CudaEmitter(Emitter):
         unit, name = self.unit, f"launch_{stage.name}"
         if stage.row is None:
             kernel = unit.bare(name, unit.common, [do(stage.name, *unit.common)], "", "launch")
-            return [(kernel, do(Name(name).at(1, 1), *unit.common))]
-        rows, row = axis_size(stage.row), Name("row")
-        run = when(compare(row, "<", "rows"), [do(stage.name, *unit.common, row, row, row + 1)])
-        kernel = self._kernel(name, "rows", [assign("row", THREAD), run])
-        found = [(kernel, do(Name(name).at(call("grid", rows)), *unit.common, rows))]
+            return [(kernel, do(Name(name).at(1, "THREADS", 0, "SHARED"), *unit.common))]
+        rows, slab = axis_size(stage.row), Name("slab")
+        ends = [call("share_start", rows, x, "slabs") for x in (slab, slab + 1)]
+        kernel = self._kernel(name, "slabs", [assign("slab", call("block")), do(stage.name, *unit.common, slab, *ends)])
+        found = [(kernel, do(Name(name).at("slabs", "THREADS", 0, "SHARED"), *unit.common, "slabs"))]
         sums = combined(unit, stage, SHARE)
-        return [*found, self._entries(f"{name}_sums", sums, rows)] if sums else found
+        return [*found, self._entries(f"{name}_sums", sums, "slabs")] if sums else found
 
     def _outputs(self) -> Launch:
         """The launch that writes gradients and auxiliary variables."""

@@ -1,0 +1,60 @@
+"""The one module that imports `numba.cuda`: decorators, where a thread stands, and what the simulator lacks.
+
+A program's blocks have `THREADS` threads, which share the work of one slab. The simulator (``NUMBA_ENABLE_CUDASIM=1``)
+runs every thread as one of Python's, a few to a block.
+"""
+
+import numba
+import numpy as np
+
+from ppl.tuning import CUDA_THREADS, SIMULATED_THREADS
+
+SIMULATED = bool(numba.config.ENABLE_CUDASIM)
+if SIMULATED:
+    from ppl.kernels.cuda.simulated import cuda
+else:
+    from numba import cuda
+THREADS = SIMULATED_THREADS if SIMULATED else CUDA_THREADS
+"""Threads of a block, a power of two."""
+WARP = min(32, THREADS)
+"""Threads that run together, a power of two."""
+
+
+def device(fn):
+    """A function that kernels call, by all threads of a block or by one, as it says."""
+    return fn if SIMULATED else cuda.jit(device=True)(fn)
+
+
+def inlined(fn):
+    """The same, put in place of its calls: so it may return a view of an array."""
+    return fn if SIMULATED else cuda.jit(device=True, inline="always")(fn)
+
+
+@device
+def thread():
+    """The number of the calling thread in its block."""
+    return numba.int64(cuda.threadIdx.x)
+
+
+@device
+def block():
+    """The number of the calling thread's block."""
+    return numba.int64(cuda.blockIdx.x)
+
+
+@device
+def together():
+    """Wait for all threads of the block, and see what they have written."""
+    cuda.syncthreads()
+
+
+@device
+def quotient(a, b):
+    """a // b of whole numbers from 0 to below 2**32."""
+    return numba.int64(numba.uint32(a) // numba.uint32(b))
+
+
+@device
+def signed(word):
+    """The bits of a 64-bit word as a whole number with a sign."""
+    return np.uint64(word).view(np.int64)

@@ -1,0 +1,312 @@
+"""Emission of one cluster for the threads of a block: a loop tree whose turns they share.
+
+The outer loops inside which all results are whole are shared: one *team* of threads, a power of two of them, takes one
+entry of these loops after another. Inside, the threads of a team share the innermost loops, and merge what they have
+added up; what lies between is computed by all of them and stored by the first. A team of one thread needs neither.
+All teams of a block take the same number of turns, so that they may wait for one another: one that has run out of
+entries goes through the last turn without storing anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ppl.compiler.emit.code import (
+    Argument,
+    Assign,
+    Binary,
+    Both,
+    Choice,
+    Do,
+    Expression,
+    Function,
+    Index,
+    Literal,
+    Name,
+    Statement,
+    assign,
+    call,
+    compare,
+    do,
+    loop,
+    names,
+    term,
+    when,
+)
+from ppl.compiler.emit.code.expressions import Tuple
+from ppl.compiler.emit.loops import VARS, KernelWriter, best_of
+from ppl.compiler.emit.scalar import to_int
+from ppl.compiler.schedule.fusion import Loop, Op, Value, near
+from ppl.compiler.schedule.stages import Cluster
+from ppl.ir.types import Axis
+
+TID, LANE, LIVE, ENTRY = Name("tid"), Name("lane"), Name("live"), Name("entry")
+
+TOGETHER = do("together")
+"""The statement that waits for all threads of the block."""
+
+SHORT, TEAM = 4, 32
+"""Entries of inner loops up to which one thread takes them all, and threads of a team at most where there are teams
+enough for all threads."""
+
+
+class BlockWriter(KernelWriter):
+    """Writes the kernel of one cluster for the `threads` of a block.
+
+    `columns` says that the outer loops run over neighbouring entries in memory, and the inner ones over rows.
+    """
+
+    def __init__(self, cluster: Cluster, row: Axis | None, threads: int, dtype: str):
+        super().__init__(cluster, row)
+        self.threads, self.dtype = threads, dtype
+        self.columns = row is not None and any(row in op.scattered for op in cluster.ops)
+        self.width = 1
+        self.guarded = False
+        self.shared_loops: set[Loop] = set()
+        self.exchanged: set[Value] = set()
+        for op in cluster.ops:
+            for read in op.reads:
+                makers = self.makers.get(read.value)
+                if makers and (read.gather is not None or not near(makers, op)):
+                    self.exchanged.add(read.value)
+
+    def function(self, name: str, types: Mapping[str, str], form: str) -> Function:
+        """The kernel, which all threads of a block call."""
+        body = self._separate(self.cluster.items)
+        made = sorted({op.node.op for op in self.cluster.ops})
+        arguments = tuple(Argument(a, types.get(a, "int64")) for a in self.passed.values)
+        doc = f"{len(self.cluster.ops)} fused operations: {', '.join(made)}."
+        return Function(name, arguments, (assign(TID, call("thread")), *body), doc, form)
+
+    # shared loops
+
+    def _separate(self, items: Sequence[Loop | Op]) -> list[Statement]:
+        """The loops one after another, if they hand nothing to each other in locals; else all as one turn."""
+        handed = any(not self.makers[value][0].complete for value in self.read)
+        if handed or any(isinstance(item, Op) for item in items):
+            return self._alone(items)
+        lines: list[Statement] = []
+        for number, item in enumerate(items):
+            assert isinstance(item, Loop)
+            lines += [TOGETHER] if number else []
+            lines += self._shared(item)
+        return lines
+
+    def _alone(self, items: Sequence[Loop | Op]) -> list[Statement]:
+        """What is no turn of a shared loop: one team of all threads."""
+        self.width, self.guarded = self.threads, False
+        return [assign(LANE, TID), *self._team(items)]
+
+    def _shared(self, item: Loop) -> list[Statement]:
+        prefix, items = self._prefix(item)
+        if not prefix:
+            return self._alone([item])
+        for depth, outer in enumerate(prefix):
+            self._name(outer, prefix[:depth])
+        self.width = self._team_width(prefix, items)
+        self.guarded = self.width > 1
+        total = self.addresses.size(prefix[0])
+        for outer in prefix[1:]:
+            total = total * self.addresses.size(outer)
+        if self.width == 1:
+            if len(prefix) == 1:
+                return [loop(prefix[0].var, total, self._team(items, tuple(prefix)), TID, self.threads)]
+            body = [*self._positions(prefix, ENTRY), *self._team(items, tuple(prefix))]
+            return [loop(ENTRY.name, total, body, TID, self.threads)]
+        teams = self.threads // self.width
+        body = [
+            assign(ENTRY, Name("turn") * teams + Name("team")),
+            assign(LIVE, compare(ENTRY, "<", "entries")),
+            assign(ENTRY, call("min", ENTRY, Name("entries") - 1)),
+            *self._positions(prefix, ENTRY),
+            *self._team(items, tuple(prefix)),
+        ]
+        turns = call("quotient", Name("entries") + (teams - 1), teams)
+        return [
+            assign("entries", total),
+            assign("team", call("quotient", TID, self.width)),
+            assign(LANE, TID - Name("team") * self.width),
+            loop("turn", turns, body),
+        ]
+
+    def _prefix(self, item: Loop) -> tuple[list[Loop], Sequence[Loop | Op]]:
+        """The outer loops of a nest inside which all results are whole, and what they contain."""
+        prefix: list[Loop] = []
+        items: Sequence[Loop | Op] = [item]
+        while len(items) == 1 and isinstance(items[0], Loop) and all(items[0] in op.complete for op in items[0].ops()):
+            prefix.append(items[0])
+            items = items[0].items
+        return prefix, items
+
+    def _team_width(self, prefix: Sequence[Loop], items: Sequence[Loop | Op]) -> int:
+        """Threads of a team."""
+        loops = [item for item in items if isinstance(item, Loop)]
+        if not loops:
+            return 1
+        lengths = [self._length(item) for item in loops]
+        inner = max((n for n in lengths if n is not None), default=1) if None not in lengths else self.threads
+        outer: int | None = 1
+        for item in prefix:
+            size = item.size.constant if item.token != self.row else None
+            outer = None if outer is None or size is None else outer * size
+        most = min(_power(inner), self.threads)
+        spare = max(1, self.threads // _power(outer)) if outer is not None else 1
+        if self.columns:
+            return min(most, spare)
+        return max(1 if inner <= SHORT else min(most, TEAM), min(most, spare))
+
+    def _length(self, item: Loop) -> int | None:
+        """Entries of the longest innermost loop of a nest, None if only known at run time."""
+        chain, items = self._chain(item)
+        total: int | None = 1
+        for part in chain:
+            size = part.size.constant if part.token != self.row else None
+            total = None if total is None or size is None else total * size
+        lengths = [self._length(i) for i in items if isinstance(i, Loop)]
+        if not lengths:
+            return total
+        return None if None in lengths else max(n for n in lengths if n is not None)
+
+    def _name(self, item: Loop, path: Sequence[Loop]) -> None:
+        item.var = VARS[item.token.kind] if isinstance(item.token, Axis) else "i"
+        if any(outer.var == item.var for outer in path):
+            item.var += str(len(path))
+
+    def _positions(self, loops: Sequence[Loop], entry: Expression) -> list[Statement]:
+        """The variables of nested loops from the number of their turn."""
+        lines: list[Statement] = []
+        left = entry
+        for item in reversed(loops[1:]):
+            size, whole = self.addresses.size(item), Name(f"{item.var}_before")
+            lines += [assign(whole, call("quotient", left, size)), assign(item.var, left - whole * size)]
+            left = whole
+        return [*lines, assign(loops[0].var, left)]
+
+    # what a team does in one turn
+
+    def _team(self, items: Sequence[Loop | Op], path: tuple[Loop, ...] = ()) -> list[Statement]:
+        lines: list[Statement] = []
+        for item in items:
+            if isinstance(item, Op):
+                started = self._start(item) if item.outermost >= len(item.domain) else []
+                part = [*started, *self._by_first(self._statement(item, None))]
+                ops = [item]
+            else:
+                part, ops = self._inside(item, path), list(item.ops())
+            if self.width > 1 and any(op.last for op in ops):
+                lines.append(self._wait())
+            lines += part
+            if self.width > 1 and any(op.target in self.exchanged for op in ops):
+                lines.append(self._wait())
+        return lines
+
+    def _inside(self, item: Loop, path: tuple[Loop, ...]) -> list[Statement]:
+        """A loop in a turn of a team."""
+        chain, items = self._chain(item)
+        for depth, part in enumerate(chain):
+            self._name(part, (*path, *chain[:depth]))
+        first = [o for o in item.ops() if o.outermost < len(o.loops) and o.loops[o.outermost] is item]
+        before = [x for op in first for x in self._start(op)]
+        cleared = any(isinstance(x, Do) or not isinstance(x, Assign) for x in before)
+        before += [self._wait()] if cleared and self.width > 1 else []
+        if self.width == 1:
+            self._name(item, path)
+            body: list[Statement] = [loop(item.var, self.addresses.size(item), self._team(item.items, (*path, item)))]
+        elif any(self._collides(op) for op in item.ops()):
+            body = self._by_one(item, path)
+        elif all(isinstance(i, Op) for i in items):
+            body = self._lanes(chain, items)
+        else:
+            self._name(item, path)
+            body = [loop(item.var, self.addresses.size(item), self._team(item.items, (*path, item)))]
+        after = [x for op in first for x in (*self._merged(op), *self._by_first(self._finish(op)))]
+        return [*before, *body, *after]
+
+    def _chain(self, item: Loop) -> tuple[list[Loop], Sequence[Loop | Op]]:
+        """Loops of a nest that can be one: of every operation either all add up, or none does."""
+        chain, items = [item], item.items
+        while len(items) == 1 and isinstance(items[0], Loop):
+            inner = items[0]
+            if any(_adds_up(op, inner) != _adds_up(op, item) for op in inner.ops()):
+                break
+            chain.append(inner)
+            items = inner.items
+        return chain, items
+
+    def _lanes(self, chain: Sequence[Loop], items: Sequence[Loop | Op]) -> list[Statement]:
+        """An innermost loop, shared by the threads of a team."""
+        self.shared_loops |= set(chain)
+        size = self.addresses.size(chain[0])
+        for part in chain[1:]:
+            size = size * self.addresses.size(part)
+        stop = Choice(LIVE, term(size), to_int(0)) if self.guarded else size
+        body = [x for op in items if isinstance(op, Op) for x in self._statement(op, None)]
+        if len(chain) == 1:
+            return [loop(chain[0].var, stop, body, LANE, self.width)]
+        return [loop("spot", stop, [*self._positions(chain, Name("spot")), *body], LANE, self.width)]
+
+    def _by_one(self, item: Loop, path: tuple[Loop, ...]) -> list[Statement]:
+        """A nest whose turns write to the same entries: the first thread of a team takes all of them."""
+        width, self.width = self.width, 1
+        self._name(item, path)
+        body = self._team(item.items, (*path, item))
+        self.width = width
+        for op in item.ops():
+            self.shared_loops |= set(op.loops[-1:])
+        stop = Choice(self._first(), self.addresses.size(item), to_int(0))
+        return [loop(item.var, stop, body)]
+
+    @staticmethod
+    def _collides(op: Op) -> bool:
+        """Whether turns of the innermost loop of `op` write to the same entries of memory."""
+        if op.kind == "put":
+            return True
+        return op.kind == "reduce" and not op.in_register and bool(op.loops) and _adds_up(op, op.loops[-1])
+
+    def _merged(self, op: Op) -> list[Statement]:
+        """The statement that merges what the threads of a team have found."""
+        if self.width == 1 or op.kind not in ("reduce", "argmax") or not op.in_register:
+            return []
+        if op.loops[-1] not in self.shared_loops:
+            return []
+        value, width = Name(op.target.name), Literal(self.width)
+        kind = op.args[0].value.dtype if op.kind == "argmax" else op.target.dtype
+        number = "int64" if kind == "int" else "float64" if self._in_double(op) else self.dtype
+        if op.kind == "argmax":
+            found = Tuple((value, Name(best_of(op))))
+            return [Assign(found, call(f"argmax_{number}", value, best_of(op), width))]
+        merge = "amax" if op.node.op == "amax" else "sum"
+        return [assign(value, call(f"{merge}_{number}", value, width))]
+
+    def _first(self) -> Expression:
+        """Whether this is the first thread of a team that has an entry."""
+        first = compare(LANE, "==", 0)
+        return Both((first, LIVE)) if self.guarded else first
+
+    def _by_first(self, lines: Sequence[Statement]) -> list[Statement]:
+        """Statements of a turn, in which the first thread of a team stores."""
+        if self.width == 1:
+            return list(lines)
+        stores = [x for x in lines if isinstance(x, Assign) and isinstance(x.target, Index)]
+        return [x if x not in stores else when(self._first(), [x]) for x in lines]
+
+    def _wait(self) -> Statement:
+        return do("team_together", Literal(self.width))
+
+    def _clear(self, value: Value, array: str, address: Expression, count: Expression, zero: Expression
+               ) -> list[Statement]:  # fmt: skip
+        place = self.addresses.at(value, array, address + Name("z") if address != Literal(0) else Name("z"))
+        if self.width == 1:
+            return [loop("z", count, [assign(place, zero)])]
+        stop = Choice(LIVE, term(count), to_int(0)) if self.guarded else count
+        return [loop("z", stop, [assign(place, zero)], LANE, self.width)]
+
+
+def _power(n: int) -> int:
+    """The least power of two that is at least `n`."""
+    return 1 << max(0, n - 1).bit_length()
+
+
+def _adds_up(op: Op, item: Loop) -> bool:
+    """Whether `op` adds up over a loop."""
+    return any(dim.key in op.scattered for dim, own in zip(op.domain, op.loops, strict=False) if own is item)

@@ -1,0 +1,71 @@
+"""Emission of stages for CUDA: the steps of a stage one after another, each by all threads of a block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ppl.compiler.emit.code import Call, Do, For, Function, Name, Statement, call, compare, term, when
+from ppl.compiler.emit.cuda.block import TOGETHER, BlockWriter
+from ppl.compiler.emit.scalar import INF, kernel, to_float, to_int
+from ppl.compiler.emit.stages import Stages
+from ppl.compiler.emit.unit import Unit
+from ppl.compiler.schedule.fusion import Value
+from ppl.compiler.schedule.stages import Cluster, Opaque, Stage
+from ppl.ir.types import Axis
+
+ONE_BY_ONE = frozenset({"solve", "cumsum", "draw_rows", "external"})
+"""Steps whose kernels take one entry of the named axes, by one thread."""
+
+THREAD = call("thread")
+"""The number of a thread in its block."""
+
+
+class BlockStages(Stages):
+    """Writes the functions of stages, which all threads of a block call."""
+
+    def __init__(self, unit: Unit):
+        super().__init__(unit, self._region, None, "jit")
+        self.threads = unit.builder.target.threads
+
+    def _region(self, stage: Stage, body: Sequence[Statement], doc: str) -> Function:
+        return self.unit.function(stage.name, [*self.unit.common, "slab", "lo", "hi"], body, doc)
+
+    def writer(self, cluster: Cluster, row: Axis | None) -> BlockWriter:
+        """What writes the kernel of a cluster."""
+        return BlockWriter(cluster, row, self.threads, self.unit.dtype)
+
+    def step(self, step: Cluster | Opaque, stage: Stage, prefix: str, functions: list[Function]) -> list[Statement]:
+        """The statements of one step; all threads wait for its end."""
+        lines = super().step(step, stage, prefix, functions)
+        if isinstance(step, Opaque) and step.node.op == "turns":
+            return lines
+        if isinstance(step, Opaque) and step.node.op in ONE_BY_ONE:
+            lines = [self._dealt(x) for x in lines]
+        if isinstance(step, Opaque) and step.node.op == "lanes" and step.node.attrs.get("by_row"):
+            lines = [_by_block(x) for x in lines]
+        return [*lines, TOGETHER]
+
+    def _dealt(self, x: Statement) -> Statement:
+        """A loop over entries, or what is done for the only one, shared by the threads of a block."""
+        if isinstance(x, For):
+            return replace(x, start=THREAD, step=term(self.threads))
+        return when(compare(THREAD, "==", 0), [x])
+
+    def clear(self, value: Value) -> Statement:
+        """The statement that clears an accumulator."""
+        assert value.buffer is not None
+        array, at, size = value.buffer.array, Name(value.buffer.symbol), value.extent()
+        zero = -INF if value.node.op == "amax" else to_int(0) if array == "v" else to_float(0)
+        return Do(kernel("fill", array, at, size, zero))
+
+    def cleared(self, stage: Stage) -> list[Statement]:
+        """The statements that clear the accumulators of a slab."""
+        lines = super().cleared(stage)
+        return [*lines, TOGETHER] if lines else []
+
+
+def _by_block(x: Statement) -> Statement:
+    """A call of draws under one key, by a block instead of a thread."""
+    assert isinstance(x, Do) and isinstance(x.call, Call) and isinstance(x.call.function, Name)
+    return Do(call(x.call.function.name.replace("_row_", "_block_"), *x.call.arguments))
