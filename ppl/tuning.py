@@ -247,7 +247,7 @@ W5 takes 510 µs, entry by entry 790; the sizes follow the registers of AVX-512.
 # --- CUDA -----------------------------------------------------------------------------------------------------------
 
 CUDA_THREADS, SIMULATED_THREADS = 128, 4
-"""Threads of a block, on devices and in Numba's simulator of one, which runs each as a thread of Python's. Not measured."""
+"""Threads of a block on devices, and in Numba's simulator, which runs each as a thread of Python's. Not measured."""
 
 CUDA_BLOCKS, CUDA_ROWS, CUDA_OPERATIONS = 1024, 4, 1 << 10
 """Blocks that share the rows of a call at most; rows and operations of a block at least. Not measured."""

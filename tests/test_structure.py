@@ -63,6 +63,7 @@ LAZY = {
     "importlib.metadata": "only for the version",
     "mpmath": "for those who fit coefficients of kernels",
     "scipy": "as slow as Numba; of `ppl.lazy`, and for those who fit coefficients",
+    "cuda.core": "optional, for code of devices that are not there",
     "networkx": "only for the graph that users see",
     "cloudpickle": "optional, for models that no name leads to",
 }

@@ -5,8 +5,7 @@ from ppl.kernels.scalar import f32, f64
 
 
 def _draws(draw):
-    """The draws of columns from `column` on under one key, by a thread and by a block, and those of lanes with a key and
-    a column each."""
+    """Draws of columns from `column` on under one key, by a thread and by a block; those of lanes with a key each."""
 
     @device
     def row(out, parameter, key, column, stream, n):

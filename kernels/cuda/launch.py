@@ -1,6 +1,7 @@
 """Moving a program's arrays to the device and back around its launches."""
 
 import numpy as np
+
 from ppl.kernels.cuda.compat import THREADS, cuda
 
 NO_GPU = (

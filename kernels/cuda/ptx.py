@@ -1,4 +1,4 @@
-"""Compiling device functions and kernels to PTX on a machine without a GPU.
+"""Compiling device functions and kernels, to PTX and on to a device's own code, on a machine without a GPU.
 
 Needs numba-cuda and the NVVM wheels (``pip install "numba-cuda[cu12]"``), but neither driver nor device: the
 one place where numba-cuda asks the driver, for the compute capability of functions called by the compiled
@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import re
 import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 REQUIREMENT = "numba-cuda[cu12]"
 _lock = threading.Lock()
@@ -64,6 +65,41 @@ def compile_ptx(
 
     with _capability(cc):
         return cuda.compile_ptx(getattr(fn, "py_func", fn), signature, device=device, cc=cc, abi="numba")
+
+
+class Cubin(NamedTuple):
+    """A kernel as a device runs it: its code, and what the assembler says of it.
+
+    `stack` and `spilled` are bytes of local memory, `shared` those of shared memory that it declares.
+    """
+
+    code: bytes
+    registers: int
+    stack: int
+    spilled: int
+    shared: int
+    float64: bool
+
+
+def compile_cubin(fn: Callable[..., Any], signature: Any, cc: tuple[int, int] = (9, 0)) -> Cubin:
+    """Compile a kernel for one compute capability, by way of PTX and the linker.
+
+    `float64` says whether a double-precision instruction is in its PTX. Arguments and errors are those of
+    `compile_ptx`.
+    """
+    source, _ = compile_ptx(fn, signature, cc, device=False)
+    from cuda.core import Linker, LinkerOptions, ObjectCode  # type: ignore[import-untyped]  # as above
+
+    arch = f"sm_{cc[0]}{cc[1]}"
+    linker = Linker(ObjectCode.from_ptx(source.encode()), options=LinkerOptions(arch=arch, ptxas_options=["-v"]))
+    code, said = linker.link("cubin").code, linker.get_info_log()
+
+    def total(pattern: str) -> int:
+        return sum(int(n) for n in re.findall(pattern, said))
+
+    registers, stack = max(map(int, re.findall(r"Used (\d+) registers", said))), total(r"(\d+) bytes stack frame")
+    spilled, shared = total(r"(\d+) bytes spill stores"), total(r"(\d+) bytes smem")
+    return Cubin(bytes(code), registers, stack, spilled, shared, ".f64" in source)
 
 
 @contextlib.contextmanager

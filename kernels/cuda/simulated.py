@@ -1,5 +1,7 @@
-"""Numba's CUDA simulator, made quicker: what a kernel asks of `cuda` goes to the block that runs, without looking through
-the globals of every function that it calls, and the threads of a block wait for one another instead of being asked.
+"""Numba's CUDA simulator, made quicker.
+
+What a kernel asks of `cuda` goes to the block that runs, without looking through the globals of every function that it
+calls; and the threads of a block wait for one another instead of being asked again and again.
 """
 
 import threading

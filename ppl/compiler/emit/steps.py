@@ -201,7 +201,8 @@ def lanes(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[Statemen
     given += ["t0"] if by_row else []
     given += [node.attrs["stream"]] if "stream" in node.attrs else []
     count = step.target.extent(skip=() if row is None else (row,)) * ("n" if row is not None else 1)
-    return [Do(kernel(_blocks(node, "row" if by_row else "lanes", dtype), out, *given, count))]
+    form = "lanes" if not by_row else "block" if builder.target.threads > 1 else "row"
+    return [Do(kernel(_blocks(node, form, dtype), out, *given, count))]
 
 
 def _blocks(node: Node, form: str, dtype: str) -> str:

@@ -74,13 +74,14 @@ CUDA: Places = {
         *("add_slabs", "all_set", "clear", "fill", "max_slabs", "merge_slabs", "part", "prefer_full_width"),
         *("share_start", "tail"),
     ),
-    "ppl.kernels.cuda.noise": ("fill_columns_{bits}", "fill_rows_{bits}", "mix_time", "row_ids", "row_keys"),
+    "ppl.kernels.cuda.noise": (*("fill_columns_{bits}", "fill_rows_{bits}", "mix", "mix_time", "row_ids", "row_keys"),),
     "ppl.kernels.cuda.products": ("cumulate", "gemm_{bits}", ("gemm_{bits}", "data_gemm_{bits}"), "solve_lower"),
-    "ppl.kernels.cuda.teams": tuple(
-        name for kind in ("float32", "float64", "int64") for name in (f"amax_{kind}", f"argmax_{kind}", f"sum_{kind}")
-    )
-    + ("SHARED", "team_together"),
-    **SCALARS,
+    "ppl.kernels.cuda.teams": (
+        *(f"{what}_{kind}" for kind in ("float32", "float64", "int64") for what in ("amax", "argmax", "sum")),
+        *("SHARED", "team_together"),
+    ),
+    "ppl.kernels.scalar": (("{bits}", "m"),),
+    "ppl.kernels.scalar.noise": ("uniform_{bits}",),
 }
 
 

@@ -14,7 +14,7 @@ from ppl.ir.types import Axis
 
 
 def sums_apart(step: Cluster | Opaque, row: Axis | None) -> list[Cluster | Opaque]:
-    """A step, behind it the sums over rows that it contained, those over equal loops together, and then what reads them."""
+    """A step, behind it the sums over rows that it contained, equal loops together, and then what reads them."""
     if isinstance(step, Opaque) or row is None:
         return [step]
     sums = [op for op in step.ops if row in op.scattered]

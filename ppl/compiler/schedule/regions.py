@@ -14,9 +14,9 @@ from ppl.compiler.lower.loops.turns import varying_of
 from ppl.compiler.lower.request import Output
 from ppl.compiler.lower.target import Fusion
 from ppl.compiler.lower.views import Poly, is_view, row_axis
+from ppl.compiler.schedule.apart import sums_apart
 from ppl.compiler.schedule.fusion import Buffer, Op, place, rest
 from ppl.compiler.schedule.nesting import nest
-from ppl.compiler.schedule.apart import sums_apart
 from ppl.compiler.schedule.owned import own
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, assign, bases, chain, source
 from ppl.compiler.schedule.values import Builder

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ppl.compiler.emit.address import Addresses
 from ppl.compiler.emit.code import (
     Argument,
     Assign,
-    Binary,
     Both,
     Choice,
-    Do,
     Expression,
+    For,
     Function,
     Index,
     Literal,
@@ -29,13 +29,13 @@ from ppl.compiler.emit.code import (
     compare,
     do,
     loop,
-    names,
     term,
     when,
 )
 from ppl.compiler.emit.code.expressions import Tuple
+from ppl.compiler.emit.cuda.sharing import collides, one_loop, shared_loops, team_width
 from ppl.compiler.emit.loops import VARS, KernelWriter, best_of
-from ppl.compiler.emit.scalar import to_int
+from ppl.compiler.emit.scalar import to_int, to_word
 from ppl.compiler.schedule.fusion import Loop, Op, Value, near
 from ppl.compiler.schedule.stages import Cluster
 from ppl.ir.types import Axis
@@ -45,9 +45,13 @@ TID, LANE, LIVE, ENTRY = Name("tid"), Name("lane"), Name("live"), Name("entry")
 TOGETHER = do("together")
 """The statement that waits for all threads of the block."""
 
-SHORT, TEAM = 4, 32
-"""Entries of inner loops up to which one thread takes them all, and threads of a team at most where there are teams
-enough for all threads."""
+
+class Unsigned(Addresses):
+    """Addresses that are known to be no negative number, which Numba would count from the end."""
+
+    def at(self, value: Value, array: str, address: Expression) -> Expression:
+        """The entry of `value` at `address`."""
+        return super().at(value, array, to_word(address))
 
 
 class BlockWriter(KernelWriter):
@@ -58,11 +62,12 @@ class BlockWriter(KernelWriter):
 
     def __init__(self, cluster: Cluster, row: Axis | None, threads: int, dtype: str):
         super().__init__(cluster, row)
+        self.addresses = Unsigned(cluster, row, self.passed)
         self.threads, self.dtype = threads, dtype
         self.columns = row is not None and any(row in op.scattered for op in cluster.ops)
         self.width = 1
         self.guarded = False
-        self.shared_loops: set[Loop] = set()
+        self.divided: set[Loop] = set()
         self.exchanged: set[Value] = set()
         for op in cluster.ops:
             for read in op.reads:
@@ -98,12 +103,12 @@ class BlockWriter(KernelWriter):
         return [assign(LANE, TID), *self._team(items)]
 
     def _shared(self, item: Loop) -> list[Statement]:
-        prefix, items = self._prefix(item)
+        prefix, items = shared_loops(item)
         if not prefix:
             return self._alone([item])
         for depth, outer in enumerate(prefix):
             self._name(outer, prefix[:depth])
-        self.width = self._team_width(prefix, items)
+        self.width = team_width(prefix, items, self.row, self.columns, self.threads)
         self.guarded = self.width > 1
         total = self.addresses.size(prefix[0])
         for outer in prefix[1:]:
@@ -129,44 +134,6 @@ class BlockWriter(KernelWriter):
             loop("turn", turns, body),
         ]
 
-    def _prefix(self, item: Loop) -> tuple[list[Loop], Sequence[Loop | Op]]:
-        """The outer loops of a nest inside which all results are whole, and what they contain."""
-        prefix: list[Loop] = []
-        items: Sequence[Loop | Op] = [item]
-        while len(items) == 1 and isinstance(items[0], Loop) and all(items[0] in op.complete for op in items[0].ops()):
-            prefix.append(items[0])
-            items = items[0].items
-        return prefix, items
-
-    def _team_width(self, prefix: Sequence[Loop], items: Sequence[Loop | Op]) -> int:
-        """Threads of a team."""
-        loops = [item for item in items if isinstance(item, Loop)]
-        if not loops:
-            return 1
-        lengths = [self._length(item) for item in loops]
-        inner = max((n for n in lengths if n is not None), default=1) if None not in lengths else self.threads
-        outer: int | None = 1
-        for item in prefix:
-            size = item.size.constant if item.token != self.row else None
-            outer = None if outer is None or size is None else outer * size
-        most = min(_power(inner), self.threads)
-        spare = max(1, self.threads // _power(outer)) if outer is not None else 1
-        if self.columns:
-            return min(most, spare)
-        return max(1 if inner <= SHORT else min(most, TEAM), min(most, spare))
-
-    def _length(self, item: Loop) -> int | None:
-        """Entries of the longest innermost loop of a nest, None if only known at run time."""
-        chain, items = self._chain(item)
-        total: int | None = 1
-        for part in chain:
-            size = part.size.constant if part.token != self.row else None
-            total = None if total is None or size is None else total * size
-        lengths = [self._length(i) for i in items if isinstance(i, Loop)]
-        if not lengths:
-            return total
-        return None if None in lengths else max(n for n in lengths if n is not None)
-
     def _name(self, item: Loop, path: Sequence[Loop]) -> None:
         item.var = VARS[item.token.kind] if isinstance(item.token, Axis) else "i"
         if any(outer.var == item.var for outer in path):
@@ -188,7 +155,7 @@ class BlockWriter(KernelWriter):
         lines: list[Statement] = []
         for item in items:
             if isinstance(item, Op):
-                started = self._start(item) if item.outermost >= len(item.domain) else []
+                started = self._started([item]) if item.outermost >= len(item.domain) else []
                 part = [*started, *self._by_first(self._statement(item, None))]
                 ops = [item]
             else:
@@ -202,17 +169,15 @@ class BlockWriter(KernelWriter):
 
     def _inside(self, item: Loop, path: tuple[Loop, ...]) -> list[Statement]:
         """A loop in a turn of a team."""
-        chain, items = self._chain(item)
+        chain, items = one_loop(item)
         for depth, part in enumerate(chain):
             self._name(part, (*path, *chain[:depth]))
         first = [o for o in item.ops() if o.outermost < len(o.loops) and o.loops[o.outermost] is item]
-        before = [x for op in first for x in self._start(op)]
-        cleared = any(isinstance(x, Do) or not isinstance(x, Assign) for x in before)
-        before += [self._wait()] if cleared and self.width > 1 else []
+        before = self._started(first)
         if self.width == 1:
             self._name(item, path)
             body: list[Statement] = [loop(item.var, self.addresses.size(item), self._team(item.items, (*path, item)))]
-        elif any(self._collides(op) for op in item.ops()):
+        elif any(collides(op) for op in item.ops()):
             body = self._by_one(item, path)
         elif all(isinstance(i, Op) for i in items):
             body = self._lanes(chain, items)
@@ -222,20 +187,15 @@ class BlockWriter(KernelWriter):
         after = [x for op in first for x in (*self._merged(op), *self._by_first(self._finish(op)))]
         return [*before, *body, *after]
 
-    def _chain(self, item: Loop) -> tuple[list[Loop], Sequence[Loop | Op]]:
-        """Loops of a nest that can be one: of every operation either all add up, or none does."""
-        chain, items = [item], item.items
-        while len(items) == 1 and isinstance(items[0], Loop):
-            inner = items[0]
-            if any(_adds_up(op, inner) != _adds_up(op, item) for op in inner.ops()):
-                break
-            chain.append(inner)
-            items = inner.items
-        return chain, items
+    def _started(self, ops: Sequence[Op]) -> list[Statement]:
+        """The statements that begin sums; all threads of a team see what has been cleared."""
+        lines = [x for op in ops for x in self._start(op)]
+        cleared = any(isinstance(x, For) for x in lines)
+        return [*lines, self._wait()] if cleared and self.width > 1 else lines
 
     def _lanes(self, chain: Sequence[Loop], items: Sequence[Loop | Op]) -> list[Statement]:
         """An innermost loop, shared by the threads of a team."""
-        self.shared_loops |= set(chain)
+        self.divided |= set(chain)
         size = self.addresses.size(chain[0])
         for part in chain[1:]:
             size = size * self.addresses.size(part)
@@ -252,22 +212,15 @@ class BlockWriter(KernelWriter):
         body = self._team(item.items, (*path, item))
         self.width = width
         for op in item.ops():
-            self.shared_loops |= set(op.loops[-1:])
+            self.divided |= set(op.loops[-1:])
         stop = Choice(self._first(), self.addresses.size(item), to_int(0))
         return [loop(item.var, stop, body)]
-
-    @staticmethod
-    def _collides(op: Op) -> bool:
-        """Whether turns of the innermost loop of `op` write to the same entries of memory."""
-        if op.kind == "put":
-            return True
-        return op.kind == "reduce" and not op.in_register and bool(op.loops) and _adds_up(op, op.loops[-1])
 
     def _merged(self, op: Op) -> list[Statement]:
         """The statement that merges what the threads of a team have found."""
         if self.width == 1 or op.kind not in ("reduce", "argmax") or not op.in_register:
             return []
-        if op.loops[-1] not in self.shared_loops:
+        if op.loops[-1] not in self.divided:
             return []
         value, width = Name(op.target.name), Literal(self.width)
         kind = op.args[0].value.dtype if op.kind == "argmax" else op.target.dtype
@@ -300,13 +253,3 @@ class BlockWriter(KernelWriter):
             return [loop("z", count, [assign(place, zero)])]
         stop = Choice(LIVE, term(count), to_int(0)) if self.guarded else count
         return [loop("z", stop, [assign(place, zero)], LANE, self.width)]
-
-
-def _power(n: int) -> int:
-    """The least power of two that is at least `n`."""
-    return 1 << max(0, n - 1).bit_length()
-
-
-def _adds_up(op: Op, item: Loop) -> bool:
-    """Whether `op` adds up over a loop."""
-    return any(dim.key in op.scattered for dim, own in zip(op.domain, op.loops, strict=False) if own is item)

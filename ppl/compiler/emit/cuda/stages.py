@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ppl.compiler.emit.code import Call, Do, For, Function, Name, Statement, call, compare, term, when
+from ppl.compiler.emit.code import Do, For, Function, Name, Statement, call, compare, term, when
 from ppl.compiler.emit.cuda.block import TOGETHER, BlockWriter
 from ppl.compiler.emit.scalar import INF, kernel, to_float, to_int
 from ppl.compiler.emit.stages import Stages
@@ -42,8 +42,6 @@ class BlockStages(Stages):
             return lines
         if isinstance(step, Opaque) and step.node.op in ONE_BY_ONE:
             lines = [self._dealt(x) for x in lines]
-        if isinstance(step, Opaque) and step.node.op == "lanes" and step.node.attrs.get("by_row"):
-            lines = [_by_block(x) for x in lines]
         return [*lines, TOGETHER]
 
     def _dealt(self, x: Statement) -> Statement:
@@ -63,9 +61,3 @@ class BlockStages(Stages):
         """The statements that clear the accumulators of a slab."""
         lines = super().cleared(stage)
         return [*lines, TOGETHER] if lines else []
-
-
-def _by_block(x: Statement) -> Statement:
-    """A call of draws under one key, by a block instead of a thread."""
-    assert isinstance(x, Do) and isinstance(x.call, Call) and isinstance(x.call.function, Name)
-    return Do(call(x.call.function.name.replace("_row_", "_block_"), *x.call.arguments))
