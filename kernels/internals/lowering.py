@@ -9,6 +9,7 @@ compiles the Python function as it compiles any other.
 
 from __future__ import annotations
 
+import uuid
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -182,15 +183,20 @@ def _library(state: Any) -> Any:
     another: a call that is not inlined runs the copy that the process has loaded first. Copies are optimised with their
     callers, and may differ in the last bits; which one came first differed between a process that compiles and one that
     reads machine code.
+
+    The copies have names of their own. LLVM is free to change what they take and how they are called; and the loader
+    looks names up among all functions, so that another library would be given such a copy for the function itself.
     """
     library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
     library.enable_object_caching()
     optimize = library._optimize_final_module
 
     def optimize_alone() -> None:
+        own = f".{uuid.uuid4().hex}"
         for fn in library._final_module.functions:
             if not fn.is_declaration and fn.linkage == Linkage.linkonce_odr:
                 fn.linkage = "internal"
+                fn.name += own
         optimize()
 
     library._optimize_final_module = optimize_alone
