@@ -37,6 +37,9 @@ def broken_chain(rn: RandomNode, summed: Collection[str]) -> str | None:
         above = [terms.reach(arg) for arg in other.node.args]
         if other.name not in names and any((a.direct | a.stopped) & reached for a in above):
             return f"the random node '{other.name}' depends on it"
+    for name, found in terms.of.items():
+        if any(term.reach.direct & bits and term.reach.stopped & bits for term in found):
+            return f"cost '{name}' depends on some of the nodes summed out directly, on others through stop_gradient"
     for cost in graph.trace.costs.values():
         inside = cost.scan is not None and scan in cost.scan.chain
         if not inside and terms.reach(cost.node).direct & bits:

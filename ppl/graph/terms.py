@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ppl.ir import ops
 from ppl.ir.node import Node, make, remake, topological
 from ppl.ir.op_facts import LINEAR, PARTS, PRODUCTS, of_role
-from ppl.lang.time.record import Scan, leader_of, resolved
+from ppl.lang.time.record import Scan, leader_of, resolved, total
 from ppl.lang.trace import Cost
 
 MOST = 256
@@ -35,10 +35,11 @@ class Reach(NamedTuple):
 
 
 class Term(NamedTuple):
-    """A term of a cost and what it depends on."""
+    """A term of a cost and what it depends on; `step` is its value in one step of the loops that the cost stands in."""
 
     node: Node
     reach: Reach
+    step: Node | None
 
 
 class Terms:
@@ -129,25 +130,33 @@ class Terms:
     def _terms(self, cost: Cost) -> list[Term]:
         reach = self.reach(cost.node)
         if not reach.tangled or cost.marginalize or cost.bound is not None:
-            return [Term(cost.node, reach)]
-        grouped: dict[Reach, Node] = {}
-        for node in self._parts(cost.node):
-            own = self.reach(node)
+            return [Term(cost.node, reach, cost.step)]
+        grouped: dict[tuple[Reach, Reach], Node] = {}
+        for node in self._parts(cost.node if cost.step is None else cost.step, cost.scan):
+            own = self.reach(total(node, cost.scan)), self.reach(node)
             grouped[own] = ops.add(grouped[own], node) if own in grouped else node
-        return [Term(node, reach) for reach, node in grouped.items()]
+        steps = [None if cost.step is None else node for node in grouped.values()]
+        wholes = [total(node, cost.scan) for node in grouped.values()]
+        return [Term(*found) for found in zip(wholes, (reach for reach, _ in grouped), steps, strict=True)]
 
-    def _parts(self, node: Node) -> list[Node]:
-        """Nodes whose sum is `node`, taken apart as far as it serves; `node` alone where they would be too many."""
-        if not self.reach(node).tangled or node.op in ATOMS:
+    def _parts(self, node: Node, scan: Scan | None) -> list[Node]:
+        """Nodes whose sum is `node`, taken apart as far as it serves; `node` alone where they would be too many.
+
+        They stand in the loop `scan`. What they depend on is seen from outside: a carry comes from earlier steps.
+        """
+        if not self.reach(total(node, scan)).tangled or node.op in ATOMS:
             return [node]
-        if node.op in LINEAR:
-            found = [_alone(node, i, part) for i, arg in enumerate(node.args) for part in self._parts(arg)]
+        if node.op == "stacked":
+            inner: Scan = node.attrs["scan"]
+            found = [inner.seen(part) for part in self._parts(node.args[0], inner)]
+        elif node.op in LINEAR:
+            found = [_alone(node, i, part) for i, arg in enumerate(node.args) for part in self._parts(arg, scan)]
         elif node.op in PRODUCTS:
-            first, second = (self._parts(arg) for arg in node.args)
+            first, second = (self._parts(arg, scan) for arg in node.args)
             few = len(first) * len(second) <= MOST
             found = [make(node.op, a, b, **node.attrs) for a in first for b in second] if few else [node]
         elif node.op in PARTS:
-            found = [_alone(node, i, part) for i in PARTS[node.op] for part in self._parts(node.args[i])]
+            found = [_alone(node, i, part) for i in PARTS[node.op] for part in self._parts(node.args[i], scan)]
         else:
             found = [node]
         return found if len(found) <= MOST else [node]

@@ -16,7 +16,6 @@ from ppl.ir.loop import placeholder
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis
 from ppl.lang.time.record import Scan
-from ppl.lang.trace import Cost
 
 if TYPE_CHECKING:
     from ppl.compiler.surrogate.expansion import Expansion, Part
@@ -38,14 +37,13 @@ class Ahead:
         scan = rn.site.scan
         if scan is None:
             return self._rest(rn, parts, keep, copy)
-        costs = [p.cost for p in parts]
         found: list[Node] = []
         inner: Scan | None = None
         level: Scan | None = scan
         while level is not None:
-            found += self._in_loop(rn, level, inner, costs, keep, copy)
+            found += self._in_loop(rn, level, inner, parts, keep, copy)
             inner, level = level, level.outer
-        beyond = [p for p in parts if scan.chain[0] not in _loops(p.cost)]
+        beyond = [p for p in parts if scan.chain[0] not in _loops(p)]
         if beyond:
             found.append(self._leaf(self._rest(rn, beyond, keep, copy)))
         total = ops.const(0.0)
@@ -63,7 +61,7 @@ class Ahead:
         assert total is not None
         return ops.stop(total)
 
-    def _in_loop(self, rn: RandomNode, level: Scan, inner: Scan | None, costs: Sequence[Cost], keep: Collection[Axis],
+    def _in_loop(self, rn: RandomNode, level: Scan, inner: Scan | None, parts: Sequence[Part], keep: Collection[Axis],
                  copy: object) -> list[Node]:  # fmt: skip
         """What lies ahead in one loop: of the rest of this step, and of later steps."""
         walk, terms = self.expansion, self.expansion.graph.terms
@@ -71,15 +69,15 @@ class Ahead:
         later = terms.later(level, bit)
         now: list[Node] = []
         then: list[Node] = []
-        for cost in dict.fromkeys(costs):
-            if level not in _loops(cost):
+        for part in parts:
+            if level not in _loops(part):
                 continue
-            traced = _at(cost, level)
+            traced = _at(part, level)
             reach = terms.reach(traced).direct
             if not (reach & bit or reach & later):
                 continue
             value = walk.walk([traced])
-            if reach & bit and inner not in _loops(cost):
+            if reach & bit and inner not in _loops(part):
                 now.append(walk.reducer.advantage(value, _uncoupled(rn, keep, [traced], bit), copy))
             if reach & later:
                 kept = _uncoupled(rn, keep, [traced, *level.outs], bit | later)
@@ -106,17 +104,17 @@ def _uncoupled(rn: RandomNode, keep: Collection[Axis], values: Sequence[Node], b
     return set(keep) - set(rn.coupled_plates if inner else rn.mixed(nodes, bits))
 
 
-def _loops(cost: Cost) -> tuple[Scan | None, ...]:
+def _loops(part: Part) -> tuple[Scan | None, ...]:
     """The loops that a cost stands in."""
-    return () if cost.scan is None else cost.scan.chain
+    return () if part.cost.scan is None else part.cost.scan.chain
 
 
-def _at(cost: Cost, level: Scan) -> Node:
-    """A cost as seen in a step of one of its loops."""
-    node, scan = cost.step, cost.scan
+def _at(part: Part, level: Scan) -> Node:
+    """A term of a cost as seen in a step of one of its loops."""
+    node, scan = part.step, part.cost.scan
     while scan is not level:
         assert node is not None and scan is not None
-        node, scan = ops.reduce_sum(scan.stacked(node), 0), scan.outer
+        node, scan = ops.reduce_sum(scan.seen(node), 0), scan.outer
     assert node is not None
     return node
 

@@ -151,14 +151,17 @@ class Chain:
         return ops.add(ops.add(logarithm, top), seen)
 
     def expectation(self, traced: Node, value: Node) -> Node:
-        """The expectation of a value over the states of this step and of the one before."""
+        """The expectation of a value over the states of this step and of the one before.
+
+        What depends on them through `stop_gradient` alone does not move with their probabilities.
+        """
         if self.marginal:
             return value
         terms = self.walk.graph.terms
-        reach = terms.reach(traced).direct
-        stopped = {a for a, name in zip(self.now, self.names, strict=True) if not reach & terms.bit[name]}
+        moved = (terms.carry_bit(c) for c, moves in zip(self.scan.carries, self.moves, strict=True) if moves)
+        bits = sum(terms.bit[name] for name in self.names) + sum(moved)
         kept = [a for a in value.type.axes if a not in self.now and a not in self.then]
-        return self.walk.reducer.fold(value, kept, stopped=stopped)
+        return self.walk.reducer.fold(value, kept, stopped=not terms.reach(traced).direct & bits)
 
     def total(self, recurrence: Recurrence) -> Node:
         """Minus the logarithm of the probability of all that was observed."""

@@ -48,11 +48,15 @@ class Expanded:
 
 
 class Part(NamedTuple):
-    """A term of a cost in the expansion, and the random nodes whose downstream costs it belongs to."""
+    """A term of a cost in the expansion, and the random nodes whose downstream costs it belongs to.
+
+    `step` is what it is of, in one step of the loops that the cost stands in.
+    """
 
     value: Node
     above: frozenset[str]
     cost: Cost
+    step: Node | None
 
 
 class Expansion(Walk):
@@ -139,11 +143,9 @@ class Expansion(Walk):
         terms = self.graph.terms
         found = terms.of[cost.name]
         if len(found) == 1:
-            return [Part(self.costs[cost.name], terms.names(found[0].reach.direct), cost)]
-        return [
-            Part(self._averaged(cost, self._meant(t.node, self.env[id(t.node)])), terms.names(t.reach.direct), cost)
-            for t in found
-        ]
+            return [Part(self.costs[cost.name], terms.names(found[0].reach.direct), cost, cost.step)]
+        values = [self._averaged(cost, self._meant(t.node, self.env[id(t.node)])) for t in found]
+        return [Part(value, terms.names(t.reach.direct), cost, t.step) for value, t in zip(values, found, strict=True)]
 
     def not_above(self, part: Part) -> set[Axis]:
         """Axes of enumerated nodes that reach a term through `stop_gradient` only: their weights are constants."""

@@ -91,6 +91,10 @@ class Scan:
     def stacked(self, node: Node) -> Node:
         """The values of `node`, one of the body, in all steps: a leading event dimension is time."""
         self.shown.append(node)
+        return self.seen(node)
+
+    def seen(self, node: Node) -> Node:
+        """As `stacked`, of a value that is made of what is known to be seen from outside."""
         return make("stacked", node, *self.leader._sources([node]), scan=self)
 
     def final(self, i: int) -> Node:
@@ -185,7 +189,8 @@ def stacked(node: Node, scan: Scan | None) -> Node:
 def total(node: Node, scan: Scan | None) -> Node:
     """The sum of `node`, one number a step of `scan`, over the steps of all loops."""
     while scan is not None:
-        node, scan = ops.reduce_sum(scan.stacked(node), 0), scan.outer
+        scan.shown.append(node)
+        node, scan = ops.reduce_sum(scan.seen(node), 0), scan.outer
     return node
 
 
