@@ -92,6 +92,11 @@ vector of AVX-512."""
 SLICED_LOOP = 4
 """Innermost loops up to this length index the flat arrays: cutting slices costs more than it saves. Not recorded."""
 
+ROLLED_LEAST, ROLLED_MOST = 8, 64
+"""Turns of a loop, from and up to which LLVM is asked not to write them out, so that it makes vectors of them. Zen 4: a
+step of the forward algorithm with 16 states 450 to 75 ns. The limits, half a vector of AVX-512 and what LLVM does not
+write out anyway, are not measured by themselves."""
+
 PRODUCT_TILE_BYTES, STREAM_TILE_BYTES, TILE_ROWS = 3 << 19, 1 << 16, 8192
 """[tuned] Bytes that the tile buffers of a slab may take where products want long tiles, and elsewhere, where they
 should stay in the first caches (32 KB and 1 MB on Zen 4); rows of the longest tile."""

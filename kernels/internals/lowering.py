@@ -9,9 +9,10 @@ compiles the Python function as it compiles any other.
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from llvmlite import ir
@@ -23,6 +24,8 @@ from numba.core.compiler_machinery import PassManager, register_pass
 from numba.core.environment import Environment
 from numba.core.errors import NumbaError
 from numba.core.typed_passes import BaseNativeLowering, NoPythonBackend
+
+from ppl.kernels.internals.scopes import put_in, rolled, scopes
 
 Result = Any
 """A type of Numba."""
@@ -91,6 +94,23 @@ class Frame:
     def store(self, kind: Any, value: Any, place: Any) -> None:
         """Emit: write an entry of an array of `kind`."""
         self.context.pack_value(self.builder, kind, value, place)
+
+    def scopes(self, count: int) -> list[tuple[Any, Any]]:
+        """Kinds of memory of the function that never overlap, for `marked`."""
+        return scopes(self.builder.module, count)
+
+    @contextlib.contextmanager
+    def marked(self, scope: tuple[Any, Any] | None) -> Iterator[None]:
+        """Reads and writes that are emitted inside, in one block, are of memory of that kind."""
+        instructions = self.builder.block.instructions
+        before = len(instructions)
+        yield
+        if scope is not None:
+            put_in(instructions[before:], scope)
+
+    def rolled(self, branch: Any) -> None:
+        """Have the loop that ends in `branch` made of vectors, if it can be, before anybody writes its turns out."""
+        rolled(branch)
 
     def pointer(self, kind: Any) -> Any:
         """The type of a pointer to entries of `kind`."""

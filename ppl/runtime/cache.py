@@ -39,7 +39,9 @@ def load(
 
     if injected:
         return _with_writers(_run(f"{PRIVATE}{secrets.token_hex(16)}", source, None, injected), functions, dtype)
-    name = EMITTED + hashlib.blake2b((source + build() + llvm.version()).encode(), digest_size=16).hexdigest()
+    unwritten = "".join(f"{f.name}{f.apart}" for f in functions if f.apart)
+    hashed = hashlib.blake2b((source + unwritten + build() + llvm.version()).encode(), digest_size=16)
+    name = EMITTED + hashed.hexdigest()
     with _lock:
         if name not in sys.modules:
             _with_writers(_run(name, source, _written(name, source), {}), functions, dtype)

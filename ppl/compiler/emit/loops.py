@@ -58,7 +58,20 @@ class KernelWriter:
         made = sorted({op.node.op for op in self.cluster.ops})
         arguments = tuple(Argument(a, types.get(a, "int64")) for a in self.passed.values)
         doc = f"{len(self.cluster.ops)} fused operations: {', '.join(made)}."
-        return Function(name, arguments, (do("prefer_full_width"), *body), doc, form)
+        return Function(name, arguments, (do("prefer_full_width"), *body), doc, form, self._apart())
+
+    def _apart(self) -> tuple[str, ...]:
+        """Arguments with which buffers begin, if there are loops; what lies at a fixed place of a workspace has none.
+
+        Nor have tables that are read or written where data say: LLVM would make vectors of such loops, and gathering
+        takes longer than reading one by one.
+        """
+        if not any(isinstance(item, Loop) for item in self.cluster.items):
+            return ()
+        values = {v for op in self.cluster.ops for v in (op.target, *(r.value for r in op.reads))}
+        values -= {v for op in self.cluster.ops for v in _scattered(op)}
+        found = {b.array if b.literal else b.symbol for v in values if (b := v.buffer) is not None} - {"w", "v"}
+        return tuple(sorted(found & self.passed.values.keys()))
 
     def call(self, name: str) -> Do:
         """The statement that calls it."""
@@ -252,6 +265,12 @@ class KernelWriter:
         base = addresses.base(value)
         place = addresses.at(value, addresses.array(value), addresses.address(base, where))
         return [assign(place, self._merge(op, place, Name(value.name)) if value.accumulates else value.name)]
+
+
+def _scattered(op: Op) -> list[Value]:
+    """What `op` reads or writes at indices that differ from entry to entry."""
+    found = [(op.target, op.gather), *((r.value, r.gather) for r in op.reads)]
+    return [value for value, gather in found if gather and (gather[0].view.axes or gather[0].view.coefs)]
 
 
 def best_of(op: Op) -> str:

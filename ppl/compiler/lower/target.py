@@ -68,8 +68,8 @@ class Fusion:
     innermost : the innermost loop of operations in a region: the event's last dimension; the rows, for elementary
         functions of events of up to `short` entries, which fill no vectors; or the rows always.
     short : see `innermost`.
-    vectors_apart : whether elementary functions share no loop over an event with operations that go on with loops
-        inside it; so it is in the bodies of loops over time.
+    vectors_apart : whether elementary functions share no loop over an event, states or particles with operations that
+        go on with loops inside it; so it is in the bodies of loops over time.
     cuts : ops before and behind which a region of rows ends.
     """
 

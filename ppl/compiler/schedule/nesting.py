@@ -13,7 +13,7 @@ from typing import Any
 from ppl.compiler.lower.target import Fusion
 from ppl.compiler.schedule.fusion import Access, Loop, Op
 from ppl.ir.op_facts import VECTORS
-from ppl.ir.types import Axis
+from ppl.ir.types import Axis, Kind
 
 
 class _Pending:
@@ -101,7 +101,7 @@ def _choose(pending: _Pending, limits: Fusion) -> tuple[Any, list[Op]]:
 
 def _gather(pending: _Pending, token: Any, limits: Fusion) -> list[Op]:
     group = list(pending.groups[token].values())
-    first = _one_vector(group) if limits.vectors_apart and not isinstance(token, Axis) else group
+    first = _one_vector(group) if limits.vectors_apart and _is_of_entries(token) else group
     return _together(first, pending, limits) or _together(group, pending, limits)
 
 
@@ -132,7 +132,7 @@ def _together(group: Sequence[Op], pending: _Pending, limits: Fusion) -> list[Op
 
 
 def _one_vector(group: Sequence[Op]) -> Sequence[Op]:
-    """Those of `group` that may share a loop over an event dimension.
+    """Those of `group` that may share a loop over entries.
 
     Elementary functions whose innermost loop it would be get a loop of their own, which is then made of vectors, where
     others go on with loops inside it.
@@ -141,6 +141,11 @@ def _one_vector(group: Sequence[Op]) -> Sequence[Op]:
     if all(last) or not any(end and op.node.op in VECTORS for op, end in zip(group, last, strict=True)):
         return group
     return [op for op, end in zip(group, last, strict=True) if end]
+
+
+def _is_of_entries(token: Any) -> bool:
+    """Whether a loop runs over entries side by side in memory: those of an event, or what is in a row."""
+    return not isinstance(token, Axis) or token.kind in (Kind.ENUM, Kind.PARTICLES)
 
 
 def aligned(user: Op, read: Access, maker: Op) -> bool:

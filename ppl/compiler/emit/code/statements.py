@@ -90,6 +90,9 @@ class Function(Record):
 
     `form` says how it is compiled and reached: "jit" as others call it, "shared" once, for the types of its arguments,
     by symbol; "entry" inlined into users' code; "launch" a CUDA kernel, "host" plain Python.
+
+    `apart` are arguments that buffers begin with, arrays or positions in them: no two buffers share an entry. An index
+    whose first term is such a position is one of its buffer, another one of the array's.
     """
 
     name: str
@@ -97,6 +100,7 @@ class Function(Record):
     body: tuple[Statement, ...]
     doc: str = ""
     form: str = "jit"
+    apart: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from ppl.compiler.emit.code import (
 )
 from ppl.compiler.emit.llvm.calls import Calls
 from ppl.compiler.emit.llvm.numbers import Numbers
+from ppl.compiler.emit.llvm.overlaps import Overlaps
 from ppl.compiler.emit.llvm.values import (
     BIT,
     BOOL,
@@ -44,6 +45,7 @@ from ppl.compiler.emit.llvm.values import (
 from ppl.compiler.emit.llvm.views import ZERO, Range, as_dtype, cut, reshaped
 from ppl.kernels.cpu.memory import views as memory
 from ppl.kernels.internals.lowering import Frame, NotWritten
+from ppl.kernels.scalar import f32, f64
 
 BUILTINS = {f.__name__: f for f in (min, max, abs)}
 
@@ -52,8 +54,9 @@ class Expressions:
     """Writes the expressions of one function; `locals` are the values of its names, `slots` where those lie that are
     set in several places."""
 
-    def __init__(self, frame: Frame):
+    def __init__(self, frame: Frame, overlaps: Overlaps):
         self.frame, self.builder, self.numbers = frame, frame.builder, Numbers(frame)
+        self.overlaps = overlaps
         self.locals: dict[str, Value] = {}
         self.slots: dict[str, tuple[Any, list[Any]]] = {}
         self.calls = Calls(frame, self.numbers)
@@ -106,8 +109,8 @@ class Expressions:
     def _index(self, x: Index) -> Value:
         of = self.value(x.array)
         if isinstance(of, View):
-            found = self.cut(of, x.index)
-            return found if found.shape else Number(found.kind.dtype, self.frame.load(found.kind.dtype, found.data))
+            found = self.cut(self.overlaps.placed(of, x.array, x.index), x.index)
+            return found if found.shape else Number(found.kind.dtype, self.overlaps.load(found))
         if isinstance(x.index, Literal) and isinstance(of, Several):
             return of.items[x.index.value]
         if isinstance(x.index, Literal) and isinstance(of, Part) and of.name == "shape":
@@ -236,7 +239,8 @@ class Expressions:
     # calls that are written here
 
     def _part(self, array: Expression, start: Expression, size: Expression) -> Value:
-        return cut(self.builder, self.view(array), [Range(self.size(start), self.size(size))])
+        of = self.overlaps.placed(self.view(array), array, start)
+        return cut(self.builder, of, [Range(self.size(start), self.size(size))])
 
     def _tail(self, array: Expression, start: Expression) -> Value:
         of = self.view(array)
@@ -252,6 +256,9 @@ class Expressions:
 
     def _largest(self, *terms: Expression) -> Value:
         return self._extreme(">", terms)
+
+    def _greater(self, *terms: Expression) -> Value:
+        return self.numbers.larger(*map(self.value, terms))
 
     def _extreme(self, op: str, terms: Sequence[Expression]) -> Value:
         """The first of two numbers, unless the second is less, or larger."""
@@ -271,6 +278,8 @@ WRITTEN: dict[Any, Callable[..., Value]] = {
     max: Expressions._largest,
     np.empty: Expressions._words,
     memory.part: Expressions._part,
+    f32.maximum: Expressions._greater,
+    f64.maximum: Expressions._greater,
     memory.tail: Expressions._tail,
 }
 

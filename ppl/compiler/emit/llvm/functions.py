@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from numba import types
@@ -32,8 +34,13 @@ from ppl.compiler.emit.code import (
 )
 from ppl.compiler.emit.llvm.calls import NUMBERS
 from ppl.compiler.emit.llvm.expressions import Expressions
+from ppl.compiler.emit.llvm.overlaps import Overlaps
 from ppl.compiler.emit.llvm.values import BOOL, I64, NONE, WORD, Known, Number, Several, Value, View, codes_of
 from ppl.kernels.internals.lowering import Frame, NotWritten
+from ppl.tuning import ROLLED_LEAST, ROLLED_MOST
+
+VECTORS = (16, 8, 4)
+"""Entries of the vectors of which innermost loops consist."""
 
 
 def likely_result(function: Function, dtype: str) -> Any:
@@ -67,7 +74,8 @@ class Body:
 
     def __init__(self, function: Function, frame: Frame):
         self.function, self.frame, self.builder = function, frame, frame.builder
-        self.expressions = Expressions(frame)
+        self.overlaps = Overlaps(function, frame)
+        self.expressions = Expressions(frame, self.overlaps)
         self.several = {name for name, count in settings(function).items() if count > 1}
 
     def write(self) -> None:
@@ -125,15 +133,16 @@ class Body:
             raise NotWritten("a target that is no name, entry or tuple")
 
     def _store(self, target: Index, op: str, value: Expression) -> None:
-        place = self.expressions.cut(self.expressions.view(target.array), target.index)
+        of = self.overlaps.placed(self.expressions.view(target.array), target.array, target.index)
+        place = self.expressions.cut(of, target.index)
         if place.shape:
             self._fill(place, op, value)
             return
         dtype, numbers = place.kind.dtype, self.expressions.numbers
         found = self.expressions.value(value)
         if op:
-            found = numbers.binary(op, Number(dtype, self.frame.load(dtype, place.data)), found)
-        self.frame.store(dtype, numbers.of(found, dtype).code, place.data)
+            found = numbers.binary(op, Number(dtype, self.overlaps.load(place)), found)
+        self.overlaps.store(place, numbers.of(found, dtype).code)
 
     def _fill(self, place: View, op: str, value: Expression) -> None:
         """Set all entries of a view to one number."""
@@ -141,7 +150,7 @@ class Body:
             raise NotWritten("arithmetic of arrays")
         code = self.expressions.number(value, place.kind.dtype).code
         with self._turns(WORD(0), place.shape[0], WORD(1)) as i:
-            self.frame.store(place.kind.dtype, code, self.builder.gep(place.data, [i]))
+            self.overlaps.store(replace(place, data=self.builder.gep(place.data, [i]), shape=()), code)
 
     def _do(self, x: Do) -> None:
         self.expressions.value(x.call)
@@ -182,16 +191,34 @@ class Body:
         builder.position_at_end(after)
 
     def _for(self, x: For) -> None:
-        size = self.expressions.size
-        start, stop = WORD(0) if x.start is None else size(x.start), size(x.stop)
+        size, down = self.expressions.size, isinstance(x.step, Literal) and x.step.value < 0
         step = WORD(1) if x.step is None else size(x.step)
-        with self._turns(start, stop, step, isinstance(x.step, Literal) and x.step.value < 0) as i:
-            self.bind(x.var, Number(I64, i))
-            self.block(x.body)
+        for first, last, rolled in self._parts(x):
+            start, stop = WORD(0) if first is None else size(first), size(last)
+            with self._turns(start, stop, step, down, rolled) as i:
+                self.bind(x.var, Number(I64, i))
+                self.block(x.body)
+
+    def _parts(self, x: For) -> list[tuple[Expression | None, Expression, bool]]:
+        """Beginnings and ends of the loops that a loop is written as, and whether they are to be `rolled`.
+
+        LLVM writes short loops out before it looks for vectors, and then finds none. What no vectors fill it masks, and
+        then sums in memory do not stay in registers; so the innermost loops take vectors of all sizes.
+        """
+        whole = isinstance(x.stop, Literal) and x.start is None and x.step is None
+        turns = x.stop.value if isinstance(x.stop, Literal) and whole and self.function.apart else 0
+        if not ROLLED_LEAST <= turns <= ROLLED_MOST:
+            return [(x.start, x.stop, False)]
+        inner = not any(isinstance(y, For | While) for y in inside(*x.body))
+        ends = [0, *sorted({turns - turns % n for n in VECTORS}), turns] if inner else [0, turns]
+        return [(Literal(a), Literal(b), b - a >= VECTORS[-1]) for a, b in pairwise(ends) if a < b]
 
     @contextlib.contextmanager
-    def _turns(self, start: Any, stop: Any, step: Any, down: bool = False) -> Iterator[Any]:
-        """A loop from `start` to before `stop`, whose body is written inside; gives what it counts."""
+    def _turns(self, start: Any, stop: Any, step: Any, down: bool = False, rolled: bool = False) -> Iterator[Any]:
+        """A loop from `start` to before `stop`, whose body is written inside; gives what it counts.
+
+        LLVM does not write out the turns of one that is `rolled`.
+        """
         builder, before = self.builder, self.builder.block
         head, body, after = (builder.append_basic_block(name) for name in ("for", "turn", "after"))
         builder.branch(head)
@@ -203,7 +230,9 @@ class Body:
         yield i
         if not builder.block.is_terminated:
             i.add_incoming(builder.add(i, step, flags=("nsw",)), builder.block)
-            builder.branch(head)
+            back = builder.branch(head)
+            if rolled:
+                self.frame.rolled(back)
         builder.position_at_end(after)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 
 from ppl.compiler.emit.llvm.values import BIT, BOOL, F64, I64, TYPES, Known, Number, Value
@@ -98,6 +99,13 @@ class Numbers:
         elif op == "/":
             return self.binary(op, self.converted(a, F64), self.converted(b, F64))
         raise NotWritten(f"{op} of {kind}")
+
+    def larger(self, left: Value, right: Value) -> Number:
+        """The larger of two floats, NaN if either is: what LLVM knows, so that the largest of many takes vectors."""
+        a, b = self.alike(left, right)
+        kind = a.code.type
+        fn = self.builder.module.declare_intrinsic("llvm.maximum", [kind], ir.FunctionType(kind, [kind, kind]))
+        return Number(a.kind, self.builder.call(fn, [a.code, b.code], fastmath=("nsz",)))
 
     def compared(self, op: str, left: Value, right: Value) -> Any:
         """The code of a comparison."""

@@ -39,11 +39,15 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Entries that lie side by side in memory; `shape` are their sizes, the last one that of the innermost axis."""
+    """Entries that lie side by side in memory; `shape` are their sizes, the last one that of the innermost axis.
+
+    `buffer` says which memory that is (`overlaps`), "" if it is not known.
+    """
 
     kind: Any
     data: Any
     shape: Sequence[Any]
+    buffer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,12 +33,12 @@ def cut(builder: Any, of: View, ranges: Sequence[Range]) -> View:
             start = builder.mul(start, size, flags=("nsw",))
         data = builder.gep(data, [start])
     shape += of.shape[len(ranges) :]
-    return View(of.kind.copy(ndim=max(1, len(shape))), data, shape)
+    return View(of.kind.copy(ndim=max(1, len(shape))), data, shape, of.buffer)
 
 
 def reshaped(of: View, sizes: Sequence[Any]) -> View:
     """A view in another shape."""
-    return View(of.kind.copy(ndim=len(sizes)), of.data, sizes)
+    return View(of.kind.copy(ndim=len(sizes)), of.data, sizes, of.buffer)
 
 
 def as_dtype(builder: Any, of: View, dtype: Any, pointer: Any) -> View:

@@ -1,0 +1,107 @@
+"""LLVM is told which buffers of a function do not overlap, so that short loops over parts of one array are vectors."""
+
+import numpy as np
+import pytest
+
+from ppl.checked import CHECKED
+from ppl.compiler.emit.code import Argument, Function, Name, assign, call, do, loop, python
+from ppl.runtime import cache
+from tests.compiler.emit.test_llvm import N, X, both, check, made
+
+pytestmark = pytest.mark.skipif(CHECKED, reason="Numba compiles the functions of the checked build")
+
+A, B, C, K, R = map(Name, "abckr")
+
+
+def kernel(*body, apart=("a", "b", "c")):
+    """A function `g` of the array x and three positions in it."""
+    return Function("g", tuple(map(Argument, ("x", "a", "b", "c", "n"))), body, "", "jit", apart)
+
+
+def module(g, *calls):
+    """A module whose function `f` makes these calls of `g`."""
+    return made(*(do("g", X, *places, N) for places in calls), more=(g,))
+
+
+def code(found) -> str:
+    """The LLVM code of the function `g` beside `found`."""
+    g = found.py_func.__globals__["g"].bare()
+    (text,) = (g.inspect_llvm(s) for s in g.signatures)
+    return text
+
+
+def product_of(size):
+    """A product of a square matrix at `a` with rows at `c`."""
+    out = X.at(B + R * size + "i")
+    more = out + X.at(A + K * size + "i") * X.at(C + R * size + "k")
+    sums = loop("k", size, [loop("i", size, [assign(out, more)])])
+    return loop("r", N, [loop("i", size, [assign(out, 0.0)]), sums])
+
+
+def run(g, *calls, n=3, size=600):
+    """Results of the text and of the code, and the code."""
+    functions = both(module(g, *calls))
+    ends = []
+    for f in functions:
+        x = np.random.default_rng(0).normal(size=size).astype(np.float32)
+        f(x, x.copy(), n)
+        ends.append(x)
+    np.testing.assert_allclose(ends[1], ends[0], rtol=1e-5, atol=1e-5)
+    return code(functions[1])
+
+
+@pytest.mark.parametrize(("size", "vector"), [(16, 16), (11, 8), (48, 16)])
+def test_products_with_small_matrices_are_made_of_vectors_without_tests_masks_or_gathers(size, vector):
+    text = run(kernel(product_of(size)), (0, size * size, size * (size + 4)), size=size * (size + 8))
+    assert f"<{vector} x float>" in text
+    assert "masked" not in text and "memcheck" not in text
+
+
+@pytest.mark.parametrize("size", [8, 10, 15, 23, 64, 65])
+def test_loops_of_any_length_compute_what_the_text_says(size):
+    doubled = loop("i", size, [assign(X.at(B + "i"), X.at(A + "i") * 2.0)])
+    added = loop("i", size, [assign(X.at(B), X.at(B) + X.at(A + "i"))])
+    for body in (doubled, added, loop("r", N, [doubled]), loop("k", size, [loop("r", 3, [added])])):
+        run(kernel(body), (0, 100, 200))
+
+
+def test_unknown_memory_is_tested_or_left_alone():
+    """Without the facts, overlapping buffers mean what the text says."""
+    shifted = loop("i", 16, [assign(X.at(B + "i"), X.at(A + "i") * 2.0)])
+    run(kernel(shifted, apart=()), (0, 1, 2))
+
+
+def test_copies_of_a_function_know_nothing_of_each_other():
+    """What one call writes through one name is what the next call reads through another."""
+    moved = loop("i", 16, [assign(X.at(B + "i"), X.at(A + "i") * 2.0 + X.at(C + "i"))])
+    run(kernel(moved), (0, 16, 32), (16, 32, 0), (32, 0, 16))
+
+
+def test_the_facts_are_part_of_a_modules_name():
+    def name(apart):
+        records = module(kernel(product_of(16), apart=apart), (0, 256, 400))
+        functions = [f for f in records.items if isinstance(f, Function)]
+        return cache.load(python.module(records), functions=functions).__name__
+
+    assert name(("a", "b", "c")) == name(("a", "b", "c")) != name(("a", "b"))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_largest_of_many_takes_vectors_and_is_nan_where_one_is(dtype):
+    largest = made(
+        assign("s", X.at(0)),
+        loop("i", N, [assign("s", call(Name("m").dot("maximum"), "s", X.at("i")))]),
+        assign(Name("y").at(0), Name("s")),
+    )
+    check(largest, 16, dtype)
+    _, compiled = both(largest, dtype)
+    for place in (0, 7, 15):
+        x, y = np.zeros((2, 40), dtype)
+        x[place] = np.nan
+        compiled(x, y, 16)
+        assert np.isnan(y[0])
+        x[place] = -np.inf
+        compiled(x, y, 16)
+        assert y[0] == 0.0
+    (text,) = compiled.inspect_llvm().values()
+    assert "vector.reduce.fmaximum" in text
