@@ -13,7 +13,7 @@ from ppl.distributions.domain.intervals import NONNEGATIVE, POSITIVE, Interval
 from ppl.graph.ranges import Ranges
 from ppl.graph.seams import closes
 from ppl.ir.node import Node, topological
-from ppl.ir.op_facts import FACTS, FLAT, JUMP, KINK, NOWHERE, OWN, ROOT, SMOOTH, ZERO, Edge, Fault, edge_of
+from ppl.ir.op_facts import FACTS, FLAT, JUMP, KINK, LEAVES, NOWHERE, OWN, ROOT, SMOOTH, ZERO, Edge, Fault, edge_of
 
 Range = Callable[[Node], Interval]
 
@@ -160,12 +160,12 @@ def _constant_power(exponent: float) -> Edge:
 
 
 def _loop(node: Node, position: int, ranges: Range) -> Edge:
-    """The worst op of the body, of whose values nothing is known."""
+    """The worst op of the body, of whose values nothing is known; noise does not move with the number of its step."""
     inside = Ranges()
     faults = [
         fault
         for inner in topological(node.attrs["body"].outputs)
-        if inner.op != "sample"
+        if inner.op not in LEAVES and inner.op != "sample"
         for i in range(len(inner.args))
         for fault in faults_of(inner, i, inside)
     ]

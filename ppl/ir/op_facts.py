@@ -115,7 +115,7 @@ NEVER, WIDTH, POLE = Ends(None, "keeps", "never"), Ends(None, "keeps", "width"),
 
 
 def _leaf(cost: Cost, made: Made) -> Facts:
-    return Facts("leaf", (), "fixed", "breaks", cost, made, "own", None, *PLAIN)
+    return Facts("leaf", (FLAT,), "fixed", "breaks", cost, made, "own", None, *PLAIN)  # of numbers of steps, if any
 
 
 def _numbers(arity: int, edges: Edges, degree: Degree, angle: Angle, cost: Cost, ends: Ends) -> Facts:
@@ -291,7 +291,7 @@ LINEAR, PRODUCTS = where("degree", "linear"), where("degree", "product")
 POSITIONS: dict[str, tuple[int, ...]] = {"first": (0,), "second": (1,), "branches": (1, 2)}
 PARTS = {op: POSITIONS[facts.degree] for op, facts in FACTS.items() if facts.degree in POSITIONS}
 """Ops that are jointly linear in these arguments while the others do not vary."""
-STEPS = frozenset(op for op, facts in FACTS.items() if facts.edges == (FLAT,) and facts.role != "lowered")
+STEPS = frozenset(op for op, f in FACTS.items() if f.edges == (FLAT,) and f.role not in ("leaf", "lowered"))
 """Ops whose value moves in steps only."""
 COUNTS = frozenset(op for op in DRAWS if edge_of(op, 0) == FLAT)
 STRAIGHT = LINEAR | PRODUCTS | STEPS | where("saturates", "never") | of_role("lowered")

@@ -25,7 +25,7 @@ from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.ir import ops
 from ppl.ir.differentiate import vjp
 from ppl.ir.node import Node, make, topological
-from ppl.ir.op_facts import KINK, SMOOTH, STEPS
+from ppl.ir.op_facts import KINK, LEAVES, SMOOTH, STEPS
 from ppl.ir.types import Kind
 
 VECTOR = "@vector/"
@@ -167,4 +167,6 @@ def _check_op(node: Node, carries: set[int], noise: Mapping[int, str], ranges: R
 
 
 def _worst(node: Node, ranges: Range) -> float:
+    if node.op in LEAVES:
+        return SMOOTH
     return min((order_of_edge(node, i, ranges) for i in range(len(node.args))), default=SMOOTH)
