@@ -14,14 +14,14 @@ import numpy as np
 
 from ppl.compiler.surrogate.expansion import Expansion
 from ppl.ir.node import Node, substitute, topological
-from ppl.ir.reference.interpret import Env, evaluate_intermediates
+from ppl.ir.reference.interpret import Env, evaluate_intermediates, turns
 from ppl.ir.rewrites.simplify import simplify
-from ppl.lang.time.record import scan_of
+from ppl.lang.time.record import base_name, in_words, scan_of, step_text
 from ppl.lang.trace import SiteKind
 from ppl.runtime.binding import Bound
 from ppl.runtime.call import BoundCall
 from ppl.runtime.state import Layout
-from ppl.runtime.violations import place, violation
+from ppl.runtime.violations import loops_of, place, violation
 from ppl.tuning import REPLAYED_ENTRIES
 
 
@@ -33,11 +33,12 @@ class Culprit(NamedTuple):
 
 
 class Named(NamedTuple):
-    """A value that the user can name."""
+    """A value that the user can name, of all steps of so many `loops` over time."""
 
     node: Node
     name: str
     text: str
+    loops: int = 0
 
 
 def first_bad(call: BoundCall, mode: str = "gradient") -> Culprit:
@@ -47,7 +48,8 @@ def first_bad(call: BoundCall, mode: str = "gradient") -> Culprit:
     the one that is being reported.
     """
     try:
-        return _replay(call, mode)
+        found = _replay(call, mode)
+        return Culprit(None if found.node is None else base_name(found.node), in_words(found.text))
     except Exception as error:
         return Culprit(None, f"the replay in the interpreter failed ({type(error).__name__}: {error})")
 
@@ -80,10 +82,10 @@ def _replay(call: BoundCall, mode: str) -> Culprit:
     if wrong is not None and (found is None or np.isfinite(wrong.value)):
         return Culprit(wrong.site.name, f"node '{wrong.site.name}': {wrong.text}")
     if found is not None:
-        return _describe(found, values, bad, bound, [])
+        return _describe(found, values, bad, bound, env, [])
     found = _first(gradients, bad, values, order)
     if found is not None:
-        return _describe(found, values, bad, bound, forward)
+        return _describe(found, values, bad, bound, env, forward)
     return Culprit(None, "the replay in the interpreter stays finite, so this is a matter of rounding")
 
 
@@ -118,15 +120,21 @@ def _forward(trace: Any, expansion: Expansion, expanded: Any) -> Iterator[Named]
                 nodes = list(site.node.args)
             for key, node in zip(site.dist.params, nodes, strict=True):
                 if id(node) in where:
-                    (made,) = expansion.walk([node])
-                    yield Named(
-                        expansion.outside(made, scan_of(node)), site.name, f"{key} of node '{site.name}' ({kind})"
-                    )
+                    (made,), scan = expansion.walk([node]), scan_of(node)
+                    text = f"{key} of node '{site.name}' ({kind})"
+                    yield Named(expansion.outside(made, scan), site.name, text, loops_of(scan))
     for name, site in trace.sites.items():
         if name in expanded.values:
             text = "deterministic" if site.kind is SiteKind.DETERMINISTIC else "the value of node"
             yield Named(expanded.values[name], name, f"{text} '{name}'")
+        elif site.kind is SiteKind.DETERMINISTIC and id(site.node) in where:
+            steps = expansion.outside(where[id(site.node)], site.scan)
+            yield Named(steps, name, f"deterministic '{name}'", loops_of(site.scan))
     for name, node in expansion.costs.items():
+        cost = trace.costs[name]
+        if cost.step is not None and not cost.marginalize and id(cost.step) in where:
+            steps = expansion.outside(where[id(cost.step)], cost.scan)
+            yield Named(steps, name, f"cost '{name}'", loops_of(cost.scan))
         yield Named(node, name, f"cost '{name}'")
     yield Named(expanded.loss, "loss", "the sum of the costs")
     (surrogate,) = substitute([expanded.surrogate], expanded.deferred)
@@ -150,14 +158,19 @@ def _legitimate(named: Named, value: np.ndarray) -> bool:
 
 
 def _describe(
-    found: Named, values: Mapping[Node, Any], bad: set[Node], bound: Bound, forward: Sequence[Named]
+    found: Named, values: Mapping[Node, Any], bad: set[Node], bound: Bound, env: Env, forward: Sequence[Named]
 ) -> Culprit:
     """In words. For a gradient, `forward` has the values among which its first bad operation stands."""
     value = np.asarray(values[found.node])
     at = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
-    text = f"{found.text} is {value[at]}{place(found.node, at, bound)}"
+    text = f"{found.text} is {value[at]}{place(found.node, at, bound, found.loops)}"
     ancestors = topological([found.node])
     origin = next(node for node in ancestors if node in bad)
+    inside = _inside(origin.args[0], values, env) if origin.op == "get" else None
+    if inside is not None:
+        node, times = inside
+        text += f", first in a `{node.op}`" + ("" if found.loops else f" in {step_text(times)}")
+        return Culprit(found.name, text)
     if origin.args:
         text += f", first in a `{origin.op}`"
     if not forward:
@@ -168,3 +181,14 @@ def _describe(
         return Culprit(found.name, text)
     nearest = max(near, key=lambda n: upstream[id(n.node)])
     return Culprit(nearest.name, f"{text} next to {nearest.text}")
+
+
+def _inside(loop: Node, values: Mapping[Node, Any], env: Env) -> tuple[Node, list[int]] | None:
+    """The first bad operation in the turns of a loop, and the steps of the loops that it is in."""
+    for _, time, made in turns(loop, [values[a] for a in loop.args], env, keep_all=True):
+        for node, value in made.items():
+            if node.op == "loop" and (deeper := _inside(node, made, env)) is not None:
+                return deeper[0], [time, *deeper[1]]
+            if node.args and _is_bad(node, value):
+                return node, [time]
+    return None

@@ -26,7 +26,7 @@ from ppl.ir.node import Node
 from ppl.ir.reference.interpret import Env, evaluate
 from ppl.ir.rewrites.simplify import simplify
 from ppl.ir.types import Axis, Kind
-from ppl.lang.time.record import deepest, scan_of, stacked
+from ppl.lang.time.record import Scan, base_name, deepest, in_words, scan_of, stacked, step_text
 from ppl.lang.trace import Index, Site, SiteKind, Use
 from ppl.runtime.binding import Bound
 
@@ -44,10 +44,11 @@ class Violation(NamedTuple):
 
     def error(self) -> ParameterError:
         """The error to raise if nothing else went wrong before."""
-        name = self.site.name
+        name = base_name(self.site.name)
         if self.site.kind is SiteKind.DETERMINISTIC:
             return ParameterError(f"{self.text}\n  at {self.site.where}", name, self.parameter)
-        return ParameterError(f"node '{name}': {self.text}\n  at {self.site.where}", name, self.parameter)
+        node = in_words(f"node '{self.site.name}'")
+        return ParameterError(f"{node}: {self.text}\n  at {self.site.where}", name, self.parameter)
 
 
 def violation(
@@ -71,7 +72,8 @@ def violation(
     readers: list[tuple[Index | Use, Site, Condition]] = [*use_conditions(trace), *index_conditions(trace)]
     listed += [(site, c) for reader, site, c in readers if reader_concerns(reader, asked)]
     pairs = [(c.value, allowed(site, c)) for site, c in listed]
-    outputs = [stacked(n, deepest(map(scan_of, pair))) for pair in pairs for n in pair]
+    scans = [deepest(map(scan_of, pair)) for pair in pairs]
+    outputs = [stacked(n, scan) for pair, scan in zip(pairs, scans, strict=True) for n in pair]
     walked = [ops.pick(n) for n in expansion.walk(simplify(outputs))]
     walked[1::2] = [expansion.reducer.reached(n, True) for n in walked[1::2]]
     values = evaluate(walked, env)
@@ -79,7 +81,8 @@ def violation(
         soft = mode == "gradient" and condition.whole and relaxed(condition.value)
         value, good = walked[2 * i : 2 * i + 2]
         if not soft and not values[2 * i + 1].all():
-            return _named(site, condition, (value, values[2 * i]), (good, values[2 * i + 1]), bound)
+            made = (value, values[2 * i]), (good, values[2 * i + 1])
+            return _named(site, condition, *made, bound, loops_of(scans[i]))
     return _at_edge(expansion, env, bound) or _across(expansion, env, bound)
 
 
@@ -93,9 +96,9 @@ def _at_edge(expansion: Expansion, env: Env, bound: Bound) -> Violation | None:
             continue
         at = tuple(int(i) for i in np.argwhere(truth)[0])
         shown = float(_entry((beside, value), there, at))
-        label = type(expansion.plan[rn.name]).__name__
+        label, where = type(expansion.plan[rn.name]).__name__, place(there, at, bound, loops_of(rn.site.scan))
         text = (
-            f"{edge.name} of {type(rn.dist).__name__} is {shown:g}{place(there, at, bound)}, and a parameter moves it: "
+            f"{edge.name} of {type(rn.dist).__name__} is {shown:g}{where}, and a parameter moves it: "
             f"what has probability 0 is never drawn, so {label} would miss its share of the derivative; "
             f"{_named_instead(rn, lambda e: not e.drawn_only)}keep {edge.name} inside its range"
         )
@@ -113,9 +116,9 @@ def _across(expansion: Expansion, env: Env, bound: Bound) -> Violation | None:
             continue
         at = tuple(int(i) for i in np.argwhere(~truth)[0])
         shown = float(_entry((beside, value), good, at))
-        label = type(expansion.plan[rn.name]).__name__
+        label, where = type(expansion.plan[rn.name]).__name__, place(good, at, bound, loops_of(rn.site.scan))
         text = (
-            f"the components of {type(rn.dist).__name__} stand apart{place(good, at, bound)}: about one sample in "
+            f"the components of {type(rn.dist).__name__} stand apart{where}: about one sample in "
             f"{shown:.3g} lies between them, and these alone carry what the weights move along a path through the cdf, "
             f"so {label} would miss it; {_named_instead(rn, lambda e: True)}keep the components closer together"
         )
@@ -132,14 +135,14 @@ def _named_instead(rn: RandomNode, sees: Callable[[type[Estimator]], bool]) -> s
 
 
 def _named(
-    site: Site, condition: Condition, value: tuple[Node, Any], good: tuple[Node, Any], bound: Bound
+    site: Site, condition: Condition, value: tuple[Node, Any], good: tuple[Node, Any], bound: Bound, loops: int
 ) -> Violation:
     node, truth = good
     at = tuple(int(i) for i in np.argwhere(~truth)[0])
     shown = _entry(value, node, at)
     owner = "" if site.dist is None else f" of {type(site.dist).__name__}"
     text = f"{condition.name}{owner} must be {condition.wanted}, not {shown}"
-    text += f"{place(node, at, bound)}{_sources(condition.good)}"
+    text += f"{place(node, at, bound, loops)}{in_words(_sources(condition.good))}"
     return Violation(site, condition.name, text, float(shown))
 
 
@@ -174,8 +177,13 @@ def _sources(node: Node) -> str:
 LEAVES = {"param": "parameter", "input": "argument", "hyper": "hyper parameter", "aux": "carried"}
 
 
-def place(node: Node, at: tuple[int, ...], bound: Bound) -> str:
-    """Which data row an entry belongs to, and which event entry it is."""
+def loops_of(scan: Scan | None) -> int:
+    """How many loops over time a step of `scan` is in."""
+    return 0 if scan is None else len(scan.chain)
+
+
+def place(node: Node, at: tuple[int, ...], bound: Bound, loops: int = 0) -> str:
+    """Which data row an entry belongs to, which step of as many `loops`, and which event entry it is."""
     axes: tuple[Axis, ...] = node.type.axes
     words = []
     for axis, i in zip(axes, at, strict=False):
@@ -183,7 +191,9 @@ def place(node: Node, at: tuple[int, ...], bound: Bound) -> str:
             ids = bound.row_ids.get(axis.name, 0)
             row = ids[i] if isinstance(ids, np.ndarray) else ids + i
             words.append(f"row {row} of '{axis.name}'")
-    event = at[len(axes) :]
+    times, event = at[len(axes) : len(axes) + loops], at[len(axes) + loops :]
+    if times:
+        words.append(step_text(times))
     if event:
         words.append(f"entry {event[0] if len(event) == 1 else event}")
     return " in " + ", ".join(words) if words else ""

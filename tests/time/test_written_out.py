@@ -142,3 +142,26 @@ def test_a_guide_has_a_value_for_every_step(bound):
 def test_latents_of_rows_that_stop_have_no_density(bound):
     with pytest.raises(ModelError, match=r"latent 'z' stands in a loop with until .*: rows have no density after"):
         ppl.compile(bound(*sequences(steps=3, until=lambda x: x > 1.0)))
+
+
+def test_loops_with_until_have_names_of_their_own():
+    stopping = {"steps": 3, "until": lambda x: x > 1.0}
+    walk, _ = sequences(**stopping)
+
+    @ppl.model
+    def guide():
+        ppl.scan(lambda x, t: (ppl.sample("z", ppl.Normal(x, 1.0)), None), 0.0, length=3, until=stopping["until"])
+
+    with pytest.raises(
+        ModelError, match=r"two loops with until are called 'time'.*In a guide and its model.*no latents"
+    ):
+        ppl.compile(ppl.elbo(walk, guide))
+
+    @ppl.model
+    def both():
+        for start in (0.0, 1.0):
+            x, _ = ppl.scan(lambda x, t: (x + 1.0, None), start, length=3, until=stopping["until"])
+        ppl.cost("c", x * ppl.param("p", 1.0))
+
+    with pytest.raises(ModelError, match=r"two loops with until are called 'time'.*; name them with name="):
+        ppl.compile(both)

@@ -38,6 +38,7 @@ from ppl.estimators import (
 from ppl.estimators.base import Estimator
 from ppl.graph.lost_paths import require_no_lost_path
 from ppl.graph.stochastic import RandomNode, StochasticGraph
+from ppl.lang.time.record import base_name
 from ppl.names import Named
 
 
@@ -221,7 +222,8 @@ def _check_joint_budget(graph: StochasticGraph, choices: dict[str, Choice]) -> N
                 budget = min(budget, choice.estimator.most_states)
                 names.append(name)
         if states > budget:
+            listed = ", ".join(dict.fromkeys(map(base_name, names)))
             raise EstimatorError(
-                f"enumerating {', '.join(names)} together takes {states:.3g} joint states for cost '{cost.name}', "
+                f"enumerating {listed} together takes {states:.3g} joint states for cost '{base_name(cost.name)}', "
                 f"over the budget of {budget:.0f}"
             )

@@ -8,7 +8,7 @@ Leaves are looked up in an `Env`; the meaning of the other ops is the table in `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,15 +135,30 @@ def _value(node: Node, args: list[Any], env: Env) -> Any:
 
 
 def _loop(node: Node, args: list[Any], env: Env) -> tuple[np.ndarray, ...]:
-    """Run a loop; slices of xs and stacked ys sit on the leading event dimension."""
+    """Run a loop; stacked ys sit on the leading event dimension."""
     body, length = node.attrs["body"], node.attrs["length"]
     n = len(body.carries)
-    carries, xs, consts = args[:n], args[n : n + body.n_xs], args[n + body.n_xs :]
-    x_lead = [len(x.type.axes) for x in split_args(node)[1]]
+    carries, turn = args[:n], -1
     stacks = [np.zeros(env.shape(body.result_type(n + i, length)), env.numpy_dtype(y.type.dtype))
               for i, y in enumerate(body.ys)]  # fmt: skip
-    stop = stop_of(body)
     every = [y.attrs["every"] if y.op == "kept" else 0 for y in body.ys]
+    for turn, t, values in turns(node, args, env):
+        carries = [values[c] for c in body.carries]
+        for stack, y, k in zip(stacks, body.ys, every, strict=True):
+            stack[(slice(None),) * len(y.type.axes) + (-(-turn // k) if k else t,)] = values[y]
+    if turn + 1 < length and stop_of(body) is not None:
+        _zero_kept(stacks, body.ys, turn + 1)
+    return (*carries, *stacks)
+
+
+def turns(
+    node: Node, args: Sequence[Any], env: Env, keep_all: bool = False
+) -> Iterator[tuple[int, int, dict[Node, Any]]]:
+    """The number, the step and the values of every turn of a loop that is run; slices of xs are leading entries."""
+    body, length = node.attrs["body"], node.attrs["length"]
+    n, stop = len(body.carries), stop_of(body)
+    carries, xs, consts = args[:n], args[n : n + body.n_xs], args[n + body.n_xs :]
+    x_lead = [len(x.type.axes) for x in split_args(node)[1]]
     for turn in range(length):
         t = length - 1 - turn if node.attrs["reverse"] else turn
         slices = [np.take(x, t, axis=lead) for x, lead in zip(xs, x_lead, strict=True)]
@@ -153,14 +168,11 @@ def _loop(node: Node, args: list[Any], env: Env) -> tuple[np.ndarray, ...]:
         }
         if body.idle is not None and np.all(_run([body.idle], env, bound, keep_all=False)[body.idle]):
             continue
-        values = _run(body.outputs, env, bound, keep_all=False)
+        values = _run(body.outputs, env, bound, keep_all)
+        yield turn, t, values
         carries = [values[c] for c in body.carries]
-        for stack, y, n in zip(stacks, body.ys, every, strict=True):
-            stack[(slice(None),) * len(y.type.axes) + (-(-turn // n) if n else t,)] = values[y]
         if stop is not None and np.all(carries[stop]):
-            _zero_kept(stacks, body.ys, turn + 1)
-            break
-    return (*carries, *stacks)
+            return
 
 
 def _zero_kept(stacks: Sequence[np.ndarray], ys: Sequence[Node], turn: int) -> None:

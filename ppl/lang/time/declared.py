@@ -93,6 +93,9 @@ class Halting:
         """Name what rows did, so that `program.sample` returns it."""
         if self.declared.until is None:
             return
+        known = context.trace.sites.get(f"{declared.name}/steps")
+        if known is not None and known.kind is SiteKind.DETERMINISTIC:
+            raise ModelError(_twice(context, declared, known))
         ended = ops.logical_or(last[-2], self._holds(last[: len(declared.carry.leaves)]))
         for part, node in (("steps", last[-1]), ("stopped", ended)):
             name = f"{declared.name}/{part}" + "".join(loop.suffix for loop in context.loops)
@@ -100,6 +103,18 @@ class Halting:
             node = ops.expand(node, context.axes)
             site = Site(name, SiteKind.DETERMINISTIC, context.axes, declared.line, node=node, scan=context.scan)
             context.trace.sites[name] = site
+
+
+def _twice(context: Context, declared: Declared, known: Site) -> str:
+    """Why two loops that stop rows do not share a name."""
+    lines = f"\n  first at {known.where}\n  again at {declared.line}"
+    why = f"two loops with until are called {declared.name!r}: what tells when their rows stop would have one name"
+    if not context.substitute:
+        return f"{why}; name them with name={lines}"
+    return (
+        f"{why}. In a guide and its model, such loops need names of their own (name=), and no latents: rows have no "
+        f"density after they stop. For sequences of different lengths, mask what is observed (obs_mask){lines}"
+    )
 
 
 def halting(declared: Declared) -> Halting:

@@ -8,6 +8,7 @@ which loop, `scan_of` says.
 from __future__ import annotations
 
 import itertools
+import re
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -151,6 +152,21 @@ def base_name(name: str) -> str:
         before, _, rest = name.partition(OPEN)
         name = before + rest.partition(CLOSE)[2]
     return name
+
+
+def in_words(text: str) -> str:
+    """`text` with the numbers of steps after the quoted names of nodes instead of in them."""
+
+    def spoken(found: re.Match[str]) -> str:
+        numbers = re.findall(f"{OPEN}(\\d+){CLOSE}", found[1])
+        return f"'{base_name(found[1])}' in {step_text(list(map(int, numbers)))}" if numbers else found[0]
+
+    return re.sub(f"'([^'\n]*{OPEN}[^'\n]*)'", spoken, text)
+
+
+def step_text(times: Sequence[int]) -> str:
+    """The step of a loop, or those of nested ones, the outermost first."""
+    return f"step {times[0]}" if len(times) == 1 else f"steps ({', '.join(map(str, times))})"
 
 
 def entered(x: Node) -> Node:
