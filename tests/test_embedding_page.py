@@ -1,36 +1,23 @@
 """Every example of `docs/embedding.md` runs, and none is longer than 30 lines."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
+from functools import partial
 
 import pytest
 
+from tests.helpers import pages
 from tests.program.test_c_library import STRICT, compiler, run
 
-ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "docs/embedding.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+BLOCKS = pages.blocks("docs/embedding.md")
 MODEL, *EXAMPLES = [text for language, text in BLOCKS if language == "python"]
 C = next(text for language, text in BLOCKS if language == "c")
 CPP = next(text for language, text in BLOCKS if language == "cpp")
+python = partial(pages.python, model=MODEL)
 
 
 def test_examples_are_short():
     assert len(EXAMPLES) == 7
     assert max(len(text.splitlines()) for _, text in BLOCKS) < 30
-
-
-def python(script: str, folder: Path) -> str:
-    """The output of a script that finds `model.py`."""
-    (folder / "model.py").write_text(MODEL)
-    (folder / "script.py").write_text(script)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "script.py"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))

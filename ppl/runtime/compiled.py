@@ -82,8 +82,7 @@ class Compiled:
         simplify_trace(trace)
 
     def _unrolled(self) -> StochasticGraph:
-        with naming_loops():
-            return unrolled_graph(self._traced, self._prepare, self.plan.estimators, self.settings.particles)
+        return unrolled_graph(self._traced, self._prepare, self.plan.estimators, self.settings.particles)
 
     @cached_property
     def flat(self) -> StochasticGraph:

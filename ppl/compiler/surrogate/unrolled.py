@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from ppl.compiler.plan.choice import make_plan
+from ppl.compiler.plan.loops import naming_loops
 from ppl.compiler.surrogate.traces import Traced
 from ppl.errors import EstimatorError
 from ppl.estimators.base import Estimator
@@ -21,6 +22,7 @@ def step_plan(graph: StochasticGraph, chosen: Mapping[str, Estimator]) -> dict[s
     return {name: chosen[base_name(name)] for name in graph.nodes}
 
 
+@naming_loops()
 def unrolled_graph(
     traced: Traced, prepare: Callable[[Trace], None], chosen: Mapping[str, Estimator], particles: int
 ) -> StochasticGraph:
