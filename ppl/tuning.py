@@ -254,8 +254,12 @@ W5 takes 510 µs, entry by entry 790; the sizes follow the registers of AVX-512.
 CUDA_THREADS, SIMULATED_THREADS = 128, 4
 """Threads of a block on devices, and in Numba's simulator, which runs each as a thread of Python's. Not measured."""
 
-CUDA_BLOCKS, CUDA_ROWS, CUDA_OPERATIONS = 1024, 4, 1 << 10
+CUDA_BLOCKS, CUDA_ROWS, CUDA_OPERATIONS = 1024, 1, 1 << 13
 """Blocks that share the rows of a call at most; rows and operations of a block at least. Not measured."""
+
+CUDA_PRODUCT, CUDA_TILE, SIMULATED_TILE = 128, 32, 4
+"""Multiplications, rows excluded, from which a product is a kernel of its own; rows and columns of the result that a
+block computes, on devices and in the simulator. Not measured."""
 
 
 UNROLLED_STEPS = 64

@@ -7,7 +7,7 @@ runs every thread as one of Python's, a few to a block.
 import numba
 import numpy as np
 
-from ppl.tuning import CUDA_THREADS, SIMULATED_THREADS
+from ppl.tuning import CUDA_THREADS, CUDA_TILE, SIMULATED_THREADS, SIMULATED_TILE
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 if SIMULATED:
@@ -16,6 +16,8 @@ else:
     from numba import cuda
 THREADS = SIMULATED_THREADS if SIMULATED else CUDA_THREADS
 """Threads of a block, a power of two."""
+TILE = SIMULATED_TILE if SIMULATED else CUDA_TILE
+"""Rows and columns of a product that a block computes, a power of two."""
 WARP = min(32, THREADS)
 """Threads that run together, a power of two."""
 

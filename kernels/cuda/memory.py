@@ -1,6 +1,7 @@
 """Views and clearing, by all threads of a block, and sums over slabs, by one thread an entry."""
 
 from ppl.kernels.cuda.compat import THREADS, cuda, device, inlined
+from ppl.kernels.cuda.teams import add, larger
 
 
 @inlined
@@ -51,22 +52,42 @@ def share_start(rows, share, shares):
     return rows * share // shares
 
 
-@device
-def add_slabs(array, start, size, stride, slabs, j):
-    """Add entry `j` of the accumulators of slabs 1, 2, ... to that of slab 0."""
-    if j < size:
-        total = array[start + j]
-        for s in range(1, slabs):
-            total += array[start + s * stride + j]
-        array[start + j] = total
+def _totals(merge):
+    """Entries of the accumulators of all slabs, merged into those of slab 0 by all threads of a block.
+
+    Threads share entries, and slabs where there are fewer entries; the order follows from the sizes alone.
+    """
+
+    @device
+    def totals(array, start, size, stride, slabs):
+        lanes = THREADS
+        while lanes > 1 and lanes * size > THREADS:
+            lanes //= 2
+        team = cuda.threadIdx.x // lanes
+        lane = cuda.threadIdx.x - team * lanes
+        for first in range(0, size, THREADS // lanes):
+            j = min(first + team, size - 1)
+            total = array[start + min(lane, slabs - 1) * stride + j]
+            for s in range(lane + lanes, slabs, lanes):
+                total = merge(total, array[start + s * stride + j])
+            cuda.syncthreads()
+            step = lanes // 2
+            while step > 0:
+                if lane < min(lanes, slabs) and first + team < size:
+                    array[start + lane * stride + j] = total
+                cuda.syncthreads()
+                if lane + step < min(lanes, slabs) and lane < step:
+                    total = merge(total, array[start + (lane + step) * stride + j])
+                cuda.syncthreads()
+                step //= 2
+            if lane == 0 and first + team < size:
+                array[start + j] = total
+        cuda.syncthreads()
+
+    return totals
 
 
-@device
-def max_slabs(array, start, size, stride, slabs, j):
-    """Maximum of entry `j` over slabs, into slab 0."""
-    if j < size:
-        for s in range(1, slabs):
-            array[start + j] = max(array[start + j], array[start + s * stride + j])
+add_slabs, max_slabs = _totals(add), _totals(larger)
 
 
 @device

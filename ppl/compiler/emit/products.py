@@ -8,11 +8,11 @@ from typing import Any
 from ppl.compiler.emit.address import start_of
 from ppl.compiler.emit.checks import tail
 from ppl.compiler.emit.code import (
+    Assign,
     Choice,
     Do,
     Expression,
     Name,
-    Statement,
     Tuple,
     assign,
     both,
@@ -32,12 +32,15 @@ from ppl.ir.node import Node
 from ppl.ir.types import Axis
 
 
-def gemm(step: Opaque, builder: Builder, stage: Stage, dtype: str) -> list[Statement]:
-    """The calls for a `gemm` node; where it is shared, for the rows of the result that belong to `slab`."""
+def gemm(step: Opaque, builder: Builder, stage: Stage, dtype: str, name: str = "gemm") -> list[Do | Assign]:
+    """The calls for a `gemm` node; where it is shared, for the rows of the result that belong to `slab`.
+
+    `name` is that of the kernel, of which there is one for operands that may be mostly zeros.
+    """
     value, row, slab = step.target, stage.row, Name("slab")
     assert value.buffer is not None
     out = start_of(value, row)
-    lines: list[Statement] = []
+    lines: list[Do | Assign] = []
     if step.shared:
         ends = [call("share_start", to_int(step.shared), x, "slabs") for x in (slab, slab + 1)]
         lines.append(assign(names("lo", "hi"), Tuple(tuple(ends))))
@@ -51,7 +54,7 @@ def gemm(step: Opaque, builder: Builder, stage: Stage, dtype: str) -> list[State
         left, right = operand(builder, a, row, more), operand(builder, b, row)
         beta, into = ONE if i else _beta(step, stage), tail(value, at, "a product")
         operands = *flags, size, n, k, ONE, left, lda, right, ldb, beta, into, n
-        lines.append(Do(kernel(f"{sparse}gemm_{'f32' if dtype == 'float32' else 'f64'}", *operands)))
+        lines.append(Do(kernel(f"{sparse}{name}_{'f32' if dtype == 'float32' else 'f64'}", *operands)))
     return lines
 
 

@@ -74,7 +74,7 @@ class Stages:
         if op == "turns":
             return self.turns(step, prefix, functions)
         if op == "gemm":
-            return gemm(step, unit.builder, stage, unit.dtype)
+            return [*gemm(step, unit.builder, stage, unit.dtype)]
         if op == "column_dot":  # before the stage, see `ppl.training.columns.emission`
             return []
         if op in ("table_dot", "table_sum"):

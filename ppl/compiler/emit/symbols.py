@@ -75,7 +75,10 @@ CUDA: Places = {
         *("share_start", "tail"),
     ),
     "ppl.kernels.cuda.noise": (*("fill_columns_{bits}", "fill_rows_{bits}", "mix", "mix_time", "row_ids", "row_keys"),),
-    "ppl.kernels.cuda.products": ("cumulate", "gemm_{bits}", ("gemm_{bits}", "data_gemm_{bits}"), "solve_lower"),
+    "ppl.kernels.cuda.products": (
+        *("cumulate", "gemm_{bits}", ("gemm_{bits}", "data_gemm_{bits}"), "solve_lower", "tiles"),
+        *("product_{bits}", ("product_{bits}", "data_product_{bits}")),
+    ),
     "ppl.kernels.cuda.teams": (
         *(f"{what}_{kind}" for kind in ("float32", "float64", "int64") for what in ("amax", "argmax", "sum")),
         *("SHARED", "team_together"),

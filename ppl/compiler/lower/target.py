@@ -71,6 +71,7 @@ class Fusion:
     vectors_apart : whether elementary functions share no loop over an event, states or particles with operations that
         go on with loops inside it; so it is in the bodies of loops over time.
     cuts : ops before and behind which a region of rows ends.
+    whole : ops that take all rows of a call in one step; they are regions of their own.
     """
 
     arrays: int = tuning.LOOP_ARRAYS
@@ -79,6 +80,7 @@ class Fusion:
     short: int = tuning.ROWS_INNERMOST
     vectors_apart: bool = False
     cuts: frozenset[str] = frozenset()
+    whole: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -166,8 +168,9 @@ CUDA = Target(
     threads=tuning.SIMULATED_THREADS if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" else tuning.CUDA_THREADS,
     in_place=False,
     clocked=False,
-    rewrites=Rewrites(table_width=NEVER, windows=False),
-    fusion=Fusion(arrays=1 << 20, innermost="event"),
+    rewrites=Rewrites(product=tuning.CUDA_PRODUCT, table_width=NEVER, windows=False),
+    fusion=Fusion(arrays=1 << 20, innermost="event", whole=frozenset({"gemm"})),
+    buffers=Buffers(whole=True),
     sharing=Sharing(
         most=tuning.CUDA_BLOCKS,
         operations=tuning.CUDA_OPERATIONS,

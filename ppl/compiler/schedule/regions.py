@@ -20,6 +20,7 @@ from ppl.compiler.schedule.nesting import nest
 from ppl.compiler.schedule.owned import own
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, assign, bases, chain, source
 from ppl.compiler.schedule.values import Builder
+from ppl.compiler.schedule.whole import keep_whole
 from ppl.ir.node import Node, topological
 from ppl.ir.op_facts import STEPWISE, VECTORS
 from ppl.ir.types import Axis
@@ -31,7 +32,7 @@ MOVED = ("map", "reduce", "output")
 def schedule(outputs: Sequence[Output], builder: Builder) -> list[Stage]:
     """Split the graph of `outputs` into stages and their steps."""
     order = [n for n in topological([o.node for o in outputs]) if not is_view(n)]
-    where = assign(order, outputs, builder.target.fusion.cuts)
+    where = assign(order, outputs, builder.target.fusion.cuts | builder.target.fusion.whole)
     stages: dict[tuple[int, Axis | None], Stage] = {}
 
     def stage(key: tuple[int, Axis | None]) -> Stage:
@@ -49,6 +50,7 @@ def schedule(outputs: Sequence[Output], builder: Builder) -> list[Stage]:
     for s in ordered:
         _declare(s, builder, where)
     own(ordered, builder)
+    keep_whole(ordered, builder)
     for s in ordered:
         _steps(s, builder)
     return ordered

@@ -117,6 +117,10 @@ class Builder:
         if value.buffer is None:
             self._global(value, rows=True)
 
+    def whole(self, value: Value) -> None:
+        """Give `value`, which has no rows, memory of its own."""
+        self._global(value, rows=False)
+
     def _global(self, value: Value, rows: bool) -> Buffer:
         array = "v" if value.dtype == "int" else "w"
         name = f"{value.name}_g"

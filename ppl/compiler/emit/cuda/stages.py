@@ -10,6 +10,7 @@ from ppl.compiler.emit.cuda.block import TOGETHER, BlockWriter
 from ppl.compiler.emit.scalar import INF, kernel, to_float, to_int
 from ppl.compiler.emit.stages import Stages
 from ppl.compiler.emit.unit import Unit
+from ppl.compiler.lower.target import Target
 from ppl.compiler.schedule.fusion import Value
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage
 from ppl.ir.types import Axis
@@ -30,6 +31,11 @@ class BlockStages(Stages):
 
     def _region(self, stage: Stage, body: Sequence[Statement], doc: str) -> Function:
         return self.unit.function(stage.name, [*self.unit.common, "slab", "lo", "hi"], body, doc)
+
+    def functions(self) -> list[Function]:
+        """The functions of all stages but those that take all rows at once."""
+        target = self.unit.builder.target
+        return [f for stage in self.unit.stages if not takes_all_rows(stage, target) for f in self._stage(stage)]
 
     def writer(self, cluster: Cluster, row: Axis | None) -> BlockWriter:
         """What writes the kernel of a cluster."""
@@ -61,3 +67,9 @@ class BlockStages(Stages):
         """The statements that clear the accumulators of a slab."""
         lines = super().cleared(stage)
         return [*lines, TOGETHER] if lines else []
+
+
+def takes_all_rows(stage: Stage, target: Target) -> bool:
+    """Whether the steps of a region take all rows of a call at once."""
+    whole = target.fusion.whole
+    return stage.row is not None and all(isinstance(x, Opaque) and x.node.op in whole for x in stage.steps)
