@@ -254,6 +254,9 @@ W5 takes 510 µs, entry by entry 790; the sizes follow the registers of AVX-512.
 CUDA_THREADS, SIMULATED_THREADS = 128, 4
 """Threads of a block on devices, and in Numba's simulator, which runs each as a thread of Python's. Not measured."""
 
+CUDA_REGISTERS = 128
+"""Registers of a thread at most. `benchmarks/results/cubins.md`: no kernel of the programs there spills."""
+
 CUDA_BLOCKS, CUDA_ROWS, CUDA_OPERATIONS = 1024, 1, 1 << 13
 """Blocks that share the rows of a call at most; rows and operations of a block at least. Not measured."""
 

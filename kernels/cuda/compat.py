@@ -7,7 +7,7 @@ runs every thread as one of Python's, a few to a block.
 import numba
 import numpy as np
 
-from ppl.tuning import CUDA_THREADS, CUDA_TILE, SIMULATED_THREADS, SIMULATED_TILE
+from ppl.tuning import CUDA_REGISTERS, CUDA_THREADS, CUDA_TILE, SIMULATED_THREADS, SIMULATED_TILE
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 if SIMULATED:
@@ -20,6 +20,11 @@ TILE = SIMULATED_TILE if SIMULATED else CUDA_TILE
 """Rows and columns of a product that a block computes, a power of two."""
 WARP = min(32, THREADS)
 """Threads that run together, a power of two."""
+
+
+def kernel(fn):
+    """A function that the host launches."""
+    return cuda.jit(fn) if SIMULATED else cuda.jit(max_registers=CUDA_REGISTERS)(fn)
 
 
 def device(fn):
@@ -48,6 +53,18 @@ def block():
 def together():
     """Wait for all threads of the block, and see what they have written."""
     cuda.syncthreads()
+
+
+@device
+def strides(width):
+    """`width`, a power of two, which the compiler must not know: it would unroll loops, and have too few registers."""
+    return numba.int64(cuda.blockDim.x) // (THREADS // width)
+
+
+@device
+def narrow(distance):
+    """A distance of 0 to below 2**32 entries, computed as a 32-bit number."""
+    return numba.int64(numba.uint32(distance))
 
 
 @device

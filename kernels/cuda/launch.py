@@ -20,10 +20,13 @@ def grid(n):
     return max(1, -(-n // THREADS)), THREADS
 
 
-def on_device(launch, arguments, slabs):
-    """Call ``launch(arguments on the device, slabs)`` and copy every array back that it may have written."""
+def on_device(launch, arguments, slabs, header):
+    """Call ``launch(arguments on the device, slabs, header)`` and copy every array back that it may have written.
+
+    The header is that of the whole-number workspace, on the host.
+    """
     passed = [_moved(x) if isinstance(x, np.ndarray) else x for x in arguments]
-    launch(*passed, slabs)
+    launch(*passed, slabs, header)
     for host, there in zip(arguments, passed, strict=True):
         if isinstance(host, np.ndarray) and host.size and host.flags.writeable:
             there.copy_to_host(host)

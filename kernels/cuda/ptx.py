@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+from ppl.tuning import CUDA_REGISTERS
+
 REQUIREMENT = "numba-cuda[cu12]"
 _lock = threading.Lock()
 
@@ -91,7 +93,8 @@ def compile_cubin(fn: Callable[..., Any], signature: Any, cc: tuple[int, int] = 
     from cuda.core import Linker, LinkerOptions, ObjectCode  # type: ignore[import-untyped]  # as above
 
     arch = f"sm_{cc[0]}{cc[1]}"
-    linker = Linker(ObjectCode.from_ptx(source.encode()), options=LinkerOptions(arch=arch, ptxas_options=["-v"]))
+    options = LinkerOptions(arch=arch, max_register_count=CUDA_REGISTERS, ptxas_options=["-v"])
+    linker = Linker(ObjectCode.from_ptx(source.encode()), options=options)
     code, said = linker.link("cubin").code, linker.get_info_log()
 
     def total(pattern: str) -> int:

@@ -220,7 +220,8 @@ class CudaExecutable(Executable):
             raise DataError(NO_GPU)
 
         straight = self.unrolled and all(n == 1 for n in sizes.values())
-        on_device(self.module.launch_one if straight else self.module.launch, arguments, threads)
+        header = arguments[self.passed.index("v")][: len(self.memory.header)].copy()
+        on_device(self.module.launch_one if straight else self.module.launch, arguments, threads, header)
 
 
 EXECUTABLES: dict[str, type[Executable]] = {"cpu": Executable, "cuda": CudaExecutable}

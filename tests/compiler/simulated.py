@@ -21,9 +21,10 @@ def run_graphs(names: list[str]) -> None:
         if name in REFUSED:
             continue
         dtype = "float32" if number % 3 == 2 else "float64"
-        few = replace(targets.CUDA, buffers=replace(targets.CUDA.buffers, product_tile=400, stream_tile=400))
-        sharing = replace(few.sharing, plain_rows=3, product_rows=3, loop_rows=3, quiet_loop_rows=3, operations=1)
-        for rows, ids, target in ((1, None, targets.CUDA), (7, SOME_IDS[:7], replace(few, sharing=sharing))):
+        sharing = replace(
+            targets.CUDA.sharing, plain_rows=3, product_rows=3, loop_rows=3, quiet_loop_rows=3, operations=1
+        )
+        for rows, ids, target in ((1, None, targets.CUDA), (7, SOME_IDS[:7], replace(targets.CUDA, sharing=sharing))):
             graphs.check(graphs.GRAPHS[name](), dtype, rows=rows, ids=ids, target=target)
         print(name, flush=True)
 

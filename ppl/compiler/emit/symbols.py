@@ -62,7 +62,20 @@ CPU: Places = {
 }
 
 CUDA: Places = {
-    "ppl.kernels.cuda.compat": ("THREADS", "block", "cuda", ("device", "jit"), "quotient", "thread", "together"),
+    "ppl.kernels.cuda.compat": (
+        *(
+            "THREADS",
+            "block",
+            "cuda",
+            ("device", "jit"),
+            "kernel",
+            "narrow",
+            "quotient",
+            "strides",
+            "thread",
+            "together",
+        ),
+    ),
     "ppl.kernels.cuda.draws": (
         *("binomial_lanes_{bits}", "binomial_row_{bits}", "binomial_block_{bits}"),
         *("loggamma_lanes_{bits}", "loggamma_row_{bits}", "loggamma_block_{bits}", "loggamma_slope_lanes_{bits}"),

@@ -170,7 +170,7 @@ CUDA = Target(
     clocked=False,
     rewrites=Rewrites(product=tuning.CUDA_PRODUCT, table_width=NEVER, windows=False),
     fusion=Fusion(arrays=1 << 20, innermost="event", whole=frozenset({"gemm"})),
-    buffers=Buffers(whole=True),
+    buffers=Buffers(whole=True, product_tile=1 << 60, stream_tile=1 << 60, tile_rows=1 << 40),
     sharing=Sharing(
         most=tuning.CUDA_BLOCKS,
         operations=tuning.CUDA_OPERATIONS,

@@ -8,6 +8,7 @@ import sys
 import numba
 import pytest
 
+from benchmarks.workloads.cubins import types_of
 from ppl.kernels.cuda import ptx
 from ppl.runtime.executable import compile_request
 from tests.compiler import graphs
@@ -26,14 +27,9 @@ def test_programs_run_in_the_simulator(what):
     assert len(done.stdout.splitlines()) > 20
 
 
-def types_of(function):
-    """Numba's types of the arguments of an emitted function."""
-    return tuple(eval(a.type or "int64", vars(numba.types)) for a in function.arguments)
-
-
 @pytest.mark.skipif("not ptx.is_available()", reason=f'needs pip install "{ptx.REQUIREMENT}"')
 @pytest.mark.parametrize("cc", [(8, 0), (9, 0)])
-@pytest.mark.parametrize("name", ["scalar_rebar", "centred", "tables", "unplated_loop"])
+@pytest.mark.parametrize("name", ["scalar_rebar", "dense_layers", "recurrent", "tables"])
 def test_kernels_become_code_of_devices(name, cc):
     executable = compile_request(graphs.request_of(graphs.GRAPHS[name]()), "float32", "cuda")
     kernels = [f for f in executable.functions if f.form == "launch"]

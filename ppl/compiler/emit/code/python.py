@@ -46,7 +46,7 @@ BINDING = {"|": 6, "&": 8, "+": 10, "-": 10, "*": 11, "/": 11, "//": 11}
 DECORATORS: dict[str, Expression] = {
     "jit": Name("jit"),
     "entry": Name("entry"),
-    "launch": Name("cuda").dot("jit"),
+    "launch": Name("kernel"),
 }
 """What stands before a function, by its form; before others stands nothing."""
 

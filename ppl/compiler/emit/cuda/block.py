@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ppl.compiler.emit.address import Addresses
+from ppl.compiler.emit.address import Addresses, Place
+from ppl.compiler.emit.checks import begin
 from ppl.compiler.emit.code import (
     Argument,
     Assign,
@@ -20,10 +21,12 @@ from ppl.compiler.emit.code import (
     Expression,
     For,
     Function,
+    Given,
     Index,
     Literal,
     Name,
     Statement,
+    While,
     assign,
     call,
     compare,
@@ -36,6 +39,7 @@ from ppl.compiler.emit.code.expressions import Tuple
 from ppl.compiler.emit.cuda.sharing import collides, one_loop, shared_loops, team_width
 from ppl.compiler.emit.loops import VARS, KernelWriter, best_of
 from ppl.compiler.emit.scalar import to_int, to_word
+from ppl.compiler.lower.views import Entry, Key, Poly
 from ppl.compiler.schedule.fusion import Loop, Op, Value, near
 from ppl.compiler.schedule.stages import Cluster
 from ppl.ir.types import Axis
@@ -47,7 +51,37 @@ TOGETHER = do("together")
 
 
 class Unsigned(Addresses):
-    """Addresses that are known to be no negative number, which Numba would count from the end."""
+    """Addresses for devices, which have few registers for many arrays, and multiply 32-bit numbers fastest.
+
+    How far an entry lies from where its array begins for the slab is a 32-bit number. Addresses are known to be no
+    negative number, which Numba would count from the end.
+    """
+
+    def address(self, base: Expression, place: Place, skip: Loop | None = None, extra: Expression | None = None
+                ) -> Expression:  # fmt: skip
+        """A place as an index of the array."""
+        far = super().address(Literal(0), place, skip, extra)
+        if isinstance(far, Literal):
+            return super().address(base, place, skip, extra)
+        return call("narrow", far) if base == Literal(0) else base + call("narrow", far)
+
+    def base(self, value: Value) -> Expression:
+        """Where the buffer of `value` begins: that of all rows, which a launch is told."""
+        buffer = value.buffer
+        assert buffer is not None
+        if buffer.rows and not buffer.literal:
+            return self.passed.name(buffer.symbol, begin(value))
+        return super().base(value)
+
+    def terms(self, op: Op, value: Value, axes: Mapping[Axis, Key | Entry], coefs: Mapping[Key, int], offset: int
+              ) -> Place:  # fmt: skip
+        """Where `op` reads or writes `value`, of all rows if its buffer holds them."""
+        start, moved = super().terms(op, value, axes, coefs, offset)
+        buffer, step = value.buffer, value.steps.get(self.row) if self.row is not None else None
+        if buffer is not None and buffer.rows and not buffer.literal and step is not None:
+            self.passed.name("t0")
+            start = start + Poly.of("t0") * step
+        return start, moved
 
     def at(self, value: Value, array: str, address: Expression) -> Expression:
         """The entry of `value` at `address`."""
@@ -115,9 +149,9 @@ class BlockWriter(KernelWriter):
             total = total * self.addresses.size(outer)
         if self.width == 1:
             if len(prefix) == 1:
-                return [loop(prefix[0].var, total, self._team(items, tuple(prefix)), TID, self.threads)]
+                return _strided(prefix[0].var, total, self._team(items, tuple(prefix)), TID, self.threads)
             body = [*self._positions(prefix, ENTRY), *self._team(items, tuple(prefix))]
-            return [loop(ENTRY.name, total, body, TID, self.threads)]
+            return _strided(ENTRY.name, total, body, TID, self.threads)
         teams = self.threads // self.width
         body = [
             assign(ENTRY, Name("turn") * teams + Name("team")),
@@ -190,7 +224,7 @@ class BlockWriter(KernelWriter):
     def _started(self, ops: Sequence[Op]) -> list[Statement]:
         """The statements that begin sums; all threads of a team see what has been cleared."""
         lines = [x for op in ops for x in self._start(op)]
-        cleared = any(isinstance(x, For) for x in lines)
+        cleared = any(isinstance(x, For | While) for x in lines)
         return [*lines, self._wait()] if cleared and self.width > 1 else lines
 
     def _lanes(self, chain: Sequence[Loop], items: Sequence[Loop | Op]) -> list[Statement]:
@@ -202,8 +236,8 @@ class BlockWriter(KernelWriter):
         stop = Choice(LIVE, term(size), to_int(0)) if self.guarded else size
         body = [x for op in items if isinstance(op, Op) for x in self._statement(op, None)]
         if len(chain) == 1:
-            return [loop(chain[0].var, stop, body, LANE, self.width)]
-        return [loop("spot", stop, [*self._positions(chain, Name("spot")), *body], LANE, self.width)]
+            return _strided(chain[0].var, stop, body, LANE, self.width)
+        return _strided("spot", stop, [*self._positions(chain, Name("spot")), *body], LANE, self.width)
 
     def _by_one(self, item: Loop, path: tuple[Loop, ...]) -> list[Statement]:
         """A nest whose turns write to the same entries: the first thread of a team takes all of them."""
@@ -252,4 +286,11 @@ class BlockWriter(KernelWriter):
         if self.width == 1:
             return [loop("z", count, [assign(place, zero)])]
         stop = Choice(LIVE, term(count), to_int(0)) if self.guarded else count
-        return [loop("z", stop, [assign(place, zero)], LANE, self.width)]
+        return _strided("z", stop, [assign(place, zero)], LANE, self.width)
+
+
+def _strided(var: str, stop: Given, body: Sequence[Statement], start: Given, step: int) -> list[Statement]:
+    """A loop from `start` to before `stop` by `step`, which is not unrolled."""
+    inside = [*body, assign(var, Name(var) + f"{var}_step")]
+    before = [assign(f"{var}_step", call("strides", step)), assign(f"{var}_stop", stop), assign(var, start)]
+    return [*before, While(compare(var, "<", f"{var}_stop"), tuple(inside))]

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ppl.compiler.emit.code import (
+    Assign,
     Call,
     Do,
     Function,
     Given,
     Index,
+    Literal,
     Name,
     Statement,
     assign,
@@ -23,6 +25,7 @@ from ppl.compiler.emit.code import (
     compare,
     do,
     loop,
+    names_in,
     term,
     when,
 )
@@ -55,18 +58,21 @@ class CudaEmitter(Emitter):
 
     place, symbols = "CUDA", CUDA
 
+    stages: BlockStages
+
     def writer(self) -> BlockStages:
         """What writes stages."""
         return BlockStages(self.unit)
 
     def drivers(self, unrolled: bool) -> Items:
-        """Kernels around the stage functions, and the host function that launches them."""
+        """The kernels of stages, and the host function that launches them."""
         unit = self.unit
+        self.told: dict[str, Statement] = {}
         found = self._all_launches()
-        header = enumerate(unit.memory.header)
-        sizes = [assign(n, call("int", Name("v").at(i))) for i, n in header if n.startswith("n_")]
-        given, doc = [*unit.driver_arguments, "slabs"], "Run the program on device arrays."
-        host = unit.bare("launch", given, [*sizes, *(x for _, launch in found for x in launch)], doc, "host")
+        given = [*unit.driver_arguments, "slabs", "header"]
+        doc = "Run the program on device arrays; `header` is the beginning of `v` on the host."
+        lines = [*self.told.values(), *(x for _, launch in found for x in launch)]
+        host = unit.bare("launch", given, lines, doc, "host")
         return [*(kernel for kernel, _ in found), host, *(self.single() if unrolled else [])]
 
     def alone(self, unrolled: Sequence[Statement]) -> Items:
@@ -78,7 +84,10 @@ class CudaEmitter(Emitter):
         unit, given = self.unit, self.unit.driver_arguments
         kernel = unit.bare("one_kernel", given, [do("one", *given)], "", "launch")
         launch = [do(Name("one_kernel").at(1, 1), *given)]
-        return [kernel, unit.bare("launch_one", [*given, "slabs"], launch, "Run the unrolled program.", "host")]
+        return [
+            kernel,
+            unit.bare("launch_one", [*given, "slabs", "header"], launch, "Run the unrolled program.", "host"),
+        ]
 
     def _all_launches(self) -> list[Launch]:
         """All launches, in their order; sums of slabs share a launch with the unplated stage that follows."""
@@ -86,8 +95,7 @@ class CudaEmitter(Emitter):
         sums: list[Statement] = []
         for stage in unit.stages:
             if stage.row is None:
-                calls = [do(stage.name, *unit.common)] if stage.steps else []
-                found += self._on_one_block(f"launch_{stage.name}", [*sums, *calls])
+                found += self._on_one_block(f"launch_{stage.name}", [*sums, *self.stages.bodies[stage]])
                 sums = []
                 continue
             found += self._on_one_block(f"launch_{stage.name}_before", sums)
@@ -96,51 +104,65 @@ class CudaEmitter(Emitter):
         return [*found, *self._on_one_block("launch_sums", sums), *self._outputs()]
 
     def _on_one_block(self, name: str, body: Sequence[Statement]) -> list[Launch]:
-        if not body:
-            return []
-        kernel = self._kernel(name, "slabs", body)
-        return [(kernel, [do(Name(name).at(1, *BLOCK), *self.unit.common, "slabs")])]
+        return [self._launch(name, body, ("slabs",), (1, *BLOCK))] if body else []
 
     def _region(self, stage: Stage) -> list[Launch]:
         """The launch of a region, or of the products that it consists of."""
-        unit, name = self.unit, f"launch_{stage.name}"
         assert stage.row is not None
-        if takes_all_rows(stage, unit.builder.target):
+        if takes_all_rows(stage, self.unit.builder.target):
             return [self._product(step, stage) for step in stage.steps if isinstance(step, Opaque)]
         rows, slab = axis_size(stage.row), Name("slab")
-        ends = [call("share_start", rows, x, "slabs") for x in (slab, slab + 1)]
-        kernel = self._kernel(name, "slabs", [assign("slab", call("block")), do(stage.name, *unit.common, slab, *ends)])
-        return [(kernel, [do(Name(name).at("slabs", *BLOCK), *unit.common, "slabs")])]
+        ends = [assign(end, call("share_start", rows, x, "slabs")) for end, x in (("lo", slab), ("hi", slab + 1))]
+        body = [*ends, *self.stages.bodies[stage]]
+        return [self._launch(f"launch_{stage.name}", body, ("slabs",), ("slabs", *BLOCK), slab)]
 
     def _product(self, step: Opaque, stage: Stage) -> Launch:
         """The launch of a product of all rows, with a block for every tile of the result."""
         unit, rows = self.unit, axis_size(stage.row) if stage.row is not None else 1
         calls = gemm(step, unit.builder, stage, unit.dtype, "product")
-        body = [assign("n", rows), assign("t0", 0), *calls]
-        name = f"launch_{step.target.name}"
-        kernel = unit.bare(name, unit.common, [*unit.definitions(body, 0, 0), *body], "", "launch")
         first = calls[0]
         assert isinstance(first, Do) and isinstance(first.call, Call)
         m, n = (term(x) for x in first.call.arguments[2:4])
-        launched = Do(Call(Index(Name(name), call("tiles", m, n)), tuple(map(Name, unit.common))))
-        return kernel, [assign("n", rows), launched]
+        body = [assign("n", rows), assign("t0", 0), *calls]
+        kernel, launched = self._launch(f"launch_{step.target.name}", body, (), call("tiles", m, n))
+        return kernel, [assign("n", rows), *launched]
 
     def _outputs(self) -> list[Launch]:
         """The launch that writes gradients and auxiliary variables."""
         unit = self.unit
         aux = [when(compare("j", "==", 0), [loop("i", unit.n_aux, [written_aux(unit, "i")])])] if unit.n_aux else []
         body = [*merged(unit, SHARE), *aux]
-        return [self._entries("launch_outputs", body, "slabs")] if body else []
+        return [self._entries("launch_outputs", body)] if body else []
 
-    def _entries(self, name: str, body: Sequence[Statement], slabs: Given) -> Launch:
+    def _entries(self, name: str, body: Sequence[Statement]) -> Launch:
         """A launch of one thread per entry."""
-        kernel = self._kernel(name, "slabs", [assign("j", THREAD), *body])
-        return kernel, [do(Name(name).at(call("grid", self._largest())), *self.unit.common, slabs)]
+        return self._launch(name, [assign("j", THREAD), *body], ("slabs",), call("grid", self._largest()))
 
     def _largest(self) -> int:
         return max([value.extent().constant or 1 for s in self.unit.stages for value in s.accumulators] + [1])
 
-    def _kernel(self, name: str, last: str, body: Sequence[Statement]) -> Function:
-        """A kernel that is passed what stages are, and `last`."""
-        lines = [*self.unit.definitions(body, 0, 0), *body]
-        return self.unit.bare(name, [*self.unit.common, last], lines, "", "launch")
+    def _launch(self, name: str, body: Sequence[Statement], last: Sequence[str], shape: tuple[Given, ...] | Call,
+                slab: Given = 0) -> Launch:  # fmt: skip
+        """A kernel that is passed what all are, sizes and addresses, and `last`; `shape` is its launch configuration.
+
+        What the host knows of memory it tells: arguments take no registers.
+        """
+        unit, inside = self.unit, list[Statement]()
+        told: set[str] = set()
+        for x in unit.definitions(body, slab, slab):
+            assert isinstance(x, Assign) and isinstance(x.target, Name)
+            array = x.value.array if isinstance(x.value, Index) else None
+            if array == Name("v") and isinstance(x.value, Index) and isinstance(x.value.index, Literal):
+                told.add(x.target.name)
+                size = call("int", Index(Name("header"), x.value.index))
+                self.told.setdefault(x.target.name, assign(x.target, size))
+            elif array is None and names_in(x.value).used <= told:
+                told.add(x.target.name)
+                self.told.setdefault(x.target.name, x)
+            else:
+                inside.append(x)
+        passed = [*unit.common, *sorted(told & names_in(*inside, *body).used), *last]
+        begin = [assign(slab, call("block"))] if isinstance(slab, Name) else []
+        kernel = unit.bare(name, passed, [*begin, *inside, *body], "", "launch")
+        at = Name(name).at(*shape) if isinstance(shape, tuple) else Index(Name(name), shape)
+        return kernel, [Do(Call(at, tuple(map(Name, passed))))]

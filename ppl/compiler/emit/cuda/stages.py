@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ppl.compiler.emit.code import Do, For, Function, Name, Statement, call, compare, term, when
+from ppl.compiler.emit.code import Do, For, Function, Name, Statement, assign, call, compare, term, when
 from ppl.compiler.emit.cuda.block import TOGETHER, BlockWriter
 from ppl.compiler.emit.scalar import INF, kernel, to_float, to_int
 from ppl.compiler.emit.stages import Stages
@@ -26,16 +26,30 @@ class BlockStages(Stages):
     """Writes the functions of stages, which all threads of a block call."""
 
     def __init__(self, unit: Unit):
-        super().__init__(unit, self._region, None, "jit")
+        super().__init__(unit, self._none, None, "jit")
         self.threads = unit.builder.target.threads
+        self.bodies: dict[Stage, list[Statement]] = {}
+        """What the kernel of a stage does, once `functions` has been called: a region for rows lo to hi."""
 
-    def _region(self, stage: Stage, body: Sequence[Statement], doc: str) -> Function:
-        return self.unit.function(stage.name, [*self.unit.common, "slab", "lo", "hi"], body, doc)
+    @staticmethod
+    def _none(stage: Stage, body: Sequence[Statement], doc: str) -> Function:
+        raise NotImplementedError("stages are kernels")
 
     def functions(self) -> list[Function]:
-        """The functions of all stages but those that take all rows at once."""
-        target = self.unit.builder.target
-        return [f for stage in self.unit.stages if not takes_all_rows(stage, target) for f in self._stage(stage)]
+        """The functions that the kernels of stages call."""
+        found: list[Function] = []
+        for stage in self.unit.stages:
+            if not takes_all_rows(stage, self.unit.builder.target):
+                functions: list[Function] = []
+                steps = self._steps(stage, stage.name, functions)
+                rows = (
+                    []
+                    if stage.row is None
+                    else [*self.cleared(stage), assign("t0", "lo"), assign("n", Name("hi") - "lo")]
+                )
+                self.bodies[stage] = [*rows, *steps]
+                found += functions
+        return found
 
     def writer(self, cluster: Cluster, row: Axis | None) -> BlockWriter:
         """What writes the kernel of a cluster."""
