@@ -288,8 +288,7 @@ class Compiled:
 def require_state(state: Any, name: str = "the first argument") -> None:
     """Raise a DataError unless `state` is a State whose vectors have the lengths that it says."""
     if not isinstance(state, State):
-        given = type(state).__name__
-        raise DataError(f"{name} is a State (from program.init, a fit or a file), not {given}")
+        raise DataError(f"{name} is a State (from program.init, a fit or a file), not {type(state).__name__}")
     params, aux = state._layouts
     if state._flat.size != params.size or state._aux.size != aux.size:
         lengths, wanted = (state._flat.size, state._aux.size), (params.size, aux.size)

@@ -29,7 +29,7 @@ def test_programs_run_in_the_simulator(what):
 
 @pytest.mark.skipif("not ptx.is_available()", reason=f'needs pip install "{ptx.REQUIREMENT}"')
 @pytest.mark.parametrize("cc", [(8, 0), (9, 0)])
-@pytest.mark.parametrize("name", ["scalar_rebar", "dense_layers", "recurrent", "tables"])
+@pytest.mark.parametrize("name", ["scalar_rebar", "dense_layers", "scanned", "tables"])
 def test_kernels_become_code_of_devices(name, cc):
     executable = compile_request(graphs.request_of(graphs.GRAPHS[name]()), "float32", "cuda")
     kernels = [f for f in executable.functions if f.form == "launch"]

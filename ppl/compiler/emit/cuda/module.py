@@ -34,6 +34,7 @@ from ppl.compiler.emit.emitter import Emitter, Items
 from ppl.compiler.emit.products import gemm
 from ppl.compiler.emit.sums import combined, merged, written_aux
 from ppl.compiler.emit.symbols import CUDA
+from ppl.compiler.emit.unit import Unit
 from ppl.compiler.lower.views import axis_size
 from ppl.compiler.schedule.stages import Opaque, Stage
 
@@ -58,16 +59,19 @@ class CudaEmitter(Emitter):
 
     place, symbols = "CUDA", CUDA
 
-    stages: BlockStages
+    def __init__(self, unit: Unit):
+        self.blocks = BlockStages(unit)
+        self.told: dict[str, Statement] = {}
+        """Sizes and addresses that the host knows, by name."""
+        super().__init__(unit)
 
     def writer(self) -> BlockStages:
         """What writes stages."""
-        return BlockStages(self.unit)
+        return self.blocks
 
     def drivers(self, unrolled: bool) -> Items:
         """The kernels of stages, and the host function that launches them."""
         unit = self.unit
-        self.told: dict[str, Statement] = {}
         found = self._all_launches()
         given = [*unit.driver_arguments, "slabs", "header"]
         doc = "Run the program on device arrays; `header` is the beginning of `v` on the host."
@@ -95,7 +99,7 @@ class CudaEmitter(Emitter):
         sums: list[Statement] = []
         for stage in unit.stages:
             if stage.row is None:
-                found += self._on_one_block(f"launch_{stage.name}", [*sums, *self.stages.bodies[stage]])
+                found += self._on_one_block(f"launch_{stage.name}", [*sums, *self.blocks.bodies[stage]])
                 sums = []
                 continue
             found += self._on_one_block(f"launch_{stage.name}_before", sums)
@@ -113,7 +117,7 @@ class CudaEmitter(Emitter):
             return [self._product(step, stage) for step in stage.steps if isinstance(step, Opaque)]
         rows, slab = axis_size(stage.row), Name("slab")
         ends = [assign(end, call("share_start", rows, x, "slabs")) for end, x in (("lo", slab), ("hi", slab + 1))]
-        body = [*ends, *self.stages.bodies[stage]]
+        body = [*ends, *self.blocks.bodies[stage]]
         return [self._launch(f"launch_{stage.name}", body, ("slabs",), ("slabs", *BLOCK), slab)]
 
     def _product(self, step: Opaque, stage: Stage) -> Launch:
