@@ -20,6 +20,9 @@ def identifier(name: str) -> str:
 
 
 def stem(name: str) -> str:
-    """What the name of a value in emitted code begins with, before its number; no other local begins so."""
+    """What the name of a value in emitted code begins with, before its number; no other local begins so.
+
+    Different names may have one stem: the number tells their values apart.
+    """
     text = _FOREIGN.sub("_", name)
-    return f"v_{text}" if text.startswith(PREFIXES) else text
+    return text if text[:1].isalpha() and not text.startswith(PREFIXES) else f"v_{text}"

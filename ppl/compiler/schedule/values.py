@@ -231,7 +231,8 @@ class Builder:
         key = (target, *((fn, node.attrs["output"], node.type) if fn.python else ()))
         if key not in self.called:
             plain = getattr(target, "py_func", target)
-            self.called[key] = f"{identifier(getattr(plain, '__name__', 'function'))}_f{len(self.functions)}"
+            name = stem(str(getattr(plain, "__name__", "function")))
+            self.called[key] = f"{name}_fn{len(self.functions)}"
             self.functions[self.called[key]] = in_python(node) if fn.python else target
         return self.called[key]
 
