@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import ppl
+from ppl.estimators import DisARM, Enumerate, MeasureValued, ScoreFunction
 from ppl.runtime.executable import Executable
 
 Q = np.array([0.1, 0.2, 0.3, -0.4, 0.5, 0.15, -0.2])
@@ -138,3 +139,53 @@ def test_second_derivatives(rows, nested, remat):
     ends = [program.value_and_grad(s, given, seed=0)[1] for s in moved]
     for key, found in program.hvp(state, vector, given, seed=0).items():
         np.testing.assert_allclose(found, (ends[0][key] - ends[1][key]) / (2 * h), rtol=1e-6, atol=1e-7)
+
+
+def exact(p, inside):
+    """The expected costs of `states_and_scores`, summed over all paths."""
+    up = [1.0 / (1.0 + np.exp(p)), 1.0 / (1.0 + np.exp(-p))]  # of every node
+
+    def go(t, c, first):
+        if t == 3 or c > 0.9:
+            return c**2
+        found = 0.0
+        for a in (0, 1) if inside else (first,):
+            for b in (0, 1):
+                weight = up[b] * (up[a] if inside else 1.0)
+                found += weight * ((b - 0.3 * a) ** 2 + go(t + 1, c + a * (1.0 if inside else 0.3) + 0.6 * b, first))
+        return found
+
+    return go(0, 0.1, 0) if inside else sum(up[a] * go(0, 0.1, a) for a in (0, 1))
+
+
+def states_and_scores(inside):
+    """Rows stop by the states of `a`, drawn in every step or before the loop, and of `b`, drawn in every step."""
+
+    @ppl.model
+    def model():
+        p = ppl.param("p", 0.4)
+        first = None if inside else ppl.sample("a", ppl.Bernoulli(logits=p))
+
+        def step(c, t):
+            a = ppl.sample("a", ppl.Bernoulli(logits=p)) if inside else first
+            b = ppl.sample("b", ppl.Bernoulli(logits=p))
+            ppl.cost("s", (b - 0.3 * a) ** 2)
+            return c + a * (1.0 if inside else 0.3) + 0.6 * b, None
+
+        c, _ = ppl.scan(step, 0.1, length=3, until=lambda c: c > 0.9)
+        ppl.cost("last", c**2)
+
+    return model
+
+
+@pytest.mark.parametrize("other", [Enumerate(), DisARM()])
+@pytest.mark.parametrize("estimator", [ScoreFunction(), MeasureValued()])
+@pytest.mark.parametrize("inside", [True, False])
+def test_scores_of_rows_that_stop_in_some_states_of_another_node(inside, estimator, other):
+    given = {"a": other, "b": estimator}
+    program = ppl.compile(states_and_scores(inside), estimators=given, particles=20_000, dtype="float64", max_copies=99)
+    state, h = program.init(0), 1e-6
+    found = np.array([float(program.value_and_grad(state, seed=s)[1]["p"]) for s in range(16)])
+    slope = (exact(0.4 + h, inside) - exact(0.4 - h, inside)) / (2 * h)
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    assert abs(found.mean() - slope) < 4.5 * error and error < 0.01

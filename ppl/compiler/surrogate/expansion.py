@@ -109,9 +109,9 @@ class Expansion(Walk):
     def _row_mean(self, site: Site) -> Callable[[Node], Node]:
         """The mean over rows, over those that still run in a loop."""
         mean = self.reducer.mean_over_rows
-        if site.active is None:
+        active = self._active(site)
+        if active is None:
             return mean
-        (active,) = self.walk([site.active])
         share = mean(ops.cast(active, "float"))
 
         def of(x: Node) -> Node:
@@ -123,12 +123,15 @@ class Expansion(Walk):
     def _total(self, name: str, value: Node) -> Node:
         """The sum of a node's score terms over the steps of its loops; rows that have stopped have none."""
         site = self.graph[name].site
-        if site.active is not None:
-            value = ops.where(self.walk([site.active])[0], value, 0.0)
-        scan = site.scan
+        active, scan = self._active(site), site.scan
+        value = value if active is None else ops.where(active, value, 0.0)
         while scan is not None:
             value, scan = ops.reduce_sum(self.recurrence(scan).stacked(value), 0), scan.outer
         return value
+
+    def _active(self, site: Site) -> Node | None:
+        """Whether a row of the trunk still runs in the loops of a site; None where all do."""
+        return None if site.active is None else ops.pick(self.walk([site.active])[0])
 
     def _mean(self, name: str, value: Node) -> Node:
         """The mean of a value of a node's steps."""
@@ -175,7 +178,9 @@ class Expansion(Walk):
         downstream = [part for part in self.parts if name in part.above]
         if made.score is None or not downstream:
             return None
-        keep = set(made.trunk.type.axes)
+        active = self._active(rn.site)
+        states = () if active is None else (a for a in active.type.axes if a in self.reducer.weights)
+        keep = {*made.trunk.type.axes, *states}  # in some states of other nodes the row has stopped
         copies = [TRUNK, *(Copy(rn.rank, name, i, s.live, s.soft) for i, s in enumerate(made.sides, 1))]
         advantages = Advantages(
             [self.ahead.of(rn, downstream, keep, copy) for copy in copies],

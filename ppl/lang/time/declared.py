@@ -39,7 +39,7 @@ class Declared:
         found = self.step(self.carry.rebuilt(list(carry)), x)
         if not isinstance(found, tuple) or len(found) != 2:
             raise ModelError(f"scan {self.name!r}: step returns (carry, y); y may be None\n  at {self.line}")
-        new, y = tree("carry", found[0]), tree("y", found[1])
+        new, y = tree("carry", found[0]).like(self.carry), tree("y", found[1])
         same_nesting(self.carry, new, self.line)
         for node, path in zip((*new.leaves, *y.leaves), (*new.paths, *y.paths), strict=True):
             check_plates(node, f"scan {self.name!r}: {path}")

@@ -22,6 +22,13 @@ class Tree(NamedTuple):
         """The same nesting of other values."""
         return _rebuilt(self.shape, iter(leaves))
 
+    def like(self, other: Tree) -> Tree:
+        """The same values in the order of `other`, where only entries of dicts come in another one."""
+        if self.paths == other.paths or sorted(self.paths) != sorted(other.paths):
+            return self
+        at = dict(zip(self.paths, self.leaves, strict=True))
+        return Tree([at[path] for path in other.paths], other.paths, other.shape)
+
 
 def tree(what: str, value: Any) -> Tree:
     """`value` taken apart; every leaf is an array, a number or a symbolic value."""
