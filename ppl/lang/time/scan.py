@@ -51,7 +51,8 @@ def scan(
         count, results and sites are 0. The graph counts it as a jump. `program.sample` returns `name/steps`, the number
         of steps that each row took, and `name/stopped`.
     remat : how reverse mode keeps memory down: "auto" stores the carry of every √T-th step where all would be too much,
-        None stores all, a number every so many steps. Results are the same.
+        None stores all, a number every so many steps. Losses are the same, and gradients up
+        to rounding.
 
     Returns
     -------
