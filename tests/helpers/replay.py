@@ -8,6 +8,7 @@ import numpy as np
 
 from ppl.compiler.surrogate.variants import build_gradient
 from ppl.ir.reference.interpret import evaluate
+from ppl.lang.time.record import base_name
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import Graph, make_env
 
@@ -30,10 +31,15 @@ def program_of(case: Case, dtype: str):
     return graph, graph.compile(case.estimators, dtype)
 
 
+def values_of(case: Case, names) -> dict[str, float]:
+    """The case's auxiliary values by the names that there are: where loops are written out, one for every step."""
+    return {name: case.aux[base_name(name)] for name in names if base_name(name) in case.aux}
+
+
 def state_of(program, graph: Graph, case: Case, seed: int, step: int):
     """The state at the graph's parameters and the case's auxiliary values."""
     state = program.init(0, *graph.data).replace(params=graph.params, seed=seed, step=step)
-    given = {k: np.broadcast_to(v, state.aux[k].shape) for k, v in case.aux.items()}
+    given = {k: np.broadcast_to(v, state.aux[k].shape) for k, v in values_of(case, state.aux).items()}
     return state.replace(aux={**state.aux, **given})
 
 
@@ -41,7 +47,9 @@ def interpreted(program, graph: Graph, case: Case, build, dtype: str, seed: int,
     """The three groups of outputs of a variant in the interpreter."""
     compiled = program.prepare()
     variant = build(compiled.working, compiled.working_plan)
-    env = make_env(compiled, graph, variant, case.aux, seed=seed, step=step, dtype=np.dtype(dtype).type)
+    env = make_env(
+        compiled, graph, variant, values_of(case, variant.aux_slots), seed=seed, step=step, dtype=np.dtype(dtype).type
+    )
     outputs = {
         **variant.scalars,
         **{f"grad {k}": v for k, v in variant.grads.items()},

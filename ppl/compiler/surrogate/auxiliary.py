@@ -52,7 +52,13 @@ def auxiliary_updates(expanded: Expanded, own_gradients: dict[str, list[Node]]) 
     for name, variable in expanded.aux.items():
         if callable(variable.spec.adapt):
             new = variable.spec.adapt(expanded.advantages[variable.owner], variable.step)
-            updates[name] = (expanded.stacked if variable.spec.per_step else expanded.averaged)(variable.owner, new)
+            over_steps = expanded.stacked if variable.spec.per_step else expanded.averaged
+            change = expanded.change(variable.owner, new, variable.step)
+            updates[name] = (
+                over_steps(variable.owner, new)
+                if change is None
+                else ops.add(variable.leaf, over_steps(variable.owner, change))
+            )
     for owner in dict.fromkeys(v.owner for v in expanded.aux.values()):
         for adapt, erase in (("second_moment", ("theta",)), ("fit", ())):
             found = {n: v for n, v in expanded.aux.items() if v.owner == owner and v.spec.adapt == adapt}

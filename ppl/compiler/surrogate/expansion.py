@@ -6,6 +6,7 @@ the surrogate whose gradient is the estimate.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -27,8 +28,9 @@ class Expanded:
     `values` maps names of sites to nodes (those in loops over time only where they are sampled); `surrogate` has the
     estimate as its gradient with respect to the nodes in `wrt`; `own` holds the trunk parameters of each random node,
     for the auxiliary pass. `averaged` takes a value of a step of the loop that a node stands in to its mean over the
-    steps, `stacked` to those of all steps. `deferred` maps leaves to what they stand for: in the surrogate, costs that
-    lie ahead of a step are leaves, so that its loops do not read one another.
+    steps, `stacked` to those of all steps; `change` says how such a value changes, 0 in steps in which no row runs, or
+    None where rows run in all. `deferred` maps leaves to what they stand for: in the surrogate, costs that lie ahead of
+    a step are leaves, so that its loops do not read one another.
     """
 
     values: dict[str, Node]
@@ -45,6 +47,7 @@ class Expanded:
     averaged: Callable[[str, Node], Node] = lambda owner, value: value
     stacked: Callable[[str, Node], Node] = lambda owner, value: value
     deferred: dict[Node, Node] = field(default_factory=dict)
+    change: Callable[[str, Node, Node], Node | None] = lambda owner, new, old: None
 
 
 class Part(NamedTuple):
@@ -95,6 +98,7 @@ class Expansion(Walk):
         return Expanded(
             values, trunk, loss, surrogate, self.wrt, self.aux, self.own, advantages, self.hypers, copies, fits,
             self._mean, lambda name, value: self.outside(value, self.graph[name].site.scan), self.ahead.deferred,
+            self._change,
         )  # fmt: skip
 
     def _shown(self, site: Site) -> Node:
@@ -106,13 +110,17 @@ class Expansion(Walk):
             value = ops.where(active, value, ops.cast(ops.zeros_like(value.type), value.type.dtype))
         return self.outside(value, site.scan)
 
+    def _running(self, site: Site) -> Node | None:
+        """The share of rows that still run in the loops of a site, in a step; None where all do."""
+        active = self._active(site)
+        return None if active is None else self.reducer.mean_over_rows(ops.cast(active, "float"))
+
     def _row_mean(self, site: Site) -> Callable[[Node], Node]:
         """The mean over rows, over those that still run in a loop."""
         mean = self.reducer.mean_over_rows
-        active = self._active(site)
-        if active is None:
+        active, share = self._active(site), self._running(site)
+        if active is None or share is None:
             return mean
-        share = mean(ops.cast(active, "float"))
 
         def of(x: Node) -> Node:
             kept = mean(ops.where(active, x, 0.0))
@@ -123,23 +131,34 @@ class Expansion(Walk):
     def _total(self, name: str, value: Node) -> Node:
         """The sum of a node's score terms over the steps of its loops; rows that have stopped have none."""
         site = self.graph[name].site
-        active, scan = self._active(site), site.scan
-        value = value if active is None else ops.where(active, value, 0.0)
-        while scan is not None:
-            value, scan = ops.reduce_sum(self.recurrence(scan).stacked(value), 0), scan.outer
-        return value
+        active = self._active(site)
+        return self._sum_of_steps(site, value if active is None else ops.where(active, value, 0.0))
 
     def _active(self, site: Site) -> Node | None:
         """Whether a row of the trunk still runs in the loops of a site; None where all do."""
         return None if site.active is None else ops.pick(self.walk([site.active])[0])
 
     def _mean(self, name: str, value: Node) -> Node:
-        """The mean of a value of a node's steps."""
-        scan = self.graph[name].site.scan
+        """The mean of a value of a node's steps, of those in which rows run: in others it is 0."""
+        site = self.graph[name].site
+        if site.scan is None:
+            return value
+        share = self._running(site)
+        if share is None:
+            return ops.div(self._sum_of_steps(site, value), float(math.prod(s.length for s in site.scan.chain)))
+        steps = self._sum_of_steps(site, ops.cast(ops.less(0.0, share), "float"))
+        return ops.div(self._sum_of_steps(site, value), ops.maximum(steps, 1.0))
+
+    def _sum_of_steps(self, site: Site, value: Node) -> Node:
+        scan = site.scan
         while scan is not None:
-            value = ops.div(ops.reduce_sum(self.recurrence(scan).stacked(value), 0), float(scan.length))
-            scan = scan.outer
+            value, scan = ops.reduce_sum(self.recurrence(scan).stacked(value), 0), scan.outer
         return value
+
+    def _change(self, name: str, new: Node, old: Node) -> Node | None:
+        """How a value of a node's steps changes, by 0 in steps in which no row runs; None where rows run in all."""
+        share = self._running(self.graph[name].site)
+        return None if share is None else ops.where(ops.less(0.0, share), ops.sub(new, old), 0.0)
 
     def _parts(self, cost: Cost) -> list[Part]:
         """A cost, or the terms that depend on nodes directly or through `stop_gradient`, one way each."""
