@@ -8,12 +8,12 @@ functions that it calls, and all that they call, get a cache of ours (`ppl.kerne
 
 from __future__ import annotations
 
-import contextlib
 import weakref
 from typing import Any
 
 import numba
 
+from ppl.interrupts import pass_on_cause
 from ppl.kernels import internals
 from ppl.kernels.fingerprint import fingerprint, functions
 from ppl.kernels.machine_code import MachineCode
@@ -43,5 +43,7 @@ def _refresh(dispatcher: Any) -> None:
     if internals.is_kept(dispatcher):
         internals.keep_in(dispatcher, MachineCode(dispatcher.py_func, lambda: fingerprint(dispatcher)))
     internals.compile_alone(dispatcher)
-    with contextlib.suppress(Exception):  # the next call says what does not compile
+    try:
         internals.compile_again(dispatcher)
+    except Exception as error:  # the next call says what does not compile
+        pass_on_cause(error)

@@ -19,6 +19,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 import numpy as np
 
 from ppl.errors import OptionError, PplError, ScheduleError, TooLargeError
+from ppl.interrupts import pass_on
 
 WORD = 2**63
 MANY = 2**53
@@ -115,6 +116,7 @@ def number_at(name: str, value: float | Callable[[int], Any], step: int, low: fl
     try:
         found = value(step)
     except Exception as error:
+        pass_on(error)
         raise ScheduleError(f"{name} at step {step}: the schedule raised {type(error).__name__}: {error}") from error
     return number(f"{name} at step {step}", found, low, error=ScheduleError)
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BASES = {"ppl": "ppl", "kernels": "ppl.kernels", "models": "ppl.models"}
 
 FLOORS = (
-    "errors lazy arguments names checked progress",
+    "errors interrupts lazy arguments names checked progress",
     "tuning",
     "kernels ir",
     "distributions",

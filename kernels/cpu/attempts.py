@@ -13,6 +13,7 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload, register_jitable
 
 from ppl.errors import describe_by
+from ppl.interrupts import pass_on
 from ppl.kernels import internals
 from ppl.kernels.config import handing_on
 from ppl.kernels.cpu.parallel.enter import raise_it
@@ -27,6 +28,7 @@ def attempt(function: Any, arguments: tuple[Any, ...]) -> tuple[Any, Any]:
     try:
         return 0, function(*arguments)
     except Exception as error:
+        pass_on(error)
         return error, None
 
 

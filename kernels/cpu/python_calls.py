@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numba import objmode
 
+from ppl.interrupts import pass_on
 from ppl.kernels.config import handing_on
 
 _lock = threading.RLock()
@@ -29,6 +30,7 @@ def python_call(run: Callable[[tuple[Any, ...]], np.ndarray], size: int) -> Any:
             try:
                 return 0, run(own)
             except Exception as error:
+                pass_on(error)
                 if len(_failures) >= KEPT:
                     _failures.clear()
                 number = next(_numbers)

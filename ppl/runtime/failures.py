@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -10,6 +9,7 @@ from ppl.checked import CHECKED
 from ppl.compiler.emit.checks import place_of
 from ppl.compiler.schedule.memory import all_steps
 from ppl.errors import MemoryCheckError, ModelError, PplError, SimulatorError, with_lines
+from ppl.interrupts import pass_on, pass_on_cause
 from ppl.ir.reference.interpret import Env, evaluate
 
 if TYPE_CHECKING:
@@ -33,11 +33,13 @@ def refuse(error: Exception, stages: Sequence[Stage]) -> NoReturn:
     """Raise what the user gets for an `error` from compiled code: a SimulatorError that names the function."""
     from numba.core.errors import NumbaError  # compiled code has imported it
 
+    pass_on(error)
     called = externals(stages)
     lines = [line for found in called.values() for line in found]
     if isinstance(error, SimulatorError) and error.site in called:
         raise error.at(*called[error.site]) from None
     if isinstance(error, NumbaError):
+        pass_on_cause(error)
         if called:
             text = f"{_listed(called)} cannot be compiled for what the model passes: {error}"
             raise ModelError(with_lines(text, *lines)) from error
@@ -70,9 +72,10 @@ def located(error: SimulatorError, variant: Variant, env: Callable[[], Env]) -> 
     if error.arguments is not None:
         return error
     groups = (variant.scalars, variant.grads, variant.aux, variant.arrays)
-    with contextlib.suppress(Exception):  # an error here must not hide the one that is being reported
-        try:
-            evaluate([node for group in groups for node in group.values()], env())
-        except SimulatorError as found:
-            return found
+    try:
+        evaluate([node for group in groups for node in group.values()], env())
+    except SimulatorError as found:
+        return found
+    except Exception as other:  # it must not hide the one that is being reported
+        pass_on(other)
     return error

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppl.compiler.surrogate.expansion import Expansion
+from ppl.interrupts import pass_on
 from ppl.ir.node import Node, substitute, topological
 from ppl.ir.reference.interpret import Env, evaluate_intermediates, turns
 from ppl.ir.rewrites.simplify import simplify
@@ -51,6 +52,7 @@ def first_bad(call: BoundCall, mode: str = "gradient") -> Culprit:
         found = _replay(call, mode)
         return Culprit(None if found.node is None else base_name(found.node), in_words(found.text))
     except Exception as error:
+        pass_on(error)
         return Culprit(None, f"the replay in the interpreter failed ({type(error).__name__}: {error})")
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from ppl.compiler.surrogate.auxiliary import Slot
 from ppl.compiler.surrogate.walk import Walk
 from ppl.errors import ModelError
+from ppl.interrupts import pass_on, pass_on_cause
 from ppl.ir.external import External, Result, cotangents, results_of, values_of
 from ppl.ir.node import Node, topological
 from ppl.ir.reference.interpret import Env, evaluate
@@ -77,6 +78,7 @@ def environment(compiled: Compiled, data: Sequence[Any]) -> Env:
     try:
         bound = binder.bind(data, check=False)
     except Exception as error:
+        pass_on(error)
         raise Unanswered from error
     firsts = (a if i.plate is None or i.plate.size is not None else a[:1]
               for i, a in zip(binder.inputs, bound.arrays, strict=True))  # fmt: skip
@@ -95,6 +97,7 @@ def arguments(node: Node, env: Env) -> list[Any]:
     try:
         found = evaluate(node.args, env)
     except Exception as error:
+        pass_on(error)
         raise Unanswered from error
     rows: list[Any] = []
     for arg, value in zip(node.args, found, strict=True):
@@ -155,8 +158,10 @@ class Trial:
         try:
             found = function(*given)
         except NumbaError as error:
+            pass_on_cause(error)
             raise self._refuse(f" cannot be compiled for what the model passes: {error}") from error
         except Exception as error:
+            pass_on(error)
             raise Unanswered from error
         for i, (before, after) in enumerate(zip(rows[int(self.fn.key) :], given[int(self.fn.key) :], strict=True)):
             if not np.array_equal(before, after, equal_nan=True):

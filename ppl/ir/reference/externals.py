@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.errors import SimulatorError, called_with, with_lines
+from ppl.interrupts import pass_on
 from ppl.ir.external import Result, is_packed, pack, results_of
 from ppl.ir.node import Node
 from ppl.ir.types import Kind
@@ -65,6 +66,7 @@ def called(node: Node, rows: Sequence[Any]) -> list[np.ndarray]:
     try:
         returned = (fn.function if node.attrs["output"] is None else fn.gradient)(*rows)
     except Exception as error:
+        pass_on(error)
         raise Refusal(words[1].format(f"{type(error).__name__}: {error}")) from error
     several = returned if isinstance(returned, tuple) else (returned,)
     if len(several) != len(results):
