@@ -87,6 +87,19 @@ _describe: list[Callable[[Any], str]] = [str]
 _lines: dict[str, list[str]] = {}
 
 
+def in_words(error: BaseException) -> str:
+    """The class of an exception and its message, whatever its `__str__` does."""
+    kind = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:
+        try:
+            text = f"{error.args} (its __str__ raises an exception)"
+        except Exception:
+            text = "its __str__ raises an exception"
+    return f"{kind}: {text}" if text else kind
+
+
 def describe_by(function: Callable[[Any], str]) -> None:
     """Say how an exception of compiled code is put in words: that takes the compiler."""
     _describe[:] = [function]

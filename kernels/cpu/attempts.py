@@ -12,7 +12,7 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload, register_jitable
 
-from ppl.errors import describe_by
+from ppl.errors import describe_by, in_words
 from ppl.interrupts import pass_on
 from ppl.kernels import internals
 from ppl.kernels.config import handing_on
@@ -235,7 +235,7 @@ def row_at(ids, at, first):
 def described(raised: Any) -> str:
     """The exception of a user's function in words; "an exception" where compiled code does not know more."""
     if isinstance(raised, BaseException):
-        return f"{type(raised).__name__}: {raised}"
+        return in_words(raised)
     failure = failure_of(raised)
     return internals.described(raised) if failure is None else failure
 

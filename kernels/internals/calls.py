@@ -11,6 +11,8 @@ from numba.core import cgutils
 from numba.core.callconv import RETCODE_EXC, RETCODE_OK, RETCODE_USEREXC, Status, excinfo_ptr_t
 from numba.core.compiler import CompileResult
 
+from ppl.errors import in_words
+
 WORD, UNKNOWN = ir.IntType(64), 1
 """The type of addresses, and the one of what describes an exception that Python keeps, because Python raised it."""
 
@@ -98,13 +100,43 @@ class _Described(ctypes.Structure):
     ]  # fmt: skip
 
 
+_read: dict[int, str] = {}
+KEPT = 1000
+"""Exceptions with computed arguments whose words are kept."""
+
+
 def described(raised: int) -> str:
-    """The exception that `raised`, from `raised_by`, stands for, in words; its machine code must still be there."""
+    """The exception that `raised`, from `raised_by`, stands for, in words; its machine code must still be there.
+
+    Relies on: reading computed arguments frees them, while what describes an exception that nobody has raised again is
+    never freed. An error may be made more than once on its way through Python, so the words of the first time are kept.
+    """
     if raised in (0, UNKNOWN):
         return "an exception"
     found = ctypes.cast(raised, ctypes.POINTER(_Described)).contents
     kind, arguments, _ = pickle.loads(ctypes.string_at(found.pickled, found.size))
-    if found.count > 0:  # those that were computed are freed when they are read, so nobody may read them twice
-        arguments = tuple(x for x in arguments if isinstance(x, str | int | float))
-    text = str(kind(*arguments)) if arguments else ""
-    return f"{kind.__name__}: {text}" if text else str(kind.__name__)
+    if found.count <= 0:
+        return _in_words(kind, arguments)
+    if found.computed is not None:
+        if len(_read) >= KEPT:
+            _read.clear()
+        _read[raised] = _in_words(kind, _filled(arguments, found))
+        found.computed = None
+    return _read.get(raised, kind.__name__)
+
+
+def _in_words(kind: type[BaseException], arguments: tuple[Any, ...]) -> str:
+    try:
+        error = kind(*arguments)
+    except Exception:  # its class takes other arguments
+        return f"{kind.__name__}: {arguments}"
+    return in_words(error)
+
+
+def _filled(arguments: tuple[Any, ...], found: _Described) -> tuple[Any, ...]:
+    """The arguments of an exception, those that were computed in their places."""
+    try:
+        computed = iter(ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p)(found.unwrap)(found.computed))
+        return tuple(next(computed) if isinstance(x, ir.Value) else x for x in arguments)
+    except Exception:  # of a type that Python does not have
+        return tuple(x for x in arguments if not isinstance(x, ir.Value))

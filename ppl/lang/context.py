@@ -6,6 +6,7 @@ input.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,22 @@ _local = threading.local()
 
 LEAST_STEPS = 3
 """Steps of a loop that a sketch writes out at least: one before and one after what a carry hands on to itself."""
+
+
+SYMBOLIC = re.compile(r"(Value\((float|int|bool)\[|Argument\(')")
+"""How the text of a symbolic value begins."""
+
+
+def require_name(name: Any) -> None:
+    """Raise a ModelError unless `name` is a name: a string that is not empty and has no symbolic value's text in it."""
+    if not isinstance(name, str) or not name:
+        raise ModelError(f"a name is a non-empty string, not {shown(name)}\n  at {user_line()}")
+    if SYMBOLIC.search(name):
+        raise ModelError(
+            f"the name {shown(name)} is made with a symbolic value, which has no number while the model is traced, so "
+            "that one name would stand for all of its values: use a Python loop for a name each, or one node or "
+            f"parameter with an axis, p[t], for all of them\n  at {user_line()}"
+        )
 
 
 @dataclass(frozen=True)
@@ -62,8 +79,7 @@ class Context:
 
     def full_name(self, name: str) -> str:
         """`name` with the open scopes before it."""
-        if not isinstance(name, str) or not name:
-            raise ModelError(f"a name is a non-empty string, not {shown(name)}\n  at {user_line()}")
+        require_name(name)
         return "/".join((*self.scopes, name))
 
     def node_name(self, name: str) -> str:

@@ -79,8 +79,16 @@ def external(
     line = user_line()
     if not callable(fn) or not (gradient is None or callable(gradient)):
         raise ModelError(f"external: {shown(fn if not callable(fn) else gradient)} is not a function\n  at {line}")
-    for option, given in (("key", key), ("score", score), ("python", python), ("check", check)):
-        flag(f"external: {option}", given, ModelError)
+    for given in (fn, gradient):
+        try:
+            hash(given)
+        except TypeError:
+            raise ModelError(
+                f"external: a {type(given).__name__} has no hash, which tells one function from another: call it "
+                f"in a function of your own\n  at {line}"
+            ) from None
+    for option, value in (("key", key), ("score", score), ("python", python), ("check", check)):
+        flag(f"external: {option}", value, ModelError)
     choice("external: on_error", on_error, ("raise", "nan"), ModelError)
     base = (
         text("external: name", name, ModelError)

@@ -13,7 +13,7 @@ from ppl.ir import ops
 from ppl.ir.node import Node, make
 from ppl.lang.blocks.init import generator
 from ppl.lang.constraints import CONSTRAINTS
-from ppl.lang.context import current, require
+from ppl.lang.context import current, require, require_name
 from ppl.lang.source import user_line
 from ppl.lang.trace import Param
 from ppl.lang.value import Value, lift
@@ -206,8 +206,7 @@ def hyper(name: str, default: float) -> Hyper:
     ModelError
         The default is not one finite number, or the name has another default elsewhere in the model.
     """
-    if not isinstance(name, str) or not name:
-        raise ModelError(f"a name is a non-empty string, not {shown(name)}\n  at {user_line()}")
+    require_name(name)
     if isinstance(default, Value):
         raise ModelError(f"hyper {name!r}: the default is one finite number, not {shown(default)}\n  at {user_line()}")
     value = Hyper(name, number(f"hyper {name!r}: the default", default, error=ModelError))

@@ -18,7 +18,7 @@ from ppl.ir import ops
 from ppl.ir.node import Node, make
 from ppl.ir.types import Axis, Kind
 from ppl.lang.arguments import Argument
-from ppl.lang.context import Context, current, require
+from ppl.lang.context import Context, current, require, require_name
 from ppl.lang.source import user_line
 from ppl.lang.value import Value, as_value, lift
 
@@ -51,8 +51,7 @@ class plate:
         self.name, self.over = name, over
         self.line = user_line()
         self.axis: Axis | None = None
-        if not isinstance(name, str) or not name:
-            raise ModelError(f"a name is a non-empty string, not {shown(name)}\n  at {self.line}")
+        require_name(name)
         if name in RESERVED:
             raise ModelError(f"plate name {name!r} is reserved ({', '.join(sorted(RESERVED))})\n  at {self.line}")
         if not over:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from ppl.checked import CHECKED
 from ppl.compiler.emit.checks import place_of
 from ppl.compiler.schedule.memory import all_steps
-from ppl.errors import MemoryCheckError, ModelError, PplError, SimulatorError, with_lines
+from ppl.errors import MemoryCheckError, ModelError, PplError, SimulatorError, in_words, with_lines
 from ppl.interrupts import pass_on, pass_on_cause
 from ppl.ir.reference.interpret import Env, evaluate
 
@@ -41,7 +42,7 @@ def refuse(error: Exception, stages: Sequence[Stage]) -> NoReturn:
     if isinstance(error, NumbaError):
         pass_on_cause(error)
         if called:
-            text = f"{_listed(called)} cannot be compiled for what the model passes: {error}"
+            text = f"{_listed(called)} cannot be compiled for what the model passes: {reason_first(error)}"
             raise ModelError(with_lines(text, *lines)) from error
         raise error
     if isinstance(error, MemoryCheckError) or (CHECKED and isinstance(error, IndexError) and not called):
@@ -49,8 +50,14 @@ def refuse(error: Exception, stages: Sequence[Stage]) -> NoReturn:
     if isinstance(error, PplError) or not called:
         raise error
     site = next(iter(called)) if len(called) == 1 else ""
-    text = f"{'' if site else 'one of '}{_listed(called)} raised {type(error).__name__}: {error}"
+    text = f"{'' if site else 'one of '}{_listed(called)} raised {in_words(error)}"
     raise SimulatorError(with_lines(text, *lines), site) from error
+
+
+def reason_first(error: Exception) -> str:
+    """An error of the compiler, which begins with what ppl has said about a result; Numba writes that far below."""
+    found = re.search(r"TypingError: (.*(?:declared|the function returns).*)", str(error))
+    return f"{error}" if found is None else f"{found[1]}\n{error}"
 
 
 def violation(error: Exception) -> MemoryCheckError:

@@ -8,6 +8,7 @@ NaN) is left to the calls that meet it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import types
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ppl.arguments import masked
 from ppl.compiler.surrogate.auxiliary import Slot
 from ppl.compiler.surrogate.walk import Walk
 from ppl.errors import ModelError
@@ -33,6 +35,9 @@ STEPS = {"float64": (1e-3, 1e-4, 1e-5, 1e-6), "float32": (2.0**-4, 2.0**-6, 2.0*
 
 AGREES = {"float64": 1e-3, "float32": 2e-2}
 """Relative errors of differences, beside what they tell of themselves."""
+
+
+PLAIN = (types.FunctionType, types.MethodType)
 
 
 class Unanswered(Exception):
@@ -66,6 +71,7 @@ def try_out(compiled: Compiled, data: Sequence[Any]) -> None:
     nodes = [n for n in topological(Walk(graph, {}, "sample", particles=1).walk(roots)) if n.op == "external"]
     env: Env | None = None
     for node in nodes:
+        _require_compiled(node.attrs["fn"])
         if node.attrs["fn"].check:
             with contextlib.suppress(Unanswered):
                 env = environment(compiled, data) if env is None else env
@@ -134,7 +140,6 @@ class Trial:
 
     def run(self) -> None:
         """Raise a ModelError where something does not fit."""
-        _require_compiled(self.fn, self.fn.function)
         self._compare(self._call(self.fn.function, self.rows), self.results, "result")
         if self.fn.gradient is not None:
             self._gradient()
@@ -180,6 +185,8 @@ class Trial:
             kind = np.asarray(value).dtype.kind
             if not result.dtype:
                 continue
+            if masked(value):
+                raise self._refuse(f": {label} is a masked array: return its .data, or .filled(...)")
             if isinstance(value, np.ndarray) and not value.ndim and not self.fn.python:
                 raise self._refuse(f": {label} is an array without dimensions, declared is a number")
             if np.shape(value) != result.shape:
@@ -191,7 +198,6 @@ class Trial:
         """Compare the gradient with differences of the function, along one direction."""
         gradient = self.fn.gradient
         assert gradient is not None
-        _require_compiled(self.fn, gradient)
         kinds = [r for r in self.results if r.dtype == "float"]
         assert len(kinds) == cotangents(self.fn)
         weights = [self._random(np.zeros(r.shape)) for r in kinds]
@@ -242,20 +248,43 @@ class Trial:
         return sum(float(np.sum(np.asarray(x, float) * w)) for x, w in zip(floats, weights, strict=True))
 
 
-def _require_compiled(fn: External, function: Callable[..., Any]) -> None:
-    """Raise unless Numba can compile calls of a function, and see that what it has compiled is not stale."""
+def _require_compiled(fn: External) -> None:
+    """Raise unless Numba can compile calls of the functions, and see that what it has compiled is not stale."""
     import numba  # importing it takes time
 
     from ppl.kernels.adopted import adopt
 
     if fn.python or numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return
-    if isinstance(function, types.FunctionType):
-        raise ModelError(
-            f"external function '{fn.label}': {function.__name__} is not compiled: decorate it with @numba.njit, or "
-            f"pass python=True\n  at {fn.line}"
+    for function in (f for f in (fn.function, fn.gradient) if f is not None):
+        _require_callable(fn, function)
+        adopt(function)
+
+
+def _require_callable(fn: External, function: Callable[..., Any]) -> None:
+    """Raise a ModelError unless compiled code can call a function with the values, in order."""
+    plain = getattr(function, "py_func", None)
+    parameters = inspect.signature(plain).parameters.values() if inspect.isfunction(plain) else ()
+    named = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
+    name, kind = getattr(plain or function, "__name__", ""), type(function)
+    wrong = ""
+    if named:
+        wrong = (
+            f"{name} has keyword arguments ({', '.join(named)}), which compiled calls do not have: make them globals"
         )
-    adopt(function)
+    elif isinstance(function, functools.partial):
+        wrong = (
+            "a functools.partial is not compiled: make the call in a function of its own, decorated with @numba.njit"
+        )
+    elif plain is None and (isinstance(function, PLAIN) or _is_callable_object(kind)):
+        wrong = f"{name or f'a {kind.__name__}'} is not compiled: decorate it with @numba.njit"
+    if wrong:
+        raise ModelError(f"external function '{fn.label}': {wrong}, or pass python=True\n  at {fn.line}")
+
+
+def _is_callable_object(kind: type) -> bool:
+    """Whether a class of a user's makes objects that can be called."""
+    return inspect.isfunction(kind.__call__) and not kind.__module__.startswith("numba")
 
 
 def _kind(value: Any) -> str:

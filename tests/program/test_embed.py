@@ -223,7 +223,20 @@ def test_arrays_of_another_dtype_or_order():
     work = program.workspace(len(x))
     converted = program.njit(params, grad, aux, hyper, SEED, 0, 0, 1.0, work, x.astype(np.float32))
     assert converted == program.value_and_grad(state, x.astype(np.float32))[0]
-    with pytest.raises(numba.core.errors.TypingError, match="in C order"):
-        program.njit(params, grad, aux, hyper, SEED, 0, 0, 1.0, work, np.asfortranarray(x))
-    with pytest.raises(numba.core.errors.TypingError, match="must be"):
-        program.njit(params.astype(np.float32), grad, aux, hyper, SEED, 0, 0, 1.0, work, x)
+    wrong = {
+        "data of a program are arrays of float64 in C order": (params, work, np.asfortranarray(x)),
+        "params, grad, aux and hyper of a program are flat arrays of float64": (params.astype(np.float32), work, x),
+        "a workspace is a pair of arrays": (params, work[0], x),
+        "the arrays of a workspace of a program are flat": (params, work[::-1], x),
+    }
+    for text, (given, space, rows) in wrong.items():
+        for call in (program.njit, users_loop(program.njit)):
+            with pytest.raises(ppl.errors.DataError) as caught:
+                call(given, grad, aux, hyper, SEED, 0, 0, 1.0, space, rows)
+            said = [line for line in str(caught.value).split("\n") if not line.startswith("Failed in")]
+            assert said[0].startswith(text)
+
+
+def users_loop(step):
+    """A user's own compiled code."""
+    return numba.njit(lambda *arguments: step(*arguments))

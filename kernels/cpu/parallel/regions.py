@@ -24,6 +24,7 @@ from numba import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic, overload
 
+from ppl.errors import DataError
 from ppl.kernels import internals
 from ppl.kernels.config import jit
 from ppl.kernels.cpu.parallel import pool
@@ -87,10 +88,19 @@ def _address(typing_context, array):
     return types.int64(array), codegen
 
 
+def _require_vector(what: str, array: Any, kind: Any) -> None:
+    """Raise a DataError unless `array` is flat, in C order and of this kind.
+
+    Numba takes its own errors for one candidate's, and buries them; others come out at once.
+    """
+    if not isinstance(array, types.Array) or array.ndim != 1 or array.layout != "C" or array.dtype != kind:
+        raise DataError(f"{what} of a program are flat arrays of {kind} in C order, not {array}")
+
+
 @intrinsic
 def _place(typing_context, array, dtype):
     """Address of the first entry of a flat array of `dtype`; any other array is refused."""
-    _check(0, array, _kind(dtype))
+    _require_vector("params, grad, aux and hyper", array, _kind(dtype))
 
     def codegen(context, builder, signature, values):
         return builder.ptrtoint(context.make_array(signature.args[0])(context, builder, values[0]).data, WORD)
@@ -103,7 +113,9 @@ def _data_place(typing_context, array, copy, dtype):
     """Address of the first entry of an array in C order, or of its `copy` in `dtype`, if one was needed."""
     used, i = (copy, 1) if isinstance(copy, types.Array) else (array, 0)
     if not isinstance(used, types.Array) or used.layout != "C" or used.dtype != _kind(dtype):
-        raise TypingError(f"data of a program are arrays of {_kind(dtype)} in C order, not {array}")
+        raise DataError(
+            f"data of a program are arrays of {_kind(dtype)} in C order, not {array}: np.ascontiguousarray(x) makes one"
+        )
 
     def codegen(context, builder, signature, values):
         return builder.ptrtoint(context.make_array(used)(context, builder, values[i]).data, WORD)
@@ -115,10 +127,10 @@ def _data_place(typing_context, array, copy, dtype):
 def _work_places(typing_context, work, dtype):
     """Address and length of both parts of a workspace, in which no references are counted."""
     if not isinstance(work, types.BaseTuple) or len(work) != 2:
-        raise TypingError(f"a workspace is a pair of arrays, not {work}")
+        raise DataError(f"a workspace is a pair of arrays, as program.workspace(rows) makes it, not {work}")
     parts: list[Any] = list(work.types)
     for part, kind in zip(parts, (_kind(dtype), types.int64), strict=True):
-        _check(0, part, kind)
+        _require_vector("the arrays of a workspace", part, kind)
 
     def codegen(context, builder, signature, values):
         found = []

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppl.errors import SimulatorError, called_with, with_lines
+from ppl.arguments import masked
+from ppl.errors import SimulatorError, called_with, in_words, with_lines
 from ppl.interrupts import pass_on
 from ppl.ir.external import Result, is_packed, pack, results_of
 from ppl.ir.node import Node
@@ -67,12 +68,14 @@ def called(node: Node, rows: Sequence[Any]) -> list[np.ndarray]:
         returned = (fn.function if node.attrs["output"] is None else fn.gradient)(*rows)
     except Exception as error:
         pass_on(error)
-        raise Refusal(words[1].format(f"{type(error).__name__}: {error}")) from error
+        raise Refusal(words[1].format(in_words(error))) from error
     several = returned if isinstance(returned, tuple) else (returned,)
     if len(several) != len(results):
         raise Refusal(
             f" returns {len(several)} results, {len(results)} {'is' if len(results) == 1 else 'are'} declared"
         )
+    if masked(several):
+        raise Refusal(": a result is a masked array: return its .data, or .filled(...)")
     found = [np.asarray(x) for x in several]
     for i, (result, value) in enumerate(zip(results, found, strict=True)):
         _require(result, value, words[2 + i])

@@ -42,6 +42,11 @@ class Refusals:
     def __round__(self, digits: int | None = None) -> Any:
         refuse("a value was rounded", "use np.floor(value + 0.5)")
 
+    def __format__(self, spec: str) -> str:
+        if spec:
+            refuse("a value was formatted as a number", 'f"{value}" shows its type and shape')
+        return repr(self)
+
     def __trunc__(self) -> int:
         refuse("a value was truncated", "use np.trunc(value)")
 

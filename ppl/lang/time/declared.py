@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +19,16 @@ from ppl.lang.sites import claim
 from ppl.lang.time.trees import Tree, same_nesting, tree
 from ppl.lang.trace import Site, SiteKind
 from ppl.lang.value import Value, lift
+
+
+def require_takes(what: str, function: Callable[..., Any], given: Sequence[Any], line: str) -> None:
+    """Raise a ModelError unless a user's function takes these arguments."""
+    with contextlib.suppress(ValueError):  # no signature to ask
+        try:
+            inspect.signature(function).bind(*given)
+        except TypeError as error:
+            name = getattr(function, "__name__", type(function).__name__)
+            raise ModelError(f"{what}, which {name} does not take: {error}\n  at {line}") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +48,9 @@ class Declared:
     def call(self, context: Context, carry: Sequence[Node], xs: Sequence[Node], index: Node) -> tuple[Tree, Tree]:
         """The next carry and the result of one step."""
         x = self.xs.rebuilt(list(xs)) if self.xs.leaves else Value(index)
-        found = self.step(self.carry.rebuilt(list(carry)), x)
+        given = self.carry.rebuilt(list(carry)), x
+        require_takes(f"scan {self.name!r}: step is called with the carry and a slice", self.step, given, self.line)
+        found = self.step(*given)
         if not isinstance(found, tuple) or len(found) != 2:
             raise ModelError(f"scan {self.name!r}: step returns (carry, y); y may be None\n  at {self.line}")
         new, y = tree("carry", found[0]).like(self.carry), tree("y", found[1])
@@ -67,7 +81,11 @@ class Halting:
         declared = self.declared
         assert declared.until is not None
         label = f"scan {declared.name!r}: what until returns"
-        node = lift(label, ops.as_node, declared.until(declared.carry.rebuilt(list(carry)))).node
+        given = declared.carry.rebuilt(list(carry))
+        require_takes(
+            f"scan {declared.name!r}: until is called with the carry", declared.until, (given,), declared.line
+        )
+        node = lift(label, ops.as_node, declared.until(given)).node
         if node.type.shape != ():
             raise ShapeError(f"{label} is one truth value a row, not of shape {node.type.shape}\n  at {declared.line}")
         if node.type.dtype != "bool":
