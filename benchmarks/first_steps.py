@@ -1,4 +1,4 @@
-"""Ten models whose first training step is timed, each with an edit that a user might make next.
+"""Twelve models whose first training step is timed, each with an edit that a user might make next.
 
 A model is a function ``(edited) -> (program, data)``. Nobody tuned on the first six.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import ppl
 from benchmarks.workloads import gamma_units, sbn_step, toy_step, vae_step
 from ppl import Bernoulli, Normal, StudentT
-from ppl.models import vae
+from ppl.models import hmm, vae, walk
 
 Made = tuple[Any, tuple[np.ndarray, ...]]
 ROWS = np.random.default_rng(0).normal(size=(100, 13)).astype(np.float32)
@@ -170,15 +170,28 @@ def gammas(edited: bool) -> Made:
     return ppl.compile(gamma_units.units, estimators=ppl.estimators.Implicit()), ()
 
 
+def hidden_markov(edited: bool) -> Made:
+    """The likelihood of a hidden Markov model, 64 sequences of 500 steps, 16 states; edited: 12 states."""
+    y = np.random.default_rng(0).normal(size=(64, 500)).astype(np.float32)
+    model = hmm.hidden.bind(states=12 if edited else 16)
+    return ppl.compile(ppl.likelihood(model, marginalize=["z"]), data=y), (y,)
+
+
+def random_walk(edited: bool) -> Made:
+    """10,000 walks of 50 steps by their score; edited: of 60 steps."""
+    model = walk.walk.bind(walks=10_000, steps=60 if edited else 50)
+    return ppl.compile(model, estimators=ppl.estimators.ScoreFunction()), ()
+
+
 MODELS: dict[str, Callable[[bool], Made]] = {
     f.__name__: f
     for f in (hierarchical, autoregression, bayesian_network, logistic, importance, robust, toy, belief_network,
-              autoencoder, gammas)
+              autoencoder, gammas, hidden_markov, random_walk)
 }  # fmt: skip
 
 
 def first_step(name: str, edited: bool) -> None:
     """Compile a model and take one training step."""
     program, data = MODELS[name](edited)
-    optimizer = ppl.optim.SGD(1e-2) if name in ("toy", "gammas") else ppl.optim.Adam(1e-3)
+    optimizer = ppl.optim.SGD(1e-2) if name in ("toy", "gammas", "random_walk") else ppl.optim.Adam(1e-3)
     program.update(program.init(0, *data), *data, optimizer=optimizer)

@@ -14,7 +14,8 @@ from benchmarks.peers import jax_loops
 from benchmarks.peers.jax_loops import affine, bernoulli_log_prob, dense
 
 ROWS = jnp.asarray(np.random.default_rng(0).normal(size=(100, 13)).astype(np.float32))
-SUITE = {"toy": "toy_step", "belief_network": "sbn_step", "autoencoder": "vae_step", "gammas": "gamma_units"}
+SUITE = {"toy": "toy_step", "belief_network": "sbn_step", "autoencoder": "vae_step", "gammas": "gamma_units",
+         "hidden_markov": "hmm_step", "random_walk": "walk_step"}  # fmt: skip
 STUDENT = 4.0
 
 
@@ -101,7 +102,8 @@ def parameters(name: str) -> Any:
 def first_step(name: str) -> None:
     """One step of training, jitted as a user does it."""
     if name in SUITE:
-        form = importlib.import_module(f"benchmarks.peers.{SUITE[name]}_jax").forms()["JAX jit"]
+        found = importlib.import_module(f"benchmarks.peers.{SUITE[name]}_jax").forms()
+        form = found.get("JAX jit") or found["JAX scan"]
         form.wait(form.call())
         return
     loss = globals()[name]

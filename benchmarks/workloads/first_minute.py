@@ -1,4 +1,4 @@
-"""The first minute: import to first training step of ten models, new, edited and with empty caches, against JAX.
+"""The first minute: import to first training step of twelve models, new, edited and with empty caches, against JAX.
 
 Every figure is of a process of its own. What is *new* finds the machine code of kernels, but none of its program;
 *edited* likewise, after a change that a user might make; *cold* finds nothing, byte code aside; a *second* process
