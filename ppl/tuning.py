@@ -251,7 +251,7 @@ W5 takes 510 µs, entry by entry 790; the sizes follow the registers of AVX-512.
 
 # --- CUDA -----------------------------------------------------------------------------------------------------------
 
-CUDA_THREADS, SIMULATED_THREADS = 128, 4
+CUDA_THREADS, SIMULATED_THREADS = 128, 8
 """Threads of a block on devices, and in Numba's simulator, which runs each as a thread of Python's. Not measured."""
 
 CUDA_REGISTERS = 128

@@ -18,8 +18,8 @@ THREADS = SIMULATED_THREADS if SIMULATED else CUDA_THREADS
 """Threads of a block, a power of two."""
 TILE = SIMULATED_TILE if SIMULATED else CUDA_TILE
 """Rows and columns of a product that a block computes, a power of two."""
-WARP = min(32, THREADS)
-"""Threads that run together, a power of two."""
+WARP = THREADS // 4
+"""Threads that run together: 32, but in the simulator."""
 
 
 def kernel(fn):

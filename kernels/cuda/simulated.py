@@ -31,7 +31,8 @@ class _Thread(simulator.BlockThread):
 def _run(manager, place, *arguments):
     """Run one block to its end."""
     count = int(manager.block_state.size)
-    manager.barrier = threading.Barrier(count)
+    manager.barrier = threading.Barrier(count, getattr(manager, "action", None))
+    manager.barrier_done = threading.Barrier(count)
 
     def body():
         try:
@@ -40,6 +41,7 @@ def _run(manager, place, *arguments):
             pass
         except Exception:
             manager.barrier.abort()
+            manager.barrier_done.abort()
             raise
 
     where = [(x, y, z) for x, y, z in _positions(manager._block_dim)]

@@ -105,7 +105,7 @@ class Stages:
                 step.node, self.unit.builder, step.body.row, time,
                 self._steps(step.test, prefix, functions), self._steps(step.body, prefix, functions),
             )  # fmt: skip
-        before = [*map(self.clear, step.cleared), *before]
+        before = [*self.fresh(step.cleared), *before]
         if attrs["stop"] is not None:
             return [*before, *until_stopped(step.node, self.unit.builder, step.body.row, turn, body)]
         return [*before, loop(time, -1, body, length - 1, -1) if attrs["reverse"] else loop(time, length, body)]
@@ -119,6 +119,10 @@ class Stages:
             body += self.step(step, stage, stage.name, [])
         doc = "Products over the rows of the chunk that begins at t0: the share of `slab` of every result."
         return self.products(stage, body, doc)
+
+    def fresh(self, sums: Sequence[Value]) -> list[Statement]:
+        """The statements that clear what the turns of a loop add up."""
+        return [self.clear(value) for value in sums]
 
     def clear(self, value: Value) -> Statement:
         """The statement that clears an accumulator."""

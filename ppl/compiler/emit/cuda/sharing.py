@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from ppl.compiler.schedule.fusion import Loop, Op
 from ppl.ir.types import Axis
 
-SHORT, TEAM = 4, 32
-"""Entries of inner loops up to which one thread takes them all, and threads of a team at most where there are teams
-enough for all threads."""
+SHORT, TEAMS = 4, 4
+"""Entries of inner loops up to which one thread takes them all, and teams of a block at least where there are entries
+enough for all of them: 32 threads each, which run together."""
 
 
 def shared_loops(item: Loop) -> tuple[list[Loop], Sequence[Loop | Op]]:
@@ -42,7 +42,7 @@ def team_width(
     spare = max(1, threads // _power(outer)) if outer is not None else 1
     if columns:
         return min(most, spare)
-    return max(1 if inner <= SHORT else min(most, TEAM), min(most, spare))
+    return max(1 if inner <= SHORT else min(most, threads // TEAMS), min(most, spare))
 
 
 def one_loop(item: Loop) -> tuple[list[Loop], Sequence[Loop | Op]]:

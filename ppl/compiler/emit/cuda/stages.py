@@ -42,12 +42,8 @@ class BlockStages(Stages):
             if not takes_all_rows(stage, self.unit.builder.target):
                 functions: list[Function] = []
                 steps = self._steps(stage, stage.name, functions)
-                rows = (
-                    []
-                    if stage.row is None
-                    else [*self.cleared(stage), assign("t0", "lo"), assign("n", Name("hi") - "lo")]
-                )
-                self.bodies[stage] = [*rows, *steps]
+                rows = [assign("t0", "lo"), assign("n", Name("hi") - "lo")]
+                self.bodies[stage] = steps if stage.row is None else [*self.cleared(stage), *rows, *steps]
                 found += functions
         return found
 
@@ -58,8 +54,6 @@ class BlockStages(Stages):
     def step(self, step: Cluster | Opaque, stage: Stage, prefix: str, functions: list[Function]) -> list[Statement]:
         """The statements of one step; all threads wait for its end."""
         lines = super().step(step, stage, prefix, functions)
-        if isinstance(step, Opaque) and step.node.op == "turns":
-            return lines
         if isinstance(step, Opaque) and step.node.op in ONE_BY_ONE:
             lines = [self._dealt(x) for x in lines]
         return [*lines, TOGETHER]
@@ -69,6 +63,10 @@ class BlockStages(Stages):
         if isinstance(x, For):
             return replace(x, start=THREAD, step=term(self.threads))
         return when(compare(THREAD, "==", 0), [x])
+
+    def fresh(self, sums: Sequence[Value]) -> list[Statement]:
+        """The statements that clear what the turns of a loop add up."""
+        return [*super().fresh(sums), TOGETHER] if sums else []
 
     def clear(self, value: Value) -> Statement:
         """The statement that clears an accumulator."""
