@@ -161,6 +161,8 @@ def newton(program: Any, state: Any, *rows: np.ndarray, most: int = 50) -> tuple
         gradient = np.concatenate([np.ravel(grads[k]) for k in state.params])
         values, vectors = np.linalg.eigh(hessian(program, state, *rows))
         step, at = vectors @ (vectors.T @ gradient / np.abs(values)), program.ravel(state)
+        if gradient @ step < 1e-16 * abs(losses[0]):  # what it changes of the loss is lost in rounding
+            return state.replace(params=program.unravel(at - step)), losses
         for halvings in range(30):
             trial = state.replace(params=program.unravel(at - step / 2**halvings))
             value = program.value(trial, *rows)
@@ -168,8 +170,6 @@ def newton(program: Any, state: Any, *rows: np.ndarray, most: int = 50) -> tuple
                 state = trial
                 break
         losses.append(program.value(state, *rows))
-        if gradient @ step < 1e-16 * abs(losses[0]):
-            break
     return state, losses
 
 

@@ -121,7 +121,7 @@ def test_users_compiled_code_can_catch_it(failing):
     params, grad, aux, hyper = program.arrays(state)
     assert embedded(program.njit, params, grad, aux, hyper, program.workspace(len(X)), X) == -1.0
     with pytest.raises(
-        SimulatorError, match=f"'{name}'.*{text} in row 1217 of 'data'.*217.0.*\n.*at test_ext"
+        SimulatorError, match=f"'{name}'.*{text} in row 1217 of 'data'.*217.0.*(?s:\n.*) test_external_errors"
     ) as error:
         program.njit(params, grad, aux, hyper, 0, 0, 1000, 1.0, program.workspace(len(X)), X)
     assert error.value.site == name and error.value.row == 1217 and error.value.arguments[1] == 217.0

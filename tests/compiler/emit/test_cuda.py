@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMBA_DI
         pytest.param(["races"], id="races", marks=pytest.mark.slow),
         pytest.param(["unordered", "team", "softmax_matrix"], id="unordered teams"),
         pytest.param(["unordered", "block", "dense_layers"], id="unordered blocks"),
-        *(pytest.param(["replays", d], id=f"replays in {d}", marks=pytest.mark.slow) for d in ("float64", "float32")),
+        pytest.param(["replays"], id="replays", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda")
