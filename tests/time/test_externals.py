@@ -127,7 +127,11 @@ def uniforms(rows, nested, particles, seed):
 
 FORMS = [form for form in itertools.product(FUNCTIONS, (False, True), (False, True)) if form[0] != "plain" or form[1]]
 PLACES = list(itertools.product((False, True), (False, True)))
-FAST = {("key", True, False): PLACES, ("key", False, True): [(True, False)], ("outputs", True, False): [(True, True)]}
+FAST = {
+    ("key", True, False): [(False, False), (True, True)],
+    ("key", False, True): [(True, False)],
+    ("outputs", True, False): [(True, True)],
+}
 ALL = [pytest.param(form, *place, marks=() if place in FAST.get(form, ()) else pytest.mark.slow)
        for form in FORMS for place in PLACES]  # fmt: skip
 

@@ -128,7 +128,8 @@ def test_tiles_leave_at_turns_of_their_own(monkeypatch):
     np.testing.assert_allclose(found[0][1], slope, rtol=1e-6, atol=1e-5)
 
 
-@pytest.mark.parametrize(("rows", "nested", "remat"), [(None, False, "auto"), (9, True, None), (9, True, 2)])
+@pytest.mark.parametrize(("rows", "nested", "remat"), [(None, False, "auto"), (9, True, None),
+                                                        pytest.param(9, True, 2, marks=pytest.mark.slow)])  # fmt: skip
 def test_second_derivatives(rows, nested, remat):
     data = 0.3 * RNG.normal(size=(rows or 1, len(Q)))
     given = data[0] if rows is None else data
