@@ -123,6 +123,7 @@ def with_lines(text: str, *lines: str) -> str:
 
 
 def called_with(arguments: tuple[Any, ...] | None) -> str:
+    """The arguments of a user's function as the end of a message; nothing where they are not known."""
     if arguments is None:
         return ""
     shown = ", ".join(_short(x) for x in arguments)

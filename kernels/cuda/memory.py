@@ -10,12 +10,6 @@ def tail(array, start):
     return array[start:]
 
 
-@inlined
-def part(array, start, size):
-    """The `size` entries of a flat array from `start` on."""
-    return array[start : start + size]
-
-
 @device
 def prefer_full_width():
     """Nothing: vectors are a matter of the CPU."""

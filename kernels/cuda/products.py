@@ -5,6 +5,7 @@ Running sums and triangular systems are solved by one thread each.
 
 import numba
 
+from ppl.kernels.cpu.products import solve
 from ppl.kernels.cuda.compat import THREADS, TILE, cuda, device
 
 ABREAST = THREADS // TILE
@@ -77,15 +78,7 @@ def _product(kind):
 product_f32, product_f64 = _product(numba.float32), _product(numba.float64)
 
 
-@device
-def cumulate(x, out, count, d):
-    """As `ppl.kernels.cpu.products.solve.cumulate`, by the thread that calls it."""
-    for q in range(count):
-        total = x[q * d]
-        out[q * d] = total
-        for i in range(q * d + 1, (q + 1) * d):
-            total += x[i]
-            out[i] = total
+cumulate = device(solve.cumulate.py_func)
 
 
 @device

@@ -29,11 +29,11 @@ Frame = Callable[[Stage, Sequence[Statement], str], Function]
 class Stages:
     """Writes the functions of stages; `kernels` counts those of fused loops.
 
-    `rows` frames the body of a row region, `products` that of the products that a region owns; the kernels of row
-    regions have the form `form`.
+    `rows` frames the body of a row region, `products` that of the products that a region owns, where these are
+    functions; the kernels of row regions have the form `form`.
     """
 
-    def __init__(self, unit: Unit, rows: Frame, products: Frame | None, form: str):
+    def __init__(self, unit: Unit, rows: Frame | None, products: Frame | None, form: str):
         self.unit, self.rows, self.products, self.form = unit, rows, products, form
         self.types = unit.types()
         self.kernels = 0
@@ -51,6 +51,7 @@ class Stages:
         steps = self._steps(stage, stage.name, functions)
         if stage.row is None:
             return [*functions, self.unit.function(stage.name, self.unit.common, steps, stage_doc(stage))]
+        assert self.rows is not None
         body = [*self.cleared(stage), in_tiles(stage, steps)]
         written = [self.rows(stage, body, stage_doc(stage))]
         return [*functions, *written, *([self._owned(stage)] if stage.owned else [])]

@@ -84,7 +84,7 @@ CUDA: Places = {
     ),
     "ppl.kernels.cuda.launch": ("grid",),
     "ppl.kernels.cuda.memory": (
-        *("add_slabs", "all_set", "clear", "fill", "max_slabs", "merge_slabs", "part", "prefer_full_width"),
+        *("add_slabs", "all_set", "clear", "fill", "max_slabs", "merge_slabs", "prefer_full_width"),
         *("share_start", "tail"),
     ),
     "ppl.kernels.cuda.noise": (*("fill_columns_{bits}", "fill_rows_{bits}", "mix", "mix_time", "row_ids", "row_keys"),),

@@ -26,14 +26,10 @@ class BlockStages(Stages):
     """Writes the functions of stages, which all threads of a block call."""
 
     def __init__(self, unit: Unit):
-        super().__init__(unit, self._none, None, "jit")
+        super().__init__(unit, None, None, "jit")
         self.threads = unit.builder.target.threads
         self.bodies: dict[Stage, list[Statement]] = {}
         """What the kernel of a stage does, once `functions` has been called: a region for rows lo to hi."""
-
-    @staticmethod
-    def _none(stage: Stage, body: Sequence[Statement], doc: str) -> Function:
-        raise NotImplementedError("stages are kernels")
 
     def functions(self) -> list[Function]:
         """The functions that the kernels of stages call."""
