@@ -93,6 +93,7 @@ from ppl.objectives.elbo import elbo
 from ppl.objectives.iwae import iwae
 from ppl.objectives.likelihood import likelihood
 from ppl.objectives.nce import nce
+from ppl.objectives.predictive import predictive
 from ppl.program.draw import draw
 from ppl.program.program import Program, compile
 from ppl.runtime.state import State
@@ -199,6 +200,7 @@ __all__ = [
     "optim",
     "param",
     "plate",
+    "predictive",
     "random",
     "relu",
     "sample",

@@ -9,7 +9,7 @@ import numpy as np
 from ppl.ir.node import Node
 from ppl.ir.op_facts import VIEWS
 
-SHOWN = VIEWS - {"collect"} | {"cast"}
+SHOWN = VIEWS - {"collect"} | {"cast", "mark"}
 
 
 class Seen(NamedTuple):

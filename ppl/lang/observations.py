@@ -36,6 +36,14 @@ def fill(site: Site, observed: Node) -> None:
     site.redrawn = ops.where(unit, observed, sample_node(site, site.axes))
 
 
+def returned(site: Site) -> Node:
+    """What `ppl.sample` returns for an observed site: its value, marked so that a draw can be put in its place."""
+    assert site.node is not None
+    site.fresh = sample_node(site, site.axes)
+    site.returned = ops.mark(site.node, f"{site.name} observed") if site.mask is None else site.node
+    return site.returned
+
+
 def _label(site: Site) -> str:
     """The name by which the value of a masked site is known in the graph."""
     return f"{site.name} where observed"

@@ -10,7 +10,7 @@ from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.lang.context import Context, check_open, check_plates, require
-from ppl.lang.observations import cast_obs, check_constant, fill, refuse_missing, unit_mask
+from ppl.lang.observations import cast_obs, check_constant, fill, refuse_missing, returned, unit_mask
 from ppl.lang.source import user_line
 from ppl.lang.time.costs import step_cost
 from ppl.lang.time.record import base_name, brought
@@ -173,7 +173,7 @@ def _observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:
     check_constant(site)
     refuse_missing(context.trace, tuple(dist.params.values()), f"node {name!r}", line, site.mask)
     context.trace.sites[name] = site
-    return Value(site.node)
+    return Value(returned(site))
 
 
 def cost(name: str, value: Any) -> None:

@@ -35,8 +35,10 @@ class Site:
 
     Where `mask` drops an entry, `node` holds a harmless value of the support (so that no NaN meets a
     derivative); `observed` is the observation as it was given, `checked` whether it is a constant that was found
-    inside the support, `redrawn` it with draws in place of those entries. Of a site in a loop over time, `node` is the
-    value in a step of `scan`, `times` are the numbers of the step in all loops, and `active` says which rows still run.
+    inside the support, `redrawn` it with draws in place of those entries. Of every observation, `fresh` is a draw of
+    all entries, and `returned` what `ppl.sample` returned, by which what is computed from it is known. Of a site in a
+    loop over time, `node` is the value in a step of `scan`, `times` are the numbers of the step in all loops, and
+    `active` says which rows still run.
     """
 
     name: str
@@ -52,6 +54,8 @@ class Site:
     observed: Node | None = None
     checked: bool = False
     redrawn: Node | None = None
+    fresh: Node | None = None
+    returned: Node | None = None
     scan: Scan | None = None
     times: tuple[Node, ...] = ()
     active: Node | None = None
@@ -215,6 +219,8 @@ class Trace:
     choices: list[Node] = field(default_factory=list)
     scans: list[Scan] = field(default_factory=list)
     returned: Any = None
+    predictive: bool = False
+    """Whether it is only drawn from: it has no loss."""
 
     def random_sites(self) -> list[Site]:
         """Random sites in declaration order."""

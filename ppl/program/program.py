@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ppl.arguments import MANY, choice, flag, integer, names
+from ppl.arguments import MANY, choice, flag, integer
 from ppl.compiler.plan.requested import Requested, require_estimators
-from ppl.compiler.surrogate.conditions.range_guards import INVALID
-from ppl.errors import DataError, EstimatorError
-from ppl.names import Named
+from ppl.errors import EstimatorError
 from ppl.objectives.base import as_objective
 from ppl.program.diagnosis import Diagnosing
-from ppl.program.embedding import Embedding, particles_first, site_names, summed_out
+from ppl.program.drawing import Drawing, HyperValues
+from ppl.program.embedding import Embedding
 from ppl.program.inspection import Inspection
 from ppl.program.recipe import Pickled
 from ppl.runtime.call import Call, bind, run, update
@@ -22,7 +21,6 @@ from ppl.runtime.nonfinite import (
     keeps,
     require_finite_gradient,
     require_finite_loss,
-    require_finite_sample,
     require_finite_update,
 )
 from ppl.runtime.prepared import Settings
@@ -31,8 +29,6 @@ from ppl.training.optim.transform import as_transform
 
 if TYPE_CHECKING:
     from ppl.program.profile import Profile
-
-HyperValues = Mapping[str, float | Callable[[int], float]]
 
 
 def compile(
@@ -78,7 +74,7 @@ def compile(
     return program
 
 
-class Program(Inspection, Embedding, Diagnosing, Pickled):
+class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
     """A compiled model. All methods are pure: state and data in, fresh arrays out.
 
     A pickle of it is its recipe: the models by reference, settings, tuned choices and a hash of the trace.
@@ -206,59 +202,6 @@ class Program(Inspection, Embedding, Diagnosing, Pickled):
         if not keep:
             require_finite_update(bound, scalars["loss"], grad, new, transform)
         return new, scalars["loss"]
-
-    def sample(
-        self,
-        state: State,
-        *data: Any,
-        particles: int | None = None,
-        sites: Sequence[str] | None = None,
-        seed: int | None = None,
-        rows: Any = None,
-        hyper: HyperValues | None = None,
-        nonfinite: str = "raise",
-    ) -> dict[str, np.ndarray]:
-        """Draw every latent, observed and deterministic site, or those named in `sites`.
-
-        Latents are drawn from the guide if there is one, else from the model. Relaxed, enumerated and averaged nodes
-        are true samples here. An observed site is the data; entries that `obs_mask` drops are drawn given the latents.
-        Sites that `ppl.likelihood` sums out, and those that depend on them, are left out.
-
-        Returns
-        -------
-        dict
-            Arrays by site, with axes (particles, *plates, *event) if `particles` is given, else (*plates, *event).
-
-        Raises
-        ------
-        DataError
-            `sites` has an unknown name or one that is summed out, or an argument does not fit the program.
-        ParameterError, NonFiniteError
-            As for `value`.
-        """
-        keep, data = keeps(nonfinite), self.read(data)
-        compiled = self.prepare(*data)
-        known = site_names(compiled.trace)
-        wanted = known if sites is None else names("sites=", sites)
-        hidden = {n: z for n, z in summed_out(compiled.trace).items() if n in wanted}
-        for name, latent in hidden.items():
-            what = "is" if name == latent else f"depends on '{latent}', which is"
-            raise DataError(
-                f"site '{name}' {what} summed out by ppl.likelihood(marginalize=...), so no draw of it given the data "
-                "is made; for draws from the model, compile the model without marginalize"
-            )
-        unknown = sorted(set(wanted) - set(known))
-        if unknown:
-            raise DataError(f"no site named {unknown}; the program has {known}")
-        k = 1 if particles is None else particles
-        bound = bind(self, Call(state, data, seed, k, rows, None, hyper))
-        result = run(bound, "sample", wanted)
-        invalid = bool(np.isnan(result.arrays.pop(INVALID, 0.0)))
-        if not keep:
-            require_finite_sample(bound, {n: result.arrays[n] for n in wanted}, invalid)
-        variant = compiled.variant("sample", wanted)
-        drawn = {n: particles_first(result.arrays[n], variant.arrays[n].type, k, particles) for n in wanted}
-        return Named("site", drawn)
 
     def profile(self, state: State, *data: Any, repeats: int = 50, kind: str = "gradient", **options: Any) -> Profile:
         """Measure where the time of a call goes: seconds in all, in Python, and per step of the schedule.

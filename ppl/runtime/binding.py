@@ -48,11 +48,11 @@ class Binder:
         self.plates = [a for a in trace.plates.values() if a.size is None]
 
     def bind(self, data: Sequence[Any], rows: Any = None, total_rows: Any = None, check: bool = True,
-             int32: Sequence[str] = (), first: int = 0) -> Bound:  # fmt: skip
+             int32: Sequence[str] = (), first: int = 0, unread: Collection[str] = ()) -> Bound:  # fmt: skip
         """Convert `data` (in argument order) and work out plate sizes, global rows and scales.
 
         `int32`: arguments of 32-bit integers that stay what they are. `first`: for messages, where the rows begin in
-        the user's arrays.
+        the user's arrays. `unread`: arguments of which nothing but the number of rows counts.
         """
         if len(data) != len(self.arguments):
             raise DataError(f"the program needs its data: pass {', '.join(self.arguments)}")
@@ -65,7 +65,8 @@ class Binder:
         arrays = {i.name: self._convert(i, as_array(given[i.name], i.name), sizes, int32) for i in self.inputs}
         if check:
             self._refuse_overflow(given, arrays, first)
-            run(self.checks, arrays, given, self.dtype, first)
+            checks = [c for c in self.checks if c.name not in unread] if unread else self.checks
+            run(checks, arrays, given, self.dtype, first)
         return self._rows(tuple(arrays.values()), sizes, rows, total_rows)
 
     def _convert(self, spec: Input, array: np.ndarray, sizes: dict[str, int], int32: Sequence[str]) -> np.ndarray:

@@ -6,14 +6,14 @@ hands vectors, data and noise to an executable, `BoundCall.environment` the one 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ppl.arguments import MANY, integer, noise_seed
-from ppl.errors import SimulatorError
+from ppl.errors import ModelError, SimulatorError
 from ppl.ir.reference.interpret import Env
 from ppl.runtime.binding import Bound
 from ppl.runtime.compiled import Compiled, require_state
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ppl.compiler.surrogate.variants import Variant
     from ppl.runtime.executable import Executable
     from ppl.runtime.prepared import Prepared
+
+
+LOSSES = ("gradient", "value", "rows")
 
 
 @dataclass(slots=True, eq=False)
@@ -104,8 +107,10 @@ class BoundCall:
         return Env(**{**fields, "sizes": sizes, **changes})
 
 
-def bind(program: Prepared, call: Call, check: bool = True) -> BoundCall:
+def bind(program: Prepared, call: Call, check: bool = True, unread: Collection[str] = ()) -> BoundCall:
     """Check a call and convert its data; `check` says whether to look at the values of the data, too.
+
+    Of the arguments `unread` only the number of rows counts.
 
     Raises
     ------
@@ -125,7 +130,7 @@ def bind(program: Prepared, call: Call, check: bool = True) -> BoundCall:
     else:
         seed = noise_seed("seed=", seed)
     int32 = compiled.int32(data)
-    bound = compiled.binder.bind(data, call.rows, call.total_rows, check, int32)
+    bound = compiled.binder.bind(data, call.rows, call.total_rows, check, int32, unread=unread)
     hypers = compiled.hyper_vector(call.hyper, state._step)
     return BoundCall(compiled, state, bound, int32, hypers, count, seed, step)
 
@@ -137,10 +142,14 @@ def run(bound: BoundCall, key: str, sites: Sequence[str] = ()) -> Result:
     ------
     EstimatorError
         An estimator of the plan does not take so many particles.
+    ModelError
+        The program is only drawn from, and a loss is asked for.
     SimulatorError
         A user's function raised an exception; the message has its row and arguments.
     """
     compiled, count = bound.compiled, bound.particles
+    if key in LOSSES:
+        require_loss(compiled)
     executable = compiled.executable(key, sites, count, bound.int32)
     if count != compiled.settings.particles and key == "gradient":
         compiled.check_particles(count)
@@ -149,6 +158,12 @@ def run(bound: BoundCall, key: str, sites: Sequence[str] = ()) -> Result:
     except SimulatorError as error:
         variant = compiled.variant(key, sites, compiled.static_particles(key, count))
         raise located(error, variant, bound.environment) from error.__cause__
+
+
+def require_loss(compiled: Compiled) -> None:
+    """Raise a ModelError where a program is only drawn from."""
+    if compiled.trace.predictive:
+        raise ModelError("ppl.predictive is drawn from (sample, predict): it has no loss")
 
 
 def update(bound: BoundCall, transform: Any) -> tuple[State, dict[str, float], np.ndarray]:

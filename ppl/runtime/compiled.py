@@ -18,6 +18,7 @@ from ppl.compiler.plan.plan import Plan
 from ppl.compiler.surrogate import variants as build
 from ppl.compiler.surrogate.conditions.constants import check_constants
 from ppl.compiler.surrogate.conditions.range_guards import find_guards
+from ppl.compiler.surrogate.posterior.draws import DRAWS
 from ppl.compiler.surrogate.second_order import VECTOR, build_hvp
 from ppl.compiler.surrogate.traces import Traced, simplify_trace, sketched
 from ppl.compiler.surrogate.unrolled import require_few_steps, step_plan, unrolled_graph
@@ -157,7 +158,7 @@ class Compiled:
         return self.aux_layout.join(self.gradient.initial_aux(seed), self.settings.dtype)
 
     def variant(self, key: str, sites: Sequence[str] = (), particles: int | None = None) -> Variant:
-        """The IR of one variant ("gradient", "value", "rows", "sample", "repeats", "hvp", or the "violations of" one).
+        """The IR of one variant ("gradient", "value", "rows", "repeats", "hvp", one of DRAWS or "violations of" one).
 
         `particles` fixes the number of particles of "gradient" or "value"; None leaves it to run time.
         """
@@ -176,7 +177,7 @@ class Compiled:
             "repeats": lambda: build.build_gradient(graph, plan, repeats=True),
             "value": lambda: build.build_value(graph, plan, particles=particles),
             "rows": lambda: build.build_rows(graph, plan),
-            "sample": lambda: build.build_sample(self.graph, sites),
+            **{name: lambda: build.build_sample(self.graph, sites, DRAWS[key]) for name in DRAWS},
             "hvp": lambda: build_hvp(self.flat, step_plan(self.flat, self.plan.estimators)),
         }
         if key.startswith(VIOLATIONS):

@@ -77,8 +77,10 @@ def require_finite_loss(bound: BoundCall, loss: Any, per_row: bool) -> None:
         refuse(bound, f"the loss of row {at} is {loss[at]}", "value")
 
 
-def require_finite_sample(bound: BoundCall, arrays: Mapping[str, np.ndarray], invalid: bool) -> None:
-    """Raise if parameters were out of range, or a site is not finite."""
+def require_finite_sample(
+    bound: BoundCall, arrays: Mapping[str, np.ndarray], invalid: bool, method: str = "sample"
+) -> None:
+    """Raise if parameters were out of range, or a site is not finite; `method` is what was called."""
     names = tuple(arrays)
     if invalid:
         refuse_violation(bound, "sample", names)
@@ -87,7 +89,7 @@ def require_finite_sample(bound: BoundCall, arrays: Mapping[str, np.ndarray], in
             refuse_violation(bound, "sample", names)
             at = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
             place = f" at {at}" if at else ""
-            raise NonFiniteError(f"sample: '{name}' is {array[at]}{place}{KEEP}", name)
+            raise NonFiniteError(f"{method}: '{name}' is {array[at]}{place}{KEEP}", name)
 
 
 def refuse(bound: BoundCall, what: str, mode: str = "gradient") -> NoReturn:

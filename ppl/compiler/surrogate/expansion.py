@@ -103,8 +103,9 @@ class Expansion(Walk):
 
     def _shown(self, site: Site) -> Node:
         """The value of a site as `program.sample` returns it; 0 in rows of a loop that have stopped."""
-        assert site.node is not None
-        value = self.env[id(site.node)]
+        node = site.returned if self.redraw == "all" and site.returned is not None else site.node
+        assert node is not None
+        value = self.env[id(node)] if id(node) in self.env else self.walk([node])[0]
         if site.active is not None:
             (active,) = self.walk([site.active])
             value = ops.where(active, value, ops.cast(ops.zeros_like(value.type), value.type.dtype))

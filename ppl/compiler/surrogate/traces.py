@@ -32,6 +32,8 @@ def simplify_trace(trace: Trace) -> None:
     outputs += [s.node for s in sites if s.node is not None]
     redrawn = [s for s in sites if s.redrawn is not None]
     outputs += [s.redrawn for s in redrawn if s.redrawn is not None]
+    fresh = [s for s in sites if s.fresh is not None]
+    outputs += [n for s in fresh for n in (s.fresh, s.returned) if n is not None]
     outputs += [c.next for c in trace.carried.values() if c.next is not None]
     outputs += [g.node for g in trace.guards]
     steps = [c for c in trace.costs.values() if c.step is not None]
@@ -52,6 +54,8 @@ def simplify_trace(trace: Trace) -> None:
         site.node = next(simplified)
     for site in redrawn:
         site.redrawn = next(simplified)
+    for site in fresh:
+        site.fresh, site.returned = next(simplified), next(simplified)
     for carried in trace.carried.values():
         if carried.next is not None:
             carried.next = next(simplified)

@@ -6,7 +6,7 @@ loss per row of the outermost plate) and "sample" (named arrays). With `repeats`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,16 +14,13 @@ import numpy as np
 from ppl.compiler.surrogate.auxiliary import Slot, auxiliary_layout, auxiliary_updates
 from ppl.compiler.surrogate.carried import carried_updates, require_own_names
 from ppl.compiler.surrogate.conditions.blind import blind_penalty, sighted_gradients
-from ppl.compiler.surrogate.conditions.indices import concerned
 from ppl.compiler.surrogate.conditions.range_guards import (
-    INVALID,
     conditions_of_loss,
-    drawn,
     guarded,
     penalty,
-    values_of,
 )
 from ppl.compiler.surrogate.expansion import Expanded, Expansion
+from ppl.compiler.surrogate.posterior.draws import sampled
 from ppl.errors import ModelError
 from ppl.estimators.base import Estimator
 from ppl.graph.stochastic import StochasticGraph
@@ -35,6 +32,9 @@ from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import Kind
 from ppl.ir.verify import after_pass
 from ppl.lang.time.record import base_name
+
+Draws = Callable[[StochasticGraph, Sequence[str]], dict[str, Node]]
+"""The outputs of a program that draws named sites."""
 
 
 @dataclass
@@ -132,24 +132,12 @@ def build_rows(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> Variant
     return _finish(variant)
 
 
-def build_sample(graph: StochasticGraph, sites: Sequence[str]) -> Variant:
+def build_sample(graph: StochasticGraph, sites: Sequence[str], draws: Draws = sampled) -> Variant:
     """Values of named sites, particles kept as an axis."""
-    expansion = Expansion(graph, {}, "sample", redraw=True)
-    expanded = expansion.run()
-    arrays = {name: _shown(graph, name, expanded.values[name]) for name in sites}
-    if graph.trace.guards:
-        above = drawn(values_of(graph.trace, sites))
-        term = penalty(expansion, [g for g in graph.trace.guards if concerned(g, above, sites)])
-        arrays |= {} if term is None else {INVALID: term}
-    variant = Variant(arrays=arrays, hypers=expanded.hypers)
+    arrays = draws(graph, sites)
+    variant = Variant(arrays=arrays, hypers=dict(graph.trace.hypers))
     variant.stages["expand"] = dict(arrays)
     return _finish(variant)
-
-
-def _shown(graph: StochasticGraph, name: str, value: Node) -> Node:
-    """What users see of a site's value."""
-    dist = graph.trace.sites[name].dist
-    return value if dist is None else dist.shown(value)
 
 
 def build_violations(

@@ -15,6 +15,7 @@ from ppl.compiler.surrogate.chain import Chain
 from ppl.compiler.surrogate.enumeration import States, drawable, states_of
 from ppl.compiler.surrogate.loops import Loops, Mode
 from ppl.compiler.surrogate.moments import Averaged
+from ppl.compiler.surrogate.posterior.redrawn import Redraw, replaced
 from ppl.compiler.surrogate.recurrence import Recurrence
 from ppl.compiler.surrogate.reductions import Reducer
 from ppl.distributions.base import KEY, Distribution
@@ -44,8 +45,8 @@ class AuxVariable:
 class Walk(Loops):
     """One expansion of `graph` under `plan` (site name → estimator).
 
-    `particles` fixes the number of particles (one particle needs no axis); None leaves it to run time. With `redraw`,
-    entries of observations that a mask drops are draws, here and in all that is computed from them.
+    `particles` fixes the number of particles (one particle needs no axis); None leaves it to run time. What `redraw`
+    names of observations are draws, here and in all that is computed from them: entries that a mask drops, or all.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Walk(Loops):
         mode: Mode,
         repeats: bool = False,
         particles: int | None = None,
-        redraw: bool = False,
+        redraw: Redraw = "",
     ):
         self.graph, self.plan, self.mode = graph, plan, mode
         self.everywhere: tuple[Axis, ...] = (REPEATS,) if repeats else ()
@@ -74,8 +75,7 @@ class Walk(Loops):
         self.enumerated: dict[str, Axis] = {}
         self.importance: dict[str, Node] = {}
         self.averaged: list[Averaged] = []
-        sites = graph.trace.sites.values() if redraw else ()
-        self.redrawn = {id(s.node): s.redrawn for s in sites if s.redrawn is not None}
+        self.redraw, self.redrawn = redraw, replaced(graph.trace, redraw)
         self.edges: dict[tuple[str, str], tuple[RandomNode, Edge]] = {}
         self.crossings: dict[str, tuple[RandomNode, Node]] = {}
         self.recurrences: dict[Scan, Recurrence] = {}
