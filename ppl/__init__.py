@@ -88,6 +88,7 @@ from ppl.lang import (
     stop_gradient,
 )
 from ppl.lang.blocks import init, layers
+from ppl.lang.interventions.models import condition, do
 from ppl.lang.time.scan import scan
 from ppl.objectives.elbo import elbo
 from ppl.objectives.iwae import iwae
@@ -172,11 +173,13 @@ __all__ = [
     "collect",
     "compare",
     "compile",
+    "condition",
     "constant",
     "cost",
     "dense",
     "deterministic",
     "distributions",
+    "do",
     "draw",
     "elbo",
     "errors",

@@ -58,13 +58,22 @@ class Written:
     counts: Mapping[tuple[str, str], int] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A value that `ppl.condition` or `ppl.do` gives to a site; `what` is which of them."""
+
+    what: str
+    value: np.ndarray
+
+
 @dataclass(eq=False)
 class Context:
     """State of one running trace.
 
     `substitute` maps a latent's name to the guide's site whose value stands in for it (see `ppl.elbo`);
     `importance` is the axis of the samples that a multi-sample bound gives every node (see `ppl.iwae`). `loops` are the
-    loops over time that are open, `running` says for each whether a row still runs (None where all do).
+    loops over time that are open, `running` says for each whether a row still runs (None where all do). `given` are
+    values of sites by name, without numbers of steps.
     """
 
     trace: Trace
@@ -75,6 +84,7 @@ class Context:
     importance: Axis | None = None
     loops: list[Scan | Turn] = field(default_factory=list)
     running: list[Node | None] = field(default_factory=list)
+    given: Mapping[str, Given] = field(default_factory=dict)
     written: Written = field(default_factory=lambda: getattr(_local, "written", Written()))
 
     def full_name(self, name: str) -> str:

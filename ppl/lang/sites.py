@@ -10,6 +10,7 @@ from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.lang.context import Context, check_open, check_plates, require
+from ppl.lang.interventions.values import given_to, replaced
 from ppl.lang.observations import cast_obs, check_constant, fill, refuse_missing, returned, unit_mask
 from ppl.lang.source import user_line
 from ppl.lang.time.costs import step_cost
@@ -75,6 +76,14 @@ def declare(
         check_plates(node, f"node {full!r}: parameter {parameter!r}")
     site = Site(full, SiteKind.RANDOM, context.axes, line, dist, None, None, estimator, aux, unit_noise)
     site.scan, site.times, site.active = context.scan, context.times, context.active
+    given = context.given.get(base_name(full))
+    if given is not None and given.what == "do":
+        claim(context, full, line)
+        return Value(replaced(context, site, given))
+    if given is not None and obs is not None:
+        raise ModelError(f"condition: node {full!r} is observed already\n  at {line}")
+    if given is not None:
+        return _observed(context, site, Value(given_to(context, site, given)), None)
     if obs is not None:
         return _observed(context, site, obs, obs_mask)
     if obs_mask is not None:
