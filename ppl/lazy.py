@@ -19,7 +19,7 @@ class Lazy:
 
     def later(self, function: str) -> Any:
         """A function of the module for a table that is made before the module is needed."""
-        return lambda *args: getattr(self, function)(*args)
+        return lambda *args, **options: getattr(self, function)(*args, **options)
 
 
 special: Any = Lazy("scipy.special")
@@ -27,5 +27,10 @@ optimizers: Any = Lazy("ppl.kernels.cpu.training.optimizers")
 cpu_regions: Any = Lazy("ppl.kernels.cpu.parallel.regions")
 cpu_threads: Any = Lazy("ppl.kernels.cpu.parallel.threads")
 cpu_workers: Any = Lazy("ppl.kernels.cpu.parallel.workers")
+cuda_launch: Any = Lazy("ppl.kernels.cuda.launch")
+cuda_graph: Any = Lazy("ppl.kernels.cuda.graph")
+cuda_training: Any = Lazy("ppl.kernels.cuda.training")
+devices: Any = Lazy("ppl.runtime.devices.executable")
+resident: Any = Lazy("ppl.training.resident")
 parallel_optimizers: Any = Lazy("ppl.kernels.cpu.training.parallel_optimizers")
 networkx: Any = Lazy("networkx")

@@ -249,6 +249,9 @@ TABLE_WIDTH, TABLE_GROUPS, SQUARE = 32, 8, 16
 in registers, a power of two that divides the width and four times the groups. Zen 4: transposed in registers `h Wᵀ` of
 W5 takes 510 µs, entry by entry 790; the sizes follow the registers of AVX-512."""
 
+KEPT_PLANS = 4
+"""Sizes of batches whose launches on a device are kept."""
+
 # --- CUDA -----------------------------------------------------------------------------------------------------------
 
 CUDA_THREADS, SIMULATED_THREADS = 128, 8

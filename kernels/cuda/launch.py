@@ -1,6 +1,9 @@
-"""Moving a program's arrays to the device and back around its launches."""
+"""What the host does with a device: finding it, memory on it, and launches."""
+
+import warnings
 
 import numpy as np
+from numba.core.errors import NumbaPerformanceWarning
 
 from ppl.kernels.cuda.compat import THREADS, cuda
 
@@ -15,22 +18,52 @@ def available():
     return bool(cuda.is_available())
 
 
+def count():
+    """The number of devices."""
+    return len(cuda.gpus) if available() else 0
+
+
+def on(device):
+    """A context in which memory and launches are those of a device, by its number."""
+    return cuda.gpus[device]
+
+
 def grid(n):
-    """Launch configuration for at least `n` threads."""
-    return max(1, -(-n // THREADS)), THREADS
+    """Blocks, threads and shared memory of a launch of at least `n` threads."""
+    return max(1, -(-n // THREADS)), THREADS, 0
 
 
-def on_device(launch, arguments, slabs, header):
-    """Call ``launch(arguments on the device, slabs, header)`` and copy every array back that it may have written.
-
-    The header is that of the whole-number workspace, on the host.
-    """
-    passed = [_moved(x) if isinstance(x, np.ndarray) else x for x in arguments]
-    launch(*passed, slabs, header)
-    for host, there in zip(arguments, passed, strict=True):
-        if isinstance(host, np.ndarray) and host.size and host.flags.writeable:
-            there.copy_to_host(host)
+def start(kernel, shape, *arguments):
+    """Launch a kernel; `shape` says how many blocks and threads of a block, and how many bytes a block shares."""
+    configured(kernel, shape, 0)(*arguments)
 
 
-def _moved(x):
-    return cuda.to_device(x) if x.size else cuda.device_array(1, x.dtype)[:0]
+def configured(kernel, shape, stream):
+    """A kernel that is launched in this shape; few blocks are no reason for one of Numba's warnings."""
+    blocks, threads, shared = shape
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NumbaPerformanceWarning)
+        return kernel[blocks, threads, stream, shared]
+
+
+def moved(x):
+    """A copy of a vector on the device."""
+    return cuda.to_device(x) if x.size else empty(0, x.dtype)
+
+
+def empty(size, dtype):
+    """A vector on the device, not initialised."""
+    return cuda.device_array(max(size, 1), np.dtype(dtype))[:size]
+
+
+def fetched(x, out=None):
+    """A copy on the host of a vector on the device, in `out` if it is given."""
+    if not x.size:
+        return np.empty(0, x.dtype) if out is None else out
+    return x.copy_to_host(out)
+
+
+def write(x, values):
+    """Write to a vector on the device what lies in one of the same size on the host."""
+    if x.size:
+        x.copy_to_device(values)

@@ -17,8 +17,8 @@ TILES = 2 * TILE * TILE * 8
 
 
 def tiles(m, n):
-    """Launch configuration of a product with `m` rows and `n` columns."""
-    return max(1, -(-m // TILE) * -(-n // TILE)), THREADS, 0, TILES
+    """Blocks, threads and shared memory of a product with `m` rows and `n` columns."""
+    return max(1, -(-m // TILE) * -(-n // TILE)), THREADS, TILES
 
 
 @device

@@ -162,7 +162,8 @@ class Emitted:
         with fits_memory(f"a call with {listed or 'these parameters'}"):
             return self._buffers(sizes, slabs, lanes)
 
-    def _buffers(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
+    def laid_out(self, sizes: Mapping[str, int], slabs: int) -> dict[str, int]:
+        """All numbers that the memory of a call is laid out by."""
         full = {"first_particle": 0, SLABS: slabs, **sizes}
         itemsize = np.dtype(self.dtype).itemsize
         for plate in self.plates:
@@ -177,11 +178,17 @@ class Emitted:
                     tile = max(tile, longest_slab(chunk, slabs))
                     full |= {f"chunk_{stage.name}": chunk, f"first_{stage.name}": 0}
                 full[f"tile_{stage.name}"] = tile
-        out = []
+        return full
+
+    def extent(self, array: str, full: Mapping[str, int], slabs: int, lanes: int) -> int:
+        """Entries of a vector of a workspace."""
+        shared, slab, lane = (area[array].evaluate(full) for area in self.memory.areas)
+        return shared + slabs * slab + lanes * lane
+
+    def _buffers(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
+        full, out = self.laid_out(sizes, slabs), []
         for array, dtype in (("w", self.float), ("v", np.int64)):
-            shared, slab, lane = (area[array].evaluate(full) for area in self.memory.areas)
-            size = shared + slabs * slab + lanes * lane
-            buffer = aligned(size, dtype)
+            buffer = aligned(self.extent(array, full, slabs, lanes), dtype)
             if CHECKED:  # nothing may be read before it has been written
                 buffer.view(np.uint8)[:] = guards.PATTERN
             start = self.memory.symbols[f"c_{array}"].evaluate(full)

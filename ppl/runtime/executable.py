@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
@@ -24,9 +24,8 @@ from ppl.checked import CHECKED
 from ppl.compiler.emit.assemble import assemble
 from ppl.compiler.lower.request import Request, Result
 from ppl.compiler.lower.target import Target, target_of
-from ppl.errors import DataError
 from ppl.ir.types import Type
-from ppl.lazy import cpu_regions, cpu_workers
+from ppl.lazy import cpu_regions, cpu_workers, devices
 from ppl.progress import titles
 from ppl.runtime import cache, guards
 from ppl.runtime.emitted import Emitted
@@ -63,7 +62,8 @@ class Executable(Emitted):
         self._empty = np.zeros(0, np.int64)
         self._none = np.zeros(0, self.float)
         plain = not (self.axes or self.plates or self.request.inputs or self.request.arrays)
-        self.plain = self.unrolled and plain and type(self)._call is Executable._call and not CHECKED
+        usual = type(self)._call is Executable._call and type(self)._once is Executable._once
+        self.plain = self.unrolled and plain and usual and not CHECKED
 
     @property
     def module(self) -> Any:
@@ -166,10 +166,14 @@ class Executable(Emitted):
             guards.verify(self.memory, w, v, (slabs, threads), inputs)
         at = len(self.plates)
         scalars = dict(zip(self._names, w[at : at + len(self._names)].tolist(), strict=True))
+        return scalars, self._found(out, sizes)
+
+    def _found(self, out: np.ndarray, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+        """The arrays of a flat output."""
         arrays = self._arrays(out, sizes) if self.request.arrays else {}
         for name in self._bools:
             arrays[name] = arrays[name] != 0
-        return scalars, arrays
+        return arrays
 
     def _windows(self, sizes: dict[str, int]) -> list[tuple[int, dict[str, int]]]:
         """First particle and run-time sizes of every run that a call takes."""
@@ -207,25 +211,8 @@ class Executable(Emitted):
         return found
 
 
-class CudaExecutable(Executable):
-    """A compiled request on a CUDA device: one thread per slab."""
-
-    def _threads(self, slabs: int, threads: int | None) -> int:
-        return slabs
-
-    def _call(self, arguments: tuple[Any, ...], threads: int, sizes: Mapping[str, int]) -> None:
-        from ppl.kernels.cuda.launch import NO_GPU, available, on_device  # imports Numba
-
-        if not available():
-            raise DataError(NO_GPU)
-
-        straight = self.unrolled and all(n == 1 for n in sizes.values())
-        header = arguments[self.passed.index("v")][: len(self.memory.header)].copy()
-        on_device(self.module.launch_one if straight else self.module.launch, arguments, threads, header)
-
-
-EXECUTABLES: dict[str, type[Executable]] = {"cpu": Executable, "cuda": CudaExecutable}
-"""The class that runs the modules of each printer."""
+EXECUTABLES: dict[str, Callable[..., Executable]] = {"cpu": Executable, "cuda": devices.later("CudaExecutable")}
+"""What runs the modules of each printer."""
 
 
 def compile_request(request: Request, dtype: str = "float32", target: str | Target = "cpu") -> Executable:

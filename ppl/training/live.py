@@ -83,6 +83,13 @@ class Live:
         self.parts: np.ndarray | None = None
         self.join: Callable[[], None] | None = None
         self.block: Block | None = None
+        self.resident: Any = None
+        """This state on a device."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of noise."""
+        return self._like.seed
 
     @property
     def step(self) -> int:

@@ -89,7 +89,7 @@ class Trainer:
         first, second = live.vectors
         vectors = (live.flat, first, second, grad, RULES[live.rule.name], np.asarray(rates, np.float64),
                    np.array([*live.rule.numbers, 0.0]), 1.0 / steps.total)  # fmt: skip
-        seed = np.uint64(live._like.seed & 0xFFFFFFFFFFFFFFFF)
+        seed = np.uint64(live.seed & 0xFFFFFFFFFFFFFFFF)
         rest = (
             w,
             live.aux,

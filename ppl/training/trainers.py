@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ppl.compiler.lower.target import target_of
+from ppl.lazy import resident
 from ppl.runtime.compiled import Compiled
 from ppl.training.columns.trainer import ColumnTrainer
 from ppl.training.loops import SparseTrainer, Trainer
@@ -18,8 +19,12 @@ def trainer_of(compiled: Compiled, sparse: bool, rule: str = "") -> Trainer | No
 
 def _new_trainer(compiled: Compiled, sparse: bool, rule: str) -> Trainer | None:
     """The first loop that suits, where the target has them: tables by columns, tables by rows, whole gradients."""
-    if not target_of(compiled.settings.target).in_place or not compiled.layout.shapes:
+    target = target_of(compiled.settings.target)
+    if not target.in_place or not compiled.layout.shapes:
         return None
+    if target.resident:
+        found: Trainer = resident.ResidentTrainer(compiled)
+        return found if found.executable.trains else None
     if sparse and compiled.binder.plates:
         if rule in ColumnTrainer.rules and (cut := ColumnTrainer(compiled)):
             return cut

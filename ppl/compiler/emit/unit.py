@@ -128,7 +128,8 @@ class Unit:
         """Numba's types of what kernels are passed, besides whole numbers."""
         kinds = {a: NUMBA.get(k, self.dtype) for a, k in self.kind_of().items() if not self.is_number(a)}
         types = {a: f"{k}[::1]" for a, k in kinds.items()} | dict.fromkeys(self.scales, self.dtype)
-        return types | {"sums": "float64[::1]", "iout": "int64[::1]", "seed": "uint64"}
+        return types | {"sums": "float64[::1]", "iout": "int64[::1]", "seed": "uint64",
+                        "clock": "uint64[::1]"}  # fmt: skip
 
     def multiplies(self) -> bool:
         """Whether a product may go to BLAS."""

@@ -20,6 +20,7 @@ from ppl.compiler.emit.code import (
     Literal,
     Name,
     Statement,
+    Tuple,
     assign,
     call,
     compare,
@@ -44,14 +45,22 @@ ALL: tuple[Given, ...] = ("slabs",)
 SHARE: tuple[Given, ...] = ("slabs", "j")
 """The same for a thread, which adds up entry j."""
 
-BLOCK: tuple[Given, ...] = ("THREADS", 0, "SHARED")
-"""Threads, stream and shared memory of a launch."""
+BLOCK: tuple[Given, ...] = ("THREADS", "SHARED")
+"""Threads and shared memory of a launch."""
+
+CLOCK = {"seed": Name("clock").at(0), "step": call("I", Name("clock").at(1))}
+"""Seed and step, which kernels read from the device, so that a launch can be repeated for another step."""
 
 THREAD = call(Name("cuda").dot("grid"), 1)
 """The number of a thread."""
 
 Launch = tuple[Function, Sequence[Statement]]
 """A kernel, and the statements that launch it."""
+
+
+def on_device(given: Sequence[str]) -> list[str]:
+    """What kernels are passed where others are `given` these arguments."""
+    return list(dict.fromkeys("clock" if name in CLOCK else name for name in given))
 
 
 class CudaEmitter(Emitter):
@@ -73,8 +82,8 @@ class CudaEmitter(Emitter):
         """The kernels of stages, and the host function that launches them."""
         unit = self.unit
         found = self._all_launches()
-        given = [*unit.driver_arguments, "slabs", "header"]
-        doc = "Run the program on device arrays; `header` is the beginning of `v` on the host."
+        given = ["start", *on_device(unit.driver_arguments), "slabs", "header"]
+        doc = "Launch the program on device arrays by `start`; `header` is the beginning of `v` on the host."
         lines = [*self.told.values(), *(x for _, launch in found for x in launch)]
         host = unit.bare("launch", given, lines, doc, "host")
         return [*(kernel for kernel, _ in found), host, *(self.single() if unrolled else [])]
@@ -85,13 +94,12 @@ class CudaEmitter(Emitter):
 
     def single(self) -> Items:
         """Launching the unrolled form."""
-        unit, given = self.unit, self.unit.driver_arguments
-        kernel = unit.bare("one_kernel", given, [do("one", *given)], "", "launch")
-        launch = [do(Name("one_kernel").at(1, 1), *given)]
-        return [
-            kernel,
-            unit.bare("launch_one", [*given, "slabs", "header"], launch, "Run the unrolled program.", "host"),
-        ]
+        unit, given = self.unit, on_device(self.unit.driver_arguments)
+        read = [assign(name, x) for name, x in CLOCK.items()]
+        kernel = unit.bare("one_kernel", given, [*read, do("one", *unit.driver_arguments)], "", "launch")
+        launch = [do("start", "one_kernel", Tuple((term(1), term(1), term(0))), *given)]
+        doc = "Launch the unrolled program by `start`."
+        return [kernel, unit.bare("launch_one", ["start", *given, "slabs", "header"], launch, doc, "host")]
 
     def _all_launches(self) -> list[Launch]:
         """All launches, in their order; sums of slabs share a launch with the unplated stage that follows."""
@@ -165,8 +173,10 @@ class CudaEmitter(Emitter):
                 self.told.setdefault(x.target.name, x)
             else:
                 inside.append(x)
-        passed = [*unit.common, *sorted(told & names_in(*inside, *body).used), *last]
+        used = names_in(*inside, *body).used
+        passed = [*on_device(unit.common), *sorted(told & used), *last]
         begin = [assign(slab, call("block"))] if isinstance(slab, Name) else []
+        begin += [assign(given, x) for given, x in CLOCK.items() if given in used]
         kernel = unit.bare(name, passed, [*begin, *inside, *body], "", "launch")
-        at = Name(name).at(*shape) if isinstance(shape, tuple) else Index(Name(name), shape)
-        return kernel, [Do(Call(at, tuple(map(Name, passed))))]
+        blocks = Tuple(tuple(map(term, shape))) if isinstance(shape, tuple) else shape
+        return kernel, [do("start", name, blocks, *passed)]
