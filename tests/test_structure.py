@@ -64,7 +64,7 @@ LAZY = {
     "mpmath": "for those who fit coefficients of kernels",
     "scipy": "as slow as Numba; of `ppl.lazy`, and for those who fit coefficients",
     "cuda.core": "optional, for code of devices that are not there",
-    "ppl.runtime.devices": "only for those who have one",
+    "ppl.runtime.devices.executable": "only for those who have one",
     "ppl.training.resident": "as above",
     "networkx": "only for the graph that users see",
     "cloudpickle": "optional, for models that no name leads to",

@@ -29,7 +29,7 @@ def described(compiled: Compiled, executable: Executable, kind: str) -> Describe
         title=compiled.title,
         kind=kind,
         dtype=settings.dtype,
-        target=settings.target,
+        target=compiled.target.name,
         particles=settings.particles,
         params=_parts(compiled.layout, notes),
         aux=_parts(compiled.aux_layout, {}),

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from ppl.arguments import MANY, choice, integer
-from ppl.compiler.lower.target import target_of
 from ppl.errors import DataError
 from ppl.program.clocks import clocked, timed
 from ppl.program.traffic import Rates, rates
@@ -98,14 +97,14 @@ def profile(
     require_state(state)
     choice("profile: kind", kind, ("gradient", "value", "rows"))
     repeats = integer("profile: repeats", repeats, 1, MANY)
-    target = target_of(program.settings.target)
-    if not target.clocked:
-        raise DataError(f"profile: steps of programs for {target.name!r} cannot be timed one by one")
     unknown = sorted(set(options) - {*OPTIONS})
     if unknown:
         raise DataError(f"profile: no option {unknown}; there are {[*OPTIONS]}")
     call = Call(state, data, **options)
     bound = bind(program, call)
+    target = bound.compiled.target
+    if not target.clocked:
+        raise DataError(f"profile: steps of programs for {target.name!r} cannot be timed one by one")
     run(bound, kind)
     executable = bound.compiled.executable(kind, (), bound.particles, bound.int32)
     return measure(lambda: run(bind(program, call), kind), bound.run, executable, repeats)

@@ -40,6 +40,7 @@ def compile(
     dtype: str = "float32",
     target: str = "cpu",
     data: Sequence[Any] | Any = None,
+    device: int = 0,
 ) -> Program:
     """Compile a model or objective: choose an estimator for every random node and prepare its kernels.
 
@@ -52,9 +53,11 @@ def compile(
     particles : samples averaged per row; leave-one-out baselines need at least 2.
     max_copies : evaluations of the downstream computation that the automatic choice may spend.
     dtype : "float32" or "float64".
-    target : "cpu" or "cuda".
+    target : "cpu", "cuda" (an NVIDIA GPU, extra ``cuda``), or "auto": CUDA where there is a device and the model can
+        run on it, else the CPU. Draws are the same on all.
     data : example arrays or `ppl.spec(...)`, one per model argument (a single array for a single argument). Without
         it a model with arguments is traced at the first call that brings data.
+    device : the number of the CUDA device.
 
     Raises
     ------
@@ -62,12 +65,15 @@ def compile(
     EstimatorError : a node has no admissible estimator, or a named one does not support it.
     """
     choice("dtype", dtype, ("float32", "float64"))
-    choice("target", target, ("cpu", "cuda"))
+    choice("target", target, ("cpu", "cuda", "auto"))
+    device = integer("device", device, 0)
     particles = integer("particles", particles, 1, MANY, EstimatorError)
     max_copies = integer("max_copies", max_copies, 1, error=EstimatorError)
     require_estimators(estimators)
     allow_bias = flag("allow_bias", allow_bias, EstimatorError)
-    program = Program(as_objective(objective), Settings(estimators, allow_bias, particles, max_copies, dtype, target))
+    program = Program(
+        as_objective(objective), Settings(estimators, allow_bias, particles, max_copies, dtype, target, device)
+    )
     if data is not None or not program.argument_names:
         examples = () if data is None else tuple(data) if isinstance(data, (tuple, list)) else (data,)
         program.prepare(*examples)

@@ -34,9 +34,9 @@ from ppl.lang.time.joined import join_loops
 from ppl.lang.trace import Trace
 from ppl.progress import line
 from ppl.runtime.binding import Binder
+from ppl.runtime.devices.choice import chosen_target
 from ppl.runtime.executable import Executable, Request, compile_request
 from ppl.runtime.state import Layout, State
-from ppl.runtime.trials import require_target
 from ppl.tuning import SMALL_UNITS
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Compiled:
         self.graph = StochasticGraph(trace, sketched(trace, traced))
         with naming_loops():
             refuse_black_boxes((self.graph.sketch or self.graph).trace)
-        require_target(self.graph, settings.target)
+        self.target = chosen_target(self.graph, settings.target, settings.device)
         self.plan: Plan = make_plan(
             self.graph, settings.estimators, settings.allow_bias, settings.particles, settings.max_copies
         )
@@ -280,7 +280,7 @@ class Compiled:
         found = self._executables.get(name)
         if found is None:
             with self.lock, line.during(lambda: f"preparing {self.title} ({name[0]})"):
-                found = compile_request(self.request(*name), self.settings.dtype, self.settings.target)
+                found = compile_request(self.request(*name), self.settings.dtype, self.target)
                 found.title = f"{self.title} ({name[0]})"
                 self._executables[name] = found
         return found

@@ -35,6 +35,7 @@ class Settings:
     max_copies: int
     dtype: str
     target: str
+    device: int = 0
     measured: Mapping[str, Sequence[Measured]] = field(default_factory=dict)
 
 

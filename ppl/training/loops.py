@@ -22,7 +22,6 @@ from ppl.compiler.emit.cpu.training import RULES
 from ppl.compiler.lower.identifiers import identifier
 from ppl.compiler.lower.request import Request, offsets_of
 from ppl.compiler.lower.sparse import Table, sparse_request
-from ppl.compiler.lower.target import target_of
 from ppl.errors import SimulatorError
 from ppl.runtime import guards
 from ppl.runtime.executable import Executable
@@ -159,7 +158,7 @@ class SparseTrainer(Trainer):
     def __init__(self, compiled: Compiled):
         self.compiled = compiled
         request, self.tables = sparse_request(
-            compiled.request("gradient", (), compiled.settings.particles), target_of(compiled.settings.target).rewrites
+            compiled.request("gradient", (), compiled.settings.particles), compiled.target.rewrites
         )
         self.pace = Pace()
         if self.tables:
@@ -188,7 +187,7 @@ class SparseTrainer(Trainer):
             emitter, tables=tables, dense=dense, cut=[plate in t.axes for _, t in request.inputs],
             rows=identifier(plate.name), n_scalars=len(request.scalars),
         )  # fmt: skip
-        fields, made = assemble(request, settings.dtype, settings.target, kind)
+        fields, made = assemble(request, settings.dtype, self.compiled.target, kind)
         assert isinstance(made, TrainEmitter)
         self._emitter = made
         self.executable = Executable(request, settings.dtype, title=f"{self.compiled.title} (training)", **fields)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ppl.compiler.lower.target import target_of
 from ppl.lazy import resident
 from ppl.runtime.compiled import Compiled
 from ppl.training.columns.trainer import ColumnTrainer
@@ -19,7 +18,7 @@ def trainer_of(compiled: Compiled, sparse: bool, rule: str = "") -> Trainer | No
 
 def _new_trainer(compiled: Compiled, sparse: bool, rule: str) -> Trainer | None:
     """The first loop that suits, where the target has them: tables by columns, tables by rows, whole gradients."""
-    target = target_of(compiled.settings.target)
+    target = compiled.target
     if not target.in_place or not compiled.layout.shapes:
         return None
     if target.resident:
