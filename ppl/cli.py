@@ -1,4 +1,7 @@
-"""The ``ppl`` command: ``ppl list`` shows the model zoo, ``ppl run NAME`` runs one of its models.
+"""The ``ppl`` command.
+
+``ppl list`` shows the model zoo, ``ppl run NAME`` runs one of its models, ``ppl doctor`` examines the machine, and
+``ppl cache --clear`` removes compiled code.
 
 It stands outside the pipeline. A model is a module of :mod:`ppl.models` that defines ``main(argv=None)``; its
 description is the first line of its docstring. Listing reads source text and imports no model.
@@ -18,6 +21,7 @@ from importlib.metadata import version
 from typing import NamedTuple
 
 import ppl.models
+from ppl import doctor
 from ppl.arguments import names, shown
 from ppl.errors import OptionError, PplError
 
@@ -84,13 +88,20 @@ def _unknown(name: str, names: Sequence[str]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     """Return the command-line parser."""
-    parser = argparse.ArgumentParser(prog="ppl", description="Run the models that come with ppl.")
+    parser = argparse.ArgumentParser(prog="ppl", description="Run the models that come with ppl, and look after it.")
     parser.add_argument("--version", action="version", version=f"ppl {version('numba-ppl')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("list", help="list the models that can be run")
     run = commands.add_parser("run", help="run a model; 'ppl run NAME --help' shows its options")
     run.add_argument("name", metavar="NAME", help="a name from 'ppl list'")
     run.add_argument("arguments", metavar="...", nargs=argparse.REMAINDER, help="passed on to the model")
+    commands.add_parser(
+        "doctor", help="show versions, processor, threads, cache and CUDA, and test them for some seconds"
+    )
+    cache = commands.add_parser("cache", help="look at compiled code on disk, or remove it")
+    cache.add_argument(
+        "--clear", action="store_true", help="remove it; programs are compiled anew when they are needed"
+    )
     return parser
 
 
@@ -112,6 +123,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(None if argv is None else names("argv", argv))
     if options.command == "list":
         return list_models()
+    if options.command == "doctor":
+        return doctor.report()
+    if options.command == "cache":
+        return doctor.clear_cache() if options.clear else doctor.show_cache()
     return run_model(options.name, options.arguments)
 
 

@@ -36,7 +36,7 @@ FLOORS = (
     "training inference",
     "program",
     "",
-    "models cli random catalog",
+    "models cli doctor random catalog",
 )
 """Packages from the ground up: a module imports from its own floor and from those below. "" is `ppl` itself."""
 
@@ -63,6 +63,7 @@ LAZY = {
     "importlib.metadata": "only for the version",
     "mpmath": "for those who fit coefficients of kernels",
     "scipy": "as slow as Numba; of `ppl.lazy`, and for those who fit coefficients",
+    "llvmlite": "a part of Numba",
     "cuda.core": "optional, for code of devices that are not there",
     "ppl.runtime.devices.executable": "only for those who have one",
     "ppl.training.resident": "as above",

@@ -23,6 +23,11 @@ def count():
     return len(cuda.gpus) if available() else 0
 
 
+def names():
+    """What the devices are called."""
+    return [getattr(gpu, "name", b"simulator").decode() for gpu in cuda.gpus]
+
+
 def on(device):
     """A context in which memory and launches are those of a device, by its number."""
     return cuda.gpus[device]
