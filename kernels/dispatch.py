@@ -25,6 +25,7 @@ from ppl.kernels.needs import EMITTED
 from ppl.progress import line
 from ppl.tuning import COLLECTOR
 
+internals.blas_alone()
 internals.remember_needs()
 
 seconds: weakref.WeakKeyDictionary[Callable[..., Any], float] = weakref.WeakKeyDictionary()

@@ -85,7 +85,7 @@ class MachineCode(internals.Cache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Machine code of a signature, or None if it has to be compiled."""
-        target_context.refresh()
+        self._ready(target_context)
         stamp = self._stamp()
         if stamp is None:
             return None
@@ -120,6 +120,12 @@ class MachineCode(internals.Cache):
                 return
         if reason:
             folders.in_memory(reason)
+
+    def _ready(self, target_context: Any) -> None:
+        """Make known what machine code refers to, which may be anything of Numba's if it has users' functions in it."""
+        module = self.fn.__module__
+        own = module.startswith(("ppl.kernels.", EMITTED)) and not self.fn.__globals__.get("EXTERNALS")
+        internals.ready_to_load(target_context) if own else target_context.refresh()
 
     def _stamp(self) -> tuple[str, str] | None:
         found = self.stamp() if self.enabled and not self.fn.__module__.startswith(PRIVATE) else None

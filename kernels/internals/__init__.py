@@ -17,6 +17,7 @@ from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
 
 from ppl.kernels.internals.arrays import BLAS_PRODUCT, ensure_blas, flat_array
+from ppl.kernels.internals.blas import blas_alone
 from ppl.kernels.internals.c_functions import STATUS, c_function
 from ppl.kernels.internals.calls import (
     WORD,
@@ -60,6 +61,7 @@ from ppl.kernels.internals.machine_code import (
     reduced,
     remember_needs,
 )
+from ppl.kernels.internals.registries import ready_to_load
 
 TRIED = ("0.63.0", "0.68.1")
 """Versions of Numba with which the tests pass, from the lowest to the highest; `pyproject.toml` allows no others."""
@@ -74,6 +76,7 @@ __all__ = [
     "address",
     "attach",
     "attach_to_caller",
+    "blas_alone",
     "c_function",
     "call_address",
     "call_compiled",
@@ -103,6 +106,7 @@ __all__ = [
     "processor",
     "raise_again",
     "raised_by",
+    "ready_to_load",
     "rebuilt",
     "reduced",
     "refresh",

@@ -10,13 +10,11 @@ compiles the Python function as it compiles any other.
 from __future__ import annotations
 
 import contextlib
-import uuid
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from llvmlite import ir
-from llvmlite.binding import Linkage
 from numba import types
 from numba.core import cgutils
 from numba.core.compiler import Compiler
@@ -25,6 +23,8 @@ from numba.core.environment import Environment
 from numba.core.errors import NumbaError
 from numba.core.typed_passes import BaseNativeLowering, NoPythonBackend
 
+from ppl.kernels.internals.libraries import own_library
+from ppl.kernels.internals.registries import all_registries, few_registries, load_few
 from ppl.kernels.internals.scopes import put_in, rolled, scopes
 
 Result = Any
@@ -33,6 +33,10 @@ Result = Any
 
 class NotWritten(NumbaError):
     """Raised by a writer for what it cannot write."""
+
+
+class NotKnown(NotWritten):
+    """Raised for what a writer needs and Numba does not know, or not yet."""
 
 
 class Another(Exception):
@@ -58,7 +62,7 @@ class Frame:
         kind = self.typing.resolve_value_type(function)
         found = self.typing.resolve_function_type(kind, kinds, {})
         if found is None:
-            raise NotWritten(f"no call of {function} with {kinds}")
+            raise NotKnown(f"no call of {function} with {kinds}")
         return found, kind
 
     def call(self, signature: Any, kind: Any, values: Sequence[Any]) -> Any:
@@ -196,33 +200,6 @@ class _Lower:
         self.context.create_cfunc_wrapper(self.library, self.fndesc, self.env, self.call_helper)
 
 
-def _library(state: Any) -> Any:
-    """A library for one function, which calls its own copies of what is linked to it.
-
-    Relies on `_optimize_final_module`, which runs when all is linked. Numba lets copies of a function stand for one
-    another: a call that is not inlined runs the copy that the process has loaded first. Copies are optimised with their
-    callers, and may differ in the last bits; which one came first differed between a process that compiles and one that
-    reads machine code.
-
-    The copies have names of their own. LLVM is free to change what they take and how they are called; and the loader
-    looks names up among all functions, so that another library would be given such a copy for the function itself.
-    """
-    library = state.targetctx.codegen().create_library(state.func_id.func_qualname)
-    library.enable_object_caching()
-    optimize = library._optimize_final_module
-
-    def optimize_alone() -> None:
-        own = f".{uuid.uuid4().hex}"
-        for fn in library._final_module.functions:
-            if not fn.is_declaration and fn.linkage == Linkage.linkonce_odr:
-                fn.linkage = "internal"
-                fn.name += own
-        optimize()
-
-    library._optimize_final_module = optimize_alone
-    return library
-
-
 class _Stub:
     """What Numba reads of a function's IR beside its code."""
 
@@ -251,20 +228,25 @@ class _Write(BaseNativeLowering):
                 try:
                     return super().run_pass(state)
                 except Another as found:
-                    state.library, state.return_type = _library(state), found.result
+                    state.library, state.return_type = own_library(state), found.result
             raise NotWritten("results of several types")
         except Exception as error:  # whatever is wrong with the writer, Numba compiles the function, or says why not
             state.library = state.func_ir = state.typemap = state.calltypes = state.return_type = None
             refused[state.func_id.func] = str(error)
-            raise NotWritten(str(error)) from error
+            raise (NotWritten if type(error) is NotWritten else NotKnown)(str(error)) from error
 
 
 refused: weakref.WeakKeyDictionary[Callable[..., Any], str] = weakref.WeakKeyDictionary()
 """Why the writer of a function has refused it."""
 
 
+load_few()
+
+
 class Direct(Compiler):
     """Numba's compiler, but for functions with a writer."""
+
+    frugal = True
 
     def define_pipelines(self) -> list[Any]:
         """Numba's pipelines, or that of the writer."""
@@ -279,16 +261,25 @@ class Direct(Compiler):
     direct = False
 
     def _compile_core(self) -> Any:
-        if self.state.library is None:
-            self.state.library = _library(self.state)
         self.direct = hasattr(self.state.func_id.func, "writer")
-        if self.direct:
+        for registries in (few_registries, all_registries) if self.direct else ():
+            refused.pop(self.state.func_id.func, None)
             try:
-                return super()._compile_core()
+                return self._compile_with(registries)
+            except NotKnown:
+                continue
             except NotWritten:
-                self.direct, self.state.status.fail_reason = False, None
-                self.state.library = _library(self.state)
-        return super()._compile_core()
+                break
+        self.direct = False
+        return self._compile_with(all_registries)
+
+    def _compile_with(self, registries: Any) -> Any:
+        """Compile into a library of its own, with so many registries."""
+        self.state.status.fail_reason = None
+        self.state.library = own_library(self.state)
+        with registries():
+            self.state.targetctx.refresh()
+            return super()._compile_core()
 
 
 __all__ = ["Direct", "Frame", "NotWritten", "written_by"]

@@ -5,6 +5,7 @@ Masses are computed in float64 whatever the precision of the program.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from ppl.ir.reference.interpret import Env
 
 Array = np.ndarray
+FEW = 16
+"""Numbers up to which Python's functions do, so that constants of a model do not wait for SciPy's to be imported."""
+
 STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
 
 
@@ -33,7 +37,13 @@ def _stirling(x: Array) -> Array:
     """log gamma(x + 1) - x log x + x."""
     series = sum(c / np.maximum(x, 16.0) ** (2 * j + 1) for j, c in enumerate(STIRLING))
     large = 0.5 * np.log(2 * np.pi * np.maximum(x, 16.0)) + series
-    return np.where(x < 16, special.gammaln(x + 1) - special.xlogy(x, x) + x, large)
+    return np.where(x < 16, _small_stirling(x), large)
+
+
+def _small_stirling(x: Array) -> Array:
+    if x.size <= FEW and np.all(x >= 0):
+        return np.vectorize(lambda v: math.lgamma(v + 1) - (v * math.log(v) if v else 0.0) + v, [np.float64])(x)
+    return special.gammaln(x + 1) - special.xlogy(x, x) + x
 
 
 def log_poisson(k: Array, rate: Array) -> Array:

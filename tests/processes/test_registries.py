@@ -1,0 +1,60 @@
+"""What a first step loads of Numba and SciPy: in a process that compiles an edited program, in one that only reads."""
+
+import numba
+import pytest
+
+from ppl.checked import CHECKED
+from tests.processes.programs import run
+
+STEP = """
+import sys
+import numpy as np, ppl
+
+rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+
+@ppl.model
+def model(x):
+    w, b = ppl.param("w", ppl.init.normal(0.1), shape=(3, 4)), ppl.param("b", 0.0, shape=4)
+    with ppl.plate("data", x) as x:
+        z = ppl.sample("z", ppl.StudentT(4.0, np.tanh(x @ w + b), float(sys.argv[1])))
+        ppl.cost("c", np.sum(z * z))
+
+program = ppl.compile(model, data=(rows,))
+loss, grad = program.value_and_grad(program.init(0, rows), rows)
+print(float(loss).hex(), [[float(x).hex() for x in np.ravel(grad[name])] for name in sorted(grad)])
+print(*(name for name in ("numba.typed.dictimpl", "scipy.linalg", "scipy.special") if name in sys.modules))
+"""
+ALL = "from numba.core.registry import cpu_target\ncpu_target.target_context.refresh()\n" + STEP
+"""The same when Numba has loaded all that it knows of."""
+
+BLAS = """
+import sys
+import numba, numpy as np
+import ppl.kernels.dispatch
+{first}
+assert ("scipy.linalg" in sys.modules) is {known}
+x = np.arange(4.0).reshape(2, 2)
+assert (numba.njit(lambda a: a @ a)(x) == x @ x).all()
+assert ("scipy.linalg" in sys.modules) is {known}
+early = sys.modules["scipy.linalg.cython_blas"]
+import scipy.linalg
+assert scipy.linalg.cython_blas is early is sys.modules["scipy.linalg.cython_blas"]
+assert abs(scipy.linalg.det(x) + 2) < 1e-12
+"""
+
+
+@pytest.mark.tiny
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT) or CHECKED, reason="looks at compiled functions")
+def test_programs_are_compiled_and_read_without_what_numba_knows_of_python(tmp_path):
+    run(STEP, tmp_path / "cache", "0.5")  # compiles kernels that are not there yet
+    edited = run(STEP, tmp_path / "cache", "0.75").splitlines()
+    again = run(STEP, tmp_path / "cache", "0.75").splitlines()
+    assert edited[1] == again[1] == ""
+    everything = run(ALL, tmp_path / "other", "0.75").splitlines()
+    assert "numba.typed.dictimpl" in everything[1]
+    assert edited[0] == again[0] == everything[0]
+
+
+@pytest.mark.parametrize("first", ["", "import scipy.linalg"])
+def test_the_blas_is_that_of_scipy(first, tmp_path):
+    run(BLAS.format(first=first, known=bool(first)), tmp_path / "cache")
