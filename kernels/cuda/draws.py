@@ -1,7 +1,7 @@
 """Draws by rejection inside CUDA kernels: rows of draws by one thread, lanes shared by the threads of a block."""
 
 from ppl.kernels.cuda.compat import THREADS, cuda, device
-from ppl.kernels.scalar import f32, f64
+from ppl.kernels.cuda.scalar import f32, f64
 
 
 def _draws(draw):

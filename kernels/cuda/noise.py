@@ -2,19 +2,10 @@
 
 import numpy as np
 
-from ppl.kernels.cuda.compat import SIMULATED, THREADS, cuda, device, signed
-from ppl.kernels.scalar import noise
-from ppl.kernels.scalar.noise import uniform_f32, uniform_f64
+from ppl.kernels.cuda.compat import THREADS, cuda, device, signed
+from ppl.kernels.cuda.scalar import mix, uniform_f32, uniform_f64
 
 u64 = np.uint64
-
-
-def _word(seed, name_hash):
-    """`mix` called from Python, which returns words as its own whole numbers."""
-    return u64(noise.mix(seed, name_hash))
-
-
-mix = _word if SIMULATED else noise.mix
 
 
 @device

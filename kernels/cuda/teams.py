@@ -8,7 +8,7 @@ launch is given `SHARED` bytes. The order of additions follows from the team's w
 import numba
 
 from ppl.kernels.cuda.compat import SIMULATED, THREADS, WARP, cuda, device
-from ppl.kernels.scalar import f32, f64
+from ppl.kernels.cuda.scalar import f32, f64
 
 ALL = 0xFFFFFFFF
 SHARED = 16 * THREADS

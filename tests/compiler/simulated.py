@@ -1,19 +1,23 @@
-"""Test graphs and laws on the CUDA simulator: `NUMBA_ENABLE_CUDASIM=1 python -m tests.compiler.simulated WHAT [names]`.
+"""Programs on the CUDA simulator: `NUMBA_ENABLE_CUDASIM=1 python -m tests.compiler.simulated WHAT [options] [names]`.
 
-WHAT is `graphs`, every op in small graphs; `laws`, estimators on law graphs; `replays`, all that law graphs admit;
-`distributions`, draws and densities of all distributions, beside those of the CPU; `races`, graphs and laws watched;
-`unordered`, what the watch must see.
+WHAT is a name of `CASES`; or `races`, graphs and laws watched; or `unordered`, what the watch must see. Options are
+`dtype=float32`, else both take turns; `rows=7`, for a minibatch of so many rows instead of a law's own data; `every=3`,
+every third case.
 """
 
+import itertools
 import sys
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import ppl
 from ppl.compiler.lower import target as targets
+from ppl.runtime.executable import compile_request
 from tests.compiler import graphs
 from tests.compiler.test_graphs import SOME_IDS
 
@@ -23,44 +27,66 @@ REFUSED = ("externals", "relax of a black box")
 BLACK_BOXES = ("black_box",)
 """Law graphs that do."""
 
+TOLERANCE = {"float64": 1e-9, "float32": 2e-4}
+MINIBATCHES = (1, 7, 37)
 
-def run_graphs(names: list[str]) -> None:
-    """Rows of one and of several slabs, consecutive and not, in both precisions."""
-    for number, name in enumerate(names or graphs.GRAPHS):
-        if name in REFUSED:
-            continue
-        dtype = "float32" if number % 3 == 2 else "float64"
-        sharing = replace(
-            targets.CUDA.sharing, plain_rows=3, product_rows=3, loop_rows=3, quiet_loop_rows=3, operations=1
-        )
-        for rows, ids, target in ((1, None, targets.CUDA), (7, SOME_IDS[:7], replace(targets.CUDA, sharing=sharing))):
-            graphs.check(graphs.GRAPHS[name](), dtype, rows=rows, ids=ids, target=target)
-        print(name, flush=True)
+Case = tuple[str, Callable[[str], Any]]
+"""A name, and what checks it in a dtype; it returns False where there is nothing to check."""
 
 
-def run_laws(names: list[str]) -> None:
-    """Loss, gradient and auxiliary variables equal to the interpreter's."""
+def on_cuda() -> None:
+    """Compile for CUDA what asks for the CPU."""
+    targets.TARGETS = {**targets.TARGETS, "cpu": targets.CUDA}
+
+
+def graph_cases(rows: int | None) -> Iterator[Case]:
+    """Every op in small graphs: rows of one and of several slabs, consecutive and not."""
+    sharing = replace(targets.CUDA.sharing, plain_rows=3, product_rows=3, loop_rows=3, quiet_loop_rows=3, operations=1)
+    several = replace(targets.CUDA, sharing=sharing)
+
+    def check(name: str, dtype: str) -> None:
+        if rows in (None, 1):
+            graphs.check(graphs.GRAPHS[name](), dtype, rows=1, target=targets.CUDA)
+        if rows != 1:
+            graphs.check(graphs.GRAPHS[name](), dtype, rows=rows or 7, ids=SOME_IDS[: rows or 7], target=several)
+
+    yield from ((name, partial(check, name)) for name in graphs.GRAPHS if name not in REFUSED)
+
+
+def law_cases(rows: int | None) -> Iterator[Case]:
+    """Loss, gradient and auxiliary variables of chosen estimators on law graphs equal to the interpreter's."""
     from tests.estimators.test_compiled import CASES
     from tests.helpers.replay import replay
 
-    targets.TARGETS = {**targets.TARGETS, "cpu": targets.CUDA}
-    for name in names or CASES:
+    on_cuda()
+    for name, case in CASES.items():
         if name not in REFUSED:
-            replay(CASES[name], "float64", 1e-9)
-            print(name, flush=True)
+            yield name, lambda dtype, case=case: replay(case, dtype, TOLERANCE[dtype], rows)
 
 
-def run_replays(names: list[str]) -> None:
-    """Every estimator on every node of every law graph, in the dtype that is named first, if any."""
+def replay_cases(rows: int | None) -> Iterator[Case]:
+    """The same of every estimator on every node of every law graph."""
     from tests.estimators.test_replay import cases
     from tests.helpers.replay import replay
 
-    targets.TARGETS = {**targets.TARGETS, "cpu": targets.CUDA}
-    dtype = names[0] if names else "float64"
+    on_cuda()
     for name, case in cases():
         if case.law not in BLACK_BOXES:
-            replay(case, dtype, 1e-9 if dtype == "float64" else 2e-4)
-            print(name, flush=True)
+            yield name, lambda dtype, case=case: replay(case, dtype, TOLERANCE[dtype], rows)
+
+
+def loop_cases(rows: int | None) -> Iterator[Case]:
+    """Loops over time, without rows and with some, which store all steps or every second one."""
+    from tests.compiler.test_loops import compare
+    from tests.helpers.loop_programs import PROGRAMS, request
+
+    def check(program: str, remat: Any, count: int | None, dtype: str) -> None:
+        executable = compile_request(request(program, count is not None, remat=remat), dtype, targets.CUDA)
+        compare(program, executable, count, np.dtype(dtype).type, TOLERANCE[dtype])
+
+    counts = (None, *MINIBATCHES) if rows is None else (rows,)
+    for program, remat, count in itertools.product(PROGRAMS, (None, 2), counts):
+        yield f"{program}, remat {remat}, rows {count}", partial(check, program, remat, count)
 
 
 def _rows_of(dist: Any) -> Any:
@@ -75,24 +101,52 @@ def _rows_of(dist: Any) -> Any:
     return model
 
 
-def run_distributions(names: list[str]) -> None:
-    """Draws of a plate and their densities, at the first parameters that every distribution is checked at."""
+def distribution_cases(rows: int | None) -> Iterator[Case]:
+    """Draws of a plate and their densities, beside those of the CPU; counts and classes are the same numbers."""
     sys.path.append("tests/distributions")
     from distribution_laws import LAWS, build
 
-    here = targets.TARGETS
-    for name in names or LAWS:
-        dist = build(name, LAWS[name].cases[0])
-        found = []
-        for target in (targets.CPU, targets.CUDA):
-            targets.TARGETS = {**here, "cpu": target}
-            program = ppl.compile(_rows_of(dist), dtype="float64", data=np.zeros(7))
-            state = program.init(3, np.zeros(7))
-            found.append((program.sample(state, np.zeros(7))["z"], program.value(state, np.zeros(7))))
-        (expected, total), (drawn, here_total) = found
-        np.testing.assert_allclose(drawn, expected, rtol=1e-9, atol=1e-12, err_msg=name)
-        np.testing.assert_allclose(here_total, total, rtol=1e-9, atol=1e-9, err_msg=name)
-        print(name, flush=True)
+    def check(name: str, number: int, dtype: str) -> None:
+        dist, data, found = build(name, LAWS[name].cases[number]), np.zeros(rows or 7), []
+        for target in ("cpu", "cuda"):
+            program = ppl.compile(_rows_of(dist), dtype=dtype, data=data, target=target)
+            state = program.init(3, data)
+            found.append((program.sample(state, data)["z"], program.value(state, data)))
+        (expected, total), (drawn, total_here) = found
+        close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype], "err_msg": name}
+        whole = bool(np.all(expected == np.round(expected)))
+        np.testing.assert_allclose(drawn, expected, **({"rtol": 0, "err_msg": name} if whole else close))
+        np.testing.assert_allclose(total_here, total, **close)
+
+    for name, law in LAWS.items():
+        for number in range(len(law.cases)):
+            yield f"{name} {number}", partial(check, name, number)
+
+
+CASES: dict[str, Callable[[int | None], Iterator[Case]]] = {
+    "graphs": graph_cases,
+    "laws": law_cases,
+    "replays": replay_cases,
+    "loops": loop_cases,
+    "distributions": distribution_cases,
+}
+
+
+def run(what: str, names: list[str], dtype: str = "", rows: str = "", every: str = "1") -> None:
+    """Check the cases of those names, or all."""
+    number = 0
+    for name, check in itertools.islice(CASES[what](int(rows) if rows else None), 0, None, int(every)):
+        if names and name not in names:
+            continue
+        chosen = dtype or list(TOLERANCE)[number % 2]
+        try:
+            done = check(chosen)
+        except Exception as error:
+            error.add_note(f"{name}, {chosen}")
+            raise
+        if done is not False:
+            number += 1
+            print(name, chosen, flush=True)
 
 
 def run_races(names: list[str]) -> None:
@@ -100,9 +154,9 @@ def run_races(names: list[str]) -> None:
     from tests.compiler.races import watch
 
     watch()
-    run_graphs(names)
+    run("graphs", names)
     if not names:
-        run_laws([])
+        run("laws", [])
 
 
 def run_unordered(names: list[str]) -> None:
@@ -114,7 +168,7 @@ def run_unordered(names: list[str]) -> None:
     kind, graph = names
     setattr(*((teams, "team_together") if kind == "team" else (compat, "together")), races.unordered)
     try:
-        run_graphs([graph])
+        run("graphs", [graph])
     except races.Race as race:
         print(race)
     else:
@@ -123,6 +177,9 @@ def run_unordered(names: list[str]) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    runs = {"graphs": run_graphs, "laws": run_laws, "replays": run_replays, "distributions": run_distributions}
-    runs |= {"races": run_races, "unordered": run_unordered}
-    runs[sys.argv[1]](sys.argv[2:])
+    what, *words = sys.argv[1:]
+    names = [word for word in words if "=" not in word]
+    if what in CASES:
+        run(what, names, **dict(word.split("=") for word in words if "=" in word))
+    else:
+        {"races": run_races, "unordered": run_unordered}[what](names)

@@ -87,17 +87,16 @@ CUDA: Places = {
         *("add_slabs", "all_set", "clear", "fill", "max_slabs", "merge_slabs", "prefer_full_width"),
         *("share_start", "tail"),
     ),
-    "ppl.kernels.cuda.noise": (*("fill_columns_{bits}", "fill_rows_{bits}", "mix", "mix_time", "row_ids", "row_keys"),),
+    "ppl.kernels.cuda.noise": (*("fill_columns_{bits}", "fill_rows_{bits}", "mix_time", "row_ids", "row_keys"),),
     "ppl.kernels.cuda.products": (
         *("cumulate", "gemm_{bits}", ("gemm_{bits}", "data_gemm_{bits}"), "solve_lower", "tiles"),
         *("product_{bits}", ("product_{bits}", "data_product_{bits}")),
     ),
+    "ppl.kernels.cuda.scalar": (("{bits}", "m"), "mix", "uniform_{bits}"),
     "ppl.kernels.cuda.teams": (
         *(f"{what}_{kind}" for kind in ("float32", "float64", "int64") for what in ("amax", "argmax", "sum")),
         *("SHARED", "team_together"),
     ),
-    "ppl.kernels.scalar": (("{bits}", "m"),),
-    "ppl.kernels.scalar.noise": ("uniform_{bits}",),
 }
 
 

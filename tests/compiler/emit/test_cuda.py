@@ -13,28 +13,37 @@ from ppl.kernels.cuda import ptx
 from ppl.runtime.executable import compile_request
 from tests.compiler import graphs
 
+DTYPES = ("float64", "float32")
+
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMBA_DISABLE_JIT")
 
 
+RACES = ["races", "softmax_matrix", "branches", "pieces", "recurrent", "lanes_of_draws"]
+SHARE = [
+    *("graphs", "laws", "laws rows=7 every=5", "distributions every=9", "loops every=11"),
+    *("unordered team softmax_matrix", "unordered block dense_layers"),
+]
+"""What is checked in every run of the tests; dtypes take turns."""
+
+ALL = [
+    "races",
+    *(f"{what} dtype={dtype}" for what in ("graphs", "loops", "distributions", "replays") for dtype in DTYPES),
+    *(f"{what} dtype={dtype} rows=1" for what in ("graphs", "laws", "replays") for dtype in DTYPES),
+    *(f"{what} dtype={dtype} rows=7" for what in ("laws", "replays") for dtype in DTYPES),
+    *(f"{what} dtype={dtype} rows=37" for what in ("graphs", "laws", "replays every=4") for dtype in DTYPES),
+]
+"""The rest."""
+
+
 @pytest.mark.cuda
-@pytest.mark.parametrize(
-    "what",
-    [
-        *(pytest.param([w], id=w) for w in ("graphs", "laws", "distributions")),
-        pytest.param(["races", "softmax_matrix", "branches", "pieces", "recurrent", "lanes_of_draws"], id="some races"),
-        pytest.param(["races"], id="races", marks=pytest.mark.slow),
-        pytest.param(["unordered", "team", "softmax_matrix"], id="unordered teams"),
-        pytest.param(["unordered", "block", "dense_layers"], id="unordered blocks"),
-        pytest.param(["replays"], id="replays", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("what", [*SHARE, " ".join(RACES), *(pytest.param(x, marks=pytest.mark.slow) for x in ALL)])
 @pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda")
 def test_programs_run_in_the_simulator(what):
     env = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
-    command = [sys.executable, "-m", "tests.compiler.simulated", *what]
+    command = [sys.executable, "-m", "tests.compiler.simulated", *what.split()]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(done.stdout.splitlines()) >= (5 if "races" in what else 1 if "unordered" in what else 20)
+    assert len(done.stdout.splitlines()) >= (1 if "unordered" in what else 5)
 
 
 @pytest.mark.skipif("not ptx.is_available()", reason=f'needs pip install "{ptx.REQUIREMENT}"')
