@@ -12,6 +12,16 @@ SEED = 11
 DTYPES = ["float32", "float64"]
 
 
+def shared(kinds, every=1):
+    """Programs in both dtypes; quick tests take one dtype of every so many of them, in turns."""
+    found = []
+    for i, name in enumerate(kinds):
+        for j, dtype in enumerate(DTYPES):
+            quick = i % every == 0 and i // every % 2 == j
+            found.append(pytest.param(name, dtype, marks=() if quick else pytest.mark.slow))
+    return pytest.mark.parametrize(("name", "dtype"), found)
+
+
 def flat(program: ppl.Program, grads: dict[str, np.ndarray]) -> bytes:
     """The bits of a gradient."""
     layout = program.prepare().layout
@@ -25,8 +35,7 @@ def asked(program, data, first=0, total=None):
     return {"rows": first, "total_rows": total}, total / counts(program, data)[0]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", KINDS)
+@shared(KINDS)
 def test_all_ways_give_the_bits_of_step(name, dtype):
     program = program_of(name, dtype)
     for n in (1, 7, 37, 300, 2100) if given(name, dtype, 1) else (1,):
@@ -62,8 +71,7 @@ def test_a_workspace_for_more_rows_gives_the_same_bits(name):
         assert grad.tobytes() == flat(program, grads), f"{n} rows"
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", KINDS)
+@shared(KINDS, 2)
 def test_value_is_the_same_everywhere(name, dtype):
     program = program_of(name, dtype)
     arrays = given(name, dtype, 37)
@@ -77,8 +85,7 @@ def test_value_is_the_same_everywhere(name, dtype):
     assert not grad.any() and from_c.aux.tobytes() == aux.tobytes() == state._aux.tobytes()
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", [k for k in KINDS if k != "two plates"])
+@shared([k for k in KINDS if k != "two plates"], 3)
 def test_sample_is_the_same_everywhere(name, dtype):
     program = program_of(name, dtype)
     arrays = given(name, dtype, 37)
