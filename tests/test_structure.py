@@ -66,7 +66,7 @@ LAZY = {
     "llvmlite": "a part of Numba",
     "cuda.core": "optional, for code of devices that are not there",
     "ppl.runtime.devices.executable": "only for those who have one",
-    "ppl.training.resident": "as above",
+    "ppl.training.resident_tables": "as above",
     "networkx": "only for the graph that users see",
     "cloudpickle": "optional, for models that no name leads to",
 }

@@ -1,4 +1,4 @@
-"""Steps of optimizers on one entry of the parameters, in place.
+"""Steps of optimizers on entry `i` of the parameters, whose gradient is `g`, in place.
 
 `numbers` holds what a step needs from entry `at` on, computed by the host: see `ppl.training.resident`. The formulas
 are those of `ppl.kernels.cpu.training.optimizers`.
@@ -12,13 +12,13 @@ from ppl.kernels.cuda.compat import device
 @device
 def sgd(i, p, first, second, g, numbers, at):
     """p -= rate g."""
-    p[i] -= numbers[at + 2] * g[i]
+    p[i] -= numbers[at + 2] * g
 
 
 @device
 def adagrad(i, p, first, second, g, numbers, at):
     """sum += (factor g)²; p -= rate factor g / (√sum + eps)."""
-    gi = numbers[at + 4] * g[i]
+    gi = numbers[at + 4] * g
     total = first[i] + gi * gi
     first[i] = total
     p[i] -= numbers[at + 2] * gi / (math.sqrt(total) + numbers[at + 3])
@@ -27,7 +27,7 @@ def adagrad(i, p, first, second, g, numbers, at):
 @device
 def momentum(i, p, first, second, g, numbers, at):
     """buf = beta buf + factor g; p -= rate buf."""
-    b = numbers[at + 3] * first[i] + numbers[at + 4] * g[i]
+    b = numbers[at + 3] * first[i] + numbers[at + 4] * g
     first[i] = b
     p[i] -= numbers[at + 2] * b
 
@@ -35,7 +35,7 @@ def momentum(i, p, first, second, g, numbers, at):
 @device
 def nesterov(i, p, first, second, g, numbers, at):
     """buf = beta buf + factor g; p -= rate (factor g + beta buf)."""
-    gi = numbers[at + 4] * g[i]
+    gi = numbers[at + 4] * g
     b = numbers[at + 3] * first[i] + gi
     first[i] = b
     p[i] -= numbers[at + 2] * (gi + numbers[at + 3] * b)
@@ -44,7 +44,7 @@ def nesterov(i, p, first, second, g, numbers, at):
 @device
 def adam(i, p, first, second, g, numbers, at):
     """m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g²; p -= rate m / (√v scale + eps), g times the factor."""
-    gi = numbers[at + 9] * g[i]
+    gi = numbers[at + 9] * g
     m = numbers[at + 3] * first[i] + numbers[at + 4] * gi
     v = numbers[at + 5] * second[i] + numbers[at + 6] * (gi * gi)
     first[i] = m

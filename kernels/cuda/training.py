@@ -86,7 +86,7 @@ def _steps(rule):
     def update(params, first, second, grad, numbers, control):
         i = block() * THREADS + thread()
         if i < params.shape[0] and control[STOPPED] == 0:
-            rule(i, params, first, second, grad, numbers, control[TAKEN] * NUMBERS)
+            rule(i, params, first, second, grad[i], numbers, control[TAKEN] * NUMBERS)
 
     @kernel
     def finish(params, first, second, grad, aux, kept, w, at, results, count, hyper, hypers, numbers, clock, control):
@@ -94,7 +94,7 @@ def _steps(rule):
         together()
         if control[STOPPED] == 0:
             for i in range(thread(), params.shape[0], THREADS):
-                rule(i, params, first, second, grad, numbers, control[TAKEN] * NUMBERS)
+                rule(i, params, first, second, grad[i], numbers, control[TAKEN] * NUMBERS)
         together()
         _advance(aux, kept, w, at, results, count, hyper, hypers, clock, control)
 

@@ -105,7 +105,10 @@ class Plan:
         self.slabs = exe._slabs(sizes)
         self.work = exe.workspace_for(sizes, self.slabs)
         self.launch = exe.launcher(sizes)
-        self.grad, self.out = empty(exe.n_params, exe.float), empty(0, exe.float)
+        self.grad, self.sizes = empty(exe.n_params, exe.float), sizes
+        words, written = 8 // np.dtype(exe.float).itemsize, exe._out_size(sizes) if exe.request.arrays else 0
+        self.ints = empty(-(-written // words), np.int64)
+        self.out = self.ints.view(exe.float)[:written]
         self.hyper = empty(len(exe.request.hypers), exe.float)
         self.hypers = empty(BLOCK_STEPS * self.hyper.size, exe.float)
         self.numbers = empty(BLOCK_STEPS * cuda_training.NUMBERS, exe.float)
@@ -117,7 +120,11 @@ class Plan:
                       for x, width in zip(resident.data, trainer.widths(size), strict=True)]  # fmt: skip
         self.recorder = cuda_graph.Recorder()
         self.repeated: Any = None
+        self._prepare()
         self._record()
+
+    def _prepare(self) -> None:
+        """Allocate what updates need besides."""
 
     def _record(self) -> None:
         """Record the launches of a step."""
@@ -138,16 +145,30 @@ class Plan:
         start, resident = self.recorder, self.resident
         update, finish = cuda_training.STEPS[resident.live.rule.name]
         state = resident.params, resident.first, resident.second, self.grad
-        scalars = self.work.w, len(self.trainer.executable.plates)
-        told = self.results, len(self.trainer.names), self.hyper, self.hypers
-        n, block = max(self.grad.size, resident.aux.size), cuda_launch.grid(1)
+        n = max(self.grad.size, resident.aux.size)
         if n <= cuda_training.ONE_BLOCK:
-            rest = (resident.aux, resident.kept, *scalars, *told, self.numbers, self.clock, self.control)
-            start(finish, block, *state, *rest)
+            vectors, clocks = self._recorded
+            start(finish, cuda_launch.grid(1), *state, *vectors, self.numbers, *clocks)
             return
-        start(cuda_training.examine, cuda_launch.grid(n), self.grad, resident.aux, *scalars, self.numbers, self.control)
+        examined = self.grad, resident.aux, *self._scalars, self.numbers, self.control
+        start(cuda_training.examine, cuda_launch.grid(n), *examined)
         start(update, cuda_launch.grid(self.grad.size), *state, self.numbers, self.control)
-        start(cuda_training.advance, block, resident.aux, resident.kept, *scalars, *told, self.clock, self.control)
+        self._record_advance()
+
+    def _record_advance(self) -> None:
+        vectors, clocks = self._recorded
+        self.recorder(cuda_training.advance, cuda_launch.grid(1), *vectors, *clocks)
+
+    @property
+    def _scalars(self) -> tuple[Any, int]:
+        """Where the program writes its scalars."""
+        return self.work.w, len(self.trainer.executable.plates)
+
+    @property
+    def _recorded(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """What is passed to what records a step, and goes on to the next."""
+        told = self.results, len(self.trainer.names), self.hyper, self.hypers
+        return (self.resident.aux, self.resident.kept, *self._scalars, *told), (self.clock, self.control)
 
     def take(self, steps: Steps, places: Sequence[Place], rates: Sequence[float], hypers: np.ndarray) -> int:
         """Take up to `len(rates)` steps and return how many were taken."""
@@ -188,6 +209,7 @@ class ResidentTrainer(Trainer):
     """The training loop of a program on a device."""
 
     executable: CudaExecutable
+    plan: type[Plan] = Plan
 
     def _read(self) -> None:
         super()._read()
@@ -234,7 +256,7 @@ class ResidentTrainer(Trainer):
         if key not in resident.plans:
             if len(resident.plans) >= KEPT_PLANS:
                 resident.plans.clear()
-            resident.plans[key] = Plan(self, resident, sizes, size)
+            resident.plans[key] = self.plan(self, resident, sizes, size)
         found = {}
         for i, (name, total) in enumerate(steps.bound.totals.items()):
             total, scale = (steps.total, steps.total / rows[name]) if i == 0 else (total, steps.bound.scales[name])

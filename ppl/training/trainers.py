@@ -22,8 +22,8 @@ def _new_trainer(compiled: Compiled, sparse: bool, rule: str) -> Trainer | None:
     if not target.in_place or not compiled.layout.shapes:
         return None
     if target.resident:
-        found: Trainer = resident.ResidentTrainer(compiled)
-        return found if found.executable.trains else None
+        made: Trainer | None = resident.resident_trainer(compiled)
+        return made
     if sparse and compiled.binder.plates:
         if rule in ColumnTrainer.rules and (cut := ColumnTrainer(compiled)):
             return cut

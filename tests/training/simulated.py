@@ -1,7 +1,8 @@
 """Training on the CUDA simulator: `NUMBA_ENABLE_CUDASIM=1 python -m tests.training.simulated WHAT`.
 
-WHAT is `rules`, all optimizers; `runs`, what `fit` can be asked for; `stops`, steps that must not be taken; `captured`,
-what a block of steps does between its launches. Everything is compared with the same run on the CPU.
+WHAT is `rules`, all optimizers; `tables`, gradients of tables that are read by rows; `runs`, what `fit` can be asked
+for; `stops`, steps that must not be taken; `captured`, what a block of steps does between its launches. Everything is
+compared with the same run on the CPU.
 """
 
 import sys
@@ -22,6 +23,8 @@ from ppl.training.optim.schedules import cosine
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(23, 3))
 Y = X @ [1.0, -2.0, 0.5] + 0.1 * RNG.normal(size=23)
+
+WORDS = 0.1 * RNG.normal(size=(600, 8))
 
 RULES = (
     optim.SGD(0.01),
@@ -46,6 +49,16 @@ def switches(x):
     with ppl.plate("data", x) as x:
         b = ppl.sample("b", ppl.Bernoulli(logits=logit + x))
         ppl.cost("distance", (b - temperature).sum() ** 2 + (x * b).sum())
+
+
+@ppl.model
+def words(center, others):
+    near = ppl.param("near", WORDS)
+    far = ppl.param("far", 0.1 * np.ones((600, 8)))
+    shift = ppl.param("shift", 0.0)
+    with ppl.plate("data", center, others) as (center, others):
+        scores = far[others] @ near[center] + shift
+        ppl.cost("contrast", (scores - 1.0) ** 2 @ np.array([1.0, -0.1, -0.2]))
 
 
 @ppl.model
@@ -91,6 +104,17 @@ def run_rules() -> None:
         print(type(optimizer).__name__, flush=True)
     both(ppl.likelihood(regression), X, Y, optimizer=RULES[-1], dtype="float32", tolerance=2e-4, **given)
     both(matrix, optimizer=RULES[-1], steps=2, dtype="float32", tolerance=2e-4)
+
+
+def run_tables() -> None:
+    """Rows that are named once, often, and by several terms, in batches of two sizes."""
+    center, others = RNG.integers(0, 600, 47), RNG.integers(0, 600, (47, 3))
+    center[:20], others[5:9], others[11, 2] = 7, 599, 0
+    for optimizer in (optim.SGD(0.05), optim.AdaGrad(0.1), optim.Adam(0.01)):
+        fit = both(words, center, others, optimizer=optimizer, steps=4, batch_size=30)
+        moved = np.any(fit.params["far"] != 0.1, axis=1)
+        assert set(np.flatnonzero(moved)) <= set(others.ravel())
+        print(type(optimizer).__name__, flush=True)
 
 
 def run_runs() -> None:
@@ -204,4 +228,6 @@ class forbidden:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    {"rules": run_rules, "runs": run_runs, "stops": run_stops, "captured": run_captured}[sys.argv[1]]()
+    {"rules": run_rules, "tables": run_tables, "runs": run_runs, "stops": run_stops, "captured": run_captured}[
+        sys.argv[1]
+    ]()

@@ -9,13 +9,13 @@ import numba
 import pytest
 from numba import types
 
-from ppl.kernels.cuda import ptx, training
+from ppl.kernels.cuda import ptx, tables, training
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMBA_DISABLE_JIT")
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("what", ["rules", "runs", "stops", "captured"])
+@pytest.mark.parametrize("what", ["rules", "tables", "runs", "stops", "captured"])
 @pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda")
 def test_training_in_the_simulator(what):
     env = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
@@ -34,4 +34,23 @@ def test_updates_become_code_of_devices(rule):
     rest = (floats, floats, floats, number, floats, number, floats, floats, floats, clock, counts)
     for kernel, signature in ((update, (*[floats] * 5, counts)), (finish, (*[floats] * 4, *rest))):
         made = ptx.compile_cubin(kernel, signature, (9, 0))
+        assert not made.float64 and made.stack == made.spilled == 0 and made.registers <= 128
+
+
+@pytest.mark.skipif("not ptx.is_available()", reason=f'needs pip install "{ptx.REQUIREMENT}"')
+def test_sorts_and_sums_of_rows_become_code_of_devices():
+    words, counts, floats, number = types.int32[::1], types.int64[::1], types.float32[::1], types.int64
+    summed = (floats, counts, number, number, words, words, number)
+    signatures = {
+        tables.name_rows: (words, words, counts, number, number, number, number),
+        tables.count_digits: (words, words, number, number),
+        tables.begin_digits: (words, number),
+        tables.move_digits: (words, words, words, words, words, number, number),
+        tables.add_rows: (floats, number, *summed),
+        tables.clear_rows: (floats, number, number),
+        tables.examine_peak: (floats, number, floats, counts),
+    }
+    signatures |= {kernel: (*[floats] * 3, number, *summed, floats, counts) for kernel in tables.UPDATES.values()}
+    for kernel, signature in signatures.items():
+        made = ptx.compile_cubin(kernel, signature, (8, 0))
         assert not made.float64 and made.stack == made.spilled == 0 and made.registers <= 128
