@@ -84,6 +84,7 @@ from ppl.lang import (
     sigmoid,
     softmax,
     softplus,
+    solve_triangular,
     spec,
     stop_gradient,
 )
@@ -212,6 +213,7 @@ __all__ = [
     "sigmoid",
     "softmax",
     "softplus",
+    "solve_triangular",
     "spec",
     "stop_gradient",
     "tune",

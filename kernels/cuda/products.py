@@ -1,11 +1,11 @@
 """Products: of a block's rows, by all its threads; of all rows, by a block for each tile of the result.
 
-Running sums and triangular systems are solved by one thread each.
+Running sums are added up by one thread each.
 """
 
 import numba
 
-from ppl.kernels.cpu.products import solve
+from ppl.kernels.cpu.products.running import cumulate as _cumulate
 from ppl.kernels.cuda.compat import THREADS, TILE, cuda, device
 
 ABREAST = THREADS // TILE
@@ -78,18 +78,4 @@ def _product(kind):
 product_f32, product_f64 = _product(numba.float32), _product(numba.float64)
 
 
-cumulate = device(solve.cumulate.py_func)
-
-
-@device
-def solve_lower(tril, b, x, count, d, transposed):
-    """As `ppl.kernels.cpu.products.solve.solve_lower`, by the thread that calls it."""
-    for q in range(count):
-        at = q * d
-        for s in range(d):
-            i = d - 1 - s if transposed == 1 else s
-            total = b[at + i]
-            for j in range(i + 1, d) if transposed == 1 else range(i):
-                entry = j * d + i if transposed == 1 else i * d + j
-                total -= tril[at * d + entry] * x[at + j]
-            x[at + i] = total / tril[at * d + i * d + i]
+cumulate = device(_cumulate.py_func)

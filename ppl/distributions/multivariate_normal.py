@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -18,6 +19,8 @@ from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
 
+FACTORED = ("covariance_matrix", "precision_matrix")
+FACTORED_WANTED = "that of a positive definite matrix"
 REAL = {"loc": "real", "scale_tril": "real", "scale_diag": "positive"}
 
 
@@ -25,14 +28,16 @@ class MultivariateNormal(Distribution):
     """MultivariateNormal(loc, covariance_matrix=, precision_matrix=, scale_tril=, scale_diag=): support R^d.
 
     One unit is a vector. The sample is loc + L z with z standard normal and L = scale_tril, or the diagonal matrix of
-    scale_diag. A covariance or precision matrix must be constant, and is factored once; `scale_tril`
-    (`constraint="lower_cholesky"`) and `scale_diag` may be learned. What stands above the diagonal of `scale_tril` does
-    not count. `LowRankMultivariateNormal` has a covariance of low rank plus a diagonal.
+    scale_diag. A covariance or precision matrix is factored: once if it is constant, else whenever the program runs.
+    Of one that is not constant the lower triangle is read; where it is not positive definite, an error names the node.
+    A learned matrix without a formula is best given by `scale_tril` (`constraint="lower_cholesky"`) or `scale_diag`.
+    What stands above the diagonal of `scale_tril` does not count.
+    `LowRankMultivariateNormal` has a covariance of low rank plus a diagonal.
 
     Parameters
     ----------
     loc : shape (…, d), finite; broadcasts with the matrix.
-    covariance_matrix, precision_matrix : shape (…, d, d), symmetric and positive definite constants.
+    covariance_matrix, precision_matrix : shape (…, d, d), symmetric and positive definite.
     scale_tril : shape (…, d, d), lower triangular with a positive diagonal.
     scale_diag : shape (…, d), positive standard deviations of independent entries.
     """
@@ -56,6 +61,7 @@ class MultivariateNormal(Distribution):
                 "MultivariateNormal takes exactly one of covariance_matrix, precision_matrix, scale_tril and scale_diag"
             )
         ((name, matrix),) = given.items()
+        self.given = name
         if name == "scale_diag":
             super().__init__(loc=loc, scale_diag=matrix)
             if not self.event_shape:
@@ -78,10 +84,15 @@ class MultivariateNormal(Distribution):
 
     def conditions(self) -> Iterator[Condition]:
         """Finite numbers, and a positive diagonal."""
-        yield from super().conditions()
+        found = list(super().conditions())
         if not self.is_diagonal and constant_value(self.params["scale_tril"]) is None:
-            found = conditions_of({"diagonal of scale_tril": self.diagonal()}, {"diagonal of scale_tril": "positive"})
-            yield from (replace(c, shows=True) for c in found)
+            diagonal = conditions_of(
+                {"diagonal of scale_tril": self.diagonal()}, {"diagonal of scale_tril": "positive"}
+            )
+            found += [replace(c, shows=True) for c in diagonal]
+        for c in found:
+            factored = self.given in FACTORED and c.name.endswith("scale_tril")
+            yield replace(c, name=f"the factor of {self.given}", wanted=FACTORED_WANTED) if factored else c
 
     @property
     def support(self) -> Support:
@@ -126,6 +137,9 @@ class MultivariateNormal(Distribution):
         constant = constant_value(tril)
         if constant is not None:
             return applied(ops.const(np.linalg.inv(np.tril(constant))), rest)
+        if tril.op == "expand" and len(tril.args[0].type.shape) == 2 < len(tril.type.shape):  # one for all vectors
+            rows = ops.reshape(rest, (math.prod(rest.type.shape[:-1]), rest.type.shape[-1]))
+            return ops.reshape(ops.solve_lower(tril.args[0], rows), rest.type.shape)
         return ops.solve_lower(tril, rest)
 
     def unit_log_prob(self, value: Node) -> Node:
@@ -183,8 +197,11 @@ def _factor(name: str, matrix: Node) -> Node:
         if value is not None and value.ndim >= 2 and not (np.diagonal(value, axis1=-2, axis2=-1) > 0).all():
             raise ModelError("MultivariateNormal: scale_tril must have a positive diagonal")
         return matrix
+    shape = matrix.type.shape
     if value is None:
-        raise ModelError(f"MultivariateNormal: {name} must be constant; a learned factor goes into scale_tril=")
+        if len(shape) < 2 or shape[-1] != shape[-2]:
+            return matrix  # refused by its shape
+        return ops.cholesky(matrix) if name == "covariance_matrix" else _factor_of_inverse(matrix)
     try:
         symmetric = bool(np.allclose(value, np.swapaxes(value, -1, -2), rtol=1e-6, atol=1e-9 * np.abs(value).max()))
         factor = np.linalg.cholesky(value if name == "covariance_matrix" else np.linalg.inv(value))
@@ -193,3 +210,15 @@ def _factor(name: str, matrix: Node) -> Node:
     if not symmetric:
         raise ModelError(f"MultivariateNormal: {name} must be symmetric and positive definite")
     return ops.const(factor)
+
+
+def _factor_of_inverse(precision: Node) -> Node:
+    """L with L L^T = P^-1, without the inverse: J C^-T J, with C C^T = J P J and J the order of entries reversed."""
+
+    def turned(x: Node) -> Node:
+        *lead, d, _ = x.type.shape
+        return ops.window(x, (*((0, n, 1) for n in lead), (d - 1, d, -1), (d - 1, d, -1)))
+
+    shape = precision.type.shape
+    factor = ops.cholesky(turned(ops.flipped(precision)))
+    return turned(ops.solve_lower(factor, ops.expand(ops.const(np.eye(shape[-1])), (), shape)))

@@ -1,9 +1,8 @@
 """What every op means to analyses and compiler: one row an op.
 
 `ppl.ir.node.type_rules` takes no shape rule of an op that has no row here, so that a new op fails when its module is
-imported and not when an analysis meets it. Whoever asks about smoothness, poles, degrees, angles, cost or the role of
-an op asks this table, and all sets of ops are made from it; what depends on more than the op (constant exponents,
-types, a user's function) is marked OWN, and the analysis that reads the column has a rule of its own for these ops.
+imported. All analyses ask this table, and all sets of ops are made from it; what depends on more than the op (constant
+exponents, types, a user's function) is marked OWN, and who reads the column has a rule of its own for these ops.
 """
 
 from __future__ import annotations
@@ -94,6 +93,7 @@ ZERO = _at(JUMP, 0.0, 0.0, "a pole at 0")
 UP_TO_0 = _at(JUMP, -INF, 0.0, "a pole at 0")
 BELOW_0 = _at(JUMP, -INF, -LEAST, "no value below 0")
 HALF_PI = _at(JUMP, math.pi / 2, math.pi / 2, "a pole at pi / 2", math.pi)
+SINGULAR = _at(JUMP, -INF, INF, "a pole at singular matrices")
 ROOT = _at(KINK, -INF, 0.0, "a vertical tangent at 0")
 OUTSIDE_UNIT = (*UP_TO_0, *_at(JUMP, 1.0, INF, "a pole at 1"))
 ENDS_OF_UNIT = (*ROOT, *_at(KINK, 1.0, INF, "a vertical tangent at 1"))
@@ -155,6 +155,10 @@ def _marker(edges: Edges, degree: Degree, arity: int) -> Facts:
     return Facts("marker", edges, degree, "breaks", "free", "fused", "own", arity, *NEVER)
 
 
+def _matrix(degree: Degree, ends: Ends, *edges: Edge) -> Facts:
+    return Facts("product", edges, degree, "breaks", "stored", "step", "own", len(edges), *ends)
+
+
 def _lowered(made: Made) -> Facts:
     """Ops of compiled programs, behind every analysis: none of them is smooth, a polynomial or a view to any."""
     return Facts("lowered", (FLAT,), "none", "breaks", "cheap", made, "own", None, *PLAIN)
@@ -168,7 +172,6 @@ FACTS: dict[str, Facts] = {
     **dict.fromkeys(("arg", "step_input"), _leaf("free", "given")),
     **dict.fromkeys(("rowid", "rowkey"), _leaf("free", "step")),
     "noise": _leaf("stored", "step"),
-    # views and other moves of entries
     **dict.fromkeys(("expand", "reshape", "transpose", "slice", "collect", "distribute"), VIEW),
     **dict.fromkeys(("pad", "kept"), _moved("shape", "linear", "breaks", 1, PLAIN, NOWHERE)),
     "concat": _moved("shape", "linear", "keeps", None, PLAIN, NOWHERE),
@@ -190,8 +193,7 @@ FACTS: dict[str, Facts] = {
     **dict.fromkeys(("max", "min"), _function(2, "cheap", WIDTH, KINKED)),
     **dict.fromkeys(("sign", "floor"), _test("numbers", 1)),
     **dict.fromkeys(("lt", "le", "eq"), _test("comparison", 2)),
-    **dict.fromkeys(("and", "or"), _test("logic", 2)),
-    **dict.fromkeys(("not", "stopped"), _test("logic", 1)),
+    **dict.fromkeys(("and", "or"), _test("logic", 2)), **dict.fromkeys(("not", "stopped"), _test("logic", 1)),
     "where": Facts("elementwise", OWN, "branches", "keeps", "cheap", "fused", "own", 3, *WIDTH),
     "cast": Facts("elementwise", OWN, "linear", "breaks", "cheap", "fused", "own", 1, *PLAIN),
     **dict.fromkeys(("exp", "expm1"), _function(1, "vectors", GROWS, NOWHERE)),
@@ -204,8 +206,7 @@ FACTS: dict[str, Facts] = {
     "log1p": _function(1, "vectors", TAMES, _at(JUMP, -INF, -1.0, "a pole at -1")),
     "log1mexp": _function(1, "function", PLAIN, _at(JUMP, 0.0, INF, "a pole at 0")),
     "sqrt": _function(1, "stored", TAMES, ROOT),
-    "lgamma": _function(1, "vectors", PLAIN, UP_TO_0),
-    "polygamma": _function(1, "function", POLE, UP_TO_0),
+    "lgamma": _function(1, "vectors", PLAIN, UP_TO_0), "polygamma": _function(1, "function", POLE, UP_TO_0),
     "erfinv": _function(1, "function", PLAIN, OUTSIDE_SIGNED),
     "ndtri": _function(1, "vectors", PLAIN, OUTSIDE_UNIT),
     "log_i0e": _function(1, "function", PLAIN, _at(KINK, -INF, -LEAST, "a kink at 0")),
@@ -213,34 +214,33 @@ FACTS: dict[str, Facts] = {
     "log_binomial": _function(3, "again", PLAIN, BELOW_0, BELOW_0, OUTSIDE_UNIT),
     "log_binomial_logits": _function(3, "again", PLAIN, BELOW_0, BELOW_0, NOWHERE),
     # of an interval whose makers require a < b
-    "log_mass_between": _special(2, "fused", NOWHERE),
-    "quantile_between": _special(3, "fused", OUTSIDE_UNIT, NOWHERE),
+    "log_mass_between": _special(2, "fused", NOWHERE), "quantile_between": _special(3, "fused", OUTSIDE_UNIT, NOWHERE),
     # distribution functions and their inverses: parameters, then the value
     **dict.fromkeys(("gammainc", "gammaincc"), _floats(2, UP_TO_0, ROOT)),
     "betainc": _floats(3, UP_TO_0, UP_TO_0, ENDS_OF_UNIT),
-    "student_cdf": _floats(2, UP_TO_0, NOWHERE),
-    "vonmises_cdf": _floats(2, BELOW_0, NOWHERE),
+    "student_cdf": _floats(2, UP_TO_0, NOWHERE), "vonmises_cdf": _floats(2, BELOW_0, NOWHERE),
     "gammaincinv": _floats(2, UP_TO_0, INVERSE_UP),
     "gammainccinv": _floats(2, UP_TO_0, INVERSE_DOWN),
     "betaincinv": _floats(3, UP_TO_0, UP_TO_0, ENDS_OF_UNIT),
-    "student_icdf": _floats(2, UP_TO_0, OUTSIDE_UNIT),
-    "vonmises_icdf": _floats(2, BELOW_0, ENDS_OF_UNIT),
+    "student_icdf": _floats(2, UP_TO_0, OUTSIDE_UNIT), "vonmises_icdf": _floats(2, BELOW_0, ENDS_OF_UNIT),
     **dict.fromkeys(("poisson_icdf", "poisson_isf"), _floats(2, FLAT)),
     **dict.fromkeys(("negative_binomial_icdf", "negative_binomial_isf"), _floats(3, FLAT)),
-    # draws by rejection: of parameters, key and column
-    "loggamma_draw": _draw(1, UP_TO_0),
-    "vonmises_draw": _draw(1, BELOW_0),
-    "poisson_draw": _draw(1, FLAT),
-    "binomial_draw": _draw(3, FLAT),
-    "loggamma_slope": _special(2, "lanes", NOWHERE, UP_TO_0),
-    "vonmises_slope": _special(2, "fused", NOWHERE, BELOW_0),
+    # draws by rejection: of parameters, key and column; and their slopes
+    "loggamma_draw": _draw(1, UP_TO_0), "vonmises_draw": _draw(1, BELOW_0),
+    "poisson_draw": _draw(1, FLAT), "binomial_draw": _draw(3, FLAT),
+    "loggamma_slope": _special(2, "lanes", NOWHERE, UP_TO_0), "vonmises_slope": _special(2, "fused", NOWHERE, BELOW_0),
     "sum": _moved("reduction", "linear", "keeps", 1, PLAIN, NOWHERE),
     "cumsum": Facts("reduction", (NOWHERE,), "linear", "breaks", "cheap", "step", "own", 1, *PLAIN),
     "amax": _moved("reduction", "none", "breaks", 1, NEVER, KINKED),
     "argmax": _moved("reduction", "none", "breaks", 1, PLAIN, FLAT),
     "contract": Facts("product", (NOWHERE,), "product", "breaks", "stored", "fused", "own", 2, *PLAIN),
-    # of triangles whose makers require a positive diagonal
+    # of triangles whose makers require a positive diagonal; a factor of what is not positive definite is NaN
     "solve": Facts("product", (NOWHERE,), "second", "breaks", "cheap", "step", "own", 2, *PLAIN),
+    "cholesky": _matrix("none", PLAIN, NOWHERE),
+    "inverse": _matrix("none", POLE, SINGULAR),
+    "linsolve": _matrix("second", POLE, SINGULAR, NOWHERE),
+    "det": _matrix("none", PLAIN, NOWHERE),
+    "log_det": _matrix("none", TAMES, SINGULAR), "sign_det": _matrix("none", PLAIN, FLAT),
     # loops and users' functions
     "loop": LOOP,
     "get": LOOP._replace(edges=(NOWHERE,), cost="free", arity=1),
@@ -249,7 +249,7 @@ FACTS: dict[str, Facts] = {
     "entered": VIEW._replace(role="random", degree="none", made="fused"),
     "external": Facts("user", OWN, "none", "breaks", "cheap", "step", "own", None, *PLAIN),
     # what compiled programs are lowered to
-    "copy": _lowered("fused"),
+    "copy": _lowered("fused"), **dict.fromkeys(("lu", "lu_solve"), _lowered("step")),
     **dict.fromkeys(("gemm", "table_dot", "table_sum", "column_dot", "turns", "draw_rows", "lanes"), _lowered("step")),
 }  # fmt: skip
 

@@ -38,11 +38,22 @@ from ppl.ir.build.events import (  # noqa: F401
     reduce_sum,
     reshape,
     size,
-    solve_lower,
     sum_axes,
     take,
     transpose,
     window,
+)
+from ppl.ir.build.matrices import (  # noqa: F401
+    cholesky,
+    det,
+    flipped,
+    inverse,
+    linsolve,
+    log_det,
+    sign_det,
+    solve,
+    solve_lower,
+    solve_triangular,
 )
 from ppl.ir.node import Node, make
 from ppl.ir.types import Axis, Kind

@@ -13,6 +13,7 @@ from typing import Any
 
 from ppl.ir.signatures import common as _common  # noqa: F401  (registers its rules)
 from ppl.ir.signatures import lowered as _lowered  # noqa: F401
+from ppl.ir.signatures import matrices as _matrices  # noqa: F401
 from ppl.ir.signatures.rule import require, require_same, rule
 from ppl.ir.types import Kind, Type, sort_axes
 
@@ -205,15 +206,6 @@ def _contract(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
             require(sizes.setdefault(label, n) == n, "contracted event dimensions differ", a, b)
     shape = tuple(sizes[label] for label in attrs["out"])
     return Type(tuple(x for x in a.axes if x not in attrs["over"]), shape, "float")
-
-
-@rule("solve")
-def _solve(types: tuple[Type, ...], attrs: dict[str, Any]) -> Type:
-    """L^-1 b, or L^-T b if `transposed`: lower triangles (..., d, d) and vectors (..., d)."""
-    tril, b = types
-    require(tril.axes == b.axes and tril.shape == (*b.shape, *b.shape[-1:]), "solve", *types)
-    require(bool(b.shape) and tril.dtype == b.dtype == "float", "solve needs floats", *types)
-    return b
 
 
 @rule("collect")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ppl.errors import EstimatorError
 from ppl.ir import ops
-from ppl.ir.adjoints import arrays, special
+from ppl.ir.adjoints import arrays, matrices, special
 from ppl.ir.adjoints.arrays import Cotangents
 from ppl.ir.incomplete import INCOMPLETE_VJPS
 from ppl.ir.node import Node, make
@@ -114,13 +114,17 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "take": lambda g, n, x, i: (make("put", g, i, size=x.type.shape[0], over=()), None),
     "put": arrays.put,
     "contract": arrays.contract,
-    "solve": arrays.solve,
+    **dict.fromkeys(("solve", "linsolve"), matrices.solve),
+    "cholesky": matrices.cholesky,
+    "inverse": matrices.inverse,
+    "det": matrices.det,
+    "log_det": matrices.log_det,
     "cumsum": arrays.cumsum,
     "collect": lambda g, n, x: (ops.distribute(g, n.attrs["axis"]),),
     "distribute": lambda g, n, x: (ops.collect(g, n.attrs["axis"]),),
     "external": arrays.external,
     **dict.fromkeys(("sign", "floor", "stopped", "lt", "le", "eq", "and", "or", "not", "argmax", "stop"), NONE),
-    **dict.fromkeys(("poisson_draw", "binomial_draw"), NONE),
+    **dict.fromkeys(("poisson_draw", "binomial_draw", "sign_det"), NONE),
     **dict.fromkeys(("poisson_icdf", "poisson_isf", "negative_binomial_icdf", "negative_binomial_isf"), NONE),
     **dict.fromkeys(
         ("const", "param", "aux", "hyper", "input", "size", "scale", "rowid", "rowkey", "noise", "arg"), NONE

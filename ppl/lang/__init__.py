@@ -3,6 +3,7 @@
 from ppl.lang import uses as _uses  # noqa: F401  (shows the formulas of distributions)
 from ppl.lang.arguments import ArgumentSpec, spec
 from ppl.lang.arrays import numpy_protocol as _numpy_protocol  # noqa: F401  (answers NumPy)
+from ppl.lang.arrays.linalg import solve_triangular
 from ppl.lang.blocks import init, layers
 from ppl.lang.blocks.dense import dense
 from ppl.lang.blocks.functional import log_sigmoid, log_softmax, logsumexp, one_hot, relu, sigmoid, softmax, softplus
@@ -44,6 +45,7 @@ __all__ = [
     "sigmoid",
     "softmax",
     "softplus",
+    "solve_triangular",
     "spec",
     "stop_gradient",
     "trace_model",

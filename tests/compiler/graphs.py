@@ -441,6 +441,26 @@ def triangular() -> Graph:
 
 
 @graph
+def linear_algebra() -> Graph:
+    """Factors, systems and determinants: of a shared matrix and of one of every row, one that no block divides."""
+    g = Graph()
+    w, x = g.param("w", 5, 5), g.input("x", (DATA,), 5)
+    shared = ops.add(ops.mul(0.3, w), 2.0 * np.eye(5))
+    own = ops.add(shared, ops.mul(ops.reshape(x, (5, 1)), 0.3 * np.ones(5)))
+    g.total(ops.tanh(ops.linsolve(shared, x)))
+    g.total(ops.tanh(ops.linsolve(own, ops.concat([ops.reshape(x, (1, 5)), w]), transposed=True)))
+    g.total(ops.tanh(ops.add(ops.inverse(own), ops.inverse(shared))))
+    g.total(ops.add(ops.mul(ops.sign_det(own), ops.log_det(own)), ops.tanh(ops.det(ops.mul(0.5, own)))))
+    both = ops.concat([ops.reshape(v, (1, 5, 5)) for v in (own, ops.expand(shared, (DATA,)))])
+    covariance = ops.add(ops.matmul(both, ops.flipped(both)), 0.1 * np.eye(5))
+    tril = ops.cholesky(covariance)
+    right = ops.concat([ops.reshape(v, (2, 1, 5)) for v in (ops.tanh(ops.reduce_sum(tril, -1)), np.ones((2, 5)))], 1)
+    g.total(ops.tanh(ops.solve_lower(tril, right)))
+    g.total(ops.log_det(ops.cholesky(ops.add(ops.matmul(shared, ops.transpose(shared)), np.eye(5)))), "unplated")
+    return g
+
+
+@graph
 def running_sums() -> Graph:
     """Running sums of a shared vector, of one of every row, and of a stack seen backwards."""
     g = Graph()

@@ -5,9 +5,11 @@ import re
 import subprocess
 import sys
 
+import numba
 import numpy as np
 import pytest
 
+import ppl
 from ppl.kernels.internals.lowering import refused
 from ppl.runtime.executable import compile_request
 from tests.compiler import graphs
@@ -46,6 +48,31 @@ def test_everything_as_plain_python():
     env = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
     done = subprocess.run([sys.executable, "-m", "tests.compiler.plain"], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def weighted(x, weight):
+    return x * weight[0]
+
+
+@pytest.mark.parametrize("kind", ["external", "solve"])
+def test_steps_read_constants_of_one_entry(kind):
+    """Such a constant is written where it is used, and steps read memory."""
+    constant = np.array([0.8])
+
+    @ppl.model
+    def model(x):
+        w = ppl.param("w", 2.0)
+        with ppl.plate("data", x) as x:
+            found = ppl.external(numba.njit(weighted), x, constant) if kind == "external" else x * solved(w)
+            ppl.cost("loss", w + found)
+
+    def solved(w):
+        return np.linalg.solve(w.reshape(1, 1), constant)[0]
+
+    x = np.arange(1.0, 6.0)
+    program = ppl.compile(model, data=x, dtype="float64")
+    wanted = np.sum(2.0 + x * (0.8 if kind == "external" else 0.4))
+    np.testing.assert_allclose(program.value(program.init(0), x), wanted, rtol=1e-12)
 
 
 def test_region_counts():

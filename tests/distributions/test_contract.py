@@ -229,7 +229,7 @@ BAD = [
     (lambda: GaussianRandomWalk(1.0, 2.5), "GaussianRandomWalk: steps must be a whole number of at least 1, got 2.5"),
     (lambda: GaussianRandomWalk(-1.0, 2), "GaussianRandomWalk: scale"),
     (lambda: MultivariateNormal(0.0, [[1.0, 2.0], [2.0, 1.0]]), "covariance_matrix must be symmetric and positive"),
-    (lambda: MultivariateNormal(0.0, leaf("c", (2, 2))), "covariance_matrix must be constant"),
+    (lambda: MultivariateNormal(0.0, leaf("c", (2, 3))), "covariance_matrix needs two equal last axes"),
     (lambda: MultivariateNormal(0.0, scale_tril=[[1.0, 0.0], [0.0, 0.0]]), "a positive diagonal"),
     (lambda: Normal("a", 1.0), "Normal: loc must be a number"),
 ]

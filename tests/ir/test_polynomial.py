@@ -60,6 +60,7 @@ CASES = {
     ),
     "cumsum": lambda x: ops.cumsum(ops.mul(x, x)),
     "solve": lambda x: ops.solve_lower(TRIANGLES, ops.mul(x, x)),
+    "linsolve": lambda x: ops.linsolve(TRIANGLES[0] + OTHER[0], ops.mul(x, x)),
     "div": lambda x: ops.div(ops.mul(x, x), varied(ROWS)),
     "pow": lambda x: ops.mul(ops.power(ops.sub(x, 0.2), np.full((3, 4), 2.0)), varied(ROWS)),
     "first power": lambda x: ops.mul(ops.power(x, 1.0), x),

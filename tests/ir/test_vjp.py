@@ -29,6 +29,9 @@ OTHER = RNG.normal(size=(3, 4)) + np.sign(RNG.normal(size=(3, 4)))
 POSITIVE = RNG.uniform(0.3, 3.0, size=(3, 4))
 WIDE = np.random.default_rng(8).uniform(0.5, 6.0, size=(3, 4))
 UNIT = RNG.uniform(0.1, 0.9, size=(3, 4))
+RIGHT = np.random.default_rng(9).normal(size=(2, 4, 3))
+SQUARES = np.random.default_rng(9).normal(size=(2, 3, 3)) + 2.0 * np.eye(3)
+DEFINITE = SQUARES @ SQUARES.swapaxes(-1, -2)
 TRILS = 0.3 * np.random.default_rng(8).normal(size=(2, 3, 3)) + np.eye(3)
 
 
@@ -51,9 +54,14 @@ def _contract(a, b):
     return [make("contract", *args, a="xy", b="yz", out="xz", over=over) for over in ((), (ROWS,))]
 
 
-def _solve(tril, b):
-    rows = (varied(tril, ROWS), varied(b, ROWS))
-    return [make("solve", *rows, transposed=flag) for flag in (False, True)]
+def _solve(op):
+    """A vector or rows for each matrix, both ways."""
+
+    def build(a, b, rows):
+        given = varied(a, ROWS)
+        return [make(op, given, varied(x, ROWS), transposed=flag) for flag in (False, True) for x in (b, rows)]
+
+    return build
 
 
 def _put(x):
@@ -143,7 +151,10 @@ CASES: dict[str, Case] = {
     "cumsum": Case(lambda x: ops.exp(ops.cumsum(varied(x, ROWS))), (PLAIN / 9,)),
     "put": Case(_put, (PLAIN,)),
     "contract": Case(_contract, (PLAIN, OTHER.T)),
-    "solve": Case(_solve, (TRILS, PLAIN[:2, :3])),
+    "solve": Case(_solve("solve"), (TRILS, PLAIN[:2, :3], RIGHT)),
+    "linsolve": Case(_solve("linsolve"), (SQUARES, PLAIN[:2, :3], RIGHT)),
+    "cholesky": Case(lambda x: ops.tanh(ops.cholesky(varied(x, ROWS))), (DEFINITE,)),
+    **{op: Case(lambda x, op=op: make(op, varied(x, ROWS)), (SQUARES,)) for op in ("inverse", "det", "log_det")},
     "collect": Case(lambda x: ops.exp(ops.collect(varied(x, FIXED, ROWS), FIXED)), (PLAIN[0] / 9,)),
     "distribute": Case(lambda x: ops.exp(ops.distribute(varied(x, ROWS), FIXED)), (PLAIN.T / 9,)),
     "external": Case(_external, (PLAIN, OTHER), order=1),

@@ -20,6 +20,7 @@ from ppl.compiler.lower.identifiers import identifier
 from ppl.compiler.lower.joined import joined, multiplications
 from ppl.compiler.lower.long_events import run_as_rows
 from ppl.compiler.lower.loops.apart import apart
+from ppl.compiler.lower.matrices import KERNELS, size_of
 from ppl.compiler.lower.request import Request, offsets_of, output_places, run_time_axes, windowed
 from ppl.compiler.lower.rewrites import double_sums, lower
 from ppl.compiler.lower.target import Rewrites, Target, target_of
@@ -158,5 +159,5 @@ def _work_of(stage: Stage) -> Poly:
 
 
 def _opaque_work(node: Node) -> Poly:
-    made = entries(node.type) * node.attrs.get("width", 1)
+    made = entries(node.type) * (size_of(node) if node.op in KERNELS else node.attrs.get("width", 1))
     return (multiplications(node) if node.op == "gemm" else made) * 4

@@ -1,4 +1,4 @@
-"""Emission of the steps that are not loop nests: noise, row ids, triangular systems, rows of draws by rejection,
+"""Emission of the steps that are not loop nests: noise, row ids, linear algebra, running sums, draws by rejection,
 products with rows of tables. Other products: `products`; users' functions: `externals`."""
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from ppl.compiler.emit.code import Do, Expression, Given, Literal, Name, Stateme
 from ppl.compiler.emit.externals import each, external, first_of
 from ppl.compiler.emit.scalar import kernel, noise_key, to_word
 from ppl.compiler.lower.identifiers import identifier
+from ppl.compiler.lower.matrices import KERNELS, sizes
 from ppl.compiler.lower.views import Entry, Poly, axis_size
 from ppl.compiler.schedule.fusion import Value
 from ppl.compiler.schedule.stages import Opaque
@@ -156,16 +157,15 @@ def rowid(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[Statemen
     return [Do(call("row_ids", out, ids, start, first_here, count))]
 
 
-def solve(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[Statement]:
-    """Solve the triangular systems of every entry of the named axes."""
+def matrices(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[Statement]:
+    """Factor the matrices of every entry of the named axes, or solve their systems."""
     node = step.node
     reads = [builder.access(arg) for arg in node.args]
     where = [(r.value, first_of(r.value, r.view, row, node.type.axes)) for r in reads]
     where.append((step.target, first_of(step.target, None, row, node.type.axes)))
-    arrays = [rest(v, at, "a solve") for v, at in where]
-    d = node.type.shape[-1]
-    solved = kernel("solve_lower", *arrays, node.type.event_size // d, d, int(node.attrs["transposed"]))
-    return each(node.type.axes, row, [Do(solved)])
+    arrays = [rest(v, at, "linear algebra") for v, at in where]
+    name = f"{KERNELS[node.op]}_{'f32' if dtype == 'float32' else 'f64'}"
+    return each(node.type.axes, row, [Do(kernel(name, *arrays, *sizes(node)))])
 
 
 def cumsum(step: Opaque, builder: Builder, row: Row, dtype: str) -> list[Statement]:
@@ -214,7 +214,7 @@ EMIT: dict[str, Callable[[Opaque, Builder, Row, str], list[Statement]]] = {
     "rowkey": rowkey,
     "rowid": rowid,
     "external": external,
-    "solve": solve,
+    **dict.fromkeys(KERNELS, matrices),
     "cumsum": cumsum,
     "draw_rows": draw_rows,
     "lanes": lanes,

@@ -49,7 +49,8 @@ CPU: Places = {
     "ppl.kernels.cpu.parallel.single": ("single",),
     "ppl.kernels.cpu.parallel.slabs": ("add_slabs", "max_slabs", "merge_slabs", "share_start", "slab_start"),
     "ppl.kernels.cpu.products.blas": ("gemm_{bits}", "enter_single", "leave_single"),
-    "ppl.kernels.cpu.products.solve": ("cumulate", "solve_lower"),
+    "ppl.kernels.cpu.{bits}.matrices": ("cholesky_{bits}", "lu_{bits}", "lu_solve_{bits}", "solve_lower_{bits}"),
+    "ppl.kernels.cpu.products.running": ("cumulate",),
     "ppl.kernels.cpu.products.sparse": ("data_gemm_{bits}",),
     "ppl.kernels.cpu.results": ("put", "put_whole", "whole"),
     "ppl.kernels.cpu.{bits}.rows": ("fill_columns_{bits}", "fill_rows_{bits}", "fill_windows_{bits}"),
@@ -87,9 +88,12 @@ CUDA: Places = {
         *("add_slabs", "all_set", "clear", "fill", "max_slabs", "merge_slabs", "prefer_full_width"),
         *("share_start", "tail"),
     ),
+    "ppl.kernels.cuda.matrices": tuple(
+        (name, name + "_{bits}") for name in ("cholesky", "lu", "lu_solve", "solve_lower")
+    ),
     "ppl.kernels.cuda.noise": (*("fill_columns_{bits}", "fill_rows_{bits}", "mix_time", "row_ids", "row_keys"),),
     "ppl.kernels.cuda.products": (
-        *("cumulate", "gemm_{bits}", ("gemm_{bits}", "data_gemm_{bits}"), "solve_lower", "tiles"),
+        *("cumulate", "gemm_{bits}", ("gemm_{bits}", "data_gemm_{bits}"), "tiles"),
         *("product_{bits}", ("product_{bits}", "data_product_{bits}")),
     ),
     "ppl.kernels.cuda.scalar": (("{bits}", "m"), "mix", "uniform_{bits}"),

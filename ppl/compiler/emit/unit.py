@@ -21,10 +21,12 @@ from ppl.compiler.emit.code import (
     names_in,
     term,
 )
+from ppl.compiler.lower.matrices import KERNELS, size_of
 from ppl.compiler.lower.views import Poly
 from ppl.compiler.schedule.memory import Memory, all_steps
 from ppl.compiler.schedule.stages import Opaque, Stage
 from ppl.compiler.schedule.values import Builder
+from ppl.tuning import MATRIX_BLOCK
 
 SLABS = "slab_count"
 """The number of slabs as emitted code finds it in the header of a workspace."""
@@ -133,7 +135,8 @@ class Unit:
 
     def multiplies(self) -> bool:
         """Whether a product may go to BLAS."""
-        return any(isinstance(t, Opaque) and t.node.op == "gemm" for s in self.stages for t in all_steps(s))
+        steps = (t.node for s in self.stages for t in all_steps(s) if isinstance(t, Opaque))
+        return any(n.op == "gemm" or (n.op in KERNELS and size_of(n) > MATRIX_BLOCK) for n in steps)
 
     def may_raise(self) -> bool:
         """Whether compiled code may raise an exception."""

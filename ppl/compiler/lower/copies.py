@@ -16,11 +16,12 @@ def copied(x: Node) -> Node:
 
 
 def plain(x: Node) -> bool:
-    """Whether `x` is in memory, with its event contiguous."""
+    """Whether `x` is in memory, with its event contiguous; single numbers that are constant are in code instead."""
     view = resolve(x, {})
     return (
         view is not None
         and view.base.op not in ("scale", "size")
+        and not (x.type.shape and view.base.op == "const" and view.base.attrs["value"].value.size == 1)
         and view.coefs == identity(x).coefs
         and not any(isinstance(k, int) for k in view.axes.values() if not isinstance(k, Entry))
     )

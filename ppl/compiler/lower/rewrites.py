@@ -14,6 +14,7 @@ from typing import Any
 from ppl.compiler.lower.copies import copied, in_memory, stored_rows, with_copies
 from ppl.compiler.lower.draws import lower_draw
 from ppl.compiler.lower.loops.turns import lower_loop
+from ppl.compiler.lower.matrices import RULES as MATRICES
 from ppl.compiler.lower.short import flattened
 from ppl.compiler.lower.tables import table_product
 from ppl.compiler.lower.target import NEVER, Rewrites
@@ -47,7 +48,9 @@ def _visit(node: Node, args: tuple[Node, ...], rules: Rewrites) -> Node:
         return _contract(node, args[0], args[1], rules)
     if node.op == "column_dot":
         return remake(node, tuple(stored_rows(x) for x in args))
-    if node.op in ("external", "solve", "cumsum"):
+    if node.op in MATRICES:
+        return MATRICES[node.op](node, *args)
+    if node.op in ("external", "cumsum"):
         return remake(node, tuple(in_memory(x) for x in args))
     if node.op == "take" and _few(node, _one_table(args[0]), rules):
         return _chosen(node, _one_table(args[0]), args[1])

@@ -184,7 +184,7 @@ RULES: dict[str, Rule] = {  # ops without one may be anything
     **dict.fromkeys(where("types", "comparison", "logic"), _fixed(CLOSED_UNIT)),
     "sin": bound_rules.sine,
     "cos": bound_rules.cosine,
-    "sign": _fixed(SIGNED_UNIT),
+    **dict.fromkeys(("sign", "sign_det"), _fixed(SIGNED_UNIT)),
     "const": _const,
     "noise": _fixed(UNIT),
     "loggamma_draw": _fixed(REAL),

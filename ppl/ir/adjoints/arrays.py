@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import string
-
-import numpy as np
-
 from ppl.ir import ops
 from ppl.ir.external import Result, packed_size, part, values_of
 from ppl.ir.node import Node, make
@@ -98,15 +94,6 @@ def cumsum(g: Node, n: Node, x: Node) -> Cotangents:
 def put(g: Node, n: Node, value: Node, index: Node) -> Cotangents:
     """Reads the rows that were written."""
     return ops.take(make("expand", g, axes=n.attrs["over"], shape=g.type.shape, live=None), index), None
-
-
-def solve(g: Node, n: Node, tril: Node, b: Node) -> Cotangents:
-    """For x = L^-1 b: b gets u = L^-T g, and the lower triangle of L gets -u x^T."""
-    u = make("solve", tril, g, transposed=not n.attrs["transposed"])
-    rows, columns = (n, u) if n.attrs["transposed"] else (u, n)
-    lead = string.ascii_uppercase[: len(b.type.shape) - 1]
-    outer = ops.einsum(rows, lead + "i", columns, lead + "j", lead + "ij")
-    return ops.mul(outer, -np.tril(np.ones(tril.type.shape[-2:]))), u
 
 
 def inverse(perm: tuple[int, ...]) -> tuple[int, ...]:

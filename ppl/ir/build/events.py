@@ -96,13 +96,6 @@ def take(table: Operand, index: Operand) -> Node:
     return make("take", expand(table, axes), expand(index, axes))
 
 
-def solve_lower(tril: Operand, b: Operand, transposed: bool = False) -> Node:
-    """L^-1 b, or L^-T b: triangles (…, d, d), not read above their diagonals, and vectors (…, d)."""
-    tril, b = cast(tril, "float"), cast(b, "float")
-    axes = union_axes(tril.type.axes, b.type.axes)
-    return make("solve", expand(tril, axes), expand(b, axes), transposed=transposed)
-
-
 def einsum(a: Operand, la: str, b: Operand, lb: str, out: str, over: tuple[Axis, ...] = ()) -> Node:
     """Contraction of two operands over event labels missing from `out` and named axes `over`."""
     a, b = cast(a, "float"), cast(b, "float")

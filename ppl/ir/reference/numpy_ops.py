@@ -19,6 +19,7 @@ from ppl.ir.reference.numpy_angles import ANGLES
 from ppl.ir.reference.numpy_counts import COUNTS
 from ppl.ir.reference.numpy_draws import DRAWS
 from ppl.ir.reference.numpy_incomplete import INCOMPLETE
+from ppl.ir.reference.numpy_matrices import MATRICES
 from ppl.ir.types import Type
 from ppl.lazy import special
 
@@ -161,16 +162,6 @@ def _contract(env: Env, node: Node, args: Sequence[Array]) -> Array:
     return np.broadcast_to(np.reshape(result, shape), env.shape(node.type))
 
 
-def _solve(env: Env, node: Node, args: Sequence[Array]) -> Array:
-    """Substitution, entry after entry, in all rows at once."""
-    tril, x, d = args[0], np.array(args[1]), node.type.shape[-1]
-    for i in reversed(range(d)) if node.attrs["transposed"] else range(d):
-        done = slice(i + 1, d) if node.attrs["transposed"] else slice(0, i)
-        row = tril[..., done, i] if node.attrs["transposed"] else tril[..., i, done]
-        x[..., i] = (x[..., i] - (row * x[..., done]).sum(-1)) / tril[..., i, i]
-    return x
-
-
 def _collect(env: Env, node: Node, args: Sequence[Array]) -> Array:
     return np.moveaxis(args[0], node.args[0].type.axes.index(node.attrs["axis"]), len(node.type.axes))
 
@@ -238,6 +229,7 @@ OPS: dict[str, Function] = {
     **ANGLES,
     **INCOMPLETE,
     **COUNTS,
+    **MATRICES,
     "polygamma": _polygamma,
     "cast": _cast,
     "expand": _expand,
@@ -254,7 +246,6 @@ OPS: dict[str, Function] = {
     "take": _take,
     "put": _put,
     "contract": _contract,
-    "solve": _solve,
     "collect": _collect,
     "distribute": _distribute,
     "external": external,

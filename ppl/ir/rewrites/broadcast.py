@@ -128,7 +128,8 @@ def route_of_expand(n: Node) -> Node | None:
     return spread_like(op("route", *small, **n.attrs), n.type)
 
 
-NAMED = ("pad", "concat", "take", "argmax", "solve", "cumsum")
+NAMED = ("pad", "concat", "take", "argmax", "cumsum")
+MATRICES = ("solve", "cholesky", "inverse", "linsolve", "det", "log_det", "sign_det")
 RULES: dict[str, list[Rule]] = {
     "expand": [trivial_expand, merge_expands, expand_of_padding],
     "reshape": [reshape_of_expand, sink_named],
@@ -137,6 +138,6 @@ RULES: dict[str, list[Rule]] = {
     "collect": [collect_of_expand, sink_named],
     "distribute": [distribute_of_expand, sink_named],
     "route": [route_of_expand],
-    **{name: [sink_named] for name in NAMED},
+    **{name: [sink_named] for name in (*NAMED, *MATRICES)},
     **{name: [sink_elementwise] for name in sorted(ELEMENTWISE)},
 }

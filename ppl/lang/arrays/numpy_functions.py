@@ -13,6 +13,7 @@ from ppl.ir import ops
 from ppl.ir.axes import axes_of, axis_of, whole_numbers
 from ppl.lang.arrays import elementwise as el
 from ppl.lang.arrays.contraction import einsum, inner, tensordot
+from ppl.lang.arrays.linalg import LINALG
 from ppl.lang.arrays.numpy_shapes import (
     along,
     array_split,
@@ -170,6 +171,7 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     np.cumsum: lambda a, axis=None: lift("np.cumsum", el.cumsum, a, axis=axis),
     np.diff: diff,
     np.linalg.norm: norm,
+    **LINALG,
     np.concatenate: concatenate,
     np.stack: stack,
     np.vstack: lambda tup: concatenate(as_rows(tup), 0),

@@ -124,10 +124,16 @@ REDUCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+def _home(name: str) -> str:
+    """A function's name with its module."""
+    module = "np" if hasattr(np, name) else "np.linalg" if hasattr(np.linalg, name) else "scipy.special"
+    return f"{module}.{name}"
+
+
 def unsupported(name: str, known: Iterable[str], hint: str = "") -> NoReturn:
     """Raise the ModelError for a function that has no rule, naming close alternatives."""
     close = difflib.get_close_matches(name.rsplit(".", 1)[-1], list(known), n=3, cutoff=0.5)
-    advice = hint or ("close to it: " + ", ".join(f"np.{c}" for c in close) if close else "")
+    advice = hint or ("close to it: " + ", ".join(map(_home, close)) if close else "")
     advice = advice or "write it with NumPy ufuncs, or as ppl.external"
     raise ModelError(f"{name} has no rule for symbolic values; {advice}\n  at {user_line()}")
 

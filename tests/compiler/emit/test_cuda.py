@@ -46,9 +46,13 @@ def test_programs_run_in_the_simulator(what):
     assert len(done.stdout.splitlines()) >= (1 if "unordered" in what else 5)
 
 
+SPILLED = {"linear_algebra": 8}
+"""Bytes of registers that do not fit."""
+
+
 @pytest.mark.skipif("not ptx.is_available()", reason=f'needs pip install "{ptx.REQUIREMENT}"')
 @pytest.mark.parametrize("cc", [(8, 0), (9, 0)])
-@pytest.mark.parametrize("name", ["scalar_rebar", "dense_layers", "scanned", "tables"])
+@pytest.mark.parametrize("name", ["scalar_rebar", "dense_layers", "scanned", "tables", "linear_algebra"])
 def test_kernels_become_code_of_devices(name, cc):
     executable = compile_request(graphs.request_of(graphs.GRAPHS[name]()), "float32", "cuda")
     kernels = [f for f in executable.functions if f.form == "launch"]
@@ -56,4 +60,4 @@ def test_kernels_become_code_of_devices(name, cc):
     for function in kernels:
         made = ptx.compile_cubin(getattr(executable.module, function.name), types_of(function), cc)
         assert made.code[:4] == b"\x7fELF"
-        assert made.stack == made.spilled == 0
+        assert made.stack == made.spilled <= SPILLED.get(name, 0)

@@ -87,11 +87,14 @@ def _contract(layout: Layout, node: Node, a: Array, b: Array) -> Array:
     return np.einsum(f"...{node.attrs['a']},...{node.attrs['b']}->...{node.attrs['out']}", a, b)
 
 
-def _solve(layout: Layout, node: Node, tril: Array, b: Array) -> Array:
-    matrix = np.tril(tril)
+def _solve(layout: Layout, node: Node, matrix: Array, b: Array) -> Array:
+    """A vector, or rows, for each matrix, of which `solve` reads the lower triangle."""
+    matrix = np.tril(matrix) if node.op == "solve" else matrix
     matrix = np.swapaxes(matrix, -1, -2) if node.attrs["transposed"] else matrix
-    matrix, vector = spread(matrix, b, rank=layout.rank)
-    return np.linalg.solve(matrix, vector[..., None])[..., 0]
+    matrix, b = spread(matrix, b, rank=layout.rank)
+    if len(node.type.shape) < len(node.args[0].type.shape):
+        return np.linalg.solve(matrix, b[..., None])[..., 0]
+    return np.swapaxes(np.linalg.solve(matrix, np.swapaxes(b, -1, -2)), -1, -2)
 
 
 def _external(layout: Layout, node: Node, *args: Array) -> Array:
@@ -139,6 +142,12 @@ SHAPED: dict[str, Callable[..., Any]] = {
     "take": _take,
     "contract": _contract,
     "solve": _solve,
+    "linsolve": _solve,
+    "cholesky": lambda layout, node, x: np.linalg.cholesky(x),
+    "inverse": lambda layout, node, x: np.linalg.inv(x),
+    "det": lambda layout, node, x: np.linalg.det(x),
+    "log_det": lambda layout, node, x: np.linalg.slogdet(x)[1],
+    "sign_det": lambda layout, node, x: np.linalg.slogdet(x)[0],
     "external": _external,
     "graft": _graft,
     "polygamma": _polygamma,

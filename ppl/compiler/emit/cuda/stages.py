@@ -10,12 +10,13 @@ from ppl.compiler.emit.cuda.block import TOGETHER, BlockWriter
 from ppl.compiler.emit.scalar import INF, kernel, to_float, to_int
 from ppl.compiler.emit.stages import Stages
 from ppl.compiler.emit.unit import Unit
+from ppl.compiler.lower.matrices import KERNELS
 from ppl.compiler.lower.target import Target
 from ppl.compiler.schedule.fusion import Value
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage
 from ppl.ir.types import Axis
 
-ONE_BY_ONE = frozenset({"solve", "cumsum", "draw_rows", "external"})
+ONE_BY_ONE = frozenset({*KERNELS, "cumsum", "draw_rows", "external"})
 """Steps whose kernels take one entry of the named axes, by one thread."""
 
 THREAD = call("thread")

@@ -23,7 +23,9 @@ def suits(outputs: Sequence[Node], most: int) -> bool:
     """Whether a program, run with one particle, is static, and computes `most` entries at most: it is then unrolled."""
     total = 0
     for node in topological(outputs):
-        if node.op in ("loop", "get", "external", "gemm"):
+        if node.op in ("loop", "get", "external", "gemm", "cholesky", "lu", "lu_solve"):
+            return False
+        if node.op == "solve" and len(node.type.shape) == len(node.args[0].type.shape):
             return False
         if any(a.size is None and a.kind is not Kind.PARTICLES for a in node.type.axes):
             return False
