@@ -12,7 +12,7 @@ PPL_CACHE_DIR ?= $(CURDIR)/.cache/ppl
 TEST_ENV := OMP_WAIT_POLICY=PASSIVE MPLBACKEND=Agg PPL_CACHE_DIR=$(PPL_CACHE_DIR) PYTHONDONTWRITEBYTECODE=
 PYTEST   := $(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help demo test test-tiny test-slow lint format types kernels bench wheel clean
+.PHONY: help demo test test-tiny test-slow gpu lint format types kernels bench wheel clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -28,6 +28,10 @@ test-tiny: $(EXTRA)-test       ## half a minute of tests, before every commit
 
 test-slow: $(EXTRA)-test       ## the full matrix
 	$(PYTEST)
+
+gpu: $(EXTRA)-test             ## on a machine with an NVIDIA GPU: the tests on it, and its figures
+	$(TEST_ENV) $(BIN)/python -m pytest -m cuda tests/device
+	$(BIN)/python -m benchmarks gpu cubins
 
 lint: $(EXTRA)-test            ## ruff: lint and format
 	$(BIN)/ruff check .

@@ -11,7 +11,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
 import ppl
 from ppl import optim
@@ -162,6 +161,8 @@ def run_stops() -> None:
 
 def run_captured() -> None:
     """Replays of a step allocate, copy and wait for nothing; they are passed vectors that are kept, and numbers."""
+    from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+
     program = ppl.compile(ppl.likelihood(regression), dtype="float64", target="cuda")
     plans, counts, calls = [], [], []
     original = resident.Plan._replay
@@ -209,6 +210,7 @@ class forbidden:
 
     def __enter__(self):
         import numba.cuda
+        from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
         for owner, names in (
             (numba.cuda, ("to_device", "device_array", "synchronize", "pinned_array", "mapped_array")),
