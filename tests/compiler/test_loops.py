@@ -109,6 +109,26 @@ def test_repeats_that_read_one_another_are_refused_in_plain_words():
         apart(mean_of(REPEATS))
 
 
+@pytest.mark.parametrize("other", [1.0, 0.0, "another sum"])
+def test_every_slab_adds_its_part_of_a_choice_between_sums(other):
+    """Of a choice between a sum over rows and a constant, the constant counts once."""
+    w = make("param", name="w", shape=())
+
+    def step(t, cs, vs, ks):
+        rows = ops.add(cs[0], ops.mul(ks[0], ops.cast(t, "float")))
+        total, squares = (ops.sum_axes(x, (PLATE,)) for x in (rows, ops.mul(rows, rows)))
+        instead = squares if other == "another sum" else ops.const(other)
+        return [ops.add(cs[0], 1.0)], [ops.where(ops.less(t, 2), total, instead)]
+
+    each = ops.mul(w, ops.cast(make("rowid", axis=PLATE), "float"))
+    _, (stack,) = loop(step, [ops.const(0.5)], [], [each], 4)
+    executable = compile_request(Request((), arrays=(("y", stack),), params=(("w", ()),)), "float64")
+    (expected,) = evaluate([stack], Env({"w": np.array(0.3)}, sizes={"rows": 7}))
+    for executable.slabs in (1, 4):
+        found = executable.run(np.array([0.3]), rows={"rows": 7}).arrays["y"]
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("axes", [(), (PLATE,)])
 def test_a_loop_ends_when_all_rows_have_stopped(axes):
     """Ten million steps would take seconds."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ppl.compiler.lower.request import ADDITIVE, BILINEAR
+from ppl.compiler.lower.request import ADDITIVE
 from ppl.compiler.lower.views import row_axis
 from ppl.errors import ModelError
+from ppl.ir import ops
 from ppl.ir.loop import Body
 from ppl.ir.node import Node, topological
-from ppl.ir.op_facts import GIVEN
+from ppl.ir.op_facts import GIVEN, PARTS, PRODUCTS
 from ppl.ir.types import Axis
 
 PARTIAL = ("sum", "contract", "put")
@@ -99,7 +100,10 @@ class Levels:
             return False
         if node.op in ADDITIVE:
             return len(sums) == len(node.args)
-        return len(sums) == 1 and set(sums) <= set(BILINEAR.get(node.op, ()))
+        if node.op in PARTS:  # of a choice, every slab would add the other side
+            rest = set(PARTS[node.op]) - set(sums)
+            return set(sums) <= set(PARTS[node.op]) and all(ops.is_const(node.args[i], 0.0) for i in rest)
+        return len(sums) == 1 and node.op in PRODUCTS
 
     def _added(self, carry: Node, new: Node) -> Node | None:
         """The sum over rows that a step adds to `carry`, which nothing else reads."""
