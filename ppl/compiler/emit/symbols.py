@@ -77,6 +77,7 @@ CUDA: Places = {
             "together",
         ),
     ),
+    "ppl.kernels.cuda.checks": ("inside", "part_of", "rest_of"),
     "ppl.kernels.cuda.draws": (
         *("binomial_lanes_{bits}", "binomial_row_{bits}", "binomial_block_{bits}"),
         *("loggamma_lanes_{bits}", "loggamma_row_{bits}", "loggamma_block_{bits}", "loggamma_slope_lanes_{bits}"),

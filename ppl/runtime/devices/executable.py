@@ -37,6 +37,8 @@ class CudaExecutable(Executable):
         """Raise a DataError unless the device is there."""
         if not cuda_launch.available():
             raise DataError(cuda_launch.NO_GPU)
+        if CHECKED and not cuda_launch.simulated():
+            raise DataError(cuda_launch.NO_CHECKS)
         if self.target.device >= cuda_launch.count():
             raise DataError(f"there is no device {self.target.device}: Numba finds {cuda_launch.count()}")
 

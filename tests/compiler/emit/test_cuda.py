@@ -46,6 +46,25 @@ def test_programs_run_in_the_simulator(what):
     assert len(done.stdout.splitlines()) >= (1 if "unordered" in what else 5)
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize(
+    "what",
+    [
+        ["graphs", "dense_layers", "scanned", "tables", "branches"],
+        pytest.param(["graphs"], marks=pytest.mark.slow),
+        pytest.param(["laws"], marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda")
+def test_the_checked_build_runs_in_the_simulator(what):
+    env = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "PPL_CHECK": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.compiler.simulated", *what], env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) >= 4
+
+
 SPILLED = {"linear_algebra": 8}
 """Bytes of registers that do not fit."""
 

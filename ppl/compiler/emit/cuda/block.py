@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ppl.compiler.emit.address import Addresses, Place
-from ppl.compiler.emit.checks import begin
+from ppl.compiler.emit.checks import Owned, begin
 from ppl.compiler.emit.code import (
     Argument,
     Assign,
@@ -77,11 +77,25 @@ class Unsigned(Addresses):
               ) -> Place:  # fmt: skip
         """Where `op` reads or writes `value`, of all rows if its buffer holds them."""
         start, moved = super().terms(op, value, axes, coefs, offset)
-        buffer, step = value.buffer, value.steps.get(self.row) if self.row is not None else None
-        if buffer is not None and buffer.rows and not buffer.literal and step is not None:
+        if (step := self._step(value)) is not None:
             self.passed.name("t0")
             start = start + Poly.of("t0") * step
         return start, moved
+
+    def _owned(self, value: Value) -> Owned | None:
+        """What `value` owns of its array for the rows of this slab, in the checked build."""
+        owned, step = super()._owned(value), self._step(value)
+        if owned is None or value.node.op == "input" or step is None:
+            return owned
+        self.passed.name("t0")
+        return owned._replace(start=term(owned.start) + self.passed.size(Poly.of("t0") * step))
+
+    def _step(self, value: Value) -> Poly | None:
+        """The distance of neighbouring rows, where the buffer of `value` holds all rows."""
+        buffer = value.buffer
+        if buffer is None or not buffer.rows or buffer.literal or self.row is None:
+            return None
+        return value.steps.get(self.row)
 
     def at(self, value: Value, array: str, address: Expression) -> Expression:
         """The entry of `value` at `address`."""
