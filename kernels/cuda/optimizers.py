@@ -52,4 +52,22 @@ def adam(i, p, first, second, g, numbers, at):
     p[i] -= numbers[at + 2] * m / (math.sqrt(v) * numbers[at + 7] + numbers[at + 8])
 
 
-RULES = {"SGD": sgd, "AdaGrad": adagrad, "Momentum": momentum, "Nesterov": nesterov, "Adam": adam}
+@device
+def adamw(i, p, first, second, g, numbers, at):
+    """The step of `adam`, and p -= rate decay p with p as it was."""
+    old = p[i]
+    adam(i, p, first, second, g, numbers, at)
+    p[i] -= numbers[at + 10] * old
+
+
+@device
+def rmsprop(i, p, first, second, g, numbers, at):
+    """v = decay v + (1 - decay) (factor g)²; p -= rate factor g / (√v + eps)."""
+    gi = numbers[at + 6] * g
+    v = numbers[at + 3] * first[i] + numbers[at + 4] * (gi * gi)
+    first[i] = v
+    p[i] -= numbers[at + 2] * gi / (math.sqrt(v) + numbers[at + 5])
+
+
+RULES = {"SGD": sgd, "AdaGrad": adagrad, "Momentum": momentum, "Nesterov": nesterov, "Adam": adam,
+         "RMSProp": rmsprop, "AdamW": adamw}  # fmt: skip

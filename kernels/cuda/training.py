@@ -9,7 +9,7 @@ import numpy as np
 from ppl.kernels.cuda.compat import THREADS, block, device, kernel, thread, together
 from ppl.kernels.cuda.optimizers import RULES
 
-NUMBERS = 10
+NUMBERS = 11
 """Numbers of a step: bounds below which gradients are, and up to which losses are, then those of the rule."""
 
 TAKEN, STOPPED = 0, 1

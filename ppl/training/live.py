@@ -37,7 +37,9 @@ def rule_of(optimizer: Any) -> Rule | None:
     name, options = type(optimizer).__name__, vars(optimizer) if hasattr(optimizer, "__dict__") else {}
     if not type(optimizer).__module__.startswith("ppl.") or name not in RULES or options.get("clip_norm") is not None:
         return None
-    numbers = tuple(float(options[key]) for key in ("beta", "b1", "b2", "eps") if key in options)
+    numbers = tuple(
+        float(options[key]) for key in ("beta", "decay", "b1", "b2", "eps", "weight_decay") if key in options
+    )
     return Rule("Nesterov" if options.get("nesterov") else name, optimizer.slots, numbers)
 
 

@@ -31,6 +31,8 @@ RULES = (
     optim.Momentum(0.01, beta=0.8),
     optim.Momentum(0.01, nesterov=True),
     optim.Adam(0.05, b1=0.8, eps=1e-6),
+    optim.AdamW(0.05, b2=0.99, weight_decay=0.2),
+    optim.RMSProp(0.02, decay=0.9),
 )
 
 

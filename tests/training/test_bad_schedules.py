@@ -13,7 +13,7 @@ from ppl.estimators import Relaxed
 from ppl.training import optim
 from ppl.training.fit import fit
 from ppl.training.in_place import InPlace
-from ppl.training.optim import SGD, AdaGrad, Adam, Momentum
+from ppl.training.optim import SGD, AdaGrad, Adam, AdamW, Momentum, RMSProp
 from tests.faults.runs import alone
 from tests.faults.runs import program as compiled
 from tests.program.programs import data, units_program
@@ -48,6 +48,10 @@ MAKERS = {
     "AdaGrad lr": AdaGrad,
     "AdaGrad eps": lambda x: AdaGrad(eps=x),
     "Adam lr": Adam,
+    "AdamW lr": AdamW,
+    "AdamW weight_decay": lambda x: AdamW(weight_decay=x),
+    "RMSProp lr": RMSProp,
+    "RMSProp decay": lambda x: RMSProp(decay=x),
     "Adam b1": lambda x: Adam(b1=x),
     "Adam b2": lambda x: Adam(b2=x),
     "Adam eps": lambda x: Adam(eps=x),

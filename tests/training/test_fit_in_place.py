@@ -15,6 +15,8 @@ OPTIMIZERS = [
     ppl.optim.Momentum(0.01, nesterov=True),
     ppl.optim.AdaGrad(0.1),
     ppl.optim.Adam(0.01),
+    ppl.optim.AdamW(0.01, weight_decay=0.1),
+    ppl.optim.RMSProp(0.01),
 ]
 
 

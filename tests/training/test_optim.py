@@ -9,7 +9,7 @@ from ppl.errors import DataError, OptionError
 from ppl.runtime.state import Layout, State
 from ppl.runtime.storage.unpacking import load_state
 from ppl.training import optim
-from ppl.training.optim import SGD, AdaGrad, Adam, Momentum, as_transform
+from ppl.training.optim import SGD, AdaGrad, Adam, AdamW, Momentum, RMSProp, as_transform
 
 LAYOUT = Layout((("enc.weight", (2, 3)), ("dec.weight", (3,)), ("enc.bias", ())))
 NAMES = [name for name, _ in LAYOUT.shapes]
@@ -61,7 +61,25 @@ def _adagrad(p, gs):
         yield p
 
 
+def _adamw(p, gs):
+    m = v = np.zeros_like(p)
+    for t, g in enumerate(gs, 1):
+        m, v = 0.7 * m + 0.3 * g, 0.95 * v + 0.05 * g**2
+        p = p - 0.01 * ((m / (1 - 0.7**t)) / (np.sqrt(v / (1 - 0.95**t)) + 1e-6) + 0.3 * p)
+        yield p
+
+
+def _rmsprop(p, gs):
+    v = np.zeros_like(p)
+    for g in gs:
+        v = 0.9 * v + 0.1 * g**2
+        p = p - 0.1 * g / (np.sqrt(v) + 1e-6)
+        yield p
+
+
 CASES = {
+    "adamw": (AdamW(0.01, b1=0.7, b2=0.95, eps=1e-6, weight_decay=0.3), _adamw),
+    "rmsprop": (RMSProp(0.1, decay=0.9, eps=1e-6), _rmsprop),
     "adagrad": (AdaGrad(0.1, eps=1e-6), _adagrad),
     "sgd": (SGD(0.1), _sgd),
     "momentum": (Momentum(0.1, beta=0.8), _momentum),
@@ -107,6 +125,48 @@ def test_nothing_given_is_written_to(name):
     second, _ = transform.apply(flat, grad, opt, LAYOUT, 1)
     assert np.array_equal(first, second) and first is not second
     assert all(np.array_equal(before[k], opt[k]) for k in before)
+
+
+TORCH = {
+    "SGD": (SGD(0.1), {"lr": 0.1}),
+    "AdaGrad": (AdaGrad(0.1, eps=1e-10), {"lr": 0.1}),
+    "Adam": (Adam(0.01), {"lr": 0.01}),
+    "AdamW": (AdamW(0.01), {"lr": 0.01}),
+    "RMSProp": (RMSProp(0.01), {"lr": 0.01}),
+}
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_the_defaults_are_those_of_torch(name):
+    torch = pytest.importorskip("torch")
+    optimizer, options = TORCH[name]
+    path, _ = _run(optimizer)
+    theirs = torch.nn.Parameter(torch.tensor(_vector(0)))
+    rule = getattr(torch.optim, {"RMSProp": "RMSprop", "AdaGrad": "Adagrad"}.get(name, name))([theirs], **options)
+    for step, ours in enumerate(path):
+        theirs.grad = torch.tensor(_vector(step + 1))
+        rule.step()
+        np.testing.assert_allclose(ours, theirs.detach().numpy(), rtol=1e-12)
+
+
+OPTAX = {"adam": (Adam, {}), "adamw": (AdamW, {"weight_decay": 0.1}), "rmsprop": (RMSProp, {"decay": 0.9})}
+
+
+@pytest.mark.parametrize("name", OPTAX)
+def test_the_rules_are_those_of_optax(name):
+    optax = pytest.importorskip("optax")
+    own, options = OPTAX[name]
+    more = {"eps_in_sqrt": False} if name == "rmsprop" else {}
+    path, _ = _run(own(0.01, **options))
+    theirs, _ = _run(getattr(optax, name)(0.01, **options, **more))
+    for ours, other in zip(path, theirs, strict=True):
+        np.testing.assert_allclose(ours, other, rtol=1e-4, atol=1e-5)
+
+
+def test_decay_needs_the_parameters():
+    opt = AdamW().init({"a": np.ones(2)})
+    with pytest.raises(DataError, match=r"AdamW\.update needs params="):
+        AdamW().update({"a": np.ones(2)}, opt)
 
 
 def test_clip_norm_shortens_long_gradients_only():
@@ -170,6 +230,10 @@ def test_robbins_monro_needs_its_power(power):
         lambda: Adam(b2=1.0),
         lambda: Adam(eps=0.0),
         lambda: AdaGrad(eps=0.0),
+        lambda: RMSProp(decay=1.0),
+        lambda: RMSProp(eps=0.0),
+        lambda: AdamW(weight_decay=-1e-3),
+        lambda: AdamW(b2=1.0),
     ],
 )
 def test_bad_options(make):

@@ -35,6 +35,12 @@ def _adam_step(mi, vi, rate, scale, tiny):
     return rate * mi / (math.sqrt(vi) * scale + tiny)
 
 
+@inline
+def _decayed_step(p, shrink, step):
+    """The step of an entry, with what weight decay takes."""
+    return shrink * p + step
+
+
 @jit
 def sgd(p, g, lr, scale):
     """p -= lr scale g.
@@ -141,6 +147,64 @@ def adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
 
 
 @jit
+def adamw(p, g, m, v, lr, b1, b2, eps, decay, t, scale):
+    """`adam`, and besides p -= lr decay p, with p as it was (Loshchilov and Hutter, 2019)."""
+    first, second = _cast(p, b1), _cast(p, b2)
+    first_rest, second_rest = _cast(p, 1.0 - b1), _cast(p, 1.0 - b2)
+    rate, shrink = _cast(p, lr / (1.0 - b1**t)), _cast(p, lr * decay)
+    correction = _cast(p, 1.0 / math.sqrt(1.0 - b2**t))
+    tiny, factor = _cast(p, eps), _cast(p, scale)
+    for i in range(p.shape[0]):
+        gi = factor * g[i]
+        mi = first * m[i] + first_rest * gi
+        vi = second * v[i] + second_rest * (gi * gi)
+        m[i] = mi
+        v[i] = vi
+        p[i] -= _decayed_step(p[i], shrink, _adam_step(mi, vi, rate, correction, tiny))
+
+
+@jit
+def adamw_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, decay, t, scale):
+    """One step of AdamW on the gradient scale g, written to `new`, `new_m`, `new_v`; see `adamw`."""
+    first, second = _cast(p, b1), _cast(p, b2)
+    first_rest, second_rest = _cast(p, 1.0 - b1), _cast(p, 1.0 - b2)
+    rate, shrink = _cast(p, lr / (1.0 - b1**t)), _cast(p, lr * decay)
+    correction = _cast(p, 1.0 / math.sqrt(1.0 - b2**t))
+    tiny, factor = _cast(p, eps), _cast(p, scale)
+    for i in range(p.shape[0]):
+        gi = factor * g[i]
+        mi = first * m[i] + first_rest * gi
+        vi = second * v[i] + second_rest * (gi * gi)
+        new_m[i] = mi
+        new_v[i] = vi
+        new[i] = p[i] - _decayed_step(p[i], shrink, _adam_step(mi, vi, rate, correction, tiny))
+
+
+@jit
+def rmsprop(p, g, v, lr, decay, eps, scale):
+    """v = decay v + (1 - decay) (scale g)^2; p -= lr scale g / (sqrt(v) + eps) (Tieleman and Hinton, 2012)."""
+    rate, kept, rest = _cast(p, lr), _cast(p, decay), _cast(p, 1.0 - decay)
+    tiny, factor = _cast(p, eps), _cast(p, scale)
+    for i in range(p.shape[0]):
+        gi = factor * g[i]
+        vi = kept * v[i] + rest * (gi * gi)
+        v[i] = vi
+        p[i] -= rate * gi / (math.sqrt(vi) + tiny)
+
+
+@jit
+def rmsprop_into(new, new_v, p, g, v, lr, decay, eps, scale):
+    """new_v = decay v + (1 - decay) (scale g)^2; new = p - lr scale g / (sqrt(new_v) + eps); see `rmsprop`."""
+    rate, kept, rest = _cast(p, lr), _cast(p, decay), _cast(p, 1.0 - decay)
+    tiny, factor = _cast(p, eps), _cast(p, scale)
+    for i in range(p.shape[0]):
+        gi = factor * g[i]
+        vi = kept * v[i] + rest * (gi * gi)
+        new_v[i] = vi
+        new[i] = p[i] - rate * gi / (math.sqrt(vi) + tiny)
+
+
+@jit
 def adagrad(p, g, sum_, lr, eps, scale):
     """sum += (scale g)^2; p -= lr scale g / (sqrt(sum) + eps) (Duchi, Hazan and Singer, 2011).
 
@@ -194,8 +258,9 @@ def all_finite(x):
 def step_on(start, size, slab, slabs, params, first, second, grad, rule, rate, numbers, count, factor):
     """The step of an optimizer in place, on the entries of `slab` among `size` from `start` on.
 
-    `rule` numbers SGD, AdaGrad, Momentum, Nesterov and Adam; `first` and `second` are the vectors it keeps, `numbers`
-    its hyperparameters besides the rate, `count` which of its steps this is, `factor` what multiplies the gradient.
+    `rule` numbers SGD, AdaGrad, Momentum, Nesterov, Adam, RMSProp and AdamW; `first` and `second` are the vectors it
+    keeps, `numbers` its hyperparameters besides the rate, `count` which of its steps this is, `factor` what multiplies
+    the gradient.
     """
     lo, hi = start + size * slab // slabs, start + size * (slab + 1) // slabs
     p, g, first, second = params[lo:hi], grad[lo:hi], first[lo:hi], second[lo:hi]
@@ -213,5 +278,9 @@ def step(p, g, first, second, rule, rate, numbers, count, factor):
         momentum(p, g, first, rate, numbers[0], factor)
     elif rule == 3:
         nesterov(p, g, first, rate, numbers[0], factor)
-    else:
+    elif rule == 4:
         adam(p, g, first, second, rate, numbers[0], numbers[1], numbers[2], count, factor)
+    elif rule == 5:
+        rmsprop(p, g, first, rate, numbers[0], numbers[1], factor)
+    else:
+        adamw(p, g, first, second, rate, numbers[0], numbers[1], numbers[2], numbers[3], count, factor)

@@ -18,6 +18,7 @@ from ppl.tuning import UPDATE_BLOCK, UPDATE_CHUNK, UPDATED_BY_ALL
 
 serial_sgd, serial_momentum, serial_nesterov = serial.sgd_into, serial.momentum_into, serial.nesterov_into
 serial_adam, serial_adagrad = serial.adam_into, serial.adagrad_into
+serial_adamw, serial_rmsprop = serial.adamw_into, serial.rmsprop_into
 serial_bounded, serial_step = serial.bounded, serial.step
 
 
@@ -72,6 +73,30 @@ def _adam_part(c, parts, lane, new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t
 def adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale, threads):
     """`optimizers.adam_into` on several threads."""
     on_threads(_adam_part, (new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale), _chunks(p), threads)
+
+
+@jit
+def _adamw_part(c, parts, lane, new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, decay, t, scale):
+    s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
+    serial_adamw(new[s], new_m[s], new_v[s], p[s], g[s], m[s], v[s], lr, b1, b2, eps, decay, t, scale)
+
+
+@jit
+def adamw_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, decay, t, scale, threads):
+    """`optimizers.adamw_into` on several threads."""
+    on_threads(_adamw_part, (new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, decay, t, scale), _chunks(p), threads)
+
+
+@jit
+def _rmsprop_part(c, parts, lane, new, new_v, p, g, v, lr, decay, eps, scale):
+    s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
+    serial_rmsprop(new[s], new_v[s], p[s], g[s], v[s], lr, decay, eps, scale)
+
+
+@jit
+def rmsprop_into(new, new_v, p, g, v, lr, decay, eps, scale, threads):
+    """`optimizers.rmsprop_into` on several threads."""
+    on_threads(_rmsprop_part, (new, new_v, p, g, v, lr, decay, eps, scale), _chunks(p), threads)
 
 
 @jit

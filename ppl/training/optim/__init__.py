@@ -8,9 +8,11 @@ schedule (a callable step → float).
 
 from ppl.training.optim.adagrad import AdaGrad
 from ppl.training.optim.adam import Adam
+from ppl.training.optim.adamw import AdamW
 from ppl.training.optim.base import Optimizer
 from ppl.training.optim.momentum import Momentum
 from ppl.training.optim.natural import NaturalGradient
+from ppl.training.optim.rmsprop import RMSProp
 from ppl.training.optim.schedules import constant, cosine, exponential, linear, piecewise, robbins_monro
 from ppl.training.optim.sgd import SGD
 from ppl.training.optim.transform import as_transform
@@ -19,9 +21,11 @@ __all__ = [
     "SGD",
     "AdaGrad",
     "Adam",
+    "AdamW",
     "Momentum",
     "NaturalGradient",
     "Optimizer",
+    "RMSProp",
     "as_transform",
     "constant",
     "cosine",

@@ -82,6 +82,7 @@ class FlatOptimizer(ABC):
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
+    reads_params: ClassVar[bool] = False
     lr: Rate
     clip_norm: float | None
 
@@ -129,13 +130,16 @@ class FlatOptimizer(ABC):
         ----------
         grads : dict of arrays of one dtype, the gradient of the loss.
         opt_state : from `init` or the last `update`.
-        params : not needed by these optimizers; part of the contract.
+        params : the parameters, by name; needed by optimizers whose step depends on them (`AdamW`).
         """
         layout = _layout(grads)
         grad = _join(grads, layout)
         self.require(opt_state, grad)
-        updates, opt = self.apply(np.zeros_like(grad), grad, opt_state, layout, opt_state["t"])
-        return layout.split(updates), opt
+        if self.reads_params and params is None:
+            raise DataError(f"{type(self).__name__}.update needs params=: its step depends on the parameters")
+        flat = layout.join(params, grad.dtype) if self.reads_params and params is not None else np.zeros_like(grad)
+        new, opt = self.apply(flat, grad, opt_state, layout, opt_state["t"])
+        return layout.split(new - flat if self.reads_params else new), opt
 
     def require(self, opt: Any, like: np.ndarray) -> None:
         """Raise DataError unless `opt` is a state of this optimizer for a vector like `like`; kernels check nothing."""
