@@ -18,7 +18,7 @@ import numpy as np
 import ppl
 from ppl.compiler.lower import target as targets
 from ppl.runtime.executable import compile_request
-from tests.compiler import graphs
+from tests.compiler import calls, graphs
 from tests.compiler.test_graphs import SOME_IDS
 
 REFUSED = ("externals", "relax of a black box")
@@ -124,6 +124,7 @@ def distribution_cases(rows: int | None) -> Iterator[Case]:
 
 
 CASES: dict[str, Callable[[int | None], Iterator[Case]]] = {
+    "calls": lambda rows: calls.cases(TOLERANCE),
     "graphs": graph_cases,
     "laws": law_cases,
     "replays": replay_cases,

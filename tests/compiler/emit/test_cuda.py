@@ -20,14 +20,14 @@ pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMBA_DI
 
 RACES = ["races", "softmax_matrix", "branches", "pieces", "recurrent", "lanes_of_draws"]
 SHARE = [
-    *("graphs", "laws", "laws rows=7 every=5", "distributions every=9", "loops every=11"),
+    *("graphs", "laws", "laws rows=7 every=5", "distributions every=9", "loops every=11", "calls every=5"),
     *("unordered team softmax_matrix", "unordered block dense_layers"),
 ]
 """What is checked in every run of the tests; dtypes take turns."""
 
 ALL = [
     "races",
-    *(f"{what} dtype={dtype}" for what in ("graphs", "loops", "distributions", "replays") for dtype in DTYPES),
+    *(f"{what} dtype={dtype}" for what in ("graphs", "loops", "distributions", "replays", "calls") for dtype in DTYPES),
     *(f"{what} dtype={dtype} rows=1" for what in ("graphs", "laws", "replays") for dtype in DTYPES),
     *(f"{what} dtype={dtype} rows=7" for what in ("laws", "replays") for dtype in DTYPES),
     *(f"{what} dtype={dtype} rows=37" for what in ("graphs", "laws", "replays every=4") for dtype in DTYPES),
