@@ -96,7 +96,7 @@ from ppl.objectives.iwae import iwae
 from ppl.objectives.likelihood import likelihood
 from ppl.objectives.nce import nce
 from ppl.objectives.predictive import predictive
-from ppl.program.draw import draw
+from ppl.program.pictures.draw import draw
 from ppl.program.program import Program, compile
 from ppl.runtime.state import State
 from ppl.runtime.storage.unpacking import load_state

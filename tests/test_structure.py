@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BASES = {"ppl": "ppl", "kernels": "ppl.kernels", "models": "ppl.models"}
 
 FLOORS = (
-    "errors interrupts lazy arguments names checked progress",
+    "errors interrupts lazy arguments names checked progress html",
     "tuning",
     "kernels ir",
     "distributions",
@@ -66,7 +66,7 @@ LAZY = {
     "llvmlite": "a part of Numba",
     "cuda.core": "optional, for code of devices that are not there",
     "ppl.runtime.devices.executable": "only for those who have one",
-    "ppl.training.resident_tables": "as above",
+    "ppl.training.resident.tables": "as above",
     "networkx": "only for the graph that users see",
     "cloudpickle": "optional, for models that no name leads to",
 }

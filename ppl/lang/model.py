@@ -13,6 +13,7 @@ from typing import Any
 
 from ppl.arguments import shown
 from ppl.errors import ModelError
+from ppl.html import block, code
 from ppl.lang.context import current
 from ppl.lang.source import user_line
 
@@ -72,6 +73,15 @@ class Model:
 
     def __repr__(self) -> str:
         return f"Model({self.name})"
+
+    def _repr_html_(self) -> str:
+        """Its source, where it can be found."""
+        static = "".join(f", {name}={shown(value)}" for name, value in self.static.items())
+        title = f"Model {self.name}({', '.join(self.arguments)}{static})"
+        try:
+            return block(title, code(inspect.getsource(self.function)))
+        except (OSError, TypeError):
+            return block(title)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By reference where the function's name leads to it; else with the function's code, by cloudpickle."""

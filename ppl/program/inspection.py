@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from ppl.arguments import text
 from ppl.compiler.plan.plan import Plan
 from ppl.errors import DataError
+from ppl.html import block
 from ppl.ir.show import show
+from ppl.program.pictures.draw import to_svg
 from ppl.runtime.prepared import Prepared
 
 if TYPE_CHECKING:
@@ -38,6 +40,12 @@ class Inspection(Prepared):
         for name, choice in compiled.plan.choices.items():
             graph.nodes[name]["estimator"] = choice.estimator.label
         return graph
+
+    def _repr_html_(self) -> str:
+        """The graph and the plan, once data have been seen."""
+        if self.argument_names and self._latest is None:
+            return block(repr(self))
+        return block(repr(self), str(to_svg(self.graph)), self.explain()._repr_html_())
 
     @property
     def source(self) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from ppl.arguments import array, noise_seed, shown, step_count
 from ppl.errors import DataError
 from ppl.estimators.base import Estimator
+from ppl.html import block, table
 from ppl.names import Named
 from ppl.runtime.storage.packing import save_state
 
@@ -202,8 +203,21 @@ class State:
         shapes = ", ".join(f"{n} {s}" for n, s in self._layouts[0].shapes)
         return f"State(step={self.step}, seed={self.seed}, params: {shapes})"
 
+    def _repr_html_(self) -> str:
+        parts = self._layouts[0].split(self._flat)
+        rows = [(name, x.shape or "scalar", *_extent(x)) for name, x in parts.items()]
+        columns = ("parameter, unconstrained", "shape", "least", "mean", "largest")
+        return block(f"State at step {self.step}, seed {self.seed}", table(columns, rows))
+
 
 _new: Any = object.__new__
+
+
+def _extent(x: np.ndarray) -> tuple[str, str, str]:
+    """Least entry, mean and largest entry, in four digits."""
+    if not x.size:
+        return "", "", ""
+    return f"{x.min():.4g}", f"{x.mean():.4g}", f"{x.max():.4g}"
 
 
 def _frozen_views(layout: Layout, flat: np.ndarray) -> dict[str, np.ndarray]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 
 from ppl.errors import DataError, FitError, OptionError, ScheduleError
+from ppl.html import block, table
 from ppl.lazy import optimizers
 from ppl.names import Named
 from ppl.runtime.call import Call, bind, update
@@ -17,6 +18,7 @@ from ppl.runtime.replay import Culprit, first_bad, first_bad_part
 from ppl.runtime.state import State
 from ppl.training.batches import Batch, Rows, Stream
 from ppl.training.checkpoint import INTEGER, Checkpoint
+from ppl.training.curve import curve
 from ppl.training.progress import Bar
 from ppl.training.signals import Signals
 
@@ -57,6 +59,15 @@ class Fit(NamedTuple):
         last = {k: v[-1] for k, v in self.history.items() if len(v) and k in ("loss", "validation")}
         parts = [repr(self.state), *(f"{k} {v:.6g}" for k, v in last.items())]
         return f"Fit({', '.join(parts)}, history of {len(self.history.get('step', ()))} steps)"
+
+    def _repr_html_(self) -> str:
+        """The curve of the loss, and the state."""
+        history = dict(self.history)
+        keys = {"loss": "step", "validation": "validation_step"}
+        lines = {name: (history[at], history[name]) for name, at in keys.items() if name in history}
+        last = [(name, f"{values[-1]:.6g}") for name, (_, values) in lines.items() if len(values)]
+        return block(f"Fit, {len(history.get('step', ()))} steps", curve(lines), table(("last of", ""), last),
+                     self.state._repr_html_())  # fmt: skip
 
 
 class Run:

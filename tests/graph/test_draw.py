@@ -8,7 +8,7 @@ import pytest
 import ppl
 from ppl import Bernoulli, Normal
 from ppl.estimators import Rebar
-from ppl.program.draw import STYLE, layered_layout, to_dot
+from ppl.program.pictures.draw import STYLE, layered_layout, to_dot
 
 X = np.array([0.5, -1.0])
 

@@ -10,7 +10,7 @@ from ppl.errors import EstimatorError, ModelError, ShapeError
 from ppl.estimators import DisARM, Enumerate, Rebar, Relaxed, ScoreFunction, StraightThrough
 from ppl.inference.diagnose import state_for, warmed
 from ppl.ir.reference.interpret import evaluate
-from ppl.program.draw import to_dot
+from ppl.program.pictures.draw import to_dot
 from ppl.runtime.call import Call, bind
 from tests.program.programs import same
 

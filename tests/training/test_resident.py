@@ -9,7 +9,9 @@ import numba
 import pytest
 from numba import types
 
-from ppl.kernels.cuda import ptx, tables, training
+from ppl.kernels.cuda import ptx
+from ppl.kernels.cuda.training import steps as training
+from ppl.kernels.cuda.training import tables
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMBA_DISABLE_JIT")
 

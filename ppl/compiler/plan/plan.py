@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ppl.compiler.plan.html import choice_html, plan_html
 from ppl.compiler.plan.measured import Measured
 from ppl.estimators.base import Estimator
 from ppl.names import Named
@@ -50,6 +51,9 @@ class Choice:
 
         return render_choice(self)
 
+    def _repr_html_(self) -> str:
+        return choice_html(self)
+
 
 @dataclass(eq=False)
 class Plan(Mapping[str, Choice]):
@@ -87,5 +91,8 @@ class Plan(Mapping[str, Choice]):
         from ppl.compiler.plan.table import render  # imports rich
 
         return render(self)
+
+    def _repr_html_(self) -> str:
+        return plan_html(self)
 
     __repr__ = __str__

@@ -7,7 +7,7 @@ the block leaves the state as it is. `numbers` has `NUMBERS` entries for every s
 import numpy as np
 
 from ppl.kernels.cuda.compat import THREADS, block, device, kernel, thread, together
-from ppl.kernels.cuda.optimizers import RULES
+from ppl.kernels.cuda.training.optimizers import RULES
 
 NUMBERS = 11
 """Numbers of a step: bounds below which gradients are, and up to which losses are, then those of the rule."""

@@ -1,5 +1,5 @@
 """Training on a device of programs that read tables by rows: gradients of tables are additions to the rows that are
-named, sorted and summed (`ppl.kernels.cuda.tables`).
+named, sorted and summed (`ppl.kernels.cuda.training.tables`).
 
 Optimizers for which a gradient of zero is no step move the rows that are named, and look at no others. Others take the
 whole gradient.
@@ -19,7 +19,7 @@ from ppl.compiler.lower.sparse import Table, sparse_request
 from ppl.lazy import cuda_launch, cuda_tables, cuda_training
 from ppl.runtime.executable import compile_request
 from ppl.training.loops import Trainer
-from ppl.training.resident import Plan, ResidentTrainer
+from ppl.training.resident.plans import Plan, ResidentTrainer
 
 if TYPE_CHECKING:
     from ppl.runtime.compiled import Compiled

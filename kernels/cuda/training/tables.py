@@ -8,8 +8,8 @@ import numba
 import numpy as np
 
 from ppl.kernels.cuda.compat import THREADS, block, cuda, device, kernel, thread
-from ppl.kernels.cuda.optimizers import RULES
-from ppl.kernels.cuda.training import NUMBERS, STOPPED, TAKEN
+from ppl.kernels.cuda.training.optimizers import RULES
+from ppl.kernels.cuda.training.steps import NUMBERS, STOPPED, TAKEN
 
 BITS = 4
 DIGITS = 1 << BITS

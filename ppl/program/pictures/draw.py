@@ -1,4 +1,4 @@
-"""Drawing the stochastic computation graph: a layered picture with matplotlib, Graphviz DOT without dependencies."""
+"""Drawing the stochastic computation graph: SVG and Graphviz DOT without dependencies, other pictures by matplotlib."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ppl.arguments import file_path, shown
 from ppl.errors import ModelError, OptionError
+from ppl.program.pictures.svg import Picture, picture
 from ppl.runtime.prepared import require_program
 
 if TYPE_CHECKING:
@@ -36,12 +37,13 @@ def draw(program: Program | nx.DiGraph, path: str | os.PathLike[str] | None = No
     Parameters
     ----------
     program : a Program, or a graph from `program.graph`.
-    path : ends in ".dot" or ".gv": Graphviz source is written, without matplotlib; any other ending: a picture file.
+    path : ends in ".svg": the picture is written; in ".dot" or ".gv": Graphviz source; any other ending: a picture file
+        by matplotlib.
     ax : matplotlib axes to draw into.
 
     Returns
     -------
-    The DOT text if `path` is a DOT file, else the matplotlib axes.
+    The SVG picture, which notebooks show; the DOT text if `path` is a DOT file; the matplotlib axes where it draws.
 
     Raises
     ------
@@ -53,11 +55,13 @@ def draw(program: Program | nx.DiGraph, path: str | os.PathLike[str] | None = No
     if ax is not None and not hasattr(ax, "scatter"):
         raise ModelError(f"ppl.draw: ax must be matplotlib axes, not {shown(ax)}")
     graph = program if isinstance(program, nx.DiGraph) else program.graph
-    if path is not None and os.fspath(path).endswith((".dot", ".gv")):
-        text = to_dot(graph)
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-        return text
+    ending = "" if path is None else os.path.splitext(path)[1]
+    if ax is None and (path is None or ending in (".svg", ".dot", ".gv")):
+        found = to_dot(graph) if ending in (".dot", ".gv") else to_svg(graph)
+        if path is not None:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(str(found))
+        return found
     try:
         import matplotlib.pyplot as plt  # slow to import, and optional
     except ImportError:
@@ -122,6 +126,12 @@ def _paint(graph: nx.DiGraph, positions: dict[str, tuple[float, float]], ax: Any
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8, frameon=False, markerscale=0.4)
     ax.margins(0.2)
     ax.set_axis_off()
+
+
+def to_svg(graph: nx.DiGraph) -> Picture:
+    """The graph as an SVG picture."""
+    labels = {n: _label(n, d).replace("\n(", "(") for n, d in graph.nodes(data=True)}
+    return picture(graph, layered_layout(graph), {kind: look[0] for kind, look in STYLE.items()}, labels)
 
 
 def to_dot(graph: nx.DiGraph) -> str:
