@@ -16,7 +16,7 @@ import ppl
 from ppl import optim
 from ppl.errors import FitError
 from ppl.estimators import ScoreFunction
-from ppl.training import resident
+from ppl.training.resident import plans as resident
 from ppl.training.optim.schedules import cosine
 
 RNG = np.random.default_rng(0)
