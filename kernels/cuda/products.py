@@ -1,7 +1,7 @@
 """Products: of a block's rows, by all its threads; of all rows, by a block for each tile of the result.
 
-Running sums, and the linear algebra of small matrices that `ppl.kernels.source.cpu.matrices` has for the CPU, are the work
-of one thread each.
+Running sums are the work of one thread each, and so is the linear algebra of small matrices, which
+`ppl.kernels.source.cpu.matrices` has for the CPU.
 """
 
 import math

@@ -16,8 +16,8 @@ import ppl
 from ppl import optim
 from ppl.errors import FitError
 from ppl.estimators import ScoreFunction
-from ppl.training.resident import plans as resident
 from ppl.training.optim.schedules import cosine
+from ppl.training.resident import plans as resident
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(23, 3))
