@@ -14,6 +14,7 @@ import numpy as np
 import ppl
 from ppl import estimators
 from ppl.errors import PplError
+from ppl.lazy import cuda_presence
 from ppl.models import pictures
 
 Arguments = Sequence[str] | None
@@ -44,11 +45,8 @@ class Job:
                 parser.error(f"--{key.replace('_', '-')} must be at least 1, not {vars(self.options)[key]}")
         if not 0 <= vars(self.options).get("lr", 0.0) < float("inf"):
             parser.error(f"--lr must be a finite number of at least 0, not {self.options.lr}")
-        if self.options.target == "cuda":
-            from ppl.kernels.cuda.launch import NO_GPU, available
-
-            if not available():
-                parser.error(NO_GPU)
+        if self.options.target == "cuda" and (missing := cuda_presence.missing()):
+            parser.error(missing)
         self.folder: Path = self.options.out
         self.metrics: dict[str, float] = {}
 

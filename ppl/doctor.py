@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import platform
 import time
@@ -16,7 +15,7 @@ import numpy as np
 
 import ppl
 from ppl.kernels.needs import EMITTED
-from ppl.lazy import cpu_threads
+from ppl.lazy import cpu_threads, cuda_presence
 
 PACKAGES = ("numba", "llvmlite", "numpy", "scipy", "networkx")
 VARIABLES = ("PPL_CACHE_DIR", "PPL_CHECK", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_DISABLE_JIT",
@@ -130,15 +129,15 @@ def _cache() -> Finding:
 
 def _cuda() -> Finding:
     """What of CUDA is there, and what is missing."""
-    if importlib.util.find_spec("numba_cuda") is None:
-        return Finding("CUDA", 'no: numba-cuda is missing; pip install "numba-ppl[cuda]"')
+    if (missing := cuda_presence.missing()) == cuda_presence.NO_PACKAGE:
+        return Finding("CUDA", f"no: {missing}")
     from ppl.kernels.cuda import compat, launch, ptx  # optional
 
     if compat.SIMULATED:
         return Finding("CUDA", "simulated (NUMBA_ENABLE_CUDASIM)")
     compiler = "compiler" if ptx.is_available() else 'no compiler (pip install "numba-ppl[cuda]")'
     found = f"numba-cuda {_version('numba-cuda')}, {compiler}"
-    if not launch.available():
+    if missing:
         return Finding("CUDA", f"no: {found}, but no driver or no device")
     return Finding("CUDA", f"{found}, {launch.count()} devices: {', '.join(launch.names())}")
 

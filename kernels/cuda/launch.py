@@ -7,12 +7,6 @@ from numba.core.errors import NumbaPerformanceWarning
 
 from ppl.kernels.cuda.compat import SIMULATED, THREADS, cuda
 
-NO_GPU = (
-    'target "cuda" needs an NVIDIA GPU and its driver, and Numba finds none here; target "cpu" runs everywhere, and '
-    "NUMBA_ENABLE_CUDASIM=1 simulates a GPU"
-)
-
-
 NO_CHECKS = "the checked build (PPL_CHECK=1) has no code for devices; NUMBA_ENABLE_CUDASIM=1 checks in the simulator"
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ppl.compiler.lower.target import Target, target_of
 from ppl.errors import ModelError
 from ppl.graph.stochastic import StochasticGraph
-from ppl.lazy import cuda_launch
+from ppl.lazy import cuda_presence
 from ppl.runtime.trials import require_target
 
 AUTO = "auto"
@@ -21,7 +21,7 @@ def chosen_target(graph: StochasticGraph, name: str, device: int) -> Target:
     ModelError : the target that is named cannot call the users' functions of the model.
     """
     if name == AUTO:
-        name = "cuda" if cuda_launch.available() and _can_run(graph, "cuda") else "cpu"
+        name = "cuda" if not cuda_presence.missing() and _can_run(graph, "cuda") else "cpu"
     require_target(graph, name)
     target = target_of(name)
     return replace(target, device=device) if target.resident else target

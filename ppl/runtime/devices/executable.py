@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl.checked import CHECKED
 from ppl.errors import DataError
-from ppl.lazy import cuda_launch
+from ppl.lazy import cuda_launch, cuda_presence
 from ppl.runtime import guards
 from ppl.runtime.devices.workspace import Workspace
 from ppl.runtime.executable import Executable
@@ -35,8 +35,8 @@ class CudaExecutable(Executable):
 
     def require(self) -> None:
         """Raise a DataError unless the device is there."""
-        if not cuda_launch.available():
-            raise DataError(cuda_launch.NO_GPU)
+        if missing := cuda_presence.missing():
+            raise DataError(missing)
         if CHECKED and not cuda_launch.simulated():
             raise DataError(cuda_launch.NO_CHECKS)
         if self.target.device >= cuda_launch.count():
