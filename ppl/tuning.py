@@ -266,7 +266,7 @@ CUDA_THREADS, SIMULATED_THREADS = 128, 8
 CUDA_REGISTERS = 128
 """Registers of a thread at most. `benchmarks/results/cubins.md`: no kernel of the programs there spills."""
 
-CUDA_BLOCKS, CUDA_ROWS, CUDA_OPERATIONS = 1024, 1, 1 << 13
+CUDA_BLOCKS, CUDA_ROWS, CUDA_OPERATIONS = 1024, 4, 1 << 13
 """Blocks that share the rows of a call at most; rows and operations of a block at least. Not measured."""
 
 CUDA_PRODUCT, CUDA_TILE, SIMULATED_TILE = 128, 32, 4

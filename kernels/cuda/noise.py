@@ -9,7 +9,8 @@ u64 = np.uint64
 
 
 @device
-def _row(ids, start, first, i):
+def numbered(ids, start, first, i):
+    """The global id of row `i` behind row `start`, which has number `first` where rows are consecutive."""
     return ids[start + i] if ids.shape[0] > 0 else first + i
 
 
@@ -20,7 +21,7 @@ def _fills(uniform):
     def fill_rows(out, ids, start, first, n, base, per_row, key, time, step, purpose):
         for e in range(cuda.threadIdx.x, n * per_row, THREADS):
             i = e // per_row
-            entry = (base + _row(ids, start, first, i)) * per_row + e - i * per_row
+            entry = (base + numbered(ids, start, first, i)) * per_row + e - i * per_row
             out[e] = uniform(entry, key, time, step, purpose)
 
     @device
@@ -43,7 +44,7 @@ fill_rows_f64, fill_columns_f64 = _fills(uniform_f64)
 def row_ids(out, ids, start, first, n):
     """Global ids of `n` rows."""
     for i in range(cuda.threadIdx.x, n, THREADS):
-        out[i] = _row(ids, start, first, i)
+        out[i] = numbered(ids, start, first, i)
 
 
 @device
@@ -51,7 +52,7 @@ def row_keys(out, ids, start, first, n, base, per_row, key, step):
     """64-bit keys of `n` rows of `per_row` entries each, as int64."""
     for e in range(cuda.threadIdx.x, n * per_row, THREADS):
         i = e // per_row
-        entry = (base + _row(ids, start, first, i)) * per_row + e - i * per_row
+        entry = (base + numbered(ids, start, first, i)) * per_row + e - i * per_row
         out[e] = signed(mix(key, (u64(entry) << u64(32)) + u64(step)))
 
 

@@ -215,7 +215,7 @@ class KernelWriter:
         if op.kind == "argmax":
             return self._argmax(op, args[0])
         if op.kind in ("map", "output"):
-            return self._assign(op, expression(op.node, args) if op.kind == "map" else args[0], inner)
+            return self._assign(op, self._computed(op, args) if op.kind == "map" else args[0], inner)
         if op.kind == "piece":
             pieces = total(args) if args else literal(0, op.target.dtype)
             return [assign(self._stored(op, inner), self._as_stored(op.target, pieces))]
@@ -227,6 +227,10 @@ class KernelWriter:
             return [assign(name, self._merge(op, name, new))]
         place = self._stored(op, inner)
         return [assign(place, self._merge(op, place, new) if op.kind != "pad" else new)]
+
+    def _computed(self, op: Op, args: Sequence[Expression]) -> Expression:
+        """The entry that `op` computes from those of its arguments."""
+        return expression(op.node, args)
 
     def _argmax(self, op: Op, new: Expression) -> list[Statement]:
         name, best = op.target.name, best_of(op)

@@ -46,7 +46,7 @@ def gemm(step: Opaque, builder: Builder, stage: Stage, dtype: str, name: str = "
         lines.append(assign(names("lo", "hi"), Tuple(tuple(ends))))
     for i, (attrs, a, b) in enumerate(pairs(step.node)):
         sparse = "data_" if _may_be_sparse(builder.access(a).value.node) else ""
-        flags, (m, n, k), (lda, ldb), apart = _layout(attrs, a, b, row)
+        flags, (m, n, k), (lda, ldb), apart = layout(attrs, a, b, row)
         at, size, more = out, term(m), None
         if step.shared:
             assert apart is not None
@@ -82,7 +82,7 @@ def _merged(chain: Sequence[tuple[Any, Any]], sizes: Sequence[Poly]) -> tuple[Po
     return total, Poly.of(chain[-1][1]) if chain else None
 
 
-def _layout(attrs: Mapping[str, Any], a: Node, b: Node, row: Row) -> tuple[Any, Any, Any, Poly | None]:
+def layout(attrs: Mapping[str, Any], a: Node, b: Node, row: Row) -> tuple[Any, Any, Any, Poly | None]:
     """Which operands are transposed, the sizes m, n and k, the distances between stored rows, and what lies between
     the places in `a` of two rows of the result."""
     groups: dict[str, tuple[Poly, Poly | None]] = {}

@@ -89,7 +89,9 @@ CUDA: Places = {
         *("add_slabs", "all_set", "clear", "fill", "max_slabs", "merge_slabs", "prefer_full_width"),
         *("share_start", "tail"),
     ),
-    "ppl.kernels.cuda.noise": (*("fill_columns_{bits}", "fill_rows_{bits}", "mix_time", "row_ids", "row_keys"),),
+    "ppl.kernels.cuda.noise": (
+        *("fill_columns_{bits}", "fill_rows_{bits}", "mix_time", "numbered", "row_ids", "row_keys"),
+    ),
     "ppl.kernels.cuda.products": (
         *("cumulate", "gemm_{bits}", ("gemm_{bits}", "data_gemm_{bits}"), "tiles"),
         *("product_{bits}", ("product_{bits}", "data_product_{bits}")),

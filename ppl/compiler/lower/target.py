@@ -72,6 +72,7 @@ class Fusion:
         go on with loops inside it; so it is in the bodies of loops over time.
     cuts : ops before and behind which a region of rows ends.
     whole : ops that take all rows of a call in one step; they are regions of their own.
+    noise : whether uniforms are computed where they are read; else a step makes all of a tile, in vectors.
     """
 
     arrays: int = tuning.LOOP_ARRAYS
@@ -81,6 +82,7 @@ class Fusion:
     vectors_apart: bool = False
     cuts: frozenset[str] = frozenset()
     whole: frozenset[str] = frozenset()
+    noise: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ CUDA = Target(
     resident=True,
     clocked=False,
     rewrites=Rewrites(product=tuning.CUDA_PRODUCT, table_width=NEVER, windows=False),
-    fusion=Fusion(arrays=1 << 20, innermost="event", whole=frozenset({"gemm"})),
+    fusion=Fusion(arrays=1 << 20, innermost="event", whole=frozenset({"gemm"}), noise=True),
     buffers=Buffers(whole=True, product_tile=1 << 60, stream_tile=1 << 60, tile_rows=1 << 40),
     sharing=Sharing(
         most=tuning.CUDA_BLOCKS,

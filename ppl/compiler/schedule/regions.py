@@ -22,7 +22,7 @@ from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, assign, bases, 
 from ppl.compiler.schedule.values import Builder
 from ppl.compiler.schedule.whole import keep_whole
 from ppl.ir.node import Node, topological
-from ppl.ir.op_facts import STEPWISE, VECTORS
+from ppl.ir.op_facts import VECTORS
 from ppl.ir.types import Axis
 
 MOVED = ("map", "reduce", "output")
@@ -81,7 +81,7 @@ def _declare(stage: Stage, builder: Builder, where: dict[Node, tuple[int, Axis |
             if reduced:
                 stage.accumulators.append(value)
                 builder.accumulator(value)
-            value.external = value.external or reduced or node.op in STEPWISE
+            value.external = value.external or reduced or builder.is_step(node)
             for user in builder.users.get(value.node, ()):
                 if where.get(source(user)) != (stage.level, stage.row):
                     value.external = True
@@ -96,34 +96,34 @@ def _declare(stage: Stage, builder: Builder, where: dict[Node, tuple[int, Axis |
                 builder.global_rows(value)
 
 
-def _levels(stage: Stage) -> dict[Node, int]:
+def _levels(stage: Stage, builder: Builder) -> dict[Node, int]:
     """Cluster number of fused nodes; opaque nodes run after the cluster of their number (-1: before all)."""
     inside = set(stage.nodes)
     level: dict[Node, int] = {}
     for node in stage.nodes:
         needs = [source(b) for b in bases(node)]
         needs = [b for b in needs if b in inside]
-        if node.op in STEPWISE:
-            level[node] = max([level[b] + (b.op in STEPWISE) for b in needs], default=-1)
+        if builder.is_step(node):
+            level[node] = max([level[b] + builder.is_step(b) for b in needs], default=-1)
         else:
-            level[node] = max([level[b] + (b.op in STEPWISE) for b in needs], default=0)
+            level[node] = max([level[b] + builder.is_step(b) for b in needs], default=0)
     users: dict[Node, list[Node]] = {}
     for node in stage.nodes:
         for b in bases(node):
             users.setdefault(source(b), []).append(node)
     wanted = {b for o in stage.outputs for b in ([o.node] if not is_view(o.node) else bases(chain(o.node)))}
     for node in reversed(stage.nodes):
-        if node.op not in STEPWISE and node not in wanted and users.get(node) and node.op not in ("sum", "put"):
+        if not builder.is_step(node) and node not in wanted and users.get(node) and node.op not in ("sum", "put"):
             level[node] = max(level[node], min(level[u] for u in users[node]))
     return level
 
 
 def _steps(stage: Stage, builder: Builder) -> None:
-    level = _levels(stage)
+    level = _levels(stage, builder)
     clusters: dict[int, list[Op]] = {}
     opaque: dict[int, list[Opaque]] = {}
     for node in stage.nodes:
-        if node.op in STEPWISE:
+        if builder.is_step(node):
             opaque.setdefault(level[node], []).append(_opaque(node, stage, builder))
         else:
             for b in bases(node):
@@ -132,9 +132,9 @@ def _steps(stage: Stage, builder: Builder) -> None:
             clusters.setdefault(level[node], []).extend(builder.ops_of(node))
     last = max([*clusters, *opaque, 0])
     for node in stage.nodes:
-        for value in builder.results_of(node) if node.op in STEPWISE else ():
+        for value in builder.results_of(node) if builder.is_step(node) else ():
             value.external = True
-        if node.op in STEPWISE:
+        if builder.is_step(node):
             for b in bases(node):
                 builder.value(b).external = True
     for out in stage.outputs:
@@ -145,7 +145,7 @@ def _steps(stage: Stage, builder: Builder) -> None:
         if builder.made_in_place(out, stage.row):
             continue
         base = source(builder.base(out.node))
-        at = min(last + 1, level[base] + (base.op in STEPWISE)) if base in level else 0
+        at = min(last + 1, level[base] + (builder.is_step(base))) if base in level else 0
         clusters.setdefault(at, []).append(builder.output_op(out))
     for number in range(-1, max([*clusters, *opaque, 0]) + 1):
         if number in clusters:

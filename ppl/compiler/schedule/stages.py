@@ -126,6 +126,8 @@ def assign(
     for node in reversed(order):
         if node not in place_ or place_[node][1] is None or node in fixed or row_axis(node.type.axes) is None:
             continue
+        if node.op in ("sum", "amax", "argmax"):  # where it is read, what it adds up would have to be kept
+            continue
         level, row = place_[node]
         later = [(place_[u][0] - _gap(node, u, cuts), place_[u][1]) for u in users.get(node, [])]
         if later and all(r == row for _, r in later):

@@ -27,7 +27,8 @@ from ppl.compiler.schedule.fusion import Access, Buffer, Op, Value, identity_sto
 from ppl.compiler.schedule.operations import RULES, mapped
 from ppl.ir.node import Node, topological
 from ppl.ir.reference.externals import in_python
-from ppl.ir.types import Axis
+from ppl.ir.op_facts import STEPWISE
+from ppl.ir.types import Axis, Kind
 
 if TYPE_CHECKING:
     from ppl.compiler.lower.request import Output
@@ -65,6 +66,13 @@ class Builder:
                 for arg in node.args:
                     if (base := self.base(arg)) in own:
                         self.users.setdefault(base, []).append(node)
+
+    def is_step(self, node: Node) -> bool:
+        """Whether `node` is a step of its own; noise shares loops where the target computes it entry by entry."""
+        return node.op in STEPWISE and not (
+            node.op == "noise" and self.target.fusion.noise and not self.windowed and "columns" not in node.attrs
+            and sum(a.kind in (Kind.REPEATS, Kind.PLATE) for a in node.type.axes) < 2
+        )
 
     def base(self, node: Node) -> Node:
         """The stored node below a chain of views."""

@@ -36,6 +36,7 @@ from ppl.compiler.emit.code import (
 from ppl.compiler.emit.code.expressions import Tuple
 from ppl.compiler.emit.cuda.addresses import Unsigned
 from ppl.compiler.emit.cuda.sharing import collides, one_loop, shared_loops, team_width
+from ppl.compiler.emit.cuda.uniforms import uniform
 from ppl.compiler.emit.loops import VARS, KernelWriter, best_of
 from ppl.compiler.emit.scalar import to_int
 from ppl.compiler.schedule.fusion import Loop, Op, Value, near
@@ -43,6 +44,9 @@ from ppl.compiler.schedule.stages import Cluster
 from ppl.ir.types import Axis
 
 TID, LANE, LIVE, ENTRY = Name("tid"), Name("lane"), Name("live"), Name("entry")
+
+Across = tuple[Loop, ...] | None
+"""Loops whose turns threads take side by side, as one loop; none if all do the same; None: one thread alone."""
 
 TOGETHER = do("together")
 """The statement that waits for all threads of the block."""
@@ -61,6 +65,11 @@ class BlockWriter(KernelWriter):
         self.columns = row is not None and any(row in op.scattered for op in cluster.ops)
         self.width = 1
         self.guarded = False
+        self.reading: dict[Op, Across] = {}
+        """The loops that tell threads apart which read what an operation needs, and which store its result."""
+        self.storing: dict[Op, Across] = {}
+        self._across: Across = ()
+        self._first_across: Across = ()
         self.divided: set[Loop] = set()
         self.exchanged: set[Value] = set()
         for op in cluster.ops:
@@ -94,6 +103,7 @@ class BlockWriter(KernelWriter):
     def _alone(self, items: Sequence[Loop | Op]) -> list[Statement]:
         """What is no turn of a shared loop: one team of all threads."""
         self.width, self.guarded = self.threads, False
+        self._across = self._first_across = ()
         return [assign(LANE, TID), *self._team(items)]
 
     def _shared(self, item: Loop) -> list[Statement]:
@@ -104,6 +114,8 @@ class BlockWriter(KernelWriter):
             self._name(outer, prefix[:depth])
         self.width = team_width(prefix, items, self.row, self.columns, self.threads)
         self.guarded = self.width > 1
+        self._first_across = tuple(prefix)
+        self._across = tuple(prefix) if self.width == 1 else ()
         total = self.addresses.size(prefix[0])
         for outer in prefix[1:]:
             total = total * self.addresses.size(outer)
@@ -194,7 +206,9 @@ class BlockWriter(KernelWriter):
         for part in chain[1:]:
             size = size * self.addresses.size(part)
         stop = Choice(LIVE, term(size), to_int(0)) if self.guarded else size
+        outside, self._across = self._across, tuple(chain)
         body = [x for op in items if isinstance(op, Op) for x in self._statement(op, None)]
+        self._across = outside
         if len(chain) == 1:
             return _strided(chain[0].var, stop, body, LANE, self.width)
         return _strided("spot", stop, [*self._positions(chain, Name("spot")), *body], LANE, self.width)
@@ -202,9 +216,10 @@ class BlockWriter(KernelWriter):
     def _by_one(self, item: Loop, path: tuple[Loop, ...]) -> list[Statement]:
         """A nest whose turns write to the same entries: the first thread of a team takes all of them."""
         width, self.width = self.width, 1
+        across, self._across = self._across, None
         self._name(item, path)
         body = self._team(item.items, (*path, item))
-        self.width = width
+        self.width, self._across = width, across
         for op in item.ops():
             self.divided |= set(op.loops[-1:])
         stop = Choice(self._first(), self.addresses.size(item), to_int(0))
@@ -236,6 +251,24 @@ class BlockWriter(KernelWriter):
             return list(lines)
         stores = [x for x in lines if isinstance(x, Assign) and isinstance(x.target, Index)]
         return [x if x not in stores else when(self._first(), [x]) for x in lines]
+
+    def _statement(self, op: Op, inner: Loop | None) -> list[Statement]:
+        self.reading[op] = self._across
+        self.storing[op] = self._storing()
+        return super()._statement(op, inner)
+
+    def _computed(self, op: Op, args: Sequence[Expression]) -> Expression:
+        if op.node.op != "noise":
+            return super()._computed(op, args)
+        return uniform(op, self.row, args, self.passed, self.dtype)
+
+    def _finish(self, op: Op) -> list[Statement]:
+        self.storing[op] = self._storing()
+        return super()._finish(op)
+
+    def _storing(self) -> Across:
+        """The loops that tell apart the first threads of teams, if these store."""
+        return None if self._across is None else self._across or self._first_across
 
     def _wait(self) -> Statement:
         return do("team_together", Literal(self.width))

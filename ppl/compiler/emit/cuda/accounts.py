@@ -1,0 +1,203 @@
+"""The accounts of a CUDA program: what every launch moves and computes at some sizes; nothing is run.
+
+Bytes of a launch are those of every entry once, of each step if a slab's rows do not stay in the caches, and of each
+tile if the operands of a product do not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ppl.compiler.emit.cuda.traffic import Asked, ClusterTraffic, Moved, Sized
+from ppl.compiler.emit.products import layout
+from ppl.compiler.lower.joined import pairs
+from ppl.compiler.lower.views import Poly, axis_size, entries
+from ppl.compiler.schedule.fusion import Value
+from ppl.compiler.schedule.launches import Launch, Task, directly, launches
+from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, bases, source
+from ppl.ir.node import Node
+from ppl.tuning import CUDA_TILE
+
+DRAW = 64
+"""Operations that a uniform number counts as."""
+
+ALONE = ("solve", "cumsum", "draw_rows", "external")
+"""Steps of which a thread takes one entry of the named axes, a whole event."""
+
+DRAWN = ("noise", "rowkey", "lanes", "draw_rows")
+
+
+@dataclass(frozen=True)
+class LaunchAccount:
+    """What a launch moves: bytes to and from memory, bytes that threads ask for, operations, and whether of products."""
+
+    name: str
+    read: float
+    written: float
+    asked: Asked
+    flops: float
+    products: float
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """The launches of a program; `least` are the bytes that no schedule with these products could do without.
+
+    These are inputs, parameters and gradient once, and values that cross products: written once, and read once.
+    `workspace` are bytes of its memory, `crossing` those of the values that cross products.
+    """
+
+    launches: Sequence[LaunchAccount]
+    least: float
+    crossing: float
+    workspace: float
+    gradient: float
+
+    @property
+    def bytes(self) -> float:
+        """Bytes to and from memory."""
+        return sum(x.read + x.written for x in self.launches)
+
+    @property
+    def beside(self) -> float:
+        """The share of bytes asked for where neighbouring threads touch neighbouring entries."""
+        asked = sum(x.asked.bytes for x in self.launches)
+        return sum(x.asked.beside for x in self.launches) / asked if asked else 1.0
+
+
+def moved(step: Cluster | Opaque, stage: Stage, at: Sized) -> Moved:
+    """What a step moves over all rows."""
+    if isinstance(step, Cluster):
+        return ClusterTraffic(step, stage.row, at).found
+    if step.node.op == "turns":
+        return _loop(step, at)
+    return _product(step, stage, at) if step.node.op == "gemm" else _kernel(step, at)
+
+
+def _loop(step: Opaque, at: Sized) -> Moved:
+    """What a loop over time moves in all turns."""
+    found = Moved()
+    for inner in step.inner:
+        for part in inner.steps:
+            found.add(moved(part, inner, at), 1 if inner is step.before else step.node.attrs["length"])
+    return found
+
+
+def _kernel(step: Opaque, at: Sized) -> Moved:
+    """What a step moves that is a kernel of its own: its arguments and its result once."""
+    found, node = Moved(), step.node
+    made, alone = at.count(entries(node.type)), node.op in ALONE
+    arguments = () if node.op in ("noise", "rowid", "rowkey") else node.args
+    passed = [(at.value(x), at.count(entries(x.type))) for x in arguments]
+    for value, count in passed:
+        if value.buffer is not None:
+            found.reads(value, count)
+            found.asks(count * at.width(value), 0.0 if alone and value.block > 1 else 1.0)
+    found.writes(step.target, made)
+    found.asks(made * at.width(step.target), 0.0 if alone and step.target.block > 1 else 1.0)
+    found.flops = made * (DRAW if node.op in DRAWN else node.type.event_size if alone else 1)
+    return found
+
+
+def _product(step: Opaque, stage: Stage, at: Sized) -> Moved:
+    """What a product moves: by tiles, or entry by entry where it is a step of a block."""
+    found = Moved()
+    tile = CUDA_TILE if stage.row is not None and not stage.outer else 1
+    rows = 1 if stage.row is None else at.count(axis_size(stage.row))
+    for attrs, a, b in pairs(step.node):
+        (_, apart), shape, *_ = layout(attrs, a, b, stage.row)
+        m, n, k = (x.evaluate({**at.sizes, "n": rows}) for x in shape)
+        for operand, count, again, share in ((a, m * k, n, 1.0), (b, k * n, m, float(tile > 1 or not apart))):
+            value = at.value(operand)
+            found.reads(value, count)
+            found.asks(count * math.ceil(again / tile) * at.width(value), share)
+        found.writes(step.target, m * n)
+        found.asks(m * n * at.width(step.target), 1.0)
+        found.flops += 2.0 * m * n * k
+    return found
+
+
+def _sums(values: Sequence[Value], at: Sized, into: bool) -> Moved:
+    """What the sums over slabs move; those `into` gradients are shared by entries."""
+    found = Moved()
+    for value in values:
+        size = at.count(value.extent())
+        found.reads(value, size * at.slabs)
+        share = 1.0 if into or size >= at.unit.builder.target.threads else 0.0
+        found.asks(size * at.slabs * at.width(value), share)
+        found.flops += size * at.slabs
+    return found
+
+
+def account(at: Sized, cache: float, workspace: float) -> Accounts:
+    """The accounts of a program whose device has a cache of so many bytes for all blocks."""
+    unit = at.unit
+    whole = unit.builder.target.fusion.whole
+    found = launches(unit.stages, whole, unit.n_aux > 0)
+    crossing = at.bytes({v: at.most(v) for v in _crossing(found, at)})
+    gradient = unit.sizes["grad"] * at.itemsize
+    least = _given(found, at) + gradient + 2 * crossing
+    return Accounts([_launch(x, at, cache) for x in found], least, crossing, workspace, gradient)
+
+
+def _launch(launch: Launch, at: Sized, cache: float) -> LaunchAccount:
+    """What one launch moves."""
+    parts = [list(_parts(task, at)) for task in launch]
+    total = Moved()
+    for part in (x for task in parts for x in task):
+        total.add(part)
+    steps = [x for task in parts for x in task]
+    together = at.bytes({**total.read, **total.written})
+    if together <= cache:
+        read = at.bytes({v: n for v, n in total.read.items() if v not in total.written or v.accumulates})
+        written = at.bytes(total.written)
+    else:
+        read, written = (sum(at.bytes(x) for x in found) for found in ([p.read for p in steps], [p.written for p in steps]))
+    extra = sum(at.unit.sizes["grad"] and at.count(v.extent()) * at.width(v) for t in launch if t.is_output for v in directly(at.unit.stages))
+    name = " ".join(task.name for task in launch)
+    return LaunchAccount(name, read, written + extra, total.asked, total.flops, sum(t.product is not None for t in launch))
+
+
+def _parts(task: Task, at: Sized) -> Iterator[Moved]:
+    """What the steps of a task move."""
+    if task.is_output:
+        yield _sums(list(directly(at.unit.stages)), at, True)
+    if task.totals:
+        yield _sums(task.totals, at, False)
+    if task.stage is not None:
+        for step in [task.product] if task.product is not None else task.stage.steps:
+            yield moved(step, task.stage, at)
+
+
+def _crossing(found: Sequence[Launch], at: Sized) -> list[Value]:
+    """The values that one launch makes and another reads, one of them a product."""
+    makers: dict[Node, Task] = {}
+    values: dict[Value, None] = {}
+    for task in (t for launch in found for t in launch):
+        for step in task.steps:
+            if isinstance(step, Cluster):
+                makers |= {source(op.target.node): task for op in step.ops}
+                read = [r.value for op in step.ops for r in op.reads]
+            else:
+                makers[step.node] = task
+                read = [at.value(base) for base in bases(step.node)]
+            for value in read:
+                maker = makers.get(source(value.node))
+                crosses = maker is not None and maker is not task
+                if crosses and (task.product is not None or (maker is not None and maker.product is not None)):
+                    values[value] = None
+    return list(values)
+
+
+def _given(found: Sequence[Launch], at: Sized) -> float:
+    """Bytes of the parameters and data that a program reads."""
+    values: dict[Value, None] = {}
+    for step in (x for launch in found for task in launch for x in task.steps):
+        if isinstance(step, Cluster):
+            values |= {r.value: None for op in step.ops for r in op.reads}
+        else:
+            values |= {at.value(base): None for base in bases(step.node)}
+    leaves = [v for v in values if v.node.op in ("param", "input", "aux", "hyper")]
+    return at.bytes({v: at.most(v) for v in leaves})
