@@ -269,6 +269,9 @@ CUDA_REGISTERS = 128
 CUDA_BLOCKS, CUDA_ROWS, CUDA_OPERATIONS = 1024, 4, 1 << 13
 """Blocks that share the rows of a call at most; rows and operations of a block at least. Not measured."""
 
+CUDA_HELD, SIMULATED_HELD = 32, 8
+"""Turns of a loop that a team takes at once to hold its entries, no more than threads of a block. Not measured."""
+
 CUDA_PRODUCT, CUDA_TILE, SIMULATED_TILE = 128, 32, 4
 """Multiplications, rows excluded, from which a product is a kernel of its own; rows and columns of the result that a
 block computes, on devices and in the simulator. Not measured."""

@@ -37,7 +37,12 @@ def on(device):
 
 def grid(n):
     """Blocks, threads and shared memory of a launch of at least `n` threads."""
-    return max(1, -(-n // THREADS)), THREADS, 0
+    return blocks_for(n), THREADS, 0
+
+
+def blocks_for(n):
+    """Blocks of at least `n` threads together."""
+    return max(1, -(-n // THREADS))
 
 
 def start(kernel, shape, *arguments):

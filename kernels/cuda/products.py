@@ -20,8 +20,8 @@ TILES = 2 * TILE * TILE * 8
 
 
 def tiles(m, n):
-    """Blocks, threads and shared memory of a product with `m` rows and `n` columns."""
-    return max(1, -(-m // TILE) * -(-n // TILE)), THREADS, TILES
+    """Blocks of a product with `m` rows and `n` columns."""
+    return max(1, -(-m // TILE) * -(-n // TILE))
 
 
 @device
@@ -40,14 +40,14 @@ gemm_f64 = gemm_f32
 
 
 def _product(kind):
-    """The product of all rows; the terms of an entry are added up in their order."""
+    """The product of all rows, of which `block` says the tile; the terms of an entry are added up in their order."""
 
     @device
-    def product(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+    def product(block, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
         held = cuda.shared.array(0, kind)
         tid, across = cuda.threadIdx.x, (n + TILE - 1) // TILE
-        row0 = cuda.blockIdx.x // across * TILE
-        column0 = cuda.blockIdx.x % across * TILE
+        row0 = block // across * TILE
+        column0 = block % across * TILE
         x, y = tid % TILE, tid // TILE
         totals = cuda.local.array(EACH, kind)
         for s in range(EACH):

@@ -6,10 +6,13 @@ part of the entries to add up, if not all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ppl.compiler.emit.code import Assign, Do, Given, Name, Statement, assign, term
 from ppl.compiler.emit.scalar import kernel, to_int
 from ppl.compiler.emit.unit import SLABS, Unit
 from ppl.compiler.lower.views import Poly
+from ppl.compiler.schedule.fusion import Value
 from ppl.compiler.schedule.memory import area_of
 from ppl.compiler.schedule.stages import Stage
 from ppl.tuning import MERGED_BY_ALL
@@ -45,11 +48,14 @@ def merged(unit: Unit, share: tuple[Given, ...]) -> list[Statement]:
 
 def combined(unit: Unit, stage: Stage, share: tuple[Given, ...]) -> list[Statement]:
     """The sums of a stage that later ones read."""
-    done: list[Statement] = []
     direct = {v for s in unit.stages for _, v in s.copies}
-    for value in stage.accumulators:
-        if value in direct:
-            continue
+    return added([value for value in stage.accumulators if value not in direct], share)
+
+
+def added(values: Sequence[Value], share: tuple[Given, ...]) -> list[Statement]:
+    """The sums of accumulators into those of the first slab."""
+    done: list[Statement] = []
+    for value in values:
         assert value.buffer is not None
         array, start = value.buffer.array, to_int(value.buffer.symbol)
         add = "max_slabs" if value.node.op == "amax" else "add_slabs"

@@ -84,7 +84,7 @@ CUDA: Places = {
         *("poisson_lanes_{bits}", "poisson_row_{bits}", "poisson_block_{bits}"),
         *("vonmises_lanes_{bits}", "vonmises_row_{bits}", "vonmises_block_{bits}"),
     ),
-    "ppl.kernels.cuda.launch": ("grid",),
+    "ppl.kernels.cuda.launch": ("blocks_for",),
     "ppl.kernels.cuda.memory": (
         *("add_slabs", "all_set", "clear", "fill", "max_slabs", "merge_slabs", "prefer_full_width"),
         *("share_start", "tail"),
@@ -93,7 +93,7 @@ CUDA: Places = {
         *("fill_columns_{bits}", "fill_rows_{bits}", "mix_time", "numbered", "row_ids", "row_keys"),
     ),
     "ppl.kernels.cuda.products": (
-        *("cumulate", "gemm_{bits}", ("gemm_{bits}", "data_gemm_{bits}"), "tiles"),
+        *("cumulate", "gemm_{bits}", ("gemm_{bits}", "data_gemm_{bits}"), "tiles", "TILES"),
         *("product_{bits}", ("product_{bits}", "data_product_{bits}")),
         *((name, name + "_{bits}") for name in ("cholesky", "lu", "lu_solve", "solve_lower")),
     ),

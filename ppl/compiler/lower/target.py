@@ -72,6 +72,8 @@ class Fusion:
         go on with loops inside it; so it is in the bodies of loops over time.
     cuts : ops before and behind which a region of rows ends.
     whole : ops that take all rows of a call in one step; they are regions of their own.
+    held : turns of short loops side by side up to which a team of threads holds their entries in registers.
+    again : whether cheap values are computed again where a loop would read them from memory.
     noise : whether uniforms are computed where they are read; else a step makes all of a tile, in vectors.
     """
 
@@ -83,6 +85,8 @@ class Fusion:
     cuts: frozenset[str] = frozenset()
     whole: frozenset[str] = frozenset()
     noise: bool = False
+    again: bool = False
+    held: int = 0
 
 
 @dataclass(frozen=True)
@@ -167,14 +171,23 @@ class Target:
 
 CPU = Target("cpu", "cpu")
 
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
+
 CUDA = Target(
     "cuda",
     "cuda",
-    threads=tuning.SIMULATED_THREADS if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" else tuning.CUDA_THREADS,
+    threads=tuning.SIMULATED_THREADS if SIMULATED else tuning.CUDA_THREADS,
     resident=True,
     clocked=False,
-    rewrites=Rewrites(product=tuning.CUDA_PRODUCT, table_width=NEVER, windows=False),
-    fusion=Fusion(arrays=1 << 20, innermost="event", whole=frozenset({"gemm"}), noise=True),
+    rewrites=Rewrites(product=tuning.CUDA_PRODUCT, table_width=NEVER, windows=False, flat=NEVER),
+    fusion=Fusion(
+        arrays=1 << 20,
+        innermost="event",
+        whole=frozenset({"gemm"}),
+        noise=True,
+        again=True,
+        held=tuning.SIMULATED_HELD if SIMULATED else tuning.CUDA_HELD,
+    ),
     buffers=Buffers(whole=True, product_tile=1 << 60, stream_tile=1 << 60, tile_rows=1 << 40),
     sharing=Sharing(
         most=tuning.CUDA_BLOCKS,

@@ -6,14 +6,15 @@ loop over their entries outside, which threads share, and over the rows inside.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from ppl.compiler.schedule.again import again, needed, sole_makers
 from ppl.compiler.schedule.fusion import Op, Value
 from ppl.compiler.schedule.stages import Cluster, Opaque
 from ppl.ir.types import Axis
 
 
-def sums_apart(step: Cluster | Opaque, row: Axis | None) -> list[Cluster | Opaque]:
+def sums_apart(step: Cluster | Opaque, row: Axis | None, name: Callable[[str], str]) -> list[Cluster | Opaque]:
     """A step, behind it the sums over rows that it contained, equal loops together, and then what reads them."""
     if isinstance(step, Opaque) or row is None:
         return [step]
@@ -32,8 +33,11 @@ def sums_apart(step: Cluster | Opaque, row: Axis | None) -> list[Cluster | Opaqu
     for op in sums:
         _rows_inside(op)
         groups.setdefault((op.kind == "put", op.domain[: op.outermost]), []).append(op)
-    step.ops = before
-    parts = [*([step] if before else []), *map(Cluster, groups.values()), *([Cluster(behind)] if behind else [])]
+    makers = sole_makers(step.ops)
+    apart = [Cluster(again(group, makers, name, apart=True)) for group in groups.values()]
+    kept = set(needed([*before, *(op for part in apart for op in part.ops), *behind]))
+    step.ops = [op for op in before if op in kept]
+    parts = [*([step] if step.ops else []), *apart, *([Cluster(behind)] if behind else [])]
     _in_memory(parts)
     return list(parts)
 

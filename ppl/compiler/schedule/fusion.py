@@ -160,12 +160,16 @@ class Op:
 
 @dataclass(eq=False)
 class Loop:
-    """`for` over a named axis or an event dimension."""
+    """`for` over a named axis or an event dimension.
+
+    `held` is the first of several loops whose turns are those of the same threads: see `held.py`.
+    """
 
     token: Any
     size: Poly
     items: list[Loop | Op] = field(default_factory=list)
     var: str = ""
+    held: Loop | None = None
 
     def ops(self) -> Iterator[Op]:
         """All operations inside."""
@@ -233,7 +237,12 @@ def near(defs: Sequence[Op], user: Op) -> bool:
     if len(defs) != 1 or not defs[0].in_register:
         return False
     path = defs[0].complete
-    return tuple(user.loops[: len(path)]) == path
+    return len(user.loops) >= len(path) and all(map(_same, user.loops, path))
+
+
+def _same(a: Loop, b: Loop) -> bool:
+    """Whether the turns of both loops are those of one, or of the same threads."""
+    return a is b or (a.held is not None and a.held is b.held)
 
 
 def _common(paths: Sequence[tuple[Loop, ...]]) -> tuple[Loop, ...]:

@@ -14,8 +14,10 @@ from ppl.compiler.lower.loops.turns import varying_of
 from ppl.compiler.lower.request import Output
 from ppl.compiler.lower.target import Fusion
 from ppl.compiler.lower.views import Poly, is_view, row_axis
+from ppl.compiler.schedule.again import again, needed, sole_makers
 from ppl.compiler.schedule.apart import sums_apart
 from ppl.compiler.schedule.fusion import Buffer, Op, place, rest
+from ppl.compiler.schedule.held import hold
 from ppl.compiler.schedule.nesting import nest
 from ppl.compiler.schedule.owned import own
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, assign, bases, chain, source
@@ -153,8 +155,12 @@ def _steps(stage: Stage, builder: Builder) -> None:
         stage.steps.extend(opaque.get(number, ()))
     if stage.finals:
         _finals(stage, builder)
+    if builder.target.fusion.again:
+        for step in stage.steps:
+            if isinstance(step, Cluster):
+                step.ops = needed(again(step.ops, sole_makers(step.ops), builder.numbered, apart=False))
     if builder.target.threads > 1:
-        stage.steps = [x for step in stage.steps for x in sums_apart(step, stage.row)]
+        stage.steps = [x for step in stage.steps for x in sums_apart(step, stage.row, builder.numbered)]
     for step in stage.steps:
         if isinstance(step, Opaque) and step.node.op == "turns":
             _loop(step, stage, builder)
@@ -164,6 +170,7 @@ def _steps(stage: Stage, builder: Builder) -> None:
             if stage.row is not None and not stage.finals:
                 rows_innermost(step.ops, stage.row, limits)
             step.items = nest(step.ops, limits)
+            hold(step.items, limits.held)
             step.scratch = place(step.ops)
             for value in step.scratch:
                 value.prefix = () if builder.target.threads > 1 else value.prefix

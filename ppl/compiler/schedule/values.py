@@ -26,8 +26,8 @@ from ppl.compiler.lower.views import (
 from ppl.compiler.schedule.fusion import Access, Buffer, Op, Value, identity_store
 from ppl.compiler.schedule.operations import RULES, mapped
 from ppl.ir.node import Node, topological
-from ppl.ir.reference.externals import in_python
 from ppl.ir.op_facts import STEPWISE
+from ppl.ir.reference.externals import in_python
 from ppl.ir.types import Axis, Kind
 
 if TYPE_CHECKING:
@@ -70,7 +70,10 @@ class Builder:
     def is_step(self, node: Node) -> bool:
         """Whether `node` is a step of its own; noise shares loops where the target computes it entry by entry."""
         return node.op in STEPWISE and not (
-            node.op == "noise" and self.target.fusion.noise and not self.windowed and "columns" not in node.attrs
+            node.op == "noise"
+            and self.target.fusion.noise
+            and not self.windowed
+            and "columns" not in node.attrs
             and sum(a.kind in (Kind.REPEATS, Kind.PLATE) for a in node.type.axes) < 2
         )
 
@@ -81,9 +84,10 @@ class Builder:
         return node
 
     def _name(self, node: Node) -> str:
-        return self._numbered(stem(str(node.attrs.get("name", node.op))))
+        return self.numbered(stem(str(node.attrs.get("name", node.op))))
 
-    def _numbered(self, first: str) -> str:
+    def numbered(self, first: str) -> str:
+        """A name that no other value has."""
         count = self.names[first] = self.names.get(first, 0) + 1
         return f"{first}_{count}"
 
@@ -184,7 +188,7 @@ class Builder:
     def output_op(self, out: Output) -> Op:
         """Write an output where the caller wants it."""
         t = out.node.type
-        value = Value(out.node, self._numbered(f"out_{stem(out.name)}"), t.axes, t.shape, t.dtype, external=True)
+        value = Value(out.node, self.numbered(f"out_{stem(out.name)}"), t.axes, t.shape, t.dtype, external=True)
         literal = out.offset.constant is not None and not (out.rows and row_axis(t.axes))
         value.buffer = Buffer(out.array, out.offset, out.rows, f"{value.name}_o", literal)
         axes, coefs = identity_store(out.node)

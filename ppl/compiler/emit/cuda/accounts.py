@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ppl.compiler.emit.cuda.traffic import Asked, ClusterTraffic, Moved, Sized
 from ppl.compiler.emit.products import layout
 from ppl.compiler.lower.joined import pairs
-from ppl.compiler.lower.views import Poly, axis_size, entries
+from ppl.compiler.lower.views import axis_size, entries
 from ppl.compiler.schedule.fusion import Value
 from ppl.compiler.schedule.launches import Launch, Task, directly, launches
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, bases, source
@@ -154,10 +154,19 @@ def _launch(launch: Launch, at: Sized, cache: float) -> LaunchAccount:
         read = at.bytes({v: n for v, n in total.read.items() if v not in total.written or v.accumulates})
         written = at.bytes(total.written)
     else:
-        read, written = (sum(at.bytes(x) for x in found) for found in ([p.read for p in steps], [p.written for p in steps]))
-    extra = sum(at.unit.sizes["grad"] and at.count(v.extent()) * at.width(v) for t in launch if t.is_output for v in directly(at.unit.stages))
+        read, written = (
+            sum(at.bytes(x) for x in found) for found in ([p.read for p in steps], [p.written for p in steps])
+        )
+    extra = sum(
+        at.unit.sizes["grad"] and at.count(v.extent()) * at.width(v)
+        for t in launch
+        if t.is_output
+        for v in directly(at.unit.stages)
+    )
     name = " ".join(task.name for task in launch)
-    return LaunchAccount(name, read, written + extra, total.asked, total.flops, sum(t.product is not None for t in launch))
+    return LaunchAccount(
+        name, read, written + extra, total.asked, total.flops, sum(t.product is not None for t in launch)
+    )
 
 
 def _parts(task: Task, at: Sized) -> Iterator[Moved]:

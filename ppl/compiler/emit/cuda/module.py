@@ -1,19 +1,23 @@
 """The CUDA emitter: stages as device functions that a block's threads run together, kernels that launch them, and the
 host's order of launches.
 
-A row region is one launch: every block takes a slab of rows through all steps, with accumulators of its own, which a
-second launch adds up in the order of slabs, one thread an entry. Regions end at products, which are launches of their
-own for all rows. Unplated stages run on one block.
+A row region is one launch: every block takes a slab of rows through all steps, with accumulators of its own. Products
+of all rows have a block for each tile of the result; unplated stages run on one block, which first adds up the slabs
+that they read; gradients that are accumulators are added up in the order of slabs, one thread an entry. Those of them
+that do not wait for one another share a launch (`ppl.compiler.schedule.launches`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from ppl.compiler.emit.code import (
     Assign,
     Call,
     Do,
+    Expression,
     Function,
     Given,
     Index,
@@ -30,13 +34,14 @@ from ppl.compiler.emit.code import (
     term,
     when,
 )
-from ppl.compiler.emit.cuda.stages import BlockStages, takes_all_rows
+from ppl.compiler.emit.cuda.stages import BlockStages
 from ppl.compiler.emit.emitter import Emitter, Items
 from ppl.compiler.emit.products import gemm
-from ppl.compiler.emit.sums import combined, merged, written_aux
+from ppl.compiler.emit.sums import added, merged, written_aux
 from ppl.compiler.emit.symbols import CUDA
 from ppl.compiler.emit.unit import Unit
 from ppl.compiler.lower.views import axis_size
+from ppl.compiler.schedule.launches import Task, launches
 from ppl.compiler.schedule.stages import Opaque, Stage
 
 ALL: tuple[Given, ...] = ("slabs",)
@@ -51,8 +56,11 @@ BLOCK: tuple[Given, ...] = ("THREADS", "SHARED")
 CLOCK = {"seed": Name("clock").at(0), "step": call("I", Name("clock").at(1))}
 """Seed and step, which kernels read from the device, so that a launch can be repeated for another step."""
 
-THREAD = call(Name("cuda").dot("grid"), 1)
-"""The number of a thread."""
+PLACE = Name("place")
+"""The number of a block among those of its task."""
+
+NAMED = 3
+"""Tasks that the name of a kernel says."""
 
 Launch = tuple[Function, Sequence[Statement]]
 """A kernel, and the statements that launch it."""
@@ -61,6 +69,18 @@ Launch = tuple[Function, Sequence[Statement]]
 def on_device(given: Sequence[str]) -> list[str]:
     """What kernels are passed where others are `given` these arguments."""
     return list(dict.fromkeys("clock" if name in CLOCK else name for name in given))
+
+
+class Part(NamedTuple):
+    """What a launch does for one task: what its blocks run, how many there are, what the host computes before.
+
+    Where it is a product, it is `tiled`: its blocks want shared memory for tiles.
+    """
+
+    body: Sequence[Statement]
+    blocks: Expression
+    before: Sequence[Statement] = ()
+    tiled: bool = False
 
 
 class CudaEmitter(Emitter):
@@ -102,59 +122,71 @@ class CudaEmitter(Emitter):
         return [kernel, unit.bare("launch_one", ["start", *given, "slabs", "header"], launch, doc, "host")]
 
     def _all_launches(self) -> list[Launch]:
-        """All launches, in their order; sums of slabs share a launch with the unplated stage that follows."""
-        unit, found = self.unit, list[Launch]()
-        sums: list[Statement] = []
-        for stage in unit.stages:
-            if stage.row is None:
-                found += self._on_one_block(f"launch_{stage.name}", [*sums, *self.blocks.bodies[stage]])
-                sums = []
-                continue
-            found += self._on_one_block(f"launch_{stage.name}_before", sums)
-            found += self._region(stage)
-            sums = combined(unit, stage, ALL)
-        return [*found, *self._on_one_block("launch_sums", sums), *self._outputs()]
+        """All launches, in their order."""
+        unit = self.unit
+        found = launches(unit.stages, unit.builder.target.fusion.whole, unit.n_aux > 0)
+        return [self._launch(tasks) for tasks in found]
 
-    def _on_one_block(self, name: str, body: Sequence[Statement]) -> list[Launch]:
-        return [self._launch(name, body, ("slabs",), (1, *BLOCK))] if body else []
+    def _part(self, task: Task) -> Part:
+        """What some blocks of a launch do, in one of which a thread is as number `place`."""
+        if task.is_region:
+            return self._region(task)
+        if task.product is not None and task.stage is not None:
+            return self._product(task.product, task.stage)
+        if task.is_output:
+            return self._outputs()
+        body = [] if task.stage is None else self.blocks.bodies[task.stage]
+        return Part([*added(task.totals, ALL), *body], term(1))
 
-    def _region(self, stage: Stage) -> list[Launch]:
-        """The launch of a region, or of the products that it consists of."""
-        assert stage.row is not None
-        if takes_all_rows(stage, self.unit.builder.target):
-            return [self._product(step, stage) for step in stage.steps if isinstance(step, Opaque)]
-        rows, slab = axis_size(stage.row), Name("slab")
-        ends = [assign(end, call("share_start", rows, x, "slabs")) for end, x in (("lo", slab), ("hi", slab + 1))]
-        body = [*ends, *self.blocks.bodies[stage]]
-        return [self._launch(f"launch_{stage.name}", body, ("slabs",), ("slabs", *BLOCK), slab)]
+    def _region(self, task: Task) -> Part:
+        """The rows of a region, of which every block takes a slab."""
+        stage = task.stage
+        assert stage is not None and stage.row is not None
+        rows = axis_size(stage.row)
+        ends = [assign(end, call("share_start", rows, x, "slabs")) for end, x in (("lo", PLACE), ("hi", PLACE + 1))]
+        return Part([*ends, *self.blocks.bodies[stage]], Name("slabs"))
 
-    def _product(self, step: Opaque, stage: Stage) -> Launch:
-        """The launch of a product of all rows, with a block for every tile of the result."""
+    def _product(self, step: Opaque, stage: Stage) -> Part:
+        """A product of all rows, with a block for every tile of the result."""
         unit, rows = self.unit, axis_size(stage.row) if stage.row is not None else 1
-        calls = gemm(step, unit.builder, stage, unit.dtype, "product")
+        calls = [_placed(x) for x in gemm(step, unit.builder, stage, unit.dtype, "product")]
         first = calls[0]
         assert isinstance(first, Do) and isinstance(first.call, Call)
-        m, n = (term(x) for x in first.call.arguments[2:4])
+        m, n = (term(x) for x in first.call.arguments[3:5])
         body = [assign("n", rows), assign("t0", 0), *calls]
-        kernel, launched = self._launch(f"launch_{step.target.name}", body, (), call("tiles", m, n))
-        return kernel, [assign("n", rows), *launched]
+        return Part(body, call("tiles", m, n), [assign("n", rows)], tiled=True)
 
-    def _outputs(self) -> list[Launch]:
-        """The launch that writes gradients and auxiliary variables."""
+    def _outputs(self) -> Part:
+        """Gradients and auxiliary variables, by a thread for each entry."""
         unit = self.unit
         aux = [when(compare("j", "==", 0), [loop("i", unit.n_aux, [written_aux(unit, "i")])])] if unit.n_aux else []
-        body = [*merged(unit, SHARE), *aux]
-        return [self._entries("launch_outputs", body)] if body else []
+        most = max([value.extent().constant or 1 for s in unit.stages for value in s.accumulators] + [1])
+        begin = assign("j", PLACE * "THREADS" + call("thread"))
+        return Part([begin, *merged(unit, SHARE), *aux], call("blocks_for", most))
 
-    def _entries(self, name: str, body: Sequence[Statement]) -> Launch:
-        """A launch of one thread per entry."""
-        return self._launch(name, [assign("j", THREAD), *body], ("slabs",), call("grid", self._largest()))
+    def _launch(self, tasks: Sequence[Task]) -> Launch:
+        """A kernel for some tasks, and the statements that launch it: blocks know their task by their number."""
+        parts = [self._part(task) for task in tasks]
+        ends = [f"end_{i}" for i in range(len(parts))]
+        name = "launch_" + "_".join(task.name for task in tasks[:NAMED])
+        name += f"_and_{len(tasks) - NAMED}_more" if len(tasks) > NAMED else ""
+        before = list[Statement]()
+        for i, part in enumerate(parts):
+            before += [*part.before, assign(ends[i], Name(ends[i - 1]) + part.blocks if i else part.blocks)]
+        body = list(parts[-1].body)
+        for i in reversed(range(len(parts) - 1)):
+            later = [assign(PLACE, PLACE - ends[i]), *body] if i == len(parts) - 2 else body
+            mine = [assign(PLACE, PLACE - ends[i - 1]), *parts[i].body] if i else parts[i].body
+            body = [when(compare(PLACE, "<", ends[i]), mine, later)]
+        tiled = any(part.tiled for part in parts)
+        shape = (ends[-1], *BLOCK[:2], "TILES" if tiled else BLOCK[2])
+        last = [*ends[:-1], *sorted({"slabs"} & names_in(*body).used)]
+        slab = PLACE if tasks[0].is_region else 0
+        kernel, launch = self._kernel(name, [assign(PLACE, call("block")), *body], last, shape, slab)
+        return kernel, [*before, *launch]
 
-    def _largest(self) -> int:
-        return max([value.extent().constant or 1 for s in self.unit.stages for value in s.accumulators] + [1])
-
-    def _launch(self, name: str, body: Sequence[Statement], last: Sequence[str], shape: tuple[Given, ...] | Call,
-                slab: Given = 0) -> Launch:  # fmt: skip
+    def _kernel(self, name: str, body: Sequence[Statement], last: Sequence[str], shape: tuple[Given, ...],
+                slab: Given) -> Launch:  # fmt: skip
         """A kernel that is passed what all are, sizes and addresses, and `last`; `shape` is its launch configuration.
 
         What the host knows of memory it tells: arguments take no registers.
@@ -175,8 +207,12 @@ class CudaEmitter(Emitter):
                 inside.append(x)
         used = names_in(*inside, *body).used
         passed = [*on_device(unit.common), *sorted(told & used), *last]
-        begin = [assign(slab, call("block"))] if isinstance(slab, Name) else []
-        begin += [assign(given, x) for given, x in CLOCK.items() if given in used]
-        kernel = unit.bare(name, passed, [*begin, *inside, *body], "", "launch")
-        blocks = Tuple(tuple(map(term, shape))) if isinstance(shape, tuple) else shape
-        return kernel, [do("start", name, blocks, *passed)]
+        clock = [assign(given, x) for given, x in CLOCK.items() if given in used]
+        kernel = unit.bare(name, passed, [*body[:1], *clock, *inside, *body[1:]], "", "launch")
+        return kernel, [do("start", name, Tuple(tuple(map(term, shape))), *passed)]
+
+
+def _placed(x: Do | Assign) -> Do | Assign:
+    """The call of a product by the blocks of a launch: it is told first which of them it is."""
+    assert isinstance(x, Do) and isinstance(x.call, Call)
+    return Do(replace(x.call, arguments=(PLACE, *x.call.arguments)))

@@ -40,9 +40,16 @@ def team_width(
         outer = None if outer is None or size is None else outer * size
     most = min(_power(inner), threads)
     spare = max(1, threads // _power(outer)) if outer is not None else 1
+    held = max((_power(n) for item in loops if (n := _held(item))), default=1)
     if columns:
-        return min(most, spare)
-    return max(1 if inner <= SHORT else min(most, threads // TEAMS), min(most, spare))
+        return max(held, min(most, spare))
+    return max(held, 1 if inner <= SHORT else min(most, threads // TEAMS), min(most, spare))
+
+
+def _held(item: Loop) -> int:
+    """Turns of the longest loop in a nest whose entries stay with their threads; 0 if there is none."""
+    own = item.size.constant or 0 if item.held is not None else 0
+    return max([own, *(_held(i) for i in item.items if isinstance(i, Loop))])
 
 
 def one_loop(item: Loop) -> tuple[list[Loop], Sequence[Loop | Op]]:

@@ -11,8 +11,8 @@ from ppl.compiler.emit.scalar import INF, kernel, to_float, to_int
 from ppl.compiler.emit.stages import Stages
 from ppl.compiler.emit.unit import Unit
 from ppl.compiler.lower.matrices import KERNELS
-from ppl.compiler.lower.target import Target
 from ppl.compiler.schedule.fusion import Value
+from ppl.compiler.schedule.launches import takes_all_rows
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage
 from ppl.ir.types import Axis
 
@@ -36,7 +36,7 @@ class BlockStages(Stages):
         """The functions that the kernels of stages call."""
         found: list[Function] = []
         for stage in self.unit.stages:
-            if not takes_all_rows(stage, self.unit.builder.target):
+            if not takes_all_rows(stage, self.unit.builder.target.fusion.whole):
                 functions: list[Function] = []
                 steps = self._steps(stage, stage.name, functions)
                 rows = [assign("t0", "lo"), assign("n", Name("hi") - "lo")]
@@ -76,9 +76,3 @@ class BlockStages(Stages):
         """The statements that clear the accumulators of a slab."""
         lines = super().cleared(stage)
         return [*lines, TOGETHER] if lines else []
-
-
-def takes_all_rows(stage: Stage, target: Target) -> bool:
-    """Whether the steps of a region take all rows of a call at once."""
-    whole = target.fusion.whole
-    return stage.row is not None and all(isinstance(x, Opaque) and x.node.op in whole for x in stage.steps)

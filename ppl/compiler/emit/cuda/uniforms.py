@@ -8,7 +8,7 @@ from ppl.compiler.emit.address import Passed
 from ppl.compiler.emit.code import Expression, Literal, Name, call, total
 from ppl.compiler.emit.scalar import noise_key, to_word
 from ppl.compiler.emit.steps import Rows
-from ppl.compiler.lower.views import Poly, dims_of, strides_of
+from ppl.compiler.lower.views import Poly, strides_of
 from ppl.compiler.schedule.fusion import Op, Value
 from ppl.ir.types import Axis, Kind
 
