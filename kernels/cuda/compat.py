@@ -6,6 +6,7 @@ runs every thread as one of Python's, a few to a block.
 
 import numba
 import numpy as np
+from llvmlite import ir
 
 from ppl.tuning import CUDA_REGISTERS, CUDA_THREADS, CUDA_TILE, SIMULATED_THREADS, SIMULATED_TILE
 
@@ -59,6 +60,26 @@ def together():
 def strides(width):
     """`width`, a power of two, which the compiler must not know: it would unroll loops, and have too few registers."""
     return numba.int64(cuda.blockDim.x) // (THREADS // width)
+
+
+if SIMULATED:
+
+    def here(x):
+        """The same whole number, of which the compiler knows nothing: it computes nothing from it further outside."""
+        return x
+
+else:
+    from numba.cuda.extending import intrinsic
+
+    @intrinsic
+    def here(typing_context, x):
+        """The same whole number, of which the compiler knows nothing: it computes nothing from it further outside."""
+
+        def moved(context, builder, signature, arguments):
+            kind = ir.FunctionType(ir.IntType(64), [ir.IntType(64)])
+            return builder.call(ir.InlineAsm(kind, "mov.b64 $0, $1;", "=l,l", side_effect=True), arguments)
+
+        return numba.int64(numba.int64), moved
 
 
 @device

@@ -9,7 +9,7 @@ import math
 import numba
 
 from ppl.kernels.cpu.products.running import cumulate as _cumulate
-from ppl.kernels.cuda.compat import THREADS, TILE, cuda, device
+from ppl.kernels.cuda.compat import THREADS, TILE, cuda, device, here, strides
 
 ABREAST = THREADS // TILE
 """Rows of a tile that the threads of a block take at once."""
@@ -53,8 +53,9 @@ def _product(kind):
         for s in range(EACH):
             totals[s] = kind(0)
         for q0 in range(0, k, TILE):
+            first = here(y)  # else addresses of all entries would stay in registers
             for s in range(EACH):
-                i = y + s * ABREAST
+                i = first + s * ABREAST
                 # neighbouring threads read neighbouring entries, whichever operand is transposed
                 r, q = (row0 + x, q0 + i) if ta else (row0 + i, q0 + x)
                 inside = r < m and q < k
@@ -65,10 +66,14 @@ def _product(kind):
                 at = x * TILE + i if tb else i * TILE + x
                 held[TILE * TILE + at] = (b[j * ldb + q] if tb else b[q * ldb + j]) if inside else kind(0)
             cuda.syncthreads()
-            for q in range(TILE):
-                right = held[TILE * TILE + q * TILE + x]
-                for s in range(EACH):
-                    totals[s] += held[(y + s * ABREAST) * TILE + q] * right
+            q = 0
+            step = strides(ABREAST)
+            while q < TILE:
+                for u in range(ABREAST):  # so many turns are unrolled: of all, registers would be too few
+                    right = held[TILE * TILE + (q + u) * TILE + x]
+                    for s in range(EACH):
+                        totals[s] += held[(y + s * ABREAST) * TILE + q + u] * right
+                q += step
             cuda.syncthreads()
         for s in range(EACH):
             i, j = row0 + y + s * ABREAST, column0 + x

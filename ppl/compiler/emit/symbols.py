@@ -68,6 +68,7 @@ CUDA: Places = {
             "THREADS",
             "block",
             "cuda",
+            "here",
             ("device", "jit"),
             "kernel",
             "narrow",

@@ -84,7 +84,7 @@ class BlockWriter(KernelWriter):
         made = sorted({op.node.op for op in self.cluster.ops})
         arguments = tuple(Argument(a, types.get(a, "int64")) for a in self.passed.values)
         doc = f"{len(self.cluster.ops)} fused operations: {', '.join(made)}."
-        return Function(name, arguments, (assign(TID, call("thread")), *body), doc, form)
+        return Function(name, arguments, (assign(TID, call("here", call("thread"))), *body), doc, form)
 
     # shared loops
 
@@ -285,5 +285,9 @@ class BlockWriter(KernelWriter):
 def _strided(var: str, stop: Given, body: Sequence[Statement], start: Given, step: int) -> list[Statement]:
     """A loop from `start` to before `stop` by `step`, which is not unrolled."""
     inside = [*body, assign(var, Name(var) + f"{var}_step")]
-    before = [assign(f"{var}_step", call("strides", step)), assign(f"{var}_stop", stop), assign(var, start)]
+    before = [
+        assign(f"{var}_step", call("strides", step)),
+        assign(f"{var}_stop", stop),
+        assign(var, call("here", start)),
+    ]
     return [*before, While(compare(var, "<", f"{var}_stop"), tuple(inside))]

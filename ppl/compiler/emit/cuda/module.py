@@ -50,9 +50,6 @@ ALL: tuple[Given, ...] = ("slabs",)
 SHARE: tuple[Given, ...] = ("slabs", "j")
 """The same for a thread, which adds up entry j."""
 
-BLOCK: tuple[Given, ...] = ("THREADS", "SHARED")
-"""Threads and shared memory of a launch."""
-
 CLOCK = {"seed": Name("clock").at(0), "step": call("I", Name("clock").at(1))}
 """Seed and step, which kernels read from the device, so that a launch can be repeated for another step."""
 
@@ -179,7 +176,7 @@ class CudaEmitter(Emitter):
             mine = [assign(PLACE, PLACE - ends[i - 1]), *parts[i].body] if i else parts[i].body
             body = [when(compare(PLACE, "<", ends[i]), mine, later)]
         tiled = any(part.tiled for part in parts)
-        shape = (ends[-1], *BLOCK[:2], "TILES" if tiled else BLOCK[2])
+        shape = (ends[-1], "THREADS", "TILES" if tiled else "SHARED")
         last = [*ends[:-1], *sorted({"slabs"} & names_in(*body).used)]
         slab = PLACE if tasks[0].is_region else 0
         kernel, launch = self._kernel(name, [assign(PLACE, call("block")), *body], last, shape, slab)

@@ -23,6 +23,10 @@ THREAD = call("thread")
 """The number of a thread in its block."""
 
 
+HERE = tuple(assign(x, call("here", x)) for x in ("t0", "n"))
+"""What keeps addresses of one step out of the registers of others."""
+
+
 class BlockStages(Stages):
     """Writes the functions of stages, which all threads of a block call."""
 
@@ -53,7 +57,7 @@ class BlockStages(Stages):
         lines = super().step(step, stage, prefix, functions)
         if isinstance(step, Opaque) and step.node.op in ONE_BY_ONE:
             lines = [self._dealt(x) for x in lines]
-        return [*lines, TOGETHER]
+        return [*(HERE if stage.row is not None else ()), *lines, TOGETHER]
 
     def _dealt(self, x: Statement) -> Statement:
         """A loop over entries, or what is done for the only one, shared by the threads of a block."""

@@ -20,7 +20,8 @@ def uniform(op: Op, row: Axis | None, times: Sequence[Expression], passed: Passe
     key: Expression = noise_key(node, around)
     if not around:
         passed.name("seed")
-        key = to_word(passed.name(f"key_{value.name}", key))
+        key = passed.name(f"key_{value.name}", key)
+    key = to_word(call("here", key))  # else the keys of all rounds would stay in registers
     counted = _counted(value, row)
     inside = total([Literal(0), *(_moved(op, k, step, passed) for k, step in _steps(value) if k != counted)])
     if counted is None:
