@@ -31,22 +31,27 @@ DRAWN = ("noise", "rowkey", "lanes", "draw_rows")
 
 @dataclass(frozen=True)
 class LaunchAccount:
-    """What a launch moves: bytes to and from memory, bytes that threads ask for, operations, and whether of products."""
+    """What a launch moves: bytes to and from memory, bytes that threads ask for, and operations.
+
+    `products` are how many of its tasks are products, whose operations are `multiplied`.
+    """
 
     name: str
     read: float
     written: float
     asked: Asked
     flops: float
-    products: float
+    products: int
+    multiplied: float
 
 
 @dataclass(frozen=True)
 class Accounts:
-    """The launches of a program; `least` are the bytes that no schedule with these products could do without.
+    """The launches of a program, and bytes that no schedule could do without.
 
-    These are inputs, parameters and gradient once, and values that cross products: written once, and read once.
-    `workspace` are bytes of its memory, `crossing` those of the values that cross products.
+    These are `least`: data, parameters and gradient once, and what crosses from one step to another of which one is a
+    product, a loop over time or a draw by rejection: written once, and read once. `crossing` are the bytes of that,
+    `workspace` those of its memory.
     """
 
     launches: Sequence[LaunchAccount]
@@ -59,6 +64,11 @@ class Accounts:
     def bytes(self) -> float:
         """Bytes to and from memory."""
         return sum(x.read + x.written for x in self.launches)
+
+    @property
+    def products(self) -> int:
+        """Products of all rows."""
+        return sum(x.products for x in self.launches)
 
     @property
     def beside(self) -> float:
@@ -132,81 +142,75 @@ def _sums(values: Sequence[Value], at: Sized, into: bool) -> Moved:
 
 
 def account(at: Sized, cache: float, workspace: float) -> Accounts:
-    """The accounts of a program whose device has a cache of so many bytes for all blocks."""
+    """The accounts of a program on a device with a cache of so many bytes for all blocks."""
     unit = at.unit
-    whole = unit.builder.target.fusion.whole
-    found = launches(unit.stages, whole, unit.n_aux > 0)
+    found = launches(unit.stages, unit.builder.target.fusion.whole, unit.n_aux > 0)
+    if not unit.stages:
+        given = float(sum(unit.sizes[x] for x in ("params", "aux", "hyper")) * at.itemsize)
+        gradient = float(unit.sizes["grad"] * at.itemsize)
+        alone = LaunchAccount("one", given, gradient, Asked(given + gradient, given + gradient), 0.0, 0, 0.0)
+        return Accounts([alone], given + gradient, 0.0, workspace, gradient)
     crossing = at.bytes({v: at.most(v) for v in _crossing(found, at)})
-    gradient = unit.sizes["grad"] * at.itemsize
+    gradient = float(unit.sizes["grad"] * at.itemsize)
     least = _given(found, at) + gradient + 2 * crossing
     return Accounts([_launch(x, at, cache) for x in found], least, crossing, workspace, gradient)
 
 
 def _launch(launch: Launch, at: Sized, cache: float) -> LaunchAccount:
     """What one launch moves."""
-    parts = [list(_parts(task, at)) for task in launch]
+    products = [moved(t.product, t.stage, at) for t in launch if t.product is not None and t.stage is not None]
+    others = [part for task in launch if task.product is None for part in _parts(task, at)]
     total = Moved()
-    for part in (x for task in parts for x in task):
+    for part in (*products, *others):
         total.add(part)
-    steps = [x for task in parts for x in task]
-    together = at.bytes({**total.read, **total.written})
-    if together <= cache:
-        read = at.bytes({v: n for v, n in total.read.items() if v not in total.written or v.accumulates})
+    if at.bytes({**total.read, **total.written}) <= cache:
+        read = at.bytes({v: n for v, n in total.read.items() if v not in total.written})
         written = at.bytes(total.written)
     else:
-        read, written = (
-            sum(at.bytes(x) for x in found) for found in ([p.read for p in steps], [p.written for p in steps])
-        )
-    extra = sum(
-        at.unit.sizes["grad"] and at.count(v.extent()) * at.width(v)
-        for t in launch
-        if t.is_output
-        for v in directly(at.unit.stages)
-    )
+        read = sum(at.bytes(part.read) for part in (*products, *others))
+        written = sum(at.bytes(part.written) for part in (*products, *others))
+    sums = directly(at.unit.stages) if any(task.is_output for task in launch) else ()
+    written += sum(at.count(v.extent()) * at.width(v) for v in sums)
     name = " ".join(task.name for task in launch)
-    return LaunchAccount(
-        name, read, written + extra, total.asked, total.flops, sum(t.product is not None for t in launch)
-    )
+    multiplied = sum(part.flops for part in products)
+    return LaunchAccount(name, read, written, total.asked, total.flops, len(products), multiplied)
 
 
 def _parts(task: Task, at: Sized) -> Iterator[Moved]:
-    """What the steps of a task move."""
+    """What the steps of a task move that is no product."""
     if task.is_output:
         yield _sums(list(directly(at.unit.stages)), at, True)
     if task.totals:
         yield _sums(task.totals, at, False)
     if task.stage is not None:
-        for step in [task.product] if task.product is not None else task.stage.steps:
+        for step in task.stage.steps:
             yield moved(step, task.stage, at)
 
 
 def _crossing(found: Sequence[Launch], at: Sized) -> list[Value]:
-    """The values that one launch makes and another reads, one of them a product."""
-    makers: dict[Node, Task] = {}
+    """The values that one step makes and another reads, where one of them is no loop nest."""
+    makers: dict[Node, Cluster | Opaque] = {}
     values: dict[Value, None] = {}
-    for task in (t for launch in found for t in launch):
-        for step in task.steps:
-            if isinstance(step, Cluster):
-                makers |= {source(op.target.node): task for op in step.ops}
-                read = [r.value for op in step.ops for r in op.reads]
-            else:
-                makers[step.node] = task
-                read = [at.value(base) for base in bases(step.node)]
-            for value in read:
-                maker = makers.get(source(value.node))
-                crosses = maker is not None and maker is not task
-                if crosses and (task.product is not None or (maker is not None and maker.product is not None)):
-                    values[value] = None
+    for step in (s for launch in found for task in launch for s in task.outer_steps):
+        opaque = isinstance(step, Opaque)
+        read = [at.value(base) for base in bases(step.node)] if isinstance(step, Opaque) else _read_by(step)
+        for value in read:
+            maker = makers.get(source(value.node))
+            if maker is not None and maker is not step and (opaque or isinstance(maker, Opaque)):
+                values[value] = None
+        makers |= {step.node: step} if isinstance(step, Opaque) else {source(op.target.node): step for op in step.ops}
     return list(values)
+
+
+def _read_by(step: Cluster) -> list[Value]:
+    return [read.value for op in step.ops for read in op.reads]
 
 
 def _given(found: Sequence[Launch], at: Sized) -> float:
     """Bytes of the parameters and data that a program reads."""
     values: dict[Value, None] = {}
     for step in (x for launch in found for task in launch for x in task.steps):
-        if isinstance(step, Cluster):
-            values |= {r.value: None for op in step.ops for r in op.reads}
-        else:
-            values |= {at.value(base): None for base in bases(step.node)}
+        read = [at.value(base) for base in bases(step.node)] if isinstance(step, Opaque) else _read_by(step)
+        values |= dict.fromkeys(read)
     leaves = [v for v in values if v.node.op in ("param", "input", "aux", "hyper")]
     return at.bytes({v: at.most(v) for v in leaves})

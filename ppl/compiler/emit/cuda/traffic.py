@@ -45,7 +45,7 @@ class Moved:
 
     read: dict[Value, float] = field(default_factory=dict)
     written: dict[Value, float] = field(default_factory=dict)
-    asked: Asked = Asked()
+    asked: Asked = field(default_factory=Asked)
     flops: float = 0.0
 
     def reads(self, value: Value, count: float) -> None:
