@@ -7,7 +7,7 @@ a stage, opaque steps (products, noise, loops) separate clusters of fused operat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from ppl.compiler.lower.loops.turns import varying_of
@@ -34,20 +34,22 @@ MOVED = ("map", "reduce", "output")
 def schedule(outputs: Sequence[Output], builder: Builder) -> list[Stage]:
     """Split the graph of `outputs` into stages and their steps."""
     order = [n for n in topological([o.node for o in outputs]) if not is_view(n)]
-    where = assign(order, outputs, builder.target.fusion.cuts | builder.target.fusion.whole)
-    stages: dict[tuple[int, Axis | None], Stage] = {}
+    whole = builder.target.fusion.whole
+    where = assign(order, outputs, builder.target.fusion.cuts | whole)
+    stages: dict[tuple[int, Axis | None, bool], Stage] = {}
 
-    def stage(key: tuple[int, Axis | None]) -> Stage:
+    def stage(level: int, row: Axis | None, apart: bool) -> Stage:
+        key = level, row, apart and row is not None
         if key not in stages:
-            kind = "stage" if key[1] is None else "rows"
-            stages[key] = Stage(*key, name=f"{kind}_{len(stages)}")
+            kind = "stage" if row is None else "rows"
+            stages[key] = Stage(level, row, name=f"{kind}_{len(stages)}")
         return stages[key]
 
     for node in order:
         if node in where:
-            stage(where[node]).nodes.append(node)
+            stage(*where[node], node.op in whole).nodes.append(node)
     for out in outputs:
-        stage(_output_place(out, where)).outputs.append(out)
+        stage(*_output_place(out, where, whole), False).outputs.append(out)
     ordered = sorted(stages.values(), key=lambda s: (s.level, s.row.order if s.row else ()))
     for s in ordered:
         _declare(s, builder, where)
@@ -58,7 +60,8 @@ def schedule(outputs: Sequence[Output], builder: Builder) -> list[Stage]:
     return ordered
 
 
-def _output_place(out: Output, where: dict[Node, tuple[int, Axis | None]]) -> tuple[int, Axis | None]:
+def _output_place(out: Output, where: dict[Node, tuple[int, Axis | None]], whole: Set[str]
+                  ) -> tuple[int, Axis | None]:  # fmt: skip
     row, base = row_axis(out.node.type.axes), out.node
     while is_view(base):
         base = base.args[0]
@@ -67,7 +70,7 @@ def _output_place(out: Output, where: dict[Node, tuple[int, Axis | None]]) -> tu
         return (0 if row is None else 1, row)
     level, other = where[base]
     if row == other and row_axis(base.type.axes) == row:
-        return level, row
+        return (level + 2 if base.op in whole else level), row
     gap = 1 if (row is None) != (other is None) else 2
     return (level + (gap if row is not None or other is not None else 0), row)
 

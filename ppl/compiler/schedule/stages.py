@@ -10,7 +10,7 @@ from ppl.compiler.lower.request import Output
 from ppl.compiler.lower.views import Poly, is_view, row_axis
 from ppl.compiler.schedule.fusion import Loop, Op, Value
 from ppl.ir.node import Node
-from ppl.ir.op_facts import GIVEN
+from ppl.ir.op_facts import GIVEN, POINTWISE
 from ppl.ir.types import Axis
 
 
@@ -126,13 +126,18 @@ def assign(
     for node in reversed(order):
         if node not in place_ or place_[node][1] is None or node in fixed or row_axis(node.type.axes) is None:
             continue
-        if node.op in ("sum", "amax", "argmax"):  # where it is read, what it adds up would have to be kept
+        if node.op in ("sum", "amax", "argmax") and not _is_loose(node):  # what it adds up would have to be kept
             continue
         level, row = place_[node]
         later = [(place_[u][0] - _gap(node, u, cuts), place_[u][1]) for u in users.get(node, [])]
         if later and all(r == row for _, r in later):
             place_[node] = (max(level, min(k for k, _ in later)), row)
     return place_
+
+
+def _is_loose(node: Node) -> bool:
+    """Whether an operation reads what is given, or made of that entry by entry."""
+    return all(b.op in GIVEN or (b.op in POINTWISE and _is_loose(b)) for b in bases(node))
 
 
 def _gap(made: Node, user: Node, cuts: Set[str]) -> int:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ppl.compiler.emit.cuda.stages import ONE_BY_ONE
 from ppl.compiler.emit.cuda.traffic import Asked, ClusterTraffic, Moved, Sized
 from ppl.compiler.emit.products import layout
 from ppl.compiler.lower.joined import pairs
@@ -22,9 +23,6 @@ from ppl.tuning import CUDA_TILE
 
 DRAW = 64
 """Operations that a uniform number counts as."""
-
-ALONE = ("solve", "cumsum", "draw_rows", "external")
-"""Steps of which a thread takes one entry of the named axes, a whole event."""
 
 DRAWN = ("noise", "rowkey", "lanes", "draw_rows")
 
@@ -98,7 +96,7 @@ def _loop(step: Opaque, at: Sized) -> Moved:
 def _kernel(step: Opaque, at: Sized) -> Moved:
     """What a step moves that is a kernel of its own: its arguments and its result once."""
     found, node = Moved(), step.node
-    made, alone = at.count(entries(node.type)), node.op in ALONE
+    made, alone = at.count(entries(node.type)), node.op in ONE_BY_ONE
     arguments = () if node.op in ("noise", "rowid", "rowkey") else node.args
     passed = [(at.value(x), at.count(entries(x.type))) for x in arguments]
     for value, count in passed:

@@ -153,7 +153,7 @@ class ClusterTraffic:
         for _ in range(2 if adds else 1):
             self._ask(value, self.at.turns(loops), self.writer.storing[op], moving, unknown)
 
-    def _moving(self, op: Op, value: Value, axes: Mapping, coefs: Mapping) -> dict[Loop, int]:  # type: ignore[type-arg]
+    def _moving(self, op: Op, value: Value, axes: Mapping, coefs: Mapping) -> dict[Loop, int]:
         """How far every loop moves the address of an access."""
         steps = self.writer.addresses.terms(op, value, axes, coefs, 0)[1]
         return {item: self.at.count(step) for item, step in steps.items()}

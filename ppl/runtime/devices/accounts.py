@@ -25,9 +25,9 @@ def accounts_of(executable: Emitted, rows: int | Mapping[str, int] = 1, particle
     cache : bytes that the blocks of the device hold together
     """
     unit = assemble(executable.request, executable.dtype, executable.target)[1].unit
-    given = dict(rows) if isinstance(rows, Mapping) else {name: rows for name in executable.plate_names}
-    sizes = executable.sizes(given, particles, 1)
-    slabs = executable.slabs_of(sizes)
+    given = dict(rows) if isinstance(rows, Mapping) else dict.fromkeys(executable.plate_names, rows)
+    sizes = executable._sizes(given, particles, 1)
+    slabs = executable._slabs(sizes)
     full = executable.laid_out(sizes, slabs)
     floats, ints = (executable.extent(array, full, slabs, slabs) for array in "wv")
     at = Sized(unit, full, slabs)
