@@ -1,7 +1,7 @@
-"""One line on a terminal that says what a program waits for: it appears after a second, and is gone at the end.
+"""One line that says what a program waits for: it appears after a second, and is gone at the end.
 
-It is written to stderr where that is a terminal, and nowhere else; ``PPL_PROGRESS=0`` turns it off. Work that follows
-other work within half a second belongs to the same wait.
+It is written to stderr where that is a terminal, below the cell of a notebook, and nowhere else;
+``PPL_PROGRESS=0`` turns it off. Work that follows other work within half a second belongs to the same wait.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from ppl.notebook import Output, in_notebook
 
 DELAY, INTERVAL, PAUSE = 1.0, 0.1, 0.5
 """Seconds until the line appears, between two of its forms, and of rest that end a wait."""
@@ -28,7 +30,7 @@ class Line:
     """
 
     def __init__(self) -> None:
-        self.write: Callable[[str], None] = to_terminal
+        self.write: Callable[[str], None] = to_reader
         self._forget()
 
     def _forget(self) -> None:
@@ -102,7 +104,29 @@ class Line:
 
 def wanted() -> bool:
     """Whether there is anybody to read the line."""
-    return os.environ.get("PPL_PROGRESS", "") != "0" and sys.stderr is not None and sys.stderr.isatty()
+    if os.environ.get("PPL_PROGRESS", "") == "0":
+        return False
+    return in_notebook() or (sys.stderr is not None and sys.stderr.isatty())
+
+
+def to_reader(text: str) -> None:
+    """Write `text` where it is read, in place of the text before; "" erases it."""
+    if in_notebook():
+        _to_notebook(text)
+    else:
+        to_terminal(text)
+
+
+_outputs: list[Output] = []
+
+
+def _to_notebook(text: str) -> None:
+    """Write `text` below the cell that waits; the next wait may be another cell's."""
+    if not _outputs:
+        _outputs.append(Output())
+    _outputs[0].say(text)
+    if not text:
+        _outputs.clear()
 
 
 def to_terminal(text: str) -> None:

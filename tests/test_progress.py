@@ -116,7 +116,7 @@ def test_the_bar_of_fit_shows_it(terminal, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     with Bar(True, 10, "rows"), progress.line.during(lambda: "compiling model 'vae'"):
         wait_for(lambda: "fit: compiling model 'vae'" in terminal.getvalue())
-    assert progress.line.write is progress.to_terminal
+    assert progress.line.write is progress.to_reader
     assert "compiling" not in terminal.getvalue().splitlines()[-1]
 
 

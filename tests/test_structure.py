@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BASES = {"ppl": "ppl", "kernels": "ppl.kernels", "models": "ppl.models"}
 
 FLOORS = (
-    "errors interrupts lazy arguments names checked progress html",
+    "errors interrupts lazy arguments names checked html notebook progress",
     "tuning",
     "kernels ir",
     "distributions",
@@ -68,6 +68,7 @@ LAZY = {
     "ppl.runtime.devices.executable": "only for those who have one",
     "ppl.training.resident.tables": "as above",
     "networkx": "only for the graph that users see",
+    "IPython": "of notebooks only",
     "cloudpickle": "optional, for models that no name leads to",
 }
 """What is imported when it is first used, inside a function or through `ppl.lazy`, and why."""
