@@ -71,6 +71,10 @@ UNROLLED_ENTRIES = 600
 """Entries of all computed values up to which a program is written out without loops. Not measured; LLVM's time grows
 with it."""
 
+TABLE_ENTRIES = 1 << 16
+"""Entries of a table, in one row, that `ppl.likelihood(marginalize=)` may make at most: 256 KB in float32, a quarter of
+the second caches. Not measured."""
+
 SMALL_UNITS = 64
 """Random units times particles up to which several particles are compiled in, without a loop. Not measured."""
 

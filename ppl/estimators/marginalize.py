@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ppl.estimators.base import Support
 from ppl.estimators.enumerate import Enumerate
+from ppl.tuning import TABLE_ENTRIES
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
@@ -18,6 +19,8 @@ class Marginalize(Enumerate):
 
     imposed: ClassVar[bool] = True
     within_cost: ClassVar[bool] = True
+
+    budget: int = TABLE_ENTRIES
 
     def supports(self, node: RandomNode) -> Support:
         """As `Enumerate`, and nothing in the sum is a stopped value of the node: its weight could not be left out."""

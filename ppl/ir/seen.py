@@ -33,7 +33,7 @@ class Seen(NamedTuple):
                 cut = [slice(start, start + (n - 1) * step + 1, step) for start, n, step in given]
                 array = array[(slice(None),) * len(lead) + tuple(cut)]
             elif op == "reshape":
-                array = array.reshape(*lead, *given)
+                array = array.reshape((*lead, *given))
             else:
                 array = array.transpose(*range(len(lead)), *(len(lead) + i for i in given))
         return array

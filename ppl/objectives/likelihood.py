@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -105,30 +106,28 @@ def _mixed(names: Sequence[str], terms: Sequence[Node]) -> set[Axis]:
 
 
 def _marginal_cost(summed: Sequence[Site], sites: Sequence[Site], terms: Mapping[str, Node]) -> Cost:
-    plates = summed[0].axes
-    for other in summed[1:]:
-        if other.axes != plates:
-            raise ModelError(
-                f"likelihood: '{summed[0].name}' and '{other.name}' are marginalised together but stand in other plates"
-            )
-    plates = tuple(a for a in plates if a not in _mixed([s.name for s in summed], [terms[s.name] for s in sites]))
+    mixed = _mixed([s.name for s in summed], [terms[s.name] for s in sites])
+    own = {s.name: tuple(a for a in s.axes if a not in mixed) for s in summed}
+    plates = tuple(a for a in own[summed[0].name] if all(a in axes for axes in own.values()))
     scans = {s.scan for s in (*summed, *sites)}
     scan = scans.pop() if len(scans) == 1 else None
-    found = ops.const(0.0)
+    inside = {a for axes in own.values() for a in axes}
+    if scan is not None and inside - set(plates):
+        names = " and ".join(f"'{base_name(s.name)}'" for s in summed[:2])
+        raise ModelError(f"likelihood: {names} are marginalised together in a loop but stand in other plates")
+    factors = []
     for site in sites:
         term = terms[site.name] if scan is not None else total(terms[site.name], site.scan)
-        inner = [a for a in term.type.axes if a.kind is Kind.PLATE and a not in plates]
-        open_ended = [a.name for a in inner if a.size is None]
-        if open_ended:
-            raise ModelError(
-                f"likelihood: '{summed[0].name}' is marginalised outside plate '{open_ended[0]}': its log-sum-exp over "
-                "all rows does not split into minibatches"
-            )
-        found = ops.add(found, ops.sum_axes(term, inner))
+        inner = [a for a in term.type.axes if a.kind is Kind.PLATE and a not in inside]
+        factors.append(ops.sum_axes(term, inner))
+    found = functools.reduce(ops.add, factors, ops.const(0.0))
+    rows = {a for s in (*summed, *sites) for a in s.axes if a.size is None and a not in plates}
     name = f"-log p({', '.join(dict.fromkeys(base_name(s.name) for s in sites))})"
     where = sites[0].where if sites else summed[0].where
     step = found if scan is not None else None
-    return Cost(name, total(found, scan), where, plates, tuple(s.name for s in summed), step=step, scan=scan)
+    apart = () if scan is not None else tuple(factors)
+    whole, nodes = tuple(a.name for a in rows), tuple(s.name for s in summed)
+    return Cost(name, total(found, scan), where, plates, nodes, apart, whole, step=step, scan=scan)
 
 
 def likelihood(model: Model, marginalize: Sequence[str] = ()) -> Likelihood:
@@ -140,7 +139,11 @@ def likelihood(model: Model, marginalize: Sequence[str] = ()) -> Likelihood:
 
     Raises
     ------
-    ModelError : nothing is observed, a name is unknown or not finite, or a marginalised latent stands outside a
-        run-time plate whose rows it couples.
+    ModelError : nothing is observed, or a name is unknown or not finite.
+    EstimatorError : the sum takes a table beyond the budget; the message says what would fit.
+
+    Latents are summed out one after the other, in an order that keeps tables small: those of a chain or tree with T
+    nodes of K states cost T K^2. A latent outside of a plate of data couples all of its rows, which then are given in
+    one call.
     """
     return Likelihood(model, marginalize)

@@ -1,4 +1,4 @@
-"""Draws from a program: `sample`, `predict` and `posterior`."""
+"""Draws from a program and posteriors: `sample`, `predict`, `posterior` and `posterior_probs`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,21 @@ import numpy as np
 
 from ppl.arguments import names
 from ppl.compiler.surrogate.conditions.range_guards import INVALID
+from ppl.compiler.surrogate.posterior.backward import refused
+from ppl.compiler.surrogate.posterior.draws import IMPOSSIBLE, drawing
 from ppl.errors import DataError, ModelError
 from ppl.inference.absent import completed, require_unread
+from ppl.inference.probabilities import (
+    Probabilities,
+    exact,
+    finite_guide_names,
+    has_guide,
+    of_guide,
+    queries_of,
+    require_exact,
+    summed_names,
+)
+from ppl.inference.steps import steps_named, steps_of
 from ppl.lang.trace import Trace
 from ppl.names import Named
 from ppl.objectives.predictive import Predictive
@@ -59,7 +72,7 @@ class Drawing(Prepared):
         keep, redraws = keeps(nonfinite), isinstance(self.objective, Predictive)
         read, missing = completed(self, data, rows) if redraws else (self.read(data), frozenset())
         compiled = self.prepare(*read)
-        wanted = _wanted(compiled.trace, sites, summed_out(compiled.trace))
+        wanted = _wanted(site_names(compiled.trace), sites, summed_out(compiled.trace))
         return self._draws("sample", wanted, Call(state, read, seed, particles, rows, None, hyper), keep, missing)
 
     def predict(
@@ -75,10 +88,11 @@ class Drawing(Prepared):
     ) -> dict[str, np.ndarray]:
         """Draws from the posterior predictive: latents as in `posterior`, and new draws of all observed sites.
 
-        Latents come from the guide of an `elbo`, from the importance samples of an `iwae` by their weights, else from
-        the model. A site that is computed from what `ppl.sample` returned for an observation sees the new draw; one
-        that is computed from the data argument itself sees the data. Draws do not depend on threads, nor on how rows
-        are split into calls that say which `rows` they are.
+        Latents come from the guide of an `elbo`, from the importance samples of an `iwae` by their weights, those that
+        `ppl.likelihood` sums out from their exact posterior given the data, else from the model. A site that is
+        computed from what `ppl.sample` returned for an observation sees the new draw; one that is computed from the
+        data argument itself sees the data. Draws do not depend on threads, nor on how rows are split into calls that
+        say which `rows` they are.
 
         Parameters
         ----------
@@ -103,7 +117,9 @@ class Drawing(Prepared):
         """
         keep, (read, missing) = keeps(nonfinite), completed(self, data, rows)
         compiled = self.prepare(*read)
-        wanted = _wanted(compiled.trace, sites, summed_out(compiled.trace))
+        hidden = summed_out(compiled.trace)
+        require_drawable("predict", compiled, hidden)
+        wanted = _wanted((*site_names(compiled.trace), *hidden), sites, {})
         return self._draws("predict", wanted, Call(state, read, seed, particles, rows, None, hyper), keep, missing)
 
     def posterior(
@@ -117,7 +133,9 @@ class Drawing(Prepared):
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
     ) -> dict[str, np.ndarray]:
-        """Draws of the latents given the data: from the guide, or by the weights of importance samples (`iwae`).
+        """Draws of the latents given the data: from the guide, by the weights of importance samples (`iwae`), or exact.
+
+        The draws of latents that `ppl.likelihood` sums out are exact, and joint ones.
 
         Parameters and errors are those of `predict`; `sites` are latents, by default all of them.
 
@@ -134,6 +152,55 @@ class Drawing(Prepared):
         _require_known(wanted, known, "latent")
         return self._draws("predict", wanted, Call(state, read, seed, particles, rows, None, hyper), keep)
 
+    def posterior_probs(
+        self,
+        state: State,
+        *data: Any,
+        sites: Sequence[str | tuple[str, ...]] | None = None,
+        rows: Any = None,
+        hyper: HyperValues | None = None,
+        nonfinite: str = "raise",
+    ) -> Probabilities:
+        """Exact posterior probabilities of finite latents given data and parameters.
+
+        With `ppl.likelihood(model, marginalize=...)` they are those of the latents that are summed out:
+        responsibilities of a mixture, marginals of a Bayesian network, smoothing in a loop over time. With a guide they
+        are the guide's q(z | data), which is an approximation; `.source` of the result says which ("exact", "guide").
+
+        Parameters
+        ----------
+        sites : names; a tuple of names asks for the joint probabilities of these. By default every latent by itself.
+
+        Returns
+        -------
+        dict
+            By name arrays with axes (*plates, *times, *units, values), the values in the order of the support (0, 1 of
+            a Bernoulli; classes; counts from 0). By tuple of names (*plates, *times, values of the first, ...).
+
+        Raises
+        ------
+        ModelError
+            No finite latent is summed out or has probabilities in a guide that depend on data alone; or the sum
+            has a latent in it that is drawn.
+        NonFiniteError
+            The data have probability 0; `nonfinite="keep"` gives NaN.
+        """
+        keep, read = keeps(nonfinite), self.read(data)
+        compiled = self.prepare(*read)
+        summed = summed_names(compiled)
+        known = summed or (finite_guide_names(compiled) if has_guide(compiled) else [])
+        if not known:
+            raise ModelError(
+                f"posterior_probs: model '{self.objective.model.name}' has no finite latent that is summed out "
+                "(ppl.likelihood(model, marginalize=[...])), or whose probabilities in a guide depend on data alone"
+            )
+        queries = queries_of(sites, known)
+        bound = bind(self, Call(state, read, None, 1, rows, None, hyper))
+        if not summed:
+            return Probabilities("site", of_guide(bound, queries), "guide")
+        require_exact(compiled, queries)
+        return Probabilities("site", exact(bound, queries, keep))
+
     def _draws(
         self, key: str, wanted: Sequence[str], call: Call, keep: bool, missing: frozenset[str] = frozenset()
     ) -> dict[str, np.ndarray]:
@@ -142,19 +209,24 @@ class Drawing(Prepared):
         call.particles = k
         bound = bind(self, call, unread=missing)
         compiled = bound.compiled
-        require_unread(compiled, key, wanted, missing)
-        result = run(bound, key, wanted)
-        invalid = bool(np.isnan(result.arrays.pop(INVALID, 0.0)))
+        trace = drawing(compiled).trace if key == "predict" else compiled.trace
+        steps = {name: steps_named(trace, name) for name in wanted}
+        listed = tuple(n for group in steps.values() for n in group)
+        require_unread(compiled, key, listed, missing)
+        result = run(bound, key, listed)
+        invalid, impossible = (bool(np.isnan(result.arrays.pop(n, 0.0))) for n in (INVALID, IMPOSSIBLE))
         if not keep:
-            require_finite_sample(bound, {n: result.arrays[n] for n in wanted}, invalid, key)
-        variant = compiled.variant(key, wanted)
-        drawn = {n: particles_first(result.arrays[n], variant.arrays[n].type, k, asked) for n in wanted}
+            require_finite_sample(bound, {n: result.arrays[n] for n in listed}, invalid, key, impossible)
+        variant, drawn = compiled.variant(key, listed), {}
+        for name, group in steps.items():
+            parts = [particles_first(result.arrays[n], variant.arrays[n].type, k, asked) for n in group]
+            lead = len(trace.sites[group[0]].axes) + (asked is not None)
+            drawn[name] = steps_of(trace, group, parts, lead)
         return Named("site", drawn)
 
 
-def _wanted(trace: Trace, sites: Sequence[str] | None, hidden: Mapping[str, str]) -> tuple[str, ...]:
-    """The sites to draw: all, or those named."""
-    known = site_names(trace)
+def _wanted(known: tuple[str, ...], sites: Sequence[str] | None, hidden: Mapping[str, str]) -> tuple[str, ...]:
+    """The sites to draw: all that are known, or those named."""
     wanted = known if sites is None else names("sites=", sites)
     for name, latent in hidden.items():
         if name in wanted:
@@ -178,13 +250,23 @@ def _latents(trace: Trace) -> tuple[str, ...]:
     return tuple(s.name for s in trace.random_sites())
 
 
+def require_drawable(method: str, compiled: Compiled, hidden: Mapping[str, str]) -> None:
+    """Raise a ModelError where latents that are summed out cannot be drawn."""
+    reason = refused(compiled.working, compiled.working_plan) if hidden else None
+    if reason is not None:
+        raise ModelError(f"{method}: {reason}, where no draw from its posterior is made")
+
+
 def _require_posterior(program: Prepared, compiled: Compiled, latents: Sequence[str]) -> None:
     """Raise a ModelError unless what is drawn of the latents is a posterior."""
     model = program.objective.model.name
     if not latents:
         raise ModelError(f"posterior: model '{model}' has no latents")
-    if not hasattr(program.objective, "guide"):
+    summed = set(summed_names(compiled))
+    drawn = [name for name in latents if name not in summed]
+    if drawn and not hasattr(program.objective, "guide"):
         raise ModelError(
-            f"posterior: {', '.join(map(repr, latents))} of model '{model}' would be drawn from the model, not given "
+            f"posterior: {', '.join(map(repr, drawn))} of model '{model}' would be drawn from the model, not given "
             "the data: use ppl.elbo(model, guide), or sum finite latents out, ppl.likelihood(model, marginalize=[...])"
         )
+    require_drawable("posterior", compiled, dict.fromkeys(summed, ""))

@@ -46,6 +46,7 @@ class Binder:
         self.dtype = dtype
         self.checks = list(find_checks(trace))
         self.plates = [a for a in trace.plates.values() if a.size is None]
+        self.whole = {name: cost.name for cost in trace.costs.values() for name in cost.whole}
 
     def bind(self, data: Sequence[Any], rows: Any = None, total_rows: Any = None, check: bool = True,
              int32: Sequence[str] = (), first: int = 0, unread: Collection[str] = ()) -> Bound:  # fmt: skip
@@ -124,6 +125,11 @@ class Binder:
             own = rows.get(axis.name) if isinstance(rows, Mapping) else (rows if i == 0 else None)
             ids[axis.name] = _row_ids(own, n, axis.name)
             totals[axis.name] = n if total is None else _total(total, n, axis.name)
+            if totals[axis.name] != n and axis.name in self.whole:
+                raise DataError(
+                    f"cost '{self.whole[axis.name]}' sums latents out over all rows of plate '{axis.name}' together: "
+                    f"it takes all {totals[axis.name]} rows in one call, {n} are given"
+                )
             scales[axis.name] = 1.0 if total is None or n == 0 else totals[axis.name] / n
         return Bound(arrays, sizes, ids, scales, totals, next(iter(totals.values()), 1))
 

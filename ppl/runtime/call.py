@@ -135,8 +135,8 @@ def bind(program: Prepared, call: Call, check: bool = True, unread: Collection[s
     return BoundCall(compiled, state, bound, int32, hypers, count, seed, step)
 
 
-def run(bound: BoundCall, key: str, sites: Sequence[str] = ()) -> Result:
-    """Run a variant ("gradient", "value", "rows", "sample") of the program.
+def run(bound: BoundCall, key: str, sites: Sequence[Any] = ()) -> Result:
+    """Run a variant ("gradient", "value", "rows", "sample", or one of `DRAWS`) of the program.
 
     Raises
     ------

@@ -18,7 +18,7 @@ from ppl.compiler.plan.plan import Plan
 from ppl.compiler.surrogate import variants as build
 from ppl.compiler.surrogate.conditions.constants import check_constants
 from ppl.compiler.surrogate.conditions.range_guards import find_guards
-from ppl.compiler.surrogate.posterior.draws import DRAWS
+from ppl.compiler.surrogate.posterior.draws import DRAWS, drawing
 from ppl.compiler.surrogate.second_order import VECTOR, build_hvp
 from ppl.compiler.surrogate.traces import Traced, simplify_trace, sketched
 from ppl.compiler.surrogate.unrolled import require_few_steps, step_plan, unrolled_graph
@@ -137,9 +137,7 @@ class Compiled:
     def other_choice(self, state: State) -> str:
         """Where the estimators that made `state` differ from the plan's, in words; empty if nowhere, or unknown."""
         theirs, ours = state.estimators, self.estimators
-        if not theirs:
-            return ""
-        nodes = [n for n in dict.fromkeys((*theirs, *ours)) if theirs.get(n) != ours.get(n)]
+        nodes = [n for n in dict.fromkeys((*theirs, *ours)) if theirs and theirs.get(n) != ours.get(n)]
         label = {n: tuple(e[n].label if n in e else "none" for e in (theirs, ours)) for n in nodes}
         return ", ".join(f"'{n}' had {a}, the program has {b}" for n, (a, b) in label.items())
 
@@ -172,12 +170,14 @@ class Compiled:
 
     def _build(self, key: str, sites: Sequence[str], particles: int | None) -> Variant:
         graph, plan = self.working, self.working_plan
+        if key in DRAWS:
+            return build.build_sample(drawing(self), sites, DRAWS[key], plan)
         builders: dict[str, Callable[[], Variant]] = {
             "gradient": lambda: build.build_gradient(graph, plan, particles=particles),
             "repeats": lambda: build.build_gradient(graph, plan, repeats=True),
             "value": lambda: build.build_value(graph, plan, particles=particles),
             "rows": lambda: build.build_rows(graph, plan),
-            **{name: lambda: build.build_sample(self.graph, sites, DRAWS[key]) for name in DRAWS},
+            "sample": lambda: build.build_sample(self.graph, sites),
             "hvp": lambda: build_hvp(self.flat, step_plan(self.flat, self.plan.estimators)),
         }
         if key.startswith(VIOLATIONS):

@@ -78,12 +78,23 @@ def require_finite_loss(bound: BoundCall, loss: Any, per_row: bool) -> None:
 
 
 def require_finite_sample(
-    bound: BoundCall, arrays: Mapping[str, np.ndarray], invalid: bool, method: str = "sample"
+    bound: BoundCall,
+    arrays: Mapping[str, np.ndarray],
+    invalid: bool,
+    method: str = "sample",
+    impossible: bool = False,
 ) -> None:
-    """Raise if parameters were out of range, or a site is not finite; `method` is what was called."""
+    """Raise if parameters were out of range, the data have probability 0, or a site is not finite.
+
+    `method` is what was called.
+    """
     names = tuple(arrays)
     if invalid:
         refuse_violation(bound, "sample", names)
+    if impossible:
+        raise NonFiniteError(
+            f"{method}: the data have probability 0 given the parameters, so latents have no posterior{KEEP}", None
+        )
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not finite(np.ravel(array)):
             refuse_violation(bound, "sample", names)

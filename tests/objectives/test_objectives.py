@@ -438,13 +438,6 @@ def mixture(x):
 
 
 @ppl.model
-def global_component(x):
-    k = ppl.sample("k", Categorical(logits=ppl.param("logits", np.zeros(3))))
-    with ppl.plate("data", x) as x:
-        ppl.sample("x", Normal(ppl.constant(MEANS)[k], 1.0), obs=x)
-
-
-@ppl.model
 def nothing_observed():
     ppl.sample("k", Categorical(logits=ppl.param("logits", np.zeros(3))))
 
@@ -454,7 +447,6 @@ def test_likelihood_errors_name_what_is_wrong():
     assert "no latent named 'q'" in objective_error(ppl.likelihood(mixture, "q"), X)
     assert "'z'" in objective_error(ppl.likelihood(mixture, "z"), X)
     assert "marginalise it too" in objective_error(ppl.likelihood(mixture, "k"), X)
-    assert "minibatches" in objective_error(ppl.likelihood(global_component, "k"), X)
 
 
 def test_marginalised_latents_need_no_estimator_and_are_not_in_the_pasteable_plan():

@@ -134,7 +134,7 @@ def test_a_refusal_of_a_loop_that_is_written_out_names_no_steps():
         def step(c, t):
             a, b = (ppl.sample(k, Bernoulli(logits=ppl.param("p", 0.3) + c[k])) for k in "ab")
             ppl.cost("in", a * ppl.stop_gradient(c["b"]) + b)
-            return {"a": 1.0 * a, "b": 1.0 * b}, None
+            return {"a": 1.0 * a + c["a"], "b": 1.0 * b + c["b"]}, None
 
         ppl.scan(step, {"a": 0.0, "b": 0.0}, length=14)
 

@@ -52,6 +52,9 @@ def _visit(node: Node, args: tuple[Node, ...], rules: Rewrites) -> Node:
         return MATRICES[node.op](node, *args)
     if node.op in ("external", "cumsum"):
         return remake(node, tuple(in_memory(x) for x in args))
+    if node.op == "take" and args[0].type.shape[0] == 1:  # the index is clamped to the only entry
+        shape = (*(1 for _ in args[1].type.shape), *args[0].type.shape[1:])
+        return ops.expand(ops.reshape(args[0], shape), (), node.type.shape)
     if node.op == "take" and _few(node, _one_table(args[0]), rules):
         return _chosen(node, _one_table(args[0]), args[1])
     if node.op in LANES:

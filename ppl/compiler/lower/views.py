@@ -239,7 +239,8 @@ def _reshape(inner: View, old: tuple[int, ...], new: tuple[int, ...]) -> View | 
             if step:
                 coefs[k] = step
             step *= new[k]
-    axes = {a: k if isinstance(k, Entry) else rename.get(k, k) for a, k in inner.axes.items()}
+    renamed = {k: Entry(0) if isinstance(k, int) and old[k] == 1 else rename.get(k, k) for k in moving}
+    axes = {a: k if isinstance(k, Entry) else renamed[k] for a, k in inner.axes.items()}
     return View(inner.base, axes, coefs, inner.offset)
 
 

@@ -13,6 +13,7 @@ from ppl.compiler.plan import loops
 from ppl.compiler.plan.loops import naming_loops
 from ppl.compiler.plan.plan import Candidate, Choice, Plan
 from ppl.compiler.plan.requested import Requested, named_estimators
+from ppl.compiler.plan.tables import require_tables
 from ppl.errors import EstimatorError
 from ppl.estimators import (
     ARM,
@@ -38,7 +39,6 @@ from ppl.estimators import (
 from ppl.estimators.base import Estimator
 from ppl.graph.lost_paths import require_no_lost_path
 from ppl.graph.stochastic import RandomNode, StochasticGraph
-from ppl.lang.time.record import base_name
 from ppl.names import Named
 
 
@@ -107,7 +107,7 @@ def make_plan(
             choices[rn.name] = _choose(rn, allow_bias, particles, max_copies, used)
             used.add(rn, choices[rn.name].estimator)
     ordered = {name: choices[name] for name in graph.nodes}
-    _check_joint_budget(graph, ordered)
+    require_tables(graph, {name: choice.estimator for name, choice in ordered.items()})
     return Plan(Named("node", ordered), used.total(), particles)
 
 
@@ -210,20 +210,3 @@ def _refusal(
     if (estimator.all_sides(rn) or estimator.enters == "summed") and spent > max_copies:
         return f"{spent:.4g} copies in all exceed max_copies={max_copies}"
     return None
-
-
-def _check_joint_budget(graph: StochasticGraph, choices: dict[str, Choice]) -> None:
-    """Enumerated nodes with a common cost must stay within one budget, since only enumeration multiplies."""
-    for cost in graph.trace.costs.values():
-        states, budget, names = 1.0, float("inf"), []
-        for name, choice in choices.items():
-            if choice.estimator.enters == "summed" and cost in graph[name].costs:
-                states *= loops.states(choice.estimator, graph[name])
-                budget = min(budget, choice.estimator.most_states)
-                names.append(name)
-        if states > budget:
-            listed = ", ".join(dict.fromkeys(map(base_name, names)))
-            raise EstimatorError(
-                f"enumerating {listed} together takes {states:.3g} joint states for cost '{base_name(cost.name)}', "
-                f"over the budget of {budget:.0f}"
-            )

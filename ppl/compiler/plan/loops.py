@@ -34,9 +34,8 @@ def refusal(estimator: Estimator, rn: RandomNode, used: Budget) -> str | None:
         return None
     steps, most = rn.graph.all_steps, used.max_copies
     if rn.site.scan is not None and estimator.enters == "summed":
-        states = estimator.all_states(rn)
-        if states > estimator.most_states:
-            return f"{broken_chain(rn, ())}, and its steps have {states:.4g} joint values"
+        if steps > UNROLLED_STEPS:
+            return f"{broken_chain(rn, ())}, and its {steps} steps, more than {UNROLLED_STEPS}, are not written out"
     elif rn.site.scan is not None and 1 + estimator.all_sides(rn) > most:
         return (
             f"in a loop of {rn.steps} steps it takes {estimator.all_sides(rn)} branches, over max_copies={most:g}; "

@@ -19,6 +19,7 @@ import numpy as np
 
 from ppl.compiler.surrogate.enumeration import before
 from ppl.compiler.surrogate.recurrence import Recurrence
+from ppl.compiler.surrogate.summed.factors import Factor
 from ppl.distributions.domain.checks import constant_value
 from ppl.distributions.domain.conditions import unexpanded
 from ppl.distributions.parts.probabilities import log_total
@@ -129,6 +130,8 @@ class Chain:
         for cost in walk.graph.trace.costs.values():
             if cost.scan is self.scan and cost.marginalize and cost.step is not None:
                 seen = ops.add(seen, walk.walk([cost.step])[0])
+        seen = ops.add(seen, walk.tilted(self))
+        self.table = Factor(ops.add(ops.add(message, moved), seen), weight if weight.type.axes else None)
         if not weight.type.axes and not any(axis in seen.type.axes for axis in self.then):
             return self._product(message, moved, seen)
         log_density = ops.add(ops.add(message, moved), seen)

@@ -25,7 +25,7 @@ INFINITE = ("logits", "low", "high")
 class States:
     """All joint values of a law along `axis`: the values, their probabilities, and those in logarithms.
 
-    `log_prob` is None where a probability may be 0. The values then vary over all that the probabilities vary over.
+    `log_prob` is None where a probability may be 0. The values then vary over all rows of the probabilities.
     """
 
     axis: Axis
@@ -49,7 +49,8 @@ def states_of(law: Distribution, rn: RandomNode) -> States:
     for plate in coupled:
         weight = product(ops.collect(weight, plate))
     if not always_positive(weight):
-        return States(axis, ops.expand(value, weight.type.axes), weight, None)
+        plates = [a for a in weight.type.axes if a.kind is not Kind.ENUM]
+        return States(axis, ops.expand(value, plates), weight, None)
     log_prob = ops.sum_axes(law.node_log_prob(value), coupled)
     return States(axis, value, ops.exp(log_prob), log_prob)
 

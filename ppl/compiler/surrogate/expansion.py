@@ -13,7 +13,10 @@ from typing import NamedTuple
 
 from ppl.compiler.surrogate.ahead import Ahead
 from ppl.compiler.surrogate.enumeration import marginal_cost
-from ppl.compiler.surrogate.walk import AuxVariable, Walk
+from ppl.compiler.surrogate.loops import AuxVariable
+from ppl.compiler.surrogate.summed.elimination import Variable, log_total
+from ppl.compiler.surrogate.summed.factors import Factor
+from ppl.compiler.surrogate.walk import Walk
 from ppl.estimators.base import Advantages
 from ppl.ir import ops
 from ppl.ir.node import Node
@@ -190,7 +193,19 @@ class Expansion(Walk):
         chain = None if cost.scan is None else self.chain(cost.scan)
         if chain is not None and cost.scan is not None:
             return chain.total(self.recurrence(cost.scan))
-        return marginal_cost(value, [self.marginal[name] for name in cost.marginalize], self.reducer)
+        if len(cost.marginalize) == 1:
+            return marginal_cost(value, [self.marginal[name] for name in cost.marginalize], self.reducer)
+        return ops.neg(log_total(self.factors(cost), self.variables(cost), self.reducer))
+
+    def factors(self, cost: Cost) -> list[Factor]:
+        """The terms of the log-density that a cost sums over states of its nodes."""
+        return [Factor(self._meant(f, x)) for f, x in zip(cost.factors, self.walk(cost.factors), strict=True)]
+
+    def variables(self, cost: Cost) -> list[Variable]:
+        """The states that a cost sums over."""
+        nodes = [self.graph[name] for name in cost.marginalize]
+        plates = [tuple(a for a in n.node.type.axes if a not in n.coupled_plates) for n in nodes]
+        return [Variable(self.marginal[n.name], axes) for n, axes in zip(nodes, plates, strict=True)]
 
     def _score_term(self, name: str) -> tuple[Node, Advantages] | None:
         rn = self.graph[name]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
 
 from ppl.compiler.surrogate.chain import Chain
 from ppl.compiler.surrogate.enumeration import States
+from ppl.compiler.surrogate.posterior.tilts import Query, tilt
 from ppl.compiler.surrogate.recurrence import Recurrence
 from ppl.compiler.surrogate.reductions import Reducer
-from ppl.estimators.base import Estimator
+from ppl.estimators.base import Auxiliary, Estimator
 from ppl.graph.random.node import RandomNode
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir import ops
@@ -19,6 +22,16 @@ from ppl.ir.types import Axis, Kind, union_axes
 from ppl.lang.time.record import Scan, resolved
 
 Mode = Literal["gradient", "value", "sample"]
+
+
+@dataclass(eq=False)
+class AuxVariable:
+    """An auxiliary variable in the expanded program: leaf, its value in a step, declaration, its node."""
+
+    leaf: Node
+    step: Node
+    spec: Auxiliary
+    owner: str
 
 
 class Loops:
@@ -34,6 +47,11 @@ class Loops:
     env: dict[int, Node]
     everywhere: tuple[Axis, ...]
     sampled: tuple[Axis, ...]
+
+    asked: Mapping[Query, Any] = MappingProxyType({})
+    """Nodes whose joint posterior probabilities are asked for; in a chain, what is added to its log-density."""
+    given: Mapping[str, Node] = MappingProxyType({})
+    """Values of nodes that are summed out elsewhere: their draws, in a loop over time those of all steps."""
 
     def walk(self, outputs: Sequence[Node]) -> list[Node]:
         """Expand everything that `outputs` are computed from; returns what they become."""
@@ -58,6 +76,23 @@ class Loops:
         if names and scan not in self.chains:
             self.chains[scan] = Chain(self, scan, names)
         return self.chains.get(scan)
+
+    def tilted(self, chain: Chain) -> Node:
+        """Zeros that stand for the states of a chain's nodes in a step, where their probabilities are asked for."""
+        total, asked = ops.const(0.0), dict(self.asked)
+        for query in asked:
+            if set(query) <= set(chain.names):
+                plates = [a for name in query for a in self.graph[name].node.type.axes]
+                states = [chain.now[chain.names.index(name)] for name in query]
+                asked[query] = tilt(query, (*plates, *states), (chain.scan.length,))
+                total = ops.add(total, self.recurrence(chain.scan).slice(asked[query]))
+        self.asked = asked
+        return total
+
+    def given_value(self, rn: RandomNode) -> Node:
+        """The draw that is given of a node, in a step of its loop."""
+        value, scan = self.given[rn.name], rn.site.scan
+        return value if scan is None else self.recurrence(scan).slice(value)
 
     def _stacked(self, node: Node) -> Node:
         """A value of a loop seen from outside; over the states of a chain, its expectation."""

@@ -24,20 +24,33 @@ class Reducer:
     def __init__(self) -> None:
         self.weights: dict[Axis, Node] = {}
         self.possible: dict[Axis, Node] = {}
+        self._known: dict[tuple[Axis, tuple[Axis, ...], bool], Node] = {}
 
     def meet(self, values: Sequence[Node], trunk: bool = False) -> list[Node]:
         """`values` over common axes; along an enumerated axis that is new, impossible states have no derivative."""
         axes = union_axes(*(x.type.axes for x in values))
-        masks = {a: self._possible(a, trunk) for a in axes if a in self.possible}
+        masks = {a: self._within(a, axes, trunk) for a in axes if a in self.possible}
         axes = union_axes(axes, *(m.type.axes for m in masks.values()))
         met = []
         for x in values:
-            new = [a for a in masks if a not in x.type.axes]
+            new = [m for a, m in masks.items() if not {a, *m.type.axes}.issubset(x.type.axes)]
             x = ops.expand(x, axes)
-            for axis in new if x.type.dtype == "float" else ():
-                x = ops.where(masks[axis], x, ops.stop(x, IMPOSSIBLE))
+            for mask in new if x.type.dtype == "float" else ():
+                x = ops.where(mask, x, ops.stop(x, IMPOSSIBLE))
             met.append(x)
         return met
+
+    def _within(self, axis: Axis, axes: Collection[Axis], trunk: bool) -> Node:
+        """Which states are possible; of other nodes whose states `axes` has not, in some possible state."""
+        possible = self._possible(axis, trunk)
+        others = tuple(a for a in possible.type.axes if a.kind is Kind.ENUM and a != axis and a not in axes)
+        key = axis, others, trunk
+        if others and key not in self._known:
+            for other in others:
+                if other in self.possible:
+                    possible = ops.logical_and(possible, self._within(other, (), trunk))
+            self._known[key] = ops.less(0.5, make("amax", ops.cast(possible, "float"), axes=others, dims=()))
+        return self._known[key] if others else possible
 
     def doubtful(self, x: Node) -> bool:
         """Whether `x` has entries of states or branches that may be impossible."""
@@ -47,7 +60,7 @@ class Reducer:
         """`x` in the trunk, but `idle` in states that nothing reaches."""
         x = ops.pick(x, TRUNK)
         for axis in [a for a in x.type.axes if a in self.possible]:
-            x = ops.where(self._possible(axis, True), x, idle)
+            x = ops.where(self._within(axis, x.type.axes, True), x, idle)
         return x
 
     def _possible(self, axis: Axis, trunk: bool) -> Node:

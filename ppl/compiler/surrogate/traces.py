@@ -36,6 +36,7 @@ def simplify_trace(trace: Trace) -> None:
     outputs += [n for s in fresh for n in (s.fresh, s.returned) if n is not None]
     outputs += [c.next for c in trace.carried.values() if c.next is not None]
     outputs += [g.node for g in trace.guards]
+    outputs += [f for c in trace.costs.values() for f in c.factors]
     steps = [c for c in trace.costs.values() if c.step is not None]
     outputs += [c.step for c in steps if c.step is not None]
     actives = [s for s in trace.sites.values() if s.active is not None]
@@ -61,6 +62,8 @@ def simplify_trace(trace: Trace) -> None:
             carried.next = next(simplified)
     for guard in trace.guards:
         guard.node = next(simplified)
+    for cost in trace.costs.values():
+        cost.factors = tuple(next(simplified) for _ in cost.factors)
     for cost in steps:
         cost.step = next(simplified)
     for site in actives:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -33,8 +35,9 @@ from ppl.ir.types import Kind
 from ppl.ir.verify import after_pass
 from ppl.lang.time.record import base_name
 
-Draws = Callable[[StochasticGraph, Sequence[str]], dict[str, Node]]
+Draws = Callable[[StochasticGraph, Sequence[Any], Mapping[str, Estimator]], dict[str, Node]]
 """The outputs of a program that draws named sites."""
+NOTHING: Mapping[str, Estimator] = MappingProxyType({})
 
 
 @dataclass
@@ -132,9 +135,11 @@ def build_rows(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> Variant
     return _finish(variant)
 
 
-def build_sample(graph: StochasticGraph, sites: Sequence[str], draws: Draws = sampled) -> Variant:
-    """Values of named sites, particles kept as an axis."""
-    arrays = draws(graph, sites)
+def build_sample(
+    graph: StochasticGraph, sites: Sequence[Any], draws: Draws = sampled, plan: Mapping[str, Estimator] = NOTHING
+) -> Variant:
+    """Values of named sites, particles kept as an axis; or what else `draws` makes of what is asked for."""
+    arrays = draws(graph, sites, plan)
     variant = Variant(arrays=arrays, hypers=dict(graph.trace.hypers))
     variant.stages["expand"] = dict(arrays)
     return _finish(variant)

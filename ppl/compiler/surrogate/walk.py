@@ -9,11 +9,11 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ppl.compiler.surrogate.chain import Chain
 from ppl.compiler.surrogate.enumeration import States, drawable, states_of
-from ppl.compiler.surrogate.loops import Loops, Mode
+from ppl.compiler.surrogate.loops import AuxVariable, Loops, Mode
 from ppl.compiler.surrogate.moments import Averaged
 from ppl.compiler.surrogate.posterior.redrawn import Redraw, replaced
 from ppl.compiler.surrogate.recurrence import Recurrence
@@ -30,16 +30,6 @@ from ppl.ir.op_facts import JUMP
 from ppl.ir.types import PARTICLES, REPEATS, TRUNK, Axis, Copy, Kind, branch_axis, sort_axes, union_axes
 from ppl.lang.time.record import Scan, base_name
 from ppl.lang.trace import Bound, Site, SiteKind
-
-
-@dataclass(eq=False)
-class AuxVariable:
-    """An auxiliary variable in the expanded program: leaf, its value in a step, declaration, its node."""
-
-    leaf: Node
-    step: Node
-    spec: Auxiliary
-    owner: str
 
 
 class Walk(Loops):
@@ -165,6 +155,8 @@ class Walk(Loops):
     # --- random nodes ------------------------------------------------------------------------------------------------
 
     def _sample(self, rn: RandomNode) -> Node:
+        if rn.name in self.given:
+            return self.given_value(rn)
         params = [self.env[id(a)] for a in rn.node.args]
         params = self.reducer.meet(params) if self.reducer.possible else params
         axes = union_axes(*(p.type.axes for p in params))

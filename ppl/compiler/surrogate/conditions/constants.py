@@ -48,4 +48,4 @@ def _listed(trace: Trace) -> Iterator[tuple[Site, Condition]]:
 
 
 def _constant(node: Node) -> bool:
-    return all(n.args or n.op == "const" for n in topological([node]))
+    return all((n.args and n.op != "sample") or n.op == "const" for n in topological([node]))

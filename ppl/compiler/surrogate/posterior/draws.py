@@ -6,31 +6,70 @@ The latents of a multi-sample bound are then one of its importance samples, take
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
 
 from ppl.compiler.surrogate.conditions.indices import concerned
 from ppl.compiler.surrogate.conditions.range_guards import INVALID, drawn, penalty, values_of
 from ppl.compiler.surrogate.expansion import Expansion
+from ppl.compiler.surrogate.posterior.backward import Backward
+from ppl.compiler.surrogate.posterior.choice import chosen, uniform
+from ppl.compiler.surrogate.posterior.probabilities import guide_probabilities, probabilities
+from ppl.estimators.base import Estimator
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir import ops
 from ppl.ir.node import Node
-from ppl.ir.types import Axis, Kind, sort_axes
+from ppl.ir.types import Kind
 from ppl.lang.trace import Cost
 
 
-def sampled(graph: StochasticGraph, sites: Sequence[str]) -> dict[str, Node]:
+class Planned(Protocol):
+    """A planned program: its graph, and that with what the plan writes out of loops."""
+
+    graph: StochasticGraph
+    working: StochasticGraph
+
+    @property
+    def working_plan(self) -> dict[str, Estimator]:
+        """The estimators of the nodes of `working`."""
+        ...
+
+
+def drawing(planned: Planned) -> StochasticGraph:
+    """The graph that posteriors are drawn from: loops are written out only where summed-out nodes need that."""
+    summed = any(estimator.within_cost for estimator in planned.working_plan.values())
+    return planned.working if summed else planned.graph
+
+
+IMPOSSIBLE = "data of probability 0"
+"""The array of a drawing program that is NaN where the data have probability 0."""
+
+
+def sampled(graph: StochasticGraph, sites: Sequence[str], plan: Mapping[str, Estimator]) -> dict[str, Node]:
     """Values of named sites, particles kept as an axis; observations are the data, redrawn where a mask drops them."""
     expansion = Expansion(graph, {}, "sample", redraw="all" if graph.trace.predictive else "missing")
     return _outputs(expansion, sites)
 
 
-def predicted(graph: StochasticGraph, sites: Sequence[str]) -> dict[str, Node]:
-    """Values of named sites with all observations redrawn."""
-    return _outputs(Expansion(graph, {}, "sample", redraw="all"), sites, _resampling(graph))
+def predicted(graph: StochasticGraph, sites: Sequence[str], plan: Mapping[str, Estimator]) -> dict[str, Node]:
+    """Values of named sites with all observations redrawn; summed-out nodes are drawn from their posterior."""
+    expansion, backward = Expansion(graph, {}, "sample", redraw="all"), Backward(graph, plan).run()
+    expansion.given = backward.draws
+    found = _outputs(expansion, sites, _resampling(graph))
+    if backward.evidence:
+        found[IMPOSSIBLE] = _impossible(backward.evidence)
+    return found
 
 
-DRAWS = {"sample": sampled, "predict": predicted}
-"""Drawing variants by name."""
+def _impossible(evidence: Sequence[Node]) -> Node:
+    """0, or NaN where the data have probability 0."""
+    total = ops.const(0.0)
+    for log in evidence:
+        term = ops.where(ops.less(-np.inf, log), 0.0, np.nan)
+        total = ops.add(total, ops.sum_axes(term, [a for a in term.type.axes if a.kind is not Kind.REPEATS]))
+    return total
 
 
 def _outputs(
@@ -69,21 +108,9 @@ def _importance(graph: StochasticGraph, cost: Cost) -> Node:
     return chosen(weights, uniform(cost.name, (*rows, *weighing.sampled)))
 
 
-def uniform(name: str, axes: Sequence[Axis], times: Sequence[Node] = ()) -> Node:
-    """One uniform number for every entry of `axes`."""
-    return ops.noise(name, 0, sort_axes(axes), (), times)
-
-
-def chosen(weights: Node, u: Node) -> Node:
-    """A draw of an entry of the last event dimension, in proportion to `weights`; entries of weight 0 are not drawn."""
-    sums = ops.cumsum(weights)
-    count = weights.type.shape[-1]
-    total = ops.window(sums, (*((0, n, 1) for n in sums.type.shape[:-1]), (count - 1, 1, 1)))
-    at = ops.mul(total, ops.reshape(u, (*u.type.shape, 1)))
-    before = ops.cast(ops.less_equal(sums, at), "int")
-    last = ops.reduce("amax", ops.mul(ops.cast(ops.less(0.0, weights), "int"), _numbers(count)), -1)
-    return ops.minimum(ops.reduce_sum(before, -1), last)
-
-
-def _numbers(count: int) -> Node:
-    return ops.const(range(count), "int")
+DRAWS: dict[str, Callable[..., dict[str, Node]]] = {
+    "predict": predicted,
+    "probabilities": probabilities,
+    "guide": guide_probabilities,
+}
+"""Variants of draws and posteriors by name: functions of a graph, what is asked for, and the plan."""

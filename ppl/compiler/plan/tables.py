@@ -1,0 +1,79 @@
+"""The tables that summed nodes need: within the budget, or an error that says which cut would be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from ppl.compiler.plan import loops
+from ppl.errors import EstimatorError
+from ppl.estimators.base import Estimator
+from ppl.graph.stochastic import StochasticGraph
+from ppl.graph.summed.order import cut, elimination, largest
+from ppl.graph.summed.scopes import folded, scope
+from ppl.lang.time.record import base_name
+from ppl.lang.trace import Cost
+
+SHOWN = 4
+"""Nodes of a cut that a message names at most."""
+
+
+def require_tables(graph: StochasticGraph, estimators: Mapping[str, Estimator]) -> None:
+    """Raise an EstimatorError where the sums over nodes with a common cost take a table beyond their budget."""
+    if loops.unrolled(graph, estimators):
+        return  # what is summed then is a graph without loops, whose tables are looked at when it is made
+    summed = {name: estimator for name, estimator in estimators.items() if estimator.enters == "summed"}
+    for cost in graph.trace.costs.values():
+        names = [name for name in summed if cost in graph[name].costs]
+        if names:
+            _Sums(graph, cost, {name: summed[name] for name in names}).require()
+
+
+class _Sums:
+    """The nodes that are summed under one cost."""
+
+    def __init__(self, graph: StochasticGraph, cost: Cost, summed: Mapping[str, Estimator]):
+        self.cost, self.names = cost, list(summed)
+        self.budget = min(estimator.most_states for estimator in summed.values())
+        self.sizes = {name: loops.states(estimator, graph[name]) for name, estimator in summed.items()}
+        inside = {name: estimator.sampled for name, estimator in summed.items()}
+        self.above = {name: scope(graph[name].node.args, inside) for name in summed}
+        self.ranks = {name: graph[name].rank for name in summed}
+        self.chained = any(graph[name].site.scan is not None for name in summed)
+        self.depths = {n: len(graph[n].node.type.axes) for n in summed if summed[n].within_cost}
+        factors = cost.factors or (cost.node,)
+        self.scopes = [scope([factor], inside) for factor in factors]
+        self.scopes += [self.above[name] | {name} for name in self.depths]
+
+    def entries(self) -> float:
+        """Entries of the largest table."""
+        if self.chained:
+            return math.prod(self.sizes.values())
+        tables = elimination(self.scopes, self.sizes, self.depths)
+        rest = set().union(*self.scopes) - set(self.depths)
+        means = (math.prod(self.sizes[n] for n in table) for table in folded(rest, self.above, self.ranks))
+        return max(largest(tables), *means, 1.0)
+
+    def require(self) -> None:
+        entries = self.entries()
+        if entries > self.budget:
+            listed = _listed(self.names)
+            raise EstimatorError(
+                f"enumerating {listed} together takes {entries:.3g} joint states for cost '{base_name(self.cost.name)}'"
+                f", over the budget of {self.budget:.0f}{self._advice()}"
+            )
+
+    def _advice(self) -> str:
+        """Which nodes to take out of the sum."""
+        if self.chained:
+            return ""
+        depths = self.depths or dict.fromkeys(self.names, 0)
+        nodes, entries = cut(self.scopes, self.sizes, depths, self.budget)
+        if len(nodes) > SHOWN or len(nodes) == len(depths) or entries > self.budget:
+            return ""
+        how = "observed (ppl.condition), or left out of marginalize=" if self.depths else "of another estimator"
+        return f"; with {_listed(nodes)} {how}, {entries:.3g} would do"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(map(base_name, names)))
