@@ -39,18 +39,24 @@ def match_latents(owner: str, model: Model, guide: Model, latents: Mapping[str, 
                 f"{owner}: latent '{site.name}' of model '{model.name}' ({site.where}) is not sampled by guide "
                 f"'{guide.name}', which samples {sorted(latents) or 'nothing'}"
             )
+    require_laws(owner, model, latents, trace)
     for name, q in latents.items():
-        if not laws_of(trace, name) and not q.aux:
-            raise ModelError(
-                f"{owner}: guide node '{name}' ({q.where}) is not in model '{model.name}'; "
-                "pass aux=True to ppl.sample if that is meant"
-            )
         for site in (q, *laws_of(trace, name)):
             if site.active is not None:
                 raise ModelError(
                     f"{owner}: latent '{base_name(name)}' stands in a loop with until ({site.where}): rows have no "
                     "density after they stop. For sequences of different lengths, mask what is observed (obs_mask)"
                 )
+
+
+def require_laws(owner: str, model: Model, latents: Mapping[str, Site], trace: Trace) -> None:
+    """Raise a ModelError where the guide samples what the model does not, other than `aux` nodes."""
+    for name, q in latents.items():
+        if not laws_of(trace, name) and not q.aux:
+            raise ModelError(
+                f"{owner}: guide node '{name}' ({q.where}) is not in model '{model.name}'; "
+                "pass aux=True to ppl.sample if that is meant"
+            )
 
 
 class Elbo:
@@ -80,7 +86,7 @@ class Elbo:
         for site in list(trace.sites.values()):
             if site.kind is SiteKind.OBSERVED:
                 trace.costs[f"-log p({site.name})"] = negative_log_likelihood(site)
-        add_factor_costs(trace)
+        add_factor_costs(trace.factors.values(), trace)
         return trace
 
     def _weight(self, trace: Trace) -> Node:

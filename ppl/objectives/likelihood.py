@@ -14,10 +14,10 @@ from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis, Kind
 from ppl.lang.model import Model
 from ppl.lang.time.record import base_name, stacked, total
-from ppl.lang.trace import Cost, Site, SiteKind, Trace
+from ppl.lang.trace import Cost, Factor, Site, SiteKind, Trace
 from ppl.lang.tracing import trace_model
 from ppl.objectives.base import require_models
-from ppl.objectives.observed import add_factor_costs, negative_log_likelihood, step_log_likelihood
+from ppl.objectives.observed import add_factor_costs, negative_log_likelihood, step_log_likelihood, step_log_weight
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -44,15 +44,16 @@ class Likelihood:
         observed = [s for s in trace.sites.values() if s.kind is SiteKind.OBSERVED]
         if not observed:
             raise ModelError(f"likelihood: model '{self.model.name}' observes nothing")
-        add_factor_costs(trace)
         summed = [site for name in self.marginalize for site in self._finite(trace, name)]
         terms = {s.name: step_log_likelihood(s) for s in observed}
-        ties = _ties(trace, summed, terms) if summed else None
+        terms |= {f.name: step_log_weight(f) for f in trace.factors.values()}
+        bearers: list[Site | Factor] = [*observed, *trace.factors.values()]
+        ties = _ties(trace, summed, bearers, terms) if summed else None
+        add_factor_costs([f for f in trace.factors.values() if ties is None or not ties.has_node(f.name)], trace)
         for group in () if ties is None else nx.connected_components(ties):
             names = [s for s in summed if s.name in group]
-            sites = [s for s in observed if s.name in group]
             if names:
-                cost = _marginal_cost(names, sites, terms)
+                cost = _marginal_cost(names, [b for b in bearers if b.name in group], terms)
                 trace.costs[cost.name] = cost
         for site in observed:
             if ties is None or not ties.has_node(site.name):
@@ -77,13 +78,15 @@ def _ancestors(node: Node) -> set[str]:
     return {n.attrs["site"].name for n in topological([node]) if n.op == "sample"}
 
 
-def _ties(trace: Trace, summed: Sequence[Site], terms: Mapping[str, Node]) -> nx.Graph:
-    """Which marginalised latents and observations share one log-sum-exp."""
+def _ties(
+    trace: Trace, summed: Sequence[Site], bearers: Sequence[Site | Factor], terms: Mapping[str, Node]
+) -> nx.Graph:
+    """Which marginalised latents, observations and factors share one log-sum-exp."""
     names = {s.name for s in summed}
     ties = nx.Graph()
     ties.add_nodes_from(names)
-    for name, term in terms.items():
-        ties.add_edges_from((name, z) for z in _ancestors(total(term, trace.sites[name].scan)) & names)
+    for b in bearers:
+        ties.add_edges_from((b.name, z) for z in _ancestors(total(terms[b.name], b.scan)) & names)
     for site in trace.random_sites():
         assert site.dist is not None
         above = set().union(*(_ancestors(stacked(p, site.scan)) for p in site.dist.params.values())) & names
@@ -105,7 +108,7 @@ def _mixed(names: Sequence[str], terms: Sequence[Node]) -> set[Axis]:
     return {n.attrs["axis"] for n in collected}
 
 
-def _marginal_cost(summed: Sequence[Site], sites: Sequence[Site], terms: Mapping[str, Node]) -> Cost:
+def _marginal_cost(summed: Sequence[Site], sites: Sequence[Site | Factor], terms: Mapping[str, Node]) -> Cost:
     mixed = _mixed([s.name for s in summed], [terms[s.name] for s in sites])
     own = {s.name: tuple(a for a in s.axes if a not in mixed) for s in summed}
     plates = tuple(a for a in own[summed[0].name] if all(a in axes for axes in own.values()))
@@ -142,8 +145,8 @@ def likelihood(model: Model, marginalize: Sequence[str] = ()) -> Likelihood:
     ModelError : nothing is observed, or a name is unknown or not finite.
     EstimatorError : the sum takes a table beyond the budget; the message says what would fit.
 
-    Latents are summed out one after the other, in an order that keeps tables small: those of a chain or tree with T
-    nodes of K states cost T K^2. A latent outside of a plate of data couples all of its rows, which then are given in
-    one call.
+    A factor that depends on such latents enters their sum. Latents are summed out one after the other, in an order that
+    keeps tables small: those of a chain or tree with T nodes of K states cost T K^2. A latent outside of a plate of
+    data couples all of its rows, which then are given in one call.
     """
     return Likelihood(model, marginalize)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.lang.time.costs import step_cost
-from ppl.lang.trace import Cost, Site, Trace
+from ppl.lang.trace import Cost, Factor, Site, Trace
 
 
 def log_likelihood(site: Site) -> Node:
@@ -27,9 +29,14 @@ def negative_log_likelihood(site: Site) -> Cost:
     return step_cost(name, ops.neg(log_likelihood(site)), site.where, site.axes, site.scan, site.active)
 
 
-def add_factor_costs(trace: Trace) -> None:
-    """Give every factor of the model its cost, -log_weight."""
-    for factor in trace.factors.values():
+def step_log_weight(factor: Factor) -> Node:
+    """The logarithm of a factor in a step of its loops; 0 in rows that have stopped."""
+    return factor.node if factor.active is None else ops.where(factor.active, factor.node, 0.0)
+
+
+def add_factor_costs(factors: Iterable[Factor], trace: Trace) -> None:
+    """Give factors of the model their costs, -log_weight."""
+    for factor in factors:
         name = f"-factor({factor.name})"
         value = ops.neg(factor.node)
         trace.costs[name] = step_cost(name, value, factor.where, factor.axes, factor.scan, factor.active)

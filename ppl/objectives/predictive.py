@@ -9,7 +9,7 @@ from ppl.lang.model import Model
 from ppl.lang.trace import Trace
 from ppl.lang.tracing import trace_model
 from ppl.objectives.base import guide_arguments, require_models
-from ppl.objectives.elbo import match_latents
+from ppl.objectives.elbo import require_laws
 
 
 class Predictive:
@@ -36,7 +36,7 @@ class Predictive:
             trace = trace_model(guide, arguments, allow_obs=False)
             latents = {s.name: s for s in trace.random_sites()}
             trace_model(self.model, arguments, into=trace, substitute=latents)
-            match_latents("predictive", self.model, guide, latents, trace)
+            require_laws("predictive", self.model, latents, trace)
         trace.costs.clear()
         trace.factors.clear()
         trace.predictive = True
@@ -47,12 +47,14 @@ def predictive(model: Model, guide: Model | None = None) -> Predictive:
     """An objective for `sample` and `predict` alone: draws of a model, all observations redrawn.
 
     Without a guide latents are drawn from the model: the prior predictive. With one they are drawn from it, as
-    `predict` of `ppl.elbo(model, guide)` does. Data that are only observed may be None (see `Program.predict`).
-    Factors and costs of the model do not weigh on what is drawn.
+    `predict` of `ppl.elbo(model, guide)` does; those that it lacks are drawn from the model given the others, such as
+    the effects of new groups given what all groups share. Data that are only observed may be None (see
+    `Program.predict`). Factors and costs of the model do not weigh on what is drawn.
 
     Raises
     ------
     ModelError
-        The latents of model and guide do not match. A call that needs a loss (`value`, `ppl.fit`, ...) is refused.
+        A latent of the guide is not in the model, or differs from it. A call that needs a loss (`value`, `ppl.fit`,
+        ...) is refused.
     """
     return Predictive(model, guide)

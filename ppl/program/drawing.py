@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -206,8 +207,7 @@ class Drawing(Prepared):
     ) -> dict[str, np.ndarray]:
         """The arrays of a drawing variant, checked, particles first."""
         asked, k = call.particles, 1 if call.particles is None else call.particles
-        call.particles = k
-        bound = bind(self, call, unread=missing)
+        bound = bind(self, replace(call, particles=k), unread=missing)
         compiled = bound.compiled
         trace = drawing(compiled).trace if key == "predict" else compiled.trace
         steps = {name: steps_named(trace, name) for name in wanted}
@@ -232,8 +232,8 @@ def _wanted(known: tuple[str, ...], sites: Sequence[str] | None, hidden: Mapping
         if name in wanted:
             what = "is" if name == latent else f"depends on '{latent}', which is"
             raise DataError(
-                f"site '{name}' {what} summed out by ppl.likelihood(marginalize=...), so no draw of it given the data "
-                "is made; for draws from the model, compile the model without marginalize"
+                f"site '{name}' {what} summed out by ppl.likelihood(marginalize=...): program.posterior and predict "
+                "draw it given the data; for draws from the model, compile the model without marginalize"
             )
     _require_known(wanted, known, "site")
     return wanted

@@ -408,3 +408,87 @@ def test_refusals():
         some.posterior(some.init(0), x)
     drawn = some.predict(some.init(0), x, particles=5)
     assert drawn["k"].shape == (5, 3) and drawn["s"].shape == (5,)
+
+
+def test_factors_of_an_undirected_model():
+    """A grid of three by three spins with couplings as factors, against all 512 states."""
+    names = [f"s{i}{j}" for i in range(3) for j in range(3)]
+    edges = [(a, b) for a, b in itertools.combinations(names, 2)
+             if abs(int(a[1]) - int(b[1])) + abs(int(a[2]) - int(b[2])) == 1]  # fmt: skip
+
+    @ppl.model
+    def ising(y):
+        w = ppl.param("w", 0.6)
+        spin = {name: 2.0 * ppl.sample(name, Bernoulli(probs=0.5)) - 1.0 for name in names}
+        for a, b in edges:
+            ppl.factor(f"{a}-{b}", w * spin[a] * spin[b])
+        ppl.sample("y", Normal(spin["s00"], 1.0), obs=y)
+
+    y = np.array(0.8)
+    program = compiled(ising, names, y)
+    weight, up = 0.0, np.zeros(9)
+    for z in itertools.product((-1, 1), repeat=9):
+        s = dict(zip(names, z, strict=True))
+        p = 0.5**9 * np.exp(0.6 * sum(s[a] * s[b] for a, b in edges) - 0.5 * (0.8 - s["s00"]) ** 2)
+        weight, up = weight + p, up + p * (np.array(z) == 1)
+    state = program.init(0)
+    assert -program.value(state, y) == pytest.approx(np.log(weight / np.sqrt(2 * np.pi)), rel=1e-12)
+    found = program.posterior_probs(state, y)
+    np.testing.assert_allclose([found[n][1] for n in names], up / weight, atol=1e-12)
+    drawn = program.posterior(state, y, particles=DRAWS, seed=0)
+    for i, name in enumerate(names):
+        check_frequencies(drawn[name], np.array([1 - up[i] / weight, up[i] / weight]))
+
+
+def test_a_factor_in_a_chain_is_read_in_its_step():
+    @ppl.model
+    def model(y):
+        def step(z, yt):
+            z = ppl.sample("z", Bernoulli(logits=1.5 * z - 0.5))
+            ppl.factor("pull", 0.7 * z * yt)
+            ppl.sample("y", Normal(z, 1.0), obs=yt)
+            return z, None
+
+        ppl.scan(step, 0.0, y)
+
+    y = np.array([0.2, 1.4, -0.3, 0.9])
+    program = compiled(model, ["z"], y)
+    p = 1 / (1 + np.exp(-(1.5 * np.arange(2) - 0.5)))
+    move = np.stack([1 - p, p], 1)
+    density = -0.5 * (y[:, None] - np.arange(2)) ** 2 + 0.7 * y[:, None] * np.arange(2)
+    expected, log = hmm_forward_backward(move[0], move, density)
+    assert -program.value(program.init(0), y) == pytest.approx(log - 2 * np.log(2 * np.pi), rel=1e-12)
+    np.testing.assert_allclose(program.posterior_probs(program.init(0), y)["z"], expected, atol=1e-12)
+
+
+def test_a_global_latent_beside_a_chain_is_written_out():
+    """Which of two transition tables: a chain given a node outside of its loop."""
+
+    @ppl.model
+    def model(y):
+        g = ppl.sample("g", Categorical(probs=[0.3, 0.7]))
+        slope = ppl.constant([-1.0, 2.0])[g]
+
+        def step(z, yt):
+            z = ppl.sample("z", Bernoulli(logits=slope * z - 0.5))
+            ppl.sample("y", Normal(z, 0.5), obs=yt)
+            return z, None
+
+        ppl.scan(step, 0.0, y)
+
+    y = np.array([0.9, 1.1, 0.2, 0.9])
+    program = compiled(model, ["g", "z"], y)
+    logs, smooth = [], []
+    for g, slope in enumerate((-1.0, 2.0)):
+        p = 1 / (1 + np.exp(-(slope * np.arange(2) - 0.5)))
+        move = np.stack([1 - p, p], 1)
+        gamma, log = hmm_forward_backward(move[0], move, -0.5 * ((y[:, None] - np.arange(2)) / 0.5) ** 2)
+        logs.append(log + np.log([0.3, 0.7][g]))
+        smooth.append(gamma)
+    weights = np.exp(logs) / np.exp(logs).sum()
+    found = program.posterior_probs(program.init(0), y)
+    np.testing.assert_allclose(found["g"], weights, atol=1e-12)
+    np.testing.assert_allclose(found["z"], np.tensordot(weights, smooth, 1), atol=1e-12)
+    drawn = program.predict(program.init(0), y, particles=DRAWS, seed=0)
+    check_frequencies(drawn["g"], weights)
+    check_frequencies(drawn["z"], found["z"])

@@ -200,6 +200,37 @@ def test_predictive_with_a_guide_draws_latents_from_it(fitted):
         assert np.array_equal(other.predict(again, X, None, particles=20, seed=5)[name], value)
 
 
+def test_latents_that_the_guide_lacks_are_drawn_from_the_model():
+    """A new group: its effect given what all groups share."""
+
+    @ppl.model
+    def schools(y):
+        mean = ppl.sample("mean", Normal(0.0, 10.0))
+        with ppl.plate("schools", y) as y:
+            effect = ppl.sample("effect", Normal(mean, 2.0))
+            ppl.sample("y", Normal(effect, 0.5), obs=y)
+
+    @ppl.model
+    def shared():
+        ppl.sample("mean", Normal(ppl.param("m", 5.0), ppl.param("s", 0.3, constraint="positive")))
+
+    program = ppl.compile(ppl.predictive(schools, shared), dtype="float64", data=ppl.spec((None,)))
+    drawn = program.predict(program.init(0), None, rows=np.arange(2), particles=DRAWS, seed=0)
+    check_normal(drawn["mean"][:, None], np.array([5.0]), np.array([0.09]))
+    check_normal(drawn["effect"], np.full(2, 5.0), np.full(2, 4.09))
+    check_normal(drawn["y"], np.full(2, 5.0), np.full(2, 4.34))
+    covariance = np.cov(drawn["effect"].T)[0, 1]
+    assert covariance == pytest.approx(0.09, abs=5 * 4.09 / np.sqrt(DRAWS))
+    with pytest.raises(ModelError, match=r"guide node 'mean' .* is not in model 'bare'"):
+
+        @ppl.model
+        def bare(y):
+            with ppl.plate("schools", y) as y:
+                ppl.sample("y", Normal(0.0, 0.5), obs=y)
+
+        ppl.compile(ppl.predictive(bare, shared), data=ppl.spec((None,)))
+
+
 def test_refusals(fitted):
     program, state = fitted
     with pytest.raises(DataError, match="argument 'x' is None, but 'mean' is computed from it"):
