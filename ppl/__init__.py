@@ -57,6 +57,7 @@ from ppl.distributions import (
     kl,
 )
 from ppl.inference.diagnose import compare
+from ppl.inference.guides.autoguide import autoguide
 from ppl.inference.tune import tune
 from ppl.lang import (
     Model,
@@ -79,6 +80,7 @@ from ppl.lang import (
     param,
     plate,
     relu,
+    row_index,
     sample,
     scope,
     sigmoid,
@@ -168,6 +170,7 @@ __all__ = [
     "VonMises",
     "Weibull",
     "ZeroInflatedPoisson",
+    "autoguide",
     "bijectors",
     "carried",
     "carry",
@@ -207,6 +210,7 @@ __all__ = [
     "predictive",
     "random",
     "relu",
+    "row_index",
     "sample",
     "scan",
     "scope",

@@ -11,7 +11,7 @@ from ppl.lang.carried import carried, carry
 from ppl.lang.external import external
 from ppl.lang.model import Model, model
 from ppl.lang.params import constant, hyper, param
-from ppl.lang.plate import collect, plate, scope
+from ppl.lang.plate import collect, plate, row_index, scope
 from ppl.lang.sites import cost, deterministic, factor, sample, stop_gradient
 from ppl.lang.tracing import trace_model
 from ppl.lang.value import Value
@@ -40,6 +40,7 @@ __all__ = [
     "param",
     "plate",
     "relu",
+    "row_index",
     "sample",
     "scope",
     "sigmoid",

@@ -6,7 +6,7 @@ plates.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -142,6 +142,47 @@ class plate:
         if self._again(node) is not None:
             return Value(node)
         return lift(f"plate {self.name!r}", ops.distribute, Value(node), axis=axis)
+
+
+@contextmanager
+def reopened(axes: Sequence[Axis]) -> Iterator[None]:
+    """Open plates as another trace opened them, the outermost first."""
+    context = require("ppl.plate")
+    before = len(context.plates)
+    try:
+        for axis in axes:
+            plate(axis.name, 1)._register(context, axis)
+            context.plates.append(axis)
+        yield
+    finally:
+        del context.plates[before:]
+
+
+def row_index(name: str) -> Value:
+    """The number of a row of an open plate, in the whole data set: minibatches have the numbers of their rows.
+
+    A table `ppl.param("t", init, shape=(N, ...))[ppl.row_index("data")]` has a parameter for every row.
+
+    Parameters
+    ----------
+    name : name of the plate.
+
+    Returns
+    -------
+    Value
+        An integer, of event shape ().
+
+    Raises
+    ------
+    ModelError
+        The plate is not open.
+    """
+    context = require("ppl.row_index")
+    axis = next((a for a in context.plates if a.name == name), None)
+    if axis is None:
+        opened = ", ".join(repr(a.name) for a in context.plates) or "none"
+        raise ModelError(f"row_index: plate {shown(name)} is not open (open plates: {opened})\n  at {user_line()}")
+    return Value(make("rowid", axis=axis))
 
 
 def collect(value: Any, plate: Any) -> Value:

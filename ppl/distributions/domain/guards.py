@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 
 def owns(dist: Distribution, value: Node) -> bool:
-    """Whether `value` is a random node's sample from this very distribution, so inside its support."""
-    return value.op == "sample" and dist.same_law(value.attrs["site"].dist)
+    """Whether `value` is a random node's sample from this very distribution, or was placed inside its support."""
+    if value.op != "sample":
+        return False
+    law = value.attrs["site"].dist
+    return dist.same_law(getattr(law, "law", law))
 
 
 def known_inside(value: Node, interval: Interval) -> Node:

@@ -1,0 +1,1 @@
+"""Guides that are written from a model: what is guided, onto which supports, and by which law."""

@@ -1,0 +1,108 @@
+"""`ppl.autoguide`: a guide that is written from a model.
+
+A guide is an ordinary model. When it is traced, it traces the model with the same arguments, reads its latents (name,
+plates, shape, support), and samples each of them.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ppl.arguments import choice, shown
+from ppl.errors import ModelError
+from ppl.inference.guides.kinds import KINDS, Kind
+from ppl.inference.guides.latents import latent_of, traced
+from ppl.inference.guides.parameters import Parameters, checked_encoder, checked_rows
+from ppl.ir.node import Node
+from ppl.lang.context import require
+from ppl.lang.model import Model
+from ppl.lang.plate import reopened
+
+
+class AutoGuide(Model):
+    """A guide that samples the latents of `base`."""
+
+    def __init__(self, base: Model, kind: str, rows: Mapping[str, int], encoder: Callable[..., Any] | None):
+        super().__init__(_sampling(base, KINDS[kind], rows, encoder), base.static)
+        self.base, self.kind, self.rows, self.encoder = base, kind, dict(rows), encoder
+        self.name = f"autoguide({base.name})"
+
+    def bind(self, **static: Any) -> AutoGuide:
+        """The guide of the model with keyword-only arguments set."""
+        return AutoGuide(self.base.bind(**static), self.kind, self.rows, self.encoder)
+
+    def __repr__(self) -> str:
+        return f"autoguide({self.base!r}, {self.kind!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AutoGuide, (self.base, self.kind, self.rows, self.encoder)
+
+
+def autoguide(
+    model: Model,
+    kind: str = "normal",
+    rows: Mapping[str, int] | None = None,
+    encoder: Callable[..., Any] | None = None,
+) -> Model:
+    """A guide of the model's latents, by bijectors from the reals onto their supports.
+
+    Parameters
+    ----------
+    model : a model whose latents are continuous.
+    kind : which law.
+
+        - "normal": independent normals (von Mises of angles).
+        - "delta": a point, so that `ppl.elbo` is a maximum a posteriori fit.
+    rows : {plate: N}: how many rows the whole data set has in a plate over data. A latent there has a table of
+        parameters with a row for each, read at `ppl.row_index(plate)`; minibatches read the rows that they have.
+    encoder : in place of such tables, a function of data arguments (by their names, called in the plate with their
+        rows) that returns (loc, log_scale) of the reals of a row's latent, or {name: (loc, log_scale)} of several.
+
+    Returns
+    -------
+    Model
+        A guide with the model's arguments, for `ppl.elbo`, `ppl.iwae` and `ppl.predictive`. Its parameters are named
+        "guide/<latent>/loc" and so on, and are those of the reals.
+
+    Raises
+    ------
+    OptionError
+        There is no such kind.
+    ModelError
+        A latent is discrete, masked, or on a support without a bijector; it stands in a plate over data and neither
+        `rows` nor an encoder say what its parameters are; when the guide is traced.
+    """
+    if not isinstance(model, Model):
+        raise ModelError(f"autoguide: the model is a function decorated with @ppl.model, not {shown(model)}")
+    choice("autoguide: kind", kind, tuple(KINDS))
+    return AutoGuide(model, kind, checked_rows(rows), checked_encoder(encoder))
+
+
+def _sampling(
+    base: Model, kind: type[Kind], rows: Mapping[str, int], encoder: Callable[..., Any] | None
+) -> Callable[..., Any]:
+    """The function of a guide of a model."""
+
+    @functools.wraps(base.function)
+    def function(*args: Any, **static: Any) -> None:
+        context = require("ppl.autoguide")
+        if context.plates or context.loops:
+            raise ModelError(f"autoguide of '{base.name}': call it outside of plates and loops, which it opens itself")
+        trace = traced(base, args, static)
+        parameters = Parameters(rows, encoder, trace)
+        parameters.arguments = dict(zip(base.arguments, args, strict=False))
+        law = kind(parameters)
+        sampled: dict[Node, Node] = {}
+        for site in trace.random_sites():
+            latent = latent_of(site, sampled)
+            with reopened(latent.plates):
+                value = law.sample(latent)
+            assert site.node is not None
+            sampled[site.node] = value.node
+            context.trace.sites[context.full_name(latent.name)].where = site.where
+
+    function.__signature__ = inspect.signature(base.function)  # type: ignore[attr-defined]
+    return function
