@@ -97,15 +97,15 @@ def alternatives(kind: type[Distribution]) -> list[str]:
 
 
 def described(kind: type[Distribution]) -> str:
-    """The parameters with what they have to be, alternatives joined by "or"."""
+    """The parameters in the order of the signature, with what they have to be; alternatives are joined by "or"."""
     either, words = alternatives(kind), []
     for p in parameters(kind):
         wanted = CONSTRAINTS[kind.constraints[p.name]][0] if p.name in kind.constraints else ""
         start = f" = {p.default}" if p.default is not None and p.default is not p.empty else ""
         words.append((p.name, f"`{p.name}{start}`" + (f" {wanted}" if wanted else "")))
-    apart = [text for name, text in words if name not in either]
     together = " *or* ".join(text for name, text in words if name in either)
-    return "; ".join([*apart, *([together] if together else [])])
+    places = {name: "" if name in either else text for name, text in words}
+    return "; ".join([*dict.fromkeys(text or together for text in places.values())])
 
 
 def path(dist: Distribution) -> str:
@@ -166,7 +166,7 @@ def page() -> str:
     lines = [
         "# Distributions", "",
         "Made by `python -m ppl.catalog` from the registries: do not edit. Every distribution has",
-        "`log_prob`, `expand` and `mask`; *formulas* are those in closed form beside them. The *path* is the",
+        "`log_prob`, `sample`, `expand` and `mask`; *formulas* are those in closed form beside them. The *path* is the",
         "derivative of a sample in its parameters: explicit through the sampler, implicit as −∂F/p where it rejects or",
         "chooses, relaxed where a discrete sample has a soft version. *Estimators* are those that support a node",
         "under a quadratic cost (of angles a cosine), all parameters learned that do not move the support, or all",

@@ -21,6 +21,7 @@ from ppl.ir.types import PARTICLES, Axis
 from ppl.lang.blocks.init import Initializer
 from ppl.lang.time.record import base_name
 from ppl.lang.trace import Bound
+from ppl.names import Keywords
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
@@ -138,7 +139,7 @@ class NodeContext:
 
 
 @dataclass(frozen=True)
-class Estimator:
+class Estimator(Keywords):
     """Base class of gradient estimators; instances are immutable and compare by their options.
 
     The rest of the package asks an estimator what it declares here, and never for its class.

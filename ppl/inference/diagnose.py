@@ -11,7 +11,7 @@ from ppl.errors import DataError, OptionError
 from ppl.inference.options import STATISTICS
 from ppl.inference.repeats import Gradient, Repeats, seconds_per_step, step
 from ppl.inference.reports import number, render, seconds
-from ppl.names import Named
+from ppl.names import Named, keywords
 from ppl.runtime.call import Call
 from ppl.runtime.compiled import require_state
 from ppl.runtime.prepared import require_program
@@ -144,6 +144,7 @@ class Comparison(Mapping[str, Diagnosis]):
         return ax
 
 
+@keywords
 @checked("compare", **STATISTICS, warmup=within(integer, low=0, high=MANY))
 def compare(
     programs: Mapping[str, Any],

@@ -26,6 +26,7 @@ from ppl.estimators.score_function import ScoreFunction
 from ppl.inference.diagnose import held, state_for, warmed
 from ppl.inference.repeats import Moments, Repeats, seconds_per_step, step
 from ppl.ir.reference.interpret import evaluate
+from ppl.names import keywords
 from ppl.runtime.call import BoundCall, Call, bind
 from ppl.runtime.compiled import require_state
 from ppl.runtime.prepared import require_program
@@ -45,6 +46,7 @@ TIE = 0.1
 Candidates = Iterable[Estimator] | Mapping[str, Iterable[Estimator]] | None
 
 
+@keywords
 @checked(
     "tune",
     budget_seconds=within(number, low=0, open_low=True),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.arguments import integer, masked
+from ppl.arguments import integer, masked, shown
 from ppl.errors import DataError, ModelError
 from ppl.ir.node import Node, make
 from ppl.ir.types import Axis
@@ -70,11 +70,34 @@ def as_array(value: Any, name: str) -> np.ndarray:
         It is no array of numbers (ragged lists, objects, strings, complex numbers, sparse matrices), or it is a
         masked array with masked entries, which a mask of the model (`obs_mask`) has to leave out.
     """
-    if type(value) is not np.ndarray:
-        value = _converted(value, name)
-    if value.dtype.kind not in "fiub":
-        raise DataError(f"data argument {name!r} has dtype {value.dtype}, which is not a number type")
-    return value
+    found = value if type(value) is np.ndarray else _converted(value, name)
+    if found.dtype.kind not in "fiub":
+        columns = _no_numbers(value)
+        if columns:
+            raise DataError(
+                f"data argument {name!r} has columns that hold no numbers: {columns}. Leave them out, or pass codes: "
+                "pandas.get_dummies(frame), series.cat.codes"
+            )
+        raise DataError(f"data argument {name!r} has dtype {found.dtype}, which is not a number type")
+    return found
+
+
+def _no_numbers(frame: Any) -> str:
+    """Columns of a data frame, or the name of a series, that give no array of numbers, with an entry that is none."""
+    named = getattr(frame, "name", None)
+    try:
+        columns = {str(c): frame[c] for c in frame.columns} if hasattr(frame, "columns") else {str(named): frame}
+        arrays = {c: np.asarray(column) for c, column in columns.items()} if hasattr(frame, "dtypes") or named else {}
+    except Exception:
+        return ""
+    bad = {c: x for c, x in arrays.items() if x.dtype.kind not in "fiub"}
+    return ", ".join(f"{c!r} ({x.dtype}{_example(x)})" for c, x in bad.items())
+
+
+def _example(column: np.ndarray) -> str:
+    """The first entry of a column that is no number."""
+    entry = next((x for x in column.tolist() if isinstance(x, bool) or not isinstance(x, (int, float))), None)
+    return "" if entry is None and None not in column.tolist() else f", such as {shown(entry)}"
 
 
 def _converted(value: Any, name: str) -> np.ndarray:

@@ -18,8 +18,10 @@ from ppl.lang.sites import declare
 from ppl.lang.source import user_line
 from ppl.lang.time.record import base_name
 from ppl.lang.value import Value, lift
+from ppl.names import keywords
 
 
+@keywords
 def external(
     fn: Callable[..., Any],
     *values: Any,

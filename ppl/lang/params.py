@@ -17,8 +17,10 @@ from ppl.lang.context import current, require, require_name
 from ppl.lang.source import user_line
 from ppl.lang.trace import Param
 from ppl.lang.value import Value, lift
+from ppl.names import keywords
 
 
+@keywords
 def param(
     name: str,
     init: Any,
@@ -195,6 +197,7 @@ class Hyper(Value):
         return make("hyper", name=self.name)
 
 
+@keywords
 def hyper(name: str, default: float) -> Hyper:
     """An unlearned run-time scalar, set by `hyper={name: value}` without recompiling; scopes do not change
     its name.

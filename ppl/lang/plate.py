@@ -29,9 +29,10 @@ class plate:
     """Context manager of conditionally independent rows.
 
     ``with ppl.plate("data", x, y) as (x, y):`` opens over the leading axes of data arguments (a run-time
-    length), of constant arrays, or of rows and other values (a fixed length); ``with ppl.plate("k", 10) as
-    i:`` opens 10 rows and hands back the row index. With one array it hands back that row, with several a
-    tuple.
+    length); with constants, parameters or other values among them, or alone, the length is fixed: ``with
+    ppl.plate("J", y, theta) as (y, theta):`` takes as many rows of data as `theta` has, and no minibatches.
+    ``with ppl.plate("k", 10) as i:`` opens 10 rows and hands back the row index. With one array it hands back
+    that row, with several a tuple.
 
     Parameters
     ----------
@@ -42,7 +43,8 @@ class plate:
     Raises
     ------
     ModelError
-        The name is reserved or open already, or fixed arrays are mixed with data arguments.
+        The name is reserved or open already, or arrays of a fixed length are mixed with data whose length is not
+        known when the model is traced.
     ShapeError
         Leading lengths differ, or the plate had another length or position before.
     """
@@ -113,14 +115,25 @@ class plate:
         if len({n for n in lengths.values() if n is not None}) > 1:
             listed = ", ".join(f"{k}: {n}" for k, n in lengths.items())
             raise ShapeError(f"plate {self.name!r}: leading lengths differ ({listed})\n  at {self.line}")
-        if runtime and len(runtime) < len(arrays):
-            fixed = ", ".join(k for k in lengths if k not in runtime)
-            raise ModelError(
-                f"plate {self.name!r} opens over data argument {', '.join(runtime)}, whose rows are known "
-                f"at run time only, and over {fixed} of fixed length: pass it as a data argument too\n"
-                f"  at {self.line}"
-            )
+        fixed = [k for k in lengths if k not in runtime]
+        known = require("ppl.plate").trace.plates.get(self.name)
+        if runtime and (fixed or (known is not None and known.size is not None)):
+            self._require_known(lengths, runtime, arrays, fixed)
+            return lengths[runtime[0]]
         return None if runtime else next(iter(lengths.values()))
+
+    def _require_known(
+        self, lengths: dict[str, int | None], runtime: list[str], arrays: list[Value], fixed: list[str]
+    ) -> None:
+        """Raise where data that are to have a fixed number of rows have not, or are rows of another kind."""
+        data = {a.name for a in arrays if isinstance(a, Argument) and a.row is None}
+        unknown = ", ".join(k for k in runtime if lengths[k] is None or k not in data)
+        if unknown:
+            raise ModelError(
+                f"plate {self.name!r} opens over {unknown}, whose rows are known at run time only, and over "
+                f"{', '.join(fixed) or 'a fixed number of rows'}: give example data or a fixed length in ppl.spec, or "
+                f"pass the other arrays as data arguments too\n  at {self.line}"
+            )
 
     def _register(self, context: Context, axis: Axis) -> None:
         trace = context.trace
@@ -138,7 +151,9 @@ class plate:
     def _row(self, array: Value, node: Node | None, axis: Axis) -> Value:
         if node is None:
             assert isinstance(array, Argument)
-            return Value(array.open(axis))
+            if axis.size is None:
+                return Value(array.open(axis))
+            node = array.node  # as many rows as were traced
         if self._again(node) is not None:
             return Value(node)
         return lift(f"plate {self.name!r}", ops.distribute, Value(node), axis=axis)

@@ -17,8 +17,10 @@ from ppl.lang.time.costs import step_cost
 from ppl.lang.time.record import base_name, brought
 from ppl.lang.trace import Factor, Site, SiteKind, sample_node
 from ppl.lang.value import Value, lift
+from ppl.names import keywords
 
 
+@keywords
 def sample(
     name: str,
     dist: Distribution,
@@ -185,6 +187,7 @@ def _observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:
     return Value(returned(site))
 
 
+@keywords
 def cost(name: str, value: Any) -> None:
     """Declare a cost node: a scalar per row of the open plates. The objective is the expectation of the sum
     of costs.
@@ -202,6 +205,7 @@ def cost(name: str, value: Any) -> None:
     context.trace.costs[full] = step_cost(full, node, line, context.axes, context.scan, context.active)
 
 
+@keywords
 def factor(name: str, log_weight: Any) -> None:
     """Multiply the model's density by exp(log_weight): a scalar per row of the open plates.
 
@@ -236,6 +240,7 @@ def _scalar(context: Context, what: str, name: str, value: Any, line: str) -> No
     return ops.expand(ops.cast(node, "float"), context.axes)
 
 
+@keywords
 def deterministic(name: str, value: Any) -> Value:
     """Name a value, so that `program.sample` returns it.
 

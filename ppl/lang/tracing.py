@@ -70,9 +70,17 @@ def trace_model(
 
 @contextmanager
 def locating_errors() -> Iterator[None]:
-    """Add the user's line to a ModelError that does not name one, e.g. one of a distribution's parameters."""
+    """Add the user's line to a ModelError that does not name one, e.g. one of a distribution's parameters.
+
+    NumPy hides the error of a conversion behind a ValueError of its own when an entry of an array is assigned.
+    """
     try:
-        yield
+        try:
+            yield
+        except ValueError as error:
+            if isinstance(error.__cause__, ModelError):
+                raise error.__cause__ from None
+            raise
     except ModelError as error:
         if "\n  at " in str(error) or "\n  first at " in str(error) or "\n  guide at " in str(error):
             raise

@@ -16,6 +16,7 @@ from ppl.lang.time.costs import step_cost
 from ppl.lang.time.record import base_name, brought, scan_of
 from ppl.lang.trace import Site, SiteKind, Trace
 from ppl.lang.tracing import trace_model
+from ppl.names import keywords
 from ppl.objectives.base import guide_arguments, require_models
 from ppl.objectives.observed import add_factor_costs, negative_log_likelihood
 
@@ -149,6 +150,7 @@ def _filtered(q: Site, p: Site) -> bool:
     return all(n.op != "sample" or n.attrs["site"] is not q for n in topological(read))
 
 
+@keywords
 def elbo(model: Model, guide: Model, kl: str = "auto", kl_weight: Any = 1.0) -> Elbo:
     """The negative ELBO as an objective to minimise: E_q[log q(z) - log p(x, z)].
 

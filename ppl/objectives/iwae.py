@@ -16,6 +16,7 @@ from ppl.lang.model import Model
 from ppl.lang.time.record import total
 from ppl.lang.trace import Bound, Cost, Site, SiteKind, Trace
 from ppl.lang.tracing import trace_model
+from ppl.names import keywords
 from ppl.objectives.base import guide_arguments, require_models
 from ppl.objectives.elbo import laws_of, match_latents, own_log_density
 from ppl.objectives.observed import log_likelihood
@@ -112,6 +113,7 @@ class Iwae:
         trace.costs[name] = Cost(name, value, where, plates, bound=Bound(log_weights, self.axis))
 
 
+@keywords
 def iwae(model: Model, guide: Model, particles: int) -> Iwae:
     """The negative importance-weighted bound as an objective: -E[log (1/K) sum_k p(x, z_k) / q(z_k | x)].
 

@@ -16,6 +16,7 @@ from ppl.lang.model import Model
 from ppl.lang.time.record import base_name, stacked, total
 from ppl.lang.trace import Cost, Factor, Site, SiteKind, Trace
 from ppl.lang.tracing import trace_model
+from ppl.names import keywords
 from ppl.objectives.base import require_models
 from ppl.objectives.observed import add_factor_costs, negative_log_likelihood, step_log_likelihood, step_log_weight
 
@@ -133,6 +134,7 @@ def _marginal_cost(summed: Sequence[Site], sites: Sequence[Site | Factor], terms
     return Cost(name, total(found, scan), where, plates, nodes, apart, whole, step=step, scan=scan)
 
 
+@keywords
 def likelihood(model: Model, marginalize: Sequence[str] = ()) -> Likelihood:
     """The negative log-likelihood as an objective: E[-log p(obs | latents)] over latents drawn from the model.
 

@@ -17,6 +17,7 @@ from ppl.ir.types import Axis, Kind
 from ppl.lang.model import Model
 from ppl.lang.trace import Cost, Site, SiteKind, Trace
 from ppl.lang.tracing import trace_model
+from ppl.names import keywords
 from ppl.objectives import nce_noise
 from ppl.objectives.base import guide_arguments, require_models
 from ppl.objectives.observed import log_likelihood
@@ -105,6 +106,7 @@ class Nce:
         return total
 
 
+@keywords
 def nce(model: Model, noise: Model | Distribution, k: int) -> Nce:
     """Noise-contrastive estimation as an objective, for densities whose normaliser is unknown.
 

@@ -8,6 +8,7 @@ from typing import Any
 from ppl.lang.model import Model
 from ppl.lang.trace import Trace
 from ppl.lang.tracing import trace_model
+from ppl.names import keywords
 from ppl.objectives.base import guide_arguments, require_models
 from ppl.objectives.elbo import require_laws
 
@@ -43,6 +44,7 @@ class Predictive:
         return trace
 
 
+@keywords
 def predictive(model: Model, guide: Model | None = None) -> Predictive:
     """An objective for `sample` and `predict` alone: draws of a model, all observations redrawn.
 

@@ -13,6 +13,7 @@ from ppl.compiler.surrogate.unrolled import step_plan
 from ppl.errors import DataError
 from ppl.inference.diagnose import Diagnosis, diagnose
 from ppl.inference.options import STATISTICS
+from ppl.names import keywords
 from ppl.runtime.call import Call, bind
 from ppl.runtime.nonfinite import refuse_violation
 from ppl.runtime.prepared import Prepared
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 class Diagnosing(Prepared):
     """The part of a Program that measures its own gradient."""
 
+    @keywords
     @checked("diagnose", **STATISTICS)
     def diagnose(
         self,
@@ -53,6 +55,7 @@ class Diagnosing(Prepared):
         call = Call(state, data, seed, particles, rows, total_rows, hyper)
         return diagnose(self, call, repeats, timing, backend)
 
+    @keywords
     @checked(
         "check_unbiased",
         **STATISTICS,
@@ -93,6 +96,7 @@ class Diagnosing(Prepared):
         call = Call(state, data, seed, particles, rows, total_rows, hyper)
         return check_unbiased(self, call, repeats, reference, width, backend)
 
+    @keywords
     @checked("hvp", seed=optional(noise_seed), particles=optional(within(integer, low=1, high=MANY)))
     def hvp(
         self,

@@ -26,7 +26,7 @@ from ppl.inference.probabilities import (
 )
 from ppl.inference.steps import steps_named, steps_of
 from ppl.lang.trace import Trace
-from ppl.names import Named
+from ppl.names import Named, keywords
 from ppl.objectives.predictive import Predictive
 from ppl.program.embedding import particles_first, site_names, summed_out
 from ppl.runtime.call import Call, bind, run
@@ -41,6 +41,7 @@ HyperValues = Mapping[str, float | Callable[[int], float]]
 class Drawing(Prepared):
     """The part of a Program that draws."""
 
+    @keywords
     def sample(
         self,
         state: State,
@@ -76,6 +77,7 @@ class Drawing(Prepared):
         wanted = _wanted(site_names(compiled.trace), sites, summed_out(compiled.trace))
         return self._draws("sample", wanted, Call(state, read, seed, particles, rows, None, hyper), keep, missing)
 
+    @keywords
     def predict(
         self,
         state: State,
@@ -123,6 +125,7 @@ class Drawing(Prepared):
         wanted = _wanted((*site_names(compiled.trace), *hidden), sites, {})
         return self._draws("predict", wanted, Call(state, read, seed, particles, rows, None, hyper), keep, missing)
 
+    @keywords
     def posterior(
         self,
         state: State,

@@ -10,6 +10,7 @@ import numpy as np
 from ppl.arguments import MANY, choice, flag, integer
 from ppl.compiler.plan.requested import Requested, require_estimators
 from ppl.errors import EstimatorError
+from ppl.names import keywords
 from ppl.objectives.base import as_objective
 from ppl.program.diagnosis import Diagnosing
 from ppl.program.drawing import Drawing, HyperValues
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ppl.program.profile import Profile
 
 
+@keywords
 def compile(
     objective: Any,
     estimators: Requested = "auto",
@@ -96,6 +98,7 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
     nonfinite : "raise" an error that names where a NaN or infinity appeared first, or "keep" it.
     """
 
+    @keywords
     def value(
         self,
         state: State,
@@ -134,6 +137,7 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
             require_finite_loss(bound, loss, per_row)
         return loss
 
+    @keywords
     def value_and_grad(
         self,
         state: State,
@@ -161,6 +165,7 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
             require_finite_gradient(bound, result, adapted=False)
         return result.scalars["loss"], state._layouts[0].split(result.grad)
 
+    @keywords
     def step(
         self,
         state: State,
@@ -185,6 +190,7 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
         new = State.made(state._flat, result.aux, state._layouts, step, state._seed, state._opt, estimators)
         return result.scalars["loss"], state._layouts[0].split(result.grad), new
 
+    @keywords
     def update(
         self,
         state: State,
@@ -209,6 +215,7 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
             require_finite_update(bound, scalars["loss"], grad, new, transform)
         return new, scalars["loss"]
 
+    @keywords
     def profile(self, state: State, *data: Any, repeats: int = 50, kind: str = "gradient", **options: Any) -> Profile:
         """Measure where the time of a call goes: seconds in all, in Python, and per step of the schedule.
 

@@ -18,6 +18,7 @@ from ppl.lang.context import Written, writing
 from ppl.lang.model import Model
 from ppl.lang.params import constrained, initial_value, unconstrained
 from ppl.lang.trace import Param, Trace
+from ppl.names import keywords
 from ppl.objectives.base import Objective
 from ppl.progress import line
 from ppl.runtime.compiled import Compiled, require_state
@@ -121,6 +122,7 @@ class Prepared:
         fitting = (c for c in (latest, *self._compiled.values()) if c.layout == state._layouts[0])
         return next(fitting, latest)
 
+    @keywords
     def init(self, seed: int, *data: Any, params: Mapping[str, Any] | None = None) -> State:
         """The initial state.
 

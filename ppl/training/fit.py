@@ -17,6 +17,7 @@ from ppl.arguments import shown
 from ppl.errors import DataError, OptionError
 from ppl.estimators.parts.serialize import to_json
 from ppl.lang.arguments import as_array
+from ppl.names import keywords
 from ppl.runtime.prepared import require_program
 from ppl.runtime.state import State
 from ppl.training.batches import Rows, Stream, by_position, row_count
@@ -29,6 +30,7 @@ from ppl.training.run import Callback, Fit, History, HyperValues
 __all__ = ["Fit", "History", "fit"]
 
 
+@keywords
 def fit(
     program: Any,
     *data: Any,

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import ppl
 from ppl import Normal
@@ -185,7 +186,7 @@ def test_plate_errors():
 
     check(ShapeError, r"leading lengths differ \(x: 4, y: 5\)", opened("x", "y"))
     check(ShapeError, r"leading lengths differ \(array 0: 2, array 1: 3\)", opened(np.zeros(2), np.zeros(3)))
-    check(ModelError, "over data argument x, .* and over array 1 of fixed length", opened("x", np.zeros(4)))
+    check(ShapeError, r"leading lengths differ \(x: 4, array 1: 5\)", opened("x", np.zeros(5)))
     check(ShapeError, "array 0 is a scalar", opened(1.5))
     check(ShapeError, "has 0 rows", opened(0))
     check(ModelError, "needs arrays or a size", opened())
@@ -198,6 +199,82 @@ def test_plate_errors():
     check(ModelError, "plate 'data' is open already", twice)
     with pytest.raises(ModelError, match="argument 's' is a scalar"):
         trace(lambda s: ppl.plate("data", s).__enter__(), s=np.array(1.0))
+
+
+SCHOOLS = np.array([28.0, 8, -3, 7, -1, 1, 18, 12]), np.array([15.0, 10, 16, 11, 9, 11, 10, 18])
+
+
+@ppl.model
+def schools(y, sigma):
+    """Data, parameters and a constant in one plate; the data alone open it again."""
+    mu, tau = ppl.param("mu", 1.0), ppl.param("tau", 2.0, constraint="positive")
+    z = ppl.param("z", np.linspace(-1.0, 1.0, 8))
+    with ppl.plate("J", y, z, np.arange(8.0)) as (y, z, k):
+        ppl.cost("prior", 0.5 * z**2 + 0.1 * k)
+        mean = mu + tau * z
+    with ppl.plate("J", sigma) as sigma:
+        ppl.sample("y", Normal(mean, sigma), obs=y)
+
+
+def test_data_parameters_and_constants_in_one_plate():
+    y, sigma = SCHOOLS
+    program = ppl.compile(ppl.likelihood(schools), data=SCHOOLS, dtype="float64")
+    state, z = program.init(0), np.linspace(-1.0, 1.0, 8)
+    loss, grads = program.value_and_grad(state, y, sigma)
+    wanted = -stats.norm(1.0 + 2.0 * z, sigma).logpdf(y).sum() + 0.5 * z @ z + 0.1 * 28
+    np.testing.assert_allclose(loss, wanted, rtol=1e-12)
+    np.testing.assert_allclose(grads["z"], z - 2.0 * (y - 1.0 - 2.0 * z) / sigma**2, rtol=1e-10)
+    assert program.sample(state, y, sigma, particles=3, seed=0)["y"].shape == (3, 8)
+    fit = ppl.fit(program, y, sigma, steps=5, optimizer=ppl.optim.Adam(0.1), progress=False)
+    assert fit.history["loss"][-1] < fit.history["loss"][0]
+
+
+def test_a_plate_over_parameters_and_data_has_their_number_of_rows():
+    y, sigma = SCHOOLS
+    program = ppl.compile(ppl.likelihood(schools), data=SCHOOLS, dtype="float64")
+    state = program.init(0)
+    with pytest.raises(DataError, match=r"argument 'y' has shape \(5,\); the program expects \(8,\)"):
+        program.value(state, y[:5], sigma[:5])
+    with pytest.raises(DataError, match=r"'y' is nan at \(2,\)"):
+        program.value(state, np.where(y == -3, np.nan, y), sigma)
+    with pytest.raises(
+        ModelError, match="opens over y, whose rows are known at run time only, and over array 1, array 2"
+    ):
+        ppl.compile(ppl.likelihood(schools), data=(ppl.spec((None,)), ppl.spec((None,))))
+
+    @ppl.model
+    def other(y, sigma):
+        with ppl.plate("J", y) as row, ppl.plate("K", 2):
+            ppl.cost("c", row)
+        with ppl.plate("J", sigma, ppl.param("z", np.zeros(8))):
+            pass
+
+    with pytest.raises(ShapeError, match="plate 'J' has a run-time number of rows and 8 rows"):
+        ppl.compile(other, data=SCHOOLS)
+
+
+def test_a_guide_of_parameters_under_a_model_of_data_and_parameters():
+    """The bound of a conjugate model with the posterior as guide is its evidence."""
+    y, sigma = SCHOOLS
+
+    @ppl.model
+    def model(y, sigma):
+        with ppl.plate("J", y, sigma, np.zeros(8)) as (y, sigma, centre):
+            theta = ppl.sample("theta", Normal(centre, 3.0))
+            ppl.sample("y", Normal(theta, sigma), obs=y)
+
+    @ppl.model
+    def guide(y, sigma):
+        precision = 1 / 9 + 1 / SCHOOLS[1] ** 2
+        m = ppl.param("m", SCHOOLS[0] / SCHOOLS[1] ** 2 / precision)
+        s = ppl.param("s", 1 / np.sqrt(precision), constraint="positive")
+        with ppl.plate("J", m, s) as (m, s):
+            ppl.sample("theta", Normal(m, s))
+
+    program = ppl.compile(ppl.elbo(model, guide, kl="sampled"), data=SCHOOLS, dtype="float64")
+    evidence = stats.norm(0.0, np.sqrt(9 + sigma**2)).logpdf(y).sum()
+    for seed in range(3):
+        np.testing.assert_allclose(program.value(program.init(0), y, sigma, seed=seed), -evidence, rtol=1e-10)
 
 
 def test_scope():

@@ -131,6 +131,40 @@ def plate_of_two_lengths():
         ppl.cost("c", a * b)
 
 
+def entry_of_an_array():
+    x = np.zeros(3)
+    x[0] = z()
+
+
+def row_of_an_array():
+    x = np.zeros((2, 3))
+    x[1] = z(3)
+
+
+def filled_array():
+    np.zeros(3).fill(z())
+
+
+def copied_to_an_array():
+    np.copyto(np.zeros(3), z(3))
+
+
+def entry_of_a_value():
+    value = z(3)
+    value[0] = 1.0
+
+
+def sum_in_place():
+    x = np.zeros(3)
+    x += z(3)
+
+
+def objects_of_values():
+    x = np.array([0.0, 0.0], object)
+    x[0] = z()
+    ppl.cost("c", np.sum(ppl.constant(1.0) * x))
+
+
 def collect_of_data(x):
     with ppl.plate("rows", x) as x:
         ppl.cost("c", np.sum(ppl.collect(x, "rows")))
@@ -146,6 +180,13 @@ WRONG = [
     (python_if, ModelError, rf"truth value.*np.where.*\n  {HERE}if z\(\) > 0"),
     (python_max, ModelError, rf"truth value.*np.maximum.*\n  {HERE}max"),
     (array_of_values, ModelError, rf"converted to an array.*np.stack.*\n  {HERE}np.array"),
+    (entry_of_an_array, ModelError, rf"written into an array.*in a list and write np.stack.*\n  {HERE}x\[0\] ="),
+    (row_of_an_array, ModelError, rf"written into an array.*in a list and write np.stack.*\n  {HERE}x\[1\] ="),
+    (filled_array, ModelError, rf"written into an array.*np.stack.*\n  {HERE}np.zeros"),
+    (copied_to_an_array, ModelError, rf"np.copyto has no rule.*in a list and write np.stack.*\n  {HERE}np.copyto"),
+    (entry_of_a_value, ModelError, rf"entry of a value was assigned.*np.stack.*np.where.*\n  {HERE}value"),
+    (sum_in_place, ModelError, rf"use a = a \+ b rather than array \+= value.*\n  {HERE}x \+="),
+    (objects_of_values, ModelError, rf"dtype object: it holds symbolic values; .*np.stack.*\n  {HERE}ppl.cost"),
     (python_float, ModelError, rf"converted to a float.*np.exp.*\n  {HERE}math.exp"),
     (index_of_a_list, ModelError, rf"Python index.*ppl.constant.*\n  {HERE}\[k\]"),
     (index_of_an_array, ModelError, rf"ppl.constant\(array\)\[index\].*\n  {HERE}\[k\]"),

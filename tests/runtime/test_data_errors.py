@@ -48,7 +48,38 @@ def changed(name: str, place, value) -> dict[str, np.ndarray]:
     return {**GOOD, name: array}
 
 
+class Column:
+    """What data frames are made of, with the names that pandas has."""
+
+    def __init__(self, name, values):
+        self.name, self.values = name, np.array(values)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+
+class Frame:
+    """A data frame: columns of their own dtypes, which are one array of objects together."""
+
+    def __init__(self, **columns):
+        self.parts = {name: Column(name, values) for name, values in columns.items()}
+        self.columns, self.dtypes = list(columns), [part.values.dtype for part in self.parts.values()]
+
+    def __getitem__(self, name):
+        return self.parts[name]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array([part.values.tolist() for part in self.parts.values()], object).T
+
+
+CITIES = np.array(["Bonn", "Kiel", "Ulm", "Bonn", "Ulm", "Kiel"], object)
 WRONG = {
+    "columns of a frame": (
+        {**GOOD, "x": Frame(a=X[:, 0], city=CITIES, b=np.array([1, 2, None, 4, 5, 6], object))},
+        r"data argument 'x' has columns that hold no numbers: 'city' \(object, such as 'Bonn'\), "
+        r"'b' \(object, such as None\)\. Leave them out.*codes",
+    ),
+    "a series": ({**GOOD, "y": Column("city", CITIES)}, r"columns that hold no numbers: 'city' \(object"),
     "unmasked nan": (changed("y", 1, np.nan), r"argument 'y' is nan at \(1,\).*node 'y'.*obs_mask"),
     "nan in a row": (changed("x", (2, 1), np.nan), r"argument 'x' is nan at \(2, 1\).*node 'x'.*obs_mask"),
     "class too large": (

@@ -29,11 +29,12 @@ from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import union_axes
+from ppl.names import Keywords
 
 KEY = None  # in `uniforms()`: the sampler rejects, and takes the noise key of its row and particle instead
 
 
-class Distribution(Tails, Public):
+class Distribution(Tails, Public, Keywords):
     """Base class. `params` maps parameter names to nodes of one shape (trailing dims of a unit included).
 
     Attributes

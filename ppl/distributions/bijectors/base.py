@@ -11,9 +11,10 @@ from ppl.distributions.domain.guards import contains, known_inside
 from ppl.distributions.domain.intervals import REAL, Interval
 from ppl.ir import ops
 from ppl.ir.node import Node
+from ppl.names import Keywords
 
 
-class Bijector:
+class Bijector(Keywords):
     """Base class: an increasing map of `domain` onto `codomain`, entry by entry, unless a subclass says otherwise.
 
     Attributes

@@ -42,13 +42,18 @@ def present(dists: Sequence[Distribution], formula: Callable[..., Node], *values
     Eagerly, axes of a value beyond the event are leading axes that stay in the result. `dists` are the
     distributions whose parameters and masks the formula reads; values have the event shape of the first.
     """
-    nodes = [n for d in dists for n in (*d.params.values(), d.event_mask) if n is not None]
     symbolic = any(isinstance(v, Node) or hasattr(v, "__ppl_node__") for v in values)
-    if symbolic or any(n.op not in EAGER_OPS for n in topological(nodes)):
+    if symbolic or is_symbolic(dists):
         return in_model(dists, formula(*(ops.as_node(v) for v in values)))
     owner = type(dists[0]).__name__
     with fits_memory(owner):
         return _evaluated(owner, dists, formula, values)
+
+
+def is_symbolic(dists: Sequence[Distribution]) -> bool:
+    """Whether a parameter or a mask is more than numbers."""
+    nodes = [n for d in dists for n in (*d.params.values(), d.event_mask) if n is not None]
+    return any(n.op not in EAGER_OPS for n in topological(nodes))
 
 
 def _evaluated(

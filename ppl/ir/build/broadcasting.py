@@ -26,7 +26,9 @@ def const(value: Any, dtype: str | None = None) -> Node:
         raise ShapeError(f"cannot make a constant of {type(value).__name__}: {error}") from None
     kind = dtype or {"f": "float", "i": "int", "u": "int", "b": "bool"}.get(array.dtype.kind)
     if kind is None:
-        raise ShapeError(f"cannot make a constant of dtype {array.dtype}")
+        held = array.dtype == object and any(hasattr(x, "__ppl_node__") for x in array.flat)
+        hint = ": it holds symbolic values; collect them in a list and write np.stack(entries)" if held else ""
+        raise ShapeError(f"cannot make a constant of dtype {array.dtype}{hint}")
     array = np.array(array, {"float": np.float64, "int": np.int64, "bool": np.bool_}[kind])
     return make("const", value=Array(array))
 

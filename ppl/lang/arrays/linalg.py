@@ -17,6 +17,7 @@ from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.reference.interpret import Env, evaluate
 from ppl.lang.value import Value, lift
+from ppl.names import keywords
 
 
 class Slogdet(NamedTuple):
@@ -54,6 +55,7 @@ LINALG: dict[Callable[..., Any], Callable[..., Any]] = {
 }
 
 
+@keywords
 def solve_triangular(a: Any, b: Any, lower: bool = True, trans: bool = False) -> Any:
     """x with a x = b, or with a^T x = b if `trans`, for triangular matrices a, on values and arrays.
 

@@ -36,6 +36,7 @@ from ppl.lang.arrays.numpy_shapes import (
     tile,
     trace,
 )
+from ppl.lang.arrays.refusals import IN_PLACE
 from ppl.lang.context import current
 from ppl.lang.source import user_line
 from ppl.lang.value import Value, as_value, lift
@@ -214,6 +215,7 @@ FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
 }
 
 REFUSED: dict[str, str] = {
+    **IN_PLACE,
     "prod": "use np.exp(np.sum(np.log(x))) for positive entries, or multiply them one by one",
     "cumprod": "use np.exp(np.cumsum(np.log(x))) for positive entries",
     "sort": "sorting has no rule; use ppl.external",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,6 +16,24 @@ def refuse(what: str, hint: str) -> NoReturn:
     raise ModelError(f"{what}, but the model is being traced and values are symbolic: {hint}\n  at {user_line()}")
 
 
+WRITES = re.compile(r":\d+: .*?\][ ]*([-+*/%@&|^]|//|\*\*)?=(?!=)|:\d+: .*\.(fill|itemset)\(")
+"""A user's line that assigns entries of something."""
+STACKED = (
+    "collect the entries in a list and write np.stack(entries); np.concatenate joins blocks, np.where(mask, a, b) "
+    "changes some entries"
+)
+IN_PLACE = dict.fromkeys(("copyto", "put", "put_along_axis", "place", "putmask", "fill_diagonal"), STACKED)
+"""Functions of NumPy that write into an array, and what to do instead."""
+
+
+def _refuse_number(what: str, hint: str) -> NoReturn:
+    """`refuse` a conversion, or what the user's line is about where it writes into an array."""
+    line = user_line()
+    if WRITES.search(line) and not re.search(r"math\.|\b(float|int|abs|round)\(", line):
+        refuse("a value was written into an array", f"an array holds numbers; {STACKED}")
+    refuse(what, hint)
+
+
 class Refusals:
     """Base class of `Value`: conversions to Python numbers, truth values and arrays, and assignment."""
 
@@ -25,10 +44,10 @@ class Refusals:
                "use np.where(condition, a, b), np.logical_and, np.maximum")  # fmt: skip
 
     def __float__(self) -> float:
-        refuse("a value was converted to a float", "use np.exp instead of math.exp, and so on")
+        _refuse_number("a value was converted to a float", "use np.exp instead of math.exp, and so on")
 
     def __int__(self) -> int:
-        refuse("a value was converted to an int", "use value.astype(int)")
+        _refuse_number("a value was converted to an int", "use value.astype(int)")
 
     def __complex__(self) -> complex:
         refuse("a value was converted to a complex number", "values are real")
@@ -66,14 +85,14 @@ class Refusals:
     def __setitem__(self, key: Any, item: Any) -> None:
         refuse(
             "an entry of a value was assigned",
-            "values are immutable; use np.where, np.concatenate or np.stack",
+            f"values are immutable; {STACKED}",
         )
 
     def __delitem__(self, key: Any) -> None:
         refuse("an entry of a value was deleted", "values are immutable; use np.concatenate of what stays")
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        refuse(
+        _refuse_number(
             "a value was converted to an array",
             "use np.stack([a, b]) instead of np.array([a, b]), ppl.constant(array)[index] for a symbolic "
             "index, and NumPy ufuncs or ppl.softmax, ppl.logsumexp instead of functions that call np.asarray",

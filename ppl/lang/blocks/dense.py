@@ -12,8 +12,10 @@ from ppl.lang.blocks.functional import activate
 from ppl.lang.params import param
 from ppl.lang.source import user_line
 from ppl.lang.value import Value, as_value
+from ppl.names import keywords
 
 
+@keywords
 def dense(
     name: str,
     x: Any,

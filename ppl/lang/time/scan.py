@@ -17,10 +17,12 @@ from ppl.lang.time.declared import Declared, halting
 from ppl.lang.time.record import Scan
 from ppl.lang.time.trees import Tree, tree
 from ppl.lang.time.unrolled import unrolled
+from ppl.names import keywords
 
 LONGEST = 2**31 - 1
 
 
+@keywords
 def scan(
     step: Callable[[Any, Any], tuple[Any, Any]],
     init: Any,

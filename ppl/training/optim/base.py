@@ -18,6 +18,7 @@ import numpy as np
 from ppl.arguments import WORD, array, number, step_count
 from ppl.errors import DataError, OptionError
 from ppl.lazy import optimizers as kernels
+from ppl.names import Keywords
 from ppl.runtime.pool import Pool
 from ppl.runtime.state import Layout
 from ppl.training.optim.schedules import Rate
@@ -72,7 +73,7 @@ class Transform(Protocol):
         ...
 
 
-class FlatOptimizer(ABC):
+class FlatOptimizer(Keywords, ABC):
     """Base of the optimizers whose step is one fused kernel on a flat vector.
 
     A concrete class is a frozen dataclass with the fields `lr` and `clip_norm`; it names its `slots`

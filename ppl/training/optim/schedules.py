@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from ppl.arguments import number, number_at, shown, step_count
 from ppl.errors import OptionError
+from ppl.names import keywords
 
 Rate = float | Callable[[int], float]
 
@@ -32,12 +33,14 @@ class Schedule:
         return self.label
 
 
+@keywords
 def constant(value: float) -> Schedule:
     """`value` at every step."""
     value = _finite("constant", value=value)
     return Schedule(f"constant({value})", lambda step: value)
 
 
+@keywords
 def linear(start: float, end: float, steps: int) -> Schedule:
     """From `start` at step 0 in a straight line to `end` at step `steps`, and `end` from there on."""
     _finite("linear", start=start, end=end)
@@ -45,6 +48,7 @@ def linear(start: float, end: float, steps: int) -> Schedule:
     return Schedule(f"linear({start}, {end}, {steps})", lambda step: start + (end - start) * min(step / steps, 1.0))
 
 
+@keywords
 def cosine(start: float, end: float, steps: int) -> Schedule:
     """Half a cosine wave from `start` at step 0 to `end` at step `steps`, and `end` from there on.
 
@@ -61,6 +65,7 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
     return Schedule(f"cosine({start}, {end}, {steps})", value)
 
 
+@keywords
 def exponential(start: float, decay: float, steps: int = 1) -> Schedule:
     """start · decay^(step / steps): multiplied by `decay` every `steps` steps, smoothly."""
     _finite("exponential", start=start, decay=decay)
@@ -70,6 +75,7 @@ def exponential(start: float, decay: float, steps: int = 1) -> Schedule:
     return Schedule(f"exponential({start}, {decay}, {steps})", lambda step: start * decay ** (step / steps))
 
 
+@keywords
 def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
     """`values[0]` before step `boundaries[0]`, `values[i]` from step `boundaries[i - 1]` on."""
     steps, given = _listed("boundaries", boundaries), _listed("values", values)
@@ -89,6 +95,7 @@ def _listed(name: str, values: Sequence[float]) -> list[float]:
         raise OptionError(f"piecewise: {name} is a sequence of numbers, not {shown(values)}") from None
 
 
+@keywords
 def robbins_monro(a: float, b: float = 1.0, power: float = 1.0) -> Schedule:
     """αₜ = a / (b + t)^power: steps that sum to infinity while their squares do not.
 
