@@ -1,60 +1,42 @@
-"""Every kernel of real programs compiled for two devices, on a machine that has none: registers, spills, seconds.
+"""Every kernel of the suite and of the zoo compiled for two devices, on a machine that has none.
 
-No time of a step is claimed: nothing runs. Launches are counted in the emitted host function.
+Registers, spills, seconds, instructions in float64. No time of a step is claimed: nothing runs.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numba
-import numpy as np
 
-import ppl
-from ppl.compiler.emit.code import Function
-from ppl.estimators import DisARM, Implicit, Rebar, Relaxed, ScoreFunction
+from benchmarks import cuda_programs
+from ppl.compiler.emit.code import Function, names_in
+from ppl.program.embedding import site_names, summed_out
 
 CAPABILITIES = ((8, 0), (9, 0))
 REGISTERS, SECONDS = 128, 20.0
 """Goals: registers of a kernel at most, and seconds to compile it."""
 
+METHODS = ("gradient", "value", "sample")
+HEADERS = ["program", "launches", "registers, most", "spilled, bytes", "local memory, bytes", "slowest kernel, s",
+           "kernels with float64"]  # fmt: skip
+ACCUMULATORS = "sums"
+"""The name under which kernels know the float64 accumulators of scalar outputs in float32 programs."""
 
-HEADERS = ["program", "launches", "registers, most", "spilled, bytes", "local memory, bytes", "slowest kernel, s"]
+VECTORS = {"chosen": "int64", "order": "int64", "control": "int64", "clock": "uint64"}
+NUMBERS = ("size", "width", "at", "count")
+"""Arguments of the kernels of a training step: vectors that are not float32, and whole numbers."""
 
 
-def programs() -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Names of programs, and what compiles them for CUDA."""
-    from benchmarks.workloads import categorical_vae_step, disarm_step, gamma_units, policy_step, sbn_step
-    from ppl.models import control, hmm, rbm, regression, toy, vae, walk
+class Measured(NamedTuple):
+    """A kernel on a device: seconds to compile it, its code, whether float64 is in it and may not be."""
 
-    pixels = ppl.spec((None, 784), np.float32)
-    leave_one_out = ScoreFunction("leave_one_out")
-    cuda: Mapping[str, Any] = {"target": "cuda"}
-    sbn = ppl.elbo(sbn_step.generative, sbn_step.guide, kl="sampled")
-    disarm = ppl.elbo(disarm_step.generative, disarm_step.guide, kl="sampled")
-    categorical = ppl.elbo(categorical_vae_step.generative, categorical_vae_step.guide)
-    rows = ppl.spec((None, 10), np.float32), ppl.spec((None,), np.float32)
-    contrastive = rbm.contrastive.bind(rates=np.full(784, 0.5), units=128, steps=1)
-    yield "toy (W1)", lambda: ppl.compile(toy.toy, Rebar(), **cuda)
-    yield "VAE (W2)", lambda: ppl.compile(ppl.elbo(vae.generative, vae.guide), data=pixels, **cuda)
-    yield "belief net (W3)", lambda: ppl.compile(sbn, leave_one_out, particles=2, data=pixels, **cuda)
-    yield "belief net, DisARM", lambda: ppl.compile(disarm, DisARM(), data=pixels, **cuda)
-    yield "categorical VAE", lambda: ppl.compile(categorical, Relaxed(0.5), allow_bias=True, data=pixels, **cuda)
-    yield "RBM", lambda: ppl.compile(contrastive, data=pixels, **cuda)
-    yield "gamma units", lambda: ppl.compile(gamma_units.units, Implicit(), **cuda)
-    yield "policy (W7)", lambda: ppl.compile(policy_step.system, ScoreFunction(), **cuda)
-    yield "regression", lambda: ppl.compile(ppl.likelihood(regression.heteroscedastic), data=rows, **cuda)
-    yield "regression, network", lambda: ppl.compile(ppl.likelihood(regression.network), data=rows, **cuda)
-    yield "random walk", lambda: ppl.compile(walk.walk, **cuda)
-    yield "control", lambda: ppl.compile(control.control, ScoreFunction(), **cuda)
-    yield (
-        "hidden Markov model",
-        lambda: ppl.compile(
-            ppl.likelihood(hmm.hidden, marginalize=["z"]), data=ppl.spec((None, 100), np.float32), **cuda
-        ),
-    )
+    kernel: str
+    seconds: float
+    code: Any
+    stray: bool
 
 
 def types_of(function: Function) -> tuple[Any, ...]:
@@ -62,45 +44,93 @@ def types_of(function: Function) -> tuple[Any, ...]:
     return tuple(eval(a.type or "int64", vars(numba.types)) for a in function.arguments)
 
 
-def measured(executable: Any) -> list[tuple[str, float, Any]]:
-    """Name, seconds and code of every kernel on every device."""
-    from ppl.kernels.cuda import ptx
+def executable_of(program: Any, method: str) -> Any:
+    """The executable that a method of a program runs; `sample` draws all sites."""
+    compiled = program.prepare()
+    hidden = summed_out(compiled.trace)
+    sites = tuple(n for n in site_names(compiled.trace) if n not in hidden) if method == "sample" else ()
+    return compiled.executable(method, sites)
 
-    found = []
+
+def measured(executable: Any) -> Iterator[Measured]:
+    """Every kernel of an executable on every device."""
+    single = executable.dtype == "float32"
     for function in executable.functions:
         if function.form == "launch":
-            kernel, types = getattr(executable.module, function.name), types_of(function)
-            for capability in CAPABILITIES:
-                begin = time.perf_counter()
-                made = ptx.compile_cubin(kernel, types, capability)
-                found.append((function.name, time.perf_counter() - begin, made))
-    return found
+            named = ACCUMULATORS in names_in(*function.body).used
+            yield from compiled(function.name, getattr(executable.module, function.name), types_of(function),
+                                single and not named)  # fmt: skip
+
+
+def compiled(name: str, kernel: Any, types: Sequence[Any], single: bool) -> Iterator[Measured]:
+    """A kernel on every device; where it is `single`, nothing in it may be float64."""
+    from ppl.kernels.cuda import ptx
+
+    for capability in CAPABILITIES:
+        begin = time.perf_counter()
+        code = ptx.compile_cubin(kernel, types, capability)
+        yield Measured(name, time.perf_counter() - begin, code, single and code.float64)
+
+
+def training() -> Iterator[tuple[str, list[Measured]]]:
+    """The kernels of a training step besides the program's, for every optimizer."""
+    from ppl.kernels.cuda.training import steps
+
+    def made(name: str, kernel: Any) -> list[Measured]:
+        code = kernel.py_func.__code__
+        given = code.co_varnames[: code.co_argcount]
+        types = tuple(numba.int64 if x in NUMBERS else vars(numba)[VECTORS.get(x, "float32")][::1] for x in given)
+        return list(compiled(name, kernel, types, single=True))
+
+    yield "gather, examine, advance", [x for k in (steps.gather, steps.examine, steps.advance)
+                                       for x in made(k.py_func.__name__, k)]  # fmt: skip
+    for rule, (update, finish) in steps.STEPS.items():
+        yield f"{rule}", [*made(f"{rule} update", update), *made(f"{rule} finish", finish)]
+
+
+def row_of(name: str, found: Sequence[Measured]) -> tuple[list[str], list[str]]:
+    """A row of the table, and what is wrong with kernels."""
+    codes = [x.code for x in found]
+    doubles = sorted({x.kernel for x in found if x.code.float64})
+    row = [name, str(len(codes) // len(CAPABILITIES)), str(max(c.registers for c in codes)),
+           str(sum(c.spilled for c in codes)), str(sum(c.stack for c in codes)),
+           f"{max(x.seconds for x in found):.1f}", ", ".join(doubles) or "none"]  # fmt: skip
+    wrong = [f"{name}, {x.kernel}: {x.seconds:.0f} s" for x in found if x.seconds > SECONDS]
+    wrong += [f"{name}, {x.kernel}: {x.code.registers} registers, {x.code.spilled} bytes spilled, {x.code.stack} bytes "
+              "of local memory" for x in found
+              if x.code.registers > REGISTERS or x.code.spilled or x.code.stack]  # fmt: skip
+    wrong += [f"{name}, {x.kernel}: float64 that is no accumulator of scalar outputs" for x in found if x.stray]
+    return row, list(dict.fromkeys(wrong))
 
 
 def run(peers: list[str]) -> dict[str, Any]:
-    """Compile all; a row for each program and variant."""
+    """Compile all; a row for each program and method, then for the kernels of training."""
     rows, problems = [], []
-    for name, build in programs():
-        for key in ("gradient", "value", "sample"):
+
+    def add(name: str, found: Sequence[Measured]) -> None:
+        row, wrong = row_of(name, found)
+        rows.append(row)
+        problems.extend(wrong)
+        print(row, *wrong, flush=True)
+
+    for name, made in {**cuda_programs.suite(), **cuda_programs.zoo()}.items():
+        for method in METHODS:
             try:
-                executable = build().prepare().executable(key)
-                found = measured(executable)
+                add(f"{name}, {method}", list(measured(executable_of(made.build(), method))))
             except Exception as error:
-                problems.append(f"{name}, {key}: {type(error).__name__}: {error}")
-                continue
-            codes = [code for _, _, code in found]
-            registers, spilled = max(c.registers for c in codes), sum(c.spilled for c in codes)
-            slowest = max(seconds for _, seconds, _ in found)
-            rows.append([f"{name}, {key}", str(len(codes) // len(CAPABILITIES)), str(registers), str(spilled),
-                         str(sum(c.stack for c in codes)), f"{slowest:.1f}"])  # fmt: skip
-            print(rows[-1], flush=True)
-            problems += [
-                f"{name}, {key}, {kernel}: {seconds:.0f} s" for kernel, seconds, _ in found if seconds > SECONDS
-            ]
-            problems += [f"{name}, {key}, {kernel}: {c.registers} registers, {c.spilled} bytes spilled"
-                         for kernel, _, c in found if c.registers > REGISTERS or c.spilled]  # fmt: skip
+                problems.append(f"{name}, {method}: {type(error).__name__}: {str(error).splitlines()[0]}")
+                print(problems[-1], flush=True)
+    for name, found in training():
+        add(f"fit, {name}", found)
     return {
         "title": "Kernels compiled for compute capabilities 8.0 and 9.0, nothing run",
         "tables": [{"columns": HEADERS, "rows": rows}],
         "problems": problems,
+        "notes": [
+            "Launches are kernels of a call; times to compile were taken on a machine that did other work, too. "
+            "`fit` runs the gradient's kernels and those of its optimizer.",
+            "float64 is in kernels of float32 programs where sums over rows that scalar outputs are made of accumulate "
+            "(`sums`); programs of float64 have it everywhere.",
+            *problems,
+        ],
     }

@@ -277,8 +277,9 @@ def _lives(stage: Stage, builder: Builder) -> None:
         for value in touched:
             if value.external and value.buffer is None:
                 value.buffer = builder.plain(value, stage)
-                if stage.row is not None and not value.buffer.rows:
+                if stage.row is not None:
                     value.stack = builder.stack_of(value, stage)
+                if stage.row is not None and not value.buffer.rows:
                     stage.tiles.append(value)
             if value in stage.lives:
                 stage.lives[value] = (stage.lives[value][0], i)

@@ -158,7 +158,8 @@ class Builder:
             return None
         if not all(self._sliced(node, reader) for reader in readers):
             return None
-        total = Poly.of(f"tile_{stage.outer or stage.name}")
+        assert stage.row is not None and value.buffer is not None
+        total = axis_size(stage.row) if value.buffer.rows else Poly.of(f"tile_{stage.outer or stage.name}")
         for axis in value.axes:
             total = total if axis == stage.row else total * axis_size(axis)
         return total

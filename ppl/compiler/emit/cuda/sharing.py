@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from ppl.compiler.schedule.fusion import Loop, Op
 from ppl.ir.types import Axis
 
-SHORT, TEAMS = 4, 4
-"""Entries of inner loops up to which one thread takes them all, and teams of a block at least where there are entries
-enough for all of them: 32 threads each, which run together."""
+TEAMS = 4
+"""Teams of a block at least where there are entries enough for all of them: 32 threads each, which run together."""
 
 
 def shared_loops(item: Loop) -> tuple[list[Loop], Sequence[Loop | Op]]:
@@ -43,7 +42,7 @@ def team_width(
     held = max((_power(n) for item in loops if (n := _held(item))), default=1)
     if columns:
         return max(held, min(most, spare))
-    return max(held, 1 if inner <= SHORT else min(most, threads // TEAMS), min(most, spare))
+    return max(held, min(most, threads // TEAMS), min(most, spare))
 
 
 def _held(item: Loop) -> int:

@@ -17,11 +17,10 @@ def uniform(op: Op, row: Axis | None, times: Sequence[Expression], passed: Passe
     """The uniform of the entry that `op` is at, in loops over time at `times`."""
     node, value, rows = op.node, op.target, Rows(op.target, row)
     *around, time = times or [Literal(0)]
-    key: Expression = noise_key(node, around)
-    if not around:
-        passed.name("seed")
-        key = passed.name(f"key_{value.name}", key)
-    key = to_word(call("here", key))  # else the keys of all rounds would stay in registers
+    # not known further outside: else the keys of all rounds would stay in registers
+    key = to_word(call("here", passed.name(f"key_{value.name}", noise_key(node))))
+    for turn in around:
+        key = to_word(call("mix", key, to_word(turn)))
     counted = _counted(value, row)
     inside = total([Literal(0), *(_moved(op, k, step, passed) for k, step in _steps(value) if k != counted)])
     if counted is None:
