@@ -71,7 +71,7 @@ SPILLED = {"linear_algebra": 8}
 
 @pytest.mark.skipif("not ptx.is_available()", reason=f'needs pip install "{ptx.REQUIREMENT}"')
 @pytest.mark.parametrize("cc", [(8, 0), (9, 0)])
-@pytest.mark.parametrize("name", ["scalar_rebar", "dense_layers", "scanned", "tables", "linear_algebra"])
+@pytest.mark.parametrize("name", ["scalar_rebar", "dense_layers", "scanned", "tables", "recurrent", "linear_algebra"])
 def test_kernels_become_code_of_devices(name, cc):
     executable = compile_request(graphs.request_of(graphs.GRAPHS[name]()), "float32", "cuda")
     kernels = [f for f in executable.functions if f.form == "launch"]

@@ -5,9 +5,11 @@ from functools import cache
 import pytest
 
 from benchmarks import cuda_programs
+from benchmarks.workloads import cubins
 from benchmarks.workloads.cubins import executable_of
 from ppl.compiler.emit.cuda.accounts import Accounts
 from ppl.compiler.schedule.stages import Opaque
+from ppl.kernels.cuda import ptx
 from ppl.runtime.devices.accounts import accounts_of
 
 PROGRAMS = cuda_programs.suite()
@@ -87,3 +89,11 @@ def test_traffic_grows_with_rows():
     few, many = (accounts("VAE (W4)", rows) for rows in (512, 1024))
     assert 1.5 < many.bytes / few.bytes < 2
     assert many.launches[0].multiplied == 2 * few.launches[0].multiplied == 2 * 1024 * 784 * 128
+
+
+@pytest.mark.skipif("not ptx.is_available()", reason=f'needs pip install "{ptx.REQUIREMENT}"')
+def test_a_sample_of_kernels_fits_into_registers_and_has_float64_in_accumulators_only():
+    found = [*cubins.measured(emitted("regression")), *cubins.measured(emitted("toy (W1)"))]
+    _, wrong = cubins.row_of("sample", found)
+    assert not wrong
+    assert any(x.code.float64 for x in found)
