@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ppl.errors import DataError
-from ppl.ir.node import topological
+from ppl.graph.summed.scopes import inputs_of
+from ppl.ir.node import Node, topological
 from ppl.lang.arguments import ArgumentSpec
 from ppl.lang.trace import Input
 from ppl.runtime.compiled import Compiled
@@ -81,6 +82,8 @@ def require_unread(compiled: Compiled, key: str, sites: Sequence[str], missing: 
     """Raise a DataError where a site is computed from an argument that is None."""
     if not missing:
         return
+    if any(e.within_cost for e in compiled.plan.estimators.values()):
+        _require_observed(compiled, missing)
     arrays = compiled.variant(key, sites).arrays
     for site, node in arrays.items():
         read = {n.attrs["name"] for n in topological([node]) if n.op == "input"} & missing
@@ -90,4 +93,20 @@ def require_unread(compiled: Compiled, key: str, sites: Sequence[str], missing: 
             raise DataError(
                 f"argument '{name}' is None, but {what}: only an argument that is used as obs= and nowhere else may "
                 "be None; for draws from the model without its guide, compile ppl.predictive(model)"
+            )
+
+
+def _require_observed(compiled: Compiled, missing: frozenset[str]) -> None:
+    """Raise a DataError where summed-out latents are given something that reads an argument that is None."""
+    read: list[tuple[str, Node, Node | None]] = []
+    for site in compiled.trace.sites.values():
+        if site.mask is not None:
+            read.append((f"obs_mask of '{site.name}'", site.mask, site.observed))
+    read += [(f"factor '{f.name}'", f.node, None) for f in compiled.trace.factors.values()]
+    for what, node, observed in read:
+        names = inputs_of(node) & missing
+        if names and (observed is None or not inputs_of(observed) & missing):
+            raise DataError(
+                f"argument '{min(names)}' is None, but {what} is computed from it, on which latents depend that are "
+                "summed out"
             )

@@ -104,9 +104,9 @@ class Cost:
     them.
 
     With `marginalize`, the node is a log-density given those finite latents, and the cost is minus the
-    log-sum-exp of it plus their log-probabilities over all their joint values. Outside of loops over time `factors` are
-    the terms of that log-density, which may vary over more plates than the cost; it sums them over all rows of the
-    run-time plates `whole`, so that it takes no minibatches. With `bound`, it is minus the
+    log-sum-exp of it plus their log-probabilities over all their joint values. `factors` are the terms of that
+    log-density, in a loop over time those of a step; they may vary over more plates than the cost, which sums them over
+    all rows of the run-time plates `whole`, so that it takes no minibatches. With `bound`, it is minus the
     log-mean-exp of the bound's log-weights. A cost in a loop over time is the sum of `step` over the steps of `scan`.
     """
 

@@ -129,9 +129,8 @@ def _marginal_cost(summed: Sequence[Site], sites: Sequence[Site | Factor], terms
     name = f"-log p({', '.join(dict.fromkeys(base_name(s.name) for s in sites))})"
     where = sites[0].where if sites else summed[0].where
     step = found if scan is not None else None
-    apart = () if scan is not None else tuple(factors)
     whole, nodes = tuple(a.name for a in rows), tuple(s.name for s in summed)
-    return Cost(name, total(found, scan), where, plates, nodes, apart, whole, step=step, scan=scan)
+    return Cost(name, total(found, scan), where, plates, nodes, tuple(factors), whole, step=step, scan=scan)
 
 
 @keywords

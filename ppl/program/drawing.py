@@ -11,7 +11,7 @@ import numpy as np
 from ppl.arguments import names
 from ppl.compiler.surrogate.conditions.range_guards import INVALID
 from ppl.compiler.surrogate.posterior.backward import refused
-from ppl.compiler.surrogate.posterior.draws import IMPOSSIBLE, drawing
+from ppl.compiler.surrogate.posterior.draws import IMPOSSIBLE, drawing, key_of
 from ppl.errors import DataError, ModelError
 from ppl.inference.absent import completed, require_unread
 from ppl.inference.probabilities import (
@@ -100,8 +100,8 @@ class Drawing(Prepared):
         Parameters
         ----------
         data : as for `value`. An argument that is used as `obs=` and nowhere else may be None: new rows, whose number
-            the other arguments of the plate, or `rows`, say. A forecast is a model with more steps whose `obs_mask` is
-            False there.
+            the other arguments of the plate, or `rows`, say. Latents that are summed out have no evidence from it. A
+            forecast is a model with more steps whose `obs_mask` is False there.
         particles : number of draws, the leading axis; None for one draw without that axis.
         sites : names, or one name; by default all sites.
         rows : global numbers of the rows.
@@ -215,12 +215,13 @@ class Drawing(Prepared):
         trace = drawing(compiled).trace if key == "predict" else compiled.trace
         steps = {name: steps_named(trace, name) for name in wanted}
         listed = tuple(n for group in steps.values() for n in group)
-        require_unread(compiled, key, listed, missing)
-        result = run(bound, key, listed)
+        variant_key = key_of(key, missing if key == "predict" else ())
+        require_unread(compiled, variant_key, listed, missing)
+        result = run(bound, variant_key, listed)
         invalid, impossible = (bool(np.isnan(result.arrays.pop(n, 0.0))) for n in (INVALID, IMPOSSIBLE))
         if not keep:
             require_finite_sample(bound, {n: result.arrays[n] for n in listed}, invalid, key, impossible)
-        variant, drawn = compiled.variant(key, listed), {}
+        variant, drawn = compiled.variant(variant_key, listed), {}
         for name, group in steps.items():
             parts = [particles_first(result.arrays[n], variant.arrays[n].type, k, asked) for n in group]
             lead = len(trace.sites[group[0]].axes) + (asked is not None)

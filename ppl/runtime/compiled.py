@@ -18,7 +18,7 @@ from ppl.compiler.plan.plan import Plan
 from ppl.compiler.surrogate import variants as build
 from ppl.compiler.surrogate.conditions.constants import check_constants
 from ppl.compiler.surrogate.conditions.range_guards import find_guards
-from ppl.compiler.surrogate.posterior.draws import DRAWS, drawing
+from ppl.compiler.surrogate.posterior.draws import drawing, draws_of
 from ppl.compiler.surrogate.second_order import VECTOR, build_hvp
 from ppl.compiler.surrogate.traces import Traced, simplify_trace, sketched
 from ppl.compiler.surrogate.unrolled import require_few_steps, step_plan, unrolled_graph
@@ -156,7 +156,7 @@ class Compiled:
         return self.aux_layout.join(self.gradient.initial_aux(seed), self.settings.dtype)
 
     def variant(self, key: str, sites: Sequence[str] = (), particles: int | None = None) -> Variant:
-        """The IR of one variant ("gradient", "value", "rows", "repeats", "hvp", one of DRAWS or "violations of" one).
+        """The IR of one variant ("gradient", "value", "rows", "repeats", "hvp", one of draws, "violations of" one).
 
         `particles` fixes the number of particles of "gradient" or "value"; None leaves it to run time.
         """
@@ -169,9 +169,9 @@ class Compiled:
             return self._variants[name]
 
     def _build(self, key: str, sites: Sequence[str], particles: int | None) -> Variant:
-        graph, plan = self.working, self.working_plan
-        if key in DRAWS:
-            return build.build_sample(drawing(self), sites, DRAWS[key], plan)
+        graph, plan, draws = self.working, self.working_plan, draws_of(key)
+        if draws is not None:
+            return build.build_sample(drawing(self), sites, draws, plan)
         builders: dict[str, Callable[[], Variant]] = {
             "gradient": lambda: build.build_gradient(graph, plan, particles=particles),
             "repeats": lambda: build.build_gradient(graph, plan, repeats=True),

@@ -492,3 +492,42 @@ def test_a_global_latent_beside_a_chain_is_written_out():
     drawn = program.predict(program.init(0), y, particles=DRAWS, seed=0)
     check_frequencies(drawn["g"], weights)
     check_frequencies(drawn["z"], found["z"])
+
+
+def test_new_rows_of_which_nothing_is_observed():
+    """Without their data latents have their prior, and in a loop the chain runs by itself."""
+    x = np.zeros(3)
+    program = compiled(mixture, ["k"], x)
+    state = program.init(0)
+    drawn = program.predict(state, None, rows=np.arange(4), particles=DRAWS, seed=0)
+    prior = np.exp(state.params["w"]) / np.exp(state.params["w"]).sum()
+    assert drawn["x"].shape == (DRAWS, 4)
+    check_frequencies(drawn["k"], np.broadcast_to(prior, (4, 3)))
+    y = np.full((2, 5), 9.0)
+    seen = np.ones(y.shape, bool)
+    program = compiled(hmm(), ["z"], y, seen)
+    drawn = program.predict(program.init(0), None, seen, particles=DRAWS, seed=0)
+    free, p = hmm_expected(y, np.zeros(y.shape, bool))
+    np.testing.assert_allclose(free[0, 1], p[0] @ p, atol=1e-12)
+    check_frequencies(drawn["z"], free)
+    with pytest.raises(DataError, match="argument 'seen' is None, but obs_mask of 'y' is computed from it"):
+        program.predict(program.init(0), y, None)
+
+
+def test_rows_that_a_later_value_mixes_are_drawn_together():
+    @ppl.model
+    def coupled(y):
+        with ppl.plate("k", 3):
+            b = ppl.sample("b", Bernoulli(logits=0.3))
+        ppl.sample("y", Normal(np.sum(ppl.collect(b, "k")), 0.5), obs=y)
+
+    y = np.array(1.7)
+    program = compiled(coupled, ["b"], y)
+    q = 1 / (1 + np.exp(-0.3))
+    joint = np.zeros((2, 2, 2))
+    for z in np.ndindex(2, 2, 2):
+        joint[z] = q ** sum(z) * (1 - q) ** (3 - sum(z)) * np.exp(-0.5 * ((1.7 - sum(z)) / 0.5) ** 2)
+    drawn = program.posterior(program.init(0), y, particles=DRAWS, seed=0)["b"].astype(int)
+    check_frequencies(np.ravel_multi_index(drawn.T, joint.shape), (joint / joint.sum()).ravel())
+    with pytest.raises(ModelError, match="the rows of 'b' are coupled"):
+        program.posterior_probs(program.init(0), y)

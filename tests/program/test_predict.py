@@ -288,6 +288,19 @@ def test_a_loop_forecasts_where_the_mask_is_false():
     check_normal(drawn["y"], np.zeros(6), variance + 0.01)
 
 
+def test_an_observation_in_the_carry_sees_the_new_draws():
+    @ppl.model
+    def autoregression(y):
+        def step(before, yt):
+            return ppl.sample("y", Normal(0.9 * before, 0.5), obs=yt), None
+
+        ppl.scan(step, 0.0, y)
+
+    program = ppl.compile(ppl.likelihood(autoregression), dtype="float64", data=np.zeros(6))
+    drawn = program.predict(program.init(0), None, particles=DRAWS, seed=0)["y"]
+    check_normal(drawn, np.zeros(6), np.array([0.25 * sum(0.81**k for k in range(t + 1)) for t in range(6)]))
+
+
 def test_discrete_observations_index_what_follows():
     @ppl.model
     def model(k, b):

@@ -129,7 +129,8 @@ class Chain:
                 weight = ops.mul(weight, states.weight)
         for cost in walk.graph.trace.costs.values():
             if cost.scan is self.scan and cost.marginalize and cost.step is not None:
-                seen = ops.add(seen, walk.walk([cost.step])[0])
+                for term in walk.walk(walk.seen(cost)):
+                    seen = ops.add(seen, term)
         seen = ops.add(seen, walk.tilted(self))
         self.table = Factor(ops.add(ops.add(message, moved), seen), weight if weight.type.axes else None)
         if not weight.type.axes and not any(axis in seen.type.axes for axis in self.then):

@@ -199,7 +199,8 @@ class Expansion(Walk):
 
     def factors(self, cost: Cost) -> list[Factor]:
         """The terms of the log-density that a cost sums over states of its nodes."""
-        return [Factor(self._meant(f, x)) for f, x in zip(cost.factors, self.walk(cost.factors), strict=True)]
+        terms = self.seen(cost)
+        return [Factor(self._meant(f, x)) for f, x in zip(terms, self.walk(terms), strict=True)]
 
     def variables(self, cost: Cost) -> list[Variable]:
         """The states that a cost sums over."""

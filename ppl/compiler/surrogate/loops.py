@@ -15,11 +15,13 @@ from ppl.compiler.surrogate.reductions import Reducer
 from ppl.estimators.base import Auxiliary, Estimator
 from ppl.graph.random.node import RandomNode
 from ppl.graph.stochastic import StochasticGraph
+from ppl.graph.summed.scopes import inputs_of
 from ppl.ir import ops
 from ppl.ir.loop import placeholder
 from ppl.ir.node import Node, make
 from ppl.ir.types import Axis, Kind, union_axes
 from ppl.lang.time.record import Scan, resolved
+from ppl.lang.trace import Cost
 
 Mode = Literal["gradient", "value", "sample"]
 
@@ -52,6 +54,9 @@ class Loops:
     """Nodes whose joint posterior probabilities are asked for; in a chain, what is added to its log-density."""
     given: Mapping[str, Node] = MappingProxyType({})
     """Values of nodes that are summed out elsewhere: their draws, in a loop over time those of all steps."""
+
+    absent: frozenset[str] = frozenset()
+    """Data arguments that are not there: what is observed of them does not count."""
 
     def walk(self, outputs: Sequence[Node]) -> list[Node]:
         """Expand everything that `outputs` are computed from; returns what they become."""
@@ -88,6 +93,12 @@ class Loops:
                 total = ops.add(total, self.recurrence(chain.scan).slice(asked[query]))
         self.asked = asked
         return total
+
+    def seen(self, cost: Cost) -> list[Node]:
+        """The terms of the log-density that a cost sums over states, those left out that read what is not there."""
+        if not self.absent and cost.step is not None:
+            return [cost.step]
+        return [f for f in cost.factors if self.absent.isdisjoint(inputs_of(f))]
 
     def given_value(self, rn: RandomNode) -> Node:
         """The draw that is given of a node, in a step of its loop."""

@@ -6,7 +6,7 @@ loss per row of the outermost plate) and "sample" (named arrays). With `repeats`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -22,7 +22,7 @@ from ppl.compiler.surrogate.conditions.range_guards import (
     penalty,
 )
 from ppl.compiler.surrogate.expansion import Expanded, Expansion
-from ppl.compiler.surrogate.posterior.draws import sampled
+from ppl.compiler.surrogate.posterior.draws import Draws, sampled
 from ppl.errors import ModelError
 from ppl.estimators.base import Estimator
 from ppl.graph.stochastic import StochasticGraph
@@ -35,8 +35,6 @@ from ppl.ir.types import Kind
 from ppl.ir.verify import after_pass
 from ppl.lang.time.record import base_name
 
-Draws = Callable[[StochasticGraph, Sequence[Any], Mapping[str, Estimator]], dict[str, Node]]
-"""The outputs of a program that draws named sites."""
 NOTHING: Mapping[str, Estimator] = MappingProxyType({})
 
 

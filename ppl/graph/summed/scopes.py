@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from ppl.ir.node import Node
+from ppl.lang.time.record import resolved
 
 
 def scope(nodes: Iterable[Node], summed: Mapping[str, bool]) -> frozenset[str]:
@@ -39,4 +40,20 @@ def folded(
         left |= above[latest]
         found.append(frozenset(left))
         left.remove(latest)
+    return found
+
+
+def inputs_of(node: Node) -> set[str]:
+    """The data arguments that a value is computed from, in a step of a loop by its slices."""
+    found: set[str] = set()
+    seen: set[Node] = set()
+    stack = [node]
+    while stack:
+        node = resolved(stack.pop())
+        if node in seen:
+            continue
+        seen.add(node)
+        scan = node.attrs["scan"].leader if node.op == "step_input" else None
+        found |= {node.attrs["name"]} if node.op == "input" else set()
+        stack += [scan.slices[node]] if scan is not None and node in scan.slices else node.args
     return found

@@ -34,11 +34,13 @@ from ppl.lang.trace import Cost
 class Backward:
     """The draws by node: a value in a row; in a loop over time a stack of all steps.
 
-    `evidence` are the logarithms of what was observed, one for every group of nodes that is summed together.
+    Observations of the data arguments `absent` do not count. `evidence` are the logarithms of what was observed, one
+    for every group of nodes that is summed together.
     """
 
     graph: StochasticGraph
     plan: Mapping[str, Estimator]
+    absent: frozenset[str] = frozenset()
     draws: dict[str, Node] = field(default_factory=dict)
     evidence: list[Node] = field(default_factory=list)
 
@@ -46,6 +48,7 @@ class Backward:
         """Sum all groups, then draw from their tables."""
         summed = {name: e for name, e in self.plan.items() if e.within_cost}
         self.walk = Expansion(self.graph, summed, "value")
+        self.walk.absent = self.absent
         if summed:
             self.walk.run()
         for cost in self.graph.trace.costs.values() if summed else ():

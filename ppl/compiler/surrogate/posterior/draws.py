@@ -6,7 +6,8 @@ The latents of a multi-sample bound are then one of its importance samples, take
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -53,9 +54,14 @@ def sampled(graph: StochasticGraph, sites: Sequence[str], plan: Mapping[str, Est
     return _outputs(expansion, sites)
 
 
-def predicted(graph: StochasticGraph, sites: Sequence[str], plan: Mapping[str, Estimator]) -> dict[str, Node]:
-    """Values of named sites with all observations redrawn; summed-out nodes are drawn from their posterior."""
-    expansion, backward = Expansion(graph, {}, "sample", redraw="all"), Backward(graph, plan).run()
+def predicted(
+    graph: StochasticGraph, sites: Sequence[str], plan: Mapping[str, Estimator], absent: frozenset[str] = frozenset()
+) -> dict[str, Node]:
+    """Values of named sites with all observations redrawn; summed-out nodes are drawn from their posterior.
+
+    Nothing is known of the data arguments `absent`.
+    """
+    expansion, backward = Expansion(graph, {}, "sample", redraw="all"), Backward(graph, plan, absent).run()
     expansion.given = backward.draws
     found = _outputs(expansion, sites, _resampling(graph))
     if backward.evidence:
@@ -108,9 +114,25 @@ def _importance(graph: StochasticGraph, cost: Cost) -> Node:
     return chosen(weights, uniform(cost.name, (*rows, *weighing.sampled)))
 
 
-DRAWS: dict[str, Callable[..., dict[str, Node]]] = {
+WITHOUT = " without "
+
+
+def key_of(name: str, absent: Collection[str]) -> str:
+    """The name of a variant of draws that has nothing of some data arguments."""
+    return name + WITHOUT + " ".join(sorted(absent)) if absent else name
+
+
+def draws_of(key: str) -> Draws | None:
+    """What a variant of that name computes; None of variants that are no draws."""
+    name, _, absent = key.partition(WITHOUT)
+    found = DRAWS.get(name)
+    return partial(found, absent=frozenset(absent.split())) if absent and found is not None else found
+
+
+Draws = Callable[..., dict[str, Node]]
+"""The outputs of a program that draws: of a graph, what is asked for, and the plan."""
+DRAWS: dict[str, Draws] = {
     "predict": predicted,
     "probabilities": probabilities,
     "guide": guide_probabilities,
 }
-"""Variants of draws and posteriors by name: functions of a graph, what is asked for, and the plan."""
