@@ -182,7 +182,7 @@ def page() -> str:
         "## Bijectors", "",
         "Of `ppl.bijectors`, for `Transformed(base, f, g, …)`; `Chain((f, g))` and `Inverse(f)` compose them.", "",
         "| | from | onto |", "|---|---|---|",
-        *(f"| `{k.__name__}` | {_set(k.domain)} | {'simplex' if k.rank else _set(k.codomain)} |" for k in maps()), "",
+        *(f"| `{k.__name__}` | {_set(k.domain)} | {_image(k)} |" for k in maps()), "",
     ]  # fmt: skip
     return "\n".join(lines)
 
@@ -196,6 +196,10 @@ def maps() -> list[type[Bijector]]:
     """The bijectors that are no composition."""
     listed = (k for k in vars(bijectors).values() if inspect.isclass(k) and issubclass(k, Bijector))
     return sorted((k for k in listed if k not in (Bijector, bijectors.Inverse)), key=lambda k: k.__name__)
+
+
+def _image(kind: type[Bijector]) -> str:
+    return _set(kind.codomain) if kind.support is None else kind.support.value
 
 
 def _set(interval: Any) -> str:

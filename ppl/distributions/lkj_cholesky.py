@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl.arguments import shown
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.domain.checks import ROW_TOLERANCE
+from ppl.distributions.domain.correlations import drawn_factor, is_factor
 from ppl.distributions.domain.guards import known_inside, owns
 from ppl.distributions.domain.intervals import POSITIVE
 from ppl.distributions.domain.support import Support
@@ -77,25 +77,15 @@ class LKJCholesky(Distribution):
 
     def unit_log_prob(self, value: Node) -> Node:
         """The sum of exponents times log L_kk, less the normalizer."""
-        if owns(self, value):
+        if owns(self, value) or drawn_factor(value):
             return self._log_prob_inside(value)
-        inside = self._contains(value)
-        batch = inside.type.shape
-        kept = ops.where(ops.reshape(inside, (*batch, 1, 1)), value, np.eye(self.dim))
-        return ops.where(inside, self._log_prob_inside(kept), -math.inf)
+        inside = is_factor(value)
+        kept = ops.where(inside, value, np.eye(self.dim))
+        return ops.where(ops.reshape(inside, inside.type.shape[:-2]), self._log_prob_inside(kept), -math.inf)
 
     def _log_prob_inside(self, value: Node) -> Node:
         diagonal = known_inside(_diagonal(value), POSITIVE)
         return ops.sub(ops.reduce_sum(ops.mul(self.powers(), ops.log(diagonal)), -1), self.log_normalizer())
-
-    def _contains(self, value: Node) -> Node:
-        """Whether a matrix is a Cholesky factor of a correlation matrix, up to rounding of its rows' lengths."""
-        upper = ops.mul(ops.absolute(value), np.triu(np.ones((self.dim, self.dim)), 1))
-        length = ops.reduce_sum(ops.mul(value, value), -1)
-        miss = ops.reduce("amax", ops.absolute(ops.sub(length, 1.0)), -1)
-        low = ops.neg(ops.reduce("amax", ops.neg(ops.reduce_sum(ops.mul(value, np.eye(self.dim)), -1)), -1))
-        triangular = ops.less_equal(ops.reduce_sum(upper, (-2, -1)), 0.0)
-        return ops.logical_and(ops.logical_and(triangular, ops.less(0.0, low)), ops.less_equal(miss, ROW_TOLERANCE))
 
     def draw(self, *u: Node) -> Node:
         """Rows sqrt(1 - y) n / |n| and sqrt(y), y the beta draw and n normals left of the diagonal."""

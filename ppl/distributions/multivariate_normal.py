@@ -13,6 +13,9 @@ from ppl.arguments import dimensions
 from ppl.distributions.base import Distribution
 from ppl.distributions.domain.checks import check_constants, constant_value, parameter
 from ppl.distributions.domain.conditions import Condition, conditions_of
+from ppl.distributions.domain.correlations import positive_diagonal
+from ppl.distributions.domain.guards import known_inside
+from ppl.distributions.domain.intervals import POSITIVE
 from ppl.distributions.domain.support import Support
 from ppl.distributions.parts.formulas import LOG_SQRT_2PI
 from ppl.errors import ModelError, ShapeError
@@ -119,7 +122,9 @@ class MultivariateNormal(Distribution):
         """The diagonal of L."""
         if self.is_diagonal:
             return self.params["scale_diag"]
-        return ops.reduce_sum(ops.mul(self.params["scale_tril"], np.eye(self.event_shape[-1])), -1)
+        tril = self.params["scale_tril"]
+        entries = ops.reduce_sum(ops.mul(tril, np.eye(self.event_shape[-1])), -1)
+        return known_inside(entries, POSITIVE) if positive_diagonal(tril) else entries
 
     def lower(self) -> Node:
         """L: scale_tril without what stands above its diagonal."""

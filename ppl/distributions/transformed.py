@@ -8,7 +8,7 @@ import numpy as np
 
 from ppl.arguments import shown
 from ppl.distributions.base import Distribution
-from ppl.distributions.bijectors import Affine, Bijector, Chain, StickBreaking
+from ppl.distributions.bijectors import Affine, Bijector, Chain
 from ppl.distributions.bijectors.composed import flat
 from ppl.distributions.domain.guards import flat_where_dead, known_inside, owns
 from ppl.distributions.domain.intervals import Interval
@@ -35,7 +35,7 @@ class Transformed(Combinator):
     Parameters
     ----------
     base : a continuous distribution on the line.
-    bijectors : of `ppl.bijectors`, or chains of them; `StickBreaking` makes one unit of a row of scalars.
+    bijectors : of `ppl.bijectors`, or chains of them; `StickBreaking`, `CorrCholesky` make one unit of a row.
 
     Raises
     ------
@@ -60,7 +60,8 @@ class Transformed(Combinator):
                 raise ModelError(f"Transformed: {name} maps {bijector.domain}, its argument lies in {inside}")
             moving |= {f"{name}.{k}" for k in bijector.moves(inside)}
             spread[name] = _fitted(name, bijector, shape)
-            inside, shape, rank = bijector.image(inside), bijector.shape(shape), max(rank, bijector.rank)
+            inside, shape = bijector.image(inside), bijector.shape(shape)
+            rank = max(rank, bijector.rank) + bijector.value_rank - bijector.rank
         self.gather({}, {"base": base, **spread})
         self.take_traits(
             reparameterized=base.reparameterized, implicit=base.implicit, no_path=base.no_path, unit_rank=rank,
@@ -102,20 +103,17 @@ class Transformed(Combinator):
     @property
     def support(self) -> Support:
         """The set whose interval the image is."""
-        if self.bijectors and isinstance(self.bijectors[-1], StickBreaking):
-            return Support.SIMPLEX
+        last = self.bijectors[-1].support if self.bijectors else None
+        if last is not None:
+            return last
         image = self.bounds
         whole = next((s for s in WHOLE if INTERVAL_OF[s] == image), Support.INTERVAL)
         return Support.INTERVAL if self.moving or self.base.support is Support.INTERVAL else whole
 
-    def _summed(self, units: Node, rank: int) -> Node:
-        """Numbers per unit of rank `rank` as numbers per unit of this distribution."""
-        dims = len(units.type.shape)
-        return (
-            ops.reduce_sum(units, tuple(range(dims - (self.unit_rank - rank), dims)))
-            if rank < self.unit_rank
-            else units
-        )
+    def _summed(self, units: Node) -> Node:
+        """Numbers led by this distribution's units as one number per unit."""
+        more = len(units.type.shape) - len(self.batch_of_units)
+        return ops.reduce_sum(units, tuple(range(-more, 0))) if more > 0 else units
 
     def unit_log_prob(self, value: Node) -> Node:
         """log p_base(x) - the sum of log |det|; -inf where no x has this value."""
@@ -123,14 +121,14 @@ class Transformed(Combinator):
         for bijector, inside in zip(reversed(self.bijectors), reversed(self.intervals()[:-1]), strict=True):
             bad = None if own else bijector.outside(x)
             if bad is not None:
-                x = ops.where(bad, 1.0 / x.type.shape[-1] if bijector.rank else bijector.safe, x)
-                per_unit = self._summed(ops.cast(bad, "int"), 0)
+                x = ops.where(bad, bijector.inside(x), x)
+                per_unit = self._summed(ops.cast(bad, "int"))
                 missed = per_unit if missed is None else ops.add(missed, per_unit)
             x = bijector.inverse(x)
             x = known_inside(x, inside) if own else x
-            total = ops.add(total, self._summed(bijector.log_det(x), bijector.rank))
+            total = ops.add(total, self._summed(bijector.log_det(x)))
         base = self.base
-        density = ops.sub(self._summed(base.unit_log_prob(x), base.unit_rank), total)
+        density = ops.sub(self._summed(base.unit_log_prob(x)), total)
         if not own and base.support is not Support.REAL:
             density = flat_where_dead(density)
         return density if missed is None else ops.where(ops.less(0, missed), -math.inf, density)
@@ -253,7 +251,7 @@ class Transformed(Combinator):
         self._affine("entropy")
         found, x = self.base.unit_entropy(), ops.const(0.0)
         for bijector in self.bijectors:
-            found = ops.add(found, self._summed(bijector.log_det(x), 0))
+            found = ops.add(found, self._summed(bijector.log_det(x)))
         return found
 
 

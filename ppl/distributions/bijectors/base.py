@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ppl.distributions.domain.bounds import bounds_of
 from ppl.distributions.domain.checks import checked_parameters
 from ppl.distributions.domain.guards import contains, known_inside
 from ppl.distributions.domain.intervals import REAL, Interval
+from ppl.distributions.domain.support import Support
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.names import Keywords
@@ -19,11 +22,14 @@ class Bijector(Keywords):
 
     Attributes
     ----------
-    rank : trailing event dimensions that are mapped together.
+    rank, value_rank : trailing event dimensions of an argument that are mapped together, and of their value.
     domain, codomain : the intervals of arguments and of values; `safe` is a number inside the codomain.
+    support : what values of vectors or matrices lie in, None of numbers.
     """
 
     rank: ClassVar[int] = 0
+    value_rank: ClassVar[int] = 0
+    support: Support | None = None
     constraints: ClassVar[dict[str, str]] = {}
     domain: Interval = REAL
     codomain: Interval = REAL
@@ -49,9 +55,13 @@ class Bijector(Keywords):
         """Shape of the value for an argument of event shape `event`."""
         return event
 
+    def source(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the argument for a value of event shape `event`."""
+        return event
+
     def image(self, inside: Interval) -> Interval:
         """The interval of the values of arguments in `inside`, as far as it is known without the parameters."""
-        x = known_inside(ops.noise("probe", 0, (), (2,) if self.rank else ()), inside)
+        x = known_inside(ops.noise("probe", 0, (), (2,) * self.rank), inside)
         found = bounds_of(self.forward(x))
         return found if found.within(self.codomain) else self.codomain
 
@@ -60,10 +70,14 @@ class Bijector(Keywords):
         return frozenset()
 
     def outside(self, y: Node) -> Node | None:
-        """Where y cannot be a value, truth values per mapped entry or per vector (then (…, 1)); None for nowhere."""
+        """Where y cannot be a value, truth values per entry, vector (then (…, 1)) or matrix; None for nowhere."""
         if self.codomain == REAL or bounds_of(y).within(self.codomain):
             return None
         return ops.logical_not(contains(self.codomain, y))
+
+    def inside(self, y: Node) -> float | np.ndarray:
+        """A value to read in place of y where that cannot be one."""
+        return self.safe
 
     def forward(self, x: Node) -> Node:
         """The value at x."""

@@ -21,7 +21,10 @@ class Inverse(Bijector):
             raise ModelError(f"Inverse: bijector must be a bijector, not {shown(bijector)}")
         self.bijector = bijector
         self.params = bijector.params
-        vars(self).update(rank=bijector.rank, domain=bijector.codomain, codomain=bijector.domain, safe=1.0)
+        vars(self).update(
+            rank=bijector.value_rank, value_rank=bijector.rank, domain=bijector.codomain, codomain=bijector.domain,
+            safe=1.0,
+        )  # fmt: skip
 
     @property
     def _inner(self) -> Bijector:
@@ -33,9 +36,12 @@ class Inverse(Bijector):
         return self.bijector.increasing
 
     def shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
-        """One entry less where the bijector makes one more."""
-        more = self.bijector.shape(event)
-        return tuple(2 * a - b for a, b in zip(event, more, strict=True))
+        """That of the bijector's argument."""
+        return self.bijector.source(event)
+
+    def source(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        """That of the bijector's value."""
+        return self.bijector.shape(event)
 
     def moves(self, inside: Interval) -> frozenset[str]:
         """The parameters that move the bijector's image."""

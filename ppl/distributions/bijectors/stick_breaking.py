@@ -7,7 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from ppl.distributions.bijectors.base import Bijector
-from ppl.distributions.domain.intervals import UNIT
+from ppl.distributions.domain.guards import known_inside
+from ppl.distributions.domain.intervals import POSITIVE, UNIT
 from ppl.distributions.domain.simplex import on_simplex
 from ppl.distributions.domain.support import Support, support_of
 from ppl.errors import ShapeError
@@ -22,6 +23,8 @@ class StickBreaking(Bijector):
     """
 
     rank: ClassVar[int] = 1
+    value_rank: ClassVar[int] = 1
+    support = Support.SIMPLEX
     codomain = UNIT
 
     def shape(self, event: tuple[int, ...]) -> tuple[int, ...]:
@@ -29,6 +32,16 @@ class StickBreaking(Bijector):
         if not event:
             raise ShapeError("StickBreaking maps vectors; its argument has no last axis")
         return (*event[:-1], event[-1] + 1)
+
+    def source(self, event: tuple[int, ...]) -> tuple[int, ...]:
+        """One entry less."""
+        if not event or event[-1] < 1:
+            raise ShapeError(f"StickBreaking makes vectors of at least one entry, not events of shape {event}")
+        return (*event[:-1], event[-1] - 1)
+
+    def inside(self, y: Node) -> float:
+        """The centre."""
+        return 1.0 / y.type.shape[-1]
 
     def outside(self, y: Node) -> Node | None:
         """Rows that are not positive or do not sum to 1."""
@@ -54,6 +67,7 @@ class StickBreaking(Bijector):
         """log y_k - log of the sum of the later entries, uncentred."""
         n, lead = y.type.shape[-1], y.type.shape[:-1]
         later = _rows(y, np.triu(np.ones((n, n)), 1)[:-1])
+        later = known_inside(later, POSITIVE) if support_of(y) is self.support else later
         first = ops.window(y, [*((0, m, 1) for m in lead), (0, n - 1, 1)])
         return ops.add(ops.sub(ops.log(first), ops.log(later)), np.log(np.arange(n - 1, 0.0, -1.0)))
 

@@ -86,12 +86,19 @@ def _structure(source: Node) -> Support | None:
     """The support that the expression itself shows, or None."""
     if source.op == "sample":
         return source.attrs["site"].dist.support
+    if source.op == "step_input" and source.attrs["scan"] is not None and source in source.attrs["scan"].slices:
+        return _in_step(source.attrs["scan"].slices[source])
     if softmax_argument(source) is not None and bounds_of(source) == UNIT:
         return Support.SIMPLEX
     truth = source.op == "cast" and source.args[0].type.dtype == "bool"
     if truth or (source.op == "const" and np.isin(source.attrs["value"].value, (0, 1)).all()):
         return Support.BINARY
     return None
+
+
+def _in_step(stack: Node) -> Support | None:
+    """That of the entry of a step, whose rows are those of the stack unless it is one of numbers."""
+    return support_of(stack) if len(stack.type.shape) > 1 else None
 
 
 def _keeps_rows(view: Node) -> bool:

@@ -13,13 +13,22 @@ from typing import Any
 
 from ppl.arguments import choice, shown
 from ppl.errors import ModelError
-from ppl.inference.guides.kinds import KINDS, Kind
+from ppl.inference.guides.joint import FullNormal, LowRankNormal, Structured
+from ppl.inference.guides.kinds import Kind, MeanField, Point
 from ppl.inference.guides.latents import latent_of, traced
 from ppl.inference.guides.parameters import Parameters, checked_encoder, checked_rows
 from ppl.ir.node import Node
 from ppl.lang.context import require
 from ppl.lang.model import Model
 from ppl.lang.plate import reopened
+
+KINDS: dict[str, type[Kind]] = {
+    "normal": MeanField,
+    "mvn": FullNormal,
+    "low_rank": LowRankNormal,
+    "structured": Structured,
+    "delta": Point,
+}
 
 
 class AutoGuide(Model):
@@ -55,6 +64,10 @@ def autoguide(
     kind : which law.
 
         - "normal": independent normals (von Mises of angles).
+        - "mvn": one normal with a full covariance of all latents outside of plates over data, independent normals in
+          these.
+        - "low_rank": the same with a covariance of low rank, about the root of their number, plus a diagonal.
+        - "structured": "mvn", and in plates over data normals whose means are linear in the latents outside.
         - "delta": a point, so that `ppl.elbo` is a maximum a posteriori fit.
     rows : {plate: N}: how many rows the whole data set has in a plate over data. A latent there has a table of
         parameters with a row for each, read at `ppl.row_index(plate)`; minibatches read the rows that they have.
@@ -65,7 +78,8 @@ def autoguide(
     -------
     Model
         A guide with the model's arguments, for `ppl.elbo`, `ppl.iwae` and `ppl.predictive`. Its parameters are named
-        "guide/<latent>/loc" and so on, and are those of the reals.
+        "guide/<latent>/loc" and so on ("guide/loc" for all latents together), and are those of the reals. Where the
+        reals are no latents themselves, they are nodes named "guide/<latent>" ("guide" for all together).
 
     Raises
     ------
@@ -94,9 +108,10 @@ def _sampling(
         trace = traced(base, args, static)
         parameters = Parameters(rows, encoder, trace)
         parameters.arguments = dict(zip(base.arguments, args, strict=False))
-        law = kind(parameters)
+        law, sites = kind(parameters), trace.random_sites()
+        law.begin([latent_of(site, {}) for site in sites])
         sampled: dict[Node, Node] = {}
-        for site in trace.random_sites():
+        for site in sites:
             latent = latent_of(site, sampled)
             with reopened(latent.plates):
                 value = law.sample(latent)

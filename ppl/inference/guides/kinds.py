@@ -1,7 +1,8 @@
-"""The laws of guides that are written from models: how a latent is sampled."""
+"""The laws of guides that sample every latent by itself: independent normals, and points."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -27,6 +28,10 @@ class Kind(Protocol):
 
     def __init__(self, parameters: Parameters): ...
 
+    def begin(self, latents: Sequence[Latent]) -> None:
+        """Sample what comes before all latents; their laws are not known yet, only shapes, plates and starts."""
+        ...
+
     def sample(self, latent: Latent) -> Value:
         """Sample a latent, whose plates are open."""
         ...
@@ -44,11 +49,18 @@ class MeanField:
     def __init__(self, parameters: Parameters):
         self.parameters = parameters
 
+    def begin(self, latents: Sequence[Latent]) -> None:
+        """Nothing comes before."""
+
+    def loc(self, latent: Latent) -> Node:
+        """Where the reals of a latent are centred."""
+        return self.parameters.loc(latent)
+
     def sample(self, latent: Latent) -> Value:
         """A law of the latent itself where one is known; else normals, and the value that they lead to."""
         if latent.law.support is Support.CIRCLE:
             latent = replace(latent, bijectors=())  # its location is an angle, of which whole turns do not count
-        loc, scale = self.parameters.loc(latent), self.parameters.scale(latent)
+        loc, scale = self.loc(latent), self.parameters.scale(latent)
         direct = _direct(latent, loc, scale)
         if direct is not None:
             return sample(latent.name, direct)
@@ -74,9 +86,9 @@ class Point:
     def __init__(self, parameters: Parameters):
         self.parameters = parameters
 
+    def begin(self, latents: Sequence[Latent]) -> None:
+        """Nothing comes before."""
+
     def sample(self, latent: Latent) -> Value:
         """The value, without a density."""
         return placed(latent, self.parameters.loc(latent), density=False)
-
-
-KINDS: dict[str, type[Kind]] = {"normal": MeanField, "delta": Point}

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ppl.distributions.base import Distribution
-from ppl.distributions.bijectors import Affine, Bijector, Exp, Inverse, Sigmoid, StickBreaking
+from ppl.distributions.bijectors import Affine, Bijector, CorrCholesky, Exp, Sigmoid, StickBreaking
 from ppl.distributions.domain.checks import constant_value
 from ppl.distributions.domain.support import Support
 from ppl.distributions.pareto import Pareto
@@ -27,6 +27,7 @@ FIXED: dict[Support, Bijectors] = {
     Support.UNIT_INTERVAL: (Sigmoid(),),
     Support.CIRCLE: (Sigmoid(), Affine(-math.pi, 2 * math.pi)),
     Support.SIMPLEX: (StickBreaking(),),
+    Support.CORRELATION_CHOLESKY: (CorrCholesky(),),
 }
 """Of supports that no parameter moves."""
 
@@ -80,7 +81,7 @@ def _between(low: Node | None, high: Node | None) -> Bijectors:
 def source_shape(bijectors: Bijectors, event: tuple[int, ...]) -> tuple[int, ...]:
     """Event shape of the reals that lead to an event."""
     for bijector in reversed(bijectors):
-        event = Inverse(bijector).shape(event)
+        event = bijector.source(event)
     return event
 
 
@@ -88,6 +89,6 @@ def forward(bijectors: Bijectors, x: Node) -> tuple[Node, Node]:
     """The value at reals x, and the logarithm of the volume change of the whole event."""
     total = ops.const(0.0)
     for bijector in bijectors:
-        total = ops.add(total, ops.reduce_sum(ops.expand(bijector.log_det(x), ())))
+        total = ops.add(total, ops.reduce_sum(bijector.log_det(x)))
         x = bijector.forward(x)
     return x, total
