@@ -11,7 +11,7 @@ from ppl.distributions.bijectors import Exp
 from ppl.distributions.domain.support import Support
 from ppl.distributions.lognormal import LogNormal
 from ppl.distributions.normal import Normal
-from ppl.distributions.parts.placed import Placed
+from ppl.inference.guides.placed import Placed
 from ppl.distributions.transformed import Transformed
 from ppl.distributions.von_mises import VonMises
 from ppl.inference.guides.latents import Latent
