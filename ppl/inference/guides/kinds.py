@@ -11,11 +11,11 @@ from ppl.distributions.bijectors import Exp
 from ppl.distributions.domain.support import Support
 from ppl.distributions.lognormal import LogNormal
 from ppl.distributions.normal import Normal
-from ppl.inference.guides.placed import Placed
 from ppl.distributions.transformed import Transformed
 from ppl.distributions.von_mises import VonMises
 from ppl.inference.guides.latents import Latent
 from ppl.inference.guides.parameters import PREFIX, Parameters
+from ppl.inference.guides.placed import Placed
 from ppl.inference.guides.supports import forward
 from ppl.ir import ops
 from ppl.ir.node import Node
