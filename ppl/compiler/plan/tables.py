@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ppl.compiler.plan import loops
 from ppl.errors import EstimatorError
 from ppl.estimators.base import Estimator
 from ppl.graph.stochastic import StochasticGraph
+from ppl.graph.summed.addends import JOINT, addends
 from ppl.graph.summed.order import cut, elimination, largest
 from ppl.graph.summed.scopes import folded, scope
 from ppl.lang.time.record import base_name
@@ -41,18 +42,28 @@ class _Sums:
         self.ranks = {name: graph[name].rank for name in summed}
         self.chained = any(graph[name].site.scan is not None for name in summed)
         self.depths = {n: len(graph[n].node.type.axes) for n in summed if summed[n].within_cost}
-        factors = cost.factors or (cost.node,)
+        self.whole = scope([cost.node], inside)
+        factors = cost.factors or addends(cost.node)
         self.scopes = [scope([factor], inside) for factor in factors]
-        self.scopes += [self.above[name] | {name} for name in self.depths]
+        self.laws = [self.above[name] | {name} for name in self.depths or summed]
 
     def entries(self) -> float:
         """Entries of the largest table."""
         if self.chained:
             return math.prod(self.sizes.values())
-        tables = elimination(self.scopes, self.sizes, self.depths)
-        rest = set().union(*self.scopes) - set(self.depths)
-        means = (math.prod(self.sizes[n] for n in table) for table in folded(rest, self.above, self.ranks))
-        return max(largest(tables), *means, 1.0)
+        if self.depths:
+            tables = elimination([*self.scopes, *self.laws], self.sizes, self.depths)
+            rest = set().union(*self.scopes, *self.laws) - set(self.depths)
+            return max(largest(tables), self._mean(rest))
+        joint = self._mean(self.whole)
+        return joint if self._joint(self.whole) <= JOINT else max(map(self._mean, self.scopes))
+
+    def _mean(self, first: Collection[str]) -> float:
+        """Entries of the largest table of an expectation."""
+        return max(map(self._joint, folded(first, self.above, self.ranks)), default=1.0)
+
+    def _joint(self, names: Collection[str]) -> float:
+        return math.prod(self.sizes[name] for name in names)
 
     def require(self) -> None:
         entries = self.entries()
@@ -68,7 +79,7 @@ class _Sums:
         if self.chained:
             return ""
         depths = self.depths or dict.fromkeys(self.names, 0)
-        nodes, entries = cut(self.scopes, self.sizes, depths, self.budget)
+        nodes, entries = cut([*self.scopes, *self.laws], self.sizes, depths, self.budget)
         if len(nodes) > SHOWN or len(nodes) == len(depths) or entries > self.budget:
             return ""
         how = "observed (ppl.condition), or left out of marginalize=" if self.depths else "of another estimator"

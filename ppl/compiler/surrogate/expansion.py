@@ -18,6 +18,7 @@ from ppl.compiler.surrogate.summed.elimination import Variable, log_total
 from ppl.compiler.surrogate.summed.factors import Factor
 from ppl.compiler.surrogate.walk import Walk
 from ppl.estimators.base import Advantages
+from ppl.graph.summed.addends import JOINT, addends
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import TRUNK, Axis, Copy
@@ -71,6 +72,7 @@ class Expansion(Walk):
     costs: dict[str, Node]
     parts: list[Part]
     known: dict[str, Node | None]
+    pieces: dict[str, list[tuple[Node, Node]]]
 
     def run(self) -> Expanded:
         """Walk the graph, then assemble costs and score terms."""
@@ -78,10 +80,11 @@ class Expansion(Walk):
         self._walk()
         trace, self.parts = self.graph.trace, []
         costs = self.costs = {} if self.mode == "sample" else {n: self._expected(c) for n, c in trace.costs.items()}
+        self.pieces = {n: self._pieces(trace.costs[n], value) for n, value in costs.items()}
         listed = [s for s in trace.sites.values() if s.node is not None and (self.mode == "sample" or s.scan is None)]
         values = {site.name: self._shown(site) for site in listed}
         self.ahead = Ahead(self)
-        trunk = {name: self.reducer.total(c, trunk=True) for name, c in costs.items()}
+        trunk = {n: _sum([self.reducer.total(x, trunk=True) for _, x in p], ()) for n, p in self.pieces.items()}
         loss = _sum(list(trunk.values()), self.everywhere)
         surrogate, advantages, fits = loss, {}, {}
         if self.mode == "gradient":
@@ -168,6 +171,9 @@ class Expansion(Walk):
         """A cost, or the terms that depend on nodes directly or through `stop_gradient`, one way each."""
         terms = self.graph.terms
         found = terms.of[cost.name]
+        if len(found) == 1 and len(self.pieces[cost.name]) > 1:
+            reach = terms.reach
+            return [Part(x, terms.names(reach(n).direct), cost, n) for n, x in self.pieces[cost.name]]
         if len(found) == 1:
             return [Part(self.costs[cost.name], terms.names(found[0].reach.direct), cost, cost.step)]
         values = [self._averaged(cost, self._meant(t.node, self.env[id(t.node)])) for t in found]
@@ -207,6 +213,14 @@ class Expansion(Walk):
         nodes = [self.graph[name] for name in cost.marginalize]
         plates = [tuple(a for a in n.node.type.axes if a not in n.coupled_plates) for n in nodes]
         return [Variable(self.marginal[n.name], axes) for n, axes in zip(nodes, plates, strict=True)]
+
+    def _pieces(self, cost: Cost, value: Node) -> list[tuple[Node, Node]]:
+        """Terms of a cost whose enumerated nodes have too many joint states for one table, and what they become."""
+        joint = math.prod(a.size or 1 for a in value.type.axes if a in self.reducer.weights)
+        if joint <= JOINT or cost.marginalize or cost.bound is not None or cost.scan is not None:
+            return [(cost.node, value)]
+        terms = addends(cost.node)
+        return [(n, self._averaged(cost, self._meant(n, x))) for n, x in zip(terms, self.walk(terms), strict=True)]
 
     def _score_term(self, name: str) -> tuple[Node, Advantages] | None:
         rn = self.graph[name]

@@ -120,8 +120,10 @@ def build_rows(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> Variant
     if len(set(plates)) != 1:
         raise ModelError(f"per_row needs costs in one outermost plate; found {[a.name for a in dict.fromkeys(plates)]}")
     total: Node | None = None
-    for name, cost in expansion.costs.items():
-        folded = expansion.reducer.particles(expansion.reducer.fold(cost, trunk=True))
+    for name in expansion.costs:
+        folded = ops.const(0.0)
+        for _, piece in expansion.pieces[name]:
+            folded = ops.add(folded, expansion.reducer.particles(expansion.reducer.fold(piece, trunk=True)))
         if plates[0] not in folded.type.axes:
             raise ModelError(f"per_row: cost '{name}' lies outside plate '{plates[0].name}'")
         row = expansion.reducer.plates(folded, keep=(plates[0],))
