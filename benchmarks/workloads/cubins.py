@@ -31,7 +31,7 @@ NUMBERS = ("size", "width", "at", "count")
 
 
 class Measured(NamedTuple):
-    """A kernel on a device: seconds to compile it, its code, whether float64 is in it and may not be."""
+    """A kernel on a device: processor seconds to compile it, its code, whether float64 is in it and may not be."""
 
     kernel: str
     seconds: float
@@ -67,9 +67,9 @@ def compiled(name: str, kernel: Any, types: Sequence[Any], single: bool) -> Iter
     from ppl.kernels.cuda import ptx
 
     for capability in CAPABILITIES:
-        begin = time.perf_counter()
+        begin = time.process_time()
         code = ptx.compile_cubin(kernel, types, capability)
-        yield Measured(name, time.perf_counter() - begin, code, single and code.float64)
+        yield Measured(name, time.process_time() - begin, code, single and code.float64)
 
 
 def training() -> Iterator[tuple[str, list[Measured]]]:
@@ -127,7 +127,7 @@ def run(peers: list[str]) -> dict[str, Any]:
         "tables": [{"columns": HEADERS, "rows": rows}],
         "problems": problems,
         "notes": [
-            "Launches are kernels of a call; times to compile were taken on a machine that did other work, too. "
+            "Launches are kernels of a call; seconds are those of the processor. "
             "`fit` runs the gradient's kernels and those of its optimizer.",
             "float64 is in kernels of float32 programs where sums over rows that scalar outputs are made of accumulate "
             "(`sums`); programs of float64 have it everywhere.",
