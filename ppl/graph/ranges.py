@@ -17,6 +17,7 @@ from ppl.distributions.domain.conditions import RANGES, unexpanded
 from ppl.distributions.domain.intervals import ANYTHING, REAL, Interval
 from ppl.graph.slopes import Slopes
 from ppl.ir.node import Node, topological
+from ppl.ir.rewrites.simplify import simplify
 from ppl.lang.trace import Site
 
 Requirements = Mapping[Node, Interval]
@@ -25,9 +26,15 @@ NOTHING: Requirements = {}
 
 
 def requirements(sites: Iterable[Site]) -> Requirements:
-    """What the distributions of `sites` require."""
+    """What the distributions of `sites` require, also of what they compute of their parameters.
+
+    Such values (the diagonal of a factor) are known by the form that they have in simplified costs, too.
+    """
     given = [c for s in sites if s.dist is not None for c in s.dist.conditions() if c.constraint in RANGES]
-    return {unexpanded(c.value): RANGES[c.constraint] for c in given}
+    found = {unexpanded(c.value): RANGES[c.constraint] for c in given}
+    computed = [c for c in given if c.shows]
+    forms = simplify([c.value for c in computed]) if computed else []
+    return found | {unexpanded(x): RANGES[c.constraint] for x, c in zip(forms, computed, strict=True)}
 
 
 class Ranges:
