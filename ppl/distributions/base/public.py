@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ppl.arguments import dimensions, flag
+from ppl.distributions.base.units import drawn, per_unit
 from ppl.distributions.domain.support import exact
 from ppl.distributions.parts.eager import present
-from ppl.distributions.parts.units import drawn, per_unit
 from ppl.errors import ShapeError
 
 if TYPE_CHECKING:
