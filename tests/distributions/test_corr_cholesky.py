@@ -10,9 +10,12 @@ from scipy import stats
 from ppl import LKJCholesky, Normal, Transformed
 from ppl import bijectors as b
 from ppl.distributions import Support
+from ppl.distributions.domain.correlations import drawn_factor, positive_diagonal
 from ppl.errors import ShapeError
 from ppl.ir import ops
 from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.types import Axis, Kind
+from ppl.lang.trace import Site, SiteKind, sample_node
 
 RNG = np.random.default_rng(0)
 SIZES = (2, 3, 5)
@@ -106,3 +109,25 @@ def test_the_law_of_the_reals_of_a_factor():
 def test_lengths_that_no_matrix_has_are_refused(shape):
     with pytest.raises(ShapeError, match="CorrCholesky maps vectors"):
         Transformed(Normal(np.zeros(shape), 1.0), b.CorrCholesky())
+
+
+def test_which_views_of_a_draw_are_factors():
+    """A guard stands where a value is not known to be a factor: for rows in another order, but not for entries."""
+    axis = Axis("data", Kind.PLATE, None)
+    law = LKJCholesky(3, np.ones(4))
+    site = Site("l", SiteKind.RANDOM, (axis,), "here", law)
+    draws = sample_node(site, (axis,))
+    entry = ops.reshape(ops.window(draws, ((2, 1, 1), (0, 3, 1), (0, 3, 1))), (3, 3))
+    kept = [draws, entry, ops.take(draws, ops.const([2, 0]))]
+    moved = [
+        ops.transpose(entry, [1, 0]),
+        ops.window(entry, ((2, 3, -1), (0, 3, 1))),
+        ops.take(entry, ops.const([2, 0, 1])),
+        ops.mul(entry, 2.0),
+        ops.reshape(ops.take(draws, ops.const([0, 1, 2])), (3, 3, 3)),
+    ]
+    assert [drawn_factor(v) for v in kept] == [True] * 3
+    assert [drawn_factor(v) for v in moved] == [False] * 4 + [True]
+    scaled = ops.mul(ops.expand(ops.const([[2.0], [1.0], [0.5]]), (), (3, 3)), entry)
+    assert positive_diagonal(scaled) and positive_diagonal(draws)
+    assert not positive_diagonal(ops.mul(ops.expand(ops.const([[2.0], [-1.0], [0.5]]), (), (3, 3)), entry))

@@ -7,7 +7,7 @@ import numpy as np
 from ppl.distributions.domain.bounds import bounds_of
 from ppl.distributions.domain.checks import ROW_TOLERANCE
 from ppl.distributions.domain.intervals import POSITIVE
-from ppl.distributions.domain.support import Support
+from ppl.distributions.domain.support import SAME_ENTRIES, Support, entry_of
 from ppl.ir import ops
 from ppl.ir.node import Node
 
@@ -25,19 +25,28 @@ def is_factor(y: Node) -> Node:
 
 
 def drawn_factor(y: Node) -> bool:
-    """Whether a value is known to be such factors: a draw, as a whole or in a step of a loop."""
-    while y.op in ("expand", "mark"):
-        y = y.args[0]
-    if y.op == "sample":
-        return y.attrs["site"].dist.support is Support.CORRELATION_CHOLESKY
-    scan = y.attrs["scan"] if y.op == "step_input" else None
-    return scan is not None and y in scan.slices and len(y.type.shape) > 1 and drawn_factor(scan.slices[y])
+    """Whether a value is known to be such factors: a draw, or entries of one along leading dimensions."""
+    while y.op in SAME_ENTRIES or entry_of(y) is not None:
+        source = entry_of(y)
+        if source is None:
+            source, kept = y.args[0], y.op != "transpose" and _whole(y)
+        else:
+            kept = len(source.type.shape) > 2
+        if not kept or source.type.shape[-2:] != y.type.shape[-2:]:
+            return False
+        y = source
+    return y.op == "sample" and y.attrs["site"].dist.support is Support.CORRELATION_CHOLESKY
+
+
+def _whole(view: Node) -> bool:
+    """Whether a view leaves matrices in the last two dimensions as they are, given that these keep their lengths."""
+    return view.op != "slice" or all((start, step) == (0, 1) for start, _, step in view.attrs["window"][-2:])
 
 
 def positive_diagonal(matrix: Node) -> bool:
     """Whether the diagonal is known to be positive: that of a drawn factor, perhaps times positive numbers."""
-    while matrix.op == "expand":
-        matrix = matrix.args[0]
+    if matrix.op == "expand":
+        return positive_diagonal(matrix.args[0])
     if drawn_factor(matrix):
         return True
     if matrix.op != "mul":

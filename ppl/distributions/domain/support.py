@@ -86,8 +86,9 @@ def _structure(source: Node) -> Support | None:
     """The support that the expression itself shows, or None."""
     if source.op == "sample":
         return source.attrs["site"].dist.support
-    if source.op == "step_input" and source.attrs["scan"] is not None and source in source.attrs["scan"].slices:
-        return _in_step(source.attrs["scan"].slices[source])
+    stack = entry_of(source)
+    if stack is not None:
+        return support_of(stack) if len(stack.type.shape) > 1 else None
     if softmax_argument(source) is not None and bounds_of(source) == UNIT:
         return Support.SIMPLEX
     truth = source.op == "cast" and source.args[0].type.dtype == "bool"
@@ -96,9 +97,12 @@ def _structure(source: Node) -> Support | None:
     return None
 
 
-def _in_step(stack: Node) -> Support | None:
-    """That of the entry of a step, whose rows are those of the stack unless it is one of numbers."""
-    return support_of(stack) if len(stack.type.shape) > 1 else None
+def entry_of(value: Node) -> Node | None:
+    """The value whose leading event dimension `value` is an entry, or entries, of: of a step of a loop, or by index."""
+    if value.op == "take":
+        return value.args[0]
+    scan = value.attrs["scan"] if value.op == "step_input" else None
+    return scan.slices.get(value) if scan is not None else None
 
 
 def _keeps_rows(view: Node) -> bool:
