@@ -39,7 +39,7 @@ def hierarchical(edited: bool) -> Made:
         ppl.sample("spread", ppl.LogNormal(ppl.param("spread_loc", 0.0), np.exp(ppl.param("spread_scale", -1.0))))
         ppl.sample("a", Normal(ppl.param("a_loc", 0.0, shape=8), np.exp(ppl.param("a_scale", -1.0, shape=8))))
 
-    data = ROWS[:, 0], np.arange(100) % 8, ROWS[:, 1]
+    data = ROWS[:, 0], np.arange(len(ROWS)) % 8, ROWS[:, 1]
     return ppl.compile(ppl.elbo(model, guide), data=data), data
 
 

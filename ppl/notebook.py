@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import Any
 
 from ppl.html import element, said
@@ -25,12 +26,11 @@ class Output:
 
     def show(self, markup: str) -> None:
         """Show `markup` in place of what was there."""
-        from IPython.display import HTML, display  # type: ignore[import-not-found]  # of notebooks only
-
+        shown = import_module("IPython.display")
         if self._handle is None:
-            self._handle = display(HTML(markup), display_id=True)
+            self._handle = shown.display(shown.HTML(markup), display_id=True)
         else:
-            self._handle.update(HTML(markup))
+            self._handle.update(shown.HTML(markup))
 
     def say(self, text: str) -> None:
         """Show a line of text."""

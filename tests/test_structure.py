@@ -68,7 +68,6 @@ LAZY = {
     "ppl.runtime.devices.executable": "only for those who have one",
     "ppl.training.resident.tables": "as above",
     "networkx": "only for the graph that users see",
-    "IPython": "of notebooks only",
     "cloudpickle": "optional, for models that no name leads to",
 }
 """What is imported when it is first used, inside a function or through `ppl.lazy`, and why."""

@@ -38,18 +38,18 @@ def hierarchical(p: Any, key: Any) -> Any:
     log_q = sum(norm.logpdf(v, p[n]["loc"], jnp.exp(p[n]["scale"])).sum() for n, v in values.items())
     log_p = norm.logpdf(values["center"], 0.0, 5.0) + norm.logpdf(values["spread"])
     log_p += norm.logpdf(values["a"], values["center"], jnp.exp(values["spread"])).sum()
-    group = jnp.arange(100) % 8
+    group = jnp.arange(len(ROWS)) % 8
     return log_q - log_p + kl - norm.logpdf(ROWS[:, 1], values["a"][group] + b * ROWS[:, 0], 1.0).sum()
 
 
 def autoregression(p: Any, key: Any) -> Any:
     """12 steps, unrolled as in the model."""
     keys = jax.random.split(key, 13)
-    z = p["m"] + jnp.exp(p["s"][0]) * jax.random.normal(keys[0], (100,))
+    z = p["m"] + jnp.exp(p["s"][0]) * jax.random.normal(keys[0], (len(ROWS),))
     loss = norm.logpdf(z, p["m"], jnp.exp(p["s"][0])) - norm.logpdf(z)
     for k in range(1, 13):
         loc, scale = p["a"][k] * z + p["b"][k] * ROWS[:, k], jnp.exp(p["s"][k])
-        new = loc + scale * jax.random.normal(keys[k], (100,))
+        new = loc + scale * jax.random.normal(keys[k], (len(ROWS),))
         loss += norm.logpdf(new, loc, scale) - norm.logpdf(new, p["decay"] * z, 1.0) - norm.logpdf(ROWS[:, k], new, 1.0)
         z = new
     return loss.sum()
@@ -74,7 +74,7 @@ def importance(p: Any, key: Any) -> Any:
     """log of the mean weight of 5 samples."""
     h = jnp.tanh(affine(p["e"], ROWS))
     mu, scale = affine(p["mu"], h), jnp.exp(affine(p["sigma"], h))
-    z = mu + scale * jax.random.normal(key, (5, 100, 4))
+    z = mu + scale * jax.random.normal(key, (5, len(ROWS), 4))
     x = affine(p["out"], jnp.tanh(affine(p["d"], z)))
     weights = norm.logpdf(ROWS, x, 1.0).sum(-1) + norm.logpdf(z).sum(-1) - norm.logpdf(z, mu, scale).sum(-1)
     return -(jax.nn.logsumexp(weights, 0) - jnp.log(5.0)).sum()
