@@ -92,6 +92,7 @@ def test_the_posterior_of_reaction_rates_is_the_exact_one(tmp_path, monkeypatch)
     np.testing.assert_array_less(np.abs(exact.mean() - [1.0, 0.01, 0.6]), 4 * exact.std())
 
 
+@pytest.mark.slow
 def test_a_lorenz_system_is_found_from_noisy_paths(tmp_path, monkeypatch):
     """SciPy's integrator gives the same paths; the parameters are within their standard errors, of about 0.1 %."""
     from scipy.integrate import solve_ivp

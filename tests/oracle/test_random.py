@@ -35,7 +35,9 @@ def _held(records):
     return states, outcomes
 
 
-@pytest.mark.parametrize("first", range(0, FAST, CHUNK))
+@pytest.mark.parametrize(
+    "first", [pytest.param(i, marks=pytest.mark.slow if i >= 6 * CHUNK else ()) for i in range(0, FAST, CHUNK)]
+)
 def test_random_graphs_interpreted(first):
     states, outcomes = _held([run(f"seed {i}", random_graph(i), seed=i) for i in range(first, first + CHUNK)])
     assert states["checked"] >= 0.7 * CHUNK
@@ -47,7 +49,9 @@ def test_random_graphs_compiled(seed):
     _held([run(f"seed {seed}", random_graph(seed), seed=seed, compiled=1)])
 
 
-@pytest.mark.parametrize("first", range(0, LOOPS, CHUNK))
+@pytest.mark.parametrize(
+    "first", [pytest.param(i, marks=pytest.mark.slow if i >= 2 * CHUNK else ()) for i in range(0, LOOPS, CHUNK)]
+)
 def test_random_loops_interpreted(first):
     states, outcomes = _held([run(f"loop {i}", random_loop(i), seed=i) for i in range(first, first + CHUNK)])
     assert states["checked"] >= 0.7 * CHUNK

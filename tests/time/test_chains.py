@@ -12,7 +12,9 @@ from tests.time.chains import CHAINS
 from tests.time.test_written_out import written_out
 
 
-@pytest.mark.parametrize("name", CHAINS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if i % 2 else ()) for i, name in enumerate(CHAINS)]
+)
 def test_a_chain_is_the_sum_over_all_joint_states(name, monkeypatch):
     objective, data, options = CHAINS[name]
     looped = ppl.compile(objective, dtype="float64", data=data or None, **options)

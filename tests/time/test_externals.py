@@ -128,7 +128,7 @@ def uniforms(rows, nested, particles, seed):
 FORMS = [form for form in itertools.product(FUNCTIONS, (False, True), (False, True)) if form[0] != "plain" or form[1]]
 PLACES = list(itertools.product((False, True), (False, True)))
 FAST = {
-    ("key", True, False): [(False, False), (True, True)],
+    ("key", True, False): [(False, False)],
     ("key", False, True): [(True, False)],
     ("outputs", True, False): [(True, True)],
 }
