@@ -65,6 +65,7 @@ LAZY = {
     "scipy": "as slow as Numba; of `ppl.lazy`, and for those who fit coefficients",
     "llvmlite": "a part of Numba",
     "cuda.core": "optional, for code of devices that are not there",
+    "cuda.pathfinder": "as above",
     "ppl.runtime.devices.executable": "only for those who have one",
     "ppl.training.resident.tables": "as above",
     "networkx": "only for the graph that users see",

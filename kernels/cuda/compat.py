@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from llvmlite import ir
 
+from ppl.kernels.cuda.ptx import with_memory
 from ppl.tuning import CUDA_REGISTERS, CUDA_THREADS, CUDA_TILE, SIMULATED_THREADS, SIMULATED_TILE
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
@@ -30,12 +31,12 @@ def kernel(fn):
 
 def device(fn):
     """A function that kernels call, by all threads of a block or by one, as it says."""
-    return fn if SIMULATED else cuda.jit(device=True)(fn)
+    return fn if SIMULATED else with_memory(cuda.jit(device=True)(fn), False)
 
 
 def inlined(fn):
     """The same, put in place of its calls: so it may return a view of an array."""
-    return fn if SIMULATED else cuda.jit(device=True, inline="always")(fn)
+    return fn if SIMULATED else with_memory(cuda.jit(device=True, inline="always")(fn), False)
 
 
 @device

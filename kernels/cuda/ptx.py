@@ -11,10 +11,16 @@ import contextlib
 import importlib.util
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import numba
+
+from ppl.errors import in_words
+from ppl.interrupts import pass_on
+from ppl.kernels.internals import global_compiler_lock
 from ppl.tuning import CUDA_REGISTERS
 
 REQUIREMENT = "numba-cuda[cu12]"
@@ -35,7 +41,11 @@ def is_available() -> bool:
 
 
 def compile_ptx(
-    fn: Callable[..., Any], signature: Any, cc: tuple[int, int] = (9, 0), device: bool = True
+    fn: Callable[..., Any],
+    signature: Any,
+    cc: tuple[int, int] = (9, 0),
+    device: bool = True,
+    makes_arrays: bool = False,
 ) -> tuple[str, Any]:
     """Compile one function to PTX.
 
@@ -50,6 +60,8 @@ def compile_ptx(
         Compute capability, (9, 0) for Hopper.
     device : bool
         Whether `fn` is a device function; else it is a kernel and returns nothing.
+    makes_arrays : bool
+        Whether `fn` may make arrays; kernels of programs say so themselves.
 
     Returns
     -------
@@ -65,8 +77,23 @@ def compile_ptx(
         raise ImportError(f'PTX needs numba-cuda: pip install "{REQUIREMENT}"')
     from numba import cuda  # as above
 
-    with _capability(cc):
+    with _capability(cc), memory(getattr(fn, "with_memory", makes_arrays)):
         return cuda.compile_ptx(getattr(fn, "py_func", fn), signature, device=device, cc=cc, abi="numba")
+
+
+def complaint(fn: Callable[..., Any], arguments: Sequence[Any]) -> str:
+    """Why a user's function cannot be compiled for devices, as it is called with these arguments.
+
+    Empty where it can, in the simulator, and where there is no compiler.
+    """
+    if numba.config.ENABLE_CUDASIM or not is_available():
+        return ""
+    try:
+        compile_ptx(fn, tuple(map(numba.typeof, arguments)), makes_arrays=True)
+    except Exception as error:  # of any kind: what is missing on devices is found while code is made
+        pass_on(error)
+        return in_words(error)
+    return ""
 
 
 class Cubin(NamedTuple):
@@ -94,7 +121,7 @@ def compile_cubin(fn: Callable[..., Any], signature: Any, cc: tuple[int, int] = 
 
     arch = f"sm_{cc[0]}{cc[1]}"
     options = LinkerOptions(arch=arch, max_register_count=CUDA_REGISTERS, ptxas_options=["-v"])
-    linker = Linker(ObjectCode.from_ptx(source.encode()), options=options)
+    linker = Linker(ObjectCode.from_ptx(source.encode()), *_helpers(source, arch), options=options)
     code, said = linker.link("cubin").code, linker.get_info_log()
 
     def total(pattern: str) -> int:
@@ -103,6 +130,51 @@ def compile_cubin(fn: Callable[..., Any], signature: Any, cc: tuple[int, int] = 
     registers, stack = max(map(int, re.findall(r"Used (\d+) registers", said))), total(r"(\d+) bytes stack frame")
     spilled, shared = total(r"(\d+) bytes spill stores"), total(r"(\d+) bytes smem")
     return Cubin(bytes(code), registers, stack, spilled, shared, ".f64" in source)
+
+
+def _helpers(source: str, arch: str) -> Iterator[Any]:
+    """What numba-cuda links to a kernel that makes arrays, or gives them other shapes."""
+    from cuda import pathfinder  # type: ignore[import-untyped]  # as above
+    from cuda.core import Program, ProgramOptions
+    from numba.cuda import dispatcher
+    from numba.cuda.cuda_paths import get_cuda_paths
+
+    home = Path(str(dispatcher.__file__)).parent
+    wanted = {"numba_attempt_nocopy_reshape": "reshape_funcs.cu", "NRT_": "memory_management/nrt.cu"}
+    headers = str(get_cuda_paths()["include_dir"].info)
+    folders = [headers, pathfinder.locate_nvidia_header_directory("cccl").abs_path, str(home / "memory_management")]
+    for word, file in wanted.items():
+        if word in source:
+            options = ProgramOptions(arch=arch, include_path=folders, relocatable_device_code=True, name=file)
+            yield Program((home / file).read_text(encoding="utf-8"), "c++", options=options).compile("cubin")
+
+
+@contextlib.contextmanager
+def memory(on: bool) -> Iterator[None]:
+    """Compile functions that may make arrays, or not: numba-cuda counts references to all arrays where they may."""
+    with global_compiler_lock:
+        before = getattr(numba.config, "CUDA_ENABLE_NRT", False)
+        numba.config.CUDA_ENABLE_NRT = on
+        try:
+            yield
+        finally:
+            numba.config.CUDA_ENABLE_NRT = before
+
+
+def with_memory(dispatcher: Any, on: bool) -> Any:
+    """Patch: a kernel, or a device function, is compiled with memory or without, whatever its callers have."""
+    for name in ("compile", "compile_device"):
+        setattr(dispatcher, name, _under(getattr(dispatcher, name), on))
+    dispatcher.with_memory = on
+    return dispatcher
+
+
+def _under(compile_: Callable[..., Any], on: bool) -> Callable[..., Any]:
+    def compile_so(*arguments: Any, **given: Any) -> Any:
+        with memory(on):
+            return compile_(*arguments, **given)
+
+    return compile_so
 
 
 @contextlib.contextmanager

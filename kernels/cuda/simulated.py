@@ -10,6 +10,7 @@ import threading
 
 import numba.cuda
 from numba.cuda.simulator import kernel as simulator
+from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray, FakeWithinKernelCUDAArray
 from numba.np.numpy_support import as_dtype
 
 
@@ -90,3 +91,9 @@ def _typed(fn):
         return known[key](result)
 
     return call
+
+
+def plain(arguments):
+    """Arguments of a user's function as NumPy knows them."""
+    found = [x._item if isinstance(x, FakeWithinKernelCUDAArray) else x for x in arguments]
+    return tuple(x._ary if isinstance(x, FakeCUDAArray) else x for x in found)

@@ -1,9 +1,10 @@
 """Numba's private parts: all that the package imports, reads or patches of Numba that Numba does not promise.
 
 Every other module uses `numba`, `numba.types`, `numba.extending`, `numba.core.errors` and what stands in this folder;
-the private parts of numba-cuda stand in `ppl.kernels.cuda.ptx`. Code generators also use what Numba's guide to
-extending shows: `cgutils`, the arrays and values of a target context. `tests/kernels/test_internals.py` holds modules
-to that, and tests each part, so that a version of Numba which changes one says which.
+the private parts of numba-cuda stand in `ppl.kernels.cuda`: `ptx`, `users` and `simulated`. Code generators also use
+what Numba's guide to extending shows: `cgutils`, the arrays and values of a target context.
+`tests/kernels/test_internals.py` holds modules to that, and tests each part, so that a version of Numba which changes
+one says which.
 
 Five names are Numba's own: `cgutils`, code of common things; `CompileResult`, machine code and what is known of it;
 `dumps`, pickling of functions too; `global_compiler_lock`, which its holder may take again; and `normalize_signature`,

@@ -14,6 +14,7 @@ import numpy as np
 from ppl.arguments import fits_memory, too_large
 from ppl.checked import CHECKED
 from ppl.compiler.emit.code import Function
+from ppl.compiler.emit.externals import FAILED
 from ppl.compiler.emit.unit import SLABS
 from ppl.compiler.lower.identifiers import identifier
 from ppl.compiler.lower.request import Request, offsets_of
@@ -95,6 +96,11 @@ class Emitted:
         return np.array(out, np.int64)
 
     @property
+    def tells(self) -> bool:
+        """Whether a device says that users' functions have failed, so that every call is looked at."""
+        return FAILED in self.places
+
+    @property
     def regions(self) -> int:
         """Number of row regions."""
         return sum(s.row is not None for s in self.stages)
@@ -164,7 +170,7 @@ class Emitted:
 
     def laid_out(self, sizes: Mapping[str, int], slabs: int) -> dict[str, int]:
         """All numbers that the memory of a call is laid out by."""
-        full = {"first_particle": 0, SLABS: slabs, **sizes}
+        full = {"first_particle": 0, FAILED: 0, SLABS: slabs, **sizes}
         itemsize = np.dtype(self.dtype).itemsize
         for plate in self.plates:
             full[f"total_{plate}"] = full.get(f"n_{plate}", 1)

@@ -54,6 +54,15 @@ def refuse(error: Exception, stages: Sequence[Stage]) -> NoReturn:
     raise SimulatorError(with_lines(text, *lines), site) from error
 
 
+def failed(stages: Sequence[Stage]) -> SimulatorError:
+    """The error for users' functions that have failed on a device, which does not say where."""
+    called = externals(stages)
+    lines = [line for found in called.values() for line in found]
+    what = "" if len(called) == 1 else "one of "
+    text = f"{what}{_listed(called)} raised an exception, or returned NaN or another shape than declared"
+    return SimulatorError(with_lines(text, *lines), next(iter(called)) if len(called) == 1 else "")
+
+
 def reason_first(error: Exception) -> str:
     """An error of the compiler, which begins with what ppl has said about a result; Numba writes that far below."""
     found = re.search(r"TypingError: (.*(?:declared|the function returns).*)", str(error))

@@ -27,7 +27,6 @@ from ppl.ir.reference.interpret import Env, evaluate
 from ppl.lang.params import initial_value
 
 if TYPE_CHECKING:
-    from ppl.graph.stochastic import StochasticGraph
     from ppl.runtime.compiled import Compiled
 
 STEPS = {"float64": (1e-3, 1e-4, 1e-5, 1e-6), "float32": (2.0**-4, 2.0**-6, 2.0**-8, 2.0**-10)}
@@ -42,16 +41,6 @@ PLAIN = (types.FunctionType, types.MethodType)
 
 class Unanswered(Exception):
     """The function fails at these arguments, which a call would report."""
-
-
-def require_target(graph: StochasticGraph, target: str) -> None:
-    """Raise a ModelError where a target cannot call the users' functions of a model."""
-    called = [n.attrs["fn"] for n in graph.order if n.op == "external"]
-    called += [n.attrs["site"].dist.function for n in graph.samples if n.attrs["site"].dist.score_only]
-    if called and target != "cpu":
-        raise ModelError(
-            f"external function '{called[0].label}' runs on the CPU, not on {target}\n  at {called[0].line}"
-        )
 
 
 def try_out(compiled: Compiled, data: Sequence[Any]) -> None:
@@ -75,7 +64,7 @@ def try_out(compiled: Compiled, data: Sequence[Any]) -> None:
         if node.attrs["fn"].check:
             with contextlib.suppress(Unanswered):
                 env = environment(compiled, data) if env is None else env
-                Trial(node, arguments(node, env), compiled.settings.dtype).run()
+                Trial(node, arguments(node, env), compiled.settings.dtype, compiled.target.resident).run()
 
 
 def environment(compiled: Compiled, data: Sequence[Any]) -> Env:
@@ -131,8 +120,8 @@ def is_moving(value: Node) -> bool:
 class Trial:
     """One function at one row of arguments."""
 
-    def __init__(self, node: Node, rows: list[Any], dtype: str):
-        self.node, self.rows, self.dtype = node, rows, dtype
+    def __init__(self, node: Node, rows: list[Any], dtype: str, on_device: bool = False):
+        self.node, self.rows, self.dtype, self.on_device = node, rows, dtype, on_device
         self.fn: External = node.attrs["fn"]
         self.results = results_of(node)
         self.values = values_of(node)
@@ -141,8 +130,19 @@ class Trial:
     def run(self) -> None:
         """Raise a ModelError where something does not fit."""
         self._compare(self._call(self.fn.function, self.rows), self.results, "result")
+        self._require_device(self.fn.function, self.rows)
         if self.fn.gradient is not None:
             self._gradient()
+
+    def _require_device(self, function: Callable[..., Any], rows: Sequence[Any]) -> None:
+        """Raise unless a device can run a function, where that can be said here."""
+        if not self.on_device:
+            return
+        from ppl.kernels.cuda.ptx import complaint  # imports Numba
+
+        if reason := complaint(function, rows):
+            name = getattr(function, "__name__", "function")
+            raise self._refuse(f": {name}() cannot be compiled for CUDA: {reason}")
 
     def _refuse(self, what: str) -> ModelError:
         return ModelError(f"external function '{self.fn.label}'{what}\n  at {self.fn.line}")
@@ -202,6 +202,7 @@ class Trial:
         assert len(kinds) == cotangents(self.fn)
         weights = [self._random(np.zeros(r.shape)) for r in kinds]
         slopes = self._call(gradient, [*self.rows, *weights])
+        self._require_device(gradient, [*self.rows, *weights])
         declared = [Result(a.type.shape, "float" if a.type.dtype == "float" else "") for a in self.values]
         self._compare(slopes, declared, "gradient")
         moving = [r.dtype == "float" and is_moving(a) for a, r in zip(self.values, declared, strict=True)]

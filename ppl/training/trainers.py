@@ -23,7 +23,7 @@ def _new_trainer(compiled: Compiled, sparse: bool, rule: str) -> Trainer | None:
         return None
     if target.resident:
         made: Trainer | None = resident.resident_trainer(compiled)
-        return made
+        return None if made is not None and made.executable.tells else made
     if sparse and compiled.binder.plates:
         if rule in ColumnTrainer.rules and (cut := ColumnTrainer(compiled)):
             return cut

@@ -18,14 +18,8 @@ import numpy as np
 import ppl
 from ppl.compiler.lower import target as targets
 from ppl.runtime.executable import compile_request
-from tests.compiler import calls, graphs
+from tests.compiler import calls, graphs, users
 from tests.compiler.test_graphs import SOME_IDS
-
-REFUSED = ("externals", "relax of a black box")
-"""What calls users' functions, which do not run on CUDA."""
-
-BLACK_BOXES = ("black_box",)
-"""Law graphs that do."""
 
 TOLERANCE = {"float64": 1e-9, "float32": 2e-4}
 MINIBATCHES = (1, 7, 37)
@@ -50,7 +44,7 @@ def graph_cases(rows: int | None) -> Iterator[Case]:
         if rows != 1:
             graphs.check(graphs.GRAPHS[name](), dtype, rows=rows or 7, ids=SOME_IDS[: rows or 7], target=several)
 
-    yield from ((name, partial(check, name)) for name in graphs.GRAPHS if name not in REFUSED)
+    yield from ((name, partial(check, name)) for name in graphs.GRAPHS)
 
 
 def law_cases(rows: int | None) -> Iterator[Case]:
@@ -60,8 +54,7 @@ def law_cases(rows: int | None) -> Iterator[Case]:
 
     on_cuda()
     for name, case in CASES.items():
-        if name not in REFUSED:
-            yield name, lambda dtype, case=case: replay(case, dtype, TOLERANCE[dtype], rows)
+        yield name, lambda dtype, case=case: replay(case, dtype, TOLERANCE[dtype], rows)
 
 
 def replay_cases(rows: int | None) -> Iterator[Case]:
@@ -71,8 +64,7 @@ def replay_cases(rows: int | None) -> Iterator[Case]:
 
     on_cuda()
     for name, case in cases():
-        if case.law not in BLACK_BOXES:
-            yield name, lambda dtype, case=case: replay(case, dtype, TOLERANCE[dtype], rows)
+        yield name, lambda dtype, case=case: replay(case, dtype, TOLERANCE[dtype], rows)
 
 
 def loop_cases(rows: int | None) -> Iterator[Case]:
@@ -125,6 +117,7 @@ def distribution_cases(rows: int | None) -> Iterator[Case]:
 
 CASES: dict[str, Callable[[int | None], Iterator[Case]]] = {
     "calls": lambda rows: calls.cases(TOLERANCE),
+    "users": lambda rows: users.cases(TOLERANCE),
     "graphs": graph_cases,
     "laws": law_cases,
     "replays": replay_cases,

@@ -504,7 +504,13 @@ def test_functions_without_a_writer_are_numbas():
 
 PUBLIC = {"numba", "numba.types", "numba.extending", "numba.core.errors", "numba.experimental"}
 NAMES = {"cfunc", "cuda", "experimental", "extending", "njit", "objmode", "prange", "types"}
-MINE = ("kernels/internals/", "kernels/cuda/ptx.py", "kernels/cuda/simulated.py")
+MINE = (
+    "kernels/internals/",
+    "kernels/cuda/ptx.py",
+    "kernels/cuda/simulated.py",
+    "kernels/cuda/users.py",
+    "kernels/cuda/compat.py",
+)
 RELIED = {
     "active_code_library", "call_conv", "fndesc", "get_call_template", "get_compile_result", "get_overload",
     "has_dynamic_globals", "magic_tuple", "overloads", "recompile", "reload_init", "targetctx", "targetoptions",

@@ -157,7 +157,7 @@ def test_one_thread_is_enough_and_cuda_is_refused():
     program = ppl.compile(fits(), dtype="float64", data=X)
     executable = program.prepare(X).executable("gradient")
     assert executable.calls_python and executable._threads(8, 8) == 1
-    with pytest.raises(ModelError, match="external function 'decay' runs on the CPU"):
+    with pytest.raises(ModelError, match="external function 'decay' runs in Python, not on cuda"):
         ppl.compile(fits(), target="cuda", data=X)
 
 

@@ -13,6 +13,7 @@ from ppl.compiler.emit.code import Function, Name, assign, python
 from ppl.compiler.emit.cpu.module import CpuEmitter
 from ppl.compiler.emit.cuda.module import CudaEmitter
 from ppl.compiler.emit.emitter import Emitter
+from ppl.compiler.emit.externals import FAILED, FAILED_AT
 from ppl.compiler.emit.straight.body import body as straight_line
 from ppl.compiler.emit.straight.body import suits
 from ppl.compiler.emit.unit import SLABS, Unit
@@ -25,7 +26,7 @@ from ppl.compiler.lower.request import Request, offsets_of, output_places, run_t
 from ppl.compiler.lower.rewrites import double_sums, lower
 from ppl.compiler.lower.target import Rewrites, Target, target_of
 from ppl.compiler.lower.views import Poly, entries
-from ppl.compiler.schedule.memory import plan
+from ppl.compiler.schedule.memory import all_steps, plan
 from ppl.compiler.schedule.regions import schedule
 from ppl.compiler.schedule.stages import Opaque, Stage
 from ppl.compiler.schedule.values import Builder
@@ -65,7 +66,10 @@ def assemble(
     for name, _ in request.inputs:
         builder.inputs[name] = "x_" + identifier(name)
     stages = [] if small else schedule(outputs, builder)
-    memory = plan(stages, builder, _header(axes, plates, stages, builder.windowed), floats)
+    header = [*_header(axes, plates, stages, builder.windowed), *_told(stages, target)]
+    memory = plan(stages, builder, header, floats)
+    if FAILED in header:
+        memory.symbols[FAILED_AT] = Poly.of(header.index(FAILED))
     for _, t, size in array_places:
         memory.ints = memory.ints + (size * words if t.dtype == "int" else 0)
     arrays = [builder.inputs[n] for n, _ in request.inputs]
@@ -120,6 +124,14 @@ def _header(axes: Iterable[str], plates: Sequence[str], stages: Sequence[Stage],
     header += [f"{what}_{s.name}" for s in stages if s.owned for what in ("chunk", "first")]
     header += ["first_particle"] if in_windows else []
     return header + ([SLABS] if any(s.row is not None for s in stages) else [])
+
+
+def _told(stages: Sequence[Stage], target: Target) -> list[str]:
+    """What a device tells the host: whether users' functions have failed that may not."""
+    called = (
+        t.node.attrs["fn"] for s in stages for t in all_steps(s) if isinstance(t, Opaque) and t.node.op == "external"
+    )
+    return [FAILED] if target.resident and any(fn.on_error == "raise" for fn in called) else []
 
 
 def _data_and_results(request: Request) -> dict[str, Any]:

@@ -36,6 +36,9 @@ from ppl.ir.types import Axis, Kind
 
 USER = "an external function"
 
+FAILED, FAILED_AT = "failed", "failed_at"
+"""What the header of a workspace says of users' functions on a device, where nothing can be raised, and its place."""
+
 
 def each(axes: Sequence[Axis], row: Axis | None, body: Sequence[Statement]) -> list[Statement]:
     """`body` for all entries of named axes, whose indices are i0, i1, …."""
@@ -74,11 +77,17 @@ def external(step: Opaque, builder: Builder, row: Axis | None, dtype: str) -> li
         assign("given", Tuple(tuple(given))),
         assign(names("raised", "result"), called),
         assign("state", call("judged", "raised", "result", shapes, "given")),
-        *([] if fn.on_error == "nan" else [when(failed, _refused(node, row))]),
     ]
     at = first_of(step.target, None, row, axes)
     keep = [assign("found", call("listed", "result", shapes)), *_kept(step.target, at, node)]
-    body += [when(failed, _blank(step.target, at, node), keep)] if fn.on_error == "nan" else keep
+    instead = _blank(step.target, at, node)
+    if builder.target.resident:
+        told = [] if fn.on_error == "nan" else [assign(Name("v").at(FAILED_AT), to_int(1))]
+        body += [when(failed, [*told, *instead], keep)]
+    elif fn.on_error == "nan":
+        body += [when(failed, [do("propagate", "raised"), *instead], keep)]
+    else:
+        body += [when(failed, _refused(node, row)), *keep]
     return each(axes, row, body)
 
 
@@ -105,10 +114,10 @@ def _row_number(axes: Sequence[Axis], plate: Axis | None, row: Axis | None) -> E
 
 
 def _blank(value: Value, at: Expression, node: Node) -> list[Statement]:
-    """The statements that keep NaN in place of what failed."""
-    size = node.type.event_size
-    blank = assign(one(value, at + "e", node.attrs["fn"].label), Name("NAN"))
-    return [do("propagate", "raised"), loop("e", size, [blank])]
+    """The statements that keep NaN, or 0 among whole numbers, in place of what failed."""
+    nothing = Name("NAN") if value.dtype == "float" else to_int(0)
+    blank = assign(one(value, at + "e", node.attrs["fn"].label), nothing)
+    return [loop("e", node.type.event_size, [blank])]
 
 
 def _kept(value: Value, at: Expression, node: Node) -> list[Statement]:
@@ -136,4 +145,5 @@ def _argument(value: Value, at: Expression, arg: Node) -> Expression:
     if not arg.type.shape:
         entry = one(value, at, USER)
         return compare(entry, "!=", 0) if value.dtype == "bool" else entry
-    return call(piece(value, at, arg.type.event_size, USER).dot("reshape"), term(arg.type.shape))
+    found = piece(value, at, arg.type.event_size, USER)
+    return found if len(arg.type.shape) == 1 else call(found.dot("reshape"), term(arg.type.shape))

@@ -99,11 +99,20 @@ CUDA: Places = {
         *((name, name + "_{bits}") for name in ("cholesky", "lu", "lu_solve", "solve_lower")),
     ),
     "ppl.kernels.cuda.scalar": (("{bits}", "m"), "mix", "uniform_{bits}"),
+    "ppl.kernels.cuda.users": ("attempt", "judged", "listed", "put", "put_whole", "whole"),
     "ppl.kernels.cuda.teams": (
         *(f"{what}_{kind}" for kind in ("float32", "float64", "int64") for what in ("amax", "argmax", "sum")),
         *("SHARED", "team_together"),
     ),
 }
+
+
+CALLING: Places = {
+    **CUDA,
+    "ppl.kernels.cuda.compat": tuple(x for x in CUDA["ppl.kernels.cuda.compat"] if x != "kernel"),
+    "ppl.kernels.cuda.users": (*CUDA["ppl.kernels.cuda.users"], ("calling", "kernel")),
+}
+"""The same for programs that call users' functions."""
 
 
 def imports(places: Places, bits: str) -> list[Import]:

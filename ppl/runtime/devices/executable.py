@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from ppl.checked import CHECKED
+from ppl.compiler.emit.externals import FAILED
 from ppl.errors import DataError
 from ppl.lazy import cuda_launch, cuda_presence
 from ppl.runtime import guards
 from ppl.runtime.devices.workspace import Workspace
 from ppl.runtime.executable import Executable
+from ppl.runtime.failures import failed
 
 
 class CudaExecutable(Executable):
@@ -68,7 +70,12 @@ class CudaExecutable(Executable):
                for rows, many in zip(places, listed, strict=True)]  # fmt: skip
         rest = [work.w, work.v, *map(moved, data), slabs, work.header]
         arguments = [moved(params), *written, there, moved(hyper), clock, *firsts, *ids, *rest]
-        self.launcher(sizes)(cuda_launch.start, *arguments)
+        try:
+            self.launcher(sizes)(cuda_launch.start, *arguments)
+        except Exception as error:
+            self.refuse(error)
+        if self.tells and work.told(FAILED):
+            raise failed(self.stages)
         for host, device in zip((grad, out, aux), (*written, there), strict=True):
             cuda_launch.fetched(device, host)
         if CHECKED:

@@ -44,6 +44,11 @@ class Workspace:
         scales = np.array([place.scale for place in plates], self.program.float)
         cuda_launch.write(self.w[: scales.size], scales)
 
+    def told(self, name: str) -> int:
+        """What stands in the header on the device."""
+        at = self.program.places[name]
+        return int(cuda_launch.fetched(self.v[at : at + 1])[0])
+
     def scalars(self, count: int) -> np.ndarray:
         """What the program has computed."""
         at = len(self.program.plates)

@@ -6,9 +6,13 @@ import subprocess
 import sys
 
 import numba
+import numpy as np
 import pytest
 
+import ppl
 from benchmarks.workloads.cubins import types_of
+from ppl.compiler.emit.code import python
+from ppl.errors import ModelError
 from ppl.kernels.cuda import ptx
 from ppl.runtime.executable import compile_request
 from tests.compiler import graphs
@@ -21,13 +25,14 @@ pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMBA_DI
 RACES = ["races", "softmax_matrix", "branches", "pieces", "recurrent", "lanes_of_draws"]
 SHARE = [
     *("graphs", "laws", "laws rows=7 every=5", "distributions every=9", "loops every=11", "calls every=5"),
-    *("unordered team softmax_matrix", "unordered block dense_layers"),
+    *("users several gone raising python", "unordered team softmax_matrix", "unordered block dense_layers"),
 ]
 """What is checked in every run of the tests; dtypes take turns."""
 
+WHOLE = ("graphs", "loops", "distributions", "replays", "calls", "users")
 ALL = [
     "races",
-    *(f"{what} dtype={dtype}" for what in ("graphs", "loops", "distributions", "replays", "calls") for dtype in DTYPES),
+    *(f"{what} dtype={dtype}" for what in WHOLE for dtype in DTYPES),
     *(f"{what} dtype={dtype} rows=1" for what in ("graphs", "laws", "replays") for dtype in DTYPES),
     *(f"{what} dtype={dtype} rows=7" for what in ("laws", "replays") for dtype in DTYPES),
     *(f"{what} dtype={dtype} rows=37" for what in ("graphs", "laws", "replays every=4") for dtype in DTYPES),
@@ -80,3 +85,33 @@ def test_kernels_become_code_of_devices(name, cc):
         made = ptx.compile_cubin(getattr(executable.module, function.name), types_of(function), cc)
         assert made.code[:4] == b"\x7fELF"
         assert made.stack == made.spilled <= SPILLED.get(name, 0)
+
+
+@pytest.mark.skipif("not ptx.is_available()", reason=f'needs pip install "{ptx.REQUIREMENT}"')
+def test_kernels_that_call_users_functions_become_code_of_devices():
+    """These make arrays, and may raise exceptions."""
+    executable = compile_request(graphs.request_of(graphs.GRAPHS["externals"]()), "float32", "cuda")
+    kernels = [f for f in executable.functions if f.form == "launch"]
+    sources = [str(python.function(f)) for f in kernels]
+    assert any("attempt(area_gradient" in text for text in sources)
+    for function in kernels:
+        made = ptx.compile_cubin(getattr(executable.module, function.name), types_of(function))
+        assert made.code[:4] == b"\x7fELF" and made.spilled == 0
+
+
+@numba.njit
+def unsupported(x):
+    return np.linalg.norm(x)
+
+
+@pytest.mark.skipif("not ptx.is_available()", reason=f'needs pip install "{ptx.REQUIREMENT}"')
+def test_users_functions_that_devices_cannot_run_are_refused_when_a_model_is_compiled():
+    @ppl.model
+    def model(x):
+        with ppl.plate("data", x) as x:
+            b = ppl.sample("b", ppl.Bernoulli(logits=ppl.param("w", 0.5) * x))
+            ppl.cost("c", ppl.external(unsupported, b, name="far"))
+
+    with pytest.raises(ModelError, match=r"external function 'far': unsupported\(\) cannot be compiled for CUDA"):
+        ppl.compile(model, target="cuda", data=np.ones((4, 3)))
+    assert ppl.compile(model, data=np.ones((4, 3)))

@@ -22,6 +22,7 @@ from ppl.compiler.emit.code import (
     Given,
     Index,
     Literal,
+    Module,
     Name,
     Statement,
     Tuple,
@@ -38,7 +39,7 @@ from ppl.compiler.emit.cuda.stages import BlockStages
 from ppl.compiler.emit.emitter import Emitter, Items
 from ppl.compiler.emit.products import gemm
 from ppl.compiler.emit.sums import added, merged, written_aux
-from ppl.compiler.emit.symbols import CUDA
+from ppl.compiler.emit.symbols import CALLING, CUDA
 from ppl.compiler.emit.unit import Unit
 from ppl.compiler.lower.views import axis_size
 from ppl.compiler.schedule.launches import Task, launches
@@ -117,6 +118,10 @@ class CudaEmitter(Emitter):
         launch = [do("start", "one_kernel", Tuple((term(1), term(1), term(0))), *given)]
         doc = "Launch the unrolled program by `start`."
         return [kernel, unit.bare("launch_one", ["start", *given, "slabs", "header"], launch, doc, "host")]
+
+    def _module(self, items: Sequence[Function | Assign]) -> Module:
+        self.symbols = CALLING if self.unit.builder.functions else CUDA
+        return super()._module(items)
 
     def _all_launches(self) -> list[Launch]:
         """All launches, in their order."""
