@@ -15,6 +15,7 @@ from ppl.arguments import choice, shown
 from ppl.errors import ModelError
 from ppl.inference.guides.joint import FullNormal, LowRankNormal, Structured
 from ppl.inference.guides.kinds import Kind, MeanField, Point
+from ppl.inference.guides.laplace import Laplace, PointOfReals, laplace
 from ppl.inference.guides.latents import latent_of, traced
 from ppl.inference.guides.parameters import Parameters, checked_encoder, checked_rows
 from ppl.ir.node import Node
@@ -28,6 +29,7 @@ KINDS: dict[str, type[Kind]] = {
     "low_rank": LowRankNormal,
     "structured": Structured,
     "delta": Point,
+    "laplace": PointOfReals,
 }
 
 
@@ -43,6 +45,34 @@ class AutoGuide(Model):
         """The guide of the model with keyword-only arguments set."""
         return AutoGuide(self.base.bind(**static), self.kind, self.rows, self.encoder)
 
+    def normal(self, program: Any, state: Any, *data: Any) -> Laplace:
+        """Laplace's approximation of the posterior, by a guide of kind "laplace".
+
+        Parameters
+        ----------
+        program : of `ppl.elbo(model, guide)` with this guide.
+        state : after a fit, near the mode; Newton's steps lead there.
+        data : all rows.
+
+        Returns
+        -------
+        Laplace
+            A guide of kind "mvn", its parameters, and the approximate log-evidence. Hessians are exact, by a
+            `program.hvp` for each of the reals.
+
+        Raises
+        ------
+        ModelError
+            The guide is of another kind, or has no latents.
+        DataError
+            The program has another guide, or the curvature is not positive at the state.
+        """
+        if self.kind != "laplace":
+            raise ModelError(
+                f"normal: the guide is of kind '{self.kind}', Laplace's approximation is that of 'laplace'"
+            )
+        return laplace(self, lambda: autoguide(self.base, "mvn"), program, state, data)
+
     def __repr__(self) -> str:
         return f"autoguide({self.base!r}, {self.kind!r})"
 
@@ -55,7 +85,7 @@ def autoguide(
     kind: str = "normal",
     rows: Mapping[str, int] | None = None,
     encoder: Callable[..., Any] | None = None,
-) -> Model:
+) -> AutoGuide:
     """A guide of the model's latents, by bijectors from the reals onto their supports.
 
     Parameters
@@ -68,6 +98,7 @@ def autoguide(
           these.
         - "low_rank": the same with a covariance of low rank, about the root of their number, plus a diagonal.
         - "structured": "mvn", and in plates over data normals whose means are linear in the latents outside.
+        - "laplace": a point of the reals. After a fit `guide.normal(program, state, *data)` is Laplace's approximation.
         - "delta": a point, so that `ppl.elbo` is a maximum a posteriori fit.
     rows : {plate: N}: how many rows the whole data set has in a plate over data. A latent there has a table of
         parameters with a row for each, read at `ppl.row_index(plate)`; minibatches read the rows that they have.
@@ -76,8 +107,8 @@ def autoguide(
 
     Returns
     -------
-    Model
-        A guide with the model's arguments, for `ppl.elbo`, `ppl.iwae` and `ppl.predictive`. Its parameters are named
+    AutoGuide
+        A model with the model's arguments, for `ppl.elbo`, `ppl.iwae` and `ppl.predictive`. Its parameters are named
         "guide/<latent>/loc" and so on ("guide/loc" for all latents together), and are those of the reals. Where the
         reals are no latents themselves, they are nodes named "guide/<latent>" ("guide" for all together).
 
