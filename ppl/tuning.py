@@ -155,6 +155,14 @@ sequences (`benchmarks/results/loops_ir.md`) could not be shared at 400 rows."""
 MERGED_BY_ALL = 50_000
 """Gradient entries from which on all threads add up the accumulators of slabs. Not recorded."""
 
+MANY_SUMS = 32
+"""Gradients of a region from which on they are added up over slabs in few long pieces, and then copied: a call for each
+takes LLVM longer than the rest of the driver. Zen 4: 200 unrolled steps; the limit is not measured by itself."""
+
+LONG_KERNEL = 32
+"""Loops of a kernel from which on it is cut into several functions. Zen 4: 100 unrolled steps, 200 loops; the limit is
+not measured by itself."""
+
 GATHERED_BY_ALL = 1 << 14
 """Entries of a batch from which on all threads gather it. Zen 4: gathering 45 to 31 µs in W4; the limit is not
 measured."""

@@ -73,9 +73,9 @@ class KernelWriter:
         found = {b.array if b.literal else b.symbol for v in values if (b := v.buffer) is not None} - {"w", "v"}
         return tuple(sorted(found & self.passed.values.keys()))
 
-    def call(self, name: str) -> Do:
-        """The statement that calls it."""
-        return do(name, *self.passed.values.values())
+    def call(self, function: Function) -> Do:
+        """The statement that calls it, or a piece of it."""
+        return do(function.name, *(self.passed.values[a.name] for a in function.arguments))
 
     # reads and writes
 

@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from ppl.compiler.emit.checks import begin
 from ppl.compiler.emit.code import Assign, Function, Name, Statement, assign, call, compare, do, loop, term, when
 from ppl.compiler.emit.loops import KernelWriter
+from ppl.compiler.emit.pieces import pieces
 from ppl.compiler.emit.products import gemm
 from ppl.compiler.emit.scalar import INF
 from ppl.compiler.emit.steps import EMIT, table_product
+from ppl.compiler.emit.sums import length, runs
 from ppl.compiler.emit.tables import function as table_function
 from ppl.compiler.emit.turns.stopping import unless_idle, until_stopped
 from ppl.compiler.emit.unit import Unit
@@ -66,9 +68,10 @@ class Stages:
             return self._opaque(step, stage, prefix, functions)
         step.name = f"{prefix}_kernel_{len(functions)}"
         writer = self.writer(step, stage.row)
-        functions.append(writer.function(step.name, self.types, self.form if stage.row is not None else "jit"))
-        self.kernels += 1
-        return [writer.call(step.name)]
+        made = pieces(writer.function(step.name, self.types, self.form if stage.row is not None else "jit"))
+        functions += made
+        self.kernels += len(made)
+        return [writer.call(function) for function in made]
 
     def _opaque(self, step: Opaque, stage: Stage, prefix: str, functions: list[Function]) -> list[Statement]:
         unit, op, name = self.unit, step.node.op, f"{prefix}_{step.target.name}"
@@ -136,9 +139,15 @@ class Stages:
     def cleared(self, stage: Stage) -> list[Statement]:
         """The statements that clear the accumulators of a slab."""
         lines: list[Statement] = []
-        for value in stage.accumulators:
-            clear = self.clear(value)
-            lines.append(when(compare("hi", "<=", "lo"), [clear]) if value.node.op == "gemm" else clear)
+        for piece in runs(self.unit, stage.accumulators):
+            op = piece[0].node.op
+            if op in ("gemm", "amax"):
+                clear = [self.clear(value) for value in piece]
+                lines += [when(compare("hi", "<=", "lo"), [x]) for x in clear] if op == "gemm" else clear
+            else:
+                buffer = piece[0].buffer
+                assert buffer is not None
+                lines.append(do("clear", buffer.array, Name(buffer.symbol), length(piece)))
         if stage.owned and lines:
             return [when(compare(f"first_{stage.name}", "==", 0), lines)]
         return lines

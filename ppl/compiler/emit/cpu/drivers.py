@@ -24,7 +24,7 @@ from ppl.compiler.emit.code import (
 )
 from ppl.compiler.emit.cpu.regions import RELEASE, Regions, products_of
 from ppl.compiler.emit.scalar import ZERO, to_int
-from ppl.compiler.emit.sums import ALL, ALONE, combined, is_shared, merged, written_aux
+from ppl.compiler.emit.sums import ALL, ALONE, combined, copied, is_shared, merged, written_aux
 from ppl.compiler.emit.unit import SLABS, Unit
 from ppl.compiler.lower.views import axis_size
 from ppl.compiler.schedule.slabs import product_parts
@@ -77,7 +77,7 @@ class Drivers:
             if stage.row is None:
                 lines += [*self.before.get(stage.name, ()), do(stage.name, *unit.common)]
             else:
-                lines += [self._in_chunks(stage, parallel), *combined(unit, stage, ALL)]
+                lines += [self._in_chunks(stage, parallel), *combined(unit, stage, ALL, copied(unit))]
         lines += [do("leave_single")] if blas else []
         lines += self.merge(parallel)
         if unit.n_aux:
@@ -89,7 +89,7 @@ class Drivers:
         """The sums into the gradient."""
         if parallel and is_shared(self.unit):
             return [self.regions.enter("merge", parallel, "threads")]
-        return merged(self.unit, ALONE)
+        return merged(self.unit, ALONE, copied(self.unit))
 
     def _in_chunks(self, stage: Stage, parallel: bool) -> Statement:
         """The calls of a region, and of the products that it owns after every chunk of rows."""

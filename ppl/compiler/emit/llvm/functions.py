@@ -195,7 +195,7 @@ class Body:
         step = WORD(1) if x.step is None else size(x.step)
         for first, last, rolled in self._parts(x):
             start, stop = WORD(0) if first is None else size(first), size(last)
-            with self._turns(start, stop, step, down, rolled) as i:
+            with self.overlaps.loop(x, self.expressions.locals), self._turns(start, stop, step, down, rolled) as i:
                 self.bind(x.var, Number(I64, i))
                 self.block(x.body)
 
