@@ -26,6 +26,7 @@ from ppl.progress import line
 from ppl.tuning import COLLECTOR
 
 internals.blas_alone()
+internals.read_linked()
 internals.remember_needs()
 
 seconds: weakref.WeakKeyDictionary[Callable[..., Any], float] = weakref.WeakKeyDictionary()

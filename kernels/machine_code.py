@@ -97,9 +97,10 @@ class MachineCode(internals.Cache):
             payload = unpack(folders.read(folder / self._name(identity), trusted), identity)
             if payload is not None:
                 try:
-                    return internals.rebuilt(target_context, payload)
+                    found = internals.rebuilt(target_context, payload)
                 except Exception:  # what it needs is not there: compiling says why
                     return None
+                return found if internals.is_whole(found, self.fn) else None
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

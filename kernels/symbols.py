@@ -52,7 +52,7 @@ class Shared:
 
     def address(self) -> int:
         """Where its machine code begins, which is compiled or loaded."""
-        return internals.address(internals.compiled(self.bare(), self.result(*self.arguments)))
+        return internals.address(self.bare(), self.result(*self.arguments))
 
 
 def shared(signature: str) -> Callable[[Callable[..., Any]], Any]:

@@ -53,6 +53,7 @@ from ppl.kernels.internals.functions import (
     refresh,
     ufunc_parts,
 )
+from ppl.kernels.internals.libraries import is_whole, read_linked
 from ppl.kernels.internals.machine_code import (
     attach,
     attach_to_caller,
@@ -98,6 +99,7 @@ __all__ = [
     "is_compiled",
     "is_for_cpu",
     "is_kept",
+    "is_whole",
     "jitclass_parts",
     "keep_in",
     "normalize_signature",
@@ -107,6 +109,7 @@ __all__ = [
     "processor",
     "raise_again",
     "raised_by",
+    "read_linked",
     "ready_to_load",
     "rebuilt",
     "reduced",

@@ -10,6 +10,8 @@ from numba.core.compiler import CompileResult
 from numba.core.targetconfig import ConfigStack
 from numba.np.ufunc.ufuncbuilder import UFuncDispatcher
 
+from ppl.kernels.internals.libraries import need_address
+
 Cache = _Cache
 """The base class of a dispatcher's cache: `load_overload`, `save_overload`, `enable`, `disable`, `flush`."""
 
@@ -87,6 +89,8 @@ def compiled(dispatcher: Any, signature: Any) -> CompileResult:
     return dispatcher.get_compile_result(signature)
 
 
-def address(result: CompileResult) -> int:
-    """Where machine code begins; it stays there as long as its dispatcher lives."""
+def address(dispatcher: Any, signature: Any) -> int:
+    """Where machine code of a dispatcher begins, compiled now if need be; it stays there as long as that lives."""
+    need_address(dispatcher.py_func)
+    result = compiled(dispatcher, signature)
     return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))

@@ -369,8 +369,7 @@ def _ends_and_raises(place, x):
 
 @compiles
 def test_calls_by_symbol():
-    result = internals.compiled(_checked, F(F))
-    llvm.add_symbol(_symbol, internals.address(result))
+    llvm.add_symbol(_symbol, internals.address(_checked, F(F)))
     caller = numba.njit(lambda x: _by_symbol(x))
     assert caller(2.5) == 2.5
     with pytest.raises(ValueError) as caught:
@@ -380,7 +379,7 @@ def test_calls_by_symbol():
 
 @compiles
 def test_calls_by_address():
-    place = internals.address(internals.compiled(_checked, F(F)))
+    place = internals.address(_checked, F(F))
     assert _ends_and_raises(place, 2.5) == 1.0
     with pytest.raises(ValueError) as caught:
         _ends_and_raises(place, -1.0)
@@ -396,7 +395,7 @@ def test_exceptions_raised_in_python_stay_there():
         return y
 
     with pytest.raises(KeyError):
-        _ends_and_raises(internals.address(internals.compiled(fails, F(F))), 1.0)
+        _ends_and_raises(internals.address(fails, F(F)), 1.0)
 
 
 @compiles

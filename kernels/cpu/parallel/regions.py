@@ -214,7 +214,7 @@ def _run_slabs(entry_points, region, words, slabs, threads):
 
 
 def _pointer(function: Any) -> int:
-    return internals.address(internals.compiled(getattr(function, "bare", lambda: function)(), SIGNATURE))
+    return internals.address(getattr(function, "bare", lambda: function)(), SIGNATURE)
 
 
 def entry_points(regions: Sequence[Any], shared: bool) -> Any:
