@@ -93,5 +93,6 @@ def test_code_that_needs_python_has_machine_code():
         return found + 1
 
     dispatcher, bare = bare_of(fn)
+    bare._cache.disable()
     assert numba.njit(lambda x: dispatcher(x) * 2)(1.0) == 12.0
     assert internals.compiled(bare, SIGNATURE).library.made

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 from ppl.compiler.emit.checks import begin
 from ppl.compiler.emit.code import Assign, Function, Name, Statement, assign, call, compare, do, loop, term, when
+from ppl.compiler.emit.code.pieces import pieces
 from ppl.compiler.emit.loops import KernelWriter
-from ppl.compiler.emit.pieces import pieces
 from ppl.compiler.emit.products import gemm
 from ppl.compiler.emit.scalar import INF
 from ppl.compiler.emit.steps import EMIT, table_product

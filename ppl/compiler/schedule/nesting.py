@@ -7,7 +7,9 @@ waits for what is kept up to date and not looked up anew for every loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from ppl.compiler.lower.target import Fusion
@@ -20,6 +22,8 @@ class _Pending:
     """Operations at one loop prefix that have no place yet: statements, and by their next loop those that need one.
 
     `makers` are the pending operations that write a value, by its id; `users` those that read one that is overwritten.
+    `before` counts what an operation waits for, `after` has those that wait for it, and `free` those of a group that
+    wait for nothing.
     """
 
     def __init__(self, ops: Sequence[Op]):
@@ -35,6 +39,20 @@ class _Pending:
                 self.makers.setdefault(id(op.target), {})[id(op)] = op
             for found in self._users(op):
                 found[id(op)] = op
+        self.before = dict.fromkeys(self.place, 0)
+        self.after: dict[int, list[Op]] = {}
+        for op in ops:
+            for other in self._earlier(op):
+                self.before[id(op)] += 1
+                self.after.setdefault(id(other), []).append(op)
+        self.free = {t: {i: op for i, op in g.items() if not self.before[i]} for t, g in self.groups.items()}
+
+    def _earlier(self, op: Op) -> Iterator[Op]:
+        """The pending operations that come before one, as often as it waits for them."""
+        yield from (d for r in op.reads for d in self.made(r.value) if d is not op)
+        if op.last:
+            users = self.users[id(op.target)].values()
+            yield from (d for d in users for r in d.reads if r.value is op.target)
 
     def _users(self, op: Op) -> list[dict[int, Op]]:
         return [self.users[id(r.value)] for r in op.reads if id(r.value) in self.users] if self.users else []
@@ -54,6 +72,16 @@ class _Pending:
             self.makers.get(id(op.target), {}).pop(id(op), None)
             for found in self._users(op):
                 found.pop(id(op), None)
+            self._go_on(op)
+
+    def _go_on(self, op: Op) -> None:
+        """Nobody waits for `op` any more."""
+        if len(op.loops) < len(op.domain):
+            self.free[op.head.token].pop(id(op), None)
+        for other in self.after.pop(id(op), ()):
+            self.before[id(other)] -= 1
+            if not self.before[id(other)] and len(other.loops) < len(other.domain):
+                self.free[other.head.token][id(other)] = other
 
     def ready(self, op: Op) -> bool:
         """Whether nothing that is pending comes before a statement."""
@@ -100,19 +128,21 @@ def _choose(pending: _Pending, limits: Fusion) -> tuple[Any, list[Op]]:
 
 
 def _gather(pending: _Pending, token: Any, limits: Fusion) -> list[Op]:
-    group = list(pending.groups[token].values())
+    group = pending.groups[token]
     first = _one_vector(group) if limits.vectors_apart and _is_of_entries(token) else group
-    return _together(first, pending, limits) or _together(group, pending, limits)
+    return _together(first, token, pending, limits) or _together(group, token, pending, limits)
 
 
-def _together(group: Sequence[Op], pending: _Pending, limits: Fusion) -> list[Op]:
-    """The operations of `group` that can share the next loop."""
+def _together(group: Mapping[int, Op], token: Any, pending: _Pending, limits: Fusion) -> list[Op]:
+    """The operations of `group` that can share the next loop: in their order, those that wait for no others."""
     members: list[Op] = []
     inside: set[int] = set()
     arrays: set[int] = set()
-    for op in group:
-        if len(members) >= limits.operations:
-            break
+    met: Counter[int] = Counter()
+    waiting = [(pending.place[i], op) for i, op in pending.free[token].items() if i in group]
+    heapify(waiting)
+    while waiting and len(members) < limits.operations:
+        op = heappop(waiting)[1]
         before = ((op, r, d) for r in op.reads for d in pending.made(r.value) if d is not op)
         if not all(id(d) in inside and aligned(op, r, d) for op, r, d in before):
             continue
@@ -128,19 +158,23 @@ def _together(group: Sequence[Op], pending: _Pending, limits: Fusion) -> list[Op
             arrays |= touched
         members.append(op)
         inside.add(id(op))
+        for other in pending.after.get(id(op), ()):
+            met[id(other)] += 1
+            if met[id(other)] == pending.before[id(other)] and id(other) in group:
+                heappush(waiting, (pending.place[id(other)], other))
     return members
 
 
-def _one_vector(group: Sequence[Op]) -> Sequence[Op]:
+def _one_vector(group: Mapping[int, Op]) -> Mapping[int, Op]:
     """Those of `group` that may share a loop over entries.
 
     Elementary functions whose innermost loop it would be get a loop of their own, which is then made of vectors, where
     others go on with loops inside it.
     """
-    last = [len(op.domain) - len(op.loops) == 1 for op in group]
-    if all(last) or not any(end and op.node.op in VECTORS for op, end in zip(group, last, strict=True)):
+    last = {i: op for i, op in group.items() if len(op.domain) - len(op.loops) == 1}
+    if len(last) == len(group) or not any(op.node.op in VECTORS for op in last.values()):
         return group
-    return [op for op, end in zip(group, last, strict=True) if end]
+    return last
 
 
 def _is_of_entries(token: Any) -> bool:

@@ -9,8 +9,8 @@ import pytest
 import ppl
 from ppl import Normal
 from ppl.checked import CHECKED
-from ppl.compiler.emit import pieces, sums
-from ppl.compiler.emit.code import Argument, For, Function, Name, assign, call, do, loop
+from ppl.compiler.emit import sums
+from ppl.compiler.emit.code import Argument, For, Function, Name, assign, call, do, loop, pieces
 from ppl.compiler.emit.llvm import overlaps
 
 STEPS, ROWS = 10, 5000

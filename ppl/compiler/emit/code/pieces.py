@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from ppl.compiler.emit.code import For, Function, Statement, do, inside, names_in
+from ppl.compiler.emit.code.statements import For, Function, Statement, do
+from ppl.compiler.emit.code.walk import inside, names_in
 from ppl.tuning import LONG_KERNEL
 
 
