@@ -273,7 +273,9 @@ def _common(base: Distribution, listed: dict[str, Bijector]) -> tuple[int, ...]:
 
 
 def _fitted(name: str, bijector: Bijector, shape: tuple[int, ...]) -> Bijector:
-    """`bijector` with parameters of the event's shape."""
+    """`bijector` with parameters of the event's shape, unless they belong to the map as a whole."""
+    if bijector.shared:
+        return bijector
     for node in bijector.params.values():
         if np.broadcast_shapes(node.type.shape, shape) != shape:
             raise ShapeError(f"Transformed: {name} of shape {node.type.shape} does not fit event {shape}")

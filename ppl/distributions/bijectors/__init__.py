@@ -9,6 +9,7 @@ from ppl.distributions.bijectors.base import Bijector
 from ppl.distributions.bijectors.composed import Chain, Inverse, Log, Logit
 from ppl.distributions.bijectors.corr_cholesky import CorrCholesky
 from ppl.distributions.bijectors.elementwise import Affine, Exp, Power, Sigmoid, Softplus, Tanh
+from ppl.distributions.bijectors.flows import Coupling, InverseAutoregressive
 from ppl.distributions.bijectors.stick_breaking import StickBreaking
 
 __all__ = [
@@ -16,8 +17,10 @@ __all__ = [
     "Bijector",
     "Chain",
     "CorrCholesky",
+    "Coupling",
     "Exp",
     "Inverse",
+    "InverseAutoregressive",
     "Log",
     "Logit",
     "Power",

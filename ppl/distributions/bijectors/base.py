@@ -24,11 +24,13 @@ class Bijector(Keywords):
     ----------
     rank, value_rank : trailing event dimensions of an argument that are mapped together, and of their value.
     domain, codomain : the intervals of arguments and of values; `safe` is a number inside the codomain.
+    shared : whether parameters belong to the map as a whole, instead of broadcasting with the event.
     support : what values of vectors or matrices lie in, None of numbers.
     """
 
     rank: ClassVar[int] = 0
     value_rank: ClassVar[int] = 0
+    shared: bool = False
     support: Support | None = None
     constraints: ClassVar[dict[str, str]] = {}
     domain: Interval = REAL
@@ -45,6 +47,10 @@ class Bijector(Keywords):
         out = copy.copy(self)
         out.params = dict(zip(self.params, nodes, strict=True))
         return out
+
+    def same_map(self, other: Any) -> bool:
+        """Whether `other` is the same map where its parameters are."""
+        return type(other) is type(self)
 
     @property
     def increasing(self) -> bool:

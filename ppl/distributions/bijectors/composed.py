@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from ppl.arguments import shown
 from ppl.distributions.bijectors.base import Bijector
@@ -23,12 +24,16 @@ class Inverse(Bijector):
         self.params = bijector.params
         vars(self).update(
             rank=bijector.value_rank, value_rank=bijector.rank, domain=bijector.codomain, codomain=bijector.domain,
-            safe=1.0,
+            safe=1.0, shared=bijector.shared,
         )  # fmt: skip
 
     @property
     def _inner(self) -> Bijector:
         return self.bijector.with_params(tuple(self.params.values()))
+
+    def same_map(self, other: Any) -> bool:
+        """Whether `other` is the inverse of the same map."""
+        return isinstance(other, Inverse) and self.bijector.same_map(other.bijector)
 
     @property
     def increasing(self) -> bool:

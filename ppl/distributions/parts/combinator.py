@@ -11,6 +11,7 @@ import numpy as np
 
 from ppl.arguments import dimensions
 from ppl.distributions.base import Distribution
+from ppl.distributions.bijectors.base import Bijector
 from ppl.distributions.domain.conditions import Condition, Edge, conditions_of, prefixed
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
@@ -84,7 +85,9 @@ class Combinator(Distribution):
         """The distribution of units of shape `shape`, by broadcasting the parameters."""
         shape = dimensions(f"{type(self).__name__}.expand: shape", shape, ShapeError)
         rank, out = len(self.batch_of_units), copy.copy(self)
-        out.params = {k: expanded(n, rank, shape) for k, n in self.params.items()}
+        shared = {name for name, part in self.parts.items() if getattr(part, "shared", False)}
+        whole = {k for k in self.params if k.partition(".")[0] in shared}
+        out.params = {k: n if k in whole else expanded(n, rank, shape) for k, n in self.params.items()}
         if self.event_mask is not None:
             out.event_mask = ops.expand(self.event_mask, (), shape)
         return out
@@ -93,7 +96,7 @@ class Combinator(Distribution):
 def _same_kind(a: Part, b: Part) -> bool:
     if isinstance(a, Distribution) and isinstance(b, Distribution):
         return a.same_law(b)
-    return type(a) is type(b)
+    return a.same_map(b) if isinstance(a, Bijector) else type(a) is type(b)
 
 
 def expanded(node: Node, rank: int, shape: tuple[int, ...]) -> Node:

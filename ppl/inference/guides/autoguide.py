@@ -13,6 +13,7 @@ from typing import Any
 
 from ppl.arguments import choice, shown
 from ppl.errors import ModelError
+from ppl.inference.guides.flow import FlowNormal
 from ppl.inference.guides.joint import FullNormal, LowRankNormal, Structured
 from ppl.inference.guides.kinds import Kind, MeanField, Point
 from ppl.inference.guides.laplace import Laplace, PointOfReals, laplace
@@ -28,6 +29,7 @@ KINDS: dict[str, type[Kind]] = {
     "mvn": FullNormal,
     "low_rank": LowRankNormal,
     "structured": Structured,
+    "flow": FlowNormal,
     "delta": Point,
     "laplace": PointOfReals,
 }
@@ -97,6 +99,7 @@ def autoguide(
         - "mvn": one normal with a full covariance of all latents outside of plates over data, independent normals in
           these.
         - "low_rank": the same with a covariance of low rank, about the root of their number, plus a diagonal.
+        - "flow": the same by a normalizing flow, two inverse autoregressive layers.
         - "structured": "mvn", and in plates over data normals whose means are linear in the latents outside.
         - "laplace": a point of the reals. After a fit `guide.normal(program, state, *data)` is Laplace's approximation.
         - "delta": a point, so that `ppl.elbo` is a maximum a posteriori fit.
