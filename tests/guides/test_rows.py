@@ -129,3 +129,17 @@ def test_what_an_encoder_must_be_is_said():
         trace(lambda y: {"x": (y, y)})
     with pytest.raises(ModelError, match="row_index: plate 'data' is not open"):
         ppl.compile(ppl.model(lambda: ppl.cost("c", ppl.row_index("data"))))
+
+
+def test_latents_of_new_rows_come_from_the_model():
+    """With the others from their guide: the variance of a row's latent is that of the model and that of m."""
+    guide = ppl.autoguide(shared, rows={"data": N}).outside
+    program = ppl.compile(ppl.predictive(shared, guide), dtype="float64", data=(Y[:, 0],))
+    state = program.init(0, params={"guide/m/loc": 3.0, "guide/m/scale": 0.5})
+    assert set(state.params) == {"guide/m/loc", "guide/m/scale"}
+    drawn = program.predict(state, None, rows=np.arange(N, N + 2), particles=20_000)
+    assert drawn["z"].shape == (20_000, 2)
+    for z in drawn["z"].T:
+        assert abs(z.mean() - 3.0) < 5 * np.sqrt(1.25 / 20_000)
+        assert abs(z.var() / 1.25 - 1) < 5 * np.sqrt(2 / 20_000)
+    assert drawn["s"].mean() == pytest.approx(1.0, abs=5 * np.sqrt(0.5 / 20_000))

@@ -36,16 +36,32 @@ KINDS: dict[str, type[Kind]] = {
 
 
 class AutoGuide(Model):
-    """A guide that samples the latents of `base`."""
+    """A guide that samples the latents of `base`; with `outside` only those outside of plates over data."""
 
-    def __init__(self, base: Model, kind: str, rows: Mapping[str, int], encoder: Callable[..., Any] | None):
-        super().__init__(_sampling(base, KINDS[kind], rows, encoder), base.static)
-        self.base, self.kind, self.rows, self.encoder = base, kind, dict(rows), encoder
+    def __init__(
+        self,
+        base: Model,
+        kind: str,
+        rows: Mapping[str, int],
+        encoder: Callable[..., Any] | None,
+        outside: bool = False,
+    ):
+        super().__init__(_sampling(base, KINDS[kind], rows, encoder, outside), base.static)
+        self.base, self.kind, self.rows, self.encoder, self.only_outside = base, kind, dict(rows), encoder, outside
         self.name = f"autoguide({base.name})"
 
     def bind(self, **static: Any) -> AutoGuide:
         """The guide of the model with keyword-only arguments set."""
-        return AutoGuide(self.base.bind(**static), self.kind, self.rows, self.encoder)
+        return AutoGuide(self.base.bind(**static), self.kind, self.rows, self.encoder, self.only_outside)
+
+    @property
+    def outside(self) -> AutoGuide:
+        """The guide of the latents outside of plates over data, with the same parameters.
+
+        In `ppl.predictive(model, guide.outside)` latents of rows come from the model, given the others: those of new
+        rows, for which there are no parameters.
+        """
+        return AutoGuide(self.base, self.kind, self.rows, self.encoder, True)
 
     def normal(self, program: Any, state: Any, *data: Any) -> Laplace:
         """Laplace's approximation of the posterior, by a guide of kind "laplace".
@@ -79,7 +95,7 @@ class AutoGuide(Model):
         return f"autoguide({self.base!r}, {self.kind!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return AutoGuide, (self.base, self.kind, self.rows, self.encoder)
+        return AutoGuide, (self.base, self.kind, self.rows, self.encoder, self.only_outside)
 
 
 def autoguide(
@@ -130,7 +146,7 @@ def autoguide(
 
 
 def _sampling(
-    base: Model, kind: type[Kind], rows: Mapping[str, int], encoder: Callable[..., Any] | None
+    base: Model, kind: type[Kind], rows: Mapping[str, int], encoder: Callable[..., Any] | None, outside: bool
 ) -> Callable[..., Any]:
     """The function of a guide of a model."""
 
@@ -143,6 +159,8 @@ def _sampling(
         parameters = Parameters(rows, encoder, trace)
         parameters.arguments = dict(zip(base.arguments, args, strict=False))
         law, sites = kind(parameters), trace.random_sites()
+        if outside:
+            sites = [site for site in sites if all(a.size is not None for a in site.axes)]
         law.begin([latent_of(site, {}) for site in sites])
         sampled: dict[Node, Node] = {}
         for site in sites:
