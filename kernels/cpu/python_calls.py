@@ -12,7 +12,9 @@ from ppl.interrupts import pass_on
 from ppl.kernels.config import handing_on
 
 _lock = threading.RLock()
-_numbers = itertools.count(1)
+_numbers = itertools.count(2)
+"""Numbers of failures: 0 is none, and 1 what Python itself has raised in compiled code (`ppl.kernels.cpu.attempts`)."""
+
 _failures: dict[int, str] = {}
 KEPT = 1000
 """Failures that are kept; what compiled code has caught is never asked for."""

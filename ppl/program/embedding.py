@@ -8,12 +8,14 @@ import numpy as np
 
 from ppl.arguments import MANY, choice, fits_memory, integer
 from ppl.compiler.surrogate.conditions.range_guards import INVALID
+from ppl.errors import ModelError
 from ppl.ir.node import topological
 from ppl.lang.trace import SiteKind, Trace
 from ppl.names import Named
 from ppl.program.c_description import described
 from ppl.program.c_function import CFunction, made
 from ppl.runtime.compiled import VIOLATIONS
+from ppl.runtime.executable import Executable
 from ppl.runtime.pool import aligned
 from ppl.runtime.prepared import Prepared
 from ppl.runtime.state import State
@@ -83,12 +85,12 @@ class Embedding(Prepared):
             a function takes from outside.
         data : C-contiguous arrays of the program's dtype (int64, bool) in the order of the model's arguments.
         """
-        return self.prepare().executable("gradient").njit
+        return self._embedded("gradient").njit
 
     @property
     def njit_value(self) -> Any:
         """Like `njit`, with true nodes; `grad` is not written. Its workspace is `workspace(rows, "value")`."""
-        return self.prepare().executable("value").njit
+        return self._embedded("value").njit
 
     @property
     def njit_sample(self) -> Any:
@@ -96,7 +98,7 @@ class Embedding(Prepared):
 
         `out` comes from `sample_buffer(rows)`, the workspace from `workspace(rows, "sample")`.
         """
-        return self._sampler().njit
+        return self._embedded("sample").njit
 
     def njit_debug(self, kind: str = "gradient") -> Any:
         """`njit` ("gradient"), `njit_value` ("value") or `njit_sample` ("sample") behind checks of its arguments.
@@ -105,13 +107,27 @@ class Embedding(Prepared):
         `njit` itself trusts its caller.
         """
         choice("njit_debug: kind", kind, KINDS)
-        executable = self._sampler() if kind == "sample" else self.prepare().executable(kind)
-        return executable.module.njit_debug
+        return self._embedded(kind).module.njit_debug
+
+    def _embedded(self, kind: str) -> Executable:
+        """What users' code calls.
+
+        Raises
+        ------
+        ModelError : the program is not for the CPU.
+        """
+        compiled = self.prepare()
+        if compiled.target.resident:
+            raise ModelError(
+                f"a program for target {compiled.target.name!r} has no function for compiled code on the CPU: "
+                'compile it with target="cpu"'
+            )
+        return self._sampler() if kind == "sample" else compiled.executable(kind)
 
     def sample_buffer(self, rows: int = 1) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """A flat vector for `njit_sample` on `rows` rows, and views of it by site (integers as int64)."""
         rows = integer("sample_buffer: rows", rows, 1, ROWS)
-        sampler = self._sampler()
+        sampler = self._embedded("sample")
         with fits_memory(f"sample_buffer for {rows} rows and {self.settings.particles} particles"):
             out = np.zeros(sampler.out_size(rows, self.settings.particles), self.settings.dtype)
         views = sampler.views(out, rows, self.settings.particles)
@@ -154,8 +170,7 @@ class Embedding(Prepared):
         """
         choice("workspace: kind", kind, KINDS)
         rows = integer("workspace: rows", rows, 1, ROWS)
-        executable = self._sampler() if kind == "sample" else self.prepare().executable(kind)
-        return executable.workspace(rows, self.settings.particles)
+        return self._embedded(kind).workspace(rows, self.settings.particles)
 
     def workspaces(self, n: int, rows: int = 1, kind: str = "gradient") -> tuple[np.ndarray, np.ndarray]:
         """`n` workspaces, one for each iteration of a `prange`: arrays of shapes (n, floats) and (n, ints).

@@ -8,6 +8,7 @@ import ppl
 from ppl import Bernoulli, Normal
 from ppl.errors import EstimatorError, ModelError
 from ppl.estimators import DisARM, DoublyReparameterized, Enumerate, Pathwise, ScoreFunction, StickingTheLanding, Vimco
+from tests.helpers import law_graphs  # noqa: F401  (first: it registers the others)
 from tests.helpers.law_bounds import bernoulli_log, normal_log
 from tests.helpers.law_graphs import LAWS
 

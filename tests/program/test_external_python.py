@@ -1,5 +1,7 @@
 """`ppl.external(python=True)`: plain Python functions, among them SciPy's, in compiled programs."""
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -101,6 +103,34 @@ def test_a_row_that_fails_can_be_nan():
     y = program.sample(program.init(0), X, nonfinite="keep")["y"]
     np.testing.assert_allclose(y[X <= 1.99], 1.5 * X[X <= 1.99])
     assert np.isnan(y[X > 1.99]).all()
+
+
+FIRST = """
+import numpy as np
+import ppl
+
+def failing(rate, x):
+    raise ValueError("too large")
+
+def slopes(rate, x, g):
+    return x * g, rate * g
+
+@ppl.model
+def model(x):
+    rate = ppl.param("rate", 1.5)
+    with ppl.plate("data", x) as x:
+        y = ppl.external(failing, rate, x, gradient=slopes, python=True, check=False, on_error="nan")
+        ppl.cost("c", ppl.deterministic("y", y))
+
+x = np.ones(3)
+program = ppl.compile(model, data=x)
+print(program.sample(program.init(0), x, nonfinite="keep")["y"])
+"""
+
+
+def test_the_first_row_of_a_process_that_fails_can_be_nan():
+    done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True)
+    assert done.stdout.strip() == "[nan nan nan]", done.stderr
 
 
 def test_calls_from_several_threads_come_one_at_a_time():

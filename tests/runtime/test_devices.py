@@ -88,3 +88,20 @@ def test_a_device_is_named_by_its_number(monkeypatch):
             ppl.compile(toy.toy, target="cuda", device=device)
     with pytest.raises(OptionError, match="target"):
         ppl.compile(toy.toy, target="gpu")
+
+
+def test_programs_for_devices_have_no_functions_for_code_on_the_cpu():
+    program = ppl.compile(toy.toy, target="cuda")
+    calls = (
+        lambda: program.njit,
+        lambda: program.njit_value,
+        lambda: program.njit_sample,
+        lambda: program.njit_debug(),
+        lambda: program.workspace(),
+        lambda: program.sample_buffer(),
+    )
+    for call in calls:
+        with pytest.raises(ModelError, match="no function for compiled code on the CPU"):
+            call()
+    with pytest.raises(ModelError, match="is no C function"):
+        program.cfunc()
