@@ -126,5 +126,8 @@ def record(found: dict[str, dict[str, Spent]], load: float) -> dict[str, Any]:
 
 def run(peers: Peers) -> dict[str, Any]:
     """All models, one after the other."""
+    beside = next(ROOT.glob("kernels/**/*.nbc"), None)
+    if beside is not None:
+        raise PeerError(f"{beside}: cold processes would find machine code beside the sources; remove it first")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     return record({name: measured(name, peers) for name in MODELS}, load)
