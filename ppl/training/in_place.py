@@ -1,7 +1,7 @@
 """The loop of `ppl.fit` for the optimizers that compiled code knows: many steps per call, on a state written in place.
 
 A block of steps ends where someone looks (callback, validation, checkpoint) and after a while. Where gradients
-are sparse, a step is the same up to the order of sums: SGD and AdaGrad do nothing where the gradient is zero.
+are sparse, a step is the same up to the order of sums: SGD, AdaGrad and LazyAdam do nothing where the gradient is zero.
 """
 
 from __future__ import annotations

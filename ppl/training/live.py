@@ -16,7 +16,7 @@ from ppl.runtime.binding import Bound
 from ppl.runtime.pool import aligned
 from ppl.runtime.state import State
 
-SPARSE_RULES = ("SGD", "AdaGrad")
+SPARSE_RULES = ("SGD", "AdaGrad", "LazyAdam")
 
 
 class Rule(NamedTuple):

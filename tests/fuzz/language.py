@@ -124,6 +124,7 @@ def option_calls() -> dict[str, Call]:
         "SGD": Call(trained(o.SGD), {"lr": 0.1, "clip_norm": 1.0}),
         "AdaGrad": Call(trained(o.AdaGrad), {"lr": 0.1, "eps": 1e-8, "clip_norm": None}),
         "Adam": Call(trained(o.Adam), {"lr": 0.1, "b1": 0.9, "b2": 0.99, "eps": 1e-8, "clip_norm": None}),
+        "LazyAdam": Call(trained(o.LazyAdam), {"lr": 0.1, "b1": 0.9, "b2": 0.99, "eps": 1e-8, "clip_norm": None}),
         "AdamW": Call(trained(o.AdamW), {"lr": 0.1, "b1": 0.9, "eps": 1e-8, "weight_decay": 0.1, "clip_norm": None}),
         "RMSProp": Call(trained(o.RMSProp), {"lr": 0.1, "decay": 0.9, "eps": 1e-8, "clip_norm": None}),
         "Momentum": Call(trained(o.Momentum), {"lr": 0.1, "beta": 0.9, "nesterov": False, "clip_norm": None}),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ppl.kernels.cpu.parallel import workers
-from ppl.kernels.cpu.training import optimizers, parallel_optimizers
+from ppl.kernels.cpu.training import optimizers, parallel_optimizers, rules
 
 DTYPES = [np.float32, np.float64]
 
@@ -62,6 +62,7 @@ RULES = [
     ("nesterov", 1, (0.1, 0.9, 0.5)),
     ("adagrad", 1, (0.1, 1e-10, 0.5)),
     ("adam", 2, (1e-3, 0.9, 0.999, 1e-8, 3, 0.5)),
+    ("lazy_adam", 2, (1e-3, 0.9, 0.999, 1e-8, 3, 0.5)),
 ]
 
 
@@ -78,7 +79,7 @@ def test_in_place_gives_the_same_bits(name, slots, options):
 
 def test_training_loops_do_not_write_over_operands():
     """A loop whose results lie over its operands fails LLVM's check for overlap and runs entry by entry."""
-    assert "_into(" not in inspect.getsource(optimizers.step_on.py_func)
+    assert "_into(" not in inspect.getsource(rules.step_on.py_func) + inspect.getsource(rules.step.py_func)
 
 
 @pytest.mark.parametrize(("name", "slots", "options"), RULES)

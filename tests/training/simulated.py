@@ -33,6 +33,7 @@ RULES = (
     optim.Adam(0.05, b1=0.8, eps=1e-6),
     optim.AdamW(0.05, b2=0.99, weight_decay=0.2),
     optim.RMSProp(0.02, decay=0.9),
+    optim.LazyAdam(0.02),
 )
 
 

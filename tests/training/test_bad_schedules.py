@@ -13,7 +13,7 @@ from ppl.estimators import Relaxed
 from ppl.training import optim
 from ppl.training.fit import fit
 from ppl.training.in_place import InPlace
-from ppl.training.optim import SGD, AdaGrad, Adam, AdamW, Momentum, RMSProp
+from ppl.training.optim import SGD, AdaGrad, Adam, AdamW, LazyAdam, Momentum, RMSProp
 from tests.faults.runs import alone
 from tests.faults.runs import program as compiled
 from tests.program.programs import data, units_program
@@ -49,6 +49,7 @@ MAKERS = {
     "AdaGrad eps": lambda x: AdaGrad(eps=x),
     "Adam lr": Adam,
     "AdamW lr": AdamW,
+    "LazyAdam lr": LazyAdam,
     "AdamW weight_decay": lambda x: AdamW(weight_decay=x),
     "RMSProp lr": RMSProp,
     "RMSProp decay": lambda x: RMSProp(decay=x),

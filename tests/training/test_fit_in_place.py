@@ -17,6 +17,7 @@ OPTIMIZERS = [
     ppl.optim.Adam(0.01),
     ppl.optim.AdamW(0.01, weight_decay=0.1),
     ppl.optim.RMSProp(0.01),
+    ppl.optim.LazyAdam(0.01),
 ]
 
 

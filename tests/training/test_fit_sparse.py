@@ -52,7 +52,7 @@ def dense(optimizer):
     return {"*": optimizer}
 
 
-OPTIMIZERS = [ppl.optim.SGD(ppl.optim.exponential(0.3, 0.9, 5)), ppl.optim.AdaGrad(0.1)]
+OPTIMIZERS = [ppl.optim.SGD(ppl.optim.exponential(0.3, 0.9, 5)), ppl.optim.AdaGrad(0.1), ppl.optim.LazyAdam(0.02)]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: type(o).__name__)

@@ -9,7 +9,7 @@ from ppl.errors import DataError, OptionError
 from ppl.runtime.state import Layout, State
 from ppl.runtime.storage.unpacking import load_state
 from ppl.training import optim
-from ppl.training.optim import SGD, AdaGrad, Adam, AdamW, Momentum, RMSProp, as_transform
+from ppl.training.optim import SGD, AdaGrad, Adam, AdamW, LazyAdam, Momentum, RMSProp, as_transform
 
 LAYOUT = Layout((("enc.weight", (2, 3)), ("dec.weight", (3,)), ("enc.bias", ())))
 NAMES = [name for name, _ in LAYOUT.shapes]
@@ -85,7 +85,25 @@ CASES = {
     "momentum": (Momentum(0.1, beta=0.8), _momentum),
     "nesterov": (Momentum(0.1, 0.8, nesterov=True), lambda p, gs: _momentum(p, gs, True)),
     "adam": (Adam(0.01, b1=0.7, b2=0.95, eps=1e-6), _adam),
+    "lazy adam": (LazyAdam(0.01, b1=0.7, b2=0.95, eps=1e-6), _adam),
 }
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_lazy_adam_leaves_entries_without_a_gradient(dtype):
+    """Entries move as Adam's would, with t the steps of all and the moments of their own gradients."""
+    rng = np.random.default_rng(0)
+    optimizer, p = LazyAdam(0.01, b1=0.7, b2=0.95, eps=1e-6), rng.normal(size=9).astype(dtype)
+    opt, wanted, m, v = optimizer.init({"a": p}), p.astype(float), np.zeros(9), np.zeros(9)
+    for t in range(1, 7):
+        g = (rng.normal(size=9) * (rng.random(9) < 0.4)).astype(dtype)
+        updates, opt = optimizer.update({"a": g}, opt, {"a": p})
+        before, p, on = p, p + updates["a"], g != 0
+        m[on], v[on] = 0.7 * m[on] + 0.3 * g[on], 0.95 * v[on] + 0.05 * g[on].astype(float) ** 2
+        step = 0.01 * (m / (1 - 0.7**t)) / (np.sqrt(v / (1 - 0.95**t)) + 1e-6)
+        wanted = np.where(on, wanted - step, wanted)
+        assert p[~on].tobytes() == before[~on].tobytes() and (p[on] != before[on]).all()
+        np.testing.assert_allclose(p, wanted, atol=30 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

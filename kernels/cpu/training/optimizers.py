@@ -147,6 +147,41 @@ def adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
 
 
 @jit
+def lazy_adam(p, g, m, v, lr, b1, b2, eps, t, scale):
+    """`adam`, but that an entry, and its moments, keep their bits where g is 0."""
+    first, second = _cast(p, b1), _cast(p, b2)
+    first_rest, second_rest = _cast(p, 1.0 - b1), _cast(p, 1.0 - b2)
+    rate = _cast(p, lr / (1.0 - b1**t))
+    correction = _cast(p, 1.0 / math.sqrt(1.0 - b2**t))
+    tiny, factor = _cast(p, eps), _cast(p, scale)
+    for i in range(p.shape[0]):
+        if g[i] != 0:
+            gi = factor * g[i]
+            mi = first * m[i] + first_rest * gi
+            vi = second * v[i] + second_rest * (gi * gi)
+            m[i] = mi
+            v[i] = vi
+            p[i] -= _adam_step(mi, vi, rate, correction, tiny)
+
+
+@jit
+def lazy_adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
+    """One step of `lazy_adam`, written to `new`, `new_m`, `new_v`."""
+    first, second = _cast(p, b1), _cast(p, b2)
+    first_rest, second_rest = _cast(p, 1.0 - b1), _cast(p, 1.0 - b2)
+    rate = _cast(p, lr / (1.0 - b1**t))
+    correction = _cast(p, 1.0 / math.sqrt(1.0 - b2**t))
+    tiny, factor = _cast(p, eps), _cast(p, scale)
+    for i in range(p.shape[0]):
+        gi, mi, vi, pi = factor * g[i], m[i], v[i], p[i]
+        if g[i] != 0:
+            mi = first * mi + first_rest * gi
+            vi = second * vi + second_rest * (gi * gi)
+            pi -= _adam_step(mi, vi, rate, correction, tiny)
+        new_m[i], new_v[i], new[i] = mi, vi, pi
+
+
+@jit
 def adamw(p, g, m, v, lr, b1, b2, eps, decay, t, scale):
     """`adam`, and besides p -= lr decay p, with p as it was (Loshchilov and Hutter, 2019)."""
     first, second = _cast(p, b1), _cast(p, b2)
@@ -252,35 +287,3 @@ def bounded(x, limit):
 def all_finite(x):
     """Whether no entry is NaN or infinite."""
     return bounded(x, math.inf)
-
-
-@jit
-def step_on(start, size, slab, slabs, params, first, second, grad, rule, rate, numbers, count, factor):
-    """The step of an optimizer in place, on the entries of `slab` among `size` from `start` on.
-
-    `rule` numbers SGD, AdaGrad, Momentum, Nesterov, Adam, RMSProp and AdamW; `first` and `second` are the vectors it
-    keeps, `numbers` its hyperparameters besides the rate, `count` which of its steps this is, `factor` what multiplies
-    the gradient.
-    """
-    lo, hi = start + size * slab // slabs, start + size * (slab + 1) // slabs
-    p, g, first, second = params[lo:hi], grad[lo:hi], first[lo:hi], second[lo:hi]
-    step(p, g, first, second, rule, rate, numbers, count, factor)
-
-
-@jit
-def step(p, g, first, second, rule, rate, numbers, count, factor):
-    """The step of an optimizer in place on whole vectors; see `step_on`."""
-    if rule == 0:
-        sgd(p, g, rate, factor)
-    elif rule == 1:
-        adagrad(p, g, first, rate, numbers[0], factor)
-    elif rule == 2:
-        momentum(p, g, first, rate, numbers[0], factor)
-    elif rule == 3:
-        nesterov(p, g, first, rate, numbers[0], factor)
-    elif rule == 4:
-        adam(p, g, first, second, rate, numbers[0], numbers[1], numbers[2], count, factor)
-    elif rule == 5:
-        rmsprop(p, g, first, rate, numbers[0], numbers[1], factor)
-    else:
-        adamw(p, g, first, second, rate, numbers[0], numbers[1], numbers[2], numbers[3], count, factor)

@@ -14,12 +14,13 @@ from ppl.kernels.cpu.parallel.threads import num_threads
 from ppl.kernels.cpu.parallel.workers import start
 from ppl.kernels.cpu.training import optimizers as serial
 from ppl.kernels.cpu.training.copies import own_copy
+from ppl.kernels.cpu.training.rules import step
 from ppl.tuning import UPDATE_BLOCK, UPDATE_CHUNK, UPDATED_BY_ALL
 
 serial_sgd, serial_momentum, serial_nesterov = serial.sgd_into, serial.momentum_into, serial.nesterov_into
 serial_adam, serial_adagrad = serial.adam_into, serial.adagrad_into
-serial_adamw, serial_rmsprop = serial.adamw_into, serial.rmsprop_into
-serial_bounded, serial_step = serial.bounded, serial.step
+serial_adamw, serial_rmsprop, serial_lazy_adam = serial.adamw_into, serial.rmsprop_into, serial.lazy_adam_into
+serial_bounded = serial.bounded
 
 
 @jit
@@ -76,6 +77,18 @@ def adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale, threads)
 
 
 @jit
+def _lazy_adam_part(c, parts, lane, new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
+    s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
+    serial_lazy_adam(new[s], new_m[s], new_v[s], p[s], g[s], m[s], v[s], lr, b1, b2, eps, t, scale)
+
+
+@jit
+def lazy_adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale, threads):
+    """`optimizers.lazy_adam_into` on several threads."""
+    on_threads(_lazy_adam_part, (new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale), _chunks(p), threads)
+
+
+@jit
 def _adamw_part(c, parts, lane, new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, decay, t, scale):
     s = slice(c * UPDATE_CHUNK, min(p.shape[0], (c + 1) * UPDATE_CHUNK))
     serial_adamw(new[s], new_m[s], new_v[s], p[s], g[s], m[s], v[s], lr, b1, b2, eps, decay, t, scale)
@@ -126,7 +139,7 @@ def _step_part(slab, slabs, lane, params, first, second, grad, rule, rate, numbe
         for at in range(lo, hi, UPDATE_BLOCK):
             part = slice(at, min(hi, at + UPDATE_BLOCK))
             own, g, m, v = own_copy(params, copies, lane)[part], grad[part], first[part], second[part]
-            serial_step(own, g, m, v, rule, rate, numbers, count, factor)
+            step(own, g, m, v, rule, rate, numbers, count, factor)
             if copies.shape[0] > 0:
                 _hand_out(own, part, lane, slabs, params, copies)
 
@@ -151,7 +164,7 @@ def _share(shares, i, slab, slabs):
 
 @jit
 def update(params, first, second, grad, rule, rate, numbers, count, factor, limit, shares, copies, slabs):
-    """The step of an optimizer in place (see `optimizers.step_on`), each slab on its own entries.
+    """The step of an optimizer in place (see `rules.step_on`), each slab on its own entries.
 
     `shares` are (start, rows, entries a row) of pieces of the parameters: a slab's entries are those of its rows in
     each, the same that it has written to the gradient. `copies` are the parameters of all slabs but the first (see
@@ -161,7 +174,7 @@ def update(params, first, second, grad, rule, rate, numbers, count, factor, limi
     if slabs == 1:
         if not serial_bounded(grad, limit):
             return False
-        serial_step(params, grad, first, second, rule, rate, numbers, count, factor)
+        step(params, grad, first, second, rule, rate, numbers, count, factor)
         return True
     large = own_word()
     on_threads(_bounded_part, (large, grad, limit, shares), slabs, slabs)

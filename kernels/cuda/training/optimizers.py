@@ -53,6 +53,13 @@ def adam(i, p, first, second, g, numbers, at):
 
 
 @device
+def lazy_adam(i, p, first, second, g, numbers, at):
+    """The step of `adam`; nothing where g is 0."""
+    if g != 0:
+        adam(i, p, first, second, g, numbers, at)
+
+
+@device
 def adamw(i, p, first, second, g, numbers, at):
     """The step of `adam`, and p -= rate decay p with p as it was."""
     old = p[i]
@@ -70,4 +77,4 @@ def rmsprop(i, p, first, second, g, numbers, at):
 
 
 RULES = {"SGD": sgd, "AdaGrad": adagrad, "Momentum": momentum, "Nesterov": nesterov, "Adam": adam,
-         "RMSProp": rmsprop, "AdamW": adamw}  # fmt: skip
+         "RMSProp": rmsprop, "AdamW": adamw, "LazyAdam": lazy_adam}  # fmt: skip

@@ -183,5 +183,5 @@ def _rows(rule):
     return update_rows
 
 
-UPDATES = {name: _rows(RULES[name]) for name in ("SGD", "AdaGrad")}
+UPDATES = {name: _rows(RULES[name]) for name in ("SGD", "AdaGrad", "LazyAdam")}
 """Kernels that step on the rows that are named, for the rules for which a gradient of zero is no step."""

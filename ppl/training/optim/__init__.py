@@ -10,6 +10,7 @@ from ppl.training.optim.adagrad import AdaGrad
 from ppl.training.optim.adam import Adam
 from ppl.training.optim.adamw import AdamW
 from ppl.training.optim.base import Optimizer
+from ppl.training.optim.lazy_adam import LazyAdam
 from ppl.training.optim.momentum import Momentum
 from ppl.training.optim.natural import NaturalGradient
 from ppl.training.optim.rmsprop import RMSProp
@@ -22,6 +23,7 @@ __all__ = [
     "AdaGrad",
     "Adam",
     "AdamW",
+    "LazyAdam",
     "Momentum",
     "NaturalGradient",
     "Optimizer",

@@ -38,6 +38,7 @@ RULES: dict[str, Callable[..., Numbers]] = {
     "Momentum": lambda rate, factor, count, beta: (rate, beta, factor),
     "Nesterov": lambda rate, factor, count, beta: (rate, beta, factor),
     "Adam": _adam,
+    "LazyAdam": _adam,
     "RMSProp": lambda rate, factor, count, decay, eps: (rate, decay, 1.0 - decay, eps, factor),
     "AdamW": lambda rate, factor, count, *rest: (*_adam(rate, factor, count, *rest[:-1]), rate * rest[-1]),
 }

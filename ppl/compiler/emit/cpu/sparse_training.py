@@ -2,7 +2,7 @@
 
 `update_of_NAME` takes the rows of one table that its slab owns, row by row: the additions to a row, in the order of the
 data, then the optimizer's step on that row. So a row's bits do not depend on the number of threads. Rows without
-additions are not looked at, which is what SGD and AdaGrad do with a gradient of zero.
+additions are not looked at, which is what SGD, AdaGrad and LazyAdam do with a gradient of zero.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def _row(table: Table, starts: Sequence[Poly]) -> list[Statement]:
             While(compare(entry, ">=", 0), tuple(more)),
             assign(at, term(table.offset) + Name("row") * width),
             assign(names("p", "g", "s"), Tuple(tuple(vectors))),
-            do("adagrad", "p", "g", "s", "rate", Name("numbers").at(0), "factor")]  # fmt: skip
+            do("row_step", "p", "g", "s", "second", "at", "rule", "rate", "numbers", "count", "factor")]  # fmt: skip
 
 
 def _addition(i: int, part: Term, start: Poly, width: int) -> tuple[Statement, ...]:

@@ -39,7 +39,7 @@ from ppl.tuning import GATHERED_BY_ALL, UPDATED_BY_ALL
 STATE = ("params", "first", "second", "grad", "rule", "rate", "numbers", "count", "factor")
 """What a dense update is passed: vectors, the optimizer's rule, its numbers, which of its steps it is, 1 / rows."""
 
-RULES = {"SGD": 0, "AdaGrad": 1, "Momentum": 2, "Nesterov": 3, "Adam": 4, "RMSProp": 5, "AdamW": 6}
+RULES = {"SGD": 0, "AdaGrad": 1, "Momentum": 2, "Nesterov": 3, "Adam": 4, "RMSProp": 5, "AdamW": 6, "LazyAdam": 7}
 """Numbers of the optimizers' rules in emitted code."""
 
 LARGEST, LARGEST_STEP = 1e18, 1e30
