@@ -24,8 +24,8 @@ pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMBA_DI
 
 RACES = ["races", "softmax_matrix", "branches", "pieces", "recurrent", "lanes_of_draws"]
 SHARE = [
-    *("graphs", "laws every=2", "laws rows=7 every=5", "distributions every=25", "loops every=11", "calls every=5"),
-    *("users several gone raising python", "unordered team softmax_matrix", "unordered block dense_layers"),
+    *("graphs every=3", "laws every=4", "laws rows=7 every=7", "distributions every=35", "loops every=11"),
+    *("calls every=10", "users several", "unordered team softmax_matrix", "unordered block dense_layers"),
 ]
 """What is checked in every run of the tests; dtypes take turns."""
 
@@ -48,14 +48,14 @@ def test_programs_run_in_the_simulator(what):
     command = [sys.executable, "-m", "tests.compiler.simulated", *what.split()]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(done.stdout.splitlines()) >= (1 if "unordered" in what else 4)
+    assert len(done.stdout.splitlines()) >= (1 if what.startswith(("unordered", "users several")) else 4)
 
 
 @pytest.mark.cuda
 @pytest.mark.parametrize(
     "what",
     [
-        ["graphs", "dense_layers", "scanned", "tables", "branches"],
+        ["graphs", "dense_layers", "tables", "scanned"],
         pytest.param(["graphs"], marks=pytest.mark.slow),
         pytest.param(["laws"], marks=pytest.mark.slow),
     ],
@@ -67,7 +67,7 @@ def test_the_checked_build_runs_in_the_simulator(what):
         [sys.executable, "-m", "tests.compiler.simulated", *what], env=env, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(done.stdout.splitlines()) >= 4
+    assert len(done.stdout.splitlines()) >= 3
 
 
 SPILLED = {"linear_algebra": 8}
