@@ -1,10 +1,12 @@
 """Numba's CUDA simulator, made quicker.
 
 What a kernel asks of `cuda` goes to the block that runs, without looking through the globals of every function that it
-calls; and the threads of a block wait for one another instead of being asked again and again. Compiled functions that
-it calls return Numba's dtypes: Python's own numbers, which they return to Python, would go on in double precision.
+calls; and the threads of a block wait for one another instead of being asked again and again. Kernels that several host
+threads launch run in turns. Compiled functions that a kernel calls return Numba's dtypes: Python's own numbers, which
+they return to Python, would go on in double precision.
 """
 
+import copy
 import functools
 import threading
 
@@ -18,8 +20,8 @@ class _Here:
     """`numba.cuda`, and inside kernels what it is for the calling thread."""
 
     def __getattr__(self, name):
-        inside = simulator._get_kernel_context()
-        return getattr(numba.cuda if inside is None or name == "jit" else inside, name)
+        inside = isinstance(threading.current_thread(), simulator.BlockThread) and name != "jit"
+        return getattr(simulator._get_kernel_context() if inside else numba.cuda, name)
 
 
 cuda = _Here()
@@ -65,6 +67,27 @@ def _positions(shape):
 
 
 simulator.BlockManager.run = _run
+
+
+_one_kernel = threading.Lock()
+_call = simulator.FakeCUDAKernel.__call__
+
+
+def _launch(kernel, *arguments):
+    """Run a kernel when those of other host threads are done: the simulator has room for one."""
+    if kernel._device or isinstance(threading.current_thread(), simulator.BlockThread):
+        return _call(kernel, *arguments)
+    with _one_kernel:
+        return _call(kernel, *arguments)
+
+
+def _configured(kernel, configuration):
+    """A kernel of its own in this shape, as on a device: threads launch one kernel in different shapes."""
+    return _configure(copy.copy(kernel), configuration)
+
+
+_configure = simulator.FakeCUDAKernel.__getitem__
+simulator.FakeCUDAKernel.__call__, simulator.FakeCUDAKernel.__getitem__ = _launch, _configured
 
 
 class Typed:

@@ -1,13 +1,14 @@
 """Training on the CUDA simulator: `NUMBA_ENABLE_CUDASIM=1 python -m tests.training.simulated WHAT`.
 
 WHAT is `rules`, all optimizers; `tables`, gradients of tables that are read by rows; `runs`, what `fit` can be asked
-for; `stops`, steps that must not be taken; `captured`, what a block of steps does between its launches. Everything is
-compared with the same run on the CPU.
+for; `stops`, steps that must not be taken; `captured`, what a block of steps does between its launches. These are
+compared with the same run on the CPU. `threads` are several at once, each compared with the same run alone.
 """
 
 import sys
 import tempfile
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +202,20 @@ def run_captured() -> None:
     assert len(plans[0].recorder.launches) == 6  # two arrays to gather, three launches of the program, one update
 
 
+def run_threads() -> None:
+    """Host threads that train at the same time get what each gets alone."""
+    program = ppl.compile(ppl.likelihood(regression), dtype="float64", data=(X, Y), target="cuda")
+
+    def weights(rows):
+        return ppl.fit(program, X, Y, steps=4, batch_size=rows, optimizer=optim.Adam(0.1), progress=False).params["w"]
+
+    alone = [weights(rows) for rows in (2, 3, 4)]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(weights, (2, 3, 4)))
+    np.testing.assert_array_equal(together, alone)
+    print(len(together), "threads")
+
+
 def _place(x):
     start = x._ary.__array_interface__["data"][0]
     return start, start + x._ary.nbytes
@@ -234,6 +249,5 @@ class forbidden:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    {"rules": run_rules, "tables": run_tables, "runs": run_runs, "stops": run_stops, "captured": run_captured}[
-        sys.argv[1]
-    ]()
+    runs = {"rules": run_rules, "tables": run_tables, "runs": run_runs, "stops": run_stops}
+    {**runs, "captured": run_captured, "threads": run_threads}[sys.argv[1]]()

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMBA_DI
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("what", ["rules", "tables", "runs", "stops", "captured"])
+@pytest.mark.parametrize("what", ["rules", "tables", "runs", "stops", "captured", "threads"])
 @pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda")
 def test_training_in_the_simulator(what):
     env = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}
