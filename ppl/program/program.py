@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl.arguments import MANY, choice, flag, integer
 from ppl.compiler.plan.requested import Requested, require_estimators
-from ppl.errors import EstimatorError
+from ppl.errors import EstimatorError, OptionError
 from ppl.names import keywords
 from ppl.objectives.base import as_objective
 from ppl.program.diagnosis import Diagnosing
@@ -69,6 +69,8 @@ def compile(
     choice("dtype", dtype, ("float32", "float64"))
     choice("target", target, ("cpu", "cuda", "auto"))
     device = integer("device", device, 0)
+    if device and target == "cpu":
+        raise OptionError(f'device={device} is the number of a CUDA device; target is "cpu"')
     particles = integer("particles", particles, 1, MANY, EstimatorError)
     max_copies = integer("max_copies", max_copies, 1, error=EstimatorError)
     require_estimators(estimators)

@@ -88,6 +88,8 @@ def test_a_device_is_named_by_its_number(monkeypatch):
             ppl.compile(toy.toy, target="cuda", device=device)
     with pytest.raises(OptionError, match="target"):
         ppl.compile(toy.toy, target="gpu")
+    with pytest.raises(OptionError, match="device=1 is the number of a CUDA device"):
+        ppl.compile(toy.toy, device=1)
 
 
 def test_programs_for_devices_have_no_functions_for_code_on_the_cpu():
