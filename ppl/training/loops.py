@@ -63,14 +63,12 @@ class Trainer:
         """
         live.own()
         exe, bound = self.executable, steps.bound
-        rows = dict(bound.rows)
+        rows = self._rows_of(steps)
         order, size, batch = np.zeros(0, np.int64), 0, list(bound.arrays)
         data = [exe._data(x, *spec) for x, spec in zip(batch, exe.request.inputs, strict=True)]
         parts = data
         if steps.rows is not None:
-            assert self.plate is not None
             order, size = steps.rows, steps.size
-            rows[self.plate.name] = size
             parts = [np.empty(x.size // len(a) * size, x.dtype) if cut else x
                      for x, a, cut in zip(data, batch, self.cut, strict=True)]  # fmt: skip
         sizes = exe._sizes(rows, self.compiled.settings.particles, 1)
@@ -78,10 +76,8 @@ class Trainer:
         threads = exe._threads(slabs, None)
         w, v = exe._work(sizes, slabs, threads)
         lanes, threads = threads, self._chosen(threads, len(rates))
-        for i, (name, total) in enumerate(bound.totals.items()):
-            total, scale = (steps.total, steps.total / rows[name]) if i == 0 else (total, bound.scales[name])
-            place = exe.plates.index(identifier(name))
-            w[place], v[exe.memory.header.index(f"total_{identifier(name)}")] = scale, total
+        for plate, (scale, total) in self._scaled(steps, rows).items():
+            w[exe.plates.index(plate)], v[exe.memory.header.index(f"total_{plate}")] = scale, total
         grad = guards.framed(exe.n_params, exe.float) if CHECKED else np.empty(exe.n_params, exe.float)
         results = np.zeros((len(rates), len(self.names)))
         live.block = Block(live.step, self.names, results, steps.total) if rates else None
@@ -113,6 +109,22 @@ class Trainer:
         if CHECKED:
             guards.verify(exe.memory, w, v, (slabs, lanes))
         return done
+
+    def _rows_of(self, steps: Steps) -> dict[str, int]:
+        """Rows of a step, by plate."""
+        rows = dict(steps.bound.rows)
+        if steps.rows is not None:
+            assert self.plate is not None
+            rows[self.plate.name] = steps.size
+        return rows
+
+    def _scaled(self, steps: Steps, rows: dict[str, int]) -> dict[str, tuple[float, int]]:
+        """Factor N/B and rows N of the data set, by the identifiers of plates."""
+        bound, found = steps.bound, {}
+        for i, (name, total) in enumerate(bound.totals.items()):
+            placed = (steps.total / rows[name], steps.total) if i == 0 else (bound.scales[name], total)
+            found[identifier(name)] = placed
+        return found
 
     def _stopped(self, error: Exception, done: int) -> int:
         """The number of steps taken after an `error` in the step behind `done` ones.

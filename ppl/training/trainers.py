@@ -19,7 +19,7 @@ def trainer_of(compiled: Compiled, sparse: bool, rule: str = "") -> Trainer | No
 def _new_trainer(compiled: Compiled, sparse: bool, rule: str) -> Trainer | None:
     """The first loop that suits, where the target has them: tables by columns, tables by rows, whole gradients."""
     target = compiled.target
-    if not target.in_place or not compiled.layout.shapes:
+    if not compiled.layout.shapes:
         return None
     if target.resident:
         made: Trainer | None = resident.resident_trainer(compiled)

@@ -150,17 +150,15 @@ class Sharing:
 class Target:
     """A kind of machine: its name, which emitter prints for it, and what the stages before assume of it.
 
-    `in_place` says whether a state can be trained in place, and `resident` that it then stays on a device; `clocked`
-    whether modules can count the cycles of every step. `threads` is how many threads share the loops of one slab, a
-    power of two: of what one of them writes in a turn of a loop, others must not write in theirs. `device` is which one
-    of its kind it is.
+    `resident` says that a state that is trained stays on a device, `clocked` whether modules can count the cycles of
+    every step. `threads` is how many threads share the loops of one slab, a power of two: of what one of them writes in
+    a turn of a loop, others must not write in theirs. `device` is which one of its kind it is.
     """
 
     name: str
     printer: str
     threads: int = 1
     device: int = 0
-    in_place: bool = True
     resident: bool = False
     clocked: bool = True
     rewrites: Rewrites = field(default_factory=Rewrites)

@@ -47,16 +47,18 @@ class Adam(FlatOptimizer):
     eps: float = 1e-8
     clip_norm: float | None = None
     slots: ClassVar[tuple[str, ...]] = ("m", "v")
+    kernel: ClassVar[str] = "adam_into"
 
     def __post_init__(self) -> None:
-        check_rate("Adam", self.lr)
-        check_fraction("Adam", b1=self.b1, b2=self.b2)
-        check_tiny("Adam", self.eps)
-        check_positive("Adam", clip_norm=self.clip_norm)
+        name = type(self).__name__
+        check_rate(name, self.lr)
+        check_fraction(name, b1=self.b1, b2=self.b2)
+        check_tiny(name, self.eps)
+        check_positive(name, clip_norm=self.clip_norm)
         self._as_floats("lr", "b1", "b2", "eps", "clip_norm")
 
     def _step(self, flat: np.ndarray, grad: np.ndarray, slots: Slots, step: int, t: int, scale: float) -> Slots:
         new, m, v = fresh("parameters", flat), fresh("m", flat), fresh("v", flat)
-        lr = rate_at(self.lr, step, "Adam")
-        parallel_optimizers.into("adam_into", new, m, v, flat, grad, *slots, lr, self.b1, self.b2, self.eps, t, scale)
+        lr = rate_at(self.lr, step, type(self).__name__)
+        parallel_optimizers.into(self.kernel, new, m, v, flat, grad, *slots, lr, self.b1, self.b2, self.eps, t, scale)
         return new, m, v

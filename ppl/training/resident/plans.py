@@ -80,8 +80,6 @@ class Resident:
 
     def bring(self, bound: Bound, arrays: Sequence[np.ndarray]) -> None:
         """Have these data on the device: in the same places if they are as long as those before."""
-        if bound is self.bound:
-            return
         if [(x.size, x.dtype) for x in arrays] == [(x.size, x.dtype) for x in self.data]:
             for there, x in zip(self.data, arrays, strict=True):
                 cuda_launch.write(there, x)
@@ -238,8 +236,9 @@ class ResidentTrainer(Trainer):
         if live.resident is None:
             live.resident = Resident(live)
         exe, bound = self.executable, steps.bound
-        arrays = [exe._data(x, *spec) for x, spec in zip(bound.arrays, exe.request.inputs, strict=True)]
-        live.resident.bring(bound, arrays)
+        if bound is not live.resident.bound:
+            arrays = [exe._data(x, *spec) for x, spec in zip(bound.arrays, exe.request.inputs, strict=True)]
+            live.resident.bring(bound, arrays)
         plan, places = self._planned(live.resident, steps)
         before, live.join = live.step, live.resident.download
         done = plan.take(steps, places, rates, hypers)
@@ -249,10 +248,7 @@ class ResidentTrainer(Trainer):
 
     def _planned(self, resident: Resident, steps: Steps) -> tuple[Plan, list[Place]]:
         """The plan of such steps, and where their rows stand in the data set."""
-        exe, rows = self.executable, dict(steps.bound.rows)
-        if steps.rows is not None:
-            assert self.plate is not None
-            rows[self.plate.name] = steps.size
+        exe, rows = self.executable, self._rows_of(steps)
         sizes = exe._sizes(rows, self.compiled.settings.particles, 1)
         size = 0 if steps.rows is None else steps.size
         key = (size, *sizes.values())
@@ -260,11 +256,8 @@ class ResidentTrainer(Trainer):
             if len(resident.plans) >= KEPT_PLANS:
                 resident.plans.clear()
             resident.plans[key] = self.plan(self, resident, sizes, size)
-        found = {}
-        for i, (name, total) in enumerate(steps.bound.totals.items()):
-            total, scale = (steps.total, steps.total / rows[name]) if i == 0 else (total, steps.bound.scales[name])
-            found[identifier(name)] = Place(scale, total, 0)
-        return resident.plans[key], [found[name] for name in exe.plates]
+        found = self._scaled(steps, rows)
+        return resident.plans[key], [Place(*found[name], 0) for name in exe.plates]
 
 
 def _entries(t: Any) -> int:

@@ -133,7 +133,6 @@ class TableTrainer(ResidentTrainer):
 
     def __init__(self, compiled: Compiled, request: Request, tables: tuple[Table, ...]):
         self.compiled, self.tables = compiled, tables
-        self._spare = np.zeros(0)
         self.executable = compile_request(request, compiled.settings.dtype, compiled.target)  # type: ignore[assignment]
         self.executable.title = f"{compiled.title} (training)"
         offsets, inside = offsets_of(request.params)[0], {t.name for t in tables}
