@@ -30,6 +30,19 @@ def _cast_overload(like, value):
 
 
 @inline
+def _decays(p, b1, b2):
+    """How much of each moment of Adam is kept, and how much of the new one is added."""
+    return _cast(p, b1), _cast(p, 1.0 - b1), _cast(p, b2), _cast(p, 1.0 - b2)
+
+
+@inline
+def _adam_scales(p, lr, b1, b2, eps, t, scale):
+    """Rate and 1 / sqrt of the second moment's bias in step `t`, the least denominator, the gradient's factor."""
+    rate, correction = _cast(p, lr / (1.0 - b1**t)), _cast(p, 1.0 / math.sqrt(1.0 - b2**t))
+    return rate, correction, _cast(p, eps), _cast(p, scale)
+
+
+@inline
 def _adam_step(mi, vi, rate, scale, tiny):
     """The step of one entry from its moments."""
     return rate * mi / (math.sqrt(vi) * scale + tiny)
@@ -115,11 +128,8 @@ def adam(p, g, m, v, lr, b1, b2, eps, t, scale):
     ``m = b1 m + (1 - b1) g``; ``v = b2 v + (1 - b2) g**2``;
     ``p -= lr / (1 - b1**t) m / (sqrt(v / (1 - b2**t)) + eps)``.
     """
-    first, second = _cast(p, b1), _cast(p, b2)
-    first_rest, second_rest = _cast(p, 1.0 - b1), _cast(p, 1.0 - b2)
-    rate = _cast(p, lr / (1.0 - b1**t))
-    correction = _cast(p, 1.0 / math.sqrt(1.0 - b2**t))
-    tiny, factor = _cast(p, eps), _cast(p, scale)
+    first, first_rest, second, second_rest = _decays(p, b1, b2)
+    rate, correction, tiny, factor = _adam_scales(p, lr, b1, b2, eps, t, scale)
     for i in range(p.shape[0]):
         gi = factor * g[i]
         mi = first * m[i] + first_rest * gi
@@ -132,11 +142,8 @@ def adam(p, g, m, v, lr, b1, b2, eps, t, scale):
 @jit
 def adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
     """One step of Adam on the gradient scale g, written to `new`, `new_m`, `new_v`; see `adam`."""
-    first, second = _cast(p, b1), _cast(p, b2)
-    first_rest, second_rest = _cast(p, 1.0 - b1), _cast(p, 1.0 - b2)
-    rate = _cast(p, lr / (1.0 - b1**t))
-    correction = _cast(p, 1.0 / math.sqrt(1.0 - b2**t))
-    tiny, factor = _cast(p, eps), _cast(p, scale)
+    first, first_rest, second, second_rest = _decays(p, b1, b2)
+    rate, correction, tiny, factor = _adam_scales(p, lr, b1, b2, eps, t, scale)
     for i in range(p.shape[0]):
         gi = factor * g[i]
         mi = first * m[i] + first_rest * gi
@@ -149,11 +156,8 @@ def adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
 @jit
 def lazy_adam(p, g, m, v, lr, b1, b2, eps, t, scale):
     """`adam`, but that an entry, and its moments, keep their bits where g is 0."""
-    first, second = _cast(p, b1), _cast(p, b2)
-    first_rest, second_rest = _cast(p, 1.0 - b1), _cast(p, 1.0 - b2)
-    rate = _cast(p, lr / (1.0 - b1**t))
-    correction = _cast(p, 1.0 / math.sqrt(1.0 - b2**t))
-    tiny, factor = _cast(p, eps), _cast(p, scale)
+    first, first_rest, second, second_rest = _decays(p, b1, b2)
+    rate, correction, tiny, factor = _adam_scales(p, lr, b1, b2, eps, t, scale)
     for i in range(p.shape[0]):
         if g[i] != 0:
             gi = factor * g[i]
@@ -167,11 +171,8 @@ def lazy_adam(p, g, m, v, lr, b1, b2, eps, t, scale):
 @jit
 def lazy_adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
     """One step of `lazy_adam`, written to `new`, `new_m`, `new_v`."""
-    first, second = _cast(p, b1), _cast(p, b2)
-    first_rest, second_rest = _cast(p, 1.0 - b1), _cast(p, 1.0 - b2)
-    rate = _cast(p, lr / (1.0 - b1**t))
-    correction = _cast(p, 1.0 / math.sqrt(1.0 - b2**t))
-    tiny, factor = _cast(p, eps), _cast(p, scale)
+    first, first_rest, second, second_rest = _decays(p, b1, b2)
+    rate, correction, tiny, factor = _adam_scales(p, lr, b1, b2, eps, t, scale)
     for i in range(p.shape[0]):
         gi, mi, vi, pi = factor * g[i], m[i], v[i], p[i]
         if g[i] != 0:
@@ -184,11 +185,9 @@ def lazy_adam_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, t, scale):
 @jit
 def adamw(p, g, m, v, lr, b1, b2, eps, decay, t, scale):
     """`adam`, and besides p -= lr decay p, with p as it was (Loshchilov and Hutter, 2019)."""
-    first, second = _cast(p, b1), _cast(p, b2)
-    first_rest, second_rest = _cast(p, 1.0 - b1), _cast(p, 1.0 - b2)
-    rate, shrink = _cast(p, lr / (1.0 - b1**t)), _cast(p, lr * decay)
-    correction = _cast(p, 1.0 / math.sqrt(1.0 - b2**t))
-    tiny, factor = _cast(p, eps), _cast(p, scale)
+    first, first_rest, second, second_rest = _decays(p, b1, b2)
+    rate, correction, tiny, factor = _adam_scales(p, lr, b1, b2, eps, t, scale)
+    shrink = _cast(p, lr * decay)
     for i in range(p.shape[0]):
         gi = factor * g[i]
         mi = first * m[i] + first_rest * gi
@@ -201,11 +200,9 @@ def adamw(p, g, m, v, lr, b1, b2, eps, decay, t, scale):
 @jit
 def adamw_into(new, new_m, new_v, p, g, m, v, lr, b1, b2, eps, decay, t, scale):
     """One step of AdamW on the gradient scale g, written to `new`, `new_m`, `new_v`; see `adamw`."""
-    first, second = _cast(p, b1), _cast(p, b2)
-    first_rest, second_rest = _cast(p, 1.0 - b1), _cast(p, 1.0 - b2)
-    rate, shrink = _cast(p, lr / (1.0 - b1**t)), _cast(p, lr * decay)
-    correction = _cast(p, 1.0 / math.sqrt(1.0 - b2**t))
-    tiny, factor = _cast(p, eps), _cast(p, scale)
+    first, first_rest, second, second_rest = _decays(p, b1, b2)
+    rate, correction, tiny, factor = _adam_scales(p, lr, b1, b2, eps, t, scale)
+    shrink = _cast(p, lr * decay)
     for i in range(p.shape[0]):
         gi = factor * g[i]
         mi = first * m[i] + first_rest * gi
