@@ -14,6 +14,7 @@ from ppl.compiler.surrogate.posterior.backward import refused
 from ppl.compiler.surrogate.posterior.draws import IMPOSSIBLE, drawing, key_of
 from ppl.errors import DataError, ModelError
 from ppl.inference.absent import completed, require_unread
+from ppl.inference.new_rows import numbered, without_tables
 from ppl.inference.probabilities import (
     Probabilities,
     exact,
@@ -104,7 +105,8 @@ class Drawing(Prepared):
             forecast is a model with more steps whose `obs_mask` is False there.
         particles : number of draws, the leading axis; None for one draw without that axis.
         sites : names, or one name; by default all sites.
-        rows : global numbers of the rows.
+        rows : global numbers of the rows. Rows beyond the tables of an `autoguide` draw their latents from the model,
+            given the others; so do rows without a number whose observation is None.
 
         Returns
         -------
@@ -114,16 +116,19 @@ class Drawing(Prepared):
         Raises
         ------
         DataError
-            `sites` has an unknown name, an argument is None that something is computed from, or one does not fit.
+            `sites` has an unknown name, an argument is None that something is computed from, one does not fit, or
+            some rows are beyond the guide's tables and others are not.
         ParameterError, NonFiniteError
             As for `value`.
         """
         keep, (read, missing) = keeps(nonfinite), completed(self, data, rows)
-        compiled = self.prepare(*read)
+        rows, beyond = numbered(self, read, missing, rows)
+        program, state = without_tables(self, state, read) if beyond else (self, state)
+        compiled = program.prepare(*read)
         hidden = summed_out(compiled.trace)
         require_drawable("predict", compiled, hidden)
         wanted = _wanted((*site_names(compiled.trace), *hidden), sites, {})
-        return self._draws("predict", wanted, Call(state, read, seed, particles, rows, None, hyper), keep, missing)
+        return program._draws("predict", wanted, Call(state, read, seed, particles, rows, None, hyper), keep, missing)
 
     @keywords
     def posterior(

@@ -47,6 +47,8 @@ class Prepared:
         self.objective, self.settings = objective, settings
         self._compiled: dict[Any, Compiled] = {}
         self._latest: Compiled | None = None
+        self.outside: Self | None = None
+        """The program that `predict` takes for rows for which the guide has no parameters."""
         self._lock = threading.RLock()
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from scipy import stats
 
 import ppl
 from ppl import Normal
-from ppl.errors import ModelError, ShapeError
+from ppl.errors import DataError, ModelError, ShapeError
 from ppl.training.trainers import trainer_of
 
 RNG = np.random.default_rng(1)
@@ -148,3 +148,42 @@ def test_latents_of_new_rows_come_from_the_model():
         assert abs(z.mean() - 3.0) < 5 * np.sqrt(1.25 / 20_000)
         assert abs(z.var() / 1.25 - 1) < 5 * np.sqrt(2 / 20_000)
     assert drawn["s"].mean() == pytest.approx(1.0, abs=5 * np.sqrt(0.5 / 20_000))
+
+
+def test_predict_draws_latents_of_rows_beyond_the_tables_from_the_model():
+    guide = ppl.autoguide(shared, rows={"data": N})
+    program = ppl.compile(ppl.elbo(shared, guide), dtype="float64", data=(Y[:, 0],))
+    tables = {"guide/z/loc": np.full(N, 50.0), "guide/z/log_scale": np.full(N, -5.0)}
+    state = program.init(0, params={"guide/m/loc": 3.0, "guide/m/scale": 0.5, **tables})
+    known = program.predict(state, Y[:4, 0], particles=100)
+    assert abs(known["z"] - 50.0).max() < 1.0
+    beyond = program.predict(state, None, rows=np.arange(N, N + 2), particles=20_000)
+    for z in beyond["z"].T:
+        assert abs(z.mean() - 3.0) < 5 * np.sqrt(1.25 / 20_000)
+        assert abs(z.var() / 1.25 - 1) < 5 * np.sqrt(2 / 20_000)
+    given = program.predict(state, Y[:2, 0], rows=slice(N, N + 2), particles=20_000)
+    np.testing.assert_array_equal(given["z"], beyond["z"])
+    with pytest.raises(DataError, match="two calls"):
+        program.predict(state, Y[:2, 0], rows=N - 1)
+
+
+def test_an_observation_that_is_none_is_that_of_a_new_row():
+    """Without numbers its rows do not take the parameters of the first rows."""
+
+    @ppl.model
+    def regression(x, y):
+        with ppl.plate("data", x, y) as (x, y):
+            z = ppl.sample("z", Normal(x, 0.1))
+            ppl.sample("y", Normal(z, 0.1), obs=y)
+
+    guide = ppl.autoguide(regression, rows={"data": 5})
+    x = np.linspace(0.0, 4.0, 5)
+    program = ppl.compile(ppl.elbo(regression, guide), dtype="float64", data=(x, x))
+    state = program.init(0, params={"guide/z/loc": np.full(5, 50.0)})
+    assert abs(program.predict(state, x, x, particles=50)["z"] - 50.0).max() < 1.0
+    for rows in (None, slice(5, 8)):
+        assert abs(program.predict(state, x[:3], None, rows=rows, particles=50)["z"] - x[:3]).max() < 1.0
+    assert abs(program.predict(state, x[:3], None, rows=slice(0, 3), particles=50)["z"] - 50.0).max() < 1.0
+    weighted = ppl.compile(ppl.iwae(regression, guide, 4), dtype="float64", data=(x, x))
+    with pytest.raises(DataError, match="weighed by their data"):
+        weighted.predict(weighted.init(0), x, None)
