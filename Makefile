@@ -12,7 +12,7 @@ PPL_CACHE_DIR ?= $(CURDIR)/.cache/ppl
 TEST_ENV := OMP_WAIT_POLICY=PASSIVE MPLBACKEND=Agg PPL_CACHE_DIR=$(PPL_CACHE_DIR) PYTHONDONTWRITEBYTECODE=
 PYTEST   := $(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: help demo test test-tiny test-slow gpu lint format types kernels bench wheel clean
+.PHONY: help demo test test-tiny test-slow gpu lint format types docs kernels bench wheel clean
 
 help:            ## show this list
 	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -43,6 +43,9 @@ format: $(EXTRA)-test          ## let ruff rewrite the source
 
 types: $(EXTRA)-test           ## mypy
 	$(BIN)/python .ci/types.py
+
+docs: $(EXTRA)-docs            ## the documentation as a site, into site/; wrong links are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 kernels: $(EXTRA)-test         ## write the kernels of both precisions from kernels/source
 	$(BIN)/python -m ppl.kernels.source

@@ -43,6 +43,9 @@ class ScoreFunction(Estimator):
     Unbiased; one downstream evaluation. The variance is high and grows with the size of the cost and the number of
     units.
 
+    References: Williams 1992; Kool, van Hoof & Welling 2019 (leave-one-out); Mnih & Gregor 2014 (learned; their
+    division of the signal by its running deviation is left out); Weaver & Tao 2001 (optimal).
+
     Parameters
     ----------
     baseline : None; a number or `ppl.hyper(...)` (a constant, the same for every row of the node);
@@ -57,9 +60,6 @@ class ScoreFunction(Estimator):
     width, rate : units of the learned baseline's layer, and its Adam step size. In a loop over time the network sees
         the carry and the slices of the step, too.
     per_step : whether a node in a loop over time has a moving average of its own for every step.
-
-    References: Williams 1992; Kool, van Hoof & Welling 2019 (leave-one-out); Mnih & Gregor 2014 (learned; their
-    division of the signal by its running deviation is left out); Weaver & Tao 2001 (optimal).
     """
 
     baseline: str | float | Hyper | None = None

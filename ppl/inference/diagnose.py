@@ -161,14 +161,14 @@ def compare(
 ) -> Comparison:
     """Measure several programs of one model at the same parameters and tabulate variance, time and their product.
 
+    The other parameters are those of `Program.diagnose`.
+
     Parameters
     ----------
     programs : label to program; all must have the parameters of `state`.
     particles : for all of them; None means each program's own.
     warmup : steps at fixed parameters that adapt baselines and control variates before measuring, for programs that
         have them. Auxiliary values of `state` are kept where they fit the program and made anew where not.
-
-    The other parameters are those of `Program.diagnose`.
     """
     if not isinstance(programs, Mapping) or not programs:
         raise OptionError("compare takes at least one program: {label: program}")

@@ -136,12 +136,12 @@ class Embedding(Prepared):
     def cfunc(self, kind: str = "gradient") -> CFunction:
         """The program as a C function: `.address`, `.ctypes`, `.signature`, `.header(path)`, `.work_len(*rows)`.
 
+        It returns 0, or a status: 1 a user's function raised an exception, 2 a parameter is out of range, 3 the
+        workspace is too short, 4 a result is not finite. It raises and allocates nothing. `header` documents it.
+
         Parameters
         ----------
         kind : "gradient" (as `njit`), "value" (as `njit_value`) or "sample" (as `njit_sample`).
-
-        It returns 0, or a status: 1 a user's function raised an exception, 2 a parameter is out of range, 3 the
-        workspace is too short, 4 a result is not finite. It raises and allocates nothing. `header` documents it.
 
         Raises
         ------

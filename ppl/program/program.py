@@ -115,11 +115,11 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
     ) -> Any:
         """One sample of the loss with true (unrelaxed) nodes, summed over rows and averaged over particles.
 
+        The other options are described in `Program`.
+
         Parameters
         ----------
         per_row : return one loss per row of the outermost plate, shape (rows,), instead of their scaled sum.
-
-        The other options are described in `Program`.
 
         Raises
         ------

@@ -2,13 +2,14 @@
 
 import re
 
-from tests.helpers.pages import blocks, python
+import pytest
 
-EXAMPLES = [text for language, text in blocks("docs/guides.md") if language == "python"]
+from tests.pages.blocks import run
 
 
-def test_the_examples_run(tmp_path):
-    lines = python("\n".join(EXAMPLES), tmp_path).splitlines()
+@pytest.mark.slow
+def test_the_examples_run():
+    lines = "".join(run("docs/guides.md")).splitlines()
     found = {line.split(":")[0]: [float(x) for x in re.findall(r"-?\d+\.\d+", line)] for line in lines}
     mu, tau = found["mu"]
     assert 3.9 < mu < 4.9 and 2.8 < tau < 4.4  # 4.4 and 3.6 by quadrature

@@ -5,19 +5,19 @@ from functools import partial
 
 import pytest
 
-from tests.helpers import pages
+from tests.pages import blocks as pages
 from tests.program.test_c_library import STRICT, compiler, run
 
 BLOCKS = pages.blocks("docs/embedding.md")
-MODEL, *EXAMPLES = [text for language, text in BLOCKS if language == "python"]
-C = next(text for language, text in BLOCKS if language == "c")
-CPP = next(text for language, text in BLOCKS if language == "cpp")
+MODEL, *EXAMPLES = pages.scripts("docs/embedding.md")
+C = next(block.text for block in BLOCKS if block.language == "c")
+CPP = next(block.text for block in BLOCKS if block.language == "cpp")
 python = partial(pages.python, model=MODEL)
 
 
 def test_examples_are_short():
     assert len(EXAMPLES) == 7
-    assert max(len(text.splitlines()) for _, text in BLOCKS) < 30
+    assert max(len(block.text.splitlines()) for block in BLOCKS) < 30
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
