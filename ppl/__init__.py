@@ -104,6 +104,8 @@ from ppl.runtime.state import State
 from ppl.runtime.storage.unpacking import load_state
 from ppl.training import optim
 from ppl.training.fit import Fit, fit
+from ppl.training.sweep.result import Sweep
+from ppl.training.sweep.sweep import sweep
 
 
 def __getattr__(name: str) -> _Any:
@@ -162,6 +164,7 @@ __all__ = [
     "RelaxedOneHotCategorical",
     "State",
     "StudentT",
+    "Sweep",
     "Transformed",
     "Truncated",
     "TruncatedNormal",
@@ -220,5 +223,6 @@ __all__ = [
     "solve_triangular",
     "spec",
     "stop_gradient",
+    "sweep",
     "tune",
 ]

@@ -70,6 +70,10 @@ LAZY = {
     "ppl.training.resident.tables": "as above",
     "networkx": "only for the graph that users see",
     "cloudpickle": "optional, for models that no name leads to",
+    "joblib": "optional, for sweeps",
+    "distributed": "optional, for sweeps over a cluster",
+    "dask": "as above",
+    "pyarrow": "optional, for tables in Parquet",
 }
 """What is imported when it is first used, inside a function or through `ppl.lazy`, and why."""
 

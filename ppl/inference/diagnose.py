@@ -147,8 +147,8 @@ class Comparison(Mapping[str, Diagnosis]):
 @keywords
 @checked("compare", **STATISTICS, warmup=within(integer, low=0, high=MANY))
 def compare(
-    programs: Mapping[str, Any],
-    state: State,
+    programs: Any,
+    state: State | None = None,
     *data: Any,
     repeats: int = 1000,
     particles: int | None = None,
@@ -158,22 +158,33 @@ def compare(
     hyper: Any = None,
     warmup: int = 100,
     backend: str = "auto",
-) -> Comparison:
+    over: Any = "seed",
+    value: str | None = None,
+) -> Any:
     """Measure several programs of one model at the same parameters and tabulate variance, time and their product.
 
-    The other parameters are those of `Program.diagnose`.
+    Of a `Sweep` it shows the settings side by side instead, by the results of their runs. The other parameters are
+    those of `Program.diagnose`.
 
     Parameters
     ----------
-    programs : label to program; all must have the parameters of `state`.
+    programs : label to program, all with the parameters of `state`, which gives a `Comparison`; or what `ppl.sweep`
+        returned, which gives a `SweepComparison` and takes no state and data.
     particles : for all of them; None means each program's own.
     warmup : steps at fixed parameters that adapt baselines and control variates before measuring, for programs that
         have them. Auxiliary values of `state` are kept where they fit the program and made anew where not.
+    over : of a sweep, the settings whose runs are put together: mean and standard error over them.
+    value : of a sweep, the result by which settings are ordered (default: the best validation, else the loss).
     """
+    if hasattr(programs, "compared"):
+        if state is not None or data:
+            raise OptionError("compare: a sweep has been measured: it takes no state and no data")
+        return programs.compared(over, value)
     if not isinstance(programs, Mapping) or not programs:
         raise OptionError("compare takes at least one program: {label: program}")
     mapping("compare: programs", programs, "programs")
     require_state(state, "compare: state")
+    assert state is not None
     call = Call(state, data, state.seed if seed is None else seed, particles, rows, total_rows, hyper)
     found = {}
     for label, program in programs.items():

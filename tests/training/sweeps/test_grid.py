@@ -1,0 +1,103 @@
+"""Grids: which runs they have, and the keys by which other processes know these again."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import ppl
+from ppl.errors import OptionError
+from ppl.training.sweep.code import code_of
+from ppl.training.sweep.grid import planned
+
+
+def _shown(grid):
+    return [run.cells for run in planned(grid)]
+
+
+def test_all_combinations_in_order_the_last_fastest():
+    assert _shown({"a": [1, 2], "b": range(2)}) == [{"a": a, "b": b} for a in (1, 2) for b in (0, 1)]
+
+
+def test_dicts_follow_one_another_and_runs_are_listed_once():
+    found = _shown([{"a": [1, 2], "b": 0}, {"a": 2, "b": [0, 5]}, {"c": "x"}])
+    assert found == [{"a": 1, "b": 0}, {"a": 2, "b": 0}, {"a": 2, "b": 5}, {"c": "x"}]
+
+
+def test_what_alternatives_are():
+    grid = {
+        "shape": (3, 4),
+        "rate": np.array([0.1, 0.2], np.float32),
+        "optimizer": {"slow": ppl.optim.SGD(0.1), "fast": ppl.optim.Adam()},
+        "list": [[1, 2]],
+    }
+    runs = planned(grid)
+    assert len(runs) == 4
+    assert runs[0].settings["shape"] == (3, 4) and runs[0].cells["shape"] == "(3, 4)"
+    assert type(runs[0].settings["rate"]) is float and runs[0].settings["list"] == [1, 2]
+    assert [run.cells["optimizer"] for run in runs] == ["slow", "fast"] * 2
+    assert isinstance(runs[1].settings["optimizer"], ppl.optim.Adam)
+
+
+KEYS = """
+import numpy as np, ppl
+from ppl.training.sweep.grid import planned
+from ppl.training.sweep.code import code_of
+from tests.training.sweeps.builds import descend, table
+grid = {"größe": [1, 1.0, True, None, "1", (1,)], "e": [ppl.estimators.ScoreFunction("leave_one_out"), descend],
+        "x": [np.arange(1000.0).reshape(2, 500)]}
+print(*(run.key for run in planned(grid)), code_of(descend), code_of(table))
+"""
+
+
+def test_keys_are_the_same_in_every_process_and_differ_between_runs():
+    found = {
+        subprocess.run([sys.executable, "-c", KEYS], env={"PYTHONHASHSEED": seed, "PATH": ""}, text=True, check=True,
+                       capture_output=True).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    (line,) = found
+    assert len(set(line.split())) == 14
+
+
+def test_keys_do_not_depend_on_the_order_of_settings():
+    one, other = planned({"a": 1, "b": "x"})[0], planned({"b": "x", "a": 1})[0]
+    assert one.key == other.key != planned({"a": "x", "b": 1})[0].key
+
+
+@pytest.mark.parametrize(
+    ("grid", "words"),
+    [
+        ({"a": object()}, "'a' is <object"),
+        ({"a": [threading.Lock()]}, "labels"),
+        ({"a": [lambda: 1]}, "without a name"),
+        ({"status": 1}, "column"),
+        ({"a b": 1}, "names of arguments"),
+        ({"a": []}, "no runs"),
+        ([], "grid must be"),
+        ("abc", "grid must be"),
+        ([1], "names of arguments"),
+        ({"a": {(1, 2): 3}}, "label"),
+    ],
+)
+def test_what_is_no_grid_is_refused(grid, words):
+    with pytest.raises(OptionError, match=words):
+        planned(grid)
+
+
+def test_a_label_stands_for_what_has_no_meaning():
+    assert _shown({"a": {"lock": threading.Lock()}}) == [{"a": "lock"}]
+
+
+def test_code_counts_and_comments_do_not():
+    def made(text):
+        scope = {}
+        exec(text, scope)
+        return code_of(scope["f"])
+
+    first = made("def g(x):\n    return x + 1\ndef f(x):\n    'Doc.'\n    return g(x)")
+    assert first == made("\n# why\ndef g(x):\n    return x + 1\ndef f(x):\n    'Other.'\n    return g(x)  # so")
+    assert first != made("def g(x):\n    return x + 2\ndef f(x):\n    'Doc.'\n    return g(x)")
+    assert first != made("def g(x):\n    return x + 1\ndef f(x, y=2):\n    'Doc.'\n    return g(x)")
