@@ -1,7 +1,6 @@
 """Running an estimator's law: per-sample gradients in the interpreter against the exact gradient, two-sided.
 
-The number of repeats follows from a pilot on other noise: as many as the 1 % power rule asks for, and no
-more.
+The number of repeats follows from a pilot on other noise: as many as the power rule asks for, and no more.
 """
 
 from __future__ import annotations
@@ -121,15 +120,15 @@ class Sampler:
                 grads[name].append(g)
         return np.concatenate(losses), {name: np.concatenate(g) for name, g in grads.items()}
 
-    def repeats_for(self, norm: float, seed: int) -> int:
-        """How many repeats bring every standard error to 0.9 % of `norm`."""
-        return enough(self(PILOT, seed, PILOT_STEP)[1], norm)
+    def repeats_for(self, norm: float, seed: int, power: float = POWER) -> int:
+        """How many repeats bring every standard error to 0.9 `power` of `norm`."""
+        return enough(self(PILOT, seed, PILOT_STEP)[1], norm, power)
 
 
-def enough(grads: Params, norm: float) -> int:
-    """How many repeats a sample of gradients asks for, to bring every standard error to 0.9 % of `norm`."""
+def enough(grads: Params, norm: float, power: float = POWER) -> int:
+    """How many repeats a sample of gradients asks for, to bring every standard error to 0.9 `power` of `norm`."""
     worst = max(float(g.std(0).max()) for g in grads.values())
-    return int(np.clip(1.3 * (worst / (POWER * norm)) ** 2, 500, MOST))
+    return int(np.clip(1.3 * (worst / (power * norm)) ** 2, 500, MOST))
 
 
 def sample_gradients(graph: Graph, estimators: Any, repeats: int, seed: int, **options: Any):
@@ -142,28 +141,33 @@ def assert_matches(
     expected: tuple[float, Params] | tuple[None, Params],
     seed: int = 1,
     repeats: int | None = None,
+    power: float = POWER,
 ) -> None:
-    """Mean gradient within 5 standard errors of `expected`, and the standard error at most 1 % of its
-    norm."""
+    """Mean gradient within 5 standard errors of `expected`, and the standard error at most `power` of its norm."""
     loss, exact = expected
     norm = float(np.sqrt(sum(np.sum(g**2) for g in exact.values())))
     assert norm > 0, "a law graph whose gradient is zero has no power"
-    n = sampler.repeats_for(norm, seed) if repeats is None else repeats
+    n = sampler.repeats_for(norm, seed, power) if repeats is None else repeats
     losses, grads = sampler(n, seed)
-    if repeats is None and enough(grads, norm) > 1.3 * n:  # heavy tails, which the pilot did not see
-        n = enough(grads, norm)
+    if repeats is None and enough(grads, norm, power) > 1.3 * n:  # heavy tails, which the pilot did not see
+        n = enough(grads, norm, power)
         losses, grads = sampler(n, seed)
     for name, g in grads.items():
         mean, se = g.mean(0), g.std(0) / np.sqrt(n)
         worst = f"{name}: estimate {mean}, exact {exact[name]}, standard error {se}, {n} repeats"
         assert np.all(np.abs(mean - exact[name]) <= WIDTH * se + 1e-6 * norm), worst
-        assert np.all(se <= POWER * norm), f"no power: {worst}, norm {norm}"
+        assert np.all(se <= power * norm), f"no power: {worst}, norm {norm}"
     if loss is not None:
         assert abs(losses.mean() - loss) <= WIDTH * losses.std() / np.sqrt(n) + 1e-5 * (1 + abs(loss))
 
 
 def assert_unbiased(
-    graph: Graph, estimators: Any, seed: int = 1, aux: Mapping[str, float] | None = None, **options: Any
+    graph: Graph,
+    estimators: Any,
+    seed: int = 1,
+    aux: Mapping[str, float] | None = None,
+    power: float = POWER,
+    **options: Any,
 ) -> None:
     """The law of unbiased estimators: mean gradient equals the exact one, two-sided."""
-    assert_matches(Sampler(graph, estimators, aux, **options), graph.exact(), seed)
+    assert_matches(Sampler(graph, estimators, aux, **options), graph.exact(), seed, power=power)
