@@ -186,6 +186,22 @@ class MissingFileError(DataError, FileNotFoundError):
     """The file of a state or checkpoint does not exist."""
 
 
+class RankError(PplError):
+    """Another process of the communicator `comm=` has failed: the message is its own.
+
+    Attributes
+    ----------
+    rank : int
+        The first that failed. Where this error ends the program, only that rank prints what happened.
+    """
+
+    __ppl_quiet__ = True
+
+    def __init__(self, message: str, rank: int = 0):
+        super().__init__(message)
+        self.rank = rank
+
+
 class FitError(PplError):
     """Training stopped: the loss, the gradient or a parameter was NaN or infinite, or a schedule failed.
 

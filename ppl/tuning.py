@@ -289,6 +289,10 @@ CUDA_PRODUCT, CUDA_TILE, SIMULATED_TILE = 128, 32, 4
 block computes, on devices and in the simulator. Not measured."""
 
 
+GATHERED_BYTES = 1 << 16
+"""Bytes of the vectors of all ranks up to which every rank adds them all up; beyond, each adds up a share. Not
+measured on a network."""
+
 UNROLLED_STEPS = 64
 """Steps of all loops over time of a program at most that are written out for the sake of an estimator.
 

@@ -68,6 +68,7 @@ LAZY = {
     "cuda.pathfinder": "as above",
     "ppl.runtime.devices.executable": "only for those who have one",
     "ppl.training.resident.tables": "as above",
+    "ppl.training.ranks.start": "only for those who train on several processes",
     "networkx": "only for the graph that users see",
     "cloudpickle": "optional, for models that no name leads to",
     "joblib": "optional, for sweeps",

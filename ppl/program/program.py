@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ppl.arguments import MANY, choice, flag, integer
+from ppl.compiler.lower.request import Result
 from ppl.compiler.plan.requested import Requested, require_estimators
 from ppl.errors import EstimatorError, OptionError
 from ppl.names import keywords
@@ -25,6 +26,9 @@ from ppl.runtime.nonfinite import (
     require_finite_update,
 )
 from ppl.runtime.prepared import Settings
+from ppl.runtime.ranks.calls import call_on_ranks
+from ppl.runtime.ranks.comm import Ranks
+from ppl.runtime.ranks.shared import Totals
 from ppl.runtime.state import State
 from ppl.training.optim.transform import as_transform
 
@@ -98,6 +102,9 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
     rows : global row numbers (an array, the first row, or a slice). They enter the noise of the given rows.
     hyper : values of `ppl.hyper` scalars by name, or schedules of the step.
     nonfinite : "raise" an error that names where a NaN or infinity appeared first, or "keep" it.
+    comm, replicated : a communicator of mpi4py whose processes share out the rows, and whether each is given all rows
+        or rows of its own; see `ppl.fit`. `rows` are then the numbers of the rows given to this process. All get the
+        result on the rows of all.
     """
 
     @keywords
@@ -112,6 +119,8 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
         rows: Any = None,
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
+        comm: Any = None,
+        replicated: bool | None = None,
     ) -> Any:
         """One sample of the loss with true (unrelaxed) nodes, summed over rows and averaged over particles.
 
@@ -131,8 +140,13 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
             The loss is NaN or infinite for another reason. An impossible observation has loss +inf.
         """
         flag("per_row", per_row)
-        keep = keeps(nonfinite)
-        bound = bind(self, Call(state, data, seed, particles, rows, total_rows, hyper))
+        keep, call = keeps(nonfinite), Call(state, data, seed, particles, rows, total_rows, hyper)
+        if comm is not None:
+            if per_row:
+                raise OptionError("per_row=True gives the losses of the rows that are passed: leave out comm=")
+            with Ranks(comm) as ranks:
+                return call_on_ranks(self, ranks, call, replicated, "value", keep).scalars["loss"]
+        bound = bind(self, call)
         result = run(bound, "rows" if per_row else "value")
         loss = result.arrays["rows"] if per_row else result.scalars["loss"]
         if not keep:
@@ -150,6 +164,8 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
         rows: Any = None,
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
+        comm: Any = None,
+        replicated: bool | None = None,
     ) -> tuple[float, dict[str, np.ndarray]]:
         """One sample of the loss and its gradient: sums over rows, means over particles.
 
@@ -160,8 +176,12 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
 
         Errors are those of `value`. The gradient must be finite, too.
         """
-        keep = keeps(nonfinite)
-        bound = bind(self, Call(state, data, seed, particles, rows, total_rows, hyper))
+        keep, call = keeps(nonfinite), Call(state, data, seed, particles, rows, total_rows, hyper)
+        if comm is not None:
+            with Ranks(comm) as ranks:
+                found = call_on_ranks(self, ranks, call, replicated, "gradient", keep)
+            return found.scalars["loss"], state._layouts[0].split(found.grad)
+        bound = bind(self, call)
         result = run(bound, "gradient")
         if not keep:
             require_finite_gradient(bound, result, adapted=False)
@@ -178,17 +198,25 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
         rows: Any = None,
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
+        comm: Any = None,
+        replicated: bool | None = None,
     ) -> tuple[float, dict[str, np.ndarray], State]:
         """`value_and_grad`, and a state whose step, baselines, control variates and carried values are advanced.
 
         Parameters do not move.
         """
-        keep = keeps(nonfinite)
-        bound = bind(self, Call(state, data, seed, particles, rows, total_rows, hyper))
-        result = run(bound, "gradient")
-        if not keep:
-            require_finite_gradient(bound, result, adapted=True)
-        step, estimators = state._step + 1, bound.compiled.estimators
+        keep, call = keeps(nonfinite), Call(state, data, seed, particles, rows, total_rows, hyper)
+        result: Result | Totals
+        if comm is not None:
+            with Ranks(comm) as ranks:
+                result = call_on_ranks(self, ranks, call, replicated, "gradient", keep, adapted=True)
+            compiled = self.prepare(*self.read(data))
+        else:
+            bound = bind(self, call)
+            compiled, result = bound.compiled, run(bound, "gradient")
+            if not keep:
+                require_finite_gradient(bound, result, adapted=True)
+        step, estimators = state._step + 1, compiled.estimators
         new = State.made(state._flat, result.aux, state._layouts, step, state._seed, state._opt, estimators)
         return result.scalars["loss"], state._layouts[0].split(result.grad), new
 

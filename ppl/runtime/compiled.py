@@ -51,8 +51,7 @@ class Compiled:
 
     def __init__(self, traced: Traced, arguments: tuple[str, ...], settings: Settings, title: str = "a program"):
         self.trace = trace = traced(Written())
-        self.settings, self.title = settings, title
-        self.tried_out = False
+        self.settings, self.title, self.tried_out = settings, title, False
         require_carried(trace)
         require_one_particle(trace, settings.particles)
         self._prepare(trace)
@@ -73,6 +72,7 @@ class Compiled:
         self._serving: dict[tuple[str, tuple[str, ...], int, tuple[str, ...]], Executable] = {}
         self.c_functions: dict[str, Any] = {}
         self.trainers: dict[tuple[bool, str], Any] = {}
+        self.shared_out: dict[tuple[str, int, tuple[str, ...]], Any] = {}
         self.lock = threading.RLock()
 
     def _prepare(self, trace: Trace) -> None:

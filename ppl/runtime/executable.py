@@ -95,11 +95,12 @@ class Executable(Emitted):
             inputs: Sequence[np.ndarray] = (), *, rows: Mapping[str, int] | None = None,
             row_ids: Mapping[str, Any] | None = None, scales: Mapping[str, float] | None = None,
             total_rows: Mapping[str, int] | None = None, particles: int = 1, repeats: int = 1, seed: int = 0,
-            step: int = 0, threads: int | None = None) -> Result:  # fmt: skip
+            step: int = 0, threads: int | None = None, window: tuple[int, int] | None = None) -> Result:  # fmt: skip
         """Run once; see `Request` for the meaning of the flat vectors. Calls of programs come through `BoundCall.run`.
 
         By plate: `rows` given, their global ids `row_ids` (an array, or the first of consecutive ones), the factors
-        `scales` (N/B), and the rows `total_rows` of the whole data set.
+        `scales` (N/B), and the rows `total_rows` of the whole data set. `window`: the first of the particles that a
+        request of a part of them computes, and how many.
         """
         if self.plain:
             return self.run_plain(params, aux, hyper, seed, step)
@@ -119,7 +120,8 @@ class Executable(Emitted):
         grad = self._empty_vector("grad", self.n_params if self.request.grads else 0)
         hyper = self._none if hyper is None else hyper
         given = (params, grad, new_aux, hyper, _word(seed), step, plates, data)
-        found = [self._once(first, size, given, threads) for first, size in self._windows(sizes)]
+        parts = self._windows(sizes) if window is None else [(window[0], {**sizes, "n_particles": window[1]})]
+        found = [self._once(first, size, given, threads) for first, size in parts]
         scalars, arrays = found[0]
         if len(found) > 1:
             scalars = {name: math.fsum(s[name] for s, _ in found) for name in scalars}

@@ -11,17 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
-
-from ppl.arguments import shown
-from ppl.errors import DataError, OptionError
-from ppl.estimators.parts.serialize import to_json
-from ppl.lang.arguments import as_array
+from ppl.errors import OptionError
 from ppl.names import keywords
 from ppl.runtime.prepared import require_program
+from ppl.runtime.ranks.comm import Ranks
 from ppl.runtime.state import State
-from ppl.training.batches import Rows, Stream, by_position, row_count
-from ppl.training.checkpoint import Checkpoint, Resumed, check_state
+from ppl.training.batches import Rows, Stream, by_position
+from ppl.training.beginning import beginning, check_lengths, validator
+from ppl.training.checkpoint import Checkpoint
 from ppl.training.in_place import run_for
 from ppl.training.optim.transform import as_transform
 from ppl.training.options import check_hyper, check_options
@@ -47,6 +44,8 @@ def fit(
     callback: Callback | None = None,
     batches: Iterable[Any] | Callable[[], Iterable[Any]] | None = None,
     total_rows: int | None = None,
+    comm: Any = None,
+    replicated: bool | None = None,
 ) -> Fit:
     """Minimise the loss of a program by stochastic gradient descent.
 
@@ -83,6 +82,11 @@ def fit(
     batches : instead of data, an iterable (or a callable that returns one) of tuples of arrays. An iterator
         can be passed over once only; training ends with it.
     total_rows : rows of the whole data set, if the data are a part of it or a stream: sums are scaled to it.
+    comm : a communicator of mpi4py (`docs/distributed.md`): all its processes train together, each on its part of every
+        minibatch. All call `fit` with the same options, and get the same `Fit`. Rank 0 shows progress, validates, calls
+        `callback` and writes the checkpoint.
+    replicated : with `comm`, whether every process is given all rows, or rows of its own. None means that memory-mapped
+        arrays are all rows, and others are the process's own.
 
     Returns
     -------
@@ -105,21 +109,28 @@ def fit(
         the checkpoint cannot be written; or options contradict each other.
     """
     require_program("ppl.fit", program)
+    if comm is not None:
+        from ppl.training.ranks.start import fit_on_ranks  # only for those who train on several processes
+
+        given = dict(locals())
+        with Ranks(comm) as ranks:
+            if ranks.size > 1:
+                return fit_on_ranks(ranks, program, data, given)
     check_options(locals())
-    _check_lengths(steps, epochs)
+    check_lengths(steps, epochs)
     transform = as_transform(optimizer)
     keeper = None if checkpoint is None else Checkpoint(checkpoint)
     source, arrays = _source(program, data, batch_size, batches, total_rows)
     compiled = program.prepare(*arrays)
     check_hyper(hyper, compiled.gradient.hypers)
-    begun, start, history = _beginning(program, arrays, state, keeper, seed)
+    begun, start, history = beginning(program, arrays, state, keeper, seed)
     transform.check(begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed
-    validator = _validator(program, validation, hyper)
+    validate = validator(program, validation, hyper)
     run = run_for(program, transform, hyper, source, begun, start)
     run.history.update(history)
     run.limit(steps, epochs)
-    run.keeper, run.callback, run.validate = keeper, callback, validator
+    run.keeper, run.callback, run.validate = keeper, callback, validate
     return run.train(progress)
 
 
@@ -134,43 +145,3 @@ def _source(
         raise OptionError("batches= brings the data: pass neither arrays nor batch_size= with it")
     source = Stream(program, batches, total_rows)
     return source, source.first
-
-
-def _beginning(
-    program: Any, arrays: tuple[Any, ...], state: State | None, keeper: Checkpoint | None, seed: int
-) -> Resumed:
-    """Where to start: the checkpoint if there is one, else the given or an initial state."""
-    compiled = program.prepare(*arrays)
-    if keeper is not None:
-        to_json(compiled.estimators)  # what a checkpoint cannot store is better known before training than after
-    if state is not None:
-        check_state(state, compiled, program.settings.dtype, "state=")
-        seed = state.seed
-    if keeper is not None and (resumed := keeper.load()) is not None:
-        check_state(resumed.state, compiled, program.settings.dtype, "the checkpoint", keeper.path)
-        if resumed.state.seed != seed:
-            raise DataError(f"the checkpoint is of a run with seed {resumed.state.seed}, not {seed}")
-        return resumed
-    begun = program.init(seed, *arrays) if state is None else state.replace(estimators=compiled.estimators)
-    return Resumed(begun, begun.step, {})
-
-
-def _validator(program: Any, validation: Any, hyper: HyperValues | None) -> Callable[[State], float] | None:
-    if validation is None or callable(validation):
-        return validation
-    names = program.argument_names
-    listed = validation if isinstance(validation, (tuple, list)) else (validation,)
-    given = by_position(names, listed, "validation=")
-    arrays = tuple(as_array(a, n) for a, n in zip(given, names, strict=True))
-    compiled = program.prepare(*arrays)
-    compiled.binder.bind(arrays)
-    n = row_count(compiled, arrays)
-    return lambda state: program.value(state, *arrays, hyper=hyper, nonfinite="keep") / n
-
-
-def _check_lengths(steps: int | None, epochs: int | None) -> None:
-    if (steps is None) == (epochs is None):
-        raise OptionError("say how long to train: exactly one of steps= and epochs=")
-    for name, value in (("steps", steps), ("epochs", epochs)):
-        if value is not None and not (isinstance(value, (int, np.integer)) and value >= 0):
-            raise OptionError(f"{name}= must be a number that is not negative, not {shown(value)}")

@@ -112,10 +112,15 @@ class Run:
         else:
             self.epochs = epochs
 
+    @property
+    def saves(self) -> bool:
+        """Whether there is a checkpoint to write before the process ends."""
+        return self.keeper is not None
+
     def train(self, progress: bool) -> Fit:
         """Take all steps; the checkpoint is written however this ends."""
         ahead = None if self.end is None else max(self.end - self.step, 0)
-        with Signals(ending=self.keeper is not None) as self.signals:
+        with Signals(ending=self.saves) as self.signals:
             failed = True
             try:
                 with Bar(progress, ahead, "rows" if self.has_rows else "steps") as bar:

@@ -48,8 +48,9 @@ def assemble(
     target = target_of(target)
     rules = target.rewrites
     nodes = [n for group in (request.scalars, request.grads, request.aux, request.arrays) for _, n in group]
-    split = rules.windows and not (request.grads or request.aux or request.whole)
+    split = rules.windows and not (request.grads or request.aux or request.whole or request.part)
     parts = windowed(nodes) if split else None
+    in_windows = parts is not None or request.part
     lowered, in_double = _lowered(request, parts or nodes, rules, dtype)
     axes = run_time_axes([*nodes, *(parts or ())], request)
     plates = [identifier(a.name) for a in axes.values() if a.kind is Kind.PLATE]
@@ -62,7 +63,7 @@ def assemble(
     small = unrolled and not axes
     builder = Builder([] if small else [o.node for o in outputs], offsets, target)
     builder.in_double = in_double
-    builder.windowed = parts is not None
+    builder.windowed = in_windows
     for name, _ in request.inputs:
         builder.inputs[name] = "x_" + identifier(name)
     stages = [] if small else schedule(outputs, builder)
@@ -87,7 +88,7 @@ def assemble(
     fields = {"source": python.module(module), "functions": functions, "stages": stages, "memory": memory,
             "kernels": emitter.kernels, "axes": axes,
             "plates": plates, "array_places": array_places, "injected": emitter.injected,
-            "flops": flops, "unrolled": unrolled, "windowed": parts is not None,
+            "flops": flops, "unrolled": unrolled, "windowed": in_windows,
             "trains": unit.trained > 0, "target": target, "passed": unit.driver_arguments}  # fmt: skip
     return fields, emitter
 

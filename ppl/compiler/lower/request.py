@@ -41,7 +41,8 @@ class Request:
     """A request to compile: outputs by kind, and the order and shapes that define the flat vectors.
 
     `whole`: arrays hold all particles of a call, which is then not cut into windows of them. `int32`: names of inputs
-    that are given as 32-bit integers.
+    that are given as 32-bit integers. `part`: a call computes a window of the particles, and its results are those of
+    the window alone.
     """
 
     scalars: tuple[tuple[str, Node], ...] = ()
@@ -53,6 +54,7 @@ class Request:
     hypers: tuple[str, ...] = ()
     inputs: tuple[tuple[str, Type], ...] = ()
     whole: bool = False
+    part: bool = False
     int32: tuple[str, ...] = ()
 
 
@@ -76,7 +78,7 @@ def offsets_of(shapes: Shapes) -> tuple[dict[str, int], int]:
 
 def run_time_axes(nodes: Sequence[Node], request: Request) -> dict[str, Axis]:
     """Axes whose length is known only at run time."""
-    found: dict[str, Axis] = {}
+    found: dict[str, Axis] = {ALL_PARTICLES.name: ALL_PARTICLES} if request.part else {}
     stack = list(nodes)
     while stack:
         for node in topological(stack):

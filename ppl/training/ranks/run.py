@@ -1,0 +1,245 @@
+"""The loop of `ppl.fit` on several processes: each takes its part of a step, and all take the same update.
+
+Between two messages every rank works alone, and whatever goes wrong there is told in the next message; so no rank waits
+for one that has left, and all end at the same step. Users' functions, checkpoints and the bar are those of rank 0.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from ppl.compiler.lower.request import Result
+from ppl.errors import FitError, RankError, ScheduleError, SimulatorError, in_words
+from ppl.lazy import optimizers
+from ppl.runtime.call import BoundCall, Call, bind
+from ppl.runtime.failures import located
+from ppl.runtime.ranks.calls import particles_of
+from ppl.runtime.ranks.comm import Ranks, hush
+from ppl.runtime.ranks.shared import Moment, Shared, Totals
+from ppl.runtime.replay import first_bad
+from ppl.runtime.state import State
+from ppl.training.batches import Batch
+from ppl.training.progress import Bar
+from ppl.training.ranks.rows import RankRows
+from ppl.training.run import Run
+
+STEP, ENDS, INTERRUPTED, FAILED, SUFFERS = range(5)
+"""What a rank says: it has taken its part of a step; the training ends; Ctrl-C; its own error; that of another rank."""
+COMPARED = 256
+"""Steps after which ranks compare their parameters."""
+
+
+class Elsewhere(FitError):
+    """A step that another rank has to explain."""
+
+
+class Part(NamedTuple):
+    """What a rank has found of a step: its result and call, None where it has no rows, and its rows (particles)."""
+
+    result: Result | None
+    bound: BoundCall | None
+    taken: int
+
+
+class RankRun(Run):
+    """A `Run` of which every rank takes a part.
+
+    Parameters
+    ----------
+    ranks : the communicator.
+    shared : the gradient, shared out.
+    saves : whether rank 0 writes checkpoints, for which all ranks wait.
+    rest : arguments of `Run`.
+    """
+
+    source: RankRows
+
+    def __init__(self, ranks: Ranks, shared: Shared, saves: bool, *rest: Any):
+        self.ranks, self.shared = ranks, shared
+        self._left, self._saves = False, saves
+        super().__init__(*rest)
+
+    @property
+    def saves(self) -> bool:
+        """Whether rank 0 has a checkpoint to write before processes end."""
+        return self._saves
+
+    def _loop(self, bar: Bar) -> None:
+        batches = iter(self.source.batches(self.step))
+        ready = None
+        while True:
+            said, part, batch = STEP, Part(None, None, 0), None
+            error: BaseException | None = None
+            try:
+                if ready is None:
+                    if not self._finished():
+                        self._catch_up()
+                else:
+                    self._finish(*ready, bar)
+                    if self._looked(ready[0]):
+                        said = ENDS
+                if self._finished():
+                    said = ENDS
+                if said == STEP:
+                    self.signals.check()
+                    batch = self.signals.letting(next, batches)
+                    part = self.signals.letting(self._own, batch)
+            except KeyboardInterrupt:
+                said = INTERRUPTED
+            except Elsewhere as raised:
+                said, error = SUFFERS, raised
+            except BaseException as raised:
+                said, error = FAILED, raised
+            heads = self.ranks.exchange(self._head(said, part))
+            self._hear(heads, error)
+            if (heads[:, 0] == ENDS).any():
+                return
+            assert batch is not None
+            ready = batch, part, *self._reduced(batch, part, heads)
+
+    def _looked(self, batch: Batch) -> bool:
+        """What follows a step on rank 0: validation, checkpoint, callback; whether the training ends."""
+        if batch.last:
+            self._end_epoch()
+        if self.keeper is not None and self.keeper.due(self.step):
+            self.keeper.try_to_save(self.state, self.start, self._consistent())
+        return self._called_back()
+
+    def _own(self, batch: Batch) -> Part:
+        """This rank's part of a step."""
+        if self.source.has_rows:
+            first, count = 0, 0 if batch.rows is None else len(batch.rows)
+        else:
+            first, end = particles_of(self.ranks, self.program.settings.particles)
+            count = end - first
+        if not count:
+            return Part(None, None, 0)
+        call = Call(self.state, batch.data, rows=batch.rows, total_rows=batch.total_rows, hyper=self.hyper)
+        bound = bind(self.program, call, batch.check)
+        try:
+            return Part(self.shared.own(bound, (first, count)), bound, count)
+        except SimulatorError as error:
+            raise located(error, self.shared.compiled.gradient, bound.environment) from error.__cause__
+
+    def _head(self, said: int, part: Part) -> np.ndarray:
+        """What this rank tells the others: status, rows, a checksum now and then, and its scalars."""
+        compared = self.step % COMPARED == 0 or said == ENDS
+        mark = zlib.crc32(self.state._flat.data) if compared else 0
+        scalars = [0.0] * len(self.shared.scalars) if part.result is None else part.result.scalars.values()
+        return np.array([said, part.taken, mark, *scalars], float)
+
+    def _hear(self, heads: np.ndarray, error: BaseException | None) -> None:
+        """Raise on all ranks what has gone wrong on one of them."""
+        said = heads[:, 0]
+        if (said >= FAILED).any():
+            self._left = True
+            self._explain(said, error)
+        if (said == INTERRUPTED).any():
+            raise KeyboardInterrupt
+        if len(set(said)) == 1 and len(set(heads[:, 2])) > 1:
+            self._left = True
+            hush()
+            raise RankError(
+                f"ranks hold different parameters after {self.step} steps: they run on different processors, or an "
+                "optimizer does not do the same on all",
+                0,
+            )
+
+    def _explain(self, said: np.ndarray, error: BaseException | None) -> NoReturn:
+        """Raise this rank's `error`, or that of the first rank that has one of its own, which alone prints it."""
+        told = self.ranks.comm.allgather(None if error is None else (in_words(error), str(error)))
+        speaker = int(np.flatnonzero(said == (FAILED if (said == FAILED).any() else SUFFERS))[0])
+        if speaker == self.ranks.rank:
+            assert error is not None
+            raise error
+        hush()
+        if isinstance(error, FitError):
+            stopped = FitError(told[speaker][1], self.state, self.step, None, self._result())
+            stopped.__ppl_quiet__ = True  # type: ignore[attr-defined]
+            raise stopped
+        if error is not None:
+            error.__ppl_quiet__ = True  # type: ignore[attr-defined]
+            raise error
+        raise RankError(f"rank {speaker} stopped: {told[speaker][0]}", speaker)
+
+    def _reduced(self, batch: Batch, part: Part, heads: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        """The sum over ranks, the scalars, and how many rows there were."""
+        counts = heads[:, 1]
+        rows = int(counts.sum())
+        weights = counts / rows
+        if part.result is None:
+            vector = np.zeros(self.shared.entries, self.state._flat.dtype)
+        else:
+            vector = self.shared.packed(part.result, weights[self.ranks.rank])
+        scalars = np.zeros(len(self.shared.scalars))
+        for weight, head in zip(weights, heads, strict=True):
+            if weight:
+                scalars += weight * head[3:]
+        return self.ranks.total(vector, weights), scalars, rows
+
+    def _finish(self, batch: Batch, part: Part, vector: np.ndarray, scalars: np.ndarray, rows: int, bar: Bar) -> None:
+        """Take the step that all ranks have computed."""
+        state, total = self.state, self.source.total if self.source.has_rows else 1
+        compiled = self.shared.compiled
+        try:
+            hypers = compiled.hyper_vector(self.hyper, state._step)
+            at = Moment(state, hypers, self.program.settings.particles, state._seed, state._step)
+            found = self.shared.unpacked(vector, scalars, at, rows, total)
+            flat, opt = self.transform.apply(
+                state._flat, found.grad, state._opt, state._layouts[0], state._step, 1.0 / total
+            )
+        except ScheduleError as error:
+            self._stop(str(error))
+        new = State.made(flat, found.aux, state._layouts, state._step + 1, state._seed, opt, compiled.estimators)
+        loss = found.scalars["loss"] / total
+        if not (math.isfinite(loss) and all(map(optimizers.all_finite, (found.grad, new._flat, new._aux)))):
+            self.signals.letting(self._examine_part, part, loss, found, new)
+        for key, value in found.scalars.items():
+            self.history.setdefault(key, []).append(value / total)
+            self.metrics[key] = value / total
+        self.history["step"].append(new.step)
+        self.state = new
+        bar.step(loss, batch.size)
+
+    def _examine_part(self, part: Part, loss: float, found: Totals, new: State) -> None:
+        """`_examine` on the rank whose part is not finite; the others wait for what it says."""
+        frozen = getattr(self.transform, "trainable", None)
+        used = found.grad if frozen is None else found.grad[frozen(new._layouts[0])]
+        if not math.isfinite(loss) or not np.isfinite(used).all():
+            what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
+            own = part.result
+            if own is None or (math.isfinite(own.scalars["loss"]) and np.isfinite(own.grad).all()):
+                raise Elsewhere(f"training stopped at step {self.step}: {what}", self.state, self.step, None)
+            assert part.bound is not None
+            culprit = first_bad(part.bound)
+            self._stop(f"{what}. First, on rank {self.ranks.rank}: {culprit.text}", culprit.node)
+        self._examine(None, loss, found.grad, new)  # type: ignore[arg-type]
+
+    def _save_last(self, failed: bool) -> None:
+        """Rank 0 writes the checkpoint; no rank leaves before that is done."""
+        error: BaseException | None = None
+        try:
+            super()._save_last(failed)
+        except BaseException as raised:
+            error = raised
+        ended = self._left
+        self._left = True
+        said = FAILED if error is not None or (failed and not ended) else ENDS
+        head = np.zeros(3 + len(self.shared.scalars))
+        head[0] = said
+        heads = self.ranks.exchange(head)
+        if ended:
+            if error is not None:
+                raise error
+            return
+        if (heads[:, 0] == FAILED).any():
+            if failed:
+                self.ranks.comm.allgather(("it failed", "it failed"))
+                return
+            self._explain(heads[:, 0], error)
+        checks = {k: v for k, v in self.history.items() if k.startswith("validation")}
+        self.history.update(self.ranks.comm.bcast(checks, 0))

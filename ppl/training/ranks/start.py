@@ -1,0 +1,67 @@
+"""From the arguments of `ppl.fit` to a run on several processes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ppl.arguments import flag
+from ppl.errors import OptionError
+from ppl.runtime.ranks.comm import Ranks
+from ppl.runtime.ranks.shared import shared
+from ppl.training.batches import by_position
+from ppl.training.beginning import beginning, check_lengths, validator
+from ppl.training.checkpoint import Checkpoint
+from ppl.training.optim.transform import as_transform
+from ppl.training.options import check_hyper, check_options
+from ppl.training.ranks.rows import RankRows
+from ppl.training.ranks.run import RankRun
+from ppl.training.run import Fit
+
+
+def fit_on_ranks(ranks: Ranks, program: Any, data: tuple[Any, ...], given: Mapping[str, Any]) -> Fit:
+    """`ppl.fit` with the options `given` on all ranks. Collective."""
+    arrays, transform = ranks.together(_checked, program, data, given)
+    _same_everywhere(ranks, given)
+    keeper = ranks.together(_keeper, ranks, given["checkpoint"])
+    source = RankRows(ranks, program, arrays, given["batch_size"], given["total_rows"], given["replicated"])
+    compiled = program.prepare(*source.data)
+    ranks.together(check_hyper, given["hyper"], compiled.gradient.hypers)
+    begun, start, history = ranks.on_first(beginning, program, source.data, given["state"], keeper, given["seed"])
+    ranks.together(transform.check, begun.opt, begun._flat, begun._layouts[0])
+    source.seed = begun.seed
+    division = ranks.together(shared, compiled, "gradient", program.settings.particles, compiled.int32(source.data))
+    run = RankRun(
+        ranks, division, given["checkpoint"] is not None, program, transform, given["hyper"], source, begun, start
+    )
+    run.history.update(history)
+    ranks.together(run.limit, given["steps"], given["epochs"])
+    first = ranks.rank == 0
+    validate = ranks.together(validator, program, given["validation"] if first else None, given["hyper"])
+    run.keeper, run.callback, run.validate = keeper, given["callback"] if first else None, validate
+    return run.train(given["progress"] and first)
+
+
+def _checked(program: Any, data: tuple[Any, ...], given: Mapping[str, Any]) -> tuple[tuple[Any, ...], Any]:
+    """The data in order and the optimizer, once options have been checked."""
+    check_options(given)
+    check_lengths(given["steps"], given["epochs"])
+    if given["replicated"] is not None:
+        flag("replicated=", given["replicated"])
+    if given["batches"] is not None:
+        raise OptionError("comm= takes arrays; batches= are not shared out")
+    return by_position(program.argument_names, data), as_transform(given["optimizer"])
+
+
+def _keeper(ranks: Ranks, checkpoint: Any) -> Checkpoint | None:
+    return None if checkpoint is None or ranks.rank else Checkpoint(checkpoint)
+
+
+def _same_everywhere(ranks: Ranks, given: Mapping[str, Any]) -> None:
+    """Raise where ranks were given different numbers."""
+    names = ("steps", "epochs", "batch_size", "seed", "total_rows")
+    told = ranks.comm.allgather({name: repr(given[name]) for name in names})
+    for name in names:
+        values = [t[name] for t in told]
+        if len(set(values)) > 1:
+            raise OptionError(f"ranks were given different {name}=: {', '.join(values)}")

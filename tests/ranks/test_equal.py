@@ -1,0 +1,82 @@
+"""Threads that stand for ranks: what they find together is what one process finds, up to the order of sums."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ppl
+from tests.ranks.fake import FakeComm, checked, on_ranks
+from tests.ranks.models import ROWS, belief_net, global_and_local, over_time, pixels, without_rows
+
+CLOSE = {"rtol": 1e-9, "atol": 1e-11}
+
+
+def part(x: np.ndarray, comm: FakeComm) -> np.ndarray:
+    """Rows of unequal parts: rank 1 has none where there are three ranks."""
+    cuts = {1: [0, 23], 2: [0, 9, 23], 3: [0, 9, 9, 23], 4: [0, 4, 11, 12, 23]}[comm.Get_size()]
+    return x[cuts[comm.Get_rank()] : cuts[comm.Get_rank() + 1]]
+
+
+def same(a: ppl.Fit, b: ppl.Fit) -> None:
+    """Two runs agree."""
+    assert a.history.keys() == b.history.keys()
+    for key in b.history:
+        np.testing.assert_allclose(a.history[key], b.history[key], **CLOSE)
+    np.testing.assert_allclose(a.state._flat, b.state._flat, **CLOSE)
+    np.testing.assert_allclose(a.state._aux, b.state._aux, **CLOSE)
+
+
+@pytest.mark.parametrize("estimator", ["rebar", "learned"])
+def test_belief_net(estimator: str) -> None:
+    """Local rows, minibatches; adapted variables are functions of sums."""
+    program, x = belief_net(estimator), pixels()
+    options: dict[str, Any] = {"steps": 7, "batch_size": 10, "optimizer": ppl.optim.Adam(0.05), "seed": 3}
+    alone = ppl.fit(program, x, validation=x, **options)
+    fits = checked(on_ranks(3, lambda c: ppl.fit(program, part(x, c), comm=c, validation=x, **options)))
+    for fit in fits:
+        same(fit, alone)
+        assert np.array_equal(fit.state._flat, fits[0].state._flat)
+    state = alone.state
+    loss, grads, after = program.step(state, x)
+    for got in checked(on_ranks(2, lambda c: program.step(state, part(x, c), comm=c))):
+        np.testing.assert_allclose(got[0], loss, **CLOSE)
+        for name, grad in grads.items():
+            np.testing.assert_allclose(got[1][name], grad, **CLOSE)
+        np.testing.assert_allclose(got[2]._aux, after._aux, **CLOSE)
+    values = checked(on_ranks(2, lambda c: program.value(state, x, comm=c, replicated=True, seed=5)))
+    np.testing.assert_allclose(values, program.value(state, x, seed=5), **CLOSE)
+
+
+def test_global_and_local_rows() -> None:
+    """What lies outside the plate counts once, whole batches and replicated rows in equal parts."""
+    program, x = global_and_local(), pixels()
+    options: dict[str, Any] = {"steps": 4, "optimizer": ppl.optim.SGD(0.1), "seed": 1}
+    for more in ({}, {"batch_size": 5, "total_rows": 100}):
+        alone = ppl.fit(program, x, **options, **more)
+        for fit in checked(on_ranks(2, lambda c, m=more: ppl.fit(program, part(x, c), comm=c, **options, **m))):
+            same(fit, alone)
+        for fit in checked(on_ranks(2, lambda c, m=more: ppl.fit(program, x, comm=c, replicated=True, **options, **m))):
+            same(fit, alone)
+
+
+def test_particles_are_shared_out() -> None:
+    """Five particles on two ranks, and on more ranks than particles."""
+    program = without_rows()
+    options: dict[str, Any] = {"steps": 6, "optimizer": ppl.optim.SGD(0.1), "seed": 1}
+    alone = ppl.fit(program, **options)
+    for size in (2, 7):
+        for fit in checked(on_ranks(size, lambda c: ppl.fit(program, comm=c, **options))):
+            same(fit, alone)
+
+
+def test_loops_over_time() -> None:
+    """A scan inside a plate, with a baseline for every step."""
+    program, x = over_time(), pixels()
+    options: dict[str, Any] = {"steps": 4, "optimizer": ppl.optim.SGD(0.01), "seed": 1}
+    alone = ppl.fit(program, x, **options)
+    for fit in checked(on_ranks(2, lambda c: ppl.fit(program, part(x, c), comm=c, **options))):
+        same(fit, alone)
+    assert len(x) == ROWS
