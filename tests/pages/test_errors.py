@@ -16,6 +16,7 @@ MESSAGES = re.findall(r"^\| `(\w+Error: .*?)` \|", TEXT, re.MULTILINE)
 CLASSES = {name: c for name, c in vars(errors).items() if inspect.isclass(c) and c.__module__ == errors.__name__}
 
 ATTRIBUTES = {
+    "RankError": ["rank"],
     "ParameterError": ["node", "parameter"],
     "SimulatorError": ["site", "row", "arguments"],
     "NonFiniteError": ["node"],
