@@ -102,6 +102,7 @@ from ppl.program.pictures.draw import draw
 from ppl.program.program import Program, compile
 from ppl.runtime.state import State
 from ppl.runtime.storage.unpacking import load_state
+from ppl.sampling.mcmc import mcmc
 from ppl.training import optim
 from ppl.training.fit import Fit, fit
 from ppl.training.sweep.result import Sweep
@@ -204,6 +205,7 @@ __all__ = [
     "log_sigmoid",
     "log_softmax",
     "logsumexp",
+    "mcmc",
     "model",
     "nce",
     "one_hot",

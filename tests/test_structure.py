@@ -35,6 +35,7 @@ FLOORS = (
     "runtime",
     "training inference",
     "program",
+    "sampling",
     "",
     "models cli doctor random catalog",
 )

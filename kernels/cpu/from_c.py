@@ -34,7 +34,7 @@ def compiled(name: str, entries: Sequence[tuple[Any, Sequence[Any]]], plates: in
     def write(context: Any, builder: Any, values: list[Any]) -> Any:
         status = cgutils.alloca_once(builder, WORD)
         whole = [*values[:before], *values[before + 1 :]]
-        _enter(context, builder, entries[0], whole, values[before], status)
+        enter(context, builder, entries[0], whole, values[before], status)
         if len(entries) > 1:
             bad = builder.icmp_signed("==", builder.load(status), WORD(NOT_FINITE))
             with cgutils.if_unlikely(builder, bad):
@@ -48,13 +48,13 @@ def _look(context: Any, builder: Any, entry: Any, whole: list[Any], scale: Any, 
     """Emit: a status of parameters where the second entry finds its loss not finite."""
     found, loss = cgutils.alloca_once(builder, WORD), cgutils.alloca_once(builder, WORD)
     given = [*whole[:-1], builder.ptrtoint(loss, WORD)]
-    _enter(context, builder, entry, given, scale, found)
+    enter(context, builder, entry, given, scale, found)
     violated = builder.icmp_signed("==", builder.load(found), WORD(NOT_FINITE))
     builder.store(builder.select(violated, WORD(PARAMETER), WORD(NOT_FINITE)), status)
 
 
-def _enter(context: Any, builder: Any, entry: Any, whole: list[Any], scale: Any, status: Any) -> None:
-    """Emit: a call of an entry, whose status goes to `status`."""
+def enter(context: Any, builder: Any, entry: Any, whole: list[Any], scale: Any, status: Any) -> None:
+    """Emit: a call of an entry (kernel, constants of its workspace), whose status goes to the word at `status`."""
     kernel, constants = entry
     fixed = [WORD(x.ctypes.data) for x in constants]
     values = [*whole, *fixed, builder.ptrtoint(status, WORD), scale]

@@ -15,8 +15,10 @@ WORD, DOUBLE, STATUS = ir.IntType(64), ir.DoubleType(), ir.IntType(32)
 _numbers = itertools.count()
 
 
-def c_function(name: str, arguments: Sequence[str], write: Callable[[Any, Any, list[Any]], Any]) -> tuple[Any, int]:
-    """A function that returns a 32-bit status: what holds its machine code, and its address.
+def c_function(
+    name: str, arguments: Sequence[str], write: Callable[[Any, Any, list[Any]], Any], result: Any = STATUS
+) -> tuple[Any, int]:
+    """A function that returns a status, of 32 bits or of type `result`: what holds its machine code, and its address.
 
     `arguments` are "word" (whole numbers and addresses) or "double"; `write(context, builder, values)` emits the body
     and returns the status.
@@ -28,7 +30,7 @@ def c_function(name: str, arguments: Sequence[str], write: Callable[[Any, Any, l
         library = context.codegen().create_library(own)
         module = library.create_ir_module(own)
         kinds = [DOUBLE if kind == "double" else WORD for kind in arguments]
-        function = ir.Function(module, ir.FunctionType(STATUS, kinds), own)
+        function = ir.Function(module, ir.FunctionType(result, kinds), own)
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         builder.ret(write(context, builder, list(function.args)))
         library.add_ir_module(module)

@@ -42,37 +42,53 @@ class Likelihood:
     def trace(self, arguments: Mapping[str, Any]) -> Trace:
         """Trace the model and write one cost per observation, or per group that a marginalised latent ties together."""
         trace = trace_model(self.model, dict(arguments))
-        observed = [s for s in trace.sites.values() if s.kind is SiteKind.OBSERVED]
-        if not observed:
+        if not any(s.kind is SiteKind.OBSERVED for s in trace.sites.values()):
             raise ModelError(f"likelihood: model '{self.model.name}' observes nothing")
-        summed = [site for name in self.marginalize for site in self._finite(trace, name)]
-        terms = {s.name: step_log_likelihood(s) for s in observed}
-        terms |= {f.name: step_log_weight(f) for f in trace.factors.values()}
-        bearers: list[Site | Factor] = [*observed, *trace.factors.values()]
-        ties = _ties(trace, summed, bearers, terms) if summed else None
-        add_factor_costs([f for f in trace.factors.values() if ties is None or not ties.has_node(f.name)], trace)
-        for group in () if ties is None else nx.connected_components(ties):
-            names = [s for s in summed if s.name in group]
-            if names:
-                cost = _marginal_cost(names, [b for b in bearers if b.name in group], terms)
-                trace.costs[cost.name] = cost
-        for site in observed:
-            if ties is None or not ties.has_node(site.name):
-                trace.costs[f"-log p({site.name})"] = negative_log_likelihood(site)
+        add_log_likelihood(trace, self.marginalize, "likelihood")
         return trace
 
-    def _finite(self, trace: Trace, name: str) -> list[Site]:
-        """The latent of that name, in a loop that is written out those of all steps."""
-        sites = [s for s in trace.random_sites() if base_name(s.name) == name]
-        if not sites:
-            known = list(dict.fromkeys(base_name(s.name) for s in trace.random_sites()))
-            raise ModelError(f"likelihood: no latent named '{name}' to marginalise; latents: {known}")
-        for site in sites:
-            if site.dist is None or site.dist.support_size() == float("inf"):
-                kind = type(site.dist).__name__
-                raise ModelError(f"likelihood: '{name}' ({site.where}) is a {kind}, which has no finite support")
-            site.estimator = Marginalize()
-        return sites
+
+def add_log_likelihood(trace: Trace, marginalize: Sequence[str], owner: str) -> None:
+    """Give a trace one cost per observation, factor, and latent with a value from elsewhere (`trace.scored`).
+
+    Those that depend on finite latents in `marginalize` share one cost, in which these are summed out. `owner` is for
+    messages.
+
+    Raises
+    ------
+    ModelError
+        A name is unknown or not finite, or what depends on such a latent cannot be summed.
+    """
+    observed = [s for s in trace.sites.values() if s.kind is SiteKind.OBSERVED]
+    observed += trace.scored.values()
+    summed = [site for name in marginalize for site in _finite(trace, name, owner)]
+    terms = {s.name: step_log_likelihood(s) for s in observed}
+    terms |= {f.name: step_log_weight(f) for f in trace.factors.values()}
+    bearers: list[Site | Factor] = [*observed, *trace.factors.values()]
+    ties = _ties(trace, summed, bearers, terms, owner) if summed else None
+    add_factor_costs([f for f in trace.factors.values() if ties is None or not ties.has_node(f.name)], trace)
+    for group in () if ties is None else nx.connected_components(ties):
+        names = [s for s in summed if s.name in group]
+        if names:
+            cost = _marginal_cost(names, [b for b in bearers if b.name in group], terms, owner)
+            trace.costs[cost.name] = cost
+    for site in observed:
+        if ties is None or not ties.has_node(site.name):
+            trace.costs[f"-log p({site.name})"] = negative_log_likelihood(site)
+
+
+def _finite(trace: Trace, name: str, owner: str) -> list[Site]:
+    """The latent of that name, in a loop that is written out those of all steps."""
+    sites = [s for s in trace.random_sites() if base_name(s.name) == name]
+    if not sites:
+        known = list(dict.fromkeys(base_name(s.name) for s in trace.random_sites()))
+        raise ModelError(f"{owner}: no latent named '{name}' to marginalise; latents: {known}")
+    for site in sites:
+        if site.dist is None or site.dist.support_size() == float("inf"):
+            kind = type(site.dist).__name__
+            raise ModelError(f"{owner}: '{name}' ({site.where}) is a {kind}, which has no finite support")
+        site.estimator = Marginalize()
+    return sites
 
 
 def _ancestors(node: Node) -> set[str]:
@@ -80,7 +96,7 @@ def _ancestors(node: Node) -> set[str]:
 
 
 def _ties(
-    trace: Trace, summed: Sequence[Site], bearers: Sequence[Site | Factor], terms: Mapping[str, Node]
+    trace: Trace, summed: Sequence[Site], bearers: Sequence[Site | Factor], terms: Mapping[str, Node], owner: str
 ) -> nx.Graph:
     """Which marginalised latents, observations and factors share one log-sum-exp."""
     names = {s.name for s in summed}
@@ -94,12 +110,12 @@ def _ties(
         above -= {site.name} if site.name in names else set()
         if above and site.name not in names:
             raise ModelError(
-                f"likelihood: '{site.name}' ({site.where}) depends on marginalised {sorted(above)}; marginalise it too"
+                f"{owner}: '{site.name}' ({site.where}) depends on marginalised {sorted(above)}; marginalise it too"
             )
         ties.add_edges_from((site.name, z) for z in above)
     for cost in trace.costs.values():
         if _ancestors(cost.node) & names:
-            raise ModelError(f"likelihood: cost '{cost.name}' ({cost.where}) depends on a marginalised latent")
+            raise ModelError(f"{owner}: cost '{cost.name}' ({cost.where}) depends on a marginalised latent")
     return ties
 
 
@@ -109,7 +125,9 @@ def _mixed(names: Sequence[str], terms: Sequence[Node]) -> set[Axis]:
     return {n.attrs["axis"] for n in collected}
 
 
-def _marginal_cost(summed: Sequence[Site], sites: Sequence[Site | Factor], terms: Mapping[str, Node]) -> Cost:
+def _marginal_cost(
+    summed: Sequence[Site], sites: Sequence[Site | Factor], terms: Mapping[str, Node], owner: str
+) -> Cost:
     mixed = _mixed([s.name for s in summed], [terms[s.name] for s in sites])
     own = {s.name: tuple(a for a in s.axes if a not in mixed) for s in summed}
     plates = tuple(a for a in own[summed[0].name] if all(a in axes for axes in own.values()))
@@ -118,7 +136,7 @@ def _marginal_cost(summed: Sequence[Site], sites: Sequence[Site | Factor], terms
     inside = {a for axes in own.values() for a in axes}
     if scan is not None and inside - set(plates):
         names = " and ".join(f"'{base_name(s.name)}'" for s in summed[:2])
-        raise ModelError(f"likelihood: {names} are marginalised together in a loop but stand in other plates")
+        raise ModelError(f"{owner}: {names} are marginalised together in a loop but stand in other plates")
     factors = []
     for site in sites:
         term = terms[site.name] if scan is not None else total(terms[site.name], site.scan)

@@ -122,14 +122,14 @@ def made(program: Any, kind: str, executable: Executable, checks: Executable | N
             raise ModelError(f"cfunc: '{fn.name}' is a Python function (python=True), which a C function cannot call")
     if not hasattr(executable.module, "c_entry"):
         raise ModelError(f"cfunc: a program for target {described.target!r} is no C function")
-    entries = [(e.module.c_entry, _constants(e, described.particles)) for e in (executable, checks) if e is not None]
+    entries = [(e.module.c_entry, constants_of(e, described.particles)) for e in (executable, checks) if e is not None]
     plates, data = len(described.plates), len(described.data)
     held, address = compiled(f"ppl_{kind}", entries, plates, data)
     _alive.append((held, entries, executable, checks))
     return CFunction(address, kind, described, program)
 
 
-def _constants(executable: Executable, particles: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def constants_of(executable: Executable, particles: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The header of a workspace for one row, and the constants of both of its parts."""
     _, whole = executable.workspace(ONE_ROW, particles)
     header = whole[: len(executable.memory.header)].copy()

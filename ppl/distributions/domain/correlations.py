@@ -27,6 +27,8 @@ def is_factor(y: Node) -> Node:
 def drawn_factor(y: Node) -> bool:
     """Whether a value is known to be such factors: a draw, or entries of one along leading dimensions."""
     while y.op in SAME_ENTRIES or entry_of(y) is not None:
+        if y.op == "mark" and y.attrs["name"] is Support.CORRELATION_CHOLESKY:
+            return True
         source = entry_of(y)
         if source is None:
             source, kept = y.args[0], y.op != "transpose" and _whole(y)

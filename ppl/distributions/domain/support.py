@@ -10,7 +10,7 @@ import numpy as np
 from ppl.distributions.domain.bounds import bounds_of, softmax_argument
 from ppl.distributions.domain.intervals import CIRCLE, CLOSED_UNIT, NONNEGATIVE, POSITIVE, REAL, UNIT, Interval
 from ppl.ir import ops
-from ppl.ir.node import Node
+from ppl.ir.node import Node, make
 from ppl.ir.op_facts import MARKERS, VIEWS
 
 
@@ -71,7 +71,7 @@ ROWS = (Support.SIMPLEX, Support.ONE_HOT)
 def support_of(value: Node) -> Support:
     """The smallest known set that holds every entry (row, for SIMPLEX and ONE_HOT) of `value`."""
     source, keeps_rows = value, True
-    while source.op in SAME_ENTRIES:
+    while source.op in SAME_ENTRIES and not _says(source):
         keeps_rows = keeps_rows and _keeps_rows(source)
         source = source.args[0]
     found = _structure(source)
@@ -86,6 +86,8 @@ def _structure(source: Node) -> Support | None:
     """The support that the expression itself shows, or None."""
     if source.op == "sample":
         return source.attrs["site"].dist.support
+    if _says(source):
+        return source.attrs["name"]
     stack = entry_of(source)
     if stack is not None:
         return support_of(stack) if len(stack.type.shape) > 1 else None
@@ -95,6 +97,16 @@ def _structure(source: Node) -> Support | None:
     if truth or (source.op == "const" and np.isin(source.attrs["value"].value, (0, 1)).all()):
         return Support.BINARY
     return None
+
+
+def placed_in(value: Node, support: Support) -> Node:
+    """`value`, which is computed such that it lies in a support: its rows, or matrices, where that is one of these."""
+    return make("mark", value, name=support)
+
+
+def _says(value: Node) -> bool:
+    """Whether a value is marked with the support that it was placed in."""
+    return value.op == "mark" and isinstance(value.attrs["name"], Support)
 
 
 def entry_of(value: Node) -> Node | None:

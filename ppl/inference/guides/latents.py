@@ -103,8 +103,8 @@ def traced(model: Model, arguments: Sequence[Any], static: Mapping[str, Any]) ->
     return trace
 
 
-def latent_of(site: Site, sampled: Mapping[Node, Node]) -> Latent:
-    """A random site as a latent, given the guide's values of those before it.
+def latent_of(site: Site, sampled: Mapping[Node, Node], owner: str = "autoguide") -> Latent:
+    """A random site as a latent, given the guide's values of those before it; `owner` is for messages.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def latent_of(site: Site, sampled: Mapping[Node, Node]) -> Latent:
     """
     dist = site.dist
     assert dist is not None and site.node is not None
-    kind, at = type(dist).__name__, f"autoguide: latent '{site.name}' ({site.where})"
+    kind, at = type(dist).__name__, f"{owner}: latent '{site.name}' ({site.where})"
     if dist.discrete:
         raise ModelError(
             f"{at} is discrete ({kind}), and guides that are made here are continuous: sum it out in the model "
