@@ -103,6 +103,8 @@ from ppl.program.program import Program, compile
 from ppl.runtime.state import State
 from ppl.runtime.storage.unpacking import load_state
 from ppl.sampling.mcmc import mcmc
+from ppl.sampling.psis import Psis, psis
+from ppl.sampling.to_arviz import to_arviz
 from ppl.training import optim
 from ppl.training.fit import Fit, fit
 from ppl.training.sweep.result import Sweep
@@ -161,6 +163,7 @@ __all__ = [
     "PlackettLuce",
     "Poisson",
     "Program",
+    "Psis",
     "RelaxedBernoulli",
     "RelaxedOneHotCategorical",
     "State",
@@ -213,6 +216,7 @@ __all__ = [
     "param",
     "plate",
     "predictive",
+    "psis",
     "random",
     "relu",
     "row_index",
@@ -226,5 +230,6 @@ __all__ = [
     "spec",
     "stop_gradient",
     "sweep",
+    "to_arviz",
     "tune",
 ]

@@ -9,11 +9,14 @@ import numpy as np
 
 from ppl.arguments import fits_memory
 from ppl.inference.steps import steps_named, steps_of
-from ppl.lang.time.record import base_name
+from ppl.lang.time.record import OPEN, base_name
 from ppl.lang.trace import SiteKind, Trace
 from ppl.program.embedding import particles_first, summed_out
 from ppl.runtime.call import BoundCall
 from ppl.sampling.pointwise import DATA, LOG_LIKELIHOOD
+
+IMPORTANCE = "importance"
+"""The axis of the samples of a bound, of which draws take one."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,13 @@ class Sites:
     scored: tuple[str, ...]
 
 
-def sites_of(trace: Trace) -> Sites:
-    """The sites of a trace. What hangs on latents that are summed out has no value at a draw, and is left out."""
-    hidden = summed_out(trace)
+def sites_of(trace: Trace, hidden_too: bool = False) -> Sites:
+    """The sites of a trace.
+
+    What hangs on latents that are summed out is left out, unless `hidden_too`: given parameters it has no value, only
+    draws.
+    """
+    hidden = {} if hidden_too else summed_out(trace)
     posterior, observed, scored = [], [], []
     for name, site in trace.sites.items():
         if site.kind is SiteKind.OBSERVED:
@@ -47,19 +54,20 @@ def sites_of(trace: Trace) -> Sites:
 def dims_of(trace: Trace, name: str, shape: tuple[int, ...]) -> list[tuple[str, int]]:
     """Name and length of every axis of a site's values of one draw: its plates, the times of its loops, its event."""
     site = trace.sites[steps_named(trace, name)[0]]
-    times = _times(trace, name)
-    named = [*(a.name for a in site.axes), *times]
+    named = [*(a.name for a in site.axes if a.name != IMPORTANCE), *_times(trace, name)]
     named += [f"{name}_dim_{i}" for i in range(len(shape) - len(named))]
     return list(zip(named, shape, strict=True))
 
 
 def _times(trace: Trace, name: str) -> list[str]:
-    """The names of the loops over time that a site stands in, the outermost first."""
-    found = steps_named(trace, name)
-    site = trace.sites[found[0]]
-    if site.scan is not None:
-        return [loop.name for loop in site.scan.chain]
-    return ["time"] * (found[0].count("\u27e8"))
+    """The names of the loops over time that a site stands in, in the model or its guide, the outermost first."""
+    steps = steps_named(trace, name)
+    laws = [trace.sites[steps[0]], *(law for law in trace.scored.values() if base_name(law.name) == name)]
+    scan = next((law.scan for law in laws if law.scan is not None), None)
+    if scan is not None:
+        return [loop.name for loop in scan.chain]
+    written = max((law.name.count(OPEN) for law in laws), default=0)
+    return ["time", *(f"time_{i}" for i in range(2, written + 1))][:written]
 
 
 def values_at(bound: BoundCall, points: np.ndarray, sites: Sequence[str], key: str = "sample") -> dict[str, np.ndarray]:

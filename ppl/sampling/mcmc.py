@@ -115,7 +115,7 @@ def mcmc(
     found = _sampled(program, walk, settings, given, progress)
     points = np.stack([walk.params(x) for x in found.reals.reshape(-1, walk.size)])
     posterior = _report(bound, points, found, predictive)
-    _warn(found, posterior["posterior"], settings)
+    _warn(found, walk.named(found.reals), settings)
     return _result(bound.compiled.trace, posterior, found)
 
 
@@ -234,14 +234,14 @@ def _result(trace: Trace, groups: Groups, found: nuts.Chains) -> Any:
     return arviz_data("ppl.mcmc", groups, dims, attrs)
 
 
-def _warn(found: nuts.Chains, posterior: Mapping[str, np.ndarray], settings: nuts.Settings) -> None:
+def _warn(found: nuts.Chains, reals: Mapping[str, np.ndarray], settings: nuts.Settings) -> None:
     """Say what speaks against the draws."""
-    complaints = list(_complaints(found, posterior, settings))
+    complaints = list(_complaints(found, reals, settings))
     if complaints:
         warnings.warn("mcmc: " + "; ".join(complaints), stacklevel=4)
 
 
-def _complaints(found: nuts.Chains, posterior: Mapping[str, np.ndarray], settings: nuts.Settings) -> Iterable[str]:
+def _complaints(found: nuts.Chains, reals: Mapping[str, np.ndarray], settings: nuts.Settings) -> Iterable[str]:
     if found.interrupted:
         yield f"interrupted: {found.reals.shape[1]} of {settings.draws} draws of each chain are there"
     diverging, deep = (int(np.sum(found.stats.get(k, 0))) for k in ("diverging", "reached_max_treedepth"))
@@ -252,14 +252,10 @@ def _complaints(found: nuts.Chains, posterior: Mapping[str, np.ndarray], setting
             f"target_accept (now {settings.target_accept}), or a non-centred model"
         )
     if deep:
-        yield f"{deep} of {total} draws reached max_treedepth={settings.max_treedepth}: they took fewer steps than meant"
-    worst = {name: float(np.nanmax(r, initial=0.0)) for name, x in posterior.items() if (r := _finite_r_hat(x)).size}
+        yield f"{deep} of {total} draws reached max_treedepth={settings.max_treedepth} and took fewer steps than meant"
+    worst = {name: float(np.nanmax(r_hat(x), initial=0.0)) for name, x in reals.items()}
     bad = sorted((name for name, value in worst.items() if value > LARGEST_R_HAT), key=lambda n: -worst[n])
     if bad:
         listed = ", ".join(f"{name} {worst[name]:.3f}" for name in bad[:5])
         more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
         yield f"R-hat is above {LARGEST_R_HAT}: {listed}{more}: chains do not agree yet, take more draws or warmup"
-
-
-def _finite_r_hat(x: np.ndarray) -> np.ndarray:
-    return np.zeros(0) if x.dtype.kind != "f" else r_hat(x)

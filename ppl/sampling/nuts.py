@@ -1,7 +1,7 @@
 """Chains of NUTS by nutpie, on a compiled log-density: no Python runs between the draws.
 
-Chains run in threads of nutpie's. The caller's thread waits and looks around, so that Ctrl-C and other signals reach it,
-and the line of what is waited for tells how many draws there are.
+Chains run in threads of nutpie's. The caller's thread waits and looks around, so that Ctrl-C and other signals reach
+it, and the line of what is waited for tells how many draws there are.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from ppl.ir import ops
@@ -45,16 +44,19 @@ def add_pointwise(trace: Trace) -> None:
 
 def _seen(site: Site, prefix: str, node: Node) -> Site:
     node = ops.expand(node, site.axes)
-    return replace(
-        Site(prefix + site.name, SiteKind.DETERMINISTIC, site.axes, site.where, node=node),
-        scan=site.scan, times=site.times, active=site.active,
-    )  # fmt: skip
+    seen = Site(prefix + site.name, SiteKind.DETERMINISTIC, site.axes, site.where, node=node)
+    seen.scan, seen.times, seen.active = site.scan, site.times, site.active
+    return seen
 
 
 def _log_likelihood(site: Site) -> Node:
-    """One number for each unit of the observation: a scalar, or a vector of a multivariate law; 0 where it is masked."""
+    """A number for each unit of the observation, which is a scalar or a vector of a multivariate law; 0 where masked.
+
+    It is that of the data in draws of the posterior predictive, too, where a draw stands for a masked `site.node`.
+    """
     dist, value = site.dist, site.node
     assert dist is not None and value is not None
+    value = value if site.mask is None else value.args[0]
     units = dist.unit_log_prob(ops.expand(value, (), dist.event_shape))
     for mask in (site.mask, dist.event_mask):
         units = units if mask is None else ops.where(mask, units, 0.0)

@@ -84,6 +84,13 @@ class Walk:
         """The whole parameter vector at a point."""
         return np.concatenate([reals, self.start[self.size :]])
 
+    def named(self, reals: np.ndarray) -> dict[str, np.ndarray]:
+        """Reals of shape (..., reals) by latent, each of shape (..., reals of the latent)."""
+        parts = self.bound.compiled.layout.slices
+        return {
+            name.removeprefix(f"{PREFIX}/"): reals[..., at] for name, at, _ in parts if name.startswith(f"{PREFIX}/")
+        }
+
     def explain(self, program: Any, reals: np.ndarray, data: Sequence[Any]) -> str:
         """Why the log-density is not finite at a point; a SimulatorError is raised."""
         state = self.bound.state
