@@ -18,6 +18,8 @@ from ppl.kernels.needs import EMITTED
 from ppl.lazy import cpu_threads, cuda_presence
 
 PACKAGES = ("numba", "llvmlite", "numpy", "scipy", "networkx")
+CHAINS = ("nutpie", "arviz")
+"""Packages of the extra "mcmc"."""
 VARIABLES = ("PPL_CACHE_DIR", "PPL_CHECK", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_DISABLE_JIT",
              "NUMBA_ENABLE_CUDASIM")  # fmt: skip
 FEATURES = ("avx512f", "avx2", "fma", "neon", "sve")
@@ -39,7 +41,7 @@ def examine() -> Iterator[Finding]:
     """The findings, one after another; the test comes last and takes some seconds."""
     yield Finding("ppl", f"{_version('numba-ppl')}, Python {platform.python_version()}, {platform.platform()}")
     yield Finding("packages", ", ".join(f"{name} {_version(name)}" for name in PACKAGES))
-    yield from map(_tried, (_processor, _threads, _blas, _cache, _cuda, _test))
+    yield from map(_tried, (_processor, _threads, _blas, _cache, _cuda, _chains, _test))
 
 
 def report() -> int:
@@ -140,6 +142,13 @@ def _cuda() -> Finding:
     if missing:
         return Finding("CUDA", f"no: {found}, but no driver or no device")
     return Finding("CUDA", f"{found}, {launch.count()} devices: {', '.join(launch.names())}")
+
+
+def _chains() -> Finding:
+    """What of `ppl.mcmc` is there."""
+    found = {name: _version(name) for name in CHAINS}
+    hint = '; pip install "numba-ppl[mcmc]"' if "missing" in found.values() else ""
+    return Finding("chains", ", ".join(f"{name} {version}" for name, version in found.items()) + hint)
 
 
 def _test() -> Finding:

@@ -13,7 +13,7 @@ from ppl.kernels.cuda import launch
 def test_the_doctor_finds_this_machine_well(capsys):
     assert cli.main(["doctor"]) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert set(lines) == {"ppl", "packages", "processor", "threads", "BLAS", "cache", "CUDA", "test"}
+    assert set(lines) == {"ppl", "packages", "processor", "threads", "BLAS", "cache", "CUDA", "chains", "test"}
     assert lines["test"].startswith("a gradient is right")
     assert np.__version__ in lines["packages"]
 
@@ -28,6 +28,11 @@ def test_a_wrong_gradient_is_found(monkeypatch, capsys):
     monkeypatch.setattr(ppl.Program, "value_and_grad", wrong)
     assert cli.main(["doctor"]) == 1
     assert "FAILED: a gradient is wrong by" in capsys.readouterr().out
+
+
+def test_missing_packages_of_chains_are_said(monkeypatch):
+    monkeypatch.setattr(doctor, "CHAINS", ("no-such-package",))
+    assert doctor._chains().text == 'no-such-package missing; pip install "numba-ppl[mcmc]"'
 
 
 @pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda")

@@ -93,7 +93,7 @@ class Binder:
             raise DataError(f"argument '{spec.name}' is {array[at]} at {at}, beyond the integers of 64 bits, {LARGEST}")
         with np.errstate(over="ignore"):
             try:
-                return np.ascontiguousarray(array, dtype=target)
+                return np.ascontiguousarray(array, dtype=target).reshape(array.shape)  # it makes a scalar a vector
             except MemoryError as error:
                 too_large(f"argument '{spec.name}' of shape {array.shape}", error)
 

@@ -149,8 +149,8 @@ def _reals(latent: Latent, rows: Mapping[str, int]) -> Node:
     if not outer:
         node = param(real_name(latent.name), start).node
     else:
-        count, index = 1, 0
-        for axis in outer:
+        count, index = rows[outer[0].name], row_index(outer[0].name)
+        for axis in outer[1:]:
             count, index = count * rows[axis.name], row_index(axis.name) + rows[axis.name] * index
         node = param(real_name(latent.name), np.broadcast_to(start, (count, *shape)))[index].node
     for axis in latent.fixed:

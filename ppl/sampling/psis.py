@@ -151,7 +151,7 @@ def psis(
     )
     log_weights, khat = smoothed(drawn[TOTAL])
     rows = smoothed(np.moveaxis(drawn[BY_ROW], 0, -1))[1] if by_row else None
-    draws = Named("latent", {name: drawn[name] for name in latents})
+    draws: Named[np.ndarray] = Named("latent", {name: drawn[name] for name in latents})
     return Psis(float(khat), log_weights, draws, rows, "" if by_row else weighing.no_rows)
 
 
@@ -182,8 +182,8 @@ def _library(log_weights: np.ndarray) -> tuple[Any, Any]:
     """Smoothing by ArviZ; from version 1 on it takes minus the log-weights (log-likelihoods)."""
     arviz = needed("arviz", "ppl.psis")
     if hasattr(arviz, "psislw"):
-        return arviz.psislw(log_weights)  # type: ignore[no-any-return]
-    return needed("arviz_stats.base", "ppl.psis").array_stats.psislw(-log_weights)  # type: ignore[no-any-return]
+        return arviz.psislw(log_weights)
+    return needed("arviz_stats.base", "ppl.psis").array_stats.psislw(-log_weights)
 
 
 class Weights:

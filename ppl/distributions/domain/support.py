@@ -106,7 +106,7 @@ def placed_in(value: Node, support: Support) -> Node:
 
 def _says(value: Node) -> bool:
     """Whether a value is marked with the support that it was placed in."""
-    return value.op == "mark" and isinstance(value.attrs["name"], Support)
+    return value.op == "mark" and value.attrs["name"] in INTERVAL_OF
 
 
 def entry_of(value: Node) -> Node | None:

@@ -1,0 +1,1 @@
+"""Chains, importance weights, and ArviZ data."""
