@@ -182,6 +182,10 @@ class ScheduleError(OptionError):
     """A schedule of a learning rate or of a `hyper=` value raised an exception, or gave a number out of range."""
 
 
+class MissingPackageError(PplError, ImportError):
+    """A package that is not installed is needed. The message says how to install it."""
+
+
 class MissingFileError(DataError, FileNotFoundError):
     """The file of a state or checkpoint does not exist."""
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from ppl.errors import PplError
+from ppl.errors import MissingPackageError
 
 EXTRA = 'pip install "numba-ppl[mcmc]"'
-
-
-class MissingPackageError(PplError, ImportError):
-    """A package that a function needs is not installed; the message says how to install it."""
 
 
 def needed(name: str, owner: str) -> Any:

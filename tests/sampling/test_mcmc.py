@@ -8,10 +8,9 @@ import pytest
 
 import ppl
 from ppl import Normal
-from ppl.errors import ModelError, NonFiniteError, OptionError, ShapeError
+from ppl.errors import MissingPackageError, ModelError, NonFiniteError, OptionError, ShapeError
 from ppl.sampling.convergence import r_hat
 from ppl.sampling.groups import named_axes
-from ppl.sampling.optional import MissingPackageError
 from tests.sampling import models
 
 Y = np.array([1.2, np.nan, -0.7, 3.1], np.float32)
