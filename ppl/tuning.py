@@ -93,6 +93,10 @@ ROWS_INNERMOST = 8
 """Length of events up to which elementary functions take rows in their innermost loop. Not measured by itself; half a
 vector of AVX-512."""
 
+CARRIED_ENTRIES = 16
+"""Entries that a row may store and read again for each elementary function that so runs in a loop of vectors. Not
+measured by itself: a function takes some nanoseconds alone, an eighth of that in a vector, an entry 0.2."""
+
 SLICED_LOOP = 4
 """Innermost loops up to this length index the flat arrays: cutting slices costs more than it saves. Not recorded."""
 

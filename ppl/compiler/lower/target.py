@@ -68,8 +68,8 @@ class Fusion:
     innermost : the innermost loop of operations in a region: the event's last dimension; the rows, for elementary
         functions of events of up to `short` entries, which fill no vectors; or the rows always.
     short : see `innermost`.
-    vectors_apart : whether elementary functions share no loop over an event, states or particles with operations that
-        go on with loops inside it; so it is in the bodies of loops over time.
+    vectors_apart : whether elementary functions share no loop with operations that go on with loops inside it (see
+        `schedule/phases.py`); so it is in the bodies of loops over time.
     cuts : ops before and behind which a region of rows ends.
     whole : ops that take all rows of a call in one step; they are regions of their own.
     held : turns of short loops side by side up to which a team of threads holds their entries in registers.
@@ -167,7 +167,7 @@ class Target:
     sharing: Sharing = field(default_factory=Sharing)
 
 
-CPU = Target("cpu", "cpu")
+CPU = Target("cpu", "cpu", fusion=Fusion(vectors_apart=True))
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 

@@ -14,8 +14,7 @@ from typing import Any
 
 from ppl.compiler.lower.target import Fusion
 from ppl.compiler.schedule.fusion import Access, Loop, Op
-from ppl.ir.op_facts import VECTORS
-from ppl.ir.types import Axis, Kind
+from ppl.compiler.schedule.phases import phases
 
 
 class _Pending:
@@ -23,10 +22,11 @@ class _Pending:
 
     `makers` are the pending operations that write a value, by its id; `users` those that read one that is overwritten.
     `before` counts what an operation waits for, `after` has those that wait for it, and `free` those of a group that
-    wait for nothing.
+    wait for nothing. `phases` are those of operations that must not share a loop with all others, by their ids.
     """
 
-    def __init__(self, ops: Sequence[Op]):
+    def __init__(self, ops: Sequence[Op], apart: bool):
+        self.phases = phases(ops) if apart else {}
         self.place = {id(op): number for number, op in enumerate(ops)}
         self.statements: dict[int, Op] = {}
         self.groups: dict[Any, dict[int, Op]] = {}
@@ -93,7 +93,7 @@ def nest(ops: Sequence[Op], limits: Fusion) -> list[Loop | Op]:
 
     `limits` are those of the target.
     """
-    pending = _Pending(ops)
+    pending = _Pending(ops, limits.vectors_apart)
     items: list[Loop | Op] = []
     while True:
         for op in list(pending.statements.values()):
@@ -122,15 +122,22 @@ def _choose(pending: _Pending, limits: Fusion) -> tuple[Any, list[Op]]:
         score = (len(members) == len(pending.groups[token]), len(members))
         if members and (best is None or score > rank):
             best, rank = (token, members), score
+    if best is None and pending.phases:
+        pending.phases = {}
+        return _choose(pending, limits)
     if best is None:
         raise AssertionError("the scheduler found a cycle")
     return best
 
 
 def _gather(pending: _Pending, token: Any, limits: Fusion) -> list[Op]:
+    """The operations that share the next loop over `token`: of its first phase, if there are phases."""
     group = pending.groups[token]
-    first = _one_vector(group) if limits.vectors_apart and _is_of_entries(token) else group
-    return _together(first, token, pending, limits) or _together(group, token, pending, limits)
+    if not pending.phases:
+        return _together(group, token, pending, limits)
+    first = min(pending.phases[i] for i in group)
+    now = {i: op for i, op in group.items() if pending.phases[i] == first}
+    return _together(now, token, pending, limits)
 
 
 def _together(group: Mapping[int, Op], token: Any, pending: _Pending, limits: Fusion) -> list[Op]:
@@ -163,23 +170,6 @@ def _together(group: Mapping[int, Op], token: Any, pending: _Pending, limits: Fu
             if met[id(other)] == pending.before[id(other)] and id(other) in group:
                 heappush(waiting, (pending.place[id(other)], other))
     return members
-
-
-def _one_vector(group: Mapping[int, Op]) -> Mapping[int, Op]:
-    """Those of `group` that may share a loop over entries.
-
-    Elementary functions whose innermost loop it would be get a loop of their own, which is then made of vectors, where
-    others go on with loops inside it.
-    """
-    last = {i: op for i, op in group.items() if len(op.domain) - len(op.loops) == 1}
-    if len(last) == len(group) or not any(op.node.op in VECTORS for op in last.values()):
-        return group
-    return last
-
-
-def _is_of_entries(token: Any) -> bool:
-    """Whether a loop runs over entries side by side in memory: those of an event, or what is in a row."""
-    return not isinstance(token, Axis) or token.kind in (Kind.ENUM, Kind.PARTICLES)
 
 
 def aligned(user: Op, read: Access, maker: Op) -> bool:

@@ -167,7 +167,8 @@ def _steps(stage: Stage, builder: Builder) -> None:
     for step in stage.steps:
         if isinstance(step, Opaque) and step.node.op == "turns":
             _loop(step, stage, builder)
-    limits = replace(builder.target.fusion, vectors_apart=bool(stage.outer))
+    fusion = builder.target.fusion
+    limits = replace(fusion, vectors_apart=fusion.vectors_apart or bool(stage.outer))
     for step in stage.steps:
         if isinstance(step, Cluster):
             if stage.row is not None and not stage.finals:
