@@ -91,6 +91,8 @@ class Binder:
         if array.dtype == np.uint64 and array.max() > LARGEST:
             at = tuple(int(i) for i in np.argwhere(array > LARGEST)[0])
             raise DataError(f"argument '{spec.name}' is {array[at]} at {at}, beyond the integers of 64 bits, {LARGEST}")
+        if type(array) is np.ndarray and array.dtype == target and array.flags.c_contiguous:
+            return array
         with np.errstate(over="ignore"):
             try:
                 return np.ascontiguousarray(array, dtype=target).reshape(array.shape)  # it makes a scalar a vector

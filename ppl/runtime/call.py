@@ -148,8 +148,8 @@ def run(bound: BoundCall, key: str, sites: Sequence[Any] = ()) -> Result:
         A user's function raised an exception; the message has its row and arguments.
     """
     compiled, count = bound.compiled, bound.particles
-    if key in LOSSES:
-        require_loss(compiled)
+    if compiled.trace.predictive and key in LOSSES:
+        raise ModelError("ppl.predictive is drawn from (sample, predict): it has no loss")
     executable = compiled.executable(key, sites, count, bound.int32)
     if count != compiled.settings.particles and key == "gradient":
         compiled.check_particles(count)
@@ -158,12 +158,6 @@ def run(bound: BoundCall, key: str, sites: Sequence[Any] = ()) -> Result:
     except SimulatorError as error:
         variant = compiled.variant(key, sites, compiled.static_particles(key, count))
         raise located(error, variant, bound.environment) from error.__cause__
-
-
-def require_loss(compiled: Compiled) -> None:
-    """Raise a ModelError where a program is only drawn from."""
-    if compiled.trace.predictive:
-        raise ModelError("ppl.predictive is drawn from (sample, predict): it has no loss")
 
 
 def update(bound: BoundCall, transform: Any) -> tuple[State, dict[str, float], np.ndarray]:

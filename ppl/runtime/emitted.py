@@ -82,7 +82,7 @@ class Emitted:
         self.n_params = offsets_of(self.request.params)[1]
         self.n_aux = offsets_of(self.request.aux_shapes)[1]
 
-    @property
+    @functools.cached_property
     def shares(self) -> np.ndarray:
         """(start, rows, entries a row) of every parameter; slabs own shares of the rows of each gradient."""
         starts, _ = offsets_of(self.request.params)

@@ -37,8 +37,7 @@ class InPlace(Run):
 
     _live: Live
     _whole: Bound
-    _epoch, _count = -1, 1
-    _recorded = 0
+    _epoch, _recorded = -1, 0
 
     def __init__(self, trainer: Trainer, rule: Rule, *rest: Any):
         self.trainer, self.rule = trainer, rule
@@ -63,19 +62,29 @@ class InPlace(Run):
             super()._loop(bar)
             return
         self._whole = self.trainer.compiled.binder.bind(self.source.data, check=False)
+        size = self.source.batch_size
+        known, count = self.trainer.paced
+        self._count = count if known == size else 1
         self._catch_up()
         while not self._finished():
             self.signals.check()
-            began = time.monotonic()
+            began, before = time.monotonic(), self.step
             self._block(bar)
-            taken = time.monotonic() - began
-            self._count = min(BLOCK_STEPS, 2 * self._count) if taken < BLOCK_SECONDS / 2 else max(1, self._count // 2)
+            self._pace(time.monotonic() - began, self.step - before)
+            self.trainer.paced = size, self._count
             if self.step % self.source.steps_per_epoch == 0:
                 self._end_epoch()
             if self.keeper is not None and self.keeper.due(self.step):
                 self.keeper.try_to_save(self.state, self.start, self._consistent())
             if self._called_back():
                 return
+
+    def _pace(self, seconds: float, steps: int) -> None:
+        """Choose the length of the next block by that of the last one, which took so long for so many steps."""
+        if seconds >= BLOCK_SECONDS / 2:
+            self._count = max(1, min(steps, self._count) // 2)
+        elif steps >= self._count:
+            self._count = min(BLOCK_STEPS, 2 * self._count)
 
     def _block(self, bar: Bar) -> None:
         """Up to `_count` steps on rows in memory, none of them beyond an epoch or a checkpoint."""
@@ -138,10 +147,13 @@ class InPlace(Run):
     def _numbers(self, count: int) -> tuple[list[float], np.ndarray]:
         """Rates and hyperparameters of up to `count` steps, as many as have them; others are for the general path."""
         compiled, at, lr = self.trainer.compiled, self.step, self.transform.lr
-        given = (rate_at(lr, i) for i in range(at, at + count)) if callable(lr) else [lr] * count
-        rates = list(itertools.takewhile(lambda rate: rate <= LARGEST_RATE, _as_far_as_good(given)))
+        if callable(lr):
+            given = _as_far_as_good(rate_at(lr, i) for i in range(at, at + count))
+            rates = list(itertools.takewhile(lambda rate: rate <= LARGEST_RATE, given))
+        else:
+            rates = [lr] * count if lr <= LARGEST_RATE else []
         if not any(map(callable, (self.hyper or {}).values())):
-            return rates, np.tile(compiled.hyper_vector(self.hyper, at), (len(rates), 1))
+            return rates, compiled.hyper_vector(self.hyper, at)[None].repeat(len(rates), 0)
         ahead = range(at, at + len(rates))
         hypers = list(_as_far_as_good(compiled.hyper_vector(self.hyper, i) for i in ahead))
         return rates[: len(hypers)], np.array(hypers)

@@ -42,6 +42,8 @@ class Trainer:
     listed = "TRAINED"
     ready = False
     """Whether the loop has been compiled."""
+    paced: tuple[int, int] = (0, 1)
+    """Rows of a batch in the latest run, and the steps that it came to take in a call of compiled code."""
 
     def __init__(self, compiled: Compiled):
         self.compiled = compiled

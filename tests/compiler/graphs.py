@@ -510,6 +510,23 @@ def lanes_of_draws() -> Graph:
 
 
 @graph
+def regression() -> Graph:
+    """Scalar products of rows, functions of what they give, a row and a particle, of counts too; and their slopes."""
+    g = Graph()
+    x, y = g.input("x", (DATA,), 13), g.input("y", (DATA,), dtype="int")
+    w, v, m = g.param("w", 13), g.param("v"), g.param("m", 13, 10)
+    z = ops.reduce_sum(ops.mul(x, w))
+    rate = ops.add(ops.log1p(ops.mul(z, z)), ops.exp(ops.mul(0.1, ops.add(z, v))))
+    again = ops.tanh(ops.reduce_sum(ops.mul(ops.mul(x, w), ops.sigmoid(ops.log(rate)))))
+    moved = ops.add(x, ops.noise("e", 0, (DATA, PARTICLES), (13,)))
+    each = ops.softplus(ops.reduce_sum(ops.mul(moved, w)))
+    hidden = ops.tanh(ops.matmul(ops.tanh(x), m))
+    g.total(ops.add(ops.add(ops.log_poisson(y, rate), ops.mul(again, ops.reduce_sum(hidden))), each))
+    g.arrays.update(rate=rate, again=again)
+    return g
+
+
+@graph
 def short_tables() -> Graph:
     """Entries taken from a few numbers that all rows share, with indices beyond both ends."""
     g = Graph(grads=False, high=9)

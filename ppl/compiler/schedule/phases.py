@@ -39,16 +39,21 @@ def phases(ops: Sequence[Op]) -> dict[int, int]:
 
 
 def _one_number(op: Op) -> bool:
-    """Whether the next loop of `op` is its last, is long enough for vectors, and walks through memory."""
-    if len(op.domain) - len(op.loops) != 1 or op.kind == "put":
+    """Whether `op` fits a loop of vectors: its next loop is its last and long, walks through memory, and is of floats.
+
+    Whole numbers have 64 bits: beside them LLVM makes vectors of half as many floats.
+    """
+    if len(op.domain) - len(op.loops) != 1 or op.kind in ("put", "argmax"):
         return False
     length = op.head.size.constant
-    long = length is None or length >= ROWS_INNERMOST
-    return long and not any(read.gather for read in op.reads) and op.gather is None
+    if length is not None and length < ROWS_INNERMOST:
+        return False
+    whole = "int" in (op.target.dtype, *(read.value.dtype for read in op.reads))
+    return not whole and op.gather is None and not any(read.gather for read in op.reads)
 
 
 def _numbered(ops: Sequence[Op], vectors: set[int]) -> dict[int, int]:
-    """Odd numbers for `vectors`, even ones for others: as small as what they read allows, then as large as readers do."""
+    """Odd numbers for `vectors`, even ones for others: after what they read, and as late as their readers allow."""
     makers: dict[int, list[Op]] = {}
     readers: dict[int, list[Op]] = {}
     for op in ops:

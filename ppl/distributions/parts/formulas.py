@@ -16,6 +16,7 @@ LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 EULER = 0.57721566490153286061
 BELOW_ONE = Interval(-math.inf, 1.0)
 HUGE = 1e30
+FAR = 2.0**60
 
 
 def logit(u: Node) -> Node:
@@ -102,13 +103,12 @@ def one_minus_cos(angle: Node) -> Node:
 
 
 def log1p_square(z: Node) -> Node:
-    """log(1 + z^2), also where the square overflows."""
-    fixed = frozen(z)
-    size = ops.where(ops.less(fixed, 0.0), ops.neg(z), z)
-    far = ops.less(1.0, frozen(size))
-    small = ops.where(far, ops.div(1.0, ops.where(far, size, 1.0)), size)
-    head = ops.where(far, ops.mul(2.0, ops.log(ops.where(far, size, 1.0))), 0.0)
-    return ops.add(head, ops.log1p(ops.mul(small, small)))
+    """log(1 + z^2), also where the square overflows: from 2^60 on it is 2 log(1 + |z|), to the last bit of a double."""
+    far = ops.less(FAR, ops.absolute(frozen(z)))
+    size = ops.where(ops.less(frozen(z), 0.0), ops.neg(z), z)
+    near = ops.where(far, 0.0, z)
+    logarithm = ops.log1p(ops.where(far, size, ops.mul(near, near)))
+    return ops.mul(ops.where(far, 2.0, 1.0), logarithm)
 
 
 def mode_of_unit_interval(up: Node, down: Node, peak: Node) -> Node:

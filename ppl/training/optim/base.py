@@ -166,7 +166,7 @@ class FlatOptimizer(Keywords, ABC):
         for name in self.slots:
             largest = np.finfo(opt[name].dtype).max
             low, high = (0.0, np.inf) if name in SQUARES else (-largest, largest)
-            if not ((opt[name] >= low) & (opt[name] <= high)).all():
+            if opt[name].size and not (opt[name].min() >= low and opt[name].max() <= high):
                 owner = type(self).__name__
                 raise DataError(f"{owner}: '{name}' of the optimizer state holds NaN or numbers out of range")
 
