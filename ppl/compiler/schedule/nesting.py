@@ -1,14 +1,14 @@
 """Nesting: the operations of one cluster are arranged into statements and shared loops.
 
 At each loop prefix operations without remaining loops become statements; of the others, as many as possible share the
-next loop (`ppl.compiler.schedule.fusion`). Clusters may have thousands of operations and hundreds of loops, so what
-waits for what is kept up to date and not looked up anew for every loop.
+next loop (`ppl.compiler.schedule.fusion`), if they are of one phase (`phases`). Clusters may have thousands of
+operations and hundreds of loops, so what waits for what is kept up to date and not looked up anew for every loop.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -34,7 +34,7 @@ class _Pending:
         self.users: dict[int, dict[int, Op]] = {id(op.target): {} for op in ops if op.last}
         for op in ops:
             whole = len(op.loops) == len(op.domain)
-            (self.statements if whole else self.groups.setdefault(op.head.token, {}))[id(op)] = op
+            (self.statements if whole else self.groups.setdefault(self.key(op), {}))[id(op)] = op
             if not op.last:
                 self.makers.setdefault(id(op.target), {})[id(op)] = op
             for found in self._users(op):
@@ -45,7 +45,11 @@ class _Pending:
             for other in self._earlier(op):
                 self.before[id(op)] += 1
                 self.after.setdefault(id(other), []).append(op)
-        self.free = {t: {i: op for i, op in g.items() if not self.before[i]} for t, g in self.groups.items()}
+        self.free = {k: {i: op for i, op in g.items() if not self.before[i]} for k, g in self.groups.items()}
+
+    def key(self, op: Op) -> tuple[Any, int]:
+        """The group of an operation that needs a loop: all of one may share the next."""
+        return op.head.token, self.phases.get(id(op), 0)
 
     def _earlier(self, op: Op) -> Iterator[Op]:
         """The pending operations that come before one, as often as it waits for them."""
@@ -61,9 +65,9 @@ class _Pending:
         """Pending operations that write a value, those that overwrite it aside."""
         return self.makers.get(id(value), {}).values()
 
-    def tokens(self) -> list[Any]:
-        """What operations need next, in their order."""
-        return sorted(self.groups, key=lambda token: self.place[next(iter(self.groups[token]))])
+    def ordered(self) -> list[tuple[Any, int]]:
+        """The groups, in the order of their operations."""
+        return sorted(self.groups, key=lambda key: self.place[next(iter(self.groups[key]))])
 
     def take(self, group: dict[int, Op], ops: Iterable[Op]) -> None:
         """Remove `ops` of a group."""
@@ -77,11 +81,11 @@ class _Pending:
     def _go_on(self, op: Op) -> None:
         """Nobody waits for `op` any more."""
         if len(op.loops) < len(op.domain):
-            self.free[op.head.token].pop(id(op), None)
+            self.free[self.key(op)].pop(id(op), None)
         for other in self.after.pop(id(op), ()):
             self.before[id(other)] -= 1
             if not self.before[id(other)] and len(other.loops) < len(other.domain):
-                self.free[other.head.token][id(other)] = other
+                self.free[self.key(other)][id(other)] = other
 
     def ready(self, op: Op) -> bool:
         """Whether nothing that is pending comes before a statement."""
@@ -102,51 +106,39 @@ def nest(ops: Sequence[Op], limits: Fusion) -> list[Loop | Op]:
                 pending.take(pending.statements, [op])
         if not pending.statements and not pending.groups:
             return items
-        token, members = _choose(pending, limits)
-        pending.take(pending.groups[token], members)
-        if not pending.groups[token]:
-            del pending.groups[token]
-        loop = Loop(token, members[0].head.size)
+        key, members = _choose(pending, limits)
+        pending.take(pending.groups[key], members)
+        if not pending.groups[key]:
+            del pending.groups[key]
+        loop = Loop(key[0], members[0].head.size)
         for op in members:
             op.loops.append(loop)
         loop.items = nest(members, limits)
         items.append(loop)
 
 
-def _choose(pending: _Pending, limits: Fusion) -> tuple[Any, list[Op]]:
-    """The token whose loop can take in the most, complete groups first."""
-    best: tuple[Any, list[Op]] | None = None
+def _choose(pending: _Pending, limits: Fusion) -> tuple[tuple[Any, int], list[Op]]:
+    """The group whose loop can take in the most, complete groups first."""
+    best: tuple[tuple[Any, int], list[Op]] | None = None
     rank = (False, 0)
-    for token in pending.tokens():
-        members = _gather(pending, token, limits)
-        score = (len(members) == len(pending.groups[token]), len(members))
+    for key in pending.ordered():
+        members = _together(key, pending, limits)
+        score = (len(members) == len(pending.groups[key]), len(members))
         if members and (best is None or score > rank):
-            best, rank = (token, members), score
-    if best is None and pending.phases:
-        pending.phases = {}
-        return _choose(pending, limits)
+            best, rank = (key, members), score
     if best is None:
         raise AssertionError("the scheduler found a cycle")
     return best
 
 
-def _gather(pending: _Pending, token: Any, limits: Fusion) -> list[Op]:
-    """The operations that share the next loop over `token`: of its first phase, if there are phases."""
-    group = pending.groups[token]
-    if not pending.phases:
-        return _together(group, token, pending, limits)
-    first = min(pending.phases[i] for i in group)
-    now = {i: op for i, op in group.items() if pending.phases[i] == first}
-    return _together(now, token, pending, limits)
-
-
-def _together(group: Mapping[int, Op], token: Any, pending: _Pending, limits: Fusion) -> list[Op]:
-    """The operations of `group` that can share the next loop: in their order, those that wait for no others."""
+def _together(key: tuple[Any, int], pending: _Pending, limits: Fusion) -> list[Op]:
+    """The operations of a group that can share the next loop: in their order, those that wait for no others."""
+    group = pending.groups[key]
     members: list[Op] = []
     inside: set[int] = set()
     arrays: set[int] = set()
     met: Counter[int] = Counter()
-    waiting = [(pending.place[i], op) for i, op in pending.free[token].items() if i in group]
+    waiting = [(pending.place[i], op) for i, op in pending.free[key].items()]
     heapify(waiting)
     while waiting and len(members) < limits.operations:
         op = heappop(waiting)[1]
