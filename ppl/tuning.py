@@ -89,13 +89,9 @@ CLASSES_MULTIPLIED = 128
 LOOP_ARRAYS = 14
 """Arrays that one innermost loop may touch. With more LLVM no longer vectorises; that is not timed here."""
 
-ROWS_INNERMOST = 8
-"""Length of events up to which elementary functions take rows in their innermost loop. Not measured by itself; half a
-vector of AVX-512."""
-
-CARRIED_ENTRIES = 16
-"""Entries that a row may store and read again for each elementary function that so runs in a loop of vectors. Not
-measured by itself: a function takes some nanoseconds alone, an eighth of that in a vector, an entry 0.2."""
+ROWS_INNERMOST, CARRIED_ENTRIES = 8, 16
+"""Length of events up to which elementary functions take rows in their innermost loop, half a vector of AVX-512, and
+entries that a row may store for each function that so comes into a loop of vectors. Not measured by themselves."""
 
 SLICED_LOOP = 4
 """Innermost loops up to this length index the flat arrays: cutting slices costs more than it saves. Not recorded."""

@@ -5,7 +5,8 @@ are slabs are written, read again by other processors, and added up. A large gra
 row region keeps the operands of its product, for a *chunk* of rows: a tile of every slab. Behind a barrier a second
 region multiplies them, each slab a share of the rows of the result, straight into the gradient; then comes the next
 chunk. So memory does not grow with the rows, what a slab has written is read by its own processor in the optimizer's
-step, and a long sum is made in one product.
+step, and a long sum is made in one product. Steps that take all rows of a call at once have one place for their sums,
+too.
 """
 
 from __future__ import annotations
@@ -75,3 +76,20 @@ def _keep(stage: Stage, value: Value, builder: Builder) -> None:
     value.external = True
     builder.globals.append(value)
     stage.kept.append(value)
+
+
+def keep_whole(stages: Sequence[Stage], builder: Builder) -> None:
+    """Give sums over rows of `whole` steps their places: that of a gradient, or memory of their own."""
+    whole = builder.target.fusion.whole
+    sums = {value: stage for stage in stages for value in stage.accumulators if value.node.op in whole}
+    for stage in stages:
+        for out in tuple(stage.outputs):
+            value = builder.direct(out)
+            if value in sums:
+                stage.outputs.remove(out)
+                value.buffer = Buffer("grad", out.offset, literal=True)
+    for value, stage in sums.items():
+        stage.accumulators.remove(value)
+        value.accumulates = False
+        if value.buffer is None or value.buffer.array != "grad":
+            builder.whole(value)

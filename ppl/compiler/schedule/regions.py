@@ -19,10 +19,9 @@ from ppl.compiler.schedule.apart import sums_apart
 from ppl.compiler.schedule.fusion import Buffer, Op, place, rest
 from ppl.compiler.schedule.held import hold
 from ppl.compiler.schedule.nesting import nest
-from ppl.compiler.schedule.owned import own
+from ppl.compiler.schedule.owned import keep_whole, own
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, assign, bases, chain, source
 from ppl.compiler.schedule.values import Builder
-from ppl.compiler.schedule.whole import keep_whole
 from ppl.ir.node import Node, topological
 from ppl.ir.op_facts import VECTORS
 from ppl.ir.types import Axis
