@@ -2,6 +2,7 @@
 
 * A pattern in `nav` (``models/*.md``) stands for the pages it matches that are not named elsewhere.
 * Files outside of docs/ that pages link to become pages below ``repository/``, and the links lead there.
+* Pages with code of two tools side by side have no columns beside them.
 * Info strings of code blocks keep the language alone: the rest is for the tests (`tests/pages`).
 """
 
@@ -102,6 +103,8 @@ def _page(path: Path) -> str:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """The page with its links led to pages of the site, and short info strings."""
     here = page.file.src_uri
+    if '<div class="pair"' in markdown:
+        page.meta["hide"] = ["navigation", "toc"]  # two columns of code need the room
     return LINK.sub(lambda m: m[1] + _led(m[2], here) + m[3], INFO.sub(r"\1", markdown))
 
 

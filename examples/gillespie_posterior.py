@@ -68,7 +68,8 @@ def main(steps=1500, shape=(4, 400)):
     x = np.linspace(0.7, 1.3, 200)[:, None] * TRUE
     for i, name in enumerate(("birth", "eating", "death")):
         axes[i].plot(x[:, i], exact.pdf(x)[:, i], x[:, i], found.pdf(x)[:, i], "--")
-        axes[i].set(xlabel=f"rate of {name}: exact posterior, and guide (dashed)")
+        axes[i].set(xlabel=f"rate of {name}")
+    axes[0].legend(["exact posterior", "guide"])
     pictures.save(figure, "outputs", "gillespie_posterior")
     return found, exact
 

@@ -44,14 +44,16 @@ def tune(*, way):
 def main(steps=1500):
     """Train in both ways and draw; returns the programs, and the rates over the steps."""
     programs, rates = {way: ppl.compile(tune.bind(way=way), dtype="float64") for way in WAYS}, {}
-    figure, ax = pictures.pyplot().subplots()
+    figure, ax = pictures.pyplot().subplots(figsize=(7, 3.5), layout="constrained")
     for way, program in programs.items():
         state, rates[way], adam = program.init(seed=0), [], ppl.optim.Adam(lambda t: 0.05 / (1 + t / 300))
         for _ in range(steps):
             state, _ = program.update(state, optimizer=adam)
             rates[way].append(1 + float(program.params(state)["spare"]))
         ax.plot(rates[way], label=f"by its {way}: {np.mean(rates[way][-300:]):.3f}")
-    ax.legend(title="rate of the server over the steps; best: 3")
+    ax.axhline(3.0, color="k", lw=0.8, label="best: 3")
+    ax.set(xlabel="step", ylabel="rate of the server")
+    ax.legend()
     pictures.save(figure, "outputs", "tune_queue")
     return programs, rates
 

@@ -151,6 +151,7 @@ def draw(curve: np.ndarray, best: float, learned: np.ndarray, actions: np.ndarra
         if abs(s - START) <= t:
             right.text(t, s, "→" if actions[t, s] else "←", ha="center", va="center", fontsize=9)
     right.set(xlabel="time", ylabel="state", title="learned P(swim right); arrows: optimal where reachable")
+    right.set_yticks(range(learned.shape[1]))
     figure.colorbar(shown, ax=right)
     figure.tight_layout()
     return figure

@@ -96,15 +96,15 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
     Methods take the state, then the data in the order of the model's arguments (or one dict of them by name). They
     share these options:
 
-    seed : noise seed, at step 0. None means the state's seed and step.
-    particles : samples averaged per row; None means those of `ppl.compile`.
-    total_rows : rows of the data set that the given rows are a part of. Sums over rows are scaled by total / given.
-    rows : global row numbers (an array, the first row, or a slice). They enter the noise of the given rows.
-    hyper : values of `ppl.hyper` scalars by name, or schedules of the step.
-    nonfinite : "raise" an error that names where a NaN or infinity appeared first, or "keep" it.
-    comm, replicated : a communicator of mpi4py whose processes share out the rows, and whether each is given all rows
-        or rows of its own; see `ppl.fit`. `rows` are then the numbers of the rows given to this process. All get the
-        result on the rows of all.
+    * seed : noise seed, at step 0. None means the state's seed and step.
+    * particles : samples averaged per row; None means those of `ppl.compile`.
+    * total_rows : rows of the data set that the given rows are a part of. Sums over rows are scaled by total / given.
+    * rows : global row numbers (an array, the first row, or a slice). They enter the noise of the given rows.
+    * hyper : values of `ppl.hyper` scalars by name, or schedules of the step.
+    * nonfinite : "raise" an error that names where a NaN or infinity appeared first, or "keep" it.
+    * comm, replicated : a communicator of mpi4py whose processes share out the rows, and whether each is given all rows
+          or rows of its own; see `ppl.fit`. `rows` are then the numbers of the rows given to this process. All get the
+          result on the rows of all.
     """
 
     @keywords

@@ -17,7 +17,7 @@ ELSEWHERE = {
 }
 """Pages whose code is run by tests that also look at what it finds."""
 
-FAST: dict[str, int] = {}
+FAST = {"docs/cuda.md": 1, "docs/diagnostics.md": 1, "docs/tutorial-choose.md": 3, "docs/tutorial-embed.md": 1}
 """How many blocks of a page run in every run of the tests: those of the others compile too much, and are slow tests."""
 
 WITH_CODE = [page for page in pages() if scripts(page) and page not in ELSEWHERE]
