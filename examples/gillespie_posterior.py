@@ -69,7 +69,7 @@ def main(steps=1500, shape=(4, 400)):
     for i, name in enumerate(("birth", "eating", "death")):
         axes[i].plot(x[:, i], exact.pdf(x)[:, i], x[:, i], found.pdf(x)[:, i], "--")
         axes[i].set(xlabel=f"rate of {name}")
-    axes[0].legend(["exact posterior", "guide"])
+    axes[0].legend(["exact posterior", "guide"], fontsize=8, loc="upper left")
     pictures.save(figure, "outputs", "gillespie_posterior")
     return found, exact
 

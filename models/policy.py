@@ -149,7 +149,8 @@ def draw(curve: np.ndarray, best: float, learned: np.ndarray, actions: np.ndarra
     shown = right.imshow(learned[:, :, 1].T, origin="lower", cmap="RdBu", vmin=0, vmax=1, aspect="auto")
     for t, s in np.ndindex(actions.shape):
         if abs(s - START) <= t:
-            right.text(t, s, "→" if actions[t, s] else "←", ha="center", va="center", fontsize=9)
+            color = "w" if abs(learned[t, s, 1] - 0.5) > 0.3 else "k"
+            right.text(t, s, "→" if actions[t, s] else "←", ha="center", va="center", fontsize=11, color=color)
     right.set(xlabel="time", ylabel="state", title="learned P(swim right); arrows: optimal where reachable")
     right.set_yticks(range(learned.shape[1]))
     figure.colorbar(shown, ax=right)

@@ -103,8 +103,8 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
     * hyper : values of `ppl.hyper` scalars by name, or schedules of the step.
     * nonfinite : "raise" an error that names where a NaN or infinity appeared first, or "keep" it.
     * comm, replicated : a communicator of mpi4py whose processes share out the rows, and whether each is given all rows
-          or rows of its own; see `ppl.fit`. `rows` are then the numbers of the rows given to this process. All get the
-          result on the rows of all.
+      or rows of its own; see `ppl.fit`. `rows` are then the numbers of the rows given to this process. All get the
+      result on the rows of all.
     """
 
     @keywords
