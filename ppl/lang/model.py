@@ -54,7 +54,12 @@ class Model:
         for name in static:
             if name not in self.static_names:
                 known = ", ".join(self.static_names) or "none"
-                raise ModelError(f"model {self.name!r} has no static argument {name!r} (it has: {known})")
+                hint = (
+                    f": {name!r} is a data argument. Static ones stand after a star, def {self.name}(..., *, {name})"
+                    if name in self.arguments
+                    else ""
+                )
+                raise ModelError(f"model {self.name!r} has no static argument {name!r} (it has: {known}){hint}")
         return Model(self.function, {**self.static, **static})
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -42,7 +42,7 @@ class Likelihood:
     def trace(self, arguments: Mapping[str, Any]) -> Trace:
         """Trace the model and write one cost per observation, or per group that a marginalised latent ties together."""
         trace = trace_model(self.model, dict(arguments))
-        if not any(s.kind is SiteKind.OBSERVED for s in trace.sites.values()):
+        if not self.marginalize and not any(s.kind is SiteKind.OBSERVED for s in trace.sites.values()):
             raise ModelError(f"likelihood: model '{self.model.name}' observes nothing")
         add_log_likelihood(trace, self.marginalize, "likelihood")
         return trace
@@ -125,6 +125,10 @@ def _mixed(names: Sequence[str], terms: Sequence[Node]) -> set[Axis]:
     return {n.attrs["axis"] for n in collected}
 
 
+def _listed(sites: Sequence[Site | Factor]) -> str:
+    return ", ".join(dict.fromkeys(base_name(s.name) for s in sites))
+
+
 def _marginal_cost(
     summed: Sequence[Site], sites: Sequence[Site | Factor], terms: Mapping[str, Node], owner: str
 ) -> Cost:
@@ -144,7 +148,7 @@ def _marginal_cost(
         factors.append(ops.sum_axes(term, inner))
     found = functools.reduce(ops.add, factors, ops.const(0.0))
     rows = {a for s in (*summed, *sites) for a in s.axes if a.size is None and a not in plates}
-    name = f"-log p({', '.join(dict.fromkeys(base_name(s.name) for s in sites))})"
+    name = f"-log p({_listed(sites)})" if sites else f"-log sum p({_listed(summed)})"
     where = sites[0].where if sites else summed[0].where
     step = found if scan is not None else None
     whole, nodes = tuple(a.name for a in rows), tuple(s.name for s in summed)
@@ -161,7 +165,7 @@ def likelihood(model: Model, marginalize: Sequence[str] = ()) -> Likelihood:
 
     Raises
     ------
-    ModelError : nothing is observed, or a name is unknown or not finite.
+    ModelError : nothing is observed or summed out, or a name is unknown or not finite.
     EstimatorError : the sum takes a table beyond the budget; the message says what would fit.
 
     A factor that depends on such latents enters their sum. Latents are summed out one after the other, in an order that

@@ -26,7 +26,8 @@ from ppl.inference.probabilities import (
     summed_names,
 )
 from ppl.inference.steps import steps_named, steps_of
-from ppl.lang.trace import Trace
+from ppl.ir.node import Node, topological
+from ppl.lang.trace import Site, SiteKind, Trace
 from ppl.names import Named, keywords
 from ppl.objectives.predictive import Predictive
 from ppl.program.embedding import particles_first, site_names, summed_out
@@ -146,19 +147,24 @@ class Drawing(Prepared):
 
         The draws of latents that `ppl.likelihood` sums out are exact, and joint ones.
 
-        Parameters and errors are those of `predict`; `sites` are latents, by default all of them.
+        Parameters and errors are those of `predict`; `sites` are latents, by default all of them. What
+        `ppl.deterministic` computes of latents, parameters and data may be named, too.
 
         Raises
         ------
         ModelError
             Latents have no guide: draws of the model are none of their posterior.
+        DataError
+            `sites` has another name, or one of a value that is computed from what `ppl.sample` returned for an
+            observation, which `predict` draws.
         """
         keep, read = keeps(nonfinite), self.read(data)
         compiled = self.prepare(*read)
         known = _latents(compiled.trace)
         _require_posterior(self, compiled, known)
         wanted = known if sites is None else names("sites=", sites)
-        _require_known(wanted, known, "latent")
+        computed = [name for name in wanted if name not in known and _is_computed(compiled.trace, name)]
+        _require_known(wanted, (*known, *computed), "latent")
         return self._draws("predict", wanted, Call(state, read, seed, particles, rows, None, hyper), keep)
 
     def posterior_probs(
@@ -252,6 +258,36 @@ def _require_known(wanted: Sequence[str], known: Sequence[str], what: str) -> No
     unknown = sorted(set(wanted) - set(known))
     if unknown:
         raise DataError(f"no {what} named {unknown}; the program has {list(known) if what == 'latent' else known}")
+
+
+def _is_computed(trace: Trace, name: str) -> bool:
+    """Whether a site is a deterministic one that sees no draw of an observation.
+
+    Raises
+    ------
+    DataError
+        It is deterministic, and sees one.
+    """
+    group = [trace.sites[step] for step in steps_named(trace, name) if step in trace.sites]
+    if not group or any(site.kind is not SiteKind.DETERMINISTIC for site in group):
+        return False
+    drawn = {id(s.returned): s.name for s in trace.sites.values() if s.returned is not None}
+    for node in topological([_outside(site) for site in group]):
+        if id(node) in drawn:
+            raise DataError(
+                f"posterior: '{name}' is computed from what ppl.sample returned for the observation "
+                f"'{drawn[id(node)]}': program.predict draws both"
+            )
+    return True
+
+
+def _outside(site: Site) -> Node:
+    """The value of a site, with all that its loops compute it from."""
+    assert site.node is not None
+    node, scan = site.node, site.scan
+    while scan is not None:
+        node, scan = scan.seen(node), scan.outer
+    return node
 
 
 def _latents(trace: Trace) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -81,7 +82,10 @@ class Prepared:
                 raise DataError(f"the program has not seen data yet: pass {names}, or data= to ppl.compile")
         if len(data) != len(self.argument_names):
             names = ", ".join(self.argument_names) or "none"
-            raise DataError(f"the program takes {len(self.argument_names)} data arguments ({names}); {len(data)} given")
+            raise DataError(
+                f"the program takes {len(self.argument_names)} data arguments ({names}); {len(data)} given"
+                f"{self._defaults(self.argument_names[len(data) :])}"
+            )
         key = signature(self.argument_names, data)
         found = self._compiled.get(key)
         if found is None:
@@ -92,6 +96,15 @@ class Prepared:
             self._try_out(found, data)
         self._latest = found
         return found
+
+    def _defaults(self, missing: Sequence[str]) -> str:
+        """What to do with data arguments that have a default, but were not given."""
+        parameters = inspect.signature(self.objective.model.function).parameters
+        named = [n for n in missing if n in parameters and parameters[n].default is not inspect.Parameter.empty]
+        if not named:
+            return ""
+        listed = ", ".join(f"{n}={parameters[n].default!r}" for n in named)
+        return f". What is no data, but is fixed when a model is traced, stands after a star: def f(..., *, {listed})"
 
     def _try_out(self, compiled: Compiled, data: Sequence[Any]) -> None:
         """Call users' functions once, when there are data to call them with."""

@@ -22,6 +22,7 @@ from ppl.runtime.executable import Request, compile_request
 DATA = Axis("data", Kind.PLATE)
 OTHER = Axis("other", Kind.PLATE)
 INNER = Axis("inner", Kind.PLATE, 4, 1)
+GROUPS = Axis("groups", Kind.PLATE, 200)
 ENUM = Axis("enum", Kind.ENUM, 3)
 BRANCH = branch_axis((TRUNK, Copy(0, "b", 1), Copy(0, "b", 2)))
 ROWS = 37
@@ -300,6 +301,17 @@ def centred() -> Graph:
     mean = ops.div(ops.sum_axes(y, (DATA,)), ops.size(DATA))
     d = ops.sub(y, mean)
     g.total(ops.mul(d, d))
+    return g
+
+
+@graph
+def totals() -> Graph:
+    """Sums over rows that other regions read as they are: one number, and in the gradient one for every group."""
+    g = Graph(high=200)
+    x, index, w = g.input("x", (DATA,)), g.input("index", (DATA,), dtype="int"), g.param("w", 200)
+    groups = ops.collect(ops.sin(ops.distribute(w, GROUPS)), GROUPS)
+    y = ops.mul(x, ops.take(groups, index))
+    g.total(ops.tanh(ops.sub(y, ops.sum_axes(y, (DATA,)))))
     return g
 
 

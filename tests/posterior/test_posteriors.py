@@ -531,3 +531,30 @@ def test_rows_that_a_later_value_mixes_are_drawn_together():
     check_frequencies(np.ravel_multi_index(drawn.T, joint.shape), (joint / joint.sum()).ravel())
     with pytest.raises(ModelError, match="the rows of 'b' are coupled"):
         program.posterior_probs(program.init(0), y)
+
+
+def test_latents_without_evidence_keep_their_prior():
+    """Each by itself, beside one that is observed, and a network of which nothing is known."""
+
+    @ppl.model
+    def network(x):
+        a = ppl.sample("a", Categorical(probs=[0.2, 0.8]))
+        ppl.sample("b", Categorical(probs=ppl.constant([[0.5, 0.5], [0.1, 0.9]])[a]))
+        ppl.sample("c", Categorical(probs=[0.1, 0.2, 0.7]))
+        d = ppl.sample("d", Categorical(probs=[0.3, 0.7]))
+        if x is not None:
+            ppl.sample("x", Categorical(probs=ppl.constant([[0.9, 0.1], [0.4, 0.6]])[d]), obs=x)
+
+    @ppl.model
+    def alone():
+        network.function(None)
+
+    latents = ["a", "b", "c", "d"]
+    prior = {"a": [0.2, 0.8], "b": [0.18, 0.82], "c": [0.1, 0.2, 0.7], "d": [0.3, 0.7]}
+    seen = {**prior, "d": np.array([0.03, 0.42]) / 0.45}
+    for model, data, wanted, loss in ((network, (1,), seen, -np.log(0.45)), (alone, (), prior, 0.0)):
+        program = ppl.compile(ppl.likelihood(model, marginalize=latents), data=data, dtype="float64")
+        found = program.posterior_probs(program.init(0), *data)
+        for name in latents:
+            np.testing.assert_allclose(found[name], wanted[name], rtol=1e-12)
+        np.testing.assert_allclose(program.value(program.init(0), *data), loss, atol=1e-12)

@@ -7,7 +7,7 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Categorical, Normal, Uniform
-from ppl.errors import EstimatorError, ModelError, ShapeError
+from ppl.errors import DataError, EstimatorError, ModelError, ShapeError
 
 X = np.zeros((5, 3))
 HERE = r"at test_model_errors.py:\d+: .*"
@@ -320,3 +320,14 @@ def test_a_node_that_nothing_fits_lists_every_reason():
 def test_the_automatic_choice_never_takes_a_path_through_a_jump():
     plan = ppl.compile(jump).explain()
     assert isinstance(plan["z"].estimator, ppl.estimators.ScoreFunction)
+
+
+def test_an_argument_with_a_default_is_told_from_a_static_one():
+    @ppl.model
+    def ahead(y, horizon=0):
+        ppl.sample("y", Normal(ppl.param("a", 0.0), 1.0), obs=y)
+
+    with pytest.raises(DataError, match=r"stands after a star: def f\(..., \*, horizon=0\)"):
+        ppl.compile(ppl.likelihood(ahead), data=(1.0,))
+    with pytest.raises(ModelError, match=r"'horizon' is a data argument.*def ahead\(..., \*, horizon\)"):
+        ahead.bind(horizon=3)

@@ -315,3 +315,31 @@ def test_discrete_observations_index_what_follows():
     np.testing.assert_allclose(counts, [0.2, 0.3, 0.5], atol=5 * np.sqrt(0.25 / 8000))
     assert (drawn["b"][drawn["k"] == 0] == 0).all() and (drawn["b"][drawn["k"] == 2] == 1).all()
     assert np.isfinite(program.value(program.init(0), k, b))
+
+
+def test_posterior_shows_what_is_computed_of_latents(fitted):
+    program, state = fitted
+    drawn = program.posterior(state, X, Y, particles=50, seed=1, sites=["w", "mean"])
+    np.testing.assert_allclose(drawn["mean"], drawn["w"] @ X.T, rtol=1e-10)
+
+
+def test_posterior_refuses_what_is_computed_of_redrawn_observations():
+    @ppl.model
+    def walk(y):
+        a = ppl.sample("a", Normal(0.0, 1.0))
+
+        def step(last, value):
+            ppl.deterministic("given", value + a)
+            ppl.deterministic("before", last + a)
+            return ppl.sample("y", Normal(a, 1.0), obs=value), None
+
+        last, _ = ppl.scan(step, 0.0, y)
+        ppl.deterministic("last", last)
+
+    y = np.arange(5.0)
+    program = ppl.compile(ppl.elbo(walk, ppl.autoguide(walk)), data=(y,), dtype="float64")
+    drawn = program.posterior(program.init(0), y, particles=3, seed=0, sites=["given", "a"])
+    np.testing.assert_allclose(drawn["given"], y + drawn["a"][:, None], rtol=1e-12)
+    for name in ("before", "last"):
+        with pytest.raises(DataError, match=f"'{name}' is computed from what ppl.sample returned.*'y'"):
+            program.posterior(program.init(0), y, sites=[name])

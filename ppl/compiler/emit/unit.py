@@ -28,6 +28,7 @@ from ppl.compiler.schedule.stages import Opaque, Stage
 from ppl.compiler.schedule.values import Builder
 from ppl.tuning import MATRIX_BLOCK
 
+IN_FIRST_SLAB = {f"slab_{array}": f"first_{array}" for array in "wv"}
 SLABS = "slab_count"
 """The number of slabs as emitted code finds it in the header of a workspace."""
 
@@ -160,13 +161,21 @@ class Unit:
         slab: Given = "slab" if "slab" in arguments else 0
         return self.bare(name, arguments, [*self.definitions(body, slab, slab), *body], doc)
 
-    def definitions(self, body: Sequence[Record], slab: Given, lane: Given = "lane") -> list[Statement]:
-        """Assignments of the symbols that `body` uses: offsets, then the sizes that these need."""
+    def definitions(
+        self, body: Sequence[Record], slab: Given, lane: Given = "lane", makers: Sequence[Stage] | None = None
+    ) -> list[Statement]:
+        """Assignments of the symbols that `body` uses: offsets, then the sizes that these need.
+
+        Where the `makers` of a row region are told, sums that other stages have made are read where their total is, in
+        the first slab.
+        """
         memory, words = self.memory, names_in(*body).used
         needed = set(words)
         offsets: list[Statement] = []
+        totals = set() if makers is None else _sums(self.stages) - _sums(makers)
         for symbol, place in memory.symbols.items():
             if symbol in words:
+                place = place.renamed(IN_FIRST_SLAB) if symbol in totals else place
                 offsets.append(assign(symbol, place))
                 needed |= place.names
         slabs = [x for array in "wv" for x in self._areas(array, needed, slab, lane)]
@@ -181,6 +190,9 @@ class Unit:
         if f"slab_{array}" in needed:
             found.append(assign(f"slab_{array}", term(total) + _times(slab, size)))
             needed |= total.names | size.names
+        if f"first_{array}" in needed:
+            found.append(assign(f"first_{array}", term(total)))
+            needed |= total.names
         if f"lane_{array}" in needed:
             found.append(assign(f"lane_{array}", term(total) + _times(SLABS, size) + _times(lane, own)))
             needed |= total.names | size.names | own.names | {SLABS}
@@ -199,6 +211,11 @@ class Unit:
         if "iout" in needed:
             sizes.append(assign("iout", call(Name("out").before(self.memory.ints).dot("view"), "I")))
         return [*sizes, assign("no_ids", Name("v").before(0))] if "no_ids" in needed else sizes
+
+
+def _sums(stages: Sequence[Stage]) -> set[str]:
+    """The symbols of the accumulators of some stages."""
+    return {v.buffer.symbol for stage in stages for v in stage.accumulators if v.buffer is not None}
 
 
 def _times(count: Given, size: Poly) -> Expression:

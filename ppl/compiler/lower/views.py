@@ -68,6 +68,13 @@ class Poly:
         """The run-time sizes it depends on."""
         return {n for names, _ in self.terms for n in names}
 
+    def renamed(self, names: Mapping[str, str]) -> Poly:
+        """The same in other symbols."""
+        found = Poly()
+        for factors, coef in self.terms:
+            found = found + Poly(((tuple(sorted(names.get(n, n) for n in factors)), coef),))
+        return found
+
     def evaluate(self, sizes: Mapping[str, int]) -> int:
         """Its value at given run-time sizes."""
         total = 0

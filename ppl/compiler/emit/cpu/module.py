@@ -36,7 +36,7 @@ class CpuEmitter(Emitter):
         return Stages(self.unit, self.regions.stage, self._products, "shared")
 
     def _products(self, stage: Stage, body: Sequence[Statement], doc: str) -> Function:
-        return self.regions.region(products_of(stage), body, doc)
+        return self.regions.region(products_of(stage), body, doc, of=stage)
 
     def before(self) -> Mapping[str, Sequence[Statement]]:
         """What the parallel driver does before unplated stages, by their names."""

@@ -61,9 +61,13 @@ class Regions:
         made = assign("words", call(Name("np").dot("empty"), size + 1, "I"))
         return [made, do("fill_words", "words", names(*self.passed), types)]
 
-    def region(self, name: str, body: Sequence[Statement], doc: str, own: Given = "slab") -> Function:
-        """A region's function; addresses are those in slab `own`."""
-        lines = [*self.unit.definitions(body, own), *body]
+    def region(
+        self, name: str, body: Sequence[Statement], doc: str, own: Given = "slab", of: Stage | None = None
+    ) -> Function:
+        """A region's function; addresses are those in slab `own`, but sums that are not made by the stage `of` which it
+        is are read in the first slab.
+        """
+        lines = [*self.unit.definitions(body, own, makers=None if of is None else [of]), *body]
         return self.unit.bare(name, PASSED, [*self._unpacked(lines), *lines, Return(to_int(0))], doc)
 
     def stage(self, stage: Stage, body: Sequence[Statement], doc: str) -> Function:
@@ -71,11 +75,12 @@ class Regions:
         assert stage.row is not None
         rows, slab = axis_size(stage.row), Name("slab")
         if not stage.owned:
-            return self.region(stage.name, [_between(*(_start(rows, s) for s in (slab, slab + 1))), *body], doc)
+            ends = [_between(*(_start(rows, s) for s in (slab, slab + 1)))]
+            return self.region(stage.name, [*ends, *body], doc, of=stage)
         first = Name(f"first_{stage.name}")
         ends = [assign("rows", call("min", f"chunk_{stage.name}", term(rows) - first)),
                 _between(*(first + _start("rows", s) for s in (slab, slab + 1)))]  # fmt: skip
-        return self.region(stage.name, [*ends, *body], doc)
+        return self.region(stage.name, [*ends, *body], doc, of=stage)
 
     def _unpacked(self, body: Sequence[Statement]) -> list[Statement]:
         """The statements that read what `body` needs from the argument words."""

@@ -184,18 +184,19 @@ class CudaEmitter(Emitter):
         shape = (ends[-1], "THREADS", "TILES" if tiled else "SHARED")
         last = [*ends[:-1], *sorted({"slabs"} & names_in(*body).used)]
         slab = PLACE if tasks[0].is_region else 0
-        kernel, launch = self._kernel(name, [assign(PLACE, call("block")), *body], last, shape, slab)
+        makers = [task.stage for task in tasks if task.stage is not None]
+        kernel, launch = self._kernel(name, [assign(PLACE, call("block")), *body], last, shape, slab, makers)
         return kernel, [*before, *launch]
 
     def _kernel(self, name: str, body: Sequence[Statement], last: Sequence[str], shape: tuple[Given, ...],
-                slab: Given) -> Launch:  # fmt: skip
+                slab: Given, makers: Sequence[Stage]) -> Launch:  # fmt: skip
         """A kernel that is passed what all are, sizes and addresses, and `last`; `shape` is its launch configuration.
 
         What the host knows of memory it tells: arguments take no registers.
         """
         unit, inside = self.unit, list[Statement]()
         told: set[str] = set()
-        for x in unit.definitions(body, slab, slab):
+        for x in unit.definitions(body, slab, slab, makers):
             assert isinstance(x, Assign) and isinstance(x.target, Name)
             array = x.value.array if isinstance(x.value, Index) else None
             if array == Name("v") and isinstance(x.value, Index) and isinstance(x.value.index, Literal):
