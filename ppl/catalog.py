@@ -166,7 +166,8 @@ def page() -> str:
     lines = [
         "# Distributions", "",
         "Made by `python -m ppl.catalog` from the registries: do not edit. Every distribution has",
-        "`log_prob`, `sample`, `expand` and `mask`; *formulas* are those in closed form beside them. The *path* is the",
+        "`log_prob`, `sample`, `expand` and `mask`; *formulas* are those in closed form beside them; with a cdf",
+        "come `log_cdf`, and mostly `sf` and `log_sf`, which hold far out in the tails. The *path* is the",
         "derivative of a sample in its parameters: explicit through the sampler, implicit as −∂F/p where it rejects or",
         "chooses, relaxed where a discrete sample has a soft version. *Estimators* are those that support a node",
         "under a quadratic cost (of angles a cosine), all parameters learned that do not move the support, or all",

@@ -14,6 +14,7 @@ from ppl.compiler.surrogate.posterior.backward import refused
 from ppl.compiler.surrogate.posterior.draws import IMPOSSIBLE, drawing, key_of
 from ppl.errors import DataError, ModelError
 from ppl.inference.absent import completed, require_unread
+from ppl.inference.computed import is_computed
 from ppl.inference.new_rows import numbered, without_tables
 from ppl.inference.probabilities import (
     Probabilities,
@@ -26,8 +27,7 @@ from ppl.inference.probabilities import (
     summed_names,
 )
 from ppl.inference.steps import steps_named, steps_of
-from ppl.ir.node import Node, topological
-from ppl.lang.trace import Site, SiteKind, Trace
+from ppl.lang.trace import Trace
 from ppl.names import Named, keywords
 from ppl.objectives.predictive import Predictive
 from ppl.program.embedding import particles_first, site_names, summed_out
@@ -163,7 +163,7 @@ class Drawing(Prepared):
         known = _latents(compiled.trace)
         _require_posterior(self, compiled, known)
         wanted = known if sites is None else names("sites=", sites)
-        computed = [name for name in wanted if name not in known and _is_computed(compiled.trace, name)]
+        computed = [name for name in wanted if name not in known and is_computed(compiled.trace, name)]
         _require_known(wanted, (*known, *computed), "latent")
         return self._draws("predict", wanted, Call(state, read, seed, particles, rows, None, hyper), keep)
 
@@ -258,36 +258,6 @@ def _require_known(wanted: Sequence[str], known: Sequence[str], what: str) -> No
     unknown = sorted(set(wanted) - set(known))
     if unknown:
         raise DataError(f"no {what} named {unknown}; the program has {list(known) if what == 'latent' else known}")
-
-
-def _is_computed(trace: Trace, name: str) -> bool:
-    """Whether a site is a deterministic one that sees no draw of an observation.
-
-    Raises
-    ------
-    DataError
-        It is deterministic, and sees one.
-    """
-    group = [trace.sites[step] for step in steps_named(trace, name) if step in trace.sites]
-    if not group or any(site.kind is not SiteKind.DETERMINISTIC for site in group):
-        return False
-    drawn = {id(s.returned): s.name for s in trace.sites.values() if s.returned is not None}
-    for node in topological([_outside(site) for site in group]):
-        if id(node) in drawn:
-            raise DataError(
-                f"posterior: '{name}' is computed from what ppl.sample returned for the observation "
-                f"'{drawn[id(node)]}': program.predict draws both"
-            )
-    return True
-
-
-def _outside(site: Site) -> Node:
-    """The value of a site, with all that its loops compute it from."""
-    assert site.node is not None
-    node, scan = site.node, site.scan
-    while scan is not None:
-        node, scan = scan.seen(node), scan.outer
-    return node
 
 
 def _latents(trace: Trace) -> tuple[str, ...]:
