@@ -16,7 +16,7 @@ def _main(name: str):
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda p: p.stem)
 def test_examples_are_short_and_documented(path):
     lines = path.read_text().splitlines()
-    assert len(lines) <= (80 if "ppl.external(" in path.read_text() else 60)
+    assert len(lines) <= (80 if "ppl.external(" in path.read_text() or path.stem == "large_data" else 60)
     assert lines[0].startswith('"""') and f"Run: python examples/{path.name}" in lines
 
 
@@ -90,6 +90,17 @@ def test_the_posterior_of_reaction_rates_is_the_exact_one(tmp_path, monkeypatch)
     np.testing.assert_allclose(found.mean(), exact.mean(), atol=0.2 * exact.std().min() / exact.std().max(), rtol=0.01)
     np.testing.assert_allclose(found.std(), exact.std(), rtol=0.1)
     np.testing.assert_array_less(np.abs(exact.mean() - [1.0, 0.01, 0.6]), 4 * exact.std())
+
+
+def test_data_of_files_give_the_least_squares_fit(tmp_path):
+    pytest.importorskip("h5py")
+    pytest.importorskip("pyarrow")
+    found = _main("large_data")(str(tmp_path))
+    x, y = np.load(tmp_path / "x.npy"), np.load(tmp_path / "y.npy")
+    exact = np.linalg.lstsq(x, y)[0]
+    assert len(found) == 3
+    for w in found.values():
+        np.testing.assert_allclose(w, exact, atol=0.05)  # of minibatches: the rate times the gradient's deviation
 
 
 @pytest.mark.slow

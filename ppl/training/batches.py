@@ -1,4 +1,4 @@
-"""The batches of `ppl.fit`: rows of arrays in memory in a fresh order every epoch, or a stream.
+"""The batches of `ppl.fit` from arrays: their rows in a fresh order every epoch. Streams are in `streams`.
 
 Which rows a step sees is a pure function of (seed, step), so that a resumed run continues with the same
 batches.
@@ -6,17 +6,17 @@ batches.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppl.arguments import shown
 from ppl.errors import DataError, OptionError
 from ppl.ir.reference.noise import mix, node_hash
 from ppl.lang.arguments import as_array
-from ppl.runtime.binding import check_plates
+from ppl.runtime.binding import NUMPY_DTYPES, Bound, check_plates
+from ppl.training.streams.ahead import Ahead
+from ppl.training.streams.mapped import is_mapped
 from ppl.tuning import CHECKED_ROWS, CONVERTED_BYTES, SHUFFLED_COMPILED
 
 
@@ -24,7 +24,8 @@ class Batch(NamedTuple):
     """Arguments of one training step.
 
     `rows` are their global row numbers (None: 0, 1, …), `size` how many rows they are, `check` whether the
-    values are still to be validated, `last` whether the epoch ends here.
+    values are still to be validated, `last` whether the epoch ends here. `place` is where a stream goes on behind it,
+    and `bound` the data in the program's types, if that has been done.
     """
 
     data: tuple[Any, ...]
@@ -33,10 +34,12 @@ class Batch(NamedTuple):
     size: int
     check: bool
     last: bool
+    place: tuple[int, int] | None = None
+    bound: Bound | None = None
 
 
 class Rows:
-    """Minibatches of arrays in memory (or memory-mapped), validated once.
+    """Minibatches of arrays. Those in memory are validated once, those of large files batch by batch as they are read.
 
     Parameters
     ----------
@@ -44,26 +47,46 @@ class Rows:
     data : the arguments, whole.
     batch_size : rows per step, the last batch of an epoch being shorter; None or at least N: all, in order.
     total_rows : size of the data set that `data` is a part of; None means N.
+    accumulate : minibatches of one step: with the sums of so many, it is the step on their union.
+    prefetch : steps whose rows of memory-mapped arrays a thread reads ahead; None means 2 for large ones.
 
-    The attribute `seed` selects the permutations.
+    The attribute `seed` selects the permutations; `gathers` says that batches are read by `batches` alone, and `binds`
+    whether that converts and checks them.
 
     Raises
     ------
     DataError
         An argument does not fit the program.
     OptionError
-        `batch_size` without a plate of a length known only at run time, or below 1.
+        `batch_size` without a plate of a length known only at run time, or below 1; `accumulate` without it; `prefetch`
+        of arrays in memory.
     """
 
-    def __init__(self, program: Any, data: Sequence[Any], batch_size: int | None, total_rows: Any):
+    place = None
+    binds, gathers = False, False
+    _reader: Ahead | None = None
+
+    def __init__(
+        self,
+        program: Any,
+        data: Sequence[Any],
+        batch_size: int | None,
+        total_rows: Any,
+        accumulate: int = 1,
+        prefetch: int | None = None,
+    ):
         compiled = program.prepare(*data)
         plate = outer_plate(compiled)
         if total_rows is not None and plate is None:
             raise OptionError("total_rows= needs a data argument that an outermost ppl.plate opens")
-        self.cut = cut_arguments(compiled)
-        self.data = _validated(
-            compiled.binder, [as_array(d, n) for d, n in zip(data, program.argument_names, strict=True)], self.cut
-        )
+        self.cut, self.binder = cut_arguments(compiled), compiled.binder
+        given = [as_array(d, n) for d, n in zip(data, program.argument_names, strict=True)]
+        mapped = [is_mapped(d) and c for d, c in zip(given, self.cut, strict=True)]
+        self.gathers = any(mapped) and (prefetch is not None or _large(given, compiled.binder))
+        if prefetch is not None and not self.gathers:
+            raise OptionError("prefetch= is for batches= and memory-mapped arrays: rows in memory are not waited for")
+        self.prefetch = 2 if prefetch is None else prefetch
+        self.data = tuple(given) if self.gathers else _validated(compiled.binder, given, self.cut)
         self.total_rows, self.seed = dict(total_rows) if isinstance(total_rows, Mapping) else total_rows, 0
         self.plate = None if plate is None else plate.name
         self.count = row_count(compiled, self.data)
@@ -78,7 +101,8 @@ class Rows:
             raise OptionError(f"total_rows={total_rows}: plate '{plate.name}' alone is given {self.count} rows of them")
         own = total_rows.get(plate.name) if isinstance(total_rows, Mapping) and plate is not None else total_rows
         self.total: int = self.count if own is None else int(own)
-        self.batch_size = self.count if batch_size is None else min(int(batch_size), self.count)
+        check_accumulated(accumulate, batch_size)
+        self.batch_size = self.count if batch_size is None else min(int(batch_size) * accumulate, self.count)
         self.has_rows = plate is not None
 
     @property
@@ -86,9 +110,27 @@ class Rows:
         """Steps in which every row is seen once."""
         return -(-self.count // self.batch_size)
 
+    def used(self, batch: Batch | None) -> None:
+        """The step on a batch has been taken."""
+
+    def resume(self, place: tuple[int, int] | None) -> None:
+        """Begin where a checkpoint ends: the step says where that is."""
+
+    def close(self) -> None:
+        """End the thread that reads ahead."""
+        if self._reader is not None:
+            self._reader.close()
+
     def batches(self, step: int) -> Iterator[Batch]:
         """Batches from global step `step` on, without end."""
-        whole = Batch(self.data, None, self.total_rows, self.count, False, True)
+        source = self._batches(step)
+        if self.gathers and self.prefetch:
+            self._reader = Ahead(source, self.prefetch)
+            return self._reader
+        return source
+
+    def _batches(self, step: int) -> Iterator[Batch]:
+        whole = Batch(self.data, None, self.total_rows, self.count, self.gathers, True)
         total = self.total_rows | {self.plate: self.total} if isinstance(self.total_rows, dict) else self.total
         per_epoch, size = self.steps_per_epoch, self.batch_size
         while True:
@@ -101,57 +143,9 @@ class Rows:
             for i in range(first, per_epoch):
                 rows = order[i * size : (i + 1) * size]
                 data = tuple(d[rows] if cut else d for d, cut in zip(self.data, self.cut, strict=True))
-                yield Batch(data, rows, total, len(rows), False, i == per_epoch - 1)
+                batch = Batch(data, rows, total, len(rows), self.gathers, i == per_epoch - 1)
+                yield batch._replace(bound=self.binder.bind(data, rows, total)) if self.binds else batch
             step += per_epoch - first
-
-
-class Stream:
-    """Batches from the user's iterable, or callable that returns an iterator, of tuples of arrays.
-
-    An epoch is one pass; a pass that brings nothing ends the training. Nothing is read ahead but the
-    first batch, which the program is traced with.
-    """
-
-    def __init__(self, program: Any, source: Iterable[Any] | Callable[[], Iterable[Any]], total_rows: Any):
-        self.program, self.source, self.total_rows, self.seed = program, source, total_rows, 0
-        self.epochs_done = 0
-        iterator = self._open()
-        try:
-            self.first = self._arrays(next(iterator))
-        except StopIteration:
-            raise DataError("batches= brought no batch") from None
-        self._pass: Iterator[Any] | None = itertools.chain([self.first], iterator)
-
-    def batches(self, skip: int) -> Iterator[Batch | None]:
-        """Batches after the first `skip`; None after every pass that ends with them or later."""
-        compiled = self.program.prepare(*self.first)
-        while True:
-            iterator, self._pass = self._pass or self._open(), None
-            seen = 0
-            for item in iterator:
-                seen += 1
-                if skip:
-                    skip -= 1
-                    continue
-                data = self._arrays(item)
-                yield Batch(data, None, self.total_rows, row_count(compiled, data), True, False)
-            if not seen:
-                return
-            self.epochs_done += 1
-            if not skip:
-                yield None
-
-    def _arrays(self, item: Any) -> tuple[np.ndarray, ...]:
-        """One batch in the program's order."""
-        names = self.program.argument_names
-        given = by_position(names, tuple(item) if isinstance(item, (tuple, list)) else (item,), "a batch")
-        return tuple(as_array(value, name) for value, name in zip(given, names, strict=True))
-
-    def _open(self) -> Iterator[Any]:
-        opened = self.source() if callable(self.source) else self.source
-        if not isinstance(opened, Iterable):
-            raise OptionError(f"batches= must give an iterable of tuples of arrays, not {shown(opened)}")
-        return iter(opened)
 
 
 def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
@@ -169,6 +163,12 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.argsort(z ^ (z >> np.uint64(31)))
+
+
+def check_accumulated(accumulate: int, batch_size: int | None) -> None:
+    """Raise an OptionError where there are no minibatches to add up."""
+    if accumulate > 1 and batch_size is None:
+        raise OptionError("accumulate= adds up minibatches: it needs batch_size= or batches=")
 
 
 def outer_plate(compiled: Any) -> Any:
@@ -208,9 +208,22 @@ def by_position(names: Sequence[str], data: Sequence[Any], what: str = "the data
     return tuple(given[name] for name in names)
 
 
+def _large(data: Sequence[np.ndarray], binder: Any) -> bool:
+    """Whether data are too large to be converted at once."""
+    return sum(d.size for d in data) * binder.dtype.itemsize > CONVERTED_BYTES
+
+
+def stay_as_they_are(source: Rows) -> bool:
+    """Whether arrays have the types and the order that compiled code reads, so that none of them is copied."""
+    binder = source.binder
+    types = {spec.name: NUMPY_DTYPES.get(spec.dtype, binder.dtype) for spec in binder.inputs}
+    given = dict(zip(binder.arguments, source.data, strict=True))
+    return all(given[name].dtype == kind and given[name].flags.c_contiguous for name, kind in types.items())
+
+
 def _validated(binder: Any, data: list[np.ndarray], cut: Sequence[bool]) -> tuple[np.ndarray, ...]:
     """Checked `data`; converted here if that costs little memory, else batch by batch."""
-    if sum(d.size for d in data) * binder.dtype.itemsize <= CONVERTED_BYTES or not any(cut):
+    if not _large(data, binder) or not any(cut):
         used = {spec.name: array for spec, array in zip(binder.inputs, binder.bind(data).arrays, strict=True)}
         return tuple(used.get(name, given) for name, given in zip(binder.arguments, data, strict=True))
     rows = max(len(d) for d, c in zip(data, cut, strict=True) if c)

@@ -33,7 +33,7 @@ def beginning(
             raise DataError(f"the checkpoint is of a run with seed {resumed.state.seed}, not {seed}")
         return resumed
     begun = program.init(seed, *arrays) if state is None else state.replace(estimators=compiled.estimators)
-    return Resumed(begun, begun.step, {})
+    return Resumed(begun, begun.step, {}, None)
 
 
 def validator(program: Any, validation: Any, hyper: HyperValues | None) -> Callable[[State], float] | None:

@@ -27,11 +27,12 @@ Lists = dict[str, list[float]]
 
 
 class Resumed(NamedTuple):
-    """The content of a checkpoint; `start` is the step at which the run began."""
+    """The content of a checkpoint; `start` is the step at which the run began, `place` where a stream goes on."""
 
     state: State
     start: int
     history: Lists
+    place: tuple[int, int] | None
 
 
 class Checkpoint:
@@ -71,7 +72,7 @@ class Checkpoint:
         """
         try:
             arrays = read_npz(self.path)
-            found = Resumed(unpack_state(arrays), _start(arrays), _history(arrays))
+            found = Resumed(unpack_state(arrays), _start(arrays), _history(arrays), _place(arrays))
             _check_history(found)
         except MissingFileError:
             return None
@@ -86,7 +87,7 @@ class Checkpoint:
             return step % self.every == 0
         return time.monotonic() - self.clock > SECONDS
 
-    def save(self, state: State, start: int, history: Lists) -> None:
+    def save(self, state: State, start: int, history: Lists, place: tuple[int, int] | None = None) -> None:
         """Write, unless the file holds this state and history already.
 
         Raises
@@ -97,13 +98,14 @@ class Checkpoint:
         if _extent(state, history) == self.written:
             return
         arrays = {PREFIX + k: np.array(v, np.int64 if k in INTEGER else float) for k, v in history.items()}
+        arrays |= {} if place is None else {"place": np.array(place, np.int64)}
         write_npz(self.path, {**pack_state(state), **arrays, "start": np.array(start, np.int64)})
         self.written, self.clock = _extent(state, history), time.monotonic()
 
-    def try_to_save(self, state: State, start: int, history: Lists) -> None:
+    def try_to_save(self, state: State, start: int, history: Lists, place: tuple[int, int] | None = None) -> None:
         """`save`, where a failure must not end the training: it is a warning, and the next time tries again."""
         try:
-            self.save(state, start, history)
+            self.save(state, start, history, place)
         except (OSError, DataError) as error:
             self.clock = time.monotonic()
             warnings.warn(f"the checkpoint '{self.path}' could not be written: {error}", RuntimeWarning, stacklevel=2)
@@ -118,6 +120,14 @@ def _start(arrays: Mapping[str, np.ndarray]) -> int:
     if "start" not in arrays or arrays["start"].shape != ():
         raise DataError("it does not say where its run began")
     return step_count("the step at which the run began", arrays["start"], DataError)
+
+
+def _place(arrays: Mapping[str, np.ndarray]) -> tuple[int, int] | None:
+    if "place" not in arrays:
+        return None
+    if arrays["place"].shape != (2,) or arrays["place"].dtype != np.int64 or min(arrays["place"]) < 0:
+        raise DataError("its place in the stream is damaged")
+    return int(arrays["place"][0]), int(arrays["place"][1])
 
 
 def _history(arrays: Mapping[str, np.ndarray]) -> Lists:

@@ -8,7 +8,7 @@ stopping and resuming anywhere gives the same bits. `ppl.runtime.call.update` ta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from ppl.errors import OptionError
@@ -16,13 +16,14 @@ from ppl.names import keywords
 from ppl.runtime.prepared import require_program
 from ppl.runtime.ranks.comm import Ranks
 from ppl.runtime.state import State
-from ppl.training.batches import Rows, Stream, by_position
+from ppl.training.batches import Rows, by_position
 from ppl.training.beginning import beginning, check_lengths, validator
 from ppl.training.checkpoint import Checkpoint
 from ppl.training.in_place import run_for
 from ppl.training.optim.transform import as_transform
 from ppl.training.options import check_hyper, check_options
 from ppl.training.run import Callback, Fit, History, HyperValues
+from ppl.training.streams.stream import Source, Stream
 
 __all__ = ["Fit", "History", "fit"]
 
@@ -42,10 +43,12 @@ def fit(
     progress: bool = True,
     checkpoint: Any = None,
     callback: Callback | None = None,
-    batches: Iterable[Any] | Callable[[], Iterable[Any]] | None = None,
+    batches: Source | None = None,
     total_rows: int | None = None,
     comm: Any = None,
     replicated: bool | None = None,
+    accumulate: int = 1,
+    prefetch: int | None = None,
 ) -> Fit:
     """Minimise the loss of a program by stochastic gradient descent.
 
@@ -79,9 +82,13 @@ def fit(
         process was writing.
     callback : called as callback(steps taken, state, metrics) after every step; returning True ends the
         training.
-    batches : instead of data, an iterable (or a callable that returns one) of tuples of arrays. An iterator
-        can be passed over once only; training ends with it.
+    batches : instead of data, an iterable of tuples of arrays, or a function that returns one for every pass. It is
+        called with those of `epoch` (number of the pass), `start` (batches to leave out) and `seed` that it has as
+        arguments. An iterator can be passed over once only; training ends with it.
     total_rows : rows of the whole data set, if the data are a part of it or a stream: sums are scaled to it.
+    accumulate : minibatches whose gradients are added up before an update: the step on the union of their rows. Steps,
+        history and schedules count updates; the last update of an epoch may have fewer minibatches.
+    prefetch : steps whose batches a thread reads ahead, of `batches` (default 0) or of memory-mapped arrays (2).
     comm : a communicator of mpi4py (`docs/distributed.md`): all its processes train together, each on its part of every
         minibatch. All call `fit` with the same options, and get the same `Fit`. Rank 0 shows progress, validates, calls
         `callback` and writes the checkpoint.
@@ -120,12 +127,14 @@ def fit(
     check_lengths(steps, epochs)
     transform = as_transform(optimizer)
     keeper = None if checkpoint is None else Checkpoint(checkpoint)
-    source, arrays = _source(program, data, batch_size, batches, total_rows)
+    seed = seed if state is None else state.seed
+    source, arrays = _source(program, data, batch_size, batches, total_rows, seed, accumulate, prefetch)
     compiled = program.prepare(*arrays)
     check_hyper(hyper, compiled.gradient.hypers)
-    begun, start, history = beginning(program, arrays, state, keeper, seed)
+    begun, start, history, place = beginning(program, arrays, state, keeper, seed)
     transform.check(begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed
+    source.resume(place)
     validate = validator(program, validation, hyper)
     run = run_for(program, transform, hyper, source, begun, start)
     run.history.update(history)
@@ -135,13 +144,20 @@ def fit(
 
 
 def _source(
-    program: Any, data: tuple[Any, ...], batch_size: int | None, batches: Any, total_rows: Any
+    program: Any,
+    data: tuple[Any, ...],
+    batch_size: int | None,
+    batches: Any,
+    total_rows: Any,
+    seed: int,
+    accumulate: int,
+    prefetch: int | None,
 ) -> tuple[Rows | Stream, tuple[Any, ...]]:
     """Where batches come from, and the arrays that the program is traced with."""
     if batches is None:
         arrays = by_position(program.argument_names, data)
-        return Rows(program, arrays, batch_size, total_rows), arrays
+        return Rows(program, arrays, batch_size, total_rows, accumulate, prefetch), arrays
     if data or batch_size is not None:
         raise OptionError("batches= brings the data: pass neither arrays nor batch_size= with it")
-    source = Stream(program, batches, total_rows)
+    source = Stream(program, batches, total_rows, seed, accumulate, prefetch or 0)
     return source, source.first

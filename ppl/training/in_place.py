@@ -17,12 +17,13 @@ import numpy as np
 from ppl.errors import ScheduleError
 from ppl.runtime.binding import Bound
 from ppl.runtime.state import State
-from ppl.training.batches import Batch, Rows, Stream, permutation
+from ppl.training.batches import Batch, Rows, permutation, stay_as_they_are
 from ppl.training.live import Live, Rule, Steps, rule_of
 from ppl.training.loops import Trainer
 from ppl.training.optim.schedules import rate_at
 from ppl.training.progress import Bar
 from ppl.training.run import Run
+from ppl.training.streams.stream import Stream
 from ppl.training.trainers import trainer_of
 from ppl.tuning import BLOCK_SECONDS, BLOCK_STEPS, CONVERTED_BYTES
 
@@ -58,7 +59,8 @@ class InPlace(Run):
         return self._live.step
 
     def _loop(self, bar: Bar) -> None:
-        if isinstance(self.source, Stream):
+        if isinstance(self.source, Stream) or self.source.gathers:
+            self.source.binds = True
             super()._loop(bar)
             return
         self._whole = self.trainer.compiled.binder.bind(self.source.data, check=False)
@@ -124,10 +126,11 @@ class InPlace(Run):
     def _bound(self, batch: Batch) -> Steps | None:
         """The step on a batch, or None if it is not one of the program that trains."""
         compiled = self.trainer.compiled
-        if self.program.prepare(*batch.data) is not compiled:
+        if batch.bound is None and self.program.prepare(*batch.data) is not compiled:
             return None
-        bound = compiled.binder.bind(batch.data, None, batch.total_rows, batch.check)
-        return Steps(bound, None, 0, next(iter(bound.totals.values())))
+        bound = batch.bound or compiled.binder.bind(batch.data, None, batch.total_rows, batch.check)
+        gathered = batch.rows is not None
+        return Steps(bound, batch.rows, batch.size * gathered, next(iter(bound.totals.values())), gathered)
 
     def _take(self, steps: Steps, count: int, size: int, bar: Bar) -> int:
         """Take up to `count` steps and record them; one that may not be finite is not taken."""
@@ -192,8 +195,13 @@ def _as_far_as_good(values: Iterable[T]) -> Iterator[T]:
 def run_for(program: Any, transform: Any, hyper: Any, source: Rows | Stream, state: State, start: int) -> Run:
     """The loop that suits a program and an optimizer."""
     rule = rule_of(transform)
+    compiled = program.prepare()
     large = isinstance(source, Rows) and sum(np.size(d) for d in source.data) * 8 > CONVERTED_BYTES
-    trainer = None if rule is None or large else trainer_of(program.prepare(), rule.sparse, rule.name)
+    if isinstance(source, Rows) and compiled.target.resident:
+        large = large or source.gathers
+    elif isinstance(source, Rows) and large:
+        large = not (source.gathers or stay_as_they_are(source))
+    trainer = None if rule is None or large else trainer_of(compiled, rule.sparse, rule.name)
     if rule is None or trainer is None:
         return Run(program, transform, hyper, source, state, start)
     return InPlace(trainer, rule, program, transform, hyper, source, state, start)

@@ -46,13 +46,15 @@ def rule_of(optimizer: Any) -> Rule | None:
 class Steps(NamedTuple):
     """Data of some steps: `bound` in the order of the inputs, and the rows of every step if they are minibatches.
 
-    `rows` is None where every step takes all of `bound`. `total` is the number of rows of the whole data set.
+    `rows` is None where every step takes all of `bound`. `total` is the number of rows of the whole data set. With
+    `gathered`, `bound` is the minibatch of the one step, and `rows` are the numbers of its rows.
     """
 
     bound: Bound
     rows: np.ndarray | None
     size: int
     total: int
+    gathered: bool = False
 
 
 class Block(NamedTuple):

@@ -70,7 +70,8 @@ class Trainer:
         data = [exe._data(x, *spec) for x, spec in zip(batch, exe.request.inputs, strict=True)]
         parts = data
         if steps.rows is not None:
-            order, size = steps.rows, steps.size
+            order, size = steps.rows, -steps.size if steps.gathered else steps.size
+        if size > 0:
             parts = [np.empty(x.size // len(a) * size, x.dtype) if cut else x
                      for x, a, cut in zip(data, batch, self.cut, strict=True)]  # fmt: skip
         sizes = exe._sizes(rows, self.compiled.settings.particles, 1)

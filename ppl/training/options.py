@@ -26,6 +26,9 @@ def check_options(given: Mapping[str, Any]) -> None:
     if given["checkpoint"] is not None:
         _check_checkpoint(given["checkpoint"])
     _check_batches(given["batches"])
+    integer("accumulate=", given["accumulate"], 1, MANY)
+    if given["prefetch"] is not None:
+        integer("prefetch=", given["prefetch"], 0, 1000)
     check_total(given["total_rows"])
 
 

@@ -16,11 +16,12 @@ from ppl.names import Named
 from ppl.runtime.call import Call, bind, update
 from ppl.runtime.replay import Culprit, first_bad, first_bad_part
 from ppl.runtime.state import State
-from ppl.training.batches import Batch, Rows, Stream
+from ppl.training.batches import Batch, Rows
 from ppl.training.checkpoint import INTEGER, Checkpoint
 from ppl.training.curve import curve
 from ppl.training.progress import Bar
 from ppl.training.signals import Signals
+from ppl.training.streams.stream import Stream
 
 Callback = Callable[[int, State, dict[str, float]], Any]
 HyperValues = Mapping[str, float | Callable[[int], float]]
@@ -131,6 +132,7 @@ class Run:
                 failed = False
             finally:
                 self.signals.close()
+                self.source.close()
                 self._save_last(failed)
             return self._result()
 
@@ -139,10 +141,10 @@ class Run:
         if self.keeper is None:
             return
         if failed:
-            self.keeper.try_to_save(self.state, self.start, self._consistent())
+            self.keeper.try_to_save(self.state, self.start, self._consistent(), self.source.place)
             return
         try:
-            self.keeper.save(self.state, self.start, self._consistent())
+            self.keeper.save(self.state, self.start, self._consistent(), self.source.place)
         except (OSError, DataError) as error:
             raise FitError(
                 f"the checkpoint '{self.keeper.path}' could not be written: {error}. The state is this error's .state, "
@@ -161,10 +163,11 @@ class Run:
         while (batch := self.signals.letting(next, batches, ENDED)) is not ENDED:
             if batch is not None:
                 self._step(batch, bar)
+            self.source.used(batch)
             if batch is None or batch.last:
                 self._end_epoch()
             if self.keeper is not None and self.keeper.due(self.step):
-                self.keeper.try_to_save(self.state, self.start, self._consistent())
+                self.keeper.try_to_save(self.state, self.start, self._consistent(), self.source.place)
             if (batch is not None and self._called_back()) or self._finished():
                 return
         warnings.warn(f"batches= ended after {self.step - self.start} steps", stacklevel=4)

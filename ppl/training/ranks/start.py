@@ -9,7 +9,7 @@ from ppl.arguments import flag
 from ppl.errors import OptionError
 from ppl.runtime.ranks.comm import Ranks
 from ppl.runtime.ranks.shared import shared
-from ppl.training.batches import by_position
+from ppl.training.batches import by_position, check_accumulated
 from ppl.training.beginning import beginning, check_lengths, validator
 from ppl.training.checkpoint import Checkpoint
 from ppl.training.optim.transform import as_transform
@@ -24,10 +24,13 @@ def fit_on_ranks(ranks: Ranks, program: Any, data: tuple[Any, ...], given: Mappi
     arrays, transform = ranks.together(_checked, program, data, given)
     _same_everywhere(ranks, given)
     keeper = ranks.together(_keeper, ranks, given["checkpoint"])
-    source = RankRows(ranks, program, arrays, given["batch_size"], given["total_rows"], given["replicated"])
+    size = given["batch_size"]
+    source = RankRows(
+        ranks, program, arrays, size and size * given["accumulate"], given["total_rows"], given["replicated"]
+    )
     compiled = program.prepare(*source.data)
     ranks.together(check_hyper, given["hyper"], compiled.gradient.hypers)
-    begun, start, history = ranks.on_first(beginning, program, source.data, given["state"], keeper, given["seed"])
+    begun, start, history, _ = ranks.on_first(beginning, program, source.data, given["state"], keeper, given["seed"])
     ranks.together(transform.check, begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed
     division = ranks.together(shared, compiled, "gradient", program.settings.particles, compiled.int32(source.data))
@@ -50,6 +53,9 @@ def _checked(program: Any, data: tuple[Any, ...], given: Mapping[str, Any]) -> t
         flag("replicated=", given["replicated"])
     if given["batches"] is not None:
         raise OptionError("comm= takes arrays; batches= are not shared out")
+    if given["prefetch"] is not None:
+        raise OptionError("comm= gathers rows between messages; prefetch= is for one process")
+    check_accumulated(given["accumulate"], given["batch_size"])
     return by_position(program.argument_names, data), as_transform(given["optimizer"])
 
 
@@ -59,7 +65,7 @@ def _keeper(ranks: Ranks, checkpoint: Any) -> Checkpoint | None:
 
 def _same_everywhere(ranks: Ranks, given: Mapping[str, Any]) -> None:
     """Raise where ranks were given different numbers."""
-    names = ("steps", "epochs", "batch_size", "seed", "total_rows")
+    names = ("steps", "epochs", "batch_size", "accumulate", "seed", "total_rows")
     told = ranks.comm.allgather({name: repr(given[name]) for name in names})
     for name in names:
         values = [t[name] for t in told]

@@ -116,7 +116,8 @@ class Training:
              ) -> Function:  # fmt: skip
         """The loop: gather the batch, take a step, update, but stop before a step that is not `finite`.
 
-        `update` takes what it is `passed` behind the state, and returns whether it has been carried out.
+        `update` takes what it is `passed` behind the state, and returns whether it has been carried out. A `size`
+        below 0 says that the batches have been gathered, and of how many rows each is.
         """
         unit, j, w = self.unit, Name("j"), Name("w")
         at = len(unit.plates)
@@ -124,8 +125,9 @@ class Training:
         now = replaced(state, {"rate": Name("rates").at("t"), "count": counter.at(0) - counter.at(1) + 1})
         good = [compare(call("abs", w.at(at)), "<", INF), *finite, call("all_finite", "aux"),
                 call("update", *now, *passed)]  # fmt: skip
-        first = Name("t") * "size"
-        inner: list[Statement] = [assign("chosen", Name("order").between(first, (Name("t") + 1) * "size"))]
+        size = call("abs", "size")
+        chosen = Name("order").between(Name("t") * size, (Name("t") + 1) * size)
+        inner: list[Statement] = [assign("chosen", chosen)]
         inner += [when(compare("size", ">", 0), gathers)] if gathers else []
         inner += [_copied("kept", "aux"), *step]
         inner.append(when(Unary("not", both(good)), [_copied("aux", "kept"), Return(Name("t"))]))

@@ -1,0 +1,73 @@
+"""Reading ahead on a thread: what an iterator brings, its exceptions included, in its order."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+PATIENCE = 5.0
+"""Seconds that `close` waits for a reader that is in the middle of something."""
+
+_ENDED: Any = object()
+
+
+class Ahead:
+    """An iterator whose items a thread fetches, at most `count` before they are asked for.
+
+    What the source raises is raised where its item would have come, with its own traceback. `close` ends the thread,
+    after the item that it is at.
+    """
+
+    def __init__(self, source: Iterator[Any], count: int):
+        self._source = source
+        self._room = threading.Semaphore(count)
+        self._items: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._fetch, name="ppl batches", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Ahead:
+        return self
+
+    def __next__(self) -> Any:
+        if self._ending.is_set():
+            raise StopIteration
+        item, error = self._items.get()
+        if error is not None or item is _ENDED:
+            self.close()
+        if error is not None:
+            raise error
+        if item is _ENDED:
+            raise StopIteration
+        self._room.release()
+        return item
+
+    def close(self) -> None:
+        """End the thread and close the source."""
+        self._ending.set()
+        self._room.release()
+        if self._thread is not threading.current_thread():
+            self._thread.join(PATIENCE)
+
+    def _fetch(self) -> None:
+        try:
+            while True:
+                self._room.acquire()
+                if self._ending.is_set():
+                    return
+                self._items.put((next(self._source, _ENDED), None))
+        except BaseException as error:
+            self._items.put((None, error))
+        finally:
+            with contextlib.suppress(Exception):
+                closing(self._source)
+
+
+def closing(source: Any) -> None:
+    """Close an iterator that can be closed, such as a generator: its `finally` runs now."""
+    close = getattr(source, "close", None)
+    if callable(close):
+        close()
