@@ -8,7 +8,6 @@ stopping and resuming anywhere gives the same bits. `ppl.runtime.call.update` ta
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ppl.errors import OptionError
