@@ -44,8 +44,9 @@ format: $(EXTRA)-test          ## let ruff rewrite the source
 types: $(EXTRA)-test           ## mypy
 	$(BIN)/python .ci/types.py
 
+# Without --quiet, under which mkdocs counts no warnings.
 docs: $(EXTRA)-docs            ## the documentation as a site, into site/; wrong links are errors
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 kernels: $(EXTRA)-test         ## write the kernels of both precisions from kernels/source
 	$(BIN)/python -m ppl.kernels.source
