@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ppl.arguments import MANY, checked, integer, mapping, within
 from ppl.errors import DataError, OptionError
 from ppl.inference.options import STATISTICS
+from ppl.inference.rank_repeats import RankRepeats, seconds_on_ranks
 from ppl.inference.repeats import Gradient, Repeats, seconds_per_step, step
 from ppl.inference.reports import number, render, seconds
 from ppl.names import Named, keywords
 from ppl.runtime.call import Call
 from ppl.runtime.compiled import require_state
 from ppl.runtime.prepared import require_program
+from ppl.runtime.ranks.comm import Ranks
 from ppl.runtime.state import State
 
 
@@ -73,9 +75,23 @@ def _cells(name: str, g: Gradient) -> tuple[str, ...]:
 
 def diagnose(program: Any, call: Call, repeats: int = 1000, timing: bool = True, backend: str = "auto") -> Diagnosis:
     """See `Program.diagnose`."""
+    source = Repeats(program, call, backend)
+    return diagnosed(source, repeats, (lambda: seconds_per_step(program, call)) if timing else None)
+
+
+def diagnose_on_ranks(
+    program: Any, ranks: Ranks, call: Call, replicated: bool | None, repeats: int, timing: bool, backend: str
+) -> Diagnosis:
+    """`diagnose` of a program whose rows several processes hold. Collective."""
+    source = RankRepeats(program, ranks, call, replicated, backend)
+    clock = (lambda: seconds_on_ranks(program, ranks, call, replicated)) if timing else None
+    return diagnosed(source, repeats, clock)
+
+
+def diagnosed(source: Repeats, repeats: int, clock: Callable[[], float] | None) -> Diagnosis:
+    """The diagnosis from a source of gradients; `clock` gives the seconds of a step."""
     if repeats < 2:
         raise OptionError(f"repeats must be at least 2, not {repeats}")
-    source = Repeats(program, call, backend)
     moments = source.moments(repeats)
     loss = moments.gradient("loss")
     return Diagnosis(
@@ -83,7 +99,7 @@ def diagnose(program: Any, call: Call, repeats: int = 1000, timing: bool = True,
         moments.total(),
         float(loss.mean),
         float(loss.standard_error),
-        seconds_per_step(program, call) if timing else None,
+        None if clock is None else clock(),
         repeats,
         source.particles,
         source.used,

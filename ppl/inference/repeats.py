@@ -57,13 +57,17 @@ class Repeats:
         self.used = "interpreter"
 
     def _chunk(self) -> int:
-        sizes = {**self.bound.data.rows, "particles": self.particles, "repeats": 1}
+        sizes = {**self._sizes(), "particles": self.particles, "repeats": 1}
         largest = 1
         for node in topological([self.variant.scalars["loss"], *self.variant.grads.values()]):
             if any(a.kind is Kind.REPEATS for a in node.type.axes):
                 lengths = [int(sizes[a.name] if a.size is None else a.size) for a in node.type.axes]
                 largest = max(largest, int(np.prod(lengths, dtype=np.int64)) * node.type.event_size)
         return int(np.clip(INTERPRETED_ENTRIES // largest, 1, INTERPRETED_REPEATS))
+
+    def _sizes(self) -> dict[str, int]:
+        """Rows of a call, by plate."""
+        return self.bound.data.rows
 
     def __call__(self, repeats: int) -> Iterator[Chunk]:
         """Chunks of {"loss": (n,), "grad name": (n, *shape)} with `repeats` entries in all.

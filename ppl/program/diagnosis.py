@@ -11,12 +11,13 @@ from ppl.arguments import MANY, array, checked, integer, noise_seed, number, one
 from ppl.compiler.surrogate.second_order import second_order_plan
 from ppl.compiler.surrogate.unrolled import step_plan
 from ppl.errors import DataError
-from ppl.inference.diagnose import Diagnosis, diagnose
+from ppl.inference.diagnose import Diagnosis, diagnose, diagnose_on_ranks
 from ppl.inference.options import STATISTICS
 from ppl.names import keywords
 from ppl.runtime.call import Call, bind
 from ppl.runtime.nonfinite import refuse_violation
 from ppl.runtime.prepared import Prepared
+from ppl.runtime.ranks.comm import Ranks
 from ppl.runtime.state import State
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class Diagnosing(Prepared):
         hyper: Any = None,
         timing: bool = True,
         backend: str = "auto",
+        comm: Any = None,
+        replicated: bool | None = None,
     ) -> Diagnosis:
         """Mean, variance, standard error and signal-to-noise of the gradient per parameter, and seconds per step.
 
@@ -51,8 +54,12 @@ class Diagnosing(Prepared):
         timing : whether to time `program.step` (which compiles it).
         backend : where repeats are computed: "interpreter", "compiled", or "auto" (interpreted, unless that takes so
             long that compiling pays). The numbers agree to rounding.
+        comm, replicated : processes that share out the rows, as in `value`; the repeats are those of one process.
         """
         call = Call(state, data, seed, particles, rows, total_rows, hyper)
+        if comm is not None:
+            with Ranks(comm) as ranks:
+                return diagnose_on_ranks(self, ranks, call, replicated, repeats, timing, backend)
         return diagnose(self, call, repeats, timing, backend)
 
     @keywords

@@ -72,7 +72,7 @@ class Compiled:
         self._serving: dict[tuple[str, tuple[str, ...], int, tuple[str, ...]], Executable] = {}
         self.c_functions: dict[str, Any] = {}
         self.trainers: dict[tuple[bool, str], Any] = {}
-        self.shared_out: dict[tuple[str, int, tuple[str, ...]], Any] = {}
+        self.shared_out: dict[Any, Any] = {}
         self.lock = threading.RLock()
 
     def _prepare(self, trace: Trace) -> None:

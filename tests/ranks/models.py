@@ -84,3 +84,43 @@ def over_time() -> Any:
             ppl.cost("square", (xs * xs).sum())
 
     return ppl.compile(model, dtype="float64", estimators={"jump": ScoreFunction("moving_average", per_step=True)})
+
+
+def skip_gram(words: int = 700, width: int = 8) -> Any:
+    """Two tables read by the rows of a batch, and a dense bias."""
+
+    @ppl.model
+    def model(pairs: Any) -> None:
+        first = ppl.param("first", lambda rng, shape: 0.1 * rng.normal(size=shape), shape=(words, width))
+        second = ppl.param("second", lambda rng, shape: 0.1 * rng.normal(size=shape), shape=(words, width))
+        bias = ppl.param("bias", 0.1)
+        with ppl.plate("data", pairs) as pair:
+            a, b = first[pair[0]], second[pair[1:]]
+            score = (b * a).sum(-1) + bias
+            ppl.cost("loss", np.log1p(np.exp(-score)).sum())
+
+    return ppl.compile(model, dtype="float64")
+
+
+def pairs(rows: int = 40, words: int = 700) -> np.ndarray:
+    """A word and three others a row, some often."""
+    rng = np.random.default_rng(1)
+    return np.minimum(rng.integers(0, words, (rows, 4)), rng.integers(0, words, (rows, 4)))
+
+
+def vae() -> Any:
+    """A variational autoencoder of a few units."""
+
+    @ppl.model
+    def model(x: Any) -> None:
+        with ppl.plate("data", x) as x:
+            z = ppl.sample("z", Normal(np.zeros(2), 1.0))
+            ppl.sample("x", Bernoulli(logits=ppl.dense("decoder", z, 8)), obs=x)
+
+    @ppl.model
+    def guide(x: Any) -> None:
+        with ppl.plate("data", x) as x:
+            h = ppl.dense("hidden", x, 5, activation="tanh")
+            ppl.sample("z", Normal(ppl.dense("mean", h, 2), np.exp(ppl.dense("log_scale", h, 2))))
+
+    return ppl.compile(ppl.elbo(model, guide), dtype="float64")

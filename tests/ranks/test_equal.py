@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import ppl
+from ppl.errors import EstimatorError
 from tests.ranks.fake import FakeComm, checked, on_ranks
-from tests.ranks.models import ROWS, belief_net, global_and_local, over_time, pixels, without_rows
+from tests.ranks.models import ROWS, belief_net, global_and_local, over_time, pairs, pixels, skip_gram, without_rows
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-11}
 
@@ -80,3 +81,53 @@ def test_loops_over_time() -> None:
     for fit in checked(on_ranks(2, lambda c: ppl.fit(program, part(x, c), comm=c, **options))):
         same(fit, alone)
     assert len(x) == ROWS
+
+
+@pytest.mark.parametrize("optimizer", [ppl.optim.SGD(0.5), ppl.optim.LazyAdam(0.05)], ids=["sgd", "lazy_adam"])
+def test_tables(optimizer: Any) -> None:
+    """Rows that several ranks touch, or one twice, move once; the other rows keep their bits."""
+    program, x = skip_gram(), pairs()
+    options: dict[str, Any] = {"steps": 9, "batch_size": 12, "optimizer": optimizer, "seed": 4}
+    alone = ppl.fit(program, x, **options)
+    seen: list[np.ndarray] = []
+
+    def run(comm: FakeComm) -> Any:
+        mine = x[: [0, 25, 25, 40][comm.Get_rank() + 1]][[0, 25, 25, 40][comm.Get_rank()] :]
+        return ppl.fit(program, mine, comm=comm, callback=lambda i, s, m: seen.append(s._flat), **options)
+
+    for fit in checked(on_ranks(3, run)):
+        same(fit, alone)
+        for name, slot in alone.state.opt.items():
+            np.testing.assert_allclose(fit.state.opt[name], slot, **CLOSE)
+    assert len({x.tobytes() for x in seen}) == 9
+
+
+def test_diagnosis() -> None:
+    """The same repeats as in one process, with rows on ranks and without rows."""
+    program, x = global_and_local(), pixels()
+    for data, parts, p in (((x,), lambda c: (part(x, c),), program), ((), lambda c: (), without_rows())):
+        state = p.init(0, *data)
+        alone = p.diagnose(state, *data, repeats=50, timing=False, backend="interpreter")
+        for got in checked(on_ranks(3, lambda c, p=p, s=state, of=parts: p.diagnose(
+            s, *of(c), repeats=50, timing=False, backend="interpreter", comm=c))):  # fmt: skip
+            assert got.loss == pytest.approx(alone.loss, rel=1e-9)
+            for name, gradient in alone.parameters.items():
+                np.testing.assert_allclose(got[name].mean, gradient.mean, **CLOSE)
+                np.testing.assert_allclose(got[name].variance, gradient.variance, rtol=1e-7, atol=1e-9)
+
+
+def test_what_is_no_sum_over_rows_is_refused() -> None:
+    """A latent of all rows that is summed out: the logarithm of a sum of products over rows."""
+    x = pixels()
+
+    @ppl.model
+    def model(x: Any) -> None:
+        k = ppl.sample("k", ppl.Categorical(logits=ppl.param("a", np.zeros(3))))
+        with ppl.plate("data", x) as x:
+            ppl.sample("x", ppl.Normal(ppl.param("m", np.arange(3.0))[k], 1.0), obs=x.sum())
+
+    program = ppl.compile(ppl.likelihood(model, marginalize=["k"]), dtype="float64")
+    assert np.isfinite(program.value(program.init(0, x), x))
+    errors = on_ranks(2, lambda c: ppl.fit(program, part(x, c), steps=1, optimizer=ppl.optim.SGD(0.1), comm=c))
+    assert {type(e) for e in errors} == {EstimatorError}
+    assert all("its loss is not a sum over rows of plate 'data'" in str(e) for e in errors)

@@ -7,6 +7,7 @@ import numba
 from ppl.kernels.cpu.parallel.cores import cores
 
 _forked = False
+_most = 1 << 30
 
 
 def num_threads() -> int:
@@ -14,7 +15,18 @@ def num_threads() -> int:
 
     ``numba.set_num_threads`` and ``NUMBA_NUM_THREADS`` say Numba's; see `cores` for the others.
     """
-    return 1 if _forked else min(_numbas(), cores())
+    return 1 if _forked else min(_numbas(), cores(), _most)
+
+
+def share_cores(processes: int) -> None:
+    """Take a part of the machine's cores for `processes` processes on it, unless someone has said how many to use.
+
+    ``NUMBA_NUM_THREADS`` or ``OMP_NUM_THREADS`` say so, and launchers that bind processes to cores.
+    """
+    global _most
+    said = {"NUMBA_NUM_THREADS", "OMP_NUM_THREADS"} & os.environ.keys()
+    if not said and cores() == (os.cpu_count() or 1):
+        _most = max(1, cores() // max(processes, 1))
 
 
 def _numbas() -> int:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ppl.errors import OptionError, RankError, in_words
-from ppl.lazy import rank_sums
+from ppl.lazy import cpu_threads, rank_sums
 from ppl.tuning import GATHERED_BYTES
 
 T = TypeVar("T")
@@ -44,6 +44,8 @@ class Ranks:
             raise OptionError(f"comm= is a communicator of mpi4py, such as MPI.COMM_WORLD, not {type(comm).__name__}")
         self.comm = comm.Dup()
         self.rank, self.size = int(self.comm.Get_rank()), int(self.comm.Get_size())
+        if self.size > 1:
+            cpu_threads.share_cores(_neighbours())
 
     def __enter__(self) -> Ranks:
         return self
@@ -130,6 +132,12 @@ class Ranks:
     def _wait(self, request: Any) -> None:
         while not request.Test():
             _yield()
+
+
+def _neighbours() -> int:
+    """Processes on this machine, where the launcher says how many it has started here."""
+    told = (os.environ.get(name, "") for name in ("MPI_LOCALNRANKS", "OMPI_COMM_WORLD_LOCAL_SIZE"))
+    return next((int(text) for text in told if text.isdecimal()), 1)
 
 
 def hush() -> None:

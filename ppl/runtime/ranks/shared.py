@@ -133,11 +133,13 @@ class Shared:
         return Totals(named, grad, found.aux)
 
 
-def shared(compiled: Compiled, key: str, particles: int, int32: tuple[str, ...] = ()) -> Shared:
-    """The shared form of a variant, kept with the program."""
-    known = compiled.shared_out
-    name = key, particles, int32
+def shared(
+    compiled: Compiled, key: str, particles: int, int32: tuple[str, ...] = (), kind: type[Shared] | None = None
+) -> Shared:
+    """The shared form of a variant, of a kind, kept with the program."""
+    known, made = compiled.shared_out, kind or Shared
+    name = key, particles, int32, made
     if name not in known:
         with compiled.lock:
-            known.setdefault(name, Shared(compiled, key, particles, int32))
+            known.setdefault(name, made(compiled, key, particles, int32))
     return known[name]

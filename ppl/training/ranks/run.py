@@ -129,7 +129,8 @@ class RankRun(Run):
         """What this rank tells the others: status, rows, a checksum now and then, and its scalars."""
         compared = self.step % COMPARED == 0 or said == ENDS
         mark = zlib.crc32(self.state._flat.data) if compared else 0
-        scalars = [0.0] * len(self.shared.scalars) if part.result is None else part.result.scalars.values()
+        found = part.result
+        scalars = [0.0 if found is None else found.scalars[name] for name in self.shared.scalars]
         return np.array([said, part.taken, mark, *scalars], float)
 
     def _hear(self, heads: np.ndarray, error: BaseException | None) -> None:
@@ -166,7 +167,7 @@ class RankRun(Run):
             raise error
         raise RankError(f"rank {speaker} stopped: {told[speaker][0]}", speaker)
 
-    def _reduced(self, batch: Batch, part: Part, heads: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    def _reduced(self, batch: Batch, part: Part, heads: np.ndarray) -> tuple[Any, ...]:
         """The sum over ranks, the scalars, and how many rows there were."""
         counts = heads[:, 1]
         rows = int(counts.sum())
@@ -181,8 +182,9 @@ class RankRun(Run):
                 scalars += weight * head[3:]
         return self.ranks.total(vector, weights), scalars, rows
 
-    def _finish(self, batch: Batch, part: Part, vector: np.ndarray, scalars: np.ndarray, rows: int, bar: Bar) -> None:
-        """Take the step that all ranks have computed."""
+    def _finish(self, batch: Batch, part: Part, *rest: Any) -> None:
+        """Take the step that all ranks have computed; `rest` are what `_reduced` gives, and the bar."""
+        vector, scalars, rows, bar = rest
         state, total = self.state, self.source.total if self.source.has_rows else 1
         compiled = self.shared.compiled
         try:
@@ -198,12 +200,16 @@ class RankRun(Run):
         loss = found.scalars["loss"] / total
         if not (math.isfinite(loss) and all(map(optimizers.all_finite, (found.grad, new._flat, new._aux)))):
             self.signals.letting(self._examine_part, part, loss, found, new)
-        for key, value in found.scalars.items():
-            self.history.setdefault(key, []).append(value / total)
-            self.metrics[key] = value / total
+        self._took(new, {k: v / total for k, v in found.scalars.items()}, batch, bar)
+
+    def _took(self, new: State, scalars: dict[str, float], batch: Batch, bar: Bar) -> None:
+        """Record a step."""
+        for key, value in scalars.items():
+            self.history.setdefault(key, []).append(value)
+        self.metrics.update(scalars)
         self.history["step"].append(new.step)
         self.state = new
-        bar.step(loss, batch.size)
+        bar.step(scalars["loss"], batch.size)
 
     def _examine_part(self, part: Part, loss: float, found: Totals, new: State) -> None:
         """`_examine` on the rank whose part is not finite; the others wait for what it says."""

@@ -8,14 +8,17 @@ from typing import Any
 from ppl.arguments import flag
 from ppl.errors import OptionError
 from ppl.runtime.ranks.comm import Ranks
-from ppl.runtime.ranks.shared import shared
+from ppl.runtime.ranks.shared import Shared, shared
+from ppl.runtime.ranks.tables import SharedTables
 from ppl.training.batches import by_position, check_accumulated
 from ppl.training.beginning import beginning, check_lengths, validator
 from ppl.training.checkpoint import Checkpoint
+from ppl.training.live import rule_of
 from ppl.training.optim.transform import as_transform
 from ppl.training.options import check_hyper, check_options
 from ppl.training.ranks.rows import RankRows
 from ppl.training.ranks.run import RankRun
+from ppl.training.ranks.tables import TableRun
 from ppl.training.run import Fit
 
 
@@ -33,10 +36,8 @@ def fit_on_ranks(ranks: Ranks, program: Any, data: tuple[Any, ...], given: Mappi
     begun, start, history, _ = ranks.on_first(beginning, program, source.data, given["state"], keeper, given["seed"])
     ranks.together(transform.check, begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed
-    division = ranks.together(shared, compiled, "gradient", program.settings.particles, compiled.int32(source.data))
-    run = RankRun(
-        ranks, division, given["checkpoint"] is not None, program, transform, given["hyper"], source, begun, start
-    )
+    kind, form = ranks.together(_loop, program, compiled, transform, source)
+    run = kind(ranks, form, given["checkpoint"] is not None, program, transform, given["hyper"], source, begun, start)
     run.history.update(history)
     ranks.together(run.limit, given["steps"], given["epochs"])
     first = ranks.rank == 0
@@ -57,6 +58,14 @@ def _checked(program: Any, data: tuple[Any, ...], given: Mapping[str, Any]) -> t
         raise OptionError("comm= gathers rows between messages; prefetch= is for one process")
     check_accumulated(given["accumulate"], given["batch_size"])
     return by_position(program.argument_names, data), as_transform(given["optimizer"])
+
+
+def _loop(program: Any, compiled: Any, transform: Any, source: RankRows) -> tuple[type[RankRun], Shared]:
+    """The loop that suits an optimizer, and the gradient as it takes it."""
+    rule, int32, particles = rule_of(transform), compiled.int32(source.data), program.settings.particles
+    if rule is not None and rule.sparse and (found := shared(compiled, "gradient", particles, int32, SharedTables)):
+        return TableRun, found
+    return RankRun, shared(compiled, "gradient", particles, int32)
 
 
 def _keeper(ranks: Ranks, checkpoint: Any) -> Checkpoint | None:

@@ -1,0 +1,69 @@
+"""``mpiexec -n R python -m benchmarks.ranks W4 [--comm] ``: seconds of a step on R ranks.
+
+Rank 0 prints them as JSON: the difference between a long and a short fit, over the steps between, for every sample.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import time
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+import ppl
+from benchmarks import suite
+from benchmarks.data import bits
+
+SHORT = 10
+
+
+def program_of(code: str) -> Any:
+    """The program of a workload of the suite on rows of bits."""
+    module = importlib.import_module(f"benchmarks.workloads.{suite.CODES[code]}")
+    if hasattr(module, "compile_program"):
+        return module.compile_program()
+    sizes = {"latent": module.LATENT, "hidden": module.HIDDEN}
+    objective = ppl.elbo(module.vae.generative.bind(**sizes), module.vae.guide.bind(**sizes))
+    return ppl.compile(objective, data=ppl.spec((None, module.PIXELS), np.float32))
+
+
+def measure(code: str, with_comm: bool, steps: int, samples: int) -> list[float]:
+    """Seconds of a step of each sample."""
+    comm = MPI.COMM_WORLD if with_comm else None
+    program, data = program_of(code), bits()
+    rank, size = (0, 1) if comm is None else (comm.rank, comm.size)
+    mine = np.ascontiguousarray(data[len(data) * rank // size : len(data) * (rank + 1) // size])
+    options: dict[str, Any] = {"batch_size": 100, "optimizer": ppl.optim.Adam(1e-3), "seed": 0, "progress": False}
+
+    def seconds(count: int) -> float:
+        began = time.perf_counter()
+        ppl.fit(program, mine, steps=count, comm=comm, replicated=None if comm is None else False, **options)
+        return time.perf_counter() - began
+
+    seconds(SHORT)
+    found = []
+    for _ in range(samples):
+        short = seconds(SHORT)
+        found.append((seconds(SHORT + steps) - short) / steps)
+    return found
+
+
+def main() -> None:
+    """Measure, and print on rank 0."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("code")
+    parser.add_argument("--comm", action="store_true")
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--samples", type=int, default=7)
+    options = parser.parse_args()
+    found = measure(options.code, options.comm, options.steps, options.samples)
+    if MPI.COMM_WORLD.rank == 0:
+        print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

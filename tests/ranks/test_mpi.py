@@ -1,0 +1,90 @@
+"""Processes started by mpiexec: the results of one process, and what is left after faults."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import subprocess
+import sys
+import time
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ppl
+from tests.ranks.models import global_and_local
+from tests.ranks.worker import RUNS, results
+
+ROOT = Path(__file__).parents[2]
+pytest.importorskip("mpi4py")
+
+
+@cache
+def runtime() -> tuple[str, str]:
+    """mpiexec and the library of the MPI run-time, wherever its wheel has put them."""
+    try:
+        files = importlib.metadata.files("mpich") or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("the wheel of MPICH is not installed")
+    found = [Path(str(f.locate())).resolve() for f in files if f.name in ("mpiexec", "libmpi.so.12")]
+    return next(str(f) for f in found if f.name == "mpiexec"), next(str(f) for f in found if f.name == "libmpi.so.12")
+
+
+def launch(size: int, *arguments: str) -> subprocess.Popen[str]:
+    """`worker.py` on so many ranks, with one thread each."""
+    mpiexec, library = runtime()
+    environment = {**os.environ, "MPI4PY_LIBMPI": library, "NUMBA_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [mpiexec, "-n", str(size), sys.executable, "-m", "tests.ranks.worker", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+                            cwd=ROOT, start_new_session=True)  # fmt: skip
+
+
+def check_runs(size: int, names: list[str], tmp_path: Path) -> None:
+    """The runs on so many ranks are those of one process."""
+    path = tmp_path / "found.npz"
+    process = launch(size, "runs", str(path), *names)
+    output, _ = process.communicate(timeout=900)
+    assert process.returncode == 0, output
+    with np.load(path) as found:
+        wanted = results(names)
+        assert set(found) == set(wanted)
+        for key, value in wanted.items():
+            np.testing.assert_allclose(found[key], value, rtol=1e-9, atol=1e-11, err_msg=key)
+
+
+def test_two_ranks(tmp_path: Path) -> None:
+    """One model through the real thing."""
+    check_runs(2, ["tables"], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_all_runs(size: int, tmp_path: Path) -> None:
+    """Belief net, VAE, tables, particles, a loop over time."""
+    check_runs(size, list(RUNS), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["kill", "nan", "interrupt"])
+def test_faults(what: str, tmp_path: Path) -> None:
+    """All ranks are gone within seconds, one message, and the checkpoint can be gone on with by one process."""
+    path = tmp_path / "run.npz"
+    process = launch(2, what, str(path))
+    while what == "kill" and not path.exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    began = time.monotonic()
+    output, _ = process.communicate(timeout=300)
+    if what == "kill":
+        assert time.monotonic() - began < 30.0
+    assert (process.returncode == 0) == (what == "interrupt"), output
+    assert output.count("Traceback") == (1 if what == "nan" else 0), output
+    assert output.count("training stopped") == (1 if what == "nan" else 0)
+    assert (output.count("stopped at") == 2) == (what == "interrupt")
+    state = ppl.load_state(str(path))
+    assert state.step > 0
+    again = ppl.fit(global_and_local(), np.zeros((9, 8)), steps=state.step + 1, optimizer=ppl.optim.SGD(0.001),
+                    batch_size=6, checkpoint=str(path))  # fmt: skip
+    assert again.state.step == state.step + 1

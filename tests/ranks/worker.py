@@ -1,0 +1,86 @@
+"""Run under mpiexec: ``worker.py runs OUT NAMES`` trains small models, ``worker.py WHAT PATH`` trains until a fault."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import ppl
+from tests.ranks.models import belief_net, global_and_local, over_time, pairs, pixels, skip_gram, vae, without_rows
+
+RUNS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "belief net": (lambda: belief_net("rebar"), pixels, {"batch_size": 10, "optimizer": ppl.optim.Adam(0.05)}),
+    "vae": (vae, pixels, {"batch_size": 8, "optimizer": {"*": ppl.optim.Adam(0.02, clip_norm=5.0)}}),
+    "tables": (skip_gram, pairs, {"batch_size": 12, "optimizer": ppl.optim.LazyAdam(0.05)}),
+    "no rows": (without_rows, None, {"optimizer": ppl.optim.SGD(0.1)}),
+    "loop": (over_time, pixels, {"batch_size": 10, "optimizer": ppl.optim.RMSProp(0.01)}),
+}
+
+
+def results(names: list[str], comm: Any = None) -> dict[str, np.ndarray]:
+    """Parameters, auxiliary variables and losses of every run; rows are cut unequally, and rank 1 of three has none."""
+    found = {}
+    for name in names:
+        build, rows, options = RUNS[name]
+        data = () if rows is None else (part(rows(), comm),)
+        fit = ppl.fit(build(), *data, steps=6, seed=3, comm=comm, **options)
+        found |= {f"{name} flat": fit.state._flat, f"{name} aux": fit.state._aux, f"{name} loss": fit.history["loss"]}
+    return found
+
+
+def part(x: np.ndarray, comm: Any) -> np.ndarray:
+    """This rank's rows."""
+    if comm is None:
+        return x
+    ends = {1: (0, 1.0), 2: (0, 0.4, 1.0), 3: (0, 0.4, 0.4, 1.0), 4: (0, 0.1, 0.5, 0.6, 1.0)}[comm.size]
+    return x[int(len(x) * ends[comm.rank]) : int(len(x) * ends[comm.rank + 1])]
+
+
+def until_a_fault(what: str, path: Path, comm: Any) -> None:
+    """Train for minutes; rank 1 suffers something after the first checkpoint is there."""
+    x, lethal = part(pixels(), comm), {"kill": signal.SIGKILL, "interrupt": signal.SIGINT}.get(what)
+
+    def strike() -> None:
+        while not path.exists():
+            time.sleep(0.05)
+        time.sleep(0.3)
+        os.kill(os.getpid(), lethal)
+
+    if comm.rank == 1 and lethal:
+        threading.Thread(target=strike, daemon=True).start()
+    if comm.rank == 1 and what == "nan":
+        x = x.copy()
+        x[3, 0] = 1e200
+
+    def slowly(step: int, state: Any, metrics: Any) -> None:
+        time.sleep(0.01)
+
+    options = {"batch_size": 6, "optimizer": ppl.optim.SGD(0.001), "checkpoint": (str(path), 5), "callback": slowly}
+    fit = ppl.fit(global_and_local(), x, steps=50_000, comm=comm, **options)
+    print(f"rank {comm.rank} stopped at {fit.state.step}", flush=True)
+
+
+def main() -> None:
+    """See the module."""
+    from mpi4py import MPI
+
+    comm, (what, path, *names) = MPI.COMM_WORLD, sys.argv[1:]
+    if what != "runs":
+        until_a_fault(what, Path(path), comm)
+        return
+    found = results(names, comm)
+    marks = comm.allgather(b"".join(found[key].tobytes() for key in sorted(found)))
+    assert all(mark == marks[0] for mark in marks), "ranks hold different results"
+    if comm.rank == 0:
+        np.savez(path, **found)
+
+
+if __name__ == "__main__":
+    main()
