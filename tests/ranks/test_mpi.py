@@ -84,7 +84,7 @@ def test_faults(what: str, tmp_path: Path) -> None:
     assert output.count("training stopped") == (1 if what == "nan" else 0)
     assert (output.count("stopped at") == 2) == (what == "interrupt")
     state = ppl.load_state(str(path))
-    assert state.step > 0
+    assert state.step > 0 or what == "nan"  # which is in the first minibatch
     again = ppl.fit(global_and_local(), np.zeros((9, 8)), steps=state.step + 1, optimizer=ppl.optim.SGD(0.001),
                     batch_size=6, checkpoint=str(path))  # fmt: skip
     assert again.state.step == state.step + 1

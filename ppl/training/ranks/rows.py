@@ -12,7 +12,8 @@ from ppl.lang.arguments import as_array
 from ppl.runtime.binding import check_plates
 from ppl.runtime.ranks.comm import Ranks
 from ppl.runtime.ranks.portion import Portion
-from ppl.training.batches import Batch, Rows, _validated, cut_arguments, outer_plate, permutation, row_count
+from ppl.training.batches import Batch, Rows, _large, _validated, cut_arguments, outer_plate, permutation, row_count
+from ppl.training.streams.mapped import is_mapped
 
 
 class RankRows(Rows):
@@ -55,7 +56,9 @@ class RankRows(Rows):
             if value is not None and outer_plate(compiled) is None:
                 raise OptionError(f"{name}= {needs}")
         check_plates("total_rows=", total_rows, {a.name for a in compiled.binder.plates})
-        if row_count(compiled, arrays) == 0:
+        mapped = any(is_mapped(d) and c for d, c in zip(arrays, self.cut, strict=True))
+        self.checks = mapped and _large(arrays, compiled.binder)
+        if self.checks or row_count(compiled, arrays) == 0:
             return compiled, tuple(arrays)
         return compiled, _validated(compiled.binder, arrays, self.cut)
 
@@ -80,13 +83,15 @@ class RankRows(Rows):
             return Batch(self.data, None, None, 1, False, True)
         part, first = self.portion.whole()
         data = tuple(d[part] if cut else d for d, cut in zip(self.data, self.cut, strict=True))
-        return Batch(data, np.arange(first, first + part.stop - part.start), self._totals(), self.count, False, True)
+        return Batch(
+            data, np.arange(first, first + part.stop - part.start), self._totals(), self.count, self.checks, True
+        )
 
     def _batch(self, rows: np.ndarray, last: bool) -> Batch:
         own = self.portion.taken(rows)
         at = own if self.portion.replicated else own - self.portion.first
         data = tuple(d[at] if cut else d for d, cut in zip(self.data, self.cut, strict=True))
-        return Batch(data, own, self._totals(), len(rows), False, last)
+        return Batch(data, own, self._totals(), len(rows), self.checks, last)
 
     def _totals(self) -> Any:
         return self.total_rows | {self.plate: self.total} if isinstance(self.total_rows, dict) else self.total
