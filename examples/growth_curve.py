@@ -55,7 +55,7 @@ def main(steps=600):
     program = ppl.compile(ppl.likelihood(model), dtype="float64", data=seen)
     adam = ppl.optim.Adam(lambda t: 0.05 / (1 + t / 100))
     fit = ppl.fit(program, seen, steps=steps, optimizer=adam, progress=False)
-    figure, ax = pictures.pyplot().subplots(layout="constrained")
+    figure, ax = pictures.pyplot().subplots(figsize=(7, 3.5), layout="constrained")
     ax.plot(TIMES, seen, "o", label="seen")
     ax.plot(TIMES, curve(fit.params["p"]), label=f"r = {fit.params['p'][0]:.2f}, K = {fit.params['p'][1]:.2f}")
     ax.set(xlabel="time", ylabel="size")
