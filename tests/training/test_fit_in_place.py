@@ -7,6 +7,7 @@ import ppl
 from ppl import Bernoulli, Normal
 from ppl.errors import FitError
 from ppl.training.in_place import InPlace, run_for
+from ppl.training.loops import Trainer
 
 X = np.random.default_rng(0).normal(size=(103, 5))
 OPTIMIZERS = [
@@ -93,3 +94,34 @@ def test_a_step_that_overflows_ends_with_the_last_good_state():
     assert np.isfinite(state.params["m"]) and state.step == error.value.step > 5
     slow = ppl.fit(program, steps=state.step, optimizer=general(ppl.optim.SGD(30.0)))
     assert slow.state._flat.tobytes() == state._flat.tobytes()
+
+
+def _blocks(monkeypatch, program, seconds, **options):
+    """The numbers of steps of the calls of compiled code in a run, where each step seems to take so many `seconds`."""
+    taken, run, clock = [], Trainer.run, [0.0]
+
+    def counted(self, live, steps, rates, hypers):
+        taken.append(len(rates))
+        clock[0] += seconds * len(rates)
+        return run(self, live, steps, rates, hypers)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "run", counted)
+        patch.setattr("ppl.training.in_place.time.monotonic", lambda: clock[0])
+        ppl.fit(program, optimizer=ppl.optim.SGD(0.01), progress=False, **options)
+    return [n for n in taken if n]
+
+
+def test_a_run_begins_with_blocks_as_long_as_those_of_the_run_before(monkeypatch):
+    program = ppl.compile(number)
+    assert _blocks(monkeypatch, program, 1e-6, steps=100) == [1, 2, 4, 8, 16, 32, 37]
+    assert _blocks(monkeypatch, program, 1e-6, steps=50) == [50]
+    assert _blocks(monkeypatch, program, 1.0, steps=4) == [4], "a block that took long"
+    assert _blocks(monkeypatch, program, 1.0, steps=4) == [2, 1, 1]
+
+
+def test_short_runs_do_not_make_blocks_longer(monkeypatch):
+    program = ppl.compile(number)
+    for _ in range(20):
+        _blocks(monkeypatch, program, 1e-6, steps=1)
+    assert _blocks(monkeypatch, program, 1e-6, steps=100)[0] == 2
