@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from typing import Any
 
 import ppl
 from benchmarks import general_models, ours, suite
+from benchmarks.forms import CPU_CLOCK
 from benchmarks.peer import Peer
 from benchmarks.race import Contestant, race, theirs
 from benchmarks.race import ours as contestant
@@ -36,13 +38,21 @@ def run(peers: list[str]) -> dict[str, Any]:
             peer.close()
     checks = [check(f"{row[0]}: ours / JAX", ratio, GOAL, "×") for row, ratio in zip(rows, ratios, strict=False)]
     median = [f"Median of the ratios: {statistics.median(ratios):.2f}."] if ratios else []
-    notes = ["One step: fresh noise, all gradients, Adam, on all rows. float32, two threads, in turns.", *median]
+    notes = [f"One step: fresh noise, all gradients, Adam, on all rows. float32, {_clock()}, in turns.", *median]
     return {
         "title": "Steps of ten models outside the suite",
         "tables": [{"columns": COLUMNS, "rows": rows}],
         "checks": checks,
         "notes": [*notes, *problems],
     }
+
+
+def _clock() -> str:
+    """What was measured, in words."""
+    if not CPU_CLOCK:
+        return "two threads"
+    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[1]
+    return f"CPU seconds of a process on {cores} core(s) while other programs ran (load {load:.0f})"
 
 
 def one(name: str, peers: list[Peer]) -> tuple[str, str | None, dict[str, Timing]]:

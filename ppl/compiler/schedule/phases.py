@@ -24,16 +24,18 @@ def phases(ops: Sequence[Op]) -> dict[int, int]:
 
     No phase waits for a later one. Where a loop has no use for phases, all of its operations have the same.
     """
-    vectors = {id(op) for op in ops if _one_number(op)}
-    if not any(op.node.op in FUNCTIONS for op in ops if id(op) in vectors):
+    alone = [op for op in ops if _goes_on(op) and _one_number(op)]
+    dear = {op.head.token for op in alone if op.node.op in FUNCTIONS}
+    vectors = {id(op) for op in alone}
+    if dear.isdisjoint(op.head.token for op in ops if _goes_on(op) and id(op) not in vectors):
         return {}
     found = _numbered(ops, vectors)
     vectors -= _idle(ops, vectors, found)
     found = _numbered(ops, vectors)
-    dear = {token for token, (carried, functions) in _accounts(ops, vectors, found).items()
+    many = {token for token, (carried, functions) in _accounts(ops, vectors, found).items()
             if carried > CARRIED_ENTRIES * functions}  # fmt: skip
-    if dear:
-        vectors -= {id(op) for op in ops if id(op) in vectors and op.head.token in dear}
+    if many:
+        vectors -= {id(op) for op in ops if id(op) in vectors and op.head.token in many}
         found = _numbered(ops, vectors)
     return found if vectors else {}
 
