@@ -103,6 +103,8 @@ def _page(path: Path) -> str:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """The page with its links led to pages of the site, and short info strings."""
     here = page.file.src_uri
+    if here.startswith("repository/"):
+        page.meta["search"] = {"boost": 0.1}  # found below the pages
     if '<div class="pair"' in markdown:
         page.meta["hide"] = ["navigation", "toc"]  # two columns of code need the room
     return LINK.sub(lambda m: m[1] + _led(m[2], here) + m[3], INFO.sub(r"\1", markdown))
