@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
+from tests.textbook.chains import chains, check_moments
 from tests.textbook.normals import best_normal
 from tests.textbook.runs import run
 
@@ -69,3 +70,11 @@ def test_the_non_centred_guide_is_close_to_the_posterior():
         found = run("eight_schools").drawn["non_centred"][name]
         np.testing.assert_array_less(np.abs(found.mean(0) - mean), 0.2 * spread)
         np.testing.assert_allclose(found.std(0), spread, rtol=0.15)
+
+
+@pytest.mark.slow
+def test_chains_are_exact():
+    pytest.importorskip("nutpie")
+    found = chains(run("eight_schools").non_centred, Y, E)
+    for name, (mean, spread) in zip(("mu", "tau", "theta"), exact(), strict=True):
+        check_moments(np.asarray(found[name]), mean, spread)
