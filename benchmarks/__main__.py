@@ -19,6 +19,8 @@ from benchmarks import machine, suite, timing
 from benchmarks.peer import Peers
 
 PEERS = ("torch", "jax")
+CHAINS = ("numpyro", "pymc")
+"""Peers of the workload `mcmc`."""
 
 
 def names() -> list[str]:
@@ -52,7 +54,9 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run the benchmarks.")
     parser.add_argument("names", metavar="NAME", nargs="*",
                         help="workloads to run, by name or code (W3), or `suite` (default: all)")  # fmt: skip
-    parser.add_argument("--peers", nargs="*", default=[], help="frameworks to compare with: jax, torch")
+    parser.add_argument(
+        "--peers", nargs="*", default=[], help="frameworks to compare with: jax, torch; numpyro, pymc for chains"
+    )
     parser.add_argument(
         "--peer-python", default=sys.executable, help="the interpreter that has them (default: this one)"
     )
@@ -63,8 +67,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     options.names, options.peers = _chosen(options.names), _split(options.peers)
     if unknown := sorted(set(options.names) - set(names())):
         parser.error(f"no workload {', '.join(unknown)}; there are: {', '.join(names()) or 'none yet'}")
-    if unknown := sorted(set(options.peers) - set(PEERS)):
-        parser.error(f"no peer {', '.join(unknown)}; there are: {', '.join(PEERS)}")
+    if unknown := sorted(set(options.peers) - {*PEERS, *CHAINS}):
+        parser.error(f"no peer {', '.join(unknown)}; there are: {', '.join(PEERS + CHAINS)}")
     return options
 
 

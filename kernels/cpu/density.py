@@ -17,8 +17,8 @@ from ppl.kernels.cpu.from_c import enter
 from ppl.kernels.internals import WORD, cgutils
 
 DOUBLE = ir.DoubleType()
-FATAL, WORDS = -1, 8
-"""What a call returns where a user's function has raised an exception, and the bytes of a word."""
+WORDS = 8
+"""Bytes of a word."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Places:
 
     A place holds a lock (a word, 0 where it is free), then at `params`, `grad` and `work` (bytes from its beginning)
     the parameters, their gradient and the workspace. `failed` is a word and a point: 1, and where a user's function has
-    raised an exception.
+    raised an exception. To the sampler that is a point without a density: whoever waits for it looks at the word.
     """
 
     at: int
@@ -67,13 +67,12 @@ def log_density(
         _negate(builder, result, result, 1)
         _negate(builder, own[1], out, size)
         found = builder.load(status)
-        raised = builder.icmp_signed("==", found, WORD(1))
-        with cgutils.if_unlikely(builder, raised):
+        with cgutils.if_unlikely(builder, builder.icmp_signed("==", found, WORD(1))):
             kept = builder.add(WORD(places.failed), WORD(WORDS))
             cgutils.raw_memcpy(builder, _bytes(builder, kept), _bytes(builder, point), WORD(size), WORDS)
             builder.store(WORD(1), builder.inttoptr(WORD(places.failed), WORD.as_pointer()))
         builder.store_atomic(WORD(0), builder.inttoptr(place, WORD.as_pointer()), "release", WORDS)
-        return builder.select(raised, WORD(FATAL), found)
+        return found
 
     return internals.c_function("log_density", ["word"] * 5, write, WORD)
 

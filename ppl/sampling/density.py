@@ -60,7 +60,8 @@ class LogDensity:
         """Trace the latents as functions of reals, then the model on their values."""
         values: dict[str, Site] = {}
         volumes: dict[str, tuple[Site, Node]] = {}
-        trace = trace_model(_placing(self, values, volumes), arguments, allow_obs=False)
+        static = self.model.static
+        trace = trace_model(_placing(self, values, volumes), arguments, static, allow_obs=False)
         trace_model(self.model, arguments, into=trace, substitute=values)
         if trace.costs:
             raise ModelError(
@@ -89,7 +90,7 @@ def _placing(
     def function(*args: Any, **static: Any) -> None:
         context = require("ppl.mcmc")
         placed: dict[Node, Node] = {}
-        for site in sampled_sites(traced(base, args, {**base.static, **static}), objective.marginalize):
+        for site in sampled_sites(traced(base, args, static), objective.marginalize):
             latent = latent_of(site, placed, "mcmc")
             _require_known_support(latent)
             with reopened(latent.plates):

@@ -110,7 +110,7 @@ def mcmc(
     summed = names("mcmc: marginalize", marginalize, ModelError)
     for package in ("nutpie", "arviz"):
         needed(package, "ppl.mcmc")
-    program, bound, given = _prepared(model, data, summed, params, seed, hyper)
+    program, bound, given = prepared(model, data, summed, params, seed, hyper)
     walk = Walk(bound, settings.cores + 1)
     found = _sampled(program, walk, settings, given, progress)
     points = np.stack([walk.params(x) for x in found.reals.reshape(-1, walk.size)])
@@ -138,7 +138,7 @@ def _settings(
     )
 
 
-def _prepared(
+def prepared(
     model: Any, data: Sequence[Any], summed: tuple[str, ...], params: Any, seed: int, hyper: Any
 ) -> tuple[Program, BoundCall, tuple[np.ndarray, ...]]:
     """The program of the log-density, its call, and the data."""
@@ -199,9 +199,9 @@ def _sampled(program: Program, walk: Walk, settings: nuts.Settings, data: Sequen
             f"mcmc: the log-density is not finite at any of {nuts.TRIES} points around the start of a chain; at the "
             f"last one: {why}"
         ) from None
-    except Exception:
+    except BaseException:
         if walk.raised_at is not None:
-            walk.explain(program, walk.raised_at, data)
+            walk.explain(program, walk.raised_at, data)  # raises the user's error
         raise
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.errors import NonFiniteError
+from ppl.errors import NonFiniteError, SimulatorError
 from ppl.progress import line
 from ppl.sampling.optional import needed
 from ppl.sampling.walk import Walk
@@ -84,6 +84,8 @@ def run(walk: Walk, settings: Settings, progress: bool = True) -> Chains:
     ------
     NonFiniteError
         No point was found from which a chain can start.
+    SimulatorError
+        A user's function raised an exception, at `walk.raised_at`.
     KeyboardInterrupt
         Ctrl-C was pressed before all chains had draws.
     """
@@ -105,7 +107,7 @@ def run(walk: Walk, settings: Settings, progress: bool = True) -> Chains:
     total = settings.chains * (settings.draws + settings.warmup)
     with line.during(lambda: f"sampling {walk.counter[0]} of {total} draws") if progress else nullcontext():
         try:
-            found, interrupted = _awaited(sampler), False
+            found, interrupted = _awaited(sampler, walk), False
         except KeyboardInterrupt:
             found, interrupted = sampler.abort(), True
         except BaseException:
@@ -124,21 +126,25 @@ class Lost(NonFiniteError):
         self.point = point
 
 
-def _awaited(sampler: Any) -> Any:
+def _awaited(sampler: Any, walk: Walk) -> Any:
     """The result of chains, once there is one."""
     while True:
+        if walk.raised_at is not None:
+            raise SimulatorError("a user's function raised an exception")
         try:
-            return sampler.wait(timeout=PAUSE)
+            found = sampler.wait(timeout=PAUSE)
         except TimeoutError:
             continue  # handlers of signals have had their turn
+        if walk.raised_at is None:
+            return found
 
 
 def _end(sampler: Any) -> None:
     """End chains that run, and wait for their threads: they read memory that is about to go."""
     try:
         sampler.abort()
-    except Exception:
-        return  # they have ended, with the error that is being raised
+    except BaseException:  # they have ended with the error that is being raised; panics of Rust are no Exceptions
+        return
 
 
 def _model(walk: Walk, begin: Any) -> Any:

@@ -29,9 +29,9 @@ def supports(y):
 
 
 @ppl.model
-def rows(y, seen):
+def rows(y, seen, *, mean):
     """Normal rows with a normal mean, some of them missing: all is normal, and known in closed form."""
-    m = ppl.sample("m", Normal(1.0, 2.0))
+    m = ppl.sample("m", Normal(mean, 2.0))
     with ppl.plate("data", y, seen) as (y, seen):
         z = ppl.sample("z", Normal(m, 1.5))
         ppl.deterministic("twice", 2.0 * z)
