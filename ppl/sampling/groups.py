@@ -19,7 +19,7 @@ def arviz_data(owner: str, groups: Mapping[str, Mapping[str, np.ndarray]], dims:
     """ArviZ data of arrays by group and name, of shape (chains, draws, ...), observed data without these two.
 
     Axes are named after plates and loops, with coordinates from 0. An axis gets another name ("school_dim") where a
-    variable has its own, and one of another length a number ("time_2").
+    variable has its own, and one of another length a number ("time_2"). In a DataTree, "scope/name" is "scope.name".
 
     Raises
     ------
@@ -35,11 +35,19 @@ def arviz_data(owner: str, groups: Mapping[str, Mapping[str, np.ndarray]], dims:
     named, coords = named_axes(dims, variables)
     given = {name: dict(group) for name, group in groups.items() if group}
     used = {name: axes for name, axes in named.items() if name in variables}
-    if hasattr(arviz, "InferenceData"):
+    if arviz.__version__.startswith("0."):
         return arviz.from_dict(**given, coords=coords, dims=used, attrs=dict(attrs))
-    tree = arviz.from_dict(given, coords=coords, dims=used)
+    tree = arviz.from_dict(
+        {name: _plain(group) for name, group in given.items()}, coords=_plain(coords),
+        dims={name: [axis.replace("/", ".") for axis in axes] for name, axes in _plain(used).items()},
+    )  # fmt: skip
     tree.attrs.update(attrs)
     return tree
+
+
+def _plain(named: Mapping[str, Any]) -> dict[str, Any]:
+    """The same by names without slashes, which lead to groups in a DataTree: "scope.name"."""
+    return {name.replace("/", "."): value for name, value in named.items()}
 
 
 def named_axes(dims: Dims, variables: Iterable[str]) -> tuple[dict[str, list[str]], dict[str, np.ndarray]]:

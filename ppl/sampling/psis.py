@@ -181,7 +181,7 @@ def smoothed(log_weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _library(log_weights: np.ndarray) -> tuple[Any, Any]:
     """Smoothing by ArviZ; from version 1 on it takes minus the log-weights (log-likelihoods)."""
     arviz = needed("arviz", "ppl.psis")
-    if hasattr(arviz, "psislw"):
+    if arviz.__version__.startswith("0."):
         return arviz.psislw(log_weights)
     return needed("arviz_stats.base", "ppl.psis").array_stats.psislw(-log_weights)
 
