@@ -69,8 +69,8 @@ def run(peers: Peers) -> dict[str, Any]:
             "another on one thread in float64, each library with its default settings (target acceptance 0.8).",
             "Sampling is warmup and draws in a second run of the same process; for ppl also the values of all sites at "
             "the draws. Compile is what the first run takes more, machine code of kernels on the disk apart.",
-            "Other programs ran on the machine meanwhile, and all sides of a round at the same time, so that what slows "
-            "one slows all. Times are those of the processor, not of the clock; medians, and least and largest rounds.",
+            "Other programs ran on the machine meanwhile, and all sides of a round at the same time: what slows one "
+            "slows all. Times are those of the processor, not of the clock; medians, and least and largest rounds.",
         ],
     }
 
