@@ -59,7 +59,8 @@ class Diagnosing(Prepared):
         call = Call(state, data, seed, particles, rows, total_rows, hyper)
         if comm is not None:
             with Ranks(comm) as ranks:
-                return diagnose_on_ranks(self, ranks, call, replicated, repeats, timing, backend)
+                if ranks.size > 1:
+                    return diagnose_on_ranks(self, ranks, call, replicated, repeats, timing, backend)
         return diagnose(self, call, repeats, timing, backend)
 
     @keywords

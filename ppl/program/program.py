@@ -145,7 +145,8 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
             if per_row:
                 raise OptionError("per_row=True gives the losses of the rows that are passed: leave out comm=")
             with Ranks(comm) as ranks:
-                return call_on_ranks(self, ranks, call, replicated, "value", keep).scalars["loss"]
+                if ranks.size > 1:
+                    return call_on_ranks(self, ranks, call, replicated, "value", keep).scalars["loss"]
         bound = bind(self, call)
         result = run(bound, "rows" if per_row else "value")
         loss = result.arrays["rows"] if per_row else result.scalars["loss"]
@@ -179,8 +180,9 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
         keep, call = keeps(nonfinite), Call(state, data, seed, particles, rows, total_rows, hyper)
         if comm is not None:
             with Ranks(comm) as ranks:
-                found = call_on_ranks(self, ranks, call, replicated, "gradient", keep)
-            return found.scalars["loss"], state._layouts[0].split(found.grad)
+                if ranks.size > 1:
+                    found = call_on_ranks(self, ranks, call, replicated, "gradient", keep)
+                    return found.scalars["loss"], state._layouts[0].split(found.grad)
         bound = bind(self, call)
         result = run(bound, "gradient")
         if not keep:
@@ -206,12 +208,13 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
         Parameters do not move.
         """
         keep, call = keeps(nonfinite), Call(state, data, seed, particles, rows, total_rows, hyper)
-        result: Result | Totals
+        result: Result | Totals | None = None
         if comm is not None:
             with Ranks(comm) as ranks:
-                result = call_on_ranks(self, ranks, call, replicated, "gradient", keep, adapted=True)
-            compiled = self.prepare(*self.read(data))
-        else:
+                if ranks.size > 1:
+                    result = call_on_ranks(self, ranks, call, replicated, "gradient", keep, adapted=True)
+                    compiled = self.prepare(*self.read(data))
+        if result is None:
             bound = bind(self, call)
             compiled, result = bound.compiled, run(bound, "gradient")
             if not keep:

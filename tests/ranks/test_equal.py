@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def same(a: ppl.Fit, b: ppl.Fit) -> None:
     np.testing.assert_allclose(a.state._aux, b.state._aux, **CLOSE)
 
 
-@pytest.mark.parametrize("estimator", ["rebar", "learned"])
+@pytest.mark.parametrize("estimator", ["rebar", pytest.param("learned", marks=pytest.mark.slow)])
 def test_belief_net(estimator: str) -> None:
     """Local rows, minibatches; adapted variables are functions of sums."""
     program, x = belief_net(estimator), pixels()
@@ -55,12 +56,23 @@ def test_global_and_local_rows() -> None:
     """What lies outside the plate counts once, whole batches and replicated rows in equal parts."""
     program, x = global_and_local(), pixels()
     options: dict[str, Any] = {"steps": 4, "optimizer": ppl.optim.SGD(0.1), "seed": 1}
-    for more in ({}, {"batch_size": 5, "total_rows": 100}):
+    for more in ({}, {"batch_size": 3, "accumulate": 2, "total_rows": 100}):
         alone = ppl.fit(program, x, **options, **more)
         for fit in checked(on_ranks(2, lambda c, m=more: ppl.fit(program, part(x, c), comm=c, **options, **m))):
             same(fit, alone)
         for fit in checked(on_ranks(2, lambda c, m=more: ppl.fit(program, x, comm=c, replicated=True, **options, **m))):
             same(fit, alone)
+
+
+def test_memory_mapped_rows(tmp_path: Path) -> None:
+    """One file for all ranks is cut into equal parts without a word."""
+    program, x = global_and_local(), pixels()
+    np.save(tmp_path / "rows.npy", x)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    options: dict[str, Any] = {"steps": 5, "batch_size": 7, "optimizer": ppl.optim.SGD(0.1), "seed": 1}
+    alone = ppl.fit(program, x, **options)
+    for fit in checked(on_ranks(2, lambda c: ppl.fit(program, mapped, comm=c, **options))):
+        same(fit, alone)
 
 
 def test_particles_are_shared_out() -> None:
@@ -92,7 +104,7 @@ def test_tables(optimizer: Any) -> None:
     seen: list[np.ndarray] = []
 
     def run(comm: FakeComm) -> Any:
-        mine = x[: [0, 25, 25, 40][comm.Get_rank() + 1]][[0, 25, 25, 40][comm.Get_rank()] :]
+        mine = x[: [0, 0, 25, 40][comm.Get_rank() + 1]][[0, 0, 25, 40][comm.Get_rank()] :]
         return ppl.fit(program, mine, comm=comm, callback=lambda i, s, m: seen.append(s._flat), **options)
 
     for fit in checked(on_ranks(3, run)):

@@ -35,6 +35,10 @@ class RankRows(Rows):
         compiled, self.data = ranks.together(self._arrays, program, data, batch_size, total_rows)
         plate = outer_plate(compiled)
         self.portion = ranks.together(Portion, ranks, self.data, self.cut, replicated)
+        ranks.together(self._count, plate, batch_size, total_rows)
+
+    def _count(self, plate: Any, batch_size: int | None, total_rows: Any) -> None:
+        """Work out rows, and rows of a minibatch."""
         self.total_rows, self.seed = dict(total_rows) if isinstance(total_rows, Mapping) else total_rows, 0
         self.plate, self.has_rows = None if plate is None else plate.name, plate is not None
         self.count = self.portion.total if self.has_rows else 1

@@ -25,7 +25,7 @@ from ppl.training.run import Fit
 def fit_on_ranks(ranks: Ranks, program: Any, data: tuple[Any, ...], given: Mapping[str, Any]) -> Fit:
     """`ppl.fit` with the options `given` on all ranks. Collective."""
     arrays, transform = ranks.together(_checked, program, data, given)
-    _same_everywhere(ranks, given)
+    ranks.together(_same_everywhere, ranks, given)
     keeper = ranks.together(_keeper, ranks, given["checkpoint"])
     size = given["batch_size"]
     source = RankRows(
