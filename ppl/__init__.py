@@ -107,6 +107,9 @@ from ppl.sampling.psis import Psis, psis
 from ppl.sampling.to_arviz import to_arviz
 from ppl.training import optim
 from ppl.training.fit import Fit, fit
+from ppl.training.history.file import load_history
+from ppl.training.history.policy import Checkpoints
+from ppl.training.history.tensorboard import TensorBoard
 from ppl.training.sweep.result import Sweep
 from ppl.training.sweep.sweep import sweep
 
@@ -132,6 +135,7 @@ __all__ = [
     "Binomial",
     "Categorical",
     "Cauchy",
+    "Checkpoints",
     "Chi2",
     "Delta",
     "Dirichlet",
@@ -169,6 +173,7 @@ __all__ = [
     "State",
     "StudentT",
     "Sweep",
+    "TensorBoard",
     "Transformed",
     "Truncated",
     "TruncatedNormal",
@@ -204,6 +209,7 @@ __all__ = [
     "kl",
     "layers",
     "likelihood",
+    "load_history",
     "load_state",
     "log_sigmoid",
     "log_softmax",

@@ -19,6 +19,7 @@ from ppl.runtime.state import State
 from ppl.runtime.storage.npz import read_npz, remove_abandoned, require_writable, write_npz
 from ppl.runtime.storage.packing import pack_state
 from ppl.runtime.storage.unpacking import unpack_state
+from ppl.training.history.policy import Checkpoints, beside, earlier, prune, put_aside
 
 SECONDS = 30.0
 INTEGER = ("step", "validation_step")
@@ -27,12 +28,16 @@ Lists = dict[str, list[float]]
 
 
 class Resumed(NamedTuple):
-    """The content of a checkpoint; `start` is the step at which the run began, `place` where a stream goes on."""
+    """The content of a checkpoint; `start` is the step at which the run began, `place` where a stream goes on.
+
+    `record` are the arrays of a bounded history (`history.record`), in place of `history`.
+    """
 
     state: State
     start: int
     history: Lists
     place: tuple[int, int] | None
+    record: dict[str, np.ndarray] | None = None
 
 
 class Checkpoint:
@@ -40,7 +45,7 @@ class Checkpoint:
 
     Parameters
     ----------
-    option : path, or (path, every).
+    option : path, (path, every), or a policy.
 
     Raises
     ------
@@ -51,6 +56,11 @@ class Checkpoint:
     """
 
     def __init__(self, option: Any):
+        policy = option if isinstance(option, Checkpoints) else Checkpoints("x")
+        self.keep, self.keeps_best = policy.keep, policy.best
+        if isinstance(option, Checkpoints):
+            option = option.path if option.every is None else (option.path, option.every)
+        self.best = np.inf
         pair = isinstance(option, (tuple, list))
         if pair and len(option) != 2:
             raise OptionError(f"checkpoint= is a path, or (path, every), not {shown(option)}")
@@ -59,7 +69,7 @@ class Checkpoint:
         self.every = integer("checkpoint=(path, every): every", every, 1, MANY) if pair else None
         require_writable(self.path)
         remove_abandoned(self.path)
-        self.written: tuple[int, int] | None = None
+        self.written: tuple[int, int | None] | None = None
         self.clock = time.monotonic()
 
     def load(self) -> Resumed | None:
@@ -71,14 +81,31 @@ class Checkpoint:
             The file is not a checkpoint of `ppl.fit`.
         """
         try:
-            arrays = read_npz(self.path)
-            found = Resumed(unpack_state(arrays), _start(arrays), _history(arrays), _place(arrays))
-            _check_history(found)
+            return self._read(self.path)
         except MissingFileError:
             return None
         except DataError as error:
-            raise DataError(f"checkpoint '{self.path}' is not one of ppl.fit: {error}") from error
-        self.written = _extent(found.state, found.history)
+            problem = DataError(f"checkpoint '{self.path}' is not one of ppl.fit: {error}")
+            problem.__cause__ = error
+        for _, path in earlier(self.path) if self.keep > 1 else ():
+            try:
+                found = self._read(path)
+            except DataError:
+                continue
+            self.written = None
+            warnings.warn(f"{problem}; the run goes on from '{path}'", RuntimeWarning, stacklevel=4)
+            return found
+        raise problem
+
+    def _read(self, path: str) -> Resumed:
+        arrays = read_npz(path)
+        record = {k: v for k, v in arrays.items() if k.partition("/")[0] == "record"} or None
+        state = unpack_state(arrays)
+        found = Resumed(state, _start(arrays), _history(arrays), _place(arrays), record)
+        if record is None:
+            _check_history(found)
+        self.written = state.step, _last(arrays.get("last_check"))
+        self.best = float(arrays["best"]) if "best" in arrays and arrays["best"].shape == () else np.inf
         return found
 
     def due(self, step: int) -> bool:
@@ -87,7 +114,14 @@ class Checkpoint:
             return step % self.every == 0
         return time.monotonic() - self.clock > SECONDS
 
-    def save(self, state: State, start: int, history: Lists, place: tuple[int, int] | None = None) -> None:
+    def save(
+        self,
+        state: State,
+        start: int,
+        history: Lists,
+        place: tuple[int, int] | None = None,
+        record: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         """Write, unless the file holds this state and history already.
 
         Raises
@@ -97,23 +131,59 @@ class Checkpoint:
         """
         if _extent(state, history) == self.written:
             return
-        arrays = {PREFIX + k: np.array(v, np.int64 if k in INTEGER else float) for k, v in history.items()}
+        if record is None:
+            arrays = {PREFIX + k: np.array(v, np.int64 if k in INTEGER else float) for k, v in history.items()}
+        else:
+            arrays = dict(record)
+        extent = _extent(state, history)
+        arrays |= {} if extent[1] is None else {"last_check": np.array(extent[1], np.int64)}
+        arrays |= {"best": np.array(self.best)} if self.keeps_best else {}
         arrays |= {} if place is None else {"place": np.array(place, np.int64)}
-        write_npz(self.path, {**pack_state(state), **arrays, "start": np.array(start, np.int64)})
-        self.written, self.clock = _extent(state, history), time.monotonic()
+        content = {**pack_state(state), **arrays, "start": np.array(start, np.int64)}
+        if self.keep > 1 and self.written is not None and self.written[0] != state.step:
+            put_aside(self.path, self.written[0])
+        write_npz(self.path, content)
+        self.written, self.clock = extent, time.monotonic()
+        if self.keep > 1:
+            prune(self.path, self.keep - 1)
 
-    def try_to_save(self, state: State, start: int, history: Lists, place: tuple[int, int] | None = None) -> None:
+    def validated(self, value: float, state: State) -> None:
+        """Keep the state if its validation is the least so far; where that cannot be written, a warning says so."""
+        if not (self.keeps_best and value < self.best):
+            return
+        self.best = value
+        try:
+            write_npz(beside(self.path, "best"), {**pack_state(state), "validation": np.array(value)})
+        except (OSError, DataError) as error:
+            warnings.warn(
+                f"the best state of '{self.path}' could not be written: {error}", RuntimeWarning, stacklevel=2
+            )
+
+    def try_to_save(
+        self,
+        state: State,
+        start: int,
+        history: Lists,
+        place: tuple[int, int] | None = None,
+        record: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         """`save`, where a failure must not end the training: it is a warning, and the next time tries again."""
         try:
-            self.save(state, start, history, place)
+            self.save(state, start, history, place, record)
         except (OSError, DataError) as error:
             self.clock = time.monotonic()
             warnings.warn(f"the checkpoint '{self.path}' could not be written: {error}", RuntimeWarning, stacklevel=2)
 
 
-def _extent(state: State, history: Lists) -> tuple[int, int]:
-    """The place in a run: steps taken and validations made."""
-    return state.step, len(history.get("validation", ()))
+def _extent(state: State, history: Lists) -> tuple[int, int | None]:
+    """The place in a run: steps taken, and the step of the last validation."""
+    checks = history.get("validation_step")
+    return state.step, int(checks[-1]) if checks else None
+
+
+def _last(stored: np.ndarray | None) -> int | None:
+    """The step of the last validation, as it is stored."""
+    return int(stored) if stored is not None and stored.shape == () else None
 
 
 def _start(arrays: Mapping[str, np.ndarray]) -> int:

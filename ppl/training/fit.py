@@ -18,6 +18,7 @@ from ppl.runtime.state import State
 from ppl.training.batches import Rows, by_position
 from ppl.training.beginning import beginning, check_lengths, validator
 from ppl.training.checkpoint import Checkpoint
+from ppl.training.history.record import record_of
 from ppl.training.in_place import run_for
 from ppl.training.optim.transform import as_transform
 from ppl.training.options import check_hyper, check_options
@@ -48,6 +49,7 @@ def fit(
     replicated: bool | None = None,
     accumulate: int = 1,
     prefetch: int | None = None,
+    history: Any = None,
 ) -> Fit:
     """Minimise the loss of a program by stochastic gradient descent.
 
@@ -75,18 +77,21 @@ def fit(
     validation : arrays (evaluated by `program.value`, per row) or a callable state → float; after every epoch
         (a step on all rows is one) and after the last step. Without data rows, after the last step only.
     progress : show a progress bar, if stderr is a terminal.
-    checkpoint : path, or (path, n). The file is written atomically every n steps (every 30 seconds without n) and
-        at the end of the run. SIGTERM and SIGHUP, if no one handles them, end the process after it is written. If the
-        file exists, its run is continued, to the same bits and the same history. The next start removes what a killed
-        process was writing.
-    callback : called as callback(steps taken, state, metrics) after every step; returning True ends the
-        training.
+    checkpoint : path, (path, n), or a policy, `ppl.Checkpoints`. The file is written atomically every n steps (every
+        30 seconds without n) and at the end of the run. SIGTERM and SIGHUP, if no one handles them, end the process
+        after it is written. If the file exists, its run is continued, to the same bits and the same history. The next
+        start removes what a killed process was writing.
+    callback : called as callback(steps taken, state, metrics) after every step (after those that its attribute `every`
+        divides, if it has one); returning True ends the training. `ppl.TensorBoard` is one.
     batches : instead of data, an iterable of tuples of arrays, or a function that returns one for every pass. It is
         called with those of `epoch` (number of the pass), `start` (batches to leave out) and `seed` that it has as
         arguments. An iterator can be passed over once only; training ends with it.
     total_rows : rows of the whole data set, if the data are a part of it or a stream: sums are scaled to it.
     accumulate : minibatches whose gradients are added up before an update: the step on the union of their rows. Steps,
         history and schedules count updates; the last update of an epoch may have fewer minibatches.
+    history : how much of the history to keep: None all of it in memory; a number of entries (means over equally many
+        steps, which double when there are more); a path, or (path, number), for a CSV file of all entries beside
+        10,000, or that number, in memory. `ppl.load_history` reads the file.
     prefetch : steps whose batches a thread reads ahead, of `batches` (default 0) or of memory-mapped arrays (2).
     comm : a communicator of mpi4py (`docs/distributed.md`): all its processes train together, each on its part of every
         minibatch. All call `fit` with the same options, and get the same `Fit`. Rank 0 shows progress, validates, calls
@@ -130,13 +135,14 @@ def fit(
     source, arrays = _source(program, data, batch_size, batches, total_rows, seed, accumulate, prefetch)
     compiled = program.prepare(*arrays)
     check_hyper(hyper, compiled.gradient.hypers)
-    begun, start, history, place = beginning(program, arrays, state, keeper, seed)
+    begun, start, past, place, stored = beginning(program, arrays, state, keeper, seed)
     transform.check(begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed
     source.resume(place)
     validate = validator(program, validation, hyper)
     run = run_for(program, transform, hyper, source, begun, start)
-    run.history.update(history)
+    run.history.update(past)
+    run.record = record_of(history, begun.step, run.history, stored, keeper)
     run.limit(steps, epochs)
     run.keeper, run.callback, run.validate = keeper, callback, validate
     return run.train(progress)

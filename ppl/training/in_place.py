@@ -76,8 +76,9 @@ class InPlace(Run):
             self.trainer.paced = size, self._count
             if self.step % self.source.steps_per_epoch == 0:
                 self._end_epoch()
+            self._thin()
             if self.keeper is not None and self.keeper.due(self.step):
-                self.keeper.try_to_save(self.state, self.start, self._consistent())
+                self._keep()
             if self._called_back():
                 return
 
@@ -115,7 +116,8 @@ class InPlace(Run):
         limits += [] if every is None else [every - step % every]
         assert isinstance(self.source, Rows)
         looked = self.source.steps_per_epoch == 1 and self.validate is not None
-        return 1 if self.callback is not None or looked else min(limits)
+        limits += [] if self.callback is None else [self._called_every - step % self._called_every]
+        return 1 if looked else min(limits)
 
     def _step(self, batch: Batch, bar: Bar) -> None:
         """One step on a batch of a stream; where its shape needs another program, on the general path."""
@@ -176,7 +178,7 @@ class InPlace(Run):
         return super()._consistent()
 
     def _called_back(self) -> bool:
-        if self.callback is not None:
+        if self.callback is not None and self.step % self._called_every == 0:
             self._live.share()
         return super()._called_back()
 

@@ -10,6 +10,7 @@ import numpy as np
 from ppl.arguments import MANY, called, file_path, flag, integer, mapping, noise_seed, number, shown
 from ppl.errors import OptionError
 from ppl.runtime.compiled import require_state
+from ppl.training.history.policy import Checkpoints
 
 
 def check_options(given: Mapping[str, Any]) -> None:
@@ -56,6 +57,8 @@ def check_hyper(hyper: Any, known: Mapping[str, float]) -> None:
 
 
 def _check_checkpoint(option: Any) -> None:
+    if isinstance(option, Checkpoints):
+        return
     pair = isinstance(option, (tuple, list))
     if pair and len(option) != 2:
         raise OptionError(f"checkpoint= must be a path, or (path, every), not {shown(option)}")

@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from ppl.errors import DataError, FitError, OptionError, ScheduleError
-from ppl.html import block, table
 from ppl.lazy import optimizers
-from ppl.names import Named
 from ppl.runtime.call import Call, bind, update
 from ppl.runtime.replay import Culprit, first_bad, first_bad_part
 from ppl.runtime.state import State
 from ppl.training.batches import Batch, Rows
 from ppl.training.checkpoint import INTEGER, Checkpoint
-from ppl.training.curve import curve
+from ppl.training.history.record import Record
+from ppl.training.history.result import Fit, History
 from ppl.training.progress import Bar
 from ppl.training.signals import Signals
 from ppl.training.streams.stream import Stream
@@ -27,48 +26,6 @@ Callback = Callable[[int, State, dict[str, float]], Any]
 HyperValues = Mapping[str, float | Callable[[int], float]]
 ENDED: Any = object()
 """Stands for a batch after the last."""
-
-
-class History(Named[np.ndarray]):
-    """The record of a training run: arrays of one length by key, but for the validation's.
-
-    Keys: "step" (steps taken), "loss" (per row), "cost NAME" for every cost (per row; `history["NAME"]`
-    finds it too), "validation" and "validation_step".
-    """
-
-    def __getitem__(self, key: str) -> np.ndarray:
-        cost = f"cost {key}" if isinstance(key, str) else ""
-        return super().__getitem__(cost if cost in self and key not in self else key)
-
-
-class Fit(NamedTuple):
-    """The result of `ppl.fit`.
-
-    Attributes
-    ----------
-    state : the final `State`.
-    params : constrained parameter values by name.
-    history : arrays by name, one entry per step ("step", "loss", every cost) or per evaluation ("validation").
-    """
-
-    state: State
-    params: dict[str, np.ndarray]
-    history: History
-
-    def __repr__(self) -> str:
-        """The final state and the last of what was recorded."""
-        last = {k: v[-1] for k, v in self.history.items() if len(v) and k in ("loss", "validation")}
-        parts = [repr(self.state), *(f"{k} {v:.6g}" for k, v in last.items())]
-        return f"Fit({', '.join(parts)}, history of {len(self.history.get('step', ()))} steps)"
-
-    def _repr_html_(self) -> str:
-        """The curve of the loss, and the state."""
-        history = dict(self.history)
-        keys = {"loss": "step", "validation": "validation_step"}
-        lines = {name: (history[at], history[name]) for name, at in keys.items() if name in history}
-        last = [(name, f"{values[-1]:.6g}") for name, (_, values) in lines.items() if len(values)]
-        return block(f"Fit, {len(history.get('step', ()))} steps", curve(lines), table(("last of", ""), last),
-                     self.state._repr_html_())  # fmt: skip
 
 
 class Run:
@@ -94,6 +51,7 @@ class Run:
         self.state, self.start = state, start
         self.history: dict[str, list[float]] = {"step": [], "loss": []}
         self.metrics: dict[str, float] = {}
+        self.record: Record | None = None
         self.end: int | None = None
         self.epochs: int | None = None
         self.keeper: Checkpoint | None = None
@@ -136,15 +94,30 @@ class Run:
                 self._save_last(failed)
             return self._result()
 
+    def _keep(self) -> None:
+        """Write a checkpoint; if that fails, a warning says so."""
+        assert self.keeper is not None
+        self.keeper.try_to_save(*self._stored())
+
+    def _stored(self) -> tuple[Any, ...]:
+        """What a checkpoint stores; a file of the history is written first, so that it is not behind."""
+        lists = self._consistent()
+        if self.record is None:
+            return self.state, self.start, lists, self.source.place, None
+        self.record.flush()
+        return self.state, self.start, lists, self.source.place, self.record.arrays()
+
     def _save_last(self, failed: bool) -> None:
         """Write the checkpoint at the end; where the training itself has not `failed`, that has to succeed."""
         if self.keeper is None:
+            if self.record is not None:
+                self._stored()
             return
         if failed:
-            self.keeper.try_to_save(self.state, self.start, self._consistent(), self.source.place)
+            self._keep()
             return
         try:
-            self.keeper.save(self.state, self.start, self._consistent(), self.source.place)
+            self.keeper.save(*self._stored())
         except (OSError, DataError) as error:
             raise FitError(
                 f"the checkpoint '{self.keeper.path}' could not be written: {error}. The state is this error's .state, "
@@ -164,10 +137,11 @@ class Run:
             if batch is not None:
                 self._step(batch, bar)
             self.source.used(batch)
+            self._thin()
             if batch is None or batch.last:
                 self._end_epoch()
             if self.keeper is not None and self.keeper.due(self.step):
-                self.keeper.try_to_save(self.state, self.start, self._consistent(), self.source.place)
+                self._keep()
             if (batch is not None and self._called_back()) or self._finished():
                 return
         warnings.warn(f"batches= ended after {self.step - self.start} steps", stacklevel=4)
@@ -198,10 +172,21 @@ class Run:
 
     def _called_back(self) -> bool:
         """Call the user's function; whether it ends the training."""
-        if self.callback is None:
+        if self.callback is None or self.step % self._called_every:
             return False
         answer = self.signals.letting(self.callback, self.step, self.state, dict(self.metrics))
         return isinstance(answer, (bool, np.bool_)) and bool(answer)
+
+    @property
+    def _called_every(self) -> int:
+        """Steps between two calls of the callback: 1, unless it says so."""
+        return int(getattr(self.callback, "every", 1))
+
+    def _thin(self) -> None:
+        """Move long lists out of memory, where the history is bounded."""
+        if self.record is not None and self.record.due(self.history):
+            self._consistent()
+            self.record.flush()
 
     def _step(self, batch: Batch, bar: Bar) -> None:
         call = Call(self.state, batch.data, rows=batch.rows, total_rows=batch.total_rows, hyper=self.hyper)
@@ -255,16 +240,25 @@ class Run:
         """Evaluate and record, unless that has been done for this state."""
         if self.validate is None or self.step in self.history.get("validation_step", [])[-1:]:
             return
+        if self.record is not None and self.step == self.record.last_check:
+            return
         value = float(self.signals.letting(self.validate, self.state))
         self.history.setdefault("validation", []).append(value)
         self.history.setdefault("validation_step", []).append(self.step)
         self.metrics["validation"] = value
+        if self.keeper is not None:
+            self.keeper.validated(value, self.state)
 
     def _consistent(self) -> dict[str, list[float]]:
         """The history up to the state: an interrupt may have come between two entries."""
         n = sum(1 for step in self.history["step"] if step <= self.step)
         checks = min(len(self.history.get(key, ())) for key in ("validation", "validation_step"))
-        return {k: v[: checks if k.startswith("validation") else n] for k, v in self.history.items()}
+        found = {k: v[: checks if k.startswith("validation") else n] for k, v in self.history.items()}
+        if self.record is None:
+            return found
+        self.history = found
+        self.record.drain(found)
+        return self.record.thinned()
 
     def _result(self) -> Fit:
         arrays = {k: np.array(v, np.int64 if k in INTEGER else float) for k, v in self._consistent().items()}

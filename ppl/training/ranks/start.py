@@ -33,7 +33,7 @@ def fit_on_ranks(ranks: Ranks, program: Any, data: tuple[Any, ...], given: Mappi
     )
     compiled = program.prepare(*source.data)
     ranks.together(check_hyper, given["hyper"], compiled.gradient.hypers)
-    begun, start, history, _ = ranks.on_first(beginning, program, source.data, given["state"], keeper, given["seed"])
+    begun, start, history, _, _ = ranks.on_first(beginning, program, source.data, given["state"], keeper, given["seed"])
     ranks.together(transform.check, begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed
     kind, form = ranks.together(_loop, program, compiled, transform, source)
@@ -54,6 +54,8 @@ def _checked(program: Any, data: tuple[Any, ...], given: Mapping[str, Any]) -> t
         flag("replicated=", given["replicated"])
     if given["batches"] is not None:
         raise OptionError("comm= takes arrays; batches= are not shared out")
+    if given["history"] is not None:
+        raise OptionError("comm= keeps the whole history in memory; history= is for one process")
     if given["prefetch"] is not None:
         raise OptionError("comm= gathers rows between messages; prefetch= is for one process")
     check_accumulated(given["accumulate"], given["batch_size"])

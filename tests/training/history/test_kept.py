@@ -1,0 +1,84 @@
+"""Which checkpoints are kept, and the scalars of the callback for TensorBoard."""
+
+import functools
+import struct
+
+import numpy as np
+import pytest
+
+import ppl
+from ppl.errors import DataError, OptionError
+from ppl.training.history.tensorboard import _checksum
+from ppl.training.optim import SGD
+from tests.training.sweeps.builds import X, program
+
+fit = functools.partial(ppl.fit, progress=False, batch_size=5, optimizer=SGD(0.05))
+
+
+def test_the_last_few_and_the_best_are_kept(tmp_path):
+    path, values = tmp_path / "run.npz", [5.0, 3.0, 4.0, np.nan, 2.5, 9.0]
+    seen = iter(values)
+    found = fit(program(), X, epochs=6, validation=lambda state: next(seen),
+                checkpoint=ppl.Checkpoints(path, 4, keep=3, best=True))  # fmt: skip
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run.12.npz", "run.16.npz", "run.best.npz", "run.npz"]
+    assert ppl.load_state(path).step == found.state.step == 18
+    assert ppl.load_state(tmp_path / "run.12.npz").step == 12
+    assert ppl.load_state(tmp_path / "run.best.npz").step == 15
+
+
+def test_the_best_is_known_after_a_resume(tmp_path):
+    policy = ppl.Checkpoints(tmp_path / "run.npz", best=True)
+    fit(program(), X, epochs=1, validation=lambda state: 1.0, checkpoint=policy)
+    fit(program(), X, epochs=2, validation=lambda state: 2.0, checkpoint=policy)
+    assert ppl.load_state(tmp_path / "run.best.npz").step == 3
+    fit(program(), X, epochs=3, validation=lambda state: 0.5, checkpoint=policy)
+    assert ppl.load_state(tmp_path / "run.best.npz").step == 9
+
+
+def test_a_run_goes_on_from_the_one_before_a_damaged_checkpoint(tmp_path):
+    path = tmp_path / "run.npz"
+    whole = fit(program(), X, steps=12)
+    fit(program(), X, steps=9, checkpoint=ppl.Checkpoints(path, 4, keep=2))
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(DataError, match="is not one of"):
+        fit(program(), X, steps=12, checkpoint=path)
+    with pytest.warns(RuntimeWarning, match=r"goes on from '.*run\.8\.npz'"):
+        found = fit(program(), X, steps=12, checkpoint=ppl.Checkpoints(path, 4, keep=2))
+    assert found.state._flat.tobytes() == whole.state._flat.tobytes()
+    assert found.history["loss"].tobytes() == whole.history["loss"].tobytes()
+
+
+def test_wrong_policies():
+    for given in ({"path": 3}, {"path": "x", "every": 0}, {"path": "x", "keep": 0}, {"path": "x", "best": 1}):
+        with pytest.raises(OptionError, match="Checkpoints"):
+            ppl.Checkpoints(**given)
+
+
+def test_checksums_are_those_of_castagnoli():
+    """Test vectors of RFC 3720, B.4, before the mask of TensorFlow's records."""
+    for content, crc in ((bytes(32), 0x8A9136AA), (b"\xff" * 32, 0x62A8AB43), (bytes(range(32)), 0x46DD794E)):
+        (masked,) = struct.unpack("<I", _checksum(content))
+        value = (masked - 0xA282EAD8) & 0xFFFFFFFF
+        assert (value >> 17 | value << 15) & 0xFFFFFFFF == crc
+
+
+@pytest.mark.parametrize("optimizer", [SGD(0.05), {"*": SGD(0.05)}], ids=["in place", "step by step"])
+def test_scalars_are_read_by_the_protocol_of_tensorboard(optimizer, tmp_path):
+    events = pytest.importorskip("tensorboardX.proto.event_pb2")
+    found = fit(program(), X, steps=18, optimizer=optimizer, validation=X[:4], callback=ppl.TensorBoard(tmp_path, 6))
+    (path,) = tmp_path.iterdir()
+    content, read = path.read_bytes(), []
+    while content:
+        (length,) = struct.unpack("<Q", content[:8])
+        assert content[8:12] == _checksum(content[:8]) and content[12 + length : 16 + length] == _checksum(
+            content[12 : 12 + length]
+        )
+        read.append(events.Event.FromString(content[12 : 12 + length]))
+        content = content[16 + length :]
+    assert read[0].file_version == "brain.Event:2" and read[1].session_log.status == 1 and read[1].step == 6
+    assert [event.step for event in read[2:]] == [6, 12, 18]
+    for event in read[2:]:
+        scalars = {value.tag: value.simple_value for value in event.summary.value}
+        assert scalars["loss"] == np.float32(found.history["loss"][event.step - 1])
+        at = found.history["validation_step"].tolist().index(event.step - 3 if event.step > 3 else 0)
+        assert scalars["validation"] in np.float32(found.history["validation"][at : at + 2])
