@@ -36,6 +36,7 @@ def ascent(script, rounds=25):
     return mean, sharpness**-0.5
 
 
+@pytest.mark.slow
 def test_ratings_are_found_as_by_coordinate_ascent():
     script = run("ratings")
     (users, things), noise = ascent(script)
