@@ -5,6 +5,7 @@ from ppl.estimators.arm import ARM
 from ppl.estimators.base import Estimator, Hyper, Support
 from ppl.estimators.bonnet_price import BonnetPrice
 from ppl.estimators.categorical_disarm import CategoricalDisARM
+from ppl.estimators.combine import Combine
 from ppl.estimators.disarm import DisARM
 from ppl.estimators.doubly_reparameterized import DoublyReparameterized
 from ppl.estimators.enumerate import Enumerate
@@ -40,6 +41,7 @@ REGISTRY: dict[str, type[Estimator]] = {
         MeasureValued,
         Vimco,
         ScoreFunction,
+        Combine,
         Relaxed,
         StraightThrough,
     )

@@ -80,13 +80,14 @@ class Advantages:
 
     `mean_over_rows` averages such a value over plates and particles to an unplated scalar. `bounds` are the trunk's
     log-weights of the multi-sample bounds among the costs; `reduce` takes a value over the axes of such a cost to the
-    node's own rows, as the costs were taken.
+    node's own rows, as the costs were taken. `trunk` is the value that the costs of the trunk were computed from.
     """
 
     costs: list[Node]
     mean_over_rows: Callable[[Node], Node]
     bounds: list[Bound]
     reduce: Callable[[Node], Node]
+    trunk: Node
 
 
 ScoreTerm = Callable[[Advantages], Node]
@@ -119,6 +120,7 @@ class NodeContext:
 
     `inputs` are the float data arguments that its plates open; `relaxes()` says whether the cost can be relaxed.
     `importance` is the normalised weight of each sample in the bound downstream (estimators with `reweights` only).
+    `sample` is the true sample where several estimators share one; its derivative is then no one's.
     """
 
     name: str
@@ -132,10 +134,11 @@ class NodeContext:
     inputs: tuple[Node, ...] = ()
     relaxes: Callable[[], bool] = lambda: True
     importance: Node | None = None
+    sample: Node | None = None
 
     def draw(self) -> Node:
         """The true sample."""
-        return self.dist.draw(*self.uniforms)
+        return self.dist.draw(*self.uniforms) if self.sample is None else self.sample
 
 
 @dataclass(frozen=True)
@@ -177,11 +180,20 @@ class Estimator(Keywords):
                 value = rule(f"{type(self).__name__}: {option.name}", getattr(self, option.name), error=EstimatorError)
                 object.__setattr__(self, option.name, value)
 
+    @classmethod
+    def made_of(cls, **options: Any) -> Estimator:
+        """The estimator with these values of its fields."""
+        return cls(**options)
+
     @property
     def label(self) -> str:
         """The estimator as one would write it, options at their defaults left out."""
         changed = [f for f in fields(self) if getattr(self, f.name) != f.default]
         return f"{type(self).__name__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in changed)})"
+
+    def parts(self) -> tuple[Estimator, ...]:
+        """The estimators that it is made of."""
+        return (self,)
 
     def supports(self, node: RandomNode) -> Support:
         """Whether the estimator gives a right gradient for `node` (a biased one: its own formula's expectation)."""

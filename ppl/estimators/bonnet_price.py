@@ -59,8 +59,8 @@ class BonnetPrice(Estimator):
         mean, covariance, rank = ctx.dist.node_mean(), ctx.dist.unit_covariance(), ctx.dist.unit_rank
 
         def score(advantages: Advantages) -> Node:
-            (slope,) = gradient(advantages.costs[0], [value], erase={"theta"})
-            curved = ops.mul(ops.mul(0.5, ops.stop(_curvature(slope, value, rank))), covariance)
+            (slope,) = gradient(advantages.costs[0], [advantages.trunk], erase={"theta"})
+            curved = ops.mul(ops.mul(0.5, ops.stop(_curvature(slope, advantages.trunk, rank))), covariance)
             return ops.add(ops.reduce_sum(ops.mul(ops.stop(slope), mean)), ops.reduce_sum(curved))
 
         return Branches(value, score=score)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ppl.estimators.base import Support
-from ppl.estimators.enumerate import Enumerate
+from ppl.estimators.parts.summed import Summed
 from ppl.tuning import TABLE_ENTRIES
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Marginalize(Enumerate):
+class Marginalize(Summed):
     """The node is summed out inside the likelihood by log-sum-exp (`ppl.likelihood(model, marginalize=...)`)."""
 
     imposed: ClassVar[bool] = True

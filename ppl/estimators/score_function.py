@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from numbers import Real
-from typing import TYPE_CHECKING, Any, ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from ppl.arguments import shown
 from ppl.distributions.base import Distribution
@@ -22,6 +18,7 @@ from ppl.estimators.base import (
     Support,
     score_of,
 )
+from ppl.estimators.parts.baselines import checked, decayed, of_costs, others
 from ppl.estimators.parts.network import SmallNetwork, ancestors
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
 
 BASELINES = (None, "moving_average", "leave_one_out", "learned", "optimal")
 TINY = 1e-30
-DECAY = 0.99
 
 
 @dataclass(frozen=True)
@@ -66,12 +62,13 @@ class ScoreFunction(Estimator):
     width: int = 16
     rate: float = 0.01
     per_step: bool = False
+    per_unit: bool = False
     in_loops: ClassVar[bool] = True
     drawn_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "baseline", _checked(self.baseline))
+        object.__setattr__(self, "baseline", checked("ScoreFunction", self.baseline, BASELINES))
         if self.width < 1 or not self.rate > 0:
             raise EstimatorError(f"a learned baseline needs width >= 1 and rate > 0, not {self.width} and {self.rate}")
         if self.per_step and self.baseline != "moving_average":
@@ -104,31 +101,23 @@ class ScoreFunction(Estimator):
 
         def score(advantages: Advantages) -> Node:
             advantage = ops.sub(advantages.costs[0], self._baseline(ctx, value, advantages))
-            return ops.mul(log_prob, ops.stop(advantage))
+            units = ctx.dist.unit_log_prob(value) if advantage.type.shape else log_prob
+            return ops.reduce_sum(ops.mul(units, ops.stop(advantage)))
 
         return Branches(value, score=score)
 
     def _baseline(self, ctx: NodeContext, value: Node, advantages: Advantages) -> Node:
         cost = advantages.costs[0]
-        if isinstance(self.baseline, (float, Hyper)):
-            return ctx.option(self.baseline)
-        if self.baseline == "moving_average":
-            return ctx.aux(
-                "baseline", Auxiliary(0.0, lambda a, old: _decayed(a, old, a.costs[0]), per_step=self.per_step)
-            )
-        if self.baseline == "leave_one_out":
-            axis = ctx.particles
-            return ops.div(_others(cost, ctx), ops.sub(ops.size(axis), 1.0))
-        if self.baseline == "optimal":
-            square = _squared_score(ctx.dist, value)
-            return ops.div(_others(ops.mul(square, cost), ctx), _others(square, ctx))
-        return ops.const(0.0)
+        if self.baseline != "optimal":
+            return of_costs(ctx, self.baseline, cost, self.per_step)
+        square = _squared_score(ctx.dist, value, self.per_unit)
+        return ops.div(others(ops.mul(square, cost), ctx), others(square, ctx))
 
     def _learned(self, ctx: NodeContext, value: Node, log_prob: Node) -> Branches:
         x = ancestors(ctx)
         network = SmallNetwork(ctx, {"context": x.type.event_size}, self.width, "fit", self.rate)
         learned = network(x)
-        centre = ctx.aux("baseline", Auxiliary(0.0, lambda a, old: _decayed(a, old, ops.sub(a.costs[0], learned))))
+        centre = ctx.aux("baseline", Auxiliary(0.0, lambda a, old: decayed(a, old, ops.sub(a.costs[0], learned))))
 
         def score(advantages: Advantages) -> Node:
             return ops.mul(log_prob, ops.stop(ops.sub(ops.sub(advantages.costs[0], centre), learned)))
@@ -140,37 +129,17 @@ class ScoreFunction(Estimator):
         return Branches(value, score=score, fit=fit)
 
 
-def _checked(baseline: Any) -> str | float | Hyper | None:
-    """A baseline by name, a constant as a float, or a `ppl.hyper(...)` as a Hyper record."""
-    node = getattr(baseline, "__ppl_node__", None)
-    if node is not None and node.op == "hyper":
-        return Hyper(node.attrs["name"], baseline.default)
-    if isinstance(baseline, Hyper):
-        return baseline
-    if isinstance(baseline, Real) and not isinstance(baseline, (bool, np.bool_)):
-        if not math.isfinite(baseline):
-            raise EstimatorError(f"ScoreFunction: a constant baseline must be finite, not {baseline}")
-        return float(baseline)
-    if baseline is None or (isinstance(baseline, str) and baseline in BASELINES):
-        return baseline
-    raise EstimatorError(f"unknown baseline {shown(baseline)}; known: {BASELINES}, a number, or ppl.hyper(...)")
+def _squared_score(dist: Distribution, value: Node, per_unit: bool = True) -> Node:
+    """|grad log p(value)|^2 in the distribution's own parameters, for each row and particle.
 
-
-def _decayed(advantages: Advantages, old: Node, signal: Node) -> Node:
-    """The exponential mean `old` after one more mean over rows of `signal`."""
-    return ops.add(ops.mul(DECAY, old), ops.mul(1 - DECAY, advantages.mean_over_rows(signal)))
-
-
-def _squared_score(dist: Distribution, value: Node) -> Node:
-    """|grad log p(value)|^2 in the distribution's own parameters, for each row and particle."""
+    Of every unit, where units have entries of every parameter to themselves; else of the node.
+    """
     params = tuple(ops.expand(p, value.type.axes) for p in dist.params.values())
+    units = dist.batch_of_units
+    own = per_unit and all(p.type.shape[: len(units)] == units for p in params)
     total = ops.const(TINY)
     for slope in gradient(score_of(dist.with_params(params), value), params):
-        total = ops.add(total, ops.reduce_sum(ops.mul(slope, slope)))
+        square = ops.mul(slope, slope)
+        dims = tuple(range(len(units) if own else 0, len(square.type.shape)))
+        total = ops.add(total, ops.reduce_sum(square, dims) if dims else square)
     return total
-
-
-def _others(x: Node, ctx: NodeContext) -> Node:
-    """The sum of `x` over the other particles."""
-    x = ops.expand(x, (ctx.particles,))
-    return ops.sub(ops.sum_axes(x, (ctx.particles,)), x)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ppl.distributions.base import Distribution
 from ppl.estimators.base import Support
-from ppl.estimators.enumerate import Enumerate
+from ppl.estimators.parts.summed import Summed
 from ppl.estimators.pathwise import Pathwise
 from ppl.ir.node import Node
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SumComponents(Enumerate):
+class SumComponents(Summed):
     """Σ_k w_k E[f(x_k)] for a mixture: the choice of the component is summed exactly, x_k is a sample of component k.
 
     The derivative in the weights is that of the sum, so components may be far apart; the derivative in the components'

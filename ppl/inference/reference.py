@@ -20,6 +20,7 @@ from ppl.distributions.base import Distribution
 from ppl.errors import EstimatorError
 from ppl.estimators import Enumerate, NotNeeded, Pathwise, ScoreFunction
 from ppl.estimators.base import Estimator
+from ppl.estimators.parts.summed import Summed
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.inference.repeats import Repeats
 from ppl.ir import ops
@@ -49,7 +50,7 @@ class Reference(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Quadrature(Enumerate):
+class Quadrature(Summed):
     """The node integrated on a grid: sampling path at u = Φ(s), s equidistant, weights φ(s) (trapezoid rule).
 
     For smooth costs this converges faster than any power. The grid is held fixed and the derivative is that of the

@@ -237,6 +237,7 @@ class Expansion(Walk):
             self._row_mean(rn.site),
             [Bound(*self._bound(c.bound)) for c in rn.costs if c.bound is not None],
             lambda x: self.reducer.advantage([x], keep),
+            made.trunk,
         )
         return made.score(advantages), advantages
 
