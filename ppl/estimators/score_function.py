@@ -62,7 +62,6 @@ class ScoreFunction(Estimator):
     width: int = 16
     rate: float = 0.01
     per_step: bool = False
-    per_unit: bool = False
     in_loops: ClassVar[bool] = True
     drawn_only: ClassVar[bool] = True
 
@@ -101,8 +100,7 @@ class ScoreFunction(Estimator):
 
         def score(advantages: Advantages) -> Node:
             advantage = ops.sub(advantages.costs[0], self._baseline(ctx, value, advantages))
-            units = ctx.dist.unit_log_prob(value) if advantage.type.shape else log_prob
-            return ops.reduce_sum(ops.mul(units, ops.stop(advantage)))
+            return ops.mul(log_prob, ops.stop(advantage))
 
         return Branches(value, score=score)
 
@@ -110,7 +108,7 @@ class ScoreFunction(Estimator):
         cost = advantages.costs[0]
         if self.baseline != "optimal":
             return of_costs(ctx, self.baseline, cost, self.per_step)
-        square = _squared_score(ctx.dist, value, self.per_unit)
+        square = _squared_score(ctx.dist, value)
         return ops.div(others(ops.mul(square, cost), ctx), others(square, ctx))
 
     def _learned(self, ctx: NodeContext, value: Node, log_prob: Node) -> Branches:
@@ -129,17 +127,10 @@ class ScoreFunction(Estimator):
         return Branches(value, score=score, fit=fit)
 
 
-def _squared_score(dist: Distribution, value: Node, per_unit: bool = True) -> Node:
-    """|grad log p(value)|^2 in the distribution's own parameters, for each row and particle.
-
-    Of every unit, where units have entries of every parameter to themselves; else of the node.
-    """
+def _squared_score(dist: Distribution, value: Node) -> Node:
+    """|grad log p(value)|^2 in the distribution's own parameters, for each row and particle."""
     params = tuple(ops.expand(p, value.type.axes) for p in dist.params.values())
-    units = dist.batch_of_units
-    own = per_unit and all(p.type.shape[: len(units)] == units for p in params)
     total = ops.const(TINY)
     for slope in gradient(score_of(dist.with_params(params), value), params):
-        square = ops.mul(slope, slope)
-        dims = tuple(range(len(units) if own else 0, len(square.type.shape)))
-        total = ops.add(total, ops.reduce_sum(square, dims) if dims else square)
+        total = ops.add(total, ops.reduce_sum(ops.mul(slope, slope)))
     return total

@@ -13,6 +13,7 @@ from ppl.estimators import (
     Analytic,
     BonnetPrice,
     CategoricalDisARM,
+    Combine,
     DisARM,
     DoublyReparameterized,
     Enumerate,
@@ -110,6 +111,15 @@ CASES = {
     "measure-valued poisson": Case("poisson", MeasureValued(), particles=2),
     "measure-valued classes": Case("one_hot_pair", MeasureValued()),
     "measure-valued lookup": Case("categorical", MeasureValued()),
+    "disarm and leave-one-out": Case(
+        "two_layers", Combine(DisARM(), LEAVE_ONE_OUT), {"b1/2.weight.logits": 0.4, "b2/2.weight.logits": 0.2}, 2
+    ),
+    "path and score": Case(
+        "normal_chain", Combine(Pathwise(), MOVING_AVERAGE, per="entry"), {"z1/2.weight.*": 0.4, "z1/2.baseline": 0.3}
+    ),
+    "some units": Case("elbo_sbn", Enumerate(units=1), {"h/baseline": 0.4}, 2),
+    "some one-hot units": Case("one_hot_pair", {"x": Enumerate(units=1)}),
+    "some classes": Case("categorical", Enumerate(categories=2), particles=2),
     "measure-valued mixture": Case("normal_between", {"b": DisARM(), "z": MeasureValued(), "c": MeasureValued()}),
 }  # fmt: skip
 SINGLE = ["rebar", "bernoulli, normal, bernoulli", "belief network", "disarm of a belief network", "one-hot disarm"]
@@ -125,7 +135,15 @@ SINGLE += [
     "poisson",
     "von mises",
 ]
-SINGLE += ["mixture", "analytic below rebar", "analytic vectors", "analytic rows below a score"]
+SINGLE += [
+    "disarm and leave-one-out",
+    "some units",
+    "some classes",
+    "mixture",
+    "analytic below rebar",
+    "analytic vectors",
+    "analytic rows below a score",
+]
 VALUES += ["mixture", "analytic", "analytic below rebar", "analytic rows below a score"]
 
 

@@ -11,7 +11,19 @@ from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ppl.estimators import REGISTRY, Rebar, Relax, Relaxed, ScoreFunction
+from ppl.estimators import (
+    REGISTRY,
+    BonnetPrice,
+    CategoricalDisARM,
+    Combine,
+    DisARM,
+    Enumerate,
+    Pathwise,
+    Rebar,
+    Relax,
+    Relaxed,
+    ScoreFunction,
+)
 from ppl.estimators.base import Estimator
 from ppl.estimators.parts.not_needed import NotNeeded
 from ppl.graph import RandomNode
@@ -28,7 +40,7 @@ class Choice(NamedTuple):
     @property
     def text(self) -> str:
         """The estimator as source text."""
-        return f"ppl.estimators.{self.estimator!r}"
+        return re.sub(r"\b([A-Z]\w*)\(", r"ppl.estimators.\1(", repr(self.estimator))
 
     @property
     def options(self) -> dict[str, int]:
@@ -41,6 +53,27 @@ class Choice(NamedTuple):
 
 
 OPTIONS = {
+    "Enumerate": {
+        "enumerate": Choice(Enumerate()),
+        "enumerate-units": Choice(Enumerate(units=1), {"baseline": 0.3}),
+        "enumerate-two-units": Choice(Enumerate(units=2, baseline="leave_one_out"), particles=2),
+        "enumerate-category": Choice(Enumerate(categories=1)),
+        "enumerate-categories": Choice(Enumerate(categories=2)),
+    },
+    "Combine": {
+        "combine": Choice(Combine(DisARM(), ScoreFunction("moving_average")), {"2.weight.*": 0.35, "2.baseline": 0.4}),
+        "combine-paths": Choice(Combine(Pathwise(), ScoreFunction(0.3)), {"2.weight.*": 0.4}),
+        "combine-relaxed": Choice(Combine(Rebar(), DisARM(), per="entry"), {"2.weight.*": 0.3, "1.eta": 0.7}),
+        "combine-learned": Choice(
+            Combine(Relax(width=3), ScoreFunction("learned", width=3)), {"2.weight.*": 0.6, "2.network.output": 0.2}
+        ),
+        "combine-categories": Choice(
+            Combine(CategoricalDisARM(), ScoreFunction("leave_one_out")), {"2.weight.*": 0.6}, particles=2
+        ),
+        "combine-curvature": Choice(
+            Combine(BonnetPrice(), Pathwise(), ScoreFunction()), {"2.weight.*": 0.5, "3.weight.*": -0.3}
+        ),
+    },
     "Rebar": {
         "rebar": Choice(Rebar(), {"eta": 0.6}),
         "rebar-sharp": Choice(Rebar(temperature=0.35, eta=0.8, adapt_eta=False)),
@@ -83,6 +116,8 @@ def _choices(biased: bool) -> dict[str, Choice]:
 
 UNBIASED = _choices(False)
 BIASED = _choices(True)
+COSTLY = tuple(label for label in UNBIASED if label.startswith(("combine", "enumerate-")))
+"""Estimators made of others: every law graph is run under them in the slow tests alone."""
 
 
 @cache

@@ -88,9 +88,17 @@ def make_env(compiled: Any, graph: Graph, variant: Any, aux: Mapping[str, float]
     return Env(**{**fields, "dtype": np.float64, **kw})
 
 
+def named(name: str, wanted: str) -> bool:
+    """Whether an auxiliary variable is `wanted`, whose last part may be `*`; moments of Adam are not."""
+    if not wanted.endswith("*"):
+        return name == wanted
+    return name.startswith(wanted[:-1]) and not name.endswith((".mean", ".square", ".count"))
+
+
 def slots(name: str, known: Collection[str]) -> list[str]:
-    """The auxiliary variables of that name: one, or one for every step of a loop that is written out."""
-    found = [k for k in known if base_name(k) == name]
+    """The auxiliary variables of that name, or that begin with what is before a last `*`: one for every step of a loop
+    that is written out."""
+    found = [k for k in known if named(base_name(k), name)]
     assert found, f"no auxiliary {name}, there are {sorted(known)}"
     return found
 

@@ -11,7 +11,7 @@ from ppl.compiler.surrogate.variants import build_gradient
 from ppl.ir.reference.interpret import evaluate
 from ppl.lang.time.record import base_name
 from tests.helpers.law_graphs import LAWS
-from tests.helpers.laws import Graph, make_env
+from tests.helpers.laws import Graph, make_env, named
 
 
 class Case(NamedTuple):
@@ -47,7 +47,7 @@ def resized(program, graph: Graph, rows: int) -> tuple[Graph, np.ndarray] | None
 
 def values_of(case: Case, names) -> dict[str, float]:
     """The case's auxiliary values by the names that there are: where loops are written out, one for every step."""
-    return {name: case.aux[base_name(name)] for name in names if base_name(name) in case.aux}
+    return {name: value for name in names for wanted, value in case.aux.items() if named(base_name(name), wanted)}
 
 
 def state_of(program, graph: Graph, case: Case, seed: int, step: int):

@@ -17,7 +17,7 @@ from ppl.estimators.marginalize import Marginalize
 from ppl.estimators.parts.not_needed import NotNeeded
 from ppl.lang.time.record import base_name
 from ppl.runtime.violations import violation
-from tests.helpers.laws import Graph, Sampler, make_env
+from tests.helpers.laws import Graph, Sampler, make_env, named
 from tests.oracle.estimators import CHOICES
 from tests.oracle.exact import Answer
 from tests.oracle.graphs.source import Program
@@ -79,7 +79,7 @@ def _sampler(program: Program, plan: Plan) -> Sampler:
     given: Any = {node: CHOICES[name].estimator for node, name in plan.items()} or "auto"
     sampler = Sampler(graph_of(program, particles), given, particles=particles)
     wanted = {f"{node}/{k}": v for node, name in plan.items() for k, v in CHOICES[name].aux.items()}
-    sampler.aux = {k: v for name, v in wanted.items() for k in sampler.variant.aux_slots if base_name(k) == name}
+    sampler.aux = {k: v for name, v in wanted.items() for k in sampler.variant.aux_slots if named(base_name(k), name)}
     return sampler
 
 

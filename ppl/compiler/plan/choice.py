@@ -20,6 +20,7 @@ from ppl.estimators import (
     Analytic,
     BonnetPrice,
     CategoricalDisARM,
+    Combine,
     DisARM,
     DoublyReparameterized,
     Enumerate,
@@ -70,6 +71,10 @@ TABLE: tuple[Row, ...] = (
     Row(Relax(), "a trained network as control variate", "what it cannot fit"),
     Row(MeasureValued(), "a pair of samples for every unit and parameter", "differences in pairs"),
     Row(ARM(), "the reference that DisARM improves on", "DisARM's and more"),
+    Row(Enumerate(categories=2), "the likely categories summed, one of the others drawn", "the rest's spread"),
+    Row(Enumerate(units=2), "the least certain units summed", "the rest's spread"),
+    Row(Combine(Pathwise(), ScoreFunction("moving_average")), "two estimators on one sample", "less than either's"),
+    Row(Combine(DisARM(), ScoreFunction("leave_one_out")), "two estimators on one sample", "less than either's"),
     Row(Relaxed(), "relaxed sample (biased)", "the relaxed slope"),
     Row(StraightThrough(), "straight-through (biased)", "the cost's slope"),
 )
