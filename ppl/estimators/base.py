@@ -191,9 +191,9 @@ class Estimator(Keywords):
         changed = [f for f in fields(self) if getattr(self, f.name) != f.default]
         return f"{type(self).__name__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in changed)})"
 
-    def parts(self) -> tuple[Estimator, ...]:
-        """The estimators that it is made of."""
-        return (self,)
+    def positive_options(self) -> list[Any]:
+        """The values of its options that have to be positive."""
+        return [getattr(self, name, None) for name in self.positive]
 
     def supports(self, node: RandomNode) -> Support:
         """Whether the estimator gives a right gradient for `node` (a biased one: its own formula's expectation)."""

@@ -87,9 +87,9 @@ class Combine(Estimator):
     def __repr__(self) -> str:
         return f"Combine({', '.join([*map(repr, self.members), f'per={self.per!r}', f'rate={self.rate!r}'])})"
 
-    def parts(self) -> tuple[Estimator, ...]:
-        """The members."""
-        return self.members
+    def positive_options(self) -> list[Any]:
+        """Those of all members."""
+        return [option for member in self.members for option in member.positive_options()]
 
     def supports(self, node: RandomNode) -> Support:
         """Every member supports the node, and no two of them ask for different trunks or relaxations."""

@@ -221,8 +221,7 @@ class Compiled:
     @cached_property
     def _least(self) -> dict[str, float]:
         """The least values of run-time scalars: those of the trace, and options of estimators that are positive."""
-        parts = [part for e in self.plan.estimators.values() for part in e.parts()]
-        options = [getattr(part, name, None) for part in parts for name in part.positive]
+        options = [option for e in self.plan.estimators.values() for option in e.positive_options()]
         tiny = float(np.finfo(self.settings.dtype).tiny)
         return self.trace.least | {option.name: tiny for option in options if isinstance(option, Hyper)}
 
