@@ -91,7 +91,7 @@ def tune(
     chosen = dict(plan.as_dict())
     nodes = [n for n, c in plan.choices.items() if _tunable(c) and graph[n].site.estimator is None]
     lists = {name: _candidates(candidates, name, plan.choices[name]) for name in nodes}
-    total = max(1, sum(map(len, lists.values())))
+    total = max(1, sum(not e.biased and e.supports(graph[n]).ok for n, listed in lists.items() for e in listed))
     pilot = _Pilot(call, budget_seconds, total)
     measured: dict[str, tuple[Measured, ...]] = {}
     for name in nodes:

@@ -15,7 +15,7 @@ from ppl import Bernoulli, Normal, OneHotCategorical
 from ppl.compiler.surrogate.variants import build_gradient
 from ppl.estimators import Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
 from ppl.estimators.base import CONDITIONAL
-from ppl.estimators.score_function import DECAY
+from ppl.estimators.parts.baselines import DECAY
 from ppl.ir.reference import noise
 from ppl.ir.reference.interpret import evaluate
 from tests.helpers.law_graphs import LAWS, TARGET, X3

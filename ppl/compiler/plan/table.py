@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ppl.compiler.plan.plan import Candidate, Choice, Plan
 
 
+LABEL = 44
+"""Characters of a label on one line of the table of candidates."""
+
+
 def render(plan: Plan, width: int = 110) -> str:
     """The plan as text: a table with one row a node, then per node why, for which costs, and what ranks
     higher but fails.
@@ -57,11 +61,16 @@ def render_choice(choice: Choice, width: int = 130) -> str:
     for c in choice.candidates:
         copies = str(c.copies) if c.copies else "-"
         bias = "biased" if c.estimator.biased else "unbiased"
-        cells = (c.estimator.label, bias, copies, _variance(c), "taken" if c.taken else c.verdict)
+        cells = (_lines(c.estimator.label), bias, copies, _variance(c), "taken" if c.taken else c.verdict)
         table.add_row("→" if c.taken else "", *map(escape, cells))
     if choice.candidates:
         console.print(table)
     return out.getvalue().rstrip()
+
+
+def _lines(label: str) -> str:
+    """A long label, of an estimator made of others, with each of them on its line."""
+    return label if len(label) <= LABEL else label.replace("), ", "),\n  ")
 
 
 def _variance(candidate: Candidate) -> str:
