@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 import benchmarks.workloads
-from benchmarks import machine, suite, timing
+from benchmarks import machine, regret, suite, timing
 from benchmarks.peer import Peers
 
 PEERS = ("torch", "jax")
@@ -73,7 +73,10 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what the command line names; return the exit status."""
+    """Run what the command line names; return the exit status. `regret` has a command line of its own."""
+    given = sys.argv[1:] if argv is None else list(argv)
+    if given[:1] == ["regret"]:
+        return regret.main(given[1:])
     options = _options(argv)
     if options.list:
         print("\n".join(names()))

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.regret [GRAPH...] [--minutes M]``: what the automatic choice costs beside the best one.
+"""``python -m benchmarks regret [GRAPH...] [--minutes M]``: what the automatic choice costs beside the best one.
 
 For every graph: variance of the gradient × seconds of a step, of the automatic plan and of every unbiased candidate in
 the decision table, with particles. Regret is the ratio of the first to the least of them. Graphs that `regret.json`
@@ -227,7 +227,7 @@ def table(records: Mapping[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure what is missing, or named, until the time is over; write the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.regret", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks regret", description=__doc__)
     parser.add_argument("graphs", metavar="GRAPH", nargs="*", help=f"of {', '.join(GRAPHS)} (default: those missing)")
     parser.add_argument("--minutes", type=float, default=180.0, help="no graph is begun after so many")
     options = parser.parse_args(argv)
