@@ -112,6 +112,11 @@ class Frame:
         if scope is not None:
             put_in(instructions[before:], scope)
 
+    def as_written(self) -> None:
+        """Have the function translated as it is written, in time linear in its length; what it calls is optimised."""
+        for attribute in ("noinline", "optnone"):
+            self.builder.function.attributes.add(attribute)
+
     def rolled(self, branch: Any) -> None:
         """Have the loop that ends in `branch` made of vectors, if it can be, before anybody writes its turns out."""
         rolled(branch)

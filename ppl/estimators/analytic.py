@@ -42,8 +42,8 @@ class Analytic(Estimator):
             node.dist.unit_covariance()
         except ModelError as error:
             return Support(False, str(error))
-        if node.degrees.random:
-            return Support(False, f"'{node.degrees.random[0]}' downstream is random: it needs a sample, not a mean")
+        if node.degrees.random is not None:
+            return Support(False, f"'{node.degrees.random}' downstream is random: it needs a sample, not a mean")
         complaint = node.degrees.too_high(node.graph.trace.costs.values())
         if complaint:
             return Support(False, complaint)

@@ -43,7 +43,7 @@ class StickingTheLanding(Pathwise):
 
 def own_density(node: RandomNode) -> Support:
     """Whether the costs have the sampled log-density of `node`, whole."""
-    if not any(n.op == "own_density" and n.attrs["name"] == node.name for n in node.graph.order):
+    if node.name not in node.graph.own_densities:
         return Support(False, 'no sampled log q of the node among the costs: it needs elbo(..., kl="sampled") or iwae')
     if node.dist.event_mask is not None:
         return Support(False, "the log-density is masked, so that its score would not average to 0")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from functools import cached_property
 
+from ppl.graph.readers import Readers
 from ppl.ir.node import Node
 from ppl.ir.polynomial import degree_of
 from ppl.lang.trace import Cost
@@ -14,25 +16,40 @@ class Degrees:
     """Degree of every node as a polynomial in `source`; nodes it does not reach are absent.
 
     Nothing ends a path: a value behind `ppl.stop_gradient` depends on the node as a value, but not for a gradient, so
-    it is no polynomial here. `random` lists the random nodes reached, `blame` the op that raised a degree.
+    it is no polynomial here. `random` is the first random node reached.
+    The walk goes no further than what is asked: a chain of random nodes asks each for the next only.
     """
 
-    def __init__(self, source: Node, order: Sequence[Node]):
-        self.of: dict[int, float] = {id(source): 1.0}
-        self.blame: dict[int, Node] = {}
-        self.random: list[str] = []
-        for node in order:
-            if node is source or not any(id(a) in self.of for a in node.args):
-                continue
+    def __init__(self, source: Node, readers: Readers):
+        self._of: dict[int, float] = {id(source): 1.0}
+        self._walk = readers.after(source, self._of)
+        self._blame: dict[int, Node] = {}
+
+    @cached_property
+    def random(self) -> str | None:
+        """The name of the first random node downstream; None where there is none."""
+        for node in self._walk:
+            self._visit(node)
             if node.op == "sample":
-                self.random.append(node.attrs["site"].name)
-            degrees = [self.of.get(id(a), 0.0) for a in node.args]
-            degree = degree_of(node, degrees)
-            if degree == 0:
-                continue
-            self.of[id(node)] = degree
-            worst = node.args[degrees.index(max(degrees))]
-            self.blame[id(node)] = node if degree > max(degrees) else self.blame.get(id(worst), node)
+                return str(node.attrs["site"].name)
+        return None
+
+    @cached_property
+    def of(self) -> dict[int, float]:
+        """Degrees by id."""
+        if self.random is not None:
+            for node in self._walk:
+                self._visit(node)
+        return self._of
+
+    def _visit(self, node: Node) -> None:
+        degrees = [self._of.get(id(a), 0.0) for a in node.args]
+        degree = degree_of(node, degrees)
+        if degree == 0:
+            return
+        self._of[id(node)] = degree
+        worst = node.args[degrees.index(max(degrees))]
+        self._blame[id(node)] = node if degree > max(degrees) else self._blame.get(id(worst), node)
 
     def __contains__(self, node: Node) -> bool:
         return id(node) in self.of
@@ -54,7 +71,7 @@ class Degrees:
                 continue
             if cost.marginalize:
                 return f"cost '{cost.name}' sums out {', '.join(cost.marginalize)} inside a logarithm: no polynomial"
-            node = self.blame[id(cost.node)]
+            node = self._blame[id(cost.node)]
             what = f"degree {degree:g}" if degree < math.inf else "no polynomial"
             named = "ppl.stop_gradient" if node.op == "stop" else f"op {node.op}"
             named += " on whole numbers: multiply by 1.0 first" if node.type.dtype == "int" else ""

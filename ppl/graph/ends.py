@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ppl.graph.lost_means import crossed, met
@@ -9,6 +10,7 @@ from ppl.graph.ranges import Ranges
 from ppl.graph.smoothness import Orders
 from ppl.ir.node import Node
 from ppl.ir.op_facts import JUMP, SMOOTH, Fault
+from ppl.lang.trace import Cost
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import StochasticGraph
@@ -29,6 +31,11 @@ class End(NamedTuple):
     def steep(self, ranges: Ranges) -> Fault | None:
         """The jump that the probabilities of the node entered are in this parameter, as far as draws can tell."""
         return None if self.entered is None else ranges.slopes.steep_logits(self.entered, self.position)
+
+
+def cost_end(cost: Cost) -> End:
+    """A cost, as the end of paths."""
+    return End(cost.node, f"cost '{cost.name}'")
 
 
 def worst_of(orders: Orders, ends: list[End]) -> tuple[float, str]:
@@ -54,13 +61,13 @@ def worst_of(orders: Orders, ends: list[End]) -> tuple[float, str]:
     return worst, where
 
 
-def unsettled(orders: Orders, ends: list[End], graph: StochasticGraph) -> tuple[float, str] | None:
+def unsettled(orders: Orders, ends: Callable[[], list[End]], graph: StochasticGraph) -> tuple[float, str] | None:
     """The jump that a product with a pole of other noise counts as: a slope that has no mean; None where none is."""
     noisy = graph.noisy
     if not graph.once("crossed", lambda: crossed(graph, noisy)):
         return None
     reached = dict.fromkeys(orders.of, "")
-    for end in ends:
+    for end in ends():
         for op, _, source in met(end.node, graph, reached, noisy):
             return JUMP, f"{end.label} (times a pole of '{source}', op {op})"
     return None

@@ -5,12 +5,13 @@ Orders: -1 discontinuous (a pathwise gradient would be silently 0), 0 kinked, 1 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from ppl.graph.edges import felt_faults
 from ppl.graph.ranges import Ranges
+from ppl.graph.readers import Readers
 from ppl.graph.seams import closes
 from ppl.ir.node import Node
 from ppl.ir.op_facts import FACTS, JUMP, KINK, SMOOTH
@@ -40,19 +41,17 @@ class Orders:
     multiples of angles wrapped into (-pi, pi], plus anything: they jump, unless what is made of them has period 2 pi.
     """
 
-    def __init__(self, source: Node, order: Sequence[Node], through: Callable[[Node], float | None], ranges: Ranges):
+    def __init__(self, source: Node, readers: Readers, through: Callable[[Node], float | None], ranges: Ranges):
         self.of: dict[int, float] = {id(source): SMOOTH}
         self.blame: dict[int, Node] = {}
         self.words: dict[int, str] = {}
         self.ranges = ranges
         self.angles: set[int] = set()
         self._wrapped(source)
-        for node in order:
-            if node is source:
+        for node in readers.after(source, self.of):
+            if node.op == "stop" and node.attrs["tag"] in ENDS:
                 continue
             edges = [(self._at(node, i), i, a) for i, a in enumerate(node.args) if id(a) in self.of]
-            if not edges or (node.op == "stop" and node.attrs["tag"] in ENDS):
-                continue
             if node.op == "sample":
                 passed = through(node)
                 if passed is None:

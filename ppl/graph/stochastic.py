@@ -9,18 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable
 from functools import cached_property
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ppl.graph.ends import End, cost_end
 from ppl.graph.moved import by_noise
 from ppl.graph.named import named_graph
-from ppl.graph.random.node import RandomNode
+from ppl.graph.random.node import MIXES, RandomNode
 from ppl.graph.random.repeated import RepeatedNode
 from ppl.graph.ranges import Ranges, Requirements, requirements
+from ppl.graph.readers import Readers
+from ppl.graph.smoothness import ENDS
 from ppl.graph.terms import Terms
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis, Kind
+from ppl.ir.upstream import Upstream
 from ppl.lang.time.record import base_name
-from ppl.lang.trace import SiteKind, Trace
+from ppl.lang.trace import Cost, SiteKind, Trace
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -92,6 +97,58 @@ class StochasticGraph:
         found = [(c.node, f"cost '{c.name}'") for c in self.trace.costs.values()]
         above = [n for n in self.nodes.values() if n.costs]
         return [*found, *((a, f"the parameters of '{n.name}'") for n in above for a in n.node.args)]
+
+    @cached_property
+    def upstream(self) -> Upstream:
+        """Which `sample` nodes lie upstream: paths end at stops, not at random nodes."""
+        return Upstream(self.samples, lambda node: node.op == "stop" and node.attrs["tag"] in ENDS)
+
+    @cached_property
+    def _cost_bits(self) -> list[tuple[int, Cost]]:
+        return [(self.upstream.bits(c.node), c) for c in self.trace.costs.values()]
+
+    @cached_property
+    def _node_bits(self) -> list[tuple[int, RandomNode]]:
+        return [(self.upstream.bits(n.node), n) for n in self.nodes.values()]
+
+    def downstream_costs(self, sample: Node) -> list[Cost]:
+        """Costs to which a path leads from a `sample` node."""
+        bit = self.upstream.bit[sample]
+        return [cost for bits, cost in self._cost_bits if bits & bit]
+
+    def downstream_nodes(self, sample: Node) -> list[RandomNode]:
+        """Random nodes to which a path leads from a `sample` node, itself among them."""
+        bit = self.upstream.bit[sample]
+        return [node for bits, node in self._node_bits if bits & bit]
+
+    @cached_property
+    def readers(self) -> Readers:
+        """Which nodes read which."""
+        return Readers(self.order)
+
+    @cached_property
+    def mixing(self) -> list[Node]:
+        """Nodes that make a value of several rows of a plate."""
+        return [n for n in self.order if n.op in MIXES]
+
+    @cached_property
+    def own_densities(self) -> frozenset[str]:
+        """The random nodes whose sampled log-density is part of a cost."""
+        return frozenset(n.attrs["name"] for n in self.order if n.op == "own_density")
+
+    @cached_property
+    def _ends(self) -> dict[int, list[tuple[int, End]]]:
+        """By id, where paths end: costs and parameters of random nodes, with their places among all."""
+        found: dict[int, list[tuple[int, End]]] = {}
+        ends = [cost_end(c) for c in self.trace.costs.values()]
+        ends += [end for node in self.nodes.values() for end in node.parameter_ends()]
+        for place, end in enumerate(ends):
+            found.setdefault(id(end.node), []).append((place, end))
+        return found
+
+    def ends_among(self, ids: Iterable[int]) -> list[End]:
+        """The ends of paths whose ids are given, costs first."""
+        return [end for _, end in sorted((e for i in ids for e in self._ends.get(i, ())), key=itemgetter(0))]
 
     @property
     def noisy(self) -> dict[int, str]:

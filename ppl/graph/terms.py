@@ -50,6 +50,9 @@ class Terms:
         self._carry_bits: dict[Node, int] = {}
         self._reach: dict[Node, Reach] = {}
         self.of: dict[str, list[Term]] = {cost.name: self._terms(cost) for cost in costs}
+        self.tangled = 0  # all nodes that a term depends on in both ways
+        for term in (term for terms in self.of.values() for term in terms):
+            self.tangled |= term.reach.tangled
 
     def names(self, bits: int) -> frozenset[str]:
         """The random nodes of `bits`."""

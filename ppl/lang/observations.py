@@ -67,7 +67,7 @@ def refuse_missing(trace: Trace, nodes: Sequence[Node], what: str, line: str, ma
 
     Its filler would count as data there. Who drops the same rows (`mask`) may read it.
     """
-    masked = {_label(s): s for s in trace.sites.values() if s.kind is SiteKind.OBSERVED and s.mask is not None}
+    masked = {_label(s): s for s in trace.sites.values() if s.mask is not None and s.kind is SiteKind.OBSERVED}
     if not masked:
         return
     for node in topological(list(nodes)):

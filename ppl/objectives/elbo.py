@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from ppl.distributions.domain.intervals import CIRCLE
 from ppl.errors import ModelError, OptionError
 from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
+from ppl.ir.upstream import Upstream
 from ppl.lang.model import Model
 from ppl.lang.time.costs import step_cost
 from ppl.lang.time.record import base_name, brought, scan_of
@@ -27,9 +29,13 @@ def own_log_density(q: Site) -> Node:
     return make("own_density", q.dist.node_log_prob(q.node), name=q.name)
 
 
-def laws_of(trace: Trace, name: str) -> list[Site]:
-    """The model's sites that take their value from guide node `name`: one, or one for every step of a loop."""
-    return [site for known, site in trace.scored.items() if known == name or base_name(known) == name]
+def laws_of(trace: Trace) -> defaultdict[str, list[Site]]:
+    """The model's sites that take their value from each guide node: one, or one for every step of a loop; or none."""
+    found: defaultdict[str, list[Site]] = defaultdict(list)
+    for known, site in trace.scored.items():
+        for name in dict.fromkeys((known, base_name(known))):
+            found[name].append(site)
+    return found
 
 
 def match_latents(owner: str, model: Model, guide: Model, latents: Mapping[str, Site], trace: Trace) -> None:
@@ -41,8 +47,9 @@ def match_latents(owner: str, model: Model, guide: Model, latents: Mapping[str, 
                 f"'{guide.name}', which samples {sorted(latents) or 'nothing'}"
             )
     require_laws(owner, model, latents, trace)
+    laws = laws_of(trace)
     for name, q in latents.items():
-        for site in (q, *laws_of(trace, name)):
+        for site in (q, *laws[name]):
             if site.active is not None:
                 raise ModelError(
                     f"{owner}: latent '{base_name(name)}' stands in a loop with until ({site.where}): rows have no "
@@ -52,8 +59,9 @@ def match_latents(owner: str, model: Model, guide: Model, latents: Mapping[str, 
 
 def require_laws(owner: str, model: Model, latents: Mapping[str, Site], trace: Trace) -> None:
     """Raise a ModelError where the guide samples what the model does not, other than `aux` nodes."""
+    laws = laws_of(trace)
     for name, q in latents.items():
-        if not laws_of(trace, name) and not q.aux:
+        if not laws[name] and not q.aux:
             raise ModelError(
                 f"{owner}: guide node '{name}' ({q.where}) is not in model '{model.name}'; "
                 "pass aux=True to ppl.sample if that is meant"
@@ -82,8 +90,10 @@ class Elbo:
         trace_model(self.model, arguments, into=trace, substitute=latents)
         match_latents("elbo", self.model, self.guide, latents, trace)
         weight = self._weight(trace)
+        laws = laws_of(trace)
+        upstream = Upstream(p.node for p in trace.scored.values() if p.node is not None)
         for name, q in latents.items():
-            self._latent_costs(trace, q, laws_of(trace, name), weight)
+            self._latent_costs(trace, q, laws[name], weight, upstream)
         for site in list(trace.sites.values()):
             if site.kind is SiteKind.OBSERVED:
                 trace.costs[f"-log p({site.name})"] = negative_log_likelihood(site)
@@ -97,7 +107,7 @@ class Elbo:
             trace.least[node.attrs["name"]] = 0.0
         return node
 
-    def _latent_costs(self, trace: Trace, q: Site, laws: Sequence[Site], weight: Node) -> None:
+    def _latent_costs(self, trace: Trace, q: Site, laws: Sequence[Site], weight: Node, upstream: Upstream) -> None:
         assert q.dist is not None and q.node is not None
 
         def add(name: str, value: Node, site: Site) -> None:
@@ -112,16 +122,16 @@ class Elbo:
                     f"elbo: guide node '{q.name}' ({q.where}) is a {type(q.dist).__name__}, whose samples can leave "
                     f"(-pi, pi], outside of which the model's {type(p.dist).__name__} is no density"
                 )
-            exact = self._closed_form(q, p)
+            exact = self._closed_form(q, p, upstream)
             if exact is not None:
                 add(f"KL({q.name})", exact, p)
                 return
             add(f"-log p({p.name})", ops.neg(p.dist.node_log_prob(p.node)), p)
         add(f"log q({q.name})", own_log_density(q), q)
 
-    def _closed_form(self, q: Site, p: Site) -> Node | None:
-        assert q.dist is not None and p.dist is not None
-        if self.kl != "auto" or any(n is p.node for n in topological(list(p.dist.params.values()))):
+    def _closed_form(self, q: Site, p: Site, upstream: Upstream) -> Node | None:
+        assert q.dist is not None and p.dist is not None and p.node is not None
+        if self.kl != "auto" or any(upstream.leads(p.node, n) for n in p.dist.params.values()):
             return None
         if q.dist.event_shape != p.dist.event_shape:
             return None  # the law of one step of a loop, of which the guide's node has all

@@ -12,6 +12,7 @@ from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis, Kind
+from ppl.ir.upstream import Upstream
 from ppl.lang.model import Model
 from ppl.lang.time.record import total
 from ppl.lang.trace import Bound, Cost, Site, SiteKind, Trace
@@ -53,9 +54,10 @@ class Iwae:
             raise ModelError(f"iwae: cost '{cost.name}' ({cost.where}) is no density; only densities enter the bound")
         plates = self._plates(latents)
         weights, names, where = ops.const(0.0), [], ""
-        for name, each, site in self._terms(trace, latents):
-            term = self._whole(each, site)
-            if all(n.op != "sample" for n in topological([term])):
+        terms = [(name, self._whole(each, site), site) for name, each, site in self._terms(trace, latents)]
+        samples = Upstream(n for n in topological(term for _, term, _ in terms) if n.op == "sample")
+        for name, term, site in terms:
+            if not samples.bits(term):
                 self._apart(trace, name, term, site)
                 continue
             weights = ops.add(weights, self._reduced(term, site, plates))
@@ -74,9 +76,9 @@ class Iwae:
 
     def _terms(self, trace: Trace, latents: Mapping[str, Site]) -> list[tuple[str, Node, Site]]:
         """The summands of log w, each with its name and site."""
-        terms = []
+        terms, laws = [], laws_of(trace)
         for q in latents.values():
-            for p in laws_of(trace, q.name):
+            for p in laws[q.name]:
                 assert p.dist is not None and p.node is not None
                 terms.append((f"log p({p.name})", p.dist.node_log_prob(p.node), p))
             terms.append((f"-log q({q.name})", ops.neg(own_log_density(q)), q))

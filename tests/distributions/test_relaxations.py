@@ -12,6 +12,7 @@ from ppl.distributions.domain.guards import known_inside
 from ppl.distributions.domain.intervals import UNIT
 from ppl.errors import ModelError
 from ppl.graph.ranges import Ranges
+from ppl.graph.readers import Readers
 from ppl.graph.smoothness import Orders
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
@@ -157,7 +158,7 @@ def test_multilinear_extension_and_its_slope_at_hard_values():
 
 def order_of(out, source):
     """Smoothness of `out` in `source`, as the choice of estimators sees it."""
-    return Orders(source, topological([out]), lambda node: None, Ranges())[out]
+    return Orders(source, Readers(topological([out])), lambda node: None, Ranges())[out]
 
 
 def test_the_extension_has_no_jump():

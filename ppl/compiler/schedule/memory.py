@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 import numpy as np
 
@@ -186,11 +187,31 @@ def _accumulators(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
         memory.guard(at, area, value.name, "slab")
 
 
+class _Places:
+    """Places of one size: `used` by the last step that uses them, `idle` by when they were given."""
+
+    def __init__(self) -> None:
+        self.used: list[tuple[int, int, Poly]] = []
+        self.idle: list[tuple[int, Poly]] = []
+        self.given = 0
+
+    def free(self, step: int) -> Poly | None:
+        """The place given longest ago of those that nobody uses from `step` on; steps are asked for in their order."""
+        while self.used and self.used[0][0] < step:
+            heappush(self.idle, heappop(self.used)[1:])
+        return heappop(self.idle)[1] if self.idle else None
+
+    def give(self, place: Poly, last: int) -> None:
+        """Have `place` used up to step `last`."""
+        heappush(self.used, (last, self.given, place))
+        self.given += 1
+
+
 def _tiles(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
     """Tile buffers, sharing memory where lives do not overlap and sizes agree."""
     assert stage.row is not None
     tile = Poly.of(f"tile_{stage.name}")
-    free: list[tuple[int, str, Poly, Poly]] = []
+    places: dict[tuple[str, Poly], _Places] = {}
     total, stacked = Poly(), Poly()
     for value in sorted(stage.tiles, key=lambda v: stage.lives[v]):
         assert value.buffer is not None
@@ -198,10 +219,10 @@ def _tiles(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
         size, array = tile_size(value, stage.row), value.buffer.array
         whole = size * (tile if stage.row in value.axes else 1)
         value.buffer.size = whole
-        slot = next((s for s in free if s[1] == array and s[2] == whole and s[0] < first), None)
-        if slot is not None:
-            free.remove(slot)
-            memory.symbols[value.buffer.symbol] = slot[3]
+        alike = places.setdefault((array, whole), _Places())
+        place = alike.free(first)
+        if place is not None:
+            memory.symbols[value.buffer.symbol] = place
         else:
             at[array] = memory.aligned(at[array], size, array)
             memory.symbols[value.buffer.symbol] = _inside(at, value, "lane")
@@ -209,7 +230,7 @@ def _tiles(stage: Stage, memory: Memory, at: dict[str, Poly]) -> None:
             memory.guard(at, array, value.name, "lane")
             total = total + size
             stacked = stacked + (size if value.stack is not None else 0)
-        free.append((last, array, whole, memory.symbols[value.buffer.symbol]))
+        alike.give(memory.symbols[value.buffer.symbol], last)
     for value in stage.kept:
         total = total + tile_size(value, stage.row)
     memory.per_row[stage.name], memory.stacks[stage.name] = total, stacked

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ppl.distributions.base import Distribution
 from ppl.graph.degree import Degrees
-from ppl.graph.ends import End, unsettled, worst_of
+from ppl.graph.ends import End, cost_end, unsettled, worst_of
 from ppl.graph.moved import moved_by
 from ppl.graph.smoothness import Orders
 from ppl.ir.node import Node, topological
@@ -73,28 +73,23 @@ class RandomNode:
     def direct(self) -> Orders:
         """Smoothness of everything computed from it before the next random node."""
         ranges = self.graph.ranges_with([self.node]) if self.dist.discrete else self.graph.ranges
-        return Orders(self.node, self.graph.order, lambda sample: None, ranges)
-
-    @cached_property
-    def dependent(self) -> Orders:
-        """Everything downstream, random nodes passed through."""
-        return Orders(self.node, self.graph.order, lambda sample: SMOOTH, self.graph.ranges)
+        return Orders(self.node, self.graph.readers, lambda sample: None, ranges)
 
     @cached_property
     def degrees(self) -> Degrees:
         """Polynomial degrees of everything computed from it, random nodes included."""
-        return Degrees(self.node, self.graph.order)
+        return Degrees(self.node, self.graph.readers)
 
     @cached_property
     def costs(self) -> list[Cost]:
         """Downstream costs."""
-        return [c for c in self.graph.trace.costs.values() if c.node in self.dependent]
+        return self.graph.downstream_costs(self.node)
 
     @cached_property
     def tangled(self) -> str | None:
         """Why no estimator that weighs a whole cost is right: one depends on it directly and stopped in one term."""
         terms = self.graph.terms
-        for name, found in terms.of.items():
+        for name, found in terms.of.items() if terms.tangled & terms.bit[self.name] else ():
             if any(term.reach.tangled & terms.bit[self.name] for term in found):
                 return (
                     f"cost '{name}' depends on '{self.name}' both directly and through ppl.stop_gradient, and is no "
@@ -106,7 +101,7 @@ class RandomNode:
     @cached_property
     def children(self) -> list[RandomNode]:
         """Random nodes downstream."""
-        return [n for n in self.graph.nodes.values() if n is not self and n.node in self.dependent]
+        return [n for n in self.graph.downstream_nodes(self.node) if n is not self]
 
     @cached_property
     def plate_inputs(self) -> tuple[Node, ...]:
@@ -126,7 +121,7 @@ class RandomNode:
 
         Values behind `ppl.stop_gradient` count: they pass no gradient, but vary with all the rows.
         """
-        return self.mixed(self.graph.order, self.graph.terms.bit[self.name])
+        return self.mixed(self.graph.mixing, self.graph.terms.bit[self.name])
 
     def coupled_for(self, cost: Cost) -> tuple[Axis, ...]:
         """Plates of the node such that every row of `cost` depends on several of their rows."""
@@ -147,11 +142,15 @@ class RandomNode:
         return self.graph.once(("path", self.name), self._path_order)
 
     def _path_order(self) -> tuple[float, str]:
-        ends = [End(c.node, f"cost '{c.name}'") for c in self.costs]
+        order, where = worst_of(self.direct, self.graph.ends_among(self.direct.of))
+        return (order, where) if order <= JUMP else unsettled(self.direct, self._ends, self.graph) or (order, where)
+
+    def _ends(self) -> list[End]:
+        """Where paths from it end."""
+        ends = [cost_end(c) for c in self.costs]
         for child in self.children:
             ends += child.parameter_ends()
-        order, where = worst_of(self.direct, ends)
-        return (order, where) if order <= JUMP else unsettled(self.direct, ends, self.graph) or (order, where)
+        return ends
 
     def parameter_ends(self) -> list[End]:
         """Its arguments, as ends of paths from other nodes."""
@@ -168,7 +167,7 @@ class RandomNode:
 
     def _soft_order(self) -> tuple[float, str]:
         summed = self.graph.enumerated
-        ends = [End(c.node, f"cost '{c.name}'") for c in self.costs]
+        ends = [cost_end(c) for c in self.costs]
         for child in self.children:
             dist = child.dist
             if child.name in summed:
@@ -178,9 +177,11 @@ class RandomNode:
                 return JUMP, f"'{child.name}' downstream, a {kind} that can be neither relaxed nor reparameterized"
         relaxed = [n.node for n in (self, *self.children) if n.name not in summed]
         ranges = self.graph.ranges_with(relaxed)
-        soft = Orders(self.node, self.graph.order, lambda n: None if n.attrs["site"].name in summed else SMOOTH, ranges)
+        soft = Orders(
+            self.node, self.graph.readers, lambda n: None if n.attrs["site"].name in summed else SMOOTH, ranges
+        )
         order, where = worst_of(soft, ends)
-        return (order, where) if order <= JUMP else unsettled(soft, ends, self.graph) or (order, where)
+        return (order, where) if order <= JUMP else unsettled(soft, lambda: ends, self.graph) or (order, where)
 
     @cached_property
     def learnable(self) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ from ppl.compiler.emit.llvm.expressions import Expressions
 from ppl.compiler.emit.llvm.overlaps import Overlaps
 from ppl.compiler.emit.llvm.values import BOOL, I64, NONE, WORD, Known, Number, Several, Value, View, codes_of
 from ppl.kernels.internals.lowering import Frame, NotWritten
-from ppl.tuning import ROLLED_LEAST, ROLLED_MOST
+from ppl.tuning import LONG_LIST, ROLLED_LEAST, ROLLED_MOST
 
 VECTORS = (16, 8, 4)
 """Entries of the vectors of which innermost loops consist."""
@@ -69,6 +69,16 @@ def settings(function: Function) -> Counter[str]:
     return found
 
 
+def only_calls(function: Function) -> bool:
+    """Whether a function does nothing but compute places and call others: it sets no entry of an array."""
+    return not any(isinstance(x, Assign) and isinstance(x.target, Index) for x in inside(*function.body))
+
+
+def length(statements: Sequence[Statement]) -> int:
+    """The number of statements, those inside others included."""
+    return sum(isinstance(x, Statement) for x in inside(*statements))
+
+
 class Body:
     """Writes the statements of one function."""
 
@@ -79,7 +89,12 @@ class Body:
         self.several = {name for name, count in settings(function).items() if count > 1}
 
     def write(self) -> None:
-        """Write the function."""
+        """Write the function.
+
+        Of a long list of calls LLVM keeps all places in mind at once, which takes it quadratic time and gains nothing.
+        """
+        if length(self.function.body) > LONG_LIST and only_calls(self.function):
+            self.frame.as_written()
         for name, kind, code in self.frame.arguments:
             self.bind(name, self.expressions.calls.received(kind, code, False))
         self.block(self.function.body)
