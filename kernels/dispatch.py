@@ -28,6 +28,7 @@ from ppl.tuning import COLLECTOR
 internals.blas_alone()
 internals.read_linked()
 internals.remember_needs()
+internals.lean_environments()
 
 seconds: weakref.WeakKeyDictionary[Callable[..., Any], float] = weakref.WeakKeyDictionary()
 """What this process has spent on compiling a function, or on reading it from disk, without what it calls."""

@@ -159,13 +159,9 @@ MANY_SUMS = 32
 """Gradients of a region from which on they are added up over slabs in few long pieces, and then copied: a call for each
 takes LLVM longer than the rest of the driver. Zen 4: 200 unrolled steps; the limit is not measured by itself."""
 
-LONG_KERNEL = 32
-"""Loops of a kernel from which on it is cut into several functions. Zen 4: 100 unrolled steps, 200 loops; the limit is
-not measured by itself."""
-
-LONG_LIST = 500
-"""Statements from which on a function that only calls others is translated as it is written. Zen 4: 200 unrolled steps,
-of which the list of calls took a fifth of the whole; the limit is not measured by itself."""
+LONG_KERNEL, LONG_LIST = 32, 500
+"""Loops from which on a kernel is cut, and statements from which on a list of calls is translated as it is written.
+Zen 4: 100 and 200 unrolled steps (the list took a fifth of the whole); the limits are not measured by themselves."""
 
 GATHERED_BY_ALL = 1 << 14
 """Entries of a batch from which on all threads gather it. Zen 4: gathering 45 to 31 µs in W4; the limit is not

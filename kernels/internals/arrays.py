@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import types
+from llvmlite.binding import address_of_symbol as known
+from numba import _helperlib, types
+from numba.core.registry import cpu_target
 
 BLAS_PRODUCT = "numba_xxgemm"
 """The symbol of the matrix product that ``np.dot`` calls: kind, letters of transposition, sizes, and pointers."""
@@ -21,7 +23,30 @@ def flat_array(context: Any, builder: Any, kind: Any, data: Any, size: Any) -> A
 
 
 def ensure_blas() -> None:
-    """Make `BLAS_PRODUCT` known; ImportError where SciPy has no BLAS."""
-    from numba.np.linalg import ensure_blas  # imported with the first product
+    """Make `BLAS_PRODUCT` known; ImportError where SciPy has no BLAS.
 
-    ensure_blas()
+    Numba's own function does so too, and is asked to say what is wrong. Its module knows all of NumPy's linear algebra,
+    whose import takes a tenth of a first step that reads its machine code.
+    """
+    import scipy.linalg.cython_blas  # noqa: F401  imported with the first product
+
+    cpu_target.target_context  # noqa: B018  with which Numba makes its symbols known
+    if not known(BLAS_PRODUCT) or _helperlib_wide() != _scipy_wide():
+        from numba.np.linalg import ensure_blas as numbas  # imported where it has something to say
+
+        numbas()
+
+
+def _helperlib_wide() -> bool:
+    """Whether Numba's wrappers of BLAS take whole numbers of 64 bits."""
+    return bool(getattr(_helperlib, "LAPACK_BUILD_ILP64", False))
+
+
+def _scipy_wide() -> bool:
+    """Whether SciPy's BLAS does; that of builds that do not say so never does."""
+    try:
+        from scipy.__config__ import CONFIG
+
+        return bool(CONFIG["Build Dependencies"]["blas"]["cython blas ilp64"])
+    except (ImportError, KeyError, TypeError):
+        return False

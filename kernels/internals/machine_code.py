@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
+from numba.core import environment
 from numba.core.compiler import CompileResult
 
 
@@ -55,3 +57,27 @@ def remember_needs() -> None:
 
     _rebuild.forgets = numbas
     CompileResult._rebuild = classmethod(_rebuild)
+
+
+def lean_environments() -> None:
+    """Patch: what machine code of Numba's own functions keeps for Python is read without these functions' modules.
+
+    Relies on: an environment's constants are what compiled code reads of it, and its globals only what runs objects
+    of Python. Numba imports the module for the globals: for ``np.empty`` all that it knows of arrays and strings.
+    """
+    numbas = environment._rebuild_env
+    if hasattr(numbas, "imports"):
+        return
+
+    def _rebuild_env(modname: str, consts: list[Any], env_name: str) -> Any:
+        known = environment.lookup_environment(env_name)
+        if known is not None or consts or modname in sys.modules or not modname.startswith("numba."):
+            return numbas(modname, consts, env_name)
+        found = environment.Environment({"__name__": modname})
+        found.env_name = env_name
+        environment.Environment._memo[env_name] = found
+        return found
+
+    _rebuild_env.imports = numbas  # type: ignore[attr-defined]
+    _rebuild_env.__module__, _rebuild_env.__qualname__ = numbas.__module__, numbas.__qualname__  # for pickles
+    environment._rebuild_env = _rebuild_env

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable
 from functools import cached_property
 
-from ppl.graph.readers import Readers
 from ppl.ir.node import Node
 from ppl.ir.polynomial import degree_of
+from ppl.ir.walks.readers import Readers
 from ppl.lang.trace import Cost
 
 

@@ -11,10 +11,10 @@ import numpy as np
 
 from ppl.graph.edges import felt_faults
 from ppl.graph.ranges import Ranges
-from ppl.graph.readers import Readers
 from ppl.graph.seams import closes
 from ppl.ir.node import Node
 from ppl.ir.op_facts import FACTS, JUMP, KINK, SMOOTH
+from ppl.ir.walks.readers import Readers
 
 ENDS = ("user", "shift", "formula")
 """Tags of stops that end every path: the user's, values that cancel, and values that only choose between formulas."""

@@ -18,12 +18,12 @@ from ppl.graph.named import named_graph
 from ppl.graph.random.node import MIXES, RandomNode
 from ppl.graph.random.repeated import RepeatedNode
 from ppl.graph.ranges import Ranges, Requirements, requirements
-from ppl.graph.readers import Readers
 from ppl.graph.smoothness import ENDS
 from ppl.graph.terms import Terms
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis, Kind
-from ppl.ir.upstream import Upstream
+from ppl.ir.walks.readers import Readers
+from ppl.ir.walks.upstream import Upstream
 from ppl.lang.time.record import base_name
 from ppl.lang.trace import Cost, SiteKind, Trace
 

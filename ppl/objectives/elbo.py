@@ -12,7 +12,7 @@ from ppl.distributions.domain.intervals import CIRCLE
 from ppl.errors import ModelError, OptionError
 from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
-from ppl.ir.upstream import Upstream
+from ppl.ir.walks.upstream import Upstream
 from ppl.lang.model import Model
 from ppl.lang.time.costs import step_cost
 from ppl.lang.time.record import base_name, brought, scan_of

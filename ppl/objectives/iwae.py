@@ -12,7 +12,7 @@ from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis, Kind
-from ppl.ir.upstream import Upstream
+from ppl.ir.walks.upstream import Upstream
 from ppl.lang.model import Model
 from ppl.lang.time.record import total
 from ppl.lang.trace import Bound, Cost, Site, SiteKind, Trace

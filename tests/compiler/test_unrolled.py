@@ -9,10 +9,10 @@ import pytest
 
 import ppl
 from ppl import Normal
-from ppl.graph.readers import Readers
 from ppl.graph.smoothness import Orders
 from ppl.ir import node
 from ppl.ir.op_facts import SMOOTH
+from ppl.ir.walks.readers import Readers
 from tests.compiler.checked import cases
 from tests.helpers.replay import program_of
 

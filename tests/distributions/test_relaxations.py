@@ -12,12 +12,12 @@ from ppl.distributions.domain.guards import known_inside
 from ppl.distributions.domain.intervals import UNIT
 from ppl.errors import ModelError
 from ppl.graph.ranges import Ranges
-from ppl.graph.readers import Readers
 from ppl.graph.smoothness import Orders
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import topological
 from ppl.ir.op_facts import JUMP
+from ppl.ir.walks.readers import Readers
 
 N = 20_000
 LEVEL = 1e-3

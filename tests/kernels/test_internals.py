@@ -12,6 +12,7 @@ import numba
 import numpy as np
 import pytest
 from numba import types
+from numba.core import environment
 from numba.experimental import jitclass
 from numba.extending import intrinsic, overload, overload_method, type_callable
 
@@ -312,6 +313,24 @@ def test_needs_of_what_is_loaded_are_remembered():
     internals.attach(result, nothing)
     loaded = internals.rebuilt(dispatcher.targetctx, pickle.loads(internals.dumps(internals.reduced(result))))
     assert nothing in loaded.reload_init and nothing in loaded.library._reload_init
+
+
+@compiles
+def test_environments_of_numba_are_read_without_their_modules():
+    """Those with constants, of modules that are there, or of anybody else are read as Numba reads them."""
+    internals.lean_environments()
+    patched = environment._rebuild_env
+    internals.lean_environments()
+    assert environment._rebuild_env is patched and not hasattr(patched.imports, "imports")
+    assert pickle.loads(pickle.dumps(patched)) is patched
+    lean = patched("numba.nowhere", [], "an environment without constants")
+    assert lean.globals == {"__name__": "numba.nowhere"} and lean.can_cache()
+    assert patched("numba.nowhere", [], "an environment without constants") is lean
+    assert pickle.loads(pickle.dumps(lean)) is lean
+    for module, consts in (("numba.nowhere", [1]), ("nowhere", [])):
+        with pytest.raises(ModuleNotFoundError):
+            patched(module, consts, "another environment")
+    assert patched("numba", [], "a third environment").globals is vars(numba)
 
 
 # Calls in Numba's calling convention.
