@@ -4,15 +4,8 @@ Declare a model with `@ppl.model`, compile it with `ppl.compile`, train it with 
 which estimator each node got and why.
 """
 
-import gc as _gc
 from importlib import import_module as _import_module
 from typing import Any as _Any
-
-from ppl.tuning import COLLECTOR as _COLLECTOR
-
-_thresholds = _gc.get_threshold()
-if 0 < _thresholds[0] < _COLLECTOR[0]:
-    _gc.set_threshold(*_COLLECTOR)  # modules are no garbage: an eighth of an import went to looking for some
 
 from ppl import distributions, errors, estimators
 from ppl.distributions import (
@@ -119,8 +112,6 @@ from ppl.training.history.policy import Checkpoints
 from ppl.training.history.tensorboard import TensorBoard
 from ppl.training.sweep.result import Sweep
 from ppl.training.sweep.sweep import sweep
-
-_gc.set_threshold(*_thresholds)
 
 
 def __getattr__(name: str) -> _Any:
