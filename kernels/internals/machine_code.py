@@ -78,6 +78,6 @@ def lean_environments() -> None:
         environment.Environment._memo[env_name] = found
         return found
 
-    _rebuild_env.imports = numbas  # type: ignore[attr-defined]
+    _rebuild_env.imports = numbas
     _rebuild_env.__module__, _rebuild_env.__qualname__ = numbas.__module__, numbas.__qualname__  # for pickles
     environment._rebuild_env = _rebuild_env
