@@ -1,4 +1,4 @@
-"""A million steps on a stream: memory over time, a history in a file, checkpoints by a policy, and a kill between."""
+"""A million steps on rows in memory, and 40,000 on a stream: memory over time, files of the history, and kills."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import ppl
 from benchmarks.timing import check
 
-STEPS, KILLED_AT, LOOK = 1_000_000, 400_000, 50_000
+LENGTHS = {"rows": 1_000_000, "stream": 40_000}
 ROOT = Path(__file__).parents[2]
 CHILD = "import sys\nfrom benchmarks.workloads.long_run import train\ntrain(sys.argv[1], sys.argv[2])"
 
@@ -36,51 +36,58 @@ def rows(epoch: int, start: int) -> Any:
 
 
 def train(folder: str, name: str) -> None:
-    """The run, which prints step and resident megabytes; called again, it goes on."""
+    """A run, which prints step and resident megabytes; called again, it goes on."""
+    kind = name.partition("-")[0]
+    steps = LENGTHS[kind]
 
     def look(step: int, state: Any, metrics: Any) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         print(step, pages * os.sysconf("SC_PAGE_SIZE") / 2**20, flush=True)
 
-    look.every = LOOK  # type: ignore[attr-defined]
+    look.every = steps // 20  # type: ignore[attr-defined]
     held_out = np.random.default_rng(0).random((100, 8), np.float32)
+    data = [np.random.default_rng(1).random((32_000, 8), np.float32)] if kind == "rows" else []
+    source = {"batch_size": 32} if data else {"batches": rows, "prefetch": 4, "total_rows": 32_000}
     ppl.fit(
-        ppl.compile(units, data=held_out), batches=rows, prefetch=4, total_rows=32_000, steps=STEPS, seed=1,
+        ppl.compile(units, data=held_out), *data, **source, steps=steps, seed=1,
         optimizer=ppl.optim.Adam(1e-3), validation=held_out, history=f"{folder}/{name}.csv", callback=look,
         progress=False,
-        checkpoint=ppl.Checkpoints(f"{folder}/{name}.npz", 20_000, keep=3, best=True),
+        checkpoint=ppl.Checkpoints(f"{folder}/{name}.npz", steps // 50, keep=3, best=True),
     )  # fmt: skip
 
 
 def run(peers: list[str]) -> dict[str, Any]:
-    """One run that is killed and taken up, and one that is not."""
+    """Runs that are killed and taken up; the stream's is compared with one that was not killed."""
+    checks, notes = [], []
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        first = _child(folder, "killed", KILLED_AT)
-        second = _child(folder, "killed", None)
-        seconds = time.perf_counter() - began
-        whole = _child(folder, "whole", None)
-        same = all(_bytes(folder, "killed", end) == _bytes(folder, "whole", end) for end in ("csv", "npz"))
-        history = ppl.load_history(f"{folder}/killed.csv")
-        steps, checks = len(history["step"]), len(history["validation"])
-        kept = sorted(p.name for p in Path(folder).glob("killed*.npz"))
-        size = Path(folder, "killed.csv").stat().st_size / 2**20
-    grown = whole[-1][1] - whole[0][1]
-    memory = ", ".join(f"{step // 1000}k {mb:.0f}" for step, mb in whole[:: len(whole) // 5])
-    return {
-        "title": f"{STEPS:,} steps on a stream, killed at {KILLED_AT:,} and taken up",
-        "checks": [
-            check(f"resident memory at {STEPS:,} steps less that at {LOOK:,}", grown, 8, "MB"),
-            check("steps in the file of the history", steps, STEPS, "", at_most=False),
-            check("files that differ from those of a run that was not killed", 0.0 if same else 1.0, 0, ""),
-        ],
-        "notes": [
-            f"{seconds:.0f} s in all; killed after step {first[-1][0]:,}, gone on to {second[-1][0]:,}.",
-            f"Resident MB of the run that was not killed, by steps: {memory}.",
-            f"The history has {steps:,} steps and {checks:,} validations in {size:.0f} MB.",
-            f"Checkpoints kept: {', '.join(kept)}.",
-        ],
-    }
+        for kind, steps in LENGTHS.items():
+            name, began = f"{kind}-killed", time.perf_counter()
+            first = _child(folder, name, 2 * steps // 5)
+            second = _child(folder, name, None)
+            seconds = time.perf_counter() - began
+            history = ppl.load_history(f"{folder}/{name}.csv")
+            whole = np.array_equal(history["step"], np.arange(1, steps + 1))
+            checks.append(check(f"{kind}: memory at {steps:,} steps less that at {second[0][0]:,}",
+                                second[-1][1] - second[0][1], 8, "MB"))  # fmt: skip
+            checks.append(check(f"{kind}: steps that the file lacks", 0.0 if whole else 1.0, 0, ""))
+            notes += _notes(folder, name, first, second, seconds, len(history["validation"]))
+        _child(folder, "stream-whole", None)
+        same = all(
+            _bytes(folder, "stream-killed", end) == _bytes(folder, "stream-whole", end) for end in ("csv", "npz")
+        )
+        checks.append(check("stream: files that differ without the kill", 0.0 if same else 1.0, 0, ""))
+    return {"title": "A million steps, killed on the way and taken up", "checks": checks, "notes": notes}
+
+
+def _notes(folder: str, name: str, first: Any, second: Any, seconds: float, validations: int) -> list[str]:
+    memory = ", ".join(f"{step // 1000}k {mb:.0f}" for step, mb in [*first, *second][::3])
+    kept = ", ".join(sorted(p.name for p in Path(folder).glob(f"{name}*.npz")))
+    size = Path(folder, f"{name}.csv").stat().st_size / 2**20
+    return [
+        f"{name}: {seconds:.0f} s in all, beside other work; killed after step {first[-1][0]:,}, then taken up.",
+        f"{name}: resident MB by steps: {memory}.",
+        f"{name}: {validations:,} validations; the history's file has {size:.0f} MB; checkpoints kept: {kept}.",
+    ]
 
 
 def _child(folder: str, name: str, killed_at: int | None) -> list[tuple[int, float]]:

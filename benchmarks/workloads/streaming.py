@@ -15,7 +15,7 @@ from benchmarks.data import bits
 from benchmarks.timing import check
 from benchmarks.workloads.sbn_step import BATCH, compile_program
 
-ROUNDS, STEPS = 31, 200
+ROUNDS, STEPS = 9, 200
 LIMIT = 1.05
 
 

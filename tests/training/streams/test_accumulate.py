@@ -10,6 +10,7 @@ from ppl.errors import DataError, OptionError
 from ppl.training.batches import permutation
 from ppl.training.optim import SGD, AdaGrad, Adam
 from tests.faults import runs
+from tests.ranks.fake import checked, on_ranks
 from tests.training.sweeps.builds import X, program
 
 fit = functools.partial(ppl.fit, progress=False)
@@ -63,6 +64,19 @@ def test_gradients_of_the_parts_are_those_of_the_program():
         total = {name: total[name] + grads[name] / 2 for name in total}
     for name, value in state.params.items():
         np.testing.assert_allclose(found.state.params[name], value - 0.1 * total[name] / 60, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.slow
+def test_ranks_add_up_minibatches_of_all_of_them():
+    options = {"steps": 4, "batch_size": 10, "accumulate": 2, "optimizer": Adam(0.01), "seed": 5}
+    alone = fit(runs.program(runs.mixed), runs.X, **options)
+    program_ = runs.program(runs.mixed)
+    found = checked(on_ranks(2, lambda c: fit(program_, runs.X, comm=c, replicated=True, **options)))
+    for one in found:
+        np.testing.assert_allclose(one.state._flat, alone.state._flat, rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(one.history["loss"], alone.history["loss"], rtol=1e-9)
+    with pytest.raises(Exception, match="history="):
+        checked(on_ranks(2, lambda c: fit(program_, runs.X, comm=c, history=4, **options)))
 
 
 @pytest.mark.slow
