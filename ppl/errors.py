@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -85,6 +86,11 @@ class SimulatorError(PplError):
 
 _describe: list[Callable[[Any], str]] = [str]
 _lines: dict[str, list[str]] = {}
+
+
+def uncoloured(text: object) -> str:
+    """A message of Numba without the colours that it has where colorama is installed."""
+    return re.sub("\x1b\\[[0-9;]*m", "", str(text))
 
 
 def in_words(error: BaseException) -> str:

@@ -23,6 +23,7 @@ from numba.core.environment import Environment
 from numba.core.errors import NumbaError
 from numba.core.typed_passes import BaseNativeLowering, NoPythonBackend
 
+from ppl.errors import uncoloured
 from ppl.kernels.internals.libraries import own_library
 from ppl.kernels.internals.registries import all_registries, few_registries, load_few
 from ppl.kernels.internals.scopes import put_in, rolled, scopes
@@ -237,7 +238,7 @@ class _Write(BaseNativeLowering):
             raise NotWritten("results of several types")
         except Exception as error:  # whatever is wrong with the writer, Numba compiles the function, or says why not
             state.library = state.func_ir = state.typemap = state.calltypes = state.return_type = None
-            refused[state.func_id.func] = str(error)
+            refused[state.func_id.func] = uncoloured(error)
             raise (NotWritten if type(error) is NotWritten else NotKnown)(str(error)) from error
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from ppl.checked import CHECKED
 from ppl.compiler.emit.checks import place_of
 from ppl.compiler.schedule.memory import all_steps
-from ppl.errors import MemoryCheckError, ModelError, PplError, SimulatorError, in_words, with_lines
+from ppl.errors import MemoryCheckError, ModelError, PplError, SimulatorError, in_words, uncoloured, with_lines
 from ppl.interrupts import pass_on, pass_on_cause
 from ppl.ir.reference.interpret import Env, evaluate
 
@@ -65,8 +65,9 @@ def failed(stages: Sequence[Stage]) -> SimulatorError:
 
 def reason_first(error: Exception) -> str:
     """An error of the compiler, which begins with what ppl has said about a result; Numba writes that far below."""
-    found = re.search(r"TypingError: (.*(?:declared|the function returns).*)", str(error))
-    return f"{error}" if found is None else f"{found[1]}\n{error}"
+    text = uncoloured(error)
+    found = re.search(r"TypingError: (.*(?:declared|the function returns).*)", text)
+    return text if found is None else f"{found[1]}\n{text}"
 
 
 def violation(error: Exception) -> MemoryCheckError:

@@ -19,7 +19,7 @@ import numpy as np
 from ppl.arguments import masked
 from ppl.compiler.surrogate.auxiliary import Slot
 from ppl.compiler.surrogate.walk import Walk
-from ppl.errors import ModelError
+from ppl.errors import ModelError, uncoloured
 from ppl.interrupts import pass_on, pass_on_cause
 from ppl.ir.external import External, Result, cotangents, results_of, values_of
 from ppl.ir.node import Node, topological
@@ -164,7 +164,7 @@ class Trial:
             found = function(*given)
         except NumbaError as error:
             pass_on_cause(error)
-            raise self._refuse(f" cannot be compiled for what the model passes: {error}") from error
+            raise self._refuse(f" cannot be compiled for what the model passes: {uncoloured(error)}") from error
         except Exception as error:
             pass_on(error)
             raise Unanswered from error
