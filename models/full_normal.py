@@ -6,6 +6,7 @@ All three have the maximum of the likelihood at the mean and the covariance of t
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def covariance(form: str, w: np.ndarray) -> np.ndarray:
 def closed_form(x: np.ndarray) -> tuple[float, np.ndarray]:
     """The least negative log-likelihood per row, and the covariance of the rows."""
     best = np.cov(x.T, bias=True)
-    return float(0.5 * (np.linalg.slogdet(2 * np.pi * np.e * best)[1])), best
+    return float(0.5 * (np.linalg.slogdet(2 * math.pi * math.e * best)[1])), best
 
 
 def main(argv: common.Arguments = None) -> int:
