@@ -105,6 +105,7 @@ def run(peers: list[str]) -> dict[str, Any]:
         "notes": [
             f"Promises compare the fastest samples. Load average: {busy:.1f} on {os.cpu_count()} cores; "
             "beside other jobs ranks wait for each other's turn on a core, and figures say little beyond their order.",
+            "With one rank `fit` runs the code that it runs without comm=: how far that ratio is from 1 is the noise.",
             "A cell is the efficiency with the suite's minibatch on every rank · the speed-up of one minibatch cut in "
             "parts. The tables with networks are a model, no measurement: computation as in the suite (one rank = two "
             f"threads), messages and bytes of the exchange that is built, vectors added up at {MEMORY / 1e9:.0f} GB/s.",
