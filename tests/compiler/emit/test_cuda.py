@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMBA_DI
 
 RACES = ["races", "softmax_matrix", "branches", "pieces", "recurrent", "lanes_of_draws"]
 SHARE = [
-    *("graphs every=3", "laws every=4", "laws rows=7 every=5", "distributions every=35", "loops every=11"),
+    *("graphs every=5", "laws every=7", "laws rows=7 every=9", "distributions every=35", "loops every=11"),
     *("calls every=10", "users several", "unordered team softmax_matrix", "unordered block dense_layers"),
 ]
 """What is checked in every run of the tests; dtypes take turns."""
