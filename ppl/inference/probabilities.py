@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ppl.arguments import shown
+from ppl.compiler.surrogate.conditions.range_guards import INVALID
 from ppl.compiler.surrogate.posterior.backward import refused
 from ppl.compiler.surrogate.posterior.draws import drawing
 from ppl.compiler.surrogate.posterior.tilts import Query
@@ -19,6 +20,7 @@ from ppl.lang.trace import SiteKind
 from ppl.names import Named
 from ppl.runtime.call import BoundCall, run
 from ppl.runtime.compiled import Compiled
+from ppl.runtime.nonfinite import refuse_invalid
 
 MOST = 1 << 20
 """Joint states of one answer at most."""
@@ -96,6 +98,8 @@ def exact(bound: BoundCall, queries: Sequence[Query], keep: bool) -> dict[Any, n
     flat = tuple(q for group in asked.values() for q in group)
     _require_together(graph, flat)
     arrays = run(bound, "probabilities", flat).arrays
+    if np.isnan(arrays.pop(INVALID, 0.0)) and not keep:
+        refuse_invalid(bound, "posterior_probs", ())
     found = {}
     for query, group in asked.items():
         parts = [arrays[", ".join(q)] for q in group]
@@ -106,11 +110,13 @@ def exact(bound: BoundCall, queries: Sequence[Query], keep: bool) -> dict[Any, n
     return found
 
 
-def of_guide(bound: BoundCall, queries: Sequence[Query]) -> dict[Any, np.ndarray]:
+def of_guide(bound: BoundCall, queries: Sequence[Query], keep: bool) -> dict[Any, np.ndarray]:
     """Probabilities of a guide's latents."""
     if any(len(query) > 1 for query in queries):
         raise ModelError("posterior_probs: a guide's probabilities are those of one latent at a time")
     arrays = run(bound, "guide", tuple(queries)).arrays
+    if np.isnan(arrays.pop(INVALID, 0.0)) and not keep:
+        refuse_invalid(bound, "posterior_probs", [name for (name,) in queries])
     graph = bound.compiled.graph
     return {name: _units(arrays[name], graph[name].dist) for (name,) in queries}
 

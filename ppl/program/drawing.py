@@ -199,6 +199,8 @@ class Drawing(Prepared):
             has a latent in it that is drawn.
         NonFiniteError
             The data have probability 0; `nonfinite="keep"` gives NaN.
+        ParameterError
+            A parameter, an index or a computed observation is out of range; `nonfinite="keep"` goes on.
         """
         keep, read = keeps(nonfinite), self.read(data)
         compiled = self.prepare(*read)
@@ -212,7 +214,7 @@ class Drawing(Prepared):
         queries = queries_of(sites, known)
         bound = bind(self, Call(state, read, None, 1, rows, None, hyper))
         if not summed:
-            return Probabilities("site", of_guide(bound, queries), "guide")
+            return Probabilities("site", of_guide(bound, queries, keep), "guide")
         require_exact(compiled, queries)
         return Probabilities("site", exact(bound, queries, keep))
 

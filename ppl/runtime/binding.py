@@ -85,9 +85,7 @@ class Binder:
             n = sizes.setdefault(spec.plate.name, len(array))
             if n != len(array):
                 first = next(i.name for i in self.inputs if i.plate is not None and i.plate.name == spec.plate.name)
-                raise DataError(
-                    f"plate '{spec.plate.name}': argument '{spec.name}' has {len(array)} rows, '{first}' has {n}"
-                )
+                raise uneven(spec.plate.name, spec.name, len(array), first, n)
         if array.dtype == np.uint64 and array.max() > LARGEST:
             at = tuple(int(i) for i in np.argwhere(array > LARGEST)[0])
             raise DataError(f"argument '{spec.name}' is {array[at]} at {at}, beyond the integers of 64 bits, {LARGEST}")
@@ -134,6 +132,11 @@ class Binder:
                 )
             scales[axis.name] = 1.0 if total is None or n == 0 else totals[axis.name] / n
         return Bound(arrays, sizes, ids, scales, totals, next(iter(totals.values()), 1))
+
+
+def uneven(plate: str, name: str, rows: int, first: str, wanted: int) -> DataError:
+    """The error about an argument with other rows than the first one of its plate."""
+    return DataError(f"plate '{plate}': argument '{name}' has {rows} rows, '{first}' has {wanted}")
 
 
 def check_plates(option: str, value: Any, known: Collection[str]) -> None:

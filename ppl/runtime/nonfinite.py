@@ -90,7 +90,7 @@ def require_finite_sample(
     """
     names = tuple(arrays)
     if invalid:
-        refuse_violation(bound, "sample", names)
+        refuse_invalid(bound, method, names)
     if impossible:
         raise NonFiniteError(
             f"{method}: the data have probability 0 given the parameters, so latents have no posterior{KEEP}", None
@@ -109,6 +109,13 @@ def refuse(bound: BoundCall, what: str, mode: str = "gradient") -> NoReturn:
         refuse_violation(bound, mode)
     found = first_bad(bound, mode)
     raise NonFiniteError(f"{what}. First: {found.text}{KEEP}", found.node)
+
+
+def refuse_invalid(bound: BoundCall, method: str, sites: Sequence[str]) -> NoReturn:
+    """Raise a ParameterError of what was out of range where sites were drawn, or in the evidence they are given."""
+    refuse_violation(bound, "sample", sites)
+    refuse_violation(bound, "value")
+    raise NonFiniteError(f"{method}: a parameter, an observation or an index is out of range{KEEP}", None)
 
 
 def refuse_violation(

@@ -30,8 +30,7 @@ def arviz_data(owner: str, groups: Mapping[str, Mapping[str, np.ndarray]], dims:
     """
     arviz = needed("arviz", owner)
     variables = {name for group in groups.values() for name in group}
-    for name in sorted(variables & set(OWN)):
-        raise ModelError(f"{owner}: ArviZ calls its axes 'chain' and 'draw', so that no site can be called {name!r}")
+    require_own_names(owner, variables)
     named, coords = named_axes(dims, variables)
     given = {name: dict(group) for name, group in groups.items() if group}
     used = {name: axes for name, axes in named.items() if name in variables}
@@ -64,3 +63,9 @@ def named_axes(dims: Dims, variables: Iterable[str]) -> tuple[dict[str, list[str
                 names[wanted, length] = name
     coords = {name: np.arange(length) for (_, length), name in names.items()}
     return {variable: [names[axis] for axis in axes] for variable, axes in dims.items()}, coords
+
+
+def require_own_names(owner: str, sites: Iterable[str]) -> None:
+    """Raise if a site has the name of one of ArviZ's own axes."""
+    for name in sorted(set(sites) & set(OWN)):
+        raise ModelError(f"{owner}: ArviZ calls its axes 'chain' and 'draw', so that no site can be called {name!r}")

@@ -23,7 +23,7 @@ from ppl.sampling import nuts
 from ppl.sampling.convergence import r_hat
 from ppl.sampling.density import LogDensity, sampled_sites
 from ppl.sampling.draws import dims_of, sites_of, values_at
-from ppl.sampling.groups import arviz_data
+from ppl.sampling.groups import arviz_data, require_own_names
 from ppl.sampling.optional import needed
 from ppl.sampling.pointwise import DATA, LOG_LIKELIHOOD, Pointwise
 from ppl.sampling.walk import Walk
@@ -111,6 +111,7 @@ def mcmc(
     for package in ("nutpie", "arviz"):
         needed(package, "ppl.mcmc")
     program, bound, given = prepared(model, data, summed, params, seed, hyper)
+    require_own_names("ppl.mcmc", bound.compiled.trace.sites)
     walk = Walk(bound, settings.cores + 1)
     found = _sampled(program, walk, settings, given, progress)
     points = np.stack([walk.params(x) for x in found.reals.reshape(-1, walk.size)])

@@ -14,9 +14,9 @@ import numpy as np
 from ppl.errors import DataError, OptionError
 from ppl.ir.reference.noise import mix, node_hash
 from ppl.lang.arguments import as_array
-from ppl.runtime.binding import NUMPY_DTYPES, Bound, check_plates
+from ppl.runtime.binding import NUMPY_DTYPES, Bound, check_plates, uneven
+from ppl.runtime.mapped import is_mapped
 from ppl.training.streams.ahead import Ahead
-from ppl.training.streams.mapped import is_mapped
 from ppl.tuning import CHECKED_ROWS, CONVERTED_BYTES, SHUFFLED_COMPILED
 
 
@@ -177,9 +177,13 @@ def outer_plate(compiled: Any) -> Any:
 
 
 def row_count(compiled: Any, data: Sequence[Any]) -> int:
-    """Length of the outermost data plate; 1 without one."""
-    opened = cut_arguments(compiled)
-    return next((len(value) for value, cut in zip(data, opened, strict=True) if cut), 1)
+    """Length of the outermost data plate; 1 without one. A DataError where its arguments have different lengths."""
+    binder, cut = compiled.binder, cut_arguments(compiled)
+    given = [(name, len(value)) for name, value, c in zip(binder.arguments, data, cut, strict=True) if c]
+    for name, rows in given:
+        if rows != given[0][1]:
+            raise uneven(outer_plate(compiled).name, name, rows, *given[0])
+    return given[0][1] if given else 1
 
 
 def cut_arguments(compiled: Any) -> tuple[bool, ...]:

@@ -44,7 +44,8 @@ def condition(model: Model, values: Mapping[str, Any]) -> Model:
     Returns
     -------
     Model
-        It is used as any other. A guide of it does not sample these sites.
+        It is used as any other. A guide of it does not sample these sites. `program.predict` redraws them as it redraws
+        all observations; `ppl.do` holds a site at its value there, too.
 
     Raises
     ------

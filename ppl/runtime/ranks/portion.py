@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ppl.errors import DataError, OptionError
+from ppl.runtime.mapped import is_mapped
 from ppl.runtime.ranks.comm import Ranks
 
 HASHED_BYTES = 1 << 24
@@ -41,7 +42,7 @@ class Portion:
         opened = [x for x, c in zip(data, cut, strict=True) if c]
         self.ranks, self.cut = ranks, tuple(cut)
         self.held = len(opened[0]) if opened else 0
-        mapped = bool(opened) and all(_mapped(x) for x in opened)
+        mapped = bool(opened) and all(is_mapped(x) for x in opened)
         prints = [_fingerprint(x) for x in opened], [_fingerprint(x) for x, c in zip(data, cut, strict=True) if not c]
         told = ranks.comm.allgather((replicated, mapped, self.held, *prints))
         self._check(told, bool(opened))
@@ -82,15 +83,6 @@ class Portion:
     def _part(self, rows: int) -> slice:
         rank, size = self.ranks.rank, self.ranks.size
         return slice(rows * rank // size, rows * (rank + 1) // size)
-
-
-def _mapped(x: Any) -> bool:
-    """Whether an array is a view of a file that is mapped into memory."""
-    while isinstance(x, np.ndarray):
-        if isinstance(x, np.memmap):
-            return True
-        x = x.base
-    return False
 
 
 def _fingerprint(x: np.ndarray) -> tuple[Any, ...]:

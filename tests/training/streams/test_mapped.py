@@ -91,3 +91,18 @@ def test_a_bad_entry_of_a_file_is_found_in_its_batch(tmp_path, large):
     with pytest.raises(DataError, match="nan at"):
         fit(ppl.compile(ppl.likelihood(observed)), _mapped(data, tmp_path / "x.npy"), epochs=1, batch_size=7,
             optimizer=SGD(0.1))  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [200, 400])
+def test_arguments_with_other_rows_are_refused(rows, tmp_path, large):
+    """A longer one would be read in part."""
+
+    @ppl.model
+    def model(x, y):
+        with ppl.plate("data", x, y) as (x, y):
+            ppl.sample("y", ppl.Normal(x * ppl.param("a", 0.0), 1.0), obs=y)
+
+    program = ppl.compile(ppl.likelihood(model))
+    x, y = _mapped(np.zeros(300), tmp_path / "x.npy"), _mapped(np.zeros(rows), tmp_path / "y.npy")
+    with pytest.raises(DataError, match=f"'y' has {rows} rows, 'x' has 300"):
+        fit(program, x, y, steps=2, batch_size=10, optimizer=SGD(0.1))

@@ -81,13 +81,24 @@ def results_of(trace: Trace) -> list[Node]:
 
 def guarded(loss: Node, expansion: Expansion, keep: Sequence[Axis] = ()) -> Node:
     """`loss` with its bits; NaN where a guard of a node that it depends on fails, over the axes `keep` and repeats."""
-    trace = expansion.graph.trace
-    if trace.guards:
-        above = drawn(results_of(trace))
-        term = penalty(expansion, [g for g in trace.guards if concerned(g, above)], keep)
-        loss = loss if term is None else ops.add(loss, term)
+    term = penalty_of_loss(expansion, keep)
+    loss = loss if term is None else ops.add(loss, term)
     term = blind_penalty(expansion)
     return loss if term is None else ops.add(loss, term)
+
+
+def penalty_of_loss(expansion: Expansion, keep: Sequence[Axis] = ()) -> Node | None:
+    """The sum of the guards of what the loss depends on; None where there are none."""
+    trace = expansion.graph.trace
+    above = drawn(results_of(trace)) if trace.guards else set()
+    return penalty(expansion, [g for g in trace.guards if concerned(g, above)], keep)
+
+
+def penalty_of_sites(expansion: Expansion, sites: Sequence[str]) -> Node | None:
+    """The sum of the guards of what the values of `sites` are drawn from; None where there are none."""
+    trace = expansion.graph.trace
+    above = drawn(values_of(trace, sites)) if trace.guards else set()
+    return penalty(expansion, [g for g in trace.guards if concerned(g, above, sites)])
 
 
 def penalty(expansion: Expansion, guards: Sequence[Guard], keep: Sequence[Axis] = ()) -> Node | None:

@@ -12,8 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ppl.compiler.surrogate.conditions.indices import concerned
-from ppl.compiler.surrogate.conditions.range_guards import INVALID, drawn, penalty, values_of
+from ppl.compiler.surrogate.conditions.range_guards import INVALID, penalty_of_loss, penalty_of_sites
 from ppl.compiler.surrogate.expansion import Expansion
 from ppl.compiler.surrogate.posterior.backward import Backward
 from ppl.compiler.surrogate.posterior.choice import chosen, uniform
@@ -66,6 +65,9 @@ def predicted(
     found = _outputs(expansion, sites, _resampling(graph))
     if backward.evidence:
         found[IMPOSSIBLE] = _impossible(backward.evidence)
+        term = None if absent else penalty_of_loss(backward.walk)
+        if term is not None:
+            found[INVALID] = ops.add(found[INVALID], term) if INVALID in found else term
     return found
 
 
@@ -87,11 +89,8 @@ def _outputs(
     for name in sites:
         dist = trace.sites[name].dist
         found[name] = taken(values[name] if dist is None else dist.shown(values[name]))
-    if trace.guards:
-        above = drawn(values_of(trace, sites))
-        term = penalty(expansion, [g for g in trace.guards if concerned(g, above, sites)])
-        found |= {} if term is None else {INVALID: term}
-    return found
+    term = penalty_of_sites(expansion, sites)
+    return found if term is None else found | {INVALID: term}
 
 
 def _resampling(graph: StochasticGraph) -> Callable[[Node], Node]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ppl.compiler.surrogate.conditions.range_guards import INVALID, penalty_of_loss, penalty_of_sites
 from ppl.compiler.surrogate.enumeration import states_of
 from ppl.compiler.surrogate.expansion import Expansion
 from ppl.compiler.surrogate.posterior.tilts import Query, tilt
@@ -37,7 +38,8 @@ def probabilities(graph: StochasticGraph, queries: Sequence[Query], plan: Mappin
         own = [q for q in queries if set(q) <= set(cost.marginalize)]
         if own:
             found |= _of_cost(walk, cost, own)
-    return {", ".join(q): found[", ".join(q)] for q in queries}
+    listed, term = {", ".join(q): found[", ".join(q)] for q in queries}, penalty_of_loss(walk)
+    return listed if term is None else listed | {INVALID: term}
 
 
 def _of_cost(walk: Expansion, cost: Cost, queries: Sequence[Query]) -> dict[str, Node]:
@@ -83,4 +85,5 @@ def guide_probabilities(
         states = states_of(dist, node)
         weight = ops.expand(states.weight, (*node.node.type.axes, states.axis))
         found[name] = ops.collect(weight, states.axis)
-    return found
+    term = penalty_of_sites(walk, list(found))
+    return found if term is None else found | {INVALID: term}
