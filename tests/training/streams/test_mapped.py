@@ -102,7 +102,7 @@ def test_arguments_with_other_rows_are_refused(rows, tmp_path, large):
         with ppl.plate("data", x, y) as (x, y):
             ppl.sample("y", ppl.Normal(x * ppl.param("a", 0.0), 1.0), obs=y)
 
-    program = ppl.compile(ppl.likelihood(model))
+    program = ppl.compile(ppl.likelihood(model), data=(np.zeros(3), np.zeros(3)))
     x, y = _mapped(np.zeros(300), tmp_path / "x.npy"), _mapped(np.zeros(rows), tmp_path / "y.npy")
     with pytest.raises(DataError, match=f"'y' has {rows} rows, 'x' has 300"):
         fit(program, x, y, steps=2, batch_size=10, optimizer=SGD(0.1))
