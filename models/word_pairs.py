@@ -41,7 +41,7 @@ class Vocabulary(NamedTuple):
 
 
 class Batches:
-    """Batches (center, word, noise) of one pass over the text; every call is the next epoch.
+    """Batches (center, word, noise) of a pass over the text; a call opens that of an epoch.
 
     A word of relative frequency f is kept with probability min(1, √(threshold / f)), then pairs with the words up to b
     places away, b uniform in 1 … window (Mikolov et al. 2013). Windows end with a chunk of the text, and pairs are
@@ -58,13 +58,12 @@ class Batches:
         window: int = 5, threshold: float = 1e-3, seed: int = 0, chunk: int = 1 << 20,
     ):  # fmt: skip
         self.path, self.vocabulary, self.noise, self.k, self.chunk = path, vocabulary, noise, k, chunk
-        self.batch_size, self.window, self.seed, self.epoch = batch_size, window, seed, 0
+        self.batch_size, self.window, self.seed = batch_size, window, seed
         frequency = vocabulary.counts / vocabulary.counts.sum()
         self.keep = np.minimum(1.0, np.sqrt(threshold / frequency)) if threshold > 0 else np.ones(len(frequency))
 
-    def __call__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """The batches of the next epoch; a last one that is not full is dropped."""
-        epoch, self.epoch = self.epoch, self.epoch + 1
+    def __call__(self, epoch: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """The batches of an epoch; a last one that is not full is dropped."""
         keys = [mix(mix(self.seed, node_hash(use)), epoch) for use in ("words", "noise", "order")]
         drawn, left = 0, np.empty((2, 0), np.int32)
         for pairs in self._chunks(*keys[::2]):

@@ -80,7 +80,7 @@ def test_batches_are_a_function_of_seed_and_epoch_and_read_chunk_by_chunk(text):
 
     def passes(seed, chunk=4000):
         source = Batches(path, vocabulary, noise, 3, batch_size=64, window=2, threshold=0, seed=seed, chunk=chunk)
-        return [list(source()), list(source())]
+        return [list(source(0)), list(source(1))]
 
     one, again, other = passes(0), passes(0), passes(1)
     for a, b in zip(one[0] + one[1], again[0] + again[1], strict=True):

@@ -7,6 +7,7 @@ resumed run sees those that the interrupted one would have seen.
 
 from __future__ import annotations
 
+import collections
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -126,10 +127,19 @@ class Stream:
         begun, self._pass = self._pass, None
         if begun is not None and ((epoch, start) == (0, 0) or self._once):
             return self._without(begun, epoch, start)
+        if begun is not None and callable(self.source) and "epoch" not in self._taken:
+            return self._after(begun, epoch, start)
         if begun is not None:
             closing(self._opened)
         skipped = "start" in self._taken
         return self._without(self._open(epoch, start), epoch, 0 if skipped else start)
+
+    def _after(self, begun: Iterator[Any], epoch: int, start: int) -> Iterator[Any]:
+        """The rest of a pass of a function that is not told its number, behind all of the passes before it."""
+        for _ in range(epoch):
+            collections.deque(begun, maxlen=0)
+            begun = self._open(epoch, 0)
+        return self._without(begun, epoch, start)
 
     def _without(self, iterator: Iterator[Any], epoch: int, start: int) -> Iterator[Any]:
         """An iterator less its first items.

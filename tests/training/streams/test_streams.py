@@ -82,6 +82,26 @@ def test_a_resumed_run_asks_for_the_place_where_it_was(prefetch, stop, tmp_path)
     assert calls[1] == ((stop - 1) // 3, (stop - 1) % 3 + 1, 7)
 
 
+@pytest.mark.parametrize("stop", [2, 3, 5, 7])
+def test_a_function_that_counts_its_passes_goes_on_with_them(stop, tmp_path):
+    """It does not ask for the number of the pass."""
+
+    def counting():
+        rng = np.random.default_rng(3)
+
+        def source():
+            for part in rng.permutation(3):
+                yield PARTS[part] + rng.normal(size=np.shape(PARTS[part]))
+
+        return source
+
+    options = {"epochs": 3, "optimizer": Adam(0.1)}
+    whole, path = fit(program(), batches=counting(), **options), tmp_path / "run.npz"
+    fit(program(), batches=counting(), checkpoint=path, callback=lambda step, *_: step == stop, **options)
+    resumed = fit(program(), batches=counting(), checkpoint=path, **options)
+    assert _mu(resumed).tobytes() == _mu(whole).tobytes()
+
+
 def test_a_list_is_not_gone_through_again_from_the_beginning(tmp_path):
     class Logged(list):
         used = 0
