@@ -24,7 +24,7 @@ def vjp(seeds: Sequence[tuple[Node, Node]], wrt: Sequence[Node], erase: Collecti
     weights that estimators put on gradients (`scale_grad`), since the derivative of the value is wanted there.
     """
     order = topological([o for o, _ in seeds])
-    reaches = _reaching(order, wrt)
+    reaches = _reaching(order, wrt, erase)
     cotangents: dict[int, Node] = {}
     results: dict[int, dict[int, Node]] = {}
     for output, seed in seeds:
@@ -78,10 +78,13 @@ def _pull_back(g: Node, node: Node) -> list[Node | None]:
     return list(VJPS[node.op](g, node, *node.args))
 
 
-def _reaching(order: Sequence[Node], wrt: Sequence[Node]) -> set[int]:
+def _reaching(order: Sequence[Node], wrt: Sequence[Node], erase: Collection[str]) -> set[int]:
+    """The nodes from which a cotangent may arrive at `wrt`: neither through a stop nor through a gradient's weight."""
     reaches = {id(w) for w in wrt}
     for node in order:
-        if any(id(a) in reaches for a in node.args):
+        stopped = node.op == "stop" and node.attrs["tag"] not in erase
+        args = () if stopped else node.args[:1] if node.op == "scale_grad" else node.args
+        if any(id(a) in reaches for a in args):
             reaches.add(id(node))
     return reaches
 

@@ -64,7 +64,7 @@ def label(plan: Mapping[str, str]) -> str:
     return "auto" if not names else next(iter(names)) if len(names) == 1 else "several"
 
 
-def run(name: str, text: str, every: bool = False, seed: int = 0, most: int = 6_000, compiled: int = 0) -> Record:
+def run(name: str, text: str, every: bool = False, seed: int = 0, most: int = 12_000, compiled: int = 0) -> Record:
     """Hold one graph against the oracle: the automatic plan and one drawn at random, or `every` plan.
 
     `most` samples are taken for a plan, over rows; `compiled` plans are compiled too.
