@@ -1,4 +1,4 @@
-"""Pickled programs in worker processes: spawned, forked, and joblib's; what a worker with a warm cache costs."""
+"""Pickled programs in worker processes: spawned, forked, and joblib's; a worker with a warm cache compiles nothing."""
 
 import pytest
 
@@ -64,10 +64,12 @@ if __name__ == "__main__":
     print("same")
 """
 START = """
-import pickle, sys, time
-program, state, x = pickle.load(open(sys.argv[1], "rb"))
-program.step(state, x)
-print(time.process_time())
+import pickle, sys
+from numba.core.event import install_recorder
+with install_recorder("numba:run_pass") as passes:
+    program, state, x = pickle.load(open(sys.argv[1], "rb"))
+    program.step(state, x)
+print(len(passes.buffer), sorted({"scipy.linalg", "networkx", "matplotlib", "mpi4py", "arviz"} & set(sys.modules)))
 """
 
 
@@ -86,8 +88,8 @@ def test_a_closure_of_the_main_script_goes_to_joblibs_workers(tmp_path):
     assert run(str(tmp_path / "script.py"), tmp_path / "programs") == "same\n"
 
 
-def test_a_worker_with_a_warm_cache_starts_within_a_second(tmp_path):
-    """CPU time of a whole process: imports, the pickle, its first step. It reads all machine code from the disk."""
+def test_a_worker_with_a_warm_cache_compiles_nothing(tmp_path):
+    """It reads all machine code from the disk: Numba runs none of its passes, and no large package is imported."""
     (tmp_path / "model.py").write_text(MODEL)
     (tmp_path / "start.py").write_text(START)
     (tmp_path / "save.py").write_text(
@@ -97,6 +99,5 @@ def test_a_worker_with_a_warm_cache_starts_within_a_second(tmp_path):
     )
     folder, content = tmp_path / "programs", str(tmp_path / "program.pickle")
     run(str(tmp_path / "save.py"), folder, content)
-    run(str(tmp_path / "start.py"), folder, content, PYTHONDONTWRITEBYTECODE="")
-    times = [float(run(str(tmp_path / "start.py"), folder, content, PYTHONDONTWRITEBYTECODE="")) for _ in range(3)]
-    assert min(times) <= 1.0
+    assert not run(str(tmp_path / "start.py"), folder, content).startswith("0 ")
+    assert run(str(tmp_path / "start.py"), folder, content) == "0 []\n"
