@@ -119,10 +119,13 @@ class Builder:
         return [self.value(n) for n in (self.gets.get(node, []) if node.op == "turns" else [node])]
 
     def accumulator(self, value: Value) -> None:
-        """Give `value`, a sum over rows, its place among the accumulators of each slab."""
+        """Give `value`, a sum over rows, its place among the accumulators of each slab.
+
+        Where it has a row axis of another region, it has all rows of that.
+        """
         value.accumulates = True
         array = "sums" if value.node in self.in_double else "v" if value.dtype == "int" else "w"
-        value.buffer = Buffer(array, Poly.of(f"{value.name}_a"), symbol=f"{value.name}_a")
+        value.buffer = Buffer(array, Poly.of(f"{value.name}_a"), rows=True, symbol=f"{value.name}_a")
 
     def global_rows(self, value: Value) -> None:
         """Give `value` memory for all rows of the call, because another region reads it."""
@@ -130,8 +133,8 @@ class Builder:
             self._global(value, rows=True)
 
     def whole(self, value: Value) -> None:
-        """Give `value`, which has no rows, memory of its own."""
-        self._global(value, rows=False)
+        """Give `value`, which has no rows of its region, memory of its own."""
+        self._global(value, rows=row_axis(value.axes) is not None)
 
     def _global(self, value: Value, rows: bool) -> Buffer:
         array = "v" if value.dtype == "int" else "w"
