@@ -155,7 +155,8 @@ def run_model(name: str, rows: int) -> None:
 
 SOME = {
     "plain": ("dense_layers 13", "iwae_mixed 5", "groups_read_by_rows 7", "chain_of_plates 5",
-              "softmax_over_collected 2", "rows_and_groups_and_back 13", "two_data_plates 7", "crossed_effects 13", "loop 414", "coupled_rows"),
+              "softmax_over_collected 2", "rows_and_groups_and_back 13", "two_data_plates 7", "crossed_effects 13",
+              "loop 414", "coupled_rows"),
     "owned": ("dense_layers 7", "layers 13", "table_rows 7", "iwae_mixed 13", "elbo_sbn 7", "loop 414"),
 }  # fmt: skip
 """What the fast test runs: sums, tables, products and loops that regions read from one another."""
