@@ -43,10 +43,12 @@ def test_large_gradients_are_added_up_by_all_threads(monkeypatch):
     assert executable.module.ENTRY_POINTS[-1].__name__ == "merge"
 
 
-def test_everything_as_plain_python():
-    """The emitted source runs without Numba, too: all graphs, tile sizes, slabs and ids, in float64."""
+@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_everything_as_plain_python(every):
+    """The emitted source runs without Numba, too: graphs, tile sizes, slabs and ids, in float64."""
     env = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
-    done = subprocess.run([sys.executable, "-m", "tests.compiler.plain"], env=env, capture_output=True, text=True)
+    command = [sys.executable, "-m", "tests.compiler.plain", *list(graphs.GRAPHS)[::every]]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -48,6 +48,7 @@ def test_mean_gradients_are_the_exact_ones(name):
     assert (found.standard_error < 0.1 * np.abs(exact)).all()
 
 
+@pytest.mark.slow
 def test_main_learns_the_best_gains(tmp_path, capsys):
     assert control.main(["--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "control.metrics.json").read_text())["metrics"]

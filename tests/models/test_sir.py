@@ -64,6 +64,7 @@ def test_the_mean_gradient_is_the_exact_one(particles):
         assert found[name].standard_error < 0.2
 
 
+@pytest.mark.slow
 def test_main_calibrates(tmp_path):
     assert sir.main(["--steps", "800", "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "sir.metrics.json").read_text())["metrics"]

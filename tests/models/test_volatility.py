@@ -52,6 +52,7 @@ def test_bounds_lie_below_the_likelihood_and_many_samples_reach_it():
     assert many == pytest.approx(exact, abs=5 * spread) and spread < 0.02
 
 
+@pytest.mark.slow
 def test_main_is_near_the_particle_filter(tmp_path):
     assert volatility.main(["--epochs", "700", "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "volatility.metrics.json").read_text())["metrics"]

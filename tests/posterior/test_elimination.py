@@ -11,12 +11,14 @@ from ppl.graph.summed.order import cut, elimination, largest
 from tests.posterior.models import log_constant, model_of
 from tests.posterior.networks import random_network
 
+SEEDS = [pytest.param(seed, marks=pytest.mark.slow if seed > 2 else ()) for seed in range(8)]
+
 
 def compiled(model, names, *data):
     return ppl.compile(ppl.likelihood(model, marginalize=tuple(names)), dtype="float64", data=data or None)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_random_networks(seed):
     network = random_network(seed)
     program = compiled(model_of(network), network.parents)
@@ -33,7 +35,7 @@ def test_random_networks(seed):
     assert slope == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-5, abs=1e-7)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_random_networks_with_impossible_states(seed):
     network = random_network(100 + seed, zeros=True)
     program = compiled(model_of(network, learned=False), network.parents)

@@ -27,7 +27,13 @@ def check_frequencies(drawn, expected):
         assert (np.abs((drawn == k).mean(0) - p) <= 5 * np.sqrt(p * (1 - p) / n) + np.where(p > 0, 5 / n, 0)).all()
 
 
-@pytest.mark.parametrize(("seed", "zeros"), [(0, False), (2, False), (5, False), (101, True), (104, True), (106, True)])
+@pytest.mark.parametrize(
+    ("seed", "zeros"),
+    [
+        *((0, False), (101, True)),
+        *(pytest.param(seed, seed > 100, marks=pytest.mark.slow) for seed in (2, 5, 104, 106)),
+    ],
+)
 def test_random_networks(seed, zeros):
     network = random_network(seed, zeros=zeros)
     program = compiled(model_of(network, learned=not zeros), network.parents)

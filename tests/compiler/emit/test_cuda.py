@@ -22,10 +22,10 @@ DTYPES = ("float64", "float32")
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMBA_DISABLE_JIT")
 
 
-RACES = ["races", "softmax_matrix", "branches", "pieces", "recurrent", "lanes_of_draws"]
+RACES = ["races", "branches", "pieces", "lanes_of_draws"]
 SHARE = [
-    *("graphs every=5", "laws every=7", "laws rows=7 every=9", "distributions every=35", "loops every=11"),
-    *("calls every=10", "users several", "unordered team softmax_matrix", "unordered block dense_layers"),
+    *("graphs every=11", "laws every=13", "laws rows=7 every=17", "distributions every=70", "loops every=17"),
+    *("calls every=17", "users several", "unordered team softmax_matrix", "unordered block dense_layers"),
 ]
 """What is checked in every run of the tests; dtypes take turns."""
 
@@ -72,11 +72,19 @@ def test_the_checked_build_runs_in_the_simulator(what):
 
 SPILLED = {"linear_algebra": 8}
 """Bytes of registers that do not fit."""
+COMPILED = [("scalar_rebar", (8, 0)), ("dense_layers", (9, 0)), ("scanned", (8, 0))]
+"""What is compiled in every run of the tests."""
 
 
 @pytest.mark.skipif("not ptx.is_available()", reason=f'needs pip install "{ptx.REQUIREMENT}"')
-@pytest.mark.parametrize("cc", [(8, 0), (9, 0)])
-@pytest.mark.parametrize("name", ["scalar_rebar", "dense_layers", "scanned", "tables", "recurrent", "linear_algebra"])
+@pytest.mark.parametrize(
+    ("name", "cc"),
+    [
+        pytest.param(name, cc, marks=() if (name, cc) in COMPILED else pytest.mark.slow)
+        for name in ("scalar_rebar", "dense_layers", "scanned", "tables", "recurrent", "linear_algebra")
+        for cc in ((8, 0), (9, 0))
+    ],
+)
 def test_kernels_become_code_of_devices(name, cc):
     executable = compile_request(graphs.request_of(graphs.GRAPHS[name]()), "float32", "cuda")
     kernels = [f for f in executable.functions if f.form == "launch"]

@@ -16,10 +16,10 @@ from ppl.compiler.lower.identifiers import stem
 from ppl.estimators import ScoreFunction
 from tests.program.test_c_library import compiler
 
-HOSTILE = ("1st_layer", "1", "é", "²", "class", "_1", "a b", "a_b", "\n", "{0}", "w_1")
+HOSTILE = ("1st_layer", "é", "²", "class", "_1", "a b", "a_b", "\n")
 MORE = (
-    *HOSTILE, "2.5", "1_1", "٣", "None", "_", "__", "__name__", "'", '"""', "\\", "%s", "*/", "\x00", "x", "grad",
-    "n_data", "t0", "range", "long" * 100,
+    *HOSTILE, "1", "{0}", "w_1", "2.5", "1_1", "٣", "None", "_", "__", "__name__", "'", '"""', "\\", "%s", "*/", "\x00", "x",
+    "grad", "n_data", "t0", "range", "long" * 100,
 )  # fmt: skip
 X = np.random.default_rng(0).normal(size=5)
 N = len(HOSTILE)
