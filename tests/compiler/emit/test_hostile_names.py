@@ -18,8 +18,8 @@ from tests.program.test_c_library import compiler
 
 HOSTILE = ("1st_layer", "é", "²", "class", "_1", "a b", "a_b", "\n")
 MORE = (
-    *HOSTILE, "1", "{0}", "w_1", "2.5", "1_1", "٣", "None", "_", "__", "__name__", "'", '"""', "\\", "%s", "*/", "\x00", "x",
-    "grad", "n_data", "t0", "range", "long" * 100,
+    *HOSTILE, "1", "{0}", "w_1", "2.5", "1_1", "٣", "None", "_", "__", "__name__", "'", '"""', "\\", "%s", "*/", "\x00",
+    "x", "grad", "n_data", "t0", "range", "long" * 100,
 )  # fmt: skip
 X = np.random.default_rng(0).normal(size=5)
 N = len(HOSTILE)
