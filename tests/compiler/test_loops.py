@@ -63,7 +63,7 @@ def test_compiled_loops_are_what_the_interpreter_computes(program, plated):
         compare(program, executable, rows, np.float64, 1e-10)
 
 
-@pytest.mark.parametrize("plated", [False, True])
+@pytest.mark.parametrize("plated", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_loops_in_single_precision(program, plated):
     executable = compile_request(request(program, plated), "float32")

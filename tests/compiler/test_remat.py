@@ -17,7 +17,7 @@ from tests.helpers.grads import check_grads
 from tests.helpers.loop_programs import PROGRAMS, ROWS, VALUES, request
 
 
-@pytest.mark.parametrize("plated", [False, True])
+@pytest.mark.parametrize("plated", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_gradients_in_segments_are_what_the_interpreter_computes(program, plated):
     executable = compile_request(request(program, plated, remat=2), "float64")

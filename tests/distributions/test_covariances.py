@@ -34,7 +34,7 @@ def density(theta, x):
     return stats.multivariate_normal(np.full(T.size, 0.5), kernel(*theta, T)).logpdf(x).sum()
 
 
-@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-6), ("float32", 2e-3)])
+@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-6), pytest.param("float32", 2e-3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("form", FORMS)
 def test_the_density_of_rows_and_its_derivatives(form, dtype, tolerance):
     @ppl.model

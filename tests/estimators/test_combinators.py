@@ -165,7 +165,9 @@ def slopes(program, state):
     return found
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if i % 2 else ()) for i, n in enumerate(CASES)]
+)
 def test_chosen_estimator_is_unbiased(name):
     case = CASES[name]
     program = program_of(case)

@@ -154,7 +154,9 @@ def test_float64_replays_the_interpreter(label):
     replay(CASES[label], "float64", 1e-9)
 
 
-@pytest.mark.parametrize("label", SINGLE)
+@pytest.mark.parametrize(
+    "label", [pytest.param(k, marks=pytest.mark.slow if i % 2 else ()) for i, k in enumerate(SINGLE)]
+)
 def test_float32_replays_the_interpreter(label):
     replay(CASES[label], "float32", 2e-5)
 

@@ -49,7 +49,7 @@ def test_unbiased_estimators_match_the_exact_gradient(name, power, subtests):
 
 
 @POWERS
-@pytest.mark.parametrize("name", LAWS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if i % 3 else ()) for i, n in enumerate(LAWS)])
 def test_one_estimator_on_all_layers_at_once(name, power, subtests):
     graph = LAWS[name]()
     nodes = nodes_of(graph)

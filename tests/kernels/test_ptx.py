@@ -15,7 +15,10 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("name", scalar.f32.__all__)
+NAMES = [pytest.param(name, marks=pytest.mark.slow if i % 3 else ()) for i, name in enumerate(scalar.f32.__all__)]
+
+
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("module", "kind"), [(scalar.f32, float32), (scalar.f64, float64)])
 def test_elementary(module, kind, name):
     function = getattr(module, name)

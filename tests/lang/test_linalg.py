@@ -121,7 +121,7 @@ def precise(x, y):
 
 
 @pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-9), ("float32", 2e-3)])
-@pytest.mark.parametrize("d", [1, 3, 5])
+@pytest.mark.parametrize("d", [1, 3, pytest.param(5, marks=pytest.mark.slow)])
 def test_derivatives_of_first_and_second_order(d, dtype, tolerance):
     """A compiled loss, its gradient and a Hessian's product, beside differences in 50 digits."""
     own = np.random.default_rng(d)

@@ -79,7 +79,7 @@ def test_more_importance_samples_come_closer_to_the_exact_likelihood():
     assert many == pytest.approx(exact, abs=0.02)
 
 
-@pytest.mark.parametrize("layers", [(4,), (4, 3), (4, 3, 2)], ids=str)
+@pytest.mark.parametrize("layers", [(4,), (4, 3), pytest.param((4, 3, 2), marks=pytest.mark.slow)], ids=str)
 @pytest.mark.parametrize("nonlinear", [False, True], ids=["linear", "tanh"])
 def test_every_estimator_is_admissible(layers, nonlinear):
     nets, rows = sbn.network(layers, nonlinear), _rows(4)

@@ -101,7 +101,10 @@ def test_sites(names, particles):
     np.testing.assert_allclose(two - one, 1.0, rtol=1e-12)
 
 
-@pytest.mark.parametrize("names", [ALIKE, ("shared", "b"), ("rest", "b"), ("of_b", "b")])
+@pytest.mark.parametrize(
+    "names",
+    [ALIKE, ("shared", "b"), *(pytest.param(x, marks=pytest.mark.slow) for x in (("rest", "b"), ("of_b", "b")))],
+)
 @pytest.mark.parametrize("columns", [False, True], ids=["rows", "columns"])
 def test_tables_that_are_trained_row_by_row(names, columns):
     index = RNG.integers(0, 5000, (2, 200))
