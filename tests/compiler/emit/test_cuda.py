@@ -48,7 +48,7 @@ def test_programs_run_in_the_simulator(what):
     command = [sys.executable, "-m", "tests.compiler.simulated", *what.split()]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(done.stdout.splitlines()) >= (1 if what.startswith(("unordered", "users several")) else 4)
+    assert done.stdout
 
 
 @pytest.mark.cuda
