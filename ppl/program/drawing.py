@@ -55,7 +55,7 @@ class Drawing(Prepared):
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
     ) -> dict[str, np.ndarray]:
-        """Draw every latent, observed and deterministic site, or those named in `sites`.
+        """Draw every latent, observed and deterministic site (auxiliary ones of a guide left out), or those in `sites`.
 
         Latents are drawn from the guide if there is one, else from the model. Relaxed, enumerated and averaged nodes
         are true samples here. An observed site is the data; entries that `obs_mask` drops are drawn given the latents.
@@ -76,7 +76,7 @@ class Drawing(Prepared):
         keep, redraws = keeps(nonfinite), isinstance(self.objective, Predictive)
         read, missing = completed(self, data, rows) if redraws else (self.read(data), frozenset())
         compiled = self.prepare(*read)
-        wanted = _wanted(site_names(compiled.trace), sites, summed_out(compiled.trace))
+        wanted = _wanted(compiled.trace, site_names(compiled.trace), sites, summed_out(compiled.trace))
         return self._draws("sample", wanted, Call(state, read, seed, particles, rows, None, hyper), keep, missing)
 
     @keywords
@@ -105,7 +105,7 @@ class Drawing(Prepared):
             the other arguments of the plate, or `rows`, say. Latents that are summed out have no evidence from it. A
             forecast is a model with more steps whose `obs_mask` is False there.
         particles : number of draws, the leading axis; None for one draw without that axis.
-        sites : names, or one name; by default all sites.
+        sites : names, or one name; by default all sites but the auxiliary ones of a guide.
         rows : global numbers of the rows. Rows beyond the tables of an `autoguide` draw their latents from the model,
             given the others; so do rows without a number whose observation is None.
 
@@ -128,7 +128,7 @@ class Drawing(Prepared):
         compiled = program.prepare(*read)
         hidden = summed_out(compiled.trace)
         require_drawable("predict", compiled, hidden)
-        wanted = _wanted((*site_names(compiled.trace), *hidden), sites, {})
+        wanted = _wanted(compiled.trace, (*site_names(compiled.trace), *hidden), sites, {})
         return program._draws("predict", wanted, Call(state, read, seed, particles, rows, None, hyper), keep, missing)
 
     @keywords
@@ -162,7 +162,7 @@ class Drawing(Prepared):
         compiled = self.prepare(*read)
         known = _latents(compiled.trace)
         _require_posterior(self, compiled, known)
-        wanted = known if sites is None else names("sites=", sites)
+        wanted = _shown(compiled.trace, known) if sites is None else names("sites=", sites)
         computed = [name for name in wanted if name not in known and is_computed(compiled.trace, name)]
         _require_known(wanted, (*known, *computed), "latent")
         return self._draws("predict", wanted, Call(state, read, seed, particles, rows, None, hyper), keep)
@@ -242,9 +242,11 @@ class Drawing(Prepared):
         return Named("site", drawn)
 
 
-def _wanted(known: tuple[str, ...], sites: Sequence[str] | None, hidden: Mapping[str, str]) -> tuple[str, ...]:
-    """The sites to draw: all that are known, or those named."""
-    wanted = known if sites is None else names("sites=", sites)
+def _wanted(
+    trace: Trace, known: tuple[str, ...], sites: Sequence[str] | None, hidden: Mapping[str, str]
+) -> tuple[str, ...]:
+    """The sites to draw: all that are known but for the reals of an autoguide, or those named."""
+    wanted = _shown(trace, known) if sites is None else names("sites=", sites)
     for name, latent in hidden.items():
         if name in wanted:
             what = "is" if name == latent else f"depends on '{latent}', which is"
@@ -254,6 +256,11 @@ def _wanted(known: tuple[str, ...], sites: Sequence[str] | None, hidden: Mapping
             )
     _require_known(wanted, known, "site")
     return wanted
+
+
+def _shown(trace: Trace, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The sites without those that an autoguide draws for itself."""
+    return tuple(name for name in known if name not in trace.sites or not trace.sites[name].aux)
 
 
 def _require_known(wanted: Sequence[str], known: Sequence[str], what: str) -> None:

@@ -51,6 +51,10 @@ def test_a_full_normal_is_a_normal_posterior(dtype):
     state = program.init(0, params=params)
     losses = [program.value(state, X, GROUP, Y, seed=seed) for seed in range(5)]
     np.testing.assert_allclose(losses, evidence, rtol=0, atol=DTYPES[dtype])
+    for drawn in (program.posterior(state, X, GROUP, Y, particles=2), program.sample(state, X, GROUP, Y)):
+        assert "guide" not in drawn, "the guide's own reals are no latents of the model"
+    reals = program.posterior(state, X, GROUP, Y, particles=2, sites=["guide"])["guide"]
+    assert reals.shape == (2, len(mean))
 
 
 def test_a_full_normal_is_found():
