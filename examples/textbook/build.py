@@ -6,6 +6,7 @@ It needs nbclient and ipykernel, the extra `notebook`.
 """
 
 import base64
+import os
 import re
 import sys
 from pathlib import Path
@@ -54,7 +55,8 @@ def run(book: nbformat.NotebookNode, seconds: int = 600) -> nbformat.NotebookNod
     """The notebook with its output."""
     from nbclient import NotebookClient
 
-    done = NotebookClient(book, timeout=seconds, kernel_name="python3").execute()
+    inline = {**os.environ, "MPLBACKEND": "module://matplotlib_inline.backend_inline"}
+    done = NotebookClient(book, timeout=seconds, kernel_name="python3").execute(env=inline)
     for cell in done.cells:
         cell.metadata.pop("execution", None)
     done.metadata.pop("language_info", None)
