@@ -14,6 +14,7 @@ from ppl.runtime.mapped import is_mapped
 from ppl.runtime.ranks.comm import Ranks
 from ppl.runtime.ranks.portion import Portion
 from ppl.training.batches import Batch, Rows, _large, _validated, cut_arguments, outer_plate, permutation, row_count
+from ppl.training.ranks.stream import NOTHING
 
 
 class RankRows(Rows):
@@ -22,6 +23,8 @@ class RankRows(Rows):
     A batch has the data of this rank, perhaps none, and its `size` is that of all ranks. Errors are those of `Rows` and
     of `Portion`.
     """
+
+    reads_ahead = False
 
     def __init__(
         self,
@@ -65,6 +68,17 @@ class RankRows(Rows):
         if self.checks or row_count(compiled, arrays) == 0:
             return compiled, tuple(arrays)
         return compiled, _validated(compiled.binder, arrays, self.cut)
+
+    def ask(self) -> np.ndarray:
+        """Nothing: every rank works out all batches from the seed."""
+        return NOTHING
+
+    def told(self, coming: np.ndarray) -> None:
+        """Nothing is to be heard of other ranks."""
+
+    def total_of(self, rows: int) -> int:
+        """The rows of the data set, whatever part of them a step has seen."""
+        return self.total if self.has_rows else 1
 
     def batches(self, step: int) -> Iterator[Batch]:
         """Batches from global step `step` on, without end."""

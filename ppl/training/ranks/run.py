@@ -7,7 +7,9 @@ for one that has left, and all end at the same step. Users' functions, checkpoin
 from __future__ import annotations
 
 import math
+import warnings
 import zlib
+from collections.abc import Iterator
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -25,10 +27,15 @@ from ppl.runtime.state import State
 from ppl.training.batches import Batch
 from ppl.training.progress import Bar
 from ppl.training.ranks.rows import RankRows
-from ppl.training.run import Run
+from ppl.training.ranks.stream import NOTHING, RankStream
+from ppl.training.run import ENDED, Run
 
 STEP, ENDS, INTERRUPTED, FAILED, SUFFERS = range(5)
 """What a rank says: it has taken its part of a step; the training ends; Ctrl-C; its own error; that of another rank."""
+COMING, SCALARS = slice(3, 5), slice(5, None)
+"""Where a head has what comes next, and scalars."""
+FORGOTTEN = 4096
+"""Steps that ranks remember which keep no history."""
 COMPARED = 256
 """Steps after which ranks compare their parameters."""
 
@@ -56,7 +63,9 @@ class RankRun(Run):
     rest : arguments of `Run`.
     """
 
-    source: RankRows
+    source: RankRows | RankStream
+    bounded = False
+    """Whether rank 0 alone keeps the history while the run lasts."""
 
     def __init__(self, ranks: Ranks, shared: Shared, saves: bool, *rest: Any):
         self.ranks, self.shared = ranks, shared
@@ -69,10 +78,10 @@ class RankRun(Run):
         return self._saves
 
     def _loop(self, bar: Bar) -> None:
-        batches = iter(self.source.batches(self.step))
-        ready = None
+        batches = iter(self._batches())
+        ready, unread = None, self.source.reads_ahead
         while True:
-            said, part, batch = STEP, Part(None, None, 0), None
+            said, part, batch, coming = STEP, Part(None, None, 0), None, NOTHING
             error: BaseException | None = None
             try:
                 if ready is None:
@@ -86,31 +95,66 @@ class RankRun(Run):
                     said = ENDS
                 if said == STEP:
                     self.signals.check()
-                    batch = self.signals.letting(next, batches)
-                    part = self.signals.letting(self._own, batch)
+                    if not unread:
+                        said, batch, part = self._next(batches)
+                    coming = self._coming(said, batch)
             except KeyboardInterrupt:
                 said = INTERRUPTED
             except Elsewhere as raised:
                 said, error = SUFFERS, raised
             except BaseException as raised:
                 said, error = FAILED, raised
-            heads = self.ranks.exchange(self._head(said, part))
+            heads = self.ranks.exchange(self._head(said, part, coming))
             self._hear(heads, error)
             if (heads[:, 0] == ENDS).any():
                 return
-            assert batch is not None
-            ready = batch, part, *self._reduced(batch, part, heads)
+            self.source.told(heads[:, COMING])
+            unread = False
+            ready = None if batch is None else (batch, part, *self._reduced(batch, part, heads))
+
+    def _next(self, batches: Iterator[Batch | None]) -> tuple[int, Batch | None, Part]:
+        """What to say, the next batch, and this rank's part of the step on it; no batch where a pass ends."""
+        batch = self.signals.letting(next, batches, ENDED)
+        nothing = Part(None, None, 0)
+        if batch is ENDED:
+            if self.ranks.rank == 0:
+                warnings.warn(f"batches= ended after {self.step - self.start} steps", stacklevel=5)
+            return ENDS, None, nothing
+        if batch is None:
+            self.source.used(None)
+            self._end_epoch()
+            return STEP, None, nothing
+        return STEP, batch, self.signals.letting(self._own, batch)
+
+    def _coming(self, said: int, batch: Batch | None) -> np.ndarray:
+        """What comes after this step, where ranks have to know and there is a step to come."""
+        last = self.end is not None and self.step + (batch is not None) >= self.end
+        if said == ENDS or last or self._finished():
+            return NOTHING
+        found: np.ndarray = self.signals.letting(self.source.ask)
+        return found
 
     def _looked(self, batch: Batch) -> bool:
         """What follows a step on rank 0: validation, checkpoint, callback; whether the training ends."""
+        self.source.used(batch)
+        self._thin()
         if batch.last:
             self._end_epoch()
         if self.keeper is not None and self.keeper.due(self.step):
-            self.keeper.try_to_save(self.state, self.start, self._consistent())
+            self._keep()
         return self._called_back()
+
+    def _thin(self) -> None:
+        """Move long lists out of memory; ranks that keep no history of their own forget them."""
+        super()._thin()
+        if self.bounded and self.ranks.rank and len(self.history["step"]) >= FORGOTTEN:
+            for values in self.history.values():
+                values.clear()
 
     def _own(self, batch: Batch) -> Part:
         """This rank's part of a step."""
+        if not batch.size:
+            return Part(None, None, 0)
         if self.source.has_rows:
             first, count = 0, 0 if batch.rows is None else len(batch.rows)
         else:
@@ -125,13 +169,13 @@ class RankRun(Run):
         except SimulatorError as error:
             raise located(error, self.shared.compiled.gradient, bound.environment) from error.__cause__
 
-    def _head(self, said: int, part: Part) -> np.ndarray:
-        """What this rank tells the others: status, rows, a checksum now and then, and its scalars."""
+    def _head(self, said: int, part: Part, coming: np.ndarray) -> np.ndarray:
+        """What this rank tells the others: status, rows, a checksum now and then, what comes next, its scalars."""
         compared = self.step % COMPARED == 0 or said == ENDS
         mark = zlib.crc32(self.state._flat.data) if compared else 0
         found = part.result
         scalars = [0.0 if found is None else found.scalars[name] for name in self.shared.scalars]
-        return np.array([said, part.taken, mark, *scalars], float)
+        return np.array([said, part.taken, mark, *coming, *scalars], float)
 
     def _hear(self, heads: np.ndarray, error: BaseException | None) -> None:
         """Raise on all ranks what has gone wrong on one of them."""
@@ -179,13 +223,13 @@ class RankRun(Run):
         scalars = np.zeros(len(self.shared.scalars))
         for weight, head in zip(weights, heads, strict=True):
             if weight:
-                scalars += weight * head[3:]
+                scalars += weight * head[SCALARS]
         return self.ranks.total(vector, weights), scalars, rows
 
     def _finish(self, batch: Batch, part: Part, *rest: Any) -> None:
         """Take the step that all ranks have computed; `rest` are what `_reduced` gives, and the bar."""
         vector, scalars, rows, bar = rest
-        state, total = self.state, self.source.total if self.source.has_rows else 1
+        state, total = self.state, self.source.total_of(rows)
         compiled = self.shared.compiled
         try:
             hypers = compiled.hyper_vector(self.hyper, state._step)
@@ -235,7 +279,7 @@ class RankRun(Run):
         ended = self._left
         self._left = True
         said = FAILED if error is not None or (failed and not ended) else ENDS
-        head = np.zeros(3 + len(self.shared.scalars))
+        head = np.zeros(SCALARS.start + len(self.shared.scalars))
         head[0] = said
         heads = self.ranks.exchange(head)
         if ended:
@@ -247,5 +291,8 @@ class RankRun(Run):
                 self.ranks.comm.allgather(("it failed", "it failed"))
                 return
             self._explain(heads[:, 0], error)
-        checks = {k: v for k, v in self.history.items() if k.startswith("validation")}
-        self.history.update(self.ranks.comm.bcast(checks, 0))
+        whole = self._consistent() if self.bounded else self.history
+        told = {k: list(v) for k, v in whole.items() if self.bounded or k.startswith("validation")}
+        told = self.ranks.comm.bcast(told, 0)
+        if self.ranks.rank:
+            self.history.update(told)

@@ -13,11 +13,13 @@ from ppl.runtime.ranks.tables import SharedTables
 from ppl.training.batches import by_position, check_accumulated
 from ppl.training.beginning import beginning, check_lengths, validator
 from ppl.training.checkpoint import Checkpoint
+from ppl.training.history.record import record_of
 from ppl.training.live import rule_of
 from ppl.training.optim.transform import as_transform
 from ppl.training.options import check_hyper, check_options
 from ppl.training.ranks.rows import RankRows
 from ppl.training.ranks.run import RankRun
+from ppl.training.ranks.stream import RankStream
 from ppl.training.ranks.tables import TableRun
 from ppl.training.run import Fit
 
@@ -27,20 +29,23 @@ def fit_on_ranks(ranks: Ranks, program: Any, data: tuple[Any, ...], given: Mappi
     arrays, transform = ranks.together(_checked, program, data, given)
     ranks.together(_same_everywhere, ranks, given)
     keeper = ranks.together(_keeper, ranks, given["checkpoint"])
-    size = given["batch_size"]
-    source = RankRows(
-        ranks, program, arrays, size and size * given["accumulate"], given["total_rows"], given["replicated"]
-    )
+    source = _source(ranks, program, arrays, given)
     compiled = program.prepare(*source.data)
     ranks.together(check_hyper, given["hyper"], compiled.gradient.hypers)
-    begun, start, history, _, _ = ranks.on_first(beginning, program, source.data, given["state"], keeper, given["seed"])
+    found = ranks.on_first(beginning, program, source.data, given["state"], keeper, given["seed"])
+    begun, start, history, place, stored = found
     ranks.together(transform.check, begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed
+    source.resume(place)
     kind, form = ranks.together(_loop, program, compiled, transform, source)
     run = kind(ranks, form, given["checkpoint"] is not None, program, transform, given["hyper"], source, begun, start)
     run.history.update(history)
     ranks.together(run.limit, given["steps"], given["epochs"])
     first = ranks.rank == 0
+    record = ranks.together(
+        record_of, given["history"] if first else None, begun.step, history, stored if first else None, keeper
+    )
+    run.record, run.bounded = record, given["history"] is not None
     validate = ranks.together(validator, program, given["validation"] if first else None, given["hyper"])
     run.keeper, run.callback, run.validate = keeper, given["callback"] if first else None, validate
     return run.train(given["progress"] and first)
@@ -52,17 +57,29 @@ def _checked(program: Any, data: tuple[Any, ...], given: Mapping[str, Any]) -> t
     check_lengths(given["steps"], given["epochs"])
     if given["replicated"] is not None:
         flag("replicated=", given["replicated"])
-    if given["batches"] is not None:
-        raise OptionError("comm= takes arrays; batches= are not shared out")
-    if given["history"] is not None:
-        raise OptionError("comm= keeps the whole history in memory; history= is for one process")
-    if given["prefetch"] is not None:
-        raise OptionError("comm= gathers rows between messages; prefetch= is for one process")
-    check_accumulated(given["accumulate"], given["batch_size"])
-    return by_position(program.argument_names, data), as_transform(given["optimizer"])
+    transform = as_transform(given["optimizer"])
+    if given["batches"] is None:
+        if given["prefetch"] is not None:
+            raise OptionError("comm= gathers rows between messages; prefetch= is for batches=, or for one process")
+        check_accumulated(given["accumulate"], given["batch_size"])
+        return by_position(program.argument_names, data), transform
+    if data or given["batch_size"] is not None:
+        raise OptionError("batches= brings the data: pass neither arrays nor batch_size= with it")
+    if given["replicated"] is not None:
+        raise OptionError("batches= brings each rank its own rows: leave out replicated=")
+    return (), transform
 
 
-def _loop(program: Any, compiled: Any, transform: Any, source: RankRows) -> tuple[type[RankRun], Shared]:
+def _source(ranks: Ranks, program: Any, arrays: tuple[Any, ...], given: Mapping[str, Any]) -> RankRows | RankStream:
+    """Where each rank's part of a batch comes from. Collective."""
+    size, accumulate, total_rows = given["batch_size"], given["accumulate"], given["total_rows"]
+    if given["batches"] is None:
+        return RankRows(ranks, program, arrays, size and size * accumulate, total_rows, given["replicated"])
+    rest = (program, given["batches"], total_rows, given["seed"], accumulate, given["prefetch"] or 0)
+    return ranks.together(RankStream, ranks.rank, *rest)
+
+
+def _loop(program: Any, compiled: Any, transform: Any, source: RankRows | RankStream) -> tuple[type[RankRun], Shared]:
     """The loop that suits an optimizer, and the gradient as it takes it."""
     rule, int32, particles = rule_of(transform), compiled.int32(source.data), program.settings.particles
     if rule is not None and rule.sparse and (found := shared(compiled, "gradient", particles, int32, SharedTables)):
@@ -76,7 +93,7 @@ def _keeper(ranks: Ranks, checkpoint: Any) -> Checkpoint | None:
 
 def _same_everywhere(ranks: Ranks, given: Mapping[str, Any]) -> None:
     """Raise where ranks were given different numbers."""
-    names = ("steps", "epochs", "batch_size", "accumulate", "seed", "total_rows")
+    names = ("steps", "epochs", "batch_size", "accumulate", "seed", "total_rows", "history")
     told = ranks.comm.allgather({name: repr(given[name]) for name in names})
     for name in names:
         values = [t[name] for t in told]

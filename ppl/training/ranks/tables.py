@@ -27,7 +27,7 @@ class TableRun(RankRun):
 
     def _looked(self, batch: Batch) -> bool:
         """As in `RankRun`; what a user's function has been shown stays as it is."""
-        if self.callback is not None or (self.validate is not None and batch.last):
+        if self.callback is not None or (self.validate is not None and (batch.last or self.source.reads_ahead)):
             self._owned = None
         return super()._looked(batch)
 
@@ -37,8 +37,8 @@ class TableRun(RankRun):
         return found, *super()._reduced(batch, part, heads)
 
     def _finish(self, batch: Batch, part: Part, *rest: Any) -> None:
-        touched, vector, values, _, bar = rest
-        total, scalars = self.source.total, dict(zip(self.shared.scalars, values.tolist(), strict=True))
+        touched, vector, values, rows, bar = rest
+        total, scalars = self.source.total_of(rows), dict(zip(self.shared.scalars, values.tolist(), strict=True))
         aux = self.state._aux
         grad = np.concatenate([vector[: vector.size - aux.size] if self._adapts else vector,
                                *(t.sums.reshape(-1) for t in touched)])  # fmt: skip
