@@ -208,3 +208,22 @@ def test_supports_without_a_bijector_are_refused():
 
     with pytest.raises(ModelError, match=r"'z' .* a Mixture on 'interval between parameters', onto which no bijector"):
         ppl.compile(ppl.elbo(model, ppl.autoguide(model)))
+
+
+def test_importance_samples_of_an_end_that_is_computed():
+    """The mean weight is the evidence: the end of the support is another one in every importance sample."""
+
+    @ppl.model
+    def model(y):
+        w = ppl.sample("w", ppl.Exponential(1.0))
+        ppl.sample("y", Normal(ppl.sample("u", ppl.Uniform(0.0, 2.0 * w)), 0.3), obs=y)
+
+    y = np.array(0.7)
+    inner = lambda w: (stats.norm.cdf(2 * w, y, 0.3) - stats.norm.cdf(0, y, 0.3)) * np.exp(-w) / (2 * w)
+    exact = integrate.quad(inner, 0, np.inf)[0]
+    guide = ppl.autoguide(model)
+    program = ppl.compile(ppl.iwae(model, guide, 20), dtype="float64", data=y)
+    wide = {"guide/w/loc": -0.5, "guide/w/scale": 1.3, "guide/u/loc": 0.0, "guide/u/scale": 1.5}
+    state = program.init(0, params=wide)
+    weights = np.exp([-program.value(state, y, seed=seed) for seed in range(2000)])
+    assert abs(weights.mean() - exact) < 5 * weights.std() / np.sqrt(2000) < 0.1 * exact

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.errors import EstimatorError
+from ppl.errors import DataError, EstimatorError
 from tests.ranks.fake import FakeComm, checked, on_ranks
 from tests.ranks.models import ROWS, belief_net, global_and_local, over_time, pairs, pixels, skip_gram, without_rows
 
@@ -73,6 +73,14 @@ def test_memory_mapped_rows(tmp_path: Path) -> None:
     alone = ppl.fit(program, x, **options)
     for fit in checked(on_ranks(2, lambda c: ppl.fit(program, mapped, comm=c, **options))):
         same(fit, alone)
+    single = ppl.compile(program.objective, dtype="float32")
+    checked(on_ranks(2, lambda c: ppl.fit(single, mapped, comm=c, **options)))
+
+    def own(comm: FakeComm) -> None:
+        with pytest.raises(DataError, match="pass replicated=False if the rows of each count"):
+            ppl.fit(program, mapped[comm.Get_rank() :: 2], comm=comm, **options)
+
+    checked(on_ranks(2, own))
 
 
 def test_particles_are_shared_out() -> None:

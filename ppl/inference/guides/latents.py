@@ -16,9 +16,10 @@ from ppl.distributions.parts.eager import EAGER_OPS
 from ppl.errors import ModelError, PplError
 from ppl.inference.guides.supports import Bijectors, bijectors_of, source_shape
 from ppl.ir import ops
-from ppl.ir.node import Node, substitute, topological
+from ppl.ir.node import Node, rebuild, remake, topological
+from ppl.ir.op_facts import ELEMENTWISE
 from ppl.ir.reference.interpret import Env, evaluate
-from ppl.ir.types import Axis
+from ppl.ir.types import Axis, union_axes
 from ppl.lang.context import Context, Written, tracing
 from ppl.lang.model import Model
 from ppl.lang.time.record import scan_of
@@ -103,6 +104,23 @@ def traced(model: Model, arguments: Sequence[Any], static: Mapping[str, Any]) ->
     return trace
 
 
+def _given(outputs: Sequence[Node], values: Mapping[Node, Node]) -> list[Node]:
+    """`outputs` with other values, which may have gained axes (importance samples)."""
+    by_id = {id(node): value for node, value in values.items()}
+
+    def visit(node: Node, args: tuple[Node, ...]) -> Node:
+        if id(node) in by_id:
+            return by_id[id(node)]
+        if node.op == "expand":
+            return ops.expand(args[0], node.attrs["axes"], node.type.shape)
+        if node.op in ELEMENTWISE:
+            axes = union_axes(*(a.type.axes for a in args))
+            args = tuple(ops.expand(a, axes) for a in args)
+        return remake(node, args)
+
+    return rebuild(outputs, visit)
+
+
 def latent_of(site: Site, sampled: Mapping[Node, Node], owner: str = "autoguide") -> Latent:
     """A random site as a latent, given the guide's values of those before it; `owner` is for messages.
 
@@ -126,7 +144,7 @@ def latent_of(site: Site, sampled: Mapping[Node, Node], owner: str = "autoguide"
         raise ModelError(f"{at} has a mask: entries that no density holds have no posterior")
     if site.active is not None:
         raise ModelError(f"{at} stands in a loop with until: rows have no density after they stop")
-    law = dist.with_params(tuple(substitute(list(dist.params.values()), dict(sampled))))
+    law = dist.with_params(tuple(_given(list(dist.params.values()), sampled)))
     bijectors = bijectors_of(law)
     if bijectors is None:
         raise ModelError(f"{at} is a {kind} on '{dist.support.value}', onto which no bijector is known")

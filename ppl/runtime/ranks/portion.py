@@ -24,6 +24,7 @@ class Portion:
     ranks : the communicator.
     data : this rank's arrays, in the order of the program's arguments.
     cut : which of them have rows; the others must be equal on all ranks.
+    mapped : whether the rows lie in files that are mapped into memory; None looks at `data`.
     replicated : whether every rank is given all rows; None means that memory-mapped arrays are, and others are not.
 
     Attributes
@@ -38,11 +39,18 @@ class Portion:
         Ranks contradict each other; or all hold the same rows, and nobody has said what that means.
     """
 
-    def __init__(self, ranks: Ranks, data: Sequence[np.ndarray], cut: Sequence[bool], replicated: bool | None):
+    def __init__(
+        self,
+        ranks: Ranks,
+        data: Sequence[np.ndarray],
+        cut: Sequence[bool],
+        replicated: bool | None,
+        mapped: bool | None = None,
+    ):
         opened = [x for x, c in zip(data, cut, strict=True) if c]
         self.ranks, self.cut = ranks, tuple(cut)
         self.held = len(opened[0]) if opened else 0
-        mapped = bool(opened) and all(is_mapped(x) for x in opened)
+        mapped = bool(opened) and all(is_mapped(x) for x in opened) if mapped is None else mapped
         prints = [_fingerprint(x) for x in opened], [_fingerprint(x) for x, c in zip(data, cut, strict=True) if not c]
         told = ranks.comm.allgather((replicated, mapped, self.held, *prints))
         self._check(told, bool(opened))
@@ -59,7 +67,9 @@ class Portion:
             raise DataError("arguments without rows must be equal on all ranks, and are not")
         whole = answers[0] or (answers[0] is None and all(mapped))
         if whole and any(r != rows[0] for r in rows):
-            raise DataError("replicated=True: ranks hold different rows")
+            said = "replicated=True:" if answers[0] else "memory-mapped arrays are taken for all rows, but"
+            hint = "" if answers[0] else ": pass replicated=False if the rows of each count"
+            raise DataError(f"{said} ranks hold different rows{hint}")
         same = [r for r, count in zip(rows, counts, strict=True) if count]
         if answers[0] is None and not whole and opened and len(same) > 1 and all(r == same[0] for r in same):
             raise DataError(

@@ -37,7 +37,7 @@ class RankRows(Rows):
     ):
         compiled, self.data = ranks.together(self._arrays, program, data, batch_size, total_rows)
         plate = outer_plate(compiled)
-        self.portion = ranks.together(Portion, ranks, self.data, self.cut, replicated)
+        self.portion = ranks.together(Portion, ranks, self.data, self.cut, replicated, self._mapped)
         ranks.together(self._count, plate, batch_size, total_rows)
 
     def _count(self, plate: Any, batch_size: int | None, total_rows: Any) -> None:
@@ -63,8 +63,9 @@ class RankRows(Rows):
             if value is not None and outer_plate(compiled) is None:
                 raise OptionError(f"{name}= {needs}")
         check_plates("total_rows=", total_rows, {a.name for a in compiled.binder.plates})
-        mapped = any(is_mapped(d) and c for d, c in zip(arrays, self.cut, strict=True))
-        self.checks = mapped and _large(arrays, compiled.binder)
+        mapped = [is_mapped(d) for d, c in zip(arrays, self.cut, strict=True) if c]
+        self._mapped = bool(mapped) and all(mapped)
+        self.checks = any(mapped) and _large(arrays, compiled.binder)
         if self.checks or row_count(compiled, arrays) == 0:
             return compiled, tuple(arrays)
         return compiled, _validated(compiled.binder, arrays, self.cut)
