@@ -210,6 +210,11 @@ def test_supports_without_a_bijector_are_refused():
         ppl.compile(ppl.elbo(model, ppl.autoguide(model)))
 
 
+def _mass_at(w, y):
+    """The joint density of w and y, where u lies uniformly between 0 and 2 w."""
+    return (stats.norm.cdf(2 * w, y, 0.3) - stats.norm.cdf(0, y, 0.3)) * np.exp(-w) / (2 * w)
+
+
 def test_importance_samples_of_an_end_that_is_computed():
     """The mean weight is the evidence: the end of the support is another one in every importance sample."""
 
@@ -219,8 +224,7 @@ def test_importance_samples_of_an_end_that_is_computed():
         ppl.sample("y", Normal(ppl.sample("u", ppl.Uniform(0.0, 2.0 * w)), 0.3), obs=y)
 
     y = np.array(0.7)
-    inner = lambda w: (stats.norm.cdf(2 * w, y, 0.3) - stats.norm.cdf(0, y, 0.3)) * np.exp(-w) / (2 * w)
-    exact = integrate.quad(inner, 0, np.inf)[0]
+    exact = integrate.quad(_mass_at, 0, np.inf, args=(y,))[0]
     guide = ppl.autoguide(model)
     program = ppl.compile(ppl.iwae(model, guide, 20), dtype="float64", data=y)
     wide = {"guide/w/loc": -0.5, "guide/w/scale": 1.3, "guide/u/loc": 0.0, "guide/u/scale": 1.5}
