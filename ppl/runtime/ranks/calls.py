@@ -104,6 +104,8 @@ def _part(program: Any, compiled: Compiled, ranks: Ranks, call: Call, portion: P
     part, first = portion.whole()
     count = part.stop - part.start
     plate = compiled.binder.plates[0].name
+    if portion.total == 0:
+        raise DataError(f"plate '{plate}' has no rows on any rank")
     total = call.total_rows.get(plate) if isinstance(call.total_rows, dict) else call.total_rows
     total = portion.total if total is None else integer("total_rows=", total, 1, MANY)
     if total < portion.total:

@@ -47,7 +47,7 @@ class Record:
         limit = KEPT if limit is None else integer("history=: the number of entries", limit, 2, MANY)
         if path is not None and isinstance(option, (tuple, list)) and len(option) != 2:
             raise OptionError(f"history= must be a path, a number, or (path, number), not {shown(option)}")
-        self.limit = limit + limit % 2
+        self.limit = limit - limit % 2
         self.path = None if path is None else file_path("history=: the path", path)
         self.file = None if self.path is None else HistoryFile(self.path)
         self.names: tuple[str, ...] = ()

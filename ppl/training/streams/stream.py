@@ -44,6 +44,8 @@ class Stream:
     they are read.
     """
 
+    reads_ahead = False
+
     def __init__(
         self, program: Any, source: Source, total_rows: Any, seed: int = 0, accumulate: int = 1, prefetch: int = 0
     ):
@@ -183,6 +185,8 @@ class Stream:
         names = self.program.argument_names
         given = by_position(names, tuple(item) if isinstance(item, (tuple, list)) else (item,), "a batch")
         found = tuple(as_array(value, name) for value, name in zip(given, names, strict=True))
+        if self.accumulate > 1 or self.prefetch or self.reads_ahead:
+            found = tuple(a.copy() for a in found)  # a reader may fill the same arrays again
         for name, array, kind in zip(names, found, self._kinds, strict=False):
             if kind in "iub" and array.dtype.kind == "f":
                 raise DataError(f"batch {place[1]} of pass {place[0]}: argument '{name}' holds {array.dtype}; that of "

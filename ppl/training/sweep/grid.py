@@ -1,15 +1,24 @@
 """The runs of a grid: its settings, what a table shows of them, and the key by which a run is known again.
 
 A key is a hash of the settings' names and of what their values mean, so that it is the same in every process: a
-function goes by its name and code, any other object by its `repr`. What has no such meaning needs a label.
+function goes by its name and code, a dataclass by its fields, other objects by what `joblib` hashes of them. A `repr`
+is trusted where it says all: texts of tables and arrays round numbers and leave rows out. What has no such meaning
+needs a label.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from pathlib import PurePath
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -19,6 +28,9 @@ from ppl.arguments import shown
 from ppl.errors import OptionError
 from ppl.training.sweep.code import code_of
 
+UNKNOWN = "which other processes cannot know again"
+SPOKEN = (bytes, complex, PurePath, Enum, date, time, timedelta, Decimal, Fraction)
+"""Objects whose `repr` says all of them."""
 RESERVED = ("run", "status", "seconds", "attempts", "error")
 """Columns of every table, which no setting may be called."""
 
@@ -117,10 +129,36 @@ def meaning_of(value: Any) -> Any:
         return ["function", value.__qualname__, code_of(value)]
     if isinstance(value, type):
         return ["class", value.__module__, value.__qualname__]
+    if isinstance(value, functools.partial):
+        return ["partial", *map(meaning_of, (value.func, value.args, value.keywords))]
+    kind = [type(value).__module__, type(value).__qualname__]
+    if dataclasses.is_dataclass(value):
+        return ["fields", *kind, [[f.name, meaning_of(getattr(value, f.name))] for f in dataclasses.fields(value)]]
+    if kind[0].partition(".")[0] == "ppl" or isinstance(value, SPOKEN):
+        return ["object", *kind, _text(value)]
+    return ["content", *kind, _content(value)]
+
+
+def _text(value: Any) -> str:
+    """What an object says of itself."""
     text = shown(value, 10_000)
     if " at 0x" in text or "<lambda>" in text or len(text) >= 10_000 or text == f"a {type(value).__name__}":
-        raise OptionError("which other processes cannot know again")
-    return ["object", type(value).__module__, text]
+        raise OptionError(UNKNOWN)
+    return text
+
+
+def _content(value: Any) -> str:
+    """A hash of what an object is pickled to, which does not depend on the order of sets and dicts."""
+    if type(value).__repr__ is object.__repr__:
+        raise OptionError(UNKNOWN)
+    try:
+        from joblib import hash as content  # optional
+    except ImportError:
+        raise OptionError(UNKNOWN) from None
+    try:
+        return str(content(value))
+    except Exception:
+        raise OptionError(UNKNOWN) from None
 
 
 def _plain(value: Any) -> Any:

@@ -99,7 +99,7 @@ class Sweep(Sequence[Mapping[str, Any]]):
         OptionError
             No run that is done has a finite number under this name.
         """
-        values = {i: v for i, row in enumerate(self.stored) if (v := _finite(row, by)) is not None}
+        values = {i: v for i, row in enumerate(self.stored) if (v := _number(row, by)) is not None and math.isfinite(v)}
         if not values:
             raise OptionError(f"no run that is done has a finite result {by!r}; columns: {', '.join(self.columns)}")
         return min(values, key=lambda i: values[i])
@@ -140,7 +140,9 @@ class Sweep(Sequence[Mapping[str, Any]]):
         results = list(dict.fromkeys(name for row in self.stored for name in row["results"]))
         if value is not None and value not in results:
             unknown("result", value, results)
-        numbers = [n for n in results if any(_finite(row, n) is not None for row in self.stored)]
+        numbers = [n for n in results if any(_number(row, n) is not None for row in self.stored)]
+        if value is not None and value not in numbers:
+            raise OptionError(f"compare: value={value!r} names a result that holds no numbers; there are {numbers}")
         pooled = names("compare: over", over) if over else ()
         if missing := [n for n in pooled if n not in self.settings and n != "seed"]:
             unknown("setting", missing[0], self.settings)
@@ -156,24 +158,35 @@ class Sweep(Sequence[Mapping[str, Any]]):
 
 @dataclass(frozen=True)
 class Pooled:
-    """A result over the runs of one setting: mean, its standard error (NaN of one run), and how many runs have it."""
+    """A result over the runs of one setting.
+
+    Attributes
+    ----------
+    mean, standard_error : NaN where a run has a number that is not finite; the standard error of one run is NaN, too.
+    count : how many runs have the result.
+    bad : in how many of them it is not finite.
+    """
 
     mean: float
     standard_error: float
     count: int
+    bad: int = 0
 
     @classmethod
     def of(cls, rows: Sequence[Row], name: str) -> Pooled:
-        """The mean over the rows that are done and have a finite number."""
-        values = [v for row in rows if (v := _finite(row, name)) is not None]
-        if not values:
-            return cls(math.nan, math.nan, 0)
+        """The mean over the rows that are done and have a number."""
+        values = [v for row in rows if (v := _number(row, name)) is not None]
+        bad = sum(not math.isfinite(v) for v in values)
+        if bad or not values:
+            return cls(math.nan, math.nan, len(values), bad)
         error = float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
         return cls(float(np.mean(values)), error, len(values))
 
     def __str__(self) -> str:
         if not self.count:
             return "–"
+        if self.bad:
+            return f"not finite in {self.bad} of {self.count}"
         return number(self.mean, None if math.isnan(self.standard_error) else self.standard_error)
 
 
@@ -206,8 +219,10 @@ class SweepComparison(Mapping[str, Mapping[str, Pooled]]):
 
     @property
     def best(self) -> str:
-        """Label of the least mean of `by`; settings with runs that are not done take part with those that are."""
-        known = {label: r[self.by].mean for label, r in self.results.items() if self.by and r[self.by].count}
+        """Label of the least mean of `by`: settings with runs that are not done take part with those that are, settings
+        with a run that is not finite do not."""
+        means = {label: r[self.by].mean for label, r in self.results.items() if self.by}
+        known = {label: mean for label, mean in means.items() if not math.isnan(mean)}
         if not known:
             raise UnknownNameError("no run is done and has a finite result")
         return min(known, key=lambda label: known[label])
@@ -228,11 +243,11 @@ def _sortable(x: float) -> float:
     return math.inf if math.isnan(x) else x
 
 
-def _finite(row: Row, name: str) -> float | None:
-    """A result as a finite number, if the run is done and has it."""
+def _number(row: Row, name: str) -> float | None:
+    """A result as a number, if the run is done and has it."""
     value = row["results"].get(name)
     good = row["status"] == "done" and isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if good and math.isfinite(value) else None
+    return float(value) if good else None
 
 
 def _cell(name: str, value: Any) -> str:

@@ -107,6 +107,8 @@ def _results(task: Task, folder: RunFolder) -> dict[str, Any]:
 
 def _trained(call: functools.partial[Fit], task: Task, folder: RunFolder) -> dict[str, Any]:
     options = dict(call.keywords)
+    if taken := sorted(set(task.run.cells) & set(OF_FIT)):
+        raise DataError(f"setting {taken[0]!r} has the name of a result of ppl.fit: give it another one")
     if "checkpoint" in options:
         raise DataError("build gives ppl.fit checkpoint=, which the sweep chooses: leave it out")
     if "seed" in task.run.settings:
@@ -114,13 +116,17 @@ def _trained(call: functools.partial[Fit], task: Task, folder: RunFolder) -> dic
     place = str(folder.checkpoint)
     chosen = {"progress": False, "checkpoint": place if task.every is None else (place, task.every)}
     found = fit(*call.args, **{**options, **chosen})
-    results = _of_fit(found)
+    results = {name: value for name, value in _of_fit(found).items() if name != "steps" or name not in task.run.cells}
     if task.measure is not None:
         more = task.measure(call.args[0] if call.args else options["program"], found)
         if not isinstance(more, Mapping):
             raise DataError(f"measure must return a dict of results, not {shown(more)}")
         results |= more
     return _plain(results, task.run)
+
+
+OF_FIT = ("loss", "validation", "best_validation")
+"""What `_of_fit` measures."""
 
 
 def _of_fit(found: Fit) -> dict[str, Any]:

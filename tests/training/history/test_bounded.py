@@ -169,3 +169,9 @@ def test_memory_does_not_grow_with_the_steps(way, tmp_path):
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 4.0
     assert len(ppl.load_history(tmp_path / "h.csv")["step"]) == 200_000
+
+
+@pytest.mark.parametrize("limit", [2, 3, 7])
+def test_no_more_entries_are_kept_than_asked_for(limit, often):
+    found = fit(program(), X, steps=100, optimizer=SGD(0.05), history=limit)
+    assert 1 < len(found.history["step"]) <= limit

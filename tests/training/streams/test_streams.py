@@ -102,6 +102,20 @@ def test_a_function_that_counts_its_passes_goes_on_with_them(stop, tmp_path):
     assert _mu(resumed).tobytes() == _mu(whole).tobytes()
 
 
+@pytest.mark.parametrize("more", [{"accumulate": 3}, {"prefetch": 2}], ids=str)
+def test_a_reader_may_fill_the_same_arrays_again(more):
+    def reused():
+        buffer = np.empty((4, *X.shape[1:]))
+        for i in range(3):
+            buffer[:] = X[4 * i : 4 * i + 4]
+            yield buffer
+
+    fresh = [X[4 * i : 4 * i + 4] for i in range(3)]
+    options = {"epochs": 4, "optimizer": SGD(0.1), **more}
+    found, wanted = (fit(program(), batches=batches, **options) for batches in (reused, fresh))
+    assert _mu(found).tobytes() == _mu(wanted).tobytes()
+
+
 def test_a_list_is_not_gone_through_again_from_the_beginning(tmp_path):
     class Logged(list):
         used = 0

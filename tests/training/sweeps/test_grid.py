@@ -1,5 +1,7 @@
 """Grids: which runs they have, and the keys by which other processes know these again."""
 
+import dataclasses
+import functools
 import subprocess
 import sys
 import threading
@@ -60,6 +62,43 @@ def test_keys_are_the_same_in_every_process_and_differ_between_runs():
     }  # fmt: skip
     (line,) = found
     assert len(set(line.split())) == 14
+
+
+@dataclasses.dataclass
+class Holder:
+    array: np.ndarray
+
+
+class Terse:
+    def __init__(self, number):
+        self.number = number
+
+    def __repr__(self):
+        return "Terse"
+
+
+def scaled(number, x):
+    return number * x
+
+
+def _long(number):
+    return np.where(np.arange(5000) == 2500, number, 0.0)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [lambda x: Holder(_long(x)), Terse, lambda x: functools.partial(scaled, x), lambda x: {"a": _long(x)}],
+    ids=["dataclass", "terse", "partial", "dict"],
+)
+def test_values_whose_texts_are_alike_are_different_runs(made):
+    runs = planned({"a": [made(1.0), made(1.0 + 1e-12), made(1.0)]})
+    assert len(runs) == 2
+
+
+def test_tables_are_known_by_their_content():
+    pandas = pytest.importorskip("pandas")
+    frames = [pandas.DataFrame({"a": _long(x)}) for x in (1.0, 1.0 + 1e-12, 1.0)]
+    assert len(planned({"a": frames})) == 2
 
 
 def test_keys_do_not_depend_on_the_order_of_settings():

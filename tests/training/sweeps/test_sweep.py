@@ -143,6 +143,28 @@ def test_compare_puts_seeds_together(tmp_path):
         ppl.compare(found, value="valdation")
 
 
+def test_compare_says_where_a_run_is_not_finite(tmp_path):
+    def build(lr, seed):
+        return {"score": float("nan") if (lr, seed) == (0.1, 1) else lr + seed, "word": "x"}
+
+    found = _sweep(build, {"lr": [0.1, 0.3], "seed": [0, 1]}, tmp_path)
+    compared = ppl.compare(found, value="score")
+    assert compared.best == "lr=0.3" and "not finite in 1 of 2" in str(compared)
+    assert np.isnan(compared["lr=0.1"]["score"].mean)
+    with pytest.raises(OptionError, match="holds no numbers"):
+        ppl.compare(found, value="word")
+
+
+@pytest.mark.parametrize("name", ["steps", "loss"])
+def test_settings_with_names_of_results(name, tmp_path):
+    build = {"steps": lambda steps: descend(0.1, 0, steps), "loss": lambda loss: descend(0.1, loss)}[name]
+    (row,) = _sweep(build, {name: 3}, tmp_path)
+    if name == "steps":
+        assert row["status"] == "done" and row["steps"] == 3
+    else:
+        assert row["status"] == "failed" and "give it another" in row["error"]
+
+
 def test_a_damaged_checkpoint_is_named(tmp_path, monkeypatch):
     grid = {"lr": 0.1, "seed": 0}
     key = _sweep(descend, grid, tmp_path)[0]["run"]
