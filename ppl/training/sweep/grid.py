@@ -149,7 +149,7 @@ def _text(value: Any) -> str:
 
 def _content(value: Any) -> str:
     """A hash of what an object is pickled to, which does not depend on the order of sets and dicts."""
-    if type(value).__repr__ is object.__repr__:
+    if not any("__repr__" in vars(kind) for kind in type(value).__mro__[:-1]):
         raise OptionError(UNKNOWN)
     try:
         from joblib import hash as content  # optional
