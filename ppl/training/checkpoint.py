@@ -6,6 +6,7 @@ is a state together with the history that led to it, or a DataError.
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Mapping
@@ -78,11 +79,12 @@ class Checkpoint:
         Raises
         ------
         DataError
-            The file is not a checkpoint of `ppl.fit`.
+            The file is not a checkpoint of `ppl.fit`; or it is not there, but earlier ones of its run are.
         """
         try:
             return self._read(self.path)
         except MissingFileError:
+            self._refuse_remains()
             return None
         except DataError as error:
             problem = DataError(f"checkpoint '{self.path}' is not one of ppl.fit: {error}")
@@ -96,6 +98,15 @@ class Checkpoint:
             warnings.warn(f"{problem}; the run goes on from '{path}'", RuntimeWarning, stacklevel=4)
             return found
         raise problem
+
+    def _refuse_remains(self) -> None:
+        """Raise where a new run would be mixed with what is left of another one."""
+        left = [os.path.basename(path) for _, path in earlier(self.path)] if self.keep > 1 else []
+        if left:
+            raise DataError(
+                f"checkpoint '{self.path}' is not there, but checkpoints of its run are beside it: {', '.join(left)}. "
+                "Remove them to begin anew, or give the newest that name to go on from it"
+            )
 
     def _read(self, path: str) -> Resumed:
         arrays = read_npz(path)

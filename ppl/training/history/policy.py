@@ -18,7 +18,7 @@ class Checkpoints:
 
     The newest checkpoint is always at `path`, which a run is taken up from. Those before it are beside it, with their
     step in the name: ``run.npz``, ``run.12000.npz``, ``run.11000.npz``. If the newest is damaged, the run is taken up
-    from the one before, with a warning.
+    from the one before, with a warning. To begin anew all of them have to be removed.
 
     Parameters
     ----------

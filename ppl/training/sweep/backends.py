@@ -10,6 +10,7 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from types import FrameType
@@ -24,6 +25,9 @@ THREADS = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_
 
 PATIENCE = 20.0
 """Seconds in which workers that are told to end may write their checkpoints."""
+
+WATCHED = 1.0
+"""Seconds after which a worker looks whether the process of the sweep is still there."""
 
 Done = tuple[int, Row]
 
@@ -132,7 +136,9 @@ class Slot(threading.Thread):
         with self._lock:
             if self._ending:
                 raise OptionError("the sweep is ending")
-            self._executor = ProcessPoolExecutor(1, env=limits(self._threads), initializer=_ignore_ctrl_c)
+            self._executor = ProcessPoolExecutor(
+                1, env=limits(self._threads), initializer=_begin, initargs=(os.getpid(),)
+            )
         self._process = self._executor.submit(os.getpid).result()
 
     def _close(self) -> None:
@@ -156,9 +162,19 @@ class Slot(threading.Thread):
                 self._executor.shutdown(wait=False, kill_workers=True)
 
 
-def _ignore_ctrl_c() -> None:
-    """Leave Ctrl-C, which a terminal sends to every process, to the process of the sweep."""
+def _begin(parent: int) -> None:
+    """Leave Ctrl-C, which a terminal sends to every process, to the process of the sweep; end when that has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """Wait until the process `parent`, which has started this one, is gone; then end, with a checkpoint."""
+    while os.getppid() == parent:
+        time.sleep(WATCHED)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(PATIENCE)
+    os._exit(1)
 
 
 def _codes(error: BaseException) -> str:

@@ -48,6 +48,17 @@ def test_a_run_goes_on_from_the_one_before_a_damaged_checkpoint(tmp_path):
     assert found.history["loss"].tobytes() == whole.history["loss"].tobytes()
 
 
+def test_a_new_run_is_not_mixed_with_what_is_left_of_another(tmp_path):
+    path, policy = tmp_path / "run.npz", ppl.Checkpoints(tmp_path / "run.npz", 4, keep=3)
+    fit(program(), X, steps=12, checkpoint=policy)
+    path.unlink()
+    with pytest.raises(DataError, match=r"run\.8\.npz, run\.4\.npz"):
+        fit(program(), X, steps=5, checkpoint=policy)
+    for left in tmp_path.glob("run.*.npz"):
+        left.unlink()
+    assert fit(program(), X, steps=5, checkpoint=policy).state.step == 5
+
+
 def test_wrong_policies():
     for given in ({"path": 3}, {"path": "x", "every": 0}, {"path": "x", "keep": 0}, {"path": "x", "best": 1}):
         with pytest.raises(OptionError, match="Checkpoints"):

@@ -85,7 +85,7 @@ def test_a_sweep_that_is_killed_goes_on(tmp_path):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.communicate(timeout=60)  # workers hold its output until they end
     out, errors = _start(tmp_path).communicate(timeout=300)
     assert out == f"{['done'] * 6} {[2 * i for i in range(6)]}\n", errors
     assert {*logged(tmp_path)} == set("012345")
