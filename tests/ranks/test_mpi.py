@@ -32,19 +32,19 @@ def runtime() -> tuple[str, str]:
     return next(str(f) for f in found if f.name == "mpiexec"), next(str(f) for f in found if f.name == "libmpi.so.12")
 
 
-def launch(size: int, *arguments: str) -> subprocess.Popen[str]:
+def launch(size: int, *arguments: str, **more: str) -> subprocess.Popen[str]:
     """`worker.py` on so many ranks, with one thread each."""
     mpiexec, library = runtime()
-    environment = {**os.environ, "MPI4PY_LIBMPI": library, "NUMBA_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "MPI4PY_LIBMPI": library, "NUMBA_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **more}
     command = [mpiexec, "-n", str(size), sys.executable, "-m", "tests.ranks.worker", *arguments]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
                             cwd=ROOT, start_new_session=True)  # fmt: skip
 
 
-def check_runs(size: int, names: list[str], tmp_path: Path) -> None:
+def check_runs(size: int, names: list[str], tmp_path: Path, **more: str) -> None:
     """The runs on so many ranks are those of one process."""
     path = tmp_path / "found.npz"
-    process = launch(size, "runs", str(path), *names)
+    process = launch(size, "runs", str(path), *names, **more)
     output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output
     with np.load(path) as found:
@@ -64,6 +64,16 @@ def test_two_ranks(tmp_path: Path) -> None:
 def test_all_runs(size: int, tmp_path: Path) -> None:
     """Belief net, VAE, tables, particles, a loop over time."""
     check_runs(size, list(RUNS), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.cuda
+@pytest.mark.parametrize("size", [2, 3])
+def test_devices(size: int, tmp_path: Path) -> None:
+    """Gradients on devices, in the simulator; their sum, and the step, on the processor."""
+    pytest.importorskip("numba_cuda")
+    names = ["belief net", "vae", "tables", "loop"]
+    check_runs(size, names, tmp_path, NUMBA_ENABLE_CUDASIM="1", PPL_RANKS_TARGET="cuda")
 
 
 @pytest.mark.slow

@@ -30,9 +30,18 @@ def results(names: list[str], comm: Any = None) -> dict[str, np.ndarray]:
     for name in names:
         build, rows, options = RUNS[name]
         data = () if rows is None else (part(rows(), comm),)
-        fit = ppl.fit(build(), *data, steps=6, seed=3, comm=comm, **options)
+        fit = ppl.fit(
+            on(build(), os.environ.get("PPL_RANKS_TARGET", "cpu")), *data, steps=6, seed=3, comm=comm, **options
+        )
         found |= {f"{name} flat": fit.state._flat, f"{name} aux": fit.state._aux, f"{name} loss": fit.history["loss"]}
     return found
+
+
+def on(program: Any, target: str) -> Any:
+    """The program for another target."""
+    asked = program.settings
+    return ppl.compile(program.objective, target=target, dtype=asked.dtype, estimators=asked.estimators,
+                       particles=asked.particles) if target != "cpu" else program  # fmt: skip
 
 
 def part(x: np.ndarray, comm: Any) -> np.ndarray:

@@ -56,16 +56,16 @@ class Shared:
     EstimatorError
         A result is not made of sums over rows (particles).
     OptionError
-        The program runs on a device.
+        Particles are to be shared out among devices.
     """
 
     def __init__(self, compiled: Compiled, key: str, particles: int, int32: tuple[str, ...] = ()):
-        if compiled.target.printer != "cpu":
-            raise OptionError('comm=: programs on several processes run on the CPU; compile with target="cpu"')
         self.compiled, self.key = compiled, key
         plate = next((a for a in compiled.binder.plates if a.depth == 0), None)
         self.rows = plate is not None
         self.axis: Axis | None = plate if plate is not None else PARTICLES if particles > 1 else None
+        if self.axis == PARTICLES and compiled.target.printer != "cpu":
+            raise OptionError('comm=: particles are shared out on the CPU only; compile with target="cpu"')
         fixed = compiled.static_particles(key, particles) if self.rows or particles == 1 else None
         variant = compiled.variant(key, (), fixed)
         self.division = Division({}, {}, {}) if self.axis is None else divide(variant, self.axis)

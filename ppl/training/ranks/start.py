@@ -82,7 +82,8 @@ def _source(ranks: Ranks, program: Any, arrays: tuple[Any, ...], given: Mapping[
 def _loop(program: Any, compiled: Any, transform: Any, source: RankRows | RankStream) -> tuple[type[RankRun], Shared]:
     """The loop that suits an optimizer, and the gradient as it takes it."""
     rule, int32, particles = rule_of(transform), compiled.int32(source.data), program.settings.particles
-    if rule is not None and rule.sparse and (found := shared(compiled, "gradient", particles, int32, SharedTables)):
+    by_rows = rule is not None and rule.sparse and compiled.target.printer == "cpu"
+    if by_rows and (found := shared(compiled, "gradient", particles, int32, SharedTables)):
         return TableRun, found
     return RankRun, shared(compiled, "gradient", particles, int32)
 
