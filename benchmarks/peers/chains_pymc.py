@@ -36,13 +36,13 @@ def mixed(y, x, group):
 
 def by_pymc(model, names):
     with model:
-        points, step = pm.init_nuts(chains=chains.CHAINS, random_seed=0, progressbar=False, init="jitter+adapt_diag")
+        _, step = pm.init_nuts(chains=chains.CHAINS, random_seed=0, progressbar=False, init="jitter+adapt_diag")
 
     def sampler(seed):
         with model:
             found = pm.sample(
                 chains.DRAWS, tune=chains.WARMUP, chains=chains.CHAINS, cores=1, random_seed=seed, step=step,
-                initvals=points, progressbar=False, compute_convergence_checks=False,
+                progressbar=False, compute_convergence_checks=False,
             )  # fmt: skip
         return {name: found.posterior[name].values for name in names}
 
