@@ -106,6 +106,11 @@ class Rows:
         self.has_rows = plate is not None
 
     @property
+    def extent(self) -> tuple[int, ...]:
+        """How batches are made: rows, rows of a step, and rows of the data set."""
+        return (self.count, self.batch_size, self.total) if self.has_rows else ()
+
+    @property
     def steps_per_epoch(self) -> int:
         """Steps in which every row is seen once."""
         return -(-self.count // self.batch_size)

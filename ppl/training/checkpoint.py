@@ -25,13 +25,15 @@ from ppl.training.history.policy import Checkpoints, beside, earlier, prune, put
 SECONDS = 30.0
 INTEGER = ("step", "validation_step")
 PREFIX = "history/"
+WORDS = {1: ("batches a step",), 3: ("rows", "rows a step", "rows of the data set")}
 Lists = dict[str, list[float]]
 
 
 class Resumed(NamedTuple):
     """The content of a checkpoint; `start` is the step at which the run began, `place` where a stream goes on.
 
-    `record` are the arrays of a bounded history (`history.record`), in place of `history`.
+    `record` are the arrays of a bounded history (`history.record`), in place of `history`. `extent` says how batches
+    were made: rows, rows of a batch, rows of the data set; of a stream, batches of a step.
     """
 
     state: State
@@ -39,6 +41,7 @@ class Resumed(NamedTuple):
     history: Lists
     place: tuple[int, int] | None
     record: dict[str, np.ndarray] | None = None
+    extent: tuple[int, ...] | None = None
 
 
 class Checkpoint:
@@ -62,6 +65,7 @@ class Checkpoint:
         if isinstance(option, Checkpoints):
             option = option.path if option.every is None else (option.path, option.every)
         self.best = np.inf
+        self.extent: tuple[int, ...] = ()
         pair = isinstance(option, (tuple, list))
         if pair and len(option) != 2:
             raise OptionError(f"checkpoint= is a path, or (path, every), not {shown(option)}")
@@ -112,12 +116,27 @@ class Checkpoint:
         arrays = read_npz(path)
         record = {k: v for k, v in arrays.items() if k.partition("/")[0] == "record"} or None
         state = unpack_state(arrays)
-        found = Resumed(state, _start(arrays), _history(arrays), _place(arrays), record)
+        found = Resumed(state, _start(arrays), _history(arrays), _place(arrays), record, _made_of(arrays))
         if record is None:
             _check_history(found)
         self.written = state.step, _last(arrays.get("last_check"))
         self.best = float(arrays["best"]) if "best" in arrays and arrays["best"].shape == () else np.inf
         return found
+
+    def batches_of(self, found: tuple[int, ...] | None, extent: tuple[int, ...]) -> None:
+        """Take note of how batches are made; a warning says so where the checkpoint's run made them otherwise."""
+        self.extent = extent
+        if found is None or found == extent:
+            return
+        told = [
+            ", ".join(f"{n} {what}" for n, what in zip(each, WORDS[len(each)], strict=True)) for each in (found, extent)
+        ]
+        warnings.warn(
+            f"the run in checkpoint '{self.path}' was one of {told[0]}, and goes on with {told[1]}: another "
+            "run than if it had not been interrupted",
+            RuntimeWarning,
+            stacklevel=5,
+        )
 
     def due(self, step: int) -> bool:
         """Whether it is time to write."""
@@ -149,6 +168,7 @@ class Checkpoint:
         extent = _extent(state, history)
         arrays |= {} if extent[1] is None else {"last_check": np.array(extent[1], np.int64)}
         arrays |= {"best": np.array(self.best)} if self.keeps_best else {}
+        arrays |= {"extent": np.array(self.extent, np.int64)} if self.extent else {}
         arrays |= {} if place is None else {"place": np.array(place, np.int64)}
         content = {**pack_state(state), **arrays, "start": np.array(start, np.int64)}
         if self.keep > 1 and self.written is not None and self.written[0] != state.step:
@@ -209,6 +229,12 @@ def _place(arrays: Mapping[str, np.ndarray]) -> tuple[int, int] | None:
     if arrays["place"].shape != (2,) or arrays["place"].dtype != np.int64 or min(arrays["place"]) < 0:
         raise DataError("its place in the stream is damaged")
     return int(arrays["place"][0]), int(arrays["place"][1])
+
+
+def _made_of(arrays: Mapping[str, np.ndarray]) -> tuple[int, ...] | None:
+    """How the batches of the run were made, where the file says so."""
+    extent = np.ravel(arrays.get("extent", ()))
+    return tuple(int(n) for n in extent) if len(extent) in WORDS else None
 
 
 def _history(arrays: Mapping[str, np.ndarray]) -> Lists:

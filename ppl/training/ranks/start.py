@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from ppl.errors import OptionError
 from ppl.runtime.ranks.comm import Ranks
 from ppl.runtime.ranks.shared import Shared, shared
 from ppl.runtime.ranks.tables import SharedTables
+from ppl.runtime.state import State
 from ppl.training.batches import by_position, check_accumulated
 from ppl.training.beginning import beginning, check_lengths, validator
 from ppl.training.checkpoint import Checkpoint
@@ -33,7 +35,9 @@ def fit_on_ranks(ranks: Ranks, program: Any, data: tuple[Any, ...], given: Mappi
     compiled = program.prepare(*source.data)
     ranks.together(check_hyper, given["hyper"], compiled.gradient.hypers)
     found = ranks.on_first(beginning, program, source.data, given["state"], keeper, given["seed"])
-    begun, start, history, place, stored = found
+    begun, start, history, place, stored, extent = found
+    if keeper is not None:
+        keeper.batches_of(extent, source.extent)
     ranks.together(transform.check, begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed
     source.resume(place)
@@ -92,11 +96,15 @@ def _keeper(ranks: Ranks, checkpoint: Any) -> Checkpoint | None:
     return None if checkpoint is None or ranks.rank else Checkpoint(checkpoint)
 
 
+def _print_of(state: Any) -> str:
+    return repr(state) if not isinstance(state, State) else f"{zlib.crc32(state._flat.data):x} at step {state.step}"
+
+
 def _same_everywhere(ranks: Ranks, given: Mapping[str, Any]) -> None:
     """Raise where ranks were given different numbers."""
     names = ("steps", "epochs", "batch_size", "accumulate", "seed", "total_rows", "history")
-    told = ranks.comm.allgather({name: repr(given[name]) for name in names})
-    for name in names:
+    told = ranks.comm.allgather({name: repr(given[name]) for name in names} | {"state": _print_of(given["state"])})
+    for name in (*names, "state"):
         values = [t[name] for t in told]
         if len(set(values)) > 1:
             raise OptionError(f"ranks were given different {name}=: {', '.join(values)}")

@@ -67,6 +67,11 @@ class Stream:
         self._compiled = program.prepare(*self.first)
         self.cut = cut_arguments(self._compiled)
 
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """How steps are made: of so many batches."""
+        return (self.accumulate,)
+
     def resume(self, place: tuple[int, int] | None) -> None:
         """Begin at a place that a checkpoint has kept."""
         if place is not None:

@@ -132,10 +132,12 @@ def meaning_of(value: Any) -> Any:
     if isinstance(value, functools.partial):
         return ["partial", *map(meaning_of, (value.func, value.args, value.keywords))]
     kind = [type(value).__module__, type(value).__qualname__]
+    if isinstance(value, SPOKEN) or kind[0].startswith("ppl.training.optim."):
+        return ["object", *kind, _text(value)]
     if dataclasses.is_dataclass(value):
         return ["fields", *kind, [[f.name, meaning_of(getattr(value, f.name))] for f in dataclasses.fields(value)]]
-    if kind[0].partition(".")[0] == "ppl" or isinstance(value, SPOKEN):
-        return ["object", *kind, _text(value)]
+    if kind[0].partition(".")[0] == "ppl":  # models, laws, programs: their texts leave numbers out
+        raise OptionError(UNKNOWN)
     return ["content", *kind, _content(value)]
 
 

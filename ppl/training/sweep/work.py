@@ -80,7 +80,7 @@ def _worked(task: Task, folder: RunFolder) -> Row:
     attempts, began = folder.attempt(), time.perf_counter()
     try:
         results = _results(task, folder)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         row = failed(task.run, in_words(error), traceback.format_exc())
     else:
         row = row_of(task.run, "done", results)

@@ -59,6 +59,13 @@ def test_a_new_run_is_not_mixed_with_what_is_left_of_another(tmp_path):
     assert fit(program(), X, steps=5, checkpoint=policy).state.step == 5
 
 
+def test_a_run_that_goes_on_with_other_batches_is_a_warning(tmp_path):
+    path = tmp_path / "run.npz"
+    fit(program(), X, steps=3, batch_size=5, checkpoint=path)
+    with pytest.warns(RuntimeWarning, match=r"12 rows, 5 rows a step.* goes on with 12 rows, 6 rows a step"):
+        fit(program(), X, steps=5, batch_size=6, checkpoint=path)
+
+
 def test_wrong_policies():
     for given in ({"path": 3}, {"path": "x", "every": 0}, {"path": "x", "keep": 0}, {"path": "x", "best": 1}):
         with pytest.raises(OptionError, match="Checkpoints"):

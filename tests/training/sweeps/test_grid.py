@@ -13,6 +13,7 @@ import ppl
 from ppl.errors import OptionError
 from ppl.training.sweep.code import code_of
 from ppl.training.sweep.grid import planned
+from tests.training.sweeps.builds import mean
 
 
 def _shown(grid):
@@ -93,6 +94,18 @@ def _long(number):
 def test_values_whose_texts_are_alike_are_different_runs(made):
     runs = planned({"a": [made(1.0), made(1.0 + 1e-12), made(1.0)]})
     assert len(runs) == 2
+
+
+def test_laws_and_models_need_labels_and_schedules_do_not():
+    for value in (ppl.Normal(0.0, 1.0), mean):
+        with pytest.raises(OptionError, match="Give its values labels"):
+            planned({"a": [value]})
+    rates = [
+        ppl.optim.linear(1.0, 0.0, 10),
+        ppl.optim.linear(1.0, 0.0, 20),
+        ppl.optim.Adam(ppl.optim.cosine(1.0, 0.1, 9)),
+    ]
+    assert len(planned({"a": rates})) == 3
 
 
 def test_tables_are_known_by_their_content():

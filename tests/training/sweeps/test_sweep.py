@@ -155,6 +155,16 @@ def test_compare_says_where_a_run_is_not_finite(tmp_path):
         ppl.compare(found, value="word")
 
 
+def test_a_run_that_exits_is_one_that_failed(tmp_path):
+    def build(a):
+        if a == 1:
+            raise SystemExit(3)
+        return {"loss": a}
+
+    found = _sweep(build, {"a": [0, 1, 2]}, tmp_path)
+    assert [row["status"] for row in found] == ["done", "failed", "done"] and "SystemExit" in found[1]["error"]
+
+
 @pytest.mark.parametrize("name", ["steps", "loss"])
 def test_settings_with_names_of_results(name, tmp_path):
     build = {"steps": lambda steps: descend(0.1, 0, steps), "loss": lambda loss: descend(0.1, loss)}[name]
