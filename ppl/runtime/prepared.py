@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from ppl.arguments import array, mapping, noise_seed
-from ppl.compiler.plan.measured import Measured
+from ppl.compiler.plan.measured import Measured, Tuning
 from ppl.compiler.plan.requested import Requested
 from ppl.errors import DataError, ModelError
 from ppl.lang.arguments import ArgumentSpec, as_array, as_spec, signature
@@ -39,6 +39,7 @@ class Settings:
     target: str
     device: int = 0
     measured: Mapping[str, Sequence[Measured]] = field(default_factory=dict)
+    tuning: Tuning | None = None
 
 
 class Prepared:

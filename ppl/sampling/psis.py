@@ -142,7 +142,7 @@ def psis(
     needed("arviz", "ppl.psis")
     weighing = Weights(program.objective.model, program.objective.guide)
     exact = Program(weighing, replace(program.settings, dtype="float64", target="cpu", particles=1, estimators="auto",
-                                      measured={}))  # fmt: skip
+                                      measured={}, tuning=None))  # fmt: skip
     fresh = exact.init(state.seed, *data).replace(params=state.params, step=state.step)
     latents = [s.name for s in exact.prepare().trace.random_sites() if not s.aux]
     by_row = [BY_ROW] if BY_ROW in exact.prepare().trace.sites else []

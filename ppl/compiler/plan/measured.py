@@ -19,6 +19,7 @@ class Measured:
     """One candidate for one node: variance of the whole gradient (trace), seconds per step, or why it was left out.
 
     `clock` says where the seconds were taken: "compiled" steps, or the "interpreter" (only ratios mean something).
+    `squared_bias` is the squared distance of the mean gradient from the reference, 0 of unbiased ones.
     """
 
     estimator: Estimator
@@ -28,11 +29,13 @@ class Measured:
     repeats: int = 0
     clock: str = "compiled"
     rejected: str = ""
+    particles: int = 1
+    squared_bias: float = 0.0
 
     @property
     def cost(self) -> float:
-        """Variance × seconds."""
-        return self.variance * self.seconds
+        """Variance × seconds; of a biased estimator, mean squared error × seconds."""
+        return (self.variance + self.squared_bias) * self.seconds
 
     @property
     def cost_error(self) -> float:
@@ -40,8 +43,48 @@ class Measured:
         return self.variance_error * self.seconds
 
 
-def record(plan: Plan, measured: Mapping[str, Sequence[Measured]]) -> None:
+@dataclass(frozen=True)
+class Joint:
+    """Estimators of all nodes and a number of particles, measured together; see `Measured` for the figures."""
+
+    estimators: tuple[tuple[str, Estimator], ...]
+    particles: int
+    variance: float
+    variance_error: float
+    squared_bias: float
+    seconds: float
+    repeats: int
+    clock: str
+    taken: bool = False
+
+    @property
+    def cost(self) -> float:
+        """Variance × seconds; with a biased estimator, mean squared error × seconds."""
+        return (self.variance + self.squared_bias) * self.seconds
+
+    @property
+    def label(self) -> str:
+        """The estimators by node, and the particles."""
+        nodes = ", ".join(f"{name}: {e.label}" for name, e in self.estimators)
+        return f"{nodes}; {self.particles} particle{'s' if self.particles > 1 else ''}"
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What `ppl.tune` measured of whole choices, the last round, and what it took: seconds of measuring and compiling.
+
+    `untried` are pairs of nodes that interact and were not tried together, because time was up.
+    """
+
+    joint: tuple[Joint, ...]
+    measuring: float
+    compiling: float
+    untried: tuple[tuple[str, str], ...] = ()
+
+
+def record(plan: Plan, measured: Mapping[str, Sequence[Measured]], tuning: Tuning | None = None) -> None:
     """Keep `measured` in `plan`, and give it as the reason of the choices it led to."""
+    plan.tuning = tuning
     for name, rows in measured.items():
         choice = plan.choices.get(name)
         if choice is None:
@@ -61,21 +104,41 @@ def _with(candidate: Candidate, found: Measured | None) -> Candidate:
     return replace(candidate, measured=found, verdict=verdict, admissible=candidate.admissible and not refused)
 
 
+def tuning_table(tuning: Tuning) -> Table:
+    """The last round over whole choices; the one that was taken is marked."""
+    rows = [
+        ("→" if j.taken else "", j.label, j.variance, j.variance_error, j.squared_bias, j.seconds, j.clock)
+        for j in tuning.joint
+    ]
+    return _table("choice", rows)
+
+
 def measured_table(rows: Sequence[Measured], chosen: str) -> Table:
     """Every candidate that was measured, with standard errors; the chosen one is marked."""
+    found = [
+        ("→" if m.estimator.label == chosen else "", m.estimator.label, m.variance, m.variance_error, m.squared_bias,
+         m.seconds, m.clock)
+        for m in rows if not m.rejected
+    ]  # fmt: skip
+    return _table("estimator", found)
+
+
+def _table(what: str, rows: Sequence[tuple[str, str, float, float, float, float, str]]) -> Table:
+    """Rows of mark, label, variance, its error, squared bias, seconds and clock."""
     from rich.box import SIMPLE_HEAD  # rich is slow to import, and only tables need it
     from rich.markup import escape
     from rich.table import Table
 
+    biased = any(row[4] for row in rows)
+    columns = ["", what, "variance (trace)", *(["bias²"] if biased else []), "time per step"]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for i, column in enumerate(("", "estimator", "variance (trace)", "time per step", "variance × seconds")):
+    for i, column in enumerate([*columns, "error² × seconds" if biased else "variance × seconds"]):
         table.add_column(column, justify="right" if i > 1 else "left", overflow="fold")
-    for m in rows:
-        if not m.rejected:
-            mark = "→" if m.estimator.label == chosen else ""
-            time = f"{m.seconds * 1e6:.3g} µs" + (" (interpreter)" if m.clock == "interpreter" else "")
-            variance, cost = (_pair(*p) for p in ((m.variance, m.variance_error), (m.cost, m.cost_error)))
-            table.add_row(f"   {mark}", escape(m.estimator.label), variance, time, cost)
+    for mark, label, variance, error, bias, seconds, clock in rows:
+        time = f"{seconds * 1e6:.3g} µs" + (" (interpreter)" if clock == "interpreter" else "")
+        cost = _pair((variance + bias) * seconds, error * seconds)
+        cells = [_pair(variance, error), *([f"{bias:.3g}"] if biased else []), time, cost]
+        table.add_row(f"   {mark}", escape(label), *cells)
     return table
 
 

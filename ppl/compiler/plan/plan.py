@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ppl.compiler.plan.html import choice_html, plan_html
-from ppl.compiler.plan.measured import Measured
+from ppl.compiler.plan.measured import Measured, Tuning
 from ppl.estimators.base import Estimator
 from ppl.names import Named
 
@@ -65,6 +66,7 @@ class Plan(Mapping[str, Choice]):
     regions: int | None = None
     notes: list[str] = field(default_factory=list)
     measured: dict[str, Sequence[Measured]] = field(default_factory=lambda: Named("node"))
+    tuning: Tuning | None = None
 
     def __getitem__(self, name: str) -> Choice:
         return self.choices[name]
@@ -86,6 +88,10 @@ class Plan(Mapping[str, Choice]):
         Nodes that need no estimator, or that the objective sums out, are left out.
         """
         return Named("node", {n: c.estimator for n, c in self.choices.items() if not c.estimator.imposed})
+
+    def as_options(self) -> dict[str, Any]:
+        """Estimators and particles, for `ppl.compile(objective, **options)`; the repr can be pasted into code."""
+        return {"estimators": self.as_dict(), "particles": self.particles}
 
     def __str__(self) -> str:
         from ppl.compiler.plan.table import render  # imports rich

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ppl.compiler.plan.measured import measured_table
+from ppl.compiler.plan.measured import measured_table, tuning_table
 
 if TYPE_CHECKING:
+    from ppl.compiler.plan.measured import Tuning
     from ppl.compiler.plan.plan import Candidate, Choice, Plan
 
 
@@ -41,12 +42,24 @@ def render(plan: Plan, width: int = 110) -> str:
             _line(console, f"    also possible: {', '.join(spare)}")
         if c.name in plan.measured:
             console.print(measured_table(plan.measured[c.name], c.estimator.label))
+    if plan.tuning is not None:
+        _tuned(console, plan.tuning)
     counts = [f"{plan.copies} {'copy' if plan.copies == 1 else 'copies'} of the downstream computation"]
     counts.append(f"{plan.particles} particle{'s' if plan.particles > 1 else ''}")
     if plan.regions is not None:
         counts.append(f"{plan.regions} parallel row region{'s' if plan.regions != 1 else ''}")
     _line(console, ", ".join(counts))
     return out.getvalue().rstrip()
+
+
+def _tuned(console: Console, tuning: Tuning) -> None:
+    """What was measured of whole choices, and how long that took."""
+    _line(console, "nodes and particles together:")
+    console.print(tuning_table(tuning))
+    if tuning.untried:
+        _line(console, f"    not tried together, for time: {', '.join(' and '.join(p) for p in tuning.untried)}")
+    took = f"{tuning.measuring:.2g} s of measuring"
+    _line(console, f"    {took}, {tuning.compiling:.2g} s of compiling" if tuning.compiling else f"    {took}")
 
 
 def render_choice(choice: Choice, width: int = 130) -> str:

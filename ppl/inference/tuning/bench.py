@@ -1,0 +1,246 @@
+"""One call of `ppl.tune`: which choices are measured, in which order, and which of them is taken."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ppl.arguments import MANY, integer
+from ppl.compiler.plan.measured import Joint, Measured, Tuning
+from ppl.errors import EstimatorError, OptionError
+from ppl.estimators.base import Estimator
+from ppl.inference.reference import Reference, find_reference
+from ppl.inference.tuning.clock import Clock
+from ppl.inference.tuning.contender import Config, Contender, Programs
+from ppl.inference.tuning.race import race, winner
+from ppl.lang.carried import require_one_particle
+from ppl.runtime.call import Call
+
+MAX_COPIES = 64
+"""Evaluations of the downstream computation that a candidate may take, to be measured at all."""
+PARTICLES = (1, 2, 4, 8, 16)
+SECONDS, STEPS = 5.0, 50
+"""A budget in seconds and in steps of the program; the larger is taken."""
+BEST, FINALISTS = 3, 3
+"""Candidates of a node that are tried together with others', and choices that are compiled beside the program's own."""
+DOUBT = 3.0
+"""Factor by which the ratio of interpreted times may be wrong."""
+NODES, PAIRS, COUNTS = 0.45, 0.65, 0.8
+"""Shares of the budget that are spent after the first three parts."""
+REFERENCE = 2000
+"""Repeats of a reference that biased candidates are held against, where none is exact."""
+
+
+class Bench:
+    """One call of `tune`."""
+
+    def __init__(
+        self,
+        program: Any,
+        call: Call,
+        candidates: Callable[[str, Estimator], list[Estimator]],
+        particles: Any,
+        bias: bool | None,
+        budget: Any,
+        compiles: bool,
+    ):
+        compiled = program.prepare(*call.data)
+        self.program, self.call, self.compiles = program, call, compiles
+        self.plan, self.graph, self.trace = compiled.plan, compiled.graph, compiled.trace
+        self.bias = program.settings.allow_bias if bias is None else bias
+        own = int(compiled.settings.particles)
+        self.counts = _counts(particles, own, self.trace)
+        self.own = Config(tuple(self.plan.as_dict().items()), own)
+        self.nodes = [n for n, _ in self.own.estimators if self.graph[n].site.estimator is None]
+        self.nodes.sort(key=lambda n: not self.own[n].biased)  # first, so that others are not measured beside them
+        self.lists = {n: candidates(n, self.own[n]) for n in self.nodes}
+        self.programs, self.known = Programs(program, call.data), dict[Config, Contender]()
+        self.measured: dict[str, tuple[Measured, ...]] = {}
+        self.untried: list[tuple[str, str]] = []
+        self._reference: Reference | str | None = None
+        self.clock = Clock()
+        self.budget = SECONDS if budget is None else float(budget)
+        if budget is None and self.own.estimators:
+            self._widen()
+
+    def _widen(self) -> None:
+        """Make the budget that of some steps, if they take longer."""
+        own = Contender(self.own, self.program, self.call)
+        if self.compiles:
+            self.clock.compile([own], 0.1)
+        else:
+            self.clock.interpret(own, 0.0)
+        self.budget = max(self.budget, STEPS * own.seconds)
+
+    def run(self) -> Any:
+        """The tuned program."""
+        if not self.own.estimators:
+            return self.program
+        base = replace(self.own, particles=self._base())
+        best = self._nodes(base)
+        if len(self.nodes) > 1:
+            best = self._pairs(best)
+        finalists = self._particles(best)
+        if self.compiles:
+            for c in finalists:
+                if c.program.settings.particles != c.config.particles:
+                    c.program = self.programs.of(c.config)
+            self.clock.compile(finalists, max(0.05, self.budget - self.clock.spent()))
+        finalists.sort(key=self._rank)
+        chosen = winner(finalists)
+        joint = tuple(_joint(c, c is chosen) for c in finalists)
+        tuning = Tuning(joint, self.clock.spent(), self.clock.compiling, tuple(self.untried))
+        return self.programs.of(
+            chosen.config, measured=self.measured, tuning=tuning, allow_bias=self.program.settings.allow_bias
+        )
+
+    def _base(self) -> int:
+        """The number of particles with which nodes are measured: the first at which all candidates are admissible."""
+        listed = [e for es in self.lists.values() for e in es]
+        order = [self.own.particles] if self.own.particles in self.counts else []
+        order += [p for p in self.counts if p not in order]
+        return min(order, key=lambda p: (sum(e.validate(p) is not None for e in listed), order.index(p)))
+
+    def _admitted(self, config: Config) -> Contender | str:
+        """A contender, or why there is none."""
+        if config in self.known:
+            return self.known[config]
+        if config.biased and not self.bias and any(config[n].biased for n in self.nodes):
+            return "biased"
+        trial = self.programs.measuring(config)
+        if isinstance(trial, str):
+            return trial.partition("): ")[2] or trial
+        copies = trial.prepare(*self.call.data).plan.copies
+        if copies > MAX_COPIES:
+            return f"{copies} copies exceed {MAX_COPIES}, too many to try"
+        found = Contender(config, trial, self.call)
+        if config.biased and self.bias and isinstance(self._against(found), str):
+            return f"its bias cannot be measured: {self._reference}"
+        self.known[config] = found
+        return found
+
+    def _against(self, contender: Contender) -> Reference | str:
+        """What biased contenders are compared with."""
+        if self._reference is None:
+            try:
+                self._reference = find_reference(self.program, contender.pilot(), REFERENCE, "auto")
+            except EstimatorError as error:
+                self._reference = str(error)
+        return self._reference
+
+    def _race(self, contenders: Sequence[Contender], share: float) -> list[Contender]:
+        """A race that ends when a share of the budget is spent."""
+        until = self.budget * share
+        seconds = max(0.0, until - self.clock.spent()) / (3 * max(len(contenders), 1))
+        for c in contenders:
+            if not c.clock:
+                self.clock.interpret(c, seconds)
+        return race(contenders, self.clock, until, BEST, DOUBT if self.compiles else 1.0, self._debias)
+
+    def _debias(self, contender: Contender) -> None:
+        if contender.config.biased and isinstance(self._reference, Reference):
+            contender.compare_with(self._reference.grads, self._reference.errors)
+
+    def _nodes(self, current: Config) -> Config:
+        """Every node's candidates, the others at their current choice."""
+        for i, name in enumerate(self.nodes, 1):
+            rows = {e: self._admitted_at(current, name, e) for e in self.lists[name]}
+            able = [c for c in rows.values() if isinstance(c, Contender)]
+            if not able:
+                reasons = "".join(f"\n  {e.label}: {why}" for e, why in rows.items())
+                raise EstimatorError(f"tune: no candidate for node '{name}' is admissible:{reasons}")
+            self._race(able, NODES * i / len(self.nodes))
+            self.measured[name] = tuple(_measured(e, found) for e, found in rows.items())
+            current = winner(sorted(able, key=self._rank)).config
+        return current
+
+    def _admitted_at(self, current: Config, name: str, e: Estimator) -> Contender | str:
+        """The contender with an estimator in place: with the current particles, else with the fewest that it takes."""
+        counts = [p for p in (current.particles, *self.counts) if e.validate(p) is None] or [current.particles]
+        return self._admitted(replace(current.having(**{name: e}), particles=counts[0]))
+
+    def _pairs(self, current: Config) -> Config:
+        """Pairs of nodes that share a cost, among each one's best."""
+        pairs = [p for p in itertools.combinations(self.nodes, 2) if _share_a_cost(self.graph, *p)]
+        for i, (a, b) in enumerate(pairs):
+            if self.clock.spent() > PAIRS * self.budget:
+                self.untried.append((a, b))
+                continue
+            both = itertools.product(self._best(a), self._best(b))
+            tried = (self._admitted(current.having(**{a: x, b: y})) for x, y in both)
+            able = [c for c in tried if isinstance(c, Contender)]
+            if able:
+                self._race(able, NODES + (PAIRS - NODES) * (i + 1) / len(pairs))
+                current = winner(sorted(able, key=self._rank)).config
+        return current
+
+    def _best(self, name: str) -> list[Estimator]:
+        rows = sorted((m for m in self.measured[name] if not m.rejected), key=lambda m: (m.cost, m.seconds))
+        return [m.estimator for m in rows[:BEST]]
+
+    def _particles(self, best: Config) -> list[Contender]:
+        """The best choices with all numbers of particles: those to be compiled, the program's own among them."""
+        known = sorted(self.known.values(), key=lambda c: (c.config != best, c.cost, c.seconds))
+        choices = [c.config for c in known[:BEST]]
+        keeps = all(self.own[n] in self.lists[n] for n in self.nodes) and self.own.particles in self.counts
+        choices += [self.own] if keeps else []
+        configs = dict.fromkeys(replace(c, particles=p) for c in choices for p in self._useful(c))
+        able = [c for c in map(self._admitted, configs) if isinstance(c, Contender)]
+        ranked = self._race(able, COUNTS)
+        return ranked[:FINALISTS] + [c for c in ranked[FINALISTS:] if c.config == self.own]
+
+    def _useful(self, config: Config) -> Sequence[int]:
+        """The numbers of particles to try with a choice: where there is no variance, only its own."""
+        known = self.known.get(config)
+        return self.counts if known is None or known.trace > 0 else (config.particles,)
+
+    def _rank(self, contender: Contender) -> tuple[Any, ...]:
+        """The order of choices that are equally good: the program's own, else as the decision table has them."""
+        config = contender.config
+        table = sum(self.lists[n].index(config[n]) for n in self.nodes if config[n] in self.lists[n])
+        own = tuple(config[n] for n in self.nodes) == tuple(self.own[n] for n in self.nodes)
+        return config != self.own, not own, table, config.particles != self.own.particles, config.particles
+
+
+def _counts(asked: Any, own: int, trace: Any) -> tuple[int, ...]:
+    """The numbers of particles to try, in order."""
+    given = (*PARTICLES, own) if asked is None else asked if isinstance(asked, (tuple, list)) else (asked,)
+    counts = sorted({integer("tune: particles", p, 1, MANY) for p in given})
+    if not counts:
+        raise OptionError("tune: particles: there is no number to try")
+    if asked is not None:
+        for p in counts:
+            require_one_particle(trace, p)
+        return tuple(counts)
+    return (1,) if _one_only(lambda: require_one_particle(trace, 2)) else tuple(counts)
+
+
+def _one_only(check: Callable[[], None]) -> bool:
+    try:
+        check()
+    except EstimatorError:
+        return True
+    return False
+
+
+def _share_a_cost(graph: Any, a: str, b: str) -> bool:
+    return bool({c.name for c in graph[a].costs} & {c.name for c in graph[b].costs})
+
+
+def _measured(estimator: Estimator, found: Contender | str) -> Measured:
+    if isinstance(found, str):
+        return Measured(estimator, rejected=found)
+    return Measured(
+        estimator, found.trace, found.trace_error, found.seconds, found.repeats, found.clock,
+        particles=found.config.particles, squared_bias=found.squared_bias,
+    )  # fmt: skip
+
+
+def _joint(found: Contender, taken: bool) -> Joint:
+    config = found.config
+    return Joint(
+        config.estimators, config.particles, found.trace, found.trace_error, found.squared_bias, found.seconds,
+        found.repeats, found.clock, taken,
+    )  # fmt: skip

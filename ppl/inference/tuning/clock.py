@@ -1,0 +1,87 @@
+"""What a tuning takes its times from: now, the seconds of a step, and a budget.
+
+Everything else of a tuning is a function of its seed, so that another clock with the same times gives the same choice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ppl.inference.repeats import step
+from ppl.ir.reference.interpret import evaluate
+from ppl.runtime.call import bind
+
+if TYPE_CHECKING:
+    from ppl.inference.tuning.contender import Contender
+
+ADAPTED, TIMED, LONG = 200, 10, 0.1
+"""Interpreted steps at most that adapt auxiliary variables, and that are timed where there are none; seconds of a step
+from which two are enough."""
+TURNS, BLOCK_SECONDS = 7, 0.002
+"""Turns in which compiled steps are timed one program after another, and about how long each takes at most."""
+
+
+class Clock:
+    """Times as this machine has them.
+
+    Attributes
+    ----------
+    compiling : seconds that went into compiling, which no budget counts.
+    """
+
+    def __init__(self) -> None:
+        self.compiling, self._began = 0.0, time.perf_counter()
+
+    def spent(self) -> float:
+        """Seconds since the tuning began, those of compiling not counted."""
+        return time.perf_counter() - self._began - self.compiling
+
+    def interpret(self, contender: Contender, seconds: float) -> None:
+        """Set the contender's seconds to those of an interpreted step, and adapt its auxiliary variables on the way."""
+        bound = bind(contender.program, contender.call)
+        own = contender.config.particles == bound.compiled.settings.particles
+        variant = bound.compiled.gradient if own else bound.compiled.variant("gradient")
+        nodes = [variant.scalars["loss"], *variant.grads.values(), *variant.aux.values()]
+        carried = set(bound.compiled.trace.carried)
+        adapts = bool(set(variant.aux) - carried)
+        taken: list[float] = []
+        state, until = contender.call.state, time.perf_counter() + seconds
+        most, least = ADAPTED if adapts else TIMED, TIMED
+        while len(taken) < most and (len(taken) < least or time.perf_counter() < until):
+            env = replace(bound, state=state).environment(variant, step=len(taken))
+            began = time.perf_counter()
+            found = evaluate(nodes, env)
+            taken.append(time.perf_counter() - began)
+            least = 2 if taken[-1] > LONG else TIMED
+            moved = dict(zip(variant.aux, found[len(found) - len(variant.aux) :], strict=True))
+            state = state.replace(aux={**moved, **{name: state.aux[name] for name in carried}})
+        contender.call = replace(contender.call, state=state)
+        contender.seconds, contender.clock = min(taken), "interpreter"
+
+    def compile(self, contenders: Sequence[Contender], seconds: float) -> None:
+        """Set the contenders' seconds to those of compiled steps, which take turns."""
+        began = time.perf_counter()
+        for c in contenders:
+            step(c.program, c.call)
+        self.compiling += time.perf_counter() - began
+        found: list[list[float]] = [[] for _ in contenders]
+        until = time.perf_counter() + seconds
+        while len(found[-1]) < 2 or (len(found[-1]) < TURNS and time.perf_counter() < until):
+            for c, times in zip(contenders, found, strict=True):
+                times.append(_block(c))
+        for c, times in zip(contenders, found, strict=True):
+            c.seconds, c.clock = float(np.median(times)), "compiled"
+
+
+def _block(contender: Contender) -> float:
+    """Seconds of a step, the mean over a few milliseconds."""
+    began, count = time.perf_counter(), 0
+    while not count or time.perf_counter() - began < BLOCK_SECONDS:
+        step(contender.program, contender.call)
+        count += 1
+    return (time.perf_counter() - began) / count

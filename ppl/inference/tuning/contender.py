@@ -1,0 +1,173 @@
+"""One way to estimate all gradients of a program, and what is known of it so far.
+
+Gradients are drawn in the interpreter, so that nothing has to be compiled for them. All contenders of a tuning draw
+with the same seed and in chunks of the same size, hence on common random numbers: where they share a node's sample,
+they share its noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ppl.errors import EstimatorError
+from ppl.estimators.base import Estimator
+from ppl.inference.diagnose import state_for
+from ppl.inference.repeats import Chunk, Moments, Repeats
+from ppl.runtime.call import BoundCall, Call
+from ppl.tuning import INTERPRETED_ENTRIES
+
+PILOT_ENTRIES = 200_000
+"""Entries of the largest intermediate value per repeat, above which variance is measured on some of the rows."""
+PILOT_ROWS = 64
+LARGEST_CHUNK = 250
+"""Repeats that are drawn at once at most."""
+ROUNDING = 1e-12
+"""Variance relative to the squared mean, up to which it is taken for rounding."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Estimators by node, and a number of particles."""
+
+    estimators: tuple[tuple[str, Estimator], ...]
+    particles: int
+
+    def having(self, **changes: Estimator) -> Config:
+        """The same with other estimators for some nodes."""
+        return replace(self, estimators=tuple((name, changes.get(name, e)) for name, e in self.estimators))
+
+    def __getitem__(self, name: str) -> Estimator:
+        return dict(self.estimators)[name]
+
+    @property
+    def biased(self) -> bool:
+        """Whether an estimator is biased."""
+        return any(e.biased for _, e in self.estimators)
+
+
+class Contender:
+    """A choice, a program that has it, and its measurements.
+
+    Attributes
+    ----------
+    call : the call that is measured, with a state of the program.
+    seconds, clock : of a step, and where they were taken.
+    squared_bias : of the mean gradient, where the choice is biased.
+    """
+
+    def __init__(self, config: Config, program: Any, call: Call):
+        self.config, self.program = config, program
+        state = state_for(program, call.state, call.data)
+        self.call = replace(call, state=state, particles=config.particles)
+        self.moments, self.chunks = Moments(), 0
+        self.seconds, self.clock, self.squared_bias = 0.0, "", 0.0
+        self._drawn: Iterator[Chunk] | None = None
+
+    def pilot(self) -> Call:
+        """The call that variances are measured in: on all rows, or on some where all take too much memory."""
+        found = Repeats(self.program, self.call, backend="interpreter")
+        if found.chunk < INTERPRETED_ENTRIES // PILOT_ENTRIES and found.bound.data.rows:
+            return some_rows(self.call, found.bound)
+        return self.call
+
+    def source(self) -> Repeats:
+        """Where gradients come from."""
+        found = Repeats(self.program, self.pilot(), backend="interpreter")
+        found.chunk = max(1, min(LARGEST_CHUNK, found.chunk * PILOT_ENTRIES // INTERPRETED_ENTRIES))
+        return found
+
+    def begin(self, chunk: int, source: Repeats) -> None:
+        """Draw in chunks of this size from now on."""
+        source.chunk = chunk
+        self._drawn = source(10**9)
+
+    def draw(self) -> None:
+        """Take in one more chunk of gradients."""
+        assert self._drawn is not None
+        self.moments.add(next(self._drawn))
+        self.chunks += 1
+
+    @property
+    def repeats(self) -> int:
+        """Gradients drawn."""
+        return self.moments.count
+
+    @property
+    def trace(self) -> float:
+        """Variance of the whole gradient."""
+        total = self.moments.total()
+        floor = ROUNDING * float((total.mean**2).sum())
+        return total.trace if total.trace > floor else 0.0
+
+    @property
+    def trace_error(self) -> float:
+        """Its standard error."""
+        return self.moments.total().trace_error
+
+    @property
+    def cost(self) -> float:
+        """Variance × seconds; of a biased choice, mean squared error × seconds."""
+        return (self.trace + self.squared_bias) * self.seconds
+
+    def behind(self, best: Contender) -> float:
+        """Standard error of the difference of two costs, on common random numbers."""
+        pair = [c.seconds * c.distances() for c in (self, best)]
+        count = min(map(len, pair))
+        difference = pair[0][:count] - pair[1][:count]
+        return float(difference.std() / np.sqrt(count))
+
+    def distances(self) -> np.ndarray:
+        """Squared distances of gradients from their mean."""
+        names = [f"grad {name}" for name in self.moments.parameters]
+        return np.sum([np.concatenate(self.moments.distances[name]) for name in names], axis=0)
+
+    def compare_with(self, grads: Mapping[str, np.ndarray], errors: Mapping[str, np.ndarray]) -> None:
+        """Set the squared bias to that against a reference, less what noise adds to it."""
+        found = 0.0
+        for name, reference in grads.items():
+            mine = self.moments.gradient(f"grad {name}")
+            noise = (mine.standard_error**2).sum() + (np.asarray(errors[name]) ** 2).sum()
+            found += float(((mine.mean - reference) ** 2).sum() - noise)
+        self.squared_bias = max(found, 0.0)
+
+
+class Programs:
+    """Programs by their choices, traced when they are first asked for."""
+
+    def __init__(self, program: Any, data: Sequence[Any]):
+        self._program, self._data = program, data
+        self._made: dict[Any, Any] = {}
+
+    def measuring(self, config: Config) -> Any:
+        """A program of the choice's estimators that takes its number of particles, or in words why there is none."""
+        complaint = next((c for _, e in config.estimators if (c := e.validate(config.particles)) is not None), None)
+        if complaint is not None:
+            return complaint
+        if config.estimators not in self._made:
+            self._made[config.estimators] = self.of(config)
+        return self._made[config.estimators]
+
+    def of(self, config: Config, **settings: Any) -> Any:
+        """The program of a choice, or in words why there is none."""
+        own, estimators = self._program, dict(config.estimators)
+        asked = replace(own.settings, estimators=estimators, particles=config.particles, **settings)
+        try:
+            made = type(own)(own.objective, asked)
+            made.prepare(*self._data)
+            return made
+        except EstimatorError as error:
+            return str(error)
+
+
+def some_rows(call: Call, bound: BoundCall) -> Call:
+    """The call on the first rows of the data that the outermost plate opens, scaled to all of them."""
+    binder = bound.compiled.binder
+    first = binder.plates[0].name
+    opened = {i.name for i in binder.inputs if i.plate is not None and i.plate.name == first}
+    data = [x[:PILOT_ROWS] if k in opened else x for k, x in zip(binder.arguments, call.data, strict=True)]
+    total = bound.data.rows[first] if call.total_rows is None else call.total_rows
+    return replace(call, data=data, rows=None, total_rows=total)
