@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from ppl.program.diagnosis import Diagnosing
 from ppl.program.drawing import Drawing, HyperValues
 from ppl.program.embedding import Embedding
 from ppl.program.inspection import Inspection
+from ppl.program.particles import chosen_particles
 from ppl.program.recipe import Pickled
 from ppl.runtime.call import Call, bind, run, update
 from ppl.runtime.nonfinite import (
@@ -41,7 +43,7 @@ def compile(
     objective: Any,
     estimators: Requested = "auto",
     allow_bias: bool = False,
-    particles: int = 1,
+    particles: int | str = 1,
     max_copies: int = 4,
     dtype: str = "float32",
     target: str = "cpu",
@@ -56,7 +58,8 @@ def compile(
     estimators : "auto", one estimator for all nodes, or a dict of node-name globs (unlisted nodes: automatic).
         `sample(estimator=)` has precedence over it.
     allow_bias : whether the automatic choice may take biased estimators.
-    particles : samples averaged per row; leave-one-out baselines need at least 2.
+    particles : samples averaged per row; leave-one-out baselines need at least 2. "auto": 1 to 16, so that the expected
+        variance × time is least; `explain()` says why. It needs `data`, whose rows, at most 100, steps are priced for.
     max_copies : evaluations of the downstream computation that the automatic choice may spend.
     dtype : "float32" or "float64".
     target : "cpu", "cuda" (an NVIDIA GPU, extra ``cuda``), or "auto": CUDA where there is a device and the model can
@@ -75,15 +78,18 @@ def compile(
     device = integer("device", device, 0)
     if device and target == "cpu":
         raise OptionError(f'device={device} is the number of a CUDA device; target is "cpu"')
-    particles = integer("particles", particles, 1, MANY, EstimatorError)
+    automatic = isinstance(particles, str) and particles == "auto"
+    number = 1 if automatic else integer("particles", particles, 1, MANY, EstimatorError)
     max_copies = integer("max_copies", max_copies, 1, error=EstimatorError)
     require_estimators(estimators)
     allow_bias = flag("allow_bias", allow_bias, EstimatorError)
-    program = Program(
-        as_objective(objective), Settings(estimators, allow_bias, particles, max_copies, dtype, target, device)
-    )
+    wanted = as_objective(objective)
+    settings = Settings(estimators, allow_bias, number, max_copies, dtype, target, device)
+    examples = () if data is None else tuple(data) if isinstance(data, (tuple, list)) else (data,)
+    if automatic:
+        settings = chosen_particles(functools.partial(Program, wanted), settings, examples)
+    program = Program(wanted, settings)
     if data is not None or not program.argument_names:
-        examples = () if data is None else tuple(data) if isinstance(data, (tuple, list)) else (data,)
         program.prepare(*examples)
     return program
 

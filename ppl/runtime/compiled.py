@@ -63,6 +63,7 @@ class Compiled:
             self.graph, settings.estimators, settings.allow_bias, settings.particles, settings.max_copies
         )
         record(self.plan, settings.measured, settings.tuning)
+        self.plan.particles_because = settings.particles_because
         self._traced = traced
         self.working = self._unrolled() if unrolled(self.graph, self.plan.estimators) else self.graph
         self.binder = Binder(trace, arguments, np.dtype(settings.dtype))

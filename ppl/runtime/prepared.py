@@ -40,6 +40,7 @@ class Settings:
     device: int = 0
     measured: Mapping[str, Sequence[Measured]] = field(default_factory=dict)
     tuning: Tuning | None = None
+    particles_because: str = ""
 
 
 class Prepared:

@@ -67,6 +67,7 @@ class Plan(Mapping[str, Choice]):
     notes: list[str] = field(default_factory=list)
     measured: dict[str, Sequence[Measured]] = field(default_factory=lambda: Named("node"))
     tuning: Tuning | None = None
+    particles_because: str = ""
 
     def __getitem__(self, name: str) -> Choice:
         return self.choices[name]

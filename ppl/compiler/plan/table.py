@@ -49,6 +49,10 @@ def render(plan: Plan, width: int = 110) -> str:
     if plan.regions is not None:
         counts.append(f"{plan.regions} parallel row region{'s' if plan.regions != 1 else ''}")
     _line(console, ", ".join(counts))
+    if plan.particles_because:
+        _line(
+            console, f"{plan.particles} {'particle' if plan.particles == 1 else 'particles'}: {plan.particles_because}"
+        )
     return out.getvalue().rstrip()
 
 

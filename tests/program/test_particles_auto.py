@@ -1,0 +1,129 @@
+"""`particles="auto"`: which number is chosen, that it changes nothing but the number, and where it is refused."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+import ppl
+from ppl import Bernoulli, Categorical, Normal
+from ppl.compiler.lower.target import target_of
+from ppl.errors import EstimatorError
+from ppl.estimators import ScoreFunction
+from ppl.program.price import counted, nanoseconds
+
+X = np.random.default_rng(0).normal(size=(60, 64))
+
+
+@ppl.model
+def units():
+    b = ppl.sample("b", Bernoulli(logits=ppl.param("logits", np.linspace(-1.0, 1.0, 7))))
+    ppl.cost("loss", ((b - 0.45) ** 2).sum())
+
+
+@ppl.model
+def rows(x, *, before: int = 1, after: int = 1):
+    """Layers of 64 units before the random units of a row, and behind them."""
+    with ppl.plate("rows", x) as x:
+        for i in range(before):
+            x = ppl.dense(f"before{i}", x, 64, activation="tanh")
+        h = ppl.sample("b", Bernoulli(logits=ppl.dense("b", x, 8)))
+        for i in range(after):
+            h = ppl.dense(f"after{i}", h, 64, activation="tanh")
+        ppl.cost("loss", h.sum())
+
+
+@ppl.model
+def chain():
+    x = ppl.carried("x", np.zeros(3))
+    z = ppl.sample("z", Normal(x + ppl.param("w", 0.5), 1.0))
+    ppl.cost("loss", (z**2).sum())
+    ppl.carry("x", z)
+
+
+def _closed(logits):
+    p = 1 / (1 + np.exp(-logits))
+    return p * (1 - p) * (0.55**2 - 0.45**2)
+
+
+def test_the_number_named_gives_the_same_bits():
+    auto = ppl.compile(units, particles="auto")
+    named = ppl.compile(units, particles=auto.settings.particles)
+    assert auto.settings.particles > 1
+    assert auto.explain().as_dict() == named.explain().as_dict()
+    for seed in range(3):
+        (a, grads, _), (b, others, _) = (p.step(p.init(seed), seed=seed) for p in (auto, named))
+        assert a == b
+        assert grads["logits"].tobytes() == others["logits"].tobytes()
+
+
+def test_gradients_stay_unbiased():
+    program = ppl.compile(units, particles="auto")
+    found = program.diagnose(program.init(0), repeats=4000, seed=1, timing=False)["logits"]
+    exact = _closed(np.linspace(-1.0, 1.0, 7))
+    assert (found.standard_error < 0.05 * exact).all()
+    assert np.abs((found.mean - exact) / found.standard_error).max() < 4.5
+
+
+def test_the_reason_is_told():
+    program = ppl.compile(units, particles="auto")
+    number = program.settings.particles
+    told = str(program.explain())
+    assert f"\n{number} particles: " in told
+    assert "variance × time" in told
+    assert "particles:" not in str(ppl.compile(units, particles=number).explain())
+
+
+def test_a_pickle_keeps_number_and_reason():
+    program = ppl.compile(units, particles="auto")
+    again = pickle.loads(pickle.dumps(program))
+    assert again.settings.particles == program.settings.particles
+    assert str(again.explain()) == str(program.explain())
+
+
+def test_a_large_trunk_asks_for_more():
+    first = ppl.compile(rows.bind(before=6, after=1), particles="auto", data=X).settings.particles
+    last = ppl.compile(rows.bind(before=1, after=6), particles="auto", data=X).settings.particles
+    assert first > last >= 1
+
+
+def test_exact_programs_take_one():
+    @ppl.model
+    def exact():
+        ppl.cost("loss", 1.0 * ppl.sample("k", Categorical(logits=ppl.param("w", np.zeros(3)))))
+
+    program = ppl.compile(exact, particles="auto")
+    assert program.settings.particles == 1
+    assert "no estimate has noise" in str(program.explain())
+
+
+def test_an_estimator_that_needs_two_gets_them():
+    named = {"b": ScoreFunction("leave_one_out")}
+    assert ppl.compile(units, named, particles="auto").settings.particles >= 2
+
+
+@pytest.mark.parametrize(
+    ("compiled", "words"),
+    [
+        (lambda: ppl.compile(rows, particles="auto"), "needs data="),
+        (lambda: ppl.compile(chain, particles="auto"), "cannot vary here.*'z'"),
+        (lambda: ppl.compile(units, particles="many"), "whole number"),
+        (lambda: ppl.compile(units, particles="auto", target="cuda"), "not of a GPU"),
+    ],
+)
+def test_refusals(compiled, words):
+    with pytest.raises(EstimatorError, match=words):
+        compiled()
+
+
+def test_prices_count_the_products_of_a_schedule():
+    program = ppl.compile(rows, particles=2, data=X)
+    counts = counted(program.prepare(X).request("gradient"), "float32", target_of("cpu"))
+    at = {"n_rows": 60, "n_particles": 5}
+    # DisARM: trunk and pair below the units; gradients of weights and of inputs, but for x and for the sample.
+    above = 2 * 60 * 64 * (64 + 8) * 2 + 2 * 60 * 64 * 8
+    below = 2 * 60 * 5 * 8 * 64
+    assert above < counts["products"].evaluate(at) <= above + 4 * below
+    once, twice = (counts["products"].evaluate({"n_rows": 60, "n_particles": k}) for k in (1, 2))
+    assert twice < 2 * once
+    assert nanoseconds(counts, {**at, "n_particles": 6}) > nanoseconds(counts, at)
