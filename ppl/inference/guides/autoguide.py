@@ -116,7 +116,8 @@ def autoguide(
           these.
         - "low_rank": the same with a covariance of low rank, about the root of their number, plus a diagonal.
         - "flow": the same by a normalizing flow, two inverse autoregressive layers.
-        - "structured": "mvn", and in plates over data normals whose means are linear in the latents outside.
+        - "structured": "mvn", and in plates over data normals whose means are linear in the latents outside, with the
+          same slope in all rows.
         - "laplace": a point of the reals. After a fit `guide.normal(program, state, *data)` is Laplace's approximation.
         - "delta": a point, so that `ppl.elbo` is a maximum a posteriori fit.
     rows : {plate: N}: how many rows the whole data set has in a plate over data. A latent there has a table of
