@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from ppl.training.history.policy import Checkpoints, beside, earlier, prune, put
 
 SECONDS = 30.0
 INTEGER = ("step", "validation_step")
-PREFIX = "history/"
+PREFIX, TUNED = "history/", "tune/"
 WORDS = {1: ("batches a step",), 3: ("rows", "rows a step", "rows of the data set")}
 Lists = dict[str, list[float]]
 
@@ -33,7 +33,8 @@ class Resumed(NamedTuple):
     """The content of a checkpoint; `start` is the step at which the run began, `place` where a stream goes on.
 
     `record` are the arrays of a bounded history (`history.record`), in place of `history`. `extent` says how batches
-    were made: rows, rows of a batch, rows of the data set; of a stream, batches of a step.
+    were made: rows, rows of a batch, rows of the data set; of a stream, batches of a step. `particles` are those of the
+    program, None in older files; `tuning` are the arrays of a run that chooses its estimators (`tuned.tuner`).
     """
 
     state: State
@@ -42,6 +43,8 @@ class Resumed(NamedTuple):
     place: tuple[int, int] | None
     record: dict[str, np.ndarray] | None = None
     extent: tuple[int, ...] | None = None
+    particles: int | None = None
+    tuning: dict[str, np.ndarray] | None = None
 
 
 class Checkpoint:
@@ -66,6 +69,8 @@ class Checkpoint:
             option = option.path if option.every is None else (option.path, option.every)
         self.best = np.inf
         self.extent: tuple[int, ...] = ()
+        self.particles: int | None = None
+        self.tuning: Callable[[], Mapping[str, np.ndarray]] = dict
         pair = isinstance(option, (tuple, list))
         if pair and len(option) != 2:
             raise OptionError(f"checkpoint= is a path, or (path, every), not {shown(option)}")
@@ -116,7 +121,9 @@ class Checkpoint:
         arrays = read_npz(path)
         record = {k: v for k, v in arrays.items() if k.partition("/")[0] == "record"} or None
         state = unpack_state(arrays)
-        found = Resumed(state, _start(arrays), _history(arrays), _place(arrays), record, _made_of(arrays))
+        tuning = {k: v for k, v in arrays.items() if k.startswith(TUNED)} or None
+        made = _made_of(arrays), _particles(arrays), tuning
+        found = Resumed(state, _start(arrays), _history(arrays), _place(arrays), record, *made)
         if record is None:
             _check_history(found)
         self.written = state.step, _last(arrays.get("last_check"))
@@ -169,6 +176,8 @@ class Checkpoint:
         arrays |= {} if extent[1] is None else {"last_check": np.array(extent[1], np.int64)}
         arrays |= {"best": np.array(self.best)} if self.keeps_best else {}
         arrays |= {"extent": np.array(self.extent, np.int64)} if self.extent else {}
+        arrays |= {"particles": np.array(self.particles, np.int64)} if self.particles else {}
+        arrays |= self.tuning()
         arrays |= {} if place is None else {"place": np.array(place, np.int64)}
         content = {**pack_state(state), **arrays, "start": np.array(start, np.int64)}
         if self.keep > 1 and self.written is not None and self.written[0] != state.step:
@@ -223,6 +232,15 @@ def _start(arrays: Mapping[str, np.ndarray]) -> int:
     return step_count("the step at which the run began", arrays["start"], DataError)
 
 
+def _particles(arrays: Mapping[str, np.ndarray]) -> int | None:
+    """The particles of the run's program."""
+    if "particles" not in arrays:
+        return None
+    if arrays["particles"].shape != () or arrays["particles"].dtype != np.int64 or arrays["particles"] < 1:
+        raise DataError("its number of particles is damaged")
+    return int(arrays["particles"])
+
+
 def _place(arrays: Mapping[str, np.ndarray]) -> tuple[int, int] | None:
     if "place" not in arrays:
         return None
@@ -263,41 +281,3 @@ def _check_history(found: Resumed) -> None:
         raise DataError("its history of validations has gaps")
     if checks and not (found.start <= checks[0] and checks[-1] <= steps):
         raise DataError("its history has validations outside the run")
-
-
-def check_state(state: Any, compiled: Any, dtype: Any, origin: str, run: str | None = None) -> None:
-    """Raise DataError unless `state` has the program's parameters, auxiliary variables and precision.
-
-    `run` is the path of a checkpoint that is to be continued: under other estimators it would be another run.
-    """
-    if not isinstance(state, State):
-        raise DataError(f"{origin} is a State (from program.init, a fit or ppl.load_state), not {type(state).__name__}")
-    layout, aux = state._layouts
-    if layout != compiled.layout:
-        ours, theirs = dict(compiled.layout.shapes), dict(layout.shapes)
-        raise DataError(f"{origin} is of another program, with other parameters: {theirs} instead of {ours}")
-    other = compiled.other_choice(state)
-    if other and run is not None:
-        raise DataError(
-            f"the run in checkpoint '{run}' has other estimators: {other}. To continue it, compile with "
-            f"estimators=ppl.load_state({run!r}).estimators; to go on from its parameters with the program's, begin "
-            "another run at state=program.init(seed, params=...)"
-        )
-    if aux != compiled.aux_layout:
-        keep = f": {other}; to keep them, compile with estimators=state.estimators" if other else ""
-        raise DataError(f"{origin} has baselines or control variates of other estimators{keep}")
-    if state._flat.dtype != np.dtype(dtype):
-        raise DataError(f"{origin} is in {state._flat.dtype}, the program computes in {np.dtype(dtype)}")
-    compiled.check_state(state)
-    _check_finite(state, origin)
-
-
-def _check_finite(state: State, origin: str) -> None:
-    """Raise DataError where a run would begin with NaN or infinity."""
-    if np.isfinite(state._flat).all() and np.isfinite(state._aux).all():
-        return
-    for kind, parts in (("parameter", state.params), ("auxiliary variable", state.aux)):
-        for name, part in parts.items():
-            if not np.isfinite(part).all():
-                at = tuple(int(i) for i in np.argwhere(~np.isfinite(part))[0])
-                raise DataError(f"{origin} has {kind} '{name}' {part[at]} at {at}: training needs finite numbers")

@@ -135,7 +135,7 @@ def fit(
     source, arrays = _source(program, data, batch_size, batches, total_rows, seed, accumulate, prefetch)
     compiled = program.prepare(*arrays)
     check_hyper(hyper, compiled.gradient.hypers)
-    begun, start, past, place, stored, extent = beginning(program, arrays, state, keeper, seed)
+    begun, start, past, place, stored, extent = beginning(program, arrays, state, keeper, seed)[:6]
     if keeper is not None:
         keeper.batches_of(extent, source.extent)
     transform.check(begun.opt, begun._flat, begun._layouts[0])

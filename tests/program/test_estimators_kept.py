@@ -104,17 +104,27 @@ def test_a_tuned_fit_resumes_bit_for_bit(tmp_path):
 
     program = ppl.compile(model)
     candidates = {"z[0]": (ScoreFunction("moving_average"),), "b": (Rebar(),)}
-    tuned = ppl.tune(program, program.init(0), budget_seconds=0.5, candidates=candidates)
+    options = {"budget_seconds": 0.5, "candidates": candidates, "particles": (1, 4), "clock": "interpreter"}
+    tuned = ppl.tune(program, program.init(0), **options)
     assert tuned.explain()["z[0]"].estimator != program.explain()["z[0]"].estimator == Pathwise()
     path = tmp_path / "run.npz"
     whole = ppl.fit(tuned, steps=6, optimizer=ADAM, seed=2)
     ppl.fit(tuned, steps=6, optimizer=ADAM, seed=2, checkpoint=path, callback=lambda step, *_: step == 2)
-    compiled = ppl.compile(model, estimators=ppl.load_state(path).estimators)
-    resumed = ppl.fit(compiled, steps=6, optimizer=ADAM, seed=2, checkpoint=path)
+    options = {"estimators": ppl.load_state(path).estimators, "particles": tuned.explain().particles}
+    resumed = ppl.fit(ppl.compile(model, **options), steps=6, optimizer=ADAM, seed=2, checkpoint=path)
     assert resumed.state.step == 6 and same(resumed.params, whole.params) and same(resumed.state.aux, whole.state.aux)
     np.testing.assert_array_equal(resumed.history["loss"], whole.history["loss"])
     with pytest.raises(DataError, match=r"other estimators: 'z\[0\]' had ScoreFunction.*, the program has Pathwise"):
         ppl.fit(program, steps=6, optimizer=ADAM, seed=2, checkpoint=path)
+
+
+def test_a_checkpoint_is_not_continued_with_other_particles(program, tmp_path):
+    """Another number draws other noise: it would be another run, and nothing else would show it."""
+    x, path = data(), tmp_path / "run.npz"
+    ppl.fit(program, x, steps=1, optimizer=ADAM, checkpoint=path)
+    other = ppl.compile(mixed, CHOICE, particles=program.settings.particles + 2, dtype="float64", data=x)
+    with pytest.raises(DataError, match=f"particles, the program {program.settings.particles + 2}: .*compile with"):
+        ppl.fit(other, x, steps=2, optimizer=ADAM, checkpoint=path)
 
 
 @pytest.mark.parametrize("other", [OTHER, {**CHOICE, "z": ScoreFunction()}], ids=["auxiliaries differ", "they do not"])

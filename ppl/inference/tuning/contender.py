@@ -154,7 +154,9 @@ class Programs:
     def of(self, config: Config, **settings: Any) -> Any:
         """The program of a choice, or in words why there is none."""
         own, estimators = self._program, dict(config.estimators)
-        asked = replace(own.settings, estimators=estimators, particles=config.particles, **settings)
+        asked = replace(
+            own.settings, estimators=estimators, particles=config.particles, particles_because="", **settings
+        )
         try:
             made = type(own)(own.objective, asked)
             made.prepare(*self._data)

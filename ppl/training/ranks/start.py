@@ -35,7 +35,7 @@ def fit_on_ranks(ranks: Ranks, program: Any, data: tuple[Any, ...], given: Mappi
     compiled = program.prepare(*source.data)
     ranks.together(check_hyper, given["hyper"], compiled.gradient.hypers)
     found = ranks.on_first(beginning, program, source.data, given["state"], keeper, given["seed"])
-    begun, start, history, place, stored, extent = found
+    begun, start, history, place, stored, extent = found[:6]
     if keeper is not None:
         keeper.batches_of(extent, source.extent)
     ranks.together(transform.check, begun.opt, begun._flat, begun._layouts[0])
