@@ -17,7 +17,9 @@ from tests.compiler import graphs
 SOME_IDS = np.array([3, 4, 5, 9, 11, 12, 13, 20, *range(40, 69)])
 
 
-@pytest.mark.parametrize("name", graphs.GRAPHS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if i % 3 else ()) for i, n in enumerate(graphs.GRAPHS)]
+)
 def test_float32(name):
     executable = graphs.check(graphs.GRAPHS[name](), "float32", ids=SOME_IDS)
     functions = [getattr(vars(executable.module)[f.name], "py_func", None) for f in executable.functions]

@@ -147,9 +147,14 @@ SINGLE += [
 VALUES += ["mixture", "analytic", "analytic below rebar", "analytic rows below a score"]
 
 
-@pytest.mark.parametrize(
-    "label", [pytest.param(k, marks=[pytest.mark.tiny] * (k == "bernoulli, normal, bernoulli")) for k in CASES]
-)
+def _marks(i, label):
+    """A share of the cases, and one of them in the tiny tests, is run always."""
+    if label == "bernoulli, normal, bernoulli":
+        return [pytest.mark.tiny]
+    return [pytest.mark.slow] if i % 3 else []
+
+
+@pytest.mark.parametrize("label", [pytest.param(k, marks=_marks(i, k)) for i, k in enumerate(CASES)])
 def test_float64_replays_the_interpreter(label):
     replay(CASES[label], "float64", 1e-9)
 

@@ -38,8 +38,15 @@ POWERS = pytest.mark.parametrize("power", [0.02, pytest.param(0.01, marks=pytest
 PLAIN = {label: choice for label, choice in UNBIASED.items() if label not in COSTLY}
 
 
+def _marks(i: int, name: str):
+    """Small graphs are in the tiny tests; of the others two in three are run always, loops within loops never."""
+    if name in SMALL:
+        return [pytest.mark.tiny]
+    return [pytest.mark.slow] if i % 3 == 2 or name == "loop_in_a_loop" else []
+
+
 @POWERS
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.tiny] * (n in SMALL)) for n in LAWS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=_marks(i, n)) for i, n in enumerate(LAWS)])
 def test_unbiased_estimators_match_the_exact_gradient(name, power, subtests):
     """Every estimator on every node that admits it, the other nodes at the automatic choice."""
     graph = LAWS[name]()
