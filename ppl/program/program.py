@@ -18,7 +18,7 @@ from ppl.program.diagnosis import Diagnosing
 from ppl.program.drawing import Drawing, HyperValues
 from ppl.program.embedding import Embedding
 from ppl.program.inspection import Inspection
-from ppl.program.particles import chosen_particles
+from ppl.program.priced.particles import chosen_particles
 from ppl.program.recipe import Pickled
 from ppl.runtime.call import Call, bind, run, update
 from ppl.runtime.nonfinite import (

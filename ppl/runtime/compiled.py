@@ -62,8 +62,7 @@ class Compiled:
         self.plan: Plan = make_plan(
             self.graph, settings.estimators, settings.allow_bias, settings.particles, settings.max_copies
         )
-        record(self.plan, settings.measured, settings.tuning)
-        self.plan.particles_because = settings.particles_because
+        record(self.plan, settings.measured, settings.tuning, settings.particles_because)
         self._traced = traced
         self.working = self._unrolled() if unrolled(self.graph, self.plan.estimators) else self.graph
         self.binder = Binder(trace, arguments, np.dtype(settings.dtype))

@@ -15,7 +15,7 @@ from ppl.errors import DataError, OptionError
 from ppl.ir.reference.noise import mix, node_hash
 from ppl.lang.arguments import as_array
 from ppl.runtime.binding import NUMPY_DTYPES, Bound, check_plates, uneven
-from ppl.runtime.mapped import is_mapped
+from ppl.runtime.storage.mapped import is_mapped
 from ppl.training.streams.ahead import Ahead
 from ppl.tuning import CHECKED_ROWS, CONVERTED_BYTES, SHUFFLED_COMPILED
 
@@ -187,6 +187,8 @@ def row_count(compiled: Any, data: Sequence[Any]) -> int:
     given = [(name, len(value)) for name, value, c in zip(binder.arguments, data, cut, strict=True) if c]
     for name, rows in given:
         if rows != given[0][1]:
+            if not given[0][1]:
+                raise DataError(f"argument '{given[0][0]}' is empty, and '{name}' has {rows} rows")
             raise uneven(outer_plate(compiled).name, name, rows, *given[0])
     return given[0][1] if given else 1
 

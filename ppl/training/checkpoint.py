@@ -135,15 +135,9 @@ class Checkpoint:
         self.extent = extent
         if found is None or found == extent:
             return
-        told = [
-            ", ".join(f"{n} {what}" for n, what in zip(each, WORDS[len(each)], strict=True)) for each in (found, extent)
-        ]
-        warnings.warn(
-            f"the run in checkpoint '{self.path}' was one of {told[0]}, and goes on with {told[1]}: another "
-            "run than if it had not been interrupted",
-            RuntimeWarning,
-            stacklevel=5,
-        )
+        was, now = (", ".join(map("{} {}".format, each, WORDS[len(each)])) for each in (found, extent))
+        text = f"the run in checkpoint '{self.path}' was one of {was}, and goes on with {now}: it becomes another run"
+        warnings.warn(text, RuntimeWarning, stacklevel=5)
 
     def due(self, step: int) -> bool:
         """Whether it is time to write."""

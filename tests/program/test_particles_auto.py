@@ -10,7 +10,7 @@ from ppl import Bernoulli, Categorical, Normal
 from ppl.compiler.lower.target import target_of
 from ppl.errors import EstimatorError
 from ppl.estimators import ScoreFunction
-from ppl.program.price import counted, nanoseconds
+from ppl.program.priced.price import counted, nanoseconds
 
 X = np.random.default_rng(0).normal(size=(60, 64))
 

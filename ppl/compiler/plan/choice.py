@@ -80,12 +80,6 @@ TABLE: tuple[Row, ...] = (
 )
 
 
-def leaves_noise(estimator: Estimator) -> bool:
-    """Whether estimates vary with what is drawn of a node: what is summed or averaged exactly leaves none."""
-    summed = estimator.enters == "summed" and not isinstance(estimator, SumComponents)
-    return not summed and estimator.enters != "averaged"
-
-
 def make_plan(
     graph: StochasticGraph,
     requested: Requested = "auto",

@@ -82,9 +82,11 @@ class Tuning:
     untried: tuple[tuple[str, str], ...] = ()
 
 
-def record(plan: Plan, measured: Mapping[str, Sequence[Measured]], tuning: Tuning | None = None) -> None:
+def record(
+    plan: Plan, measured: Mapping[str, Sequence[Measured]], tuning: Tuning | None = None, particles_because: str = ""
+) -> None:
     """Keep `measured` in `plan`, and give it as the reason of the choices it led to."""
-    plan.tuning = tuning
+    plan.tuning, plan.particles_because = tuning, particles_because
     for name, rows in measured.items():
         choice = plan.choices.get(name)
         if choice is None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ppl.errors import DataError, OptionError
-from ppl.runtime.mapped import is_mapped
 from ppl.runtime.ranks.comm import Ranks
+from ppl.runtime.storage.mapped import is_mapped
 
 HASHED_BYTES = 1 << 24
 """Bytes of an array that are compared between ranks at most."""

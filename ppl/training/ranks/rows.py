@@ -10,9 +10,9 @@ import numpy as np
 from ppl.errors import DataError, OptionError
 from ppl.lang.arguments import as_array
 from ppl.runtime.binding import check_plates
-from ppl.runtime.mapped import is_mapped
 from ppl.runtime.ranks.comm import Ranks
 from ppl.runtime.ranks.portion import Portion
+from ppl.runtime.storage.mapped import is_mapped
 from ppl.training.batches import Batch, Rows, _large, _validated, cut_arguments, outer_plate, permutation, row_count
 from ppl.training.ranks.stream import NOTHING
 

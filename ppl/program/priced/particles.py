@@ -13,13 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ppl.compiler.plan.choice import leaves_noise
 from ppl.compiler.plan.plan import Plan
 from ppl.errors import EstimatorError
 from ppl.estimators.base import Estimator
 from ppl.lang.arguments import ArgumentSpec
 from ppl.lang.carried import require_one_particle
-from ppl.program.price import Counts, counted, nanoseconds
+from ppl.program.priced.price import Counts, counted, nanoseconds
 from ppl.runtime.compiled import Compiled
 from ppl.runtime.prepared import Prepared, Settings
 
@@ -98,7 +97,7 @@ def _require_free(compiled: Compiled) -> None:
 
 
 def _exact(plan: Mapping[str, Any]) -> bool:
-    return not any(leaves_noise(choice.estimator) for choice in plan.values())
+    return not any(choice.estimator.sampled for choice in plan.values())
 
 
 def _trial(compiled: Compiled, number: int, known: dict[str, Counts], rows: Mapping[str, int]) -> Trial:
@@ -115,7 +114,7 @@ def _trial(compiled: Compiled, number: int, known: dict[str, Counts], rows: Mapp
 def _variance(estimator: Estimator, number: int) -> float:
     """Of the mean over particles. Baselines from the others, at one sample less than there are, are no better."""
     others = estimator.validate(1) is not None
-    return leaves_noise(estimator) / (number - 1 if others else number)
+    return estimator.sampled / (number - 1 if others else number)
 
 
 def _rows(compiled: Compiled, examples: Sequence[Any]) -> dict[str, int]:
