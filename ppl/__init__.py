@@ -112,6 +112,7 @@ from ppl.training.history.policy import Checkpoints
 from ppl.training.history.tensorboard import TensorBoard
 from ppl.training.sweep.result import Sweep
 from ppl.training.sweep.sweep import sweep
+from ppl.training.tuned.choices import Choices
 
 
 def __getattr__(name: str) -> _Any:
@@ -137,6 +138,7 @@ __all__ = [
     "Cauchy",
     "Checkpoints",
     "Chi2",
+    "Choices",
     "Delta",
     "Dirichlet",
     "DiscreteUniform",

@@ -64,7 +64,9 @@ class Auxiliary:
 
     `adapt="second_moment"` follows the gradient of the row-local second moment of the estimate, `adapt="fit"` that of
     the `fit` of the node's branches (both by Adam with step size `rate`); a callable maps (advantages, current value)
-    to the new value. With `per_step` a node in a loop over time has one for every step.
+    to the new value. With `per_step` a node in a loop over time has one for every step. `decay` says that the callable
+    makes an exponential mean, in which the current value has this weight: `ppl.fit(tune=True)` then needs few steps to
+    find it.
     """
 
     init: float | Initializer
@@ -72,6 +74,7 @@ class Auxiliary:
     rate: float = 0.01
     shape: tuple[int, ...] = ()
     per_step: bool = False
+    decay: float = 0.0
 
 
 @dataclass

@@ -13,12 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ppl.arguments import checked, flag, noise_seed, number, one_of, optional, shown, within
-from ppl.compiler.plan.choice import TABLE
 from ppl.errors import OptionError
-from ppl.estimators import REGISTRY
 from ppl.estimators.base import Estimator
-from ppl.estimators.score_function import ScoreFunction
 from ppl.inference.tuning.bench import Bench
+from ppl.inference.tuning.candidates import candidates_of
 from ppl.names import keywords
 from ppl.runtime.call import Call
 from ppl.runtime.compiled import require_state
@@ -111,6 +109,4 @@ def _candidates(asked: Candidates, name: str, own: Estimator) -> list[Estimator]
         return list(dict.fromkeys([own, *asked.get(name, ())]))
     if asked is not None:
         return list(dict.fromkeys(asked))
-    known = [*(row.estimator for row in TABLE), ScoreFunction()]
-    kinds = {type(e) for e in known}
-    return list(dict.fromkeys([*known, *(e() for e in REGISTRY.values() if e not in kinds), own]))
+    return candidates_of(own)

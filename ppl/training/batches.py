@@ -6,7 +6,7 @@ batches.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -146,11 +146,22 @@ class Rows:
                 continue
             order = permutation(self.seed, epoch, self.count)
             for i in range(first, per_epoch):
-                rows = order[i * size : (i + 1) * size]
-                data = tuple(d[rows] if cut else d for d, cut in zip(self.data, self.cut, strict=True))
-                batch = Batch(data, rows, total, len(rows), self.gathers, i == per_epoch - 1)
-                yield batch._replace(bound=self.binder.bind(data, rows, total)) if self.binds else batch
+                batch = self._of(order[i * size : (i + 1) * size], i == per_epoch - 1)
+                yield batch._replace(bound=self.binder.bind(batch.data, batch.rows, total)) if self.binds else batch
             step += per_epoch - first
+
+    def _of(self, rows: np.ndarray, last: bool = False) -> Batch:
+        """The batch of some rows."""
+        total = self.total_rows | {self.plate: self.total} if isinstance(self.total_rows, dict) else self.total
+        data = tuple(d[rows] if cut else d for d, cut in zip(self.data, self.cut, strict=True))
+        return Batch(data, rows, total, len(rows), self.gathers, last)
+
+    def drawn(self, seed: int) -> Callable[[int], Batch] | None:
+        """Other batches than those of the run, by number; None where a step takes all rows, or files are read."""
+        if self.gathers or self.steps_per_epoch == 1:
+            return None
+        order, size = permutation(seed, 0, self.count), self.batch_size
+        return lambda i: self._of(order[i % (self.count // size) * size :][:size])
 
 
 def permutation(seed: int, epoch: int, n: int) -> np.ndarray:

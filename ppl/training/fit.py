@@ -24,6 +24,8 @@ from ppl.training.optim.transform import as_transform
 from ppl.training.options import check_hyper, check_options
 from ppl.training.run import Callback, Fit, History, HyperValues
 from ppl.training.streams.stream import Source, Stream
+from ppl.training.tuned.choices import Choices
+from ppl.training.tuned.tuner import tuner_of
 
 __all__ = ["Fit", "History", "fit"]
 
@@ -50,6 +52,7 @@ def fit(
     accumulate: int = 1,
     prefetch: int | None = None,
     history: Any = None,
+    tune: bool | Choices = False,
 ) -> Fit:
     """Minimise the loss of a program by stochastic gradient descent.
 
@@ -61,6 +64,15 @@ def fit(
     `AdaGrad` without `clip_norm` then read and write those rows alone. The result is that of the whole gradient up to
     the order of sums, and does not depend on the number of threads. Other optimizers also move rows of gradient zero
     (momentum, decaying moments), so they pass over the whole table.
+
+    With `tune=True` the best few choices where the run begins are found as `ppl.tune` finds them (2 seconds), compiled,
+    and timed once. They are compared before the first step, and again whenever that takes at most a twentieth of the
+    time since then: by 16 pairs of gradients each, on noise and minibatches of their own. What has the least variance ×
+    seconds takes the steps that follow; the choice stays unless another one is clearly better. With `allow_bias=True`,
+    biased ones compete by mean squared error. Decisions know nothing of the noise of steps that follow, so gradients
+    stay unbiased. Checkpoints have the times and the choices: a run that goes on takes the same ones, to the same bits.
+    States that callbacks and validation see, and `fit.state`, are of the program that was passed; `fit.program` is the
+    last one. Several processes (`comm=`) and GPUs do not choose while they train: `ppl.tune` does before.
 
     Parameters
     ----------
@@ -96,16 +108,19 @@ def fit(
     comm : a communicator of mpi4py (`docs/distributed.md`): all its processes train together, each on its part of every
         minibatch. All call `fit` with the same options, and get the same `Fit`. Rank 0 shows progress, validates, calls
         `callback` and writes the checkpoint.
+    tune : True: choose estimators and the number of particles by measuring, where the run begins and again while it
+        goes on, and take each step with the best so far. Choices of a run (`fit.choices`): take the same ones at the
+        same steps, without measuring.
     replicated : with `comm`, whether every process is given all rows, or rows of its own. None means that memory-mapped
         arrays are all rows, and others are the process's own.
 
     Returns
     -------
     Fit
-        (state, params, history). Ctrl-C ends the run and returns what it has reached. Ctrl-C and other signals with
-        handlers in Python act between two steps, while a user's function runs, or while code compiles: within about a
-        tenth of a second, or one step if that is longer. A second Ctrl-C while the checkpoint is written has no effect.
-        Python delivers signals to the main thread only.
+        (state, params, history), and its attributes `choices` and `program`. Ctrl-C ends the run and returns what it
+        has reached. Ctrl-C and other signals with handlers in Python act between two steps, while a user's function
+        runs, or while code compiles: within about a tenth of a second, or one step if that is longer. A second Ctrl-C
+        while the checkpoint is written has no effect. Python delivers signals to the main thread only.
 
     Raises
     ------
@@ -135,18 +150,21 @@ def fit(
     source, arrays = _source(program, data, batch_size, batches, total_rows, seed, accumulate, prefetch)
     compiled = program.prepare(*arrays)
     check_hyper(hyper, compiled.gradient.hypers)
-    begun, start, past, place, stored, extent = beginning(program, arrays, state, keeper, seed)[:6]
+    tuner = tuner_of(tune, program, arrays, hyper, getattr(transform, "trainable", None))
+    member = None if tuner is None else tuner.resume
+    begun, start, past, place, stored, extent = beginning(program, arrays, state, keeper, seed, member)[:6]
     if keeper is not None:
         keeper.batches_of(extent, source.extent)
+        keeper.tuning = dict if tuner is None else tuner.arrays_to_store
     transform.check(begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed
     source.resume(place)
     validate = validator(program, validation, hyper)
-    run = run_for(program, transform, hyper, source, begun, start)
+    run = run_for(program if tuner is None else tuner.current, transform, hyper, source, begun, start)
     run.history.update(past)
     run.record = record_of(history, begun.step, run.history, stored, keeper)
     run.limit(steps, epochs)
-    run.keeper, run.callback, run.validate = keeper, callback, validate
+    run.keeper, run.callback, run.validate, run.tuner = keeper, callback, validate, tuner
     return run.train(progress)
 
 

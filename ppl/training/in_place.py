@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 
 from ppl.errors import ScheduleError
 from ppl.runtime.binding import Bound
+from ppl.runtime.compiled import Compiled
 from ppl.runtime.state import State
 from ppl.training.batches import Batch, Rows, permutation, stay_as_they_are
 from ppl.training.live import Live, Rule, Steps, rule_of
@@ -25,6 +26,7 @@ from ppl.training.progress import Bar
 from ppl.training.run import Run
 from ppl.training.streams.stream import Stream
 from ppl.training.trainers import trainer_of
+from ppl.training.tuned.tuner import steps_until
 from ppl.tuning import BLOCK_SECONDS, BLOCK_STEPS, CONVERTED_BYTES
 
 T = TypeVar("T")
@@ -70,6 +72,8 @@ class InPlace(Run):
         self._catch_up()
         while not self._finished():
             self.signals.check()
+            if steps_until(self.tuner, self.step) <= 0:
+                self._tune(next(self.source.batches(self.step)))
             began, before = time.monotonic(), self.step
             self._block(bar)
             self._pace(time.monotonic() - began, self.step - before)
@@ -111,7 +115,7 @@ class InPlace(Run):
     def _steps_ahead(self, step: int) -> int:
         """Steps until someone looks, at most `_count`."""
         every = None if self.keeper is None else self.keeper.every
-        limits = [self._count]
+        limits = [self._count, steps_until(self.tuner, step)]
         limits += [] if self.end is None else [self.end - step]
         limits += [] if every is None else [every - step % every]
         assert isinstance(self.source, Rows)
@@ -130,9 +134,30 @@ class InPlace(Run):
         compiled = self.trainer.compiled
         if batch.bound is None and self.program.prepare(*batch.data) is not compiled:
             return None
-        bound = batch.bound or compiled.binder.bind(batch.data, None, batch.total_rows, batch.check)
-        gathered = batch.rows is not None
-        return Steps(bound, batch.rows, batch.size * gathered, next(iter(bound.totals.values())), gathered)
+        return _steps_on(batch, compiled)
+
+    def _enter(self, program: Any, state: State) -> None:
+        trainer = self._trainer(program)
+        assert trainer is not None
+        self.trainer = trainer
+        super()._enter(program, state)
+
+    def _trainer(self, program: Any) -> Trainer | None:
+        return trainer_of(program.prepare(), self.rule.sparse, self.rule.name)
+
+    def trains(self, program: Any) -> bool:
+        """Whether compiled code takes the steps of a program."""
+        return self._trainer(program) is not None
+
+    def stepper(self, program: Any, state: State, batch: Batch) -> Callable[[int], int]:
+        """Steps of rate 0 on a copy of a state."""
+        trainer = self._trainer(program)
+        assert trainer is not None
+        live, steps = Live(state, self.rule, trainer.compiled.estimators), _steps_on(batch, trainer.compiled)
+        hypers = trainer.compiled.hyper_vector(self.hyper, state.step)[None]
+        trainer.run(live, steps, [], hypers[:0])
+        trainer.ready = True
+        return lambda count: trainer.run(live, steps, [0.0] * count, hypers.repeat(count, 0))
 
     def _take(self, steps: Steps, count: int, size: int, bar: Bar) -> int:
         """Take up to `count` steps and record them; one that may not be finite is not taken."""
@@ -186,6 +211,14 @@ class InPlace(Run):
         if self.validate is not None:
             self._live.share()
         super()._validate()
+
+
+def _steps_on(batch: Batch, compiled: Compiled) -> Steps:
+    """A step on a batch."""
+    bound = batch.bound or compiled.binder.bind(batch.data, None, batch.total_rows, batch.check)
+    gathered = batch.rows is not None
+    total = next(iter(bound.totals.values()), 1)
+    return Steps(bound, batch.rows, batch.size * gathered, total, gathered)
 
 
 def _as_far_as_good(values: Iterable[T]) -> Iterator[T]:

@@ -11,6 +11,7 @@ from ppl.arguments import MANY, called, file_path, flag, integer, mapping, noise
 from ppl.errors import OptionError
 from ppl.runtime.compiled import require_state
 from ppl.training.history.policy import Checkpoints
+from ppl.training.tuned.choices import Choices
 
 
 def check_options(given: Mapping[str, Any]) -> None:
@@ -27,6 +28,8 @@ def check_options(given: Mapping[str, Any]) -> None:
     if given["checkpoint"] is not None:
         _check_checkpoint(given["checkpoint"])
     _check_batches(given["batches"])
+    if not (isinstance(given["tune"], (bool, np.bool_, Choices)) or given["tune"] is None):
+        raise OptionError(f"tune= is True, False, or the choices of a run (fit.choices), not {shown(given['tune'])}")
     integer("accumulate=", given["accumulate"], 1, MANY)
     if given["prefetch"] is not None:
         integer("prefetch=", given["prefetch"], 0, 1000)

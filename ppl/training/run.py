@@ -10,17 +10,19 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ppl.errors import DataError, FitError, OptionError, ScheduleError
+from ppl.ir.reference.noise import mix, node_hash
 from ppl.lazy import optimizers
 from ppl.runtime.call import Call, bind, update
-from ppl.runtime.replay import Culprit, first_bad, first_bad_part
 from ppl.runtime.state import State
 from ppl.training.batches import Batch, Rows
 from ppl.training.checkpoint import INTEGER, Checkpoint
+from ppl.training.culprit import culprit
 from ppl.training.history.record import Record
 from ppl.training.history.result import Fit, History
 from ppl.training.progress import Bar
 from ppl.training.signals import Signals
 from ppl.training.streams.stream import Stream
+from ppl.training.tuned.tuner import Tuner, steps_until
 
 Callback = Callable[[int, State, dict[str, float]], Any]
 HyperValues = Mapping[str, float | Callable[[int], float]]
@@ -57,6 +59,7 @@ class Run:
         self.keeper: Checkpoint | None = None
         self.callback: Callback | None = None
         self.validate: Callable[[State], float] | None = None
+        self.tuner: Tuner | None = None
         self.has_rows = not isinstance(source, Rows) or source.has_rows
         self.signals = Signals(ending=False)
 
@@ -122,7 +125,7 @@ class Run:
             raise FitError(
                 f"the checkpoint '{self.keeper.path}' could not be written: {error}. The state is this error's .state, "
                 "and what was reached is its .fit",
-                self.state,
+                self.shown,
                 self.step,
                 None,
                 self._result(),
@@ -135,6 +138,7 @@ class Run:
         batches = iter(self._batches())
         while (batch := self.signals.letting(next, batches, ENDED)) is not ENDED:
             if batch is not None:
+                self._tune(batch)
                 self._step(batch, bar)
             self.source.used(batch)
             self._thin()
@@ -145,6 +149,46 @@ class Run:
             if (batch is not None and self._called_back()) or self._finished():
                 return
         warnings.warn(f"batches= ended after {self.step - self.start} steps", stacklevel=4)
+
+    def _tune(self, batch: Batch) -> None:
+        """Choose anew what takes the steps, beginning with that on `batch`, where that is due."""
+        if steps_until(self.tuner, self.step) > 0:
+            return
+        assert self.tuner is not None
+        found = self.signals.letting(self.tuner.decide, self.state, batch, self)
+        self.tuner.take(found)
+        if found.state is not None:
+            self._enter(found.program, found.state)
+
+    def _enter(self, program: Any, state: State) -> None:
+        """Go on with another program."""
+        self.program, self.state = program, state
+
+    @property
+    def shown(self) -> State:
+        """The state as one of the program that was passed."""
+        return self.state if self.tuner is None else self.tuner.shown(self.state)
+
+    def trains(self, program: Any) -> bool:
+        """Whether this loop can take the steps of a program."""
+        return True
+
+    def stepper(self, program: Any, state: State, batch: Batch) -> Callable[[int], int]:
+        """Steps of a program on a batch, from a state, that nobody sees."""
+        call = Call(state, batch.data, rows=batch.rows, total_rows=batch.total_rows, hyper=self.hyper)
+
+        def take(count: int) -> int:
+            for _ in range(count):
+                update(bind(program, call, False), self.transform)
+            return count
+
+        return take
+
+    def probed(self, batch: Batch) -> Callable[[int], Batch]:
+        """Batches to compare choices on, by number; `batch` is that of the next step."""
+        seed = mix(mix(self.state.seed, node_hash("ppl.fit/tuned rows")), self.step)
+        drawn = self.source.drawn(seed) if isinstance(self.source, Rows) else None
+        return drawn or (lambda i: batch)
 
     def _catch_up(self) -> None:
         """Validate where the run was interrupted between an epoch's last step and its validation."""
@@ -174,7 +218,7 @@ class Run:
         """Call the user's function; whether it ends the training."""
         if self.callback is None or self.step % self._called_every:
             return False
-        answer = self.signals.letting(self.callback, self.step, self.state, dict(self.metrics))
+        answer = self.signals.letting(self.callback, self.step, self.shown, dict(self.metrics))
         return isinstance(answer, (bool, np.bool_)) and bool(answer)
 
     @property
@@ -209,28 +253,16 @@ class Run:
 
     def _examine(self, call: Call, loss: float, grad: np.ndarray, new: State) -> None:
         """Raise FitError, unless all that is not finite is the gradient of a frozen parameter."""
-        layout, aux_layout = new._layouts
-        frozen = getattr(self.transform, "trainable", None)
-        used = grad if frozen is None else grad[frozen(layout)]
-        if not math.isfinite(loss) or not np.isfinite(used).all():
-            what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
-            found = first_bad(bind(self.program, call, check=False))
-        elif (name := first_bad_part(layout, new._flat)) is not None:
-            what = "the optimizer's step is not finite"
-            found = Culprit(name, f"parameter '{name}' overflows")
-        elif (name := first_bad_part(aux_layout, new._aux)) is not None:
-            what = "an adapted variable is not finite"
-            found = Culprit(name.rpartition("/")[0], f"'{name}' overflows")
-        else:
-            return
-        self._stop(f"{what}. First: {found.text}", found.node)
+        found = culprit(self.program, self.transform, call, loss, grad, new)
+        if found is not None:
+            self._stop(f"{found[0]}. First: {found[1].text}", found[1].node)
 
     def _stop(self, what: str, node: str | None = None) -> NoReturn:
         """End the training before a step that must not be taken."""
         raise FitError(
             f"training stopped at step {self.step}: {what}. The state before that "
             "step is this error's .state, and what was reached is its .fit",
-            self.state,
+            self.shown,
             self.step,
             node,
             self._result(),
@@ -242,12 +274,12 @@ class Run:
             return
         if self.record is not None and self.step == self.record.last_check:
             return
-        value = float(self.signals.letting(self.validate, self.state))
+        value = float(self.signals.letting(self.validate, self.shown))
         self.history.setdefault("validation", []).append(value)
         self.history.setdefault("validation_step", []).append(self.step)
         self.metrics["validation"] = value
         if self.keeper is not None:
-            self.keeper.validated(value, self.state)
+            self.keeper.validated(value, self.shown)
 
     def _consistent(self) -> dict[str, list[float]]:
         """The history up to the state: an interrupt may have come between two entries."""
@@ -262,4 +294,5 @@ class Run:
 
     def _result(self) -> Fit:
         arrays = {k: np.array(v, np.int64 if k in INTEGER else float) for k, v in self._consistent().items()}
-        return Fit(self.state, self.program.params(self.state), History("record of training", arrays))
+        result = self.shown, self.program.params(self.state), History("record of training", arrays)
+        return Fit(*result) if self.tuner is None else Fit(*result, self.tuner.choices, self.program)

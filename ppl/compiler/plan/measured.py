@@ -65,8 +65,13 @@ class Joint:
     @property
     def label(self) -> str:
         """The estimators by node, and the particles."""
-        nodes = ", ".join(f"{name}: {e.label}" for name, e in self.estimators)
-        return f"{nodes}; {self.particles} particle{'s' if self.particles > 1 else ''}"
+        return labelled(self.estimators, self.particles)
+
+
+def labelled(estimators: Sequence[tuple[str, Estimator]], particles: int) -> str:
+    """Estimators by node and particles in words."""
+    nodes = ", ".join(f"{name}: {e.label}" for name, e in estimators) or "no random nodes"
+    return f"{nodes}; {particles} particle{'s' if particles > 1 else ''}"
 
 
 @dataclass(frozen=True)

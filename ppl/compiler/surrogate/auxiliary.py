@@ -23,11 +23,15 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-12
 
 
 class Slot(NamedTuple):
-    """A part of the auxiliary vector: its shape, what it starts from, and where it was declared."""
+    """A part of the auxiliary vector: its shape, what it starts from, and where it was declared.
+
+    `decay` is the weight of the old value where it is an exponential mean, else 0.
+    """
 
     shape: tuple[int, ...]
     init: Any
     where: str = "an estimator"
+    decay: float = 0.0
 
     def value(self, seed: int, name: str) -> np.ndarray:
         """The start of slot `name`, keyed by (seed, name), so that the order of declaration does not matter."""
@@ -39,7 +43,7 @@ def auxiliary_layout(expanded: Expanded) -> dict[str, Slot]:
     layout: dict[str, Slot] = {}
     for name, variable in expanded.aux.items():
         shape = variable.leaf.type.shape
-        layout[name] = Slot(shape, variable.spec.init)
+        layout[name] = Slot(shape, variable.spec.init, decay=variable.spec.decay)
         if isinstance(variable.spec.adapt, str):
             layout[f"{name}.mean"] = layout[f"{name}.square"] = Slot(shape, 0.0)
             layout[f"{name}.count"] = Slot((), 0.0)

@@ -41,7 +41,8 @@ def of_costs(ctx: NodeContext, baseline: Baseline, cost: Node, per_step: bool = 
     if isinstance(baseline, (float, Hyper)):
         return ctx.option(baseline)
     if baseline == "moving_average":
-        return ctx.aux("baseline", Auxiliary(0.0, lambda a, old: decayed(a, old, a.costs[0]), per_step=per_step))
+        mean = Auxiliary(0.0, lambda a, old: decayed(a, old, a.costs[0]), per_step=per_step, decay=DECAY)
+        return ctx.aux("baseline", mean)
     if baseline == "leave_one_out":
         return ops.div(others(cost, ctx), ops.sub(ops.size(ctx.particles), 1.0))
     return ops.const(0.0)

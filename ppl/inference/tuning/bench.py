@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ppl.arguments import MANY, integer
 from ppl.compiler.plan.measured import Joint, Measured, Tuning
 from ppl.errors import EstimatorError, OptionError
@@ -29,6 +31,9 @@ DOUBT = 3.0
 """Factor by which the ratio of interpreted times may be wrong."""
 NODES, PAIRS, COUNTS = 0.45, 0.65, 0.8
 """Shares of the budget that are spent after the first three parts."""
+SAME = 1e-3
+"""Relative difference of gradients' distances from their mean, on the same noise, up to which two choices count as one
+estimator by two names."""
 REFERENCE = 2000
 """Repeats of a reference that biased candidates are held against, where none is exact."""
 
@@ -78,10 +83,7 @@ class Bench:
         """The tuned program."""
         if not self.own.estimators:
             return self.program
-        base = replace(self.own, particles=self._base())
-        best = self._nodes(base)
-        if len(self.nodes) > 1:
-            best = self._pairs(best)
+        best = self._measured()
         finalists = self._particles(best)
         if self.compiles:
             for c in finalists:
@@ -95,6 +97,36 @@ class Bench:
         return self.programs.of(
             chosen.config, measured=self.measured, tuning=tuning, allow_bias=self.program.settings.allow_bias
         )
+
+    def kinds(self, count: int) -> list[Contender]:
+        """The best choice of each of `count` combinations of kinds of estimators, with its best number of particles.
+
+        An unbiased one is among them, if there is one. Nothing is compiled.
+        """
+        self._measured()
+        if not self.known and isinstance(pinned := self._admitted(self.own), Contender):
+            self._race([pinned], PAIRS)
+        heads: dict[tuple[type[Estimator], ...], Contender] = {}
+        for c in sorted(self.known.values(), key=lambda c: (c.cost, c.seconds)):
+            kinds = tuple(type(e) for _, e in c.config.estimators)
+            if kinds not in heads and not any(_alike(c, h) for h in heads.values()):
+                heads[kinds] = c
+        taken = list(heads.values())[:count]
+        if all(c.config.biased for c in taken):
+            taken += [c for c in heads.values() if not c.config.biased][:1]
+        return [self._best_particles(c) for c in taken]
+
+    def _best_particles(self, contender: Contender) -> Contender:
+        """The choice with its best number of particles."""
+        configs = (replace(contender.config, particles=p) for p in self._useful(contender.config))
+        able = [c for c in map(self._admitted, configs) if isinstance(c, Contender)]
+        self._race(able, COUNTS)
+        return winner(sorted(able, key=self._rank))
+
+    def _measured(self) -> Config:
+        """The best choice after the candidates of every node, and of pairs of nodes, have been measured."""
+        best = self._nodes(replace(self.own, particles=self._base()))
+        return self._pairs(best) if len(self.nodes) > 1 else best
 
     def _base(self) -> int:
         """The number of particles with which nodes are measured: the first at which all candidates are admissible."""
@@ -215,6 +247,14 @@ def _counts(asked: Any, own: int, trace: Any) -> tuple[int, ...]:
             require_one_particle(trace, p)
         return tuple(counts)
     return (1,) if _one_only(lambda: require_one_particle(trace, 2)) else tuple(counts)
+
+
+def _alike(a: Contender, b: Contender) -> bool:
+    """Whether two choices give the same gradients."""
+    count = min(a.repeats, b.repeats)
+    return a.config.particles == b.config.particles and np.allclose(
+        a.distances()[:count], b.distances()[:count], rtol=SAME, atol=0
+    )
 
 
 def _one_only(check: Callable[[], None]) -> bool:

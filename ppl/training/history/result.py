@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from ppl.html import block, table
 from ppl.names import Named
 from ppl.runtime.state import State
 from ppl.training.curve import curve
+from ppl.training.tuned.choices import Choices
 
 
 class History(Named[np.ndarray]):
@@ -24,8 +25,16 @@ class History(Named[np.ndarray]):
         return super().__getitem__(cost if cost in self and key not in self else key)
 
 
-class Fit(NamedTuple):
-    """The result of `ppl.fit`.
+class Trained(NamedTuple):
+    """What every run comes to."""
+
+    state: State
+    params: dict[str, np.ndarray]
+    history: History
+
+
+class Fit(Trained):
+    """The result of `ppl.fit`: the tuple (state, params, history), and what a run with `tune=` has chosen.
 
     Attributes
     ----------
@@ -33,11 +42,28 @@ class Fit(NamedTuple):
     params : constrained parameter values by name.
     history : arrays by name, one entry per step ("step", "loss", every cost) or per evaluation ("validation");
         means over several with `history=`.
+    choices : with `tune=`, what took the steps, and why (`Choices`); else None, as where no step was taken.
+    program : with `tune=`, the program that took the last step, else None. `state` is of the program that was passed.
     """
 
-    state: State
-    params: dict[str, np.ndarray]
-    history: History
+    choices: Choices | None
+    program: Any
+
+    def __new__(
+        cls, state: State, params: dict[str, np.ndarray], history: History, choices: Any = None, program: Any = None
+    ) -> Fit:
+        """A result."""
+        made = super().__new__(cls, state, params, history)
+        made.choices, made.program = choices, program
+        return made
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        """What a copy is made of."""
+        return (*self, self.choices, self.program)
+
+    def _replace(self, **changes: Any) -> Fit:
+        """The same with other values."""
+        return Fit(**{**self._asdict(), "choices": self.choices, "program": self.program, **changes})
 
     def __repr__(self) -> str:
         """The final state and the last of what was recorded."""

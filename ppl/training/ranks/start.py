@@ -61,6 +61,8 @@ def _checked(program: Any, data: tuple[Any, ...], given: Mapping[str, Any]) -> t
     check_lengths(given["steps"], given["epochs"])
     if given["replicated"] is not None:
         flag("replicated=", given["replicated"])
+    if given["tune"] is not None and given["tune"] is not False:
+        raise OptionError("tune= is for one process: with comm=, pass the program that ppl.tune has made")
     transform = as_transform(given["optimizer"])
     if given["batches"] is None:
         if given["prefetch"] is not None:

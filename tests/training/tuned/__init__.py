@@ -1,0 +1,1 @@
+"""Runs that choose their estimators while they train."""
