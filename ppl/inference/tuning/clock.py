@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ppl.inference.repeats import step
+from ppl.inference.tuning.standing import StandingSteps
 from ppl.ir.reference.interpret import evaluate
 from ppl.runtime.call import bind
 
@@ -22,8 +20,8 @@ if TYPE_CHECKING:
 ADAPTED, TIMED, LONG = 200, 10, 0.1
 """Interpreted steps at most that adapt auxiliary variables, and that are timed where there are none; seconds of a step
 from which two are enough."""
-TURNS, BLOCK_SECONDS = 7, 0.002
-"""Turns in which compiled steps are timed one program after another, and about how long each takes at most."""
+TURNS = 7
+"""Turns in which compiled steps are timed one program after another."""
 
 
 class Clock:
@@ -64,24 +62,19 @@ class Clock:
         contender.seconds, contender.clock = min(taken), "interpreter"
 
     def compile(self, contenders: Sequence[Contender], seconds: float) -> None:
-        """Set the contenders' seconds to those of compiled steps, which take turns."""
+        """Set the contenders' seconds to those of compiled steps of training, which take turns.
+
+        Of the turns the fastest counts: others' work on the machine only adds to a turn.
+        """
         began = time.perf_counter()
-        for c in contenders:
-            step(c.program, c.call)
+        steps = [StandingSteps(c.program, c.call) for c in contenders]
+        for each in steps:
+            each.take(1)
         self.compiling += time.perf_counter() - began
         found: list[list[float]] = [[] for _ in contenders]
         until = time.perf_counter() + seconds
         while len(found[-1]) < 2 or (len(found[-1]) < TURNS and time.perf_counter() < until):
-            for c, times in zip(contenders, found, strict=True):
-                times.append(_block(c))
+            for each, times in zip(steps, found, strict=True):
+                times.append(each.seconds())
         for c, times in zip(contenders, found, strict=True):
-            c.seconds, c.clock = float(np.median(times)), "compiled"
-
-
-def _block(contender: Contender) -> float:
-    """Seconds of a step, the mean over a few milliseconds."""
-    began, count = time.perf_counter(), 0
-    while not count or time.perf_counter() - began < BLOCK_SECONDS:
-        step(contender.program, contender.call)
-        count += 1
-    return (time.perf_counter() - began) / count
+            c.seconds, c.clock = min(times), "compiled"

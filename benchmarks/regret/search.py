@@ -1,0 +1,158 @@
+"""All candidates of a graph: which are tried, which are given up early, and what is written down of them."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+import ppl
+from benchmarks.regret.graphs import GRAPHS
+from benchmarks.regret.measure import Built, Candidate, Plan, spelled, time_together
+from ppl.compiler.plan.choice import TABLE
+from ppl.errors import EstimatorError, NonFiniteError
+from ppl.estimators import CategoricalDisARM, Combine, Enumerate, Pathwise, ScoreFunction
+from ppl.estimators.base import Estimator
+
+HOPELESS = 3.0
+"""Factor above the best variance × time, by few gradients, from which on a candidate is given up."""
+UNSETTLED = 2.0
+"""Factor on that for interpreted steps where auxiliary variables move: they may not have settled."""
+RATIOS = (0.7, 3.0)
+"""Ratios of times between which those of interpreted steps are believed."""
+NEAR = 1.7
+"""Factor within which a candidate is measured with one particle, too: that takes a program of its own."""
+BEST = 3
+"""Candidates of a node that are tried beside another node's."""
+OTHERS = ScoreFunction("leave_one_out")
+MORE: tuple[Estimator, ...] = (
+    ScoreFunction(),
+    ScoreFunction("optimal"),
+    ScoreFunction("learned"),
+    Enumerate(units=1),
+    Enumerate(units=1, baseline="leave_one_out"),
+    Enumerate(units=2, baseline="leave_one_out"),
+    Enumerate(categories=1),
+    Combine(Pathwise(), OTHERS),
+    Combine(CategoricalDisARM(), OTHERS),
+    Combine(Enumerate(categories=2), OTHERS),
+)
+"""Candidates beside those of the table."""
+
+
+class Search:
+    """The candidates of one graph."""
+
+    def __init__(self, name: str):
+        self.name, self.built = name, Built(GRAPHS[name]())
+        self.found: dict[str, Candidate] = {}
+        self.given_up: dict[str, str] = {}
+        self.best = float("inf")
+        self.looked: list[float] = []
+        self._first = 0.0
+        program = self.built.program("auto", 1)
+        self.graph = program.prepare().graph
+        self.auto: Plan = program.explain().as_dict()
+        self.nodes = [n for n in self.auto if self.graph[n].needs_gradient]
+
+    def run(self) -> dict[str, Any]:
+        """Try all, and return the record."""
+        self.try_plans([self.auto])
+        singles = {n: self._one_node(n) for n in self.nodes}
+        plans = [{**self.auto, n: e} for n in self.nodes for e in singles[n]]
+        alike = [{n: e for n in self.nodes if e in singles[n]} for e in _kinds(singles.values())]
+        self.try_plans([*plans, *({**self.auto, **p} for p in alike)])
+        self._finish()
+        if len(self.nodes) > 1:
+            self.try_plans(self._pairs(singles))
+            self._finish()
+        time_together(self.found.values())
+        return self.record()
+
+    def record(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {
+            "title": self.built.graph.title,
+            "group": self.built.graph.group,
+            "auto": {"plan": spelled(self.auto), "particles": 1},
+            "candidates": [c.record() for c in self.found.values()],
+            "given_up": self.given_up,
+            "date": datetime.date.today().isoformat(),
+        }
+
+    def _one_node(self, node: str) -> list[Estimator]:
+        """The unbiased estimators that admit a node."""
+        known = dict.fromkeys([*(row.estimator for row in TABLE), *MORE])
+        return [e for e in known if not e.biased and e.supports(self.graph[node]).ok]
+
+    def try_plans(self, plans: Iterable[Plan]) -> None:
+        """Measure plans roughly; those that are far behind the best are given up."""
+        for plan in plans:
+            key = repr(sorted(spelled(plan).items()))
+            if key in self.found or key in self.given_up:
+                continue
+            try:
+                one = Candidate(self.built, plan)
+                if (behind := self._looked(one)) > HOPELESS:
+                    self.given_up[key] = f"{behind:.3g} times the best, interpreted"
+                    continue
+                product = one.glance()
+            except (EstimatorError, FloatingPointError, NonFiniteError, ppl.errors.ParameterError) as error:
+                self.given_up[key] = str(error).splitlines()[0][:200]
+                continue
+            if product > HOPELESS * self.best and self.found:
+                self.given_up[key] = f"{product / self.best:.3g} times the best" if self.best else "not exact"
+                continue
+            self.best = min(self.best, product)
+            self.found[key] = one
+
+    def _looked(self, one: Candidate) -> float:
+        """Variance × time in the interpreter, over the least."""
+        variance, seconds, moves = one.look()
+        self._first = self._first or seconds
+        product = variance * float(np.clip(seconds / self._first, *RATIOS))
+        self.looked.append(product)
+        least = min(self.looked)
+        if product <= least or not least:
+            return 1.0 if product <= least else float("inf")
+        return product / least / (UNSETTLED if moves else 1.0)
+
+    def _finish(self) -> None:
+        """Measure those precisely that are still near the best."""
+        for key, one in list(self.found.items()):
+            if one.variance:
+                continue
+            product = one.glance()
+            if product > HOPELESS * self.best and one.plan != self.auto:
+                self.given_up[key] = f"{product / self.best:.3g} times the best" if self.best else "not exact"
+                del self.found[key]
+                continue
+            one.finish(alone=product <= NEAR * self.best or one.plan == self.auto)
+
+    def _pairs(self, singles: dict[str, list[Estimator]]) -> list[Plan]:
+        """Pairs of nodes with a common cost among each one's best, the others as in the best plan."""
+        base = min(self.found.values(), key=lambda c: min(c.products().values(), default=float("inf")))
+        width = BEST if len(self.nodes) == 2 else 2
+        pairs = [p for p in itertools.combinations(self.nodes, 2) if self._meet(*p)][:3]
+        best = {n: self._ranked(n, singles[n])[:width] for n in self.nodes}
+        return [{**base.plan, a: x, b: y} for a, b in pairs for x, y in itertools.product(best[a], best[b])]
+
+    def _ranked(self, node: str, known: Sequence[Estimator]) -> list[Estimator]:
+        """A node's estimators by the best product that they were part of."""
+        of = {e: min((c.seconds[2] * c.variance[2][0] for c in self.found.values() if c.plan[node] == e),
+                     default=float("inf")) for e in known}  # fmt: skip
+        return [e for e in sorted(of, key=lambda e: of[e]) if of[e] < float("inf")]
+
+    def _meet(self, a: str, b: str) -> bool:
+        return bool({c.name for c in self.graph[a].costs} & {c.name for c in self.graph[b].costs})
+
+
+def _kinds(singles: Iterable[Sequence[Estimator]]) -> list[Estimator]:
+    """Estimators that more than one node takes."""
+    counted: dict[Estimator, int] = {}
+    for e in itertools.chain.from_iterable(singles):
+        counted[e] = counted.get(e, 0) + 1
+    return [e for e, count in counted.items() if count > 1]
