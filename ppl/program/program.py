@@ -58,8 +58,9 @@ def compile(
     estimators : "auto", one estimator for all nodes, or a dict of node-name globs (unlisted nodes: automatic).
         `sample(estimator=)` has precedence over it.
     allow_bias : whether the automatic choice may take biased estimators.
-    particles : samples averaged per row; leave-one-out baselines need at least 2. "auto": 1 to 16, so that the expected
-        variance × time is least; `explain()` says why. It needs `data`, whose rows, at most 100, steps are priced for.
+    particles : samples averaged per row; leave-one-out baselines need at least 2. "auto": 1 to 16, chosen
+        together with automatic estimators so that the expected variance × time is least; `explain()` says why. It needs
+        `data`, whose rows, at most 100, steps are priced for.
     max_copies : evaluations of the downstream computation that the automatic choice may spend.
     dtype : "float32" or "float64".
     target : "cpu", "cuda" (an NVIDIA GPU, extra ``cuda``), or "auto": CUDA where there is a device and the model can

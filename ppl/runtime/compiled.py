@@ -59,9 +59,8 @@ class Compiled:
         with naming_loops():
             refuse_black_boxes((self.graph.sketch or self.graph).trace)
         self.target = chosen_target(self.graph, settings.target, settings.device)
-        self.plan: Plan = make_plan(
-            self.graph, settings.estimators, settings.allow_bias, settings.particles, settings.max_copies
-        )
+        s = settings
+        self.plan = make_plan(self.graph, s.estimators, s.allow_bias, s.particles, s.max_copies, s.first)
         record(self.plan, settings.measured, settings.tuning, settings.particles_because)
         self._traced = traced
         self.working = self._unrolled() if unrolled(self.graph, self.plan.estimators) else self.graph

@@ -14,6 +14,7 @@ from ppl.arguments import array, mapping, noise_seed
 from ppl.compiler.plan.measured import Measured, Tuning
 from ppl.compiler.plan.requested import Requested
 from ppl.errors import DataError, ModelError
+from ppl.estimators.base import Estimator
 from ppl.lang.arguments import ArgumentSpec, as_array, as_spec, signature
 from ppl.lang.context import Written, writing
 from ppl.lang.model import Model
@@ -29,7 +30,7 @@ from ppl.runtime.trials import try_out
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that `ppl.compile` fixes."""
+    """Everything that `ppl.compile` fixes. Rows of the decision table with the estimators `first` come first."""
 
     estimators: Requested
     allow_bias: bool
@@ -41,6 +42,7 @@ class Settings:
     measured: Mapping[str, Sequence[Measured]] = field(default_factory=dict)
     tuning: Tuning | None = None
     particles_because: str = ""
+    first: tuple[Estimator, ...] = ()
 
 
 class Prepared:

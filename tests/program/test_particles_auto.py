@@ -9,7 +9,7 @@ import ppl
 from ppl import Bernoulli, Categorical, Normal
 from ppl.compiler.lower.target import target_of
 from ppl.errors import EstimatorError
-from ppl.estimators import ScoreFunction
+from ppl.estimators import Analytic, DisARM, Pathwise, ScoreFunction
 from ppl.program.priced.price import counted, nanoseconds
 
 X = np.random.default_rng(0).normal(size=(60, 64))
@@ -46,9 +46,9 @@ def _closed(logits):
     return p * (1 - p) * (0.55**2 - 0.45**2)
 
 
-def test_the_number_named_gives_the_same_bits():
+def test_the_choice_named_gives_the_same_bits():
     auto = ppl.compile(units, particles="auto")
-    named = ppl.compile(units, particles=auto.settings.particles)
+    named = ppl.compile(units, **auto.explain().as_options())
     assert auto.settings.particles > 1
     assert auto.explain().as_dict() == named.explain().as_dict()
     for seed in range(3):
@@ -72,6 +72,11 @@ def test_the_reason_is_told():
     assert f"\n{number} particles: " in told
     assert "variance × time" in told
     assert "particles:" not in str(ppl.compile(units, particles=number).explain())
+    assert "the least expected variance × time" in auto_reason(program)
+
+
+def auto_reason(program):
+    return program.explain()["b"].reason
 
 
 def test_a_pickle_keeps_number_and_reason():
@@ -82,8 +87,9 @@ def test_a_pickle_keeps_number_and_reason():
 
 
 def test_a_large_trunk_asks_for_more():
-    first = ppl.compile(rows.bind(before=6, after=1), particles="auto", data=X).settings.particles
-    last = ppl.compile(rows.bind(before=1, after=6), particles="auto", data=X).settings.particles
+    pair = {"b": DisARM()}
+    first = ppl.compile(rows.bind(before=6, after=1), pair, particles="auto", data=X).settings.particles
+    last = ppl.compile(rows.bind(before=1, after=6), pair, particles="auto", data=X).settings.particles
     assert first > last >= 1
 
 
@@ -95,6 +101,19 @@ def test_exact_programs_take_one():
     program = ppl.compile(exact, particles="auto")
     assert program.settings.particles == 1
     assert "no estimate has noise" in str(program.explain())
+
+
+def test_what_has_no_variance_comes_first():
+    @ppl.model
+    def quadratic():
+        z = ppl.sample("z", Normal(ppl.param("loc", np.ones(3)), 1.0))
+        ppl.cost("loss", ((z - 2.0) ** 2).sum())
+
+    program = ppl.compile(quadratic, particles="auto")
+    assert program.explain().as_dict() == {"z": Analytic()}
+    _, grads, _ = program.step(program.init(0))
+    np.testing.assert_allclose(grads["loc"], 2 * (1.0 - 2.0), rtol=1e-6)
+    assert ppl.compile(quadratic).explain().as_dict() == {"z": Pathwise()}
 
 
 def test_an_estimator_that_needs_two_gets_them():

@@ -6,10 +6,11 @@ choice and of every rejection. Pins (`sample(estimator=)`) come before the `esti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ppl.compiler.plan import loops
+from ppl.compiler.plan import expected, loops
+from ppl.compiler.plan.expected import Noise, units_of
 from ppl.compiler.plan.loops import naming_loops
 from ppl.compiler.plan.plan import Candidate, Choice, Plan
 from ppl.compiler.plan.requested import Requested, named_estimators
@@ -45,32 +46,47 @@ from ppl.names import Named
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the decision table: a candidate, the wish that ranks it, and the variance to expect of it."""
+    """One line of the decision table: a candidate, the wish that ranks it, and the variance to expect of it, in words
+    and, where there is one, in closed form.
+    """
 
     estimator: Estimator
     because: str
     variance: str
+    noise: Noise | None = None
 
 
 TABLE: tuple[Row, ...] = (
-    Row(Enumerate(), "exact, no variance from this node", "none"),
-    Row(SumComponents(), "the component summed exactly, pathwise inside", "the cost's slope in a component"),
-    Row(Pathwise(), "low variance through the cost's slope", "the cost's slope"),
-    Row(DisARM(), "an antithetic pair of samples", "differences in a pair"),
-    Row(Vimco(), "the other importance samples as baseline", "one weight's share"),
-    Row(ScoreFunction(baseline="leave_one_out"), "the other particles as baseline", "the cost's spread"),
-    Row(Rebar(), "the relaxed cost as control variate", "what relaxing changes"),
-    Row(CategoricalDisARM(), "an antithetic pair of samples, class by class", "differences in a pair"),
-    Row(ScoreFunction(baseline="moving_average"), "needs only the log-density", "the cost's spread"),
+    Row(Enumerate(), "exact, no variance from this node", "none", expected.none),
+    Row(
+        SumComponents(),
+        "the component summed exactly, pathwise inside",
+        "the cost's slope in a component",
+        expected.path,
+    ),
+    Row(Pathwise(), "low variance through the cost's slope", "the cost's slope", expected.path),
+    Row(DisARM(), "an antithetic pair of samples", "differences in a pair", expected.pair),
+    Row(Vimco(), "the other importance samples as baseline", "one weight's share", expected.path),
+    Row(
+        ScoreFunction(baseline="leave_one_out"), "the other particles as baseline", "the cost's spread", expected.others
+    ),
+    Row(Rebar(), "the relaxed cost as control variate", "what relaxing changes", expected.relaxed),
+    Row(
+        CategoricalDisARM(),
+        "an antithetic pair of samples, class by class",
+        "differences in a pair",
+        expected.class_pair,
+    ),
+    Row(ScoreFunction(baseline="moving_average"), "needs only the log-density", "the cost's spread", expected.constant),
     # Admissible only where a row above is: never taken here, and listed as candidates to be named.
-    Row(Analytic(), "exact for costs up to degree 2, no variance from this node", "none"),
-    Row(StickingTheLanding(), "pathwise, without the score of its own density", "none at the posterior"),
+    Row(Analytic(), "exact for costs up to degree 2, no variance from this node", "none", expected.none),
+    Row(StickingTheLanding(), "pathwise, without the score of its own density", "none at the posterior", expected.path),
     Row(DoublyReparameterized(), "pathwise, with the bound's weights squared", "none at the posterior"),
-    Row(Implicit(), "pathwise through the cdf", "the cost's slope"),
+    Row(Implicit(), "pathwise through the cdf", "the cost's slope", expected.path),
     Row(BonnetPrice(), "the cost's slope and curvature", "slope and curvature"),
     Row(Relax(), "a trained network as control variate", "what it cannot fit"),
     Row(MeasureValued(), "a pair of samples for every unit and parameter", "differences in pairs"),
-    Row(ARM(), "the reference that DisARM improves on", "DisARM's and more"),
+    Row(ARM(), "the reference that DisARM improves on", "DisARM's and more", expected.pair),
     Row(Enumerate(categories=2), "the likely categories summed, one of the others drawn", "the rest's spread"),
     Row(Enumerate(units=2), "the least certain units summed", "the rest's spread"),
     Row(Combine(Pathwise(), ScoreFunction("moving_average")), "two estimators on one sample", "less than either's"),
@@ -86,8 +102,9 @@ def make_plan(
     allow_bias: bool = False,
     particles: int = 1,
     max_copies: int = 4,
+    first: Sequence[Estimator] = (),
 ) -> Plan:
-    """Choose an estimator for every random node of `graph`.
+    """Choose an estimator for every random node of `graph`; rows of the estimators `first` come first.
 
     Raises
     ------
@@ -109,11 +126,25 @@ def make_plan(
             used.add(rn, choices[rn.name].estimator)
     for rn in graph.nodes.values():
         if rn.name not in choices:
-            choices[rn.name] = _choose(rn, allow_bias, particles, max_copies, used)
+            choices[rn.name] = _choose(rn, allow_bias, particles, max_copies, used, first)
             used.add(rn, choices[rn.name].estimator)
     ordered = {name: choices[name] for name in graph.nodes}
     require_tables(graph, {name: choice.estimator for name, choice in ordered.items()})
     return Plan(Named("node", ordered), used.total(), particles)
+
+
+def expected_variance(graph: StochasticGraph, plan: Mapping[str, Estimator], particles: int) -> float:
+    """The sum of the variances to expect of the nodes' gradients; the unit is that of `plan.expected`."""
+    noise = {row.estimator: row.noise for row in TABLE if row.noise is not None}
+    drawn = [graph[name] for name, estimator in plan.items() if estimator.sampled]
+    total = 0.0
+    for rn in drawn:
+        if rn.needs_gradient:
+            estimator = plan[rn.name]
+            form = noise.get(estimator) or (expected.others if estimator.validate(1) is not None else expected.constant)
+            units = units_of(rn, drawn)
+            total += units.own * form(units, particles)
+    return total
 
 
 MOST = 1e15
@@ -168,11 +199,13 @@ def _check_named(rn: RandomNode, estimator: Estimator, particles: int, used: _Bu
     return replace(choice, candidates=(taken, *others))
 
 
-def _choose(rn: RandomNode, allow_bias: bool, particles: int, max_copies: int, used: _Budget) -> Choice:
+def _choose(
+    rn: RandomNode, allow_bias: bool, particles: int, max_copies: int, used: _Budget, first: Sequence[Estimator]
+) -> Choice:
     if not rn.needs_gradient:
         estimator = NotNeeded()
         return _choice(rn, estimator, estimator.supports(rn).reason)
-    candidates = _candidates(rn, allow_bias, particles, max_copies, used)
+    candidates = _candidates(rn, allow_bias, particles, max_copies, used, first)
     best = next((c for c in candidates if c.admissible), None)
     if best is None:
         listed = "".join(f"\n  {c.estimator.label}: {c.verdict}" for c in candidates)
@@ -183,14 +216,17 @@ def _choose(rn: RandomNode, allow_bias: bool, particles: int, max_copies: int, u
     return _choice(rn, best.estimator, best.verdict, ranked)
 
 
-def _candidates(rn: RandomNode, allow_bias: bool, particles: int, max_copies: float, used: _Budget) -> list[Candidate]:
+def _candidates(
+    rn: RandomNode, allow_bias: bool, particles: int, max_copies: float, used: _Budget, first: Sequence[Estimator] = ()
+) -> list[Candidate]:
     """Every row of the table with what it would cost this node, and why it cannot be or what speaks for it."""
     found = []
-    for row in TABLE:
+    for row in sorted(TABLE, key=lambda row: row.estimator not in first):
         reason = _refusal(row.estimator, rn, allow_bias, particles, max_copies, used)
         supported = row.estimator.supports(rn)
         copies = _copies(rn, row.estimator) if supported.ok else 0
-        because = "; ".join(dict.fromkeys((row.because, supported.reason)))
+        weighed = ("the least expected variance × time",) if row.estimator in first else ()
+        because = "; ".join(dict.fromkeys((row.because, *weighed, supported.reason)))
         found.append(Candidate(row.estimator, copies, row.variance, reason or because, reason is None))
     return found
 

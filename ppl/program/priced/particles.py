@@ -1,10 +1,10 @@
-"""`particles="auto"`: the number of particles whose variance × time is least, by what a step takes and known variances.
+"""`particles="auto"`: the estimators and the number of particles whose expected variance × time is least.
 
-The trunk, such as an encoder, is computed once however many particles there are, and so is what a call takes in
-Python; everything below a random node is computed for each. So the time of a step is a + b · particles, while the
-variance falls as 1 / particles, of leave-one-out baselines as 1 / (particles - 1). The product falls towards b: the
-choice is the least number that comes within `SLACK` of the best. Where plans at other numbers name other estimators,
-these count as equally noisy: `ppl.tune` measures that.
+The trunk, such as an encoder, is computed once however many particles there are; everything below a random node is
+computed for each. So the time of a step is a + b · particles, read off the schedule (`price`), while variances fall
+as `ppl.compiler.plan.expected` says. Weighed are the plan of the decision table and those that put one of its rows
+first (`FIRST`), each at every number of particles that admits it. Nothing is drawn and nothing timed: the choice is
+the same on every machine. Where the closed forms do not hold, `ppl.tune` measures.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from ppl.compiler.plan.choice import expected_variance, make_plan
 from ppl.compiler.plan.plan import Plan
 from ppl.errors import EstimatorError
+from ppl.estimators import Analytic, CategoricalDisARM, DisARM, Rebar, ScoreFunction
 from ppl.estimators.base import Estimator
+from ppl.graph.stochastic import RandomNode
 from ppl.lang.arguments import ArgumentSpec
 from ppl.lang.carried import require_one_particle
 from ppl.program.priced.price import Counts, counted, nanoseconds
@@ -23,16 +26,30 @@ from ppl.runtime.compiled import Compiled
 from ppl.runtime.prepared import Prepared, Settings
 
 NUMBERS = (1, 2, 4, 8, 16)
-SLACK = 1.1
+FIRST: tuple[Estimator, ...] = (
+    DisARM(),
+    ScoreFunction("leave_one_out"),
+    Rebar(),
+    CategoricalDisARM(),
+    ScoreFunction("moving_average"),
+)
+"""Rows of the decision table that are tried in front of the others, among the estimators of samples without a
+path."""
+EXACT = Analytic()
+"""In front of all where it is admissible: it has no variance."""
+SLACK = 1.05
 """How far above the least variance × time the choice may lie."""
+SHOWN = 5
+"""Trials that `explain()` lists."""
 BATCH = 100
 """Rows that steps are priced for, at most, and where the number of rows is not known: a usual minibatch."""
 
 
 class Trial(NamedTuple):
-    """A number of particles: the plan, variance relative to that of one sample, and microseconds of a step."""
+    """A number of particles and rows put first: the plan, the variance to expect, and microseconds of a step."""
 
     particles: int
+    first: tuple[Estimator, ...]
     plan: Plan
     variance: float
     microseconds: float
@@ -54,29 +71,51 @@ def chosen_particles(make: Callable[[Settings], Prepared], settings: Settings, e
     Raises
     ------
     EstimatorError
-        The number cannot vary, or nothing is known of what steps take: no data, carried values that random nodes move,
-        a CUDA target; or no number admits the estimators that were named.
+        The number cannot vary, or nothing is known of what steps take: no data, carried values that random nodes
+        move, a CUDA target; or no number admits the estimators that were named.
     """
     trials: list[Trial] = []
     refused: EstimatorError | None = None
     known: dict[str, Counts] = {}
     for number in NUMBERS:
-        program = make(replace(settings, particles=number))
         try:
-            compiled = _prepared(program, examples)
+            compiled = _prepared(make(replace(settings, particles=number)), examples)
         except EstimatorError as error:
             refused = refused or error
             continue
         _require_free(compiled)
         if _exact(compiled.plan):
             return replace(settings, particles=1, particles_because="no estimate has noise that more would average")
-        trials.append(_trial(compiled, number, known, _rows(compiled, examples)))
+        for first, plan in _plans(compiled):
+            key = repr(sorted((name, e.label) for name, e in plan.estimators.items()))
+            if key not in known:
+                asked = replace(settings, particles=number, first=first)
+                found = compiled if plan is compiled.plan else _prepared(make(asked), examples)
+                known[key] = counted(found.request("gradient"), found.settings.dtype, found.target)
+            trials.append(_trial(compiled, number, first, plan, known[key], _rows(compiled, examples)))
     if not trials:
         assert refused is not None
         raise refused
     best = min(t.product for t in trials)
-    found = next(t for t in trials if t.product <= SLACK * best)
-    return replace(settings, particles=found.particles, particles_because=_because(found, trials))
+    found_trial = min((t for t in trials if t.product <= SLACK * best), key=lambda t: (t.particles, t.product))
+    because = _because(found_trial, trials)
+    return replace(settings, particles=found_trial.particles, first=found_trial.first, particles_because=because)
+
+
+def _plans(compiled: Compiled) -> list[tuple[tuple[Estimator, ...], Plan]]:
+    """The plan of the table, and those with other rows first, each once."""
+    found: dict[str, tuple[tuple[Estimator, ...], Plan]] = {}
+    s, noisy = compiled.settings, _noisy(compiled)
+    for first in [(), (EXACT,), *((EXACT, e) for e in FIRST if any(e.supports(rn).ok for rn in noisy))]:
+        plan = make_plan(compiled.graph, s.estimators, s.allow_bias, s.particles, s.max_copies, first)
+        found.setdefault(repr(sorted((n, e.label) for n, e in plan.estimators.items())), (first, plan))
+    found[next(iter(found))] = (), compiled.plan
+    return list(found.values())
+
+
+def _noisy(compiled: Compiled) -> list[RandomNode]:
+    """Nodes of which the table takes samples without a path."""
+    return [compiled.graph[n] for n, e in compiled.plan.estimators.items() if e in FIRST]
 
 
 def _prepared(program: Prepared, examples: Sequence[Any]) -> Compiled:
@@ -100,21 +139,11 @@ def _exact(plan: Mapping[str, Any]) -> bool:
     return not any(choice.estimator.sampled for choice in plan.values())
 
 
-def _trial(compiled: Compiled, number: int, known: dict[str, Counts], rows: Mapping[str, int]) -> Trial:
-    """Plans that are the same at several numbers are scheduled once, with particles as an axis."""
-    estimators = compiled.plan.estimators
-    key = repr(sorted((name, e.label) for name, e in estimators.items()))
-    if key not in known:
-        known[key] = counted(compiled.request("gradient"), compiled.settings.dtype, compiled.target)
-    time = nanoseconds(known[key], {**rows, "n_particles": number}) / 1000
-    variance = sum(_variance(e, number) for e in estimators.values())
-    return Trial(number, compiled.plan, variance, time)
-
-
-def _variance(estimator: Estimator, number: int) -> float:
-    """Of the mean over particles. Baselines from the others, at one sample less than there are, are no better."""
-    others = estimator.validate(1) is not None
-    return estimator.sampled / (number - 1 if others else number)
+def _trial(
+    compiled: Compiled, number: int, first: tuple[Estimator, ...], plan: Plan, counts: Counts, rows: Mapping[str, int]
+) -> Trial:
+    time = nanoseconds(counts, {**rows, "n_particles": number}) / 1000
+    return Trial(number, first, plan, expected_variance(compiled.graph, plan.estimators, number), time)
 
 
 def _rows(compiled: Compiled, examples: Sequence[Any]) -> dict[str, int]:
@@ -129,8 +158,18 @@ def _rows(compiled: Compiled, examples: Sequence[Any]) -> dict[str, int]:
 
 
 def _because(found: Trial, trials: Sequence[Trial]) -> str:
-    """The trials in words: time, and variance × time relative to the choice."""
-    listed = ", ".join(f"{t.particles}: {t.microseconds:.3g} µs, {t.product / found.product:.2g}" for t in trials)
-    best = min(trials, key=lambda t: t.product)
-    words = "the least variance × time" if best is found else f"within {SLACK - 1:.0%} of the least variance × time"
-    return f"{words}, as estimated (time of a step, product relative to the choice; {listed})"
+    """The best trials in words: time, and variance × time relative to the choice."""
+    ranked = sorted(trials, key=lambda t: t.product)[:SHOWN]
+    listed = ", ".join(f"{_named(t)}: {t.microseconds:.3g} µs, {_ratio(t, found):.2g}" for t in ranked)
+    words = "the least" if ranked[0] is found else f"within {SLACK - 1:.0%} of the least"
+    said = f"{words} expected variance × time of {len(trials)}"
+    return f"{said} (time of a step, product relative to the choice: {listed})"
+
+
+def _named(trial: Trial) -> str:
+    labels = dict.fromkeys(e.label for e in trial.plan.estimators.values() if not e.imposed)
+    return f"{trial.particles} with {' and '.join(labels)}"
+
+
+def _ratio(trial: Trial, found: Trial) -> float:
+    return trial.product / found.product if found.product else 1.0

@@ -27,7 +27,7 @@ KINDS = ("products", "functions", "draws", "arithmetic", "bytes", "steps")
 
 class Price(NamedTuple):
     """Nanoseconds of one of each kind: flops of products, functions (exp, log, ...), random numbers, other arithmetic,
-    bytes moved between steps, and steps of the schedule begun; `call` is that of a call from Python.
+    bytes moved between steps, and steps of the schedule begun; `call` is that of a step in the loop of `ppl.fit`.
     """
 
     products: float = 0.03
@@ -35,8 +35,8 @@ class Price(NamedTuple):
     draws: float = 2.0
     arithmetic: float = 0.15
     bytes: float = 0.03
-    steps: float = 50.0
-    call: float = 15_000.0
+    steps: float = 30.0
+    call: float = 150.0
 
 
 Counts = dict[str, Poly]
