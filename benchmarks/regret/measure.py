@@ -106,6 +106,8 @@ class Candidate:
     def __init__(self, built: Built, plan: Plan):
         self.built, self.plan = built, dict(plan)
         self.least = 1 if all(e.validate(1) is None for e in plan.values()) else 2
+        self.gain = float(self.least)
+        """How much more the variance may fall from 2 particles on than 1/K: by 2 with baselines from the others."""
         self.steps: dict[int, StandingSteps] = {}
         self.variance: dict[int, tuple[float, float]] = {}
         self.seconds: dict[int, float] = {}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime
 import itertools
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,14 +17,16 @@ from ppl.errors import EstimatorError, NonFiniteError
 from ppl.estimators import CategoricalDisARM, Combine, Enumerate, Pathwise, ScoreFunction
 from ppl.estimators.base import Estimator
 
-HOPELESS = 3.0
+T = TypeVar("T")
+HOPELESS = 2.0
 """Factor above the best variance × time, by few gradients, from which on a candidate is given up."""
 UNSETTLED = 2.0
 """Factor on that for interpreted steps where auxiliary variables move: they may not have settled."""
-RATIOS = (0.7, 3.0)
+RATIOS = (0.7, 2.0)
 """Ratios of times between which those of interpreted steps are believed."""
-NEAR = 1.7
-"""Factor within which a candidate is measured with one particle, too: that takes a program of its own."""
+NEAR, LONG = 1.5, 3e-4
+"""Factor within which a candidate is measured with one particle, too, which takes a program of its own; and seconds of
+a step of two particles from which on one may be better than many."""
 BEST = 3
 """Candidates of a node that are tried beside another node's."""
 OTHERS = ScoreFunction("leave_one_out")
@@ -50,8 +52,8 @@ class Search:
         self.name, self.built = name, Built(GRAPHS[name]())
         self.found: dict[str, Candidate] = {}
         self.given_up: dict[str, str] = {}
-        self.best = float("inf")
-        self.looked: list[float] = []
+        self.tried: set[str] = set()
+        self.best = self.least = float("inf")
         self._first = 0.0
         program = self.built.program("auto", 1)
         self.graph = program.prepare().graph
@@ -89,36 +91,43 @@ class Search:
         return [e for e in known if not e.biased and e.supports(self.graph[node]).ok]
 
     def try_plans(self, plans: Iterable[Plan]) -> None:
-        """Measure plans roughly; those that are far behind the best are given up."""
+        """Look at plans in the interpreter, then compile those that are not far behind, the best first."""
+        looked: list[tuple[float, float, str, Candidate]] = []
         for plan in plans:
             key = repr(sorted(spelled(plan).items()))
-            if key in self.found or key in self.given_up:
+            if key not in self.tried:
+                self.tried.add(key)
+                found = self._tried(key, lambda plan=plan: self._looked(Candidate(self.built, plan)))
+                looked += [] if found is None else [(*found[1:], key, found[0])]
+        least = min([self.least, *(product for product, *_ in looked)])
+        self.least = least
+        for product, slack, key, one in sorted(looked, key=lambda each: each[0] / each[1]):
+            if product > HOPELESS * slack * least and one.plan != self.auto:
+                self.given_up[key] = f"{product / least:.3g} times the best, interpreted" if least else "not exact"
                 continue
-            try:
-                one = Candidate(self.built, plan)
-                if (behind := self._looked(one)) > HOPELESS:
-                    self.given_up[key] = f"{behind:.3g} times the best, interpreted"
-                    continue
-                product = one.glance()
-            except (EstimatorError, FloatingPointError, NonFiniteError, ppl.errors.ParameterError) as error:
-                self.given_up[key] = str(error).splitlines()[0][:200]
+            glanced = self._tried(key, one.glance)
+            if glanced is None:
                 continue
-            if product > HOPELESS * self.best and self.found:
-                self.given_up[key] = f"{product / self.best:.3g} times the best" if self.best else "not exact"
+            if glanced > HOPELESS * one.gain * self.best and one.plan != self.auto:
+                self.given_up[key] = f"{glanced / self.best:.3g} times the best" if self.best else "not exact"
                 continue
-            self.best = min(self.best, product)
+            self.best = min(self.best, glanced)
             self.found[key] = one
 
-    def _looked(self, one: Candidate) -> float:
-        """Variance × time in the interpreter, over the least."""
+    def _tried(self, key: str, make: Callable[[], T]) -> T | None:
+        """What is made, or None with the reason written down."""
+        try:
+            return make()
+        except (EstimatorError, FloatingPointError, NonFiniteError, ppl.errors.ParameterError) as error:
+            self.given_up[key] = str(error).splitlines()[0][:200]
+            return None
+
+    def _looked(self, one: Candidate) -> tuple[Candidate, float, float]:
+        """A candidate with its variance × time in the interpreter, and the factor by which that may be wrong."""
         variance, seconds, moves = one.look()
         self._first = self._first or seconds
-        product = variance * float(np.clip(seconds / self._first, *RATIOS))
-        self.looked.append(product)
-        least = min(self.looked)
-        if product <= least or not least:
-            return 1.0 if product <= least else float("inf")
-        return product / least / (UNSETTLED if moves else 1.0)
+        slack = (UNSETTLED if moves else 1.0) * one.gain
+        return one, variance * float(np.clip(seconds / self._first, *RATIOS)), slack
 
     def _finish(self) -> None:
         """Measure those precisely that are still near the best."""
@@ -126,11 +135,12 @@ class Search:
             if one.variance:
                 continue
             product = one.glance()
-            if product > HOPELESS * self.best and one.plan != self.auto:
+            if product > HOPELESS * one.gain * self.best and one.plan != self.auto:
                 self.given_up[key] = f"{product / self.best:.3g} times the best" if self.best else "not exact"
                 del self.found[key]
                 continue
-            one.finish(alone=product <= NEAR * self.best or one.plan == self.auto)
+            near = product <= NEAR * self.best and one.seconds[2] > LONG
+            one.finish(alone=near or one.plan == self.auto)
 
     def _pairs(self, singles: dict[str, list[Estimator]]) -> list[Plan]:
         """Pairs of nodes with a common cost among each one's best, the others as in the best plan."""

@@ -70,12 +70,16 @@ class Slopes:
 
     def fault(self, node: Node, position: int) -> Fault | None:
         """The jump that `node` is in its argument number `position` as far as draws can tell, or None."""
+        units = self.units(node, position)
+        return _steep(units) if units > STEEPEST else None
+
+    def units(self, node: Node, position: int) -> float:
+        """How many of its own units an op that saturates or oscillates moves by an argument; 0 of all others."""
         width = _width(self.ranges(node))
         if node.op in STRAIGHT or not 0 < width < math.inf:
-            return None
+            return 0.0
         swing = self._passed(node, position)
-        units = swing / width if node.op in PIECEWISE else self(node.args[position]).swing
-        return _steep(units) if units > STEEPEST else None
+        return swing / width if node.op in PIECEWISE else self(node.args[position]).swing
 
     def steep_logits(self, node: Node, position: int) -> Fault | None:
         """The jump that the law of a discrete `sample` node is in its parameter number `position`, or None."""

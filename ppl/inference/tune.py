@@ -3,8 +3,8 @@
 1. Node by node, the others at their current choice, all candidates race (`tuning.race`).
 2. Nodes that share a cost are tried together: each pair among the best three of both.
 3. The best three choices, and the program's own, are tried with 1, 2, 4, 8 and 16 particles.
-4. The last few are compiled, and steps of their training loop timed; of those that are not clearly worse than the best, the first is taken, beginning
-   with the program's own choice.
+4. The last few are compiled, and steps of their training loop timed; of those that are not clearly worse than the best,
+   the first is taken, beginning with the program's own choice.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from ppl.arguments import mapping, number_at
 from ppl.compiler.plan.choice import make_plan
 from ppl.compiler.plan.loops import naming_loops, unrolled
 from ppl.compiler.plan.measured import record
-from ppl.compiler.plan.plan import Plan
 from ppl.compiler.surrogate import variants as build
 from ppl.compiler.surrogate.conditions.constants import check_constants
 from ppl.compiler.surrogate.conditions.range_guards import find_guards

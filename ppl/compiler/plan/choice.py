@@ -56,6 +56,8 @@ class Row:
     noise: Noise | None = None
 
 
+AVERAGE = ScoreFunction(baseline="moving_average")
+
 TABLE: tuple[Row, ...] = (
     Row(Enumerate(), "exact, no variance from this node", "none", expected.none),
     Row(
@@ -77,7 +79,7 @@ TABLE: tuple[Row, ...] = (
         "differences in a pair",
         expected.class_pair,
     ),
-    Row(ScoreFunction(baseline="moving_average"), "needs only the log-density", "the cost's spread", expected.constant),
+    Row(AVERAGE, "needs only the log-density", "the cost's spread", expected.constant),
     # Admissible only where a row above is: never taken here, and listed as candidates to be named.
     Row(Analytic(), "exact for costs up to degree 2, no variance from this node", "none", expected.none),
     Row(StickingTheLanding(), "pathwise, without the score of its own density", "none at the posterior", expected.path),
@@ -85,11 +87,16 @@ TABLE: tuple[Row, ...] = (
     Row(Implicit(), "pathwise through the cdf", "the cost's slope", expected.path),
     Row(BonnetPrice(), "the cost's slope and curvature", "slope and curvature"),
     Row(Relax(), "a trained network as control variate", "what it cannot fit"),
-    Row(MeasureValued(), "a pair of samples for every unit and parameter", "differences in pairs"),
+    Row(MeasureValued(), "a pair of samples for every unit and parameter", "differences in pairs", expected.difference),
     Row(ARM(), "the reference that DisARM improves on", "DisARM's and more", expected.pair),
     Row(Enumerate(categories=2), "the likely categories summed, one of the others drawn", "the rest's spread"),
     Row(Enumerate(units=2), "the least certain units summed", "the rest's spread"),
-    Row(Combine(Pathwise(), ScoreFunction("moving_average")), "two estimators on one sample", "less than either's"),
+    Row(
+        Combine(Pathwise(), ScoreFunction("moving_average")),
+        "two estimators on one sample",
+        "less than either's",
+        expected.path_and_score,
+    ),
     Row(Combine(DisARM(), ScoreFunction("leave_one_out")), "two estimators on one sample", "less than either's"),
     Row(Relaxed(), "relaxed sample (biased)", "the relaxed slope"),
     Row(StraightThrough(), "straight-through (biased)", "the cost's slope"),

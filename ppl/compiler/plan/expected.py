@@ -7,9 +7,12 @@ unit's gradient comes from the units that the estimator lets vary with it:
 - particles differ in all N units that the costs depend on: with one number as baseline that leaves N - h, and on
   top what the mean cost differs by from row to row; with the mean of the K - 1 others it is a U-statistic of order
   2, for the mean of K of them ((K - 2)(N - h) + 2 N) / (K (K - 1));
-- a path leaves curvature, which no closed form knows: 1.
+- a path sees slopes of the node's own n units only, w² / 1.5 where the cost saturates or oscillates over w units of its
+  own while the node moves by its standard deviation (cos w z), and what a straight cost has where w is below 1;
+- a combination of least variance has a b / (a + b) of two members that err independently.
 
-A unit's own contribution adds no noise at even odds, and as much as another's at odds of one to three; h is a half.
+A discrete unit's own contribution adds no noise at even odds, and as much as another's at odds of one to three: h is a
+half. With location and scale learned it adds more, -3 / max(1, w²).
 
 Two layers of 64 and 32 units should give pairs 0.56 of the variance of two particles with leave-one-out; on the
 belief net of `benchmarks/results/estimator_variance.md` it is 0.60. Four particles should give 0.33; it is 0.36.
@@ -22,9 +25,11 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from ppl.graph.stochastic import RandomNode
+from ppl.ir.node import topological
 
-OWN = 0.5
-"""How much of the noise of another unit is missing for the unit itself: h."""
+OWN, STRAIGHT = 0.5, 3.0
+"""How much of the noise of another unit is missing for a discrete unit itself: h; and how much more a continuous unit
+has under a straight cost."""
 ROWS = 1.5
 """What rows differ by in their mean cost, relative to the noise of a row's units. Measured: 1.55 on the digits
 belief net, 1.9 on the categorical VAE (variance of a moving average over that of two particles with leave-one-out,
@@ -39,11 +44,19 @@ OUTSIDE = 100.0
 
 
 class Units(NamedTuple):
-    """Random units as a node's gradient sees them: its own, and all that its costs depend on; whether it has rows."""
+    """Random units as a node's gradient sees them: its own, and all that its costs depend on; whether it has rows, and
+    over how many units of their own its costs move with it (None for a discrete node).
+    """
 
     own: float
     all: float
     rows: bool
+    rough: float | None = None
+
+    @property
+    def near(self) -> float:
+        """All units, its own by what it adds: N - h."""
+        return self.all - (OWN if self.rough is None else -STRAIGHT / max(1.0, self.rough) ** 2)
 
 
 Noise = Callable[[Units, int], float]
@@ -57,7 +70,18 @@ def none(units: Units, particles: int) -> float:
 
 def path(units: Units, particles: int) -> float:
     """Of a path."""
-    return 1 / particles
+    return max(1.0, units.rough or 0.0) ** 2 / 1.5 / particles
+
+
+def difference(units: Units, particles: int) -> float:
+    """Of a pair for each unit, which differ in that unit alone: a path without a slope."""
+    return 1 / 1.5 / particles
+
+
+def path_and_score(units: Units, particles: int) -> float:
+    """Of a path and a score with the weights of least variance."""
+    a, b = path(units, particles), others(units, particles)
+    return a * b / (a + b)
 
 
 def pair(units: Units, particles: int) -> float:
@@ -78,12 +102,12 @@ def relaxed(units: Units, particles: int) -> float:
 def others(units: Units, particles: int) -> float:
     """Of a score against the mean of the other particles."""
     k = max(particles, 2)
-    return ((k - 2) * (units.all - OWN) + 2 * units.all) / (k * (k - 1))
+    return ((k - 2) * units.near + 2 * max(units.near, units.all)) / (k * (k - 1))
 
 
 def constant(units: Units, particles: int) -> float:
     """Of a score against one number for all rows, a moving average."""
-    return LAGS * (units.all - OWN + (ROWS * units.all if units.rows else 0.0)) / particles
+    return LAGS * (units.near + (ROWS * units.all if units.rows else 0.0)) / particles
 
 
 def units_of(rn: RandomNode, drawn: Iterable[RandomNode]) -> Units:
@@ -91,7 +115,15 @@ def units_of(rn: RandomNode, drawn: Iterable[RandomNode]) -> Units:
     costs = {c.name for c in rn.costs}
     near = [other for other in drawn if other is not rn and costs & {c.name for c in other.costs}]
     own = _size(rn)
-    return Units(own, own + sum(_seen(rn, other) for other in near), bool(rn.node.type.axes))
+    rough = None if rn.dist.discrete else roughness(rn)
+    return Units(own, own + sum(_seen(rn, other) for other in near), bool(rn.node.type.axes), rough)
+
+
+def roughness(rn: RandomNode) -> float:
+    """The most units of its own that an op moves on the way from a node to its costs. Only constants are known."""
+    slopes, bit, reach = rn.graph.ranges.slopes, rn.graph.terms.bit[rn.name], rn.graph.terms.reach
+    moved = (n for n in topological([c.node for c in rn.costs]) if n.args and reach(n).direct & bit)
+    return max((slopes.units(n, i) for n in moved for i in range(len(n.args)) if n is not rn.node), default=0.0)
 
 
 def _size(rn: RandomNode) -> float:

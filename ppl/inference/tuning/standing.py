@@ -6,6 +6,7 @@ that is most of the time, and would make particles look free.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,7 +35,8 @@ class StandingSteps:
         rule = rule_of(self._still)
         assert rule is not None
         self._trainer = trainer_of(compiled, rule.sparse, rule.name)
-        self._live = Live(call.state, rule, compiled.estimators)
+        self._start = functools.partial(Live, call.state, rule, compiled.estimators)
+        self._live = self._start()
         self._hyper = compiled.hyper_vector(call.hyper, call.state.step)[None]
         if self._trainer is not None:
             bound = compiled.binder.bind(call.data, None, call.total_rows, False)
@@ -42,8 +44,11 @@ class StandingSteps:
 
     @property
     def state(self) -> State:
-        """The state that the steps have come to."""
-        return self._live.state if self._trainer is not None else self._call.state
+        """The state that the steps have come to; later ones leave it alone."""
+        if self._trainer is None:
+            return self._call.state
+        self._live.share()
+        return self._live.state
 
     def take(self, count: int) -> None:
         """Take so many steps.
@@ -62,7 +67,7 @@ class StandingSteps:
             raise NonFiniteError("a loss or gradient of a training step is not finite")
 
     def seconds(self, clock: Callable[[], float] = time.perf_counter) -> float:
-        """Seconds of a step by `clock`, the mean over a block of steps."""
+        """Seconds of a step by `clock`, the mean over a block of steps that begins where the first one did."""
         taken = self._timed(clock)
         while taken < BLOCK_SECONDS / 2:
             self._count = max(2 * self._count, int(0.75 * self._count * BLOCK_SECONDS / max(taken, 1e-9)))
@@ -70,6 +75,7 @@ class StandingSteps:
         return taken / self._count
 
     def _timed(self, clock: Callable[[], float]) -> float:
+        self._live = self._start()
         began = clock()
         self.take(self._count)
         return clock() - began

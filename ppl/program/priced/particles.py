@@ -14,11 +14,11 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ppl.compiler.plan.choice import expected_variance, make_plan
+from ppl.compiler.plan.expected import roughness
 from ppl.compiler.plan.plan import Plan
 from ppl.errors import EstimatorError
-from ppl.estimators import Analytic, CategoricalDisARM, DisARM, Rebar, ScoreFunction
+from ppl.estimators import Analytic, CategoricalDisARM, Combine, DisARM, MeasureValued, Pathwise, Rebar, ScoreFunction
 from ppl.estimators.base import Estimator
-from ppl.graph.stochastic import RandomNode
 from ppl.lang.arguments import ArgumentSpec
 from ppl.lang.carried import require_one_particle
 from ppl.program.priced.price import Counts, counted, nanoseconds
@@ -32,11 +32,18 @@ FIRST: tuple[Estimator, ...] = (
     Rebar(),
     CategoricalDisARM(),
     ScoreFunction("moving_average"),
+    MeasureValued(),
 )
-"""Rows of the decision table that are tried in front of the others, among the estimators of samples without a
-path."""
+"""Rows of the decision table that are tried in front of the others, where the table takes one of them."""
 EXACT = Analytic()
 """In front of all where it is admissible: it has no variance."""
+ROUGH = 1.5
+"""Units of its own over which a cost moves, from which on the rows `BESIDE` are tried in front of a path."""
+BESIDE: tuple[Estimator, ...] = (
+    Combine(Pathwise(), ScoreFunction("moving_average")),
+    ScoreFunction("leave_one_out"),
+    ScoreFunction("moving_average"),
+)
 SLACK = 1.05
 """How far above the least variance × time the choice may lie."""
 SHOWN = 5
@@ -105,17 +112,24 @@ def chosen_particles(make: Callable[[Settings], Prepared], settings: Settings, e
 def _plans(compiled: Compiled) -> list[tuple[tuple[Estimator, ...], Plan]]:
     """The plan of the table, and those with other rows first, each once."""
     found: dict[str, tuple[tuple[Estimator, ...], Plan]] = {}
-    s, noisy = compiled.settings, _noisy(compiled)
-    for first in [(), (EXACT,), *((EXACT, e) for e in FIRST if any(e.supports(rn).ok for rn in noisy))]:
+    s = compiled.settings
+    for first in [(), (EXACT,), *((EXACT, e) for e in _tried(compiled))]:
         plan = make_plan(compiled.graph, s.estimators, s.allow_bias, s.particles, s.max_copies, first)
         found.setdefault(repr(sorted((n, e.label) for n, e in plan.estimators.items())), (first, plan))
     found[next(iter(found))] = (), compiled.plan
     return list(found.values())
 
 
-def _noisy(compiled: Compiled) -> list[RandomNode]:
-    """Nodes of which the table takes samples without a path."""
-    return [compiled.graph[n] for n, e in compiled.plan.estimators.items() if e in FIRST]
+def _tried(compiled: Compiled) -> list[Estimator]:
+    """The rows that are tried in front, by what the table takes."""
+    tried: dict[Estimator, None] = {}
+    for name, estimator in compiled.plan.estimators.items():
+        rn = compiled.graph[name]
+        if estimator in FIRST:
+            tried |= dict.fromkeys(e for e in FIRST if e.supports(rn).ok)
+        elif estimator == Pathwise() and roughness(rn) > ROUGH:
+            tried |= dict.fromkeys(BESIDE)
+    return list(tried)
 
 
 def _prepared(program: Prepared, examples: Sequence[Any]) -> Compiled:

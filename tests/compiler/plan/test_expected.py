@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl import Bernoulli
+from ppl import Bernoulli, Normal
 from ppl.compiler.plan.choice import expected_variance
 from ppl.compiler.plan.expected import LAGS
-from ppl.estimators import DisARM, ScoreFunction
+from ppl.estimators import DisARM, Pathwise, ScoreFunction
 
 P = np.array([0.5, 0.25, 0.5, 0.25])
 """Own noise of a unit: none at even odds, as much as another's at one to three; a half on average."""
@@ -82,3 +82,26 @@ def test_pairs_share_the_noise_of_other_layers():
     pairs = expected_variance(graph, {"a": DisARM(), "b": DisARM()}, 1)
     leave = expected_variance(graph, {n: ScoreFunction("leave_one_out") for n in "ab"}, 2)
     assert pairs / leave == pytest.approx((5.5 * 6 + 1.5 * 2) / 64)
+
+
+@pytest.mark.parametrize(
+    ("cost", "chosen"),
+    [
+        (lambda z: np.cos(0.5 * z), Pathwise()),
+        (lambda z: np.exp(-0.1 * z**2), Pathwise()),
+        (lambda z: np.cos(5.0 * z), ScoreFunction("leave_one_out")),
+        (lambda z: np.exp(-10.0 * z**2), ScoreFunction("leave_one_out")),
+    ],
+)
+def test_paths_give_way_where_the_cost_is_rough(cost, chosen):
+    """cos w z has a path's variance of w² in location and log-scale, and a score's of 3/2; these are on either side."""
+
+    @ppl.model
+    def model():
+        z = ppl.sample("z", Normal(ppl.param("loc", 1.0), np.exp(ppl.param("log_scale", 0.0))))
+        ppl.cost("loss", cost(z))
+
+    assert ppl.compile(model, particles="auto").explain().as_dict() == {"z": chosen}
+    path, score = (ppl.compile(model, e, particles=2) for e in (Pathwise(), ScoreFunction("leave_one_out")))
+    path, score = (p.diagnose(p.init(0), repeats=2000, seed=1, timing=False).total.trace for p in (path, score))
+    assert (path < score) == (chosen == Pathwise())
