@@ -24,6 +24,8 @@ from ppl.training.loops import Trainer
 from ppl.training.optim.schedules import rate_at
 from ppl.training.progress import Bar
 from ppl.training.run import Run
+from ppl.training.streams.ahead import Ahead
+from ppl.training.streams.group import alike, together
 from ppl.training.streams.stream import Stream
 from ppl.training.trainers import trainer_of
 from ppl.training.tuned.tuner import steps_until
@@ -40,7 +42,7 @@ class InPlace(Run):
 
     _live: Live
     _whole: Bound
-    _epoch, _recorded = -1, 0
+    _epoch, _recorded, _count = -1, 0, 1
 
     def __init__(self, trainer: Trainer, rule: Rule, *rest: Any):
         self.trainer, self.rule = trainer, rule
@@ -118,10 +120,29 @@ class InPlace(Run):
         limits = [self._count, steps_until(self.tuner, step)]
         limits += [] if self.end is None else [self.end - step]
         limits += [] if every is None else [every - step % every]
-        assert isinstance(self.source, Rows)
-        looked = self.source.steps_per_epoch == 1 and self.validate is not None
+        looked = isinstance(self.source, Rows) and self.source.steps_per_epoch == 1 and self.validate is not None
         limits += [] if self.callback is None else [self._called_every - step % self._called_every]
         return 1 if looked else min(limits)
+
+    def _take_next(self, batch: Batch, batches: Iterator[Any], bar: Bar) -> Batch:
+        """Take the steps on a batch and on those of the same sizes that have been read ahead; returns the last one."""
+        began, before = time.monotonic(), self.step
+        group = [batch, *self._alike(batch, batches)]
+        plate = self.trainer.plate
+        steps = together(group, None if plate is None else plate.name) if len(group) > 1 else None
+        if steps is None or not self._take(steps, len(group), batch.size, bar):
+            self._step(batch, bar)
+        done = self.step - before
+        self._pace(time.monotonic() - began, done)
+        for _ in range(done - 1):
+            next(batches)
+        return group[done - 1]
+
+    def _alike(self, batch: Batch, batches: Iterator[Any]) -> list[Batch]:
+        """The batches behind one that are there already and can be taken in one call with it, before someone looks."""
+        if not isinstance(batches, Ahead) or batch.bound is None or batch.last or not self.trainer.several:
+            return []
+        return alike(batch, batches.ready()[: self._steps_ahead(self.step) - 1])
 
     def _step(self, batch: Batch, bar: Bar) -> None:
         """One step on a batch of a stream; where its shape needs another program, on the general path."""

@@ -7,7 +7,7 @@ compiled code has recorded in its `Block` always fits it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from ppl.compiler.emit.cpu.training import RULES
 from ppl.runtime.binding import Bound
 from ppl.runtime.pool import aligned
 from ppl.runtime.state import State
+
+T = TypeVar("T")
 
 SPARSE_RULES = ("SGD", "AdaGrad", "LazyAdam")
 
@@ -47,7 +49,8 @@ class Steps(NamedTuple):
     """Data of some steps: `bound` in the order of the inputs, and the rows of every step if they are minibatches.
 
     `rows` is None where every step takes all of `bound`. `total` is the number of rows of the whole data set. With
-    `gathered`, `bound` is the minibatch of the one step, and `rows` are the numbers of its rows.
+    `gathered`, `bound` is the minibatch of the first step, `others` are those of the steps behind it, `rows` the
+    numbers of the rows of all, and `size` how many each has.
     """
 
     bound: Bound
@@ -55,6 +58,7 @@ class Steps(NamedTuple):
     size: int
     total: int
     gathered: bool = False
+    others: tuple[Bound, ...] = ()
 
 
 class Block(NamedTuple):
@@ -89,6 +93,16 @@ class Live:
         self.block: Block | None = None
         self.resident: Any = None
         """This state on a device."""
+        self.copied: np.ndarray | None = None
+        """Copies of `flat` for threads, which they move with it."""
+        self._kept: dict[str, tuple[Any, Any]] = {}
+
+    def kept(self, what: str, key: Any, make: Callable[[], T]) -> T:
+        """What `make` gives, made once for all calls of compiled code whose sizes, the `key`, are the same."""
+        if what not in self._kept or self._kept[what][0] != key:
+            self._kept[what] = key, make()
+        found: T = self._kept[what][1]
+        return found
 
     @property
     def seed(self) -> int:
@@ -125,7 +139,7 @@ class Live:
         """Make sure that nobody else sees what is written."""
         if self._shared:
             self.flat, self.aux, self.slots = _copy(self.flat), self.aux.copy(), [s.copy() for s in self.slots]
-            self._shared = False
+            self._shared, self.copied = False, None
 
 
 def _copy(x: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from ppl.compiler.lower.request import Request, offsets_of
 from ppl.compiler.lower.sparse import Table, sparse_request
 from ppl.errors import SimulatorError
 from ppl.runtime import guards
+from ppl.runtime.binding import Bound
 from ppl.runtime.executable import Executable
 from ppl.runtime.pool import aligned
 from ppl.training.live import Block, Live, Steps
@@ -42,13 +43,14 @@ class Trainer:
     listed = "TRAINED"
     ready = False
     """Whether the loop has been compiled."""
+    several = True
+    """Whether a call takes steps on several batches that have been read ahead."""
     paced: tuple[int, int] = (0, 1)
     """Rows of a batch in the latest run, and the steps that it came to take in a call of compiled code."""
 
     def __init__(self, compiled: Compiled):
         self.compiled = compiled
         self.executable = compiled.executable("gradient")
-        self._spare = np.zeros(0)
         self._read()
 
     def _read(self) -> None:
@@ -67,8 +69,11 @@ class Trainer:
         exe, bound = self.executable, steps.bound
         rows = self._rows_of(steps)
         order, size, batch = np.zeros(0, np.int64), 0, list(bound.arrays)
-        data = [exe._data(x, *spec) for x, spec in zip(batch, exe.request.inputs, strict=True)]
-        parts = data
+        data = self._data(bound)
+        parts, others = data, [data, *map(self._data, steps.others)] if steps.others else []
+        places = np.array([[x.ctypes.data for x in arrays] for arrays in others], np.int64).reshape(
+            len(others), len(data)
+        )
         if steps.rows is not None:
             order, size = steps.rows, -steps.size if steps.gathered else steps.size
         if size > 0:
@@ -81,11 +86,10 @@ class Trainer:
         lanes, threads = threads, self._chosen(threads, len(rates))
         for plate, (scale, total) in self._scaled(steps, rows).items():
             w[exe.plates.index(plate)], v[exe.memory.header.index(f"total_{plate}")] = scale, total
-        grad = guards.framed(exe.n_params, exe.float) if CHECKED else np.empty(exe.n_params, exe.float)
         results = np.zeros((len(rates), len(self.names)))
         live.block = Block(live.step, self.names, results, steps.total) if rates else None
         first, second = live.vectors
-        vectors = (live.flat, first, second, grad, RULES[live.rule.name], np.asarray(rates, np.float64),
+        vectors = (live.flat, first, second, self._gradient(live), RULES[live.rule.name], np.asarray(rates, np.float64),
                    np.array([*live.rule.numbers, 0.0]), 1.0 / steps.total)  # fmt: skip
         seed = np.uint64(live.seed & 0xFFFFFFFFFFFFFFFF)
         rest = (
@@ -100,6 +104,7 @@ class Trainer:
             size,
             threads,
             exe.entry_points(threads, self.listed),
+            places,
             *data,
             *parts,
         )
@@ -112,6 +117,18 @@ class Trainer:
         if CHECKED:
             guards.verify(exe.memory, w, v, (slabs, lanes))
         return done
+
+    def _gradient(self, live: Live) -> np.ndarray:
+        """Memory for a gradient: the same for all calls, since fresh pages cost time."""
+        exe = self.executable
+        if CHECKED:
+            return guards.framed(exe.n_params, exe.float)
+        return live.kept("gradient", exe.n_params, lambda: aligned(exe.n_params, exe.float))
+
+    def _data(self, bound: Bound) -> list[np.ndarray]:
+        """Data arguments as compiled code reads them."""
+        exe = self.executable
+        return [exe._data(x, *spec) for x, spec in zip(bound.arrays, exe.request.inputs, strict=True)]
 
     def _rows_of(self, steps: Steps) -> dict[str, int]:
         """Rows of a step, by plate."""
@@ -155,14 +172,16 @@ class Trainer:
     def _copies(self, live: Live, threads: int) -> np.ndarray:
         """The parameters once more for every thread but the first, where threads share the update."""
         if threads == 1 or threads > THREADS_WITH_COPIES or live.flat.size < UPDATED_BY_ALL:
+            live.copied = None
             return live.flat[:0]
         from ppl.kernels.cpu.training.copies import stride_of  # imports Numba
 
         stride = stride_of(live.flat.size)
-        if self._spare.size != (threads - 1) * stride:
-            self._spare = aligned((threads - 1) * stride, live.flat.dtype)
-        self._spare.reshape(threads - 1, stride)[:, : live.flat.size] = live.flat
-        return self._spare
+        spare = live.kept("copies", (threads, stride), lambda: aligned((threads - 1) * stride, live.flat.dtype))
+        if live.copied is not spare:
+            spare.reshape(threads - 1, stride)[:, : live.flat.size] = live.flat
+        live.copied = spare
+        return spare
 
 
 class SparseTrainer(Trainer):
@@ -208,24 +227,22 @@ class SparseTrainer(Trainer):
         self.executable = Executable(request, settings.dtype, title=f"{self.compiled.title} (training)", **fields)
         self._read()
         self.names = self.names[:-1]
-        self._lists: dict[Any, Any] = {}
 
     def _extra(self, live: Live, v: np.ndarray, sizes: dict[str, int], threads: int) -> tuple[Any, ...]:
         out = np.empty(self.executable._out_size(sizes), self.executable.float)
-        return out, v, *self._scratch(sizes, threads)
+        return out, v, *self._scratch(live, sizes, threads)
 
-    def _scratch(self, sizes: dict[str, int], threads: int) -> tuple[np.ndarray, ...]:
+    def _scratch(self, live: Live, sizes: dict[str, int], threads: int) -> tuple[np.ndarray, ...]:
         """Lists of additions and the sum of one row, per thread; all lists are empty between steps."""
-        key = (threads, *sizes.values())
-        if key not in self._lists:
-            self._lists.clear()
-            tables = self._emitter.tables
-            most = max((self._emitter.additions(t).evaluate(sizes) for t in tables), default=0)
-            lengths, width = [t.length for t in tables], max((t.width for t in tables), default=0)
-            self._lists[key] = (
-                np.full((threads, sum(lengths)), -1, np.int32),
-                np.zeros((threads, most), np.int32),
-                np.zeros((threads, min(most, max(lengths, default=0)) + 1), np.int32),
-                np.zeros((threads, width + 32), self.executable.float),
-            )
-        return self._lists[key]
+        return live.kept("lists", (threads, *sizes.values()), lambda: self._lists(sizes, threads))
+
+    def _lists(self, sizes: dict[str, int], threads: int) -> tuple[np.ndarray, ...]:
+        tables = self._emitter.tables
+        most = max((self._emitter.additions(t).evaluate(sizes) for t in tables), default=0)
+        lengths, width = [t.length for t in tables], max((t.width for t in tables), default=0)
+        return (
+            np.full((threads, sum(lengths)), -1, np.int32),
+            np.zeros((threads, most), np.int32),
+            np.zeros((threads, min(most, max(lengths, default=0)) + 1), np.int32),
+            np.zeros((threads, width + 32), self.executable.float),
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -139,7 +139,7 @@ class Run:
         while (batch := self.signals.letting(next, batches, ENDED)) is not ENDED:
             if batch is not None:
                 self._tune(batch)
-                self._step(batch, bar)
+                batch = self._take_next(batch, batches, bar)
             self.source.used(batch)
             self._thin()
             if batch is None or batch.last:
@@ -189,6 +189,11 @@ class Run:
         seed = mix(mix(self.state.seed, node_hash("ppl.fit/tuned rows")), self.step)
         drawn = self.source.drawn(seed) if isinstance(self.source, Rows) else None
         return drawn or (lambda i: batch)
+
+    def _take_next(self, batch: Batch, batches: Iterator[Any], bar: Bar) -> Batch:
+        """Take the step on a batch, and perhaps those on more of the `batches` behind it; returns the last of them."""
+        self._step(batch, bar)
+        return batch
 
     def _catch_up(self) -> None:
         """Validate where the run was interrupted between an epoch's last step and its validation."""

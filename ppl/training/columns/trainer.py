@@ -49,13 +49,11 @@ class ColumnTrainer(SparseTrainer):
         live.join = functools.partial(self._join, live)
         return *super()._extra(live, v, sizes, threads), live.parts
 
-    def _scratch(self, sizes: dict[str, int], threads: int) -> tuple[np.ndarray, ...]:
+    def _lists(self, sizes: dict[str, int], threads: int) -> tuple[np.ndarray, ...]:
         """As for other tables, with what parts hold within a step."""
-        if (threads, *sizes.values()) not in self._lists:
-            assert isinstance(self._emitter, ColumnEmitter)
-            held = aligned(self._emitter.held_entries().evaluate(sizes), self.executable.float)
-            self._lists[threads, *sizes.values()] = *super()._scratch(sizes, threads), held
-        return self._lists[threads, *sizes.values()]
+        assert isinstance(self._emitter, ColumnEmitter)
+        held = aligned(self._emitter.held_entries().evaluate(sizes), self.executable.float)
+        return *super()._lists(sizes, threads), held
 
     def _split(self, flat: np.ndarray) -> np.ndarray:
         assert self.columns is not None

@@ -211,6 +211,7 @@ class ResidentTrainer(Trainer):
 
     executable: CudaExecutable
     plan: type[Plan] = Plan
+    several = False
 
     def _read(self) -> None:
         super()._read()

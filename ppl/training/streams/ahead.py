@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import itertools
 import queue
 import threading
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ class Ahead:
         self._source = source
         self._room = threading.Semaphore(count)
         self._items: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        self._got: collections.deque[tuple[Any, BaseException | None]] = collections.deque()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._fetch, name="ppl batches", daemon=True)
         self._thread.start()
@@ -35,7 +38,7 @@ class Ahead:
     def __next__(self) -> Any:
         if self._ending.is_set():
             raise StopIteration
-        item, error = self._items.get()
+        item, error = self._got.popleft() if self._got else self._items.get()
         if error is not None or item is _ENDED:
             self.close()
         if error is not None:
@@ -44,6 +47,14 @@ class Ahead:
             raise StopIteration
         self._room.release()
         return item
+
+    def ready(self) -> list[Any]:
+        """The items that are there already, up to the end or an exception; they stay to be asked for."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._got.append(self._items.get_nowait())
+        items = (item for item, error in self._got if error is None)
+        return list(itertools.takewhile(lambda item: item is not _ENDED, items))
 
     def close(self) -> None:
         """End the thread and close the source."""

@@ -100,7 +100,7 @@ class Training:
         passed |= {"out": out, "hyper": Name("hypers").at("t"), "step": Name("counter").at(0)}
         passed |= {name: to_int(0) for name in unit.first_rows}
         passed |= dict(zip((f"ids_{p}" for p in unit.plates), rows, strict=True))
-        return passed | {a: f"batch_{a}" for a in unit.arrays}
+        return passed | {a: f"now_{a}" for a in unit.arrays}
 
     def _steps(self, driver: str, rows: Sequence[Given]) -> list[Statement]:
         """The statements that take one step."""
@@ -111,13 +111,25 @@ class Training:
             return [do(driver, *given)]
         return [when(both(self.unit.singles()), [do("one", *given)], [do("serial", *given)])]
 
+    def _batch(self) -> list[Statement]:
+        """The statements that say where the data of a step are: at addresses of its own, or with all others."""
+        unit, several = self.unit, compare(Name("places").dot("shape").at(0), ">", 0)
+        kinds = unit.kind_of()
+        lines: list[Statement] = []
+        for i, a in enumerate(unit.arrays):
+            size = Name(f"batch_{a}").dot("shape").at(0)
+            there = call("array_of", Name("places").at("t", i), size, CONVERT[kinds[a]])
+            lines.append(assign(f"now_{a}", Choice(several, there, Name(f"batch_{a}"))))
+        return lines
+
     def loop(self, state: Sequence[str], step: Sequence[Statement], passed: Sequence[Given], n_scalars: int,
              finite: Sequence[Expression], gathers: Sequence[Statement], extra: Sequence[str] = ()
              ) -> Function:  # fmt: skip
         """The loop: gather the batch, take a step, update, but stop before a step that is not `finite`.
 
         `update` takes what it is `passed` behind the state, and returns whether it has been carried out. A `size`
-        below 0 says that the batches have been gathered, and of how many rows each is.
+        below 0 says that the batches have been gathered, and of how many rows each is. `places` has the addresses of
+        the arrays of every step, or no rows where all steps read the same ones.
         """
         unit, j, w = self.unit, Name("j"), Name("w")
         at = len(unit.plates)
@@ -129,6 +141,7 @@ class Training:
         chosen = Name("order").between(Name("t") * size, (Name("t") + 1) * size)
         inner: list[Statement] = [assign("chosen", chosen)]
         inner += [when(compare("size", ">", 0), gathers)] if gathers else []
+        inner += self._batch()
         inner += [_copied("kept", "aux"), *step]
         inner.append(when(Unary("not", both(good)), [_copied("aux", "kept"), Return(Name("t"))]))
         inner.append(loop("j", n_scalars, [assign(Name("results").at("t", j), w.at(term(at) + j))]))
@@ -136,7 +149,7 @@ class Training:
         rates = Name("rates").dot("shape").at(0)
         vectors = ["rates" if x == "rate" else x for x in state if x != "count"]
         taken = [*vectors, *extra, "w", "aux", "kept", "hypers", "seed", "counter", "results", "order", "size",
-                 "threads", "entry_points", *unit.arrays, *(f"batch_{a}" for a in unit.arrays)]  # fmt: skip
+                 "threads", "entry_points", "places", *unit.arrays, *(f"batch_{a}" for a in unit.arrays)]  # fmt: skip
         doc = "Up to len(rates) steps in place; returns how many were taken before one that has to be examined."
         return unit.function("train", taken, [loop("t", rates, inner), Return(rates)], doc)
 
