@@ -59,6 +59,15 @@ def test_two_ranks(tmp_path: Path) -> None:
     check_runs(2, ["tables"], tmp_path)
 
 
+@pytest.mark.parametrize("size", [2, 3])
+def test_sums_in_memory_that_ranks_share(size: int) -> None:
+    """Vectors of growing and of shrinking lengths, one after the other; ranks of weight 0 are left out."""
+    process = launch(size, "sums", "")
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert output.count("equal") == size
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_all_runs(size: int, tmp_path: Path) -> None:

@@ -52,6 +52,26 @@ def part(x: np.ndarray, comm: Any) -> np.ndarray:
     return x[int(len(x) * ends[comm.rank]) : int(len(x) * ends[comm.rank + 1])]
 
 
+def sums(comm: Any) -> None:
+    """Sums of long vectors, beside those of NumPy, which every rank computes of the vectors of all."""
+    from ppl.runtime.ranks.comm import Ranks
+
+    with Ranks(comm) as ranks:
+        for count, size in enumerate([70_001, 300_000, 1, 20_000, 300_000, 800_003]):
+            rng, dtype = np.random.default_rng(size), (np.float32, np.float64)[count % 2]
+            vectors = rng.normal(size=(comm.size, size)).astype(dtype)
+            weights = np.append(rng.uniform(size=comm.size - 1), 0.0)
+            vectors[-1] = np.nan
+            if count == 4:
+                weights, vectors[-1] = weights[::-1].copy(), 0.0
+            wanted = sum(dtype(w) * v for w, v in zip(weights, vectors, strict=True) if w)
+            for _ in range(3):
+                found = ranks.total(vectors[comm.rank], weights)
+                np.testing.assert_allclose(found, wanted, rtol=4 * np.finfo(dtype).eps, atol=4 * np.finfo(dtype).eps)
+        assert ranks._memory is not None
+        print("equal", flush=True)
+
+
 def until_a_fault(what: str, path: Path, comm: Any) -> None:
     """Train for minutes; rank 1 suffers something after the first checkpoint is there."""
     x, lethal = part(pixels(), comm), {"kill": signal.SIGKILL, "interrupt": signal.SIGINT}.get(what)
@@ -81,6 +101,9 @@ def main() -> None:
     from mpi4py import MPI
 
     comm, (what, path, *names) = MPI.COMM_WORLD, sys.argv[1:]
+    if what == "sums":
+        sums(comm)
+        return
     if what != "runs":
         until_a_fault(what, Path(path), comm)
         return

@@ -6,34 +6,39 @@ from ppl.kernels.config import jit
 
 
 @jit
+def scaled(out, x, weight):
+    """out = weight x."""
+    w = out.dtype.type(weight)
+    for i in range(out.shape[0]):
+        out[i] = w * x[i]
+
+
+@jit
+def add_scaled(out, x, weight):
+    """out += weight x."""
+    w = out.dtype.type(weight)
+    for i in range(out.shape[0]):
+        out[i] += w * x[i]
+
+
 def weighted_into(out, parts, weights):
     """out = Σ_r weights[r] parts[r], from rank 0 on; ranks of weight 0 are left out, whatever they hold.
 
     Parameters
     ----------
     out : vector of floats.
-    parts : (ranks, entries) of the same type.
+    parts : vectors of as many entries and the same type, one a rank.
     weights : float64, one a rank.
     """
-    first = True
-    for r in range(parts.shape[0]):
-        if weights[r] == 0.0:
-            continue
-        w = out.dtype.type(weights[r])
-        if first:
-            for i in range(out.shape[0]):
-                out[i] = w * parts[r, i]
-        else:
-            for i in range(out.shape[0]):
-                out[i] += w * parts[r, i]
-        first = False
-    if first:
-        for i in range(out.shape[0]):
-            out[i] = 0
+    used = [(part, float(weight)) for part, weight in zip(parts, weights, strict=True) if weight]
+    if not used:
+        out[:] = 0
+    for i, (part, weight) in enumerate(used):
+        (add_scaled if i else scaled)(out, part, weight)
 
 
 def weighted(parts, weights):
     """`weighted_into` a fresh vector."""
-    out = np.empty(parts.shape[1], parts.dtype)
-    weighted_into(out, parts, np.ascontiguousarray(weights, np.float64))
+    out = np.empty(len(parts[0]), parts[0].dtype)
+    weighted_into(out, parts, weights)
     return out

@@ -18,6 +18,7 @@ import numpy as np
 
 from ppl.errors import OptionError, RankError, in_words
 from ppl.lazy import cpu_threads, rank_sums
+from ppl.runtime.ranks.memory import CommonMemory, has_room, on_one_machine
 from ppl.tuning import GATHERED_BYTES
 
 T = TypeVar("T")
@@ -44,6 +45,8 @@ class Ranks:
             raise OptionError(f"comm= is a communicator of mpi4py, such as MPI.COMM_WORLD, not {type(comm).__name__}")
         self.comm = comm.Dup()
         self.rank, self.size = int(self.comm.Get_rank()), int(self.comm.Get_size())
+        self._memory: CommonMemory | None = None
+        self._together: bool | None = None
         if self.size > 1:
             cpu_threads.share_cores(_neighbours())
 
@@ -53,6 +56,8 @@ class Ranks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._memory is not None and kind is None:
+            self._memory.free()
         with suppress(Exception):
             self.comm.Free()
 
@@ -114,7 +119,23 @@ class Ranks:
             parts = np.empty((self.size, vector.size), vector.dtype)
             self._wait(self.comm.Iallgather(vector, parts))
             return rank_sums.weighted(parts, weights)
-        return self._by_shares(vector, weights)
+        memory = self._common(vector.nbytes)
+        return self._by_shares(vector, weights) if memory is None else memory.total(vector, weights)
+
+    def _common(self, nbytes: int) -> CommonMemory | None:
+        """Memory of all ranks for sums of vectors, or None where they cannot share any. Collective."""
+        if self._memory is not None and self._memory.nbytes >= nbytes:
+            return self._memory
+        if self._together is None:
+            self._together = on_one_machine(self.comm)
+        if self._together:
+            self._together = bool(self.exchange(np.array([has_room(2 * self.size * nbytes)], float)).all())
+        if not self._together:
+            return None
+        if self._memory is not None:
+            self._memory.free()
+        self._memory = CommonMemory(self.comm, nbytes, self._wait)
+        return self._memory
 
     def _by_shares(self, vector: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Every rank adds up a share of the entries, and all gather the shares."""
