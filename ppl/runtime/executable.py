@@ -95,14 +95,15 @@ class Executable(Emitted):
             inputs: Sequence[np.ndarray] = (), *, rows: Mapping[str, int] | None = None,
             row_ids: Mapping[str, Any] | None = None, scales: Mapping[str, float] | None = None,
             total_rows: Mapping[str, int] | None = None, particles: int = 1, repeats: int = 1, seed: int = 0,
-            step: int = 0, threads: int | None = None, window: tuple[int, int] | None = None) -> Result:  # fmt: skip
+            step: int = 0, threads: int | None = None, window: tuple[int, int] | None = None,
+            grad: np.ndarray | None = None) -> Result:  # fmt: skip
         """Run once; see `Request` for the meaning of the flat vectors. Calls of programs come through `BoundCall.run`.
 
         By plate: `rows` given, their global ids `row_ids` (an array, or the first of consecutive ones), the factors
         `scales` (N/B), and the rows `total_rows` of the whole data set. `window`: the first of the particles that a
-        request of a part of them computes, and how many.
+        request of a part of them computes, and how many. `grad`: where the gradient is written.
         """
-        if self.plain:
+        if self.plain and grad is None:
             return self.run_plain(params, aux, hyper, seed, step)
         data = [self._data(x, *spec) for x, spec in zip(inputs, self.request.inputs, strict=True)]
         if rows is None or not all(map(rows.__contains__, self.plate_names)):
@@ -117,7 +118,8 @@ class Executable(Emitted):
             for name in self.plate_names
         ]
         new_aux = self._none if aux is None else np.array(aux, self.float)
-        grad = self._empty_vector("grad", self.n_params if self.request.grads else 0)
+        if grad is None:
+            grad = self._empty_vector("grad", self.n_params if self.request.grads else 0)
         hyper = self._none if hyper is None else hyper
         given = (params, grad, new_aux, hyper, _word(seed), step, plates, data)
         parts = self._windows(sizes) if window is None else [(window[0], {**sizes, "n_particles": window[1]})]

@@ -19,7 +19,7 @@ from ppl.runtime.binding import Bound
 from ppl.runtime.compiled import Compiled
 from ppl.runtime.state import State
 from ppl.training.batches import Batch, Rows, permutation, stay_as_they_are
-from ppl.training.live import Live, Rule, Steps, rule_of
+from ppl.training.live import LARGEST_RATE, Live, Rule, Steps, rule_of
 from ppl.training.loops import Trainer
 from ppl.training.optim.schedules import rate_at
 from ppl.training.progress import Bar
@@ -32,9 +32,6 @@ from ppl.training.tuned.tuner import steps_until
 from ppl.tuning import BLOCK_SECONDS, BLOCK_STEPS, CONVERTED_BYTES
 
 T = TypeVar("T")
-
-LARGEST_RATE = 1e18
-"""Rates beyond which a step may overflow; the general path takes it."""
 
 
 class InPlace(Run):

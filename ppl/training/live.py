@@ -18,6 +18,9 @@ from ppl.runtime.state import State
 
 T = TypeVar("T")
 
+LARGEST_RATE = 1e18
+"""Rates beyond which a step may overflow; the general path takes it."""
+
 SPARSE_RULES = ("SGD", "AdaGrad", "LazyAdam")
 
 

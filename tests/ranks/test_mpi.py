@@ -15,7 +15,7 @@ import pytest
 
 import ppl
 from tests.ranks.models import global_and_local
-from tests.ranks.worker import RUNS, results
+from tests.ranks.worker import RUNS, looks, results
 
 ROOT = Path(__file__).parents[2]
 pytest.importorskip("mpi4py")
@@ -59,6 +59,12 @@ def test_two_ranks(tmp_path: Path) -> None:
     check_runs(2, ["tables"], tmp_path)
 
 
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)])
+def test_ranks_that_train_one_state(size: int, tmp_path: Path) -> None:
+    """Models whose vectors are short, in memory that ranks share."""
+    check_runs(size, ["belief net", "no rows", "loop"], tmp_path, PPL_RANKS_COMMON="1")
+
+
 @pytest.mark.parametrize("size", [2, 3])
 def test_sums_in_memory_that_ranks_share(size: int) -> None:
     """Vectors of growing and of shrinking lengths, one after the other; ranks of weight 0 are left out."""
@@ -66,6 +72,18 @@ def test_sums_in_memory_that_ranks_share(size: int) -> None:
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     assert output.count("equal") == size
+
+
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_users_functions_see_the_states_of_one_process(size: int, tmp_path: Path) -> None:
+    """Callback, validation, schedules, checkpoints and rates out of range, on ranks that share memory."""
+    path = tmp_path / "found.npz"
+    process = launch(size, "looks", str(path), PPL_RANKS_COMMON="1")
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    with np.load(path) as found:
+        for key, value in looks(tmp_path / "alone").items():
+            np.testing.assert_allclose(found[key], value, rtol=1e-9, atol=1e-11, err_msg=key)
 
 
 @pytest.mark.slow
@@ -86,11 +104,12 @@ def test_devices(size: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("common", ["", "1"], ids=["messages", "memory"])
 @pytest.mark.parametrize("what", ["kill", "nan", "interrupt"])
-def test_faults(what: str, tmp_path: Path) -> None:
+def test_faults(what: str, common: str, tmp_path: Path) -> None:
     """All ranks are gone within seconds, one message, and the checkpoint can be gone on with by one process."""
     path = tmp_path / "run.npz"
-    process = launch(2, what, str(path))
+    process = launch(2, what, str(path), PPL_RANKS_COMMON=common)
     while what == "kill" and not path.exists():
         assert process.poll() is None
         time.sleep(0.1)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import ppl
+from ppl.training.ranks import common
 from tests.ranks.models import belief_net, global_and_local, over_time, pairs, pixels, skip_gram, vae, without_rows
 
 RUNS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
@@ -52,6 +53,35 @@ def part(x: np.ndarray, comm: Any) -> np.ndarray:
     return x[int(len(x) * ends[comm.rank]) : int(len(x) * ends[comm.rank + 1])]
 
 
+def looks(folder: Path, comm: Any = None) -> dict[str, np.ndarray]:
+    """What a callback is shown, also later on, and what validation finds; a run that is taken up from a checkpoint."""
+    program, x, seen = belief_net("rebar"), part(pixels(), comm), []
+    folder.mkdir(exist_ok=True)
+
+    def look(step: int, state: Any, metrics: Any) -> None:
+        seen.append((state, metrics["loss"]))
+
+    def rate(step: int) -> float:
+        return 1e19 if step == 3 else 0.05 / (1 + step)  # the general path takes the fourth step
+
+    look.every = 2  # type: ignore[attr-defined]
+    options: dict[str, Any] = {"batch_size": 10, "seed": 3, "comm": comm, "callback": look, "validation": pixels()[:5]}
+    found = {}
+    for name, optimizer in {"adam": ppl.optim.Adam(0.05), "rate": ppl.optim.AdaGrad(rate)}.items():
+        seen.clear()
+        fit = ppl.fit(program, x, steps=9, optimizer=optimizer, **options)
+        found[f"{name} losses"] = np.array([loss for _, loss in seen])
+        found[f"{name} shown"] = np.array([np.append(s._flat, s.step) for s, _ in seen])
+        found[f"{name} flat"], found[f"{name} checks"] = fit.state._flat, fit.history["validation"]
+    for steps in (4, 9):
+        saved = ppl.fit(program, x, steps=steps, optimizer=ppl.optim.Adam(0.05), checkpoint=str(folder / "c.npz"),
+                        **options)  # fmt: skip
+    found["taken up"] = np.concatenate([saved.state._flat, saved.history["loss"]])
+    if comm is None or comm.rank == 0:
+        np.testing.assert_allclose(found["taken up"][: fit.state._flat.size], found["adam flat"], rtol=1e-9)
+    return found
+
+
 def sums(comm: Any) -> None:
     """Sums of long vectors, beside those of NumPy, which every rank computes of the vectors of all."""
     from ppl.runtime.ranks.comm import Ranks
@@ -68,7 +98,7 @@ def sums(comm: Any) -> None:
             for _ in range(3):
                 found = ranks.total(vectors[comm.rank], weights)
                 np.testing.assert_allclose(found, wanted, rtol=4 * np.finfo(dtype).eps, atol=4 * np.finfo(dtype).eps)
-        assert ranks._memory is not None
+        assert ranks._adder is not None
         print("equal", flush=True)
 
 
@@ -101,8 +131,15 @@ def main() -> None:
     from mpi4py import MPI
 
     comm, (what, path, *names) = MPI.COMM_WORLD, sys.argv[1:]
+    if os.environ.get("PPL_RANKS_COMMON"):
+        common.GATHERED_BYTES = 0
     if what == "sums":
         sums(comm)
+        return
+    if what == "looks":
+        found = looks(Path(path).with_suffix(""), comm)
+        if comm.rank == 0:
+            np.savez(path, **found)
         return
     if what != "runs":
         until_a_fault(what, Path(path), comm)

@@ -185,6 +185,15 @@ def update(params, first, second, grad, rule, rate, numbers, count, factor, limi
     return True
 
 
+def in_place(params, first, second, grad, rule, rate, numbers, count, factor):
+    """The step of an optimizer in place (see `rules.step_on`), on all threads where that pays."""
+    threads = 1 if params.size < UPDATED_BY_ALL else num_threads()
+    if threads > 1:
+        start(threads)
+    whole = np.array([0, params.size, 1])
+    update(params, first, second, grad, rule, rate, numbers, count, factor, np.inf, whole, params[:0], threads)
+
+
 def into(name: str, *arguments: object) -> None:
     """Run the update `name` on the first argument's length of entries, on all threads where that pays."""
     first = arguments[0]

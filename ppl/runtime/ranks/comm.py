@@ -18,7 +18,7 @@ import numpy as np
 
 from ppl.errors import OptionError, RankError, in_words
 from ppl.lazy import cpu_threads, rank_sums
-from ppl.runtime.ranks.memory import CommonMemory, has_room, on_one_machine
+from ppl.runtime.ranks.memory import LINE, Adder, Window, has_room, on_one_machine
 from ppl.tuning import GATHERED_BYTES
 
 T = TypeVar("T")
@@ -45,7 +45,8 @@ class Ranks:
             raise OptionError(f"comm= is a communicator of mpi4py, such as MPI.COMM_WORLD, not {type(comm).__name__}")
         self.comm = comm.Dup()
         self.rank, self.size = int(self.comm.Get_rank()), int(self.comm.Get_size())
-        self._memory: CommonMemory | None = None
+        self._windows: list[Window] = []
+        self._adder: Adder | None = None
         self._together: bool | None = None
         if self.size > 1:
             cpu_threads.share_cores(_neighbours())
@@ -56,8 +57,9 @@ class Ranks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._memory is not None and kind is None:
-            self._memory.free()
+        if kind is None:
+            for window in self._windows:
+                window.free()
         with suppress(Exception):
             self.comm.Free()
 
@@ -119,23 +121,30 @@ class Ranks:
             parts = np.empty((self.size, vector.size), vector.dtype)
             self._wait(self.comm.Iallgather(vector, parts))
             return rank_sums.weighted(parts, weights)
-        memory = self._common(vector.nbytes)
-        return self._by_shares(vector, weights) if memory is None else memory.total(vector, weights)
+        adder = self._adder_for(vector.nbytes)
+        return self._by_shares(vector, weights) if adder is None else adder.total(vector, weights)
 
-    def _common(self, nbytes: int) -> CommonMemory | None:
-        """Memory of all ranks for sums of vectors, or None where they cannot share any. Collective."""
-        if self._memory is not None and self._memory.nbytes >= nbytes:
-            return self._memory
+    def window(self, nbytes: int, in_all: int) -> Window | None:
+        """Memory of all ranks, or None where they cannot share so much: `nbytes` here, and `in_all`. Collective."""
         if self._together is None:
             self._together = on_one_machine(self.comm)
-        if self._together:
-            self._together = bool(self.exchange(np.array([has_room(2 * self.size * nbytes)], float)).all())
-        if not self._together:
+        if not (self._together and self.exchange(np.array([has_room(in_all)], float)).all()):
             return None
-        if self._memory is not None:
-            self._memory.free()
-        self._memory = CommonMemory(self.comm, nbytes, self._wait)
-        return self._memory
+        self._windows.append(Window(self.comm, nbytes, self._wait))
+        return self._windows[-1]
+
+    def _adder_for(self, nbytes: int) -> Adder | None:
+        """What adds up vectors of so many bytes in memory, or None. Collective."""
+        if self._adder is None or self._adder.nbytes < nbytes:
+            if self._together is False:
+                return None
+            size = -(-nbytes // LINE) * LINE
+            window = self.window(2 * size, 2 * size * self.size)
+            if window is None:
+                self._together = False
+                return None
+            self._adder = Adder(window, size, self.rank)
+        return self._adder
 
     def _by_shares(self, vector: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Every rank adds up a share of the entries, and all gather the shares."""

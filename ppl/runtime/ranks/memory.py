@@ -14,55 +14,67 @@ from ppl.lazy import rank_sums
 LINE = 64
 """Areas begin at multiples of so many bytes."""
 ROOM = 4
-"""Sums take place in memory only where the machine has so many times as much left of it as they need."""
+"""Memory is shared only where the machine has so many times as much left of it as is asked for."""
 FOLDER = "/dev/shm"
 """Where systems that have it keep memory that processes share."""
 
 
-class CommonMemory:
-    """A window of memory with two areas for each rank: its vector, and the sum over ranks of its share of the entries.
+class Window:
+    """An area of memory for each rank, which all ranks read and write.
 
     Parameters
     ----------
     comm : a communicator of mpi4py whose processes all run on one machine.
-    nbytes : the size of a vector. All ranks give the same.
+    nbytes : the size of this rank's area.
     wait : called with requests of MPI; returns when they are complete.
     """
 
     def __init__(self, comm: Any, nbytes: int, wait: Callable[[Any], None]):
         from mpi4py import MPI  # the communicator is one of it
 
-        self.comm, self.nbytes, self._wait = comm, -(-nbytes // LINE) * LINE, wait
-        self.rank, size = comm.Get_rank(), comm.Get_size()
-        self._window = MPI.Win.Allocate_shared(2 * self.nbytes, 1, comm=comm)
+        self.comm, self._wait = comm, wait
+        self._window = MPI.Win.Allocate_shared(-(-nbytes // LINE) * LINE, 1, comm=comm)
         self._window.Lock_all()
-        self._areas = [np.frombuffer(self._window.Shared_query(r)[0], np.uint8) for r in range(size)]
+        shared: list[Any] = [self._window.Shared_query(r)[0] for r in range(comm.Get_size())]
+        self.areas = [np.frombuffer(memoryview(x) if len(x) else b"", np.uint8) for x in shared]
 
-    def total(self, vector: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Σ_r weights[r] vector_r, added up in the order of ranks. Collective."""
-        parts = [area[: vector.nbytes].view(vector.dtype) for area in self._areas]
-        sums = [area[self.nbytes : self.nbytes + vector.nbytes].view(vector.dtype) for area in self._areas]
-        size = len(parts)
-        ends = [vector.size * r // size for r in range(size + 1)]
-        shares = [slice(a, b) for a, b in itertools.pairwise(ends)]
-        own = shares[self.rank]
-        parts[self.rank][:] = vector
-        self._meet()
-        rank_sums.weighted_into(sums[self.rank][own], [part[own] for part in parts], weights)
-        self._meet()
-        return np.concatenate([x[share] for x, share in zip(sums, shares, strict=True)])
-
-    def free(self) -> None:
-        """Give the memory back. Collective."""
-        self._areas = []
-        self._window.Unlock_all()
-        self._window.Free()
-
-    def _meet(self) -> None:
-        """Wait until all ranks are here, and see what they have written."""
+    def meet(self) -> None:
+        """Wait until all ranks are here, and see what they have written. Collective."""
         self._window.Sync()
         self._wait(self.comm.Ibarrier())
         self._window.Sync()
+
+    def free(self) -> None:
+        """Give the memory back. Collective."""
+        self.areas = []
+        self._window.Unlock_all()
+        self._window.Free()
+
+
+class Adder:
+    """Adds up vectors of up to `nbytes` bytes in a window, where each rank has its vector and the sum of its share."""
+
+    def __init__(self, window: Window, nbytes: int, rank: int):
+        self.window, self.nbytes, self.rank = window, nbytes, rank
+
+    def total(self, vector: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Σ_r weights[r] vector_r, added up in the order of ranks. Collective."""
+        areas, dtype, n = self.window.areas, vector.dtype, vector.nbytes
+        parts = [area[:n].view(dtype) for area in areas]
+        sums = [area[self.nbytes : self.nbytes + n].view(dtype) for area in areas]
+        shares = shares_of(vector.size, len(areas))
+        own = shares[self.rank]
+        parts[self.rank][:] = vector
+        self.window.meet()
+        rank_sums.weighted_into(sums[self.rank][own], [part[own] for part in parts], weights)
+        self.window.meet()
+        return np.concatenate([x[share] for x, share in zip(sums, shares, strict=True)])
+
+
+def shares_of(size: int, ranks: int) -> list[slice]:
+    """The entries of a vector that each rank adds up."""
+    ends = (size * r // ranks for r in range(ranks + 1))
+    return [slice(a, b) for a, b in itertools.pairwise(ends)]
 
 
 def on_one_machine(comm: Any) -> bool:

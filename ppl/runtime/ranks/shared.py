@@ -8,7 +8,7 @@ the same way. What follows from sums in another way, such as adapted variables, 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -104,33 +104,46 @@ class Shared:
             arrays if self.division.sums else self.executable.n_aux * bool(self.executable.request.aux)
         )
 
-    def own(self, bound: BoundCall, window: tuple[int, int] | None = None) -> Result:
-        """What this rank computes; `window` is its first particle and their number, where particles are shared."""
-        shared_out = window is not None and self.axis == PARTICLES
-        return bound.run(self.executable, window=window) if shared_out else bound.run(self.executable)
+    def own(self, bound: BoundCall, window: tuple[int, int] | None = None, grad: np.ndarray | None = None) -> Result:
+        """What this rank computes; `window` is its first particle and their number, where particles are shared.
+
+        `grad` is where the gradient is written.
+        """
+        options: dict[str, Any] = {} if grad is None else {"grad": grad}
+        if window is not None and self.axis == PARTICLES:
+            options["window"] = window
+        return bound.run(self.executable, **options)
 
     def packed(self, result: Result, share: float) -> np.ndarray:
         """The gradient and what else is added up, as one vector whose weighted sum is that of all rows."""
+        rest = self.rest(result, share)
+        return np.concatenate([result.grad, rest]) if rest.size else result.grad
+
+    def rest(self, result: Result, share: float) -> np.ndarray:
+        """What is added up besides the gradient; see `packed`."""
         if not self.division.sums:
-            aux = result.aux if self.executable.request.aux else result.aux[:0]
-            return result.grad if not aux.size else np.concatenate([result.grad, aux])
+            return result.aux if self.executable.request.aux else result.aux[:0]
         factors = {name: share ** (degree - 1) for name, degree in self.division.degrees.items()}
         parts = [np.ravel(result.arrays[name]) * result.grad.dtype.type(f) for name, f in factors.items()]
-        return np.concatenate([result.grad, *parts])
+        return np.concatenate(parts)
 
     def unpacked(self, vector: np.ndarray, scalars: np.ndarray, at: Moment, rows: int, total: int) -> Totals:
         """The results from the sums over `rows` rows of `total`, at a moment of the training."""
-        named = dict(zip(self.scalars, scalars.tolist(), strict=True))
         size = self.executable.n_params if self.executable.request.grads else 0
-        grad, rest, aux = vector[:size], vector[size:], at.state._aux
+        named = dict(zip(self.scalars, scalars.tolist(), strict=True))
+        return Totals(named, vector[:size], self.adapted(vector[size:], at, rows, total))
+
+    def adapted(self, rest: np.ndarray, at: Moment, rows: int, total: int) -> np.ndarray:
+        """The new auxiliary variables from the sum of what is no gradient; see `unpacked`."""
+        aux = at.state._aux
         if self.last is None:
-            return Totals(named, grad, rest if rest.size else aux)
+            return rest if rest.size else aux
         plate = self.axis.name if self.rows and self.axis is not None else ""
         found = self.last.run(
             np.concatenate([at.state._flat, rest]), aux, at.hypers, (), rows={plate: rows},
             scales={plate: total / rows}, total_rows={plate: total}, particles=at.particles, seed=at.seed, step=at.step,
         )  # fmt: skip
-        return Totals(named, grad, found.aux)
+        return found.aux
 
 
 def shared(

@@ -32,8 +32,8 @@ from ppl.training.run import ENDED, Run
 
 STEP, ENDS, INTERRUPTED, FAILED, SUFFERS = range(5)
 """What a rank says: it has taken its part of a step; the training ends; Ctrl-C; its own error; that of another rank."""
-COMING, SCALARS = slice(3, 5), slice(5, None)
-"""Where a head has what comes next, and scalars."""
+PLAIN, COMING, SCALARS = 3, slice(4, 6), slice(6, None)
+"""Where a head has whether the step can be taken in place, what comes next, and scalars."""
 FORGOTTEN = 4096
 """Steps that ranks remember which keep no history."""
 COMPARED = 256
@@ -45,11 +45,15 @@ class Elsewhere(FitError):
 
 
 class Part(NamedTuple):
-    """What a rank has found of a step: its result and call, None where it has no rows, and its rows (particles)."""
+    """What a rank has found of a step: its result and call, None where it has no rows, and its rows (particles).
+
+    `plain` says that it has found nothing that keeps the step from being taken in place.
+    """
 
     result: Result | None
     bound: BoundCall | None
     taken: int
+    plain: bool = False
 
 
 class RankRun(Run):
@@ -66,6 +70,8 @@ class RankRun(Run):
     source: RankRows | RankStream
     bounded = False
     """Whether rank 0 alone keeps the history while the run lasts."""
+    gradient: np.ndarray | None = None
+    """Where this rank's gradient is written, if not to memory of its own."""
 
     def __init__(self, ranks: Ranks, shared: Shared, saves: bool, *rest: Any):
         self.ranks, self.shared = ranks, shared
@@ -151,6 +157,11 @@ class RankRun(Run):
             for values in self.history.values():
                 values.clear()
 
+    @property
+    def _now(self) -> State:
+        """The state, which nobody keeps."""
+        return self.state
+
     def _own(self, batch: Batch) -> Part:
         """This rank's part of a step."""
         if not batch.size:
@@ -162,20 +173,20 @@ class RankRun(Run):
             count = end - first
         if not count:
             return Part(None, None, 0)
-        call = Call(self.state, batch.data, rows=batch.rows, total_rows=batch.total_rows, hyper=self.hyper)
+        call = Call(self._now, batch.data, rows=batch.rows, total_rows=batch.total_rows, hyper=self.hyper)
         bound = bind(self.program, call, batch.check)
         try:
-            return Part(self.shared.own(bound, (first, count)), bound, count)
+            return Part(self.shared.own(bound, (first, count), self.gradient), bound, count)
         except SimulatorError as error:
             raise located(error, self.shared.compiled.gradient, bound.environment) from error.__cause__
 
     def _head(self, said: int, part: Part, coming: np.ndarray) -> np.ndarray:
         """What this rank tells the others: status, rows, a checksum now and then, what comes next, its scalars."""
         compared = self.step % COMPARED == 0 or said == ENDS
-        mark = zlib.crc32(self.state._flat.data) if compared else 0
+        mark = zlib.crc32(self._now._flat.data) if compared else 0
         found = part.result
         scalars = [0.0 if found is None else found.scalars[name] for name in self.shared.scalars]
-        return np.array([said, part.taken, mark, *coming, *scalars], float)
+        return np.array([said, part.taken, mark, part.plain, *coming, *scalars], float)
 
     def _hear(self, heads: np.ndarray, error: BaseException | None) -> None:
         """Raise on all ranks what has gone wrong on one of them."""
@@ -213,28 +224,31 @@ class RankRun(Run):
 
     def _reduced(self, batch: Batch, part: Part, heads: np.ndarray) -> tuple[Any, ...]:
         """The sum over ranks, the scalars, and how many rows there were."""
+        rows, weights, scalars = self._weighed(heads)
+        if part.result is None:
+            vector = np.zeros(self.shared.entries, self._now._flat.dtype)
+        else:
+            vector = self.shared.packed(part.result, weights[self.ranks.rank])
+        return self.ranks.total(vector, weights), scalars, rows
+
+    def _weighed(self, heads: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+        """The rows of all ranks, the weights of these, and the scalars."""
         counts = heads[:, 1]
         rows = int(counts.sum())
         weights = counts / rows
-        if part.result is None:
-            vector = np.zeros(self.shared.entries, self.state._flat.dtype)
-        else:
-            vector = self.shared.packed(part.result, weights[self.ranks.rank])
         scalars = np.zeros(len(self.shared.scalars))
         for weight, head in zip(weights, heads, strict=True):
             if weight:
                 scalars += weight * head[SCALARS]
-        return self.ranks.total(vector, weights), scalars, rows
+        return rows, weights, scalars
 
     def _finish(self, batch: Batch, part: Part, *rest: Any) -> None:
         """Take the step that all ranks have computed; `rest` are what `_reduced` gives, and the bar."""
         vector, scalars, rows, bar = rest
-        state, total = self.state, self.source.total_of(rows)
+        state, total = self._now, self.source.total_of(rows)
         compiled = self.shared.compiled
         try:
-            hypers = compiled.hyper_vector(self.hyper, state._step)
-            at = Moment(state, hypers, self.program.settings.particles, state._seed, state._step)
-            found = self.shared.unpacked(vector, scalars, at, rows, total)
+            found = self.shared.unpacked(vector, scalars, self._moment(), rows, total)
             flat, opt = self.transform.apply(
                 state._flat, found.grad, state._opt, state._layouts[0], state._step, 1.0 / total
             )
@@ -246,13 +260,23 @@ class RankRun(Run):
             self.signals.letting(self._examine_part, part, loss, found, new)
         self._took(new, {k: v / total for k, v in found.scalars.items()}, batch, bar)
 
+    def _moment(self) -> Moment:
+        """What all ranks know of the step to come."""
+        state = self._now
+        hypers = self.shared.compiled.hyper_vector(self.hyper, state._step)
+        return Moment(state, hypers, self.program.settings.particles, state._seed, state._step)
+
     def _took(self, new: State, scalars: dict[str, float], batch: Batch, bar: Bar) -> None:
+        """Record a step, which led to a new state."""
+        self.state = new
+        self._note(new.step, scalars, batch, bar)
+
+    def _note(self, step: int, scalars: dict[str, float], batch: Batch, bar: Bar) -> None:
         """Record a step."""
         for key, value in scalars.items():
             self.history.setdefault(key, []).append(value)
         self.metrics.update(scalars)
-        self.history["step"].append(new.step)
-        self.state = new
+        self.history["step"].append(step)
         bar.step(scalars["loss"], batch.size)
 
     def _examine_part(self, part: Part, loss: float, found: Totals, new: State) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from ppl.training.history.record import record_of
 from ppl.training.live import rule_of
 from ppl.training.optim.transform import as_transform
 from ppl.training.options import check_hyper, check_options
+from ppl.training.ranks.common import CommonRun, common_window
 from ppl.training.ranks.rows import RankRows
 from ppl.training.ranks.run import RankRun
 from ppl.training.ranks.stream import RankStream
@@ -42,7 +44,11 @@ def fit_on_ranks(ranks: Ranks, program: Any, data: tuple[Any, ...], given: Mappi
     source.seed = begun.seed
     source.resume(place)
     kind, form = ranks.together(_loop, program, compiled, transform, source)
-    run = kind(ranks, form, given["checkpoint"] is not None, program, transform, given["hyper"], source, begun, start)
+    window = common_window(ranks, form, transform) if kind is RankRun else None
+    make: Any = kind if window is None else functools.partial(CommonRun, window)
+    run: RankRun = make(
+        ranks, form, given["checkpoint"] is not None, program, transform, given["hyper"], source, begun, start
+    )
     run.history.update(history)
     ranks.together(run.limit, given["steps"], given["epochs"])
     first = ranks.rank == 0

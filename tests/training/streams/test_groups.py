@@ -1,6 +1,8 @@
-"""Batches that have been read ahead and are taken in one call of compiled code: the same bits as one after the other."""
+"""Batches that have been read ahead and are taken in one call of compiled code: the same bits as one by one."""
 
 import functools
+import itertools
+import threading
 import time
 
 import numpy as np
@@ -75,7 +77,7 @@ def calls(monkeypatch):
 
 def _parts(sizes, *columns):
     ends = np.cumsum([0, *sizes])
-    return [tuple(c[a:b] for c in columns) for a, b in zip(ends, ends[1:], strict=False)]
+    return [tuple(c[a:b] for c in columns) for a, b in itertools.pairwise(ends)]
 
 
 def _same(one, other):
@@ -158,14 +160,14 @@ def test_a_step_that_is_not_finite_ends_training_where_it_stands(calls):
 
 
 def test_two_fits_of_a_program_at_the_same_time_do_not_share_memory():
-    import threading
-
     model, batches = CASES["tables"]
     program, found = compiled(model), {}
     options = {"batches": batches, "steps": 400, "optimizer": SGD(0.01)}
     alone = {seed: fit(program, seed=seed, **options) for seed in (0, 1)}
     threads = [threading.Thread(target=lambda s=s: found.update({s: fit(program, seed=s, **options)})) for s in (0, 1)]
-    [t.start() for t in threads]
-    [t.join() for t in threads]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
     for seed in (0, 1):
         _same(found[seed], alone[seed])
