@@ -158,7 +158,9 @@ class Timed(Executable):
         """Forget what was measured."""
         self.seconds, self.cycles, self.ticks = 0.0, 0, np.zeros(self.slots, np.int64)
 
-    def _buffers(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
+    def _buffers(
+        self, sizes: dict[str, int], slabs: int, lanes: int, old: Sequence[np.ndarray] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         w, v = super()._buffers(sizes, slabs, lanes)
         return w, np.concatenate([v, np.zeros(self.slots, np.int64)])
 

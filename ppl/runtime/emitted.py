@@ -34,6 +34,9 @@ T = TypeVar("T")
 KEPT = 256
 """Numbers evaluated from sizes of calls that are kept."""
 
+FEW, MANY, KEPT_BYTES = 4, 32, 1 << 26
+"""Workspaces of calls of other sizes that are kept: few, or many where they have not more than so many bytes."""
+
 
 def _longer(buffer: np.ndarray, size: int) -> np.ndarray:
     """A workspace's part with at least so many entries."""
@@ -161,12 +164,14 @@ class Emitted:
             found = self._evaluated[key] = evaluate(sizes)
         return found
 
-    def _allocated(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
+    def _allocated(
+        self, sizes: dict[str, int], slabs: int, lanes: int, old: Sequence[np.ndarray] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """`_buffers`; a TooLargeError names what the call is given where they do not fit into memory."""
         names = {symbol: name for symbol, name, _ in self._lengths}
         listed = ", ".join(f"{names.get(symbol, symbol)}={size}" for symbol, size in sizes.items())
         with fits_memory(f"a call with {listed or 'these parameters'}"):
-            return self._buffers(sizes, slabs, lanes)
+            return self._buffers(sizes, slabs, lanes, old)
 
     def laid_out(self, sizes: Mapping[str, int], slabs: int) -> dict[str, int]:
         """All numbers that the memory of a call is laid out by."""
@@ -191,10 +196,15 @@ class Emitted:
         shared, slab, lane = (area[array].evaluate(full) for area in self.memory.areas)
         return shared + slabs * slab + lanes * lane
 
-    def _buffers(self, sizes: dict[str, int], slabs: int, lanes: int) -> tuple[np.ndarray, np.ndarray]:
+    def _buffers(
+        self, sizes: dict[str, int], slabs: int, lanes: int, old: Sequence[np.ndarray] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The workspace of calls of these sizes, in the memory of an `old` one if it is large enough."""
         full, out = self.laid_out(sizes, slabs), []
-        for array, dtype in (("w", self.float), ("v", np.int64)):
-            buffer = aligned(self.extent(array, full, slabs, lanes), dtype)
+        for i, (array, dtype) in enumerate((("w", self.float), ("v", np.int64))):
+            extent = self.extent(array, full, slabs, lanes)
+            again = old is not None and old[i].size >= extent and not CHECKED
+            buffer = old[i][:extent] if old is not None and again else aligned(extent, dtype)
             if CHECKED:  # nothing may be read before it has been written
                 buffer.view(np.uint8)[:] = guards.PATTERN
             start = self.memory.symbols[f"c_{array}"].evaluate(full)
@@ -244,9 +254,10 @@ class Emitted:
         known = self._local.__dict__.setdefault("buffers", {})
         key = (slabs, lanes, *sizes.values())
         if key not in known:
-            if len(known) >= 4:
-                known.clear()
-            known[key] = self._allocated(sizes, slabs, lanes)
+            old = None
+            while len(known) >= FEW and (len(known) >= MANY or sum(w.nbytes for w, _ in known.values()) > KEPT_BYTES):
+                old = known.pop(next(iter(known)))
+            known[key] = self._allocated(sizes, slabs, lanes, old)
         return known[key]
 
     def out_size(self, rows: int, particles: int) -> int:

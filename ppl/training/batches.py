@@ -19,6 +19,9 @@ from ppl.runtime.storage.mapped import is_mapped
 from ppl.training.streams.ahead import Ahead
 from ppl.tuning import CHECKED_ROWS, CONVERTED_BYTES, SHUFFLED_COMPILED
 
+AHEAD_BYTES = 1 << 25
+"""Bytes of the minibatches of memory-mapped arrays that are read ahead, unless two are more."""
+
 
 class Batch(NamedTuple):
     """Arguments of one training step.
@@ -48,7 +51,7 @@ class Rows:
     batch_size : rows per step, the last batch of an epoch being shorter; None or at least N: all, in order.
     total_rows : size of the data set that `data` is a part of; None means N.
     accumulate : minibatches of one step: with the sums of so many, it is the step on their union.
-    prefetch : steps whose rows of memory-mapped arrays a thread reads ahead; None means 2 for large ones.
+    prefetch : steps whose rows of memory-mapped arrays a thread reads ahead; None means up to 8 for large ones.
 
     The attribute `seed` selects the permutations; `gathers` says that batches are read by `batches` alone, and `binds`
     whether that converts and checks them.
@@ -85,7 +88,6 @@ class Rows:
         self.gathers = any(mapped) and (prefetch is not None or _large(given, compiled.binder))
         if prefetch is not None and not self.gathers:
             raise OptionError("prefetch= is for batches= and memory-mapped arrays: rows in memory are not waited for")
-        self.prefetch = 2 if prefetch is None else prefetch
         self.data = tuple(given) if self.gathers else _validated(compiled.binder, given, self.cut)
         self.total_rows, self.seed = dict(total_rows) if isinstance(total_rows, Mapping) else total_rows, 0
         self.plate = None if plate is None else plate.name
@@ -103,7 +105,14 @@ class Rows:
         self.total: int = self.count if own is None else int(own)
         check_accumulated(accumulate, batch_size)
         self.batch_size = self.count if batch_size is None else min(int(batch_size) * accumulate, self.count)
+        self.prefetch = self._read_ahead() if prefetch is None else prefetch
         self.has_rows = plate is not None
+
+    def _read_ahead(self) -> int:
+        """Steps to read ahead: as many as `AHEAD_BYTES` hold."""
+        entries = sum(d[:1].size for d, cut in zip(self.data, self.cut, strict=True) if cut)
+        nbytes = entries * self.batch_size * self.binder.dtype.itemsize
+        return max(2, min(8, AHEAD_BYTES // max(1, nbytes)))
 
     @property
     def extent(self) -> tuple[int, ...]:

@@ -22,7 +22,8 @@ from ppl.runtime.state import State
 from ppl.training.batches import Batch
 from ppl.training.live import LARGEST_RATE, Live, rule_of
 from ppl.training.optim.schedules import rate_at
-from ppl.training.ranks.run import PLAIN, Part, RankRun
+from ppl.training.ranks.heads import PLAIN, Part
+from ppl.training.ranks.run import RankRun
 from ppl.tuning import GATHERED_BYTES
 
 VECTORS = 3

@@ -10,14 +10,13 @@ import math
 import warnings
 import zlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
-from ppl.compiler.lower.request import Result
 from ppl.errors import FitError, RankError, ScheduleError, SimulatorError, in_words
 from ppl.lazy import optimizers
-from ppl.runtime.call import BoundCall, Call, bind
+from ppl.runtime.call import Call, bind
 from ppl.runtime.failures import located
 from ppl.runtime.ranks.calls import particles_of
 from ppl.runtime.ranks.comm import Ranks, hush
@@ -26,34 +25,15 @@ from ppl.runtime.replay import first_bad
 from ppl.runtime.state import State
 from ppl.training.batches import Batch
 from ppl.training.progress import Bar
+from ppl.training.ranks.heads import COMING, ENDS, FAILED, INTERRUPTED, SCALARS, STEP, SUFFERS, Elsewhere, Part
 from ppl.training.ranks.rows import RankRows
 from ppl.training.ranks.stream import NOTHING, RankStream
 from ppl.training.run import ENDED, Run
 
-STEP, ENDS, INTERRUPTED, FAILED, SUFFERS = range(5)
-"""What a rank says: it has taken its part of a step; the training ends; Ctrl-C; its own error; that of another rank."""
-PLAIN, COMING, SCALARS = 3, slice(4, 6), slice(6, None)
-"""Where a head has whether the step can be taken in place, what comes next, and scalars."""
 FORGOTTEN = 4096
 """Steps that ranks remember which keep no history."""
 COMPARED = 256
 """Steps after which ranks compare their parameters."""
-
-
-class Elsewhere(FitError):
-    """A step that another rank has to explain."""
-
-
-class Part(NamedTuple):
-    """What a rank has found of a step: its result and call, None where it has no rows, and its rows (particles).
-
-    `plain` says that it has found nothing that keeps the step from being taken in place.
-    """
-
-    result: Result | None
-    bound: BoundCall | None
-    taken: int
-    plain: bool = False
 
 
 class RankRun(Run):
@@ -236,10 +216,8 @@ class RankRun(Run):
         counts = heads[:, 1]
         rows = int(counts.sum())
         weights = counts / rows
-        scalars = np.zeros(len(self.shared.scalars))
-        for weight, head in zip(weights, heads, strict=True):
-            if weight:
-                scalars += weight * head[SCALARS]
+        nothing = np.zeros(len(self.shared.scalars))
+        scalars = sum((w * head[SCALARS] for w, head in zip(weights, heads, strict=True) if w), nothing)
         return rows, weights, scalars
 
     def _finish(self, batch: Batch, part: Part, *rest: Any) -> None:

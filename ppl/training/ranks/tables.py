@@ -13,7 +13,8 @@ from ppl.runtime.ranks.tables import SharedTables, Touched
 from ppl.runtime.replay import first_bad
 from ppl.runtime.state import State
 from ppl.training.batches import Batch
-from ppl.training.ranks.run import Elsewhere, Part, RankRun
+from ppl.training.ranks.heads import Elsewhere, Part
+from ppl.training.ranks.run import RankRun
 
 
 class TableRun(RankRun):
