@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.lazy import rank_sums
+from ppl.lazy import mpi, rank_sums
 
 LINE = 64
 """Areas begin at multiples of so many bytes."""
@@ -30,10 +30,8 @@ class Window:
     """
 
     def __init__(self, comm: Any, nbytes: int, wait: Callable[[Any], None]):
-        from mpi4py import MPI  # the communicator is one of it
-
         self.comm, self._wait = comm, wait
-        self._window = MPI.Win.Allocate_shared(-(-nbytes // LINE) * LINE, 1, comm=comm)
+        self._window = mpi.Win.Allocate_shared(-(-nbytes // LINE) * LINE, 1, comm=comm)
         self._window.Lock_all()
         shared: list[Any] = [self._window.Shared_query(r)[0] for r in range(comm.Get_size())]
         self.areas = [np.frombuffer(memoryview(x) if len(x) else b"", np.uint8) for x in shared]
@@ -81,9 +79,7 @@ def on_one_machine(comm: Any) -> bool:
     """Whether all processes of a communicator can share memory. Collective."""
     if not callable(getattr(comm, "Split_type", None)):
         return False
-    from mpi4py import MPI
-
-    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    node = comm.Split_type(mpi.COMM_TYPE_SHARED)
     try:
         return bool(node.Get_size() == comm.Get_size())
     finally:
