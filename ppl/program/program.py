@@ -28,7 +28,7 @@ from ppl.runtime.nonfinite import (
     require_finite_update,
 )
 from ppl.runtime.prepared import Settings
-from ppl.runtime.ranks.calls import call_on_ranks
+from ppl.runtime.ranks.calls import call_on_ranks, update_on_ranks
 from ppl.runtime.ranks.comm import Ranks
 from ppl.runtime.ranks.shared import Totals
 from ppl.runtime.state import State
@@ -242,6 +242,8 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
         rows: Any = None,
         hyper: HyperValues | None = None,
         nonfinite: str = "raise",
+        comm: Any = None,
+        replicated: bool | None = None,
     ) -> tuple[State, float]:
         """One training step, as `ppl.fit` takes it: (new state, loss).
 
@@ -249,7 +251,12 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
         `value_and_grad`.
         """
         keep, transform = keeps(nonfinite), as_transform(optimizer)
-        bound = bind(self, Call(state, data, seed, particles, rows, total_rows, hyper))
+        call = Call(state, data, seed, particles, rows, total_rows, hyper)
+        if comm is not None:
+            with Ranks(comm) as ranks:
+                if ranks.size > 1:
+                    return update_on_ranks(self, ranks, call, replicated, transform, keep)
+        bound = bind(self, call)
         new, scalars, grad = update(bound, transform)
         if not keep:
             require_finite_update(bound, scalars["loss"], grad, new, transform)

@@ -10,6 +10,7 @@ import pytest
 
 import ppl
 from ppl.errors import DataError, EstimatorError
+from ppl.estimators import ScoreFunction
 from tests.ranks.fake import FakeComm, checked, on_ranks
 from tests.ranks.models import ROWS, belief_net, global_and_local, over_time, pairs, pixels, skip_gram, without_rows
 
@@ -48,6 +49,13 @@ def test_belief_net(estimator: str) -> None:
         for name, grad in grads.items():
             np.testing.assert_allclose(got[1][name], grad, **CLOSE)
         np.testing.assert_allclose(got[2]._aux, after._aux, **CLOSE)
+    moved, last = program.update(state, x, optimizer=ppl.optim.Adam(0.05))
+    for got, found in checked(
+        on_ranks(3, lambda c: program.update(state, part(x, c), optimizer=ppl.optim.Adam(0.05), comm=c))
+    ):
+        np.testing.assert_allclose(found, last, **CLOSE)
+        np.testing.assert_allclose(got._flat, moved._flat, **CLOSE)
+        np.testing.assert_allclose(got._aux, moved._aux, **CLOSE)
     values = checked(on_ranks(2, lambda c: program.value(state, x, comm=c, replicated=True, seed=5)))
     np.testing.assert_allclose(values, program.value(state, x, seed=5), **CLOSE)
 
@@ -91,6 +99,17 @@ def test_particles_are_shared_out() -> None:
     for size in (2, 7):
         for fit in checked(on_ranks(size, lambda c: ppl.fit(program, comm=c, **options))):
             same(fit, alone)
+
+
+def test_estimators_that_compare_particles_are_refused() -> None:
+    """A rank does not see the particles of the others; rows keep all of theirs."""
+    program = ppl.compile(without_rows().objective, particles=5, estimators=ScoreFunction("leave_one_out"))
+
+    def refused(comm: FakeComm) -> None:
+        with pytest.raises(EstimatorError, match="a sum over particles, but particles are combined"):
+            ppl.fit(program, comm=comm, steps=3, optimizer=ppl.optim.SGD(0.1))
+
+    checked(on_ranks(2, refused))
 
 
 def test_loops_over_time() -> None:

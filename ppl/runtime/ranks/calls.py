@@ -1,4 +1,5 @@
-"""One call of a program on the rows of several processes: `Program.value`, `value_and_grad` and `step` with `comm=`."""
+"""One call of a program on the rows of several processes: `Program.value`, `value_and_grad`, `step` and `update` with
+`comm=`."""
 
 from __future__ import annotations
 
@@ -20,6 +21,7 @@ from ppl.runtime.nonfinite import KEEP, finite, require_finite_gradient, require
 from ppl.runtime.ranks.comm import Ranks
 from ppl.runtime.ranks.portion import Portion
 from ppl.runtime.ranks.shared import Moment, Shared, Totals, shared
+from ppl.runtime.state import State
 
 
 class OnRanks(NamedTuple):
@@ -46,15 +48,37 @@ def call_on_ranks(
 
     `keep`: return what is not finite; else the rank where it appeared says so, and the others raise a RankError.
     """
-    at = divided(program, ranks, call, replicated)
-    form = ranks.together(shared, at.compiled, key, at.moment.particles, at.int32)
-    result = ranks.together(_own, form, at)
-    found = summed(ranks, form, at, result)
+    at, result, found = _computed(program, ranks, call, replicated, key)
     loss = found.scalars["loss"]
     if not (keep or (math.isfinite(loss) and finite(found.grad) and (not adapted or finite(found.aux)))):
         ranks.together(_refuse, at, result, key, adapted)
         raise NonFiniteError(f"the sum over ranks is not finite: the loss is {loss}{KEEP}")
     return found
+
+
+def update_on_ranks(
+    program: Any, ranks: Ranks, call: Call, replicated: bool | None, transform: Any, keep: bool
+) -> tuple[State, float]:
+    """`Program.update` on the rows of all ranks: the new state, and the loss per row. Collective."""
+    at, result, found = _computed(program, ranks, call, replicated, "gradient")
+    state, factor = call.state, 1.0 / at.total
+    flat, opt = transform.apply(state._flat, found.grad, state._opt, state._layouts[0], state._step, factor)
+    new = State.made(flat, found.aux, state._layouts, state._step + 1, state._seed, opt, at.compiled.estimators)
+    loss = found.scalars["loss"] * factor
+    if not (keep or (math.isfinite(loss) and finite(new._flat) and finite(new._aux))):
+        ranks.together(_refuse, at, result, "gradient", True)
+        raise NonFiniteError(f"the update is not finite: the loss is {loss}{KEEP}")
+    return new, loss
+
+
+def _computed(
+    program: Any, ranks: Ranks, call: Call, replicated: bool | None, key: str
+) -> tuple[OnRanks, Result | None, Totals]:
+    """This rank's part of a call, what it has found, and the sum over ranks. Collective."""
+    at = divided(program, ranks, call, replicated)
+    form = ranks.together(shared, at.compiled, key, at.moment.particles, at.int32)
+    result = ranks.together(_own, form, at)
+    return at, result, summed(ranks, form, at, result)
 
 
 def divided(program: Any, ranks: Ranks, call: Call, replicated: bool | None) -> OnRanks:

@@ -110,6 +110,11 @@ def claim(root: Path, code: str, keep: bool) -> None:
                 left.unlink(missing_ok=True)
         path = root / "sweep.json"
         known = _known(path)
+        if known == "" and not keep:
+            raise DataError(
+                f"sweep: '{path}' is missing or damaged, so nobody can tell which build the runs beside it belong to. "
+                'Take another folder, or say changed="keep" if they are those of this build'
+            )
         if known is not None and known != code and not keep:
             raise DataError(
                 f"sweep: the runs in '{root}' were made by another build: its code, or that of a function it calls, "
@@ -122,13 +127,13 @@ def claim(root: Path, code: str, keep: bool) -> None:
 
 
 def _known(path: Path) -> str | None:
-    """The hash of the `build` that a folder belongs to; None if it is new."""
+    """The hash of the `build` that a folder belongs to; None if it is new, "" if nobody can tell."""
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["build"])
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return None if not any(path.with_name("runs").glob("*/row.json")) else ""
     except (ValueError, KeyError, TypeError):
-        return None
+        return ""
 
 
 def others(root: Path, plan: tuple[Planned, ...]) -> list[Row]:

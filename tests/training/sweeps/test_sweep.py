@@ -257,6 +257,20 @@ def test_workers_have_the_threads_they_are_given(tmp_path):
 # --- refusals --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("text", [None, "", "[1", '{"format": 1}'])
+def test_finished_runs_of_a_build_that_nobody_knows_are_not_mixed_in(tmp_path, text):
+    def built(a):
+        return {"found": a}
+
+    _sweep(built, {"a": [1]}, tmp_path)
+    (path,) = tmp_path.rglob("sweep.json")
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(DataError, match="missing or damaged"):
+        _sweep(built, {"a": [1, 2]}, tmp_path)
+    assert len(_sweep(built, {"a": [1, 2]}, tmp_path, changed="keep")) == 2
+    assert len(_sweep(built, {"a": [1, 2, 3]}, tmp_path)) == 3
+
+
 def test_finished_runs_of_another_build_are_not_mixed_in(tmp_path):
     def made(factor):
         return lambda a: {"found": factor * a}

@@ -14,7 +14,7 @@ from ppl.compiler.surrogate.shares.states import COUPLED, MEAN, NOTHING, PLAIN, 
 from ppl.compiler.surrogate.variants import Variant
 from ppl.errors import EstimatorError
 from ppl.ir.node import Node, make, substitute, topological
-from ppl.ir.types import Axis
+from ppl.ir.types import PARTICLES, Axis
 
 SUMMED = "@sum/"
 """Prefix of the leaves that hold sums: parameters of the request, after the real ones."""
@@ -48,23 +48,27 @@ def divide(variant: Variant, plate: Axis) -> Division:
     states = States(plate).find(variant.outputs().values())
     for name, node in variant.scalars.items():
         if states[node] not in AVERAGED:
-            _refuse(f"its {_called(name)} is not a sum over rows of plate '{plate.name}'")
+            _refuse(f"its {_called(name)} is not a sum over {_of(plate)}", plate)
     for name, node in variant.grads.items():
         if states[node] not in AVERAGED:
-            _refuse(f"its gradient in '{name}' is not a sum over rows of plate '{plate.name}'")
+            _refuse(f"its gradient in '{name}' is not a sum over {_of(plate)}", plate)
     if all(states[node] in AVERAGED for node in variant.aux.values()):
         return Division({}, {}, {})
     cut: dict[Node, State] = {}
     for name, node in variant.aux.items():
         found = dict(_sums_below(node, states, plate))
         if COUPLED in found.values():
-            _refuse(f"what adapts '{name}' is no function of sums over rows of plate '{plate.name}'")
+            _refuse(f"what adapts '{name}' is no function of sums over {_of(plate)}", plate)
         cut |= found
     names = {node: f"{SUMMED}{i}" for i, node in enumerate(cut)}
     leaves = {node: make("param", name=name, shape=node.type.shape) for node, name in names.items()}
     aux = substitute(list(variant.aux.values()), leaves)
     degrees = {names[node]: _degree(state) for node, state in cut.items()}
     return Division({n: node for node, n in names.items()}, degrees, dict(zip(variant.aux, aux, strict=True)))
+
+
+def _of(axis: Axis) -> str:
+    return "particles" if axis == PARTICLES else f"rows of plate '{axis.name}'"
 
 
 def _sums_below(node: Node, states: States, plate: Axis) -> Iterator[tuple[Node, State]]:
@@ -105,8 +109,9 @@ def _called(scalar: str) -> str:
     return "loss" if scalar == "loss" else f"cost '{scalar.removeprefix('cost ')}'"
 
 
-def _refuse(what: str) -> None:
+def _refuse(what: str, axis: Axis) -> None:
+    one = "particle" if axis == PARTICLES else "row"
     raise EstimatorError(
-        f"comm=: the rows of this program cannot be shared out among processes: {what}, but rows are combined in "
-        "another way. Train it in one process, or with estimators that treat rows one by one"
+        f"comm=: the {one}s of this program cannot be shared out among processes: {what}, but {one}s are combined in "
+        f"another way. Train it in one process, or with estimators that treat {one}s one by one"
     )
