@@ -65,6 +65,7 @@ LAZY = {
     "mpmath": "for those who fit coefficients of kernels",
     "scipy": "as slow as Numba; of `ppl.lazy`, and for those who fit coefficients",
     "llvmlite": "a part of Numba",
+    "mpi4py": "optional, for those who have several processes",
     "cuda.core": "optional, for code of devices that are not there",
     "cuda.pathfinder": "as above",
     "ppl.runtime.devices.executable": "only for those who have one",

@@ -122,14 +122,11 @@ class Run:
         try:
             self.keeper.save(*self._stored())
         except (OSError, DataError) as error:
-            raise FitError(
+            what = (
                 f"the checkpoint '{self.keeper.path}' could not be written: {error}. The state is this error's .state, "
-                "and what was reached is its .fit",
-                self.shown,
-                self.step,
-                None,
-                self._result(),
-            ) from error
+            )
+            what += "and what was reached is its .fit"
+            raise FitError(what, self.shown, self.step, None, self._result()) from error
 
     def _loop(self, bar: Bar) -> None:
         if self._finished():
