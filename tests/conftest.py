@@ -13,6 +13,8 @@ import numpy as np  # noqa: F401 - its BLAS must be there to be found
 import pytest
 from threadpoolctl import ThreadpoolController
 
+from tests.shares import SHARES
+
 os.environ["PPL_VERIFY"] = "1"
 for library in ThreadpoolController().lib_controllers:
     if "numpy" in library.filepath:
@@ -22,6 +24,18 @@ for library in ThreadpoolController().lib_controllers:
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the cases of `SHARES` that are not in every run."""
+    seen: dict[str, int] = {}
+    for item in items:
+        name = item.nodeid.partition("[")[0]
+        if name in SHARES:
+            count = seen[name] = seen.get(name, -1) + 1
+            if SHARES[name] == 0 or count % SHARES[name]:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(wrapper=True)

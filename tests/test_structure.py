@@ -14,6 +14,7 @@ import networkx as nx
 import pytest
 
 from ppl import lazy
+from tests.shares import SHARES
 
 ROOT = Path(__file__).resolve().parent.parent
 BASES = {"ppl": "ppl", "kernels": "ppl.kernels", "models": "ppl.models"}
@@ -282,3 +283,8 @@ def test_thresholds_are_explained_and_used():
     }
     assert len(names) > 60
     assert not names - used
+
+
+def test_tests_that_run_a_share_exist():
+    named = {name: name.split("::") for name in SHARES}
+    assert not [name for name, (path, test) in named.items() if f"def {test}(" not in (ROOT / path).read_text()]
