@@ -65,7 +65,7 @@ def fit(
     the order of sums, and does not depend on the number of threads. Other optimizers also move rows of gradient zero
     (momentum, decaying moments), so they pass over the whole table.
 
-    With `tune=True` the best few choices where the run begins are found as `ppl.tune` finds them (2 seconds), compiled,
+    With `tune=True` the best few choices where the run begins are found as `ppl.tune` does, in some seconds, compiled
     and timed once. They are compared before the first step, and again whenever that takes at most a twentieth of the
     time since then: by 16 pairs of gradients each, on noise and minibatches of their own. What has the least variance ×
     seconds takes the steps that follow; the choice stays unless another one is clearly better. With `allow_bias=True`,
@@ -131,6 +131,8 @@ def fit(
         appeared first.
     ModelError
         `program` has not been compiled.
+    EstimatorError
+        With `tune=True`, a node has only biased candidates, and the program does not allow bias.
     DataError, OptionError
         Data do not fit the program; a state or checkpoint belongs to another program or optimizer, or is damaged;
         the checkpoint cannot be written; or options contradict each other.

@@ -175,7 +175,12 @@ class InPlace(Run):
         hypers = trainer.compiled.hyper_vector(self.hyper, state.step)[None]
         trainer.run(live, steps, [], hypers[:0])
         trainer.ready = True
-        return lambda count: trainer.run(live, steps, [0.0] * count, hypers.repeat(count, 0))
+
+        def take(count: int) -> int:
+            rows = None if steps.rows is None else np.tile(steps.rows, count)
+            return trainer.run(live, steps._replace(rows=rows), [0.0] * count, hypers.repeat(count, 0))
+
+        return take
 
     def _take(self, steps: Steps, count: int, size: int, bar: Bar) -> int:
         """Take up to `count` steps and record them; one that may not be finite is not taken."""

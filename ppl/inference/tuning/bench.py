@@ -83,7 +83,9 @@ class Bench:
         """The tuned program."""
         if not self.own.estimators:
             return self.program
-        best = self._measured()
+        best = self._nodes(replace(self.own, particles=self._base()))
+        if len(self.nodes) > 1:
+            best = self._pairs(best)
         finalists = self._particles(best)
         if self.compiles:
             for c in finalists:
@@ -101,9 +103,9 @@ class Bench:
     def kinds(self, count: int) -> list[Contender]:
         """The best choice of each of `count` combinations of kinds of estimators, with its best number of particles.
 
-        An unbiased one is among them, if there is one. Nothing is compiled.
+        An unbiased one is among them, if there is one. Nothing is compiled, and pairs of nodes are not tried.
         """
-        self._measured()
+        self._nodes(replace(self.own, particles=self._base()))
         if not self.known and isinstance(pinned := self._admitted(self.own), Contender):
             self._race([pinned], PAIRS)
         heads: dict[tuple[type[Estimator], ...], Contender] = {}
@@ -111,10 +113,12 @@ class Bench:
             kinds = tuple(type(e) for _, e in c.config.estimators)
             if kinds not in heads and not any(_alike(c, h) for h in heads.values()):
                 heads[kinds] = c
-        taken = list(heads.values())[:count]
+        best = [self._best_particles(c) for c in list(heads.values())[: 2 * count]]
+        best.sort(key=lambda c: (c.cost, c.seconds))
+        taken = best[:count]
         if all(c.config.biased for c in taken):
-            taken += [c for c in heads.values() if not c.config.biased][:1]
-        return [self._best_particles(c) for c in taken]
+            taken += [c for c in (*best, *heads.values()) if not c.config.biased][:1]
+        return taken
 
     def _best_particles(self, contender: Contender) -> Contender:
         """The choice with its best number of particles."""
@@ -122,11 +126,6 @@ class Bench:
         able = [c for c in map(self._admitted, configs) if isinstance(c, Contender)]
         self._race(able, COUNTS)
         return winner(sorted(able, key=self._rank))
-
-    def _measured(self) -> Config:
-        """The best choice after the candidates of every node, and of pairs of nodes, have been measured."""
-        best = self._nodes(replace(self.own, particles=self._base()))
-        return self._pairs(best) if len(self.nodes) > 1 else best
 
     def _base(self) -> int:
         """The number of particles with which nodes are measured: the first at which all candidates are admissible."""

@@ -29,8 +29,9 @@ GROWTH, LEAST = 4, 100
 """A comparison follows after a further 1 / GROWTH of the steps that were taken, at least, and after so many steps."""
 TIE = 0.1
 """Relative difference of variance × seconds below which the choice stays."""
-TURNS, BLOCK_SECONDS = 7, 0.005
-"""Turns in which the first seconds of steps are measured, and what each takes at least."""
+TURNS, BLOCK_SECONDS = 15, 0.002
+"""Turns in which the first seconds of steps are measured, and what each takes at least. The least is taken: whatever
+else runs on the machine only adds to it."""
 MOST_STEPS = 2**16
 NEVER = 2**62
 KEPT = TUNED + "aux/"
@@ -229,7 +230,7 @@ def timed(steppers: Sequence[Stepper]) -> list[float]:
     for _ in range(TURNS):
         for stepper, count, times in zip(steppers, counts, taken, strict=True):
             times.append(_seconds(stepper, count))
-    return [float(np.median(times)) for times in taken]
+    return [min(times) for times in taken]
 
 
 def gradient_seconds(probe: Probe, program: Any, state: State, fresh: frozenset[str]) -> float:

@@ -75,8 +75,6 @@ def test_ranks_add_up_minibatches_of_all_of_them():
     for one in found:
         np.testing.assert_allclose(one.state._flat, alone.state._flat, rtol=1e-9, atol=1e-11)
         np.testing.assert_allclose(one.history["loss"], alone.history["loss"], rtol=1e-9)
-    with pytest.raises(Exception, match="history="):
-        checked(on_ranks(2, lambda c: fit(program_, runs.X, comm=c, history=4, **options)))
 
 
 @pytest.mark.slow

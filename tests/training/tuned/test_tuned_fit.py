@@ -7,6 +7,7 @@ import ppl
 from ppl import Bernoulli, Normal
 from ppl.errors import FitError, OptionError
 from ppl.estimators import Pathwise, Relaxed, ScoreFunction
+from ppl.training.loops import Trainer
 from ppl.training.tuned import probe, tuner
 from ppl.training.tuned.family import Family
 from tests.ranks.fake import on_ranks
@@ -54,6 +55,30 @@ def test_a_run_that_never_moves_has_the_bits_of_one_that_does_not_choose(monkeyp
     assert len(tuned.choices) > 3 and set(tuned.choices.taken) == {0}
     same(tuned, plain._replace(choices=tuned.choices))
     assert plain.choices is None and plain.program is None and tuned.program is program
+
+
+@pytest.mark.parametrize("mapped", [False, True], ids=["in memory", "mapped"])
+def test_steps_on_trial_have_rows_of_their_own(mapped, monkeypatch, tmp_path):
+    """Compiled loops read the numbers of rows unchecked, as many as there are steps."""
+    np.save(tmp_path / "x.npy", X)
+    x = np.load(tmp_path / "x.npy", mmap_mode="r") if mapped else X
+    real, lengths = Trainer.run, []
+
+    def spied(self, live, steps, rates, hypers):
+        if steps.rows is not None and rates:
+            lengths.append((len(steps.rows), len(rates) * steps.size))
+        return real(self, live, steps, rates, hypers)
+
+    monkeypatch.setattr(Trainer, "run", spied)
+    given(monkeypatch)
+    monkeypatch.setattr(tuner, "timed", lambda steppers: [float(stepper(50)) for stepper in steppers])
+    monkeypatch.setattr(tuner, "best_of", lambda errors, seconds, current, may: current)
+    program = ppl.compile(rows, {"z": Pathwise(), "b": AVERAGE}, data=X)
+    options = {"steps": 60, "batch_size": 20, "optimizer": ppl.optim.Adam(0.01), **({"prefetch": 2} if mapped else {})}
+    tuned = ppl.fit(program, x, **options, tune=True)
+    assert all(given == needed for given, needed in lengths) and max(lengths)[0] == 50 * 20
+    assert tuned.choices.seconds.tolist() == [50.0] * 3 and len(tuned.choices) == 2
+    same(tuned, ppl.fit(program, x, **options)._replace(choices=tuned.choices))
 
 
 def test_gradients_stay_unbiased_when_noise_decides(monkeypatch):
