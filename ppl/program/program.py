@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ppl.arguments import MANY, choice, flag, integer
 from ppl.compiler.lower.request import Result
 from ppl.compiler.plan.requested import Requested, require_estimators
 from ppl.errors import EstimatorError, OptionError
+from ppl.estimators.base import Estimator
 from ppl.names import keywords
 from ppl.objectives.base import as_objective
 from ppl.program.diagnosis import Diagnosing
@@ -113,6 +115,15 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
       or rows of its own; see `ppl.fit`. `rows` are then the numbers of the rows given to this process. All get the
       result on the rows of all.
     """
+
+    def _weighed(self, *data: Any) -> dict[str, Estimator] | None:
+        """The estimators that `particles="auto"` takes, for `ppl.tune`; None where it is refused."""
+        asked = replace(self.settings, estimators="auto", first=(), measured={}, tuning=None)
+        try:
+            found = chosen_particles(functools.partial(type(self), self.objective), asked, data)
+            return type(self)(self.objective, found).prepare(*data).plan.estimators
+        except EstimatorError:
+            return None
 
     @keywords
     def value(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from ppl.arguments import MANY, integer
-from ppl.compiler.plan.measured import Joint, Measured, Tuning
+from ppl.compiler.plan.measured import Measured, Tuning
 from ppl.errors import EstimatorError, OptionError
 from ppl.estimators.base import Estimator
 from ppl.inference.reference import Reference, find_reference
 from ppl.inference.tuning.clock import Clock
 from ppl.inference.tuning.contender import Config, Contender, Programs
+from ppl.inference.tuning.kept import joint, measured
 from ppl.inference.tuning.race import race, winner
 from ppl.lang.carried import require_one_particle
 from ppl.runtime.call import Call
@@ -25,12 +27,13 @@ MAX_COPIES = 64
 PARTICLES = (1, 2, 4, 8, 16)
 SECONDS, STEPS = 5.0, 50
 """A budget in seconds and in steps of the program; the larger is taken."""
-BEST, FINALISTS = 3, 3
-"""Candidates of a node that are tried together with others', and choices that are compiled beside the program's own."""
+BEST, FINALISTS, FAIR = 3, 2, 4
+"""Candidates of a node that are tried together with others'; choices that are compiled, with all numbers of particles,
+beside the program's own; and particles from which on baselines from the others are near their best."""
 DOUBT = 3.0
 """Factor by which the ratio of interpreted times may be wrong."""
-NODES, PAIRS, COUNTS = 0.45, 0.65, 0.8
-"""Shares of the budget that are spent after the first three parts."""
+NODES, PAIRS, COUNTS, TIMED = 0.4, 0.55, 0.7, 0.8
+"""Shares of the budget that are spent after the first three parts, and when the last few have been timed."""
 SAME = 1e-3
 """Relative difference of gradients' distances from their mean, on the same noise, up to which two choices count as one
 estimator by two names."""
@@ -91,11 +94,12 @@ class Bench:
             for c in finalists:
                 if c.program.settings.particles != c.config.particles:
                     c.program = self.programs.of(c.config)
-            self.clock.compile(finalists, max(0.05, self.budget - self.clock.spent()))
+            self.clock.compile(finalists, max(0.05, TIMED * self.budget - self.clock.spent()))
+            race(finalists, self.clock, self.budget, BEST, 1.0, self._debias)
         finalists.sort(key=self._rank)
         chosen = winner(finalists)
-        joint = tuple(_joint(c, c is chosen) for c in finalists)
-        tuning = Tuning(joint, self.clock.spent(), self.clock.compiling, tuple(self.untried))
+        whole = tuple(joint(c, c is chosen) for c in finalists)
+        tuning = Tuning(whole, self.clock.spent(), self.clock.compiling, tuple(self.untried))
         return self.programs.of(
             chosen.config, measured=self.measured, tuning=tuning, allow_bias=self.program.settings.allow_bias
         )
@@ -132,7 +136,8 @@ class Bench:
         listed = [e for es in self.lists.values() for e in es]
         order = [self.own.particles] if self.own.particles in self.counts else []
         order += [p for p in self.counts if p not in order]
-        return min(order, key=lambda p: (sum(e.validate(p) is not None for e in listed), order.index(p)))
+        refused = {p: sum(e.validate(p) is not None for e in listed) for p in (1, *order)}
+        return min(order, key=lambda p: (refused[p], refused[1] > 0 and p < FAIR, order.index(p)))
 
     def _admitted(self, config: Config) -> Contender | str:
         """A contender, or why there is none."""
@@ -183,7 +188,7 @@ class Bench:
                 reasons = "".join(f"\n  {e.label}: {why}" for e, why in rows.items())
                 raise EstimatorError(f"tune: no candidate for node '{name}' is admissible:{reasons}")
             self._race(able, NODES * i / len(self.nodes))
-            self.measured[name] = tuple(_measured(e, found) for e, found in rows.items())
+            self.measured[name] = tuple(measured(e, found) for e, found in rows.items())
             current = winner(sorted(able, key=self._rank)).config
         return current
 
@@ -217,10 +222,24 @@ class Bench:
         choices = [c.config for c in known[:BEST]]
         keeps = all(self.own[n] in self.lists[n] for n in self.nodes) and self.own.particles in self.counts
         choices += [self.own] if keeps else []
+        choices += [c for c in [self._weighed()] if c is not None]
         configs = dict.fromkeys(replace(c, particles=p) for c in choices for p in self._useful(c))
         able = [c for c in map(self._admitted, configs) if isinstance(c, Contender)]
         ranked = self._race(able, COUNTS)
-        return ranked[:FINALISTS] + [c for c in ranked[FINALISTS:] if c.config == self.own]
+        kept = list(dict.fromkeys(c.config.estimators for c in ranked))[:FINALISTS]
+        kept += [c.estimators for c in choices[BEST:]]
+        return [c for c in ranked if c.config.estimators in kept]
+
+    def _weighed(self) -> Config | None:
+        """What `particles="auto"` would take, if it is among the candidates."""
+        if not self.compiles:
+            return None
+        began = time.perf_counter()
+        found = self.program._weighed(*self.call.data)
+        self.clock.compiling += time.perf_counter() - began
+        if found is None or any(found[n] not in self.lists[n] for n in self.nodes):
+            return None
+        return self.own.having(**{n: found[n] for n in self.nodes})
 
     def _useful(self, config: Config) -> Sequence[int]:
         """The numbers of particles to try with a choice: where there is no variance, only its own."""
@@ -266,20 +285,3 @@ def _one_only(check: Callable[[], None]) -> bool:
 
 def _share_a_cost(graph: Any, a: str, b: str) -> bool:
     return bool({c.name for c in graph[a].costs} & {c.name for c in graph[b].costs})
-
-
-def _measured(estimator: Estimator, found: Contender | str) -> Measured:
-    if isinstance(found, str):
-        return Measured(estimator, rejected=found)
-    return Measured(
-        estimator, found.trace, found.trace_error, found.seconds, found.repeats, found.clock,
-        particles=found.config.particles, squared_bias=found.squared_bias,
-    )  # fmt: skip
-
-
-def _joint(found: Contender, taken: bool) -> Joint:
-    config = found.config
-    return Joint(
-        config.estimators, config.particles, found.trace, found.trace_error, found.squared_bias, found.seconds,
-        found.repeats, found.clock, taken,
-    )  # fmt: skip

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 ADAPTED, TIMED, LONG = 200, 10, 0.1
 """Interpreted steps at most that adapt auxiliary variables, and that are timed where there are none; seconds of a step
 from which two are enough."""
-TURNS = 7
-"""Turns in which compiled steps are timed one program after another."""
+SETTLED, SETTLING = 1000, 0.1
+"""Compiled steps that adapt auxiliary variables, and about the most seconds that they may take."""
+TURNS, GRACE = 7, 1.0
+"""Turns in which compiled steps are timed one program after another, and seconds that they are given in any case."""
 
 
 class Clock:
@@ -47,6 +49,7 @@ class Clock:
         nodes = [variant.scalars["loss"], *variant.grads.values(), *variant.aux.values()]
         carried = set(bound.compiled.trace.carried)
         adapts = bool(set(variant.aux) - carried)
+        contender.adapts = adapts
         taken: list[float] = []
         state, until = contender.call.state, time.perf_counter() + seconds
         most, least = ADAPTED if adapts else TIMED, TIMED
@@ -68,11 +71,13 @@ class Clock:
         """
         began = time.perf_counter()
         steps = [StandingSteps(c.program, c.call) for c in contenders]
-        for each in steps:
+        for c, each in zip(contenders, steps, strict=True):
             each.take(1)
+            if c.adapts:
+                c.settle(each.settled(SETTLED, SETTLING))
         self.compiling += time.perf_counter() - began
         found: list[list[float]] = [[] for _ in contenders]
-        until = time.perf_counter() + seconds
+        until = time.perf_counter() + max(seconds, GRACE)
         while len(found[-1]) < 2 or (len(found[-1]) < TURNS and time.perf_counter() < until):
             for each, times in zip(steps, found, strict=True):
                 times.append(each.seconds())

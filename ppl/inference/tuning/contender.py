@@ -18,6 +18,7 @@ from ppl.estimators.base import Estimator
 from ppl.inference.diagnose import state_for
 from ppl.inference.repeats import Chunk, Moments, Repeats
 from ppl.runtime.call import BoundCall, Call
+from ppl.runtime.state import State
 from ppl.tuning import INTERPRETED_ENTRIES
 
 PILOT_ENTRIES = 200_000
@@ -56,6 +57,7 @@ class Contender:
     ----------
     call : the call that is measured, with a state of the program.
     seconds, clock : of a step, and where they were taken.
+    adapts : whether steps move auxiliary variables.
     squared_bias : of the mean gradient, where the choice is biased.
     """
 
@@ -64,6 +66,7 @@ class Contender:
         state = state_for(program, call.state, call.data)
         self.call = replace(call, state=state, particles=config.particles)
         self.moments, self.chunks = Moments(), 0
+        self.adapts = False
         self.seconds, self.clock, self.squared_bias = 0.0, "", 0.0
         self._drawn: Iterator[Chunk] | None = None
 
@@ -85,11 +88,22 @@ class Contender:
         source.chunk = chunk
         self._drawn = source(10**9)
 
+    def settle(self, state: State) -> None:
+        """Begin again with a state whose auxiliary variables have settled."""
+        aux = {**state.aux, **{name: self.call.state.aux[name] for name in self.carried}}
+        self.call = replace(self.call, state=self.call.state.replace(aux=aux))
+        self.moments, self.chunks, self._drawn = Moments(), 0, None
+
     def draw(self) -> None:
         """Take in one more chunk of gradients."""
         assert self._drawn is not None
         self.moments.add(next(self._drawn))
         self.chunks += 1
+
+    @property
+    def carried(self) -> Sequence[str]:
+        """Values that models carry from step to step, which are auxiliary to no estimator."""
+        return tuple(self.program.prepare(*self.call.data).trace.carried)
 
     @property
     def repeats(self) -> int:

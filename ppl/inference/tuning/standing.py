@@ -66,6 +66,14 @@ class StandingSteps:
         if self._trainer.run(self._live, self._steps, rates, self._hyper.repeat(count, 0)) < count:
             raise NonFiniteError("a loss or gradient of a training step is not finite")
 
+    def settled(self, steps: int, seconds: float) -> State:
+        """The state after so many steps, or after about so many seconds."""
+        until, taken = time.perf_counter() + seconds, 0
+        while taken < steps and time.perf_counter() < until:
+            self.take(min(20, steps - taken))
+            taken += 20
+        return self.state
+
     def seconds(self, clock: Callable[[], float] = time.perf_counter) -> float:
         """Seconds of a step by `clock`, the mean over a block of steps that begins where the first one did."""
         taken = self._timed(clock)
