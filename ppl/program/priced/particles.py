@@ -17,7 +17,17 @@ from ppl.compiler.plan.choice import expected_variance, make_plan
 from ppl.compiler.plan.expected import roughness
 from ppl.compiler.plan.plan import Plan
 from ppl.errors import EstimatorError
-from ppl.estimators import Analytic, CategoricalDisARM, Combine, DisARM, MeasureValued, Pathwise, Rebar, ScoreFunction
+from ppl.estimators import (
+    Analytic,
+    BonnetPrice,
+    CategoricalDisARM,
+    Combine,
+    DisARM,
+    MeasureValued,
+    Pathwise,
+    Rebar,
+    ScoreFunction,
+)
 from ppl.estimators.base import Estimator
 from ppl.lang.arguments import ArgumentSpec
 from ppl.lang.carried import require_one_particle
@@ -33,6 +43,7 @@ FIRST: tuple[Estimator, ...] = (
     CategoricalDisARM(),
     ScoreFunction("moving_average"),
     MeasureValued(),
+    ScoreFunction("optimal"),
 )
 """Rows of the decision table that are tried in front of the others, where the table takes one of them."""
 EXACT = Analytic()
@@ -42,8 +53,11 @@ ROUGH = 1.5
 BESIDE: tuple[Estimator, ...] = (
     Combine(Pathwise(), ScoreFunction("moving_average")),
     ScoreFunction("leave_one_out"),
+    ScoreFunction("optimal"),
     ScoreFunction("moving_average"),
 )
+SMOOTH = BonnetPrice()
+"""Tried in front of a path where the cost moves over less than `ROUGH` units of its own, and more than none."""
 SLACK = 1.05
 """How far above the least variance × time the choice may lie."""
 SHOWN = 5
@@ -127,8 +141,8 @@ def _tried(compiled: Compiled) -> list[Estimator]:
         rn = compiled.graph[name]
         if estimator in FIRST:
             tried |= dict.fromkeys(e for e in FIRST if e.supports(rn).ok)
-        elif estimator == Pathwise() and roughness(rn) > ROUGH:
-            tried |= dict.fromkeys(BESIDE)
+        elif estimator == Pathwise() and (rough := roughness(rn)) > 0:
+            tried |= dict.fromkeys(BESIDE if rough > ROUGH else [SMOOTH])
     return list(tried)
 
 
