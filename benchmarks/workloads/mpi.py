@@ -16,7 +16,7 @@ from benchmarks.rank_model import LOADS, MEMORY, NETWORKS, RANKS, enough, strong
 from benchmarks.timing import RESULTS, check, duration, summary
 
 CODES = ("W3", "W4")
-ROUNDS, STEPS = 2, 30
+ROUNDS, STEPS = 3, 150
 ONE_RANK, TWO_RANKS = 1.02, 1.15
 WAYS = {
     "one process, two threads": (1, 2, False),
@@ -105,6 +105,9 @@ def run(peers: list[str]) -> dict[str, Any]:
         "notes": [
             f"Promises compare the fastest samples. Load average: {busy:.1f} on {os.cpu_count()} cores; "
             "beside other jobs ranks wait for each other's turn on a core, and figures say little beyond their order.",
+            "A rank computes whole gradients from its half of the rows, where each of two threads computes its half of "
+            "the matrices from all rows: it writes twice as much, and the halves have still to be added up. With "
+            "minibatches of this size that, and what a step takes in Python, is what two ranks cost.",
             "With one rank `fit` runs the code that it runs without comm=: how far that ratio is from 1 is the noise.",
             "A cell is the efficiency with the suite's minibatch on every rank · the speed-up of one minibatch cut in "
             "parts. The tables with networks are a model, no measurement: computation as in the suite (one rank = two "

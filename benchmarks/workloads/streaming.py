@@ -47,8 +47,8 @@ def _ways(x: np.ndarray, mapped: np.ndarray) -> dict[str, dict[str, Any]]:
 
     return {
         "in memory": {"data": (x,), "batch_size": BATCH},
-        "memory-mapped, rows shuffled, read ahead": {"data": (mapped,), "batch_size": BATCH, "prefetch": 8},
-        "stream of blocks of the file, read ahead": {"batches": batches, "prefetch": 8, "total_rows": len(x)},
+        "memory-mapped, rows shuffled, read ahead": {"data": (mapped,), "batch_size": BATCH, "prefetch": 16},
+        "stream of blocks of the file, read ahead": {"batches": batches, "prefetch": 16, "total_rows": len(x)},
         "stream of blocks of the file": {"batches": batches, "total_rows": len(x)},
     }
 

@@ -20,9 +20,10 @@ _ALONE = sys.getrefcount(_sample[0])
 
 
 class Pool:
-    """Arrays of one thread."""
+    """Arrays of one thread; of each size and purpose up to `kept` are used again."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int = POOLED_ARRAYS) -> None:
+        self._kept = kept
         self._arrays: dict[tuple[str, int, Any], list[np.ndarray]] = {}
 
     def empty(self, purpose: str, size: int, dtype: Any) -> np.ndarray:
@@ -36,7 +37,7 @@ class Pool:
             if sys.getrefcount(arrays[i]) == _ALONE:
                 return arrays[i]
         made = np.empty(size, dtype)
-        if len(arrays) < POOLED_ARRAYS:
+        if len(arrays) < self._kept:
             arrays.append(made)
         return made
 

@@ -6,6 +6,7 @@ batches.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,12 +16,13 @@ from ppl.errors import DataError, OptionError
 from ppl.ir.reference.noise import mix, node_hash
 from ppl.lang.arguments import as_array
 from ppl.runtime.binding import NUMPY_DTYPES, Bound, check_plates, uneven
+from ppl.runtime.pool import Pool
 from ppl.runtime.storage.mapped import is_mapped
 from ppl.training.streams.ahead import Ahead
 from ppl.tuning import CHECKED_ROWS, CONVERTED_BYTES, SHUFFLED_COMPILED
 
-AHEAD_BYTES = 1 << 25
-"""Bytes of the minibatches of memory-mapped arrays that are read ahead, unless two are more."""
+AHEAD_BYTES, MOST_AHEAD = 1 << 25, 16
+"""Bytes of minibatches of memory-mapped arrays that are read ahead, unless two are more; and minibatches at most."""
 
 
 class Batch(NamedTuple):
@@ -51,7 +53,7 @@ class Rows:
     batch_size : rows per step, the last batch of an epoch being shorter; None or at least N: all, in order.
     total_rows : size of the data set that `data` is a part of; None means N.
     accumulate : minibatches of one step: with the sums of so many, it is the step on their union.
-    prefetch : steps whose rows of memory-mapped arrays a thread reads ahead; None means up to 8 for large ones.
+    prefetch : steps whose rows of memory-mapped arrays a thread reads ahead; None means up to 16 for large ones.
 
     The attribute `seed` selects the permutations; `gathers` says that batches are read by `batches` alone, and `binds`
     whether that converts and checks them.
@@ -106,13 +108,13 @@ class Rows:
         check_accumulated(accumulate, batch_size)
         self.batch_size = self.count if batch_size is None else min(int(batch_size) * accumulate, self.count)
         self.prefetch = self._read_ahead() if prefetch is None else prefetch
-        self.has_rows = plate is not None
+        self.has_rows, self._pool = plate is not None, Pool(2 * self.prefetch + 2)
 
     def _read_ahead(self) -> int:
         """Steps to read ahead: as many as `AHEAD_BYTES` hold."""
         entries = sum(d[:1].size for d, cut in zip(self.data, self.cut, strict=True) if cut)
         nbytes = entries * self.batch_size * self.binder.dtype.itemsize
-        return max(2, min(8, AHEAD_BYTES // max(1, nbytes)))
+        return max(2, min(MOST_AHEAD, AHEAD_BYTES // max(1, nbytes)))
 
     @property
     def extent(self) -> tuple[int, ...]:
@@ -162,8 +164,14 @@ class Rows:
     def _of(self, rows: np.ndarray, last: bool = False) -> Batch:
         """The batch of some rows."""
         total = self.total_rows | {self.plate: self.total} if isinstance(self.total_rows, dict) else self.total
-        data = tuple(d[rows] if cut else d for d, cut in zip(self.data, self.cut, strict=True))
+        take = self._read if self.gathers else np.ndarray.__getitem__
+        data = tuple(take(d, rows) if cut else d for d, cut in zip(self.data, self.cut, strict=True))
         return Batch(data, rows, total, len(rows), self.gathers, last)
+
+    def _read(self, array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Rows of a file, in memory that batches before them may have been in."""
+        out = fresh(self._pool, np.asarray(array), len(rows))
+        return np.take(np.asarray(array), rows, axis=0, out=out, mode="clip")  # without `mode` it makes a second copy
 
     def drawn(self, seed: int) -> Callable[[int], Batch] | None:
         """Other batches than those of the run, by number; None where a step takes all rows, or files are read."""
@@ -171,6 +179,12 @@ class Rows:
             return None
         order, size = permutation(seed, 0, self.count), self.batch_size
         return lambda i: self._of(order[i % (self.count // size) * size :][:size])
+
+
+def fresh(pool: Pool, like: np.ndarray, rows: int) -> np.ndarray:
+    """Memory for so many rows of an array, from a pool."""
+    shape = (rows, *like.shape[1:])
+    return pool.empty("rows", math.prod(shape), like.dtype).reshape(shape)
 
 
 def permutation(seed: int, epoch: int, n: int) -> np.ndarray:

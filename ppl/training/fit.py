@@ -104,8 +104,8 @@ def fit(
     history : how much of the history to keep: None all of it in memory; a number of entries (means over equally many
         steps, which double when there are more); a path, or (path, number), for a CSV file of all entries beside
         10,000, or that number, in memory. `ppl.load_history` reads the file.
-    prefetch : steps whose batches a thread reads ahead, of `batches` (default 0) or of memory-mapped arrays (8, or of
-        large minibatches down to 2).
+    prefetch : steps whose batches a thread reads ahead, of `batches` (default 0) or of memory-mapped arrays (16, or
+        of large minibatches down to 2).
     comm : a communicator of mpi4py (`docs/distributed.md`): all its processes train together, each on its part of every
         minibatch. All call `fit` with the same options, and get the same `Fit`. Rank 0 shows progress, validates, calls
         `callback` and writes the checkpoint.

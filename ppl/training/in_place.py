@@ -39,7 +39,7 @@ class InPlace(Run):
 
     _live: Live
     _whole: Bound
-    _epoch, _recorded, _count = -1, 0, 1
+    _epoch, _recorded, _count = -1, 0, 0
 
     def __init__(self, trainer: Trainer, rule: Rule, *rest: Any):
         self.trainer, self.rule = trainer, rule
@@ -124,15 +124,22 @@ class InPlace(Run):
     def _take_next(self, batch: Batch, batches: Iterator[Any], bar: Bar) -> Batch:
         """Take the steps on a batch and on those of the same sizes that have been read ahead; returns the last one."""
         began, before = time.monotonic(), self.step
+        if not self._count:
+            known, count = self.trainer.paced
+            self._count = count if known == batch.size else 1
         group = [batch, *self._alike(batch, batches)]
+        for _ in group[1:]:
+            next(batches)  # so that the reader goes on meanwhile
         plate = self.trainer.plate
         steps = together(group, None if plate is None else plate.name) if len(group) > 1 else None
         if steps is None or not self._take(steps, len(group), batch.size, bar):
             self._step(batch, bar)
         done = self.step - before
         self._pace(time.monotonic() - began, done)
-        for _ in range(done - 1):
-            next(batches)
+        self.trainer.paced = batch.size, self._count
+        if done < len(group):
+            assert isinstance(batches, Ahead)
+            batches.put_back(group[done:])
         return group[done - 1]
 
     def _alike(self, batch: Batch, batches: Iterator[Any]) -> list[Batch]:

@@ -28,7 +28,7 @@ class Ahead:
         self._room = threading.Semaphore(count)
         self._items: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
         self._got: collections.deque[tuple[Any, BaseException | None]] = collections.deque()
-        self._ending = threading.Event()
+        self._ending, self._owed = threading.Event(), 0
         self._thread = threading.Thread(target=self._fetch, name="ppl batches", daemon=True)
         self._thread.start()
 
@@ -45,7 +45,10 @@ class Ahead:
             raise error
         if item is _ENDED:
             raise StopIteration
-        self._room.release()
+        if self._owed:
+            self._owed -= 1
+        else:
+            self._room.release()
         return item
 
     def ready(self) -> list[Any]:
@@ -55,6 +58,11 @@ class Ahead:
                 self._got.append(self._items.get_nowait())
         items = (item for item, error in self._got if error is None)
         return list(itertools.takewhile(lambda item: item is not _ENDED, items))
+
+    def put_back(self, items: list[Any]) -> None:
+        """Let items that were taken last be the next ones again."""
+        self._got.extendleft((item, None) for item in reversed(items))
+        self._owed += len(items)
 
     def close(self) -> None:
         """End the thread and close the source."""

@@ -18,7 +18,8 @@ import numpy as np
 from ppl.arguments import shown
 from ppl.errors import DataError, OptionError
 from ppl.lang.arguments import as_array
-from ppl.training.batches import Batch, by_position, cut_arguments, row_count
+from ppl.runtime.pool import Pool
+from ppl.training.batches import Batch, by_position, cut_arguments, fresh, row_count
 from ppl.training.streams.ahead import Ahead, closing
 
 Arrays = tuple[np.ndarray, ...]
@@ -52,7 +53,8 @@ class Stream:
         self.program, self.source, self.total_rows, self.seed = program, source, total_rows, seed
         self.accumulate, self.prefetch, self.binds = accumulate, prefetch, False
         self.epochs_done, self.place = 0, (0, 0)
-        self._taken = _arguments(source)
+        self._names = program.argument_names
+        self._taken, self._pool = _arguments(source), Pool(2 * prefetch + accumulate + 2)
         self._reader: Any = None
         iterator = self._open(0, 0)
         self._once = iterator is source
@@ -187,11 +189,11 @@ class Stream:
 
     def _arrays(self, item: Any, place: tuple[int, int]) -> Arrays:
         """One batch in the program's order."""
-        names = self.program.argument_names
+        names = self._names
         given = by_position(names, tuple(item) if isinstance(item, (tuple, list)) else (item,), "a batch")
         found = tuple(as_array(value, name) for value, name in zip(given, names, strict=True))
         if self.accumulate > 1 or self.prefetch or self.reads_ahead:
-            found = tuple(a.copy() for a in found)  # a reader may fill the same arrays again
+            found = tuple(map(self._kept, found))
         for name, array, kind in zip(names, found, self._kinds, strict=False):
             if kind in "iub" and array.dtype.kind == "f":
                 raise DataError(f"batch {place[1]} of pass {place[0]}: argument '{name}' holds {array.dtype}; that of "
@@ -201,6 +203,16 @@ class Stream:
         return tuple(
             a.astype(float) if k == "f" != a.dtype.kind else a for a, k in zip(found, self._kinds, strict=True)
         )
+
+    def _kept(self, array: np.ndarray) -> np.ndarray:
+        """A copy of an array, which a reader may fill again; not of a file that is open for reading."""
+        if isinstance(array, np.memmap) and array.mode == "r":
+            return np.asarray(array)
+        if not array.ndim:
+            return array.copy()
+        out = fresh(self._pool, array, len(array))
+        out[...] = array
+        return out
 
     def _open(self, epoch: int, start: int) -> Iterator[Any]:
         values = {"epoch": epoch, "start": start, "seed": self.seed}
