@@ -5,6 +5,7 @@ which estimator each node got and why.
 """
 
 from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from ppl import distributions, errors, estimators
@@ -57,8 +58,6 @@ from ppl.distributions import (
     kl,
 )
 from ppl.inference.diagnose import compare
-from ppl.inference.guides.autoguide import autoguide
-from ppl.inference.tune import tune
 from ppl.lang import (
     Model,
     Value,
@@ -102,21 +101,41 @@ from ppl.program.pictures.draw import draw
 from ppl.program.program import Program, compile
 from ppl.runtime.state import State
 from ppl.runtime.storage.unpacking import load_state
-from ppl.sampling.mcmc import mcmc
-from ppl.sampling.psis import Psis, psis
-from ppl.sampling.to_arviz import to_arviz
 from ppl.training import optim
 from ppl.training.fit import Fit, fit
 from ppl.training.history.file import load_history
 from ppl.training.history.policy import Checkpoints
-from ppl.training.history.tensorboard import TensorBoard
-from ppl.training.sweep.result import Sweep
-from ppl.training.sweep.sweep import sweep
 from ppl.training.tuned.choices import Choices
+
+if _TYPE_CHECKING:
+    from ppl.inference.guides.autoguide import autoguide
+    from ppl.inference.tune import tune
+    from ppl.sampling.mcmc import mcmc
+    from ppl.sampling.psis import Psis, psis
+    from ppl.sampling.to_arviz import to_arviz
+    from ppl.training.history.tensorboard import TensorBoard
+    from ppl.training.sweep.result import Sweep
+    from ppl.training.sweep.sweep import sweep
+
+_LATER = {
+    "autoguide": "ppl.inference.guides.autoguide",
+    "tune": "ppl.inference.tune",
+    "mcmc": "ppl.sampling.mcmc",
+    "Psis": "ppl.sampling.psis",
+    "psis": "ppl.sampling.psis",
+    "to_arviz": "ppl.sampling.to_arviz",
+    "TensorBoard": "ppl.training.history.tensorboard",
+    "Sweep": "ppl.training.sweep.result",
+    "sweep": "ppl.training.sweep.sweep",
+}
+"""What many programs do not need, by the module that is imported when it is first asked for."""
 
 
 def __getattr__(name: str) -> _Any:
-    """What takes long to import and is seldom needed: `ppl.random`, `ppl.__version__`."""
+    """What takes long to import and is seldom needed: `ppl.random`, `ppl.__version__`, and `_LATER`."""
+    if name in _LATER:
+        found = globals()[name] = getattr(_import_module(_LATER[name]), name)
+        return found
     if name == "random":
         return _import_module("ppl.random")
     if name == "__version__":
