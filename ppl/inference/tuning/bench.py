@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from ppl.inference.reference import Reference, find_reference
 from ppl.inference.tuning.clock import Clock
 from ppl.inference.tuning.contender import Config, Contender, Programs
 from ppl.inference.tuning.kept import joint, measured
-from ppl.inference.tuning.race import race, winner
+from ppl.inference.tuning.race import TIE, race, winner
 from ppl.lang.carried import require_one_particle
 from ppl.runtime.call import Call
 
@@ -69,6 +70,7 @@ class Bench:
         self.untried: list[tuple[str, str]] = []
         self._reference: Reference | str | None = None
         self.clock = Clock()
+        self.tracing: Callable[[], AbstractContextManager[None]] = nullcontext
         self.budget = SECONDS if budget is None else float(budget)
         if budget is None and self.own.estimators:
             self._widen()
@@ -107,8 +109,10 @@ class Bench:
     def kinds(self, count: int) -> list[Contender]:
         """The best choice of each of `count` combinations of kinds of estimators, with its best number of particles.
 
-        An unbiased one is among them, if there is one. Nothing is compiled, and pairs of nodes are not tried.
+        An unbiased one is among them, if there is one. Nothing is compiled, and pairs of nodes are not tried. The
+        budget is for gradients alone.
         """
+        self.tracing = self.clock.pause
         self._nodes(replace(self.own, particles=self._base()))
         if not self.known and isinstance(pinned := self._admitted(self.own), Contender):
             self._race([pinned], PAIRS)
@@ -125,11 +129,12 @@ class Bench:
         return taken
 
     def _best_particles(self, contender: Contender) -> Contender:
-        """The choice with its best number of particles."""
+        """The choice with the least number of particles that is about as good as the best."""
         configs = (replace(contender.config, particles=p) for p in self._useful(contender.config))
         able = [c for c in map(self._admitted, configs) if isinstance(c, Contender)]
         self._race(able, COUNTS)
-        return winner(sorted(able, key=self._rank))
+        most = (1 + TIE) * min(c.cost for c in able)
+        return min((c for c in able if c.cost <= most), key=lambda c: c.config.particles, default=contender)
 
     def _base(self) -> int:
         """The number of particles with which nodes are measured: the first at which all candidates are admissible."""
@@ -143,6 +148,11 @@ class Bench:
         """A contender, or why there is none."""
         if config in self.known:
             return self.known[config]
+        with self.tracing():
+            return self._tried(config)
+
+    def _tried(self, config: Config) -> Contender | str:
+        """A new contender, or why there is none."""
         if config.biased and not self.bias and any(config[n].biased for n in self.nodes):
             return "biased"
         trial = self.programs.measuring(config)
@@ -169,6 +179,9 @@ class Bench:
     def _race(self, contenders: Sequence[Contender], share: float) -> list[Contender]:
         """A race that ends when a share of the budget is spent."""
         until = self.budget * share
+        with self.tracing():
+            for c in contenders:
+                c.source()  # what it evaluates is made once
         seconds = max(0.0, until - self.clock.spent()) / (3 * max(len(contenders), 1))
         for c in contenders:
             if not c.clock:

@@ -5,8 +5,9 @@ Everything else of a tuning is a function of its seed, so that another clock wit
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,13 @@ class Clock:
     def spent(self) -> float:
         """Seconds since the tuning began, those of compiling not counted."""
         return time.perf_counter() - self._began - self.compiling
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """What is done meanwhile counts as compiling."""
+        began = time.perf_counter()
+        yield
+        self.compiling += time.perf_counter() - began
 
     def interpret(self, contender: Contender, seconds: float) -> None:
         """Set the contender's seconds to those of an interpreted step, and adapt its auxiliary variables on the way."""
