@@ -12,6 +12,7 @@ from ppl.compiler.plan.choice import TABLE
 from ppl.errors import EstimatorError
 from ppl.estimators import REGISTRY
 from ppl.estimators.base import Estimator
+from ppl.inference.tuning.bench import MAX_COPIES
 
 KNOWN: dict[str, Estimator] = {
     e.label: e for e in (*(row.estimator for row in TABLE), *MORE, *(made() for made in REGISTRY.values()))
@@ -33,7 +34,7 @@ def add_choices(name: str, record: dict[str, Any], tune: bool) -> None:
     if tune:
         state = built.state(one)
         found = ppl.tune(one, state, *built.data, seed=0)
-        plan = found.explain()
+        plan, built.copies = found.explain(), MAX_COPIES
         _enter(built, record, "tune", plan.as_dict(), plan.particles)
         record["tune"]["seconds"] = [plan.tuning.measuring, plan.tuning.compiling] if plan.tuning else [0.0, 0.0]
 

@@ -39,7 +39,7 @@ class Built:
 
     def __init__(self, graph: Graph):
         self.graph, self.data, self.objective = graph, graph.data, graph.objective
-        self.params = dict(graph.params)
+        self.params, self.copies = dict(graph.params), COPIES
         if graph.trained:
             program = self.program("auto", 1)
             start = self.state(program)
@@ -51,8 +51,8 @@ class Built:
         """A program of a plan. Raises an EstimatorError where it is not admissible."""
         given = self.data or None
         found = ppl.compile(self.objective, plan, particles=particles, data=given, max_copies=COPIES)
-        if found.explain().copies > COPIES:
-            raise EstimatorError(f"more than {COPIES} copies")
+        if found.explain().copies > self.copies:
+            raise EstimatorError(f"more than {self.copies} copies")
         return found
 
     def state(self, program: Any) -> Any:

@@ -103,11 +103,12 @@ class Product(NamedTuple):
         return self.product, self.seconds
 
 
-def products(record: Mapping[str, Any]) -> list[Product]:
-    """Those of all candidates."""
+def products(record: Mapping[str, Any], copies: int = COPIES) -> list[Product]:
+    """Those of all candidates of at most so many copies."""
     return [
         Product(v * s, error / v if v else 0.0, s, one["plan"], int(k))
         for one in record["candidates"]
+        if one["copies"] <= copies
         for k, (v, error, s) in one["particles"].items()
     ]
 
@@ -125,7 +126,7 @@ def regret(record: Mapping[str, Any], choice: str) -> tuple[float, float] | None
     if not taken["plan"]:
         return 1.0, 0.0
     least = best(record)
-    mine = [p for p in products(record) if p.plan == taken["plan"] and p.particles == taken["particles"]]
+    mine = [p for p in products(record, 64) if p.plan == taken["plan"] and p.particles == taken["particles"]]
     if not mine:
         return None
     found = min(mine, key=lambda p: p.order)

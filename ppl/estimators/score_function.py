@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 BASELINES = (None, "moving_average", "leave_one_out", "learned", "optimal")
 TINY = 1e-30
+LOST = 1e-5
+"""Weights of all others relative to a particle's own, below which their sum is rounding: then they weigh the same."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,10 @@ class ScoreFunction(Estimator):
         if self.baseline != "optimal":
             return of_costs(ctx, self.baseline, cost, self.per_step)
         square = _squared_score(ctx.dist, value)
-        return ops.div(others(ops.mul(square, cost), ctx), others(square, ctx))
+        rest = others(square, ctx)
+        lost = ops.less(rest, ops.mul(LOST, square))
+        weighed = ops.div(others(ops.mul(square, cost), ctx), ops.where(lost, 1.0, rest))
+        return ops.where(lost, of_costs(ctx, "leave_one_out", cost), weighed)
 
     def _learned(self, ctx: NodeContext, value: Node, log_prob: Node) -> Branches:
         x = ancestors(ctx)

@@ -429,3 +429,19 @@ def test_the_moving_average_weighs_enumerated_states_by_their_probability():
     np.testing.assert_allclose(grads["c"], weight @ ((cost - 0.5) * (b - q)), **TOL)
     np.testing.assert_allclose(grads["a"], p * (1 - p) * (cost[1] - cost[0]), **TOL)
     np.testing.assert_allclose(aux["b/baseline"], DECAY * 0.5 + (1 - DECAY) * (weight @ cost), **TOL)
+
+
+def test_an_optimal_baseline_outlives_scores_of_zero():
+    """Poisson(2) at 2 has score 0: the weight of the only other particle may be nothing."""
+
+    @ppl.model
+    def model():
+        k = ppl.sample("k", ppl.Poisson(np.exp(ppl.param("log_rate", np.log([2.0, 5.0])))))
+        ppl.cost("loss", np.log1p(k.sum()))
+
+    programs = [ppl.compile(model, ScoreFunction(baseline), particles=2) for baseline in ("optimal", "leave_one_out")]
+    options = {"repeats": 500, "seed": 1, "timing": False, "backend": "interpreter"}
+    found = [program.diagnose(program.init(0), **options) for program in programs]
+    for name in ("mean", "variance"):
+        optimal, leave = (getattr(f["log_rate"], name) for f in found)
+        np.testing.assert_allclose(optimal, leave, rtol=1e-3)

@@ -19,7 +19,7 @@ from ppl.inference.reference import Reference, find_reference
 from ppl.inference.tuning.clock import Clock
 from ppl.inference.tuning.contender import Config, Contender, Programs
 from ppl.inference.tuning.kept import joint, measured
-from ppl.inference.tuning.race import TIE, race, winner
+from ppl.inference.tuning.race import TIE, pool, race, winner
 from ppl.lang.carried import require_one_particle
 from ppl.runtime.call import Call
 
@@ -98,6 +98,7 @@ class Bench:
                     c.program = self.programs.of(c.config)
             self.clock.compile(finalists, max(0.05, TIMED * self.budget - self.clock.spent()))
             race(finalists, self.clock, self.budget, BEST, 1.0, self._debias)
+            pool(finalists)
         finalists.sort(key=self._rank)
         chosen = winner(finalists)
         whole = tuple(joint(c, c is chosen) for c in finalists)
@@ -245,10 +246,8 @@ class Bench:
 
     def _weighed(self) -> Config | None:
         """What `particles="auto"` would take, if it is among the candidates."""
-        if not self.compiles:
-            return None
         began = time.perf_counter()
-        found = self.program._weighed(*self.call.data)
+        found = self.program._weighed(*self.call.data) if self.compiles else None
         self.clock.compiling += time.perf_counter() - began
         if found is None or any(found[n] not in self.lists[n] for n in self.nodes):
             return None

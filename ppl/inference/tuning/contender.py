@@ -57,6 +57,7 @@ class Contender:
     ----------
     call : the call that is measured, with a state of the program.
     seconds, clock : of a step, and where they were taken.
+    pooled : variance and standard error from contenders with other numbers of particles, too.
     adapts : whether steps move auxiliary variables.
     squared_bias : of the mean gradient, where the choice is biased.
     """
@@ -67,6 +68,7 @@ class Contender:
         self.call = replace(call, state=state, particles=config.particles)
         self.moments, self.chunks = Moments(), 0
         self.adapts = False
+        self.pooled: tuple[float, float] | None = None
         self.seconds, self.clock, self.squared_bias = 0.0, "", 0.0
         self._drawn: Iterator[Chunk] | None = None
 
@@ -112,14 +114,20 @@ class Contender:
 
     @property
     def trace(self) -> float:
-        """Variance of the whole gradient."""
+        """Variance of the whole gradient; infinite where one was not finite."""
+        if self.pooled is not None:
+            return self.pooled[0]
         total = self.moments.total()
         floor = ROUNDING * float((total.mean**2).sum())
+        if not np.isfinite(total.trace):
+            return float("inf")
         return total.trace if total.trace > floor else 0.0
 
     @property
     def trace_error(self) -> float:
         """Its standard error."""
+        if self.pooled is not None:
+            return self.pooled[1]
         return self.moments.total().trace_error
 
     @property

@@ -6,8 +6,12 @@ A race ends when the rest are known precisely or time is up.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
+from ppl.estimators.base import Estimator
 from ppl.inference.tuning.clock import Clock
 from ppl.inference.tuning.contender import Contender
 
@@ -82,4 +86,24 @@ def winner(contenders: Sequence[Contender]) -> Contender:
 
 
 def _apart(c: Contender, best: Contender) -> bool:
-    return c.cost > best.cost + max(TIE * best.cost, 2 * c.behind(best))
+    same = c.pooled is not None and c.config.estimators == best.config.estimators
+    return c.cost > best.cost + max(TIE * best.cost, 0.0 if same else 2 * c.behind(best))
+
+
+def pool(contenders: Sequence[Contender]) -> None:
+    """Put the variances of means over particles together: each is that of one particle, divided by their number.
+
+    It is not so with baselines from the other particles: their contenders are left alone.
+    """
+    groups: dict[tuple[tuple[str, Estimator], ...], list[Contender]] = {}
+    for c in contenders:
+        if c.repeats > 1 and all(e.validate(1) is None and not e.biased for _, e in c.config.estimators):
+            groups.setdefault(c.config.estimators, []).append(c)
+    for group in groups.values():
+        if not all(np.isfinite(c.trace) and c.trace > 0 for c in group):
+            continue
+        count = sum(c.repeats for c in group)
+        one = sum(c.repeats * c.config.particles * c.trace for c in group) / count
+        error = math.hypot(*(c.repeats * c.config.particles * c.trace_error for c in group)) / count
+        for c in group:
+            c.pooled = one / c.config.particles, error / c.config.particles
