@@ -27,6 +27,8 @@ RATIOS = (0.7, 2.0)
 NEAR, LONG = 1.5, 3e-4
 """Factor within which a candidate is measured with one particle, too, which takes a program of its own; and seconds of
 a step of two particles from which on one may be better than many."""
+MOST = 4
+"""Candidates of a round that are compiled: the best as interpreted."""
 BEST = 3
 """Candidates of a node that are tried beside another node's."""
 OTHERS = ScoreFunction("leave_one_out")
@@ -101,7 +103,11 @@ class Search:
                 looked += [] if found is None else [(*found[1:], key, found[0])]
         least = min([self.least, *(product for product, *_ in looked)])
         self.least = least
-        for product, slack, key, one in sorted(looked, key=lambda each: each[0] / each[1]):
+        ranked = sorted(looked, key=lambda each: each[0] / each[1])
+        for i, (product, slack, key, one) in enumerate(ranked):
+            if i >= MOST and one.plan != self.auto:
+                self.given_up[key] = f"after the {MOST} best, interpreted"
+                continue
             if product > HOPELESS * slack * least and one.plan != self.auto:
                 self.given_up[key] = f"{product / least:.3g} times the best, interpreted" if least else "not exact"
                 continue

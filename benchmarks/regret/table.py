@@ -83,6 +83,9 @@ Seconds are those of a step in the compiled loop of `ppl.fit` (Adam, all rows, o
 time of this process, in turns. A call of `program.step` from Python takes 10 to 20 µs more, which would make
 particles look free.
 
+Of the candidates of a graph only those are compiled that are near the best as interpreted, at most four at a time; the
+column "candidates" counts all. What a first look of some tens of gradients misses is missing here, too.
+
 ![Share of graphs by regret](regret.png)
 
 """
@@ -242,4 +245,5 @@ def write(records: Records) -> None:
         name.replace("`", ""): [pair[0] for r in records.values() if (pair := regret(r, key))]
         for key, name in CHOICES.items()
     }
-    draw({k: v for k, v in curves.items() if v}, timing.RESULTS / "regret.png")
+    for folder in (timing.RESULTS, timing.RESULTS.parents[1] / "docs" / "pictures"):
+        draw({k: v for k, v in curves.items() if v}, folder / "regret.png")
