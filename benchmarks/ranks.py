@@ -31,22 +31,25 @@ def program_of(code: str) -> Any:
     return ppl.compile(objective, data=ppl.spec((None, module.PIXELS), np.float32))
 
 
-def measure(code: str, with_comm: bool, steps: int, samples: int) -> list[float]:
-    """Seconds of a step of each sample."""
-    comm = MPI.COMM_WORLD if with_comm else None
-    program, data = program_of(code), bits()
+def measure(code: str, with_comm: bool, steps: int, samples: int) -> dict[str, list[float]]:
+    """Seconds of a step of each sample: "plain", "comm", or of one rank both, in turns."""
+    world, program, data = MPI.COMM_WORLD, program_of(code), bits()
     options: dict[str, Any] = {"batch_size": 100, "optimizer": ppl.optim.Adam(1e-3), "seed": 0, "progress": False}
+    ways: dict[str, dict[str, Any]] = {"plain": {}, "comm": {"comm": world, "replicated": True}}
+    taken = ["plain"] * (world.size == 1) + ["comm"] * with_comm
 
-    def seconds(count: int) -> float:
+    def seconds(way: str, count: int) -> float:
         began = time.perf_counter()
-        ppl.fit(program, data, steps=count, comm=comm, replicated=None if comm is None else True, **options)
+        ppl.fit(program, data, steps=count, **ways[way], **options)
         return time.perf_counter() - began
 
-    seconds(SHORT)
-    found = []
+    found: dict[str, list[float]] = {way: [] for way in taken}
+    for way in taken:
+        seconds(way, SHORT)
     for _ in range(samples):
-        short = seconds(SHORT)
-        found.append((seconds(SHORT + steps) - short) / steps)
+        for way in taken:
+            short = seconds(way, SHORT)
+            found[way].append((seconds(way, SHORT + steps) - short) / steps)
     return found
 
 

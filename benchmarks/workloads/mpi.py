@@ -18,19 +18,15 @@ from benchmarks.timing import RESULTS, check, duration, summary
 CODES = ("W3", "W4")
 ROUNDS, STEPS = 3, 150
 ONE_RANK, TWO_RANKS = 1.02, 1.15
-WAYS = {
-    "one process, two threads": (1, 2, False),
-    "comm of one rank, two threads": (1, 2, True),
-    "two ranks, one thread each": (2, 1, True),
-}
-"""Ranks, threads of each, and whether `fit` is given a communicator."""
+ALONE, ONE, TWO = "one process, two threads", "comm of one rank, two threads", "two ranks, one thread each"
+WAYS = (ALONE, ONE, TWO)
 
 
-def child(code: str, ranks: int, threads: int, comm: bool) -> list[float]:
-    """Seconds of a step, several samples."""
+def child(code: str, ranks: int, threads: int) -> dict[str, list[float]]:
+    """Seconds of a step with `comm=`, several samples; of one rank also without, in turns."""
     mpiexec = Path(sys.executable).with_name("mpiexec")
     command = [os.environ.get("MPIEXEC", str(mpiexec)), "-n", str(ranks), sys.executable, "-m", "benchmarks.ranks"]
-    command += [code, "--steps", str(STEPS), "--samples", "2", *(["--comm"] if comm else [])]
+    command += [code, "--steps", str(STEPS), "--samples", "4", "--comm"]
     environment = {**os.environ, "NUMBA_NUM_THREADS": str(threads)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -41,8 +37,9 @@ def measured() -> dict[str, list[float]]:
     found: dict[str, list[float]] = {f"{code}, {way}": [] for code in CODES for way in WAYS}
     for _ in range(ROUNDS):
         for code in CODES:
-            for way, how in WAYS.items():
-                found[f"{code}, {way}"] += child(code, *how)
+            one, two = child(code, 1, 2), child(code, 2, 1)
+            for way, samples in ((ALONE, one["plain"]), (ONE, one["comm"]), (TWO, two["comm"])):
+                found[f"{code}, {way}"] += samples
     return found
 
 
@@ -90,10 +87,9 @@ def run(peers: list[str]) -> dict[str, Any]:
     """Measure, and model."""
     before, samples = os.getloadavg()[0], measured()
     timings = {name: summary(values, STEPS) for name, values in samples.items()}
-    best = {name: t.minimum for name, t in timings.items()}
-    names = list(WAYS)
-    ratios = {code: [best[f"{code}, {way}"] / best[f"{code}, {names[0]}"] for way in names] for code in CODES}
-    checks = [check(f"{c}: {names[k]} / {names[0]}", ratios[c][k], limit, "×")
+    best = {name: t.median for name, t in timings.items()}
+    ratios = {code: [best[f"{code}, {way}"] / best[f"{code}, {ALONE}"] for way in WAYS] for code in CODES}
+    checks = [check(f"{c}: {WAYS[k]} / {ALONE}", ratios[c][k], limit, "×")
               for c in CODES for k, limit in ((1, ONE_RANK), (2, TWO_RANKS))]  # fmt: skip
     busy = statistics.mean((before, os.getloadavg()[0]))
     return {
@@ -103,7 +99,7 @@ def run(peers: list[str]) -> dict[str, Any]:
         "tables": tables({c: f"{r[2]:.2f}" for c, r in ratios.items()}),
         "figure": picture(),
         "notes": [
-            f"Promises compare the fastest samples. Load average: {busy:.1f} on {os.cpu_count()} cores; "
+            f"Promises compare medians. Load average: {busy:.1f} on {os.cpu_count()} cores; "
             "beside other jobs ranks wait for each other's turn on a core, and figures say little beyond their order.",
             "A rank computes whole gradients from its half of the rows, where each of two threads computes its half of "
             "the matrices from all rows: it writes twice as much, and the halves have still to be added up. With "

@@ -33,6 +33,20 @@ class Bound:
     total: int = 1
     """Rows of the whole data set in the outermost plate that data open; 1 without one."""
 
+    def part(self, plate: str | None, rowed: Sequence[bool], rows: slice) -> Bound:
+        """The same with some rows of a plate, of which `rowed` arrays have rows; N stays."""
+        if plate is None:
+            return self
+        count = rows.stop - rows.start
+        return Bound(
+            tuple(x[rows] if cut else x for x, cut in zip(self.arrays, rowed, strict=True)),
+            self.rows | {plate: count},
+            self.row_ids | {plate: self.row_ids[plate][rows]},
+            self.scales | {plate: self.totals[plate] / count},
+            self.totals,
+            self.total,
+        )
+
 
 NOTHING = Bound((), {}, {}, {}, {})
 

@@ -108,6 +108,8 @@ class Rows:
         check_accumulated(accumulate, batch_size)
         self.batch_size = self.count if batch_size is None else min(int(batch_size) * accumulate, self.count)
         self.prefetch = self._read_ahead() if prefetch is None else prefetch
+        names = dict(zip(self.binder.arguments, self.cut, strict=True))
+        self._rowed = [names[spec.name] for spec in self.binder.inputs]
         self.has_rows, self._pool = plate is not None, Pool(2 * self.prefetch + 2)
 
     def _read_ahead(self) -> int:
@@ -156,10 +158,27 @@ class Rows:
                 step += 1
                 continue
             order = permutation(self.seed, epoch, self.count)
-            for i in range(first, per_epoch):
-                batch = self._of(order[i * size : (i + 1) * size], i == per_epoch - 1)
-                yield batch._replace(bound=self.binder.bind(batch.data, batch.rows, total)) if self.binds else batch
+            few = max(1, self.prefetch // 4) if self.binds else 1
+            for i in range(first, per_epoch, few):
+                yield from self._bound(order[i * size : (i + few) * size], total, i + few >= per_epoch)
             step += per_epoch - first
+
+    def _bound(self, rows: np.ndarray, total: Any, ends: bool) -> Iterator[Batch]:
+        """The batches of some rows, read and checked together; `ends`: an epoch ends behind them."""
+        size, whole = self.batch_size, self._of(rows)
+        try:
+            bound = self.binder.bind(whole.data, rows, total) if self.binds else None
+        except DataError:
+            if len(rows) <= size:
+                raise
+            for i in range(0, len(rows), size):  # the batches before the bad one are good
+                yield from self._bound(rows[i : i + size], total, ends and i + size >= len(rows))
+            return
+        for i in range(0, len(rows), size):
+            part, last = slice(i, min(i + size, len(rows))), i + size >= len(rows)
+            data = tuple(d[part] if cut else d for d, cut in zip(whole.data, self.cut, strict=True))
+            batch = whole._replace(data=data, rows=rows[part], size=part.stop - i, last=ends and last)
+            yield batch if bound is None else batch._replace(bound=bound.part(self.plate, self._rowed, part))
 
     def _of(self, rows: np.ndarray, last: bool = False) -> Batch:
         """The batch of some rows."""

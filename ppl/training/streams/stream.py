@@ -19,6 +19,7 @@ from ppl.arguments import shown
 from ppl.errors import DataError, OptionError
 from ppl.lang.arguments import as_array
 from ppl.runtime.pool import Pool
+from ppl.runtime.storage.mapped import is_mapped
 from ppl.training.batches import Batch, by_position, cut_arguments, fresh, row_count
 from ppl.training.streams.ahead import Ahead, closing
 
@@ -206,8 +207,8 @@ class Stream:
 
     def _kept(self, array: np.ndarray) -> np.ndarray:
         """A copy of an array, which a reader may fill again; not of a file that is open for reading."""
-        if isinstance(array, np.memmap) and array.mode == "r":
-            return np.asarray(array)
+        if not array.flags.writeable and is_mapped(array):
+            return array
         if not array.ndim:
             return array.copy()
         out = fresh(self._pool, array, len(array))
