@@ -30,7 +30,7 @@ class Batch(NamedTuple):
 
     `rows` are their global row numbers (None: 0, 1, …), `size` how many rows they are, `check` whether the
     values are still to be validated, `last` whether the epoch ends here. `place` is where a stream goes on behind it,
-    and `bound` the data in the program's types, if that has been done.
+    `bound` the data in the program's types, if that has been done, and `joined` the rows of the batches it is made of.
     """
 
     data: tuple[Any, ...]
@@ -41,6 +41,7 @@ class Batch(NamedTuple):
     last: bool
     place: tuple[int, int] | None = None
     bound: Bound | None = None
+    joined: tuple[int, ...] = ()
 
 
 class Rows:

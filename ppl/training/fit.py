@@ -110,8 +110,9 @@ def fit(
         minibatch. All call `fit` with the same options, and get the same `Fit`. Rank 0 shows progress, validates, calls
         `callback` and writes the checkpoint.
     tune : True: choose estimators and the number of particles by measuring, where the run begins and again while it
-        goes on, and take each step with the best so far. Choices of a run (`fit.choices`): take the same ones at the
-        same steps, without measuring.
+        goes on, and take each step with the best so far. What `ppl.compile` was given is where it begins;
+        `sample(estimator=)` holds a node's. Choices of a run (`fit.choices`): take the same ones at the same steps,
+        without measuring.
     replicated : with `comm`, whether every process is given all rows, or rows of its own. None means that memory-mapped
         arrays are all rows, and others are the process's own.
 

@@ -232,3 +232,21 @@ def test_numbers_of_particles_are_checked():
             ppl.tune(program, program.init(0), particles=wrong)
     with pytest.raises(OptionError, match="clock"):
         ppl.tune(program, program.init(0), clock="sundial")
+
+
+def test_biased_candidates_beside_a_node_that_keeps_a_baseline():
+    """What they are compared with is computed from their own state."""
+
+    @ppl.model
+    def model():
+        z = ppl.sample("z", ppl.Normal(ppl.param("m", 0.3), 1.0))
+        b = ppl.sample("b", Bernoulli(logits=ppl.param("l", np.array([0.1, -0.3]))))
+        ppl.cost("c", np.where(z > 0.5, 1.0, 0.0) + 0.3 * (z + 0.4) ** 2)
+        ppl.cost("d", (b[0] + 2 * b[1] - 1.3) ** 2)
+
+    program = ppl.compile(model, allow_bias=True, estimators={"z": ScoreFunction("moving_average")})
+    candidates = {"z": [MeasureValued()], "b": [Enumerate(), StraightThrough()]}
+    found = ppl.tune(
+        program, program.init(0), candidates=candidates, particles=1, clock="interpreter", budget_seconds=0.1
+    )
+    assert found.explain()["b"].estimator == Enumerate()

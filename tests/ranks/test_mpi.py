@@ -74,6 +74,14 @@ def test_sums_in_memory_that_ranks_share(size: int) -> None:
     assert output.count("equal") == size
 
 
+@pytest.mark.parametrize("common", ["", "1"], ids=["messages", "memory"])
+def test_what_one_rank_alone_does_ends_all(common: str) -> None:
+    """Schedules that fail or differ on one rank, other optimizers and states."""
+    process = launch(2, "refusals", "", PPL_RANKS_COMMON=common)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0 and output.count("refused") == 2, output
+
+
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_users_functions_see_the_states_of_one_process(size: int, tmp_path: Path) -> None:
     """Callback, validation, schedules, checkpoints and rates out of range, on ranks that share memory."""

@@ -73,12 +73,11 @@ def test_what_stands_outside_of_the_rows_counts_once() -> None:
 
 
 def test_minibatches_that_are_added_up() -> None:
-    """The rows of a step are those of a rank's batches, one rank after the other."""
+    """Rows are numbered batch by batch, as in one process."""
     program, x = global_and_local(), pixels()
     options: dict[str, Any] = {"steps": 3, "optimizer": ppl.optim.SGD(0.02), "seed": 1}
-    joined = [np.concatenate([np.concatenate(parts(x, r, 3)[:2]) for r in range(3)])]
-    joined.append(np.concatenate([parts(x, r, 3)[2] for r in range(3)]))
-    alone = ppl.fit(program, batches=joined, **options)
+    joined = [np.concatenate([parts(x, r, 3)[i] for r in range(3)]) for i in range(3)]
+    alone = ppl.fit(program, batches=joined, accumulate=2, **options)
     fits = on_ranks(3, lambda c: ppl.fit(program, batches=parts(x, c.Get_rank(), 3), comm=c, accumulate=2, **options))
     for fit in checked(fits):
         same(fit, alone)

@@ -82,6 +82,37 @@ def looks(folder: Path, comm: Any = None) -> dict[str, np.ndarray]:
     return found
 
 
+def refusals(comm: Any) -> None:
+    """What only one rank does, or does otherwise, ends all; the next fit works."""
+    x, program, rank = pixels(), belief_net("auto"), comm.rank
+    sgd, adam = ppl.optim.SGD, ppl.optim.Adam
+    cases: dict[str, tuple[Any, str, str]] = {
+        "fails": (sgd(lambda t: 0.01 / (rank != 1 or t < 3)), "RankError", "FitError"),
+        "is nan": (sgd(lambda t: 0.01 if rank != 1 else np.nan), "RankError", "FitError"),
+        "rates": (sgd(0.01 * (1 + rank)), "RankError", "RankError"),
+        "schedules": (sgd(lambda t: 0.01 * (1 + rank * (t == 2))), "RankError", "RankError"),
+        "kinds": (sgd(0.01) if rank else adam(0.01), "OptionError", "OptionError"),
+        "numbers": (adam(0.01, b1=0.9 - 0.1 * rank), "OptionError", "OptionError"),
+        "clips": (adam(0.01, clip_norm=1.0) if rank else adam(0.01), "OptionError", "OptionError"),
+    }
+    for name, (optimizer, first, second) in cases.items():
+        seen = "nothing"
+        try:
+            ppl.fit(program, x, steps=9, batch_size=10, comm=comm, replicated=True, optimizer=optimizer)
+        except Exception as error:
+            seen = type(error).__name__
+        assert seen == (second if rank else first), (name, rank, seen)
+    try:
+        ppl.fit(program, x, steps=2, comm=comm, replicated=True, optimizer=adam(0.01), state=program.init(rank, x))
+    except ppl.errors.OptionError:
+        pass
+    else:
+        raise AssertionError("ranks began with different states")
+    fit = ppl.fit(program, x, steps=9, batch_size=10, comm=comm, replicated=True, optimizer=adam(0.01))
+    assert fit.state.step == 9
+    print("refused", flush=True)
+
+
 def sums(comm: Any) -> None:
     """Sums of long vectors, beside those of NumPy, which every rank computes of the vectors of all."""
     from ppl.runtime.ranks.comm import Ranks
@@ -133,8 +164,8 @@ def main() -> None:
     comm, (what, path, *names) = MPI.COMM_WORLD, sys.argv[1:]
     if os.environ.get("PPL_RANKS_COMMON"):
         common.GATHERED_BYTES = 0
-    if what == "sums":
-        sums(comm)
+    if what in ("sums", "refusals"):
+        {"sums": sums, "refusals": refusals}[what](comm)
         return
     if what == "looks":
         found = looks(Path(path).with_suffix(""), comm)

@@ -172,7 +172,7 @@ class Bench:
         """What biased contenders are compared with."""
         if self._reference is None:
             try:
-                self._reference = find_reference(self.program, contender.pilot(), REFERENCE, "auto")
+                self._reference = find_reference(contender.program, contender.pilot(), REFERENCE, "auto")
             except EstimatorError as error:
                 self._reference = str(error)
         return self._reference

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from ppl.compiler.emit.cpu.training import LARGEST, LARGEST_STEP, RULES
-from ppl.errors import ScheduleError
+from ppl.errors import RankError, ScheduleError
 from ppl.lazy import optimizers, parallel_optimizers, rank_sums
-from ppl.runtime.ranks.comm import Ranks
+from ppl.runtime.ranks.comm import Ranks, hush
 from ppl.runtime.ranks.memory import LINE, Window, shares_of
 from ppl.runtime.ranks.shared import Shared
 from ppl.runtime.state import State
 from ppl.training.batches import Batch
 from ppl.training.live import LARGEST_RATE, Live, rule_of
 from ppl.training.optim.schedules import rate_at
-from ppl.training.ranks.heads import PLAIN, Part
+from ppl.training.ranks.heads import PLAIN, RATE, STEP, Part
 from ppl.training.ranks.run import RankRun
 from ppl.tuning import GATHERED_BYTES
 
@@ -94,24 +94,36 @@ class CommonRun(RankRun):
         return self._live.step
 
     def _own(self, batch: Batch) -> Part:
+        try:
+            rate = self._rate()
+        except ScheduleError as error:
+            self._stop(str(error))
         part = super()._own(batch)
-        return part._replace(plain=self._is_plain(part, self.source.total_of(batch.size)))
+        return part._replace(plain=self._is_plain(part, rate, self.source.total_of(batch.size)), rate=rate)
 
-    def _is_plain(self, part: Part, total: int) -> bool:
+    def _is_plain(self, part: Part, rate: float, total: int) -> bool:
         """Whether nothing keeps the step from being taken in place, as far as this rank knows."""
-        rate, found = self._rate(), part.result
-        if rate is None or found is None:
-            return rate is not None
+        found = part.result
+        if rate > LARGEST_RATE or found is None:
+            return rate <= LARGEST_RATE
         limit = min(LARGEST, LARGEST_STEP / max(rate / total, 1e-30))
         return math.isfinite(found.scalars["loss"]) and bool(optimizers.bounded(found.grad, limit))
 
-    def _rate(self) -> float | None:
-        """The learning rate, or None where the general path has to look at it."""
-        try:
-            rate = rate_at(self.transform.lr, self.step) if callable(self.transform.lr) else self.transform.lr
-        except ScheduleError:
-            return None
-        return rate if rate <= LARGEST_RATE else None
+    def _rate(self) -> float:
+        """The learning rate of the next step."""
+        lr = self.transform.lr
+        return rate_at(lr, self.step) if callable(lr) else float(lr)
+
+    def _hear(self, heads: np.ndarray, error: BaseException | None) -> None:
+        """See `RankRun`. Ranks see the parameters of all, so it is the rates that show another optimizer."""
+        super()._hear(heads, error)
+        if (heads[:, 0] == STEP).all() and len(set(heads[:, RATE])) > 1:
+            self._left = True
+            hush()
+            rates = ", ".join(f"{rate:.6g}" for rate in heads[:, RATE])
+            raise RankError(
+                f"ranks were given different optimizers: step {self.step} has the learning rates {rates}", 0
+            )
 
     def _reduced(self, batch: Batch, part: Part, heads: np.ndarray) -> tuple[Any, ...]:
         """See `RankRun`; where all ranks find that it can be done, the step is taken here."""
@@ -119,7 +131,7 @@ class CommonRun(RankRun):
         if heads[:, PLAIN].all():
             total, aux = self.source.total_of(rows), self._adapted(part, weights, rows)
             if optimizers.all_finite(aux):
-                self._update(weights, 1.0 / total)
+                self._update(weights, float(heads[0, RATE]), 1.0 / total)
                 return Adapted(aux), scalars, rows
         return super()._reduced(batch, part, heads)
 
@@ -143,10 +155,10 @@ class CommonRun(RankRun):
         """Entries of a gradient."""
         return self.shared.executable.n_params
 
-    def _update(self, weights: np.ndarray, factor: float) -> None:
+    def _update(self, weights: np.ndarray, rate: float, factor: float) -> None:
         """The optimizer's step on this rank's share. Collective."""
         live, own = self._live, self._share
-        rate, count = self._rate(), int(live.counter[0] - live.counter[1]) + 1
+        count = int(live.counter[0] - live.counter[1]) + 1
         rank_sums.weighted_into(self._sum, [g[own] for g in self._gradients], weights)
         first, second = (x[own] if x.size else x for x in live.vectors)
         numbers = np.array([*live.rule.numbers, 0.0])

@@ -14,7 +14,6 @@ from ppl.runtime.ranks.comm import Ranks
 from ppl.runtime.ranks.portion import Portion
 from ppl.runtime.storage.mapped import is_mapped
 from ppl.training.batches import Batch, Rows, _large, _validated, cut_arguments, outer_plate, permutation, row_count
-from ppl.training.ranks.stream import NOTHING
 
 
 class RankRows(Rows):
@@ -25,6 +24,8 @@ class RankRows(Rows):
     """
 
     reads_ahead = False
+    nothing = np.zeros(0)
+    """What ranks tell each other of the next batch."""
 
     def __init__(
         self,
@@ -72,7 +73,7 @@ class RankRows(Rows):
 
     def ask(self) -> np.ndarray:
         """Nothing: every rank works out all batches from the seed."""
-        return NOTHING
+        return self.nothing
 
     def told(self, coming: np.ndarray) -> None:
         """Nothing is to be heard of other ranks."""

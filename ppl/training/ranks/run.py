@@ -25,9 +25,9 @@ from ppl.runtime.replay import first_bad
 from ppl.runtime.state import State
 from ppl.training.batches import Batch
 from ppl.training.progress import Bar
-from ppl.training.ranks.heads import COMING, ENDS, FAILED, INTERRUPTED, SCALARS, STEP, SUFFERS, Elsewhere, Part
+from ppl.training.ranks.heads import ENDS, FAILED, FIXED, INTERRUPTED, STEP, SUFFERS, Elsewhere, Part
 from ppl.training.ranks.rows import RankRows
-from ppl.training.ranks.stream import NOTHING, RankStream
+from ppl.training.ranks.stream import RankStream
 from ppl.training.run import ENDED, Run
 
 FORGOTTEN = 4096
@@ -57,6 +57,7 @@ class RankRun(Run):
         self.ranks, self.shared = ranks, shared
         self._left, self._saves = False, saves
         super().__init__(*rest)
+        self._scalars = FIXED + self.source.nothing.size
 
     @property
     def saves(self) -> bool:
@@ -67,7 +68,7 @@ class RankRun(Run):
         batches = iter(self._batches())
         ready, unread = None, self.source.reads_ahead
         while True:
-            said, part, batch, coming = STEP, Part(None, None, 0), None, NOTHING
+            said, part, batch, coming = STEP, Part(None, None, 0), None, self.source.nothing
             error: BaseException | None = None
             try:
                 if ready is None:
@@ -94,7 +95,7 @@ class RankRun(Run):
             self._hear(heads, error)
             if (heads[:, 0] == ENDS).any():
                 return
-            self.source.told(heads[:, COMING])
+            self.source.told(heads[:, FIXED : self._scalars])
             unread = False
             ready = None if batch is None else (batch, part, *self._reduced(batch, part, heads))
 
@@ -116,7 +117,7 @@ class RankRun(Run):
         """What comes after this step, where ranks have to know and there is a step to come."""
         last = self.end is not None and self.step + (batch is not None) >= self.end
         if said == ENDS or last or self._finished():
-            return NOTHING
+            return self.source.nothing
         found: np.ndarray = self.signals.letting(self.source.ask)
         return found
 
@@ -166,7 +167,7 @@ class RankRun(Run):
         mark = zlib.crc32(self._now._flat.data) if compared else 0
         found = part.result
         scalars = [0.0 if found is None else found.scalars[name] for name in self.shared.scalars]
-        return np.array([said, part.taken, mark, part.plain, *coming, *scalars], float)
+        return np.array([said, part.taken, mark, part.plain, part.rate, *coming, *scalars], float)
 
     def _hear(self, heads: np.ndarray, error: BaseException | None) -> None:
         """Raise on all ranks what has gone wrong on one of them."""
@@ -213,11 +214,10 @@ class RankRun(Run):
 
     def _weighed(self, heads: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
         """The rows of all ranks, the weights of these, and the scalars."""
-        counts = heads[:, 1]
-        rows = int(counts.sum())
-        weights = counts / rows
+        rows = int(heads[:, 1].sum())
+        weights = heads[:, 1] / rows
         nothing = np.zeros(len(self.shared.scalars))
-        scalars = sum((w * head[SCALARS] for w, head in zip(weights, heads, strict=True) if w), nothing)
+        scalars = sum((w * head[self._scalars :] for w, head in zip(weights, heads, strict=True) if w), nothing)
         return rows, weights, scalars
 
     def _finish(self, batch: Batch, part: Part, *rest: Any) -> None:
@@ -281,7 +281,7 @@ class RankRun(Run):
         ended = self._left
         self._left = True
         said = FAILED if error is not None or (failed and not ended) else ENDS
-        head = np.zeros(SCALARS.start + len(self.shared.scalars))
+        head = np.zeros(self._scalars + len(self.shared.scalars))
         head[0] = said
         heads = self.ranks.exchange(head)
         if ended:

@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ppl.arguments import flag
 from ppl.errors import OptionError
 from ppl.runtime.ranks.comm import Ranks
@@ -31,7 +33,7 @@ from ppl.training.run import Fit
 def fit_on_ranks(ranks: Ranks, program: Any, data: tuple[Any, ...], given: Mapping[str, Any]) -> Fit:
     """`ppl.fit` with the options `given` on all ranks. Collective."""
     arrays, transform = ranks.together(_checked, program, data, given)
-    ranks.together(_same_everywhere, ranks, given)
+    ranks.together(_same_everywhere, ranks, given, transform)
     keeper = ranks.together(_keeper, ranks, given["checkpoint"])
     source = _source(ranks, program, arrays, given)
     compiled = program.prepare(*source.data)
@@ -105,14 +107,27 @@ def _keeper(ranks: Ranks, checkpoint: Any) -> Checkpoint | None:
 
 
 def _print_of(state: Any) -> str:
-    return repr(state) if not isinstance(state, State) else f"{zlib.crc32(state._flat.data):x} at step {state.step}"
+    if not isinstance(state, State):
+        return repr(state)
+    vectors = [state._flat, state._aux, *(x for x in (state._opt or {}).values() if isinstance(x, np.ndarray))]
+    marks = " ".join(f"{zlib.crc32(np.ascontiguousarray(x).data):x}" for x in vectors)
+    return f"{marks} at step {state.step} of seed {state.seed}"
 
 
-def _same_everywhere(ranks: Ranks, given: Mapping[str, Any]) -> None:
-    """Raise where ranks were given different numbers."""
+def _kind_of(transform: Any) -> str:
+    rule = rule_of(transform)
+    clip = getattr(transform, "clip_norm", None)
+    return f"{type(transform).__name__}{'' if rule is None else rule.numbers}{'' if clip is None else f', clip {clip}'}"
+
+
+def _same_everywhere(ranks: Ranks, given: Mapping[str, Any], transform: Any) -> None:
+    """Raise where ranks were given different numbers, or optimizers of different kinds."""
     names = ("steps", "epochs", "batch_size", "accumulate", "seed", "total_rows", "history")
-    told = ranks.comm.allgather({name: repr(given[name]) for name in names} | {"state": _print_of(given["state"])})
-    for name in (*names, "state"):
+    told = ranks.comm.allgather(
+        {name: repr(given[name]) for name in names}
+        | {"state": _print_of(given["state"]), "optimizer": _kind_of(transform)}
+    )
+    for name in (*names, "state", "optimizer"):
         values = [t[name] for t in told]
         if len(set(values)) > 1:
             raise OptionError(f"ranks were given different {name}=: {', '.join(values)}")

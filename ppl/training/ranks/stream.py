@@ -12,18 +12,17 @@ from ppl.errors import DataError
 from ppl.training.batches import Batch, outer_plate
 from ppl.training.streams.stream import Stream
 
-PASSED, OVER, FAILED = -1.0, -2.0, -3.0
-"""What comes next, where it is no batch: the end of a pass, of the stream, or an exception."""
-NOTHING = np.zeros(2)
-"""What a rank tells that reads nothing ahead."""
+PASSED, OVER, FAILED, ABSENT = -1.0, -2.0, -3.0, -4.0
+"""What comes next, where it is no batch: the end of a pass, of the stream, an exception; of `accumulate` batches, one
+behind the end of a pass."""
 
 
 class RankStream(Stream):
     """A `Stream` of every rank's own part of each batch.
 
     Noise and scales go by the rows of all ranks. So a rank has to know how many rows the others have before it computes
-    its part, and reads one batch ahead: `ask` says what comes, which ranks tell each other with the step before, and
-    `told` hears of it.
+    its part, and reads one step ahead: `ask` says what comes, which ranks tell each other with the step before, and
+    `told` hears of it. It is the rows of each batch of the step, and a checksum of what has no rows.
 
     Parameters
     ----------
@@ -40,7 +39,8 @@ class RankStream(Stream):
         self.plate, self.has_rows = None if plate is None else plate.name, plate is not None
         self._coming: Batch | None = None
         self._error: Exception | None = None
-        self._told = np.zeros((0, 2))
+        self.nothing = np.zeros(self.accumulate + 1)
+        self._told = np.zeros((0, self.accumulate + 1))
 
     def batches(self, skip: int) -> Iterator[Batch | None]:
         """This rank's parts of the batches that all have told of; None after every pass."""
@@ -48,18 +48,23 @@ class RankStream(Stream):
         return self._numbered()
 
     def ask(self) -> np.ndarray:
-        """Read the next batch: its rows here, and a checksum of what has no rows, which must be equal on all ranks."""
+        """Read the next step's batches: their rows here, and a checksum of what has no rows, equal on all ranks."""
         self._coming = self._error = None
+        said = self.nothing.copy()
         try:
             found = next(self._local, OVER)
         except Exception as error:
             self._error = error
-            return np.array([FAILED, 0.0])
+            said[0] = FAILED
+            return said
         if found is None or found is OVER:
-            return np.array([PASSED if found is None else OVER, 0.0])
+            said[0] = PASSED if found is None else OVER
+            return said
         assert isinstance(found, Batch)
         self._coming = found
-        return np.array([found.size if self.has_rows else 0.0, self._mark(found)])
+        sizes = found.joined if self.has_rows else (0,) * len(found.joined)
+        said[:] = *sizes, *[ABSENT] * (self.accumulate - len(sizes)), self._mark(found)
+        return said
 
     def told(self, coming: np.ndarray) -> None:
         """Hear what `ask` has found on every rank, in one row for each."""
@@ -84,34 +89,38 @@ class RankStream(Stream):
         while True:
             if self._error is not None:
                 raise self._error
-            rows, marks = self._told.T
-            if (rows == FAILED).any():
+            sizes, marks = self._told[:, :-1], self._told[:, -1]
+            first = sizes[:, 0]
+            if (first == FAILED).any():
                 yield Batch((), np.zeros(0, np.int64), None, 0, False, False)
-            elif (rows == OVER).all():
+            elif (first == OVER).all():
                 return
-            elif (rows == PASSED).all():
+            elif (first == PASSED).all():
                 yield None
             else:
-                self._require_together(rows, marks)
+                self._require_together(sizes, marks)
                 assert self._coming is not None
-                yield self._part(self._coming, rows)
+                yield self._part(self._coming, np.maximum(sizes, 0).astype(np.int64))
 
-    def _part(self, batch: Batch, rows: np.ndarray) -> Batch:
-        total = int(rows.sum())
+    def _part(self, batch: Batch, sizes: np.ndarray) -> Batch:
+        """This rank's batch with the numbers of its rows; `sizes` are rows by rank and batch of the step."""
+        total = int(sizes.sum())
         if not self.has_rows:
             return batch._replace(rows=None, size=1, bound=None)
-        first, given = int(rows[: self.rank].sum()), self.total_rows
+        given, before = self.total_rows, sizes[: self.rank].sum(0) + np.concatenate([[0], sizes.sum(0).cumsum()[:-1]])
         totals = {self.plate: total} | dict(given) if isinstance(given, Mapping) else self.total_of(total)
-        return batch._replace(rows=np.arange(first, first + batch.size), total_rows=totals, size=total, bound=None)
+        rows = [np.arange(first, first + own) for first, own in zip(before, sizes[self.rank], strict=True)]
+        return batch._replace(rows=np.concatenate(rows), total_rows=totals, size=total, bound=None)
 
-    def _require_together(self, rows: np.ndarray, marks: np.ndarray) -> None:
-        ended = np.flatnonzero(rows < 0).tolist()
+    def _require_together(self, sizes: np.ndarray, marks: np.ndarray) -> None:
+        there = (sizes >= 0).sum(1)
+        ended = np.flatnonzero(there < there.max()).tolist()
         where = f"batches=: after step {self.place[1]} of pass {self.place[0]}"
         if ended:
             raise DataError(
                 f"{where} ranks {ended} have no more batches, and the others have: all have as many in a pass"
             )
-        if self.has_rows and not rows.any():
+        if self.has_rows and not (sizes > 0).any():
             raise DataError(f"{where} no rank has rows")
         if len(set(marks)) > 1:
             raise DataError(f"{where} arguments without rows are not equal on all ranks")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ppl.arguments import shown
-from ppl.errors import DataError, OptionError
+from ppl.errors import DataError, OptionError, ShapeError
 from ppl.lang.arguments import as_array
 from ppl.runtime.pool import Pool
 from ppl.runtime.storage.mapped import is_mapped
@@ -165,13 +165,24 @@ class Stream:
 
     def _batch(self, group: list[Arrays], place: tuple[int, int]) -> Batch:
         data = group[0] if len(group) == 1 else self._joined(group, place)
+        try:
+            return self._bound(data, group, place)
+        except (DataError, ShapeError) as error:
+            if f" of pass {place[0]}" in str(error):
+                raise
+            raise DataError(f"batch {place[1] - 1} of pass {place[0]}: {error}") from error
+
+    def _bound(self, data: Arrays, group: list[Arrays], place: tuple[int, int]) -> Batch:
+        """The batch of some arrays, checked and converted where training asks for that here."""
         compiled = self.program.prepare(*data)
         if compiled is not self._compiled and compiled.layout != self._compiled.layout:
             raise DataError(
                 f"batch {place[1] - 1} of pass {place[0]} has arrays of shapes {[a.shape for a in data]}, for which "
                 f"the model has other parameters than for the first, of shapes {[a.shape for a in self.first]}"
             )
-        found = Batch(data, None, self.total_rows, row_count(compiled, data), True, False, place)
+        size = row_count(compiled, data)
+        joined = (size,) if len(group) == 1 else tuple(row_count(self._compiled, part) for part in group)
+        found = Batch(data, None, self.total_rows, size, True, False, place, None, joined)
         if self.binds and compiled is self._compiled:
             return found._replace(bound=compiled.binder.bind(data, None, self.total_rows))
         return found

@@ -218,9 +218,20 @@ def best_of(errors: np.ndarray, seconds: np.ndarray, current: int, may: Sequence
         return best
     if means[best] == means[current] == 0:
         return best if seconds[current] > (1 + TIE) * seconds[best] else current
-    difference = costs[current] - costs[best]
-    clear = max(TIE * abs(means[best]), 2 * float(difference.std(ddof=1)) / math.sqrt(errors.shape[1]))
-    return best if means[current] - means[best] > clear else current
+    return best if clearly_more(costs[current], costs[best]) else current
+
+
+def clearly_more(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether the mean of `one` is larger by `TIE`, and by two standard errors of the difference or three of the logs.
+
+    Costs with heavy tails have errors as large as themselves, which no difference exceeds.
+    """
+    a, b, root = float(one.mean()), float(other.mean()), math.sqrt(one.size)
+    if a - b <= TIE * abs(b):
+        return False
+    if a - b > 2 * float((one - other).std(ddof=1)) / root:
+        return True
+    return b > 0 and math.log(a / b) > 3 * math.hypot(one.std(ddof=1) / a, other.std(ddof=1) / b) / root
 
 
 def timed(steppers: Sequence[Stepper]) -> list[float]:

@@ -261,3 +261,10 @@ def test_wrong_options():
     for name in ("accumulate", "prefetch"):
         with pytest.raises(OptionError, match=name):
             fit(program(), batches=PARTS, steps=1, optimizer=SGD(0.1), **{name: -1})
+
+
+@pytest.mark.parametrize("prefetch", [None, 2])
+def test_a_batch_that_does_not_fit_is_named(prefetch):
+    for bad in (np.zeros((5, 3)), np.zeros((0, 2))):
+        with pytest.raises(DataError, match="batch 2 of pass 0: "):
+            fit(program(), batches=[X[:5], X[5:10], bad], steps=5, optimizer=SGD(0.1), prefetch=prefetch)
