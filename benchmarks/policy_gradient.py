@@ -115,5 +115,6 @@ class Descent:
             w,
         )
         entry_points = exe.entry_points(threads)
-        exe.module.train(*state, none, none, hypers, np.uint64(0), self.counter, costs, ids, 0, threads, entry_points)
+        rest = costs, ids, 0, threads, entry_points, np.zeros((0, 0), np.int64)
+        exe.module.train(*state, none, none, hypers, np.uint64(0), self.counter, *rest)
         return costs[:, 0]

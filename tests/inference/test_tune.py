@@ -167,6 +167,8 @@ def test_biased_candidates_are_left_out():
 class Row:
     """A contender whose costs are known to 0.001."""
 
+    pooled = None
+
     def __init__(self, cost, seconds=1.0):
         self.cost, self.seconds = cost, seconds
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -246,9 +245,10 @@ class Bench:
 
     def _weighed(self) -> Config | None:
         """What `particles="auto"` would take, if it is among the candidates."""
-        began = time.perf_counter()
-        found = self.program._weighed(*self.call.data) if self.compiles else None
-        self.clock.compiling += time.perf_counter() - began
+        if not self.compiles:
+            return None
+        with self.clock.pause():
+            found = self.program._weighed(*self.call.data)
         if found is None or any(found[n] not in self.lists[n] for n in self.nodes):
             return None
         return self.own.having(**{n: found[n] for n in self.nodes})
