@@ -15,6 +15,9 @@ from threadpoolctl import ThreadpoolController
 
 from tests.shares import SHARES
 
+FROZEN_EVERY = 200
+finished = 0
+
 os.environ["PPL_VERIFY"] = "1"
 for library in ThreadpoolController().lib_controllers:
     if "numpy" in library.filepath:
@@ -36,6 +39,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             count = seen[name] = seen.get(name, -1) + 1
             if SHARES[name] == 0 or count % SHARES[name]:
                 item.add_marker(pytest.mark.slow)
+
+
+def pytest_runtest_logfinish(nodeid: str) -> None:
+    """What tests leave behind (programs and machine code are kept) is not looked through again for garbage."""
+    global finished
+    finished += 1
+    if finished % FROZEN_EVERY == 0:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
