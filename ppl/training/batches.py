@@ -150,7 +150,7 @@ class Rows:
 
     def _batches(self, step: int) -> Iterator[Batch]:
         whole = Batch(self.data, None, self.total_rows, self.count, self.gathers, True)
-        total = self.total_rows | {self.plate: self.total} if isinstance(self.total_rows, dict) else self.total
+        total = self._totals()
         per_epoch, size = self.steps_per_epoch, self.batch_size
         while True:
             epoch, first = divmod(step, per_epoch)
@@ -183,10 +183,13 @@ class Rows:
 
     def _of(self, rows: np.ndarray, last: bool = False) -> Batch:
         """The batch of some rows."""
-        total = self.total_rows | {self.plate: self.total} if isinstance(self.total_rows, dict) else self.total
         take = self._read if self.gathers else np.ndarray.__getitem__
         data = tuple(take(d, rows) if cut else d for d, cut in zip(self.data, self.cut, strict=True))
-        return Batch(data, rows, total, len(rows), self.gathers, last)
+        return Batch(data, rows, self._totals(), len(rows), self.gathers, last)
+
+    def _totals(self) -> Any:
+        """The rows of the data set: a number, or by plate where they were given so."""
+        return self.total_rows | {self.plate: self.total} if isinstance(self.total_rows, dict) else self.total
 
     def _read(self, array: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Rows of a file, in memory that batches before them may have been in."""

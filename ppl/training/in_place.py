@@ -247,8 +247,7 @@ def _steps_on(batch: Batch, compiled: Compiled) -> Steps:
     """A step on a batch."""
     bound = batch.bound or compiled.binder.bind(batch.data, None, batch.total_rows, batch.check)
     gathered = batch.rows is not None
-    total = next(iter(bound.totals.values()), 1)
-    return Steps(bound, batch.rows, batch.size * gathered, total, gathered)
+    return Steps(bound, batch.rows, batch.size * gathered, bound.total, gathered)
 
 
 def _as_far_as_good(values: Iterable[T]) -> Iterator[T]:

@@ -186,10 +186,12 @@ def update(params, first, second, grad, rule, rate, numbers, count, factor, limi
 
 
 def in_place(params, first, second, grad, rule, rate, numbers, count, factor):
-    """The step of an optimizer in place (see `rules.step_on`), on all threads where that pays."""
+    """The step of an optimizer in place (see `rules.step_on`) on a finite gradient, on all threads where that pays."""
     threads = 1 if params.size < UPDATED_BY_ALL else num_threads()
-    if threads > 1:
-        start(threads)
+    if threads == 1:
+        step(params, grad, first, second, rule, rate, numbers, count, factor)
+        return
+    start(threads)
     whole = np.array([0, params.size, 1])
     update(params, first, second, grad, rule, rate, numbers, count, factor, np.inf, whole, params[:0], threads)
 

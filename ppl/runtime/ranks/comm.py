@@ -18,7 +18,7 @@ import numpy as np
 
 from ppl.errors import OptionError, RankError, in_words
 from ppl.lazy import cpu_threads, rank_sums
-from ppl.runtime.ranks.memory import LINE, Adder, Window, has_room, on_one_machine
+from ppl.runtime.ranks.memory import Adder, Window, has_room, on_one_machine, padded
 from ppl.tuning import GATHERED_BYTES
 
 T = TypeVar("T")
@@ -138,7 +138,7 @@ class Ranks:
         if self._adder is None or self._adder.nbytes < nbytes:
             if self._together is False:
                 return None
-            size = -(-nbytes // LINE) * LINE
+            size = padded(nbytes)
             window = self.window(2 * size, 2 * size * self.size)
             if window is None:
                 self._together = False

@@ -31,7 +31,7 @@ class Window:
 
     def __init__(self, comm: Any, nbytes: int, wait: Callable[[Any], None]):
         self.comm, self._wait = comm, wait
-        self._window = mpi.Win.Allocate_shared(-(-nbytes // LINE) * LINE, 1, comm=comm)
+        self._window = mpi.Win.Allocate_shared(padded(nbytes), 1, comm=comm)
         self._window.Lock_all()
         shared: list[Any] = [self._window.Shared_query(r)[0] for r in range(comm.Get_size())]
         self.areas = [np.frombuffer(memoryview(x) if len(x) else b"", np.uint8) for x in shared]
@@ -67,6 +67,11 @@ class Adder:
         rank_sums.weighted_into(sums[self.rank][own], [part[own] for part in parts], weights)
         self.window.meet()
         return np.concatenate([x[share] for x, share in zip(sums, shares, strict=True)])
+
+
+def padded(nbytes: int) -> int:
+    """Bytes up to where the next area can begin."""
+    return -(-nbytes // LINE) * LINE
 
 
 def shares_of(size: int, ranks: int) -> list[slice]:

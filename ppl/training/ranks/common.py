@@ -16,7 +16,7 @@ from ppl.compiler.emit.cpu.training import LARGEST, LARGEST_STEP, RULES
 from ppl.errors import RankError, ScheduleError
 from ppl.lazy import optimizers, parallel_optimizers, rank_sums
 from ppl.runtime.ranks.comm import Ranks, hush
-from ppl.runtime.ranks.memory import LINE, Window, shares_of
+from ppl.runtime.ranks.memory import Window, padded, shares_of
 from ppl.runtime.ranks.shared import Shared
 from ppl.runtime.state import State
 from ppl.training.batches import Batch
@@ -53,7 +53,7 @@ class CommonRun(RankRun):
     def __init__(self, window: Window, ranks: Ranks, shared: Shared, *rest: Any):
         self.window, size = window, shared.executable.n_params
         dtype = np.dtype(shared.executable.dtype)
-        step = _padded(size * dtype.itemsize)
+        step = padded(size * dtype.itemsize)
         self._gradients = [area[: size * dtype.itemsize].view(dtype) for area in window.areas]
         starts = (step * (1 + i) for i in range(VECTORS))
         self._vectors = [window.areas[0][a : a + size * dtype.itemsize].view(dtype) for a in starts]
@@ -185,9 +185,5 @@ def common_window(ranks: Ranks, shared: Shared, transform: Any) -> Window | None
     nbytes = executable.n_params * np.dtype(executable.dtype).itemsize
     if rule_of(transform) is None or nbytes * ranks.size <= GATHERED_BYTES:
         return None
-    size = _padded(nbytes)
+    size = padded(nbytes)
     return ranks.window(size * (1 if ranks.rank else 1 + VECTORS), size * (ranks.size + VECTORS))
-
-
-def _padded(nbytes: int) -> int:
-    return -(-nbytes // LINE) * LINE

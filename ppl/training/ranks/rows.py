@@ -112,6 +112,3 @@ class RankRows(Rows):
         at = own if self.portion.replicated else own - self.portion.first
         data = tuple(d[at] if cut else d for d, cut in zip(self.data, self.cut, strict=True))
         return Batch(data, own, self._totals(), len(rows), self.checks, last)
-
-    def _totals(self) -> Any:
-        return self.total_rows | {self.plate: self.total} if isinstance(self.total_rows, dict) else self.total

@@ -235,7 +235,7 @@ def clearly_more(one: np.ndarray, other: np.ndarray) -> bool:
 
 
 def timed(steppers: Sequence[Stepper]) -> list[float]:
-    """Seconds of a step of each, which take turns: the median over turns."""
+    """Seconds of a step of each, which take turns: the least over turns."""
     counts = [_count(stepper) for stepper in steppers]
     taken: list[list[float]] = [[] for _ in steppers]
     for _ in range(TURNS):
