@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BASES = {"ppl": "ppl", "kernels": "ppl.kernels", "models": "ppl.models"}
 
 FLOORS = (
-    "errors interrupts lazy arguments names checked html notebook progress",
+    "errors interrupts lazy arguments names checked html notebook progress records",
     "tuning",
     "kernels ir",
     "distributions",

@@ -5,7 +5,6 @@ memory of its own, by an atomic word, and gives it back at the end.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numba
@@ -15,6 +14,7 @@ from ppl.errors import ModelError
 from ppl.kernels import internals
 from ppl.kernels.cpu.from_c import enter
 from ppl.kernels.internals import WORD, cgutils
+from ppl.records import dataclass
 
 DOUBLE = ir.DoubleType()
 WORDS = 8

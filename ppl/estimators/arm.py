@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ppl.estimators.base import Branches, Estimator, NodeContext, Support
 from ppl.estimators.disarm import antithetic_branches, antithetic_pair, bernoulli_of, binary_support
 from ppl.ir import ops
+from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode

@@ -8,7 +8,7 @@ multiplied by the stopped primal costs downstream. The gradient of the finished 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
@@ -22,6 +22,7 @@ from ppl.lang.blocks.init import Initializer
 from ppl.lang.time.record import base_name
 from ppl.lang.trace import Bound
 from ppl.names import Keywords
+from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -11,6 +10,7 @@ from ppl.distributions import Categorical, OneHotCategorical
 from ppl.estimators.base import Advantages, Branches, Estimator, NodeContext, Side, Support
 from ppl.ir import ops
 from ppl.ir.node import Node
+from ppl.records import dataclass
 from ppl.tuning import CLASSES_MULTIPLIED
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ppl.arguments import number, shown
@@ -11,6 +11,7 @@ from ppl.errors import EstimatorError
 from ppl.estimators.base import Advantages, Auxiliary, Branches, Estimator, NodeContext, ScoreTerm, Support
 from ppl.ir import ops
 from ppl.ir.node import Node
+from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode

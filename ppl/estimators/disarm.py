@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ppl.distributions import Bernoulli
 from ppl.estimators.base import Advantages, Branches, Estimator, NodeContext, Side, Support
 from ppl.ir import ops
 from ppl.ir.node import Node
+from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ppl.estimators.base import Branches, NodeContext, Second, Support
 from ppl.estimators.pathwise import Pathwise
 from ppl.estimators.sticking_the_landing import own_density
 from ppl.ir import ops
+from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode

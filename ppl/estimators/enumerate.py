@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ppl.arguments import integer
@@ -12,6 +11,7 @@ from ppl.estimators.parts.baselines import checked
 from ppl.estimators.parts.likely import LikelyCategories
 from ppl.estimators.parts.summed import Summed
 from ppl.estimators.parts.uncertain import UncertainUnits
+from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode

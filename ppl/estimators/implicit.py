@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ppl.distributions.base import Distribution
@@ -13,6 +12,7 @@ from ppl.graph.smoothness import describe
 from ppl.ir import ops
 from ppl.ir.op_facts import KINK
 from ppl.ir.types import Axis, Kind
+from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode

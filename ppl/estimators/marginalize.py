@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ppl.estimators.base import Support
 from ppl.estimators.parts.summed import Summed
+from ppl.records import dataclass
 from ppl.tuning import TABLE_ENTRIES
 
 if TYPE_CHECKING:

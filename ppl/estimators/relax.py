@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ppl.errors import EstimatorError
@@ -12,6 +11,7 @@ from ppl.estimators.rebar import adaptive_temperature
 from ppl.estimators.relaxed import as_temperature, relaxation_support
 from ppl.ir import ops
 from ppl.ir.node import Node
+from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode

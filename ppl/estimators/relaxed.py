@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ppl.arguments import number
@@ -11,6 +10,7 @@ from ppl.estimators.base import Branches, Estimator, Hyper, NodeContext, Option,
 from ppl.graph.smoothness import describe
 from ppl.ir import ops
 from ppl.ir.op_facts import KINK
+from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode

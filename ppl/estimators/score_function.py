@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ppl.arguments import shown
@@ -23,6 +22,7 @@ from ppl.estimators.parts.network import SmallNetwork, ancestors
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import Node
+from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ppl.distributions.base import Distribution
@@ -10,6 +9,7 @@ from ppl.estimators.base import Support
 from ppl.estimators.parts.summed import Summed
 from ppl.estimators.pathwise import Pathwise
 from ppl.ir.node import Node
+from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ppl.arguments import MANY, checked, integer, mapping, within
@@ -13,6 +13,7 @@ from ppl.inference.rank_repeats import RankRepeats, seconds_on_ranks
 from ppl.inference.repeats import Gradient, Repeats, seconds_per_step, step
 from ppl.inference.reports import number, render, seconds
 from ppl.names import Named, keywords
+from ppl.records import dataclass
 from ppl.runtime.call import Call
 from ppl.runtime.compiled import require_state
 from ppl.runtime.prepared import require_program

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from ppl.errors import OptionError
 from ppl.ir.node import topological
 from ppl.ir.reference.interpret import evaluate
 from ppl.ir.types import Kind
+from ppl.records import dataclass
 from ppl.runtime.call import Call, bind
 from ppl.runtime.nonfinite import refuse_violation
 from ppl.runtime.state import State

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from ppl.inference.reference import Reference, find_reference
 from ppl.inference.repeats import Repeats
 from ppl.inference.reports import number, render
 from ppl.names import Named
+from ppl.records import dataclass
 from ppl.runtime.call import Call
 
 ROUNDING = {"float32": 2e-5, "float64": 1e-9}

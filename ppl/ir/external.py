@@ -9,13 +9,14 @@ since a float32 holds 24 bits of it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ppl.ir import ops
 from ppl.ir.node import Node
+from ppl.records import dataclass
 
 PIECE = 22
 """Bits of a whole number in each entry of a packed vector."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from ppl.errors import ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node, make, remake
 from ppl.ir.types import Type, union_axes
+from ppl.records import dataclass
 
 _uids = itertools.count()
 

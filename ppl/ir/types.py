@@ -8,9 +8,10 @@ is a plain shape.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
+
+from ppl.records import dataclass
 
 
 class Kind(IntEnum):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from ppl.lang.context import current, dtype_name
 from ppl.lang.source import user_line
 from ppl.lang.trace import Input
 from ppl.lang.value import Value
+from ppl.records import dataclass
 
 
 @dataclass(frozen=True)

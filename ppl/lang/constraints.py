@@ -8,13 +8,13 @@ a lower triangular matrix whose diagonal is exp of the first n of n(n+1)/2 uncon
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from ppl.errors import ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
+from ppl.records import dataclass
 
 Shape = tuple[int, ...]
 

@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from ppl.ir.types import Axis, Kind
 from ppl.lang.source import user_line
 from ppl.lang.time.record import Scan, Turn, scan_of
 from ppl.lang.trace import Site, Trace
+from ppl.records import dataclass
 
 _local = threading.local()
 

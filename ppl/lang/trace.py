@@ -6,12 +6,13 @@ replaces it by the branches of its estimator.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from ppl.ir.node import Node, make
 from ppl.ir.types import Axis, sort_axes
+from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from ppl.distributions.base import Distribution

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from ppl.arguments import text
 from ppl.compiler.schedule.memory import all_steps
 from ppl.errors import DataError, ModelError
 from ppl.program.c_header import Described, header_text, prototype, require_identifier
+from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from ppl.runtime.executable import Executable

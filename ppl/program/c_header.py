@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ppl.arguments import shown
 from ppl.compiler.lower.identifiers import identifier
 from ppl.errors import DataError
+from ppl.records import dataclass
 
 STATUSES = (
     ("OK", 0, "success"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from ppl.arguments import MANY, choice, integer
 from ppl.errors import DataError
 from ppl.program.clocks import clocked, timed
 from ppl.program.traffic import Rates, rates
+from ppl.records import dataclass
 from ppl.runtime.call import Call, bind, run
 from ppl.runtime.compiled import require_state
 from ppl.runtime.executable import Executable

@@ -6,7 +6,6 @@ Everything that can be wrong with an array is found here, before any kernel runs
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from ppl.compiler.surrogate.conditions.checks import all_finite, counting, find_
 from ppl.errors import DataError
 from ppl.lang.arguments import as_array
 from ppl.lang.trace import Input, Trace
+from ppl.records import dataclass
 
 NUMPY_DTYPES = {"int": np.dtype(np.int64), "bool": np.dtype(np.bool_)}
 LARGEST = int(np.iinfo(np.int64).max)

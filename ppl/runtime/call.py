@@ -7,7 +7,6 @@ hands vectors, data and noise to an executable, `BoundCall.environment` the one 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from ppl.arguments import MANY, integer, noise_seed
 from ppl.errors import ModelError, SimulatorError
 from ppl.ir.reference.interpret import Env
+from ppl.records import dataclass
 from ppl.runtime.binding import Bound
 from ppl.runtime.compiled import Compiled, require_state
 from ppl.runtime.failures import located

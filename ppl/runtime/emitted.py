@@ -6,7 +6,7 @@ import functools
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -27,6 +27,7 @@ from ppl.compiler.schedule.stages import Opaque, Stage
 from ppl.ir.external import calls_python
 from ppl.ir.types import Axis, Kind, Type
 from ppl.lazy import cpu_threads
+from ppl.records import dataclass
 from ppl.runtime import guards
 from ppl.runtime.pool import Pool, aligned
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -27,6 +26,7 @@ from ppl.compiler.lower.target import Target, target_of
 from ppl.ir.types import Type
 from ppl.lazy import cpu_regions, cpu_workers, devices
 from ppl.progress import titles
+from ppl.records import dataclass
 from ppl.runtime import cache, guards
 from ppl.runtime.emitted import Emitted
 from ppl.runtime.failures import refuse

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +23,7 @@ from ppl.lang.trace import Param, Trace
 from ppl.names import keywords
 from ppl.objectives.base import Objective
 from ppl.progress import line
+from ppl.records import dataclass
 from ppl.runtime.compiled import Compiled, require_state
 from ppl.runtime.state import State
 from ppl.runtime.trials import try_out

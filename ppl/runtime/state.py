@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -20,6 +19,7 @@ from ppl.errors import DataError
 from ppl.estimators.base import Estimator
 from ppl.html import block, table
 from ppl.names import Named
+from ppl.records import dataclass
 from ppl.runtime.storage.packing import save_state
 
 FIELDS = "params", "aux", "step", "seed", "opt", "estimators"

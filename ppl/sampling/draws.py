@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ppl.inference.steps import steps_named, steps_of
 from ppl.lang.time.record import OPEN, base_name
 from ppl.lang.trace import SiteKind, Trace
 from ppl.program.embedding import particles_first, summed_out
+from ppl.records import dataclass
 from ppl.runtime.call import BoundCall
 from ppl.sampling.pointwise import DATA, LOG_LIKELIHOOD
 

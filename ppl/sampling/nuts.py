@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from ppl.errors import NonFiniteError, SimulatorError
 from ppl.progress import line
+from ppl.records import dataclass
 from ppl.sampling.optional import needed
 from ppl.sampling.walk import Walk
 

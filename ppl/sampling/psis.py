@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from ppl.lang.trace import Site, SiteKind, Trace
 from ppl.names import Named, keywords
 from ppl.objectives.elbo import Elbo
 from ppl.program.program import Program
+from ppl.records import dataclass
 from ppl.runtime.prepared import require_program
 from ppl.sampling.optional import needed
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ppl.checked import CHECKED
 from ppl.compiler.emit.code import (
@@ -26,6 +26,7 @@ from ppl.compiler.lower.views import Poly
 from ppl.compiler.schedule.memory import Memory, all_steps
 from ppl.compiler.schedule.stages import Opaque, Stage
 from ppl.compiler.schedule.values import Builder
+from ppl.records import dataclass
 from ppl.tuning import MATRIX_BLOCK
 
 IN_FIRST_SLAB = {f"slab_{array}": f"first_{array}" for array in "wv"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from ppl.ir import ops
 from ppl.ir.node import Node, remake, topological
 from ppl.ir.op_facts import LINEAR, MARKERS, PARTS, PRODUCTS
 from ppl.ir.types import PARTICLES, Axis, Kind, Type
+from ppl.records import dataclass
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 

@@ -8,13 +8,13 @@ Every value that is stored keeps its event contiguous, in C order, behind its na
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ppl.compiler.lower.identifiers import identifier
 from ppl.ir.node import Node
 from ppl.ir.op_facts import VIEWS
 from ppl.ir.types import Axis, Kind, Type
+from ppl.records import dataclass
 from ppl.tuning import LONG_PLATE
 
 Key = Axis | int

@@ -7,7 +7,7 @@ choice and of every rejection. Pins (`sample(estimator=)`) come before the `esti
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ppl.compiler.plan import expected, loops
 from ppl.compiler.plan.expected import Noise, units_of
@@ -42,6 +42,7 @@ from ppl.estimators.base import Estimator
 from ppl.graph.lost_paths import require_no_lost_path
 from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.names import Named
+from ppl.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ppl.estimators.base import Estimator
+from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from rich.table import Table

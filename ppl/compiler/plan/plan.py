@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from ppl.compiler.plan.html import choice_html, plan_html
 from ppl.compiler.plan.measured import Measured, Tuning
 from ppl.estimators.base import Estimator
 from ppl.names import Named
+from ppl.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from ppl.compiler.lower.views import Dim, Entry, Key, Poly, View, axis_strides, dims_of, strides_of
 from ppl.ir.node import Node
 from ppl.ir.types import Axis
+from ppl.records import dataclass
 
 
 @dataclass(eq=False)

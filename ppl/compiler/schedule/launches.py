@@ -8,12 +8,13 @@ kind behind all that it waits for; a launch that nobody waits for, until there i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ppl.compiler.schedule.fusion import Op, Value
 from ppl.compiler.schedule.memory import all_steps
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, bases, source
 from ppl.ir.node import Node
+from ppl.records import dataclass
 
 
 @dataclass(eq=False)

@@ -9,7 +9,7 @@ programs the sums over rows that scalar outputs are made of accumulate there.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from heapq import heappop, heappush
 
 import numpy as np
@@ -20,6 +20,7 @@ from ppl.compiler.lower.views import Poly
 from ppl.compiler.schedule.fusion import Value
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, tile_size
 from ppl.compiler.schedule.values import Builder
+from ppl.records import dataclass
 
 WORDS = 8
 """Entries of a guard between two parts of a workspace, in the checked build."""

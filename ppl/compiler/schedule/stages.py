@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ppl.compiler.lower.loops.turns import varying_of
 from ppl.compiler.lower.request import Output
@@ -12,6 +12,7 @@ from ppl.compiler.schedule.fusion import Loop, Op, Value
 from ppl.ir.node import Node
 from ppl.ir.op_facts import GIVEN, POINTWISE
 from ppl.ir.types import Axis
+from ppl.records import dataclass
 
 
 @dataclass(eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from ppl.graph.stochastic import RandomNode
 from ppl.ir import ops
 from ppl.ir.node import Node, make
 from ppl.ir.types import Axis, Kind, sort_axes
+from ppl.records import dataclass
 
 BEFORE = 2**20
 """By how much the depth of an axis of the step before is less: more than there are nodes."""

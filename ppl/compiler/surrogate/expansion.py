@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from ppl.compiler.surrogate.ahead import Ahead
@@ -23,6 +23,7 @@ from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import TRUNK, Axis, Copy
 from ppl.lang.trace import Bound, Cost, Site
+from ppl.records import dataclass
 
 
 @dataclass(eq=False)

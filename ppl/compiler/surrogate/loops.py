@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -22,6 +21,7 @@ from ppl.ir.node import Node, make
 from ppl.ir.types import Axis, Kind, union_axes
 from ppl.lang.time.record import Scan, resolved
 from ppl.lang.trace import Cost
+from ppl.records import dataclass
 
 Mode = Literal["gradient", "value", "sample"]
 

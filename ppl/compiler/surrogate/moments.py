@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ppl.distributions.base import Distribution
@@ -13,6 +11,7 @@ from ppl.ir.node import Node
 from ppl.ir.polynomial import second_derivative
 from ppl.ir.types import Axis, Kind, union_axes
 from ppl.lang.trace import Cost
+from ppl.records import dataclass
 
 
 @dataclass(frozen=True, eq=False)

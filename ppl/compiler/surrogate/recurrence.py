@@ -7,12 +7,13 @@ What no step changes becomes a constant of the loop. All loops that one recurren
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ppl.ir import ops
 from ppl.ir.loop import Body, Remat, build, placeholder
 from ppl.ir.node import Node, substitute, topological
 from ppl.ir.types import Type, union_axes
+from ppl.records import dataclass
 
 INLINE = frozenset(("const", "size", "scale"))
 """Leaves that stay in a body."""

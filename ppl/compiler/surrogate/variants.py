@@ -7,7 +7,7 @@ loss per row of the outermost plate) and "sample" (named arrays). With `repeats`
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Any
 
@@ -34,6 +34,7 @@ from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import Kind
 from ppl.ir.verify import after_pass
 from ppl.lang.time.record import base_name
+from ppl.records import dataclass
 
 NOTHING: Mapping[str, Estimator] = MappingProxyType({})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from ppl.arguments import shown
@@ -12,6 +11,7 @@ from ppl.distributions.domain.intervals import Interval
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node
+from ppl.records import dataclass
 
 
 class Inverse(Bijector):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ppl.distributions.domain.bounds import bounds_of, softmax_argument
 from ppl.distributions.domain.checks import CONSTRAINTS, constant_value
@@ -25,6 +25,7 @@ from ppl.distributions.domain.intervals import (
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.op_facts import VIEWS
+from ppl.records import dataclass
 
 LOGITS = Interval(-INF, INF, False)
 RANGES: dict[str, Interval] = {

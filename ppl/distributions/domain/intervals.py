@@ -6,7 +6,8 @@ An infinite end that is *open* says that values are finite; a closed one that th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from ppl.records import dataclass
 
 INF = math.inf
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +21,7 @@ from ppl.distributions.plackett_luce import PlackettLuce
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.rewrites.simplify import simplify
+from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from ppl.distributions.base import Distribution

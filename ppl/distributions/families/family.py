@@ -10,7 +10,6 @@ Wainwright & Jordan, Graphical models, exponential families, and variational inf
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import Node
 from ppl.ir.reference.interpret import Env, evaluate
+from ppl.records import dataclass
 
 Parts = tuple[Node, ...]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from ppl.distributions.truncation.tails import safe_log
 from ppl.distributions.uniform import Uniform
 from ppl.ir import ops
 from ppl.ir.node import Node
+from ppl.records import dataclass
 
 MOST = 64
 """Counts between constant bounds up to which their masses are summed."""

@@ -8,7 +8,6 @@ so close that this cancels, it is the integral of the density by a rule of five 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -21,6 +20,7 @@ from ppl.distributions.parts.combinator import has
 from ppl.distributions.parts.formulas import frozen
 from ppl.ir import ops
 from ppl.ir.node import Node
+from ppl.records import dataclass
 
 NARROW = 0.05
 """A window whose share of its tail is below this is integrated."""

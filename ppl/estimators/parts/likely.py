@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ppl.distributions import Categorical, OneHotCategorical
 from ppl.estimators.base import Advantages, Branches, NodeContext, Side, Support
 from ppl.ir import ops
 from ppl.ir.node import Node
+from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode

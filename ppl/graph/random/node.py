@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from ppl.ir.node import Node, topological
 from ppl.ir.op_facts import JUMP, SMOOTH
 from ppl.ir.types import Axis
 from ppl.lang.trace import Cost, Site
+from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from ppl.graph.stochastic import StochasticGraph

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from ppl.lang.context import Context, Written, tracing
 from ppl.lang.model import Model
 from ppl.lang.time.record import scan_of
 from ppl.lang.trace import Site, Trace
+from ppl.records import dataclass
 
 FAR = 20.0
 """Reals beyond which a bijector is flat: no guide starts there."""

@@ -8,7 +8,7 @@ they share its noise.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ppl.errors import EstimatorError
 from ppl.estimators.base import Estimator
 from ppl.inference.diagnose import state_for
 from ppl.inference.repeats import Chunk, Moments, Repeats
+from ppl.records import dataclass
 from ppl.runtime.call import BoundCall, Call
 from ppl.runtime.state import State
 from ppl.tuning import INTERPRETED_ENTRIES

@@ -9,7 +9,7 @@ Leaves are looked up in an `Env`; the meaning of the other ops is the table in `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ppl.ir.node import Node, topological
 from ppl.ir.reference import noise as philox
 from ppl.ir.reference.numpy_ops import OPS
 from ppl.ir.types import Axis, Kind, Type
+from ppl.records import dataclass
 
 
 @dataclass(frozen=True)

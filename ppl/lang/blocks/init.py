@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ppl.arguments import array, number
 from ppl.errors import ModelError, ShapeError
+from ppl.records import dataclass
 
 Draw = Callable[["np.random.Generator", tuple[int, ...]], np.ndarray]  # a string: NumPy imports generators when asked
 

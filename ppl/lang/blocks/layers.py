@@ -7,7 +7,6 @@ only the bias: the top layer of a belief network.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +25,7 @@ from ppl.lang.params import param
 from ppl.lang.sites import declare
 from ppl.lang.source import user_line
 from ppl.lang.value import Value, as_value, lift
+from ppl.records import dataclass
 
 NOISES = ("logistic", "normal", "uniform")
 

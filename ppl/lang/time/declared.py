@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ppl.lang.sites import claim
 from ppl.lang.time.trees import Tree, same_nesting, tree
 from ppl.lang.trace import Site, SiteKind
 from ppl.lang.value import Value, lift
+from ppl.records import dataclass
 
 
 def require_takes(what: str, function: Callable[..., Any], given: Sequence[Any], line: str) -> None:

@@ -11,13 +11,14 @@ import itertools
 import re
 import weakref
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.loop import Remat
 from ppl.ir.node import Node, make, topological
 from ppl.ir.types import Axis, Type
+from ppl.records import dataclass
 
 _uids = itertools.count()
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import NamedTuple
 
 from ppl.compiler.lower.sparse import Table
+from ppl.records import dataclass
 from ppl.tuning import CACHE_LINE
 
 
@@ -29,7 +29,7 @@ class Rows(NamedTuple):
         return len(self.summands) == 1 and self.summands[0].coefs is None and self.summands[0].each == 1
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Columns:
     """How tables are cut into `parts` of nearly equal width, and what `rows` of terms are, by name."""
 

@@ -6,10 +6,10 @@ import contextlib
 import os
 import re
 import shutil
-from dataclasses import dataclass
 from typing import Any
 
 from ppl.arguments import MANY, file_path, flag, integer
+from ppl.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from ppl.records import dataclass
 from ppl.training.optim.adam import Adam
 
 

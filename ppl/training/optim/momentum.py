@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from ppl.errors import OptionError
 from ppl.lazy import parallel_optimizers
+from ppl.records import dataclass
 from ppl.training.optim.base import FlatOptimizer, Slots, check_fraction, check_positive, fresh
 from ppl.training.optim.schedules import Rate, check_rate, rate_at
 

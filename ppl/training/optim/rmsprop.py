@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from ppl.lazy import parallel_optimizers
+from ppl.records import dataclass
 from ppl.training.optim.base import FlatOptimizer, Slots, check_fraction, check_positive, check_tiny, fresh
 from ppl.training.optim.schedules import Rate, check_rate, rate_at
 

@@ -10,11 +10,11 @@ import bisect
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from ppl.arguments import number, number_at, shown, step_count
 from ppl.errors import OptionError
 from ppl.names import keywords
+from ppl.records import dataclass
 
 Rate = float | Callable[[int], float]
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ppl.lazy import parallel_optimizers
+from ppl.records import dataclass
 from ppl.training.optim.base import FlatOptimizer, Slots, check_positive, fresh
 from ppl.training.optim.schedules import Rate, check_rate, rate_at
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, overload
 
@@ -16,6 +16,7 @@ from ppl.html import block
 from ppl.html import table as html_table
 from ppl.inference.reports import number, render, seconds
 from ppl.names import unknown
+from ppl.records import dataclass
 from ppl.runtime.state import State
 from ppl.runtime.storage.unpacking import load_state
 from ppl.training.sweep.folder import Row, RunFolder

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, overload
 
 import numpy as np
@@ -18,6 +18,7 @@ from ppl.estimators.base import Estimator
 from ppl.estimators.parts.serialize import from_json, to_json
 from ppl.inference.reports import number, render, seconds
 from ppl.inference.tuning.contender import Config
+from ppl.records import dataclass
 from ppl.runtime.storage.npz import read_npz
 from ppl.training.checkpoint import TUNED
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from ppl.compiler.lower.views import Poly
+from ppl.records import dataclass
 
 
 class Record:

@@ -6,9 +6,9 @@ An `Index` that an `Assign` has as its target is a store, elsewhere a load.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ppl.compiler.emit.code.expressions import Expression, Given, Record, call, term
+from ppl.records import dataclass
 
 
 class Statement(Record):

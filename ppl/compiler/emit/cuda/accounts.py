@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from ppl.compiler.emit.cuda.stages import ONE_BY_ONE
 from ppl.compiler.emit.cuda.traffic import Asked, ClusterTraffic, Moved, Sized
@@ -19,6 +18,7 @@ from ppl.compiler.schedule.fusion import Value
 from ppl.compiler.schedule.launches import Launch, Task, directly, launches
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, bases, source
 from ppl.ir.node import Node
+from ppl.records import dataclass
 from ppl.tuning import CUDA_TILE
 
 DRAW = 64

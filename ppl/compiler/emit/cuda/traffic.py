@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import NamedTuple
 
 from ppl.compiler.emit.cuda.block import Across, BlockWriter
@@ -20,6 +20,7 @@ from ppl.compiler.schedule.stages import Cluster
 from ppl.ir.node import Node
 from ppl.ir.op_facts import VECTORS
 from ppl.ir.types import Axis
+from ppl.records import dataclass
 
 FUNCTION = 16
 """Operations that an elementary function counts as."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ppl.compiler.emit.code import Function
+from ppl.records import dataclass
 
 FORMS = ("jit", "shared")
 """The forms of functions that the printer takes."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
+
+from ppl.records import dataclass
 
 I64, F64, BOOL, NONE = types.int64, types.float64, types.boolean, types.none
 WORD, BIT = ir.IntType(64), ir.IntType(1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from ppl.errors import DataError
 from ppl.ir.node import Node, topological
 from ppl.ir.seen import Seen, leaf_of, seen
 from ppl.lang.trace import Site, SiteKind, Trace
+from ppl.records import dataclass
 
 EXACT = {4: 2.0**24, 8: 2.0**53}
 """Whole numbers that a float of so many bytes tells apart."""

@@ -10,7 +10,7 @@ References: Carter & Kohn 1994; Frühwirth-Schnatter 1994.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from ppl.ir.node import Node
 from ppl.ir.types import Axis, Kind, Type
 from ppl.lang.time.record import Scan, base_name
 from ppl.lang.trace import Cost
+from ppl.records import dataclass
 
 
 @dataclass

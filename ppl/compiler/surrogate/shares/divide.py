@@ -8,13 +8,13 @@ computed once those are known. What is neither is refused.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from ppl.compiler.surrogate.shares.states import COUPLED, MEAN, NOTHING, PLAIN, State, States
 from ppl.compiler.surrogate.variants import Variant
 from ppl.errors import EstimatorError
 from ppl.ir.node import Node, make, substitute, topological
 from ppl.ir.types import PARTICLES, Axis
+from ppl.records import dataclass
 
 SUMMED = "@sum/"
 """Prefix of the leaves that hold sums: parameters of the request, after the real ones."""

@@ -8,7 +8,6 @@ factors that vary with it; what is left is a factor of their other nodes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +21,7 @@ from ppl.graph.summed.order import elimination
 from ppl.ir import ops
 from ppl.ir.node import Node, make
 from ppl.ir.types import Axis, Kind
+from ppl.records import dataclass
 
 
 @dataclass(frozen=True, eq=False)
