@@ -16,6 +16,11 @@ from ppl.models import data
 
 WELLS = 64
 LEAVE_ONE_OUT = ScoreFunction("leave_one_out")
+AUTO = {"auto": 1, "auto, particles": "auto"}
+"""The automatic plans: by the table for one particle, and with particles chosen, too."""
+
+TORCH = ("leave-one-out, 4 particles", "REBAR", "DisARM")
+"""Of the peer `curves_torch`; it has no DisARM for classes."""
 
 
 @ppl.model
@@ -36,10 +41,11 @@ class Task:
     judge: tuple[Any, int]
     rate: float
     batch_size: int | None
+    torch: tuple[str, ...] = ()
 
     def compile(self, name: str) -> Any:
-        """The program of a fixed choice; "auto" is that of the table."""
-        estimators, particles = self.fixed.get(name, ("auto", 1))
+        """The program of a fixed or automatic choice; what measures starts from that of the table."""
+        estimators, particles = self.fixed.get(name, ("auto", AUTO.get(name, 1)))
         return ppl.compile(self.objective, estimators, particles=particles, data=self.arrays)
 
 
@@ -52,7 +58,7 @@ def tasks() -> dict[str, Task]:
     paths = {**four, "path, 16 particles": (Pathwise(), 16)}
     judge = LEAVE_ONE_OUT, 8
     return {
-        "sbn": Task(CASES["sbn"].title, CASES["sbn"].objective, (digits,), coins, judge, 1e-3, 100),
-        "vae": Task(CASES["vae"].title, CASES["vae"].objective, (digits,), classes, judge, 1e-3, 100),
+        "sbn": Task(CASES["sbn"].title, CASES["sbn"].objective, (digits,), coins, judge, 1e-3, 100, TORCH),
+        "vae": Task(CASES["vae"].title, CASES["vae"].objective, (digits,), classes, judge, 1e-3, 100, TORCH[:2]),
         "wells": Task("64 narrow wells in wide bowls", wells, (), paths, (LEAVE_ONE_OUT, 500), 1e-3, None),
     }

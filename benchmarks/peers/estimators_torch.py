@@ -43,6 +43,11 @@ def log_bernoulli(logits: Tensor, b: Tensor) -> Tensor:
     return -binary_cross_entropy_with_logits(logits, b.expand_as(logits), reduction="none").sum(-1)
 
 
+def centred(cost: Tensor) -> Tensor:
+    """Costs less the mean of the other particles' costs."""
+    return (cost - cost.mean(0)) * (len(cost) / (len(cost) - 1))
+
+
 def uniform(like: Tensor, generator: torch.Generator) -> Tensor:
     """Uniforms in the open unit interval."""
     return torch.rand(like.shape, generator=generator).clamp(1e-7, 1 - 1e-7)
@@ -69,15 +74,15 @@ class SBN:
         noise = torch.logit(uniform(logits, self.generator))
         return (logits.detach() + noise > 0).float(), noise
 
-    def leave_one_out(self) -> Tensor:
-        """Two particles, each the other's baseline."""
-        a1 = dense(self.p, "up/0", self.x).expand(2, -1, -1)
+    def leave_one_out(self, particles: int = 2) -> Tensor:
+        """Each particle has the mean of the others as its baseline."""
+        a1 = dense(self.p, "up/0", self.x).expand(particles, -1, -1)
         h1, _ = self.draw(a1)
         a2 = dense(self.p, "up/1", h1)
         h2, _ = self.draw(a2)
         first, second = self.first(self.p, a1, h1), self.second(self.p, a2, h1, h2)
         cost, below = (first + second).detach(), second.detach()
-        score = (cost - cost.flip(0)) * log_bernoulli(a1, h1) + (below - below.flip(0)) * log_bernoulli(a2, h2)
+        score = centred(cost) * log_bernoulli(a1, h1) + centred(below) * log_bernoulli(a2, h2)
         return (first + second + score).mean(0).sum()
 
     def disarm(self) -> Tensor:
@@ -154,13 +159,12 @@ class VAE:
         gumbel = -(-uniform(log_q, self.generator).log()).log()
         return one_hot((log_q.detach() + gumbel).argmax(-1), CLASSES).float(), gumbel
 
-    def leave_one_out(self) -> Tensor:
-        """Two particles, each the other's baseline."""
+    def leave_one_out(self, particles: int = 2) -> Tensor:
+        """Each particle has the mean of the others as its baseline."""
         log_q = self.encode()
-        z, _ = self.draw(log_q.expand(2, -1, -1, -1))
+        z, _ = self.draw(log_q.expand(particles, -1, -1, -1))
         misfit = self.misfit(self.p, z)
-        cost = misfit.detach()
-        score = (cost - cost.flip(0)) * (z * log_q).sum((-1, -2))
+        score = centred(misfit.detach()) * (z * log_q).sum((-1, -2))
         return (misfit + score).mean(0).sum() + self.divergence(log_q).sum()
 
     def rebar(self) -> Tensor:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
+from matplotlib import ticker
 
 import ppl
-from benchmarks.curves_models import Task, tasks
+from benchmarks.curves_models import AUTO, Task, tasks
+from benchmarks.peer import Peers
 from benchmarks.timing import Table
 from ppl.models import pictures
 
@@ -21,6 +27,8 @@ MARKS = np.geomspace(0.05, 1.0, 24)
 """Shares of the seconds after which a loss is judged."""
 EVERY, BUDGET = 25, 2.0
 MEASURED = ("ppl.tune", "tune=True")
+OURS = (*AUTO, *MEASURED)
+PEER = Path(__file__).parents[1] / "peers" / "curves_torch.py"
 
 Curve = list[float]
 
@@ -30,7 +38,7 @@ def run(peers: Sequence[str]) -> dict[str, Any]:
     before = numba.get_num_threads()
     numba.set_num_threads(1)
     try:
-        found = {name: _task(task) for name, task in tasks().items()}
+        found = {name: _task(task) | _torch(name, task, peers) for name, task in tasks().items()}
     finally:
         numba.set_num_threads(before)
     return {
@@ -45,8 +53,11 @@ def run(peers: Sequence[str]) -> dict[str, Any]:
             "Losses are the negative bound per row, or the expected height, with 8 (500) samples on fixed noise. ± is "
             "the standard error over seeds. The area is the mean of the loss over the logarithm of the seconds, from a "
             "twentieth of them on.",
-            "`auto` (DisARM, REBAR, a path) and `ppl.tune` keep one choice; `tune=True` moves. The others are fixed "
-            "choices that a user may try by hand; which of them is best is known in hindsight only.",
+            "`auto` (one particle, by the table), `auto, particles` (both by closed forms and prices) and `ppl.tune` "
+            "keep one choice; `tune=True` moves. The others are fixed choices that a user may try by hand; which of "
+            "them is best is known in hindsight only.",
+            "PyTorch: the same models from the same parameters, the loss compiled, Adam fused, one thread. The weight "
+            "of REBAR's control variate is 1 there; ours adapts it.",
         ],
         "details": found,
     }
@@ -55,13 +66,38 @@ def run(peers: Sequence[str]) -> dict[str, Any]:
 def _task(task: Task) -> dict[str, Any]:
     """Curves by who chooses and by seed, and what was chosen."""
     found: dict[str, Any] = {}
-    for name in ("auto", *task.fixed, *MEASURED):
+    for name in (*AUTO, *task.fixed, *MEASURED):
         judge = Judge(task)
         program, before = _program(task, name)
         runs = [_train(task, name, program, seed, judge, SECONDS) for seed in SEEDS]
         runs = [(curve, before + waited, chosen) for curve, waited, chosen in runs]
         found[name] = {key: [r[i] for r in runs] for i, key in enumerate(("curves", "waited", "chosen"))}
         print(name, [f"{curve[-1]:.4g}" for curve, *_ in runs], runs[0][1:], flush=True)
+    return found
+
+
+def _torch(name: str, task: Task, peers: Sequence[str]) -> dict[str, Any]:
+    """PyTorch's curves, judged like ours, by its estimators."""
+    if "torch" not in peers:
+        return {}
+    python = peers.python if isinstance(peers, Peers) else sys.executable
+    judge, found = Judge(task), dict[str, Any]()
+    with tempfile.TemporaryDirectory() as folder:
+        start, end = Path(folder, "start.npz"), Path(folder, "end.npz")
+        first = {
+            f"{seed}/{k}": v for seed in SEEDS for k, v in judge.program.init(seed, *task.arrays).params.items()
+        }  # fmt: skip
+        settings = {"model": name, "marks": MARKS * SECONDS, "batch": task.batch_size or 0, "rate": task.rate}
+        np.savez(start, x=task.arrays[0] if task.arrays else np.zeros(0), **settings, **first)
+        for estimator in task.torch:
+            words = [python, str(PEER), str(start), estimator, "--seeds", str(len(SEEDS)), "--out", str(end)]
+            subprocess.run(words, check=True)
+            with np.load(end) as kept:
+                runs = [{k: kept[f"{seed}/{k}"] for k in judge.like.params} for seed in SEEDS]
+                waited = [float(kept[f"{seed}/waited"]) for seed in SEEDS]
+            curves = [[judge({k: v[i] for k, v in run.items()}) for i in range(len(MARKS))] for run in runs]
+            print(estimator, [f"{curve[-1]:.4g}" for curve in curves], waited, flush=True)
+            found[f"PyTorch, {estimator}"] = {"curves": curves, "waited": waited, "chosen": ["-"] * len(SEEDS)}
     return found
 
 
@@ -161,7 +197,7 @@ def _table(title: str, runs: dict[str, Any]) -> Table:
 
 
 def _bold(name: str) -> str:
-    return f"**{name}**" if name in ("auto", *MEASURED) else name
+    return f"**{name}**" if name in OURS else name
 
 
 def _mean(values: np.ndarray) -> str:
@@ -170,18 +206,22 @@ def _mean(values: np.ndarray) -> str:
 
 
 def _figure(found: dict[str, Any]) -> Any:
-    """One panel a model; what measures is drawn thick."""
+    """One panel a model; what chooses is drawn thick, PyTorch dashed."""
     figure, axes = pictures.pyplot().subplots(1, len(found), figsize=(15, 5), layout="constrained")
     for ax, (name, runs) in zip(axes, found.items(), strict=True):
         for label, losses in _figures(runs).items():
-            ax.plot(MARKS * SECONDS, losses.mean(0), lw=2.5 if label in MEASURED else 1.2, label=label)
-        last = np.array([losses.mean(0) for losses in _figures(runs).values()])
+            style = "--" if label.startswith("PyTorch") else "-"
+            ax.plot(MARKS * SECONDS, losses.mean(0), style, lw=2.5 if label in OURS else 1.2, label=label)
+        last = np.array([losses.mean(0) for label, losses in _figures(runs).items() if not label.startswith("PyTorch")])
         ax.set(
             xscale="log",
             xlabel="seconds of the processor",
             title=name,
             ylim=(last.min() - 0.05 * np.ptp(last), np.quantile(last, 0.9)),
         )
-        ax.legend(fontsize=8)
+        ax.xaxis.set_major_locator(ticker.FixedLocator([SECONDS / 16, SECONDS / 4, SECONDS]))
+        ax.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        ax.xaxis.set_minor_locator(ticker.NullLocator())
+        ax.legend(fontsize=7)
     axes[0].set_ylabel("loss")
     return figure
