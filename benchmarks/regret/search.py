@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -29,6 +30,8 @@ NEAR, LONG = 1.5, 3e-4
 a step of two particles from which on one may be better than many."""
 MOST = 4
 """Candidates of a round that are compiled: the best as interpreted."""
+LOOKING, SEARCHING = 120.0, 240.0
+"""Seconds of this process on a graph from which on no candidate is looked at, and none compiled."""
 BEST = 3
 """Candidates of a node that are tried beside another node's."""
 OTHERS = ScoreFunction("leave_one_out")
@@ -56,7 +59,7 @@ class Search:
         self.given_up: dict[str, str] = {}
         self.tried: set[str] = set()
         self.best = self.least = float("inf")
-        self._first = 0.0
+        self._first, self._began = 0.0, time.process_time()
         program = self.built.program("auto", 1)
         self.graph = program.prepare().graph
         self.auto: Plan = program.explain().as_dict()
@@ -99,6 +102,9 @@ class Search:
             key = repr(sorted(spelled(plan).items()))
             if key not in self.tried:
                 self.tried.add(key)
+                if self._late(LOOKING):
+                    self.given_up[key] = f"not looked at within {LOOKING:g} s"
+                    continue
                 found = self._tried(key, lambda plan=plan: self._looked(Candidate(self.built, plan)))
                 looked += [] if found is None else [(*found[1:], key, found[0])]
         least = min([self.least, *(product for product, *_ in looked)])
@@ -111,6 +117,9 @@ class Search:
             if product > HOPELESS * slack * least and one.plan != self.auto:
                 self.given_up[key] = f"{product / least:.3g} times the best, interpreted" if least else "not exact"
                 continue
+            if self._late(SEARCHING) and one.plan != self.auto:
+                self.given_up[key] = f"not compiled within {SEARCHING:g} s"
+                continue
             glanced = self._tried(key, one.glance)
             if glanced is None:
                 continue
@@ -119,6 +128,9 @@ class Search:
                 continue
             self.best = min(self.best, glanced)
             self.found[key] = one
+
+    def _late(self, seconds: float) -> bool:
+        return time.process_time() - self._began > seconds
 
     def _tried(self, key: str, make: Callable[[], T]) -> T | None:
         """What is made, or None with the reason written down."""

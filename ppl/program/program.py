@@ -62,7 +62,8 @@ def compile(
     allow_bias : whether the automatic choice may take biased estimators.
     particles : samples averaged per row; leave-one-out baselines need at least 2. "auto": 1 to 16, chosen
         together with automatic estimators so that the expected variance × time is least; `explain()` says why. It needs
-        `data`, whose rows, at most 100, steps are priced for.
+        `data`, whose rows, at most 100, steps are priced for. Variances are those of some interpreted gradients at
+        the initial parameters, which takes about a second; of `ppl.spec` data, closed forms.
     max_copies : evaluations of the downstream computation that the automatic choice may spend.
     dtype : "float32" or "float64".
     target : "cpu", "cuda" (an NVIDIA GPU, extra ``cuda``), or "auto": CUDA where there is a device and the model can
@@ -116,11 +117,11 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
       result on the rows of all.
     """
 
-    def _weighed(self, *data: Any) -> dict[str, Estimator] | None:
-        """The estimators that `particles="auto"` takes, for `ppl.tune`; None where it is refused."""
-        asked = replace(self.settings, estimators="auto", first=(), measured={}, tuning=None)
+    def _weighed(self, state: State, *data: Any) -> dict[str, Estimator] | None:
+        """The estimators that `particles="auto"` takes at a state, for `ppl.tune`; None where it is refused."""
+        asked = replace(self.settings, estimators="auto", first={}, measured={}, tuning=None)
         try:
-            found = chosen_particles(functools.partial(type(self), self.objective), asked, data)
+            found = chosen_particles(functools.partial(type(self), self.objective), asked, data, state)
             return type(self)(self.objective, found).prepare(*data).plan.estimators
         except EstimatorError:
             return None

@@ -31,7 +31,7 @@ from ppl.runtime.trials import try_out
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that `ppl.compile` fixes. Rows of the decision table with the estimators `first` come first."""
+    """Everything that `ppl.compile` fixes. Estimators `first`, by node, come before the decision table's."""
 
     estimators: Requested
     allow_bias: bool
@@ -43,7 +43,7 @@ class Settings:
     measured: Mapping[str, Sequence[Measured]] = field(default_factory=dict)
     tuning: Tuning | None = None
     particles_because: str = ""
-    first: tuple[Estimator, ...] = ()
+    first: Mapping[str, Estimator] = field(default_factory=dict)
 
 
 class Prepared:

@@ -116,9 +116,9 @@ def make_plan(
     allow_bias: bool = False,
     particles: int = 1,
     max_copies: int = 4,
-    first: Sequence[Estimator] = (),
+    first: Mapping[str, Estimator] | None = None,
 ) -> Plan:
-    """Choose an estimator for every random node of `graph`; rows of the estimators `first` come first.
+    """Choose an estimator for every random node of `graph`; `first` are those that come first, by node.
 
     Raises
     ------
@@ -140,7 +140,8 @@ def make_plan(
             used.add(rn, choices[rn.name].estimator)
     for rn in graph.nodes.values():
         if rn.name not in choices:
-            choices[rn.name] = _choose(rn, allow_bias, particles, max_copies, used, first)
+            ahead = (first or {}).get(rn.name)
+            choices[rn.name] = _choose(rn, allow_bias, particles, max_copies, used, ahead)
             used.add(rn, choices[rn.name].estimator)
     ordered = {name: choices[name] for name in graph.nodes}
     require_tables(graph, {name: choice.estimator for name, choice in ordered.items()})
@@ -214,7 +215,7 @@ def _check_named(rn: RandomNode, estimator: Estimator, particles: int, used: _Bu
 
 
 def _choose(
-    rn: RandomNode, allow_bias: bool, particles: int, max_copies: int, used: _Budget, first: Sequence[Estimator]
+    rn: RandomNode, allow_bias: bool, particles: int, max_copies: int, used: _Budget, first: Estimator | None
 ) -> Choice:
     if not rn.needs_gradient:
         estimator = NotNeeded()
@@ -231,15 +232,26 @@ def _choose(
 
 
 def _candidates(
-    rn: RandomNode, allow_bias: bool, particles: int, max_copies: float, used: _Budget, first: Sequence[Estimator] = ()
+    rn: RandomNode,
+    allow_bias: bool,
+    particles: int,
+    max_copies: float,
+    used: _Budget,
+    first: Estimator | None = None,
 ) -> list[Candidate]:
-    """Every row of the table with what it would cost this node, and why it cannot be or what speaks for it."""
+    """Every row of the table with what it would cost this node, and why it cannot be or what speaks for it.
+
+    `first` comes before all rows, and need not be one of them.
+    """
     found = []
-    for row in sorted(TABLE, key=lambda row: row.estimator not in first):
+    ahead = [row for row in TABLE if row.estimator == first]
+    if first is not None and not ahead:
+        ahead = [Row(first, "no row of the table", "measured")]
+    for row in (*ahead, *(row for row in TABLE if row.estimator != first)):
         reason = _refusal(row.estimator, rn, allow_bias, particles, max_copies, used)
         supported = row.estimator.supports(rn)
         copies = _copies(rn, row.estimator) if supported.ok else 0
-        weighed = ("the least expected variance × time",) if row.estimator in first else ()
+        weighed = ("the least expected variance × time",) if row.estimator == first else ()
         because = "; ".join(dict.fromkeys((row.because, *weighed, supported.reason)))
         found.append(Candidate(row.estimator, copies, row.variance, reason or because, reason is None))
     return found

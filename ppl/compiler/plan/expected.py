@@ -1,4 +1,5 @@
-"""Variances to expect of estimators, in closed form: what `particles="auto"` weighs beside the time of a step.
+"""Variances to expect of estimators, in closed form: what `particles="auto"` weighs where there are no data to draw
+gradients on.
 
 They are those of a cost that adds up what every random unit contributes, equally much of each. Then the noise in one
 unit's gradient comes from the units that the estimator lets vary with it:

@@ -248,7 +248,7 @@ class Bench:
         if not self.compiles:
             return None
         with self.clock.pause():
-            found = self.program._weighed(*self.call.data)
+            found = self.program._weighed(self.call.state, *self.call.data)
         if found is None or any(found[n] not in self.lists[n] for n in self.nodes):
             return None
         return self.own.having(**{n: found[n] for n in self.nodes})

@@ -1,77 +1,59 @@
 """`particles="auto"`: the estimators and the number of particles whose expected variance × time is least.
 
 The trunk, such as an encoder, is computed once however many particles there are; everything below a random node is
-computed for each. So the time of a step is a + b · particles, read off the schedule (`price`), while variances fall
-as `ppl.compiler.plan.expected` says. Weighed are the plan of the decision table and those that put one of its rows
-first (`FIRST`), each at every number of particles that admits it. Nothing is drawn and nothing timed: the choice is
-the same on every machine. Where the closed forms do not hold, `ppl.tune` measures.
+computed for each. So the time of a step is a + b · particles, read off the schedule (`price`). Variances are measured
+at the initial parameters by some interpreted gradients (`variances`); where there are no data to draw them on, they
+are those of `ppl.compiler.plan.expected`. Weighed are the plan of the decision table and those that put other
+estimators first (`plans`), at every number of particles that admits them. Nothing is timed: the same program and data
+get the same choice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ppl.compiler.plan.choice import expected_variance, make_plan
-from ppl.compiler.plan.expected import roughness
 from ppl.compiler.plan.plan import Plan
 from ppl.errors import EstimatorError
-from ppl.estimators import (
-    Analytic,
-    BonnetPrice,
-    CategoricalDisARM,
-    Combine,
-    DisARM,
-    MeasureValued,
-    Pathwise,
-    Rebar,
-    ScoreFunction,
-)
-from ppl.estimators.base import Estimator
-from ppl.lang.arguments import ArgumentSpec
 from ppl.lang.carried import require_one_particle
+from ppl.program.priced.plans import First, alike, node_by_node
 from ppl.program.priced.price import Counts, counted, nanoseconds
+from ppl.program.priced.variances import Variances, measurable, members_of
 from ppl.runtime.compiled import Compiled
 from ppl.runtime.prepared import Prepared, Settings
+from ppl.runtime.state import State
 
 NUMBERS = (1, 2, 4, 8, 16)
-FIRST: tuple[Estimator, ...] = (
-    DisARM(),
-    ScoreFunction("leave_one_out"),
-    Rebar(),
-    CategoricalDisARM(),
-    ScoreFunction("moving_average"),
-    MeasureValued(),
-    ScoreFunction("optimal"),
-)
-"""Rows of the decision table that are tried in front of the others, where the table takes one of them."""
-EXACT = Analytic()
-"""In front of all where it is admissible: it has no variance."""
-ROUGH = 1.5
-"""Units of its own over which a cost moves, from which on the rows `BESIDE` are tried in front of a path."""
-BESIDE: tuple[Estimator, ...] = (
-    Combine(Pathwise(), ScoreFunction("moving_average")),
-    ScoreFunction("leave_one_out"),
-    ScoreFunction("optimal"),
-    ScoreFunction("moving_average"),
-)
-SMOOTH = BonnetPrice()
-"""Tried in front of a path where the cost moves over less than `ROUGH` units of its own, and more than none."""
 SLACK = 1.05
 """How far above the least variance × time the choice may lie."""
 SHOWN = 5
 """Trials that `explain()` lists."""
 BATCH = 100
 """Rows that steps are priced for, at most, and where the number of rows is not known: a usual minibatch."""
+FEW, MANY = 250, 4000
+"""Gradients of each plan, and of those that are then within `CLOSE` of the best."""
+CLOSE = 2.0
+
+Make = Callable[[Settings], Prepared]
+
+
+class Weighed(NamedTuple):
+    """A plan: what was put first for it, its program, the counts of a step, and its variance by particles."""
+
+    first: First
+    plan: Plan
+    program: Prepared
+    counts: Counts
+    variance: Callable[[int], float]
 
 
 class Trial(NamedTuple):
-    """A number of particles and rows put first: the plan, the variance to expect, and microseconds of a step."""
+    """A plan at a number of particles: the variance to expect, and microseconds of a step."""
 
     particles: int
-    first: tuple[Estimator, ...]
-    plan: Plan
+    weighed: Weighed
     variance: float
     microseconds: float
 
@@ -80,14 +62,20 @@ class Trial(NamedTuple):
         """Variance × time."""
         return self.variance * self.microseconds
 
+    @property
+    def order(self) -> tuple[float, float]:
+        """The least product first; of exact ones the fastest."""
+        return self.product, self.microseconds
 
-def chosen_particles(make: Callable[[Settings], Prepared], settings: Settings, examples: Sequence[Any]) -> Settings:
+
+def chosen_particles(make: Make, settings: Settings, examples: Sequence[Any], state: State | None = None) -> Settings:
     """`settings` with the number of particles chosen, and why.
 
     Parameters
     ----------
     make : makes a program of settings.
     examples : the data that `ppl.compile` was given; there must be some where the model has arguments.
+    state : where variances are measured; None means the initial parameters.
 
     Raises
     ------
@@ -95,62 +83,121 @@ def chosen_particles(make: Callable[[Settings], Prepared], settings: Settings, e
         The number cannot vary, or nothing is known of what steps take: no data, carried values that random nodes
         move, a CUDA target; or no number admits the estimators that were named.
     """
-    trials: list[Trial] = []
-    refused: EstimatorError | None = None
-    known: dict[str, Counts] = {}
-    for number in NUMBERS:
-        try:
-            compiled = _prepared(make(replace(settings, particles=number)), examples)
-        except EstimatorError as error:
-            refused = refused or error
-            continue
-        _require_free(compiled)
-        if _exact(compiled.plan):
-            return replace(settings, particles=1, particles_because="no estimate has noise that more would average")
-        for first, plan in _plans(compiled):
-            key = repr(sorted((name, e.label) for name, e in plan.estimators.items()))
-            if key not in known:
-                asked = replace(settings, particles=number, first=first)
-                found = compiled if plan is compiled.plan else _prepared(make(asked), examples)
-                known[key] = counted(found.request("gradient"), found.settings.dtype, found.target)
-            trials.append(_trial(compiled, number, first, plan, known[key], _rows(compiled, examples)))
-    if not trials:
-        assert refused is not None
-        raise refused
+    weighing = Weighing(make, settings, examples, state)
+    if weighing.exact:
+        return replace(settings, particles=1, particles_because="no estimate has noise that more would average")
+    trials = weighing.trials()
     best = min(t.product for t in trials)
-    found_trial = min((t for t in trials if t.product <= SLACK * best), key=lambda t: (t.particles, t.product))
-    because = _because(found_trial, trials)
-    return replace(settings, particles=found_trial.particles, first=found_trial.first, particles_because=because)
+    if not best:
+        trials = [min(trials, key=lambda t: t.order)]
+    found = min((t for t in trials if t.product <= SLACK * best), key=lambda t: t.particles)  # the table's order
+    because = _because(found, trials, weighing.measured)
+    return replace(settings, particles=found.particles, first=found.weighed.first, particles_because=because)
 
 
-def _plans(compiled: Compiled) -> list[tuple[tuple[Estimator, ...], Plan]]:
-    """The plan of the table, and those with other rows first, each once."""
-    found: dict[str, tuple[tuple[Estimator, ...], Plan]] = {}
-    s = compiled.settings
-    for first in [(), (EXACT,), *((EXACT, e) for e in _tried(compiled))]:
-        plan = make_plan(compiled.graph, s.estimators, s.allow_bias, s.particles, s.max_copies, first)
-        found.setdefault(repr(sorted((n, e.label) for n, e in plan.estimators.items())), (first, plan))
-    found[next(iter(found))] = (), compiled.plan
-    return list(found.values())
+class Weighing:
+    """The plans of one program, each weighed once."""
+
+    def __init__(self, make: Make, settings: Settings, examples: Sequence[Any], state: State | None):
+        self.make, self.settings, self.examples = make, settings, examples
+        self.weighed: dict[str, Weighed] = {}
+        self.bases = self._bases()
+        base = self.bases[max(self.bases)]
+        self.compiled = base.prepare(*examples)
+        _require_free(self.compiled)
+        self.rows = _rows(self.compiled, examples)
+        self.exact = not any(choice.estimator.sampled for choice in self.compiled.plan.values())
+        self.measured: Variances | None = None
+        if not self.exact and measurable(examples):
+            try:
+                self.measured = Variances(base, examples, state)
+            except EstimatorError:
+                self.measured = None
+
+    def _bases(self) -> dict[int, Prepared]:
+        """Programs of the decision table for one particle, and for the first larger number that there is one for."""
+        found: dict[int, Prepared] = {}
+        refused: EstimatorError | None = None
+        for number in NUMBERS:
+            try:
+                found[number] = self._program(number, {})
+            except EstimatorError as error:
+                refused = refused or error
+            if number > 1 and number in found:
+                break
+        if not found:
+            assert refused is not None
+            raise refused
+        return found
+
+    def _program(self, number: int, first: First) -> Prepared:
+        return _prepared(self.make(replace(self.settings, particles=number, first=first)), self.examples)
+
+    def trials(self) -> list[Trial]:
+        """All plans at all numbers of particles."""
+        self._weigh(alike(self.compiled.graph, self.compiled.plan, self.measured is not None), FEW)
+        self._weigh(node_by_node(self.compiled.graph, [t.weighed.plan for t in self._ranked()]), FEW)
+        if self.measured is not None:
+            best = self._ranked()[0].product
+            near = [t.weighed for t in self._ranked() if t.product <= CLOSE * best]
+            self.weighed = {key: self._with_variance(w, MANY) for key, w in self.weighed.items() if w in near}
+        return [t for w in self.weighed.values() for t in self._at_all(w)]
+
+    def _weigh(self, firsts: Iterable[First], repeats: int) -> None:
+        for first in firsts:
+            for number, base in self.bases.items():
+                s, compiled = self.settings, base.prepare(*self.examples)
+                plan = make_plan(compiled.graph, s.estimators, s.allow_bias, number, s.max_copies, first)
+                key = repr(sorted((name, e.label) for name, e in plan.estimators.items()))
+                if key in self.weighed:
+                    continue
+                program = self._program(number, first)
+                found = program.prepare(*self.examples)
+                counts = counted(found.request("gradient"), found.settings.dtype, found.target)
+                self.weighed[key] = self._with_variance(Weighed(first, found.plan, program, counts, _none), repeats)
+
+    def _with_variance(self, weighed: Weighed, repeats: int) -> Weighed:
+        """With its variance, measured from so many gradients or in closed form."""
+        if self.measured is None:
+            graph, plan = self.compiled.graph, weighed.plan.estimators
+            return weighed._replace(variance=lambda k: expected_variance(graph, plan, k))
+        found = self.measured.curve(weighed.program, self._members(weighed), repeats)
+        return weighed._replace(variance=_none if found is None else found.at)
+
+    def _members(self, weighed: Weighed) -> list[Prepared]:
+        """Programs with the members of a combination in its place; none where there is no combination."""
+        combined = members_of(weighed.plan.estimators)
+        if combined is None:
+            return []
+        name, members = combined
+        number = weighed.program.settings.particles
+        return [self._program(max(number, 2), {**weighed.plan.as_dict(), name: e}) for e in members]
+
+    def _ranked(self) -> list[Trial]:
+        """The best trial of every plan, the best plan first."""
+        found = [min(self._at_all(w), key=lambda t: t.order) for w in self.weighed.values()]
+        return sorted(found, key=lambda t: t.order)
+
+    def _at_all(self, weighed: Weighed) -> list[Trial]:
+        estimators = weighed.plan.estimators
+        return [
+            Trial(k, weighed, weighed.variance(k), nanoseconds(weighed.counts, {**self.rows, "n_particles": k}) / 1000)
+            for k in NUMBERS
+            if all(e.validate(k) is None for e in estimators.values())
+        ]
 
 
-def _tried(compiled: Compiled) -> list[Estimator]:
-    """The rows that are tried in front, by what the table takes."""
-    tried: dict[Estimator, None] = {}
-    for name, estimator in compiled.plan.estimators.items():
-        rn = compiled.graph[name]
-        if estimator in FIRST:
-            tried |= dict.fromkeys(e for e in FIRST if e.supports(rn).ok)
-        elif estimator == Pathwise() and (rough := roughness(rn)) > 0:
-            tried |= dict.fromkeys(BESIDE if rough > ROUGH else [SMOOTH])
-    return list(tried)
+def _none(particles: int) -> float:
+    """Where no variance is known."""
+    return float("inf")
 
 
-def _prepared(program: Prepared, examples: Sequence[Any]) -> Compiled:
+def _prepared(program: Prepared, examples: Sequence[Any]) -> Prepared:
     if program.argument_names and not examples:
         names = ", ".join(program.argument_names)
         raise EstimatorError(f"particles='auto' needs data= ({names}): what steps take is read off the traced program")
-    return program.prepare(*examples)
+    program.prepare(*examples)
+    return program
 
 
 def _require_free(compiled: Compiled) -> None:
@@ -163,39 +210,29 @@ def _require_free(compiled: Compiled) -> None:
         raise EstimatorError("particles='auto' prices steps of a processor, not of a GPU: pass a number")
 
 
-def _exact(plan: Mapping[str, Any]) -> bool:
-    return not any(choice.estimator.sampled for choice in plan.values())
-
-
-def _trial(
-    compiled: Compiled, number: int, first: tuple[Estimator, ...], plan: Plan, counts: Counts, rows: Mapping[str, int]
-) -> Trial:
-    time = nanoseconds(counts, {**rows, "n_particles": number}) / 1000
-    return Trial(number, first, plan, expected_variance(compiled.graph, plan.estimators, number), time)
-
-
-def _rows(compiled: Compiled, examples: Sequence[Any]) -> dict[str, int]:
+def _rows(compiled: Compiled, examples: Sequence[Any]) -> Mapping[str, int]:
     """Rows by plate, of the examples where they are arrays."""
     found = {}
     of = dict(zip(compiled.binder.arguments, examples, strict=True))
     for plate in compiled.binder.plates:
         given = [of[i.name] for i in compiled.binder.inputs if i.plate is not None and i.plate.name == plate.name]
-        lengths = [len(x) for x in given if not isinstance(x, ArgumentSpec)]
+        lengths = [len(x) for x in given if measurable([x])]
         found[f"n_{plate.name}"] = min([BATCH, *lengths])
     return found
 
 
-def _because(found: Trial, trials: Sequence[Trial]) -> str:
+def _because(found: Trial, trials: Sequence[Trial], measured: Variances | None) -> str:
     """The best trials in words: time, and variance × time relative to the choice."""
-    ranked = sorted(trials, key=lambda t: t.product)[:SHOWN]
+    ranked = sorted(trials, key=lambda t: t.order)[:SHOWN]
     listed = ", ".join(f"{_named(t)}: {t.microseconds:.3g} µs, {_ratio(t, found):.2g}" for t in ranked)
     words = "the least" if ranked[0] is found else f"within {SLACK - 1:.0%} of the least"
-    said = f"{words} expected variance × time of {len(trials)}"
+    of = "in closed form" if measured is None else "of interpreted gradients at the initial parameters"
+    said = f"{words} expected variance × time of {len(trials)}, variances {of}"
     return f"{said} (time of a step, product relative to the choice: {listed})"
 
 
 def _named(trial: Trial) -> str:
-    labels = dict.fromkeys(e.label for e in trial.plan.estimators.values() if not e.imposed)
+    labels = dict.fromkeys(e.label for e in trial.weighed.plan.estimators.values() if not e.imposed)
     return f"{trial.particles} with {' and '.join(labels)}"
 
 

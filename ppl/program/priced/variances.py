@@ -1,0 +1,225 @@
+"""Variances of gradients at the initial parameters, by the interpreter: what closed forms cannot know.
+
+Whether a cost is symmetric, how sharply it bends and which units are sure are questions about numbers, and a few
+interpreted gradients answer them. How many are drawn follows from the size of the graph, never from a clock, and their
+noise from seed 0, so that the same program gets the same choice again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ppl.compiler.plan.expected import LAGS
+from ppl.compiler.surrogate.variants import Variant
+from ppl.errors import EstimatorError, NonFiniteError, ParameterError, SimulatorError
+from ppl.inference.diagnose import state_for
+from ppl.inference.repeats import Repeats
+from ppl.ir.node import Node, topological
+from ppl.ir.reference.interpret import evaluate
+from ppl.ir.types import Kind
+from ppl.lang.arguments import ArgumentSpec
+from ppl.runtime.call import Call, bind
+from ppl.runtime.compiled import Compiled
+from ppl.runtime.prepared import Prepared
+from ppl.runtime.state import State
+
+ROWS, FEW_ROWS, SHARED_ROWS = 32, 8, 1000
+"""Rows that gradients are drawn on where all random nodes have rows, of small graphs and of large ones; and where some
+do not, whose share of the noise depends on the number of rows."""
+LEAST, WORK = 16, 4_000_000
+"""Gradients at least; and entries of intermediate values that all of them together may have, beyond these."""
+FLOPS = 10
+"""Multiplications in products that take as long as an entry of another value."""
+SETTLING = 64
+"""Particles of the step that sets moving averages to the mean that they would come to."""
+ROUNDING = 1e-12
+"""Variance relative to the squared mean, up to which it is rounding."""
+PAIRED = 4_000_000
+"""Entries of gradients that are kept to combine them."""
+REFUSED = (EstimatorError, NonFiniteError, ParameterError, SimulatorError, FloatingPointError)
+
+
+class Curve(NamedTuple):
+    """Variance by particles: 1/K of one's, or with baselines from the others a U-statistic of order 2, known from its
+    values at 2 and 8; and the relative standard error.
+    """
+
+    two: float
+    eight: float
+    error: float
+
+    def at(self, particles: int) -> float:
+        """The variance with so many particles."""
+        if particles < 2:
+            return 2 * self.two
+        share = (particles - 2) / 6
+        return (2 * (1 - share) * self.two + 56 * share * self.eight) / (particles * (particles - 1))
+
+
+class Drawn(NamedTuple):
+    """Gradients about their mean, by parameter, and the variance of each parameter's with its standard error."""
+
+    centred: dict[str, np.ndarray] | None
+    trace: float
+    error: float
+
+
+class Variances:
+    """Variances of programs of one objective.
+
+    Parameters
+    ----------
+    program, examples : one of the programs, and its data.
+    state : where to measure; None means the initial parameters.
+    """
+
+    def __init__(self, program: Prepared, examples: Sequence[Any], state: State | None):
+        given = program.read(examples)
+        self.data = _some_rows(program.prepare(*examples), given, ROWS)
+        self._start = program.init(0, *self.data) if state is None else state
+        if _source(program, self._start, self.data, 8)[1] > WORK // LEAST:
+            self.data = _some_rows(program.prepare(*examples), given, FEW_ROWS)
+        self._drawn: dict[tuple[Prepared, int, int], Drawn] = {}
+
+    def curve(self, program: Prepared, members: Sequence[Prepared], repeats: int) -> Curve | None:
+        """The variance of a program, from so many gradients or as many as are cheap; None where it is not finite.
+
+        Parameters
+        ----------
+        members : programs with each of the members of the combination that the program has in their place; none
+            without one.
+        """
+        numbers = (2, 8) if any(c.estimator.validate(1) for c in _plan(program, self.data).values()) else (2,)
+        try:
+            found = [self._variance(program, members, k, repeats) for k in numbers]
+        except REFUSED:
+            return None
+        if not all(np.isfinite(v) for v, _ in found):
+            return None
+        (two, error), (last, _) = found[0], found[-1]
+        lag = LAGS if self._averages(program) else 1.0
+        return Curve(lag * two, lag * (last if len(found) > 1 else two / 4), error / two if two else 0.0)
+
+    def _variance(
+        self, program: Prepared, members: Sequence[Prepared], particles: int, repeats: int
+    ) -> tuple[float, float]:
+        if not members:
+            found = self._draw(program, particles, repeats, False)
+            return found.trace, found.error
+        drawn = [self._draw(m, particles, repeats, True) for m in members]
+        count = min(len(next(iter(d.centred.values()))) for d in drawn if d.centred)
+        total = sum(
+            _combined(*(d.centred[name][:count] for d in drawn if d.centred)) for name in drawn[0].centred or ()
+        )
+        return total, max(d.error / d.trace for d in drawn if d.trace) * total
+
+    def _draw(self, program: Prepared, particles: int, repeats: int, keep: bool) -> Drawn:
+        source, work = _source(program, self._settled(program), self.data, particles)
+        count = int(np.clip(WORK // work, LEAST, repeats))
+        key = program, particles, count
+        if key not in self._drawn or (keep and self._drawn[key].centred is None):
+            self._drawn[key] = _drawing(source, count, keep)
+        return self._drawn[key]
+
+    def _averages(self, program: Prepared) -> dict[str, float]:
+        """The moving averages of a program, and the weight of what they were."""
+        slots = program.prepare(*self.data).gradient.aux_slots
+        return {name: slot.decay for name, slot in slots.items() if slot.decay}
+
+    def _settled(self, program: Prepared) -> State:
+        """The state with moving averages at the means that they would come to."""
+        state = state_for(program, self._start, self.data)
+        decays = self._averages(program)
+        if not decays:
+            return state
+        bound = bind(program, Call(state, self.data, 0, SETTLING))
+        variant = bound.compiled.variant("gradient")
+        env = bound.environment(variant, dtype=np.float64)
+        moved = evaluate([variant.aux[n] for n in decays], env)
+        parts = dict(state.aux)
+        for (name, decay), new in zip(decays.items(), moved, strict=True):
+            parts[name] = (np.asarray(new) - decay * state.aux[name]) / (1 - decay)
+        return state.replace(aux=parts)
+
+
+def _source(program: Prepared, state: State, data: Sequence[Any], particles: int) -> tuple[Repeats, int]:
+    """Gradients of a program, and the work of each."""
+    source = Repeats(program, Call(state, data, 0, particles), backend="interpreter", dtype=np.float64)
+    return source, _work(source.variant, {**source.bound.data.rows, "particles": particles, "repeats": 1})
+
+
+def _drawing(source: Repeats, count: int, keep: bool) -> Drawn:
+    """So many gradients."""
+    with np.errstate(all="ignore"):
+        chunks = list(source(count))
+        grads = {name: np.concatenate([c[name] for c in chunks]) for name in chunks[0] if name != "loss"}
+        flat = {name: np.asarray(g, np.float64).reshape(count, -1) for name, g in grads.items()}
+        means = {name: g.mean(0) for name, g in flat.items()}
+        centred = {name: g - means[name] for name, g in flat.items()}
+        distances = np.sum([(c**2).sum(1) for c in centred.values()], axis=0)
+    trace = float(distances.sum() / (count - 1))
+    if trace <= ROUNDING * sum(float((m**2).sum()) for m in means.values()):
+        trace, distances = 0.0, np.zeros(1)
+    small = sum(c.size for c in centred.values()) <= PAIRED
+    if keep and not small:
+        raise EstimatorError("too many gradients to combine")
+    return Drawn(centred if keep else None, trace, float(distances.std() / np.sqrt(count)))
+
+
+def measurable(examples: Sequence[Any]) -> bool:
+    """Whether there are numbers to draw gradients on."""
+    return not any(isinstance(x, ArgumentSpec) for x in examples)
+
+
+def members_of(estimators: Mapping[str, Any]) -> tuple[str, Sequence[Any]] | None:
+    """The first node of a plan that has a combination, and its members."""
+    return next(((n, members) for n, e in estimators.items() if (members := getattr(e, "members", ()))), None)
+
+
+def _plan(program: Prepared, data: Sequence[Any]) -> Any:
+    return program.prepare(*data).plan
+
+
+def _combined(a: np.ndarray, b: np.ndarray) -> float:
+    """The variance of w a + (1 - w) b with the weight of least variance."""
+    spread = [float((x * y).sum()) / (len(a) - 1) for x, y in ((a, a), (b, b), (a, b))]
+    apart = spread[0] + spread[1] - 2 * spread[2]
+    weight = (spread[1] - spread[2]) / apart if apart > 0 else 1.0
+    return max(weight**2 * spread[0] + (1 - weight) ** 2 * spread[1] + 2 * weight * (1 - weight) * spread[2], 0.0)
+
+
+def _some_rows(compiled: Compiled, data: Sequence[Any], count: int) -> tuple[Any, ...]:
+    """Evenly spaced rows of what the outermost plate opens."""
+    if not compiled.binder.plates:
+        return tuple(data)
+    first = compiled.binder.plates[0].name
+    opened = {i.name for i in compiled.binder.inputs if i.plate is not None and i.plate.name == first}
+    drawn = [rn for n, rn in compiled.graph.nodes.items() if compiled.plan[n].estimator.sampled]
+    inside = all(any(a.name == first for a in rn.node.type.axes) for rn in drawn)
+    most = count if inside else SHARED_ROWS
+    length = next((len(x) for k, x in zip(compiled.binder.arguments, data, strict=True) if k in opened), 0)
+    rows = np.unique(np.linspace(0, length - 1, most).astype(int)) if length > most else slice(None)
+    return tuple(x[rows] if k in opened else x for k, x in zip(compiled.binder.arguments, data, strict=True))
+
+
+def _work(variant: Variant, sizes: Mapping[str, int]) -> int:
+    """Entries of all intermediate values of one gradient, and multiplications of its products in the same unit."""
+    total = 0
+    for node in topological([variant.scalars["loss"], *variant.grads.values()]):
+        if any(a.kind is Kind.REPEATS for a in node.type.axes):
+            total += _along(node, sizes) * node.type.event_size
+        if node.op == "contract":
+            first, second = node.args
+            labels = {**dict(zip(node.attrs["a"], first.type.shape, strict=True)),
+                      **dict(zip(node.attrs["b"], second.type.shape, strict=True))}  # fmt: skip
+            total += _along(first, sizes) * math.prod(labels.values()) // FLOPS
+    return max(total, 1)
+
+
+def _along(node: Node, sizes: Mapping[str, int]) -> int:
+    """Entries along the named axes of a value."""
+    return math.prod(int(sizes[a.name] if a.size is None else a.size) for a in node.type.axes)

@@ -1,0 +1,138 @@
+"""The variances that `particles="auto"` measures, against sums over all outcomes, and choices that hang on them."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import ppl
+from ppl import Bernoulli, Normal
+from ppl.estimators import Analytic, DisARM, Enumerate, Pathwise, ScoreFunction
+from ppl.program.priced.variances import Variances, _combined
+
+LOGIT, COST = 0.4, (1.0, 3.5)
+
+
+@ppl.model
+def coin():
+    b = ppl.sample("b", Bernoulli(logits=ppl.param("logit", LOGIT)))
+    ppl.cost("loss", COST[0] + (COST[1] - COST[0]) * b)
+
+
+def _leave_one_out(particles):
+    """The variance on one coin, by all outcomes of the particles."""
+    p = 1 / (1 + np.exp(-LOGIT))
+    draws = np.array(list(itertools.product([0.0, 1.0], repeat=particles)))
+    weight = np.prod(np.where(draws == 1, p, 1 - p), axis=1)
+    cost = COST[0] + (COST[1] - COST[0]) * draws
+    others = (cost.sum(1, keepdims=True) - cost) / (particles - 1)
+    found = ((cost - others) * (draws - p)).mean(1)
+    return weight @ found**2 - (weight @ found) ** 2
+
+
+def test_variances_by_particles_are_those_of_all_outcomes():
+    program = ppl.compile(coin, ScoreFunction("leave_one_out"), particles=2)
+    curve = Variances(program, (), None).curve(program, [], 20_000)
+    for k in (2, 4, 8, 12):
+        assert curve.at(k) == pytest.approx(_leave_one_out(k), rel=0.04), k  # four standard errors at a kurtosis of 3
+
+
+def test_a_moving_average_is_measured_at_its_mean():
+    program = ppl.compile(coin, ScoreFunction("moving_average"))
+    p = 1 / (1 + np.exp(-LOGIT))
+    mean = COST[0] + (COST[1] - COST[0]) * p
+    exact = p * ((COST[1] - mean) * (1 - p)) ** 2 + (1 - p) * ((COST[0] - mean) * p) ** 2
+    exact -= (p * (1 - p) * (COST[1] - COST[0])) ** 2
+    variances = Variances(program, (), None)
+    settled = variances._settled(program).aux["b/baseline"]
+    assert float(settled) == pytest.approx(mean, abs=4 * np.sqrt(p * (1 - p) / 64) * (COST[1] - COST[0]))
+    found = variances._draw(program, 1, 20_000, False)
+    off = ((settled - mean) ** 2 + 2 * abs(settled - mean) * 2.5) * p * (1 - p)  # the mean of 64 is off a little
+    assert found.trace == pytest.approx(exact, abs=4 * found.error + float(off))
+
+
+def test_combined_is_the_least_of_all_weights():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(400, 3))
+    b = 0.4 * a + 2 * rng.normal(size=(400, 3))
+    a, b = a - a.mean(0), b - b.mean(0)
+    weights = np.linspace(-1, 2, 3001)
+    least = min((((w * a + (1 - w) * b) ** 2).sum() / 399) for w in weights)
+    assert least * (1 - 1e-5) < _combined(a, b) <= least
+    assert _combined(a, -2 * a) == pytest.approx(0.0, abs=1e-12)
+
+
+def _fair(cost):
+    @ppl.model
+    def model():
+        ppl.cost("loss", cost(ppl.sample("b", Bernoulli(logits=ppl.param("logits", np.zeros(6))))))
+
+    return model
+
+
+def test_pairs_where_turning_all_units_leaves_the_cost():
+    """An even cost of fair coins: both samples of a pair have the same, and the gradient is exactly 0."""
+    program = ppl.compile(_fair(lambda b: 5.0 + (b.mean() - 0.5) ** 2), particles="auto")
+    assert program.explain().as_dict() == {"b": DisARM()}
+    assert "interpreted gradients" in str(program.explain())
+
+
+def test_sure_units_are_not_counted():
+    logits = np.concatenate([[0.2, -0.3], np.full(14, 12.0)])
+    weights = np.random.default_rng(0).normal(size=(16, 8))
+
+    @ppl.model
+    def model():
+        b = ppl.sample("b", Bernoulli(logits=ppl.param("logits", logits)))
+        ppl.cost("loss", np.tanh(b @ weights).sum())
+
+    found = ppl.compile(model, particles="auto").explain().as_dict()["b"]
+    assert type(found) is Enumerate
+    assert found.units == 2
+
+
+def test_the_node_with_more_noise_gets_the_exact_estimator():
+    """Weights and group means, of which either can be exact, not both."""
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(60, 8))
+    y = x @ np.linspace(-1.0, 1.0, 8) + rng.normal(size=60)
+
+    @ppl.model
+    def model(x, y):
+        w = ppl.sample("w", Normal(np.zeros(8), 1.0))
+        with ppl.plate("groups", x, y) as (x, y):
+            a = ppl.sample("a", Normal(x @ w, 1.0))
+            ppl.sample("y", Normal(a, 0.5), obs=y)
+
+    @ppl.model
+    def guide(x, y):
+        ppl.sample("w", Normal(ppl.param("loc", np.zeros(8)), np.exp(ppl.param("log_scale", np.full(8, -2.0)))))
+        with ppl.plate("groups", x, y) as (x, y):
+            ppl.sample("a", Normal(ppl.param("slope", 0.1) * y, np.exp(ppl.param("spread", 0.0))))
+
+    def variance(estimators):
+        program = ppl.compile(ppl.elbo(model, guide), estimators, data=(x, y))
+        found = program.diagnose(program.init(0), x, y, repeats=1000, seed=1, timing=False)
+        return sum(found[n].variance.sum() for n in ("loc", "log_scale", "slope", "spread"))
+
+    plans = [{"w": Pathwise(), "a": Analytic()}, {"w": Analytic(), "a": Pathwise()}]
+    chosen = ppl.compile(ppl.elbo(model, guide), particles="auto", data=(x, y)).explain().as_dict()
+    assert chosen == min(plans, key=variance)
+
+
+def test_the_choice_is_the_same_again():
+    first, second = (ppl.compile(coin, particles="auto") for _ in range(2))
+    assert str(first.explain()) == str(second.explain())
+
+
+def test_without_numbers_closed_forms_decide():
+    @ppl.model
+    def rows(x):
+        with ppl.plate("rows", x) as x:
+            b = ppl.sample("b", Bernoulli(logits=x * ppl.param("w", np.zeros(4))))
+            ppl.cost("loss", (b.sum() - 2.0) ** 2)
+
+    told = str(ppl.compile(rows, particles="auto", data=ppl.spec((None, 4))).explain())
+    assert "variances in closed form" in told
+    x = np.random.default_rng(0).normal(size=(40, 4))
+    assert "interpreted gradients" in str(ppl.compile(rows, particles="auto", data=x).explain())
