@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 import weakref
 from collections.abc import Callable
@@ -22,13 +21,14 @@ from ppl.kernels.fingerprint import fingerprint
 from ppl.kernels.left import Left
 from ppl.kernels.machine_code import MachineCode
 from ppl.kernels.needs import EMITTED
+from ppl.lazy import resting
 from ppl.progress import line
-from ppl.tuning import COLLECTOR
 
 internals.blas_alone()
 internals.read_linked()
 internals.remember_needs()
 internals.lean_environments()
+internals.type_plain_arrays()
 
 seconds: weakref.WeakKeyDictionary[Callable[..., Any], float] = weakref.WeakKeyDictionary()
 """What this process has spent on compiling a function, or on reading it from disk, without what it calls."""
@@ -83,16 +83,14 @@ def _watched(dispatcher: Any, compile_: Callable[..., Any]) -> Callable[..., Any
             return timed(signature)
 
     def timed(signature: Any) -> Any:
-        before, known, start = gc.get_threshold(), len(dispatcher.signatures), time.perf_counter()
-        if before[0] and before < COLLECTOR:
-            gc.set_threshold(*COLLECTOR)
+        known, start = len(dispatcher.signatures), time.perf_counter()
         _inner.append(0.0)
         _running.begin(dispatcher.py_func)
         try:
-            return compile_(signature)
+            with resting():
+                return compile_(signature)
         finally:
             _running.end()
-            gc.set_threshold(*before)
             whole = time.perf_counter() - start
             own = whole - _inner.pop()
             if _inner:

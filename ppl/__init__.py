@@ -8,104 +8,107 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from ppl import distributions, errors, estimators
-from ppl.distributions import (
-    Bernoulli,
-    Beta,
-    BetaBinomial,
-    Binomial,
-    Categorical,
-    Cauchy,
-    Chi2,
-    Delta,
-    Dirichlet,
-    DiscreteUniform,
-    Exponential,
-    Gamma,
-    GaussianRandomWalk,
-    Geometric,
-    Gumbel,
-    HalfCauchy,
-    HalfNormal,
-    InverseGamma,
-    Kumaraswamy,
-    Laplace,
-    LKJCholesky,
-    Logistic,
-    LogNormal,
-    LowRankMultivariateNormal,
-    Masked,
-    Mixture,
-    Multinomial,
-    MultivariateNormal,
-    NegativeBinomial,
-    Normal,
-    OneHotCategorical,
-    Pareto,
-    PlackettLuce,
-    Poisson,
-    RelaxedBernoulli,
-    RelaxedOneHotCategorical,
-    StudentT,
-    Transformed,
-    Truncated,
-    TruncatedNormal,
-    Uniform,
-    VonMises,
-    Weibull,
-    ZeroInflatedPoisson,
-    bijectors,
-    kl,
-)
-from ppl.inference.diagnose import compare
-from ppl.lang import (
-    Model,
-    Value,
-    carried,
-    carry,
-    collect,
-    constant,
-    cost,
-    dense,
-    deterministic,
-    external,
-    factor,
-    hyper,
-    log_sigmoid,
-    log_softmax,
-    logsumexp,
-    model,
-    one_hot,
-    param,
-    plate,
-    relu,
-    row_index,
-    sample,
-    scope,
-    sigmoid,
-    softmax,
-    softplus,
-    solve_triangular,
-    spec,
-    stop_gradient,
-)
-from ppl.lang.blocks import init, layers
-from ppl.lang.interventions.models import condition, do
-from ppl.lang.time.scan import scan
-from ppl.objectives.elbo import elbo
-from ppl.objectives.iwae import iwae
-from ppl.objectives.likelihood import likelihood
-from ppl.objectives.nce import nce
-from ppl.objectives.predictive import predictive
-from ppl.program.pictures.draw import draw
-from ppl.program.program import Program, compile
-from ppl.runtime.state import State
-from ppl.runtime.storage.unpacking import load_state
-from ppl.training import optim
-from ppl.training.fit import Fit, fit
-from ppl.training.history.file import load_history
-from ppl.training.history.policy import Checkpoints
-from ppl.training.tuned.choices import Choices
+from ppl.lazy import resting as _resting
+
+with _resting():
+    from ppl import distributions, errors, estimators
+    from ppl.distributions import (
+        Bernoulli,
+        Beta,
+        BetaBinomial,
+        Binomial,
+        Categorical,
+        Cauchy,
+        Chi2,
+        Delta,
+        Dirichlet,
+        DiscreteUniform,
+        Exponential,
+        Gamma,
+        GaussianRandomWalk,
+        Geometric,
+        Gumbel,
+        HalfCauchy,
+        HalfNormal,
+        InverseGamma,
+        Kumaraswamy,
+        Laplace,
+        LKJCholesky,
+        Logistic,
+        LogNormal,
+        LowRankMultivariateNormal,
+        Masked,
+        Mixture,
+        Multinomial,
+        MultivariateNormal,
+        NegativeBinomial,
+        Normal,
+        OneHotCategorical,
+        Pareto,
+        PlackettLuce,
+        Poisson,
+        RelaxedBernoulli,
+        RelaxedOneHotCategorical,
+        StudentT,
+        Transformed,
+        Truncated,
+        TruncatedNormal,
+        Uniform,
+        VonMises,
+        Weibull,
+        ZeroInflatedPoisson,
+        bijectors,
+        kl,
+    )
+    from ppl.inference.diagnose import compare
+    from ppl.lang import (
+        Model,
+        Value,
+        carried,
+        carry,
+        collect,
+        constant,
+        cost,
+        dense,
+        deterministic,
+        external,
+        factor,
+        hyper,
+        log_sigmoid,
+        log_softmax,
+        logsumexp,
+        model,
+        one_hot,
+        param,
+        plate,
+        relu,
+        row_index,
+        sample,
+        scope,
+        sigmoid,
+        softmax,
+        softplus,
+        solve_triangular,
+        spec,
+        stop_gradient,
+    )
+    from ppl.lang.blocks import init, layers
+    from ppl.lang.interventions.models import condition, do
+    from ppl.lang.time.scan import scan
+    from ppl.objectives.elbo import elbo
+    from ppl.objectives.iwae import iwae
+    from ppl.objectives.likelihood import likelihood
+    from ppl.objectives.nce import nce
+    from ppl.objectives.predictive import predictive
+    from ppl.program.pictures.draw import draw
+    from ppl.program.program import Program, compile
+    from ppl.runtime.state import State
+    from ppl.runtime.storage.unpacking import load_state
+    from ppl.training import optim
+    from ppl.training.fit import Fit, fit
+    from ppl.training.history.file import load_history
+    from ppl.training.history.policy import Checkpoints
+    from ppl.training.tuned.choices import Choices
 
 if _TYPE_CHECKING:
     from ppl.inference.guides.autoguide import autoguide

@@ -1,9 +1,43 @@
-"""Modules that are imported when they are first used, so that `import ppl` does not wait for them."""
+"""Modules that are imported when they are first used, so that `import ppl` does not wait for them.
+
+Meanwhile Python's collector of cycles rests, which would walk through all that Numba and the package hold again and
+again; as it does while graphs and machine code are made.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import threading
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
+
+from ppl.tuning import COLLECTOR
+
+_lock = threading.Lock()
+_before: list[tuple[int, int, int]] = []
+
+
+@contextlib.contextmanager
+def resting() -> Iterator[None]:
+    """Inside, in whichever thread, the collector runs rarely; thresholds that a user has set higher, or to 0, stay.
+
+    The thresholds come back when the last thread is out, unless somebody has set others meanwhile.
+    """
+    with _lock:
+        found = gc.get_threshold()
+        _before.append(found)
+        if len(_before) == 1 and 0 < found[0] < COLLECTOR[0]:
+            gc.set_threshold(*COLLECTOR)
+    try:
+        yield
+    finally:
+        with _lock:
+            first = _before[0]
+            _before.pop()
+            if not _before and gc.get_threshold() == COLLECTOR:
+                gc.set_threshold(*first)
 
 
 class Lazy:
@@ -13,7 +47,8 @@ class Lazy:
         self.__name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        found = getattr(import_module(self.__name), attribute)
+        with resting():
+            found = getattr(import_module(self.__name), attribute)
         vars(self)[attribute] = found
         return found
 

@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BASES = {"ppl": "ppl", "kernels": "ppl.kernels", "models": "ppl.models"}
 
 FLOORS = (
-    "errors interrupts lazy arguments names checked html notebook progress records",
     "tuning",
+    "errors interrupts lazy arguments names checked html notebook progress records",
     "kernels ir",
     "distributions",
     "lang",

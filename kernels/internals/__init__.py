@@ -64,7 +64,7 @@ from ppl.kernels.internals.machine_code import (
     reduced,
     remember_needs,
 )
-from ppl.kernels.internals.registries import ready_to_load
+from ppl.kernels.internals.registries import ready_to_load, type_plain_arrays
 
 TRIED = ("0.63.0", "0.68.1")
 """Versions of Numba with which the tests pass, from the lowest to the highest; `pyproject.toml` allows no others."""
@@ -118,6 +118,7 @@ __all__ = [
     "refresh",
     "region_of",
     "remember_needs",
+    "type_plain_arrays",
     "ufunc_parts",
     "watch",
 ]

@@ -60,11 +60,19 @@ class Frame:
 
     def signature(self, function: Any, kinds: tuple[Any, ...]) -> tuple[Any, Any]:
         """The signature by which `function`, a value of Python, is called with arguments of `kinds`, and its type."""
-        kind = self.typing.resolve_value_type(function)
+        kind = self._kind(function)
         found = self.typing.resolve_function_type(kind, kinds, {})
         if found is None:
             raise NotKnown(f"no call of {function} with {kinds}")
         return found, kind
+
+    def _kind(self, function: Any) -> Any:
+        """The type of a function; what is registered by its name is looked up first.
+
+        Relies on `_lookup_global`; `resolve_value_type` asks there last, after it has imported cffi to ask that.
+        """
+        known = None if isinstance(function, type) else self.typing._lookup_global(function)
+        return self.typing.resolve_value_type(function) if known is None else known
 
     def call(self, signature: Any, kind: Any, values: Sequence[Any]) -> Any:
         """Emit a call; what it raises is raised."""

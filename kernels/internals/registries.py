@@ -12,9 +12,16 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
+import llvmlite.binding as llvm
+import numpy as np
+from numba import types
+from numba.core import config
 from numba.core.compiler import CompilerBase
 from numba.core.cpu import CPUContext
-from numba.core.runtime import rtsys
+from numba.core.runtime import _nrt_python, rtsys
+from numba.core.typing.context import Context
+from numba.core.typing.typeof import typeof_impl
+from numba.np.numpy_support import from_dtype, map_layout
 
 _few: ContextVar[bool] = ContextVar("few", default=False)
 
@@ -37,17 +44,24 @@ def ready_to_load(target_context: Any) -> None:
     """Make known what machine code calls of Numba's runtime.
 
     Relies on: all else that Numba's own cache asks for, `refresh`, is for compiling, which asks for it itself. Machine
-    code of what Numba types may need more, such as the seeds of its hashes.
+    code of what Numba types may need more, such as the seeds of its hashes. `initialize` makes symbols of `c_helpers`
+    known, and compiles functions that are linked into what is compiled: machine code on disk has them.
     """
-    rtsys.initialize(target_context)
+    if config.NRT_STATS:
+        rtsys.initialize(target_context)
+    elif not rtsys._init:
+        for name, address in _nrt_python.c_helpers.items():
+            llvm.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
 
 
 def load_few() -> None:
     """Patch: contexts load few registries where they are told so; compilers that are not `frugal` load all.
 
-    Relies on `refresh`, which asks for registries each time, and adds what it has not seen before.
+    Relies on `refresh`, which asks for registries each time, and adds what it has not seen before. Those of
+    types import cffi and its parser, where that is installed.
     """
-    load, begin = CPUContext.load_additional_registries, CompilerBase.__init__
+    load, load_types = CPUContext.load_additional_registries, Context.load_additional_registries
+    begin = CompilerBase.__init__
     if hasattr(load, "may_be_few"):
         return
 
@@ -59,10 +73,33 @@ def load_few() -> None:
 
         rtsys.initialize(context)
 
+    def load_additional_types(context: Any) -> None:
+        if not _few.get():
+            load_types(context)
+
     def __init__(compiler: Any, *arguments: Any, **named: Any) -> None:
         with few_registries(getattr(compiler, "frugal", False)):
             begin(compiler, *arguments, **named)
 
     vars(load_additional_registries)["may_be_few"] = True
     CPUContext.load_additional_registries = load_additional_registries
+    Context.load_additional_registries = load_additional_types
     CompilerBase.__init__ = __init__
+
+
+def type_plain_arrays() -> None:
+    """Patch: the type of an array is found without `numpy.ma`, which Numba imports to refuse masked arrays.
+
+    Relies on `typeof_impl`; a masked array is of another class than `np.ndarray`, for which Numba's own way is taken.
+    """
+    numbas = typeof_impl.dispatch(np.ndarray)
+    if hasattr(numbas, "plain"):
+        return
+
+    def typeof_array(value: Any, purpose: Any) -> Any:
+        if type(value) is not np.ndarray or value.dtype.kind not in "biuf":
+            return numbas(value, purpose)
+        return types.Array(from_dtype(value.dtype), value.ndim, map_layout(value), readonly=not value.flags.writeable)
+
+    vars(typeof_array)["plain"] = True
+    typeof_impl.register(np.ndarray, typeof_array)

@@ -31,6 +31,7 @@ from ppl.lang.carried import require_carried, require_one_particle
 from ppl.lang.context import Written
 from ppl.lang.time.joined import join_loops
 from ppl.lang.trace import Trace
+from ppl.lazy import resting
 from ppl.progress import line
 from ppl.runtime.binding import Binder
 from ppl.runtime.devices.choice import chosen_target
@@ -277,7 +278,7 @@ class Compiled:
     def _compiled_for(self, name: tuple[*VariantKey, tuple[str, ...]]) -> Executable:
         found = self._executables.get(name)
         if found is None:
-            with self.lock, line.during(lambda: f"preparing {self.title} ({name[0]})"):
+            with self.lock, resting(), line.during(lambda: f"preparing {self.title} ({name[0]})"):
                 found = compile_request(self.request(*name), self.settings.dtype, self.target)
                 found.title = f"{self.title} ({name[0]})"
                 self._executables[name] = found

@@ -24,7 +24,7 @@ from ppl.compiler.emit.assemble import assemble
 from ppl.compiler.lower.request import Request, Result
 from ppl.compiler.lower.target import Target, target_of
 from ppl.ir.types import Type
-from ppl.lazy import cpu_regions, cpu_workers, devices
+from ppl.lazy import cpu_regions, cpu_workers, devices, resting
 from ppl.progress import titles
 from ppl.records import dataclass
 from ppl.runtime import cache, guards
@@ -69,7 +69,8 @@ class Executable(Emitted):
     def module(self) -> Any:
         """The emitted module, imported when first needed."""
         if self._module is None:
-            self._module = cache.load(self.source, self.injected, self.functions, self.dtype)
+            with resting():
+                self._module = cache.load(self.source, self.injected, self.functions, self.dtype)
             if self.title:
                 titles[self._module.__name__] = self.title
         return self._module

@@ -20,6 +20,7 @@ from ppl.lang.context import Written, writing
 from ppl.lang.model import Model
 from ppl.lang.params import constrained, initial_value, unconstrained
 from ppl.lang.trace import Param, Trace
+from ppl.lazy import resting
 from ppl.names import keywords
 from ppl.objectives.base import Objective
 from ppl.progress import line
@@ -126,7 +127,7 @@ class Prepared:
 
     def _trace(self, data: Sequence[Any]) -> Compiled:
         title = f"model '{self.objective.model.name}'"
-        with line.during(lambda: f"tracing {title}"):
+        with resting(), line.during(lambda: f"tracing {title}"):
             given = {name: as_spec(value, name) for name, value in zip(self.argument_names, data, strict=True)}
 
             def traced(written: Written) -> Trace:

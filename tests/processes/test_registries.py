@@ -22,8 +22,23 @@ def model(x):
 program = ppl.compile(model, data=(rows,))
 loss, grad = program.value_and_grad(program.init(0, rows), rows)
 print(float(loss).hex(), [[float(x).hex() for x in np.ravel(grad[name])] for name in sorted(grad)])
-print(*(name for name in ("numba.typed.dictimpl", "scipy.linalg", "scipy.special") if name in sys.modules))
+seldom = "numba.typed.dictimpl", "scipy.linalg", "scipy.special", "cffi", "numpy.ma"
+print(*(name for name in seldom if name in sys.modules))
 print(*(name for name in ("numba.np.linalg", "numba.np.arrayobj", "numba.cpython.unicode") if name in sys.modules))
+
+import numba
+from numba.core.runtime import rtsys
+
+print(rtsys._init)
+made = numba.njit(lambda n: (np.ones(n) + 1.0, {1: n}))(3)
+assert made[0].tolist() == [2.0, 2.0, 2.0] and dict(made[1]) == {1: 3} and rtsys._init
+masked = np.ma.masked_array([1.0, 2.0], [True, False])
+try:
+    numba.njit(lambda x: x[0])(masked)
+except numba.core.errors.TypingError as error:
+    assert "MaskedArray" in str(error)
+else:
+    raise AssertionError("a masked array was taken")
 """
 ALL = "from numba.core.registry import cpu_target\ncpu_target.target_context.refresh()\n" + STEP
 """The same when Numba has loaded all that it knows of."""
@@ -51,6 +66,7 @@ def test_programs_are_compiled_and_read_without_what_numba_knows_of_python(tmp_p
     edited = run(STEP, tmp_path / "cache", "0.75").splitlines()
     again = run(STEP, tmp_path / "cache", "0.75").splitlines()
     assert edited[1] == again[1] == again[2] == ""
+    assert (edited[3], again[3]) == ("True", "False")
     everything = run(ALL, tmp_path / "other", "0.75").splitlines()
     assert "numba.typed.dictimpl" in everything[1]
     assert edited[0] == again[0] == everything[0]
