@@ -101,9 +101,9 @@ def run(peers: list[str]) -> dict[str, Any]:
         "notes": [
             f"Promises compare medians. Load average: {busy:.1f} on {os.cpu_count()} cores; "
             "beside other jobs ranks wait for each other's turn on a core, and figures say little beyond their order.",
-            "A rank computes whole gradients from its half of the rows, where each of two threads computes its half of "
-            "the matrices from all rows: it writes twice as much, and the halves have still to be added up. With "
-            "minibatches of this size that, and what a step takes in Python, is what two ranks cost.",
+            "The two ranks have all rows and one thread each, and train in shared memory as two threads do "
+            "(`docs/internals/ranks.md`). Slabs are shared out beforehand, where threads take slabs of others that are "
+            "late: beside other jobs ranks lose more.",
             "With one rank `fit` runs the code that it runs without comm=: how far that ratio is from 1 is the noise.",
             "A cell is the efficiency with the suite's minibatch on every rank · the speed-up of one minibatch cut in "
             "parts. The tables with networks are a model, no measurement: computation as in the suite (one rank = two "

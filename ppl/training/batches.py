@@ -281,7 +281,7 @@ def _large(data: Sequence[np.ndarray], binder: Any) -> bool:
     return sum(d.size for d in data) * binder.dtype.itemsize > CONVERTED_BYTES
 
 
-def stay_as_they_are(source: Rows) -> bool:
+def stay_as_they_are(source: Any) -> bool:
     """Whether arrays have the types and the order that compiled code reads, so that none of them is copied."""
     binder = source.binder
     types = {spec.name: NUMPY_DTYPES.get(spec.dtype, binder.dtype) for spec in binder.inputs}

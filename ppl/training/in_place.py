@@ -6,22 +6,18 @@ are sparse, a step is the same up to the order of sums: SGD, AdaGrad and LazyAda
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-from ppl.errors import ScheduleError
 from ppl.runtime.binding import Bound
 from ppl.runtime.compiled import Compiled
 from ppl.runtime.state import State
 from ppl.training.batches import Batch, Rows, permutation, stay_as_they_are
-from ppl.training.live import LARGEST_RATE, Live, Rule, Steps, rule_of
+from ppl.training.live import Live, Rule, Steps, numbers_of, rule_of
 from ppl.training.loops import Trainer
-from ppl.training.optim.schedules import rate_at
 from ppl.training.progress import Bar
 from ppl.training.run import Run
 from ppl.training.streams.ahead import Ahead
@@ -30,8 +26,6 @@ from ppl.training.streams.stream import Stream
 from ppl.training.trainers import trainer_of
 from ppl.training.tuned.tuner import steps_until
 from ppl.tuning import BLOCK_SECONDS, BLOCK_STEPS, CONVERTED_BYTES
-
-T = TypeVar("T")
 
 
 class InPlace(Run):
@@ -205,18 +199,8 @@ class InPlace(Run):
         return done
 
     def _numbers(self, count: int) -> tuple[list[float], np.ndarray]:
-        """Rates and hyperparameters of up to `count` steps, as many as have them; others are for the general path."""
-        compiled, at, lr = self.trainer.compiled, self.step, self.transform.lr
-        if callable(lr):
-            given = _as_far_as_good(rate_at(lr, i) for i in range(at, at + count))
-            rates = list(itertools.takewhile(lambda rate: rate <= LARGEST_RATE, given))
-        else:
-            rates = [lr] * count if lr <= LARGEST_RATE else []
-        if not any(map(callable, (self.hyper or {}).values())):
-            return rates, compiled.hyper_vector(self.hyper, at)[None].repeat(len(rates), 0)
-        ahead = range(at, at + len(rates))
-        hypers = list(_as_far_as_good(compiled.hyper_vector(self.hyper, i) for i in ahead))
-        return rates[: len(hypers)], np.array(hypers)
+        """Rates and hyperparameters of up to `count` steps."""
+        return numbers_of(self.trainer.compiled, self.transform.lr, self.hyper, self.step, count)
 
     def _record(self) -> None:
         """Write the steps that compiled code has taken into the history; the state's counter says how many they are."""
@@ -248,12 +232,6 @@ def _steps_on(batch: Batch, compiled: Compiled) -> Steps:
     bound = batch.bound or compiled.binder.bind(batch.data, None, batch.total_rows, batch.check)
     gathered = batch.rows is not None
     return Steps(bound, batch.rows, batch.size * gathered, bound.total, gathered)
-
-
-def _as_far_as_good(values: Iterable[T]) -> Iterator[T]:
-    """The values before the first that a schedule does not give."""
-    with contextlib.suppress(ScheduleError):
-        yield from values
 
 
 def run_for(program: Any, transform: Any, hyper: Any, source: Rows | Stream, state: State, start: int) -> Run:

@@ -6,15 +6,22 @@ compiled code has recorded in its `Block` always fits it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+import contextlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from ppl.compiler.emit.cpu.training import RULES
+from ppl.errors import ScheduleError
 from ppl.runtime.binding import Bound
 from ppl.runtime.pool import aligned
 from ppl.runtime.state import State
+from ppl.training.optim.schedules import rate_at
+
+if TYPE_CHECKING:
+    from ppl.runtime.compiled import Compiled
 
 T = TypeVar("T")
 
@@ -150,3 +157,25 @@ def _copy(x: np.ndarray) -> np.ndarray:
     out = aligned(x.size, x.dtype)
     out[:] = x
     return out
+
+
+def numbers_of(compiled: Compiled, lr: Any, hyper: Any, at: int, count: int) -> tuple[list[float], np.ndarray]:
+    """Rates and hyperparameters of up to `count` steps from `at` on, as many as have them.
+
+    Others are for the general path.
+    """
+    if callable(lr):
+        given = _as_far_as_good(rate_at(lr, i) for i in range(at, at + count))
+        rates = list(itertools.takewhile(lambda rate: rate <= LARGEST_RATE, given))
+    else:
+        rates = [lr] * count if lr <= LARGEST_RATE else []
+    if not any(map(callable, (hyper or {}).values())):
+        return rates, compiled.hyper_vector(hyper, at)[None].repeat(len(rates), 0)
+    hypers = list(_as_far_as_good(compiled.hyper_vector(hyper, i) for i in range(at, at + len(rates))))
+    return rates[: len(hypers)], np.array(hypers)
+
+
+def _as_far_as_good(values: Iterable[T]) -> Iterator[T]:
+    """The values before the first that a schedule does not give."""
+    with contextlib.suppress(ScheduleError):
+        yield from values

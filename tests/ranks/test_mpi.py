@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import ppl
+from tests.helpers.tiny import tiny
 from tests.ranks.models import global_and_local
 from tests.ranks.worker import RUNS, looks, results
 
@@ -41,6 +42,12 @@ def launch(size: int, *arguments: str, **more: str) -> subprocess.Popen[str]:
                             cwd=ROOT, start_new_session=True)  # fmt: skip
 
 
+def ended(process: subprocess.Popen[str]) -> tuple[str, int]:
+    """What the ranks have printed, and their exit status."""
+    output, _ = process.communicate(timeout=300)
+    return output, process.returncode
+
+
 def check_runs(size: int, names: list[str], tmp_path: Path, **more: str) -> None:
     """The runs on so many ranks are those of one process."""
     path = tmp_path / "found.npz"
@@ -65,6 +72,23 @@ def test_ranks_that_train_one_state(size: int, tmp_path: Path) -> None:
     check_runs(size, ["belief net", "no rows", "loop"], tmp_path, PPL_RANKS_COMMON="1")
 
 
+BLOCKS = {"PPL_RANKS_COMMON": "1", "PPL_RANKS_REPLICATED": "1"}
+"""Ranks that have the same rows in memory, in slabs of two rows, take blocks of steps together."""
+
+
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)])
+def test_blocks_of_steps_have_the_bits_of_one_process(size: int, tmp_path: Path) -> None:
+    """Minibatches with a shorter last one, all rows, a loop; more ranks than cores, and than slabs."""
+    path, names = tmp_path / "found.npz", ["belief net", "whole", "loop"]
+    output, code = ended(launch(size, "runs", str(path), *names, **BLOCKS))
+    assert code == 0, output
+    with np.load(path) as found, tiny("owned"):
+        wanted = results(names)
+        assert set(found) == set(wanted)
+        for key, value in wanted.items():
+            np.testing.assert_array_equal(found[key], value, err_msg=key)
+
+
 @pytest.mark.parametrize("size", [2, 3])
 def test_sums_in_memory_that_ranks_share(size: int) -> None:
     """Vectors of growing and of shrinking lengths, one after the other; ranks of weight 0 are left out."""
@@ -83,10 +107,11 @@ def test_what_one_rank_alone_does_ends_all(common: str) -> None:
 
 
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_users_functions_see_the_states_of_one_process(size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [{"PPL_RANKS_COMMON": "1"}, BLOCKS], ids=["steps", "blocks"])
+def test_users_functions_see_the_states_of_one_process(more: dict[str, str], size: int, tmp_path: Path) -> None:
     """Callback, validation, schedules, checkpoints and rates out of range, on ranks that share memory."""
     path = tmp_path / "found.npz"
-    process = launch(size, "looks", str(path), PPL_RANKS_COMMON="1")
+    process = launch(size, "looks", str(path), **more)
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 0, output
     with np.load(path) as found:
@@ -112,12 +137,12 @@ def test_devices(size: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("common", ["", "1"], ids=["messages", "memory"])
+@pytest.mark.parametrize("more", [{}, {"PPL_RANKS_COMMON": "1"}, BLOCKS], ids=["messages", "memory", "blocks"])
 @pytest.mark.parametrize("what", ["kill", "nan", "interrupt"])
-def test_faults(what: str, common: str, tmp_path: Path) -> None:
+def test_faults(what: str, more: dict[str, str], tmp_path: Path) -> None:
     """All ranks are gone within seconds, one message, and the checkpoint can be gone on with by one process."""
     path = tmp_path / "run.npz"
-    process = launch(2, what, str(path), PPL_RANKS_COMMON=common)
+    process = launch(2, what, str(path), **more)
     while what == "kill" and not path.exists():
         assert process.poll() is None
         time.sleep(0.1)

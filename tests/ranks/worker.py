@@ -7,13 +7,17 @@ import signal
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 import ppl
 from ppl.training.ranks import common
+from ppl.training.ranks.joint import JointTrainer
+from tests.helpers.tiny import tiny
 from tests.ranks.models import belief_net, global_and_local, over_time, pairs, pixels, skip_gram, vae, without_rows
 
 RUNS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
@@ -22,7 +26,10 @@ RUNS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "tables": (skip_gram, pairs, {"batch_size": 12, "optimizer": ppl.optim.LazyAdam(0.05)}),
     "no rows": (without_rows, None, {"optimizer": ppl.optim.SGD(0.1)}),
     "loop": (over_time, pixels, {"batch_size": 10, "optimizer": ppl.optim.RMSProp(0.01)}),
+    "whole": (vae, pixels, {"optimizer": ppl.optim.AdamW(0.02)}),
 }
+REPLICATED = bool(os.environ.get("PPL_RANKS_REPLICATED"))
+"""Whether all ranks are given all rows, and slabs are tiny."""
 
 
 def results(names: list[str], comm: Any = None) -> dict[str, np.ndarray]:
@@ -32,7 +39,11 @@ def results(names: list[str], comm: Any = None) -> dict[str, np.ndarray]:
         build, rows, options = RUNS[name]
         data = () if rows is None else (part(rows(), comm),)
         fit = ppl.fit(
-            on(build(), os.environ.get("PPL_RANKS_TARGET", "cpu")), *data, steps=6, seed=3, comm=comm, **options
+            on(build(), os.environ.get("PPL_RANKS_TARGET", "cpu")),
+            *data,
+            steps=6,
+            seed=3,
+            **(options | on_ranks(comm)),
         )
         found |= {f"{name} flat": fit.state._flat, f"{name} aux": fit.state._aux, f"{name} loss": fit.history["loss"]}
     return found
@@ -47,10 +58,15 @@ def on(program: Any, target: str) -> Any:
 
 def part(x: np.ndarray, comm: Any) -> np.ndarray:
     """This rank's rows."""
-    if comm is None:
+    if comm is None or REPLICATED:
         return x
     ends = {1: (0, 1.0), 2: (0, 0.4, 1.0), 3: (0, 0.4, 0.4, 1.0), 4: (0, 0.1, 0.5, 0.6, 1.0)}[comm.size]
     return x[int(len(x) * ends[comm.rank]) : int(len(x) * ends[comm.rank + 1])]
+
+
+def on_ranks(comm: Any) -> dict[str, Any]:
+    """The options of `fit` on several processes."""
+    return {} if comm is None else {"comm": comm, "replicated": REPLICATED or None}
 
 
 def looks(folder: Path, comm: Any = None) -> dict[str, np.ndarray]:
@@ -65,7 +81,8 @@ def looks(folder: Path, comm: Any = None) -> dict[str, np.ndarray]:
         return 1e19 if step == 3 else 0.05 / (1 + step)  # the general path takes the fourth step
 
     look.every = 2  # type: ignore[attr-defined]
-    options: dict[str, Any] = {"batch_size": 10, "seed": 3, "comm": comm, "callback": look, "validation": pixels()[:5]}
+    options: dict[str, Any] = {"batch_size": 10, "seed": 3, "callback": look, "validation": pixels()[:5]}
+    options |= on_ranks(comm)
     found = {}
     for name, optimizer in {"adam": ppl.optim.Adam(0.05), "rate": ppl.optim.AdaGrad(rate)}.items():
         seen.clear()
@@ -145,15 +162,17 @@ def until_a_fault(what: str, path: Path, comm: Any) -> None:
 
     if comm.rank == 1 and lethal:
         threading.Thread(target=strike, daemon=True).start()
-    if comm.rank == 1 and what == "nan":
+    if what == "nan" and (comm.rank == 1 or REPLICATED):
         x = x.copy()
         x[3, 0] = 1e200
 
     def slowly(step: int, state: Any, metrics: Any) -> None:
         time.sleep(0.01)
 
-    options = {"batch_size": 6, "optimizer": ppl.optim.SGD(0.001), "checkpoint": (str(path), 5), "callback": slowly}
-    fit = ppl.fit(global_and_local(), x, steps=50_000, comm=comm, **options)
+    slowly.every = 50 if REPLICATED else 1  # type: ignore[attr-defined]
+    options = {"batch_size": 6, "optimizer": ppl.optim.SGD(0.001), "callback": slowly}
+    options["checkpoint"] = (str(path), 5 * slowly.every)  # type: ignore[attr-defined]
+    fit = ppl.fit(global_and_local(), x, steps=50_000 * slowly.every, **options, **on_ranks(comm))  # type: ignore[attr-defined]
     print(f"rank {comm.rank} stopped at {fit.state.step}", flush=True)
 
 
@@ -164,6 +183,12 @@ def main() -> None:
     comm, (what, path, *names) = MPI.COMM_WORLD, sys.argv[1:]
     if os.environ.get("PPL_RANKS_COMMON"):
         common.GATHERED_BYTES = 0
+    with tiny("owned") if REPLICATED else nullcontext():
+        act(what, path, names, comm)
+
+
+def act(what: str, path: str, names: list[str], comm: Any) -> None:
+    """What the command line asks for."""
     if what in ("sums", "refusals"):
         {"sums": sums, "refusals": refusals}[what](comm)
         return
@@ -175,7 +200,9 @@ def main() -> None:
     if what != "runs":
         until_a_fault(what, Path(path), comm)
         return
-    found = results(names, comm)
+    with patch.object(JointTrainer, "run", autospec=True, side_effect=JointTrainer.run) as joint:
+        found = results(names, comm)
+    assert bool(joint.called) == REPLICATED, "other loops than expected took the steps"
     marks = comm.allgather(b"".join(found[key].tobytes() for key in sorted(found)))
     assert all(mark == marks[0] for mark in marks), "ranks hold different results"
     if comm.rank == 0:

@@ -58,15 +58,19 @@ def _start(threads: int) -> None:
 
 def _calibrate() -> None:
     """Set how often threads pause before they sleep."""
+    _setting(WORKER_SPINS).value = pauses_in(WORKER_MICROSECONDS)
+    _setting(CALLER_SPINS).value = pauses_in(CALLER_MICROSECONDS)
+
+
+def pauses_in(microseconds: float) -> int:
+    """About how many pauses of a waiting thread last so long."""
     pool.serve(0, 0)
     seconds = []
     for _ in range(5):
         began = time.perf_counter()
         pool.serve(0, 1000)
         seconds.append(time.perf_counter() - began)
-    each = max(min(seconds) / 1000, 1e-9)
-    _setting(WORKER_SPINS).value = int(WORKER_MICROSECONDS * 1e-6 / each)
-    _setting(CALLER_SPINS).value = int(CALLER_MICROSECONDS * 1e-6 / each)
+    return int(microseconds * 1e-6 / max(min(seconds) / 1000, 1e-9))
 
 
 def stop() -> None:

@@ -124,11 +124,15 @@ class Ranks:
         adder = self._adder_for(vector.nbytes)
         return self._by_shares(vector, weights) if adder is None else adder.total(vector, weights)
 
-    def window(self, nbytes: int, in_all: int) -> Window | None:
-        """Memory of all ranks, or None where they cannot share so much: `nbytes` here, and `in_all`. Collective."""
+    def on_one_machine(self) -> bool:
+        """Whether all ranks can share memory. Collective."""
         if self._together is None:
             self._together = on_one_machine(self.comm)
-        if not (self._together and self.exchange(np.array([has_room(in_all)], float)).all()):
+        return self._together
+
+    def window(self, nbytes: int, in_all: int) -> Window | None:
+        """Memory of all ranks, or None where they cannot share so much: `nbytes` here, and `in_all`. Collective."""
+        if not (self.on_one_machine() and self.exchange(np.array([has_room(in_all)], float)).all()):
             return None
         self._windows.append(Window(self.comm, nbytes, self._wait))
         return self._windows[-1]

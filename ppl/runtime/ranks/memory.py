@@ -42,6 +42,10 @@ class Window:
         self._wait(self.comm.Ibarrier())
         self._window.Sync()
 
+    def see(self) -> None:
+        """See what the others have written before they sent a message that has been received."""
+        self._window.Sync()
+
     def free(self) -> None:
         """Give the memory back. Collective."""
         self.areas = []

@@ -179,11 +179,16 @@ class CommonRun(RankRun):
         self._note(live.step, {name: value / total for name, value in named}, batch, bar)
 
 
-def common_window(ranks: Ranks, shared: Shared, transform: Any) -> Window | None:
-    """Memory of all ranks for a `CommonRun`, or None where that does not suit. Collective."""
+def worth_sharing(ranks: Ranks, shared: Shared, transform: Any) -> bool:
+    """Whether ranks that can share memory should train in it."""
     executable = shared.executable
     nbytes = executable.n_params * np.dtype(executable.dtype).itemsize
-    if rule_of(transform) is None or nbytes * ranks.size <= GATHERED_BYTES:
-        return None
-    size = padded(nbytes)
-    return ranks.window(size * (1 if ranks.rank else 1 + VECTORS), size * (ranks.size + VECTORS))
+    return rule_of(transform) is not None and nbytes * ranks.size > GATHERED_BYTES
+
+
+def common_window(ranks: Ranks, shared: Shared, more: int = 0) -> Window | None:
+    """Memory of all ranks for a `CommonRun`, with `more` in the first area, or None without it. Collective."""
+    executable = shared.executable
+    size = padded(executable.n_params * np.dtype(executable.dtype).itemsize)
+    own = size if ranks.rank else size * (1 + VECTORS) + more
+    return ranks.window(own, size * (ranks.size + VECTORS) + more)

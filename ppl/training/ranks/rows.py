@@ -37,7 +37,7 @@ class RankRows(Rows):
         replicated: bool | None,
     ):
         compiled, self.data = ranks.together(self._arrays, program, data, batch_size, total_rows)
-        plate = outer_plate(compiled)
+        plate, self.binder = outer_plate(compiled), compiled.binder
         self.portion = ranks.together(Portion, ranks, self.data, self.cut, replicated, self._mapped)
         ranks.together(self._count, plate, batch_size, total_rows)
 
@@ -70,6 +70,11 @@ class RankRows(Rows):
         if self.checks or row_count(compiled, arrays) == 0:
             return compiled, tuple(arrays)
         return compiled, _validated(compiled.binder, arrays, self.cut)
+
+    @property
+    def whole_here(self) -> bool:
+        """Whether every rank has all rows in memory."""
+        return self.portion.replicated and not self._mapped
 
     def ask(self) -> np.ndarray:
         """Nothing: every rank works out all batches from the seed."""

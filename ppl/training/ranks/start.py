@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +21,7 @@ from ppl.training.history.record import record_of
 from ppl.training.live import rule_of
 from ppl.training.optim.transform import as_transform
 from ppl.training.options import check_hyper, check_options
-from ppl.training.ranks.common import CommonRun, common_window
+from ppl.training.ranks.block import run_in_memory
 from ppl.training.ranks.rows import RankRows
 from ppl.training.ranks.run import RankRun
 from ppl.training.ranks.stream import RankStream
@@ -46,8 +45,7 @@ def fit_on_ranks(ranks: Ranks, program: Any, data: tuple[Any, ...], given: Mappi
     source.seed = begun.seed
     source.resume(place)
     kind, form = ranks.together(_loop, program, compiled, transform, source)
-    window = common_window(ranks, form, transform) if kind is RankRun else None
-    make: Any = kind if window is None else functools.partial(CommonRun, window)
+    make: Any = run_in_memory(ranks, form, transform, source) if kind is RankRun else kind
     run: RankRun = make(
         ranks, form, given["checkpoint"] is not None, program, transform, given["hyper"], source, begun, start
     )

@@ -49,24 +49,33 @@ LARGEST, LARGEST_STEP = 1e18, 1e30
 class Training:
     """Writes the training loop of a unit."""
 
+    update = "update"
+    """The function that takes the optimizer's step."""
+
     def __init__(self, unit: Unit, regions: Regions):
         self.unit, self.regions = unit, regions
 
     def dense(self, driver: str) -> list[Function | Assign]:
         """The loop of steps on whole gradients that call `driver` ("one", "serial", "both", "parallel")."""
-        unit = self.unit
-        rows = [Choice(_is("which", i), Name("chosen"), no_rows()) for i, _ in enumerate(unit.plates)]
-        rate = Name("rates").at("t") * "factor"
-        limit = call("min", LARGEST, Literal(LARGEST_STEP) / call("max", rate, 1e-30))
-        threads = term("threads") if unit.trained >= UPDATED_BY_ALL else to_int(1)
+        threads = term("threads") if self.unit.trained >= UPDATED_BY_ALL else to_int(1)
         gathers, regions = self._gathers(driver)
-        extra = ("v", "which", "shares", "copies")
-        passed = limit, "shares", "copies", threads
-        train = self.loop(STATE, self._steps(driver, rows), passed, unit.results, (), gathers, extra)
+        train = self._train(self._steps(driver, self._rows()), threads, gathers)
         if driver != "parallel":
             return [train]
         trained = [*self.regions.entry_points, *(region.name for region in regions)]
         return [*regions, assign("TRAINED", List(tuple(map(Name, trained)))), train]
+
+    def _rows(self) -> list[Expression]:
+        """The ids of every plate's rows."""
+        return [Choice(_is("which", i), Name("chosen"), no_rows()) for i, _ in enumerate(self.unit.plates)]
+
+    def _train(self, step: Sequence[Statement], by: Given, gathers: Sequence[Statement], more: Sequence[str] = ()
+               ) -> Function:  # fmt: skip
+        """The loop on whole gradients, whose update is taken `by` several; `more` is what it is passed besides."""
+        rate = Name("rates").at("t") * "factor"
+        limit = call("min", LARGEST, Literal(LARGEST_STEP) / call("max", rate, 1e-30))
+        passed, extra = (limit, "shares", "copies", by), ("v", "which", "shares", "copies", *more)
+        return self.loop(STATE, step, passed, self.unit.results, (), gathers, extra)
 
     def _cut(self) -> list[tuple[str, str]]:
         """The arrays that minibatches are taken of, with their plates."""
@@ -78,10 +87,10 @@ class Training:
         regions: list[Function] = []
         for i, (a, plate) in enumerate(self._cut()):
             gather: list[Statement] = [do("gather_rows", f"batch_{a}", a, "chosen")]
-            if driver == "parallel":
+            if driver in ("parallel", "joint"):
                 number = len(self.regions.entry_points) + i
                 kinds = [CONVERT[k] for k in (self.unit.kind_of()[a],) * 2 + ("int",)]
-                gather = _shared_gather(a, kinds, number)
+                gather = self._shared_gather(a, kinds, number)
                 regions.append(self._gather_region(a, kinds))
             lines.append(when(_is("which", list(self.unit.plates).index(plate)), gather))
         return lines, regions
@@ -92,6 +101,14 @@ class Training:
         doc = f"Gather the rows of a batch of {a} that belong to `slab`."
         body = [do("gather_share", *arrays, "slab", "slabs"), Return(to_int(0))]
         return self.unit.bare(f"gather_{a}", PASSED, body, doc)
+
+    def _shared_gather(self, a: str, kinds: Sequence[Expression], number: int) -> list[Statement]:
+        """The statements that enter the region `number`, which gathers a batch of one array."""
+        large = compare(Name(f"batch_{a}").dot("shape").at(0), ">=", GATHERED_BY_ALL)
+        return [assign("words", call(Name("np").dot("empty"), 7, "I")),
+                do("fill_words", "words", names(f"batch_{a}", a, "chosen"), Tuple(tuple(kinds))),
+                assign("many", Choice(large, Name("threads"), to_int(1))),
+                do("run_slabs", "entry_points", to_int(number), "words", "many", "many")]  # fmt: skip
 
     def given(self, out: Given, rows: Sequence[Given]) -> dict[str, Given]:
         """What a driver is passed in a training loop, by its names; `rows` are the ids of each plate's rows."""
@@ -136,7 +153,7 @@ class Training:
         counter = Name("counter")
         now = replaced(state, {"rate": Name("rates").at("t"), "count": counter.at(0) - counter.at(1) + 1})
         good = [compare(call("abs", w.at(at)), "<", INF), *finite, call("all_finite", "aux"),
-                call("update", *now, *passed)]  # fmt: skip
+                call(self.update, *now, *passed)]  # fmt: skip
         size = call("abs", "size")
         chosen = Name("order").between(Name("t") * size, (Name("t") + 1) * size)
         inner: list[Statement] = [assign("chosen", chosen)]
@@ -176,12 +193,3 @@ def _is(name: str, value: int) -> Expression:
 def _copied(target: str, source: str) -> Statement:
     """The statement that keeps the auxiliary variables, or restores them."""
     return loop("j", Name("aux").dot("shape").at(0), [assign(Name(target).at("j"), Name(source).at("j"))])
-
-
-def _shared_gather(a: str, kinds: Sequence[Expression], number: int) -> list[Statement]:
-    """The statements that enter the region `number`, which gathers a batch of one array."""
-    large = compare(Name(f"batch_{a}").dot("shape").at(0), ">=", GATHERED_BY_ALL)
-    return [assign("words", call(Name("np").dot("empty"), 7, "I")),
-            do("fill_words", "words", names(f"batch_{a}", a, "chosen"), Tuple(tuple(kinds))),
-            assign("many", Choice(large, Name("threads"), to_int(1))),
-            do("run_slabs", "entry_points", to_int(number), "words", "many", "many")]  # fmt: skip
