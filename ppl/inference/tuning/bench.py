@@ -30,8 +30,9 @@ SECONDS, STEPS = 5.0, 50
 BEST, FINALISTS, FAIR = 3, 2, 4
 """Candidates of a node that are tried together with others'; choices that are compiled, with all numbers of particles,
 beside the program's own; and particles from which on baselines from the others are near their best."""
-DOUBT = 3.0
-"""Factor by which the ratio of interpreted times may be wrong."""
+DOUBT, FAR = 3.0, 8.0
+"""Factor by which the ratio of interpreted times may be wrong; and the one above the least variance × interpreted time
+from which on a number of particles is not compiled."""
 NODES, PAIRS, COUNTS, TIMED = 0.4, 0.55, 0.7, 0.8
 """Shares of the budget that are spent after the first three parts, and when the last few have been timed."""
 SAME = 1e-3
@@ -96,7 +97,12 @@ class Bench:
                 if c.program.settings.particles != c.config.particles:
                     c.program = self.programs.of(c.config)
             self.clock.compile(finalists, max(0.05, TIMED * self.budget - self.clock.spent()))
-            race(finalists, self.clock, self.budget, BEST, 1.0, self._debias)
+            if not any(c.config.biased for c in finalists):
+                with self.clock.pause():
+                    for c in finalists:
+                        c.run_compiled()
+            until = max(self.budget, self.clock.spent() + (1 - TIMED) * self.budget)
+            race(finalists, self.clock, until, BEST, 1.0, self._debias)
             pool(finalists)
         finalists.sort(key=self._rank)
         chosen = winner(finalists)
@@ -241,7 +247,9 @@ class Bench:
         ranked = self._race(able, COUNTS)
         kept = list(dict.fromkeys(c.config.estimators for c in ranked))[:FINALISTS]
         kept += [c.estimators for c in choices[BEST:]]
-        return [c for c in ranked if c.config.estimators in kept]
+        most = FAR * min((c.cost for c in ranked), default=0.0)
+        named = [c for c in ranked if c.config.estimators in kept]
+        return [c for c in named if c.cost <= most or c.config == self.own] or named
 
     def _weighed(self) -> Config | None:
         """What `particles="auto"` would take, if it is among the candidates."""

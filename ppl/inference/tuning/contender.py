@@ -7,6 +7,8 @@ they share its noise.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,7 +20,7 @@ from ppl.estimators.base import Estimator
 from ppl.inference.diagnose import state_for
 from ppl.inference.repeats import Chunk, Moments, Repeats
 from ppl.records import dataclass
-from ppl.runtime.call import BoundCall, Call
+from ppl.runtime.call import BoundCall, Call, bind, run
 from ppl.runtime.state import State
 from ppl.tuning import INTERPRETED_ENTRIES
 
@@ -27,6 +29,8 @@ PILOT_ENTRIES = 200_000
 PILOT_ROWS = 64
 LARGEST_CHUNK = 250
 """Repeats that are drawn at once at most."""
+CHUNK_SECONDS, CHUNK_SIZES = 0.02, (8, 100)
+"""Seconds of a chunk of compiled steps, about, and its least and largest number."""
 ROUNDING = 1e-12
 """Variance relative to the squared mean, up to which it is taken for rounding."""
 
@@ -86,10 +90,22 @@ class Contender:
         found.chunk = max(1, min(LARGEST_CHUNK, found.chunk * PILOT_ENTRIES // INTERPRETED_ENTRIES))
         return found
 
+    @property
+    def begun(self) -> bool:
+        """Whether it is known where the next gradient comes from."""
+        return self._drawn is not None
+
     def begin(self, chunk: int, source: Repeats) -> None:
         """Draw in chunks of this size from now on."""
         source.chunk = chunk
         self._drawn = source(10**9)
+
+    def run_compiled(self) -> None:
+        """Begin again with gradients of compiled steps on all rows, which cost what steps do."""
+        self.moments, self.chunks, self.pooled = Moments(), 0, None
+        bound = bind(self.program, self.call)
+        run(bound, "gradient")
+        self._drawn = _steps(bound, max(self.seconds, 1e-6))
 
     def settle(self, state: State) -> None:
         """Begin again with a state whose auxiliary variables have settled."""
@@ -137,7 +153,9 @@ class Contender:
         return (self.trace + self.squared_bias) * self.seconds
 
     def behind(self, best: Contender) -> float:
-        """Standard error of the difference of two costs, on common random numbers."""
+        """Standard error of the difference of two costs, on common random numbers where no others are known of one."""
+        if self.pooled is not None or best.pooled is not None:
+            return math.hypot(self.trace_error * self.seconds, best.trace_error * best.seconds)
         pair = [c.seconds * c.distances() for c in (self, best)]
         count = min(map(len, pair))
         difference = pair[0][:count] - pair[1][:count]
@@ -186,6 +204,20 @@ class Programs:
             return made
         except EstimatorError as error:
             return str(error)
+
+
+def _steps(bound: BoundCall, seconds: float) -> Iterator[Chunk]:
+    """Gradients of compiled steps with the noise of steps 0, 1, ..., in chunks that take about `CHUNK_SECONDS`."""
+    size = int(np.clip(CHUNK_SECONDS / seconds, *CHUNK_SIZES))
+    for start in itertools.count(0, size):
+        found = [run(replace(bound, step=start + i), "gradient") for i in range(size)]
+        grads = np.stack([result.grad for result in found])
+        losses = np.array([result.scalars["loss"] for result in found])
+        yield {"loss": losses, **{f"grad {k}": grads[:, part] for k, part in _places(bound)}}
+
+
+def _places(bound: BoundCall) -> list[tuple[str, slice]]:
+    return [(name, place) for name, place, _ in bound.compiled.layout.slices]
 
 
 def some_rows(call: Call, bound: BoundCall) -> Call:

@@ -47,7 +47,7 @@ def race(
     sources = [c.source() for c in alive]
     chunk = min(s.chunk for s in sources)
     for c, source in zip(alive, sources, strict=True):
-        if not c.repeats:
+        if not c.begun:
             c.begin(chunk, source)
     while True:
         for c in alive:

@@ -81,7 +81,7 @@ class Variances:
         given = program.read(examples)
         self.data = _some_rows(program.prepare(*examples), given, ROWS)
         self._start = program.init(0, *self.data) if state is None else state
-        if _source(program, self._start, self.data, 8)[1] > WORK // LEAST:
+        if _source(program, state_for(program, self._start, self.data), self.data, 8)[1] > WORK // LEAST:
             self.data = _some_rows(program.prepare(*examples), given, FEW_ROWS)
         self._drawn: dict[tuple[Prepared, int, int], Drawn] = {}
 

@@ -195,14 +195,14 @@ class Tuner:
         """The family, and the seconds of its steps and of a comparison."""
         configs = found(self.program, state, batch, self.hyper, loop.trains)
         family = Family(self.program, self.arrays, configs)
-        if len(configs) == 1:
-            return Choices.begin(configs, [1.0], 0.0), family
         states = [family.entered(i, state, {}) for i in range(len(configs))]
         steppers = [loop.stepper(family.program(i), s, batch) for i, (s, _) in enumerate(states)]
         able = [i for i, stepper in enumerate(steppers) if stepper(1)]
         if 0 not in able:  # the first step will say what is wrong
             return Choices.begin(configs[:1], [1.0], 0.0), Family(self.program, self.arrays, configs[:1])
         seconds = timed([steppers[i] for i in able])
+        if len(configs) == 1:
+            return Choices.begin(configs, seconds, 0.0), family
         probing = sum(gradient_seconds(probe, family.program(i), *states[i]) for i in able)
         return Choices.begin([configs[i] for i in able], seconds, probing), family.only(able)
 
