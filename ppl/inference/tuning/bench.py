@@ -10,21 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from ppl.arguments import MANY, integer
 from ppl.compiler.plan.measured import Measured, Tuning
-from ppl.errors import EstimatorError, OptionError
+from ppl.errors import EstimatorError
 from ppl.estimators.base import Estimator
 from ppl.inference.reference import Reference, find_reference
+from ppl.inference.tuning.candidates import counts_of
 from ppl.inference.tuning.clock import Clock
 from ppl.inference.tuning.contender import Config, Contender, Programs
 from ppl.inference.tuning.kept import joint, measured
 from ppl.inference.tuning.race import TIE, pool, race, winner
-from ppl.lang.carried import require_one_particle
 from ppl.runtime.call import Call
 
 MAX_COPIES = 64
 """Evaluations of the downstream computation that a candidate may take, to be measured at all."""
-PARTICLES = (1, 2, 4, 8, 16)
 SECONDS, STEPS = 5.0, 50
 """A budget in seconds and in steps of the program; the larger is taken."""
 BEST, FINALISTS, FAIR = 3, 2, 4
@@ -60,7 +58,7 @@ class Bench:
         self.plan, self.graph, self.trace = compiled.plan, compiled.graph, compiled.trace
         self.bias = program.settings.allow_bias if bias is None else bias
         own = int(compiled.settings.particles)
-        self.counts = _counts(particles, own, self.trace)
+        self.counts = counts_of(particles, own, self.trace)
         self.own = Config(tuple(self.plan.as_dict().items()), own)
         self.nodes = [n for n, _ in self.own.estimators if self.graph[n].site.estimator is None]
         self.nodes.sort(key=lambda n: not self.own[n].biased)  # first, so that others are not measured beside them
@@ -274,33 +272,12 @@ class Bench:
         return config != self.own, not own, table, config.particles != self.own.particles, config.particles
 
 
-def _counts(asked: Any, own: int, trace: Any) -> tuple[int, ...]:
-    """The numbers of particles to try, in order."""
-    given = (*PARTICLES, own) if asked is None else asked if isinstance(asked, (tuple, list)) else (asked,)
-    counts = sorted({integer("tune: particles", p, 1, MANY) for p in given})
-    if not counts:
-        raise OptionError("tune: particles: there is no number to try")
-    if asked is not None:
-        for p in counts:
-            require_one_particle(trace, p)
-        return tuple(counts)
-    return (1,) if _one_only(lambda: require_one_particle(trace, 2)) else tuple(counts)
-
-
 def _alike(a: Contender, b: Contender) -> bool:
     """Whether two choices give the same gradients."""
     count = min(a.repeats, b.repeats)
     return a.config.particles == b.config.particles and np.allclose(
         a.distances()[:count], b.distances()[:count], rtol=SAME, atol=0
     )
-
-
-def _one_only(check: Callable[[], None]) -> bool:
-    try:
-        check()
-    except EstimatorError:
-        return True
-    return False
 
 
 def _share_a_cost(graph: Any, a: str, b: str) -> bool:
