@@ -30,7 +30,7 @@ SHARES: dict[str, int] = {
     "tests/distributions/test_bounds.py::test_bounds_hold_every_value": 2,
     "tests/distributions/test_compiled_paths.py::test_compiled_agrees_with_the_interpreter": 2,
     "tests/distributions/test_counts.py::test_draws_have_the_law": 4,
-    "tests/distributions/test_covariances.py::test_a_matrix_that_is_not_positive_definite_is_an_error_that_names_the_node": 3,
+    "tests/distributions/test_covariances.py::test_a_matrix_that_is_not_positive_definite_is_an_error_that_names_the_node": 3,  # noqa: E501
     "tests/distributions/test_covariances.py::test_draws_have_the_covariance": 3,
     "tests/distributions/test_covariances.py::test_the_density_of_rows_and_its_derivatives": 3,
     "tests/distributions/test_densities.py::test_log_prob_in_compiled_single_precision": 2,
