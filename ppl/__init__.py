@@ -60,7 +60,6 @@ with _resting():
         bijectors,
         kl,
     )
-    from ppl.inference.diagnose import compare
     from ppl.lang import (
         Model,
         Value,
@@ -105,22 +104,29 @@ with _resting():
     from ppl.runtime.state import State
     from ppl.runtime.storage.unpacking import load_state
     from ppl.training import optim
-    from ppl.training.fit import Fit, fit
-    from ppl.training.history.file import load_history
-    from ppl.training.history.policy import Checkpoints
-    from ppl.training.tuned.choices import Choices
 
 if _TYPE_CHECKING:
+    from ppl.inference.diagnose import compare
     from ppl.inference.guides.autoguide import autoguide
     from ppl.inference.tune import tune
     from ppl.sampling.mcmc import mcmc
     from ppl.sampling.psis import Psis, psis
     from ppl.sampling.to_arviz import to_arviz
+    from ppl.training.fit import Fit, fit
+    from ppl.training.history.file import load_history
+    from ppl.training.history.policy import Checkpoints
     from ppl.training.history.tensorboard import TensorBoard
     from ppl.training.sweep.result import Sweep
     from ppl.training.sweep.sweep import sweep
+    from ppl.training.tuned.choices import Choices
 
 _LATER = {
+    "compare": "ppl.inference.diagnose",
+    "fit": "ppl.training.fit",
+    "Fit": "ppl.training.run",
+    "load_history": "ppl.training.history.file",
+    "Checkpoints": "ppl.training.history.policy",
+    "Choices": "ppl.training.tuned.choices",
     "autoguide": "ppl.inference.guides.autoguide",
     "tune": "ppl.inference.tune",
     "mcmc": "ppl.sampling.mcmc",
@@ -137,7 +143,8 @@ _LATER = {
 def __getattr__(name: str) -> _Any:
     """What takes long to import and is seldom needed: `ppl.random`, `ppl.__version__`, and `_LATER`."""
     if name in _LATER:
-        found = globals()[name] = getattr(_import_module(_LATER[name]), name)
+        with _resting():
+            found = globals()[name] = getattr(_import_module(_LATER[name]), name)
         return found
     if name == "random":
         return _import_module("ppl.random")

@@ -11,8 +11,8 @@ from ppl.arguments import MANY, array, checked, integer, noise_seed, number, one
 from ppl.compiler.surrogate.second_order import second_order_plan
 from ppl.compiler.surrogate.unrolled import step_plan
 from ppl.errors import DataError
-from ppl.inference.diagnose import Diagnosis, diagnose, diagnose_on_ranks
 from ppl.inference.options import STATISTICS
+from ppl.lazy import diagnosing
 from ppl.names import keywords
 from ppl.runtime.call import Call, bind
 from ppl.runtime.nonfinite import refuse_violation
@@ -21,6 +21,7 @@ from ppl.runtime.ranks.comm import Ranks
 from ppl.runtime.state import State
 
 if TYPE_CHECKING:
+    from ppl.inference.diagnose import Diagnosis
     from ppl.inference.unbiased import UnbiasednessReport
 
 
@@ -60,8 +61,8 @@ class Diagnosing(Prepared):
         if comm is not None:
             with Ranks(comm) as ranks:
                 if ranks.size > 1:
-                    return diagnose_on_ranks(self, ranks, call, replicated, repeats, timing, backend)
-        return diagnose(self, call, repeats, timing, backend)
+                    return diagnosing.diagnose_on_ranks(self, ranks, call, replicated, repeats, timing, backend)
+        return diagnosing.diagnose(self, call, repeats, timing, backend)
 
     @keywords
     @checked(

@@ -14,13 +14,13 @@ from ppl.compiler.lower.request import Result
 from ppl.compiler.plan.requested import Requested, require_estimators
 from ppl.errors import EstimatorError, OptionError
 from ppl.estimators.base import Estimator
+from ppl.lazy import pricing
 from ppl.names import keywords
 from ppl.objectives.base import as_objective
 from ppl.program.diagnosis import Diagnosing
 from ppl.program.drawing import Drawing, HyperValues
 from ppl.program.embedding import Embedding
 from ppl.program.inspection import Inspection
-from ppl.program.priced.particles import chosen_particles
 from ppl.program.recipe import Pickled
 from ppl.runtime.call import Call, bind, run, update
 from ppl.runtime.nonfinite import (
@@ -91,7 +91,7 @@ def compile(
     settings = Settings(estimators, allow_bias, number, max_copies, dtype, target, device)
     examples = () if data is None else tuple(data) if isinstance(data, (tuple, list)) else (data,)
     if automatic:
-        settings = chosen_particles(functools.partial(Program, wanted), settings, examples)
+        settings = pricing.chosen_particles(functools.partial(Program, wanted), settings, examples)
     program = Program(wanted, settings)
     if data is not None or not program.argument_names:
         program.prepare(*examples)
@@ -121,7 +121,7 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
         """The estimators that `particles="auto"` takes at a state, for `ppl.tune`; None where it is refused."""
         asked = replace(self.settings, estimators="auto", first={}, measured={}, tuning=None)
         try:
-            found = chosen_particles(functools.partial(type(self), self.objective), asked, data, state)
+            found = pricing.chosen_particles(functools.partial(type(self), self.objective), asked, data, state)
             return type(self)(self.objective, found).prepare(*data).plan.estimators
         except EstimatorError:
             return None

@@ -11,7 +11,6 @@ import numpy as np
 from ppl.compiler.emit.checks import length
 from ppl.compiler.emit.code import Function, Name, assign, python
 from ppl.compiler.emit.cpu.module import CpuEmitter
-from ppl.compiler.emit.cuda.module import CudaEmitter
 from ppl.compiler.emit.emitter import Emitter
 from ppl.compiler.emit.externals import FAILED, FAILED_AT
 from ppl.compiler.emit.straight.body import body as straight_line
@@ -33,8 +32,9 @@ from ppl.compiler.schedule.values import Builder
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import Kind
+from ppl.lazy import cuda_emission
 
-EMITTERS: dict[str, type[Emitter]] = {"cpu": CpuEmitter, "cuda": CudaEmitter}
+EMITTERS: dict[str, Callable[..., Emitter]] = {"cpu": CpuEmitter, "cuda": cuda_emission.later("CudaEmitter")}
 """The emitters that targets name."""
 
 
