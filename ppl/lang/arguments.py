@@ -187,6 +187,6 @@ def signature(names: Sequence[str], data: Sequence[Any]) -> tuple[Any, ...]:
     """The key by which data share a trace: event shapes, ranks and kinds of dtype."""
     parts = []
     for name, value in zip(names, data, strict=True):
-        spec = as_spec(value, name)
+        spec = value if isinstance(value, ArgumentSpec) else as_array(value, name)
         parts.append((spec.shape[1:], len(spec.shape), spec.dtype.kind))
     return tuple(parts)

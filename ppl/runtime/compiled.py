@@ -37,7 +37,7 @@ from ppl.runtime.binding import Binder
 from ppl.runtime.devices.choice import chosen_target
 from ppl.runtime.executable import Executable, Request, compile_request
 from ppl.runtime.state import Layout, State
-from ppl.tuning import SMALL_UNITS
+from ppl.tuning import ROWS_INNERMOST, SMALL_UNITS
 
 if TYPE_CHECKING:
     from ppl.runtime.prepared import Settings
@@ -192,8 +192,9 @@ class Compiled:
         return float(sum(sizes))
 
     def static_particles(self, key: str, particles: int) -> int | None:
-        """The particle count to compile in: that of `ppl.compile` if it is 1, or in small programs."""
-        inlined = particles == 1 or self._units * particles <= SMALL_UNITS
+        """The particle count to compile in: that of `ppl.compile` if it is small, so that loops fill vectors."""
+        few = ROWS_INNERMOST if self.binder.plates else 1
+        inlined = particles <= few or self._units * particles <= SMALL_UNITS
         own = particles == self.settings.particles and key.removeprefix(VIOLATIONS) in ESTIMATED
         return particles if inlined and own else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -202,9 +203,7 @@ class Run:
             self._validate()
 
     def _batches(self) -> Iterable[Any]:
-        if isinstance(self.source, Rows):
-            return self.source.batches(self.step)
-        return self.source.batches(self.step - self.start)
+        return self.source.batches(self.step - (0 if isinstance(self.source, Rows) else self.start))
 
     @property
     def step(self) -> int:
@@ -285,7 +284,7 @@ class Run:
 
     def _consistent(self) -> dict[str, list[float]]:
         """The history up to the state: an interrupt may have come between two entries."""
-        n = sum(1 for step in self.history["step"] if step <= self.step)
+        n = bisect_right(self.history["step"], self.step)
         checks = min(len(self.history.get(key, ())) for key in ("validation", "validation_step"))
         found = {k: v[: checks if k.startswith("validation") else n] for k, v in self.history.items()}
         if self.record is None:

@@ -7,7 +7,7 @@ they were before; SIGTERM and SIGHUP, where they would end the process, do so on
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
+import _signal  # type: ignore[import-not-found]  # `signal` spends microseconds on making enumerations
 import os
 import signal
 import threading
@@ -56,7 +56,7 @@ class Signals:
             try:
                 for number, handler in self._caught():
                     self._before[number] = handler
-                    signal.signal(number, self._arrived)
+                    _signal.signal(number, self._arrived)
             except ValueError:  # the main thread of another interpreter
                 self._before.clear()
             except BaseException:
@@ -104,7 +104,7 @@ class Signals:
 
     def _caught(self) -> Iterator[tuple[int, Any]]:
         for number in WAITING:
-            handler = _signal.getsignal(number)  # that of `signal` spends microseconds on making an enumeration of it
+            handler = _signal.getsignal(number)
             ends = self._catch_ending and handler == signal.SIG_DFL and number in ENDING
             if ends or callable(handler):
                 yield number, signal.SIG_DFL if ends else handler
@@ -127,5 +127,5 @@ class Signals:
     def _restore(self) -> None:
         """Put the handlers back, but where a user's function has set another meanwhile."""
         for number, handler in self._before.items():
-            if signal.getsignal(number) == self._arrived:
-                signal.signal(number, handler)
+            if _signal.getsignal(number) == self._arrived:
+                _signal.signal(number, _signal.SIG_DFL if handler is signal.SIG_DFL else handler)

@@ -34,6 +34,7 @@ from ppl.compiler.schedule.fusion import Access, Loop, Op, Value, near, rest
 from ppl.compiler.schedule.stages import Cluster
 from ppl.ir.node import Node
 from ppl.ir.types import Axis, Kind
+from ppl.tuning import ROLLED_LEAST
 
 VARS = {Kind.REPEATS: "q", Kind.PLATE: "r", Kind.PARTICLES: "k", Kind.ENUM: "e", Kind.BRANCH: "c"}
 
@@ -63,8 +64,8 @@ class KernelWriter:
     def _apart(self) -> tuple[str, ...]:
         """Arguments with which buffers begin, if there are loops; what lies at a fixed place of a workspace has none.
 
-        Nor have tables that are read or written where data say: LLVM would make vectors of such loops, and gathering
-        takes longer than reading one by one.
+        Nor have tables whose entries are read or written one by one where data say: LLVM would make vectors of such
+        loops, and gathering takes longer.
         """
         if not any(isinstance(item, Loop) for item in self.cluster.items):
             return ()
@@ -272,9 +273,17 @@ class KernelWriter:
 
 
 def _scattered(op: Op) -> list[Value]:
-    """What `op` reads or writes at indices that differ from entry to entry."""
+    """What `op` reads or writes at indices that differ from entry to entry: not whole rows, which fill vectors."""
     found = [(op.target, op.gather), *((r.value, r.gather) for r in op.reads)]
-    return [value for value, gather in found if gather and (gather[0].view.axes or gather[0].view.coefs)]
+    return [value for value, gather in found if gather and not _by_rows(op, gather[0])]
+
+
+def _by_rows(op: Op, index: Access) -> bool:
+    """Whether an index stays what it is in the innermost loop of `op`, which LLVM does not write out."""
+    if not op.domain:
+        return True
+    last, moving = op.domain[-1], {*index.view.axes.values(), *index.view.coefs}
+    return not moving or (last.key not in moving and (last.size.constant or ROLLED_LEAST) >= ROLLED_LEAST)
 
 
 def best_of(op: Op) -> str:

@@ -182,7 +182,8 @@ def _gemm(a: Node, la: str, b: Node, lb: str, kept: tuple[Axis, ...], out: str, 
     elif not any(isinstance(x, Axis) for x in rows) and out and out[0] in cols:
         a, la, b, lb, rows, cols = b, lb, a, la, cols, rows
     m, n, k = _extent(rows, a, la), _extent(cols, b, lb), _extent(inner, a, la)
-    if not inner or m[0] * n[0] * k[0] < rules.product or (n == (1, False) and m[0] == 1) or (k == (1, False)):
+    least = rules.product if m[1] or n[1] or k[1] else rules.single
+    if not inner or m[0] * n[0] * k[0] < least or (n == (1, False) and m[0] == 1) or (k == (1, False)):
         return None
     left, right = _operand(a, la, rows, inner), _operand(b, lb, inner, cols)
     if left is None or right is None:

@@ -27,7 +27,8 @@ class Rewrites:
 
     Attributes
     ----------
-    product : multiplications (number of rows excluded) from which a product is a call of a library; below, it is fused.
+    product, single : multiplications from which a product with rows, whose number is left out, is a call of a library,
+        and from which one without rows is; below, it is fused.
     joined : whether products over rows that are added up become one, with one accumulator.
     choices : entries of a table up to which it is read by comparisons.
     table_width : width of a table from which products with its rows are steps that read it where it lies.
@@ -44,6 +45,7 @@ class Rewrites:
     """
 
     product: Number = tuning.PRODUCT_SIZE
+    single: Number = tuning.SINGLE_PRODUCT
     joined: bool = True
     choices: Number = tuning.COMPARED_TABLE
     table_width: Number = tuning.IN_PLACE_WIDTH
@@ -178,7 +180,9 @@ CUDA = Target(
     threads=tuning.SIMULATED_THREADS if SIMULATED else tuning.CUDA_THREADS,
     resident=True,
     clocked=False,
-    rewrites=Rewrites(product=tuning.CUDA_PRODUCT, table_width=NEVER, windows=False, flat=NEVER),
+    rewrites=Rewrites(
+        product=tuning.CUDA_PRODUCT, single=tuning.CUDA_PRODUCT, table_width=NEVER, windows=False, flat=NEVER
+    ),
     fusion=Fusion(
         arrays=1 << 20,
         innermost="event",

@@ -198,9 +198,10 @@ def _opaque(node: Node, stage: Stage, builder: Builder) -> Opaque:
 
 
 def rows_innermost(ops: Sequence[Op], row: Axis, limits: Fusion) -> None:
-    """Let operations loop over `row` last: all of them, or those on short events, as the target wants it.
+    """Let operations loop over `row` last: all of them, or those with one short loop beside it, as the target wants it.
 
-    Short events are worth it if elementary functions are among the operations: loops over them would fill no vectors.
+    Short events, or few particles, are worth it if elementary functions are among the operations: loops over them would
+    fill no vectors.
     """
     moved = [op for op in ops if len(op.domain) > 1 and op.domain[0].key == row and op.kind in MOVED]
     if limits.innermost == "short":
@@ -215,8 +216,7 @@ def rows_innermost(ops: Sequence[Op], row: Axis, limits: Fusion) -> None:
 
 
 def _is_short(op: Op, most: int) -> bool:
-    key, size = op.domain[1]
-    return len(op.domain) == 2 and isinstance(key, int) and (size.constant or most + 1) <= most
+    return len(op.domain) == 2 and (op.domain[1].size.constant or most + 1) <= most
 
 
 def _finals(stage: Stage, builder: Builder) -> None:

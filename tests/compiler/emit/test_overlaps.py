@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from llvmlite.binding import get_host_cpu_features
 
+import ppl
 from ppl.checked import CHECKED
 from ppl.compiler.emit.code import Argument, Function, Name, assign, call, do, loop, python
 from ppl.runtime import cache
@@ -111,3 +112,29 @@ def test_the_largest_of_many_takes_vectors_and_is_nan_where_one_is(dtype):
         assert y[0] == 0.0
     (text,) = compiled.inspect_llvm().values()
     assert "vector.reduce.fmaximum" in text
+
+
+def test_rows_of_tables_are_made_of_vectors():
+    """Ratings of items by users: rows are read and added to where data say, some of them several times."""
+
+    @ppl.model
+    def model(user, item, rating):
+        users, items = (ppl.param(name, ppl.init.normal(1.0), shape=(5, 8)) for name in ("users", "items"))
+        with ppl.plate("data", user, item, rating) as (user, item, rating):
+            ppl.sample("rating", ppl.Normal((users[user] * items[item]).sum(), 1.0), obs=rating)
+
+    rng = np.random.default_rng(0)
+    user, item, rating = rng.integers(0, 5, 40), rng.integers(0, 5, 40), rng.normal(size=40).astype(np.float32)
+    program = ppl.compile(ppl.likelihood(model), data=(user, item, rating))
+    state = program.init(0)
+    _, grads = program.value_and_grad(state, user, item, rating)
+    users, items = (np.asarray(state.params[name], float) for name in ("users", "items"))
+    off = ((users[user] * items[item]).sum(1) - rating)[:, None]
+    expected = np.zeros((2, 5, 8))
+    np.add.at(expected[0], user, off * items[item])
+    np.add.at(expected[1], item, off * users[user])
+    np.testing.assert_allclose([grads["users"], grads["items"]], expected, rtol=1e-4, atol=1e-4)
+    module = program.prepare().executable("gradient").module
+    (kernel,) = (f.bare() for name, f in vars(module).items() if name.startswith("rows_0_kernel_"))
+    text = kernel.inspect_llvm(kernel.signatures[0])
+    assert f"<{min(8, WIDEST)} x float>" in text and "gather" not in text

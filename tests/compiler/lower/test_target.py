@@ -26,19 +26,19 @@ MACHINES = {
         # Tiny loops of two arrays: nearly every value lies in memory. Nothing is rewritten, tiles are three rows.
         Target("narrow", "cpu",
                rewrites=Rewrites(joined=False, choices=0, table_width=NEVER, lanes=1 << 40, long_event=NEVER,
-                                 flat=NEVER, double_sums=False, windows=False, straight=0, product=NEVER),
+                                 flat=NEVER, double_sums=False, windows=False, straight=0, product=NEVER, single=NEVER),
                fusion=Fusion(arrays=2, innermost="event"),
                buffers=Buffers(product_tile=200, stream_tile=200, tile_rows=3, noise_block=1, line=1, long=1 << 40),
                sharing=Sharing(owned=NEVER)),
         # One kernel for every operation, buffers of the whole batch, regions that end at products and noise.
         Target("split", "cpu",
-               rewrites=Rewrites(straight=0, product=1, windows=False),
+               rewrites=Rewrites(straight=0, product=1, single=1, windows=False),
                fusion=Fusion(operations=1, innermost="event", cuts=PRODUCTS),
                buffers=Buffers(whole=True), sharing=Sharing(owned=NEVER)),
         # Rows innermost, everything that may be a step of its own is one, every gradient owned, long events are short.
         Target("rows", "cpu",
-               rewrites=Rewrites(product=1, choices=2, table_width=1, lanes=1, long_event=8, short=1 << 20, flat=2,
-                                 vector=1 << 20, straight=0),
+               rewrites=Rewrites(product=1, single=1, choices=2, table_width=1, lanes=1, long_event=8, short=1 << 20,
+                                 flat=2, vector=1 << 20, straight=0),
                fusion=Fusion(innermost="rows"),
                buffers=Buffers(product_tile=2000, line=4, long=2, window=1 << 10),
                sharing=Sharing(owned=1, owned_rows=1, part_rows=1, most=8, operations=1, sums=1, plain_rows=1,

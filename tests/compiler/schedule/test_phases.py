@@ -65,3 +65,36 @@ def test_what_rows_would_store_is_weighed_against_the_functions(monkeypatch):
     monkeypatch.setattr("ppl.compiler.schedule.phases.CARRIED_ENTRIES", 0)
     loops = list(_row_loops(_program(False).prepare().executable("gradient")))
     assert [loop.innermost for loop in loops if _functions(loop)] == [False]
+
+
+def _logistic(particles):
+    @ppl.model
+    def model(x, y):
+        w = ppl.sample("w", ppl.Normal(np.zeros(13), 1.0))
+        with ppl.plate("data", x, y) as (x, y):
+            ppl.sample("y", ppl.Bernoulli(logits=x @ w), obs=y)
+
+    @ppl.model
+    def guide(x, y):
+        ppl.sample("w", ppl.Normal(ppl.param("loc", 0.1, shape=13), np.exp(ppl.param("scale", -1.0, shape=13))))
+
+    x = np.random.default_rng(0).normal(size=(100, 13)).astype(np.float32)
+    data = x, (x[:, 0] > 0).astype(np.float32)
+    return ppl.compile(ppl.elbo(model, guide), particles=particles, data=data), data
+
+
+def test_functions_of_few_particles_take_rows_in_their_innermost_loop():
+    """And the results are those of a program that learns the number of particles when it is called."""
+    program, data = _logistic(4)
+    executable = program.prepare().executable("gradient")
+    plate = next(stage.row for stage in executable.stages if stage.row is not None)
+    steps = [step for stage in executable.stages if stage.row is not None for step in stage.steps]
+    loops = [loop for step in steps if isinstance(step, Cluster) for loop in _loops(step.items)]
+    dear = [x for x in loops if any(op.node.op in FUNCTIONS for op in x.items if not isinstance(op, Loop))]
+    assert dear and all(x.innermost and x.token == plate for x in dear)
+    other, _ = _logistic(1)
+    loss, grads = program.value_and_grad(program.init(0), *data)
+    expected, others = other.value_and_grad(other.init(0), *data, particles=4)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    for name, grad in grads.items():
+        np.testing.assert_allclose(grad, others[name], rtol=1e-4, atol=1e-4)
