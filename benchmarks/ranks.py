@@ -32,7 +32,10 @@ def program_of(code: str) -> Any:
 
 
 def measure(code: str, with_comm: bool, steps: int, samples: int) -> dict[str, list[float]]:
-    """Seconds of a step of each sample: "plain", "comm", or of one rank both, in turns."""
+    """Seconds of a step of each sample: "plain", "comm", or of one rank both, in turns.
+
+    Every second turn goes backwards, so that neither always follows the other.
+    """
     world, program, data = MPI.COMM_WORLD, program_of(code), bits()
     options: dict[str, Any] = {"batch_size": 100, "optimizer": ppl.optim.Adam(1e-3), "seed": 0, "progress": False}
     ways: dict[str, dict[str, Any]] = {"plain": {}, "comm": {"comm": world, "replicated": True}}
@@ -46,8 +49,8 @@ def measure(code: str, with_comm: bool, steps: int, samples: int) -> dict[str, l
     found: dict[str, list[float]] = {way: [] for way in taken}
     for way in taken:
         seconds(way, SHORT)
-    for _ in range(samples):
-        for way in taken:
+    for turn in range(samples):
+        for way in taken[:: -1 if turn % 2 else 1]:
             short = seconds(way, SHORT)
             found[way].append((seconds(way, SHORT + steps) - short) / steps)
     return found

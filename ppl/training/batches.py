@@ -135,10 +135,10 @@ class Rows:
     def resume(self, place: tuple[int, int] | None) -> None:
         """Begin where a checkpoint ends: the step says where that is."""
 
-    def close(self) -> None:
-        """End the thread that reads ahead."""
+    def close(self, hurried: bool = False) -> None:
+        """End the thread that reads ahead, if it ends soon where that is `hurried`."""
         if self._reader is not None:
-            self._reader.close()
+            self._reader.close(hurried)
 
     def batches(self, step: int) -> Iterator[Batch]:
         """Batches from global step `step` on, without end."""

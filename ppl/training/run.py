@@ -84,17 +84,17 @@ class Run:
         """Take all steps; the checkpoint is written however this ends."""
         ahead = None if self.end is None else max(self.end - self.step, 0)
         with Signals(ending=self.saves) as self.signals:
-            failed = True
+            failed = hurried = True
             try:
                 with Bar(progress, ahead, "rows" if self.has_rows else "steps") as bar:
                     self._loop(bar)
                 self._validate()
-                failed = False
+                failed = hurried = False
             except KeyboardInterrupt:
                 failed = False
             finally:
                 self.signals.close()
-                self.source.close()
+                self.source.close(hurried)
                 self._save_last(failed)
             return self._result()
 

@@ -10,8 +10,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-PATIENCE = 5.0
-"""Seconds that `close` waits for a reader that is in the middle of something."""
+PATIENCE, HURRY = 5.0, 0.3
+"""Seconds that `close` waits for a reader that is in the middle of something: at the end; after Ctrl-C or an error."""
 
 _ENDED: Any = object()
 
@@ -20,7 +20,7 @@ class Ahead:
     """An iterator whose items a thread fetches, at most `count` before they are asked for.
 
     What the source raises is raised where its item would have come, with its own traceback. `close` ends the thread,
-    after the item that it is at.
+    after the item that it is at; where that takes too long, the thread is left behind, and ends when it can.
     """
 
     def __init__(self, source: Iterator[Any], count: int):
@@ -64,12 +64,12 @@ class Ahead:
         self._got.extendleft((item, None) for item in reversed(items))
         self._owed += len(items)
 
-    def close(self) -> None:
+    def close(self, hurried: bool = False) -> None:
         """End the thread and close the source."""
         self._ending.set()
         self._room.release()
         if self._thread is not threading.current_thread():
-            self._thread.join(PATIENCE)
+            self._thread.join(HURRY if hurried else PATIENCE)
 
     def _fetch(self) -> None:
         try:

@@ -91,9 +91,11 @@ class Stream:
         self._reader = Ahead(source, self.prefetch) if self.prefetch else source
         return self._reader
 
-    def close(self) -> None:
-        """End the thread that reads ahead, and close the pass."""
-        if self._reader is not None:
+    def close(self, hurried: bool = False) -> None:
+        """End the thread that reads ahead, if it ends soon where that is `hurried`, and close the pass."""
+        if isinstance(self._reader, Ahead):
+            self._reader.close(hurried)
+        elif self._reader is not None:
             closing(self._reader)
 
     def used(self, batch: Batch | None) -> None:

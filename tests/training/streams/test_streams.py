@@ -2,8 +2,6 @@
 
 import functools
 import itertools
-import os
-import signal
 import threading
 import time
 import traceback
@@ -35,13 +33,6 @@ def _reading():
 
 def _mu(found):
     return found.state.params["mu"]
-
-
-@pytest.fixture
-def ctrl_c():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 # --- passes and places -----------------------------------------------------------------------------------
@@ -181,39 +172,6 @@ def test_what_a_reader_raises_reaches_the_caller(prefetch, tmp_path):
         fit(program(), batches=_failing, steps=9, optimizer=SGD(0.1), prefetch=prefetch, checkpoint=path)
     assert "_failing" in [frame.name for frame in traceback.extract_tb(caught.tb)]
     assert ppl.load_state(path).step == 2 and not _reading()
-
-
-def test_ctrl_c_ends_the_thread(ctrl_c):
-    closed = []
-
-    def source():
-        try:
-            while True:
-                yield X[:4]
-        finally:
-            closed.append(True)
-
-    def interrupt(step, state, metrics):
-        if step == 3:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    found = fit(program(), batches=source, steps=10**6, optimizer=SGD(0.1), prefetch=2, callback=interrupt)
-    assert found.state.step == 3 and closed and not _reading()
-
-
-def test_ctrl_c_comes_through_while_the_reader_waits(ctrl_c):
-    free = threading.Event()
-
-    def source():
-        yield X[:4]
-        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-        free.wait(20.0)
-        yield X[:4]
-
-    threading.Timer(1.0, free.set).start()
-    began = time.monotonic()
-    found = fit(program(), batches=source, steps=9, optimizer=SGD(0.1), prefetch=1)
-    assert found.state.step == 1 and time.monotonic() - began < 15.0
 
 
 # --- what is refused -------------------------------------------------------------------------------------
