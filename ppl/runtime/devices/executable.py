@@ -59,7 +59,8 @@ class CudaExecutable(Executable):
         work = self.workspace_for(sizes, slabs)
         work.tell(plates)
         out = self._empty_vector("out", self._out_size(sizes)) if self.request.arrays else self._none
-        written = [cuda_launch.empty(x.size, x.dtype) for x in (grad, out)]
+        stays = not isinstance(grad, np.ndarray)  # it is memory of the device
+        written = [grad if stays else cuda_launch.empty(grad.size, grad.dtype), cuda_launch.empty(out.size, out.dtype)]
         moved = cuda_launch.moved
         there = moved(aux)
         clock = moved(np.array([seed, step], np.uint64))
@@ -76,7 +77,8 @@ class CudaExecutable(Executable):
             self.refuse(error)
         if self.tells and work.told(FAILED):
             raise failed(self.stages)
-        for host, device in zip((grad, out, aux), (*written, there), strict=True):
+        results = list(zip((grad, out, aux), (*written, there), strict=True))
+        for host, device in results[int(stays) :]:
             cuda_launch.fetched(device, host)
         if CHECKED:
             guards.verify(self.memory, cuda_launch.fetched(work.w), cuda_launch.fetched(work.v), (slabs, slabs))

@@ -99,14 +99,14 @@ class Ranks:
     def exchange(self, numbers: np.ndarray) -> np.ndarray:
         """One row of `numbers` (float64, as many on all ranks) from every rank. Collective."""
         found = np.empty((self.size, numbers.size))
-        self._wait(self.comm.Iallgather(numbers, found))
+        self.wait(self.comm.Iallgather(numbers, found))
         return found
 
     def lists(self, vector: np.ndarray, counts: Sequence[int]) -> np.ndarray:
         """The vectors of all ranks one after the other, `counts` entries of each. Collective."""
         found = np.empty(sum(counts), vector.dtype)
         starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).tolist()
-        self._wait(self.comm.Iallgatherv(np.ascontiguousarray(vector), [found, (list(counts), starts)]))
+        self.wait(self.comm.Iallgatherv(np.ascontiguousarray(vector), [found, (list(counts), starts)]))
         return found
 
     def total(self, vector: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -119,7 +119,7 @@ class Ranks:
         vector = np.ascontiguousarray(vector)
         if vector.nbytes * self.size <= GATHERED_BYTES:
             parts = np.empty((self.size, vector.size), vector.dtype)
-            self._wait(self.comm.Iallgather(vector, parts))
+            self.wait(self.comm.Iallgather(vector, parts))
             return rank_sums.weighted(parts, weights)
         adder = self._adder_for(vector.nbytes)
         return self._by_shares(vector, weights) if adder is None else adder.total(vector, weights)
@@ -134,7 +134,7 @@ class Ranks:
         """Memory of all ranks, or None where they cannot share so much: `nbytes` here, and `in_all`. Collective."""
         if not (self.on_one_machine() and self.exchange(np.array([has_room(in_all)], float)).all()):
             return None
-        self._windows.append(Window(self.comm, nbytes, self._wait))
+        self._windows.append(Window(self.comm, nbytes, self.wait))
         return self._windows[-1]
 
     def _adder_for(self, nbytes: int) -> Adder | None:
@@ -157,13 +157,14 @@ class Ranks:
         own = counts[self.rank]
         parts = np.empty((self.size, own), vector.dtype)
         given = [vector, (counts, ends[:-1])]
-        self._wait(self.comm.Ialltoallv(given, [parts, ([own] * self.size, [own * r for r in range(self.size)])]))
+        self.wait(self.comm.Ialltoallv(given, [parts, ([own] * self.size, [own * r for r in range(self.size)])]))
         share = rank_sums.weighted(parts, weights)
         found = np.empty_like(vector)
-        self._wait(self.comm.Iallgatherv(share, [found, (counts, ends[:-1])]))
+        self.wait(self.comm.Iallgatherv(share, [found, (counts, ends[:-1])]))
         return found
 
-    def _wait(self, request: Any) -> None:
+    def wait(self, request: Any) -> None:
+        """Wait for a request, and let other processes have the core meanwhile."""
         while not request.Test():
             _yield()
 

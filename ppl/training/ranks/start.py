@@ -22,6 +22,7 @@ from ppl.training.live import rule_of
 from ppl.training.optim.transform import as_transform
 from ppl.training.options import check_hyper, check_options
 from ppl.training.ranks.block import run_in_memory
+from ppl.training.ranks.device import DeviceRun, reduces_on_devices
 from ppl.training.ranks.rows import RankRows
 from ppl.training.ranks.run import RankRun
 from ppl.training.ranks.stream import RankStream
@@ -45,7 +46,10 @@ def fit_on_ranks(ranks: Ranks, program: Any, data: tuple[Any, ...], given: Mappi
     source.seed = begun.seed
     source.resume(place)
     kind, form = ranks.together(_loop, program, compiled, transform, source)
-    make: Any = run_in_memory(ranks, form, transform, source) if kind is RankRun else kind
+    make: Any = kind
+    if kind is RankRun:
+        on_devices = reduces_on_devices(ranks, form)
+        make = DeviceRun if on_devices else run_in_memory(ranks, form, transform, source)
     run: RankRun = make(
         ranks, form, given["checkpoint"] is not None, program, transform, given["hyper"], source, begun, start
     )
