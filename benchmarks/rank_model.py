@@ -48,6 +48,10 @@ LOADS = (
 )
 
 
+BACKWARD = 2 / 3
+"""The part of a step's computation behind which gradients could travel, at most: all of the backward pass."""
+
+
 def exchange(load: Load, network: Network, ranks: int) -> float:
     """Seconds of the exchange of one step."""
     if ranks == 1:
@@ -68,6 +72,19 @@ def weak(load: Load, seconds: float, network: Network, ranks: int, accumulate: i
     """
     load = load._replace(touched=accumulate * load.touched)
     return seconds / (seconds + exchange(load, network, ranks) / accumulate)
+
+
+def overlapped(load: Load, seconds: float, network: Network, ranks: int) -> float:
+    """A bound of `weak`, were gradients sent while those of earlier layers are computed.
+
+    All that travels is taken to be hidden, as far as the backward pass lasts; heads, which end a step, and adding up,
+    which a core has to do, are not. Tables send what they send after the step.
+    """
+    if load.touched or ranks == 1:
+        return weak(load, seconds, network, ranks)
+    bytes_ = 4 * load.parameters
+    travels = 2 * (ranks - 1) * network.latency + 2 * bytes_ * (ranks - 1) / ranks / network.bandwidth
+    return seconds / (seconds + exchange(load, network, ranks) - min(travels, BACKWARD * seconds))
 
 
 def strong(load: Load, seconds: float, network: Network, ranks: int) -> float:

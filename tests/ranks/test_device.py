@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numba
 import pytest
 
 from ppl.errors import OptionError
@@ -54,3 +55,16 @@ def test_sums_on_devices_are_those_on_the_host() -> None:
     done = subprocess.run([sys.executable, "-m", "tests.ranks.on_devices"], env=environment, cwd=ROOT, timeout=500,
                           capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 0 and "equal" in done.stdout, done.stderr
+
+
+@pytest.mark.cuda
+def test_the_sum_compiles_without_a_device() -> None:
+    """In single precision throughout."""
+    ptx = pytest.importorskip("ppl.kernels.cuda.ptx")
+    if not ptx.is_available() or numba.config.ENABLE_CUDASIM:
+        pytest.skip(f"needs pip install '{ptx.REQUIREMENT}'")
+    from ppl.kernels.cuda import rank_sums
+
+    vector = numba.types.Array(numba.float32, 1, "C")
+    text, _ = ptx.compile_ptx(rank_sums._weighted, (vector, vector, vector, numba.int64))
+    assert "f32" in text and "f64" not in text
