@@ -23,12 +23,13 @@ from ppl.ir.node import Node, topological
 from ppl.ir.op_facts import DRAWS, FUNCTIONS, LEAVES, VIEWS
 from ppl.program.traffic import moved
 
-KINDS = ("products", "functions", "draws", "arithmetic", "bytes", "steps")
+KINDS = ("products", "functions", "draws", "arithmetic", "bytes", "steps", "looped")
 
 
 class Price(NamedTuple):
     """Nanoseconds of one of each kind: flops of products, functions (exp, log, ...), random numbers, other arithmetic,
-    bytes moved between steps, and steps of the schedule begun; `call` is that of a step in the loop of `ppl.fit`.
+    bytes moved between steps, and steps of the schedule begun; `looped` is what operations in a loop over time take on
+    top where there is more than one particle; `call` is that of a step in the loop of `ppl.fit`.
     """
 
     products: float = 0.01
@@ -37,6 +38,7 @@ class Price(NamedTuple):
     arithmetic: float = 0.12
     bytes: float = 0.025
     steps: float = 80.0
+    looped: float = 0.1
     call: float = 130.0
 
 
@@ -51,28 +53,33 @@ def counted(request: Request, dtype: str, target: Target) -> Counts:
         groups = (request.scalars, request.grads, request.aux, request.arrays)
         _add_nodes(found, topological([n for group in groups for _, n in group]))
     for stage in fields["stages"]:
-        _add(found, stage, np.dtype(dtype).itemsize, 1)
+        _add(found, stage, np.dtype(dtype).itemsize, 1, False)
     return found
 
 
 def nanoseconds(counts: Counts, sizes: Mapping[str, int], price: Price | None = None) -> float:
     """What a step takes with so many rows and particles."""
     given, price = _Sizes(sizes), price or Price()
-    return price.call + sum(getattr(price, kind) * counts[kind].evaluate(given) for kind in KINDS)
+    kinds = KINDS if given["n_particles"] > 1 else KINDS[:-1]
+    return price.call + sum(getattr(price, kind) * counts[kind].evaluate(given) for kind in kinds)
 
 
-def _add(found: Counts, stage: Stage, itemsize: int, times: int) -> None:
+def _add(found: Counts, stage: Stage, itemsize: int, times: int, looped: bool) -> None:
+    """Count a stage; what a loop over time moves between its steps stays in the cache and is not counted."""
     for step in (*stage.steps, *stage.owned):
         found["steps"] += times
-        found["bytes"] += moved(step, itemsize) * times
+        if not looped:
+            found["bytes"] += moved(step, itemsize) * times
         if isinstance(step, Cluster):
             for op in step.ops:
                 found[_kind(op.node)] += _turns(op) * times
+                if looped:
+                    found["looped"] += _turns(op) * times
         elif step.node.op == "gemm":
             found["products"] += multiplications(step.node) * (2 * times)
         elif step.inner:
             for inner in step.inner:
-                _add(found, inner, itemsize, times * int(step.node.attrs.get("length", 1)))
+                _add(found, inner, itemsize, times * int(step.node.attrs.get("length", 1)), True)
         else:
             found[_kind(step.node)] += entries(step.node.type) * times
 
