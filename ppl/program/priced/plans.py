@@ -21,7 +21,6 @@ from ppl.estimators import (
 )
 from ppl.estimators.base import Estimator
 from ppl.graph.stochastic import RandomNode, StochasticGraph
-from ppl.inference.tuning.candidates import BESIDE_TABLE
 
 First = Mapping[str, Estimator]
 """Estimators that come before the table's, by node."""
@@ -47,11 +46,14 @@ MEASURED: tuple[Estimator, ...] = (
     *WITHOUT_PATH,
     *BESIDE[:1],
     SMOOTH,
-    *BESIDE_TABLE,
+    Enumerate(units=2, baseline="leave_one_out"),
     Enumerate(categories=2),
+    Combine(Enumerate(categories=2), OTHERS),
     StickingTheLanding(),
 )
-"""Tried where variances are measured, which asks for no closed form."""
+"""Tried where variances are measured, which asks for no closed form. A path or a pair combined with leave-one-out is
+not: it was hardly better than with a moving average, or than the pair alone.
+"""
 NEAR = 3
 """Best plans whose estimators are tried node by node."""
 
