@@ -126,9 +126,9 @@ class Frame:
         for attribute in ("noinline", "optnone"):
             self.builder.function.attributes.add(attribute)
 
-    def rolled(self, branch: Any) -> None:
-        """Have the loop that ends in `branch` made of vectors, if it can be, before anybody writes its turns out."""
-        rolled(branch)
+    def rolled(self, branch: Any, vectors: bool) -> None:
+        """Have the loop that ends in `branch` made of vectors first, if it can be; `vectors`: then write these out."""
+        rolled(branch, vectors)
 
     def pointer(self, kind: Any) -> Any:
         """The type of a pointer to entries of `kind`."""

@@ -26,10 +26,19 @@ def scopes(module: ir.Module, count: int) -> list[tuple[Any, Any]]:
     return [(module.add_metadata([x]), module.add_metadata([y for y in found if y is not x])) for x in found]
 
 
-def rolled(branch: Any) -> None:
-    """Have the loop that ends in `branch` made of vectors, if it can be, before anybody writes its turns out."""
+def rolled(branch: Any, vectors: bool) -> None:
+    """Have the loop that ends in `branch` made of vectors, if it can be, before anybody writes its turns out.
+
+    With `vectors`, what no vectors fill is masked, and the turns of the loop over vectors are written out, so that the
+    masks are constants.
+    """
     module = branch.function.module
-    loop = _Scope(module, module.add_metadata(["llvm.loop.unroll.disable"]))
+    facts = [module.add_metadata(["llvm.loop.unroll.disable"])]
+    if vectors:
+        facts.append(module.add_metadata(["llvm.loop.vectorize.predicate.enable", ir.Constant(ir.IntType(1), 1)]))
+        full = module.add_metadata(["llvm.loop.unroll.full"])
+        facts.append(module.add_metadata(["llvm.loop.vectorize.followup_vectorized", full]))
+    loop = _Scope(module, *facts)
     branch.set_metadata("llvm.loop", loop)
 
 

@@ -1,5 +1,8 @@
 """LLVM is told which buffers of a function do not overlap, so that short loops over parts of one array are vectors."""
 
+import re
+import sys
+
 import numpy as np
 import pytest
 from llvmlite.binding import get_host_cpu_features
@@ -72,6 +75,24 @@ def test_loops_of_any_length_compute_what_the_text_says(size):
         run(kernel(body), (0, 100, 200))
 
 
+@pytest.mark.parametrize("size", [9, 13, 21, 63])
+def test_scalar_products_are_one_loop_of_masked_vectors_that_read_nothing_behind_their_end(size):
+    s, row = Name("s"), X.at(C + R * size + "i")
+    product = loop("i", size, [assign(s, s + X.at(A + "i") * row)])
+    g = kernel(loop("r", N, [assign(s, 0.0), product, assign(X.at(B + R), s)]))
+    functions = both(module(g, (0, 100, 200)))
+    x = np.random.default_rng(0).normal(size=200 + 3 * size + 32).astype(np.float32)
+    x[size:100], x[200 + 3 * size :] = np.nan, np.nan
+    for f in functions:
+        f(x, x.copy(), 3)
+        np.testing.assert_allclose(
+            x[100:103], x[200 : 200 + 3 * size].reshape(3, size) @ x[:size], rtol=1e-4, atol=1e-5
+        )
+    text = code(functions[1])
+    assert "masked.load" in text
+    assert not re.search(r"vector\.reduce\.fadd\.v[24]f32" if WIDEST > 4 else "$^", text)
+
+
 def test_unknown_memory_is_tested_or_left_alone():
     """Without the facts, overlapping buffers mean what the text says."""
     shifted = loop("i", 16, [assign(X.at(B + "i"), X.at(A + "i") * 2.0)])
@@ -114,8 +135,12 @@ def test_the_largest_of_many_takes_vectors_and_is_nan_where_one_is(dtype):
     assert "vector.reduce.fmaximum" in text
 
 
-def test_rows_of_tables_are_made_of_vectors():
+def test_rows_of_tables_are_made_of_vectors(tmp_path, monkeypatch):
     """Ratings of items by users: rows are read and added to where data say, some of them several times."""
+    (tmp_path / "cache").mkdir(mode=0o700)
+    monkeypatch.setenv("PPL_CACHE_DIR", str(tmp_path / "cache"))
+    for name in [m for m in sys.modules if m.startswith("ppl_program_")]:
+        monkeypatch.delitem(sys.modules, name)
 
     @ppl.model
     def model(user, item, rating):

@@ -208,31 +208,35 @@ class Body:
     def _for(self, x: For) -> None:
         size, down = self.expressions.size, isinstance(x.step, Literal) and x.step.value < 0
         step = WORD(1) if x.step is None else size(x.step)
-        for first, last, rolled in self._parts(x):
+        held = all(isinstance(y, Assign) and isinstance(y.target, Name) for y in x.body)
+        for first, last, rolled in self._parts(x, held):
             start, stop = WORD(0) if first is None else size(first), size(last)
-            with self.overlaps.loop(x, self.expressions.locals), self._turns(start, stop, step, down, rolled) as i:
+            turns = self._turns(start, stop, step, down, rolled, held)
+            with self.overlaps.loop(x, self.expressions.locals), turns as i:
                 self.bind(x.var, Number(I64, i))
                 self.block(x.body)
 
-    def _parts(self, x: For) -> list[tuple[Expression | None, Expression, bool]]:
+    def _parts(self, x: For, held: bool) -> list[tuple[Expression | None, Expression, bool]]:
         """Beginnings and ends of the loops that a loop is written as, and whether they are to be `rolled`.
 
         LLVM writes short loops out before it looks for vectors, and then finds none. What no vectors fill it masks, and
-        then sums in memory do not stay in registers; so the innermost loops take vectors of all sizes.
+        then sums in memory do not stay in registers; so the innermost loops take vectors of all sizes. If all results
+        are `held` by locals, one loop has one sum over the entries of a vector.
         """
         whole = isinstance(x.stop, Literal) and x.start is None and x.step is None
         turns = x.stop.value if isinstance(x.stop, Literal) and whole and self.function.apart else 0
         if not ROLLED_LEAST <= turns <= ROLLED_MOST:
             return [(x.start, x.stop, False)]
         inner = not any(isinstance(y, For | While) for y in inside(*x.body))
-        ends = [0, *sorted({turns - turns % n for n in VECTORS}), turns] if inner else [0, turns]
+        ends = [0, *sorted({turns - turns % n for n in VECTORS}), turns] if inner and not held else [0, turns]
         return [(Literal(a), Literal(b), b - a >= VECTORS[-1]) for a, b in pairwise(ends) if a < b]
 
     @contextlib.contextmanager
-    def _turns(self, start: Any, stop: Any, step: Any, down: bool = False, rolled: bool = False) -> Iterator[Any]:
+    def _turns(self, start: Any, stop: Any, step: Any, down: bool = False, rolled: bool = False, held: bool = False
+               ) -> Iterator[Any]:  # fmt: skip
         """A loop from `start` to before `stop`, whose body is written inside; gives what it counts.
 
-        LLVM does not write out the turns of one that is `rolled`.
+        LLVM does not write out the turns of one that is `rolled`, before they are vectors if its results are `held`.
         """
         builder, before = self.builder, self.builder.block
         head, body, after = (builder.append_basic_block(name) for name in ("for", "turn", "after"))
@@ -247,7 +251,7 @@ class Body:
             i.add_incoming(builder.add(i, step, flags=("nsw",)), builder.block)
             back = builder.branch(head)
             if rolled:
-                self.frame.rolled(back)
+                self.frame.rolled(back, held)
         builder.position_at_end(after)
 
 
