@@ -29,6 +29,7 @@ internals.read_linked()
 internals.remember_needs()
 internals.lean_environments()
 internals.type_plain_arrays()
+internals.make_few_events()
 
 seconds: weakref.WeakKeyDictionary[Callable[..., Any], float] = weakref.WeakKeyDictionary()
 """What this process has spent on compiling a function, or on reading it from disk, without what it calls."""
@@ -87,7 +88,7 @@ def _watched(dispatcher: Any, compile_: Callable[..., Any]) -> Callable[..., Any
         _inner.append(0.0)
         _running.begin(dispatcher.py_func)
         try:
-            with resting():
+            with resting(), internals.unheard():
                 return compile_(signature)
         finally:
             _running.end()

@@ -42,6 +42,7 @@ from ppl.kernels.internals.dispatchers import (
     keep_in,
     watch,
 )
+from ppl.kernels.internals.events import make_few_events, unheard
 from ppl.kernels.internals.functions import (
     intrinsic_function,
     is_compiled,
@@ -104,6 +105,7 @@ __all__ = [
     "jitclass_parts",
     "keep_in",
     "lean_environments",
+    "make_few_events",
     "normalize_signature",
     "options",
     "overloaded_attributes",
@@ -120,5 +122,6 @@ __all__ = [
     "remember_needs",
     "type_plain_arrays",
     "ufunc_parts",
+    "unheard",
     "watch",
 ]

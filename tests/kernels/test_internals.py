@@ -1,6 +1,7 @@
 """Numba's private parts, one by one: a version of Numba that changes one fails here and says which."""
 
 import ast
+import contextlib
 import ctypes
 import pickle
 import re
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from numba import types
 from numba.core import environment
+from numba.core.event import install_recorder
 from numba.experimental import jitclass
 from numba.extending import intrinsic, overload, overload_method, type_callable
 
@@ -403,6 +405,28 @@ def test_calls_by_address():
     with pytest.raises(ValueError) as caught:
         _ends_and_raises(place, -1.0)
     assert caught.value.args == ("not positive", 7)
+
+
+@compiles
+@compiles
+def test_events_are_made_where_somebody_hears_them():
+    def timers():
+        """What a function's own listener has heard, of one compiled inside and one compiled after it."""
+        found = []
+        for inside in (internals.unheard(), contextlib.nullcontext()):
+            compiled = numba.njit(lambda x: x + 1)
+            with inside:
+                assert compiled(2) == 3
+            found.append(compiled.get_metadata(compiled.signatures[0]).get("timers", {}))
+        return found
+
+    internals.make_few_events()
+    unheard, heard = timers()
+    assert unheard == {}
+    assert heard["llvm_lock"] > 0
+    with install_recorder("numba:run_pass") as recorded:
+        assert all(found["llvm_lock"] > 0 for found in timers())
+    assert len(recorded.buffer) >= 40
 
 
 @compiles
