@@ -76,10 +76,13 @@ BLOCKS = {"PPL_RANKS_COMMON": "1", "PPL_RANKS_REPLICATED": "1"}
 """Ranks that have the same rows in memory, in slabs of two rows, take blocks of steps together."""
 
 
-@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)])
-def test_blocks_of_steps_have_the_bits_of_one_process(size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("size", "names"),
+    [(2, ["whole"]), *(pytest.param(n, ["belief net", "whole", "loop"], marks=pytest.mark.slow) for n in (2, 3, 4))],
+)
+def test_blocks_of_steps_have_the_bits_of_one_process(size: int, names: list[str], tmp_path: Path) -> None:
     """Minibatches with a shorter last one, all rows, a loop; more ranks than cores, and than slabs."""
-    path, names = tmp_path / "found.npz", ["belief net", "whole", "loop"]
+    path = tmp_path / "found.npz"
     output, code = ended(launch(size, "runs", str(path), *names, **BLOCKS))
     assert code == 0, output
     with np.load(path) as found, tiny("owned"):
@@ -107,7 +110,10 @@ def test_what_one_rank_alone_does_ends_all(common: str) -> None:
 
 
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("more", [{"PPL_RANKS_COMMON": "1"}, BLOCKS], ids=["steps", "blocks"])
+@pytest.mark.parametrize(
+    "more",
+    [pytest.param({"PPL_RANKS_COMMON": "1"}, id="steps"), pytest.param(BLOCKS, id="blocks", marks=pytest.mark.slow)],
+)
 def test_users_functions_see_the_states_of_one_process(more: dict[str, str], size: int, tmp_path: Path) -> None:
     """Callback, validation, schedules, checkpoints and rates out of range, on ranks that share memory."""
     path = tmp_path / "found.npz"
