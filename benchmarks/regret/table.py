@@ -68,7 +68,7 @@ with `particles="auto"` it weighs estimators and particles by interpreted gradie
 prices; `tune` measures (its budget as it is by default). `tune` tries up to 64 copies, so its regret may be below 1,
 and 0 where it finds what is exact. ± is one standard error from the variances. Graphs with "trained" are measured after
 some hundred steps of Adam. Graphs with a star were looked at when the rules of `particles="auto"` and `tune` were made;
-the others were measured, but not looked at.
+the others were not looked at for that. The machine was busy while all choices were taken.
 
 Seconds are those of a step in the compiled loop of `ppl.fit` (Adam, all rows, one thread, float32), as processor
 time of this process, in turns. A call of `program.step` from Python takes 10 to 20 µs more, which would make
