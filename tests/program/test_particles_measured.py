@@ -8,7 +8,7 @@ import pytest
 import ppl
 from ppl import Bernoulli, Normal
 from ppl.estimators import Analytic, DisARM, Enumerate, Pathwise, ScoreFunction
-from ppl.program.priced.variances import Variances, _combined
+from ppl.program.priced.variances import Curve, Variances, _combined
 
 LOGIT, COST = 0.4, (1.0, 3.5)
 
@@ -136,3 +136,34 @@ def test_without_numbers_closed_forms_decide():
     assert "variances in closed form" in told
     x = np.random.default_rng(0).normal(size=(40, 4))
     assert "interpreted gradients" in str(ppl.compile(rows, particles="auto", data=x).explain())
+
+
+@ppl.model
+def flat():
+    z = ppl.sample("z", Normal(ppl.param("m", 1.0), 1.0))
+    ppl.cost("cost", 0.0 * z + ppl.param("q", 1.0) ** 2)
+
+
+@ppl.model
+def dead():
+    z = ppl.sample("z", Normal(ppl.param("m", -20.0), 1.0))
+    ppl.cost("cost", np.maximum(z, 0.0) ** 2)
+
+
+@ppl.model
+def far():
+    z = ppl.sample("z", Normal(ppl.param("m", 1e20), 1.0))
+    ppl.cost("cost", z**4)
+
+
+@pytest.mark.parametrize(("model", "chosen"), [(flat, Analytic), (dead, Pathwise), (far, Pathwise)])
+def test_gradients_without_noise_or_too_large_to_measure_leave_a_choice(model, chosen):
+    plan = ppl.compile(model, particles="auto").explain()
+    assert isinstance(plan["z"].estimator, chosen) and plan.particles == 1
+
+
+@pytest.mark.parametrize(("two", "eight"), [(1.0, 0.0), (0.0, 1.0), (1.0, 0.02), (1.0, 0.25), (1.0, 0.1)])
+def test_noisy_variances_extrapolate_to_no_negative_ones(two, eight):
+    curve = Curve(two, eight, 0.0)
+    found = [curve.at(k) for k in (2, 4, 8, 16)]
+    assert min(found) > 0 and found == sorted(found, reverse=True) and curve.at(8) >= eight

@@ -15,7 +15,7 @@ import numpy as np
 
 from ppl.compiler.plan.expected import LAGS
 from ppl.compiler.surrogate.variants import Variant
-from ppl.errors import EstimatorError, NonFiniteError, ParameterError, SimulatorError
+from ppl.errors import DataError, EstimatorError, NonFiniteError, ParameterError, SimulatorError
 from ppl.inference.diagnose import state_for
 from ppl.inference.repeats import Repeats
 from ppl.ir.node import Node, topological
@@ -40,7 +40,7 @@ ROUNDING = 1e-12
 """Variance relative to the squared mean, up to which it is rounding."""
 PAIRED = 4_000_000
 """Entries of gradients that are kept to combine them."""
-REFUSED = (EstimatorError, NonFiniteError, ParameterError, SimulatorError, FloatingPointError)
+REFUSED = (DataError, EstimatorError, NonFiniteError, ParameterError, SimulatorError, FloatingPointError)
 
 
 class Curve(NamedTuple):
@@ -53,11 +53,12 @@ class Curve(NamedTuple):
     error: float
 
     def at(self, particles: int) -> float:
-        """The variance with so many particles."""
+        """The variance with so many particles: never negative, and not below what 8 show, whatever their noise."""
         if particles < 2:
             return 2 * self.two
-        share = (particles - 2) / 6
-        return (2 * (1 - share) * self.two + 56 * share * self.eight) / (particles * (particles - 1))
+        single = max((56 * self.eight - 2 * self.two) / 24, 0.0)  # of what one particle alone decides: at most half
+        pair = max(self.two, 2 * single)
+        return (2 * pair + 4 * (particles - 2) * single) / (particles * (particles - 1))
 
 
 class Drawn(NamedTuple):
@@ -115,7 +116,7 @@ class Variances:
         total = sum(
             _combined(*(d.centred[name][:count] for d in drawn if d.centred)) for name in drawn[0].centred or ()
         )
-        return total, max(d.error / d.trace for d in drawn if d.trace) * total
+        return total, max((d.error / d.trace for d in drawn if d.trace), default=0.0) * total
 
     def _draw(self, program: Prepared, particles: int, repeats: int, keep: bool) -> Drawn:
         source, work = _source(program, self._settled(program), self.data, particles)
