@@ -187,3 +187,16 @@ def test_budget_must_be_positive():
     program = ppl.compile(toy)
     with pytest.raises(OptionError, match="budget"):
         ppl.tune(program, program.init(0), budget_seconds=0)
+
+
+def test_candidates_that_come_after_the_budget_are_named():
+    @ppl.model
+    def model():
+        b = ppl.sample("b", ppl.Bernoulli(logits=np.zeros(6) + ppl.param("l", 0.3)))
+        ppl.cost("cost", (b.sum() - 2.5) ** 2)
+
+    program = ppl.compile(model)
+    tuned = ppl.tune(program, program.init(0), budget_seconds=1e-9, seed=0)
+    late = [m for m in tuned.explain().measured["b"] if m.rejected == "the budget was spent before it was tried"]
+    tried = [m for m in tuned.explain().measured["b"] if not m.rejected]
+    assert len(late) > 3 and len(tried) == 3

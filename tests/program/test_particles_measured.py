@@ -162,8 +162,8 @@ def test_gradients_without_noise_or_too_large_to_measure_leave_a_choice(model, c
     assert isinstance(plan["z"].estimator, chosen) and plan.particles == 1
 
 
-@pytest.mark.parametrize(("two", "eight"), [(1.0, 0.0), (0.0, 1.0), (1.0, 0.02), (1.0, 0.25), (1.0, 0.1)])
-def test_noisy_variances_extrapolate_to_no_negative_ones(two, eight):
-    curve = Curve(two, eight, 0.0)
+@pytest.mark.parametrize(("two", "most"), [(1.0, 0.0), (0.0, 1.0), (1.0, 0.005), (1.0, 0.125), (1.0, 0.05)])
+def test_noisy_variances_extrapolate_to_no_negative_ones(two, most):
+    curve = Curve(two, most, 0.0)
     found = [curve.at(k) for k in (2, 4, 8, 16)]
-    assert min(found) > 0 and found == sorted(found, reverse=True) and curve.at(8) >= eight
+    assert min(found) > 0 and found == sorted(found, reverse=True) and curve.at(16) >= 0.999 * most

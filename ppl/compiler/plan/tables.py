@@ -15,6 +15,9 @@ from ppl.graph.summed.scopes import folded, scope
 from ppl.lang.time.record import base_name
 from ppl.lang.trace import Cost
 
+ADVISED = 40
+"""Nodes up to which it is worth looking for those to take out of a sum, which takes a time that grows with the cube of
+their number."""
 SHOWN = 4
 """Nodes of a cut that a message names at most."""
 
@@ -76,9 +79,9 @@ class _Sums:
 
     def _advice(self) -> str:
         """Which nodes to take out of the sum."""
-        if self.chained:
-            return ""
         depths = self.depths or dict.fromkeys(self.names, 0)
+        if self.chained or len(depths) > ADVISED:
+            return ""
         nodes, entries = cut([*self.scopes, *self.laws], self.sizes, depths, self.budget)
         if len(nodes) > SHOWN or len(nodes) == len(depths) or entries > self.budget:
             return ""

@@ -36,6 +36,7 @@ NODES, PAIRS, COUNTS, TIMED = 0.4, 0.55, 0.7, 0.8
 SAME = 1e-3
 """Relative difference of gradients' distances from their mean, on the same noise, up to which two choices count as one
 estimator by two names."""
+LATE = "the budget was spent before it was tried"
 REFERENCE = 2000
 """Repeats of a reference that biased candidates are held against, where none is exact."""
 
@@ -136,7 +137,7 @@ class Bench:
         """The choice with the least number of particles that is about as good as the best."""
         configs = (replace(contender.config, particles=p) for p in self._useful(contender.config))
         able = [c for c in map(self._admitted, configs) if isinstance(c, Contender)]
-        self._race(able, COUNTS)
+        able = self._race(able, COUNTS)
         most = (1 + TIE) * min(c.cost for c in able)
         return min((c for c in able if c.cost <= most), key=lambda c: c.config.particles, default=contender)
 
@@ -180,17 +181,22 @@ class Bench:
                 self._reference = str(error)
         return self._reference
 
-    def _race(self, contenders: Sequence[Contender], share: float) -> list[Contender]:
-        """A race that ends when a share of the budget is spent."""
+    def _race(self, contenders: Sequence[Contender], share: float, least: int = 1) -> list[Contender]:
+        """A race that ends when a share of the budget is spent; all but `least` are left out that come too late."""
         until = self.budget * share
-        with self.tracing():
-            for c in contenders:
-                c.source()  # what it evaluates is made once
         seconds = max(0.0, until - self.clock.spent()) / (3 * max(len(contenders), 1))
+        able: list[Contender] = []
         for c in contenders:
+            coming = sum(2 * each.seconds for each in able if not each.begun)
+            if len(able) >= least and not c.begun and self.clock.spent() + coming > until:
+                self.known.pop(c.config, None)
+                continue
+            able.append(c)
+            with self.tracing():
+                c.source()  # what it evaluates is made once
             if not c.clock:
                 self.clock.interpret(c, seconds)
-        return race(contenders, self.clock, until, BEST, DOUBT if self.compiles else 1.0, self._debias)
+        return race(able, self.clock, until, BEST, DOUBT if self.compiles else 1.0, self._debias)
 
     def _debias(self, contender: Contender) -> None:
         if contender.config.biased and isinstance(self._reference, Reference):
@@ -204,8 +210,9 @@ class Bench:
             if not able:
                 reasons = "".join(f"\n  {e.label}: {why}" for e, why in rows.items())
                 raise EstimatorError(f"tune: no candidate for node '{name}' is admissible:{reasons}")
-            self._race(able, NODES * i / len(self.nodes))
-            self.measured[name] = tuple(measured(e, found) for e, found in rows.items())
+            able = self._race(able, NODES * i / len(self.nodes), BEST)
+            found = {e: LATE if isinstance(c, Contender) and c not in able else c for e, c in rows.items()}
+            self.measured[name] = tuple(measured(e, c) for e, c in found.items())
             current = winner(sorted(able, key=self._rank)).config
         return current
 
@@ -225,7 +232,7 @@ class Bench:
             tried = (self._admitted(current.having(**{a: x, b: y})) for x, y in both)
             able = [c for c in tried if isinstance(c, Contender)]
             if able:
-                self._race(able, NODES + (PAIRS - NODES) * (i + 1) / len(pairs))
+                able = self._race(able, NODES + (PAIRS - NODES) * (i + 1) / len(pairs))
                 current = winner(sorted(able, key=self._rank)).config
         return current
 

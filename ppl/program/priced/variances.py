@@ -30,6 +30,8 @@ from ppl.runtime.state import State
 ROWS, FEW_ROWS, SHARED_ROWS = 32, 8, 1000
 """Rows that gradients are drawn on where all random nodes have rows, of small graphs and of large ones; and where some
 do not, whose share of the noise depends on the number of rows."""
+MOST = 16
+"""Particles at which a variance is measured besides 2."""
 LEAST, WORK = 16, 4_000_000
 """Gradients at least; and entries of intermediate values that all of them together may have, beyond these."""
 FLOPS = 10
@@ -44,19 +46,19 @@ REFUSED = (DataError, EstimatorError, NonFiniteError, ParameterError, SimulatorE
 
 
 class Curve(NamedTuple):
-    """Variance by particles: 1/K of one's, or with baselines from the others a U-statistic of order 2, known from its
-    values at 2 and 8; and the relative standard error.
+    """Variance by particles: 1/K of one's, or with baselines from the others about that of a U-statistic of order 2,
+    known from its values at 2 and at `MOST` particles; and the relative standard error.
     """
 
     two: float
-    eight: float
+    most: float
     error: float
 
     def at(self, particles: int) -> float:
-        """The variance with so many particles: never negative, and not below what 8 show, whatever their noise."""
+        """The variance with so many particles: never negative, and not below what `MOST` show, whatever their noise."""
         if particles < 2:
             return 2 * self.two
-        single = max((56 * self.eight - 2 * self.two) / 24, 0.0)  # of what one particle alone decides: at most half
+        single = max((MOST * (MOST - 1) * self.most - 2 * self.two) / (4 * (MOST - 2)), 0.0)  # of one particle alone
         pair = max(self.two, 2 * single)
         return (2 * pair + 4 * (particles - 2) * single) / (particles * (particles - 1))
 
@@ -94,7 +96,7 @@ class Variances:
         members : programs with each of the members of the combination that the program has in their place; none
             without one.
         """
-        numbers = (2, 8) if any(c.estimator.validate(1) for c in _plan(program, self.data).values()) else (2,)
+        numbers = (2, MOST) if any(c.estimator.validate(1) for c in _plan(program, self.data).values()) else (2,)
         try:
             found = [self._variance(program, members, k, repeats) for k in numbers]
         except REFUSED:
@@ -103,7 +105,7 @@ class Variances:
             return None
         (two, error), (last, _) = found[0], found[-1]
         lag = LAGS if self._averages(program) else 1.0
-        return Curve(lag * two, lag * (last if len(found) > 1 else two / 4), error / two if two else 0.0)
+        return Curve(lag * two, lag * (last if len(found) > 1 else 2 * two / MOST), error / two if two else 0.0)
 
     def _variance(
         self, program: Prepared, members: Sequence[Prepared], particles: int, repeats: int

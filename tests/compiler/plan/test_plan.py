@@ -465,3 +465,16 @@ def test_the_documentation_lists_the_table_and_every_estimator():
     assert [eval(row.strip("`"), vars(estimators).copy()) for row in rows] == ranked
     for name in estimators.REGISTRY:
         assert f"`{name}" in text, f"docs/estimators.md does not mention {name}"
+
+
+def test_no_advice_is_looked_for_in_a_sum_of_very_many_nodes(monkeypatch):
+    """It takes a time that grows with the cube of their number: minutes for a loop that is written out."""
+    monkeypatch.setattr("ppl.compiler.plan.tables.cut", lambda *arguments: pytest.fail("advice was looked for"))
+
+    @ppl.model
+    def coupled():
+        coins = [ppl.sample(f"b{i}", Bernoulli(probs=ppl.param(f"p{i}", 0.4))) for i in range(41)]
+        ppl.cost("cost", sum(coins) ** 2)
+
+    with pytest.raises(EstimatorError, match=r"joint states for cost 'cost', over the budget of \d+$"):
+        ppl.compile(coupled, Enumerate()).explain()
