@@ -1,6 +1,7 @@
 """The variances that `particles="auto"` measures, against sums over all outcomes, and choices that hang on them."""
 
 import itertools
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -167,3 +168,10 @@ def test_noisy_variances_extrapolate_to_no_negative_ones(two, most):
     curve = Curve(two, most, 0.0)
     found = [curve.at(k) for k in (2, 4, 8, 16)]
     assert min(found) > 0 and found == sorted(found, reverse=True) and curve.at(16) >= 0.999 * most
+
+
+def test_a_terminal_is_told_that_plans_are_weighed(monkeypatch):
+    said = []
+    monkeypatch.setattr("ppl.program.priced.particles.line.during", lambda say: said.append(say()) or nullcontext())
+    ppl.compile(dead, particles="auto").explain()
+    assert "weighing estimators and particles, 0 plans" in said

@@ -21,6 +21,7 @@ from ppl.lang.carried import require_one_particle
 from ppl.program.priced.plans import First, alike, node_by_node
 from ppl.program.priced.price import Counts, counted, nanoseconds
 from ppl.program.priced.variances import Variances, measurable, members_of
+from ppl.progress import line
 from ppl.runtime.compiled import Compiled
 from ppl.runtime.prepared import Prepared, Settings
 from ppl.runtime.state import State
@@ -86,7 +87,8 @@ def chosen_particles(make: Make, settings: Settings, examples: Sequence[Any], st
     weighing = Weighing(make, settings, examples, state)
     if weighing.exact:
         return replace(settings, particles=1, particles_because="no estimate has noise that more would average")
-    trials = weighing.trials()
+    with line.during(lambda: f"weighing estimators and particles, {len(weighing.weighed)} plans"):
+        trials = weighing.trials()
     best = min(t.product for t in trials)
     if not best:
         trials = [min(trials, key=lambda t: t.order)]
