@@ -27,3 +27,18 @@ def _below(match: re.Match[str]) -> str:
     if more.strip() and TYPE.fullmatch(words):
         return match[0]
     return f"{name}\n    {words}\n{more}"
+
+
+class DataClasses(griffe.Extension):
+    """Classes declared by `ppl.records.dataclass` are those of the standard decorator."""
+
+    def on_class_instance(self, *, cls: griffe.Class, **_: Any) -> None:
+        """Give the decorator its standard name."""
+        for decorator in cls.decorators:
+            value = decorator.value
+            if isinstance(value, griffe.Expr) and value.canonical_path == "ppl.records.dataclass":
+                standard = griffe.ExprName("dataclasses.dataclass")
+                if isinstance(value, griffe.ExprCall):
+                    value.function = standard
+                else:
+                    decorator.value = standard
