@@ -16,7 +16,7 @@ from ppl.runtime.binding import Bound
 from ppl.runtime.compiled import Compiled
 from ppl.runtime.state import State
 from ppl.training.batches import Batch, Rows, permutation, stay_as_they_are
-from ppl.training.live import Live, Rule, Steps, numbers_of, rule_of
+from ppl.training.live import Live, Rule, Steps, numbers_of, paced, rule_of
 from ppl.training.loops import Trainer
 from ppl.training.progress import Bar
 from ppl.training.run import Run
@@ -25,7 +25,7 @@ from ppl.training.streams.group import alike, together
 from ppl.training.streams.stream import Stream
 from ppl.training.trainers import trainer_of
 from ppl.training.tuned.tuner import steps_until
-from ppl.tuning import BLOCK_SECONDS, BLOCK_STEPS, CONVERTED_BYTES
+from ppl.tuning import CONVERTED_BYTES
 
 
 class InPlace(Run):
@@ -69,7 +69,7 @@ class InPlace(Run):
                 self._tune(next(self.source.batches(self.step)))
             began, before = time.monotonic(), self.step
             self._block(bar)
-            self._pace(time.monotonic() - began, self.step - before)
+            self._count = paced(self._count, time.monotonic() - began, self.step - before)
             self.trainer.paced = size, self._count
             if self.step % self.source.steps_per_epoch == 0:
                 self._end_epoch()
@@ -78,13 +78,6 @@ class InPlace(Run):
                 self._keep()
             if self._called_back():
                 return
-
-    def _pace(self, seconds: float, steps: int) -> None:
-        """Choose the length of the next block by that of the last one, which took so long for so many steps."""
-        if seconds >= BLOCK_SECONDS / 2:
-            self._count = max(1, min(steps, self._count) // 2)
-        elif steps >= self._count:
-            self._count = min(BLOCK_STEPS, 2 * self._count)
 
     def _block(self, bar: Bar) -> None:
         """Up to `_count` steps on rows in memory, none of them beyond an epoch or a checkpoint."""
@@ -129,7 +122,7 @@ class InPlace(Run):
         if steps is None or not self._take(steps, len(group), batch.size, bar):
             self._step(batch, bar)
         done = self.step - before
-        self._pace(time.monotonic() - began, done)
+        self._count = paced(self._count, time.monotonic() - began, done)
         self.trainer.paced = batch.size, self._count
         if done < len(group):
             assert isinstance(batches, Ahead)

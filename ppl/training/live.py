@@ -19,6 +19,7 @@ from ppl.runtime.binding import Bound
 from ppl.runtime.pool import aligned
 from ppl.runtime.state import State
 from ppl.training.optim.schedules import rate_at
+from ppl.tuning import BLOCK_SECONDS, BLOCK_STEPS
 
 if TYPE_CHECKING:
     from ppl.runtime.compiled import Compiled
@@ -173,6 +174,13 @@ def numbers_of(compiled: Compiled, lr: Any, hyper: Any, at: int, count: int) -> 
         return rates, compiled.hyper_vector(hyper, at)[None].repeat(len(rates), 0)
     hypers = list(_as_far_as_good(compiled.hyper_vector(hyper, i) for i in range(at, at + len(rates))))
     return rates[: len(hypers)], np.array(hypers)
+
+
+def paced(count: int, seconds: float, steps: int) -> int:
+    """How many steps the next block may have, which could have `count`, after one that took so long for `steps`."""
+    if seconds >= BLOCK_SECONDS / 2:
+        return max(1, min(steps, count) // 2)
+    return min(BLOCK_STEPS, 2 * count) if steps >= count else count
 
 
 def _as_far_as_good(values: Iterable[T]) -> Iterator[T]:

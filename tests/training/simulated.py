@@ -17,7 +17,7 @@ import ppl
 from ppl import optim
 from ppl.errors import FitError
 from ppl.estimators import ScoreFunction
-from ppl.training import in_place
+from ppl.training import live
 from ppl.training.optim.schedules import cosine
 from ppl.training.resident import plans as resident
 
@@ -182,7 +182,7 @@ def run_captured() -> None:
                 plan.repeated.replay()
         assert before == [(k, s, list(map(id, a))) for k, s, a in plan.recorder.launches]
 
-    resident.Plan._replay, in_place.BLOCK_SECONDS = watched, 1e9
+    resident.Plan._replay, live.BLOCK_SECONDS = watched, 1e9
     fit = ppl.fit(program, X, Y, optimizer=optim.Adam(0.05), epochs=8, batch_size=5, progress=False)
     resident.Plan._replay = original
     again = ppl.fit(program, X, Y, optimizer=optim.Adam(0.05), epochs=8, batch_size=5, progress=False)

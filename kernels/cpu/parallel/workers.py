@@ -58,19 +58,25 @@ def _start(threads: int) -> None:
 
 def _calibrate() -> None:
     """Set how often threads pause before they sleep."""
-    _setting(WORKER_SPINS).value = pauses_in(WORKER_MICROSECONDS)
-    _setting(CALLER_SPINS).value = pauses_in(CALLER_MICROSECONDS)
+    each = _pause_seconds()
+    _setting(WORKER_SPINS).value = int(WORKER_MICROSECONDS * 1e-6 / each)
+    _setting(CALLER_SPINS).value = int(CALLER_MICROSECONDS * 1e-6 / each)
 
 
 def pauses_in(microseconds: float) -> int:
     """About how many pauses of a waiting thread last so long."""
+    return int(microseconds * 1e-6 / _pause_seconds())
+
+
+def _pause_seconds() -> float:
+    """What a pause of a waiting thread takes, measured now."""
     pool.serve(0, 0)
     seconds = []
     for _ in range(5):
         began = time.perf_counter()
         pool.serve(0, 1000)
         seconds.append(time.perf_counter() - began)
-    return int(microseconds * 1e-6 / max(min(seconds) / 1000, 1e-9))
+    return max(min(seconds) / 1000, 1e-9)
 
 
 def stop() -> None:

@@ -137,15 +137,15 @@ class Weighing:
 
     def trials(self) -> list[Trial]:
         """All plans at all numbers of particles."""
-        self._weigh(alike(self.compiled.graph, self.compiled.plan, self.measured is not None), FEW)
-        self._weigh(node_by_node(self.compiled.graph, [t.weighed.plan for t in self._ranked()]), FEW)
+        self._weigh(alike(self.compiled.graph, self.compiled.plan, self.measured is not None))
+        self._weigh(node_by_node(self.compiled.graph, [t.weighed.plan for t in self._ranked()]))
         if self.measured is not None:
-            best = self._ranked()[0].product
-            near = [t.weighed for t in self._ranked() if t.product <= CLOSE * best]
-            self.weighed = {key: self._with_variance(w, MANY) for key, w in self.weighed.items() if w in near}
+            ranked = self._ranked()
+            near = {id(t.weighed) for t in ranked if t.product <= CLOSE * ranked[0].product}
+            self.weighed = {key: self._with_variance(w, MANY) for key, w in self.weighed.items() if id(w) in near}
         return [t for w in self.weighed.values() for t in self._at_all(w)]
 
-    def _weigh(self, firsts: Iterable[First], repeats: int) -> None:
+    def _weigh(self, firsts: Iterable[First]) -> None:
         for first in firsts:
             for number, base in self.bases.items():
                 s, compiled = self.settings, base.prepare(*self.examples)
@@ -156,7 +156,7 @@ class Weighing:
                 program = self._program(number, first)
                 found = program.prepare(*self.examples)
                 counts = counted(found.request("gradient"), found.settings.dtype, found.target)
-                self.weighed[key] = self._with_variance(Weighed(first, found.plan, program, counts, _none), repeats)
+                self.weighed[key] = self._with_variance(Weighed(first, found.plan, program, counts, _none), FEW)
 
     def _with_variance(self, weighed: Weighed, repeats: int) -> Weighed:
         """With its variance, measured from so many gradients or in closed form."""

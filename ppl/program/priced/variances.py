@@ -87,6 +87,7 @@ class Variances:
         if _source(program, state_for(program, self._start, self.data), self.data, 8)[1] > WORK // LEAST:
             self.data = _some_rows(program.prepare(*examples), given, FEW_ROWS)
         self._drawn: dict[tuple[Prepared, int, int], Drawn] = {}
+        self._states: dict[Prepared, State] = {}
 
     def curve(self, program: Prepared, members: Sequence[Prepared], repeats: int) -> Curve | None:
         """The variance of a program, from so many gradients or as many as are cheap; None where it is not finite.
@@ -121,7 +122,9 @@ class Variances:
         return total, max((d.error / d.trace for d in drawn if d.trace), default=0.0) * total
 
     def _draw(self, program: Prepared, particles: int, repeats: int, keep: bool) -> Drawn:
-        source, work = _source(program, self._settled(program), self.data, particles)
+        if program not in self._states:
+            self._states[program] = self._settled(program)
+        source, work = _source(program, self._states[program], self.data, particles)
         count = int(np.clip(WORK // work, LEAST, repeats))
         key = program, particles, count
         if key not in self._drawn or (keep and self._drawn[key].centred is None):

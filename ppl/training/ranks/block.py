@@ -19,14 +19,14 @@ from ppl.runtime.ranks.comm import Ranks, hush
 from ppl.runtime.ranks.memory import Window, padded
 from ppl.runtime.ranks.shared import Shared
 from ppl.training.batches import Batch, permutation, stay_as_they_are
-from ppl.training.live import Steps, numbers_of
+from ppl.training.live import Steps, numbers_of, paced
 from ppl.training.ranks.common import CommonRun, common_window, worth_sharing
 from ppl.training.ranks.heads import FIXED, STEP, Part
 from ppl.training.ranks.joint import JointTrainer, joint_executable, one_thread
 from ppl.training.ranks.rows import RankRows
 from ppl.training.ranks.run import RankRun
 from ppl.training.ranks.stream import RankStream
-from ppl.tuning import BLOCK_SECONDS, BLOCK_STEPS, CONVERTED_BYTES
+from ppl.tuning import BLOCK_STEPS, CONVERTED_BYTES
 
 if TYPE_CHECKING:
     from ppl.runtime.compiled import Compiled
@@ -159,7 +159,7 @@ class BlockRun(CommonRun):
         self._general = done < self._taken_by_all() or not done
         if done:
             self._record(bar)
-            self._pace(seconds, done)
+            self._count = paced(self._count, seconds, done)
 
     def _record(self, bar: Any) -> None:
         """Write the steps of a block into the history."""
@@ -172,13 +172,6 @@ class BlockRun(CommonRun):
         self._live.block = None
         for loss in self.history["loss"][block.at - self.step :] if bar.shown else ():
             bar.step(loss, size)
-
-    def _pace(self, seconds: float, steps: int) -> None:
-        """Choose the length of blocks by that of the last one."""
-        if seconds >= BLOCK_SECONDS / 2:
-            self._count = max(1, min(steps, self._count) // 2)
-        elif steps >= self._count:
-            self._count = min(BLOCK_STEPS, 2 * self._count)
 
     def _looked(self, batch: Batch) -> bool:
         if self._block is not None:

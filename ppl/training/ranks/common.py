@@ -111,8 +111,7 @@ class CommonRun(RankRun):
 
     def _rate(self) -> float:
         """The learning rate of the next step."""
-        lr = self.transform.lr
-        return float(rate_at(lr, self.step, type(self.transform).__name__))
+        return float(rate_at(self.transform.lr, self.step, type(self.transform).__name__))
 
     def _hear(self, heads: np.ndarray, error: BaseException | None) -> None:
         """See `RankRun`. Ranks see the parameters of all, so it is the rates that show another optimizer."""
