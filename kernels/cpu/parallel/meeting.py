@@ -18,7 +18,7 @@ from ppl.kernels.cpu.parallel.atomics import load, pause, store, swap
 from ppl.kernels.cpu.parallel.cores import GROUPS, MOUNTS, quotas
 from ppl.kernels.cpu.parallel.enter import enter
 from ppl.kernels.cpu.parallel.regions import address
-from ppl.kernels.cpu.parallel.waiting import _syscall, futex_call
+from ppl.kernels.cpu.parallel.waiting import futex_call, syscall
 from ppl.kernels.cpu.parallel.workers import pauses_in
 from ppl.tuning import CALLER_MICROSECONDS
 
@@ -49,7 +49,7 @@ def _sleep_while_before(party, other, number):
     own = party[LINES] + party[NUMBER] * LINE
     store(own + ASLEEP, 1)
     if load(party[LINES] + other * LINE + ARRIVED) < number:
-        _syscall(futex_call, own + ASLEEP, WAIT, 1, 0, 0, 0)
+        syscall(futex_call, own + ASLEEP, WAIT, 1, 0, 0, 0)
     swap(own + ASLEEP, 0)
 
 
@@ -62,7 +62,7 @@ def meet(party):
     for other in range(party[SIZE]):
         asleep = lines + other * LINE + ASLEEP
         if load(asleep) != 0 and swap(asleep, 0) != 0:
-            _syscall(futex_call, asleep, WAKE, 1, 0, 0, 0)
+            syscall(futex_call, asleep, WAKE, 1, 0, 0, 0)
     spins = party[SPINS]
     for other in range(party[SIZE]):
         while load(lines + other * LINE + ARRIVED) < number:

@@ -50,7 +50,7 @@ llvm.add_symbol("ppl_syscall", _syscall_at or _kernel.address)
 llvm.add_symbol("ppl_read", _read_at or _stream.address)
 llvm.add_symbol("ppl_write", _write_at or _stream.address)
 
-_syscall = types.ExternalFunction("ppl_syscall", types.int64(*[types.int64] * 7))
+syscall = types.ExternalFunction("ppl_syscall", types.int64(*[types.int64] * 7))
 _read = types.ExternalFunction("ppl_read", types.int64(types.int32, types.int64, types.int64))
 _write = types.ExternalFunction("ppl_write", types.int64(types.int32, types.int64, types.int64))
 
@@ -68,7 +68,7 @@ def sleep_while(place, address, shift, value):
     if load(address) >> shift == value:
         call = load(place + CALL)
         if call != 0:
-            _syscall(call, place + ASLEEP, WAIT, 1, 0, 0, 0)
+            syscall(call, place + ASLEEP, WAIT, 1, 0, 0, 0)
         else:
             _read(np.int32(load(place + READ_END)), place + BYTE, 1)
     swap(place + ASLEEP, 0)
@@ -81,7 +81,7 @@ def wake(place):
         return
     call = load(place + CALL)
     if call != 0:
-        _syscall(call, place + ASLEEP, WAKE, 1, 0, 0, 0)
+        syscall(call, place + ASLEEP, WAKE, 1, 0, 0, 0)
     else:
         _write(np.int32(load(place + WRITE_END)), place + BYTE, 1)
 

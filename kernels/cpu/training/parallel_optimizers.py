@@ -125,7 +125,7 @@ def adagrad_into(new, new_sum, p, g, sum_, lr, eps, scale, threads):
 
 
 @jit
-def _bounded_part(slab, slabs, lane, large, grad, limit, shares):
+def bounded_part(slab, slabs, lane, large, grad, limit, shares):
     for i in range(0, shares.shape[0], 3):
         lo, hi = _share(shares, i, slab, slabs)
         if not serial_bounded(grad[lo:hi], limit):
@@ -133,7 +133,7 @@ def _bounded_part(slab, slabs, lane, large, grad, limit, shares):
 
 
 @jit
-def _step_part(slab, slabs, lane, params, first, second, grad, rule, rate, numbers, count, factor, shares, copies):
+def step_part(slab, slabs, lane, params, first, second, grad, rule, rate, numbers, count, factor, shares, copies):
     for i in range(0, shares.shape[0], 3):
         lo, hi = _share(shares, i, slab, slabs)
         for at in range(lo, hi, UPDATE_BLOCK):
@@ -177,11 +177,11 @@ def update(params, first, second, grad, rule, rate, numbers, count, factor, limi
         step(params, grad, first, second, rule, rate, numbers, count, factor)
         return True
     large = own_word()
-    on_threads(_bounded_part, (large, grad, limit, shares), slabs, slabs)
+    on_threads(bounded_part, (large, grad, limit, shares), slabs, slabs)
     if load(large) != 0:
         return False
     given = (params, first, second, grad, rule, rate, numbers, count, factor, shares, copies)
-    on_threads(_step_part, given, slabs, slabs)
+    on_threads(step_part, given, slabs, slabs)
     return True
 
 

@@ -10,20 +10,16 @@ from collections.abc import Sequence
 
 from ppl.compiler.emit.code import (
     Assign,
-    Expression,
     Function,
     Given,
     List,
     Name,
     Return,
     Statement,
-    Tuple,
     assign,
-    call,
     compare,
     do,
     loop,
-    names,
     when,
 )
 from ppl.compiler.emit.cpu.drivers import Drivers
@@ -101,10 +97,8 @@ class JointTraining(Training):
         trained = [*self.regions.entry_points, *(region.name for region in regions)]
         return [*regions, assign("TRAINED", List(tuple(map(Name, trained)))), train]
 
-    def _shared_gather(self, a: str, kinds: Sequence[Expression], number: int) -> list[Statement]:
-        return [assign("words", call(Name("np").dot("empty"), 7, "I")),
-                do("fill_words", "words", names(f"batch_{a}", a, "chosen"), Tuple(tuple(kinds))),
-                do("run_share", "party", "entry_points", to_int(number), "words", PROCESSES)]  # fmt: skip
+    def _entered(self, a: str, number: int) -> list[Statement]:
+        return [do("run_share", "party", "entry_points", to_int(number), "words", PROCESSES)]
 
 
 class JointEmitter(CpuEmitter):

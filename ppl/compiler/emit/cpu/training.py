@@ -104,10 +104,14 @@ class Training:
 
     def _shared_gather(self, a: str, kinds: Sequence[Expression], number: int) -> list[Statement]:
         """The statements that enter the region `number`, which gathers a batch of one array."""
-        large = compare(Name(f"batch_{a}").dot("shape").at(0), ">=", GATHERED_BY_ALL)
         return [assign("words", call(Name("np").dot("empty"), 7, "I")),
                 do("fill_words", "words", names(f"batch_{a}", a, "chosen"), Tuple(tuple(kinds))),
-                assign("many", Choice(large, Name("threads"), to_int(1))),
+                *self._entered(a, number)]  # fmt: skip
+
+    def _entered(self, a: str, number: int) -> list[Statement]:
+        """The statements by which all threads, or one for a small batch, run the region `number`."""
+        large = compare(Name(f"batch_{a}").dot("shape").at(0), ">=", GATHERED_BY_ALL)
+        return [assign("many", Choice(large, Name("threads"), to_int(1))),
                 do("run_slabs", "entry_points", to_int(number), "words", "many", "many")]  # fmt: skip
 
     def given(self, out: Given, rows: Sequence[Given]) -> dict[str, Given]:
