@@ -59,6 +59,7 @@ class Lazy:
 
 special: Any = Lazy("scipy.special")
 meeting: Any = Lazy("ppl.kernels.cpu.parallel.meeting")
+checks: Any = Lazy("ppl.kernels.cpu.checks")
 optimizers: Any = Lazy("ppl.kernels.cpu.training.optimizers")
 cpu_regions: Any = Lazy("ppl.kernels.cpu.parallel.regions")
 cpu_threads: Any = Lazy("ppl.kernels.cpu.parallel.threads")

@@ -57,7 +57,7 @@ class Rows:
     prefetch : steps whose rows of memory-mapped arrays a thread reads ahead; None means up to 16 for large ones.
 
     The attribute `seed` selects the permutations; `gathers` says that batches are read by `batches` alone, and `binds`
-    whether that converts and checks them.
+    whether that converts and checks them. `whole` are all rows in the program's types, if they have been converted.
 
     Raises
     ------
@@ -68,8 +68,8 @@ class Rows:
         of arrays in memory.
     """
 
-    place = None
-    binds, gathers = False, False
+    place = whole = None
+    binds = gathers = False
     _reader: Ahead | None = None
 
     def __init__(
@@ -81,7 +81,7 @@ class Rows:
         accumulate: int = 1,
         prefetch: int | None = None,
     ):
-        compiled = program.prepare(*data)
+        compiled = self.compiled = program.prepare(*data)
         plate = outer_plate(compiled)
         if total_rows is not None and plate is None:
             raise OptionError("total_rows= needs a data argument that an outermost ppl.plate opens")
@@ -91,26 +91,25 @@ class Rows:
         self.gathers = any(mapped) and (prefetch is not None or _large(given, compiled.binder))
         if prefetch is not None and not self.gathers:
             raise OptionError("prefetch= is for batches= and memory-mapped arrays: rows in memory are not waited for")
-        self.data = tuple(given) if self.gathers else _validated(compiled.binder, given, self.cut)
+        self.data, self.whole = (tuple(given), None) if self.gathers else _validated(self.binder, given, self.cut)
         self.total_rows, self.seed = dict(total_rows) if isinstance(total_rows, Mapping) else total_rows, 0
         self.plate = None if plate is None else plate.name
-        self.count = row_count(compiled, self.data)
+        self.count = row_count(compiled, self.data, self.cut)
         if batch_size is not None and plate is None:
             raise OptionError("batch_size= needs a data argument that an outermost ppl.plate opens")
         if batch_size is not None and batch_size < 1:
             raise OptionError(f"batch_size must be at least 1, not {batch_size}")
         if plate is not None and self.count == 0:
             raise DataError(f"plate '{plate.name}' has no rows")
-        check_plates("total_rows=", total_rows, {a.name for a in compiled.binder.plates})
+        check_plates("total_rows=", total_rows, {a.name for a in self.binder.plates})
         if isinstance(total_rows, (int, np.integer)) and total_rows < self.count:
             raise OptionError(f"total_rows={total_rows}: plate '{plate.name}' alone is given {self.count} rows of them")
         own = total_rows.get(plate.name) if isinstance(total_rows, Mapping) and plate is not None else total_rows
         self.total: int = self.count if own is None else int(own)
         check_accumulated(accumulate, batch_size)
         self.batch_size = self.count if batch_size is None else min(int(batch_size) * accumulate, self.count)
-        self.prefetch = self._read_ahead() if prefetch is None else prefetch
-        names = dict(zip(self.binder.arguments, self.cut, strict=True))
-        self._rowed = [names[spec.name] for spec in self.binder.inputs]
+        self.prefetch = self._read_ahead() if prefetch is None and self.gathers else prefetch or 0
+        self._rowed = [self.cut[self.binder.arguments.index(spec.name)] for spec in self.binder.inputs]
         self.has_rows, self._pool = plate is not None, Pool(2 * self.prefetch + 2)
 
     def _read_ahead(self) -> int:
@@ -238,9 +237,9 @@ def outer_plate(compiled: Any) -> Any:
     return next((a for a in compiled.binder.plates if a.depth == 0), None)
 
 
-def row_count(compiled: Any, data: Sequence[Any]) -> int:
+def row_count(compiled: Any, data: Sequence[Any], cut: Sequence[bool] | None = None) -> int:
     """Length of the outermost data plate; 1 without one. A DataError where its arguments have different lengths."""
-    binder, cut = compiled.binder, cut_arguments(compiled)
+    binder, cut = compiled.binder, cut_arguments(compiled) if cut is None else cut
     given = [(name, len(value)) for name, value, c in zip(binder.arguments, data, cut, strict=True) if c]
     for name, rows in given:
         if rows != given[0][1]:
@@ -289,12 +288,13 @@ def stay_as_they_are(source: Any) -> bool:
     return all(given[name].dtype == kind and given[name].flags.c_contiguous for name, kind in types.items())
 
 
-def _validated(binder: Any, data: list[np.ndarray], cut: Sequence[bool]) -> tuple[np.ndarray, ...]:
-    """Checked `data`; converted here if that costs little memory, else batch by batch."""
+def _validated(binder: Any, data: list[np.ndarray], cut: Sequence[bool]) -> tuple[tuple[np.ndarray, ...], Bound | None]:
+    """Checked `data`; converted here, and bound, if that costs little memory, else batch by batch."""
     if not _large(data, binder) or not any(cut):
-        used = {spec.name: array for spec, array in zip(binder.inputs, binder.bind(data).arrays, strict=True)}
-        return tuple(used.get(name, given) for name, given in zip(binder.arguments, data, strict=True))
+        bound = binder.bind(data)
+        used = dict(zip((spec.name for spec in binder.inputs), bound.arrays, strict=True))
+        return tuple(used.get(name, given) for name, given in zip(binder.arguments, data, strict=True)), bound
     rows = max(len(d) for d, c in zip(data, cut, strict=True) if c)
     for start in range(0, rows, CHECKED_ROWS):
         binder.bind([d[start : start + CHECKED_ROWS] if c else d for d, c in zip(data, cut, strict=True)], first=start)
-    return tuple(data)
+    return tuple(data), None

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from ppl.arguments import shown
+from ppl.compiler.surrogate.conditions.checks import all_finite
 from ppl.errors import DataError, OptionError
 from ppl.estimators.parts.serialize import to_json
 from ppl.lang.arguments import as_array
+from ppl.runtime.compiled import Compiled
 from ppl.runtime.state import State
 from ppl.training.batches import by_position, row_count
 from ppl.training.checkpoint import Checkpoint, Resumed
@@ -24,12 +26,14 @@ def beginning(
     keeper: Checkpoint | None,
     seed: int,
     member: Callable[[Resumed], Any] | None = None,
+    compiled: Compiled | None = None,
 ) -> Resumed:
     """Where to start: the checkpoint if there is one, else the given or an initial state.
 
-    `member` gives the program of a tuned run's checkpoint; without it, such a checkpoint is refused.
+    `member` gives the program of a tuned run's checkpoint; without it, such a checkpoint is refused. `compiled` is the
+    program for these arrays, if it is at hand.
     """
-    compiled = program.prepare(*arrays)
+    compiled = program.prepare(*arrays) if compiled is None else compiled
     particles = int(compiled.settings.particles)
     if keeper is not None:
         to_json(compiled.estimators)  # what a checkpoint cannot store is better known before training than after
@@ -44,7 +48,12 @@ def beginning(
         check_state(resumed.state, compiled, program.settings.dtype, "the checkpoint", keeper.path)
         _check_run(resumed, keeper.path, seed, particles)
         return resumed
-    begun = program.init(seed, *arrays) if state is None else state.replace(estimators=compiled.estimators)
+    if state is None:
+        begun = program.init(seed, *arrays)
+    elif state._estimators is compiled.estimators:
+        begun = state
+    else:
+        begun = state.replace(estimators=compiled.estimators)
     return Resumed(begun, begun.step, {}, None)
 
 
@@ -103,17 +112,17 @@ def check_state(state: Any, compiled: Any, dtype: Any, origin: str, run: str | N
     if not isinstance(state, State):
         raise DataError(f"{origin} is a State (from program.init, a fit or ppl.load_state), not {type(state).__name__}")
     layout, aux = state._layouts
-    if layout != compiled.layout:
+    if layout is not compiled.layout and layout != compiled.layout:
         ours, theirs = dict(compiled.layout.shapes), dict(layout.shapes)
         raise DataError(f"{origin} is of another program, with other parameters: {theirs} instead of {ours}")
-    other = compiled.other_choice(state)
+    other = "" if run is None and aux is compiled.aux_layout else compiled.other_choice(state)
     if other and run is not None:
         raise DataError(
             f"the run in checkpoint '{run}' has other estimators: {other}. To continue it, compile with "
             f"estimators=ppl.load_state({run!r}).estimators; to go on from its parameters with the program's, begin "
             "another run at state=program.init(seed, params=...)"
         )
-    if aux != compiled.aux_layout:
+    if aux is not compiled.aux_layout and aux != compiled.aux_layout:
         keep = f": {other}; to keep them, compile with estimators=state.estimators" if other else ""
         raise DataError(f"{origin} has baselines or control variates of other estimators{keep}")
     if state._flat.dtype != np.dtype(dtype):
@@ -124,7 +133,7 @@ def check_state(state: Any, compiled: Any, dtype: Any, origin: str, run: str | N
 
 def _check_finite(state: State, origin: str) -> None:
     """Raise DataError where a run would begin with NaN or infinity."""
-    if np.isfinite(state._flat).all() and np.isfinite(state._aux).all():
+    if all_finite(state._flat) and all_finite(state._aux):
         return
     for kind, parts in (("parameter", state.params), ("auxiliary variable", state.aux)):
         for name, part in parts.items():

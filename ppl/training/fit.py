@@ -152,11 +152,11 @@ def fit(
     keeper = None if checkpoint is None else Checkpoint(checkpoint)
     seed = seed if state is None else state.seed
     source, arrays = _source(program, data, batch_size, batches, total_rows, seed, accumulate, prefetch)
-    compiled = program.prepare(*arrays)
+    compiled = source.compiled
     check_hyper(hyper, compiled.gradient.hypers)
     tuner = tuner_of(tune, program, arrays, hyper, getattr(transform, "trainable", None))
     member = None if tuner is None else tuner.resume
-    begun, start, past, place, stored, extent = beginning(program, arrays, state, keeper, seed, member)[:6]
+    begun, start, past, place, stored, extent = beginning(program, arrays, state, keeper, seed, member, compiled)[:6]
     if keeper is not None:
         keeper.batches_of(extent, source.extent)
         keeper.tuning = dict if tuner is None else tuner.arrays_to_store

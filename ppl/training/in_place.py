@@ -58,7 +58,8 @@ class InPlace(Run):
             self.source.binds = True
             super()._loop(bar)
             return
-        self._whole = self.trainer.compiled.binder.bind(self.source.data, check=False)
+        binder, whole = self.trainer.compiled.binder, self.source.whole
+        self._whole = whole if whole and self.source.binder is binder else binder.bind(self.source.data, check=False)
         size = self.source.batch_size
         known, count = self.trainer.paced
         self._count = count if known == size else 1

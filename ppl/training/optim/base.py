@@ -17,6 +17,7 @@ import numpy as np
 
 from ppl.arguments import WORD, array, number, step_count
 from ppl.errors import DataError, OptionError
+from ppl.lazy import checks
 from ppl.lazy import optimizers as kernels
 from ppl.names import Keywords
 from ppl.runtime.pool import Pool
@@ -27,6 +28,12 @@ from ppl.tuning import POOLED_ENTRIES
 SQUARES = "v", "sum"
 """Slots that add up squares."""
 
+LIMITS = {
+    (np.dtype(kind), squares): (kind(0.0), kind(np.inf)) if squares else (np.finfo(kind).min, np.finfo(kind).max)
+    for kind in (np.float32, np.float64)
+    for squares in (False, True)
+}
+"""The least and the largest entry of a slot, by its type and whether it adds up squares."""
 TINY = float(np.finfo(np.float32).tiny)
 Params = Mapping[str, Any]
 _local = threading.local()
@@ -164,9 +171,8 @@ class FlatOptimizer(Keywords, ABC):
             return
         self.require(opt, flat)
         for name in self.slots:
-            largest = np.finfo(opt[name].dtype).max
-            low, high = (0.0, np.inf) if name in SQUARES else (-largest, largest)
-            if opt[name].size and not (opt[name].min() >= low and opt[name].max() <= high):
+            slot, ends = opt[name], LIMITS[opt[name].dtype, name in SQUARES]
+            if slot.size and checks.count_inside(slot, *ends) < slot.size:
                 owner = type(self).__name__
                 raise DataError(f"{owner}: '{name}' of the optimizer state holds NaN or numbers out of range")
 

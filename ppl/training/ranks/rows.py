@@ -69,7 +69,7 @@ class RankRows(Rows):
         self.checks = any(mapped) and _large(arrays, compiled.binder)
         if self.checks or row_count(compiled, arrays) == 0:
             return compiled, tuple(arrays)
-        return compiled, _validated(compiled.binder, arrays, self.cut)
+        return compiled, _validated(compiled.binder, arrays, self.cut)[0]
 
     @property
     def whole_here(self) -> bool:

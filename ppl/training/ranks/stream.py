@@ -34,7 +34,7 @@ class RankStream(Stream):
 
     def __init__(self, rank: int, *rest: Any):
         super().__init__(*rest)
-        plate = outer_plate(self._compiled)
+        plate = outer_plate(self.compiled)
         self.rank, self.data = rank, self.first
         self.plate, self.has_rows = None if plate is None else plate.name, plate is not None
         self._coming: Batch | None = None

@@ -67,8 +67,8 @@ class Stream:
         self._kinds = tuple(a.dtype.kind for a in self.first)
         self._pass: Iterator[Any] | None = itertools.chain([self.first], iterator)
         self._opened = iterator
-        self._compiled = program.prepare(*self.first)
-        self.cut = cut_arguments(self._compiled)
+        self.compiled = program.prepare(*self.first)
+        self.cut = cut_arguments(self.compiled)
 
     @property
     def extent(self) -> tuple[int, ...]:
@@ -177,15 +177,15 @@ class Stream:
     def _bound(self, data: Arrays, group: list[Arrays], place: tuple[int, int]) -> Batch:
         """The batch of some arrays, checked and converted where training asks for that here."""
         compiled = self.program.prepare(*data)
-        if compiled is not self._compiled and compiled.layout != self._compiled.layout:
+        if compiled is not self.compiled and compiled.layout != self.compiled.layout:
             raise DataError(
                 f"batch {place[1] - 1} of pass {place[0]} has arrays of shapes {[a.shape for a in data]}, for which "
                 f"the model has other parameters than for the first, of shapes {[a.shape for a in self.first]}"
             )
         size = row_count(compiled, data)
-        joined = (size,) if len(group) == 1 else tuple(row_count(self._compiled, part) for part in group)
+        joined = (size,) if len(group) == 1 else tuple(row_count(self.compiled, part) for part in group)
         found = Batch(data, None, self.total_rows, size, True, False, place, None, joined)
-        if self.binds and compiled is self._compiled:
+        if self.binds and compiled is self.compiled:
             return found._replace(bound=compiled.binder.bind(data, None, self.total_rows))
         return found
 

@@ -7,6 +7,7 @@ guarded in the program instead (`violations.py`).
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -21,8 +22,11 @@ from ppl.errors import DataError
 from ppl.ir.node import Node, topological
 from ppl.ir.seen import Seen, leaf_of, seen
 from ppl.lang.trace import Site, SiteKind, Trace
+from ppl.lazy import checks as kernels
 from ppl.records import dataclass
 
+UNRANGED = frozenset((*ROWS, *WHOLE))
+"""Constraints that no interval shows to hold."""
 EXACT = {4: 2.0**24, 8: 2.0**53}
 """Whole numbers that a float of so many bytes tells apart."""
 INDEX = float(np.iinfo(np.int32).max)
@@ -75,7 +79,7 @@ class Check:
 
     def _quick(self, array: np.ndarray, dtype: np.dtype) -> bool:
         """Whether one pass shows that all is right; False is no answer."""
-        if self.constraint in (*ROWS, *WHOLE) or array.dtype.kind == "b":
+        if self.constraint in UNRANGED or array.dtype.kind == "b":
             return False
         if self.allowed.whole and array.dtype.kind == "f":
             return False
@@ -102,6 +106,7 @@ def counting(
     return known.reshape(-1, *(1,) * (array.ndim - 1)) if whole_rows else known
 
 
+@functools.lru_cache(maxsize=256)
 def _closed(limits: Interval, dtype: np.dtype, most: float) -> tuple[Any, Any]:
     """The least and the greatest number of a dtype in an interval, of size at most `most`."""
     lo, hi = max(limits.lo, -most), min(limits.hi, most)
@@ -118,15 +123,12 @@ def _closed(limits: Interval, dtype: np.dtype, most: float) -> tuple[Any, Any]:
 
 
 def _inside(array: np.ndarray, low: Any, high: Any) -> int:
-    from ppl.kernels.cpu.checks import count_inside  # Numba is imported with the first data
-
-    return int(count_inside(array.reshape(-1), low, high))
+    return int(kernels.count_inside(array.reshape(-1), low, high))  # Numba is imported with the first data
 
 
 def all_finite(array: np.ndarray) -> bool:
     """Whether all floats of an array are finite, in one pass."""
-    most = np.finfo(array.dtype).max
-    return _inside(array, -most, most) == array.size
+    return _inside(array, *_closed(REAL, array.dtype, math.inf)) == array.size
 
 
 def run(
