@@ -65,6 +65,7 @@ from ppl.kernels.internals.machine_code import (
     reduced,
     remember_needs,
 )
+from ppl.kernels.internals.passes import free_pass_managers
 from ppl.kernels.internals.registries import ready_to_load, type_plain_arrays
 
 TRIED = ("0.63.0", "0.68.1")
@@ -96,6 +97,7 @@ __all__ = [
     "dumps",
     "ensure_blas",
     "flat_array",
+    "free_pass_managers",
     "global_compiler_lock",
     "intrinsic_function",
     "is_compiled",

@@ -3,8 +3,10 @@
 import ast
 import contextlib
 import ctypes
+import os
 import pickle
 import re
+import resource
 import tomllib
 from pathlib import Path
 
@@ -408,7 +410,6 @@ def test_calls_by_address():
 
 
 @compiles
-@compiles
 def test_events_are_made_where_somebody_hears_them():
     def timers():
         """What a function's own listener has heard, of one compiled inside and one compiled after it."""
@@ -427,6 +428,22 @@ def test_events_are_made_where_somebody_hears_them():
     with install_recorder("numba:run_pass") as recorded:
         assert all(found["llvm_lock"] > 0 for found in timers())
     assert len(recorded.buffer) >= 40
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs /proc")
+def test_pass_managers_are_freed():
+    def megabytes():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+
+    internals.free_pass_managers()
+    target = llvm.Target.from_default_triple().create_target_machine()
+    before = 0.0
+    for i in range(620):
+        builder = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options())
+        assert builder.getFunctionPassManager() and builder.getModulePassManager()
+        before = before or (i >= 20 and megabytes())
+    assert megabytes() - before < 10, "600 of each hold some 30 MB where they are not freed"
 
 
 @compiles
