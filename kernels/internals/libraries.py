@@ -9,6 +9,7 @@ import llvmlite.binding as llvm
 from llvmlite.binding import Linkage
 from numba.core import cgutils
 from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler_lock import global_compiler_lock
 
 ENVIRONMENT = "_ZN08NumbaEnv"
 """How the names begin by which code finds what Python keeps for it."""
@@ -82,13 +83,14 @@ class Linked(Own):
         self.add_llvm_module(module)
 
     def get_pointer_to_function(self, name: str) -> int:
-        """The address of a function, for which machine code is made; 0 for others."""
+        """The address of a function, for which machine code is made, by the first thread that asks; 0 for others."""
         self._ensure_finalized()
-        if not self._made:
-            if name not in self._names():
-                return 0
-            self._make()
-        return int(super().get_pointer_to_function(name))
+        with global_compiler_lock:
+            if not self._made:
+                if name not in self._names():
+                    return 0
+                self._make()
+            return int(super().get_pointer_to_function(name))
 
     def serialize_using_object_code(self) -> tuple[str, str, Any]:
         """What is kept on disk: with machine code if there is any."""

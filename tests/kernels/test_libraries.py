@@ -2,6 +2,8 @@
 
 import ctypes
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import FunctionType, ModuleType
 
 import numba
@@ -59,6 +61,20 @@ def test_machine_code_is_made_for_an_address(triple):
     assert numba.njit(lambda x: dispatcher(x) + 1)(2.0) == 7.0 and not library.made
     assert called(internals.address(bare, SIGNATURE), 2.0) == 6.0 and library.made
     assert library.get_pointer_to_function("no such function") == 0
+
+
+def test_machine_code_is_made_once_where_several_threads_ask(triple, monkeypatch):
+    def slowly(library):
+        time.sleep(0.05)
+        make(library)
+
+    make = Linked._make
+    monkeypatch.setattr(Linked, "_make", slowly)
+    bare = bare_of(triple())[1]
+    assert not internals.compiled(bare, SIGNATURE).library.made
+    with ThreadPoolExecutor(3) as pool:
+        first, *others = pool.map(lambda _: internals.address(bare, SIGNATURE), range(3))
+    assert others == [first, first] and called(first, 2.0) == 6.0
 
 
 def test_code_from_disk_is_linked_and_machine_code_is_kept_where_it_has_an_address(triple):
