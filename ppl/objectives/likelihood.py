@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ppl.arguments import names
 from ppl.errors import ModelError
 from ppl.estimators.marginalize import Marginalize
+from ppl.graph.summed.ties import Ties
 from ppl.ir import ops
 from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis, Kind
@@ -19,11 +20,6 @@ from ppl.lang.tracing import trace_model
 from ppl.names import keywords
 from ppl.objectives.base import require_models
 from ppl.objectives.observed import add_factor_costs, negative_log_likelihood, step_log_likelihood, step_log_weight
-
-if TYPE_CHECKING:
-    import networkx as nx
-else:
-    from ppl.lazy import networkx as nx
 
 
 class Likelihood:
@@ -66,14 +62,14 @@ def add_log_likelihood(trace: Trace, marginalize: Sequence[str], owner: str) -> 
     terms |= {f.name: step_log_weight(f) for f in trace.factors.values()}
     bearers: list[Site | Factor] = [*observed, *trace.factors.values()]
     ties = _ties(trace, summed, bearers, terms, owner) if summed else None
-    add_factor_costs([f for f in trace.factors.values() if ties is None or not ties.has_node(f.name)], trace)
-    for group in () if ties is None else nx.connected_components(ties):
+    add_factor_costs([f for f in trace.factors.values() if ties is None or f.name not in ties], trace)
+    for group in () if ties is None else ties.groups():
         names = [s for s in summed if s.name in group]
         if names:
             cost = _marginal_cost(names, [b for b in bearers if b.name in group], terms, owner)
             trace.costs[cost.name] = cost
     for site in observed:
-        if ties is None or not ties.has_node(site.name):
+        if ties is None or site.name not in ties:
             trace.costs[f"-log p({site.name})"] = negative_log_likelihood(site)
 
 
@@ -97,13 +93,13 @@ def _ancestors(node: Node) -> set[str]:
 
 def _ties(
     trace: Trace, summed: Sequence[Site], bearers: Sequence[Site | Factor], terms: Mapping[str, Node], owner: str
-) -> nx.Graph:
+) -> Ties[str]:
     """Which marginalised latents, observations and factors share one log-sum-exp."""
     names = {s.name for s in summed}
-    ties = nx.Graph()
-    ties.add_nodes_from(names)
+    ties = Ties(s.name for s in summed)
     for b in bearers:
-        ties.add_edges_from((b.name, z) for z in _ancestors(total(terms[b.name], b.scan)) & names)
+        for z in _ancestors(total(terms[b.name], b.scan)) & names:
+            ties.tie(b.name, z)
     for site in trace.random_sites():
         assert site.dist is not None
         above = set().union(*(_ancestors(stacked(p, site.scan)) for p in site.dist.params.values())) & names
@@ -112,7 +108,8 @@ def _ties(
             raise ModelError(
                 f"{owner}: '{site.name}' ({site.where}) depends on marginalised {sorted(above)}; marginalise it too"
             )
-        ties.add_edges_from((site.name, z) for z in above)
+        for z in above:
+            ties.tie(site.name, z)
     for cost in trace.costs.values():
         if _ancestors(cost.node) & names:
             raise ModelError(f"{owner}: cost '{cost.name}' ({cost.where}) depends on a marginalised latent")

@@ -12,12 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-if TYPE_CHECKING:
-    import networkx as nx
-else:
-    from ppl.lazy import networkx as nx
+from ppl.graph.summed.ties import Ties
 
 V = TypeVar("V", bound=Hashable)
 Scopes = Iterable[frozenset[V]]
@@ -36,11 +33,9 @@ def elimination(scopes: Scopes, sizes: Mapping[V, float], depths: Mapping[V, int
 
     `sizes` are the numbers of states; variables of more plates (`depths`) come first.
     """
-    graph = nx.Graph()
-    graph.add_nodes_from(depths)
+    graph = Ties(depths)
     for scope in scopes:
-        graph.add_nodes_from(scope)
-        graph.add_edges_from(combinations(scope, 2))
+        graph.tie_all(scope)
     found = [_greedy(graph.copy(), sizes, depths, rule) for rule in (_entries, _new_edges)]
     return min(found, key=lambda tables: (largest(tables), sum(t.entries for t in tables)))
 
@@ -66,26 +61,26 @@ def cut(scopes: Scopes, sizes: Mapping[V, float], depths: Mapping[V, int], budge
     return removed, entries
 
 
-Rule = Callable[["nx.Graph", Mapping[V, float], V], float]
+Rule = Callable[[Ties[V], Mapping[V, float], V], float]
 
 
-def _greedy(graph: nx.Graph, sizes: Mapping[V, float], depths: Mapping[V, int], rule: Rule) -> list[Table]:
+def _greedy(graph: Ties[V], sizes: Mapping[V, float], depths: Mapping[V, int], rule: Rule) -> list[Table]:
     pending, tables = dict(depths), []
     while pending:
         deepest = max(pending.values())
         ready = [v for v, depth in pending.items() if depth == deepest]
         variable = min(ready, key=lambda v: (rule(graph, sizes, v), _entries(graph, sizes, v)))
-        around = list(graph.neighbors(variable))
+        around = graph.neighbours(variable)
         tables.append(Table(variable, frozenset((variable, *around)), _entries(graph, sizes, variable)))
-        graph.add_edges_from(combinations(around, 2))
-        graph.remove_node(variable)
+        graph.tie_all(around)
+        graph.remove(variable)
         del pending[variable]
     return tables
 
 
-def _entries(graph: nx.Graph, sizes: Mapping[V, float], variable: V) -> float:
-    return math.prod(sizes[v] for v in (variable, *graph.neighbors(variable)))
+def _entries(graph: Ties[V], sizes: Mapping[V, float], variable: V) -> float:
+    return math.prod(sizes[v] for v in (variable, *graph.neighbours(variable)))
 
 
-def _new_edges(graph: nx.Graph, sizes: Mapping[V, float], variable: V) -> float:
-    return sum(not graph.has_edge(a, b) for a, b in combinations(graph.neighbors(variable), 2))
+def _new_edges(graph: Ties[V], sizes: Mapping[V, float], variable: V) -> float:
+    return sum(not graph.tied(a, b) for a, b in combinations(graph.neighbours(variable), 2))
