@@ -106,9 +106,9 @@ PRODUCT_TILE_BYTES, STREAM_TILE_BYTES, TILE_ROWS = 3 << 19, 1 << 16, 8192
 """[tuned] Bytes that the tile buffers of a slab may take where products want long tiles, and elsewhere, where they
 should stay in the first caches (32 KB and 1 MB on Zen 4); rows of the longest tile."""
 
-FLOAT32_ROWS = 256
-"""Rows that are added up in float32 before their sum goes to float64, whose vectors are half as wide. Fewer are more
-exact. Not measured by itself."""
+FLOAT32_ROWS, ROWS_ABREAST = 256, 4
+"""Rows that are added up in float32 before their sum goes to float64, whose vectors are half as wide: not measured by
+itself. Rows that are added up before their sum is added to a gradient's entries: a regression's step 5.4 to 4.6 µs."""
 
 TABLE_ROWS_AT_ONCE = 8
 """Table rows of one product that are walked through side by side. Not measured by itself."""

@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import Any
 
 MODULES = {
-    "basic": "abs floor maximum minimum reciprocal select sign sqrt square",
+    "basic": "abs floor maximum minimum plus reciprocal select sign sqrt square",
     "bessel": "log_i0e log_i0e_curvature log_i0e_slope",
     "between": "log_mass_between quantile_between",
     "binomial": "binomial_draw",

@@ -276,7 +276,7 @@ def test_moments_that_are_infinite():
         np.testing.assert_array_equal(law.variance, [inf] * 3)
 
 
-@pytest.mark.parametrize("x", [1e25, 3.0, 1.0, 0.2, -1e25])
+@pytest.mark.parametrize("x", [1e25, 2.0**60, 2.0**59, 3.0, 1.0, 0.2, 1e-25, 0.0, -1.7, -1e19, -1e25])
 def test_cauchy_where_the_square_overflows(x):
     value = leaf("x")
     node = Cauchy(0.0, 1.0).node_log_prob(value)
@@ -285,3 +285,14 @@ def test_cauchy_where_the_square_overflows(x):
     x = np.longdouble(np.float32(x))
     assert float(got) == pytest.approx(float(-np.log(np.pi) - np.log1p(x * x)), rel=1e-6)
     assert float(slope) == pytest.approx(float(-2 * x / (1 + x * x)), rel=1e-6)
+
+
+@pytest.mark.parametrize("x", [1e100, 2.0**60, 2.0**59, 3.0, 0.2, 1e-25, 0.0, -1.7, -1e19, -1e25])
+def test_second_derivatives_of_cauchy_and_students_t_where_the_square_overflows(x):
+    value = leaf("x")
+    for law, df in ((Cauchy(0.0, 1.0), 1.0), (StudentT(4.0, 0.0, 1.0), 4.0)):
+        slope = gradient(law.node_log_prob(value), [value])
+        bend = evaluate(gradient(slope[0], [value]), Env(params={"x": np.float64(x)}, dtype=np.float64))[0]
+        square = np.longdouble(x) ** 2
+        wanted = -(df + 1) * (df - square) / (df + square) ** 2
+        assert float(bend) == pytest.approx(float(wanted), rel=1e-12)

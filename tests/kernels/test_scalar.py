@@ -79,7 +79,7 @@ def test_polygamma(module, order):
 def test_binary_and_select(module):
     functions, dtype = MODULES[module]
     a, b, nan = dtype(1), dtype(2), dtype(np.nan)
-    assert functions.minimum(a, b) == 1 and functions.maximum(a, b) == 2
+    assert functions.minimum(a, b) == 1 and functions.maximum(a, b) == 2 and functions.plus(a, b) == 3
     for x, y in [(a, nan), (nan, a)]:
         assert np.isnan(functions.minimum(x, y)) and np.isnan(functions.maximum(x, y))
     assert functions.select(True, a, b) == 1 and functions.select(False, a, b) == 2
@@ -87,7 +87,7 @@ def test_binary_and_select(module):
 
 def test_both_modules_have_the_same_names():
     assert scalar.f32.__all__ == scalar.f64.__all__
-    tested = {*UNARY, "polygamma", "power", "minimum", "maximum", "select"}
+    tested = {*UNARY, "polygamma", "power", "minimum", "maximum", "plus", "select"}
     tested |= {"loggamma_draw", "loggamma_slope"}  # tests/distributions/test_implicit.py
     tested |= {
         "poisson_draw",

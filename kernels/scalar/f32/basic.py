@@ -26,6 +26,12 @@ def abs(x):
 
 
 @inline
+def plus(a, b):
+    """a + b, which a loop that may reassociate sums computes as it stands."""
+    return a + b
+
+
+@inline
 def minimum(a, b):
     """The smaller of two numbers; NaN if either is, as in NumPy."""
     return a if (a < b or a != a) else b

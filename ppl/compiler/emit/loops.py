@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ppl.compiler.emit.address import Addresses, Hoisted, Passed
-from ppl.compiler.emit.blocks import blocked
 from ppl.compiler.emit.code import (
     Argument,
     Assign,
@@ -27,6 +26,8 @@ from ppl.compiler.emit.code import (
     total,
     when,
 )
+from ppl.compiler.emit.rows.abreast import abreast
+from ppl.compiler.emit.rows.blocks import blocked
 from ppl.compiler.emit.scalar import INF, ONE, ZERO, expression, literal, scalar, to_float, to_int
 from ppl.compiler.lower.identifiers import identifier
 from ppl.compiler.lower.views import Poly, axis_size
@@ -160,8 +161,10 @@ class KernelWriter:
         body = self._block(item.items, inner, (*path, item))
         size, sums = self.addresses.size(item), [op.target.name for op in first if self._in_double(op)] if inner else []
         before, self.addresses.before = self.addresses.before, outside
-        in_blocks = blocked(item.var, size, before.views, body, sums) if sums else None
-        lines += [*before.statements, *(in_blocks or [loop(item.var, size, body)])]
+        other = blocked(item.var, size, before.views, body, sums) if sums else None
+        if not inner and all(op.target.dtype == "float" for op in item.ops()):
+            other = abreast(item.var, size, body)
+        lines += [*before.statements, *(other or [loop(item.var, size, body)])]
         return lines + [x for op in first for x in self._finish(op)]
 
     @staticmethod

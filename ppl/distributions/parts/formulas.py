@@ -105,10 +105,8 @@ def one_minus_cos(angle: Node) -> Node:
 def log1p_square(z: Node) -> Node:
     """log(1 + z^2), also where the square overflows: from 2^60 on it is 2 log(1 + |z|), to the last bit of a double."""
     far = ops.less(FAR, ops.absolute(frozen(z)))
-    size = ops.where(ops.less(frozen(z), 0.0), ops.neg(z), z)
-    near = ops.where(far, 0.0, z)
-    logarithm = ops.log1p(ops.where(far, size, ops.mul(near, near)))
-    return ops.mul(ops.where(far, 2.0, 1.0), logarithm)
+    factor = ops.where(far, ops.where(ops.less(frozen(z), 0.0), -1.0, 1.0), z)
+    return ops.mul(ops.where(far, 2.0, 1.0), ops.log1p(ops.mul(factor, z)))
 
 
 def mode_of_unit_interval(up: Node, down: Node, peak: Node) -> Node:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from ppl.compiler.emit import code
-from ppl.compiler.emit.blocks import blocked
 from ppl.compiler.emit.code import (
     Argument,
     Assign,
@@ -41,6 +40,7 @@ from ppl.compiler.emit.code import (
     term,
     when,
 )
+from ppl.compiler.emit.rows.blocks import blocked
 from ppl.compiler.lower.views import Poly
 from ppl.runtime.executable import compile_request
 from tests.compiler.graphs import GRAPHS, request_of
