@@ -2,9 +2,12 @@
 
 1. Node by node, the others at their current choice, all candidates race (`tuning.race`).
 2. Nodes that share a cost are tried together: each pair among the best three of both.
-3. The best three choices, and the program's own, are tried with 1, 2, 4, 8 and 16 particles.
-4. The last few are compiled, and steps of their training loop timed; of those that are not clearly worse than the best,
-   the first is taken, beginning with the program's own choice.
+3. What a step takes is a price so far, read off the schedule: an interpreted step of a small graph takes what calls of
+   NumPy take. The best number of particles of each of the best estimators is compiled, steps of its training loop are
+   timed, and gradients of compiled steps raced (`tuning.finals`); then those that may be the best by prices that these
+   times correct. Variances follow the laws of `tuning.laws` where only particles differ.
+4. The least variance × seconds is taken, variances one standard error up; of those within 3 % of it the program's own
+   choice, else the first in the decision table. Of exact ones the fastest.
 """
 
 from __future__ import annotations

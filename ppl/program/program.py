@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -125,6 +125,12 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
             return type(self)(self.objective, found).prepare(*data).plan.estimators
         except EstimatorError:
             return None
+
+    def _price(self, *data: Any) -> Callable[[Mapping[str, int]], float]:
+        """Seconds of a step of training, read off its schedule, by `n_particles` and `n_<plate>`: for `ppl.tune`."""
+        compiled = self.prepare(*data)
+        counts = pricing.counted(compiled.request("gradient"), compiled.settings.dtype, compiled.target)
+        return lambda sizes: 1e-9 * pricing.nanoseconds(counts, sizes)
 
     @keywords
     def value(

@@ -14,6 +14,9 @@ def timed_by(seconds):
         def interpret(self, contender, budget):
             contender.seconds, contender.clock = seconds(contender.config), "interpreter"
 
+        def price(self, contender):
+            contender.seconds, contender.clock = seconds(contender.config), "priced"
+
         def compile(self, contenders, budget):
             for c in contenders:
                 c.seconds, c.clock = seconds(c.config), "compiled"

@@ -77,8 +77,9 @@ def labelled(estimators: Sequence[tuple[str, Estimator]], particles: int) -> str
 
 @dataclass(frozen=True)
 class Tuning:
-    """What `ppl.tune` measured of whole choices, the last round, and what it took: seconds of measuring and compiling.
+    """What `ppl.tune` measured of whole choices, the last round, and what it took.
 
+    Seconds are those of measuring, and those of tracing, pricing and compiling.
     `untried` are pairs of nodes that interact and were not tried together, because time was up.
     """
 

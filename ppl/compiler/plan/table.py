@@ -63,7 +63,9 @@ def _tuned(console: Console, tuning: Tuning) -> None:
     if tuning.untried:
         _line(console, f"    not tried together, for time: {', '.join(' and '.join(p) for p in tuning.untried)}")
     took = f"{tuning.measuring:.2g} s of measuring"
-    _line(console, f"    {took}, {tuning.compiling:.2g} s of compiling" if tuning.compiling else f"    {took}")
+    _line(
+        console, f"    {took}, {tuning.compiling:.2g} s of tracing and compiling" if tuning.compiling else f"    {took}"
+    )
 
 
 def render_choice(choice: Choice, width: int = 130) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -17,8 +16,10 @@ from ppl.inference.reference import Reference, find_reference
 from ppl.inference.tuning.candidates import counts_of
 from ppl.inference.tuning.clock import Clock
 from ppl.inference.tuning.contender import Config, Contender, Programs
+from ppl.inference.tuning.finals import Finals
 from ppl.inference.tuning.kept import joint, measured
-from ppl.inference.tuning.race import TIE, pool, race, winner
+from ppl.inference.tuning.laws import pool
+from ppl.inference.tuning.race import TIE, race, winner
 from ppl.runtime.call import Call
 
 MAX_COPIES = 64
@@ -26,13 +27,13 @@ MAX_COPIES = 64
 SECONDS, STEPS = 5.0, 50
 """A budget in seconds and in steps of the program; the larger is taken."""
 BEST, FINALISTS, FAIR = 3, 2, 4
-"""Candidates of a node that are tried together with others'; choices that are compiled, with all numbers of particles,
-beside the program's own; and particles from which on baselines from the others are near their best."""
-DOUBT, FAR = 3.0, 8.0
-"""Factor by which the ratio of interpreted times may be wrong; and the one above the least variance × interpreted time
-from which on a number of particles is not compiled."""
-NODES, PAIRS, COUNTS, TIMED = 0.4, 0.55, 0.7, 0.8
-"""Shares of the budget that are spent after the first three parts, and when the last few have been timed."""
+"""Candidates of a node that are tried together with others'; choices that are tried with all numbers of particles where
+nothing is compiled, beside the program's own; and particles from which on baselines from the others are near their
+best."""
+DOUBT = 1.5
+"""Factor by which the ratio of two prices may be wrong."""
+NODES, PAIRS, COUNTS = 0.3, 0.45, 0.6
+"""Shares of the budget that are spent after nodes, pairs of nodes and numbers of particles."""
 SAME = 1e-3
 """Relative difference of gradients' distances from their mean, on the same noise, up to which two choices count as one
 estimator by two names."""
@@ -69,7 +70,6 @@ class Bench:
         self.untried: list[tuple[str, str]] = []
         self._reference: Reference | str | None = None
         self.clock = Clock()
-        self.tracing: Callable[[], AbstractContextManager[None]] = nullcontext
         self.budget = SECONDS if budget is None else float(budget)
         if budget is None and self.own.estimators:
             self._widen()
@@ -87,22 +87,11 @@ class Bench:
         """The tuned program."""
         if not self.own.estimators:
             return self.program
-        best = self._nodes(replace(self.own, particles=self._base()))
+        base = self._base()
+        best = self._nodes(replace(self.own, particles=base))
         if len(self.nodes) > 1:
             best = self._pairs(best)
-        finalists = self._particles(best)
-        if self.compiles:
-            for c in finalists:
-                if c.program.settings.particles != c.config.particles:
-                    c.program = self.programs.of(c.config)
-            self.clock.compile(finalists, max(0.05, TIMED * self.budget - self.clock.spent()))
-            if not any(c.config.biased for c in finalists):
-                with self.clock.pause():
-                    for c in finalists:
-                        c.run_compiled()
-            until = max(self.budget, self.clock.spent() + (1 - TIMED) * self.budget)
-            race(finalists, self.clock, until, BEST, 1.0, self._debias)
-            pool(finalists)
+        finalists = self._finals(base) if self.compiles else self._particles(best)
         finalists.sort(key=self._rank)
         chosen = winner(finalists)
         whole = tuple(joint(c, c is chosen) for c in finalists)
@@ -111,13 +100,20 @@ class Bench:
             chosen.config, measured=self.measured, tuning=tuning, allow_bias=self.program.settings.allow_bias
         )
 
+    def _finals(self, base: int) -> list[Contender]:
+        """The last choices, compiled; that of `particles="auto"` and the program's own are among them."""
+        if (weighed := self._weighed(base)) is not None and weighed not in self.known:
+            found = self._admitted(weighed)
+            self._race([found] if isinstance(found, Contender) else [], COUNTS)
+        finals = Finals(self.clock, self.budget, self._admitted, self._useful, self._settle, self.programs)
+        return finals.run([c for c in self.known.values() if c.begun], self.own if self._keeps else None)
+
     def kinds(self, count: int) -> list[Contender]:
         """The best choice of each of `count` combinations of kinds of estimators, with its best number of particles.
 
         An unbiased one is among them, if there is one. Nothing is compiled, and pairs of nodes are not tried. The
         budget is for gradients alone.
         """
-        self.tracing = self.clock.pause
         self._nodes(replace(self.own, particles=self._base()))
         if not self.known and isinstance(pinned := self._admitted(self.own), Contender):
             self._race([pinned], PAIRS)
@@ -153,7 +149,7 @@ class Bench:
         """A contender, or why there is none."""
         if config in self.known:
             return self.known[config]
-        with self.tracing():
+        with self.clock.pause():
             return self._tried(config)
 
     def _tried(self, config: Config) -> Contender | str:
@@ -192,15 +188,20 @@ class Bench:
                 self.known.pop(c.config, None)
                 continue
             able.append(c)
-            with self.tracing():
+            with self.clock.pause():
                 c.source()  # what it evaluates is made once
             if not c.clock:
                 self.clock.interpret(c, seconds)
-        return race(able, self.clock, until, BEST, DOUBT if self.compiles else 1.0, self._debias)
+                if self.compiles:
+                    self.clock.price(c)
+        return race(able, self.clock, until, BEST, DOUBT if self.compiles else 1.0, self._settle)
 
-    def _debias(self, contender: Contender) -> None:
-        if contender.config.biased and isinstance(self._reference, Reference):
-            contender.compare_with(self._reference.grads, self._reference.errors)
+    def _settle(self, contenders: Sequence[Contender]) -> None:
+        """What follows from the gradients of all: biases, and variances by the laws of particles."""
+        for c in contenders:
+            if c.config.biased and isinstance(self._reference, Reference):
+                c.compare_with(self._reference.grads, self._reference.errors)
+        pool(contenders)
 
     def _nodes(self, current: Config) -> Config:
         """Every node's candidates, the others at their current choice."""
@@ -244,32 +245,31 @@ class Bench:
         """The best choices with all numbers of particles: those to be compiled, the program's own among them."""
         known = sorted(self.known.values(), key=lambda c: (c.config != best, c.cost, c.seconds))
         choices = [c.config for c in known[:BEST]]
-        keeps = all(self.own[n] in self.lists[n] for n in self.nodes) and self.own.particles in self.counts
-        choices += [self.own] if keeps else []
-        choices += [c for c in [self._weighed()] if c is not None]
+        choices += [self.own] if self._keeps else []
         configs = dict.fromkeys(replace(c, particles=p) for c in choices for p in self._useful(c))
         able = [c for c in map(self._admitted, configs) if isinstance(c, Contender)]
         ranked = self._race(able, COUNTS)
         kept = list(dict.fromkeys(c.config.estimators for c in ranked))[:FINALISTS]
         kept += [c.estimators for c in choices[BEST:]]
-        most = FAR * min((c.cost for c in ranked), default=0.0)
-        named = [c for c in ranked if c.config.estimators in kept]
-        return [c for c in named if c.cost <= most or c.config == self.own] or named
+        return [c for c in ranked if c.config.estimators in kept]
 
-    def _weighed(self) -> Config | None:
+    @property
+    def _keeps(self) -> bool:
+        """Whether the program's own choice is among the candidates."""
+        return all(self.own[n] in self.lists[n] for n in self.nodes) and self.own.particles in self.counts
+
+    def _weighed(self, base: int) -> Config | None:
         """What `particles="auto"` would take, if it is among the candidates."""
-        if not self.compiles:
-            return None
         with self.clock.pause():
             found = self.program._weighed(self.call.state, *self.call.data)
         if found is None or any(found[n] not in self.lists[n] for n in self.nodes):
             return None
-        return self.own.having(**{n: found[n] for n in self.nodes})
+        return replace(self.own.having(**{n: found[n] for n in self.nodes}), particles=base)
 
     def _useful(self, config: Config) -> Sequence[int]:
-        """The numbers of particles to try with a choice: where there is no variance, only its own."""
-        known = self.known.get(config)
-        return self.counts if known is None or known.trace > 0 else (config.particles,)
+        """The numbers of particles to try with a choice: where there is no variance, only the least."""
+        able = [p for p in self.counts if all(e.validate(p) is None for _, e in config.estimators)]
+        return able[:1] if config.exact else able
 
     def _rank(self, contender: Contender) -> tuple[Any, ...]:
         """The order of choices that are equally good: the program's own, else as the decision table has them."""

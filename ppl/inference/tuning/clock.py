@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ppl.inference.tuning.standing import StandingSteps
 from ppl.ir.reference.interpret import evaluate
+from ppl.progress import line
 from ppl.runtime.call import bind
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ ADAPTED, TIMED, LONG = 200, 10, 0.1
 from which two are enough."""
 SETTLED, SETTLING = 1000, 0.1
 """Compiled steps that adapt auxiliary variables, and about the most seconds that they may take."""
-TURNS, GRACE = 7, 1.0
+TURNS, GRACE = 15, 1.0
 """Turns in which compiled steps are timed one program after another, and seconds that they are given in any case."""
 
 
@@ -37,6 +38,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.compiling, self._began = 0.0, time.perf_counter()
+        self._prices: dict[Any, Callable[[Mapping[str, int]], float]] = {}
 
     def spent(self) -> float:
         """Seconds since the tuning began, those of compiling not counted."""
@@ -56,11 +58,9 @@ class Clock:
         variant = bound.compiled.gradient if own else bound.compiled.variant("gradient")
         nodes = [variant.scalars["loss"], *variant.grads.values(), *variant.aux.values()]
         carried = set(bound.compiled.trace.carried)
-        adapts = bool(set(variant.aux) - carried)
-        contender.adapts = adapts
         taken: list[float] = []
         state, until = contender.call.state, time.perf_counter() + seconds
-        most, least = ADAPTED if adapts else TIMED, TIMED
+        most, least = ADAPTED if contender.adapts else TIMED, TIMED
         while len(taken) < most and (len(taken) < least or time.perf_counter() < until):
             env = replace(bound, state=state).environment(variant, step=len(taken))
             began = time.perf_counter()
@@ -70,7 +70,22 @@ class Clock:
             moved = dict(zip(variant.aux, found[len(found) - len(variant.aux) :], strict=True))
             state = state.replace(aux={**moved, **{name: state.aux[name] for name in carried}})
         contender.call = replace(contender.call, state=state)
-        contender.seconds, contender.clock = min(taken), "interpreter"
+        contender.pace = contender.seconds = min(taken)
+        contender.clock = "interpreter"
+
+    def price(self, contender: Contender) -> None:
+        """Set the contender's seconds to what its schedule says that a step of training takes.
+
+        Interpreted steps of small graphs take what calls of NumPy take, however large the arrays are.
+        """
+        with self.pause():
+            key = contender.config.estimators
+            if key not in self._prices:
+                self._prices[key] = contender.program._price(*contender.call.data)
+            rows = bind(contender.program, contender.call).data.rows
+            sizes = {f"n_{name}": count for name, count in rows.items()}
+            contender.seconds = self._prices[key]({**sizes, "n_particles": contender.config.particles})
+            contender.clock = "priced"
 
     def compile(self, contenders: Sequence[Contender], seconds: float) -> None:
         """Set the contenders' seconds to those of compiled steps of training, which take turns.
@@ -78,11 +93,14 @@ class Clock:
         Of the turns the fastest counts: others' work on the machine only adds to a turn.
         """
         began = time.perf_counter()
-        steps = [StandingSteps(c.program, c.call) for c in contenders]
-        for c, each in zip(contenders, steps, strict=True):
-            each.take(1)
-            if c.adapts:
-                c.settle(each.settled(SETTLED, SETTLING))
+        steps: list[StandingSteps] = []
+        with line.during(lambda: f"tuning, choice {min(len(steps) + 1, len(contenders))} of {len(contenders)}"):
+            for c in contenders:
+                each = StandingSteps(c.program, c.call)
+                each.take(1)
+                if c.adapts and c.clock != "compiled":
+                    c.settle(each.settled(SETTLED, SETTLING))
+                steps.append(each)
         self.compiling += time.perf_counter() - began
         found: list[list[float]] = [[] for _ in contenders]
         until = time.perf_counter() + max(seconds, GRACE)

@@ -54,6 +54,11 @@ class Config:
         """Whether an estimator is biased."""
         return any(e.biased for _, e in self.estimators)
 
+    @property
+    def exact(self) -> bool:
+        """Whether nothing is drawn."""
+        return not any(e.sampled for _, e in self.estimators)
+
 
 class Contender:
     """A choice, a program that has it, and its measurements.
@@ -62,8 +67,8 @@ class Contender:
     ----------
     call : the call that is measured, with a state of the program.
     seconds, clock : of a step, and where they were taken.
+    pace : seconds of an interpreted step.
     pooled : variance and standard error from contenders with other numbers of particles, too.
-    adapts : whether steps move auxiliary variables.
     squared_bias : of the mean gradient, where the choice is biased.
     """
 
@@ -72,9 +77,8 @@ class Contender:
         state = state_for(program, call.state, call.data)
         self.call = replace(call, state=state, particles=config.particles)
         self.moments, self.chunks = Moments(), 0
-        self.adapts = False
         self.pooled: tuple[float, float] | None = None
-        self.seconds, self.clock, self.squared_bias = 0.0, "", 0.0
+        self.seconds, self.clock, self.pace, self.squared_bias = 0.0, "", 0.0, 0.0
         self._drawn: Iterator[Chunk] | None = None
 
     def pilot(self) -> Call:
@@ -120,6 +124,11 @@ class Contender:
         self.chunks += 1
 
     @property
+    def adapts(self) -> bool:
+        """Whether steps move auxiliary variables of estimators."""
+        return bool(set(self.call.state.aux) - set(self.carried))
+
+    @property
     def carried(self) -> Sequence[str]:
         """Values that models carry from step to step, which are auxiliary to no estimator."""
         return tuple(self.program.prepare(*self.call.data).trace.carried)
@@ -130,31 +139,42 @@ class Contender:
         return self.moments.count
 
     @property
-    def trace(self) -> float:
-        """Variance of the whole gradient; infinite where one was not finite."""
-        if self.pooled is not None:
-            return self.pooled[0]
+    def alone(self) -> tuple[float, float]:
+        """Variance of the whole gradient and its standard error, from its own gradients; infinite where one was."""
         total = self.moments.total()
         floor = ROUNDING * float((total.mean**2).sum())
         if not np.isfinite(total.trace):
-            return float("inf")
-        return total.trace if total.trace > floor else 0.0
+            return float("inf"), 0.0
+        return (total.trace, total.trace_error) if total.trace > floor else (0.0, 0.0)
+
+    @property
+    def trace(self) -> float:
+        """Variance of the whole gradient; infinite where one was not finite."""
+        return (self.pooled or self.alone)[0]
 
     @property
     def trace_error(self) -> float:
         """Its standard error."""
-        if self.pooled is not None:
-            return self.pooled[1]
-        return self.moments.total().trace_error
+        return (self.pooled or self.alone)[1]
 
     @property
     def cost(self) -> float:
         """Variance × seconds; of a biased choice, mean squared error × seconds."""
         return (self.trace + self.squared_bias) * self.seconds
 
+    @property
+    def doubted(self) -> float:
+        """The cost one standard error up: what few gradients say by luck does not count for a choice."""
+        return self.cost + self.trace_error * self.seconds
+
     def behind(self, best: Contender) -> float:
-        """Standard error of the difference of two costs, on common random numbers where no others are known of one."""
+        """Standard error of the difference of two costs, on common random numbers where no others are known of one.
+
+        There is none where variances are those of one law of particles: then only times differ.
+        """
         if self.pooled is not None or best.pooled is not None:
+            if self.pooled is not None and self.config.estimators == best.config.estimators:
+                return 0.0
             return math.hypot(self.trace_error * self.seconds, best.trace_error * best.seconds)
         pair = [c.seconds * c.distances() for c in (self, best)]
         count = min(map(len, pair))

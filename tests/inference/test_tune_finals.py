@@ -1,0 +1,171 @@
+"""The last rounds of `ppl.tune`: laws of the number of particles, and which choices are compiled."""
+
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import ppl
+from ppl.estimators import Analytic, Combine, DisARM, Enumerate, MeasureValued, Pathwise, Relaxed, ScoreFunction
+from ppl.inference.tuning import bench, race
+from ppl.inference.tuning.contender import Config
+from ppl.inference.tuning.finals import CLOSE, NEAR, Expected, corrected, first_of_each
+from ppl.inference.tuning.laws import pool, scaled, terms_of
+from tests.inference.clocks import timed_by
+
+LEAVE, AVERAGE = ScoreFunction("leave_one_out"), ScoreFunction("moving_average")
+
+
+def config(estimator, particles):
+    return Config((("b", estimator),), particles)
+
+
+def leave_one_out_variance(p, costs, particles):
+    """The variance of the estimate with one coin's logit, by enumeration."""
+    mean = square = 0.0
+    for bits in itertools.product((0, 1), repeat=particles):
+        b = np.array(bits)
+        f, weight = np.where(b, costs[1], costs[0]), np.prod(np.where(b, p, 1 - p))
+        found = ((f - (f.sum() - f) / (particles - 1)) * (b - p)).mean()
+        mean, square = mean + weight * found, square + weight * found**2
+    return square - mean**2
+
+
+def drawn(estimator, particles, variance, error, repeats):
+    return SimpleNamespace(
+        config=config(estimator, particles), alone=(variance, error), repeats=repeats, pooled=None, squared_bias=0.0
+    )
+
+
+def test_the_law_of_leave_one_out_holds_for_every_number_of_particles():
+    """Two exact variances give the others."""
+    numbers = (2, 3, 5, 8)
+    exact = [leave_one_out_variance(0.3, (1.0, 2.5), k) for k in numbers]
+    terms = np.array([terms_of(config(LEAVE, k)) for k in numbers])
+    unknown = np.linalg.solve(terms[:2], exact[:2])
+    np.testing.assert_allclose(terms @ unknown, exact, rtol=1e-12)
+
+
+def test_what_obeys_no_law_has_none():
+    free = (ScoreFunction("optimal"), Combine(Pathwise(), LEAVE), Relaxed())
+    assert all(terms_of(config(e, 4)) == () for e in free)
+    assert terms_of(config(Combine(Pathwise(), AVERAGE), 4)) == (0.25,)
+    assert scaled(config(AVERAGE, 4), 16) == 1 / 4 and scaled(config(LEAVE, 4), 16) == 3 / 15
+
+
+def test_variances_of_one_estimator_are_put_together():
+    """A number of particles with few gradients gets what those with many say; errors are those of the fit."""
+    numbers = (2, 4, 8, 16)
+    exact = [leave_one_out_variance(0.3, (1.0, 2.5), k) for k in numbers]
+    off = [v * (1.4 if k == 8 else 1.0) for k, v in zip(numbers, exact, strict=True)]
+    group = [
+        drawn(LEAVE, k, v, 0.3 * v if k == 8 else 0.001 * v, 4 if k == 8 else 4000)
+        for k, v in zip(numbers, off, strict=True)
+    ]
+    lonely = drawn(DisARM(), 4, 1.0, 0.1, 100)
+    pool([*group, lonely])
+    for c, v in zip(group, exact, strict=True):
+        assert c.pooled[0] == pytest.approx(v, rel=0.01) and c.pooled[1] < 0.01 * v
+    assert lonely.pooled is None
+    pair = [drawn(DisARM(), 1, 1.2, 0.3, 100), drawn(DisARM(), 4, 0.25, 0.02, 900)]
+    pool(pair)
+    together = (100 * 1.2 + 900 * 4 * 0.25) / 1000
+    assert [c.pooled[0] for c in pair] == pytest.approx([together, together / 4])
+    assert [c.pooled[1] for c in pair] == pytest.approx([x * np.hypot(0.1 * 0.3, 0.9 * 4 * 0.02) for x in (1, 0.25)])
+
+
+def test_the_first_ones_to_be_compiled_are_one_of_each_of_the_best_estimators():
+    listed = [
+        Expected(1.0, 1.0, config(LEAVE, 16)),
+        Expected(1.1, 1.0, config(LEAVE, 8)),
+        Expected(0.95 * NEAR, 1.0, config(DisARM(), 4)),
+        Expected(0.96 * NEAR, 1.0, config(AVERAGE, 4)),
+        Expected(0.97 * NEAR, 1.0, config(MeasureValued(), 4)),
+        Expected(1.05 * NEAR, 1.0, config(ScoreFunction(), 4)),
+    ]
+    assert first_of_each(listed) == [e.config for e in (listed[0], *listed[2:5])]
+    assert first_of_each([listed[0], *listed[-1:]]) == [listed[0].config, listed[-1].config]
+
+
+def test_among_exact_ones_those_of_near_the_least_time_are_compiled():
+    exact = [Expected(0.0, 1.0, config(Analytic(), 1)), Expected(0.0, 1.1 * NEAR, config(Enumerate(), 1))]
+    assert first_of_each([*exact, Expected(1e-9, 1.0, config(LEAVE, 2))]) == [config(Analytic(), 1)]
+
+
+def test_times_of_the_first_ones_correct_the_prices_of_the_others():
+    """Leave-one-out takes twice its price: so the other pair is near the best, and other particles of it are not."""
+    listed = [
+        Expected(1.0, 1.0, config(LEAVE, 16)),
+        Expected(2.2, 0.5, config(LEAVE, 8)),
+        Expected(1.2, 1.0, config(DisARM(), 16)),
+        Expected(2.4, 0.5 * 0.99 * CLOSE, config(DisARM(), 8)),
+        Expected(4.8, 0.25 * 1.01 * CLOSE, config(DisARM(), 4)),
+    ]
+    heads = [
+        SimpleNamespace(config=config(e, 16), trace=v, squared_bias=0.0, seconds=s)
+        for e, v, s in ((LEAVE, 1.0, 2.0), (DisARM(), 1.2, 1.0))
+    ]
+    assert corrected(listed, heads) == [config(DisARM(), 8)]
+
+
+def test_gradients_that_are_alike_by_chance_are_not_exact():
+    """No variance was seen at the start, but compiled steps show some: particles follow from that."""
+    listed = [Expected(0.0, s, config(LEAVE, k)) for k, s in ((2, 1.0), (8, 1.2), (16, 9.0))]
+    (first,) = first_of_each(listed)
+    head = SimpleNamespace(config=first, trace=1.0, squared_bias=0.0, seconds=1.0)
+    assert corrected(listed, [head]) == [config(LEAVE, 8)]
+
+
+def test_auxiliary_variables_of_the_programs_own_choice_settle(monkeypatch):
+    """It is compiled without having been tried with its number of particles before: its baseline is no longer 0."""
+    made = []
+
+    class Given(timed_by(lambda c: float(c.particles))):
+        def compile(self, contenders, budget):
+            made.extend((c.config, c.adapts) for c in contenders)
+            super().compile(contenders, budget)
+
+    @ppl.model
+    def model():
+        ppl.cost("c", 7.0 + ppl.sample("b", ppl.Bernoulli(logits=ppl.param("l", 0.3))))
+
+    monkeypatch.setattr(bench, "Clock", Given)
+    monkeypatch.setattr(race, "MOST", 500)
+    program = ppl.compile(model, AVERAGE)
+    ppl.tune(program, program.init(0), candidates=(AVERAGE, LEAVE), particles=(1, 2, 4), seed=0)
+    assert (config(AVERAGE, 1), True) in made and (config(LEAVE, 4), False) in made
+
+
+def test_prices_and_not_interpreted_steps_say_what_is_compiled(monkeypatch):
+    """The choice of the least variance × seconds is 40 times as slow as interpreted, relative to the others."""
+    compiled = {LEAVE: 1.0, DisARM(): 4.0, ScoreFunction(): 4.0}
+
+    class Given(timed_by(lambda c: compiled[c["b"]] * (1 + c.particles))):
+        def interpret(self, contender, budget):
+            super().interpret(contender, budget)
+            contender.seconds *= 40 if contender.config["b"] == LEAVE else 1
+
+    @ppl.model
+    def model():
+        b = ppl.sample("b", ppl.Bernoulli(logits=np.zeros(8) + ppl.param("l", 0.3)))
+        ppl.cost("c", (b * np.arange(8.0)).sum())
+
+    monkeypatch.setattr(bench, "Clock", Given)
+    monkeypatch.setattr(race, "MOST", 500)
+    program = ppl.compile(model, ScoreFunction())
+    plan = ppl.tune(program, program.init(0), candidates=tuple(compiled), particles=(1, 2, 4, 8), seed=0).explain()
+    assert plan["b"].estimator == LEAVE and plan.particles == 8
+
+
+def test_an_exact_choice_takes_the_least_number_of_particles(monkeypatch):
+    """Nodes are measured with four particles, since a candidate takes no fewer than two; an exact one takes one."""
+    monkeypatch.setattr(bench, "Clock", timed_by(lambda c: 0.5 if c["b"] == Analytic() else 1.0))
+
+    @ppl.model
+    def model():
+        ppl.cost("c", (ppl.sample("b", ppl.Bernoulli(logits=ppl.param("l", 0.3))) - 0.499) ** 2)
+
+    program = ppl.compile(model)
+    plan = ppl.tune(program, program.init(0), candidates=(LEAVE, Enumerate(), Analytic()), seed=0).explain()
+    assert plan["b"].estimator == Analytic() and plan.particles == 1
