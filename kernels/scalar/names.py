@@ -9,7 +9,7 @@ MODULES = {
     "bessel": "log_i0e log_i0e_curvature log_i0e_slope",
     "between": "log_mass_between quantile_between",
     "binomial": "binomial_draw",
-    "counts": "log_binomial log_binomial_logits log_poisson",
+    "counts": "log_binomial log_binomial_logits log_poisson log_poisson_log_rate",
     "exponential": ("exp expm1 log log1mexp log1p log_above log_sigmoid log_uniform logit power sigmoid softplus tanh"),
     "gamma": "digamma lgamma polygamma trigamma",
     "gamma_draws": "loggamma_draw",

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.domain.support import Support
-from ppl.distributions.parts.counts import counted, tail
+from ppl.distributions.parts.counts import counted, poisson_log_mass, tail
 from ppl.ir import incomplete, ops
 from ppl.ir.node import Node
 
@@ -40,7 +40,7 @@ class Poisson(Distribution):
 
     def unit_log_prob(self, value: Node) -> Node:
         """k log rate - rate - log k!; -inf where the value is no count."""
-        return counted(self, value, lambda k: ops.log_poisson(k, self.params["rate"]))
+        return counted(self, value, lambda k: poisson_log_mass(k, self.params["rate"]))
 
     def draw(self, *u: Node) -> Node:
         """A count."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from ppl.distributions.base import KEY, Distribution
 from ppl.distributions.domain.conditions import Edge
 from ppl.distributions.domain.support import Support
-from ppl.distributions.parts.counts import counted, tail
+from ppl.distributions.parts.counts import counted, poisson_log_mass, tail
 from ppl.distributions.parts.discrete_quantiles import settled, settled_above, within_unit
 from ppl.distributions.parts.formulas import frozen
 from ppl.errors import ModelError
@@ -92,7 +92,7 @@ class ZeroInflatedPoisson(Distribution):
         """log P(0), or log(1 - gate) plus the Poisson log-mass."""
 
         def inside(k: Node) -> Node:
-            some = ops.add(self.log_counted(), ops.log_poisson(k, self.params["rate"]))
+            some = ops.add(self.log_counted(), poisson_log_mass(k, self.params["rate"]))
             return ops.where(ops.equal(k, 0.0), self.log_zero(), some)
 
         return counted(self, value, inside)

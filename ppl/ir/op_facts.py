@@ -207,10 +207,10 @@ FACTS: dict[str, Facts] = {
     "log1mexp": _function(1, "function", PLAIN, _at(JUMP, 0.0, INF, "a pole at 0")),
     "sqrt": _function(1, "stored", TAMES, ROOT),
     "lgamma": _function(1, "vectors", PLAIN, UP_TO_0), "polygamma": _function(1, "function", POLE, UP_TO_0),
-    "erfinv": _function(1, "function", PLAIN, OUTSIDE_SIGNED),
-    "ndtri": _function(1, "vectors", PLAIN, OUTSIDE_UNIT),
+    "erfinv": _function(1, "function", PLAIN, OUTSIDE_SIGNED), "ndtri": _function(1, "vectors", PLAIN, OUTSIDE_UNIT),
     "log_i0e": _function(1, "function", PLAIN, _at(KINK, -INF, -LEAST, "a kink at 0")),
     "log_poisson": _function(2, "again", PLAIN, BELOW_0, UP_TO_0),
+    "log_poisson_log_rate": _function(2, "again", PLAIN, BELOW_0, NOWHERE),
     "log_binomial": _function(3, "again", PLAIN, BELOW_0, BELOW_0, OUTSIDE_UNIT),
     "log_binomial_logits": _function(3, "again", PLAIN, BELOW_0, BELOW_0, NOWHERE),
     # of an interval whose makers require a < b

@@ -235,6 +235,11 @@ def log_poisson(k: Operand, rate: Operand) -> Node:
     return make("log_poisson", *broadcast(cast(k, "float"), cast(rate, "float")))
 
 
+def log_poisson_log_rate(k: Operand, log_rate: Operand) -> Node:
+    """`log_poisson` of whole numbers at rate exp(log_rate), finite where that underflows."""
+    return make("log_poisson_log_rate", *broadcast(cast(k, "float"), cast(log_rate, "float")))
+
+
 def log_binomial(x: Operand, y: Operand, p: Operand) -> Node:
     """log(gamma(x + y + 1) / (gamma(x + 1) gamma(y + 1)) p**x (1 - p)**y), x and y >= 0, without cancellation."""
     return make("log_binomial", *broadcast(*(cast(a, "float") for a in (x, y, p))))

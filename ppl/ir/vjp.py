@@ -82,6 +82,7 @@ VJPS: dict[str, Callable[..., Cotangents]] = {
     "polygamma": lambda g, n, x: (ops.mul(g, ops.polygamma(n.attrs["n"] + 1, x)),),
     "log_i0e": special.log_i0e,
     "log_poisson": special.log_poisson,
+    "log_poisson_log_rate": special.log_poisson_log_rate,
     "log_binomial": special.log_binomial,
     "log_binomial_logits": special.log_binomial_logits,
     "erf": lambda g, n, x: (ops.mul(g, ops.mul(ops.exp(ops.neg(ops.mul(x, x))), 2 / SQRT_PI)),),

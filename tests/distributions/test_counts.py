@@ -98,6 +98,57 @@ def test_masses_at_the_edges(module):
     assert module.log_binomial_logits(one, zero, kind(-1e6)) == -1e6
 
 
+LOG_RATES = (-200.0, -80.0, -40.0, -3.0, 0.0, 1.25, 2.75, 6.75, 11.5, 18.0)
+
+
+@each_precision
+@pytest.mark.parametrize("log_rate", LOG_RATES)
+def test_masses_by_the_logarithm_of_the_rate(log_rate, precision):
+    module, dtype, tolerance = MODULES[precision]
+    rate = np.exp(log_rate)
+    counts = np.array([k for k in (*around(rate, np.sqrt(rate)), 3.0, 4.0, 5.0) if k < 2**24], dtype)
+    got = [module.log_poisson_log_rate(k, dtype(log_rate)) for k in counts]
+    with np.errstate(all="ignore"):
+        interpreted = oracle.log_poisson_log_rate(counts, np.full(len(counts), log_rate))
+    with mp.workdps(50):
+        x = mp.mpf(log_rate)
+        for k, value, other in zip(counts, got, interpreted, strict=True):
+            n = mp.mpf(float(k))
+            exact = n * x - mp.exp(x) - mp.loggamma(n + 1)
+            rounded = float(abs(n - mp.exp(x))) * 2 * np.finfo(dtype).eps  # the rate is
+            assert abs(float(value) - exact) <= tolerance * max(1, abs(exact)) + rounded
+            assert abs(float(other) - exact) <= 1e-10 * max(1, abs(exact))
+
+
+@pytest.mark.parametrize(("module", "kind", "most"), [(f32, np.float32, 100.0), (f64, np.float64, 800.0)])
+def test_masses_of_infinite_and_of_no_rates(module, kind, most):
+    mass = module.log_poisson_log_rate
+    for k in (0, 1, 2, 3, 50):
+        assert mass(kind(k), kind(most)) == mass(kind(k), kind(np.inf)) == -np.inf
+        assert mass(kind(k), kind(-np.inf)) == (-np.inf if k else 0.0)
+
+
+@each_precision
+def test_poisson_regressions_far_out(precision):
+    """Values and slopes of log-rates at which float32 has no rate, against k x - exp(x) - log k! and k - exp(x)."""
+
+    @ppl.model
+    def counts(x, y):
+        slope = ppl.param("slope", 1.0)
+        with ppl.plate("data", x, y) as (x, y):
+            ppl.sample("y", ppl.Poisson(np.exp(slope * x)), obs=y)
+
+    x = np.array([-300.0, -120.0, -20.0, 0.0, 0.5, 3.0, 7.0])
+    program = ppl.compile(ppl.likelihood(counts), data=(x, np.zeros(7, int)), dtype=precision)
+    state, rate = program.init(0), np.exp(x)
+    assert "log_poisson_log_rate" in program.source
+    for k, row in itertools.product((0, 1, 2, 3, 40), range(7)):
+        loss, grads, _ = program.step(state, x[row : row + 1], np.array([k]))
+        exact = k * x[row] - rate[row] - special.gammaln(k + 1)
+        assert loss == pytest.approx(-exact, rel=3e-6, abs=3e-6)
+        assert grads["slope"] == pytest.approx(-(k - rate[row]) * x[row], rel=3e-6, abs=1e-12)
+
+
 def draws_of(module, dtype, name, parameters, stream=3):
     """Compiled draws with the columns 0, 1, … of one key."""
     values = tuple(dtype(p) for p in parameters)

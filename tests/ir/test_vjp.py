@@ -132,6 +132,7 @@ CASES: dict[str, Case] = {
     "log_i0e": Case(lambda x: [ops.log_i0e(x, n) for n in range(3)], (POSITIVE,)),
     "polygamma": Case(lambda x: [ops.polygamma(n, x) for n in range(3)], (POSITIVE,)),
     "log_poisson": Case(ops.log_poisson, (POSITIVE, UNIT)),
+    "log_poisson_log_rate": Case(ops.log_poisson_log_rate, (POSITIVE, PLAIN)),
     "log_binomial": Case(ops.log_binomial, (POSITIVE, UNIT + 1, UNIT)),
     "log_binomial_logits": Case(ops.log_binomial_logits, (POSITIVE, UNIT, PLAIN)),
     "where": Case(lambda x, y: ops.where(np.eye(3, 4) > 0, ops.mul(x, y), ops.sin(y)), (PLAIN, OTHER)),

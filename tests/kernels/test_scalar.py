@@ -93,6 +93,7 @@ def test_both_modules_have_the_same_names():
         "poisson_draw",
         "binomial_draw",
         "log_poisson",
+        "log_poisson_log_rate",
         "log_binomial",
         "log_binomial_logits",
     }  # …/test_counts.py

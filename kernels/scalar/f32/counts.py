@@ -12,8 +12,8 @@ import math
 import numpy as np
 
 from ppl.kernels.config import inline, loose
-from ppl.kernels.scalar.f32.basic import HALF, ONE, TWO, ZERO, abs
-from ppl.kernels.scalar.f32.exponential import log, softplus
+from ppl.kernels.scalar.f32.basic import HALF, INF, ONE, TWO, ZERO, abs
+from ppl.kernels.scalar.f32.exponential import exp, log, softplus
 from ppl.kernels.scalar.f32.gamma import LGAMMA, STIRLING
 from ppl.kernels.scalar.f64 import exponential as double
 from ppl.kernels.scalar.polynomials import horner3, horner5, horner8
@@ -27,7 +27,18 @@ TINY = f32(1e-18)
 # (atanh(v) - v) / v**3 in v**2
 ATANH = tuple(f32(1 / (2 * j + 3)) for j in range(6))
 
-SMALL = f32(2.5)
+SMALL, LOG_TWO = f32(2.5), f32(math.log(2))
+
+
+@inline
+def saddle(y, rate, gap, ratio, log_y):
+    """The log-mass of y >= 2.5, from ratio = log(y / rate), where that counts, and the logarithm of y."""
+    inverse, v = ONE / y, gap / (y + rate)
+    w = v * v
+    series = gap * v + TWO * y * v * w * horner5(w, *ATANH)
+    deviance = series if abs(v) < NEAR else y * ratio - gap
+    rest = inverse * horner3(inverse * inverse, *STIRLING)
+    return -deviance - (HALF * (LOG_TWO_PI + log_y) + rest)
 
 
 @inline
@@ -48,12 +59,19 @@ def log_count(k, rate, gap, log_rate):
     gamma = t * horner8(t, *LGAMMA) + (-ratio if low else ratio)
     power = k * log_rate if k > ZERO else ZERO
     few = power + ((gap - k) - gamma)
-    inverse, v = ONE / y, gap / (y + rate)
-    w = v * v
-    series = gap * v + TWO * y * v * w * horner5(w, *ATANH)
-    deviance = series if abs(v) < NEAR else y * (ratio if usual else ratio - log_rate) - gap
-    rest = inverse * horner3(inverse * inverse, *STIRLING)
-    many = -deviance - (HALF * (LOG_TWO_PI + (ratio + known)) + rest)
+    many = saddle(y, rate, gap, ratio if usual else ratio - log_rate, ratio + known)
+    return few if small else many
+
+
+@inline
+def log_whole_count(k, rate, log_rate):
+    """`log_count` of whole numbers."""
+    usual, small = rate >= TINY, k < SMALL
+    scale, known = ONE / (rate if usual else ONE), log_rate if usual else ZERO
+    y = SHIFT if small else k
+    ratio = log(y * scale)
+    few = ((k * log_rate if k > ZERO else ZERO) - rate) - (LOG_TWO if k > f32(1.5) else ZERO)
+    many = saddle(y, rate, k - rate, ratio if usual else ratio - log_rate, ratio + known)
     return few if small else many
 
 
@@ -74,6 +92,16 @@ def above(x, mean):
 def log_poisson(k, rate):
     """log(rate**k exp(-rate) / gamma(k + 1)), k, rate >= 0; error 3e-6 relative to max(1, \\|value\\|)."""
     return log_count(k, rate, k - rate, log(rate))
+
+
+@inline
+def log_poisson_log_rate(k, log_rate):
+    """`log_poisson` of whole numbers at the rate exp(log_rate), also where that underflows; beside its error, the slope
+    (k - rate) times that of log(exp(log_rate)).
+    """
+    rate = exp(log_rate)
+    value = log_whole_count(k, rate, log_rate)
+    return value if rate < INF else -INF
 
 
 @inline

@@ -12,8 +12,8 @@ import math
 import numpy as np
 
 from ppl.kernels.config import inline
-from ppl.kernels.scalar.f64.basic import HALF, ONE, TWO, ZERO, abs
-from ppl.kernels.scalar.f64.exponential import log, sigmoid, softplus
+from ppl.kernels.scalar.f64.basic import HALF, INF, ONE, TWO, ZERO, abs
+from ppl.kernels.scalar.f64.exponential import exp, log, sigmoid, softplus
 from ppl.kernels.scalar.polynomials import horner7
 
 f64 = np.float64
@@ -76,6 +76,17 @@ def mass(x, y, gap, p, q, log_p, log_q):
 def log_poisson(k, rate):
     """log(rate**k exp(-rate) / gamma(k + 1)), k, rate >= 0; error 1e-14 relative to max(1, \\|value\\|)."""
     return -deviance(k, rate, k - rate, log_ratio(k, rate)) - stirling(k)
+
+
+@inline
+def log_poisson_log_rate(k, log_rate):
+    """`log_poisson` of whole numbers at the rate exp(log_rate), also where that underflows; beside its error, the slope
+    (k - rate) times that of log(exp(log_rate)).
+    """
+    rate = exp(log_rate)
+    ratio = log_ratio(k, rate) if rate > TINY else log(k) - log_rate
+    value = -deviance(k, rate, k - rate, ratio) - stirling(k)
+    return value if rate < INF else -INF
 
 
 @inline

@@ -12,8 +12,8 @@ from ppl.kernels.config import inline, loose
 from ppl.kernels.scalar.f64 import exponential as double
 from ppl.kernels.scalar.polynomials import horner3, horner5, horner7, horner8
 from ppl.kernels.source.precision import SINGLE, f64, real
-from ppl.kernels.source.scalar.basic import HALF, ONE, TWO, ZERO, abs
-from ppl.kernels.source.scalar.exponential import log, sigmoid, softplus
+from ppl.kernels.source.scalar.basic import HALF, INF, ONE, TWO, ZERO, abs
+from ppl.kernels.source.scalar.exponential import exp, log, sigmoid, softplus
 
 if SINGLE:
     from ppl.kernels.source.scalar.gamma import LGAMMA, STIRLING
@@ -26,7 +26,17 @@ TINY = real(1e-18 if SINGLE else 1e-250)
 ATANH = tuple(real(1 / (2 * j + 3)) for j in range(6 if SINGLE else 8))
 
 if SINGLE:
-    SMALL = real(2.5)
+    SMALL, LOG_TWO = real(2.5), real(math.log(2))
+
+    @inline
+    def saddle(y, rate, gap, ratio, log_y):
+        """The log-mass of y >= 2.5, from ratio = log(y / rate), where that counts, and the logarithm of y."""
+        inverse, v = ONE / y, gap / (y + rate)
+        w = v * v
+        series = gap * v + TWO * y * v * w * horner5(w, *ATANH)
+        deviance = series if abs(v) < NEAR else y * ratio - gap
+        rest = inverse * horner3(inverse * inverse, *STIRLING)
+        return -deviance - (HALF * (LOG_TWO_PI + log_y) + rest)
 
     @inline
     def log_count(k, rate, gap, log_rate):
@@ -46,12 +56,18 @@ if SINGLE:
         gamma = t * horner8(t, *LGAMMA) + (-ratio if low else ratio)
         power = k * log_rate if k > ZERO else ZERO
         few = power + ((gap - k) - gamma)
-        inverse, v = ONE / y, gap / (y + rate)
-        w = v * v
-        series = gap * v + TWO * y * v * w * horner5(w, *ATANH)
-        deviance = series if abs(v) < NEAR else y * (ratio if usual else ratio - log_rate) - gap
-        rest = inverse * horner3(inverse * inverse, *STIRLING)
-        many = -deviance - (HALF * (LOG_TWO_PI + (ratio + known)) + rest)
+        many = saddle(y, rate, gap, ratio if usual else ratio - log_rate, ratio + known)
+        return few if small else many
+
+    @inline
+    def log_whole_count(k, rate, log_rate):
+        """`log_count` of whole numbers."""
+        usual, small = rate >= TINY, k < SMALL
+        scale, known = ONE / (rate if usual else ONE), log_rate if usual else ZERO
+        y = SHIFT if small else k
+        ratio = log(y * scale)
+        few = ((k * log_rate if k > ZERO else ZERO) - rate) - (LOG_TWO if k > real(1.5) else ZERO)
+        many = saddle(y, rate, k - rate, ratio if usual else ratio - log_rate, ratio + known)
         return few if small else many
 
     @loose
@@ -116,6 +132,20 @@ def log_poisson(k, rate):
         return log_count(k, rate, k - rate, log(rate))
     else:
         return -deviance(k, rate, k - rate, log_ratio(k, rate)) - stirling(k)
+
+
+@inline
+def log_poisson_log_rate(k, log_rate):
+    """`log_poisson` of whole numbers at the rate exp(log_rate), also where that underflows; beside its error, the slope
+    (k - rate) times that of log(exp(log_rate)).
+    """
+    rate = exp(log_rate)
+    if SINGLE:
+        value = log_whole_count(k, rate, log_rate)
+    else:
+        ratio = log_ratio(k, rate) if rate > TINY else log(k) - log_rate
+        value = -deviance(k, rate, k - rate, ratio) - stirling(k)
+    return value if rate < INF else -INF
 
 
 @inline

@@ -15,7 +15,7 @@ from ppl.compiler.schedule.fusion import Op
 from ppl.ir.op_facts import VECTORS
 from ppl.tuning import CARRIED_ENTRIES, ROWS_INNERMOST
 
-FUNCTIONS = VECTORS | {"log_poisson"}
+FUNCTIONS = VECTORS | {"log_poisson", "log_poisson_log_rate"}
 """Functions without branches, which LLVM makes vectors of."""
 
 

@@ -32,6 +32,11 @@ def counted(dist: Distribution, value: Node, formula: Callable[[Node], Node], mo
     return ops.where(inside, formula(ops.where(inside, k, 0.0)), -math.inf)
 
 
+def poisson_log_mass(k: Node, rate: Node) -> Node:
+    """The log-mass of a Poisson count; of a rate exp(x) by x, whose derivative k - exp(x) needs no division."""
+    return ops.log_poisson_log_rate(k, rate.args[0]) if rate.op == "exp" else ops.log_poisson(k, rate)
+
+
 def tail(value: Node, above: Callable[[Node], Node], below: float) -> Node:
     """A tail of a law of counts at any number x: ``above(floor(x) + 1)``, and `below` where x is less than 0."""
     k = ops.floor(ops.cast(value, "float"))

@@ -57,6 +57,12 @@ def log_poisson(g: Node, n: Node, k: Node, rate: Node) -> Cotangents:
     return ops.mul(g, ops.sub(ops.log(rate), ops.polygamma(0, ops.add(k, 1.0)))), ops.mul(g, slope)
 
 
+def log_poisson_log_rate(g: Node, n: Node, k: Node, log_rate: Node) -> Cotangents:
+    """By the digamma function, and k - rate."""
+    at_k = ops.sub(log_rate, ops.polygamma(0, ops.add(k, 1.0)))
+    return ops.mul(g, at_k), ops.mul(g, ops.sub(k, ops.exp(log_rate)))
+
+
 def _log_choose(x: Node, y: Node) -> Cotangents:
     """Derivatives of log(gamma(x + y + 1) / (gamma(x + 1) gamma(y + 1)))."""
     top, left, right = (ops.polygamma(0, ops.add(v, 1.0)) for v in (ops.add(x, y), x, y))

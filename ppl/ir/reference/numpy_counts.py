@@ -52,6 +52,13 @@ def log_poisson(k: Array, rate: Array) -> Array:
     return -_deviance(k, rate, k - rate, np.log(k) - np.log(rate)) - _stirling(k)
 
 
+def log_poisson_log_rate(k: Array, log_rate: Array) -> Array:
+    """`log_poisson` at rate exp(log_rate)."""
+    k, log_rate = k.astype(np.float64), log_rate.astype(np.float64)
+    rate = np.exp(log_rate)
+    return -_deviance(k, rate, k - rate, np.log(k) - log_rate) - _stirling(k)
+
+
 def _mass(x: Array, y: Array, p: Array, q: Array, log_p: Array, log_q: Array) -> Array:
     """log of binomial(x + y, x) p**x q**y."""
     n, gap = x + y, x * q - y * p
@@ -158,6 +165,7 @@ def _outcomes(k: Array, n: Array, p: Array, q: Array) -> tuple[Array, ...]:
 
 COUNTS: dict[str, Callable[[Env, Node, Sequence[Array]], Any]] = {
     "log_poisson": lambda env, node, args: log_poisson(*args),
+    "log_poisson_log_rate": lambda env, node, args: log_poisson_log_rate(*args),
     "log_binomial": lambda env, node, args: log_binomial(*args),
     "log_binomial_logits": lambda env, node, args: log_binomial_logits(*args),
     "poisson_draw": drawing(poisson_draw),

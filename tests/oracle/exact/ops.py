@@ -39,6 +39,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "or": np.logical_or, "not": np.logical_not, "where": np.where, "gammainc": special.gammainc,
     "gammaincc": special.gammaincc, "betainc": special.betainc, "own_density": lambda x: x, "mark": lambda x: x,
     "stop": lambda x: x, "scale_grad": lambda x, weight: x, "log_poisson": stats.poisson.logpmf,
+    "log_poisson_log_rate": lambda k, x: k * x - np.exp(x) - special.gammaln(k + 1),
 }  # fmt: skip
 
 
