@@ -48,6 +48,7 @@ def aligned(size: int, dtype: Any) -> np.ndarray:
         out = framed(size, dtype)
         out[:] = 0
         return out
-    raw = np.zeros(size * np.dtype(dtype).itemsize + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size * np.dtype(dtype).itemsize].view(dtype)
+    itemsize = np.dtype(dtype).itemsize
+    raw = np.zeros(size + 64 // itemsize, dtype)
+    start = -raw.ctypes.data % 64 // itemsize
+    return raw[start : start + size]

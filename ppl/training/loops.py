@@ -58,6 +58,7 @@ class Trainer:
         self.plate = plates[0] if plates else None
         self.cut = [self.plate is not None and self.plate in t.axes for _, t in request.inputs]
         self.names = [name for name, _ in request.scalars]
+        self.nowhere = np.zeros((0, len(request.inputs)), np.int64)
 
     def run(self, live: Live, steps: Steps, rates: Sequence[float], hypers: np.ndarray) -> int:
         """Take up to `len(rates)` steps and return how many were taken; `live.block` has the scalars of each.
@@ -71,9 +72,7 @@ class Trainer:
         order, size, batch = np.zeros(0, np.int64), 0, list(bound.arrays)
         data = self._data(bound)
         parts, others = data, [data, *map(self._data, steps.others)] if steps.others else []
-        places = np.array([[x.ctypes.data for x in arrays] for arrays in others], np.int64).reshape(
-            len(others), len(data)
-        )
+        places = np.array([[x.ctypes.data for x in arrays] for arrays in others], np.int64) if others else self.nowhere
         if steps.rows is not None:
             order, size = steps.rows, -steps.size if steps.gathered else steps.size
         if size > 0:

@@ -85,8 +85,7 @@ class Bar:
     """
 
     def __init__(self, shown: bool, total: int | None, unit: str):
-        terminal = sys.stderr is not None and sys.stderr.isatty()
-        self.shown = shown and (terminal or in_notebook())
+        self.shown = shown and ((sys.stderr is not None and sys.stderr.isatty()) or in_notebook())
         self.total, self.unit = total, unit
         self.drawn = self.began = time.monotonic()
         self.loss, self.losses, self.rows, self.steps = 0.0, 0, 0, 0
