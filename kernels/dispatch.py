@@ -30,6 +30,7 @@ internals.remember_needs()
 internals.lean_environments()
 internals.type_plain_arrays()
 internals.make_few_events()
+internals.sign_quickly()
 internals.free_pass_managers()
 
 seconds: weakref.WeakKeyDictionary[Callable[..., Any], float] = weakref.WeakKeyDictionary()

@@ -26,7 +26,6 @@ class Shared:
     """A kernel of one signature (in Numba's notation), callable from Python and, by symbol, from compiled code."""
 
     def __init__(self, fn: Callable[..., Any], signature: str):
-        self.kernel = config.jit(fn)
         self.py_func = fn
         self.arguments, self.result = internals.normalize_signature(signature)
         self.__name__, self.__doc__ = fn.__name__, fn.__doc__
@@ -34,7 +33,15 @@ class Shared:
         self.symbol = f"ppl_{fn.__name__}_{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
         self.need = Need(fn.__module__, build(), self.symbol)
         self.ready = False
+        self._kernel: Any = None
         shared_kernels[self.symbol] = self
+
+    @property
+    def kernel(self) -> Any:
+        """Numba's dispatcher for Python, made when it is needed: compiled code needs the address only."""
+        if self._kernel is None:
+            self._kernel = config.jit(self.py_func)
+        return self._kernel
 
     def __call__(self, *arguments: Any) -> Any:
         return self.kernel(*arguments)

@@ -40,6 +40,7 @@ from ppl.kernels.internals.dispatchers import (
     compiled,
     is_kept,
     keep_in,
+    sign_quickly,
     watch,
 )
 from ppl.kernels.internals.events import make_few_events, unheard
@@ -122,6 +123,7 @@ __all__ = [
     "refresh",
     "region_of",
     "remember_needs",
+    "sign_quickly",
     "type_plain_arrays",
     "ufunc_parts",
     "unheard",

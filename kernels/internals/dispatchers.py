@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
+from numba.core import utils
 from numba.core.caching import NullCache, _Cache
 from numba.core.compiler import CompileResult
 from numba.core.targetconfig import ConfigStack
@@ -17,6 +20,39 @@ Cache = _Cache
 
 Compile = Callable[..., Any]
 """A dispatcher's method `compile`: machine code of a signature, which it keeps."""
+
+
+def sign_quickly() -> None:
+    """Patch: the signature of a plain function, which Numba asks for several times, is read off its code.
+
+    Relies on `pysignature`; `inspect.signature` does much more, and is asked where there are defaults or annotations.
+    """
+    numbas = utils.pysignature
+    if hasattr(numbas, "quick"):
+        return
+
+    def pysignature(fn: Any) -> inspect.Signature:
+        return _plain_signature(fn) or numbas(fn)
+
+    vars(pysignature)["quick"] = True
+    utils.pysignature = pysignature
+
+
+def _plain_signature(fn: Any) -> inspect.Signature | None:
+    """The signature of a function that has only names of arguments; None of others."""
+    if type(fn) is not FunctionType or fn.__defaults__ or fn.__kwdefaults__ or fn.__annotations__:
+        return None
+    code, said = fn.__code__, vars(fn)
+    if code.co_flags & _STARRED or code.co_posonlyargcount or code.co_kwonlyargcount:
+        return None
+    if "__wrapped__" in said or "__signature__" in said:
+        return None
+    names = code.co_varnames[: code.co_argcount]
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    return inspect.Signature(parameters, __validate_parameters__=False)
+
+
+_STARRED = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 
 def call_others(dispatcher: Any, other: Callable[[], Any]) -> None:
