@@ -33,7 +33,8 @@ def call_address(context: Any, builder: Any, signature: Any, place: Any, values:
     kind = context.call_conv.get_function_type(signature.return_type, signature.args)
     result = cgutils.alloca_once(builder, kind.args[0].pointee)
     raised = cgutils.alloca_once(builder, excinfo_ptr_t)
-    code = builder.call(builder.inttoptr(place, kind.as_pointer()), [result, raised, *values])
+    given = context.get_arg_packer(signature.args).as_arguments(builder, values)
+    code = builder.call(builder.inttoptr(place, kind.as_pointer()), [result, raised, *given])
     return raised_by(builder, code, builder.load(raised))
 
 

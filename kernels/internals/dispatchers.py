@@ -126,7 +126,14 @@ def compiled(dispatcher: Any, signature: Any) -> CompileResult:
 
 
 def address(dispatcher: Any, signature: Any) -> int:
-    """Where machine code of a dispatcher begins, compiled now if need be; it stays there as long as that lives."""
+    """Where machine code of a dispatcher begins, compiled now if need be; it stays there as long as that lives.
+
+    `signature` may also be the types of the arguments alone.
+    """
     need_address(dispatcher.py_func)
-    result = compiled(dispatcher, signature)
+    if isinstance(signature, tuple):
+        dispatcher.compile(signature)
+        result = dispatcher.overloads[signature]
+    else:
+        result = compiled(dispatcher, signature)
     return int(result.library.get_pointer_to_function(result.fndesc.llvm_func_name))

@@ -24,7 +24,7 @@ from ppl.compiler.emit.assemble import assemble
 from ppl.compiler.lower.request import Request, Result
 from ppl.compiler.lower.target import Target, target_of
 from ppl.ir.types import Type
-from ppl.lazy import cpu_regions, cpu_workers, devices, resting
+from ppl.lazy import cpu_calls, cpu_regions, cpu_workers, devices, resting
 from ppl.progress import titles
 from ppl.records import dataclass
 from ppl.runtime import cache, guards
@@ -196,7 +196,11 @@ class Executable(Emitted):
         elif not hasattr(self.module, "parallel"):
             self.module.serial(*arguments)
         else:
-            self.module.parallel(*arguments, threads, self.entry_points(threads), self._none)
+            self._parallel(*arguments, threads, self.entry_points(threads), self._none)
+
+    @functools.cached_property
+    def _parallel(self) -> Any:
+        return cpu_calls.from_python(self.module.parallel)
 
     def refuse(self, error: Exception) -> NoReturn:
         """Raise what the user gets for an `error` from a call of the module, which did not come to its end."""
