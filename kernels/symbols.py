@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import llvmlite.binding as llvm
 import numba
+from numba import types
 from numba.extending import lower_builtin, type_callable
 
 from ppl.kernels import config, internals
@@ -62,21 +63,39 @@ class Shared:
         return internals.address(self.bare(), self.result(*self.arguments))
 
 
-def shared(signature: str) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a kernel once, with arguments and result of the given types; callers contain a call only.
+class Family:
+    """One function as several kernels, of which callers reach the one for the types of their arrays."""
 
-    Arguments are converted to these types (arrays must have them).
+    def __init__(self, fn: Callable[..., Any], signatures: Sequence[str]):
+        self.kernels = [Shared(fn, signature) for signature in signatures]
+        self.py_func, self.symbol = fn, " ".join(kernel.symbol for kernel in self.kernels)
+        self.__name__, self.__doc__ = fn.__name__, fn.__doc__
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.kernels[0](*arguments)
+
+    def bare(self) -> Any:
+        """The dispatcher of the first kernel, see `Shared.bare`."""
+        return self.kernels[0].bare()
+
+
+def shared(*signatures: str) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a kernel once for each signature, with arguments and result of these types; callers contain a call only.
+
+    Arguments are converted to these types (arrays must have them, which decides between several signatures).
     """
 
     def decorate(fn: Callable[..., Any]) -> Any:
         if numba.config.DISABLE_JIT:
             return fn
-        kernel = Shared(fn, signature)
+        called = Shared(fn, *signatures) if len(signatures) == 1 else Family(fn, signatures)
+        kernels = [called] if isinstance(called, Shared) else called.kernels
 
-        @type_callable(kernel)
+        @type_callable(called)
         def typed(context: Any) -> Callable[..., Any]:
             def generic(*arguments: Any) -> Any:
-                if len(arguments) != len(kernel.arguments):
+                kernel = _kernel_for(kernels, arguments)
+                if kernel is None:
                     return None
                 kernel.register()
                 return kernel.result(*kernel.arguments)
@@ -84,11 +103,27 @@ def shared(signature: str) -> Callable[[Callable[..., Any]], Any]:
             generic.__signature__ = inspect.signature(fn)
             return generic
 
-        @lower_builtin(kernel, *kernel.arguments)
-        def lowered(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            internals.attach_to_caller(context, kernel.need)
-            return internals.call_symbol(context, builder, signature, kernel.symbol, arguments)
-
-        return kernel
+        for kernel in kernels:
+            _lower(called, kernel)
+        return called
 
     return decorate
+
+
+def _kernel_for(kernels: Sequence[Shared], arguments: Sequence[Any]) -> Shared | None:
+    """The only kernel, or that whose arrays are of the same types; None if there are more or fewer arguments."""
+    for kernel in kernels:
+        pairs = list(zip(kernel.arguments, arguments, strict=False))
+        same = all(have == given for have, given in pairs if isinstance(have, types.Array))
+        if len(arguments) == len(kernel.arguments) and (same or len(kernels) == 1):
+            return kernel
+    return None
+
+
+def _lower(called: Any, kernel: Shared) -> None:
+    """Have calls of `called` with the types of `kernel` call that by its symbol."""
+
+    @lower_builtin(called, *kernel.arguments)
+    def lowered(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        internals.attach_to_caller(context, kernel.need)
+        return internals.call_symbol(context, builder, signature, kernel.symbol, arguments)

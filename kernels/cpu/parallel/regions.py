@@ -26,10 +26,10 @@ from numba.extending import intrinsic, overload
 
 from ppl.errors import DataError
 from ppl.kernels import internals
-from ppl.kernels.config import jit
 from ppl.kernels.cpu.parallel import pool
 from ppl.kernels.cpu.parallel.enter import SIGNATURE, enter, raise_it
 from ppl.kernels.internals import WORD, cgutils
+from ppl.kernels.symbols import shared
 
 ARGUMENTS = 1
 """The word at which the arguments begin."""
@@ -197,7 +197,7 @@ def _word_at(typing_context, words, index):
     return types.int64(words, index), lambda context, builder, signature, values: _load(builder, *values)
 
 
-@jit
+@shared("void(int64[::1],int64,int64[::1],int64,int64)")
 def _run_slabs(entry_points, region, words, slabs, threads):
     """Run the region number `region` for all slabs; `entry_points` are addresses, that of `pool.share` last."""
     raised = np.int64(0)

@@ -1,6 +1,9 @@
 """Slabs of rows: where they begin, and adding up what they have added up."""
 
 from ppl.kernels.config import jit
+from ppl.kernels.symbols import shared
+
+ADD = "void({}[::1],int64,int64,int64,int64)"
 
 
 @jit
@@ -17,7 +20,7 @@ def share_start(size, part, parts):
     return size if part == parts else size * part // parts // 4 * 4
 
 
-@jit
+@shared(ADD.format("float32"), ADD.format("float64"))
 def add_slabs(array, start, size, stride, slabs):
     """Add the accumulators of slabs 1, 2, ... to those of slab 0, in this order."""
     total = array[start : start + size]
