@@ -17,7 +17,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
 
-from ppl.kernels.internals.arrays import BLAS_PRODUCT, ensure_blas, flat_array
+from ppl.kernels.internals.arrays import BLAS_PRODUCT, array_data, array_shape, ensure_blas, entry_bytes, flat_array
 from ppl.kernels.internals.blas import blas_alone
 from ppl.kernels.internals.c_functions import STATUS, c_function
 from ppl.kernels.internals.calls import (
@@ -80,6 +80,8 @@ __all__ = [
     "Cache",
     "CompileResult",
     "address",
+    "array_data",
+    "array_shape",
     "attach",
     "attach_to_caller",
     "blas_alone",
@@ -97,6 +99,7 @@ __all__ = [
     "described",
     "dumps",
     "ensure_blas",
+    "entry_bytes",
     "flat_array",
     "free_pass_managers",
     "global_compiler_lock",

@@ -2,24 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from llvmlite import ir
 from llvmlite.binding import address_of_symbol as known
 from numba import _helperlib, types
 from numba.core.registry import cpu_target
+
+WORD = ir.IntType(64)
 
 BLAS_PRODUCT = "numba_xxgemm"
 """The symbol of the matrix product that ``np.dot`` calls: kind, letters of transposition, sizes, and pointers."""
 
 
+FIELDS = ("meminfo", "parent", "nitems", "itemsize", "data", "shape", "strides")
+"""What an array is in compiled code, in this order.
+
+Arrays are taken apart and put together here field by field. Numba's own functions do so through memory, which takes
+several times as long to write and to optimise, and stand in a module that knows all of NumPy's arrays.
+"""
+
+DATA, SHAPE = FIELDS.index("data"), FIELDS.index("shape")
+
+
+def array_data(builder: Any, array: Any) -> Any:
+    """Emit: the pointer to the first entry of an array."""
+    return builder.extract_value(array, DATA)
+
+
+def array_shape(builder: Any, kind: Any, array: Any) -> list[Any]:
+    """Emit: the sizes of an array of type `kind`."""
+    return [builder.extract_value(array, (SHAPE, i)) for i in range(kind.ndim)]
+
+
+def array_of(context: Any, builder: Any, kind: Any, data: Any, shape: Sequence[Any]) -> Any:
+    """Emit: an array in C order at the pointer `data`, of which no references are counted."""
+    step: Any = ir.Constant(WORD, entry_bytes(context, kind.dtype))
+    itemsize, strides = step, list[Any]()
+    for size in reversed(shape):
+        strides.insert(0, step)
+        step = builder.mul(step, size)
+    nitems = shape[0] if shape else ir.Constant(WORD, 1)
+    for size in shape[1:]:
+        nitems = builder.mul(nitems, size)
+    array = ir.Constant(context.get_value_type(kind), None)
+    for place, value in (("nitems", nitems), ("itemsize", itemsize), ("data", data)):
+        array = builder.insert_value(array, value, FIELDS.index(place))
+    for place, values in (("shape", shape), ("strides", strides)):
+        for i, value in enumerate(values):
+            array = builder.insert_value(array, value, (FIELDS.index(place), i))
+    return array
+
+
 def flat_array(context: Any, builder: Any, kind: Any, data: Any, size: Any) -> Any:
     """Emit: a flat array of `size` entries at the pointer `data`, of which no references are counted."""
-    from numba.np.arrayobj import populate_array  # imported with the first function that is compiled
+    return array_of(context, builder, kind, data, (size,))
 
-    array = context.make_array(kind)(context, builder)
-    itemsize = context.get_constant(types.intp, context.get_abi_sizeof(context.get_data_type(kind.dtype)))
-    populate_array(array, data=data, shape=(size,), strides=(itemsize,), itemsize=itemsize, meminfo=None)
-    return array._getvalue()
+
+def entry_bytes(context: Any, dtype: Any) -> int:
+    """The bytes of an entry of an array of `dtype`."""
+    if isinstance(dtype, types.Boolean):
+        return 1
+    if isinstance(dtype, types.Number):
+        return int(dtype.bitwidth) // 8
+    return int(context.get_abi_sizeof(context.get_data_type(dtype)))
 
 
 def ensure_blas() -> None:

@@ -24,6 +24,7 @@ from numba.core.errors import NumbaError
 from numba.core.typed_passes import BaseNativeLowering, NoPythonBackend
 
 from ppl.errors import uncoloured
+from ppl.kernels.internals.arrays import array_data, array_of, array_shape
 from ppl.kernels.internals.libraries import own_library
 from ppl.kernels.internals.registries import all_registries, few_registries, load_few
 from ppl.kernels.internals.scopes import put_in, rolled, scopes
@@ -84,21 +85,11 @@ class Frame:
 
     def array(self, kind: Any, value: Any) -> tuple[Any, list[Any]]:
         """Pointer and shape of an array."""
-        found = self.context.make_array(kind)(self.context, self.builder, value)
-        return found.data, cgutils.unpack_tuple(self.builder, found.shape)
+        return array_data(self.builder, value), array_shape(self.builder, kind, value)
 
     def packed(self, kind: Any, data: Any, shape: Sequence[Any]) -> Any:
         """An array of which no references are counted."""
-        from numba.np.arrayobj import populate_array
-
-        array = self.context.make_array(kind)(self.context, self.builder)
-        itemsize = self.context.get_constant(types.intp, self.context.get_abi_sizeof(data.type.pointee))
-        strides, step = [], itemsize
-        for size in reversed(shape):
-            strides.insert(0, step)
-            step = self.builder.mul(step, size)
-        populate_array(array, data=data, shape=shape, strides=strides, itemsize=itemsize, meminfo=None)
-        return array._getvalue()
+        return array_of(self.context, self.builder, kind, data, shape)
 
     def load(self, kind: Any, place: Any) -> Any:
         """Emit: read an entry of an array of `kind`."""

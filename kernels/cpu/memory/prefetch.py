@@ -5,7 +5,7 @@ import numba
 from numba import types
 from numba.extending import intrinsic
 
-from ppl.kernels.internals import cgutils
+from ppl.kernels.internals import array_data, cgutils
 from ppl.tuning import ROWS_AHEAD
 
 AHEAD = ROWS_AHEAD
@@ -24,7 +24,7 @@ def _prefetch(array, write):
     """The signature and the code of one prefetch instruction."""
 
     def ask(context, builder, signature, arguments):
-        data = cgutils.create_struct_proxy(array)(context, builder, arguments[0]).data
+        data = array_data(builder, arguments[0])
         fetch(builder, builder.gep(data, [arguments[1]]), write)
         return context.get_dummy_value()
 

@@ -11,7 +11,7 @@ from numba.extending import intrinsic
 from ppl.checked import CHECKED
 from ppl.errors import MemoryCheckError
 from ppl.kernels.config import jit
-from ppl.kernels.internals import cgutils, flat_array
+from ppl.kernels.internals import WORD, array_data, array_shape, cgutils, entry_bytes, flat_array
 
 
 def _is_flat(array):
@@ -20,10 +20,9 @@ def _is_flat(array):
 
 def _view(context, builder, kind, array, start, size=None):
     """`size` entries, or all, from `start` on."""
-    source = context.make_array(kind)(context, builder, array)
     if size is None:
-        size = builder.sub(cgutils.unpack_tuple(builder, source.shape)[0], start)
-    return flat_array(context, builder, kind, builder.gep(source.data, [start]), size)
+        size = builder.sub(array_shape(builder, kind, array)[0], start)
+    return flat_array(context, builder, kind, builder.gep(array_data(builder, array), [start]), size)
 
 
 @intrinsic
@@ -51,9 +50,9 @@ def _clear(typing_context, array, start, size):
     """Zeros for the `size` entries of a flat array from `start` on."""
 
     def codegen(context, builder, signature, arguments):
-        target = context.make_array(signature.args[0])(context, builder, arguments[0])
-        count = builder.mul(arguments[2], target.itemsize)
-        cgutils.memset(builder, builder.gep(target.data, [arguments[1]]), count, 0)
+        kind, data = signature.args[0], array_data(builder, arguments[0])
+        count = builder.mul(arguments[2], WORD(entry_bytes(context, kind.dtype)))
+        cgutils.memset(builder, builder.gep(data, [arguments[1]]), count, 0)
         return context.get_dummy_value()
 
     return (types.void(array, types.int64, types.int64), codegen) if _is_flat(array) else None

@@ -59,15 +59,15 @@ def _fill(typing_context, words, arguments, kinds):
         _check(i, argument, _kind(kind))
 
     def codegen(context, builder, signature, values):
-        base = context.make_array(signature.args[0])(context, builder, values[0]).data
+        base = internals.array_data(builder, values[0])
         builder.store(WORD(0), base)
         at = ARGUMENTS
         for i, argument in enumerate(arguments):
             value = builder.extract_value(values[1], i)
             parts = [value]
             if isinstance(argument, types.Array):
-                array = context.make_array(argument)(context, builder, value)
-                parts = [builder.ptrtoint(array.data, WORD), cgutils.unpack_tuple(builder, array.shape)[0]]
+                data = internals.array_data(builder, value)
+                parts = [builder.ptrtoint(data, WORD), internals.array_shape(builder, argument, value)[0]]
             elif argument.bitwidth < 64:
                 parts = [context.cast(builder, value, argument, types.int64)]
             for part in parts:
@@ -83,7 +83,7 @@ def _address(typing_context, array):
     """Address of the first entry."""
 
     def codegen(context, builder, signature, values):
-        return builder.ptrtoint(context.make_array(signature.args[0])(context, builder, values[0]).data, WORD)
+        return builder.ptrtoint(internals.array_data(builder, values[0]), WORD)
 
     return types.int64(array), codegen
 
@@ -103,7 +103,7 @@ def _place(typing_context, array, dtype):
     _require_vector("params, grad, aux and hyper", array, _kind(dtype))
 
     def codegen(context, builder, signature, values):
-        return builder.ptrtoint(context.make_array(signature.args[0])(context, builder, values[0]).data, WORD)
+        return builder.ptrtoint(internals.array_data(builder, values[0]), WORD)
 
     return types.int64(array, dtype), codegen
 
@@ -118,7 +118,7 @@ def _data_place(typing_context, array, copy, dtype):
         )
 
     def codegen(context, builder, signature, values):
-        return builder.ptrtoint(context.make_array(used)(context, builder, values[i]).data, WORD)
+        return builder.ptrtoint(internals.array_data(builder, values[i]), WORD)
 
     return types.int64(array, copy, dtype), codegen
 
@@ -135,8 +135,9 @@ def _work_places(typing_context, work, dtype):
     def codegen(context, builder, signature, values):
         found = []
         for i, part in enumerate(parts):
-            array = context.make_array(part)(context, builder, builder.extract_value(values[0], i))
-            found += [builder.ptrtoint(array.data, WORD), cgutils.unpack_tuple(builder, array.shape)[0]]
+            array = builder.extract_value(values[0], i)
+            data = internals.array_data(builder, array)
+            found += [builder.ptrtoint(data, WORD), internals.array_shape(builder, part, array)[0]]
         return context.make_tuple(builder, signature.return_type, found)
 
     return types.UniTuple(types.int64, 4)(work, dtype), codegen

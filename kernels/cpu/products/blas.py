@@ -23,7 +23,7 @@ from ppl.kernels.cpu.products.blas_threads import (
     set_threads,
 )
 from ppl.kernels.cpu.products.dense import multiply
-from ppl.kernels.internals import BLAS_PRODUCT, cgutils, ensure_blas
+from ppl.kernels.internals import BLAS_PRODUCT, array_data, cgutils, ensure_blas
 from ppl.kernels.symbols import shared
 
 __all__ = [
@@ -60,9 +60,8 @@ def _xxgemm(typing_context, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc
         function_type = ir.FunctionType(ir.IntType(32), [char] * 3 + [word] * 3 + operands)
         function = cgutils.get_or_insert_function(builder.module, function_type, BLAS_PRODUCT)
 
-        def data(array_type, value):
-            array = context.make_array(array_type)(context, builder, value)
-            return builder.bitcast(array.data, pointer)
+        def data(value):
+            return builder.bitcast(array_data(builder, value), pointer)
 
         def address(value):
             return builder.bitcast(cgutils.alloca_once_value(builder, value), pointer)
@@ -70,9 +69,8 @@ def _xxgemm(typing_context, ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc
         def letter(flag):
             return builder.select(cgutils.is_true(builder, flag), char(ord("t")), char(ord("n")))
 
-        a_type, b_type, c_type = signature.args[6], signature.args[8], signature.args[11]
-        call = [char(ord(kind)), letter(ta), letter(tb), m, n, k, address(alpha), data(a_type, a), lda]
-        call += [data(b_type, b), ldb, address(beta), data(c_type, c), ldc]
+        call = [char(ord(kind)), letter(ta), letter(tb), m, n, k, address(alpha), data(a), lda]
+        call += [data(b), ldb, address(beta), data(c), ldc]
         builder.call(function, call)
         return context.get_dummy_value()
 

@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ppl.kernels.internals import cgutils
+from ppl.kernels.internals import array_data, cgutils
 from ppl.tuning import SQUARE, TABLE_GROUPS, TABLE_WIDTH
 
 WORD = 64
@@ -29,9 +29,9 @@ class Panel:
         self.zero, self.undefined = ir.Constant(self.vector, None), ir.Constant(self.vector, ir.Undefined)
         self.same = ir.Constant(ir.VectorType(ir.IntType(32), width), None)
 
-    def data(self, array_type: Any, value: Any) -> Any:
+    def data(self, value: Any) -> Any:
         """The pointer to an array's first entry."""
-        return self.context.make_array(array_type)(self.context, self.builder, value).data
+        return array_data(self.builder, value)
 
     def at(self, start: Any, offset: Any) -> Any:
         """The vector that begins `offset` entries after `start`."""
@@ -72,7 +72,7 @@ def _sum_rows(width: int) -> Any:
         def codegen(context, builder, signature, arguments):
             out, at, fresh, b, column, step, rows, weights, first, last = arguments
             panel = Panel(context, builder, signature.args[0], width)
-            out, b, rows, weights = (panel.data(signature.args[i], arguments[i]) for i in (0, 3, 6, 7))
+            out, b, rows, weights = (panel.data(arguments[i]) for i in (0, 3, 6, 7))
             total = panel.start(fresh, out, at)
             with cgutils.for_range_slice(builder, first, last, ir.Constant(first.type, 1)) as (q, _):
                 place = builder.mul(builder.load(builder.gep(rows, [q])), step)
@@ -100,7 +100,7 @@ def tabulate(typing_context, table, at, b, start, step):
     def codegen(context, builder, signature, arguments):
         table, at, b, start, step = arguments
         panel = Panel(context, builder, signature.args[0], TABLE_WIDTH)
-        table, b = panel.data(signature.args[0], table), panel.data(signature.args[2], b)
+        table, b = panel.data(table), panel.data(b)
         sums = [panel.zero]
         for i in range(4):
             row = panel.load(b, builder.add(start, builder.mul(step, ir.Constant(step.type, i))))
@@ -121,7 +121,7 @@ def look_up(typing_context, out, at, fresh, table, first, word):
     def codegen(context, builder, signature, arguments):
         out, at, fresh, table, first, word = arguments
         panel = Panel(context, builder, signature.args[0], TABLE_WIDTH)
-        out, table = panel.data(signature.args[0], out), panel.data(signature.args[3], table)
+        out, table = panel.data(out), panel.data(table)
         total = panel.start(fresh, out, at)
         terms = [builder.load(total)]
         for g in range(TABLE_GROUPS):
@@ -147,7 +147,7 @@ def transpose(typing_context, out, at, b, start, step):
     def codegen(context, builder, signature, arguments):
         out, at, b, start, step = arguments
         panel = Panel(context, builder, signature.args[0], SQUARE)
-        out, b = panel.data(signature.args[0], out), panel.data(signature.args[2], b)
+        out, b = panel.data(out), panel.data(b)
         half, word = SQUARE // 2, ir.IntType(32)
         low, high = (
             ir.Constant(ir.VectorType(word, SQUARE), [first + i // 2 + i % 2 * SQUARE for i in range(SQUARE)])
@@ -171,7 +171,7 @@ def nonzeros(typing_context, a, at):
 
     def codegen(context, builder, signature, arguments):
         panel = Panel(context, builder, signature.args[0], WORD)
-        values = panel.load(panel.data(signature.args[0], arguments[0]), arguments[1])
+        values = panel.load(panel.data(arguments[0]), arguments[1])
         return builder.bitcast(builder.fcmp_unordered("!=", values, panel.zero), ir.IntType(64))
 
     return signature, codegen

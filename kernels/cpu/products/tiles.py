@@ -146,8 +146,8 @@ def outer_tile(typing_context, tall, wide, a, a0, row_step, inner_step, b, b0, l
         def emit(rows: int, vectors: int) -> None:
             tile = _Tile(context, builder, signature.args[2])
             panel = tile.panel
-            left = tile.starts(panel.data(signature.args[2], a), a0, row_step, rows)
-            right = builder.gep(panel.data(signature.args[6], b), [b0])
+            left = tile.starts(panel.data(a), a0, row_step, rows)
+            right = builder.gep(panel.data(b), [b0])
             places = [*(ir.Constant(k.type, LANES * j) for j in range(vectors - 1)), last]
 
             def step(l, sums):  # noqa: E741
@@ -156,7 +156,7 @@ def outer_tile(typing_context, tall, wide, a, a0, row_step, inner_step, b, b0, l
                 column = [panel.spread(builder.load(builder.gep(x, [shift]))) for x in left]
                 return [tile.add(x, row, total) for x, total in zip(column, sums, strict=True)]
 
-            out = tile.starts(panel.data(signature.args[12], c), c0, ldc, rows)
+            out = tile.starts(panel.data(c), c0, ldc, rows)
             for start in out:
                 for place in places:
                     fetch(builder, builder.gep(start, [place]), 1)
@@ -187,8 +187,8 @@ def dot_tile(typing_context, tall, a, a0, lda, b, b0, ldb, k, alpha, beta, c, c0
 
         def emit(rows: int) -> None:
             tile = _Tile(context, builder, signature.args[1])
-            left = tile.starts(tile.panel.data(signature.args[1], a), a0, lda, rows)
-            right = tile.starts(tile.panel.data(signature.args[4], b), b0, ldb, DOT_COLUMNS)
+            left = tile.starts(tile.panel.data(a), a0, lda, rows)
+            right = tile.starts(tile.panel.data(b), b0, ldb, DOT_COLUMNS)
 
             def step(at, sums, keep=lambda x: x):
                 columns = [keep(tile.panel.load(start, at)) for start in right]
@@ -205,7 +205,7 @@ def dot_tile(typing_context, tall, a, a0, lda, b, b0, ldb, k, alpha, beta, c, c0
             short = Panel(context, builder, signature.args[1], DOT_COLUMNS)
             factor, new = short.spread(alpha), _last(builder, fresh, DOT_COLUMNS)
             values = [[builder.fmul(factor, _row_sums(builder, row))] for row in sums]
-            out = tile.starts(tile.panel.data(signature.args[10], c), c0, ldc, rows)
+            out = tile.starts(tile.panel.data(c), c0, ldc, rows)
             tile.write(short, values, out, [zero], beta, lambda x, old: builder.select(new, x, old))
 
         _either(builder, tall, lambda i: emit(DOT_ROWS - i))
