@@ -295,5 +295,6 @@ class Run:
 
     def _result(self) -> Fit:
         arrays = {k: np.array(v, np.int64 if k in INTEGER else float) for k, v in self._consistent().items()}
-        result = self.shown, self.program.params(self.state), History("record of training", arrays)
-        return Fit(*result) if self.tuner is None else Fit(*result, self.tuner.choices, self.program)
+        state, history, tuner = self.state, History("record of training", arrays), self.tuner
+        chosen = () if tuner is None else (tuner.choices, self.program)
+        return Fit(tuner.shown(state) if tuner else state, self.program.params(state), history, *chosen)
