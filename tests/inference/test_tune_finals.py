@@ -10,7 +10,7 @@ import ppl
 from ppl.estimators import Analytic, Combine, DisARM, Enumerate, MeasureValued, Pathwise, Relaxed, ScoreFunction
 from ppl.inference.tuning import bench, race
 from ppl.inference.tuning.contender import Config
-from ppl.inference.tuning.finals import CLOSE, NEAR, Expected, corrected, first_of_each
+from ppl.inference.tuning.finals import CLOSE, NEAR, Expected, Finals, corrected, first_of_each
 from ppl.inference.tuning.laws import pool, scaled, terms_of
 from tests.inference.clocks import timed_by
 
@@ -135,6 +135,23 @@ def test_auxiliary_variables_of_the_programs_own_choice_settle(monkeypatch):
     program = ppl.compile(model, AVERAGE)
     ppl.tune(program, program.init(0), candidates=(AVERAGE, LEAVE), particles=(1, 2, 4), seed=0)
     assert (config(AVERAGE, 1), True) in made and (config(LEAVE, 4), False) in made
+
+
+def test_more_particles_are_measured_where_a_baseline_is_made_of_them():
+    """Of those whose baselines read the others, the one that may be the best. What is found counts for 8 and 4."""
+    variances = {LEAVE: 2.0, DisARM(): 2.0, ScoreFunction("optimal"): 30.0}
+
+    def known(estimator, particles, trace):
+        return SimpleNamespace(config=config(estimator, particles), trace=trace, squared_bias=0.0, seconds=1.0)
+
+    clock = SimpleNamespace(price=lambda c: None)
+    finals = Finals(clock, 1.0, lambda c: known(c["b"], c.particles, 0.0), lambda c: (2, 4, 8), None, None)
+    begun = [known(e, 2, v) for e, v in variances.items()]
+    (asked,) = finals.doubtful(begun)
+    assert asked.config == config(LEAVE, 8)
+    found = {e.config: e.error for e in finals.expected([*begun, known(LEAVE, 8, 0.1)])}
+    assert [found[config(LEAVE, k)] for k in (2, 4, 8)] == [2.0, pytest.approx(0.1 * 7 / 3), 0.1]
+    assert [found[config(DisARM(), k)] for k in (2, 4, 8)] == [2.0, 1.0, 0.5]
 
 
 def test_prices_and_not_interpreted_steps_say_what_is_compiled(monkeypatch):

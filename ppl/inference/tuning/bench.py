@@ -106,7 +106,16 @@ class Bench:
             found = self._admitted(weighed)
             self._race([found] if isinstance(found, Contender) else [], COUNTS)
         finals = Finals(self.clock, self.budget, self._admitted, self._useful, self._settle, self.programs)
-        return finals.run([c for c in self.known.values() if c.begun], self.own if self._keeps else None)
+        self._race(finals.doubtful(self._different()), COUNTS)
+        return finals.run(self._different(), self.own if self._keeps else None)
+
+    def _different(self) -> list[Contender]:
+        """What was measured; of choices with the same gradients the table's first, unless its price is higher."""
+        found: list[Contender] = []
+        for c in sorted((c for c in self.known.values() if c.begun), key=self._rank):
+            if not any(other.seconds <= (1 + TIE) * c.seconds and _alike(c, other) for other in found):
+                found.append(c)
+        return found
 
     def kinds(self, count: int) -> list[Contender]:
         """The best choice of each of `count` combinations of kinds of estimators, with its best number of particles.

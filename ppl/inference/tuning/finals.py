@@ -7,21 +7,25 @@ still be the best follow, most of them with other numbers of particles.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from ppl.inference.tuning.clock import Clock
 from ppl.inference.tuning.contender import Config, Contender, Programs
-from ppl.inference.tuning.laws import scaled
+from ppl.inference.tuning.laws import reads_others, scaled
 from ppl.inference.tuning.race import race
 
 NEAR, HEADS = 2.0, 6
 """Factor above the least variance × price up to which estimators are compiled, and how many at most."""
+DOUBT = 4.0
+"""Factor up to which the variance of a choice with baselines from the other particles is measured with the most."""
 CLOSE, MOST = 1.3, 6
 """Factor above the least variance × corrected price up to which a choice is compiled, and how many at most."""
-FIRST, TIMED = 0.7, 0.15
-"""Share of the budget that is spent when the first ones have been raced; and share of it that times take."""
+FIRST, TIMED, LEAST = 0.7, 0.15, 0.1
+"""Share of the budget that is spent when the first ones have been raced; share that times take; and share that every
+race has."""
 BEST = 3
 """Estimators that are compiled at least: some gradients may be wrong by a factor; and choices that no race drops."""
 
@@ -73,25 +77,44 @@ class Finals:
 
     def run(self, known: Iterable[Contender], own: Config | None) -> list[Contender]:
         """Compile and race the best; `own` is among them, if there is one."""
-        expected = sorted((e for c in known for e in self._expected(c)), key=lambda e: e.order)
-        expected = [e for e in expected if e.config.exact] or expected
+        expected = self.expected(known)
         heads = self._contenders(first_of_each(expected), own)
         self.measure(heads, FIRST)
         others = self._contenders(corrected(expected, heads), None)
-        return self.measure([*heads, *others], 1.0) if others else heads
+        return self.measure([*heads, *others], 1.0) if others else self._race(heads, 1.0)
+
+    def expected(self, known: Iterable[Contender]) -> list[Expected]:
+        """All choices, best first, by what the nearest number of particles has; only exact ones, if any are."""
+        found: dict[Config, tuple[float, Expected]] = {}
+        for c in sorted(known, key=lambda c: c.config.particles):
+            for e in self._expected(c):
+                away = abs(math.log(e.config.particles / c.config.particles))
+                if e.config not in found or away <= found[e.config][0]:
+                    found[e.config] = away, e
+        ranked = sorted((e for _, e in found.values()), key=lambda e: e.order)
+        return [e for e in ranked if e.config.exact] or ranked
+
+    def doubtful(self, known: Sequence[Contender]) -> list[Contender]:
+        """Choices with the most particles that may be best, and whose variance does not follow from that with fewer."""
+        expected, seen = self.expected(known), {c.config for c in known}
+        most = {e.config.estimators: max(self.useful(e.config)) for e in expected if reads_others(e.config)}
+        found = [e for e in expected if e.config.particles == most.get(e.config.estimators)]
+        return self._contenders(
+            [e.config for e in found if e.config not in seen and e.within(DOUBT, expected[0])], None
+        )
 
     def _expected(self, known: Contender) -> Iterator[Expected]:
         """With all numbers of particles, from what is known of one."""
         for p in self.useful(known.config):
             other = self.admitted(replace(known.config, particles=p))
-            if isinstance(other, Contender):
+            if not isinstance(other, str):
                 self.clock.price(other)
                 error = known.trace * scaled(known.config, p) + known.squared_bias
                 yield Expected(error, other.seconds, other.config)
 
     def _contenders(self, configs: Sequence[Config], own: Config | None) -> list[Contender]:
         wanted = dict.fromkeys([*configs, *([own] if own is not None else [])])
-        return [c for c in map(self.admitted, wanted) if isinstance(c, Contender)]
+        return [c for c in map(self.admitted, wanted) if not isinstance(c, str)]
 
     def measure(self, contenders: list[Contender], share: float) -> list[Contender]:
         """Compile those that are not, time all in turns, and race them until a share of the budget is spent."""
@@ -104,8 +127,10 @@ class Finals:
             with self.clock.pause():
                 for c in new:
                     c.run_compiled()
-        until = max(share * self.budget, self.clock.spent() + 0.5 * TIMED * self.budget)
-        return race(contenders, self.clock, until, BEST, 1.0, self.settle)
+        return self._race(contenders, max(share, self.clock.spent() / self.budget + LEAST))
+
+    def _race(self, contenders: list[Contender], share: float) -> list[Contender]:
+        return race(contenders, self.clock, share * self.budget, BEST, 1.0, self.settle)
 
 
 def first_of_each(expected: Sequence[Expected]) -> list[Config]:

@@ -24,11 +24,16 @@ def terms_of(config: Config) -> tuple[float, ...]:
     estimators, k = [e for _, e in config.estimators], config.particles
     if any(e.biased for e in estimators):
         return ()
-    if not any(map(_reads_others, estimators)):
+    if not reads_others(config):
         return (1 / k,)
     if k < 2 or any(map(_weighs, estimators)):
         return ()
     return (k - 2) / (k * (k - 1)), 1 / (k * (k - 1))
+
+
+def reads_others(config: Config) -> bool:
+    """Whether a baseline is made of the other particles' costs: then the variance falls faster than 1/K."""
+    return any(_reads_others(e) for _, e in config.estimators)
 
 
 def _reads_others(estimator: Estimator) -> bool:
@@ -42,7 +47,7 @@ def _weighs(estimator: Estimator) -> bool:
 
 def scaled(config: Config, particles: int) -> float:
     """About by what factor the variance changes with another number of particles, as known before it is measured."""
-    if any(_reads_others(e) for _, e in config.estimators):
+    if reads_others(config):
         return (config.particles - 1) / (particles - 1)
     return config.particles / particles
 
