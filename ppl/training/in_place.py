@@ -15,8 +15,8 @@ import numpy as np
 from ppl.runtime.binding import Bound
 from ppl.runtime.compiled import Compiled
 from ppl.runtime.state import State
-from ppl.training.batches import Batch, Rows, permutation, stay_as_they_are
-from ppl.training.live import Live, Rule, Steps, numbers_of, paced, rule_of
+from ppl.training.batches import Batch, Rows, stay_as_they_are
+from ppl.training.live import Coming, Live, Rule, Steps, numbers_of, paced, rule_of
 from ppl.training.loops import Trainer
 from ppl.training.progress import Bar
 from ppl.training.run import Run
@@ -33,7 +33,7 @@ class InPlace(Run):
 
     _live: Live
     _whole: Bound
-    _epoch, _recorded, _count = -1, 0, 0
+    _recorded, _count = 0, 0
 
     def __init__(self, trainer: Trainer, rule: Rule, *rest: Any):
         self.trainer, self.rule = trainer, rule
@@ -58,11 +58,13 @@ class InPlace(Run):
             self.source.binds = True
             super()._loop(bar)
             return
+        assert isinstance(self.source, Rows)
         binder, whole = self.trainer.compiled.binder, self.source.whole
         self._whole = whole if whole and self.source.binder is binder else binder.bind(self.source.data, check=False)
         size = self.source.batch_size
         known, count = self.trainer.paced
         self._count = count if known == size else 1
+        self._coming = Coming(self.source)
         self._catch_up()
         while not self._finished():
             self.signals.check()
@@ -84,18 +86,7 @@ class InPlace(Run):
         """Up to `_count` steps on rows in memory, none of them beyond an epoch or a checkpoint."""
         source, step = self.source, self.step
         assert isinstance(source, Rows)
-        per_epoch, size = source.steps_per_epoch, source.batch_size
-        total = source.total
-        count = self._steps_ahead(step)
-        if per_epoch == 1:
-            steps = Steps(self._whole, None, 0, total)
-        else:
-            epoch, i = divmod(step, per_epoch)
-            if epoch != self._epoch:
-                self._order, self._epoch = permutation(source.seed, epoch, source.count), epoch
-            count = min(count, max(1, source.count // size - i))
-            rows = self._order[i * size : (i + count) * size]
-            steps = Steps(self._whole, rows, len(rows) // count, total)
+        steps, count = self._coming.steps(self._whole, step, self._steps_ahead(step))
         if self._take(steps, count, source.batch_size, bar) == 0:
             super()._step(next(source.batches(step)), bar)
 

@@ -18,6 +18,7 @@ from ppl.errors import ScheduleError
 from ppl.runtime.binding import Bound
 from ppl.runtime.pool import aligned
 from ppl.runtime.state import State
+from ppl.training.batches import Rows, permutation
 from ppl.training.optim.schedules import rate_at
 from ppl.tuning import BLOCK_SECONDS, BLOCK_STEPS
 
@@ -70,6 +71,29 @@ class Steps(NamedTuple):
     total: int
     gathered: bool = False
     others: tuple[Bound, ...] = ()
+
+
+class Coming:
+    """The steps that come on rows in memory; the order of the rows of an epoch is kept."""
+
+    def __init__(self, source: Rows):
+        self.source, self._epoch = source, -1
+
+    def steps(self, whole: Bound, at: int, count: int) -> tuple[Steps, int]:
+        """Up to `count` steps on `whole` from number `at` on, none beyond the epoch, and how many they are.
+
+        All have minibatches of one size: the shorter one at an epoch's end is alone.
+        """
+        source = self.source
+        if source.steps_per_epoch == 1:
+            return Steps(whole, None, 0, source.total), count
+        epoch, i = divmod(at, source.steps_per_epoch)
+        if epoch != self._epoch:
+            self._order, self._epoch = permutation(source.seed, epoch, source.count), epoch
+        size = source.batch_size
+        count = min(count, max(1, source.count // size - i))
+        rows = self._order[i * size : (i + count) * size]
+        return Steps(whole, rows, len(rows) // count, source.total), count
 
 
 class Block(NamedTuple):

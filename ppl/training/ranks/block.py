@@ -18,8 +18,8 @@ from ppl.errors import RankError
 from ppl.runtime.ranks.comm import Ranks, hush
 from ppl.runtime.ranks.memory import Window, padded
 from ppl.runtime.ranks.shared import Shared
-from ppl.training.batches import Batch, permutation, stay_as_they_are
-from ppl.training.live import Steps, numbers_of, paced
+from ppl.training.batches import Batch, stay_as_they_are
+from ppl.training.live import Coming, Steps, numbers_of, paced
 from ppl.training.ranks.common import CommonRun, common_window, worth_sharing
 from ppl.training.ranks.heads import FIXED, STEP, Part
 from ppl.training.ranks.joint import JointTrainer, joint_executable, one_thread
@@ -61,11 +61,11 @@ class BlockRun(CommonRun):
     """Whether the general path takes the next step; whether ranks' copies of the parameters are old."""
     _count = _allowed = 1
     """Steps of a block, as this rank would have them for the time that they take, and as rank 0 allows."""
-    _epoch = -1
 
     def __init__(self, trainer: JointTrainer, window: Window, ranks: Ranks, shared: Shared, saves: bool, *rest: Any):
         self.trainer, source = trainer, rest[3]
         source.nothing = np.zeros(1)
+        self._rows = Coming(source)
         size = ranks.size
         self._rates = window.areas[0][-RATES * size :].view(np.float64).reshape(size, -1)
         trainer.enter(window.areas[0][-RATES * size - trainer.nbytes : -RATES * size])
@@ -90,18 +90,9 @@ class BlockRun(CommonRun):
 
     def _prepared(self) -> Block:
         """The next block, whose rates the others are told."""
-        source, at, count = self.source, self.step, self._allowed
-        per_epoch, size = source.steps_per_epoch, source.batch_size
-        count = count if self.end is None else min(count, self.end - at)
-        if per_epoch == 1:
-            steps = Steps(self.trainer.whole, None, 0, source.total)
-        else:
-            epoch, i = divmod(at, per_epoch)
-            if epoch != self._epoch:
-                self._order, self._epoch = permutation(source.seed, epoch, source.count), epoch
-            count = min(count, max(1, source.count // size - i))
-            rows = self._order[i * size : (i + count) * size]
-            steps = Steps(self.trainer.whole, rows, len(rows) // count, source.total)
+        at = self.step
+        count = self._allowed if self.end is None else min(self._allowed, self.end - at)
+        steps, count = self._rows.steps(self.trainer.whole, at, count)
         rates, hypers = numbers_of(self.shared.compiled, self.transform.lr, self.hyper, at, count)
         own = self._rates[self.ranks.rank]
         own[0], own[1 : 1 + len(rates)] = len(rates), rates
