@@ -13,6 +13,7 @@ from benchmarks.regret.graphs import Graph
 from ppl.errors import EstimatorError
 from ppl.estimators.base import Estimator
 from ppl.inference.repeats import Moments, Repeats
+from ppl.inference.tuning.candidates import PARTICLES
 from ppl.inference.tuning.clock import Clock
 from ppl.inference.tuning.contender import Config, Contender
 from ppl.inference.tuning.standing import StandingSteps
@@ -21,7 +22,6 @@ from ppl.runtime.call import Call
 Plan = Mapping[str, Estimator]
 COPIES = 4
 """Copies of a program at most, as by default."""
-PARTICLES = (1, 2, 4, 8, 16)
 ADAPTED = 1000
 """Steps in which auxiliary variables settle; fewer where they take more than `ADAPTED_SECONDS`."""
 ADAPTED_SECONDS = 2.0

@@ -9,6 +9,7 @@ import pytest
 import ppl
 from ppl import Bernoulli, Normal
 from ppl.estimators import Analytic, DisARM, Enumerate, Pathwise, ScoreFunction
+from ppl.program.priced.plans import alike
 from ppl.program.priced.variances import Curve, Variances, _combined
 
 LOGIT, COST = 0.4, (1.0, 3.5)
@@ -119,6 +120,22 @@ def test_the_node_with_more_noise_gets_the_exact_estimator():
     plans = [{"w": Pathwise(), "a": Analytic()}, {"w": Analytic(), "a": Pathwise()}]
     chosen = ppl.compile(ppl.elbo(model, guide), particles="auto", data=(x, y)).explain().as_dict()
     assert chosen == min(plans, key=variance)
+
+
+def test_scores_are_tried_beside_paths():
+    """For the coins alone, as well as for all nodes: a path stays where the table has one."""
+
+    @ppl.model
+    def model():
+        b = ppl.sample("b", Bernoulli(logits=ppl.param("logits", np.zeros(3))))
+        z = ppl.sample("z", Normal(b.sum() + ppl.param("m", np.zeros(2)), 1.0))
+        ppl.cost("loss", (z**2).sum() + 3.0 * b[0])
+
+    compiled = ppl.compile(model).prepare()
+    assert compiled.plan["z"].estimator == Pathwise() and not compiled.plan["b"].estimator.follows_path
+    tried = alike(compiled.graph, compiled.plan, True)
+    others = ScoreFunction("leave_one_out")
+    assert {"b": others} in tried and {"b": others, "z": others} in tried
 
 
 def test_the_choice_is_the_same_again():

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from ppl.compiler.plan.choice import expected_variance, make_plan
 from ppl.compiler.plan.plan import Plan
 from ppl.errors import EstimatorError
+from ppl.inference.tuning.candidates import PARTICLES
 from ppl.lang.carried import require_one_particle
 from ppl.program.priced.plans import First, alike, node_by_node
 from ppl.program.priced.price import Counts, counted, nanoseconds
@@ -26,7 +27,6 @@ from ppl.runtime.compiled import Compiled
 from ppl.runtime.prepared import Prepared, Settings
 from ppl.runtime.state import State
 
-NUMBERS = (1, 2, 4, 8, 16)
 SLACK = 1.05
 """How far above the least variance × time the choice may lie."""
 SHOWN = 5
@@ -120,7 +120,7 @@ class Weighing:
         """Programs of the decision table for one particle, and for the first larger number that there is one for."""
         found: dict[int, Prepared] = {}
         refused: EstimatorError | None = None
-        for number in NUMBERS:
+        for number in PARTICLES:
             try:
                 found[number] = self._program(number, {})
             except EstimatorError as error:
@@ -184,7 +184,7 @@ class Weighing:
         estimators = weighed.plan.estimators
         return [
             Trial(k, weighed, weighed.variance(k), nanoseconds(weighed.counts, {**self.rows, "n_particles": k}) / 1000)
-            for k in NUMBERS
+            for k in PARTICLES
             if all(e.validate(k) is None for e in estimators.values())
         ]
 

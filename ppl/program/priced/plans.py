@@ -59,8 +59,11 @@ NEAR = 3
 
 
 def alike(graph: StochasticGraph, plan: Plan, measured: bool) -> list[First]:
-    """The table's choice, and others put first for all nodes that take them; without and with `EXACT` before."""
+    """The table's choice, and others put first: for all nodes that take them, and for those where the table follows no
+    path; without and with `EXACT` before.
+    """
     tried: dict[Estimator, dict[str, Estimator]] = {}
+    apart: dict[Estimator, dict[str, Estimator]] = {}
     exact = {}
     for name, choice in plan.items():
         rn = graph[name]
@@ -71,7 +74,10 @@ def alike(graph: StochasticGraph, plan: Plan, measured: bool) -> list[First]:
         for e in MEASURED if measured else _with_forms(rn, choice.estimator):
             if e.supports(rn).ok:
                 tried.setdefault(e, {})[name] = e
-    return [{}, exact, *tried.values(), *({**each, **exact} for each in tried.values() if exact)]
+                if not choice.estimator.follows_path:
+                    apart.setdefault(e, {})[name] = e
+    firsts = [*tried.values(), *(each for e, each in apart.items() if each != tried[e])]
+    return [{}, exact, *firsts, *({**each, **exact} for each in firsts if exact)]
 
 
 def _with_forms(rn: RandomNode, taken: Estimator) -> Iterable[Estimator]:
