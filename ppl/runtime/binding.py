@@ -52,7 +52,11 @@ NOTHING = Bound((), {}, {}, {}, {})
 
 
 class Binder:
-    """Checks and converts the data arguments of one trace."""
+    """Checks and converts the data arguments of one trace.
+
+    `outer` is the outermost plate of run-time length, if there is one; `cut` says which arguments it opens, which are
+    none that the model does not use.
+    """
 
     def __init__(self, trace: Trace, arguments: tuple[str, ...], dtype: np.dtype):
         self.arguments = arguments
@@ -60,6 +64,9 @@ class Binder:
         self.dtype = dtype
         self.checks = list(find_checks(trace))
         self.plates = [a for a in trace.plates.values() if a.size is None]
+        self.outer = next((a for a in self.plates if a.depth == 0), None)
+        opened = {i.name for i in self.inputs if self.outer is not None and i.plate == self.outer}
+        self.cut = tuple(name in opened for name in arguments)
         self.whole = {name: cost.name for cost in trace.costs.values() for name in cost.whole}
 
     def bind(self, data: Sequence[Any], rows: Any = None, total_rows: Any = None, check: bool = True,

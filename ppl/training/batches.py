@@ -94,7 +94,7 @@ class Rows:
         self.data, self.whole = (tuple(given), None) if self.gathers else _validated(self.binder, given, self.cut)
         self.total_rows, self.seed = dict(total_rows) if isinstance(total_rows, Mapping) else total_rows, 0
         self.plate = None if plate is None else plate.name
-        self.count = row_count(compiled, self.data, self.cut)
+        self.count = row_count(compiled, self.data)
         if batch_size is not None and plate is None:
             raise OptionError("batch_size= needs a data argument that an outermost ppl.plate opens")
         if batch_size is not None and batch_size < 1:
@@ -234,13 +234,13 @@ def check_accumulated(accumulate: int, batch_size: int | None) -> None:
 
 def outer_plate(compiled: Any) -> Any:
     """The outermost plate whose length is that of the data, or None."""
-    return next((a for a in compiled.binder.plates if a.depth == 0), None)
+    return compiled.binder.outer
 
 
-def row_count(compiled: Any, data: Sequence[Any], cut: Sequence[bool] | None = None) -> int:
+def row_count(compiled: Any, data: Sequence[Any]) -> int:
     """Length of the outermost data plate; 1 without one. A DataError where its arguments have different lengths."""
-    binder, cut = compiled.binder, cut_arguments(compiled) if cut is None else cut
-    given = [(name, len(value)) for name, value, c in zip(binder.arguments, data, cut, strict=True) if c]
+    binder = compiled.binder
+    given = [(name, len(value)) for name, value, c in zip(binder.arguments, data, binder.cut, strict=True) if c]
     for name, rows in given:
         if rows != given[0][1]:
             if not given[0][1]:
@@ -251,9 +251,8 @@ def row_count(compiled: Any, data: Sequence[Any], cut: Sequence[bool] | None = N
 
 def cut_arguments(compiled: Any) -> tuple[bool, ...]:
     """Which data arguments the outermost data plate opens; one that the model does not use is not cut."""
-    plate, inputs = outer_plate(compiled), compiled.trace.inputs
-    names = compiled.binder.arguments
-    return tuple(plate is not None and n in inputs and inputs[n].plate == plate for n in names)
+    found: tuple[bool, ...] = compiled.binder.cut
+    return found
 
 
 def by_position(names: Sequence[str], data: Sequence[Any], what: str = "the data") -> tuple[Any, ...]:
