@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 import ppl
-from benchmarks.workloads import gamma_units, sbn_step, toy_step, vae_step
+from benchmarks import step_models
 from ppl import Bernoulli, Normal, StudentT
-from ppl.models import hmm, vae, walk
 
 Made = tuple[Any, tuple[np.ndarray, ...]]
 ROWS = np.random.default_rng(0).normal(size=(100, 13)).astype(np.float32)
@@ -148,30 +147,36 @@ def robust(edited: bool) -> Made:
 def toy(edited: bool) -> Made:
     """W1, REBAR; edited: DisARM."""
     estimator = ppl.estimators.DisARM() if edited else ppl.estimators.Rebar()
-    return ppl.compile(toy_step.toy, estimators=estimator), ()
+    from ppl.models.toy import toy  # a process has the models that it uses
+
+    return ppl.compile(toy, estimators=estimator), ()
 
 
 def belief_network(edited: bool) -> Made:
     """W3, 784-200-200; edited: 784-160-160."""
-    sbn_step.UNITS = 160 if edited else 200
-    return sbn_step.compile_program(), (np.zeros((100, 784), np.float32),)
+    step_models.UNITS = 160 if edited else 200
+    return step_models.compile_program(), (np.zeros((100, 784), np.float32),)
 
 
 def autoencoder(edited: bool) -> Made:
     """W4, 784-400-20; edited: 784-320-20."""
-    sizes = {"latent": vae_step.LATENT, "hidden": 320 if edited else vae_step.HIDDEN}
+    from ppl.models import vae
+
+    sizes = {"latent": 20, "hidden": 320 if edited else 400}
     data = (np.zeros((100, 784), np.float32),)
     return ppl.compile(ppl.elbo(vae.generative.bind(**sizes), vae.guide.bind(**sizes)), data=data), data
 
 
 def gammas(edited: bool) -> Made:
     """W8, 10⁵ gamma units; edited: 80,000."""
-    gamma_units.UNITS = 80_000 if edited else 100_000
-    return ppl.compile(gamma_units.units, estimators=ppl.estimators.Implicit()), ()
+    step_models.GAMMAS = 80_000 if edited else 100_000
+    return ppl.compile(step_models.units, estimators=ppl.estimators.Implicit()), ()
 
 
 def hidden_markov(edited: bool) -> Made:
     """The likelihood of a hidden Markov model, 64 sequences of 500 steps, 16 states; edited: 12 states."""
+    from ppl.models import hmm
+
     y = np.random.default_rng(0).normal(size=(64, 500)).astype(np.float32)
     model = hmm.hidden.bind(states=12 if edited else 16)
     return ppl.compile(ppl.likelihood(model, marginalize=["z"]), data=y), (y,)
@@ -179,6 +184,8 @@ def hidden_markov(edited: bool) -> Made:
 
 def random_walk(edited: bool) -> Made:
     """10,000 walks of 50 steps by their score; edited: of 60 steps."""
+    from ppl.models import walk
+
     model = walk.walk.bind(walks=10_000, steps=60 if edited else 50)
     return ppl.compile(model, estimators=ppl.estimators.ScoreFunction()), ()
 
