@@ -14,8 +14,8 @@ from numba.core.compiler_lock import global_compiler_lock
 ENVIRONMENT = "_ZN08NumbaEnv"
 """How the names begin by which code finds what Python keeps for it."""
 
-LINKED = "linked"
-"""The kind of a library on disk that has LLVM code only."""
+LINKED, MACHINE = "linked", "machine"
+"""The kinds of a library on disk: LLVM code only; machine code, with LLVM code for those who link it."""
 
 
 class Own(JITCodeLibrary):
@@ -28,7 +28,38 @@ class Own(JITCodeLibrary):
 
     The copies have names of their own. LLVM is free to change what they take and how they are called; and the loader
     looks names up among all functions, so that another library would be given such a copy for the function itself.
+
+    Of one that is read from disk, LLVM code is parsed when a caller links it: who calls machine code needs none.
     """
+
+    _bitcode: bytes | None = None
+
+    @classmethod
+    def loaded(cls, codegen: Any, name: str, code: tuple[bytes, bytes, tuple[str, ...]]) -> Own:
+        """A library from disk: machine code, LLVM code, and the names that they define.
+
+        Relies on: Numba's `_unserialize` does the same, and parses LLVM code for the names.
+        """
+        self = cls(codegen, name)
+        machine, self._bitcode, names = code
+        self.enable_object_caching()
+        self._set_compiled_object(machine)
+        self._finalize_final_module()
+        codegen._engine._defined_symbols.update(names)
+        return self
+
+    def serialize_using_object_code(self) -> tuple[str, str, Any]:
+        """What is kept on disk."""
+        self._ensure_finalized()
+        module = self._get_module_for_linking()
+        every = (x for found in (module.functions, module.global_variables) for x in found)
+        names = tuple(x.name for x in every if not x.is_declaration)
+        return self.name, MACHINE, (self._get_compiled_object(), module.as_bitcode(), names)
+
+    def _get_module_for_linking(self) -> Any:
+        if self._bitcode is not None and self._shared_module is None:
+            self._shared_module = llvm.parse_bitcode(self._bitcode)
+        return super()._get_module_for_linking()
 
     def _optimize_final_module(self) -> None:
         own = f".{uuid.uuid4().hex}"
@@ -168,14 +199,15 @@ def is_whole(result: Any, fn: Any) -> bool:
 
 
 def read_linked() -> None:
-    """Patch: Numba reads libraries without machine code from disk, too."""
+    """Patch: Numba reads these libraries from disk, too."""
     numbas = JITCodeLibrary._unserialize.__func__
     if hasattr(numbas, "reads_linked"):
         return
 
     def _unserialize(cls: Any, codegen: Any, state: Any) -> Any:
         name, kind, data = state
-        return Linked.read(codegen, name, data) if kind == LINKED else numbas(cls, codegen, state)
+        ours = {LINKED: Linked.read, MACHINE: Own.loaded}.get(kind)
+        return numbas(cls, codegen, state) if ours is None else ours(codegen, name, data)
 
     vars(_unserialize)["reads_linked"] = True
     JITCodeLibrary._unserialize = classmethod(_unserialize)
