@@ -30,7 +30,8 @@ class Diagnosis(Mapping[str, Gradient]):
     parameters : parameter name to its `Gradient` (mean, variance, standard_error, trace, trace_error, snr).
     total : the same of the whole gradient.
     loss, loss_error : mean loss and its standard error.
-    seconds : median seconds of one `program.step` (None where it was not timed).
+    seconds : median seconds of a training step in `ppl.fit` with Adam; of `program.step` where the call has
+        `particles=` or `rows=`, or several ranks share it (None where it was not timed).
     repeats, particles, backend : how it was measured.
     """
 

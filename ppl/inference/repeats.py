@@ -7,6 +7,7 @@ not depend on where they are computed: in the reference interpreter, or compiled
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -52,6 +53,8 @@ class Repeats:
         self.backend = "interpreter" if variant is not None else backend
         self.own = variant is None
         self.variant = variant or self.compiled.variant("repeats")
+        if not self.variant.grads:
+            raise OptionError("the program has no parameters (ppl.param, ppl.dense), so it has no gradient to look at")
         self.dtype = np.dtype(dtype or program.settings.dtype).type
         self.chunk = self._chunk()
         self.used = "interpreter"
@@ -174,15 +177,29 @@ class Moments:
 
 
 def seconds_per_step(program: Any, call: Call, budget: float = 0.2, most: int = 200) -> float:
-    """Median seconds of `program.step`, compilation not counted."""
-    step(program, call)
-    found: list[float] = []
-    until = time.perf_counter() + budget
-    while len(found) < 3 or (len(found) < most and time.perf_counter() < until):
-        began = time.perf_counter()
+    """Median seconds of a training step, as `ppl.fit` takes it with Adam; compilation not counted.
+
+    With `particles` or `rows` of the call's own, which `ppl.fit` has not, of `program.step`.
+    """
+    if call.particles is None and call.rows is None:
+        from ppl.inference.tuning.standing import StandingSteps  # which imports training
+
+        standing = StandingSteps(program, call)
+        standing.take(1)
+        seconds = standing.seconds
+    else:
         step(program, call)
-        found.append(time.perf_counter() - began)
+        seconds = functools.partial(_seconds_of_call, program, call)
+    found, until = [seconds()], time.perf_counter() + budget
+    while len(found) < 3 or (len(found) < most and time.perf_counter() < until):
+        found.append(seconds())
     return float(np.median(found))
+
+
+def _seconds_of_call(program: Any, call: Call) -> float:
+    began = time.perf_counter()
+    step(program, call)
+    return time.perf_counter() - began
 
 
 def step(program: Any, call: Call) -> State:

@@ -8,6 +8,7 @@ from ppl.errors import DataError, EstimatorError, OptionError
 from ppl.estimators import Enumerate, ScoreFunction
 from ppl.inference import repeats as repeats_module
 from ppl.inference.repeats import Moments, Repeats
+from ppl.inference.tuning.standing import StandingSteps
 from ppl.runtime.call import Call
 from tests.program.programs import data, mixed_program, toy, toy_program, units, units_program
 
@@ -94,6 +95,24 @@ def test_prints_and_indexes():
     text = str(found)
     assert "logit" in text and "signal/noise" in text and "per step" in text
     assert list(found) == ["logit"] and len(found) == 1 and found.seconds > 0
+
+
+def test_seconds_are_those_of_a_step_in_fit(monkeypatch):
+    program = toy_program()
+    state = program.init(0)
+    monkeypatch.setattr(StandingSteps, "seconds", lambda steps: 123.0)
+    assert program.diagnose(state, repeats=2).seconds == 123.0
+    assert program.diagnose(state, repeats=2, particles=2).seconds < 123.0
+
+
+def test_a_program_without_parameters_is_refused():
+    @ppl.model
+    def constant():
+        ppl.cost("square", ppl.sample("z", ppl.Normal(0.0, 1.0)) ** 2)
+
+    program = ppl.compile(constant)
+    with pytest.raises(OptionError, match="no parameters"):
+        program.diagnose(program.init(0))
 
 
 def test_same_seed_same_numbers():
