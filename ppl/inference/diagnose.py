@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from ppl.arguments import MANY, checked, integer, mapping, within
 from ppl.errors import DataError, OptionError
 from ppl.inference.options import STATISTICS
 from ppl.inference.rank_repeats import RankRepeats, seconds_on_ranks
-from ppl.inference.repeats import Gradient, Repeats, seconds_per_step, step
+from ppl.inference.repeats import Gradient, Repeats, step
 from ppl.inference.reports import number, render, seconds
+from ppl.inference.tuning.standing import StandingSteps
 from ppl.names import Named, keywords
 from ppl.records import dataclass
 from ppl.runtime.call import Call
@@ -79,6 +84,30 @@ def diagnose(program: Any, call: Call, repeats: int = 1000, timing: bool = True,
     """See `Program.diagnose`."""
     source = Repeats(program, call, backend)
     return diagnosed(source, repeats, (lambda: seconds_per_step(program, call)) if timing else None)
+
+
+def seconds_per_step(program: Any, call: Call, budget: float = 0.2, most: int = 200) -> float:
+    """Median seconds of a training step, as `ppl.fit` takes it with Adam; compilation not counted.
+
+    With `particles` or `rows` of the call's own, which `ppl.fit` has not, of `program.step`.
+    """
+    if call.particles is None and call.rows is None:
+        standing = StandingSteps(program, call)
+        standing.take(1)
+        timed = standing.seconds
+    else:
+        step(program, call)
+        timed = functools.partial(_seconds_of_call, program, call)
+    found, until = [timed()], time.perf_counter() + budget
+    while len(found) < 3 or (len(found) < most and time.perf_counter() < until):
+        found.append(timed())
+    return float(np.median(found))
+
+
+def _seconds_of_call(program: Any, call: Call) -> float:
+    began = time.perf_counter()
+    step(program, call)
+    return time.perf_counter() - began
 
 
 def diagnose_on_ranks(

@@ -7,7 +7,6 @@ not depend on where they are computed: in the reference interpreter, or compiled
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -174,32 +173,6 @@ class Moments:
     def total(self) -> Gradient:
         """Statistics of the whole gradient."""
         return self.gradient(*(f"grad {k}" for k in self.parameters))
-
-
-def seconds_per_step(program: Any, call: Call, budget: float = 0.2, most: int = 200) -> float:
-    """Median seconds of a training step, as `ppl.fit` takes it with Adam; compilation not counted.
-
-    With `particles` or `rows` of the call's own, which `ppl.fit` has not, of `program.step`.
-    """
-    if call.particles is None and call.rows is None:
-        from ppl.inference.tuning.standing import StandingSteps  # which imports training
-
-        standing = StandingSteps(program, call)
-        standing.take(1)
-        seconds = standing.seconds
-    else:
-        step(program, call)
-        seconds = functools.partial(_seconds_of_call, program, call)
-    found, until = [seconds()], time.perf_counter() + budget
-    while len(found) < 3 or (len(found) < most and time.perf_counter() < until):
-        found.append(seconds())
-    return float(np.median(found))
-
-
-def _seconds_of_call(program: Any, call: Call) -> float:
-    began = time.perf_counter()
-    step(program, call)
-    return time.perf_counter() - began
 
 
 def step(program: Any, call: Call) -> State:
