@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.estimators import Analytic, Combine, DisARM, Enumerate, MeasureValued, Pathwise, Relaxed, ScoreFunction
+from ppl.estimators import Analytic, Combine, DisARM, Enumerate, MeasureValued, Pathwise, Rebar, Relaxed, ScoreFunction
 from ppl.inference.tuning import bench, race
 from ppl.inference.tuning.contender import Config
 from ppl.inference.tuning.finals import CLOSE, NEAR, Expected, Finals, corrected, first_of_each
@@ -154,13 +154,34 @@ def test_more_particles_are_measured_where_a_baseline_is_made_of_them():
     assert [found[config(DisARM(), k)] for k in (2, 4, 8)] == [2.0, 1.0, 0.5]
 
 
+def test_the_budget_ends_what_is_tried_by_what_draws_take_and_not_by_prices(monkeypatch):
+    """Steps are priced at nanoseconds, but two interpreted ones take the budget: three candidates are tried."""
+
+    class Given(timed_by(lambda c: 1e-9)):
+        def interpret(self, contender, budget, times=True):
+            super().interpret(contender, budget, times)
+            contender.pace = 2.5
+
+    @ppl.model
+    def model():
+        b = ppl.sample("b", ppl.Bernoulli(logits=np.zeros(4) + ppl.param("l", 0.3)))
+        ppl.cost("c", (b.sum() - 1.7) ** 2)
+
+    monkeypatch.setattr(bench, "Clock", Given)
+    monkeypatch.setattr(race, "MOST", 500)
+    program = ppl.compile(model, ScoreFunction())
+    listed = (ScoreFunction(), AVERAGE, DisARM(), MeasureValued(), Rebar())
+    found = ppl.tune(program, program.init(0), candidates=listed, particles=1, budget_seconds=5, seed=0)
+    assert [m.estimator for m in found.explain().measured["b"] if not m.rejected] == list(listed[:3])
+
+
 def test_prices_and_not_interpreted_steps_say_what_is_compiled(monkeypatch):
     """The choice of the least variance × seconds is 40 times as slow as interpreted, relative to the others."""
     compiled = {LEAVE: 1.0, DisARM(): 4.0, ScoreFunction(): 4.0}
 
     class Given(timed_by(lambda c: compiled[c["b"]] * (1 + c.particles))):
-        def interpret(self, contender, budget):
-            super().interpret(contender, budget)
+        def interpret(self, contender, budget, times=True):
+            super().interpret(contender, budget, times)
             contender.seconds *= 40 if contender.config["b"] == LEAVE else 1
 
     @ppl.model

@@ -192,7 +192,7 @@ class Bench:
         seconds = max(0.0, until - self.clock.spent()) / (3 * max(len(contenders), 1))
         able: list[Contender] = []
         for c in contenders:
-            coming = sum(2 * each.seconds for each in able if not each.begun)
+            coming = sum(2 * each.pace for each in able if not each.begun)
             if len(able) >= least and not c.begun and self.clock.spent() + coming > until:
                 self.known.pop(c.config, None)
                 continue
@@ -200,7 +200,7 @@ class Bench:
             with self.clock.pause():
                 c.source()  # what it evaluates is made once
             if not c.clock:
-                self.clock.interpret(c, seconds)
+                self.clock.interpret(c, seconds, times=not self.compiles)
                 if self.compiles:
                     self.clock.price(c)
         return race(able, self.clock, until, BEST, DOUBT if self.compiles else 1.0, self._settle)

@@ -51,8 +51,11 @@ class Clock:
         yield
         self.compiling += time.perf_counter() - began
 
-    def interpret(self, contender: Contender, seconds: float) -> None:
-        """Set the contender's seconds to those of an interpreted step, and adapt its auxiliary variables on the way."""
+    def interpret(self, contender: Contender, seconds: float, times: bool = True) -> None:
+        """Set the contender's seconds to those of an interpreted step, and adapt its auxiliary variables on the way.
+
+        Without `times` one step says about how long they take, if there is nothing to adapt.
+        """
         bound = bind(contender.program, contender.call)
         own = contender.config.particles == bound.compiled.settings.particles
         variant = bound.compiled.gradient if own else bound.compiled.variant("gradient")
@@ -60,13 +63,13 @@ class Clock:
         carried = set(bound.compiled.trace.carried)
         taken: list[float] = []
         state, until = contender.call.state, time.perf_counter() + seconds
-        most, least = ADAPTED if contender.adapts else TIMED, TIMED
+        most, least = (ADAPTED if contender.adapts else TIMED if times else 1), TIMED if times else 1
         while len(taken) < most and (len(taken) < least or time.perf_counter() < until):
             env = replace(bound, state=state).environment(variant, step=len(taken))
             began = time.perf_counter()
             found = evaluate(nodes, env)
             taken.append(time.perf_counter() - began)
-            least = 2 if taken[-1] > LONG else TIMED
+            least = min(least, 2) if taken[-1] > LONG else least
             moved = dict(zip(variant.aux, found[len(found) - len(variant.aux) :], strict=True))
             state = state.replace(aux={**moved, **{name: state.aux[name] for name in carried}})
         contender.call = replace(contender.call, state=state)
