@@ -206,8 +206,9 @@ def read_linked() -> None:
 
     def _unserialize(cls: Any, codegen: Any, state: Any) -> Any:
         name, kind, data = state
-        ours = {LINKED: Linked.read, MACHINE: Own.loaded}.get(kind)
-        return numbas(cls, codegen, state) if ours is None else ours(codegen, name, data)
+        if kind == LINKED:
+            return Linked.read(codegen, name, data)
+        return Own.loaded(codegen, name, data) if kind == MACHINE else numbas(cls, codegen, state)
 
     vars(_unserialize)["reads_linked"] = True
     JITCodeLibrary._unserialize = classmethod(_unserialize)
