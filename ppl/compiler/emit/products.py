@@ -30,6 +30,7 @@ from ppl.compiler.schedule.stages import Opaque, Stage
 from ppl.compiler.schedule.values import Builder
 from ppl.ir.node import Node
 from ppl.ir.types import Axis
+from ppl.tuning import NARROW, NARROW_RESULT
 
 
 def gemm(step: Opaque, builder: Builder, stage: Stage, dtype: str, name: str = "gemm") -> list[Do | Assign]:
@@ -45,8 +46,8 @@ def gemm(step: Opaque, builder: Builder, stage: Stage, dtype: str, name: str = "
         ends = [call("share_start", to_int(step.shared), x, "slabs") for x in (slab, slab + 1)]
         lines.append(assign(names("lo", "hi"), Tuple(tuple(ends))))
     for i, (attrs, a, b) in enumerate(pairs(step.node)):
-        sparse = "data_" if _may_be_sparse(builder.access(a).value.node) else ""
         flags, (m, n, k), (lda, ldb), apart = layout(attrs, a, b, row)
+        sparse = "data_" if _may_be_sparse(builder.access(a).value.node) and not _is_narrow(m, n, k) else ""
         at, size, more = out, term(m), None
         if step.shared:
             assert apart is not None
@@ -72,6 +73,12 @@ def _may_be_sparse(node: Node) -> bool:
     if node.op in ("route", "concat"):
         return all(map(_may_be_sparse, node.args))
     return node.op == "input" or (node.op == "cast" and node.args[0].type.dtype == "bool")
+
+
+def _is_narrow(m: Poly, n: Poly, k: Poly) -> bool:
+    """Whether looking for zeros does not pay: the first operand has few columns or rows, and the result few columns."""
+    sizes = [x.constant for x in (m, k) if x.constant is not None]
+    return min(sizes, default=NARROW + 1) <= NARROW and n.constant is not None and n.constant <= NARROW_RESULT
 
 
 def _merged(chain: Sequence[tuple[Any, Any]], sizes: Sequence[Poly]) -> tuple[Poly, Poly | None]:
