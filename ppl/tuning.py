@@ -250,12 +250,6 @@ many by rows); rows, with vectors of 256 bits. Zen 4: the same section, and `ben
 ZEROS_PER_ROW, ZEROS_PER_BIT = 3, 5
 """[tuned] Entries per non-zero from which adding up rows is the fastest way, of any numbers and of zeros and ones."""
 
-NARROW, NARROW_RESULT = 16, 64
-"""Columns of data or binary samples, and columns of the result, up to which products take them as dense. [tuned] Zen 4,
-100 rows of 13 by 50 columns: 2.2 µs instead of 2.5 (numbers), 3.4 (one in a row) or 5.7 (bits); by 400, looking for
-zeros gains. The other ways also take three seconds to compile for the first time.
-"""
-
 TABLED_ROWS = 16
 """[tuned] Rows of the result from which a table of sums of four rows pays. Zen 4: W3d's products 682 to 285 µs."""
 
