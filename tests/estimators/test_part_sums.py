@@ -122,6 +122,28 @@ def test_categories_without_probability_are_left_out():
         assert loss == 1.0 and not np.any(grads["shift"])
 
 
+@pytest.mark.parametrize("kind", [Categorical, OneHotCategorical])
+@pytest.mark.parametrize(("count", "possible"), [(3, 2), (4, 2), (4, 3), (3, 1), (2, 2)])
+def test_more_categories_are_summed_than_can_happen(kind, count, possible):
+    """The gradient is p (cost - mean cost), without noise, at whatever cost impossible categories have."""
+    cost, shift = np.array([1.0, 5.0, 1.6, np.inf, np.nan]), np.zeros(5)
+    can = [0, 2, 1][:possible]
+    shift[[c for c in range(5) if c not in can]] = -np.inf
+
+    @ppl.model
+    def model():
+        k = ppl.sample("k", kind(logits=ppl.param("w", np.zeros(5)) + shift))
+        ppl.cost("loss", ppl.constant(cost)[np.argmax(k) if kind is OneHotCategorical else k])
+
+    p = np.exp(shift) / possible
+    exact = np.zeros(5)
+    exact[can] = p[can] * (cost[can] - cost[can].mean())
+    for dtype, close in (("float64", 1e-12), ("float32", 1e-6)):
+        program = ppl.compile(model, {"k": Enumerate(categories=count)}, dtype=dtype)
+        for seed in range(3):
+            np.testing.assert_allclose(program.value_and_grad(program.init(seed))[1]["w"], exact, atol=close)
+
+
 def test_less_variance_than_the_score_function_under_the_same_baseline():
     graph = LAWS["layer"]()
     variances = [

@@ -59,11 +59,14 @@ class LikelyCategories:
 
         def score(advantages: Advantages) -> Node:
             trunk, *costs = advantages.costs
-            summed = [ops.where(hit, trunk, cost) for hit, cost in zip(hits, costs, strict=True)]
+            chances = [ops.take(probs, c) for c in likely]
+            summed = [
+                _counted(chance, ops.where(hit, trunk, cost))
+                for chance, hit, cost in zip(chances, hits, costs, strict=True)
+            ]
             at_other, drawn = trunk, index
             for hit, cost in zip(hits, costs, strict=True):
                 at_other, drawn = ops.where(hit, cost, at_other), ops.where(hit, other, drawn)
-            chances = [ops.take(probs, c) for c in likely]
             mass = mean = ops.const(0.0)
             for chance, cost in zip(chances, summed, strict=True):
                 mass, mean = ops.add(mass, chance), ops.add(mean, ops.mul(chance, cost))
@@ -82,8 +85,14 @@ class LikelyCategories:
 
     def _likely(self, probs: Node) -> tuple[list[Node], Node]:
         """The most probable categories, and the probabilities with theirs set to 0."""
-        found = []
+        found, left = [], probs
         for _ in range(self.count):
-            found.append(ops.argmax(probs))
-            probs = ops.where(ops.less(0.5, ops.one_hot(found[-1], probs.type.shape[0])), 0.0, probs)
-        return found, probs
+            found.append(ops.argmax(left))  # of those that cannot happen, too, where fewer can
+            left = ops.where(ops.less(0.5, ops.one_hot(found[-1], probs.type.shape[0])), -1.0, left)
+        return found, ops.maximum(left, 0.0)
+
+
+def _counted(chance: Node, cost: Node) -> Node:
+    """A cost; nothing where it is not finite in a category that cannot happen."""
+    counts = ops.logical_or(ops.less(0.0, ops.stop(chance)), ops.less(ops.absolute(cost), math.inf))
+    return ops.where(counts, cost, 0.0)
