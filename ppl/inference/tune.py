@@ -16,8 +16,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ppl.arguments import checked, flag, noise_seed, number, one_of, optional, shown, within
+from ppl.compiler.plan.requested import nodes_like
 from ppl.errors import OptionError
 from ppl.estimators.base import Estimator
+from ppl.graph.stochastic import StochasticGraph
 from ppl.inference.tuning.bench import Bench
 from ppl.inference.tuning.candidates import candidates_of
 from ppl.names import keywords
@@ -59,8 +61,9 @@ def tune(
     state : where to measure: variances depend on the parameters.
     budget_seconds : time for measuring; None means 5 seconds or the time of 50 steps, whichever is more. Compiling
         comes on top; `explain()` reports both. Every candidate is measured a little, even when time is up.
-    candidates : estimators to consider, for all nodes or as {node name: estimators}; None means one of each kind in
-        the decision table and the registry. Those a node does not support are left out, with reasons.
+    candidates : estimators to consider: for all nodes, or as {node-name glob: estimators}, which are tried beside the
+        nodes' own (of nodes that no glob matches, only that). None means one of each kind in the decision table and
+        the registry. Those a node does not support are left out, with reasons.
     particles : a number of particles, or numbers to try; None means 1, 2, 4, 8, 16 and the program's own.
     seed, total_rows, rows, hyper : as for `program.step`. At equal times, equal seeds give equal choices.
     allow_bias : whether biased estimators compete, by their mean squared error × seconds, whose bias is measured
@@ -77,11 +80,13 @@ def tune(
     Raises
     ------
     EstimatorError
-        A node has only biased candidates, and `allow_bias` is false.
+        A node has only biased candidates, and `allow_bias` is false; or a glob of `candidates` matches no node.
     """
     require_program("ppl.tune", program)
     require_state(state, "tune: state")
     _check_candidates(candidates)
+    if isinstance(candidates, Mapping):
+        candidates = _by_node(program.prepare(*data).graph, candidates)
     call = Call(state, data, None if seed is None else int(seed), None, rows, total_rows, hyper)
     return Bench(
         program,
@@ -100,11 +105,21 @@ def _check_candidates(candidates: Any) -> None:
         return
     lists = candidates.values() if isinstance(candidates, Mapping) else [candidates]
     for listed in lists:
+        if not listed and isinstance(listed, (tuple, list)):
+            raise OptionError("tune: candidates: a list of estimators is empty")
         if not isinstance(listed, (tuple, list)) or not all(isinstance(e, Estimator) for e in listed):
             raise OptionError(
                 "tune: candidates must be a list of estimators, or a dict of node names to such lists, not "
                 f"{shown(candidates)}"
             )
+
+
+def _by_node(graph: StochasticGraph, asked: Mapping[str, Iterable[Estimator]]) -> dict[str, list[Estimator]]:
+    found: dict[str, list[Estimator]] = {}
+    for pattern, listed in asked.items():
+        for name in nodes_like(graph, pattern, "tune: candidates"):
+            found.setdefault(name, list(listed))
+    return found
 
 
 def _candidates(asked: Candidates, name: str, own: Estimator) -> list[Estimator]:

@@ -53,7 +53,8 @@ def sample(
     DataError
         A constant observation has NaN and no mask.
     ShapeError
-        `obs` or `obs_mask` does not have the event shape, or a guide's node differs from the model's.
+        `obs` or `obs_mask` does not have the event shape, the event shape has a 0, or a guide's node differs from the
+        model's.
     """
     return declare(name, dist, obs, obs_mask, estimator, aux)
 
@@ -72,6 +73,10 @@ def declare(
     full, line = context.node_name(name), user_line()
     if not isinstance(dist, Distribution):
         raise ModelError(f"node {full!r}: the second argument is a distribution, not {shown(dist)}\n  at {line}")
+    if 0 in dist.event_shape:
+        raise ShapeError(
+            f"node {full!r} has no units: its distribution has the event shape {dist.event_shape}\n  at {line}"
+        )
     if dist.event_mask is not None:
         check_open(dist.event_mask.type.axes, f"node {full!r}: the mask")
     for parameter, node in dist.params.items():

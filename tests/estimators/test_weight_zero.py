@@ -108,6 +108,23 @@ def test_units_that_a_mask_keeps_at_their_edge_are_no_edge(estimator):
     assert grads["q"] == 0.0
 
 
+@pytest.mark.parametrize("estimator", [ScoreFunction("learned"), Relax()])
+def test_networks_of_baselines_read_logits_of_categories_that_cannot_happen(estimator):
+    """The mean gradient is p (cost - mean cost) = (0.1, 0, -0.1)."""
+
+    @ppl.model
+    def model():
+        k = ppl.sample("k", OneHotCategorical(logits=ppl.param("w", np.zeros(3)) + np.array([0.0, -np.inf, 0.0])))
+        ppl.cost("c", k @ np.array([1.0, 9.0, 0.6]))
+
+    program = ppl.compile(model, estimator, dtype="float64")
+    state = program.init(0)
+    for _ in range(30):
+        state = program.step(state)[2]
+    found = program.diagnose(state, repeats=4000, timing=False)["w"]
+    assert np.all(np.abs(found.mean - [0.1, 0.0, -0.1]) <= 5 * found.standard_error + 1e-12)
+
+
 def test_probabilities_that_move_in_opposite_ways_do_not_cancel():
     @ppl.model
     def model(x):

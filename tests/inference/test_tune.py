@@ -5,8 +5,9 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Normal
-from ppl.errors import OptionError
+from ppl.errors import EstimatorError, OptionError
 from ppl.estimators import (
+    ARM,
     Analytic,
     BonnetPrice,
     Enumerate,
@@ -20,7 +21,7 @@ from ppl.estimators import (
 from ppl.inference.tuning import contender
 from ppl.inference.tuning.race import winner
 from tests.inference.clocks import same_time
-from tests.program.programs import data, mixed, mixed_program, toy
+from tests.program.programs import data, mixed, mixed_program, toy, units_program
 
 BOTH = (Pathwise(), ScoreFunction())
 
@@ -201,3 +202,22 @@ def test_candidates_that_come_after_the_budget_are_named():
     late = [m for m in tuned.explain().measured["b"] if m.rejected == "the budget was spent before it was tried"]
     tried = [m for m in tuned.explain().measured["b"] if not m.rejected]
     assert len(late) > 3 and len(tried) == 3
+
+
+def test_candidates_by_node():
+    program = units_program("score")
+    state = program.init(0, data(4))
+
+    def tried(candidates):
+        plan = ppl.tune(
+            program, state, data(4), candidates=candidates, clock="interpreter", budget_seconds=0.1
+        ).explain()
+        return {name: [m.estimator for m in rows] for name, rows in plan.measured.items()}
+
+    (own,) = set(program.explain().as_dict().values())
+    assert set(map(tuple, tried({"*": [ARM()]}).values())) == {(own, ARM())}
+    with pytest.raises(EstimatorError, match=r"tune: candidates: 'typo' matches no random node; nodes: "):
+        tried({"typo": [ARM()]})
+    for empty in ([], {"*": []}):
+        with pytest.raises(OptionError, match="candidates: a list of estimators is empty"):
+            tried(empty)

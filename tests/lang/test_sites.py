@@ -107,6 +107,13 @@ def test_observation_casts_and_checks():
     raises(ModelError, "non-empty string, not 3", lambda: ppl.sample(3, Normal()))
 
 
+def test_a_node_has_units():
+    def none():
+        ppl.sample("b", Bernoulli(logits=ppl.param("logits", np.zeros((2, 0)))))
+
+    raises(ShapeError, r"node 'b' has no units: .* event shape \(2, 0\)", none)
+
+
 def test_duplicate_names_cite_both_lines():
     def twice():
         ppl.sample("z", Normal())

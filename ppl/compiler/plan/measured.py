@@ -100,7 +100,9 @@ def record(
             continue
         plan.measured[name] = rows
         rivals = sum(not m.rejected for m in rows)
-        reason = f"measured: least variance × time of {rivals}" if rivals > 1 else "the only unbiased candidate"
+        reason = (
+            f"measured: least variance × time of {rivals}" if rivals > 1 else "the only candidate that was admissible"
+        )
         left = tuple((m.estimator.label, m.rejected) for m in rows if m.rejected)
         of = {m.estimator: m for m in rows}
         candidates = tuple(_with(c, of.get(c.estimator)) for c in choice.candidates)

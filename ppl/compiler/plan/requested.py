@@ -31,10 +31,7 @@ def named_estimators(graph: StochasticGraph, requested: Requested) -> dict[str, 
     require_estimators(requested)
     if isinstance(requested, Mapping):
         for pattern, estimator in requested.items():
-            hits = [pattern] if pattern in graph.nodes else fnmatch.filter(graph.nodes, pattern)
-            if not hits:
-                raise EstimatorError(f"estimators: {pattern!r} matches no random node; nodes: {', '.join(graph.nodes)}")
-            for name in hits:
+            for name in nodes_like(graph, pattern, "estimators"):
                 named.setdefault(name, estimator)
     elif isinstance(requested, Estimator):
         named = {rn.name: requested for rn in graph.nodes.values() if rn.needs_gradient}
@@ -43,6 +40,14 @@ def named_estimators(graph: StochasticGraph, requested: Requested) -> dict[str, 
             _require_estimator(rn.site.estimator, f"sample({rn.name!r}, estimator=…)")
             named[rn.name] = rn.site.estimator
     return named
+
+
+def nodes_like(graph: StochasticGraph, pattern: str, what: str) -> list[str]:
+    """The random nodes of a name, or else of those that a glob matches; an EstimatorError where there are none."""
+    hits = [pattern] if pattern in graph.nodes else fnmatch.filter(graph.nodes, pattern)
+    if not hits:
+        raise EstimatorError(f"{what}: {pattern!r} matches no random node; nodes: {', '.join(graph.nodes)}")
+    return hits
 
 
 def _require_estimator(value: Any, where: str) -> None:

@@ -36,10 +36,10 @@ class SmallNetwork:
 def ancestors(ctx: NodeContext) -> Node:
     """What a node's baseline may depend on, as one stopped vector: its distribution's parameters and its row's data.
 
-    Entries of the data that are not finite (missing observations) count as 0.
+    Entries that are not finite (missing observations, logits of -inf) count as 0.
     """
-    data = [ops.where(ops.less(ops.absolute(x), float("inf")), x, 0.0) for x in ctx.inputs]
-    return ops.stop(flat(*ctx.dist.params.values(), *data))
+    values = [*ctx.dist.params.values(), *ctx.inputs]
+    return ops.stop(flat(*(ops.where(ops.less(ops.absolute(x), float("inf")), x, 0.0) for x in values)))
 
 
 def flat(*values: Node) -> Node:
