@@ -67,14 +67,14 @@ def test_combined_is_the_least_of_all_weights():
 def _fair(cost):
     @ppl.model
     def model():
-        ppl.cost("loss", cost(ppl.sample("b", Bernoulli(logits=ppl.param("logits", np.zeros(6))))))
+        ppl.cost("loss", cost(ppl.sample("b", Bernoulli(logits=ppl.param("logits", np.zeros(8))))))
 
     return model
 
 
 def test_pairs_where_turning_all_units_leaves_the_cost():
     """An even cost of fair coins: both samples of a pair have the same, and the gradient is exactly 0."""
-    program = ppl.compile(_fair(lambda b: 5.0 + (b.mean() - 0.5) ** 2), particles="auto")
+    program = ppl.compile(_fair(lambda b: 5.0 + np.cos(4.0 * (b.mean() - 0.5))), particles="auto")
     assert program.explain().as_dict() == {"b": DisARM()}
     assert "interpreted gradients" in str(program.explain())
 
@@ -93,8 +93,8 @@ def test_sure_units_are_not_counted():
     assert found.units == 2
 
 
-def test_the_node_with_more_noise_gets_the_exact_estimator():
-    """Weights and group means, of which either can be exact, not both."""
+def test_nodes_are_exact_together():
+    """Weights and group means: within max_copies=4 either can be exact, with the copies of 16 particles both."""
     rng = np.random.default_rng(7)
     x = rng.normal(size=(60, 8))
     y = x @ np.linspace(-1.0, 1.0, 8) + rng.normal(size=60)
@@ -117,9 +117,9 @@ def test_the_node_with_more_noise_gets_the_exact_estimator():
         found = program.diagnose(program.init(0), x, y, repeats=1000, seed=1, timing=False)
         return sum(found[n].variance.sum() for n in ("loc", "log_scale", "slope", "spread"))
 
-    plans = [{"w": Pathwise(), "a": Analytic()}, {"w": Analytic(), "a": Pathwise()}]
-    chosen = ppl.compile(ppl.elbo(model, guide), particles="auto", data=(x, y)).explain().as_dict()
-    assert chosen == min(plans, key=variance)
+    chosen = ppl.compile(ppl.elbo(model, guide), particles="auto", data=(x, y))
+    assert chosen.explain().as_options() == {"estimators": {"w": Analytic(), "a": Analytic()}, "particles": 1}
+    assert variance(chosen.explain().as_dict()) < 1e-9 * variance({"w": Analytic(), "a": Pathwise()})
 
 
 def test_scores_are_tried_beside_paths():

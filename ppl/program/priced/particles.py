@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any, NamedTuple
 
 from ppl.compiler.plan.choice import expected_variance, make_plan
@@ -41,9 +42,12 @@ Make = Callable[[Settings], Prepared]
 
 
 class Weighed(NamedTuple):
-    """A plan: what was put first for it, its program, the counts of a step, and its variance by particles."""
+    """A plan: what was put first for it, the `max_copies` that it was made with, its program, the counts of a step, and
+    its variance by particles.
+    """
 
     first: First
+    most: int
     plan: Plan
     program: Prepared
     counts: Counts
@@ -94,7 +98,10 @@ def chosen_particles(make: Make, settings: Settings, examples: Sequence[Any], st
         trials = [min(trials, key=lambda t: t.order)]
     found = min((t for t in trials if t.product <= SLACK * best), key=lambda t: t.particles)  # the table's order
     because = _because(found, trials, weighing.measured)
-    return replace(settings, particles=found.particles, first=found.weighed.first, particles_because=because)
+    plan = found.weighed
+    return replace(
+        settings, particles=found.particles, first=plan.first, max_copies=plan.most, particles_because=because
+    )
 
 
 class Weighing:
@@ -132,8 +139,15 @@ class Weighing:
             raise refused
         return found
 
-    def _program(self, number: int, first: First) -> Prepared:
-        return _prepared(self.make(replace(self.settings, particles=number, first=first)), self.examples)
+    def _program(self, number: int, first: First, most: int | None = None) -> Prepared:
+        most = self.settings.max_copies if most is None else most
+        settings = replace(self.settings, particles=number, first=first, max_copies=most)
+        return _prepared(self.make(settings), self.examples)
+
+    @property
+    def _evaluations(self) -> int:
+        """Those of the largest number of particles: with one, a plan may have as many copies."""
+        return PARTICLES[-1] * self.settings.max_copies
 
     def trials(self) -> list[Trial]:
         """All plans at all numbers of particles."""
@@ -147,16 +161,16 @@ class Weighing:
 
     def _weigh(self, firsts: Iterable[First]) -> None:
         for first in firsts:
-            for number, base in self.bases.items():
+            for (number, base), most in product(self.bases.items(), (self.settings.max_copies, self._evaluations)):
                 s, compiled = self.settings, base.prepare(*self.examples)
-                plan = make_plan(compiled.graph, s.estimators, s.allow_bias, number, s.max_copies, first)
+                plan = make_plan(compiled.graph, s.estimators, s.allow_bias, number, most, first)
                 key = repr(sorted((name, e.label) for name, e in plan.estimators.items()))
                 if key in self.weighed:
                     continue
-                program = self._program(number, first)
+                program = self._program(number, first, most)
                 found = program.prepare(*self.examples)
                 counts = counted(found.request("gradient"), found.settings.dtype, found.target)
-                self.weighed[key] = self._with_variance(Weighed(first, found.plan, program, counts, _none), FEW)
+                self.weighed[key] = self._with_variance(Weighed(first, most, found.plan, program, counts, _none), FEW)
 
     def _with_variance(self, weighed: Weighed, repeats: int) -> Weighed:
         """With its variance, measured from so many gradients or in closed form."""
@@ -173,7 +187,8 @@ class Weighing:
             return []
         name, members = combined
         number = weighed.program.settings.particles
-        return [self._program(max(number, 2), {**weighed.plan.as_dict(), name: e}) for e in members]
+        plans = [{**weighed.plan.as_dict(), name: e} for e in members]
+        return [self._program(max(number, 2), plan, weighed.most) for plan in plans]
 
     def _ranked(self) -> list[Trial]:
         """The best trial of every plan, the best plan first."""
