@@ -25,6 +25,7 @@ def add_choices(name: str, record: dict[str, Any], tune: bool) -> None:
     built = Built(GRAPHS[name]())
     one = built.program("auto", 1)
     _enter(built, record, "auto", one.explain().as_dict(), 1)
+    built.copies = MAX_COPIES
     try:
         more = built.program("auto", "auto")
         _enter(built, record, "particles", more.explain().as_dict(), more.settings.particles)
@@ -34,7 +35,7 @@ def add_choices(name: str, record: dict[str, Any], tune: bool) -> None:
     if tune:
         state = built.state(one)
         found = ppl.tune(one, state, *built.data, seed=0)
-        plan, built.copies = found.explain(), MAX_COPIES
+        plan = found.explain()
         _enter(built, record, "tune", plan.as_dict(), plan.particles)
         record["tune"]["seconds"] = [plan.tuning.measuring, plan.tuning.compiling] if plan.tuning else [0.0, 0.0]
 

@@ -70,7 +70,7 @@ HEAD = f"""# Regret of choices
 Variance of the whole gradient × seconds of a training step, over the least of all unbiased candidates of at most
 {COPIES} copies with 1, 2, 4, 8 or 16 particles. `auto` chooses estimators by the decision table for one particle;
 with `particles="auto"` it weighs estimators and particles by interpreted gradients at the initial parameters and by
-prices; `tune` measures (its budget as it is by default). `tune` tries up to 64 copies, so its regret may be below 1,
+prices; `tune` measures (its budget as it is by default). Both try up to 64 copies, so their regret may be below 1,
 and 0 where it finds what is exact. ± is one standard error from the variances. Graphs with "trained" are measured after
 some hundred steps of Adam. Graphs with a star were looked at when the rules of `particles="auto"` and `tune` were made;
 the others were not looked at for that. The machine was busy while all choices were taken.

@@ -5,7 +5,7 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Normal
-from ppl.errors import EstimatorError, OptionError
+from ppl.errors import EstimatorError, OptionError, ParameterError
 from ppl.estimators import (
     ARM,
     Analytic,
@@ -221,3 +221,25 @@ def test_candidates_by_node():
     for empty in ([], {"*": []}):
         with pytest.raises(OptionError, match="candidates: a list of estimators is empty"):
             tried(empty)
+
+
+def test_a_candidate_that_fails_at_this_state_is_left_out():
+    """Of a unit with p = 0 that a parameter moves, pairs and scores see draws only."""
+
+    @ppl.model
+    def model():
+        b = ppl.sample("b", Bernoulli(probs=ppl.param("p", np.array([0.0, 0.4]))))
+        ppl.cost("c", (b.sum() - 0.5) ** 2 + 3.0 * b[0])
+
+    program = ppl.compile(model, {"b": Enumerate()})
+    state = program.init(0)
+    given = {"clock": "interpreter", "budget_seconds": 0.2}
+    plan = ppl.tune(program, state, candidates=[ARM(), Enumerate(), MeasureValued()], **given).explain()
+    assert plan.as_dict()["b"] in (Enumerate(), MeasureValued())
+    assert {m.estimator: "probs of Bernoulli is 0" in m.rejected for m in plan.measured["b"]} == {
+        ARM(): True,
+        Enumerate(): False,
+        MeasureValued(): False,
+    }
+    with pytest.raises(ParameterError, match="probs of Bernoulli is 0"):
+        ppl.tune(program, state, candidates=[ARM()], **given)

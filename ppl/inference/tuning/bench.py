@@ -7,15 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from ppl.compiler.plan.measured import Measured, Tuning
-from ppl.errors import EstimatorError
+from ppl.errors import EstimatorError, ParameterError
 from ppl.estimators.base import Estimator
 from ppl.inference.reference import Reference, find_reference
-from ppl.inference.tuning.candidates import counts_of
+from ppl.inference.tuning.candidates import counts_of, share_a_cost
 from ppl.inference.tuning.clock import Clock
-from ppl.inference.tuning.contender import Config, Contender, Programs
+from ppl.inference.tuning.contender import Config, Contender, Programs, alike
 from ppl.inference.tuning.finals import Finals
 from ppl.inference.tuning.kept import joint, measured
 from ppl.inference.tuning.laws import pool
@@ -34,9 +32,6 @@ DOUBT = 1.5
 """Factor by which the ratio of two prices may be wrong."""
 NODES, PAIRS, COUNTS = 0.3, 0.45, 0.6
 """Shares of the budget that are spent after nodes, pairs of nodes and numbers of particles."""
-SAME = 1e-3
-"""Relative difference of gradients' distances from their mean, on the same noise, up to which two choices count as one
-estimator by two names."""
 LATE = "the budget was spent before it was tried"
 REFERENCE = 2000
 """Repeats of a reference that biased candidates are held against, where none is exact."""
@@ -66,6 +61,7 @@ class Bench:
         self.nodes.sort(key=lambda n: not self.own[n].biased)  # first, so that others are not measured beside them
         self.lists = {n: candidates(n, self.own[n]) for n in self.nodes}
         self.programs, self.known = Programs(program, call.data), dict[Config, Contender]()
+        self.failed: dict[Config, ParameterError] = {}
         self.measured: dict[str, tuple[Measured, ...]] = {}
         self.untried: list[tuple[str, str]] = []
         self._reference: Reference | str | None = None
@@ -113,7 +109,7 @@ class Bench:
         """What was measured; of choices with the same gradients the table's first, unless its price is higher."""
         found: list[Contender] = []
         for c in sorted((c for c in self.known.values() if c.begun), key=self._rank):
-            if not any(other.seconds <= (1 + TIE) * c.seconds and _alike(c, other) for other in found):
+            if not any(other.seconds <= (1 + TIE) * c.seconds and alike(c, other) for other in found):
                 found.append(c)
         return found
 
@@ -129,7 +125,7 @@ class Bench:
         heads: dict[tuple[type[Estimator], ...], Contender] = {}
         for c in sorted(self.known.values(), key=lambda c: (c.cost, c.seconds)):
             kinds = tuple(type(e) for _, e in c.config.estimators)
-            if kinds not in heads and not any(_alike(c, h) for h in heads.values()):
+            if kinds not in heads and not any(alike(c, h) for h in heads.values()):
                 heads[kinds] = c
         best = [self._best_particles(c) for c in list(heads.values())[: 2 * count]]
         best.sort(key=lambda c: (c.cost, c.seconds))
@@ -158,6 +154,8 @@ class Bench:
         """A contender, or why there is none."""
         if config in self.known:
             return self.known[config]
+        if config in self.failed:
+            return str(self.failed[config])
         with self.clock.pause():
             return self._tried(config)
 
@@ -196,13 +194,20 @@ class Bench:
             if len(able) >= least and not c.begun and self.clock.spent() + coming > until:
                 self.known.pop(c.config, None)
                 continue
-            able.append(c)
             with self.clock.pause():
-                c.source()  # what it evaluates is made once
+                failed = c.failed()
+            if failed is not None:
+                self.known.pop(c.config, None)
+                self.failed[c.config] = failed
+                continue
+            able.append(c)
             if not c.clock:
                 self.clock.interpret(c, seconds, times=not self.compiles)
                 if self.compiles:
                     self.clock.price(c)
+        if not able:
+            for c in contenders:
+                raise self.failed[c.config]
         return race(able, self.clock, until, BEST, DOUBT if self.compiles else 1.0, self._settle)
 
     def _settle(self, contenders: Sequence[Contender]) -> None:
@@ -221,10 +226,15 @@ class Bench:
                 reasons = "".join(f"\n  {e.label}: {why}" for e, why in rows.items())
                 raise EstimatorError(f"tune: no candidate for node '{name}' is admissible:{reasons}")
             able = self._race(able, NODES * i / len(self.nodes), BEST)
-            found = {e: LATE if isinstance(c, Contender) and c not in able else c for e, c in rows.items()}
+            found = {e: self._left_out(c) if isinstance(c, Contender) and c not in able else c for e, c in rows.items()}
             self.measured[name] = tuple(measured(e, c) for e, c in found.items())
             current = winner(sorted(able, key=self._rank)).config
         return current
+
+    def _left_out(self, contender: Contender) -> str:
+        """Why a contender was not raced."""
+        failed = self.failed.get(contender.config)
+        return LATE if failed is None else str(failed).splitlines()[0]
 
     def _admitted_at(self, current: Config, name: str, e: Estimator) -> Contender | str:
         """The contender with an estimator in place: with the current particles, else with the fewest that it takes."""
@@ -233,7 +243,7 @@ class Bench:
 
     def _pairs(self, current: Config) -> Config:
         """Pairs of nodes that share a cost, among each one's best."""
-        pairs = [p for p in itertools.combinations(self.nodes, 2) if _share_a_cost(self.graph, *p)]
+        pairs = [p for p in itertools.combinations(self.nodes, 2) if share_a_cost(self.graph, *p)]
         for i, (a, b) in enumerate(pairs):
             if self.clock.spent() > PAIRS * self.budget:
                 self.untried.append((a, b))
@@ -286,15 +296,3 @@ class Bench:
         table = sum(self.lists[n].index(config[n]) for n in self.nodes if config[n] in self.lists[n])
         own = tuple(config[n] for n in self.nodes) == tuple(self.own[n] for n in self.nodes)
         return config != self.own, not own, table, config.particles != self.own.particles, config.particles
-
-
-def _alike(a: Contender, b: Contender) -> bool:
-    """Whether two choices give the same gradients."""
-    count = min(a.repeats, b.repeats)
-    return a.config.particles == b.config.particles and np.allclose(
-        a.distances()[:count], b.distances()[:count], rtol=SAME, atol=0
-    )
-
-
-def _share_a_cost(graph: Any, a: str, b: str) -> bool:
-    return bool({c.name for c in graph[a].costs} & {c.name for c in graph[b].costs})

@@ -51,3 +51,8 @@ def _one_only(check: Callable[[], None]) -> bool:
     except EstimatorError:
         return True
     return False
+
+
+def share_a_cost(graph: Any, a: str, b: str) -> bool:
+    """Whether a cost lies downstream of both nodes."""
+    return bool({c.name for c in graph[a].costs} & {c.name for c in graph[b].costs})

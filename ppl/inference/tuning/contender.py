@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.errors import EstimatorError
+from ppl.errors import EstimatorError, ParameterError
 from ppl.estimators.base import Estimator
 from ppl.inference.diagnose import state_for
 from ppl.inference.repeats import Chunk, Moments, Repeats
@@ -31,6 +31,9 @@ LARGEST_CHUNK = 250
 """Repeats that are drawn at once at most."""
 CHUNK_SECONDS, CHUNK_SIZES = 0.02, (8, 100)
 """Seconds of a chunk of compiled steps, about, and its least and largest number."""
+SAME = 1e-3
+"""Relative difference of gradients' distances from their mean, on the same noise, up to which two choices count as one
+estimator by two names."""
 ROUNDING = 1e-12
 """Variance relative to the squared mean, up to which it is taken for rounding."""
 
@@ -93,6 +96,15 @@ class Contender:
         found = Repeats(self.program, self.pilot(), backend="interpreter")
         found.chunk = max(1, min(LARGEST_CHUNK, found.chunk * PILOT_ENTRIES // INTERPRETED_ENTRIES))
         return found
+
+    def failed(self) -> ParameterError | None:
+        """Why there is no gradient at this state, such as a probability of 0 for what sees draws only."""
+        if self._drawn is None:
+            try:
+                next(self.source()(1))
+            except ParameterError as error:
+                return error
+        return None
 
     @property
     def begun(self) -> bool:
@@ -248,3 +260,11 @@ def some_rows(call: Call, bound: BoundCall) -> Call:
     data = [x[:PILOT_ROWS] if k in opened else x for k, x in zip(binder.arguments, call.data, strict=True)]
     total = bound.data.rows[first] if call.total_rows is None else call.total_rows
     return replace(call, data=data, rows=None, total_rows=total)
+
+
+def alike(a: Contender, b: Contender) -> bool:
+    """Whether two choices give the same gradients."""
+    count = min(a.repeats, b.repeats)
+    return a.config.particles == b.config.particles and np.allclose(
+        a.distances()[:count], b.distances()[:count], rtol=SAME, atol=0
+    )
