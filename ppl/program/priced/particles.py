@@ -36,14 +36,16 @@ BATCH = 100
 """Rows that steps are priced for, at most, and where the number of rows is not known: a usual minibatch."""
 FEW, MANY = 250, 4000
 """Gradients of each plan, and of those that are then within `CLOSE` of the best."""
-CLOSE = 2.0
+CLOSE, ROUGH = 2.0, 4.0
+"""The second: how much better a plan of more than `max_copies` copies must look, unless it is exact. Prices are of long
+loops, and copies of a few units are short ones."""
 
 Make = Callable[[Settings], Prepared]
 
 
 class Weighed(NamedTuple):
-    """A plan: what was put first for it, the `max_copies` that it was made with, its program, the counts of a step, and
-    its variance by particles.
+    """A plan: what was put first for it, the `max_copies` that it was made with, its program, the counts of a step,
+    its variance by particles, and the factor by which the price of a step may be too low.
     """
 
     first: First
@@ -52,6 +54,7 @@ class Weighed(NamedTuple):
     program: Prepared
     counts: Counts
     variance: Callable[[int], float]
+    doubt: float = 1.0
 
 
 class Trial(NamedTuple):
@@ -64,8 +67,8 @@ class Trial(NamedTuple):
 
     @property
     def product(self) -> float:
-        """Variance × time."""
-        return self.variance * self.microseconds
+        """Variance × time; with the doubt in the time of a plan of more copies than the decision table may spend."""
+        return self.variance * self.microseconds * self.weighed.doubt
 
     @property
     def order(self) -> tuple[float, float]:
@@ -169,8 +172,11 @@ class Weighing:
                     continue
                 program = self._program(number, first, most)
                 found = program.prepare(*self.examples)
+                doubt = ROUGH if found.plan.copies > self.settings.max_copies else 1.0
                 counts = counted(found.request("gradient"), found.settings.dtype, found.target)
-                self.weighed[key] = self._with_variance(Weighed(first, most, found.plan, program, counts, _none), FEW)
+                self.weighed[key] = self._with_variance(
+                    Weighed(first, most, found.plan, program, counts, _none, doubt), FEW
+                )
 
     def _with_variance(self, weighed: Weighed, repeats: int) -> Weighed:
         """With its variance, measured from so many gradients or in closed form."""
