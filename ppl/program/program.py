@@ -84,6 +84,8 @@ def compile(
     if device and target == "cpu":
         raise OptionError(f'device={device} is the number of a CUDA device; target is "cpu"')
     automatic = isinstance(particles, str) and particles == "auto"
+    if isinstance(particles, str) and not automatic:
+        raise EstimatorError(f'particles must be a whole number of at least 1, or "auto", not {particles!r}')
     number = 1 if automatic else integer("particles", particles, 1, MANY, EstimatorError)
     max_copies = integer("max_copies", max_copies, 1, error=EstimatorError)
     require_estimators(estimators)

@@ -146,7 +146,7 @@ def test_an_estimator_that_needs_two_gets_them():
     [
         (lambda: ppl.compile(rows, particles="auto"), "needs data="),
         (lambda: ppl.compile(chain, particles="auto"), "cannot vary here.*'z'"),
-        (lambda: ppl.compile(units, particles="many"), "whole number"),
+        (lambda: ppl.compile(units, particles="many"), 'whole number of at least 1, or "auto"'),
         (lambda: ppl.compile(units, particles="auto", target="cuda"), "not of a GPU"),
     ],
 )
