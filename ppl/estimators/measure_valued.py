@@ -11,6 +11,7 @@ import numpy as np
 from ppl.distributions import Bernoulli, Categorical, Exponential, Gamma, Normal, OneHotCategorical, Poisson
 from ppl.distributions.base import Distribution
 from ppl.estimators.base import Advantages, Branches, Estimator, NodeContext, Side, Support
+from ppl.estimators.parts.chances import counted
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.records import dataclass
@@ -183,7 +184,7 @@ class MeasureValued(Estimator):
             for pair in pairs:
                 plus = [next(costs) for _ in masks]
                 minus = [trunk if pair.minus is None else next(costs) for _ in masks]
-                plus = [_counted(a, pair.chance) for a in plus]
+                plus = plus if pair.chance is None else [counted(pair.chance, a) for a in plus]
                 terms = (ops.where(m > 0, ops.sub(a, b), 0.0) for m, a, b in zip(masks, plus, minus, strict=True))
                 difference = ops.const(0.0)
                 for term in terms:
@@ -199,14 +200,6 @@ class MeasureValued(Estimator):
         """`value` with the unit of `mask` replaced."""
         unit = (1,) * ctx.dist.unit_rank
         return ops.where(np.reshape(mask, (*np.shape(mask), *unit)) > 0, replaced, value)
-
-
-def _counted(cost: Node, chance: Node | None) -> Node:
-    """`cost`; where it is not finite at a value of probability 0 it counts as 0."""
-    if chance is None:
-        return cost
-    finite = ops.less(ops.absolute(cost), math.inf)
-    return ops.where(ops.logical_or(ops.less(0.0, ops.stop(chance)), finite), cost, 0.0)
 
 
 def _units(shape: tuple[int, ...]) -> Iterator[np.ndarray]:

@@ -126,6 +126,7 @@ def adagrad_into(new, new_sum, p, g, sum_, lr, eps, scale, threads):
 
 @jit
 def bounded_part(slab, slabs, lane, large, grad, limit, shares):
+    """Set `large` where a slab's share of the gradient exceeds the limit, or is not finite."""
     for i in range(0, shares.shape[0], 3):
         lo, hi = _share(shares, i, slab, slabs)
         if not serial_bounded(grad[lo:hi], limit):
@@ -134,6 +135,7 @@ def bounded_part(slab, slabs, lane, large, grad, limit, shares):
 
 @jit
 def step_part(slab, slabs, lane, params, first, second, grad, rule, rate, numbers, count, factor, shares, copies):
+    """One step of a rule for a slab's share of the parameters, which is handed out to the threads' copies."""
     for i in range(0, shares.shape[0], 3):
         lo, hi = _share(shares, i, slab, slabs)
         for at in range(lo, hi, UPDATE_BLOCK):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ppl.distributions import Categorical, OneHotCategorical
 from ppl.estimators.base import Advantages, Branches, NodeContext, Side, Support
+from ppl.estimators.parts.chances import counted
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.records import dataclass
@@ -61,7 +62,7 @@ class LikelyCategories:
             trunk, *costs = advantages.costs
             chances = [ops.take(probs, c) for c in likely]
             summed = [
-                _counted(chance, ops.where(hit, trunk, cost))
+                counted(chance, ops.where(hit, trunk, cost))
                 for chance, hit, cost in zip(chances, hits, costs, strict=True)
             ]
             at_other, drawn = trunk, index
@@ -90,9 +91,3 @@ class LikelyCategories:
             found.append(ops.argmax(left))  # of those that cannot happen, too, where fewer can
             left = ops.where(ops.less(0.5, ops.one_hot(found[-1], probs.type.shape[0])), -1.0, left)
         return found, ops.maximum(left, 0.0)
-
-
-def _counted(chance: Node, cost: Node) -> Node:
-    """A cost; nothing where it is not finite in a category that cannot happen."""
-    counts = ops.logical_or(ops.less(0.0, ops.stop(chance)), ops.less(ops.absolute(cost), math.inf))
-    return ops.where(counts, cost, 0.0)

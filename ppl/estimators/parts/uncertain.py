@@ -12,6 +12,7 @@ from ppl.distributions import OneHotCategorical
 from ppl.distributions.base import Distribution
 from ppl.estimators.base import Advantages, Branches, NodeContext, Side, Support
 from ppl.estimators.parts.baselines import Baseline, of_costs
+from ppl.estimators.parts.chances import counted
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.records import dataclass
@@ -66,7 +67,7 @@ class UncertainUnits:
             trunk = advantages.costs[0]
             total = ops.const(0.0)
             for weight, cost in zip(weights[1:], advantages.costs[1:], strict=True):
-                total = ops.add(total, ops.mul(weight, ops.stop(_beyond(trunk, cost, weight))))
+                total = ops.add(total, ops.mul(weight, ops.stop(counted(weight, ops.sub(cost, trunk)))))
             mean = ops.stop(ops.add(trunk, total))
             advantage = ops.stop(ops.sub(mean, of_costs(ctx, self.baseline, mean)))
             drawn = ops.where(_any(chosen), 0.0, dist.unit_log_prob(value))
@@ -118,13 +119,6 @@ def _at(dist: Distribution, value: Node, chosen: list[Node], states: list[Node])
         shape = (*mask.type.shape, *(1,) * dist.unit_rank)
         value = ops.where(ops.reshape(mask, shape), state, value)
     return ops.stop(value)
-
-
-def _beyond(trunk: Node, cost: Node, weight: Node) -> Node:
-    """What a cost has more than the trunk's; nothing where it is not finite in a state of probability 0."""
-    more = ops.sub(cost, trunk)
-    counts = ops.logical_or(ops.less(0.0, ops.stop(weight)), ops.less(ops.absolute(more), math.inf))
-    return ops.where(counts, more, 0.0)
 
 
 def _product(values: list[Node]) -> Node:

@@ -205,9 +205,8 @@ class Bench:
                 self.clock.interpret(c, seconds, times=not self.compiles)
                 if self.compiles:
                     self.clock.price(c)
-        if not able:
-            for c in contenders:
-                raise self.failed[c.config]
+        if contenders and not able:
+            raise self.failed[contenders[0].config]
         return race(able, self.clock, until, BEST, DOUBT if self.compiles else 1.0, self._settle)
 
     def _settle(self, contenders: Sequence[Contender]) -> None:
