@@ -42,10 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if time.monotonic() > until:
             break
         began = time.monotonic()
-        if not (options.choices and name in records):
+        anew = not (options.choices and name in records)
+        if anew:
             records[name] = Search(name).run()
-        add_choices(name, records[name], options.tune)
-        print(f"{name}: {summary(records[name])} ({time.monotonic() - began:.0f} s)", flush=True)
+        add_choices(name, records[name], options.tune or anew)
+        took = time.monotonic() - began
+        if anew:
+            records[name]["seconds"] = took
+        print(f"{name}: {summary(records[name])} ({took:.0f} s)", flush=True)
         STORE.write_text(json.dumps({"graphs": records, "machine": machine.info()}, indent=1, default=float))
     write({n: records[n] for n in GRAPHS if n in records})
     return 0
