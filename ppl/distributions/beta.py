@@ -66,7 +66,8 @@ class Beta(Distribution):
             powers = ops.add(ops.mul(ops.sub(one, 1.0), up), ops.mul(ops.sub(zero, 1.0), down))
             exact = ops.add(ops.log_binomial(one, zero, x), ops.sub(odds, ops.add(up, down)))
             plain = ops.sub(powers, self.log_normalizer())
-            even = ops.logical_and(ops.less(LOST, ops.div(zero, one)), ops.less(LOST, ops.div(one, zero)))
+            odd = ops.div(frozen(zero), frozen(one))
+            even = ops.logical_and(ops.less(LOST, odd), ops.less(LOST, ops.div(1.0, odd)))
             return ops.graft(ops.where(even, exact, plain), plain, exact=True)
 
         return guarded(self, value, UNIT, 0.5, inside)

@@ -8,7 +8,8 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Normal
-from ppl.estimators import Analytic, DisARM, Enumerate, Pathwise, ScoreFunction
+from ppl.estimators import Analytic, DisARM, DoublyReparameterized, Enumerate, Pathwise, ScoreFunction, Vimco
+from ppl.program.priced.particles import Trial
 from ppl.program.priced.plans import alike
 from ppl.program.priced.variances import Curve, Variances, _combined
 
@@ -136,6 +137,36 @@ def test_scores_are_tried_beside_paths():
     tried = alike(compiled.graph, compiled.plan, True)
     others = ScoreFunction("leave_one_out")
     assert {"b": others} in tried and {"b": others, "z": others} in tried
+
+
+def test_what_was_weighed_is_compiled(monkeypatch):
+    """The decision table would take another baseline for the number of particles that is chosen."""
+    average = ScoreFunction("moving_average")
+
+    def product(trial):
+        return float(trial.weighed.plan["b"].estimator != average or trial.particles != 8)
+
+    monkeypatch.setattr(Trial, "product", property(product))
+    plan = ppl.compile(_fair(lambda b: np.exp(b.sum())), particles="auto").explain()
+    assert plan.as_options() == {"estimators": {"b": average}, "particles": 8}
+
+
+@pytest.mark.parametrize(
+    ("latent", "chosen"),
+    [(Bernoulli(logits=np.zeros(6)), Vimco()), (Normal(np.zeros(6), 1.0), DoublyReparameterized())],
+)
+def test_estimators_of_a_bound_of_several_samples_are_tried(latent, chosen):
+    @ppl.model
+    def model():
+        h = ppl.sample("h", latent)
+        ppl.sample("x", Normal(h.sum(), 0.5), obs=2.0)
+
+    @ppl.model
+    def guide():
+        at = ppl.param("at", np.zeros(6))
+        ppl.sample("h", Bernoulli(logits=at) if latent.discrete else Normal(at, 0.8))
+
+    assert ppl.compile(ppl.iwae(model, guide, particles=5), particles="auto").explain()["h"].estimator == chosen
 
 
 def test_the_choice_is_the_same_again():

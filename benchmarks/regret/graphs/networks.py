@@ -74,7 +74,8 @@ def importance_net() -> Graph:
 def classifier() -> Graph:
     """Random units between pixels and a label."""
     x, labels = _digits(), data.digit_labels()[0][:BATCH]
-    return Graph("classifier 64-(32)-10 with random units", stochastic_mlp.network.bind(hidden=(32,)), (x, labels))
+    objective = ppl.likelihood(stochastic_mlp.network.bind(hidden=(32,)))
+    return Graph("classifier 64-(32)-10 with random units", objective, (x, labels))
 
 
 @trained(300, 3e-3)

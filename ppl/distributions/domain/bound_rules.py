@@ -28,12 +28,30 @@ def meet(a: Interval, b: Interval) -> Interval:
 
 
 def mul(node: Node, a: Interval, b: Interval) -> Interval:
-    """Products; squares, and products in which every factor occurs an even number of times, are not negative."""
+    """Products; not negative are those of factors of one sign, and those in which every factor occurs an even number
+    of times.
+    """
     x, y = node.args
     if x is y:
         return iv.mul(iv.absolute(a), iv.absolute(a))
     found = iv.mul(a, b)
-    return meet(found, NONNEGATIVE) if found.lo < 0 and _is_square(node) else found
+    positive = found.lo < 0 and (_has_sign_of(x, y) or _has_sign_of(y, x) or _is_square(node))
+    return meet(found, NONNEGATIVE) if positive else found
+
+
+def _has_sign_of(factor: Node, x: Node) -> bool:
+    """Whether `factor` is x, or chooses between x and numbers of its sign, whatever the condition."""
+    factor, x = _plain(factor), _plain(x)
+    if factor is x:
+        return True
+    if factor.op != "where":
+        return False
+    test, yes, no = factor.args
+    below = _given(test, True, x, REAL).hi <= 0 and _given(test, False, x, REAL).lo >= 0
+    signs = _constant(yes), _constant(no)
+    if below and signs[0] is not None and signs[1] is not None:
+        return signs[0].hi <= 0 <= signs[1].lo
+    return _has_sign_of(yes, x) and _has_sign_of(no, x)
 
 
 def _is_square(node: Node) -> bool:

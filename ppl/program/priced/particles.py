@@ -101,9 +101,9 @@ def chosen_particles(make: Make, settings: Settings, examples: Sequence[Any], st
         trials = [min(trials, key=lambda t: t.order)]
     found = min((t for t in trials if t.product <= SLACK * best), key=lambda t: t.particles)  # the table's order
     because = _because(found, trials, weighing.measured)
-    plan = found.weighed
+    of = {name: c.estimator for name, c in found.weighed.plan.items() if not c.estimator.imposed}
     return replace(
-        settings, particles=found.particles, first=plan.first, max_copies=plan.most, particles_because=because
+        settings, particles=found.particles, first=of, max_copies=found.weighed.most, particles_because=because
     )
 
 

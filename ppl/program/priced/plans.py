@@ -12,12 +12,14 @@ from ppl.estimators import (
     CategoricalDisARM,
     Combine,
     DisARM,
+    DoublyReparameterized,
     Enumerate,
     MeasureValued,
     Pathwise,
     Rebar,
     ScoreFunction,
     StickingTheLanding,
+    Vimco,
 )
 from ppl.estimators.base import Estimator
 from ppl.graph.stochastic import RandomNode, StochasticGraph
@@ -50,6 +52,8 @@ MEASURED: tuple[Estimator, ...] = (
     Enumerate(categories=2),
     Combine(Enumerate(categories=2), OTHERS),
     StickingTheLanding(),
+    DoublyReparameterized(),
+    Vimco(),
 )
 """Tried where variances are measured, which asks for no closed form. A path or a pair combined with leave-one-out is
 not: it was hardly better than with a moving average, or than the pair alone.
