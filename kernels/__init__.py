@@ -3,3 +3,8 @@
 ``scalar/`` holds functions of numbers as plain Python; ``cpu/`` and ``cuda/`` hold what differs between targets. What
 float32 and float64 share is written once, in ``source/``, and made from it.
 """
+
+from ppl.lazy import unread
+
+with unread("yaml"), unread("importlib.metadata"):  # Numba seldom uses them
+    import numba  # noqa: F401

@@ -57,6 +57,7 @@ def adapt(compiled: Any, make_bare: Callable[[], Any]) -> Any:
 def _adapted(dispatcher: Any, form: str) -> Any:
     fn = dispatcher.py_func
     internals.keep_in(dispatcher, MachineCode(fn, lambda: stamp(fn), form))
+    internals.find_extensions_later(dispatcher)
     internals.watch(dispatcher, lambda compile_: _watched(dispatcher, compile_))
     return dispatcher
 

@@ -8,9 +8,9 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from ppl.lazy import resting as _resting
+from ppl.lazy import loading as _loading
 
-with _resting():
+with _loading():
     from ppl import distributions, errors, estimators
     from ppl.distributions import (
         Bernoulli,
@@ -143,7 +143,7 @@ _LATER = {
 def __getattr__(name: str) -> _Any:
     """What takes long to import and is seldom needed: `ppl.random`, `ppl.__version__`, and `_LATER`."""
     if name in _LATER:
-        with _resting():
+        with _loading():
             found = globals()[name] = getattr(_import_module(_LATER[name]), name)
         return found
     if name == "random":

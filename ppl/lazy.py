@@ -1,19 +1,31 @@
 """Modules that are imported when they are first used, so that `import ppl` does not wait for them.
 
 Meanwhile Python's collector of cycles rests, which would walk through all that Numba and the package hold again and
-again; as it does while graphs and machine code are made.
+again; as it does while graphs and machine code are made. And the threads that OpenBLAS starts when it is loaded sleep
+when they find no work, which they would look for without a pause.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import os
+import sys
 import threading
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from ppl.tuning import COLLECTOR
+
+WAITS = "OPENBLAS_THREAD_TIMEOUT", "GOTO_THREAD_TIMEOUT"
+"""Variables that OpenBLAS reads when it is loaded: for how many ticks of the processor, as a power of 2, a thread looks
+for work before it sleeps."""
+
+BRIEFLY = "20"
+"""0.4 ms. OpenBLAS's own 28 are 0.1 s of a core after every call, and after it is loaded: NumPy's and SciPy's each. The
+package's calls use no threads of either."""
 
 _lock = threading.Lock()
 _before: list[tuple[int, int, int]] = []
@@ -40,6 +52,20 @@ def resting() -> Iterator[None]:
                 gc.set_threshold(*first)
 
 
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Inside, the collector rests, and an OpenBLAS that is loaded waits briefly; what a user has set of that stays."""
+    with resting():
+        said = any(name in os.environ for name in WAITS)
+        if not said:
+            os.environ[WAITS[0]] = BRIEFLY
+        try:
+            yield
+        finally:
+            if not said and os.environ.get(WAITS[0]) == BRIEFLY:
+                del os.environ[WAITS[0]]
+
+
 class Lazy:
     """Stands for module `name`."""
 
@@ -47,7 +73,7 @@ class Lazy:
         self.__name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        with resting():
+        with loading():
             found = getattr(import_module(self.__name), attribute)
         vars(self)[attribute] = found
         return found
@@ -55,6 +81,43 @@ class Lazy:
     def later(self, function: str) -> Any:
         """A function of the module for a table that is made before the module is needed."""
         return lambda *args, **options: getattr(self, function)(*args, **options)
+
+
+class _Unread(Lazy):
+    """Stands for a module among those that have been imported; gives way to it when it is used."""
+
+    __spec__ = None
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        self.__name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        self.give_way()
+        return super().__getattr__(attribute)
+
+    def give_way(self) -> None:
+        """Have the next import find the module."""
+        known: Any = sys.modules.get(self.__name)
+        if known is self:
+            del sys.modules[self.__name]
+
+
+@contextlib.contextmanager
+def unread(name: str) -> Iterator[None]:
+    """Who imports module `name` inside gets what imports it when an attribute is first used, outside too.
+
+    Nothing where it has been imported or is not installed. An import outside is one as ever.
+    """
+    if name in sys.modules or find_spec(name) is None:
+        yield
+        return
+    module = _Unread(name)
+    sys.modules[name] = module  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        module.give_way()
 
 
 special: Any = Lazy("scipy.special")

@@ -1,11 +1,14 @@
-"""The collector of cycles rests inside, and has its thresholds back outside."""
+"""What modules are imported under: the collector of cycles rests, BLAS waits briefly, and some modules are not run."""
 
 import gc
+import importlib
+import os
+import sys
 import threading
 
 import pytest
 
-from ppl.lazy import resting
+from ppl.lazy import WAITS, loading, resting, unread
 from ppl.tuning import COLLECTOR
 
 
@@ -61,3 +64,73 @@ def test_threads_that_overlap_give_back_the_first_thresholds(thresholds):
     leave.set()
     thread.join()
     assert gc.get_threshold() == (700, 10, 10)
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """Sets variables; without any at first."""
+    for name in WAITS:
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch.setenv
+
+
+def test_blas_waits_briefly_inside_and_as_ever_outside(waits):
+    with pytest.raises(ValueError), loading():
+        assert int(os.environ[WAITS[0]]) < 28
+        with loading():
+            pass
+        assert WAITS[0] in os.environ
+        raise ValueError
+    assert WAITS[0] not in os.environ
+
+
+@pytest.mark.parametrize("name", WAITS)
+def test_what_a_user_says_of_blas_stays(waits, name):
+    waits(name, "25")
+    with loading():
+        assert [os.environ.get(x) for x in WAITS] == ["25" if x == name else None for x in WAITS]
+    assert os.environ[name] == "25"
+
+
+def test_what_a_user_says_of_blas_meanwhile_stays(waits):
+    with loading():
+        os.environ[WAITS[0]] = "26"
+    assert os.environ[WAITS[0]] == "26"
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package on disk that says that it has been run, by importing `seldom_run`."""
+    (tmp_path / "seldom_used").mkdir()
+    (tmp_path / "seldom_used/__init__.py").write_text("import seldom_run\nx = 3\n")
+    (tmp_path / "seldom_used/part.py").write_text("y = 4\n")
+    (tmp_path / "seldom_run.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    for name in ("seldom_used", "seldom_used.part", "seldom_run"):
+        sys.modules.pop(name, None)
+
+
+def test_what_is_unread_is_run_when_it_is_used(package):
+    with unread("seldom_used"):
+        first = importlib.import_module("seldom_used")
+    assert not {"seldom_used", "seldom_run"} & set(sys.modules)
+    assert first.x == 3 and first.x is importlib.import_module("seldom_used").x
+    assert "seldom_run" in sys.modules
+
+
+def test_inside_others_get_parts_and_names_of_what_is_unread(package):
+    with unread("seldom_used"):
+        importlib.import_module("seldom_used")
+        assert importlib.import_module("seldom_used.part").y == 4
+        assert type(sys.modules["seldom_used"]) is type(sys)
+        assert sys.modules["seldom_used"].part.y == 4
+    assert sys.modules["seldom_used"].x == 3
+
+
+def test_what_is_unread_and_used_before_stays_what_it_is(package):
+    known = importlib.import_module("seldom_used")
+    with unread("seldom_used"):
+        assert importlib.import_module("seldom_used") is known
+    with unread("seldom_that_is_not_there"), pytest.raises(ModuleNotFoundError):
+        importlib.import_module("seldom_that_is_not_there")

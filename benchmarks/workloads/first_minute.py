@@ -22,7 +22,7 @@ from benchmarks.timing import duration
 ROOT = Path(__file__).parents[2]
 ROUNDS = 1
 KINDS = ("JAX", "new", "edited", "cold", "second")
-OURS = "from benchmarks.first_steps import first_step\nfirst_step({name!r}, {edited})"
+OURS = "import ppl\nfrom benchmarks.first_steps import first_step\nfirst_step({name!r}, {edited})"
 JAX = "from benchmarks.peers.first_steps_jax import first_step\nfirst_step({name!r})"
 TIMED = """import time
 start, cpu = time.perf_counter(), time.process_time()
@@ -113,6 +113,10 @@ def record(found: dict[str, dict[str, Spent]], load: float) -> dict[str, Any]:
         for what in ("new", "edited", "cold"):
             wall, cpu = (ratio(found, what, clock) for clock in ("wall", "cpu"))
             notes.append(f"Geometric mean of {what} over JAX: {wall:.2f}; of processor time: {cpu:.2f}.")
+    notes.append(
+        "ppl is imported before NumPy. The other way round a thread of NumPy's OpenBLAS keeps a second core busy for"
+        " 0.1 s more, which the clock does not see."
+    )
     second = found["belief_network"]["second"].cpu
     notes.append(f"W3, second process: {second:.2f} s of processor time from import to first step.")
     notes += [f"`{name}`: {str(build.__doc__).strip()}" for name, build in MODELS.items()]

@@ -96,6 +96,19 @@ def _alone(compile_: Compile) -> Compile:
     return alone
 
 
+def find_extensions_later(dispatcher: Any) -> None:
+    """Patch: a dispatcher that reads machine code does not look for extensions of Numba first.
+
+    Relies on `_compilation_chain_init_hook`; where all registries are loaded, extensions are looked for
+    (`ppl.kernels.internals.registries`). It takes as long as loading a program does: all installed packages are read.
+    """
+    dispatcher._compilation_chain_init_hook = _nothing
+
+
+def _nothing() -> None:
+    pass
+
+
 def keep_in(dispatcher: Any, cache: Cache) -> None:
     """Patch: a dispatcher has this cache."""
     setattr(dispatcher, _cache_attribute(dispatcher), cache)

@@ -15,7 +15,7 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from numba import types
-from numba.core import config
+from numba.core import config, entrypoints
 from numba.core.compiler import CompilerBase
 from numba.core.cpu import CPUContext
 from numba.core.runtime import _nrt_python, rtsys
@@ -58,7 +58,7 @@ def load_few() -> None:
     """Patch: contexts load few registries where they are told so; compilers that are not `frugal` load all.
 
     Relies on `refresh`, which asks for registries each time, and adds what it has not seen before. Those of
-    types import cffi and its parser, where that is installed.
+    types import cffi and its parser, where that is installed. Extensions of Numba, which add to registries, come first.
     """
     load, load_types = CPUContext.load_additional_registries, Context.load_additional_registries
     begin = CompilerBase.__init__
@@ -67,6 +67,7 @@ def load_few() -> None:
 
     def load_additional_registries(context: Any) -> None:
         if not _few.get():
+            entrypoints.init_all()
             load(context)
             return
         from numba.cpython import builtins, numbers, tupleobj  # noqa: F401
@@ -75,6 +76,7 @@ def load_few() -> None:
 
     def load_additional_types(context: Any) -> None:
         if not _few.get():
+            entrypoints.init_all()
             load_types(context)
 
     def __init__(compiler: Any, *arguments: Any, **named: Any) -> None:

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import pytest
 from numba import types
-from numba.core import environment
+from numba.core import entrypoints, environment
 from numba.core.event import install_recorder
 from numba.experimental import jitclass
 from numba.extending import intrinsic, overload, overload_method, type_callable
@@ -554,6 +554,19 @@ def test_a_writer_stands_for_the_front_end_and_numba_for_the_writer():
     assert fn not in lowering.refused
     assert (written(4), caller(4)) == (5, 6)
     assert lowering.refused[fn].endswith("whole numbers")
+
+
+@compiles
+def test_extensions_of_numba_are_looked_for_where_numba_compiles(monkeypatch):
+    asked = []
+    monkeypatch.setattr(entrypoints, "init_all", lambda: asked.append(1))
+    fn = lambda x: x + 1  # noqa: E731
+    lowering.written_by(fn, Doubling())
+    written, other = (numba.njit(pipeline_class=lowering.Direct)(f) for f in (fn, lambda x: x + 1))
+    for dispatcher in (written, other):
+        internals.find_extensions_later(dispatcher)
+    assert written(4.0) == 8.0 and not asked
+    assert other(4.0) == 5.0 and asked
 
 
 @compiles

@@ -22,7 +22,7 @@ def model(x):
 program = ppl.compile(model, data=(rows,))
 loss, grad = program.value_and_grad(program.init(0, rows), rows)
 print(float(loss).hex(), [[float(x).hex() for x in np.ravel(grad[name])] for name in sorted(grad)])
-seldom = "numba.typed.dictimpl", "scipy.linalg", "scipy.special", "cffi", "numpy.ma"
+seldom = "numba.typed.dictimpl", "scipy.linalg", "scipy.special", "cffi", "numpy.ma", "yaml", "importlib.metadata"
 print(*(name for name in seldom if name in sys.modules))
 print(*(name for name in ("numba.np.linalg", "numba.np.arrayobj", "numba.cpython.unicode") if name in sys.modules))
 
