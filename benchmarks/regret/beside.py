@@ -30,8 +30,10 @@ from ppl.runtime.call import Call
 Estimate = Callable[[Mapping[str, torch.Tensor], tuple[Any, ...]], tuple[torch.Tensor, torch.Tensor | None]]
 DRAWING = 1.0
 """Seconds in which the gradients of a variance are drawn, and ours to compare means with."""
-BLOCK, TURNS = 0.004, 5
-"""Seconds of steps in a turn, and turns."""
+LEAST = 10
+"""Gradients of a variance at least."""
+BLOCK, TURNS, ENOUGH = 0.004, 5, 0.3
+"""Seconds of steps in a turn, turns, and seconds of all means of turns from which on there are no more."""
 SHORT = 2e-3
 """Seconds of a step below which more particles than ours has are tried, too."""
 CHANCE, ROUNDING = 1e-4, 1e-4
@@ -61,9 +63,9 @@ class Torch:
     def draw(self) -> None:
         """Draw gradients until the variance is precise or the time is over."""
         began = time.perf_counter()
-        while not self.precise and (self.moments.count < 25 or time.perf_counter() - began < DRAWING):
+        while not self.precise and (self.moments.count < LEAST or time.perf_counter() - began < DRAWING):
             rows: dict[str, list[Any]] = {"loss": [], **{f"grad {n}": [] for n in self.params}}
-            for _ in range(25):
+            while len(rows["loss"]) < LEAST or (len(rows["loss"]) < 25 and time.perf_counter() - began < DRAWING):
                 rows["loss"].append(self.gradient())
                 for name, value in self.params.items():
                     found = torch.zeros_like(value) if value.grad is None else value.grad
@@ -84,7 +86,9 @@ class Torch:
         return (0.0, 0.0) if exact else (total.trace, total.trace_error)
 
     def turn(self) -> None:
-        """Take steps for a while, and keep how long one takes."""
+        """Take steps for a while, and keep how long one takes; long steps have fewer turns."""
+        if sum(self.taken) > ENOUGH:
+            return
         count, began = 0, CLOCK()
         while not count or CLOCK() - began < BLOCK:
             self.gradient()
@@ -194,7 +198,7 @@ def _drawn(program: Any, call: Call) -> Moments:
     for chunk in source(2000):
         found.add(chunk)
         spent = time.perf_counter() - began
-        if (spent > DRAWING and found.count >= 50) or (spent > 5 * DRAWING and found.count >= 10):
+        if (spent > DRAWING and found.count >= 50) or (spent > 2 * DRAWING and found.count >= 5):
             break
     return found
 

@@ -167,8 +167,9 @@ def page(records: Records) -> str:
 def _seconds(records: Records) -> str:
     """How long it all took."""
     known = [r["seconds"] for r in records.values() if "seconds" in r]
-    rest = f"; {len(records) - len(known)} do not say" if len(known) < len(records) else ""
-    return f"\nSearching took {sum(known) / 60:.0f} minutes for {len(known)} graphs{rest}."
+    took = f"Searching {len(known)} graphs took {sum(known) / 60:.0f} minutes." if known else ""
+    rest = f"{len(records) - len(known)} graphs do not say how long they took." if len(known) < len(records) else ""
+    return "\n" + " ".join(filter(None, (took, rest)))
 
 
 def _goals(records: Records) -> list[str]:

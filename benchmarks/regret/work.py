@@ -19,7 +19,7 @@ from benchmarks.regret.search import Search
 
 Record = dict[str, Any]
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
-WAIT = 0.2
+WAIT = 0.1
 """Seconds between looks at the children."""
 
 
@@ -53,10 +53,12 @@ def measured(name: str, record: Record | None, options: Options) -> Record:
     WorkError : PyTorch is asked for, and the graph has no record or no program in PyTorch.
     """
     if options.torch:
-        from benchmarks.regret.beside import add_torch  # needs torch
-
         if record is None:
             raise WorkError("no record yet: measure it without --torch first")
+        from benchmarks.regret.beside import PEERS, add_torch  # needs torch
+
+        if name not in PEERS:
+            raise WorkError("no program in PyTorch")
         add_torch(name, record)
         return record
     began = time.monotonic()

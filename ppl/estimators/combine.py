@@ -43,7 +43,7 @@ class Combine(Estimator):
     Raises
     ------
     EstimatorError
-        Two members are equal, or one is no estimator, biased, or itself a combination.
+        There are fewer than two members, two are equal, or one is no estimator, biased, or itself a combination.
     """
 
     members: tuple[Estimator, ...] = ()
@@ -63,8 +63,10 @@ class Combine(Estimator):
             complaint = _unfit(member) or ("is named twice" if member in self.members[:i] else "")
             if complaint:
                 raise EstimatorError(f"Combine: {getattr(member, 'label', shown(member))} {complaint}")
-        if len(self.members) == 1:
-            raise EstimatorError("Combine: one estimator needs no combination")
+        if len(self.members) < 2:
+            named = self.members[0].label if self.members else "none"
+            example = "Combine(Pathwise(), ScoreFunction('leave_one_out'))"
+            raise EstimatorError(f"Combine: needs two or more estimators, has {named}; for example {example}")
         relaxing = [m.label for m in self.members if hasattr(m, "temperature")]
         if len(relaxing) > 1:
             raise EstimatorError(f"Combine: {' and '.join(relaxing)} each relax the node, at temperatures of their own")
@@ -94,8 +96,6 @@ class Combine(Estimator):
 
     def supports(self, node: RandomNode) -> Support:
         """Every member supports the node, and no two of them ask for different trunks or relaxations."""
-        if not self.members:
-            return Support(False, "names no members: Combine(DisARM(), ScoreFunction('leave_one_out'))")
         for member in self.members:
             found = member.supports(node)
             if not found.ok:

@@ -132,7 +132,8 @@ def test_members_learn_inside_a_combination():
         ((DisARM(), Combine(ARM(), MOVING)), "no single estimator"),
         ((DisARM(), "DisARM"), "no single estimator"),
         ((DisARM(), DisARM()), "named twice"),
-        ((DisARM(),), "needs no combination"),
+        ((DisARM(),), r"needs two or more estimators, has DisARM\(\)"),
+        ((), "needs two or more estimators, has none; for example Combine"),
         ((Rebar(), Relax()), "temperatures of their own"),
         ((Pathwise(), DoublyReparameterized()), "weights of the bound"),
     ],
@@ -153,8 +154,6 @@ def test_what_one_member_does_not_support_is_refused_with_its_reason():
         ppl.compile(wave(), {"z": Combine(Pathwise(), DisARM())}, data=())
     with pytest.raises(EstimatorError, match="each replace the sample's path"):
         ppl.compile(wave(), {"z": Combine(Pathwise(), Implicit())}, data=())
-    with pytest.raises(EstimatorError, match="names no members"):
-        ppl.compile(wave(), {"z": Combine()}, data=())
     with pytest.raises(EstimatorError, match="particles >= 2"):
         ppl.compile(wave(), {"z": Combine(Pathwise(), OTHERS)}, data=())
 

@@ -13,6 +13,7 @@ from ppl.estimators import (
     Analytic,
     BonnetPrice,
     CategoricalDisARM,
+    Combine,
     DisARM,
     Enumerate,
     Implicit,
@@ -75,7 +76,8 @@ def test_a_path_leaves_the_stopped_value_as_it_is(label, estimator):
     check(one(normal, cost), estimator, {"t": T}, {"t": exact})
 
 
-OTHERS = [e() for e in REGISTRY.values() if not e.follows_path and e is not Analytic]
+OTHERS = [e() for e in REGISTRY.values() if not e.follows_path and e not in (Analytic, Combine)]
+OTHERS.append(Combine(MeasureValued(), ScoreFunction()))
 
 
 @pytest.mark.parametrize("estimator", OTHERS, ids=lambda e: e.label)

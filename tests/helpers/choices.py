@@ -110,7 +110,7 @@ def _choices(biased: bool) -> dict[str, Choice]:
     return {
         label: choice
         for name, kind in kinds.items()
-        for label, choice in OPTIONS.get(name, {_label(name): Choice(kind())}).items()
+        for label, choice in (OPTIONS.get(name) or {_label(name): Choice(kind())}).items()
     }
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import ppl
+from ppl import Normal
+from ppl.errors import NonFiniteError
 from ppl.estimators import Analytic, Combine, DisARM, Enumerate, MeasureValued, Pathwise, Rebar, Relaxed, ScoreFunction
 from ppl.inference.tuning import bench, race
 from ppl.inference.tuning.contender import Config
@@ -207,3 +209,13 @@ def test_an_exact_choice_takes_the_least_number_of_particles(monkeypatch):
     program = ppl.compile(model)
     plan = ppl.tune(program, program.init(0), candidates=(LEAVE, Enumerate(), Analytic()), seed=0).explain()
     assert plan["b"].estimator == Analytic() and plan.particles == 1
+
+
+def test_a_cost_that_is_not_finite_is_named():
+    @ppl.model
+    def model():
+        ppl.cost("bad", np.log(ppl.sample("z", Normal(ppl.param("loc", -9.0), 1.0))))
+
+    program = ppl.compile(model)
+    with pytest.raises(NonFiniteError, match=r"not finite\. First: cost 'bad' is nan, first in a `log`$"):
+        ppl.tune(program, program.init(0))

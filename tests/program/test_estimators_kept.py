@@ -13,6 +13,7 @@ from ppl import Bernoulli, Normal
 from ppl.errors import DataError
 from ppl.estimators import (
     REGISTRY,
+    Combine,
     Enumerate,
     Hyper,
     Pathwise,
@@ -45,7 +46,8 @@ def program():
 @pytest.mark.parametrize(
     "estimator",
     [
-        *(kind() for kind in REGISTRY.values()),
+        *(kind() for kind in REGISTRY.values() if kind is not Combine),
+        Combine(Pathwise(), ScoreFunction()),
         Rebar(temperature=ppl.hyper("tau", 0.3), eta=np.float64(0.5), adapt_eta=False),
         Rebar(temperature=0.2, adapt_temperature=True),
         Relax(temperature=Hyper("t", 2.0), width=7),

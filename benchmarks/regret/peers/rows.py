@@ -30,12 +30,11 @@ def vector(loc: Tensor, log_scale: Tensor) -> Independent:
 
 @peer(*PATH)
 def schools(run: Run, p: Params) -> None:
-    mu, tau = Normal(p["m"], p["s"].exp()), LogNormal(p["t"], p["u"].exp())
-    theta = vector(p["loc"], p["scale"])
-    run.sure(kl_divergence(mu, Normal(0.0, 1.0)) - theta.entropy())
-    m, t, z = run.root(mu), run.root(tau), run.root(theta)
-    run.cost(tau.log_prob(t) - HalfNormal(1.0).log_prob(t))
-    run.cost(-Normal(m[:, None], t[:, None]).log_prob(z).sum(-1) - Normal(z, S).log_prob(Y).sum(-1))
+    mu, tau, theta = Normal(p["m"], p["s"].exp()), LogNormal(p["t"], p["u"].exp()), Normal(p["loc"], p["scale"].exp())
+    run.sure(kl_divergence(mu, Normal(0.0, 1.0)) - tau.entropy())
+    m, t, z = run.root(mu), run.root(tau), run.root(Independent(theta, 1))
+    run.cost(-HalfNormal(1.0).log_prob(t))
+    run.cost((kl_divergence(theta, Normal(m[:, None], t[:, None])) - Normal(z, S).log_prob(Y)).sum(-1))
 
 
 @peer(*PATH)

@@ -6,14 +6,17 @@ that is most of the time, and would make particles look free.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
-from ppl.errors import NonFiniteError
+from ppl.errors import NonFiniteError, TooLargeError
 from ppl.runtime.call import Call, bind, update
+from ppl.runtime.nonfinite import refuse_violation
+from ppl.runtime.replay import first_bad
 from ppl.runtime.state import State
 from ppl.training.live import Live, Steps, rule_of
 from ppl.training.optim.adam import Adam
@@ -55,7 +58,7 @@ class StandingSteps:
 
         Raises
         ------
-        NonFiniteError : a loss or gradient is not finite.
+        ParameterError, NonFiniteError : a loss or gradient is not finite; the message says where that begins.
         """
         if self._trainer is None:
             for _ in range(count):
@@ -64,7 +67,15 @@ class StandingSteps:
             return
         rates = [0.0] * count
         if self._trainer.run(self._live, self._steps, rates, self._hyper.repeat(count, 0)) < count:
-            raise NonFiniteError("a loss or gradient of a training step is not finite")
+            self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        """Say where the first value that is not finite appears in the step that was not taken."""
+        bound = bind(self._program, replace(self._call, state=self.state))
+        with contextlib.suppress(TooLargeError):
+            refuse_violation(bound, "gradient")
+        found = first_bad(bound, "gradient")
+        raise NonFiniteError(f"a loss or gradient of a training step is not finite. First: {found.text}", found.node)
 
     def settled(self, steps: int, seconds: float) -> State:
         """The state after so many steps, or after about so many seconds."""

@@ -1,0 +1,1 @@
+"""Tests of the larger benchmarks' own parts."""
