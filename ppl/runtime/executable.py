@@ -23,6 +23,7 @@ from ppl.checked import CHECKED
 from ppl.compiler.emit.assemble import assemble
 from ppl.compiler.lower.request import Request, Result
 from ppl.compiler.lower.target import Target, target_of
+from ppl.compiler.schedule.slabs import taken_alone
 from ppl.ir.types import Type
 from ppl.lazy import cpu_calls, cpu_regions, cpu_workers, devices, resting
 from ppl.progress import titles
@@ -150,7 +151,7 @@ class Executable(Emitted):
         """Run the window of particles that begins with `first`; returns the scalars and the arrays."""
         params, grad, new_aux, hyper, seed, step, plates, data = given
         slabs = self._slabs(sizes)
-        threads = self._threads(slabs, threads)
+        threads = 1 if threads is None and self.takes_alone(sizes, slabs) else self._threads(slabs, threads)
         w, v = self._work(sizes, slabs, threads)
         if self.windowed:
             v[self.places["first_particle"]] = first
@@ -197,6 +198,11 @@ class Executable(Emitted):
             self.module.serial(*arguments)
         else:
             self._parallel(*arguments, threads, self.entry_points(threads), self._none)
+
+    def takes_alone(self, sizes: Mapping[str, int], slabs: int) -> bool:
+        """Whether a call that follows no other one takes its slabs on one thread."""
+        sharing, flops = self.target.sharing, self.flops
+        return slabs == 2 and self._once_for("alone", sizes, lambda known: taken_alone(sharing, flops.evaluate(known)))
 
     @functools.cached_property
     def _parallel(self) -> Any:

@@ -29,7 +29,7 @@ from ppl.runtime.executable import Executable
 from ppl.runtime.pool import aligned
 from ppl.training.live import Block, Live, Steps
 from ppl.training.pace import Pace
-from ppl.tuning import THREADS_WITH_COPIES, UPDATED_BY_ALL
+from ppl.tuning import AWAKE_STEPS, THREADS_WITH_COPIES, UPDATED_BY_ALL
 
 if TYPE_CHECKING:
     from ppl.runtime.compiled import Compiled
@@ -58,6 +58,7 @@ class Trainer:
         self.plate = plates[0] if plates else None
         self.cut = [self.plate is not None and self.plate in t.axes for _, t in request.inputs]
         self.names = [name for name, _ in request.scalars]
+        self.identifiers = {plate.name: identifier(plate.name) for plate in plates}
         self.nowhere = np.zeros((0, len(request.inputs)), np.int64)
 
     def run(self, live: Live, steps: Steps, rates: Sequence[float], hypers: np.ndarray) -> int:
@@ -80,7 +81,8 @@ class Trainer:
                      for x, a, cut in zip(data, batch, self.cut, strict=True)]  # fmt: skip
         sizes = exe._sizes(rows, self.compiled.settings.particles, 1)
         slabs = exe._slabs(sizes)
-        threads = exe._threads(slabs, None)
+        alone = 0 < len(rates) < AWAKE_STEPS and exe.takes_alone(sizes, slabs)
+        threads = 1 if alone else exe._threads(slabs, None)
         w, v = exe._work(sizes, slabs, threads)
         lanes, threads = threads, self._chosen(threads, len(rates))
         for plate, (scale, total) in self._scaled(steps, rows).items():
@@ -142,7 +144,7 @@ class Trainer:
         bound, found = steps.bound, {}
         for i, (name, total) in enumerate(bound.totals.items()):
             placed = (steps.total / rows[name], steps.total) if i == 0 else (bound.scales[name], total)
-            found[identifier(name)] = placed
+            found[self.identifiers[name]] = placed
         return found
 
     def _stopped(self, error: Exception, done: int) -> int:

@@ -106,6 +106,11 @@ TABLE = {
     "gather_multiple_div": (ops.div(ops.mul(s, 2.0), t), ops.mul(ops.div(s, t), 2.0)),
     "gather_sign": (ops.mul(ops.neg(x), ops.neg(y)), ops.mul(x, y)),
     "divide_by_constant_twice": (ops.div(ops.div(s, 2.0), 3.0), ops.div(s, 6.0)),
+    "floor_of_whole": (
+        ops.floor(ops.floor(ops.add(x, ops.floor(ops.cast(c, "float"))))),
+        ops.floor(ops.add(x, ops.cast(c, "float"))),
+    ),
+    "equal_to_itself": (ops.logical_and(d, ops.equal(*[ops.cast(leaf("k", dtype="int"), "float")] * 2)), d),
     "absolute_of_negative": (ops.absolute(ops.neg(ops.absolute(x))), ops.absolute(x)),
     "integer_power": (ops.power(s, 2.0), ops.mul(s, s)),
     "idempotent": (ops.maximum(x, x), x),

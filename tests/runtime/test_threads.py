@@ -134,7 +134,9 @@ def test_processes_with_one_thread_and_with_four_agree():
 
 def test_slabs_follow_from_rows_and_work_alone():
     slabs = partial(slab_count, CPU.sharing)
-    assert slabs(0, 0, 0, 8) == slabs(1, 10**9, 0, 48) == slabs(10**6, 399_999, 10, 8) == 1
+    assert slabs(0, 0, 0, 8) == slabs(1, 10**9, 0, 48) == slabs(10**6, 199_999, 0, 8) == 1
+    assert slabs(10**6, 200_000, 0, 8) == slabs(10**6, 399_999, 10, 8) == 2
+    assert slabs(10**6, 288_000, 2400, 8) == slabs(10**6, 200_000, 1, 8) == slabs(15, 399_999, 0, 8) == 1
     assert slabs(10**6, 10**9, 0, 8) == slabs(10**6, 10**9, 100, 48) == CPU.sharing.most
     assert slabs(100, 10**9, 0, 48) == 2 and slabs(25, 10**9, 0, 8) == 2
     assert slabs(10**6, 10**7, 10**5, 8) == 2  # ten million operations would clear a million sums

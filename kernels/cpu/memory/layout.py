@@ -8,11 +8,14 @@ from ppl.kernels.cpu.parallel.slabs import slab_start
 
 
 @inline
-def slab_count(rows, operations, accumulated, least, most, per_slab, per_sum):
+def slab_count(rows, operations, accumulated, least, most, per_slab, pair, per_sum):
     """Slabs of a call, a power of two: see `ppl.compiler.schedule.slabs.slab_count`."""
-    if rows < 2 * least or operations < 2 * per_slab:
+    parts = operations // per_slab
+    if operations - 2 * per_sum * accumulated >= pair:
+        parts = max(parts, 2)
+    if rows < 2 * least or parts < 2:
         return 1
-    bound = min(most, min(rows // least, operations // per_slab))
+    bound = min(most, min(rows // least, parts))
     if accumulated > 0:
         bound = min(bound, operations // (per_sum * accumulated))
     count = 1

@@ -13,7 +13,7 @@ import numpy as np
 
 from ppl.kernels.config import inline, loose
 from ppl.kernels.scalar.f32.basic import HALF, INF, ONE, TWO, ZERO, abs
-from ppl.kernels.scalar.f32.exponential import exp, log, softplus
+from ppl.kernels.scalar.f32.exponential import exp, log, log_above, softplus
 from ppl.kernels.scalar.f32.gamma import LGAMMA, STIRLING
 from ppl.kernels.scalar.f64 import exponential as double
 from ppl.kernels.scalar.polynomials import horner3, horner5, horner8
@@ -69,7 +69,7 @@ def log_whole_count(k, rate, log_rate):
     usual, small = rate >= TINY, k < SMALL
     scale, known = ONE / (rate if usual else ONE), log_rate if usual else ZERO
     y = SHIFT if small else k
-    ratio = log(y * scale)
+    ratio = log_above(y * scale)
     few = ((k * log_rate if k > ZERO else ZERO) - rate) - (LOG_TWO if k > f32(1.5) else ZERO)
     many = saddle(y, rate, k - rate, ratio if usual else ratio - log_rate, ratio + known)
     return few if small else many

@@ -13,7 +13,7 @@ from ppl.kernels.scalar.f64 import exponential as double
 from ppl.kernels.scalar.polynomials import horner3, horner5, horner7, horner8
 from ppl.kernels.source.precision import SINGLE, f64, real
 from ppl.kernels.source.scalar.basic import HALF, INF, ONE, TWO, ZERO, abs
-from ppl.kernels.source.scalar.exponential import exp, log, sigmoid, softplus
+from ppl.kernels.source.scalar.exponential import exp, log, log_above, sigmoid, softplus
 
 if SINGLE:
     from ppl.kernels.source.scalar.gamma import LGAMMA, STIRLING
@@ -65,7 +65,7 @@ if SINGLE:
         usual, small = rate >= TINY, k < SMALL
         scale, known = ONE / (rate if usual else ONE), log_rate if usual else ZERO
         y = SHIFT if small else k
-        ratio = log(y * scale)
+        ratio = log_above(y * scale)
         few = ((k * log_rate if k > ZERO else ZERO) - rate) - (LOG_TWO if k > real(1.5) else ZERO)
         many = saddle(y, rate, k - rate, ratio if usual else ratio - log_rate, ratio + known)
         return few if small else many

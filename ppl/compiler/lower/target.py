@@ -126,6 +126,7 @@ class Sharing:
     ----------
     most : slabs at most.
     operations : operations of a slab at least: below, a second thread gains less than it costs to wake it.
+    pair : operations of a call from which on it has two slabs all the same, for threads that are awake.
     sums : a call takes at least so many operations for each entry of all accumulators, which are cleared and added up.
     product_rows : rows of a slab at least where rows are multiplied by matrices, which shorter products read again too
         often.
@@ -139,6 +140,7 @@ class Sharing:
 
     most: int = tuning.MOST_SLABS
     operations: int = tuning.SLAB_OPERATIONS
+    pair: Number = tuning.PAIR_OPERATIONS
     sums: int = tuning.OPERATIONS_PER_SUM
     product_rows: int = tuning.PRODUCT_ROWS
     loop_rows: int = tuning.LOOP_ROWS
@@ -195,6 +197,7 @@ CUDA = Target(
     sharing=Sharing(
         most=tuning.CUDA_BLOCKS,
         operations=tuning.CUDA_OPERATIONS,
+        pair=NEVER,
         sums=1,
         product_rows=tuning.CUDA_ROWS,
         loop_rows=tuning.CUDA_ROWS,

@@ -21,7 +21,7 @@ def least_rows(sharing: Sharing, products: bool, loops: bool, noise: bool) -> in
 
 
 def slab_count(sharing: Sharing, rows: int, operations: int, accumulated: int, least: int) -> int:
-    """Slabs of a call: a power of two.
+    """Slabs of a call: a power of two. Two need less work than more do: see `taken_alone`.
 
     Parameters
     ----------
@@ -31,9 +31,17 @@ def slab_count(sharing: Sharing, rows: int, operations: int, accumulated: int, l
     accumulated : entries of the accumulators of one slab
     least : rows of a slab at least
     """
-    most = min(sharing.most, rows // least, operations // sharing.operations)
+    parts = operations // sharing.operations
+    if operations - 2 * sharing.sums * accumulated >= sharing.pair:
+        parts = max(parts, 2)
+    most = min(sharing.most, rows // least, parts)
     most = min(most, operations // (sharing.sums * accumulated) if accumulated else most)
     return power_of_two(most)
+
+
+def taken_alone(sharing: Sharing, operations: int) -> bool:
+    """Whether one thread takes both slabs of a call that follows no other one: so little work wakes nobody."""
+    return operations < 2 * sharing.operations
 
 
 def product_parts(sharing: Sharing, rows: int) -> int:

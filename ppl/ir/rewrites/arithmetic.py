@@ -224,6 +224,21 @@ def redundant_cast(n: Node) -> Node | None:
     return None
 
 
+def floor_of_whole(n: Node) -> Node | None:
+    """Convert floor(x) to x when x is a floor, or a whole number or truth value that became a float."""
+    return n.args[0] if _whole(n.args[0]) else None
+
+
+def equal_to_itself(n: Node) -> Node | None:
+    """Convert x == x to true when x was a whole number or a truth value, which is never NaN."""
+    a, b = n.args
+    return filled(True, n.type) if a is b and _whole(a) and a.op == "cast" else None
+
+
+def _whole(x: Node) -> bool:
+    return x.op == "floor" or (x.op == "cast" and x.type.dtype == "float" and x.args[0].type.dtype != "float")
+
+
 RULES: dict[str, list[Rule]] = {
     "add": [constant_to_the_right, add_zero, add_negative, add_constants],
     "sub": [add_zero, sub_from_zero, sub_negative, sub_constant, sub_from_shift],
@@ -254,4 +269,6 @@ RULES: dict[str, list[Rule]] = {
     "or": [idempotent, decided_logic],
     "where": [decided_where, where_not, where_of_where],
     "cast": [redundant_cast],
+    "floor": [floor_of_whole],
+    "eq": [equal_to_itself],
 }

@@ -81,7 +81,7 @@ class Layout:
         for other in others:
             longest = call("max", longest, other)
         accumulated = sum(unit.memory.slab.values(), Poly())
-        numbers = (least, sharing.most, sharing.operations, sharing.sums)
+        numbers = (least, sharing.most, sharing.operations, int(min(sharing.pair, 1 << 62)), sharing.sums)
         return call("slab_count", longest, call("I", unit.flops), call("I", accumulated), *map(to_int, numbers))
 
     def _tile(self, stage: Stage) -> list[Statement]:
