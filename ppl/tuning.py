@@ -137,8 +137,8 @@ where it sleeps)."""
 
 PAIR_OPERATIONS, AWAKE_STEPS = 200_000, 16
 """Operations of a call, less those of adding up, from which it has two slabs all the same, for threads awake: `fit`'s,
-in blocks of so many steps. A call by itself takes both on one thread. Zen 3: 1,000 rows of a Poisson regression in `fit`
-10.0 to 8.2 µs a step, with Student's t 7.7 to 6.5; one call, waking a thread, 105 to 146 µs."""
+in blocks of so many steps. A call by itself takes both on one thread. Zen 3: a step of `fit` on 1,000 rows of a Poisson
+regression 10.0 to 8.2 µs, with Student's t 7.7 to 6.5; one call, waking a thread, 105 to 146 µs."""
 
 OPERATIONS_PER_SUM = 32
 """Operations of a call at least for each entry of all accumulators, which it clears and adds up. Not measured alone."""
