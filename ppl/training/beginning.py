@@ -133,7 +133,7 @@ def check_state(state: Any, compiled: Any, dtype: Any, origin: str, run: str | N
 
 def _check_finite(state: State, origin: str) -> None:
     """Raise DataError where a run would begin with NaN or infinity."""
-    if all_finite(state._flat) and all_finite(state._aux):
+    if all_finite(state._flat) and (not state._aux.size or all_finite(state._aux)):
         return
     for kind, parts in (("parameter", state.params), ("auxiliary variable", state.aux)):
         for name, part in parts.items():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from ppl.checked import CHECKED
 from ppl.compiler.emit.cpu.training import RULES
 from ppl.errors import ScheduleError
 from ppl.runtime.binding import Bound
@@ -20,7 +21,7 @@ from ppl.runtime.pool import aligned
 from ppl.runtime.state import State
 from ppl.training.batches import Rows, permutation
 from ppl.training.optim.schedules import rate_at
-from ppl.tuning import BLOCK_SECONDS, BLOCK_STEPS
+from ppl.tuning import BLOCK_SECONDS, BLOCK_STEPS, LONG_BUFFER
 
 if TYPE_CHECKING:
     from ppl.runtime.compiled import Compiled
@@ -107,7 +108,7 @@ class Block(NamedTuple):
     def scalars(self, step: int) -> dict[str, list[float]]:
         """The scalars, divided by the rows, of the steps up to `step`."""
         taken = self.results[: step - self.at] / self.total
-        return {name: taken[:, i].tolist() for i, name in enumerate(self.names)}
+        return dict(zip(self.names, taken.T.tolist(), strict=True))
 
 
 class Live:
@@ -178,7 +179,9 @@ class Live:
 
 
 def _copy(x: np.ndarray) -> np.ndarray:
-    """A copy that begins at a cache line."""
+    """A copy that begins at a cache line, if it is long."""
+    if x.size < LONG_BUFFER and not CHECKED:
+        return x.copy()
     out = aligned(x.size, x.dtype)
     out[:] = x
     return out

@@ -29,7 +29,7 @@ from ppl.runtime.executable import Executable
 from ppl.runtime.pool import aligned
 from ppl.training.live import Block, Live, Steps
 from ppl.training.pace import Pace
-from ppl.tuning import AWAKE_STEPS, THREADS_WITH_COPIES, UPDATED_BY_ALL
+from ppl.tuning import AWAKE_STEPS, LONG_BUFFER, THREADS_WITH_COPIES, UPDATED_BY_ALL
 
 if TYPE_CHECKING:
     from ppl.runtime.compiled import Compiled
@@ -124,6 +124,8 @@ class Trainer:
         exe = self.executable
         if CHECKED:
             return guards.framed(exe.n_params, exe.float)
+        if exe.n_params < LONG_BUFFER:
+            return np.zeros(exe.n_params, exe.float)
         return live.kept("gradient", exe.n_params, lambda: aligned(exe.n_params, exe.float))
 
     def _data(self, bound: Bound) -> list[np.ndarray]:

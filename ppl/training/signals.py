@@ -103,11 +103,11 @@ class Signals:
         self._open = False
 
     def _caught(self) -> Iterator[tuple[int, Any]]:
-        for number in WAITING:
-            handler = _signal.getsignal(number)
-            ends = self._catch_ending and handler == signal.SIG_DFL and number in ENDING
-            if ends or callable(handler):
-                yield number, signal.SIG_DFL if ends else handler
+        for number, handler in zip(WAITING, map(_signal.getsignal, WAITING), strict=True):
+            if callable(handler):
+                yield number, handler
+            elif self._catch_ending and handler == signal.SIG_DFL and number in ENDING:
+                yield number, signal.SIG_DFL
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         if not self._open:
