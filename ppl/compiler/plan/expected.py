@@ -39,6 +39,10 @@ less 1)."""
 LAGS = 1.1
 """What a moving average adds by lagging behind training, and beginning at 0. Not measured: a preference for baselines
 that follow at once, where closed forms see no difference."""
+AGES = 1.2
+"""The same where rows share an average. At the initial parameters they cost alike; training makes them differ, and one
+number follows none of them. Measured on a belief net of three layers: against leave-one-out 1.0 at the start and 2.5
+after 300 steps. Only a part of that is charged, since moving averages stay good where rows are alike."""
 WEIGHED = 0.2
 """What weighing others by their scores takes off the variance of continuous units: measured 0.25 on five units under a
 black box, 0.2 on one under cos 5z; nothing on binary units."""

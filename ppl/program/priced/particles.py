@@ -16,8 +16,10 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from ppl.compiler.plan.choice import expected_variance, make_plan
+from ppl.compiler.plan.loops import unrolled
 from ppl.compiler.plan.plan import Plan
 from ppl.errors import EstimatorError
+from ppl.estimators.base import Estimator
 from ppl.inference.tuning.candidates import PARTICLES
 from ppl.lang.carried import require_one_particle
 from ppl.program.priced.plans import First, alike, node_by_node
@@ -39,6 +41,9 @@ FEW, MANY = 250, 4000
 CLOSE, ROUGH = 2.0, 4.0
 """The second: how much better a plan of more than `max_copies` copies must look, unless it is exact. Prices are of long
 loops, and copies of a few units are short ones."""
+
+WRITTEN = 500
+"""Steps of loops over time, in all copies, up to which plans of more than `max_copies` copies are weighed."""
 
 Make = Callable[[Settings], Prepared]
 
@@ -113,6 +118,7 @@ class Weighing:
     def __init__(self, make: Make, settings: Settings, examples: Sequence[Any], state: State | None):
         self.make, self.settings, self.examples = make, settings, examples
         self.weighed: dict[str, Weighed] = {}
+        self.counts: dict[str, Counts] = {}
         self.bases = self._bases()
         base = self.bases[max(self.bases)]
         self.compiled = base.prepare(*examples)
@@ -167,16 +173,22 @@ class Weighing:
             for (number, base), most in product(self.bases.items(), (self.settings.max_copies, self._evaluations)):
                 s, compiled = self.settings, base.prepare(*self.examples)
                 plan = make_plan(compiled.graph, s.estimators, s.allow_bias, number, most, first)
-                key = repr(sorted((name, e.label) for name, e in plan.estimators.items()))
-                if key in self.weighed:
+                key = _key(plan.estimators)
+                if key in self.weighed or self._too_long(plan):
                     continue
                 program = self._program(number, first, most)
                 found = program.prepare(*self.examples)
                 doubt = ROUGH if found.plan.copies > self.settings.max_copies else 1.0
-                counts = counted(found.request("gradient"), found.settings.dtype, found.target)
+                self.counts[key] = counts = counted(found.request("gradient"), found.settings.dtype, found.target)
                 self.weighed[key] = self._with_variance(
                     Weighed(first, most, found.plan, program, counts, _none, doubt), FEW
                 )
+
+    def _too_long(self, plan: Plan) -> bool:
+        """Whether the steps of loops over time would be written out too often to be weighed in seconds."""
+        graph = self.compiled.graph
+        written = plan.copies * graph.all_steps if unrolled(graph, plan.estimators) else 0
+        return plan.copies > self.settings.max_copies and written > WRITTEN
 
     def _with_variance(self, weighed: Weighed, repeats: int) -> Weighed:
         """With its variance, measured from so many gradients or in closed form."""
@@ -204,10 +216,21 @@ class Weighing:
     def _at_all(self, weighed: Weighed) -> list[Trial]:
         estimators = weighed.plan.estimators
         return [
-            Trial(k, weighed, weighed.variance(k), nanoseconds(weighed.counts, {**self.rows, "n_particles": k}) / 1000)
+            Trial(k, weighed, weighed.variance(k), self._microseconds(weighed, k))
             for k in PARTICLES
             if all(e.validate(k) is None for e in estimators.values())
         ]
+
+    def _microseconds(self, weighed: Weighed, particles: int) -> float:
+        """The price of a step; of combinations at least that with their first members, which they compute, too."""
+        first = _key({n: getattr(e, "members", (e,))[0] for n, e in weighed.plan.estimators.items()})
+        sizes = {**self.rows, "n_particles": particles}
+        return max(nanoseconds(c, sizes) for c in (weighed.counts, self.counts.get(first, weighed.counts))) / 1000
+
+
+def _key(estimators: Mapping[str, Estimator]) -> str:
+    """What names a plan."""
+    return repr(sorted((name, e.label) for name, e in estimators.items()))
 
 
 def _none(particles: int) -> float:

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppl.compiler.plan.expected import LAGS
+from ppl.compiler.plan.expected import AGES, LAGS
 from ppl.compiler.surrogate.variants import Variant
 from ppl.errors import DataError, EstimatorError, NonFiniteError, ParameterError, SimulatorError
 from ppl.inference.diagnose import state_for
 from ppl.inference.repeats import Repeats
 from ppl.ir.node import Node, topological
+from ppl.ir.op_facts import DRAWS
 from ppl.ir.reference.interpret import evaluate
 from ppl.ir.types import Kind
 from ppl.lang.arguments import ArgumentSpec
@@ -34,8 +35,9 @@ MOST = 16
 """Particles at which a variance is measured besides 2."""
 LEAST, WORK = 16, 4_000_000
 """Gradients at least; and entries of intermediate values that all of them together may have, beyond these."""
-FLOPS = 10
-"""Multiplications in products that take as long as an entry of another value."""
+FLOPS, DRAWN = 10, 30
+"""Multiplications in products that take as long as an entry of another value, and entries that take as long as a random
+number of a gamma law or a count, which are drawn by rejection."""
 SETTLING = 64
 """Particles of the step that sets moving averages to the mean that they would come to."""
 ROUNDING = 1e-12
@@ -105,7 +107,7 @@ class Variances:
         if not all(np.isfinite(v) for v, _ in found):
             return None
         (two, error), (last, _) = found[0], found[-1]
-        lag = LAGS if self._averages(program) else 1.0
+        lag = self._lag(program)
         return Curve(lag * two, lag * (last if len(found) > 1 else 2 * two / MOST), error / two if two else 0.0)
 
     def _variance(
@@ -135,6 +137,13 @@ class Variances:
         """The moving averages of a program, and the weight of what they were."""
         slots = program.prepare(*self.data).gradient.aux_slots
         return {name: slot.decay for name, slot in slots.items() if slot.decay}
+
+    def _lag(self, program: Prepared) -> float:
+        """What the moving averages of a program add to its variance while it trains."""
+        averages = self._averages(program)
+        nodes = [rn for name, rn in program.prepare(*self.data).graph.nodes.items() if f"{name}/baseline" in averages]
+        shared = any(rn.node.type.axes for rn in nodes)
+        return (AGES if shared else LAGS) if averages else 1.0
 
     def _settled(self, program: Prepared) -> State:
         """The state with moving averages at the means that they would come to."""
@@ -213,17 +222,24 @@ def _some_rows(compiled: Compiled, data: Sequence[Any], count: int) -> tuple[Any
 
 
 def _work(variant: Variant, sizes: Mapping[str, int]) -> int:
-    """Entries of all intermediate values of one gradient, and multiplications of its products in the same unit."""
+    """Entries of all intermediate values of one gradient; draws and products in the same unit."""
+    return max(_entries([variant.scalars["loss"], *variant.grads.values()], sizes), 1)
+
+
+def _entries(roots: Sequence[Node], sizes: Mapping[str, int]) -> int:
+    """Those of the values that `roots` are made of, in every turn of a loop."""
     total = 0
-    for node in topological([variant.scalars["loss"], *variant.grads.values()]):
-        if any(a.kind is Kind.REPEATS for a in node.type.axes):
-            total += _along(node, sizes) * node.type.event_size
-        if node.op == "contract":
+    for node in topological(roots):
+        if node.op == "loop":
+            total += node.attrs["length"] * _entries(node.attrs["body"].computed, sizes)
+        elif node.op == "contract":
             first, second = node.args
             labels = {**dict(zip(node.attrs["a"], first.type.shape, strict=True)),
                       **dict(zip(node.attrs["b"], second.type.shape, strict=True))}  # fmt: skip
             total += _along(first, sizes) * math.prod(labels.values()) // FLOPS
-    return max(total, 1)
+        if any(a.kind is Kind.REPEATS for a in node.type.axes):
+            total += _along(node, sizes) * node.type.event_size * (DRAWN if node.op in DRAWS else 1)
+    return total
 
 
 def _along(node: Node, sizes: Mapping[str, int]) -> int:
