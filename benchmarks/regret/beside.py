@@ -36,7 +36,7 @@ BLOCK, TURNS, ENOUGH = 0.004, 5, 0.3
 """Seconds of steps in a turn, turns, and seconds of all means of turns from which on there are no more."""
 SHORT = 2e-3
 """Seconds of a step below which more particles than ours has are tried, too."""
-CHANCE, ROUNDING = 1e-4, 1e-4
+CHANCE, ROUNDING = 1e-6, 1e-4
 """How often equal means may be called different, and what rounding does to the largest entry of a parameter."""
 
 RARE = 0.3
@@ -117,24 +117,30 @@ class Beside:
         self.drawn = _drawn(program, Call(state, data, seed=1))
         self.params = {n: np.asarray(v) for n, v in state.params.items()}
         self.found: dict[str, dict[int, Torch]] = {}
-        for label in self.peer.estimators:
-            self.found[label] = {k: self._torch(_bound(self.peer.program, label, k)) for k in self._particles(label)}
+        for label in self.peer.forms:
+            self.found[label] = {k: self._form(label, k) for k in self._particles(label)}
         for label, own in self.peer.own.items():
             self.found[label] = {1: self._torch(lambda p, data, own=own: own(p, *data))}
 
     def _torch(self, estimate: Estimate) -> Torch:
         return Torch(estimate, self.params, self.built.data)
 
+    def _form(self, label: str, particles: int) -> Torch:
+        kind, program = self.peer.forms[label]
+        return self._torch(lambda p, data: ESTIMATORS[kind](program, p, data, particles))
+
     def _particles(self, label: str) -> tuple[int, ...]:
-        return (1,) if label == "sum" else PARTICLES[1:] if self._paired(label) else PARTICLES
+        kind = self.peer.forms[label][0]
+        return (1,) if kind == "sum" else PARTICLES[1:] if self._paired(label) else PARTICLES
 
     def _paired(self, label: str) -> bool:
         """Whether an estimator has leave-one-out baselines, which take two particles."""
-        if label not in ("RLOO", "rsample"):
+        kind, program = self.peer.forms[label]
+        if kind not in ("RLOO", "rsample"):
             return False
-        run = Run(2, path=label == "rsample")
+        run = Run(2, path=kind == "rsample")
         one = self._torch(lambda p, data: None)
-        self.peer.program(run, one.params, *one.data)
+        program(run, one.params, *one.data)
         return bool(run.scores)
 
     def measure(self) -> dict[str, Any]:
@@ -163,7 +169,7 @@ class Beside:
             if MOST in found:
                 found[MOST].turn()
                 if found[MOST].taken.pop() < SHORT:
-                    found[MANY] = self._torch(_bound(self.peer.program, label, MANY))
+                    found[MANY] = self._form(label, MANY)
 
     def _apart(self, found: Mapping[int, Torch]) -> float:
         """How far means lie from ours, the largest over entries, in units of what chance explains."""
@@ -201,10 +207,6 @@ def _drawn(program: Any, call: Call) -> Moments:
         if (spent > DRAWING and found.count >= 50) or (spent > 2 * DRAWING and found.count >= 5):
             break
     return found
-
-
-def _bound(program: Callable[..., None], label: str, particles: int) -> Estimate:
-    return lambda p, data: ESTIMATORS[label](program, p, data, particles)
 
 
 def _variance(found: Mapping[int, Torch], k: int) -> tuple[float, float]:

@@ -89,10 +89,10 @@ The column "PyTorch" has the best of PyTorch's estimators over the best of ours,
 variance × seconds, or seconds alone where both are exact (inf: only ours is; 0: only PyTorch's). The programs
 (`benchmarks/regret/peers`) are written as a user of PyTorch would write them, with `torch.distributions`, particles as
 a batch, closed divergences and costs only where they depend on a draw: `rsample` (with RLOO for nodes that have none),
-RLOO, DisARM, REBAR (weight 1, temperature ½), VIMCO, and sums over the values of one node ("sum"). At the same
-parameters, on the same data, float32, one thread, with fused Adam; eager, so that on small graphs nearly all of a step
-is the overhead of calls. Means of gradients and losses are compared with ours in every run; "differs" where they do
-not agree.
+RLOO, DisARM, REBAR (weight 1, temperature ½), VIMCO, and sums over the values of one node ("sum"); networks also
+without closed divergences ("log q drawn"). At the same parameters, on the same data, float32, one thread, with fused
+Adam; eager, so that on small graphs nearly all of a step is the overhead of calls. Means of gradients and losses are
+compared with ours in every run; "differs" where they do not agree.
 
 ![Share of graphs by regret](regret.png)
 

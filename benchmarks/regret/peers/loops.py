@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Categorical, Normal
+from torch.distributions import Bernoulli, Binomial, Categorical, Normal
 
 from benchmarks.regret.peers.laws import single
 from benchmarks.regret.peers.peer import BOTH, SCORE, peer
@@ -59,3 +59,14 @@ def filtered(run: Run, p: Params, y: Tensor) -> None:
         z = run.draw(q)
         run.cost(q.log_prob(z) - prior.log_prob(z) - Normal(z, p["r"].exp()).log_prob(now))
         prior = Normal(p["a"] * z, p["q"].exp())
+
+
+@peer(*SCORE)
+def epidemic(run: Run, p: Params) -> None:
+    s, i = torch.full((run.particles,), 27.0), torch.full((run.particles,), 3.0)
+    beta, gamma = p["beta"].exp(), p["gamma"].exp()
+    for seen in (2.0, 3.0, 4.0, 4.0, 3.0, 2.0, 2.0, 1.0):
+        new = run.draw(Binomial(s, 1 - torch.exp(-beta * i / 30)))
+        run.cost((new - seen) ** 2)
+        well = run.draw(Binomial(i, (1 - torch.exp(-gamma)).expand_as(i)))
+        s, i = s - new, i + new - well

@@ -29,7 +29,13 @@ def _pixels(p: Params, z: Tensor) -> Independent:
     return bits(dense(p, "logits", torch.tanh(dense(p, "decoder", z))))
 
 
-@peer(*PATH)
+def drawn_vae(run: Run, p: Params, x: Tensor) -> None:
+    q = _latent(p, x)
+    z = run.root(q)
+    run.cost(q.log_prob(z) - Normal(0.0, 1.0).log_prob(z).sum(-1) - _pixels(p, z).log_prob(x))
+
+
+@peer(*PATH, sampled=("rsample", drawn_vae))
 def normal_vae(run: Run, p: Params, x: Tensor) -> None:
     q = _latent(p, x)
     run.sure(kl_divergence(q.base_dist, Normal(0.0, 1.0)))
@@ -45,19 +51,31 @@ def importance_vae(run: Run, p: Params, x: Tensor) -> None:
     run.cost(math.log(5) - torch.logsumexp(weights, 1))
 
 
-def _net(layers: int) -> Callable[..., None]:
+def _divergence(q: Independent, prior: Tensor) -> Tensor:
+    """KL(q ‖ Bernoulli units of logits `prior`)."""
+    return kl_divergence(q.base_dist, Bernoulli(logits=prior.expand_as(q.base_dist.logits))).sum(-1)
+
+
+def _net(layers: int, closed: bool = True) -> Callable[..., None]:
+    """A belief net; `closed`: entropies and the last layer's divergence in closed form."""
+
     def program(run: Run, p: Params, x: Tensor) -> None:
         below, draw, add = x, run.root, run.sure
         for i in range(layers):
-            q = bits(dense(p, f"up/{i}", below))
-            last = i == layers - 1
-            prior = Bernoulli(logits=p["prior"].expand_as(q.base_dist.logits) if last else q.base_dist.logits)
-            add(kl_divergence(q.base_dist, prior).sum(-1) if last else -q.entropy())
+            q, last = bits(dense(p, f"up/{i}", below)), i == layers - 1
+            if closed:
+                add(_divergence(q, p["prior"]) if last else -q.entropy())
             h, draw, add = draw(q), run.draw, run.cost
+            if not closed:
+                run.cost(q.log_prob(h) - (bits(p["prior"]).log_prob(h) if last else 0.0))
             run.cost(-bits(dense(p, f"down/{i}", h)).log_prob(below))
             below = h
 
     return program
+
+
+def _drawn(layers: int) -> tuple[str, Callable[..., None]]:
+    return "RLOO", _net(layers, closed=False)
 
 
 def _peer_of(kind: str) -> Callable[..., Any]:
@@ -67,9 +85,10 @@ def _peer_of(kind: str) -> Callable[..., Any]:
     return surrogate
 
 
-peer(*BITS, names=("one_layer",))(_net(1))
-peer(*SCORE, names=("belief_net",), own={"DisARM": _peer_of("disarm"), "REBAR": _peer_of("rebar")})(_net(2))
-peer(*SCORE, names=("deep_net",))(_net(3))
+peer(*BITS, names=("one_layer",), sampled=_drawn(1))(_net(1))
+OWN = {"DisARM": _peer_of("disarm"), "REBAR": _peer_of("rebar")}
+peer(*SCORE, names=("belief_net",), own=OWN, sampled=_drawn(2))(_net(2))
+peer(*SCORE, names=("deep_net",), sampled=_drawn(3))(_net(3))
 
 
 def _bound(p: Params, x: Tensor, a: Tensor, h: Tensor) -> Tensor:
@@ -97,10 +116,19 @@ def importance_net(run: Run, p: Params, x: Tensor) -> None:
     run.cost(math.log(5) - torch.logsumexp(_bound(p, x[:, None], a, h), -1))
 
 
-@peer(*CLASSES)
+def _classes(p: Params, x: Tensor) -> OneHotCategorical:
+    return OneHotCategorical(logits=dense(p, "classes", torch.tanh(dense(p, "encoder", x))).unflatten(-1, (10, 10)))
+
+
+def drawn_classes(run: Run, p: Params, x: Tensor) -> None:
+    q = Independent(_classes(p, x), 1)
+    z = run.root(q)
+    run.cost(q.log_prob(z) + 10 * math.log(10) - _pixels(p, z.flatten(-2)).log_prob(x))
+
+
+@peer(*CLASSES, sampled=("RLOO", drawn_classes))
 def class_vae(run: Run, p: Params, x: Tensor) -> None:
-    h = torch.tanh(dense(p, "encoder", x))
-    q = OneHotCategorical(logits=dense(p, "classes", h).unflatten(-1, (10, 10)))
+    q = _classes(p, x)
     run.sure(kl_divergence(q, OneHotCategorical(logits=torch.zeros(10))))
     run.cost(-_pixels(p, run.root(Independent(q, 1)).flatten(-2)).log_prob(x))
 

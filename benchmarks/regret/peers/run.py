@@ -86,6 +86,8 @@ def sampled(program: Program, p: Params, data: tuple[Any, ...], particles: int, 
             detached = term.detach()
             later[term.ndim] = later[term.ndim] + detached if term.ndim in later else detached
         end = at
+        if not later:
+            continue
         cost = torch.zeros((), dtype=score.dtype)
         for term in later.values():
             cost = cost + (term.flatten(1).sum(1) if term.ndim > score.ndim else
