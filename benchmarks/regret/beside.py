@@ -200,7 +200,7 @@ class Beside:
 def _drawn(program: Any, call: Call) -> Moments:
     """Some of our gradients, interpreted."""
     found, source, began = Moments(), Repeats(program, call, backend="interpreter"), time.perf_counter()
-    source.chunk = min(source.chunk, 25)
+    source.chunk = min(source.chunk, 5)
     for chunk in source(2000):
         found.add(chunk)
         spent = time.perf_counter() - began
