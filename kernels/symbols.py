@@ -111,10 +111,10 @@ def shared(*signatures: str) -> Callable[[Callable[..., Any]], Any]:
 
 
 def _kernel_for(kernels: Sequence[Shared], arguments: Sequence[Any]) -> Shared | None:
-    """The only kernel, or that whose arrays are of the same types; None if there are more or fewer arguments."""
+    """The only kernel, or that with the same arrays, of the same types; None if there are more or fewer arguments."""
     for kernel in kernels:
         pairs = list(zip(kernel.arguments, arguments, strict=False))
-        same = all(have == given for have, given in pairs if isinstance(have, types.Array))
+        same = all(have == given for have, given in pairs if types.Array in (type(have), type(given)))
         if len(arguments) == len(kernel.arguments) and (same or len(kernels) == 1):
             return kernel
     return None

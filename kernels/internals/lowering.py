@@ -26,7 +26,7 @@ from numba.core.typed_passes import BaseNativeLowering, NoPythonBackend
 from ppl.errors import uncoloured
 from ppl.kernels.internals.arrays import array_data, array_of, array_shape
 from ppl.kernels.internals.libraries import own_library
-from ppl.kernels.internals.registries import all_registries, few_registries, load_few
+from ppl.kernels.internals.registries import NoRuntime, all_registries, few_registries, link_runtime, load_few
 from ppl.kernels.internals.scopes import put_in, rolled, scopes
 
 Result = Any
@@ -174,7 +174,10 @@ def written_by(fn: Callable[..., Any], writer: Writer) -> None:
 
 
 class _Lower:
-    """What stands for Numba's lowering of a function that has a writer."""
+    """What stands for Numba's lowering of a function that has a writer.
+
+    Relies on: Numba's `post_lowering` uses the library for linking its runtime, which few of these functions need.
+    """
 
     def __init__(self, context: Any, library: Any, fndesc: Any, func_ir: Any, metadata: Any = None):
         self.library, self.fndesc = library, fndesc
@@ -193,15 +196,19 @@ class _Lower:
         fn = self.func_ir.func_id.func
         frame = Frame(context, builder, fn.__globals__, fndesc.args, fndesc.argtypes, values, fndesc.restype)
         fn.writer.write(frame)
-        context.post_lowering(self.module, self.library)
+        context.post_lowering(self.module, NoRuntime())
+        if any(known.name.startswith("NRT_") for known in self.module.functions):
+            link_runtime(context, self.library)
         self.library.add_ir_module(self.module)
 
     def create_cpython_wrapper(self, release_gil: bool = False) -> None:
+        link_runtime(self.context, self.library)
         self.context.create_cpython_wrapper(
             self.library, self.fndesc, self.env, self.call_helper, release_gil=release_gil
         )
 
     def create_cfunc_wrapper(self) -> None:
+        link_runtime(self.context, self.library)
         self.context.create_cfunc_wrapper(self.library, self.fndesc, self.env, self.call_helper)
 
 

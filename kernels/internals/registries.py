@@ -54,6 +54,19 @@ def ready_to_load(target_context: Any) -> None:
             llvm.add_symbol(name if name.startswith("_") else f"NRT_{name}", address)
 
 
+def link_runtime(context: Any, library: Any) -> None:
+    """Link Numba's runtime, which counts references, to a library; it is compiled if nobody has asked for it yet."""
+    rtsys.initialize(context)
+    library.add_linking_library(rtsys.library)
+
+
+class NoRuntime:
+    """Stands for a library, to which Numba links its runtime when a function has been lowered."""
+
+    def add_linking_library(self, library: Any) -> None:
+        """Do nothing."""
+
+
 def load_few() -> None:
     """Patch: contexts load few registries where they are told so; compilers that are not `frugal` load all.
 
@@ -72,7 +85,7 @@ def load_few() -> None:
             return
         from numba.cpython import builtins, numbers, tupleobj  # noqa: F401
 
-        rtsys.initialize(context)
+        ready_to_load(context)
 
     def load_additional_types(context: Any) -> None:
         if not _few.get():

@@ -49,6 +49,12 @@ def test_adam(dtype):
     assert p.dtype == m.dtype == v.dtype == dtype
 
 
+def test_the_bias_of_moments_is_a_power_of_the_step():
+    for base in (0.9, 0.999, 0.0):
+        for count in (0, 1, 2, 7, 1000, 10**6):
+            np.testing.assert_allclose(optimizers._power(base, count), base**count, rtol=1e-13, atol=1e-300)
+
+
 def test_zero_gradient_is_no_step():
     p = np.ones(5, np.float32)
     zeros = [np.zeros(5, np.float32) for _ in range(3)]

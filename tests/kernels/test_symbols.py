@@ -83,6 +83,22 @@ def test_other_arrays_are_refused():
         twice(np.arange(4), 0)
 
 
+@shared("float64(float64[::1],int64)", "float64(float64[::1],int64[::1])")
+def shifted(x, by):
+    """The last entry, and a number or the last entry of a vector."""
+    return x[-1] + np.asarray(by).reshape(-1)[-1]
+
+
+def test_arrays_and_numbers_decide_which_kernel_is_called():
+    x, by = np.arange(4.0), np.array([7, 20])
+    fresh = numba.njit(lambda x, by, n: (shifted(x, by), shifted(x, n)))
+    assert fresh(x, by, 3) == (23.0, 6.0)
+    (code,) = fresh.inspect_llvm().values()
+    assert all(kernel.symbol in code for kernel in shifted.kernels)
+    with pytest.raises(numba.TypingError):
+        numba.njit(lambda x, by: shifted(by, x))(x, by)
+
+
 @pytest.mark.parametrize("bits", ["f32", "f64"])
 def test_scalar_functions_use_none(bits):
     """`link` does not import them."""

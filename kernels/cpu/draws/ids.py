@@ -17,11 +17,9 @@ def run_length(ids, start, stop):
 
 
 @jit
-def entries(ids, start, n, base, per_row):
-    """Global numbers of the entries of `n` rows."""
-    out = np.empty(n * per_row, np.uint64)
+def entries(out, ids, start, n, base, per_row):
+    """Write the global numbers of the entries of `n` rows to `out`."""
     for i in range(n):
         first = u64((base + ids[start + i]) * per_row)
         for j in range(per_row):
             out[i * per_row + j] = first + u64(j)
-    return out

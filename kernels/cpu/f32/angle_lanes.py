@@ -6,17 +6,19 @@ In float64, lanes come one after another.
 
 import numpy as np
 
-from ppl.kernels.config import jit
-from ppl.kernels.cpu.draws.lanes import lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.draws.lanes import both_forms, lane_column, lane_key, rejected, still_rejected
 from ppl.kernels.cpu.memory.stack import stacked
 from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.scalar.f32 import von_mises as angles
+from ppl.kernels.symbols import shared
 from ppl.tuning import DRAW_LANES
 
 f32, i64 = np.float32, np.int64
 
+_VECTOR = f32.__name__ + "[::1]"
 
-@jit
+
+@shared(*both_forms(f"{_VECTOR},{_VECTOR}"))
 def vonmises_row_f32(out, concentration, key, column, stream, n):
     """Write `n` angles to `out`; arguments as for `loggamma_row_f32`."""
     prefer_full_width()

@@ -9,16 +9,19 @@ one after another.
 import numpy as np
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.draws.lanes import lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.draws.lanes import both_forms, lane_column, lane_key, rejected, still_rejected
 from ppl.kernels.cpu.memory.stack import stacked
 from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.scalar.f32 import binomial, poisson
 from ppl.kernels.scalar.f32.basic import ONE, ZERO, maximum, minimum
 from ppl.kernels.scalar.f32.exponential import exp, expm1, log1p
 from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32
+from ppl.kernels.symbols import shared
 from ppl.tuning import DRAW_LANES
 
 f32, i64 = np.float32, np.int64
+
+_VECTOR = f32.__name__ + "[::1]"
 
 
 @jit
@@ -69,7 +72,7 @@ def _many(out, rate, key, column, stream, start, count):
         left = still_rejected(waiting, shift, left)
 
 
-@jit
+@shared(*both_forms(f"int64[::1],{_VECTOR}"))
 def poisson_row_f32(out, rate, key, column, stream, n):
     """Write `n` Poisson counts to the int64 vector `out`; arguments as for `loggamma_row_f32`."""
     for start in range(0, n, DRAW_LANES):
@@ -139,7 +142,7 @@ def _many_trials(out, total, p, q, key, column, stream, start, count):
         left = still_rejected(waiting, found, left)
 
 
-@jit
+@shared(*both_forms(f"int64[::1],{_VECTOR},{_VECTOR},{_VECTOR}"))
 def binomial_row_f32(out, total, one, zero, key, column, stream, n):
     """Write `n` binomial counts to the int64 vector `out`; arguments as for `loggamma_row_f32`."""
     p, q = stacked(DRAW_LANES, f32), stacked(DRAW_LANES, f32)

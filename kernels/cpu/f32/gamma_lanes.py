@@ -8,20 +8,22 @@ In float64, lanes come one after another.
 
 import numpy as np
 
-from ppl.kernels.config import jit
-from ppl.kernels.cpu.draws.lanes import chosen, lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.draws.lanes import both_forms, chosen, lane_column, lane_key, rejected, still_rejected
 from ppl.kernels.cpu.memory.stack import stacked
 from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.scalar.f32 import gamma_draws as draws
 from ppl.kernels.scalar.f32 import gamma_slope as slopes
 from ppl.kernels.scalar.f32.basic import ONE, ZERO
 from ppl.kernels.scalar.f32.exponential import exp
+from ppl.kernels.symbols import shared
 from ppl.tuning import DRAW_LANES
 
 f32, i32, i64 = np.float32, np.int32, np.int64
 
+_VECTOR = f32.__name__ + "[::1]"
 
-@jit
+
+@shared(*both_forms(f"{_VECTOR},{_VECTOR}"))
 def loggamma_row_f32(out, concentration, key, column, stream, n):
     """Write `n` logarithms of gamma draws to `out`.
 
@@ -56,7 +58,7 @@ def loggamma_row_f32(out, concentration, key, column, stream, n):
             left = still_rejected(waiting, found, left)
 
 
-@jit
+@shared("void(float32[::1],float32[::1],float32[::1],int64)")
 def _expansion(y, a, slope, count):
     """Slopes of `count` lanes by Temme's expansion."""
     prefer_full_width()
@@ -64,7 +66,7 @@ def _expansion(y, a, slope, count):
         slope[j] = slopes.slope_expansion(y[j], a[j])
 
 
-@jit
+@shared("void(float32[::1],float32[::1],float32[::1],float32[::1],float32[::1],int64)")
 def _series(x, y, a, total, slope, count):
     """Slopes of `count` lanes by the power series; `x` and `total` are scratch."""
     prefer_full_width()
@@ -78,7 +80,7 @@ def _series(x, y, a, total, slope, count):
         slope[j] = slopes.slope_of_series(y[j], a[j], total[j], slope[j])
 
 
-@jit
+@shared("void(float32[::1],float32[::1],float32[::1],float32[::1],float32[::1],int64)")
 def _fraction(x, y, a, total, slope, count):
     """Slopes of `count` lanes by the continued fraction; `x` and `total` are scratch."""
     prefer_full_width()
@@ -93,7 +95,7 @@ def _fraction(x, y, a, total, slope, count):
         slope[j] = slopes.slope_of_fraction(y[j], a[j], total[j], slope[j])
 
 
-@jit
+@shared(f"void({_VECTOR},{_VECTOR},{_VECTOR},int64)")
 def loggamma_slope_lanes_f32(out, y, concentration, n):
     """Write the slopes of `n` logarithms `y` of gamma variables to `out`: the lanes of one formula at a time."""
     prefer_full_width()

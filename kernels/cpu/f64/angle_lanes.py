@@ -4,12 +4,18 @@
 In float64, lanes come one after another.
 """
 
-from ppl.kernels.config import jit
-from ppl.kernels.cpu.draws.lanes import lane_column, lane_key
+import numpy as np
+
+from ppl.kernels.cpu.draws.lanes import both_forms, lane_column, lane_key
 from ppl.kernels.scalar.f64 import von_mises as angles
+from ppl.kernels.symbols import shared
+
+f64 = np.float64
+
+_VECTOR = f64.__name__ + "[::1]"
 
 
-@jit
+@shared(*both_forms(f"{_VECTOR},{_VECTOR}"))
 def vonmises_row_f64(out, concentration, key, column, stream, n):
     """Write `n` angles to `out`; arguments as for `loggamma_row_f64`."""
     for i in range(n):

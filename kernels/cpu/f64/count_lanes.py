@@ -6,19 +6,25 @@ lanes together, then of those rejected. What a lane gets is what the scalar samp
 one after another.
 """
 
-from ppl.kernels.config import jit
-from ppl.kernels.cpu.draws.lanes import lane_column, lane_key
+import numpy as np
+
+from ppl.kernels.cpu.draws.lanes import both_forms, lane_column, lane_key
 from ppl.kernels.scalar.f64 import binomial, poisson
+from ppl.kernels.symbols import shared
+
+f64 = np.float64
+
+_VECTOR = f64.__name__ + "[::1]"
 
 
-@jit
+@shared(*both_forms(f"int64[::1],{_VECTOR}"))
 def poisson_row_f64(out, rate, key, column, stream, n):
     """Write `n` Poisson counts to the int64 vector `out`; arguments as for `loggamma_row_f64`."""
     for i in range(n):
         out[i] = poisson.poisson_draw(rate[i], lane_key(key, i), lane_column(column, i), stream)
 
 
-@jit
+@shared(*both_forms(f"int64[::1],{_VECTOR},{_VECTOR},{_VECTOR}"))
 def binomial_row_f64(out, total, one, zero, key, column, stream, n):
     """Write `n` binomial counts to the int64 vector `out`; arguments as for `loggamma_row_f64`."""
     for i in range(n):

@@ -6,13 +6,19 @@ together. What a lane gets is what the scalar function gives it, a function of k
 In float64, lanes come one after another.
 """
 
-from ppl.kernels.config import jit
-from ppl.kernels.cpu.draws.lanes import lane_column, lane_key
+import numpy as np
+
+from ppl.kernels.cpu.draws.lanes import both_forms, lane_column, lane_key
 from ppl.kernels.scalar.f64 import gamma_draws as draws
 from ppl.kernels.scalar.f64 import gamma_slope as slopes
+from ppl.kernels.symbols import shared
+
+f64 = np.float64
+
+_VECTOR = f64.__name__ + "[::1]"
 
 
-@jit
+@shared(*both_forms(f"{_VECTOR},{_VECTOR}"))
 def loggamma_row_f64(out, concentration, key, column, stream, n):
     """Write `n` logarithms of gamma draws to `out`.
 
@@ -30,7 +36,7 @@ def loggamma_row_f64(out, concentration, key, column, stream, n):
         out[i] = draws.loggamma_draw(concentration[i], lane_key(key, i), lane_column(column, i), stream)
 
 
-@jit
+@shared(f"void({_VECTOR},{_VECTOR},{_VECTOR},int64)")
 def loggamma_slope_lanes_f64(out, y, concentration, n):
     """Write the slopes of `n` logarithms `y` of gamma variables to `out`."""
     for i in range(n):

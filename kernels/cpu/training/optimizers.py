@@ -36,9 +36,21 @@ def _decays(p, b1, b2):
 
 
 @inline
+def _power(base, count):
+    """base**count for a whole `count` from 0 on; Numba's own ``**`` also takes negative ones, and long to compile."""
+    result = 1.0
+    while count != 0:
+        if count & 1:
+            result *= base
+        count >>= 1
+        base *= base
+    return result
+
+
+@inline
 def _adam_scales(p, lr, b1, b2, eps, t, scale):
     """Rate and 1 / sqrt of the second moment's bias in step `t`, the least denominator, the gradient's factor."""
-    rate, correction = _cast(p, lr / (1.0 - b1**t)), _cast(p, 1.0 / math.sqrt(1.0 - b2**t))
+    rate, correction = _cast(p, lr / (1.0 - _power(b1, t))), _cast(p, 1.0 / math.sqrt(1.0 - _power(b2, t)))
     return rate, correction, _cast(p, eps), _cast(p, scale)
 
 

@@ -3,16 +3,18 @@
 In float64, lanes come one after another.
 """
 
-from ppl.kernels.config import jit
-from ppl.kernels.cpu.draws.lanes import lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.draws.lanes import both_forms, lane_column, lane_key, rejected, still_rejected
 from ppl.kernels.cpu.memory.stack import stacked
 from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.source.precision import SINGLE, i64, real
 from ppl.kernels.source.scalar import von_mises as angles
+from ppl.kernels.symbols import shared
 from ppl.tuning import DRAW_LANES
 
+_VECTOR = real.__name__ + "[::1]"
 
-@jit
+
+@shared(*both_forms(f"{_VECTOR},{_VECTOR}"))
 def vonmises_row_real(out, concentration, key, column, stream, n):
     """Write `n` angles to `out`; arguments as for `loggamma_row_real`."""
     if SINGLE:

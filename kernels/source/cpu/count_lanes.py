@@ -6,7 +6,7 @@ one after another.
 """
 
 from ppl.kernels.config import jit
-from ppl.kernels.cpu.draws.lanes import lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.draws.lanes import both_forms, lane_column, lane_key, rejected, still_rejected
 from ppl.kernels.cpu.memory.stack import stacked
 from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32
@@ -14,7 +14,10 @@ from ppl.kernels.source.precision import SINGLE, i64, real
 from ppl.kernels.source.scalar import binomial, poisson
 from ppl.kernels.source.scalar.basic import ONE, ZERO, maximum, minimum
 from ppl.kernels.source.scalar.exponential import exp, expm1, log1p
+from ppl.kernels.symbols import shared
 from ppl.tuning import DRAW_LANES
+
+_VECTOR = real.__name__ + "[::1]"
 
 if SINGLE:
 
@@ -65,7 +68,7 @@ if SINGLE:
             left = still_rejected(waiting, shift, left)
 
 
-@jit
+@shared(*both_forms(f"int64[::1],{_VECTOR}"))
 def poisson_row_real(out, rate, key, column, stream, n):
     """Write `n` Poisson counts to the int64 vector `out`; arguments as for `loggamma_row_real`."""
     if SINGLE:
@@ -140,7 +143,7 @@ if SINGLE:
             left = still_rejected(waiting, found, left)
 
 
-@jit
+@shared(*both_forms(f"int64[::1],{_VECTOR},{_VECTOR},{_VECTOR}"))
 def binomial_row_real(out, total, one, zero, key, column, stream, n):
     """Write `n` binomial counts to the int64 vector `out`; arguments as for `loggamma_row_real`."""
     if SINGLE:

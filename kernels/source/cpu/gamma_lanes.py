@@ -5,8 +5,7 @@ together. What a lane gets is what the scalar function gives it, a function of k
 In float64, lanes come one after another.
 """
 
-from ppl.kernels.config import jit
-from ppl.kernels.cpu.draws.lanes import chosen, lane_column, lane_key, rejected, still_rejected
+from ppl.kernels.cpu.draws.lanes import both_forms, chosen, lane_column, lane_key, rejected, still_rejected
 from ppl.kernels.cpu.memory.stack import stacked
 from ppl.kernels.cpu.memory.vectors import prefer_full_width
 from ppl.kernels.source.precision import SINGLE, i32, i64, real
@@ -14,10 +13,13 @@ from ppl.kernels.source.scalar import gamma_draws as draws
 from ppl.kernels.source.scalar import gamma_slope as slopes
 from ppl.kernels.source.scalar.basic import ONE, ZERO
 from ppl.kernels.source.scalar.exponential import exp
+from ppl.kernels.symbols import shared
 from ppl.tuning import DRAW_LANES
 
+_VECTOR = real.__name__ + "[::1]"
 
-@jit
+
+@shared(*both_forms(f"{_VECTOR},{_VECTOR}"))
 def loggamma_row_real(out, concentration, key, column, stream, n):
     """Write `n` logarithms of gamma draws to `out`.
 
@@ -58,14 +60,14 @@ def loggamma_row_real(out, concentration, key, column, stream, n):
 
 if SINGLE:
 
-    @jit
+    @shared("void(float32[::1],float32[::1],float32[::1],int64)")
     def _expansion(y, a, slope, count):
         """Slopes of `count` lanes by Temme's expansion."""
         prefer_full_width()
         for j in range(count):
             slope[j] = slopes.slope_expansion(y[j], a[j])
 
-    @jit
+    @shared("void(float32[::1],float32[::1],float32[::1],float32[::1],float32[::1],int64)")
     def _series(x, y, a, total, slope, count):
         """Slopes of `count` lanes by the power series; `x` and `total` are scratch."""
         prefer_full_width()
@@ -78,7 +80,7 @@ if SINGLE:
         for j in range(count):
             slope[j] = slopes.slope_of_series(y[j], a[j], total[j], slope[j])
 
-    @jit
+    @shared("void(float32[::1],float32[::1],float32[::1],float32[::1],float32[::1],int64)")
     def _fraction(x, y, a, total, slope, count):
         """Slopes of `count` lanes by the continued fraction; `x` and `total` are scratch."""
         prefer_full_width()
@@ -93,7 +95,7 @@ if SINGLE:
             slope[j] = slopes.slope_of_fraction(y[j], a[j], total[j], slope[j])
 
 
-@jit
+@shared(f"void({_VECTOR},{_VECTOR},{_VECTOR},int64)")
 def loggamma_slope_lanes_real(out, y, concentration, n):
     """Write the slopes of `n` logarithms `y` of gamma variables to `out`{: the lanes of one formula at a time | }."""
     if SINGLE:

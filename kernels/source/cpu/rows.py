@@ -9,12 +9,15 @@ from ppl.kernels.cpu.draws.ids import entries, run_length
 from ppl.kernels.cpu.memory.stack import stacked
 from ppl.kernels.cpu.memory.views import part
 from ppl.kernels.source.cpu.noise import fill_at_real, fill_uniform_real
-from ppl.kernels.source.precision import SINGLE, real
+from ppl.kernels.source.precision import SINGLE, real, u64
 from ppl.kernels.symbols import shared
 from ppl.tuning import SCATTERED_UNIFORMS
 
 TOGETHER = 4096 if SINGLE else 2048
 """Uniforms of several pieces that are drawn together: 16 KiB."""
+
+SCATTERED = 1024
+"""Uniforms of scattered rows that are drawn together; more than `SCATTERED_UNIFORMS`, which one row may have."""
 
 _FILL = "void({}[::1],int64[::1],int64,int64,int64,int64,int64,uint64,int64,int64,int64)"
 
@@ -25,20 +28,22 @@ def fill_rows_real(out, ids, start, first, n, base, per_row, key, time, step, pu
     if ids.shape[0] == 0:
         fill_uniform_real(part(out, 0, n * per_row), (base + first) * per_row, key, time, step, purpose)
         return
+    numbers = stacked(SCATTERED, u64)
     i = 0
     while i < n:
         run = run_length(ids, start + i, start + n)
         first = i
-        while i < n and run * per_row <= SCATTERED_UNIFORMS:
+        while i < n and run * per_row <= SCATTERED_UNIFORMS and (i + run - first) * per_row <= SCATTERED:
             i += run
             run = run_length(ids, start + i, start + n) if i < n else 0
         if i > first:
-            some = entries(ids, start + first, i - first, base, per_row)
-            fill_at_real(part(out, first * per_row, (i - first) * per_row), some, key, time, step, purpose)
-        if run > 0:
+            entries(numbers, ids, start + first, i - first, base, per_row)
+            count = (i - first) * per_row
+            fill_at_real(part(out, first * per_row, count), part(numbers, 0, count), key, time, step, purpose)
+        else:
             entry = (base + ids[start + i]) * per_row
             fill_uniform_real(part(out, i * per_row, run * per_row), entry, key, time, step, purpose)
-        i += run
+            i += run
 
 
 @jit
