@@ -16,9 +16,10 @@ ONE_KEY, OWN_KEYS = "uint64,int64,int64,int64", "int64[::1],int64[::1],int64,int
 """The last arguments of a kernel of draws, of either form: key, column, stream, and the number of lanes."""
 
 
-def both_forms(vectors: str) -> tuple[str, str]:
+def both_forms(*vectors: str) -> tuple[str, str]:
     """The signatures of a kernel whose first arguments are these `vectors`."""
-    return f"void({vectors},{ONE_KEY})", f"void({vectors},{OWN_KEYS})"
+    first = ",".join(vectors)
+    return f"void({first},{ONE_KEY})", f"void({first},{OWN_KEYS})"
 
 
 def lane_key(key, i):

@@ -18,7 +18,7 @@ f32, i64 = np.float32, np.int64
 _VECTOR = f32.__name__ + "[::1]"
 
 
-@shared(*both_forms(f"{_VECTOR},{_VECTOR}"))
+@shared(*both_forms(_VECTOR, _VECTOR))
 def vonmises_row_f32(out, concentration, key, column, stream, n):
     """Write `n` angles to `out`; arguments as for `loggamma_row_f32`."""
     prefer_full_width()

@@ -72,7 +72,7 @@ def _many(out, rate, key, column, stream, start, count):
         left = still_rejected(waiting, shift, left)
 
 
-@shared(*both_forms(f"int64[::1],{_VECTOR}"))
+@shared(*both_forms("int64[::1]", _VECTOR))
 def poisson_row_f32(out, rate, key, column, stream, n):
     """Write `n` Poisson counts to the int64 vector `out`; arguments as for `loggamma_row_f32`."""
     for start in range(0, n, DRAW_LANES):
@@ -142,7 +142,7 @@ def _many_trials(out, total, p, q, key, column, stream, start, count):
         left = still_rejected(waiting, found, left)
 
 
-@shared(*both_forms(f"int64[::1],{_VECTOR},{_VECTOR},{_VECTOR}"))
+@shared(*both_forms("int64[::1]", _VECTOR, _VECTOR, _VECTOR))
 def binomial_row_f32(out, total, one, zero, key, column, stream, n):
     """Write `n` binomial counts to the int64 vector `out`; arguments as for `loggamma_row_f32`."""
     p, q = stacked(DRAW_LANES, f32), stacked(DRAW_LANES, f32)

@@ -21,9 +21,10 @@ from ppl.tuning import DRAW_LANES
 f32, i32, i64 = np.float32, np.int32, np.int64
 
 _VECTOR = f32.__name__ + "[::1]"
+_SLOPES = "void({0},{0},{0},int64)"
 
 
-@shared(*both_forms(f"{_VECTOR},{_VECTOR}"))
+@shared(*both_forms(_VECTOR, _VECTOR))
 def loggamma_row_f32(out, concentration, key, column, stream, n):
     """Write `n` logarithms of gamma draws to `out`.
 
@@ -95,7 +96,7 @@ def _fraction(x, y, a, total, slope, count):
         slope[j] = slopes.slope_of_fraction(y[j], a[j], total[j], slope[j])
 
 
-@shared(f"void({_VECTOR},{_VECTOR},{_VECTOR},int64)")
+@shared(_SLOPES.format(_VECTOR))
 def loggamma_slope_lanes_f32(out, y, concentration, n):
     """Write the slopes of `n` logarithms `y` of gamma variables to `out`: the lanes of one formula at a time."""
     prefer_full_width()

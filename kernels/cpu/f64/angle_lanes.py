@@ -15,7 +15,7 @@ f64 = np.float64
 _VECTOR = f64.__name__ + "[::1]"
 
 
-@shared(*both_forms(f"{_VECTOR},{_VECTOR}"))
+@shared(*both_forms(_VECTOR, _VECTOR))
 def vonmises_row_f64(out, concentration, key, column, stream, n):
     """Write `n` angles to `out`; arguments as for `loggamma_row_f64`."""
     for i in range(n):

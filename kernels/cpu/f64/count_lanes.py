@@ -17,14 +17,14 @@ f64 = np.float64
 _VECTOR = f64.__name__ + "[::1]"
 
 
-@shared(*both_forms(f"int64[::1],{_VECTOR}"))
+@shared(*both_forms("int64[::1]", _VECTOR))
 def poisson_row_f64(out, rate, key, column, stream, n):
     """Write `n` Poisson counts to the int64 vector `out`; arguments as for `loggamma_row_f64`."""
     for i in range(n):
         out[i] = poisson.poisson_draw(rate[i], lane_key(key, i), lane_column(column, i), stream)
 
 
-@shared(*both_forms(f"int64[::1],{_VECTOR},{_VECTOR},{_VECTOR}"))
+@shared(*both_forms("int64[::1]", _VECTOR, _VECTOR, _VECTOR))
 def binomial_row_f64(out, total, one, zero, key, column, stream, n):
     """Write `n` binomial counts to the int64 vector `out`; arguments as for `loggamma_row_f64`."""
     for i in range(n):

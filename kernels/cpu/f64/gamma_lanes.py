@@ -16,9 +16,10 @@ from ppl.kernels.symbols import shared
 f64 = np.float64
 
 _VECTOR = f64.__name__ + "[::1]"
+_SLOPES = "void({0},{0},{0},int64)"
 
 
-@shared(*both_forms(f"{_VECTOR},{_VECTOR}"))
+@shared(*both_forms(_VECTOR, _VECTOR))
 def loggamma_row_f64(out, concentration, key, column, stream, n):
     """Write `n` logarithms of gamma draws to `out`.
 
@@ -36,7 +37,7 @@ def loggamma_row_f64(out, concentration, key, column, stream, n):
         out[i] = draws.loggamma_draw(concentration[i], lane_key(key, i), lane_column(column, i), stream)
 
 
-@shared(f"void({_VECTOR},{_VECTOR},{_VECTOR},int64)")
+@shared(_SLOPES.format(_VECTOR))
 def loggamma_slope_lanes_f64(out, y, concentration, n):
     """Write the slopes of `n` logarithms `y` of gamma variables to `out`."""
     for i in range(n):

@@ -14,7 +14,7 @@ from ppl.tuning import DRAW_LANES
 _VECTOR = real.__name__ + "[::1]"
 
 
-@shared(*both_forms(f"{_VECTOR},{_VECTOR}"))
+@shared(*both_forms(_VECTOR, _VECTOR))
 def vonmises_row_real(out, concentration, key, column, stream, n):
     """Write `n` angles to `out`; arguments as for `loggamma_row_real`."""
     if SINGLE:

@@ -68,7 +68,7 @@ if SINGLE:
             left = still_rejected(waiting, shift, left)
 
 
-@shared(*both_forms(f"int64[::1],{_VECTOR}"))
+@shared(*both_forms("int64[::1]", _VECTOR))
 def poisson_row_real(out, rate, key, column, stream, n):
     """Write `n` Poisson counts to the int64 vector `out`; arguments as for `loggamma_row_real`."""
     if SINGLE:
@@ -143,7 +143,7 @@ if SINGLE:
             left = still_rejected(waiting, found, left)
 
 
-@shared(*both_forms(f"int64[::1],{_VECTOR},{_VECTOR},{_VECTOR}"))
+@shared(*both_forms("int64[::1]", _VECTOR, _VECTOR, _VECTOR))
 def binomial_row_real(out, total, one, zero, key, column, stream, n):
     """Write `n` binomial counts to the int64 vector `out`; arguments as for `loggamma_row_real`."""
     if SINGLE:

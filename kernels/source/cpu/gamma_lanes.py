@@ -17,9 +17,10 @@ from ppl.kernels.symbols import shared
 from ppl.tuning import DRAW_LANES
 
 _VECTOR = real.__name__ + "[::1]"
+_SLOPES = "void({0},{0},{0},int64)"
 
 
-@shared(*both_forms(f"{_VECTOR},{_VECTOR}"))
+@shared(*both_forms(_VECTOR, _VECTOR))
 def loggamma_row_real(out, concentration, key, column, stream, n):
     """Write `n` logarithms of gamma draws to `out`.
 
@@ -95,7 +96,7 @@ if SINGLE:
             slope[j] = slopes.slope_of_fraction(y[j], a[j], total[j], slope[j])
 
 
-@shared(f"void({_VECTOR},{_VECTOR},{_VECTOR},int64)")
+@shared(_SLOPES.format(_VECTOR))
 def loggamma_slope_lanes_real(out, y, concentration, n):
     """Write the slopes of `n` logarithms `y` of gamma variables to `out`{: the lanes of one formula at a time | }."""
     if SINGLE:
