@@ -123,7 +123,7 @@ def page(records: Records) -> str:
         "| graph | auto, one particle | auto with particles | tune | best | candidates | PyTorch |",
         "|---|---|---|---|---|---|---|",
     ]
-    for key, r in records.items():
+    for r in records.values():
         least = best(r)
         tried = len(r["candidates"]) + len(r["given_up"])
         cells = [
