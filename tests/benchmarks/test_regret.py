@@ -23,7 +23,14 @@ def record(torch: Mapping[str, Any] | None = None, variance: float = 2.0, copies
     rows = {"1": [variance, 0.1, 1.0], "2": [variance / 2, 0.05, 1.0]}
     candidate = {"plan": {"z": "Pathwise()"}, "label": "Pathwise()", "copies": copies, "particles": rows}
     choice = {"plan": {"z": "Pathwise()"}, "particles": 1}
-    found = {"title": "a graph", "candidates": [candidate], "given_up": {}, "auto": choice, "particles": choice}
+    found = {
+        "title": "a graph",
+        "group": "laws",
+        "candidates": [candidate],
+        "given_up": {},
+        "auto": choice,
+        "particles": choice,
+    }
     return found if torch is None else {**found, "torch": torch}
 
 
