@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from types import FunctionType
@@ -47,9 +48,14 @@ def _plain_signature(fn: Any) -> inspect.Signature | None:
         return None
     if "__wrapped__" in said or "__signature__" in said:
         return None
-    names = code.co_varnames[: code.co_argcount]
-    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    parameters = [_parameter(name) for name in code.co_varnames[: code.co_argcount]]
     return inspect.Signature(parameters, __validate_parameters__=False)
+
+
+@functools.cache
+def _parameter(name: str) -> inspect.Parameter:
+    """A plain argument: many functions have arguments of the same few names, and parameters never change."""
+    return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 _STARRED = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS

@@ -21,12 +21,13 @@ from numba.core.compiler import Compiler
 from numba.core.compiler_machinery import PassManager, register_pass
 from numba.core.environment import Environment
 from numba.core.errors import NumbaError
+from numba.core.fastmathpass import rewrite_module
 from numba.core.typed_passes import BaseNativeLowering, NoPythonBackend
 
 from ppl.errors import uncoloured
 from ppl.kernels.internals.arrays import array_data, array_of, array_shape
 from ppl.kernels.internals.libraries import own_library
-from ppl.kernels.internals.registries import NoRuntime, all_registries, few_registries, link_runtime, load_few
+from ppl.kernels.internals.registries import all_registries, few_registries, link_runtime, load_few
 from ppl.kernels.internals.scopes import put_in, rolled, scopes
 
 Result = Any
@@ -176,7 +177,7 @@ def written_by(fn: Callable[..., Any], writer: Writer) -> None:
 class _Lower:
     """What stands for Numba's lowering of a function that has a writer.
 
-    Relies on: Numba's `post_lowering` uses the library for linking its runtime, which few of these functions need.
+    Relies on: Numba's `post_lowering` also links the runtime, which few need, and does more on 32 bits only.
     """
 
     def __init__(self, context: Any, library: Any, fndesc: Any, func_ir: Any, metadata: Any = None):
@@ -196,9 +197,11 @@ class _Lower:
         fn = self.func_ir.func_id.func
         frame = Frame(context, builder, fn.__globals__, fndesc.args, fndesc.argtypes, values, fndesc.restype)
         fn.writer.write(frame)
-        context.post_lowering(self.module, NoRuntime())
-        if any(known.name.startswith("NRT_") for known in self.module.functions):
+        if context.is32bit or any(known.name.startswith("NRT_") for known in self.module.functions):
             link_runtime(context, self.library)
+            context.post_lowering(self.module, self.library)
+        elif context.fastmath:
+            rewrite_module(self.module, context.fastmath)
         self.library.add_ir_module(self.module)
 
     def create_cpython_wrapper(self, release_gil: bool = False) -> None:

@@ -60,13 +60,6 @@ def link_runtime(context: Any, library: Any) -> None:
     library.add_linking_library(rtsys.library)
 
 
-class NoRuntime:
-    """Stands for a library, to which Numba links its runtime when a function has been lowered."""
-
-    def add_linking_library(self, library: Any) -> None:
-        """Do nothing."""
-
-
 def load_few() -> None:
     """Patch: contexts load few registries where they are told so; compilers that are not `frugal` load all.
 
