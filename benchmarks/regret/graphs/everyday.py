@@ -76,7 +76,7 @@ def visits() -> Graph:
 
 @graph
 def lifetimes() -> Graph:
-    """Weibull lifetimes, the shape latent with a Gamma guide."""
+    """Weibull lifetimes of proportional hazards, the shape latent with a Gamma guide."""
     rng = np.random.default_rng(42)
     x = rng.normal(size=(90, 2))
     y = np.exp(0.3 * x[:, 0]) * rng.weibull(1.5, size=90) + 1e-3
@@ -85,7 +85,7 @@ def lifetimes() -> Graph:
     def model(x: Any, y: Any) -> None:
         w, shape = ppl.sample("w", Normal(np.zeros(2), 1.0)), ppl.sample("shape", Gamma(2.0, 1.0))
         with ppl.plate("rows", x, y) as (x, y):
-            ppl.sample("y", Weibull(shape, np.exp(x @ w)), obs=y)
+            ppl.sample("y", Weibull(shape, np.exp(x @ w / shape)), obs=y)
 
     @ppl.model
     def guide(x: Any, y: Any) -> None:

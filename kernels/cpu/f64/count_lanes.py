@@ -1,9 +1,9 @@
 # Made from kernels/source/cpu/count_lanes.py by `python -m ppl.kernels.source`: change that file instead.
-"""Poisson and binomial counts for a run of lanes, in blocks whose loops vectorise.
+"""Poisson and binomial counts for a run of lanes, in blocks whose loops vectorise where all means are large.
 
-Small means go up from 0 all lanes together, until the last has reached its count. Large means make an attempt of all
-lanes together, then of those rejected. What a lane gets is what the scalar sampler gives it. In float64, lanes come
-one after another.
+Large means make an attempt of all lanes together, then of those rejected. Where some are small, lanes come one after
+another: going up from 0 all together, until the last has reached its count, takes 3 to 9 times as long on AVX2. What a
+lane gets is what the scalar sampler gives it. In float64, too, lanes come one after another.
 """
 
 import numpy as np
