@@ -91,8 +91,8 @@ LOOP_ARRAYS = 14
 """Arrays that one innermost loop may touch. With more LLVM no longer vectorises; that is not timed here."""
 
 ROWS_INNERMOST, CARRIED_ENTRIES = 8, 16
-"""Entries of events, particles or states up to which elementary functions take rows in their innermost loop (Zen 3: a
-logistic regression with 4 particles 66 to 24 µs), and entries that a row may store for each such function."""
+"""Entries of events, particles or states below which elementary functions take rows in their innermost loop (Zen 3: 4
+particles 66 to 24 µs, but 8, a vector of AVX2, 10 to 24), and entries that a row may store for each such function."""
 
 SLICED_LOOP = 4
 """Innermost loops up to this length index the flat arrays: cutting slices costs more than it saves. Not recorded."""

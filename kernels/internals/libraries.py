@@ -21,10 +21,10 @@ LINKED, MACHINE = "linked", "machine"
 class Own(JITCodeLibrary):
     """A library for one function, which calls its own copies of what is linked to it.
 
-    Relies on `_optimize_functions`, which runs for every part, and `_optimize_final_module`, which runs when all is
-    linked. Numba lets copies of a function stand for one another: a call that is not inlined runs the copy that the
-    process has loaded first. Copies are optimised with their callers, and may differ in the last bits; which one came
-    first differed between a process that compiles and one that reads machine code.
+    Relies on `_optimize_final_module`, which runs when all is linked. Numba lets copies of a function stand for one
+    another: a call that is not inlined runs the copy that the process has loaded first. Copies are optimised with their
+    callers, and may differ in the last bits; which one came first differed between a process that compiles and one that
+    reads machine code.
 
     The copies have names of their own. LLVM is free to change what they take and how they are called; and the loader
     looks names up among all functions, so that another library would be given such a copy for the function itself.
@@ -60,10 +60,6 @@ class Own(JITCodeLibrary):
         if self._bitcode is not None and self._shared_module is None:
             self._shared_module = llvm.parse_bitcode(self._bitcode)
         return super()._get_module_for_linking()
-
-    def _optimize_functions(self, module: Any) -> None:
-        """Nothing for single functions: what optimises the whole module does the same again."""
-        module.data_layout = self._codegen._data_layout
 
     def _optimize_final_module(self) -> None:
         own = f".{uuid.uuid4().hex}"

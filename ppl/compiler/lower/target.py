@@ -83,7 +83,7 @@ class Fusion:
     arrays: int = tuning.LOOP_ARRAYS
     operations: Number = NEVER
     innermost: Literal["event", "short", "rows"] = "short"
-    short: int = tuning.ROWS_INNERMOST
+    short: int = 7
     vectors_apart: bool = False
     cuts: frozenset[str] = frozenset()
     whole: frozenset[str] = frozenset()
