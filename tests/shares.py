@@ -134,7 +134,6 @@ SHARES: dict[str, int] = {
     "tests/processes/test_own_copies.py::test_users_functions_are_their_own": 2,
     "tests/processes/test_pickled.py::test_a_closure_of_the_main_script_goes_to_joblibs_workers": 0,
     "tests/processes/test_pickled.py::test_programs_go_to_workers": 3,
-    "tests/processes/test_registries.py::test_programs_are_compiled_and_read_without_what_numba_knows_of_python": 0,
     "tests/program/test_bits.py::test_all_ways_give_the_bits_of_step": 16,
     "tests/program/test_bits.py::test_sample_is_the_same_everywhere": 4,
     "tests/program/test_bits.py::test_value_is_the_same_everywhere": 6,
