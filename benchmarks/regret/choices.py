@@ -10,14 +10,11 @@ from benchmarks.regret.measure import Built, Candidate, Plan, spelled, time_toge
 from benchmarks.regret.search import MORE
 from ppl.compiler.plan.choice import TABLE
 from ppl.errors import EstimatorError
-from ppl.estimators import REGISTRY, Combine
+from ppl.estimators import by_default
 from ppl.estimators.base import Estimator
 from ppl.inference.tuning.bench import MAX_COPIES
 
-KNOWN: dict[str, Estimator] = {
-    e.label: e
-    for e in (*(row.estimator for row in TABLE), *MORE, *(made() for made in REGISTRY.values() if made is not Combine))
-}
+KNOWN: dict[str, Estimator] = {e.label: e for e in (*(row.estimator for row in TABLE), *MORE, *by_default())}
 """Estimators by label."""
 
 

@@ -47,4 +47,10 @@ REGISTRY: dict[str, type[Estimator]] = {
     )
 }
 
+
+def by_default() -> list[Estimator]:
+    """One estimator of every kind with its usual options, but for `Combine`, which has to be told its members."""
+    return [kind() for kind in REGISTRY.values() if kind is not Combine]
+
+
 __all__ = ["REGISTRY", "Hyper", "NotNeeded", "Support", *REGISTRY]

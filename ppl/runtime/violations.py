@@ -18,7 +18,7 @@ from ppl.compiler.surrogate.conditions.uses import allowed, use_conditions
 from ppl.compiler.surrogate.expansion import Expansion
 from ppl.distributions.domain.conditions import Condition
 from ppl.errors import ParameterError
-from ppl.estimators import REGISTRY
+from ppl.estimators import by_default
 from ppl.estimators.base import Estimator
 from ppl.graph.stochastic import RandomNode
 from ppl.ir import ops
@@ -129,8 +129,8 @@ def _across(expansion: Expansion, env: Env, bound: Bound) -> Violation | None:
 def _named_instead(rn: RandomNode, sees: Callable[[type[Estimator]], bool]) -> str:
     """The advice to name one of the unbiased estimators that admit a node and see what its draws do not show."""
     through = rn.dist.through_cdf
-    kinds = [e for e in REGISTRY.values() if sees(e) and not e.biased and not (through and e.follows_path)]
-    names = [e.__name__ for e in kinds if e().supports(rn).ok]
+    found = [e for e in by_default() if sees(type(e)) and not e.biased and not (through and e.follows_path)]
+    names = [type(e).__name__ for e in found if e.supports(rn).ok]
     return f"name {', '.join(names[:-1])}{' or ' if names[1:] else ''}{names[-1]} for this node, or " if names else ""
 
 

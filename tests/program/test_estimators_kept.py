@@ -12,7 +12,6 @@ import ppl
 from ppl import Bernoulli, Normal
 from ppl.errors import DataError
 from ppl.estimators import (
-    REGISTRY,
     Combine,
     Enumerate,
     Hyper,
@@ -22,6 +21,7 @@ from ppl.estimators import (
     Relaxed,
     ScoreFunction,
     StraightThrough,
+    by_default,
 )
 from ppl.estimators.base import Estimator
 from ppl.estimators.parts.serialize import from_json, to_json
@@ -46,7 +46,7 @@ def program():
 @pytest.mark.parametrize(
     "estimator",
     [
-        *(kind() for kind in REGISTRY.values() if kind is not Combine),
+        *by_default(),
         Combine(Pathwise(), ScoreFunction()),
         Rebar(temperature=ppl.hyper("tau", 0.3), eta=np.float64(0.5), adapt_eta=False),
         Rebar(temperature=0.2, adapt_temperature=True),

@@ -116,10 +116,18 @@ def relaxed(units: Units, particles: int) -> float:
     return RELAXED * units.own / particles
 
 
+def pairwise(particles: int) -> tuple[float, float]:
+    """What a and b are multiplied by in (a (K - 2) + b) / (K (K - 1)), the variance of a U-statistic of order 2 of K
+    particles (Hoeffding 1948): of a gradient with the mean of the others' costs as baseline.
+    """
+    ordered = particles * (particles - 1)
+    return (particles - 2) / ordered, 1 / ordered
+
+
 def others(units: Units, particles: int) -> float:
     """Of a score against the mean of the other particles."""
-    k = max(particles, 2)
-    return ((k - 2) * units.near + 2 * max(units.near, units.all)) / (k * (k - 1))
+    a, b = pairwise(max(particles, 2))
+    return a * units.near + 2 * b * max(units.near, units.all)
 
 
 def weighted(units: Units, particles: int) -> float:

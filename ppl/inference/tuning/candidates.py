@@ -11,7 +11,7 @@ from typing import Any
 from ppl.arguments import MANY, integer
 from ppl.compiler.plan.choice import TABLE
 from ppl.errors import EstimatorError, OptionError
-from ppl.estimators import REGISTRY, Combine, Enumerate, Pathwise, ScoreFunction
+from ppl.estimators import Combine, Enumerate, Pathwise, ScoreFunction, by_default
 from ppl.estimators.base import Estimator
 from ppl.lang.carried import require_one_particle
 
@@ -29,7 +29,7 @@ def candidates_of(own: Estimator) -> list[Estimator]:
     """The estimators to try for a node that has the estimator `own`; those that it does not support are among them."""
     known = [*(row.estimator for row in TABLE), ScoreFunction(), *BESIDE_TABLE]
     kinds = {type(e) for e in known}
-    return list(dict.fromkeys([*known, *(e() for e in REGISTRY.values() if e not in kinds), own]))
+    return list(dict.fromkeys([*known, *(e for e in by_default() if type(e) not in kinds), own]))
 
 
 def counts_of(asked: Any, own: int, trace: Any) -> tuple[int, ...]:

@@ -1,9 +1,8 @@
 """How the variance of a choice follows from the number of particles, and what several numbers say of it together.
 
 The estimate is the mean over particles: its variance is 1/K of one particle's. With baselines that are the mean of the
-other particles' costs it is a U-statistic of order 2 (Hoeffding 1948), whose variance is
-(a (K - 2) + b) / (K (K - 1)). Both are linear in what is not known, so that gradients with all numbers of particles
-tell of each.
+other particles' costs it is a U-statistic of order 2 (`pairwise`). Both are linear in what is not known, so that
+gradients with all numbers of particles tell of each.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ppl.compiler.plan.expected import pairwise
 from ppl.estimators.base import Estimator
 from ppl.inference.tuning.contender import Config, Contender
 
@@ -28,7 +28,7 @@ def terms_of(config: Config) -> tuple[float, ...]:
         return (1 / k,)
     if k < 2 or any(map(_weighs, estimators)):
         return ()
-    return (k - 2) / (k * (k - 1)), 1 / (k * (k - 1))
+    return pairwise(k)
 
 
 def reads_others(config: Config) -> bool:

@@ -21,9 +21,7 @@ from ppl.runtime.state import State
 from ppl.training.live import Live, Steps, rule_of
 from ppl.training.optim.adam import Adam
 from ppl.training.trainers import trainer_of
-
-BLOCK_SECONDS = 0.002
-"""About how long a timed block of steps takes."""
+from ppl.training.tuned.timed import Timed
 
 
 class StandingSteps:
@@ -33,13 +31,14 @@ class StandingSteps:
     """
 
     def __init__(self, program: Any, call: Call):
-        self._program, self._call, self._still, self._count = program, call, Adam(0.0), 1
+        self._program, self._call, self._still = program, call, Adam(0.0)
+        self._timed = Timed(self.take, self._begin)
         compiled = program.prepare(*call.data)
         rule = rule_of(self._still)
         assert rule is not None
         self._trainer = trainer_of(compiled, rule.sparse, rule.name)
         self._start = functools.partial(Live, call.state, rule, compiled.estimators)
-        self._live = self._start()
+        self._begin()
         self._hyper = compiled.hyper_vector(call.hyper, call.state.step)[None]
         if self._trainer is not None:
             bound = compiled.binder.bind(call.data, None, call.total_rows, False)
@@ -53,8 +52,8 @@ class StandingSteps:
         self._live.share()
         return self._live.state
 
-    def take(self, count: int) -> None:
-        """Take so many steps.
+    def take(self, count: int) -> int:
+        """Take so many steps, and return how many.
 
         Raises
         ------
@@ -64,10 +63,11 @@ class StandingSteps:
             for _ in range(count):
                 state = update(bind(self._program, self._call), self._still)[0]
                 self._call = replace(self._call, state=state)
-            return
+            return count
         rates = [0.0] * count
         if self._trainer.run(self._live, self._steps, rates, self._hyper.repeat(count, 0)) < count:
             self._refuse()
+        return count
 
     def _refuse(self) -> NoReturn:
         """Say where the first value that is not finite appears in the step that was not taken."""
@@ -87,14 +87,7 @@ class StandingSteps:
 
     def seconds(self, clock: Callable[[], float] = time.perf_counter) -> float:
         """Seconds of a step by `clock`, the mean over a block of steps that begins where the first one did."""
-        taken = self._timed(clock)
-        while taken < BLOCK_SECONDS / 2:
-            self._count = max(2 * self._count, int(0.75 * self._count * BLOCK_SECONDS / max(taken, 1e-9)))
-            taken = self._timed(clock)
-        return taken / self._count
+        return self._timed.seconds(clock)
 
-    def _timed(self, clock: Callable[[], float]) -> float:
+    def _begin(self) -> None:
         self._live = self._start()
-        began = clock()
-        self.take(self._count)
-        return clock() - began

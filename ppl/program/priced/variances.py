@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppl.compiler.plan.expected import AGES, LAGS
+from ppl.compiler.plan.expected import AGES, LAGS, pairwise
 from ppl.compiler.surrogate.variants import Variant
 from ppl.errors import DataError, EstimatorError, NonFiniteError, ParameterError, SimulatorError
 from ppl.inference.diagnose import state_for
@@ -60,9 +60,9 @@ class Curve(NamedTuple):
         """The variance with so many particles: never negative, and not below what `MOST` show, whatever their noise."""
         if particles < 2:
             return 2 * self.two
-        single = max((MOST * (MOST - 1) * self.most - 2 * self.two) / (4 * (MOST - 2)), 0.0)  # of one particle alone
-        pair = max(self.two, 2 * single)
-        return (2 * pair + 4 * (particles - 2) * single) / (particles * (particles - 1))
+        (single, pair), (a, b) = pairwise(MOST), pairwise(particles)
+        alone = max((self.most - 2 * pair * self.two) / (4 * single), 0.0)  # of one particle
+        return 4 * a * alone + 2 * b * max(self.two, 2 * alone)
 
 
 class Drawn(NamedTuple):

@@ -22,6 +22,7 @@ from ppl.training.checkpoint import TUNED, Resumed
 from ppl.training.tuned.choices import Choices, packed, unpacked
 from ppl.training.tuned.family import Family, allowed, found
 from ppl.training.tuned.probe import ADAPTING, PAIRS, Probe, measured
+from ppl.training.tuned.timed import Stepper, Timed
 
 SHARE, FREE = 0.05, 0.01
 """What comparing may take of the seconds of the steps until the next comparison, and seconds that nobody notices."""
@@ -29,15 +30,11 @@ GROWTH, LEAST = 4, 100
 """A comparison follows after a further 1 / GROWTH of the steps that were taken, at least, and after so many steps."""
 TIE = 0.1
 """Relative difference of variance × seconds below which the choice stays."""
-TURNS, BLOCK_SECONDS = 15, 0.002
-"""Turns in which the first seconds of steps are measured, and what each takes at least. The least is taken: whatever
-else runs on the machine only adds to it."""
-MOST_STEPS = 2**16
+TURNS = 15
+"""Turns in which the first seconds of steps are measured. The least is taken: whatever else runs on the machine only
+adds to it."""
 NEVER = 2**62
 KEPT = TUNED + "aux/"
-
-Stepper = Callable[[int], int]
-"""Takes up to so many steps that nobody sees, and returns how many: fewer where one is not finite."""
 
 
 class Loop(Protocol):
@@ -236,12 +233,9 @@ def clearly_more(one: np.ndarray, other: np.ndarray) -> bool:
 
 def timed(steppers: Sequence[Stepper]) -> list[float]:
     """Seconds of a step of each, which take turns: the least over turns."""
-    counts = [_count(stepper) for stepper in steppers]
-    taken: list[list[float]] = [[] for _ in steppers]
-    for _ in range(TURNS):
-        for stepper, count, times in zip(steppers, counts, taken, strict=True):
-            times.append(_seconds(stepper, count))
-    return [min(times) for times in taken]
+    blocks = [Timed(stepper) for stepper in steppers]
+    turns = [[block.seconds() for block in blocks] for _ in range(TURNS)]
+    return [min(times) for times in zip(*turns, strict=True)]
 
 
 def gradient_seconds(probe: Probe, program: Any, state: State, fresh: frozenset[str]) -> float:
@@ -252,20 +246,6 @@ def gradient_seconds(probe: Probe, program: Any, state: State, fresh: frozenset[
         probe.gradient(program, state, 0)
         found.append(time.perf_counter() - began)
     return min(found[1:]) * (2 * PAIRS + ADAPTING * bool(fresh))
-
-
-def _count(stepper: Stepper) -> int:
-    """How many steps take about as long as a turn should."""
-    count = 1
-    while count < MOST_STEPS and _seconds(stepper, count) * count < BLOCK_SECONDS:
-        count *= 2
-    return count
-
-
-def _seconds(stepper: Stepper, count: int) -> float:
-    began = time.perf_counter()
-    taken = stepper(count)
-    return (time.perf_counter() - began) / max(taken, 1)
 
 
 def _fitting(program: Any, arrays: Sequence[Any], plan: Choices) -> Family:
