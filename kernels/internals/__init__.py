@@ -3,8 +3,8 @@
 Every other module uses `numba`, `numba.types`, `numba.extending`, `numba.core.errors` and what stands in this folder;
 the private parts of numba-cuda stand in `ppl.kernels.cuda`: `ptx`, `users` and `simulated`. Code generators also use
 what Numba's guide to extending shows: `cgutils`, the arrays and values of a target context.
-`tests/kernels/test_internals.py` holds modules to that, and tests each part, so that a version of Numba which changes
-one says which.
+`tests/kernels/test_private_parts.py` holds modules to that; `test_internals.py` and `test_internal_calls.py` beside it
+test each part, so that a version of Numba which changes one says which.
 
 Five names are Numba's own: `cgutils`, code of common things; `CompileResult`, machine code and what is known of it;
 `dumps`, pickling of functions too; `global_compiler_lock`, which its holder may take again; and `normalize_signature`,

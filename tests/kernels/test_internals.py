@@ -1,6 +1,5 @@
 """Numba's private parts, one by one: a version of Numba that changes one fails here and says which."""
 
-import ast
 import contextlib
 import ctypes
 import os
@@ -21,8 +20,6 @@ from numba.experimental import jitclass
 from numba.extending import intrinsic, overload, overload_method, type_callable
 
 from ppl.kernels import internals
-from ppl.kernels.config import jit
-from ppl.kernels.cpu.parallel.parts import on_threads
 from ppl.kernels.internals import lowering
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,13 +33,6 @@ F = types.float64
 def one_up(x):
     """Plain: x + 1."""
     return x + 1
-
-
-def positive(x):
-    """Plain: x, which must be positive."""
-    if x <= 0:
-        raise ValueError("not positive", 7)
-    return x
 
 
 def result_of(fn, *kinds):
@@ -337,78 +327,6 @@ def test_environments_of_numba_are_read_without_their_modules():
     assert patched("numba", [], "a third environment").globals is vars(numba)
 
 
-# Calls in Numba's calling convention.
-
-_checked, _symbol = numba.njit(positive), "ppl_test_of_internals"
-
-
-@intrinsic
-def _by_symbol(typing_context, x):
-    def codegen(context, builder, signature, values):
-        return internals.call_symbol(context, builder, signature, _symbol, values)
-
-    return F(F), codegen
-
-
-@intrinsic
-def _by_address(typing_context, place, x):
-    def codegen(context, builder, signature, values):
-        return internals.call_address(context, builder, F(F), values[0], values[1:])
-
-    return types.int64(types.int64, F), codegen
-
-
-@intrinsic
-def _linked(typing_context, function, x):
-    called = internals.call_signature(typing_context, function, [x])
-    both = types.Tuple((types.int64, called.return_type))
-
-    def codegen(context, builder, signature, values):
-        compiled = internals.compiled(function.dispatcher, called)
-        found = internals.call_compiled(context, builder, compiled, called, values[1:])
-        return context.make_tuple(builder, both, found)
-
-    return both(function, x), codegen
-
-
-@intrinsic
-def _raise(typing_context, raised):
-    def codegen(context, builder, signature, values):
-        internals.raise_again(context, builder, values[0])
-        return context.get_dummy_value()
-
-    return types.void(raised), codegen
-
-
-@numba.njit
-def _ends_and_raises(place, x):
-    """How a call ended, and then its exception."""
-    raised = _by_address(place, x)
-    if raised == 0:
-        return 1.0
-    _raise(raised)
-    return 2.0
-
-
-@compiles
-def test_calls_by_symbol():
-    llvm.add_symbol(_symbol, internals.address(_checked, F(F)))
-    caller = numba.njit(lambda x: _by_symbol(x))
-    assert caller(2.5) == 2.5
-    with pytest.raises(ValueError) as caught:
-        caller(-1.0)
-    assert caught.value.args == ("not positive", 7)
-
-
-@compiles
-def test_calls_by_address():
-    place = internals.address(_checked, F(F))
-    assert _ends_and_raises(place, 2.5) == 1.0
-    with pytest.raises(ValueError) as caught:
-        _ends_and_raises(place, -1.0)
-    assert caught.value.args == ("not positive", 7)
-
-
 @compiles
 def test_events_are_made_where_somebody_hears_them():
     def timers():
@@ -444,91 +362,6 @@ def test_pass_managers_are_freed():
         assert builder.getFunctionPassManager() and builder.getModulePassManager()
         before = before or (i >= 20 and megabytes())
     assert megabytes() - before < 10, "600 of each hold some 30 MB where they are not freed"
-
-
-@compiles
-def test_exceptions_raised_in_python_stay_there():
-    @numba.njit
-    def fails(x):
-        with numba.objmode(y="float64"):
-            y = {}[x]
-        return y
-
-    with pytest.raises(KeyError):
-        _ends_and_raises(internals.address(fails, F(F)), 1.0)
-
-
-@compiles
-def test_calls_of_linked_machine_code():
-    @numba.njit
-    def caller(fn, x):
-        raised, result = _linked(fn, x)
-        _raise(raised)
-        return result
-
-    assert caller(_checked, 2.5) == 2.5
-    with pytest.raises(ValueError, match="not positive"):
-        caller(_checked, -1.0)
-
-
-# Arrays, BLAS and threads.
-
-
-@intrinsic
-def _cut(typing_context, array, start, size):
-    def codegen(context, builder, signature, values):
-        data = context.make_array(array)(context, builder, values[0]).data
-        return internals.flat_array(context, builder, array, builder.gep(data, [values[1]]), values[2])
-
-    return array(array, types.int64, types.int64), codegen
-
-
-@compiles
-def test_flat_arrays():
-    def doubled(x, start, size):
-        part = _cut(x, start, size)
-        part *= 2
-        return part.shape[0], part.strides[0], part.itemsize, part.sum()
-
-    x = np.arange(6, dtype=np.float32)
-    assert numba.njit(doubled)(x, 1, 3) == (3, 4, 4, 12.0)
-    assert list(x) == [0, 2, 4, 6, 4, 5]
-
-
-def test_the_product_of_blas():
-    """Column-major c = 2 a b + 3 c, a 2 x 3 and b given transposed, 2 x 3."""
-    internals.ensure_blas()
-    place = llvm.address_of_symbol(internals.BLAS_PRODUCT)
-    assert place
-    word, pointer, letter = ctypes.c_ssize_t, ctypes.c_void_p, ctypes.c_char
-    operands = [pointer, pointer, word, pointer, word, pointer, pointer, word]
-    product = ctypes.CFUNCTYPE(ctypes.c_int, letter, letter, letter, word, word, word, *operands)(place)
-    a, b = np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.asfortranarray(np.arange(6.0).reshape(2, 3) - 2)
-    c, alpha, beta = np.asfortranarray(np.ones((2, 2))), np.array([2.0]), np.array([3.0])
-    at = [x.ctypes.data for x in (alpha, a, b, beta, c)]
-    assert product(b"d", b"n", b"t", 2, 2, 3, at[0], at[1], 2, at[2], 2, at[3], at[4], 2) == 0
-    np.testing.assert_array_equal(c, 2 * a @ b.T + 3)
-
-
-@jit
-def _place(part, parts, lane, out, flag, number, count):
-    out[part] = number * count if flag else lane
-
-
-@jit
-def _places(out, flag, number, count):
-    on_threads(_place, (out, flag, number, count), out.shape[0], 1)
-
-
-def test_a_region_calls_a_function_with_what_stands_behind_a_word():
-    out = np.ones(3)
-    _places(out, True, np.float32(0.5), np.int32(6))
-    assert out.tolist() == [3.0] * 3
-    _places(out, False, np.float32(0.5), np.int32(6))
-    assert out.tolist() == [0.0] * 3
-
-
-# Who may use what.
 
 
 class Doubling:
@@ -572,84 +405,3 @@ def test_extensions_of_numba_are_looked_for_where_numba_compiles(monkeypatch):
 @compiles
 def test_functions_without_a_writer_are_numbas():
     assert numba.njit(pipeline_class=lowering.Direct)(one_up)(2.0) == 3.0
-
-
-PUBLIC = {"numba", "numba.types", "numba.extending", "numba.core.errors", "numba.experimental"}
-NAMES = {"cfunc", "cuda", "experimental", "extending", "njit", "objmode", "prange", "types"}
-MINE = (
-    "kernels/internals/",
-    "kernels/cuda/ptx.py",
-    "kernels/cuda/simulated.py",
-    "kernels/cuda/users.py",
-    "kernels/cuda/compat.py",
-)
-RELIED = {
-    "active_code_library", "call_conv", "fndesc", "get_call_template", "get_compile_result", "get_overload",
-    "has_dynamic_globals", "magic_tuple", "overloads", "recompile", "reload_init", "targetctx", "targetoptions",
-    "class_type", "jit_methods", "jit_props", "jit_static_methods", "call_internal_no_propagate", "typing_context",
-}  # fmt: skip
-OURS = {"_fields", "_field_defaults", "_replace", "_asdict"}
-
-
-def _files():
-    folders = ("kernels", "ppl", "models", "benchmarks", "examples")
-    paths = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
-    return {path.relative_to(ROOT).as_posix(): path for path in paths}
-
-
-@pytest.mark.parametrize("folder", ["kernels", "ppl", "models", "benchmarks", "examples"])
-def test_private_parts_stand_in_one_place(folder):
-    wrong = []
-    for name, path in _files().items():
-        if name.startswith(f"{folder}/") and not name.startswith(MINE):
-            wrong += [f"{name}:{line}: {text}" for line, text in _private(path.read_text(encoding="utf-8"), folder)]
-    assert not wrong, "\n".join(wrong)
-
-
-def _private(text, folder):
-    """Lines that name something of Numba that `internals` should have."""
-    for x in ast.walk(ast.parse(text)):
-        if isinstance(x, ast.Import):
-            bad = [a.name for a in x.names if a.name.startswith("numba") and a.name not in {"numba", "numba.types"}]
-        elif isinstance(x, ast.ImportFrom) and re.match(r"numba\b", x.module or ""):
-            allowed = NAMES if x.module == "numba" else None
-            bad = [a.name for a in x.names if a.name.startswith("_") or (allowed and a.name not in allowed)]
-            bad += [] if x.module in PUBLIC else [x.module]
-        elif isinstance(x, ast.Attribute):
-            whole = ast.unparse(x)
-            bad = [whole] if re.match(r"numba\.(core\.(?!errors)|np\.|misc|parfors)", whole) else []
-            bad += [whole] if folder == "kernels" and _is_private(x) else []
-        elif isinstance(x, ast.Call) and ast.unparse(x.func) in ("getattr", "hasattr", "setattr"):
-            bad = [ast.unparse(a) for a in x.args if isinstance(a, ast.Constant) and a.value in RELIED]
-        elif isinstance(x, ast.Constant) and isinstance(x.value, str):
-            bad = re.findall(r"^(?:from|import) numba\.(?!types|extending)[\w.]+", x.value, re.MULTILINE)
-        else:
-            continue
-        yield from ((x.lineno, name) for name in bad)
-
-
-def _is_private(x):
-    """Whether an attribute is one that `internals` stands before, or another object's own."""
-    if x.attr in RELIED:
-        return True
-    owner = x.value.id if isinstance(x.value, ast.Name) else ""
-    own = owner in ("self", "cls", "os") or x.attr in OURS or x.attr.startswith("__")
-    return x.attr.startswith("_") and not own
-
-
-def test_the_walk_finds_what_it_looks_for():
-    shown = {
-        "from numba.core import cgutils": "numba.core",
-        "from numba.extending import _Intrinsic": "_Intrinsic",
-        "import numba.core.config": "numba.core.config",
-        "from numba import core": "core",
-        "numba.core.caching.NullCache": "numba.core.caching.NullCache",
-        "f._cache": "f._cache",
-        "result.reload_init": "result.reload_init",
-        "getattr(f, 'overloads')": "'overloads'",
-        "TEXT = 'from numba.core import x'": "from numba.core",
-    }
-    for text, name in shown.items():
-        assert name in [found for _, found in _private(text, "kernels")], text
-    for text in ("from numba import types", "from numba.extending import intrinsic", "numba.config.OPT", "self._x"):
-        assert not list(_private(text, "kernels")), text
