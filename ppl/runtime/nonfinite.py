@@ -103,12 +103,12 @@ def require_finite_sample(
             raise NonFiniteError(f"{method}: '{name}' is {array[at]}{place}{KEEP}", name)
 
 
-def refuse(bound: BoundCall, what: str, mode: str = "gradient") -> NoReturn:
+def refuse(bound: BoundCall, what: str, mode: str = "gradient", advice: str = KEEP) -> NoReturn:
     """Raise a ParameterError if a condition is violated, else say where the first value that is not finite appeared."""
     with contextlib.suppress(TooLargeError):  # an error here must not hide the one that is being reported
         refuse_violation(bound, mode)
     found = first_bad(bound, mode)
-    raise NonFiniteError(f"{what}. First: {found.text}{KEEP}", found.node)
+    raise NonFiniteError(f"{what}. First: {found.text}{advice}", found.node)
 
 
 def refuse_invalid(bound: BoundCall, method: str, sites: Sequence[str]) -> NoReturn:

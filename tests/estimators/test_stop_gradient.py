@@ -9,7 +9,6 @@ from ppl import Bernoulli, Categorical, Normal, OneHotCategorical, Uniform
 from ppl.errors import EstimatorError
 from ppl.estimators import (
     ARM,
-    REGISTRY,
     Analytic,
     BonnetPrice,
     CategoricalDisARM,
@@ -22,6 +21,7 @@ from ppl.estimators import (
     Rebar,
     Relax,
     ScoreFunction,
+    by_default,
 )
 from tests.helpers.laws import Graph, Sampler, arrays, assert_matches
 
@@ -76,7 +76,7 @@ def test_a_path_leaves_the_stopped_value_as_it_is(label, estimator):
     check(one(normal, cost), estimator, {"t": T}, {"t": exact})
 
 
-OTHERS = [e() for e in REGISTRY.values() if not e.follows_path and e not in (Analytic, Combine)]
+OTHERS = [e for e in by_default() if not e.follows_path and not isinstance(e, Analytic)]
 OTHERS.append(Combine(MeasureValued(), ScoreFunction()))
 
 

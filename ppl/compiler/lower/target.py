@@ -69,7 +69,7 @@ class Fusion:
     arrays : arrays that one innermost loop may touch and still vectorise.
     operations : operations that may share a loop; what others read then lies in memory.
     innermost : the innermost loop of operations in a region: the event's last dimension; the rows, for elementary
-        functions of events of up to `short` entries, which fill no vectors; or the rows always.
+        functions of events of fewer than `short` entries, which fill no vectors; or the rows always.
     short : see `innermost`.
     vectors_apart : whether elementary functions share no loop with operations that go on with loops inside it (see
         `schedule/phases.py`); so it is in the bodies of loops over time.
@@ -83,7 +83,7 @@ class Fusion:
     arrays: int = tuning.LOOP_ARRAYS
     operations: Number = NEVER
     innermost: Literal["event", "short", "rows"] = "short"
-    short: int = 7
+    short: int = tuning.ROWS_INNERMOST
     vectors_apart: bool = False
     cuts: frozenset[str] = frozenset()
     whole: frozenset[str] = frozenset()

@@ -215,8 +215,8 @@ def rows_innermost(ops: Sequence[Op], row: Axis, limits: Fusion) -> None:
                 op.domain = before
 
 
-def _is_short(op: Op, most: int) -> bool:
-    return len(op.domain) == 2 and (op.domain[1].size.constant or most + 1) <= most
+def _is_short(op: Op, limit: int) -> bool:
+    return len(op.domain) == 2 and (op.domain[1].size.constant or limit) < limit
 
 
 def _finals(stage: Stage, builder: Builder) -> None:

@@ -6,17 +6,14 @@ that is most of the time, and would make particles look free.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
-from ppl.errors import NonFiniteError, TooLargeError
 from ppl.runtime.call import Call, bind, update
-from ppl.runtime.nonfinite import refuse_violation
-from ppl.runtime.replay import first_bad
+from ppl.runtime.nonfinite import refuse
 from ppl.runtime.state import State
 from ppl.training.live import Live, Steps, rule_of
 from ppl.training.optim.adam import Adam
@@ -66,16 +63,9 @@ class StandingSteps:
             return count
         rates = [0.0] * count
         if self._trainer.run(self._live, self._steps, rates, self._hyper.repeat(count, 0)) < count:
-            self._refuse()
+            bound = bind(self._program, replace(self._call, state=self.state))
+            refuse(bound, "a loss or gradient of a training step is not finite", advice="")
         return count
-
-    def _refuse(self) -> NoReturn:
-        """Say where the first value that is not finite appears in the step that was not taken."""
-        bound = bind(self._program, replace(self._call, state=self.state))
-        with contextlib.suppress(TooLargeError):
-            refuse_violation(bound, "gradient")
-        found = first_bad(bound, "gradient")
-        raise NonFiniteError(f"a loss or gradient of a training step is not finite. First: {found.text}", found.node)
 
     def settled(self, steps: int, seconds: float) -> State:
         """The state after so many steps, or after about so many seconds."""

@@ -49,11 +49,10 @@ Make = Callable[[Settings], Prepared]
 
 
 class Weighed(NamedTuple):
-    """A plan: what was put first for it, the `max_copies` that it was made with, its program, the counts of a step,
-    its variance by particles, and the factor by which the price of a step may be too low.
+    """A plan: the `max_copies` that it was made with, its program, the counts of a step, its variance by particles, and
+    the factor by which the price of a step may be too low.
     """
 
-    first: First
     most: int
     plan: Plan
     program: Prepared
@@ -106,10 +105,8 @@ def chosen_particles(make: Make, settings: Settings, examples: Sequence[Any], st
         trials = [min(trials, key=lambda t: t.order)]
     found = min((t for t in trials if t.product <= SLACK * best), key=lambda t: t.particles)  # the table's order
     because = _because(found, trials, weighing.measured)
-    of = {name: c.estimator for name, c in found.weighed.plan.items() if not c.estimator.imposed}
-    return replace(
-        settings, particles=found.particles, first=of, max_copies=found.weighed.most, particles_because=because
-    )
+    plan, most = found.weighed.plan.as_dict(), found.weighed.most
+    return replace(settings, particles=found.particles, first=plan, max_copies=most, particles_because=because)
 
 
 class Weighing:
@@ -118,7 +115,6 @@ class Weighing:
     def __init__(self, make: Make, settings: Settings, examples: Sequence[Any], state: State | None):
         self.make, self.settings, self.examples = make, settings, examples
         self.weighed: dict[str, Weighed] = {}
-        self.counts: dict[str, Counts] = {}
         self.bases = self._bases()
         base = self.bases[max(self.bases)]
         self.compiled = base.prepare(*examples)
@@ -162,11 +158,12 @@ class Weighing:
         """All plans at all numbers of particles."""
         self._weigh(alike(self.compiled.graph, self.compiled.plan, self.measured is not None))
         self._weigh(node_by_node(self.compiled.graph, [t.weighed.plan for t in self._ranked()]))
+        weighed = list(self.weighed.values())
         if self.measured is not None:
             ranked = self._ranked()
             near = {id(t.weighed) for t in ranked if t.product <= CLOSE * ranked[0].product}
-            self.weighed = {key: self._with_variance(w, MANY) for key, w in self.weighed.items() if id(w) in near}
-        return [t for w in self.weighed.values() for t in self._at_all(w)]
+            weighed = [self._with_variance(w, MANY) for w in weighed if id(w) in near]
+        return [t for w in weighed for t in self._at_all(w)]
 
     def _weigh(self, firsts: Iterable[First]) -> None:
         for first in firsts:
@@ -179,10 +176,8 @@ class Weighing:
                 program = self._program(number, first, most)
                 found = program.prepare(*self.examples)
                 doubt = ROUGH if found.plan.copies > self.settings.max_copies else 1.0
-                self.counts[key] = counts = counted(found.request("gradient"), found.settings.dtype, found.target)
-                self.weighed[key] = self._with_variance(
-                    Weighed(first, most, found.plan, program, counts, _none, doubt), FEW
-                )
+                counts = counted(found.request("gradient"), found.settings.dtype, found.target)
+                self.weighed[key] = self._with_variance(Weighed(most, found.plan, program, counts, _none, doubt), FEW)
 
     def _too_long(self, plan: Plan) -> bool:
         """Whether the steps of loops over time would be written out too often to be weighed in seconds."""
@@ -225,7 +220,7 @@ class Weighing:
         """The price of a step; of combinations at least that with their first members, which they compute, too."""
         first = _key({n: getattr(e, "members", (e,))[0] for n, e in weighed.plan.estimators.items()})
         sizes = {**self.rows, "n_particles": particles}
-        return max(nanoseconds(c, sizes) for c in (weighed.counts, self.counts.get(first, weighed.counts))) / 1000
+        return max(nanoseconds(w.counts, sizes) for w in (weighed, self.weighed.get(first, weighed))) / 1000
 
 
 def _key(estimators: Mapping[str, Estimator]) -> str:
