@@ -38,7 +38,7 @@ ADDED = {
     'ScoreFunction("moving_average")': r"^ScoreFunction\(baseline='moving_average'",
 }
 """Kinds of estimators, and patterns of their labels."""
-NOT_SEEN = "everyday"
+NOT_SEEN = "unseen"
 """The group of graphs that were written when the rules were finished, and are only measured."""
 Records = Mapping[str, Any]
 HEAD = f"""# Regret of choices

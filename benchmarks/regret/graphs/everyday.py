@@ -1,4 +1,4 @@
-"""Everyday models that no rule was made by: written when the rules were finished, and only measured."""
+"""Everyday models that were written when the first rules of choice were finished."""
 
 from __future__ import annotations
 
