@@ -8,7 +8,7 @@ from ppl.distributions.base import Distribution
 from ppl.errors import ModelError
 from ppl.estimators.base import Branches, Estimator, NodeContext, Support
 from ppl.estimators.pathwise import crosses_unseen
-from ppl.graph.smoothness import describe
+from ppl.graph.smoothness import missed
 from ppl.ir import ops
 from ppl.ir.op_facts import KINK
 from ppl.ir.types import Axis, Kind
@@ -41,7 +41,7 @@ class Implicit(Estimator):
             return Support(False, f"{kind} has neither an implicit derivative nor a differentiable cdf")
         order, where = node.path_order()
         if order < KINK:
-            return Support(False, f"{describe(order)} on the way to {where}: an implicit gradient would miss it")
+            return Support(False, missed(order, where, "an implicit gradient"))
         if crosses_unseen(node):
             return Support(
                 False, "its path runs through the mixture's cdf, and components without centres may be apart"

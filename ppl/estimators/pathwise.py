@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from ppl.estimators.base import Branches, Estimator, NodeContext, Second, Support
-from ppl.graph.smoothness import describe
+from ppl.graph.smoothness import missed
 from ppl.ir.op_facts import KINK
 from ppl.records import dataclass
 
@@ -58,7 +58,7 @@ class Pathwise(Estimator):
         """Whether every path to a cost is at most kinked."""
         order, where = node.path_order()
         if order < KINK:
-            return Support(False, f"{describe(order)} on the way to {where}: a pathwise gradient would miss it")
+            return Support(False, missed(order, where, "a pathwise gradient"))
         return Support(True)
 
     def expand(self, ctx: NodeContext) -> Branches:

@@ -13,7 +13,7 @@ from ppl.graph.edges import felt_faults
 from ppl.graph.ranges import Ranges
 from ppl.graph.seams import closes
 from ppl.ir.node import Node
-from ppl.ir.op_facts import FACTS, JUMP, KINK, SMOOTH
+from ppl.ir.op_facts import FACTS, JUMP, KINK, POLE_AT_0, SMOOTH
 from ppl.ir.walks.readers import Readers
 
 ENDS = ("user", "shift", "formula")
@@ -30,6 +30,13 @@ def is_whole(node: Node) -> bool:
 def describe(order: float) -> str:
     """An order in words."""
     return {JUMP: "a jump", KINK: "a kink", SMOOTH: "smooth"}.get(order, f"differentiable {order:g} times")
+
+
+def missed(order: float, where: str, by: str) -> str:
+    """Why a path does not pass: what would be missed on the way, by which gradient, and what to write instead."""
+    reason = f"{describe(order)} on the way to {where}: {by} would miss it"
+    hint = "; where its argument x is always positive, write np.maximum(x, 1e-12)" if POLE_AT_0 in where else ""
+    return reason + hint
 
 
 class Orders:

@@ -82,6 +82,7 @@ class Facts(NamedTuple):
 OWN: Literal["own"] = "own"
 NOWHERE: Edge = ()
 LEAST = 5e-324
+POLE_AT_0 = "a pole at 0"
 
 
 def _at(order: float, lo: float, hi: float, words: str, period: float = 0.0) -> Edge:
@@ -89,8 +90,7 @@ def _at(order: float, lo: float, hi: float, words: str, period: float = 0.0) -> 
 
 
 FLAT, KINKED = _at(JUMP, -INF, INF, "a step"), _at(KINK, -INF, INF, "a kink")
-ZERO = _at(JUMP, 0.0, 0.0, "a pole at 0")
-UP_TO_0 = _at(JUMP, -INF, 0.0, "a pole at 0")
+ZERO, UP_TO_0 = _at(JUMP, 0.0, 0.0, POLE_AT_0), _at(JUMP, -INF, 0.0, POLE_AT_0)
 BELOW_0 = _at(JUMP, -INF, -LEAST, "no value below 0")
 HALF_PI = _at(JUMP, math.pi / 2, math.pi / 2, "a pole at pi / 2", math.pi)
 SINGULAR = _at(JUMP, -INF, INF, "a pole at singular matrices")
@@ -204,7 +204,7 @@ FACTS: dict[str, Facts] = {
     "tan": _numbers(1, (HALF_PI,), "none", "periodic", "function", POLE),
     "log": _function(1, "vectors", TAMES, UP_TO_0),
     "log1p": _function(1, "vectors", TAMES, _at(JUMP, -INF, -1.0, "a pole at -1")),
-    "log1mexp": _function(1, "function", PLAIN, _at(JUMP, 0.0, INF, "a pole at 0")),
+    "log1mexp": _function(1, "function", PLAIN, _at(JUMP, 0.0, INF, POLE_AT_0)),
     "sqrt": _function(1, "stored", TAMES, ROOT),
     "lgamma": _function(1, "vectors", PLAIN, UP_TO_0), "polygamma": _function(1, "function", POLE, UP_TO_0),
     "erfinv": _function(1, "function", PLAIN, OUTSIDE_SIGNED), "ndtri": _function(1, "vectors", PLAIN, OUTSIDE_UNIT),

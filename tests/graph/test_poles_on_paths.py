@@ -9,7 +9,7 @@ from scipy import integrate, stats
 import ppl
 from ppl import Bernoulli, MultivariateNormal, Normal
 from ppl.errors import EstimatorError
-from ppl.estimators import Rebar, Relax, Relaxed, StraightThrough
+from ppl.estimators import Pathwise, Rebar, Relax, Relaxed, StraightThrough
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir.op_facts import JUMP, KINK, SMOOTH
 from ppl.objectives.base import as_objective
@@ -221,3 +221,20 @@ def test_a_divisor_that_a_tiny_number_keeps_from_0_is_a_pole(tiny):
     assert order(lambda z: z / (np.exp(z) + tiny)) == SMOOTH
     assert order(lambda z: z / (z * z + 0.01)) == SMOOTH
     assert order(lambda z: z / np.sqrt(z * z + 1e-5)) == SMOOTH
+
+
+def test_a_pole_that_the_author_knows_to_be_out_of_reach_is_ruled_out_by_a_bound():
+    """Probabilities of ordered grades are differences: that they are positive is known to the author alone."""
+
+    def node(bound):
+        @ppl.model
+        def model():
+            z = ppl.sample("z", Normal(ppl.param("at", 0.0), 1.0))
+            low, high = 1 / (1 + np.exp(z)), 1 / (1 + np.exp(z - 1.0))
+            ppl.cost("loss", -np.log(np.maximum(high - low, 1e-12) if bound else high - low))
+
+        return StochasticGraph(as_objective(model).trace({}))["z"]
+
+    refused = Pathwise().supports(node(bound=False))
+    assert not refused.ok and "np.maximum(x, 1e-12)" in refused.reason
+    assert Pathwise().supports(node(bound=True)).ok
