@@ -197,16 +197,13 @@ COLUMN_TABLE_WIDTH, COLUMN_PART, COLUMN_ENTRIES = 32, 64, 1 << 26
 may hold twice for it. Zen 4: W6, width 100, 313 to 172 µs on two threads; the limits are not measured."""
 
 SLOWER_AGAIN = 48
-"""Calls of training after which the slower of one thread and all is timed again. Not measured: it costs two percent of
-the difference."""
+"""Calls of training after which the slower of one thread and all is timed again: 2% of the difference. Not measured."""
 
 BLOCK_SECONDS, BLOCK_STEPS = 0.05, 4096
-"""About how long a call of compiled training steps lasts, so that an interrupt is soon felt, and steps in it at most.
-Not a matter of speed above some milliseconds."""
+"""About how long compiled training steps last, so that an interrupt is soon felt, and steps. Not about speed."""
 
 SHUFFLED_COMPILED = 1 << 14
-"""Rows from which on compiled code puts an epoch in order, by buckets. Zen 4: 102,400 rows 10.7 to 0.8 ms ("W6"); the
-limit is not measured."""
+"""Rows from which on compiled code shuffles an epoch, not measured. Zen 4: 102,400 rows 10.7 to 0.8 ms ("W6")."""
 
 # --- When to compile ------------------------------------------------------------------------------------------------
 
@@ -219,6 +216,9 @@ SCANNED_BY_PYTHON = 8
 COLLECTOR = (200_000, 50, 1000)
 """Thresholds of Python's collector of cycles while Numba compiles. Zen 4: W3 compiles in 8.8 instead of 9.6 s
 ("Start-up"), with no more memory."""
+
+SPARED = 500_000
+"""Objects, some 50 MB, that are old at once after that. EPYC: 0.04 of 0.67 s of W3 ("The first minute", second)."""
 
 # --- Noise and draws ------------------------------------------------------------------------------------------------
 

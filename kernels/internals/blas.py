@@ -9,6 +9,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
+from ppl.lazy import loading
+
 PARENT = "scipy.linalg"
 NAME = f"{PARENT}.cython_blas"
 
@@ -38,8 +40,9 @@ def blas_alone() -> None:
         spec = PathFinder.find_spec(NAME, [str(Path(scipy.__file__).parent / "linalg")])
         if spec is None or spec.loader is None:
             return
-        sys.modules[NAME] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[NAME])
+        with loading():  # SciPy's OpenBLAS waits briefly, whoever imports it
+            sys.modules[NAME] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(sys.modules[NAME])
     except Exception:  # whatever a build of SciPy raises, the ordinary import says it
         sys.modules.pop(NAME, None)
     else:

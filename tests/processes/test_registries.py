@@ -4,6 +4,7 @@ import numba
 import pytest
 
 from ppl.checked import CHECKED
+from ppl.lazy import BRIEFLY
 from tests.processes.programs import run
 
 STEP = """
@@ -44,10 +45,19 @@ ALL = "from numba.core.registry import cpu_target\ncpu_target.target_context.ref
 """The same when Numba has loaded all that it knows of."""
 
 BLAS = """
-import sys
+import importlib.util, os, sys
 import numba, numpy as np
-import ppl.kernels.dispatch
+
+make = importlib.util.module_from_spec
+
+def module_from_spec(spec):
+    print(spec.name, os.environ.get("OPENBLAS_THREAD_TIMEOUT"))
+    return make(spec)
+
 {first}
+importlib.util.module_from_spec = module_from_spec
+import ppl.kernels.dispatch
+importlib.util.module_from_spec = make
 assert ("scipy.linalg" in sys.modules) is {known}
 x = np.arange(4.0).reshape(2, 2)
 assert (numba.njit(lambda a: a @ a)(x) == x @ x).all()
@@ -73,5 +83,6 @@ def test_programs_are_compiled_and_read_without_what_numba_knows_of_python(tmp_p
 
 
 @pytest.mark.parametrize("first", ["", "import scipy.linalg"])
-def test_the_blas_is_that_of_scipy(first, tmp_path):
-    run(BLAS.format(first=first, known=bool(first)), tmp_path / "cache")
+def test_the_blas_is_that_of_scipy_and_its_threads_wait_briefly(first, tmp_path):
+    said = run(BLAS.format(first=first, known=bool(first)), tmp_path / "cache")
+    assert said.splitlines() == ([] if first else [f"scipy.linalg.cython_blas {BRIEFLY}"])
