@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ppl.arguments import MANY, checked, integer, mapping, within
+from ppl.compiler.plan.frontier import frontier
 from ppl.errors import DataError, OptionError
 from ppl.inference.options import STATISTICS
 from ppl.inference.rank_repeats import RankRepeats, seconds_on_ranks
@@ -177,7 +178,11 @@ class Comparison(Mapping[str, Diagnosis]):
     __repr__ = table
 
     def plot(self, ax: Any = None) -> Any:
-        """Variance against seconds per step on logarithmic axes; returns the matplotlib axes (needs matplotlib)."""
+        """Variance against seconds per step on logarithmic axes; returns the matplotlib axes (needs matplotlib).
+
+        A line joins the programs that no other one beats in both. Along the dashed line variance × seconds is that of
+        the best.
+        """
         if ax is None:
             from matplotlib import pyplot  # slow to import, and optional
 
@@ -186,6 +191,11 @@ class Comparison(Mapping[str, Diagnosis]):
             at = d.seconds or 0.0, d.total.trace
             ax.errorbar(*at, yerr=d.total.trace_error, fmt="o", label=label)
             ax.annotate(label, at, textcoords="offset points", xytext=(6, 4))
+        places = [(d.seconds or 0.0, d.total.trace) for d in self.programs.values()]
+        best, ends = [places[i] for i in frontier(places)], np.array([f(s for s, _ in places) for f in (min, max)])
+        ax.step(*zip(*best, strict=True), where="post", color="0.6", linewidth=1, zorder=0)
+        if product := self.cost[self.best]:
+            ax.plot(ends, product / ends, color="0.6", linewidth=1, linestyle="--", zorder=0)
         ax.set(xscale="log", xlabel="seconds per step", ylabel="variance of the gradient (trace)")
         ax.set_yscale("log" if all(d.total.trace > 0 for d in self.programs.values()) else "symlog")
         return ax

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import ppl
+from ppl.compiler.plan.frontier import frontier
 from ppl.errors import DataError, EstimatorError, OptionError
 from ppl.estimators import Enumerate, ScoreFunction
 from ppl.inference import repeats as repeats_module
@@ -171,3 +172,14 @@ def test_compare_plots():
     program = toy_program()
     axes = ppl.compare({"rebar": program}, program.init(0), repeats=20, warmup=2).plot()
     assert [t.get_text() for t in axes.texts] == ["rebar"]
+    two = ppl.compare({"one": program, "same": program}, program.init(0), repeats=20, warmup=2).plot()
+    assert any(line.get_linestyle() == "--" for line in two.lines)
+
+
+def test_the_frontier_holds_what_no_other_beats_in_both():
+    rng = np.random.default_rng(0)
+    for size in [0, 1, 2, *rng.integers(3, 9, 60)]:
+        points = [(int(a), int(b)) for a, b in rng.integers(0, 7, (size, 2))]
+        kept = [points[i] for i in frontier(points)]
+        unbeaten = {p for p in points if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)}
+        assert kept == sorted(unbeaten)

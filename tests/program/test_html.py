@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 import ppl
+from ppl.compiler.plan.frontier import picture, points_of
+from ppl.compiler.plan.measured import Joint, Measured, Tuning, record
+from ppl.estimators import DisARM, Enumerate, Pathwise, Rebar, ScoreFunction
 from ppl.training.curve import POINTS, curve
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -98,3 +101,38 @@ def test_curves_of_any_history(values):
     assert (np.diff(points[:, 0]) > 0).all() and good.sum() >= len(points)
     if len(values) == 5000:
         assert (np.diff(points[:, 1]) >= 0).all()
+
+
+# --- variance against time of the node under the mouse ------------------------------------------------------
+
+
+def measured(plan):
+    """Made-up figures, as `ppl.tune` keeps them."""
+    rows = [Measured(ScoreFunction(), 4.0, 0.1, 1e-6), Measured(DisARM(), 1.0, 0.1, 2e-6, clock="priced"),
+            Measured(Rebar(), 2.0, 0.1, 9e-6), Measured(Enumerate(), rejected="too many states")]  # fmt: skip
+    whole = [Joint((("b < 1", DisARM()), ('z"', Pathwise())), 8, 0.1, 0.01, 0.0, 7e-6, 100, "compiled", taken=True)]
+    record(plan, {"b < 1": rows}, Tuning(tuple(whole), 1.0, 1.0))
+    return plan
+
+
+def test_a_tuned_plan_shows_variance_against_time_of_the_node_under_the_mouse():
+    plan = measured(ppl.compile(hostile, data=np.ones((5, 2))).explain())
+    found = parsed(plan._repr_html_())
+    places = found.findall(".//tr[@class='ppl-pictures']/td/div")
+    assert len(places) == len(plan) == 2 and places[0].get("class") == "ppl-first"
+    dots = places[0].findall(f".//{SVG}circle")
+    assert len(dots) == 4 and sum(dot.get("fill") == "#ffffff" for dot in dots) == 1
+    assert "8 × DisARM()" in "".join(places[0].itertext()) and "too many states" not in "".join(places[0].itertext())
+    steps = [tuple(map(float, p.split(","))) for p in places[0].find(f".//{SVG}polyline").get("points").split()]
+    assert len(steps) == 5 and steps == sorted(steps)
+    assert "".join(places[1].itertext()) == "not measured"
+    assert "nth-child(2):hover" in found.find(".//style").text
+
+
+def test_seconds_of_the_interpreter_stand_beside_no_others():
+    plan = ppl.compile(hostile, data=np.ones((5, 2))).explain()
+    rows = [Measured(ScoreFunction(), 4.0, 0.1, 1e-3, clock="interpreter"), Measured(DisARM(), 1.0, 0.1, 2e-6),
+            Measured(Rebar(), 0.0, 0.0, 9e-6)]  # fmt: skip
+    record(plan, {"b < 1": rows})
+    assert [p.label for p in points_of(plan, "b < 1")] == ["1 × DisARM()", "1 × Rebar()"]
+    assert picture(points_of(plan, "b < 1")) and picture(points_of(plan, "b < 1")[:1]) == ""

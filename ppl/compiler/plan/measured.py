@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Measured:
     """One candidate for one node: variance of the whole gradient (trace), seconds per step, or why it was left out.
 
-    `clock` says where the seconds were taken: "compiled" steps, or the "interpreter" (only ratios mean something).
+    `clock` says where the seconds come from: "compiled" steps that were timed, the "priced" schedule, or the
+    "interpreter" (only ratios mean something).
     `squared_bias` is the squared distance of the mean gradient from the reference, 0 of unbiased ones.
     """
 
@@ -146,7 +147,7 @@ def _table(what: str, rows: Sequence[tuple[str, str, float, float, float, float,
     for i, column in enumerate([*columns, "error² × seconds" if biased else "variance × seconds"]):
         table.add_column(column, justify="right" if i > 1 else "left", overflow="fold")
     for mark, label, variance, error, bias, seconds, clock in rows:
-        time = f"{seconds * 1e6:.3g} µs" + (" (interpreter)" if clock == "interpreter" else "")
+        time = f"{seconds * 1e6:.3g} µs" + ("" if clock == "compiled" else f" ({clock})")
         cost = _pair((variance + bias) * seconds, error * seconds)
         cells = [_pair(variance, error), *([f"{bias:.3g}"] if biased else []), time, cost]
         table.add_row(f"   {mark}", escape(label), *cells)
