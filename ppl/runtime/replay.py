@@ -25,6 +25,9 @@ from ppl.runtime.state import Layout
 from ppl.runtime.violations import loops_of, place, violation
 from ppl.tuning import REPLAYED_ENTRIES
 
+KNOWN_ANGLE = 6.5e6
+"""Above it the kernels' sines of float32 are NaN."""
+
 
 class Culprit(NamedTuple):
     """The first bad value: the name in the model it belongs to, and a clause that says what it is."""
@@ -88,7 +91,21 @@ def _replay(call: BoundCall, mode: str) -> Culprit:
     found = _first(gradients, bad, values, order)
     if found is not None:
         return _describe(found, values, bad, bound, env, forward)
-    return Culprit(None, "the replay in the interpreter stays finite, so this is a matter of rounding")
+    return Culprit(
+        None, _lost_angle(values) or "the replay in the interpreter stays finite, so this is a matter of rounding"
+    )
+
+
+def _lost_angle(values: Mapping[Node, Any]) -> str:
+    """Which angle is too large for sines in float32, if one is."""
+    angles = (
+        (n, float(np.max(np.abs(values[n.args[0]]), initial=0.0))) for n in values if n.op in ("sin", "cos", "tan")
+    )
+    found = next(((n, angle) for n, angle in angles if angle >= KNOWN_ANGLE), None)
+    if found is None:
+        return ""
+    return (f"`{found[0].op}` of {found[1]:.2g}: float32 has it below {KNOWN_ANGLE:.2g} only, since neighbouring "
+            "numbers there are half a radian apart; compile with dtype='float64'")  # fmt: skip
 
 
 def _entries(nodes: Sequence[Node], env: Env) -> int:

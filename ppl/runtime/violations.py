@@ -96,7 +96,7 @@ def _at_edge(expansion: Expansion, env: Env, bound: Bound) -> Violation | None:
             continue
         at = tuple(int(i) for i in np.argwhere(truth)[0])
         shown = float(_entry((beside, value), there, at))
-        label, where = type(expansion.plan[rn.name]).__name__, place(there, at, bound, loops_of(rn.site.scan))
+        label, where = expansion.plan[rn.name].label, place(there, at, bound, loops_of(rn.site.scan))
         text = (
             f"{edge.name} of {type(rn.dist).__name__} is {shown:g}{where}, and a parameter moves it: "
             f"what has probability 0 is never drawn, so {label} would miss its share of the derivative; "
@@ -116,7 +116,7 @@ def _across(expansion: Expansion, env: Env, bound: Bound) -> Violation | None:
             continue
         at = tuple(int(i) for i in np.argwhere(~truth)[0])
         shown = float(_entry((beside, value), good, at))
-        label, where = type(expansion.plan[rn.name]).__name__, place(good, at, bound, loops_of(rn.site.scan))
+        label, where = expansion.plan[rn.name].label, place(good, at, bound, loops_of(rn.site.scan))
         text = (
             f"the components of {type(rn.dist).__name__} stand apart{where}: about one sample in "
             f"{shown:.3g} lies between them, and these alone carry what the weights move along a path through the cdf, "
@@ -130,7 +130,7 @@ def _named_instead(rn: RandomNode, sees: Callable[[type[Estimator]], bool]) -> s
     """The advice to name one of the unbiased estimators that admit a node and see what its draws do not show."""
     through = rn.dist.through_cdf
     found = [e for e in by_default() if sees(type(e)) and not e.biased and not (through and e.follows_path)]
-    names = [type(e).__name__ for e in found if e.supports(rn).ok]
+    names = [e.label for e in found if e.supports(rn).ok]
     return f"name {', '.join(names[:-1])}{' or ' if names[1:] else ''}{names[-1]} for this node, or " if names else ""
 
 

@@ -82,7 +82,7 @@ def test_the_refusal_names_node_parameter_and_estimator():
     program = ppl.compile(model, estimators=ScoreFunction())
     state = program.init(0, x)
     with pytest.raises(
-        ParameterError, match=r"node 'b': probs of Bernoulli is 1 in row 0 .* ScoreFunction .*\n  at .*test_weight"
+        ParameterError, match=r"node 'b': probs of Bernoulli is 1 in row 0 .* ScoreFunction.* .*\n  at .*test_weight"
     ):
         program.value_and_grad(state, x)
     with pytest.raises(FitError, match="probs of Bernoulli is 1"):
@@ -358,12 +358,12 @@ def test_compiled_programs_agree(dtype):
 
 
 ADVICE = {
-    "bernoulli": (lambda p: Bernoulli(p), 1.0, "name Enumerate or MeasureValued for this node, or keep"),
-    "binomial": (lambda p: Binomial(3, p), 1.0, "name Enumerate for this node, or keep"),
+    "bernoulli": (lambda p: Bernoulli(p), 1.0, "name Enumerate() or MeasureValued() for this node, or keep"),
+    "binomial": (lambda p: Binomial(3, p), 1.0, "name Enumerate() for this node, or keep"),
     "geometric": (lambda p: ppl.Geometric(p), 1.0, "the derivative; keep probs inside its range"),
     "negative binomial": (lambda p: ppl.NegativeBinomial(3.0, p), 0.0, "the derivative; keep probs inside its range"),
     "mixture": (lambda p: Mixture(p, Normal(np.array([-1.0, 1.0]), 1.0)), np.array([1.0, 0.0]),
-                "name SumComponents for this node, or keep weights"),
+                "name SumComponents() for this node, or keep weights"),
 }  # fmt: skip
 
 

@@ -199,3 +199,18 @@ def test_a_loss_that_is_infinite_for_another_reason_is_named_or_kept():
         assert caught.value.node == "-log p(y)"
     assert program.value(state, nonfinite="keep") == np.inf
     assert program.value_and_grad(state, nonfinite="keep")[0] == np.inf
+
+
+def test_an_angle_that_single_precision_does_not_have_is_named():
+    x = np.array([1.0, -9e6])
+
+    @ppl.model
+    def waves(x):
+        with ppl.plate("rows", x) as x:
+            ppl.cost("c", np.sin(ppl.param("a", 1.0) * x))
+
+    program = ppl.compile(waves, data=x)
+    with pytest.raises(NonFiniteError, match=r"`sin` of 9e\+06: float32 has it below 6.5e\+06 only.*dtype='float64'"):
+        program.step(program.init(0), x)
+    double = ppl.compile(waves, data=x, dtype="float64")
+    assert double.value(double.init(0), x) == pytest.approx(np.sin(x).sum(), rel=1e-9)
