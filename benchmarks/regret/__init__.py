@@ -3,13 +3,14 @@
 For every graph: variance of the gradient × seconds of a training step in the compiled loop of `ppl.fit`, of the
 automatic plan (with one particle, and with `particles="auto"`), of what `ppl.tune` takes, and of every unbiased
 candidate, with particles. Regret is the ratio to the least of them. Graphs that `regret.json` has are not searched
-again unless they are named, so that the table grows over several runs. With --torch, PyTorch's programs of the graphs
-are measured, and nothing else.
+again unless they are named, so that the table grows over several runs, or with --all. With --torch, PyTorch's programs
+of the graphs are measured, and nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure what is missing, or named, until the time is over; write the table. 1 where a graph failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks regret", description=__doc__)
     parser.add_argument("graphs", metavar="GRAPH", nargs="*", help=f"of {', '.join(GRAPHS)} (default: those missing)")
+    parser.add_argument("--all", action="store_true", help="all graphs again, those first that took longest")
     parser.add_argument("--minutes", type=float, default=240.0, help="no graph is begun after so many")
     parser.add_argument(
         "--choices", action="store_true", help="take the choices of all graphs again, not the candidates"
@@ -44,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     numba.set_num_threads(1)
     if given.out:
         return _child(given.graphs[0], given.out, options)
-    names, until = given.graphs or _default(options), time.monotonic() + 60 * given.minutes
+    began = time.monotonic()
+    names, until = given.graphs or (_longest_first() if given.all else _default(options)), began + 60 * given.minutes
     if given.processes > 1:
         command = work.child_command(options)
         failed = work.in_children(names, given.processes, command, partial(_keep, options), until)
@@ -58,8 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             except work.WorkError as error:
                 print(f"{name}: {error}", flush=True)
                 failed.append(name)
+    if given.all and not failed and time.monotonic() < until:
+        work.keep(STORE, {}, _whole_run(given.processes, began))
     records = work.read(STORE)
-    write({n: records[n] for n in GRAPHS if n in records})
+    write({n: records[n] for n in GRAPHS if n in records}, work.last_run(STORE))
     if failed:
         print(f"failed: {', '.join(failed)}")
     return int(bool(failed))
@@ -73,6 +78,17 @@ def _default(options: work.Options) -> list[str]:
 
         return [n for n in GRAPHS if n in records and n in PEERS]
     return [n for n in GRAPHS if options.choices or n not in records]
+
+
+def _longest_first() -> list[str]:
+    """All graphs: those that have no record, then by the seconds that they took."""
+    records = work.read(STORE)
+    return sorted(GRAPHS, key=lambda n: -records.get(n, {}).get("seconds", float("inf")))
+
+
+def _whole_run(processes: int, began: float) -> dict[str, Any]:
+    minutes = (time.monotonic() - began) / 60
+    return {"graphs": len(GRAPHS), "processes": processes, "minutes": minutes, "date": str(datetime.date.today())}
 
 
 def _child(name: str, out: Path, options: work.Options) -> int:

@@ -49,7 +49,7 @@ with `particles="auto"` it weighs estimators and particles by interpreted gradie
 prices; `tune` measures (its budget as it is by default). Both try up to 64 copies, so their regret may be below 1,
 and 0 where it finds what is exact. ± is one standard error from the variances. Graphs with "trained" are measured after
 some hundred steps of Adam. Graphs with a star were looked at when the rules of `particles="auto"` and `tune` were made;
-the others were not looked at for that. The machine was busy while all choices were taken.
+the others were not looked at for that.
 
 Seconds are those of a step in the compiled loop of `ppl.fit` (Adam, all rows, one thread, float32), as processor
 time of this process, in turns. A call of `program.step` from Python takes 10 to 20 µs more, which would make
@@ -117,8 +117,8 @@ def _cell(record: Mapping[str, Any], choice: str) -> str:
     return f"**{found[0]:.3g}**{error} ({plan})"
 
 
-def page(records: Records) -> str:
-    """The results as Markdown."""
+def page(records: Records, run: Mapping[str, Any] | None = None) -> str:
+    """The results as Markdown; `run` says how long the last run over all graphs took."""
     lines = [
         "| graph | auto, one particle | auto with particles | tune | best | candidates | PyTorch |",
         "|---|---|---|---|---|---|---|",
@@ -134,16 +134,19 @@ def page(records: Records) -> str:
             peer_table.cell(r),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    head = [*_goals(records), *peer_table.lines(records), _seconds(records), ""]
+    head = [*_goals(records), *peer_table.lines(records), _seconds(records, run), ""]
     return HEAD + "\n".join([*head, *lines, "", *_needed(records), ""])
 
 
-def _seconds(records: Records) -> str:
+def _seconds(records: Records, run: Mapping[str, Any] | None) -> str:
     """How long it all took."""
-    known = [r["seconds"] for r in records.values() if "seconds" in r]
-    took = f"Searching {len(known)} graphs took {sum(known) / 60:.0f} minutes." if known else ""
-    rest = f"{len(records) - len(known)} graphs do not say how long they took." if len(known) < len(records) else ""
-    return "\n" + " ".join(filter(None, (took, rest)))
+    if run is None:
+        return ""
+    how = "one at a time" if run["processes"] == 1 else f"{run['processes']} at a time"
+    later = [r["date"] for r in records.values() if r["date"] > run["date"]]
+    again = f" {len(later)} of them were searched again later." if later else ""
+    took = f"{run['minutes']:.0f} minutes ({run['date']})"
+    return f"\nSearching all {run['graphs']} graphs in one go, {how}, took {took}.{again}"
 
 
 def _goals(records: Records) -> list[str]:
@@ -202,9 +205,9 @@ def _needed(records: Records) -> list[str]:
     return [*lines, "", f"Needed on none of these graphs: {', '.join(never) or 'no kind'}."]
 
 
-def write(records: Records) -> None:
+def write(records: Records, run: Mapping[str, Any] | None) -> None:
     """Write page and picture."""
-    (timing.RESULTS / "regret.md").write_text(page(records))
+    (timing.RESULTS / "regret.md").write_text(page(records, run))
     curves = {
         name.replace("`", ""): [pair[0] for r in records.values() if (pair := regret(r, key))]
         for key, name in CHOICES.items()

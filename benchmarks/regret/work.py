@@ -72,16 +72,26 @@ def measured(name: str, record: Record | None, options: Options) -> Record:
 
 def read(store: Path) -> dict[str, Record]:
     """All records."""
-    return dict(json.loads(store.read_text())["graphs"]) if store.exists() else {}
+    return dict(_contents(store)["graphs"])
 
 
-def keep(store: Path, found: Mapping[str, Record]) -> dict[str, Record]:
-    """Add records to the file, which is replaced as a whole; return all."""
-    records = {**read(store), **found}
-    text = json.dumps({"graphs": records, "machine": machine.info()}, indent=1, default=float)
+def last_run(store: Path) -> dict[str, Any] | None:
+    """The last run over all graphs in one go: `graphs`, `processes`, `minutes` and `date`; None where there is none."""
+    return _contents(store).get("run")
+
+
+def _contents(store: Path) -> dict[str, Any]:
+    return dict(json.loads(store.read_text())) if store.exists() else {"graphs": {}}
+
+
+def keep(store: Path, found: Mapping[str, Record], run: Mapping[str, Any] | None = None) -> dict[str, Record]:
+    """Add records, and what there is to say of a whole run, to the file, which is replaced as a whole; return all."""
+    had = _contents(store)
+    records = {**had["graphs"], **found}
+    text = {"graphs": records, "machine": machine.info(), "run": run or had.get("run")}
     handle, path = tempfile.mkstemp(dir=store.parent, prefix=store.name)
     with os.fdopen(handle, "w") as file:
-        file.write(text)
+        file.write(json.dumps(text, indent=1, default=float))
     os.chmod(path, 0o644)
     os.replace(path, store)
     return records

@@ -79,11 +79,16 @@ def test_another_graph_is_said_to_be_one(apart: float) -> None:
 
 
 def test_the_page_has_torch_and_the_time_of_searching() -> None:
-    records = {"a": {**record(of_torch(RLOO={"2": [4.0, 0.1, 1.0]})), "seconds": 120.0}, "b": record()}
-    text = table.page(records)
+    records = {
+        "a": {**record(of_torch(RLOO={"2": [4.0, 0.1, 1.0]})), "date": "2026-11-30"},
+        "b": {**record(), "date": "2026-12-01"},
+    }
+    text = table.page(records, {"graphs": 2, "processes": 2, "minutes": 59.6, "date": "2026-11-30"})
     assert "| candidates | PyTorch |" in text
     assert "| 1 | **4** (RLOO, 2) |" in text
-    assert "Searching 1 graphs took 2 minutes. 1 graphs do not say how long they took." in text
+    took = "Searching all 2 graphs in one go, 2 at a time, took 60 minutes (2026-11-30)."
+    assert f"{took} 1 of them were searched again later." in text
+    assert "in one go" not in table.page(records)
     assert "PyTorch, at most" not in table.page({"b": record()})
 
 
@@ -94,7 +99,11 @@ def test_records_are_added_to_those_of_others(tmp_path: Path) -> None:
     assert found == work.read(store)
     assert {name: r["title"] for name, r in found.items()} == {"a": "new", "b": "a graph"}
     assert json.loads(store.read_text())["machine"]
-    assert list(tmp_path.iterdir()) == [store]
+    assert list(tmp_path.iterdir()) == [store] and work.last_run(store) is None
+    run = {"graphs": 2, "processes": 1, "minutes": 3.0, "date": "2026-11-30"}
+    work.keep(store, {}, run)
+    work.keep(store, {"c": record()})
+    assert work.last_run(store) == run and set(work.read(store)) == {"a", "b", "c"}
 
 
 CHILD = """
@@ -131,7 +140,7 @@ def test_a_graph_without_a_record_is_not_measured_with_torch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(regret, "STORE", tmp_path / "regret.json")
-    monkeypatch.setattr(regret, "write", lambda records: None)
+    monkeypatch.setattr(regret, "write", lambda records, run: None)
     assert regret.main(["square", "--torch"]) == 1
     assert "square: no record yet: measure it without --torch first" in capsys.readouterr().out
     assert regret.main(["square", "--torch", "--out", str(tmp_path / "square.json")]) == 1
