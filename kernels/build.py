@@ -10,7 +10,7 @@ import functools
 import hashlib
 import os
 import sys
-from pathlib import Path
+from collections.abc import Iterator
 
 import llvmlite
 import numba
@@ -49,12 +49,21 @@ def kernels_version() -> str:
     """Return a hexadecimal hash of every source file of this folder, of `ppl/tuning.py` and the compiler's versions."""
     versions = f"{numba.__version__} {llvmlite.__version__} {np.__version__} {sys.version_info[:2]}"
     digest = hashlib.blake2b(versions.encode(), digest_size=16)
-    root = Path(__file__).parent
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode())
-        digest.update(path.read_bytes())
-    digest.update(Path(tuning.__file__).read_bytes())
+    for name, path in [*sorted(_sources(os.path.dirname(__file__))), ("", tuning.__file__)]:
+        digest.update(name.encode())
+        with open(path, "rb", buffering=0) as file:
+            digest.update(file.readall())
     return digest.hexdigest()
+
+
+def _sources(folder: str, above: str = "") -> Iterator[tuple[str, str]]:
+    """The source files of a folder and of those in it: each name below it, and the path."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _sources(entry.path, f"{above}{entry.name}/")
+            elif entry.name.endswith(".py"):
+                yield above + entry.name, entry.path
 
 
 def build_tag() -> str:

@@ -11,6 +11,7 @@ Files lie under `NUMBA_CACHE_DIR`, if that is absolute, or beside the source, as
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import io
@@ -65,7 +66,11 @@ class MachineCode(internals.Cache):
     def __init__(self, fn: Callable[..., Any], stamp: Callable[[], str | None], form: str = ""):
         self.fn, self.stamp, self.form = fn, stamp, form
         self.enabled = True
-        self.file = Path(inspect.getfile(fn))
+
+    @functools.cached_property
+    def file(self) -> Path:
+        """Where the function stands."""
+        return Path(inspect.getfile(self.fn))
 
     @property
     def cache_path(self) -> str | None:

@@ -48,13 +48,18 @@ def _plain_signature(fn: Any) -> inspect.Signature | None:
         return None
     if "__wrapped__" in said or "__signature__" in said:
         return None
-    parameters = [_parameter(name) for name in code.co_varnames[: code.co_argcount]]
-    return inspect.Signature(parameters, __validate_parameters__=False)
+    return _of_names(code.co_varnames[: code.co_argcount])
+
+
+@functools.cache
+def _of_names(names: tuple[str, ...]) -> inspect.Signature:
+    """The signature of plain arguments: many functions have the same few, and signatures never change."""
+    return inspect.Signature([_parameter(name) for name in names], __validate_parameters__=False)
 
 
 @functools.cache
 def _parameter(name: str) -> inspect.Parameter:
-    """A plain argument: many functions have arguments of the same few names, and parameters never change."""
+    """A plain argument."""
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 

@@ -71,7 +71,15 @@ def test_version_knows_the_files_of_all_folders(tmp_path, monkeypatch):
     assert build.kernels_version.__wrapped__() == before
     with open(folder / "calls.py", "a") as file:
         file.write("# another text\n")
-    assert build.kernels_version.__wrapped__() != before
+    changed = build.kernels_version.__wrapped__()
+    (folder / "calls.py").rename(folder / "others.py")
+    assert len({before, changed, build.kernels_version.__wrapped__()}) == 3
+
+
+def test_version_reads_all_sources_of_the_kernels():
+    root = Path(build.__file__).parent
+    known = {(path.relative_to(root).as_posix(), str(path)) for path in root.rglob("*.py")}
+    assert set(build._sources(str(root))) == known and ("cpu/checks.py", str(root / "cpu/checks.py")) in known
 
 
 def test_infinities_keep_their_meaning():
