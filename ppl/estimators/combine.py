@@ -62,7 +62,8 @@ class Combine(Estimator):
         for i, member in enumerate(self.members):
             complaint = _unfit(member) or ("is named twice" if member in self.members[:i] else "")
             if complaint:
-                raise EstimatorError(f"Combine: {getattr(member, 'label', shown(member))} {complaint}")
+                named = member.label if isinstance(member, Estimator) else shown(member)
+                raise EstimatorError(f"Combine: {named} {complaint}")
         if len(self.members) < 2:
             named = self.members[0].label if self.members else "none"
             example = "Combine(Pathwise(), ScoreFunction('leave_one_out'))"
@@ -156,7 +157,9 @@ class Combine(Estimator):
 
 def _unfit(member: Any) -> str:
     """Why an estimator cannot be a member; "" where it can."""
-    if not isinstance(member, Estimator) or isinstance(member, Combine):
+    if not isinstance(member, Estimator):
+        return "is a class: write it with parentheses" if isinstance(member, type) else "is no estimator"
+    if isinstance(member, Combine):
         return "is no single estimator"
     if member.biased:
         return "is biased, and weights that sum to 1 would keep its bias"

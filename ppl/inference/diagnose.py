@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ppl.arguments import MANY, checked, integer, mapping, within
+from ppl.arguments import MANY, checked, integer, mapping, shown, within
 from ppl.compiler.plan.frontier import frontier
 from ppl.errors import DataError, OptionError
 from ppl.inference.options import STATISTICS
@@ -238,7 +238,7 @@ def compare(
             raise OptionError("compare: a sweep has been measured: it takes no state and no data")
         return programs.compared(over, value)
     if not isinstance(programs, Mapping) or not programs:
-        raise OptionError("compare takes at least one program: {label: program}")
+        raise OptionError(f"compare takes at least one program by label, {{label: program}}, not {shown(programs)}")
     mapping("compare: programs", programs, "programs")
     require_state(state, "compare: state")
     assert state is not None
@@ -256,11 +256,20 @@ def state_for(program: Any, state: State, data: Sequence[Any]) -> State:
     compiled = program.prepare(*data)
     require_state(state)
     if state._layouts[0] != compiled.layout:
-        raise DataError(f"the programs' parameters differ: {state} against {[n for n, _ in compiled.layout.shapes]}")
+        raise DataError(_differing(dict(state._layouts[0].shapes), dict(compiled.layout.shapes)))
     if state._layouts[1] == compiled.aux_layout and state._flat.dtype == compiled.binder.dtype:
         return state
     fresh = program.init(state.seed, *data)
     return held(program, fresh.replace(params=state.params), state, data)
+
+
+def _differing(held: Mapping[str, tuple[int, ...]], asked: Mapping[str, tuple[int, ...]]) -> str:
+    """How the parameters of a state differ from those of a program with its data: the first that does, by name."""
+    name = next((n for n in [*asked, *held] if held.get(n) != asked.get(n)), None)
+    if name is None:
+        return f"the parameters stand in another order: the state has {list(held)}, the program {list(asked)}"
+    has, wants = (f"has {name!r} of shape {of[name]}" if name in of else f"has no {name!r}" for of in (held, asked))
+    return f"the parameters differ: the state {has}, the program with these data {wants}"
 
 
 def warmed(program: Any, call: Call, steps: int) -> State:

@@ -153,10 +153,10 @@ def test_compare_keeps_parameters_and_refuses_others():
     x = data(4)
     program = units_program("score")
     state = program.init(0, x)
-    with pytest.raises(DataError, match="parameters differ"):
+    with pytest.raises(DataError, match=r"the parameters differ: the state has .* the program with these data has"):
         ppl.compare({"a": toy_program()}, state)
     for wrong in ({}, [program]):
-        with pytest.raises(OptionError, match=r"at least one program: \{label: program\}"):
+        with pytest.raises(OptionError, match=r"at least one program by label, \{label: program\}"):
             ppl.compare(wrong, state)
     moved = state.replace(params={k: v + 0.5 for k, v in state.params.items()})
     exact = ppl.compile(units, Enumerate(), dtype="float64", data=x)
