@@ -163,7 +163,9 @@ class Moments:
         trace = float(flat[1].sum())
         signal = max(float((flat[0] ** 2).sum()) - trace / n, 0.0)
         snr = float(np.sqrt(signal / trace)) if trace > 0 else float("inf")
-        return Gradient(flat[0], flat[1], np.sqrt(flat[1] / n), trace, float(distance.std() / np.sqrt(n)), snr)
+        return Gradient(
+            flat[0], flat[1], np.sqrt(flat[1] / n), trace, float(distance.std() / np.sqrt(len(distance))), snr
+        )
 
     @property
     def parameters(self) -> list[str]:

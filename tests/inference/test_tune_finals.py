@@ -12,7 +12,7 @@ from ppl.errors import NonFiniteError
 from ppl.estimators import Analytic, Combine, DisARM, Enumerate, MeasureValued, Pathwise, Rebar, Relaxed, ScoreFunction
 from ppl.inference.tuning import bench, race
 from ppl.inference.tuning.contender import Config
-from ppl.inference.tuning.finals import CLOSE, NEAR, Expected, Finals, corrected, first_of_each
+from ppl.inference.tuning.finals import CLOSE, NEAR, Expected, Finals, beside, corrected, first_of_each
 from ppl.inference.tuning.laws import pool, scaled, terms_of
 from tests.inference.clocks import timed_by
 
@@ -219,3 +219,15 @@ def test_a_cost_that_is_not_finite_is_named():
     program = ppl.compile(model)
     with pytest.raises(NonFiniteError, match=r"not finite\. First: cost 'bad' is nan, first in a `log`$"):
         ppl.tune(program, program.init(0))
+
+
+def test_particles_beside_those_of_the_best_are_measured():
+    """Of each estimator that is near the best the next counts, unless they are measured; of the others none."""
+
+    def known(estimator, particles, cost):
+        return SimpleNamespace(config=config(estimator, particles), cost=cost, seconds=1.0)
+
+    counts = (1, 2, 4, 8, 16)
+    begun = [known(LEAVE, 16, 1.0), known(DisARM(), 4, 0.99 * CLOSE), known(DisARM(), 2, 2.0), known(AVERAGE, 4, 1.4)]
+    assert beside(begun, lambda c: counts) == [config(LEAVE, 8), config(DisARM(), 8)]
+    assert beside(begun, lambda c: ()) == []

@@ -19,6 +19,7 @@ from ppl.errors import EstimatorError, ParameterError
 from ppl.estimators.base import Estimator
 from ppl.inference.diagnose import state_for
 from ppl.inference.repeats import Chunk, Moments, Repeats
+from ppl.inference.tuning.blocks import BLOCK, BlockMoments, blocks
 from ppl.records import dataclass
 from ppl.runtime.call import BoundCall, Call, bind, run
 from ppl.runtime.state import State
@@ -116,9 +117,15 @@ class Contender:
         source.chunk = chunk
         self._drawn = source(10**9)
 
-    def run_compiled(self) -> None:
-        """Begin again with gradients of compiled steps on all rows, which cost what steps do."""
-        self.moments, self.chunks, self.pooled = Moments(), 0, None
+    def run_compiled(self, short: bool) -> None:
+        """Begin again with gradients of compiled steps on all rows, in blocks if they are `short`."""
+        self.chunks, self.pooled = 0, None
+        if short and (found := blocks(self.program, self.call)) is not None:
+            self.moments, self._drawn = BlockMoments(), found
+            self.draw()
+            if not self.moments.cancels:
+                return
+        self.moments, self.chunks = Moments(), 0
         bound = bind(self.program, self.call)
         run(bound, "gradient")
         self._drawn = _steps(bound, max(self.seconds, 1e-6))
@@ -149,6 +156,11 @@ class Contender:
     def repeats(self) -> int:
         """Gradients drawn."""
         return self.moments.count
+
+    @property
+    def together(self) -> int:
+        """Gradients that one entry of `distances` is the mean of."""
+        return BLOCK if isinstance(self.moments, BlockMoments) else 1
 
     @property
     def alone(self) -> tuple[float, float]:
@@ -184,7 +196,7 @@ class Contender:
 
         There is none where variances are those of one law of particles: then only times differ.
         """
-        if self.pooled is not None or best.pooled is not None:
+        if self.pooled is not None or best.pooled is not None or self.together != best.together:
             if self.pooled is not None and self.config.estimators == best.config.estimators:
                 return 0.0
             return math.hypot(self.trace_error * self.seconds, best.trace_error * best.seconds)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from ppl.inference.tuning.blocks import SHORT
 from ppl.inference.tuning.clock import Clock
 from ppl.inference.tuning.contender import Config, Contender, Programs
 from ppl.inference.tuning.laws import reads_others, scaled
@@ -23,9 +24,11 @@ DOUBT = 4.0
 """Factor up to which the variance of a choice with baselines from the other particles is measured with the most."""
 CLOSE, MOST = 1.3, 6
 """Factor above the least variance × corrected price up to which a choice is compiled, and how many at most."""
-FIRST, TIMED, LEAST = 0.7, 0.15, 0.1
-"""Share of the budget that is spent when the first ones have been raced; share that times take; and share that every
-race has."""
+CLIMBS, BESIDE = 2, 3
+"""How often numbers of particles beside those of the best are compiled, and of how many estimators."""
+FIRST, NEXT, TIMED, LEAST = 0.7, 0.8, 0.15, 0.1
+"""Shares of the budget that are spent when the first ones, and the next, have been raced; share that times take; and
+share that every race has."""
 BEST = 3
 """Estimators that are compiled at least: some gradients may be wrong by a factor; and choices that no race drops."""
 
@@ -81,7 +84,13 @@ class Finals:
         heads = self._contenders(first_of_each(expected), own)
         self.measure(heads, FIRST)
         others = self._contenders(corrected(expected, heads), None)
-        return self.measure([*heads, *others], 1.0) if others else self._race(heads, 1.0)
+        found = self.measure([*heads, *others], NEXT) if others else heads
+        for _ in range(CLIMBS):
+            others = self._contenders(beside(found, self.useful), None)
+            if not others:
+                break
+            found = self.measure([*found, *others], NEXT)
+        return self._race(found, max(1.0, self.clock.spent() / self.budget + LEAST))
 
     def expected(self, known: Iterable[Contender]) -> list[Expected]:
         """All choices, best first, by what the nearest number of particles has; only exact ones, if any are."""
@@ -126,7 +135,7 @@ class Finals:
         if not any(c.config.biased for c in contenders):
             with self.clock.pause():
                 for c in new:
-                    c.run_compiled()
+                    c.run_compiled(short=all(c.seconds < SHORT for c in contenders))
         return self._race(contenders, max(share, self.clock.spent() / self.budget + LEAST))
 
     def _race(self, contenders: list[Contender], share: float) -> list[Contender]:
@@ -154,3 +163,24 @@ def corrected(expected: Sequence[Expected], heads: Sequence[Contender]) -> list[
     found.sort(key=lambda e: e.order)
     compiled = {c.config for c in heads}
     return [e.config for e in found if e.config not in compiled and e.within(CLOSE, found[0])][:MOST]
+
+
+def beside(measured: Sequence[Contender], useful: Callable[[Config], Sequence[int]]) -> list[Config]:
+    """The next fewer and more particles of the best estimators, where they are not measured yet.
+
+    Prices know little of caches and of vectors: a step of half the particles may take much less than they say.
+    """
+    ranked = sorted(measured, key=lambda c: (c.cost, c.seconds))
+    heads: dict[object, Contender] = {}
+    for c in ranked:
+        heads.setdefault(c.config.estimators, c)
+    known = {c.config for c in measured}
+    found: list[Config] = []
+    for c in list(heads.values())[:BESIDE]:
+        if c.cost > CLOSE * ranked[0].cost:
+            break
+        counts = list(useful(c.config))
+        at = counts.index(c.config.particles) if c.config.particles in counts else -1
+        places = (at - 1, at + 1) if at >= 0 else ()
+        found += [replace(c.config, particles=counts[i]) for i in places if 0 <= i < len(counts)]
+    return [config for config in found if config not in known]

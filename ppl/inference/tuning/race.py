@@ -15,8 +15,8 @@ PRECISE = 0.02
 """Relative standard error of the variance at which a race ends."""
 TIE, EQUAL = 0.1, 0.03
 """Relative difference of costs below which nothing is dropped from a race; and below which choices count as equal."""
-ENOUGH, MOST = 500, 4000
-"""Gradients from which on a race may end, and at which it does."""
+ENOUGH, BLOCKS, MOST = 500, 40, 4000
+"""Gradients, and blocks of them, from which on a race may end; and gradients or blocks at which it does."""
 
 
 def race(
@@ -64,7 +64,8 @@ def _order(contender: Contender) -> tuple[float, float]:
 
 
 def _precise(c: Contender) -> bool:
-    return c.repeats >= MOST or (c.repeats >= ENOUGH and c.trace_error <= PRECISE * c.trace)
+    enough = c.repeats >= max(ENOUGH, BLOCKS * c.together)
+    return c.repeats >= MOST * c.together or (enough and c.trace_error <= PRECISE * c.trace)
 
 
 def _worse(contender: Contender, best: Contender, doubt: float) -> bool:

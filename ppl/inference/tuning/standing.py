@@ -12,13 +12,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from ppl.runtime.call import Call, bind, update
 from ppl.runtime.nonfinite import refuse
 from ppl.runtime.state import State
 from ppl.training.live import Live, Steps, rule_of
+from ppl.training.loops import Trainer
 from ppl.training.optim.adam import Adam
 from ppl.training.trainers import trainer_of
 from ppl.training.tuned.timed import Timed
+
+STILL = Adam(0.0)
 
 
 class StandingSteps:
@@ -27,8 +32,8 @@ class StandingSteps:
     Programs that have no compiled training loop take their steps one by one from Python, as `ppl.fit` does.
     """
 
-    def __init__(self, program: Any, call: Call):
-        self._program, self._call, self._still = program, call, Adam(0.0)
+    def __init__(self, program: Any, call: Call, still: Adam = STILL):
+        self._program, self._call, self._still = program, call, still
         self._timed = Timed(self.take, self._begin)
         compiled = program.prepare(*call.data)
         rule = rule_of(self._still)
@@ -66,6 +71,19 @@ class StandingSteps:
             bound = bind(self._program, replace(self._call, state=self.state))
             refuse(bound, "a loss or gradient of a training step is not finite", advice="")
         return count
+
+    @property
+    def sums_up(self) -> bool:
+        """Whether `sums` is known."""
+        return type(self._trainer) is Trainer
+
+    def sums(self, count: int) -> np.ndarray:
+        """The running means of the gradient and of its squares after so many steps, from zero: shape (2, entries)."""
+        for slot in self._live.slots:
+            slot[...] = 0
+        self.take(count)
+        total = float(self._steps.total)
+        return np.array(self._live.slots, np.float64) * np.array([[total], [total**2]])
 
     def settled(self, steps: int, seconds: float) -> State:
         """The state after so many steps, or after about so many seconds."""
