@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 ANY_MEMBER = ("drawn_only", "leaves_support", "own_path", "stops_density")
 """What a combination declares if any member does."""
 PER = ("parameter", "entry")
+WEIGHT = re.compile(r"/\d+\.weight\.[^./]+$")
+"""How the names of weights end: after the node's, the number of the member and the parameter."""
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -153,6 +156,11 @@ class Combine(Estimator):
                 first = ops.sub(first, weight)
             found[name] = [first, *others]
         return found
+
+
+def is_weight(name: str) -> bool:
+    """Whether an auxiliary variable is a weight of a combination."""
+    return WEIGHT.search(name) is not None
 
 
 def _unfit(member: Any) -> str:

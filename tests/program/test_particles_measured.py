@@ -11,7 +11,7 @@ from ppl import Bernoulli, Normal
 from ppl.estimators import Analytic, DisARM, DoublyReparameterized, Enumerate, Pathwise, ScoreFunction, Vimco
 from ppl.program.priced.particles import Trial
 from ppl.program.priced.plans import alike
-from ppl.program.priced.variances import Curve, Variances, _combined
+from ppl.program.priced.variances import Curve, Variances
 
 LOGIT, COST = 0.4, (1.0, 3.5)
 
@@ -35,7 +35,7 @@ def _leave_one_out(particles):
 
 def test_variances_by_particles_are_those_of_all_outcomes():
     program = ppl.compile(coin, ScoreFunction("leave_one_out"), particles=2)
-    curve = Variances(program, (), None).curve(program, [], 20_000)
+    curve = Variances(program, (), None).curve(program, 20_000)
     for k in (2, 4, 8, 12):
         assert curve.at(k) == pytest.approx(_leave_one_out(k), rel=0.04), k  # four standard errors at a kurtosis of 3
 
@@ -49,20 +49,9 @@ def test_a_moving_average_is_measured_at_its_mean():
     variances = Variances(program, (), None)
     settled = variances._settled(program).aux["b/baseline"]
     assert float(settled) == pytest.approx(mean, abs=4 * np.sqrt(p * (1 - p) / 64) * (COST[1] - COST[0]))
-    found = variances._draw(program, 1, 20_000, False)
+    found = variances._draw(program, 1, 20_000)
     off = ((settled - mean) ** 2 + 2 * abs(settled - mean) * 2.5) * p * (1 - p)  # the mean of 64 is off a little
     assert found.trace == pytest.approx(exact, abs=4 * found.error + float(off))
-
-
-def test_combined_is_the_least_of_all_weights():
-    rng = np.random.default_rng(0)
-    a = rng.normal(size=(400, 3))
-    b = 0.4 * a + 2 * rng.normal(size=(400, 3))
-    a, b = a - a.mean(0), b - b.mean(0)
-    weights = np.linspace(-1, 2, 3001)
-    least = min((((w * a + (1 - w) * b) ** 2).sum() / 399) for w in weights)
-    assert least * (1 - 1e-5) < _combined(a, b) <= least
-    assert _combined(a, -2 * a) == pytest.approx(0.0, abs=1e-12)
 
 
 def _fair(cost):

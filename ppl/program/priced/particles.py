@@ -24,7 +24,7 @@ from ppl.inference.tuning.candidates import PARTICLES
 from ppl.lang.carried import require_one_particle
 from ppl.program.priced.plans import First, alike, node_by_node
 from ppl.program.priced.price import Counts, counted, nanoseconds
-from ppl.program.priced.variances import Variances, measurable, members_of
+from ppl.program.priced.variances import Variances, measurable
 from ppl.progress import line
 from ppl.runtime.compiled import Compiled
 from ppl.runtime.prepared import Prepared, Settings
@@ -190,18 +190,8 @@ class Weighing:
         if self.measured is None:
             graph, plan = self.compiled.graph, weighed.plan.estimators
             return weighed._replace(variance=lambda k: expected_variance(graph, plan, k))
-        found = self.measured.curve(weighed.program, self._members(weighed), repeats)
+        found = self.measured.curve(weighed.program, repeats)
         return weighed._replace(variance=_none if found is None else found.at)
-
-    def _members(self, weighed: Weighed) -> list[Prepared]:
-        """Programs with the members of a combination in its place; none where there is no combination."""
-        combined = members_of(weighed.plan.estimators)
-        if combined is None:
-            return []
-        name, members = combined
-        number = weighed.program.settings.particles
-        plans = [{**weighed.plan.as_dict(), name: e} for e in members]
-        return [self._program(max(number, 2), plan, weighed.most) for plan in plans]
 
     def _ranked(self) -> list[Trial]:
         """The best trial of every plan, the best plan first."""

@@ -20,10 +20,10 @@ from ppl.inference.diagnose import state_for
 from ppl.inference.repeats import Repeats
 from ppl.ir.node import Node, topological
 from ppl.ir.op_facts import DRAWS
-from ppl.ir.reference.interpret import evaluate
 from ppl.ir.types import Kind
 from ppl.lang.arguments import ArgumentSpec
-from ppl.runtime.call import Call, bind
+from ppl.program.priced.settled import PARTICLES, averages_of, settled, slots_of, weights_of
+from ppl.runtime.call import Call
 from ppl.runtime.compiled import Compiled
 from ppl.runtime.prepared import Prepared
 from ppl.runtime.state import State
@@ -38,12 +38,8 @@ LEAST, WORK = 16, 4_000_000
 FLOPS, DRAWN = 10, 30
 """Multiplications in products that take as long as an entry of another value, and entries that take as long as a random
 number of a gamma law or a count, which are drawn by rejection."""
-SETTLING = 64
-"""Particles of the step that sets moving averages to the mean that they would come to."""
 ROUNDING = 1e-12
 """Variance relative to the squared mean, up to which it is rounding."""
-PAIRED = 4_000_000
-"""Entries of gradients that are kept to combine them."""
 REFUSED = (DataError, EstimatorError, NonFiniteError, ParameterError, SimulatorError, FloatingPointError)
 
 
@@ -66,9 +62,8 @@ class Curve(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """Gradients about their mean, by parameter, and the variance of each parameter's with its standard error."""
+    """The variance of gradients, summed over entries, and its standard error."""
 
-    centred: dict[str, np.ndarray] | None
     trace: float
     error: float
 
@@ -91,74 +86,54 @@ class Variances:
         self._drawn: dict[tuple[Prepared, int, int], Drawn] = {}
         self._states: dict[Prepared, State] = {}
 
-    def curve(self, program: Prepared, members: Sequence[Prepared], repeats: int) -> Curve | None:
-        """The variance of a program, from so many gradients or as many as are cheap; None where it is not finite.
-
-        Parameters
-        ----------
-        members : programs with each of the members of the combination that the program has in their place; none
-            without one.
-        """
+    def curve(self, program: Prepared, repeats: int) -> Curve | None:
+        """The variance of a program, from so many gradients or as many as are cheap; None where it is not finite."""
         numbers = (2, MOST) if any(c.estimator.validate(1) for c in _plan(program, self.data).values()) else (2,)
         try:
-            found = [self._variance(program, members, k, repeats) for k in numbers]
+            found = [self._draw(program, k, repeats) for k in numbers]
         except REFUSED:
             return None
-        if not all(np.isfinite(v) for v, _ in found):
+        if not all(np.isfinite(d.trace) for d in found):
             return None
-        (two, error), (last, _) = found[0], found[-1]
+        two, last = found[0].trace, found[-1].trace
         lag = self._lag(program)
-        return Curve(lag * two, lag * (last if len(found) > 1 else 2 * two / MOST), error / two if two else 0.0)
+        error = found[0].error / two if two else 0.0
+        return Curve(lag * two, lag * (last if len(found) > 1 else 2 * two / MOST), error)
 
-    def _variance(
-        self, program: Prepared, members: Sequence[Prepared], particles: int, repeats: int
-    ) -> tuple[float, float]:
-        if not members:
-            found = self._draw(program, particles, repeats, False)
-            return found.trace, found.error
-        drawn = [self._draw(m, particles, repeats, True) for m in members]
-        count = min(len(next(iter(d.centred.values()))) for d in drawn if d.centred)
-        total = sum(
-            _combined(*(d.centred[name][:count] for d in drawn if d.centred)) for name in drawn[0].centred or ()
-        )
-        return total, max((d.error / d.trace for d in drawn if d.trace), default=0.0) * total
-
-    def _draw(self, program: Prepared, particles: int, repeats: int, keep: bool) -> Drawn:
-        if program not in self._states:
-            self._states[program] = self._settled(program)
-        source, work = _source(program, self._states[program], self.data, particles)
+    def _draw(self, program: Prepared, particles: int, repeats: int) -> Drawn:
+        source, work = _source(program, self._settled(program), self.data, particles)
         count = int(np.clip(WORK // work, LEAST, repeats))
         key = program, particles, count
-        if key not in self._drawn or (keep and self._drawn[key].centred is None):
-            self._drawn[key] = _drawing(source, count, keep)
+        if key not in self._drawn:
+            self._drawn[key] = _drawing(source, count)
         return self._drawn[key]
 
-    def _averages(self, program: Prepared) -> dict[str, float]:
-        """The moving averages of a program, and the weight of what they were."""
-        slots = program.prepare(*self.data).gradient.aux_slots
-        return {name: slot.decay for name, slot in slots.items() if slot.decay}
-
     def _lag(self, program: Prepared) -> float:
-        """What the moving averages of a program add to its variance while it trains."""
-        averages = self._averages(program)
-        nodes = [rn for name, rn in program.prepare(*self.data).graph.nodes.items() if f"{name}/baseline" in averages]
-        shared = any(rn.node.type.axes for rn in nodes)
-        return (AGES if shared else LAGS) if averages else 1.0
+        """What the moving averages of a program add to its variance while it trains.
+
+        Within combinations only their share is charged: with members that do not hang together, the best weight of one
+        is the share of the variance that comes from it.
+        """
+        slots, nodes = slots_of(program, self.data), program.prepare(*self.data).graph.nodes
+        owners = {name.rsplit("/", 1)[0]: name for name in averages_of(slots)}
+        if not owners:
+            return 1.0
+        shared = any(nodes[o].node.type.axes for o in owners if o in nodes)
+        weights = [n for n in weights_of(slots) if n.rsplit("/", 1)[0] in owners]
+        combined = {n.rsplit("/", 1)[0] for n in weights}
+        aux = self._settled(program).aux
+        share = float(np.mean([np.clip(aux[n], 0, 1).mean() for n in weights])) if combined == set(owners) else 1.0
+        return 1.0 + share * ((AGES if shared else LAGS) - 1.0)
 
     def _settled(self, program: Prepared) -> State:
-        """The state with moving averages at the means that they would come to."""
-        state = state_for(program, self._start, self.data)
-        decays = self._averages(program)
-        if not decays:
-            return state
-        bound = bind(program, Call(state, self.data, 0, SETTLING))
-        variant = bound.compiled.variant("gradient")
-        env = bound.environment(variant, dtype=np.float64)
-        moved = evaluate([variant.aux[n] for n in decays], env)
-        parts = dict(state.aux)
-        for (name, decay), new in zip(decays.items(), moved, strict=True):
-            parts[name] = (np.asarray(new) - decay * state.aux[name]) / (1 - decay)
-        return state.replace(aux=parts)
+        """The state with moving averages and weights where they would come to."""
+
+        def affordable(state: State) -> int:
+            return WORK // _source(program, state, self.data, PARTICLES)[1]
+
+        if program not in self._states:
+            self._states[program] = settled(program, self._start, self.data, affordable)
+        return self._states[program]
 
 
 def _source(program: Prepared, state: State, data: Sequence[Any], particles: int) -> tuple[Repeats, int]:
@@ -167,22 +142,18 @@ def _source(program: Prepared, state: State, data: Sequence[Any], particles: int
     return source, _work(source.variant, {**source.bound.data.rows, "particles": particles, "repeats": 1})
 
 
-def _drawing(source: Repeats, count: int, keep: bool) -> Drawn:
+def _drawing(source: Repeats, count: int) -> Drawn:
     """So many gradients."""
     with np.errstate(all="ignore"):
         chunks = list(source(count))
         grads = {name: np.concatenate([c[name] for c in chunks]) for name in chunks[0] if name != "loss"}
-        flat = {name: np.asarray(g, np.float64).reshape(count, -1) for name, g in grads.items()}
-        means = {name: g.mean(0) for name, g in flat.items()}
-        centred = {name: g - means[name] for name, g in flat.items()}
-        distances = np.sum([(c**2).sum(1) for c in centred.values()], axis=0)
+        flat = [np.asarray(g, np.float64).reshape(count, -1) for g in grads.values()]
+        means = [g.mean(0) for g in flat]
+        distances = np.sum([((g - m) ** 2).sum(1) for g, m in zip(flat, means, strict=True)], axis=0)
     trace = float(distances.sum() / (count - 1))
-    if trace <= ROUNDING * sum(float((m**2).sum()) for m in means.values()):
+    if trace <= ROUNDING * sum(float((m**2).sum()) for m in means):
         trace, distances = 0.0, np.zeros(1)
-    small = sum(c.size for c in centred.values()) <= PAIRED
-    if keep and not small:
-        raise EstimatorError("too many gradients to combine")
-    return Drawn(centred if keep else None, trace, float(distances.std() / np.sqrt(count)))
+    return Drawn(trace, float(distances.std() / np.sqrt(count)))
 
 
 def measurable(examples: Sequence[Any]) -> bool:
@@ -190,21 +161,8 @@ def measurable(examples: Sequence[Any]) -> bool:
     return not any(isinstance(x, ArgumentSpec) for x in examples)
 
 
-def members_of(estimators: Mapping[str, Any]) -> tuple[str, Sequence[Any]] | None:
-    """The first node of a plan that has a combination, and its members."""
-    return next(((n, members) for n, e in estimators.items() if (members := getattr(e, "members", ()))), None)
-
-
 def _plan(program: Prepared, data: Sequence[Any]) -> Any:
     return program.prepare(*data).plan
-
-
-def _combined(a: np.ndarray, b: np.ndarray) -> float:
-    """The variance of w a + (1 - w) b with the weight of least variance."""
-    spread = [float((x * y).sum()) / (len(a) - 1) for x, y in ((a, a), (b, b), (a, b))]
-    apart = spread[0] + spread[1] - 2 * spread[2]
-    weight = (spread[1] - spread[2]) / apart if apart > 0 else 1.0
-    return max(weight**2 * spread[0] + (1 - weight) ** 2 * spread[1] + 2 * weight * (1 - weight) * spread[2], 0.0)
 
 
 def _some_rows(compiled: Compiled, data: Sequence[Any], count: int) -> tuple[Any, ...]:
