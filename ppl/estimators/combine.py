@@ -166,6 +166,8 @@ def is_weight(name: str) -> bool:
 def _unfit(member: Any) -> str:
     """Why an estimator cannot be a member; "" where it can."""
     if not isinstance(member, Estimator):
+        if isinstance(member, (list, tuple)):
+            return "is a list: name its members one by one"
         return "is a class: write it with parentheses" if isinstance(member, type) else "is no estimator"
     if isinstance(member, Combine):
         return "is no single estimator"

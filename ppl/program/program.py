@@ -63,7 +63,7 @@ def compile(
     particles : samples averaged per row; leave-one-out baselines need at least 2. "auto": 1 to 16, chosen
         together with automatic estimators so that the expected variance × time is least; `explain()` says why. It needs
         `data`, whose rows, at most 100, steps are priced for. Variances are those of some interpreted gradients at
-        the initial parameters, which takes about a second; of `ppl.spec` data, closed forms.
+        the initial parameters, which takes some seconds; of `ppl.spec` data, closed forms.
     max_copies : evaluations of the downstream computation that the automatic choice may spend for each particle; with
         `particles="auto"`, which weighs time, up to 16 times as many.
     dtype : "float32" or "float64".

@@ -131,6 +131,7 @@ def test_members_learn_inside_a_combination():
         ((Enumerate(), DisARM()), "takes no sample"),
         ((DisARM(), Combine(ARM(), MOVING)), "no single estimator"),
         ((DisARM(), "DisARM"), "'DisARM' is no estimator"),
+        (([DisARM(), ARM()],), "is a list: name its members one by one"),
         ((DisARM(), ARM), "ARM.* is a class: write it with parentheses"),
         ((DisARM(), DisARM()), "named twice"),
         ((DisARM(),), r"needs two or more estimators, has DisARM\(\)"),

@@ -178,7 +178,7 @@ def test_three_classes_in_a_chain_are_better_summed_in_part_than_paired():
     ("law", "node", "estimator", "why"),
     [
         ("normal", "z", Enumerate(units=1), "no units with finitely many"),
-        ("layer", "b", Enumerate(units=3), "3 units in all"),
+        ("layer", "b", Enumerate(units=3), "3 units in all, not more than units=3: name Enumerate"),
         ("layer", "b", Enumerate(units=2, budget=3), "4 joint values exceed the budget of 3"),
         ("layer", "b", Enumerate(units=1, baseline="leave_one_out"), "particles >= 2"),
         ("layer", "b", Enumerate(categories=1), "needs categories"),

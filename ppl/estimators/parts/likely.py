@@ -35,7 +35,8 @@ class LikelyCategories:
         if units != 1:
             return Support(False, f"{units} units: the likely categories are summed of one")
         if dist.count <= self.count:
-            return Support(False, f"{dist.count} categories in all, which Enumerate() sums over")
+            number = f"{dist.count} {'category' if dist.count == 1 else 'categories'}"
+            return Support(False, f"{number} in all, not more than categories={self.count}: name Enumerate()")
         return Support(True, f"{self.count} of {dist.count} categories summed, in every row the most probable ones")
 
     def side_count(self, node: RandomNode) -> int:

@@ -40,7 +40,8 @@ class UncertainUnits:
             return Support(False, f"{name} has no units with finitely many numbers or one-hot vectors")
         units = math.prod(dist.batch_of_units)
         if units <= self.count:
-            return Support(False, f"{units} {'unit' if units == 1 else 'units'} in all, which Enumerate() sums over")
+            number = f"{units} {'unit' if units == 1 else 'units'}"
+            return Support(False, f"{number} in all, not more than units={self.count}: name Enumerate()")
         if self.side_count(node) >= self.budget:
             return Support(False, f"{self.side_count(node) + 1} joint values exceed the budget of {self.budget}")
         lost = node.lost_support()
