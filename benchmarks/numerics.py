@@ -19,8 +19,8 @@ double precision or 45 digits, float64 ones with 40 digits (mpmath), at argument
 ## Elementary and special functions
 
 The unit is an ulp of the result, or ("mixed") a machine epsilon of max(1, |y|) where the result crosses zero.
-In float32 `sin`, `cos` and `tan` lose digits from 8,192 on, and are NaN from 6.5 million on, where neighbouring numbers are half
-a radian apart; float64 has them everywhere.
+In float32 `sin`, `cos` and `tan` lose digits from 8,192 on, and are NaN from 6.5 million on, where neighbouring
+numbers are half a radian apart; float64 has them everywhere.
 
 | function | from | to | unit | float32 error | bound | float64 error | bound |
 |---|---|---|---|---|---|---|---|
