@@ -61,7 +61,7 @@ class Compiled:
         self.target = chosen_target(self.graph, settings.target, settings.device)
         s = settings
         self.plan = make_plan(self.graph, s.estimators, s.allow_bias, s.particles, s.max_copies, s.first)
-        record(self.plan, settings.measured, settings.tuning, settings.particles_because)
+        record(self.plan, settings.measured, settings.tuning, settings.particles_because, settings.weighed)
         self._traced = traced
         self.working = self._unrolled() if unrolled(self.graph, self.plan.estimators) else self.graph
         self.binder = Binder(trace, arguments, np.dtype(settings.dtype))

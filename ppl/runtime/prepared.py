@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from ppl.arguments import array, mapping, noise_seed
-from ppl.compiler.plan.measured import Measured, Tuning
+from ppl.compiler.plan.measured import Joint, Measured, Tuning
 from ppl.compiler.plan.requested import Requested
 from ppl.errors import DataError, ModelError
 from ppl.estimators.base import Estimator
@@ -44,6 +44,7 @@ class Settings:
     measured: Mapping[str, Sequence[Measured]] = field(default_factory=dict)
     tuning: Tuning | None = None
     particles_because: str = ""
+    weighed: tuple[Joint, ...] = ()
     first: Mapping[str, Estimator] = field(default_factory=dict)
 
 

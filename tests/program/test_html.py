@@ -134,5 +134,13 @@ def test_seconds_of_the_interpreter_stand_beside_no_others():
     rows = [Measured(ScoreFunction(), 4.0, 0.1, 1e-3, clock="interpreter"), Measured(DisARM(), 1.0, 0.1, 2e-6),
             Measured(Rebar(), 0.0, 0.0, 9e-6)]  # fmt: skip
     record(plan, {"b < 1": rows})
-    assert [p.label for p in points_of(plan, "b < 1")] == ["1 × DisARM()", "1 × Rebar()"]
+    assert sorted(p.label for p in points_of(plan, "b < 1")) == ["1 × DisARM()", "1 × Rebar()"]
     assert picture(points_of(plan, "b < 1")) and picture(points_of(plan, "b < 1")[:1]) == ""
+
+
+def test_what_was_weighed_for_particles_is_shown_too():
+    plan = ppl.compile(hostile, data=np.ones((5, 2)), particles="auto").explain()
+    points, estimator = points_of(plan, 'z"'), plan['z"'].estimator
+    assert len({p.label for p in points}) == len(points) > 3
+    assert [p.label for p in points if p.taken] == [f"{plan.particles} × {estimator.label}"]
+    assert "ppl-pictures" in plan._repr_html_()

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from ppl.html import element, said
 
 if TYPE_CHECKING:
+    from ppl.compiler.plan.measured import Joint, Measured
     from ppl.compiler.plan.plan import Plan
+    from ppl.estimators.base import Estimator
 
 WIDTH, HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 700, 280, 60, 290, 56, 12
 LINE, TAKEN, OTHER = "#3b6fb6", "#d1731f", "#777777"
@@ -41,21 +43,26 @@ def frontier(points: Iterable[tuple[float, float]]) -> list[int]:
 
 
 def points_of(plan: Plan, name: str) -> list[Point]:
-    """What `ppl.tune` knows of a node's estimators: each beside the others' choices, and whole choices.
+    """What `ppl.tune` or `particles="auto"` knows of a node's estimators, beside those of the other nodes.
 
-    Seconds of the interpreter stand beside no others: only their ratios mean something.
+    Of one estimator with one number of particles the best is kept, if some were timed the best of these. Seconds of
+    the interpreter stand beside no others: only their ratios mean something.
     """
-    alone = [(m.estimator.label, m.particles, m.seconds, m.variance + m.squared_bias, False, m.clock)
-             for m in plan.measured.get(name, ()) if not m.rejected]  # fmt: skip
-    whole = [(dict(j.estimators)[name].label, j.particles, j.seconds, j.variance + j.squared_bias, j.taken, j.clock)
-             for j in (plan.tuning.joint if plan.tuning else ()) if name in dict(j.estimators)]  # fmt: skip
-    rows = [*alone, *whole]
-    comparable = [row for row in rows if row[-1] != "interpreter"] or rows
-    return [
-        Point(f"{k} × {label.replace('baseline=', '')}", s, v, taken, clock == "compiled")
-        for label, k, s, v, taken, clock in comparable
-        if s > 0 and math.isfinite(v)
-    ]
+    rows: list[tuple[Measured | Joint, Estimator, bool]]
+    rows = [(m, m.estimator, False) for m in plan.measured.get(name, ()) if not m.rejected]
+    joint = plan.tuning.joint if plan.tuning else plan.weighed
+    rows += [(j, dict(j.estimators)[name], j.taken) for j in joint if name in dict(j.estimators)]
+    comparable = [row for row in rows if row[0].clock != "interpreter"] or rows
+    found = [_point(*row) for row in comparable if row[0].seconds > 0 and math.isfinite(row[0].variance)]
+    best: dict[str, Point] = {}
+    for point in sorted(found, key=lambda p: (not p.taken, not p.timed, p.variance * p.seconds)):
+        best.setdefault(point.label, point)
+    return list(best.values())
+
+
+def _point(row: Measured | Joint, estimator: Estimator, taken: bool) -> Point:
+    label = f"{row.particles} × {estimator.label.replace('baseline=', '')}"
+    return Point(label, row.seconds, row.variance + row.squared_bias, taken, row.clock == "compiled")
 
 
 def picture(points: Sequence[Point]) -> str:

@@ -18,7 +18,8 @@ CANDIDATES = ("candidate", "bias", "copies", "variance", "verdict")
 def plan_html(plan: Plan) -> str:
     """A table of the choices, under it variance against time of the node under the mouse, and all candidates.
 
-    The picture is there where `ppl.tune` has measured; with no node under the mouse, it is that of the first.
+    The picture is there where `ppl.tune` has measured or `particles="auto"` has weighed; with no node under the mouse,
+    it is that of the first.
     """
     if not plan.choices:
         return block("Plan", element("p", "no random nodes: the gradient is exact"))

@@ -91,10 +91,14 @@ class Tuning:
 
 
 def record(
-    plan: Plan, measured: Mapping[str, Sequence[Measured]], tuning: Tuning | None = None, particles_because: str = ""
+    plan: Plan,
+    measured: Mapping[str, Sequence[Measured]],
+    tuning: Tuning | None = None,
+    particles_because: str = "",
+    weighed: tuple[Joint, ...] = (),
 ) -> None:
-    """Keep `measured` in `plan`, and give it as the reason of the choices it led to."""
-    plan.tuning, plan.particles_because = tuning, particles_because
+    """Keep `measured` in `plan`, and give it as the reason of the choices it led to; and what else was weighed."""
+    plan.tuning, plan.particles_because, plan.weighed = tuning, particles_because, weighed
     for name, rows in measured.items():
         choice = plan.choices.get(name)
         if choice is None:

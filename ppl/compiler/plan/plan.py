@@ -7,7 +7,7 @@ from dataclasses import field
 from typing import Any
 
 from ppl.compiler.plan.html import choice_html, plan_html
-from ppl.compiler.plan.measured import Measured, Tuning
+from ppl.compiler.plan.measured import Joint, Measured, Tuning
 from ppl.estimators.base import Estimator
 from ppl.names import Named
 from ppl.records import dataclass
@@ -69,6 +69,7 @@ class Plan(Mapping[str, Choice]):
     measured: dict[str, Sequence[Measured]] = field(default_factory=lambda: Named("node"))
     tuning: Tuning | None = None
     particles_because: str = ""
+    weighed: tuple[Joint, ...] = ()
 
     def __getitem__(self, name: str) -> Choice:
         return self.choices[name]

@@ -240,8 +240,9 @@ class Programs:
         """The program of a choice, or in words why there is none."""
         own, estimators = self._program, dict(config.estimators)
         asked = replace(
-            own.settings, estimators=estimators, particles=config.particles, particles_because="", **settings
-        )
+            own.settings, estimators=estimators, particles=config.particles, particles_because="", weighed=(),
+            **settings,
+        )  # fmt: skip
         try:
             made = type(own)(own.objective, asked)
             made.prepare(*self._data)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from ppl.compiler.plan.choice import expected_variance, make_plan
 from ppl.compiler.plan.loops import unrolled
+from ppl.compiler.plan.measured import Joint
 from ppl.compiler.plan.plan import Plan
 from ppl.errors import EstimatorError
 from ppl.estimators.base import Estimator
@@ -34,6 +35,8 @@ SLACK = 1.05
 """How far above the least variance × time the choice may lie."""
 SHOWN = 5
 """Trials that `explain()` lists."""
+PICTURED = 40
+"""Those that notebooks draw."""
 BATCH = 100
 """Rows that steps are priced for, at most, and where the number of rows is not known: a usual minibatch."""
 FEW, MANY = 250, 4000
@@ -100,13 +103,15 @@ def chosen_particles(make: Make, settings: Settings, examples: Sequence[Any], st
         return replace(settings, particles=1, particles_because="no estimate has noise that more would average")
     with line.during(lambda: f"weighing estimators and particles, {len(weighing.weighed)} plans"):
         trials = weighing.trials()
-    best = min(t.product for t in trials)
+    best, shown = min(t.product for t in trials), sorted(trials, key=lambda t: t.order)[:PICTURED]
     if not best:
         trials = [min(trials, key=lambda t: t.order)]
     found = min((t for t in trials if t.product <= SLACK * best), key=lambda t: t.particles)  # the table's order
     because = _because(found, trials, weighing.measured)
     plan, most = found.weighed.plan.as_dict(), found.weighed.most
-    return replace(settings, particles=found.particles, first=plan, max_copies=most, particles_because=because)
+    weighed = tuple(_joint(t, t is found) for t in (*(t for t in shown if t is not found), found))
+    return replace(settings, particles=found.particles, first=plan, max_copies=most, particles_because=because,
+                   weighed=weighed)  # fmt: skip
 
 
 class Weighing:
@@ -250,6 +255,12 @@ def _rows(compiled: Compiled, examples: Sequence[Any]) -> Mapping[str, int]:
         lengths = [len(x) for x in given if measurable([x])]
         found[f"n_{plate.name}"] = min([BATCH, *lengths])
     return found
+
+
+def _joint(trial: Trial, taken: bool) -> Joint:
+    """A trial as a plan keeps it."""
+    estimators = tuple((n, e) for n, e in trial.weighed.plan.estimators.items() if not e.imposed)
+    return Joint(estimators, trial.particles, trial.variance, 0.0, 0.0, trial.microseconds * 1e-6, 0, "priced", taken)
 
 
 def _because(found: Trial, trials: Sequence[Trial], measured: Variances | None) -> str:
