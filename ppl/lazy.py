@@ -59,13 +59,17 @@ def resting() -> Iterator[None]:
 def _call_old() -> None:
     """Have the collector take all objects for old ones, of which a process spares `SPARED` a look while they are young.
 
-    Not where a user has frozen objects, which would come back.
+    Never again once a user has frozen objects, which would come back: to count them takes a walk through all.
     """
     young = gc.get_count()[0]
-    if young <= _left[0] and not gc.get_freeze_count():
-        _left[0] -= young
-        gc.freeze()  # to the frozen ones, which takes no walk
-        gc.unfreeze()  # and from there to the old ones
+    if young > _left[0]:
+        return
+    if gc.get_freeze_count():
+        _left[0] = -1
+        return
+    _left[0] -= young
+    gc.freeze()  # to the frozen ones, which takes no walk
+    gc.unfreeze()  # and from there to the old ones
 
 
 @contextlib.contextmanager

@@ -117,6 +117,19 @@ def test_what_a_user_has_frozen_stays_frozen(walks):
     assert found == [0] and still > 0.9 * frozen > 10_000
 
 
+def test_frozen_objects_are_counted_once(monkeypatch):
+    """To count them is a walk through all: a process that freezes its objects would take it for every program."""
+    counts = []
+    monkeypatch.setattr(lazy, "_left", [10**6])
+    monkeypatch.setattr(lazy.gc, "get_freeze_count", lambda: counts.append(1) or 5)
+    monkeypatch.setattr(lazy.gc, "get_threshold", lambda: COLLECTOR)
+    monkeypatch.setattr(lazy.gc, "set_threshold", lambda *given: None)
+    for _ in range(3):
+        with resting():
+            pass
+    assert counts == [1]
+
+
 class Cycle:
     """An object that can be watched."""
 

@@ -141,7 +141,12 @@ def page(records: Records, run: Mapping[str, Any] | None = None) -> str:
 def _seconds(records: Records, run: Mapping[str, Any] | None) -> str:
     """How long it all took."""
     if run is None:
-        return ""
+        known = [r["seconds"] for r in records.values() if "seconds" in r]
+        return (
+            f"\nSearching {len(known)} graphs, in several runs, took {sum(known) / 60:.0f} minutes of a core."
+            if known
+            else ""
+        )
     how = "one at a time" if run["processes"] == 1 else f"{run['processes']} at a time"
     later = [r["date"] for r in records.values() if r["date"] > run["date"]]
     again = f" {len(later)} of them were searched again later." if later else ""

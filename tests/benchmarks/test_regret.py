@@ -89,6 +89,9 @@ def test_the_page_has_torch_and_the_time_of_searching() -> None:
     took = "Searching all 2 graphs in one go, 2 at a time, took 60 minutes (2026-11-30)."
     assert f"{took} 1 of them were searched again later." in text
     assert "in one go" not in table.page(records)
+    assert "Searching 1 graphs, in several runs, took 2 minutes of a core." in table.page(
+        {"a": {**record(), "seconds": 120.0}}
+    )
     assert "PyTorch, at most" not in table.page({"b": record()})
 
 
