@@ -66,7 +66,7 @@ a batch, closed divergences and costs only where they depend on a draw: `rsample
 RLOO, DisARM, REBAR (weight 1, temperature ½), VIMCO, and sums over the values of one node ("sum"); networks also
 without closed divergences ("log q drawn"). At the same parameters, on the same data, float32, one thread, with fused
 Adam; eager, so that on small graphs nearly all of a step is the overhead of calls. Means of gradients and losses are
-compared with ours in every run; "differs" where they do not agree.
+compared with ours in every run; "differs" where they do not agree. PyTorch's seconds may be those of an earlier day.
 
 ![Share of graphs by regret](regret.png)
 
