@@ -20,11 +20,11 @@ def said(text: object) -> str:
     return escape(str(text))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table of texts."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], last: str = "", **attributes: object) -> str:
+    """A table of texts, with a `last` row of markup."""
     head = element("tr", *(element("th", said(x), style=CELL) for x in columns))
     body = (element("tr", *(element("td", said(x), style=CELL) for x in row)) for row in rows)
-    return element("table", head, *body, style=STYLE)
+    return element("table", element("thead", head), element("tbody", *body, last), style=STYLE, **attributes)
 
 
 def block(title: str, *content: str) -> str:

@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             except work.WorkError as error:
                 print(f"{name}: {error}", flush=True)
                 failed.append(name)
-    if given.all and not failed and time.monotonic() < until:
+    if given.all and not (given.graphs or given.choices or given.torch or failed) and time.monotonic() < until:
         work.keep(STORE, {}, _whole_run(given.processes, began))
     records = work.read(STORE)
     write({n: records[n] for n in GRAPHS if n in records}, work.last_run(STORE))

@@ -91,9 +91,8 @@ def _replay(call: BoundCall, mode: str) -> Culprit:
     found = _first(gradients, bad, values, order)
     if found is not None:
         return _describe(found, values, bad, bound, env, forward)
-    return Culprit(
-        None, _lost_angle(values) or "the replay in the interpreter stays finite, so this is a matter of rounding"
-    )
+    lost = _lost_angle(values) if compiled.binder.dtype == np.float32 else ""
+    return Culprit(None, lost or "the replay in the interpreter stays finite, so this is a matter of rounding")
 
 
 def _lost_angle(values: Mapping[Node, Any]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ppl.compiler.plan.frontier import picture, points_of
-from ppl.html import CELL, STYLE, block, element, said, table
+from ppl.html import block, element, said, table
 
 if TYPE_CHECKING:
     from ppl.compiler.plan.plan import Choice, Plan
@@ -36,13 +36,7 @@ def _followed(rows: Sequence[Sequence[object]], pictures: Sequence[str]) -> str:
     shown = [element("div", p or said("not measured"), **({"class_": "ppl-first"} if i == first else {}))
              for i, p in enumerate(pictures)]  # fmt: skip
     last = element("tr", element("td", *shown, colspan=len(COLUMNS)), class_="ppl-pictures")
-    head, *body = (_row(cells, tag) for cells, tag in [(COLUMNS, "th"), *((row, "td") for row in rows)])
-    inside = element("thead", head) + element("tbody", *body, last)
-    return element("style", _rules(len(rows))) + element("table", inside, style=STYLE, class_="ppl-plan")
-
-
-def _row(cells: Sequence[object], tag: str) -> str:
-    return element("tr", *(element(tag, said(x), style=CELL) for x in cells))
+    return element("style", _rules(len(rows))) + table(COLUMNS, rows, last, class_="ppl-plan")
 
 
 def _rules(count: int) -> str:

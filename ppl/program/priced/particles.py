@@ -259,7 +259,7 @@ def _rows(compiled: Compiled, examples: Sequence[Any]) -> Mapping[str, int]:
 
 def _joint(trial: Trial, taken: bool) -> Joint:
     """A trial as a plan keeps it."""
-    estimators = tuple((n, e) for n, e in trial.weighed.plan.estimators.items() if not e.imposed)
+    estimators = tuple(trial.weighed.plan.as_dict().items())
     return Joint(estimators, trial.particles, trial.variance, 0.0, 0.0, trial.microseconds * 1e-6, 0, "priced", taken)
 
 
