@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
-from ppl.compiler.lower.views import Dim, Entry, Key, Poly, View, axis_strides, dims_of, strides_of
+from ppl.compiler.lower.views import Dim, Entry, Key, Poly, View, axis_strides, dims_of, row_axis, strides_of
 from ppl.ir.node import Node
 from ppl.ir.types import Axis
 from ppl.records import dataclass
@@ -43,6 +43,9 @@ class Value:
     A `stack` is what a loop over rows has stacked: its leading event dimension lies outside the rows of the tile, so
     that a step's entries of all rows are contiguous; `stack` is then the number of rows and other named entries.
 
+    One with `columns` lies column by column: the rows of a tile lie side by side, once for every entry of a row;
+    `columns` is the length of a column.
+
     Scratch is written anew in every turn of the loops `prefix`, which run over its first dimensions in memory; it has
     room for the others.
     """
@@ -57,6 +60,7 @@ class Value:
     accumulates: bool = False
     prefix: tuple[Loop, ...] = ()
     stack: Poly | None = None
+    columns: Poly | None = None
 
     @property
     def block(self) -> int:
@@ -66,10 +70,16 @@ class Value:
     @property
     def steps(self) -> dict[Axis, Poly]:
         """Memory strides of the named axes."""
-        return axis_strides(self.axes, self.block)
+        if self.columns is None:
+            return axis_strides(self.axes, self.block)
+        row = row_axis(self.axes)
+        others = axis_strides(tuple(a for a in self.axes if a != row), self.block)
+        return {a: Poly.of(1) if a == row else others[a] * self.columns for a in self.axes}
 
     def stride(self, coef: int) -> Poly:
         """The distance in memory of entries that are `coef` apart in the flat event."""
+        if self.columns is not None:
+            return self.columns * coef
         if self.stack is None:
             return Poly.of(coef)
         times, rest = divmod(coef, self.block)
@@ -163,7 +173,7 @@ class Op:
 class Loop:
     """`for` over a named axis or an event dimension.
 
-    `held` is the first of several loops whose turns are those of the same threads: see `held.py`.
+    `held` is the first of several loops whose turns are those of the same threads: see `threads/held.py`.
     """
 
     token: Any

@@ -14,13 +14,14 @@ from ppl.compiler.lower.loops.turns import varying_of
 from ppl.compiler.lower.request import Output
 from ppl.compiler.lower.target import Fusion
 from ppl.compiler.lower.views import Poly, is_view, row_axis
-from ppl.compiler.schedule.again import again, needed, sole_makers
-from ppl.compiler.schedule.apart import sums_apart
+from ppl.compiler.schedule.columns import by_columns
 from ppl.compiler.schedule.fusion import Buffer, Op, place, rest
-from ppl.compiler.schedule.held import hold
 from ppl.compiler.schedule.nesting import nest
 from ppl.compiler.schedule.owned import keep_whole, own
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, assign, bases, chain, source
+from ppl.compiler.schedule.threads.again import again, needed, sole_makers
+from ppl.compiler.schedule.threads.apart import sums_apart
+from ppl.compiler.schedule.threads.held import hold
 from ppl.compiler.schedule.values import Builder
 from ppl.ir.node import Node, topological
 from ppl.ir.op_facts import VECTORS
@@ -56,6 +57,8 @@ def schedule(outputs: Sequence[Output], builder: Builder) -> list[Stage]:
     keep_whole(ordered, builder)
     for s in ordered:
         _steps(s, builder)
+    if builder.target.fusion.innermost != "event":
+        by_columns(ordered, builder)
     return ordered
 
 
@@ -269,12 +272,10 @@ def _lives(stage: Stage, builder: Builder) -> None:
     """First and last step of every value that needs a tile buffer."""
     for i, step in enumerate(stage.steps):
         if isinstance(step, Cluster):
-            touched = [o.target for o in step.ops] + [r.value for o in step.ops for r in o.reads]
+            used = [o.target for o in step.ops] + [r.value for o in step.ops for r in o.reads]
         else:
-            touched = [*builder.results_of(step.node), *(builder.value(b) for b in bases(step.node))]
-            for inner in step.inner:
-                touched += inner.lives
-        for value in touched:
+            used = builder.touched(step) + [v for inner in step.inner for v in inner.lives]
+        for value in used:
             if value.external and value.buffer is None:
                 value.buffer = builder.plain(value, stage)
                 if stage.row is not None:

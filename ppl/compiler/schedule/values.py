@@ -32,7 +32,7 @@ from ppl.ir.types import Axis, Kind
 
 if TYPE_CHECKING:
     from ppl.compiler.lower.request import Output
-    from ppl.compiler.schedule.stages import Stage
+    from ppl.compiler.schedule.stages import Opaque, Stage
 
 
 class Builder:
@@ -117,6 +117,10 @@ class Builder:
     def results_of(self, node: Node) -> list[Value]:
         """The values that the step of `node` makes (a loop makes one per `get`)."""
         return [self.value(n) for n in (self.gets.get(node, []) if node.op == "turns" else [node])]
+
+    def touched(self, step: Opaque) -> list[Value]:
+        """What a step that is no loop nest of ours writes or reads itself."""
+        return [*self.results_of(step.node), *(self.value(self.base(a)) for a in step.node.args)]
 
     def accumulator(self, value: Value) -> None:
         """Give `value`, a sum over rows, its place among the accumulators of each slab.

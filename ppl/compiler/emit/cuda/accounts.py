@@ -15,8 +15,8 @@ from ppl.compiler.emit.products import layout
 from ppl.compiler.lower.joined import pairs
 from ppl.compiler.lower.views import axis_size, entries
 from ppl.compiler.schedule.fusion import Value
-from ppl.compiler.schedule.launches import Launch, Task, directly, launches
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, bases, source
+from ppl.compiler.schedule.threads.launches import Launch, Task, directly, launches
 from ppl.ir.node import Node
 from ppl.records import dataclass
 from ppl.tuning import CUDA_TILE

@@ -4,7 +4,7 @@ host's order of launches.
 A row region is one launch: every block takes a slab of rows through all steps, with accumulators of its own. Products
 of all rows have a block for each tile of the result; unplated stages run on one block, which first adds up the slabs
 that they read; gradients that are accumulators are added up in the order of slabs, one thread an entry. Those of them
-that do not wait for one another share a launch (`ppl.compiler.schedule.launches`).
+that do not wait for one another share a launch (`ppl.compiler.schedule.threads.launches`).
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from ppl.compiler.emit.sums import added, merged, written_aux
 from ppl.compiler.emit.symbols import CALLING, CUDA
 from ppl.compiler.emit.unit import Unit
 from ppl.compiler.lower.views import axis_size
-from ppl.compiler.schedule.launches import Task, launches
 from ppl.compiler.schedule.stages import Opaque, Stage
+from ppl.compiler.schedule.threads.launches import Task, launches
 
 ALL: tuple[Given, ...] = ("slabs",)
 """What a block that adds up slabs is passed last: their number."""

@@ -12,8 +12,8 @@ from ppl.compiler.emit.stages import Stages
 from ppl.compiler.emit.unit import Unit
 from ppl.compiler.lower.matrices import KERNELS
 from ppl.compiler.schedule.fusion import Value
-from ppl.compiler.schedule.launches import takes_all_rows
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage
+from ppl.compiler.schedule.threads.launches import takes_all_rows
 from ppl.ir.types import Axis
 
 ONE_BY_ONE = frozenset({*KERNELS, "cumsum", "draw_rows", "external"})

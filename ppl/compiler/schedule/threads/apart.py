@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ppl.compiler.schedule.again import again, needed, sole_makers
 from ppl.compiler.schedule.fusion import Op, Value
 from ppl.compiler.schedule.stages import Cluster, Opaque
+from ppl.compiler.schedule.threads.again import again, needed, sole_makers
 from ppl.ir.types import Axis
 
 
