@@ -90,9 +90,9 @@ CLASSES_MULTIPLIED = 128
 LOOP_ARRAYS = 14
 """Arrays that one innermost loop may touch. With more LLVM no longer vectorises; that is not timed here."""
 
-ROWS_INNERMOST, CARRIED_ENTRIES = 8, 16
-"""Entries of events, particles or states below which elementary functions take rows in their innermost loop (Zen 3: 4
-particles 66 to 24 µs, but 8, a vector of AVX2, 10 to 24), and entries that a row may store for each such function."""
+ROWS_INNERMOST, TURNED_LEAST, CARRIED_ENTRIES = 8, 3, 16
+"""Entries below which elementary functions loop over rows (Zen 3: 4 particles 66 to 24 µs, but 8, a vector, 10 to 24),
+from which arithmetic in loops over time does (Zen 4: 3 2.4 to 0.6 ms), and which a row may store for each function."""
 
 SLICED_LOOP = 4
 """Innermost loops up to this length index the flat arrays: cutting slices costs more than it saves. Not recorded."""

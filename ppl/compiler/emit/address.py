@@ -163,8 +163,6 @@ class Addresses:
         size = value.room()
         if value.stack is not None:
             size = value.stack * (value.shape[0] * value.block)
-        elif value.columns is not None:
-            size = value.extent(skip=(self.row,)) * value.columns
         elif self.row is not None and self.row in value.axes and not value.prefix:
             size = value.extent(skip=(self.row,)) * "n"
         return Owned(self.base(value), self.passed.size(size), number)

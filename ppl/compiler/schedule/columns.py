@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ppl.compiler.lower.views import Entry, Poly
+from ppl.compiler.lower.views import Entry
 from ppl.compiler.schedule.fusion import Access, Loop, Op, Value
 from ppl.compiler.schedule.memory import all_steps
 from ppl.compiler.schedule.stages import Opaque, Stage
@@ -20,41 +20,56 @@ Use = tuple[Op, Access | None]
 """An operation that reads a value, or makes it (None)."""
 
 
-def by_columns(stages: Sequence[Stage], builder: Builder) -> None:
-    """Let values of tiles lie column by column where their innermost loops are those over rows.
+def by_columns(stages: Sequence[Stage], builder: Builder, short: int) -> None:
+    """Let values of tiles lie column by column where their innermost loops are those over rows, or sums of fewer than
+    `short` entries.
 
-    Only fused operations may read and write them, one entry at a time; not products, loops or gathers.
+    Only fused operations may read and write them, and not where data say; not products, nor loops some of whose turns
+    do not run.
     """
     uses: dict[Value, list[Use]] = {}
     elsewhere: set[Value] = set()
     for step in (step for stage in stages if stage.row is not None for step in all_steps(stage)):
         if isinstance(step, Opaque):
-            elsewhere.update(builder.touched(step))
+            if step.node.op != "turns" or step.test is not None or step.node.attrs["stop"] is not None:
+                elsewhere.update(builder.touched(step))
             continue
         for op in step.ops:
             uses.setdefault(op.target, []).append((op, None))
             for read in op.reads:
                 uses.setdefault(read.value, []).append((op, read))
-    for stage in stages:
-        for value in stage.tiles if stage.row is not None else ():
-            several = stage.row in value.axes and value.extent(skip=(stage.row,)).constant != 1
-            if several and value.stack is None and value not in elsewhere and _walked(uses[value], stage.row):
-                value.columns = Poly.of(f"tile_{stage.name}")
+    for value, row in ((v, stage.row) for stage in stages if stage.row is not None for v in stage.tiles):
+        several = row in value.axes and value.extent(skip=(row,)).constant != value.turns
+        if several and value not in elsewhere and value in uses:
+            value.columns = _walked(uses[value], row, short)
 
 
-def _walked(uses: Sequence[Use], row: Axis) -> bool:
-    """Whether an innermost loop over rows walks through a value with these uses, and no other innermost loop does."""
+def _walked(uses: Sequence[Use], row: Axis, short: int) -> bool:
+    """Whether an innermost loop over rows walks through a value with these uses, and no other does, but short sums."""
     over_rows = False
     for op, read in uses:
-        gathered = op.gather if read is None else read.gather
-        if gathered is not None or op.last or (read is None and not op.in_register):
+        if not _plain(op, read):
             return False
         inner = op.loops[-1] if op.loops else None
         if inner is not None and inner.token == row:
             over_rows = True
-        elif inner is not None and _moves(op, read, inner):
+        elif inner is not None and _moves(op, read, inner) and not _is_short_sum(op, short):
             return False
     return over_rows
+
+
+def _is_short_sum(op: Op, short: int) -> bool:
+    """Whether the innermost loop of `op` adds up a few entries, which fills no vectors."""
+    last = op.domain[-1]
+    return op.in_register and last.key in op.scattered and (last.size.constant or short) < short
+
+
+def _plain(op: Op, read: Access | None) -> bool:
+    """Whether `op` reads or makes entries that no data choose, but for the step of a stack, and clears none or all."""
+    value, gather = (op.target, op.gather) if read is None else (read.value, read.gather)
+    if gather is not None and (value.stack is None or gather[1] != value.block or gather[0].value.axes):
+        return False
+    return read is not None or op.kind in ("map", "output") or op.in_register or op.outermost == 0
 
 
 def _moves(op: Op, read: Access | None, inner: Loop) -> bool:

@@ -43,8 +43,7 @@ class Value:
     A `stack` is what a loop over rows has stacked: its leading event dimension lies outside the rows of the tile, so
     that a step's entries of all rows are contiguous; `stack` is then the number of rows and other named entries.
 
-    One with `columns` lies column by column: the rows of a tile lie side by side, once for every entry of a row;
-    `columns` is the length of a column.
+    One by `columns` has the rows of a tile side by side, once for every entry of a row; of a stack, in every step.
 
     Scratch is written anew in every turn of the loops `prefix`, which run over its first dimensions in memory; it has
     room for the others.
@@ -60,7 +59,7 @@ class Value:
     accumulates: bool = False
     prefix: tuple[Loop, ...] = ()
     stack: Poly | None = None
-    columns: Poly | None = None
+    columns: bool = False
 
     @property
     def block(self) -> int:
@@ -68,22 +67,26 @@ class Value:
         return math.prod(self.shape[1:] if self.stack is not None else self.shape)
 
     @property
+    def turns(self) -> int:
+        """Steps of a stack; 1 of what is none."""
+        return self.shape[0] if self.stack is not None else 1
+
+    @property
     def steps(self) -> dict[Axis, Poly]:
         """Memory strides of the named axes."""
-        if self.columns is None:
+        if not self.columns:
             return axis_strides(self.axes, self.block)
         row = row_axis(self.axes)
         others = axis_strides(tuple(a for a in self.axes if a != row), self.block)
-        return {a: Poly.of(1) if a == row else others[a] * self.columns for a in self.axes}
+        return {a: Poly.of(1) if a == row else others[a] * "n" for a in self.axes}
 
     def stride(self, coef: int) -> Poly:
         """The distance in memory of entries that are `coef` apart in the flat event."""
-        if self.columns is not None:
-            return self.columns * coef
+        apart = Poly.of("n") if self.columns else Poly.of(1)
         if self.stack is None:
-            return Poly.of(coef)
+            return apart * coef
         times, rest = divmod(coef, self.block)
-        return Poly.of(rest) + self.stack * (times * self.block)
+        return apart * rest + self.stack * (times * self.block)
 
     def room(self) -> Poly:
         """Number of entries in one turn of the loops `prefix`."""

@@ -26,6 +26,7 @@ from ppl.compiler.schedule.values import Builder
 from ppl.ir.node import Node, topological
 from ppl.ir.op_facts import VECTORS
 from ppl.ir.types import Axis
+from ppl.tuning import TURNED_LEAST
 
 MOVED = ("map", "reduce", "output")
 """Kinds of operations whose loops may be reordered."""
@@ -58,7 +59,7 @@ def schedule(outputs: Sequence[Output], builder: Builder) -> list[Stage]:
     for s in ordered:
         _steps(s, builder)
     if builder.target.fusion.innermost != "event":
-        by_columns(ordered, builder)
+        by_columns(ordered, builder, builder.target.fusion.short)
     return ordered
 
 
@@ -171,10 +172,11 @@ def _steps(stage: Stage, builder: Builder) -> None:
             _loop(step, stage, builder)
     fusion = builder.target.fusion
     limits = replace(fusion, vectors_apart=fusion.vectors_apart or bool(stage.outer))
+    in_time = bool(stage.outer) or any(step.node.op == "turns" for step in stage.steps if isinstance(step, Opaque))
     for step in stage.steps:
         if isinstance(step, Cluster):
-            if stage.row is not None and not stage.finals:
-                rows_innermost(step.ops, stage.row, limits)
+            if stage.row is not None:
+                rows_innermost(step.ops, stage.row, limits, in_time)
             step.items = nest(step.ops, limits)
             hold(step.items, limits.held)
             step.scratch = place(step.ops)
@@ -200,26 +202,27 @@ def _opaque(node: Node, stage: Stage, builder: Builder) -> Opaque:
     return step
 
 
-def rows_innermost(ops: Sequence[Op], row: Axis, limits: Fusion) -> None:
+def rows_innermost(ops: Sequence[Op], row: Axis, limits: Fusion, in_time: bool) -> None:
     """Let operations loop over `row` last: all of them, or those with one short loop beside it, as the target wants it.
 
     Short events, or few particles, are worth it if elementary functions are among the operations: loops over them would
-    fill no vectors.
+    fill no vectors. In and beside loops over time (`in_time`) arithmetic is, too, from three entries
+    on: what these carry then lies column by column.
     """
     moved = [op for op in ops if len(op.domain) > 1 and op.domain[0].key == row and op.kind in MOVED]
     if limits.innermost == "short":
-        moved = [op for op in moved if _is_short(op, limits.short)]
+        moved = [op for op in moved if _is_short(op, TURNED_LEAST if in_time else 2, limits.short)]
     if limits.innermost == "event":
         return
-    if limits.innermost == "rows" or any(op.node.op in VECTORS for op in moved):
+    if in_time or limits.innermost == "rows" or any(op.node.op in VECTORS for op in moved):
         for op in moved:
             before, op.domain = op.domain, (*op.domain[1:], op.domain[0])
             if not op.in_register and rest(op, op.outermost) is None:  # it could not be cleared where its sums begin
                 op.domain = before
 
 
-def _is_short(op: Op, limit: int) -> bool:
-    return len(op.domain) == 2 and (op.domain[1].size.constant or limit) < limit
+def _is_short(op: Op, least: int, limit: int) -> bool:
+    return len(op.domain) == 2 and least <= (op.domain[1].size.constant or limit) < limit
 
 
 def _finals(stage: Stage, builder: Builder) -> None:

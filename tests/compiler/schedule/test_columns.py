@@ -74,7 +74,7 @@ MODELS = {f.__name__[1:]: f for f in (_logistic, _mixture, _bound)}
 def _columns(program):
     """The values of the gradient that lie column by column."""
     stages = program.prepare().executable("gradient").stages
-    return [value for stage in stages for value in stage.tiles if value.columns is not None]
+    return [value for stage in stages for value in stage.tiles if value.columns]
 
 
 def _results(made):
