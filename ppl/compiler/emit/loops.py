@@ -154,7 +154,7 @@ class KernelWriter:
         item.var = VARS[item.token.kind] if isinstance(item.token, Axis) else "i"
         if any(outer.var == item.var for outer in path):
             item.var += str(len(path))
-        first = [o for o in item.ops() if o.outermost < len(o.loops) and o.loops[o.outermost] is item]
+        first = [o for o in item.ops() if o.begins < len(o.loops) and o.loops[o.begins] is item]
         lines: list[Statement] = [x for op in first for x in self._start(op)]
         inner = item if item.innermost else None
         outside, self.addresses.before = self.addresses.before, Hoisted()
@@ -197,7 +197,7 @@ class KernelWriter:
 
     def _to_come(self, op: Op) -> tuple[str, Expression, Expression]:
         """All entries of its result that `op` makes in the loops that are still to come: array, first, how many."""
-        value, depth, addresses = op.target, op.outermost, self.addresses
+        value, depth, addresses = op.target, op.begins, self.addresses
         start, terms = addresses.terms(op, value, op.axes, op.coefs, 0)
         terms = {k: s for k, s in terms.items() if k in op.loops[:depth]}
         address = addresses.address(addresses.base(value), (start, terms))

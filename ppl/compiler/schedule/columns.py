@@ -69,7 +69,7 @@ def _plain(op: Op, read: Access | None) -> bool:
     value, gather = (op.target, op.gather) if read is None else (read.value, read.gather)
     if gather is not None and (value.stack is None or gather[1] != value.block or gather[0].value.axes):
         return False
-    return read is not None or op.kind in ("map", "output") or op.in_register or op.outermost == 0
+    return read is not None or op.kind in ("map", "output") or op.in_register or op.begins == 0
 
 
 def _moves(op: Op, read: Access | None, inner: Loop) -> bool:

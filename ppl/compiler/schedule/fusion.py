@@ -160,6 +160,13 @@ class Op:
         return next((i for i, d in enumerate(self.domain) if d.key in self.scattered), len(self.domain))
 
     @property
+    def begins(self) -> int:
+        """Depth at which its sums are cleared: where they begin, or before if what is left there lies apart."""
+        if self.in_register:
+            return self.outermost
+        return next(d for d in range(self.outermost, -1, -1) if rest(self, d) is not None)
+
+    @property
     def complete(self) -> tuple[Loop, ...]:
         """The loops inside which its result is whole."""
         return tuple(self.loops[: self.outermost])

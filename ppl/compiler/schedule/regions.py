@@ -7,6 +7,7 @@ a stage, opaque steps (products, noise, loops) separate clusters of fused operat
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence, Set
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ from ppl.compiler.lower.request import Output
 from ppl.compiler.lower.target import Fusion
 from ppl.compiler.lower.views import Poly, is_view, row_axis
 from ppl.compiler.schedule.columns import by_columns
-from ppl.compiler.schedule.fusion import Buffer, Op, place, rest
+from ppl.compiler.schedule.fusion import Buffer, Op, place
 from ppl.compiler.schedule.nesting import nest
 from ppl.compiler.schedule.owned import keep_whole, own
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, assign, bases, chain, source
@@ -203,11 +204,11 @@ def _opaque(node: Node, stage: Stage, builder: Builder) -> Opaque:
 
 
 def rows_innermost(ops: Sequence[Op], row: Axis, limits: Fusion, in_time: bool) -> None:
-    """Let operations loop over `row` last: all of them, or those with one short loop beside it, as the target wants it.
+    """Let operations loop over `row` last: all of them, or, as the target wants it, those with short loops beside it.
 
-    Short events, or few particles, are worth it if elementary functions are among the operations: loops over them would
-    fill no vectors. In and beside loops over time (`in_time`) arithmetic is, too, from three entries
-    on: what these carry then lies column by column.
+    Short events and few particles are worth it if elementary functions are among the operations: loops over them would
+    fill no vectors. In and beside loops over time (`in_time`) arithmetic is, too, from three entries on: what these
+    carry then lies column by column.
     """
     moved = [op for op in ops if len(op.domain) > 1 and op.domain[0].key == row and op.kind in MOVED]
     if limits.innermost == "short":
@@ -216,13 +217,12 @@ def rows_innermost(ops: Sequence[Op], row: Axis, limits: Fusion, in_time: bool) 
         return
     if in_time or limits.innermost == "rows" or any(op.node.op in VECTORS for op in moved):
         for op in moved:
-            before, op.domain = op.domain, (*op.domain[1:], op.domain[0])
-            if not op.in_register and rest(op, op.outermost) is None:  # it could not be cleared where its sums begin
-                op.domain = before
+            op.domain = (*op.domain[1:], op.domain[0])
 
 
 def _is_short(op: Op, least: int, limit: int) -> bool:
-    return len(op.domain) == 2 and least <= (op.domain[1].size.constant or limit) < limit
+    sizes = [dim.size.constant or limit for dim in op.domain[1:]]
+    return least <= math.prod(sizes) and max(sizes) < limit
 
 
 def _finals(stage: Stage, builder: Builder) -> None:

@@ -68,7 +68,27 @@ def _bound(dtype="float64"):
     return ppl.compile(ppl.iwae(model, guide, 3), data=data, dtype=dtype), data
 
 
-MODELS = {f.__name__[1:]: f for f in (_logistic, _mixture, _bound)}
+def _latents(dtype="float64"):
+    """Four particles of three latents a row, which are summed up over particles, over entries, and over both."""
+
+    @ppl.model
+    def model(x):
+        with ppl.plate("data", x) as x:
+            z = ppl.sample("z", ppl.Normal(np.zeros(3), 1.0))
+            h = ppl.dense("h", z, 5, activation="tanh")
+            ppl.sample("x", ppl.StudentT(4.0, ppl.dense("mean", h, 3), np.exp(0.1 * z)), obs=x)
+            ppl.cost("far", np.maximum(h.max() - 0.5, 0.0) * np.exp(0.1 * z.sum()))
+
+    @ppl.model
+    def guide(x):
+        with ppl.plate("data", x) as x:
+            ppl.sample("z", ppl.Normal(ppl.dense("mu", x, 3), np.exp(ppl.dense("scale", x, 3))))
+
+    data = (_features(3),)
+    return ppl.compile(ppl.elbo(model, guide), particles=4, data=data, dtype=dtype), data
+
+
+MODELS = {f.__name__[1:]: f for f in (_logistic, _mixture, _bound, _latents)}
 
 
 def _columns(program):
