@@ -13,6 +13,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numba
@@ -67,14 +68,16 @@ def run(
     return {**result.scalars, **result.arrays, "grad": result.grad, "aux": result.aux}
 
 
-def check(program: Any, graph: Any, keys: tuple[str, ...], particles: int) -> int:
+def check(program: Any, graph: Any, case: Any, keys: tuple[str, ...]) -> int:
     """Run a program on all numbers of rows and slabs; returns how many calls that were."""
+    from tests.helpers.replay import state_of
+
     calls = 0
     for rows in ROWS if has_rows(program) else (0,):
         data = resized(program, graph.data, rows) if rows else graph.data
-        state = program.init(0, *data).replace(params=graph.params)
+        state = state_of(program, replace(graph, data=data), case, seed=0, step=0)
         for key in keys:
-            found = [run(program, state, data, key, place, particles) for place in PLACES]
+            found = [run(program, state, data, key, place, case.particles) for place in PLACES]
             calls += len(PLACES)
             for name, value in found[0].items():
                 scale, where = max(1.0, float(np.nanmax(np.abs(value), initial=0.0))), f"{name} on {rows} rows"
@@ -118,7 +121,7 @@ def main(arguments: list[str]) -> int:
         try:
             graph, program = program_of(case, "float64")
             usable = tuple(k for k in keys if k != "rows" or rows_are_whole(program))
-            calls += check(program, graph, usable, case.particles)
+            calls += check(program, graph, case, usable)
             done += 1
         except Exception:
             failed += 1
