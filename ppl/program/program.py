@@ -76,7 +76,9 @@ def compile(
     Raises
     ------
     ModelError, ShapeError : the model is declared wrongly.
-    EstimatorError : a node has no admissible estimator, or a named one does not support it.
+    EstimatorError : a node has no admissible estimator, a named one does not support it, or `particles`, `max_copies`
+        or `allow_bias` are of the wrong kind or out of range.
+    OptionError : another argument is.
     """
     choice("dtype", dtype, ("float32", "float64"))
     choice("target", target, ("cpu", "cuda", "auto"))

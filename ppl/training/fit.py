@@ -66,11 +66,11 @@ def fit(
     (momentum, decaying moments), so they pass over the whole table.
 
     With `tune=True` the best few choices where the run begins are found as `ppl.tune` does, in some seconds, compiled
-    and timed once. They are compared before the first step, and again whenever that takes at most a twentieth of the
-    time since then: by 16 pairs of gradients each, on noise and minibatches of their own. What has the least variance ×
-    seconds takes the steps that follow; the choice stays unless another one is clearly better. With `allow_bias=True`,
-    biased ones compete by mean squared error. Decisions know nothing of the noise of steps that follow, so gradients
-    stay unbiased. Checkpoints have the times and the choices: a run that goes on takes the same ones, to the same bits.
+    and timed once, which pays in trainings that take longer. They are compared before the first step, and again
+    whenever that takes at most a twentieth of the time since then: by 16 pairs of gradients each, on noise and
+    minibatches of their own. What has the least variance × seconds takes the steps that follow; the choice stays unless
+    another one is clearly better. With `allow_bias=True`, biased ones compete by mean squared error. Decisions know
+    nothing of the noise of steps that follow, so gradients stay unbiased. Checkpoints have the times and the choices: a run that goes on takes the same ones, to the same bits.
     States that callbacks and validation see, and `fit.state`, are of the program that was passed; `fit.program` is the
     last one. Several processes (`comm=`) and GPUs do not choose while they train: `ppl.tune` does before.
 
@@ -109,10 +109,10 @@ def fit(
     comm : a communicator of mpi4py (`docs/distributed.md`): all its processes train together, each on its part of every
         minibatch. All call `fit` with the same options, and get the same `Fit`. Rank 0 shows progress, validates, calls
         `callback` and writes the checkpoint.
-    tune : True: choose estimators and the number of particles by measuring, where the run begins and again while it
-        goes on, and take each step with the best so far. What `ppl.compile` was given is where it begins;
-        `sample(estimator=)` holds a node's. Choices of a run (`fit.choices`): take the same ones at the same steps,
-        without measuring.
+    tune : False or None: take all steps with the program that was passed. True: choose estimators and the number of
+        particles by measuring, where the run begins and again while it goes on, and take each step with the best so
+        far. What `ppl.compile` was given is where it begins; `sample(estimator=)` holds a node's. Choices of a run
+        (`fit.choices`): take the same ones at the same steps, without measuring.
     replicated : with `comm`, whether every process is given all rows, or rows of its own. None means that memory-mapped
         arrays are all rows, and others are the process's own.
 
