@@ -70,9 +70,10 @@ def fit(
     whenever that takes at most a twentieth of the time since then: by 16 pairs of gradients each, on noise and
     minibatches of their own. What has the least variance × seconds takes the steps that follow; the choice stays unless
     another one is clearly better. With `allow_bias=True`, biased ones compete by mean squared error. Decisions know
-    nothing of the noise of steps that follow, so gradients stay unbiased. Checkpoints have the times and the choices: a run that goes on takes the same ones, to the same bits.
-    States that callbacks and validation see, and `fit.state`, are of the program that was passed; `fit.program` is the
-    last one. Several processes (`comm=`) and GPUs do not choose while they train: `ppl.tune` does before.
+    nothing of the noise of steps that follow, so gradients stay unbiased. Checkpoints have the times and the choices: a
+    run that goes on takes the same ones, to the same bits. States that callbacks and validation see, and `fit.state`,
+    are of the program that was passed; `fit.program` is the last one. Several processes (`comm=`) and GPUs do not
+    choose while they train: `ppl.tune` does before.
 
     Parameters
     ----------

@@ -29,7 +29,9 @@ def check_options(given: Mapping[str, Any]) -> None:
         _check_checkpoint(given["checkpoint"])
     _check_batches(given["batches"])
     if not (isinstance(given["tune"], (bool, np.bool_, Choices)) or given["tune"] is None):
-        raise OptionError(f"tune= is True, False (or None), or the choices of a run (fit.choices), not {shown(given['tune'])}")
+        raise OptionError(
+            f"tune= is True, False, None, or the choices of a run (fit.choices), not {shown(given['tune'])}"
+        )
     integer("accumulate=", given["accumulate"], 1, MANY)
     if given["prefetch"] is not None:
         integer("prefetch=", given["prefetch"], 0, 1000)

@@ -200,7 +200,7 @@ def test_seconds_and_families_are_measured_where_nobody_gives_them(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("tune", "message"), [("yes", r"tune= is True, False \(or None\), or"), (1, "tune= is True"), ({}, "tune= is True")]
+    ("tune", "message"), [("yes", "tune= is True, False, None, or"), (1, "tune= is True"), ({}, "tune= is True")]
 )
 def test_other_values_are_refused(tune, message):
     with pytest.raises(OptionError, match=message):
