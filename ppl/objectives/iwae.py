@@ -131,8 +131,8 @@ def iwae(model: Model, guide: Model, particles: int) -> Iwae:
     Raises
     ------
     ModelError
-        Latents do not match, a `ppl.cost` is declared, or a site is in a plate of run-time length that does not contain
-        all latents.
+        Latents do not match, a `ppl.cost` or `ppl.factor` is declared, or a site is in a plate of run-time length that
+        does not contain all latents.
 
     References
     ----------
