@@ -9,6 +9,7 @@ import pytest
 import ppl
 from ppl.estimators import Rebar, ScoreFunction
 from tests.compiler import graphs
+from tests.compiler.schedule.test_columns import columns_of
 from tests.time.test_written_out import written_out
 
 RNG = np.random.default_rng(0)
@@ -36,7 +37,7 @@ def _model(make, width):
             leaves = end if isinstance(end, tuple) else (end,)
             ppl.cost("end", sum((v * v).sum() for v in leaves) + (0.0 if ys is None else 0.1 * np.sum(ys)))
 
-    return model, (RNG.normal(size=(ROWS, width)) if width > 1 else RNG.normal(size=ROWS),)
+    return model, (RNG.normal(size=(ROWS, width)),)
 
 
 @case(particles=(2, 3, 4, 5, 7), estimators=ScoreFunction("leave_one_out"))
@@ -139,11 +140,6 @@ def _made(name):
     return model, data, options
 
 
-def _columns(program):
-    stages = program.prepare().executable("gradient").stages
-    return [value for stage in stages for value in stage.tiles if value.columns]
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_steps_are_those_of_the_loop_written_out(name, monkeypatch):
     if "stops" in name:
@@ -199,4 +195,4 @@ def test_loops_with_few_particles_have_columns():
     """Carries and stacks of four particles, and of vectors of three entries; none where one entry is all."""
     for name, wanted in {"steps_up_or_down-4": True, "rotates-1": True, "steps_up_or_down-2": False}.items():
         model, data, options = _made(name)
-        assert bool(_columns(ppl.compile(model, dtype="float64", data=data, **options))) == wanted, name
+        assert bool(columns_of(ppl.compile(model, dtype="float64", data=data, **options))) == wanted, name

@@ -154,7 +154,7 @@ class KernelWriter:
         item.var = VARS[item.token.kind] if isinstance(item.token, Axis) else "i"
         if any(outer.var == item.var for outer in path):
             item.var += str(len(path))
-        first = [o for o in item.ops() if o.begins < len(o.loops) and o.loops[o.begins] is item]
+        first = item.begun()
         lines: list[Statement] = [x for op in first for x in self._start(op)]
         inner = item if item.innermost else None
         outside, self.addresses.before = self.addresses.before, Hoisted()

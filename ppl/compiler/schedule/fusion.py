@@ -200,6 +200,10 @@ class Loop:
             else:
                 yield from item.ops()
 
+    def begun(self) -> list[Op]:
+        """Operations whose sums are cleared before it."""
+        return [op for op in self.ops() if op.begins < len(op.loops) and op.loops[op.begins] is self]
+
     @property
     def innermost(self) -> bool:
         """Whether no loop is inside."""

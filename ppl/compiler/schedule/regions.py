@@ -171,25 +171,31 @@ def _steps(stage: Stage, builder: Builder) -> None:
     for step in stage.steps:
         if isinstance(step, Opaque) and step.node.op == "turns":
             _loop(step, stage, builder)
+    _nest(stage, builder)
+    _lives(stage, builder)
+
+
+def _nest(stage: Stage, builder: Builder) -> None:
+    """Choose the loops of all clusters, and where what they alone read lies."""
     fusion = builder.target.fusion
     limits = replace(fusion, vectors_apart=fusion.vectors_apart or bool(stage.outer))
     in_time = bool(stage.outer) or any(step.node.op == "turns" for step in stage.steps if isinstance(step, Opaque))
     for step in stage.steps:
-        if isinstance(step, Cluster):
-            if stage.row is not None:
-                rows_innermost(step.ops, stage.row, limits, in_time)
-            step.items = nest(step.ops, limits)
-            hold(step.items, limits.held)
-            step.scratch = place(step.ops)
-            for value in step.scratch:
-                value.prefix = () if builder.target.threads > 1 else value.prefix
-                if stage.row in value.axes and not value.prefix:
-                    value.external = True
-                else:
-                    array = "v" if value.dtype == "int" else "w"
-                    value.buffer = Buffer(array, Poly(), symbol=f"{value.name}_s", size=value.room())
-            step.scratch = [v for v in step.scratch if v.buffer is not None]
-    _lives(stage, builder)
+        if not isinstance(step, Cluster):
+            continue
+        if stage.row is not None:
+            rows_innermost(step.ops, stage.row, limits, in_time)
+        step.items = nest(step.ops, limits)
+        hold(step.items, limits.held)
+        step.scratch = place(step.ops)
+        for value in step.scratch:
+            value.prefix = () if builder.target.threads > 1 else value.prefix
+            if stage.row in value.axes and not value.prefix:
+                value.external = True
+            else:
+                array = "v" if value.dtype == "int" else "w"
+                value.buffer = Buffer(array, Poly(), symbol=f"{value.name}_s", size=value.room())
+        step.scratch = [v for v in step.scratch if v.buffer is not None]
 
 
 def _opaque(node: Node, stage: Stage, builder: Builder) -> Opaque:

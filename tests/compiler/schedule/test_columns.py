@@ -91,7 +91,7 @@ def _latents(dtype="float64"):
 MODELS = {f.__name__[1:]: f for f in (_logistic, _mixture, _bound, _latents)}
 
 
-def _columns(program):
+def columns_of(program):
     """The values of the gradient that lie column by column."""
     stages = program.prepare().executable("gradient").stages
     return [value for stage in stages for value in stage.tiles if value.columns]
@@ -107,10 +107,10 @@ def _results(made):
 def test_results_do_not_depend_on_where_rows_lie(name, tile, monkeypatch):
     """Tiles of which the last one is shorter, or one tile."""
     graphs.assume(monkeypatch, buffers={"tile_rows": tile})
-    assert _columns(MODELS[name]()[0])
+    assert columns_of(MODELS[name]()[0])
     loss, grads = _results(MODELS[name]())
     monkeypatch.setattr("ppl.compiler.schedule.regions.by_columns", lambda *arguments: None)
-    assert not _columns(MODELS[name]()[0])
+    assert not columns_of(MODELS[name]()[0])
     expected, others = _results(MODELS[name]())
     np.testing.assert_allclose(loss, expected, rtol=1e-13)
     for parameter, grad in grads.items():

@@ -178,7 +178,7 @@ class BlockWriter(KernelWriter):
         chain, items = one_loop(item)
         for depth, part in enumerate(chain):
             self._name(part, (*path, *chain[:depth]))
-        first = [o for o in item.ops() if o.begins < len(o.loops) and o.loops[o.begins] is item]
+        first = item.begun()
         before = self._started(first)
         if self.width == 1:
             self._name(item, path)
