@@ -57,13 +57,12 @@ LAZY = {
     "ppl.kernels": "imports Numba",
     "rich": "only for what is shown as a table or a bar",
     "ppl.compiler.emit.llvm.functions": "imports Numba",
-    "ppl.compiler.plan.table": "imports rich",
-    "ppl.program.profile_table": "imports rich",
+    "ppl.compiler.plan.plan": "imports rich",
     "ppl.program.profile": "only for those who measure",
     "ppl.inference.unbiased": "only for those who check",
     "ppl.inference.diagnose": "only for those who measure gradients",
-    "ppl.program.priced.particles": "only for particles that are chosen",
-    "ppl.compiler.emit.cuda.module": "only for those who have a device",
+    "ppl.choosing.auto_particles": "only for particles that are chosen",
+    "ppl.compiler.emit.cuda.emitter": "only for those who have a device",
     "matplotlib": "slow, and optional",
     "importlib.metadata": "only for the version",
     "mpmath": "for those who fit coefficients of kernels",
@@ -72,9 +71,9 @@ LAZY = {
     "mpi4py": "optional, for those who have several processes",
     "cuda.core": "optional, for code of devices that are not there",
     "cuda.pathfinder": "as above",
-    "ppl.runtime.devices.executable": "only for those who have one",
-    "ppl.training.resident.tables": "as above",
-    "ppl.training.ranks.start": "only for those who train on several processes",
+    "ppl.runtime.cuda": "only for those who have one",
+    "ppl.training.on_device": "as above",
+    "ppl.ranks.training": "only for those who train on several processes",
     "networkx": "only for the graph that users see",
     "cloudpickle": "optional, for models that no name leads to",
     "joblib": "optional, for sweeps",
@@ -190,7 +189,12 @@ def test_folders_stay_small():
 
 def test_files_stay_short():
     lines = {m: len(p.read_text(encoding="utf-8").splitlines()) for m, p in MODULES.items()}
-    made = ("ppl.kernels.scalar.f32.", "ppl.kernels.scalar.f64.", "ppl.kernels.cpu.f32.", "ppl.kernels.cpu.f64.")
+    made = (
+        "ppl.kernels.generated.f32.scalar.",
+        "ppl.kernels.generated.f64.scalar.",
+        "ppl.kernels.generated.f32.cpu.",
+        "ppl.kernels.generated.f64.cpu.",
+    )
     assert not {m: n for m, n in lines.items() if n > LONGEST and not m.startswith(made)}
 
 

@@ -19,7 +19,9 @@ from tests.sampling import models
 from tests.sampling.models import within
 
 pytestmark = pytest.mark.slow
+
 arviz = pytest.importorskip("arviz")
+
 pytest.importorskip("nutpie")
 
 
@@ -262,7 +264,7 @@ def test_interrupted_chains_return_what_there_is():
         time.sleep(1.5)
         os.kill(pid, signal.SIGINT)
 
-    from ppl.sampling import nuts
+    from ppl.chains import nuts
 
     kept = nuts._awaited
 
