@@ -67,7 +67,7 @@ def clear_cache() -> int:
     """Remove the compiled code of this user: files that ppl has written, and folders that are empty then."""
     from ppl.kernels.code_cache import trusted_files as folders  # imports Numba
 
-    path, flaw = folders.user()
+    path, flaw = folders.user_folder()
     if path is None or not path.is_dir():
         print(f"there is no cache: {flaw or path}")
         return 0
@@ -124,8 +124,8 @@ def _blas() -> Finding:
 def _cache() -> Finding:
     from ppl.kernels.code_cache import trusted_files as folders  # imports Numba
 
-    path, flaw = folders.user()
-    if path is None or folders.root() is None:
+    path, flaw = folders.user_folder()
+    if path is None or folders.writable_user_folder() is None:
         return Finding("cache", f"machine code stays in memory: {flaw or path}", good=False)
     files = _compiled(path)
     size = sum(x.stat().st_size for x in files) / 2**20

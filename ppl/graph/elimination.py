@@ -15,17 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
-from ppl.graph.stochastic import RandomNode
+from ppl.graph.stochastic import RandomNode, StochasticGraph
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.lang.loops import Scan, resolve_alias
 
-if TYPE_CHECKING:
-    from ppl.graph.stochastic import StochasticGraph
-
-Vertex = TypeVar("V", bound=Hashable)
+Vertex = TypeVar("Vertex", bound=Hashable)
 
 
 class UndirectedGraph(Generic[Vertex]):
@@ -163,7 +160,7 @@ def _split_terms(node: Node) -> list[Node]:
     return [node]
 
 
-Variable = TypeVar("V", bound=Hashable)
+Variable = TypeVar("Variable", bound=Hashable)
 
 Scopes = Iterable[frozenset[Variable]]
 

@@ -11,26 +11,53 @@ bounded again (t * tanh(1 / z)) and a pole that a numerator made of the same noi
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import NamedTuple, Protocol, TypeVar
 
 from ppl.distributions.base import Distribution
 from ppl.distributions.bounds import constant_exponents
 from ppl.distributions.constraints import constant_value
 from ppl.graph.ranges import Ranges
 from ppl.graph.smoothness import PATH_ENDING_STOPS, PathOrders, is_piecewise_constant, local_singularities
+from ppl.graph.terms import CostTerms
 from ppl.ir.node import Node
 from ppl.ir.op_facts import JUMP, POLES, PRODUCTS, SMOOTH, VIEWS, Singularity, ops_with
 from ppl.lang.trace import Cost
 
-if TYPE_CHECKING:
-    from ppl.graph.stochastic import StochasticGraph
+T = TypeVar("T")
+
+
+class AnalysedGraph(Protocol):
+    """What the analyses of this file ask of a `StochasticGraph`."""
+
+    order: list[Node]
+    enumerated: frozenset[str]
+
+    @property
+    def ranges(self) -> Ranges:
+        """Intervals that values lie in."""
+        ...
+
+    @property
+    def terms(self) -> CostTerms:
+        """The additive terms of costs."""
+        ...
+
+    @property
+    def noisy(self) -> dict[int, str]:
+        """Nodes that vary continuously with a continuous random node, with its name."""
+        ...
+
+    def memoized(self, key: Hashable, find: Callable[[], T]) -> T:
+        """The result of `find`, kept under `key`."""
+        ...
+
 
 STOPS_WITHOUT_EFFECT = ("shift", "formula")
 """Tags of stops whose values cancel, or only choose between formulas of one value."""
 
 
-def depends_on_parameters(graph: StochasticGraph) -> dict[int, str]:
+def depends_on_parameters(graph: AnalysedGraph) -> dict[int, str]:
     """Nodes that a parameter reaches without passing a random node or a jump, with the parameter's name."""
     found: dict[int, str] = {}
     for node in graph.order:
@@ -45,7 +72,7 @@ def depends_on_parameters(graph: StochasticGraph) -> dict[int, str]:
     return found
 
 
-def depends_on_noise(graph: StochasticGraph) -> dict[int, str]:
+def depends_on_noise(graph: AnalysedGraph) -> dict[int, str]:
     """Nodes that vary continuously with a continuous random node, with its name."""
     found: dict[int, str] = {}
     for node in graph.order:
@@ -96,13 +123,13 @@ TAMING_OPS, STEEPENING_OPS = ops_with("growth", "tames"), ops_with("growth", "gr
 """Ops behind which a pole has a mean, and those whose slope grows with their argument."""
 
 
-def noise_crosses_pole(graph: StochasticGraph, noisy: Mapping[int, str]) -> bool:
+def noise_crosses_pole(graph: AnalysedGraph, noisy: Mapping[int, str]) -> bool:
     """Whether noise takes any value past a pole that has no mean."""
     return any(n.op in POLES and _crossed_pole(n, NO_NODES, graph, noisy) is not None for n in graph.order)
 
 
 def products_with_poles(
-    end: Node, graph: StochasticGraph, moving: Mapping[int, str], noisy: Mapping[int, str]
+    end: Node, graph: AnalysedGraph, moving: Mapping[int, str], noisy: Mapping[int, str]
 ) -> Iterator[tuple[str, str, str]]:
     """Op with the pole, name of what moves and random node, wherever a product joins them on the way to `end`."""
     places = _upstream_with_conditions(end)
@@ -181,7 +208,7 @@ def _behind_views(x: Node) -> Node:
 
 
 def _crossed_pole(
-    node: Node, nonzero: AwayFromZero, graph: StochasticGraph, noisy: Mapping[int, str]
+    node: Node, nonzero: AwayFromZero, graph: AnalysedGraph, noisy: Mapping[int, str]
 ) -> tuple[str, str] | None:
     """Op and random node where noise takes `node` past a pole that has no mean."""
     position = POLES.get(node.op)
@@ -204,7 +231,7 @@ def _crossed_pole(
     return (f"{node.op}: {faults[0].words}", noisy[id(argument)]) if faults else None
 
 
-def _branch_is_nonzero(choice: Node, position: int, graph: StochasticGraph) -> bool:
+def _branch_is_nonzero(choice: Node, position: int, graph: AnalysedGraph) -> bool:
     """Whether a branch of a `where` is not 0 when it is taken."""
     branch = choice.args[position]
     found = graph.ranges(branch)
@@ -229,7 +256,7 @@ def _slope_grows_with(node: Node, pole: int, moving: int) -> bool:
     return node.op in STEEPENING_OPS and pole == moving
 
 
-def _is_bounded(node: Node, graph: StochasticGraph) -> bool:
+def _is_bounded(node: Node, graph: AnalysedGraph) -> bool:
     found = graph.ranges(node)
     return math.isfinite(found.lo) and math.isfinite(found.hi)
 
@@ -280,7 +307,7 @@ def worst_order(orders: PathOrders, ends: list[PathEndpoint]) -> tuple[float, st
 
 
 def derivative_without_mean(
-    orders: PathOrders, ends: Callable[[], list[PathEndpoint]], graph: StochasticGraph
+    orders: PathOrders, ends: Callable[[], list[PathEndpoint]], graph: AnalysedGraph
 ) -> tuple[float, str] | None:
     """The jump that a product with a pole of other noise counts as: a slope that has no mean; None where none is."""
     noisy = graph.noisy

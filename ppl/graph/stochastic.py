@@ -37,6 +37,8 @@ from ppl.records import dataclass
 
 if TYPE_CHECKING:
     import networkx as nx
+else:
+    from ppl.lazy import networkx as nx
 
 ROW_MIXING_OPS = ("collect", "sum", "amax")
 """Ops of a traced graph whose result depends on several rows of a plate."""
@@ -316,13 +318,6 @@ class LoopNode(RandomNode):
         """Why a score misses what moves the support, or None."""
         return next((why for copy in self.copies if (why := copy.lost_support()) is not None), None)
 
-
-if TYPE_CHECKING:
-    import networkx as nx
-
-    from ppl.graph.stochastic import StochasticGraph
-else:
-    from ppl.lazy import networkx as nx
 
 LEAF_KINDS = {"param": "parameter", "input": "input", "hyper": "hyper", "aux": "carried"}
 

@@ -65,13 +65,13 @@ def _written(name: str, source: str) -> Path | None:
     """The file of a module, with its content; None where it cannot be written."""
     from ppl.kernels.code_cache import trusted_files as folders  # not before something is compiled
 
-    folder = folders.root()
+    folder = folders.writable_user_folder()
     if folder is None:
         return None
     path, content = folder / f"{name}.py", source.encode()
-    reason = "" if folders.read(path, folders.owners()) == content else folders.write(path, content)
+    reason = "" if folders.read_trusted(path, folders.trusted_owners()) == content else folders.write_whole(path, content)
     if reason:
-        folders.in_memory(reason)
+        folders.warn_kept_in_memory(reason)
     return None if reason else path
 
 

@@ -7,7 +7,7 @@ written."""
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # `signal` spends microseconds on making enumerations
 import os
 import signal
 import threading

@@ -66,5 +66,5 @@ def test_the_sum_compiles_without_a_device() -> None:
     from ppl.kernels.cuda import launch as rank_sums
 
     vector = numba.types.Array(numba.float32, 1, "C")
-    text, _ = ptx.compile_ptx(rank_sums._weighted, (vector, vector, vector, numba.int64))
+    text, _ = ptx.compile_ptx(rank_sums._weighted_sum, (vector, vector, vector, numba.int64))
     assert "f32" in text and "f64" not in text

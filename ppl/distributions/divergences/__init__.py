@@ -38,7 +38,7 @@ from ppl.ir.node import Node
 
 KLFormula = Callable[[Any, Any], Node]
 
-AnyFormula = TypeVar("F", bound=KLFormula)
+AnyFormula = TypeVar("AnyFormula", bound=KLFormula)
 
 KL_PAIRS: dict[tuple[type[Distribution], type[Distribution]], KLFormula] = {}
 
