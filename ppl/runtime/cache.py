@@ -69,7 +69,9 @@ def _written(name: str, source: str) -> Path | None:
     if folder is None:
         return None
     path, content = folder / f"{name}.py", source.encode()
-    reason = "" if folders.read_trusted(path, folders.trusted_owners()) == content else folders.write_whole(path, content)
+    reason = (
+        "" if folders.read_trusted(path, folders.trusted_owners()) == content else folders.write_whole(path, content)
+    )
     if reason:
         folders.warn_kept_in_memory(reason)
     return None if reason else path

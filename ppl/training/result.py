@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppl.choosing.choices import Choices
+from ppl.lazy import notebook_curves
 from ppl.names import Named
 from ppl.notebook.html import table, titled_block
-from ppl.notebook.loss_curve import draw_loss_curve
 from ppl.runtime.state import State
 
 
@@ -81,7 +81,7 @@ class Fit(FitTuple):
         last = [(name, f"{values[-1]:.6g}") for name, (_, values) in lines.items() if len(values)]
         return titled_block(
             f"Fit, {len(history.get('step', ()))} steps",
-            draw_loss_curve(lines),
+            notebook_curves.draw_loss_curve(lines),
             table(("last of", ""), last),
             self.state._repr_html_(),
         )

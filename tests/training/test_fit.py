@@ -82,7 +82,7 @@ def calls(monkeypatch):
         found.append((call.data, call.rows, call.total_rows, check))
         return bind_call(program, call, check)
 
-    monkeypatch.setattr("ppl.training.run.bind", spy)
+    monkeypatch.setattr("ppl.training.run.bind_call", spy)
     return found
 
 

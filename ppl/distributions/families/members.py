@@ -155,7 +155,8 @@ FAMILIES.update({
         log_carrier=lambda mean: 0.5 * math.log(2 / math.pi),
         from_mean=lambda mean: {"scale": np.sqrt(mean)},
     ),
-    Bernoulli: Family(lambda d: (d.logits,), _value_statistic, ops.softplus, _named_parameter("logits"), from_mean=_named_parameter("probs")),
+    Bernoulli: Family(lambda d: (d.logits,), _value_statistic, ops.softplus, _named_parameter("logits"),
+                       from_mean=_named_parameter("probs")),
     Categorical: replace(CLASS_FAMILY, encode=lambda x: np.eye(int(x.max()) + 1)[x.astype(int)]),
     OneHotCategorical: CLASS_FAMILY,
     Exponential: Family(
@@ -223,7 +224,8 @@ FAMILIES.update({
     Binomial: Family(
         lambda d: (d.logits,), _count_statistic, lambda a, total_count: ops.mul(total_count, ops.softplus(a)),
         lambda a, total_count: {"total_count": total_count, "logits": a}, log_carrier=None,
-        from_mean=lambda mean, total_count: {"total_count": total_count, "probs": mean / total_count}, fixed=_total_count,
+        from_mean=lambda mean, total_count: {"total_count": total_count, "probs": mean / total_count},
+        fixed=_total_count,
     ),
     NegativeBinomial: Family(
         _log_success, _count_statistic, lambda a, total_count: ops.neg(ops.mul(total_count, ops.log1mexp(a))),

@@ -469,7 +469,9 @@ def test_the_documentation_lists_the_table_and_every_estimator():
 
 def test_no_advice_is_looked_for_in_a_sum_of_very_many_nodes(monkeypatch):
     """It takes a time that grows with the cube of their number: minutes for a loop that is written out."""
-    monkeypatch.setattr("ppl.compiler.plan.feasibility.cut", lambda *arguments: pytest.fail("advice was looked for"))
+    monkeypatch.setattr(
+        "ppl.compiler.plan.feasibility.cut_to_budget", lambda *arguments: pytest.fail("advice was looked for")
+    )
 
     @ppl.model
     def coupled():
