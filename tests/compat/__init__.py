@@ -1,0 +1,1 @@
+"""Files that an earlier version has written, and the model that they belong to."""
