@@ -9,13 +9,11 @@ import numpy as np
 
 import ppl
 from benchmarks.data import bits
-from benchmarks.step_models import generative, guide
 from benchmarks.timing import check, interleave
-from benchmarks.workloads.sbn_step import BATCH
+from benchmarks.workloads.sbn_step import BATCH, generative, guide
 from ppl.estimators import ARM, DisARM, Rebar, Relax, ScoreFunction
 
 BASELINE = "score function"
-
 SETUPS = {
     BASELINE: ScoreFunction(),
     "moving average": ScoreFunction("moving_average"),
@@ -27,7 +25,6 @@ SETUPS = {
     "REBAR, η and temperature adapted": Rebar(adapt_temperature=True),
     "RELAX": Relax(),
 }
-
 LIMITS = {
     "DisARM": 2.2,
     "REBAR, η adapted": 3.3,

@@ -12,14 +12,11 @@ import numpy as np
 
 import ppl
 from benchmarks.data import bits
-from benchmarks.step_models import compile_program
 from benchmarks.timing import check
-from benchmarks.workloads.sbn_step import BATCH
+from benchmarks.workloads.sbn_step import BATCH, compile_program
 
 ROUNDS, STEPS = 9, 400
-
 LIMIT = 1.05
-
 UNAIDED = "stream of blocks of the file"
 
 

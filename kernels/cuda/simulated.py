@@ -3,7 +3,8 @@
 What a kernel asks of `cuda` goes to the block that runs, without looking through the globals of every function that it
 calls; and the threads of a block wait for one another instead of being asked again and again. Kernels that several host
 threads launch run in turns. Compiled functions that a kernel calls return Numba's dtypes: Python's own numbers, which
-they return to Python, would go on in double precision."""
+they return to Python, would go on in double precision.
+"""
 
 import copy
 import functools
@@ -15,7 +16,7 @@ from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray, FakeWithinKe
 from numba.np.numpy_support import as_dtype
 
 
-class _KernelContext:
+class _Here:
     """`numba.cuda`, and inside kernels what it is for the calling thread."""
 
     def __getattr__(self, name):
@@ -23,7 +24,7 @@ class _KernelContext:
         return getattr(simulator._get_kernel_context() if inside else numba.cuda, name)
 
 
-cuda = _KernelContext()
+cuda = _Here()
 
 
 class _Thread(simulator.BlockThread):
@@ -69,7 +70,6 @@ simulator.BlockManager.run = _run
 
 
 _one_kernel = threading.Lock()
-
 _call = simulator.FakeCUDAKernel.__call__
 
 
@@ -87,23 +87,22 @@ def _configured(kernel, configuration):
 
 
 _configure = simulator.FakeCUDAKernel.__getitem__
-
 simulator.FakeCUDAKernel.__call__, simulator.FakeCUDAKernel.__getitem__ = _launch, _configured
 
 
-class NumbaTyped:
+class Typed:
     """The functions of a module, whose results have the dtypes that compiled callers get."""
 
     def __init__(self, module):
         self._module = module
 
     def __getattr__(self, name):
-        found = _numba_typed(getattr(self._module, name))
+        found = _typed(getattr(self._module, name))
         setattr(self, name, found)
         return found
 
 
-def _numba_typed(fn):
+def _typed(fn):
     known = {}
 
     @functools.wraps(fn)
@@ -117,7 +116,7 @@ def _numba_typed(fn):
     return call
 
 
-def as_numpy(arguments):
+def plain(arguments):
     """Arguments of a user's function as NumPy knows them."""
     found = [x._item if isinstance(x, FakeWithinKernelCUDAArray) else x for x in arguments]
     return tuple(x._ary if isinstance(x, FakeCUDAArray) else x for x in found)

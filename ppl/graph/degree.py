@@ -8,11 +8,11 @@ from functools import cached_property
 
 from ppl.ir.node import Node
 from ppl.ir.polynomial import degree_of
-from ppl.ir.traversal import Readers
+from ppl.ir.walks.readers import Readers
 from ppl.lang.trace import Cost
 
 
-class PolynomialDegrees:
+class Degrees:
     """Degree of every node as a polynomial in `source`; nodes it does not reach are absent.
 
     Nothing ends a path: a value behind `ppl.stop_gradient` depends on the node as a value, but not for a gradient, so
@@ -23,13 +23,13 @@ class PolynomialDegrees:
     def __init__(self, source: Node, readers: Readers):
         self._of: dict[int, float] = {id(source): 1.0}
         self._walk = readers.after(source, self._of)
-        self._blamed: dict[int, Node] = {}
+        self._blame: dict[int, Node] = {}
 
     @cached_property
     def random(self) -> str | None:
         """The name of the first random node downstream; None where there is none."""
         for node in self._walk:
-            self._find_degree(node)
+            self._visit(node)
             if node.op == "sample":
                 return str(node.attrs["site"].name)
         return None
@@ -39,17 +39,17 @@ class PolynomialDegrees:
         """Degrees by id."""
         if self.random is not None:
             for node in self._walk:
-                self._find_degree(node)
+                self._visit(node)
         return self._of
 
-    def _find_degree(self, node: Node) -> None:
+    def _visit(self, node: Node) -> None:
         degrees = [self._of.get(id(a), 0.0) for a in node.args]
         degree = degree_of(node, degrees)
         if degree == 0:
             return
         self._of[id(node)] = degree
         worst = node.args[degrees.index(max(degrees))]
-        self._blamed[id(node)] = node if degree > max(degrees) else self._blamed.get(id(worst), node)
+        self._blame[id(node)] = node if degree > max(degrees) else self._blame.get(id(worst), node)
 
     def __contains__(self, node: Node) -> bool:
         return id(node) in self.of
@@ -63,7 +63,7 @@ class PolynomialDegrees:
             return 0.0
         return math.inf if cost.marginalize else self[cost.node]
 
-    def why_not_quadratic(self, costs: Iterable[Cost]) -> str | None:
+    def too_high(self, costs: Iterable[Cost]) -> str | None:
         """Why one of `costs` is no polynomial of degree at most 2, or None."""
         for cost in costs:
             degree = self.of_cost(cost)
@@ -71,7 +71,7 @@ class PolynomialDegrees:
                 continue
             if cost.marginalize:
                 return f"cost '{cost.name}' sums out {', '.join(cost.marginalize)} inside a logarithm: no polynomial"
-            node = self._blamed[id(cost.node)]
+            node = self._blame[id(cost.node)]
             what = f"degree {degree:g}" if degree < math.inf else "no polynomial"
             named = "ppl.stop_gradient" if node.op == "stop" else f"op {node.op}"
             named += " on whole numbers: multiply by 1.0 first" if node.type.dtype == "int" else ""

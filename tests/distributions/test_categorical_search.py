@@ -11,8 +11,7 @@ import ppl
 from ppl.distributions import Categorical, categorical
 from ppl.ir import ops
 from ppl.ir.node import topological
-from ppl.ir.reference.environment import Env
-from ppl.ir.reference.interpret import evaluate
+from ppl.ir.reference.interpret import Env, evaluate
 
 RNG = np.random.default_rng(0)
 

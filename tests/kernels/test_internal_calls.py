@@ -10,11 +10,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from ppl.kernels import internals
-from ppl.kernels.cpu.threads.regions import on_threads
-from ppl.kernels.decorators import jit
+from ppl.kernels.config import jit
+from ppl.kernels.cpu.parallel.parts import on_threads
 
 compiles = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="looks at compiled functions")
-
 pytestmark = pytest.mark.tiny
 
 F = types.float64
@@ -62,7 +61,7 @@ def _linked(typing_context, function, x):
 @intrinsic
 def _raise(typing_context, raised):
     def codegen(context, builder, signature, values):
-        internals.emit_raise_again(context, builder, values[0])
+        internals.raise_again(context, builder, values[0])
         return context.get_dummy_value()
 
     return types.void(raised), codegen

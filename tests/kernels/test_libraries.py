@@ -11,8 +11,8 @@ import pytest
 from numba import types
 
 from ppl.checked import CHECKED
-from ppl.kernels import decorators, internals
-from ppl.kernels.internals.machine_code import LinkedLibrary
+from ppl.kernels import config, internals
+from ppl.kernels.internals.libraries import Linked
 
 pytestmark = [
     pytest.mark.tiny,
@@ -20,7 +20,6 @@ pytestmark = [
 ]
 
 SIGNATURE = types.float64(types.float64)
-
 SOURCE = """
 def triple(x):
     return 3 * x
@@ -29,7 +28,7 @@ def triple(x):
 
 def bare_of(fn):
     """The dispatcher of `fn` that compiled code calls, which keeps its machine code on disk."""
-    dispatcher = decorators.jit(fn)
+    dispatcher = config.jit(fn)
     for d in (dispatcher, bare := dispatcher.bare()):
         d._cache.stamp = lambda: "that of all kernels"
     return dispatcher, bare
@@ -58,7 +57,7 @@ def triple(tmp_path, monkeypatch):
 def test_machine_code_is_made_for_an_address(triple):
     dispatcher, bare = bare_of(triple())
     library = internals.compiled(bare, SIGNATURE).library
-    assert isinstance(library, LinkedLibrary) and not library.made
+    assert isinstance(library, Linked) and not library.made
     assert numba.njit(lambda x: dispatcher(x) + 1)(2.0) == 7.0 and not library.made
     assert called(internals.address(bare, SIGNATURE), 2.0) == 6.0 and library.made
     assert library.get_pointer_to_function("no such function") == 0
@@ -69,8 +68,8 @@ def test_machine_code_is_made_once_where_several_threads_ask(triple, monkeypatch
         time.sleep(0.05)
         make(library)
 
-    make = LinkedLibrary._make
-    monkeypatch.setattr(LinkedLibrary, "_make", slowly)
+    make = Linked._make
+    monkeypatch.setattr(Linked, "_make", slowly)
     bare = bare_of(triple())[1]
     assert not internals.compiled(bare, SIGNATURE).library.made
     with ThreadPoolExecutor(3) as pool:
@@ -89,11 +88,11 @@ def test_code_from_disk_is_linked_and_machine_code_is_kept_where_it_has_an_addre
 
     assert result(False)[0] == 0
     hits, library = result(False)
-    assert hits == 1 and isinstance(library, LinkedLibrary) and not library.made
+    assert hits == 1 and isinstance(library, Linked) and not library.made
     assert called(library.get_pointer_to_function(library._names()[0]), 5.0) == 15.0
     assert result(True)[0] == 0  # what is on disk has no machine code
     hits, library = result(True)
-    assert hits == 1 and not isinstance(library, LinkedLibrary)
+    assert hits == 1 and not isinstance(library, Linked)
     assert result(False)[0] == 1
 
 

@@ -71,13 +71,12 @@ class Fusion:
     innermost : the innermost loop of operations in a region: the event's last dimension; the rows, for elementary
         functions of events of fewer than `short` entries, which fill no vectors; or the rows always.
     short : see `innermost`.
-    split_vector_loops : whether elementary functions share no loop with operations that go on with loops inside it (see
+    vectors_apart : whether elementary functions share no loop with operations that go on with loops inside it (see
         `schedule/phases.py`); so it is in the bodies of loops over time.
     cuts : ops before and behind which a region of rows ends.
     whole : ops that take all rows of a call in one step; they are regions of their own.
-    register_reuse : iterations of short loops side by side up to which a team of threads holds their entries in
-    registers.
-    rematerialise : whether cheap values are computed again where a loop would read them from memory.
+    held : turns of short loops side by side up to which a team of threads holds their entries in registers.
+    again : whether cheap values are computed again where a loop would read them from memory.
     noise : whether uniforms are computed where they are read; else a step makes all of a tile, in vectors.
     """
 
@@ -85,12 +84,12 @@ class Fusion:
     operations: Number = NEVER
     innermost: Literal["event", "short", "rows"] = "short"
     short: int = tuning.ROWS_INNERMOST
-    split_vector_loops: bool = False
+    vectors_apart: bool = False
     cuts: frozenset[str] = frozenset()
     whole: frozenset[str] = frozenset()
     noise: bool = False
-    rematerialise: bool = False
-    register_reuse: int = 0
+    again: bool = False
+    held: int = 0
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ class Target:
     sharing: Sharing = field(default_factory=Sharing)
 
 
-CPU = Target("cpu", "cpu", fusion=Fusion(split_vector_loops=True))
+CPU = Target("cpu", "cpu", fusion=Fusion(vectors_apart=True))
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 
@@ -191,8 +190,8 @@ CUDA = Target(
         innermost="event",
         whole=frozenset({"gemm"}),
         noise=True,
-        rematerialise=True,
-        register_reuse=tuning.SIMULATED_HELD if SIMULATED else tuning.CUDA_HELD,
+        again=True,
+        held=tuning.SIMULATED_HELD if SIMULATED else tuning.CUDA_HELD,
     ),
     buffers=Buffers(whole=True, product_tile=1 << 60, stream_tile=1 << 60, tile_rows=1 << 40),
     sharing=Sharing(

@@ -1,0 +1,1 @@
+"""How loops reach memory: views, their tests in the checked build, prefetches, vectors, and how fast memory is."""

@@ -1,0 +1,1 @@
+"""Training on a device: gathering, optimizers, sorted additions to tables, repeated launches."""

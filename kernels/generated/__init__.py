@@ -1,1 +1,0 @@
-"""What `python -m ppl.kernels.source` makes for both precisions: change `kernels/source` instead."""

@@ -1,1 +1,0 @@
-"""Kernels for float32, made from `ppl.kernels.source`."""

@@ -1,1 +1,0 @@
-"""Kernels for float64, made from `ppl.kernels.source`."""

@@ -1,1 +1,0 @@
-"""Kernels of programs for float64, made from `ppl.kernels.source.cpu`."""

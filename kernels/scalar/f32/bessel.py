@@ -1,0 +1,76 @@
+# Made from kernels/source/scalar/bessel.py by `python -m ppl.kernels.source`: change that file instead.
+"""log I0 less its argument, its slope and its curvature (float32): the normalizer of the von Mises distribution.
+
+Up to 12 the power series of I0 and I1, whose terms are all positive; from there on the asymptotic series, in
+which what cancels between I0 and I1 is left out (DLMF 10.25, 10.40).
+"""
+
+import math
+
+import numpy as np
+
+from ppl.kernels.config import inline
+from ppl.kernels.scalar import bessel_series as series
+from ppl.kernels.scalar.f32.basic import HALF, NAN, ONE, ZERO, minimum
+from ppl.kernels.scalar.f32.exponential import log
+from ppl.kernels.scalar.polynomials import horner9, horner10
+
+f32 = np.float32
+
+FAR = f32(12.0)
+TWO_PI = f32(2 * math.pi)
+I0_A = tuple(map(f32, series.I0[:10]))
+I0_B = tuple(map(f32, series.I0[10:20]))
+I1_A = tuple(map(f32, series.I1[:10]))
+I1_B = tuple(map(f32, series.I1[10:20]))
+LOG_A = tuple(map(f32, series.LOG_I0E[:10]))
+GAP_A = tuple(map(f32, series.GAP[:10]))
+SLOPE_A = tuple(map(f32, series.GAP_SLOPE[:10]))
+
+
+@inline
+def _i0(q):
+    """I0 in q = x**2 / 4."""
+    return horner10(q, *I0_A, horner9(q, *I0_B))
+
+
+@inline
+def _ratio(q):
+    """2 I1(x) / (x I0(x)) in q = x**2 / 4."""
+    return horner10(q, *I1_A, horner9(q, *I1_B)) / _i0(q)
+
+
+@inline
+def _far(x):
+    """1 / x where the asymptotic series applies; a harmless number elsewhere, infinity included."""
+    return ONE / x if x > FAR else ONE / FAR
+
+
+@inline
+def log_i0e(x):
+    """log(I0(x) exp(-x)); error 5e-7 of max(1, |y|); NaN below zero."""
+    near, w = minimum(x, FAR), _far(x)
+    low = log(_i0(near * near * f32(0.25))) - near
+    high = w * horner9(w, *LOG_A) - HALF * log(TWO_PI * x)
+    y = high if x > FAR else low
+    return NAN if x < ZERO else y
+
+
+@inline
+def log_i0e_slope(x):
+    """I1(x) / I0(x) - 1, the derivative of `log_i0e`; relative error 1e-5; NaN below zero."""
+    near, w = minimum(x, FAR), _far(x)
+    low = HALF * near * _ratio(near * near * f32(0.25)) - ONE
+    y = -w * horner9(w, *GAP_A) if x > FAR else low
+    return NAN if x < ZERO else y
+
+
+@inline
+def log_i0e_curvature(x):
+    """The derivative of I1 / I0, that of `log_i0e_slope`; relative error 2e-4; NaN below zero."""
+    near, w = minimum(x, FAR), _far(x)
+    ratio = _ratio(near * near * f32(0.25))
+    mean = HALF * near * ratio
+    low = ONE - HALF * ratio - mean * mean
+    y = w * w * horner9(w, *SLOPE_A) if x > FAR else low
+    return NAN if x < ZERO else y

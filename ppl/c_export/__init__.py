@@ -1,1 +1,0 @@
-"""Programs as C functions, with headers that describe them."""

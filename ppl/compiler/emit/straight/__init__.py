@@ -1,0 +1,1 @@
+"""Tiny programs as straight-line code."""

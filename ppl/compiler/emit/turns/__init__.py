@@ -1,0 +1,1 @@
+"""Emission of loops over time, beyond the plain loop that `stages` writes."""

@@ -1,0 +1,1 @@
+"""Draws and posteriors: what `sample`, `predict`, `posterior` and `posterior_probs` compute."""

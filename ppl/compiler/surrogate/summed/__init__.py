@@ -1,0 +1,1 @@
+"""Nodes summed out of a likelihood, one after the other."""

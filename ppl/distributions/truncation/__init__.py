@@ -1,0 +1,1 @@
+"""Laws between two bounds: tails, windows, and closed forms."""

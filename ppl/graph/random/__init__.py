@@ -1,0 +1,1 @@
+"""Random nodes as estimators see them."""

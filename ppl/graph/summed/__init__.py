@@ -1,0 +1,1 @@
+"""Sums over nodes: which values vary with which nodes, and in what order the nodes are summed out."""

@@ -1,0 +1,1 @@
+"""Rules of `ppl.ir.vjp` that take more than a line."""

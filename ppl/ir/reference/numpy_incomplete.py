@@ -1,0 +1,223 @@
+"""Distribution functions in NumPy: SciPy's values, and derivatives by quadrature, the oracle of the kernels.
+
+A derivative of a distribution function in a parameter is the integral of that of the density over the tail on whose
+side the value lies, by double exponential rules in a coordinate in which the density is smooth and has no singularity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ppl.ir.node import Node
+from ppl.ir.reference.numpy_angles import gauss_legendre, log_i0e
+from ppl.lazy import special
+
+if TYPE_CHECKING:
+    from ppl.ir.reference.interpret import Env
+
+Array = np.ndarray
+NODES = np.arange(-4.0, 4.6, 0.05)
+FAR_NODES = np.arange(-6.0, 6.3, 0.05)
+DEPTH = 40.0
+PI_REST = 1.2246467991473532e-16  # pi less its float64
+
+
+def _one_sided(weight: Callable[[Array], Array], width: Array) -> Array:
+    """The integral of weight(s) over s > 0, where it decays exponentially on the scale `width`."""
+    total = np.zeros_like(width)
+    with np.errstate(all="ignore"):
+        for t in NODES:
+            s = width * np.exp(t - np.exp(-t))
+            total += np.nan_to_num(weight(s), nan=0.0, posinf=0.0, neginf=0.0) * s * (1 + np.exp(-t))
+    return total * (NODES[1] - NODES[0])
+
+
+def gammainc(a: Array, x: Array, order: int) -> Array:
+    """P(a, x) or its derivatives in a, by quadrature in log t."""
+    if order == 0:
+        return special.gammainc(a, x)
+    a, x = a.astype(np.float64), x.astype(np.float64)
+    lower = x < np.maximum(a, 1.0)
+    sign = np.where(lower, -1.0, 1.0)
+    psi, bend = special.digamma(a), special.polygamma(1, a)
+    width = np.where(lower, 1 / (np.maximum(a - x, 0) + np.sqrt(a)), 1 / (np.maximum(x - a, 0) + np.sqrt(x)))
+    width = np.where(lower & (a < 1), 1 / a, width)
+    with np.errstate(all="ignore"):
+        y = np.log(x)
+        mass = np.exp(a * y - x - special.gammaln(a))
+
+    def weight(s: Array) -> Array:
+        lean = y + sign * s - psi
+        return (lean if order == 1 else lean * lean - bend) * np.exp(sign * a * s - x * np.expm1(sign * s))
+
+    return np.where((x > 0) & (x < np.inf), -sign * mass * _one_sided(weight, width), 0.0)
+
+
+def betainc(a: Array, b: Array, x: Array, order: tuple[int, int]) -> Array:
+    """I_x(a, b) or its derivatives in a and b, by quadrature in the log-odds."""
+    if order == (0, 0):
+        return special.betainc(a, b, x)
+    a, b, x = (v.astype(np.float64) for v in (a, b, x))
+    lower = x * (a + b) < a
+    sign = np.where(lower, -1.0, 1.0)
+    psi, bend = special.digamma(a + b), special.polygamma(1, a + b)
+    with np.errstate(all="ignore"):
+        y = special.logit(x)
+        mass = np.exp(a * np.log(x) + b * np.log1p(-x) - special.betaln(a, b))
+    push = np.maximum(sign * ((a + b) * x - a), 0.0)
+    width = 1 / (push + np.minimum(np.where(lower, a, b), np.sqrt((a + b) * x * (1 - x)) + 1e-300))
+
+    def weight(s: Array) -> Array:
+        z = y + sign * s
+        log_t, log_u = special.log_expit(z), special.log_expit(-z)
+        fall = a * (log_t - special.log_expit(y)) + b * (log_u - special.log_expit(-y))
+        in_a, in_b = log_t + psi - special.digamma(a), log_u + psi - special.digamma(b)
+        if order == (1, 1):
+            lean = in_a * in_b + bend
+        else:
+            own, slope = (a, in_a) if order[0] else (b, in_b)
+            lean = slope if sum(order) == 1 else slope * slope + bend - special.polygamma(1, own)
+        return lean * np.exp(fall)
+
+    return np.where((x > 0) & (x < 1), -sign * mass * _one_sided(weight, width), 0.0)
+
+
+def student_cdf(df: Array, t: Array, order: int) -> Array:
+    """P(T <= t) or its derivatives in the degrees of freedom, by quadrature of the tail, which is algebraic."""
+    if order == 0:
+        return special.stdtr(df, t)
+    df, t = df.astype(np.float64), t.astype(np.float64)
+    half, size, total = df / 2, np.abs(t), np.zeros_like(t)
+    gap = special.digamma(half + 0.5) - special.digamma(half)
+    curve = (special.polygamma(1, half + 0.5) - special.polygamma(1, half)) / 4
+    norm = special.gammaln(half + 0.5) - special.gammaln(half) - 0.5 * np.log(np.pi * df)
+    for s in FAR_NODES:
+        with np.errstate(all="ignore"):
+            w = np.maximum(size, 1.0) * np.exp(0.5 * np.pi * np.sinh(s))
+            square = (size + w) ** 2
+            below, tail = df * (df + square), np.log1p(square / df)
+            ratio = (df + 1) * square / below
+            slope = 0.5 * (gap - 1 / df - tail + ratio)
+            turn = 1 / df**2 + 2 * square / below - ratio * (2 * df + square) / below
+            lean = slope if order == 1 else slope**2 + curve + 0.5 * turn
+            value = lean * np.exp(norm - (half + 0.5) * tail) * w * 0.5 * np.pi * np.cosh(s)
+        total += np.nan_to_num(value, nan=0.0, posinf=0.0, neginf=0.0)
+    return -np.sign(t) * total * (FAR_NODES[1] - FAR_NODES[0])
+
+
+def student_icdf(df: Array, p: Array) -> Array:
+    """The inverse of `student_cdf`; in the tails, where SciPy's fails, from the inverse incomplete beta function."""
+    tail = np.minimum(p, 1 - p)
+    with np.errstate(all="ignore"):
+        half = df / 2
+        share = special.betaincinv(half, 0.5, 2 * tail)
+        leading = (np.log(2 * tail) + np.log(half) + special.betaln(half, 0.5)) / half  # log of a share that underflows
+        far = np.sqrt(df) * np.where(leading < -600, np.exp(-leading / 2), np.sqrt((1 - share) / share))
+        near = special.stdtrit(df, p)
+    return np.where((p >= 0) & (tail < 1e-3), np.where(p < 0.5, -far, far), near)
+
+
+def vonmises_cdf(concentration: Array, x: Array, order: int) -> Array:
+    """P(-pi < X <= x) or its derivatives in the concentration, by Gauss quadrature towards 0 or towards pi."""
+    a, k = np.abs(x.astype(np.float64)), concentration.astype(np.float64)
+    gap, spread = -log_i0e(k, 1), log_i0e(k, 2)
+    with np.errstate(all="ignore"):
+        far = np.minimum(np.sin(a / 2) ** 2 + DEPTH / (2 * k), 1.0)
+    reach = np.where(far < 1, 2 * np.arcsin(np.sqrt(far)) - a, np.maximum(np.pi - a + PI_REST, 0.0))
+    near = 2 * np.sin(a / 2) ** 2 <= gap
+    length, total = np.where(near, -a, reach), np.zeros_like(a)
+    density = np.exp(-2 * k * np.sin(a / 2) ** 2 - log_i0e(k, 0)) / (2 * np.pi)
+    for t, w in gauss_legendre(80):
+        lean = gap - 2 * np.sin((a + length * t) / 2) ** 2
+        weight = 1.0 if order == 0 else lean if order == 1 else lean**2 - spread
+        total += w * weight * np.exp(-2 * k * np.sin(a + length * t / 2) * np.sin(length * t / 2))
+    tail = total * length * density + np.where(near & (order == 0), 0.5, 0.0)
+    below = 1 - tail if order == 0 else -tail
+    return np.where(x > 0, below, tail)
+
+
+def vonmises_icdf(concentration: Array, p: Array) -> Array:
+    """The inverse of `vonmises_cdf` by bisection."""
+    tail, zero = np.minimum(p, 1 - p).astype(np.float64), np.zeros(np.shape(p))
+    low, high = np.full_like(zero, -np.pi), zero.copy()
+    for _ in range(80):
+        middle = 0.5 * (low + high)
+        above = vonmises_cdf(concentration, middle, 0) > tail
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    angle = np.where(tail == 0, -np.pi, np.where(tail == 0.5, 0.0, 0.5 * (low + high)))
+    return np.where((p >= 0) & (p <= 1), np.where(p > 0.5, -angle, angle), np.nan)
+
+
+def _least(reached: Callable[[Array], Array], start: Array) -> Array:
+    """The least k >= 0 at which a condition that stays true holds: by steps that double, then by bisection."""
+    low, high, step = np.full(start.shape, -1.0), start.copy(), np.sqrt(start) + 1
+    for _ in range(200):
+        short = ~reached(high)
+        if not short.any():
+            break
+        low, high, step = np.where(short, high, low), np.where(short, np.floor(high + step), high), 2 * step
+    for _ in range(200):
+        middle = np.floor(0.5 * (low + high))
+        open_ = (middle > low) & (middle < high)
+        if not open_.any():
+            break
+        enough = reached(middle)
+        low, high = np.where(open_ & ~enough, middle, low), np.where(open_ & enough, middle, high)
+    return high
+
+
+def _poisson_quantile(rate: Array, p: Array, upper: bool) -> Array:
+    """The least k with P(X <= k) >= p, or with P(X > k) <= p where `upper`."""
+    rate, p = np.broadcast_arrays(rate.astype(np.float64), np.asarray(p, np.float64))
+    never, always = (p == 0, p == 1) if upper else (p == 1, p == 0)
+    inner = np.where(never | always | ~((p > 0) & (p < 1)), 0.5, p)
+    if upper:
+        found = _least(lambda k: special.gammainc(k + 1, rate) <= inner, np.ceil(rate))
+    else:
+        found = _least(lambda k: special.gammaincc(k + 1, rate) >= inner, np.ceil(rate))
+    return np.where((p >= 0) & (p <= 1), np.where(never, np.inf, np.where(always, 0.0, found)), np.nan)
+
+
+def _negative_binomial_quantile(total: Array, odds: Array, p: Array, upper: bool) -> Array:
+    """The least k with P(X <= k) >= p, or with P(X > k) <= p where `upper`."""
+    total, odds, p = (np.asarray(x, np.float64) for x in np.broadcast_arrays(total, odds, p))
+    never, always = (p == 0, p == 1) if upper else (p == 1, p == 0)
+    valid = (p >= 0) & (p <= 1) & (total > 0) & (total < np.inf) & (odds >= 0) & (odds < np.inf)
+    r, s = np.where(valid, total, 1.0), np.where(valid, odds, 1.0)
+    inner = np.where(never | always | ~valid, 0.5, p)
+    fails, wins = 1 / (1 + s), s / (1 + s)
+
+    def reached(k: Array) -> Array:
+        below, above = special.betainc(r, k + 1, fails), special.betainc(k + 1, r, wins)
+        direct = above <= inner if upper else below >= inner
+        return np.where(inner > 0.5, below >= 1 - inner if upper else above <= 1 - inner, direct)
+
+    found = _least(reached, np.ceil(r * s))
+    found = np.where(always | (odds == 0), 0.0, np.where(never, np.inf, found))
+    return np.where(valid, found, np.nan)
+
+
+def _ordered(function: Callable[..., Array]) -> Callable[[Env, Node, Sequence[Array]], Any]:
+    """A function of its arguments and the order of a node's derivative, as an entry of the interpreter's table."""
+    return lambda env, node, args: function(*args, node.attrs["order"])
+
+
+INCOMPLETE: dict[str, Callable[[Env, Node, Sequence[Array]], Any]] = {
+    "gammainc": _ordered(gammainc),
+    "gammaincc": lambda env, node, args: special.gammaincc(*args),
+    "gammaincinv": lambda env, node, args: special.gammaincinv(*args),
+    "gammainccinv": lambda env, node, args: special.gammainccinv(*args),
+    "betainc": _ordered(betainc),
+    "betaincinv": lambda env, node, args: special.betaincinv(*args),
+    "student_cdf": _ordered(student_cdf),
+    "student_icdf": lambda env, node, args: student_icdf(*args),
+    "vonmises_cdf": _ordered(vonmises_cdf),
+    "vonmises_icdf": lambda env, node, args: vonmises_icdf(*args),
+    "poisson_icdf": lambda env, node, args: _poisson_quantile(args[0], args[1], False),
+    "poisson_isf": lambda env, node, args: _poisson_quantile(args[0], args[1], True),
+    "negative_binomial_icdf": lambda env, node, args: _negative_binomial_quantile(args[0], args[1], args[2], False),
+    "negative_binomial_isf": lambda env, node, args: _negative_binomial_quantile(args[0], args[1], args[2], True),
+}

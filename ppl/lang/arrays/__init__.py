@@ -1,0 +1,1 @@
+"""Symbolic values as NumPy arrays: ufuncs, functions, indexing, and what they refuse."""

@@ -1,0 +1,1 @@
+"""States and checkpoints as files."""

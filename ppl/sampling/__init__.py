@@ -1,0 +1,1 @@
+"""Posteriors beyond guides: chains of NUTS, importance weights, and what ArviZ reads."""

@@ -1,0 +1,1 @@
+"""Training on tables that threads share by columns."""

@@ -1,0 +1,1 @@
+"""The record of long runs: thinned in memory, whole in a file."""

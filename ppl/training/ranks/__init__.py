@@ -1,0 +1,1 @@
+"""`ppl.fit(comm=)`: one training run on the rows of several processes."""

@@ -1,0 +1,259 @@
+"""What `ppl.sweep` returns: the rows of a grid, and these with the runs put together that differ in their seed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from ppl.arguments import names, shown
+from ppl.errors import OptionError, UnknownNameError
+from ppl.html import block
+from ppl.html import table as html_table
+from ppl.inference.reports import number, render, seconds
+from ppl.names import unknown
+from ppl.records import dataclass
+from ppl.runtime.state import State
+from ppl.runtime.storage.unpacking import load_state
+from ppl.training.sweep.folder import Row, RunFolder
+from ppl.training.sweep.table import columns, flat, write_csv, write_parquet
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep(Sequence[Mapping[str, Any]]):
+    """The rows of a sweep, in the order of its grid: prints as a table, indexes as data (`result[0]["loss"]`).
+
+    Attributes
+    ----------
+    rows : one dict a run, with its settings, "status" ("done", "failed" or "killed"), its results, "seconds",
+        "attempts", "error" and "run", its key.
+    columns : names of the table's columns.
+    settings : names of the settings.
+    folder : where the runs are; None if they were not kept.
+    tracebacks : traceback by key, of runs that failed.
+    """
+
+    stored: tuple[Row, ...] = field(repr=False)
+    folder: Path | None = None
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """One dict a run."""
+        return flat(self.stored)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+        return columns(self.stored)
+
+    @property
+    def settings(self) -> list[str]:
+        """Names of the settings."""
+        return list(dict.fromkeys(name for row in self.stored for name in row["settings"]))
+
+    @property
+    def tracebacks(self) -> dict[str, str]:
+        """Traceback by key, of runs that failed."""
+        return {row["run"]: row["traceback"] for row in self.stored if row.get("traceback")}
+
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """The rows of runs that are not done."""
+        return [row for row in self.rows if row["status"] != "done"]
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Any]]: ...
+    def __getitem__(self, index: Any) -> Any:
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.rows)
+
+    def state(self, index: int) -> State:
+        """The trained state of a run, read from its checkpoint.
+
+        Raises
+        ------
+        OptionError
+            The sweep had no folder.
+        MissingFileError
+            The run has no checkpoint.
+        """
+        if self.folder is None:
+            raise OptionError("the sweep kept no checkpoints: give it a folder, resume=")
+        return load_state(RunFolder(self.folder, self.stored[index]["run"]).checkpoint)
+
+    def best(self, by: str = "validation") -> int:
+        """The index of the run whose result `by` is least.
+
+        Raises
+        ------
+        OptionError
+            No run that is done has a finite number under this name.
+        """
+        values = {i: v for i, row in enumerate(self.stored) if (v := _number(row, by)) is not None and math.isfinite(v)}
+        if not values:
+            raise OptionError(f"no run that is done has a finite result {by!r}; columns: {', '.join(self.columns)}")
+        return min(values, key=lambda i: values[i])
+
+    def to_csv(self, path: Any) -> None:
+        """Write the table as CSV."""
+        write_csv(Path(path), self.stored)
+
+    def to_parquet(self, path: Any) -> None:
+        """Write the table as Parquet (needs pyarrow)."""
+        write_parquet(Path(path), self.stored)
+
+    def table(self) -> str:
+        """One row a run."""
+        shown_columns = [c for c in self.columns if c not in ("run", "attempts", "error")]
+        cells = [[_cell(name, row.get(name)) for name in shown_columns] for row in self.rows]
+        return render(["#", *shown_columns], [[str(i), *row] for i, row in enumerate(cells)], self._notes(), 140)
+
+    def _notes(self) -> list[str]:
+        statuses = [row["status"] for row in self.stored]
+        counts = ", ".join(f"{statuses.count(s)} {s}" for s in dict.fromkeys(statuses))
+        notes = [f"{len(self)} runs: {counts}"]
+        for i, row in enumerate(self.stored):
+            if row["status"] != "done":
+                at = f" ({RunFolder(self.folder, row['run']).errors})" if self.folder and row.get("traceback") else ""
+                notes.append(f"run {i} {row['status']}: {row['error']}{at}")
+        return notes
+
+    __str__ = table
+    __repr__ = table
+
+    def _repr_html_(self) -> str:
+        rows = [[str(i), *(_cell(n, row.get(n)) for n in self.columns[1:])] for i, row in enumerate(self.rows)]
+        return block(f"Sweep, {len(self)} runs", html_table(("#", *self.columns[1:]), rows))
+
+    def compared(self, over: Any = "seed", value: str | None = None) -> SweepComparison:
+        """The runs by setting, those that differ in `over` alone put together; see `ppl.compare`."""
+        results = list(dict.fromkeys(name for row in self.stored for name in row["results"]))
+        if value is not None and value not in results:
+            unknown("result", value, results)
+        numbers = [n for n in results if any(_number(row, n) is not None for row in self.stored)]
+        if value is not None and value not in numbers:
+            raise OptionError(f"compare: value={value!r} names a result that holds no numbers; there are {numbers}")
+        pooled = names("compare: over", over) if over else ()
+        if missing := [n for n in pooled if n not in self.settings and n != "seed"]:
+            unknown("setting", missing[0], self.settings)
+        groups: dict[str, list[Row]] = {}
+        for row in self.stored:
+            label = ", ".join(f"{k}={_cell(k, v)}" for k, v in row["settings"].items() if k not in pooled)
+            groups.setdefault(label or "all", []).append(row)
+        by = value or next((n for n in ("best_validation", "validation", "loss", *numbers) if n in numbers), None)
+        found = {label: {n: Pooled.of(rows, n) for n in numbers} for label, rows in groups.items()}
+        counts = {label: (sum(r["status"] == "done" for r in rows), len(rows)) for label, rows in groups.items()}
+        return SweepComparison(found, counts, by, pooled)
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A result over the runs of one setting.
+
+    Attributes
+    ----------
+    mean, standard_error : NaN where a run has a number that is not finite; the standard error of one run is NaN, too.
+    count : how many runs have the result.
+    bad : in how many of them it is not finite.
+    """
+
+    mean: float
+    standard_error: float
+    count: int
+    bad: int = 0
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], name: str) -> Pooled:
+        """The mean over the rows that are done and have a number."""
+        values = [v for row in rows if (v := _number(row, name)) is not None]
+        bad = sum(not math.isfinite(v) for v in values)
+        if bad or not values:
+            return cls(math.nan, math.nan, len(values), bad)
+        error = float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+        return cls(float(np.mean(values)), error, len(values))
+
+    def __str__(self) -> str:
+        if not self.count:
+            return "–"
+        if self.bad:
+            return f"not finite in {self.bad} of {self.count}"
+        return number(self.mean, None if math.isnan(self.standard_error) else self.standard_error)
+
+
+@dataclass(frozen=True, eq=False)
+class SweepComparison(Mapping[str, Mapping[str, Pooled]]):
+    """The settings of a sweep side by side: prints as a table, indexes as data (`comparison["lr=0.1"]["loss"].mean`).
+
+    Attributes
+    ----------
+    results : label to result to `Pooled`, the mean over `over`.
+    runs : label to (runs done, runs).
+    by : the result that `best` goes by.
+    """
+
+    results: dict[str, dict[str, Pooled]]
+    runs: dict[str, tuple[int, int]]
+    by: str | None
+    over: tuple[str, ...]
+
+    def __getitem__(self, label: str) -> dict[str, Pooled]:
+        if label not in self.results:
+            unknown("setting", label, self.results)
+        return self.results[label]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    @property
+    def best(self) -> str:
+        """Label of the least mean of `by`: settings with runs that are not done take part with those that are, settings
+        with a run that is not finite do not."""
+        means = {label: r[self.by].mean for label, r in self.results.items() if self.by}
+        known = {label: mean for label, mean in means.items() if not math.isnan(mean)}
+        if not known:
+            raise UnknownNameError("no run is done and has a finite result")
+        return min(known, key=lambda label: known[label])
+
+    def table(self) -> str:
+        """One row a setting, the best first."""
+        shown_names = list(next(iter(self.results.values()), {}))
+        order = sorted(self.results, key=lambda x: _sortable(self.results[x][self.by].mean) if self.by else 0.0)
+        rows = [[x, "{} of {}".format(*self.runs[x]), *(str(self.results[x][n]) for n in shown_names)] for x in order]
+        note = f"mean ± standard error over {', '.join(self.over)}" if self.over else "single runs"
+        return render(["setting", "done", *shown_names], rows, [note + (f"; least {self.by} first" if self.by else "")])
+
+    __str__ = table
+    __repr__ = table
+
+
+def _sortable(x: float) -> float:
+    return math.inf if math.isnan(x) else x
+
+
+def _number(row: Row, name: str) -> float | None:
+    """A result as a number, if the run is done and has it."""
+    value = row["results"].get(name)
+    good = row["status"] == "done" and isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if good else None
+
+
+def _cell(name: str, value: Any) -> str:
+    if name == "seconds" and value is not None:
+        return seconds(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else value if isinstance(value, str) else shown(value)

@@ -1,0 +1,1 @@
+"""Runs of `ppl.fit` that choose their estimators while they train (`tune=`)."""
