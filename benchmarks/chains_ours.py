@@ -6,16 +6,15 @@ import sys
 from typing import Any
 
 import numpy as np
-import nutpie  # noqa: F401  # takes seconds, which are no part of compiling
 
 import ppl
 from benchmarks import chains
 from ppl import Normal
+from ppl.chains import nuts
+from ppl.chains.arviz_data import evaluate_sites, group_sites
+from ppl.chains.log_density import CompiledDensity
+from ppl.chains.mcmc import prepare_density
 from ppl.models import bayes_logistic
-from ppl.sampling import nuts
-from ppl.sampling.draws import sites_of, values_at
-from ppl.sampling.mcmc import prepared
-from ppl.sampling.walk import Walk
 
 
 @ppl.model
@@ -41,13 +40,13 @@ def mixed(y: Any, x: Any, group: Any) -> None:
 
 def made(model: Any, *data: Any) -> chains.Sampler:
     """A sampler that compiles in its first run."""
-    _, bound, _ = prepared(model, data, (), None, 0, None)
-    walk = Walk(bound, 2)
+    _, bound, _ = prepare_density(model, data, (), None, 0, None)
+    walk = CompiledDensity(bound, 2)
 
     def sampler(seed: int) -> chains.Sampled:
-        options = nuts.Settings(chains.DRAWS, chains.WARMUP, chains.CHAINS, seed, 1, 0.8, 10)
-        reals = nuts.run(walk, options, False).reals
-        values = values_at(bound, reals.reshape(-1, walk.size), sites_of(bound.compiled.trace).posterior)
+        options = nuts.NutsSettings(chains.DRAWS, chains.WARMUP, chains.CHAINS, seed, 1, 0.8, 10)
+        reals = nuts.run_chains(walk, options, False).reals
+        values = evaluate_sites(bound, reals.reshape(-1, walk.size), group_sites(bound.compiled.trace).posterior)
         return {name: x.reshape(*reals.shape[:2], *x.shape[1:]) for name, x in values.items()}
 
     return sampler

@@ -4,8 +4,7 @@
 steps, score function with costs to go; (c) the forward algorithm, 16 states, 500 steps, 64 sequences, log-likelihood
 and gradient. Times are the best of several blocks, by turns.
 
-    python -m benchmarks.loops
-"""
+    python -m benchmarks.loops"""
 
 from __future__ import annotations
 
@@ -19,17 +18,22 @@ from benchmarks.policy_gradient import Descent
 from ppl.compiler.lower.request import Request
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.loop import loop
+from ppl.ir.loop import trace_loop
 from ppl.ir.node import Node, make
 from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import Axis, Kind, Type
 from ppl.runtime.executable import Executable, compile_request
 
 ENVIRONMENTS, TIMES = 1000, 200
+
 WALKS, STEPS = 20_000, 50
+
 STATES, LENGTH, SEQUENCES = 16, 500, 64
+
 WALKERS, SEQUENCE = Axis("walks", Kind.PLATE), Axis("sequences", Kind.PLATE)
+
 Nodes = Sequence[Node]
+
 Run = Callable[[], object]
 
 
@@ -56,8 +60,8 @@ def walk_request(steps: int = STEPS) -> Request:
         return [new], [new]
 
     start, zero = (ops.expand(ops.const(x), (WALKERS,)) for x in (10, 0.0))
-    _, (costs, log_probs) = loop(step, [start], [], [ops.exp(scale)], steps)
-    _, (to_go,) = loop(ahead, [zero], [ops.stop(costs)], [], steps, reverse=True)
+    _, (costs, log_probs) = trace_loop(step, [start], [], [ops.exp(scale)], steps)
+    _, (to_go,) = trace_loop(ahead, [zero], [ops.stop(costs)], [], steps, reverse=True)
     size = ops.size(WALKERS)
     cost, surrogate = (ops.div(ops.sum_axes(ops.reduce_sum(y), (WALKERS,)), size)
                        for y in (costs, ops.mul(log_probs, ops.stop(to_go))))  # fmt: skip
@@ -79,7 +83,7 @@ def forward_request(length: int = LENGTH) -> Request:
         return [ops.div(alpha, mass), ops.add(total, ops.log(mass))], []
 
     start = [ops.expand(ops.const(np.full(STATES, 1 / STATES)), (SEQUENCE,)), ops.expand(ops.const(0.0), (SEQUENCE,))]
-    (_, total), _ = loop(step, start, [data], [ops.softmax(moves), means], length)
+    (_, total), _ = trace_loop(step, start, [data], [ops.softmax(moves), means], length)
     loss = ops.neg(ops.sum_axes(total, (SEQUENCE,)))
     request = _request(loss, loss, [moves, means])
     kind = Type((SEQUENCE,), (length,))

@@ -2,8 +2,7 @@
 
 x' = x + v dt, v' = v + a dt, a ~ N(k·(x, v), σ²), cost x² + v² + a² / 10 at every time, from (x, v) = (1, 0). One loop
 draws the actions, one that runs backwards adds up the costs to go; the gradient is that of Σ log p(a) · (cost to go),
-with actions and costs stopped, averaged over environments.
-"""
+with actions and costs stopped, averaged over environments."""
 
 from __future__ import annotations
 
@@ -11,18 +10,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ppl.compiler.emit.cpu.training import RULES
+from ppl.compiler.emit.cpu.training import OPTIMIZER_RULES
+from ppl.compiler.lower.request import Request
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.loop import loop
+from ppl.ir.loop import trace_loop
 from ppl.ir.node import Node, make
 from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import Axis, Kind
-from ppl.runtime.executable import Executable, Request, compile_request
+from ppl.runtime.executable import Executable, compile_request
 
 DT, EFFORT = 0.05, 0.1
+
 ENVIRONMENTS = Axis("environments", Kind.PLATE)
+
 SHAPES = (("gain", (2,)), ("log_sigma", ()))
+
 Nodes = Sequence[Node]
 
 
@@ -48,8 +51,8 @@ def request(times: int, simplified: bool = True) -> Request:
     """Mean cost of all `times` and its estimated gradient."""
     params = [make("param", name=name, shape=shape, dtype="float") for name, shape in SHAPES]
     start = [ops.expand(ops.const(value), (ENVIRONMENTS,), ()) for value in (1.0, 0.0, 0.0)]
-    _, (costs, log_probs) = loop(_simulate, start[:2], [], params, times)
-    _, (ahead,) = loop(_ahead, start[2:], [ops.stop(costs)], [], times, reverse=True)
+    _, (costs, log_probs) = trace_loop(_simulate, start[:2], [], params, times)
+    _, (ahead,) = trace_loop(_ahead, start[2:], [ops.stop(costs)], [], times, reverse=True)
     weighted = ops.mul(log_probs, ops.stop(ahead))
     mean, surrogate = (
         ops.div(ops.sum_axes(ops.reduce_sum(y), (ENVIRONMENTS,)), ops.size(ENVIRONMENTS)) for y in (costs, weighted)
@@ -104,13 +107,13 @@ class Descent:
             none,
             none,
             np.empty_like(self.params),
-            RULES["SGD"],
+            OPTIMIZER_RULES["SGD"],
             rates,
             np.zeros(1),
             1.0,
             v,
             -1,
-            exe.shares,
+            exe.gradient_partition,
             none,
             w,
         )

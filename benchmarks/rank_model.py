@@ -1,6 +1,6 @@
 """A model of the time of a training step on many ranks: computation, messages, bytes; not a measurement.
 
-The exchange is that of `ppl.runtime.ranks.comm`: one row of numbers from every rank, then each rank adds up a share of
+The exchange is that of `ppl.ranks.communicator`: one row of numbers from every rank, then each rank adds up a share of
 the entries (R - 1 messages in, R - 1 out) and all gather the shares; of tables, rows and sums of all ranks.
 """
 

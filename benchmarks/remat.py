@@ -3,8 +3,7 @@
 x' = x + tanh(w x + u) / 10 for many states, u uniform noise; the cost is the mean square of the last state. Times are
 the best of several, by turns; memory is that of the program's workspace.
 
-    python -m benchmarks.remat
-"""
+    python -m benchmarks.remat"""
 
 from __future__ import annotations
 
@@ -16,12 +15,13 @@ import numpy as np
 from ppl.compiler.lower.request import Request
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.loop import Remat, loop
+from ppl.ir.loop import Remat, trace_loop
 from ppl.ir.node import Node, make
 from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.runtime.executable import Executable, compile_request
 
 Nodes = Sequence[Node]
+
 SIZES = ((100_000, 1000), (10_000, 1000), (1000, 1000), (1000, 100), (1000, 10), (100_000, 10))
 """Steps and states."""
 
@@ -35,7 +35,7 @@ def request(steps: int, states: int, remat: Remat) -> Request:
         slope = ops.tanh(ops.add(ops.mul(consts[0], carries[0]), noise))
         return [ops.add(carries[0], ops.mul(0.1, slope))], []
 
-    (x,), _ = loop(step, [ops.const(np.zeros(states))], [], [w], steps, remat=remat)
+    (x,), _ = trace_loop(step, [ops.const(np.zeros(states))], [], [w], steps, remat=remat)
     cost = ops.div(ops.reduce_sum(ops.mul(x, x)), float(states))
     nodes = simplify(erase_markers([cost, *gradient(cost, [w])]))
     return Request((("cost", nodes[0]),), (("w", nodes[1]),), params=(("w", (states,)),))

@@ -13,8 +13,8 @@ import numpy as np
 
 from benchmarks.machine import Product
 from benchmarks.peer import THREADS
-from ppl.kernels.cpu.memory.triad import triad
-from ppl.program.traffic import best_seconds
+from ppl.kernels.cpu.measurement import triad
+from ppl.program.roofline import time_best_of
 
 SIDE = 384
 
@@ -100,7 +100,7 @@ def gemm_rate(side: int = 1024, repeats: int = 7) -> float:
     left, right = rng.standard_normal((2, side, side)).astype(np.float32)
     outs = [np.empty_like(left) for _ in range(THREADS)]
     with ThreadPoolExecutor(THREADS) as pool:
-        seconds = best_seconds(lambda: [*pool.map(lambda out: np.dot(left, right, out=out), outs)], repeats)
+        seconds = time_best_of(lambda: [*pool.map(lambda out: np.dot(left, right, out=out), outs)], repeats)
     return THREADS * 2 * side**3 / seconds
 
 
@@ -112,5 +112,5 @@ def triad_rate(footprint: int, repeats: int = 15) -> float:
     with ThreadPoolExecutor(THREADS) as pool:
         parts = [(x[0], x[1], x[2]) for x in zip(*(np.array_split(v, THREADS) for v in (a, b, c)), strict=True)]
         inner = max(1, (1 << 22) // n)
-        seconds = best_seconds(lambda: [*pool.map(lambda part: triad(*part, np.float32(3), inner), parts)], repeats)
+        seconds = time_best_of(lambda: [*pool.map(lambda part: triad(*part, np.float32(3), inner), parts)], repeats)
     return 12 * n * inner / seconds

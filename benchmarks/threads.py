@@ -7,8 +7,7 @@ thread takes, plus the regions that it enters:
 
 `alone`, `rest` and `enter(2)` are measured on one thread and on two; a caller writes a line of memory for each lane, so
 that `enter` is taken to grow in proportion. On a machine with more cores the table shows what was measured, too. What
-the expectation leaves out: memory that all cores share, and cores that are slower together.
-"""
+the expectation leaves out: memory that all cores share, and cores that are slower together."""
 
 from __future__ import annotations
 
@@ -28,14 +27,15 @@ from threadpoolctl import threadpool_limits
 import ppl
 from benchmarks import machine, timing
 from benchmarks.data import bits
-from ppl.kernels.config import jit
-from ppl.kernels.cpu.parallel.cores import cores
-from ppl.kernels.cpu.parallel.parts import on_threads
-from ppl.kernels.cpu.parallel.workers import start
+from ppl.kernels.cpu.threads.pool import start
+from ppl.kernels.cpu.threads.regions import on_threads
+from ppl.kernels.cpu.threads.thread_count import available_cores
+from ppl.kernels.decorators import jit
 from ppl.models import gmm, vae
 from ppl.tuning import THREADS_WITH_COPIES, UPDATED_BY_ALL
 
 COUNTS = (1, 2, 4, 8, 16, 64)
+
 LINE = 128
 """Bytes that a caller writes for each lane, and for the region."""
 
@@ -131,7 +131,7 @@ def median(step: Callable[[], object], threads: int, seconds: float) -> float:
 
 def rows(found: Case, seconds: float, enter: float) -> Iterator[str]:
     """The lines of one case."""
-    most = min(cores(), numba.config.NUMBA_NUM_THREADS)
+    most = min(available_cores(), numba.config.NUMBA_NUM_THREADS)
     measured = {n: median(found.step, n, seconds) for n in COUNTS if n <= most}
     for n in COUNTS:
         expected = found.expected(n, measured[1], measured[2], enter)
@@ -147,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=2.0, help="seconds of each figure")
     parser.add_argument("--out", type=Path, default=timing.RESULTS, help="folder for the page")
     options = parser.parse_args(argv)
-    if min(cores(), numba.config.NUMBA_NUM_THREADS) < 2:
+    if min(available_cores(), numba.config.NUMBA_NUM_THREADS) < 2:
         parser.error("one core: there is nothing to measure")
     with threadpool_limits(1, "blas"):
         enter, info = entering(2), machine.info()

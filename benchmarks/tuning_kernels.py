@@ -9,15 +9,16 @@ import numba
 import numpy as np
 
 from benchmarks.tuning import Question, Way, around, crossover
-from ppl.kernels.cpu import checks
-from ppl.kernels.cpu.parallel.threads import num_threads
-from ppl.kernels.cpu.parallel.workers import start
-from ppl.kernels.cpu.products import blas, dense
-from ppl.kernels.cpu.products.sparse_ways import add_rows_f32, pack, tabled_f32
+from ppl.kernels.cpu import data_checks
+from ppl.kernels.cpu.products import blas, tiled
+from ppl.kernels.cpu.products.sparse_algorithms import add_rows_f32, pack_nonzeros, tabled_f32
+from ppl.kernels.cpu.threads.pool import start
+from ppl.kernels.cpu.threads.thread_count import num_threads
 from ppl.kernels.cpu.training import optimizers, parallel_optimizers
-from ppl.runtime.pool import aligned
+from ppl.runtime.buffers import aligned_zeros
 
 ROWS, INNER, COLUMNS = 50, 784, 200
+
 ONE, ZERO = np.float32(1), np.float32(0)
 
 
@@ -30,43 +31,43 @@ def _gemm(ta, tb, m, n, k, a, lda, b, ldb, beta, c):  # type: ignore[no-untyped-
 @numba.njit(nogil=True)
 def _library(ta, tb, m, n, k, a, lda, b, ldb, beta, c):  # type: ignore[no-untyped-def]
     """BLAS."""
-    blas._xxgemm(tb, ta, n, m, k, ONE, b, ldb, a, lda, beta, c, n)
+    blas._blas_gemm(tb, ta, n, m, k, ONE, b, ldb, a, lda, beta, c, n)
 
 
 @numba.njit(nogil=True)
 def _dots(m, n, k, a, b, c):  # type: ignore[no-untyped-def]
     """Tiles of scalar products."""
-    dense._dots(m, n, k, ONE, a, k, b, k, ZERO, c, n)
+    tiled._dots(m, n, k, ONE, a, k, b, k, ZERO, c, n)
 
 
 @numba.njit(nogil=True)
 def _outer(by_rows, m, n, k, a, b, c):  # type: ignore[no-untyped-def]
     """Tiles of outer products, the first operand transposed and the result added to."""
-    dense._outer(True, by_rows, m, n, k, ONE, a, m, b, n, ONE, c, n)
+    tiled._outer(True, by_rows, m, n, k, ONE, a, m, b, n, ONE, c, n)
 
 
 @numba.njit(nogil=True)
 def _add_rows(m, n, k, a, b, c):  # type: ignore[no-untyped-def]
     """Selected rows added up."""
-    add_rows_f32(m, n, k, pack(m, k, a, False, k), a, k, 1, b, n, True, c, n)
+    add_rows_f32(m, n, k, pack_nonzeros(m, k, a, False, k), a, k, 1, b, n, True, c, n)
 
 
 @numba.njit(nogil=True)
 def _tabled(m, n, k, a, b, c):  # type: ignore[no-untyped-def]
     """Tables of the sums of four rows."""
-    tabled_f32(m, n, k, pack(m, k, a, False, k), b, False, n, True, c, n)
+    tabled_f32(m, n, k, pack_nonzeros(m, k, a, False, k), b, False, n, True, c, n)
 
 
 def numbers(size: int) -> np.ndarray:
     """An array that begins at a cache line."""
-    out = aligned(size, np.float32)
+    out = aligned_zeros(size, np.float32)
     out[:] = np.random.default_rng(0).normal(size=size)
     return out
 
 
 def data(m: int, share: float) -> np.ndarray:
     """Zeros and ones, of which a share are ones."""
-    out = aligned(m * INNER, np.float32)
+    out = aligned_zeros(m * INNER, np.float32)
     out[:] = np.random.default_rng(1).random(m * INNER) < share
     return out
 
@@ -153,10 +154,10 @@ def updates(size: int) -> tuple[Way, Way]:
 def passes(size: int) -> tuple[Way, Way]:
     """A count of what lies between two numbers, on one thread and on all."""
     x, low, high = numbers(size), np.float32(-1), np.float32(1)
-    counts = np.zeros(-(-size // checks.CHECK_CHUNK), np.int64)
+    counts = np.zeros(-(-size // data_checks.CHECK_CHUNK), np.int64)
 
     def shared() -> None:
         start(num_threads())
-        checks._count_in_chunks(counts, x, low, high, num_threads())
+        data_checks._count_in_chunks(counts, x, low, high, num_threads())
 
-    return lambda: checks._count(x, low, high), shared
+    return lambda: data_checks._count(x, low, high), shared

@@ -1,14 +1,29 @@
 """ppl: stochastic computation graphs of layered random units, with a gradient estimator chosen per random node.
 
 Declare a model with `@ppl.model`, compile it with `ppl.compile`, train it with `ppl.fit`; `program.explain()` says
-which estimator each node got and why.
-"""
+which estimator each node got and why."""
 
 from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from ppl.lazy import loading as _loading
+
+if _TYPE_CHECKING:
+    from ppl.chains.arviz_data import to_arviz
+    from ppl.chains.mcmc import mcmc
+    from ppl.chains.psis import Psis, psis
+    from ppl.choosing.choices import Choices
+    from ppl.choosing.tune import tune
+    from ppl.inference.diagnose import compare
+    from ppl.inference.guides.autoguide import autoguide
+    from ppl.sweeps.sweep import sweep
+    from ppl.sweeps.table import Sweep
+    from ppl.tensorboard import TensorBoard
+    from ppl.training.checkpoints import Checkpoints
+    from ppl.training.fit import fit
+    from ppl.training.history import load_history
+    from ppl.training.result import Fit
 
 with _loading():
     from ppl import distributions, errors, estimators
@@ -73,6 +88,8 @@ with _loading():
         external,
         factor,
         hyper,
+        init,
+        layers,
         log_sigmoid,
         log_softmax,
         logsumexp,
@@ -91,51 +108,34 @@ with _loading():
         spec,
         stop_gradient,
     )
-    from ppl.lang.blocks import init, layers
-    from ppl.lang.interventions.models import condition, do
-    from ppl.lang.time.scan import scan
+    from ppl.lang.interventions import condition, do
+    from ppl.lang.scan import scan
+    from ppl.notebook.graph_picture import draw
     from ppl.objectives.elbo import elbo
     from ppl.objectives.iwae import iwae
     from ppl.objectives.likelihood import likelihood
     from ppl.objectives.nce import nce
     from ppl.objectives.predictive import predictive
-    from ppl.program.pictures.draw import draw
     from ppl.program.program import Program, compile
-    from ppl.runtime.state import State
-    from ppl.runtime.storage.unpacking import load_state
+    from ppl.runtime.state import State, load_state
     from ppl.training import optim
-
-if _TYPE_CHECKING:
-    from ppl.inference.diagnose import compare
-    from ppl.inference.guides.autoguide import autoguide
-    from ppl.inference.tune import tune
-    from ppl.sampling.mcmc import mcmc
-    from ppl.sampling.psis import Psis, psis
-    from ppl.sampling.to_arviz import to_arviz
-    from ppl.training.fit import Fit, fit
-    from ppl.training.history.file import load_history
-    from ppl.training.history.policy import Checkpoints
-    from ppl.training.history.tensorboard import TensorBoard
-    from ppl.training.sweep.result import Sweep
-    from ppl.training.sweep.sweep import sweep
-    from ppl.training.tuned.choices import Choices
 
 _LATER = {
     "compare": "ppl.inference.diagnose",
     "fit": "ppl.training.fit",
     "Fit": "ppl.training.run",
-    "load_history": "ppl.training.history.file",
-    "Checkpoints": "ppl.training.history.policy",
-    "Choices": "ppl.training.tuned.choices",
+    "load_history": "ppl.training.history",
+    "Checkpoints": "ppl.training.checkpoints",
+    "Choices": "ppl.choosing.choices",
     "autoguide": "ppl.inference.guides.autoguide",
-    "tune": "ppl.inference.tune",
-    "mcmc": "ppl.sampling.mcmc",
-    "Psis": "ppl.sampling.psis",
-    "psis": "ppl.sampling.psis",
-    "to_arviz": "ppl.sampling.to_arviz",
-    "TensorBoard": "ppl.training.history.tensorboard",
-    "Sweep": "ppl.training.sweep.result",
-    "sweep": "ppl.training.sweep.sweep",
+    "tune": "ppl.choosing.tune",
+    "mcmc": "ppl.chains.mcmc",
+    "Psis": "ppl.chains.psis",
+    "psis": "ppl.chains.psis",
+    "to_arviz": "ppl.chains.arviz_data",
+    "TensorBoard": "ppl.tensorboard",
+    "Sweep": "ppl.sweeps.table",
+    "sweep": "ppl.sweeps.sweep",
 }
 """What many programs do not need, by the module that is imported when it is first asked for."""
 

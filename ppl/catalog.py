@@ -3,8 +3,7 @@
 ``python -m ppl.catalog`` writes it into the docs of the source tree; a test compares it with `page()`.
 Everything in it is asked of the classes: parameters of their signature and constraints, support, path, formulas and
 divergences, and of the estimators whether they support a node of an example instance under a quadratic cost (of angles
-under a cosine).
-"""
+under a cosine)."""
 
 from __future__ import annotations
 
@@ -17,18 +16,19 @@ from typing import Any
 import numpy as np
 
 import ppl
-from ppl.compiler.plan.choice import TABLE
+from ppl.compiler.plan.decision_table import TABLE
 from ppl.distributions import COMBINATORS, REGISTRY, bijectors
 from ppl.distributions.base import Distribution
 from ppl.distributions.bijectors import Bijector
-from ppl.distributions.divergences.registry import KL_PAIRS
-from ppl.distributions.domain.checks import CONSTRAINTS
-from ppl.distributions.parts.combinator import has
+from ppl.distributions.combinator import has_formula
+from ppl.distributions.constraints import CONSTRAINTS
+from ppl.distributions.divergences import KL_PAIRS
 from ppl.errors import ModelError, ShapeError
 from ppl.graph.stochastic import StochasticGraph
 from ppl.objectives.base import as_objective
 
 PAGE = Path(__file__).parents[1] / "docs" / "distributions.md"
+
 VALUES: dict[str, tuple[Any, ...]] = {
     "simplex": ([0.3, 0.7],),
     "open_simplex": ([0.3, 0.7],),
@@ -38,8 +38,11 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "positive": (1.5, [1.5, 2.5]),
     "": (3.0, 2, np.eye(2), [[0.8], [0.6]]),
 }
+
 ANY = (0.4, [0.4, -0.2], np.eye(2))
+
 FORMULAS = {"mean": "node_mean", "variance": "node_variance", "mode": "node_mode", "entropy": "unit_entropy"}
+
 MADE_OF = {
     "Mixture": lambda: ppl.Mixture([0.3, 0.7], ppl.Normal([-1.0, 1.0], 1.0)),
     "Transformed": lambda: ppl.Transformed(ppl.Normal(0.0, 1.0), bijectors.Softplus()),
@@ -118,7 +121,7 @@ def path(dist: Distribution) -> str:
 def formulas(dist: Distribution) -> str:
     """The formulas that an instance has."""
     found = [word for word, name in FORMULAS.items() if _works(getattr(dist, name))]
-    return ", ".join(found + [w for w, name in (("cdf", "node_cdf"), ("icdf", "node_icdf")) if has(dist, name)])
+    return ", ".join(found + [w for w, name in (("cdf", "node_cdf"), ("icdf", "node_icdf")) if has_formula(dist, name)])
 
 
 def _works(formula: Any) -> bool:

@@ -14,14 +14,17 @@ from typing import NamedTuple
 import numpy as np
 
 import ppl
-from ppl.kernels.needs import EMITTED
+from ppl.kernels.code_cache.machine_code import EMITTED_PREFIX
 from ppl.lazy import cpu_threads, cuda_presence
 
 PACKAGES = ("numba", "llvmlite", "numpy", "scipy", "networkx")
+
 CHAINS = ("nutpie", "arviz")
 """Packages of the extra "mcmc"."""
+
 VARIABLES = ("PPL_CACHE_DIR", "PPL_CHECK", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_DISABLE_JIT",
              "NUMBA_ENABLE_CUDASIM")  # fmt: skip
+
 FEATURES = ("avx512f", "avx2", "fma", "neon", "sve")
 """What kernels gain from, where the processor has it."""
 
@@ -62,9 +65,9 @@ def show_cache() -> int:
 
 def clear_cache() -> int:
     """Remove the compiled code of this user: files that ppl has written, and folders that are empty then."""
-    from ppl.kernels import folders  # imports Numba
+    from ppl.kernels.code_cache import trusted_files as folders  # imports Numba
 
-    path, flaw = folders.user()
+    path, flaw = folders.user_folder()
     if path is None or not path.is_dir():
         print(f"there is no cache: {flaw or path}")
         return 0
@@ -81,7 +84,7 @@ def clear_cache() -> int:
 
 def _compiled(folder: Path) -> list[Path]:
     """The files below `folder` that ppl has written: emitted modules, and machine code of modules and kernels."""
-    written = [*folder.glob(f"{EMITTED}*.py"), *folder.rglob("*.nbc")]
+    written = [*folder.glob(f"{EMITTED_PREFIX}*.py"), *folder.rglob("*.nbc")]
     return [x for x in written if x.is_file() and not x.is_symlink()]
 
 
@@ -119,10 +122,10 @@ def _blas() -> Finding:
 
 
 def _cache() -> Finding:
-    from ppl.kernels import folders  # imports Numba
+    from ppl.kernels.code_cache import trusted_files as folders  # imports Numba
 
-    path, flaw = folders.user()
-    if path is None or folders.root() is None:
+    path, flaw = folders.user_folder()
+    if path is None or folders.writable_user_folder() is None:
         return Finding("cache", f"machine code stays in memory: {flaw or path}", good=False)
     files = _compiled(path)
     size = sum(x.stat().st_size for x in files) / 2**20

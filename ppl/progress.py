@@ -1,8 +1,7 @@
 """One line that says what a program waits for: it appears after a second, and is gone at the end.
 
 It is written to stderr where that is a terminal, below the cell of a notebook, and nowhere else;
-``PPL_PROGRESS=0`` turns it off. Work that follows other work within half a second belongs to the same wait.
-"""
+``PPL_PROGRESS=0`` turns it off. Work that follows other work within half a second belongs to the same wait."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ppl.notebook import Output, in_notebook
+from ppl.notebook.output import Output, in_notebook
 
 DELAY, INTERVAL, PAUSE = 1.0, 0.1, 0.5
 """Seconds until the line appears, between two of its forms, and of rest that end a wait."""

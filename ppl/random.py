@@ -2,18 +2,18 @@
 
 `key` is what `ppl.external(..., key=True)` hands over, `i` any non-negative integer: the result is a pure
 function of both. Streams of one key are Philox4x32-10 counters, one a number, in float64. They are
-independent of each other and of the noise of random nodes.
-"""
+independent of each other and of the noise of random nodes."""
 
 import math
 
 import numpy as np
 
-from ppl.kernels.config import inline
+from ppl.kernels.decorators import inline
 from ppl.kernels.scalar.noise import key_words, open_uniform_f64
 from ppl.kernels.scalar.philox import philox4x32
 
 u32, u64 = np.uint32, np.uint64
+
 UNIFORM, NORMAL = 1, 2
 
 

@@ -28,6 +28,7 @@ from benchmarks import (
     timing,
     tuning,
 )
+from ppl import tuning as tuning_module
 from ppl.compiler.lower import target as targets
 from ppl.models import pictures
 
@@ -325,7 +326,7 @@ def test_a_threshold_moves_where_the_clock_clearly_says_so() -> None:
 
 
 def test_lines_are_those_of_the_file() -> None:
-    text = Path(tuning.tuning.__file__).read_text(encoding="utf-8")
+    text = Path(tuning_module.__file__).read_text(encoding="utf-8")
     names = ("TABLED_ROWS", "STREAM_TILE_BYTES")
     same = tuning.lines({name: tuning.present(name) for name in names})
     assert len(same) == 2 and all(f"\n{line}\n" in text for line in same)

@@ -6,9 +6,10 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from ppl import notebook, progress
+from ppl import progress
+from ppl.notebook import output
 from ppl.progress import Line
-from ppl.training.progress import Bar
+from ppl.training.progress_bar import ProgressBar
 
 
 class ZMQInteractiveShell:
@@ -34,7 +35,7 @@ def cells(monkeypatch):
 
 
 def test_a_fit_shows_one_bar_that_fills(cells):
-    with Bar(True, 20, "rows") as bar:
+    with ProgressBar(True, 20, "rows") as bar:
         for _ in range(20):
             bar.step(2.0, 5)
     assert len(cells) == 1
@@ -43,10 +44,10 @@ def test_a_fit_shows_one_bar_that_fills(cells):
 
 
 def test_a_fit_of_unknown_length_counts_steps(cells):
-    with Bar(True, None, "steps") as bar:
+    with ProgressBar(True, None, "steps") as bar:
         bar.step(1.0, 1)
     assert "1 steps" in cells[0][-1] and "value=" not in cells[0][-1]
-    with Bar(False, None, "steps") as bar:
+    with ProgressBar(False, None, "steps") as bar:
         bar.step(1.0, 1)
     assert len(cells) == 1
 
@@ -66,8 +67,8 @@ def test_long_work_shows_a_line_that_goes_and_each_wait_has_its_own(cells, monke
 
 
 def test_other_shells_are_no_notebook(cells, monkeypatch):
-    assert notebook.in_notebook()
+    assert output.in_notebook()
     monkeypatch.setattr(sys.modules["IPython"], "get_ipython", lambda: None)
-    assert not notebook.in_notebook()
+    assert not output.in_notebook()
     monkeypatch.delitem(sys.modules, "IPython")
-    assert not notebook.in_notebook()
+    assert not output.in_notebook()

@@ -14,7 +14,7 @@ import pytest
 
 from ppl import progress
 from ppl.progress import Line
-from ppl.training.progress import Bar
+from ppl.training.progress_bar import ProgressBar
 
 
 class Terminal(io.StringIO):
@@ -111,10 +111,10 @@ def test_something_else_can_show_it(terminal):
 
 
 def test_the_bar_of_fit_shows_it(terminal, monkeypatch):
-    monkeypatch.setattr("ppl.training.progress.sys", progress.sys)
+    monkeypatch.setattr("ppl.training.progress_bar.sys", progress.sys)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TERM", "xterm")
-    with Bar(True, 10, "rows"), progress.line.during(lambda: "compiling model 'vae'"):
+    with ProgressBar(True, 10, "rows"), progress.line.during(lambda: "compiling model 'vae'"):
         wait_for(lambda: "fit: compiling model 'vae'" in terminal.getvalue())
     assert progress.line.write is progress.to_reader
     assert "compiling" not in terminal.getvalue().splitlines()[-1]

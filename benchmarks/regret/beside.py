@@ -1,7 +1,6 @@
 """PyTorch's programs of a graph beside ours: the same parameters and data, variance of the gradient, and seconds.
 
-It is the same graph if the means of the gradients and of the losses agree: that is checked for every estimator.
-"""
+It is the same graph if the means of the gradients and of the losses agree: that is checked for every estimator."""
 
 from __future__ import annotations
 
@@ -21,21 +20,26 @@ from benchmarks.regret.peer_table import MANY, MOST
 from benchmarks.regret.peers import PEERS
 from benchmarks.regret.peers.run import ESTIMATORS, Run
 from benchmarks.regret.products import best
-from ppl.inference.repeats import Moments, Repeats
-from ppl.inference.tuning.bench import MAX_COPIES
-from ppl.inference.tuning.candidates import PARTICLES
-from ppl.inference.tuning.standing import StandingSteps
+from ppl.choosing.candidates import PARTICLE_COUNTS
+from ppl.choosing.frozen_steps import FrozenSteps
+from ppl.choosing.tune import MAX_COPIES
+from ppl.inference.gradient_samples import GradientMoments, GradientSamples
 from ppl.runtime.call import Call
 
 Estimate = Callable[[Mapping[str, torch.Tensor], tuple[Any, ...]], tuple[torch.Tensor, torch.Tensor | None]]
+
 DRAWING = 1.0
 """Seconds in which the gradients of a variance are drawn, and ours to compare means with."""
+
 LEAST = 10
 """Gradients of a variance at least."""
+
 BLOCK, TURNS, ENOUGH = 0.004, 5, 0.3
 """Seconds of steps in a turn, turns, and seconds of all means of turns from which on there are no more."""
+
 SHORT = 2e-3
 """Seconds of a step below which more particles than ours has are tried, too."""
+
 CHANCE, ROUNDING = 1e-6, 1e-4
 """How often equal means may be called different, and what rounding does to the largest entry of a parameter."""
 
@@ -47,7 +51,7 @@ class Torch:
     """One estimator with its own copy of the parameters, and steps of Adam at rate 0, as ours are timed."""
 
     def __init__(self, estimate: Estimate, params: Mapping[str, np.ndarray], data: tuple[Any, ...]):
-        self.estimate, self.moments, self.seconds = estimate, Moments(), 0.0
+        self.estimate, self.moments, self.seconds = estimate, GradientMoments(), 0.0
         self.params = {n: torch.tensor(np.asarray(v, np.float32), requires_grad=True) for n, v in params.items()}
         self.data = tuple(_tensor(a) for a in data)
         self.adam = torch.optim.Adam(list(self.params.values()), lr=0.0, fused=True)
@@ -113,7 +117,7 @@ class Beside:
         plan = {n: KNOWN[label] for n, label in self.best.plan.items()}
         program = self.built.program(plan, self.best.particles)
         state, data = self.built.state(program), self.built.data
-        self.steps = StandingSteps(program, Call(state, data))
+        self.steps = FrozenSteps(program, Call(state, data))
         self.drawn = _drawn(program, Call(state, data, seed=1))
         self.params = {n: np.asarray(v) for n, v in state.params.items()}
         self.found: dict[str, dict[int, Torch]] = {}
@@ -131,7 +135,7 @@ class Beside:
 
     def _particles(self, label: str) -> tuple[int, ...]:
         kind = self.peer.forms[label][0]
-        return (1,) if kind == "sum" else PARTICLES[1:] if self._paired(label) else PARTICLES
+        return (1,) if kind == "sum" else PARTICLE_COUNTS[1:] if self._paired(label) else PARTICLE_COUNTS
 
     def _paired(self, label: str) -> bool:
         """Whether an estimator has leave-one-out baselines, which take two particles."""
@@ -197,9 +201,9 @@ class Beside:
         return float(np.median(taken))
 
 
-def _drawn(program: Any, call: Call) -> Moments:
+def _drawn(program: Any, call: Call) -> GradientMoments:
     """Some of our gradients, interpreted."""
-    found, source, began = Moments(), Repeats(program, call, backend="interpreter"), time.perf_counter()
+    found, source, began = GradientMoments(), GradientSamples(program, call, backend="interpreter"), time.perf_counter()
     source.chunk = min(source.chunk, 5)
     for chunk in source(2000):
         found.add(chunk)

@@ -8,11 +8,11 @@ import ppl
 from benchmarks.regret.graphs import GRAPHS
 from benchmarks.regret.measure import Built, Candidate, Plan, spelled, time_together
 from benchmarks.regret.search import MORE
-from ppl.compiler.plan.choice import TABLE
+from ppl.choosing.tune import MAX_COPIES
+from ppl.compiler.plan.decision_table import TABLE
 from ppl.errors import EstimatorError
 from ppl.estimators import by_default
 from ppl.estimators.base import Estimator
-from ppl.inference.tuning.bench import MAX_COPIES
 
 KNOWN: dict[str, Estimator] = {e.label: e for e in (*(row.estimator for row in TABLE), *MORE, *by_default())}
 """Estimators by label."""

@@ -10,26 +10,34 @@ import numpy as np
 
 import ppl
 from benchmarks.regret.graphs import Graph
+from ppl.choosing.candidates import PARTICLE_COUNTS
+from ppl.choosing.contender import Contender
+from ppl.choosing.frozen_steps import FrozenSteps
+from ppl.choosing.racing import Clock
+from ppl.compiler.plan.plan import Configuration
 from ppl.errors import EstimatorError
 from ppl.estimators.base import Estimator
-from ppl.inference.repeats import Moments, Repeats
-from ppl.inference.tuning.candidates import PARTICLES
-from ppl.inference.tuning.clock import Clock
-from ppl.inference.tuning.contender import Config, Contender
-from ppl.inference.tuning.standing import StandingSteps
+from ppl.inference.gradient_samples import GradientMoments, GradientSamples
 from ppl.runtime.call import Call
 
 Plan = Mapping[str, Estimator]
+
 COPIES = 4
 """Copies of a program at most, as by default."""
+
 ADAPTED = 1000
 """Steps in which auxiliary variables settle; fewer where they take more than `ADAPTED_SECONDS`."""
+
 ADAPTED_SECONDS = 2.0
+
 PRECISE = 0.03
 """Relative standard error of a variance at which no more gradients are drawn."""
+
 EXACT = 1e-9
 """Variance relative to the squared mean below which it is rounding."""
+
 TURNS = 7
+
 CLOCK = time.process_time
 """Seconds of this process on one thread: others on the machine do not count."""
 
@@ -65,8 +73,8 @@ class Variance:
     """The trace of a gradient's covariance and its standard error, from more and more gradients."""
 
     def __init__(self, program: Any, state: Any, data: Sequence[Any]):
-        self.moments, self._taken = Moments(), 0.0
-        self._source = Repeats(program, Call(state, data, seed=1), backend="auto")
+        self.moments, self._taken = GradientMoments(), 0.0
+        self._source = GradientSamples(program, Call(state, data, seed=1), backend="auto")
         self._source.chunk = min(self._source.chunk, 25)
         self._chunks = self._source(200_000)
 
@@ -108,7 +116,7 @@ class Candidate:
         self.least = 1 if all(e.validate(1) is None for e in plan.values()) else 2
         self.gain = float(self.least)
         """How much more the variance may fall from 2 particles on than 1/K: by 2 with baselines from the others."""
-        self.steps: dict[int, StandingSteps] = {}
+        self.steps: dict[int, FrozenSteps] = {}
         self.variance: dict[int, tuple[float, float]] = {}
         self.seconds: dict[int, float] = {}
         self._drawn: dict[int, Variance] = {}
@@ -118,7 +126,7 @@ class Candidate:
     def look(self) -> tuple[float, float, bool]:
         """Variance and seconds at two particles in the interpreter, roughly; and whether auxiliary variables move."""
         state = self.built.state(self._program)
-        one = Contender(Config(tuple(self.plan.items()), 2), self._program, Call(state, self.built.data, seed=1))
+        one = Contender(Configuration(tuple(self.plan.items()), 2), self._program, Call(state, self.built.data, seed=1))
         Clock().interpret(one, 0.3)
         drawn = Variance(self._program, one.call.state, self.built.data)
         drawn.draw(40, 0.1)
@@ -127,7 +135,7 @@ class Candidate:
     def _begin(self, program: Any, particles: int) -> None:
         """Let auxiliary variables settle; what is drawn and timed comes after that."""
         state = self.built.state(program)
-        steps = StandingSteps(program, Call(state, self.built.data))
+        steps = FrozenSteps(program, Call(state, self.built.data))
         steps.take(2)
         until = time.perf_counter() + ADAPTED_SECONDS
         while state.aux and steps.state.step < ADAPTED and time.perf_counter() < until:
@@ -151,19 +159,19 @@ class Candidate:
         is their mean; else it is measured.
         """
         self._drawn[2].draw(300, seconds)
-        for k in PARTICLES:
+        for k in PARTICLE_COUNTS:
             if k != 2 and (k > 1 or (alone and self.least == 1)):
                 self._begin(self.built.program(self.plan, k), k)
         two, two_error = self._drawn[2].value
         if self.least == 1:
-            self.variance = {k: (2 * two / k, 2 * two_error / k) for k in PARTICLES}
+            self.variance = {k: (2 * two / k, 2 * two_error / k) for k in PARTICLE_COUNTS}
             return
         weighted = any("optimal" in e.label for e in self.plan.values())
         self.variance[2] = two, two_error
         for k in (4, 8, 16) if weighted else (8,):
             self._drawn[k].draw(300 if two else 100, seconds)
             self.variance[k] = self._drawn[k].value
-        for k in PARTICLES[2:]:
+        for k in PARTICLE_COUNTS[2:]:
             if k not in self.variance:
                 self.variance[k] = self._between(k)
         self.variance = dict(sorted(self.variance.items()))

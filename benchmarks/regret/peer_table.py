@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.regret.products import best
-from ppl.inference.tuning.bench import MAX_COPIES
+from ppl.choosing.tune import MAX_COPIES
 
 MOST = 16
 """Particles at most, as ours."""
+
 MANY = 256
 """What PyTorch is measured with, too, where its steps are mostly overhead."""
 

@@ -11,30 +11,40 @@ from typing import Any, TypeVar
 import numpy as np
 
 import ppl
+import ppl.errors
 from benchmarks.regret.graphs import GRAPHS
 from benchmarks.regret.measure import Built, Candidate, Plan, spelled, time_together
-from ppl.compiler.plan.choice import TABLE
+from ppl.compiler.plan.decision_table import TABLE
 from ppl.errors import EstimatorError, NonFiniteError
 from ppl.estimators import CategoricalDisARM, Combine, Enumerate, Pathwise, ScoreFunction
 from ppl.estimators.base import Estimator
 
 T = TypeVar("T")
+
 HOPELESS = 2.0
 """Factor above the best variance × time, by few gradients, from which on a candidate is given up."""
+
 UNSETTLED = 2.0
 """Factor on that for interpreted steps where auxiliary variables move: they may not have settled."""
+
 RATIOS = (0.7, 2.0)
 """Ratios of times between which those of interpreted steps are believed."""
+
 NEAR, LONG = 1.5, 3e-4
 """Factor within which a candidate is measured with one particle, too, which takes a program of its own; and seconds of
 a step of two particles from which on one may be better than many."""
+
 MOST = 4
 """Candidates of a round that are compiled: the best as interpreted."""
+
 LOOKING, SEARCHING = 120.0, 240.0
 """Seconds of this process on a graph from which on no candidate is looked at, and none compiled."""
+
 BEST = 3
 """Candidates of a node that are tried beside another node's."""
+
 OTHERS = ScoreFunction("leave_one_out")
+
 MORE: tuple[Estimator, ...] = (
     ScoreFunction(),
     ScoreFunction("optimal"),

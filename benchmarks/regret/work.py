@@ -18,7 +18,9 @@ from benchmarks.regret.choices import add_choices
 from benchmarks.regret.search import Search
 
 Record = dict[str, Any]
+
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
+
 WAIT = 0.1
 """Seconds between looks at the children."""
 
@@ -55,7 +57,8 @@ def measured(name: str, record: Record | None, options: Options) -> Record:
     if options.torch:
         if record is None:
             raise WorkError("no record yet: measure it without --torch first")
-        from benchmarks.regret.beside import PEERS, add_torch  # needs torch
+        from benchmarks.regret.beside import add_torch  # needs torch
+        from benchmarks.regret.peers import PEERS
 
         if name not in PEERS:
             raise WorkError("no program in PyTorch")

@@ -1,7 +1,6 @@
 """Every kernel of the suite and of the zoo compiled for two devices, on a machine that has none.
 
-Registers, spills, seconds, instructions in float64. No time of a step is claimed: nothing runs.
-"""
+Registers, spills, seconds, instructions in float64. No time of a step is claimed: nothing runs."""
 
 from __future__ import annotations
 
@@ -13,19 +12,23 @@ import numba
 
 from benchmarks import cuda_programs
 from ppl.compiler.emit.code import Function, names_in
-from ppl.program.embedding import site_names, summed_out
+from ppl.program.draws import drawable_sites, marginalized_sites
 
 CAPABILITIES = ((8, 0), (9, 0))
+
 REGISTERS, SECONDS = 128, 20.0
 """Goals: registers of a kernel at most, and seconds to compile it."""
 
 METHODS = ("gradient", "value", "sample")
+
 HEADERS = ["program", "launches", "registers, most", "spilled, bytes", "local memory, bytes", "slowest kernel, s",
            "kernels with float64"]  # fmt: skip
+
 ACCUMULATORS = "sums"
 """The name under which kernels know the float64 accumulators of scalar outputs in float32 programs."""
 
 VECTORS = {"chosen": "int64", "order": "int64", "control": "int64", "clock": "uint64"}
+
 NUMBERS = ("size", "width", "at", "count")
 """Arguments of the kernels of a training step: vectors that are not float32, and whole numbers."""
 
@@ -47,8 +50,8 @@ def types_of(function: Function) -> tuple[Any, ...]:
 def executable_of(program: Any, method: str) -> Any:
     """The executable that a method of a program runs; `sample` draws all sites."""
     compiled = program.prepare()
-    hidden = summed_out(compiled.trace)
-    sites = tuple(n for n in site_names(compiled.trace) if n not in hidden) if method == "sample" else ()
+    hidden = marginalized_sites(compiled.trace)
+    sites = tuple(n for n in drawable_sites(compiled.trace) if n not in hidden) if method == "sample" else ()
     return compiled.executable(method, sites)
 
 
@@ -74,7 +77,7 @@ def compiled(name: str, kernel: Any, types: Sequence[Any], single: bool) -> Iter
 
 def training() -> Iterator[tuple[str, list[Measured]]]:
     """The kernels of a training step besides the program's, for every optimizer."""
-    from ppl.kernels.cuda.training import steps
+    from ppl.kernels.cuda import training_steps as steps
 
     def made(name: str, kernel: Any) -> list[Measured]:
         code = kernel.py_func.__code__

@@ -1,8 +1,7 @@
 """A model of the time of a step on devices, from data sheets and from what programs emit for CUDA: nothing is run.
 
 A launch takes its own cost and the longer of two: its bytes at the rate of the memory, its operations at the rate of
-float32 arithmetic. Caches, waiting, and devices that are not full are not in it: a real step takes longer.
-"""
+float32 arithmetic. Caches, waiting, and devices that are not full are not in it: a real step takes longer."""
 
 from __future__ import annotations
 
@@ -10,8 +9,8 @@ from typing import Any, NamedTuple
 
 from benchmarks import cuda_programs
 from benchmarks.workloads.cubins import executable_of
-from ppl.compiler.emit.cuda.accounts import Accounts, LaunchAccount
-from ppl.runtime.devices.accounts import accounts_of
+from ppl.compiler.emit.cuda.traffic import LaunchTraffic, ProgramTraffic
+from ppl.runtime.cuda import account_for_call
 
 
 class Device(NamedTuple):
@@ -27,22 +26,24 @@ DEVICES = (
     Device("A100 40 GB", 1.555e12, 19.5e12, 40e6),
     Device("H100 SXM", 3.35e12, 67e12, 50e6),
 )
+
 LAUNCH = 2.5e-6
 """Seconds of a launch: no data sheet has them, this is assumed."""
 
 COLUMNS = ["program", "rows", "launches", "of them products", "MB", "of the least", "Gflop",
            *(f"{d.name}, µs" for d in DEVICES), *(f"{d.name}, share of launches" for d in DEVICES),
            "neighbouring threads, neighbouring entries", "workspace, MB"]  # fmt: skip
+
 ROWS = (None, 10_000)
 """Rows of a step: those of the suite, and many."""
 
 
-def seconds(launch: LaunchAccount, device: Device) -> float:
+def seconds(launch: LaunchTraffic, device: Device) -> float:
     """The modelled time of a launch besides its own cost."""
     return max((launch.read + launch.written) / device.bytes, launch.flops / device.flops)
 
 
-def modelled(found: Accounts, device: Device) -> tuple[float, float]:
+def modelled(found: ProgramTraffic, device: Device) -> tuple[float, float]:
     """Microseconds of a step, and the share of them that launches cost."""
     launches = LAUNCH * len(found.launches)
     total = launches + sum(seconds(x, device) for x in found.launches)
@@ -52,7 +53,7 @@ def modelled(found: Accounts, device: Device) -> tuple[float, float]:
 def row_of(name: str, made: cuda_programs.Made, rows: int) -> list[str]:
     """A row of the table."""
     executable = executable_of(made.build(), "gradient")
-    found = [accounts_of(executable, rows, made.particles, device.cache) for device in DEVICES]
+    found = [account_for_call(executable, rows, made.particles, device.cache) for device in DEVICES]
     times = [modelled(x, device) for x, device in zip(found, DEVICES, strict=True)]
     one = found[0]
     flops = sum(x.flops for x in one.launches)

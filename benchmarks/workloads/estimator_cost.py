@@ -9,11 +9,13 @@ import numpy as np
 
 import ppl
 from benchmarks.data import bits
+from benchmarks.step_models import generative, guide
 from benchmarks.timing import check, interleave
-from benchmarks.workloads.sbn_step import BATCH, generative, guide
+from benchmarks.workloads.sbn_step import BATCH
 from ppl.estimators import ARM, DisARM, Rebar, Relax, ScoreFunction
 
 BASELINE = "score function"
+
 SETUPS = {
     BASELINE: ScoreFunction(),
     "moving average": ScoreFunction("moving_average"),
@@ -25,6 +27,7 @@ SETUPS = {
     "REBAR, η and temperature adapted": Rebar(adapt_temperature=True),
     "RELAX": Relax(),
 }
+
 LIMITS = {
     "DisARM": 2.2,
     "REBAR, η adapted": 3.3,

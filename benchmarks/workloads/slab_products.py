@@ -9,11 +9,13 @@ from typing import Any
 import numba
 import numpy as np
 
-from ppl.kernels.cpu.products import blas, dense
-from ppl.runtime.pool import aligned
+from ppl.kernels.cpu.products import blas, tiled
+from ppl.runtime.buffers import aligned_zeros
 
 SLABS = (25, 50, 100, 200)
+
 LAYERS = ((784, 400), (400, 784), (784, 256), (200, 256), (200, 200), (400, 40), (1024, 1024))
+
 TURNS, SECONDS = 15, 2e-3
 
 FORMS = (
@@ -29,7 +31,7 @@ def _ours(count, ta, tb, m, n, k, a, lda, b, ldb, beta, c):  # type: ignore[no-u
     """Multiply `count` times as `blas.gemm_f32` does where it takes tiles; return whether it does."""
     done = True
     for _ in range(count):
-        done &= dense.multiply(ta, tb, m, n, k, np.float32(1), a, lda, b, ldb, beta, c, n)
+        done &= tiled.try_multiply(ta, tb, m, n, k, np.float32(1), a, lda, b, ldb, beta, c, n)
     return done
 
 
@@ -37,7 +39,7 @@ def _ours(count, ta, tb, m, n, k, a, lda, b, ldb, beta, c):  # type: ignore[no-u
 def _blas(count, ta, tb, m, n, k, a, lda, b, ldb, beta, c):  # type: ignore[no-untyped-def]
     """Multiply `count` times by BLAS."""
     for _ in range(count):
-        blas._xxgemm(tb, ta, n, m, k, np.float32(1), b, ldb, a, lda, beta, c, n)
+        blas._blas_gemm(tb, ta, n, m, k, np.float32(1), b, ldb, a, lda, beta, c, n)
 
 
 def _seconds(function: Callable[..., Any], count: int, arguments: tuple[Any, ...]) -> float:
@@ -48,7 +50,7 @@ def _seconds(function: Callable[..., Any], count: int, arguments: tuple[Any, ...
 
 def _numbers(size: int) -> np.ndarray:
     """An array that begins at a cache line, as the buffers of programs do."""
-    out = aligned(size, np.float32)
+    out = aligned_zeros(size, np.float32)
     out[:] = np.random.default_rng(0).normal(size=size)
     return out
 

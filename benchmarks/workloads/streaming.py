@@ -12,11 +12,14 @@ import numpy as np
 
 import ppl
 from benchmarks.data import bits
+from benchmarks.step_models import compile_program
 from benchmarks.timing import check
-from benchmarks.workloads.sbn_step import BATCH, compile_program
+from benchmarks.workloads.sbn_step import BATCH
 
 ROUNDS, STEPS = 9, 400
+
 LIMIT = 1.05
+
 UNAIDED = "stream of blocks of the file"
 
 

@@ -1,25 +1,35 @@
-"""The one module that imports `numba.cuda`: decorators, where a thread stands, and what the simulator lacks.
+"""The one module that imports `numba.cuda`: decorators, a thread's place, scalar functions, the simulator's gaps.
 
-A program's blocks have `THREADS` threads, which share the work of one slab. The simulator (``NUMBA_ENABLE_CUDASIM=1``)
-runs every thread as one of Python's, a few to a block.
-"""
+A program's blocks have `THREADS` threads, which share the work of one slab. The simulator
+(``NUMBA_ENABLE_CUDASIM=1``) runs every thread as one of Python's, a few to a block; there scalar functions are CPU
+code whose results have Numba's dtypes."""
 
 import numba
 import numpy as np
 from llvmlite import ir
 
 from ppl.kernels.cuda.ptx import with_memory
+from ppl.kernels.generated.f32 import scalar
+from ppl.kernels.generated.f64 import scalar as scalar_module
+from ppl.kernels.scalar import noise
+from ppl.kernels.scalar.noise import uniform_f32, uniform_f64
 from ppl.tuning import CUDA_REGISTERS, CUDA_THREADS, CUDA_TILE, SIMULATED_THREADS, SIMULATED_TILE
 
+__all__ = ["f32", "f64", "mix", "uniform_f32", "uniform_f64"]
+
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
+
 if SIMULATED:
     from ppl.kernels.cuda.simulated import cuda
 else:
     from numba import cuda
+
 THREADS = SIMULATED_THREADS if SIMULATED else CUDA_THREADS
 """Threads of a block, a power of two."""
+
 TILE = SIMULATED_TILE if SIMULATED else CUDA_TILE
 """Rows and columns of a product that a block computes, a power of two."""
+
 WARP = THREADS // 4
 """Threads that run together: 32, but in the simulator."""
 
@@ -34,7 +44,7 @@ def device(fn):
     return fn if SIMULATED else with_memory(cuda.jit(device=True)(fn), False)
 
 
-def inlined(fn):
+def inline_device(fn):
     """The same, put in place of its calls: so it may return a view of an array."""
     return fn if SIMULATED else with_memory(cuda.jit(device=True, inline="always")(fn), False)
 
@@ -99,3 +109,12 @@ def quotient(a, b):
 def signed(word):
     """The bits of a 64-bit word as a whole number with a sign."""
     return np.uint64(word).view(np.int64)
+
+
+if SIMULATED:
+    from ppl.kernels.cuda.simulated import Typed
+
+    f32, f64, _typed_noise = Typed(scalar), Typed(scalar_module), Typed(noise)
+    mix, uniform_f32, uniform_f64 = _typed_noise.mix, _typed_noise.uniform_f32, _typed_noise.uniform_f64
+else:
+    f32, f64, mix = scalar, scalar_module, noise.mix

@@ -1,11 +1,12 @@
-"""What the host does with a device: finding it, memory on it, and launches."""
+"""What the host does with a device: find it, move memory, launch kernels, and add up the vectors of several ranks."""
 
 import warnings
 
 import numpy as np
+from numba import cuda
 from numba.core.errors import NumbaPerformanceWarning
 
-from ppl.kernels.cuda.compat import SIMULATED, THREADS, cuda
+from ppl.kernels.cuda.compat import SIMULATED, THREADS, block, kernel, thread
 
 NO_CHECKS = "the checked build (PPL_CHECK=1) has no code for devices; NUMBA_ENABLE_CUDASIM=1 checks in the simulator"
 
@@ -79,3 +80,31 @@ def write(x, values):
     """Write to a vector on the device what lies in one of the same size on the host."""
     if x.size:
         x.copy_to_device(values)
+
+
+@kernel
+def _weighted_sum(out, parts, weights, size):
+    i = block() * cuda.blockDim.x + thread()
+    if i < size:
+        total = weights[0] - weights[0]
+        for r in range(weights.shape[0]):
+            if weights[r] != 0:
+                total += weights[r] * parts[r * size + i]
+        out[i] = total
+
+
+def weighted_sum_into(out, parts, weights):
+    """out = Σ_r weights[r] parts[r], from rank 0 on; ranks of weight 0 are left out, whatever they hold.
+
+    Parameters
+    ----------
+    out : vector on the device.
+    parts : the vectors of all ranks, one behind the other.
+    weights : vector of the same type, one a rank.
+    """
+    configured(_weighted_sum, grid(out.size), 0)(out, parts, weights, out.size)
+
+
+def finish():
+    """Wait until the device has done what it was given, so that others may read its memory."""
+    cuda.synchronize()

@@ -1,10 +1,15 @@
-"""Views and clearing, by all threads of a block, and sums over slabs, by one thread an entry."""
+"""Views and clearing by all threads of a block, sums over slabs, and tests of addresses in the checked build.
 
-from ppl.kernels.cuda.compat import THREADS, cuda, device, inlined
+The tests run in the simulator alone; devices have no code for them."""
+
+from numba import cuda
+
+from ppl.errors import MemoryCheckError
+from ppl.kernels.cuda.compat import THREADS, device, inline_device
 from ppl.kernels.cuda.teams import add, larger
 
 
-@inlined
+@inline_device
 def tail(array, start):
     """The flat `array` from entry `start` on."""
     return array[start:]
@@ -41,12 +46,12 @@ def all_set(array, start, size):
 
 
 @device
-def share_start(rows, share, shares):
+def partition_start(rows, share, shares):
     """The first of the rows of a share."""
     return rows * share // shares
 
 
-def _totals(merge):
+def _slab_reduction(merge):
     """Entries of the accumulators of all slabs, merged into those of slab 0 by all threads of a block.
 
     Threads share entries, and slabs where there are fewer entries; the order follows from the sizes alone.
@@ -81,7 +86,7 @@ def _totals(merge):
     return totals
 
 
-add_slabs, max_slabs = _totals(add), _totals(larger)
+add_slabs, max_slabs = _slab_reduction(add), _slab_reduction(larger)
 
 
 @device
@@ -92,3 +97,28 @@ def merge_slabs(out, at, array, start, size, stride, slabs, j):
         for s in range(1, slabs):
             total += array[start + s * stride + j]
         out[at + j] = total
+
+
+@device
+def inside(at, start, size, tag):
+    """`at`, which must be one of the `size` entries from `start` on."""
+    if at < start or at >= start + size:
+        raise MemoryCheckError("an entry outside its buffer", tag)
+    return at
+
+
+@device
+def part_of(array, at, count, start, size, tag):
+    """The `count` entries of `array` from `at` on, which must lie in the `size` entries from `start` on."""
+    if count > 0 and (at < start or at + count > start + size):
+        raise MemoryCheckError("entries outside their buffer", tag)
+    return array[at : at + max(count, 0)]
+
+
+@device
+def rest_of(array, at, start, size, tag):
+    """The entries from `at` on, up to the end of the buffer of `size` entries from `start` on: none behind it."""
+    if at < start:
+        raise MemoryCheckError("entries outside their buffer", tag)
+    end = start + size
+    return array[min(at, end) : end]

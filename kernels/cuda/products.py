@@ -1,20 +1,22 @@
 """Products: of a block's rows, by all its threads; of all rows, by a block for each tile of the result.
 
 Running sums are the work of one thread each, and so is the linear algebra of small matrices, which
-`ppl.kernels.source.cpu.matrices` has for the CPU.
-"""
+`ppl.kernels.source.cpu.matrices` has for the CPU."""
 
 import math
 
 import numba
+from numba import cuda
 
-from ppl.kernels.cpu.products.running import cumulate as _cumulate
-from ppl.kernels.cuda.compat import THREADS, TILE, cuda, device, here, strides
+from ppl.kernels.cpu.sums import cumulate as _cumulate
+from ppl.kernels.cuda.compat import THREADS, TILE, device, here, strides
 
-ABREAST = THREADS // TILE
+ROWS_AT_ONCE = THREADS // TILE
 """Rows of a tile that the threads of a block take at once."""
-EACH = TILE // ABREAST
+
+ENTRIES_PER_THREAD = TILE // ROWS_AT_ONCE
 """Entries of a tile that a thread computes, one below the other."""
+
 TILES = 2 * TILE * TILE * 8
 """Bytes of shared memory that a launch of a product needs: a tile of either operand."""
 
@@ -39,7 +41,7 @@ def gemm_f32(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
 gemm_f64 = gemm_f32
 
 
-def _product(kind):
+def _product_of_type(kind):
     """The product of all rows, of which `block` says the tile; the terms of an entry are added up in their order."""
 
     @device
@@ -49,13 +51,13 @@ def _product(kind):
         row0 = block // across * TILE
         column0 = block % across * TILE
         x, y = tid % TILE, tid // TILE
-        totals = cuda.local.array(EACH, kind)
-        for s in range(EACH):
+        totals = cuda.local.array(ENTRIES_PER_THREAD, kind)
+        for s in range(ENTRIES_PER_THREAD):
             totals[s] = kind(0)
         for q0 in range(0, k, TILE):
             first = here(y)  # else addresses of all entries would stay in registers
-            for s in range(EACH):
-                i = first + s * ABREAST
+            for s in range(ENTRIES_PER_THREAD):
+                i = first + s * ROWS_AT_ONCE
                 # neighbouring threads read neighbouring entries, whichever operand is transposed
                 r, q = (row0 + x, q0 + i) if ta else (row0 + i, q0 + x)
                 inside = r < m and q < k
@@ -67,23 +69,23 @@ def _product(kind):
                 held[TILE * TILE + at] = (b[j * ldb + q] if tb else b[q * ldb + j]) if inside else kind(0)
             cuda.syncthreads()
             q = 0
-            step = strides(ABREAST)
+            step = strides(ROWS_AT_ONCE)
             while q < TILE:
-                for u in range(ABREAST):  # so many turns are unrolled: of all, registers would be too few
+                for u in range(ROWS_AT_ONCE):  # so many turns are unrolled: of all, registers would be too few
                     right = held[TILE * TILE + (q + u) * TILE + x]
-                    for s in range(EACH):
-                        totals[s] += held[(y + s * ABREAST) * TILE + q + u] * right
+                    for s in range(ENTRIES_PER_THREAD):
+                        totals[s] += held[(y + s * ROWS_AT_ONCE) * TILE + q + u] * right
                 q += step
             cuda.syncthreads()
-        for s in range(EACH):
-            i, j = row0 + y + s * ABREAST, column0 + x
+        for s in range(ENTRIES_PER_THREAD):
+            i, j = row0 + y + s * ROWS_AT_ONCE, column0 + x
             if i < m and j < n:
                 c[i * ldc + j] = totals[s] if beta == 0 else c[i * ldc + j] + totals[s]
 
     return product
 
 
-product_f32, product_f64 = _product(numba.float32), _product(numba.float64)
+product_f32, product_f64 = _product_of_type(numba.float32), _product_of_type(numba.float64)
 
 
 cumulate = device(_cumulate.py_func)

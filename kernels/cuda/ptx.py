@@ -2,8 +2,7 @@
 
 Needs numba-cuda and the NVVM wheels (``pip install "numba-cuda[cu12]"``), but neither driver nor device: the
 one place where numba-cuda asks the driver, for the compute capability of functions called by the compiled
-one, is told.
-"""
+one, is told."""
 
 from __future__ import annotations
 
@@ -24,6 +23,7 @@ from ppl.kernels.internals import global_compiler_lock
 from ppl.tuning import CUDA_REGISTERS
 
 REQUIREMENT = "numba-cuda[cu12]"
+
 _lock = threading.Lock()
 
 
@@ -52,7 +52,7 @@ def compile_ptx(
     Parameters
     ----------
     fn : function
-        A function of ``ppl.kernels.scalar`` (compiled by `ppl.kernels.config.inline` or plain), or a kernel
+        A function of ``ppl.kernels.scalar`` (compiled by `ppl.kernels.decorators.inline` or plain), or a kernel
         body.
     signature : tuple of Numba types, or a Numba signature
         Types of the arguments, such as ``(numba.float32,)``.
@@ -77,11 +77,11 @@ def compile_ptx(
         raise ImportError(f'PTX needs numba-cuda: pip install "{REQUIREMENT}"')
     from numba import cuda  # as above
 
-    with _capability(cc), memory(getattr(fn, "with_memory", makes_arrays)):
+    with _capability(cc), arrays_allowed(getattr(fn, "with_memory", makes_arrays)):
         return cuda.compile_ptx(getattr(fn, "py_func", fn), signature, device=device, cc=cc, abi="numba")
 
 
-def complaint(fn: Callable[..., Any], arguments: Sequence[Any]) -> str:
+def why_not_compilable(fn: Callable[..., Any], arguments: Sequence[Any]) -> str:
     """Why a user's function cannot be compiled for devices, as it is called with these arguments.
 
     Empty where it can, in the simulator, and where there is no compiler.
@@ -121,7 +121,7 @@ def compile_cubin(fn: Callable[..., Any], signature: Any, cc: tuple[int, int] = 
 
     arch = f"sm_{cc[0]}{cc[1]}"
     options = LinkerOptions(arch=arch, max_register_count=CUDA_REGISTERS, ptxas_options=["-v"])
-    linker = Linker(ObjectCode.from_ptx(source.encode()), *_helpers(source, arch), options=options)
+    linker = Linker(ObjectCode.from_ptx(source.encode()), *_linked_helpers(source, arch), options=options)
     code, said = linker.link("cubin").code, linker.get_info_log()
 
     def total(pattern: str) -> int:
@@ -132,7 +132,7 @@ def compile_cubin(fn: Callable[..., Any], signature: Any, cc: tuple[int, int] = 
     return Cubin(bytes(code), registers, stack, spilled, shared, ".f64" in source)
 
 
-def _helpers(source: str, arch: str) -> Iterator[Any]:
+def _linked_helpers(source: str, arch: str) -> Iterator[Any]:
     """What numba-cuda links to a kernel that makes arrays, or gives them other shapes."""
     from cuda import pathfinder  # type: ignore[import-untyped]  # as above
     from cuda.core import Program, ProgramOptions
@@ -150,7 +150,7 @@ def _helpers(source: str, arch: str) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def memory(on: bool) -> Iterator[None]:
+def arrays_allowed(on: bool) -> Iterator[None]:
     """Compile functions that may make arrays, or not: numba-cuda counts references to all arrays where they may."""
     with global_compiler_lock:
         before = getattr(numba.config, "CUDA_ENABLE_NRT", False)
@@ -164,14 +164,14 @@ def memory(on: bool) -> Iterator[None]:
 def with_memory(dispatcher: Any, on: bool) -> Any:
     """Patch: a kernel, or a device function, is compiled with memory or without, whatever its callers have."""
     for name in ("compile", "compile_device"):
-        setattr(dispatcher, name, _under(getattr(dispatcher, name), on))
+        setattr(dispatcher, name, _with_setting(getattr(dispatcher, name), on))
     dispatcher.with_memory = on
     return dispatcher
 
 
-def _under(compile_: Callable[..., Any], on: bool) -> Callable[..., Any]:
+def _with_setting(compile_: Callable[..., Any], on: bool) -> Callable[..., Any]:
     def compile_so(*arguments: Any, **given: Any) -> Any:
-        with memory(on):
+        with arrays_allowed(on):
             return compile_(*arguments, **given)
 
     return compile_so

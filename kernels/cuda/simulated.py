@@ -3,8 +3,7 @@
 What a kernel asks of `cuda` goes to the block that runs, without looking through the globals of every function that it
 calls; and the threads of a block wait for one another instead of being asked again and again. Kernels that several host
 threads launch run in turns. Compiled functions that a kernel calls return Numba's dtypes: Python's own numbers, which
-they return to Python, would go on in double precision.
-"""
+they return to Python, would go on in double precision."""
 
 import copy
 import functools
@@ -16,7 +15,7 @@ from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray, FakeWithinKe
 from numba.np.numpy_support import as_dtype
 
 
-class _Here:
+class _KernelContext:
     """`numba.cuda`, and inside kernels what it is for the calling thread."""
 
     def __getattr__(self, name):
@@ -24,7 +23,7 @@ class _Here:
         return getattr(simulator._get_kernel_context() if inside else numba.cuda, name)
 
 
-cuda = _Here()
+cuda = _KernelContext()
 
 
 class _Thread(simulator.BlockThread):
@@ -70,6 +69,7 @@ simulator.BlockManager.run = _run
 
 
 _one_kernel = threading.Lock()
+
 _call = simulator.FakeCUDAKernel.__call__
 
 
@@ -87,22 +87,23 @@ def _configured(kernel, configuration):
 
 
 _configure = simulator.FakeCUDAKernel.__getitem__
+
 simulator.FakeCUDAKernel.__call__, simulator.FakeCUDAKernel.__getitem__ = _launch, _configured
 
 
-class Typed:
+class NumbaTyped:
     """The functions of a module, whose results have the dtypes that compiled callers get."""
 
     def __init__(self, module):
         self._module = module
 
     def __getattr__(self, name):
-        found = _typed(getattr(self._module, name))
+        found = _numba_typed(getattr(self._module, name))
         setattr(self, name, found)
         return found
 
 
-def _typed(fn):
+def _numba_typed(fn):
     known = {}
 
     @functools.wraps(fn)
@@ -116,7 +117,7 @@ def _typed(fn):
     return call
 
 
-def plain(arguments):
+def as_numpy(arguments):
     """Arguments of a user's function as NumPy knows them."""
     found = [x._item if isinstance(x, FakeWithinKernelCUDAArray) else x for x in arguments]
     return tuple(x._ary if isinstance(x, FakeCUDAArray) else x for x in found)

@@ -2,15 +2,15 @@
 
 All threads of a block call these functions together, and all of a team get its result. Within a warp numbers are
 exchanged by shuffles; the simulator has none, and larger teams span warps: they exchange in shared memory, of which a
-launch is given `SHARED` bytes. The order of additions follows from the team's width alone.
-"""
+launch is given `SHARED` bytes. The order of additions follows from the team's width alone."""
 
 import numba
+from numba import cuda
 
-from ppl.kernels.cuda.compat import SIMULATED, THREADS, WARP, cuda, device
-from ppl.kernels.cuda.scalar import f32, f64
+from ppl.kernels.cuda.compat import SIMULATED, THREADS, WARP, device, f32, f64
 
-ALL = 0xFFFFFFFF
+ALL_THREADS = 0xFFFFFFFF
+
 SHARED = 16 * THREADS
 """Bytes of shared memory that a launch needs: two numbers a thread."""
 
@@ -27,7 +27,7 @@ def larger(a, b):
     return max(a, b)
 
 
-def _exchanged(merge, kind):
+def _in_shared_memory(merge, kind):
     """`merge` over a team of any width, in shared memory."""
 
     @device
@@ -49,9 +49,9 @@ def _exchanged(merge, kind):
     return exchanged
 
 
-def _merged(merge, kind):
+def _team_reduction(merge, kind):
     """`merge` over a team."""
-    exchanged = _exchanged(merge, kind)
+    exchanged = _in_shared_memory(merge, kind)
     if SIMULATED:
         return exchanged
 
@@ -61,7 +61,7 @@ def _merged(merge, kind):
         if width <= WARP:
             step = width // 2
             while step > 0:
-                x = merge(x, cuda.shfl_xor_sync(ALL, x, step))
+                x = merge(x, cuda.shfl_xor_sync(ALL_THREADS, x, step))
                 step //= 2
             return x
         return exchanged(x, width)
@@ -69,7 +69,7 @@ def _merged(merge, kind):
     return merged
 
 
-def _argmax(kind):
+def _team_argmax(kind):
     """The index of the largest number of a team, the first of several, and the number."""
 
     @device
@@ -91,12 +91,17 @@ def _argmax(kind):
     return argmax
 
 
-sum_float32, sum_float64 = _merged(add, numba.float32), _merged(add, numba.float64)
-sum_int64 = _merged(add, numba.int64)
-amax_float32, amax_float64 = _merged(f32.maximum, numba.float32), _merged(f64.maximum, numba.float64)
-amax_int64 = _merged(larger, numba.int64)
-argmax_float32, argmax_float64 = _argmax(numba.float32), _argmax(numba.float64)
-argmax_int64 = _argmax(numba.int64)
+sum_float32, sum_float64 = _team_reduction(add, numba.float32), _team_reduction(add, numba.float64)
+
+sum_int64 = _team_reduction(add, numba.int64)
+
+amax_float32, amax_float64 = _team_reduction(f32.maximum, numba.float32), _team_reduction(f64.maximum, numba.float64)
+
+amax_int64 = _team_reduction(larger, numba.int64)
+
+argmax_float32, argmax_float64 = _team_argmax(numba.float32), _team_argmax(numba.float64)
+
+argmax_int64 = _team_argmax(numba.int64)
 
 
 @device

@@ -8,8 +8,7 @@ test each part, so that a version of Numba which changes one says which.
 
 Five names are Numba's own: `cgutils`, code of common things; `CompileResult`, machine code and what is known of it;
 `dumps`, pickling of functions too; `global_compiler_lock`, which its holder may take again; and `normalize_signature`,
-(arguments, result) of a signature in words.
-"""
+(arguments, result) of a signature in words."""
 
 from numba.core import cgutils
 from numba.core.compiler import CompileResult
@@ -18,34 +17,25 @@ from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
 
 from ppl.kernels.internals.arrays import BLAS_PRODUCT, array_data, array_shape, ensure_blas, entry_bytes, flat_array
-from ppl.kernels.internals.blas import blas_alone
-from ppl.kernels.internals.c_functions import STATUS, c_function
 from ppl.kernels.internals.calls import (
+    STATUS,
     WORD,
+    c_function,
     call_address,
     call_compiled,
     call_signature,
     call_symbol,
     described,
-    raise_again,
-    raised_by,
-    region_of,
+    emit_raise_again,
+    emit_raised,
+    emit_region,
 )
 from ppl.kernels.internals.dispatchers import (
     Cache,
     address,
-    call_others,
-    compile_again,
-    compile_alone,
+    compile_under_own_settings,
     compiled,
-    find_extensions_later,
-    is_kept,
-    keep_in,
-    sign_quickly,
-    watch,
-)
-from ppl.kernels.internals.events import make_few_events, unheard
-from ppl.kernels.internals.functions import (
+    has_disk_cache,
     intrinsic_function,
     is_compiled,
     is_for_cpu,
@@ -53,22 +43,35 @@ from ppl.kernels.internals.functions import (
     options,
     overloaded_attributes,
     overloads_of,
+    patch_signatures,
+    recompile_all,
+    redirect_compiled_callers,
     refresh,
+    set_cache,
+    skip_search_for_extensions,
     ufunc_parts,
+    watch,
 )
-from ppl.kernels.internals.libraries import is_whole, read_linked
 from ppl.kernels.internals.machine_code import (
     attach,
     attach_to_caller,
     can_be_kept,
-    lean_environments,
+    has_needed_machine_code,
+    patch_environment_loading,
+    patch_kept_requirements,
+    patch_library_reading,
     processor,
     rebuilt,
     reduced,
-    remember_needs,
 )
-from ppl.kernels.internals.passes import free_pass_managers
-from ppl.kernels.internals.registries import ready_to_load, type_plain_arrays
+from ppl.kernels.internals.savings import (
+    import_blas_alone,
+    patch_array_typing,
+    patch_events,
+    patch_pass_managers,
+    ready_to_load,
+    without_events,
+)
 
 TRIED = ("0.63.0", "0.68.1")
 """Versions of Numba with which the tests pass, from the lowest to the highest; `pyproject.toml` allows no others."""
@@ -85,52 +88,52 @@ __all__ = [
     "array_shape",
     "attach",
     "attach_to_caller",
-    "blas_alone",
     "c_function",
     "call_address",
     "call_compiled",
-    "call_others",
     "call_signature",
     "call_symbol",
     "can_be_kept",
     "cgutils",
-    "compile_again",
-    "compile_alone",
+    "compile_under_own_settings",
     "compiled",
     "described",
     "dumps",
+    "emit_raise_again",
+    "emit_raised",
+    "emit_region",
     "ensure_blas",
     "entry_bytes",
-    "find_extensions_later",
     "flat_array",
-    "free_pass_managers",
     "global_compiler_lock",
+    "has_disk_cache",
+    "has_needed_machine_code",
+    "import_blas_alone",
     "intrinsic_function",
     "is_compiled",
     "is_for_cpu",
-    "is_kept",
-    "is_whole",
     "jitclass_parts",
-    "keep_in",
-    "lean_environments",
-    "make_few_events",
     "normalize_signature",
     "options",
     "overloaded_attributes",
     "overloads_of",
+    "patch_array_typing",
+    "patch_environment_loading",
+    "patch_events",
+    "patch_kept_requirements",
+    "patch_library_reading",
+    "patch_pass_managers",
+    "patch_signatures",
     "processor",
-    "raise_again",
-    "raised_by",
-    "read_linked",
     "ready_to_load",
     "rebuilt",
+    "recompile_all",
+    "redirect_compiled_callers",
     "reduced",
     "refresh",
-    "region_of",
-    "remember_needs",
-    "sign_quickly",
-    "type_plain_arrays",
+    "set_cache",
+    "skip_search_for_extensions",
     "ufunc_parts",
-    "unheard",
     "watch",
+    "without_events",
 ]

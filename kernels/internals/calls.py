@@ -1,15 +1,22 @@
-"""Calls in Numba's calling convention: a function returns a status, and writes its result and what it has raised."""
+"""Calls of compiled code, in Numba's calling convention and in C's.
+
+A function of Numba returns a status, and writes its result and what it has raised. A C function around compiled code
+neither raises anything nor needs the interpreter."""
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import pickle
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from llvmlite import ir
 from numba.core import cgutils
 from numba.core.callconv import RETCODE_EXC, RETCODE_OK, RETCODE_USEREXC, Status, excinfo_ptr_t
 from numba.core.compiler import CompileResult
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
 
 from ppl.errors import in_words
 
@@ -29,13 +36,13 @@ def call_symbol(context: Any, builder: Any, signature: Any, symbol: str, values:
 
 
 def call_address(context: Any, builder: Any, signature: Any, place: Any, values: Any) -> Any:
-    """Emit a call of a function by its address: what it has raised, as `raised_by` says; its result is dropped."""
+    """Emit a call of a function by its address: what it has raised, as `emit_raised` says; its result is dropped."""
     kind = context.call_conv.get_function_type(signature.return_type, signature.args)
     result = cgutils.alloca_once(builder, kind.args[0].pointee)
     raised = cgutils.alloca_once(builder, excinfo_ptr_t)
     given = context.get_arg_packer(signature.args).as_arguments(builder, values)
     code = builder.call(builder.inttoptr(place, kind.as_pointer()), [result, raised, *given])
-    return raised_by(builder, code, builder.load(raised))
+    return emit_raised(builder, code, builder.load(raised))
 
 
 def call_signature(typing_context: Any, function: Any, arguments: Any) -> Any:
@@ -44,13 +51,13 @@ def call_signature(typing_context: Any, function: Any, arguments: Any) -> Any:
 
 
 def call_compiled(context: Any, builder: Any, result: CompileResult, signature: Any, values: Any) -> tuple[Any, Any]:
-    """Emit a call of linked machine code: what it has raised, as `raised_by` says, and its result."""
+    """Emit a call of linked machine code: what it has raised, as `emit_raised` says, and its result."""
     context.add_linking_libs([result.library])
     status, value = context.call_internal_no_propagate(builder, result.fndesc, signature, values)
-    return raised_by(builder, status.code, status.excinfoptr), value
+    return emit_raised(builder, status.code, status.excinfoptr), value
 
 
-def region_of(context: Any, builder: Any, result: CompileResult, called: Any, region: Any) -> Any:
+def emit_region(context: Any, builder: Any, result: CompileResult, called: Any, region: Any) -> Any:
     """Emit a function of signature `region`, (address of a word, integers...), and its address.
 
     It calls linked machine code with the integers and the values that stand behind the word, and returns 0.
@@ -72,15 +79,15 @@ def region_of(context: Any, builder: Any, result: CompileResult, called: Any, re
     return builder.ptrtoint(function, WORD)
 
 
-def raised_by(builder: Any, code: Any, described: Any) -> Any:
+def emit_raised(builder: Any, code: Any, described: Any) -> Any:
     """Emit: 0 where a call's status is OK, or the address of what describes the exception that it has raised."""
     word = builder.ptrtoint(described, WORD)
     found = builder.select(builder.icmp_signed("==", code, RETCODE_USEREXC), word, WORD(UNKNOWN))
     return builder.select(builder.icmp_signed("==", code, RETCODE_OK), WORD(0), found)
 
 
-def raise_again(context: Any, builder: Any, raised: Any) -> None:
-    """Emit: raise the exception that `raised`, from `raised_by`, stands for; nothing where it is 0."""
+def emit_raise_again(context: Any, builder: Any, raised: Any) -> None:
+    """Emit: raise the exception that `raised`, from `emit_raised`, stands for; nothing where it is 0."""
     true, false = cgutils.true_bit, cgutils.false_bit
     known = builder.icmp_unsigned("!=", raised, WORD(UNKNOWN))
     with cgutils.if_unlikely(builder, builder.icmp_unsigned("!=", raised, WORD(0))):
@@ -92,7 +99,7 @@ def raise_again(context: Any, builder: Any, raised: Any) -> None:
         context.call_conv.return_status_propagate(builder, status)
 
 
-class _Described(ctypes.Structure):
+class _ExceptionRecord(ctypes.Structure):
     """What describes an exception: its class, arguments and place, pickled; then those arguments that were computed."""
 
     _fields_ = [
@@ -101,32 +108,33 @@ class _Described(ctypes.Structure):
     ]  # fmt: skip
 
 
-_read: dict[int, str] = {}
-KEPT = 1000
+_words_of_exceptions: dict[int, str] = {}
+
+MOST_KEPT = 1000
 """Exceptions with computed arguments whose words are kept."""
 
 
 def described(raised: int) -> str:
-    """The exception that `raised`, from `raised_by`, stands for, in words; its machine code must still be there.
+    """The exception that `raised`, from `emit_raised`, stands for, in words; its machine code must still be there.
 
     Relies on: reading computed arguments frees them, while what describes an exception that nobody has raised again is
     never freed. An error may be made more than once on its way through Python, so the words of the first time are kept.
     """
     if raised in (0, UNKNOWN):
         return "an exception"
-    found = ctypes.cast(raised, ctypes.POINTER(_Described)).contents
+    found = ctypes.cast(raised, ctypes.POINTER(_ExceptionRecord)).contents
     kind, arguments, _ = pickle.loads(ctypes.string_at(found.pickled, found.size))
     if found.count <= 0:
-        return _in_words(kind, arguments)
+        return _exception_in_words(kind, arguments)
     if found.computed is not None:
-        if len(_read) >= KEPT:
-            _read.clear()
-        _read[raised] = _in_words(kind, _filled(arguments, found))
+        if len(_words_of_exceptions) >= MOST_KEPT:
+            _words_of_exceptions.clear()
+        _words_of_exceptions[raised] = _exception_in_words(kind, _with_computed_arguments(arguments, found))
         found.computed = None
-    return _read.get(raised, kind.__name__)
+    return _words_of_exceptions.get(raised, kind.__name__)
 
 
-def _in_words(kind: type[BaseException], arguments: tuple[Any, ...]) -> str:
+def _exception_in_words(kind: type[BaseException], arguments: tuple[Any, ...]) -> str:
     try:
         error = kind(*arguments)
     except Exception:  # its class takes other arguments
@@ -134,10 +142,38 @@ def _in_words(kind: type[BaseException], arguments: tuple[Any, ...]) -> str:
     return in_words(error)
 
 
-def _filled(arguments: tuple[Any, ...], found: _Described) -> tuple[Any, ...]:
+def _with_computed_arguments(arguments: tuple[Any, ...], found: _ExceptionRecord) -> tuple[Any, ...]:
     """The arguments of an exception, those that were computed in their places."""
     try:
         computed = iter(ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p)(found.unwrap)(found.computed))
         return tuple(next(computed) if isinstance(x, ir.Value) else x for x in arguments)
     except Exception:  # of a type that Python does not have
         return tuple(x for x in arguments if not isinstance(x, ir.Value))
+
+
+WORD_TYPE, DOUBLE, STATUS = ir.IntType(64), ir.DoubleType(), ir.IntType(32)
+
+_function_numbers = itertools.count()
+
+
+def c_function(
+    name: str, arguments: Sequence[str], write: Callable[[Any, Any, list[Any]], Any], result: Any = STATUS
+) -> tuple[Any, int]:
+    """A function that returns a status, of 32 bits or of type `result`: what holds its machine code, and its address.
+
+    `arguments` are "word" (whole numbers and addresses) or "double"; `write(context, builder, values)` emits the body
+    and returns the status.
+    """
+    with global_compiler_lock:
+        context = cpu_target.target_context
+        context.refresh()
+        own = f"{name}_{next(_function_numbers)}"  # names are those of the whole process
+        library = context.codegen().create_library(own)
+        module = library.create_ir_module(own)
+        kinds = [DOUBLE if kind == "double" else WORD_TYPE for kind in arguments]
+        function = ir.Function(module, ir.FunctionType(result, kinds), own)
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        builder.ret(write(context, builder, list(function.args)))
+        library.add_ir_module(module)
+        library.finalize()
+        return library, int(library.get_pointer_to_function(own))

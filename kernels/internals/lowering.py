@@ -1,11 +1,12 @@
-"""Functions whose LLVM code is written without Numba's front end, and that are Numba's functions in all else.
+"""Compile functions whose LLVM code is written by a writer, without Numba's front end.
 
-Numba takes most of the time that it needs for a function to read its bytecode and to infer its types. What is known in
-advance needs neither. A function with a *writer* (`written_by`) is compiled by a pipeline of two passes: the writer
-writes the body with Numba's own builder, target context and calling convention, and Numba's last pass makes machine
-code. Dispatchers, signatures, callers, caches and wrappers are the same. Where a writer refuses (`NotWritten`), Numba
-compiles the Python function as it compiles any other.
-"""
+Numba takes most of the time that it needs for a function to read its bytecode and to infer its types. What is known
+in advance needs neither. A function with a *writer* (`set_writer`) is compiled by a pipeline of two passes: the
+writer writes the body with Numba's own builder, target context and calling convention, and Numba's last pass makes
+machine code. Dispatchers, signatures, callers, caches and wrappers are the same. Where a writer refuses
+(`NotWritten`), Numba compiles the Python function as it compiles any other.
+
+Alias scopes and loop metadata, which llvmlite has no words for, stand here too."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from llvmlite import ir
+from llvmlite.ir.values import MDValue
 from numba import types
 from numba.core import cgutils
 from numba.core.compiler import Compiler
@@ -26,9 +28,53 @@ from numba.core.typed_passes import BaseNativeLowering, NoPythonBackend
 
 from ppl.errors import uncoloured
 from ppl.kernels.internals.arrays import array_data, array_of, array_shape
-from ppl.kernels.internals.libraries import own_library
-from ppl.kernels.internals.registries import all_registries, few_registries, link_runtime, load_few
-from ppl.kernels.internals.scopes import put_in, rolled, scopes
+from ppl.kernels.internals.machine_code import new_library
+from ppl.kernels.internals.savings import all_registries, few_registries, link_runtime, patch_registries
+
+__all__ = ["Frame", "NotWritten", "WriterCompiler", "set_writer"]
+
+
+class _SelfReferringNode(MDValue):
+    """A node that refers to itself, and so is no other one: not that of a copy of the function either."""
+
+    def __init__(self, module: ir.Module, *others: MDValue):
+        super().__init__(module, (), str(len(module.metadata)))
+        self.operands = (self, *others)
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+def alias_scopes(module: ir.Module, count: int) -> list[tuple[Any, Any]]:
+    """For each of `count` scopes: the list that holds it alone, and that of all others."""
+    domain = _SelfReferringNode(module)
+    found = [_SelfReferringNode(module, domain) for _ in range(count)]
+    return [(module.add_metadata([x]), module.add_metadata([y for y in found if y is not x])) for x in found]
+
+
+def keep_loop_rolled(branch: Any, vectors: bool) -> None:
+    """Have the loop that ends in `branch` made of vectors, if it can be, before anybody writes its turns out.
+
+    With `vectors`, what no vectors fill is masked, and the turns of the loop over vectors are written out, so that the
+    masks are constants.
+    """
+    module = branch.function.module
+    facts = [module.add_metadata(["llvm.loop.unroll.disable"])]
+    if vectors:
+        facts.append(module.add_metadata(["llvm.loop.vectorize.predicate.enable", ir.Constant(ir.IntType(1), 1)]))
+        full = module.add_metadata(["llvm.loop.unroll.full"])
+        facts.append(module.add_metadata(["llvm.loop.vectorize.followup_vectorized", full]))
+    loop = _SelfReferringNode(module, *facts)
+    branch.set_metadata("llvm.loop", loop)
+
+
+def mark_with_scope(instructions: list[Any], scope: tuple[Any, Any]) -> None:
+    """Say of the reads and writes among `instructions` that they are in a scope, and in no other one."""
+    for x in instructions:
+        if isinstance(x, ir.LoadInstr | ir.StoreInstr):
+            x.set_metadata("alias.scope", scope[0])
+            x.set_metadata("noalias", scope[1])
+
 
 Result = Any
 """A type of Numba."""
@@ -38,11 +84,11 @@ class NotWritten(NumbaError):
     """Raised by a writer for what it cannot write."""
 
 
-class NotKnown(NotWritten):
+class UnknownToNumba(NotWritten):
     """Raised for what a writer needs and Numba does not know, or not yet."""
 
 
-class Another(Exception):
+class OtherResultType(Exception):
     """Raised by a writer that finds another type of result than it was told."""
 
     def __init__(self, result: Result):
@@ -65,7 +111,7 @@ class Frame:
         kind = self._kind(function)
         found = self.typing.resolve_function_type(kind, kinds, {})
         if found is None:
-            raise NotKnown(f"no call of {function} with {kinds}")
+            raise UnknownToNumba(f"no call of {function} with {kinds}")
         return found, kind
 
     def _kind(self, function: Any) -> Any:
@@ -102,7 +148,7 @@ class Frame:
 
     def scopes(self, count: int) -> list[tuple[Any, Any]]:
         """Kinds of memory of the function that never overlap, for `marked`."""
-        return scopes(self.builder.module, count)
+        return alias_scopes(self.builder.module, count)
 
     @contextlib.contextmanager
     def marked(self, scope: tuple[Any, Any] | None) -> Iterator[None]:
@@ -111,7 +157,7 @@ class Frame:
         before = len(instructions)
         yield
         if scope is not None:
-            put_in(instructions[before:], scope)
+            mark_with_scope(instructions[before:], scope)
 
     def as_written(self) -> None:
         """Have the function translated as it is written, in time linear in its length; what it calls is optimised."""
@@ -120,7 +166,7 @@ class Frame:
 
     def rolled(self, branch: Any, vectors: bool) -> None:
         """Have the loop that ends in `branch` made of vectors first, if it can be; `vectors`: then write these out."""
-        rolled(branch, vectors)
+        keep_loop_rolled(branch, vectors)
 
     def pointer(self, kind: Any) -> Any:
         """The type of a pointer to entries of `kind`."""
@@ -146,7 +192,7 @@ class Frame:
     def give(self, kind: Result, value: Any) -> None:
         """Emit: return a value of `kind`."""
         if kind != self.result:
-            raise Another(kind)
+            raise OtherResultType(kind)
         found = self.context.get_return_value(self.builder, kind, value)
         self.context.call_conv.return_value(self.builder, found)
 
@@ -169,12 +215,12 @@ class Writer(Protocol):
         """Write the code."""
 
 
-def written_by(fn: Callable[..., Any], writer: Writer) -> None:
+def set_writer(fn: Callable[..., Any], writer: Writer) -> None:
     """Have `writer` write the code of `fn`."""
     fn.__dict__["writer"] = writer
 
 
-class _Lower:
+class _WriterLowering:
     """What stands for Numba's lowering of a function that has a writer.
 
     Relies on: Numba's `post_lowering` also links the runtime, which few need, and does more on 32 bits only.
@@ -215,7 +261,7 @@ class _Lower:
         self.context.create_cfunc_wrapper(self.library, self.fndesc, self.env, self.call_helper)
 
 
-class _Stub:
+class _FunctionStub:
     """What Numba reads of a function's IR beside its code."""
 
     def __init__(self, func_id: Any):
@@ -224,17 +270,17 @@ class _Stub:
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class _Write(BaseNativeLowering):
+class _WritePass(BaseNativeLowering):
     """Numba's pass of lowering, with a writer."""
 
     _name = "ppl_write"
 
     @property
     def lowering_class(self) -> Any:
-        return _Lower
+        return _WriterLowering
 
     def run_pass(self, state: Any) -> bool:
-        state.func_ir, state.calltypes = _Stub(state.func_id), {}
+        state.func_ir, state.calltypes = _FunctionStub(state.func_id), {}
         names = state.func_id.arg_names
         state.typemap = {f"arg.{name}": kind for name, kind in zip(names, state.args, strict=True)}
         state.return_type = state.func_id.func.writer.result()
@@ -242,23 +288,23 @@ class _Write(BaseNativeLowering):
             for _ in range(2):
                 try:
                     return super().run_pass(state)
-                except Another as found:
-                    state.library, state.return_type = own_library(state), found.result
+                except OtherResultType as found:
+                    state.library, state.return_type = new_library(state), found.result
             raise NotWritten("results of several types")
         except Exception as error:  # whatever is wrong with the writer, Numba compiles the function, or says why not
             state.library = state.func_ir = state.typemap = state.calltypes = state.return_type = None
-            refused[state.func_id.func] = uncoloured(error)
-            raise (NotWritten if type(error) is NotWritten else NotKnown)(str(error)) from error
+            refusals[state.func_id.func] = uncoloured(error)
+            raise (NotWritten if type(error) is NotWritten else UnknownToNumba)(str(error)) from error
 
 
-refused: weakref.WeakKeyDictionary[Callable[..., Any], str] = weakref.WeakKeyDictionary()
+refusals: weakref.WeakKeyDictionary[Callable[..., Any], str] = weakref.WeakKeyDictionary()
 """Why the writer of a function has refused it."""
 
 
-load_few()
+patch_registries()
 
 
-class Direct(Compiler):
+class WriterCompiler(Compiler):
     """Numba's compiler, but for functions with a writer."""
 
     frugal = True
@@ -268,7 +314,7 @@ class Direct(Compiler):
         if not self.direct:
             return super().define_pipelines()
         manager = PassManager("ppl_written")
-        manager.add_pass(_Write, "write LLVM code")
+        manager.add_pass(_WritePass, "write LLVM code")
         manager.add_pass(NoPythonBackend, "machine code")
         manager.finalize()
         return [manager]
@@ -278,10 +324,10 @@ class Direct(Compiler):
     def _compile_core(self) -> Any:
         self.direct = hasattr(self.state.func_id.func, "writer")
         for registries in (few_registries, all_registries) if self.direct else ():
-            refused.pop(self.state.func_id.func, None)
+            refusals.pop(self.state.func_id.func, None)
             try:
                 return self._compile_with(registries)
-            except NotKnown:
+            except UnknownToNumba:
                 continue
             except NotWritten:
                 break
@@ -291,10 +337,7 @@ class Direct(Compiler):
     def _compile_with(self, registries: Any) -> Any:
         """Compile into a library of its own, with so many registries."""
         self.state.status.fail_reason = None
-        self.state.library = own_library(self.state)
+        self.state.library = new_library(self.state)
         with registries():
             self.state.targetctx.refresh()
             return super()._compile_core()
-
-
-__all__ = ["Direct", "Frame", "NotWritten", "written_by"]

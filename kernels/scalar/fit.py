@@ -1,9 +1,12 @@
-"""Where the float32 coefficients come from: ``python -m ppl.kernels.scalar.fit`` fits and prints every table.
+"""Fit and print the coefficient tables: ``python -m ppl.kernels.scalar.fit``.
 
-Polynomials are minimax fits by the Remez exchange on a grid of Chebyshev points; quotients are weighted
-linearised least squares whose weights are moved towards the largest errors (Lawson). Not imported by any
-kernel; needs mpmath.
-"""
+Polynomials of the float32 functions are minimax fits by the Remez exchange on a grid of Chebyshev points; quotients
+are weighted linearised least squares whose weights are moved towards the largest errors (Lawson). `series.SLOPE` and
+`series.TEMME` come from Temme's expansion of the incomplete gamma function (DLMF 8.12) in powers of l = log(x / a)
+instead of eta, with mu = e**l - 1 and eta**2 / 2 = mu - l. There the coefficients obey c_k = (dc_(k-1)/dl + (-1)**k
+g_k) / mu, g_k those of Stirling's series, and -(dF/da) / (x p) becomes a double power series in l and 1/a.
+
+No kernel imports this module; it needs mpmath."""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ class Problem(NamedTuple):
     weight: Function
 
 
-def problems() -> dict[str, Problem]:
+def polynomial_problems() -> dict[str, Problem]:
     """The polynomial tables, by module and name."""
     import mpmath as mp
 
@@ -85,7 +88,7 @@ def problems() -> dict[str, Problem]:
     }
 
 
-def remez(problem: Problem, points: int = 300, rounds: int = 50) -> tuple[np.ndarray, float]:
+def fit_polynomial(problem: Problem, points: int = 300, rounds: int = 50) -> tuple[np.ndarray, float]:
     """Return the coefficients, lowest first, and the largest weighted error."""
     import mpmath as mp
 
@@ -123,7 +126,7 @@ def _extrema(error: np.ndarray, count: int) -> np.ndarray:
     return np.array(found)
 
 
-def quotient(
+def fit_quotient(
     x: np.ndarray, y: np.ndarray, top: int, bottom: int, rounds: int = 200
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Fit ``P(x) / Q(x)`` with Q(0) = 1 to `y` in relative error; return both tables and the error."""
@@ -149,7 +152,7 @@ def quotient(
     return best[: top + 1] * powers[: top + 1], np.r_[1, best[top + 1 :] * powers[1 : bottom + 1]], largest
 
 
-def normal_quantile(points: int = 300) -> dict[str, tuple[np.ndarray, np.ndarray, float]]:
+def normal_quantile_tables(points: int = 300) -> dict[str, tuple[np.ndarray, np.ndarray, float]]:
     """The quotients of `normal.ndtri`: centre and tail."""
     import scipy.special as special
 
@@ -157,17 +160,17 @@ def normal_quantile(points: int = 300) -> dict[str, tuple[np.ndarray, np.ndarray
     q = np.maximum(0.425 * np.sqrt(unit), 1e-6)
     r = 1.6 + unit * (9.36 - 1.6)
     return {
-        "normal.CENTRE": quotient(0.425**2 - q * q, -special.ndtri(0.5 - q) / q, 3, 3),
-        "normal.TAIL": quotient(r - 1.6, -special.ndtri_exp(-r * r), 4, 3),
+        "normal.CENTRE": fit_quotient(0.425**2 - q * q, -special.ndtri(0.5 - q) / q, 3, 3),
+        "normal.TAIL": fit_quotient(r - 1.6, -special.ndtri_exp(-r * r), 4, 3),
     }
 
 
 def main() -> None:
     """Print every table with its error."""
-    for name, problem in problems().items():
-        coefficients, error = remez(problem)
+    for name, problem in polynomial_problems().items():
+        coefficients, error = fit_polynomial(problem)
         print(f"{name}: error {error:.2g}\n    " + ", ".join(f"{c:.9g}" for c in coefficients))
-    for name, (top, bottom, error) in normal_quantile().items():
+    for name, (top, bottom, error) in normal_quantile_tables().items():
         print(f"{name}: error {error:.2g}")
         for table in (top, bottom):
             print("    " + ", ".join(f"{c:.9g}" for c in table))
@@ -175,3 +178,97 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+GUARD = 24
+"""Powers carried beyond those wanted: each coefficient of the next order needs two more."""
+
+Series = list[Any]
+
+
+def _series_product(a: Series, b: Series) -> Series:
+    return [sum(a[i] * b[n - i] for i in range(n + 1)) for n in range(min(len(a), len(b)))]
+
+
+def _series_inverse(a: Series) -> Series:
+    out = [1 / a[0]]
+    for n in range(1, len(a)):
+        out.append(-sum(a[i] * out[n - i] for i in range(1, n + 1)) / a[0])
+    return out
+
+
+def _series_root(a: Series) -> Series:
+    out = [a[0] ** 0.5]
+    for n in range(1, len(a)):
+        out.append((a[n] - sum(out[i] * out[n - i] for i in range(1, n))) / (2 * out[0]))
+    return out
+
+
+def _series_derivative(a: Series) -> Series:
+    return [(i + 1) * x for i, x in enumerate(a[1:])]
+
+
+def stirling_series(count: int) -> Series:
+    """g_0, g_1, ...: gamma(a) = sqrt(2 pi / a) (a / e)**a (g_0 + g_1 / a + ...)."""
+    import mpmath as mp
+
+    logs = [mp.mpf(0)] * (count + 1)
+    for n in range(1, count // 2 + 2):
+        if 2 * n - 1 <= count:
+            logs[2 * n - 1] = mp.bernoulli(2 * n) / (2 * n * (2 * n - 1))
+    out = [mp.mpf(1)]
+    for n in range(1, count + 1):
+        out.append(sum(i * logs[i] * out[n - i] for i in range(1, n + 1)) / n)
+    return out
+
+
+def _temme_parts(rows: int, size: int) -> tuple[Series, Series, list[Series]]:
+    """mu / l, eta / l and c_0, c_1, ... in powers of l."""
+    import mpmath as mp
+
+    mu = [1 / mp.factorial(n + 1) for n in range(size)]
+    eta = _series_root([2 / mp.factorial(n + 2) for n in range(size)])
+    gaps = [x - y for x, y in zip(_series_inverse(mu), _series_inverse(eta), strict=True)]
+    g, c = stirling_series(rows), [gaps[1:]]
+    for k in range(1, rows):
+        slope = _series_derivative(c[-1])
+        slope[0] += (-1) ** k * g[k]  # cancels: c_k is regular at l = 0
+        c.append(_series_product(slope[1:], _series_inverse(mu)))
+    return mu, eta, c
+
+
+def temme_expansion(rows: int, columns: int) -> list[Series]:
+    """The coefficients of sqrt(2 pi a) exp(a eta^2 / 2) (Q - erfc(eta sqrt(a / 2)) / 2), rows powers of 1/a."""
+    import mpmath as mp
+
+    with mp.workdps(80):
+        return [row[:columns] for row in _temme_parts(rows, columns + GUARD)[2]]
+
+
+def slope_expansion(rows: int, columns: int) -> list[Series]:
+    """The coefficients of a * slope: rows are powers of 1/a, columns powers of l."""
+    import mpmath as mp
+
+    with mp.workdps(80):
+        mu, eta, c = _temme_parts(rows, columns + GUARD)
+        g = stirling_series(rows)
+        times = [[mp.mpf(0), *x] for x in c]  # l c_k
+        first = _series_product(mu, _series_inverse(eta))
+        terms = [[first[n] - (eta[n - 1] / 2 if n else 0) + times[0][n] for n in range(columns)]]
+        for k in range(1, rows):
+            half, d = k - mp.mpf(1) / 2, _series_derivative(c[k - 1])
+            terms.append([times[k][n] - half * c[k - 1][n] - d[n] for n in range(columns)])
+        return [[sum(g[j] * terms[k - j][n] for j in range(k + 1)) for n in range(columns)] for k in range(rows)]
+
+
+def print_gamma_tables() -> None:
+    """Print both tables."""
+    print("Temme")
+    for row in temme_expansion(9, 15):
+        print("    " + ", ".join(f"{float(x):.17g}" for x in row))
+    print("slope")
+    for row in slope_expansion(7, 18):
+        print("    " + ", ".join("0.0" if abs(x) < 1e-40 else f"{float(x):.17g}" for x in row))
+
+
+if __name__ == "__main__":
+    print_gamma_tables()

@@ -12,15 +12,15 @@ counter 3  ``step``: the training step
 key        `mix` of the seed and the hash of the node's name
 float32    ``block = e // 256``, ``lane = e % 64``, word ``(e % 256) // 64``
 float64    ``block = e // 128``, ``lane = e % 64``, words 2p and 2p + 1 of ``p = (e % 128) // 64``
-=========  ========================================================================================
-"""
+=========  ========================================================================================"""
 
 import numpy as np
 
-from ppl.kernels.config import inline
+from ppl.kernels.decorators import inline
 from ppl.kernels.scalar.philox import philox4x32
 
 f32, f64 = np.float32, np.float64
+
 i32, u32, u64 = np.int32, np.uint32, np.uint64
 
 

@@ -2,12 +2,11 @@
 easy as 1, 2, 3", SC 2011).
 
 The ten rounds are written out: LLVM does not vectorise a loop around this function if there is a loop inside
-it. Every product and sum stays below 2**64, so that the plain Python version raises no overflow warnings.
-"""
+it. Every product and sum stays below 2**64, so that the plain Python version raises no overflow warnings."""
 
 import numpy as np
 
-from ppl.kernels.config import inline
+from ppl.kernels.decorators import inline
 
 u32, u64 = np.uint32, np.uint64
 
@@ -27,7 +26,7 @@ def _round(c0, c1, c2, c3, k0, k1):
 
 
 @inline
-def _bump(k, weyl):
+def _advance_key(k, weyl):
     """Add a Weyl constant to half of the key, modulo 2**32."""
     return u32((u64(k) + u64(weyl)) & u64(0xFFFFFFFF))
 
@@ -49,21 +48,21 @@ def philox4x32(c0, c1, c2, c3, k0, k1):
     """
     a, b = 0x9E3779B9, 0xBB67AE85
     c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
-    k0, k1 = _bump(k0, a), _bump(k1, b)
+    k0, k1 = _advance_key(k0, a), _advance_key(k1, b)
     c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
-    k0, k1 = _bump(k0, a), _bump(k1, b)
+    k0, k1 = _advance_key(k0, a), _advance_key(k1, b)
     c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
-    k0, k1 = _bump(k0, a), _bump(k1, b)
+    k0, k1 = _advance_key(k0, a), _advance_key(k1, b)
     c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
-    k0, k1 = _bump(k0, a), _bump(k1, b)
+    k0, k1 = _advance_key(k0, a), _advance_key(k1, b)
     c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
-    k0, k1 = _bump(k0, a), _bump(k1, b)
+    k0, k1 = _advance_key(k0, a), _advance_key(k1, b)
     c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
-    k0, k1 = _bump(k0, a), _bump(k1, b)
+    k0, k1 = _advance_key(k0, a), _advance_key(k1, b)
     c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
-    k0, k1 = _bump(k0, a), _bump(k1, b)
+    k0, k1 = _advance_key(k0, a), _advance_key(k1, b)
     c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
-    k0, k1 = _bump(k0, a), _bump(k1, b)
+    k0, k1 = _advance_key(k0, a), _advance_key(k1, b)
     c0, c1, c2, c3 = _round(c0, c1, c2, c3, k0, k1)
-    k0, k1 = _bump(k0, a), _bump(k1, b)
+    k0, k1 = _advance_key(k0, a), _advance_key(k1, b)
     return _round(c0, c1, c2, c3, k0, k1)

@@ -1,10 +1,9 @@
 """Polynomials of fixed degree, for coefficients listed as ``horner4(x, c0, c1, c2, c3, c4)``: by Horner's rule, and
 (`paired4` and the like) by one whose products depend less on one another, for functions that scalar chains wait for.
 The result has the type of the arguments: the coefficient tables of `f32` and `f64` are cast where they are
-defined. Degrees are written out because LLVM must see straight-line code.
-"""
+defined. Degrees are written out because LLVM must see straight-line code."""
 
-from ppl.kernels.config import inline
+from ppl.kernels.decorators import inline
 
 
 @inline

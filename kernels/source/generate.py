@@ -28,7 +28,7 @@ def modules() -> tuple[dict[Path, str], dict[Path, str]]:
     for source in sorted(path for path in (ROOT / "source").glob("*/*.py") if path.name != "__init__.py"):
         place = source.relative_to(ROOT / "source")
         for bits in (32, 64):
-            folder = ROOT / place.parent / f"f{bits}"
+            folder = ROOT / "generated" / f"f{bits}" / place.parent
             wanted[folder / place.name] = generate(source.read_text(encoding="utf-8"), place.as_posix(), bits)
             for path in folder.glob("*.py"):
                 if path.name != "__init__.py":
@@ -148,7 +148,7 @@ def _imports(tree: ast.Module, bits: int) -> str:
 
 def _moved(module: str, bits: int) -> str:
     """The name of a module that a source imports, in what is made."""
-    return re.sub(rf"^{PACKAGE}\.source\.(\w+)", rf"{PACKAGE}.\1.f{bits}", module)
+    return re.sub(rf"^{PACKAGE}\.source\.(scalar|cpu)\b", rf"{PACKAGE}.generated.f{bits}.\1", module)
 
 
 def _plain(names: Iterable[Member]) -> str:

@@ -1,24 +1,68 @@
-"""The Bernoulli distribution with its logistic relaxation."""
+"""The Bernoulli distribution, its logistic relaxation, and the base class of counts made of such trials."""
 
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ppl.distributions.domain.bounds import bounds_of
-from ppl.distributions.domain.guards import contains
-from ppl.distributions.domain.intervals import CLOSED_UNIT
-from ppl.distributions.domain.support import Support, is_constant, is_exact
-from ppl.distributions.parts.discrete_quantiles import within_unit
-from ppl.distributions.parts.formulas import finite, frozen, logit, weigh_log, weigh_log1m
-from ppl.distributions.parts.odds import Odds
+from ppl.distributions.base import Distribution, guarded
+from ppl.distributions.bounds import bounds_of, contains
+from ppl.distributions.formulas import (
+    frozen,
+    guarded_on_unit_interval,
+    log_odds_jacobian,
+    logit,
+    replace_infinities,
+    xlog1my,
+    xlogy,
+)
+from ppl.distributions.intervals import CLOSED_UNIT, UNIT
+from ppl.distributions.support import Support, is_constant, is_marked_exact
+from ppl.distributions.tails import LogTails
+from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node
 
 
-class Bernoulli(Odds):
+class BinaryTrials(Distribution):
+    """Base of Bernoulli and of the counts made of such trials; exactly one of probs and logits is given."""
+
+    def __init__(self, probs: Any = None, logits: Any = None, **others: Any):
+        if (probs is None) == (logits is None):
+            raise ModelError(f"{type(self).__name__} takes exactly one of probs and logits")
+        super().__init__(**others, **({"logits": logits} if probs is None else {"probs": probs}))
+
+    @property
+    def logits(self) -> Node:
+        """Log-odds of the outcome; of a sure one they are infinite, without a derivative."""
+        if "logits" in self.params:
+            return self.params["logits"]
+        p = self.params["probs"]
+        if p.op == "sigmoid" or bounds_of(p).within(UNIT):
+            return logit(p)
+        sure = ops.logical_or(ops.less_equal(frozen(p), 0.0), ops.less_equal(1.0, frozen(p)))
+        known = ops.where(ops.less(frozen(p), 0.5), -math.inf, math.inf)
+        return ops.where(sure, known, logit(ops.where(sure, 0.5, p)))
+
+    @property
+    def in_logits(self) -> bool:
+        """Whether the log-odds are at hand: given, or behind a sigmoid."""
+        return "logits" in self.params or self.params["probs"].op == "sigmoid"
+
+    def outcome_probs(self) -> tuple[Node, Node]:
+        """Probabilities of the outcome and of the other one."""
+        if self.in_logits:
+            return ops.sigmoid(self.logits), ops.sigmoid(ops.neg(self.logits))
+        return self.params["probs"], ops.sub(1.0, self.params["probs"])
+
+    def outcome_odds(self) -> Node:
+        """The ratio of the two probabilities."""
+        return ops.exp(self.logits) if self.in_logits else ops.div(*self.outcome_probs())
+
+
+class Bernoulli(BinaryTrials):
     """Bernoulli(probs) or Bernoulli(logits=...): support {0, 1}, samples of the program's float dtype.
 
     One uniform u gives the sample 1[u > sigmoid(-logits)], its relaxation sigmoid((logits + logit u) /
@@ -50,7 +94,7 @@ class Bernoulli(Odds):
             a = self.logits
             return ops.neg(ops.add(ops.mul(one, ops.softplus(ops.neg(a))), ops.mul(zero, ops.softplus(a))))
         p = self.params["probs"]
-        return ops.add(weigh_log(one, p), weigh_log1m(zero, p))
+        return ops.add(xlogy(one, p), xlog1my(zero, p))
 
     def unit_log_prob(self, value: Node) -> Node:
         """x log p + (1 - x) log(1 - p), linear in x: the multilinear extension on relaxed values.
@@ -63,7 +107,7 @@ class Bernoulli(Odds):
             out = ops.sub(ops.mul(value, self.logits), ops.softplus(self.logits))
         else:
             out = self.expected_log_prob(value, ops.sub(1.0, value))
-        if is_exact(value):
+        if is_marked_exact(value):
             return ops.where(ops.logical_or(ops.equal(value, 0.0), ops.equal(value, 1.0)), out, -math.inf)
         if is_constant(value) and not bounds_of(value).within(CLOSED_UNIT):
             return ops.where(contains(CLOSED_UNIT, value), out, -math.inf)
@@ -75,7 +119,7 @@ class Bernoulli(Odds):
 
     def relax(self, temperature: Node, *u: Node) -> Node:
         """sigmoid((logits + logit u) / temperature)."""
-        return ops.sigmoid(ops.div(ops.add(finite(self.logits), logit(u[0])), temperature))
+        return ops.sigmoid(ops.div(ops.add(replace_infinities(self.logits), logit(u[0])), temperature))
 
     def relax_given(self, temperature: Node, value: Node, *v: Node) -> Node:
         """The relaxation conditional on `value`: the logistic variable z truncated to the side of 0 that it
@@ -84,7 +128,7 @@ class Bernoulli(Odds):
         With w uniform: z = softplus(a + log w) - log(1 - w) for 1, and log w - softplus(log(1 - w) - a) for
         0.
         """
-        a, log_w, log_not = finite(self.logits), ops.log(v[0]), ops.log1p(ops.neg(v[0]))
+        a, log_w, log_not = replace_infinities(self.logits), ops.log(v[0]), ops.log1p(ops.neg(v[0]))
         one = ops.sub(ops.softplus(ops.add(a, log_w)), log_not)
         zero = ops.sub(log_w, ops.softplus(ops.sub(log_not, a)))
         return ops.sigmoid(ops.div(ops.where(ops.less(0.5, frozen(value)), one, zero), temperature))
@@ -126,4 +170,89 @@ class Bernoulli(Odds):
 
     def node_isf(self, probability: Node) -> Node:
         """1 where the probability is below probs, else 0."""
-        return within_unit(probability, lambda q: ops.cast(ops.less(q, self.outcome_probs()[0]), "float"))
+        return guarded_on_unit_interval(probability, lambda q: ops.cast(ops.less(q, self.outcome_probs()[0]), "float"))
+
+
+class RelaxedBernoulli(LogTails, Distribution):
+    """RelaxedBernoulli(temperature, probs) or (temperature, logits=...): support the open unit interval.
+
+    The law of sigmoid((logits + L) / temperature), L standard logistic (Maddison et al. 2017, eq. 12 and
+    appendix B; Jang et al. 2017). The mean and entropy have no closed form.
+
+    Parameters
+    ----------
+    temperature : positive.
+    probs : strictly between 0 and 1.
+    logits : finite log-odds.
+    """
+
+    reparameterized = True
+    draws_quantiles = True
+    constraints: ClassVar[dict[str, str]] = {
+        "temperature": "positive",
+        "probs": "open_unit_interval",
+        "logits": "logit",
+    }
+
+    def __init__(self, temperature: Any, probs: Any = None, logits: Any = None):
+        if (probs is None) == (logits is None):
+            raise ModelError("RelaxedBernoulli takes exactly one of probs and logits")
+        given = {"logits": logits} if probs is None else {"probs": probs}
+        super().__init__(temperature=temperature, **given)
+
+    @property
+    def logits(self) -> Node:
+        """Log-odds of the Bernoulli that is relaxed."""
+        return self.params["logits"] if "logits" in self.params else logit(self.params["probs"])
+
+    @property
+    def support(self) -> Support:
+        """0 < x < 1."""
+        return Support.UNIT_INTERVAL
+
+    def unit_log_prob(self, value: Node) -> Node:
+        """log t + logistic log-density of t * logit(x) - logits, minus log x(1 - x); t the temperature."""
+        return guarded(self, value, UNIT, 0.5, self._log_prob_inside)
+
+    def _log_prob_inside(self, value: Node) -> Node:
+        z = self._logistic_at(value)
+        logistic = ops.neg(ops.add(ops.softplus(z), ops.softplus(ops.neg(z))))
+        return ops.sub(ops.add(ops.log(self.params["temperature"]), logistic), log_odds_jacobian(value))
+
+    def _logistic_at(self, value: Node) -> Node:
+        return ops.sub(ops.mul(self.params["temperature"], logit(value)), self.logits)
+
+    def draw(self, *u: Node) -> Node:
+        """sigmoid((logits + logit u) / temperature)."""
+        return ops.sigmoid(ops.div(ops.add(self.logits, logit(u[0])), self.params["temperature"]))
+
+    def node_cdf(self, value: Node) -> Node:
+        """sigmoid(temperature * logit(x) - logits), 0 and 1 beyond the ends."""
+        inside = contains(UNIT, value)
+        middle = ops.sigmoid(self._logistic_at(ops.where(inside, value, 0.5)))
+        return ops.where(inside, middle, ops.cast(ops.less(0.0, value), "float"))
+
+    def _log_tail(self, value: Node, upper: bool) -> Node:
+        inside = contains(UNIT, value)
+        z = self._logistic_at(ops.where(inside, value, 0.5))
+        sure = ops.less(0.0, value) if not upper else ops.less_equal(value, 0.0)
+        return ops.where(inside, ops.log_sigmoid(ops.neg(z) if upper else z), ops.where(sure, 0.0, -math.inf))
+
+    def node_log_cdf(self, value: Node) -> Node:
+        """-softplus of minus the logistic variable at x."""
+        return self._log_tail(value, False)
+
+    def node_log_sf(self, value: Node) -> Node:
+        """-softplus of the logistic variable at x."""
+        return self._log_tail(value, True)
+
+    def _value_at_logistic(self, logistic: Node) -> Node:
+        return ops.sigmoid(ops.div(ops.add(self.logits, logistic), self.params["temperature"]))
+
+    def node_log_icdf(self, log_p: Node) -> Node:
+        """x at the logistic quantile."""
+        return self._value_at_logistic(ops.sub(log_p, ops.log1mexp(log_p)))
+
+    def node_log_isf(self, log_q: Node) -> Node:
+        """x at the upper logistic quantile."""
+        return self._value_at_logistic(ops.sub(ops.log1mexp(log_q), log_q))

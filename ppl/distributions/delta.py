@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-from ppl.distributions.base import Distribution
-from ppl.distributions.domain.bounds import bounds_of
-from ppl.distributions.domain.guards import owns
-from ppl.distributions.domain.intervals import Interval
-from ppl.distributions.domain.support import ROWS, Support, support_of
-from ppl.distributions.parts.discrete_quantiles import within_unit
+from ppl.distributions.base import Distribution, is_own_sample
+from ppl.distributions.bounds import bounds_of
+from ppl.distributions.formulas import guarded_on_unit_interval
+from ppl.distributions.intervals import Interval
+from ppl.distributions.support import ROW_SUPPORTS, Support, support_of
 from ppl.ir import ops
 from ppl.ir.node import Node
 
@@ -38,7 +37,7 @@ class Delta(Distribution):
     def support(self) -> Support:
         """The smallest known set that v lies in."""
         found = support_of(self.params["v"])
-        return Support.UNIT_INTERVAL if found in ROWS else found
+        return Support.UNIT_INTERVAL if found in ROW_SUPPORTS else found
 
     @property
     def bounds(self) -> Interval:
@@ -52,7 +51,7 @@ class Delta(Distribution):
     def unit_log_prob(self, value: Node) -> Node:
         """log_density at v, -inf elsewhere."""
         density, value = ops.broadcast(self.params["log_density"], value)
-        if owns(self, value):
+        if is_own_sample(self, value):
             return density
         return ops.where(ops.equal(value, self.params["v"]), density, -math.inf)
 
@@ -78,7 +77,7 @@ class Delta(Distribution):
 
     def node_icdf(self, probability: Node) -> Node:
         """v."""
-        return within_unit(probability, lambda u: ops.broadcast(self.params["v"], u)[0])
+        return guarded_on_unit_interval(probability, lambda u: ops.broadcast(self.params["v"], u)[0])
 
     def node_mode(self) -> Node:
         """v."""

@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ppl.arguments import shown
-from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.domain.correlations import drawn_factor, is_factor
-from ppl.distributions.domain.guards import known_inside, owns
-from ppl.distributions.domain.intervals import POSITIVE
-from ppl.distributions.domain.support import Support
+from ppl.distributions.base import KEY, Distribution, is_own_sample
+from ppl.distributions.bounds import mark_inside
+from ppl.distributions.intervals import POSITIVE
+from ppl.distributions.support import Support, is_correlation_factor, known_correlation_factor
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node
@@ -77,14 +76,14 @@ class LKJCholesky(Distribution):
 
     def unit_log_prob(self, value: Node) -> Node:
         """The sum of exponents times log L_kk, less the normalizer."""
-        if owns(self, value) or drawn_factor(value):
+        if is_own_sample(self, value) or known_correlation_factor(value):
             return self._log_prob_inside(value)
-        inside = is_factor(value)
+        inside = is_correlation_factor(value)
         kept = ops.where(inside, value, np.eye(self.dim))
         return ops.where(ops.reshape(inside, inside.type.shape[:-2]), self._log_prob_inside(kept), -math.inf)
 
     def _log_prob_inside(self, value: Node) -> Node:
-        diagonal = known_inside(_diagonal(value), POSITIVE)
+        diagonal = mark_inside(_diagonal_from_second_row(value), POSITIVE)
         return ops.sub(ops.reduce_sum(ops.mul(self.powers(), ops.log(diagonal)), -1), self.log_normalizer())
 
     def draw(self, *u: Node) -> Node:
@@ -129,7 +128,7 @@ class LKJCholesky(Distribution):
         return ops.sub(self.log_normalizer(), ops.reduce_sum(ops.mul(self.powers(), logs), -1))
 
 
-def _diagonal(value: Node) -> Node:
+def _diagonal_from_second_row(value: Node) -> Node:
     """Diagonal entries of rows 2, ..., dim."""
     *lead, dim, _ = value.type.shape
     diagonal = ops.reduce_sum(ops.mul(value, np.eye(dim)), -1)

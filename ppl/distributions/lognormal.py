@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-from ppl.distributions.base import Distribution
-from ppl.distributions.domain.guards import contains, guarded
-from ppl.distributions.domain.intervals import POSITIVE
-from ppl.distributions.domain.support import Support
-from ppl.distributions.parts.formulas import LOG_SQRT_2PI, affine, standardize
-from ppl.distributions.truncation.tails import LogTails, normal_quantile
+from ppl.distributions.base import Distribution, guarded
+from ppl.distributions.bounds import contains
+from ppl.distributions.formulas import LOG_SQRT_2PI, affine, standardize
+from ppl.distributions.intervals import POSITIVE
+from ppl.distributions.support import Support
+from ppl.distributions.tails import LogTails, normal_quantile_at_log
 from ppl.ir import ops
 from ppl.ir.node import Node
 
@@ -93,8 +93,8 @@ class LogNormal(LogTails, Distribution):
 
     def node_log_icdf(self, log_p: Node) -> Node:
         """exp of the normal quantile."""
-        return ops.exp(affine(self.params["loc"], self.params["scale"], normal_quantile(log_p)))
+        return ops.exp(affine(self.params["loc"], self.params["scale"], normal_quantile_at_log(log_p)))
 
     def node_log_isf(self, log_q: Node) -> Node:
         """exp of the upper normal quantile."""
-        return ops.exp(affine(self.params["loc"], self.params["scale"], ops.neg(normal_quantile(log_q))))
+        return ops.exp(affine(self.params["loc"], self.params["scale"], ops.neg(normal_quantile_at_log(log_q))))

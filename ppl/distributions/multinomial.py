@@ -8,24 +8,22 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ppl.distributions.base import KEY
-from ppl.distributions.domain.bounds import bounds_of
-from ppl.distributions.domain.checks import constant_value, parameter
-from ppl.distributions.domain.guards import owns
-from ppl.distributions.domain.intervals import Interval
-from ppl.distributions.domain.support import Support
-from ppl.distributions.parts.classes import Classes
-from ppl.distributions.parts.counts import MOST_TERMS, largest
-from ppl.distributions.parts.formulas import frozen, simplex_covariance, weigh
-from ppl.distributions.parts.probabilities import poisson_factor, product
+from ppl.distributions.base import KEY, is_own_sample
+from ppl.distributions.bounds import bounds_of
+from ppl.distributions.categorical import CategoricalBase
+from ppl.distributions.constraints import constant_value, parameter_node
+from ppl.distributions.discrete import MOST_TABULATED_COUNTS, largest_total
+from ppl.distributions.formulas import frozen, poisson_mass, product_along_last, simplex_covariance, times_log_prob
+from ppl.distributions.intervals import Interval
+from ppl.distributions.support import Support
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node
 
-RARE = 1e-20
+UNDERFLOWING_PROBABILITY = 1e-20
 
 
-class Multinomial(Classes):
+class Multinomial(CategoricalBase):
     """Multinomial(total_count, probs) or Multinomial(total_count, logits=...): counts of K classes among n draws.
 
     P(x) = n! prod p_i^x_i / x_i! on rows of counts that sum to n = total_count; integer samples, one unit per row. The
@@ -42,10 +40,10 @@ class Multinomial(Classes):
     dtype = "int"
     unit_rank = 1
     moving = frozenset({"total_count"})
-    constraints: ClassVar[dict[str, str]] = {"total_count": "count", **Classes.constraints}
+    constraints: ClassVar[dict[str, str]] = {"total_count": "count", **CategoricalBase.constraints}
 
     def __init__(self, total_count: Any = 1, probs: Any = None, logits: Any = None):
-        total = parameter("Multinomial", "total_count", total_count)
+        total = parameter_node("Multinomial", "total_count", total_count)
         if total.op == "const":
             total = ops.const(total.attrs["value"].value[..., None])
         else:
@@ -73,7 +71,7 @@ class Multinomial(Classes):
     def unit_log_prob(self, value: Node) -> Node:
         """The sum of Poisson log-masses at rates n p_i, less that of n at rate n; -inf off the support."""
         x = ops.cast(value, "float")
-        if owns(self, value):
+        if is_own_sample(self, value):
             return self._log_mass(x)
         whole = ops.logical_and(ops.less_equal(0.0, x), ops.equal(ops.floor(x), x))
         misses = ops.reduce_sum(ops.cast(ops.logical_not(whole), "int"), -1)
@@ -85,18 +83,18 @@ class Multinomial(Classes):
         if not self.in_logits:
             each = ops.log_poisson(x, ops.mul(n, p))
         else:  # log_poisson(x, r) = log_poisson(x, 1) + 1 + x log r - r where a probability underflows
-            rare = ops.less(frozen(p), RARE)
+            rare = ops.less(frozen(p), UNDERFLOWING_PROBABILITY)
             usual = ops.log_poisson(x, ops.mul(n, ops.where(rare, 0.5, p)))
-            power = ops.add(ops.mul(x, ops.log(ops.maximum(n, 1.0))), weigh(x, self.log_probs()))
+            power = ops.add(ops.mul(x, ops.log(ops.maximum(n, 1.0))), times_log_prob(x, self.log_probs()))
             each = ops.where(rare, ops.add(ops.add(ops.log_poisson(x, 1.0), 1.0), power), usual)
         return ops.sub(ops.reduce_sum(each, -1), ops.log_poisson(self.total, self.total))
 
     def unit_prob(self, value: Node) -> Node:
         """P(x), with its slope also where a class has probability 0."""
         if self.in_logits:
-            return super(Classes, self).unit_prob(value)
+            return super(CategoricalBase, self).unit_prob(value)
         x, rate = ops.broadcast(ops.cast(value, "float"), ops.mul(self.params["total_count"], self.class_probs()))
-        return ops.div(product(poisson_factor(x, rate)), ops.exp(ops.log_poisson(self.total, self.total)))
+        return ops.div(product_along_last(poisson_mass(x, rate)), ops.exp(ops.log_poisson(self.total, self.total)))
 
     def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:
         """A noise key."""
@@ -113,7 +111,7 @@ class Multinomial(Classes):
         for level, (whole, halves) in enumerate(itertools.pairwise(reversed(weights))):
             pairs = ops.reshape(halves, (*lead, 2**level, 2))
             safe = ops.where(ops.less(0.0, whole), whole, 1.0)
-            left, right = (ops.div(ops.reshape(_half(pairs, i), safe.type.shape), safe) for i in (0, 1))
+            left, right = (ops.div(ops.reshape(_entry_of_pairs(pairs, i), safe.type.shape), safe) for i in (0, 1))
             taken = ops.binomial_draw(counts, left, right, u[0], level)
             split = [ops.reshape(c, (*lead, 2**level, 1)) for c in (taken, ops.sub(counts, taken))]
             counts = ops.reshape(ops.concat(split, -1), (*lead, 2 ** (level + 1)))
@@ -154,10 +152,10 @@ class Multinomial(Classes):
 
     def unit_entropy(self) -> Node:
         """-log n! - n sum p_i log p_i + sum_i E[log x_i!], x_i binomial, for a constant number of draws."""
-        most, p = largest(self.params["total_count"]), self.class_probs()
-        if most is None or most >= MOST_TERMS:
+        most, p = largest_total(self.params["total_count"]), self.class_probs()
+        if most is None or most >= MOST_TABULATED_COUNTS:
             raise ModelError(
-                f"Multinomial: its entropy is a sum over counts: a constant total_count, below {MOST_TERMS}"
+                f"Multinomial: its entropy is a sum over counts: a constant total_count, below {MOST_TABULATED_COUNTS}"
             )
         counts, shape = np.arange(most + 1.0), (*p.type.shape, most + 1)
         n = ops.expand(ops.reshape(self.params["total_count"], (*p.type.shape, 1)), (), shape)
@@ -169,6 +167,6 @@ class Multinomial(Classes):
         return ops.add(ops.sub(picked, ops.lgamma(ops.add(self.total, 1.0))), ops.reduce_sum(factorials, -1))
 
 
-def _half(pairs: Node, i: int) -> Node:
+def _entry_of_pairs(pairs: Node, i: int) -> Node:
     """Entry `i` of every pair along the last dimension."""
     return ops.window(pairs, (*((0, n, 1) for n in pairs.type.shape[:-1]), (i, 1, 1)))

@@ -8,17 +8,18 @@ from typing import ClassVar
 
 import numpy as np
 
-from ppl.distributions.domain.guards import known_inside, owns
-from ppl.distributions.domain.intervals import POSITIVE, Interval
-from ppl.distributions.domain.support import Support
-from ppl.distributions.parts.classes import Classes
-from ppl.distributions.parts.formulas import gumbel
+from ppl.distributions.base import is_own_sample
+from ppl.distributions.bounds import mark_inside
+from ppl.distributions.categorical import CategoricalBase
+from ppl.distributions.formulas import gumbel_noise
+from ppl.distributions.intervals import POSITIVE, Interval
+from ppl.distributions.support import Support
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node
 
 
-class PlackettLuce(Classes):
+class PlackettLuce(CategoricalBase):
     """PlackettLuce(probs) or PlackettLuce(logits=...): orders of K items, one unit per row; first comes value[0].
 
     Items are drawn one after another without replacement, each with a probability proportional to its own among those
@@ -46,19 +47,19 @@ class PlackettLuce(Classes):
         """From 0 to K - 1."""
         return Interval(0.0, self.count - 1.0, False, False)
 
-    def _grid(self, x: Node, last: bool) -> Node:
+    def _along_last_or_before(self, x: Node, last: bool) -> Node:
         """Rows of `x` along the last of two dimensions, or along the one before."""
         shape = x.type.shape
         return ops.reshape(x, (*shape[:-1], 1, shape[-1]) if last else (*shape, 1))
 
     def unit_log_prob(self, value: Node) -> Node:
         """Minus the sum over places r of log sum over r' >= r of exp(logits[b_r'] - logits[b_r])."""
-        chosen = ops.equal(self._grid(value, False), np.arange(self.count))
-        placed = ops.reduce_sum(ops.where(chosen, self._grid(self.logits, True), 0.0), -1)
-        gaps = ops.sub(self._grid(placed, True), self._grid(placed, False))
+        chosen = ops.equal(self._along_last_or_before(value, False), np.arange(self.count))
+        placed = ops.reduce_sum(ops.where(chosen, self._along_last_or_before(self.logits, True), 0.0), -1)
+        gaps = ops.sub(self._along_last_or_before(placed, True), self._along_last_or_before(placed, False))
         left = np.triu(np.ones((self.count, self.count), bool))
         out = ops.neg(ops.reduce_sum(ops.logsumexp(ops.where(left, gaps, -math.inf), -1), -1))
-        if owns(self, value):
+        if is_own_sample(self, value):
             return out
         once = ops.equal(ops.reduce_sum(ops.cast(chosen, "int"), -2), 1)
         every = ops.equal(ops.reduce_sum(ops.cast(once, "int"), -1), self.count)
@@ -66,7 +67,7 @@ class PlackettLuce(Classes):
 
     def unit_prob(self, value: Node) -> Node:
         """The probability of a permutation, which is positive."""
-        return known_inside(super(Classes, self).unit_prob(value), POSITIVE)
+        return mark_inside(super(CategoricalBase, self).unit_prob(value), POSITIVE)
 
     def uniforms(self) -> tuple[tuple[int, ...], ...]:
         """One uniform per item."""
@@ -74,11 +75,11 @@ class PlackettLuce(Classes):
 
     def draw(self, *u: Node) -> Node:
         """The items in falling order of logits + Gumbel noise; of equal ones the first comes first."""
-        return in_falling_order(ops.add(self.logits, gumbel(u[0])))
+        return argsort_descending(ops.add(self.logits, gumbel_noise(u[0])))
 
     def node_mode(self) -> Node:
         """The items in falling order of probability; of equal ones the first comes first."""
-        return in_falling_order(self.weights)
+        return argsort_descending(self.weights)
 
     def support_size(self) -> float:
         """K! a unit."""
@@ -95,7 +96,7 @@ class PlackettLuce(Classes):
         raise ModelError("PlackettLuce has no entropy in closed form")
 
 
-def in_falling_order(keys: Node) -> Node:
+def argsort_descending(keys: Node) -> Node:
     """Indices of the last dimension in falling order of `keys`; of equal ones the first comes first."""
     shape, n = keys.type.shape, keys.type.shape[-1]
     mine, others = ops.reshape(keys, (*shape, 1)), ops.reshape(keys, (*shape[:-1], 1, n))

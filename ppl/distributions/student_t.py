@@ -6,10 +6,9 @@ import math
 from typing import Any, ClassVar
 
 from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.domain.support import Support
-from ppl.distributions.parts.formulas import LOG_SQRT_2PI, affine, log1p_square, standardize, stirling_gap
-from ppl.distributions.parts.gamma_formulas import digamma_gap
-from ppl.ir import incomplete, ops
+from ppl.distributions.formulas import LOG_SQRT_2PI, affine, digamma_gap, log1p_square, standardize, stirling_gap
+from ppl.distributions.support import Support
+from ppl.ir import cdfs, ops
 from ppl.ir.node import Node
 
 
@@ -89,19 +88,19 @@ class StudentT(Distribution):
     def node_cdf(self, value: Node) -> Node:
         """The cdf at t, half an incomplete beta function at df / (df + t^2) below 0."""
         df, loc, scale = self.params.values()
-        return incomplete.student_cdf(df, standardize(value, loc, scale))
+        return cdfs.student_cdf(df, standardize(value, loc, scale))
 
     def node_icdf(self, probability: Node) -> Node:
         """loc + scale times the standard quantile."""
         df, loc, scale = self.params.values()
-        return affine(loc, scale, incomplete.student_icdf(df, probability))
+        return affine(loc, scale, cdfs.student_icdf(df, probability))
 
     def node_sf(self, value: Node) -> Node:
         """The cdf at -t."""
         df, loc, scale = self.params.values()
-        return incomplete.student_cdf(df, ops.neg(standardize(value, loc, scale)))
+        return cdfs.student_cdf(df, ops.neg(standardize(value, loc, scale)))
 
     def node_isf(self, probability: Node) -> Node:
         """loc less scale times the standard quantile."""
         df, loc, scale = self.params.values()
-        return affine(loc, scale, ops.neg(incomplete.student_icdf(df, probability)))
+        return affine(loc, scale, ops.neg(cdfs.student_icdf(df, probability)))

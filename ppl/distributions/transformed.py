@@ -7,22 +7,25 @@ import math
 import numpy as np
 
 from ppl.arguments import shown
-from ppl.distributions.base import Distribution
-from ppl.distributions.bijectors import Affine, Bijector, Chain
-from ppl.distributions.bijectors.composed import flat
-from ppl.distributions.domain.guards import flat_where_dead, known_inside, owns
-from ppl.distributions.domain.intervals import Interval
-from ppl.distributions.domain.support import INTERVAL_OF, Support
-from ppl.distributions.parts.combinator import Combinator
+from ppl.distributions.base import Distribution, is_own_sample
+from ppl.distributions.bijectors import Affine, Bijector, Chain, flatten_chains
+from ppl.distributions.bounds import mark_inside
+from ppl.distributions.combinator import Combinator
+from ppl.distributions.formulas import constant_where_impossible
+from ppl.distributions.intervals import Interval
+from ppl.distributions.support import INTERVAL_OF, Support
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node
 
-OTHER = {"cdf": "sf", "log_cdf": "log_sf", "icdf": "isf", "log_icdf": "log_isf"}
-OTHER |= {upper: lower for lower, upper in OTHER.items()}
-ENDS = {"cdf": (0.0, 1.0), "sf": (1.0, 0.0), "log_cdf": (-math.inf, 0.0), "log_sf": (0.0, -math.inf)}
+OPPOSITE_TAIL = {"cdf": "sf", "log_cdf": "log_sf", "icdf": "isf", "log_icdf": "log_isf"}
+
+OPPOSITE_TAIL |= {upper: lower for lower, upper in OPPOSITE_TAIL.items()}
+
+TAIL_LIMITS = {"cdf": (0.0, 1.0), "sf": (1.0, 0.0), "log_cdf": (-math.inf, 0.0), "log_sf": (0.0, -math.inf)}
 """A tail's formula of the other side, and what it is below and above all values."""
-WHOLE = (Support.REAL, Support.POSITIVE, Support.NONNEGATIVE, Support.UNIT_INTERVAL)
+
+SUPPORTS_BY_INTERVAL = (Support.REAL, Support.POSITIVE, Support.NONNEGATIVE, Support.UNIT_INTERVAL)
 
 
 class Transformed(Combinator):
@@ -51,19 +54,19 @@ class Transformed(Combinator):
         for bijector in bijectors:
             if not isinstance(bijector, (Bijector, Chain)):
                 raise ModelError(f"Transformed: a bijector is one of ppl.bijectors, not {shown(bijector)}")
-        listed = flat(bijectors)
+        listed = flatten_chains(bijectors)
         moving = {f"base.{k}" for k in base.moving}
-        base = base.expand(_common(base, listed))
+        base = base.expand(_common_units(base, listed))
         shape, inside, rank, spread = base.event_shape, base.bounds, base.unit_rank, {}
         for name, bijector in listed.items():
             if not inside.within(bijector.domain):
                 raise ModelError(f"Transformed: {name} maps {bijector.domain}, its argument lies in {inside}")
             moving |= {f"{name}.{k}" for k in bijector.moves(inside)}
-            spread[name] = _fitted(name, bijector, shape)
+            spread[name] = _fit_to_event(name, bijector, shape)
             inside, shape = bijector.image(inside), bijector.shape(shape)
             rank = max(rank, bijector.rank) + bijector.value_rank - bijector.rank
         self.gather({}, {"base": base, **spread})
-        self.take_traits(
+        self.set_traits(
             reparameterized=base.reparameterized, implicit=base.implicit, no_path=base.no_path, unit_rank=rank,
             moving=frozenset(moving), log_tails=base.log_tails,
             through_cdf=base.through_cdf,
@@ -107,30 +110,30 @@ class Transformed(Combinator):
         if last is not None:
             return last
         image = self.bounds
-        whole = next((s for s in WHOLE if INTERVAL_OF[s] == image), Support.INTERVAL)
+        whole = next((s for s in SUPPORTS_BY_INTERVAL if INTERVAL_OF[s] == image), Support.INTERVAL)
         return Support.INTERVAL if self.moving or self.base.support is Support.INTERVAL else whole
 
-    def _summed(self, units: Node) -> Node:
+    def _sum_to_units(self, units: Node) -> Node:
         """Numbers led by this distribution's units as one number per unit."""
         more = len(units.type.shape) - len(self.batch_of_units)
         return ops.reduce_sum(units, tuple(range(-more, 0))) if more > 0 else units
 
     def unit_log_prob(self, value: Node) -> Node:
         """log p_base(x) - the sum of log |det|; -inf where no x has this value."""
-        own, x, total, missed = owns(self, value), value, ops.const(0.0), None
+        own, x, total, missed = is_own_sample(self, value), value, ops.const(0.0), None
         for bijector, inside in zip(reversed(self.bijectors), reversed(self.intervals()[:-1]), strict=True):
             bad = None if own else bijector.outside(x)
             if bad is not None:
                 x = ops.where(bad, bijector.inside(x), x)
-                per_unit = self._summed(ops.cast(bad, "int"))
+                per_unit = self._sum_to_units(ops.cast(bad, "int"))
                 missed = per_unit if missed is None else ops.add(missed, per_unit)
             x = bijector.inverse(x)
-            x = known_inside(x, inside) if own else x
-            total = ops.add(total, self._summed(bijector.log_det(x)))
+            x = mark_inside(x, inside) if own else x
+            total = ops.add(total, self._sum_to_units(bijector.log_det(x)))
         base = self.base
-        density = ops.sub(self._summed(base.unit_log_prob(x)), total)
+        density = ops.sub(self._sum_to_units(base.unit_log_prob(x)), total)
         if not own and base.support is not Support.REAL:
-            density = flat_where_dead(density)
+            density = constant_where_impossible(density)
         return density if missed is None else ops.where(ops.less(0, missed), -math.inf, density)
 
     def uniforms(self) -> tuple[tuple[int, ...] | None, ...]:
@@ -146,19 +149,19 @@ class Transformed(Combinator):
         """That of the base."""
         return self.base.choice
 
-    def crossing(self) -> tuple[frozenset[str], Node | None]:
+    def path_between_components(self) -> tuple[frozenset[str], Node | None]:
         """That of the base."""
-        names, spread = self.base.crossing()
+        names, spread = self.base.path_between_components()
         return frozenset(f"base.{name}" for name in names), spread
 
     @property
-    def no_path_inside(self) -> str:
+    def no_path_given_choice(self) -> str:
         """That of the base."""
-        return self.base.no_path_inside
+        return self.base.no_path_given_choice
 
-    def draw_inside(self, choice: Node, *u: Node) -> Node:
+    def draw_given_choice(self, choice: Node, *u: Node) -> Node:
         """The transformed draw of the base, given its choice."""
-        return self._forward(self.base.draw_inside(choice, *u))
+        return self._forward(self.base.draw_given_choice(choice, *u))
 
     def _forward(self, x: Node) -> Node:
         for bijector in self.bijectors:
@@ -182,17 +185,17 @@ class Transformed(Combinator):
         return self._tail(self.bijectors, value, "log_sf")
 
     def _tail(self, bijectors: list[Bijector], value: Node, what: str) -> Node:
-        self._scalars(what)
+        self._require_scalars(what)
         if not bijectors:
             found: Node = getattr(self.base, f"node_{what}")(value)
             return found
         *before, last = bijectors
         bad = last.outside(value)
         x = last.inverse(value if bad is None else ops.where(bad, last.safe, value))
-        below = self._tail(before, x, (what if last.increasing else OTHER[what]))
+        below = self._tail(before, x, (what if last.increasing else OPPOSITE_TAIL[what]))
         if bad is None:
             return below
-        low, high = ENDS[what]
+        low, high = TAIL_LIMITS[what]
         return ops.where(bad, ops.where(ops.less(last.safe, value), high, low), below)
 
     def node_icdf(self, probability: Node) -> Node:
@@ -213,26 +216,26 @@ class Transformed(Combinator):
 
     def _quantile(self, what: str, probability: Node) -> Node:
         """The base's quantile of one tail, of the other one where the bijectors together decrease, transformed."""
-        self._scalars(what)
+        self._require_scalars(what)
         falls = sum(not b.increasing for b in self.bijectors) % 2
-        return self._forward(getattr(self.base, f"node_{OTHER[what] if falls else what}")(probability))
+        return self._forward(getattr(self.base, f"node_{OPPOSITE_TAIL[what] if falls else what}")(probability))
 
-    def _scalars(self, what: str) -> None:
+    def _require_scalars(self, what: str) -> None:
         if self.unit_rank:
             raise ModelError(f"Transformed has no {what}: its units are vectors")
 
-    def _affine(self, what: str) -> None:
+    def _require_affine(self, what: str) -> None:
         if not all(isinstance(b, Affine) for b in self.bijectors):
             raise ModelError(f"Transformed has no {what} in closed form, but under Affine")
 
     def node_mean(self) -> Node:
         """That of the base, under affine maps."""
-        self._affine("mean")
+        self._require_affine("mean")
         return self._forward(self.base.node_mean())
 
     def unit_covariance(self) -> Node:
         """That of the base times the squares of the scales, under affine maps of scalars."""
-        self._affine("covariance")
+        self._require_affine("covariance")
         found = self.base.unit_covariance()
         for bijector in self.bijectors:
             scale = bijector.params["scale"]
@@ -248,14 +251,14 @@ class Transformed(Combinator):
 
     def unit_entropy(self) -> Node:
         """That of the base plus log |scale|, under affine maps."""
-        self._affine("entropy")
+        self._require_affine("entropy")
         found, x = self.base.unit_entropy(), ops.const(0.0)
         for bijector in self.bijectors:
-            found = ops.add(found, self._summed(bijector.log_det(x)))
+            found = ops.add(found, self._sum_to_units(bijector.log_det(x)))
         return found
 
 
-def _common(base: Distribution, listed: dict[str, Bijector]) -> tuple[int, ...]:
+def _common_units(base: Distribution, listed: dict[str, Bijector]) -> tuple[int, ...]:
     """Shape of the base's units after broadcasting with the bijectors' parameters up to the first of vectors."""
     shape = base.event_shape
     for name, bijector in listed.items():
@@ -272,7 +275,7 @@ def _common(base: Distribution, listed: dict[str, Bijector]) -> tuple[int, ...]:
     return units
 
 
-def _fitted(name: str, bijector: Bijector, shape: tuple[int, ...]) -> Bijector:
+def _fit_to_event(name: str, bijector: Bijector, shape: tuple[int, ...]) -> Bijector:
     """`bijector` with parameters of the event's shape, unless they belong to the map as a whole."""
     if bijector.shared:
         return bijector

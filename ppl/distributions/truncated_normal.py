@@ -8,20 +8,18 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ppl.distributions.base import Distribution
-from ppl.distributions.domain.bounds import bounds_of
-from ppl.distributions.domain.checks import constant_value, require_ordered
-from ppl.distributions.domain.conditions import Condition, ordered
-from ppl.distributions.domain.guards import owns
-from ppl.distributions.domain.intervals import Interval
-from ppl.distributions.domain.support import Support
-from ppl.distributions.parts.formulas import frozen, standardize
-from ppl.distributions.truncation.tails import LogTails
+from ppl.distributions.base import Distribution, is_own_sample
+from ppl.distributions.bounds import bounds_of
+from ppl.distributions.constraints import Condition, constant_value, ordering_condition, require_ordered
+from ppl.distributions.formulas import frozen, standardize
+from ppl.distributions.intervals import Interval
+from ppl.distributions.support import Support
+from ppl.distributions.tails import LogTails
 from ppl.ir import ops
 from ppl.ir.node import Node
 
 
-class Ends(NamedTuple):
+class StandardEnds(NamedTuple):
     """The interval in standard units.
 
     a, b : its ends, perhaps infinite.
@@ -65,7 +63,7 @@ class TruncatedNormal(LogTails, Distribution):
     def conditions(self) -> Iterator[Condition]:
         """Those of every parameter, and low < high."""
         yield from super().conditions()
-        yield ordered(self.params["low"], self.params["high"])
+        yield ordering_condition(self.params["low"], self.params["high"])
 
     @property
     def support(self) -> Support:
@@ -80,32 +78,32 @@ class TruncatedNormal(LogTails, Distribution):
         lo, hi = bounds_of(self.params["low"]).lo, bounds_of(self.params["high"]).hi
         return Interval(lo, hi, math.isinf(lo), math.isinf(hi))
 
-    def ends(self) -> Ends:
+    def ends(self) -> StandardEnds:
         """The interval in standard units. An infinite end stays one, and passes no derivative."""
         loc, scale, low, high = self.params.values()
         a, b = (_standard_end(end, loc, scale) for end in (low, high))
         above, below = ops.less(0.0, frozen(a)), ops.less(frozen(b), 0.0)
         nearest = ops.where(above, a, ops.where(below, b, 0.0))
         anchor = ops.where(above, low, ops.where(below, high, loc))
-        return Ends(a, b, above, below, nearest, anchor)
+        return StandardEnds(a, b, above, below, nearest, anchor)
 
     def unit_log_prob(self, value: Node) -> Node:
         """-(z - e) (z + e) / 2 - log scale - log mass, z = (x - loc) / scale."""
         _, _, low, high = self.params.values()
         known = Interval(bounds_of(low).hi, bounds_of(high).lo, False, False)
-        sure = owns(self, value) or bounds_of(value).within(known)
+        sure = is_own_sample(self, value) or bounds_of(value).within(known)
         inside = ops.logical_and(ops.less_equal(low, value), ops.less_equal(value, high))
         ends = self.ends()
         x = value if sure else ops.where(inside, value, ends.anchor)
         density = self.inside(x, ends)
         return density if sure else ops.where(inside, density, -math.inf)
 
-    def inside(self, x: Node, ends: Ends) -> Node:
+    def inside(self, x: Node, ends: StandardEnds) -> Node:
         """The log-density between the ends."""
         log_mass = ops.add(ops.log(self.params["scale"]), ops.log_mass_between(ends.a, ends.b))
-        return ops.sub(ops.neg(self.fall(x, ends)), log_mass)
+        return ops.sub(ops.neg(self.exponent_gap(x, ends)), log_mass)
 
-    def fall(self, x: Node, ends: Ends) -> Node:
+    def exponent_gap(self, x: Node, ends: StandardEnds) -> Node:
         """(z^2 - e^2) / 2 from (x - anchor) / scale = z - e."""
         step = standardize(x, ends.anchor, self.params["scale"])
         return ops.mul(step, ops.add(ends.nearest, ops.mul(0.5, step)))
@@ -119,7 +117,7 @@ class TruncatedNormal(LogTails, Distribution):
         x = ops.where(ops.less(frozen(x), frozen(low)), low, x)
         return ops.where(ops.less(frozen(high), frozen(x)), high, x)
 
-    def densities(self, ends: Ends) -> tuple[Node, Node, Node]:
+    def densities(self, ends: StandardEnds) -> tuple[Node, Node, Node]:
         """The densities at both ends in standard units, and the log mass relative to the largest density."""
         log_mass = ops.log_mass_between(ends.a, ends.b)
         at_a, at_b = (_end_density(end, ends.nearest, log_mass) for end in (ends.a, ends.b))
@@ -140,7 +138,10 @@ class TruncatedNormal(LogTails, Distribution):
         ends = self.ends()
         at_a, at_b, _ = self.densities(ends)
         mean = ops.sub(at_a, at_b)
-        spread = ops.add(ops.mul(at_a, ops.sub(_finite(ends.a), mean)), ops.mul(at_b, ops.sub(mean, _finite(ends.b))))
+        spread = ops.add(
+            ops.mul(at_a, ops.sub(_zero_if_infinite(ends.a), mean)),
+            ops.mul(at_b, ops.sub(mean, _zero_if_infinite(ends.b))),
+        )
         return ops.mul(ops.add(1.0, spread), ops.mul(self.params["scale"], self.params["scale"]))
 
     def unit_entropy(self) -> Node:
@@ -148,13 +149,15 @@ class TruncatedNormal(LogTails, Distribution):
         ends = self.ends()
         at_a, at_b, log_mass = self.densities(ends)
         square = ops.mul(ends.nearest, ends.nearest)
-        moved = ops.sub(ops.sub(ops.mul(at_a, _finite(ends.a)), square), ops.mul(at_b, _finite(ends.b)))
+        moved = ops.sub(
+            ops.sub(ops.mul(at_a, _zero_if_infinite(ends.a)), square), ops.mul(at_b, _zero_if_infinite(ends.b))
+        )
         return ops.add(ops.add(ops.log(self.params["scale"]), log_mass), ops.mul(0.5, ops.add(1.0, moved)))
 
     def node_log_cdf(self, value: Node) -> Node:
         """The log of the mass from low to x over that from low to high."""
         finite = ops.less(ops.absolute(frozen(value)), math.inf)
-        inside = self._log_mass_below(_finite(value))
+        inside = self._log_mass_below(_zero_if_infinite(value))
         return ops.where(finite, inside, ops.where(ops.less(frozen(value), 0.0), -math.inf, 0.0))
 
     def _log_mass_below(self, value: Node) -> Node:
@@ -163,7 +166,9 @@ class TruncatedNormal(LogTails, Distribution):
         x = ops.minimum(ops.maximum(value, low), high)
         z = standardize(x, self.params["loc"], self.params["scale"])
         z = ops.where(ends.above, ops.add(ends.a, standardize(x, low, self.params["scale"])), z)
-        before = ops.where(ends.above, ops.const(0.0), ops.where(ops.less(frozen(z), 0.0), self.fall(x, ends), 0.0))
+        before = ops.where(
+            ends.above, ops.const(0.0), ops.where(ops.less(frozen(z), 0.0), self.exponent_gap(x, ends), 0.0)
+        )
         log_mass = ops.sub(ops.log_mass_between(ends.a, z), ops.log_mass_between(ends.a, ends.b))
         return ops.sub(log_mass, before)
 
@@ -198,14 +203,14 @@ def _standard_end(end: Node, loc: Node, scale: Node) -> Node:
     return ops.where(finite, standardize(ops.where(finite, end, 0.0), loc, scale), end)
 
 
-def _finite(end: Node) -> Node:
+def _zero_if_infinite(end: Node) -> Node:
     """`end`, 0 where it is infinite."""
     return ops.where(ops.less(ops.absolute(frozen(end)), math.inf), end, 0.0)
 
 
 def _end_density(end: Node, nearest: Node, log_mass: Node) -> Node:
     """exp((e^2 - end^2) / 2) over the mass relative to the largest density; 0 at infinity."""
-    inside = _finite(end)
-    fall = ops.mul(0.5, ops.mul(ops.sub(inside, nearest), ops.add(inside, nearest)))
-    density = ops.exp(ops.neg(ops.add(fall, log_mass)))
+    inside = _zero_if_infinite(end)
+    exponent_gap = ops.mul(0.5, ops.mul(ops.sub(inside, nearest), ops.add(inside, nearest)))
+    density = ops.exp(ops.neg(ops.add(exponent_gap, log_mass)))
     return ops.where(ops.less(ops.absolute(frozen(end)), math.inf), density, 0.0)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-from ppl.distributions.base import KEY, Distribution
-from ppl.distributions.domain.bounds import bounds_of
-from ppl.distributions.domain.guards import contains
-from ppl.distributions.domain.intervals import CLOSED_UNIT
-from ppl.distributions.domain.support import Support
-from ppl.distributions.parts.eager import present
-from ppl.distributions.parts.formulas import frozen, one_minus_cos, turns
-from ppl.ir import incomplete, ops
+from ppl.distributions.base import KEY, Distribution, apply_formula
+from ppl.distributions.bounds import bounds_of, contains
+from ppl.distributions.formulas import frozen, one_minus_cos, wrapping_rotation
+from ppl.distributions.intervals import CLOSED_UNIT
+from ppl.distributions.support import Support
+from ppl.ir import cdfs, ops
 from ppl.ir.node import Node
 
 LOG_TWO_PI = math.log(2 * math.pi)
@@ -63,11 +61,11 @@ class VonMises(Distribution):
     def draw(self, *u: Node) -> Node:
         """loc plus a draw around 0, wrapped; the path is that of the angle, without the jumps of the wrapping."""
         angle = ops.add(self.params["loc"], ops.vonmises_draw(self.params["concentration"], u[0]))
-        return ops.add(angle, turns(frozen(angle)))
+        return ops.add(angle, wrapping_rotation(frozen(angle)))
 
     def node_mean(self) -> Node:
         """The circular mean: loc, wrapped."""
-        return ops.add(self.params["loc"], turns(self.params["loc"]))
+        return ops.add(self.params["loc"], wrapping_rotation(self.params["loc"]))
 
     def node_mode(self) -> Node:
         """loc, wrapped."""
@@ -76,7 +74,7 @@ class VonMises(Distribution):
     @property
     def circular_variance(self) -> Any:
         """1 - I1(concentration) / I0(concentration), between 0 and 1."""
-        return present((self,), lambda: ops.neg(ops.log_i0e(self.params["concentration"], 1)))
+        return apply_formula((self,), lambda: ops.neg(ops.log_i0e(self.params["concentration"], 1)))
 
     def unit_entropy(self) -> Node:
         """log(2 pi I0(concentration)) - concentration I1 / I0, without cancellation."""
@@ -84,19 +82,19 @@ class VonMises(Distribution):
         spread = ops.sub(ops.log_i0e(concentration), ops.mul(concentration, ops.log_i0e(concentration, 1)))
         return ops.add(spread, LOG_TWO_PI)
 
-    def _accumulated(self, angle: Node) -> tuple[Node, Node]:
+    def _mass_below(self, angle: Node) -> tuple[Node, Node]:
         """The mass below an unwrapped angle, loc subtracted: whole turns, and what is left, small next to a turn."""
-        shift = turns(frozen(angle))
+        shift = wrapping_rotation(frozen(angle))
         wrapped, turned = ops.add(angle, shift), ops.neg(ops.div(shift, 2 * math.pi))
         right = ops.less(0.0, frozen(wrapped))
-        tail = incomplete.vonmises_cdf(self.params["concentration"], ops.where(right, ops.neg(wrapped), wrapped))
+        tail = cdfs.vonmises_cdf(self.params["concentration"], ops.where(right, ops.neg(wrapped), wrapped))
         return ops.add(turned, ops.cast(right, "float")), ops.where(right, ops.neg(tail), tail)
 
     def node_cdf(self, value: Node) -> Node:
         """The mass between -pi and x; 0 below -pi, 1 above pi."""
         inside = ops.logical_and(ops.less_equal(-math.pi, value), ops.less_equal(value, math.pi))
         angle = ops.sub(ops.where(inside, value, 0.0), self.params["loc"])
-        (whole, rest), (first, start) = map(self._accumulated, (angle, ops.sub(-math.pi, self.params["loc"])))
+        (whole, rest), (first, start) = map(self._mass_below, (angle, ops.sub(-math.pi, self.params["loc"])))
         found = ops.add(ops.sub(whole, first), ops.sub(rest, start))
         return ops.where(inside, found, ops.cast(ops.less(0.0, value), "float"))
 
@@ -108,11 +106,11 @@ class VonMises(Distribution):
         return ops.where(inside, self._quantile(ops.where(inside, probability, 0.5)), math.nan)
 
     def _quantile(self, probability: Node) -> Node:
-        first, start = self._accumulated(ops.sub(-math.pi, self.params["loc"]))
+        first, start = self._mass_below(ops.sub(-math.pi, self.params["loc"]))
         high = ops.less(0.5, frozen(probability))
         mass = ops.add(start, ops.where(high, ops.sub(probability, 1.0), probability))
         left = ops.less(frozen(mass), 0.0)
-        angle = incomplete.vonmises_icdf(self.params["concentration"], ops.where(left, ops.neg(mass), mass))
+        angle = cdfs.vonmises_icdf(self.params["concentration"], ops.where(left, ops.neg(mass), mass))
         whole = ops.add(first, ops.sub(ops.cast(high, "float"), ops.cast(left, "float")))
         around = ops.add(ops.where(left, ops.neg(angle), angle), ops.mul(2 * math.pi, whole))
         return ops.add(self.params["loc"], around)

@@ -11,7 +11,7 @@ from ppl.estimators.doubly_reparameterized import DoublyReparameterized
 from ppl.estimators.enumerate import Enumerate
 from ppl.estimators.implicit import Implicit
 from ppl.estimators.measure_valued import MeasureValued
-from ppl.estimators.parts.not_needed import NotNeeded
+from ppl.estimators.not_needed import NotNeeded
 from ppl.estimators.pathwise import Pathwise
 from ppl.estimators.rebar import Rebar
 from ppl.estimators.relax import Relax

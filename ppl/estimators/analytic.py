@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from ppl.errors import ModelError
-from ppl.estimators.base import Enters, Estimator, Second, Support
+from ppl.estimators.base import EntersBy, Estimator, SecondDerivatives, Support
 from ppl.records import dataclass
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class Analytic(Estimator):
     """
 
     before_loops: ClassVar[bool] = False
-    enters: ClassVar[Enters] = "averaged"
-    second: ClassVar[Second] = "kept"
+    enters: ClassVar[EntersBy] = "averaged"
+    second: ClassVar[SecondDerivatives] = "kept"
     sampled: ClassVar[bool] = False
 
     budget: int = 32
@@ -44,7 +44,7 @@ class Analytic(Estimator):
             return Support(False, str(error))
         if node.degrees.random is not None:
             return Support(False, f"'{node.degrees.random}' downstream is random: it needs a sample, not a mean")
-        complaint = node.degrees.too_high(node.graph.trace.costs.values())
+        complaint = node.degrees.why_not_quadratic(node.graph.trace.costs.values())
         if complaint:
             return Support(False, complaint)
         size = self.side_count(node)

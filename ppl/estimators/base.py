@@ -1,12 +1,12 @@
 """The contract of a gradient estimator: when it applies, what it costs, and how it rewrites a random node.
 
-An estimator maps a random node to *branches*. Branch 0 is the trunk; the others are side branches that run from the
-node to the costs on the trunk's noise. A branch has a value (stopped or not), a weight, and flags; score terms are
-multiplied by the stopped primal costs downstream. The gradient of the finished surrogate is the estimate.
-"""
+An estimator maps a random node to *branches*. Branch 0 is the primal; the others are side branches that run from the
+node to the costs on the primal's noise. A branch has a value (stopped or not), a weight, and flags; score terms are
+multiplied by the stopped primal costs downstream. The gradient of the finished surrogate is the estimate."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import field, fields
 from functools import wraps
@@ -18,8 +18,8 @@ from ppl.errors import EstimatorError
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import PARTICLES, Axis
-from ppl.lang.blocks.init import Initializer
-from ppl.lang.time.record import base_name
+from ppl.lang.init import Initializer
+from ppl.lang.loops import base_name
 from ppl.lang.trace import Bound
 from ppl.names import Keywords
 from ppl.records import dataclass
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
     from ppl.lang.params import Hyper as HyperValue
 
-CONDITIONAL = 16  # purpose of the first uniform of a conditional relaxation; base uniforms have purposes 0, 1, …
+CONDITIONAL_PURPOSE = (
+    16  # purpose of the first uniform of a conditional relaxation; base uniforms have purposes 0, 1, …
+)
 
 
 class Support(NamedTuple):
@@ -80,38 +82,38 @@ class Auxiliary:
 
 @dataclass
 class Advantages:
-    """Primal downstream costs of a node, one per branch (trunk first), over the node's plates and particles.
+    """Primal downstream costs of a node, one per branch (primal first), over the node's plates and particles.
 
-    `mean_over_rows` averages such a value over plates and particles to an unplated scalar. `bounds` are the trunk's
+    `mean_over_rows` averages such a value over plates and particles to an unplated scalar. `bounds` are the primal's
     log-weights of the multi-sample bounds among the costs; `reduce` takes a value over the axes of such a cost to the
-    node's own rows, as the costs were taken. `trunk` is the value that the costs of the trunk were computed from.
+    node's own rows, as the costs were taken. `primal` is the value that the costs of the primal were computed from.
     """
 
     costs: list[Node]
     mean_over_rows: Callable[[Node], Node]
     bounds: list[Bound]
     reduce: Callable[[Node], Node]
-    trunk: Node
+    primal: Node
 
 
 ScoreTerm = Callable[[Advantages], Node]
 
-Enters = Literal["drawn", "summed", "averaged"]
+EntersBy = Literal["drawn", "summed", "averaged"]
 """How a node enters a program that estimates: by a sample, by all its states, or by its mean and covariance."""
 
-Second = Literal["kept", "path", "score"]
+SecondDerivatives = Literal["kept", "path", "score"]
 """How a node enters second derivatives: as it is, along its path where that is smooth, or by its score."""
 
 
 @dataclass
 class Branches:
-    """What an estimator makes of a node: the trunk value, side branches, and the score term (or None).
+    """What an estimator makes of a node: the primal value, side branches, and the score term (or None).
 
     `temperature` is that of soft sides, at which later discrete nodes are relaxed too. `fit` maps the advantages to a
     scalar that auxiliary variables with `adapt="fit"` minimise.
     """
 
-    trunk: Node
+    primal: Node
     sides: list[Side] = field(default_factory=list)
     score: ScoreTerm | None = None
     temperature: Node | None = None
@@ -120,7 +122,7 @@ class Branches:
 
 @dataclass
 class NodeContext:
-    """What an estimator gets to expand one node: the distribution with its trunk parameters, noise and auxiliaries.
+    """What an estimator gets to expand one node: the distribution with its primal parameters, noise and auxiliaries.
 
     `inputs` are the float data arguments that its plates open; `relaxes()` says whether the cost can be relaxed.
     `importance` is the normalised weight of each sample in the bound downstream (estimators with `reweights` only).
@@ -152,8 +154,8 @@ class Estimator(Keywords):
     The rest of the package asks an estimator what it declares here, and never for its class.
     """
 
-    enters: ClassVar[Enters] = "drawn"
-    second: ClassVar[Second] = "score"
+    enters: ClassVar[EntersBy] = "drawn"
+    second: ClassVar[SecondDerivatives] = "score"
     sampled: ClassVar[bool] = True  # whether the node's value is a sample; else no draw of it exists
     imposed: ClassVar[bool] = False  # whether it follows from the graph or the objective, and is no one's choice
     within_cost: ClassVar[bool] = False  # whether the node is summed out inside a cost, by log-sum-exp
@@ -173,7 +175,7 @@ class Estimator(Keywords):
         """Every `supports`, of estimators made elsewhere too, first asks about stopped occurrences of the node."""
         super().__init_subclass__(**options)
         if "supports" in cls.__dict__:
-            cls.supports = _unless_tangled(cls.supports)  # type: ignore[method-assign, assignment]
+            cls.supports = _refuse_if_also_stopped(cls.supports)  # type: ignore[method-assign, assignment]
 
     def __post_init__(self) -> None:
         """Options that are declared as numbers or truth values are of that kind."""
@@ -185,7 +187,7 @@ class Estimator(Keywords):
                 object.__setattr__(self, option.name, value)
 
     @classmethod
-    def made_of(cls, **options: Any) -> Estimator:
+    def from_options(cls, **options: Any) -> Estimator:
         """The estimator with these values of its fields."""
         return cls(**options)
 
@@ -204,21 +206,21 @@ class Estimator(Keywords):
         raise NotImplementedError(f"{type(self).__name__}.supports is abstract")
 
     def side_count(self, node: RandomNode) -> int:
-        """Side branches that a supported `node` gets: downstream evaluations beside the trunk's."""
+        """Side branches that a supported `node` gets: downstream evaluations beside the primal's."""
         return self.sides
 
     def states(self, node: RandomNode) -> float:
         """Joint states that a supported `node` is summed over; 1 where it is drawn."""
         return 1.0
 
-    def all_sides(self, node: RandomNode) -> int:
+    def side_count_over_loop(self, node: RandomNode) -> int:
         """Side branches of all the steps of a loop over time."""
-        return self.side_count(node.alone) * node.steps
+        return self.side_count(node.in_one_step) * node.steps
 
-    def all_states(self, node: RandomNode) -> float:
+    def states_over_loop(self, node: RandomNode) -> float:
         """Joint states of all the steps of a loop over time."""
         try:
-            return self.states(node.alone) ** node.steps
+            return self.states(node.in_one_step) ** node.steps
         except OverflowError:
             return float("inf")
 
@@ -244,7 +246,7 @@ class Estimator(Keywords):
         return None
 
 
-def _unless_tangled(supports: Callable[[Any, RandomNode], Support]) -> Callable[[Any, RandomNode], Support]:
+def _refuse_if_also_stopped(supports: Callable[[Any, RandomNode], Support]) -> Callable[[Any, RandomNode], Support]:
     """`supports`, but no where a cost has the node both directly and stopped, unless the estimator follows its path."""
 
     @wraps(supports)
@@ -261,3 +263,9 @@ def _unless_tangled(supports: Callable[[Any, RandomNode], Support]) -> Callable[
 def score_of(dist: Distribution, value: Node) -> Node:
     """log p(value | parameters) with the value stopped: the term whose gradient is the score."""
     return dist.node_log_prob(ops.stop(value))
+
+
+def zero_if_impossible(chance: Node, cost: Node) -> Node:
+    """A cost, or a difference of costs; nothing where it is not finite in a state that cannot happen."""
+    counts = ops.logical_or(ops.less(0.0, ops.stop(chance)), ops.less(ops.absolute(cost), math.inf))
+    return ops.where(counts, cost, 0.0)

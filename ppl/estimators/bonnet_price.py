@@ -8,7 +8,7 @@ import numpy as np
 
 from ppl.distributions import MultivariateNormal, Normal
 from ppl.estimators.base import Advantages, Branches, Estimator, NodeContext, Support
-from ppl.graph.smoothness import describe
+from ppl.graph.smoothness import describe_order
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import Node
@@ -48,7 +48,7 @@ class BonnetPrice(Estimator):
             return Support(False, f"a cost couples the rows of plate '{node.coupled_plates[0].name}'")
         order, where = node.path_order()
         if order < ONCE:
-            return Support(False, f"{describe(order)} on the way to {where}: the second derivative would miss it")
+            return Support(False, f"{describe_order(order)} on the way to {where}: the second derivative would miss it")
         if any(n.op == "external" and n in node.direct for n in node.graph.order):
             return Support(False, "a user's function on the way to a cost has no second derivative")
         return Support(True, f"{type(node.dist).__name__}, and a cost with a second derivative")
@@ -59,14 +59,14 @@ class BonnetPrice(Estimator):
         mean, covariance, rank = ctx.dist.node_mean(), ctx.dist.unit_covariance(), ctx.dist.unit_rank
 
         def score(advantages: Advantages) -> Node:
-            (slope,) = gradient(advantages.costs[0], [advantages.trunk], erase={"theta"})
-            curved = ops.mul(ops.mul(0.5, ops.stop(_curvature(slope, advantages.trunk, rank))), covariance)
+            (slope,) = gradient(advantages.costs[0], [advantages.primal], erase={"theta"})
+            curved = ops.mul(ops.mul(0.5, ops.stop(_hessian_blocks(slope, advantages.primal, rank))), covariance)
             return ops.add(ops.reduce_sum(ops.mul(ops.stop(slope), mean)), ops.reduce_sum(curved))
 
         return Branches(value, score=score)
 
 
-def _curvature(slope: Node, value: Node, rank: int) -> Node:
+def _hessian_blocks(slope: Node, value: Node, rank: int) -> Node:
     """The Hessian's diagonal (`rank` 0), or its block for each unit (`rank` 1, a vector), one product an entry."""
     shape, size = value.type.shape, value.type.event_size
     total = ops.const(0.0)

@@ -30,7 +30,7 @@ class CategoricalDisARM(Estimator):
         only x̃ takes it                 q − b̃
         neither                          0
 
-    The trunk is the node's own sample; the decisions' uniforms are drawn given it. Requires a Categorical
+    The primal is the node's own sample; the decisions' uniforms are drawn given it. Requires a Categorical
     or OneHotCategorical node (units independent given their parents), hard values only, and nothing of the cost.
     Unbiased; two downstream evaluations whatever the number of classes and units, and at most K² additions a unit; the
     variance depends on differences of the cost alone, and on the order of the classes.
@@ -52,7 +52,7 @@ class CategoricalDisARM(Estimator):
         assert isinstance(dist, (Categorical, OneHotCategorical))
         indicators = isinstance(dist, OneHotCategorical)
         value = ops.stop(ctx.draw())
-        sticks = Sticks(dist.class_probs(), ops.argmax(value) if indicators else value)
+        sticks = StickBreakingDecisions(dist.class_probs(), ops.argmax(value) if indicators else value)
         (w,) = ctx.fresh((dist.weights.type.shape,))
         partner, coefficient = sticks.couple(w)
         weight = ops.mul(0.5, sticks.in_log_probs(coefficient))
@@ -66,14 +66,14 @@ class CategoricalDisARM(Estimator):
         return Branches(value, [Side(ops.stop(other))], score)
 
 
-class Sticks:
+class StickBreakingDecisions:
     """The binary decisions behind classes `index` (…) under probabilities `probs` (…, K)."""
 
     def __init__(self, probs: Node, index: Node):
         self.probs, self.count = probs, probs.type.shape[-1]
         self.classes = np.arange(self.count)
-        self.index = _column(index)
-        self.after = _others(probs, after=True)
+        self.index = _with_unit_axis(index)
+        self.after = _sum_before_or_after(probs, after=True)
         here = ops.add(probs, self.after)
         possible = ops.less(0.0, here)
         self.yes = ops.where(possible, ops.div(probs, here), 0.0)
@@ -88,7 +88,7 @@ class Sticks:
         final = ops.equal(self.classes, self.count - 1)
         b_partner = ops.cast(ops.logical_or(final, ops.less(no, ops.sub(1.0, v))), "float")
         partner = ops.argmax(b_partner)
-        first, second = ops.less_equal(self.classes, self.index), ops.less_equal(self.classes, _column(partner))
+        first, second = ops.less_equal(self.classes, self.index), ops.less_equal(self.classes, _with_unit_axis(partner))
         both = ops.mul(ops.sub(b, b_partner), ops.maximum(yes, no))
         one = ops.where(first, ops.sub(b, yes), ops.where(second, ops.sub(yes, b_partner), 0.0))
         coefficient = ops.where(ops.logical_and(first, second), both, one)
@@ -100,10 +100,10 @@ class Sticks:
         The log-odds of decision k are log π_k - log Σ_{j>k} π_j.
         """
         share = ops.where(ops.less(0.0, self.after), ops.div(coefficient, self.after), 0.0)
-        return ops.sub(coefficient, ops.mul(self.probs, _others(share, after=False)))
+        return ops.sub(coefficient, ops.mul(self.probs, _sum_before_or_after(share, after=False)))
 
 
-def _others(x: Node, after: bool) -> Node:
+def _sum_before_or_after(x: Node, after: bool) -> Node:
     """Sums over the later, or else the earlier, entries of every row: a product, or running sums of many classes."""
     *lead, count = x.type.shape
     if count <= CLASSES_MULTIPLIED:
@@ -115,5 +115,5 @@ def _others(x: Node, after: bool) -> Node:
     return ops.window(before, turned) if after else before
 
 
-def _column(index: Node) -> Node:
+def _with_unit_axis(index: Node) -> Node:
     return ops.reshape(index, (*index.type.shape, 1))

@@ -17,10 +17,12 @@ from ppl.records import dataclass
 if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
 
-ANY_MEMBER = ("drawn_only", "leaves_support", "own_path", "stops_density")
+DECLARED_BY_ANY_MEMBER = ("drawn_only", "leaves_support", "own_path", "stops_density")
 """What a combination declares if any member does."""
-PER = ("parameter", "entry")
-WEIGHT = re.compile(r"/\d+\.weight\.[^./]+$")
+
+WEIGHT_GRANULARITIES = ("parameter", "entry")
+
+WEIGHT_NAME = re.compile(r"/\d+\.weight\.[^./]+$")
 """How the names of weights end: after the node's, the number of the member and the parameter."""
 
 
@@ -60,10 +62,10 @@ class Combine(Estimator):
         self.__post_init__()
 
     def __post_init__(self) -> None:
-        if self.per not in PER:
-            raise EstimatorError(f"Combine: per must be one of {PER}, not {shown(self.per)}")
+        if self.per not in WEIGHT_GRANULARITIES:
+            raise EstimatorError(f"Combine: per must be one of {WEIGHT_GRANULARITIES}, not {shown(self.per)}")
         for i, member in enumerate(self.members):
-            complaint = _unfit(member) or ("is named twice" if member in self.members[:i] else "")
+            complaint = _why_no_member(member) or ("is named twice" if member in self.members[:i] else "")
             if complaint:
                 named = member.label if isinstance(member, Estimator) else shown(member)
                 raise EstimatorError(f"Combine: {named} {complaint}")
@@ -74,12 +76,12 @@ class Combine(Estimator):
         relaxing = [m.label for m in self.members if hasattr(m, "temperature")]
         if len(relaxing) > 1:
             raise EstimatorError(f"Combine: {' and '.join(relaxing)} each relax the node, at temperatures of their own")
-        for name in ANY_MEMBER:
+        for name in DECLARED_BY_ANY_MEMBER:
             object.__setattr__(self, name, any(getattr(m, name) for m in self.members))
         object.__setattr__(self, "before_loops", all(m.before_loops for m in self.members))
 
     @classmethod
-    def made_of(cls, **options: Any) -> Combine:
+    def from_options(cls, **options: Any) -> Combine:
         """The combination with these members and options."""
         return cls(*options.pop("members"), **options)
 
@@ -118,7 +120,7 @@ class Combine(Estimator):
         return sum(m.side_count(node) for m in self.members)
 
     def expand(self, ctx: NodeContext) -> Branches:
-        """The trunk and all sides of the members; parameters pass each member's gradient with its weight."""
+        """The primal and all sides of the members; parameters pass each member's gradient with its weight."""
         sample, weights = ctx.draw(), self._weights(ctx)
         made: list[Branches] = []
         asked: list[tuple[int, ...] | None] = []
@@ -127,20 +129,21 @@ class Combine(Estimator):
             inner = replace(
                 ctx,
                 dist=ctx.dist.with_params(params),
-                fresh=_after(ctx, asked),
-                aux=_numbered(ctx, i, made),
+                fresh=_uniforms_after(ctx, asked),
+                aux=_auxiliaries_of_member(ctx, i, made),
                 sample=None if member.follows_path else sample,
             )
             made.append(member.expand(inner))
-        scores = [_sum_of([m.score for m in made], made), _sum_of([m.fit for m in made], made)]
+        scores = [_sum_of_terms([m.score for m in made], made), _sum_of_terms([m.fit for m in made], made)]
         temperature = next((m.temperature for m in made if m.temperature is not None), None)
         return Branches(self._trunk(made), [s for m in made for s in m.sides], scores[0], temperature, scores[1])
 
     def _trunk(self, made: Sequence[Branches]) -> Node:
-        """The one trunk: that of the member which follows the sample's path, else the sample that all members share."""
-        trunks = [m.trunk for m, member in zip(made, self.members, strict=True) if member.follows_path]
-        others = [m.trunk for m, member in zip(made, self.members, strict=True) if not member.follows_path]
-        if any(trunk is not others[0] for trunk in others):
+        """The one primal: that of the member which follows the sample's path, else the sample that all members
+        share."""
+        trunks = [m.primal for m, member in zip(made, self.members, strict=True) if member.follows_path]
+        others = [m.primal for m, member in zip(made, self.members, strict=True) if not member.follows_path]
+        if any(primal is not others[0] for primal in others):
             raise EstimatorError(f"{self.label}: members evaluate the cost at different samples")
         return trunks[0] if trunks else others[0]
 
@@ -158,12 +161,12 @@ class Combine(Estimator):
         return found
 
 
-def is_weight(name: str) -> bool:
+def is_combination_weight(name: str) -> bool:
     """Whether an auxiliary variable is a weight of a combination."""
-    return WEIGHT.search(name) is not None
+    return WEIGHT_NAME.search(name) is not None
 
 
-def _unfit(member: Any) -> str:
+def _why_no_member(member: Any) -> str:
     """Why an estimator cannot be a member; "" where it can."""
     if not isinstance(member, Estimator):
         if isinstance(member, (list, tuple)):
@@ -178,7 +181,7 @@ def _unfit(member: Any) -> str:
     return "changes the weights of the bound downstream for all of them" if member.reweights else ""
 
 
-def _after(ctx: NodeContext, asked: list[tuple[int, ...] | None]) -> Callable[..., tuple[Node, ...]]:
+def _uniforms_after(ctx: NodeContext, asked: list[tuple[int, ...] | None]) -> Callable[..., tuple[Node, ...]]:
     """Fresh uniforms after those that earlier members asked for, so that each has its own."""
 
     def fresh(shapes: tuple[tuple[int, ...] | None, ...]) -> tuple[Node, ...]:
@@ -188,31 +191,31 @@ def _after(ctx: NodeContext, asked: list[tuple[int, ...] | None]) -> Callable[..
     return fresh
 
 
-def _numbered(ctx: NodeContext, i: int, made: Sequence[Branches]) -> Callable[[str, Auxiliary], Node]:
+def _auxiliaries_of_member(ctx: NodeContext, i: int, made: Sequence[Branches]) -> Callable[[str, Auxiliary], Node]:
     """Auxiliary variables of member `i`: numbered from 1, and moved by the advantages of its own branches."""
 
     def aux(key: str, spec: Auxiliary) -> Node:
         rule = spec.adapt
         if callable(rule):
-            spec = replace(spec, adapt=lambda advantages, old: rule(_own(advantages, made, i), old))
+            spec = replace(spec, adapt=lambda advantages, old: rule(_advantages_of_member(advantages, made, i), old))
         return ctx.aux(f"{i + 1}.{key}", spec)
 
     return aux
 
 
-def _own(advantages: Advantages, made: Sequence[Branches], i: int) -> Advantages:
-    """The advantages of member `i`: the trunk's, and those of its sides."""
+def _advantages_of_member(advantages: Advantages, made: Sequence[Branches], i: int) -> Advantages:
+    """The advantages of member `i`: the primal's, and those of its sides."""
     first = 1 + sum(len(m.sides) for m in made[:i])
     return replace(advantages, costs=[advantages.costs[0], *advantages.costs[first : first + len(made[i].sides)]])
 
 
-def _sum_of(terms: Sequence[ScoreTerm | None], made: Sequence[Branches]) -> ScoreTerm | None:
+def _sum_of_terms(terms: Sequence[ScoreTerm | None], made: Sequence[Branches]) -> ScoreTerm | None:
     """The sum of the members' terms, each of its own advantages."""
     if all(term is None for term in terms):
         return None
 
     def total(advantages: Advantages) -> Node:
-        found = [term(_own(advantages, made, i)) for i, term in enumerate(terms) if term is not None]
+        found = [term(_advantages_of_member(advantages, made, i)) for i, term in enumerate(terms) if term is not None]
         out = found[0]
         for each in found[1:]:
             out = ops.add(out, each)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from ppl.estimators.base import Branches, NodeContext, Second, Support
+from ppl.estimators.base import Branches, NodeContext, SecondDerivatives, Support
 from ppl.estimators.pathwise import Pathwise
-from ppl.estimators.sticking_the_landing import own_density
+from ppl.estimators.sticking_the_landing import own_density_support
 from ppl.ir import ops
 from ppl.records import dataclass
 
@@ -30,7 +30,7 @@ class DoublyReparameterized(Pathwise):
 
     follows_path: ClassVar[bool] = False  # the score becomes a path by parts, over all that depends on the sample
     stops_density: ClassVar[bool] = True
-    second: ClassVar[Second] = "score"
+    second: ClassVar[SecondDerivatives] = "score"
     reweights: ClassVar[bool] = True
 
     def supports(self, node: RandomNode) -> Support:
@@ -38,7 +38,7 @@ class DoublyReparameterized(Pathwise):
         pathwise = super().supports(node)
         if not pathwise.ok:
             return pathwise
-        density = own_density(node)
+        density = own_density_support(node)
         bounds = [c.bound for c in node.costs if c.bound is not None]
         if not density.ok or not bounds:
             return density

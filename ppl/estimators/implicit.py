@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 from ppl.distributions.base import Distribution
 from ppl.errors import ModelError
 from ppl.estimators.base import Branches, Estimator, NodeContext, Support
-from ppl.estimators.pathwise import crosses_unseen
-from ppl.graph.smoothness import missed
+from ppl.estimators.pathwise import crosses_unknown_gap
+from ppl.graph.smoothness import explain_missed_path
 from ppl.ir import ops
 from ppl.ir.op_facts import KINK
 from ppl.ir.types import Axis, Kind
@@ -37,12 +37,12 @@ class Implicit(Estimator):
     def supports(self, node: RandomNode) -> Support:
         """An implicit path or a differentiable cdf, and every way to a cost at most kinked."""
         kind = type(node.dist).__name__
-        if not (node.dist.implicit or has_cdf(node.dist)):
+        if not (node.dist.implicit or has_smooth_cdf(node.dist)):
             return Support(False, f"{kind} has neither an implicit derivative nor a differentiable cdf")
         order, where = node.path_order()
         if order < KINK:
-            return Support(False, missed(order, where, "an implicit gradient"))
-        if crosses_unseen(node):
+            return Support(False, explain_missed_path(order, where, "an implicit gradient"))
+        if crosses_unknown_gap(node):
             return Support(
                 False, "its path runs through the mixture's cdf, and components without centres may be apart"
             )
@@ -58,7 +58,7 @@ class Implicit(Estimator):
         return Branches(ops.graft(value, ops.neg(ops.div(ctx.dist.node_cdf(fixed), density))))
 
 
-def has_cdf(dist: Distribution) -> bool:
+def has_smooth_cdf(dist: Distribution) -> bool:
     """Whether a continuous distribution of one-dimensional units has a cdf that is differentiable in its parameters."""
     if dist.discrete or dist.unit_rank or not dist.reparameterized:
         return False

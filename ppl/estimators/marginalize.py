@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from ppl.estimators.base import Support
-from ppl.estimators.parts.summed import Summed
+from ppl.estimators.exact_sum import ExactSum
 from ppl.records import dataclass
 from ppl.tuning import TABLE_ENTRIES
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Marginalize(Summed):
+class Marginalize(ExactSum):
     """The node is summed out inside the likelihood by log-sum-exp (`ppl.likelihood(model, marginalize=...)`)."""
 
     imposed: ClassVar[bool] = True

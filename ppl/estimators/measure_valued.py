@@ -10,8 +10,7 @@ import numpy as np
 
 from ppl.distributions import Bernoulli, Categorical, Exponential, Gamma, Normal, OneHotCategorical, Poisson
 from ppl.distributions.base import Distribution
-from ppl.estimators.base import Advantages, Branches, Estimator, NodeContext, Side, Support
-from ppl.estimators.parts.chances import counted
+from ppl.estimators.base import Advantages, Branches, Estimator, NodeContext, Side, Support, zero_if_impossible
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.records import dataclass
@@ -20,10 +19,10 @@ if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
 
 
-class Pair(NamedTuple):
+class MeasurePair(NamedTuple):
     """One term (f(plus) - f(minus)) * weight of the gradient in `parameter`, unit by unit.
 
-    Values are drawn for all units at once; `minus` is the trunk's sample where it is None. `chance` is the probability
+    Values are drawn for all units at once; `minus` is the primal's sample where it is None. `chance` is the probability
     of `plus` where that can be 0.
     """
 
@@ -39,62 +38,63 @@ class Pair(NamedTuple):
         return [self.plus] if self.minus is None else [self.plus, self.minus]
 
 
-class Rule(NamedTuple):
-    """Side branches a unit for each parameter that has pairs, and the pairs of (context, trunk sample)."""
+class PairRule(NamedTuple):
+    """Side branches a unit for each parameter that has pairs, and the pairs of (context, primal sample)."""
 
     sides: Callable[[Distribution], dict[str, int]]
-    pairs: Callable[[NodeContext, Node], list[Pair]]
+    pairs: Callable[[NodeContext, Node], list[MeasurePair]]
 
 
-def _normal(ctx: NodeContext, value: Node) -> list[Pair]:
+def _normal_pairs(ctx: NodeContext, value: Node) -> list[MeasurePair]:
     """loc: [f(μ + σW) − f(μ − σW)] / (σ√2π), W Rayleigh. scale: [f(μ + σM) − f(x)] / σ, M double-sided Maxwell.
 
-    M = sign(n) √(n² + 2E) for the trunk's standard normal n and E ~ Exponential(1): given M, n is uniform between 0 and
+    M = sign(n) √(n² + 2E) for the primal's standard normal n and E ~ Exponential(1): given M, n is uniform between 0
+    and
     M, which is the coupling of a Maxwell with a normal variable that shares its sign.
     """
     loc, scale = ctx.dist.params["loc"], ctx.dist.params["scale"]
     u, v = ctx.fresh((ctx.dist.event_shape,) * 2)
     pairs = []
     if "loc" in ctx.learnable:
-        step = ops.mul(scale, ops.sqrt(_chi2(u)))
+        step = ops.mul(scale, ops.sqrt(_chi2_of_two(u)))
         weight = ops.div(1 / math.sqrt(2 * math.pi), scale)
-        pairs.append(Pair(loc, weight, ops.add(loc, step), ops.sub(loc, step)))
+        pairs.append(MeasurePair(loc, weight, ops.add(loc, step), ops.sub(loc, step)))
     if "scale" in ctx.learnable:
         n = ops.ndtri(ctx.uniforms[0])
-        maxwell = ops.mul(ops.sign(n), ops.sqrt(ops.add(ops.mul(n, n), _chi2(v))))
-        pairs.append(Pair(scale, ops.div(1.0, scale), ops.add(loc, ops.mul(scale, maxwell))))
+        maxwell = ops.mul(ops.sign(n), ops.sqrt(ops.add(ops.mul(n, n), _chi2_of_two(v))))
+        pairs.append(MeasurePair(scale, ops.div(1.0, scale), ops.add(loc, ops.mul(scale, maxwell))))
     return pairs
 
 
-def _bernoulli(ctx: NodeContext, value: Node) -> list[Pair]:
-    """f(1) − f(0) in the probability: the other value of the trunk's bit, with the sign that makes it so."""
+def _bernoulli_pairs(ctx: NodeContext, value: Node) -> list[MeasurePair]:
+    """f(1) − f(0) in the probability: the other value of the primal's bit, with the sign that makes it so."""
     p, sign = ctx.dist.node_mean(), ops.sub(1.0, ops.mul(2.0, value))
     other = ops.where(ops.less(0.5, value), ops.sub(1.0, p), p)
-    return [Pair(p, sign, ops.sub(1.0, value), chance=other)]
+    return [MeasurePair(p, sign, ops.sub(1.0, value), chance=other)]
 
 
-def _exponential(ctx: NodeContext, value: Node) -> list[Pair]:
+def _exponential_pairs(ctx: NodeContext, value: Node) -> list[MeasurePair]:
     """[f(X) − f(X + X')] / λ, X' an independent copy."""
     (u,) = ctx.fresh((ctx.dist.event_shape,))
     rate = ctx.dist.params["rate"]
-    return [Pair(rate, ops.div(-1.0, rate), ops.add(value, ctx.dist.draw(u)))]
+    return [MeasurePair(rate, ops.div(-1.0, rate), ops.add(value, ctx.dist.draw(u)))]
 
 
-def _gamma(ctx: NodeContext, value: Node) -> list[Pair]:
+def _gamma_pairs(ctx: NodeContext, value: Node) -> list[MeasurePair]:
     """rate β, concentration α: (α / β) [f(X) − f(X + E)], E ~ Exponential(β): X + E has concentration α + 1."""
     (u,) = ctx.fresh((ctx.dist.event_shape,))
     concentration, rate = ctx.dist.params["concentration"], ctx.dist.params["rate"]
     longer = ops.add(value, ops.div(ops.neg(ops.log1p(ops.neg(u))), rate))
-    return [Pair(rate, ops.neg(ops.div(concentration, rate)), longer)]
+    return [MeasurePair(rate, ops.neg(ops.div(concentration, rate)), longer)]
 
 
-def _poisson(ctx: NodeContext, value: Node) -> list[Pair]:
+def _poisson_pairs(ctx: NodeContext, value: Node) -> list[MeasurePair]:
     """f(X + 1) − f(X) in the rate."""
-    return [Pair(ctx.dist.params["rate"], ops.const(1.0), ops.add(value, 1))]
+    return [MeasurePair(ctx.dist.params["rate"], ops.const(1.0), ops.add(value, 1))]
 
 
-def _classes(ctx: NodeContext, value: Node) -> list[Pair]:
-    """f(k) − f(x) in the probability of every other class k, x the trunk's class as reference."""
+def _class_pairs(ctx: NodeContext, value: Node) -> list[MeasurePair]:
+    """f(k) − f(x) in the probability of every other class k, x the primal's class as reference."""
     dist = ctx.dist
     assert isinstance(dist, (Categorical, OneHotCategorical))
     indicators = isinstance(dist, OneHotCategorical)
@@ -104,11 +104,11 @@ def _classes(ctx: NodeContext, value: Node) -> list[Pair]:
         moved = ops.where(ops.less(moved, dist.count), moved, ops.sub(moved, dist.count))
         chosen = ops.one_hot(moved, dist.count)
         parameter = ops.reduce_sum(ops.mul(ops.stop(chosen), dist.class_probs()), -1)
-        pairs.append(Pair(parameter, ops.const(1.0), chosen if indicators else moved, chance=parameter))
+        pairs.append(MeasurePair(parameter, ops.const(1.0), chosen if indicators else moved, chance=parameter))
     return pairs
 
 
-def _chi2(u: Node) -> Node:
+def _chi2_of_two(u: Node) -> Node:
     """A chi-squared variable of two degrees of freedom, -2 log(1 - u)."""
     return ops.mul(-2.0, ops.log1p(ops.neg(u)))
 
@@ -118,14 +118,14 @@ def _class_sides(dist: Distribution) -> dict[str, int]:
     return dict.fromkeys(("probs", "logits"), dist.count - 1)
 
 
-RULES: dict[type[Distribution], Rule] = {
-    Normal: Rule(lambda dist: {"loc": 2, "scale": 1}, _normal),
-    Bernoulli: Rule(lambda dist: {"probs": 1, "logits": 1}, _bernoulli),
-    Exponential: Rule(lambda dist: {"rate": 1}, _exponential),
-    Gamma: Rule(lambda dist: {"rate": 1}, _gamma),
-    Poisson: Rule(lambda dist: {"rate": 1}, _poisson),
-    Categorical: Rule(_class_sides, _classes),
-    OneHotCategorical: Rule(_class_sides, _classes),
+PAIR_RULES: dict[type[Distribution], PairRule] = {
+    Normal: PairRule(lambda dist: {"loc": 2, "scale": 1}, _normal_pairs),
+    Bernoulli: PairRule(lambda dist: {"probs": 1, "logits": 1}, _bernoulli_pairs),
+    Exponential: PairRule(lambda dist: {"rate": 1}, _exponential_pairs),
+    Gamma: PairRule(lambda dist: {"rate": 1}, _gamma_pairs),
+    Poisson: PairRule(lambda dist: {"rate": 1}, _poisson_pairs),
+    Categorical: PairRule(_class_sides, _class_pairs),
+    OneHotCategorical: PairRule(_class_sides, _class_pairs),
 }
 
 
@@ -133,8 +133,8 @@ RULES: dict[type[Distribution], Rule] = {
 class MeasureValued(Estimator):
     """Σ over units of c (f(x₊) − f(x₋)) per parameter, where ∂p/∂θ = c (p₊ − p₋) for densities p₊ and p₋.
 
-    Only one unit at a time takes x₊ or x₋; the others keep the trunk's sample. The two values share noise, and x₋ is
-    the trunk's sample if it has that law. Evaluations per unit: 2 for the location of a Normal; 1 for its scale, for
+    Only one unit at a time takes x₊ or x₋; the others keep the primal's sample. The two values share noise, and x₋ is
+    the primal's sample if it has that law. Evaluations per unit: 2 for the location of a Normal; 1 for its scale, for
     Bernoulli, Exponential, Poisson and the rate of a Gamma; K − 1 for K categories.
 
     Requires parameters whose pair is known (none of them moves the support) and rows that no cost couples, and nothing
@@ -153,10 +153,10 @@ class MeasureValued(Estimator):
     def supports(self, node: RandomNode) -> Support:
         """A distribution with pairs, few units, rows on their own."""
         dist, name = node.dist, type(node.dist).__name__
-        if type(dist) not in RULES:
-            known = ", ".join(t.__name__ for t in RULES)
+        if type(dist) not in PAIR_RULES:
+            known = ", ".join(t.__name__ for t in PAIR_RULES)
             return Support(False, f"no measure-valued pairs for {name}; there are: {known}")
-        without = [p for p in node.learnable if p not in RULES[type(dist)].sides(dist)]
+        without = [p for p in node.learnable if p not in PAIR_RULES[type(dist)].sides(dist)]
         if without:
             return Support(False, f"no measure-valued pair for the {', '.join(without)} of {name}")
         if node.coupled_plates:
@@ -164,27 +164,29 @@ class MeasureValued(Estimator):
         units = math.prod(dist.batch_of_units)
         if units > self.max_units:
             return Support(False, f"{units} units need a pair each; at most max_units={self.max_units}")
-        return Support(True, f"{self.side_count(node)} evaluations beside the trunk's")
+        return Support(True, f"{self.side_count(node)} evaluations beside the primal's")
 
     def side_count(self, node: RandomNode) -> int:
         """Sides a unit, summed over learnable parameters, times units."""
-        sides = RULES[type(node.dist)].sides(node.dist)
+        sides = PAIR_RULES[type(node.dist)].sides(node.dist)
         return sum(sides[p] for p in node.learnable) * math.prod(node.dist.batch_of_units)
 
     def expand(self, ctx: NodeContext) -> Branches:
-        """The trunk, and one hard side branch for every value of every unit's pairs."""
+        """The primal, and one hard side branch for every value of every unit's pairs."""
         value = ops.stop(ctx.draw())
-        pairs = RULES[type(ctx.dist)].pairs(ctx, value) if ctx.learnable else []
-        masks = list(_units(ctx.dist.batch_of_units))
-        sides = [Side(ops.stop(self._at(ctx, mask, v, value))) for p in pairs for v in p.values for mask in masks]
+        pairs = PAIR_RULES[type(ctx.dist)].pairs(ctx, value) if ctx.learnable else []
+        masks = list(_unit_masks(ctx.dist.batch_of_units))
+        sides = [
+            Side(ops.stop(self._replace_unit(ctx, mask, v, value))) for p in pairs for v in p.values for mask in masks
+        ]
 
         def score(advantages: Advantages) -> Node:
-            trunk, *rest = advantages.costs
+            primal, *rest = advantages.costs
             costs, total = iter(rest), ops.const(0.0)
             for pair in pairs:
                 plus = [next(costs) for _ in masks]
-                minus = [trunk if pair.minus is None else next(costs) for _ in masks]
-                plus = plus if pair.chance is None else [counted(pair.chance, a) for a in plus]
+                minus = [primal if pair.minus is None else next(costs) for _ in masks]
+                plus = plus if pair.chance is None else [zero_if_impossible(pair.chance, a) for a in plus]
                 terms = (ops.where(m > 0, ops.sub(a, b), 0.0) for m, a, b in zip(masks, plus, minus, strict=True))
                 difference = ops.const(0.0)
                 for term in terms:
@@ -196,13 +198,13 @@ class MeasureValued(Estimator):
         return Branches(value, sides, score)
 
     @staticmethod
-    def _at(ctx: NodeContext, mask: np.ndarray, replaced: Node, value: Node) -> Node:
+    def _replace_unit(ctx: NodeContext, mask: np.ndarray, replaced: Node, value: Node) -> Node:
         """`value` with the unit of `mask` replaced."""
         unit = (1,) * ctx.dist.unit_rank
         return ops.where(np.reshape(mask, (*np.shape(mask), *unit)) > 0, replaced, value)
 
 
-def _units(shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+def _unit_masks(shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """Indicators of the single units of a batch of `shape`."""
     for index in np.ndindex(shape):
         mask = np.zeros(shape)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from ppl.estimators.base import Branches, Estimator, NodeContext, Second, Support
-from ppl.graph.smoothness import missed
+from ppl.estimators.base import Branches, Estimator, NodeContext, SecondDerivatives, Support
+from ppl.graph.smoothness import explain_missed_path
 from ppl.ir.op_facts import KINK
 from ppl.records import dataclass
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
 
 
-def crosses_unseen(node: RandomNode) -> bool:
+def crosses_unknown_gap(node: RandomNode) -> bool:
     """Whether what is learned moves samples between components of a mixture, and it cannot be tested how far."""
-    names, spread = node.dist.crossing() if node.dist.through_cdf else (frozenset(), None)
+    names, spread = node.dist.path_between_components() if node.dist.through_cdf else (frozenset(), None)
     return spread is None and bool(names & set(node.learnable))
 
 
@@ -36,7 +36,7 @@ class Pathwise(Estimator):
     in_loops: ClassVar[bool] = True
     follows_path: ClassVar[bool] = True
     own_path: ClassVar[bool] = True
-    second: ClassVar[Second] = "path"
+    second: ClassVar[SecondDerivatives] = "path"
 
     def supports(self, node: RandomNode) -> Support:
         """Reparameterizable, and every path to a cost at most kinked."""
@@ -46,7 +46,7 @@ class Pathwise(Estimator):
             return Support(False, f"{type(node.dist).__name__} has no differentiable sampling path{why}")
         if not costs.ok:
             return costs
-        if crosses_unseen(node):
+        if crosses_unknown_gap(node):
             return Support(
                 False, "its path runs through the mixture's cdf, and components without centres may be apart"
             )
@@ -58,7 +58,7 @@ class Pathwise(Estimator):
         """Whether every path to a cost is at most kinked."""
         order, where = node.path_order()
         if order < KINK:
-            return Support(False, missed(order, where, "a pathwise gradient"))
+            return Support(False, explain_missed_path(order, where, "a pathwise gradient"))
         return Support(True)
 
     def expand(self, ctx: NodeContext) -> Branches:

@@ -5,18 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-from ppl.estimators.base import (
-    Advantages,
-    Auxiliary,
-    Branches,
-    Estimator,
-    NodeContext,
-    Option,
-    Side,
-    Support,
-    score_of,
-)
-from ppl.estimators.relaxed import as_temperature, relaxation_support
+from ppl.estimators.base import Advantages, Auxiliary, Branches, Estimator, NodeContext, Option, Side, Support, score_of
+from ppl.estimators.relaxed import normalize_temperature, relaxation_support
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.records import dataclass
@@ -51,7 +41,7 @@ class Rebar(Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        as_temperature(self)
+        normalize_temperature(self)
 
     def supports(self, node: RandomNode) -> Support:
         """Relaxable with everything downstream."""

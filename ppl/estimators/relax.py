@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ppl.errors import EstimatorError
 from ppl.estimators.base import Advantages, Branches, Estimator, NodeContext, Option, Side, Support, score_of
-from ppl.estimators.parts.network import SmallNetwork, ancestors, flat
+from ppl.estimators.baselines import SmallNetwork, baseline_inputs, concat_flat
 from ppl.estimators.rebar import adaptive_temperature
-from ppl.estimators.relaxed import as_temperature, relaxation_support
+from ppl.estimators.relaxed import normalize_temperature, relaxation_support
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.records import dataclass
@@ -44,7 +44,7 @@ class Relax(Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        as_temperature(self)
+        normalize_temperature(self)
         if self.width < 1 or not self.rate > 0:
             raise EstimatorError(f"{self.label} needs width >= 1 and rate > 0")
 
@@ -65,10 +65,10 @@ class Relax(Estimator):
         value = ops.stop(ctx.draw())
         relaxed = dist.relax(temperature, *ctx.uniforms)
         given = dist.relax_given(temperature, value, *ctx.fresh(dist.uniforms()))
-        context = ancestors(ctx)
+        context = baseline_inputs(ctx)
         sizes = {"value": relaxed.type.event_size, "context": context.type.event_size}
         network = SmallNetwork(ctx, sizes, self.width, "second_moment", self.rate)
-        at_relaxed, at_given = (network(flat(x), context) for x in (relaxed, given))
+        at_relaxed, at_given = (network(concat_flat(x), context) for x in (relaxed, given))
 
         def score(advantages: Advantages) -> Node:
             hard, *soft = advantages.costs

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ppl.arguments import number
 from ppl.errors import EstimatorError
 from ppl.estimators.base import Branches, Estimator, Hyper, NodeContext, Option, Support
-from ppl.graph.smoothness import describe
+from ppl.graph.smoothness import describe_order
 from ppl.ir import ops
 from ppl.ir.op_facts import KINK
 from ppl.records import dataclass
@@ -23,7 +23,7 @@ def relaxation_support(node: RandomNode, soft: bool) -> Support:
         return Support(False, f"{type(node.dist).__name__} has no relaxation{hint}")
     order, where = node.soft_order() if soft else node.path_order()
     if order < KINK:
-        return Support(False, f"{describe(order)} on the relaxed way: {where}")
+        return Support(False, f"{describe_order(order)} on the relaxed way: {where}")
     return Support(True, "relaxable, no jump on the relaxed way to a cost")
 
 
@@ -48,7 +48,7 @@ class Relaxed(Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        as_temperature(self)
+        normalize_temperature(self)
 
     def supports(self, node: RandomNode) -> Support:
         """Relaxable, and no jump on the way."""
@@ -61,7 +61,7 @@ class Relaxed(Estimator):
         return Branches(ops.graft(ctx.draw(), soft) if self.hard else soft, temperature=temperature)
 
 
-def as_temperature(estimator: Any) -> None:
+def normalize_temperature(estimator: Any) -> None:
     """Make a `ppl.hyper(...)` given as `temperature` a Hyper record, so that estimators stay hashable, or a float.
 
     A temperature that is adapted is a float.

@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, ClassVar
 from ppl.arguments import shown
 from ppl.distributions.base import Distribution
 from ppl.errors import EstimatorError
-from ppl.estimators.base import (
-    Advantages,
-    Auxiliary,
-    Branches,
-    Estimator,
-    Hyper,
-    NodeContext,
-    Support,
-    score_of,
+from ppl.estimators.base import Advantages, Auxiliary, Branches, Estimator, Hyper, NodeContext, Support, score_of
+from ppl.estimators.baselines import (
+    SmallNetwork,
+    baseline_inputs,
+    baseline_of_cost,
+    check_baseline,
+    sum_over_other_particles,
+    update_moving_average,
 )
-from ppl.estimators.parts.baselines import checked, decayed, of_costs, others
-from ppl.estimators.parts.network import SmallNetwork, ancestors
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import Node
@@ -28,8 +25,10 @@ if TYPE_CHECKING:
     from ppl.graph.stochastic import RandomNode
 
 BASELINES = (None, "moving_average", "leave_one_out", "learned", "optimal")
-TINY = 1e-30
-LOST = 1e-5
+
+SCORE_FLOOR = 1e-30
+
+ROUNDED_AWAY = 1e-5
 """Weights of all others relative to a particle's own, below which their sum is rounding: then they weigh the same."""
 
 
@@ -69,7 +68,7 @@ class ScoreFunction(Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "baseline", checked("ScoreFunction", self.baseline, BASELINES))
+        object.__setattr__(self, "baseline", check_baseline("ScoreFunction", self.baseline, BASELINES))
         if self.width < 1 or not self.rate > 0:
             raise EstimatorError(f"a learned baseline needs width >= 1 and rate > 0, not {self.width} and {self.rate}")
         if self.per_step and self.baseline != "moving_average":
@@ -98,7 +97,7 @@ class ScoreFunction(Estimator):
         value = ops.stop(ctx.draw())
         log_prob = score_of(ctx.dist, value)
         if self.baseline == "learned":
-            return self._learned(ctx, value, log_prob)
+            return self._with_learned_baseline(ctx, value, log_prob)
 
         def score(advantages: Advantages) -> Node:
             advantage = ops.sub(advantages.costs[0], self._baseline(ctx, value, advantages))
@@ -109,18 +108,20 @@ class ScoreFunction(Estimator):
     def _baseline(self, ctx: NodeContext, value: Node, advantages: Advantages) -> Node:
         cost = advantages.costs[0]
         if self.baseline != "optimal":
-            return of_costs(ctx, self.baseline, cost, self.per_step)
-        square = _squared_score(ctx.dist, value)
-        rest = others(square, ctx)
-        lost = ops.less(rest, ops.mul(LOST, square))
-        weighed = ops.div(others(ops.mul(square, cost), ctx), ops.where(lost, 1.0, rest))
-        return ops.where(lost, of_costs(ctx, "leave_one_out", cost), weighed)
+            return baseline_of_cost(ctx, self.baseline, cost, self.per_step)
+        square = _squared_score_norm(ctx.dist, value)
+        rest = sum_over_other_particles(square, ctx)
+        lost = ops.less(rest, ops.mul(ROUNDED_AWAY, square))
+        weighed = ops.div(sum_over_other_particles(ops.mul(square, cost), ctx), ops.where(lost, 1.0, rest))
+        return ops.where(lost, baseline_of_cost(ctx, "leave_one_out", cost), weighed)
 
-    def _learned(self, ctx: NodeContext, value: Node, log_prob: Node) -> Branches:
-        x = ancestors(ctx)
+    def _with_learned_baseline(self, ctx: NodeContext, value: Node, log_prob: Node) -> Branches:
+        x = baseline_inputs(ctx)
         network = SmallNetwork(ctx, {"context": x.type.event_size}, self.width, "fit", self.rate)
         learned = network(x)
-        centre = ctx.aux("baseline", Auxiliary(0.0, lambda a, old: decayed(a, old, ops.sub(a.costs[0], learned))))
+        centre = ctx.aux(
+            "baseline", Auxiliary(0.0, lambda a, old: update_moving_average(a, old, ops.sub(a.costs[0], learned)))
+        )
 
         def score(advantages: Advantages) -> Node:
             return ops.mul(log_prob, ops.stop(ops.sub(ops.sub(advantages.costs[0], centre), learned)))
@@ -132,10 +133,10 @@ class ScoreFunction(Estimator):
         return Branches(value, score=score, fit=fit)
 
 
-def _squared_score(dist: Distribution, value: Node) -> Node:
+def _squared_score_norm(dist: Distribution, value: Node) -> Node:
     """|grad log p(value)|^2 in the distribution's own parameters, for each row and particle."""
     params = tuple(ops.expand(p, value.type.axes) for p in dist.params.values())
-    total = ops.const(TINY)
+    total = ops.const(SCORE_FLOOR)
     for slope in gradient(score_of(dist.with_params(params), value), params):
         total = ops.add(total, ops.reduce_sum(ops.mul(slope, slope)))
     return total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from ppl.estimators.base import Second, Support
+from ppl.estimators.base import SecondDerivatives, Support
 from ppl.estimators.pathwise import Pathwise
 from ppl.records import dataclass
 
@@ -26,14 +26,14 @@ class StickingTheLanding(Pathwise):
 
     in_loops: ClassVar[bool] = True
     stops_density: ClassVar[bool] = True
-    second: ClassVar[Second] = "score"
+    second: ClassVar[SecondDerivatives] = "score"
 
     def supports(self, node: RandomNode) -> Support:
         """A pathwise node whose own log-density is a cost."""
         pathwise = super().supports(node)
         if not pathwise.ok:
             return pathwise
-        density = own_density(node)
+        density = own_density_support(node)
         if not density.ok:
             return density
         if any(c.bound is not None for c in node.costs):
@@ -41,7 +41,7 @@ class StickingTheLanding(Pathwise):
         return Support(True, f"{pathwise.reason}; its own log-density is a cost")
 
 
-def own_density(node: RandomNode) -> Support:
+def own_density_support(node: RandomNode) -> Support:
     """Whether the costs have the sampled log-density of `node`, whole."""
     if node.name not in node.graph.own_densities:
         return Support(False, 'no sampled log q of the node among the costs: it needs elbo(..., kl="sampled") or iwae')

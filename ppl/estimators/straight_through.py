@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ppl.distributions import Bernoulli, OneHotCategorical
 from ppl.estimators.base import Branches, Estimator, NodeContext, Support
-from ppl.graph.smoothness import describe
+from ppl.graph.smoothness import describe_order
 from ppl.ir import ops
 from ppl.ir.op_facts import KINK
 from ppl.records import dataclass
@@ -33,7 +33,7 @@ class StraightThrough(Estimator):
             return Support(False, f"needs binary or one-hot units, not {type(node.dist).__name__}")
         order, where = node.path_order()
         if order < KINK:
-            return Support(False, f"{describe(order)} on the way to {where}")
+            return Support(False, f"{describe_order(order)} on the way to {where}")
         return Support(True, "binary units, no jump on the way to a cost")
 
     def expand(self, ctx: NodeContext) -> Branches:

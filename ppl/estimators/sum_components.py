@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ppl.distributions.base import Distribution
 from ppl.estimators.base import Support
-from ppl.estimators.parts.summed import Summed
+from ppl.estimators.exact_sum import ExactSum
 from ppl.estimators.pathwise import Pathwise
 from ppl.ir.node import Node
 from ppl.records import dataclass
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class SumComponents(Summed):
+class SumComponents(ExactSum):
     """Σ_k w_k E[f(x_k)] for a mixture: the choice of the component is summed exactly, x_k is a sample of component k.
 
     The derivative in the weights is that of the sum, so components may be far apart; the derivative in the components'
@@ -33,8 +33,8 @@ class SumComponents(Summed):
         """A mixture of paths, few joint choices, no jump on the way to a cost."""
         if node.dist.choice is None:
             return Support(False, f"{type(node.dist).__name__} is no mixture")
-        if node.dist.no_path_inside:
-            return Support(False, f"its components have no paths: {node.dist.no_path_inside}")
+        if node.dist.no_path_given_choice:
+            return Support(False, f"its components have no paths: {node.dist.no_path_given_choice}")
         within = self.within_budget(node)
         if not within.ok:
             return within
@@ -48,4 +48,4 @@ class SumComponents(Summed):
 
     def value(self, dist: Distribution, state: Node, uniforms: tuple[Node, ...]) -> Node:
         """A draw of the component that is chosen."""
-        return dist.draw_inside(state, *uniforms)
+        return dist.draw_given_choice(state, *uniforms)

@@ -50,13 +50,13 @@ class Vimco(Estimator):
 
         def score(advantages: Advantages) -> Node:
             (bound,) = advantages.bounds
-            loss_without = advantages.reduce(ops.neg(_without_each(bound.log_weights, bound.axis)))
+            loss_without = advantages.reduce(ops.neg(_leave_one_out_bounds(bound.log_weights, bound.axis)))
             return ops.mul(log_prob, ops.stop(ops.sub(advantages.costs[0], loss_without)))
 
         return Branches(value, score=score)
 
 
-def _without_each(log_weights: Node, axis: Axis) -> Node:
+def _leave_one_out_bounds(log_weights: Node, axis: Axis) -> Node:
     """L_k for every k along `axis`. All K x K terms are formed: a difference of sums would lose small weights."""
     count = axis.size or 0
     row = ops.collect(log_weights, axis)

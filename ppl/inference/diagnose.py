@@ -1,4 +1,5 @@
-"""Diagnosis of one program's gradient, and several programs side by side."""
+"""Diagnose the gradient of one program (mean, variance, signal to noise, seconds per step), and compare several
+programs."""
 
 from __future__ import annotations
 
@@ -11,20 +12,16 @@ from typing import Any
 import numpy as np
 
 from ppl.arguments import MANY, checked, integer, mapping, shown, within
-from ppl.compiler.plan.frontier import frontier
+from ppl.choosing.frozen_steps import FrozenSteps
+from ppl.compiler.plan.plan import pareto_frontier
 from ppl.errors import DataError, OptionError
-from ppl.inference.options import STATISTICS
-from ppl.inference.rank_repeats import RankRepeats, seconds_on_ranks
-from ppl.inference.repeats import Gradient, Repeats, step
-from ppl.inference.reports import number, render, seconds
-from ppl.inference.tuning.standing import StandingSteps
+from ppl.inference.gradient_samples import MEASUREMENT_RULES, Gradient, GradientSamples, step
 from ppl.names import Named, keywords
 from ppl.records import dataclass
 from ppl.runtime.call import Call
-from ppl.runtime.compiled import require_state
 from ppl.runtime.prepared import require_program
-from ppl.runtime.ranks.comm import Ranks
-from ppl.runtime.state import State
+from ppl.runtime.state import State, require_state
+from ppl.text_table import format_number, render_table, seconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,31 +57,37 @@ class Diagnosis(Mapping[str, Gradient]):
         return len(self.parameters)
 
     def __str__(self) -> str:
-        rows = [_cells(name, g) for name, g in self.parameters.items()]
-        rows += [_cells("all", self.total)] if len(self) > 1 else []
-        notes = [f"loss {number(self.loss, self.loss_error)}"]
+        rows = [_table_cells(name, g) for name, g in self.parameters.items()]
+        rows += [_table_cells("all", self.total)] if len(self) > 1 else []
+        notes = [f"loss {format_number(self.loss, self.loss_error)}"]
         notes += [] if self.seconds is None else [f"{seconds(self.seconds)} per step"]
         particles = f"{self.particles} particle{'s' if self.particles > 1 else ''}"
         notes.append(f"{self.repeats} repeats, {particles}, {self.backend}")
         columns = ("parameter", "‖mean‖", "standard error", "variance (trace)", "signal/noise")
-        return render(columns, rows, [", ".join(notes)])
+        return render_table(columns, rows, [", ".join(notes)])
 
     __repr__ = __str__
 
 
-def _norm(x: Any) -> float:
+def _l2_norm(x: Any) -> float:
     return float((x**2).sum()) ** 0.5
 
 
-def _cells(name: str, g: Gradient) -> tuple[str, ...]:
-    variance = number(g.trace, g.trace_error)
-    return name, number(_norm(g.mean)), number(_norm(g.standard_error)), variance, number(g.snr)
+def _table_cells(name: str, g: Gradient) -> tuple[str, ...]:
+    variance = format_number(g.trace, g.trace_error)
+    return (
+        name,
+        format_number(_l2_norm(g.mean)),
+        format_number(_l2_norm(g.standard_error)),
+        variance,
+        format_number(g.snr),
+    )
 
 
 def diagnose(program: Any, call: Call, repeats: int = 1000, timing: bool = True, backend: str = "auto") -> Diagnosis:
     """See `Program.diagnose`."""
-    source = Repeats(program, call, backend)
-    return diagnosed(source, repeats, (lambda: seconds_per_step(program, call)) if timing else None)
+    source = GradientSamples(program, call, backend)
+    return make_diagnosis(source, repeats, (lambda: seconds_per_step(program, call)) if timing else None)
 
 
 def seconds_per_step(program: Any, call: Call, budget: float = 0.2, most: int = 200) -> float:
@@ -93,7 +96,7 @@ def seconds_per_step(program: Any, call: Call, budget: float = 0.2, most: int = 
     With `particles` or `rows` of the call's own, which `ppl.fit` has not, of `program.step`.
     """
     if call.particles is None and call.rows is None:
-        standing = StandingSteps(program, call)
+        standing = FrozenSteps(program, call)
         standing.take(1)
         timed = standing.seconds
     else:
@@ -111,16 +114,7 @@ def _seconds_of_call(program: Any, call: Call) -> float:
     return time.perf_counter() - began
 
 
-def diagnose_on_ranks(
-    program: Any, ranks: Ranks, call: Call, replicated: bool | None, repeats: int, timing: bool, backend: str
-) -> Diagnosis:
-    """`diagnose` of a program whose rows several processes hold. Collective."""
-    source = RankRepeats(program, ranks, call, replicated, backend)
-    clock = (lambda: seconds_on_ranks(program, ranks, call, replicated)) if timing else None
-    return diagnosed(source, repeats, clock)
-
-
-def diagnosed(source: Repeats, repeats: int, clock: Callable[[], float] | None) -> Diagnosis:
+def make_diagnosis(source: GradientSamples, repeats: int, clock: Callable[[], float] | None) -> Diagnosis:
     """The diagnosis from a source of gradients; `clock` gives the seconds of a step."""
     if repeats < 2:
         raise OptionError(f"repeats must be at least 2, not {repeats}")
@@ -167,12 +161,12 @@ class Comparison(Mapping[str, Diagnosis]):
         """One row a program."""
         rows = []
         for label, d in self.programs.items():
-            variance = number(d.total.trace, d.total.trace_error)
-            cost = number(self.cost[label])
-            rows.append((label, variance, number(d.total.snr), seconds(d.seconds or 0.0), cost))
+            variance = format_number(d.total.trace, d.total.trace_error)
+            cost = format_number(self.cost[label])
+            rows.append((label, variance, format_number(d.total.snr), seconds(d.seconds or 0.0), cost))
         some = next(iter(self.programs.values()))
         columns = ("program", "variance (trace)", "signal/noise", "time per step", "variance × seconds")
-        return render(columns, rows, [f"{some.repeats} repeats each; least variance × seconds: {self.best}"])
+        return render_table(columns, rows, [f"{some.repeats} repeats each; least variance × seconds: {self.best}"])
 
     __str__ = table
     __repr__ = table
@@ -192,7 +186,10 @@ class Comparison(Mapping[str, Diagnosis]):
             ax.errorbar(*at, yerr=d.total.trace_error, fmt="o", label=label)
             ax.annotate(label, at, textcoords="offset points", xytext=(6, 4))
         places = [(d.seconds or 0.0, d.total.trace) for d in self.programs.values()]
-        best, ends = [places[i] for i in frontier(places)], np.array([f(s for s, _ in places) for f in (min, max)])
+        best, ends = (
+            [places[i] for i in pareto_frontier(places)],
+            np.array([f(s for s, _ in places) for f in (min, max)]),
+        )
         ax.step(*zip(*best, strict=True), where="post", color="0.6", linewidth=1, zorder=0)
         if product := self.cost[self.best]:
             ax.plot(ends, product / ends, color="0.6", linewidth=1, linestyle="--", zorder=0)
@@ -202,7 +199,7 @@ class Comparison(Mapping[str, Diagnosis]):
 
 
 @keywords
-@checked("compare", **STATISTICS, warmup=within(integer, low=0, high=MANY))
+@checked("compare", **MEASUREMENT_RULES, warmup=within(integer, low=0, high=MANY))
 def compare(
     programs: Any,
     state: State | None = None,
@@ -246,24 +243,24 @@ def compare(
     found = {}
     for label, program in programs.items():
         require_program("ppl.compare", program)
-        own = warmed(program, replace(call, state=state_for(program, state, data)), warmup)
+        own = warm_up(program, replace(call, state=adapt_state(program, state, data)), warmup)
         found[label] = diagnose(program, replace(call, state=own), repeats, backend=backend)
     return Comparison(Named("program", found))
 
 
-def state_for(program: Any, state: State, data: Sequence[Any]) -> State:
+def adapt_state(program: Any, state: State, data: Sequence[Any]) -> State:
     """`state` with the auxiliary variables that `program` needs, and its dtype; carried values are those of `state`."""
     compiled = program.prepare(*data)
     require_state(state)
     if state._layouts[0] != compiled.layout:
-        raise DataError(_differing(dict(state._layouts[0].shapes), dict(compiled.layout.shapes)))
+        raise DataError(_describe_difference(dict(state._layouts[0].shapes), dict(compiled.layout.shapes)))
     if state._layouts[1] == compiled.aux_layout and state._flat.dtype == compiled.binder.dtype:
         return state
     fresh = program.init(state.seed, *data)
     return held(program, fresh.replace(params=state.params), state, data)
 
 
-def _differing(held: Mapping[str, tuple[int, ...]], asked: Mapping[str, tuple[int, ...]]) -> str:
+def _describe_difference(held: Mapping[str, tuple[int, ...]], asked: Mapping[str, tuple[int, ...]]) -> str:
     """How the parameters of a state differ from those of a program with its data: the first that does, by name."""
     name = next((n for n in [*asked, *held] if held.get(n) != asked.get(n)), None)
     if name is None:
@@ -272,7 +269,7 @@ def _differing(held: Mapping[str, tuple[int, ...]], asked: Mapping[str, tuple[in
     return f"the parameters differ: the state {has}, the program with these data {wants}"
 
 
-def warmed(program: Any, call: Call, steps: int) -> State:
+def warm_up(program: Any, call: Call, steps: int) -> State:
     """The state with auxiliaries after `steps` steps at fixed parameters; step and carried values as they were.
 
     The noise is that of the state's own seed: a seed given draws the same noise at every step.

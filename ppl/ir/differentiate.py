@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ppl.ir import ops
-from ppl.ir.adjoints.loop import loop_vjp
+from ppl.ir.loop import loop_vjp
 from ppl.ir.node import Node, topological
 from ppl.ir.op_facts import ELEMENTWISE
 from ppl.ir.vjp import VJPS
@@ -24,11 +24,11 @@ def vjp(seeds: Sequence[tuple[Node, Node]], wrt: Sequence[Node], erase: Collecti
     weights that estimators put on gradients (`scale_grad`), since the derivative of the value is wanted there.
     """
     order = topological([o for o, _ in seeds])
-    reaches = _reaching(order, wrt, erase)
+    reaches = _nodes_reaching(order, wrt, erase)
     cotangents: dict[int, Node] = {}
     results: dict[int, dict[int, Node]] = {}
     for output, seed in seeds:
-        _accumulate(cotangents, output, ops.expand(seed, output.type.axes, output.type.shape))
+        _add_cotangent(cotangents, output, ops.expand(seed, output.type.axes, output.type.shape))
     targets = {id(w) for w in wrt}
     found: dict[int, Node] = {}
     for node in reversed(order):
@@ -56,7 +56,7 @@ def vjp(seeds: Sequence[tuple[Node, Node]], wrt: Sequence[Node], erase: Collecti
                 grads = _pull_back(g, node)
         for arg, grad in zip(node.args, grads, strict=bool(grads)):
             if grad is not None and id(arg) in reaches and arg.type.dtype == "float":
-                _accumulate(cotangents, arg, grad)
+                _add_cotangent(cotangents, arg, grad)
     return [found.get(id(w)) for w in wrt]
 
 
@@ -78,7 +78,7 @@ def _pull_back(g: Node, node: Node) -> list[Node | None]:
     return list(VJPS[node.op](g, node, *node.args))
 
 
-def _reaching(order: Sequence[Node], wrt: Sequence[Node], erase: Collection[str]) -> set[int]:
+def _nodes_reaching(order: Sequence[Node], wrt: Sequence[Node], erase: Collection[str]) -> set[int]:
     """The nodes from which a cotangent may arrive at `wrt`: neither through a stop nor through a gradient's weight."""
     reaches = {id(w) for w in wrt}
     for node in order:
@@ -89,7 +89,7 @@ def _reaching(order: Sequence[Node], wrt: Sequence[Node], erase: Collection[str]
     return reaches
 
 
-def _accumulate(cotangents: dict[int, Node], node: Node, grad: Node) -> None:
+def _add_cotangent(cotangents: dict[int, Node], node: Node, grad: Node) -> None:
     if grad.type != node.type:
         raise AssertionError(f"cotangent {grad.type} does not fit {node.op} {node.type}")
     previous = cotangents.get(id(node))

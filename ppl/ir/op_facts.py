@@ -2,8 +2,7 @@
 
 `ppl.ir.node.type_rules` takes no shape rule of an op that has no row here, so that a new op fails when its module is
 imported. All analyses ask this table, and all sets of ops are made from it; what depends on more than the op (constant
-exponents, types, a user's function) is marked OWN, and who reads the column has a rule of its own for these ops.
-"""
+exponents, types, a user's function) is marked OWN, and who reads the column has a rule of its own for these ops."""
 
 from __future__ import annotations
 
@@ -11,11 +10,12 @@ import math
 from typing import Literal, NamedTuple
 
 INF = math.inf
+
 JUMP, KINK, ONCE, SMOOTH = -1.0, 0.0, 1.0, INF
 """Orders of smoothness: discontinuous or unbounded, kinked, once differentiable, smooth."""
 
 
-class Fault(NamedTuple):
+class Singularity(NamedTuple):
     """Where a function is not smooth in an argument: `order` if the argument may lie in [lo, hi], or whole periods off.
 
     `words` say what lies there.
@@ -28,16 +28,25 @@ class Fault(NamedTuple):
     words: str
 
 
-Edge = tuple[Fault, ...]
-Edges = tuple[Edge, ...] | Literal["own"]
+Singularities = tuple[Singularity, ...]
+
+ArgumentSingularities = tuple[Singularities, ...] | Literal["own"]
+
 Role = Literal["leaf", "view", "marker", "elementwise", "special", "shape", "reduction", "product", "choice", "loop",
                "user", "random", "lowered"]  # fmt: skip
+
 Degree = Literal["fixed", "linear", "product", "first", "branches", "second", "power", "none"]
+
 Angle = Literal["keeps", "periodic", "multiple", "breaks"]
+
 Cost = Literal["free", "cheap", "again", "stored", "function", "vectors"]
-Made = Literal["given", "view", "fused", "step", "lanes"]
+
+Execution = Literal["given", "view", "fused", "step", "lanes"]
+
 Signature = Literal["numbers", "comparison", "logic", "floats", "draw", "own"]
+
 Growth = Literal["tames", "keeps", "grows"]
+
 Saturation = Literal["never", "width", "unit"]
 
 
@@ -67,11 +76,11 @@ class Facts(NamedTuple):
     """
 
     role: Role
-    edges: Edges
+    edges: ArgumentSingularities
     degree: Degree
     angle: Angle
     cost: Cost
-    made: Made
+    made: Execution
     types: Signature
     arity: int | None
     pole: int | None
@@ -80,29 +89,42 @@ class Facts(NamedTuple):
 
 
 OWN: Literal["own"] = "own"
-NOWHERE: Edge = ()
+
+NOWHERE: Singularities = ()
+
 LEAST = 5e-324
+
 POLE_AT_0 = "a pole at 0"
 
 
-def _at(order: float, lo: float, hi: float, words: str, period: float = 0.0) -> Edge:
-    return (Fault(order, lo, hi, period, words),)
+def _singular_at(order: float, lo: float, hi: float, words: str, period: float = 0.0) -> Singularities:
+    return (Singularity(order, lo, hi, period, words),)
 
 
-FLAT, KINKED = _at(JUMP, -INF, INF, "a step"), _at(KINK, -INF, INF, "a kink")
-ZERO, UP_TO_0 = _at(JUMP, 0.0, 0.0, POLE_AT_0), _at(JUMP, -INF, 0.0, POLE_AT_0)
-BELOW_0 = _at(JUMP, -INF, -LEAST, "no value below 0")
-HALF_PI = _at(JUMP, math.pi / 2, math.pi / 2, "a pole at pi / 2", math.pi)
-SINGULAR = _at(JUMP, -INF, INF, "a pole at singular matrices")
-ROOT = _at(KINK, -INF, 0.0, "a vertical tangent at 0")
-OUTSIDE_UNIT = (*UP_TO_0, *_at(JUMP, 1.0, INF, "a pole at 1"))
-ENDS_OF_UNIT = (*ROOT, *_at(KINK, 1.0, INF, "a vertical tangent at 1"))
-INVERSE_UP = (*ROOT, *_at(JUMP, 1.0, INF, "a pole at 1"))
-OUTSIDE_SIGNED = (*_at(JUMP, -INF, -1.0, "a pole at -1"), *_at(JUMP, 1.0, INF, "a pole at 1"))
-INVERSE_DOWN = (*UP_TO_0, *_at(KINK, 1.0, INF, "a vertical tangent at 1"))
+FLAT, KINKED = _singular_at(JUMP, -INF, INF, "a step"), _singular_at(KINK, -INF, INF, "a kink")
+
+ZERO, UP_TO_0 = _singular_at(JUMP, 0.0, 0.0, POLE_AT_0), _singular_at(JUMP, -INF, 0.0, POLE_AT_0)
+
+BELOW_0 = _singular_at(JUMP, -INF, -LEAST, "no value below 0")
+
+HALF_PI = _singular_at(JUMP, math.pi / 2, math.pi / 2, "a pole at pi / 2", math.pi)
+
+SINGULAR = _singular_at(JUMP, -INF, INF, "a pole at singular matrices")
+
+ROOT = _singular_at(KINK, -INF, 0.0, "a vertical tangent at 0")
+
+OUTSIDE_UNIT = (*UP_TO_0, *_singular_at(JUMP, 1.0, INF, "a pole at 1"))
+
+ENDS_OF_UNIT = (*ROOT, *_singular_at(KINK, 1.0, INF, "a vertical tangent at 1"))
+
+INVERSE_UP = (*ROOT, *_singular_at(JUMP, 1.0, INF, "a pole at 1"))
+
+OUTSIDE_SIGNED = (*_singular_at(JUMP, -INF, -1.0, "a pole at -1"), *_singular_at(JUMP, 1.0, INF, "a pole at 1"))
+
+INVERSE_DOWN = (*UP_TO_0, *_singular_at(KINK, 1.0, INF, "a vertical tangent at 1"))
 
 
-class Ends(NamedTuple):
+class Asymptotics(NamedTuple):
     """The last three columns: how a function behaves at its poles and towards the ends of its values."""
 
     pole: int | None
@@ -110,25 +132,36 @@ class Ends(NamedTuple):
     saturates: Saturation
 
 
-PLAIN, GROWS, TAMES = Ends(None, "keeps", "unit"), Ends(None, "grows", "unit"), Ends(None, "tames", "unit")
-NEVER, WIDTH, POLE = Ends(None, "keeps", "never"), Ends(None, "keeps", "width"), Ends(0, "keeps", "unit")
+PLAIN, GROWS, TAMES = (
+    Asymptotics(None, "keeps", "unit"),
+    Asymptotics(None, "grows", "unit"),
+    Asymptotics(None, "tames", "unit"),
+)
+
+NEVER, WIDTH, POLE = (
+    Asymptotics(None, "keeps", "never"),
+    Asymptotics(None, "keeps", "width"),
+    Asymptotics(0, "keeps", "unit"),
+)
 
 
-def _leaf(cost: Cost, made: Made) -> Facts:
+def _leaf(cost: Cost, made: Execution) -> Facts:
     return Facts("leaf", (FLAT,), "fixed", "breaks", cost, made, "own", None, *PLAIN)  # of numbers of steps, if any
 
 
-def _numbers(arity: int, edges: Edges, degree: Degree, angle: Angle, cost: Cost, ends: Ends) -> Facts:
+def _numbers(
+    arity: int, edges: ArgumentSingularities, degree: Degree, angle: Angle, cost: Cost, ends: Asymptotics
+) -> Facts:
     """Elementwise arithmetic."""
     return Facts("elementwise", edges, degree, angle, cost, "fused", "numbers", arity, *ends)
 
 
-def _function(arity: int, cost: Cost, ends: Ends, *edges: Edge) -> Facts:
+def _function(arity: int, cost: Cost, ends: Asymptotics, *edges: Singularities) -> Facts:
     """An elementwise function of numbers that is no polynomial."""
     return _numbers(arity, edges, "none", "breaks", cost, ends)
 
 
-def _floats(arity: int, *edges: Edge) -> Facts:
+def _floats(arity: int, *edges: Singularities) -> Facts:
     """A distribution function, or its inverse: elementwise, of floats."""
     return Facts("elementwise", edges, "none", "breaks", "stored", "fused", "floats", arity, *PLAIN)
 
@@ -138,33 +171,36 @@ def _test(types: Signature, arity: int) -> Facts:
     return Facts("elementwise", (FLAT,), "none", "breaks", "cheap", "fused", types, arity, *PLAIN)
 
 
-def _special(arity: int, made: Made, *edges: Edge) -> Facts:
+def _special(arity: int, made: Execution, *edges: Singularities) -> Facts:
     return Facts("special", edges, "none", "breaks", "cheap", made, "floats", arity, *PLAIN)
 
 
-def _draw(parameters: int, edge: Edge) -> Facts:
+def _draw(parameters: int, edge: Singularities) -> Facts:
     return Facts("special", (edge, FLAT), "none", "breaks", "stored", "lanes", "draw", parameters + 2, *PLAIN)
 
 
-def _moved(role: Role, degree: Degree, angle: Angle, arity: int | None, ends: Ends, *edges: Edge) -> Facts:
+def _rearrangement(
+    role: Role, degree: Degree, angle: Angle, arity: int | None, ends: Asymptotics, *edges: Singularities
+) -> Facts:
     """Entries of arguments in other places, or sums of them."""
     return Facts(role, edges, degree, angle, "cheap", "fused", "own", arity, *ends)
 
 
-def _marker(edges: Edges, degree: Degree, arity: int) -> Facts:
+def _marker(edges: ArgumentSingularities, degree: Degree, arity: int) -> Facts:
     return Facts("marker", edges, degree, "breaks", "free", "fused", "own", arity, *NEVER)
 
 
-def _matrix(degree: Degree, ends: Ends, *edges: Edge) -> Facts:
+def _matrix(degree: Degree, ends: Asymptotics, *edges: Singularities) -> Facts:
     return Facts("product", edges, degree, "breaks", "stored", "step", "own", len(edges), *ends)
 
 
-def _lowered(made: Made) -> Facts:
+def _lowered(made: Execution) -> Facts:
     """Ops of compiled programs, behind every analysis: none of them is smooth, a polynomial or a view to any."""
     return Facts("lowered", (FLAT,), "none", "breaks", "cheap", made, "own", None, *PLAIN)
 
 
 VIEW = Facts("view", (NOWHERE,), "linear", "keeps", "free", "view", "own", 1, *PLAIN)
+
 LOOP = Facts("loop", OWN, "none", "breaks", "cheap", "fused", "own", None, *PLAIN)
 
 FACTS: dict[str, Facts] = {
@@ -173,11 +209,11 @@ FACTS: dict[str, Facts] = {
     **dict.fromkeys(("rowid", "rowkey"), _leaf("free", "step")),
     "noise": _leaf("stored", "step"),
     **dict.fromkeys(("expand", "reshape", "transpose", "slice", "collect", "distribute"), VIEW),
-    **dict.fromkeys(("pad", "kept"), _moved("shape", "linear", "breaks", 1, PLAIN, NOWHERE)),
-    "concat": _moved("shape", "linear", "keeps", None, PLAIN, NOWHERE),
-    "route": _moved("shape", "linear", "breaks", None, PLAIN, NOWHERE),
-    "take": _moved("choice", "first", "keeps", 2, NEVER, NOWHERE, FLAT),
-    "put": _moved("choice", "first", "breaks", 2, NEVER, NOWHERE, FLAT),
+    **dict.fromkeys(("pad", "kept"), _rearrangement("shape", "linear", "breaks", 1, PLAIN, NOWHERE)),
+    "concat": _rearrangement("shape", "linear", "keeps", None, PLAIN, NOWHERE),
+    "route": _rearrangement("shape", "linear", "breaks", None, PLAIN, NOWHERE),
+    "take": _rearrangement("choice", "first", "keeps", 2, NEVER, NOWHERE, FLAT),
+    "put": _rearrangement("choice", "first", "breaks", 2, NEVER, NOWHERE, FLAT),
     "stop": _marker((NOWHERE,), "none", 1),
     "scale_grad": _marker((NOWHERE, FLAT), "none", 2),
     "graft": _marker(OWN, "none", 2),
@@ -187,9 +223,9 @@ FACTS: dict[str, Facts] = {
     "neg": _numbers(1, (NOWHERE,), "linear", "keeps", "cheap", PLAIN),
     **dict.fromkeys(("add", "sub"), _numbers(2, (NOWHERE,), "linear", "keeps", "cheap", PLAIN)),
     "mul": _numbers(2, (NOWHERE,), "product", "multiple", "cheap", PLAIN),
-    "div": _numbers(2, (NOWHERE, ZERO), "first", "breaks", "cheap", Ends(1, "keeps", "width")),
-    "pow": _numbers(2, OWN, "power", "breaks", "function", Ends(0, "grows", "unit")),
-    "abs": _function(1, "cheap", NEVER, _at(KINK, 0.0, 0.0, "a kink at 0")),
+    "div": _numbers(2, (NOWHERE, ZERO), "first", "breaks", "cheap", Asymptotics(1, "keeps", "width")),
+    "pow": _numbers(2, OWN, "power", "breaks", "function", Asymptotics(0, "grows", "unit")),
+    "abs": _function(1, "cheap", NEVER, _singular_at(KINK, 0.0, 0.0, "a kink at 0")),
     **dict.fromkeys(("max", "min"), _function(2, "cheap", WIDTH, KINKED)),
     **dict.fromkeys(("sign", "floor"), _test("numbers", 1)),
     **dict.fromkeys(("lt", "le", "eq"), _test("comparison", 2)),
@@ -203,12 +239,12 @@ FACTS: dict[str, Facts] = {
     **dict.fromkeys(("sin", "cos"), _numbers(1, (NOWHERE,), "none", "periodic", "vectors", PLAIN)),
     "tan": _numbers(1, (HALF_PI,), "none", "periodic", "function", POLE),
     "log": _function(1, "vectors", TAMES, UP_TO_0),
-    "log1p": _function(1, "vectors", TAMES, _at(JUMP, -INF, -1.0, "a pole at -1")),
-    "log1mexp": _function(1, "function", PLAIN, _at(JUMP, 0.0, INF, POLE_AT_0)),
+    "log1p": _function(1, "vectors", TAMES, _singular_at(JUMP, -INF, -1.0, "a pole at -1")),
+    "log1mexp": _function(1, "function", PLAIN, _singular_at(JUMP, 0.0, INF, POLE_AT_0)),
     "sqrt": _function(1, "stored", TAMES, ROOT),
     "lgamma": _function(1, "vectors", PLAIN, UP_TO_0), "polygamma": _function(1, "function", POLE, UP_TO_0),
     "erfinv": _function(1, "function", PLAIN, OUTSIDE_SIGNED), "ndtri": _function(1, "vectors", PLAIN, OUTSIDE_UNIT),
-    "log_i0e": _function(1, "function", PLAIN, _at(KINK, -INF, -LEAST, "a kink at 0")),
+    "log_i0e": _function(1, "function", PLAIN, _singular_at(KINK, -INF, -LEAST, "a kink at 0")),
     "log_poisson": _function(2, "again", PLAIN, BELOW_0, UP_TO_0),
     "log_poisson_log_rate": _function(2, "again", PLAIN, BELOW_0, NOWHERE),
     "log_binomial": _function(3, "again", PLAIN, BELOW_0, BELOW_0, OUTSIDE_UNIT),
@@ -229,10 +265,10 @@ FACTS: dict[str, Facts] = {
     "loggamma_draw": _draw(1, UP_TO_0), "vonmises_draw": _draw(1, BELOW_0),
     "poisson_draw": _draw(1, FLAT), "binomial_draw": _draw(3, FLAT),
     "loggamma_slope": _special(2, "lanes", NOWHERE, UP_TO_0), "vonmises_slope": _special(2, "fused", NOWHERE, BELOW_0),
-    "sum": _moved("reduction", "linear", "keeps", 1, PLAIN, NOWHERE),
+    "sum": _rearrangement("reduction", "linear", "keeps", 1, PLAIN, NOWHERE),
     "cumsum": Facts("reduction", (NOWHERE,), "linear", "breaks", "cheap", "step", "own", 1, *PLAIN),
-    "amax": _moved("reduction", "none", "breaks", 1, NEVER, KINKED),
-    "argmax": _moved("reduction", "none", "breaks", 1, PLAIN, FLAT),
+    "amax": _rearrangement("reduction", "none", "breaks", 1, NEVER, KINKED),
+    "argmax": _rearrangement("reduction", "none", "breaks", 1, PLAIN, FLAT),
     "contract": Facts("product", (NOWHERE,), "product", "breaks", "stored", "fused", "own", 2, *PLAIN),
     # of triangles whose makers require a positive diagonal; a factor of what is not positive definite is NaN
     "solve": Facts("product", (NOWHERE,), "second", "breaks", "cheap", "step", "own", 2, *PLAIN),
@@ -260,17 +296,17 @@ def require_row(op: str) -> None:
         raise NotImplementedError(f"op {op!r} has no row in ppl/ir/op_facts.py, which tells analyses what ops mean")
 
 
-def where(column: str, *values: object) -> frozenset[str]:
+def ops_with(column: str, *values: object) -> frozenset[str]:
     """The ops whose row has one of these values in a column."""
     return frozenset(op for op, facts in FACTS.items() if getattr(facts, column) in values)
 
 
-def of_role(*roles: Role) -> frozenset[str]:
+def ops_of_role(*roles: Role) -> frozenset[str]:
     """The ops of these roles."""
-    return where("role", *roles)
+    return ops_with("role", *roles)
 
 
-def edge_of(op: str, position: int) -> Edge:
+def singularities_in(op: str, position: int) -> Singularities:
     """The row's entry for argument number `position` of an op whose edges are not its own."""
     edges = FACTS[op].edges
     if edges == OWN:
@@ -278,23 +314,40 @@ def edge_of(op: str, position: int) -> Edge:
     return edges[min(position, len(edges) - 1)]
 
 
-VIEWS, MARKERS = of_role("view"), of_role("marker")
-LEAVES, ELEMENTWISE = of_role("leaf"), of_role("elementwise")
-POINTWISE = of_role("elementwise", "special", "marker")
+VIEWS, MARKERS = ops_of_role("view"), ops_of_role("marker")
+
+LEAVES, ELEMENTWISE = ops_of_role("leaf"), ops_of_role("elementwise")
+
+POINTWISE = ops_of_role("elementwise", "special", "marker")
 """Ops whose every entry is a function of the arguments' entries in the same place."""
-GIVEN, STEPWISE, LANES = (where("made", name) for name in ("given", "step", "lanes"))
+
+GIVEN, OWN_STEP, LANE_OPS = (ops_with("made", name) for name in ("given", "step", "lanes"))
 """Ops that compiled programs are given, compute in a step of their own, or may compute so."""
-CHEAP = where("cost", "cheap") & ELEMENTWISE
-VECTORS, FUNCTIONS = where("cost", "vectors"), where("cost", "function", "vectors")
-COSTLY, DRAWS = where("cost", "stored", "function", "vectors"), where("types", "draw")
-LINEAR, PRODUCTS = where("degree", "linear"), where("degree", "product")
-POSITIONS: dict[str, tuple[int, ...]] = {"first": (0,), "second": (1,), "branches": (1, 2)}
-PARTS = {op: POSITIONS[facts.degree] for op, facts in FACTS.items() if facts.degree in POSITIONS}
+
+CHEAP = ops_with("cost", "cheap") & ELEMENTWISE
+
+VECTORS, FUNCTIONS = ops_with("cost", "vectors"), ops_with("cost", "function", "vectors")
+
+COSTLY, DRAWS = ops_with("cost", "stored", "function", "vectors"), ops_with("types", "draw")
+
+LINEAR, PRODUCTS = ops_with("degree", "linear"), ops_with("degree", "product")
+
+LINEAR_POSITIONS: dict[str, tuple[int, ...]] = {"first": (0,), "second": (1,), "branches": (1, 2)}
+
+LINEAR_ARGUMENTS = {
+    op: LINEAR_POSITIONS[facts.degree] for op, facts in FACTS.items() if facts.degree in LINEAR_POSITIONS
+}
 """Ops that are jointly linear in these arguments while the others do not vary."""
-STEPS = frozenset(op for op, f in FACTS.items() if f.edges == (FLAT,) and f.role not in ("leaf", "lowered"))
+
+PIECEWISE_CONSTANT = frozenset(
+    op for op, f in FACTS.items() if f.edges == (FLAT,) and f.role not in ("leaf", "lowered")
+)
 """Ops whose value moves in steps only."""
-COUNTS = frozenset(op for op in DRAWS if edge_of(op, 0) == FLAT)
-STRAIGHT = LINEAR | PRODUCTS | STEPS | where("saturates", "never") | of_role("lowered")
+
+COUNTS = frozenset(op for op in DRAWS if singularities_in(op, 0) == FLAT)
+
+NON_SATURATING = LINEAR | PRODUCTS | PIECEWISE_CONSTANT | ops_with("saturates", "never") | ops_of_role("lowered")
 """Ops that saturate nowhere, or jump anyway."""
+
 POLES = {op: facts.pole for op, facts in FACTS.items() if facts.pole is not None}
 """Ops with poles across which they have no mean, and the argument that crosses them."""

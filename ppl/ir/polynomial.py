@@ -1,7 +1,7 @@
 """Polynomials in a graph: the degree of an expression in one of its nodes, and its second derivative, forward.
 
-Forward mode keeps every named axis of the expression apart, which reverse mode would sum over where the node lacks it.
-"""
+Forward mode keeps every named axis of the expression apart, which reverse mode would sum over where the node lacks
+it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
-from ppl.ir.op_facts import FACTS, LINEAR, PARTS, PRODUCTS
+from ppl.ir.op_facts import FACTS, LINEAR, LINEAR_ARGUMENTS, PRODUCTS
 from ppl.ir.types import Axis
 
 IMPOSSIBLE = "impossible"
@@ -35,8 +35,8 @@ def degree_of(node: Node, degrees: Sequence[float]) -> float:
         return max(degrees)
     if node.op in PRODUCTS:
         return sum(degrees)
-    if node.op in PARTS:
-        fixed = all(d == 0 for i, d in enumerate(degrees) if i not in PARTS[node.op])
+    if node.op in LINEAR_ARGUMENTS:
+        fixed = all(d == 0 for i, d in enumerate(degrees) if i not in LINEAR_ARGUMENTS[node.op])
         return max(degrees) if fixed else math.inf
     return _exponent(node) * degrees[0] if FACTS[node.op].degree == "power" and degrees[1] == 0 else math.inf
 
@@ -59,7 +59,7 @@ class Jet(NamedTuple):
     uv: Node | None
 
 
-ZERO = Jet(None, None, None)
+ZERO_JET = Jet(None, None, None)
 
 
 def second_derivative(output: Node, source: Node, u: Node, v: Node) -> Node | None:
@@ -75,7 +75,7 @@ def second_derivative(output: Node, source: Node, u: Node, v: Node) -> Node | No
     for node in topological([output]):
         passes = node.op != "stop" or node.attrs["tag"] == IMPOSSIBLE
         if passes and id(node) not in jets and any(id(a) in jets for a in node.args):
-            jets[id(node)] = _jet(node, [jets.get(id(a), ZERO) for a in node.args], axes)
+            jets[id(node)] = _jet(node, [jets.get(id(a), ZERO_JET) for a in node.args], axes)
     return jets[id(output)].uv if id(output) in jets else None
 
 
@@ -96,16 +96,16 @@ def _jet(node: Node, jets: Sequence[Jet], axes: tuple[Axis, ...]) -> Jet:
             _sum(product(x.v, args[1]), product(args[0], y.v)),
             _sum(product(x.uv, args[1]), product(x.u, y.v), product(x.v, y.u), product(args[0], y.uv)),
         )
-    if op in LINEAR or op in PARTS or op == "stop":
-        return Jet(*(_part(node, [j[k] for j in jets], axes) for k in range(3)))
+    if op in LINEAR or op in LINEAR_ARGUMENTS or op == "stop":
+        return Jet(*(_linear_derivative(node, [j[k] for j in jets], axes) for k in range(3)))
     raise AssertionError(f"{op} is no polynomial")
 
 
-def _part(node: Node, derivatives: Sequence[Node | None], axes: tuple[Axis, ...]) -> Node | None:
+def _linear_derivative(node: Node, derivatives: Sequence[Node | None], axes: tuple[Axis, ...]) -> Node | None:
     """A linear op on derivatives: zeros where an argument has none, arguments that do not vary as they are."""
     if all(d is None for d in derivatives):
         return None
-    varying = PARTS.get(node.op, range(len(node.args)))
+    varying = LINEAR_ARGUMENTS.get(node.op, range(len(node.args)))
     values = [
         d if d is not None else ops.expand(ops.zeros_like(a.type) if i in varying else a, axes)
         for i, (a, d) in enumerate(zip(node.args, derivatives, strict=True))

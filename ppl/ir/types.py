@@ -2,8 +2,7 @@
 
 A value has axes `plates + event`. Plates, particles, enumerated supports and estimator branches are *named
 axes*, kept in one canonical memory order (repeats, data plates, particles, enumerations, branch); the event
-is a plain shape.
-"""
+is a plain shape."""
 
 from __future__ import annotations
 
@@ -24,8 +23,8 @@ class Kind(IntEnum):
     BRANCH = 4
 
 
-class Copy(NamedTuple):
-    """One entry of the ragged branch axis: the trunk, or side branch `index` of random node `node`.
+class Branch(NamedTuple):
+    """One entry of the ragged branch axis: the primal, or side branch `index` of random node `node`.
 
     `rank` orders entries canonically, `live` says whether downstream parameters receive gradient from it, and
     `soft` that the node's value there is a relaxation, so that discrete nodes after it must be relaxed too.
@@ -38,7 +37,7 @@ class Copy(NamedTuple):
     soft: bool = False
 
 
-TRUNK = Copy(-1, "", 0, live=True)
+PRIMAL = Branch(-1, "", 0, live=True)
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Axis:
     kind: Kind
     size: int | None = None
     depth: int = 0
-    copies: tuple[Copy, ...] = ()
+    copies: tuple[Branch, ...] = ()
     together: bool = False
 
     @property
@@ -64,13 +63,14 @@ class Axis:
         return f"{self.name}:{'?' if self.size is None else self.size}"
 
 
-def branch_axis(copies: tuple[Copy, ...]) -> Axis:
-    """The branch axis that holds `copies` (sorted, trunk first)."""
+def branch_axis(copies: tuple[Branch, ...]) -> Axis:
+    """The branch axis that holds `copies` (sorted, primal first)."""
     ordered = tuple(sorted(set(copies)))
     return Axis("branch", Kind.BRANCH, len(ordered), 0, ordered)
 
 
 PARTICLES = Axis("particles", Kind.PARTICLES)
+
 REPEATS = Axis("repeats", Kind.REPEATS)
 
 

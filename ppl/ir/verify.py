@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 
-from ppl.ir.loop import sliced, split_args
+from ppl.ir.loop import slice_type, split_args
 from ppl.ir.node import Node, topological, type_rules
 from ppl.ir.op_facts import FACTS
 from ppl.ir.types import Kind, Type, sort_axes
 
 # A loop is differentiated with respect to its arguments, so a learnable leaf inside would lose its gradient.
-OUTSIDE_LOOPS = ("param", "aux")
+FORBIDDEN_IN_LOOPS = ("param", "aux")
 
 
 def verify(outputs: Sequence[Node]) -> None:
     """Check a graph.
 
     Checked: every op is known and its type is what its shape rule says; named axes are in canonical order,
-    with at most one branch axis, last, whose copies are sorted (`narrow` may drop the trunk); `arg` occurs only inside
+    with at most one branch axis, last, whose copies are sorted (`narrow` may drop the primal); `arg` occurs only inside
     loop bodies and is one of that body's; a `get` reads a result that its loop has; loops fit their bodies,
     which are checked too.
 
@@ -30,7 +30,7 @@ def verify(outputs: Sequence[Node]) -> None:
     _verify(outputs, inside=None)
 
 
-def after_pass(outputs: Sequence[Node]) -> None:
+def verify_if_enabled(outputs: Sequence[Node]) -> None:
     """`verify`, if PPL_VERIFY is set, as it is in the tests: every pass of the compiler calls this on its result."""
     if os.environ.get("PPL_VERIFY"):
         verify(outputs)
@@ -48,7 +48,7 @@ def _verify(outputs: Sequence[Node], inside: Collection[Node] | None) -> None:
                 node,
                 "is not an argument of the loop body it occurs in",
             )
-        if node.op in OUTSIDE_LOOPS:
+        if node.op in FORBIDDEN_IN_LOOPS:
             _check(inside is None, node, "occurs in a loop body; pass it as an argument of the loop")
         if node.op == "loop":
             _check_loop(node)
@@ -94,7 +94,7 @@ def _check_loop(node: Node) -> None:
     _check(len(node.args) == len(body.args), node, "does not have as many arguments as its body")
     _check(body.index.type == Type((), (), "int"), node, "has an index that is not an int scalar")
     inits, xs, consts = split_args(node)
-    expected = [*(i.type for i in inits), *(sliced(x.type) for x in xs), *(c.type for c in consts)]
+    expected = [*(i.type for i in inits), *(slice_type(x.type) for x in xs), *(c.type for c in consts)]
     for arg, t in zip(body.args, expected, strict=True):
         _check(arg.op == "arg" and arg.type == t, node, f"passes {t} for a body argument {arg.type}")
     for x in xs:

@@ -1,18 +1,17 @@
 """The language: what a model is written with. Tracing a model gives a `Trace`, the compiler's input."""
 
-from ppl.lang import uses as _uses  # noqa: F401  (shows the formulas of distributions)
-from ppl.lang.arguments import ArgumentSpec, spec
-from ppl.lang.arrays import numpy_protocol as _numpy_protocol  # noqa: F401  (answers NumPy)
-from ppl.lang.arrays.linalg import solve_triangular
-from ppl.lang.blocks import init, layers
-from ppl.lang.blocks.dense import dense
-from ppl.lang.blocks.functional import log_sigmoid, log_softmax, logsumexp, one_hot, relu, sigmoid, softmax, softplus
+from ppl.lang import init, layers
+from ppl.lang.arguments import spec
 from ppl.lang.carried import carried, carry
 from ppl.lang.external import external
+from ppl.lang.functions import log_sigmoid, log_softmax, logsumexp, one_hot, relu, sigmoid, softmax, softplus
+from ppl.lang.layers import dense
 from ppl.lang.model import Model, model
+from ppl.lang.numpy_functions import solve_triangular
 from ppl.lang.params import constant, hyper, param
 from ppl.lang.plate import collect, plate, row_index, scope
 from ppl.lang.sites import cost, deterministic, factor, sample, stop_gradient
+from ppl.lang.trace import ArgumentSpec
 from ppl.lang.tracing import trace_model
 from ppl.lang.value import Value
 

@@ -1,4 +1,5 @@
-"""Data arguments: their specification, and the opaque value that stands for one until a plate opens it."""
+"""Data arguments of a model: their specification, conversion of data to arrays, and the symbolic value that a plate
+opens."""
 
 from __future__ import annotations
 
@@ -11,24 +12,10 @@ from ppl.arguments import integer, masked, shown
 from ppl.errors import DataError, ModelError
 from ppl.ir.node import Node, make
 from ppl.ir.types import Axis
-from ppl.lang.context import current, dtype_name
+from ppl.lang.context import current_context
 from ppl.lang.source import user_line
-from ppl.lang.trace import Input
+from ppl.lang.trace import ArgumentSpec, Input, dtype_name
 from ppl.lang.value import Value
-from ppl.records import dataclass
-
-
-@dataclass(frozen=True)
-class ArgumentSpec:
-    """Shape (a leading None is a run-time number of rows) and NumPy dtype of a data argument."""
-
-    shape: tuple[int | None, ...]
-    dtype: np.dtype
-
-    @property
-    def ir_dtype(self) -> str:
-        """ "float", "int" or "bool"."""
-        return dtype_name(self.dtype)
 
 
 def spec(shape: Sequence[int | None] | int | None, dtype: Any = np.float64) -> ArgumentSpec:
@@ -70,9 +57,9 @@ def as_array(value: Any, name: str) -> np.ndarray:
         It is no array of numbers (ragged lists, objects, strings, complex numbers, sparse matrices), or it is a
         masked array with masked entries, which a mask of the model (`obs_mask`) has to leave out.
     """
-    found = value if type(value) is np.ndarray else _converted(value, name)
+    found = value if type(value) is np.ndarray else _convert_to_array(value, name)
     if found.dtype.kind not in "fiub":
-        columns = _no_numbers(value)
+        columns = _describe_non_numeric(value)
         if columns:
             raise DataError(
                 f"data argument {name!r} has columns that hold no numbers: {columns}. Leave them out, or pass codes: "
@@ -82,7 +69,7 @@ def as_array(value: Any, name: str) -> np.ndarray:
     return found
 
 
-def _no_numbers(frame: Any) -> str:
+def _describe_non_numeric(frame: Any) -> str:
     """Columns of a data frame, or the name of a series, that give no array of numbers, with an entry that is none."""
     named = getattr(frame, "name", None)
     try:
@@ -91,16 +78,16 @@ def _no_numbers(frame: Any) -> str:
     except Exception:
         return ""
     bad = {c: x for c, x in arrays.items() if x.dtype.kind not in "fiub"}
-    return ", ".join(f"{c!r} ({x.dtype}{_example(x)})" for c, x in bad.items())
+    return ", ".join(f"{c!r} ({x.dtype}{_first_non_number(x)})" for c, x in bad.items())
 
 
-def _example(column: np.ndarray) -> str:
+def _first_non_number(column: np.ndarray) -> str:
     """The first entry of a column that is no number."""
     entry = next((x for x in column.tolist() if isinstance(x, bool) or not isinstance(x, (int, float))), None)
     return "" if entry is None and None not in column.tolist() else f", such as {shown(entry)}"
 
 
-def _converted(value: Any, name: str) -> np.ndarray:
+def _convert_to_array(value: Any, name: str) -> np.ndarray:
     if isinstance(value, Value):
         raise DataError(f"data argument {name!r} is a symbolic value of a model; pass an array")
     if masked(value):
@@ -170,7 +157,7 @@ class Argument(Value):
     def _leaf(self, axis: Axis | None, shape: tuple[int, ...]) -> Node:
         axes = () if axis is None else (axis,)
         node = make("input", name=self.name, axes=axes, shape=shape, dtype=self.spec.ir_dtype)
-        context = current()
+        context = current_context()
         if context is None:
             return node
         known = context.trace.inputs.setdefault(self.name, Input(self.name, axis, shape, self.spec.ir_dtype, node))
@@ -183,7 +170,7 @@ class Argument(Value):
         return known.node
 
 
-def signature(names: Sequence[str], data: Sequence[Any]) -> tuple[Any, ...]:
+def data_signature(names: Sequence[str], data: Sequence[Any]) -> tuple[Any, ...]:
     """The key by which data share a trace: event shapes, ranks and kinds of dtype."""
     parts = []
     for name, value in zip(names, data, strict=True):

@@ -1,4 +1,4 @@
-"""Values that one step hands to the next: `ppl.carried` reads one from the state, `ppl.carry` says what it becomes."""
+"""Values that the state keeps from step to step of training: `ppl.carried` reads one, `ppl.carry` sets the next."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from ppl.errors import EstimatorError, ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import make, topological
 from ppl.ir.types import Axis, Kind
-from ppl.lang.context import Context, require
-from ppl.lang.observations import refuse_missing
-from ppl.lang.params import event_shape, start
-from ppl.lang.sites import claim
+from ppl.lang.context import Context, require_context
+from ppl.lang.params import declared_shape, evaluate_init
+from ppl.lang.sites import refuse_missing, require_free_name
 from ppl.lang.source import user_line
 from ppl.lang.trace import Carried, Trace
 from ppl.lang.value import Value, lift
@@ -38,13 +37,13 @@ def carried(name: str, init: Any, shape: int | Sequence[int] | None = None) -> V
     ShapeError
         `init` does not fit `shape`.
     """
-    context = require("ppl.carried")
+    context = require_context("ppl.carried")
     full, line = context.full_name(name), user_line()
-    _outside(context, "carried", full, line)
-    claim(context, full, line)
-    wanted = event_shape(f"carried {full!r}", init, shape, line)
+    _require_outside_loops(context, "carried", full, line)
+    require_free_name(context, full, line)
+    wanted = declared_shape(f"carried {full!r}", init, shape, line)
     if not callable(init):
-        start(f"carried {full!r}", full, init, wanted, 0, line)
+        evaluate_init(f"carried {full!r}", full, init, wanted, 0, line)
     node = make("aux", name=full, shape=wanted)
     context.trace.carried[full] = Carried(full, wanted, init, node, line)
     return Value(node)
@@ -70,9 +69,9 @@ def carry(name: str, value: Any) -> None:
     ShapeError
         `value` has another shape.
     """
-    context = require("ppl.carry")
+    context = require_context("ppl.carry")
     full, line = context.full_name(name), user_line()
-    _outside(context, "carry", full, line)
+    _require_outside_loops(context, "carry", full, line)
     known = context.trace.carried.get(full)
     if known is None:
         names = ", ".join(map(repr, context.trace.carried)) or "none"
@@ -82,7 +81,9 @@ def carry(name: str, value: Any) -> None:
     node = lift(f"carry {full!r}", ops.as_node, value).node
     refuse_missing(context.trace, [node], f"carry {full!r}", line)
     for axis in node.type.axes:
-        raise ModelError(f"carry {full!r}: the value varies over plate {axis.name!r}; {_remedy(axis)}\n  at {line}")
+        raise ModelError(
+            f"carry {full!r}: the value varies over plate {axis.name!r}; {_plate_remedy(axis)}\n  at {line}"
+        )
     if node.type.dtype == "int":
         raise ModelError(f"carry {full!r}: the state keeps floats, this is an integer; use .astype(float)\n  at {line}")
     if node.type.shape != known.shape:
@@ -93,7 +94,7 @@ def carry(name: str, value: Any) -> None:
     known.next, known.next_where = ops.cast(node, "float"), line
 
 
-def _outside(context: Context, what: str, name: str, line: str) -> None:
+def _require_outside_loops(context: Context, what: str, name: str, line: str) -> None:
     """Raise a ModelError in a loop over time, whose own carry hands values on."""
     if context.loops:
         raise ModelError(
@@ -101,7 +102,7 @@ def _outside(context: Context, what: str, name: str, line: str) -> None:
         )
 
 
-def _remedy(axis: Axis) -> str:
+def _plate_remedy(axis: Axis) -> str:
     if axis.kind is Kind.PLATE and axis.size is not None:
         return f"ppl.collect(value, {axis.name!r}) turns it into the leading axis"
     return "its rows are known at run time only, and rows of other steps are others"

@@ -1,8 +1,5 @@
-"""The thread-local tracing context: the trace being filled, open plates, scopes and substituted latents.
-
-`trace_model` runs a model function once with symbolic arguments and returns its `Trace`, the compiler's
-input.
-"""
+"""The tracing context of this thread: the trace being filled, open plates, scopes and loops, and values that replace
+sites."""
 
 from __future__ import annotations
 
@@ -20,26 +17,26 @@ from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import Axis, Kind
+from ppl.lang.loops import Scan, UnrolledStep, scan_of
 from ppl.lang.source import user_line
-from ppl.lang.time.record import Scan, Turn, scan_of
 from ppl.lang.trace import Site, Trace
 from ppl.records import dataclass
 
-_local = threading.local()
+_thread_state = threading.local()
 
-LEAST_STEPS = 3
+MIN_SKETCH_STEPS = 3
 """Steps of a loop that a sketch writes out at least: one before and one after what a carry hands on to itself."""
 
 
-SYMBOLIC = re.compile(r"(Value\((float|int|bool)\[|Argument\(')")
+SYMBOLIC_TEXT = re.compile(r"(Value\((float|int|bool)\[|Argument\(')")
 """How the text of a symbolic value begins."""
 
 
-def require_name(name: Any) -> None:
+def require_valid_name(name: Any) -> None:
     """Raise a ModelError unless `name` is a name: a string that is not empty and has no symbolic value's text in it."""
     if not isinstance(name, str) or not name:
         raise ModelError(f"a name is a non-empty string, not {shown(name)}\n  at {user_line()}")
-    if SYMBOLIC.search(name):
+    if SYMBOLIC_TEXT.search(name):
         raise ModelError(
             f"the name {shown(name)} is made with a symbolic value, which has no number while the model is traced, so "
             "that one name would stand for all of its values: use a Python loop for a name each, or one node or "
@@ -48,7 +45,7 @@ def require_name(name: Any) -> None:
 
 
 @dataclass(frozen=True)
-class Written:
+class UnrollPolicy:
     """Loops over time that a trace writes out instead of holding them as loops.
 
     `names` are those that it writes out whole, None for all; with `counts` it writes out so many steps of every loop,
@@ -60,7 +57,7 @@ class Written:
 
 
 @dataclass(frozen=True, eq=False)
-class Given:
+class GivenValue:
     """A value that `ppl.condition` or `ppl.do` gives to a site; `what` is which of them."""
 
     what: str
@@ -83,14 +80,14 @@ class Context:
     substitute: Mapping[str, Site] = field(default_factory=dict)
     allow_obs: bool = True
     importance: Axis | None = None
-    loops: list[Scan | Turn] = field(default_factory=list)
+    loops: list[Scan | UnrolledStep] = field(default_factory=list)
     running: list[Node | None] = field(default_factory=list)
-    given: Mapping[str, Given] = field(default_factory=dict)
-    written: Written = field(default_factory=lambda: getattr(_local, "written", Written()))
+    given: Mapping[str, GivenValue] = field(default_factory=dict)
+    unroll_policy: UnrollPolicy = field(default_factory=lambda: getattr(_thread_state, "written", UnrollPolicy()))
 
     def full_name(self, name: str) -> str:
         """`name` with the open scopes before it."""
-        require_name(name)
+        require_valid_name(name)
         return "/".join((*self.scopes, name))
 
     def node_name(self, name: str) -> str:
@@ -123,15 +120,17 @@ class Context:
 
     def unrolls(self, name: str) -> bool:
         """Whether the loop `name` is written out."""
-        written = self.written
+        written = self.unroll_policy
         return written.counts is not None or written.names is None or name in written.names
 
-    def sketched(self, name: str, line: str) -> int | None:
+    def sketch_length(self, name: str, line: str) -> int | None:
         """How many steps of a loop a sketch writes out; None where the trace is no sketch."""
-        return None if self.written.counts is None else self.written.counts.get((name, line), LEAST_STEPS)
+        return (
+            None if self.unroll_policy.counts is None else self.unroll_policy.counts.get((name, line), MIN_SKETCH_STEPS)
+        )
 
     @contextmanager
-    def stepping(self, loop: Scan | Turn, running: Node | None) -> Iterator[None]:
+    def tracing_step(self, loop: Scan | UnrolledStep, running: Node | None) -> Iterator[None]:
         """Trace a step of `loop`."""
         self.loops.append(loop)
         self.running.append(running)
@@ -142,15 +141,15 @@ class Context:
             self.running.pop()
 
 
-def current() -> Context | None:
+def current_context() -> Context | None:
     """The innermost running trace of this thread, or None."""
-    stack = getattr(_local, "stack", None)
+    stack = getattr(_thread_state, "stack", None)
     return stack[-1] if stack else None
 
 
-def require(what: str) -> Context:
+def require_context(what: str) -> Context:
     """The running trace, or a ModelError saying that `what` belongs inside a model."""
-    context = current()
+    context = current_context()
     if context is None:
         raise ModelError(
             f"{what} was called outside a model: call it in a function decorated with @ppl.model and hand "
@@ -160,20 +159,20 @@ def require(what: str) -> Context:
 
 
 @contextmanager
-def tracing(context: Context) -> Iterator[Context]:
+def activate(context: Context) -> Iterator[Context]:
     """Make `context` the running trace of this thread."""
-    if not hasattr(_local, "stack"):
-        _local.stack = []
-    _local.stack.append(context)
+    if not hasattr(_thread_state, "stack"):
+        _thread_state.stack = []
+    _thread_state.stack.append(context)
     try:
         yield context
     finally:
-        _local.stack.pop()
+        _thread_state.stack.pop()
 
 
-def check_open(axes: tuple[Axis, ...], what: str = "a value") -> None:
+def require_open_plates(axes: tuple[Axis, ...], what: str = "a value") -> None:
     """Raise a ModelError if `axes` has a plate that is not open in the running trace."""
-    context = current()
+    context = current_context()
     if context is None:
         return
     for axis in axes:
@@ -190,35 +189,23 @@ def check_open(axes: tuple[Axis, ...], what: str = "a value") -> None:
 
 
 @contextmanager
-def writing(written: Written) -> Iterator[None]:
+def unrolling(written: UnrollPolicy) -> Iterator[None]:
     """Traces of this thread write out loops over time as `written` says."""
-    before = getattr(_local, "written", Written())
-    _local.written = written
+    before = getattr(_thread_state, "written", UnrollPolicy())
+    _thread_state.written = written
     try:
         yield
     finally:
-        _local.written = before
+        _thread_state.written = before
 
 
-def check_plates(node: Node, what: str) -> Node:
+def require_in_scope(node: Node, what: str) -> Node:
     """`node`, if all of its plates, and the step of a loop that it belongs to, are open."""
-    check_open(node.type.axes, what)
-    context, scan = current(), scan_of(node)
+    require_open_plates(node.type.axes, what)
+    context, scan = current_context(), scan_of(node)
     if context is not None and scan is not None and scan not in context.loops:
         raise ModelError(
             f"{what} belongs to a step of the loop {scan.name!r} and is used outside of it: hand it out through the "
             f"carry, or as what step returns\n  loop at {scan.where}\n  used at {user_line()}"
         )
     return node
-
-
-def dtype_name(dtype: Any) -> str:
-    """The IR dtype ("float", "int", "bool") of a NumPy dtype."""
-    try:
-        found = np.dtype(dtype)
-    except Exception:
-        raise ModelError(f"{shown(dtype)} is not a dtype\n  at {user_line()}") from None
-    kind = {"f": "float", "i": "int", "u": "int", "b": "bool"}.get(found.kind)
-    if kind is None:
-        raise ModelError(f"dtype {found} is not a number type\n  at {user_line()}")
-    return kind

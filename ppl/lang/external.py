@@ -1,4 +1,4 @@
-"""`ppl.external`: a user's function as a node, applied per row; a simulator with its score as a random node."""
+"""`ppl.external`: a user's function as a node, called once per row; a simulator with a score as a random node."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ppl.arguments import choice, dimensions, flag, mapping, shown, text
-from ppl.distributions.parts.simulator import Simulator
+from ppl.distributions.simulator import Simulator
 from ppl.errors import ModelError, remember_line
 from ppl.ir import ops
-from ppl.ir.external import External, Result, packed_size, part
+from ppl.ir.external import External, Result, packed_size, unpack_result
 from ppl.ir.node import Node, make
 from ppl.ir.types import union_axes
-from ppl.lang.arguments import ArgumentSpec
-from ppl.lang.context import Context, check_plates, dtype_name, require
-from ppl.lang.sites import declare
+from ppl.lang.context import Context, require_context, require_in_scope
+from ppl.lang.loops import base_name
+from ppl.lang.sites import declare_random
 from ppl.lang.source import user_line
-from ppl.lang.time.record import base_name
+from ppl.lang.trace import ArgumentSpec, dtype_name
 from ppl.lang.value import Value, lift
 from ppl.names import keywords
 
@@ -77,7 +77,7 @@ def external(
         In a call, if `fn` or `gradient` raises an exception, or returns NaN for arguments that are not, or an array of
         another shape; it names function, row and arguments, and nothing is returned or moved.
     """
-    context = require("ppl.external")
+    context = require_context("ppl.external")
     line = user_line()
     if not callable(fn) or not (gradient is None or callable(gradient)):
         raise ModelError(f"external: {shown(fn if not callable(fn) else gradient)} is not a function\n  at {line}")
@@ -97,25 +97,26 @@ def external(
         if name is not None
         else str(getattr(fn, "__name__", type(fn).__name__))
     )
-    results = _results(base, shape, dtype, outputs, line)
-    _require_consistent(base, results, outputs, gradient, score, on_error, line)
+    results = _declared_results(base, shape, dtype, outputs, line)
+    _require_consistent_options(base, results, outputs, gradient, score, on_error, line)
     nodes = [
-        check_plates(lift(f"external {base!r}", ops.as_node, v).node, f"external {base!r}: an argument") for v in values
+        require_in_scope(lift(f"external {base!r}", ops.as_node, v).node, f"external {base!r}: an argument")
+        for v in values
     ]
     keyed = key or score
-    full = _free_name(context, context.node_name(base), name is not None, line) if keyed else context.full_name(base)
+    full = _unused_name(context, context.node_name(base), name is not None, line) if keyed else context.full_name(base)
     packed = tuple(results) if outputs is not None or score or python else ()
     function = External(fn, gradient, keyed, full, packed, score, on_error, python, line, check)
     remember_line(full, line)
     if score:
-        return _random(context, function, nodes, line)
-    node = _call(context, function, nodes, results[0], line)
+        return _declare_simulator(context, function, nodes, line)
+    node = _external_node(context, function, nodes, results[0], line)
     if outputs is None:
-        return Value(part(node, results, 0) if packed else node)
-    return {label: Value(part(node, results, i)) for i, label in enumerate(outputs)}
+        return Value(unpack_result(node, results, 0) if packed else node)
+    return {label: Value(unpack_result(node, results, i)) for i, label in enumerate(outputs)}
 
 
-def _call(context: Context, function: External, nodes: list[Node], result: Result, line: str) -> Node:
+def _external_node(context: Context, function: External, nodes: list[Node], result: Result, line: str) -> Node:
     """The node that calls a function, which is random only through its key."""
     axes = union_axes(*(n.type.axes for n in nodes), *((context.axes,) if function.key else ()))
     if function.key:
@@ -127,7 +128,7 @@ def _call(context: Context, function: External, nodes: list[Node], result: Resul
                 dtype=kind)  # fmt: skip
 
 
-def _random(context: Context, function: External, nodes: list[Node], line: str) -> Value:
+def _declare_simulator(context: Context, function: External, nodes: list[Node], line: str) -> Value:
     """The result of a simulator with its score, a random node."""
     if not context.allow_obs:
         raise ModelError(
@@ -138,10 +139,10 @@ def _random(context: Context, function: External, nodes: list[Node], line: str) 
         raise ModelError(f"external {function.name!r}: the guide has a node of this name\n  at {line}")
     dist = Simulator(function, nodes)
     local = base_name(function.name).removeprefix("/".join((*context.scopes, "")))
-    return Value(dist.shown(declare(local, dist).node))
+    return Value(dist.shown(declare_random(local, dist).node))
 
 
-def _results(base: str, shape: Any, dtype: Any, outputs: Any, line: str) -> list[Result]:
+def _declared_results(base: str, shape: Any, dtype: Any, outputs: Any, line: str) -> list[Result]:
     """What the function returns, as declared."""
     if outputs is None:
         kind = "float" if dtype is None else dtype_name(dtype)
@@ -164,7 +165,7 @@ def _results(base: str, shape: Any, dtype: Any, outputs: Any, line: str) -> list
     return found
 
 
-def _require_consistent(
+def _require_consistent_options(
     base: str, results: Sequence[Result], outputs: Any, gradient: Any, score: bool, on_error: str, line: str
 ) -> None:
     """Raise a ModelError where options contradict each other."""
@@ -182,7 +183,7 @@ def _require_consistent(
         raise ModelError(f"external {base!r}: {wrong}\n  at {line}")
 
 
-def _free_name(context: Context, full: str, explicit: bool, line: str) -> str:
+def _unused_name(context: Context, full: str, explicit: bool, line: str) -> str:
     """A name for the noise key or random node; a default name that is taken gets a number."""
     trace = context.trace
     groups = (trace.sites, trace.scored, trace.costs, trace.factors, trace.carried)

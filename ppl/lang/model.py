@@ -1,4 +1,4 @@
-"""`@ppl.model`: marks a function as a model, binds its static arguments, runs it inline in other models."""
+"""`@ppl.model`: marks a function as a model, binds its static arguments, and runs it inline in other models."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 
 from ppl.arguments import shown
 from ppl.errors import ModelError
-from ppl.html import block, code
-from ppl.lang.context import current
+from ppl.lang.context import current_context
 from ppl.lang.source import user_line
+from ppl.notebook.html import code_block, titled_block
 
 
 class Model:
@@ -64,7 +64,7 @@ class Model:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run inline in the model being traced; its nodes and parameters join that model's."""
-        if current() is None:
+        if current_context() is None:
             raise ModelError(
                 f"model {self.name!r} was called outside a model: a model is not run but compiled, "
                 f"program = ppl.compile({self.name})\n  at {user_line()}"
@@ -84,9 +84,9 @@ class Model:
         static = "".join(f", {name}={shown(value)}" for name, value in self.static.items())
         title = f"Model {self.name}({', '.join(self.arguments)}{static})"
         try:
-            return block(title, code(inspect.getsource(self.function)))
+            return titled_block(title, code_block(inspect.getsource(self.function)))
         except (OSError, TypeError):
-            return block(title)
+            return titled_block(title)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """By reference where the function's name leads to it; else with the function's code, by cloudpickle."""

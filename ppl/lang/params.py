@@ -1,8 +1,13 @@
-"""Learnable parameters, run-time scalars and constants: `ppl.param`, `ppl.hyper`, `ppl.constant`."""
+"""Learnable parameters with their constraints, run-time scalars and constants: `ppl.param`, `ppl.hyper`,
+`ppl.constant`.
+
+A constrained parameter is a function of an unconstrained array, which is optimised. Each constraint has its forward
+map in
+IR and in NumPy, and its inverse in NumPy for initial values. No Jacobian is ever added."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +16,115 @@ from ppl.arguments import array, dimensions, fits_memory, flag, number, shown
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.node import Node, make
-from ppl.lang.blocks.init import generator
-from ppl.lang.constraints import CONSTRAINTS
-from ppl.lang.context import current, require, require_name
+from ppl.lang.context import current_context, require_context, require_valid_name
+from ppl.lang.init import generator
 from ppl.lang.source import user_line
 from ppl.lang.trace import Param
 from ppl.lang.value import Value, lift
 from ppl.names import keywords
+from ppl.records import dataclass
+
+EventShape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A constraint: shape of the unconstrained array, forward map (IR, NumPy), inverse, test of values."""
+
+    raw_shape: Callable[[EventShape], EventShape]
+    forward: Callable[[Node, EventShape], Node]
+    value: Callable[[np.ndarray, EventShape], np.ndarray]
+    inverse: Callable[[np.ndarray], np.ndarray]
+    holds: Callable[[np.ndarray], bool]
+    wanted: str
+
+
+def _unchanged_shape(shape: EventShape) -> EventShape:
+    return shape
+
+
+def _simplex_shape(shape: EventShape) -> EventShape:
+    if not shape:
+        raise ShapeError("constraint 'simplex' needs at least one axis")
+    return shape
+
+
+def _softmax_of_array(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def _triangle_shape(shape: EventShape) -> EventShape:
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        raise ShapeError(f"constraint 'lower_cholesky' needs a square matrix, not shape {shape}")
+    return (*shape[:-2], shape[-1] * (shape[-1] + 1) // 2)
+
+
+def _triangle_index(n: int) -> np.ndarray:
+    """Where each matrix entry lies in [diagonal, below it, one zero]."""
+    index = np.full((n, n), n * (n + 1) // 2)
+    index[np.diag_indices(n)] = np.arange(n)
+    index[np.tril_indices(n, -1)] = np.arange(n, n * (n + 1) // 2)
+    return index
+
+
+def _triangle_forward(raw: Node, shape: EventShape) -> Node:
+    n, rank = shape[-1], len(shape) - 1
+    flat = ops.transpose(raw, [rank - 1, *range(rank - 1)])
+    rest = tuple((0, m, 1) for m in shape[:-2])
+    count = raw.type.shape[-1]
+    parts = [ops.exp(ops.window(flat, [(0, n, 1), *rest])), ops.const(np.zeros((1, *shape[:-2])))]
+    if count > n:
+        parts.insert(1, ops.window(flat, [(n, count - n, 1), *rest]))
+    matrix = ops.take(ops.concat(parts, 0), _triangle_index(n))
+    return ops.transpose(matrix, [*range(2, rank + 1), 0, 1])
+
+
+def _triangle_value(raw: np.ndarray, shape: EventShape) -> np.ndarray:
+    n = shape[-1]
+    padded = np.concatenate([np.exp(raw[..., :n]), raw[..., n:], np.zeros((*raw.shape[:-1], 1))], -1)
+    return padded[..., _triangle_index(n)]
+
+
+def _triangle_inverse(value: np.ndarray) -> np.ndarray:
+    rows, columns = np.tril_indices(value.shape[-1], -1)
+    return np.concatenate([np.log(np.diagonal(value, axis1=-2, axis2=-1)), value[..., rows, columns]], -1)
+
+
+CONSTRAINTS: dict[str, Constraint] = {
+    "positive": Constraint(
+        _unchanged_shape,
+        lambda x, s: ops.exp(x),
+        lambda x, s: np.exp(x),
+        np.log,
+        lambda v: bool(np.all(v > 0)),
+        "numbers above 0",
+    ),
+    "unit_interval": Constraint(
+        _unchanged_shape,
+        lambda x, s: ops.sigmoid(x),
+        lambda x, s: 1 / (1 + np.exp(-x)),
+        lambda v: np.log(v) - np.log1p(-v),
+        lambda v: bool(np.all((v > 0) & (v < 1))),
+        "numbers strictly between 0 and 1",
+    ),
+    "simplex": Constraint(
+        _simplex_shape,
+        lambda x, s: ops.softmax(x),
+        lambda x, s: _softmax_of_array(x),
+        np.log,
+        lambda v: bool(np.all(v > 0) and np.allclose(v.sum(-1), 1, atol=1e-5)),
+        "positive numbers that sum to 1 over the last axis",
+    ),
+    "lower_cholesky": Constraint(
+        _triangle_shape,
+        _triangle_forward,
+        _triangle_value,
+        _triangle_inverse,
+        lambda v: bool(np.all(np.triu(v, 1) == 0) and np.all(np.diagonal(v, axis1=-2, axis2=-1) > 0)),
+        "a lower triangular matrix with positive diagonal",
+    ),
+}
 
 
 @keywords
@@ -51,11 +158,11 @@ def param(
     ShapeError
         `init` does not fit `shape`, or a shared parameter is declared with another shape.
     """
-    context = require("ppl.param")
+    context = require_context("ppl.param")
     full = context.full_name(name)
     line = user_line()
     flag(f"param {full!r}: shared", shared, ModelError)
-    wanted = event_shape(f"param {full!r}", init, shape, line)
+    wanted = declared_shape(f"param {full!r}", init, shape, line)
     if constraint is not None and not (isinstance(constraint, str) and constraint in CONSTRAINTS):
         raise ModelError(
             f"param {full!r}: unknown constraint {shown(constraint)}; there are {', '.join(CONSTRAINTS)}\n  at {line}"
@@ -64,7 +171,7 @@ def param(
     if known is not None and context.loops and known.where == line:  # another step of a loop that is written out
         return Value(known.value)
     if known is not None:
-        return _redeclared(known, wanted, constraint, shared, line)
+        return _reuse_shared(known, wanted, constraint, shared, line)
     try:
         raw_shape = CONSTRAINTS[constraint].raw_shape(wanted) if constraint else wanted
     except ShapeError as error:
@@ -78,7 +185,7 @@ def param(
     return Value(value)
 
 
-def event_shape(what: str, init: Any, shape: Any, line: str) -> tuple[int, ...]:
+def declared_shape(what: str, init: Any, shape: Any, line: str) -> tuple[int, ...]:
     """The shape that a declaration asks for: `shape`, or that of `init`."""
     given = None if callable(init) else array(f"{what}: init", init, ModelError).shape
     if shape is None:
@@ -96,7 +203,7 @@ def event_shape(what: str, init: Any, shape: Any, line: str) -> tuple[int, ...]:
     return wanted
 
 
-def _redeclared(known: Param, shape: tuple[int, ...], constraint: str | None, shared: bool, line: str) -> Value:
+def _reuse_shared(known: Param, shape: tuple[int, ...], constraint: str | None, shared: bool, line: str) -> Value:
     lines = f"\n  first at {known.where}\n  again at {line}"
     if not (shared and known.shared):
         raise ModelError(f"param {known.name!r} is declared twice; to share it, say shared=True in both{lines}")
@@ -118,11 +225,11 @@ def initial_value(param: Param, seed: int) -> np.ndarray:
     ShapeError
         An initialiser returned another shape.
     """
-    value = start(f"param {param.name!r}", param.name, param.init, param.shape, seed, param.where)
-    return value if param.constraint is None else unconstrained(param, value)
+    value = evaluate_init(f"param {param.name!r}", param.name, param.init, param.shape, seed, param.where)
+    return value if param.constraint is None else to_unconstrained(param, value)
 
 
-def start(what: str, name: str, init: Any, shape: tuple[int, ...], seed: int, where: str) -> np.ndarray:
+def evaluate_init(what: str, name: str, init: Any, shape: tuple[int, ...], seed: int, where: str) -> np.ndarray:
     """What `init` gives for `shape` (float64), drawn from (seed, name); `what` and `where` are for errors.
 
     Raises
@@ -133,10 +240,10 @@ def start(what: str, name: str, init: Any, shape: tuple[int, ...], seed: int, wh
         An initialiser returned another shape.
     """
     with fits_memory(f"{what} of shape {shape}"):
-        return _started(what, name, init, shape, seed, where)
+        return _evaluate_init(what, name, init, shape, seed, where)
 
 
-def _started(what: str, name: str, init: Any, shape: tuple[int, ...], seed: int, where: str) -> np.ndarray:
+def _evaluate_init(what: str, name: str, init: Any, shape: tuple[int, ...], seed: int, where: str) -> np.ndarray:
     if callable(init):
         value = array(f"{what}: what init returned", init(generator(seed, name), shape), ModelError).astype(np.float64)
         if value.shape != shape:
@@ -148,7 +255,7 @@ def _started(what: str, name: str, init: Any, shape: tuple[int, ...], seed: int,
     return value
 
 
-def unconstrained(param: Param, value: Any) -> np.ndarray:
+def to_unconstrained(param: Param, value: Any) -> np.ndarray:
     """The unconstrained array of a constrained `value`.
 
     Raises
@@ -168,7 +275,7 @@ def unconstrained(param: Param, value: Any) -> np.ndarray:
     return rule.inverse(value)
 
 
-def constrained(param: Param, raw: Any) -> np.ndarray:
+def to_constrained(param: Param, raw: Any) -> np.ndarray:
     """The constrained value of an unconstrained array (NumPy), in its dtype."""
     raw = np.asarray(raw)
     if param.constraint is None:
@@ -187,7 +294,7 @@ class Hyper(Value):
     @property
     def node(self) -> Node:
         """The leaf."""
-        context = current()
+        context = current_context()
         if context is not None:
             known = context.trace.hypers.setdefault(self.name, self.default)
             if known != self.default:
@@ -209,7 +316,7 @@ def hyper(name: str, default: float) -> Hyper:
     ModelError
         The default is not one finite number, or the name has another default elsewhere in the model.
     """
-    require_name(name)
+    require_valid_name(name)
     if isinstance(default, Value):
         raise ModelError(f"hyper {name!r}: the default is one finite number, not {shown(default)}\n  at {user_line()}")
     value = Hyper(name, number(f"hyper {name!r}: the default", default, error=ModelError))

@@ -1,8 +1,6 @@
-"""Plates and scopes: `ppl.plate`, `ppl.collect`, `ppl.scope`.
+"""Plates and scopes: `ppl.plate`, `ppl.collect`, `ppl.row_index`, `ppl.scope`.
 
-A plate is a named axis of conditionally independent rows. Its depth is its position in the stack of open
-plates.
-"""
+A plate is a named axis of conditionally independent rows. Its depth is its position in the stack of open plates."""
 
 from __future__ import annotations
 
@@ -18,11 +16,11 @@ from ppl.ir import ops
 from ppl.ir.node import Node, make
 from ppl.ir.types import Axis, Kind
 from ppl.lang.arguments import Argument
-from ppl.lang.context import Context, current, require, require_name
+from ppl.lang.context import Context, current_context, require_context, require_valid_name
 from ppl.lang.source import user_line
 from ppl.lang.value import Value, as_value, lift
 
-RESERVED = {"particles", "particles_total", "repeats", "branch", "importance", "noise", "eager"}
+RESERVED_PLATES = {"particles", "particles_total", "repeats", "branch", "importance", "noise", "eager"}
 
 
 class plate:
@@ -53,20 +51,22 @@ class plate:
         self.name, self.over = name, over
         self.line = user_line()
         self.axis: Axis | None = None
-        require_name(name)
-        if name in RESERVED:
-            raise ModelError(f"plate name {name!r} is reserved ({', '.join(sorted(RESERVED))})\n  at {self.line}")
+        require_valid_name(name)
+        if name in RESERVED_PLATES:
+            raise ModelError(
+                f"plate name {name!r} is reserved ({', '.join(sorted(RESERVED_PLATES))})\n  at {self.line}"
+            )
         if not over:
             raise ModelError(f"plate {name!r} needs arrays or a size\n  at {self.line}")
 
     def __enter__(self) -> Any:
-        context = require("ppl.plate")
+        context = require_context("ppl.plate")
         if any(a.name == self.name for a in context.plates):
             raise ModelError(f"plate {self.name!r} is open already\n  at {self.line}")
         counted = len(self.over) == 1 and isinstance(self.over[0], (int, np.integer))
         arrays = [] if counted else [a if isinstance(a, Value) else as_value(a) for a in self.over]
         nodes = [None if isinstance(a, Argument) else a.node for a in arrays]
-        size = int(self.over[0]) if counted else self._length(arrays, nodes)
+        size = int(self.over[0]) if counted else self._row_count(arrays, nodes)
         if size is None and context.loops:
             raise ModelError(
                 f"plate {self.name!r} has a run-time number of rows and is opened inside a step of ppl.scan: open it "
@@ -81,22 +81,22 @@ class plate:
         try:
             if counted:
                 return Value(make("rowid", axis=axis))
-            rows = tuple(self._row(a, n, axis) for a, n in zip(arrays, nodes, strict=True))
+            rows = tuple(self._row_of(a, n, axis) for a, n in zip(arrays, nodes, strict=True))
         except ModelError:
             context.plates.pop()
             raise
         return rows[0] if len(rows) == 1 else rows
 
     def __exit__(self, *error: Any) -> None:
-        context = current()
+        context = current_context()
         assert context is not None and context.plates[-1] == self.axis
         context.plates.pop()
 
-    def _again(self, node: Node) -> Axis | None:
+    def _axis_from_earlier(self, node: Node) -> Axis | None:
         """The axis of this plate that `node` has from an earlier opening."""
         return next((a for a in node.type.axes if a.kind is Kind.PLATE and a.name == self.name), None)
 
-    def _length(self, arrays: list[Value], nodes: list[Node | None]) -> int | None:
+    def _row_count(self, arrays: list[Value], nodes: list[Node | None]) -> int | None:
         lengths: dict[str, int | None] = {}
         runtime = []
         for i, (array, node) in enumerate(zip(arrays, nodes, strict=True)):
@@ -105,7 +105,7 @@ class plate:
                 assert isinstance(array, Argument)
                 runtime.append(array.name)
                 lengths[label] = array.shape[0] if array.shape else None
-            elif (axis := self._again(node)) is not None:
+            elif (axis := self._axis_from_earlier(node)) is not None:
                 runtime += [label] if axis.size is None else []
                 lengths[label] = axis.size
             elif not node.type.shape:
@@ -116,13 +116,13 @@ class plate:
             listed = ", ".join(f"{k}: {n}" for k, n in lengths.items())
             raise ShapeError(f"plate {self.name!r}: leading lengths differ ({listed})\n  at {self.line}")
         fixed = [k for k in lengths if k not in runtime]
-        known = require("ppl.plate").trace.plates.get(self.name)
+        known = require_context("ppl.plate").trace.plates.get(self.name)
         if runtime and (fixed or (known is not None and known.size is not None)):
-            self._require_known(lengths, runtime, arrays, fixed)
+            self._require_static_rows(lengths, runtime, arrays, fixed)
             return lengths[runtime[0]]
         return None if runtime else next(iter(lengths.values()))
 
-    def _require_known(
+    def _require_static_rows(
         self, lengths: dict[str, int | None], runtime: list[str], arrays: list[Value], fixed: list[str]
     ) -> None:
         """Raise where data that are to have a fixed number of rows have not, or are rows of another kind."""
@@ -148,21 +148,21 @@ class plate:
             nests = [", ".join(a.name for a in axes) or "no plate" for axes in (outer, now)]
             raise ShapeError(f"plate {axis.name!r} is opened inside {nests[0]}, and inside {nests[1]}{lines}")
 
-    def _row(self, array: Value, node: Node | None, axis: Axis) -> Value:
+    def _row_of(self, array: Value, node: Node | None, axis: Axis) -> Value:
         if node is None:
             assert isinstance(array, Argument)
             if axis.size is None:
                 return Value(array.open(axis))
             node = array.node  # as many rows as were traced
-        if self._again(node) is not None:
+        if self._axis_from_earlier(node) is not None:
             return Value(node)
         return lift(f"plate {self.name!r}", ops.distribute, Value(node), axis=axis)
 
 
 @contextmanager
-def reopened(axes: Sequence[Axis]) -> Iterator[None]:
+def reopen_plates(axes: Sequence[Axis]) -> Iterator[None]:
     """Open plates as another trace opened them, the outermost first."""
-    context = require("ppl.plate")
+    context = require_context("ppl.plate")
     before = len(context.plates)
     try:
         for axis in axes:
@@ -192,7 +192,7 @@ def row_index(name: str) -> Value:
     ModelError
         The plate is not open.
     """
-    context = require("ppl.row_index")
+    context = require_context("ppl.row_index")
     axis = next((a for a in context.plates if a.name == name), None)
     if axis is None:
         opened = ", ".join(repr(a.name) for a in context.plates) or "none"
@@ -213,7 +213,7 @@ def collect(value: Any, plate: Any) -> Value:
     ModelError
         There is no such plate, or its number of rows is known at run time only.
     """
-    context = require("ppl.collect")
+    context = require_context("ppl.collect")
     name = getattr(plate, "name", plate)
     axis = context.trace.plates.get(name) if isinstance(name, str) else None
     if axis is None:
@@ -230,7 +230,7 @@ def collect(value: Any, plate: Any) -> Value:
 @contextmanager
 def scope(name: str) -> Iterator[None]:
     """Put `name/` before the names of nodes and parameters declared inside."""
-    context = require("ppl.scope")
+    context = require_context("ppl.scope")
     context.full_name(name)
     context.scopes.append(name)
     try:

@@ -1,23 +1,161 @@
-"""Named nodes of a model: `ppl.sample`, `ppl.cost`, `ppl.factor`, `ppl.deterministic`, and `ppl.stop_gradient`."""
+"""Named nodes of a model: `ppl.sample` (random or observed), `ppl.cost`, `ppl.factor`, `ppl.deterministic`; and
+`ppl.stop_gradient`.
+
+An observation is in its distribution's dtype and inside its support; a mask says which of its units count. Masked
+entries
+hold a filler value in costs and are drawn in samples, and no other node may read them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ppl.arguments import shown
-from ppl.distributions.base import Distribution
-from ppl.errors import ModelError, ShapeError
+from ppl.distributions.base import KEY, Distribution
+from ppl.distributions.constraints import without_expand
+from ppl.distributions.observable import observable_set
+from ppl.distributions.support import Support
+from ppl.errors import DataError, ModelError, ShapeError
 from ppl.ir import ops
-from ppl.ir.node import Node
-from ppl.lang.context import Context, check_open, check_plates, require
-from ppl.lang.interventions.values import given_to, replaced
-from ppl.lang.observations import cast_obs, check_constant, fill, refuse_missing, returned, unit_mask
+from ppl.ir.node import Node, topological
+from ppl.ir.traversal import view_of_leaf
+from ppl.lang.context import Context, require_context, require_in_scope, require_open_plates
+from ppl.lang.interventions import replace_site, value_given_to_site
+from ppl.lang.loops import base_name, move_to_loop
 from ppl.lang.source import user_line
-from ppl.lang.time.costs import step_cost
-from ppl.lang.time.record import base_name, brought
-from ppl.lang.trace import Factor, Site, SiteKind, sample_node
+from ppl.lang.trace import Factor, Site, SiteKind, Trace, cost_per_step, sample_node
 from ppl.lang.value import Value, lift
 from ppl.names import keywords
+
+# What fills masked-out entries of an observation: inside the support, and finite under every log-density.
+FILLERS = {Support.POSITIVE: 1.0, Support.UNIT_INTERVAL: 0.5}
+
+
+def fill_masked(site: Site, observed: Node) -> None:
+    """Give a masked site its value: entries that do not count are a filler in costs, and draws in samples."""
+    dist, mask = site.dist, site.mask
+    assert dist is not None and mask is not None
+    unit = ops.reshape(mask, (*dist.batch_of_units, *(1,) * dist.unit_rank))
+    site.node = ops.mark(ops.where(unit, observed, _filler_value(dist)), _masked_label(site))
+    site.redrawn = ops.where(unit, observed, sample_node(site, site.axes))
+
+
+def mark_returned_value(site: Site) -> Node:
+    """What `ppl.sample` returns for an observed site: its value, marked so that a draw can be put in its place."""
+    assert site.node is not None
+    site.fresh = sample_node(site, site.axes)
+    site.returned = ops.mark(site.node, f"{site.name} observed") if site.mask is None else site.node
+    return site.returned
+
+
+def _masked_label(site: Site) -> str:
+    """The name by which the value of a masked site is known in the graph."""
+    return f"{site.name} where observed"
+
+
+def _filler_value(dist: Distribution) -> Node:
+    """A value of the support for entries that do not count."""
+    if dist.support is Support.INTERVAL:
+        if KEY in dist.uniforms():
+            raise ModelError(f"{dist!r}: obs_mask needs a value of the support, which is not known here")
+        middle = [ops.const(np.full(shape, 0.5)) for shape in dist.uniforms() if shape is not KEY]
+        return ops.stop(dist.draw(*middle), "formula")  # counts in no cost: neither slope nor dependence
+    if dist.support in (Support.SIMPLEX, Support.ONE_HOT):
+        size = dist.event_shape[-1]
+        return ops.const(np.full(size, 1.0 / size) if dist.support is Support.SIMPLEX else np.eye(size)[0])
+    return ops.const(FILLERS.get(dist.support, 0.0), dist.dtype)
+
+
+def refuse_missing(trace: Trace, nodes: Sequence[Node], what: str, line: str, mask: Node | None = None) -> None:
+    """Raise a ModelError where `nodes` are computed from an observation that may be missing.
+
+    Its filler would count as data there. Who drops the same rows (`mask`) may read it.
+    """
+    masked = {_masked_label(s): s for s in trace.sites.values() if s.mask is not None and s.kind is SiteKind.OBSERVED}
+    if not masked:
+        return
+    for node in topological(list(nodes)):
+        site = masked.get(node.attrs["name"]) if node.op == "mark" and isinstance(node.attrs["name"], str) else None
+        if site is not None and not _is_same_row_mask(site.mask, mask):
+            raise ModelError(
+                f"{what} depends on the observation {site.name!r}, of which obs_mask drops entries: a missing entry "
+                f"has no value to compute with. Make it a latent node, or give {what} the same mask of whole rows\n"
+                f"  observed at {site.where}\n  at {line}"
+            )
+
+
+def _is_same_row_mask(first: Node | None, second: Node | None) -> bool:
+    """Whether two masks are one truth value per row, and the same."""
+    if first is None or second is None:
+        return False
+    a, b = without_expand(first), without_expand(second)
+    return a is b and a.type.shape == ()
+
+
+def check_constant_observation(site: Site) -> None:
+    """Raise if a constant observation lies outside the support; entries that are masked out may."""
+    dist, found = site.dist, view_of_leaf(site.observed, "const") if site.observed is not None else None
+    if found is None or dist is None or dist.event_mask is not None:
+        return
+    mask = None if site.mask is None else view_of_leaf(site.mask, "const")
+    if site.mask is not None and (mask is None or dist.unit_rank):
+        return
+    allowed, value = observable_set(dist), found.of(found.leaf.attrs["value"].value)
+    wrong = allowed.wrong(value)
+    if mask is not None:
+        wrong = wrong & np.asarray(mask.of(mask.leaf.attrs["value"].value), bool)
+    if wrong.any():
+        wrong, value = np.broadcast_arrays(wrong, value)
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        hint = "; mask it with obs_mask" if np.isnan(value[at]) else ""
+        place = f" at {at}" if at else ""
+        raise DataError(
+            f"node {site.name!r}: obs is {value[at]}{place}; what a {type(dist).__name__} observes must be "
+            f"{allowed.wanted}{hint}\n  at {site.where}"
+        )
+    site.checked = True
+
+
+def cast_observation(site: Site, node: Node) -> Node:
+    """`node` in the distribution's dtype. Floats count as integers only where they are constant and whole."""
+    assert site.dist is not None
+    if site.dist.dtype == "int" and node.type.dtype == "float":
+        value = node.attrs["value"].value if node.op == "const" else None
+        if value is None or not (np.abs(value) < 2.0**63).all() or np.any(value != np.floor(value)):
+            raise ModelError(
+                f"node {site.name!r}: {type(site.dist).__name__} observes integers, obs is float; pass "
+                f"integer data or use .astype(int)\n  at {site.where}"
+            )
+        return ops.const(value, "int")
+    return ops.cast(node, site.dist.dtype)
+
+
+def unit_mask(site: Site, obs_mask: Any) -> Node:
+    """Which units of an observation count, over the plates of its site."""
+    assert site.dist is not None
+    units = site.dist.batch_of_units
+    node = lift(f"node {site.name!r}: obs_mask", ops.as_node, obs_mask).node
+    require_in_scope(node, f"node {site.name!r}: obs_mask")
+    if node.type.shape not in ((), units):
+        raise ShapeError(
+            f"node {site.name!r}: obs_mask has shape {node.type.shape}, the units "
+            f"{units}{_vector_unit_hint(site.dist)}\n"
+            f"  at {site.where}"
+        )
+    constant = view_of_leaf(node, "const")
+    if constant is not None and not np.isin(constant.leaf.attrs["value"].value, (0, 1)).all():
+        raise ModelError(
+            f"node {site.name!r}: obs_mask holds truth values, True or False (1 or 0), not "
+            f"{shown(constant.leaf.attrs['value'].value)}\n  at {site.where}"
+        )
+    return ops.expand(ops.cast(node, "bool"), site.axes, units)
+
+
+def _vector_unit_hint(dist: Distribution) -> str:
+    """Words for messages about a distribution whose units are vectors."""
+    return f" (a unit of {type(dist).__name__} is seen or missing as a whole)" if dist.unit_rank else ""
 
 
 @keywords
@@ -56,10 +194,10 @@ def sample(
         `obs` or `obs_mask` does not have the event shape, the event shape has a 0, or a guide's node differs from the
         model's.
     """
-    return declare(name, dist, obs, obs_mask, estimator, aux)
+    return declare_random(name, dist, obs, obs_mask, estimator, aux)
 
 
-def declare(
+def declare_random(
     name: str,
     dist: Distribution,
     obs: Any = None,
@@ -69,7 +207,7 @@ def declare(
     unit_noise: str = "logistic",
 ) -> Value:
     """`sample`, with the noise that a layer of binary units stands for."""
-    context = require("ppl.sample")
+    context = require_context("ppl.sample")
     full, line = context.node_name(name), user_line()
     if not isinstance(dist, Distribution):
         raise ModelError(f"node {full!r}: the second argument is a distribution, not {shown(dist)}\n  at {line}")
@@ -78,34 +216,34 @@ def declare(
             f"node {full!r} has no units: its distribution has the event shape {dist.event_shape}\n  at {line}"
         )
     if dist.event_mask is not None:
-        check_open(dist.event_mask.type.axes, f"node {full!r}: the mask")
+        require_open_plates(dist.event_mask.type.axes, f"node {full!r}: the mask")
     for parameter, node in dist.params.items():
-        check_plates(node, f"node {full!r}: parameter {parameter!r}")
+        require_in_scope(node, f"node {full!r}: parameter {parameter!r}")
     site = Site(full, SiteKind.RANDOM, context.axes, line, dist, None, None, estimator, aux, unit_noise)
     site.scan, site.times, site.active = context.scan, context.times, context.active
     given = context.given.get(base_name(full))
     if given is not None and given.what == "do":
-        claim(context, full, line)
-        return Value(replaced(context, site, given))
+        require_free_name(context, full, line)
+        return Value(replace_site(context, site, given))
     if given is not None and obs is not None:
         raise ModelError(f"condition: node {full!r} is observed already\n  at {line}")
     if given is not None:
-        return _observed(context, site, Value(given_to(context, site, given)), None)
+        return _declare_observed(context, site, Value(value_given_to_site(context, site, given)), None)
     if obs is not None:
-        return _observed(context, site, obs, obs_mask)
+        return _declare_observed(context, site, obs, obs_mask)
     if obs_mask is not None:
         raise ModelError(f"node {full!r}: obs_mask without obs\n  at {line}")
     refuse_missing(context.trace, tuple(dist.params.values()), f"node {full!r}", line)
     guide = context.substitute.get(full) or context.substitute.get(base_name(full))
     if guide is not None and guide.kind is SiteKind.RANDOM:
-        return _scored(context, site, guide)
-    claim(context, full, line)
+        return _take_guide_value(context, site, guide)
+    require_free_name(context, full, line)
     site.node = sample_node(site, context.axes)
     context.trace.sites[full] = site
     return Value(site.node)
 
 
-def claim(context: Context, name: str, line: str) -> None:
+def require_free_name(context: Context, name: str, line: str) -> None:
     """Raise if a node called `name` exists."""
     trace = context.trace
     groups = (trace.sites, trace.scored, trace.costs, trace.factors, trace.carried)
@@ -115,7 +253,7 @@ def claim(context: Context, name: str, line: str) -> None:
         raise ModelError(f"two nodes are called {name!r}\n  first at {where}\n  again at {line}")
 
 
-def _scored(context: Context, site: Site, guide: Site) -> Value:
+def _take_guide_value(context: Context, site: Site, guide: Site) -> Value:
     """The model's latent takes the guide's value."""
     assert site.dist is not None and guide.dist is not None and guide.node is not None
     lines = f"\n  guide at {guide.where}\n  model at {site.where}"
@@ -127,7 +265,7 @@ def _scored(context: Context, site: Site, guide: Site) -> Value:
     if set(guide.axes) != set(site.axes):
         plates = [", ".join(a.name for a in axes) or "none" for axes in (guide.axes, site.axes)]
         raise ShapeError(f"node {site.name!r} lies in plates {plates[0]} in the guide, {plates[1]} in the model{lines}")
-    node = _in_step(context, site, guide)
+    node = _guide_value_in_step(context, site, guide)
     if node.type.shape != site.dist.event_shape or guide.dist.dtype != site.dist.dtype:
         raise ShapeError(
             f"node {site.name!r} is {guide.dist.dtype} of event shape {guide.dist.event_shape} in the guide, "
@@ -138,7 +276,7 @@ def _scored(context: Context, site: Site, guide: Site) -> Value:
     return Value(node)
 
 
-def _in_step(context: Context, site: Site, guide: Site) -> Node:
+def _guide_value_in_step(context: Context, site: Site, guide: Site) -> Node:
     """The guide's value in the step of the model's loops: of its own loops, or of leading axes of its event."""
     assert guide.node is not None
     theirs = [s.length for s in guide.scan.chain] if guide.scan is not None else []
@@ -149,7 +287,7 @@ def _in_step(context: Context, site: Site, guide: Site) -> Node:
             f"\n  guide at {guide.where}\n  model at {site.where}"
         )
     if guide.scan is not None or guide.name != base_name(guide.name) or not context.loops:
-        return brought(guide.node, guide.scan, site.scan)
+        return move_to_loop(guide.node, guide.scan, site.scan)
     node = guide.node
     for loop in context.loops:
         if node.type.shape[:1] != (loop.length,):
@@ -162,7 +300,7 @@ def _in_step(context: Context, site: Site, guide: Site) -> Node:
     return node
 
 
-def _observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:
+def _declare_observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:
     assert site.dist is not None
     name, line, dist = site.name, site.where, site.dist
     if not context.allow_obs:
@@ -172,8 +310,10 @@ def _observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:
             f"node {name!r} is observed in the model and sampled in the guide\n  guide at "
             f"{context.substitute[name].where}\n  model at {line}"
         )
-    claim(context, name, line)
-    node = check_plates(cast_obs(site, lift(f"node {name!r}: obs", ops.as_node, obs).node), f"node {name!r}: obs")
+    require_free_name(context, name, line)
+    node = require_in_scope(
+        cast_observation(site, lift(f"node {name!r}: obs", ops.as_node, obs).node), f"node {name!r}: obs"
+    )
     if node.type.shape != dist.event_shape:
         whole = getattr(obs, "name", None) in context.trace.arguments and not node.type.axes
         hint = f"; open a plate over the rows of {obs.name!r} to observe them one by one" if whole else ""
@@ -185,11 +325,11 @@ def _observed(context: Context, site: Site, obs: Any, obs_mask: Any) -> Value:
     site.kind, site.node, site.observed = SiteKind.OBSERVED, node, node
     if obs_mask is not None:
         site.mask = unit_mask(site, obs_mask)
-        fill(site, node)
-    check_constant(site)
+        fill_masked(site, node)
+    check_constant_observation(site)
     refuse_missing(context.trace, tuple(dist.params.values()), f"node {name!r}", line, site.mask)
     context.trace.sites[name] = site
-    return Value(returned(site))
+    return Value(mark_returned_value(site))
 
 
 @keywords
@@ -204,10 +344,10 @@ def cost(name: str, value: Any) -> None:
     ShapeError
         `value` has event axes.
     """
-    context = require("ppl.cost")
+    context = require_context("ppl.cost")
     full, line = context.node_name(name), user_line()
-    node = _scalar(context, "cost", full, value, line)
-    context.trace.costs[full] = step_cost(full, node, line, context.axes, context.scan, context.active)
+    node = _scalar_per_row(context, "cost", full, value, line)
+    context.trace.costs[full] = cost_per_step(full, node, line, context.axes, context.scan, context.active)
 
 
 @keywords
@@ -224,18 +364,18 @@ def factor(name: str, log_weight: Any) -> None:
     ShapeError
         `log_weight` has event axes.
     """
-    context = require("ppl.factor")
+    context = require_context("ppl.factor")
     full, line = context.node_name(name), user_line()
     if not context.allow_obs:
         raise ModelError(f"factor {full!r}: a guide or a noise distribution has no factors, only nodes\n  at {line}")
-    node = _scalar(context, "factor", full, log_weight, line)
+    node = _scalar_per_row(context, "factor", full, log_weight, line)
     context.trace.factors[full] = Factor(full, node, line, context.axes, context.scan, context.active)
 
 
-def _scalar(context: Context, what: str, name: str, value: Any, line: str) -> Node:
+def _scalar_per_row(context: Context, what: str, name: str, value: Any, line: str) -> Node:
     """The value of cost or factor `name`: one number per row of the open plates."""
-    claim(context, name, line)
-    node = check_plates(lift(f"{what} {name!r}", ops.as_node, value).node, f"{what} {name!r}: the value")
+    require_free_name(context, name, line)
+    node = require_in_scope(lift(f"{what} {name!r}", ops.as_node, value).node, f"{what} {name!r}: the value")
     refuse_missing(context.trace, [node], f"{what} {name!r}", line)
     if node.type.shape != ():
         raise ShapeError(
@@ -254,10 +394,10 @@ def deterministic(name: str, value: Any) -> Value:
     ModelError
         Duplicate name, or a value of a plate that is not open.
     """
-    context = require("ppl.deterministic")
+    context = require_context("ppl.deterministic")
     full, line = context.node_name(name), user_line()
-    claim(context, full, line)
-    node = check_plates(lift(f"node {full!r}", ops.as_node, value).node, f"node {full!r}: the value")
+    require_free_name(context, full, line)
+    node = require_in_scope(lift(f"node {full!r}", ops.as_node, value).node, f"node {full!r}: the value")
     node = ops.expand(node, context.axes)
     site = Site(full, SiteKind.DETERMINISTIC, context.axes, line, node=node)
     site.scan, site.times, site.active = context.scan, context.times, context.active

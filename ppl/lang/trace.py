@@ -1,8 +1,9 @@
-"""What tracing a model produces: parameters, inputs, sites and costs, all pointing into one expression graph.
+"""What tracing a model produces: records of parameters, inputs, sites, costs and loops that point into one
+expression graph.
 
-A random node appears in the graph as op `sample`, whose arguments are its distribution's parameters. `expand`
-replaces it by the branches of its estimator.
-"""
+A random node appears in the graph as op `sample`, whose arguments are its distribution's parameters. The surrogate
+stage
+(`ppl/compiler/surrogate`) replaces it by the values that its estimator asks for."""
 
 from __future__ import annotations
 
@@ -10,14 +11,19 @@ from dataclasses import field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ppl.arguments import shown
+from ppl.errors import ModelError
+from ppl.ir import ops
 from ppl.ir.node import Node, make
 from ppl.ir.types import Axis, sort_axes
+from ppl.lang.loops import Scan, sum_over_loops
+from ppl.lang.source import user_line
 from ppl.records import dataclass
 
 if TYPE_CHECKING:
     from ppl.distributions.base import Distribution
-    from ppl.lang.arguments import ArgumentSpec
-    from ppl.lang.time.record import Scan
 
 
 class SiteKind(Enum):
@@ -136,7 +142,7 @@ class Factor:
 
 
 @dataclass(eq=False)
-class Index:
+class SymbolicIndex:
     """A symbolic index into an event axis of a length, and the `take` that reads it; `where` is the user's line.
 
     `costs` and `sites` say whether costs, and which sites, are computed with what is read, once that was asked.
@@ -151,7 +157,7 @@ class Index:
 
 
 @dataclass(eq=False)
-class Use:
+class FormulaUse:
     """A formula of a distribution that the model asked for (`cdf`, `mean`, ...): `read` is its result.
 
     `where`, `costs` and `sites` are those of an `Index`.
@@ -165,7 +171,7 @@ class Use:
 
 
 @dataclass(eq=False)
-class Guard:
+class RangeGuard:
     """0 where a parameter of node `name`, or what a `reader` is given, is in range and NaN elsewhere.
 
     `drawn`: the node is sampled, not scored; `whole`: the range is of whole numbers.
@@ -175,7 +181,7 @@ class Guard:
     node: Node
     drawn: bool
     whole: bool
-    reader: Index | Use | None = None
+    reader: SymbolicIndex | FormulaUse | None = None
 
 
 @dataclass(eq=False)
@@ -218,9 +224,9 @@ class Trace:
     plate_lines: dict[str, str] = field(default_factory=dict)
     rowkeys: dict[str, str] = field(default_factory=dict)
     carried: dict[str, Carried] = field(default_factory=dict)
-    guards: list[Guard] = field(default_factory=list)
-    indices: list[Index] = field(default_factory=list)
-    uses: list[Use] = field(default_factory=list)
+    guards: list[RangeGuard] = field(default_factory=list)
+    indices: list[SymbolicIndex] = field(default_factory=list)
+    uses: list[FormulaUse] = field(default_factory=list)
     choices: list[Node] = field(default_factory=list)
     scans: list[Scan] = field(default_factory=list)
     returned: Any = None
@@ -244,3 +250,37 @@ def sample_node(site: Site, axes: tuple[Axis, ...]) -> Node:
         shape=dist.event_shape,
         dtype=dist.dtype,
     )
+
+
+def cost_per_step(
+    name: str, value: Node, where: str, axes: tuple[Axis, ...], scan: Scan | None, active: Node | None
+) -> Cost:
+    """The cost of `value`, one number a row and step of `scan`; rows that have stopped cost nothing."""
+    if active is not None:
+        value = ops.where(active, value, 0.0)
+    return Cost(name, sum_over_loops(value, scan), where, axes, step=value, scan=scan)
+
+
+def dtype_name(dtype: Any) -> str:
+    """The IR dtype ("float", "int", "bool") of a NumPy dtype."""
+    try:
+        found = np.dtype(dtype)
+    except Exception:
+        raise ModelError(f"{shown(dtype)} is not a dtype\n  at {user_line()}") from None
+    kind = {"f": "float", "i": "int", "u": "int", "b": "bool"}.get(found.kind)
+    if kind is None:
+        raise ModelError(f"dtype {found} is not a number type\n  at {user_line()}")
+    return kind
+
+
+@dataclass(frozen=True)
+class ArgumentSpec:
+    """Shape (a leading None is a run-time number of rows) and NumPy dtype of a data argument."""
+
+    shape: tuple[int | None, ...]
+    dtype: np.dtype
+
+    @property
+    def ir_dtype(self) -> str:
+        """ "float", "int" or "bool"."""
+        return dtype_name(self.dtype)

@@ -1,4 +1,4 @@
-"""Running a model once with symbolic arguments, and recording what it declares."""
+"""Tracing: run a model once with symbolic arguments and record what it declares. The first stage of the pipeline."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ppl.errors import ModelError
 from ppl.ir.node import Node
 from ppl.ir.types import Axis
 from ppl.lang.arguments import Argument, as_spec
-from ppl.lang.context import Context, tracing
-from ppl.lang.source import raised_at
+from ppl.lang.context import Context, activate
+from ppl.lang.source import line_of_error
 from ppl.lang.trace import Site, Trace
 
 
@@ -63,7 +63,7 @@ def trace_model(
         else:
             raise ModelError(f"model {function.__name__!r} needs data argument {name!r}, of which no example was given")
     context = Context(trace, substitute=substitute or {}, allow_obs=allow_obs, importance=importance)
-    with tracing(context), locating_errors():
+    with activate(context), locating_errors():
         trace.returned = function(*positional, **bound)
     return trace
 
@@ -84,4 +84,4 @@ def locating_errors() -> Iterator[None]:
     except ModelError as error:
         if "\n  at " in str(error) or "\n  first at " in str(error) or "\n  guide at " in str(error):
             raise
-        raise type(error)(f"{error}\n  at {raised_at(error)}").with_traceback(error.__traceback__) from None
+        raise type(error)(f"{error}\n  at {line_of_error(error)}").with_traceback(error.__traceback__) from None

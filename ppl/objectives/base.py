@@ -1,14 +1,19 @@
-"""Objectives: what is minimised. An objective turns data arguments into one trace whose costs are to be averaged."""
+"""Objectives: the contract of what is minimised, the expected cost of a model, and the costs of observations and
+factors.
+
+An objective turns data arguments into one trace whose costs are to be averaged."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from ppl.arguments import shown
 from ppl.errors import ModelError
+from ppl.ir import ops
+from ppl.ir.node import Node
 from ppl.lang.model import Model
-from ppl.lang.trace import SiteKind, Trace
+from ppl.lang.trace import Cost, Factor, Site, SiteKind, Trace, cost_per_step
 from ppl.lang.tracing import trace_model
 
 
@@ -76,3 +81,35 @@ def as_objective(value: Any) -> Objective:
     if hasattr(value, "trace") and hasattr(value, "argument_names"):
         return value
     raise ModelError(f"ppl.compile takes a @ppl.model or an objective such as ppl.elbo(...), not {shown(value)}")
+
+
+def log_likelihood(site: Site) -> Node:
+    """log p of an observed site. Masked-out entries hold a filler value and do not count, so NaN cannot leak."""
+    dist = site.dist
+    assert dist is not None and site.node is not None
+    return (dist if site.mask is None else dist.mask(site.mask)).node_log_prob(site.node)
+
+
+def log_likelihood_in_step(site: Site) -> Node:
+    """log p of an observed site in a step of its loops; 0 in rows that have stopped."""
+    found = log_likelihood(site)
+    return found if site.active is None else ops.where(site.active, found, 0.0)
+
+
+def observation_cost(site: Site) -> Cost:
+    """The cost -log p(obs) of an observed site."""
+    name = f"-log p({site.name})"
+    return cost_per_step(name, ops.neg(log_likelihood(site)), site.where, site.axes, site.scan, site.active)
+
+
+def factor_log_weight_in_step(factor: Factor) -> Node:
+    """The logarithm of a factor in a step of its loops; 0 in rows that have stopped."""
+    return factor.node if factor.active is None else ops.where(factor.active, factor.node, 0.0)
+
+
+def add_factor_costs(factors: Iterable[Factor], trace: Trace) -> None:
+    """Give factors of the model their costs, -log_weight."""
+    for factor in factors:
+        name = f"-factor({factor.name})"
+        value = ops.neg(factor.node)
+        trace.costs[name] = cost_per_step(name, value, factor.where, factor.axes, factor.scan, factor.active)

@@ -7,20 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ppl.arguments import choice, number, shown
-from ppl.distributions.divergences.registry import kl_divergence
-from ppl.distributions.domain.intervals import CIRCLE
+from ppl.distributions.divergences import kl_divergence
+from ppl.distributions.intervals import CIRCLE
 from ppl.errors import ModelError, OptionError
 from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
-from ppl.ir.walks.upstream import Upstream
+from ppl.ir.traversal import Upstream
+from ppl.lang.loops import base_name, move_to_loop, scan_of
 from ppl.lang.model import Model
-from ppl.lang.time.costs import step_cost
-from ppl.lang.time.record import base_name, brought, scan_of
-from ppl.lang.trace import Site, SiteKind, Trace
+from ppl.lang.trace import Site, SiteKind, Trace, cost_per_step
 from ppl.lang.tracing import trace_model
 from ppl.names import keywords
-from ppl.objectives.base import guide_arguments, require_models
-from ppl.objectives.observed import add_factor_costs, negative_log_likelihood
+from ppl.objectives.base import add_factor_costs, guide_arguments, observation_cost, require_models
 
 
 def own_log_density(q: Site) -> Node:
@@ -29,7 +27,7 @@ def own_log_density(q: Site) -> Node:
     return make("own_density", q.dist.node_log_prob(q.node), name=q.name)
 
 
-def laws_of(trace: Trace) -> defaultdict[str, list[Site]]:
+def model_sites_by_guide_node(trace: Trace) -> defaultdict[str, list[Site]]:
     """The model's sites that take their value from each guide node: one, or one for every step of a loop; or none."""
     found: defaultdict[str, list[Site]] = defaultdict(list)
     for known, site in trace.scored.items():
@@ -38,7 +36,7 @@ def laws_of(trace: Trace) -> defaultdict[str, list[Site]]:
     return found
 
 
-def match_latents(owner: str, model: Model, guide: Model, latents: Mapping[str, Site], trace: Trace) -> None:
+def require_matching_latents(owner: str, model: Model, guide: Model, latents: Mapping[str, Site], trace: Trace) -> None:
     """Raise a ModelError unless the guide samples what the model does, and nothing else but `aux` nodes."""
     for site in trace.random_sites():
         if site.name not in latents:
@@ -46,10 +44,10 @@ def match_latents(owner: str, model: Model, guide: Model, latents: Mapping[str, 
                 f"{owner}: latent '{site.name}' of model '{model.name}' ({site.where}) is not sampled by guide "
                 f"'{guide.name}', which samples {sorted(latents) or 'nothing'}"
             )
-    require_laws(owner, model, latents, trace)
-    laws = laws_of(trace)
+    require_model_sites(owner, model, latents, trace)
+    model_sites = model_sites_by_guide_node(trace)
     for name, q in latents.items():
-        for site in (q, *laws[name]):
+        for site in (q, *model_sites[name]):
             if site.active is not None:
                 raise ModelError(
                     f"{owner}: latent '{base_name(name)}' stands in a loop with until ({site.where}): rows have no "
@@ -57,11 +55,11 @@ def match_latents(owner: str, model: Model, guide: Model, latents: Mapping[str, 
                 )
 
 
-def require_laws(owner: str, model: Model, latents: Mapping[str, Site], trace: Trace) -> None:
+def require_model_sites(owner: str, model: Model, latents: Mapping[str, Site], trace: Trace) -> None:
     """Raise a ModelError where the guide samples what the model does not, other than `aux` nodes."""
-    laws = laws_of(trace)
+    model_sites = model_sites_by_guide_node(trace)
     for name, q in latents.items():
-        if not laws[name] and not q.aux:
+        if not model_sites[name] and not q.aux:
             raise ModelError(
                 f"{owner}: guide node '{name}' ({q.where}) is not in model '{model.name}'; "
                 "pass aux=True to ppl.sample if that is meant"
@@ -88,34 +86,36 @@ class Elbo:
         trace = trace_model(self.guide, arguments, allow_obs=False)
         latents = {s.name: s for s in trace.random_sites()}
         trace_model(self.model, arguments, into=trace, substitute=latents)
-        match_latents("elbo", self.model, self.guide, latents, trace)
-        weight = self._weight(trace)
-        laws = laws_of(trace)
+        require_matching_latents("elbo", self.model, self.guide, latents, trace)
+        weight = self._kl_weight_node(trace)
+        model_sites = model_sites_by_guide_node(trace)
         upstream = Upstream(p.node for p in trace.scored.values() if p.node is not None)
         for name, q in latents.items():
-            self._latent_costs(trace, q, laws[name], weight, upstream)
+            self._latent_costs(trace, q, model_sites[name], weight, upstream)
         for site in list(trace.sites.values()):
             if site.kind is SiteKind.OBSERVED:
-                trace.costs[f"-log p({site.name})"] = negative_log_likelihood(site)
+                trace.costs[f"-log p({site.name})"] = observation_cost(site)
         add_factor_costs(trace.factors.values(), trace)
         return trace
 
-    def _weight(self, trace: Trace) -> Node:
+    def _kl_weight_node(self, trace: Trace) -> Node:
         node = ops.as_node(self.kl_weight)
         if node.op == "hyper":
             trace.hypers.setdefault(node.attrs["name"], float(self.kl_weight.default))
             trace.least[node.attrs["name"]] = 0.0
         return node
 
-    def _latent_costs(self, trace: Trace, q: Site, laws: Sequence[Site], weight: Node, upstream: Upstream) -> None:
+    def _latent_costs(
+        self, trace: Trace, q: Site, model_sites: Sequence[Site], weight: Node, upstream: Upstream
+    ) -> None:
         assert q.dist is not None and q.node is not None
 
         def add(name: str, value: Node, site: Site) -> None:
             """One cost a row: a divergence that no parameter makes vary over the rows still counts once for each."""
             value = ops.expand(ops.mul(weight, value), q.axes)
-            trace.costs[name] = step_cost(name, value, site.where, q.axes, site.scan, site.active)
+            trace.costs[name] = cost_per_step(name, value, site.where, q.axes, site.scan, site.active)
 
-        for p in laws:
+        for p in model_sites:
             assert p.dist is not None and p.node is not None
             if p.dist.angular and not q.dist.bounds.within(CIRCLE):
                 raise ModelError(
@@ -137,13 +137,13 @@ class Elbo:
             return None  # the law of one step of a loop, of which the guide's node has all
         if (q.scan, p.scan) == (None, None):
             return kl_divergence(q.dist, p.dist)
-        if not _filtered(q, p):
+        if not _is_conditioned_on_past_only(q, p):
             return None
-        params = tuple(brought(n, q.scan, p.scan) for n in q.dist.params.values())
+        params = tuple(move_to_loop(n, q.scan, p.scan) for n in q.dist.params.values())
         return kl_divergence(q.dist.with_params(params), p.dist)
 
 
-def _filtered(q: Site, p: Site) -> bool:
+def _is_conditioned_on_past_only(q: Site, p: Site) -> bool:
     """Whether in loops over time the model's law of a step has, of the guide's samples, only those of earlier steps.
 
     Then the divergence of a step is an expectation given these. A guide that runs backwards, or a model that reads

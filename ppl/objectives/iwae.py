@@ -11,18 +11,17 @@ from ppl.arguments import MANY, integer
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.node import Node, topological
+from ppl.ir.traversal import Upstream
 from ppl.ir.types import Axis, Kind
-from ppl.ir.walks.upstream import Upstream
+from ppl.lang.loops import sum_over_loops
 from ppl.lang.model import Model
-from ppl.lang.time.record import total
 from ppl.lang.trace import Bound, Cost, Site, SiteKind, Trace
 from ppl.lang.tracing import trace_model
 from ppl.names import keywords
-from ppl.objectives.base import guide_arguments, require_models
-from ppl.objectives.elbo import laws_of, match_latents, own_log_density
-from ppl.objectives.observed import log_likelihood
+from ppl.objectives.base import guide_arguments, log_likelihood, require_models
+from ppl.objectives.elbo import model_sites_by_guide_node, own_log_density, require_matching_latents
 
-INNERMOST = 1_000_000
+IMPORTANCE_DEPTH = 1_000_000
 """Depth of the importance axis: after every plate that a model can open."""
 
 
@@ -33,7 +32,7 @@ class Iwae:
         require_models("iwae", model=model, guide=guide)
         particles = integer("iwae: particles, the number of importance samples,", particles, 1, MANY, ModelError)
         self.model, self.guide = model, guide
-        self.axis = Axis("importance", Kind.PLATE, int(particles), INNERMOST)
+        self.axis = Axis("importance", Kind.PLATE, int(particles), IMPORTANCE_DEPTH)
 
     @property
     def argument_names(self) -> tuple[str, ...]:
@@ -45,58 +44,61 @@ class Iwae:
         trace = trace_model(self.guide, arguments, allow_obs=False, importance=self.axis)
         latents = {s.name: s for s in trace.random_sites()}
         trace_model(self.model, arguments, into=trace, substitute=latents, importance=self.axis)
-        match_latents("iwae", self.model, self.guide, latents, trace)
+        require_matching_latents("iwae", self.model, self.guide, latents, trace)
         if trace.factors:
             factor = next(iter(trace.factors.values()))
             raise ModelError(f"iwae: factor '{factor.name}' ({factor.where}) does not enter the bound; use ppl.elbo")
         if trace.costs:
             cost = next(iter(trace.costs.values()))
             raise ModelError(f"iwae: cost '{cost.name}' ({cost.where}) is no density; only densities enter the bound")
-        plates = self._plates(latents)
+        plates = self._bound_plates(latents)
         weights, names, where = ops.const(0.0), [], ""
-        terms = [(name, self._whole(each, site), site) for name, each, site in self._terms(trace, latents)]
+        terms = [
+            (name, self._sum_over_steps(each, site), site)
+            for name, each, site in self._log_weight_terms(trace, latents)
+        ]
         samples = Upstream(n for n in topological(term for _, term, _ in terms) if n.op == "sample")
         for name, term, site in terms:
             if not samples.bits(term):
-                self._apart(trace, name, term, site)
+                self._add_separate_cost(trace, name, term, site)
                 continue
-            weights = ops.add(weights, self._reduced(term, site, plates))
+            weights = ops.add(weights, self._reduce_to_bound(term, site, plates))
             if site.kind is SiteKind.OBSERVED:
                 names.append(site.name)
             where = where or site.where
         if latents:
-            self._bound(trace, f"-log p({', '.join(names)})", weights, where, plates)
+            self._add_bound(trace, f"-log p({', '.join(names)})", weights, where, plates)
         return trace
 
-    def _plates(self, latents: Mapping[str, Site]) -> tuple[Axis, ...]:
+    def _bound_plates(self, latents: Mapping[str, Site]) -> tuple[Axis, ...]:
         """The plates that all latents stand in: the bound has one term for each of their rows."""
         groups = [[a for a in s.axes if a != self.axis] for s in latents.values()]
         first = groups[0] if groups else []
         return tuple(a for a in first if all(a in g for g in groups))
 
-    def _terms(self, trace: Trace, latents: Mapping[str, Site]) -> list[tuple[str, Node, Site]]:
+    def _log_weight_terms(self, trace: Trace, latents: Mapping[str, Site]) -> list[tuple[str, Node, Site]]:
         """The summands of log w, each with its name and site."""
-        terms, laws = [], laws_of(trace)
+        terms, model_sites = [], model_sites_by_guide_node(trace)
         for q in latents.values():
-            for p in laws[q.name]:
+            for p in model_sites[q.name]:
                 assert p.dist is not None and p.node is not None
                 terms.append((f"log p({p.name})", p.dist.node_log_prob(p.node), p))
             terms.append((f"-log q({q.name})", ops.neg(own_log_density(q)), q))
         observed = [s for s in trace.sites.values() if s.kind is SiteKind.OBSERVED]
         return terms + [(f"log p({s.name})", log_likelihood(s), s) for s in observed]
 
-    def _whole(self, term: Node, site: Site) -> Node:
+    def _sum_over_steps(self, term: Node, site: Site) -> Node:
         """The sum of a term over the steps of the loops that its site stands in."""
         term = ops.expand(term, site.axes) if site.scan is not None else term
-        return total(term if site.active is None else ops.where(site.active, term, 0.0), site.scan)
+        return sum_over_loops(term if site.active is None else ops.where(site.active, term, 0.0), site.scan)
 
-    def _apart(self, trace: Trace, name: str, term: Node, site: Site) -> None:
+    def _add_separate_cost(self, trace: Trace, name: str, term: Node, site: Site) -> None:
         """A term that no latent enters is a cost of its own."""
         axes = tuple(a for a in site.axes if a != self.axis)
         one = ops.div(ops.sum_axes(ops.expand(term, site.axes), (self.axis,)), float(self.axis.size or 1))
         trace.costs[f"-{name}"] = Cost(f"-{name}", ops.neg(one), site.where, axes)
 
-    def _reduced(self, term: Node, site: Site, plates: tuple[Axis, ...]) -> Node:
+    def _reduce_to_bound(self, term: Node, site: Site, plates: tuple[Axis, ...]) -> Node:
         """`term` over the bound's plates and the importance axis."""
         term = ops.expand(term, site.axes)
         inner = [a for a in term.type.axes if a.kind is Kind.PLATE and a != self.axis and a not in plates]
@@ -108,7 +110,7 @@ class Iwae:
             )
         return ops.sum_axes(term, inner)
 
-    def _bound(self, trace: Trace, name: str, log_weights: Node, where: str, plates: tuple[Axis, ...]) -> None:
+    def _add_bound(self, trace: Trace, name: str, log_weights: Node, where: str, plates: tuple[Axis, ...]) -> None:
         log_weights = ops.expand(log_weights, (*plates, self.axis))
         total = ops.logsumexp(ops.collect(log_weights, self.axis), -1)
         value = ops.sub(np.log(self.axis.size or 1), total)

@@ -1,7 +1,11 @@
-"""Noise-contrastive estimation: an unnormalised density learned by telling data from noise."""
+"""Noise-contrastive estimation: an unnormalised density learned by telling data from noise.
+
+The noise is a known distribution, traced under a scope of its own, whose samples stand in for rows of the data."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,19 +14,146 @@ import numpy as np
 
 from ppl.arguments import MANY, shown
 from ppl.distributions.base import Distribution
-from ppl.errors import ModelError
+from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
-from ppl.ir.node import Node
+from ppl.ir.node import Node, topological
 from ppl.ir.types import Axis, Kind
 from ppl.lang.model import Model
+from ppl.lang.plate import plate, scope
+from ppl.lang.sites import sample
 from ppl.lang.trace import Cost, Site, SiteKind, Trace
 from ppl.lang.tracing import trace_model
 from ppl.names import keywords
-from ppl.objectives import nce_noise
-from ppl.objectives.base import guide_arguments, require_models
-from ppl.objectives.observed import log_likelihood
+from ppl.objectives.base import guide_arguments, log_likelihood, require_models
 
-INNERMOST = 1_000_000
+NOISE_SCOPE = "noise"
+
+
+def noise_model(noise: Model | Distribution, model: Model, arguments: Mapping[str, Any]) -> Model:
+    """The noise as a model, its nodes under names of their own, so that the model may observe under the same names."""
+    inner = noise if isinstance(noise, Model) else _model_of_distribution(noise, model, arguments)
+
+    @functools.wraps(inner.function)
+    def function(*args: Any, **static: Any) -> None:
+        with scope(NOISE_SCOPE):
+            inner.function(*args, **static)
+
+    return Model(function, inner.static)
+
+
+def _model_of_distribution(dist: Distribution, model: Model, arguments: Mapping[str, Any]) -> Model:
+    """A model that draws the only argument of `model` from `dist`, row by row, in the plate that `model` opens."""
+    if len(model.arguments) != 1:
+        raise ModelError(
+            f"nce: model '{model.name}' takes {len(model.arguments)} data arguments: write the noise as a @ppl.model "
+            "that samples those it draws, under their names"
+        )
+    (name,) = model.arguments
+    axis = plate_of_argument(trace_model(model, arguments), model, name)
+
+    def noise(row: Any) -> None:
+        with plate(axis.name, row):
+            sample(name, dist)
+
+    argument = inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    noise.__signature__ = inspect.Signature([argument])  # type: ignore[attr-defined]
+    return Model(noise)
+
+
+def plate_of_argument(trace: Trace, model: Model, name: str) -> Axis:
+    """The plate by which the model opens data argument `name`."""
+    given = trace.inputs.get(name)
+    if given is None or given.plate is None:
+        raise ModelError(
+            f"nce: model '{model.name}' does not open a plate over '{name}', so it has no rows to contrast with noise"
+        )
+    return given.plate
+
+
+def noise_sites(trace: Trace, model: Model) -> dict[str, Site]:
+    """The noise's nodes by the argument they stand in for, in the trace of the noise alone.
+
+    Its distribution has no parameters and does not depend on the data that it replaces.
+    """
+    if trace.params:
+        names = ", ".join(f"'{n.removeprefix(f'{NOISE_SCOPE}/')}'" for n in trace.params)
+        raise ModelError(f"nce: the noise declares parameters ({names}); its distribution must be known and fixed")
+    other = next(iter((*trace.costs, *trace.rowkeys)), None)
+    if other is not None:
+        raise ModelError(f"nce: the noise declares '{other}'; it only samples, and all its randomness is in its nodes")
+    drawn = {s.name.removeprefix(f"{NOISE_SCOPE}/"): s for s in trace.random_sites()}
+    if not drawn:
+        raise ModelError("nce: the noise samples nothing")
+    for name, site in drawn.items():
+        if name not in model.arguments:
+            raise ModelError(
+                f"nce: the noise samples '{name}' ({site.where}), which is no data argument of model '{model.name}': "
+                f"{', '.join(model.arguments) or 'it has none'}"
+            )
+        for leaf in topological([value_of_site(site)]):
+            if leaf.op == "input" and leaf.attrs["name"] in drawn:
+                raise ModelError(
+                    f"nce: the distribution of noise '{name}' ({site.where}) depends on the data "
+                    f"'{leaf.attrs['name']}' that noise replaces, so that log q of the data is not defined"
+                )
+    return drawn
+
+
+def rows_replaced_by_noise(trace: Trace, model: Model, drawn: Mapping[str, Site], noise_axis: Axis) -> dict[str, Node]:
+    """The data rows that noise replaces: all of one plate, of the noise's shapes and types."""
+    found = {}
+    for name, site in drawn.items():
+        axis = plate_of_argument(trace, model, name)
+        node, dist = trace.inputs[name].node, distribution_of_site(site)
+        if set(site.axes) != {axis, noise_axis}:
+            inside = ", ".join(a.name for a in site.axes if a != noise_axis) or "none"
+            raise ShapeError(
+                f"nce: noise '{name}' ({site.where}) is drawn in plates {inside}, the model opens '{name}' by plate "
+                f"'{axis.name}'"
+            )
+        if node.type.shape != dist.event_shape:
+            raise ShapeError(
+                f"nce: noise '{name}' ({site.where}) has event shape {dist.event_shape}, a row of the data "
+                f"{node.type.shape}"
+            )
+        if (dist.dtype == "int") != (node.type.dtype == "int"):
+            raise ShapeError(f"nce: noise '{name}' ({site.where}) is of {dist.dtype}s, the data of {node.type.dtype}s")
+        found[name] = ops.cast(node, dist.dtype)
+    if len({n.type.axes for n in found.values()}) > 1:
+        raise ModelError(f"nce: the noise's nodes {', '.join(found)} are rows of different plates")
+    return found
+
+
+def noise_log_density_of_data(
+    noise: Model, arguments: Mapping[str, Any], drawn: Mapping[str, Site], rows: Mapping[str, Node]
+) -> Node:
+    """log q of the data: the noise is run again with its nodes set to the data's rows."""
+    set_to = {
+        site.name: Site(site.name, SiteKind.RANDOM, rows[name].type.axes, site.where, site.dist, rows[name])
+        for name, site in drawn.items()
+    }
+    scored_noise = trace_model(noise, arguments, substitute=set_to, allow_obs=False)
+    return noise_log_density(scored_noise.scored)
+
+
+def noise_log_density(sites: Mapping[str, Site]) -> Node:
+    """The log-density of the noise at the values of its nodes."""
+    return functools.reduce(ops.add, [distribution_of_site(s).node_log_prob(value_of_site(s)) for s in sites.values()])
+
+
+def value_of_site(site: Site) -> Node:
+    """The value of a node."""
+    assert site.node is not None
+    return site.node
+
+
+def distribution_of_site(site: Site) -> Distribution:
+    """The distribution of a node."""
+    assert site.dist is not None
+    return site.dist
+
+
+NOISE_DEPTH = 1_000_000
 """Depth of the noise axis: after every plate that a model can open."""
 
 
@@ -37,7 +168,7 @@ class Nce:
         if not isinstance(k, (int, np.integer)) or isinstance(k, bool) or not 1 <= k <= MANY:
             raise ModelError(f"nce: k is a positive number of noise samples per row, not {shown(k)}")
         self.model, self.noise, self.k = model, noise, int(k)
-        self.axis = Axis(nce_noise.SCOPE, Kind.PLATE, self.k, INNERMOST)
+        self.axis = Axis(NOISE_SCOPE, Kind.PLATE, self.k, NOISE_DEPTH)
 
     @property
     def argument_names(self) -> tuple[str, ...]:
@@ -46,19 +177,19 @@ class Nce:
 
     def trace(self, arguments: Mapping[str, Any]) -> Trace:
         """Trace the noise, then the model at the data and again at the noise; write one cost for each."""
-        noise = nce_noise.noise_model(self.noise, self.model, arguments)
+        noise = noise_model(self.noise, self.model, arguments)
         trace = trace_model(noise, arguments, allow_obs=False, importance=self.axis)
-        drawn = nce_noise.drawn_sites(trace, self.model)
+        drawn = noise_sites(trace, self.model)
         trace_model(self.model, arguments, into=trace)
         self._require_density(trace, drawn)
-        rows = nce_noise.replaced_rows(trace, self.model, drawn, self.axis)
-        values = {name: nce_noise.node_of(site) for name, site in drawn.items()}
-        again = trace_model(self.model, arguments, importance=self.axis, rows=values)
-        if set(trace.params) != set(again.params):
+        rows = rows_replaced_by_noise(trace, self.model, drawn, self.axis)
+        values = {name: value_of_site(site) for name, site in drawn.items()}
+        noise_trace = trace_model(self.model, arguments, importance=self.axis, rows=values)
+        if set(trace.params) != set(noise_trace.params):
             raise ModelError(f"nce: model '{self.model.name}' declares other parameters when it is traced again")
         plates = next(iter(rows.values())).type.axes
-        at_data = self._log_odds(trace, plates, nce_noise.log_q_of_data(noise, arguments, drawn, rows))
-        at_noise = self._log_odds(again, (*plates, self.axis), nce_noise.log_q(drawn))
+        at_data = self._log_odds(trace, plates, noise_log_density_of_data(noise, arguments, drawn, rows))
+        at_noise = self._log_odds(noise_trace, (*plates, self.axis), noise_log_density(drawn))
         where = next(iter(drawn.values())).where
         for name, odds in (("-log P(data)", at_data), ("-log P(noise)", ops.neg(at_noise))):
             trace.costs[name] = Cost(name, ops.neg(ops.log_sigmoid(odds)), where, odds.type.axes)

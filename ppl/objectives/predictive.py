@@ -1,4 +1,4 @@
-"""Models to draw from: the prior predictive, or that of a guide."""
+"""Models to draw from, without a loss: the prior predictive, or the predictive of a guide."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ppl.lang.trace import Trace
 from ppl.lang.tracing import trace_model
 from ppl.names import keywords
 from ppl.objectives.base import guide_arguments, require_models
-from ppl.objectives.elbo import require_laws
+from ppl.objectives.elbo import require_model_sites
 
 
 class Predictive:
@@ -37,7 +37,7 @@ class Predictive:
             trace = trace_model(guide, arguments, allow_obs=False)
             latents = {s.name: s for s in trace.random_sites()}
             trace_model(self.model, arguments, into=trace, substitute=latents)
-            require_laws("predictive", self.model, latents, trace)
+            require_model_sites("predictive", self.model, latents, trace)
         trace.costs.clear()
         trace.factors.clear()
         trace.predictive = True

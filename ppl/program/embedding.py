@@ -7,68 +7,37 @@ from typing import Any
 import numpy as np
 
 from ppl.arguments import MANY, choice, fits_memory, integer
-from ppl.compiler.surrogate.conditions.range_guards import INVALID
+from ppl.c_export.function import CFunction, make_c_function
+from ppl.c_export.header import describe_c_function
+from ppl.compiler.surrogate.guards import OUT_OF_RANGE
 from ppl.errors import ModelError
-from ppl.ir.node import topological
-from ppl.lang.trace import SiteKind, Trace
 from ppl.names import Named
-from ppl.program.c_description import described
-from ppl.program.c_function import CFunction, made
-from ppl.runtime.compiled import VIOLATIONS
+from ppl.program.draws import drawable_sites
+from ppl.runtime.buffers import aligned_zeros
+from ppl.runtime.compiled import VIOLATIONS_PREFIX
 from ppl.runtime.executable import Executable
-from ppl.runtime.pool import aligned
-from ppl.runtime.prepared import Prepared
+from ppl.runtime.prepared import PreparedProgram
 from ppl.runtime.state import State
 
-ROWS = 2**40
+MAX_ROWS = 2**40
 """More rows than memory holds."""
-KINDS = ("gradient", "value", "sample")
-LINE = 64
+
+FUNCTION_KINDS = ("gradient", "value", "sample")
+
+CACHE_LINE_BYTES = 64
 """Bytes of a cache line."""
 
 
-def site_names(trace: Trace) -> tuple[str, ...]:
-    """Names of everything that a program can sample: all sites but those that hang on a marginalised one."""
-    hidden = summed_out(trace)
-    known = (n for n, s in trace.sites.items() if s.kind is not SiteKind.SCORED and s.node is not None)
-    return tuple(n for n in known if n not in hidden)
-
-
-def summed_out(trace: Trace) -> dict[str, str]:
-    """Sites that are not drawn, and the marginalised latent that each is or depends on.
-
-    A draw of that latent from the model would not be one given the data.
-    """
-    summed = {s.name for s in trace.sites.values() if s.estimator is not None and s.estimator.within_cost}
-    found: dict[str, str] = {}
-    for site in trace.sites.values() if summed else ():
-        value = site.node if site.redrawn is None else site.redrawn
-        names = [] if value is None else [n.attrs["site"].name for n in topological([value]) if n.op == "sample"]
-        latent = next((name for name in names if name in summed), None)
-        if latent is not None:
-            found[site.name] = latent
-    return found
-
-
-def particles_first(array: np.ndarray, type_: Any, k: int, asked: int | None) -> np.ndarray:
-    """A drawn site with the axis of particles in front, or without one where none were `asked` for."""
-    names = [a.name for a in type_.axes]
-    if "particles" in names:
-        i = names.index("particles")
-        return np.moveaxis(array, i, 0) if asked is not None else array[(slice(None),) * i + (0,)]
-    return array if asked is None else np.broadcast_to(array, (k, *array.shape)).copy()
-
-
-def _stacked(part: np.ndarray, n: int) -> np.ndarray:
+def _stack_workspaces(part: np.ndarray, n: int) -> np.ndarray:
     """`n` copies of a workspace's part as rows that are whole cache lines."""
-    line = LINE // part.itemsize
+    line = CACHE_LINE_BYTES // part.itemsize
     with fits_memory(f"{n} workspaces of {part.nbytes} bytes"):
-        rows = aligned(n * (-(-part.size // line) * line), part.dtype.type).reshape(n, -1)
+        rows = aligned_zeros(n * (-(-part.size // line) * line), part.dtype.type).reshape(n, -1)
     rows[:, : part.size] = part
     return rows
 
 
-class Embedding(Prepared):
+class Embedding(PreparedProgram):
     """The part of a Program that users call from their own `@njit` code."""
 
     @property
@@ -106,7 +75,7 @@ class Embedding(Prepared):
         It takes the same arguments, and raises a DataError where a vector, a workspace or data are of the wrong length;
         `njit` itself trusts its caller.
         """
-        choice("njit_debug: kind", kind, KINDS)
+        choice("njit_debug: kind", kind, FUNCTION_KINDS)
         return self._embedded(kind).module.njit_debug
 
     def _embedded(self, kind: str) -> Executable:
@@ -126,12 +95,12 @@ class Embedding(Prepared):
 
     def sample_buffer(self, rows: int = 1) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """A flat vector for `njit_sample` on `rows` rows, and views of it by site (integers as int64)."""
-        rows = integer("sample_buffer: rows", rows, 1, ROWS)
+        rows = integer("sample_buffer: rows", rows, 1, MAX_ROWS)
         sampler = self._embedded("sample")
         with fits_memory(f"sample_buffer for {rows} rows and {self.settings.particles} particles"):
             out = np.zeros(sampler.out_size(rows, self.settings.particles), self.settings.dtype)
         views = sampler.views(out, rows, self.settings.particles)
-        return out, Named("site", {name: view for name, view in views.items() if name != INVALID})
+        return out, Named("site", {name: view for name, view in views.items() if name != OUT_OF_RANGE})
 
     def cfunc(self, kind: str = "gradient") -> CFunction:
         """The program as a C function: `.address`, `.ctypes`, `.signature`, `.header(path)`, `.work_len(*rows)`.
@@ -148,28 +117,30 @@ class Embedding(Prepared):
         ModelError
             The program calls a Python function (`ppl.external(python=True)`), or its target is not the CPU.
         """
-        choice("cfunc: kind", kind, KINDS)
+        choice("cfunc: kind", kind, FUNCTION_KINDS)
         compiled = self.prepare()
         with compiled.lock:
             if kind not in compiled.c_functions:
                 sampler = self._sampler()
                 executable = sampler if kind == "sample" else compiled.executable(kind)
-                checks = None if kind == "sample" else compiled.executable(VIOLATIONS + kind)
-                compiled.c_functions[kind] = made(self, kind, executable, checks, described(compiled, executable, kind))
+                checks = None if kind == "sample" else compiled.executable(VIOLATIONS_PREFIX + kind)
+                compiled.c_functions[kind] = make_c_function(
+                    self, kind, executable, checks, describe_c_function(compiled, executable, kind)
+                )
         found: CFunction = compiled.c_functions[kind]
         return found
 
     def _sampler(self) -> Any:
         compiled = self.prepare()
-        return compiled.executable("sample", site_names(compiled.trace))
+        return compiled.executable("sample", drawable_sites(compiled.trace))
 
     def workspace(self, rows: int = 1, kind: str = "gradient") -> Any:
         """Scratch memory for `njit` on up to `rows` rows; one per thread, owned by the caller.
 
         `kind` says for which function: "gradient" (`njit`), "value" (`njit_value`) or "sample" (`njit_sample`).
         """
-        choice("workspace: kind", kind, KINDS)
-        rows = integer("workspace: rows", rows, 1, ROWS)
+        choice("workspace: kind", kind, FUNCTION_KINDS)
+        rows = integer("workspace: rows", rows, 1, MAX_ROWS)
         return self._embedded(kind).workspace(rows, self.settings.particles)
 
     def workspaces(self, n: int, rows: int = 1, kind: str = "gradient") -> tuple[np.ndarray, np.ndarray]:
@@ -179,7 +150,7 @@ class Embedding(Prepared):
         those of `workspace`.
         """
         n = integer("workspaces: n", n, 1, MANY)
-        return tuple(_stacked(part, n) for part in self.workspace(rows, kind))  # type: ignore[return-value]
+        return tuple(_stack_workspaces(part, n) for part in self.workspace(rows, kind))  # type: ignore[return-value]
 
     def arrays(self, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """(params, grad, aux, hyper): fresh flat vectors in the layout that the njit functions read and write."""

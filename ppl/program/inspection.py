@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from ppl.arguments import text
 from ppl.compiler.plan.plan import Plan
 from ppl.errors import DataError
-from ppl.html import block
 from ppl.ir.show import show
-from ppl.program.pictures.draw import to_svg
-from ppl.runtime.prepared import Prepared
+from ppl.notebook.graph_picture import to_svg
+from ppl.notebook.html import titled_block
+from ppl.runtime.prepared import PreparedProgram
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -18,7 +18,7 @@ else:
     from ppl.lazy import networkx as nx
 
 
-class Inspection(Prepared):
+class Inspection(PreparedProgram):
     """The part of a Program that shows what the compiler did."""
 
     def explain(self, *data: Any) -> Plan:
@@ -44,8 +44,8 @@ class Inspection(Prepared):
     def _repr_html_(self) -> str:
         """The graph and the plan, once data have been seen."""
         if self.argument_names and self._latest is None:
-            return block(repr(self))
-        return block(repr(self), str(to_svg(self.graph)), self.explain()._repr_html_())
+            return titled_block(repr(self))
+        return titled_block(repr(self), str(to_svg(self.graph)), self.explain()._repr_html_())
 
     @property
     def source(self) -> str:

@@ -11,28 +11,23 @@ import numpy as np
 
 from ppl.arguments import MANY, choice, flag, integer
 from ppl.compiler.lower.request import Result
-from ppl.compiler.plan.requested import Requested, require_estimators
+from ppl.compiler.plan.decision_table import EstimatorRequest, require_estimators
 from ppl.errors import EstimatorError, OptionError
 from ppl.estimators.base import Estimator
 from ppl.lazy import pricing
 from ppl.names import keywords
 from ppl.objectives.base import as_objective
-from ppl.program.diagnosis import Diagnosing
-from ppl.program.drawing import Drawing, HyperValues
+from ppl.program.draws import ProgramDraws
 from ppl.program.embedding import Embedding
+from ppl.program.gradient_checks import GradientChecks
 from ppl.program.inspection import Inspection
-from ppl.program.recipe import Pickled
-from ppl.runtime.call import Call, bind, run, update
-from ppl.runtime.nonfinite import (
-    keeps,
-    require_finite_gradient,
-    require_finite_loss,
-    require_finite_update,
-)
-from ppl.runtime.prepared import Settings
-from ppl.runtime.ranks.calls import call_on_ranks, update_on_ranks
-from ppl.runtime.ranks.comm import Ranks
-from ppl.runtime.ranks.shared import Totals
+from ppl.program.recipe import PickledAsRecipe
+from ppl.ranks.calls import call_on_ranks, update_on_ranks
+from ppl.ranks.communicator import Communicator
+from ppl.ranks.partitioned import SummedResult
+from ppl.runtime.call import Call, HyperValues, bind_call, run_variant, take_optimizer_step
+from ppl.runtime.compiled import Settings
+from ppl.runtime.nonfinite import keeps_nonfinite, require_finite_gradient, require_finite_loss, require_finite_update
 from ppl.runtime.state import State
 from ppl.training.optim.transform import as_transform
 
@@ -43,7 +38,7 @@ if TYPE_CHECKING:
 @keywords
 def compile(
     objective: Any,
-    estimators: Requested = "auto",
+    estimators: EstimatorRequest = "auto",
     allow_bias: bool = False,
     particles: int | str = 1,
     max_copies: int = 4,
@@ -96,14 +91,14 @@ def compile(
     settings = Settings(estimators, allow_bias, number, max_copies, dtype, target, device)
     examples = () if data is None else tuple(data) if isinstance(data, (tuple, list)) else (data,)
     if automatic:
-        settings = pricing.chosen_particles(functools.partial(Program, wanted), settings, examples)
+        settings = pricing.choose_particles(functools.partial(Program, wanted), settings, examples)
     program = Program(wanted, settings)
     if data is not None or not program.argument_names:
         program.prepare(*examples)
     return program
 
 
-class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
+class Program(Inspection, ProgramDraws, Embedding, GradientChecks, PickledAsRecipe):
     """A compiled model. All methods are pure: state and data in, fresh arrays out.
 
     A pickle of it is its recipe: the models by reference, settings, tuned choices and a hash of the trace.
@@ -122,20 +117,20 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
       result on the rows of all.
     """
 
-    def _weighed(self, state: State, *data: Any) -> dict[str, Estimator] | None:
+    def _automatic_estimators(self, state: State, *data: Any) -> dict[str, Estimator] | None:
         """The estimators that `particles="auto"` takes at a state, for `ppl.tune`; None where it is refused."""
         asked = replace(self.settings, estimators="auto", first={}, measured={}, tuning=None)
         try:
-            found = pricing.chosen_particles(functools.partial(type(self), self.objective), asked, data, state)
+            found = pricing.choose_particles(functools.partial(type(self), self.objective), asked, data, state)
             return type(self)(self.objective, found).prepare(*data).plan.estimators
         except EstimatorError:
             return None
 
-    def _price(self, *data: Any) -> Callable[[Mapping[str, int]], float]:
+    def _predict_step_seconds(self, *data: Any) -> Callable[[Mapping[str, int]], float]:
         """Seconds of a step of training, read off its schedule, by `n_particles` and `n_<plate>`: for `ppl.tune`."""
         compiled = self.prepare(*data)
-        counts = pricing.counted(compiled.request("gradient"), compiled.settings.dtype, compiled.target)
-        return lambda sizes: 1e-9 * pricing.nanoseconds(counts, sizes)
+        counts = pricing.count_operations(compiled.request("gradient"), compiled.settings.dtype, compiled.target)
+        return lambda sizes: 1e-9 * pricing.step_nanoseconds(counts, sizes)
 
     @keywords
     def value(
@@ -170,15 +165,15 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
             The loss is NaN or infinite for another reason. An impossible observation has loss +inf.
         """
         flag("per_row", per_row)
-        keep, call = keeps(nonfinite), Call(state, data, seed, particles, rows, total_rows, hyper)
+        keep, call = keeps_nonfinite(nonfinite), Call(state, data, seed, particles, rows, total_rows, hyper)
         if comm is not None:
             if per_row:
                 raise OptionError("per_row=True gives the losses of the rows that are passed: leave out comm=")
-            with Ranks(comm) as ranks:
+            with Communicator(comm) as ranks:
                 if ranks.size > 1:
                     return call_on_ranks(self, ranks, call, replicated, "value", keep).scalars["loss"]
-        bound = bind(self, call)
-        result = run(bound, "rows" if per_row else "value")
+        bound = bind_call(self, call)
+        result = run_variant(bound, "rows" if per_row else "value")
         loss = result.arrays["rows"] if per_row else result.scalars["loss"]
         if not keep:
             require_finite_loss(bound, loss, per_row)
@@ -207,14 +202,14 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
 
         Errors are those of `value`. The gradient must be finite, too.
         """
-        keep, call = keeps(nonfinite), Call(state, data, seed, particles, rows, total_rows, hyper)
+        keep, call = keeps_nonfinite(nonfinite), Call(state, data, seed, particles, rows, total_rows, hyper)
         if comm is not None:
-            with Ranks(comm) as ranks:
+            with Communicator(comm) as ranks:
                 if ranks.size > 1:
                     found = call_on_ranks(self, ranks, call, replicated, "gradient", keep)
                     return found.scalars["loss"], state._layouts[0].split(found.grad)
-        bound = bind(self, call)
-        result = run(bound, "gradient")
+        bound = bind_call(self, call)
+        result = run_variant(bound, "gradient")
         if not keep:
             require_finite_gradient(bound, result, adapted=False)
         return result.scalars["loss"], state._layouts[0].split(result.grad)
@@ -237,20 +232,20 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
 
         Parameters do not move.
         """
-        keep, call = keeps(nonfinite), Call(state, data, seed, particles, rows, total_rows, hyper)
-        result: Result | Totals | None = None
+        keep, call = keeps_nonfinite(nonfinite), Call(state, data, seed, particles, rows, total_rows, hyper)
+        result: Result | SummedResult | None = None
         if comm is not None:
-            with Ranks(comm) as ranks:
+            with Communicator(comm) as ranks:
                 if ranks.size > 1:
                     result = call_on_ranks(self, ranks, call, replicated, "gradient", keep, adapted=True)
                     compiled = self.prepare(*self.read(data))
         if result is None:
-            bound = bind(self, call)
-            compiled, result = bound.compiled, run(bound, "gradient")
+            bound = bind_call(self, call)
+            compiled, result = bound.compiled, run_variant(bound, "gradient")
             if not keep:
                 require_finite_gradient(bound, result, adapted=True)
         step, estimators = state._step + 1, compiled.estimators
-        new = State.made(state._flat, result.aux, state._layouts, step, state._seed, state._opt, estimators)
+        new = State.unchecked(state._flat, result.aux, state._layouts, step, state._seed, state._opt, estimators)
         return result.scalars["loss"], state._layouts[0].split(result.grad), new
 
     @keywords
@@ -273,14 +268,14 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
         Loss and gradient are divided by the number of rows N. `optimizer` is as for `ppl.fit`. Errors are those of
         `value_and_grad`.
         """
-        keep, transform = keeps(nonfinite), as_transform(optimizer)
+        keep, transform = keeps_nonfinite(nonfinite), as_transform(optimizer)
         call = Call(state, data, seed, particles, rows, total_rows, hyper)
         if comm is not None:
-            with Ranks(comm) as ranks:
+            with Communicator(comm) as ranks:
                 if ranks.size > 1:
                     return update_on_ranks(self, ranks, call, replicated, transform, keep)
-        bound = bind(self, call)
-        new, scalars, grad = update(bound, transform)
+        bound = bind_call(self, call)
+        new, scalars, grad = take_optimizer_step(bound, transform)
         if not keep:
             require_finite_update(bound, scalars["loss"], grad, new, transform)
         return new, scalars["loss"]
@@ -291,10 +286,10 @@ class Program(Inspection, Drawing, Embedding, Diagnosing, Pickled):
 
         Parameters
         ----------
-        repeats : how many calls to measure, after two that are not counted.
+        repeats : how many calls to measure, after two that are not count_operations.
         kind : "gradient" (`value_and_grad`), "value" or "rows" (`value` with ``per_row=True``).
         options : `seed`, `particles`, `total_rows`, `rows`, `hyper` of the call.
         """
-        from ppl.program.profile import profile  # only those who measure wait for it
+        from ppl.program.profile import profile_call as profile  # only those who measure wait for it
 
         return profile(self, state, data, repeats, kind, options)

@@ -1,7 +1,6 @@
 """Binding data to a compiled program: shapes, dtypes, plate sizes, global rows, ranges, NaN.
 
-Everything that can be wrong with an array is found here, before any kernel runs, and reported as a DataError.
-"""
+Everything that can be wrong with an array is found here, before any kernel runs, and reported as a DataError."""
 
 from __future__ import annotations
 
@@ -11,18 +10,19 @@ from typing import Any
 import numpy as np
 
 from ppl.arguments import MANY, array, integer, mapping, shown, too_large
-from ppl.compiler.surrogate.conditions.checks import all_finite, counting, find_checks, run
+from ppl.compiler.surrogate.data_checks import all_finite, find_checks, run_checks, unmasked_entries
 from ppl.errors import DataError
 from ppl.lang.arguments import as_array
 from ppl.lang.trace import Input, Trace
 from ppl.records import dataclass
 
 NUMPY_DTYPES = {"int": np.dtype(np.int64), "bool": np.dtype(np.bool_)}
-LARGEST = int(np.iinfo(np.int64).max)
+
+LARGEST_INT64 = int(np.iinfo(np.int64).max)
 
 
 @dataclass
-class Bound:
+class BoundData:
     """Data ready for the backend."""
 
     arrays: tuple[np.ndarray, ...]
@@ -33,12 +33,12 @@ class Bound:
     total: int = 1
     """Rows of the whole data set in the outermost plate that data open; 1 without one."""
 
-    def part(self, plate: str | None, rowed: Sequence[bool], rows: slice) -> Bound:
+    def part(self, plate: str | None, rowed: Sequence[bool], rows: slice) -> BoundData:
         """The same with some rows of a plate, of which `rowed` arrays have rows; N stays."""
         if plate is None:
             return self
         count = rows.stop - rows.start
-        return Bound(
+        return BoundData(
             tuple(x[rows] if cut else x for x, cut in zip(self.arrays, rowed, strict=True)),
             self.rows | {plate: count},
             self.row_ids | {plate: self.row_ids[plate][rows]},
@@ -48,7 +48,7 @@ class Bound:
         )
 
 
-NOTHING = Bound((), {}, {}, {}, {})
+NO_DATA = BoundData((), {}, {}, {}, {})
 
 
 class Binder:
@@ -70,7 +70,7 @@ class Binder:
         self.whole = {name: cost.name for cost in trace.costs.values() for name in cost.whole}
 
     def bind(self, data: Sequence[Any], rows: Any = None, total_rows: Any = None, check: bool = True,
-             int32: Sequence[str] = (), first: int = 0, unread: Collection[str] = ()) -> Bound:  # fmt: skip
+             int32: Sequence[str] = (), first: int = 0, unread: Collection[str] = ()) -> BoundData:  # fmt: skip
         """Convert `data` (in argument order) and work out plate sizes, global rows and scales.
 
         `int32`: arguments of 32-bit integers that stay what they are. `first`: for messages, where the rows begin in
@@ -81,14 +81,14 @@ class Binder:
         if not self.plates and (rows is not None or total_rows is not None):
             raise DataError(f"{'rows' if total_rows is None else 'total_rows'}= needs data that a ppl.plate opens")
         if not self.inputs:
-            return NOTHING
+            return NO_DATA
         given = dict(zip(self.arguments, data, strict=True))
         sizes: dict[str, int] = {}
         arrays = {i.name: self._convert(i, as_array(given[i.name], i.name), sizes, int32) for i in self.inputs}
         if check:
             self._refuse_overflow(given, arrays, first)
             checks = [c for c in self.checks if c.name not in unread] if unread else self.checks
-            run(checks, arrays, given, self.dtype, first)
+            run_checks(checks, arrays, given, self.dtype, first)
         return self._rows(tuple(arrays.values()), sizes, rows, total_rows)
 
     def _convert(self, spec: Input, array: np.ndarray, sizes: dict[str, int], int32: Sequence[str]) -> np.ndarray:
@@ -106,10 +106,12 @@ class Binder:
             n = sizes.setdefault(spec.plate.name, len(array))
             if n != len(array):
                 first = next(i.name for i in self.inputs if i.plate is not None and i.plate.name == spec.plate.name)
-                raise uneven(spec.plate.name, spec.name, len(array), first, n)
-        if array.dtype == np.uint64 and array.max() > LARGEST:
-            at = tuple(int(i) for i in np.argwhere(array > LARGEST)[0])
-            raise DataError(f"argument '{spec.name}' is {array[at]} at {at}, beyond the integers of 64 bits, {LARGEST}")
+                raise uneven_rows_error(spec.plate.name, spec.name, len(array), first, n)
+        if array.dtype == np.uint64 and array.max() > LARGEST_INT64:
+            at = tuple(int(i) for i in np.argwhere(array > LARGEST_INT64)[0])
+            raise DataError(
+                f"argument '{spec.name}' is {array[at]} at {at}, beyond the integers of 64 bits, {LARGEST_INT64}"
+            )
         if type(array) is np.ndarray and array.dtype == target and array.flags.c_contiguous:
             return array
         with np.errstate(over="ignore"):
@@ -127,15 +129,15 @@ class Binder:
             lost = np.isinf(used) & np.isfinite(before)
             for check in self.checks:
                 if check.name == name and check.mask is not None:
-                    lost &= counting(used, check.mask, check.whole_rows, arrays)
+                    lost &= unmasked_entries(used, check.mask, check.whole_rows, arrays)
             if lost.any():
                 at = tuple(int(i) for i in np.argwhere(lost)[0])
                 shown = (at[0] + first, *at[1:]) if at else at
                 raise DataError(f"argument '{name}' is {before[at]} at {shown}, which overflows {self.dtype}")
 
-    def _rows(self, arrays: tuple[np.ndarray, ...], sizes: dict[str, int], rows: Any, total_rows: Any) -> Bound:
+    def _rows(self, arrays: tuple[np.ndarray, ...], sizes: dict[str, int], rows: Any, total_rows: Any) -> BoundData:
         for option, value in (("rows", rows), ("total_rows", total_rows)):
-            check_plates(f"{option}=", value, sizes)
+            require_known_plates(f"{option}=", value, sizes)
         ids: dict[str, Any] = {}
         scales: dict[str, float] = {}
         totals: dict[str, int] = {}
@@ -144,36 +146,36 @@ class Binder:
             total = total_rows[axis.name] if isinstance(total_rows, Mapping) and axis.name in total_rows else None
             total = total_rows if total is None and i == 0 and not isinstance(total_rows, Mapping) else total
             own = rows.get(axis.name) if isinstance(rows, Mapping) else (rows if i == 0 else None)
-            ids[axis.name] = _row_ids(own, n, axis.name)
-            totals[axis.name] = n if total is None else _total(total, n, axis.name)
+            ids[axis.name] = parse_row_ids(own, n, axis.name)
+            totals[axis.name] = n if total is None else _checked_total(total, n, axis.name)
             if totals[axis.name] != n and axis.name in self.whole:
                 raise DataError(
                     f"cost '{self.whole[axis.name]}' sums latents out over all rows of plate '{axis.name}' together: "
                     f"it takes all {totals[axis.name]} rows in one call, {n} are given"
                 )
             scales[axis.name] = 1.0 if total is None or n == 0 else totals[axis.name] / n
-        return Bound(arrays, sizes, ids, scales, totals, next(iter(totals.values()), 1))
+        return BoundData(arrays, sizes, ids, scales, totals, next(iter(totals.values()), 1))
 
 
-def uneven(plate: str, name: str, rows: int, first: str, wanted: int) -> DataError:
+def uneven_rows_error(plate: str, name: str, rows: int, first: str, wanted: int) -> DataError:
     """The error about an argument with other rows than the first one of its plate."""
     return DataError(f"plate '{plate}': argument '{name}' has {rows} rows, '{first}' has {wanted}")
 
 
-def check_plates(option: str, value: Any, known: Collection[str]) -> None:
+def require_known_plates(option: str, value: Any, known: Collection[str]) -> None:
     """Raise if a dict of plates names one that the data do not open."""
     if isinstance(value, Mapping) and (unknown := sorted(set(mapping(option, value)) - set(known))):
         raise DataError(f"{option} names plate {unknown}; the data open {sorted(known)}")
 
 
-def _row_ids(rows: Any, n: int, plate: str) -> Any:
+def parse_row_ids(rows: Any, n: int, plate: str) -> Any:
     """The first of consecutive dataset rows, or all of them as an array."""
     if rows is None:
         return 0
     if isinstance(rows, slice):
         for end in (rows.start, rows.stop, rows.step):
             if end is not None:
-                integer("rows=: an end of the slice", end, 0, LARGEST, DataError)
+                integer("rows=: an end of the slice", end, 0, LARGEST_INT64, DataError)
         if rows.step == 0:
             raise DataError("rows=: the step of the slice is 0")
         start, step = rows.start or 0, 1 if rows.step is None else rows.step
@@ -182,7 +184,7 @@ def _row_ids(rows: Any, n: int, plate: str) -> Any:
             raise DataError(f"rows= names {len(named)} dataset rows, but plate '{plate}' has {n}")
         ids = np.arange(named.start, named.stop, step)
     elif isinstance(rows, (int, np.integer)) and not isinstance(rows, (bool, np.bool_)):
-        if not -LARGEST <= rows <= LARGEST - n:
+        if not -LARGEST_INT64 <= rows <= LARGEST_INT64 - n:
             raise DataError(f"rows= begins at dataset row {rows}, beyond the integers of 64 bits")
         ids = np.asarray(rows)[None]
     else:
@@ -196,7 +198,7 @@ def _row_ids(rows: Any, n: int, plate: str) -> Any:
     return int(rows) if isinstance(rows, (int, np.integer)) else np.ascontiguousarray(ids, dtype=np.int64)
 
 
-def _total(total: Any, n: int, plate: str) -> int:
+def _checked_total(total: Any, n: int, plate: str) -> int:
     if integer("total_rows=", total, 1, MANY) < n:
         raise DataError(f"total_rows={total!r}: plate '{plate}' alone is given {n} rows of them")
     return int(total)

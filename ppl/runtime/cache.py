@@ -1,8 +1,9 @@
 """Emitted modules: run from their source, which is also written to disk under a name that hashes it.
 
-The file is for readers and debuggers, and beside it lies the machine code (`ppl.kernels.machine_code`). What is run is
-the source in memory, so that files that are garbled, or cannot be written, do no harm (`ppl.kernels.folders`).
-"""
+The file is for readers and debuggers, and beside it lies the machine code (`ppl.kernels.code_cache.machine_code`).
+What is run is
+the source in memory, so that files that are garbled, or cannot be written, do no harm
+(`ppl.kernels.code_cache.trusted_files`)."""
 
 from __future__ import annotations
 
@@ -34,12 +35,13 @@ def load(
     Machine code that calls an injected function is of no use to another process, nor to another function under the same
     name, so such a module gets a name of its own.
     """
-    from ppl.kernels.build import build  # imports Numba
-    from ppl.kernels.needs import EMITTED, PRIVATE
+    from ppl.kernels.code_cache.machine_code import EMITTED_PREFIX as EMITTED
+    from ppl.kernels.code_cache.machine_code import PRIVATE_PREFIX as PRIVATE
+    from ppl.kernels.code_cache.versions import build_version as build  # imports Numba
 
     if injected:
         return _with_writers(_run(f"{PRIVATE}{secrets.token_hex(16)}", source, None, injected), functions, dtype)
-    unwritten = "".join(f"{f.name}{f.apart}" for f in functions if f.apart)
+    unwritten = "".join(f"{f.name}{f.noalias}" for f in functions if f.noalias)
     hashed = hashlib.blake2b((source + unwritten + build() + llvm.version()).encode(), digest_size=16)
     name = EMITTED + hashed.hexdigest()
     with _lock:
@@ -50,7 +52,7 @@ def load(
 
 def _with_writers(module: ModuleType, functions: Sequence[Function], dtype: str) -> ModuleType:
     """`module`, whose functions have their LLVM code written from records; Numba compiles the checked build's."""
-    from ppl.kernels.internals.lowering import written_by  # imports Numba
+    from ppl.kernels.internals.lowering import set_writer as written_by  # imports Numba
 
     for function in functions:
         compiled = vars(module)[function.name]
@@ -61,15 +63,17 @@ def _with_writers(module: ModuleType, functions: Sequence[Function], dtype: str)
 
 def _written(name: str, source: str) -> Path | None:
     """The file of a module, with its content; None where it cannot be written."""
-    from ppl.kernels import folders  # not before something is compiled
+    from ppl.kernels.code_cache import trusted_files as folders  # not before something is compiled
 
-    folder = folders.root()
+    folder = folders.writable_user_folder()
     if folder is None:
         return None
     path, content = folder / f"{name}.py", source.encode()
-    reason = "" if folders.read(path, folders.owners()) == content else folders.write(path, content)
+    reason = (
+        "" if folders.read_trusted(path, folders.trusted_owners()) == content else folders.write_whole(path, content)
+    )
     if reason:
-        folders.in_memory(reason)
+        folders.warn_kept_in_memory(reason)
     return None if reason else path
 
 

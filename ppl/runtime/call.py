@@ -1,33 +1,31 @@
 """A call of a program: what the user gave, as one record, and the same bound to what was compiled.
 
 Public methods make a `Call` at once; `bind` checks it and converts the data; `BoundCall.run` is the one place that
-hands vectors, data and noise to an executable, `BoundCall.environment` the one that hands them to the interpreter.
-"""
+hands vectors, data and noise to an executable, `BoundCall.environment` the one that hands them to the interpreter."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ppl.arguments import MANY, integer, noise_seed
 from ppl.errors import ModelError, SimulatorError
-from ppl.ir.reference.interpret import Env
+from ppl.ir.reference.environment import Env
 from ppl.records import dataclass
-from ppl.runtime.binding import Bound
-from ppl.runtime.compiled import Compiled, require_state
-from ppl.runtime.failures import located
-from ppl.runtime.state import State
+from ppl.runtime.binding import BoundData
+from ppl.runtime.compiled import Compiled
+from ppl.runtime.failures import locate_failure
+from ppl.runtime.state import State, require_state
 
 if TYPE_CHECKING:
     from ppl.compiler.lower.request import Result
-    from ppl.compiler.surrogate.variants import Variant
+    from ppl.compiler.surrogate.variants import ProgramVariant
     from ppl.runtime.executable import Executable
-    from ppl.runtime.prepared import Prepared
+    from ppl.runtime.prepared import PreparedProgram
 
-
-LOSSES = ("gradient", "value", "rows")
+LOSS_VARIANTS = ("gradient", "value", "rows")
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +50,7 @@ class BoundCall:
 
     compiled: Compiled
     state: State
-    data: Bound
+    data: BoundData
     int32: tuple[str, ...]
     hypers: np.ndarray
     particles: int
@@ -76,7 +74,7 @@ class BoundCall:
             total_rows=data.totals, particles=self.particles, seed=self.seed, step=step, **options,
         )  # fmt: skip
 
-    def environment(self, variant: Variant | None = None, **changes: Any) -> Env:
+    def environment(self, variant: ProgramVariant | None = None, **changes: Any) -> Env:
         """The interpreter's view of the call.
 
         `variant`: another than the program's own, whose auxiliary variables and run-time scalars the state may lack.
@@ -107,7 +105,7 @@ class BoundCall:
         return Env(**{**fields, "sizes": sizes, **changes})
 
 
-def bind(program: Prepared, call: Call, check: bool = True, unread: Collection[str] = ()) -> BoundCall:
+def bind_call(program: PreparedProgram, call: Call, check: bool = True, unread: Collection[str] = ()) -> BoundCall:
     """Check a call and convert its data; `check` says whether to look at the values of the data, too.
 
     Of the arguments `unread` only the number of rows counts.
@@ -135,7 +133,7 @@ def bind(program: Prepared, call: Call, check: bool = True, unread: Collection[s
     return BoundCall(compiled, state, bound, int32, hypers, count, seed, step)
 
 
-def run(bound: BoundCall, key: str, sites: Sequence[Any] = ()) -> Result:
+def run_variant(bound: BoundCall, key: str, sites: Sequence[Any] = ()) -> Result:
     """Run a variant ("gradient", "value", "rows", "sample", or one of `DRAWS`) of the program.
 
     Raises
@@ -148,7 +146,7 @@ def run(bound: BoundCall, key: str, sites: Sequence[Any] = ()) -> Result:
         A user's function raised an exception; the message has its row and arguments.
     """
     compiled, count = bound.compiled, bound.particles
-    if compiled.trace.predictive and key in LOSSES:
+    if compiled.trace.predictive and key in LOSS_VARIANTS:
         raise ModelError("ppl.predictive is drawn from (sample, predict): it has no loss")
     executable = compiled.executable(key, sites, count, bound.int32)
     if count != compiled.settings.particles and key == "gradient":
@@ -157,12 +155,17 @@ def run(bound: BoundCall, key: str, sites: Sequence[Any] = ()) -> Result:
         return bound.run(executable)
     except SimulatorError as error:
         variant = compiled.variant(key, sites, compiled.static_particles(key, count))
-        raise located(error, variant, bound.environment) from error.__cause__
+        raise locate_failure(error, variant, bound.environment) from error.__cause__
 
 
-def update(bound: BoundCall, transform: Any) -> tuple[State, dict[str, float], np.ndarray]:
+def take_optimizer_step(bound: BoundCall, transform: Any) -> tuple[State, dict[str, float], np.ndarray]:
     """One step of an optimizer: the new state, the scalars (divided by the rows) and the gradient (not divided)."""
-    result, state, n = run(bound, "gradient"), bound.state, bound.data.total
+    result, state, n = run_variant(bound, "gradient"), bound.state, bound.data.total
     flat, opt = transform.apply(state._flat, result.grad, state._opt, state._layouts[0], state._step, 1.0 / n)
-    new = State.made(flat, result.aux, state._layouts, state._step + 1, state._seed, opt, bound.compiled.estimators)
+    new = State.unchecked(
+        flat, result.aux, state._layouts, state._step + 1, state._seed, opt, bound.compiled.estimators
+    )
     return new, result.scalars if n == 1 else {k: v / n for k, v in result.scalars.items()}, result.grad
+
+
+HyperValues = Mapping[str, float | Callable[[int], float]]

@@ -1,72 +1,121 @@
-"""A traced and planned model for one data signature, with its executables compiled on first use."""
+"""A program compiled for one data signature: trace, graph, plan, target and, on first use, executables."""
 
 from __future__ import annotations
 
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ppl.arguments import mapping, number_at
-from ppl.compiler.plan.choice import make_plan
-from ppl.compiler.plan.loops import naming_loops, unrolled
-from ppl.compiler.plan.measured import record
+from ppl.compiler.lower.request import Request
+from ppl.compiler.lower.target import Target, target_of
+from ppl.compiler.plan.decision_table import EstimatorRequest, choose_estimators
+from ppl.compiler.plan.feasibility import errors_without_step_numbers, plan_needs_unrolling
+from ppl.compiler.plan.plan import JointChoice, MeasuredCandidate, TuningReport, record_measurements
 from ppl.compiler.surrogate import variants as build
-from ppl.compiler.surrogate.conditions.constants import check_constants
-from ppl.compiler.surrogate.conditions.range_guards import find_guards
-from ppl.compiler.surrogate.posterior.draws import drawing, draws_of
-from ppl.compiler.surrogate.second_order import VECTOR, build_hvp
-from ppl.compiler.surrogate.traces import Traced, simplify_trace, sketched
-from ppl.compiler.surrogate.unrolled import require_few_steps, step_plan, unrolled_graph
-from ppl.compiler.surrogate.variants import Variant
-from ppl.errors import DataError, EstimatorError, OptionError
+from ppl.compiler.surrogate.guards import check_constants, find_guards
+from ppl.compiler.surrogate.posterior import draw_builder, posterior_graph
+from ppl.compiler.surrogate.second_order import HVP_VECTOR, build_hvp
+from ppl.compiler.surrogate.traces import (
+    TraceModel,
+    expand_plan_to_steps,
+    require_few_steps,
+    simplify_trace,
+    sketch_graph,
+    unroll_graph,
+)
+from ppl.compiler.surrogate.variants import ProgramVariant
+from ppl.errors import DataError, EstimatorError, ModelError, OptionError
 from ppl.estimators.base import Estimator, Hyper
-from ppl.graph.black_box import refuse_black_boxes
+from ppl.graph.lost_gradients import refuse_black_boxes
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir.node import topological
 from ppl.lang.carried import require_carried, require_one_particle
-from ppl.lang.context import Written
-from ppl.lang.time.joined import join_loops
+from ppl.lang.context import UnrollPolicy
+from ppl.lang.scan_fusion import fuse_scans
 from ppl.lang.trace import Trace
-from ppl.lazy import resting
+from ppl.lazy import cuda_presence, resting
 from ppl.progress import line
+from ppl.records import dataclass
 from ppl.runtime.binding import Binder
-from ppl.runtime.devices.choice import chosen_target
-from ppl.runtime.executable import Executable, Request, compile_request
-from ppl.runtime.state import Layout, State
+from ppl.runtime.executable import Executable, compile_request
+from ppl.runtime.state import Layout, State, require_state
 from ppl.tuning import ROWS_INNERMOST, SMALL_UNITS
 
-if TYPE_CHECKING:
-    from ppl.runtime.prepared import Settings
+AUTO = "auto"
 
-VIOLATIONS, ESTIMATED = "violations of ", ("gradient", "value")
+
+def choose_target(graph: StochasticGraph, name: str, device: int) -> Target:
+    """The target of a model; "auto" is CUDA where there is a device and the model can run on it, else the CPU.
+
+    Raises
+    ------
+    ModelError : the target that is named cannot call the users' functions of the model.
+    """
+    if name == AUTO:
+        name = "cuda" if not cuda_presence.missing() and _supports_target(graph, "cuda") else "cpu"
+    require_target_support(graph, name)
+    target = target_of(name)
+    return replace(target, device=device) if target.resident else target
+
+
+def require_target_support(graph: StochasticGraph, target: str) -> None:
+    """Raise a ModelError where a target cannot call the users' functions of a model."""
+    called = [n.attrs["fn"] for n in graph.order if n.op == "external"]
+    called += [n.attrs["site"].dist.function for n in graph.samples if n.attrs["site"].dist.score_only]
+    if not called or target == "cpu":
+        return
+    from numba.extending import is_jitted  # importing Numba takes time
+
+    for fn in called:
+        if fn.python:
+            raise ModelError(f"external function '{fn.label}' runs in Python, not on {target}\n  at {fn.line}")
+        if any(f is not None and not is_jitted(f) for f in (fn.function, fn.gradient)):
+            raise ModelError(
+                f"external function '{fn.label}' is no function of @numba.njit, so it runs on the CPU, not on {target}"
+                f"\n  at {fn.line}"
+            )
+
+
+def _supports_target(graph: StochasticGraph, name: str) -> bool:
+    try:
+        require_target_support(graph, name)
+    except ModelError:
+        return False
+    return True
+
+
+VIOLATIONS_PREFIX, ESTIMATED_VARIANTS = "violations of ", ("gradient", "value")
+
 VariantKey = tuple[str, tuple[str, ...], int | None]
 
 
 class Compiled:
     """Trace, graph, plan and executables of a program for one signature of event shapes and dtypes."""
 
-    def __init__(self, traced: Traced, arguments: tuple[str, ...], settings: Settings, title: str = "a program"):
-        self.trace = trace = traced(Written())
-        self.settings, self.title, self.tried_out = settings, title, False
+    def __init__(self, traced: TraceModel, arguments: tuple[str, ...], settings: Settings, title: str = "a program"):
+        self.trace = trace = traced(UnrollPolicy())
+        self.settings, self.title, self.externals_checked = settings, title, False
         require_carried(trace)
         require_one_particle(trace, settings.particles)
         self._prepare(trace)
-        self.graph = StochasticGraph(trace, sketched(trace, traced))
-        with naming_loops():
+        self.graph = StochasticGraph(trace, sketch_graph(trace, traced))
+        with errors_without_step_numbers():
             refuse_black_boxes((self.graph.sketch or self.graph).trace)
-        self.target = chosen_target(self.graph, settings.target, settings.device)
+        self.target = choose_target(self.graph, settings.target, settings.device)
         s = settings
-        self.plan = make_plan(self.graph, s.estimators, s.allow_bias, s.particles, s.max_copies, s.first)
-        record(self.plan, settings.measured, settings.tuning, settings.particles_because, settings.weighed)
+        self.plan = choose_estimators(self.graph, s.estimators, s.allow_bias, s.particles, s.max_copies, s.first)
+        record_measurements(self.plan, settings.measured, settings.tuning, settings.particles_because, settings.weighed)
         self._traced = traced
-        self.working = self._unrolled() if unrolled(self.graph, self.plan.estimators) else self.graph
+        self.working = self._unrolled() if plan_needs_unrolling(self.graph, self.plan.estimators) else self.graph
         self.binder = Binder(trace, arguments, np.dtype(settings.dtype))
         self.layout = Layout(tuple((p.name, p.raw_shape) for p in trace.params.values()))
-        self._variants: dict[VariantKey, Variant] = {}
+        self._variants: dict[VariantKey, ProgramVariant] = {}
         self._executables: dict[tuple[*VariantKey, tuple[str, ...]], Executable] = {}
         self._serving: dict[tuple[str, tuple[str, ...], int, tuple[str, ...]], Executable] = {}
         self.c_functions: dict[str, Any] = {}
@@ -76,13 +125,13 @@ class Compiled:
 
     def _prepare(self, trace: Trace) -> None:
         """Find the conditions of a trace that have to be computed, and simplify it."""
-        join_loops(trace)
+        fuse_scans(trace)
         trace.guards = find_guards(trace)
         check_constants(trace, np.dtype(self.settings.dtype))
         simplify_trace(trace)
 
     def _unrolled(self) -> StochasticGraph:
-        return unrolled_graph(self._traced, self._prepare, self.plan.estimators, self.settings.particles)
+        return unroll_graph(self._traced, self._prepare, self.plan.estimators, self.settings.particles)
 
     @cached_property
     def flat(self) -> StochasticGraph:
@@ -96,7 +145,7 @@ class Compiled:
     @cached_property
     def working_plan(self) -> dict[str, Estimator]:
         """The estimators of the nodes of the graph that gradients and values are made of."""
-        return step_plan(self.working, self.plan.estimators)
+        return expand_plan_to_steps(self.working, self.plan.estimators)
 
     def check_state(self, state: State) -> None:
         """Raise a DataError unless `state` is one, and its vectors are this program's: kernels read them unchecked."""
@@ -109,12 +158,12 @@ class Compiled:
         require_state(state)
         params, aux = state._layouts
         if params is not self.layout and params != self.layout:
-            raise DataError(f"the state has {_listed(params)}; the program, {_listed(self.layout)}")
+            raise DataError(f"the state has {_list_parameters(params)}; the program, {_list_parameters(self.layout)}")
         if aux is not self.aux_layout and aux != self.aux_layout:
-            other = self.other_choice(state)
+            other = self.describe_other_estimators(state)
             keep = f" ({other}): compile with estimators=state.estimators, or" if other else ", so"
             raise DataError(
-                f"the state has auxiliary {_listed(aux)}; the program, {_listed(self.aux_layout)}: "
+                f"the state has auxiliary {_list_parameters(aux)}; the program, {_list_parameters(self.aux_layout)}: "
                 f"they belong to the estimators{keep} begin with program.init(seed, params=...)"
             )
         if state._flat.dtype != self.binder.dtype:
@@ -133,7 +182,7 @@ class Compiled:
         """The plan as `ppl.compile(estimators=)` takes it."""
         return self.plan.as_dict()
 
-    def other_choice(self, state: State) -> str:
+    def describe_other_estimators(self, state: State) -> str:
         """Where the estimators that made `state` differ from the plan's, in words; empty if nowhere, or unknown."""
         theirs, ours = state.estimators, self.estimators
         nodes = [n for n in dict.fromkeys((*theirs, *ours)) if theirs and theirs.get(n) != ours.get(n)]
@@ -141,7 +190,7 @@ class Compiled:
         return ", ".join(f"'{n}' had {a}, the program has {b}" for n, (a, b) in label.items())
 
     @property
-    def gradient(self) -> Variant:
+    def gradient(self) -> ProgramVariant:
         """The gradient of the program's own number of particles; variables and scalars are those of any number."""
         return self.variant("gradient", (), self.static_particles("gradient", self.settings.particles))
 
@@ -154,7 +203,7 @@ class Compiled:
         """Initial auxiliary vector, drawn from (seed, name) where an initialiser draws."""
         return self.aux_layout.join(self.gradient.initial_aux(seed), self.settings.dtype)
 
-    def variant(self, key: str, sites: Sequence[str] = (), particles: int | None = None) -> Variant:
+    def variant(self, key: str, sites: Sequence[str] = (), particles: int | None = None) -> ProgramVariant:
         """The IR of one variant ("gradient", "value", "rows", "repeats", "hvp", one of draws, "violations of" one).
 
         `particles` fixes the number of particles of "gradient" or "value"; None leaves it to run time.
@@ -167,24 +216,24 @@ class Compiled:
                 self._variants[name] = self._build(key, sites, particles)
             return self._variants[name]
 
-    def _build(self, key: str, sites: Sequence[str], particles: int | None) -> Variant:
-        graph, plan, draws = self.working, self.working_plan, draws_of(key)
+    def _build(self, key: str, sites: Sequence[str], particles: int | None) -> ProgramVariant:
+        graph, plan, draws = self.working, self.working_plan, draw_builder(key)
         if draws is not None:
-            return build.build_sample(drawing(self), sites, draws, plan)
-        builders: dict[str, Callable[[], Variant]] = {
+            return build.build_sample(posterior_graph(self), sites, draws, plan)
+        builders: dict[str, Callable[[], ProgramVariant]] = {
             "gradient": lambda: build.build_gradient(graph, plan, particles=particles),
             "repeats": lambda: build.build_gradient(graph, plan, repeats=True),
             "value": lambda: build.build_value(graph, plan, particles=particles),
             "rows": lambda: build.build_rows(graph, plan),
             "sample": lambda: build.build_sample(self.graph, sites),
-            "hvp": lambda: build_hvp(self.flat, step_plan(self.flat, self.plan.estimators)),
+            "hvp": lambda: build_hvp(self.flat, expand_plan_to_steps(self.flat, self.plan.estimators)),
         }
-        if key.startswith(VIOLATIONS):
-            return build.build_violations(graph, plan, key.removeprefix(VIOLATIONS), particles)
+        if key.startswith(VIOLATIONS_PREFIX):
+            return build.build_violations(graph, plan, key.removeprefix(VIOLATIONS_PREFIX), particles)
         return builders[key]()
 
     @cached_property
-    def _units(self) -> float:
+    def _random_units(self) -> float:
         """Random units of the whole program, inf with run-time plates."""
         if self.binder.plates:
             return float("inf")
@@ -194,8 +243,8 @@ class Compiled:
     def static_particles(self, key: str, particles: int) -> int | None:
         """The particle count to compile in: that of `ppl.compile` if it is small, so that loops fill vectors."""
         few = ROWS_INNERMOST if self.binder.plates else 1
-        inlined = particles <= few or self._units * particles <= SMALL_UNITS
-        own = particles == self.settings.particles and key.removeprefix(VIOLATIONS) in ESTIMATED
+        inlined = particles <= few or self._random_units * particles <= SMALL_UNITS
+        own = particles == self.settings.particles and key.removeprefix(VIOLATIONS_PREFIX) in ESTIMATED_VARIANTS
         return particles if inlined and own else None
 
     @property
@@ -213,20 +262,20 @@ class Compiled:
         if unknown:
             raise DataError(f"no hyper parameter named {unknown}; the program has {sorted(found)}")
         for name, value in values.items():
-            found[name] = number_at(f"hyper '{name}'", value, step, self._least.get(name))
-            if abs(found[name]) > self._largest:
+            found[name] = number_at(f"hyper '{name}'", value, step, self._lower_bounds.get(name))
+            if abs(found[name]) > self._largest_float:
                 raise OptionError(f"hyper '{name}' at step {step} is {found[name]}, beyond {self.settings.dtype}")
         return np.array(list(found.values()), self.settings.dtype)
 
     @cached_property
-    def _least(self) -> dict[str, float]:
+    def _lower_bounds(self) -> dict[str, float]:
         """The least values of run-time scalars: those of the trace, and options of estimators that are positive."""
         options = [option for e in self.plan.estimators.values() for option in e.positive_options()]
         tiny = float(np.finfo(self.settings.dtype).tiny)
         return self.trace.least | {option.name: tiny for option in options if isinstance(option, Hyper)}
 
     @cached_property
-    def _largest(self) -> float:
+    def _largest_float(self) -> float:
         return float(np.finfo(self.settings.dtype).max)
 
     @cached_property
@@ -243,7 +292,7 @@ class Compiled:
         if key == "repeats":  # every repeat has a loss and a gradient of its own
             arrays = {"loss": scalars["loss"], **{f"grad {name}": g for name, g in grads.items()}}
             scalars, grads = {}, {}
-        vectors = tuple((VECTOR + name, shape) for name, shape in self.layout.shapes) if key == "hvp" else ()
+        vectors = tuple((HVP_VECTOR + name, shape) for name, shape in self.layout.shapes) if key == "hvp" else ()
         nodes = topological([n for group in (scalars, grads, variant.aux, arrays) for n in group.values()])
         all_64_bits = any(n.op in ("external", "loop") for n in nodes)  # users' functions are promised 64 bits
         return Request(
@@ -286,15 +335,23 @@ class Compiled:
         return found
 
 
-def require_state(state: Any, name: str = "the first argument") -> None:
-    """Raise a DataError unless `state` is a State whose vectors have the lengths that it says."""
-    if not isinstance(state, State):
-        raise DataError(f"{name} is a State (from program.init, a fit or a file), not {type(state).__name__}")
-    params, aux = state._layouts
-    if state._flat.size != params.size or state._aux.size != aux.size:
-        lengths, wanted = (state._flat.size, state._aux.size), (params.size, aux.size)
-        raise DataError(f"the state's vectors have {lengths} entries instead of {wanted}")
-
-
-def _listed(layout: Layout) -> str:
+def _list_parameters(layout: Layout) -> str:
     return "parameters " + (", ".join(f"{name} {shape}" for name, shape in layout.shapes) or "none")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that `ppl.compile` fixes. Estimators `first`, by node, come before the decision table's."""
+
+    estimators: EstimatorRequest
+    allow_bias: bool
+    particles: int
+    max_copies: int
+    dtype: str
+    target: str
+    device: int = 0
+    measured: Mapping[str, Sequence[MeasuredCandidate]] = field(default_factory=dict)
+    tuning: TuningReport | None = None
+    particles_because: str = ""
+    weighed: tuple[JointChoice, ...] = ()
+    first: Mapping[str, Estimator] = field(default_factory=dict)

@@ -5,50 +5,27 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import field
 from typing import Any, Self
 
 import numpy as np
 
 from ppl.arguments import array, mapping, noise_seed
-from ppl.compiler.plan.measured import Joint, Measured, Tuning
-from ppl.compiler.plan.requested import Requested
 from ppl.errors import DataError, ModelError
-from ppl.estimators.base import Estimator
-from ppl.lang.arguments import ArgumentSpec, as_array, as_spec, signature
-from ppl.lang.context import Written, writing
+from ppl.lang.arguments import as_array, as_spec, data_signature
+from ppl.lang.context import UnrollPolicy, unrolling
 from ppl.lang.model import Model
-from ppl.lang.params import constrained, initial_value, unconstrained
-from ppl.lang.trace import Param, Trace
+from ppl.lang.params import initial_value, to_constrained, to_unconstrained
+from ppl.lang.trace import ArgumentSpec, Param, Trace
 from ppl.lazy import resting
 from ppl.names import keywords
 from ppl.objectives.base import Objective
 from ppl.progress import line
-from ppl.records import dataclass
-from ppl.runtime.compiled import Compiled, require_state
-from ppl.runtime.state import State
-from ppl.runtime.trials import try_out
+from ppl.runtime.compiled import Compiled, Settings
+from ppl.runtime.external_check import check_externals
+from ppl.runtime.state import State, require_state
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Everything that `ppl.compile` fixes. Estimators `first`, by node, come before the decision table's."""
-
-    estimators: Requested
-    allow_bias: bool
-    particles: int
-    max_copies: int
-    dtype: str
-    target: str
-    device: int = 0
-    measured: Mapping[str, Sequence[Measured]] = field(default_factory=dict)
-    tuning: Tuning | None = None
-    particles_because: str = ""
-    weighed: tuple[Joint, ...] = ()
-    first: Mapping[str, Estimator] = field(default_factory=dict)
-
-
-class Prepared:
+class PreparedProgram:
     """A program's settings and what it has traced and planned so far, one `Compiled` per data signature."""
 
     def __init__(self, objective: Objective, settings: Settings):
@@ -93,14 +70,14 @@ class Prepared:
                 f"the program takes {len(self.argument_names)} data arguments ({names}); {len(data)} given"
                 f"{self._defaults(self.argument_names[len(data) :])}"
             )
-        key = signature(self.argument_names, data)
+        key = data_signature(self.argument_names, data)
         found = self._compiled.get(key)
         if found is None:
             with self._lock:
                 found = self._compiled.get(key) or self._trace(data)
                 self._compiled[key] = found
-        if not found.tried_out:
-            self._try_out(found, data)
+        if not found.externals_checked:
+            self._check_externals(found, data)
         self._latest = found
         return found
 
@@ -113,12 +90,12 @@ class Prepared:
         listed = ", ".join(f"{n}={parameters[n].default!r}" for n in named)
         return f". What is no data, but is fixed when a model is traced, stands after a star: def f(..., *, {listed})"
 
-    def _try_out(self, compiled: Compiled, data: Sequence[Any]) -> None:
+    def _check_externals(self, compiled: Compiled, data: Sequence[Any]) -> None:
         """Call users' functions once, when there are data to call them with."""
         with self._lock:
-            if not compiled.tried_out and not any(isinstance(x, ArgumentSpec) for x in data):
-                try_out(compiled, data)
-                compiled.tried_out = True
+            if not compiled.externals_checked and not any(isinstance(x, ArgumentSpec) for x in data):
+                check_externals(compiled, data)
+                compiled.externals_checked = True
 
     def read(self, data: Sequence[Any]) -> tuple[Any, ...]:
         """Data arguments as arrays, so that what is no array is asked for its numbers once in a call."""
@@ -131,8 +108,8 @@ class Prepared:
         with resting(), line.during(lambda: f"tracing {title}"):
             given = {name: as_spec(value, name) for name, value in zip(self.argument_names, data, strict=True)}
 
-            def traced(written: Written) -> Trace:
-                with writing(written):
+            def traced(written: UnrollPolicy) -> Trace:
+                with unrolling(written):
                     return self.objective.trace(dict(given))
 
             return Compiled(traced, self.argument_names, self.settings, title)
@@ -169,12 +146,12 @@ class Prepared:
         if unknown:
             raise DataError(f"no parameter named {unknown}; the program has {sorted(compiled.trace.params)}")
         raw = {
-            name: _given_value(p, given[name]) if name in given else initial_value(p, seed)
+            name: _unconstrained_start(p, given[name]) if name in given else initial_value(p, seed)
             for name, p in compiled.trace.params.items()
         }
         flat = compiled.layout.join(raw, self.settings.dtype, bounded=True)
         layouts = compiled.layout, compiled.aux_layout
-        return State.made(flat, compiled.aux_init(seed), layouts, 0, seed, None, compiled.estimators)
+        return State.unchecked(flat, compiled.aux_init(seed), layouts, 0, seed, None, compiled.estimators)
 
     def params(self, state: State) -> dict[str, np.ndarray]:
         """Constrained parameter values."""
@@ -182,7 +159,7 @@ class Prepared:
         compiled = self._of(state)
         compiled.check_state(state)
         declared = compiled.trace.params
-        return {name: np.array(constrained(declared[name], raw)) for name, raw in state.params.items()}
+        return {name: np.array(to_constrained(declared[name], raw)) for name, raw in state.params.items()}
 
     def ravel(self, state: State) -> np.ndarray:
         """All unconstrained parameters as one vector (a copy)."""
@@ -205,7 +182,7 @@ def require_program(owner: str, value: Any) -> None:
         raise ModelError(f"{owner} takes a compiled program, not {given}: call program = ppl.compile(...) first")
 
 
-def _given_value(param: Param, value: Any) -> np.ndarray:
+def _unconstrained_start(param: Param, value: Any) -> np.ndarray:
     """The unconstrained start of a parameter from a constrained value that its shape broadcasts."""
     given = array(f"parameter '{param.name}': the given value", value, DataError).astype(np.float64)
     try:
@@ -215,4 +192,4 @@ def _given_value(param: Param, value: Any) -> np.ndarray:
         raise DataError(f"parameter '{param.name}' {shapes}") from None
     if not np.isfinite(full).all():
         raise DataError(f"parameter '{param.name}': the given value is not finite")
-    return unconstrained(param, full)
+    return to_unconstrained(param, full)

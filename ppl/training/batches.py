@@ -1,8 +1,7 @@
-"""The batches of `ppl.fit` from arrays: their rows in a fresh order every epoch. Streams are in `streams`.
+"""Batches of `ppl.fit` from arrays: their rows in a fresh order every epoch.
 
-Which rows a step sees is a pure function of (seed, step), so that a resumed run continues with the same
-batches.
-"""
+Which rows a step sees is a pure function of (seed, step), so that a resumed run continues with the same batches.
+Streams of batches are in `ppl.training.streams`."""
 
 from __future__ import annotations
 
@@ -15,13 +14,13 @@ import numpy as np
 from ppl.errors import DataError, OptionError
 from ppl.ir.reference.noise import mix, node_hash
 from ppl.lang.arguments import as_array
-from ppl.runtime.binding import NUMPY_DTYPES, Bound, check_plates, uneven
-from ppl.runtime.pool import Pool
-from ppl.runtime.storage.mapped import is_mapped
-from ppl.training.streams.ahead import Ahead
+from ppl.runtime.array_files import is_memory_mapped
+from ppl.runtime.binding import NUMPY_DTYPES, BoundData, require_known_plates, uneven_rows_error
+from ppl.runtime.buffers import ArrayPool
+from ppl.training.prefetcher import Prefetcher
 from ppl.tuning import CHECKED_ROWS, CONVERTED_BYTES, SHUFFLED_COMPILED
 
-AHEAD_BYTES, MOST_AHEAD = 1 << 25, 16
+PREFETCH_BYTES, MOST_PREFETCHED = 1 << 25, 16
 """Bytes of minibatches of memory-mapped arrays that are read ahead, unless two are more; and minibatches at most."""
 
 
@@ -40,11 +39,11 @@ class Batch(NamedTuple):
     check: bool
     last: bool
     place: tuple[int, int] | None = None
-    bound: Bound | None = None
+    bound: BoundData | None = None
     joined: tuple[int, ...] = ()
 
 
-class Rows:
+class ArrayBatches:
     """Minibatches of arrays. Those in memory are validated once, those of large files batch by batch as they are read.
 
     Parameters
@@ -70,7 +69,7 @@ class Rows:
 
     place = whole = None
     binds = gathers = False
-    _reader: Ahead | None = None
+    _reader: Prefetcher | None = None
 
     def __init__(
         self,
@@ -82,16 +81,16 @@ class Rows:
         prefetch: int | None = None,
     ):
         compiled = self.compiled = program.prepare(*data)
-        plate = outer_plate(compiled)
+        plate = outermost_data_plate(compiled)
         if total_rows is not None and plate is None:
             raise OptionError("total_rows= needs a data argument that an outermost ppl.plate opens")
-        self.cut, self.binder = cut_arguments(compiled), compiled.binder
+        self.cut, self.binder = arguments_with_rows(compiled), compiled.binder
         given = [as_array(d, n) for d, n in zip(data, program.argument_names, strict=True)]
-        mapped = [is_mapped(d) and c for d, c in zip(given, self.cut, strict=True)]
-        self.gathers = any(mapped) and (prefetch is not None or _large(given, compiled.binder))
+        mapped = [is_memory_mapped(d) and c for d, c in zip(given, self.cut, strict=True)]
+        self.gathers = any(mapped) and (prefetch is not None or _too_large_to_convert(given, compiled.binder))
         if prefetch is not None and not self.gathers:
             raise OptionError("prefetch= is for batches= and memory-mapped arrays: rows in memory are not waited for")
-        self.data, self.whole = (tuple(given), None) if self.gathers else _validated(self.binder, given, self.cut)
+        self.data, self.whole = (tuple(given), None) if self.gathers else _validate_arrays(self.binder, given, self.cut)
         self.total_rows, self.seed = dict(total_rows) if isinstance(total_rows, Mapping) else total_rows, 0
         self.plate = None if plate is None else plate.name
         self.count = row_count(compiled, self.data)
@@ -101,22 +100,22 @@ class Rows:
             raise OptionError(f"batch_size must be at least 1, not {batch_size}")
         if plate is not None and self.count == 0:
             raise DataError(f"plate '{plate.name}' has no rows")
-        check_plates("total_rows=", total_rows, {a.name for a in self.binder.plates})
+        require_known_plates("total_rows=", total_rows, {a.name for a in self.binder.plates})
         if isinstance(total_rows, (int, np.integer)) and total_rows < self.count:
             raise OptionError(f"total_rows={total_rows}: plate '{plate.name}' alone is given {self.count} rows of them")
         own = total_rows.get(plate.name) if isinstance(total_rows, Mapping) and plate is not None else total_rows
         self.total: int = self.count if own is None else int(own)
-        check_accumulated(accumulate, batch_size)
+        check_accumulate(accumulate, batch_size)
         self.batch_size = self.count if batch_size is None else min(int(batch_size) * accumulate, self.count)
         self.prefetch = self._read_ahead() if prefetch is None and self.gathers else prefetch or 0
         self._rowed = [self.cut[self.binder.arguments.index(spec.name)] for spec in self.binder.inputs]
-        self.has_rows, self._pool = plate is not None, Pool(2 * self.prefetch + 2)
+        self.has_rows, self._pool = plate is not None, ArrayPool(2 * self.prefetch + 2)
 
     def _read_ahead(self) -> int:
         """Steps to read ahead: as many as `AHEAD_BYTES` hold."""
         entries = sum(d[:1].size for d, cut in zip(self.data, self.cut, strict=True) if cut)
         nbytes = entries * self.batch_size * self.binder.dtype.itemsize
-        return max(2, min(MOST_AHEAD, AHEAD_BYTES // max(1, nbytes)))
+        return max(2, min(MOST_PREFETCHED, PREFETCH_BYTES // max(1, nbytes)))
 
     @property
     def extent(self) -> tuple[int, ...]:
@@ -143,7 +142,7 @@ class Rows:
         """Batches from global step `step` on, without end."""
         source = self._batches(step)
         if self.gathers and self.prefetch:
-            self._reader = Ahead(source, self.prefetch)
+            self._reader = Prefetcher(source, self.prefetch)
             return self._reader
         return source
 
@@ -157,7 +156,7 @@ class Rows:
                 yield whole
                 step += 1
                 continue
-            order = permutation(self.seed, epoch, self.count)
+            order = epoch_permutation(self.seed, epoch, self.count)
             few = max(1, self.prefetch // 4) if self.binds else 1
             for i in range(first, per_epoch, few):
                 yield from self._bound(order[i * size : (i + few) * size], total, i + few >= per_epoch)
@@ -192,24 +191,24 @@ class Rows:
 
     def _read(self, array: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Rows of a file, in memory that batches before them may have been in."""
-        out = fresh(self._pool, np.asarray(array), len(rows))
+        out = empty_rows(self._pool, np.asarray(array), len(rows))
         return np.take(np.asarray(array), rows, axis=0, out=out, mode="clip")  # without `mode` it makes a second copy
 
     def drawn(self, seed: int) -> Callable[[int], Batch] | None:
         """Other batches than those of the run, by number; None where a step takes all rows, or files are read."""
         if self.gathers or self.steps_per_epoch == 1:
             return None
-        order, size = permutation(seed, 0, self.count), self.batch_size
+        order, size = epoch_permutation(seed, 0, self.count), self.batch_size
         return lambda i: self._of(order[i % (self.count // size) * size :][:size])
 
 
-def fresh(pool: Pool, like: np.ndarray, rows: int) -> np.ndarray:
+def empty_rows(pool: ArrayPool, like: np.ndarray, rows: int) -> np.ndarray:
     """Memory for so many rows of an array, from a pool."""
     shape = (rows, *like.shape[1:])
     return pool.empty("rows", math.prod(shape), like.dtype).reshape(shape)
 
 
-def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
+def epoch_permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     """The order of n rows in an epoch: a pure function of (seed, epoch), the same in every version of NumPy.
 
     Rows are sorted by the SplitMix64 sequence of a key made of both (Steele, Lea and Flood, 2014), whose
@@ -217,7 +216,7 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     """
     key = mix(mix(seed, node_hash("ppl.fit/rows")), epoch)
     if n >= SHUFFLED_COMPILED:
-        from ppl.kernels.cpu.training.shuffle import shuffled  # imports Numba
+        from ppl.kernels.cpu.training.batch_rows import shuffled_rows as shuffled  # imports Numba
 
         return shuffled(np.uint64(key), np.int64(n))
     z = np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
@@ -226,13 +225,13 @@ def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     return np.argsort(z ^ (z >> np.uint64(31)))
 
 
-def check_accumulated(accumulate: int, batch_size: int | None) -> None:
+def check_accumulate(accumulate: int, batch_size: int | None) -> None:
     """Raise an OptionError where there are no minibatches to add up."""
     if accumulate > 1 and batch_size is None:
         raise OptionError("accumulate= adds up minibatches: it needs batch_size= or batches=")
 
 
-def outer_plate(compiled: Any) -> Any:
+def outermost_data_plate(compiled: Any) -> Any:
     """The outermost plate whose length is that of the data, or None."""
     return compiled.binder.outer
 
@@ -245,17 +244,17 @@ def row_count(compiled: Any, data: Sequence[Any]) -> int:
         if rows != given[0][1]:
             if not given[0][1]:
                 raise DataError(f"argument '{given[0][0]}' is empty, and '{name}' has {rows} rows")
-            raise uneven(outer_plate(compiled).name, name, rows, *given[0])
+            raise uneven_rows_error(outermost_data_plate(compiled).name, name, rows, *given[0])
     return given[0][1] if given else 1
 
 
-def cut_arguments(compiled: Any) -> tuple[bool, ...]:
+def arguments_with_rows(compiled: Any) -> tuple[bool, ...]:
     """Which data arguments the outermost data plate opens; one that the model does not use is not cut."""
     found: tuple[bool, ...] = compiled.binder.cut
     return found
 
 
-def by_position(names: Sequence[str], data: Sequence[Any], what: str = "the data") -> tuple[Any, ...]:
+def order_arguments(names: Sequence[str], data: Sequence[Any], what: str = "the data") -> tuple[Any, ...]:
     """Data arguments in the program's order; a single dict gives them by name. Messages call them `what`.
 
     Raises
@@ -274,12 +273,12 @@ def by_position(names: Sequence[str], data: Sequence[Any], what: str = "the data
     return tuple(given[name] for name in names)
 
 
-def _large(data: Sequence[np.ndarray], binder: Any) -> bool:
+def _too_large_to_convert(data: Sequence[np.ndarray], binder: Any) -> bool:
     """Whether data are too large to be converted at once."""
     return sum(d.size for d in data) * binder.dtype.itemsize > CONVERTED_BYTES
 
 
-def stay_as_they_are(source: Any) -> bool:
+def needs_no_conversion(source: Any) -> bool:
     """Whether arrays have the types and the order that compiled code reads, so that none of them is copied."""
     binder = source.binder
     types = {spec.name: NUMPY_DTYPES.get(spec.dtype, binder.dtype) for spec in binder.inputs}
@@ -287,9 +286,11 @@ def stay_as_they_are(source: Any) -> bool:
     return all(given[name].dtype == kind and given[name].flags.c_contiguous for name, kind in types.items())
 
 
-def _validated(binder: Any, data: list[np.ndarray], cut: Sequence[bool]) -> tuple[tuple[np.ndarray, ...], Bound | None]:
+def _validate_arrays(
+    binder: Any, data: list[np.ndarray], cut: Sequence[bool]
+) -> tuple[tuple[np.ndarray, ...], BoundData | None]:
     """Checked `data`; converted here, and bound, if that costs little memory, else batch by batch."""
-    if not _large(data, binder) or not any(cut):
+    if not _too_large_to_convert(data, binder) or not any(cut):
         bound = binder.bind(data)
         used = dict(zip((spec.name for spec in binder.inputs), bound.arrays, strict=True))
         return tuple(used.get(name, given) for name, given in zip(binder.arguments, data, strict=True)), bound

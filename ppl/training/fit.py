@@ -1,31 +1,31 @@
 """`ppl.fit`: train a program.
 
 A run is a sequence of states; step t is a pure function of (state, batch t), and batch t of (seed, t), so
-stopping and resuming anywhere gives the same bits. `ppl.runtime.call.update` takes the steps; the loop is in
+stopping and resuming anywhere gives the same bits. `ppl.runtime.call.take_optimizer_step` takes the steps; the loop
+is in
 `run`, that on a state written in place in `in_place`, the batches in `batches`, and what went wrong is named by
-`ppl.runtime.replay`.
-"""
+`ppl.runtime.nonfinite`."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from ppl.choosing.choices import Choices
+from ppl.choosing.tuner import make_tuner
 from ppl.errors import OptionError
 from ppl.names import keywords
+from ppl.ranks.communicator import Communicator
 from ppl.runtime.prepared import require_program
-from ppl.runtime.ranks.comm import Ranks
 from ppl.runtime.state import State
-from ppl.training.batches import Rows, by_position
-from ppl.training.beginning import beginning, check_lengths, validator
-from ppl.training.checkpoint import Checkpoint
-from ppl.training.history.record import record_of
-from ppl.training.in_place import run_for
+from ppl.training.batches import ArrayBatches, order_arguments
+from ppl.training.checkpoints import CheckpointFile
+from ppl.training.compiled_run import make_run
+from ppl.training.history import bounded_history_of
 from ppl.training.optim.transform import as_transform
-from ppl.training.options import check_hyper, check_options
-from ppl.training.run import Callback, Fit, History, HyperValues
-from ppl.training.streams.stream import Source, Stream
-from ppl.training.tuned.choices import Choices
-from ppl.training.tuned.tuner import tuner_of
+from ppl.training.result import Fit, History
+from ppl.training.run import Callback, HyperValues
+from ppl.training.setup import check_hyper, check_options, check_run_length, find_start, make_validator
+from ppl.training.streams import BatchSource, StreamBatches
 
 __all__ = ["Fit", "History", "fit"]
 
@@ -45,7 +45,7 @@ def fit(
     progress: bool = True,
     checkpoint: Any = None,
     callback: Callback | None = None,
-    batches: Source | None = None,
+    batches: BatchSource | None = None,
     total_rows: int | None = None,
     comm: Any = None,
     replicated: bool | None = None,
@@ -141,39 +141,41 @@ def fit(
     """
     require_program("ppl.fit", program)
     if comm is not None:
-        from ppl.training.ranks.start import fit_on_ranks  # only for those who train on several processes
+        from ppl.ranks.training import fit_on_ranks  # only for those who train on several processes
 
         given = dict(locals())
-        with Ranks(comm) as ranks:
+        with Communicator(comm) as ranks:
             if ranks.size > 1:
                 return fit_on_ranks(ranks, program, data, given)
     check_options(locals())
-    check_lengths(steps, epochs)
+    check_run_length(steps, epochs)
     transform = as_transform(optimizer)
-    keeper = None if checkpoint is None else Checkpoint(checkpoint)
+    checkpoint_file = None if checkpoint is None else CheckpointFile(checkpoint)
     seed = seed if state is None else state.seed
-    source, arrays = _source(program, data, batch_size, batches, total_rows, seed, accumulate, prefetch)
+    source, arrays = _make_batches(program, data, batch_size, batches, total_rows, seed, accumulate, prefetch)
     compiled = source.compiled
     check_hyper(hyper, compiled.gradient.hypers)
-    tuner = tuner_of(tune, program, arrays, hyper, getattr(transform, "trainable", None))
+    tuner = make_tuner(tune, program, arrays, hyper, getattr(transform, "trainable", None))
     member = None if tuner is None else tuner.resume
-    begun, start, past, place, stored, extent = beginning(program, arrays, state, keeper, seed, member, compiled)[:6]
-    if keeper is not None:
-        keeper.batches_of(extent, source.extent)
-        keeper.tuning = dict if tuner is None else tuner.arrays_to_store
+    begun, start, past, place, stored, extent = find_start(
+        program, arrays, state, checkpoint_file, seed, member, compiled
+    )[:6]
+    if checkpoint_file is not None:
+        checkpoint_file.batches_of(extent, source.extent)
+        checkpoint_file.tuning = dict if tuner is None else tuner.arrays_to_store
     transform.check(begun.opt, begun._flat, begun._layouts[0])
     source.seed = begun.seed
     source.resume(place)
-    validate = validator(program, validation, hyper)
-    run = run_for(program if tuner is None else tuner.current, transform, hyper, source, begun, start)
+    validate = make_validator(program, validation, hyper)
+    run = make_run(program if tuner is None else tuner.current, transform, hyper, source, begun, start)
     run.history.update(past)
-    run.record = record_of(history, begun.step, run.history, stored, keeper)
+    run.record = bounded_history_of(history, begun.step, run.history, stored, checkpoint_file)
     run.limit(steps, epochs)
-    run.keeper, run.callback, run.validate, run.tuner = keeper, callback, validate, tuner
+    run.checkpoint_file, run.callback, run.validate, run.tuner = checkpoint_file, callback, validate, tuner
     return run.train(progress)
 
 
-def _source(
+def _make_batches(
     program: Any,
     data: tuple[Any, ...],
     batch_size: int | None,
@@ -182,12 +184,12 @@ def _source(
     seed: int,
     accumulate: int,
     prefetch: int | None,
-) -> tuple[Rows | Stream, tuple[Any, ...]]:
+) -> tuple[ArrayBatches | StreamBatches, tuple[Any, ...]]:
     """Where batches come from, and the arrays that the program is traced with."""
     if batches is None:
-        arrays = by_position(program.argument_names, data)
-        return Rows(program, arrays, batch_size, total_rows, accumulate, prefetch), arrays
+        arrays = order_arguments(program.argument_names, data)
+        return ArrayBatches(program, arrays, batch_size, total_rows, accumulate, prefetch), arrays
     if data or batch_size is not None:
         raise OptionError("batches= brings the data: pass neither arrays nor batch_size= with it")
-    source = Stream(program, batches, total_rows, seed, accumulate, prefetch or 0)
+    source = StreamBatches(program, batches, total_rows, seed, accumulate, prefetch or 0)
     return source, source.first

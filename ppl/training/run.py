@@ -1,4 +1,7 @@
-"""The loop of `ppl.fit`: one step after another, what is recorded, and what ends it."""
+"""The general loop of `ppl.fit`: one step per call from Python, what is recorded, and what ends a run.
+
+`CompiledRun` (`ppl.training.compiled_run`) and `RankRun` (`ppl.ranks.training_loop`) are its variants. Where a step
+is not finite, the run ends with an error that names the value where that began."""
 
 from __future__ import annotations
 
@@ -10,24 +13,47 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ppl.choosing.tuner import Tuner, steps_until_decision
 from ppl.errors import DataError, FitError, OptionError, ScheduleError
 from ppl.ir.reference.noise import mix, node_hash
 from ppl.lazy import optimizers
-from ppl.runtime.call import Call, bind, update
+from ppl.runtime.call import Call, bind_call, take_optimizer_step
+from ppl.runtime.nonfinite import FirstBadValue, find_bad_part, find_first_bad_value
 from ppl.runtime.state import State
-from ppl.training.batches import Batch, Rows
-from ppl.training.checkpoint import INTEGER, Checkpoint
-from ppl.training.culprit import culprit
-from ppl.training.history.record import Record
-from ppl.training.history.result import Fit, History
-from ppl.training.progress import Bar
-from ppl.training.signals import Signals
-from ppl.training.streams.stream import Stream
-from ppl.training.tuned.tuner import Tuner, steps_until
+from ppl.training.batches import ArrayBatches, Batch
+from ppl.training.checkpoints import INTEGER_COLUMNS, CheckpointFile
+from ppl.training.history import BoundedHistory
+from ppl.training.progress_bar import ProgressBar
+from ppl.training.result import Fit, History
+from ppl.training.signals import DeferredSignals
+from ppl.training.streams import StreamBatches
+
+
+def find_nonfinite_cause(
+    program: Any, transform: Any, call: Call, loss: float, grad: np.ndarray, new: State
+) -> tuple[str, FirstBadValue] | None:
+    """What is wrong with the step of `call` to the state `new`, and where it came from.
+
+    None if all that is not finite is the gradient of a frozen parameter.
+    """
+    layout, aux_layout = new._layouts
+    frozen = getattr(transform, "trainable", None)
+    used = grad if frozen is None else grad[frozen(layout)]
+    if not math.isfinite(loss) or not np.isfinite(used).all():
+        what = "the gradient is not finite" if math.isfinite(loss) else f"the loss is {loss}"
+        return what, find_first_bad_value(bind_call(program, call, check=False))
+    if (name := find_bad_part(layout, new._flat)) is not None:
+        return "the optimizer's step is not finite", FirstBadValue(name, f"parameter '{name}' overflows")
+    if (name := find_bad_part(aux_layout, new._aux)) is not None:
+        return "an adapted variable is not finite", FirstBadValue(name.rpartition("/")[0], f"'{name}' overflows")
+    return None
+
 
 Callback = Callable[[int, State, dict[str, float]], Any]
+
 HyperValues = Mapping[str, float | Callable[[int], float]]
-ENDED: Any = object()
+
+NO_MORE_BATCHES: Any = object()
 """Stands for a batch after the last."""
 
 
@@ -46,7 +72,7 @@ class Run:
         program: Any,
         transform: Any,
         hyper: HyperValues | None,
-        source: Rows | Stream,
+        source: ArrayBatches | StreamBatches,
         state: State,
         start: int,
     ):
@@ -54,21 +80,21 @@ class Run:
         self.state, self.start = state, start
         self.history: dict[str, list[float]] = {"step": [], "loss": []}
         self.metrics: dict[str, float] = {}
-        self.record: Record | None = None
+        self.record: BoundedHistory | None = None
         self.end: int | None = None
         self.epochs: int | None = None
-        self.keeper: Checkpoint | None = None
+        self.checkpoint_file: CheckpointFile | None = None
         self.callback: Callback | None = None
         self.validate: Callable[[State], float] | None = None
         self.tuner: Tuner | None = None
-        self.has_rows = not isinstance(source, Rows) or source.has_rows
-        self.signals = Signals(ending=False)
+        self.has_rows = not isinstance(source, ArrayBatches) or source.has_rows
+        self.signals = DeferredSignals(ending=False)
 
     def limit(self, steps: int | None, epochs: int | None) -> None:
         """Work out where the run ends: at a step, or for a stream after a number of passes."""
         if steps is not None:
             self.end = self.start + steps
-        elif isinstance(self.source, Rows):
+        elif isinstance(self.source, ArrayBatches):
             if not self.has_rows:
                 raise OptionError("epochs= needs data rows in an outermost ppl.plate; use steps=")
             self.end = self.start + int(epochs or 0) * self.source.steps_per_epoch
@@ -78,15 +104,15 @@ class Run:
     @property
     def saves(self) -> bool:
         """Whether there is a checkpoint to write before the process ends."""
-        return self.keeper is not None
+        return self.checkpoint_file is not None
 
     def train(self, progress: bool) -> Fit:
         """Take all steps; the checkpoint is written however this ends."""
         ahead = None if self.end is None else max(self.end - self.step, 0)
-        with Signals(ending=self.saves) as self.signals:
+        with DeferredSignals(ending=self.saves) as self.signals:
             failed = hurried = True
             try:
-                with Bar(progress, ahead, "rows" if self.has_rows else "steps") as bar:
+                with ProgressBar(progress, ahead, "rows" if self.has_rows else "steps") as bar:
                     self._loop(bar)
                 self._validate()
                 failed = hurried = False
@@ -98,14 +124,14 @@ class Run:
                 self._save_last(failed)
             return self._result()
 
-    def _keep(self) -> None:
+    def _save_checkpoint(self) -> None:
         """Write a checkpoint; if that fails, a warning says so."""
-        assert self.keeper is not None
-        self.keeper.try_to_save(*self._stored())
+        assert self.checkpoint_file is not None
+        self.checkpoint_file.try_to_save(*self._checkpoint_content())
 
-    def _stored(self) -> tuple[Any, ...]:
+    def _checkpoint_content(self) -> tuple[Any, ...]:
         """What a checkpoint stores; a file of the history is written first, so that it is not behind."""
-        lists = self._consistent()
+        lists = self._consistent_history()
         if self.record is None:
             return self.state, self.start, lists, self.source.place, None
         self.record.flush()
@@ -113,52 +139,53 @@ class Run:
 
     def _save_last(self, failed: bool) -> None:
         """Write the checkpoint at the end; where the training itself has not `failed`, that has to succeed."""
-        if self.keeper is None:
+        if self.checkpoint_file is None:
             if self.record is not None:
-                self._stored()
+                self._checkpoint_content()
             return
         if failed:
-            self._keep()
+            self._save_checkpoint()
             return
         try:
-            self.keeper.save(*self._stored())
+            self.checkpoint_file.save(*self._checkpoint_content())
         except (OSError, DataError) as error:
             what = (
-                f"the checkpoint '{self.keeper.path}' could not be written: {error}. The state is this error's .state, "
+                f"the checkpoint '{self.checkpoint_file.path}' could not be written: {error}. The state is "
+                f"this error's .state, "
             )
             what += "and what was reached is its .fit"
             raise FitError(what, self.shown, self.step, None, self._result()) from error
 
-    def _loop(self, bar: Bar) -> None:
+    def _loop(self, bar: ProgressBar) -> None:
         if self._finished():
             return
-        self._catch_up()
+        self._validate_interrupted_epoch()
         batches = iter(self._batches())
-        while (batch := self.signals.letting(next, batches, ENDED)) is not ENDED:
+        while (batch := self.signals.run_interruptible(next, batches, NO_MORE_BATCHES)) is not NO_MORE_BATCHES:
             if batch is not None:
                 self._tune(batch)
-                batch = self._take_next(batch, batches, bar)
+                batch = self._take_batches(batch, batches, bar)
             self.source.used(batch)
-            self._thin()
+            self._drain_history()
             if batch is None or batch.last:
                 self._end_epoch()
-            if self.keeper is not None and self.keeper.due(self.step):
-                self._keep()
-            if (batch is not None and self._called_back()) or self._finished():
+            if self.checkpoint_file is not None and self.checkpoint_file.due(self.step):
+                self._save_checkpoint()
+            if (batch is not None and self._run_callback()) or self._finished():
                 return
         warnings.warn(f"batches= ended after {self.step - self.start} steps", stacklevel=4)
 
     def _tune(self, batch: Batch) -> None:
         """Choose anew what takes the steps, beginning with that on `batch`, where that is due."""
-        if steps_until(self.tuner, self.step) > 0:
+        if steps_until_decision(self.tuner, self.step) > 0:
             return
         assert self.tuner is not None
-        found = self.signals.letting(self.tuner.decide, self.state, batch, self)
+        found = self.signals.run_interruptible(self.tuner.decide, self.state, batch, self)
         self.tuner.take(found)
         if found.state is not None:
-            self._enter(found.program, found.state)
+            self._switch_program(found.program, found.state)
 
-    def _enter(self, program: Any, state: State) -> None:
+    def _switch_program(self, program: Any, state: State) -> None:
         """Go on with another program."""
         self.program, self.state = program, state
 
@@ -177,7 +204,7 @@ class Run:
 
         def take(count: int) -> int:
             for _ in range(count):
-                update(bind(program, call, False), self.transform)
+                take_optimizer_step(bind_call(program, call, False), self.transform)
             return count
 
         return take
@@ -185,17 +212,17 @@ class Run:
     def probed(self, batch: Batch) -> Callable[[int], Batch]:
         """Batches to compare choices on, by number; `batch` is that of the next step."""
         seed = mix(mix(self.state.seed, node_hash("ppl.fit/tuned rows")), self.step)
-        drawn = self.source.drawn(seed) if isinstance(self.source, Rows) else None
+        drawn = self.source.drawn(seed) if isinstance(self.source, ArrayBatches) else None
         return drawn or (lambda i: batch)
 
-    def _take_next(self, batch: Batch, batches: Iterator[Any], bar: Bar) -> Batch:
+    def _take_batches(self, batch: Batch, batches: Iterator[Any], bar: ProgressBar) -> Batch:
         """Take the step on a batch, and perhaps those on more of the `batches` behind it; returns the last of them."""
         self._step(batch, bar)
         return batch
 
-    def _catch_up(self) -> None:
+    def _validate_interrupted_epoch(self) -> None:
         """Validate where the run was interrupted between an epoch's last step and its validation."""
-        if isinstance(self.source, Rows) and self.step % self.source.steps_per_epoch == 0:
+        if isinstance(self.source, ArrayBatches) and self.step % self.source.steps_per_epoch == 0:
             self._end_epoch()
 
     def _end_epoch(self) -> None:
@@ -203,7 +230,7 @@ class Run:
             self._validate()
 
     def _batches(self) -> Iterable[Any]:
-        return self.source.batches(self.step - (0 if isinstance(self.source, Rows) else self.start))
+        return self.source.batches(self.step - (0 if isinstance(self.source, ArrayBatches) else self.start))
 
     @property
     def step(self) -> int:
@@ -211,15 +238,15 @@ class Run:
         return self.state.step
 
     def _finished(self) -> bool:
-        if self.epochs is not None and isinstance(self.source, Stream):
+        if self.epochs is not None and isinstance(self.source, StreamBatches):
             return self.source.epochs_done >= self.epochs
         return self.end is not None and self.step >= self.end
 
-    def _called_back(self) -> bool:
+    def _run_callback(self) -> bool:
         """Call the user's function; whether it ends the training."""
         if self.callback is None or self.step % self._called_every:
             return False
-        answer = self.signals.letting(self.callback, self.step, self.shown, dict(self.metrics))
+        answer = self.signals.run_interruptible(self.callback, self.step, self.shown, dict(self.metrics))
         return isinstance(answer, (bool, np.bool_)) and bool(answer)
 
     @property
@@ -227,21 +254,21 @@ class Run:
         """Steps between two calls of the callback: 1, unless it says so."""
         return int(getattr(self.callback, "every", 1))
 
-    def _thin(self) -> None:
+    def _drain_history(self) -> None:
         """Move long lists out of memory, where the history is bounded."""
         if self.record is not None and self.record.due(self.history):
-            self._consistent()
+            self._consistent_history()
             self.record.flush()
 
-    def _step(self, batch: Batch, bar: Bar) -> None:
+    def _step(self, batch: Batch, bar: ProgressBar) -> None:
         call = Call(self.state, batch.data, rows=batch.rows, total_rows=batch.total_rows, hyper=self.hyper)
         try:
-            new, scalars, grad = self.signals.letting(self._advance, call, batch.check)
+            new, scalars, grad = self.signals.run_interruptible(self._advance, call, batch.check)
         except ScheduleError as error:
             self._stop(str(error))
         loss = scalars["loss"]
         if not (math.isfinite(loss) and all(map(optimizers.all_finite, (grad, new._flat, new._aux)))):
-            self.signals.letting(self._examine, call, loss, grad, new)
+            self.signals.run_interruptible(self._examine, call, loss, grad, new)
         for key, value in scalars.items():
             self.history.setdefault(key, []).append(value)
         self.history["step"].append(new.step)
@@ -250,11 +277,11 @@ class Run:
         bar.step(loss, batch.size)
 
     def _advance(self, call: Call, check: bool) -> tuple[State, dict[str, float], np.ndarray]:
-        return update(bind(self.program, call, check), self.transform)
+        return take_optimizer_step(bind_call(self.program, call, check), self.transform)
 
     def _examine(self, call: Call, loss: float, grad: np.ndarray, new: State) -> None:
         """Raise FitError, unless all that is not finite is the gradient of a frozen parameter."""
-        found = culprit(self.program, self.transform, call, loss, grad, new)
+        found = find_nonfinite_cause(self.program, self.transform, call, loss, grad, new)
         if found is not None:
             self._stop(f"{found[0]}. First: {found[1].text}", found[1].node)
 
@@ -275,14 +302,14 @@ class Run:
             return
         if self.record is not None and self.step == self.record.last_check:
             return
-        value = float(self.signals.letting(self.validate, self.shown))
+        value = float(self.signals.run_interruptible(self.validate, self.shown))
         self.history.setdefault("validation", []).append(value)
         self.history.setdefault("validation_step", []).append(self.step)
         self.metrics["validation"] = value
-        if self.keeper is not None:
-            self.keeper.validated(value, self.shown)
+        if self.checkpoint_file is not None:
+            self.checkpoint_file.validated(value, self.shown)
 
-    def _consistent(self) -> dict[str, list[float]]:
+    def _consistent_history(self) -> dict[str, list[float]]:
         """The history up to the state: an interrupt may have come between two entries."""
         n = bisect_right(self.history["step"], self.step)
         checks = min(len(self.history.get(key, ())) for key in ("validation", "validation_step"))
@@ -294,7 +321,9 @@ class Run:
         return self.record.thinned()
 
     def _result(self) -> Fit:
-        arrays = {k: np.array(v, np.int64 if k in INTEGER else float) for k, v in self._consistent().items()}
+        arrays = {
+            k: np.array(v, np.int64 if k in INTEGER_COLUMNS else float) for k, v in self._consistent_history().items()
+        }
         state, history, tuner = self.state, History("record of training", arrays), self.tuner
         chosen = () if tuner is None else (tuner.choices, self.program)
         return Fit(tuner.shown(state) if tuner else state, self.program.params(state), history, *chosen)

@@ -1,9 +1,9 @@
-"""Signals while `ppl.fit` trains: none comes between a step and its record, or between two writes of a checkpoint.
+"""Defer signals while `ppl.fit` trains: none acts between a step and its record, or inside a write of a checkpoint.
 
-The loop works with signals held back, and lets them act where nothing is half done: between blocks of steps, and while
-it waits for something that may take long (compiling, the user's functions). Handlers of Python code are run then, as
-they were before; SIGTERM and SIGHUP, where they would end the process, do so once the checkpoint is written.
-"""
+The loop works with signals held back, and lets them act where nothing is half done: between blocks of steps, and
+while it waits for something that may take long (compiling, the user's functions). Handlers of Python code are run
+then, as they were before; SIGTERM and SIGHUP, where they would end the process, do so once the checkpoint is
+written."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+TERMINATION_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Signals that end a process by default, and that somebody sends to end it."""
 
-AT_ONCE = tuple(
+FAULT_SIGNALS = tuple(
     getattr(signal, name)
     for name in ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGTRAP", "SIGSYS")
     if hasattr(signal, name)
@@ -28,7 +28,7 @@ AT_ONCE = tuple(
 """Signals of faults, whose handlers are never held back."""
 
 
-WAITING = tuple(sorted(map(int, signal.valid_signals() - set(AT_ONCE))))
+DEFERRABLE_SIGNALS = tuple(sorted(map(int, signal.valid_signals() - set(FAULT_SIGNALS))))
 """Signals that may have to wait, in order."""
 
 
@@ -36,8 +36,8 @@ class EndedBySignal(BaseException):
     """A signal that ends the process has come: training saves what there is first."""
 
 
-class Signals:
-    """A context in which signals wait until `check`, or act at once inside `letting`.
+class DeferredSignals:
+    """A context in which signals wait until `check`, or act at once inside `run_interruptible`.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Signals:
         self._waiting: list[tuple[int, FrameType | None]] = []
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Signals:
+    def __enter__(self) -> DeferredSignals:
         if threading.current_thread() is threading.main_thread():
             try:
                 for number, handler in self._caught():
@@ -89,7 +89,7 @@ class Signals:
         if self._ended is not None:
             raise EndedBySignal(self._ended)
 
-    def letting(self, function: Callable[..., T], *arguments: Any) -> T:
+    def run_interruptible(self, function: Callable[..., T], *arguments: Any) -> T:
         """`function(*arguments)`, which signals may interrupt anywhere."""
         self._open = True
         try:
@@ -103,10 +103,10 @@ class Signals:
         self._open = False
 
     def _caught(self) -> Iterator[tuple[int, Any]]:
-        for number, handler in zip(WAITING, map(_signal.getsignal, WAITING), strict=True):
+        for number, handler in zip(DEFERRABLE_SIGNALS, map(_signal.getsignal, DEFERRABLE_SIGNALS), strict=True):
             if callable(handler):
                 yield number, handler
-            elif self._catch_ending and handler == signal.SIG_DFL and number in ENDING:
+            elif self._catch_ending and handler == signal.SIG_DFL and number in TERMINATION_SIGNALS:
                 yield number, signal.SIG_DFL
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:

@@ -9,22 +9,30 @@ from typing import Any
 import numpy as np
 
 from ppl.compiler.lower import target as targets
+from ppl.compiler.lower.request import Request
 from ppl.compiler.lower.target import Target
-from ppl.ir import incomplete, ops
+from ppl.ir import cdfs, ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.external import External
-from ppl.ir.loop import loop
+from ppl.ir.loop import trace_loop
 from ppl.ir.node import Node, make
-from ppl.ir.reference.interpret import Env, evaluate
-from ppl.ir.types import PARTICLES, TRUNK, Axis, Copy, Kind, Type, branch_axis
-from ppl.runtime.executable import Request, compile_request
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
+from ppl.ir.types import PARTICLES, PRIMAL, Axis, Branch, Kind, Type, branch_axis
+from ppl.runtime.executable import compile_request
 
 DATA = Axis("data", Kind.PLATE)
+
 OTHER = Axis("other", Kind.PLATE)
+
 INNER = Axis("inner", Kind.PLATE, 4, 1)
+
 GROUPS = Axis("groups", Kind.PLATE, 200)
+
 ENUM = Axis("enum", Kind.ENUM, 3)
-BRANCH = branch_axis((TRUNK, Copy(0, "b", 1), Copy(0, "b", 2)))
+
+BRANCH = branch_axis((PRIMAL, Branch(0, "b", 1), Branch(0, "b", 2)))
+
 ROWS = 37
 
 
@@ -151,11 +159,11 @@ def distribution_functions() -> Graph:
     g = Graph()
     x, s = g.input("x", (DATA,), 7), g.param("s", 7)
     p, a = ops.sigmoid(ops.mul(x, s)), ops.add(ops.mul(x, x), 0.5)
-    y = [incomplete.gammainc(a, ops.exp(s)), incomplete.gammaincc(a, ops.exp(s)), incomplete.gammaincinv(a, p),
-         incomplete.gammainccinv(a, p), incomplete.betainc(a, 2.0, p), incomplete.betaincinv(a, 1.5, p),
-         incomplete.student_cdf(a, s), incomplete.student_icdf(a, p), incomplete.vonmises_cdf(a, ops.tanh(s)),
-         incomplete.vonmises_icdf(a, p), incomplete.poisson_icdf(a, p),
-         incomplete.negative_binomial_icdf(a, ops.exp(s), p)]  # fmt: skip
+    y = [cdfs.gammainc(a, ops.exp(s)), cdfs.gammaincc(a, ops.exp(s)), cdfs.gammaincinv(a, p),
+         cdfs.gammainccinv(a, p), cdfs.betainc(a, 2.0, p), cdfs.betaincinv(a, 1.5, p),
+         cdfs.student_cdf(a, s), cdfs.student_icdf(a, p), cdfs.vonmises_cdf(a, ops.tanh(s)),
+         cdfs.vonmises_icdf(a, p), cdfs.poisson_icdf(a, p),
+         cdfs.negative_binomial_icdf(a, ops.exp(s), p)]  # fmt: skip
     total = y[0]
     for term in y[1:]:
         total = ops.add(total, term)
@@ -233,11 +241,16 @@ def branches() -> Graph:
     a = ops.matmul(x, w)
     u = ops.noise("h", 0, (DATA, PARTICLES), (30,))
     soft = ops.sigmoid(ops.sub(a, u))
-    h = ops.assemble(
+    h = ops.assemble_branches(
         {BRANCH.copies[0]: ops.stop(soft), BRANCH.copies[1]: soft, BRANCH.copies[2]: ops.mul(soft, a)}, BRANCH
     )
     f = ops.reduce_sum(ops.tanh(ops.matmul(h, v)))
-    g.total(ops.sub(ops.pick(f, BRANCH.copies[1]), ops.mul(ops.pick(f), ops.stop(ops.pick(f, BRANCH.copies[2])))))
+    g.total(
+        ops.sub(
+            ops.pick_branch(f, BRANCH.copies[1]),
+            ops.mul(ops.pick_branch(f), ops.stop(ops.pick_branch(f, BRANCH.copies[2]))),
+        )
+    )
     g.arrays["f"] = f
     return g
 
@@ -362,7 +375,7 @@ def scanned() -> Graph:
         h = ops.tanh(ops.add(ops.mul(h, consts[0]), ops.add(row, ops.mul(u, consts[1]))))
         return [h], [ops.reduce_sum(h)]
 
-    (last,), (path,) = loop(step, [ops.zeros_like(Type((DATA,), (3,)))], [x], [w, s], 6)
+    (last,), (path,) = trace_loop(step, [ops.zeros_like(Type((DATA,), (3,)))], [x], [w, s], 6)
     g.total(ops.add(ops.reduce_sum(last), ops.reduce_sum(ops.mul(path, path))))
     g.arrays["path"] = path
     return g
@@ -379,11 +392,11 @@ def scalar_rebar() -> Graph:
     p = ops.sigmoid(ops.neg(logit))
     w = ops.where(ops.less(0.0, z), ops.add(ops.mul(v, ops.sub(1.0, p)), p), ops.mul(v, p))
     zt = ops.add(logit, ops.sub(ops.log(w), ops.log1p(ops.neg(w))))
-    b = ops.assemble({BRANCH.copies[0]: ops.stop(hard), BRANCH.copies[1]: ops.sigmoid(ops.mul(z, 2.0)),
+    b = ops.assemble_branches({BRANCH.copies[0]: ops.stop(hard), BRANCH.copies[1]: ops.sigmoid(ops.mul(z, 2.0)),
                       BRANCH.copies[2]: ops.sigmoid(ops.mul(zt, 2.0))}, BRANCH)  # fmt: skip
     d = ops.sub(b, 0.499)
     f = ops.mul(d, d)
-    f0, f1, f2 = (ops.pick(f, c) for c in BRANCH.copies)
+    f0, f1, f2 = (ops.pick_branch(f, c) for c in BRANCH.copies)
     score = ops.neg(ops.softplus(ops.mul(ops.sub(1.0, ops.mul(hard, 2.0)), logit)))
     g.total(
         ops.add(f0, ops.add(ops.mul(eta, ops.sub(f1, f2)), ops.mul(ops.stop(ops.sub(f0, ops.mul(eta, f2))), score)))
@@ -417,7 +430,7 @@ def recurrent() -> Graph:
         return [h, ops.add(total, ops.reduce_sum(ops.mul(h, h)))], []
 
     start = [ops.zeros_like(Type((DATA, PARTICLES), (32,))), ops.const(0.5)]
-    (last, total), _ = loop(step, start, [x], [w, b], 4)
+    (last, total), _ = trace_loop(step, start, [x], [w, b], 4)
     g.total(ops.add(ops.reduce_sum(last), total))
     return g
 
@@ -431,7 +444,7 @@ def unplated_loop() -> Graph:
         (a, b), (row,) = carries, xs
         return [b, ops.sin(ops.add(ops.mul(a, consts[0]), row))], [ops.mul(a, ops.cast(t, "float"))]
 
-    (a, b), (path,) = loop(step, [ops.zeros_like(Type((), (40,))), w], [s], [w], 5)
+    (a, b), (path,) = trace_loop(step, [ops.zeros_like(Type((), (40,))), w], [s], [w], 5)
     g.total(ops.add(ops.mul(a, b), ops.reduce_sum(path, 0)))
     return g
 
@@ -464,7 +477,7 @@ def linear_algebra() -> Graph:
     g.total(ops.tanh(ops.add(ops.inverse(own), ops.inverse(shared))))
     g.total(ops.add(ops.mul(ops.sign_det(own), ops.log_det(own)), ops.tanh(ops.det(ops.mul(0.5, own)))))
     both = ops.concat([ops.reshape(v, (1, 5, 5)) for v in (own, ops.expand(shared, (DATA,)))])
-    covariance = ops.add(ops.matmul(both, ops.flipped(both)), 0.1 * np.eye(5))
+    covariance = ops.add(ops.matmul(both, ops.matrix_transpose(both)), 0.1 * np.eye(5))
     tril = ops.cholesky(covariance)
     right = ops.concat([ops.reshape(v, (2, 1, 5)) for v in (ops.tanh(ops.reduce_sum(tril, -1)), np.ones((2, 5)))], 1)
     g.total(ops.tanh(ops.solve_lower(tril, right)))

@@ -2,8 +2,7 @@
 
 BLAS is reached by symbol, and products of bits are written in LLVM's vectors, neither of which plain Python can do: a
 NumPy product stands in for both. Random words and special functions depend on their arguments alone and take plain
-Python long: they are computed once for all tiles, slabs and threads.
-"""
+Python long: they are computed once for all tiles, slabs and threads."""
 
 import sys
 import types
@@ -33,7 +32,8 @@ def stand_ins() -> None:
     sparse = types.ModuleType("ppl.kernels.cpu.products.sparse")
     sparse.data_gemm_f32 = sparse.data_gemm_f64 = gemm
     sys.modules |= {"ppl.kernels.cpu.products.blas": blas, "ppl.kernels.cpu.products.sparse": sparse}
-    from ppl.kernels.scalar import f64, noise, philox
+    from ppl.kernels.generated.f64 import scalar as f64
+    from ppl.kernels.scalar import noise, philox
 
     once = lru_cache(maxsize=None, typed=True)
     philox.philox4x32 = noise.philox4x32 = once(philox.philox4x32)

@@ -7,17 +7,17 @@ import sys
 import numpy as np
 import pytest
 
-from ppl.compiler.lower.views import Poly
-from ppl.compiler.schedule.memory import Memory
+from ppl.compiler.lower.sizes import Poly
+from ppl.compiler.schedule.memory import MemoryLayout
 from ppl.errors import MemoryCheckError
-from ppl.runtime import guards
+from ppl.runtime import buffers
 
 PARTS = 8
 """Processes that the whole of the programs is shared out to."""
 
 BREAKS = {
     "scratch of one entry": (
-        "ppl.compiler.schedule.fusion.Value.room",
+        "ppl.compiler.schedule.stages.Value.room",
         "lambda self: views.Poly.of(1)",
         "outside its buffer",
     ),
@@ -27,11 +27,12 @@ BREAKS = {
         "beyond its array",
     ),
     "sums of one entry": (
-        "ppl.compiler.schedule.fusion.Value.extent",
+        "ppl.compiler.schedule.stages.Value.extent",
         "lambda self, skip=(): views.Poly.of(1)",
         "outside",
     ),
 }
+
 BROKEN = """
 from unittest import mock
 from ppl.compiler.lower import views
@@ -40,6 +41,7 @@ from tests.compiler import checked
 with mock.patch({target!r}, {replacement}):
     raise SystemExit(not checked.main(["--law", "elbo_sbn-h-rebar-t"]))
 """
+
 KERNELS = """
 import numpy as np, numba, pytest
 from ppl.errors import MemoryCheckError
@@ -108,27 +110,27 @@ def test_kernels_test_bounds_views_and_operands():
 
 
 def test_guards_around_an_array():
-    x = guards.framed(5, np.float32)
+    x = buffers.guarded_array(5, np.float32)
     assert np.all(np.isnan(x)) and x.ctypes.data % 64 == 0
     x[:] = 1.0
-    guards.verify_frames()
+    buffers.check_array_guards()
     x.base[x.ctypes.data - x.base.ctypes.data + x.nbytes] = 0
     with pytest.raises(MemoryCheckError, match="outside an array of 20 bytes"):
-        guards.verify_frames()
-    guards.verify_frames()
+        buffers.check_array_guards()
+    buffers.check_array_guards()
 
 
 def test_guards_between_the_parts_of_a_workspace():
-    memory = Memory(["n"], 0, totals={"w": Poly.of(16)}, slab={"w": Poly.of("n") * 8}, lane={"w": Poly.of(9)})
+    memory = MemoryLayout(["n"], 0, totals={"w": Poly.of(16)}, slab={"w": Poly.of("n") * 8}, lane={"w": Poly.of(9)})
     memory.guards = [("w", "shared", Poly.of(4)), ("w", "own", Poly.of("slab_w") + 3)]
     memory.guards += [("w", "tile", Poly.of("lane_w") + 1)]
     w, v = np.ones(57), np.array([2])
-    guards.paint(memory, w, v, (2, 1))
+    buffers.write_guards(memory, w, v, (2, 1))
     assert np.flatnonzero(np.isnan(w)).tolist() == [*range(4, 12), *range(19, 27), *range(35, 43), *range(49, 57)]
-    guards.verify(memory, w, v, (2, 1))
+    buffers.check_guards(memory, w, v, (2, 1))
     w[36] = 0.0
     with pytest.raises(MemoryCheckError, match=r"guard words behind 'own' in w\[35\]"):
-        guards.verify(memory, w, v, (2, 1))
+        buffers.check_guards(memory, w, v, (2, 1))
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.kernels.internals.lowering import refused
+from ppl.kernels.internals.lowering import refusals
 from ppl.runtime.executable import compile_request
 from tests.compiler import graphs
 
@@ -23,7 +23,7 @@ SOME_IDS = np.array([3, 4, 5, 9, 11, 12, 13, 20, *range(40, 69)])
 def test_float32(name):
     executable = graphs.check(graphs.GRAPHS[name](), "float32", ids=SOME_IDS)
     functions = [getattr(vars(executable.module)[f.name], "py_func", None) for f in executable.functions]
-    reasons = [refused[f] for f in functions if f in refused]
+    reasons = [refusals[f] for f in functions if f in refusals]
     assert not [x for x in reasons if "may be an array of its own" not in x and not x.startswith("given")]
 
 
@@ -40,7 +40,7 @@ def test_products_that_are_added_up_share_an_accumulator():
 
 
 def test_large_gradients_are_added_up_by_all_threads(monkeypatch):
-    monkeypatch.setattr("ppl.compiler.emit.sums.MERGED_BY_ALL", 0)
+    monkeypatch.setattr("ppl.compiler.emit.slab_reductions.MERGED_BY_ALL", 0)
     executable = graphs.check(graphs.GRAPHS["dense_layers"](), "float64", threads=(1, 2))
     assert executable.module.ENTRY_POINTS[-1].__name__ == "merge"
 

@@ -10,19 +10,21 @@ import pytest
 
 from benchmarks.policy_gradient import request as policy_gradient
 from benchmarks.remat import request as long_loop
-from ppl.compiler.lower.loops.apart import apart
-from ppl.compiler.lower.loops.levels import CarriedRowsError
+from ppl.compiler.lower.loops import CarriedRowsError, split_loops
+from ppl.compiler.lower.request import Request
 from ppl.ir import ops
-from ppl.ir.loop import kept, loop, stopped
+from ppl.ir.loop import mark_stopped, stack_every, trace_loop
 from ppl.ir.node import make
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import REPEATS, Axis, Kind
-from ppl.runtime.executable import Request, compile_request
+from ppl.runtime.executable import compile_request
 from tests.helpers.loop_programs import PROGRAMS, SHAPES, VALUES, request, stopping
 from tests.helpers.loop_programs import ROWS as PLATE
 
 ROWS = (1, 7, 37, 257, 900)
+
 IDS = np.random.default_rng(1).permutation(2000)
 
 
@@ -82,9 +84,9 @@ def test_a_longer_loop_begins_like_a_shorter_one():
             return [], [make("noise", ks[0], t, name="u", purpose=0, axes=(), shape=())]
 
         def outer(t, _, __, ks):
-            return [], loop(step, [], [], [t], 3)[1]
+            return [], trace_loop(step, [], [], [t], 3)[1]
 
-        return evaluate(loop(outer, [], [], [], length)[1], Env(seed=3))[0]
+        return evaluate(trace_loop(outer, [], [], [], length)[1], Env(seed=3))[0]
 
     assert len(np.unique(draws(4))) == 12
     np.testing.assert_array_equal(draws(4)[:2], draws(2))
@@ -96,17 +98,17 @@ def mean_of(axis):
     def step(t, cs, xs, ks):
         return [ops.add(ops.mul(0.5, cs[0]), ops.sin(ops.sum_axes(cs[0], (axis,))))], []
 
-    return loop(step, [ops.expand(ops.const(0.1), (axis,))], [], [], 3)[0]
+    return trace_loop(step, [ops.expand(ops.const(0.1), (axis,))], [], [], 3)[0]
 
 
 def test_rows_that_read_one_another_are_computed_together():
-    (x,) = apart(mean_of(Axis("rows", Kind.PLATE)))
+    (x,) = split_loops(mean_of(Axis("rows", Kind.PLATE)))
     assert [a.together for a in x.type.axes] == [True]
 
 
 def test_repeats_that_read_one_another_are_refused_in_plain_words():
     with pytest.raises(CarriedRowsError, match="each step of a loop reads a sum over all of 'repeats'"):
-        apart(mean_of(REPEATS))
+        split_loops(mean_of(REPEATS))
 
 
 @pytest.mark.parametrize("other", [1.0, 0.0, "another sum"])
@@ -121,7 +123,7 @@ def test_every_slab_adds_its_part_of_a_choice_between_sums(other):
         return [ops.add(cs[0], 1.0)], [ops.where(ops.less(t, 2), total, instead)]
 
     each = ops.mul(w, ops.cast(make("rowid", axis=PLATE), "float"))
-    _, (stack,) = loop(step, [ops.const(0.5)], [], [each], 4)
+    _, (stack,) = trace_loop(step, [ops.const(0.5)], [], [each], 4)
     executable = compile_request(Request((), arrays=(("y", stack),), params=(("w", ()),)), "float64")
     (expected,) = evaluate([stack], Env({"w": np.array(0.3)}, sizes={"rows": 7}))
     for executable.slabs in (1, 4):
@@ -151,10 +153,10 @@ def test_steps_that_do_not_run_stack_zeros_in_either_direction():
     def step(t, cs, vs, ks):
         n = ops.add(cs[0], 1)
         done = ops.less_equal(3, n)
-        return [n, stopped(done)], [n, kept(n, 2)]
+        return [n, mark_stopped(done)], [n, stack_every(n, 2)]
 
     for reverse in (False, True):
-        results = loop(step, [ops.const(0), ops.const(False)], [], [], 7, reverse)
+        results = trace_loop(step, [ops.const(0), ops.const(False)], [], [], 7, reverse)
         nodes = [results[0][0], *results[1]]
         request = Request((), arrays=tuple(zip("xyz", nodes, strict=True)))
         found = compile_request(request, "float64").run(np.zeros(0)).arrays

@@ -7,10 +7,12 @@ import pytest
 
 from benchmarks.policy_gradient import DT, SHAPES, Descent, expected_cost, request
 from ppl.ir.node import topological
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.runtime.executable import compile_request
 
 TIMES, ENVIRONMENTS = 15, 1000
+
 PARAMS = np.array([-1.0, -1.5, -1.0])
 
 

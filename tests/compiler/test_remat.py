@@ -7,9 +7,10 @@ from benchmarks.remat import megabytes
 from benchmarks.remat import request as long_request
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.loop import kept, loop
+from ppl.ir.loop import stack_every, trace_loop
 from ppl.ir.node import topological
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.runtime.executable import compile_request
 from ppl.tuning import STORED_ROW_ENTRIES
 from tests.compiler.test_loops import compare
@@ -38,7 +39,7 @@ def noisy(remat, reverse, length):
             new = ops.tanh(ops.add(ops.mul(cs[0], ks[0]), ops.mul(vs[0], ops.sin(cs[0]))))
             return [new], [ops.mul(new, new)]
 
-        carries, ys = loop(step, [x], [xs], [w], length, reverse, remat)
+        carries, ys = trace_loop(step, [x], [xs], [w], length, reverse, remat)
         return [*carries, *ys]
 
     return run
@@ -58,9 +59,9 @@ def test_segments_agree_with_differences_to_second_order(reverse, length, every)
 )
 def test_kept_values_are_those_of_every_nth_turn_and_of_the_last(length, every, turns, reverse):
     def step(t, cs, vs, ks):
-        return [ops.add(cs[0], 1.0)], [kept(cs[0], every), cs[0]]
+        return [ops.add(cs[0], 1.0)], [stack_every(cs[0], every), cs[0]]
 
-    (_, (few, all_)) = loop(step, [ops.const(10.0)], [], [], length, reverse)
+    (_, (few, all_)) = trace_loop(step, [ops.const(10.0)], [], [], length, reverse)
     few, all_ = evaluate([few, all_], Env())
     np.testing.assert_array_equal(few, 10.0 + np.array(turns))
     np.testing.assert_array_equal(np.sort(all_), 10.0 + np.arange(length))
@@ -75,7 +76,7 @@ def test_rows_count_against_the_budget():
     def nodes(axes, length):
         x = ops.expand(ops.const(0.5), axes)
         w = ops.expand(ops.const(0.3), axes)
-        (last,), _ = loop(lambda t, cs, vs, ks: ([ops.sin(ops.mul(cs[0], ks[0]))], []), [x], [], [w], length)
+        (last,), _ = trace_loop(lambda t, cs, vs, ks: ([ops.sin(ops.mul(cs[0], ks[0]))], []), [x], [], [w], length)
         return gradient(ops.sum_axes(last, axes), [w])
 
     assert len(loops_below(nodes((), 100_000))) == len(loops_below(nodes((ROWS,), STORED_ROW_ENTRIES // 4))) == 2

@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 import ppl
-import ppl.kernels.config  # what cache.load imports; it takes longer than the race
+import ppl.estimators
 from ppl.runtime import cache
 
 SLOW = """import time

@@ -9,10 +9,10 @@ import pytest
 
 import ppl
 from ppl import Normal
-from ppl.graph.smoothness import Orders
+from ppl.graph.smoothness import PathOrders
 from ppl.ir import node
 from ppl.ir.op_facts import SMOOTH
-from ppl.ir.walks.readers import Readers
+from ppl.ir.traversal import Readers
 from tests.compiler.checked import cases
 from tests.helpers.replay import program_of
 
@@ -84,7 +84,7 @@ def test_what_lies_downstream_is_what_a_walk_finds():
     """What is asked along bits finds the costs and nodes that a walk along the arguments finds."""
     graph = chain(9).prepare(np.zeros((5, 9), np.float32)).graph
     for random in graph.nodes.values():
-        reached = Orders(random.node, graph.readers, lambda sample: SMOOTH, graph.ranges)
+        reached = PathOrders(random.node, graph.readers, lambda sample: SMOOTH, graph.ranges)
         assert random.costs == [c for c in graph.trace.costs.values() if c.node in reached]
         assert random.children == [n for n in graph.nodes.values() if n is not random and n.node in reached]
 

@@ -15,12 +15,16 @@ from ppl.distributions import REGISTRY, Distribution
 from ppl.distributions.base import KEY
 from ppl.ir import ops
 from ppl.ir.node import Node, make
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.types import Axis, Kind
 
 INF = np.inf
+
 LINE = np.array([-1e8, -1e3, -30.0, -4.0, -1.0, -0.1, 0.0, 1e-8, 0.3, 1.0, 2.5, 12.0, 40.0, 700.0, 1e6])
+
 HALF = np.array([1e-300, 1e-12, 0.01, 0.4, 1.0, 3.0, 50.0, 700.0, 1e8])
+
 INNER = np.array([1e-12, 1e-4, 0.2, 0.5, 0.77, 0.999, 1 - 1e-10])
 
 
@@ -394,11 +398,15 @@ class Kumaraswamy(Reference):
 
 
 TRIL = np.array([[0.7, 0.0, 0.0], [-0.4, 1.3, 0.0], [2.0, 0.3, 0.2]])
+
 CHOLESKYS = np.linalg.cholesky(
     [[[1.0, a, b], [a, 1.0, c], [b, c, 1.0]] for a, b, c in ((0.3, -0.2, 0.5), (0.9, 0.8, 0.95), (-0.7, 0.0, 0.1))]
 )
+
 LOCATIONS = ({}, {"loc": -1.3, "scale": 0.4}, {"loc": 50.0, "scale": 7.0})
+
 P3 = [0.2, 0.5, 0.3]
+
 ROWS = np.array([[0.2, 0.3, 0.5], [1e-6, 0.4, 0.599999], [0.98, 0.01, 0.01]])
 
 LAWS: dict[str, Law] = {
@@ -694,6 +702,7 @@ LAWS: dict[str, Law] = {
 }
 
 CASES = [(name, case) for name, law in LAWS.items() for case in law.cases]
+
 IDS = [f"{name}-{','.join(f'{k}={np.asarray(v).tolist()}' for k, v in case.items())}" for name, case in CASES]
 
 

@@ -3,16 +3,19 @@
 import numpy as np
 import pytest
 
-from ppl.distributions.domain.bounds import bounds_of
-from ppl.distributions.domain.guards import known_inside
-from ppl.distributions.domain.intervals import CLOSED_UNIT, REAL, UNIT, Interval
+from ppl.distributions.bounds import bounds_of, mark_inside
+from ppl.distributions.intervals import CLOSED_UNIT, REAL, UNIT, Interval
 from ppl.ir import ops
 from ppl.ir.node import make
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 
 pytestmark = pytest.mark.tiny
+
 X, Y = (make("param", name=name, shape=(3,)) for name in "xy")
+
 MATRIX = np.array([[1.0, 0.0, 0.0], [0.5, 2.0, 0.0], [0.0, -1.0, 3.0]])
+
 INSIDES = [
     REAL,
     UNIT,
@@ -21,6 +24,7 @@ INSIDES = [
     Interval(1.0, 4.0),
     Interval(-3.0, -0.5, False, False),
 ]
+
 RULES = {
     "square": lambda x, y: ops.mul(x, x),
     "even product": lambda x, y: ops.mul(ops.mul(x, y), ops.mul(y, x)),
@@ -56,7 +60,7 @@ def draws(inside, rng, n=400):
 @pytest.mark.parametrize("label", RULES)
 def test_bounds_hold_every_value(label, inside):
     rng = np.random.default_rng(3)
-    node = RULES[label](known_inside(X, inside), known_inside(Y, inside))
+    node = RULES[label](mark_inside(X, inside), mark_inside(Y, inside))
     bounds = bounds_of(node)
     for x, y in zip(draws(inside, rng), draws(inside, rng), strict=True):
         value = evaluate([node], Env(params={"x": x, "y": y}, dtype=np.float64))[0]
@@ -64,9 +68,9 @@ def test_bounds_hold_every_value(label, inside):
 
 
 def test_ends_that_poles_ask_for():
-    positive = known_inside(X, Interval(0.0, np.inf))
+    positive = mark_inside(X, Interval(0.0, np.inf))
     assert bounds_of(ops.matmul(np.tril(np.ones((3, 3))), positive)) == Interval(0.0, np.inf)
     assert bounds_of(ops.add(1.0, ops.mul(X, X))) == Interval(1.0, np.inf, False)
     assert bounds_of(ops.where(ops.less(0.2, X), X, 0.3)) == Interval(0.2, np.inf)
     assert bounds_of(ops.where(ops.less_equal(0.2, X), X, 0.3)) == Interval(0.2, np.inf, False)
-    assert bounds_of(ops.cos(known_inside(X, Interval(-1.0, 1.0)))) == Interval(np.cos(1.0), 1.0, True, False)
+    assert bounds_of(ops.cos(mark_inside(X, Interval(-1.0, 1.0)))) == Interval(np.cos(1.0), 1.0, True, False)

@@ -11,7 +11,8 @@ import ppl
 from ppl.distributions import Categorical, categorical
 from ppl.ir import ops
 from ppl.ir.node import topological
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 
 RNG = np.random.default_rng(0)
 

@@ -32,12 +32,16 @@ from ppl.distributions import (
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.rewrites.simplify import simplify
 
 N = 100_000
+
 LEVEL = 1e-3  # of every goodness-of-fit test, at fixed seeds
+
 WIDE = np.array([-1e3, -30.0, -4.0, -1.0, -0.1, 0.0, 1e-8, 0.3, 0.9, 1.0, 2.5, 12.0, 40.0, 700.0])
+
 SHARES = np.array([0.3, 0.6, 0.1])
 
 
@@ -87,6 +91,7 @@ def changed(law, inverse, log_slope, low=-np.inf, high=np.inf, falls=False):
 
 
 NORMALS = (stats.norm(-1.0, 0.5), stats.norm(2.0, 1.0), stats.norm(0.0, 3.0))
+
 LAWS = {
     "mixture of normals": Law(
         Mixture(SHARES, Normal([-1.0, 2.0, 0.0], [0.5, 1.0, 3.0])), *mixed(*NORMALS), True
@@ -157,6 +162,7 @@ LAWS = {
         *clipped(stats.lognorm(0.7, scale=np.exp(0.3)), 0.5, 4.0), True,
     ),
 }  # fmt: skip
+
 each = pytest.mark.parametrize("name", LAWS)
 
 

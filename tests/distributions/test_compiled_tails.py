@@ -7,13 +7,15 @@ import pytest
 from tail_laws import TAILS
 from test_tails import TOLERANCE, held
 
+from ppl.compiler.lower.request import Request
 from ppl.distributions import REGISTRY
 from ppl.ir.node import make
 from ppl.ir.rewrites.simplify import erase_markers
 from ppl.ir.types import Axis, Kind
-from ppl.runtime.executable import Request, compile_request
+from ppl.runtime.executable import compile_request
 
 AXIS = Axis("data", Kind.PLATE)
+
 GROUPS = {
     "line": ("Normal", "LogNormal", "Laplace", "Logistic", "Gumbel", "Cauchy", "StudentT"),
     "half": ("HalfNormal", "HalfCauchy", "Exponential", "Gamma", "InverseGamma", "Chi2", "Weibull", "Pareto"),

@@ -40,12 +40,14 @@ from ppl.distributions import (
 from ppl.distributions.base import KEY
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.rewrites.simplify import simplify
 from ppl.ir.types import Axis, Kind
 from ppl.lang.value import Value
 
 each_case = pytest.mark.parametrize(("name", "case"), CASES, ids=IDS)
+
 INF, NAN = np.inf, np.nan
 
 

@@ -10,14 +10,16 @@ from scipy import stats
 from ppl import LKJCholesky, Normal, Transformed
 from ppl import bijectors as b
 from ppl.distributions import Support
-from ppl.distributions.domain.correlations import drawn_factor, positive_diagonal
+from ppl.distributions.support import has_positive_diagonal, known_correlation_factor
 from ppl.errors import ShapeError
 from ppl.ir import ops
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.types import Axis, Kind
 from ppl.lang.trace import Site, SiteKind, sample_node
 
 RNG = np.random.default_rng(0)
+
 SIZES = (2, 3, 5)
 
 
@@ -126,8 +128,8 @@ def test_which_views_of_a_draw_are_factors():
         ops.mul(entry, 2.0),
         ops.reshape(ops.take(draws, ops.const([0, 1, 2])), (3, 3, 3)),
     ]
-    assert [drawn_factor(v) for v in kept] == [True] * 3
-    assert [drawn_factor(v) for v in moved] == [False] * 4 + [True]
+    assert [known_correlation_factor(v) for v in kept] == [True] * 3
+    assert [known_correlation_factor(v) for v in moved] == [False] * 4 + [True]
     scaled = ops.mul(ops.expand(ops.const([[2.0], [1.0], [0.5]]), (), (3, 3)), entry)
-    assert positive_diagonal(scaled) and positive_diagonal(draws)
-    assert not positive_diagonal(ops.mul(ops.expand(ops.const([[2.0], [-1.0], [0.5]]), (), (3, 3)), entry))
+    assert has_positive_diagonal(scaled) and has_positive_diagonal(draws)
+    assert not has_positive_diagonal(ops.mul(ops.expand(ops.const([[2.0], [-1.0], [0.5]]), (), (3, 3)), entry))

@@ -7,17 +7,20 @@ import pytest
 from distribution_laws import CASES, IDS, LAWS, build, leaf, symbolic, value_of, values_of
 from scipy import integrate, special
 
+from ppl.compiler.lower.request import Request
 from ppl.distributions import REGISTRY, Cauchy, InverseGamma, Pareto, StudentT
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import make
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.rewrites.simplify import erase_markers
 from ppl.ir.types import Axis, Kind
-from ppl.runtime.executable import Request, compile_request
+from ppl.runtime.executable import compile_request
 
 each_case = pytest.mark.parametrize(("name", "case"), CASES, ids=IDS)
+
 COMPILED = (
     ("Normal", "StudentT", "Cauchy", "Laplace", "Logistic"),
     ("Gamma", "Beta", "InverseGamma", "Weibull", "Kumaraswamy"),

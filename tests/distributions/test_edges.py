@@ -12,12 +12,16 @@ from ppl.distributions import Bernoulli, Beta, Binomial, Categorical, Gamma, One
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import make
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.types import Axis, Kind
 
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-10}
+
 LEVEL = 1e-3
+
 each_dtype = pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda t: t.__name__)
+
 INF = np.inf
 
 
@@ -51,6 +55,7 @@ def poisson(k, rate):
 
 
 NEAR_0 = [1e-37, 1e-20, 1e-6, 0.01, 0.5, 1.0, 3.0, 60.0]
+
 DENSITIES = {
     "gamma 1e-3": (Gamma, gamma, {"concentration": 1e-3, "rate": 1.0}, NEAR_0),
     "gamma 1e-3 rate 1e6": (Gamma, gamma, {"concentration": 1e-3, "rate": 1e6}, NEAR_0),

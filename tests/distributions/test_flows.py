@@ -11,7 +11,8 @@ from ppl import Beta, Normal, Transformed
 from ppl import bijectors as b
 from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 
 RNG = np.random.default_rng(0)
 

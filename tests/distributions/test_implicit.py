@@ -11,17 +11,22 @@ from kernel_runs import COMPILED, SIZE, run
 from scipy import special, stats
 
 import ppl
+import ppl.estimators
 from ppl.distributions import Beta, Dirichlet, Gamma, StudentT
 from ppl.errors import EstimatorError
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.reference import numpy_draws as oracle
-from ppl.ir.reference.interpret import Env, evaluate
-from ppl.kernels.scalar import f32, f64
+from ppl.ir.reference import numpy_samplers as oracle
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
+from ppl.kernels.generated.f32 import scalar
+from ppl.kernels.generated.f64 import scalar as scalar_module
 
 QUANTILES = (1e-6, 1e-3, 0.2, 0.5, 0.8, 0.999, 1 - 1e-6)
+
 CONCENTRATIONS = (1e-3, 0.1, 0.7, 1.0, 3.0, 11.9, 12.0, 13.0, 50.0, 1e4, 1e6)
-MODULES = {"float32": (f32, np.float32, 2e-5), "float64": (f64, np.float64, 1e-9)}
+
+MODULES = {"float32": (scalar, np.float32, 2e-5), "float64": (scalar_module, np.float64, 1e-9)}
 
 
 def log_quantiles():

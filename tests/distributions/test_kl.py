@@ -40,19 +40,22 @@ from ppl.distributions import (
     kl,
     kl_divergence,
 )
-from ppl.distributions.divergences.registry import KL_PAIRS
+from ppl.distributions.divergences import KL_PAIRS
 from ppl.distributions.families.family import FAMILIES
 from ppl.errors import ModelError, ShapeError
 from ppl.ir.differentiate import gradient
 
 TRIL = np.array([[0.6, 0.3], [0.3, 1.2]])
+
 LOW_RANK = LowRankMultivariateNormal(np.array([0.1, -0.3]), [[0.5], [-0.7]], [0.4, 0.6])
+
 GAUSSIANS = (
     MultivariateNormal(np.array([0.5, -1.0]), scale_tril=[[0.6, 0.0], [-0.4, 1.2]]),
     LOW_RANK,
     Normal(np.array([0.0, 0.3]), np.array([1.0, 0.8])),
     MultivariateNormal(np.array([0.2, 0.2]), scale_diag=np.array([0.9, 0.5])),
 )
+
 PAIRS = [
     (Normal(0.3, 0.7), Normal(-1.0, 2.0), (-12.0, 12.0)),
     (Normal(0.3, 3.0), Normal(1.0, 0.5), (-40.0, 40.0)),

@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 
 import ppl
+import ppl.estimators
 from ppl.distributions import Categorical, Mixture, Multinomial, Normal, OneHotCategorical, PlackettLuce
 from ppl.distributions import RelaxedOneHotCategorical as Relaxed
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import make
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 
 P = np.array([0.2, 0.5, 0.9])
+
 MEANS = np.array([0.0, 1.0, 2.0])
 
 

@@ -11,9 +11,11 @@ from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import topological
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 
 each_case = pytest.mark.parametrize(("name", "case"), CASES, ids=IDS)
+
 LEVELS = np.array([1e-12, 1e-5, 0.1, 0.25, 0.5, 0.8, 0.999, 1 - 1e-9])
 
 

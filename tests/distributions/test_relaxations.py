@@ -8,25 +8,28 @@ from distribution_laws import build, leaf, noise_of, value_of, values_of
 from scipy import stats
 
 from ppl.distributions import REGISTRY, Bernoulli, Categorical, OneHotCategorical
-from ppl.distributions.domain.guards import known_inside
-from ppl.distributions.domain.intervals import UNIT
+from ppl.distributions.bounds import mark_inside
+from ppl.distributions.intervals import UNIT
 from ppl.errors import ModelError
 from ppl.graph.ranges import Ranges
-from ppl.graph.smoothness import Orders
+from ppl.graph.smoothness import PathOrders
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import topological
 from ppl.ir.op_facts import JUMP
-from ppl.ir.walks.readers import Readers
+from ppl.ir.traversal import Readers
 
 N = 20_000
+
 LEVEL = 1e-3
+
 CASES = [
     ("Bernoulli", {"probs": 0.3}),
     ("Bernoulli", {"logits": 1.2}),
     ("OneHotCategorical", {"logits": np.array([1.0, -2.0, 0.5])}),
     ("OneHotCategorical", {"probs": np.array([0.2, 0.7, 0.1])}),
 ]
+
 each_case = pytest.mark.parametrize(("name", "case"), CASES, ids=[n + str(list(c)) for n, c in CASES])
 
 
@@ -158,12 +161,12 @@ def test_multilinear_extension_and_its_slope_at_hard_values():
 
 def order_of(out, source):
     """Smoothness of `out` in `source`, as the choice of estimators sees it."""
-    return Orders(source, Readers(topological([out])), lambda node: None, Ranges())[out]
+    return PathOrders(source, Readers(topological([out])), lambda node: None, Ranges())[out]
 
 
 def test_the_extension_has_no_jump():
     """The analysis of paths finds no jump from a relaxed value to the log-density, nor from probabilities."""
-    x, p = leaf("x", (3,)), known_inside(leaf("p", (3,)), UNIT)
+    x, p = leaf("x", (3,)), mark_inside(leaf("p", (3,)), UNIT)
     for dist in (Bernoulli(p), Bernoulli(logits=p), OneHotCategorical(p), OneHotCategorical(logits=p)):
         assert order_of(dist.node_log_prob(x), x) > JUMP
     for dist in (Bernoulli(p), Bernoulli(logits=p), OneHotCategorical(p)):

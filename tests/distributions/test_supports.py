@@ -19,14 +19,15 @@ from ppl.distributions import (
     Uniform,
     support_of,
 )
-from ppl.distributions.domain.bounds import bounds_of, softmax_argument
-from ppl.distributions.domain.intervals import Interval
+from ppl.distributions.bounds import bounds_of, softmax_argument
+from ppl.distributions.intervals import Interval
 from ppl.ir import ops
 from ppl.ir.node import topological
 from ppl.ir.types import Axis, Kind
 from ppl.lang.trace import Site, SiteKind, sample_node
 
 PLATE = Axis("data", Kind.PLATE)
+
 X, Y, V = leaf("x"), leaf("y"), leaf("v", (3,))
 
 

@@ -8,23 +8,29 @@ from distribution_laws import CASES, IDS, LAWS, build, value_of
 from scipy import stats
 
 from ppl.distributions import REGISTRY, Beta, Distribution, Truncated
-from ppl.distributions.domain.support import Support
-from ppl.distributions.parts.combinator import has
+from ppl.distributions.combinator import has_formula
+from ppl.distributions.support import Support
 from ppl.errors import ModelError
 from ppl.ir import ops
 
-SCALARS = [(n, c) for n, c in CASES if not (build(n, c).unit_rank or n == "Delta") and has(build(n, c), "node_cdf")]
+SCALARS = [
+    (n, c) for n, c in CASES if not (build(n, c).unit_rank or n == "Delta") and has_formula(build(n, c), "node_cdf")
+]
+
 each_case = pytest.mark.parametrize(
     ("name", "case"), SCALARS, ids=[i for i, pair in zip(IDS, CASES, strict=True) if pair in SCALARS]
 )
+
 LEVELS = np.array([1e-300, 1e-100, 1e-30, 1e-12, 1e-3, 0.2, 0.5, 0.8, 0.999])
 
 
 def test_a_cdf_comes_with_both_tails():
     for kind in REGISTRY:
         dist = build(kind, LAWS[kind].cases[0])
-        if has(dist, "node_cdf"):
-            assert all(has(dist, f"node_{what}") for what in ("sf", "isf", "log_cdf", "log_sf", "log_icdf", "log_isf"))
+        if has_formula(dist, "node_cdf"):
+            assert all(
+                has_formula(dist, f"node_{what}") for what in ("sf", "isf", "log_cdf", "log_sf", "log_icdf", "log_isf")
+            )
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

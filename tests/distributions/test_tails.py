@@ -10,16 +10,20 @@ import pytest
 from tail_laws import TAILS, product
 
 from ppl.distributions import REGISTRY
-from ppl.distributions.divergences.registry import kl_divergence
+from ppl.distributions.divergences import kl_divergence
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import make
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.types import Axis, Kind
 
 TOLERANCE = {np.float32: 2e-5, np.float64: 1e-10}
+
 each_dtype = pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda t: t.__name__)
+
 each_tail = pytest.mark.parametrize("index", range(len(TAILS)), ids=[f"{t.name}{i}" for i, t in enumerate(TAILS)])
+
 FIXED = {"Binomial": ("total_count",), "BetaBinomial": ("total_count",)}
 
 
@@ -103,6 +107,7 @@ def exact_slope(law, at, x, name):
 # --- entropies, moments, divergences ------------------------------------------------------------
 
 SHAPES = (1e-8, 1e-3, 0.4, 1.0, 30.0, 1e4, 1e7)
+
 PAIRS = ((1e-3, 1.0), (0.4, 2.0), (30.0, 7.0), (1e4, 1e4), (1e6, 1e6), (1e6, 1.01e6), (1.001e6, 1e6))
 
 

@@ -34,9 +34,11 @@ from ppl.distributions import (
 )
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 
 INF = math.inf
+
 each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda t: t.__name__)
 
 
@@ -115,8 +117,11 @@ CASES = {
     "student": (StudentT, (4.5, 0.3, 0.8), stats.t, ((1e5, INF), (-1e5, -1e4), (-INF, -1e3), (200.0, 300.0))),
     "uniform": (Uniform, (0.5, 3.0), lambda a, b: stats.uniform(a, b - a), ((2.9, INF), (-1.0, 0.6))),
 }  # fmt: skip
+
 EDGES = {"exponential": 0.0, "kumaraswamy": 0.0, "beta": 0.0, "uniform": 0.5}
+
 WINDOWS = [(name, *window) for name, case in CASES.items() for window in case[3]]
+
 each_window = pytest.mark.parametrize(("name", "low", "high"), WINDOWS, ids=lambda v: str(v))
 
 

@@ -29,9 +29,11 @@ from ppl.distributions import (
 from ppl.errors import ModelError, ParameterError, ShapeError
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 
 INF = math.inf
+
 each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda t: t.__name__)
 
 

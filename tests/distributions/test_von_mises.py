@@ -11,18 +11,24 @@ from kernel_runs import COMPILED, SIZE, run
 from scipy import stats
 
 import ppl
+import ppl.estimators
 from ppl.distributions import VonMises
 from ppl.errors import EstimatorError, ModelError
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.reference import numpy_angles as oracle
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference import numpy_samplers as oracle
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.types import Axis, Kind
-from ppl.kernels.scalar import f32, f64
+from ppl.kernels.generated.f32 import scalar
+from ppl.kernels.generated.f64 import scalar as scalar_module
 
 TAILS = (1e-6, 1e-3, 0.05, 0.3, 0.45, 0.4999)
+
 CONCENTRATIONS = (1e-3, 0.1, 0.7, 1.0, 3.0, 11.9, 12.1, 19.9, 20.1, 50.0, 1e3, 1e4, 1e6)
-MODULES = {"float32": (f32, np.float32, 3e-6), "float64": (f64, np.float64, 1e-11)}
+
+MODULES = {"float32": (scalar, np.float32, 3e-6), "float64": (scalar_module, np.float64, 1e-11)}
+
 KEY = np.uint64(0x9E3779B97F4A7C15)
 
 

@@ -9,13 +9,15 @@ from ppl import Bernoulli, Categorical, MultivariateNormal, Normal, OneHotCatego
 from ppl.compiler.surrogate.variants import build_rows, build_value
 from ppl.errors import EstimatorError
 from ppl.estimators import ARM, Analytic, Enumerate, MeasureValued, Pathwise, Rebar, ScoreFunction
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from tests.estimators.test_single_sample import run
 from tests.helpers.exact import central_differences
 from tests.helpers.law_graphs import LAWS, X3
 from tests.helpers.laws import Graph, Sampler, arrays, assert_unbiased, make_env
 
 X = np.array([[0.5, -1.0, 0.3], [1.2, 0.4, -0.6], [-0.7, 0.9, 0.2], [0.1, -0.3, 1.4]])
+
 Y = np.array([0.3, 1.1, -0.8, 0.6])
 
 
@@ -229,6 +231,7 @@ def test_samples_are_samples():
 # --- other estimators above and beside ----------------------------------------------------------
 
 ABOVE = [Rebar(), ScoreFunction("moving_average"), Enumerate(), ARM(), MeasureValued()]
+
 kinds = {"ids": lambda e: type(e).__name__}
 
 

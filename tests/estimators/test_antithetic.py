@@ -1,8 +1,7 @@
 """Coupled estimators: single samples against the hand-derived formulas, variances against closed forms, their cost.
 
 Single samples agree to 1e-10 on the same noise. Variances agree within 5 standard errors of a sample variance, which
-are taken from the fourth central moment.
-"""
+are taken from the fourth central moment."""
 
 import re
 
@@ -23,10 +22,11 @@ from ppl.estimators import (
     categorical_disarm,
     measure_valued,
 )
-from ppl.estimators.base import CONDITIONAL
-from ppl.estimators.categorical_disarm import Sticks
+from ppl.estimators.base import CONDITIONAL_PURPOSE
+from ppl.estimators.categorical_disarm import StickBreakingDecisions
 from ppl.ir import ops
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from tests.estimators.test_single_sample import CLASSES, SEEDS, TOL, f, g, run, softmax, toy, uniforms
 from tests.helpers.law_graphs import LAWS, TARGET
 from tests.helpers.laws import Graph, Sampler, arrays
@@ -135,7 +135,7 @@ def test_categorical_disarm(seed, name):
     by_gumbel = int(np.argmax(logits - np.log(-np.log(uniforms(node, 3, seed)))))
     by_inversion = int(np.searchsorted(np.cumsum(pi), uniforms(node, 1, seed)[0]))
     k = by_gumbel if name == "one_hot" else by_inversion
-    j, c = stick_pair(pi, k, uniforms(node, 3, seed, CONDITIONAL))
+    j, c = stick_pair(pi, k, uniforms(node, 3, seed, CONDITIONAL_PURPOSE))
     loss, grads, _ = run(graph, {node: CategoricalDisARM()}, seed)
     costs = g(np.eye(3))
     np.testing.assert_allclose(loss, costs[k], **TOL)
@@ -178,8 +178,8 @@ def test_measure_valued_normal(seed):
     graph = LAWS["normal"]()
     loc, scale = graph.params["loc"], np.exp(graph.params["log_scale"])
     n = ndtri(uniforms("z", 1, seed)[0])
-    rayleigh = np.sqrt(-2 * np.log(1 - uniforms("z", 1, seed, CONDITIONAL)[0]))
-    maxwell = np.sign(n) * np.sqrt(n**2 - 2 * np.log(1 - uniforms("z", 1, seed, CONDITIONAL + 1)[0]))
+    rayleigh = np.sqrt(-2 * np.log(1 - uniforms("z", 1, seed, CONDITIONAL_PURPOSE)[0]))
+    maxwell = np.sign(n) * np.sqrt(n**2 - 2 * np.log(1 - uniforms("z", 1, seed, CONDITIONAL_PURPOSE + 1)[0]))
 
     def cost(z):
         return np.sin(z) + 0.25 * (z - 0.5) ** 2
@@ -207,7 +207,7 @@ def test_measure_valued_bernoulli_is_the_difference_per_unit(seed):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_measure_valued_exponential(seed):
     rate = np.exp(0.3)
-    x, more = (-np.log(1 - uniforms("z", 1, seed, purpose)[0]) / rate for purpose in (0, CONDITIONAL))
+    x, more = (-np.log(1 - uniforms("z", 1, seed, purpose)[0]) / rate for purpose in (0, CONDITIONAL_PURPOSE))
 
     def cost(z):
         return np.tanh(z) + 0.2 * z
@@ -226,8 +226,8 @@ def test_measure_valued_classes_are_exact_for_one_unit(name, node):
 
 
 def test_a_parameter_without_a_pair_is_refused(monkeypatch):
-    rule = measure_valued.RULES[Normal]
-    monkeypatch.setitem(measure_valued.RULES, Normal, rule._replace(sides=lambda dist: {"loc": 2}))
+    rule = measure_valued.PAIR_RULES[Normal]
+    monkeypatch.setitem(measure_valued.PAIR_RULES, Normal, rule._replace(sides=lambda dist: {"loc": 2}))
     with pytest.raises(EstimatorError, match="no measure-valued pair for the scale of Normal"):
         LAWS["normal"]().compile(MeasureValued())
     assert LAWS["jump"]().compile(MeasureValued()).explain().copies == 3
@@ -362,7 +362,7 @@ def test_running_sums_of_many_classes_are_those_of_the_product(monkeypatch):
     c = np.random.default_rng(1).normal(size=(3, 7))
 
     def sums():
-        sticks = Sticks(ops.const(p), ops.const(np.array([0, 3, 6])))
+        sticks = StickBreakingDecisions(ops.const(p), ops.const(np.array([0, 3, 6])))
         return evaluate([sticks.after, sticks.in_log_probs(ops.const(c))], Env())
 
     wanted = sums()

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import ppl
+import ppl.errors
+import ppl.estimators
 from ppl import Bernoulli, Normal
 from ppl.errors import EstimatorError
 from ppl.estimators import (
@@ -24,13 +26,14 @@ from ppl.estimators import (
     Relaxed,
     ScoreFunction,
 )
-from ppl.estimators.parts.serialize import from_json, to_json
+from ppl.estimators.serialize import from_json, to_json
 from ppl.ir.reference.interpret import evaluate
 from tests.helpers.choices import nodes_of
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import Sampler, make_env
 
 MOVING, OTHERS = ScoreFunction("moving_average"), ScoreFunction("leave_one_out")
+
 SUMS = [
     ("layer", "b", (DisARM(), ScoreFunction(0.4)), {}, 1),
     ("two_layers", "b1", (Rebar(), OTHERS), {"eta": 0.6}, 2),

@@ -1,8 +1,7 @@
 """Learned baselines and control variates: single samples by hand, their training, and what must not leak.
 
 Gradients of the second moment in an auxiliary variable are compared with central differences of the squared
-estimate on the same noise.
-"""
+estimate on the same noise."""
 
 import numpy as np
 import pytest
@@ -12,29 +11,22 @@ import ppl
 from ppl import Bernoulli, Normal
 from ppl.errors import EstimatorError
 from ppl.estimators import Pathwise, Rebar, Relax, ScoreFunction
-from ppl.estimators.base import CONDITIONAL
-from tests.estimators.test_single_sample import (
-    DECAY,
-    LOGIT,
-    SEEDS,
-    TOL,
-    P,
-    df,
-    draw,
-    f,
-    rebar_parts,
-    run,
-    toy,
-    uniforms,
-)
+from ppl.estimators.base import CONDITIONAL_PURPOSE
+from ppl.estimators.baselines import DECAY
+from tests.estimators.test_single_sample import LOGIT, SEEDS, TOL, P, df, draw, f, rebar_parts, run, toy, uniforms
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import Graph, Sampler, arrays
 
 WIDTH = 3
+
 V = np.array([[0.4, -0.7, 1.1], [0.3, 0.6, -0.2]])
+
 C = np.array([0.1, -0.3, 0.2])
+
 W = np.array([0.5, -0.8, 0.3])
+
 LEARNED = {"b/network.context": V, "b/network.bias": C, "b/network.output": W}
+
 WEIGHTS = {**LEARNED, "b/network.value": V[:1], "b/network.context": V[1:]}
 
 
@@ -62,7 +54,7 @@ def slopes(estimate, start, step=1e-5):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_rebar_temperature_follows_the_second_moment(seed):
-    u, w = uniforms("b", 1, seed)[0], uniforms("b", 1, seed, CONDITIONAL)[0]
+    u, w = uniforms("b", 1, seed)[0], uniforms("b", 1, seed, CONDITIONAL_PURPOSE)[0]
 
     def estimate(aux):
         _, a_part, b_part = rebar_parts(LOGIT, u, w, np.exp(aux["b/log_temperature"]), f, df)
@@ -182,7 +174,7 @@ def relax_estimate(aux, u, w, temperature, black_box=False):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_relax_bernoulli_and_the_training_of_its_network(seed):
-    u, w = uniforms("b", 1, seed)[0], uniforms("b", 1, seed, CONDITIONAL)[0]
+    u, w = uniforms("b", 1, seed)[0], uniforms("b", 1, seed, CONDITIONAL_PURPOSE)[0]
     start = {**WEIGHTS, "b/log_temperature": np.array(-0.3)}
 
     def estimate(aux):
@@ -206,7 +198,7 @@ def _black_box_toy():
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_relax_of_a_black_box_is_the_network_alone(seed):
-    u, w = uniforms("b", 1, seed)[0], uniforms("b", 1, seed, CONDITIONAL)[0]
+    u, w = uniforms("b", 1, seed)[0], uniforms("b", 1, seed, CONDITIONAL_PURPOSE)[0]
     loss, grads, aux = run(_black_box_toy(), {"b": Relax(width=WIDTH)}, seed, aux=WEIGHTS)
 
     def estimate(aux):
@@ -237,7 +229,7 @@ def test_relax_needs_a_relaxable_node():
                                        Rebar(adapt_temperature=True), ScoreFunction("learned", width=WIDTH)],
                          ids=["relax", "relax-temperature", "rebar-temperature", "learned"])  # fmt: skip
 def test_no_control_variate_leaks_into_later_parameters(estimator):
-    """Gradients of the cost's own parameter and of the second layer are those of the trunk, sample by sample."""
+    """Gradients of the cost's own parameter and of the second layer are those of the primal, sample by sample."""
 
     @ppl.model
     def model():
@@ -257,7 +249,7 @@ def test_no_control_variate_leaks_into_later_parameters(estimator):
 def test_dropping_the_dependence_of_the_conditional_sample_would_be_seen():
     """With a steep network, c'(z~) dz~/dtheta carries a mean that no other term makes up for."""
     aux = {**WEIGHTS, "b/network.output": 3.0 * W}
-    u, w = uniforms("b", 40_000, 1), uniforms("b", 40_000, 1, CONDITIONAL)
+    u, w = uniforms("b", 40_000, 1), uniforms("b", 40_000, 1, CONDITIONAL_PURPOSE)
     whole = np.array([relax_estimate(aux, *pair, 0.5) for pair in zip(u, w, strict=True)])
     exact = P * (1 - P) * 0.4
     assert abs(whole.mean() - exact) < 5 * whole.std() / 200

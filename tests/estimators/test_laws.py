@@ -284,7 +284,7 @@ def _rebar_with_hard_units(a: float, temperature: float) -> float:
 
 
 def test_rule_2_side_branches_give_downstream_parameters_nothing():
-    """E[(b - t)^2] in t is -2 (p - t) per sample on the trunk: the relaxed copies must not add to it."""
+    """E[(b - t)^2] in t is -2 (p - t) per sample on the primal: the relaxed copies must not add to it."""
 
     @ppl.model
     def model():
@@ -299,7 +299,7 @@ def test_rule_2_side_branches_give_downstream_parameters_nothing():
 
 def test_rule_2_weights_between_layers_get_gradient_from_the_trunk_only():
     """With the second layer's score known, dW of one sample is that of a plain score function on the
-    trunk."""
+    primal."""
     graph = LAWS["three_layers"]()
     _, rebar = Sampler(graph, {"b1": Rebar(), "b2": ScoreFunction(), "b3": ScoreFunction()})(500, seed=4)
     _, score = Sampler(graph, {"b1": ScoreFunction(), "b2": ScoreFunction(), "b3": ScoreFunction()})(500, seed=4)

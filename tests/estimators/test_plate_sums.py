@@ -1,7 +1,6 @@
 """A cost counts once for every row of the plates it was declared in, whatever its value depends on.
 
-Exact answers are sums over all joint values of all rows, written out by hand; gradients are their differences.
-"""
+Exact answers are sums over all joint values of all rows, written out by hand; gradients are their differences."""
 
 from __future__ import annotations
 
@@ -14,14 +13,17 @@ import pytest
 from scipy import stats
 
 import ppl
+import ppl.estimators
 from ppl import Bernoulli, Categorical, Delta, Normal
-from ppl.compiler.surrogate.second_order import VECTOR, build_hvp
-from ppl.compiler.surrogate.variants import Variant, build_gradient, build_rows, build_value
+from ppl.compiler.surrogate.second_order import HVP_VECTOR, build_hvp
+from ppl.compiler.surrogate.variants import ProgramVariant, build_gradient, build_rows, build_value
 from ppl.estimators import Analytic, Enumerate, ScoreFunction
-from ppl.ir.reference.interpret import Env, evaluate
-from tests.helpers.laws import central_differences
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
+from tests.helpers.exact import central_differences
 
 ROWS = np.zeros((3, 1))
+
 ENUMERATE = Enumerate()
 
 
@@ -41,7 +43,7 @@ def bits(p: Any, n: int) -> Any:
 
 def evaluated(
     program: Any,
-    build: Callable[..., Variant],
+    build: Callable[..., ProgramVariant],
     params: dict[str, Any],
     data: tuple = (),
     total_rows: Any = None,
@@ -99,7 +101,7 @@ def test_a_cost_of_an_enumerated_node_alone_counts_once_a_row():
 def test_second_derivatives_count_every_row():
     program = ppl.compile(coin, dtype="float64", data=(ROWS,))
     p = sigmoid(0.5)
-    found = evaluated(program, build_hvp, {"t": 0.5}, (ROWS,), **{VECTOR + "t": np.array(1.0)})
+    found = evaluated(program, build_hvp, {"t": 0.5}, (ROWS,), **{HVP_VECTOR + "t": np.array(1.0)})
     np.testing.assert_allclose(found["grad t"], 3 * p * (1 - p) * (1 - 2 * p))
 
 

@@ -2,8 +2,7 @@
 may hide.
 
 The noise comes from the reference `ppl.ir.reference.noise` by node name; the formulas are those of the project's
-notes, in NumPy.
-"""
+notes, in NumPy."""
 
 import numpy as np
 import pytest
@@ -14,16 +13,19 @@ import ppl
 from ppl import Bernoulli, Normal, OneHotCategorical
 from ppl.compiler.surrogate.variants import build_gradient
 from ppl.estimators import Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
-from ppl.estimators.base import CONDITIONAL
-from ppl.estimators.parts.baselines import DECAY
+from ppl.estimators.base import CONDITIONAL_PURPOSE
+from ppl.estimators.baselines import DECAY
 from ppl.ir.reference import noise
 from ppl.ir.reference.interpret import evaluate
 from tests.helpers.law_graphs import LAWS, TARGET, X3
 from tests.helpers.laws import Graph, Sampler, arrays, make_env
 
 SEEDS = range(5)
+
 LOGIT = 0.4
+
 P = expit(LOGIT)
+
 TOL = {"rtol": 1e-10, "atol": 1e-10}
 
 
@@ -149,7 +151,7 @@ def rebar_parts(a, u, w, temperature, cost, slope):
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(("eta", "temperature"), [(1.0, 0.5), (0.6, 0.3)])
 def test_rebar_bernoulli(seed, eta, temperature):
-    u, w = uniforms("b", 1, seed)[0], uniforms("b", 1, seed, CONDITIONAL)[0]
+    u, w = uniforms("b", 1, seed)[0], uniforms("b", 1, seed, CONDITIONAL_PURPOSE)[0]
     b, a_part, b_part = rebar_parts(LOGIT, u, w, temperature, f, df)
     loss, grad, _ = toy(Rebar(temperature), seed, aux={"b/eta": eta})
     np.testing.assert_allclose(loss, f(b), **TOL)
@@ -158,7 +160,7 @@ def test_rebar_bernoulli(seed, eta, temperature):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_eta_takes_an_adam_step_on_the_second_moment(seed):
-    u, w = uniforms("b", 1, seed)[0], uniforms("b", 1, seed, CONDITIONAL)[0]
+    u, w = uniforms("b", 1, seed)[0], uniforms("b", 1, seed, CONDITIONAL_PURPOSE)[0]
     _, a_part, b_part = rebar_parts(LOGIT, u, w, 0.5, f, df)
     slope = 2 * (a_part + 0.7 * b_part) * b_part
     start = {"b/eta": 0.7, "b/eta.mean": 0.02, "b/eta.square": 0.003, "b/eta.count": 4.0}
@@ -175,7 +177,7 @@ def test_eta_minimises_the_row_local_second_moment():
     """Per row, the gradient with respect to that row's own logit is squared; rows are added."""
     graph = LAWS["rows"]()
     x, a = graph.data[0], graph.params["w"] * graph.data[0] + graph.params["c"]
-    u, w = uniforms("b", 5, 7), uniforms("b", 5, 7, CONDITIONAL)
+    u, w = uniforms("b", 5, 7), uniforms("b", 5, 7, CONDITIONAL_PURPOSE)
     rows = [
         rebar_parts(a[i], u[i], w[i], 0.5, lambda b, i=i: (b - 0.5 * x[i]) ** 2, lambda b, i=i: 2 * (b - 0.5 * x[i]))
         for i in range(5)
@@ -237,7 +239,7 @@ def test_rebar_one_hot(seed):
     pi = softmax(logits)
     z = logits - np.log(-np.log(uniforms("x", 3, seed)))
     k = np.argmax(z)
-    b, v = np.eye(3)[k], uniforms("x", 3, seed, CONDITIONAL)
+    b, v = np.eye(3)[k], uniforms("x", 3, seed, CONDITIONAL_PURPOSE)
     rest = -np.log(v) / pi
     given = np.where(b == 1, -np.log(-np.log(v[k])), -np.log(rest - np.log(v[k])))
     d_given = np.where(b == 1, 0.0, rest / (rest - np.log(v[k])))[:, None] * (np.eye(3) - pi)

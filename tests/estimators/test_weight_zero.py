@@ -1,7 +1,6 @@
 """Probabilities of exactly 0 and 1: the derivative that the weight has, and nothing from states that nothing reaches.
 
-At p = 1 the derivative of E f(b) is f(1) - f(0). Exact answers are one-sided or written out by hand.
-"""
+At p = 1 the derivative of E f(b) is f(1) - f(0). Exact answers are one-sided or written out by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from scipy import stats
 
 import ppl
 from ppl import Bernoulli, Binomial, Categorical, Mixture, Multinomial, Normal, OneHotCategorical, Poisson
-from ppl.compiler.surrogate.second_order import VECTOR, build_hvp
+from ppl.compiler.surrogate.second_order import HVP_VECTOR, build_hvp
 from ppl.compiler.surrogate.variants import build_gradient, build_value
 from ppl.errors import FitError, ParameterError
 from ppl.estimators import (
@@ -197,7 +196,7 @@ def test_counts_at_a_sure_outcome():
     assert gradient(binomial, {"p": 0.0}, Enumerate())[1]["p"] == 3.0
     assert np.isnan(gradient(binomial, {"p": 1.0}, ScoreFunction())[0])
     program = ppl.compile(binomial, estimators=Enumerate(), dtype="float64")
-    found = evaluated(program, build_hvp, {"p": 1.0}, **{VECTOR + "p": np.array(1.0)})
+    found = evaluated(program, build_hvp, {"p": 1.0}, **{HVP_VECTOR + "p": np.array(1.0)})
     np.testing.assert_allclose(found["grad p"], 72.0)  # E k^3 = 3 p + 18 p^2 + 6 p^3
 
     @ppl.model

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 import ppl
-from ppl.runtime.storage.npz import read_npz
-from ppl.training.signals import Signals
+from ppl.runtime.array_files import read_npz
+from ppl.training.signals import DeferredSignals
 from tests.faults.runs import RUNS
 
 FAILED, LATE = 77, 78
@@ -49,14 +49,14 @@ def in_child(task: Callable[[], object], disturb: Callable[[int], None] | None =
 
 def _announce(pipe: int) -> None:
     """Have the child say through `pipe` that it handles signals."""
-    enter = Signals.__enter__
+    enter = DeferredSignals.__enter__
 
-    def entered(self: Signals) -> Signals:
+    def entered(self: DeferredSignals) -> DeferredSignals:
         found = enter(self)
         os.write(pipe, b".")
         return found
 
-    Signals.__enter__ = entered
+    DeferredSignals.__enter__ = entered
 
 
 def _wait(pid: int, start: float) -> int:

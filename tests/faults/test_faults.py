@@ -1,8 +1,7 @@
 """Kills and interrupts at random moments: a resumed run ends in the bits and the history of one that nothing disturbed.
 
 The tests fork, so that a hundred of them take minutes; a forked child computes on one thread, and so does the run that
-it is compared with. With `-s` they print how often each fault came.
-"""
+it is compared with. With `-s` they print how often each fault came."""
 
 import functools
 import os
@@ -16,7 +15,7 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.runtime.storage.npz import read_npz
+from ppl.runtime.array_files import read_npz
 from ppl.training.fit import fit
 from ppl.training.optim import Adam
 from tests.faults.children import LATE, checked, in_child, is_prefix, same, sender
@@ -25,7 +24,9 @@ from tests.faults.runs import RUNS, X, mixed, program, rate
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 INT, TERM, HUP, KILL = signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL
+
 INTERRUPTS = [[INT], [TERM], [HUP], [INT, INT], [TERM, TERM], [INT, TERM], [HUP, INT]]
+
 FAST = ("in_place", "step_by_step", "stream")
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import ppl
+import ppl.errors
 from ppl import Bernoulli, Normal
 from ppl.estimators import Rebar
-from ppl.program.pictures.draw import STYLE, layered_layout, to_dot
+from ppl.notebook.graph_picture import NODE_STYLES, layered_layout, to_dot
 
 X = np.array([0.5, -1.0])
 
@@ -87,4 +88,4 @@ def test_the_layout_puts_children_below_their_parents(program):
     assert set(positions) == set(graph)
     assert len(set(positions.values())) == len(positions)
     assert all(positions[a][1] > positions[b][1] for a, b in graph.edges)
-    assert {d["kind"] for _, d in graph.nodes(data=True)} <= set(STYLE)
+    assert {d["kind"] for _, d in graph.nodes(data=True)} <= set(NODE_STYLES)

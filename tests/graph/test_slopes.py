@@ -5,10 +5,11 @@ import pytest
 from scipy import special, stats
 
 import ppl
+import ppl.estimators
 from ppl import Bernoulli, Exponential, Normal, Uniform
 from ppl.errors import EstimatorError
 from ppl.estimators import Pathwise, Rebar, Relaxed
-from ppl.graph.slopes import STEEPEST
+from ppl.graph.ranges import STEEPEST
 from tests.helpers.laws import Graph, Sampler, arrays, assert_matches
 
 STEEP = {

@@ -7,7 +7,7 @@ import pytest
 import ppl
 from ppl import Bernoulli, Categorical, Exponential, LogNormal, Normal, OneHotCategorical, Uniform
 from ppl.estimators import Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction, StraightThrough
-from ppl.graph.stochastic import StochasticGraph, plate_axes
+from ppl.graph.stochastic import StochasticGraph, data_plates
 from ppl.ir.op_facts import JUMP, KINK, SMOOTH
 from ppl.objectives.base import as_objective
 
@@ -31,6 +31,7 @@ def of_cost(cost, dist=None) -> StochasticGraph:
 # --- smoothness ---------------------------------------------------------------------------------
 
 TABLE = np.array([0.1, 0.5, 0.9])
+
 ORDERS = [
     ("square", lambda z: z**2, SMOOTH),
     ("tanh", np.tanh, SMOOTH),
@@ -239,8 +240,8 @@ def test_downstream_costs_per_node():
 def test_children_and_plates():
     graph = graph_of(branching, X)
     assert [n.name for n in graph["g"].children] == ["b"]
-    assert [a.name for a in plate_axes(graph["b"].node.type.axes)] == ["data"]
-    assert plate_axes(graph["g"].node.type.axes) == ()
+    assert [a.name for a in data_plates(graph["b"].node.type.axes)] == ["data"]
+    assert data_plates(graph["g"].node.type.axes) == ()
 
 
 def test_only_nodes_between_a_parameter_and_a_cost_need_a_gradient():

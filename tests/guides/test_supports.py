@@ -11,9 +11,10 @@ from ppl import Normal
 from ppl import bijectors as b
 from ppl.distributions import REGISTRY
 from ppl.errors import ModelError
-from ppl.inference.guides.supports import bijectors_of
+from ppl.inference.guides.latents import bijectors_of
 
 ROWS = 4000
+
 X = np.zeros(ROWS)
 
 LAWS = {

@@ -1,7 +1,6 @@
 """The one list of estimators that tests run over, with their options and auxiliary values away from where they start.
 
-A registered estimator that is not named here is tested with its defaults.
-"""
+A registered estimator that is not named here is tested with its defaults."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ from ppl.estimators import (
     ScoreFunction,
 )
 from ppl.estimators.base import Estimator
-from ppl.estimators.parts.not_needed import NotNeeded
+from ppl.estimators.not_needed import NotNeeded
 from ppl.graph import RandomNode
 from tests.helpers.laws import Graph
 
@@ -115,7 +114,9 @@ def _choices(biased: bool) -> dict[str, Choice]:
 
 
 UNBIASED = _choices(False)
+
 BIASED = _choices(True)
+
 COSTLY = tuple(label for label in UNBIASED if label.startswith(("combine", "enumerate-")))
 """Estimators made of others: every law graph is run under them in the slow tests alone."""
 

@@ -11,8 +11,7 @@ keep the true sample and its probability at the base parameters, and let only th
 mean, move.
 
 A value behind `ppl.stop_gradient` stays at the base parameters while differences are taken. Where it reads a random
-node its law would have to stay there, too: such graphs are refused here, and `tests/oracle` has their gradients.
-"""
+node its law would have to stay there, too: such graphs are refused here, and `tests/oracle` has their gradients."""
 
 from __future__ import annotations
 
@@ -23,14 +22,19 @@ import numpy as np
 from ppl.distributions.base import Distribution
 from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.types import Axis, Kind, union_axes
 from ppl.lang.trace import Trace
 
 GRIDS = {"Normal": (-9.0, 9.0), "Logistic": (-30.0, 30.0), "Gumbel": (-8.0, 32.0)}
+
 POSITIVE = ("Exponential", "LogNormal", "Gamma")
+
 BASE = "@base"
+
 Surrogate = tuple[str, float] | tuple[str]
+
 AxisOf = Callable[[int], Axis]
 
 

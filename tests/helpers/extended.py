@@ -10,18 +10,21 @@ from scipy import integrate, stats
 
 import ppl
 from ppl import cli, estimators
-from ppl.distributions import REGISTRY, Rayleigh  # type: ignore[attr-defined]
-from ppl.distributions.cardioid import Cardioid  # type: ignore[import-not-found]
-from ppl.estimators.forward_difference import ForwardDifference  # type: ignore[import-not-found]
+from ppl.distributions import REGISTRY, Rayleigh
+from ppl.distributions.cardioid import Cardioid
+from ppl.estimators.forward_difference import ForwardDifference
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import make, topological
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.rewrites.simplify import simplify
 from tests.distributions.distribution_laws import noise_of, value_of
 
 N = 20_000
+
 K, SCALE, LOGIT = 0.6, 0.7, -0.4
+
 LAWS = {
     "Rayleigh": (lambda: Rayleigh(SCALE), (0, np.inf), stats.rayleigh(scale=SCALE).cdf),
     "Cardioid": (lambda: Cardioid(K), (-np.pi, np.pi), lambda x: 0.5 + (x + K * np.sin(x)) / (2 * np.pi)),

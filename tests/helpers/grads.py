@@ -2,8 +2,7 @@
 
 As in autograd: outputs are projected on random cotangents to one scalar, and gradients on a random direction,
 so that one comparison of two numbers checks a whole Jacobian. Graphs are checked by the verifier, and their
-simplified form must give the same numbers.
-"""
+simplified form must give the same numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +13,8 @@ import numpy as np
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import Node, make
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.verify import verify
 

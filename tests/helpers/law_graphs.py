@@ -3,8 +3,7 @@ their scale.
 
 `LAWS` maps names to functions that build a `Graph`. Estimator laws run over all of them and all their
 nodes, so a graph
-added here is tested with every estimator, and a new estimator with every graph.
-"""
+added here is tested with every estimator, and a new estimator with every graph."""
 
 from __future__ import annotations
 
@@ -18,12 +17,15 @@ from scipy.special import expit, ndtr
 
 import ppl
 from ppl import Bernoulli, Categorical, Normal, OneHotCategorical
-from ppl.lang.blocks.layers import BinaryUnits
+from ppl.lang.layers import BinaryUnits
 from tests.helpers.laws import Graph, arrays
 
 LAWS: dict[str, Callable[[], Graph]] = {}
+
 TARGET = 0.3
+
 X5 = np.array([-1.2, 0.3, 0.8, -0.5, 1.5])
+
 X3 = np.array([0.7, -1.1, 0.4])
 
 
@@ -309,8 +311,11 @@ def _loc_scale(name: str, cost: Callable, points: int, **values: float) -> None:
 
 
 _loc_scale("LogNormal", lambda z: np.sin(z) + 0.2 * z, 3001, loc=0.1, scale=0.5)
+
 _loc_scale("Laplace", lambda z: np.sin(z) + 0.1 * z**2, 6001, loc=0.3, scale=0.7)
+
 _loc_scale("Logistic", lambda z: np.sin(z) + 0.1 * z**2, 3001, loc=0.3, scale=0.5)
+
 _loc_scale("Gumbel", lambda z: np.sin(z) + 0.1 * z**2, 3001, loc=-0.2, scale=0.6)
 
 
@@ -343,8 +348,11 @@ def _positive(name: str, cost: Callable, points: int, **values: float) -> None:
 
 
 _positive("Gamma", lambda z: np.tanh(z) + 0.2 * z, 3001, concentration=1.7, rate=0.8)
+
 _positive("Beta", lambda z: np.sin(3 * z) + z**2, 3001, concentration1=0.9, concentration0=2.2)
+
 _positive("StudentT", lambda z: np.tanh(z) + np.cos(2 * z), 6001, df=3.5, loc=0.4, scale=0.7)
+
 _positive("Poisson", lambda z: np.tanh(0.4 * z) + 0.1 * z, 80, rate=2.3)
 
 
@@ -816,6 +824,3 @@ def plate_opened_again() -> Graph:
         return total
 
     return Graph(model, arrays(p=0.6, m=[0.4, -0.7]), loss=loss)
-
-
-from tests.helpers import law_bounds, law_loops  # noqa: E402, F401  (register more graphs)

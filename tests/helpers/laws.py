@@ -1,7 +1,6 @@
 """Running an estimator's law: per-sample gradients in the interpreter against the exact gradient, two-sided.
 
-The number of repeats follows from a pilot on other noise: as many as the power rule asks for, and no more.
-"""
+The number of repeats follows from a pilot on other noise: as many as the power rule asks for, and no more."""
 
 from __future__ import annotations
 
@@ -13,13 +12,16 @@ import numpy as np
 
 import ppl
 from ppl.compiler.surrogate.variants import build_gradient
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.verify import verify
-from ppl.lang.time.record import base_name
+from ppl.lang.loops import base_name
 from tests.helpers.exact import Surrogate, central_differences, exact_gradient
 
 Params = dict[str, np.ndarray]
+
 PILOT, PILOT_STEP, MOST = 4000, 1_000_000, 1_000_000
+
 POWER, WIDTH = 0.01, 5.0
 
 

@@ -1,8 +1,7 @@
 """Small programs with loops, written on the IR, as requests: what the compiler must make of loops, alone and nested.
 
 Every program is a function of its row axis (None: no rows) and of its parameters; it gives the cost and what else is
-read, by name. `request` adds the gradient of the cost.
-"""
+read, by name. `request` adds the gradient of the cost."""
 
 from __future__ import annotations
 
@@ -13,17 +12,23 @@ import numpy as np
 from ppl.compiler.lower.request import Request
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.loop import Remat, loop, map_body, stopped
+from ppl.ir.loop import Remat, map_body, mark_stopped, trace_loop
 from ppl.ir.node import Node, make, rebuild, remake
 from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import Axis, Kind, Type
 
 ROWS = Axis("rows", Kind.PLATE)
+
 UNITS = Axis("units", Kind.PLATE, 3, depth=1)
+
 SHAPES = (("a", ()), ("w", (3,)), ("m", (3, 3)))
+
 VALUES = np.array([0.4, 0.9, -0.3, 0.2, 0.3, -0.2, 0.1, 0.5, 0.2, -0.4, 0.1, 0.3, 0.6])
+
 Params = dict[str, Node]
+
 Found = tuple[Node, dict[str, Node]]
+
 Program = Callable[[tuple[Axis, ...], Params], Found]
 
 
@@ -52,11 +57,11 @@ def nested(axes: tuple[Axis, ...], p: Params) -> Found:
             return [new], [ops.mul(new, new)]
 
         v = uniform("outer", axes, i)
-        (x,), (squares,) = loop(inner, [cs[0]], [], [ks[0], i], 3)
+        (x,), (squares,) = trace_loop(inner, [cs[0]], [], [ks[0], i], 3)
         return [ops.add(ops.mul(0.5, x), v)], [ops.reduce_sum(squares), ops.sin(x)]
 
     start = ops.expand(ops.const(0.3), axes)
-    (x,), (squares, sines) = loop(outer, [start], [], [p["a"]], 4)
+    (x,), (squares, sines) = trace_loop(outer, [start], [], [p["a"]], 4)
     cost = ops.add(total(squares, axes), ops.add(total(sines, axes), total(ops.mul(x, x), axes)))
     return cost, {"x": x, "sines": sines}
 
@@ -74,13 +79,13 @@ def deep(axes: tuple[Axis, ...], p: Params) -> Found:
                 u = uniform("deep", axes, *times, k)
                 return [ops.add(ops.mul(es[0], a), ops.mul(u, ops.cast(count, "float")))], [count]
 
-            (x,), (counts,) = loop(third, [ds[0]], [], [*qs, j], 2)
+            (x,), (counts,) = trace_loop(third, [ds[0]], [], [*qs, j], 2)
             return [x], [ops.reduce_sum(counts)]
 
-        (x,), (counts,) = loop(second, [cs[0]], [], [*ks, i], 3)
+        (x,), (counts,) = trace_loop(second, [cs[0]], [], [*ks, i], 3)
         return [ops.sin(x)], [counts]
 
-    (x,), (counts,) = loop(first, [ops.expand(ops.const(0.3), axes)], [], [p["a"]], 2)
+    (x,), (counts,) = trace_loop(first, [ops.expand(ops.const(0.3), axes)], [], [p["a"]], 2)
     return ops.add(total(x, axes), total(ops.cast(counts, "float"), axes)), {"counts": counts}
 
 
@@ -102,8 +107,8 @@ def walkers(axes: tuple[Axis, ...], p: Params) -> Found:
         return [new], [new]
 
     start = [ops.expand(ops.const(1), axes), ops.expand(ops.const(False), axes)]
-    (state, done), (scores, costs, states, stops) = loop(step, start, [], [p["w"]], 6)
-    _, (to_go,) = loop(ahead, [ops.expand(ops.const(0.0), axes)], [ops.stop(costs)], [], 6, reverse=True)
+    (state, done), (scores, costs, states, stops) = trace_loop(step, start, [], [p["w"]], 6)
+    _, (to_go,) = trace_loop(ahead, [ops.expand(ops.const(0.0), axes)], [ops.stop(costs)], [], 6, reverse=True)
     cost = total(ops.mul(scores, ops.stop(to_go)), axes)
     return cost, {"state": state, "done": done, "states": states, "stops": stops}
 
@@ -117,12 +122,12 @@ def products(axes: tuple[Axis, ...], p: Params) -> Found:
             new = ops.tanh(ops.matmul(ds[0], qs[0]))
             return [new], [new]
 
-        (x,), (stack,) = loop(inner, [cs[0]], [], [ks[0]], 2)
+        (x,), (stack,) = trace_loop(inner, [cs[0]], [], [ks[0]], 2)
         long = ops.tanh(ops.add(ops.matmul(cs[1], wide), ops.reduce_sum(x)))
         return [ops.add(x, 0.1), long], [ops.reduce_sum(ops.mul(stack, stack))]
 
     start = ops.add(ops.expand(ops.const(np.array([0.1, 0.5, -0.2])), axes), uniform("start", axes, shape=(3,)))
-    (x, long), (squares,) = loop(outer, [start, ops.expand(ops.const(np.ones(40)), axes)], [], [p["m"]], 3)
+    (x, long), (squares,) = trace_loop(outer, [start, ops.expand(ops.const(np.ones(40)), axes)], [], [p["m"]], 3)
     return ops.add(total(squares, axes), ops.add(total(long, axes), total(x, axes))), {"x": x}
 
 
@@ -135,7 +140,7 @@ def plates(axes: tuple[Axis, ...], p: Params) -> Found:
         return [ops.tanh(ops.sum_axes(units, (UNITS,))), ops.add(ops.sin(units), ops.mul(0.1, cs[0]))], [units]
 
     start = [ops.expand(ops.const(0.1), axes), ops.expand(ops.const(0.2), inside)]
-    (x, units), (stack,) = loop(step, start, [], [p["a"]], 5)
+    (x, units), (stack,) = trace_loop(step, start, [], [p["a"]], 5)
     return ops.add(total(x, axes), total(ops.mul(stack, stack), axes)), {"units": units, "stack": stack}
 
 
@@ -148,7 +153,7 @@ def mixed(axes: tuple[Axis, ...], p: Params) -> Found:
         return [ops.add(ops.mul(x, common), uniform("row", axes, t)), common, ops.add(count, 1)], [common, x]
 
     start = [ops.expand(ops.const(0.1), axes), ops.const(0.5), ops.const(2)]
-    (x, common, count), (stack, xs) = loop(step, start, [], [p["a"]], 5)
+    (x, common, count), (stack, xs) = trace_loop(step, start, [], [p["a"]], 5)
     cost = ops.add(total(x, axes), ops.add(total(stack, axes), ops.mul(common, ops.cast(count, "float"))))
     return ops.add(cost, total(xs, axes)), {"common": stack, "count": count}
 
@@ -162,7 +167,7 @@ def row_sums(axes: tuple[Axis, ...], p: Params) -> Found:
         return [x, ops.add(ops.mul(0.9, cs[1]), ops.sin(mean))], [mean, ops.exp(ops.mul(0.1, mean))]
 
     start = [ops.expand(ops.const(0.1), axes), ops.const(0.5)]
-    (x, slow), (means, exps) = loop(step, start, [], [p["a"]], 4)
+    (x, slow), (means, exps) = trace_loop(step, start, [], [p["a"]], 4)
     return ops.add(ops.add(slow, total(x, axes)), ops.add(total(means, axes), total(exps, axes))), {"means": means}
 
 
@@ -173,15 +178,15 @@ def bare(axes: tuple[Axis, ...], p: Params) -> Found:
         def once(j: Node, _: Sequence[Node], __: Sequence[Node], qs: Sequence[Node]) -> tuple[list[Node], list[Node]]:
             return [], [ops.exp(ops.mul(qs[0], uniform("once", axes, qs[1], j)))]
 
-        _, (y,) = loop(once, [], [], [*ks, t], 1)
+        _, (y,) = trace_loop(once, [], [], [*ks, t], 1)
         return [], [ops.reshape(y, ())]
 
     def back(t: Node, cs: Sequence[Node], xs: Sequence[Node], _: Sequence[Node]) -> tuple[list[Node], list[Node]]:
         new = ops.add(ops.mul(0.5, cs[0]), xs[0])
         return [new], [ops.sin(new)]
 
-    _, (ys,) = loop(draw, [], [], [p["a"]], 5)
-    (x,), (sines,) = loop(back, [ops.expand(ops.const(0.0), axes)], [ys], [], 5, reverse=True)
+    _, (ys,) = trace_loop(draw, [], [], [p["a"]], 5)
+    (x,), (sines,) = trace_loop(back, [ops.expand(ops.const(0.0), axes)], [ys], [], 5, reverse=True)
     return ops.add(total(x, axes), total(sines, axes)), {"ys": ys}
 
 
@@ -193,13 +198,13 @@ def stopping(axes: tuple[Axis, ...], p: Params, length: int = 40) -> Found:
         new = ops.add(ops.mul(x, ops.exp(ops.mul(0.3, ks[0]))), uniform("x", axes, t))
         over = ops.logical_or(done, ops.less(3.0, new))
         frozen = ops.where(done, x, new)
-        return [frozen, ops.where(done, steps, ops.add(steps, 1)), stopped(over)], [
+        return [frozen, ops.where(done, steps, ops.add(steps, 1)), mark_stopped(over)], [
             ops.where(done, 0.0, ops.log(frozen)),
             ops.where(done, 0, t),
         ]
 
     start = [ops.expand(ops.const(x), axes) for x in (0.1, 0, False)]
-    (x, steps, done), (logs, times) = loop(step, start, [], [p["a"]], length)
+    (x, steps, done), (logs, times) = trace_loop(step, start, [], [p["a"]], length)
     return ops.add(total(x, axes), total(logs, axes)), {"steps": steps, "done": done, "logs": logs, "times": times}
 
 
@@ -214,7 +219,7 @@ def mean_field(axes: tuple[Axis, ...], p: Params) -> Found:
         new = ops.add(ops.mul(ks[0], ops.add(cs[0], ops.sin(mean))), ops.sub(uniform("x", axes, t), ops.mul(0.1, top)))
         return [new], [new, top]
 
-    (x,), (xs, tops) = loop(step, [ops.expand(ops.const(0.1), axes)], [], [p["a"]], 4)
+    (x,), (xs, tops) = trace_loop(step, [ops.expand(ops.const(0.1), axes)], [], [p["a"]], 4)
     return ops.add(total(x, axes), total(ops.mul(xs, xs), axes)), {"tops": tops}
 
 
@@ -230,7 +235,7 @@ def long_plate(axes: tuple[Axis, ...], p: Params) -> Found:
         return [ops.tanh(ops.mul(0.01, ops.sum_axes(units, (LONG,)))), units], []
 
     start = [ops.expand(ops.const(0.1), axes), ops.expand(ops.const(0.2), inside)]
-    (x, units), _ = loop(step, start, [], [p["a"]], 3)
+    (x, units), _ = trace_loop(step, start, [], [p["a"]], 3)
     return ops.add(total(x, axes), total(units, axes)), {"x": x}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ppl.compiler.surrogate.variants import build_gradient
 from ppl.ir.reference.interpret import evaluate
-from ppl.lang.time.record import base_name
+from ppl.lang.loops import base_name
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import Graph, make_env, named
 

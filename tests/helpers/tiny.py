@@ -1,8 +1,7 @@
 """Tiny slabs and tiles: small graphs run as large ones do, in several slabs of two or three rows with tiles of two.
 
 The thresholds of `ppl.tuning` make one slab and one tile of all that tests can afford. Here slabs have two rows at
-least, tiles two at most, and plates of fixed size from two rows on are regions; everything else is as it is.
-"""
+least, tiles two at most, and plates of fixed size from two rows on are regions; everything else is as it is."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from unittest import mock
 
 from ppl.compiler.lower import target as targets
 from ppl.compiler.lower.target import NEVER, Target
-from ppl.runtime.emitted import Emitted
+from ppl.runtime.executable import EmittedProgram
 
 ROWS = (1, 2, 5, 7, 13)
 """Numbers of rows that are worth a run: one slab with one row, one slab, two slabs twice, and four of several tiles."""
@@ -41,7 +40,7 @@ def tiny_target(kind: str = "plain", tile: int = 2) -> Target:
 def tiny(kind: str = "plain", tile: int = 2, plate: int = 2) -> Iterator[Counter[tuple[int, int]]]:
     """Compile for tiny slabs; counts the layouts of calls by (slabs, most tiles of a slab in any region)."""
     found: Counter[tuple[int, int]] = Counter()
-    lay_out = Emitted.laid_out
+    lay_out = EmittedProgram.layout_sizes
 
     def counted(self: Any, sizes: Any, slabs: int) -> Any:
         full = lay_out(self, sizes, slabs)
@@ -53,12 +52,12 @@ def tiny(kind: str = "plain", tile: int = 2, plate: int = 2) -> Iterator[Counter
         cpu = {**targets.TARGETS, "cpu": tiny_target(kind, tile)}
         stack.enter_context(mock.patch.object(targets, "TARGETS", cpu))
         stack.enter_context(mock.patch("ppl.compiler.lower.views.LONG_PLATE", plate))
-        stack.enter_context(mock.patch.object(Emitted, "laid_out", counted))
+        stack.enter_context(mock.patch.object(EmittedProgram, "layout_sizes", counted))
         yield found
 
 
 def _longest(stage: Any, full: Any, slabs: int) -> int:
-    from ppl.compiler.lower.views import axis_size
-    from ppl.compiler.schedule.memory import longest_slab
+    from ppl.compiler.lower.sizes import axis_size
+    from ppl.compiler.schedule.slabs import longest_slab
 
     return longest_slab(axis_size(stage.row).evaluate(full), slabs)

@@ -1,7 +1,7 @@
 """A clock for `ppl.tune` whose times are given, so that a choice can be compared with an exact one."""
 
-from ppl.inference.tuning import bench, race
-from ppl.inference.tuning.clock import Clock
+from ppl.choosing import racing, tune
+from ppl.choosing.racing import Clock
 
 
 def timed_by(seconds):
@@ -26,5 +26,5 @@ def timed_by(seconds):
 
 def same_time(monkeypatch):
     """Every step takes a second, and a thousand gradients are enough."""
-    monkeypatch.setattr(race, "MOST", 1000)
-    monkeypatch.setattr(bench, "Clock", timed_by(lambda config: 1.0))
+    monkeypatch.setattr(racing, "MOST_GRADIENTS", 1000)
+    monkeypatch.setattr(tune, "Clock", timed_by(lambda config: 1.0))

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.compiler.plan.frontier import frontier
+from ppl.choosing.frozen_steps import FrozenSteps
+from ppl.compiler.plan.plan import pareto_frontier
 from ppl.errors import DataError, EstimatorError, OptionError
 from ppl.estimators import Enumerate, ScoreFunction
-from ppl.inference import repeats as repeats_module
-from ppl.inference.repeats import Moments, Repeats
-from ppl.inference.tuning.standing import StandingSteps
+from ppl.inference import gradient_samples as repeats_module
+from ppl.inference.gradient_samples import GradientMoments, GradientSamples
 from ppl.runtime.call import Call
 from tests.program.programs import data, mixed_program, toy, toy_program, units, units_program
 
@@ -75,10 +75,10 @@ def test_memory_is_bounded_by_chunks(monkeypatch):
     program, x = mixed_program(), data(5)
     state = program.init(0, x)
     monkeypatch.setattr(repeats_module, "INTERPRETED_ENTRIES", 600)
-    source = Repeats(program, Call(state, (x,)))
+    source = GradientSamples(program, Call(state, (x,)))
     chunks = list(source(50))
     assert len(chunks) > 3 and sum(len(c["loss"]) for c in chunks) == 50
-    moments = Moments()
+    moments = GradientMoments()
     for chunk in chunks:
         moments.add(chunk)
     for name in moments.parameters:
@@ -101,7 +101,7 @@ def test_prints_and_indexes():
 def test_seconds_are_those_of_a_step_in_fit(monkeypatch):
     program = toy_program()
     state = program.init(0)
-    monkeypatch.setattr(StandingSteps, "seconds", lambda steps: 123.0)
+    monkeypatch.setattr(FrozenSteps, "seconds", lambda steps: 123.0)
     assert program.diagnose(state, repeats=2).seconds == 123.0
     assert program.diagnose(state, repeats=2, particles=2).seconds < 123.0
 
@@ -180,6 +180,6 @@ def test_the_frontier_holds_what_no_other_beats_in_both():
     rng = np.random.default_rng(0)
     for size in [0, 1, 2, *rng.integers(3, 9, 60)]:
         points = [(int(a), int(b)) for a, b in rng.integers(0, 7, (size, 2))]
-        kept = [points[i] for i in frontier(points)]
+        kept = [points[i] for i in pareto_frontier(points)]
         unbeaten = {p for p in points if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)}
         assert kept == sorted(unbeaten)

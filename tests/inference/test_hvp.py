@@ -8,16 +8,18 @@ import pytest
 
 import ppl
 from ppl import Laplace, Normal
-from ppl.compiler.surrogate.second_order import VECTOR, build_hvp
+from ppl.compiler.surrogate.second_order import HVP_VECTOR, build_hvp
 from ppl.errors import DataError, EstimatorError
 from ppl.estimators import Analytic, Enumerate, Pathwise, Rebar, Relaxed, ScoreFunction
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from tests.helpers.exact import expected_loss
 from tests.helpers.law_graphs import LAWS
 from tests.helpers.laws import environment, make_env
 from tests.program.programs import data, mixed_program, toy, toy_program
 
 LOO, MOVING = ScoreFunction("leave_one_out"), ScoreFunction("moving_average")
+
 CASES = {
     "toy, enumerated": ("toy", Enumerate()),
     "toy, rebar": ("toy", Rebar()),
@@ -49,7 +51,9 @@ CASES = {
     "sampled bound": ("elbo_normal_sampled", Pathwise()),
     "mixture": ("likelihood_mixture", "auto"),
 }
+
 POWER, WIDTH, H = 0.05, 5, 2e-3
+
 REPEATS = {"normal, score": 400_000}
 
 
@@ -96,7 +100,7 @@ def test_expected_product_is_the_exact_one(case):
     norm = np.sqrt(sum(np.sum(h**2) for h in exact.values()))
     repeats = REPEATS.get(case, 60_000)
     env = make_env(compiled, graph, variant, sizes={"repeats": repeats}, seed=11)
-    env = replace(env, params={**graph.params, **{VECTOR + k: v for k, v in vector.items()}})
+    env = replace(env, params={**graph.params, **{HVP_VECTOR + k: v for k, v in vector.items()}})
     found = evaluate(list(variant.grads.values()), env)
     for name, samples in zip(variant.grads, found, strict=True):
         mean, error = samples.mean(0), samples.std(0) / np.sqrt(repeats)
@@ -115,7 +119,7 @@ def test_compiled_product_is_the_interpreters(particles):
     variant = compiled.variant("hvp")
     bound = compiled.binder.bind((x,), None, 30)
     env = Env(
-        params={**state.params, **{VECTOR + k: v for k, v in vector.items()}},
+        params={**state.params, **{HVP_VECTOR + k: v for k, v in vector.items()}},
         inputs={"x": bound.arrays[0]},
         sizes={**bound.rows, "particles": particles},
         scales=bound.scales,

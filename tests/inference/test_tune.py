@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 import ppl
+import ppl.estimators
 from ppl import Bernoulli, Normal
+from ppl.choosing import contender
+from ppl.choosing.racing import pick_winner
 from ppl.errors import EstimatorError, OptionError, ParameterError
 from ppl.estimators import (
     ARM,
@@ -18,8 +21,6 @@ from ppl.estimators import (
     Relaxed,
     ScoreFunction,
 )
-from ppl.inference.tuning import contender
-from ppl.inference.tuning.race import winner
 from tests.inference.clocks import same_time
 from tests.program.programs import data, mixed, mixed_program, toy, units_program
 
@@ -40,6 +41,7 @@ COSTS = {
     "exp(-10 x²)": (lambda x: np.exp(-10 * x**2), ScoreFunction),
     "cos(5 x)": (lambda x: np.cos(5 * x), ScoreFunction),
 }
+
 SLOPES = {
     "square": lambda x: 2 * (x - 0.5),
     "far square": lambda x: 2 * (x - 3),
@@ -174,15 +176,15 @@ class Row:
 
 def test_ties_go_to_the_first():
     a, b, c = Row(1.02), Row(1.0), Row(1.1)
-    assert winner([a, b, c]) is a and winner([c, b]) is b and winner([c, a, b]) is a
+    assert pick_winner([a, b, c]) is a and pick_winner([c, b]) is b and pick_winner([c, a, b]) is a
     a, b, c = Row(0.0, 2.0, 0.0), Row(0.0, error=0.0), Row(0.0, 1.02, 0.0)
-    assert winner([a, b, c]) is b and winner([a, c, b]) is c
+    assert pick_winner([a, b, c]) is b and pick_winner([a, c, b]) is c
 
 
 def test_what_few_gradients_say_does_not_count_for_a_choice():
     """A cost that may be low by luck loses to one that is known, and is not taken for equal to it either."""
     known, lucky = Row(1.0, error=0.01), Row(0.95, error=0.2)
-    assert winner([known, lucky]) is known and winner([lucky, known]) is known
+    assert pick_winner([known, lucky]) is known and pick_winner([lucky, known]) is known
 
 
 def test_budget_must_be_positive():

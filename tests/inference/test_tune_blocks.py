@@ -7,10 +7,10 @@ import pytest
 
 import ppl
 from ppl import Normal
+from ppl.choosing.contender import STEPS_PER_BLOCK, BlockMoments, Contender, block_gradients
+from ppl.compiler.plan.plan import Configuration
 from ppl.estimators import Pathwise, ScoreFunction
-from ppl.inference.tuning.blocks import BLOCK, BlockMoments, blocks
-from ppl.inference.tuning.contender import Config, Contender
-from ppl.runtime.call import Call, bind, run
+from ppl.runtime.call import Call, bind_call, run_variant
 
 
 @ppl.model
@@ -25,16 +25,19 @@ DATA = np.array([0.1, 2.0, -0.4])
 
 def contender(estimator, particles=2):
     program = ppl.compile(model, estimator, particles=particles)
-    return Contender(Config((("w", estimator),), particles), program, Call(program.init(3, DATA), (DATA,)))
+    return Contender(Configuration((("w", estimator),), particles), program, Call(program.init(3, DATA), (DATA,)))
 
 
 def test_sums_of_the_loop_are_those_of_single_gradients():
     """The moments of blocks are those of the same steps' gradients, one call each, scaled to all rows."""
     c = contender(Pathwise())
-    chunk = next(blocks(c.program, c.call))
-    bound = bind(c.program, c.call)
-    grads = np.array([run(replace(bound, step=bound.step + i), "gradient").grad for i in range(2 * BLOCK)], np.float64)
-    parts = grads.reshape(2, BLOCK, -1)
+    chunk = next(block_gradients(c.program, c.call))
+    bound = bind_call(c.program, c.call)
+    grads = np.array(
+        [run_variant(replace(bound, step=bound.step + i), "gradient").grad for i in range(2 * STEPS_PER_BLOCK)],
+        np.float64,
+    )
+    parts = grads.reshape(2, STEPS_PER_BLOCK, -1)
     np.testing.assert_allclose(chunk["grad m"][:2], parts.mean(1), rtol=2e-4, atol=1e-5)
     np.testing.assert_allclose(chunk["square m"][:2], (parts**2).mean(1), rtol=2e-4)
 
@@ -49,7 +52,7 @@ def test_the_variance_of_blocks_is_that_of_a_closed_form(particles):
         c.draw()
     exact = 2 * len(DATA) * 4 * 2 * 0.7**2 / particles
     found, error = c.alone
-    assert c.repeats == 1000 * BLOCK and abs(found - exact) < 4 * error
+    assert c.repeats == 1000 * STEPS_PER_BLOCK and abs(found - exact) < 4 * error
     assert error == pytest.approx(np.sqrt(2 / c.repeats) * exact, rel=0.1)  # a Normal slope's, squared
     np.testing.assert_allclose(c.moments.gradient("grad m").mean, 2 * (3 * -0.5 - DATA.sum()) * np.ones(2), rtol=0.01)
 
@@ -62,7 +65,7 @@ def test_a_variance_that_rounding_hides_is_taken_from_single_gradients():
         ppl.cost("c", ppl.sample("x", Normal(ppl.param("m", 1.0), 1e-5)) ** 2)
 
     program = ppl.compile(narrow, Pathwise())
-    c = Contender(Config((("x", Pathwise()),), 1), program, Call(program.init(0), ()))
+    c = Contender(Configuration((("x", Pathwise()),), 1), program, Call(program.init(0), ()))
     c.run_compiled(short=True)
     assert not isinstance(c.moments, BlockMoments)
     for _ in range(10):

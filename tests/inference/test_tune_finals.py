@@ -8,19 +8,27 @@ import pytest
 
 import ppl
 from ppl import Normal
+from ppl.choosing import racing, tune
+from ppl.choosing.contender import pool_variances, variance_law_terms, variance_ratio
+from ppl.choosing.racing import (
+    CLOSE_FACTOR,
+    NEAR_FACTOR,
+    CostEstimate,
+    FinalRounds,
+    best_of_each_estimator,
+    corrected_choices,
+    neighbouring_particles,
+)
+from ppl.compiler.plan.plan import Configuration
 from ppl.errors import NonFiniteError
 from ppl.estimators import Analytic, Combine, DisARM, Enumerate, MeasureValued, Pathwise, Rebar, Relaxed, ScoreFunction
-from ppl.inference.tuning import bench, race
-from ppl.inference.tuning.contender import Config
-from ppl.inference.tuning.finals import CLOSE, NEAR, Expected, Finals, beside, corrected, first_of_each
-from ppl.inference.tuning.laws import pool, scaled, terms_of
 from tests.inference.clocks import timed_by
 
 LEAVE, AVERAGE = ScoreFunction("leave_one_out"), ScoreFunction("moving_average")
 
 
 def config(estimator, particles):
-    return Config((("b", estimator),), particles)
+    return Configuration((("b", estimator),), particles)
 
 
 def leave_one_out_variance(p, costs, particles):
@@ -44,16 +52,16 @@ def test_the_law_of_leave_one_out_holds_for_every_number_of_particles():
     """Two exact variances give the others."""
     numbers = (2, 3, 5, 8)
     exact = [leave_one_out_variance(0.3, (1.0, 2.5), k) for k in numbers]
-    terms = np.array([terms_of(config(LEAVE, k)) for k in numbers])
+    terms = np.array([variance_law_terms(config(LEAVE, k)) for k in numbers])
     unknown = np.linalg.solve(terms[:2], exact[:2])
     np.testing.assert_allclose(terms @ unknown, exact, rtol=1e-12)
 
 
 def test_what_obeys_no_law_has_none():
     free = (ScoreFunction("optimal"), Combine(Pathwise(), LEAVE), Relaxed())
-    assert all(terms_of(config(e, 4)) == () for e in free)
-    assert terms_of(config(Combine(Pathwise(), AVERAGE), 4)) == (0.25,)
-    assert scaled(config(AVERAGE, 4), 16) == 1 / 4 and scaled(config(LEAVE, 4), 16) == 3 / 15
+    assert all(variance_law_terms(config(e, 4)) == () for e in free)
+    assert variance_law_terms(config(Combine(Pathwise(), AVERAGE), 4)) == (0.25,)
+    assert variance_ratio(config(AVERAGE, 4), 16) == 1 / 4 and variance_ratio(config(LEAVE, 4), 16) == 3 / 15
 
 
 def test_variances_of_one_estimator_are_put_together():
@@ -66,12 +74,12 @@ def test_variances_of_one_estimator_are_put_together():
         for k, v in zip(numbers, off, strict=True)
     ]
     lonely = drawn(DisARM(), 4, 1.0, 0.1, 100)
-    pool([*group, lonely])
+    pool_variances([*group, lonely])
     for c, v in zip(group, exact, strict=True):
         assert c.pooled[0] == pytest.approx(v, rel=0.01) and c.pooled[1] < 0.01 * v
     assert lonely.pooled is None
     pair = [drawn(DisARM(), 1, 1.2, 0.3, 100), drawn(DisARM(), 4, 0.25, 0.02, 900)]
-    pool(pair)
+    pool_variances(pair)
     together = (100 * 1.2 + 900 * 4 * 0.25) / 1000
     assert [c.pooled[0] for c in pair] == pytest.approx([together, together / 4])
     assert [c.pooled[1] for c in pair] == pytest.approx([x * np.hypot(0.1 * 0.3, 0.9 * 4 * 0.02) for x in (1, 0.25)])
@@ -79,44 +87,47 @@ def test_variances_of_one_estimator_are_put_together():
 
 def test_the_first_ones_to_be_compiled_are_one_of_each_of_the_best_estimators():
     listed = [
-        Expected(1.0, 1.0, config(LEAVE, 16)),
-        Expected(1.1, 1.0, config(LEAVE, 8)),
-        Expected(0.95 * NEAR, 1.0, config(DisARM(), 4)),
-        Expected(0.96 * NEAR, 1.0, config(AVERAGE, 4)),
-        Expected(0.97 * NEAR, 1.0, config(MeasureValued(), 4)),
-        Expected(1.05 * NEAR, 1.0, config(ScoreFunction(), 4)),
+        CostEstimate(1.0, 1.0, config(LEAVE, 16)),
+        CostEstimate(1.1, 1.0, config(LEAVE, 8)),
+        CostEstimate(0.95 * NEAR_FACTOR, 1.0, config(DisARM(), 4)),
+        CostEstimate(0.96 * NEAR_FACTOR, 1.0, config(AVERAGE, 4)),
+        CostEstimate(0.97 * NEAR_FACTOR, 1.0, config(MeasureValued(), 4)),
+        CostEstimate(1.05 * NEAR_FACTOR, 1.0, config(ScoreFunction(), 4)),
     ]
-    assert first_of_each(listed) == [e.config for e in (listed[0], *listed[2:5])]
-    assert first_of_each([listed[0], *listed[-1:]]) == [listed[0].config, listed[-1].config]
+    assert best_of_each_estimator(listed) == [e.config for e in (listed[0], *listed[2:5])]
+    assert best_of_each_estimator([listed[0], *listed[-1:]]) == [listed[0].config, listed[-1].config]
 
 
 def test_among_exact_ones_those_of_near_the_least_time_are_compiled():
-    exact = [Expected(0.0, 1.0, config(Analytic(), 1)), Expected(0.0, 1.1 * NEAR, config(Enumerate(), 1))]
-    assert first_of_each([*exact, Expected(1e-9, 1.0, config(LEAVE, 2))]) == [config(Analytic(), 1)]
+    exact = [
+        CostEstimate(0.0, 1.0, config(Analytic(), 1)),
+        CostEstimate(0.0, 1.1 * NEAR_FACTOR, config(Enumerate(), 1)),
+    ]
+    assert best_of_each_estimator([*exact, CostEstimate(1e-9, 1.0, config(LEAVE, 2))]) == [config(Analytic(), 1)]
 
 
 def test_times_of_the_first_ones_correct_the_prices_of_the_others():
     """Leave-one-out takes twice its price: so the other pair is near the best, and other particles of it are not."""
     listed = [
-        Expected(1.0, 1.0, config(LEAVE, 16)),
-        Expected(2.2, 0.5, config(LEAVE, 8)),
-        Expected(1.2, 1.0, config(DisARM(), 16)),
-        Expected(2.4, 0.5 * 0.99 * CLOSE, config(DisARM(), 8)),
-        Expected(4.8, 0.25 * 1.01 * CLOSE, config(DisARM(), 4)),
+        CostEstimate(1.0, 1.0, config(LEAVE, 16)),
+        CostEstimate(2.2, 0.5, config(LEAVE, 8)),
+        CostEstimate(1.2, 1.0, config(DisARM(), 16)),
+        CostEstimate(2.4, 0.5 * 0.99 * CLOSE_FACTOR, config(DisARM(), 8)),
+        CostEstimate(4.8, 0.25 * 1.01 * CLOSE_FACTOR, config(DisARM(), 4)),
     ]
     heads = [
         SimpleNamespace(config=config(e, 16), trace=v, squared_bias=0.0, seconds=s)
         for e, v, s in ((LEAVE, 1.0, 2.0), (DisARM(), 1.2, 1.0))
     ]
-    assert corrected(listed, heads) == [config(DisARM(), 8)]
+    assert corrected_choices(listed, heads) == [config(DisARM(), 8)]
 
 
 def test_gradients_that_are_alike_by_chance_are_not_exact():
     """No variance was seen at the start, but compiled steps show some: particles follow from that."""
-    listed = [Expected(0.0, s, config(LEAVE, k)) for k, s in ((2, 1.0), (8, 1.2), (16, 9.0))]
-    (first,) = first_of_each(listed)
+    listed = [CostEstimate(0.0, s, config(LEAVE, k)) for k, s in ((2, 1.0), (8, 1.2), (16, 9.0))]
+    (first,) = best_of_each_estimator(listed)
     head = SimpleNamespace(config=first, trace=1.0, squared_bias=0.0, seconds=1.0)
-    assert corrected(listed, [head]) == [config(LEAVE, 8)]
+    assert corrected_choices(listed, [head]) == [config(LEAVE, 8)]
 
 
 def test_auxiliary_variables_of_the_programs_own_choice_settle(monkeypatch):
@@ -132,8 +143,8 @@ def test_auxiliary_variables_of_the_programs_own_choice_settle(monkeypatch):
     def model():
         ppl.cost("c", 7.0 + ppl.sample("b", ppl.Bernoulli(logits=ppl.param("l", 0.3))))
 
-    monkeypatch.setattr(bench, "Clock", Given)
-    monkeypatch.setattr(race, "MOST", 500)
+    monkeypatch.setattr(tune, "Clock", Given)
+    monkeypatch.setattr(racing, "MOST_GRADIENTS", 500)
     program = ppl.compile(model, AVERAGE)
     ppl.tune(program, program.init(0), candidates=(AVERAGE, LEAVE), particles=(1, 2, 4), seed=0)
     assert (config(AVERAGE, 1), True) in made and (config(LEAVE, 4), False) in made
@@ -147,7 +158,7 @@ def test_more_particles_are_measured_where_a_baseline_is_made_of_them():
         return SimpleNamespace(config=config(estimator, particles), trace=trace, squared_bias=0.0, seconds=1.0)
 
     clock = SimpleNamespace(price=lambda c: None)
-    finals = Finals(clock, 1.0, lambda c: known(c["b"], c.particles, 0.0), lambda c: (2, 4, 8), None, None)
+    finals = FinalRounds(clock, 1.0, lambda c: known(c["b"], c.particles, 0.0), lambda c: (2, 4, 8), None, None)
     begun = [known(e, 2, v) for e, v in variances.items()]
     (asked,) = finals.doubtful(begun)
     assert asked.config == config(LEAVE, 8)
@@ -169,8 +180,8 @@ def test_the_budget_ends_what_is_tried_by_what_draws_take_and_not_by_prices(monk
         b = ppl.sample("b", ppl.Bernoulli(logits=np.zeros(4) + ppl.param("l", 0.3)))
         ppl.cost("c", (b.sum() - 1.7) ** 2)
 
-    monkeypatch.setattr(bench, "Clock", Given)
-    monkeypatch.setattr(race, "MOST", 500)
+    monkeypatch.setattr(tune, "Clock", Given)
+    monkeypatch.setattr(racing, "MOST_GRADIENTS", 500)
     program = ppl.compile(model, ScoreFunction())
     listed = (ScoreFunction(), AVERAGE, DisARM(), MeasureValued(), Rebar())
     found = ppl.tune(program, program.init(0), candidates=listed, particles=1, budget_seconds=5, seed=0)
@@ -191,8 +202,8 @@ def test_prices_and_not_interpreted_steps_say_what_is_compiled(monkeypatch):
         b = ppl.sample("b", ppl.Bernoulli(logits=np.zeros(8) + ppl.param("l", 0.3)))
         ppl.cost("c", (b * np.arange(8.0)).sum())
 
-    monkeypatch.setattr(bench, "Clock", Given)
-    monkeypatch.setattr(race, "MOST", 500)
+    monkeypatch.setattr(tune, "Clock", Given)
+    monkeypatch.setattr(racing, "MOST_GRADIENTS", 500)
     program = ppl.compile(model, ScoreFunction())
     plan = ppl.tune(program, program.init(0), candidates=tuple(compiled), particles=(1, 2, 4, 8), seed=0).explain()
     assert plan["b"].estimator == LEAVE and plan.particles == 8
@@ -200,7 +211,7 @@ def test_prices_and_not_interpreted_steps_say_what_is_compiled(monkeypatch):
 
 def test_an_exact_choice_takes_the_least_number_of_particles(monkeypatch):
     """Nodes are measured with four particles, since a candidate takes no fewer than two; an exact one takes one."""
-    monkeypatch.setattr(bench, "Clock", timed_by(lambda c: 0.5 if c["b"] == Analytic() else 1.0))
+    monkeypatch.setattr(tune, "Clock", timed_by(lambda c: 0.5 if c["b"] == Analytic() else 1.0))
 
     @ppl.model
     def model():
@@ -228,6 +239,11 @@ def test_particles_beside_those_of_the_best_are_measured():
         return SimpleNamespace(config=config(estimator, particles), cost=cost, seconds=1.0)
 
     counts = (1, 2, 4, 8, 16)
-    begun = [known(LEAVE, 16, 1.0), known(DisARM(), 4, 0.99 * CLOSE), known(DisARM(), 2, 2.0), known(AVERAGE, 4, 1.4)]
-    assert beside(begun, lambda c: counts) == [config(LEAVE, 8), config(DisARM(), 8)]
-    assert beside(begun, lambda c: ()) == []
+    begun = [
+        known(LEAVE, 16, 1.0),
+        known(DisARM(), 4, 0.99 * CLOSE_FACTOR),
+        known(DisARM(), 2, 2.0),
+        known(AVERAGE, 4, 1.4),
+    ]
+    assert neighbouring_particles(begun, lambda c: counts) == [config(LEAVE, 8), config(DisARM(), 8)]
+    assert neighbouring_particles(begun, lambda c: ()) == []

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 import ppl
+import ppl.estimators
 from ppl import Bernoulli
+from ppl.choosing import tune
 from ppl.errors import EstimatorError, OptionError
 from ppl.estimators import DisARM, Enumerate, MeasureValued, Relaxed, ScoreFunction, StraightThrough
-from ppl.inference.tuning import bench
 from tests.inference.clocks import timed_by
 
 SCORE, LEAVE, PAIR, MEASURE = ScoreFunction(), ScoreFunction("leave_one_out"), DisARM(), MeasureValued()
+
 P = np.array([0.6, 0.3])
 
 
@@ -75,6 +77,7 @@ def exact(f, p, estimator, particles):
 
 
 COSTS = {"a high level": np.array([[5.0, 5.2], [4.9, 5.6]]), "one state": np.array([[0.0, 0.0], [0.0, 1.0]])}
+
 SECONDS = {SCORE: (1.0, 0.5), LEAVE: (1.0, 0.4), PAIR: (1.0, 0.8), MEASURE: (4.0, 1.5)}
 
 
@@ -98,7 +101,7 @@ def table_model(table):
 @pytest.mark.parametrize("case", COSTS)
 def test_the_best_estimator_and_number_of_particles_are_found(case, monkeypatch):
     """Every variance is within 5 standard errors of the exact one, and the choice has the least exact cost."""
-    monkeypatch.setattr(bench, "Clock", timed_by(seconds_of))
+    monkeypatch.setattr(tune, "Clock", timed_by(seconds_of))
     program = ppl.compile(table_model(COSTS[case]), SCORE, dtype="float64")
     candidates, counts = (SCORE, LEAVE, PAIR, MEASURE), (1, 2, 4)
     plan = ppl.tune(program, program.init(0), candidates=candidates, particles=counts, seed=1).explain()
@@ -142,7 +145,7 @@ def test_nodes_that_share_a_cost_are_tried_together(monkeypatch):
     def f(bits):
         return 2 + 0.5 * bits[0] + bits[1]
 
-    monkeypatch.setattr(bench, "Clock", timed_by(lambda c: TOGETHER[tuple(e for _, e in c.estimators)]))
+    monkeypatch.setattr(tune, "Clock", timed_by(lambda c: TOGETHER[tuple(e for _, e in c.estimators)]))
     program = ppl.compile(model, SCORE, dtype="float64")
     plan = ppl.tune(program, program.init(0), candidates=(SCORE, PAIR), particles=1).explain()
     assert [plan[n].estimator for n in "ab"] == [PAIR, PAIR]
@@ -160,7 +163,7 @@ def two_pairs():
 
 
 def test_seeds_make_it_reproducible(monkeypatch):
-    monkeypatch.setattr(bench, "Clock", timed_by(seconds_of))
+    monkeypatch.setattr(tune, "Clock", timed_by(seconds_of))
     program = ppl.compile(table_model(COSTS["one state"]), SCORE)
     state = program.init(0)
     first, again, other = (
@@ -172,7 +175,7 @@ def test_seeds_make_it_reproducible(monkeypatch):
 
 def test_equal_choices_leave_the_program_as_it_is(monkeypatch):
     """Score functions with baselines that differ by nothing: of equal costs, the program's own."""
-    monkeypatch.setattr(bench, "Clock", timed_by(lambda config: float(config.particles)))
+    monkeypatch.setattr(tune, "Clock", timed_by(lambda config: float(config.particles)))
     program = ppl.compile(table_model(COSTS["one state"]), ScoreFunction(), particles=2)
     plan = ppl.tune(program, program.init(0), candidates=(ScoreFunction(rate=0.3), ScoreFunction())).explain()
     assert plan["b"].estimator == ScoreFunction() and plan.particles == 2
@@ -193,7 +196,7 @@ def test_biased_candidates_compete_by_their_mean_squared_error(slow, expected, m
         ppl.cost("c", (ppl.sample("b", Bernoulli(logits=ppl.param("logit", np.log(p / (1 - p))))) - w) ** 2)
 
     times = {SCORE: 1.0, StraightThrough(): slow}
-    monkeypatch.setattr(bench, "Clock", timed_by(lambda c: times[c["b"]]))
+    monkeypatch.setattr(tune, "Clock", timed_by(lambda c: times[c["b"]]))
     program = ppl.compile(model, SCORE, dtype="float64")
     plan = ppl.tune(program, program.init(0), candidates=tuple(times), particles=1, allow_bias=True).explain()
     rows = {m.estimator: m for m in plan.measured["b"]}
@@ -213,7 +216,7 @@ def test_biased_candidates_compete_by_their_mean_squared_error(slow, expected, m
 
 def test_without_leave_nothing_biased_is_taken(monkeypatch):
     """However fast it is; where there is nothing else, there is an error."""
-    monkeypatch.setattr(bench, "Clock", timed_by(lambda c: 1e-6 if c.biased else 1.0))
+    monkeypatch.setattr(tune, "Clock", timed_by(lambda c: 1e-6 if c.biased else 1.0))
     biased = (Relaxed(), Relaxed(hard=True), StraightThrough())
     for start in (SCORE, Relaxed()):
         program = ppl.compile(table_model(COSTS["one state"]), start)

@@ -9,14 +9,18 @@ from ppl.ir import ops
 from ppl.ir.external import External
 from ppl.ir.node import make
 from ppl.ir.reference import noise
-from ppl.ir.reference.interpret import Env, evaluate, evaluate_intermediates
-from ppl.ir.types import PARTICLES, REPEATS, TRUNK, Axis, Copy, Kind, branch_axis
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate, evaluate_intermediates
+from ppl.ir.types import PARTICLES, PRIMAL, REPEATS, Axis, Branch, Kind, branch_axis
 
 pytestmark = pytest.mark.tiny
 
 DATA = Axis("data", Kind.PLATE)
+
 FIXED = Axis("units", Kind.PLATE, 3, depth=1)
+
 ENUM = Axis("z", Kind.ENUM, 2)
+
 KEY = noise.mix(4, noise.node_hash("z"))
 
 
@@ -48,7 +52,7 @@ def test_nested_fixed_plates_and_repeats_extend_the_row():
 
 
 def test_enumeration_and_branches_share_noise():
-    node = make("noise", name="z", purpose=0, axes=(ENUM, branch_axis((TRUNK, Copy(0, "z", 0)))), shape=(3,))
+    node = make("noise", name="z", purpose=0, axes=(ENUM, branch_axis((PRIMAL, Branch(0, "z", 0)))), shape=(3,))
     (u,) = evaluate([node], Env())
     assert u.shape == (2, 2, 3)
     np.testing.assert_array_equal(u, np.broadcast_to(u[:1, :1], u.shape))

@@ -7,10 +7,11 @@ import pytest
 
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
-from ppl.ir.loop import loop, split_args
+from ppl.ir.loop import split_args, trace_loop
 from ppl.ir.node import make, topological
 from ppl.ir.reference import noise
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import Axis, Kind
 from ppl.ir.verify import verify
@@ -19,9 +20,13 @@ from tests.helpers.grads import check_grads
 pytestmark = pytest.mark.tiny
 
 ROWS = Axis("rows", Kind.PLATE)
+
 LENGTH = 4
+
 RNG = np.random.default_rng(3)
+
 XS = RNG.normal(size=(LENGTH, 2))
+
 ENV = Env(sizes={"rows": 3}, seed=11, step=5)
 
 
@@ -48,7 +53,7 @@ def unrolled(step, inits, xs, consts, length):
 
 
 def outputs(kind, x0, xs, w):
-    run = loop if kind == "loop" else unrolled
+    run = trace_loop if kind == "loop" else unrolled
     carries, ys = run(step, [x0], [xs], [w], LENGTH)
     return [*carries, *ys]
 
@@ -74,7 +79,7 @@ def test_noise_inside_takes_the_step_number_as_loop_time():
     def draw(index, carries, slices, consts):
         return [], [make("noise", index, name="walk", purpose=2, axes=(ROWS,), shape=(2,))]
 
-    (u,) = evaluate(loop(draw, [], [], [], LENGTH)[1], env())
+    (u,) = evaluate(trace_loop(draw, [], [], [], LENGTH)[1], env())
     key = noise.mix(11, noise.node_hash("walk"))
     for t in range(LENGTH):
         expected = noise.uniforms(np.arange(6).reshape(3, 2), key, t, 5, 2, np.float64)
@@ -118,7 +123,7 @@ def test_integer_carries_have_no_gradient_and_do_no_harm():
         return [ops.add(n, 1), ops.mul(x, ops.add(ops.cast(n, "float"), consts[0]))], []
 
     def run(w):
-        carries, _ = loop(count, [ops.const(1), ops.const(1.0)], [], [w], 3)
+        carries, _ = trace_loop(count, [ops.const(1), ops.const(1.0)], [], [w], 3)
         return carries[1]
 
     check_grads(run, np.array(0.5))
@@ -131,11 +136,11 @@ def test_loops_nest():
         def inner(i, cs, vs, ks):
             return [ops.add(cs[0], ops.sin(ops.mul(ks[0], cs[0])))], []
 
-        (x,), _ = loop(inner, [carries[0]], [], [consts[0]], 2)
+        (x,), _ = trace_loop(inner, [carries[0]], [], [consts[0]], 2)
         return [x], [x]
 
     def run(x, w):
-        carries, ys = loop(outer, [x], [], [w], 3)
+        carries, ys = trace_loop(outer, [x], [], [w], 3)
         return [*carries, *ys]
 
     check_grads(run, np.array([0.4, 0.1]), np.array([0.7, 1.3]))
@@ -151,8 +156,8 @@ def test_a_reverse_loop_is_a_loop_over_the_turned_stack_turned():
     xs, c = make("param", name="x1", shape=(LENGTH, 2)), ops.const(np.ones(2))
     turned = ops.window(xs, ((LENGTH - 1, LENGTH, -1), (0, 2, 1)))
     inits = [ops.zeros_like(c.type), ops.const(0.0)]
-    (last, _), (ys, _) = loop(returns, inits, [xs, xs], [c], LENGTH, reverse=True)
-    (other, _), (zs, _) = loop(returns, inits, [turned, turned], [c], LENGTH)
+    (last, _), (ys, _) = trace_loop(returns, inits, [xs, xs], [c], LENGTH, reverse=True)
+    (other, _), (zs, _) = trace_loop(returns, inits, [turned, turned], [c], LENGTH)
     zs = ops.window(zs, ((LENGTH - 1, LENGTH, -1), (0, 2, 1)))
     found = evaluate([last, ys, other, zs], env())
     np.testing.assert_array_equal(found[0], found[2])
@@ -162,10 +167,10 @@ def test_a_reverse_loop_is_a_loop_over_the_turned_stack_turned():
 @pytest.mark.parametrize("reverse", [False, True])
 def test_loops_in_step_become_one_that_makes_nothing_unread(reverse):
     x0, xs, w = params()
-    carries, (first, _) = loop(step, [x0], [xs], [w], LENGTH)
+    carries, (first, _) = trace_loop(step, [x0], [xs], [w], LENGTH)
     scaled = ops.mul(ops.add(first, ops.expand(w, (), (LENGTH, 2))), 0.5)
     inits = [ops.zeros_like(w.type), ops.const(0.0)]
-    (total, _), (ys, _) = loop(returns, inits, [scaled, first], [w], LENGTH, reverse)
+    (total, _), (ys, _) = trace_loop(returns, inits, [scaled, first], [w], LENGTH, reverse)
     graph = [carries[0], total, ops.reduce_sum(ys, 0), ops.reduce_sum(ops.mul(first, first))]
     small = simplify(graph, strict=True)
     verify(small)

@@ -9,16 +9,18 @@ import ppl
 from ppl.estimators import Rebar
 from ppl.ir import ops
 from ppl.ir.node import Node, make, topological
-from ppl.ir.reference.interpret import Env, evaluate
-from ppl.ir.rewrites.narrow import entries_read, narrow
-from ppl.ir.types import TRUNK, Axis, Copy, Kind, branch_axis
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
+from ppl.ir.rewrites.branches import branch_entries_read, drop_unread_branches
+from ppl.ir.types import PRIMAL, Axis, Branch, Kind, branch_axis
 from ppl.ir.verify import verify
 from ppl.models import sbn
 
 pytestmark = pytest.mark.tiny
 
 DATA = Axis("data", Kind.PLATE)
-BRANCH = branch_axis((TRUNK, Copy(0, "z", 0), Copy(0, "z", 1), Copy(1, "y", 0)))
+
+BRANCH = branch_axis((PRIMAL, Branch(0, "z", 0), Branch(0, "z", 1), Branch(1, "y", 0)))
 
 
 def product(x: Node, name: str = "w") -> Node:
@@ -55,7 +57,7 @@ def test_a_product_loses_the_entries_that_no_use_reads():
     common = ops.exp(x)
     y = ops.add(product(common), ops.tanh(product(ops.sin(common), "v")))
     outputs = [entry(y, 1), entry(y, 1, 3), entry(common, 0)]
-    small = narrow(outputs)
+    small = drop_unread_branches(outputs)
     verify(small)
     assert widths(outputs) == [4, 4] and widths(small) == [2, 2]
     assert [n.type for n in small] == [n.type for n in outputs]
@@ -64,14 +66,14 @@ def test_a_product_loses_the_entries_that_no_use_reads():
 
 
 def test_routes_between_axes_and_broadcasts_are_followed():
-    pair = branch_axis((TRUNK, Copy(0, "z", 0)))
+    pair = branch_axis((PRIMAL, Branch(0, "z", 0)))
     x = make("input", name="x", axes=(DATA, BRANCH), shape=(3,))
     wide = ops.mul(product(x), make("expand", ops.const(2.0), axes=(DATA, BRANCH), shape=(2,), live=None))
     joined = make("route", wide, to=pair, terms=(((0, 0), (0, 2)), ((0, 3),)), live=(True, True))
     outputs = [entry(ops.tanh(joined), 0)]
     order = topological(outputs)
-    assert entries_read(order, outputs)[wide] == {0, 2}
-    small = narrow(outputs)
+    assert branch_entries_read(order, outputs)[wide] == {0, 2}
+    small = drop_unread_branches(outputs)
     verify(small)
     assert widths(small) == [2]
     np.testing.assert_allclose(*values(outputs + small), rtol=1e-12)
@@ -81,13 +83,13 @@ def test_a_graph_whose_products_are_all_read_stays_as_it_is():
     x = make("input", name="x", axes=(DATA, BRANCH), shape=(3,))
     everything = ops.sum_axes(product(x), (BRANCH,))
     outputs = [everything, entry(ops.exp(x), 0)]
-    assert narrow(outputs) == outputs
+    assert drop_unread_branches(outputs) == outputs
 
 
 def test_stopped_trunks_take_no_part_in_backward_products():
     objective = ppl.elbo(sbn.generative, sbn.guide, kl="sampled")
     program = ppl.compile(objective, estimators=Rebar(), data=ppl.spec((None, 64)))
     order = topological(list(program.prepare().variant("gradient").stages["simplify"].values()))
-    backward = [n for n in order if n.op == "contract" and n.type.branch and TRUNK not in n.type.branch.copies]
+    backward = [n for n in order if n.op == "contract" and n.type.branch and PRIMAL not in n.type.branch.copies]
     # Back to h/0 through `down/0` and `up/1` come its two soft entries, back to h/1 through `down/1` those and its own.
     assert sorted((n.type.shape, len(n.type.branch.copies)) for n in backward) == [((32,), 4), ((64,), 2), ((64,), 2)]

@@ -9,17 +9,19 @@ import pytest
 
 from ppl.errors import ShapeError
 from ppl.ir import ops
-from ppl.ir.loop import Body, loop
+from ppl.ir.loop import Body, trace_loop
 from ppl.ir.node import Node, _interned, make, substitute, topological
 from ppl.ir.show import show
-from ppl.ir.types import PARTICLES, TRUNK, Axis, Copy, Kind, Type, branch_axis
+from ppl.ir.types import PARTICLES, PRIMAL, Axis, Branch, Kind, Type, branch_axis
 from ppl.ir.verify import verify
 
 pytestmark = pytest.mark.tiny
 
 DATA = Axis("data", Kind.PLATE)
+
 SCALAR = Type()
-BRANCH = branch_axis((TRUNK, Copy(0, "z", 0)))
+
+BRANCH = branch_axis((PRIMAL, Branch(0, "z", 0)))
 
 
 def param(name="x", *shape):
@@ -69,14 +71,14 @@ def test_deep_graphs_need_no_recursion():
 
 
 def test_verify_accepts_a_good_graph():
-    carries, ys = loop(lambda i, c, v, k: ([ops.mul(c[0], k[0])], [c[0]]), [param()], [], [param("w")], 3)
+    carries, ys = trace_loop(lambda i, c, v, k: ([ops.mul(c[0], k[0])], [c[0]]), [param()], [], [param("w")], 3)
     verify([*carries, *ys, ops.add(ops.expand(param(), (BRANCH,)), ops.expand(param(), (DATA,)))])
 
 
 def _bad_graphs():
     x, wide = param("x", 2), ops.expand(param("x", 2), (DATA,))
     out_of_order = Type((PARTICLES, DATA))
-    unsorted = Axis("branch", Kind.BRANCH, 2, 0, (Copy(0, "z", 0), TRUNK))
+    unsorted = Axis("branch", Kind.BRANCH, 2, 0, (Branch(0, "z", 0), PRIMAL))
     arg = make("arg", uid=-1, axes=(), shape=(), dtype="float")
     index = make("arg", uid=-2, axes=(), shape=(), dtype="int")
     learnable = Body(index, (arg,), (ops.mul(arg, param()),), (), 0)
@@ -112,7 +114,7 @@ def test_shape_errors_are_raised_when_building():
 def test_show_lists_nodes_and_bodies():
     x = make("input", name="x", axes=(DATA,), shape=(64,))
     assert "%2 = mul %0 %1 : float[data:? | 64]" in show([ops.mul(x, ops.exp(x))])
-    carries, ys = loop(lambda i, c, v, k: ([ops.mul(c[0], v[0])], [c[0]]), [param()], [param("v", 3)], [], 3)
+    carries, ys = trace_loop(lambda i, c, v, k: ([ops.mul(c[0], v[0])], [c[0]]), [param()], [param("v", 3)], [], 3)
     text = show([*carries, *ys], ["last", "all"])
     assert "    %4 = carry %0 : float[]" in text
     assert "    carry (%6) stack (%4)" in text

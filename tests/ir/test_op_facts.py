@@ -5,33 +5,38 @@ import inspect
 import numpy as np
 import pytest
 
-from ppl.distributions.domain import bounds
-from ppl.distributions.domain.intervals import Interval
-from ppl.graph import edges
+from ppl.distributions import bounds
+from ppl.distributions.intervals import Interval
+from ppl.graph import smoothness
 from ppl.ir import op_facts, ops
 from ppl.ir.node import make, type_rules
-from ppl.ir.op_facts import COUNTS, DRAWS, FACTS, OWN, POLES, Facts, edge_of
-from ppl.ir.reference.interpret import Env, evaluate
-from ppl.ir.signatures.rule import rule
+from ppl.ir.op_facts import COUNTS, DRAWS, FACTS, OWN, POLES, Facts, singularities_in
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
+from ppl.ir.shapes import shape_rule
 from ppl.ir.vjp import VJPS
 
 pytestmark = pytest.mark.tiny
+
 SLOPES = ("loggamma_slope", "vonmises_slope")
 """Derivatives, which have none themselves."""
+
 FLOATS = {op: row.arity for op, row in FACTS.items() if row.types in ("numbers", "floats") and op not in SLOPES}
+
 ATTRS = {"polygamma": {"n": 0}, "log_i0e": {"n": 0}, "betainc": {"order": (0, 0)}}
+
 ATTRS |= {op: {"order": 0} for op in ("gammainc", "student_cdf", "vonmises_cdf")}
 
 
 def test_every_op_has_a_row_and_every_row_an_op():
     assert FACTS.keys() == type_rules.keys()
     assert FACTS.keys() == bounds.RULES.keys()
-    assert edges.RULES.keys() == {op for op, row in FACTS.items() if row.edges == OWN}
+    assert smoothness.LOCAL_RULES.keys() == {op for op, row in FACTS.items() if row.edges == OWN}
 
 
 def test_an_op_without_a_row_is_refused_where_it_is_registered():
     with pytest.raises(NotImplementedError, match="'new_op' has no row in ppl/ir/op_facts"):
-        rule("new_op")(lambda types, attrs: types[0])
+        shape_rule("new_op")(lambda types, attrs: types[0])
     with pytest.raises(NotImplementedError, match="'new_op' has no row"):
         type_rules["new_op"] = lambda types, attrs: types[0]
     assert "new_op" not in type_rules
@@ -43,7 +48,7 @@ def test_no_column_has_a_default():
         f for f in vars(op_facts).values() if inspect.isfunction(f) and f.__annotations__.get("return") == "Facts"
     ]
     assert len(writers) >= 9
-    for made in (Facts, op_facts.Ends, *writers):
+    for made in (Facts, op_facts.Asymptotics, *writers):
         given = inspect.signature(made).parameters.values()
         assert all(p.default is p.empty for p in given), made.__name__
     with pytest.raises(TypeError, match="saturates"):
@@ -60,7 +65,7 @@ def test_flat_arguments_are_those_that_reverse_mode_drops(op):
     node = node_of(op)
     passed = VJPS[op](ops.const(1.0), node, *node.args)
     for i, cotangent in enumerate(passed):
-        assert (cotangent is None) == edges.is_flat(node, i), (op, i)
+        assert (cotangent is None) == smoothness.is_piecewise_constant(node, i), (op, i)
 
 
 CENTRES = (-7.3, -2.0, -1.0, -0.4, 0.0, 0.3, 0.5, 1.0, 1.5707963267948966, 2.5, 6.1)
@@ -72,7 +77,7 @@ def test_functions_of_one_argument_are_continuous_and_bounded_where_their_row_sa
     node = node_of(op)
     for centre in CENTRES:
         near = Interval(centre - 1e-3, centre + 1e-3, False, False)
-        if any(edges.meets(near, fault) for fault in edge_of(op, 0) if fault.order < 0):
+        if any(smoothness.reaches_singularity(near, fault) for fault in singularities_in(op, 0) if fault.order < 0):
             continue
         low, high = (
             float(evaluate([node], Env(params={"x0": np.array(centre + d)}, dtype=np.float64))[0])
@@ -85,7 +90,7 @@ def test_functions_of_one_argument_are_continuous_and_bounded_where_their_row_sa
 def test_poles_without_a_mean_are_those_that_the_row_names(op):
     """A value that grows as 1 / distance next to a pole, or faster, has no mean; one that grows as a logarithm has."""
     node, strongest = node_of(op), 0.0
-    for fault in edge_of(op, 0):
+    for fault in singularities_in(op, 0):
         for end, side in ((fault.lo, -1), (fault.lo, 1), (fault.hi, 1)):
             if fault.order < 0 and np.isfinite(end):
                 near = Env(params={"x0": np.array(end + side * 1e-7)}, dtype=np.float64)

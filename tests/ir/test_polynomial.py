@@ -6,21 +6,27 @@ import numpy as np
 import pytest
 
 from ppl.ir import ops
-from ppl.ir.loop import kept
+from ppl.ir.loop import stack_every
 from ppl.ir.node import make, substitute, topological
-from ppl.ir.op_facts import LINEAR, PARTS, PRODUCTS
+from ppl.ir.op_facts import LINEAR, LINEAR_ARGUMENTS, PRODUCTS
 from ppl.ir.polynomial import degree_of, second_derivative
-from ppl.ir.reference.interpret import Env, evaluate
-from ppl.ir.types import TRUNK, Axis, Copy, Kind, branch_axis
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
+from ppl.ir.types import PRIMAL, Axis, Branch, Kind, branch_axis
 from ppl.ir.verify import verify
 
 pytestmark = pytest.mark.tiny
 
 RNG = np.random.default_rng(11)
+
 ROWS, FIXED = Axis("rows", Kind.PLATE), Axis("fixed", Kind.PLATE, 3, depth=1)
+
 DIRECTIONS = Axis("directions", Kind.ENUM, 2)
-BRANCH = branch_axis((TRUNK, Copy(0, "z", 1), Copy(0, "z", 2)))
+
+BRANCH = branch_axis((PRIMAL, Branch(0, "z", 1), Branch(0, "z", 2)))
+
 OTHER = RNG.normal(size=(3, 4))
+
 SIZES = {"rows": 2}
 
 
@@ -28,19 +34,22 @@ def varied(axis):
     """A number that differs along `axis`."""
     if axis.kind is Kind.BRANCH:
         pieces = {c: ops.const(1.0 + 0.3 * i) for i, c in enumerate(axis.copies)}
-        return ops.assemble(pieces, axis)
+        return ops.assemble_branches(pieces, axis)
     return ops.add(ops.mul(ops.cast(make("rowid", axis=axis), "float"), 0.3), 1.0)
 
 
 def _routed(x):
     side = ops.add(ops.mul(x, x), varied(ROWS))
-    both = ops.assemble({TRUNK: x, BRANCH.copies[1]: side, BRANCH.copies[2]: ops.const(OTHER)}, BRANCH)
-    return ops.add(both, ops.mul(ops.pick(both, BRANCH.copies[1]), 0.5))
+    both = ops.assemble_branches({PRIMAL: x, BRANCH.copies[1]: side, BRANCH.copies[2]: ops.const(OTHER)}, BRANCH)
+    return ops.add(both, ops.mul(ops.pick_branch(both, BRANCH.copies[1]), 0.5))
 
 
 CONDITION = OTHER > 0
+
 TRIANGLES = np.tril(RNG.normal(size=(3, 4, 4))) + 3.0 * np.eye(4)
+
 INDEX = np.array([[2, 0], [2, 1]])
+
 PAD = {"window": ((1, 3, 1), (0, 4, 1)), "shape": (5, 4)}
 
 
@@ -67,7 +76,7 @@ CASES = {
     "where": lambda x: ops.where(CONDITION, ops.mul(x, x), ops.where(ops.less(OTHER, -0.5), x, 0.7)),
     "cast": lambda x: ops.mul(make("cast", x, dtype="float"), x),
     "mark": lambda x: ops.mul(ops.mark(x, "y"), x),
-    "kept": lambda x: kept(ops.mul(x, x), 2),
+    "kept": lambda x: stack_every(ops.mul(x, x), 2),
     "own_density": lambda x: ops.mul(make("own_density", x, name="y"), x),
     "expand": lambda x: ops.mul(ops.expand(ops.mul(x, x), (ROWS, BRANCH), (2, 3, 4)), varied(BRANCH)),
     "route": _routed,
@@ -100,7 +109,7 @@ def _differences(output, x, u, v):
 
 def test_every_polynomial_op_has_a_case():
     ops_used = {n.op for build in CASES.values() for n in topological([build(make("param", name="x", shape=(3, 4)))])}
-    assert ops_used >= LINEAR | PRODUCTS | set(PARTS) | {"pow"}
+    assert ops_used >= LINEAR | PRODUCTS | set(LINEAR_ARGUMENTS) | {"pow"}
 
 
 @pytest.mark.parametrize("label", CASES)
@@ -129,6 +138,7 @@ def test_linear_outputs_and_others_have_no_second_derivative():
 
 
 X = make("param", name="x", shape=())
+
 DEGREES = [
     (ops.add(X, 1.0), [3.0, 0.0], 3.0),
     (ops.mul(X, X), [1.0, 2.0], 3.0),

@@ -8,17 +8,22 @@ import pytest
 from ppl.ir import ops
 from ppl.ir.loop import Body
 from ppl.ir.node import make, topological
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.rewrites.simplify import RULES, erase_markers, simplify
-from ppl.ir.types import PARTICLES, TRUNK, Axis, Copy, Kind, branch_axis
+from ppl.ir.types import PARTICLES, PRIMAL, Axis, Branch, Kind, branch_axis
 
 pytestmark = pytest.mark.tiny
 
 SIZES = {"data": 3, "particles": 2}
+
 N = Axis("data", Kind.PLATE)
+
 K = PARTICLES
+
 FIVE = Axis("five", Kind.PLATE, 5, depth=1)
-B = branch_axis((TRUNK, Copy(0, "z", 0, True), Copy(0, "z", 1)))
+
+B = branch_axis((PRIMAL, Branch(0, "z", 0, True), Branch(0, "z", 1)))
 
 
 def leaf(name, *shape, axes=(), dtype="float"):
@@ -26,17 +31,29 @@ def leaf(name, *shape, axes=(), dtype="float"):
 
 
 s, t = leaf("s"), leaf("t")
+
 x, y = leaf("x", 3), leaf("y", 3)
+
 m, w = leaf("m", 2, 3), leaf("w", 3, 4)
+
 xn, yn, sn = leaf("xn", 3, axes=(N,)), leaf("yn", 3, axes=(N,)), leaf("sn", axes=(N,))
+
 xk, xnk, snk = leaf("xk", 3, axes=(K,)), leaf("xnk", 3, axes=(N, K)), leaf("snk", axes=(N, K))
+
 gnk = leaf("gnk", 4, axes=(N, K))
+
 xf, mf = leaf("xf", 3, axes=(FIVE,)), leaf("mf", 2, 3, axes=(FIVE,))
+
 c, d = leaf("c", 3, dtype="bool"), leaf("d", dtype="bool")
+
 i = leaf("i", 4, dtype="int")
+
 i_n = leaf("i_n", 4, axes=(N,), dtype="int")
+
 u, l9, vn = leaf("u", 1, 3), leaf("l9", 9), leaf("vn", 4, axes=(N,))
+
 drawn = ops.noise("u", 0, (), (3,))
+
 xb, yb = leaf("xb", 3, axes=(B,)), leaf("yb", 3, axes=(B,))
 
 
@@ -77,7 +94,9 @@ def live_expand(value, *axes):
 
 
 SIG, EXP, LOG = ops.sigmoid, ops.exp, ops.log
+
 EACH = (((0, 0),), ((0, 1),), ((0, 2),))
+
 FLIP = (((0, 2),), ((0, 1),), ((0, 0),))
 
 TABLE = {

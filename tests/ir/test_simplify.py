@@ -11,19 +11,27 @@ from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import make, topological, type_rules
 from ppl.ir.op_facts import FACTS
-from ppl.ir.reference.interpret import Env, evaluate
-from ppl.ir.rewrites.reduction import sum_of_added_tables
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
+from ppl.ir.rewrites.reductions import sum_of_added_tables
 from ppl.ir.rewrites.simplify import erase_markers, simplify
-from ppl.ir.types import PARTICLES, TRUNK, Axis, Copy, Kind, branch_axis
+from ppl.ir.types import PARTICLES, PRIMAL, Axis, Branch, Kind, branch_axis
 from ppl.ir.verify import verify
 
 DATA = Axis("data", Kind.PLATE)
+
 FIXED = Axis("units", Kind.PLATE, 2, depth=1)
-BRANCH = branch_axis((TRUNK, Copy(0, "z", 0, True), Copy(0, "z", 1)))
+
+BRANCH = branch_axis((PRIMAL, Branch(0, "z", 0, True), Branch(0, "z", 1)))
+
 AXES = (DATA, FIXED, PARTICLES, BRANCH)
+
 SIZES = {"data": 3, "particles": 2}
+
 LEAVES = {"a": (), "b": (2,), "c": (3, 2), "d": (2, 3), "e": (1, 2)}
+
 UNARY = (ops.neg, ops.tanh, ops.sigmoid, ops.softplus, ops.sin, ops.absolute, ops.exp)
+
 BINARY = (ops.add, ops.sub, ops.mul, ops.div, ops.maximum)
 
 

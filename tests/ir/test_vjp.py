@@ -8,30 +8,43 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from ppl.ir import incomplete, ops
+from ppl.ir import cdfs, ops
 from ppl.ir.differentiate import gradient, vjp
 from ppl.ir.external import External
-from ppl.ir.loop import kept
+from ppl.ir.loop import stack_every
 from ppl.ir.node import make
-from ppl.ir.reference.interpret import Env, evaluate
-from ppl.ir.types import TRUNK, Axis, Copy, Kind, branch_axis
-from ppl.ir.vjp import NONE, VJPS
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
+from ppl.ir.types import PRIMAL, Axis, Branch, Kind, branch_axis
+from ppl.ir.vjp import NO_GRADIENT, VJPS
 from tests.helpers.grads import SIZES, check_grads
 
 pytestmark = pytest.mark.tiny
 
 RNG = np.random.default_rng(7)
+
 ROWS = Axis("rows", Kind.PLATE)
+
 FIXED = Axis("fixed", Kind.PLATE, 4, depth=1)
-BRANCH = branch_axis((TRUNK, Copy(0, "z", 0, True), Copy(0, "z", 1, True)))
+
+BRANCH = branch_axis((PRIMAL, Branch(0, "z", 0, True), Branch(0, "z", 1, True)))
+
 PLAIN = RNG.normal(size=(3, 4)) * 1.5
+
 OTHER = RNG.normal(size=(3, 4)) + np.sign(RNG.normal(size=(3, 4)))
+
 POSITIVE = RNG.uniform(0.3, 3.0, size=(3, 4))
+
 WIDE = np.random.default_rng(8).uniform(0.5, 6.0, size=(3, 4))
+
 UNIT = RNG.uniform(0.1, 0.9, size=(3, 4))
+
 RIGHT = np.random.default_rng(9).normal(size=(2, 4, 3))
+
 SQUARES = np.random.default_rng(9).normal(size=(2, 3, 3)) + 2.0 * np.eye(3)
+
 DEFINITE = SQUARES @ SQUARES.swapaxes(-1, -2)
+
 TRILS = 0.3 * np.random.default_rng(8).normal(size=(2, 3, 3)) + np.eye(3)
 
 
@@ -93,6 +106,7 @@ def _external(x, y):
 
 
 SMOOTH = ("neg", "exp", "expm1", "sin", "cos", "tan", "atan", "tanh", "sigmoid", "softplus")
+
 SMOOTH += ("erf", "erfc", "ndtr", "log_ndtr", "abs")
 
 
@@ -119,16 +133,16 @@ CASES: dict[str, Case] = {
     "log1mexp": Case(ops.log1mexp, (-POSITIVE,)),
     "log_mass_between": Case(_mass, (PLAIN, POSITIVE)),
     "quantile_between": Case(_quantile, (UNIT, PLAIN, POSITIVE)),
-    "gammainc": Case(incomplete.gammainc, (POSITIVE, WIDE)),
-    "gammaincc": Case(incomplete.gammaincc, (POSITIVE, WIDE)),
-    "gammaincinv": Case(incomplete.gammaincinv, (POSITIVE, UNIT)),
-    "gammainccinv": Case(incomplete.gammainccinv, (POSITIVE, UNIT)),
-    "betainc": Case(incomplete.betainc, (POSITIVE, WIDE, UNIT)),
-    "betaincinv": Case(incomplete.betaincinv, (POSITIVE, WIDE, UNIT)),
-    "student_cdf": Case(incomplete.student_cdf, (WIDE, PLAIN)),
-    "student_icdf": Case(incomplete.student_icdf, (WIDE, UNIT)),
-    "vonmises_cdf": Case(incomplete.vonmises_cdf, (WIDE, np.clip(PLAIN, -3.0, 3.0))),
-    "vonmises_icdf": Case(incomplete.vonmises_icdf, (WIDE, UNIT)),
+    "gammainc": Case(cdfs.gammainc, (POSITIVE, WIDE)),
+    "gammaincc": Case(cdfs.gammaincc, (POSITIVE, WIDE)),
+    "gammaincinv": Case(cdfs.gammaincinv, (POSITIVE, UNIT)),
+    "gammainccinv": Case(cdfs.gammainccinv, (POSITIVE, UNIT)),
+    "betainc": Case(cdfs.betainc, (POSITIVE, WIDE, UNIT)),
+    "betaincinv": Case(cdfs.betaincinv, (POSITIVE, WIDE, UNIT)),
+    "student_cdf": Case(cdfs.student_cdf, (WIDE, PLAIN)),
+    "student_icdf": Case(cdfs.student_icdf, (WIDE, UNIT)),
+    "vonmises_cdf": Case(cdfs.vonmises_cdf, (WIDE, np.clip(PLAIN, -3.0, 3.0))),
+    "vonmises_icdf": Case(cdfs.vonmises_icdf, (WIDE, UNIT)),
     "log_i0e": Case(lambda x: [ops.log_i0e(x, n) for n in range(3)], (POSITIVE,)),
     "polygamma": Case(lambda x: [ops.polygamma(n, x) for n in range(3)], (POSITIVE,)),
     "log_poisson": Case(ops.log_poisson, (POSITIVE, UNIT)),
@@ -138,7 +152,7 @@ CASES: dict[str, Case] = {
     "where": Case(lambda x, y: ops.where(np.eye(3, 4) > 0, ops.mul(x, y), ops.sin(y)), (PLAIN, OTHER)),
     "cast": Case(lambda x: ops.mul(make("cast", x, dtype="float"), x), (PLAIN,)),
     "mark": Case(lambda x: ops.mul(ops.mark(x, "x"), ops.sin(x)), (PLAIN,)),
-    "kept": Case(lambda x: kept(ops.sin(x), 2), (PLAIN,)),
+    "kept": Case(lambda x: stack_every(ops.sin(x), 2), (PLAIN,)),
     "expand": Case(lambda x: ops.tanh(varied(ops.expand(x, (ROWS, BRANCH), (2, 3, 4)), BRANCH)), (PLAIN[:1],)),
     "route": Case(_route, (PLAIN, OTHER)),
     "sum": Case(lambda x: ops.exp(make("sum", varied(x, ROWS), axes=(ROWS,), dims=(0,))), (PLAIN / 9,)),
@@ -160,13 +174,14 @@ CASES: dict[str, Case] = {
     "distribute": Case(lambda x: ops.exp(ops.distribute(varied(x, ROWS), FIXED)), (PLAIN.T / 9,)),
     "external": Case(_external, (PLAIN, OTHER), order=1),
 }
+
 # no derivative of the value they compute; the draws, whose path is implicit, are tested with their distributions
 SPECIAL = {"scale_grad", "graft", "loggamma_draw", "loggamma_slope", "vonmises_draw", "vonmises_slope"}
 
 
 @pytest.mark.parametrize("op", sorted(set(VJPS) - SPECIAL))
 def test_vjp_agrees_with_central_differences(op):
-    if VJPS[op] is NONE:
+    if VJPS[op] is NO_GRADIENT:
         assert op not in CASES
         return
     assert op in CASES, f"no gradient case for op {op!r}: add one to CASES"
@@ -206,8 +221,8 @@ def test_expand_sums_cotangents_of_live_entries_only():
 def test_route_passes_gradient_of_live_entries_only():
     x = param("x")
     own = varied(ops.expand(x, (BRANCH,)), BRANCH)
-    wide = branch_axis((*BRANCH.copies, Copy(1, "w", 0, False)))
-    routed = ops.to_branch(own, wide)
+    wide = branch_axis((*BRANCH.copies, Branch(1, "w", 0, False)))
+    routed = ops.route_to_branch(own, wide)
     assert routed.attrs["live"] == (True, True, True, False)
     (g,) = vjp([(routed, ops.const(1.0))], [x])
     assert values([g], x=1.0)[0] == pytest.approx(1.0 + 1.3 + 1.6)

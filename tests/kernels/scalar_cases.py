@@ -2,8 +2,7 @@
 
 A bound is in units in the last place of the result ("ulp"), or relative to max(1, |y|) ("mixed", in machine
 epsilons of the type) where the result crosses zero. f32 is compared with SciPy's double precision, f64 with
-mpmath.
-"""
+mpmath."""
 
 from __future__ import annotations
 
@@ -17,10 +16,12 @@ import numba
 import numpy as np
 import scipy.special as sp
 
-from ppl.kernels import scalar
-from ppl.kernels.config import LOOP_FASTMATH
+from ppl.kernels.decorators import LOOP_FASTMATH
+from ppl.kernels.generated.f32 import scalar
+from ppl.kernels.generated.f64 import scalar as scalar_module
 
-MODULES = {"f32": (scalar.f32, np.float32), "f64": (scalar.f64, np.float64)}
+MODULES = {"f32": (scalar, np.float32), "f64": (scalar_module, np.float64)}
+
 INF, NAN = np.inf, np.nan
 
 

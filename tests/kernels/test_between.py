@@ -5,19 +5,24 @@ import numba
 import numpy as np
 import pytest
 
-from ppl.ir.reference import numpy_between as oracle
-from ppl.kernels import scalar
-from ppl.kernels.config import LOOP_FASTMATH
+from ppl.ir.reference import numpy_cdfs as oracle
+from ppl.kernels.decorators import LOOP_FASTMATH
+from ppl.kernels.generated.f32 import scalar
+from ppl.kernels.generated.f64 import scalar as scalar_module
 
 INF = np.inf
+
 COMPILED = not numba.config.DISABLE_JIT
+
 ENDS = [
     (0, 1), (0, 2**-14), (1, 1 + 2**-10), (3, 3 + 2**-7), (3, 5), (10, INF), (30, 31), (30, 30 + 2**-10),
     (100, 101), (1000, INF), (1e4, INF), (24.5, 26), (25, 25 + 2**-11), (-1, 1), (-(2**-13), 2**-12), (-8, 9),
     (-40, -30), (-INF, -10), (-INF, 3), (-3, INF), (-INF, INF), (-5, -5 + 2**-8),
 ]  # fmt: skip
+
 LEVELS = (2**-20, 0.01, 0.3, 0.5, 0.9, 1 - 2**-12, 1 - 2**-24)
-KERNELS = {"float32": (scalar.f32, np.float32, 1e-6), "float64": (scalar.f64, np.float64, 2e-12)}
+
+KERNELS = {"float32": (scalar, np.float32, 1e-6), "float64": (scalar_module, np.float64, 2e-12)}
 
 
 def upper(z):

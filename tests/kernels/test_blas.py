@@ -10,10 +10,11 @@ import threading
 import numpy as np
 import pytest
 
-from ppl.kernels.config import jit
 from ppl.kernels.cpu.products import blas
+from ppl.kernels.decorators import jit
 
 GEMM = {np.float32: blas.gemm_f32, np.float64: blas.gemm_f64}
+
 needs_control = pytest.mark.skipif(not blas.has_thread_control, reason="SciPy's BLAS is not a known OpenBLAS")
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ppl import tuning
-from ppl.kernels import build, config, internals
-from ppl.kernels.scalar import f32
+from ppl.kernels import decorators, internals
+from ppl.kernels.code_cache import versions
+from ppl.kernels.generated.f32 import scalar
 
 MODULE = """
 import numpy as np
@@ -51,8 +52,8 @@ def test_disk_cache_hits_in_the_second_process(tmp_path):
 
 
 def test_version_stamps_the_cache():
-    assert len(config.kernels_version()) == 32
-    assert config.kernels_version() in f32.exp._cache._stamp()
+    assert len(versions.kernels_version()) == 32
+    assert versions.kernels_version() in scalar.exp._cache._stamp()
 
 
 def test_version_knows_the_thresholds(tmp_path, monkeypatch):
@@ -61,29 +62,29 @@ def test_version_knows_the_thresholds(tmp_path, monkeypatch):
     for content, same in ((text, True), (text.replace("TABLED_ROWS = ", "TABLED_ROWS = 1"), False)):
         (tmp_path / "tuning.py").write_text(content)
         monkeypatch.setattr(tuning, "__file__", str(tmp_path / "tuning.py"))
-        assert (config.kernels_version.__wrapped__() == config.kernels_version()) is same
+        assert (versions.kernels_version.__wrapped__() == versions.kernels_version()) is same
 
 
 def test_version_knows_the_files_of_all_folders(tmp_path, monkeypatch):
     folder = shutil.copytree(Path(internals.__file__).parent, tmp_path / "internals")
-    monkeypatch.setattr(build, "__file__", str(tmp_path / "build.py"))
-    before = build.kernels_version.__wrapped__()
-    assert build.kernels_version.__wrapped__() == before
+    monkeypatch.setattr(versions, "__file__", str(tmp_path / "code_cache" / "versions.py"))
+    before = versions.kernels_version.__wrapped__()
+    assert versions.kernels_version.__wrapped__() == before
     with open(folder / "calls.py", "a") as file:
         file.write("# another text\n")
-    changed = build.kernels_version.__wrapped__()
+    changed = versions.kernels_version.__wrapped__()
     (folder / "calls.py").rename(folder / "others.py")
-    assert len({before, changed, build.kernels_version.__wrapped__()}) == 3
+    assert len({before, changed, versions.kernels_version.__wrapped__()}) == 3
 
 
 def test_version_reads_all_sources_of_the_kernels():
-    root = Path(build.__file__).parent
+    root = Path(versions.__file__).parent.parent
     known = {(path.relative_to(root).as_posix(), str(path)) for path in root.rglob("*.py")}
-    assert set(build._sources(str(root))) == known and ("cpu/checks.py", str(root / "cpu/checks.py")) in known
+    assert set(versions._source_files(str(root))) == known and ("cpu/checks.py", str(root / "cpu/checks.py")) in known
 
 
 def test_infinities_keep_their_meaning():
-    @config.jit
+    @decorators.jit
     def count_nan(x):
         total = 0
         for i in range(x.shape[0]):
@@ -91,7 +92,7 @@ def test_infinities_keep_their_meaning():
         return total
 
     assert count_nan(np.array([np.nan, np.inf, 1.0, np.nan])) == 2
-    assert not {"nnan", "ninf", "fast"} & (config.LOOP_FASTMATH | config.SCALAR_FASTMATH)
+    assert not {"nnan", "ninf", "fast"} & (decorators.LOOP_FASTMATH | decorators.SCALAR_FASTMATH)
 
 
 def test_scalar_functions_without_jit():
@@ -113,7 +114,7 @@ def test_one_place_owns_the_compile_flags():
     root = Path(__file__).parents[2]
     emitters = [*(root / "ppl" / "compiler").rglob("*.py"), *(root / "ppl" / "training").rglob("*.py")]
     files = [*(root / "kernels").rglob("*.py"), *emitters, root / "ppl" / "random.py"]
-    for path in [p for p in files if p.name != "config.py" and "cuda" not in p.parts]:
+    for path in [p for p in files if p.name != "decorators.py" and "cuda" not in p.parts]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         called = {ast.unparse(x.func) for x in ast.walk(tree) if isinstance(x, ast.Call)}
         used = {ast.unparse(d) for x in ast.walk(tree) if isinstance(x, ast.FunctionDef) for d in x.decorator_list}

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from ppl.kernels.cpu.parallel import cores, threads
+from ppl.kernels.cpu.threads import thread_count
 
-COUNT = "from ppl.kernels.cpu.parallel.threads import num_threads; "
+COUNT = "from ppl.kernels.cpu.threads.thread_count import num_threads; "
 
 
 def counted(code="print(num_threads())", **environment):
@@ -20,7 +20,7 @@ def counted(code="print(num_threads())", **environment):
 
 def test_the_environment_says_how_many():
     (most,) = counted()
-    assert most <= cores.cores()
+    assert most <= thread_count.available_cores()
     for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
         assert counted(**{name: "1"}) == [1]
         assert counted(**{name: "64"}) == [most]
@@ -69,10 +69,10 @@ def test_quotas_of_control_groups(case, tmp_path):
         path = tmp_path / "mounts" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    assert list(cores.quotas(groups, tmp_path / "mounts")) == expected
-    assert list(cores.quotas(tmp_path / "missing", tmp_path)) == []
+    assert list(thread_count.cgroup_quotas(groups, tmp_path / "mounts")) == expected
+    assert list(thread_count.cgroup_quotas(tmp_path / "missing", tmp_path)) == []
 
 
 def test_a_quota_bounds_the_threads(monkeypatch):
-    monkeypatch.setattr(cores, "limits", lambda: (1,))
-    assert threads.num_threads() == 1
+    monkeypatch.setattr(thread_count, "limits", lambda: (1,))
+    assert thread_count.num_threads() == 1

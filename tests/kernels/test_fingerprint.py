@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numba.extending import overload, overload_method
 
-from ppl.kernels.fingerprint import fingerprint, functions
+from ppl.kernels.code_cache.user_functions import fingerprint, reachable_dispatchers
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="looks at compiled functions")
 
@@ -84,6 +84,7 @@ def by_class(x):
 def by_named(x):
     return x + second.setting.rate
 """
+
 SECOND = """
 import collections
 import numba
@@ -125,6 +126,7 @@ class Box:
     def get(self):
         return self.x + 1.0  # class
 """
+
 THIRD = """
 import numba
 CONSTANT = 1.0
@@ -133,6 +135,7 @@ CONSTANT = 1.0
 def deepest(x):
     return x + 1.0  # deepest
 """
+
 CASES = {
     "plain": [("first", "math.exp(x)", "math.sin(x)"), ("first", "scale=3.0", "scale=4.0"),
               ("first", "offset = 1.0", "offset = -0.0")],
@@ -166,7 +169,9 @@ def _hash(folder, monkeypatch, name, edit=None):
     for module in [m for m in sys.modules if m.partition(".")[0] == package]:
         monkeypatch.delitem(sys.modules, module)
     importlib.invalidate_caches()
-    monkeypatch.setattr("ppl.kernels.fingerprint.Walk._file", lambda self, name: None)  # its text would tell alone
+    monkeypatch.setattr(
+        "ppl.kernels.code_cache.user_functions.FingerprintWalk._file", lambda self, name: None
+    )  # its text would tell alone
     found = fingerprint(getattr(importlib.import_module(f"{package}.first"), name))
     assert found is not None
     return found
@@ -221,8 +226,8 @@ def test_functions_that_call_each_other():
     def odd(n):
         return False if n == 0 else even(n - 1)
 
-    assert fingerprint(even) is not None and set(functions(even)) == {even, odd}
-    assert functions(even)[-1] is even
+    assert fingerprint(even) is not None and set(reachable_dispatchers(even)) == {even, odd}
+    assert reachable_dispatchers(even)[-1] is even
 
 
 def test_the_hash_is_that_of_other_processes():

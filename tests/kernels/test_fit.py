@@ -5,18 +5,18 @@ import importlib
 import numpy as np
 import pytest
 
-from ppl.kernels.scalar import fit, fit_gamma
+from ppl.kernels.scalar import fit
 
 
 def _table(name):
     module, _, table = name.partition(".")
-    return np.array(getattr(importlib.import_module(f"ppl.kernels.scalar.f32.{module}"), table), float)
+    return np.array(getattr(importlib.import_module(f"ppl.kernels.generated.f32.scalar.{module}"), table), float)
 
 
-@pytest.mark.parametrize("name", fit.problems())
+@pytest.mark.parametrize("name", fit.polynomial_problems())
 def test_polynomials(name):
-    problem = fit.problems()[name]
-    coefficients, error = fit.remez(problem, points=200)
+    problem = fit.polynomial_problems()[name]
+    coefficients, error = fit.fit_polynomial(problem, points=200)
     x = np.linspace(problem.low, problem.high, 50)
     polynomial = np.polynomial.polynomial.polyval
     np.testing.assert_allclose(polynomial(x, _table(name)), polynomial(x, coefficients), rtol=2e-7)
@@ -25,7 +25,7 @@ def test_polynomials(name):
 
 def test_quotients():
     polynomial = np.polynomial.polynomial.polyval
-    for name, (top, bottom, error) in fit.normal_quantile().items():
+    for name, (top, bottom, error) in fit.normal_quantile_tables().items():
         x = np.linspace(0, 0.18 if "CENTRE" in name else 7.7, 50)
         ours = polynomial(x, _table(name + "_TOP")) / polynomial(x, _table(name + "_BOTTOM"))
         np.testing.assert_allclose(ours, polynomial(x, top) / polynomial(x, bottom), rtol=3e-7)
@@ -36,5 +36,5 @@ def test_quotients():
 def test_gamma_expansion(bits, rows, rtol):
     module = importlib.import_module(f"ppl.kernels.scalar.{bits}.gamma_slope")
     table = np.reshape([float(v) for v in module.SLOPE], (module.ROWS, module.COLUMNS))
-    wanted = np.array(fit_gamma.slope_expansion(rows, module.COLUMNS), float)
+    wanted = np.array(fit.slope_expansion(rows, module.COLUMNS), float)
     np.testing.assert_allclose(table, wanted, rtol=rtol, atol=1e-40)

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from ppl.checked import CHECKED
-from ppl.kernels.config import jit
-from ppl.kernels.cpu.from_python import FromPython, from_python, kind_of
-from ppl.kernels.cpu.parallel.slabs import add_slabs
+from ppl.kernels.cpu.entry_points import PythonEntry, from_python, types_hash
+from ppl.kernels.cpu.threads.slabs import add_slabs
+from ppl.kernels.decorators import jit
 
 pytestmark = [
     pytest.mark.tiny,
@@ -42,7 +42,7 @@ def scaled(run, dtype, writeable=True):
 
 def test_every_type_of_arguments_gets_machine_code_of_its_own():
     run = from_python(scale)
-    assert isinstance(run, FromPython)
+    assert isinstance(run, PythonEntry)
     for dtype in (np.float32, np.float64, np.int64, np.float32, np.float64):
         np.testing.assert_array_equal(scaled(run, dtype), 3 * np.arange(5))
 
@@ -66,11 +66,11 @@ def test_an_exception_is_raised_with_its_arguments():
 def test_hashes_of_types_differ_where_machine_code_does():
     kinds = [numba.typeof(np.zeros(1, d)) for d in (np.float32, np.float64, np.int64, np.int32, np.bool_)]
     kinds += [numba.typeof(np.zeros((1, 1))), numba.int64, numba.uint64, numba.float64]
-    found = {kind_of([a, b]) for a in kinds for b in kinds} | {kind_of([a]) for a in kinds}
+    found = {types_hash([a, b]) for a in kinds for b in kinds} | {types_hash([a]) for a in kinds}
     assert len(found) == len(kinds) ** 2 + len(kinds) and 0 not in found
     locked = np.zeros(1)
     locked.flags.writeable = False
-    assert kind_of([numba.typeof(locked)]) == kind_of([numba.typeof(np.zeros(1))])
+    assert types_hash([numba.typeof(locked)]) == types_hash([numba.typeof(np.zeros(1))])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -13,11 +13,12 @@ from incomplete_cases import GRIDS, Grid
 from scalar_cases import CASES, MODULES
 from scipy import special, stats
 
-from ppl.kernels.config import LOOP_FASTMATH
-from ppl.kernels.scalar import incomplete_series
-from ppl.kernels.scalar.fit_gamma import temme_expansion
+from ppl.kernels.decorators import LOOP_FASTMATH
+from ppl.kernels.scalar import series
+from ppl.kernels.scalar.fit import temme_expansion
 
 each_module = pytest.mark.parametrize("module", MODULES)
+
 INF, NAN = np.inf, np.nan
 
 
@@ -83,12 +84,12 @@ def test_accuracy(index, module, every):
 
 
 def test_temmes_coefficients():
-    rows = temme_expansion(9, incomplete_series.COLUMNS)
+    rows = temme_expansion(9, series.TEMME_COLUMNS)
     flat = [float(v) for row in rows for v in row]
-    np.testing.assert_allclose(incomplete_series.TEMME, flat, rtol=1e-15)
+    np.testing.assert_allclose(series.TEMME, flat, rtol=1e-15)
     with mp.workdps(40):
-        slopes = [mp.psi(k, 2) / mp.factorial(k + 1) for k in range(len(incomplete_series.LGAMMA))]
-    np.testing.assert_allclose(incomplete_series.LGAMMA, [float(c) for c in slopes], rtol=1e-14)
+        slopes = [mp.psi(k, 2) / mp.factorial(k + 1) for k in range(len(series.LGAMMA))]
+    np.testing.assert_allclose(series.LGAMMA, [float(c) for c in slopes], rtol=1e-14)
 
 
 EDGES = {

@@ -10,10 +10,11 @@ from numba import types
 from numba.extending import intrinsic
 
 from ppl.kernels import internals
-from ppl.kernels.config import jit
-from ppl.kernels.cpu.parallel.parts import on_threads
+from ppl.kernels.cpu.threads.regions import on_threads
+from ppl.kernels.decorators import jit
 
 compiles = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="looks at compiled functions")
+
 pytestmark = pytest.mark.tiny
 
 F = types.float64
@@ -61,7 +62,7 @@ def _linked(typing_context, function, x):
 @intrinsic
 def _raise(typing_context, raised):
     def codegen(context, builder, signature, values):
-        internals.raise_again(context, builder, values[0])
+        internals.emit_raise_again(context, builder, values[0])
         return context.get_dummy_value()
 
     return types.void(raised), codegen

@@ -23,8 +23,11 @@ from ppl.kernels import internals
 from ppl.kernels.internals import lowering
 
 ROOT = Path(__file__).resolve().parents[2]
+
 NEXT = re.compile(r"numba>=([\d.]+),<(\d+)\.(\d+)")
+
 compiles = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="looks at compiled functions")
+
 pytestmark = pytest.mark.tiny
 
 F = types.float64
@@ -153,7 +156,7 @@ def test_overloads_of_methods():
 @compiles
 def test_compiled_callers_call_another():
     front, other = numba.njit(lambda x: x), numba.njit(one_up)
-    internals.call_others(front, lambda: other)
+    internals.redirect_compiled_callers(front, lambda: other)
     assert numba.njit(lambda x: front(x))(1.0) == 2.0 and front(1.0) == 1.0
 
 
@@ -206,8 +209,8 @@ def test_a_function_compiles_under_its_own_settings():
         return 1.0 - (total - a)
 
     given, alone = numba.njit(error_of), numba.njit(error_of)
-    internals.compile_alone(alone)
-    internals.compile_alone(alone)
+    internals.compile_under_own_settings(alone)
+    internals.compile_under_own_settings(alone)
     loose, strict = (numba.njit(fastmath=True)(lambda a, inner=inner: inner(a)) for inner in (given, alone))
     assert strict(1e17) == error_of(1e17) == 1.0
     assert loose(1e17) == 0.0, "callees no longer inherit the settings of their caller"
@@ -217,9 +220,9 @@ def test_a_function_compiles_under_its_own_settings():
 def test_machine_code_is_kept_and_loaded():
     cache, made = InMemory(), [numba.njit(one_up) for _ in range(2)]
     for dispatcher in made:
-        assert not internals.is_kept(dispatcher)
-        internals.keep_in(dispatcher, cache)
-        assert internals.is_kept(dispatcher) and dispatcher(2.5) == 3.5
+        assert not internals.has_disk_cache(dispatcher)
+        internals.set_cache(dispatcher, cache)
+        assert internals.has_disk_cache(dispatcher) and dispatcher(2.5) == 3.5
     assert len(cache.kept) == cache.loads == 1
     assert sum(made[1].stats.cache_hits.values()) == 1
 
@@ -229,9 +232,9 @@ def test_machine_code_of_ufuncs_is_kept_and_loaded():
     cache, made = InMemory(), [numba.vectorize(one_up) for _ in range(2)]
     for ufunc in made:
         dispatcher = internals.ufunc_parts(ufunc)[2]
-        assert not internals.is_kept(dispatcher)
-        internals.keep_in(dispatcher, cache)
-        assert internals.is_kept(dispatcher) and ufunc(np.array([2.5])) == [3.5]
+        assert not internals.has_disk_cache(dispatcher)
+        internals.set_cache(dispatcher, cache)
+        assert internals.has_disk_cache(dispatcher) and ufunc(np.array([2.5])) == [3.5]
     assert len(cache.kept) == cache.loads == 1
 
 
@@ -246,8 +249,8 @@ def test_compiling_again_reads_globals_again(decorate):
     parts = internals.ufunc_parts(made)
     dispatcher = parts[2] if parts else made
     assert made(1.0) == 2.0 and dispatcher.overloads
-    internals.compile_again(dispatcher)
-    internals.compile_again(numba.njit(one_up))  # which has nothing compiled
+    internals.recompile_all(dispatcher)
+    internals.recompile_all(numba.njit(one_up))  # which has nothing compiled
     assert numba.njit(lambda x: made(x))(1.0) == 6.0
 
 
@@ -299,9 +302,9 @@ def test_callers_get_needs_of_what_they_call():
 
 @compiles
 def test_needs_of_what_is_loaded_are_remembered():
-    internals.remember_needs()
+    internals.patch_kept_requirements()
     patched = internals.CompileResult._rebuild.__func__
-    internals.remember_needs()
+    internals.patch_kept_requirements()
     assert internals.CompileResult._rebuild.__func__ is patched and not hasattr(patched.forgets, "forgets")
     dispatcher, result = result_of(one_up, F)
     internals.attach(result, nothing)
@@ -312,9 +315,9 @@ def test_needs_of_what_is_loaded_are_remembered():
 @compiles
 def test_environments_of_numba_are_read_without_their_modules():
     """Those with constants, of modules that are there, or of anybody else are read as Numba reads them."""
-    internals.lean_environments()
+    internals.patch_environment_loading()
     patched = environment._rebuild_env
-    internals.lean_environments()
+    internals.patch_environment_loading()
     assert environment._rebuild_env is patched and not hasattr(patched.imports, "imports")
     assert pickle.loads(pickle.dumps(patched)) is patched
     lean = patched("numba.nowhere", [], "an environment without constants")
@@ -332,16 +335,16 @@ def test_events_are_made_where_somebody_hears_them():
     def timers():
         """What a function's own listener has heard, of one compiled inside and one compiled after it."""
         found = []
-        for inside in (internals.unheard(), contextlib.nullcontext()):
+        for inside in (internals.without_events(), contextlib.nullcontext()):
             compiled = numba.njit(lambda x: x + 1)
             with inside:
                 assert compiled(2) == 3
             found.append(compiled.get_metadata(compiled.signatures[0]).get("timers", {}))
         return found
 
-    internals.make_few_events()
-    unheard, heard = timers()
-    assert unheard == {}
+    internals.patch_events()
+    without_events, heard = timers()
+    assert without_events == {}
     assert heard["llvm_lock"] > 0
     with install_recorder("numba:run_pass") as recorded:
         assert all(found["llvm_lock"] > 0 for found in timers())
@@ -354,7 +357,7 @@ def test_pass_managers_are_freed():
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * resource.getpagesize() / 2**20
 
-    internals.free_pass_managers()
+    internals.patch_pass_managers()
     target = llvm.Target.from_default_triple().create_target_machine()
     before = 0.0
     for i in range(620):
@@ -380,13 +383,13 @@ class Doubling:
 @compiles
 def test_a_writer_stands_for_the_front_end_and_numba_for_the_writer():
     fn = lambda x: x + 1  # noqa: E731
-    lowering.written_by(fn, Doubling())
-    written = numba.njit(pipeline_class=lowering.Direct)(fn)
+    lowering.set_writer(fn, Doubling())
+    written = numba.njit(pipeline_class=lowering.WriterCompiler)(fn)
     caller = numba.njit(lambda x: written(x) + 1)
     assert (written(4.0), caller(4.0), written(np.float32(0.5))) == (8.0, 9.0, 1.0)
-    assert fn not in lowering.refused
+    assert fn not in lowering.refusals
     assert (written(4), caller(4)) == (5, 6)
-    assert lowering.refused[fn].endswith("whole numbers")
+    assert lowering.refusals[fn].endswith("whole numbers")
 
 
 @compiles
@@ -394,14 +397,14 @@ def test_extensions_of_numba_are_looked_for_where_numba_compiles(monkeypatch):
     asked = []
     monkeypatch.setattr(entrypoints, "init_all", lambda: asked.append(1))
     fn = lambda x: x + 1  # noqa: E731
-    lowering.written_by(fn, Doubling())
-    written, other = (numba.njit(pipeline_class=lowering.Direct)(f) for f in (fn, lambda x: x + 1))
+    lowering.set_writer(fn, Doubling())
+    written, other = (numba.njit(pipeline_class=lowering.WriterCompiler)(f) for f in (fn, lambda x: x + 1))
     for dispatcher in (written, other):
-        internals.find_extensions_later(dispatcher)
+        internals.skip_search_for_extensions(dispatcher)
     assert written(4.0) == 8.0 and not asked
     assert other(4.0) == 5.0 and asked
 
 
 @compiles
 def test_functions_without_a_writer_are_numbas():
-    assert numba.njit(pipeline_class=lowering.Direct)(one_up)(2.0) == 3.0
+    assert numba.njit(pipeline_class=lowering.WriterCompiler)(one_up)(2.0) == 3.0

@@ -6,34 +6,41 @@ import numba
 import numpy as np
 import pytest
 
-from ppl.ir.reference import numpy_draws as oracle
-from ppl.kernels.config import LOOP_FASTMATH
-from ppl.kernels.cpu.checks import count_inside
-from ppl.kernels.cpu.f32 import angle_lanes, count_lanes, gamma_lanes
-from ppl.kernels.scalar import f32
+from ppl.ir.reference import numpy_samplers as oracle
+from ppl.kernels.cpu.data_checks import count_in_range
+from ppl.kernels.decorators import LOOP_FASTMATH
+from ppl.kernels.generated.f32 import scalar
+from ppl.kernels.generated.f32.cpu import draws
 from ppl.tuning import CHECKED_BY_ALL, DRAW_LANES
 
 COMPILED = not numba.config.DISABLE_JIT
+
 COUNT = 2000 if COMPILED else 40
+
 KEY = np.uint64(0x9E3779B97F4A7C15)
+
 RNG = np.random.default_rng(0)
+
 SHAPES = np.exp(RNG.uniform(-6, 9, COUNT)).astype(np.float32)
+
 TRIALS = np.floor(RNG.uniform(1, 900, COUNT)).astype(np.float32)
+
 SHARES = RNG.uniform(0.001, 0.999, COUNT).astype(np.float32)
+
 DRAWS = {
-    "loggamma": (gamma_lanes.loggamma_row_f32, f32.loggamma_draw, (SHAPES,), np.float32),
-    "vonmises": (angle_lanes.vonmises_row_f32, f32.vonmises_draw, (SHAPES,), np.float32),
-    "small rates": (count_lanes.poisson_row_f32, f32.poisson_draw, (np.minimum(SHAPES, 9),), np.int64),
-    "large rates": (count_lanes.poisson_row_f32, f32.poisson_draw, (SHAPES + 10,), np.int64),
-    "any rates": (count_lanes.poisson_row_f32, f32.poisson_draw, (SHAPES,), np.int64),
-    "few trials": (count_lanes.binomial_row_f32, f32.binomial_draw, (TRIALS, 1 / TRIALS, 1 - 1 / TRIALS), np.int64),
+    "loggamma": (draws.loggamma_row_f32, scalar.loggamma_draw, (SHAPES,), np.float32),
+    "vonmises": (draws.vonmises_row_f32, scalar.vonmises_draw, (SHAPES,), np.float32),
+    "small rates": (draws.poisson_row_f32, scalar.poisson_draw, (np.minimum(SHAPES, 9),), np.int64),
+    "large rates": (draws.poisson_row_f32, scalar.poisson_draw, (SHAPES + 10,), np.int64),
+    "any rates": (draws.poisson_row_f32, scalar.poisson_draw, (SHAPES,), np.int64),
+    "few trials": (draws.binomial_row_f32, scalar.binomial_draw, (TRIALS, 1 / TRIALS, 1 - 1 / TRIALS), np.int64),
     "many trials": (
-        count_lanes.binomial_row_f32,
-        f32.binomial_draw,
+        draws.binomial_row_f32,
+        scalar.binomial_draw,
         (TRIALS + 40, *(2 * [TRIALS * 0 + 0.5])),
         np.int64,
     ),
-    "any trials": (count_lanes.binomial_row_f32, f32.binomial_draw, (TRIALS, SHARES, 1 - SHARES), np.int64),
+    "any trials": (draws.binomial_row_f32, scalar.binomial_draw, (TRIALS, SHARES, 1 - SHARES), np.int64),
 }
 
 
@@ -55,22 +62,22 @@ def test_slopes_of_lanes_between_the_regimes():
     spread = np.tile(np.linspace(-2.6, 1.6, 12), len(edges)) / np.sqrt(np.maximum(a, 1))
     y = (np.log(np.maximum(a, 0.5)) + spread).astype(np.float32)
     slopes = np.empty(a.size, np.float32)
-    gamma_lanes.loggamma_slope_lanes_f32(slopes, y, a, a.size)
+    draws.loggamma_slope_lanes_f32(slopes, y, a, a.size)
     np.testing.assert_allclose(slopes, oracle.loggamma_slope(y, a), rtol=2e-5)
-    np.testing.assert_allclose(slopes, [f32.loggamma_slope(*pair) for pair in zip(y, a, strict=True)], rtol=1e-6)
+    np.testing.assert_allclose(slopes, [scalar.loggamma_slope(*pair) for pair in zip(y, a, strict=True)], rtol=1e-6)
 
 
 def blocks():
     """(name, block function, arguments) of everything that has to vectorise."""
     x, n = np.ones(DRAW_LANES, np.float32), 3
     counts = np.ones(DRAW_LANES, np.int64)
-    yield "loggamma", gamma_lanes.loggamma_row_f32, (x, x, KEY, 0, 0, n)
-    yield "vonmises", angle_lanes.vonmises_row_f32, (x, x, KEY, 0, 0, n)
-    yield "large rates", count_lanes._many, (counts, x, KEY, 0, 0, 0, n)
-    yield "many trials", count_lanes._many_trials, (counts, x, x, x, KEY, 0, 0, 0, n)
-    yield "expansion", gamma_lanes._expansion, (x, x, x, n)
-    yield "series", gamma_lanes._series, (x, x, x, x, x, n)
-    yield "fraction", gamma_lanes._fraction, (x, x, x, x, x, n)
+    yield "loggamma", draws.loggamma_row_f32, (x, x, KEY, 0, 0, n)
+    yield "vonmises", draws.vonmises_row_f32, (x, x, KEY, 0, 0, n)
+    yield "large rates", draws._poisson_many, (counts, x, KEY, 0, 0, 0, n)
+    yield "many trials", draws._binomial_many, (counts, x, x, x, KEY, 0, 0, 0, n)
+    yield "expansion", draws._expansion, (x, x, x, n)
+    yield "series", draws._series, (x, x, x, x, x, n)
+    yield "fraction", draws._fraction, (x, x, x, x, x, n)
 
 
 @pytest.mark.skipif(not COMPILED, reason="inspects compiled code")
@@ -86,5 +93,5 @@ def test_blocks_vectorise(case):
 def test_a_long_array_is_counted_on_all_threads():
     x = np.ones(CHECKED_BY_ALL + 5, np.float32)
     x[[3, CHECKED_BY_ALL + 4]] = np.nan, 2.0
-    assert count_inside(x, np.float32(0), np.float32(1)) == CHECKED_BY_ALL + 3
-    assert count_inside(np.nan_to_num(x, nan=-1).astype(np.int32), np.int32(0), np.int32(1)) == CHECKED_BY_ALL + 3
+    assert count_in_range(x, np.float32(0), np.float32(1)) == CHECKED_BY_ALL + 3
+    assert count_in_range(np.nan_to_num(x, nan=-1).astype(np.int32), np.int32(0), np.int32(1)) == CHECKED_BY_ALL + 3

@@ -11,8 +11,8 @@ import pytest
 from numba import types
 
 from ppl.checked import CHECKED
-from ppl.kernels import config, internals
-from ppl.kernels.internals.libraries import Linked
+from ppl.kernels import decorators, internals
+from ppl.kernels.internals.machine_code import LinkedLibrary
 
 pytestmark = [
     pytest.mark.tiny,
@@ -20,6 +20,7 @@ pytestmark = [
 ]
 
 SIGNATURE = types.float64(types.float64)
+
 SOURCE = """
 def triple(x):
     return 3 * x
@@ -28,7 +29,7 @@ def triple(x):
 
 def bare_of(fn):
     """The dispatcher of `fn` that compiled code calls, which keeps its machine code on disk."""
-    dispatcher = config.jit(fn)
+    dispatcher = decorators.jit(fn)
     for d in (dispatcher, bare := dispatcher.bare()):
         d._cache.stamp = lambda: "that of all kernels"
     return dispatcher, bare
@@ -57,7 +58,7 @@ def triple(tmp_path, monkeypatch):
 def test_machine_code_is_made_for_an_address(triple):
     dispatcher, bare = bare_of(triple())
     library = internals.compiled(bare, SIGNATURE).library
-    assert isinstance(library, Linked) and not library.made
+    assert isinstance(library, LinkedLibrary) and not library.made
     assert numba.njit(lambda x: dispatcher(x) + 1)(2.0) == 7.0 and not library.made
     assert called(internals.address(bare, SIGNATURE), 2.0) == 6.0 and library.made
     assert library.get_pointer_to_function("no such function") == 0
@@ -68,8 +69,8 @@ def test_machine_code_is_made_once_where_several_threads_ask(triple, monkeypatch
         time.sleep(0.05)
         make(library)
 
-    make = Linked._make
-    monkeypatch.setattr(Linked, "_make", slowly)
+    make = LinkedLibrary._make
+    monkeypatch.setattr(LinkedLibrary, "_make", slowly)
     bare = bare_of(triple())[1]
     assert not internals.compiled(bare, SIGNATURE).library.made
     with ThreadPoolExecutor(3) as pool:
@@ -88,11 +89,11 @@ def test_code_from_disk_is_linked_and_machine_code_is_kept_where_it_has_an_addre
 
     assert result(False)[0] == 0
     hits, library = result(False)
-    assert hits == 1 and isinstance(library, Linked) and not library.made
+    assert hits == 1 and isinstance(library, LinkedLibrary) and not library.made
     assert called(library.get_pointer_to_function(library._names()[0]), 5.0) == 15.0
     assert result(True)[0] == 0  # what is on disk has no machine code
     hits, library = result(True)
-    assert hits == 1 and not isinstance(library, Linked)
+    assert hits == 1 and not isinstance(library, LinkedLibrary)
     assert result(False)[0] == 1
 
 

@@ -12,7 +12,8 @@ import numba
 import numpy as np
 import pytest
 
-from ppl.kernels import config, folders, machine_code
+from ppl.kernels import decorators
+from ppl.kernels.code_cache import machine_code, trusted_files
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="looks at compiled functions")
 
@@ -26,6 +27,7 @@ def double(x):
 def triple(x):
     return x + x + x
 """
+
 there: dict[str, Any] = {}
 
 
@@ -40,7 +42,7 @@ def cache(tmp_path, monkeypatch):
     exec(compile(SOURCE, str(file), "exec"), there)
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("PPL_CACHE_DIR", str(tmp_path / "user"))
-    monkeypatch.setattr(folders, "_reasons", [])
+    monkeypatch.setattr(trusted_files, "_warned_reasons", [])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         yield tmp_path / "cache"
@@ -48,7 +50,7 @@ def cache(tmp_path, monkeypatch):
 
 def found(name="double", argument=2.0):
     """Whether a fresh dispatcher finds machine code on disk; it must give the right result either way."""
-    dispatcher = config.jit(there[name])
+    dispatcher = decorators.jit(there[name])
     dispatcher._cache.stamp = lambda: "that of all kernels"
     assert dispatcher(argument) == there[name](argument)
     return sum(dispatcher.stats.cache_hits.values()) == 1
@@ -60,7 +62,7 @@ def files(cache):
 
 def test_a_second_dispatcher_finds_it(cache):
     assert not found() and found()
-    assert len(files(cache)) == 1 and not list(cache.rglob(f"*{folders.UNFINISHED}"))
+    assert len(files(cache)) == 1 and not list(cache.rglob(f"*{trusted_files.UNFINISHED}"))
     assert not found(argument=np.float32(2)) and found(argument=np.float32(2)) and found()
 
 
@@ -138,7 +140,7 @@ def test_a_folder_that_others_may_write_to_is_not_used(mode, cache, tmp_path):
     found()
     (inner,) = cache.iterdir()
     inner.chmod(mode)
-    assert "others" in folders.flaw(inner, folders.owners())
+    assert "others" in trusted_files.why_untrusted(inner, trusted_files.trusted_owners())
     assert not found() and found()
     assert not found("triple") and len(files(cache)) == 1
     for folder in (tmp_path / "source" / "__pycache__", tmp_path / "user"):
@@ -152,27 +154,27 @@ def test_a_folder_that_others_may_write_to_is_not_used(mode, cache, tmp_path):
 @pytest.mark.skipif(not ROOT, reason="gives files away")
 def test_a_folder_of_another_user_is_not_used(tmp_path, monkeypatch):
     os.chown(tmp_path, 12345, -1)
-    assert "another user" in folders.flaw(tmp_path, folders.owners())
-    assert not folders.flaw(tmp_path, folders.owners(tmp_path))
+    assert "another user" in trusted_files.why_untrusted(tmp_path, trusted_files.trusted_owners())
+    assert not trusted_files.why_untrusted(tmp_path, trusted_files.trusted_owners(tmp_path))
     monkeypatch.setenv("PPL_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(folders, "_reasons", [])
+    monkeypatch.setattr(trusted_files, "_warned_reasons", [])
     with pytest.warns(RuntimeWarning, match="another user"):
-        assert folders.root() is None
+        assert trusted_files.writable_user_folder() is None
 
 
 def test_a_parent_where_anybody_may_rename(tmp_path):
     inner = tmp_path / "outer" / "inner"
-    assert not folders.prepare(inner, folders.owners())
+    assert not trusted_files.create_folder(inner, trusted_files.trusted_owners())
     (tmp_path / "outer").chmod(0o777)
-    assert "rename" in folders.prepare(inner, folders.owners())
+    assert "rename" in trusted_files.create_folder(inner, trusted_files.trusted_owners())
     (tmp_path / "outer").chmod(0o1777)
-    assert not folders.prepare(inner, folders.owners())
+    assert not trusted_files.create_folder(inner, trusted_files.trusted_owners())
 
 
 def test_a_link_in_place_of_a_folder(tmp_path):
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to(tmp_path / "real")
-    assert "not a folder" in folders.prepare(tmp_path / "link", folders.owners())
+    assert "not a folder" in trusted_files.create_folder(tmp_path / "link", trusted_files.trusted_owners())
 
 
 def _file(path: Path) -> dict[str, str]:
@@ -197,7 +199,7 @@ def test_no_usable_folder_of_the_user(kind, tmp_path, monkeypatch):
 
     for name, value in BAD[kind](tmp_path / "bad").items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(folders, "_reasons", [])
+    monkeypatch.setattr(trusted_files, "_warned_reasons", [])
     with pytest.warns(RuntimeWarning, match="in memory only") as given:
         assert programs.load(f"answer = 42  # {tmp_path}").answer == 42
         assert programs.load(f"answer = 43  # {tmp_path}").answer == 43
@@ -208,7 +210,7 @@ def test_home_without_a_user(monkeypatch, tmp_path):
     for name in ("PPL_CACHE_DIR", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
-    path, reason = folders.user()
+    path, reason = trusted_files.user_folder()
     assert path is None and "home" in reason
 
 
@@ -216,10 +218,10 @@ def test_a_full_disk(cache, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(folders.os, "replace", full)
+    monkeypatch.setattr(trusted_files.os, "replace", full)
     with pytest.warns(RuntimeWarning, match="No space left"):
         assert not found() and not found("triple")
-    assert not list(cache.rglob(f"*{folders.UNFINISHED}"))
+    assert not list(cache.rglob(f"*{trusted_files.UNFINISHED}"))
     monkeypatch.undo()
 
 
@@ -230,12 +232,12 @@ def test_the_folder_is_removed_while_the_process_runs(cache):
 
 
 def test_what_killed_processes_left_is_removed(tmp_path, monkeypatch):
-    old, new = tmp_path / f"a{folders.UNFINISHED}", tmp_path / f"b{folders.UNFINISHED}"
+    old, new = tmp_path / f"a{trusted_files.UNFINISHED}", tmp_path / f"b{trusted_files.UNFINISHED}"
     for path in (old, new):
         path.write_text("")
     os.utime(old, (0, 0))
-    monkeypatch.setattr(folders, "_swept", set())
-    folders.prepare(tmp_path, folders.owners())
+    monkeypatch.setattr(trusted_files, "_cleaned_folders", set())
+    trusted_files.create_folder(tmp_path, trusted_files.trusted_owners())
     assert new.exists() and not old.exists()
 
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from ppl.kernels.cpu.f32 import matrices as single
-from ppl.kernels.cpu.f64 import matrices as double
+from ppl.kernels.generated.f32.cpu import matrices as single
+from ppl.kernels.generated.f64.cpu import matrices as double
 from ppl.tuning import MATRIX_BLOCK
 
 SIZES = (1, 2, 3, 17, MATRIX_BLOCK, MATRIX_BLOCK + 1, 2 * MATRIX_BLOCK + 13)
+
 KINDS = {
     np.float32: (single.cholesky_f32, single.solve_lower_f32, single.lu_f32, single.lu_solve_f32),
     np.float64: (double.cholesky_f64, double.solve_lower_f64, double.lu_f64, double.lu_solve_f64),

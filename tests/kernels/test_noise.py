@@ -5,21 +5,24 @@ import numpy as np
 import pytest
 
 from ppl.ir.reference import noise as reference
-from ppl.kernels.cpu.f32.noise import fill_uniform_f32
-from ppl.kernels.cpu.f32.rows import fill_rows_f32
-from ppl.kernels.cpu.f64.noise import fill_uniform_f64
-from ppl.kernels.cpu.f64.rows import fill_rows_f64
+from ppl.kernels.generated.f32.cpu.noise import fill_rows_f32, fill_uniform_f32
+from ppl.kernels.generated.f64.cpu.noise import fill_rows_f64, fill_uniform_f64
 from ppl.kernels.scalar import noise
 from ppl.kernels.scalar.philox import philox4x32
 
 u32, u64 = np.uint32, np.uint64
+
 KINDS = {
     "f32": (np.float32, noise.uniform_f32, fill_uniform_f32, 256),
     "f64": (np.float64, noise.uniform_f64, fill_uniform_f64, 128),
 }
+
 KEY = reference.mix(7, reference.node_hash("z"))
+
 GOLDEN_HASH = 0x3041FD28A7B04184
+
 GOLDEN_KEY = 0xF7F53F40513677C
+
 GOLDEN = {
     np.float32: [
         "0x1.9ceb4c0000000p-2",
@@ -40,6 +43,7 @@ GOLDEN = {
         "0x1.710e27dce573ap-2",
     ],
 }
+
 # From kat_vectors of the Random123 library: counter, key, result of philox4x32 with 10 rounds.
 KNOWN = [
     ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),

@@ -5,8 +5,8 @@ import inspect
 import numpy as np
 import pytest
 
-from ppl.kernels.cpu.parallel import workers
-from ppl.kernels.cpu.training import optimizers, parallel_optimizers, rules
+from ppl.kernels.cpu.threads import pool
+from ppl.kernels.cpu.training import optimizers, parallel_optimizers
 
 DTYPES = [np.float32, np.float64]
 
@@ -85,7 +85,9 @@ def test_in_place_gives_the_same_bits(name, slots, options):
 
 def test_training_loops_do_not_write_over_operands():
     """A loop whose results lie over its operands fails LLVM's check for overlap and runs entry by entry."""
-    assert "_into(" not in inspect.getsource(rules.step_on.py_func) + inspect.getsource(rules.step.py_func)
+    assert "_into(" not in inspect.getsource(optimizers.step_on.py_func) + inspect.getsource(
+        optimizers.apply_rule.py_func
+    )
 
 
 @pytest.mark.parametrize(("name", "slots", "options"), RULES)
@@ -96,7 +98,7 @@ def test_all_threads_give_the_same_bits(name, slots, options):
     inputs = [np.abs(rng.normal(size=n)).astype(np.float32) for _ in range(2 + slots)]
     alone, together = ([np.empty(n, np.float32) for _ in range(1 + slots)] for _ in range(2))
     getattr(optimizers, name)(*alone, *inputs, *options)
-    workers.start(2)
+    pool.start(2)
     getattr(parallel_optimizers, name)(*together, *inputs, *options, 2)
     for a, b in zip(alone, together, strict=True):
         np.testing.assert_array_equal(a, b)

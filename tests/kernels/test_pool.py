@@ -10,11 +10,12 @@ import time
 import numpy as np
 import pytest
 
-from ppl.kernels.config import jit
-from ppl.kernels.cpu.parallel import pool, workers
-from ppl.kernels.cpu.parallel.parts import on_threads
+from ppl.kernels.cpu.threads import pool
+from ppl.kernels.cpu.threads.regions import on_threads
+from ppl.kernels.decorators import jit
 
 THREADS = (1, 2, 4, 8, 16)
+
 LANES, STRIDE = 64, 16
 
 
@@ -43,9 +44,9 @@ def run(parts, threads, times=1):
     return seen, by_lane[::STRIDE], out
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3, 64, 1000, pool.MOST_SHARED, pool.MOST_SHARED + 1])
+@pytest.mark.parametrize("parts", [1, 2, 3, 64, 1000, pool.MOST_SHARED_SLABS, pool.MOST_SHARED_SLABS + 1])
 def test_every_part_runs_once_on_any_number_of_threads(parts):
-    workers.start(max(THREADS))
+    pool.start(max(THREADS))
     expected = run(parts, 1)[2].tobytes()
     for threads in THREADS:
         times = 1 + 3000 // parts
@@ -56,25 +57,25 @@ def test_every_part_runs_once_on_any_number_of_threads(parts):
 
 
 def test_several_threads_take_part():
-    workers.start(2)
+    pool.start(2)
     assert any(run(64, 2, 200)[1][1] > 0 for _ in range(20))
 
 
 def test_workers_that_do_not_come_are_not_waited_for(monkeypatch):
     """The pool is told of workers that do not exist."""
-    workers.start(2)
-    count = workers._setting(pool.WORKERS)
+    pool.start(2)
+    count = pool._setting(pool.WORKERS)
     before = count.value
     count.value = 40
     try:
         seen, by_lane, _ = run(64, 32, 100)
     finally:
         count.value = before
-    assert (seen == 100).all() and not by_lane[len(workers._threads) + 1 :].any()
+    assert (seen == 100).all() and not by_lane[len(pool._threads) + 1 :].any()
 
 
 def test_an_exception_is_raised_when_all_parts_have_ended():
-    workers.start(8)
+    pool.start(8)
     for threads in THREADS:
         seen, by_lane, out = np.zeros(7, np.int64), np.zeros(LANES * STRIDE, np.int64), np.zeros(7)
         for _ in range(50):
@@ -86,7 +87,7 @@ def test_an_exception_is_raised_when_all_parts_have_ended():
 
 
 def test_many_callers_at_once():
-    workers.start(4)
+    pool.start(4)
     found = []
 
     def call(number):
@@ -111,7 +112,7 @@ def _wait_for_other(out, by):
 
 
 def test_a_caller_sleeps_while_others_end_their_slabs():
-    workers.start(2)
+    pool.start(2)
     _wait_for_other(np.zeros(2), np.zeros(2, np.int64))
     for _ in range(200):
         out, by = np.zeros(2), np.zeros(2, np.int64)
@@ -125,7 +126,7 @@ def test_a_caller_sleeps_while_others_end_their_slabs():
 
 
 def test_nothing_spins_when_idle():
-    workers.start(16)
+    pool.start(16)
     run(1000, 16, 100)
     least = []
     for _ in range(3):  # other threads of this process may be at work

@@ -15,7 +15,7 @@ MINE = (
     "kernels/internals/",
     "kernels/cuda/ptx.py",
     "kernels/cuda/simulated.py",
-    "kernels/cuda/users.py",
+    "kernels/cuda/externals.py",
     "kernels/cuda/compat.py",
 )
 RELIED = {

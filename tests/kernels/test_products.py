@@ -13,12 +13,15 @@ import numba
 import numpy as np
 import pytest
 
-from ppl.kernels.config import jit
-from ppl.kernels.cpu.products import blas, dense, tiles
+from ppl.kernels.cpu.products import blas, tiled
+from ppl.kernels.decorators import jit
 
 F = np.float32
-own = pytest.mark.skipif(tiles.LANES == 0, reason="BLAS does it all on this machine")
+
+own = pytest.mark.skipif(tiled.LANES == 0, reason="BLAS does it all on this machine")
+
 FORMS = [(False, False), (True, False), (False, True)]
+
 SLABS = [(50, 784, 400), (50, 400, 784), (25, 256, 200)]
 
 
@@ -54,7 +57,7 @@ def check(ta, tb, m, n, k, alpha=1.0, beta=0.0, pads=(0, 0, 0), offsets=(0, 0, 0
 def taken(ta, tb, m, n, k):
     """Whether a product is not left to BLAS."""
     a, b, c = (np.zeros(size, F) for size in (m * k, k * n, m * n))
-    return dense.multiply(ta, tb, m, n, k, F(1), a, m if ta else k, b, k if tb else n, F(0), c, n)
+    return tiled.try_multiply(ta, tb, m, n, k, F(1), a, m if ta else k, b, k if tb else n, F(0), c, n)
 
 
 @own
@@ -62,7 +65,7 @@ def taken(ta, tb, m, n, k):
 @pytest.mark.parametrize(("m", "n", "k"), SLABS)
 def test_slabs_of_rows_are_done_here(ta, tb, m, n, k):
     m, n, k = (n, k, m) if ta else (m, n, k)
-    if tiles.LANES == 16 or not ta:
+    if tiled.LANES == 16 or not ta:
         assert taken(ta, tb, m, n, k)
     check(ta, tb, m, n, k, beta=1.0)
 
@@ -113,8 +116,8 @@ def test_what_is_not_finite_goes_where_it_belongs(ta, tb, beta):
     assert np.isnan(out[20, 7]) and np.isinf(out[0, n - 1]) and np.isinf(out[3, 1])
 
 
-@pytest.mark.skipif(tiles.LANES != 16, reason="other tiles")
-@pytest.mark.parametrize(("kernel", "sums"), [(dense._outer, {24, 20, 18, 15}), (dense._dots, {24, 20})])
+@pytest.mark.skipif(tiled.LANES != 16, reason="other tiles")
+@pytest.mark.parametrize(("kernel", "sums"), [(tiled._outer, {24, 20, 18, 15}), (tiled._dots, {24, 20})])
 def test_sums_stay_in_registers(kernel, sums):
     """Each tile has a loop of as many multiply-adds as it has sums, not unrolled and without the stack."""
     compiled = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(kernel.py_func)
@@ -140,7 +143,7 @@ AVX2 = "+64bit,+cmov,+cx8,+fxsr,+mmx,+sse,+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+po
 @pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="names of other processors")
 @pytest.mark.parametrize(("name", "features", "lanes"), [("haswell", AVX2, 8), ("generic", "", 0)])
 def test_on_other_machines(tmp_path, name, features, lanes):
-    if lanes and not tiles.LANES:
+    if lanes and not tiled.LANES:
         pytest.skip("this machine cannot run it")
     script = tmp_path / "other.py"
     script.write_text(

@@ -6,8 +6,10 @@ import numba
 import pytest
 from numba import boolean, float32, float64, int64, uint32, uint64
 
-from ppl.kernels import scalar
 from ppl.kernels.cuda import ptx
+from ppl.kernels.generated.f32 import scalar
+from ppl.kernels.generated.f64 import scalar as scalar_module
+from ppl.kernels.scalar import noise, philox
 
 pytestmark = [
     pytest.mark.skipif("not ptx.is_available()", reason=f'needs pip install "{ptx.REQUIREMENT}"'),
@@ -15,11 +17,11 @@ pytestmark = [
 ]
 
 
-NAMES = [pytest.param(name, marks=pytest.mark.slow if i % 3 else ()) for i, name in enumerate(scalar.f32.__all__)]
+NAMES = [pytest.param(name, marks=pytest.mark.slow if i % 3 else ()) for i, name in enumerate(scalar.__all__)]
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("module", "kind"), [(scalar.f32, float32), (scalar.f64, float64)])
+@pytest.mark.parametrize(("module", "kind"), [(scalar, float32), (scalar_module, float64)])
 def test_elementary(module, kind, name):
     function = getattr(module, name)
     count = len(inspect.signature(function.py_func).parameters)
@@ -36,10 +38,10 @@ def test_elementary(module, kind, name):
 @pytest.mark.parametrize(
     ("function", "signature", "result"),
     [
-        (scalar.philox.philox4x32, (uint32,) * 6, numba.types.UniTuple(uint32, 4)),
-        (scalar.noise.mix, (uint64, uint64), uint64),
-        (scalar.noise.uniform_f32, (int64, uint64, int64, int64, int64), float32),
-        (scalar.noise.uniform_f64, (int64, uint64, int64, int64, int64), float64),
+        (philox.philox4x32, (uint32,) * 6, numba.types.UniTuple(uint32, 4)),
+        (noise.mix, (uint64, uint64), uint64),
+        (noise.uniform_f32, (int64, uint64, int64, int64, int64), float32),
+        (noise.uniform_f64, (int64, uint64, int64, int64, int64), float64),
     ],
 )
 def test_noise(function, signature, result):
@@ -48,5 +50,5 @@ def test_noise(function, signature, result):
 
 
 def test_callers_are_given_the_capability():
-    source, _ = ptx.compile_ptx(scalar.f32.ndtri, (float32,), cc=(8, 0))
+    source, _ = ptx.compile_ptx(scalar.ndtri, (float32,), cc=(8, 0))
     assert ".target sm_80" in source

@@ -7,12 +7,16 @@ import pytest
 from incomplete_cases import GRIDS, INVERSES
 from scalar_cases import CASES, EDGES, MODULES, apply, loop
 
-from ppl.kernels import scalar
-from ppl.kernels.config import LOOP_FASTMATH
+from ppl.kernels.decorators import LOOP_FASTMATH
+from ppl.kernels.generated.f32 import scalar
+from ppl.kernels.generated.f64 import scalar as scalar_module
 
 COMPILED = not numba.config.DISABLE_JIT
+
 needs_jit = pytest.mark.skipif(not COMPILED, reason="inspects compiled code")
+
 UNARY = sorted({case.name for case in CASES})
+
 IDS = [f"{c.name}-{i}" for i, c in enumerate(CASES)]
 
 
@@ -86,7 +90,7 @@ def test_binary_and_select(module):
 
 
 def test_both_modules_have_the_same_names():
-    assert scalar.f32.__all__ == scalar.f64.__all__
+    assert scalar.__all__ == scalar_module.__all__
     tested = {*UNARY, "polygamma", "power", "minimum", "maximum", "plus", "select"}
     tested |= {"loggamma_draw", "loggamma_slope"}  # tests/distributions/test_implicit.py
     tested |= {
@@ -100,7 +104,7 @@ def test_both_modules_have_the_same_names():
     tested |= {"log_mass_between", "quantile_between"}  # tests/kernels/test_between.py
     tested |= {*(grid.name for grid in GRIDS), *INVERSES, "loggamma_bend"}  # tests/kernels/test_incomplete.py
     tested |= {"vonmises_draw", "vonmises_slope"}  # tests/distributions/test_von_mises.py
-    assert tested == set(scalar.f32.__all__)
+    assert tested == set(scalar.__all__)
 
 
 @needs_jit
@@ -118,13 +122,13 @@ def test_f32_has_no_double_and_vectorises(name):
 def test_draws_stay_in_single_precision():
     def run(out, slopes, counts, x, key):
         for i in range(x.shape[0]):
-            out[i] = scalar.f32.loggamma_draw(x[i], key, i, 0)
-            slopes[i] = scalar.f32.loggamma_slope(out[i], x[i])
-            counts[i] = scalar.f32.poisson_draw(x[i], key, i, 1)
-            counts[i] += scalar.f32.binomial_draw(x[i], slopes[i], out[i], key, i, 3)
-            slopes[i] += scalar.f32.log_poisson(x[i], out[i])
-            out[i] = scalar.f32.vonmises_draw(x[i], key, i, 2)
-            slopes[i] += scalar.f32.vonmises_slope(out[i], x[i])
+            out[i] = scalar.loggamma_draw(x[i], key, i, 0)
+            slopes[i] = scalar.loggamma_slope(out[i], x[i])
+            counts[i] = scalar.poisson_draw(x[i], key, i, 1)
+            counts[i] += scalar.binomial_draw(x[i], slopes[i], out[i], key, i, 3)
+            slopes[i] += scalar.log_poisson(x[i], out[i])
+            out[i] = scalar.vonmises_draw(x[i], key, i, 2)
+            slopes[i] += scalar.vonmises_slope(out[i], x[i])
 
     compiled = numba.njit(error_model="numpy", fastmath=set(LOOP_FASTMATH))(run)
     a, b, x = np.empty(4, np.float32), np.empty(4, np.float32), np.full(4, 3, np.float32)

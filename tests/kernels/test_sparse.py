@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from ppl.kernels.cpu.checks import count_inside
-from ppl.kernels.cpu.products.sparse import data_gemm_f32, data_gemm_f64
-from ppl.kernels.cpu.products.sparse_ways import BINARY, DENSE, FEW, _kind
+from ppl.kernels.cpu.data_checks import count_in_range
+from ppl.kernels.cpu.products.sparse_algorithms import BINARY, DENSE, FEW, _sparsity_of
+from ppl.kernels.generated.f32.cpu.sparse import data_gemm_f32
+from ppl.kernels.generated.f64.cpu.sparse import data_gemm_f64
 from ppl.tuning import ZEROS_PER_ROW
 
 
@@ -37,7 +38,7 @@ def test_bits_decide_the_path():
     few, half, real = bits.copy(), bits.copy(), bits.copy()
     half[:, ::2] = 1
     real[3, ::2] = 0.5
-    found = [_kind(x.reshape(-1), 20, 64, 64) for x in (few, half, real, real + 1)]
+    found = [_sparsity_of(x.reshape(-1), 20, 64, 64) for x in (few, half, real, real + 1)]
     assert found == [(FEW, True), (BINARY, True), (FEW, False), (DENSE, False)]
 
 
@@ -62,5 +63,5 @@ def test_nan_in_sparse_data_is_not_lost():
 
 def test_count_inside_leaves_nan_out():
     x = np.array([0.0, 1.0, 0.5, np.nan, 2.0, -0.1, np.inf], np.float32)
-    assert count_inside(x, np.float32(0), np.float32(1)) == 3
-    assert count_inside(x, np.float32(-np.inf), np.float32(np.inf)) == 6
+    assert count_in_range(x, np.float32(0), np.float32(1)) == 3
+    assert count_in_range(x, np.float32(-np.inf), np.float32(np.inf)) == 6

@@ -7,12 +7,11 @@ import numba
 import numpy as np
 import pytest
 
-from ppl.kernels import needs
-from ppl.kernels.config import jit
+from ppl.kernels.code_cache import machine_code
 from ppl.kernels.cpu.products import blas
-from ppl.kernels.reach import reached
+from ppl.kernels.decorators import SharedKernel, jit, shared
+from ppl.kernels.dispatchers import reachable_functions
 from ppl.kernels.scalar.names import MODULES
-from ppl.kernels.symbols import Shared, shared
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="inspects compiled code")
 
@@ -48,25 +47,28 @@ def _inner(fn):
 
 
 def test_shared_kernels_are_found_before_a_cached_caller_is_loaded():
-    assert blas.gemm_f64 in set(reached(_by_module.py_func))
-    assert entry_of in set(reached(_inner(twice)))
+    assert blas.gemm_f64 in set(reachable_functions(_by_module.py_func))
+    assert entry_of in set(reachable_functions(_inner(twice)))
 
 
 def test_a_need_is_what_it_was_or_a_missing_file():
     need = entry_of.need
     assert pickle.loads(pickle.dumps(need)) == need
-    modules = [(name, need.version, "") for name in ("no.such.module", needs.EMITTED + "0", needs.PRIVATE + "0")]
+    modules = [
+        (name, need.version, "")
+        for name in ("no.such.module", machine_code.EMITTED_PREFIX + "0", machine_code.PRIVATE_PREFIX + "0")
+    ]
     kernels = [(need.module, "other", need.symbol), (need.module, need.version, "ppl_other")]
     for fields in [*modules, *kernels, ("a later form",)]:
         with pytest.raises(OSError, match="compiled with"):
-            needs.restore(*fields)
+            machine_code.restore_requirement(*fields)
 
 
 def test_callers_inherit_needs():
     caller = numba.njit(lambda x: twice(x, 1))
     assert caller(np.arange(4.0)) == 2.0
     (result,) = caller.overloads.values()
-    assert {entry_of.need, needs.Need(__name__, entry_of.need.version)} <= set(result.reload_init)
+    assert {entry_of.need, machine_code.Requirement(__name__, entry_of.need.version)} <= set(result.reload_init)
 
 
 def test_errors_reach_the_caller():
@@ -104,4 +106,4 @@ def test_scalar_functions_use_none(bits):
     """`link` does not import them."""
     for name in MODULES:
         module = importlib.import_module(f"ppl.kernels.scalar.{bits}.{name}")
-        assert not any(isinstance(value, Shared) for value in vars(module).values())
+        assert not any(isinstance(value, SharedKernel) for value in vars(module).values())

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.lang import Value, constant, trace_model
 from ppl.lang.trace import Trace
 

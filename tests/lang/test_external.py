@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 
 import ppl
+import ppl.random
 from ppl import Normal
 from ppl.errors import ModelError
 from ppl.ir.differentiate import gradient
 from ppl.ir.ops import sum_axes
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from tests.lang.helpers import trace
 
 X = np.random.default_rng(0).normal(size=(4, 3))

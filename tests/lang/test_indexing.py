@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 
 import ppl
+import ppl.lang
 from ppl.errors import ModelError, ShapeError
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from tests.lang.helpers import agrees, run
 
 pytestmark = pytest.mark.tiny
 
 T = np.arange(60.0).reshape(3, 4, 5)
+
 KEYS = [
     0,
     -1,

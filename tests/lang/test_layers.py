@@ -5,9 +5,11 @@ import pytest
 import scipy.special as sp
 
 import ppl
+import ppl.lang
 from ppl import layers
 from ppl.errors import ModelError, ShapeError
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.lang.params import initial_value
 from ppl.lang.trace import SiteKind
 from tests.lang.helpers import trace

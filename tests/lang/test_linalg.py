@@ -10,13 +10,18 @@ from ppl.errors import ModelError, ShapeError
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import make
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from tests.lang.helpers import agrees, run
 
 rng = np.random.default_rng(3)
+
 SQUARE, BATCH = rng.normal(size=(4, 4)), rng.normal(size=(2, 1, 3, 3))
+
 DEFINITE = SQUARE @ SQUARE.T + np.eye(4)
+
 VECTOR, COLUMNS, MANY = rng.normal(size=4), rng.normal(size=(4, 2)), rng.normal(size=(5, 3, 2))
+
 SMALL = {d: rng.normal(size=(2, d, d)) for d in (1, 2, 3, 4)}
 
 CASES = {

@@ -9,7 +9,7 @@ import ppl
 from ppl import Normal
 from ppl.errors import ModelError
 from ppl.lang import trace_model
-from ppl.lang.context import current
+from ppl.lang.context import current_context
 from tests.lang.helpers import trace
 
 pytestmark = pytest.mark.tiny
@@ -81,7 +81,7 @@ def test_trace_ends_after_an_error():
 
     with pytest.raises(RuntimeError):
         trace(bad)
-    assert current() is None
+    assert current_context() is None
 
 
 def test_threads_trace_apart():

@@ -5,9 +5,9 @@ import pytest
 
 import ppl
 from ppl.errors import ModelError, ShapeError
-from ppl.ir.reference.interpret import Env, evaluate
-from ppl.lang.constraints import CONSTRAINTS
-from ppl.lang.params import constrained, initial_value, unconstrained
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
+from ppl.lang.params import CONSTRAINTS, initial_value, to_constrained, to_unconstrained
 from tests.lang.helpers import trace
 
 pytestmark = pytest.mark.tiny
@@ -42,9 +42,9 @@ def test_constraint_round_trip(name, value):
     assert p.shape == value.shape and raw.shape == p.raw_shape == p.node.type.shape
     (forward,) = evaluate([p.value], Env(params={"w": raw}))
     np.testing.assert_allclose(forward, value, rtol=1e-12)
-    np.testing.assert_allclose(constrained(p, raw), value, rtol=1e-12)
-    np.testing.assert_allclose(constrained(p, unconstrained(p, value)), value, rtol=1e-12)
-    assert constrained(p, raw.astype(np.float32)).dtype == np.float32
+    np.testing.assert_allclose(to_constrained(p, raw), value, rtol=1e-12)
+    np.testing.assert_allclose(to_constrained(p, to_unconstrained(p, value)), value, rtol=1e-12)
+    assert to_constrained(p, raw.astype(np.float32)).dtype == np.float32
     assert t.returned.shape == value.shape
 
 

@@ -7,7 +7,8 @@ from scipy import stats
 import ppl
 from ppl import Normal
 from ppl.errors import DataError, ModelError, ShapeError
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.types import Axis, Kind
 from ppl.lang import trace_model
 from tests.lang.helpers import trace

@@ -8,7 +8,8 @@ import pytest
 import ppl
 from ppl import Bernoulli, Categorical, Normal
 from ppl.errors import DataError, ModelError, ShapeError
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.lang import trace_model
 from ppl.lang.trace import SiteKind
 from tests.lang.helpers import trace

@@ -1,8 +1,7 @@
 """Holding `ppl`'s estimates against the oracle: per-sample gradients in the interpreter, in float64.
 
 A mean within 5 standard errors of the oracle's gradient (plus the oracle's own error) agrees. One outside is drawn
-again, on other noise and at least `CERTAIN` times, before it counts as wrong, because tails may be heavy.
-"""
+again, on other noise and at least `CERTAIN` times, before it counts as wrong, because tails may be heavy."""
 
 from __future__ import annotations
 
@@ -14,20 +13,24 @@ import numpy as np
 
 from ppl.errors import EstimatorError, PplError
 from ppl.estimators.marginalize import Marginalize
-from ppl.estimators.parts.not_needed import NotNeeded
-from ppl.lang.time.record import base_name
-from ppl.runtime.violations import violation
+from ppl.estimators.not_needed import NotNeeded
+from ppl.lang.loops import base_name
+from ppl.runtime.nonfinite import find_violation
 from tests.helpers.laws import Graph, Sampler, make_env, named
 from tests.oracle.estimators import CHOICES
 from tests.oracle.exact import Answer
 from tests.oracle.graphs.source import Program
 
 WIDTH, POWER, ROUNDING = 5.0, 0.02, 1e-6
+
 CERTAIN = 40_000
 """Samples after which a mean outside its bounds counts as wrong."""
+
 UNROLLED = 10_000
 """Copies that estimators may take which unroll a loop."""
+
 Plan = Mapping[str, str]
+
 Draw = Callable[[int, int], tuple[np.ndarray, dict[str, np.ndarray]]]
 """So many losses and gradients, one a sample, on the noise of a seed."""
 
@@ -124,7 +127,7 @@ def _refused(sampler: Sampler, seed: int) -> str:
         return ""
     compiled, graph = sampler.compiled, sampler.graph
     env = make_env(compiled, graph, compiled.variant("gradient"), sampler.aux, seed=seed)
-    found = violation(compiled, "gradient", env, compiled.binder.bind(graph.data, None, graph.total_rows))
+    found = find_violation(compiled, "gradient", env, compiled.binder.bind(graph.data, None, graph.total_rows))
     return "" if found is None else found.text
 
 

@@ -7,7 +7,7 @@ import ppl
 from ppl import Bernoulli, Categorical, Normal
 from ppl.errors import DataError, EstimatorError
 from ppl.estimators import Enumerate
-from ppl.graph.summed.order import cut, elimination, largest
+from ppl.graph.elimination import cut_to_budget, elimination_tables, largest_table
 from tests.posterior.models import log_constant, model_of
 from tests.posterior.networks import random_network
 
@@ -204,11 +204,11 @@ def test_expectations_of_a_chain_are_summed_step_by_step():
 def test_orders_of_trees_and_chains_are_exact():
     chain = [frozenset((i, i + 1)) for i in range(30)]
     sizes = dict.fromkeys(range(31), 5.0)
-    tables = elimination(chain, sizes, dict.fromkeys(sizes, 0))
-    assert largest(tables) == 25 and len(tables) == 31
+    tables = elimination_tables(chain, sizes, dict.fromkeys(sizes, 0))
+    assert largest_table(tables) == 25 and len(tables) == 31
     star = [frozenset((0, i)) for i in range(1, 31)]
-    assert largest(elimination(star, sizes, dict.fromkeys(sizes, 0))) == 25
-    nodes, entries = cut([frozenset(range(6))], sizes, dict.fromkeys(range(6), 0), 5.0**4)
+    assert largest_table(elimination_tables(star, sizes, dict.fromkeys(sizes, 0))) == 25
+    nodes, entries = cut_to_budget([frozenset(range(6))], sizes, dict.fromkeys(range(6), 0), 5.0**4)
     assert len(nodes) == 2 and entries == 5.0**4
 
 

@@ -8,10 +8,10 @@ import ppl
 from ppl import Bernoulli, Normal
 from ppl.errors import EstimatorError, ModelError, ShapeError
 from ppl.estimators import DisARM, Enumerate, Rebar, Relaxed, ScoreFunction, StraightThrough
-from ppl.inference.diagnose import state_for, warmed
+from ppl.inference.diagnose import adapt_state, warm_up
 from ppl.ir.reference.interpret import evaluate
-from ppl.program.pictures.draw import to_dot
-from ppl.runtime.call import Call, bind
+from ppl.notebook.graph_picture import to_dot
+from ppl.runtime.call import Call, bind_call
 from tests.program.programs import same
 
 CHAINS = 6
@@ -98,7 +98,7 @@ def test_the_interpreter_agrees_with_the_compiled_step(program, x):
     compiled = program.prepare(x)
     state = program.init(1, x)
     variant = compiled.variant("gradient")
-    env = bind(program, Call(state, (x,))).environment(variant)
+    env = bind_call(program, Call(state, (x,))).environment(variant)
     found = dict(zip(variant.aux, evaluate(list(variant.aux.values()), env), strict=True))
     new = program.step(state, x)[2].aux
     assert set(found) == set(new) == {"walkers", "mean"}
@@ -204,7 +204,7 @@ def test_comparing_and_tuning_keep_it():
     programs = {n: ppl.compile(remembered, estimators=e) for n, e in (("a", Rebar()), ("b", ScoreFunction()))}
     state = programs["b"].init(0)
     state = state.replace(aux={"last": np.full(3, 7.0)})
-    moved = warmed(programs["a"], Call(state_for(programs["a"], state, ()), ()), 5)
+    moved = warm_up(programs["a"], Call(adapt_state(programs["a"], state, ()), ()), 5)
     assert (moved.aux["last"] == 7.0).all() and moved.aux["b/eta"] != programs["a"].init(0).aux["b/eta"]
     assert moved.step == 0
     tuned = ppl.tune(programs["b"], state, budget_seconds=1.0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import ppl
+import ppl.estimators
 from ppl import Bernoulli, Normal
 from ppl.errors import DataError
 from ppl.estimators import (
@@ -24,13 +25,14 @@ from ppl.estimators import (
     by_default,
 )
 from ppl.estimators.base import Estimator
-from ppl.estimators.parts.serialize import from_json, to_json
-from ppl.runtime.storage.packing import pack_state
-from ppl.runtime.storage.unpacking import unpack_state
+from ppl.estimators.serialize import from_json, to_json
+from ppl.runtime.state import pack_state, unpack_state
 from tests.program.programs import data, mixed, same
 
 CHOICE = {"b": Rebar(temperature=0.4, eta=0.8), "z": ScoreFunction("moving_average"), "shift": Pathwise()}
+
 OTHER = {**CHOICE, "b": ScoreFunction("moving_average")}
+
 ADAM = ppl.optim.Adam(1e-2)
 
 

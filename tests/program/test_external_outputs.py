@@ -9,6 +9,7 @@ from ppl import Normal
 from ppl.errors import ModelError
 
 X = np.random.default_rng(0).normal(size=(7, 3))
+
 LARGE = 2**53 + 1
 """An integer that no float of 64 bits holds."""
 
@@ -102,7 +103,8 @@ def test_one_call_makes_all_results_and_one_all_cotangents():
 
 def test_interpreted_and_compiled_agree_and_scopes_and_particles_do_no_harm():
     from ppl.ir.reference.interpret import evaluate
-    from ppl.runtime.call import Call, bind
+    from ppl.runtime.call import Call
+    from ppl.runtime.call import bind_call as bind
 
     @ppl.model
     def model(x):

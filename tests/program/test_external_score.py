@@ -1,19 +1,19 @@
 """Simulators that return their score beside their result, against exact expectations.
 
 The total of three exponential waiting times of a rate r, weighed by w, is Gamma(3, r) times w:
-E[total²] = 12 w²/r², E[total] = 3w/r.
-"""
+E[total²] = 12 w²/r², E[total] = 3w/r."""
 
 import numba
 import numpy as np
 import pytest
 
 import ppl
+import ppl.random
 from ppl import Bernoulli, Normal
 from ppl.errors import EstimatorError, ModelError
 from ppl.estimators import Enumerate, Pathwise, Rebar, ScoreFunction
 from ppl.ir.reference.interpret import evaluate
-from ppl.runtime.call import Call, bind
+from ppl.runtime.call import Call, bind_call
 
 X = np.array([0.5, 1.0, 2.0])
 
@@ -100,7 +100,7 @@ def test_interpreted_and_compiled_agree():
     state = program.init(0)
     variant = program.prepare(X).variant("gradient", (), 1)
     wanted = evaluate(
-        [variant.scalars["loss"], *variant.grads.values()], bind(program, Call(state, (X,))).environment()
+        [variant.scalars["loss"], *variant.grads.values()], bind_call(program, Call(state, (X,))).environment()
     )
     loss, grads = program.value_and_grad(state, X)
     np.testing.assert_allclose([loss, *grads.values()], wanted, rtol=1e-12)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.compiler.plan.frontier import picture, points_of
-from ppl.compiler.plan.measured import Joint, Measured, Tuning, record
+from ppl.compiler.plan.plan import JointChoice, MeasuredCandidate, TuningReport, record_measurements
 from ppl.estimators import DisARM, Enumerate, Pathwise, Rebar, ScoreFunction
-from ppl.training.curve import POINTS, curve
+from ppl.notebook.loss_curve import MOST_POINTS, draw_loss_curve
+from ppl.notebook.plans import plan_points, variance_time_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -87,7 +87,7 @@ def test_pictures_are_written_by_their_endings(program, tmp_path):
 @pytest.mark.parametrize("values", [[], [1.0], [2.0, 2.0], [np.nan, 1.0, np.inf, 0.5], np.linspace(9.0, 1.0, 5000)])
 def test_curves_of_any_history(values):
     steps, values = np.arange(len(values)), np.array(values, float)
-    text = curve({"loss": (steps, values)})
+    text = draw_loss_curve({"loss": (steps, values)})
     if not len(values):
         assert text == ""
         return
@@ -96,7 +96,7 @@ def test_curves_of_any_history(values):
         assert line is None
         return
     points = np.array([[float(x) for x in p.split(",")] for p in line.get("points").split()])
-    assert 2 <= len(points) <= POINTS and np.isfinite(points).all()
+    assert 2 <= len(points) <= MOST_POINTS and np.isfinite(points).all()
     good = np.isfinite(values)
     assert (np.diff(points[:, 0]) > 0).all() and good.sum() >= len(points)
     if len(values) == 5000:
@@ -108,10 +108,16 @@ def test_curves_of_any_history(values):
 
 def measured(plan):
     """Made-up figures, as `ppl.tune` keeps them."""
-    rows = [Measured(ScoreFunction(), 4.0, 0.1, 1e-6), Measured(DisARM(), 1.0, 0.1, 2e-6, clock="priced"),
-            Measured(Rebar(), 2.0, 0.1, 9e-6), Measured(Enumerate(), rejected="too many states")]  # fmt: skip
-    whole = [Joint((("b < 1", DisARM()), ('z"', Pathwise())), 8, 0.1, 0.01, 0.0, 7e-6, 100, "compiled", taken=True)]
-    record(plan, {"b < 1": rows}, Tuning(tuple(whole), 1.0, 1.0))
+    rows = [
+        MeasuredCandidate(ScoreFunction(), 4.0, 0.1, 1e-6),
+        MeasuredCandidate(DisARM(), 1.0, 0.1, 2e-6, clock="priced"),
+        MeasuredCandidate(Rebar(), 2.0, 0.1, 9e-6),
+        MeasuredCandidate(Enumerate(), rejected="too many states"),
+    ]
+    whole = [
+        JointChoice((("b < 1", DisARM()), ('z"', Pathwise())), 8, 0.1, 0.01, 0.0, 7e-6, 100, "compiled", taken=True)
+    ]
+    record_measurements(plan, {"b < 1": rows}, TuningReport(tuple(whole), 1.0, 1.0))
     return plan
 
 
@@ -131,16 +137,19 @@ def test_a_tuned_plan_shows_variance_against_time_of_the_node_under_the_mouse():
 
 def test_seconds_of_the_interpreter_stand_beside_no_others():
     plan = ppl.compile(hostile, data=np.ones((5, 2))).explain()
-    rows = [Measured(ScoreFunction(), 4.0, 0.1, 1e-3, clock="interpreter"), Measured(DisARM(), 1.0, 0.1, 2e-6),
-            Measured(Rebar(), 0.0, 0.0, 9e-6)]  # fmt: skip
-    record(plan, {"b < 1": rows})
-    assert sorted(p.label for p in points_of(plan, "b < 1")) == ["1 × DisARM()", "1 × Rebar()"]
-    assert picture(points_of(plan, "b < 1")) and picture(points_of(plan, "b < 1")[:1]) == ""
+    rows = [
+        MeasuredCandidate(ScoreFunction(), 4.0, 0.1, 1e-3, clock="interpreter"),
+        MeasuredCandidate(DisARM(), 1.0, 0.1, 2e-6),
+        MeasuredCandidate(Rebar(), 0.0, 0.0, 9e-6),
+    ]
+    record_measurements(plan, {"b < 1": rows})
+    assert sorted(p.label for p in plan_points(plan, "b < 1")) == ["1 × DisARM()", "1 × Rebar()"]
+    assert variance_time_svg(plan_points(plan, "b < 1")) and variance_time_svg(plan_points(plan, "b < 1")[:1]) == ""
 
 
 def test_what_was_weighed_for_particles_is_shown_too():
     plan = ppl.compile(hostile, data=np.ones((5, 2)), particles="auto").explain()
-    points, estimator = points_of(plan, 'z"'), plan['z"'].estimator
+    points, estimator = plan_points(plan, 'z"'), plan['z"'].estimator
     assert len({p.label for p in points}) == len(points) > 3
     assert [p.label for p in points if p.taken] == [f"{plan.particles} × {estimator.label}"]
     assert "ppl-pictures" in plan._repr_html_()

@@ -7,10 +7,10 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Categorical, Normal, OneHotCategorical
+from ppl.choosing.cost_model import count_operations, step_nanoseconds
 from ppl.compiler.lower.target import target_of
 from ppl.errors import EstimatorError
 from ppl.estimators import Analytic, DisARM, Enumerate, Pathwise, ScoreFunction
-from ppl.program.priced.price import counted, nanoseconds
 
 X = np.random.default_rng(0).normal(size=(60, 64))
 
@@ -157,7 +157,7 @@ def test_refusals(compiled, words):
 
 def test_prices_count_the_products_of_a_schedule():
     program = ppl.compile(rows, particles=2, data=X)
-    counts = counted(program.prepare(X).request("gradient"), "float32", target_of("cpu"))
+    counts = count_operations(program.prepare(X).request("gradient"), "float32", target_of("cpu"))
     at = {"n_rows": 60, "n_particles": 5}
     # DisARM: trunk and pair below the units; gradients of weights and of inputs, but for x and for the sample.
     above = 2 * 60 * 64 * (64 + 8) * 2 + 2 * 60 * 64 * 8
@@ -165,4 +165,4 @@ def test_prices_count_the_products_of_a_schedule():
     assert above < counts["products"].evaluate(at) <= above + 4 * below
     once, twice = (counts["products"].evaluate({"n_rows": 60, "n_particles": k}) for k in (1, 2))
     assert twice < 2 * once
-    assert nanoseconds(counts, {**at, "n_particles": 6}) > nanoseconds(counts, at)
+    assert step_nanoseconds(counts, {**at, "n_particles": 6}) > step_nanoseconds(counts, at)

@@ -8,10 +8,10 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Normal
+from ppl.choosing.auto_particles import Trial
+from ppl.choosing.candidates import uniform_plans
+from ppl.choosing.interpreted_variance import InterpretedVariances, VarianceCurve
 from ppl.estimators import Analytic, DisARM, DoublyReparameterized, Enumerate, Pathwise, ScoreFunction, Vimco
-from ppl.program.priced.particles import Trial
-from ppl.program.priced.plans import alike
-from ppl.program.priced.variances import Curve, Variances
 
 LOGIT, COST = 0.4, (1.0, 3.5)
 
@@ -35,7 +35,7 @@ def _leave_one_out(particles):
 
 def test_variances_by_particles_are_those_of_all_outcomes():
     program = ppl.compile(coin, ScoreFunction("leave_one_out"), particles=2)
-    curve = Variances(program, (), None).curve(program, 20_000)
+    curve = InterpretedVariances(program, (), None).curve(program, 20_000)
     for k in (2, 4, 8, 12):
         assert curve.at(k) == pytest.approx(_leave_one_out(k), rel=0.04), k  # four standard errors at a kurtosis of 3
 
@@ -46,7 +46,7 @@ def test_a_moving_average_is_measured_at_its_mean():
     mean = COST[0] + (COST[1] - COST[0]) * p
     exact = p * ((COST[1] - mean) * (1 - p)) ** 2 + (1 - p) * ((COST[0] - mean) * p) ** 2
     exact -= (p * (1 - p) * (COST[1] - COST[0])) ** 2
-    variances = Variances(program, (), None)
+    variances = InterpretedVariances(program, (), None)
     settled = variances._settled(program).aux["b/baseline"]
     assert float(settled) == pytest.approx(mean, abs=4 * np.sqrt(p * (1 - p) / 64) * (COST[1] - COST[0]))
     found = variances._draw(program, 1, 20_000)
@@ -123,7 +123,7 @@ def test_scores_are_tried_beside_paths():
 
     compiled = ppl.compile(model).prepare()
     assert compiled.plan["z"].estimator == Pathwise() and not compiled.plan["b"].estimator.follows_path
-    tried = alike(compiled.graph, compiled.plan, True)
+    tried = uniform_plans(compiled.graph, compiled.plan, True)
     others = ScoreFunction("leave_one_out")
     assert {"b": others} in tried and {"b": others, "z": others} in tried
 
@@ -202,13 +202,13 @@ def test_gradients_without_noise_or_too_large_to_measure_leave_a_choice(model, c
 
 @pytest.mark.parametrize(("two", "most"), [(1.0, 0.0), (0.0, 1.0), (1.0, 0.005), (1.0, 0.125), (1.0, 0.05)])
 def test_noisy_variances_extrapolate_to_no_negative_ones(two, most):
-    curve = Curve(two, most, 0.0)
+    curve = VarianceCurve(two, most, 0.0)
     found = [curve.at(k) for k in (2, 4, 8, 16)]
     assert min(found) > 0 and found == sorted(found, reverse=True) and curve.at(16) >= 0.999 * most
 
 
 def test_a_terminal_is_told_that_plans_are_weighed(monkeypatch):
     said = []
-    monkeypatch.setattr("ppl.program.priced.particles.line.during", lambda say: said.append(say()) or nullcontext())
+    monkeypatch.setattr("ppl.choosing.auto_particles.line.during", lambda say: said.append(say()) or nullcontext())
     ppl.compile(dead, particles="auto").explain()
     assert "weighing estimators and particles, 0 plans" in said

@@ -14,7 +14,7 @@ import ppl
 from ppl import Bernoulli, Normal
 from ppl.errors import ModelError
 from ppl.estimators import Rebar, ScoreFunction
-from ppl.program.trace_digest import trace_digest
+from ppl.program.recipe import trace_digest
 from tests.program.programs import UNITS, data, mixed_program, same, toy_program, units_program
 
 X = data()
@@ -162,6 +162,7 @@ MODULE = """
             z = ppl.sample("z", Normal(ppl.param("m", 0.1), 1.0))
             ppl.cost("c", (z - x) ** 2)
 """
+
 CHANGES = {
     "number": ("0.1", "0.11"),
     "constant": ("1.0)", "1.5)"),
@@ -173,6 +174,7 @@ CHANGES = {
     "constraint": ('"m", 0.1', '"m", 0.1, constraint="positive"'),
     "another cost": ("** 2)", '** 2), ppl.cost("e", z)'),
 }
+
 HARMLESS = {"lines": ("import numpy", "\n\nimport numpy"), "a local": ("z = ppl", "z = _ = ppl")}
 
 
@@ -228,7 +230,7 @@ def test_using_a_program_does_not_change_its_hash():
 
 def test_the_hash_is_that_of_another_process():
     code = (
-        "from tests.program.test_pickle import PROGRAMS; from ppl.program.trace_digest import trace_digest\n"
+        "from tests.program.test_pickle import PROGRAMS; from ppl.program.recipe import trace_digest\n"
         "print(*[trace_digest(make().prepare().trace) for make in PROGRAMS.values()])"
     )
     found = [trace_digest(make().prepare().trace) for make in PROGRAMS.values()]

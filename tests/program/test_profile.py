@@ -5,7 +5,7 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Normal
-from ppl.compiler.schedule.memory import all_steps
+from ppl.compiler.schedule.stages import all_steps
 from ppl.errors import DataError
 
 X = np.random.default_rng(0).normal(size=(90, 12))

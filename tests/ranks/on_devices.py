@@ -1,8 +1,7 @@
 """``NUMBA_ENABLE_CUDASIM=1 python -m tests.ranks.on_devices``: sums on devices, by an MPI that reads their memory.
 
 Threads stand for ranks, and Numba's simulator for devices. What is compared with is the same training whose gradients
-are added up on the host.
-"""
+are added up on the host."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ import numpy as np
 
 import ppl
 from ppl.errors import FitError
-from ppl.runtime.ranks.device import VARIABLE
+from ppl.ranks.device_sums import CUDA_AWARE_VARIABLE
 from tests.ranks.fake import Done, FakeComm, checked, on_ranks
 from tests.ranks.models import belief_net, global_and_local, pixels
 from tests.ranks.worker import on
@@ -52,7 +51,7 @@ def part(x: np.ndarray, comm: FakeComm) -> np.ndarray:
 
 def trained(kind: type[FakeComm], size: int, aware: str, x: np.ndarray, model: Any = None) -> list[Any]:
     """What ranks that train a belief net, or another model, come to, or their errors."""
-    os.environ[VARIABLE] = aware
+    os.environ[CUDA_AWARE_VARIABLE] = aware
     program = on(model or belief_net("rebar"), "cuda")
     options: dict[str, Any] = {"steps": 3, "batch_size": 10, "optimizer": ppl.optim.Adam(0.05), "seed": 3}
     return on_ranks(size, lambda c: ppl.fit(program, part(x, c), comm=kind(c.board, c.rank), **options))

@@ -14,7 +14,7 @@ import numba
 import pytest
 
 from ppl.errors import OptionError
-from ppl.runtime.ranks import device
+from ppl.ranks import device_sums
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,17 +34,17 @@ def test_the_library_is_asked(answer: int | None, aware: bool, tmp_path: Path, m
     maps.write_text(
         "7f00-7f01 r-xp 0 08:01 12   /a folder/libmpi.so.12\n7f02-7f03 rw-p 0 00:00 0\n7f04 r 0 0 1 /c.so\n"
     )
-    monkeypatch.setattr(device, "MAPS", maps)
+    monkeypatch.setattr(device_sums, "PROCESS_MAPS", maps)
     monkeypatch.setattr(ctypes, "CDLL", Library)
-    monkeypatch.delenv(device.VARIABLE, raising=False)
-    assert device.cuda_aware() is aware
+    monkeypatch.delenv(device_sums.CUDA_AWARE_VARIABLE, raising=False)
+    assert device_sums.mpi_reads_device_memory() is aware
     assert asked == [None, "/a folder/libmpi.so.12"]
     for told in ("0", "1"):
-        monkeypatch.setenv(device.VARIABLE, told)
-        assert device.cuda_aware() is (told == "1")
-    monkeypatch.setenv(device.VARIABLE, "yes")
+        monkeypatch.setenv(device_sums.CUDA_AWARE_VARIABLE, told)
+        assert device_sums.mpi_reads_device_memory() is (told == "1")
+    monkeypatch.setenv(device_sums.CUDA_AWARE_VARIABLE, "yes")
     with pytest.raises(OptionError, match="is 0 or 1, not 'yes'"):
-        device.cuda_aware()
+        device_sums.mpi_reads_device_memory()
 
 
 @pytest.mark.cuda
@@ -63,8 +63,8 @@ def test_the_sum_compiles_without_a_device() -> None:
     ptx = pytest.importorskip("ppl.kernels.cuda.ptx")
     if not ptx.is_available() or numba.config.ENABLE_CUDASIM:
         pytest.skip(f"needs pip install '{ptx.REQUIREMENT}'")
-    from ppl.kernels.cuda import rank_sums
+    from ppl.kernels.cuda import launch as rank_sums
 
     vector = numba.types.Array(numba.float32, 1, "C")
-    text, _ = ptx.compile_ptx(rank_sums._weighted, (vector, vector, vector, numba.int64))
+    text, _ = ptx.compile_ptx(rank_sums._weighted_sum, (vector, vector, vector, numba.int64))
     assert "f32" in text and "f64" not in text

@@ -7,37 +7,42 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from ppl.compiler.surrogate.shares.states import COUPLED, MEAN, MIXED, NOTHING, PLAIN, State, States
 from ppl.ir import ops
-from ppl.ir.loop import loop
+from ppl.ir.loop import trace_loop
 from ppl.ir.node import Node, make
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.types import Axis, Kind
+from ppl.ranks.data_parallel import COUPLED, MEAN, MIXED, NOTHING, PLAIN, RowDependence, RowDependences
 
 ROWS = Axis("rows", Kind.PLATE)
+
 X = make("input", name="x", axes=(ROWS,), shape=(), dtype="float")
+
 P = make("param", name="p", shape=())
+
 SCALE, SIZE = make("scale", axis=ROWS), ops.size(ROWS)
+
 SUM, ZERO_OR_NAN = ops.sum_axes(X, (ROWS,)), ops.sum_axes(ops.where(ops.less(X, 100.0), 0.0, np.nan), (ROWS,))
 
 
 def over_time(step: Callable[[Node, Node], Node]) -> Node:
     """A carry after three steps, from 0."""
-    return loop(lambda i, c, v, k: ([step(c[0], k[0])], []), [ops.const(0.0)], [], [X], 3)[0][0]
+    return trace_loop(lambda i, c, v, k: ([step(c[0], k[0])], []), [ops.const(0.0)], [], [X], 3)[0][0]
 
 
-CASES: dict[str, tuple[Node, State]] = {
+CASES: dict[str, tuple[Node, RowDependence]] = {
     "a parameter": (ops.mul(P, ops.exp(P)), PLAIN),
     "rows": (ops.exp(ops.mul(X, ops.expand(P, (ROWS,)))), PLAIN),
-    "a sum": (SUM, State("sum", 0)),
-    "a scaled sum": (ops.mul(SUM, SCALE), State("sum", 1)),
+    "a sum": (SUM, RowDependence("sum", 0)),
+    "a scaled sum": (ops.mul(SUM, SCALE), RowDependence("sum", 1)),
     "squares of scaled rows": (ops.sum_axes(ops.mul(*[ops.mul(X, ops.expand(SCALE, (ROWS,)))] * 2), (ROWS,)),
-                               State("sum", 2)),
-    "a mean over rows": (ops.div(SUM, SIZE), State("sum", 1)),
+                               RowDependence("sum", 2)),
+    "a mean over rows": (ops.div(SUM, SIZE), RowDependence("sum", 1)),
     "with a global term": (ops.add(ops.mul(P, P), ops.mul(SUM, SCALE)), MEAN),
     "times a parameter": (ops.mul(P, ops.add(P, ops.div(SUM, SIZE))), MEAN),
     "a guard": (ZERO_OR_NAN, NOTHING),
-    "with a guard": (ops.add(ops.mul(SUM, SCALE), ZERO_OR_NAN), State("sum", 1)),
+    "with a guard": (ops.add(ops.mul(SUM, SCALE), ZERO_OR_NAN), RowDependence("sum", 1)),
     "sums of two degrees": (ops.add(SUM, ops.mul(SUM, SCALE)), MIXED),
     "a function of a sum": (ops.exp(ops.mul(SUM, SCALE)), MIXED),
     "a product of sums": (ops.mul(SUM, SUM), MIXED),
@@ -45,7 +50,7 @@ CASES: dict[str, tuple[Node, State]] = {
     "a maximum over rows": (make("amax", X, axes=(ROWS,), dims=()), COUPLED),
     "a function of scaled rows": (ops.sum_axes(ops.exp(ops.mul(X, ops.expand(SCALE, (ROWS,)))), (ROWS,)), COUPLED),
     "a loop that adds up": (over_time(lambda c, x: ops.add(ops.mul(0.5, c), ops.sum_axes(x, (ROWS,)))),
-                            State("sum", 0)),
+                            RowDependence("sum", 0)),
     "a loop that bends a sum": (over_time(lambda c, x: ops.tanh(ops.add(c, ops.sum_axes(x, (ROWS,))))), MIXED),
     "a loop whose rows read a sum": (over_time(
         lambda c, x: ops.add(1.0, ops.sum_axes(ops.mul(x, ops.expand(c, (ROWS,))), (ROWS,)))), COUPLED),
@@ -56,7 +61,7 @@ CASES: dict[str, tuple[Node, State]] = {
 def test_states(name: str) -> None:
     """The state, and where it says how to add up, that the parts add up to the whole."""
     node, wanted = CASES[name]
-    found = States(ROWS).find([node])[node]
+    found = RowDependences(ROWS).find([node])[node]
     assert found == wanted
     x, total = np.array([0.3, -1.2, 2.0, 0.7, 1.1]), 20
 

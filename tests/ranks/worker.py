@@ -15,8 +15,9 @@ from unittest.mock import patch
 import numpy as np
 
 import ppl
-from ppl.training.ranks import common
-from ppl.training.ranks.joint import JointTrainer
+import ppl.errors
+from ppl.ranks import training_shared_memory
+from ppl.ranks.training_shared_memory import SharedMemoryTrainer
 from tests.helpers.tiny import tiny
 from tests.ranks.models import belief_net, global_and_local, over_time, pairs, pixels, skip_gram, vae, without_rows
 
@@ -28,6 +29,7 @@ RUNS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
     "loop": (over_time, pixels, {"batch_size": 10, "optimizer": ppl.optim.RMSProp(0.01)}),
     "whole": (vae, pixels, {"optimizer": ppl.optim.AdamW(0.02)}),
 }
+
 REPLICATED = bool(os.environ.get("PPL_RANKS_REPLICATED"))
 """Whether all ranks are given all rows, and slabs are tiny."""
 
@@ -132,7 +134,7 @@ def refusals(comm: Any) -> None:
 
 def sums(comm: Any) -> None:
     """Sums of long vectors, beside those of NumPy, which every rank computes of the vectors of all."""
-    from ppl.runtime.ranks.comm import Ranks
+    from ppl.ranks.communicator import Communicator as Ranks
 
     with Ranks(comm) as ranks:
         for count, size in enumerate([70_001, 300_000, 1, 20_000, 300_000, 800_003]):
@@ -144,7 +146,7 @@ def sums(comm: Any) -> None:
                 weights, vectors[-1] = weights[::-1].copy(), 0.0
             wanted = sum(dtype(w) * v for w, v in zip(weights, vectors, strict=True) if w)
             for _ in range(3):
-                found = ranks.total(vectors[comm.rank], weights)
+                found = ranks.weighted_sum(vectors[comm.rank], weights)
                 np.testing.assert_allclose(found, wanted, rtol=4 * np.finfo(dtype).eps, atol=4 * np.finfo(dtype).eps)
         assert ranks._adder is not None
         print("equal", flush=True)
@@ -182,7 +184,7 @@ def main() -> None:
 
     comm, (what, path, *names) = MPI.COMM_WORLD, sys.argv[1:]
     if os.environ.get("PPL_RANKS_COMMON"):
-        common.GATHERED_BYTES = 0
+        training_shared_memory.GATHERED_BYTES = 0
     with tiny("owned") if REPLICATED else nullcontext():
         act(what, path, names, comm)
 
@@ -200,7 +202,7 @@ def act(what: str, path: str, names: list[str], comm: Any) -> None:
     if what != "runs":
         until_a_fault(what, Path(path), comm)
         return
-    with patch.object(JointTrainer, "run", autospec=True, side_effect=JointTrainer.run) as joint:
+    with patch.object(SharedMemoryTrainer, "run", autospec=True, side_effect=SharedMemoryTrainer.run) as joint:
         found = results(names, comm)
     assert bool(joint.called) == REPLICATED, "other loops than expected took the steps"
     marks = comm.allgather(b"".join(found[key].tobytes() for key in sorted(found)))

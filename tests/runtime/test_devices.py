@@ -8,8 +8,9 @@ import sys
 import pytest
 
 import ppl
+import ppl.estimators
 from ppl.errors import DataError, ModelError, OptionError
-from ppl.kernels.cuda import launch, presence
+from ppl.kernels.cuda import availability, launch
 from ppl.models import toy
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="needs numba-cuda")
@@ -41,7 +42,7 @@ def test_without_the_package_one_error_says_what_to_install():
     done = subprocess.run([sys.executable, "-c", BLOCKED], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     target, message = done.stdout.splitlines()
-    assert target == "cpu" and message == presence.NO_PACKAGE
+    assert target == "cpu" and message == availability.NO_PACKAGE
 
 
 def test_without_a_device_one_error_says_so_for_every_call(monkeypatch):

@@ -1,7 +1,7 @@
 """What goes wrong inside `ppl.external` reaches the user: exceptions, and results of another shape or dtype.
 
-Compiled and interpreted, with rows and without, on one thread and on two; nothing is returned, and no parameter moves.
-"""
+Compiled and interpreted, with rows and without, on one thread and on two; nothing is returned, and no parameter
+moves."""
 
 import math
 import os
@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 import ppl
+import ppl.estimators
 from ppl import Bernoulli, Normal
 from ppl.errors import ModelError, NonFiniteError, SimulatorError
 from ppl.ir.reference.interpret import evaluate
-from ppl.runtime.call import Call, bind
+from ppl.runtime.call import Call, bind_call
 
 X = np.arange(300.0)
+
 SGD = ppl.optim.SGD(0.1)
 
 
@@ -102,7 +104,7 @@ def test_every_call_raises_one_error_that_names_function_and_row(failing, thread
 def test_the_interpreter_raises_the_same(failing):
     name, program, text = failing
     compiled = program.prepare(X)
-    env = bind(program, Call(program.init(0), (X,))).environment()
+    env = bind_call(program, Call(program.init(0), (X,))).environment()
     with pytest.raises(SimulatorError, match=f"'{name}'.*{text}.*row 217"):
         evaluate([compiled.variant("value").scalars["loss"]], env)
 

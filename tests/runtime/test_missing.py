@@ -19,7 +19,7 @@ def draws(objective, params, data, particles=400, seed=0):
     """Draws of all sites in the interpreter, particles first."""
     graph = Graph(objective, arrays(**params), data, particles=particles)
     compiled = graph.compile(particles=1).prepare()
-    variant = compiled.variant("sample", ppl.program.embedding.site_names(compiled.trace))
+    variant = compiled.variant("sample", ppl.program.draws.drawable_sites(compiled.trace))
     env = make_env(compiled, graph, variant, seed=seed, sizes={"particles": particles})
     found = dict(zip(variant.arrays, evaluate(list(variant.arrays.values()), env), strict=True))
     axes = {name: [a.name for a in node.type.axes] for name, node in variant.arrays.items()}

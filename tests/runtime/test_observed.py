@@ -5,7 +5,7 @@ import pytest
 
 import ppl
 from ppl.errors import DataError, ParameterError
-from ppl.runtime.call import Call, bind
+from ppl.runtime.call import Call, bind_call
 
 ROWS = 4
 
@@ -126,7 +126,7 @@ COMPUTED = ("Poisson", "Categorical", "Bernoulli", "OneHotCategorical", "Gamma",
 @pytest.mark.parametrize("name", COMPUTED)
 def test_computed_observations_are_guarded(name):
     """Seen by the guards of the traced program, in the interpreter."""
-    from ppl.runtime.violations import violation
+    from ppl.runtime.nonfinite import find_violation as violation
 
     counts = DISTRIBUTIONS[name][1].dtype.kind == "i"
     program, good, bad = program_of(name, lambda y: y + 1 if counts else y * 2.0)
@@ -135,7 +135,7 @@ def test_computed_observations_are_guarded(name):
     for value, wrong in [(None, False), *((b, True) for b in bad)]:
         data = good if value is None else spoiled(good, value)
         data = data - 1 if counts else data / 2
-        bound = bind(program, Call(state, (data,)))
+        bound = bind_call(program, Call(state, (data,)))
         found = violation(compiled, "value", bound.environment(), bound.data)
         finite = value is None or np.all(np.isfinite(value))
         assert (found is not None) == wrong or not finite

@@ -5,10 +5,12 @@ import pytest
 from scipy import stats
 
 import ppl
-from ppl.runtime.emitted import Emitted
+from ppl.runtime.executable import EmittedProgram
 
 RNG = np.random.default_rng(0)
+
 X = RNG.normal(size=(1201, 13)).astype(np.float32)
+
 Y = np.arange(len(X)) % 5
 
 
@@ -33,7 +35,7 @@ def shared(monkeypatch):
         found.append(min(slabs, 2))
         return found[-1]
 
-    monkeypatch.setattr(Emitted, "_threads", threads)
+    monkeypatch.setattr(EmittedProgram, "_threads", threads)
     return found
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from ppl.runtime.pool import Pool
+from ppl.runtime.buffers import ArrayPool
 from ppl.tuning import POOLED_ENTRIES
 
 
 @pytest.mark.tiny
 def test_arrays_that_are_held_stay_untouched():
-    pool = Pool()
+    pool = ArrayPool()
     first = pool.empty("out", POOLED_ENTRIES, np.float32)
     view = first[3:].reshape(-1)
     address = first.ctypes.data

@@ -12,10 +12,9 @@ import pytest
 
 import ppl
 from ppl.errors import DataError, MissingFileError, OptionError
-from ppl.runtime.state import Layout, State
-from ppl.runtime.storage.npz import read_npz, remove_abandoned, write_npz
-from ppl.runtime.storage.packing import pack_state
-from ppl.training.checkpoint import Checkpoint
+from ppl.runtime.array_files import read_npz, remove_abandoned, write_npz
+from ppl.runtime.state import Layout, State, pack_state
+from ppl.training.checkpoints import CheckpointFile
 from ppl.training.optim import SGD
 
 LAYOUTS = Layout((("w", (2, 3)), ("b", ()))), Layout((("z/baseline", (2,)),))
@@ -114,6 +113,7 @@ def header(**changes):
 
 
 DEEP = b"[" * 200_000 + b"]" * 200_000
+
 BAD = {
     "no params": {"params": None},
     "no header": {"meta": None},
@@ -164,7 +164,7 @@ def test_what_somebody_else_wrote_is_refused(path, changes):
         ppl.load_state(path)
     archive(path, [*members(**changes), ("start.npy", npy(np.array(0))), ("history/step.npy", npy(np.arange(1, 5)))])
     with pytest.raises(DataError, match="not one of ppl"):
-        Checkpoint(path).load()
+        CheckpointFile(path).load()
 
 
 def test_files_that_expand_are_refused_before_they_are_read(path):
@@ -226,13 +226,13 @@ def test_what_is_no_file(tmp_path, path):
 def test_wrong_checkpoint_options(option):
     if option is not None:
         with pytest.raises(OptionError, match="checkpoint="):
-            Checkpoint(option)
+            CheckpointFile(option)
 
 
 def test_a_checkpoint_that_cannot_be_written_is_known_at_the_start(tmp_path):
     for wrong in (tmp_path / "none" / "a.npz", tmp_path):
         with pytest.raises(DataError, match=r"cannot write|folder"):
-            Checkpoint(wrong)
+            CheckpointFile(wrong)
 
 
 def test_a_link_stays_a_link(tmp_path, path):
@@ -242,9 +242,9 @@ def test_a_link_stays_a_link(tmp_path, path):
 
 
 def test_only_abandoned_files_are_removed(path):
-    from ppl.runtime.storage import npz
+    from ppl.runtime import array_files as npz
 
-    file, living = npz._temporary(str(path))
+    file, living = npz._open_temporary(str(path))
     dead = path.parent / f".{path.name}.0123456789abcdef.tmp"
     dead.write_bytes(b"half")
     (path.parent / ".other.npz.0123456789abcdef.tmp").write_bytes(b"half")

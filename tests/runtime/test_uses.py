@@ -7,12 +7,13 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Exponential, Gamma, Normal, Poisson, Truncated, Uniform
-from ppl.compiler.surrogate.conditions.indices import concerned
+from ppl.compiler.surrogate.guards import guard_applies
 from ppl.errors import ParameterError
-from ppl.ir.reference.interpret import Env, evaluate
-from ppl.runtime.binding import Bound
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
+from ppl.runtime.binding import BoundData
 from ppl.runtime.compiled import Compiled
-from ppl.runtime.violations import violation
+from ppl.runtime.nonfinite import find_violation
 
 
 def formula(f):
@@ -59,11 +60,11 @@ SILENT = {
 def guarded(compiled, a):
     """Cost and sum of the guards of the loss at a parameter, interpreted, and the violation that is named."""
     trace = compiled.trace
-    guards = [g.node for g in trace.guards if concerned(g, set())]
+    guards = [g.node for g in trace.guards if guard_applies(g, set())]
     env = Env(params={"a": np.float64(a)}, dtype=np.float64)
     cost, *terms = evaluate([trace.costs["c"].node, *guards], env)
-    bound = Bound([], {}, {}, {}, {})
-    return float(cost), float(sum(terms)), violation(compiled, "value", env, bound)
+    bound = BoundData([], {}, {}, {}, {})
+    return float(cost), float(sum(terms)), find_violation(compiled, "value", env, bound)
 
 
 @pytest.fixture(scope="module")

@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from ppl.compiler.lower.request import windowed
+from ppl.compiler.lower.lowering import split_into_particle_windows
+from ppl.compiler.lower.request import Request
 from ppl.ir import ops
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.types import PARTICLES
-from ppl.runtime.executable import Request, compile_request
+from ppl.runtime.executable import compile_request
 from tests.compiler.graphs import DATA, INNER, ROWS, Graph, request_of
 
 IDS = np.arange(ROWS) * 3 + 2
@@ -94,16 +96,16 @@ def test_memory_does_not_grow_with_particles():
 def test_programs_that_couple_particles_run_whole():
     noise = ops.noise("u", 0, (PARTICLES,), ())
     mean = _mean(noise)
-    assert windowed([mean]) is not None
-    assert windowed([noise]) is None
-    assert windowed([ops.mul(mean, mean)]) is None
-    assert windowed([ops.log(mean)]) is None
+    assert split_into_particle_windows([mean]) is not None
+    assert split_into_particle_windows([noise]) is None
+    assert split_into_particle_windows([ops.mul(mean, mean)]) is None
+    assert split_into_particle_windows([ops.log(mean)]) is None
     centred = ops.sub(noise, ops.expand(mean, (PARTICLES,)))
-    assert windowed([_mean(ops.mul(centred, noise))]) is None
+    assert split_into_particle_windows([_mean(ops.mul(centred, noise))]) is None
 
 
 def test_window_keys_number_the_whole():
-    from ppl.kernels.cpu.draws.keys import row_keys, window_keys
+    from ppl.kernels.cpu.noise_keys import row_keys, window_keys
 
     key, ids, whole, part = np.uint64(9), IDS[:4], np.zeros(4 * 2 * 10, np.int64), np.zeros(4 * 2 * 3, np.int64)
     row_keys(whole, ids, 0, 0, 4, 0, 20, key, 5)

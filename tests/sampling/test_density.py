@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from ppl.chains.arviz_data import evaluate_sites
+from ppl.chains.log_density import CompiledDensity, LogDensity
 from ppl.program.program import Program
-from ppl.runtime.call import Call, bind
-from ppl.runtime.prepared import Settings
-from ppl.sampling.density import LogDensity
-from ppl.sampling.draws import values_at
-from ppl.sampling.walk import Walk
+from ppl.runtime.call import Call, bind_call
+from ppl.runtime.compiled import Settings
 from tests.sampling.models import supports
 
 Y = np.zeros(1)
+
 SITES = ("real", "positive", "unit", "low", "above", "half", "simplex", "factor", "angle", "bent", "pair")
 
 
 @pytest.fixture(scope="module")
 def walk():
     program = Program(LogDensity(supports, (), {}), Settings("auto", False, 1, 4, "float64", "cpu"))
-    return Walk(bind(program, Call(program.init(0, Y), (Y,))), 2)
+    return CompiledDensity(bind_call(program, Call(program.init(0, Y), (Y,))), 2)
 
 
 def free(values):
@@ -53,7 +53,7 @@ def expected(walk, point):
     """The log-density of the reals: that of the latents, and the volume by differences of the values."""
     h, n = 1e-5, walk.size
     moved = np.concatenate([point + h * np.eye(n), point - h * np.eye(n), point[None]])
-    values = values_at(walk.bound, moved, SITES)
+    values = evaluate_sites(walk.bound, moved, SITES)
     seen = free(values)
     _, volume = np.linalg.slogdet((seen[:n] - seen[n : 2 * n]) / (2 * h))
     return log_density({name: x[-1] for name, x in values.items()}) + volume

@@ -8,13 +8,15 @@ import pytest
 
 import ppl
 from ppl import Normal
+from ppl.chains.arviz_data import named_axes
+from ppl.chains.mcmc import r_hat
 from ppl.errors import MissingPackageError, ModelError, NonFiniteError, OptionError, ShapeError
-from ppl.sampling.convergence import r_hat
-from ppl.sampling.groups import named_axes
 from tests.sampling import models
 
 Y = np.array([1.2, np.nan, -0.7, 3.1], np.float32)
+
 SEEN = np.isfinite(Y)
+
 ROWS = models.rows.bind(mean=1.0)
 
 

@@ -19,7 +19,9 @@ from tests.sampling import models
 from tests.sampling.models import within
 
 pytestmark = pytest.mark.slow
+
 arviz = pytest.importorskip("arviz")
+
 pytest.importorskip("nutpie")
 
 
@@ -262,9 +264,9 @@ def test_interrupted_chains_return_what_there_is():
         time.sleep(1.5)
         os.kill(pid, signal.SIGINT)
 
-    from ppl.sampling import nuts
+    from ppl.chains import nuts
 
-    kept = nuts._awaited
+    kept = nuts._wait_for
 
     def awaited(*given):
         began.set()
@@ -272,7 +274,7 @@ def test_interrupted_chains_return_what_there_is():
 
     thread = threading.Thread(target=interrupt, daemon=True)
     thread.start()
-    nuts._awaited = awaited
+    nuts._wait_for = awaited
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -280,7 +282,7 @@ def test_interrupted_chains_return_what_there_is():
                 schools.bind(centred=False), models.EFFECTS, models.ERRORS, draws=3_000_000, warmup=200, chains=2
             )
     finally:
-        nuts._awaited = kept
+        nuts._wait_for = kept
     assert 0 < found.posterior.sizes["draw"] < 3_000_000
     assert np.isfinite(found.posterior.mu.values).all()
     assert any("interrupted" in str(w.message) for w in caught)

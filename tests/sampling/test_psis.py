@@ -5,8 +5,8 @@ import pytest
 
 import ppl
 from ppl import Normal
+from ppl.chains.psis import smooth_weights
 from ppl.errors import ModelError
-from ppl.sampling.psis import smoothed
 
 pytest.importorskip("arviz")
 
@@ -65,9 +65,11 @@ def test_weights_correct_a_guide_that_is_good_enough(program):
 def test_a_pareto_tail_has_its_shape():
     u = np.random.default_rng(0).random((20, 4000))
     for shape in (0.4, 0.9):
-        k = smoothed(-shape * np.log(u))[1]  # w = u^-shape
+        k = smooth_weights(-shape * np.log(u))[1]  # w = u^-shape
         assert abs(k.mean() - shape) < 0.02 + 4 * (1 + shape) / np.sqrt(3 * np.sqrt(4000)) / np.sqrt(20)
-    assert smoothed(np.zeros(100))[1] == -np.inf and np.isclose(np.exp(smoothed(np.zeros(100))[0]).sum(), 1.0)
+    assert smooth_weights(np.zeros(100))[1] == -np.inf and np.isclose(
+        np.exp(smooth_weights(np.zeros(100))[0]).sum(), 1.0
+    )
 
 
 def test_points_and_programs_without_a_guide_are_refused(program):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import ppl
+import ppl.errors
 from ppl.errors import ModelError, ShapeError
 from ppl.estimators import ScoreFunction
 from ppl.runtime import compiled
@@ -16,7 +17,7 @@ BACKWARDS = "elbo_back"
 def written_out(monkeypatch, objective, data, options):
     """The program without loops."""
     with monkeypatch.context() as patch:
-        patch.setattr(compiled, "unrolled", lambda graph, plan: True)
+        patch.setattr(compiled, "plan_needs_unrolling", lambda graph, plan: True)
         program = ppl.compile(objective, dtype="float64", data=data or None, **options)
         program.prepare(*data)
     return program

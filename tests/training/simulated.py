@@ -2,8 +2,7 @@
 
 WHAT is `rules`, all optimizers; `tables`, gradients of tables that are read by rows; `runs`, what `fit` can be asked
 for; `stops`, steps that must not be taken; `captured`, what a block of steps does between its launches. These are
-compared with the same run on the CPU. `threads` are several at once, each compared with the same run alone.
-"""
+compared with the same run on the CPU. `threads` are several at once, each compared with the same run alone."""
 
 import sys
 import tempfile
@@ -17,12 +16,14 @@ import ppl
 from ppl import optim
 from ppl.errors import FitError
 from ppl.estimators import ScoreFunction
-from ppl.training import live
+from ppl.training import mutable_state
+from ppl.training import on_device as resident
 from ppl.training.optim.schedules import cosine
-from ppl.training.resident import plans as resident
 
 RNG = np.random.default_rng(0)
+
 X = RNG.normal(size=(23, 3))
+
 Y = X @ [1.0, -2.0, 0.5] + 0.1 * RNG.normal(size=23)
 
 WORDS = 0.1 * RNG.normal(size=(600, 8))
@@ -170,7 +171,7 @@ def run_captured() -> None:
 
     program = ppl.compile(ppl.likelihood(regression), dtype="float64", target="cuda")
     plans, counts, calls = [], [], []
-    original = resident.Plan._replay
+    original = resident.StepLaunches._replay
 
     def watched(plan, count):
         original(plan, 1)
@@ -182,9 +183,9 @@ def run_captured() -> None:
                 plan.repeated.replay()
         assert before == [(k, s, list(map(id, a))) for k, s, a in plan.recorder.launches]
 
-    resident.Plan._replay, live.BLOCK_SECONDS = watched, 1e9
+    resident.StepLaunches._replay, mutable_state.BLOCK_SECONDS = watched, 1e9
     fit = ppl.fit(program, X, Y, optimizer=optim.Adam(0.05), epochs=8, batch_size=5, progress=False)
-    resident.Plan._replay = original
+    resident.StepLaunches._replay = original
     again = ppl.fit(program, X, Y, optimizer=optim.Adam(0.05), epochs=8, batch_size=5, progress=False)
     compare(again, fit, 0.0)
     assert max(counts) > 2 and not calls, calls

@@ -11,18 +11,20 @@ from ppl.arguments import number, number_at
 from ppl.errors import EstimatorError, FitError, OptionError, ScheduleError
 from ppl.estimators import Relaxed
 from ppl.training import optim
+from ppl.training.compiled_run import CompiledRun
 from ppl.training.fit import fit
-from ppl.training.in_place import InPlace
 from ppl.training.optim import SGD, AdaGrad, Adam, AdamW, LazyAdam, Momentum, RMSProp
 from tests.faults.runs import alone
 from tests.faults.runs import program as compiled
 from tests.program.programs import data, units_program
 
 NAN, INF = float("nan"), float("inf")
+
 NOT_NUMBERS = [
     NAN, INF, -INF, "0.1", b"1", None, True, np.True_, 1j, np.complex128(1), [0.1], np.ones(1), np.ones((1, 1)), {},
     object(), np.array("a"), np.array(None), 10**400, decimal.Decimal("nan"), np.float32(INF),
 ]  # fmt: skip
+
 NUMBERS = [0.5, 1, np.float32(0.5), np.int8(1), np.array(0.5), fractions.Fraction(1, 2), decimal.Decimal("0.5")]
 
 
@@ -116,6 +118,7 @@ SCHEDULES = {
     "None": lambda step: None if step == BAD else 0.01,
     "raises": raising,
 }
+
 LOOPS = {
     "in place": lambda lr: Adam(lr),
     "step by step": lambda lr: Adam(lr, clip_norm=1e9),
@@ -173,10 +176,10 @@ def test_rates_too_large_for_compiled_code_are_taken_step_by_step(program):
 
 
 def test_the_loop_in_place_is_what_was_tested(program):
-    from ppl.training.batches import Rows
-    from ppl.training.in_place import run_for
+    from ppl.training.batches import ArrayBatches as Rows
+    from ppl.training.compiled_run import make_run as run_for
 
-    assert isinstance(run_for(program, Adam(0.1), None, Rows(program, (), None, None), program.init(0), 0), InPlace)
+    assert isinstance(run_for(program, Adam(0.1), None, Rows(program, (), None, None), program.init(0), 0), CompiledRun)
 
 
 @ppl.model

@@ -9,14 +9,16 @@ import pytest
 import ppl
 from ppl.errors import FitError
 from ppl.models.alias import alias_table
-from ppl.training.columns.trainer import ColumnTrainer
-from ppl.training.loops import SparseTrainer
-from ppl.training.trainers import trainer_of
+from ppl.training.trainers import ColumnTrainer, SparseTrainer, trainer_of
 
 N, ROWS = 300, 500
+
 RNG = np.random.default_rng(0)
+
 LEFT, RIGHT = RNG.integers(0, 40, ROWS), RNG.integers(0, 60, ROWS)
+
 Y = RNG.normal(size=ROWS)
+
 SGD = ppl.optim.SGD(ppl.optim.exponential(0.2, 0.9, 5))
 
 

@@ -8,9 +8,9 @@ import pytest
 
 import ppl
 from ppl.errors import DataError, FitError, OptionError, PplError
-from ppl.runtime.call import bind
-from ppl.training import checkpoint as fit_checkpoint
-from ppl.training.batches import permutation
+from ppl.runtime.call import bind_call
+from ppl.training import checkpoints as fit_checkpoint
+from ppl.training.batches import epoch_permutation
 from ppl.training.fit import fit
 from ppl.training.optim import SGD, Adam, linear
 
@@ -56,18 +56,18 @@ def _same(a, b):
 
 def test_permutation_is_a_pure_function_of_seed_and_epoch():
     for n in (1, 2, 100):
-        assert sorted(permutation(3, 7, n)) == list(range(n))
-    assert np.array_equal(permutation(3, 7, 100), permutation(3, 7, 100))
-    distinct = {permutation(seed, epoch, 100).tobytes() for seed in range(-3, 3) for epoch in range(5)}
+        assert sorted(epoch_permutation(3, 7, n)) == list(range(n))
+    assert np.array_equal(epoch_permutation(3, 7, 100), epoch_permutation(3, 7, 100))
+    distinct = {epoch_permutation(seed, epoch, 100).tobytes() for seed in range(-3, 3) for epoch in range(5)}
     assert len(distinct) == 30
-    assert permutation(0, 1, 8).tolist() == GOLDEN
+    assert epoch_permutation(0, 1, 8).tolist() == GOLDEN
 
 
 GOLDEN = [4, 5, 0, 6, 2, 7, 3, 1]
 
 
 def test_permutation_is_uniform():
-    draws = np.array([permutation(0, epoch, 5) for epoch in range(4000)])
+    draws = np.array([epoch_permutation(0, epoch, 5) for epoch in range(4000)])
     counts = np.array([np.bincount(draws[:, i], minlength=5) for i in range(5)])
     error = np.sqrt(4000 * 0.2 * 0.8)
     assert np.abs(counts - 800).max() < 5 * error
@@ -80,9 +80,9 @@ def calls(monkeypatch):
 
     def spy(program, call, check=True):
         found.append((call.data, call.rows, call.total_rows, check))
-        return bind(program, call, check)
+        return bind_call(program, call, check)
 
-    monkeypatch.setattr("ppl.training.run.bind", spy)
+    monkeypatch.setattr("ppl.training.run.bind_call", spy)
     return found
 
 
@@ -92,7 +92,7 @@ def test_every_row_once_an_epoch_and_short_last_batch(program, data, calls):
     for epoch in range(2):
         those = calls[3 * epoch : 3 * epoch + 3]
         order = np.concatenate([rows for _, rows, _, _ in those])
-        assert np.array_equal(order, permutation(5, epoch, N))
+        assert np.array_equal(order, epoch_permutation(5, epoch, N))
         for (x, w), rows, total, check in those:
             assert np.array_equal(x, data[0][rows]) and np.array_equal(w, data[1])
             assert total == N and not check
@@ -534,7 +534,7 @@ def test_progress_is_shown_on_terminals_only(program, data, monkeypatch, capsys)
     for shown in (True, False):
         terminal = Terminal()
         monkeypatch.setattr(sys, "stderr", terminal)
-        monkeypatch.setattr("ppl.training.progress.INTERVAL", 0.0)
+        monkeypatch.setattr("ppl.training.progress_bar.REDRAW_SECONDS", 0.0)
         fit(program, *data, steps=2, optimizer=SGD(0.1), progress=shown)
         monkeypatch.undo()
         assert ("rows/s" in terminal.getvalue()) == shown

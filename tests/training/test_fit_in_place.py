@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 
 import ppl
+import ppl.estimators
+import ppl.training.fit
 from ppl import Bernoulli, Normal
 from ppl.errors import FitError
-from ppl.training.in_place import InPlace, run_for
-from ppl.training.loops import Trainer
+from ppl.training.compiled_run import CompiledRun, make_run
+from ppl.training.trainers import Trainer
 
 X = np.random.default_rng(0).normal(size=(103, 5))
+
 OPTIMIZERS = [
     ppl.optim.SGD(ppl.optim.exponential(0.01, 0.9, 5)),
     ppl.optim.Momentum(0.01),
@@ -83,7 +86,7 @@ def test_which_loop_is_taken():
     program = ppl.compile(rows, data=X)
     for optimizer, kind in ((ppl.optim.Adam(0.1), True), (ppl.optim.Adam(0.1, clip_norm=1.0), False)):
         source = ppl.training.fit.Rows(program, (X,), 10, None)
-        assert isinstance(run_for(program, optimizer, None, source, program.init(0), 0), InPlace) == kind
+        assert isinstance(make_run(program, optimizer, None, source, program.init(0), 0), CompiledRun) == kind
 
 
 def test_a_step_that_overflows_ends_with_the_last_good_state():
@@ -107,7 +110,7 @@ def _blocks(monkeypatch, program, seconds, **options):
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "run", counted)
-        patch.setattr("ppl.training.in_place.time.monotonic", lambda: clock[0])
+        patch.setattr("ppl.training.compiled_run.time.monotonic", lambda: clock[0])
         ppl.fit(program, optimizer=ppl.optim.SGD(0.01), progress=False, **options)
     return [n for n in taken if n]
 

@@ -7,10 +7,11 @@ import threading
 
 import pytest
 
-from ppl.training.signals import EndedBySignal, Signals
+from ppl.training.signals import DeferredSignals, EndedBySignal
 from tests.faults.children import in_child
 
 INT, TERM, USR = signal.SIGINT, signal.SIGTERM, signal.SIGUSR1
+
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
@@ -29,7 +30,7 @@ def _handlers():
 
 def test_ctrl_c_waits_until_somebody_asks():
     reached = []
-    with Signals(ending=False) as signals:
+    with DeferredSignals(ending=False) as signals:
         send(INT)
         reached.append("block")
         with pytest.raises(KeyboardInterrupt):
@@ -43,15 +44,15 @@ def test_ctrl_c_acts_at_once_in_what_may_take_long():
         send(INT)
         raise AssertionError("not reached")
 
-    with Signals(ending=False) as signals, pytest.raises(KeyboardInterrupt):
-        signals.letting(slow)
+    with DeferredSignals(ending=False) as signals, pytest.raises(KeyboardInterrupt):
+        signals.run_interruptible(slow)
 
 
 def test_one_that_waits_acts_before_something_long_begins():
-    with Signals(ending=False) as signals:
+    with DeferredSignals(ending=False) as signals:
         send(INT)
         with pytest.raises(KeyboardInterrupt):
-            signals.letting(pytest.fail, "begun")
+            signals.run_interruptible(pytest.fail, "begun")
 
 
 def test_a_second_one_waits_while_the_first_is_dealt_with():
@@ -60,9 +61,9 @@ def test_a_second_one_waits_while_the_first_is_dealt_with():
     def slow():
         send(INT)
 
-    with Signals(ending=False) as signals:
+    with DeferredSignals(ending=False) as signals:
         try:
-            signals.letting(slow)
+            signals.run_interruptible(slow)
         except KeyboardInterrupt:
             send(INT)
             saved.append("begun")
@@ -74,11 +75,11 @@ def test_a_second_one_waits_while_the_first_is_dealt_with():
 def test_handlers_of_the_user_run_where_nothing_is_half_done():
     seen, calls = [], ["start"]
     signal.signal(USR, lambda number, frame: seen.append((number, calls[-1])))
-    with Signals(ending=False) as signals:
+    with DeferredSignals(ending=False) as signals:
         send(USR)
         calls.append("block done")
         signals.check()
-        signals.letting(send, USR)
+        signals.run_interruptible(send, USR)
         calls.append("closed")
         send(USR)
         calls.append("left")
@@ -93,10 +94,10 @@ def test_what_a_handler_raises_goes_its_way():
         raise TimeIsUp
 
     signal.signal(USR, alarm)
-    with pytest.raises(TimeIsUp), Signals(ending=False) as signals:
+    with pytest.raises(TimeIsUp), DeferredSignals(ending=False) as signals:
         send(USR)
         signals.check()
-    with pytest.raises(TimeIsUp), Signals(ending=False):
+    with pytest.raises(TimeIsUp), DeferredSignals(ending=False):
         send(USR)
     assert signal.getsignal(USR) is alarm
 
@@ -104,13 +105,13 @@ def test_what_a_handler_raises_goes_its_way():
 def test_only_what_python_handles_is_caught():
     signal.signal(TERM, signal.SIG_DFL)
     signal.signal(USR, signal.SIG_IGN)
-    with Signals(ending=False):
+    with DeferredSignals(ending=False):
         assert signal.getsignal(TERM) is signal.SIG_DFL and signal.getsignal(USR) is signal.SIG_IGN
-    with Signals(ending=True):
+    with DeferredSignals(ending=True):
         assert signal.getsignal(TERM) is not signal.SIG_DFL
     assert signal.getsignal(TERM) is signal.SIG_DFL
     signal.signal(TERM, signal.SIG_IGN)
-    with Signals(ending=True):
+    with DeferredSignals(ending=True):
         assert signal.getsignal(TERM) is signal.SIG_IGN
 
 
@@ -118,9 +119,9 @@ def test_only_what_python_handles_is_caught():
 def test_a_signal_that_ends_the_process_does_so_at_the_end(number, tmp_path):
     def task():
         signal.signal(number, signal.SIG_DFL)
-        with Signals(ending=True) as signals:
+        with DeferredSignals(ending=True) as signals:
             try:
-                signals.letting(send, number)
+                signals.run_interruptible(send, number)
             except EndedBySignal:
                 send(number)
                 send(INT)
@@ -136,8 +137,8 @@ def test_one_that_a_function_swallows_still_ends_the_process():
                 send(TERM)
 
         signal.signal(TERM, signal.SIG_DFL)
-        with Signals(ending=True) as signals:
-            signals.letting(swallow)
+        with DeferredSignals(ending=True) as signals:
+            signals.run_interruptible(swallow)
             signals.check()
             os._exit(3)
 
@@ -149,8 +150,8 @@ def test_a_handler_that_is_set_meanwhile_stays():
         pass
 
     signal.signal(USR, lambda number, frame: None)
-    with Signals(ending=False) as signals:
-        signals.letting(signal.signal, USR, later)
+    with DeferredSignals(ending=False) as signals:
+        signals.run_interruptible(signal.signal, USR, later)
     assert signal.getsignal(USR) is later
 
 
@@ -158,10 +159,10 @@ def test_other_threads_leave_signals_alone():
     found = []
 
     def work():
-        with Signals(ending=True) as signals:
+        with DeferredSignals(ending=True) as signals:
             found.append(signal.getsignal(INT))
             signals.check()
-            found.append(signals.letting(int, "7"))
+            found.append(signals.run_interruptible(int, "7"))
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -171,14 +172,14 @@ def test_other_threads_leave_signals_alone():
 
 def test_one_run_inside_another():
     """A validation that trains: Ctrl-C ends the inner run, and the outer one has its handlers back."""
-    with Signals(ending=False) as outer:
+    with DeferredSignals(ending=False) as outer:
 
         def validation():
-            with Signals(ending=False) as inner, pytest.raises(KeyboardInterrupt):
-                inner.letting(send, INT)
+            with DeferredSignals(ending=False) as inner, pytest.raises(KeyboardInterrupt):
+                inner.run_interruptible(send, INT)
             return "validated"
 
-        assert outer.letting(validation) == "validated"
+        assert outer.run_interruptible(validation) == "validated"
         send(INT)
         with pytest.raises(KeyboardInterrupt):
             outer.check()

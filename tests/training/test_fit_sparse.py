@@ -5,17 +5,20 @@ import numpy as np
 import pytest
 
 import ppl
+import ppl.estimators
 from ppl import Bernoulli, Normal
 from ppl.errors import FitError
-from ppl.training.loops import SparseTrainer
-from ppl.training.pace import Pace
-from ppl.training.trainers import trainer_of
+from ppl.training.trainers import SparseTrainer, ThreadChooser, trainer_of
 from ppl.tuning import SLOWER_AGAIN
 
 N, D, ROWS = 700, 6, 400
+
 RNG = np.random.default_rng(0)
+
 LEFT = RNG.integers(0, 60, ROWS)
+
 RIGHT = RNG.integers(30, 90, (ROWS, 3))
+
 Y = RNG.normal(size=ROWS)
 
 
@@ -139,14 +142,14 @@ def test_tables_have_the_same_bits_on_any_number_of_threads(optimizer, monkeypat
         return
     whole = []
     for choice in (1, most):
-        monkeypatch.setattr(Pace, "choose", lambda self, all_, choice=choice: choice)
+        monkeypatch.setattr(ThreadChooser, "choose", lambda self, all_, choice=choice: choice)
         fit = ppl.fit(program, *data, steps=6, batch_size=10_000, optimizer=optimizer, seed=0)
         whole.append((fit.state._flat.tobytes(), fit.history["loss"].tolist()))
     assert whole[0] == whole[1] and numba.get_num_threads() == most
 
 
 def test_the_faster_number_of_threads_is_taken_and_the_other_tried_again():
-    pace, clock = Pace(), {2: 0.3, 1: 0.2}
+    pace, clock = ThreadChooser(), {2: 0.3, 1: 0.2}
     chosen = []
     for _ in range(3 * SLOWER_AGAIN):
         chosen.append(pace.choose(2))

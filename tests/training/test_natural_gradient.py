@@ -11,7 +11,8 @@ from ppl.distributions.families.conjugate import posterior
 from ppl.errors import OptionError
 from ppl.estimators import Analytic, Enumerate
 from ppl.ir.differentiate import gradient
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.runtime.state import Layout
 
 X = np.random.default_rng(0).normal(1.3, 0.7, size=(40, 3))

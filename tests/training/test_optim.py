@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from ppl.errors import DataError, OptionError
-from ppl.runtime.state import Layout, State
-from ppl.runtime.storage.unpacking import load_state
+from ppl.runtime.state import Layout, State, load_state
 from ppl.training import optim
 from ppl.training.optim import SGD, AdaGrad, Adam, AdamW, LazyAdam, Momentum, RMSProp, as_transform
 
 LAYOUT = Layout((("enc.weight", (2, 3)), ("dec.weight", (3,)), ("enc.bias", ())))
+
 NAMES = [name for name, _ in LAYOUT.shapes]
 
 

@@ -9,9 +9,8 @@ import numba
 import pytest
 from numba import types
 
-from ppl.kernels.cuda import ptx
-from ppl.kernels.cuda.training import steps as training
-from ppl.kernels.cuda.training import tables
+from ppl.kernels.cuda import ptx, table_gradients
+from ppl.kernels.cuda import training_steps as training
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMBA_DISABLE_JIT")
 
@@ -44,15 +43,17 @@ def test_sorts_and_sums_of_rows_become_code_of_devices():
     words, counts, floats, number = types.int32[::1], types.int64[::1], types.float32[::1], types.int64
     summed = (floats, counts, number, number, words, words, number)
     signatures = {
-        tables.name_rows: (words, words, counts, number, number, number, number),
-        tables.count_digits: (words, words, number, number),
-        tables.begin_digits: (words, number),
-        tables.move_digits: (words, words, words, words, words, number, number),
-        tables.add_rows: (floats, number, *summed),
-        tables.clear_rows: (floats, number, number),
-        tables.examine_peak: (floats, number, floats, counts),
+        table_gradients.name_rows: (words, words, counts, number, number, number, number),
+        table_gradients.count_digits: (words, words, number, number),
+        table_gradients.begin_digits: (words, number),
+        table_gradients.move_digits: (words, words, words, words, words, number, number),
+        table_gradients.add_rows: (floats, number, *summed),
+        table_gradients.clear_rows: (floats, number, number),
+        table_gradients.examine_peak: (floats, number, floats, counts),
     }
-    signatures |= {kernel: (*[floats] * 3, number, *summed, floats, counts) for kernel in tables.UPDATES.values()}
+    signatures |= {
+        kernel: (*[floats] * 3, number, *summed, floats, counts) for kernel in table_gradients.UPDATES.values()
+    }
     for kernel, signature in signatures.items():
         made = ptx.compile_cubin(kernel, signature, (8, 0))
         assert not made.float64 and made.stack == made.spilled == 0 and made.registers <= 128

@@ -3,8 +3,7 @@
 Numba's threads and the BLAS's must never alternate (design, section 4): a program brackets its run with
 `enter_single` and `leave_single`, which are counted over the whole process, so that two threads that restore
 the count cannot leave it at 1. All of it is nopython code reached by symbol, so callers can be cached on
-disk; where SciPy's BLAS is not an OpenBLAS that we can find, setting does nothing and the count reads 1.
-"""
+disk; where SciPy's BLAS is not an OpenBLAS that we can find, setting does nothing and the count reads 1."""
 
 import ctypes
 import glob
@@ -17,11 +16,11 @@ from llvmlite import ir
 from numba import cfunc, types
 from numba.extending import intrinsic
 
-from ppl.kernels.config import jit
+from ppl.kernels.decorators import jit
 from ppl.kernels.internals import cgutils
 
 
-def _find_openblas():
+def _find_thread_functions():
     """Return the addresses of the set and get functions of SciPy's OpenBLAS, or None."""
     root = os.path.dirname(scipy.__file__)
     patterns = ("../scipy.libs/*openblas*", ".dylibs/*openblas*", "../scipy_openblas*/lib/*openblas*")
@@ -38,27 +37,35 @@ def _find_openblas():
     return None
 
 
-_found = _find_openblas()
-has_thread_control = _found is not None
+_thread_functions = _find_thread_functions()
+
+has_thread_control = _thread_functions is not None
 """Whether the BLAS's thread count can be read and set."""
 
-if _found is None:  # symbols must exist all the same, because cached code refers to them
+if _thread_functions is None:  # symbols must exist all the same, because cached code refers to them
     _nothing = cfunc(types.void(types.int32))(lambda n: None)
     _one = cfunc(types.int32())(lambda: 1)
-    _found = [_nothing.address, _one.address]
+    _thread_functions = [_nothing.address, _one.address]
+
 # Entries of the state: a spin lock, the number of users of the guard, the thread count to restore.
 LOCK, USERS, COUNT = 0, 1, 2
+
 _state = (ctypes.c_int64 * 3)()
 
-llvm.add_symbol("ppl_blas_set_threads", _found[0])
-llvm.add_symbol("ppl_blas_get_threads", _found[1])
+llvm.add_symbol("ppl_blas_set_threads", _thread_functions[0])
+
+llvm.add_symbol("ppl_blas_get_threads", _thread_functions[1])
+
 if llvm.address_of_symbol("sched_yield") is None:  # not a POSIX system: spin without yielding
     _zero = cfunc(types.int32())(lambda: 0)
     llvm.add_symbol("sched_yield", _zero.address)
+
 llvm.add_symbol("ppl_blas_state", ctypes.addressof(_state))
 
 _set = types.ExternalFunction("ppl_blas_set_threads", types.void(types.int32))
+
 _get = types.ExternalFunction("ppl_blas_get_threads", types.int32())
+
 _yield = types.ExternalFunction("sched_yield", types.int32())
 
 

@@ -7,10 +7,9 @@ that equal data always take the same path and give the same bits:
   second operand that they select are added up;
 * where all entries are 0 or 1, the sums of all subsets of four rows of the second operand go to a table, and a row
   of the result is the sum of one entry of it for every four rows (Arlazarov, Dinic, Kronrod and Faradzhev, 1970);
-* else BLAS.
-"""
+* else BLAS."""
 
-from ppl.kernels.cpu.f32.sparse import data_gemm_f32
-from ppl.kernels.cpu.f64.sparse import data_gemm_f64
+from ppl.kernels.generated.f32.cpu.sparse import data_gemm_f32
+from ppl.kernels.generated.f64.cpu.sparse import data_gemm_f64
 
 __all__ = ["data_gemm_f32", "data_gemm_f64"]

@@ -1,12 +1,12 @@
-"""Optimizer updates on flat vectors, for float32 and float64: in place, and (`..._into`) into fresh vectors.
+"""Optimizer updates on flat vectors of either precision: in place, into fresh vectors, and by rule number.
 
-Serial and vectorised; a parallel driver calls them on disjoint slices. Every hyperparameter is cast to the
-type of the parameters, so that nothing is computed in double precision by accident. The `_into` forms are
-what training uses, because a state is immutable: they read each vector once and write each result once,
-where copying first would touch the memory twice. Training loops that own their state update it in place; they
-must not call an `_into` form with results over operands, because a loop whose arrays overlap does not vectorise.
-Everywhere the gradient is multiplied by `scale` on the way (clipping, rows), with the same bits in both forms.
-"""
+Serial and vectorised; a parallel driver calls them on disjoint slices. Every hyperparameter is cast to the type of
+the parameters, so that nothing is computed in double precision by accident. The `_into` forms are what training
+uses, because a state is immutable: they read each vector once and write each result once, where copying first would
+touch the memory twice. Training loops that own their state update it in place; they must not call an `_into` form
+with results over operands, because a loop whose arrays overlap does not vectorise. Everywhere the gradient is
+multiplied by `scale` on the way (clipping, rows), with the same bits in both forms. Emitted training loops call
+`step_on` and `row_step`."""
 
 import math
 
@@ -14,7 +14,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from ppl.kernels.config import inline, jit
+from ppl.kernels.decorators import inline, jit
 
 
 def _cast(like, value):
@@ -296,3 +296,47 @@ def bounded(x, limit):
 def all_finite(x):
     """Whether no entry is NaN or infinite."""
     return bounded(x, math.inf)
+
+
+@jit
+def step_on(start, size, slab, slabs, params, first, second, grad, rule, rate, numbers, count, factor):
+    """The step of an optimizer in place, on the entries of `slab` among `size` from `start` on.
+
+    `rule` numbers SGD, AdaGrad, Momentum, Nesterov, Adam, RMSProp, AdamW and LazyAdam; `first` and `second` are the
+    vectors it keeps, `numbers` its hyperparameters besides the rate, `count` which of its steps this is, `factor` what
+    multiplies the gradient.
+    """
+    lo, hi = start + size * slab // slabs, start + size * (slab + 1) // slabs
+    p, g, first, second = params[lo:hi], grad[lo:hi], first[lo:hi], second[lo:hi]
+    apply_rule(p, g, first, second, rule, rate, numbers, count, factor)
+
+
+@jit
+def apply_rule(p, g, first, second, rule, rate, numbers, count, factor):
+    """The step of an optimizer in place on whole vectors; see `step_on`."""
+    if rule == 0:
+        sgd(p, g, rate, factor)
+    elif rule == 1:
+        adagrad(p, g, first, rate, numbers[0], factor)
+    elif rule == 2:
+        momentum(p, g, first, rate, numbers[0], factor)
+    elif rule == 3:
+        nesterov(p, g, first, rate, numbers[0], factor)
+    elif rule == 4:
+        adam(p, g, first, second, rate, numbers[0], numbers[1], numbers[2], count, factor)
+    elif rule == 5:
+        rmsprop(p, g, first, rate, numbers[0], numbers[1], factor)
+    elif rule == 6:
+        adamw(p, g, first, second, rate, numbers[0], numbers[1], numbers[2], numbers[3], count, factor)
+    else:
+        lazy_adam(p, g, first, second, rate, numbers[0], numbers[1], numbers[2], count, factor)
+
+
+@jit
+def row_step(p, g, first, second, at, rule, rate, numbers, count, factor):
+    """The step of AdaGrad or LazyAdam in place on a row of a table; its part of `second` begins at `at`."""
+    if rule == 1:
+        adagrad(p, g, first, rate, numbers[0], factor)
+    else:
+        v = second[at : at + p.shape[0]]
+        lazy_adam(p, g, first, v, rate, numbers[0], numbers[1], numbers[2], count, factor)

@@ -1,1 +1,1 @@
-"""Sources of loops: the modules of `ppl.kernels.cpu.f32` and `ppl.kernels.cpu.f64`."""
+"""Sources of loops: the modules of `ppl.kernels.generated.f32.cpu` and `ppl.kernels.generated.f64.cpu`."""

@@ -1,15 +1,13 @@
 """Linear algebra of `real`s: factors and systems of matrices that lie one after another.
 
 Matrices are cut into blocks. What is done so far is taken out of a block by one product, so that large matrices cost
-what products cost, and small ones neither call BLAS nor LAPACK.
-"""
+what products cost, and small ones neither call BLAS nor LAPACK."""
 
 import math
 
-from ppl.kernels.config import jit
-from ppl.kernels.cpu.memory.views import tail
+from ppl.kernels.cpu.memory import tail
+from ppl.kernels.decorators import jit, shared
 from ppl.kernels.source.precision import SINGLE, real
-from ppl.kernels.symbols import shared
 from ppl.tuning import MATRIX_BLOCK
 
 if SINGLE:
@@ -18,7 +16,9 @@ else:
     from ppl.kernels.cpu.products.blas import gemm_f64 as gemm
 
 ZERO, ONE, NAN = real(0.0), real(1.0), real(math.nan)
+
 _FACTOR = "void({0}[::1],{0}[::1],int64,int64)".format(real.__name__)
+
 _SOLVE = "void({0}[::1],{0}[::1],{0}[::1],int64,int64,int64,int64)".format(real.__name__)
 
 

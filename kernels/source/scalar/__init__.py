@@ -1,1 +1,2 @@
-"""Sources of scalar functions: the modules of `ppl.kernels.scalar.f32` and `ppl.kernels.scalar.f64`."""
+"""Sources of scalar functions: the modules of `ppl.kernels.generated.f32.scalar` and
+`ppl.kernels.generated.f64.scalar`."""

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 
-from ppl.kernels.config import inline
+from ppl.kernels.decorators import inline
 from ppl.kernels.source.precision import SINGLE, integer, real
 
 NAN, INF = real(np.nan), real(np.inf)
+
 ZERO, HALF, ONE, TWO = real(0.0), real(0.5), real(1.0), real(2.0)
 
 

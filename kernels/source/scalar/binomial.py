@@ -1,6 +1,6 @@
 """Binomial counts: inversion for small means, transformed rejection for large ones (`real`)."""
 
-from ppl.kernels.config import inline
+from ppl.kernels.decorators import inline
 from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32, open_uniform_f32, open_uniform_f64
 from ppl.kernels.source.precision import SINGLE, i64, real
 from ppl.kernels.source.scalar.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs, floor, maximum, minimum, sqrt
@@ -12,7 +12,9 @@ else:
     from ppl.kernels.source.scalar.counts import deviance, log_ratio, stirling
 
 ATTEMPTS = 60
+
 FEW = real(10.0)
+
 MOST = real(200.0)
 
 
@@ -34,7 +36,7 @@ def _inversion(n, p, q, t):
 
 
 @inline
-def _height(k, n, p, q):
+def _log_mass(k, n, p, q):
     """The log-mass of k, less a term of n alone."""
     rest, gap, one, zero = n - k, k * q - (n - k) * p, n * p, n * q
     if SINGLE:
@@ -45,9 +47,9 @@ def _height(k, n, p, q):
 
 
 @inline
-def binomial_top(n, p, q):
+def binomial_log_mode(n, p, q):
     """The height of the most likely count."""
-    return _height(floor((n + ONE) * p), n, p, q)
+    return _log_mass(floor((n + ONE) * p), n, p, q)
 
 
 @inline
@@ -70,7 +72,7 @@ if SINGLE:
         near = HALF - abs(u)
         k = floor((TWO * a / near + b) * u + n * p + HALF)
         bounded = minimum(maximum(k, ZERO), n)
-        below = log(v * alpha / (a / (near * near) + b)) <= _height(bounded, n, p, q) - top
+        below = log(v * alpha / (a / (near * near) + b)) <= _log_mass(bounded, n, p, q) - top
         quick = (near >= real(0.07)) & (v <= squeeze)
         return bounded if quick | ((k == bounded) & below) else NAN
 
@@ -91,7 +93,7 @@ def binomial_draw(total, one, zero, key, column, stream):
             w0, w1, _, _ = attempt_words(key, column, stream, 0)
             k = _inversion(n, p, q, fine_uniform_f32(w0, w1))
             return i64(n - k if one > zero else k)
-        top, k = binomial_top(n, p, q), ZERO
+        top, k = binomial_log_mode(n, p, q), ZERO
         for attempt in range(ATTEMPTS):
             k = binomial_attempt(n, p, q, top, key, column, stream, attempt)
             if k == k:
@@ -110,8 +112,8 @@ def binomial_draw(total, one, zero, key, column, stream):
             if near >= real(0.07) and v <= squeeze:
                 break
             if k >= ZERO and k <= n:
-                top = binomial_top(n, p, q) if top == INF else top
-                if log(v * alpha / (a / (near * near) + b)) <= _height(k, n, p, q) - top:
+                top = binomial_log_mode(n, p, q) if top == INF else top
+                if log(v * alpha / (a / (near * near) + b)) <= _log_mass(k, n, p, q) - top:
                     break
             w0, w1, w2, w3 = attempt_words(key, column, stream, attempt)
         k = minimum(maximum(k, ZERO), n)

@@ -3,13 +3,12 @@
 A mass is built of functions without cancellation: the deviance x log(x / rate) + rate - x, and
 log gamma(x + 1) - x log x + x (Loader 2000, "Fast and accurate computation of binomial probabilities"). In float32
 `log_count` is both, with one logarithm, and the mean of a binomial count is taken in double precision: a mean of 1e6
-rounded to float32 would move log-probabilities by 1e-4.
-"""
+rounded to float32 would move log-probabilities by 1e-4."""
 
 import math
 
-from ppl.kernels.config import inline, loose
-from ppl.kernels.scalar.f64 import exponential as double
+from ppl.kernels.decorators import inline, inline_reassociating
+from ppl.kernels.generated.f64.scalar import exponential as double
 from ppl.kernels.scalar.polynomials import horner3, horner5, horner7, horner8
 from ppl.kernels.source.precision import SINGLE, f64, real
 from ppl.kernels.source.scalar.basic import HALF, INF, ONE, TWO, ZERO, abs
@@ -19,9 +18,13 @@ if SINGLE:
     from ppl.kernels.source.scalar.gamma import LGAMMA, STIRLING
 
 LOG_TWO_PI = real(math.log(2 * math.pi))
+
 SHIFT = real(4.0 if SINGLE else 16.0)
+
 NEAR = real(0.25 if SINGLE else 0.1)
+
 TINY = real(1e-18 if SINGLE else 1e-250)
+
 # (atanh(v) - v) / v**3 in v**2
 ATANH = tuple(real(1 / (2 * j + 3)) for j in range(6 if SINGLE else 8))
 
@@ -70,7 +73,7 @@ if SINGLE:
         many = saddle(y, rate, k - rate, ratio if usual else ratio - log_rate, ratio + known)
         return few if small else many
 
-    @loose
+    @inline_reassociating
     def whole(x, y):
         """x + y: n where y was computed as n - x."""
         return x + y

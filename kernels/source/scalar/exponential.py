@@ -1,10 +1,9 @@
 """Exponentials, logarithms and the functions of logits (`real`).
 
 Errors are stated with each function in units in the last place (ulp) and tested. Infinite and NaN arguments give what
-NumPy gives. Results below the smallest normal number are flushed to zero. `exp` and `log` vectorise.
-"""
+NumPy gives. Results below the smallest normal number are flushed to zero. `exp` and `log` vectorise."""
 
-from ppl.kernels.config import inline
+from ppl.kernels.decorators import inline
 from ppl.kernels.scalar.polynomials import horner5, horner6, paired4, paired5, paired8
 from ppl.kernels.source.precision import SINGLE, i32, integer, real
 from ppl.kernels.source.scalar.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs, maximum, minimum
@@ -14,15 +13,25 @@ if SINGLE:
     from ppl.kernels.source.scalar.coefficients import SHORT
 
 LOG2E = real(1.4426950408889634)
+
 LN2_HIGH = real(0.693359375 if SINGLE else 6.93147180369123816490e-01)  # {10 | 32} bits: k * LN2_HIGH is exact
+
 LN2_LOW = real(-2.12194440e-4 if SINGLE else 1.90821492927058770002e-10)
+
 LOWEST = real(-87.33 if SINGLE else -708.3)
+
 HIGHEST = real(89.0 if SINGLE else 710.0)
+
 SMALLEST = real(1.17549435e-38 if SINGLE else 2.2250738585072014e-308)  # normal number
+
 LIFT, LIFTED = real(8388608.0 if SINGLE else 18014398509481984.0), real(23.0 if SINGLE else 54.0)
+
 MINUS_ONE = real(-40.0 if SINGLE else -80.0)  # from here on exp(x) - 1 rounds to -1
+
 TANH_ONE = real(10.0 if SINGLE else 20.0)
+
 SQRT_HALF_BITS = integer(0x3F3504F3 if SINGLE else 0x3FE6A09E667F3BCD)
+
 if SINGLE:
     LN2 = real(0.6931471805599453)
     ROUND = real(12582912.0)  # 1.5 * 2**23: a sum with it is rounded to a whole number, which its low bits are

@@ -1,12 +1,11 @@
 """The gamma function's logarithm and its derivatives for positive arguments (`real`).
 
 Small arguments are shifted up by the recurrence, large ones use Stirling's series{, both with coefficients from
-`ppl.kernels.scalar.fit` | ; `lgamma` is the platform's}.
-"""
+`ppl.kernels.scalar.fit` | ; `lgamma` is the platform's}."""
 
 import math
 
-from ppl.kernels.config import inline
+from ppl.kernels.decorators import inline
 from ppl.kernels.scalar.polynomials import horner2, horner3, horner7, horner8
 from ppl.kernels.source.precision import SINGLE, real
 from ppl.kernels.source.scalar.basic import HALF, INF, NAN, ONE, TWO, ZERO
@@ -17,7 +16,9 @@ if SINGLE:
 
 # The Bernoulli numbers B(2), B(4), ..., B(16)
 BERNOULLI = tuple(map(real, (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)))
+
 RECURRENCE = real(6.0 if SINGLE else 12.0)  # `polygamma` of order n goes up to this plus n
+
 if SINGLE:
     HALF_LOG_TWO_PI = real(0.9189385332046728)
     # y times the remainder of Stirling's formula, in y**-2 for y > 5/2

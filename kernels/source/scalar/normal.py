@@ -1,19 +1,15 @@
-"""The normal distribution and the error function (`real`).
+"""The normal distribution and the error function; mass and quantile of a normal between two bounds (`real`).
 
-In float32 both tails rest on ``M(z) = exp(z**2 / 2) * ndtr(-z)``, which falls from 1/2 as slowly as 1 / z, so that
-``log_ndtr`` and relative accuracy far out in a tail need no special case. Quantiles are quotients of polynomials after
-algorithm AS 241 of Wichura, "The percentage points of the normal distribution", Applied Statistics 37 (1988), written
-without branches.
-"""
+Between two bounds they are as accurate in a tail and for a narrow interval as around 0."""
 
 import math
 
-from ppl.kernels.config import inline
+from ppl.kernels.decorators import inline
 from ppl.kernels.scalar.polynomials import horner3, horner4, horner6, horner7, horner8, horner10
 from ppl.kernels.source.precision import SINGLE, i32, real
 from ppl.kernels.source.scalar.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs
 from ppl.kernels.source.scalar.coefficients import CENTRE_BOTTOM, CENTRE_TOP
-from ppl.kernels.source.scalar.exponential import _log_positive, exp, log1p
+from ppl.kernels.source.scalar.exponential import _log_positive, exp, expm1, log, log1mexp, log1p
 
 if SINGLE:
     from ppl.kernels.source.scalar.coefficients import ERF, MILLS, TAIL_BOTTOM, TAIL_TOP
@@ -22,6 +18,7 @@ else:
     from ppl.kernels.source.scalar.coefficients import FAR_BOTTOM, FAR_TOP, NEAR_BOTTOM, NEAR_TOP
 
 SQRT_HALF = real(0.7071067811865476)
+
 if SINGLE:
     SQRT_TWO = real(1.4142135623730951)
 else:
@@ -168,3 +165,101 @@ def ndtri(p):
 def erfinv(y):
     """Inverse of the error function; {6 ulp | relative error 2e-15} for -1 < y < 1; infinite at -1 and 1."""
     return SQRT_HALF * normal_quantile(HALF * y, HALF * (ONE - abs(y)))
+
+
+NARROW_INTERVAL = real(0.1 if SINGLE else 1e-2)
+
+NEWTON_ROUNDS = 4 if SINGLE else 6
+
+SQRT_HALF_PI = real(1.2533141373155003)
+
+if SINGLE:
+    HALF_LOG_TWO_PI = real(0.9189385332046727)
+else:
+    LOG_SQRT_HALF_PI = real(0.22579135264472744)
+
+
+@inline
+def _log_mills(z):
+    """log of exp(z**2 / 2) ndtr(-z) sqrt(2 pi), z >= 0{ | : beyond 25 by the divergent series of `log_ndtr`}."""
+    if SINGLE:
+        return _log_positive(_mills(z)) + HALF_LOG_TWO_PI
+    else:
+        far = z > real(25.0)
+        w = z if far else real(25.0)
+        w = w if w < real(1e150) else real(1e150)
+        s = -ONE / (w * w)
+        tail = log1p(s * horner8(s, *TAIL)) - _log_positive(w)
+        v = real(25.0) if far else z
+        near = _log_positive(real(math.erfc(v * SQRT_HALF))) + HALF * v * v + LOG_SQRT_HALF_PI
+        return tail if far else near
+
+
+@inline
+def _hazard_integral(z, t):
+    """The hazard's integral from z to z + t, z >= 0: log(ndtr(-z) / ndtr(-z - t)); short ones by Taylor's series."""
+    here = _log_mills(z)
+    h = exp(-here)
+    s = t if t * (z + ONE) < NARROW_INTERVAL else ZERO
+    a = TWO * h - z
+    h1 = h * (h - z)
+    h2 = h1 * a - h
+    h3 = h2 * a + TWO * h1 * (h1 - ONE)
+    if SINGLE:
+        series = s * (h + s * (h1 * HALF + s * (h2 * real(1 / 6) + s * (h3 * real(1 / 24)))))
+    else:
+        h4 = h3 * a + h2 * (real(6.0) * h1 - real(3.0))
+        rest = h3 * real(1 / 24) + s * (h4 * real(1 / 120))
+        series = s * (h + s * (h1 * HALF + s * (h2 * real(1 / 6) + s * rest)))
+    return series if t * (z + ONE) < NARROW_INTERVAL else t * (z + HALF * t) + (here - _log_mills(z + t))
+
+
+@inline
+def log_mass_between(a, b):
+    """log of the integral of exp((e**2 - s**2) / 2) over [a, b], e its point nearest to 0; error {1e-5 | 1e-11}."""
+    low = -b if b <= ZERO else a
+    high = -a if b <= ZERO else b
+    if not low <= high:
+        return NAN
+    if low >= ZERO:
+        return _log_mills(low) + log1mexp(-_hazard_integral(low, high - low)) if low < high else -INF
+    return log((erf(high * SQRT_HALF) - erf(low * SQRT_HALF)) * SQRT_HALF_PI)
+
+
+@inline
+def _quantile_excess(p, rest, z, width):
+    """t such that the fraction p = 1 - rest of the mass of [z, z + width] lies below z + t, z >= 0.
+
+    By Newton's method on `_gained`, which is increasing and convex; the start, the root of its Taylor polynomial of
+    degree 2, lies above the root.
+    """
+    total = _hazard_integral(z, width)
+    below = p * -expm1(-total)
+    wanted = -log1p(-below) if below < HALF else -log(rest + p * exp(-total))
+    if not wanted < INF:
+        return width if wanted == INF else NAN
+    h = exp(-_log_mills(z))
+    t = TWO * wanted / (h + real(math.sqrt(h * h + TWO * h * (h - z) * wanted)))
+    for _ in range(NEWTON_ROUNDS):
+        t = t if t < width else width
+        t = t - (_hazard_integral(z, t) - wanted) * exp(_log_mills(z + t))
+        t = t if t > ZERO else ZERO
+    return t if t < width else width
+
+
+@inline
+def quantile_between(p, a, b):
+    """z - e, z the quantile at p of a standard normal on [a, b], e the point of [a, b] nearest to 0."""
+    if not (ZERO <= p and p <= ONE and a <= b):
+        return NAN
+    if a >= ZERO:
+        return _quantile_excess(p, ONE - p, a, b - a)
+    if b <= ZERO:
+        return -_quantile_excess(ONE - p, p, -b, b - a)
+    low = HALF * erf(a * SQRT_HALF)
+    mass = HALF * erf(b * SQRT_HALF) - low
+    q = low + p * mass
+    tail = ndtr(a) + p * mass if q < ZERO else ndtr(-b) + (ONE - p) * mass
+    z = normal_quantile(q, tail)
+    z = z if z > a else a
+    return z if z < b else b

@@ -1,6 +1,6 @@
 """Poisson counts: inversion for small rates, transformed rejection for large ones (`real`)."""
 
-from ppl.kernels.config import inline
+from ppl.kernels.decorators import inline
 from ppl.kernels.scalar.noise import attempt_words, fine_uniform_f32, open_uniform_f32, open_uniform_f64
 from ppl.kernels.source.precision import SINGLE, i64, real
 from ppl.kernels.source.scalar.basic import HALF, NAN, ONE, ZERO, abs, floor, sqrt
@@ -12,7 +12,9 @@ else:
     from ppl.kernels.source.scalar.counts import deviance, log_ratio, stirling
 
 ATTEMPTS = 60
+
 FEW = real(10.0)
+
 MOST = real(200.0)
 
 
@@ -42,7 +44,7 @@ def _hat(rate):
 if SINGLE:
 
     @inline
-    def poisson_shift(rate, key, column, stream, attempt):
+    def poisson_attempt(rate, key, column, stream, attempt):
         """One attempt of PTRS at a rate from 10 on: the count less floor(rate), NaN where it is rejected; no branch."""
         w0, w1, _, _ = attempt_words(key, column, stream, attempt)
         u, v = open_uniform_f32(w0) - HALF, open_uniform_f32(w1)
@@ -60,7 +62,7 @@ if SINGLE:
 
 
 @inline
-def poisson_sum(rate, shift):
+def poisson_count(rate, shift):
     """floor(rate) + shift as int64, at least 0."""
     k = i64(floor(rate)) + i64(shift)
     return k if k > i64(0) else i64(0)
@@ -81,7 +83,7 @@ def poisson_draw(rate, key, column, stream):
             return i64(_inversion(rate, fine_uniform_f32(w0, w1)))
         shift = ZERO
         for attempt in range(ATTEMPTS):
-            shift = poisson_shift(rate, key, column, stream, attempt)
+            shift = poisson_attempt(rate, key, column, stream, attempt)
             if shift == shift:
                 break
     else:
@@ -103,4 +105,4 @@ def poisson_draw(rate, key, column, stream):
                 if log(v * inverse / (a / (near * near) + b)) <= height:
                     break
             w0, w1, w2, w3 = attempt_words(key, column, stream, attempt)
-    return poisson_sum(rate, shift)
+    return poisson_count(rate, shift)

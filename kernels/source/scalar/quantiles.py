@@ -1,28 +1,32 @@
 """Inverses of the incomplete gamma and beta functions, and quantiles of counts (`real`).
 
 The logarithm of a tail is concave in log x (gamma) and in the log-odds of x (beta), so that Newton's iteration on it
-finds the root from wherever it starts. It is run on the tail that is at most one half, which keeps both tails exact.
-"""
+finds the root from wherever it starts. It is run on the tail that is at most one half, which keeps both tails exact."""
 
-from ppl.kernels.config import called
+from ppl.kernels.decorators import scalar_call
 from ppl.kernels.source.precision import SINGLE, real
 from ppl.kernels.source.scalar.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs, floor, maximum, minimum, sqrt
 from ppl.kernels.source.scalar.exponential import exp, log
 from ppl.kernels.source.scalar.gamma import lgamma
-from ppl.kernels.source.scalar.incomplete_beta import beta_mass, incomplete_beta
-from ppl.kernels.source.scalar.incomplete_gamma import gamma_mass, incomplete_gamma
+from ppl.kernels.source.scalar.incomplete import beta_mass, gamma_mass, incomplete_beta, incomplete_gamma
 from ppl.kernels.source.scalar.normal import ndtri
 
 ROUNDS = 60
+
 BISECTIONS = 200
+
 ENOUGH = real(2e-5 if SINGLE else 1e-9)  # a step from which convergence, being quadratic, is complete
+
 NOISE = real(0.05)  # below it, steps that grow are rounding errors
+
 UNDERFLOW = real(-80.0 if SINGLE else -690.0)
+
 HUGE = real(1e36 if SINGLE else 1e300)
+
 NINTH = real(1 / 9)
 
 
-@called
+@scalar_call
 def _gamma_start(a, p, upper):
     """A first guess of the logarithm of the quantile: of Wilson & Hilferty 1931, or from x**a / gamma(a + 1) >= P."""
     low = (log(ONE - p if upper else p) + lgamma(a + ONE)) / a
@@ -36,7 +40,7 @@ def _gamma_start(a, p, upper):
     return maximum(low, log(a) + real(3.0) * log(root)) if root > ZERO else low
 
 
-@called
+@scalar_call
 def gamma_quantile(a, p, upper):
     """x with P(a, x) = p, or Q(a, x) = p where `upper`, for 0 < p <= 1/2."""
     start = _gamma_start(a, p, upper)
@@ -66,7 +70,7 @@ def gamma_quantile(a, p, upper):
     return x
 
 
-@called
+@scalar_call
 def gammaincinv(a, p):
     """x with P(a, x) = p: the quantile function of a standard gamma variable. NaN unless a > 0 and 0 <= p <= 1."""
     if not (a > ZERO and a < INF and p >= ZERO and p <= ONE):
@@ -76,7 +80,7 @@ def gammaincinv(a, p):
     return gamma_quantile(a, ONE - p, True) if p > HALF else gamma_quantile(a, p, False)
 
 
-@called
+@scalar_call
 def gammainccinv(a, q):
     """x with Q(a, x) = q."""
     if not (a > ZERO and a < INF and q >= ZERO and q <= ONE):
@@ -86,13 +90,13 @@ def gammainccinv(a, q):
     return gamma_quantile(a, ONE - q, False) if q > HALF else gamma_quantile(a, q, True)
 
 
-@called
+@scalar_call
 def beta_start(a, b, p):
     """log x of the leading term x**a / (a B(a, b)) of I_x(a, b); for b < 1 it is above the root."""
     return (log(p) + lgamma(a + ONE) + lgamma(b) - lgamma(a + b)) / a
 
 
-@called
+@scalar_call
 def beta_odds(a, b, p):
     """x / (1 - x) with I_x(a, b) = p, for 0 < p <= 1/2."""
     odds = a / b
@@ -117,7 +121,7 @@ def beta_odds(a, b, p):
     return odds
 
 
-@called
+@scalar_call
 def betaincinv(a, b, p):
     """x with I_x(a, b) = p: the quantile function of a beta variable. NaN unless a, b > 0 and 0 <= p <= 1."""
     if not (a > ZERO and b > ZERO and a < INF and b < INF and p >= ZERO and p <= ONE):
@@ -130,7 +134,7 @@ def betaincinv(a, b, p):
     return odds / (ONE + odds) if odds < HUGE else ONE
 
 
-@called
+@scalar_call
 def _poisson_reached(rate, k, p, upper):
     """Whether P(X <= k) >= p, or P(X > k) <= p where `upper`; not before 0."""
     if k < ZERO:
@@ -139,7 +143,7 @@ def _poisson_reached(rate, k, p, upper):
     return tail <= p if upper else tail >= p
 
 
-@called
+@scalar_call
 def poisson_quantile(rate, p, upper):
     """The least k with P(X <= k) >= p, or with P(X > k) <= p where `upper`, for 0 < p < 1.
 
@@ -172,7 +176,7 @@ def poisson_quantile(rate, p, upper):
     return high
 
 
-@called
+@scalar_call
 def poisson_icdf(rate, p):
     """The least count k with P(X <= k) >= p; infinite at p = 1."""
     if not (rate > ZERO and rate < INF and p >= ZERO and p <= ONE):
@@ -182,7 +186,7 @@ def poisson_icdf(rate, p):
     return poisson_quantile(rate, ONE - p, True) if p > HALF else poisson_quantile(rate, p, False)
 
 
-@called
+@scalar_call
 def poisson_isf(rate, q):
     """The least count k with P(X > k) <= q; infinite at q = 0."""
     if not (rate > ZERO and rate < INF and q >= ZERO and q <= ONE):
@@ -192,7 +196,7 @@ def poisson_isf(rate, q):
     return poisson_quantile(rate, ONE - q, False) if q > HALF else poisson_quantile(rate, q, True)
 
 
-@called
+@scalar_call
 def negative_binomial_quantile(r, odds, p, upper):
     """The least k with P(X <= k) >= p, or with P(X > k) <= p where `upper`, for 0 < p <= 1/2 and odds > 0."""
     fails = ONE / (ONE + odds)
@@ -219,7 +223,7 @@ def negative_binomial_quantile(r, odds, p, upper):
     return high
 
 
-@called
+@scalar_call
 def negative_binomial_icdf(r, odds, p):
     """The least k with P(X <= k) >= p, of successes at `odds` before r failures; infinite at p = 1."""
     if not (r > ZERO and r < INF and odds >= ZERO and odds < INF and p >= ZERO and p <= ONE):
@@ -233,7 +237,7 @@ def negative_binomial_icdf(r, odds, p):
     return negative_binomial_quantile(r, odds, p, False)
 
 
-@called
+@scalar_call
 def negative_binomial_isf(r, odds, q):
     """The least k with P(X > k) <= q; infinite at q = 0."""
     if not (r > ZERO and r < INF and odds >= ZERO and odds < INF and q >= ZERO and q <= ONE):

@@ -2,20 +2,22 @@
 
 import math
 
-from ppl.kernels.config import called
+from ppl.kernels.decorators import scalar_call
 from ppl.kernels.source.precision import SINGLE, real
 from ppl.kernels.source.scalar.basic import HALF, INF, NAN, ONE, TWO, ZERO, abs, sqrt
 from ppl.kernels.source.scalar.exponential import exp, log
 from ppl.kernels.source.scalar.gamma import digamma, lgamma
-from ppl.kernels.source.scalar.incomplete_beta import beta_mass, beta_slope, incomplete_beta
+from ppl.kernels.source.scalar.incomplete import beta_mass, beta_slope, incomplete_beta
 from ppl.kernels.source.scalar.quantiles import UNDERFLOW, beta_odds, beta_start
 
 FAR = real(1e17 if SINGLE else 1e140)  # from here on the square may overflow
+
 LOG_ROOT_PI = real(0.5 * math.log(math.pi))
+
 QUARTER = real(0.25)
 
 
-@called
+@scalar_call
 def _tail(df, t):
     """P(T > |t|): half of I_x(df / 2, 1 / 2) at x = df / (df + t**2)."""
     a, size = HALF * df, abs(t)
@@ -25,7 +27,7 @@ def _tail(df, t):
     return HALF * incomplete_beta(a, HALF, df / total, t * t / total, False) if t != ZERO else HALF
 
 
-@called
+@scalar_call
 def student_cdf(df, t):
     """P(T <= t) of Student's t variable with `df` degrees of freedom, accurate in the left tail."""
     if not (df > ZERO and df < INF and t == t):
@@ -36,7 +38,7 @@ def student_cdf(df, t):
     return ONE - tail if t > ZERO else tail
 
 
-@called
+@scalar_call
 def student_slope(df, t, order):
     """The derivative of `student_cdf` in `df`, of order 1 or 2; 0 where the square of t overflows."""
     if not (df > ZERO and df < INF and t == t):
@@ -55,7 +57,7 @@ def student_slope(df, t, order):
     return -slope if t > ZERO else slope
 
 
-@called
+@scalar_call
 def student_icdf(df, p):
     """The quantile function of Student's t; infinite at 0 and 1."""
     if not (df > ZERO and df < INF and p >= ZERO and p <= ONE):

@@ -2,7 +2,7 @@
 
 import math
 
-from ppl.kernels.config import inline
+from ppl.kernels.decorators import inline
 from ppl.kernels.scalar.polynomials import horner2, horner8
 from ppl.kernels.source.precision import SINGLE, i32, real
 from ppl.kernels.source.scalar.basic import HALF, NAN, ONE, ZERO, abs

@@ -1,7 +1,6 @@
-"""Emitters: a schedule as a module, whose functions are stages, and drivers around them.
+"""Emitters: write a schedule as a module, whose functions are stages, and drivers around them.
 
-What a target adds is how regions of rows are framed, what runs the stages, and where kernels are.
-"""
+What a target adds is how row regions are framed, what runs the stages, and where kernels are."""
 
 from __future__ import annotations
 
@@ -11,35 +10,35 @@ from typing import Any
 
 from ppl.compiler.emit.code import Assign, Function, Module, Name, Statement, Tuple, call
 from ppl.compiler.emit.scalar import INF
-from ppl.compiler.emit.stages import Stages
-from ppl.compiler.emit.symbols import Places, externals, imports
-from ppl.compiler.emit.unit import Unit
+from ppl.compiler.emit.stages import StageWriter
+from ppl.compiler.emit.symbols import ImportTable, import_records, locate_user_functions
+from ppl.compiler.emit.unit import TranslationUnit
 
-Items = list[Function | Assign]
+ModuleItems = list[Function | Assign]
 
 
 class Emitter(ABC):
     """Writes one program; `place` names the target, and `symbols` says where its kernels are."""
 
     place: str
-    symbols: Places
+    symbols: ImportTable
 
-    def __init__(self, unit: Unit):
+    def __init__(self, unit: TranslationUnit):
         self.unit = unit
         self.stages = self.writer()
         self.injected: dict[str, Any] = {}
         """Users' functions that the module cannot import, once it has been written."""
 
     @abstractmethod
-    def writer(self) -> Stages:
+    def writer(self) -> StageWriter:
         """What writes stages."""
 
     @abstractmethod
-    def drivers(self, unrolled: bool) -> Items:
+    def drivers(self, unrolled: bool) -> ModuleItems:
         """The functions that run all stages; with the `unrolled` form where there is one."""
 
     @abstractmethod
-    def alone(self, unrolled: Sequence[Statement]) -> Items:
+    def alone(self, unrolled: Sequence[Statement]) -> ModuleItems:
         """The functions of a program that has the unrolled form only."""
 
     @property
@@ -62,13 +61,15 @@ class Emitter(ABC):
 
     def _module(self, items: Sequence[Function | Assign]) -> Module:
         unit = self.unit
-        known, versions, self.injected = externals(unit.builder.functions)
+        known, versions, self.injected = locate_user_functions(unit.builder.functions)
         doc = f"Program emitted by ppl for {self.place} in {unit.dtype}. "
         doc += "Do not edit: the file's name is a hash of its content."
-        return Module(doc, (*constants(unit.dtype), *versions, *items), (*imports(self.symbols, unit.bits), *known))
+        return Module(
+            doc, (*module_constants(unit.dtype), *versions, *items), (*import_records(self.symbols, unit.bits), *known)
+        )
 
 
-def constants(dtype: str) -> list[Assign]:
+def module_constants(dtype: str) -> list[Assign]:
     """The types and constants of a module."""
     np = Name("np")
     types = Tuple((np.dot(dtype), np.dot("int64"), np.dot("uint64")))

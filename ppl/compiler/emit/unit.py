@@ -1,4 +1,4 @@
-"""What one emitted program is made of, and the names and types of what its functions share."""
+"""The translation unit: one program to emit, and the names and types of what its functions share."""
 
 from __future__ import annotations
 
@@ -9,33 +9,32 @@ from ppl.checked import CHECKED
 from ppl.compiler.emit.code import (
     Argument,
     Expression,
+    ExpressionLike,
     Function,
-    Given,
     Name,
     Record,
     Statement,
+    as_expression,
     assign,
     call,
     compare,
     do,
     names_in,
-    term,
 )
-from ppl.compiler.lower.matrices import KERNELS, size_of
-from ppl.compiler.lower.views import Poly
-from ppl.compiler.schedule.memory import Memory, all_steps
-from ppl.compiler.schedule.stages import Opaque, Stage
-from ppl.compiler.schedule.values import Builder
+from ppl.compiler.lower.lowering import MATRIX_KERNELS, matrix_size
+from ppl.compiler.lower.sizes import Poly
+from ppl.compiler.schedule.builder import ScheduleBuilder
+from ppl.compiler.schedule.memory import MemoryLayout
+from ppl.compiler.schedule.slabs import SLABS
+from ppl.compiler.schedule.stages import Opaque, Stage, all_steps
 from ppl.records import dataclass
 from ppl.tuning import MATRIX_BLOCK
 
-IN_FIRST_SLAB = {f"slab_{array}": f"first_{array}" for array in "wv"}
-SLABS = "slab_count"
-"""The number of slabs as emitted code finds it in the header of a workspace."""
+FIRST_SLAB_SYMBOLS = {f"slab_{array}": f"first_{array}" for array in "wv"}
 
-FLOATS = ("w", "params", "grad", "out", "aux", "hyper", "copies")
+FLOAT_ARRAYS = ("w", "params", "grad", "out", "aux", "hyper", "copies")
 
-CONVERT: dict[str, Expression] = {
+NUMPY_TYPES: dict[str, Expression] = {
     "float": Name("F"),
     "int": Name("I"),
     "word": Name("U"),
@@ -44,11 +43,11 @@ CONVERT: dict[str, Expression] = {
 }
 """The type of a dtype as emitted code names it; a word is a seed."""
 
-NUMBA = {"int": "int64", "word": "uint64", "int32": "int32", "bool": "boolean"}
+NUMBA_TYPES = {"int": "int64", "word": "uint64", "int32": "int32", "bool": "boolean"}
 
 
 @dataclass(frozen=True)
-class Unit:
+class TranslationUnit:
     """One program to emit: its schedule, its memory, and what it is passed.
 
     `arrays` are the names of its data arguments, `kinds` their dtypes, `leading` the plate in front of each; `counts`
@@ -57,8 +56,8 @@ class Unit:
     """
 
     stages: Sequence[Stage]
-    builder: Builder
-    memory: Memory
+    builder: ScheduleBuilder
+    memory: MemoryLayout
     dtype: str
     arrays: Sequence[str]
     plates: Sequence[str]
@@ -120,7 +119,7 @@ class Unit:
 
     def kind_of(self) -> dict[str, str]:
         """Dtype of everything that a stage is passed."""
-        kinds = dict.fromkeys(FLOATS, "float") | {"v": "int", "seed": "word", "step": "int"}
+        kinds = dict.fromkeys(FLOAT_ARRAYS, "float") | {"v": "int", "seed": "word", "step": "int"}
         kinds |= dict.fromkeys(self.ids, "int") | dict.fromkeys(self.more, "float")
         return kinds | dict(zip(self.arrays, self.kinds, strict=True))
 
@@ -130,7 +129,7 @@ class Unit:
 
     def types(self) -> dict[str, str]:
         """Numba's types of what kernels are passed, besides whole numbers."""
-        kinds = {a: NUMBA.get(k, self.dtype) for a, k in self.kind_of().items() if not self.is_number(a)}
+        kinds = {a: NUMBA_TYPES.get(k, self.dtype) for a, k in self.kind_of().items() if not self.is_number(a)}
         types = {a: f"{k}[::1]" for a, k in kinds.items()} | dict.fromkeys(self.scales, self.dtype)
         return types | {"sums": "float64[::1]", "iout": "int64[::1]", "seed": "uint64",
                         "clock": "uint64[::1]"}  # fmt: skip
@@ -138,7 +137,7 @@ class Unit:
     def multiplies(self) -> bool:
         """Whether a product may go to BLAS."""
         steps = (t.node for s in self.stages for t in all_steps(s) if isinstance(t, Opaque))
-        return any(n.op == "gemm" or (n.op in KERNELS and size_of(n) > MATRIX_BLOCK) for n in steps)
+        return any(n.op == "gemm" or (n.op in MATRIX_KERNELS and matrix_size(n) > MATRIX_BLOCK) for n in steps)
 
     def may_raise(self) -> bool:
         """Whether compiled code may raise an exception."""
@@ -159,11 +158,15 @@ class Unit:
 
     def function(self, name: str, arguments: Sequence[str], body: Sequence[Statement], doc: str) -> Function:
         """A function of this body, behind what it has to know of memory."""
-        slab: Given = "slab" if "slab" in arguments else 0
+        slab: ExpressionLike = "slab" if "slab" in arguments else 0
         return self.bare(name, arguments, [*self.definitions(body, slab, slab), *body], doc)
 
     def definitions(
-        self, body: Sequence[Record], slab: Given, lane: Given = "lane", makers: Sequence[Stage] | None = None
+        self,
+        body: Sequence[Record],
+        slab: ExpressionLike,
+        lane: ExpressionLike = "lane",
+        makers: Sequence[Stage] | None = None,
     ) -> list[Statement]:
         """Assignments of the symbols that `body` uses: offsets, then the sizes that these need.
 
@@ -173,10 +176,10 @@ class Unit:
         memory, words = self.memory, names_in(*body).used
         needed = set(words)
         offsets: list[Statement] = []
-        totals = set() if makers is None else _sums(self.stages) - _sums(makers)
+        totals = set() if makers is None else _accumulator_symbols(self.stages) - _accumulator_symbols(makers)
         for symbol, place in memory.symbols.items():
             if symbol in words:
-                place = place.renamed(IN_FIRST_SLAB) if symbol in totals else place
+                place = place.renamed(FIRST_SLAB_SYMBOLS) if symbol in totals else place
                 offsets.append(assign(symbol, place))
                 needed |= place.names
         slabs = [x for array in "wv" for x in self._areas(array, needed, slab, lane)]
@@ -184,18 +187,23 @@ class Unit:
             needed |= memory.ints.names
         return [*self._sizes(needed), *slabs, *offsets]
 
-    def _areas(self, array: str, needed: set[str], slab: Given, lane: Given) -> list[Statement]:
+    def _areas(self, array: str, needed: set[str], slab: ExpressionLike, lane: ExpressionLike) -> list[Statement]:
         """Where the slab and the lane lie in `array`; what that needs is added to `needed`."""
         total, size, own = (area[array] for area in self.memory.areas)
         found: list[Statement] = []
         if f"slab_{array}" in needed:
-            found.append(assign(f"slab_{array}", term(total) + _times(slab, size)))
+            found.append(assign(f"slab_{array}", as_expression(total) + _multiple_of_size(slab, size)))
             needed |= total.names | size.names
         if f"first_{array}" in needed:
-            found.append(assign(f"first_{array}", term(total)))
+            found.append(assign(f"first_{array}", as_expression(total)))
             needed |= total.names
         if f"lane_{array}" in needed:
-            found.append(assign(f"lane_{array}", term(total) + _times(SLABS, size) + _times(lane, own)))
+            found.append(
+                assign(
+                    f"lane_{array}",
+                    as_expression(total) + _multiple_of_size(SLABS, size) + _multiple_of_size(lane, own),
+                )
+            )
             needed |= total.names | size.names | own.names | {SLABS}
         if f"stride_{array}" in needed:
             found.append(assign(f"stride_{array}", size))
@@ -214,10 +222,10 @@ class Unit:
         return [*sizes, assign("no_ids", Name("v").before(0))] if "no_ids" in needed else sizes
 
 
-def _sums(stages: Sequence[Stage]) -> set[str]:
+def _accumulator_symbols(stages: Sequence[Stage]) -> set[str]:
     """The symbols of the accumulators of some stages."""
     return {v.buffer.symbol for stage in stages for v in stage.accumulators if v.buffer is not None}
 
 
-def _times(count: Given, size: Poly) -> Expression:
-    return term(count) * size
+def _multiple_of_size(count: ExpressionLike, size: Poly) -> Expression:
+    return as_expression(count) * size

@@ -1,17 +1,19 @@
-"""Requests to a backend, results of a run, and the places of outputs in the flat vectors."""
+"""Requests to the back end: the nodes to compile, the results of a run, and the places of outputs in the flat vectors.
+
+A `Request` is what the surrogate gives to the back end; `place_outputs` says where each of its outputs is written."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from ppl.compiler.lower.views import Poly, entries
-from ppl.ir import ops
-from ppl.ir.node import Node, remake, topological
-from ppl.ir.op_facts import LINEAR, MARKERS, PARTS, PRODUCTS
-from ppl.ir.types import PARTICLES, Axis, Kind, Type
+from ppl.compiler.lower.sizes import Poly, entry_count, identifier
+from ppl.ir.node import Node, topological
+from ppl.ir.op_facts import LINEAR, MARKERS
+from ppl.ir.types import Axis, Kind, Type
 from ppl.records import dataclass
 
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
@@ -19,10 +21,8 @@ Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 ALL_PARTICLES = Axis("particles_total", Kind.PARTICLES)
 """Stands for the number of all particles where the axis "particles" is a window of them."""
 
-ADDITIVE = LINEAR | MARKERS
+LINEAR_OPS = LINEAR | MARKERS
 """Ops that are linear in all arguments, as far as values go."""
-BILINEAR = {**dict.fromkeys(PRODUCTS, (0, 1)), **PARTS}
-"""Ops that are linear in each of these arguments, and the arguments."""
 
 
 @dataclass(eq=False)
@@ -96,7 +96,7 @@ def run_time_axes(nodes: Sequence[Node], request: Request) -> dict[str, Axis]:
     return dict(sorted(found.items(), key=lambda item: item[1].order))
 
 
-def output_places(
+def place_outputs(
     request: Request, lowered: Iterator[Node], first: int, words: int
 ) -> tuple[list[Output], list[tuple[str, Type, Poly]], int, int]:
     """Where every output is written.
@@ -118,7 +118,7 @@ def output_places(
     arrays = sorted(zip(request.arrays, lowered, strict=False), key=lambda item: item[0][1].type.dtype != "int")
     places, starts = [], {"iout": Poly(), "out": Poly()}
     for (name, node), made in arrays:
-        size = entries(node.type)
+        size = entry_count(node.type)
         array = "iout" if node.type.dtype == "int" else "out"
         outputs.append(Output(name, made, array, starts[array], rows=True))
         places.append((name, node.type, size))
@@ -127,56 +127,16 @@ def output_places(
     return outputs, places, at, at + n_aux
 
 
-def windowed(nodes: Sequence[Node]) -> list[Node] | None:
-    """Rewrite outputs so that their sums over windows of particles are the outputs for all particles.
-
-    That needs outputs that are linear in sums over particles, and no sum over particles that is used again per
-    particle; otherwise, or if there is nothing to sum, the result is None. Summands that do not depend on particles
-    get the window's share of all particles as a factor.
-    """
-    share = ops.div(ops.size(PARTICLES), ops.size(ALL_PARTICLES))
-    order = topological(nodes)
-    made: dict[Node, Node] = {}
-    summed: dict[Node, bool] = {}
-    for node in order:
-        state = _summed(node, summed)
-        if state is None:
-            return None
-        args = [made[a] for a in node.args]
-        if state and node.op in ("add", "sub", "concat", "route", "where"):
-            first = 1 if node.op == "where" else 0
-            parts = [a if i < first or summed[old] else ops.mul(a, share)
-                     for i, (a, old) in enumerate(zip(args, node.args, strict=True))]  # fmt: skip
-            args = [ops.expand(a, old.type.axes, old.type.shape) for a, old in zip(parts, node.args, strict=True)]
-        summed[node] = state
-        total = node.op == "size" and node.attrs["axis"] == PARTICLES
-        made[node] = ops.size(ALL_PARTICLES) if total else remake(node, tuple(args))
-    if not any(summed[n] for n in nodes) or any(PARTICLES in n.type.axes for n in nodes):
-        return None
-    return [made[n] if summed[n] else ops.mul(made[n], share) for n in nodes]
+def leaf_offsets(request: Request) -> dict[tuple[str, str], int]:
+    """Where parameters, auxiliary variables and hypers lie in their vectors."""
+    offsets = {("param", n): o for n, o in offsets_of(request.params)[0].items()}
+    offsets |= {("aux", n): o for n, o in offsets_of(request.aux_shapes)[0].items()}
+    return offsets | {("hyper", n): i for i, n in enumerate(request.hypers)}
 
 
-def _summed(node: Node, known: dict[Node, bool]) -> bool | None:
-    """Whether `node` is a linear function of sums over particles; None if it is another function of them."""
-    sums = [i for i, a in enumerate(node.args) if known[a]]
-    inner = [a for a in node.args if PARTICLES in a.type.axes]
-    if any(a.kind is Kind.REPEATS for a in node.type.axes) or (node.op == "loop" and (sums or _sums_inside(node))):
-        return None
-    if PARTICLES in node.type.axes or node.op == "loop":
-        return None if sums else False
-    if inner:
-        return True if node.op in ("sum", "contract", "put") and not sums and node.type.dtype == "float" else None
-    if not sums:
-        return False
-    linear = node.op in ADDITIVE or (
-        set(sums) <= set(BILINEAR.get(node.op, ())) and (len(sums) == 1 or node.op == "where")
-    )
-    return True if linear and node.type.dtype == "float" else None
-
-
-def _sums_inside(loop: Node) -> bool:
-    """Whether the body of `loop` reduces over particles, or counts them."""
-    return any(
-        n.op in ("loop", "size") or (PARTICLES not in n.type.axes and any(PARTICLES in a.type.axes for a in n.args))
-        for n in topological(loop.attrs["body"].outputs)
-    )
+def argument_sizes(request: Request) -> dict[str, int]:
+    """Entries of the flat vectors, and of one row of every data argument."""
+    found = {"params": offsets_of(request.params)[1], "aux": offsets_of(request.aux_shapes)[1]}
+    found |= {"hyper": len(request.hypers), "grad": found["params"] if request.grads else 0}
+    rows = {n: t.event_size * math.prod(a.size or 1 for a in t.axes) for n, t in request.inputs}
+    return found | {"x_" + identifier(name): size for name, size in rows.items()}

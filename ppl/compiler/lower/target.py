@@ -71,12 +71,13 @@ class Fusion:
     innermost : the innermost loop of operations in a region: the event's last dimension; the rows, for elementary
         functions of events of fewer than `short` entries, which fill no vectors; or the rows always.
     short : see `innermost`.
-    vectors_apart : whether elementary functions share no loop with operations that go on with loops inside it (see
+    split_vector_loops : whether elementary functions share no loop with operations that go on with loops inside it (see
         `schedule/phases.py`); so it is in the bodies of loops over time.
     cuts : ops before and behind which a region of rows ends.
     whole : ops that take all rows of a call in one step; they are regions of their own.
-    held : turns of short loops side by side up to which a team of threads holds their entries in registers.
-    again : whether cheap values are computed again where a loop would read them from memory.
+    register_reuse : iterations of short loops side by side up to which a team of threads holds their entries in
+    registers.
+    rematerialise : whether cheap values are computed again where a loop would read them from memory.
     noise : whether uniforms are computed where they are read; else a step makes all of a tile, in vectors.
     """
 
@@ -84,12 +85,12 @@ class Fusion:
     operations: Number = NEVER
     innermost: Literal["event", "short", "rows"] = "short"
     short: int = tuning.ROWS_INNERMOST
-    vectors_apart: bool = False
+    split_vector_loops: bool = False
     cuts: frozenset[str] = frozenset()
     whole: frozenset[str] = frozenset()
     noise: bool = False
-    again: bool = False
-    held: int = 0
+    rematerialise: bool = False
+    register_reuse: int = 0
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ class Target:
     sharing: Sharing = field(default_factory=Sharing)
 
 
-CPU = Target("cpu", "cpu", fusion=Fusion(vectors_apart=True))
+CPU = Target("cpu", "cpu", fusion=Fusion(split_vector_loops=True))
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 
@@ -190,8 +191,8 @@ CUDA = Target(
         innermost="event",
         whole=frozenset({"gemm"}),
         noise=True,
-        again=True,
-        held=tuning.SIMULATED_HELD if SIMULATED else tuning.CUDA_HELD,
+        rematerialise=True,
+        register_reuse=tuning.SIMULATED_HELD if SIMULATED else tuning.CUDA_HELD,
     ),
     buffers=Buffers(whole=True, product_tile=1 << 60, stream_tile=1 << 60, tile_rows=1 << 40),
     sharing=Sharing(

@@ -1,109 +1,31 @@
-"""Sizes and views: where the entries of a value lie in memory, as affine maps.
+"""Views: where the entries of a value lie in memory, as affine maps.
 
 Every value that is stored keeps its event contiguous, in C order, behind its named axes. Views (`expand`, `reshape`,
-`transpose`, `slice`, `collect`, `distribute`, one branch entry) never move data: `resolve` turns a chain of them into a
-`View` of the stored value below. Where no affine map exists it says so, and the value is copied (see `lower`).
-"""
+`transpose`, `slice`, `collect`,
+`distribute`, one branch entry) never move data: `resolve_view` turns a chain of them into a `View` of the stored
+value below. Where no affine map
+exists, or a step needs contiguous memory, the value is copied (`as_contiguous`, `as_stored`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from ppl.compiler.lower.identifiers import identifier
-from ppl.ir.node import Node
-from ppl.ir.op_facts import VIEWS
-from ppl.ir.types import Axis, Kind, Type
+from ppl.compiler.lower.sizes import Poly, axis_size
+from ppl.ir.node import Node, make, rebuild, remake
+from ppl.ir.op_facts import GIVEN, VIEWS
+from ppl.ir.types import Axis, Kind
 from ppl.records import dataclass
 from ppl.tuning import LONG_PLATE
 
-Key = Axis | int
+LoopKey = Axis | int
 """A loop of an operation: a named axis, or an event dimension by position."""
 
 
-class Entry(NamedTuple):
+class FixedIndex(NamedTuple):
     """A fixed position along a named axis."""
 
     position: int
-
-
-@dataclass(frozen=True)
-class Poly:
-    """A polynomial in run-time sizes with integer coefficients; prints as a Python expression."""
-
-    terms: tuple[tuple[tuple[str, ...], int], ...] = ()
-
-    @staticmethod
-    def of(value: int | str | Poly) -> Poly:
-        """A constant or one symbol."""
-        if isinstance(value, Poly):
-            return value
-        if isinstance(value, str):
-            return Poly((((value,), 1),))
-        return Poly((((), int(value)),)) if value else Poly()
-
-    def __add__(self, other: int | str | Poly) -> Poly:
-        out = dict(self.terms)
-        for names, coef in Poly.of(other).terms:
-            out[names] = out.get(names, 0) + coef
-        return Poly(tuple(sorted((k, c) for k, c in out.items() if c)))
-
-    def __mul__(self, other: int | str | Poly) -> Poly:
-        out: dict[tuple[str, ...], int] = {}
-        for a, x in self.terms:
-            for b, y in Poly.of(other).terms:
-                key = tuple(sorted(a + b))
-                out[key] = out.get(key, 0) + x * y
-        return Poly(tuple(sorted((k, c) for k, c in out.items() if c)))
-
-    @property
-    def constant(self) -> int | None:
-        """The value, if it does not depend on run-time sizes."""
-        if not self.terms:
-            return 0
-        return self.terms[0][1] if len(self.terms) == 1 and not self.terms[0][0] else None
-
-    @property
-    def names(self) -> set[str]:
-        """The run-time sizes it depends on."""
-        return {n for names, _ in self.terms for n in names}
-
-    def renamed(self, names: Mapping[str, str]) -> Poly:
-        """The same in other symbols."""
-        found = Poly()
-        for factors, coef in self.terms:
-            found = found + Poly(((tuple(sorted(names.get(n, n) for n in factors)), coef),))
-        return found
-
-    def evaluate(self, sizes: Mapping[str, int]) -> int:
-        """Its value at given run-time sizes."""
-        total = 0
-        for names, coef in self.terms:
-            for name in names:
-                coef *= sizes[name]
-            total += coef
-        return total
-
-    def __str__(self) -> str:
-        parts = []
-        for names, coef in self.terms:
-            factors = [*names] if coef == 1 and names else [*names, str(coef)]
-            parts.append(" * ".join(factors))
-        text = " + ".join(parts) or "0"
-        return f"({text})" if len(parts) > 1 else text
-
-
-def axis_size(axis: Axis) -> Poly:
-    """Length of a named axis, symbolic where known only at run time."""
-    return Poly.of(axis.size if axis.size is not None else f"n_{identifier(axis.name)}")
-
-
-def entries(kind: Type) -> Poly:
-    """Number of entries of a value of this type."""
-    size = Poly.of(kind.event_size)
-    for axis in kind.axes:
-        size = size * axis_size(axis)
-    return size
 
 
 def strides_of(shape: tuple[int, ...]) -> list[int]:
@@ -124,24 +46,24 @@ class View:
     """
 
     base: Node
-    axes: Mapping[Axis, Key | Entry]
-    coefs: Mapping[Key, int]
+    axes: Mapping[Axis, LoopKey | FixedIndex]
+    coefs: Mapping[LoopKey, int]
     offset: int = 0
 
-    def renamed(self, rename: Mapping[Key, Key]) -> View:
+    def renamed(self, rename: Mapping[LoopKey, LoopKey]) -> View:
         """With keys renamed."""
-        axes = {a: k if isinstance(k, Entry) else rename.get(k, k) for a, k in self.axes.items()}
+        axes = {a: k if isinstance(k, FixedIndex) else rename.get(k, k) for a, k in self.axes.items()}
         return View(self.base, axes, {rename.get(k, k): c for k, c in self.coefs.items()}, self.offset)
 
-    def axis_keys(self) -> set[Key]:
+    def axis_keys(self) -> set[LoopKey]:
         """Keys that move along named axes of the base."""
-        return {k for k in self.axes.values() if not isinstance(k, Entry)}
+        return {k for k in self.axes.values() if not isinstance(k, FixedIndex)}
 
 
-def identity(node: Node) -> View:
+def identity_view(node: Node) -> View:
     """The view of a stored value by itself."""
     steps = strides_of(node.type.shape)
-    coefs: dict[Key, int] = {k: s for k, (s, n) in enumerate(zip(steps, node.type.shape, strict=True)) if n != 1}
+    coefs: dict[LoopKey, int] = {k: s for k, (s, n) in enumerate(zip(steps, node.type.shape, strict=True)) if n != 1}
     return View(node, {a: a for a in node.type.axes}, coefs)
 
 
@@ -152,24 +74,24 @@ def is_view(node: Node) -> bool:
     return node.op in VIEWS
 
 
-def resolve(node: Node, memo: dict[Node, View | None]) -> View | None:
+def resolve_view(node: Node, memo: dict[Node, View | None]) -> View | None:
     """The view that `node` is, or None where it needs its argument copied first."""
     if node not in memo:
         if not is_view(node):
-            memo[node] = identity(node)
+            memo[node] = identity_view(node)
         else:
-            inner = resolve(node.args[0], memo)
-            memo[node] = None if inner is None else _apply(node, inner)
+            inner = resolve_view(node.args[0], memo)
+            memo[node] = None if inner is None else _compose_view(node, inner)
     return memo[node]
 
 
-def _apply(node: Node, inner: View) -> View | None:
+def _compose_view(node: Node, inner: View) -> View | None:
     attrs, arg = node.attrs, node.args[0]
     rank = len(arg.type.shape)
     if node.op == "expand":
         shift = len(node.type.shape) - rank
         fixed = {k for k in range(rank) if arg.type.shape[k] != node.type.shape[k + shift]}
-        axes = {a: Entry(0) if k in fixed else k for a, k in inner.axes.items()}
+        axes = {a: FixedIndex(0) if k in fixed else k for a, k in inner.axes.items()}
         kept = View(inner.base, axes, {k: c for k, c in inner.coefs.items() if k not in fixed}, inner.offset)
         return kept.renamed({k: k + shift for k in range(rank)})
     if node.op == "transpose":
@@ -179,15 +101,15 @@ def _apply(node: Node, inner: View) -> View | None:
     if node.op == "distribute":
         return inner.renamed({0: attrs["axis"], **{k: k - 1 for k in range(1, rank)}})
     if node.op == "route":
-        entry, branch = Entry(attrs["terms"][0][0][1]), arg.type.branch
+        entry, branch = FixedIndex(attrs["terms"][0][0][1]), arg.type.branch
         moved = {a: entry if k == branch else k for a, k in inner.axes.items()}
         return View(inner.base, moved, inner.coefs, inner.offset)
     if node.op == "slice":
-        return _slice(inner, attrs["window"], arg.type.shape)
-    return _reshape(inner, arg.type.shape, node.type.shape)
+        return _slice_view(inner, attrs["window"], arg.type.shape)
+    return _reshape_view(inner, arg.type.shape, node.type.shape)
 
 
-def _slice(inner: View, window: tuple[tuple[int, int, int], ...], shape: tuple[int, ...]) -> View | None:
+def _slice_view(inner: View, window: tuple[tuple[int, int, int], ...], shape: tuple[int, ...]) -> View | None:
     coefs, axes, offset, moving = dict(inner.coefs), dict(inner.axes), inner.offset, inner.axis_keys()
     for k, (start, length, step) in enumerate(window):
         if (start, length, step) == (0, shape[k], 1):
@@ -195,7 +117,7 @@ def _slice(inner: View, window: tuple[tuple[int, int, int], ...], shape: tuple[i
         if k in moving:
             if length != 1:
                 return None
-            axes = {a: Entry(start) if q == k else q for a, q in axes.items()}
+            axes = {a: FixedIndex(start) if q == k else q for a, q in axes.items()}
         if k in coefs:
             offset += start * coefs[k]
             coefs[k] *= step
@@ -204,7 +126,7 @@ def _slice(inner: View, window: tuple[tuple[int, int, int], ...], shape: tuple[i
     return View(inner.base, axes, coefs, offset)
 
 
-def _groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
+def _matching_dimensions(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
     """Smallest runs of old and new dimensions (longer than 1) with equal products."""
     a = [k for k, n in enumerate(old) if n != 1]
     b = [k for k, n in enumerate(new) if n != 1]
@@ -224,13 +146,13 @@ def _groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int],
     return out
 
 
-def _reshape(inner: View, old: tuple[int, ...], new: tuple[int, ...]) -> View | None:
+def _reshape_view(inner: View, old: tuple[int, ...], new: tuple[int, ...]) -> View | None:
     if 0 in old:
         return None
     moving = inner.axis_keys()
-    rename: dict[Key, Key] = {}
-    coefs: dict[Key, int] = {k: c for k, c in inner.coefs.items() if not isinstance(k, int)}
-    for xs, ys in _groups(old, new):
+    rename: dict[LoopKey, LoopKey] = {}
+    coefs: dict[LoopKey, int] = {k: c for k, c in inner.coefs.items() if not isinstance(k, int)}
+    for xs, ys in _matching_dimensions(old, new):
         if len(xs) == len(ys) == 1:
             rename[xs[0]] = ys[0]
             if xs[0] in inner.coefs:
@@ -246,8 +168,8 @@ def _reshape(inner: View, old: tuple[int, ...], new: tuple[int, ...]) -> View | 
             if step:
                 coefs[k] = step
             step *= new[k]
-    renamed = {k: Entry(0) if isinstance(k, int) and old[k] == 1 else rename.get(k, k) for k in moving}
-    axes = {a: k if isinstance(k, Entry) else renamed[k] for a, k in inner.axes.items()}
+    renamed = {k: FixedIndex(0) if isinstance(k, int) and old[k] == 1 else rename.get(k, k) for k in moving}
+    axes = {a: k if isinstance(k, FixedIndex) else renamed[k] for a, k in inner.axes.items()}
     return View(inner.base, axes, coefs, inner.offset)
 
 
@@ -262,7 +184,7 @@ def row_axis(axes: tuple[Axis, ...]) -> Axis | None:
 class Dim(NamedTuple):
     """One loop of an operation."""
 
-    key: Key
+    key: LoopKey
     size: Poly
 
     @property
@@ -288,3 +210,69 @@ def axis_strides(axes: tuple[Axis, ...], event_size: int) -> dict[Axis, Poly]:
         out[a] = step
         step = step * axis_size(a)
     return out
+
+
+def contiguous_copy(x: Node) -> Node:
+    """A contiguous copy of `x`."""
+    return make("copy", x)
+
+
+def is_contiguous(x: Node) -> bool:
+    """Whether `x` is in memory, with its event contiguous; single numbers that are constant are in code instead."""
+    view = resolve_view(x, {})
+    return (
+        view is not None
+        and view.base.op not in ("scale", "size")
+        and not (x.type.shape and view.base.op == "const" and view.base.attrs["value"].value.size == 1)
+        and view.coefs == identity_view(x).coefs
+        and not any(isinstance(k, int) for k in view.axes.values() if not isinstance(k, FixedIndex))
+    )
+
+
+def as_contiguous(x: Node) -> Node:
+    """`x`, or a copy whose event is contiguous in memory."""
+    return x if is_contiguous(x) else contiguous_copy(x)
+
+
+def as_stored(x: Node) -> Node:
+    """`x`, or a copy, as a value that a step computed and that has memory for all its named axes and entries."""
+    view = resolve_view(x, {})
+    whole = view is not None and is_contiguous(x) and view.base.op not in GIVEN and view.base.type.axes == x.type.axes
+    return x if whole else contiguous_copy(x)
+
+
+def as_stored_rows(x: Node) -> Node:
+    """`x`, or a copy, as a value that has memory for all rows: computed, or an argument."""
+    view = resolve_view(x, {})
+    whole = view is not None and is_contiguous(x) and view.base.type.axes == x.type.axes
+    return x if whole else contiguous_copy(x)
+
+
+def copy_unresolved_views(outputs: Sequence[Node]) -> list[Node]:
+    """`outputs` with a copy below every view that no affine map can express."""
+    memo: dict[Node, Any] = {}
+
+    def visit(node: Node, args: tuple[Node, ...]) -> Node:
+        new = remake(node, args)
+        if is_view(new) and resolve_view(new, memo) is None:
+            new = remake(new, (contiguous_copy(args[0]),))
+        return new
+
+    return rebuild(outputs, visit)
+
+
+def stored_operands(node: Node) -> list[Node]:
+    """The stored values that a node reads."""
+    out = []
+    for arg in node.args:
+        while is_view(arg):
+            arg = arg.args[0]
+        out.append(arg)
+    return out
+
+
+def innermost_view(node: Node) -> Node:
+    """The innermost of the views that stand on one another at `node`: the one that reads a value."""
+    while is_view(node) and is_view(node.args[0]):
+        node = node.args[0]
+    return node

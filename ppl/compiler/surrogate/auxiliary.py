@@ -1,10 +1,10 @@
-"""The auxiliary pass: how baselines and control-variate parameters move in `program.step`.
+"""Update what steps carry beside parameters: auxiliary variables of estimators, and carried values of models.
 
 Variables that follow the second moment (η, temperatures, RELAX's network) take an Adam step on the gradient of the
-row-local second moment of the finished gradient with respect to their node's own distribution parameters. That gradient
-is obtained by differentiating the gradient graph itself with the stops tagged "theta" erased (rule 5). Variables of a
-fit (learned baselines) take an Adam step on the gradient of their estimator's squared error. Variables may have shapes.
-"""
+row-local second moment of the finished gradient with respect to their node's own distribution parameters: the gradient
+graph is differentiated once more, the stops tagged "theta" erased. Variables of a fit (learned baselines) take an Adam
+step on their estimator's squared error. The next values of `ppl.carried` are computed by an expansion with true samples
+on the noise of the step."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ppl.compiler.surrogate.expansion import Expanded
-from ppl.compiler.surrogate.walk import AuxVariable
+from ppl.compiler.surrogate.expansion import ExpandedAuxiliary, ExpandedProgram, Expansion
+from ppl.errors import ModelError
+from ppl.graph.stochastic import StochasticGraph
 from ppl.ir import ops
 from ppl.ir.differentiate import vjp
 from ppl.ir.node import Node, make
-from ppl.lang.params import start
+from ppl.ir.types import Kind
+from ppl.lang.params import evaluate_init
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-12
 
 
-class Slot(NamedTuple):
+class AuxiliarySlot(NamedTuple):
     """A part of the auxiliary vector: its shape, what it starts from, and where it was declared.
 
     `decay` is the weight of the old value where it is an exponential mean, else 0.
@@ -35,22 +37,22 @@ class Slot(NamedTuple):
 
     def value(self, seed: int, name: str) -> np.ndarray:
         """The start of slot `name`, keyed by (seed, name), so that the order of declaration does not matter."""
-        return start(repr(name), name, self.init, self.shape, seed, self.where)
+        return evaluate_init(repr(name), name, self.init, self.shape, seed, self.where)
 
 
-def auxiliary_layout(expanded: Expanded) -> dict[str, Slot]:
+def auxiliary_layout(expanded: ExpandedProgram) -> dict[str, AuxiliarySlot]:
     """Every auxiliary slot: variables and their optimizer moments."""
-    layout: dict[str, Slot] = {}
+    layout: dict[str, AuxiliarySlot] = {}
     for name, variable in expanded.aux.items():
         shape = variable.leaf.type.shape
-        layout[name] = Slot(shape, variable.spec.init, decay=variable.spec.decay)
+        layout[name] = AuxiliarySlot(shape, variable.spec.init, decay=variable.spec.decay)
         if isinstance(variable.spec.adapt, str):
-            layout[f"{name}.mean"] = layout[f"{name}.square"] = Slot(shape, 0.0)
-            layout[f"{name}.count"] = Slot((), 0.0)
+            layout[f"{name}.mean"] = layout[f"{name}.square"] = AuxiliarySlot(shape, 0.0)
+            layout[f"{name}.count"] = AuxiliarySlot((), 0.0)
     return layout
 
 
-def auxiliary_updates(expanded: Expanded, own_gradients: dict[str, list[Node]]) -> dict[str, Node]:
+def auxiliary_updates(expanded: ExpandedProgram, own_gradients: dict[str, list[Node]]) -> dict[str, Node]:
     """New value of every auxiliary slot as a node; `own_gradients[node]` are adjoints of its own parameters."""
     updates: dict[str, Node] = {}
     for name, variable in expanded.aux.items():
@@ -73,7 +75,7 @@ def auxiliary_updates(expanded: Expanded, own_gradients: dict[str, list[Node]]) 
             gradients = vjp([(ops.const(0.0) if target is None else target, ops.const(1.0))], leaves, erase)
             for (name, variable), gradient in zip(found.items(), gradients, strict=True):
                 gradient = ops.zeros_like(variable.leaf.type) if gradient is None else gradient
-                updates.update(_adam(name, variable, gradient))
+                updates.update(_adam_step(name, variable, gradient))
     return updates
 
 
@@ -87,7 +89,7 @@ def _second_moment(gradients: list[Node]) -> Node:
     return total
 
 
-def _adam(name: str, variable: AuxVariable, gradient: Node) -> dict[str, Node]:
+def _adam_step(name: str, variable: ExpandedAuxiliary, gradient: Node) -> dict[str, Node]:
     shape = variable.spec.shape
     mean, square = (make("aux", name=f"{name}.{slot}", shape=shape) for slot in ("mean", "square"))
     count = make("aux", name=f"{name}.count", shape=())
@@ -103,3 +105,24 @@ def _adam(name: str, variable: AuxVariable, gradient: Node) -> dict[str, Node]:
         f"{name}.square": square,
         f"{name}.count": count,
     }
+
+
+def carried_updates(graph: StochasticGraph, particles: int | None) -> dict[str, Node]:
+    """The next value of every carried variable; a particles axis has one entry (`require_one_particle`)."""
+    declared = graph.trace.carried
+    if not declared:
+        return {}
+    found = Expansion(graph, {}, "sample", particles=particles).walk([c.next for c in declared.values() if c.next])
+    updates = {}
+    for name, node in zip(declared, found, strict=True):
+        updates[name] = ops.sum_axes(node, [a for a in node.type.axes if a.kind is Kind.PARTICLES])
+    return updates
+
+
+def require_distinct_names(graph: StochasticGraph, auxiliary: set[str]) -> None:
+    """Raise a ModelError where a carried variable has the name of an estimator's auxiliary variable."""
+    for name in auxiliary & set(graph.trace.carried):
+        raise ModelError(
+            f"carried {name!r} has the name of an auxiliary variable of node {name.rpartition('/')[0]!r}: rename it\n"
+            f"  at {graph.trace.carried[name].where}"
+        )

@@ -1,25 +1,34 @@
-"""Traces made ready for compiling: simplified, and, where they have loops over time, with a sketch of these."""
+"""Prepare traces for compiling: simplify them, sketch their loops over time, or unroll these.
+
+It stands between `ppl.lang`, which traces a model, and the expansion of the graph."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 
+from ppl.compiler.plan.decision_table import choose_estimators
+from ppl.compiler.plan.feasibility import errors_without_step_numbers
+from ppl.errors import EstimatorError
+from ppl.estimators.base import Estimator
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir.rewrites.simplify import simplify
-from ppl.ir.verify import after_pass
-from ppl.lang.context import Written
-from ppl.lang.time.sketch import steps_of_sketch
+from ppl.ir.verify import verify_if_enabled
+from ppl.lang.context import UnrollPolicy
+from ppl.lang.loops import base_name
+from ppl.lang.scan import sketch_lengths
 from ppl.lang.trace import Trace
+from ppl.tuning import UNROLLED_STEPS
 
-Traced = Callable[[Written], Trace]
+TraceModel = Callable[[UnrollPolicy], Trace]
 """Traces the objective, loops over time written out or not."""
 
 
-def sketched(trace: Trace, traced: Traced) -> StochasticGraph | None:
+def sketch_graph(trace: Trace, traced: TraceModel) -> StochasticGraph | None:
     """The graph of what analyses read of a trace with loops over time."""
     if not trace.scans:
         return None
-    drawn = traced(Written(counts=steps_of_sketch(trace)))
+    drawn = traced(UnrollPolicy(counts=sketch_lengths(trace)))
     simplify_trace(drawn)
     return StochasticGraph(drawn)
 
@@ -43,9 +52,9 @@ def simplify_trace(trace: Trace) -> None:
     outputs += [s.active for s in actives if s.active is not None]
     for scan in trace.scans:
         outputs += [*scan.inits, *scan.outs, *scan.slices.values(), *scan.aliases.values()]
-    after_pass(outputs)
+    verify_if_enabled(outputs)
     nodes = simplify(outputs)
-    after_pass(nodes)
+    verify_if_enabled(nodes)
     simplified = iter(nodes)
     for cost in trace.costs.values():
         cost.node = next(simplified)
@@ -75,3 +84,28 @@ def simplify_trace(trace: Trace) -> None:
             scan.slices[step_input] = next(simplified)
         for step_input in scan.aliases:
             scan.aliases[step_input] = next(simplified)
+
+
+def expand_plan_to_steps(graph: StochasticGraph, chosen: Mapping[str, Estimator]) -> dict[str, Estimator]:
+    """The estimators of the nodes of `graph`: in one without loops, those of every step."""
+    return {name: chosen[base_name(name)] for name in graph.nodes}
+
+
+@errors_without_step_numbers()
+def unroll_graph(
+    traced: TraceModel, prepare: Callable[[Trace], None], chosen: Mapping[str, Estimator], particles: int
+) -> StochasticGraph:
+    """The graph without loops, for estimators that need it; its plan is checked on every step."""
+    trace = traced(UnrollPolicy(names=None))
+    prepare(trace)
+    graph = StochasticGraph(trace)
+    named = {name: e for name, e in expand_plan_to_steps(graph, chosen).items() if not e.imposed}
+    choose_estimators(graph, named, True, particles, sys.maxsize)
+    return graph
+
+
+def require_few_steps(graph: StochasticGraph) -> None:
+    """Raise an EstimatorError where the loops of `graph` have too many steps to be written out."""
+    steps = graph.total_steps
+    if steps > UNROLLED_STEPS:
+        raise EstimatorError(f"loops over time would be unrolled, and {steps} steps are more than {UNROLLED_STEPS}")

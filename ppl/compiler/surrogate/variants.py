@@ -1,8 +1,8 @@
-"""From plan to request: expand, differentiate and simplify one variant of a program, ready for a backend.
+"""Build the variants of a program: expand, differentiate and simplify a graph for one purpose.
 
-Variants: "gradient" (loss, costs, gradients, auxiliary updates), "value" (loss and costs with true nodes), "rows" (the
-loss per row of the outermost plate) and "sample" (named arrays). With `repeats`, gradients keep a leading repeats axis.
-"""
+Variants are "gradient" (loss, costs, gradients, auxiliary updates), "value" (loss and costs with true samples), "rows"
+(the loss of each row of the outermost plate) and "sample" (named arrays). With `repeats`, gradients keep a leading
+repeats axis. A variant holds plain IR; `ppl.compiler.lower` takes it from here."""
 
 from __future__ import annotations
 
@@ -13,41 +13,47 @@ from typing import Any
 
 import numpy as np
 
-from ppl.compiler.surrogate.auxiliary import Slot, auxiliary_layout, auxiliary_updates
-from ppl.compiler.surrogate.carried import carried_updates, require_own_names
-from ppl.compiler.surrogate.conditions.blind import blind_penalty, sighted_gradients
-from ppl.compiler.surrogate.conditions.range_guards import (
-    conditions_of_loss,
-    guarded,
-    penalty,
+from ppl.compiler.surrogate.auxiliary import (
+    AuxiliarySlot,
+    auxiliary_layout,
+    auxiliary_updates,
+    carried_updates,
+    require_distinct_names,
 )
-from ppl.compiler.surrogate.expansion import Expanded, Expansion
-from ppl.compiler.surrogate.posterior.draws import Draws, sampled
+from ppl.compiler.surrogate.expansion import ExpandedProgram, Expansion
+from ppl.compiler.surrogate.guards import (
+    add_guards,
+    gradients_with_unsampled_penalty,
+    loss_conditions,
+    sum_guards,
+    unsampled_penalty,
+)
+from ppl.compiler.surrogate.posterior import DrawBuilder, sample_sites
 from ppl.errors import ModelError
 from ppl.estimators.base import Estimator
 from ppl.graph.stochastic import StochasticGraph
 from ppl.ir import ops
 from ppl.ir.node import Node, substitute
+from ppl.ir.rewrites.branches import drop_unread_branches
 from ppl.ir.rewrites.loops import merge_loops
-from ppl.ir.rewrites.narrow import narrow
 from ppl.ir.rewrites.simplify import erase_markers, simplify
 from ppl.ir.types import Kind
-from ppl.ir.verify import after_pass
-from ppl.lang.time.record import base_name
+from ppl.ir.verify import verify_if_enabled
+from ppl.lang.loops import base_name
 from ppl.records import dataclass
 
-NOTHING: Mapping[str, Estimator] = MappingProxyType({})
+NO_ESTIMATORS: Mapping[str, Estimator] = MappingProxyType({})
 
 
 @dataclass
-class Variant:
+class ProgramVariant:
     """One variant at every stage. Outputs are named; `stages` keeps the nodes of each stage for `program.ir`."""
 
     scalars: dict[str, Node] = field(default_factory=dict)
     grads: dict[str, Node] = field(default_factory=dict)
     aux: dict[str, Node] = field(default_factory=dict)
     arrays: dict[str, Node] = field(default_factory=dict)
-    aux_slots: dict[str, Slot] = field(default_factory=dict)
+    aux_slots: dict[str, AuxiliarySlot] = field(default_factory=dict)
     hypers: dict[str, float] = field(default_factory=dict)
     copies: dict[str, int] = field(default_factory=dict)
     stages: dict[str, dict[str, Node]] = field(default_factory=dict)
@@ -75,19 +81,19 @@ class Variant:
 
 def build_gradient(
     graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False, particles: int | None = None
-) -> Variant:
+) -> ProgramVariant:
     """Loss, costs, gradients with respect to every parameter, and new auxiliary values."""
     expansion = Expansion(graph, plan, "gradient", repeats, particles)
     expanded = expansion.run()
-    variant = _start(expanded, expansion)
+    variant = _new_variant(expanded, expansion)
     variant.stages["expand"] = {"loss": expanded.loss, "surrogate": expanded.surrogate}
     variant.aux_slots = auxiliary_layout(expanded)
-    require_own_names(graph, set(variant.aux_slots))
-    variant.aux_slots |= {n: Slot(c.shape, c.init, c.where) for n, c in graph.trace.carried.items()}
+    require_distinct_names(graph, set(variant.aux_slots))
+    variant.aux_slots |= {n: AuxiliarySlot(c.shape, c.init, c.where) for n, c in graph.trace.carried.items()}
     own = {} if repeats else {v.owner: expanded.own[v.owner] for v in expanded.aux.values()}
     own = {name: nodes for name, nodes in own.items() if graph[name].site.scan is None}
     surrogate, *flat = merge_loops([expanded.surrogate, *(n for nodes in own.values() for n in nodes)])
-    queue = iter(sighted_gradients(surrogate, expansion, [*expanded.wrt.values(), *flat]))
+    queue = iter(gradients_with_unsampled_penalty(surrogate, expansion, [*expanded.wrt.values(), *flat]))
     for name, leaf in expanded.wrt.items():
         g = next(queue)
         variant.grads[name] = ops.zeros_like(leaf.type) if g is None else g
@@ -99,21 +105,21 @@ def build_gradient(
         variant.replace_outputs(substitute(list(variant.outputs().values()), expanded.deferred))
         for name, stage in variant.stages.items():
             variant.stages[name] = dict(zip(stage, substitute(list(stage.values()), expanded.deferred), strict=True))
-    return _finish(variant)
+    return simplify_variant(variant)
 
 
 def build_value(
     graph: StochasticGraph, plan: Mapping[str, Estimator], repeats: bool = False, particles: int | None = None
-) -> Variant:
+) -> ProgramVariant:
     """Loss and costs with true nodes."""
     expansion = Expansion(graph, plan, "value", repeats, particles)
     expanded = expansion.run()
-    variant = _start(expanded, expansion)
+    variant = _new_variant(expanded, expansion)
     variant.stages["expand"] = {"loss": expanded.loss}
-    return _finish(variant)
+    return simplify_variant(variant)
 
 
-def build_rows(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> Variant:
+def build_rows(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> ProgramVariant:
     """The loss of every row of the outermost plate."""
     expansion = Expansion(graph, plan, "value")
     expanded = expansion.run()
@@ -124,56 +130,61 @@ def build_rows(graph: StochasticGraph, plan: Mapping[str, Estimator]) -> Variant
     for name in expansion.costs:
         folded = ops.const(0.0)
         for _, piece in expansion.pieces[name]:
-            folded = ops.add(folded, expansion.reducer.particles(expansion.reducer.fold(piece, trunk=True)))
+            folded = ops.add(
+                folded, expansion.reducer.particles(expansion.reducer.expect_over_states(piece, primal=True))
+            )
         if plates[0] not in folded.type.axes:
             raise ModelError(f"per_row: cost '{name}' lies outside plate '{plates[0].name}'")
         row = expansion.reducer.plates(folded, keep=(plates[0],))
         total = row if total is None else ops.add(total, row)
     assert total is not None
-    total = guarded(total, expansion, keep=plates)
-    variant = Variant(arrays={"rows": total}, hypers=expanded.hypers)
+    total = add_guards(total, expansion, keep=plates)
+    variant = ProgramVariant(arrays={"rows": total}, hypers=expanded.hypers)
     variant.stages["expand"] = {"rows": total}
-    return _finish(variant)
+    return simplify_variant(variant)
 
 
 def build_sample(
-    graph: StochasticGraph, sites: Sequence[Any], draws: Draws = sampled, plan: Mapping[str, Estimator] = NOTHING
-) -> Variant:
+    graph: StochasticGraph,
+    sites: Sequence[Any],
+    draws: DrawBuilder = sample_sites,
+    plan: Mapping[str, Estimator] = NO_ESTIMATORS,
+) -> ProgramVariant:
     """Values of named sites, particles kept as an axis; or what else `draws` makes of what is asked for."""
     arrays = draws(graph, sites, plan)
-    variant = Variant(arrays=arrays, hypers=dict(graph.trace.hypers))
+    variant = ProgramVariant(arrays=arrays, hypers=dict(graph.trace.hypers))
     variant.stages["expand"] = dict(arrays)
-    return _finish(variant)
+    return simplify_variant(variant)
 
 
 def build_violations(
     graph: StochasticGraph, plan: Mapping[str, Estimator], mode: str, particles: int | None
-) -> Variant:
+) -> ProgramVariant:
     """A loss of 0, or NaN where a parameter, an observation that is computed or an index is out of range."""
     expansion = Expansion(graph, plan, mode, particles=particles)  # type: ignore[arg-type]
     expanded = expansion.run()
-    terms = (penalty(expansion, conditions_of_loss(graph.trace)), blind_penalty(expansion))
+    terms = (sum_guards(expansion, loss_conditions(graph.trace)), unsampled_penalty(expansion))
     loss = ops.const(0.0)
     for term in terms:
         loss = loss if term is None else ops.add(loss, term)
-    variant = Variant(scalars={"loss": loss}, hypers=expanded.hypers)
+    variant = ProgramVariant(scalars={"loss": loss}, hypers=expanded.hypers)
     variant.stages["expand"] = dict(variant.scalars)
-    return _finish(variant)
+    return simplify_variant(variant)
 
 
-def _start(expanded: Expanded, expansion: Expansion) -> Variant:
-    scalars = {"loss": guarded(expanded.loss, expansion)}
+def _new_variant(expanded: ExpandedProgram, expansion: Expansion) -> ProgramVariant:
+    scalars = {"loss": add_guards(expanded.loss, expansion)}
     for name, value in expanded.costs.items():
         key = f"cost {base_name(name)}"
         scalars[key] = ops.add(scalars[key], value) if key in scalars else value
-    return Variant(scalars=scalars, hypers=expanded.hypers, copies=expanded.copies)
+    return ProgramVariant(scalars=scalars, hypers=expanded.hypers, copies=expanded.copies)
 
 
-def _finish(variant: Variant) -> Variant:
+def simplify_variant(variant: ProgramVariant) -> ProgramVariant:
     variant.stages["differentiate"] = variant.outputs()
     nodes = erase_markers(list(variant.outputs().values()))
-    variant.replace_outputs(simplify(narrow(simplify(nodes))))
+    variant.replace_outputs(simplify(drop_unread_branches(simplify(nodes))))
     variant.stages["simplify"] = variant.outputs()
     for outputs in variant.stages.values():
-        after_pass(list(outputs.values()))
+        verify_if_enabled(list(outputs.values()))
     return variant

@@ -10,45 +10,44 @@ import numpy as np
 from ppl.arguments import array
 from ppl.distributions.base import Distribution
 from ppl.distributions.bernoulli import Bernoulli
-from ppl.distributions.beta import Beta
-from ppl.distributions.categorical import Categorical
-from ppl.distributions.dirichlet import Dirichlet
+from ppl.distributions.beta import Beta, Dirichlet
+from ppl.distributions.categorical import Categorical, OneHotCategorical
 from ppl.distributions.exponential import Exponential
-from ppl.distributions.gamma import Gamma
-from ppl.distributions.inverse_gamma import InverseGamma
+from ppl.distributions.gamma import Gamma, InverseGamma
+from ppl.distributions.location_scale import Normal
 from ppl.distributions.lognormal import LogNormal
-from ppl.distributions.normal import Normal
-from ppl.distributions.onehot import OneHotCategorical
 from ppl.distributions.poisson import Poisson
 from ppl.errors import ModelError
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 
 Array = np.ndarray
+
 Update = Callable[..., dict[str, Any]]
 
 
-def _precision_weighted(prior: dict[str, Array], x: Array, scale: Any) -> dict[str, Any]:
+def _update_normal_loc(prior: dict[str, Array], x: Array, scale: Any) -> dict[str, Any]:
     """Normal mean of known scale."""
     before, each = prior["scale"] ** -2.0, scale**-2.0
     after = before + len(x) * each
     return {"loc": (before * prior["loc"] + each * x.sum(0)) / after, "scale": after**-0.5}
 
 
-def _beta_bernoulli(prior: dict[str, Array], x: Array) -> dict[str, Any]:
+def _update_beta(prior: dict[str, Array], x: Array) -> dict[str, Any]:
     ones = x.sum(0)
     one, zero = prior["concentration1"] + ones, prior["concentration0"] + len(x) - ones
     return {"concentration1": one, "concentration0": zero}
 
 
-def _dirichlet(prior: dict[str, Array], x: Array) -> dict[str, Any]:
+def _update_dirichlet(prior: dict[str, Array], x: Array) -> dict[str, Any]:
     return {"concentration": prior["concentration"] + x.sum(0)}
 
 
-def _dirichlet_classes(prior: dict[str, Array], x: Array) -> dict[str, Any]:
-    return _dirichlet(prior, np.eye(prior["concentration"].shape[-1])[x.astype(int)])
+def _update_dirichlet_by_classes(prior: dict[str, Array], x: Array) -> dict[str, Any]:
+    return _update_dirichlet(prior, np.eye(prior["concentration"].shape[-1])[x.astype(int)])
 
 
-def _spread(kind: str) -> Update:
+def _update_of_spread(kind: str) -> Update:
     """Gamma precision or inverse gamma variance of a Normal of known loc."""
 
     def update(prior: dict[str, Array], x: Array, loc: Any) -> dict[str, Any]:
@@ -58,7 +57,7 @@ def _spread(kind: str) -> Update:
     return update
 
 
-def _gamma(shape: Callable[..., Any], rate: Callable[..., Any]) -> Update:
+def _update_of_gamma(shape: Callable[..., Any], rate: Callable[..., Any]) -> Update:
     """Gamma(shape + shape(n, sum), rate + rate(n, sum))."""
 
     def update(prior: dict[str, Array], x: Array, **known: Any) -> dict[str, Any]:
@@ -70,16 +69,18 @@ def _gamma(shape: Callable[..., Any], rate: Callable[..., Any]) -> Update:
 
 
 CONJUGATE: dict[tuple[type[Distribution], type[Distribution]], Update] = {
-    (Beta, Bernoulli): _beta_bernoulli,
-    (Dirichlet, Categorical): _dirichlet_classes,
-    (Dirichlet, OneHotCategorical): _dirichlet,
-    (Gamma, Poisson): _gamma(lambda n, total: total, lambda n, total: n),
-    (Gamma, Exponential): _gamma(lambda n, total: n, lambda n, total: total),
-    (Gamma, Gamma): _gamma(lambda n, total, concentration: n * concentration, lambda n, total, concentration: total),
-    (Normal, Normal): _precision_weighted,
-    (Normal, LogNormal): lambda prior, x, scale: _precision_weighted(prior, np.log(x), scale),
-    (Gamma, Normal): _spread("rate"),
-    (InverseGamma, Normal): _spread("scale"),
+    (Beta, Bernoulli): _update_beta,
+    (Dirichlet, Categorical): _update_dirichlet_by_classes,
+    (Dirichlet, OneHotCategorical): _update_dirichlet,
+    (Gamma, Poisson): _update_of_gamma(lambda n, total: total, lambda n, total: n),
+    (Gamma, Exponential): _update_of_gamma(lambda n, total: n, lambda n, total: total),
+    (Gamma, Gamma): _update_of_gamma(
+        lambda n, total, concentration: n * concentration, lambda n, total, concentration: total
+    ),
+    (Normal, Normal): _update_normal_loc,
+    (Normal, LogNormal): lambda prior, x, scale: _update_normal_loc(prior, np.log(x), scale),
+    (Gamma, Normal): _update_of_spread("rate"),
+    (InverseGamma, Normal): _update_of_spread("scale"),
 }
 
 

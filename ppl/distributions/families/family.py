@@ -4,8 +4,7 @@ A `Family` states natural parameters, sufficient statistics and the log-partitio
 differentiation: grad A = E[u], its Hessian = Cov[u], the Fisher information. A and its derivatives are per unit: a
 component of eta is a number per unit, or a vector along the last event dimension (`rank` 1).
 
-Wainwright & Jordan, Graphical models, exponential families, and variational inference, 2008.
-"""
+Wainwright & Jordan, Graphical models, exponential families, and variational inference, 2008."""
 
 from __future__ import annotations
 
@@ -14,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from ppl.distributions.base import Distribution
-from ppl.distributions.parts.eager import in_model, present
+from ppl.distributions.base import Distribution, apply_formula, wrap_in_model
 from ppl.errors import ModelError
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import Node
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.records import dataclass
 
 Parts = tuple[Node, ...]
@@ -71,15 +70,15 @@ def family_of(cls: type[Distribution]) -> Family:
         Where the class is not registered as an exponential family.
     """
     if cls not in FAMILIES:
-        raise ModelError(f"{cls.__name__} is not registered as an exponential family; there are {_names()}")
+        raise ModelError(f"{cls.__name__} is not registered as an exponential family; there are {_family_names()}")
     return FAMILIES[cls]
 
 
-def _names() -> str:
+def _family_names() -> str:
     return ", ".join(sorted(c.__name__ for c in FAMILIES))
 
 
-def marked(parts: Parts) -> Parts:
+def mark_natural(parts: Parts) -> Parts:
     """Natural parameters as nodes of their own, with respect to which A is differentiated."""
     return tuple(ops.mark(part, f"natural {i}") for i, part in enumerate(parts))
 
@@ -89,13 +88,13 @@ def moments(family: Family, eta: Parts, fixed: Mapping[str, Node]) -> Parts:
     return tuple(gradient(ops.reduce_sum(family.log_partition(*eta, **fixed)), list(eta)))
 
 
-def same_fixed(p: Distribution, q: Distribution) -> bool:
+def has_same_fixed_parameters(p: Distribution, q: Distribution) -> bool:
     """Whether two distributions of one class lie in the same family: what is fixed is the same expression."""
     family = FAMILIES.get(type(p))
     return family is None or family.fixed(p) == family.fixed(q)
 
 
-def inner(family: Family, a: Parts, b: Parts) -> Node:
+def inner_product(family: Family, a: Parts, b: Parts) -> Node:
     """The inner product of two tuples of components, per unit."""
     products = [ops.mul(x, y) for x, y in zip(a, b, strict=True)]
     summed = [ops.reduce_sum(p, -1) if family.rank else p for p in products]
@@ -105,24 +104,24 @@ def inner(family: Family, a: Parts, b: Parts) -> Node:
     return total
 
 
-def unit_bregman(p: Distribution, q: Distribution) -> Node:
+def bregman_divergence(p: Distribution, q: Distribution) -> Node:
     """KL(p || q) = A(eta_q) - A(eta_p) - grad A(eta_p) . (eta_q - eta_p) per unit, for two members of one family."""
     family = family_of(type(p))
-    own, other = marked(family.natural(p)), family.natural(q)
+    own, other = mark_natural(family.natural(p)), family.natural(q)
     gap = tuple(ops.sub(b, a) for a, b in zip(own, other, strict=True))
     fixed = family.fixed(p)
     rise = ops.sub(family.log_partition(*other, **fixed), family.log_partition(*own, **fixed))
-    return ops.sub(rise, inner(family, moments(family, own, fixed), gap))
+    return ops.sub(rise, inner_product(family, moments(family, own, fixed), gap))
 
 
-def unit_entropy(dist: Distribution) -> Node:
+def entropy_from_family(dist: Distribution) -> Node:
     """A(eta) - eta . grad A(eta) - E[log h] per unit."""
     family = family_of(type(dist))
     if family.log_carrier is None:
         raise ModelError(f"{type(dist).__name__}: the mean of its carrier's logarithm has no closed form")
-    eta = marked(family.natural(dist))
+    eta = mark_natural(family.natural(dist))
     mean = moments(family, eta, family.fixed(dist))
-    flat = ops.sub(family.log_partition(*eta, **family.fixed(dist)), inner(family, eta, mean))
+    flat = ops.sub(family.log_partition(*eta, **family.fixed(dist)), inner_product(family, eta, mean))
     return ops.sub(flat, ops.as_node(family.log_carrier(*mean)))
 
 
@@ -133,7 +132,7 @@ def natural_parameters(dist: Distribution) -> tuple[Any, ...]:
     """eta, one entry per component."""
     family = family_of(type(dist))
     count = len(family.natural(dist))
-    return tuple(present((dist,), lambda i=i: family.natural(dist)[i]) for i in range(count))
+    return tuple(apply_formula((dist,), lambda i=i: family.natural(dist)[i]) for i in range(count))
 
 
 def mean_parameters(dist: Distribution) -> tuple[Any, ...]:
@@ -142,9 +141,9 @@ def mean_parameters(dist: Distribution) -> tuple[Any, ...]:
     count = len(family.natural(dist))
 
     def mean(i: int) -> Node:
-        return moments(family, marked(family.natural(dist)), family.fixed(dist))[i]
+        return moments(family, mark_natural(family.natural(dist)), family.fixed(dist))[i]
 
-    return tuple(present((dist,), lambda i=i: mean(i)) for i in range(count))
+    return tuple(apply_formula((dist,), lambda i=i: mean(i)) for i in range(count))
 
 
 def sufficient_statistics(cls: type[Distribution], x: Any) -> tuple[Any, ...]:
@@ -160,14 +159,14 @@ def sufficient_statistics(cls: type[Distribution], x: Any) -> tuple[Any, ...]:
 def log_partition(dist: Distribution) -> Any:
     """A(eta) per unit."""
     family = family_of(type(dist))
-    return present((dist,), lambda: family.log_partition(*family.natural(dist), **family.fixed(dist)))
+    return apply_formula((dist,), lambda: family.log_partition(*family.natural(dist), **family.fixed(dist)))
 
 
 def log_partition_at(cls: type[Distribution], *eta: Any, **fixed: Any) -> Any:
     """A at natural parameters `eta` per unit, given those that are fixed: symbolic where one is, else an array."""
-    found = family_of(cls).log_partition(*map(ops.as_node, eta), **_nodes(fixed))
+    found = family_of(cls).log_partition(*map(ops.as_node, eta), **_float_nodes(fixed))
     if any(isinstance(e, Node) or hasattr(e, "__ppl_node__") for e in (*eta, *fixed.values())):
-        return in_model((), found)
+        return wrap_in_model((), found)
     with np.errstate(all="ignore"):
         return evaluate([found], Env(dtype=np.float64))[0]
 
@@ -181,7 +180,7 @@ def from_natural(cls: type[Distribution], *eta: Any, **fixed: Any) -> Distributi
         Where the parameters lie outside the family.
     """
     family, nodes = family_of(cls), tuple(ops.as_node(e) for e in eta)
-    usual: dict[str, Any] = dict(family.usual(*nodes, **_nodes(fixed)))
+    usual: dict[str, Any] = dict(family.usual(*nodes, **_float_nodes(fixed)))
     if not any(isinstance(e, Node) or hasattr(e, "__ppl_node__") for e in (*eta, *fixed.values())):
         with np.errstate(all="ignore"):
             values = evaluate(list(usual.values()), Env(dtype=np.float64))
@@ -192,8 +191,8 @@ def from_natural(cls: type[Distribution], *eta: Any, **fixed: Any) -> Distributi
 def fixed_parameters(dist: Distribution) -> dict[str, Any]:
     """Parameters that all members of the family share, by name, such as the number of trials of a Binomial."""
     fixed = family_of(type(dist)).fixed
-    return {name: present((dist,), lambda name=name: fixed(dist)[name]) for name in fixed(dist)}
+    return {name: apply_formula((dist,), lambda name=name: fixed(dist)[name]) for name in fixed(dist)}
 
 
-def _nodes(fixed: Mapping[str, Any]) -> dict[str, Node]:
+def _float_nodes(fixed: Mapping[str, Any]) -> dict[str, Node]:
     return {name: ops.cast(ops.as_node(value), "float") for name, value in fixed.items()}

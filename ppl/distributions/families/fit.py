@@ -1,8 +1,7 @@
 """Maximum likelihood in exponential families, in NumPy.
 
 The mean log-likelihood eta . mean(u) - A(eta) is concave in eta, and largest where grad A(eta) = mean(u): the moments
-match. Where that has no closed solution, Newton's method solves it with the Fisher information, the Hessian of A.
-"""
+match. Where that has no closed solution, Newton's method solves it with the Fisher information, the Hessian of A."""
 
 from __future__ import annotations
 
@@ -12,10 +11,8 @@ from typing import Any
 import numpy as np
 
 from ppl.arguments import array
-from ppl.distributions.base import Distribution
-from ppl.distributions.base.public import fit_by
-from ppl.distributions.domain.checks import CONSTRAINTS
-from ppl.distributions.domain.observable import observable
+from ppl.distributions.base import Distribution, register_fit
+from ppl.distributions.constraints import CONSTRAINTS
 from ppl.distributions.families.family import (
     Family,
     family_of,
@@ -25,18 +22,22 @@ from ppl.distributions.families.family import (
     natural_parameters,
     sufficient_statistics,
 )
+from ppl.distributions.observable import observable_set
 from ppl.errors import DataError, ModelError
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import Node, make
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 
 Array = np.ndarray
-ROUNDS = 200
-TOLERANCE = 1e-12
+
+MOST_NEWTON_STEPS = 200
+
+NEWTON_TOLERANCE = 1e-12
 
 
-class Calculus:
+class LogPartition:
     """A(eta), its gradient and its Hessian as NumPy functions; eta is flat, shape (…, k), k numbers per unit."""
 
     def __init__(self, cls: type[Distribution], shapes: tuple[tuple[int, ...], ...], **fixed: Any):
@@ -47,8 +48,11 @@ class Calculus:
             make("param", name=f"eta{i}", shape=s, axes=(), dtype="float") for i, s in enumerate(shapes)
         )
         self.value = family.log_partition(*self.leaves, **self.fixed)
-        self.slopes = _entries(family, moments(family, self.leaves, self.fixed))
-        self.bends = [_entries(family, tuple(gradient(ops.reduce_sum(s), list(self.leaves)))) for s in self.slopes]
+        self.gradient_entries = _entries_of_components(family, moments(family, self.leaves, self.fixed))
+        self.hessian = [
+            _entries_of_components(family, tuple(gradient(ops.reduce_sum(s), list(self.leaves))))
+            for s in self.gradient_entries
+        ]
 
     def evaluate(self, eta: Array, nodes: list[Node]) -> list[Array]:
         """Values of nodes at eta."""
@@ -86,16 +90,16 @@ class Calculus:
 
     def mean(self, eta: Array) -> Array:
         """grad A, flat."""
-        return np.stack(self.evaluate(eta, self.slopes), -1)
+        return np.stack(self.evaluate(eta, self.gradient_entries), -1)
 
     def fisher(self, eta: Array) -> Array:
         """The Hessian of A, shape (…, k, k)."""
-        k = len(self.slopes)
-        flat = self.evaluate(eta, [node for row in self.bends for node in row])
+        k = len(self.gradient_entries)
+        flat = self.evaluate(eta, [node for row in self.hessian for node in row])
         return np.stack([np.stack(flat[i * k : (i + 1) * k], -1) for i in range(k)], -2)
 
 
-def _entries(family: Family, parts: tuple[Node, ...]) -> list[Node]:
+def _entries_of_components(family: Family, parts: tuple[Node, ...]) -> list[Node]:
     """One node of unit shape for every entry of the components."""
     if not family.rank:
         return list(parts)
@@ -106,7 +110,7 @@ def _entries(family: Family, parts: tuple[Node, ...]) -> list[Node]:
 def fisher_information(dist: Distribution) -> Array:
     """The Fisher information in the natural parameters, Cov[u(x)], shape (…, k, k), of a distribution of numbers."""
     eta = natural_parameters(dist)
-    calculus = Calculus(type(dist), tuple(np.shape(e) for e in eta), **fixed_parameters(dist))
+    calculus = LogPartition(type(dist), tuple(np.shape(e) for e in eta), **fixed_parameters(dist))
     return calculus.fisher(calculus.join(eta))
 
 
@@ -141,33 +145,33 @@ def fit(cls: type[Distribution], x: Any, weights: Any = None, **fixed: Any) -> D
         ) from None
     if not all(np.isfinite(p).all() for p in parts):
         raise DataError(f"{name}.fit: the data leave the support, or their statistics are not finite")
-    mean = tuple(np.average(p, axis=0, weights=_weights(name, weights, len(data))) for p in parts)
+    mean = tuple(np.average(p, axis=0, weights=_checked_weights(name, weights, len(data))) for p in parts)
     try:
         with np.errstate(all="ignore"):
-            found = _likeliest(cls, family, mean, known)
+            found = _maximize_likelihood(cls, family, mean, known)
     except IndexError:
         raise DataError(
             f"{name}.fit: the data are vectors, an axis of them behind the first, not {data.shape}"
         ) from None
     except (ModelError, np.linalg.LinAlgError) as e:
         raise DataError(f"{name}.fit: the likelihood has no maximum inside the family ({e})") from None
-    allowed = observable(found)
+    allowed = observable_set(found)
     if allowed.wrong(data).any():
         raise DataError(f"{name}.fit: the data leave the support: every entry must be {allowed.wanted}")
     return found
 
 
-def _likeliest(
+def _maximize_likelihood(
     cls: type[Distribution], family: Family, mean: tuple[Any, ...], known: Mapping[str, Array]
 ) -> Distribution:
     """The member whose mean statistics are `mean`."""
     if family.from_mean is not None:
         return cls(**family.from_mean(*mean, **known))
     assert family.start is not None
-    return _newton(cls, mean, cls(**family.start(*mean)))
+    return _match_moments(cls, mean, cls(**family.start(*mean)))
 
 
-def _weights(name: str, weights: Any, n: int) -> Array | None:
+def _checked_weights(name: str, weights: Any, n: int) -> Array | None:
     if weights is None:
         return None
     weights = array(f"{name}.fit: weights", weights, DataError).astype(np.float64)
@@ -176,16 +180,16 @@ def _weights(name: str, weights: Any, n: int) -> Array | None:
     return weights
 
 
-def _newton(cls: type[Distribution], mean: tuple[Any, ...], start: Distribution) -> Distribution:
+def _match_moments(cls: type[Distribution], mean: tuple[Any, ...], start: Distribution) -> Distribution:
     """Solve grad A(eta) = mean, halving a unit's steps until eta . mean - A(eta) does not fall."""
     begun = natural_parameters(start)
-    calculus = Calculus(cls, tuple(np.shape(e) for e in begun))
+    calculus = LogPartition(cls, tuple(np.shape(e) for e in begun))
     eta, wanted = calculus.join(begun), calculus.join(mean)
     height = (eta * wanted).sum(-1) - calculus.log_partition(eta)
-    for _ in range(ROUNDS):
+    for _ in range(MOST_NEWTON_STEPS):
         gap = wanted - calculus.mean(eta)
         step = np.linalg.solve(calculus.fisher(eta), gap[..., None])[..., 0]
-        if (np.abs(gap) <= TOLERANCE * np.maximum(1.0, np.abs(wanted))).all():
+        if (np.abs(gap) <= NEWTON_TOLERANCE * np.maximum(1.0, np.abs(wanted))).all():
             return from_natural(cls, *calculus.split(eta))
         size = np.ones(eta.shape[:-1])
         for _ in range(60):
@@ -203,4 +207,4 @@ def _newton(cls: type[Distribution], mean: tuple[Any, ...], start: Distribution)
     raise ModelError("Newton's method does not converge")
 
 
-fit_by(fit)
+register_fit(fit)

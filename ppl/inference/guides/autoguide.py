@@ -1,8 +1,7 @@
 """`ppl.autoguide`: a guide that is written from a model.
 
 A guide is an ordinary model. When it is traced, it traces the model with the same arguments, reads its latents (name,
-plates, shape, support), and samples each of them.
-"""
+plates, shape, support), and samples each of them."""
 
 from __future__ import annotations
 
@@ -13,25 +12,23 @@ from typing import Any
 
 from ppl.arguments import choice, shown
 from ppl.errors import ModelError
-from ppl.inference.guides.flow import FlowNormal
-from ppl.inference.guides.joint import FullNormal, LowRankNormal, Structured
-from ppl.inference.guides.kinds import Kind, MeanField, Point
-from ppl.inference.guides.laplace import Laplace, PointOfReals, laplace
-from ppl.inference.guides.latents import latent_of, traced
-from ppl.inference.guides.parameters import Parameters, checked_encoder, checked_rows
+from ppl.inference.guides.kinds import FlowNormal, FullNormal, GuideKind, LowRankNormal, MeanField, Point, Structured
+from ppl.inference.guides.laplace import Laplace, UnconstrainedPoint, approximate_posterior
+from ppl.inference.guides.latents import make_latent, trace_model_in_guide
+from ppl.inference.guides.parameters import GuideParameters, check_encoder, check_rows
 from ppl.ir.node import Node
-from ppl.lang.context import require
+from ppl.lang.context import require_context
 from ppl.lang.model import Model
-from ppl.lang.plate import reopened
+from ppl.lang.plate import reopen_plates
 
-KINDS: dict[str, type[Kind]] = {
+GUIDE_KINDS: dict[str, type[GuideKind]] = {
     "normal": MeanField,
     "mvn": FullNormal,
     "low_rank": LowRankNormal,
     "structured": Structured,
     "flow": FlowNormal,
     "delta": Point,
-    "laplace": PointOfReals,
+    "laplace": UnconstrainedPoint,
 }
 
 
@@ -46,7 +43,7 @@ class AutoGuide(Model):
         encoder: Callable[..., Any] | None,
         outside: bool = False,
     ):
-        super().__init__(_sampling(base, KINDS[kind], rows, encoder, outside), base.static)
+        super().__init__(_guide_function(base, GUIDE_KINDS[kind], rows, encoder, outside), base.static)
         self.base, self.kind, self.rows, self.encoder, self.only_outside = base, kind, dict(rows), encoder, outside
         self.name = f"autoguide({base.name})"
 
@@ -89,7 +86,7 @@ class AutoGuide(Model):
             raise ModelError(
                 f"normal: the guide is of kind '{self.kind}', Laplace's approximation is that of 'laplace'"
             )
-        return laplace(self, lambda: autoguide(self.base, "mvn"), program, state, data)
+        return approximate_posterior(self, lambda: autoguide(self.base, "mvn"), program, state, data)
 
     def __repr__(self) -> str:
         return f"autoguide({self.base!r}, {self.kind!r})"
@@ -142,31 +139,31 @@ def autoguide(
     """
     if not isinstance(model, Model):
         raise ModelError(f"autoguide: the model is a function decorated with @ppl.model, not {shown(model)}")
-    choice("autoguide: kind", kind, tuple(KINDS))
-    return AutoGuide(model, kind, checked_rows(rows), checked_encoder(encoder))
+    choice("autoguide: kind", kind, tuple(GUIDE_KINDS))
+    return AutoGuide(model, kind, check_rows(rows), check_encoder(encoder))
 
 
-def _sampling(
-    base: Model, kind: type[Kind], rows: Mapping[str, int], encoder: Callable[..., Any] | None, outside: bool
+def _guide_function(
+    base: Model, kind: type[GuideKind], rows: Mapping[str, int], encoder: Callable[..., Any] | None, outside: bool
 ) -> Callable[..., Any]:
     """The function of a guide of a model."""
 
     @functools.wraps(base.function)
     def function(*args: Any, **static: Any) -> None:
-        context = require("ppl.autoguide")
+        context = require_context("ppl.autoguide")
         if context.plates or context.loops:
             raise ModelError(f"autoguide of '{base.name}': call it outside of plates and loops, which it opens itself")
-        trace = traced(base, args, static)
-        parameters = Parameters(rows, encoder, trace)
+        trace = trace_model_in_guide(base, args, static)
+        parameters = GuideParameters(rows, encoder, trace)
         parameters.arguments = dict(zip(base.arguments, args, strict=False))
         law, sites = kind(parameters), trace.random_sites()
         if outside:
             sites = [site for site in sites if all(a.size is not None for a in site.axes)]
-        law.begin([latent_of(site, {}) for site in sites])
+        law.begin([make_latent(site, {}) for site in sites])
         sampled: dict[Node, Node] = {}
         for site in sites:
-            latent = latent_of(site, sampled)
-            with reopened(latent.plates):
+            latent = make_latent(site, sampled)
+            with reopen_plates(latent.plates):
                 value = law.sample(latent)
             assert site.node is not None
             sampled[site.node] = value.node

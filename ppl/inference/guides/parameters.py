@@ -14,30 +14,31 @@ from ppl.inference.guides.latents import Latent
 from ppl.ir import ops
 from ppl.ir.node import Node
 from ppl.ir.types import Axis
-from ppl.lang.context import require
+from ppl.lang.context import require_context
 from ppl.lang.params import param
-from ppl.lang.plate import reopened, row_index
+from ppl.lang.plate import reopen_plates, row_index
 from ppl.lang.trace import Trace
 from ppl.lang.value import Value, as_value
 
-PREFIX = "guide"
-SCALE = 0.1
+GUIDE_PREFIX = "guide"
+
+START_SCALE = 0.1
 """The standard deviation of the reals that a guide starts with."""
 
 
-def label(latent: Latent, what: str) -> str:
+def param_name(latent: Latent, what: str) -> str:
     """Name of a parameter or node of the guide of a latent."""
-    return f"{PREFIX}/{latent.name}/{what}"
+    return f"{GUIDE_PREFIX}/{latent.name}/{what}"
 
 
-def in_plates(latent: Latent, node: Node) -> Node:
+def spread_over_plates(latent: Latent, node: Node) -> Node:
     """An array with leading dimensions for plates of fixed size, as a value in these plates."""
     for axis in latent.fixed:
         node = ops.distribute(node, axis)
     return node
 
 
-class Parameters:
+class GuideParameters:
     """The parameters of a guide's latents in one trace: `rows` of the tables by plate, or an encoder of rows.
 
     `trace` is that of the model, `arguments` are its data arguments by name.
@@ -50,25 +51,25 @@ class Parameters:
 
     def loc(self, latent: Latent) -> Node:
         """Where the reals of a latent are centred."""
-        if latent.by_row and self.encoder is not None:
+        if latent.in_data_plate and self.encoder is not None:
             return self._encoded(latent, 0)
         return self._array(latent, "loc", latent.start())
 
     def scale(self, latent: Latent) -> Node:
         """How far they spread."""
-        if latent.by_row:
-            start = np.full(latent.shape, np.log(SCALE))
+        if latent.in_data_plate:
+            start = np.full(latent.shape, np.log(START_SCALE))
             logs = self._encoded(latent, 1) if self.encoder is not None else self._array(latent, "log_scale", start)
             return ops.exp(logs)
-        return self._array(latent, "scale", np.full(latent.shape, SCALE), "positive")
+        return self._array(latent, "scale", np.full(latent.shape, START_SCALE), "positive")
 
     def _array(self, latent: Latent, what: str, start: np.ndarray, constraint: str | None = None) -> Node:
-        shape = latent.whole_shape
-        if not latent.by_row:
-            return in_plates(latent, param(label(latent, what), start, shape, constraint).node)
+        shape = latent.shape_with_plates
+        if not latent.in_data_plate:
+            return spread_over_plates(latent, param(param_name(latent, what), start, shape, constraint).node)
         axis = self._data_plate(latent)
-        table = param(label(latent, what), start, (self.rows[axis.name], *shape))
-        return in_plates(latent, table[row_index(axis.name)].node)
+        table = param(param_name(latent, what), start, (self.rows[axis.name], *shape))
+        return spread_over_plates(latent, table[row_index(axis.name)].node)
 
     def _data_plate(self, latent: Latent) -> Axis:
         """The plate that a table has rows for."""
@@ -89,10 +90,10 @@ class Parameters:
         last = max(i for i, a in enumerate(latent.plates) if a.size is None)
         outer = latent.plates[: last + 1]
         if outer not in self.encoded:
-            context = require("ppl.autoguide")
+            context = require_context("ppl.autoguide")
             inner, context.plates = context.plates, []
             try:
-                with reopened(outer):
+                with reopen_plates(outer):
                     self.encoded[outer] = self._encode(latent, outer)
             finally:
                 context.plates = inner
@@ -133,12 +134,12 @@ class Parameters:
         return pairs
 
 
-def checked_rows(rows: Any) -> dict[str, int]:
+def check_rows(rows: Any) -> dict[str, int]:
     """Numbers of rows by plate."""
     given = {} if rows is None else mapping("autoguide: rows", rows, "numbers of rows by plate", ModelError)
     return {str(k): integer(f"autoguide: rows of plate '{k}'", n, 1, error=ModelError) for k, n in given.items()}
 
 
-def checked_encoder(encoder: Any) -> Callable[..., Any] | None:
+def check_encoder(encoder: Any) -> Callable[..., Any] | None:
     """A function, or None."""
     return None if encoder is None else called("autoguide: encoder", encoder, ModelError)

@@ -2,8 +2,7 @@
 
 It is written independently of `ppl.kernels.scalar.noise` and agrees with it bit for bit. A uniform is a pure
 function of the entry's global index, the node's key, the iteration of a loop over time, the training step
-and a purpose; the Philox4x32-10 counters and words are tabulated in that module and in the design.
-"""
+and a purpose; the Philox4x32-10 counters and words are tabulated in that module and in the design."""
 
 from __future__ import annotations
 
@@ -14,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 _MASK64 = (1 << 64) - 1
+
 _MASK32 = np.uint64(0xFFFFFFFF)
+
 _LANES = 64
 
 
@@ -37,10 +38,10 @@ def mix(seed: int, name_hash: int) -> int:
 def mix_all(seeds: npt.ArrayLike, hashes: npt.ArrayLike) -> npt.NDArray[np.uint64]:
     """`mix` of every pair, entry by entry; arguments count modulo 2**64 and are broadcast."""
     first, second = (np.atleast_1d(np.asarray(x, np.uint64)) for x in (seeds, hashes))
-    return _finalisers(_finalisers(first ^ np.uint64(0x9E3779B97F4A7C15)) ^ second)
+    return _splitmix_finalisers(_splitmix_finalisers(first ^ np.uint64(0x9E3779B97F4A7C15)) ^ second)
 
 
-def _finalisers(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def _splitmix_finalisers(z: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))

@@ -1,37 +1,55 @@
-"""The simplifier: rewrites every node by flat tables of rules until none applies.
+"""The simplifier: rewrites every node by tables of rules until none applies.
 
-It preserves values up to rounding (see `ppl.ir.rewrites.stable` for where it improves them), preserves types
-exactly, and goes by structure alone, so that equal graphs give equal results. Markers (`stop`, masks of live
-branch entries) are left alone: a graph may be differentiated after it was simplified.
-"""
+It preserves values up to rounding (see `STABLE_RULES` in `ppl.ir.rewrites.arithmetic` for where it improves them),
+preserves types exactly, and goes by structure alone, so that equal graphs give equal results. Markers (`stop`, masks of
+live branch entries) are left alone: a graph may be differentiated after it was simplified. `erase_markers` drops
+them after the last differentiation, so that primal values and gradients share their common subexpressions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from ppl.ir.loop import map_body
-from ppl.ir.node import Node, remake
-from ppl.ir.rewrites import (
-    arithmetic,
-    broadcast,
-    constants,
-    contraction,
-    loops,
-    reduction,
-    routing,
-    stable,
-    views,
-)
-from ppl.ir.rewrites.markers import erase_markers
-from ppl.ir.rewrites.match import Rule
-from ppl.ir.rewrites.recurrences import tidy_loops
+from ppl.ir.node import Node, make, rebuild, remake
+from ppl.ir.op_facts import MARKERS
+from ppl.ir.rewrites.arithmetic import ARITHMETIC_RULES, FOLDING_RULES, STABLE_RULES
+from ppl.ir.rewrites.branches import ROUTE_RULES
+from ppl.ir.rewrites.layout import EXPAND_RULES, VIEW_RULES
+from ppl.ir.rewrites.loops import LOOP_RULES, merge_loops, tidy_loops
+from ppl.ir.rewrites.patterns import Rule
+from ppl.ir.rewrites.reductions import CONTRACTION_RULES, REDUCTION_RULES
 
 __all__ = ["RULES", "erase_markers", "simplify"]
 
-MODULES = (constants, views, routing, broadcast, arithmetic, stable, reduction, contraction, loops)
+
+def _erase_marker(n: Node, args: tuple[Node, ...]) -> Node:
+    if n.op in MARKERS:
+        return args[0]
+    if n.op == "expand" and n.attrs["live"] is not None:
+        return make("expand", *args, axes=n.attrs["axes"], shape=n.attrs["shape"], live=None)
+    if n.op == "route" and not all(n.attrs["live"]):
+        return make("route", *args, to=n.attrs["to"], terms=n.attrs["terms"], live=(True,) * len(n.attrs["live"]))
+    return map_body(n, args, erase_markers) if n.op == "loop" else remake(n, args)
+
+
+def erase_markers(outputs: Sequence[Node]) -> list[Node]:
+    """Replace markers by their (first) argument and let every branch entry pass gradient, loop bodies too.
+
+    Call it after the last differentiation: a graph without markers has the same values but other gradients.
+    """
+    return rebuild(outputs, _erase_marker)
+
+
+TABLES = (
+    *(FOLDING_RULES, VIEW_RULES, ROUTE_RULES, EXPAND_RULES, ARITHMETIC_RULES, STABLE_RULES),
+    *(REDUCTION_RULES, CONTRACTION_RULES, LOOP_RULES),
+)
+"""Rules by op, in the order in which they are tried."""
+
 RULES: dict[str, list[Rule]] = {}
-for _module in MODULES:
-    for _op, _rules in _module.RULES.items():
+
+for _table in TABLES:
+    for _op, _rules in _table.items():
         RULES.setdefault(_op, []).extend(_rules)
 
 
@@ -50,13 +68,13 @@ def simplify(outputs: Sequence[Node], strict: bool = False) -> list[Node]:
     list of Node
         As many nodes, of the same types.
     """
-    nodes = [*map(_Engine(strict).normal, loops.merge_loops(outputs))]
+    nodes = [*map(_Rewriter(strict).normal, merge_loops(outputs))]
     while (tidy := tidy_loops(nodes)) != nodes:
-        nodes = [*map(_Engine(strict).normal, tidy)]
+        nodes = [*map(_Rewriter(strict).normal, tidy)]
     return nodes
 
 
-class _Engine:
+class _Rewriter:
     """Memoised bottom-up rewriting with an explicit stack."""
 
     def __init__(self, strict: bool):

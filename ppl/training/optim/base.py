@@ -3,8 +3,7 @@
 Any object with `init(params)` and `update(grads, opt_state, params)` on dicts of arrays is an optimizer;
 updates are added to the parameters. That is optax's contract, so optax's optimizers are optimizers here.
 Training itself runs on one flat vector through `Transform.apply`; `ppl.training.optim.transform` makes
-one from any optimizer.
-"""
+one from any optimizer."""
 
 from __future__ import annotations
 
@@ -20,36 +19,40 @@ from ppl.errors import DataError, OptionError
 from ppl.lazy import checks
 from ppl.lazy import optimizers as kernels
 from ppl.names import Keywords
-from ppl.runtime.pool import Pool
+from ppl.runtime.buffers import ArrayPool
 from ppl.runtime.state import Layout
 from ppl.training.optim.schedules import Rate
 from ppl.tuning import POOLED_ENTRIES
 
-SQUARES = "v", "sum"
+SQUARE_SLOTS = "v", "sum"
 """Slots that add up squares."""
 
-LIMITS = {
+SLOT_LIMITS = {
     (np.dtype(kind), squares): (kind(0.0), kind(np.inf)) if squares else (np.finfo(kind).min, np.finfo(kind).max)
     for kind in (np.float32, np.float64)
     for squares in (False, True)
 }
 """The least and the largest entry of a slot, by its type and whether it adds up squares."""
-TINY = float(np.finfo(np.float32).tiny)
+
+SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
+
 Params = Mapping[str, Any]
-_local = threading.local()
+
+_thread_memory = threading.local()
 
 
-def fresh(purpose: str, like: np.ndarray) -> np.ndarray:
+def empty_vector(purpose: str, like: np.ndarray) -> np.ndarray:
     """An uninitialised vector like `like` that nobody else refers to; large ones use memory again."""
     if like.size < POOLED_ENTRIES:
         return np.empty(like.size, like.dtype)
-    pool = getattr(_local, "pool", None)
+    pool = getattr(_thread_memory, "pool", None)
     if pool is None:
-        pool = _local.pool = Pool()
+        pool = _thread_memory.pool = ArrayPool()
     return pool.empty(purpose, like.size, like.dtype)
 
 
-Opt = dict[str, Any]
+OptimizerState = dict[str, Any]
+
 Slots = tuple[np.ndarray, ...]
 
 
@@ -67,7 +70,7 @@ class Optimizer(Protocol):
 
 
 class Transform(Protocol):
-    """One step on flat vectors, for `ppl.runtime.call.update`; it writes to no argument."""
+    """One step on flat vectors, for `ppl.runtime.call.take_optimizer_step`; it writes to no argument."""
 
     def apply(
         self, flat: np.ndarray, grad: np.ndarray, opt: Any, layout: Layout, step: int, scale: float = 1.0
@@ -109,11 +112,11 @@ class FlatOptimizer(Keywords, ABC):
         self,
         flat: np.ndarray,
         grad: np.ndarray,
-        opt: Opt | None,
+        opt: OptimizerState | None,
         layout: Layout | None,
         step: int,
         scale: float = 1.0,
-    ) -> tuple[np.ndarray, Opt]:
+    ) -> tuple[np.ndarray, OptimizerState]:
         """One step on flat vectors; see `Transform`."""
         if opt is None:
             opt = self._start(flat)
@@ -127,11 +130,13 @@ class FlatOptimizer(Keywords, ABC):
         new = self._step(flat, grad, slots, step, t, scale)
         return new[0], {"t": t, **dict(zip(self.slots, new[1:], strict=True))} if slots else {"t": t}
 
-    def init(self, params: Params) -> Opt:
+    def init(self, params: Params) -> OptimizerState:
         """State for `params`, a dict of arrays of one dtype."""
-        return self._start(_join(params, _layout(params)))
+        return self._start(_flatten(params, _layout_of(params)))
 
-    def update(self, grads: Params, opt_state: Opt, params: Params | None = None) -> tuple[dict[str, np.ndarray], Opt]:
+    def update(
+        self, grads: Params, opt_state: OptimizerState, params: Params | None = None
+    ) -> tuple[dict[str, np.ndarray], OptimizerState]:
         """Updates to be added to the parameters, by name, and the new state.
 
         Parameters
@@ -140,8 +145,8 @@ class FlatOptimizer(Keywords, ABC):
         opt_state : from `init` or the last `update`.
         params : the parameters, by name; needed by optimizers whose step depends on them (`AdamW`).
         """
-        layout = _layout(grads)
-        grad = _join(grads, layout)
+        layout = _layout_of(grads)
+        grad = _flatten(grads, layout)
         self.require(opt_state, grad)
         if self.reads_params and params is None:
             raise DataError(f"{type(self).__name__}.update needs params=: its step depends on the parameters")
@@ -171,12 +176,12 @@ class FlatOptimizer(Keywords, ABC):
             return
         self.require(opt, flat)
         for name in self.slots:
-            slot, ends = opt[name], LIMITS[opt[name].dtype, name in SQUARES]
-            if slot.size and checks.count_inside(slot, *ends) < slot.size:
+            slot, ends = opt[name], SLOT_LIMITS[opt[name].dtype, name in SQUARE_SLOTS]
+            if slot.size and checks.count_in_range(slot, *ends) < slot.size:
                 owner = type(self).__name__
                 raise DataError(f"{owner}: '{name}' of the optimizer state holds NaN or numbers out of range")
 
-    def _start(self, flat: np.ndarray) -> Opt:
+    def _start(self, flat: np.ndarray) -> OptimizerState:
         return {"t": 0, **{name: np.zeros_like(flat) for name in self.slots}}
 
     def _foreign(self, opt: Any) -> DataError:
@@ -187,13 +192,13 @@ class FlatOptimizer(Keywords, ABC):
         )
 
 
-def _layout(parts: Params) -> Layout:
+def _layout_of(parts: Params) -> Layout:
     if not isinstance(parts, Mapping):
         raise DataError(f"parameters and gradients are dicts of name → array, not {type(parts).__name__}")
     return Layout(tuple((name, np.shape(value)) for name, value in parts.items()))
 
 
-def _join(parts: Params, layout: Layout) -> np.ndarray:
+def _flatten(parts: Params, layout: Layout) -> np.ndarray:
     return layout.join(parts, np.result_type(np.float32, *(array(f"'{n}'", v, DataError) for n, v in parts.items())))
 
 
@@ -211,7 +216,7 @@ def check_positive(owner: str, **values: float | None) -> None:
             raise OptionError(f"{owner}: {name} must be positive, not {value}")
 
 
-def check_tiny(owner: str, eps: float) -> None:
+def check_eps(owner: str, eps: float) -> None:
     """Raise OptionError unless what is added to a root is a number that float32 can hold and that is not 0 there."""
-    if not TINY <= number(f"{owner}: eps", eps) <= 1.0 / TINY:
+    if not SMALLEST_NORMAL <= number(f"{owner}: eps", eps) <= 1.0 / SMALLEST_NORMAL:
         raise OptionError(f"{owner}: eps must be positive, and a number that float32 can hold, not {eps}")

@@ -1,8 +1,7 @@
 """Schedules: functions of the training step, for learning rates and for `hyper=`.
 
 A schedule is any callable step → float; those here are checked when they are made, print as they were
-written, and start at step 0.
-"""
+written, and start at step 0."""
 
 from __future__ import annotations
 
@@ -36,15 +35,15 @@ class Schedule:
 @keywords
 def constant(value: float) -> Schedule:
     """`value` at every step."""
-    value = _finite("constant", value=value)
+    value = _check_finite("constant", value=value)
     return Schedule(f"constant({value})", lambda step: value)
 
 
 @keywords
 def linear(start: float, end: float, steps: int) -> Schedule:
     """From `start` at step 0 in a straight line to `end` at step `steps`, and `end` from there on."""
-    _finite("linear", start=start, end=end)
-    _at_least_one("linear", steps)
+    _check_finite("linear", start=start, end=end)
+    _check_steps("linear", steps)
     return Schedule(f"linear({start}, {end}, {steps})", lambda step: start + (end - start) * min(step / steps, 1.0))
 
 
@@ -56,8 +55,8 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
     ----------
     Loshchilov and Hutter, SGDR: Stochastic Gradient Descent with Warm Restarts, 2017.
     """
-    _finite("cosine", start=start, end=end)
-    _at_least_one("cosine", steps)
+    _check_finite("cosine", start=start, end=end)
+    _check_steps("cosine", steps)
 
     def value(step: int) -> float:
         return end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * min(step / steps, 1.0)))
@@ -68,8 +67,8 @@ def cosine(start: float, end: float, steps: int) -> Schedule:
 @keywords
 def exponential(start: float, decay: float, steps: int = 1) -> Schedule:
     """start · decay^(step / steps): multiplied by `decay` every `steps` steps, smoothly."""
-    _finite("exponential", start=start, decay=decay)
-    _at_least_one("exponential", steps)
+    _check_finite("exponential", start=start, decay=decay)
+    _check_steps("exponential", steps)
     if decay <= 0.0:
         raise OptionError(f"exponential: decay must be positive, not {decay}")
     return Schedule(f"exponential({start}, {decay}, {steps})", lambda step: start * decay ** (step / steps))
@@ -78,7 +77,7 @@ def exponential(start: float, decay: float, steps: int = 1) -> Schedule:
 @keywords
 def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
     """`values[0]` before step `boundaries[0]`, `values[i]` from step `boundaries[i - 1]` on."""
-    steps, given = _listed("boundaries", boundaries), _listed("values", values)
+    steps, given = _as_list("boundaries", boundaries), _as_list("values", values)
     edges = tuple(number("piecewise: a boundary", b) for b in steps)
     levels = tuple(number("piecewise: a value", v) for v in given)
     if len(levels) != len(edges) + 1:
@@ -88,7 +87,7 @@ def piecewise(boundaries: Sequence[int], values: Sequence[float]) -> Schedule:
     return Schedule(f"piecewise({steps}, {list(levels)})", lambda step: levels[bisect.bisect_right(edges, step)])
 
 
-def _listed(name: str, values: Sequence[float]) -> list[float]:
+def _as_list(name: str, values: Sequence[float]) -> list[float]:
     try:
         return list(values)
     except TypeError:
@@ -115,7 +114,7 @@ def robbins_monro(a: float, b: float = 1.0, power: float = 1.0) -> Schedule:
     ----------
     Robbins and Monro, A Stochastic Approximation Method, 1951.
     """
-    _finite("robbins_monro", a=a, b=b, power=power)
+    _check_finite("robbins_monro", a=a, b=b, power=power)
     if a <= 0.0 or b <= 0.0:
         raise OptionError(f"robbins_monro: a and b must be positive, not a={a}, b={b}")
     if not 0.5 < power <= 1.0:
@@ -143,13 +142,13 @@ def check_rate(owner: str, rate: Rate) -> None:
         raise OptionError(f"{owner}: the learning rate must not be negative, not {rate}")
 
 
-def _finite(owner: str, **values: float) -> float:
+def _check_finite(owner: str, **values: float) -> float:
     """The last of `values`, after checking that each is a finite number."""
     for name, value in values.items():
         found = number(f"{owner}: {name}", value)
     return found
 
 
-def _at_least_one(owner: str, steps: float) -> None:
+def _check_steps(owner: str, steps: float) -> None:
     if not number(f"{owner}: steps", steps) >= 1:
         raise OptionError(f"{owner}: steps must be at least 1, not {shown(steps)}")

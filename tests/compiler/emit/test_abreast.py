@@ -6,10 +6,11 @@ from scipy.special import expit
 
 import ppl
 from ppl import Bernoulli
-from ppl.compiler.emit.code import Name, assign, call, loop, term
-from ppl.compiler.emit.rows.abreast import abreast
+from ppl.compiler.emit.code import Name, as_expression, assign, call, loop
+from ppl.compiler.emit.kernels import unroll_rows
 
 RNG = np.random.default_rng(3)
+
 X, Y, W = RNG.normal(size=(1003, 13)), RNG.random(1003) < 0.4, RNG.normal(size=13)
 
 
@@ -30,6 +31,7 @@ def test_gradients_of_all_numbers_of_rows_are_those_of_the_closed_form():
 
 
 ENTRY, ADDED = Name("sum_1").at("i"), Name("x").at("i") * Name("d")
+
 VIEWS = [assign("x", call("part", "data", Name("r") * 3, 3)), assign("d", Name("w").at("r"))]
 
 
@@ -59,10 +61,10 @@ VIEWS = [assign("x", call("part", "data", Name("r") * 3, 3)), assign("d", Name("
     ],
 )
 def test_other_loops_stay_as_they_are(body):
-    assert abreast("r", term("n"), body) is None
+    assert unroll_rows("r", as_expression("n"), body) is None
 
 
 def test_what_rows_do_not_move_is_set_once_before_them():
     fixed = assign("sum_1", call("part", "w", "at", 3))
-    found = abreast("r", term("n"), [*VIEWS, fixed, loop("i", 3, [assign(ENTRY, ENTRY + ADDED)])])
+    found = unroll_rows("r", as_expression("n"), [*VIEWS, fixed, loop("i", 3, [assign(ENTRY, ENTRY + ADDED)])])
     assert found[0] == fixed and [x.var for x in found[1:]] == ["r", "r"]

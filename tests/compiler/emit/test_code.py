@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppl.compiler.emit import code
+from ppl.compiler.emit import code, python
 from ppl.compiler.emit.code import (
+    And,
     Argument,
     Assign,
     Binary,
-    Both,
     Choice,
     Function,
     If,
@@ -23,30 +23,31 @@ from ppl.compiler.emit.code import (
     Name,
     Raise,
     Return,
-    Span,
+    Slice,
     Tuple,
     Unary,
     While,
     add_to,
+    as_expression,
     assign,
     call,
     compare,
     do,
     loop,
-    names,
+    name_tuple,
     names_in,
-    python,
-    rebuilt,
-    term,
+    rewrite_records,
     when,
 )
-from ppl.compiler.emit.rows.blocks import blocked
-from ppl.compiler.lower.views import Poly
+from ppl.compiler.emit.kernels import block_double_sums
+from ppl.compiler.lower.sizes import Poly
 from ppl.runtime.executable import compile_request
 from tests.compiler.graphs import GRAPHS, request_of
 
 A, B, C, W = map(Name, "abcw")
+
 ROOT = Path(__file__).resolve().parents[3]
+
 SOURCES = [p for folder in ("ppl/compiler/emit", "ppl/training/columns") for p in sorted((ROOT / folder).rglob("*.py"))]
 
 
@@ -64,14 +65,14 @@ SOURCES = [p for folder in ("ppl/compiler/emit", "ppl/training/columns") for p i
         (compare(A, "<", B + 1), "a < b + 1"),
         (compare(A, "<=", B, "<", C), "a <= b < c"),
         (Binary("-", compare(A, ">", 0), compare(A, "<", 0)), "(a > 0) - (a < 0)"),
-        (Both((compare(A, "==", 1), Unary("not", B))), "a == 1 and not b"),
-        (Unary("not", Both((A, B))), "not (a and b)"),
+        (And((compare(A, "==", 1), Unary("not", B))), "a == 1 and not b"),
+        (Unary("not", And((A, B))), "not (a and b)"),
         (Choice(A, Choice(B, A, C), C), "(a if b else c) if a else c"),
         (Choice(A, B, Choice(B, A, C)), "b if a else a if b else c"),
         (Choice(A, B, C) + 1, "(b if a else c) + 1"),
         (W.at(A + 1), "w[a + 1]"),
         (W.at("i", "j"), "w[i, j]"),
-        (W.at("i", Span(A, B)), "w[i, a : b]"),
+        (W.at("i", Slice(A, B)), "w[i, a : b]"),
         (W.cut(A, 4), "w[a : a + 4]"),
         (W.before(3), "w[: 3]"),
         (W.after(A * 2), "w[a * 2 :]"),
@@ -79,11 +80,11 @@ SOURCES = [p for folder in ("ppl/compiler/emit", "ppl/training/columns") for p i
         (call(W.dot("reshape"), -1), "w.reshape(-1)"),
         (call("f", W.at(0), 1.5, True, (3, 2)), "f(w[0], 1.5, True, (3, 2))"),
         (Tuple((A,)), "(a,)"),
-        (term(Poly.of("n") * 6 + Poly.of("n") * "k" + 2), "2 + k * n + n * 6"),
+        (as_expression(Poly.of("n") * 6 + Poly.of("n") * "k" + 2), "2 + k * n + n * 6"),
         (A * (Poly.of("n") * 6), "a * n * 6"),
         (A * (Poly.of("n") + 6), "a * (6 + n)"),
         (A + (Poly.of("n") + 6), "a + (6 + n)"),
-        (term(Poly()), "0"),
+        (as_expression(Poly()), "0"),
     ],
     ids=lambda x: x if isinstance(x, str) else "",
 )
@@ -103,7 +104,7 @@ def _random(rng, depth):
         (x * y, u * v),
         (-x, -u),
         (Choice(compare(x, "<", y), y, z), v if u < v else t),
-        (Choice(Both((compare(x, "<=", y), Unary("not", compare(y, ">", z)))), x, z), u if u <= v and not v > t else t),
+        (Choice(And((compare(x, "<=", y), Unary("not", compare(y, ">", z)))), x, z), u if u <= v and not v > t else t),
         (call("max", x, y), max(u, v)),
         (Index(Tuple((x, y, z)), Literal(1)), v),
     ]
@@ -119,7 +120,7 @@ def test_printed_expressions_compute_what_the_records_say():
 
 def test_statements():
     body = [
-        assign(names("lo", "hi"), Tuple((A, B))),
+        assign(name_tuple("lo", "hi"), Tuple((A, B))),
         loop("i", "n", [add_to(W.at("i"), A), add_to(W.at("i"), B, "-")]),
         loop("t", -1, [do("step", "t")], Poly.of("n") + 1, -1),
         While(compare(A, ">=", 0), (assign(A, A - 1),)),
@@ -127,7 +128,7 @@ def test_statements():
         Assign(W.at(0), Literal(0), note="why"),
         Return(W.at(0)),
     ]
-    assert python.lines(body) == [
+    assert python.statement_lines(body) == [
         "lo, hi = a, b",
         "for i in range(n):",
         "    w[i] += a",
@@ -172,20 +173,20 @@ def test_names_and_replacements():
     body = (loop("i", "n", [assign("x", W.at("i") + A), assign(W.at("i"), call("f", "x"))]),)
     found = names_in(*body)
     assert found.used == {"n", "x", "w", "i", "a", "f"} and found.bound == {"i", "x"}
-    other = rebuilt(body, lambda x: Name("v") if x == W else None)
-    assert python.lines(other)[1:] == ["    x = v[i] + a", "    v[i] = f(x)"]
+    other = rewrite_records(body, lambda x: Name("v") if x == W else None)
+    assert python.statement_lines(other)[1:] == ["    x = v[i] + a", "    v[i] = f(x)"]
     assert names_in(*body) == found
 
 
 def test_sums_in_blocks():
     summed = [assign("s", Name("s") + Name("h").at("r") * A)]
-    made = blocked("r", Name("n"), ["h"], summed, ["s"])
+    made = block_double_sums("r", Name("n"), ["h"], summed, ["s"])
     x, n = np.arange(700, dtype=np.float64), 700
     scope = {"h": x, "a": 2.0, "n": n, "s": 0.0, "F": float, "part": lambda array, start, size: array[start:][:size]}
-    exec("\n".join(python.lines(made)), scope)
+    exec("\n".join(python.statement_lines(made)), scope)
     assert scope["s"] == 2.0 * x.sum()
-    assert python.lines(made)[0] == "for r0 in range(0, n, 256):"
-    assert blocked("r", Name("n"), ["h"], [assign("s", Name("s") + W.at(A + "r"))], ["s"]) is None
+    assert python.statement_lines(made)[0] == "for r0 in range(0, n, 256):"
+    assert block_double_sums("r", Name("n"), ["h"], [assign("s", Name("s") + W.at(A + "r"))], ["s"]) is None
 
 
 @pytest.mark.parametrize("target", ["cpu", "cuda"])
@@ -240,4 +241,4 @@ def test_any_text_may_stand_in_a_docstring(doc):
 
 
 def test_an_if_without_statements_is_printed():
-    assert python.lines([If(A, ())]) == ["if a:", "    pass"]
+    assert python.statement_lines([If(A, ())]) == ["if a:", "    pass"]

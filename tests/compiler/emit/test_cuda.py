@@ -11,7 +11,7 @@ import pytest
 
 import ppl
 from benchmarks.workloads.cubins import types_of
-from ppl.compiler.emit.code import python
+from ppl.compiler.emit import python
 from ppl.errors import ModelError
 from ppl.kernels.cuda import ptx
 from ppl.runtime.executable import compile_request
@@ -23,6 +23,7 @@ pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="NUMBA_DI
 
 
 RACES = ["races", "branches", "pieces", "lanes_of_draws"]
+
 SHARE = [
     *("graphs every=11", "laws every=13", "laws rows=7 every=17", "distributions every=70", "loops every=17"),
     *("calls every=17", "users several", "unordered team softmax_matrix", "unordered block dense_layers"),
@@ -30,6 +31,7 @@ SHARE = [
 """What is checked in every run of the tests; dtypes take turns."""
 
 WHOLE = ("graphs", "laws", "loops", "distributions", "replays", "calls", "users")
+
 ALL = [
     "races",
     *(f"{what} dtype={dtype}" for what in WHOLE for dtype in DTYPES),
@@ -72,6 +74,7 @@ def test_the_checked_build_runs_in_the_simulator(what):
 
 SPILLED = {"linear_algebra": 8}
 """Bytes of registers that do not fit."""
+
 COMPILED = [("scalar_rebar", (8, 0)), ("dense_layers", (9, 0)), ("scanned", (8, 0))]
 """What is compiled in every run of the tests."""
 

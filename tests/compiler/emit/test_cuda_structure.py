@@ -7,13 +7,15 @@ import pytest
 from benchmarks import cuda_programs
 from benchmarks.workloads import cubins
 from benchmarks.workloads.cubins import executable_of
-from ppl.compiler.emit.cuda.accounts import Accounts
+from ppl.compiler.emit.cuda.traffic import ProgramTraffic
 from ppl.compiler.schedule.stages import Opaque
 from ppl.kernels.cuda import ptx
-from ppl.runtime.devices.accounts import accounts_of
+from ppl.runtime.cuda import account_for_call
 
 PROGRAMS = cuda_programs.suite()
+
 WITH_PRODUCTS = ["belief net (W3)", "belief net, DisARM (W3)", "VAE (W4)", "categorical VAE (W4)", "RBM (W5)"]
+
 BYTES = {"pathwise units (W2)": 1.5, "belief net, DisARM (W3)": 1.5, "VAE (W4)": 1.5, "policy (W7)": 1.5,
          "gamma units (W8)": 1.5, "regression": 1.5, "belief net (W3)": 1.6, "categorical VAE (W4)": 1.6,
          "RBM (W5)": 1.8}  # fmt: skip
@@ -25,9 +27,9 @@ def emitted(name: str):
     return executable_of(PROGRAMS[name].build(), "gradient")
 
 
-def accounts(name: str, rows: int | None = None) -> Accounts:
+def accounts(name: str, rows: int | None = None) -> ProgramTraffic:
     made = PROGRAMS[name]
-    return accounts_of(emitted(name), rows or made.rows, made.particles)
+    return account_for_call(emitted(name), rows or made.rows, made.particles)
 
 
 @pytest.mark.parametrize(("name", "most"), [("toy (W1)", 1), ("regression", 4)])

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ppl.ir import ops
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.runtime.executable import compile_request
 from tests.compiler.graphs import DATA, Graph, check, request_of
 

@@ -11,24 +11,28 @@ import numpy as np
 import pytest
 
 import ppl
+import ppl.random
 from ppl import Normal
-from ppl.compiler.lower.identifiers import stem
+from ppl.compiler.lower.sizes import value_stem
 from ppl.estimators import ScoreFunction
 from tests.program.test_c_library import compiler
 
 HOSTILE = ("1st_layer", "é", "²", "class", "_1", "a b", "a_b", "\n")
+
 MORE = (
     *HOSTILE, "1", "{0}", "w_1", "2.5", "1_1", "٣", "None", "_", "__", "__name__", "'", '"""', "\\", "%s", "*/", "\x00",
     "x", "grad", "n_data", "t0", "range", "long" * 100,
 )  # fmt: skip
+
 X = np.random.default_rng(0).normal(size=5)
+
 N = len(HOSTILE)
 
 
 @pytest.mark.tiny
 @pytest.mark.parametrize("name", MORE)
 def test_a_stem_begins_an_identifier(name):
-    assert f"{stem(name)}_1".isidentifier() and not keyword.iskeyword(f"{stem(name)}_1")
+    assert f"{value_stem(name)}_1".isidentifier() and not keyword.iskeyword(f"{value_stem(name)}_1")
 
 
 def renamed(function, name):
@@ -63,6 +67,7 @@ def declare(x, i, name):
 
 
 DOUBLE, SLOPE, KEYED = numba.njit(double), numba.njit(slope), numba.njit(drawn)
+
 PLACES = np.arange(N)
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from ppl.checked import CHECKED
-from ppl.compiler.emit import llvm
+from ppl.compiler.emit import llvm, python
 from ppl.compiler.emit.code import (
+    And,
     Argument,
     Assign,
     Binary,
-    Both,
     Choice,
     Function,
     Import,
@@ -20,7 +20,7 @@ from ppl.compiler.emit.code import (
     Name,
     Raise,
     Return,
-    Span,
+    Slice,
     Statement,
     Tuple,
     Unary,
@@ -31,26 +31,28 @@ from ppl.compiler.emit.code import (
     compare,
     do,
     loop,
-    names,
-    python,
+    name_tuple,
     when,
 )
-from ppl.kernels.cpu.memory import views
+from ppl.kernels.cpu import memory
 from ppl.kernels.internals import lowering
 from ppl.runtime import cache
 
 pytestmark = pytest.mark.skipif(CHECKED, reason="Numba compiles the functions of the checked build")
 
 NP = Name("np")
+
 X, Y, N, S, K = map(Name, "xynsk")
+
 IMPORTS = (
-    Import("ppl.kernels.config", "jit", "jit"),
-    Import("ppl.kernels.cpu.memory.views", "part", "part"),
-    Import("ppl.kernels.cpu.memory.views", "tail", "tail"),
-    Import("ppl.kernels.cpu.memory.views", "clear", "clear"),
+    Import("ppl.kernels.decorators", "jit", "jit"),
+    Import("ppl.kernels.cpu.memory", "part", "part"),
+    Import("ppl.kernels.cpu.memory", "tail", "tail"),
+    Import("ppl.kernels.cpu.memory", "clear", "clear"),
     Import("ppl.kernels.scalar", "f32", "m"),
 )
-CONSTANTS = (Assign(names("F", "I", "U"), Tuple((NP.dot("float32"), NP.dot("int64"), NP.dot("uint64")))),)
+
+CONSTANTS = (Assign(name_tuple("F", "I", "U"), Tuple((NP.dot("float32"), NP.dot("int64"), NP.dot("uint64")))),)
 
 
 def made(*body: Statement, arguments: str = "x y n", more: tuple[Function, ...] = ()) -> Module:
@@ -64,7 +66,7 @@ def both(module: Module, dtype: str = "float32"):
     source = python.module(module)
     functions = [item for item in module.items if isinstance(item, Function)]
     found = cache.load(source, {"kept_off_the_disk": True}, functions, dtype).f
-    plain = {"part": views._plain_part, "tail": views._plain_tail, "clear": views._plain_clear}
+    plain = {"part": memory._plain_part, "tail": memory._plain_tail, "clear": memory._plain_clear}
     return FunctionType(found.py_func.__code__, {**found.py_func.__globals__, **plain}), found
 
 
@@ -75,7 +77,7 @@ def check(module: Module, n: int = 5, dtype: str = "float32", size: int = 40) ->
         rng = np.random.default_rng(0)
         x, y = rng.normal(size=size).astype(dtype), np.zeros(size, dtype)
         ends.append((f(x, y, n), x, y))
-    assert functions[1].signatures and functions[1].py_func not in lowering.refused
+    assert functions[1].signatures and functions[1].py_func not in lowering.refusals
     (a, *arrays), (b, *others) = ends
     assert b is None if a is None else float(b) == pytest.approx(float(a), rel=1e-6)
     for one, other in zip(arrays, others, strict=True):
@@ -108,7 +110,7 @@ CASES = {
     "no result": made(Return(None)),
     "chains of comparisons": made(Return(Choice(compare(0, "<=", N, "<", 7), call("I", 3), call("I", 4)))),
     "nothing behind a test that fails": made(
-        Return(Choice(Both((compare(N, ">", 100), compare(X.at(Literal(10**12)), ">", 0))), call("I", 1), call("I", 2)))
+        Return(Choice(And((compare(N, ">", 100), compare(X.at(Literal(10**12)), ">", 0))), call("I", 1), call("I", 2)))
     ),
     "a side that is not computed": made(
         assign("s", Choice(compare(N, ">", 100), X.at(Literal(10**12)), X.at(2))), Return(S)
@@ -165,7 +167,7 @@ CASES = {
     "rows and columns": made(
         assign("z", call(call("part", X, 0, 12).dot("reshape"), 3, 4)),
         assign("h", Name("z").at(1)),
-        Return(Name("h").at(2) + Name("z").at(2, 3) + Name("z").at(2, Span(None, None)).at(1)),
+        Return(Name("h").at(2) + Name("z").at(2, 3) + Name("z").at(2, Slice(None, None)).at(1)),
     ),
     "new words": made(
         assign("k", call(NP.dot("empty"), 3, "I")),
@@ -177,7 +179,9 @@ CASES = {
         loop("i", N, [assign(Y.at("i"), call(Name("m").dot("tanh"), X.at("i")))]),
         Return(call(Name("m").dot("select"), compare(X.at(0), "<", 0.0), call("F", 1.0), call("F", 2.0))),
     ),
-    "several values at once": made(assign(names("a", "b"), Tuple((X.at(0), X.at(1)))), Return(Name("a") - Name("b"))),
+    "several values at once": made(
+        assign(name_tuple("a", "b"), Tuple((X.at(0), X.at(1)))), Return(Name("a") - Name("b"))
+    ),
     "words of bits": made(Return(call("F", Binary("&", call("U", N), call("U", 6))))),
     "other functions of the module": made(
         Return(call("g", X, N, 2)),
@@ -211,7 +215,7 @@ def test_numba_compiles_what_the_writer_refuses(body):
     plain, compiled = both(made(*body))
     x = np.arange(40, dtype=np.float32)
     assert compiled(x, x.copy(), 5) == plain(x, x.copy(), 5)
-    assert compiled.py_func in lowering.refused
+    assert compiled.py_func in lowering.refusals
 
 
 def test_the_printer_is_part_of_a_modules_name(monkeypatch):

@@ -9,9 +9,9 @@ import pytest
 import ppl
 from ppl import Normal
 from ppl.checked import CHECKED
-from ppl.compiler.emit import sums
-from ppl.compiler.emit.code import Argument, For, Function, Name, assign, call, do, loop, pieces
-from ppl.compiler.emit.llvm import overlaps
+from ppl.compiler.emit import kernels, slab_reductions
+from ppl.compiler.emit.code import Argument, For, Function, Name, assign, call, do, loop
+from ppl.compiler.emit.llvm import aliasing
 
 STEPS, ROWS = 10, 5000
 
@@ -50,9 +50,9 @@ def gradient(data):
 def test_pieces_and_long_sums_change_no_bit(monkeypatch):
     data = np.random.default_rng(0).normal(size=(ROWS, STEPS)).astype(np.float32)
     whole, loss, grad = gradient(data)
-    monkeypatch.setattr(pieces, "LONG_KERNEL", 3)
-    monkeypatch.setattr(sums, "MANY_SUMS", 5)
-    monkeypatch.setattr(overlaps, "MOST", 6)
+    monkeypatch.setattr(kernels, "LONG_KERNEL", 3)
+    monkeypatch.setattr(slab_reductions, "MANY_SUMS", 5)
+    monkeypatch.setattr(aliasing, "MOST", 6)
     cut, same, found = gradient(data)
     assert "_part_" not in whole and len(re.findall(r"^def rows_\w+_part_", cut, re.MULTILINE)) > 4
     assert "merge_slabs(" in whole and "merge_slabs(" not in cut and "grad[2] = w[" in cut
@@ -71,14 +71,14 @@ def _turn(target, source):
 
 
 def test_a_kernel_is_cut_where_no_local_lives_on(monkeypatch):
-    monkeypatch.setattr(pieces, "LONG_KERNEL", 1)
+    monkeypatch.setattr(kernels, "LONG_KERNEL", 1)
     alone = _kernel(_turn("x", "y"))
-    assert pieces.pieces(alone) == [alone]
+    assert kernels.split_kernel(alone) == [alone]
     total = assign("s", call("sum", "y"))
     lives = _kernel(total, _turn("x", "y"), _turn("y", "x"), assign(Name("x").at(0), "s"), _turn("y", "y"))
-    first, second = pieces.pieces(lives)
+    first, second = kernels.split_kernel(lives)
     assert [f.name for f in (first, second)] == ["f", "f_part_1"]
     assert [sum(isinstance(x, For) for x in f.body) for f in (first, second)] == [2, 1]
     assert first.body[1] == total and second.body[0] == do("prefer_full_width")
-    assert [a.name for a in second.arguments] == ["y", "n"] and second.apart == ("y",)
+    assert [a.name for a in second.arguments] == ["y", "n"] and second.noalias == ("y",)
     assert first.body[1:] + second.body[1:] == lives.body[1:]

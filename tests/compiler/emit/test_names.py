@@ -8,12 +8,15 @@ import pytest
 
 import ppl
 from ppl import Normal
-from ppl.compiler.lower.identifiers import PREFIXES, identifier, stem
+from ppl.compiler.lower.sizes import RESERVED_PREFIXES, identifier, value_stem
 from ppl.errors import ModelError, TooLargeError
 
 RNG = np.random.default_rng(0)
+
 SHORT, LONG = RNG.normal(size=7), RNG.normal(size=300)
+
 PLAIN, ALIKE = ("a", "b"), ("a b", "a_b")
+
 both = pytest.mark.parametrize("names", [ALIKE, ("é", "ü"), ("a X20_b", "a_X20_X20_b")])
 
 
@@ -36,10 +39,10 @@ def test_identifiers_can_be_read_back():
 
 
 @pytest.mark.tiny
-@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("prefix", RESERVED_PREFIXES)
 def test_names_of_values_begin_as_no_others_do(prefix):
-    assert stem(f"{prefix}rows") == f"v_{prefix}rows"
-    assert stem("b/network.output") == "b_network_output"
+    assert value_stem(f"{prefix}rows") == f"v_{prefix}rows"
+    assert value_stem("b/network.output") == "b_network_output"
 
 
 def two_plates(first, second):

@@ -9,7 +9,8 @@ from llvmlite.binding import get_host_cpu_features
 
 import ppl
 from ppl.checked import CHECKED
-from ppl.compiler.emit.code import Argument, Function, Name, assign, call, do, loop, python
+from ppl.compiler.emit import python
+from ppl.compiler.emit.code import Argument, Function, Name, assign, call, do, loop
 from ppl.runtime import cache
 from tests.compiler.emit.test_llvm import N, X, both, check, made
 
@@ -56,6 +57,7 @@ def run(g, *calls, n=3, size=600):
 
 
 FEATURES = get_host_cpu_features()
+
 WIDEST = 16 if FEATURES.get("avx512f") else 8 if FEATURES.get("avx") else 4
 """Floats in a vector of this processor."""
 

@@ -11,12 +11,14 @@ from ppl.compiler.surrogate.variants import build_gradient
 from ppl.estimators import DisARM, Rebar, ScoreFunction
 from ppl.ir import ops
 from ppl.ir.node import make
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.types import PARTICLES
 from ppl.runtime.executable import compile_request
 from tests.compiler.graphs import Graph, request_of
 
 MIN_ROWS = CPU.rewrites.long_event
+
 N = MIN_ROWS + 37
 
 

@@ -10,6 +10,7 @@ from ppl.errors import ParameterError
 from ppl.training import batches as fit_data
 
 N, D, ROWS = 50, 21, 300
+
 RNG = np.random.default_rng(0)
 
 
@@ -86,6 +87,6 @@ def test_indices_beyond_a_table_read_its_ends_and_are_refused(clipped):
 def test_rows_in_compiled_order_are_those_of_a_sort(monkeypatch):
     for n in (1, 2, 3, 1000, 4096, 20_001, 300_000):  # some of the last agree in 32 bits
         monkeypatch.setattr(fit_data, "SHUFFLED_COMPILED", 1 << 30)
-        want = fit_data.permutation(5, 2, n)
+        want = fit_data.epoch_permutation(5, 2, n)
         monkeypatch.setattr(fit_data, "SHUFFLED_COMPILED", 1)
-        np.testing.assert_array_equal(fit_data.permutation(5, 2, n), want)
+        np.testing.assert_array_equal(fit_data.epoch_permutation(5, 2, n), want)

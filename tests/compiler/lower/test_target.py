@@ -87,7 +87,9 @@ def test_machines_make_other_programs():
     assert found["split"].regions > found["cpu"].regions
     assert not any(stage.tiles for stage in found["split"].stages)
     assert any(stage.tiles for stage in found["cpu"].stages)
-    assert not any(stage.owned for stage in found["cpu"].stages) and any(stage.owned for stage in found["rows"].stages)
+    assert not any(stage.partitioned for stage in found["cpu"].stages) and any(
+        stage.partitioned for stage in found["rows"].stages
+    )
     small = {name: compile_request(graphs.request_of(graphs.GRAPHS["scalar_rebar"]()), target=t).unrolled
              for name, t in (("cpu", CPU), *MACHINES.items())}  # fmt: skip
     assert small == {"cpu": True, **dict.fromkeys(MACHINES, False)}

@@ -5,7 +5,8 @@ import pytest
 
 from ppl.compiler.lower.request import Request
 from ppl.ir import ops
-from ppl.ir.reference.interpret import Env, evaluate
+from ppl.ir.reference.environment import Env
+from ppl.ir.reference.interpret import evaluate
 from ppl.ir.types import PARTICLES, Axis, Kind
 from ppl.runtime.executable import compile_request
 

@@ -7,13 +7,15 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Normal
-from ppl.compiler.plan.choice import expected_variance
-from ppl.compiler.plan.expected import LAGS
+from ppl.compiler.plan.closed_form_variance import AVERAGE_LAG
+from ppl.compiler.plan.decision_table import expected_variance
 from ppl.estimators import BonnetPrice, DisARM, Pathwise, ScoreFunction
 
 P = np.array([0.5, 0.25, 0.5, 0.25])
 """Own noise of a unit: none at even odds, as much as another's at one to three; a half on average."""
+
 WEIGHTS = np.ones(4)
+
 PATH, PRICE, SCORE = Pathwise(), BonnetPrice(), ScoreFunction("optimal")
 
 
@@ -59,7 +61,7 @@ def of_pairs():
     ("estimator", "particles", "exact"),
     [
         (DisARM(), 1, of_pairs),
-        (ScoreFunction("moving_average"), 1, lambda: LAGS * of_score(1, None)),
+        (ScoreFunction("moving_average"), 1, lambda: AVERAGE_LAG * of_score(1, None)),
         (ScoreFunction("leave_one_out"), 3, lambda: of_score(3, "others")),
     ],
 )

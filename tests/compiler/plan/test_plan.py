@@ -8,7 +8,7 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Categorical, Normal, OneHotCategorical, Uniform, estimators
-from ppl.compiler.plan.choice import TABLE, make_plan
+from ppl.compiler.plan.decision_table import TABLE, choose_estimators
 from ppl.compiler.surrogate.variants import build_gradient
 from ppl.errors import EstimatorError
 from ppl.estimators import (
@@ -136,7 +136,7 @@ def test_measure_valued_pairs_are_taken_by_name_only():
     assert rejected["MeasureValued()"] == "ranked after ScoreFunction(baseline='moving_average')"
     choice = plan_of(LAWS["jump"]().objective, estimators=MeasureValued())["z"]
     assert choice.estimator == MeasureValued() and choice.copies == 3
-    assert "2 evaluations beside the trunk's" in choice.reason
+    assert "2 evaluations beside the primal's" in choice.reason
     assert plan_of(bernoulli(2), estimators={"b": ARM()})["b"].copies == 2
 
 
@@ -387,8 +387,8 @@ def test_the_plan_indexes_and_prints():
 
 def test_plans_do_not_depend_on_the_order_of_the_dict_entries_of_distinct_nodes():
     graph = ppl.compile(deep, data=(X,)).prepare().graph
-    one = make_plan(graph, {"enc/h1": Rebar(), "enc/h2": ScoreFunction()})
-    two = make_plan(graph, {"enc/h2": ScoreFunction(), "enc/h1": Rebar()})
+    one = choose_estimators(graph, {"enc/h1": Rebar(), "enc/h2": ScoreFunction()})
+    two = choose_estimators(graph, {"enc/h2": ScoreFunction(), "enc/h1": Rebar()})
     assert one.estimators == two.estimators and list(one) == list(two)
 
 
@@ -469,7 +469,9 @@ def test_the_documentation_lists_the_table_and_every_estimator():
 
 def test_no_advice_is_looked_for_in_a_sum_of_very_many_nodes(monkeypatch):
     """It takes a time that grows with the cube of their number: minutes for a loop that is written out."""
-    monkeypatch.setattr("ppl.compiler.plan.tables.cut", lambda *arguments: pytest.fail("advice was looked for"))
+    monkeypatch.setattr(
+        "ppl.compiler.plan.feasibility.cut_to_budget", lambda *arguments: pytest.fail("advice was looked for")
+    )
 
     @ppl.model
     def coupled():

@@ -109,7 +109,7 @@ def test_results_do_not_depend_on_where_rows_lie(name, tile, monkeypatch):
     graphs.assume(monkeypatch, buffers={"tile_rows": tile})
     assert columns_of(MODELS[name]()[0])
     loss, grads = _results(MODELS[name]())
-    monkeypatch.setattr("ppl.compiler.schedule.regions.by_columns", lambda *arguments: None)
+    monkeypatch.setattr("ppl.compiler.schedule.scheduler.choose_structure_of_arrays", lambda *arguments: None)
     assert not columns_of(MODELS[name]()[0])
     expected, others = _results(MODELS[name]())
     np.testing.assert_allclose(loss, expected, rtol=1e-13)

@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 
 import ppl
+from ppl.compiler.lower.request import Request
 from ppl.compiler.lower.target import CPU
 from ppl.errors import FitError
 from ppl.ir import ops
 from ppl.ir.node import make
 from ppl.ir.rewrites.simplify import simplify
-from ppl.kernels.cpu.parallel.slabs import share_start
-from ppl.runtime.executable import Executable, Request, compile_request
+from ppl.kernels.cpu.threads.slabs import partition_start
+from ppl.runtime.executable import Executable, compile_request
 from tests.compiler import graphs
 
 WIDE, HIDDEN = 70, 52
+
 THREADS = (1, 2, 3)
 
 
@@ -59,7 +61,7 @@ def tied() -> graphs.Graph:
 
 def shared_rows(executable: Executable) -> list[int]:
     """Rows of the results of the products that regions own."""
-    return [step.shared for stage in executable.stages for step in stage.owned]
+    return [step.shared for stage in executable.stages for step in stage.partitioned]
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 37, 101])
@@ -99,7 +101,7 @@ def test_small_and_read_gradients_are_not_owned(monkeypatch):
 def test_shares_cover_everything_once():
     for size in (0, 1, 3, 7, 41, 784):
         for parts in (1, 2, 3, 16):
-            ends = [share_start(size, part, parts) for part in range(parts + 1)]
+            ends = [partition_start(size, part, parts) for part in range(parts + 1)]
             assert ends[0] == 0 and ends[-1] == size and ends == sorted(ends)
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.kernels.cpu.parallel.threads import num_threads
+from ppl.kernels.cpu.threads.thread_count import num_threads
 
 MANY, FEW, WIDTH = 1_000_000, 20_000, 8
+
 TILES = 4_000_000  # bytes a thread: activations of a tile of rows, and what Python itself allocates
 
 

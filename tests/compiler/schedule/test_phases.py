@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 import ppl
-from ppl.compiler.schedule.fusion import Loop
-from ppl.compiler.schedule.phases import FUNCTIONS
-from ppl.compiler.schedule.stages import Cluster
+from ppl.compiler.schedule.loop_fusion import VECTOR_FUNCTIONS
+from ppl.compiler.schedule.stages import Cluster, Loop
 from ppl.runtime.executable import compile_request
 from tests.compiler import graphs
 
@@ -27,7 +26,7 @@ def _row_loops(executable):
 
 
 def _functions(loop):
-    return [op.node.op for op in loop.ops() if len(op.domain) == 1 and op.node.op in FUNCTIONS]
+    return [op.node.op for op in loop.ops() if len(op.domain) == 1 and op.node.op in VECTOR_FUNCTIONS]
 
 
 def _program(counts):
@@ -54,7 +53,7 @@ def test_functions_of_rows_share_no_loop_with_scalar_products(counts):
 
 
 def test_a_target_without_phases_keeps_them_together(monkeypatch):
-    graphs.assume(monkeypatch, fusion={"vectors_apart": False})
+    graphs.assume(monkeypatch, fusion={"split_vector_loops": False})
     request = graphs.request_of(graphs.GRAPHS["regression"]())
     loops = list(_row_loops(compile_request(request, "float32", "cpu")))
     assert any(_functions(loop) and not loop.innermost for loop in loops)
@@ -62,7 +61,7 @@ def test_a_target_without_phases_keeps_them_together(monkeypatch):
 
 def test_what_rows_would_store_is_weighed_against_the_functions(monkeypatch):
     """Where no entry may be carried from one loop to another, all stay together."""
-    monkeypatch.setattr("ppl.compiler.schedule.phases.CARRIED_ENTRIES", 0)
+    monkeypatch.setattr("ppl.compiler.schedule.loop_fusion.CARRIED_ENTRIES", 0)
     loops = list(_row_loops(_program(False).prepare().executable("gradient")))
     assert [loop.innermost for loop in loops if _functions(loop)] == [False]
 
@@ -90,7 +89,7 @@ def test_functions_of_few_particles_take_rows_in_their_innermost_loop():
     plate = next(stage.row for stage in executable.stages if stage.row is not None)
     steps = [step for stage in executable.stages if stage.row is not None for step in stage.steps]
     loops = [loop for step in steps if isinstance(step, Cluster) for loop in _loops(step.items)]
-    dear = [x for x in loops if any(op.node.op in FUNCTIONS for op in x.items if not isinstance(op, Loop))]
+    dear = [x for x in loops if any(op.node.op in VECTOR_FUNCTIONS for op in x.items if not isinstance(op, Loop))]
     assert dear and all(x.innermost and x.token == plate for x in dear)
     other, _ = _logistic(1)
     loss, grads = program.value_and_grad(program.init(0), *data)

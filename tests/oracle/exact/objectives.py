@@ -1,8 +1,7 @@
 """The terms of an objective, written from its model and guide: expected costs, ELBO, multi-sample bound, likelihood.
 
 The models are traced here, loops over time written out step by step; what the objective itself would make of them is
-not looked at.
-"""
+not looked at."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ppl.ir.node import Node
-from ppl.lang.context import Written, writing
+from ppl.lang.context import UnrollPolicy, unrolling
 from ppl.lang.trace import Factor, Site, SiteKind, Trace
 from ppl.lang.tracing import trace_model
 from tests.oracle.exact import densities
@@ -34,7 +33,7 @@ class Problem(NamedTuple):
 
 def _traced(model: Any, data: Mapping[str, Any], **options: Any) -> Trace:
     """The trace of a model whose loops over time are written out."""
-    with writing(Written(names=None)):
+    with unrolling(UnrollPolicy(names=None)):
         return trace_model(model, dict(data), **options)
 
 

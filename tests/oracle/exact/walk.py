@@ -11,7 +11,7 @@ import numpy as np
 from ppl.ir.node import Node
 from ppl.ir.types import Axis
 from ppl.lang.trace import Site
-from tests.oracle.exact import variables
+from tests.oracle.exact import tables, variables
 from tests.oracle.exact.errors import Unstated, Unsupported
 from tests.oracle.exact.layout import Layout
 
@@ -97,7 +97,7 @@ def read(term: Term) -> Reading:
     for site in out.sites:
         made = variables.SiteVariables(site)
         both = site.name in out.live and site.name in out.frozen
-        if both and (not made.coupled or variables.tables.is_discrete(site.dist) or made.kind == "Mixture"):
+        if both and (not made.coupled or tables.is_discrete(site.dist) or made.kind == "Mixture"):
             raise Unstated(f"{term.name} reads {site.name} both directly and behind stop_gradient")
     return out
 
@@ -114,7 +114,7 @@ def _ordered(sites: list[Site], term: Term) -> list[Site]:
     while left:
         done = {s.name for s in out}
         ready = [s for s in left if above[s.name] <= done]
-        best = min(ready, key=lambda s: (s.name in term.hidden, not variables.tables.is_discrete(s.dist)))
+        best = min(ready, key=lambda s: (s.name in term.hidden, not tables.is_discrete(s.dist)))
         if best.name not in term.hidden and done & term.hidden:
             raise Unsupported(f"{best.name} depends on what {term.name} sums inside a logarithm")
         out.append(best)

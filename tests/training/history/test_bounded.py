@@ -8,13 +8,13 @@ import pytest
 
 import ppl
 from ppl.errors import DataError, MissingFileError, OptionError
-from ppl.training.history import file as files
-from ppl.training.history import record as records
-from ppl.training.history.thinned import Thinned
+from ppl.training import history as records
+from ppl.training.history import WindowMeans
 from ppl.training.optim import SGD, Adam
 from tests.training.sweeps.builds import X, program
 
 fit = functools.partial(ppl.fit, progress=False)
+
 WAYS = {"in place": Adam(0.05), "step by step": {"*": Adam(0.05)}}
 
 
@@ -22,7 +22,7 @@ WAYS = {"in place": Adam(0.05), "step by step": {"*": Adam(0.05)}}
 def test_windows_are_means_however_records_come(cuts):
     """After 103 records and at most 8 windows: 16 records each, as many as fit."""
     table = np.column_stack([np.arange(1.0, 104), np.random.default_rng(0).normal(size=(103, 2))])
-    kept = Thinned(8, 3)
+    kept = WindowMeans(8, 3)
     for part in np.split(table, cuts):
         kept.add(part)
     found = kept.records
@@ -31,14 +31,14 @@ def test_windows_are_means_however_records_come(cuts):
         window = table[16 * i : 16 * i + 16]
         assert row[0] == window[-1, 0]
         np.testing.assert_allclose(row[1:], window[:, 1:].mean(0), rtol=1e-13)
-    whole = Thinned(8, 3)
+    whole = WindowMeans(8, 3)
     whole.add(table)
     assert whole.records.tobytes() == found.tobytes()
 
 
 @pytest.fixture
 def often(monkeypatch):
-    monkeypatch.setattr(records, "BATCH", 3)
+    monkeypatch.setattr(records, "DRAIN_EVERY", 3)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -114,20 +114,20 @@ def test_a_full_disk_is_a_warning_until_too_much_waits(tmp_path, often, monkeypa
     def full(self):
         raise OSError(28, "No space left on device")
 
-    flush = files.HistoryFile.flush
-    monkeypatch.setattr(files.HistoryFile, "flush", full)
+    flush = records.HistoryFile.flush
+    monkeypatch.setattr(records.HistoryFile, "flush", full)
     path, calls = tmp_path / "h.csv", []
 
     def callback(step, state, metrics):
         calls.append(step)
         if step == 7:
-            monkeypatch.setattr(files.HistoryFile, "flush", flush)
+            monkeypatch.setattr(records.HistoryFile, "flush", flush)
 
     with pytest.warns(RuntimeWarning, match="No space left"):
         found = fit(program(), X, steps=9, batch_size=5, optimizer=SGD(0.1), history=path, callback=callback)
     assert ppl.load_history(path)["loss"].tolist() == found.history["loss"].tolist() and len(calls) == 9
-    monkeypatch.setattr(files.HistoryFile, "flush", full)
-    monkeypatch.setattr(files, "WAITING_BYTES", 0)
+    monkeypatch.setattr(records.HistoryFile, "flush", full)
+    monkeypatch.setattr(records, "MOST_UNWRITTEN_BYTES", 0)
     with pytest.raises(OSError, match="No space left"):
         fit(program(), X, steps=9, batch_size=5, optimizer=SGD(0.1), history=tmp_path / "i.csv")
 

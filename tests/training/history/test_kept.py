@@ -8,7 +8,7 @@ import pytest
 
 import ppl
 from ppl.errors import DataError, OptionError
-from ppl.training.history.tensorboard import _checksum
+from ppl.tensorboard import _masked_crc32c
 from ppl.training.optim import SGD
 from tests.training.sweeps.builds import X, program
 
@@ -75,7 +75,7 @@ def test_wrong_policies():
 def test_checksums_are_those_of_castagnoli():
     """Test vectors of RFC 3720, B.4, before the mask of TensorFlow's records."""
     for content, crc in ((bytes(32), 0x8A9136AA), (b"\xff" * 32, 0x62A8AB43), (bytes(range(32)), 0x46DD794E)):
-        (masked,) = struct.unpack("<I", _checksum(content))
+        (masked,) = struct.unpack("<I", _masked_crc32c(content))
         value = (masked - 0xA282EAD8) & 0xFFFFFFFF
         assert (value >> 17 | value << 15) & 0xFFFFFFFF == crc
 
@@ -88,7 +88,7 @@ def test_scalars_are_read_by_the_protocol_of_tensorboard(optimizer, tmp_path):
     content, read = path.read_bytes(), []
     while content:
         (length,) = struct.unpack("<Q", content[:8])
-        assert content[8:12] == _checksum(content[:8]) and content[12 + length : 16 + length] == _checksum(
+        assert content[8:12] == _masked_crc32c(content[:8]) and content[12 + length : 16 + length] == _masked_crc32c(
             content[12 : 12 + length]
         )
         read.append(events.Event.FromString(content[12 : 12 + length]))

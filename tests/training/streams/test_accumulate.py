@@ -7,7 +7,7 @@ import pytest
 
 import ppl
 from ppl.errors import DataError, OptionError
-from ppl.training.batches import permutation
+from ppl.training.batches import epoch_permutation
 from ppl.training.optim import SGD, AdaGrad, Adam
 from tests.faults import runs
 from tests.ranks.fake import checked, on_ranks
@@ -30,7 +30,7 @@ def test_gradients_of_minibatches_add_up():
     found = fit(program(), X, epochs=2, batch_size=5, accumulate=2, optimizer=SGD(0.1), seed=3)
     groups = []
     for epoch in range(2):
-        rows = X[permutation(3, epoch, 12)]
+        rows = X[epoch_permutation(3, epoch, 12)]
         groups += [[rows[:5], rows[5:10]], [rows[10:]]]
     np.testing.assert_allclose(found.state.params["mu"], _accumulated(groups), rtol=1e-12)
     assert found.state.step == 4 and len(found.history["loss"]) == 4
@@ -55,7 +55,7 @@ def test_baselines_noise_and_scaling_are_those_of_the_union(optimizer):
 
 def test_gradients_of_the_parts_are_those_of_the_program():
     """One step from the program's own gradients of two minibatches, at the same noise by rows of the data set."""
-    compiled, rows = runs.program(runs.mixed), permutation(5, 0, 60)
+    compiled, rows = runs.program(runs.mixed), epoch_permutation(5, 0, 60)
     state = compiled.init(5, runs.X)
     found = fit(compiled, runs.X, steps=1, batch_size=10, accumulate=2, optimizer=SGD(0.1), state=state)
     total = {name: np.zeros(np.shape(value)) for name, value in state.params.items()}

@@ -10,12 +10,14 @@ import pytest
 
 import ppl
 from ppl.errors import FitError
-from ppl.training.loops import Trainer
 from ppl.training.optim import SGD, Adam
-from ppl.training.streams.ahead import Ahead
+from ppl.training.prefetcher import Prefetcher
+from ppl.training.trainers import Trainer
 
 fit = functools.partial(ppl.fit, progress=False)
+
 ROWS = np.random.default_rng(3).normal(size=(640, 3))
+
 MANY = 20_000
 """Parameters that threads update together."""
 
@@ -59,7 +61,7 @@ def compiled(model):
 @pytest.fixture
 def calls(monkeypatch):
     """The number of steps of every call of a training loop; a reader that reads ahead is waited for."""
-    ready, run, found = Ahead.ready, Trainer.run, []
+    ready, run, found = Prefetcher.ready, Trainer.run, []
 
     def full(self):
         while self._thread.is_alive() and self._room._value:
@@ -70,7 +72,7 @@ def calls(monkeypatch):
         found.append(len(rates))
         return run(self, live, steps, rates, hypers)
 
-    monkeypatch.setattr(Ahead, "ready", full)
+    monkeypatch.setattr(Prefetcher, "ready", full)
     monkeypatch.setattr(Trainer, "run", counted)
     return found
 
@@ -89,7 +91,9 @@ def _same(one, other):
 
 
 SHIFT = np.array([0.1, 0.2, -0.3])
+
 INDEX = np.random.default_rng(1).integers(50, size=640)
+
 CASES = {
     "rows": (noisy, [(x, SHIFT) for (x,) in _parts([40] * 16, ROWS)]),
     "other lengths between": (noisy, [(x, SHIFT) for (x,) in _parts([40] * 5 + [24, 56] + [40] * 9, ROWS)]),

@@ -9,8 +9,8 @@ import time
 import pytest
 
 import ppl
+from ppl.training import prefetcher
 from ppl.training.optim import SGD
-from ppl.training.streams import ahead
 from tests.training.sweeps.builds import X, program
 
 fit = functools.partial(ppl.fit, progress=False)
@@ -48,7 +48,7 @@ def test_ctrl_c_ends_the_thread(ctrl_c):
 def test_ctrl_c_leaves_a_reader_behind_that_hangs(ctrl_c, monkeypatch):
     """Nothing can end a reader in a call that does not come back; the training ends without it, and so does Python."""
     free, closed = threading.Event(), threading.Event()
-    monkeypatch.setattr(ahead, "PATIENCE", 1000.0)
+    monkeypatch.setattr(prefetcher, "CLOSE_SECONDS", 1000.0)
     late = threading.Timer(30.0, free.set)
     late.start()
 

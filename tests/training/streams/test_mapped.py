@@ -7,7 +7,7 @@ import pytest
 
 import ppl
 from ppl.errors import DataError
-from ppl.training.batches import Rows
+from ppl.training.batches import ArrayBatches
 from ppl.training.optim import SGD, AdaGrad, Adam
 from tests.faults import runs
 from tests.training.sweeps import builds
@@ -23,7 +23,7 @@ def _mapped(array, path):
 @pytest.fixture
 def large(monkeypatch):
     """All data count as large."""
-    for module in ("ppl.training.batches", "ppl.training.in_place"):
+    for module in ("ppl.training.batches", "ppl.training.compiled_run"):
         monkeypatch.setattr(f"{module}.CONVERTED_BYTES", 0)
 
 
@@ -64,16 +64,16 @@ def test_tables_are_trained_by_the_rows_of_a_file(optimizer, tmp_path, large):
 def test_other_types_are_converted_batch_by_batch(tmp_path, large):
     bytes_ = np.random.default_rng(0).integers(0, 200, (30, 2)).astype(np.uint8)
     options = {"epochs": 2, "batch_size": 7, "optimizer": SGD(0.01), "seed": 3}
-    source = Rows(builds.program(), [_mapped(bytes_, tmp_path / "x.npy")], 7, None)
+    source = ArrayBatches(builds.program(), [_mapped(bytes_, tmp_path / "x.npy")], 7, None)
     assert source.gathers and source.data[0].dtype == np.uint8
     _same(fit(builds.program(), bytes_.astype(float), **options),
           fit(builds.program(), _mapped(bytes_, tmp_path / "x.npy"), **options))  # fmt: skip
 
 
 def test_small_files_are_read_at_once_and_large_arrays_are_not_copied(tmp_path, monkeypatch):
-    assert not Rows(builds.program(), [_mapped(builds.X, tmp_path / "x.npy")], 5, None).gathers
+    assert not ArrayBatches(builds.program(), [_mapped(builds.X, tmp_path / "x.npy")], 5, None).gathers
     monkeypatch.setattr("ppl.training.batches.CONVERTED_BYTES", 0)
-    source = Rows(builds.program(), [builds.X], 5, None)
+    source = ArrayBatches(builds.program(), [builds.X], 5, None)
     assert not source.gathers and np.shares_memory(source.data[0], builds.X)
     bound = builds.program().prepare(builds.X).binder.bind(source.data, check=False)
     assert np.shares_memory(bound.arrays[0], builds.X)

@@ -68,7 +68,7 @@ def killed_once(seed: int, folder: str) -> Any:
 
 def threads(seed: int) -> dict[str, Any]:
     """How many threads a worker may use."""
-    from ppl.kernels.cpu.parallel.threads import num_threads
+    from ppl.kernels.cpu.threads.thread_count import num_threads
 
     return {"threads": num_threads(), "pid": os.getpid()}
 

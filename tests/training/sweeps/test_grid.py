@@ -11,13 +11,12 @@ import pytest
 
 import ppl
 from ppl.errors import OptionError
-from ppl.training.sweep.code import code_of
-from ppl.training.sweep.grid import planned
+from ppl.sweeps.grid import hash_code, plan_runs
 from tests.training.sweeps.builds import mean
 
 
 def _shown(grid):
-    return [run.cells for run in planned(grid)]
+    return [run.cells for run in plan_runs(grid)]
 
 
 def test_all_combinations_in_order_the_last_fastest():
@@ -36,7 +35,7 @@ def test_what_alternatives_are():
         "optimizer": {"slow": ppl.optim.SGD(0.1), "fast": ppl.optim.Adam()},
         "list": [[1, 2]],
     }
-    runs = planned(grid)
+    runs = plan_runs(grid)
     assert len(runs) == 4
     assert runs[0].settings["shape"] == (3, 4) and runs[0].cells["shape"] == "(3, 4)"
     assert type(runs[0].settings["rate"]) is float and runs[0].settings["list"] == [1, 2]
@@ -92,31 +91,31 @@ def _long(number):
     ids=["dataclass", "terse", "partial", "dict"],
 )
 def test_values_whose_texts_are_alike_are_different_runs(made):
-    runs = planned({"a": [made(1.0), made(1.0 + 1e-12), made(1.0)]})
+    runs = plan_runs({"a": [made(1.0), made(1.0 + 1e-12), made(1.0)]})
     assert len(runs) == 2
 
 
 def test_laws_and_models_need_labels_and_schedules_do_not():
     for value in (ppl.Normal(0.0, 1.0), mean):
         with pytest.raises(OptionError, match="Give its values labels"):
-            planned({"a": [value]})
+            plan_runs({"a": [value]})
     rates = [
         ppl.optim.linear(1.0, 0.0, 10),
         ppl.optim.linear(1.0, 0.0, 20),
         ppl.optim.Adam(ppl.optim.cosine(1.0, 0.1, 9)),
     ]
-    assert len(planned({"a": rates})) == 3
+    assert len(plan_runs({"a": rates})) == 3
 
 
 def test_tables_are_known_by_their_content():
     pandas = pytest.importorskip("pandas")
     frames = [pandas.DataFrame({"a": _long(x)}) for x in (1.0, 1.0 + 1e-12, 1.0)]
-    assert len(planned({"a": frames})) == 2
+    assert len(plan_runs({"a": frames})) == 2
 
 
 def test_keys_do_not_depend_on_the_order_of_settings():
-    one, other = planned({"a": 1, "b": "x"})[0], planned({"b": "x", "a": 1})[0]
-    assert one.key == other.key != planned({"a": "x", "b": 1})[0].key
+    one, other = plan_runs({"a": 1, "b": "x"})[0], plan_runs({"b": "x", "a": 1})[0]
+    assert one.key == other.key != plan_runs({"a": "x", "b": 1})[0].key
 
 
 @pytest.mark.parametrize(
@@ -136,7 +135,7 @@ def test_keys_do_not_depend_on_the_order_of_settings():
 )
 def test_what_is_no_grid_is_refused(grid, words):
     with pytest.raises(OptionError, match=words):
-        planned(grid)
+        plan_runs(grid)
 
 
 def test_a_label_stands_for_what_has_no_meaning():
@@ -147,7 +146,7 @@ def test_code_counts_and_comments_do_not():
     def made(text):
         scope = {}
         exec(text, scope)
-        return code_of(scope["f"])
+        return hash_code(scope["f"])
 
     first = made("def g(x):\n    return x + 1\ndef f(x):\n    'Doc.'\n    return g(x)")
     assert first == made("\n# why\ndef g(x):\n    return x + 1\ndef f(x):\n    'Other.'\n    return g(x)  # so")

@@ -12,10 +12,10 @@ import pytest
 
 import ppl
 from ppl.errors import DataError, MissingFileError, OptionError
-from ppl.training.batches import permutation
-from ppl.training.sweep import sweep as module
-from ppl.training.sweep.folder import RunFolder
-from ppl.training.sweep.grid import planned
+from ppl.sweeps import sweep as module
+from ppl.sweeps.grid import plan_runs
+from ppl.sweeps.runs import RunFolder
+from ppl.training.batches import epoch_permutation
 from tests.training.sweeps.builds import X, descend, killed_once, logged, table, threads
 
 
@@ -102,7 +102,7 @@ def _descended(lr, seed, steps=6):
     mu, losses, order = np.zeros(2), [], []
     for step in range(steps):
         epoch, i = divmod(step, 3)
-        order = permutation(seed, epoch, 12)
+        order = epoch_permutation(seed, epoch, 12)
         rows = X[order[5 * i : 5 * i + 5]]
         losses.append(((mu - rows) ** 2).sum(1).mean())
         mu = mu - lr * 2 * (mu - rows).mean(0)
@@ -201,7 +201,7 @@ def test_ctrl_c_ends_the_sweep_and_the_run_goes_on_later(tmp_path):
             _sweep(build, grid, tmp_path / "out")
     finally:
         signal.signal(signal.SIGINT, before)
-    keys = [run.key for run in planned(grid)]
+    keys = [run.key for run in plan_runs(grid)]
     assert ppl.load_state(RunFolder(tmp_path / "out", keys[0]).checkpoint).step == 4
     with pytest.raises(MissingFileError):
         ppl.load_state(RunFolder(tmp_path / "out", keys[1]).checkpoint)
@@ -220,7 +220,7 @@ def module_partial(call, callback):
 
 def test_a_run_of_another_sweep_is_waited_for(tmp_path):
     grid = _grid(tmp_path, a=[1, 2], b="x")
-    folder, free = RunFolder(tmp_path / "out", planned(grid)[0].key), threading.Event()
+    folder, free = RunFolder(tmp_path / "out", plan_runs(grid)[0].key), threading.Event()
 
     def other():
         with folder.locked(wait=True):

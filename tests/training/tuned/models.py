@@ -6,9 +6,9 @@ import numpy as np
 
 import ppl
 from ppl import Bernoulli, Normal
+from ppl.choosing import tuner
+from ppl.choosing.tuner import configuration_of
 from ppl.estimators import ScoreFunction
-from ppl.training.tuned import tuner
-from ppl.training.tuned.family import config_of
 
 X = np.random.default_rng(0).normal(size=(103, 3)) + 1.0
 
@@ -54,6 +54,7 @@ def exact():
 
 
 AVERAGE = ScoreFunction("moving_average")
+
 MEMBERS = {
     "x": ({"x": ScoreFunction()}, {"x": AVERAGE}),
     "z": ({"z": AVERAGE}, {"z": ScoreFunction()}),
@@ -63,7 +64,7 @@ MEMBERS = {
 
 def family_of(program, members, particles=None):
     """The program's own choice, and others."""
-    own = config_of(program.prepare())
+    own = configuration_of(program.prepare())
     return [own, *(replace(own.having(**m), particles=particles or own.particles) for m in members)]
 
 
@@ -71,14 +72,14 @@ def given(monkeypatch, members=None, seconds=None, probing=0.0, least=40):
     """Families are given, and the seconds of their steps (1): what follows is a function of the seed."""
 
     def found(program, *rest):
-        own = config_of(program.prepare())
+        own = configuration_of(program.prepare())
         node = next(name for name, _ in own.estimators)
         return family_of(program, members or MEMBERS[node])
 
-    monkeypatch.setattr(tuner, "found", found)
-    monkeypatch.setattr(tuner, "timed", lambda steppers: seconds or [1.0] * len(steppers))
+    monkeypatch.setattr(tuner, "find_family", found)
+    monkeypatch.setattr(tuner, "time_steps", lambda steppers: seconds or [1.0] * len(steppers))
     monkeypatch.setattr(tuner, "gradient_seconds", lambda *_: probing)
-    monkeypatch.setattr(tuner, "LEAST", least)
+    monkeypatch.setattr(tuner, "LEAST_SPACING", least)
 
 
 def nothing_is_measured(monkeypatch):

@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from ppl.training.tuned.tuner import best_of
+from ppl.choosing.tuner import best_configuration
 
 PAIRS = 16
+
 BOTH = [True, True]
 
 
 def switched(current, other, seconds=(1.0, 1.0)):
-    return best_of(np.array([current, other]), np.array(seconds), 0, BOTH) == 1
+    return best_configuration(np.array([current, other]), np.array(seconds), 0, BOTH) == 1
 
 
 def test_a_cost_with_heavy_tails_that_is_far_above_is_left():

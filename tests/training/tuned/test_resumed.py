@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import ppl
+from ppl.choosing import tuner
 from ppl.errors import DataError, MissingFileError
 from ppl.estimators import Pathwise, ScoreFunction
-from ppl.training.tuned import tuner
 from tests.training.tuned.models import AVERAGE, X, given, nothing_is_measured, rows, same, table, walker, well
 
 OPTIMIZERS = {"in place": ppl.optim.AdaGrad(0.02), "step by step": {"*": ppl.optim.Adam(0.02)}}
@@ -19,7 +19,9 @@ OPTIMIZERS = {"in place": ppl.optim.AdaGrad(0.02), "step by step": {"*": ppl.opt
 def cycle(monkeypatch):
     """Every comparison moves on to another member."""
     monkeypatch.setattr(
-        tuner, "best_of", lambda errors, seconds, current, may: (current + 1 + int(errors.sum() * 1e6) % 2) % len(may)
+        tuner,
+        "best_configuration",
+        lambda errors, seconds, current, may: (current + 1 + int(errors.sum() * 1e6) % 2) % len(may),
     )
 
 
@@ -30,7 +32,9 @@ def stream(epoch, start):
 
 
 TABLE = np.arange(103) * 7 % 60, X[:, 0]
+
 PROGRAM = {"z": Pathwise(), "b": AVERAGE}
+
 WAYS = {
     "a table": (lambda: ppl.compile(table, data=TABLE), TABLE, {"batch_size": 20}),
     "carried values": (lambda: ppl.compile(walker), (), {}),
@@ -87,7 +91,7 @@ def test_a_comparison_that_is_interrupted_is_made_when_the_run_goes_on(monkeypat
     cycle(monkeypatch)
     make, data, more = WAYS["minibatches"]
     options = {"steps": 130, "optimizer": OPTIMIZERS["in place"], **more, "tune": True}
-    whole, real = ppl.fit(make(), *data, **options), tuner.measured
+    whole, real = ppl.fit(make(), *data, **options), tuner.measure_errors
     for last in (0, 40, 80):
 
         def interrupted(probe, programs, states, biased, last=last):
@@ -95,10 +99,10 @@ def test_a_comparison_that_is_interrupted_is_made_when_the_run_goes_on(monkeypat
                 raise KeyboardInterrupt
             return real(probe, programs, states, biased)
 
-        monkeypatch.setattr(tuner, "measured", interrupted)
+        monkeypatch.setattr(tuner, "measure_errors", interrupted)
         stopped = ppl.fit(make(), *data, **options, checkpoint=tmp_path / f"{last}.npz")
         assert stopped.state.step == last and (stopped.choices is None) == (last == 0)
-        monkeypatch.setattr(tuner, "measured", real)
+        monkeypatch.setattr(tuner, "measure_errors", real)
         same(whole, ppl.fit(make(), *data, **options, checkpoint=tmp_path / f"{last}.npz"))
 
 
@@ -116,7 +120,7 @@ def test_a_program_that_is_taken_again_begins_with_its_own_variables(monkeypatch
     learned = ScoreFunction("learned", width=2)
     given(monkeypatch, [{"x": learned}])
     order = itertools.cycle([1, 0])
-    monkeypatch.setattr(tuner, "best_of", lambda *_: next(order))
+    monkeypatch.setattr(tuner, "best_configuration", lambda *_: next(order))
     program = ppl.compile(well)
     kept = []
     real = tuner.Tuner.take

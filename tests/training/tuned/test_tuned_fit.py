@@ -5,11 +5,11 @@ import pytest
 
 import ppl
 from ppl import Bernoulli, Normal
+from ppl.choosing import tuner
+from ppl.choosing.tuner import ProgramFamily
 from ppl.errors import FitError, OptionError
 from ppl.estimators import Pathwise, Relaxed, ScoreFunction
-from ppl.training.loops import Trainer
-from ppl.training.tuned import probe, tuner
-from ppl.training.tuned.family import Family
+from ppl.training.trainers import Trainer
 from tests.ranks.fake import on_ranks
 from tests.training.tuned.models import AVERAGE, X, exact, family_of, given, nothing_is_measured, rows, same, well
 
@@ -49,7 +49,7 @@ def test_a_run_that_never_moves_has_the_bits_of_one_that_does_not_choose(monkeyp
     """Comparisons leave no trace in the training."""
     given(monkeypatch)
     program = ppl.compile(rows, {"z": Pathwise(), "b": AVERAGE}, data=X)
-    monkeypatch.setattr(tuner, "best_of", lambda errors, seconds, current, may: current)
+    monkeypatch.setattr(tuner, "best_configuration", lambda errors, seconds, current, may: current)
     options = {"epochs": 40, "batch_size": 20, "optimizer": ppl.optim.Adam(0.01)}
     tuned, plain = ppl.fit(program, X, **options, tune=True), ppl.fit(program, X, **options)
     assert len(tuned.choices) > 3 and set(tuned.choices.taken) == {0}
@@ -71,8 +71,8 @@ def test_steps_on_trial_have_rows_of_their_own(mapped, monkeypatch, tmp_path):
 
     monkeypatch.setattr(Trainer, "run", spied)
     given(monkeypatch)
-    monkeypatch.setattr(tuner, "timed", lambda steppers: [float(stepper(50)) for stepper in steppers])
-    monkeypatch.setattr(tuner, "best_of", lambda errors, seconds, current, may: current)
+    monkeypatch.setattr(tuner, "time_steps", lambda steppers: [float(stepper(50)) for stepper in steppers])
+    monkeypatch.setattr(tuner, "best_configuration", lambda errors, seconds, current, may: current)
     program = ppl.compile(rows, {"z": Pathwise(), "b": AVERAGE}, data=X)
     options = {"steps": 60, "batch_size": 20, "optimizer": ppl.optim.Adam(0.01), **({"prefetch": 2} if mapped else {})}
     tuned = ppl.fit(program, x, **options, tune=True)
@@ -84,8 +84,8 @@ def test_steps_on_trial_have_rows_of_their_own(mapped, monkeypatch, tmp_path):
 def test_gradients_stay_unbiased_when_noise_decides(monkeypatch):
     """The first step's mean over seeds is the derivative, though each seed takes what looked better to it."""
     given(monkeypatch, [{"x": ScoreFunction()}])
-    monkeypatch.setattr(probe, "PAIRS", 2)
-    monkeypatch.setattr(tuner, "PAIRS", 2)
+    monkeypatch.setattr(tuner, "GRADIENT_PAIRS", 2)
+    monkeypatch.setattr(tuner, "GRADIENT_PAIRS", 2)
 
     @ppl.model
     def sharp():
@@ -93,10 +93,12 @@ def test_gradients_stay_unbiased_when_noise_decides(monkeypatch):
         ppl.cost("c", -np.exp(-6 * x**2))
 
     program, steps, taken = ppl.compile(sharp, dtype="float64"), [], []
-    monkeypatch.setattr(tuner, "best_of", lambda errors, seconds, current, may: int(np.argmin(errors.mean(1))))
-    family = Family(program, (), family_of(program, [{"x": ScoreFunction()}]))
-    monkeypatch.setattr(tuner, "Family", lambda *_: family)  # traced once
-    monkeypatch.setattr(Family, "only", lambda self, _: self)
+    monkeypatch.setattr(
+        tuner, "best_configuration", lambda errors, seconds, current, may: int(np.argmin(errors.mean(1)))
+    )
+    family = ProgramFamily(program, (), family_of(program, [{"x": ScoreFunction()}]))
+    monkeypatch.setattr(tuner, "ProgramFamily", lambda *_: family)  # traced once
+    monkeypatch.setattr(ProgramFamily, "only", lambda self, _: self)
     for seed in range(2000):
         fit = ppl.fit(program, steps=1, optimizer=ppl.optim.SGD(1.0), seed=seed, tune=True)
         steps.append(0.1 - float(fit.params["mu"]))
@@ -121,7 +123,7 @@ def test_a_baseline_is_compared_as_it_would_be_in_use():
     program = ppl.compile(high, AVERAGE, dtype="float64")
     state = program.init(0)
     fresh = frozenset(state.aux)
-    found = probe.Probe(state, lambda i: tuner.Batch((), None, None, 1, False, True), None)
+    found = tuner.GradientProbe(state, lambda i: tuner.Batch((), None, None, 1, False, True), None)
     (baseline,) = found.adapted(program, state, fresh).aux.values()
     assert abs(baseline - 1000) <= 5 / np.sqrt(32)
 
@@ -136,8 +138,8 @@ def test_biased_choices_compete_by_their_squared_error(monkeypatch):
 
     members = [{"b": Relaxed(temperature=0.5)}]
     given(monkeypatch, members)
-    monkeypatch.setattr(probe, "PAIRS", 400)
-    monkeypatch.setattr(tuner, "PAIRS", 400)
+    monkeypatch.setattr(tuner, "GRADIENT_PAIRS", 400)
+    monkeypatch.setattr(tuner, "GRADIENT_PAIRS", 400)
     program = ppl.compile(coin, ScoreFunction(), allow_bias=True, dtype="float64")
     fit = ppl.fit(program, steps=1, optimizer=ppl.optim.SGD(1e-9), tune=True)
     u = (np.arange(200_000) + 0.5) / 200_000
@@ -170,7 +172,7 @@ def test_callbacks_validation_and_errors_see_states_of_the_program_that_was_pass
     given(monkeypatch)
     program = ppl.compile(rows, {"z": Pathwise(), "b": AVERAGE}, data=X)
     moved = ppl.compile(rows, {"z": AVERAGE, "b": AVERAGE}, data=X)
-    monkeypatch.setattr(tuner, "best_of", lambda errors, seconds, current, may: 1)
+    monkeypatch.setattr(tuner, "best_configuration", lambda errors, seconds, current, may: 1)
     states = []
     rate = ppl.optim.SGD(lambda t: 1e-4 if t < 90 else np.inf)
     with pytest.raises(FitError) as stopped:
@@ -188,7 +190,7 @@ def test_callbacks_validation_and_errors_see_states_of_the_program_that_was_pass
 
 def test_seconds_and_families_are_measured_where_nobody_gives_them(monkeypatch):
     """The whole way, with the candidates of the registry: the well's last choice is none of a path alone."""
-    monkeypatch.setattr(tuner, "LEAST", 500)
+    monkeypatch.setattr(tuner, "LEAST_SPACING", 500)
     program = ppl.compile(well)
     fit = ppl.fit(program, steps=4000, optimizer=ppl.optim.SGD(2e-3), tune=True)
     family = fit.choices.family

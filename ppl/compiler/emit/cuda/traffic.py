@@ -1,52 +1,61 @@
-"""What the kernel of one cluster moves and computes, from its loop tree, strides and sizes; nothing is run.
+"""Memory traffic of CUDA programs: what every launch moves and computes at some sizes, from loop trees, strides and
+sizes; nothing is run.
 
 Bytes are counted twice. What threads *ask* for is every read and write of the emitted code; most of it comes from
-caches. What a step *touches* is every entry of a value once, so that launches can add up what reaches memory. A read
-whose address the inner loops do not move is counted outside of them.
-"""
+caches. What a step *touches* is every entry of a
+value once, so that launches can add up what reaches memory. A read whose address the inner loops do not move is
+counted outside of them. Bytes of a launch are those
+of every entry once, of each step if a slab's rows do not stay in the caches, and of each tile if the operands of a
+product do not."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import NamedTuple
 
-from ppl.compiler.emit.cuda.block import Across, BlockWriter
-from ppl.compiler.emit.unit import Unit
-from ppl.compiler.lower.views import Poly
-from ppl.compiler.schedule.fusion import Access, Loop, Op, Value, near
-from ppl.compiler.schedule.stages import Cluster
+from ppl.compiler.emit.cuda.emitter import ONE_THREAD_PER_ENTRY
+from ppl.compiler.emit.cuda.kernels import BlockKernelWriter, ParallelLoops
+from ppl.compiler.emit.products import gemm_layout
+from ppl.compiler.emit.unit import TranslationUnit
+from ppl.compiler.lower.products import operand_pairs
+from ppl.compiler.lower.sizes import Poly, axis_size, entry_count
+from ppl.compiler.lower.views import stored_operands
+from ppl.compiler.schedule.launches import Launch, Task, gradient_accumulators, group_launches
+from ppl.compiler.schedule.loop_fusion import reads_from_local
+from ppl.compiler.schedule.stages import Access, Cluster, Loop, Op, Opaque, Stage, Value, producing_node
 from ppl.ir.node import Node
 from ppl.ir.op_facts import VECTORS
 from ppl.ir.types import Axis
 from ppl.records import dataclass
+from ppl.tuning import CUDA_TILE
 
-FUNCTION = 16
+FUNCTION_OPERATIONS = 16
 """Operations that an elementary function counts as."""
 
-DATA = {"int": 8, "int32": 4, "bool": 1}
+DATA_BYTES = {"int": 8, "int32": 4, "bool": 1}
 """Bytes of an entry of data that are no floats."""
 
 
-class Asked(NamedTuple):
+class RequestedBytes(NamedTuple):
     """Bytes that threads ask for, and those of them where neighbouring threads touch neighbouring entries."""
 
     bytes: float = 0.0
     beside: float = 0.0
 
-    def plus(self, bytes_: float, share: float, times: float = 1.0) -> Asked:
+    def plus(self, bytes_: float, share: float, times: float = 1.0) -> RequestedBytes:
         """With more bytes, a share of which is beside one another."""
-        return Asked(self.bytes + bytes_ * times, self.beside + bytes_ * share * times)
+        return RequestedBytes(self.bytes + bytes_ * times, self.beside + bytes_ * share * times)
 
 
 @dataclass
-class Moved:
+class StepTraffic:
     """What a step moves: entries read and written by value, bytes asked for, and operations."""
 
     read: dict[Value, float] = field(default_factory=dict)
     written: dict[Value, float] = field(default_factory=dict)
-    asked: Asked = field(default_factory=Asked)
+    asked: RequestedBytes = field(default_factory=RequestedBytes)
     flops: float = 0.0
 
     def reads(self, value: Value, count: float) -> None:
@@ -61,22 +70,22 @@ class Moved:
         """Count bytes that threads ask for, a share of them beside one another."""
         self.asked = self.asked.plus(bytes_, share)
 
-    def add(self, other: Moved, times: float = 1.0) -> None:
+    def add(self, other: StepTraffic, times: float = 1.0) -> None:
         """Add what another step moves, in so many turns."""
         for value, count in other.read.items():
             self.reads(value, count * times)
         for value, count in other.written.items():
             self.writes(value, count * times)
         asked, found = self.asked, other.asked
-        self.asked = Asked(asked.bytes + found.bytes * times, asked.beside + found.beside * times)
+        self.asked = RequestedBytes(asked.bytes + found.bytes * times, asked.beside + found.beside * times)
         self.flops += other.flops * times
 
 
 @dataclass(frozen=True)
-class Sized:
+class SizedProgram:
     """A program at some sizes: those of its axes and tiles by name, and the number of slabs."""
 
-    unit: Unit
+    unit: TranslationUnit
     sizes: Mapping[str, int]
     slabs: int
 
@@ -89,14 +98,14 @@ class Sized:
         """Bytes of an entry."""
         array = "" if value.buffer is None else value.buffer.array
         if array in self.unit.arrays:
-            return DATA.get(self.unit.kind_of()[array], self.itemsize)
+            return DATA_BYTES.get(self.unit.kind_of()[array], self.itemsize)
         return 8 if value.dtype == "int" or array == "sums" else self.itemsize
 
     def count(self, size: Poly) -> int:
         """A number of entries."""
         return size.evaluate(self.sizes)
 
-    def turns(self, loops: Sequence[Loop]) -> float:
+    def iterations(self, loops: Sequence[Loop]) -> float:
         """Turns of nested loops."""
         return math.prod(self.count(item.size) for item in loops)
 
@@ -115,44 +124,44 @@ class Sized:
         return sum(min(count, self.most(value)) * self.width(value) for value, count in counts.items())
 
 
-class ClusterTraffic:
+class ClusterTrafficCounter:
     """What the kernel of one cluster moves: `found`."""
 
-    def __init__(self, cluster: Cluster, row: Axis | None, at: Sized):
-        self.at, self.found = at, Moved()
-        self.writer = BlockWriter(cluster, row, at.unit.builder.target.threads, at.unit.dtype)
+    def __init__(self, cluster: Cluster, row: Axis | None, at: SizedProgram):
+        self.at, self.found = at, StepTraffic()
+        self.writer = BlockKernelWriter(cluster, row, at.unit.builder.target.threads, at.unit.dtype)
         self.writer.function("", {}, "jit")
         for op in cluster.ops:
             for access in op.reads:
                 self._read(op, access)
             if op.target.buffer is not None:
                 self._written(op)
-            self.found.flops += (FUNCTION if op.node.op in VECTORS else 1) * at.turns(op.loops)
+            self.found.flops += (FUNCTION_OPERATIONS if op.node.op in VECTORS else 1) * at.iterations(op.loops)
 
     def _read(self, op: Op, access: Access) -> None:
         value, makers = access.value, self.writer.makers.get(access.value, ())
-        if value.buffer is None or (access.gather is None and near(makers, op)):
+        if value.buffer is None or (access.gather is None and reads_from_local(makers, op)):
             return
         moving = self._moving(op, value, access.view.axes, access.view.coefs)
-        unknown = _unknown(op, access)
+        unknown = _data_dependent_loops(op, access)
         far = [i for i, item in enumerate(op.loops) if item in moving or item in unknown]
-        times = self.at.turns(op.loops[: max(far, default=-1) + 1])
-        self.found.reads(value, self.at.turns([op.loops[i] for i in far]) * self._copies(value))
+        times = self.at.iterations(op.loops[: max(far, default=-1) + 1])
+        self.found.reads(value, self.at.iterations([op.loops[i] for i in far]) * self._copies(value))
         self._ask(value, times, self.writer.reading[op], moving, unknown)
 
     def _written(self, op: Op) -> None:
         value = op.target
         moving = self._moving(op, value, op.axes, op.coefs)
-        unknown = _unknown(op, op)
+        unknown = _data_dependent_loops(op, op)
         once = op.in_register and op.kind in ("reduce", "argmax")
         loops = op.loops[: op.outermost] if once else op.loops
-        touched = self.at.turns([x for x in loops if x in moving or x in unknown]) * self._copies(value)
+        touched = self.at.iterations([x for x in loops if x in moving or x in unknown]) * self._copies(value)
         adds = value.accumulates or (op.kind in ("reduce", "put") and not once)
         self.found.writes(value, touched)
         if adds and not value.accumulates:
             self.found.reads(value, touched)
         for _ in range(2 if adds else 1):
-            self._ask(value, self.at.turns(loops), self.writer.storing[op], moving, unknown)
+            self._ask(value, self.at.iterations(loops), self.writer.storing[op], moving, unknown)
 
     def _moving(self, op: Op, value: Value, axes: Mapping, coefs: Mapping) -> dict[Loop, int]:
         """How far every loop moves the address of an access."""
@@ -163,13 +172,16 @@ class ClusterTraffic:
         """How many slabs have a copy of their own."""
         return self.at.slabs if value.accumulates else 1
 
-    def _ask(self, value: Value, times: float, across: Across, moving: Mapping[Loop, int], unknown: Sequence[Loop]
-             ) -> None:  # fmt: skip
-        share = 0.0 if across is None else beside(across, moving, unknown, self.at)
+    def _ask(
+        self, value: Value, times: float, across: ParallelLoops, moving: Mapping[Loop, int], unknown: Sequence[Loop]
+    ) -> None:
+        share = 0.0 if across is None else coalesced_share(across, moving, unknown, self.at)
         self.found.asks(times * self.at.width(value), share)
 
 
-def beside(across: Sequence[Loop], moving: Mapping[Loop, int], unknown: Sequence[Loop], at: Sized) -> float:
+def coalesced_share(
+    across: Sequence[Loop], moving: Mapping[Loop, int], unknown: Sequence[Loop], at: SizedProgram
+) -> float:
     """The share of neighbouring turns of some loops, taken as one, whose addresses are the same or neighbouring.
 
     `moving` says how far every loop moves the address, `unknown` are those that move it as data say.
@@ -187,9 +199,208 @@ def beside(across: Sequence[Loop], moving: Mapping[Loop, int], unknown: Sequence
     return share + 1 / inner
 
 
-def _unknown(op: Op, access: Access | Op) -> list[Loop]:
+def _data_dependent_loops(op: Op, access: Access | Op) -> list[Loop]:
     """The loops that move the index of a read or write."""
     if access.gather is None:
         return []
     view = access.gather[0].view
     return [item for key in (*view.axis_keys(), *view.coefs) if (item := op.loop_of(key)) is not None]
+
+
+DRAW_OPERATIONS = 64
+"""Operations that a uniform number counts as."""
+
+DRAW_OPS = ("noise", "rowkey", "lanes", "draw_rows")
+
+
+@dataclass(frozen=True)
+class LaunchTraffic:
+    """What a launch moves: bytes to and from memory, bytes that threads ask for, and operations.
+
+    `products` are how many of its tasks are products, whose operations are `multiplied`.
+    """
+
+    name: str
+    read: float
+    written: float
+    asked: RequestedBytes
+    flops: float
+    products: int
+    multiplied: float
+
+
+@dataclass(frozen=True)
+class ProgramTraffic:
+    """The launches of a program, and bytes that no schedule could do without.
+
+    These are `least`: data, parameters and gradient once, and what crosses from one step to another of which one is a
+    product, a loop over time or a draw by rejection: written once, and read once. `crossing` are the bytes of that,
+    `workspace` those of its memory.
+    """
+
+    launches: Sequence[LaunchTraffic]
+    least: float
+    crossing: float
+    workspace: float
+    gradient: float
+
+    @property
+    def bytes(self) -> float:
+        """Bytes to and from memory."""
+        return sum(x.read + x.written for x in self.launches)
+
+    @property
+    def products(self) -> int:
+        """Products of all rows."""
+        return sum(x.products for x in self.launches)
+
+    @property
+    def beside(self) -> float:
+        """The share of bytes asked for where neighbouring threads touch neighbouring entries."""
+        asked = sum(x.asked.bytes for x in self.launches)
+        return sum(x.asked.beside for x in self.launches) / asked if asked else 1.0
+
+
+def step_traffic(step: Cluster | Opaque, stage: Stage, at: SizedProgram) -> StepTraffic:
+    """What a step moves over all rows."""
+    if isinstance(step, Cluster):
+        return ClusterTrafficCounter(step, stage.row, at).found
+    if step.node.op == "turns":
+        return _loop_traffic(step, at)
+    return _product_traffic(step, stage, at) if step.node.op == "gemm" else _kernel_traffic(step, at)
+
+
+def _loop_traffic(step: Opaque, at: SizedProgram) -> StepTraffic:
+    """What a loop over time moves in all turns."""
+    found = StepTraffic()
+    for inner in step.inner:
+        for part in inner.steps:
+            found.add(step_traffic(part, inner, at), 1 if inner is step.before else step.node.attrs["length"])
+    return found
+
+
+def _kernel_traffic(step: Opaque, at: SizedProgram) -> StepTraffic:
+    """What a step moves that is a kernel of its own: its arguments and its result once."""
+    found, node = StepTraffic(), step.node
+    made, alone = at.count(entry_count(node.type)), node.op in ONE_THREAD_PER_ENTRY
+    arguments = () if node.op in ("noise", "rowid", "rowkey") else node.args
+    passed = [(at.value(x), at.count(entry_count(x.type))) for x in arguments]
+    for value, count in passed:
+        if value.buffer is not None:
+            found.reads(value, count)
+            found.asks(count * at.width(value), 0.0 if alone and value.block > 1 else 1.0)
+    found.writes(step.target, made)
+    found.asks(made * at.width(step.target), 0.0 if alone and step.target.block > 1 else 1.0)
+    found.flops = made * (DRAW_OPERATIONS if node.op in DRAW_OPS else node.type.event_size if alone else 1)
+    return found
+
+
+def _product_traffic(step: Opaque, stage: Stage, at: SizedProgram) -> StepTraffic:
+    """What a product moves: by tiles, or entry by entry where it is a step of a block."""
+    found = StepTraffic()
+    tile = CUDA_TILE if stage.row is not None and not stage.outer else 1
+    rows = 1 if stage.row is None else at.count(axis_size(stage.row))
+    for attrs, a, b in operand_pairs(step.node):
+        (_, apart), shape, *_ = gemm_layout(attrs, a, b, stage.row)
+        m, n, k = (x.evaluate({**at.sizes, "n": rows}) for x in shape)
+        for operand, count, again, share in ((a, m * k, n, 1.0), (b, k * n, m, float(tile > 1 or not apart))):
+            value = at.value(operand)
+            found.reads(value, count)
+            found.asks(count * math.ceil(again / tile) * at.width(value), share)
+        found.writes(step.target, m * n)
+        found.asks(m * n * at.width(step.target), 1.0)
+        found.flops += 2.0 * m * n * k
+    return found
+
+
+def _sum_traffic(values: Sequence[Value], at: SizedProgram, into: bool) -> StepTraffic:
+    """What the sums over slabs move; those `into` gradients are shared by entries."""
+    found = StepTraffic()
+    for value in values:
+        size = at.count(value.extent())
+        found.reads(value, size * at.slabs)
+        share = 1.0 if into or size >= at.unit.builder.target.threads else 0.0
+        found.asks(size * at.slabs * at.width(value), share)
+        found.flops += size * at.slabs
+    return found
+
+
+def program_traffic(at: SizedProgram, cache: float, workspace: float) -> ProgramTraffic:
+    """The accounts of a program on a device with a cache of so many bytes for all blocks."""
+    unit = at.unit
+    found = group_launches(unit.stages, unit.builder.target.fusion.whole, unit.n_aux > 0)
+    if not unit.stages:
+        given = float(sum(unit.sizes[x] for x in ("params", "aux", "hyper")) * at.itemsize)
+        gradient = float(unit.sizes["grad"] * at.itemsize)
+        alone = LaunchTraffic("one", given, gradient, RequestedBytes(given + gradient, given + gradient), 0.0, 0, 0.0)
+        return ProgramTraffic([alone], given + gradient, 0.0, workspace, gradient)
+    crossing = at.bytes({v: at.most(v) for v in _values_between_steps(found, at)})
+    gradient = float(unit.sizes["grad"] * at.itemsize)
+    least = _input_bytes(found, at) + gradient + 2 * crossing
+    return ProgramTraffic([_launch_traffic(x, at, cache) for x in found], least, crossing, workspace, gradient)
+
+
+def _launch_traffic(launch: Launch, at: SizedProgram, cache: float) -> LaunchTraffic:
+    """What one launch moves."""
+    products = [step_traffic(t.product, t.stage, at) for t in launch if t.product is not None and t.stage is not None]
+    others = [part for task in launch if task.product is None for part in _task_traffic(task, at)]
+    total = StepTraffic()
+    for part in (*products, *others):
+        total.add(part)
+    if at.bytes({**total.read, **total.written}) <= cache:
+        read = at.bytes({v: n for v, n in total.read.items() if v not in total.written})
+        written = at.bytes(total.written)
+    else:
+        read = sum(at.bytes(part.read) for part in (*products, *others))
+        written = sum(at.bytes(part.written) for part in (*products, *others))
+    sums = gradient_accumulators(at.unit.stages) if any(task.is_output for task in launch) else ()
+    written += sum(at.count(v.extent()) * at.width(v) for v in sums)
+    name = " ".join(task.name for task in launch)
+    multiplied = sum(part.flops for part in products)
+    return LaunchTraffic(name, read, written, total.asked, total.flops, len(products), multiplied)
+
+
+def _task_traffic(task: Task, at: SizedProgram) -> Iterator[StepTraffic]:
+    """What the steps of a task move that is no product."""
+    if task.is_output:
+        yield _sum_traffic(list(gradient_accumulators(at.unit.stages)), at, True)
+    if task.totals:
+        yield _sum_traffic(task.totals, at, False)
+    if task.stage is not None:
+        for step in task.stage.steps:
+            yield step_traffic(step, task.stage, at)
+
+
+def _values_between_steps(found: Sequence[Launch], at: SizedProgram) -> list[Value]:
+    """The values that one step makes and another reads, where one of them is no loop nest."""
+    makers: dict[Node, Cluster | Opaque] = {}
+    values: dict[Value, None] = {}
+    for step in (s for launch in found for task in launch for s in task.outer_steps):
+        opaque = isinstance(step, Opaque)
+        read = (
+            [at.value(base) for base in stored_operands(step.node)] if isinstance(step, Opaque) else _values_read(step)
+        )
+        for value in read:
+            maker = makers.get(producing_node(value.node))
+            if maker is not None and maker is not step and (opaque or isinstance(maker, Opaque)):
+                values[value] = None
+        makers |= (
+            {step.node: step} if isinstance(step, Opaque) else {producing_node(op.target.node): step for op in step.ops}
+        )
+    return list(values)
+
+
+def _values_read(step: Cluster) -> list[Value]:
+    return [read.value for op in step.ops for read in op.reads]
+
+
+def _input_bytes(found: Sequence[Launch], at: SizedProgram) -> float:
+    """Bytes of the parameters and data that a program reads."""
+    values: dict[Value, None] = {}
+    for step in (x for launch in found for task in launch for x in task.steps):
+        read = (
+            [at.value(base) for base in stored_operands(step.node)] if isinstance(step, Opaque) else _values_read(step)
+        )
+        values |= dict.fromkeys(read)
+    leaves = [v for v in values if v.node.op in ("param", "input", "aux", "hyper")]
+    return at.bytes({v: at.most(v) for v in leaves})

@@ -3,8 +3,7 @@
 The Python text of a module is what readers see, and what Numba compiles wherever this printer refuses. The printer
 walks through the same records once and writes LLVM code, so that no bytecode is read and no types are inferred
 (`ppl.kernels.internals.lowering`). What it writes computes what the text says, but for an index below 0, which emitted
-code does not contain. Its modules are imported when a function is compiled, not when a program is emitted.
-"""
+code does not contain. Its modules are imported when a function is compiled, not when a program is emitted."""
 
 from __future__ import annotations
 
@@ -36,12 +35,12 @@ class Writer:
 
     def result(self) -> Any:
         """The type of its result, as far as it can be seen at once."""
-        from ppl.compiler.emit.llvm.functions import likely_result
+        from ppl.compiler.emit.llvm.functions import guess_result_type as likely_result
 
         return likely_result(self.function, self.dtype)
 
     def write(self, frame: Any) -> None:
         """Write the code into `frame`."""
-        from ppl.compiler.emit.llvm.functions import Body
+        from ppl.compiler.emit.llvm.functions import FunctionWriter as Body
 
         Body(self.function, frame).write()

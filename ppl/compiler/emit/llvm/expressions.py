@@ -1,4 +1,4 @@
-"""LLVM code of expressions. Calls of kernels are typed and written by Numba's own contexts."""
+"""LLVM code of expressions; functions are typed and called by Numba's own rules."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 from numba import types
 
 from ppl.compiler.emit.code import (
+    And,
     Attribute,
     Binary,
-    Both,
     Call,
     Choice,
     Compare,
@@ -21,45 +21,110 @@ from ppl.compiler.emit.code import (
     Index,
     Literal,
     Name,
-    Span,
+    Slice,
     Tuple,
     Unary,
 )
-from ppl.compiler.emit.llvm.calls import Calls
-from ppl.compiler.emit.llvm.numbers import Numbers
-from ppl.compiler.emit.llvm.overlaps import Overlaps
+from ppl.compiler.emit.llvm.aliasing import AliasScopes
 from ppl.compiler.emit.llvm.values import (
     BIT,
     BOOL,
     I64,
     TYPES,
     WORD,
-    Known,
+    ZERO,
+    IndexRange,
     Number,
-    Part,
-    Several,
+    NumberWriter,
+    PythonValue,
+    TupleValue,
     Value,
     View,
+    ViewAttribute,
     codes_of,
+    cut_view,
+    reinterpret_view,
+    reshape_view,
 )
-from ppl.compiler.emit.llvm.views import ZERO, Range, as_dtype, cut, reshaped
-from ppl.kernels.cpu.memory import views as memory
+from ppl.kernels.cpu import memory
+from ppl.kernels.cpu.threads.regions import array_at, array_of
+from ppl.kernels.cpu.training.parallel_optimizers import own_copy
+from ppl.kernels.generated.f32 import scalar
+from ppl.kernels.generated.f64 import scalar as scalar_module
 from ppl.kernels.internals.lowering import Frame, NotWritten
-from ppl.kernels.scalar import f32, f64
+
+PYTHON_NUMBERS = bool | int | float | np.generic
+
+VIEW_FUNCTIONS = (array_at, array_of, own_copy)
+"""Functions that return a part of an array that somebody else holds."""
+
+
+class CallWriter:
+    """Writes calls into a function."""
+
+    def __init__(self, frame: Frame, numbers: NumberWriter):
+        self.frame, self.builder, self.numbers = frame, frame.builder, numbers
+        self._called: dict[tuple[Any, ...], tuple[Any, Any]] = {}
+
+    def apply(self, function: Any, values: Sequence[Value]) -> Value:
+        """A call, by Numba's rules."""
+        given = [self._passed(v) for v in values]
+        key = function, *(kind for kind, _ in given)
+        if key not in self._called:
+            self._called[key] = self.frame.signature(function, key[1:])
+        signature, kind = self._called[key]
+        codes = [self.frame.cast(code, old, new) for (old, code), new in zip(given, signature.args, strict=True)]
+        if function not in VIEW_FUNCTIONS and isinstance(signature.return_type, types.Array | types.BaseTuple):
+            raise NotWritten(f"what {function} returns, which may be an array of its own")
+        return self.received(signature.return_type, self.frame.call(signature, kind, codes), True)
+
+    def _passed(self, value: Value) -> tuple[Any, Any]:
+        """Type and code of a value as functions take it."""
+        if isinstance(value, PythonValue):
+            if isinstance(value.value, type) and value.value in TYPES:
+                return types.NumberClass(TYPES[value.value]), self.frame.dummy()
+            if callable(value.value):
+                return self.frame.typing.resolve_value_type(value.value), self.frame.dummy()
+            value = self.numbers.of(value)
+        if isinstance(value, Number):
+            return value.kind, value.code
+        if isinstance(value, View):
+            return value.kind, self.frame.packed(value.kind, value.data, value.shape)
+        if isinstance(value, ViewAttribute):
+            raise NotWritten("a method as an argument")
+        parts = [self._passed(item) for item in value.items]
+        return self.frame.tuple([kind for kind, _ in parts], [code for _, code in parts])
+
+    def received(self, kind: Any, code: Any, returned: bool) -> Value:
+        """What a call has `returned`, or an argument."""
+        if isinstance(kind, types.Array):
+            if kind.layout != "C":
+                raise NotWritten(f"an array of layout {kind.layout}")
+            if returned:
+                self.frame.release(kind, code)
+            return View(kind, *self.frame.array(kind, code))
+        if isinstance(kind, types.Literal):
+            return Number(types.unliteral(kind), self.frame.cast(code, kind, types.unliteral(kind)))
+        if isinstance(kind, types.BaseTuple):
+            kinds: Any = kind
+            parts = enumerate(kinds)
+            return TupleValue([self.received(k, self.builder.extract_value(code, i), returned) for i, k in parts])
+        return PythonValue(None) if isinstance(kind, types.NoneType) else Number(kind, code)
+
 
 BUILTINS = {f.__name__: f for f in (min, max, abs)}
 
 
-class Expressions:
+class ExpressionWriter:
     """Writes the expressions of one function; `locals` are the values of its names, `slots` where those lie that are
     set in several places."""
 
-    def __init__(self, frame: Frame, overlaps: Overlaps):
-        self.frame, self.builder, self.numbers = frame, frame.builder, Numbers(frame)
+    def __init__(self, frame: Frame, overlaps: AliasScopes):
+        self.frame, self.builder, self.numbers = frame, frame.builder, NumberWriter(frame)
         self.overlaps = overlaps
         self.locals: dict[str, Value] = {}
         self.slots: dict[str, tuple[Any, list[Any]]] = {}
-        self.calls = Calls(frame, self.numbers)
+        self.calls = CallWriter(frame, self.numbers)
 
     def value(self, x: Expression) -> Value:
         """The value of an expression."""
@@ -96,14 +161,14 @@ class Expressions:
         scope = self.frame.scope if x.name in self.frame.scope else BUILTINS
         if x.name not in scope:
             raise NotWritten(f"{x.name} before it is set")
-        return Known(scope[x.name])
+        return PythonValue(scope[x.name])
 
     def _attribute(self, x: Attribute) -> Value:
         of = self.value(x.value)
-        if isinstance(of, Known) and isinstance(of.value, ModuleType):
-            return Known(getattr(of.value, x.name))
+        if isinstance(of, PythonValue) and isinstance(of.value, ModuleType):
+            return PythonValue(getattr(of.value, x.name))
         if isinstance(of, View) and x.name in ("shape", "view", "reshape"):
-            return Part(of, x.name)
+            return ViewAttribute(of, x.name)
         raise NotWritten(f"attribute {x.name}")
 
     def _index(self, x: Index) -> Value:
@@ -111,26 +176,30 @@ class Expressions:
         if isinstance(of, View):
             found = self.cut(self.overlaps.placed(of, x.array, x.index), x.index)
             return found if found.shape else Number(found.kind.dtype, self.overlaps.load(found))
-        if isinstance(x.index, Literal) and isinstance(of, Several):
+        if isinstance(x.index, Literal) and isinstance(of, TupleValue):
             return of.items[x.index.value]
-        if isinstance(x.index, Literal) and isinstance(of, Part) and of.name == "shape":
+        if isinstance(x.index, Literal) and isinstance(of, ViewAttribute) and of.name == "shape":
             return Number(I64, of.view.shape[x.index.value])
         raise NotWritten("an entry of what is no array")
 
     def cut(self, of: View, index: Expression) -> View:
         """What an index takes of a view; without a shape if that is one entry."""
         parts = index.items if isinstance(index, Tuple) else (index,)
-        ranges = [self._range(x, of.shape[i]) if isinstance(x, Span) else Range(self.size(x))
+        ranges = [self._range(x, of.shape[i]) if isinstance(x, Slice) else IndexRange(self.size(x))
                   for i, x in enumerate(parts)]  # fmt: skip
-        return cut(self.builder, of, ranges)
+        return cut_view(self.builder, of, ranges)
 
-    def _range(self, x: Span, length: Any) -> Range:
+    def _range(self, x: Slice, length: Any) -> IndexRange:
         """A span of an axis; one from `a` to `a + n` has n entries."""
         start = None if x.start is None else self.size(x.start)
         if isinstance(x.stop, Binary) and x.stop.op == "+" and x.stop.left == x.start:
-            return Range(start, self.size(x.stop.right))
+            return IndexRange(start, self.size(x.stop.right))
         stop = length if x.stop is None else self.size(x.stop)
-        return Range(ZERO, stop) if start is None else Range(start, self.builder.sub(stop, start, flags=("nsw",)))
+        return (
+            IndexRange(ZERO, stop)
+            if start is None
+            else IndexRange(start, self.builder.sub(stop, start, flags=("nsw",)))
+        )
 
     # operators
 
@@ -152,7 +221,7 @@ class Expressions:
             code = self.builder.and_(code, other)
         return Number(BOOL, code)
 
-    def _both(self, x: Both) -> Value:
+    def _both(self, x: And) -> Value:
         """Whether all terms hold; a later one is computed where those before it do."""
         builder, ways = self.builder, []
         end = builder.append_basic_block("both")
@@ -210,44 +279,44 @@ class Expressions:
 
     def _call(self, x: Call) -> Value:
         of = self.value(x.function)
-        if isinstance(of, Part):
+        if isinstance(of, ViewAttribute):
             return self._method(of, x.arguments)
-        if not isinstance(of, Known):
+        if not isinstance(of, PythonValue):
             raise NotWritten("a call of what is no function")
         function = of.value
         if isinstance(function, type) and function in TYPES:
             return self.number(x.arguments[0], TYPES[function])
-        if function in WRITTEN:
-            return WRITTEN[function](self, *x.arguments)
+        if function in INLINED_CALLS:
+            return INLINED_CALLS[function](self, *x.arguments)
         return self.calls.apply(function, [self.value(a) for a in x.arguments])
 
-    def _method(self, of: Part, arguments: Sequence[Expression]) -> Value:
+    def _method(self, of: ViewAttribute, arguments: Sequence[Expression]) -> Value:
         """A view of the same memory."""
         if of.name == "view":
             (given,) = map(self.value, arguments)
-            dtype = TYPES.get(given.value) if isinstance(given, Known) else None
+            dtype = TYPES.get(given.value) if isinstance(given, PythonValue) else None
             if dtype is None:
                 raise NotWritten("a view of an unknown type")
-            return as_dtype(self.builder, of.view, dtype, self.frame.pointer(dtype))
+            return reinterpret_view(self.builder, of.view, dtype, self.frame.pointer(dtype))
         (first, *others) = arguments
         if not others and isinstance(first, Literal) and isinstance(first.value, tuple):
             arguments = [Literal(n) for n in first.value]
         if of.name != "reshape" or any(isinstance(n, Literal) and n.value < 0 for n in arguments):
             raise NotWritten(f"a call of {of.name}")
-        return reshaped(of.view, [self.size(n) for n in arguments])
+        return reshape_view(of.view, [self.size(n) for n in arguments])
 
     # calls that are written here
 
     def _part(self, array: Expression, start: Expression, size: Expression) -> Value:
         of = self.overlaps.placed(self.view(array), array, start)
-        return cut(self.builder, of, [Range(self.size(start), self.size(size))])
+        return cut_view(self.builder, of, [IndexRange(self.size(start), self.size(size))])
 
     def _tail(self, array: Expression, start: Expression) -> Value:
         of = self.view(array)
-        return cut(self.builder, of, [self._range(Span(start, None), of.shape[0])])
+        return cut_view(self.builder, of, [self._range(Slice(start, None), of.shape[0])])
 
     def _words(self, count: Expression, dtype: Expression) -> Value:
-        if not isinstance(count, Literal) or self.value(dtype) != Known(np.int64):
+        if not isinstance(count, Literal) or self.value(dtype) != PythonValue(np.int64):
             raise NotWritten("a new array")
         return View(types.Array(I64, 1, "C"), self.frame.words(count.value), [WORD(count.value)])
 
@@ -273,26 +342,26 @@ def _is_converted(x: Expression) -> bool:
     return isinstance(x, Call) and isinstance(x.function, Name) and all(isinstance(a, Literal) for a in x.arguments)
 
 
-WRITTEN: dict[Any, Callable[..., Value]] = {
-    min: Expressions._least,
-    max: Expressions._largest,
-    np.empty: Expressions._words,
-    memory.part: Expressions._part,
-    f32.maximum: Expressions._greater,
-    f64.maximum: Expressions._greater,
-    memory.tail: Expressions._tail,
+INLINED_CALLS: dict[Any, Callable[..., Value]] = {
+    min: ExpressionWriter._least,
+    max: ExpressionWriter._largest,
+    np.empty: ExpressionWriter._words,
+    memory.part: ExpressionWriter._part,
+    scalar.maximum: ExpressionWriter._greater,
+    scalar_module.maximum: ExpressionWriter._greater,
+    memory.tail: ExpressionWriter._tail,
 }
 
-RULES: dict[type, Callable[[Expressions, Any], Value]] = {
-    Name: Expressions._name,
-    Literal: lambda writer, x: Known(x.value),
-    Unary: Expressions._unary,
-    Binary: Expressions._binary,
-    Compare: Expressions._compare,
-    Both: Expressions._both,
-    Choice: Expressions._choice,
-    Index: Expressions._index,
-    Attribute: Expressions._attribute,
-    Call: Expressions._call,
-    Tuple: lambda writer, x: Several([writer.value(item) for item in x.items]),
+RULES: dict[type, Callable[[ExpressionWriter, Any], Value]] = {
+    Name: ExpressionWriter._name,
+    Literal: lambda writer, x: PythonValue(x.value),
+    Unary: ExpressionWriter._unary,
+    Binary: ExpressionWriter._binary,
+    Compare: ExpressionWriter._compare,
+    And: ExpressionWriter._both,
+    Choice: ExpressionWriter._choice,
+    Index: ExpressionWriter._index,
+    Attribute: ExpressionWriter._attribute,
+    Call: ExpressionWriter._call,
+    Tuple: lambda writer, x: TupleValue([writer.value(item) for item in x.items]),
 }

@@ -1,7 +1,6 @@
 """LLVM code of statements and of whole functions.
 
-A local that is set in one place is a value; one that is set in several lies on the stack, from where LLVM lifts it.
-"""
+A local that is set in one place is a value; one that is set in several lies on the stack, from where LLVM lifts it."""
 
 from __future__ import annotations
 
@@ -30,23 +29,22 @@ from ppl.compiler.emit.code import (
     Statement,
     Tuple,
     While,
-    inside,
+    walk_records,
 )
-from ppl.compiler.emit.llvm.calls import NUMBERS
-from ppl.compiler.emit.llvm.expressions import Expressions
-from ppl.compiler.emit.llvm.overlaps import Overlaps
-from ppl.compiler.emit.llvm.values import BOOL, I64, NONE, WORD, Known, Number, Several, Value, View, codes_of
+from ppl.compiler.emit.llvm.aliasing import AliasScopes
+from ppl.compiler.emit.llvm.expressions import PYTHON_NUMBERS, ExpressionWriter
+from ppl.compiler.emit.llvm.values import BOOL, I64, NONE, WORD, Number, PythonValue, TupleValue, Value, View, codes_of
 from ppl.kernels.internals.lowering import Frame, NotWritten
 from ppl.tuning import LONG_LIST, ROLLED_LEAST, ROLLED_MOST
 
-VECTORS = (16, 8, 4)
+VECTOR_LENGTHS = (16, 8, 4)
 """Entries of the vectors of which innermost loops consist."""
 
 
-def likely_result(function: Function, dtype: str) -> Any:
+def guess_result_type(function: Function, dtype: str) -> Any:
     """The type of what a function returns, as far as it can be seen at once."""
-    counted = {Name(x.var) for x in inside(*function.body) if isinstance(x, For)}
-    for x in inside(*function.body):
+    counted = {Name(x.var) for x in walk_records(*function.body) if isinstance(x, For)}
+    for x in walk_records(*function.body):
         if isinstance(x, Return) and x.value is not None:
             value = x.value
             if isinstance(value, Literal):
@@ -57,43 +55,43 @@ def likely_result(function: Function, dtype: str) -> Any:
     return NONE
 
 
-def settings(function: Function) -> Counter[str]:
+def count_assignments(function: Function) -> Counter[str]:
     """In how many places each local is set; one that a loop counts with counts once for all its loops."""
     found = Counter(a.name for a in function.arguments)
-    for x in inside(*function.body):
+    for x in walk_records(*function.body):
         if isinstance(x, Assign):
             targets = x.target.items if isinstance(x.target, Tuple) else (x.target,)
             found.update(t.name for t in targets if isinstance(t, Name))
             found.update(t.name for t in targets if isinstance(t, Name) and x.op)
-    found.update({x.var for x in inside(*function.body) if isinstance(x, For)})
+    found.update({x.var for x in walk_records(*function.body) if isinstance(x, For)})
     return found
 
 
 def only_calls(function: Function) -> bool:
     """Whether a function does nothing but compute places and call others: it sets no entry of an array."""
-    return not any(isinstance(x, Assign) and isinstance(x.target, Index) for x in inside(*function.body))
+    return not any(isinstance(x, Assign) and isinstance(x.target, Index) for x in walk_records(*function.body))
 
 
-def length(statements: Sequence[Statement]) -> int:
+def statement_count(statements: Sequence[Statement]) -> int:
     """The number of statements, those inside others included."""
-    return sum(isinstance(x, Statement) for x in inside(*statements))
+    return sum(isinstance(x, Statement) for x in walk_records(*statements))
 
 
-class Body:
+class FunctionWriter:
     """Writes the statements of one function."""
 
     def __init__(self, function: Function, frame: Frame):
         self.function, self.frame, self.builder = function, frame, frame.builder
-        self.overlaps = Overlaps(function, frame)
-        self.expressions = Expressions(frame, self.overlaps)
-        self.several = {name for name, count in settings(function).items() if count > 1}
+        self.overlaps = AliasScopes(function, frame)
+        self.expressions = ExpressionWriter(frame, self.overlaps)
+        self.several = {name for name, count in count_assignments(function).items() if count > 1}
 
     def write(self) -> None:
         """Write the function.
 
         Of a long list of calls LLVM keeps all places in mind at once, which takes it quadratic time and gains nothing.
         """
-        if length(self.function.body) > LONG_LIST and only_calls(self.function):
+        if statement_count(self.function.body) > LONG_LIST and only_calls(self.function):
             self.frame.as_written()
         for name, kind, code in self.frame.arguments:
             self.bind(name, self.expressions.calls.received(kind, code, False))
@@ -111,7 +109,7 @@ class Body:
 
     def bind(self, name: str, value: Value) -> None:
         """Set a local."""
-        if isinstance(value, Known) and isinstance(value.value, NUMBERS):
+        if isinstance(value, PythonValue) and isinstance(value.value, PYTHON_NUMBERS):
             value = self.expressions.numbers.of(value)
         if name not in self.several:
             self.expressions.locals[name] = value
@@ -140,7 +138,7 @@ class Body:
             if x.op:
                 value = self.expressions.numbers.binary(x.op, self.expressions.value(x.target), value)
             self.bind(x.target.name, value)
-        elif isinstance(x.target, Tuple) and isinstance(value, Several):
+        elif isinstance(x.target, Tuple) and isinstance(value, TupleValue):
             for target, item in zip(x.target.items, value.items, strict=True):
                 assert isinstance(target, Name)
                 self.bind(target.name, item)
@@ -171,8 +169,8 @@ class Body:
         self.expressions.value(x.call)
 
     def _return(self, x: Return) -> None:
-        value = Known(None) if x.value is None else self.expressions.value(x.value)
-        if value == Known(None):
+        value = PythonValue(None) if x.value is None else self.expressions.value(x.value)
+        if value == PythonValue(None):
             self.frame.give(NONE, self.frame.dummy())
         else:
             found = self.expressions.numbers.of(value)
@@ -224,12 +222,12 @@ class Body:
         are `held` by locals, one loop has one sum over the entries of a vector.
         """
         whole = isinstance(x.stop, Literal) and x.start is None and x.step is None
-        turns = x.stop.value if isinstance(x.stop, Literal) and whole and self.function.apart else 0
+        turns = x.stop.value if isinstance(x.stop, Literal) and whole and self.function.noalias else 0
         if not ROLLED_LEAST <= turns <= ROLLED_MOST:
             return [(x.start, x.stop, False)]
-        inner = not any(isinstance(y, For | While) for y in inside(*x.body))
-        ends = [0, *sorted({turns - turns % n for n in VECTORS}), turns] if inner and not held else [0, turns]
-        return [(Literal(a), Literal(b), b - a >= VECTORS[-1]) for a, b in pairwise(ends) if a < b]
+        inner = not any(isinstance(y, For | While) for y in walk_records(*x.body))
+        ends = [0, *sorted({turns - turns % n for n in VECTOR_LENGTHS}), turns] if inner and not held else [0, turns]
+        return [(Literal(a), Literal(b), b - a >= VECTOR_LENGTHS[-1]) for a, b in pairwise(ends) if a < b]
 
     @contextlib.contextmanager
     def _turns(self, start: Any, stop: Any, step: Any, down: bool = False, rolled: bool = False, held: bool = False
@@ -255,11 +253,11 @@ class Body:
         builder.position_at_end(after)
 
 
-RULES: dict[type, Callable[[Body, Any], None]] = {
-    Assign: Body._assign,
-    Do: Body._do,
-    For: Body._for,
-    While: Body._while,
-    If: Body._if,
-    Return: Body._return,
+RULES: dict[type, Callable[[FunctionWriter, Any], None]] = {
+    Assign: FunctionWriter._assign,
+    Do: FunctionWriter._do,
+    For: FunctionWriter._for,
+    While: FunctionWriter._while,
+    If: FunctionWriter._if,
+    Return: FunctionWriter._return,
 }

@@ -1,1 +1,0 @@
-"""Work on several threads: which may run, regions that they run, and slabs of rows."""

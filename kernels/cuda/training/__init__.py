@@ -1,1 +1,0 @@
-"""Training on a device: gathering, optimizers, sorted additions to tables, repeated launches."""

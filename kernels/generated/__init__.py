@@ -1,0 +1,1 @@
+"""What `python -m ppl.kernels.source` makes for both precisions: change `kernels/source` instead."""

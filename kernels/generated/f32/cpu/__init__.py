@@ -1,0 +1,1 @@
+"""Kernels of programs for float32, made from `ppl.kernels.source.cpu`."""

@@ -1,0 +1,1 @@
+"""Kernels for float64, made from `ppl.kernels.source`."""

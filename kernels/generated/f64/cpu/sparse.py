@@ -1,0 +1,37 @@
+# Made from kernels/source/cpu/sparse.py by `python -m ppl.kernels.source`: change that file instead.
+"""Products of float64s whose first operand is mostly zeros (bits, bags of words) or consists of zeros and ones.
+
+`data_gemm_f64` takes the arguments of `blas.gemm_f64`. It looks at the first operand and chooses, so that equal
+data always take the same path and give the same bits: where few entries are not 0, the rows of the second operand
+that they select are added up; where all entries are 0 or 1, sums of all subsets of four rows go to a table
+(Arlazarov, Dinic, Kronrod and Faradzhev, 1970); else BLAS. The algorithms are in
+`ppl.kernels.cpu.products.sparse_algorithms`."""
+
+import numpy as np
+
+from ppl.checked import CHECKED
+from ppl.kernels.cpu.memory import check_product
+from ppl.kernels.cpu.products.blas import GEMM_SIGNATURE
+from ppl.kernels.cpu.products.blas import gemm_f64 as gemm
+from ppl.kernels.cpu.products.sparse_algorithms import DENSE, FEW, choose_algorithm, pack_nonzeros
+from ppl.kernels.cpu.products.sparse_algorithms import add_rows_f64 as add_rows
+from ppl.kernels.cpu.products.sparse_algorithms import tabled_f64 as tabled
+from ppl.kernels.decorators import shared
+
+f64 = np.float64
+
+
+@shared(GEMM_SIGNATURE.format(f64.__name__))
+def data_gemm_f64(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc):
+    """`blas.gemm_f64` for data `a` that may be sparse or binary; alpha must be 1 and beta 0 or 1."""
+    if CHECKED:
+        check_product(ta, tb, m, n, k, a, lda, b, ldb, c, ldc)
+    kind = choose_algorithm(ta, tb, m, n, k, a, lda)
+    if kind == DENSE:
+        gemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+        return
+    words = pack_nonzeros(m, k, a, ta, lda)
+    if kind == FEW:
+        add_rows(m, n, k, words, a, 1 if ta else lda, lda if ta else 1, b, ldb, beta == 0, c, ldc)
+    else:
+        tabled(m, n, k, words, b, tb, ldb, beta == 0, c, ldc)

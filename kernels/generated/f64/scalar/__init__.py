@@ -1,0 +1,6 @@
+"""Scalar functions of float64 numbers; `ppl.kernels.generated.f32.scalar` has the same names."""
+
+from ppl.kernels.scalar.names import FUNCTIONS, loader
+
+__all__ = list(FUNCTIONS)
+__getattr__ = loader(__name__)

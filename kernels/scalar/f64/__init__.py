@@ -1,6 +1,0 @@
-"""Scalar functions of float64 numbers; `ppl.kernels.scalar.f32` has the same names."""
-
-from ppl.kernels.scalar.names import FUNCTIONS, loader
-
-__all__ = list(FUNCTIONS)
-__getattr__ = loader(__name__)

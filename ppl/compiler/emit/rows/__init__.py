@@ -1,1 +1,0 @@
-"""Loops over rows that add up: in blocks, and several rows at a time."""

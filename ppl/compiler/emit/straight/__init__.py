@@ -1,1 +1,0 @@
-"""Tiny programs as straight-line code."""

@@ -1,1 +1,0 @@
-"""Emission of loops over time, beyond the plain loop that `stages` writes."""

@@ -1,1 +1,0 @@
-"""What targets want whose threads share loops: fewer values in memory, sums over rows apart, few launches."""

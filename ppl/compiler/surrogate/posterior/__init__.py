@@ -1,1 +1,0 @@
-"""Draws and posteriors: what `sample`, `predict`, `posterior` and `posterior_probs` compute."""

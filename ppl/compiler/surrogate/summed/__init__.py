@@ -1,1 +1,0 @@
-"""Nodes summed out of a likelihood, one after the other."""

@@ -1,1 +1,0 @@
-"""What several distributions share: formulas, parameters, and results shown eagerly."""

@@ -1,1 +1,0 @@
-"""Laws between two bounds: tails, windows, and closed forms."""

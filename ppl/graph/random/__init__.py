@@ -1,1 +1,0 @@
-"""Random nodes as estimators see them."""

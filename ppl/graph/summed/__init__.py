@@ -1,1 +1,0 @@
-"""Sums over nodes: which values vary with which nodes, and in what order the nodes are summed out."""

@@ -1,1 +1,0 @@
-"""Rules of `ppl.ir.vjp` that take more than a line."""

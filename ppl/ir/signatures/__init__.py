@@ -1,1 +1,0 @@
-"""Shape rules of many ops: how they are registered, those of common signatures, and those of lowered ops."""

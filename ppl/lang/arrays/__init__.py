@@ -1,1 +1,0 @@
-"""Symbolic values as NumPy arrays: ufuncs, functions, indexing, and what they refuse."""

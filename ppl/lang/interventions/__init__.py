@@ -1,1 +1,0 @@
-"""Models with sites that are given values: observed (`ppl.condition`), or replaced and cut (`ppl.do`)."""

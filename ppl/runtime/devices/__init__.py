@@ -1,1 +1,0 @@
-"""Programs on devices of their own memory."""

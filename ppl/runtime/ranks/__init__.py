@@ -1,1 +1,0 @@
-"""Programs on several processes (ranks of an MPI communicator): messages, sums in a fixed order, shared-out calls."""

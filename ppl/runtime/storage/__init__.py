@@ -1,1 +1,0 @@
-"""States and checkpoints as files."""

@@ -1,1 +1,0 @@
-"""Posteriors beyond guides: chains of NUTS, importance weights, and what ArviZ reads."""

@@ -1,1 +1,0 @@
-"""Training on tables that threads share by columns."""

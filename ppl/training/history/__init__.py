@@ -1,1 +1,0 @@
-"""The record of long runs: thinned in memory, whole in a file."""

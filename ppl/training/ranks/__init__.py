@@ -1,1 +1,0 @@
-"""`ppl.fit(comm=)`: one training run on the rows of several processes."""

@@ -1,1 +1,0 @@
-"""Runs of `ppl.fit` that choose their estimators while they train (`tune=`)."""
