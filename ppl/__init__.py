@@ -7,6 +7,7 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
+from ppl import moved as _moved
 from ppl.lazy import loading as _loading
 
 if _TYPE_CHECKING:
@@ -120,10 +121,12 @@ with _loading():
     from ppl.runtime.state import State, load_state
     from ppl.training import optim
 
+_moved.register()
+
 _LATER = {
     "compare": "ppl.inference.diagnose",
     "fit": "ppl.training.fit",
-    "Fit": "ppl.training.run",
+    "Fit": "ppl.training.result",
     "load_history": "ppl.training.history",
     "Checkpoints": "ppl.training.checkpoints",
     "Choices": "ppl.choosing.choices",

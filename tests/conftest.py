@@ -7,6 +7,7 @@ is left as it is.
 import gc
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import numpy as np  # noqa: F401 - its BLAS must be there to be found
@@ -19,6 +20,8 @@ FROZEN_EVERY = 200
 finished = 0
 
 os.environ["PPL_VERIFY"] = "1"
+# Workers start later than the run, whose time is limited.
+os.environ.setdefault("PPL_TESTS_BEGAN", str(time.time()))
 for library in ThreadpoolController().lib_controllers:
     if "numpy" in library.filepath:
         library.set_num_threads(1)
@@ -29,16 +32,42 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--minutes`, which limits the time of a run on a machine of unknown speed."""
+    parser.addoption("--minutes", type=float, help="begin no test after so many minutes; those left are skipped")
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the cases of `SHARES` that are not in every run."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the cases of `SHARES` that are not in every run; in a limited run, put the first case of every test first."""
     seen: dict[str, int] = {}
     for item in items:
         name = item.nodeid.partition("[")[0]
-        if name in SHARES:
-            count = seen[name] = seen.get(name, -1) + 1
-            if SHARES[name] == 0 or count % SHARES[name]:
-                item.add_marker(pytest.mark.slow)
+        count = seen[name] = seen.get(name, -1) + 1
+        if name in SHARES and (SHARES[name] == 0 or count % SHARES[name]):
+            item.add_marker(pytest.mark.slow)
+    if config.getoption("minutes") is not None:
+        seen.clear()
+        cases = {}
+        for item in items:
+            if not item.get_closest_marker("slow"):
+                name = item.nodeid.partition("[")[0]
+                cases[item] = seen[name] = seen.get(name, -1) + 1
+        items.sort(key=lambda item: min(cases.get(item, 3), 3))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Skip a test when the time of a limited run is over, by one report in place of three."""
+    minutes = item.config.getoption("minutes")
+    if minutes is None or time.time() < float(os.environ["PPL_TESTS_BEGAN"]) + 60 * minutes:
+        return None
+    where = (str(item.path), 0, f"Skipped: no test began after {minutes:g} minutes")
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    report = pytest.TestReport(item.nodeid, item.location, {}, "skipped", where, "setup")
+    item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 def pytest_runtest_logfinish(nodeid: str) -> None:

@@ -20,7 +20,7 @@ BASES = {"ppl": "ppl", "kernels": "ppl.kernels", "models": "ppl.models"}
 
 FLOORS = (
     "tuning",
-    "errors interrupts lazy arguments names checked notebook.html notebook.output progress records",
+    "errors interrupts lazy arguments moved names checked notebook.html notebook.output progress records",
     "text_table tensorboard",
     "kernels ir",
     "distributions",

@@ -112,9 +112,9 @@ def signed(word):
 
 
 if SIMULATED:
-    from ppl.kernels.cuda.simulated import Typed
+    from ppl.kernels.cuda.simulated import NumbaTyped
 
-    f32, f64, _typed_noise = Typed(scalar), Typed(scalar_module), Typed(noise)
+    f32, f64, _typed_noise = NumbaTyped(scalar), NumbaTyped(scalar_module), NumbaTyped(noise)
     mix, uniform_f32, uniform_f64 = _typed_noise.mix, _typed_noise.uniform_f32, _typed_noise.uniform_f64
 else:
     f32, f64, mix = scalar, scalar_module, noise.mix

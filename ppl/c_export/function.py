@@ -98,11 +98,11 @@ class CFunction:
         return file
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (self.program, self.kind)
+        return restored, (self.program, self.kind)
 
 
-def _again(program: Any, kind: str) -> CFunction:
-    """The function of a pickle."""
+def restored(program: Any, kind: str) -> CFunction:
+    """Return the function that a pickle describes."""
     found: CFunction = program.cfunc(kind)
     return found
 
