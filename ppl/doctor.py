@@ -65,9 +65,9 @@ def show_cache() -> int:
 
 def clear_cache() -> int:
     """Remove the compiled code of this user: files that ppl has written, and folders that are empty then."""
-    from ppl.kernels.code_cache import trusted_files as folders  # imports Numba
+    from ppl.kernels.code_cache import trusted_files  # imports Numba
 
-    path, flaw = folders.user_folder()
+    path, flaw = trusted_files.user_folder()
     if path is None or not path.is_dir():
         print(f"there is no cache: {flaw or path}")
         return 0
@@ -122,10 +122,10 @@ def _blas() -> Finding:
 
 
 def _cache() -> Finding:
-    from ppl.kernels.code_cache import trusted_files as folders  # imports Numba
+    from ppl.kernels.code_cache import trusted_files  # imports Numba
 
-    path, flaw = folders.user_folder()
-    if path is None or folders.writable_user_folder() is None:
+    path, flaw = trusted_files.user_folder()
+    if path is None or trusted_files.writable_user_folder() is None:
         return Finding("cache", f"machine code stays in memory: {flaw or path}", good=False)
     files = _compiled(path)
     size = sum(x.stat().st_size for x in files) / 2**20

@@ -39,7 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the cases of `SHARES` that are not in every run; in a limited run, put the first case of every test first."""
+    """Mark the cases of `SHARES` that are not in every run; put first cases first where time is limited."""
     seen: dict[str, int] = {}
     for item in items:
         name = item.nodeid.partition("[")[0]

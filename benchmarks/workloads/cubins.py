@@ -77,7 +77,7 @@ def compiled(name: str, kernel: Any, types: Sequence[Any], single: bool) -> Iter
 
 def training() -> Iterator[tuple[str, list[Measured]]]:
     """The kernels of a training step besides the program's, for every optimizer."""
-    from ppl.kernels.cuda import training_steps as steps
+    from ppl.kernels.cuda import training_steps
 
     def made(name: str, kernel: Any) -> list[Measured]:
         code = kernel.py_func.__code__
@@ -85,9 +85,9 @@ def training() -> Iterator[tuple[str, list[Measured]]]:
         types = tuple(numba.int64 if x in NUMBERS else vars(numba)[VECTORS.get(x, "float32")][::1] for x in given)
         return list(compiled(name, kernel, types, single=True))
 
-    yield "gather, examine, advance", [x for k in (steps.gather, steps.examine, steps.advance)
-                                       for x in made(k.py_func.__name__, k)]  # fmt: skip
-    for rule, (update, finish) in steps.STEPS.items():
+    singles = (training_steps.gather, training_steps.examine, training_steps.advance)
+    yield "gather, examine, advance", [x for k in singles for x in made(k.py_func.__name__, k)]
+    for rule, (update, finish) in training_steps.STEPS.items():
         yield f"{rule}", [*made(f"{rule} update", update), *made(f"{rule} finish", finish)]
 
 

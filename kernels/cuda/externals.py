@@ -23,14 +23,14 @@ def calling(fn):
 
 
 def _for_simulator():
-    from ppl.kernels.cuda.simulated import as_numpy as plain
+    from ppl.kernels.cuda.simulated import as_numpy
 
     def attempt(function, arguments):
-        return externals.attempt(function, plain(arguments))
+        return externals.attempt(function, as_numpy(arguments))
 
     def judged(raised, results, shapes, arguments):
         raised = 0 if isinstance(raised, int) else 1
-        return externals.judged(raised, results, shapes, plain(arguments))
+        return externals.judged(raised, results, shapes, as_numpy(arguments))
 
     return attempt, judged
 

@@ -117,7 +117,7 @@ def make_c_function(
     ModelError
         The program calls Python, or there is no compiler.
     """
-    from ppl.kernels.cpu.entry_points import c_entry_function as compiled  # imports Numba
+    from ppl.kernels.cpu.entry_points import c_entry_function  # imports Numba
 
     nodes = [getattr(step, "node", None) for stage in executable.stages for step in all_steps(stage)]
     for fn in (node.attrs["fn"] for node in nodes if node is not None and node.op == "external"):
@@ -129,7 +129,7 @@ def make_c_function(
         (e.module.c_entry, workspace_constants(e, described.particles)) for e in (executable, checks) if e is not None
     ]
     plates, data = len(described.plates), len(described.data)
-    held, address = compiled(f"ppl_{kind}", entries, plates, data)
+    held, address = c_entry_function(f"ppl_{kind}", entries, plates, data)
     _kept_alive.append((held, entries, executable, checks))
     return CFunction(address, kind, described, program)
 

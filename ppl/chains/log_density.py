@@ -181,8 +181,7 @@ class CompiledDensity:
     """
 
     def __init__(self, bound: BoundCall, threads: int):
-        from ppl.kernels.cpu import entry_points as density  # imports Numba
-        from ppl.kernels.cpu import entry_points as from_c
+        from ppl.kernels.cpu import entry_points  # imports Numba
 
         compiled, arrays = bound.compiled, bound.data.arrays
         shapes = compiled.layout.shapes
@@ -195,7 +194,7 @@ class CompiledDensity:
         _require_deterministic(self.executable)
         entry = self.executable.module.c_entry, workspace_constants(self.executable, 1)
         told = describe_c_function(compiled, self.executable, "gradient")
-        held, address = from_c.c_entry_function("ppl_density", [entry], len(told.plates), len(arrays))
+        held, address = entry_points.c_entry_function("ppl_density", [entry], len(told.plates), len(arrays))
         rows = [bound.data.rows[plate] for plate in told.plates]
         work_bytes = CFunction(address, "gradient", told, None).work_len(*rows)
         self.hypers = np.ascontiguousarray(bound.hypers)
@@ -203,8 +202,10 @@ class CompiledDensity:
         places = self._places(threads, work_bytes)
         middle = [0, self.hypers.ctypes.data, bound.seed, 0, 0]
         last = [*rows, *(x.ctypes.data for x in arrays)]
-        logp, self.logp = density.log_density_function(entry, self.size, density.ScratchPlaces(**places), middle, last)
-        keep, self.keep = density.draw_copy_function(self.size, self.counter.ctypes.data)
+        logp, self.logp = entry_points.log_density_function(
+            entry, self.size, entry_points.ScratchPlaces(**places), middle, last
+        )
+        keep, self.keep = entry_points.draw_copy_function(self.size, self.counter.ctypes.data)
         self._held = held, logp, keep, entry, arrays
         self._call = LOGP_CALL(self.logp)
 

@@ -274,9 +274,9 @@ class Profile:
 
     def table(self) -> str:
         """The profile as text."""
-        from ppl.program.profile import format_profile as show_profile  # imports rich
+        from ppl.program.profile import format_profile  # imports rich
 
-        return show_profile(self)
+        return format_profile(self)
 
     def __str__(self) -> str:
         return self.table()
@@ -342,14 +342,15 @@ def profile_executable(
 
 def compile_seconds(executable: Executable) -> tuple[tuple[str, float], ...]:
     """Functions of an executable, shared kernels included, with the seconds spent on them in this process."""
-    from ppl.kernels.dispatchers import compile_seconds as seconds  # imports Numba
-    from ppl.kernels.dispatchers import reachable_functions as reached
+    from ppl.kernels import dispatchers  # imports Numba
 
     own = [f.py_func for f in vars(executable.module).values() if hasattr(f, "py_func")]
-    found = {f: f.__name__ for f in own} | {v.py_func: v.__name__ for f in own for v in reached(f)}
-    often = Counter(name for f, name in found.items() if f in seconds)
+    found = {f: f.__name__ for f in own} | {
+        v.py_func: v.__name__ for f in own for v in dispatchers.reachable_functions(f)
+    }
+    often = Counter(name for f, name in found.items() if f in dispatchers.compile_seconds)
     full = {f: name if often[name] == 1 else f"{f.__module__}.{name}" for f, name in found.items()}
-    spent = [(full[f], seconds[f]) for f in found if f in seconds]
+    spent = [(full[f], dispatchers.compile_seconds[f]) for f in found if f in dispatchers.compile_seconds]
     return tuple(sorted(spent, key=lambda item: -item[1]))
 
 

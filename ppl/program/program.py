@@ -286,10 +286,10 @@ class Program(Inspection, ProgramDraws, Embedding, GradientChecks, PickledAsReci
 
         Parameters
         ----------
-        repeats : how many calls to measure, after two that are not count_operations.
+        repeats : how many calls to measure, after two that are not counted.
         kind : "gradient" (`value_and_grad`), "value" or "rows" (`value` with ``per_row=True``).
         options : `seed`, `particles`, `total_rows`, `rows`, `hyper` of the call.
         """
-        from ppl.program.profile import profile_call as profile  # only those who measure wait for it
+        from ppl.program.profile import profile_call  # only those who measure wait for it
 
-        return profile(self, state, data, repeats, kind, options)
+        return profile_call(self, state, data, repeats, kind, options)

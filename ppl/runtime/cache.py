@@ -35,15 +35,14 @@ def load(
     Machine code that calls an injected function is of no use to another process, nor to another function under the same
     name, so such a module gets a name of its own.
     """
-    from ppl.kernels.code_cache.machine_code import EMITTED_PREFIX as EMITTED
-    from ppl.kernels.code_cache.machine_code import PRIVATE_PREFIX as PRIVATE
-    from ppl.kernels.code_cache.versions import build_version as build  # imports Numba
+    from ppl.kernels.code_cache.machine_code import EMITTED_PREFIX, PRIVATE_PREFIX
+    from ppl.kernels.code_cache.versions import build_version  # imports Numba
 
     if injected:
-        return _with_writers(_run(f"{PRIVATE}{secrets.token_hex(16)}", source, None, injected), functions, dtype)
+        return _with_writers(_run(f"{PRIVATE_PREFIX}{secrets.token_hex(16)}", source, None, injected), functions, dtype)
     unwritten = "".join(f"{f.name}{f.noalias}" for f in functions if f.noalias)
-    hashed = hashlib.blake2b((source + unwritten + build() + llvm.version()).encode(), digest_size=16)
-    name = EMITTED + hashed.hexdigest()
+    hashed = hashlib.blake2b((source + unwritten + build_version() + llvm.version()).encode(), digest_size=16)
+    name = EMITTED_PREFIX + hashed.hexdigest()
     with _lock:
         if name not in sys.modules:
             _with_writers(_run(name, source, _written(name, source), {}), functions, dtype)
@@ -52,28 +51,30 @@ def load(
 
 def _with_writers(module: ModuleType, functions: Sequence[Function], dtype: str) -> ModuleType:
     """`module`, whose functions have their LLVM code written from records; Numba compiles the checked build's."""
-    from ppl.kernels.internals.lowering import set_writer as written_by  # imports Numba
+    from ppl.kernels.internals.lowering import set_writer  # imports Numba
 
     for function in functions:
         compiled = vars(module)[function.name]
         if function.form in llvm.FORMS and not CHECKED and hasattr(compiled, "py_func"):
-            written_by(compiled.py_func, llvm.Writer(function, dtype))
+            set_writer(compiled.py_func, llvm.Writer(function, dtype))
     return module
 
 
 def _written(name: str, source: str) -> Path | None:
     """The file of a module, with its content; None where it cannot be written."""
-    from ppl.kernels.code_cache import trusted_files as folders  # not before something is compiled
+    from ppl.kernels.code_cache import trusted_files  # not before something is compiled
 
-    folder = folders.writable_user_folder()
+    folder = trusted_files.writable_user_folder()
     if folder is None:
         return None
     path, content = folder / f"{name}.py", source.encode()
     reason = (
-        "" if folders.read_trusted(path, folders.trusted_owners()) == content else folders.write_whole(path, content)
+        ""
+        if trusted_files.read_trusted(path, trusted_files.trusted_owners()) == content
+        else trusted_files.write_whole(path, content)
     )
     if reason:
-        folders.warn_kept_in_memory(reason)
+        trusted_files.warn_kept_in_memory(reason)
     return None if reason else path
 
 

@@ -140,9 +140,9 @@ class ExternalCheck:
         """Raise unless a device can run a function, where that can be said here."""
         if not self.on_device:
             return
-        from ppl.kernels.cuda.ptx import why_not_compilable as complaint  # imports Numba
+        from ppl.kernels.cuda.ptx import why_not_compilable  # imports Numba
 
-        if reason := complaint(function, rows):
+        if reason := why_not_compilable(function, rows):
             name = getattr(function, "__name__", "function")
             raise self._refuse(f": {name}() cannot be compiled for CUDA: {reason}")
 
@@ -259,13 +259,13 @@ def _require_compiled(fn: External) -> None:
     """Raise unless Numba can compile calls of the functions, and see that what it has compiled is not stale."""
     import numba  # importing it takes time
 
-    from ppl.kernels.code_cache.user_functions import recompile_if_stale as adopt
+    from ppl.kernels.code_cache.user_functions import recompile_if_stale
 
     if fn.python or numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         return
     for function in (f for f in (fn.function, fn.gradient) if f is not None):
         _require_callable(fn, function)
-        adopt(function)
+        recompile_if_stale(function)
 
 
 def _require_callable(fn: External, function: Callable[..., Any]) -> None:

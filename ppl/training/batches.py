@@ -216,9 +216,9 @@ def epoch_permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     """
     key = mix(mix(seed, node_hash("ppl.fit/rows")), epoch)
     if n >= SHUFFLED_COMPILED:
-        from ppl.kernels.cpu.training.batch_rows import shuffled_rows as shuffled  # imports Numba
+        from ppl.kernels.cpu.training.batch_rows import shuffled_rows  # imports Numba
 
-        return shuffled(np.uint64(key), np.int64(n))
+        return shuffled_rows(np.uint64(key), np.int64(n))
     z = np.arange(1, n + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(key)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

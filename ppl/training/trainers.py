@@ -211,9 +211,9 @@ class Trainer:
         if threads == 1 or threads > THREADS_WITH_COPIES or live.flat.size < UPDATED_BY_ALL:
             live.copied = None
             return live.flat[:0]
-        from ppl.kernels.cpu.training.parallel_optimizers import copy_stride as stride_of  # imports Numba
+        from ppl.kernels.cpu.training.parallel_optimizers import copy_stride  # imports Numba
 
-        stride = stride_of(live.flat.size)
+        stride = copy_stride(live.flat.size)
         spare = live.kept("copies", (threads, stride), lambda: aligned_zeros((threads - 1) * stride, live.flat.dtype))
         if live.copied is not spare:
             spare.reshape(threads - 1, stride)[:, : live.flat.size] = live.flat

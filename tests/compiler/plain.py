@@ -32,14 +32,14 @@ def stand_ins() -> None:
     sparse = types.ModuleType("ppl.kernels.cpu.products.sparse")
     sparse.data_gemm_f32 = sparse.data_gemm_f64 = gemm
     sys.modules |= {"ppl.kernels.cpu.products.blas": blas, "ppl.kernels.cpu.products.sparse": sparse}
-    from ppl.kernels.generated.f64 import scalar as f64
+    from ppl.kernels.generated.f64 import scalar
     from ppl.kernels.scalar import noise, philox
 
     once = lru_cache(maxsize=None, typed=True)
     philox.philox4x32 = noise.philox4x32 = once(philox.philox4x32)
-    for name in f64.__all__:
+    for name in scalar.__all__:
         if name.endswith(("inc", "incc", "incinv", "inccinv", "cdf")):
-            setattr(f64, name, once(getattr(f64, name)))
+            setattr(scalar, name, once(getattr(scalar, name)))
 
 
 def main(names: list[str]) -> None:

@@ -45,10 +45,10 @@ with mock.patch({target!r}, {replacement}):
 KERNELS = """
 import numpy as np, numba, pytest
 from ppl.errors import MemoryCheckError
-from ppl.kernels.config import jit
+from ppl.kernels.decorators import jit
 from ppl.kernels.cpu.products.blas import gemm_f64
 from ppl.kernels.cpu.products.sparse import data_gemm_f32
-from ppl.kernels.cpu.memory.views import clear, part
+from ppl.kernels.cpu.memory import clear, part
 
 @jit
 def third(x, at):

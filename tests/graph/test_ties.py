@@ -41,7 +41,7 @@ def test_a_random_graph_is_that_of_networkx(seed):
 def test_removing_a_node_of_a_copy_leaves_the_graph(seed):
     ours, theirs = both(seed)
     rest, without = ours.copy(), theirs.copy()
-    rest.remove(0)
+    rest.remove_node(0)
     without.remove_node(0)
     assert same(rest, without)
     assert same(ours, theirs)

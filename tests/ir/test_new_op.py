@@ -15,14 +15,14 @@ ROOT = Path(__file__).resolve().parents[2]
 EDITS = {
     "ir/op_facts.py": ('    "log_poisson": ', '    "gd": _function(1, "function", PLAIN, NOWHERE),\n'),
     "ir/vjp.py": ('    "exp": ', '    "gd": lambda g, n, x: (ops.mul(g, ops.cos(n)),),\n'),
-    "ir/reference/numpy_ops.py": ('    "exp": ', '    "gd": lambda x: np.arctan(np.sinh(x)),\n'),
+    "ir/reference/interpret.py": ('    "exp": ', '    "gd": lambda x: np.arctan(np.sinh(x)),\n'),
     "kernels/scalar/names.py": ('    "gamma": ', '    "gudermann": "gd",\n'),
 }
 """A line goes before the first that begins so."""
 
 SOURCE = '''"""The Gudermannian function."""
 
-from ppl.kernels.config import inline
+from ppl.kernels.decorators import inline
 from ppl.kernels.source.precision import SINGLE, real
 from ppl.kernels.source.scalar.exponential import exp
 from ppl.kernels.source.scalar.trigonometric import atan
@@ -38,8 +38,8 @@ def gd(x):
 
 USE = """
 import numpy as np
-from ppl.distributions.domain.bounds import bounds_of
-from ppl.graph.edges import is_flat
+from ppl.distributions.bounds import bounds_of
+from ppl.graph.smoothness import is_piecewise_constant
 from ppl.ir import ops
 from ppl.ir.differentiate import gradient
 from ppl.ir.node import make
@@ -58,7 +58,7 @@ loss = ops.sum_axes(ops.reduce_sum(y), (DATA,))
 (bend,) = gradient(ops.reduce_sum(slope), [w])
 nodes = simplify([loss, slope, bend])
 verify(nodes)
-assert bounds_of(y).lo == -np.inf and not is_flat(y, 0)
+assert bounds_of(y).lo == -np.inf and not is_piecewise_constant(y, 0)
 
 params, data = np.array([0.3, -1.2, 2.0]), np.random.default_rng(0).normal(size=(37, 3))
 a = params * data

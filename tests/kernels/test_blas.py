@@ -122,13 +122,13 @@ def test_guard_after_fork(tmp_path):
         textwrap.dedent(
             """
             import os
-            from ppl.kernels.cpu.parallel import threads
+            from ppl.kernels.cpu.threads import thread_count
             from ppl.kernels.cpu.products import blas
             blas.set_threads(3)
             blas.enter_single()
             child = os.fork()
             if child == 0:
-                state = (blas.get_threads(), threads.num_threads())
+                state = (blas.get_threads(), thread_count.num_threads())
                 blas.enter_single(); blas.leave_single()
                 os._exit(0 if state == (3, 1) and blas.get_threads() == 3 else 1)
             blas.leave_single()

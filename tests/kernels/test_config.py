@@ -17,10 +17,10 @@ from ppl.kernels.generated.f32 import scalar
 
 MODULE = """
 import numpy as np
-from ppl.kernels.config import jit
+from ppl.kernels.decorators import jit
 from ppl.kernels.cpu.products.blas import enter_single, gemm_f32, leave_single
-from ppl.kernels.cpu.f32.noise import fill_uniform_f32
-from ppl.kernels.scalar import f32
+from ppl.kernels.generated.f32.cpu.noise import fill_uniform_f32
+from ppl.kernels.generated.f32 import scalar as f32
 
 @jit
 def layer(x, w, out, noise, key):

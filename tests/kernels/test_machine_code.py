@@ -195,14 +195,14 @@ BAD = {
 
 @pytest.mark.parametrize("kind", BAD)
 def test_no_usable_folder_of_the_user(kind, tmp_path, monkeypatch):
-    from ppl.runtime import cache as programs
+    from ppl.runtime import cache
 
     for name, value in BAD[kind](tmp_path / "bad").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(trusted_files, "_warned_reasons", [])
     with pytest.warns(RuntimeWarning, match="in memory only") as given:
-        assert programs.load(f"answer = 42  # {tmp_path}").answer == 42
-        assert programs.load(f"answer = 43  # {tmp_path}").answer == 43
+        assert cache.load(f"answer = 42  # {tmp_path}").answer == 42
+        assert cache.load(f"answer = 43  # {tmp_path}").answer == 43
     assert len(given) == 1
 
 
@@ -242,14 +242,14 @@ def test_what_killed_processes_left_is_removed(tmp_path, monkeypatch):
 
 
 def test_the_source_of_a_program_is_run_from_memory(tmp_path, monkeypatch):
-    from ppl.runtime import cache as programs
+    from ppl.runtime import cache
 
     monkeypatch.setenv("PPL_CACHE_DIR", str(tmp_path / "programs"))
     source = f"answer = 42  # {tmp_path}"
-    module = programs.load(source)
+    module = cache.load(source)
     path = Path(module.__file__)
     for content in ("", "answer = 1", "syntax error ("):
         path.write_text(content)
         monkeypatch.delitem(sys.modules, module.__name__)
-        assert programs.load(source).answer == 42 and path.read_text() == source
+        assert cache.load(source).answer == 42 and path.read_text() == source
     monkeypatch.delitem(sys.modules, module.__name__)

@@ -140,7 +140,7 @@ def test_nothing_spins_when_idle():
 SETUP = """
 import os, signal, sys, threading, time
 import numpy as np
-from ppl.kernels.cpu.parallel import waiting, workers
+from ppl.kernels.cpu.threads import pool
 from tests.kernels.test_pool import run
 """
 
@@ -156,8 +156,8 @@ def in_process(code, **environment):
 
 def test_sleep_on_pipes_where_there_is_no_futex():
     code = """
-    waiting.futex_call = 0
-    workers.start(6)
+    pool.futex_call = 0
+    pool.start(6)
     for _ in range(30):
         assert (run(64, 6, 20)[0] == 20).all()
         time.sleep(0.002)
@@ -170,7 +170,7 @@ def test_sleep_on_pipes_where_there_is_no_futex():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_has_no_workers_and_may_start_its_own():
     code = """
-    workers.start(4)
+    pool.start(4)
     run(64, 4)  # compiles: a child would wait for the lock of a thread that does
     def busy():
         while True:
@@ -180,7 +180,7 @@ def test_a_forked_child_has_no_workers_and_may_start_its_own():
         child = os.fork()
         if child == 0:
             assert (run(64, 4, 10)[0] == 10).all()
-            workers.start(3)
+            pool.start(3)
             assert (run(64, 3, 10)[0] == 10).all()
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
@@ -207,14 +207,14 @@ ENDS = {
 @pytest.mark.parametrize("way", ENDS)
 def test_the_interpreter_ends(way):
     code, expected = ENDS[way]
-    status, _, errors, seconds = in_process(f"workers.start(4)\nrun(64, 4, 20)\n{code}")
+    status, _, errors, seconds = in_process(f"pool.start(4)\nrun(64, 4, 20)\n{code}")
     assert status == expected, errors
     assert seconds < 60
 
 
 def test_an_interrupt_ends_a_process_in_a_long_loop_of_calls():
     code = """
-    workers.start(4)
+    pool.start(4)
     threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
     try:
         while True:
@@ -245,7 +245,7 @@ def test_an_optimizers_step_without_the_compiler():
 
 def test_the_checked_build_shares_and_raises():
     code = """
-    workers.start(4)
+    pool.start(4)
     for _ in range(50):
         assert (run(64, 4, 20)[0] == 20).all()
     try:

@@ -17,7 +17,7 @@ EXAMPLE = '''\
 
 import math
 
-from ppl.kernels.config import inline
+from ppl.kernels.decorators import inline
 from ppl.kernels.scalar.noise import mix, uniform_f32
 from ppl.kernels.scalar.polynomials import horner10, horner2
 from ppl.kernels.source.precision import SINGLE, i64, integer, real
@@ -55,7 +55,7 @@ SINGLE_FORM = '''\
 
 import numpy as np
 
-from ppl.kernels.config import inline
+from ppl.kernels.decorators import inline
 from ppl.kernels.scalar.f32.basic import ONE
 from ppl.kernels.scalar.f32.coefficients import LOG
 from ppl.kernels.scalar.polynomials import horner2, horner10
@@ -86,7 +86,7 @@ DOUBLE_FORM = '''\
 
 import numpy as np
 
-from ppl.kernels.config import inline
+from ppl.kernels.decorators import inline
 from ppl.kernels.scalar.f64 import basic as own
 from ppl.kernels.scalar.f64.basic import ZERO
 

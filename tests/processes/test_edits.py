@@ -175,7 +175,7 @@ CHAIN = """
 import sys
 import numba
 import numpy as np
-from ppl.kernels.cpu.f32.noise import fill_uniform_f32
+from ppl.kernels.generated.f32.cpu.noise import fill_uniform_f32
 
 @numba.njit(cache=True)
 def uniforms(out):

@@ -103,8 +103,7 @@ def test_one_call_makes_all_results_and_one_all_cotangents():
 
 def test_interpreted_and_compiled_agree_and_scopes_and_particles_do_no_harm():
     from ppl.ir.reference.interpret import evaluate
-    from ppl.runtime.call import Call
-    from ppl.runtime.call import bind_call as bind
+    from ppl.runtime.call import Call, bind_call
 
     @ppl.model
     def model(x):
@@ -117,7 +116,7 @@ def test_interpreted_and_compiled_agree_and_scopes_and_particles_do_no_harm():
     state = program.init(0)
     variant = program.prepare(X).variant("gradient", (), 3)
     wanted = evaluate(
-        [variant.scalars["loss"], *variant.grads.values()], bind(program, Call(state, (X,))).environment()
+        [variant.scalars["loss"], *variant.grads.values()], bind_call(program, Call(state, (X,))).environment()
     )
     loss, grads = program.value_and_grad(state, X)
     np.testing.assert_allclose([loss, *grads.values()], wanted, rtol=1e-12)

@@ -134,9 +134,9 @@ def refusals(comm: Any) -> None:
 
 def sums(comm: Any) -> None:
     """Sums of long vectors, beside those of NumPy, which every rank computes of the vectors of all."""
-    from ppl.ranks.communicator import Communicator as Ranks
+    from ppl.ranks.communicator import Communicator
 
-    with Ranks(comm) as ranks:
+    with Communicator(comm) as ranks:
         for count, size in enumerate([70_001, 300_000, 1, 20_000, 300_000, 800_003]):
             rng, dtype = np.random.default_rng(size), (np.float32, np.float64)[count % 2]
             vectors = rng.normal(size=(comm.size, size)).astype(dtype)

@@ -126,7 +126,7 @@ COMPUTED = ("Poisson", "Categorical", "Bernoulli", "OneHotCategorical", "Gamma",
 @pytest.mark.parametrize("name", COMPUTED)
 def test_computed_observations_are_guarded(name):
     """Seen by the guards of the traced program, in the interpreter."""
-    from ppl.runtime.nonfinite import find_violation as violation
+    from ppl.runtime.nonfinite import find_violation
 
     counts = DISTRIBUTIONS[name][1].dtype.kind == "i"
     program, good, bad = program_of(name, lambda y: y + 1 if counts else y * 2.0)
@@ -136,7 +136,7 @@ def test_computed_observations_are_guarded(name):
         data = good if value is None else spoiled(good, value)
         data = data - 1 if counts else data / 2
         bound = bind_call(program, Call(state, (data,)))
-        found = violation(compiled, "value", bound.environment(), bound.data)
+        found = find_violation(compiled, "value", bound.environment(), bound.data)
         finite = value is None or np.all(np.isfinite(value))
         assert (found is not None) == wrong or not finite
         if found is not None:

@@ -242,9 +242,9 @@ def test_a_link_stays_a_link(tmp_path, path):
 
 
 def test_only_abandoned_files_are_removed(path):
-    from ppl.runtime import array_files as npz
+    from ppl.runtime import array_files
 
-    file, living = npz._open_temporary(str(path))
+    file, living = array_files._open_temporary(str(path))
     dead = path.parent / f".{path.name}.0123456789abcdef.tmp"
     dead.write_bytes(b"half")
     (path.parent / ".other.npz.0123456789abcdef.tmp").write_bytes(b"half")

@@ -113,8 +113,8 @@ SECOND = """
     import numba, numpy as np
     from tests.runtime.test_threads import X, decoder, encoder
     import ppl
-    from ppl.kernels.cpu.parallel import threads
-    threads.cores = lambda: 64
+    from ppl.kernels.cpu.threads import thread_count
+    thread_count.available_cores = lambda: 64
     program = ppl.compile(ppl.elbo(decoder, encoder), data=(X,))
     fit = ppl.fit(program, X, epochs=1, batch_size=100, seed=0, optimizer=ppl.optim.Adam(1e-3))
     print(json.dumps([numba.get_num_threads(), fit.state._flat.tobytes().hex()[-2000:], fit.history["loss"].tolist()]))

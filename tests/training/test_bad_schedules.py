@@ -11,7 +11,8 @@ from ppl.arguments import number, number_at
 from ppl.errors import EstimatorError, FitError, OptionError, ScheduleError
 from ppl.estimators import Relaxed
 from ppl.training import optim
-from ppl.training.compiled_run import CompiledRun
+from ppl.training.batches import ArrayBatches
+from ppl.training.compiled_run import CompiledRun, make_run
 from ppl.training.fit import fit
 from ppl.training.optim import SGD, AdaGrad, Adam, AdamW, LazyAdam, Momentum, RMSProp
 from tests.faults.runs import alone
@@ -176,10 +177,8 @@ def test_rates_too_large_for_compiled_code_are_taken_step_by_step(program):
 
 
 def test_the_loop_in_place_is_what_was_tested(program):
-    from ppl.training.batches import ArrayBatches as Rows
-    from ppl.training.compiled_run import make_run as run_for
-
-    assert isinstance(run_for(program, Adam(0.1), None, Rows(program, (), None, None), program.init(0), 0), CompiledRun)
+    batches = ArrayBatches(program, (), None, None)
+    assert isinstance(make_run(program, Adam(0.1), None, batches, program.init(0), 0), CompiledRun)
 
 
 @ppl.model

@@ -8,6 +8,7 @@ import ppl.estimators
 import ppl.training.fit
 from ppl import Bernoulli, Normal
 from ppl.errors import FitError
+from ppl.training.batches import ArrayBatches
 from ppl.training.compiled_run import CompiledRun, make_run
 from ppl.training.trainers import Trainer
 
@@ -85,7 +86,7 @@ def test_programs_without_data(model):
 def test_which_loop_is_taken():
     program = ppl.compile(rows, data=X)
     for optimizer, kind in ((ppl.optim.Adam(0.1), True), (ppl.optim.Adam(0.1, clip_norm=1.0), False)):
-        source = ppl.training.fit.Rows(program, (X,), 10, None)
+        source = ArrayBatches(program, (X,), 10, None)
         assert isinstance(make_run(program, optimizer, None, source, program.init(0), 0), CompiledRun) == kind
 
 

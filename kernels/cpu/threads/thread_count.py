@@ -80,7 +80,7 @@ def share_cores(processes: int) -> None:
 
     ``NUMBA_NUM_THREADS`` or ``OMP_NUM_THREADS`` say so, and launchers that bind processes to cores.
     """
-    global _most
+    global _process_limit
     said = {"NUMBA_NUM_THREADS", "OMP_NUM_THREADS"} & os.environ.keys()
     if not said and available_cores() == (os.cpu_count() or 1):
         _process_limit = max(1, available_cores() // max(processes, 1))

@@ -120,14 +120,14 @@ class UserFunctions(NamedTuple):
 
 def locate_user_functions(functions: Mapping[str, Any]) -> UserFunctions:
     """Where users' functions are, by the names that emitted code knows them by."""
-    from ppl.kernels.code_cache.user_functions import recompile_if_stale as adopt
+    from ppl.kernels.code_cache.user_functions import recompile_if_stale
 
     found, versions, injected = [], {}, {}
     for name, fn in functions.items():
         plain = getattr(fn, "py_func", fn)
         module, qualname = getattr(plain, "__module__", None), getattr(plain, "__qualname__", "")
         known = getattr(sys.modules.get(module or ""), qualname, None)
-        version = adopt(fn)
+        version = recompile_if_stale(fn)
         if module is not None and known is fn and module != "__main__" and version is not None:
             found.append(Import(module, qualname, name))
             versions[name] = version

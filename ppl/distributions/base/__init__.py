@@ -57,7 +57,7 @@ _model_wrapper: Callable[[Sequence[Distribution], Node], Any] | None = None
 
 def register_model_wrapper(function: Callable[[Sequence[Distribution], Node], Any]) -> None:
     """Say what a model is given for a formula of distributions: the language wraps its node, and notes the use."""
-    global _shown
+    global _model_wrapper
     _model_wrapper = function
 
 

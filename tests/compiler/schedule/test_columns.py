@@ -94,7 +94,7 @@ MODELS = {f.__name__[1:]: f for f in (_logistic, _mixture, _bound, _latents)}
 def columns_of(program):
     """The values of the gradient that lie column by column."""
     stages = program.prepare().executable("gradient").stages
-    return [value for stage in stages for value in stage.tiles if value.columns]
+    return [value for stage in stages for value in stage.tiles if value.rows_adjacent]
 
 
 def _results(made):

@@ -45,12 +45,11 @@ def test_what_alternatives_are():
 
 KEYS = """
 import numpy as np, ppl
-from ppl.training.sweep.grid import planned
-from ppl.training.sweep.code import code_of
+from ppl.sweeps.grid import hash_code, plan_runs
 from tests.training.sweeps.builds import descend, table
 grid = {"größe": [1, 1.0, True, None, "1", (1,)], "e": [ppl.estimators.ScoreFunction("leave_one_out"), descend],
         "x": [np.arange(1000.0).reshape(2, 500)]}
-print(*(run.key for run in planned(grid)), code_of(descend), code_of(table))
+print(*(run.key for run in plan_runs(grid)), hash_code(descend), hash_code(table))
 """
 
 

@@ -35,12 +35,12 @@ class Writer:
 
     def result(self) -> Any:
         """The type of its result, as far as it can be seen at once."""
-        from ppl.compiler.emit.llvm.functions import guess_result_type as likely_result
+        from ppl.compiler.emit.llvm.functions import guess_result_type
 
-        return likely_result(self.function, self.dtype)
+        return guess_result_type(self.function, self.dtype)
 
     def write(self, frame: Any) -> None:
         """Write the code into `frame`."""
-        from ppl.compiler.emit.llvm.functions import FunctionWriter as Body
+        from ppl.compiler.emit.llvm.functions import FunctionWriter
 
-        Body(self.function, frame).write()
+        FunctionWriter(self.function, frame).write()
