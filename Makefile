@@ -20,8 +20,8 @@ help:            ## show this list
 demo: $(EXTRA)-demo            ## train a sigmoid belief network on handwritten digits
 	$(BIN)/ppl run sbn
 
-test: $(EXTRA)-test            ## the fast tests
-	$(PYTEST) -m "not slow"
+test: $(EXTRA)-test            ## the fast tests; MINUTES=16 begins none later, and first cases come first
+	$(PYTEST) -m "not slow" $(if $(MINUTES),--minutes $(MINUTES) --dist load --maxschedchunk 16)
 
 test-tiny: $(EXTRA)-test       ## half a minute of tests, before every commit
 	$(PYTEST) -m tiny

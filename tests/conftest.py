@@ -19,6 +19,11 @@ from tests.shares import SHARES
 FROZEN_EVERY = 200
 finished = 0
 
+# What the loop of `_slowness` takes on a machine that runs the fast tests in eleven minutes, and how many times slower
+# a machine may be for all their cases to be begun when time is limited.
+LOOP_SECONDS = 0.05
+TOO_SLOW = 2.0
+
 os.environ["PPL_VERIFY"] = "1"
 # Workers start later than the run, whose time is limited.
 os.environ.setdefault("PPL_TESTS_BEGAN", str(time.time()))
@@ -33,27 +38,45 @@ for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--minutes`, which limits the time of a run on a machine of unknown speed."""
+    """Add options that limit the time of a run on a machine of unknown speed."""
     parser.addoption("--minutes", type=float, help="begin no test after so many minutes; those left are skipped")
+    parser.addoption("--first-cases", action="store_true", help="run the first case of every test only")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Leave out all but the first cases where time is limited and the machine is slow.
+
+    The process that starts the workers decides, and hands them its options: they must collect the same tests.
+    """
+    if config.getoption("minutes") is not None and not hasattr(config, "workerinput"):
+        config.option.first_cases |= _slowness() > TOO_SLOW
+
+
+def _slowness() -> float:
+    """Return how many times longer than `LOOP_SECONDS` a loop of Python takes."""
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        sum(i for i in range(1_000_000))
+        seconds.append(time.perf_counter() - start)
+    return min(seconds) / LOOP_SECONDS
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark the cases of `SHARES` that are not in every run; put first cases first where time is limited."""
+    cases: dict[pytest.Item, int] = {}
     seen: dict[str, int] = {}
     for item in items:
         name = item.nodeid.partition("[")[0]
-        count = seen[name] = seen.get(name, -1) + 1
-        if name in SHARES and (SHARES[name] == 0 or count % SHARES[name]):
+        cases[item] = seen[name] = seen.get(name, -1) + 1
+        if name in SHARES and (SHARES[name] == 0 or cases[item] % SHARES[name]):
             item.add_marker(pytest.mark.slow)
     if config.getoption("minutes") is not None:
-        seen.clear()
-        cases = {}
-        for item in items:
-            if not item.get_closest_marker("slow"):
-                name = item.nodeid.partition("[")[0]
-                cases[item] = seen[name] = seen.get(name, -1) + 1
-        items.sort(key=lambda item: min(cases.get(item, 3), 3))
+        items.sort(key=lambda item: cases[item] > 0)
+    if config.getoption("first_cases"):
+        config.hook.pytest_deselected(items=[item for item in items if cases[item]])
+        items[:] = [item for item in items if not cases[item]]
 
 
 @pytest.hookimpl(tryfirst=True)

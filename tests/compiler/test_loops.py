@@ -141,7 +141,7 @@ def test_a_loop_ends_when_all_rows_have_stopped(axes):
     start = time.perf_counter()
     found = executable.run(VALUES[:1], rows={"rows": 300} if axes else {}, step=3, seed=5)
     executable.run(VALUES[:1], rows={"rows": 300} if axes else {}, step=3, seed=5)
-    assert time.perf_counter() - start < 10.0
+    assert time.perf_counter() - start < 60.0
     params, sizes = {"a": VALUES[0]}, {"rows": 300}
     expected = evaluate([cost, steps], Env(params, sizes=sizes, step=3, seed=5))
     assert found.scalars["cost"] == pytest.approx(expected[0], rel=1e-12)

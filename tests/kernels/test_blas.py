@@ -111,7 +111,7 @@ def test_without_a_known_blas(tmp_path):
             """
         )
     )
-    subprocess.run([sys.executable, script], check=True, timeout=120)
+    subprocess.run([sys.executable, script], check=True, timeout=600)
 
 
 @needs_control
@@ -136,4 +136,4 @@ def test_guard_after_fork(tmp_path):
             """
         )
     )
-    subprocess.run([sys.executable, script], check=True, timeout=120)
+    subprocess.run([sys.executable, script], check=True, timeout=600)

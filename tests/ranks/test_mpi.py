@@ -44,7 +44,7 @@ def launch(size: int, *arguments: str, **more: str) -> subprocess.Popen[str]:
 
 def ended(process: subprocess.Popen[str]) -> tuple[str, int]:
     """What the ranks have printed, and their exit status."""
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=900)
     return output, process.returncode
 
 
@@ -96,7 +96,7 @@ def test_blocks_of_steps_have_the_bits_of_one_process(size: int, names: list[str
 def test_sums_in_memory_that_ranks_share(size: int) -> None:
     """Vectors of growing and of shrinking lengths, one after the other; ranks of weight 0 are left out."""
     process = launch(size, "sums", "")
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output
     assert output.count("equal") == size
 
@@ -105,7 +105,7 @@ def test_sums_in_memory_that_ranks_share(size: int) -> None:
 def test_what_one_rank_alone_does_ends_all(common: str) -> None:
     """Schedules that fail or differ on one rank, other optimizers and states."""
     process = launch(2, "refusals", "", PPL_RANKS_COMMON=common)
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == 0 and output.count("refused") == 2, output
 
 
@@ -118,7 +118,7 @@ def test_users_functions_see_the_states_of_one_process(more: dict[str, str], siz
     """Callback, validation, schedules, checkpoints and rates out of range, on ranks that share memory."""
     path = tmp_path / "found.npz"
     process = launch(size, "looks", str(path), **more)
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=900)
     assert process.returncode == 0, output
     with np.load(path) as found:
         for key, value in looks(tmp_path / "alone").items():
@@ -153,9 +153,9 @@ def test_faults(what: str, more: dict[str, str], tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.1)
     began = time.monotonic()
-    output, _ = process.communicate(timeout=300)
+    output, _ = process.communicate(timeout=900)
     if what == "kill":
-        assert time.monotonic() - began < 30.0
+        assert time.monotonic() - began < 120.0
     assert (process.returncode == 0) == (what == "interrupt"), output
     assert output.count("Traceback") == (1 if what == "nan" else 0), output
     assert output.count("training stopped") == (1 if what == "nan" else 0)

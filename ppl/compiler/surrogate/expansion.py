@@ -443,7 +443,8 @@ class ExpandedProgram:
     estimate as its gradient with respect to the nodes in `wrt`; `own` holds the primal parameters of each random node,
     for the auxiliary pass. `averaged` takes a value of a step of the loop that a node stands in to its mean over the
     steps, `stacked` to those of all steps; `change` says how such a value changes, 0 in steps in which no row runs, or
-    None where rows run in all. `deferred` maps leaves to what they stand for: in the surrogate, costs that lie ahead of a step are leaves, so that its loops do not read one another.
+    None where rows run in all. `deferred` maps leaves to what they stand for: in the surrogate, costs that lie ahead of
+    a step are leaves, so that its loops do not read one another.
     """
 
     values: dict[str, Node]

@@ -73,7 +73,7 @@ def test_ctrl_c_leaves_a_reader_behind_that_hangs(ctrl_c, monkeypatch):
     late.cancel()
     assert 2 <= found.state.step < 99 and _reading() and not closed.is_set()
     free.set()
-    assert closed.wait(20.0), "a reader that is left behind closes its source"
+    assert closed.wait(120.0), "a reader that is left behind closes its source"
 
 
 def test_ctrl_c_comes_through_while_the_reader_waits(ctrl_c):
@@ -82,10 +82,10 @@ def test_ctrl_c_comes_through_while_the_reader_waits(ctrl_c):
     def source():
         yield X[:4]
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
-        free.wait(20.0)
+        free.wait(120.0)
         yield X[:4]
 
     threading.Timer(1.0, free.set).start()
     began = time.monotonic()
     found = fit(program(), batches=source, steps=9, optimizer=SGD(0.1), prefetch=1)
-    assert found.state.step == 1 and time.monotonic() - began < 15.0
+    assert found.state.step == 1 and time.monotonic() - began < 60.0

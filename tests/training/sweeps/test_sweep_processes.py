@@ -74,7 +74,7 @@ def _start(folder, **environment):
 
 def test_two_sweeps_share_a_folder(tmp_path):
     started = [_start(tmp_path) for _ in range(2)]
-    answers = [process.communicate(timeout=300) for process in started]
+    answers = [process.communicate(timeout=900) for process in started]
     assert len({out for out, _ in answers}) == 1 and "'done'" in answers[0][0], answers
     assert sorted(logged(tmp_path)) == list("012345")
 
@@ -85,8 +85,8 @@ def test_a_sweep_that_is_killed_goes_on(tmp_path):
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)  # workers hold its output until they end
-    out, errors = _start(tmp_path).communicate(timeout=300)
+    process.communicate(timeout=600)  # workers hold its output until they end
+    out, errors = _start(tmp_path).communicate(timeout=900)
     assert out == f"{['done'] * 6} {[2 * i for i in range(6)]}\n", errors
     assert {*logged(tmp_path)} == set("012345")
 
