@@ -34,7 +34,7 @@ def test_quotients():
 
 @pytest.mark.parametrize(("bits", "rows", "rtol"), [("f32", 6, 1e-7), ("f64", 7, 1e-15)])
 def test_gamma_expansion(bits, rows, rtol):
-    module = importlib.import_module(f"ppl.kernels.scalar.{bits}.gamma_slope")
+    module = importlib.import_module(f"ppl.kernels.generated.{bits}.scalar.gamma_samplers")
     table = np.reshape([float(v) for v in module.SLOPE], (module.ROWS, module.COLUMNS))
     wanted = np.array(fit.slope_expansion(rows, module.COLUMNS), float)
     np.testing.assert_allclose(table, wanted, rtol=rtol, atol=1e-40)

@@ -21,53 +21,6 @@ from typing import Any, NamedTuple
 from ppl.compiler.lower.sizes import Poly
 from ppl.records import dataclass
 
-__all__ = [
-    "Argument",
-    "Assign",
-    "Attribute",
-    "Binary",
-    "Both",
-    "Call",
-    "Choice",
-    "Compare",
-    "Do",
-    "Expression",
-    "For",
-    "Function",
-    "Given",
-    "If",
-    "Import",
-    "Index",
-    "List",
-    "Literal",
-    "Module",
-    "Name",
-    "Names",
-    "Raise",
-    "Record",
-    "Return",
-    "Span",
-    "Statement",
-    "Tuple",
-    "Unary",
-    "While",
-    "add_to",
-    "assign",
-    "both",
-    "call",
-    "compare",
-    "do",
-    "inside",
-    "loop",
-    "names",
-    "names_in",
-    "product",
-    "rebuilt",
-    "term",
-    "total",
-    "when",
-]
-
 
 class Record:
     """What all records are: immutable, compared by what they hold."""
