@@ -33,6 +33,7 @@ FLOORS = (
     "compiler.lower",
     "compiler.schedule",
     "compiler.emit",
+    "compiler.pipeline",
     "runtime",
     "training inference choosing ranks",
     "program notebook c_export",

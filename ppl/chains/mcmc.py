@@ -26,6 +26,7 @@ from ppl.chains.arviz_data import (
     require_package,
 )
 from ppl.chains.log_density import CompiledDensity, LogDensity, sampled_sites
+from ppl.compiler.pipeline import Settings
 from ppl.errors import ModelError, NonFiniteError, OptionError
 from ppl.lang.arguments import as_array, as_spec
 from ppl.lang.trace import Trace
@@ -35,7 +36,6 @@ from ppl.names import keywords
 from ppl.objectives.base import require_models
 from ppl.program.program import Program
 from ppl.runtime.call import BoundCall, Call, bind_call
-from ppl.runtime.compiled import Settings as Compiling
 
 FEWEST_DRAWS = 4
 """Draws of a chain at least, for its halves to have a variance."""
@@ -203,7 +203,7 @@ def prepare_density(
         )
     known = _check_params(trace, {} if params is None else mapping("mcmc: params", params, "arrays", ModelError))
     objective = PointwiseObjective(LogDensity(model, summed, _rows_by_plate(trace, arguments, given)))
-    program = Program(objective, Compiling("auto", False, 1, 4, "float64", "cpu"))
+    program = Program(objective, Settings("auto", False, 1, 4, "float64", "cpu"))
     state = program.init(seed, *given, params=known)
     return program, bind_call(program, Call(state, given, hyper=hyper)), given
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from ppl.choosing.candidates import PARTICLE_COUNTS, FirstEstimators, mixed_plans, uniform_plans
 from ppl.choosing.cost_model import OperationCounts, count_operations, step_nanoseconds
 from ppl.choosing.interpreted_variance import InterpretedVariances, has_numbers
+from ppl.compiler.pipeline import Settings
 from ppl.compiler.plan.decision_table import choose_estimators, expected_variance
 from ppl.compiler.plan.feasibility import plan_needs_unrolling
 from ppl.compiler.plan.plan import JointChoice, Plan
@@ -24,7 +25,7 @@ from ppl.errors import EstimatorError
 from ppl.estimators.base import Estimator
 from ppl.lang.carried import require_one_particle
 from ppl.progress import line
-from ppl.runtime.compiled import Compiled, Settings
+from ppl.runtime.compiled import Compiled
 from ppl.runtime.prepared import PreparedProgram
 from ppl.runtime.state import State
 

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ppl.compiler.emit.assemble import assemble
 from ppl.compiler.lower.products import multiplication_count
 from ppl.compiler.lower.request import Request
 from ppl.compiler.lower.sizes import Poly, entry_count
 from ppl.compiler.lower.target import Target
+from ppl.compiler.pipeline import emit_request
 from ppl.compiler.schedule.stages import Cluster, Op, Opaque, Stage, Value
 from ppl.ir.node import Node, topological
 from ppl.ir.op_facts import DRAWS, FUNCTIONS, LEAVES, VIEWS
@@ -44,12 +44,12 @@ OperationCounts = dict[str, Poly]
 
 def count_operations(request: Request, dtype: str, target: Target) -> OperationCounts:
     """How many of each kind one step takes, as polynomials in the numbers of rows and particles."""
-    fields, _ = assemble(request, dtype, target)
+    emitted, _ = emit_request(request, dtype, target)
     found: OperationCounts = dict.fromkeys(OPERATION_KINDS, Poly())
-    if not fields["stages"]:
+    if not emitted.stages:
         groups = (request.scalars, request.grads, request.aux, request.arrays)
         _count_nodes(found, topological([n for group in groups for _, n in group]))
-    for stage in fields["stages"]:
+    for stage in emitted.stages:
         _count_stage(found, stage, np.dtype(dtype).itemsize, 1, False)
     return found
 

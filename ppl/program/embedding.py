@@ -9,12 +9,12 @@ import numpy as np
 from ppl.arguments import MANY, choice, fits_memory, integer
 from ppl.c_export.function import CFunction, make_c_function
 from ppl.c_export.header import describe_c_function
+from ppl.compiler.pipeline import VIOLATIONS_PREFIX
 from ppl.compiler.surrogate.guards import OUT_OF_RANGE
 from ppl.errors import ModelError
 from ppl.names import Named
 from ppl.program.draws import drawable_sites
 from ppl.runtime.buffers import aligned_zeros
-from ppl.runtime.compiled import VIOLATIONS_PREFIX
 from ppl.runtime.executable import Executable
 from ppl.runtime.prepared import PreparedProgram
 from ppl.runtime.state import State

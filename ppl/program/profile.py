@@ -20,7 +20,6 @@ from rich.table import Table
 from ppl.arguments import MANY, choice, integer
 from ppl.choosing.cost_model import bytes_moved
 from ppl.compiler.emit.addresses import array_length
-from ppl.compiler.emit.assemble import assemble
 from ppl.compiler.emit.code import Assign, Expression, Function, Module, Name, Statement, add_to, assign, call
 from ppl.compiler.emit.cpu.drivers import DriverWriter, RegionWriter
 from ppl.compiler.emit.cpu.emitter import CpuEmitter
@@ -30,6 +29,7 @@ from ppl.compiler.lower.products import multiplication_count
 from ppl.compiler.lower.request import Request
 from ppl.compiler.lower.sizes import Poly
 from ppl.compiler.lower.target import Target
+from ppl.compiler.pipeline import emit_request
 from ppl.compiler.schedule.stages import Cluster, Opaque, Stage, all_steps
 from ppl.errors import DataError
 from ppl.ir.node import Node
@@ -207,9 +207,9 @@ def time_executable(executable: Executable) -> TimedExecutable:
 
 def emit_clocked(request: Request, dtype: str, target: Target) -> tuple[TimedExecutable, ClockedEmitter]:
     """The instrumented form of a request, and its emitter, which knows the steps."""
-    fields, emitter = assemble(request, dtype, target, ClockedEmitter)
+    emitted, emitter = emit_request(request, dtype, target, ClockedEmitter)
     assert isinstance(emitter, ClockedEmitter)
-    out = TimedExecutable(request, dtype, **fields)
+    out = TimedExecutable(**emitted._asdict())
     out.slots = emitter.clock.slots
     out.reset()
     return out, emitter

@@ -11,6 +11,7 @@ import numpy as np
 
 from ppl.arguments import MANY, choice, flag, integer
 from ppl.compiler.lower.request import Result
+from ppl.compiler.pipeline import Settings
 from ppl.compiler.plan.decision_table import EstimatorRequest, require_estimators
 from ppl.errors import EstimatorError, OptionError
 from ppl.estimators.base import Estimator
@@ -26,7 +27,6 @@ from ppl.ranks.calls import call_on_ranks, update_on_ranks
 from ppl.ranks.communicator import Communicator
 from ppl.ranks.partitioned import SummedResult
 from ppl.runtime.call import Call, HyperValues, bind_call, run_variant, take_optimizer_step
-from ppl.runtime.compiled import Settings
 from ppl.runtime.nonfinite import keeps_nonfinite, require_finite_gradient, require_finite_loss, require_finite_update
 from ppl.runtime.state import State
 from ppl.training.optim.transform import as_transform

@@ -18,12 +18,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ppl.compiler.pipeline import Settings
 from ppl.errors import ModelError
 from ppl.ir.node import Array, Node, topological
 from ppl.lang.init import Initializer
 from ppl.lang.loops import Scan
 from ppl.lang.trace import ArgumentSpec, Site, Trace
-from ppl.runtime.compiled import Settings
 from ppl.runtime.prepared import PreparedProgram
 
 SOURCE_LINE_FIELDS = {"where", "next_where"}

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ppl.checked import CHECKED
-from ppl.compiler.emit.assemble import assemble
 from ppl.compiler.emit.cpu.training import LARGEST_GRADIENT, LARGEST_STEP, OPTIMIZER_RULES
+from ppl.compiler.pipeline import emit_request
 from ppl.errors import RankError, ScheduleError
 from ppl.lazy import cpu_threads, meeting, optimizers, parallel_optimizers, rank_sums
 from ppl.ranks.communicator import Communicator, SharedMemory, aligned_size, mute_reported_errors, partition_entries
@@ -363,10 +363,10 @@ def _compile_shared_memory(compiled: Compiled) -> Executable | None:
         return None
     particles = compiled.static_particles("gradient", settings.particles)
     request = compiled.request("gradient", (), particles)
-    fields, made = assemble(request, settings.dtype, compiled.target, RankTrainingEmitter)
+    emitted, made = emit_request(request, settings.dtype, compiled.target, RankTrainingEmitter)
     if made.unit.may_raise():
         return None
-    return Executable(request, settings.dtype, title=f"{compiled.title} (training on ranks)", **fields)
+    return Executable(title=f"{compiled.title} (training on ranks)", **emitted._asdict())
 
 
 def has_one_thread() -> bool:

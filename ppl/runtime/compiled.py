@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,106 +12,38 @@ import numpy as np
 
 from ppl.arguments import mapping, number_at
 from ppl.compiler.lower.request import Request
-from ppl.compiler.lower.target import Target, target_of
-from ppl.compiler.plan.decision_table import EstimatorRequest, choose_estimators
-from ppl.compiler.plan.feasibility import errors_without_step_numbers, plan_needs_unrolling
-from ppl.compiler.plan.plan import JointChoice, MeasuredCandidate, TuningReport, record_measurements
-from ppl.compiler.surrogate import variants as build
-from ppl.compiler.surrogate.guards import check_constants, find_guards
-from ppl.compiler.surrogate.posterior import draw_builder, posterior_graph
-from ppl.compiler.surrogate.second_order import HVP_VECTOR, build_hvp
-from ppl.compiler.surrogate.traces import (
-    TraceModel,
-    expand_plan_to_steps,
-    require_few_steps,
-    simplify_trace,
-    sketch_graph,
-    unroll_graph,
+from ppl.compiler.pipeline import (
+    VIOLATIONS_PREFIX,
+    PlannedModel,
+    ProgramArguments,
+    Settings,
+    build_variant,
+    make_request,
 )
+from ppl.compiler.surrogate.traces import TraceModel
 from ppl.compiler.surrogate.variants import ProgramVariant
-from ppl.errors import DataError, EstimatorError, ModelError, OptionError
+from ppl.errors import DataError, EstimatorError, OptionError
 from ppl.estimators.base import Estimator, Hyper
-from ppl.graph.lost_gradients import refuse_black_boxes
-from ppl.graph.stochastic import StochasticGraph
-from ppl.ir.node import topological
-from ppl.lang.carried import require_carried, require_one_particle
-from ppl.lang.context import UnrollPolicy
-from ppl.lang.scan_fusion import fuse_scans
-from ppl.lang.trace import Trace
-from ppl.lazy import cuda_presence, resting
+from ppl.lang.carried import require_one_particle
+from ppl.lazy import resting
 from ppl.progress import line
-from ppl.records import dataclass
 from ppl.runtime.binding import Binder
 from ppl.runtime.executable import Executable, compile_request
 from ppl.runtime.state import Layout, State, require_state
 from ppl.tuning import ROWS_INNERMOST, SMALL_UNITS
 
-AUTO = "auto"
-
-
-def choose_target(graph: StochasticGraph, name: str, device: int) -> Target:
-    """The target of a model; "auto" is CUDA where there is a device and the model can run on it, else the CPU.
-
-    Raises
-    ------
-    ModelError : the target that is named cannot call the users' functions of the model.
-    """
-    if name == AUTO:
-        name = "cuda" if not cuda_presence.missing() and _supports_target(graph, "cuda") else "cpu"
-    require_target_support(graph, name)
-    target = target_of(name)
-    return replace(target, device=device) if target.resident else target
-
-
-def require_target_support(graph: StochasticGraph, target: str) -> None:
-    """Raise a ModelError where a target cannot call the users' functions of a model."""
-    called = [n.attrs["fn"] for n in graph.order if n.op == "external"]
-    called += [n.attrs["site"].dist.function for n in graph.samples if n.attrs["site"].dist.score_only]
-    if not called or target == "cpu":
-        return
-    from numba.extending import is_jitted  # importing Numba takes time
-
-    for fn in called:
-        if fn.python:
-            raise ModelError(f"external function '{fn.label}' runs in Python, not on {target}\n  at {fn.line}")
-        if any(f is not None and not is_jitted(f) for f in (fn.function, fn.gradient)):
-            raise ModelError(
-                f"external function '{fn.label}' is no function of @numba.njit, so it runs on the CPU, not on {target}"
-                f"\n  at {fn.line}"
-            )
-
-
-def _supports_target(graph: StochasticGraph, name: str) -> bool:
-    try:
-        require_target_support(graph, name)
-    except ModelError:
-        return False
-    return True
-
-
-VIOLATIONS_PREFIX, ESTIMATED_VARIANTS = "violations of ", ("gradient", "value")
+ESTIMATED_VARIANTS = ("gradient", "value")
 
 VariantKey = tuple[str, tuple[str, ...], int | None]
 
 
-class Compiled:
-    """Trace, graph, plan and executables of a program for one signature of event shapes and dtypes."""
+class Compiled(PlannedModel):
+    """A planned model and the executables of its variants, for one signature of event shapes and dtypes."""
 
     def __init__(self, traced: TraceModel, arguments: tuple[str, ...], settings: Settings, title: str = "a program"):
-        self.trace = trace = traced(UnrollPolicy())
-        self.settings, self.title, self.externals_checked = settings, title, False
-        require_carried(trace)
-        require_one_particle(trace, settings.particles)
-        self._prepare(trace)
-        self.graph = StochasticGraph(trace, sketch_graph(trace, traced))
-        with errors_without_step_numbers():
-            refuse_black_boxes((self.graph.sketch or self.graph).trace)
-        self.target = choose_target(self.graph, settings.target, settings.device)
-        s = settings
-        self.plan = choose_estimators(self.graph, s.estimators, s.allow_bias, s.particles, s.max_copies, s.first)
-        record_measurements(self.plan, settings.measured, settings.tuning, settings.particles_because, settings.weighed)
-        self._traced = traced
-        self.working = self._unrolled() if plan_needs_unrolling(self.graph, self.plan.estimators) else self.graph
+        super().__init__(traced, settings)
+        trace = self.trace
+        self.title, self.externals_checked = title, False
         self.binder = Binder(trace, arguments, np.dtype(settings.dtype))
         self.layout = Layout(tuple((p.name, p.raw_shape) for p in trace.params.values()))
         self._variants: dict[VariantKey, ProgramVariant] = {}
@@ -122,30 +53,6 @@ class Compiled:
         self.trainers: dict[tuple[bool, str], Any] = {}
         self.shared_out: dict[Any, Any] = {}
         self.lock = threading.RLock()
-
-    def _prepare(self, trace: Trace) -> None:
-        """Find the conditions of a trace that have to be computed, and simplify it."""
-        fuse_scans(trace)
-        trace.guards = find_guards(trace)
-        check_constants(trace, np.dtype(self.settings.dtype))
-        simplify_trace(trace)
-
-    def _unrolled(self) -> StochasticGraph:
-        return unroll_graph(self._traced, self._prepare, self.plan.estimators, self.settings.particles)
-
-    @cached_property
-    def flat(self) -> StochasticGraph:
-        """The graph without loops over time that have random nodes; an EstimatorError where these are too long."""
-        looped = any(n.site.scan is not None or n.enters_loops for n in self.graph.nodes.values())
-        if self.working is not self.graph or not looped:
-            return self.working
-        require_few_steps(self.graph)
-        return self._unrolled()
-
-    @cached_property
-    def working_plan(self) -> dict[str, Estimator]:
-        """The estimators of the nodes of the graph that gradients and values are made of."""
-        return expand_plan_to_steps(self.working, self.plan.estimators)
 
     def check_state(self, state: State) -> None:
         """Raise a DataError unless `state` is one, and its vectors are this program's: kernels read them unchecked."""
@@ -213,24 +120,8 @@ class Compiled:
             return self._variants[name]
         with self.lock:
             if name not in self._variants:
-                self._variants[name] = self._build(key, sites, particles)
+                self._variants[name] = build_variant(self, key, sites, particles)
             return self._variants[name]
-
-    def _build(self, key: str, sites: Sequence[str], particles: int | None) -> ProgramVariant:
-        graph, plan, draws = self.working, self.working_plan, draw_builder(key)
-        if draws is not None:
-            return build.build_sample(posterior_graph(self), sites, draws, plan)
-        builders: dict[str, Callable[[], ProgramVariant]] = {
-            "gradient": lambda: build.build_gradient(graph, plan, particles=particles),
-            "repeats": lambda: build.build_gradient(graph, plan, repeats=True),
-            "value": lambda: build.build_value(graph, plan, particles=particles),
-            "rows": lambda: build.build_rows(graph, plan),
-            "sample": lambda: build.build_sample(self.graph, sites),
-            "hvp": lambda: build_hvp(self.flat, expand_plan_to_steps(self.flat, self.plan.estimators)),
-        }
-        if key.startswith(VIOLATIONS_PREFIX):
-            return build.build_violations(graph, plan, key.removeprefix(VIOLATIONS_PREFIX), particles)
-        return builders[key]()
 
     @cached_property
     def _random_units(self) -> float:
@@ -286,26 +177,13 @@ class Compiled:
         self, key: str, sites: Sequence[str] = (), particles: int | None = None, int32: tuple[str, ...] = ()
     ) -> Request:
         """What a backend compiles for one variant, with the arguments `int32` in 32 bits."""
-        variant = self.variant(key, sites, particles)
+        return make_request(self.variant(key, sites, particles), key, self.arguments, int32)
+
+    @cached_property
+    def arguments(self) -> ProgramArguments:
+        """What all variants are passed."""
         inputs = tuple((i.name, i.node.type) for i in self.binder.inputs)
-        scalars, grads, arrays = dict(variant.scalars), dict(variant.grads), dict(variant.arrays)
-        if key == "repeats":  # every repeat has a loss and a gradient of its own
-            arrays = {"loss": scalars["loss"], **{f"grad {name}": g for name, g in grads.items()}}
-            scalars, grads = {}, {}
-        vectors = tuple((HVP_VECTOR + name, shape) for name, shape in self.layout.shapes) if key == "hvp" else ()
-        nodes = topological([n for group in (scalars, grads, variant.aux, arrays) for n in group.values()])
-        all_64_bits = any(n.op in ("external", "loop") for n in nodes)  # users' functions are promised 64 bits
-        return Request(
-            scalars=tuple(scalars.items()),
-            grads=tuple(grads.items()),
-            aux=tuple(variant.aux.items()),
-            arrays=tuple(arrays.items()),
-            params=(*self.layout.shapes, *vectors),
-            aux_shapes=self.aux_layout.shapes,
-            hypers=self.hypers,
-            inputs=inputs,
-            int32=() if all_64_bits else int32,
-        )
+        return ProgramArguments(self.layout.shapes, self.aux_layout.shapes, self.hypers, inputs)
 
     def int32(self, data: Sequence[Any]) -> tuple[str, ...]:
         """Arguments that hold 32-bit integers."""
@@ -337,21 +215,3 @@ class Compiled:
 
 def _list_parameters(layout: Layout) -> str:
     return "parameters " + (", ".join(f"{name} {shape}" for name, shape in layout.shapes) or "none")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that `ppl.compile` fixes. Estimators `first`, by node, come before the decision table's."""
-
-    estimators: EstimatorRequest
-    allow_bias: bool
-    particles: int
-    max_copies: int
-    dtype: str
-    target: str
-    device: int = 0
-    measured: Mapping[str, Sequence[MeasuredCandidate]] = field(default_factory=dict)
-    tuning: TuningReport | None = None
-    particles_because: str = ""
-    weighed: tuple[JointChoice, ...] = ()
-    first: Mapping[str, Estimator] = field(default_factory=dict)

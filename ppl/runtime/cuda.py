@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ppl.checked import CHECKED
-from ppl.compiler.emit.assemble import assemble
 from ppl.compiler.emit.cuda.traffic import ProgramTraffic, SizedProgram, program_traffic
 from ppl.compiler.emit.steps import FAILED
+from ppl.compiler.pipeline import emit_request
 from ppl.errors import DataError
 from ppl.lazy import cuda_launch, cuda_presence
 from ppl.runtime import buffers
@@ -148,11 +148,11 @@ def account_for_call(
     particles : particles of a call
     cache : bytes that the blocks of the device hold together
     """
-    unit = assemble(executable.request, executable.dtype, executable.target)[1].unit
+    _, emitter = emit_request(executable.request, executable.dtype, executable.target)
     given = dict(rows) if isinstance(rows, Mapping) else dict.fromkeys(executable.plate_names, rows)
     sizes = executable._sizes(given, particles, 1)
     slabs = executable._slabs(sizes)
     full = executable.layout_sizes(sizes, slabs)
     floats, ints = (executable.extent(array, full, slabs, slabs) for array in "wv")
-    at = SizedProgram(unit, full, slabs)
+    at = SizedProgram(emitter.unit, full, slabs)
     return program_traffic(at, cache, float(floats * at.itemsize + ints * 8))

@@ -22,12 +22,12 @@ import numpy as np
 
 from ppl.arguments import fits_memory, too_large
 from ppl.checked import CHECKED
-from ppl.compiler.emit.assemble import assemble
 from ppl.compiler.emit.code import Function
 from ppl.compiler.emit.steps import FAILED
 from ppl.compiler.lower.request import Request, Result, offsets_of
 from ppl.compiler.lower.sizes import Poly, axis_size, identifier
 from ppl.compiler.lower.target import CPU, Target, target_of
+from ppl.compiler.pipeline import emit_request
 from ppl.compiler.schedule.memory import MemoryLayout
 from ppl.compiler.schedule.slabs import SLABS, fits_one_thread, least_slab_rows, longest_slab, slab_count
 from ppl.compiler.schedule.stages import Opaque, Stage, all_steps, show_schedule
@@ -530,4 +530,5 @@ EXECUTABLES: dict[str, Callable[..., Executable]] = {"cpu": Executable, "cuda": 
 def compile_request(request: Request, dtype: str = "float32", target: str | Target = "cpu") -> Executable:
     """Compile `request` for a target; the machine code is made (or read from the disk cache) at the first call."""
     target = target_of(target)
-    return EXECUTABLES[target.printer](request, dtype, **assemble(request, dtype, target)[0])
+    emitted, _ = emit_request(request, dtype, target)
+    return EXECUTABLES[target.printer](**emitted._asdict())

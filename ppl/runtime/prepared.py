@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from ppl.arguments import array, mapping, noise_seed
+from ppl.compiler.pipeline import Settings
 from ppl.errors import DataError, ModelError
 from ppl.lang.arguments import as_array, as_spec, data_signature
 from ppl.lang.context import UnrollPolicy, unrolling
@@ -20,7 +21,7 @@ from ppl.lazy import resting
 from ppl.names import keywords
 from ppl.objectives.base import Objective
 from ppl.progress import line
-from ppl.runtime.compiled import Compiled, Settings
+from ppl.runtime.compiled import Compiled
 from ppl.runtime.external_check import check_externals
 from ppl.runtime.state import State, require_state
 

@@ -16,12 +16,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ppl.checked import CHECKED
-from ppl.compiler.emit.assemble import assemble
 from ppl.compiler.emit.cpu.sparse_training import SparseTrainingEmitter
 from ppl.compiler.emit.cpu.training import OPTIMIZER_RULES
 from ppl.compiler.lower.request import Request, offsets_of
 from ppl.compiler.lower.sizes import identifier
 from ppl.compiler.lower.sparse_gradients import SparseTable, sparse_request
+from ppl.compiler.pipeline import emit_request
 from ppl.errors import SimulatorError
 from ppl.lazy import resident
 from ppl.runtime import buffers
@@ -260,10 +260,10 @@ class SparseTrainer(Trainer):
             emitter, tables=tables, dense=dense, cut=[plate in t.axes for _, t in request.inputs],
             rows=identifier(plate.name), n_scalars=len(request.scalars),
         )  # fmt: skip
-        fields, made = assemble(request, settings.dtype, self.compiled.target, kind)
+        emitted, made = emit_request(request, settings.dtype, self.compiled.target, kind)
         assert isinstance(made, SparseTrainingEmitter)
         self._emitter = made
-        self.executable = Executable(request, settings.dtype, title=f"{self.compiled.title} (training)", **fields)
+        self.executable = Executable(title=f"{self.compiled.title} (training)", **emitted._asdict())
         self._read()
         self.names = self.names[:-1]
 

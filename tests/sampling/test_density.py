@@ -6,9 +6,9 @@ from scipy import stats
 
 from ppl.chains.arviz_data import evaluate_sites
 from ppl.chains.log_density import CompiledDensity, LogDensity
+from ppl.compiler.pipeline import Settings
 from ppl.program.program import Program
 from ppl.runtime.call import Call, bind_call
-from ppl.runtime.compiled import Settings
 from tests.sampling.models import supports
 
 Y = np.zeros(1)
