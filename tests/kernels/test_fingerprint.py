@@ -233,7 +233,7 @@ def test_functions_that_call_each_other():
 def test_the_hash_is_that_of_other_processes():
     script = """
     import numba
-    from ppl.kernels.fingerprint import fingerprint
+    from ppl.kernels.code_cache.user_functions import fingerprint
     words = frozenset({"a", "b", "c"})
     @numba.njit(fastmath={"contract", "nsz", "arcp"}, locals={"y": numba.float64, "z": numba.float64})
     def f(x):

@@ -56,8 +56,8 @@ SINGLE_FORM = '''\
 import numpy as np
 
 from ppl.kernels.decorators import inline
-from ppl.kernels.scalar.f32.basic import ONE
-from ppl.kernels.scalar.f32.coefficients import LOG
+from ppl.kernels.generated.f32.scalar.basic import ONE
+from ppl.kernels.generated.f32.scalar.coefficients import LOG
 from ppl.kernels.scalar.polynomials import horner2, horner10
 
 f32 = np.float32
@@ -88,7 +88,7 @@ import numpy as np
 
 from ppl.kernels.decorators import inline
 from ppl.kernels.scalar.f64 import basic as own
-from ppl.kernels.scalar.f64.basic import ZERO
+from ppl.kernels.generated.f64.scalar.basic import ZERO
 
 f64, i64 = np.float64, np.int64
 

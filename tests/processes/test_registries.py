@@ -56,7 +56,7 @@ def module_from_spec(spec):
 
 {first}
 importlib.util.module_from_spec = module_from_spec
-import ppl.kernels.dispatch
+import ppl.kernels.dispatchers
 importlib.util.module_from_spec = make
 assert ("scipy.linalg" in sys.modules) is {known}
 x = np.arange(4.0).reshape(2, 2)

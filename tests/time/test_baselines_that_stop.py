@@ -5,6 +5,7 @@ import pytest
 
 import ppl
 from ppl import Bernoulli
+from tests.helpers import law_loops  # noqa: F401 - adds to the laws
 from tests.helpers.replay import Case, replay
 
 X = np.array([[0.7, -0.4, 1.1], [-0.3, 0.9, 0.2]])

@@ -7,6 +7,7 @@ import ppl
 from ppl import Bernoulli, Normal
 from ppl.errors import EstimatorError
 from ppl.estimators import Pathwise, ScoreFunction
+from tests.helpers import law_loops  # noqa: F401 - adds to the laws
 from tests.helpers.law_graphs import LAWS
 
 
